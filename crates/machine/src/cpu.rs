@@ -1,0 +1,209 @@
+//! CPUs, nodes, sets of CPUs, and the tokens that prove on which CPU the code runs.
+//!
+//! Tokens borrow from the guard that made them true ([`crate::PinGuard`], [`crate::IrqGuard`]), so a token cannot
+//! outlive its guard, and they are neither `Send` nor `Sync`, so it cannot be shown to another CPU.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+/// The most CPUs that one machine can have. 256 is what one byte of a dense id holds, and a [`CpuMask`] of four words
+/// still fits in half a cache line; it bounds sets and tables, not APIC ids.
+pub const MAX_CPUS: usize = 256;
+
+/// The most NUMA nodes that one machine can have.
+pub const MAX_NODES: usize = 64;
+
+/// A CPU, numbered densely from 0 (the boot CPU) in the order in which they started.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct CpuId(u16);
+
+impl CpuId {
+    /// The boot CPU.
+    pub const BOOT: Self = Self(0);
+
+    /// The CPU with this index, or `None` at or above [`MAX_CPUS`].
+    pub const fn new(index: usize) -> Option<Self> {
+        if index < MAX_CPUS { Some(Self(index as u16)) } else { None }
+    }
+
+    /// Its index: below [`MAX_CPUS`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for CpuId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A NUMA node, numbered densely from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct NodeId(u8);
+
+impl NodeId {
+    /// The first node: the only one where the firmware names none.
+    pub const FIRST: Self = Self(0);
+
+    /// The node with this index, or `None` at or above [`MAX_NODES`].
+    pub const fn new(index: usize) -> Option<Self> {
+        if index < MAX_NODES { Some(Self(index as u8)) } else { None }
+    }
+
+    /// Its index: below [`MAX_NODES`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A set of CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuMask([u64; MAX_CPUS / 64]);
+
+impl CpuMask {
+    /// No CPU.
+    pub const EMPTY: Self = Self([0; MAX_CPUS / 64]);
+
+    /// CPUs 0..`count`; all of them where `count` is past [`MAX_CPUS`].
+    pub fn first(count: usize) -> Self {
+        (0..count).map_while(CpuId::new).collect()
+    }
+
+    /// Only `cpu`.
+    pub fn only(cpu: CpuId) -> Self {
+        let mut mask = Self::EMPTY;
+        mask.insert(cpu);
+        mask
+    }
+
+    /// Adds `cpu`.
+    pub const fn insert(&mut self, cpu: CpuId) {
+        self.0[cpu.index() / 64] |= 1 << (cpu.index() % 64);
+    }
+
+    /// Takes `cpu` out.
+    pub const fn remove(&mut self, cpu: CpuId) {
+        self.0[cpu.index() / 64] &= !(1 << (cpu.index() % 64));
+    }
+
+    /// This set without `cpu`.
+    #[must_use]
+    pub const fn without(mut self, cpu: CpuId) -> Self {
+        self.remove(cpu);
+        self
+    }
+
+    /// Whether `cpu` is in the set.
+    pub const fn contains(&self, cpu: CpuId) -> bool {
+        self.0[cpu.index() / 64] & (1 << (cpu.index() % 64)) != 0
+    }
+
+    /// How many CPUs are in the set.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether no CPU is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|&word| word == 0)
+    }
+
+    /// Its CPUs in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = CpuId> + use<> {
+        let words = self.0;
+        words
+            .into_iter()
+            .enumerate()
+            .flat_map(|(index, word)| Bits(word).map(move |bit| CpuId((index * 64 + bit) as u16)))
+    }
+}
+
+impl FromIterator<CpuId> for CpuMask {
+    fn from_iter<I: IntoIterator<Item = CpuId>>(cpus: I) -> Self {
+        let mut mask = Self::EMPTY;
+        cpus.into_iter().for_each(|cpu| mask.insert(cpu));
+        mask
+    }
+}
+
+impl fmt::Debug for CpuMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|cpu| cpu.index())).finish()
+    }
+}
+
+/// The numbers of the set bits of a word, lowest first.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(bit)
+    }
+}
+
+/// Proof that the code stays on one CPU while the token lives: it is not preempted and not moved.
+///
+/// It does *not* prove that no interrupt handler runs on the same CPU in between; [`IrqOff`] does.
+#[derive(Clone, Copy, Debug)]
+pub struct Pinned<'guard> {
+    cpu: CpuId,
+    // Neither Send nor Sync: another CPU's token says nothing here.
+    _guard: PhantomData<(&'guard (), *mut ())>,
+}
+
+impl Pinned<'_> {
+    /// Makes the token out of nothing.
+    ///
+    /// # Safety
+    /// For as long as the token (or a copy) lives, the calling code runs on `cpu` and is not preempted.
+    pub const unsafe fn assume(cpu: CpuId) -> Self {
+        Self { cpu, _guard: PhantomData }
+    }
+
+    /// The CPU on which the code runs.
+    #[inline(always)]
+    pub const fn cpu(&self) -> CpuId {
+        self.cpu
+    }
+}
+
+/// Proof that the code stays on one CPU and that this CPU takes no maskable interrupt while the token lives.
+#[derive(Clone, Copy, Debug)]
+pub struct IrqOff<'guard>(Pinned<'guard>);
+
+impl<'guard> IrqOff<'guard> {
+    /// Makes the token out of nothing.
+    ///
+    /// # Safety
+    /// As for [`Pinned::assume`], and maskable interrupts stay off on `cpu` for as long as the token lives.
+    pub const unsafe fn assume(cpu: CpuId) -> Self {
+        // SAFETY: with interrupts off nothing preempts; the caller promised the rest.
+        Self(unsafe { Pinned::assume(cpu) })
+    }
+
+    /// Who takes no interrupt is pinned, too.
+    #[inline(always)]
+    pub const fn pinned(&self) -> Pinned<'guard> {
+        self.0
+    }
+
+    /// The CPU on which the code runs.
+    #[inline(always)]
+    pub const fn cpu(&self) -> CpuId {
+        self.0.cpu
+    }
+}

@@ -1,0 +1,32 @@
+//! Addresses, page sizes, CPUs, and the one trait through which Rhumb's memory crates know the hardware.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`addr`] | [`PhysAddr`], [`VirtAddr`], [`Pfn`]: a number that is an address says which kind |
+//! | [`page`] | [`PageSize`] (4 KiB, 2 MiB, 1 GiB) and [`Order`] (4 KiB << order) |
+//! | [`range`] | half-open ranges of each of them |
+//! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
+//! | [`machine`] | [`Machine`]: direct-map base, this CPU, TLB flushes, guards, clock |
+//!
+//! Principles:
+//! 1. The offset between physical memory and its direct mapping is added in one place:
+//!    [`Machine::direct`] (invariant I1).
+//! 2. A token is a proof. Who holds a [`Pinned`] stays on its CPU; who holds an [`IrqOff`] is also not
+//!    interrupted. Functions that rely on that ask for the token instead of saying so in a comment.
+//! 3. Nothing here allocates, blocks or knows a policy.
+#![no_std]
+
+pub mod addr;
+pub mod cpu;
+pub mod machine;
+pub mod page;
+pub mod range;
+
+pub use addr::{Pfn, PhysAddr, VirtAddr};
+pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
+pub use machine::{FlushScope, IrqGuard, IrqState, Machine, PinGuard};
+pub use page::{Order, PageSize};
+pub use range::{PfnRange, PhysRange, VirtRange};
+
+#[cfg(test)]
+mod tests;

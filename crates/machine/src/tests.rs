@@ -1,0 +1,113 @@
+//! The arithmetic that everything above relies on, against plain integers.
+
+extern crate std;
+
+use proptest::prelude::*;
+use std::vec::Vec;
+
+use super::*;
+
+#[test]
+fn page_sizes_agree_with_orders_and_levels() {
+    for size in PageSize::DESCENDING {
+        assert_eq!(size.bytes(), size.order().bytes());
+        assert_eq!(size.frames(), size.order().frames());
+        assert_eq!(PageSize::from_level(size.level()), Some(size));
+    }
+    assert_eq!(PageSize::from_level(4), None);
+    assert_eq!(Order::new(18), Some(Order::HUGE));
+    assert_eq!(Order::new(19), None);
+    assert_eq!(Order::all().len(), Order::COUNT);
+}
+
+#[test]
+fn canonical_addresses() {
+    for (value, bits, canonical) in [
+        (0x0000_7fff_ffff_ffff, 48, true),
+        (0x0000_8000_0000_0000, 48, false),
+        (0xffff_8000_0000_0000, 48, true),
+        (0xffff_7fff_ffff_ffff, 48, false),
+        (0xff00_0000_0000_0000, 57, true),
+        (0x00ff_ffff_ffff_ffff, 57, true),
+        (0x0100_0000_0000_0000, 57, false),
+    ] {
+        assert_eq!(VirtAddr::new(value).is_canonical(bits), canonical, "{value:#x} in {bits} bits");
+    }
+}
+
+#[test]
+fn ids_stop_at_their_limits() {
+    assert_eq!(CpuId::new(MAX_CPUS), None);
+    assert_eq!(CpuId::new(MAX_CPUS - 1).map(CpuId::index), Some(MAX_CPUS - 1));
+    assert_eq!(NodeId::new(MAX_NODES), None);
+    assert_eq!(CpuMask::first(MAX_CPUS + 5).len(), MAX_CPUS);
+}
+
+proptest! {
+    #[test]
+    fn alignment_is_the_nearest_multiple(value in 0u64..=u64::MAX, which in 0usize..3) {
+        let size = PageSize::DESCENDING[which];
+        let addr = PhysAddr::new(value);
+        let down = addr.align_down(size);
+        prop_assert!(down.is_aligned(size) && down <= addr && addr.since(down) < size.bytes());
+        prop_assert_eq!(addr.since(down), addr.offset_in(size));
+        match addr.checked_align_up(size) {
+            Some(up) => prop_assert!(up.is_aligned(size) && up >= addr && up.since(addr) < size.bytes()),
+            None => prop_assert!(value > u64::MAX - (size.bytes() - 1)),
+        }
+    }
+
+    #[test]
+    fn ranges_are_sets(a in 0u64..64, b in 0u64..64, c in 0u64..64, d in 0u64..64) {
+        let range = |x: u64, y: u64| PfnRange::new(Pfn::new(x.min(y)), Pfn::new(x.max(y))).unwrap();
+        let (one, two) = (range(a, b), range(c, d));
+        let set = |r: PfnRange| r.iter().map(Pfn::get).collect::<Vec<_>>();
+        let shared: Vec<u64> = set(one).into_iter().filter(|&x| two.contains(Pfn::new(x))).collect();
+        prop_assert_eq!(set(one.intersection(two)), shared.clone());
+        prop_assert_eq!(one.overlaps(two), !shared.is_empty());
+        prop_assert_eq!(one.covers(two), set(two).iter().all(|&x| one.contains(Pfn::new(x))));
+        prop_assert_eq!(PfnRange::new(Pfn::new(a), Pfn::new(b)).is_none(), b < a);
+    }
+
+    #[test]
+    fn rounding_a_range(start in 0u64..1 << 40, length in 0u64..1 << 33, which in 0usize..3) {
+        let size = PageSize::DESCENDING[which];
+        let range = PhysRange::of_length(PhysAddr::new(start), length).unwrap();
+        let (inner, outer) = (range.align_inward(size), range.align_outward(size).unwrap());
+        prop_assert!(inner.is_aligned(size) && outer.is_aligned(size));
+        prop_assert!(outer.covers(range) && range.covers(inner));
+        prop_assert!(range.bytes() - inner.bytes() < 2 * size.bytes() || inner.is_empty());
+    }
+
+    #[test]
+    fn holding_is_the_least_order(frames in 0u64..=1 << 19) {
+        match Order::holding(frames) {
+            Some(order) => {
+                prop_assert!(order.frames() >= frames);
+                prop_assert!(order == Order::BASE || order.frames() / 2 < frames);
+            }
+            None => prop_assert!(frames == 0 || frames > Order::HUGE.frames()),
+        }
+    }
+
+    #[test]
+    fn masks_are_sets(mut cpus in proptest::collection::vec(0usize..MAX_CPUS, 0..40)) {
+        let mask: CpuMask = cpus.iter().map(|&cpu| CpuId::new(cpu).unwrap()).collect();
+        cpus.sort_unstable();
+        cpus.dedup();
+        prop_assert_eq!(mask.iter().map(CpuId::index).collect::<Vec<_>>(), cpus.clone());
+        prop_assert_eq!(mask.len(), cpus.len());
+        if let Some(&cpu) = cpus.first() {
+            let fewer = mask.without(CpuId::new(cpu).unwrap());
+            prop_assert!(!fewer.contains(CpuId::new(cpu).unwrap()) && fewer.len() + 1 == mask.len());
+        }
+    }
+}
+
+#[test]
+fn lengths_that_wrap_are_refused() {
+    assert!(PhysRange::of_length(PhysAddr::new(u64::MAX), 2).is_none());
+    let top = VirtRange::new(VirtAddr::new(u64::MAX - 10), VirtAddr::new(u64::MAX)).unwrap();
+    assert!(top.align_outward(PageSize::Size4K).is_none());
+    assert!(top.align_inward(PageSize::Size1G).is_empty());
+}

@@ -1,0 +1,3 @@
+//! Builds, runs, tests and measures Rhumb.
+
+fn main() {}
