@@ -1,0 +1,26 @@
+//! Where the direct map may stand.
+//!
+//! It has the first half of the kernel's half: 64 TiB from `ffff_8000_0000_0000` with 4 levels, 32 PiB from
+//! `ff00_0000_0000_0000` with 5. The rest is the kernel map's, the frame descriptors', the windows' and the image's.
+
+use rhumb_machine::{PhysAddr, VirtRange};
+use rhumb_pagetable::Levels;
+
+/// Bytes of address space for the direct map.
+pub const fn window_bytes(levels: Levels) -> u64 {
+    1 << (levels.virt_bits() - 2)
+}
+
+/// The address space for the direct map.
+pub const fn window(levels: Levels) -> VirtRange {
+    match VirtRange::of_length(levels.kernel_half(), window_bytes(levels)) {
+        Some(range) => range,
+        // The kernel's half is twice as long: it does not wrap.
+        None => panic!("the window wraps"),
+    }
+}
+
+/// Whether RAM that ends at `ram_end` is past the 64 TiB that 4-level paging has room for.
+pub const fn needs_five_levels(ram_end: PhysAddr) -> bool {
+    ram_end.get() > window_bytes(Levels::Four)
+}

@@ -1,0 +1,43 @@
+//! x86-64 page tables, 4 and 5 levels deep: what an entry says, how mappings are made and removed, what a walk reads,
+//! what a tree maps in all, and whether that is sound.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`attributes`] | [`Attributes`] (what may be asked), [`Permissions`] (what was found), the PAT layout |
+//! | [`entry`] | [`Entry`]: the bits, and the one canonical form of a leaf |
+//! | [`levels`] | [`Levels`], [`Root`]: depth, indices, canonical addresses |
+//! | [`memory`] | [`TableMemory`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
+//! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
+//! | [`mapper`] | [`Mapper`]: map and unmap, whole or not at all |
+//! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level |
+//! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
+//!
+//! Principles:
+//! 1. Policy is elsewhere. This crate knows neither what is RAM nor why something is mapped.
+//! 2. Writable and executable at once cannot be asked for (invariant I4).
+//! 3. The bits of a leaf are a function of address, size and attributes: what is split and merged comes back the same.
+//! 4. What can fail comes first, what cannot comes last (I7). Nothing allocates (I10).
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod attributes;
+pub mod entry;
+pub mod levels;
+pub mod mapper;
+pub mod memory;
+pub mod runs;
+pub mod scan;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+pub mod span;
+pub mod walk;
+
+pub use attributes::{Access, Attributes, CacheMode, IA32_PAT, PAT_LAYOUT, Permissions, Privilege, Scope};
+pub use entry::{Entry, bits};
+pub use levels::{ENTRIES, Levels, Root};
+pub use mapper::{DetachedTables, EmptyTables, MapError, Mapped, Mapper, Unmapped};
+pub use memory::{OutOfTables, TableChain, TableMemory, TableSource};
+pub use runs::{Mapping, PageCounts, Run, tables_needed};
+pub use scan::{Leaves, Malformed, Scan, Visit};
+pub use span::{Join, Span, Spans};
+pub use walk::{Leaf, Outcome, Step, Walk, walk};

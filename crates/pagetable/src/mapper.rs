@@ -1,0 +1,460 @@
+//! Making and removing mappings, whole or not at all (invariant I7).
+//!
+//! `map` works in three steps: *survey* reads the tables on the way, finds conflicts and counts the missing tables;
+//! then all of those are *taken*; then the entries are *filled in*, which cannot fail. `unmap` looks at both ends of its
+//! range first: only there can it cut a large page.
+//!
+//! A table entry allows everything, user access only in the user half; leaves alone decide. An existing table
+//! entry (somebody else's) that forbids what a new leaf wants is an error, not a surprise.
+//!
+//! Locking: none. The caller is the only writer of the tree (I8).
+//!
+//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. After `unmap` the caller flushes, and
+//! only then reuses frames and tables (I6): tables come back as [`DetachedTables`].
+
+use core::fmt;
+
+use rhumb_machine::{Pfn, PhysRange, VirtAddr, VirtRange};
+
+use crate::attributes::Privilege;
+use crate::entry::Entry;
+use crate::levels::{ENTRIES, Root, index_at, span_bytes};
+use crate::memory::{OutOfTables, TableChain, TableMemory, TableSource};
+use crate::runs::{Mapping, PageCounts, Run, TableCounter, clip};
+use crate::walk::{Walk, walk};
+
+/// Why a mapping was not made or not removed. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapError {
+    /// The range holds nothing.
+    Empty {
+        /// Where it would begin.
+        virt: VirtAddr,
+    },
+    /// An address is not a multiple of 4 KiB.
+    Unaligned {
+        /// Where the mapping would begin.
+        virt: VirtAddr,
+        /// What would stand there.
+        phys: PhysRange,
+    },
+    /// A range to unmap does not consist of whole pages.
+    UnalignedRange {
+        /// The range.
+        range: VirtRange,
+    },
+    /// The range would end at or past 2^64. (The last page of all cannot be named by a half-open range.)
+    Wraps {
+        /// Where it would begin.
+        virt: VirtAddr,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The range touches addresses that are not canonical.
+    NotCanonical {
+        /// The range.
+        range: VirtRange,
+    },
+    /// The frames lie past what the CPU can address.
+    PhysTooWide {
+        /// The frames.
+        phys: PhysRange,
+        /// Bits of a physical address.
+        phys_bits: u32,
+    },
+    /// User access in the kernel's half.
+    UserInKernelHalf {
+        /// The range.
+        range: VirtRange,
+    },
+    /// A list of mappings is not in ascending order, or two of them overlap.
+    Unsorted {
+        /// The one that lies below its predecessor's end.
+        range: VirtRange,
+    },
+    /// Something is mapped there already.
+    AlreadyMapped {
+        /// The first such address.
+        virt: VirtAddr,
+        /// The level of the entry that maps it.
+        level: u8,
+        /// That entry.
+        entry: Entry,
+    },
+    /// A large page should go where a table of smaller ones stands, be it empty: a smaller `largest` would fit.
+    TableInTheWay {
+        /// Where.
+        virt: VirtAddr,
+        /// The level of the entry that refers to that table.
+        level: u8,
+        /// That entry.
+        entry: Entry,
+    },
+    /// A table entry on the way takes away what the mapping needs.
+    TableForbids {
+        /// Where.
+        virt: VirtAddr,
+        /// The level of that entry.
+        level: u8,
+        /// That entry.
+        entry: Entry,
+    },
+    /// An entry on the way has reserved bits set.
+    Malformed {
+        /// Where.
+        virt: VirtAddr,
+        /// The level of that entry.
+        level: u8,
+        /// That entry.
+        entry: Entry,
+    },
+    /// A page at one end of the range would be cut in two.
+    CutsLargePage {
+        /// Where that page begins.
+        virt: VirtAddr,
+        /// The level of the entry that maps it.
+        level: u8,
+        /// That entry.
+        entry: Entry,
+    },
+    /// The source has too few frames.
+    OutOfTables {
+        /// How many tables the mapping takes.
+        needed: u64,
+    },
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty { virt } => write!(f, "the mapping at {virt} is empty"),
+            Self::Unaligned { virt, phys } => {
+                write!(f, "the mapping of {phys} at {virt} is not of whole 4-KiB pages")
+            }
+            Self::UnalignedRange { range } => write!(f, "{range} is not of whole 4-KiB pages"),
+            Self::Wraps { virt, bytes } => {
+                write!(f, "{bytes:#x} bytes at {virt} reach the end of the address space")
+            }
+            Self::NotCanonical { range } => write!(f, "{range} is not canonical throughout"),
+            Self::PhysTooWide { phys, phys_bits } => {
+                write!(f, "{phys} is past the {phys_bits} bits of a physical address")
+            }
+            Self::UserInKernelHalf { range } => {
+                write!(f, "{range} is in the kernel's half and cannot be a user's")
+            }
+            Self::Unsorted { range } => write!(f, "{range} begins below the end of the range before it"),
+            Self::AlreadyMapped { virt, level, entry } => {
+                write!(f, "{virt} is mapped already, by level-{level} entry {entry}")
+            }
+            Self::TableInTheWay { virt, level, entry } => {
+                write!(f, "a table of smaller pages is in the way at {virt}, level-{level} entry {entry}")
+            }
+            Self::TableForbids { virt, level, entry } => {
+                write!(f, "level-{level} entry {entry} above {virt} forbids the access")
+            }
+            Self::Malformed { virt, level, entry } => {
+                write!(f, "level-{level} entry {entry} above {virt} has reserved bits set")
+            }
+            Self::CutsLargePage { virt, level, entry } => {
+                write!(f, "the range cuts the large page at {virt}, level-{level} entry {entry}")
+            }
+            Self::OutOfTables { needed } => {
+                write!(f, "{needed} page tables are needed, too few frames are left")
+            }
+        }
+    }
+}
+
+impl core::error::Error for MapError {}
+
+/// What [`Mapper::map`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Mapped {
+    /// Pages mapped.
+    pub pages: PageCounts,
+    /// Tables taken.
+    pub tables: u64,
+}
+
+/// What becomes of tables that an unmap leaves empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EmptyTables {
+    /// They stay, for the next mapping there.
+    Keep,
+    /// They are detached, but no entry of the root changes: for a half whose root entries several roots share.
+    DetachBelowRoot,
+    /// They are detached.
+    Detach,
+}
+
+/// Tables that no entry refers to any more, but that a CPU may still have in its paging-structure cache.
+#[must_use = "dropping it leaks the tables"]
+#[derive(Debug, Default)]
+pub struct DetachedTables(TableChain);
+
+impl DetachedTables {
+    /// How many.
+    pub const fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Gives them back. The caller has flushed the unmapped range, non-terminal entries included, on every CPU that may
+    /// have walked there (invariant I6).
+    pub fn release_after_flush<M, S>(self, memory: &mut M, source: &mut S)
+    where
+        M: TableMemory + ?Sized,
+        S: TableSource + ?Sized,
+    {
+        self.0.give_back(memory, source);
+    }
+}
+
+/// What [`Mapper::unmap`] did.
+#[must_use = "frames and tables may be reused only after a flush"]
+#[derive(Debug)]
+pub struct Unmapped {
+    /// Pages that were mapped and no longer are; holes in the range count nothing.
+    pub pages: PageCounts,
+    /// Tables left over, to be given back after the flush.
+    pub tables: DetachedTables,
+}
+
+/// One tree of tables and the memory that it stands in, for changing.
+#[derive(Debug)]
+pub struct Mapper<'memory, M: TableMemory + ?Sized> {
+    root: Root,
+    memory: &'memory mut M,
+}
+
+impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
+    /// For the tree under `root`.
+    pub const fn new(root: Root, memory: &'memory mut M) -> Self {
+        Self { root, memory }
+    }
+
+    /// The tree.
+    pub const fn root(&self) -> Root {
+        self.root
+    }
+
+    /// The walk that a CPU makes for `virt`.
+    pub fn walk(&self, virt: VirtAddr) -> Walk {
+        walk(self.memory, self.root, virt)
+    }
+
+    /// Maps, with tables from `source`, by the largest pages that fit. All or nothing.
+    ///
+    /// Cost: one write per page and two per new table; reads of the tables that exist on the way. No flush.
+    pub fn map<S>(&mut self, mapping: &Mapping, source: &mut S) -> Result<Mapped, MapError>
+    where
+        S: TableSource + ?Sized,
+    {
+        let tables = self.survey(mapping)?;
+        let mut chain = TableChain::take(tables, self.memory, source)
+            .map_err(|OutOfTables| MapError::OutOfTables { needed: tables })?;
+        let pages = self.fill(mapping, &mut chain);
+        chain.give_back(self.memory, source);
+        Ok(Mapped { pages: pages?, tables })
+    }
+
+    /// As [`Mapper::map`], with tables that were taken beforehand.
+    pub fn map_from(&mut self, mapping: &Mapping, chain: &mut TableChain) -> Result<Mapped, MapError> {
+        let tables = self.survey(mapping)?;
+        if chain.len() < tables {
+            return Err(MapError::OutOfTables { needed: tables });
+        }
+        Ok(Mapped { pages: self.fill(mapping, chain)?, tables })
+    }
+
+    /// How many new tables `mapping` takes in this tree as it is, or why it cannot be made. Writes nothing.
+    pub fn survey(&self, mapping: &Mapping) -> Result<u64, MapError> {
+        mapping.check(&self.root)?;
+        let mut missing = TableCounter::new(self.root.levels);
+        for run in mapping.runs() {
+            let first = self.root.levels.linear_of(run.virt);
+            let last = first + (run.pages << run.size.shift()) - 1;
+            let part = Part { first, last, lowest: run.size.level() };
+            self.survey_table(self.root.table, self.root.levels.top(), part, mapping, &mut missing)?;
+        }
+        Ok(missing.tables())
+    }
+
+    /// Recursion at most four deep: one for each level below the root.
+    fn survey_table(
+        &self,
+        table: Pfn,
+        level: u8,
+        part: Part,
+        mapping: &Mapping,
+        missing: &mut TableCounter,
+    ) -> Result<(), MapError> {
+        for index in index_at(part.first, level)..=index_at(part.last, level) {
+            let entry = self.memory.read(table, index);
+            let below = part.within(index, level);
+            if !entry.is_present() {
+                if level > part.lowest {
+                    missing.add(below.first, below.last, part.lowest, level - 1);
+                }
+                continue;
+            }
+            let virt = self.root.levels.virt_of(below.first);
+            if entry.reserved_bits(level, self.root.phys_bits) != 0 {
+                return Err(MapError::Malformed { virt, level, entry });
+            }
+            match entry.child(level) {
+                Some(child) if level > part.lowest => {
+                    if !entry.permissions().cover(mapping.attributes.permissions()) {
+                        return Err(MapError::TableForbids { virt, level, entry });
+                    }
+                    self.survey_table(child, level - 1, below, mapping, missing)?;
+                }
+                Some(_) => return Err(MapError::TableInTheWay { virt, level, entry }),
+                None => return Err(MapError::AlreadyMapped { virt, level, entry }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the entries. The survey has found the way free and the chain long enough.
+    fn fill(&mut self, mapping: &Mapping, chain: &mut TableChain) -> Result<PageCounts, MapError> {
+        let mut pages = PageCounts::NONE;
+        for run in mapping.runs() {
+            self.fill_run(run, mapping, chain)?;
+            pages.add(run.size, run.pages);
+        }
+        Ok(pages)
+    }
+
+    /// One table of leaves after the other, each written as one run.
+    fn fill_run(&mut self, run: Run, mapping: &Mapping, chain: &mut TableChain) -> Result<(), MapError> {
+        let (lowest, step) = (run.size.level(), run.size.bytes());
+        let mut position = self.root.levels.linear_of(run.virt);
+        let mut entry = Entry::leaf(run.phys, run.size, mapping.attributes);
+        let mut left = run.pages;
+        while left > 0 {
+            let table = self.table_for(position, lowest, chain)?;
+            let index = index_at(position, lowest);
+            let count = (ENTRIES - index).min(usize::try_from(left).unwrap_or(ENTRIES));
+            self.memory.write_run(table, index, entry, step, count);
+            let bytes = count as u64 * step;
+            left -= count as u64;
+            position += bytes;
+            entry = entry.advanced(bytes);
+        }
+        Ok(())
+    }
+
+    /// The table at level `lowest` on the way to `position`; missing ones come from `chain`.
+    fn table_for(&mut self, position: u64, lowest: u8, chain: &mut TableChain) -> Result<Pfn, MapError> {
+        let levels = self.root.levels;
+        let mut table = self.root.table;
+        for level in (lowest + 1..=levels.top()).rev() {
+            let index = index_at(position, level);
+            let entry = self.memory.read(table, index);
+            table = match entry.child(level) {
+                Some(child) => child,
+                None => {
+                    let Some(new) = chain.pop(self.memory) else {
+                        // Only if someone else changed the tables since the survey.
+                        return Err(MapError::OutOfTables { needed: 1 });
+                    };
+                    let upper_half = position >> (levels.virt_bits() - 1) != 0;
+                    let privilege = if upper_half { Privilege::Supervisor } else { Privilege::User };
+                    self.memory.write(table, index, Entry::table(new, privilege));
+                    new
+                }
+            };
+        }
+        Ok(table)
+    }
+
+    /// Removes all mappings in `range`; holes in it are no error. All or nothing.
+    ///
+    /// The caller then flushes `range`, and only after that reuses the frames and releases the tables.
+    ///
+    /// # Errors
+    /// [`MapError::CutsLargePage`] where a page reaches over an end of `range`; otherwise for a bad range.
+    ///
+    /// Cost: one write per page and per detached table; reads of the tables that cover the range.
+    pub fn unmap(&mut self, range: VirtRange, empty: EmptyTables) -> Result<Unmapped, MapError> {
+        if range.is_empty() {
+            return Err(MapError::Empty { virt: range.start() });
+        }
+        if !range.is_aligned(rhumb_machine::PageSize::Size4K) {
+            return Err(MapError::UnalignedRange { range });
+        }
+        let levels = self.root.levels;
+        let Some((first, last)) = levels.positions(range) else {
+            return Err(MapError::NotCanonical { range });
+        };
+        for end in [range.start(), levels.virt_of(last)] {
+            if let Some(leaf) = self.walk(end).leaf()
+                && (levels.linear_of(leaf.virt) < first
+                    || levels.linear_of(leaf.virt) + (leaf.size.bytes() - 1) > last)
+            {
+                return Err(MapError::CutsLargePage {
+                    virt: leaf.virt,
+                    level: leaf.size.level(),
+                    entry: leaf.entry,
+                });
+            }
+        }
+        let mut unmapped = Unmapped { pages: PageCounts::NONE, tables: DetachedTables::default() };
+        let part = Part { first, last, lowest: 1 };
+        self.clear(self.root.table, levels.top(), part, empty, &mut unmapped);
+        Ok(unmapped)
+    }
+
+    /// Clears the leaves of `part` below `table`. Recursion at most four deep.
+    fn clear(&mut self, table: Pfn, level: u8, part: Part, empty: EmptyTables, unmapped: &mut Unmapped) {
+        let detach = match empty {
+            EmptyTables::Keep => false,
+            EmptyTables::DetachBelowRoot => level < self.root.levels.top(),
+            EmptyTables::Detach => true,
+        };
+        for index in index_at(part.first, level)..=index_at(part.last, level) {
+            let entry = self.memory.read(table, index);
+            if let Some(size) = entry.page_size(level) {
+                self.memory.write(table, index, Entry::EMPTY);
+                unmapped.pages.add(size, 1);
+            } else if let Some(child) = entry.child(level)
+                && level > 1
+                && entry.reserved_bits(level, self.root.phys_bits) == 0
+            {
+                self.clear(child, level - 1, part.within(index, level), empty, unmapped);
+                if detach && self.is_blank(child) {
+                    self.memory.write(table, index, Entry::EMPTY);
+                    unmapped.tables.0.push(self.memory, child);
+                }
+            }
+        }
+    }
+
+    /// Whether no entry of `table` holds anything.
+    fn is_blank(&self, table: Pfn) -> bool {
+        (0..ENTRIES).all(|index| self.memory.read(table, index) == Entry::EMPTY)
+    }
+}
+
+/// Part of a run: linear positions, and the level at which its leaves stand.
+#[derive(Clone, Copy)]
+struct Part {
+    first: u64,
+    last: u64,
+    lowest: u8,
+}
+
+impl Part {
+    /// What of it the entry `index` at `level` spans; the entry is one that the part goes through.
+    fn within(self, index: usize, level: u8) -> Self {
+        let steps = (index - index_at(self.first, level)) as u64;
+        let position = self.first + steps * span_bytes(level);
+        let (first, last) = clip(self.first, self.last, position, level);
+        Self { first, last, lowest: self.lowest }
+    }
+}

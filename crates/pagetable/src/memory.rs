@@ -1,0 +1,135 @@
+//! How tables are touched, where they come from, and chains of tables that wait for use.
+//!
+//! The crate holds no pointer. Tables are reached through [`TableMemory`]: the kernel's goes through the direct map, at
+//! boot through a window, in a test into a hash map. New tables come from a [`TableSource`].
+//!
+//! A [`TableChain`] is a stack of zeroed tables linked through their own first entries, so that it needs no memory of its
+//! own (invariant I10). Whoever will need tables takes them all first; what follows cannot run out half-way (I7).
+
+use rhumb_machine::Pfn;
+
+use crate::entry::{Entry, bits};
+
+/// Memory that holds page tables.
+///
+/// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation reads and writes each entry
+/// with one 64-bit access, since CPUs may walk the table meanwhile. There is one writer of a tree at a time (I8).
+pub trait TableMemory {
+    /// One entry.
+    fn read(&self, table: Pfn, index: usize) -> Entry;
+
+    /// Sets one entry.
+    fn write(&mut self, table: Pfn, index: usize, entry: Entry);
+
+    /// Sets `count` entries from `index` on: the first is `first`, each next one maps `step_bytes` further on. Stays
+    /// within the table. To be overridden where reaching a table costs more than writing an entry.
+    fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {
+        let mut entry = first;
+        for position in index..index + count {
+            self.write(table, position, entry);
+            entry = entry.advanced(step_bytes);
+        }
+    }
+}
+
+/// Where new tables come from.
+pub trait TableSource {
+    /// A frame, exclusively the caller's, all of it zero.
+    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables>;
+
+    /// Takes a frame back. It is zero again, and no CPU can reach it.
+    fn give_back(&mut self, table: Pfn);
+}
+
+/// The source has no frame for a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfTables;
+
+impl core::fmt::Display for OutOfTables {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("no frame is left for a page table")
+    }
+}
+
+impl core::error::Error for OutOfTables {}
+
+/// Zeroed tables that belong to nobody yet. Dropping it loses them: give it back.
+#[must_use = "dropping the chain leaks its tables"]
+#[derive(Debug, Default)]
+pub struct TableChain {
+    first: Option<Pfn>,
+    tables: u64,
+}
+
+impl TableChain {
+    /// A chain of none.
+    pub const fn new() -> Self {
+        Self { first: None, tables: 0 }
+    }
+
+    /// Takes `tables` tables, or none of them.
+    pub fn take<M, S>(tables: u64, memory: &mut M, source: &mut S) -> Result<Self, OutOfTables>
+    where
+        M: TableMemory + ?Sized,
+        S: TableSource + ?Sized,
+    {
+        let mut chain = Self::new();
+        for _ in 0..tables {
+            match source.take_zeroed_table() {
+                Ok(table) => chain.push(memory, table),
+                Err(error) => {
+                    chain.give_back(memory, source);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(chain)
+    }
+
+    /// How many tables it holds.
+    pub const fn len(&self) -> u64 {
+        self.tables
+    }
+
+    /// Whether it holds none.
+    pub const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Takes one zeroed table out.
+    pub fn pop<M: TableMemory + ?Sized>(&mut self, memory: &mut M) -> Option<Pfn> {
+        let table = self.first?;
+        let link = memory.read(table, 0);
+        memory.write(table, 0, Entry::EMPTY);
+        // A link is marked by a bit beside the frame number, so that frame 0 can be in a chain.
+        self.first = (link != Entry::EMPTY).then(|| Pfn::new((link.bits() & bits::ADDRESS) >> LINK_SHIFT));
+        self.tables -= 1;
+        Some(table)
+    }
+
+    /// Puts a zeroed table in. The link is not PRESENT: a CPU that still walks the table finds nothing in it.
+    pub fn push<M: TableMemory + ?Sized>(&mut self, memory: &mut M, table: Pfn) {
+        if let Some(next) = self.first {
+            let link = (next.get() << LINK_SHIFT) & bits::ADDRESS | LINK_MARK;
+            memory.write(table, 0, Entry::from_bits(link));
+        }
+        self.first = Some(table);
+        self.tables += 1;
+    }
+
+    /// Gives all tables back, zeroed.
+    pub fn give_back<M, S>(mut self, memory: &mut M, source: &mut S)
+    where
+        M: TableMemory + ?Sized,
+        S: TableSource + ?Sized,
+    {
+        while let Some(table) = self.pop(memory) {
+            source.give_back(table);
+        }
+    }
+}
+
+/// A link holds a frame number where an entry holds its address.
+const LINK_SHIFT: u32 = 12;
+/// Bit 1 of a link: always set, so that no link is zero. PRESENT, bit 0, never is.
+const LINK_MARK: u64 = 1 << 1;

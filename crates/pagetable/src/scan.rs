@@ -1,0 +1,164 @@
+//! Going through all that a tree maps, in ascending order, without a look below absent entries.
+//!
+//! The cost is one read for each entry of each table that covers the range: 1 TiB in 1-GiB pages is a few thousand
+//! reads. State is one table and one set of permissions for each level: no allocation, no recursion.
+
+use rhumb_machine::{Pfn, VirtAddr, VirtRange};
+
+use crate::attributes::Permissions;
+use crate::entry::Entry;
+use crate::levels::{Root, index_at, span_bytes};
+use crate::memory::TableMemory;
+use crate::walk::Leaf;
+
+/// An entry with reserved bits set: a CPU that walks through it faults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed {
+    /// The first address that goes through the entry.
+    pub virt: VirtAddr,
+    /// The level of its table.
+    pub level: u8,
+    /// The table.
+    pub table: Pfn,
+    /// Which of its entries.
+    pub index: usize,
+    /// What stands there.
+    pub entry: Entry,
+    /// The bits that should be clear.
+    pub reserved: u64,
+}
+
+/// What a scan finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Visit {
+    /// A page.
+    Leaf(Leaf),
+    /// An entry that cannot be followed.
+    Malformed(Malformed),
+}
+
+/// All pages, and all malformed entries, of a range.
+#[derive(Clone, Debug)]
+pub struct Scan<'memory, M: TableMemory + ?Sized> {
+    memory: &'memory M,
+    root: Root,
+    /// Root entries that this tree also has were scanned there.
+    seen: Option<Root>,
+    /// Linear positions: the next one to look at and the last one; none left where `next > last`.
+    next: u64,
+    last: u64,
+    /// The level of the table to look into next.
+    level: u8,
+    /// By level: the table on the way to `next`, and what the entries above it allow.
+    path: [(Pfn, Permissions); 6],
+}
+
+impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
+    /// Of each page that overlaps `range`; a part of `range` that is not canonical is skipped.
+    pub fn new(memory: &'memory M, root: Root, range: VirtRange) -> Self {
+        Self::over(memory, root, root.levels.clamped_positions(range))
+    }
+
+    /// Of the whole address space.
+    pub fn all(memory: &'memory M, root: Root) -> Self {
+        Self::over(memory, root, Some((0, (1 << root.levels.virt_bits()) - 1)))
+    }
+
+    /// Of the kernel's half, to its very last page.
+    pub fn kernel_half(memory: &'memory M, root: Root) -> Self {
+        let bits = root.levels.virt_bits();
+        Self::over(memory, root, Some((1 << (bits - 1), (1 << bits) - 1)))
+    }
+
+    fn over(memory: &'memory M, root: Root, positions: Option<(u64, u64)>) -> Self {
+        let (next, last) = positions.unwrap_or((1, 0));
+        let path = [(root.table, Permissions::ALL); 6];
+        Self { memory, root, seen: None, next, last, level: root.levels.top(), path }
+    }
+
+    /// Leaves out what stands below root entries that are the same in `other`'s root.
+    #[must_use]
+    pub(crate) fn without_shared(mut self, other: Option<Root>) -> Self {
+        self.seen = other;
+        self
+    }
+
+    fn is_shared(&self, entry: Entry, index: usize) -> bool {
+        self.level == self.root.levels.top()
+            && self.seen.is_some_and(|other| self.memory.read(other.table, index) == entry)
+    }
+
+    /// Goes past the entry at `level` around `next`, and up where that was the last one of its table.
+    fn step_over(&mut self) {
+        self.next = (self.next & !(span_bytes(self.level) - 1)) + span_bytes(self.level);
+        while self.level < self.root.levels.top() && index_at(self.next, self.level) == 0 {
+            self.level += 1;
+        }
+    }
+}
+
+impl<M: TableMemory + ?Sized> Iterator for Scan<'_, M> {
+    type Item = Visit;
+
+    fn next(&mut self) -> Option<Visit> {
+        while self.next <= self.last {
+            let level = self.level;
+            let (table, above) = self.path[usize::from(level)];
+            let index = index_at(self.next, level);
+            let entry = self.memory.read(table, index);
+            if !entry.is_present() || self.is_shared(entry, index) {
+                self.step_over();
+                continue;
+            }
+            let virt = self.root.levels.virt_of(self.next & !(span_bytes(level) - 1));
+            let reserved = entry.reserved_bits(level, self.root.phys_bits);
+            if reserved != 0 {
+                self.step_over();
+                return Some(Visit::Malformed(Malformed { virt, level, table, index, entry, reserved }));
+            }
+            if let Some(size) = entry.page_size(level) {
+                self.step_over();
+                return Some(Visit::Leaf(Leaf::of(entry, virt, size, above)));
+            }
+            let Some(child) = entry.child(level) else {
+                self.step_over();
+                continue;
+            };
+            self.level -= 1;
+            self.path[usize::from(self.level)] = (child, above.and(entry.permissions()));
+        }
+        None
+    }
+}
+
+/// All pages of a range. Malformed entries, which map nothing, are passed over.
+#[derive(Clone, Debug)]
+pub struct Leaves<'memory, M: TableMemory + ?Sized>(Scan<'memory, M>);
+
+impl<'memory, M: TableMemory + ?Sized> Leaves<'memory, M> {
+    /// Of each page that overlaps `range`.
+    pub fn new(memory: &'memory M, root: Root, range: VirtRange) -> Self {
+        Self(Scan::new(memory, root, range))
+    }
+
+    /// Of the whole address space.
+    pub fn all(memory: &'memory M, root: Root) -> Self {
+        Self(Scan::all(memory, root))
+    }
+
+    /// Of the kernel's half.
+    pub fn kernel_half(memory: &'memory M, root: Root) -> Self {
+        Self(Scan::kernel_half(memory, root))
+    }
+}
+
+impl<M: TableMemory + ?Sized> Iterator for Leaves<'_, M> {
+    type Item = Leaf;
+
+    fn next(&mut self) -> Option<Leaf> {
+        self.0.find_map(|visit| match visit {
+            Visit::Leaf(leaf) => Some(leaf),
+            Visit::Malformed(_) => None,
+        })
+    }
+}
