@@ -1,0 +1,142 @@
+//! What the command line can ask for, and the table of words that ask for it.
+//!
+//! A new word is a field of [`Options`] and one line of [`WORDS`].
+
+use log::LevelFilter;
+use rhumb_machine::PageSize;
+
+use super::words::{number, size};
+
+/// What the command line asks for. `Default` is an empty line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether the direct map may use 1-GiB pages; `nogbpages` says no.
+    pub gigabyte_pages: bool,
+    /// `directmap=`: the largest page that the direct map may use.
+    pub direct_map_pages: Option<PageSize>,
+    /// `directmap_limit=`: RAM at and above this address is not in the direct map.
+    pub direct_map_limit_bytes: Option<u64>,
+    /// `mem=`: RAM at and above this address is not used at all.
+    pub memory_limit_bytes: Option<u64>,
+    /// `maxcpus=`: start no more CPUs than this, the boot CPU included. At least 1.
+    pub max_cpus: Option<usize>,
+    /// Whether to use 5-level paging even where 4 levels would do: `la57`.
+    pub five_levels: bool,
+    /// The least important messages that reach the console; `quiet` and `loglevel=` set it, the later one wins.
+    pub log_level: LevelFilter,
+    /// Whether to read commands from standard input and power off at its end: `batch`.
+    pub batch: bool,
+    /// `exit_port=`: the I/O port of QEMU's `isa-debug-exit` device.
+    pub exit_port: Option<u16>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            gigabyte_pages: true,
+            direct_map_pages: None,
+            direct_map_limit_bytes: None,
+            memory_limit_bytes: None,
+            max_cpus: None,
+            five_levels: false,
+            log_level: LevelFilter::Info,
+            batch: false,
+            exit_port: None,
+        }
+    }
+}
+
+/// A word that the command line understands.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownWord {
+    /// Its name, before the `=` if it takes a value.
+    pub name: &'static str,
+    /// What it takes.
+    pub value: ValueForm,
+    /// What it does, in half a line.
+    pub help: &'static str,
+    /// Puts the value into the options; `None` where it is none of those accepted. A word without value gets an empty one.
+    pub(super) set: fn(&mut Options, &[u8]) -> Option<()>,
+}
+
+/// What a word takes after its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueForm {
+    /// Nothing.
+    None,
+    /// A size in bytes.
+    Size,
+    /// Something else; the text says what is accepted.
+    Text(&'static str),
+}
+
+impl core::fmt::Display for ValueForm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::None => "no value",
+            Self::Size => "a size such as 512M, 0x40000000 or 4G",
+            Self::Text(accepted) => accepted,
+        })
+    }
+}
+
+const fn word(
+    name: &'static str,
+    value: ValueForm,
+    help: &'static str,
+    set: fn(&mut Options, &[u8]) -> Option<()>,
+) -> KnownWord {
+    KnownWord { name, value, help, set }
+}
+
+use ValueForm::{None as NoValue, Size, Text};
+
+/// All words that the command line understands, in the order in which to list them.
+#[rustfmt::skip]
+pub const WORDS: &[KnownWord] = &[
+    word("directmap", Text("4k, 2m or 1g"), "largest page of the direct map", |o, v| assign(&mut o.direct_map_pages, page_size(v))),
+    word("nogbpages", NoValue, "no 1-GiB pages in the direct map", |o, _| { o.gigabyte_pages = false; Some(()) }),
+    word("directmap_limit", Size, "direct map ends at this address", |o, v| assign(&mut o.direct_map_limit_bytes, size(v))),
+    word("mem", Size, "use RAM below this address only", |o, v| assign(&mut o.memory_limit_bytes, size(v))),
+    word("maxcpus", Text("a number of CPUs, at least 1"), "start no more CPUs than this", |o, v| assign(&mut o.max_cpus, count(v))),
+    word("la57", NoValue, "use 5-level paging even where 4 levels do", |o, _| { o.five_levels = true; Some(()) }),
+    word("quiet", NoValue, "print errors only", |o, _| { o.log_level = LevelFilter::Error; Some(()) }),
+    word("loglevel", Text("error, warn, info, debug, trace or 0 to 7"), "print messages down to this level", |o, v| { o.log_level = level(v)?; Some(()) }),
+    word("batch", NoValue, "read commands from the console and power off at its end", |o, _| { o.batch = true; Some(()) }),
+    word("exit_port", Text("an I/O port such as 0xf4"), "port of QEMU's debug-exit device", |o, v| assign(&mut o.exit_port, port(v))),
+];
+
+fn assign<T>(field: &mut Option<T>, value: Option<T>) -> Option<()> {
+    *field = Some(value?);
+    Some(())
+}
+
+fn page_size(text: &[u8]) -> Option<PageSize> {
+    PageSize::DESCENDING.into_iter().find(|size| match size {
+        PageSize::Size4K => text.eq_ignore_ascii_case(b"4k"),
+        PageSize::Size2M => text.eq_ignore_ascii_case(b"2m"),
+        PageSize::Size1G => text.eq_ignore_ascii_case(b"1g"),
+    })
+}
+
+fn count(text: &[u8]) -> Option<usize> {
+    number(text).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0)
+}
+
+fn port(text: &[u8]) -> Option<u16> {
+    number(text).and_then(|port| u16::try_from(port).ok())
+}
+
+/// A level by name, or by Linux's number: that prints what is *less* than the number, where 3 is an error, 4 a warning and 6
+/// information. Errors are never hidden, and Linux has no number for what `trace` prints.
+fn level(text: &[u8]) -> Option<LevelFilter> {
+    match number(text) {
+        Some(0..=4) => Some(LevelFilter::Error),
+        Some(5..=6) => Some(LevelFilter::Warn),
+        Some(7) => Some(LevelFilter::Info),
+        Some(_) => None,
+        None => LevelFilter::iter()
+            .filter(|&level| level != LevelFilter::Off)
+            .find(|level| text.eq_ignore_ascii_case(level.as_str().as_bytes())),
+    }
+}

@@ -1,0 +1,165 @@
+//! Words, values and warnings.
+
+extern crate std;
+
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use log::LevelFilter;
+use proptest::prelude::*;
+use rhumb_machine::PageSize;
+
+use super::words::{number, size};
+use super::*;
+
+fn parse(line: &str) -> (Options, Vec<String>) {
+    let (options, warnings) = Options::parse(line.as_bytes());
+    (options, warnings.iter().map(|warning| warning.to_string()).collect())
+}
+
+#[test]
+fn every_word_does_what_it_says() {
+    let (options, warnings) = parse(
+        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 la57 quiet loglevel=debug batch exit_port=0xf4",
+    );
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(
+        options,
+        Options {
+            gigabyte_pages: false,
+            direct_map_pages: Some(PageSize::Size4K),
+            direct_map_limit_bytes: Some(0x1000_0000),
+            memory_limit_bytes: Some(3 << 30),
+            max_cpus: Some(4),
+            five_levels: true,
+            log_level: LevelFilter::Debug,
+            batch: true,
+            exit_port: Some(0xf4),
+        }
+    );
+}
+
+#[test]
+fn an_empty_line_is_the_default() {
+    for line in ["", "   ", "\t\n", "\0mem=1G", "-- mem=1G unknown"] {
+        assert_eq!(parse(line), (Options::default(), Vec::new()), "{line:?}");
+    }
+}
+
+#[test]
+fn quotes_and_dashes_are_as_on_linux() {
+    for line in ["mem=\"2M\"", "\"mem=2M\"", "  mem=2M  ", "mem=1M mem=2M", "mem=\"2M", "MEM=1 mem=2m"] {
+        assert_eq!(parse(line).0.memory_limit_bytes, Some(2 << 20), "{line}");
+    }
+    assert_eq!(parse("directmap-limit=1G exit-port=1").0.direct_map_limit_bytes, Some(1 << 30));
+    let (_, warnings) = parse("note=\"a b\" batch");
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("'note=\\\"a b\\\"'"), "{}", warnings[0]);
+}
+
+#[test]
+fn levels_by_name_and_by_number() {
+    for (line, level) in [
+        ("loglevel=error", LevelFilter::Error),
+        ("loglevel=WARN", LevelFilter::Warn),
+        ("loglevel=trace", LevelFilter::Trace),
+        ("loglevel=0", LevelFilter::Error),
+        ("loglevel=4", LevelFilter::Error),
+        ("loglevel=5", LevelFilter::Warn),
+        ("loglevel=7", LevelFilter::Info),
+        ("quiet", LevelFilter::Error),
+        ("loglevel=debug quiet", LevelFilter::Error),
+        ("quiet loglevel=debug", LevelFilter::Debug),
+        ("loglevel=off", LevelFilter::Info),
+        ("loglevel=8", LevelFilter::Info),
+    ] {
+        assert_eq!(parse(line).0.log_level, level, "{line}");
+    }
+}
+
+#[test]
+fn a_warning_names_the_word_and_what_is_accepted() {
+    for (line, warning) in [
+        (
+            "mem=lots",
+            "command line: 'mem=lots' is ignored: accepted is a size such as 512M, 0x40000000 or 4G",
+        ),
+        ("mem", "command line: 'mem' is ignored: the word needs a size such as 512M, 0x40000000 or 4G"),
+        ("directmap=3m", "command line: 'directmap=3m' is ignored: accepted is 4k, 2m or 1g"),
+        ("maxcpus=0", "command line: 'maxcpus=0' is ignored: accepted is a number of CPUs, at least 1"),
+        (
+            "exit_port=65536",
+            "command line: 'exit_port=65536' is ignored: accepted is an I/O port such as 0xf4",
+        ),
+        ("la57=yes", "command line: 'la57=yes' is ignored: the word takes no value"),
+        (
+            "colour",
+            "command line: 'colour' is ignored: no such word; known are directmap, nogbpages, directmap_limit, mem, \
+             maxcpus, la57, quiet, loglevel, batch, exit_port",
+        ),
+    ] {
+        assert_eq!(parse(line), (Options::default(), std::vec![warning.to_string()]), "{line}");
+    }
+}
+
+#[test]
+fn a_long_or_binary_word_is_shown_in_part() {
+    let line: Vec<u8> = (0..1000).map(|_| 0x1b).collect();
+    let (_, warnings) = Options::parse(&line);
+    let text = warnings.iter().next().unwrap().to_string();
+    assert!(text.starts_with("command line: '\\x1b\\x1b") && text.contains("...' is ignored"), "{text}");
+    assert!(text.len() < 500);
+}
+
+#[test]
+fn numbers_and_sizes() {
+    for (text, value) in [
+        ("0", Some(0)),
+        ("18446744073709551615", Some(u64::MAX)),
+        ("18446744073709551616", None),
+        ("0xffffffffffffffff", Some(u64::MAX)),
+        ("0x", None),
+        ("", None),
+        ("-1", None),
+        ("1 ", None),
+        ("12a", None),
+        ("0XaB", Some(0xab)),
+    ] {
+        assert_eq!(number(text.as_bytes()), value, "{text:?}");
+    }
+    for (text, value) in [
+        ("4k", Some(4096)),
+        ("1T", Some(1 << 40)),
+        ("0x10M", Some(16 << 20)),
+        ("16777216T", None),
+        ("16777215T", Some(16_777_215 << 40)),
+        ("0", None),
+        ("G", None),
+        ("1KK", None),
+    ] {
+        assert_eq!(size(text.as_bytes()), value, "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn numbers_read_back(value in any::<u64>()) {
+        prop_assert_eq!(number(format!("{value}").as_bytes()), Some(value));
+        prop_assert_eq!(number(format!("{value:#x}").as_bytes()), Some(value));
+    }
+
+    #[test]
+    fn any_bytes_at_all(line in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b' '), Just(b'"'), Just(b'=')], 0..300)) {
+        let (_, warnings) = Options::parse(&line);
+        warnings.iter().for_each(|warning| assert!(!format!("{warning}").is_empty()));
+        prop_assert!(warnings.total() <= line.len().div_ceil(2));
+    }
+
+    #[test]
+    fn known_words_among_any_others(before in "[a-z =\"]{0,20}", after in "[a-z= ]{0,20}") {
+        // An open quote before would take the word in.
+        prop_assume!(before.matches('"').count() % 2 == 0);
+        prop_assert_eq!(parse(&format!("{before} mem=5M {after}")).0.memory_limit_bytes.is_some(), true);
+    }
+}

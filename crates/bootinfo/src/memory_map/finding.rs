@@ -1,0 +1,116 @@
+//! What can be wrong with a firmware memory map: findings (boot goes on) and errors (it does not).
+
+use core::fmt;
+
+use rhumb_machine::{PhysAddr, PhysRange};
+
+use super::{FirmwareEntry, MAX_REGIONS, MAX_RESERVATIONS, RegionKind, Reservation};
+
+/// An oddity of the firmware's memory map that was put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapFinding {
+    /// An entry of no bytes was left out.
+    Empty(FirmwareEntry),
+    /// An entry that runs past 2^64 was left out.
+    Wraps(FirmwareEntry),
+    /// Usable RAM past 2^52 was cut off: no x86-64 page table can name it.
+    BeyondPhysicalLimit(PhysRange),
+    /// Two entries gave the same addresses different kinds; the first kind named here lost.
+    Overlap {
+        /// The addresses in question.
+        range: PhysRange,
+        /// What one entry said.
+        lost: RegionKind,
+        /// What is taken to be true: the more restrictive kind.
+        won: RegionKind,
+    },
+    /// The entries were not in ascending order.
+    Unsorted,
+}
+
+impl fmt::Display for MapFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty(entry) => {
+                write!(
+                    f,
+                    "memory map: the entry at {:#x} (type {}) is empty and was left out",
+                    entry.base, entry.type_code
+                )
+            }
+            Self::Wraps(entry) => write!(
+                f,
+                "memory map: the entry at {:#x} with length {:#x} (type {}) runs past 2^64 and was left out",
+                entry.base, entry.length, entry.type_code
+            ),
+            Self::BeyondPhysicalLimit(range) => {
+                write!(
+                    f,
+                    "memory map: usable RAM at {range} lies past 2^52, where no page table reaches, and was left out"
+                )
+            }
+            Self::Overlap { range, lost, won } => {
+                write!(f, "memory map: {range} is given as {lost} and as {won}; it is taken to be {won}")
+            }
+            Self::Unsorted => {
+                f.write_str("memory map: the entries are not in ascending order; they were sorted")
+            }
+        }
+    }
+}
+
+/// Why a memory map could not be made or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryMapError {
+    /// There is not one whole frame of RAM to use.
+    NoUsableRam {
+        /// How many entries the firmware gave.
+        entries: usize,
+    },
+    /// The firmware gave more entries than there is room for.
+    TooManyEntries,
+    /// The entries overlap in so many pieces that there is no room for them.
+    TooManyRegions,
+    /// There is no room for one more reservation.
+    TooManyReservations {
+        /// What was to be reserved.
+        why: Reservation,
+    },
+    /// `mem=` leaves nothing to run in.
+    CapTooLow {
+        /// The first address that was not to be used any more.
+        limit: PhysAddr,
+    },
+}
+
+impl fmt::Display for MemoryMapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUsableRam { entries } => write!(
+                f,
+                "none of the {entries} entries of the firmware's memory map is usable RAM (type 1) of at least one 4-KiB \
+                 page, and Rhumb needs RAM to run in"
+            ),
+            Self::TooManyEntries => write!(
+                f,
+                "the firmware's memory map has more than {MAX_REGIONS} entries, and Rhumb has room for {MAX_REGIONS}"
+            ),
+            Self::TooManyRegions => write!(
+                f,
+                "the entries of the firmware's memory map overlap in more than {MAX_REGIONS} pieces, and Rhumb has room \
+                 for {MAX_REGIONS}"
+            ),
+            Self::TooManyReservations { why } => {
+                write!(f, "no room to note RAM taken for: {why}; all {MAX_RESERVATIONS} notes are in use")
+            }
+            Self::CapTooLow { limit } => {
+                write!(
+                    f,
+                    "mem={limit} would leave no free RAM below that address, and Rhumb needs RAM to run in"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for MemoryMapError {}

@@ -1,0 +1,230 @@
+//! The memory map: which physical addresses are RAM, which of it is free, and what the rest is for.
+//!
+//! ```text
+//!  firmware entries (any order, overlapping, to the byte)
+//!        │ from_firmware: sort, drop, resolve, merge            -> findings
+//!  regions        0        640K   1M                3G          4G         5G
+//!                 | usable | rsvd |      usable     | reserved  |  usable  |
+//!  reservations     ^first page      ^^kernel  ^RAM disk           ^page tables
+//!        │
+//!  ram()            whole frames of the usable regions: what the direct map maps
+//!  usable()         ram() without the reservations: what an allocator may hand out
+//! ```
+//!
+//! Until the frame allocator takes over, this map is the only truth about free memory: [`crate::BootFrames`] keeps no
+//! free list but reserves here what it hands out. What `usable()` still yields afterwards is exactly what is left.
+//!
+//! Regions are kept to the byte, since firmware gives them so; `ram()` and `usable()` round *inward*, so that a frame which
+//! is only partly RAM is nobody's. Reservations round *outward*, so that a frame which is partly taken is taken.
+//!
+//! Why not split the regions on each reservation (as E820 tables do): "is it RAM" and "is it free" are asked by different
+//! people (direct map, allocator), and the first answer must not change when the second does.
+
+use arrayvec::ArrayVec;
+use rhumb_machine::{PageSize, PhysAddr, PhysRange};
+
+mod build;
+mod finding;
+mod region;
+
+pub use finding::{MapFinding, MemoryMapError};
+pub use region::{FirmwareEntry, Region, RegionKind, Reservation, Reserved};
+
+/// Room for regions, and for the firmware's entries. UEFI firmware on large servers gives somewhat over 200 entries;
+/// twice that, rounded up, is 12 KiB.
+pub const MAX_REGIONS: usize = 512;
+
+/// Room for reservations. Neighbours with the same reason share one, so what counts is how often reasons alternate:
+/// about a dozen for the loader's and the kernel's own pieces, and the rest for memory per CPU and per node.
+pub const MAX_RESERVATIONS: usize = 256;
+
+/// The memory map. About 18 KiB: keep it in a static or at the bottom of a large stack.
+#[derive(Clone, Debug)]
+pub struct MemoryMap {
+    /// Ascending, disjoint, neighbours of the same kind merged.
+    regions: ArrayVec<Region, MAX_REGIONS>,
+    /// Ascending, disjoint, whole frames, inside usable regions, neighbours with the same reason merged.
+    reserved: ArrayVec<Reserved, MAX_RESERVATIONS>,
+}
+
+impl MemoryMap {
+    /// All regions, ascending and disjoint, for display; what no region covers is a hole.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    /// All reservations, ascending and disjoint.
+    pub fn reservations(&self) -> &[Reserved] {
+        &self.reserved
+    }
+
+    /// The whole frames of RAM, free or not, as ascending ranges: what the direct map maps.
+    pub fn ram(&self) -> impl Iterator<Item = PhysRange> + Clone {
+        self.regions
+            .iter()
+            .filter(|region| region.kind == RegionKind::Usable)
+            .map(|region| region.range.align_inward(PageSize::Size4K))
+            .filter(|range| !range.is_empty())
+    }
+
+    /// The whole frames of RAM that nobody has taken, as ascending ranges: what an allocator may hand out.
+    pub fn usable(&self) -> impl Iterator<Item = PhysRange> + Clone {
+        core::iter::successors(self.free_from(PhysAddr::ZERO), |last| self.free_from(last.end()))
+    }
+
+    /// Bytes of RAM in whole frames, free or not.
+    pub fn ram_bytes(&self) -> u64 {
+        self.ram().map(PhysRange::bytes).sum()
+    }
+
+    /// Bytes of RAM in whole frames that nobody has taken.
+    pub fn usable_bytes(&self) -> u64 {
+        self.usable().map(PhysRange::bytes).sum()
+    }
+
+    /// One past the last byte of RAM.
+    pub fn ram_end(&self) -> PhysAddr {
+        self.ram().last().map_or(PhysAddr::ZERO, PhysRange::end)
+    }
+
+    /// Takes `range`, rounded outward to frames, out of the free RAM and notes why.
+    ///
+    /// Only what is RAM and not yet taken is noted: a range may lie in a hole or in firmware memory (loaders do that), and
+    /// where it meets an earlier reservation, the earlier reason stays.
+    ///
+    /// # Errors
+    /// [`MemoryMapError::TooManyReservations`]; nothing has changed then.
+    pub fn reserve(&mut self, range: PhysRange, why: Reservation) -> Result<(), MemoryMapError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        // No RAM reaches the last frame below 2^64, so a range that cannot be rounded up ends past all RAM as it is.
+        let range = range.align_outward(PageSize::Size4K).unwrap_or(range);
+        // Each new note that may be needed must fit before the first is made.
+        let pieces = self.free_in(range).filter(|&piece| !self.joins_neighbour(piece, why)).count();
+        if pieces > self.reserved.remaining_capacity() {
+            return Err(MemoryMapError::TooManyReservations { why });
+        }
+        let mut from = range.start();
+        while let Some(piece) =
+            self.free_from(from).map(|free| free.intersection(range)).filter(|p| !p.is_empty())
+        {
+            self.note(piece, why)?;
+            from = piece.end();
+        }
+        Ok(())
+    }
+
+    /// Forgets the RAM at and above address `limit_bytes` (`mem=`), and gives how many bytes that were.
+    ///
+    /// As on Linux, the number is an address, not an amount: with a hole below 4 GiB, `mem=4G` leaves less than 4 GiB.
+    /// What is already reserved stays RAM wherever it lies: the loader may have put the RAM disk above the limit.
+    ///
+    /// # Errors
+    /// [`MemoryMapError::CapTooLow`] where no free RAM would be left, [`MemoryMapError::TooManyRegions`]; nothing has
+    /// changed then.
+    pub fn cap(&mut self, limit_bytes: u64) -> Result<u64, MemoryMapError> {
+        let limit = PhysAddr::new(limit_bytes).align_down(PageSize::Size4K);
+        if self.usable().next().is_none_or(|first| first.start() >= limit) {
+            return Err(MemoryMapError::CapTooLow { limit });
+        }
+        let before = self.ram_bytes();
+        let mut kept = ArrayVec::new();
+        for &region in &self.regions {
+            self.keep_below(region, limit, &mut kept).map_err(|_| MemoryMapError::TooManyRegions)?;
+        }
+        self.regions = kept;
+        Ok(before - self.ram_bytes())
+    }
+
+    /// Copies to `kept` what stays of `region` under a limit: what is not RAM, what lies below, what is reserved.
+    fn keep_below(
+        &self,
+        region: Region,
+        limit: PhysAddr,
+        kept: &mut ArrayVec<Region, MAX_REGIONS>,
+    ) -> Result<(), arrayvec::CapacityError<Region>> {
+        if region.kind != RegionKind::Usable || region.range.end() <= limit {
+            return kept.try_push(region);
+        }
+        if let Some(range) = PhysRange::new(region.range.start(), limit).filter(|range| !range.is_empty()) {
+            kept.try_push(Region { range, ..region })?;
+        }
+        for taken in &self.reserved {
+            let above = PhysRange::new(limit, PhysAddr::new(u64::MAX)).unwrap_or_default();
+            let range = taken.range.intersection(region.range).intersection(above);
+            match kept.last_mut() {
+                _ if range.is_empty() => {}
+                Some(last) if last.kind == RegionKind::Usable && last.range.end() == range.start() => {
+                    last.range = joined(last.range, range);
+                }
+                _ => kept.try_push(Region { range, ..region })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The first free range at or after `from`; its start is `from` itself where that lies within free RAM.
+    fn free_from(&self, from: PhysAddr) -> Option<PhysRange> {
+        self.ram().filter(|ram| ram.end() > from).find_map(|ram| {
+            let (mut start, mut end) = (ram.start().max(from), ram.end());
+            let first = self.reserved.partition_point(|taken| taken.range.end() <= start);
+            for taken in &self.reserved[first..] {
+                if taken.range.start() > start {
+                    end = end.min(taken.range.start());
+                    break;
+                }
+                start = taken.range.end();
+            }
+            PhysRange::new(start, end).filter(|range| !range.is_empty())
+        })
+    }
+
+    /// The free pieces of `range`, ascending.
+    pub(crate) fn free_in(&self, range: PhysRange) -> impl Iterator<Item = PhysRange> {
+        self.usable().map(move |free| free.intersection(range)).filter(|piece| !piece.is_empty())
+    }
+
+    /// Whether a reservation for the same reason begins or ends where `piece` ends or begins.
+    fn joins_neighbour(&self, piece: PhysRange, why: Reservation) -> bool {
+        self.reserved.iter().any(|taken| {
+            taken.why == why && (taken.range.end() == piece.start() || taken.range.start() == piece.end())
+        })
+    }
+
+    /// Notes that `piece`, which is free RAM, is now taken.
+    fn note(&mut self, piece: PhysRange, why: Reservation) -> Result<(), MemoryMapError> {
+        let at = self.reserved.partition_point(|taken| taken.range.end() <= piece.start());
+        let before = at.checked_sub(1).filter(|&index| {
+            self.reserved[index].why == why && self.reserved[index].range.end() == piece.start()
+        });
+        let after = (at < self.reserved.len()
+            && self.reserved[at].why == why
+            && self.reserved[at].range.start() == piece.end())
+        .then_some(at);
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                let range = joined(self.reserved[before].range, self.reserved[after].range);
+                self.reserved[before].range = range;
+                self.reserved.remove(after);
+            }
+            (Some(index), None) | (None, Some(index)) => {
+                self.reserved[index].range = joined(self.reserved[index].range, piece);
+            }
+            (None, None) => self
+                .reserved
+                .try_insert(at, Reserved { range: piece, why })
+                .map_err(|_| MemoryMapError::TooManyReservations { why })?,
+        }
+        Ok(())
+    }
+}
+
+/// The range from the start of the first to the end of the last of two.
+fn joined(one: PhysRange, other: PhysRange) -> PhysRange {
+    // Cannot be `None`: the lesser start is not past the greater end.
+    PhysRange::new(one.start().min(other.start()), one.end().max(other.end())).unwrap_or(one)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,356 @@
+//! The map against a plain model: one answer for each quarter of a page.
+
+extern crate std;
+
+use std::collections::BTreeSet;
+use std::format;
+use std::string::ToString;
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
+
+use super::*;
+use crate::BootFrames;
+
+const PAGE: u64 = 4096;
+const QUARTER: u64 = PAGE / 4;
+const PAGES: u64 = 48;
+
+fn entry(base: u64, length: u64, type_code: u32) -> FirmwareEntry {
+    FirmwareEntry { base, length, type_code }
+}
+
+fn range(start: u64, end: u64) -> PhysRange {
+    PhysRange::new(PhysAddr::new(start), PhysAddr::new(end)).unwrap()
+}
+
+fn map_of(entries: &[FirmwareEntry]) -> MemoryMap {
+    MemoryMap::from_firmware(entries.iter().copied()).unwrap().0
+}
+
+fn pages(ranges: impl Iterator<Item = PhysRange>) -> BTreeSet<u64> {
+    ranges.flat_map(|range| range.whole_frames().iter().map(Pfn::get).collect::<Vec<_>>()).collect()
+}
+
+/// What QEMU's q35 gives for 4 GiB.
+fn q35() -> Vec<FirmwareEntry> {
+    vec![
+        entry(0, 0x9fc00, 1),
+        entry(0x9fc00, 0x400, 2),
+        entry(0xf0000, 0x10000, 2),
+        entry(0x10_0000, 0x7fed_f000, 1),
+        entry(0x7ffd_f000, 0x2_1000, 2),
+        entry(0xb000_0000, 0x1000_0000, 2),
+        entry(0x1_0000_0000, 0x8000_0000, 1),
+        entry(0xfd_0000_0000, 0x3_0000_0000, 2),
+    ]
+}
+
+#[test]
+fn an_ordinary_map_has_no_findings() {
+    let (map, findings) = MemoryMap::from_firmware(q35()).unwrap();
+    assert!(findings.is_empty());
+    assert_eq!(map.regions().len(), 8);
+    let ram: Vec<_> = map.ram().collect();
+    assert_eq!(ram, [range(0, 0x9f000), range(0x10_0000, 0x7ffd_f000), range(0x1_0000_0000, 0x1_8000_0000)]);
+    assert_eq!(map.ram_end(), PhysAddr::new(0x1_8000_0000));
+    assert_eq!(map.regions()[0].to_string(), "[mem 0x0000000000000000-0x000000000009fbff] usable");
+    assert_eq!(map.regions()[1].to_string(), "[mem 0x000000000009fc00-0x000000000009ffff] reserved");
+}
+
+#[test]
+fn it_fits_on_a_boot_stack() {
+    assert!(size_of::<MemoryMap>() <= 20 << 10, "{} bytes", size_of::<MemoryMap>());
+}
+
+#[test]
+fn oddities_are_put_right_and_named() {
+    let given = [
+        entry(0x10_0000, 0x10_0000, 1),
+        entry(0, 0x8_0000, 1),
+        entry(0x9000, 0, 2),
+        entry(u64::MAX - 10, 100, 1),
+        entry(0x18_0000, 0x1000, 20),
+        entry(1 << 52, 0x1000, 1),
+    ];
+    let (map, findings) = MemoryMap::from_firmware(given).unwrap();
+    let kinds: Vec<_> = map.regions().iter().map(|region| region.kind).collect();
+    assert_eq!(kinds, [RegionKind::Usable, RegionKind::Usable, RegionKind::Other(20), RegionKind::Usable]);
+    let said: Vec<_> = findings.iter().map(|finding| finding.to_string()).collect();
+    assert_eq!(
+        said,
+        [
+            "memory map: the entry at 0x9000 (type 2) is empty and was left out",
+            "memory map: the entry at 0xfffffffffffffff5 with length 0x64 (type 1) runs past 2^64 and was left out",
+            "memory map: usable RAM at [0x10000000000000, 0x10000000001000) lies past 2^52, where no page table reaches, \
+             and was left out",
+            "memory map: the entries are not in ascending order; they were sorted",
+            "memory map: [0x180000, 0x181000) is given as usable and as type 20; it is taken to be type 20",
+        ]
+    );
+}
+
+#[test]
+fn no_ram_is_one_clear_sentence() {
+    for entries in [vec![], vec![entry(0, 1 << 30, 2)], vec![entry(0x800, 0x1000, 1)]] {
+        let error = MemoryMap::from_firmware(entries.iter().copied()).unwrap_err();
+        assert_eq!(error, MemoryMapError::NoUsableRam { entries: entries.len() });
+        assert!(error.to_string().contains("Rhumb needs RAM to run in"), "{error}");
+    }
+}
+
+#[test]
+fn too_many_entries_are_an_error_and_findings_are_counted() {
+    let many = |count: u64| (0..count).map(|index| entry(index * 2 * PAGE, PAGE, 1));
+    assert_eq!(map_of(&many(MAX_REGIONS as u64).collect::<Vec<_>>()).regions().len(), MAX_REGIONS);
+    let error = MemoryMap::from_firmware(many(MAX_REGIONS as u64 + 1)).unwrap_err();
+    assert_eq!(error, MemoryMapError::TooManyEntries);
+    // One long entry cut up by all the others.
+    let cut = core::iter::once(entry(0, PAGES << 32, 1))
+        .chain((1..MAX_REGIONS as u64).map(|i| entry(i << 20, PAGE, 2)));
+    assert_eq!(MemoryMap::from_firmware(cut).unwrap_err(), MemoryMapError::TooManyRegions);
+    let empty = (0..100).map(|_| entry(0, 0, 1)).chain([entry(0, PAGE, 1)]);
+    let (_, findings) = MemoryMap::from_firmware(empty).unwrap();
+    assert_eq!((findings.total(), findings.omitted()), (100, 100 - crate::findings::KEPT));
+}
+
+#[test]
+fn reservations_round_outward_and_the_first_reason_stays() {
+    let mut map = map_of(&[entry(0, 16 * PAGE, 1), entry(16 * PAGE, 16 * PAGE, 2)]);
+    map.reserve(range(PAGE + 1, PAGE + 2), Reservation::BootLoaderData).unwrap();
+    map.reserve(range(PAGE + 8, 3 * PAGE), Reservation::CommandLine).unwrap();
+    map.reserve(range(15 * PAGE, 20 * PAGE), Reservation::InitialRamDisk).unwrap();
+    map.reserve(range(u64::MAX - 1, u64::MAX), Reservation::BootModule).unwrap();
+    map.reserve(range(0, 0), Reservation::FirstPage).unwrap();
+    let notes: Vec<_> = map.reservations().iter().map(|taken| (taken.range, taken.why)).collect();
+    assert_eq!(
+        notes,
+        [
+            (range(PAGE, 2 * PAGE), Reservation::BootLoaderData),
+            (range(2 * PAGE, 3 * PAGE), Reservation::CommandLine),
+            (range(15 * PAGE, 16 * PAGE), Reservation::InitialRamDisk),
+        ]
+    );
+    assert_eq!(map.usable_bytes(), 13 * PAGE);
+    assert_eq!(map.ram_bytes(), 16 * PAGE);
+}
+
+#[test]
+fn a_full_list_of_reservations_changes_nothing() {
+    let mut map = map_of(&[entry(0, 4 * MAX_RESERVATIONS as u64 * PAGE, 1)]);
+    for index in 0..MAX_RESERVATIONS as u64 - 1 {
+        map.reserve(range(index * 2 * PAGE, (index * 2 + 1) * PAGE), Reservation::PerCpu).unwrap();
+    }
+    let before = map.clone();
+    // Many new notes needed, room for one.
+    let all = range(0, map.ram_end().get());
+    let error = map.reserve(all, Reservation::PageTables).unwrap_err();
+    assert_eq!(error, MemoryMapError::TooManyReservations { why: Reservation::PageTables });
+    assert_eq!(map.reservations(), before.reservations());
+    // But pieces that join their neighbours need no room.
+    map.reserve(all, Reservation::PerCpu).unwrap();
+    assert_eq!(map.reservations().len(), 1);
+    assert_eq!(map.usable().next(), None);
+}
+
+#[test]
+fn cap_is_an_address_and_spares_what_is_reserved() {
+    let mut map = map_of(&q35());
+    map.reserve(range(0x1_7000_0000, 0x1_7100_0000), Reservation::InitialRamDisk).unwrap();
+    assert_eq!(map.cap(0), Err(MemoryMapError::CapTooLow { limit: PhysAddr::ZERO }));
+    let gone = map.cap(1 << 30).unwrap();
+    assert_eq!(gone, 0x7ffd_f000 - 0x4000_0000 + 0x8000_0000 - 0x100_0000);
+    let ram: Vec<_> = map.ram().collect();
+    assert_eq!(ram, [range(0, 0x9f000), range(0x10_0000, 0x4000_0000), range(0x1_7000_0000, 0x1_7100_0000)]);
+    assert_eq!(map.usable().last(), Some(range(0x10_0000, 0x4000_0000)));
+    assert_eq!(map.cap(1 << 40), Ok(0));
+}
+
+#[test]
+fn boot_frames_come_from_the_top_below_the_ceiling() {
+    let mut map = map_of(&q35());
+    map.reserve(range(0, PAGE), Reservation::FirstPage).unwrap();
+    let mut frames = BootFrames::below(&mut map, PhysAddr::new(0x8000_0000));
+    assert_eq!(frames.take(Reservation::PageTables).unwrap(), Pfn::new(0x7ffde));
+    assert_eq!(frames.take(Reservation::PageTables).unwrap(), Pfn::new(0x7ffdd));
+    let run = frames.take_run(512, 512, Reservation::FrameDescriptors).unwrap();
+    assert_eq!(run, PfnRange::of_length(Pfn::new(0x7fc00), 512).unwrap());
+    // The piece above the aligned run is still there for single frames.
+    assert_eq!(frames.take(Reservation::PageTables).unwrap(), Pfn::new(0x7ffdc));
+    assert_eq!(map.reservations().len(), 3);
+
+    let mut low = BootFrames::within(&mut map, range(0, 0x10_0000));
+    assert_eq!(low.take(Reservation::Trampoline).unwrap(), Pfn::new(0x9e));
+    let error = low.take_run(0x200, 1, Reservation::PerCpu).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "out of memory at boot: no 512 free frames in a row (aligned to 1) in [0x0, 0x100000) for: per-CPU data"
+    );
+    assert!(low.take_run(0, 1, Reservation::PerCpu).is_err());
+    assert!(low.take_run(1, 3, Reservation::PerCpu).is_err());
+    assert!(low.take_run(u64::MAX, 1, Reservation::PerCpu).is_err());
+}
+
+/// One kind for each quarter of a page, or none.
+struct Model {
+    kinds: Vec<Option<RegionKind>>,
+    taken: BTreeSet<u64>,
+}
+
+impl Model {
+    fn new(entries: &[FirmwareEntry]) -> Self {
+        let mut kinds = vec![None; (PAGES * 4) as usize];
+        for entry in entries {
+            for quarter in entry.base / QUARTER..(entry.base + entry.length) / QUARTER {
+                let kind: &mut Option<RegionKind> = &mut kinds[quarter as usize];
+                *kind = (*kind).max(Some(RegionKind::from_type(entry.type_code)));
+            }
+        }
+        Self { kinds, taken: BTreeSet::new() }
+    }
+
+    fn ram(&self) -> BTreeSet<u64> {
+        let usable = |page: &u64| {
+            (0..4).all(|part| self.kinds[(page * 4 + part) as usize] == Some(RegionKind::Usable))
+        };
+        (0..PAGES).filter(usable).collect()
+    }
+
+    fn reserve(&mut self, range: PhysRange) {
+        let range = range.align_outward(PageSize::Size4K).unwrap().whole_frames();
+        let ram = self.ram();
+        self.taken.extend(range.iter().map(Pfn::get).filter(|page| ram.contains(page)));
+    }
+
+    fn cap(&mut self, limit: u64) {
+        for page in limit / PAGE..PAGES {
+            if !self.taken.contains(&page) {
+                for kind in &mut self.kinds[page as usize * 4..][..4] {
+                    *kind = kind.filter(|&kind| kind != RegionKind::Usable);
+                }
+            }
+        }
+    }
+
+    fn free(&self) -> BTreeSet<u64> {
+        self.ram().difference(&self.taken).copied().collect()
+    }
+}
+
+/// What must hold of every map.
+fn validate(map: &MemoryMap) {
+    for pair in map.regions().windows(2) {
+        assert!(pair[0].range.end() <= pair[1].range.start(), "disjoint and ascending");
+        assert!(pair[0].kind != pair[1].kind || pair[0].range.end() < pair[1].range.start(), "merged");
+    }
+    for pair in map.reservations().windows(2) {
+        assert!(pair[0].range.end() <= pair[1].range.start(), "disjoint and ascending");
+        assert!(pair[0].why != pair[1].why || pair[0].range.end() < pair[1].range.start(), "merged");
+    }
+    for taken in map.reservations() {
+        assert!(!taken.range.is_empty() && taken.range.is_aligned(PageSize::Size4K));
+        assert!(map.ram().any(|ram| ram.covers(taken.range)), "only RAM is reserved");
+    }
+    for piece in map.usable() {
+        assert!(!piece.is_empty() && piece.is_aligned(PageSize::Size4K));
+    }
+    for bytes in map.usable().collect::<Vec<_>>().windows(2) {
+        assert!(bytes[0].end() <= bytes[1].start());
+    }
+}
+
+fn entries() -> impl Strategy<Value = Vec<FirmwareEntry>> {
+    let one = (0..PAGES * 4, 0..PAGES * 2, prop_oneof![4 => Just(1u32), 1 => 0u32..9]).prop_map(
+        |(start, length, kind)| entry(start * QUARTER, length.min(PAGES * 4 - start) * QUARTER, kind),
+    );
+    proptest::collection::vec(one, 1..10)
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve(u64, u64, bool),
+    Take(u64, u64, u64, bool),
+    Cap(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..PAGES * PAGE, 0..8 * PAGE, any::<bool>()).prop_map(|(start, length, why)| Step::Reserve(start, length, why)),
+        3 => (1u64..6, 0u32..3, 0..=PAGES, any::<bool>()).prop_map(|(frames, shift, ceiling, why)| Step::Take(frames, 1 << shift, ceiling, why)),
+        1 => (0..PAGES * PAGE).prop_map(Step::Cap),
+    ]
+}
+
+fn why(which: bool) -> Reservation {
+    if which { Reservation::PageTables } else { Reservation::PerCpu }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_map_agrees_with_the_model(entries in entries(), steps in proptest::collection::vec(step(), 0..24)) {
+        let mut model = Model::new(&entries);
+        let Ok((mut map, _)) = MemoryMap::from_firmware(entries) else {
+            prop_assert!(model.ram().is_empty());
+            return Ok(());
+        };
+        for (quarter, &kind) in model.kinds.iter().enumerate() {
+            let at = PhysAddr::new(quarter as u64 * QUARTER);
+            prop_assert_eq!(map.regions().iter().find(|r| r.range.contains(at)).map(|r| r.kind), kind);
+        }
+        for step in steps {
+            match step {
+                Step::Reserve(start, length, which) => {
+                    let range = range(start, start + length);
+                    map.reserve(range, why(which)).unwrap();
+                    if length > 0 {
+                        model.reserve(range);
+                    }
+                }
+                Step::Take(frames, align, ceiling, which) => {
+                    let free = model.free();
+                    let best = (0..ceiling).rev().filter(|start| start % align == 0).find(|&start| {
+                        start + frames <= ceiling && (start..start + frames).all(|page| free.contains(&page))
+                    });
+                    let got = BootFrames::below(&mut map, PhysAddr::new(ceiling * PAGE)).take_run(frames, align, why(which));
+                    prop_assert_eq!(got.ok().map(|run| run.start().get()), best);
+                    if let Some(start) = best {
+                        model.reserve(range(start * PAGE, (start + frames) * PAGE));
+                    }
+                }
+                Step::Cap(limit) => {
+                    let before = model.ram().len() as u64;
+                    match map.cap(limit) {
+                        Ok(gone) => {
+                            model.cap(limit);
+                            prop_assert_eq!(gone, (before - model.ram().len() as u64) * PAGE);
+                        }
+                        Err(error) => {
+                            prop_assert!(matches!(error, MemoryMapError::CapTooLow { .. }), "{}", error);
+                            prop_assert!(model.free().iter().all(|page| *page >= limit / PAGE));
+                        }
+                    }
+                }
+            }
+            validate(&map);
+            prop_assert_eq!(pages(map.ram()), model.ram());
+            prop_assert_eq!(pages(map.usable()), model.free());
+        }
+    }
+
+    #[test]
+    fn any_entries_at_all(given in proptest::collection::vec((any::<u64>(), any::<u64>(), 0u32..9), 0..40)) {
+        let given = given.into_iter().map(|(base, length, kind)| entry(base, length, kind));
+        match MemoryMap::from_firmware(given) {
+            Ok((map, findings)) => {
+                validate(&map);
+                prop_assert!(map.ram_end().get() <= 1 << 52);
+                findings.iter().for_each(|finding| assert!(!format!("{finding}").is_empty()));
+            }
+            Err(error) => assert!(!format!("{error}").is_empty()),
+        }
+    }
+}
