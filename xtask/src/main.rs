@@ -1,3 +1,45 @@
-//! Builds, runs, tests and measures Rhumb.
+//! Builds, runs and tests Rhumb: the one tool for people.
+//!
+//! ```text
+//!   cli       what can be asked            main     who answers
+//!   host      what this machine has        setup    what is missing, and getting it
+//!   build     the kernel's ELF file        symbols  names for its backtraces
+//!   machine   which virtual machine        qemu     QEMU's arguments for it
+//!   console   one QEMU from start to end   run      `cargo xtask run`: terminal, pipes, exit status
+//!   image     the ISO                      test     host tests and the matrix of machines
+//!   doctor    what is there, what is not   check    format, clippy, docs, tests
+//! ```
+//!
+//! A command asks [`setup`] for what it needs, then does its work; nothing is installed for a command that is not run.
 
-fn main() {}
+mod build;
+mod cli;
+mod console;
+mod doctor;
+mod host;
+mod machine;
+mod paths;
+mod progress;
+mod qemu;
+mod run;
+mod setup;
+mod symbols;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Build(options) => build::command(&options),
+        Command::Run(options) => run::command(&options),
+        Command::Doctor => doctor::command(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

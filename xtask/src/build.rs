@@ -1,0 +1,140 @@
+//! The kernel's ELF file: compiled and linked by cargo, completed with its symbol table.
+
+use std::io::{BufRead, BufReader, IsTerminal, stderr};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::BuildOptions;
+use crate::host::ThisHost;
+use crate::progress::Progress;
+use crate::setup::{self, Need, TARGET, Toolchain};
+use crate::{paths, symbols};
+
+/// How the kernel's code is made: at fixed addresses in the top 2 GiB, with frame pointers for backtraces. Link
+/// arguments are in `kernel/build.rs`, beside the linker script.
+pub(crate) const RUST_FLAGS: [&str; 3] =
+    ["-Crelocation-model=static", "-Ccode-model=kernel", "-Cforce-frame-pointers=yes"];
+
+/// `cargo xtask build`.
+pub(crate) fn command(options: &BuildOptions) -> Result<ExitCode> {
+    println!("{}", paths::shown(&kernel(options)?));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the kernel, installing what that takes, and says where it is.
+///
+/// # Errors
+/// Something cannot be installed, or the kernel does not compile: the compiler's messages have been printed.
+pub(crate) fn kernel(options: &BuildOptions) -> Result<PathBuf> {
+    setup::ensure(&[Need::Core])?;
+    let toolchain = Toolchain::find(&ThisHost).context("the toolchain that was just found is gone")?;
+    let profile = if options.dev { "kernel-dev" } else { "kernel" };
+
+    let mut cargo = toolchain.cargo("build");
+    cargo
+        .args(["--package", "rhumb-kernel", "--profile", profile, "--target-dir"])
+        .arg(paths::kernel_target());
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", encoded_flags(&toolchain));
+    if !watch(cargo)? {
+        bail!("the kernel does not build");
+    }
+
+    let linked = paths::kernel_target().join(TARGET).join(profile).join("rhumb");
+    let complete = paths::kernel_elf();
+    symbols::complete(&linked, &complete)?;
+    Ok(complete)
+}
+
+/// The flags in the form that keeps words with spaces whole.
+fn encoded_flags(toolchain: &Toolchain) -> String {
+    let mut flags: Vec<String> = RUST_FLAGS.map(String::from).into();
+    flags.extend(toolchain.linker().map(|linker| format!("-Clinker={}", linker.display())));
+    flags.join("\x1f")
+}
+
+/// Runs cargo: its progress becomes one line, its diagnostics are shown when it is done. Returns whether it succeeded.
+fn watch(mut cargo: Command) -> Result<bool> {
+    if stderr().is_terminal() {
+        cargo.env("CARGO_TERM_COLOR", "always");
+    }
+    cargo.env("CARGO_TERM_PROGRESS_WHEN", "never").current_dir(paths::root());
+    let mut child = cargo
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cargo does not start")?;
+    let output = child.stderr.take().context("cargo's output is lost")?;
+
+    let mut progress = Progress::new("Building the kernel (the first time takes about a minute)");
+    let mut diagnostics = Vec::new();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cargo's output cannot be read")?;
+        match status(&line) {
+            Some(Status::Working(detail)) => progress.update(&detail),
+            Some(Status::Idle) => {}
+            None => diagnostics.push(line),
+        }
+    }
+    let success = child.wait().context("cargo's end cannot be awaited")?.success();
+    drop(progress);
+    diagnostics.iter().for_each(|line| eprintln!("{line}"));
+    Ok(success)
+}
+
+/// What a line of cargo's says about its progress.
+#[derive(PartialEq, Eq, Debug)]
+enum Status {
+    /// Something takes time.
+    Working(String),
+    /// Nothing to tell.
+    Idle,
+}
+
+/// The status in a line such as `   Compiling core v0.0.0 (...)`; `None` in anything else.
+fn status(line: &str) -> Option<Status> {
+    let plain = without_colours(line);
+    let (verb, rest) = plain.trim_start().split_once(' ')?;
+    match verb {
+        "Compiling" | "Downloading" | "Downloaded" | "Blocking" | "Updating" | "Locking" | "Adding" => {
+            let detail = rest.split(" (").next().unwrap_or(rest);
+            Some(Status::Working(format!("{} {detail}", verb.to_lowercase())))
+        }
+        "Finished" | "Fresh" => Some(Status::Idle),
+        _ => None,
+    }
+}
+
+/// `text` without ANSI escape sequences.
+fn without_colours(text: &str) -> String {
+    let mut plain = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == '\x1b' {
+            characters.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Status, status};
+
+    #[test]
+    fn tells_progress_from_diagnostics() {
+        let working = |text: &str| Some(Status::Working(text.into()));
+        assert_eq!(status("   Compiling core v0.0.0 (/usr/lib/core)"), working("compiling core v0.0.0"));
+        assert_eq!(
+            status("\x1b[1m\x1b[92m   Compiling\x1b[0m alloc v0.0.0"),
+            working("compiling alloc v0.0.0")
+        );
+        assert_eq!(status("    Finished `kernel` profile [optimized] target(s) in 1s"), Some(Status::Idle));
+        assert_eq!(status("error[E0425]: cannot find value `x` in this scope"), None);
+        assert_eq!(status("  --> kernel/src/main.rs:1:1"), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! What can be asked for.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::machine::{Accelerator, Boot, Machine, MemorySize};
+
+/// Builds, runs and tests the Rhumb microkernel.
+///
+/// The commands install what they need, where they may, and say so; `doctor` shows what that would be.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Boot the kernel in QEMU, with its console on this terminal.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunOptions),
+    /// Build the kernel: an ELF file for `qemu -kernel` and for multiboot2 loaders.
+    Build(BuildOptions),
+    /// Show what this machine has for building and running, what is missing, and how it would be had.
+    Doctor,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  cargo xtask run                                  a prompt; Ctrl-C ends the machine
+  cargo xtask run --cpus 8 --mem 1T --nodes 4      more than the host has: memory is sparse
+  cargo xtask run --cpu qemu64                     a CPU without 1-GiB pages
+  cargo xtask run --append directmap=4k            words for the kernel's command line
+  cargo xtask run --exec 'meminfo; maps audit'     run these commands and power off
+  echo meminfo | cargo xtask run                   the same from a pipe
+
+Exit status: 0 all commands succeeded; 1 one failed, or the kernel panicked; 124 out of time; 130 Ctrl-C.";
+
+/// How to build the kernel.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct BuildOptions {
+    /// Build without optimisation for size and speed, with debug assertions.
+    #[arg(long)]
+    pub(crate) dev: bool,
+}
+
+/// Which machine to boot on, and what to do there.
+#[derive(Args, Debug)]
+pub(crate) struct RunOptions {
+    /// Virtual CPUs.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=255))]
+    cpus: u32,
+    /// Memory, such as 64M, 1G or 1T; it may exceed the host's.
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    mem: MemorySize,
+    /// NUMA nodes, which share memory and CPUs evenly.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    nodes: u32,
+    /// CPU model and features in QEMU's words, such as qemu64, max,-pdpe1gb or max,la57.
+    #[arg(long, value_name = "MODEL", default_value = "max")]
+    cpu: String,
+    /// What executes the guest: kvm only where you ask for it.
+    #[arg(long, value_enum, default_value_t)]
+    accel: Accelerator,
+    /// Words for the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) append: String,
+    /// End the machine after this many seconds, with exit status 124.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// Run these prompt commands, separated by `;`, print what they print, and power off.
+    #[arg(long, value_name = "COMMANDS")]
+    pub(crate) exec: Option<String>,
+    #[command(flatten)]
+    pub(crate) build: BuildOptions,
+}
+
+impl RunOptions {
+    /// The machine that these options describe.
+    pub(crate) fn machine(&self) -> Machine {
+        Machine {
+            cpus: self.cpus,
+            memory: self.mem,
+            nodes: self.nodes,
+            cpu_model: self.cpu.clone(),
+            accelerator: self.accel,
+            boot: Boot::Direct,
+        }
+    }
+}
+
+/// A number of seconds above 0, whole or not.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
+    let duration =
+        Duration::try_from_secs_f64(number).map_err(|_| format!("`{text}` seconds cannot be waited for"))?;
+    if duration.is_zero() {
+        Err("a time-out of 0 seconds leaves no time to boot".into())
+    } else {
+        Ok(duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,273 @@
+//! One QEMU from start to end: its serial port here, its exit status turned into what the kernel meant.
+//!
+//! The protocol with the kernel, on the first serial port and the exit port:
+//! - `batch` on its command line: no prompt, no echo. When it is ready for commands, it sends ENQ (0x05), which goes
+//!   no further. Nothing is sent to it before: firmware reads the serial port, too, and drivers clear what came early.
+//! - One command a line; EOT (0x04) after the last: it powers off.
+//! - Through the exit port: [`REPORT_SUCCESS`], [`REPORT_FAILURE`] or [`REPORT_PANIC`]. QEMU then ends with status
+//!   2N+1. Any other end means that the kernel lost control.
+//!
+//! Threads: one feeds the guest, one reads what it says, one what QEMU itself says; all events meet in
+//! [`Session::finish`]. So a guest that does not read cannot keep its output from being shown, nor a time-out from
+//! coming.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// All commands succeeded.
+const REPORT_SUCCESS: i32 = 0x10;
+/// Some command failed.
+const REPORT_FAILURE: i32 = 0x11;
+/// The kernel panicked.
+const REPORT_PANIC: i32 = 0x12;
+
+/// The kernel is ready for commands.
+const ENQ: u8 = 0x05;
+/// No more commands.
+const EOT: u8 = 0x04;
+/// Ctrl-A and Ctrl-C on a raw terminal.
+const CTRL_A: u8 = 0x01;
+const CTRL_C: u8 = 0x03;
+
+/// A kernel boots within a second; one that has not asked for commands after this long deserves a word.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the guest is fed.
+pub(crate) enum Feed {
+    /// Standard input, a raw terminal: key by key, from the start.
+    Keys,
+    /// Standard input, when the kernel asks; EOT at its end.
+    Pipe,
+    /// These commands, when the kernel asks; then EOT.
+    Commands(Vec<String>),
+}
+
+/// How a machine ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// The kernel reported that all went well.
+    Succeeded,
+    /// The kernel reported a failed command.
+    CommandFailed,
+    /// The kernel reported a panic.
+    Panicked,
+    /// It took longer than allowed.
+    TimedOut(Duration),
+    /// A person or a signal ended it.
+    Stopped(Stop),
+    /// Nobody reads its output any more.
+    Unheard,
+    /// QEMU ended without a word from the kernel; the text says how.
+    Lost(String),
+}
+
+/// Who ended a machine from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// Ctrl-C on the raw terminal.
+    CtrlC,
+    /// Ctrl-A x, as QEMU's own console has it.
+    Quit,
+    /// A signal to this process.
+    Signal(i32),
+}
+
+/// What happens to a session.
+pub(crate) enum Event {
+    Output(Vec<u8>),
+    OutputEnded,
+    Stop(Stop),
+}
+
+/// A running QEMU.
+pub(crate) struct Session {
+    child: Child,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    /// Tells the feeder that the kernel is ready; `None` once told, or where nobody waits.
+    ready: Option<Sender<()>>,
+    messages: thread::JoinHandle<String>,
+    started: Instant,
+}
+
+impl Session {
+    /// Starts QEMU with `feed` for its serial port.
+    ///
+    /// # Errors
+    /// QEMU does not start.
+    pub(crate) fn start(mut qemu: Command, feed: Feed) -> Result<Self> {
+        qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        die_with_parent(&mut qemu);
+        let mut child =
+            qemu.spawn().with_context(|| format!("{} does not start", qemu.get_program().display()))?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (input, output) = input.zip(output).context("QEMU's console is not connected")?;
+        let errors = child.stderr.take().context("QEMU's messages are not connected")?;
+
+        let (sender, events) = channel();
+        let (ready, wait) = channel();
+        let interactive = matches!(feed, Feed::Keys);
+        let (from_output, from_keys) = (sender.clone(), sender.clone());
+        thread::spawn(move || read_output(output, &from_output));
+        let messages = thread::spawn(move || io::read_to_string(errors).unwrap_or_default());
+        // Writing fails when QEMU has ended, which the output's end tells better.
+        thread::spawn(move || match feed {
+            Feed::Keys => feed_keys(input, &from_keys),
+            Feed::Pipe => feed_pipe(input, &wait),
+            Feed::Commands(commands) => feed_commands(input, &wait, &commands),
+        });
+        let ready = (!interactive).then_some(ready);
+        Ok(Self { child, sender, events, ready, messages, started: Instant::now() })
+    }
+
+    /// Where events from elsewhere (signals) come in.
+    pub(crate) fn sender(&self) -> Sender<Event> {
+        self.sender.clone()
+    }
+
+    /// Hands what the guest says to `sink` until the machine ends or `limit` has passed. Returns how it ended, and
+    /// what QEMU itself had to say.
+    ///
+    /// # Errors
+    /// QEMU's end cannot be awaited.
+    pub(crate) fn finish(
+        mut self,
+        limit: Option<Duration>,
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(Ending, String)> {
+        let mut patience = Some(PATIENCE);
+        let forced = loop {
+            let elapsed = self.started.elapsed();
+            if let Some(limit) = limit.filter(|&limit| elapsed >= limit) {
+                break Some(Ending::TimedOut(limit));
+            }
+            if self.ready.is_some() && patience.is_some_and(|patience| elapsed >= patience) {
+                patience = None;
+                eprintln!(
+                    "The kernel has not asked for commands yet (ENQ, byte 0x05, on the first serial port)."
+                );
+            }
+            let next = [limit, patience].into_iter().flatten().map(|at| at.saturating_sub(elapsed)).min();
+            match self
+                .events
+                .recv_timeout(next.filter(|next| !next.is_zero()).unwrap_or(Duration::from_secs(1)))
+            {
+                Ok(Event::Output(mut bytes)) => {
+                    self.take_ready(&mut bytes);
+                    if sink(&bytes).is_err() {
+                        break Some(Ending::Unheard);
+                    }
+                }
+                Ok(Event::Stop(stop)) => break Some(Ending::Stopped(stop)),
+                Ok(Event::OutputEnded) | Err(RecvTimeoutError::Disconnected) => break None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        };
+        if forced.is_some() {
+            // It may have ended by itself just now; then there is nothing to kill.
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait().context("QEMU's end cannot be awaited")?;
+        let messages = self.messages.join().unwrap_or_default();
+        Ok((forced.unwrap_or_else(|| ending(status, &messages)), messages))
+    }
+
+    /// Takes the kernel's ENQ out of what it said, and lets the feeder go.
+    fn take_ready(&mut self, bytes: &mut Vec<u8>) {
+        if self.ready.is_some() && bytes.contains(&ENQ) {
+            bytes.retain(|&byte| byte != ENQ);
+            // The feeder is gone only if QEMU is.
+            let _ = self.ready.take().map(|ready| ready.send(()));
+        }
+    }
+}
+
+/// What QEMU's exit status says about the kernel.
+fn ending(status: ExitStatus, messages: &str) -> Ending {
+    let reported = |report| Some(2 * report + 1);
+    match status.code() {
+        code if code == reported(REPORT_SUCCESS) => Ending::Succeeded,
+        code if code == reported(REPORT_FAILURE) => Ending::CommandFailed,
+        code if code == reported(REPORT_PANIC) => Ending::Panicked,
+        Some(0) => Ending::Lost(
+            "the machine was reset (by a triple fault, most likely) or switched off without a report".into(),
+        ),
+        Some(1) => Ending::Lost(format!("QEMU did not run the machine: {}", messages.trim())),
+        Some(code) => Ending::Lost(format!("QEMU ended with status {code}, which the kernel never reports")),
+        None => Ending::Lost(format!("QEMU was killed: {status}")),
+    }
+}
+
+fn read_output(mut output: impl Read, events: &Sender<Event>) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = output.read(&mut buffer) {
+        if events.send(Event::Output(buffer[..length].to_vec())).is_err() {
+            return;
+        }
+    }
+    let _ = events.send(Event::OutputEnded);
+}
+
+fn feed_commands(mut guest: ChildStdin, ready: &Receiver<()>, commands: &[String]) {
+    let mut text: Vec<u8> =
+        commands.iter().flat_map(|command| [command.as_bytes(), b"\n"].concat()).collect();
+    text.push(EOT);
+    if ready.recv().is_ok() {
+        let _ = guest.write_all(&text);
+    }
+}
+
+fn feed_pipe(mut guest: ChildStdin, ready: &Receiver<()>) {
+    if ready.recv().is_err() {
+        return;
+    }
+    let mut buffer = [0; 4096];
+    let mut last = b'\n';
+    while let Ok(length @ 1..) = io::stdin().read(&mut buffer) {
+        last = buffer[length - 1];
+        if guest.write_all(&buffer[..length]).is_err() {
+            return;
+        }
+    }
+    let end: &[u8] = if last == b'\n' { &[EOT] } else { &[b'\n', EOT] };
+    let _ = guest.write_all(end);
+}
+
+fn feed_keys(mut guest: ChildStdin, events: &Sender<Event>) {
+    let mut after_ctrl_a = false;
+    for key in io::stdin().bytes() {
+        let stop = match key {
+            Ok(CTRL_C) => Some(Stop::CtrlC),
+            Ok(b'x') if after_ctrl_a => Some(Stop::Quit),
+            Ok(key) => {
+                after_ctrl_a = key == CTRL_A && !after_ctrl_a;
+                // Ctrl-A is the kernel's (start of line), too, so it is not held back.
+                if guest.write_all(&[key]).is_err() { None } else { continue }
+            }
+            Err(_) => None,
+        };
+        if let Some(stop) = stop {
+            let _ = events.send(Event::Stop(stop));
+        }
+        return;
+    }
+    // The terminal went away.
+    let _ = events.send(Event::Stop(Stop::Quit));
+}
+
+/// Sees to it that QEMU does not outlive this process, however that ends, and gets no Ctrl-C of its own.
+fn die_with_parent(qemu: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    qemu.process_group(0);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        // SAFETY: between fork and exec only this one system call is made; it allocates nothing and takes no lock.
+        unsafe { qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+    }
+}

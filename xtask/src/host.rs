@@ -1,0 +1,69 @@
+//! What this machine has: programs, files, packages, rights. The only module that looks.
+//!
+//! Everything goes through the trait, so that the decisions of [`crate::setup`] are tested against machines that are
+//! not there.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A machine that Rhumb is to be built on.
+pub(crate) trait Host {
+    /// The program's path, where it is in the search path.
+    fn program(&self, name: &str) -> Option<PathBuf>;
+    /// Whether this file or directory exists.
+    fn exists(&self, path: &Path) -> bool;
+    /// Whether packages can be installed without asking for a password.
+    fn is_root(&self) -> bool;
+    /// Whether this is Debian or made of it.
+    fn is_debian(&self) -> bool;
+    /// What a program prints on standard output, where it succeeds.
+    fn output(&self, program: &Path, arguments: &[&str]) -> Option<String>;
+}
+
+/// The machine that this runs on.
+pub(crate) struct ThisHost;
+
+impl Host for ThisHost {
+    fn program(&self, name: &str) -> Option<PathBuf> {
+        env::split_paths(&env::var_os("PATH")?)
+            .map(|directory| directory.join(name))
+            .find(|path| path.is_file())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn is_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    fn is_debian(&self) -> bool {
+        self.exists(Path::new("/etc/debian_version"))
+    }
+
+    fn output(&self, program: &Path, arguments: &[&str]) -> Option<String> {
+        let output =
+            foreign(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// A command of another toolchain than the one that runs us: `cargo run` leaves its own choices in the environment,
+/// and they would mislead it.
+pub(crate) fn foreign(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for name in [
+        "RUSTUP_TOOLCHAIN",
+        "CARGO",
+        "RUSTC",
+        "RUSTDOC",
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "LD_LIBRARY_PATH",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}

@@ -1,0 +1,34 @@
+//! Where things are: everything made by this tool lies under cargo's target directory.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    // At run time cargo says where this package is; the compiled-in answer serves a binary that was started by hand.
+    let package =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.parent().map_or(package.clone(), Path::to_path_buf)
+}
+
+/// Cargo's target directory, as the person chose it.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |directory| root().join(directory))
+}
+
+/// The target directory of the kernel's own builds. Apart from the host's, since another compiler may make it and two
+/// compilers in one directory rebuild each other's work.
+pub(crate) fn kernel_target() -> PathBuf {
+    target().join("rhumb")
+}
+
+/// The linked kernel with its symbol table: what QEMU and GRUB load.
+pub(crate) fn kernel_elf() -> PathBuf {
+    target().join("rhumb.elf")
+}
+
+/// `path` as a person would type it from here.
+pub(crate) fn shown(path: &Path) -> String {
+    let here = env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,130 @@
+//! QEMU's arguments for a [`Machine`].
+//!
+//! Pure: a machine goes in, words come out. What they rest on:
+//! - Memory is a memfd without reservation: a guest of 1 TiB costs the host only the pages that it touches.
+//! - The first serial port is QEMU's standard input and output. `-nographic` would do that, too, but makes the
+//!   firmware write to it.
+//! - Writing N to the exit port ends QEMU with status 2N+1, so that 0 never means success by accident; `-no-reboot`
+//!   makes a triple fault end QEMU, too.
+
+use std::path::Path;
+
+use crate::machine::{Accelerator, Boot, Machine};
+
+/// The I/O port behind which QEMU's `isa-debug-exit` listens.
+pub(crate) const EXIT_PORT: u16 = 0xf4;
+
+/// Files that a machine boots from.
+pub(crate) struct Files<'a> {
+    /// The kernel's ELF file, for [`Boot::Direct`].
+    pub(crate) kernel: &'a Path,
+    /// The ISO, for the other two.
+    pub(crate) iso: &'a Path,
+    /// OVMF's code and a private copy of its variables, for [`Boot::IsoUefi`].
+    pub(crate) ovmf: Option<(&'a Path, &'a Path)>,
+}
+
+/// The arguments that start `machine` with `command_line` for the kernel (an ISO carries its own).
+pub(crate) fn arguments(machine: &Machine, files: &Files<'_>, command_line: &str) -> Vec<String> {
+    let mut words = Words::default();
+    words.add("-nodefaults -no-user-config -display none -monitor none -no-reboot");
+    words.add("-chardev stdio,id=console,signal=off -serial chardev:console");
+    words.pair("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
+    words.pair("-accel", if machine.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" });
+    words.pair("-cpu", cpu_model(machine));
+    words.pair("-smp", machine.cpus.to_string());
+    memory(machine, &mut words);
+    match machine.boot {
+        Boot::Direct => {
+            words.pair("-kernel", files.kernel.display());
+            words.pair("-append", command_line);
+        }
+        Boot::IsoBios | Boot::IsoUefi => {
+            words.pair("-cdrom", files.iso.display());
+            for (drive, read_only) in files.ovmf.iter().flat_map(|(code, vars)| [(code, "on"), (vars, "off")])
+            {
+                words.pair(
+                    "-drive",
+                    format!("if=pflash,format=raw,readonly={read_only},file={}", drive.display()),
+                );
+            }
+        }
+    }
+    words.0
+}
+
+/// One memory object a node; memory and CPUs divided evenly, the first nodes taking what is left over.
+fn memory(machine: &Machine, words: &mut Words) {
+    words.pair("-m", machine.memory);
+    let backend = |id: u32, mib: u64| format!("memory-backend-memfd,id=ram{id},size={mib}M,reserve=off");
+    let mib = machine.memory.bytes() >> 20;
+    if machine.nodes <= 1 {
+        words.pair("-machine", "q35,memory-backend=ram0");
+        words.pair("-object", backend(0, mib));
+        return;
+    }
+    words.pair("-machine", "q35");
+    let mut next_cpu = 0;
+    for node in 0..machine.nodes {
+        let cpus = share(u64::from(machine.cpus), machine.nodes, node);
+        words.pair("-object", backend(node, share(mib, machine.nodes, node)));
+        let mut numa = format!("node,nodeid={node},memdev=ram{node}");
+        if cpus > 0 {
+            numa += &format!(",cpus={next_cpu}-{}", next_cpu + cpus - 1);
+        }
+        next_cpu += cpus;
+        words.pair("-numa", numa);
+    }
+    for (from, to) in (0..machine.nodes).flat_map(|from| (0..machine.nodes).map(move |to| (from, to))) {
+        words.pair("-numa", format!("dist,src={from},dst={to},val={}", distance(from, to)));
+    }
+}
+
+/// The part of `total` that falls to `index` of `parts`.
+fn share(total: u64, parts: u32, index: u32) -> u64 {
+    let (parts, index) = (u64::from(parts), u64::from(index));
+    total / parts + u64::from(index < total % parts)
+}
+
+/// Nodes in a row: ACPI's 10 for oneself, 10 more a step (255 would mean unreachable).
+fn distance(from: u32, to: u32) -> u32 {
+    (10 + 10 * from.abs_diff(to)).min(254)
+}
+
+/// The CPU model in QEMU's words, with physical address bits for all of the memory.
+fn cpu_model(machine: &Machine) -> String {
+    let mut words = machine.cpu_model.split(',').map(str::trim);
+    let mut model = words.next().filter(|name| !name.is_empty()).unwrap_or("max").to_string();
+    for feature in words.filter(|word| !word.is_empty()) {
+        // QEMU wants `+la57` or `la57=on`; a bare `la57` says the same to a person.
+        let bare = !feature.starts_with(['+', '-']) && !feature.contains('=');
+        model += &format!(",{}{feature}", if bare { "+" } else { "" });
+    }
+    if machine.accelerator == Accelerator::Tcg && !model.contains("phys-bits") {
+        if let Some(bits) = physical_bits(machine) {
+            model += &format!(",phys-bits={bits}");
+        }
+    }
+    model
+}
+
+/// Bits for the memory, where the models' own 40 do not do. QEMU puts a PCI window above the memory, and for AMD's
+/// CPUs it moves memory that would reach the hole below 1 TiB past it; four times the memory covers both.
+fn physical_bits(machine: &Machine) -> Option<u32> {
+    let needed = (machine.memory.bytes() * 4).next_power_of_two().trailing_zeros();
+    (needed > 40).then_some(needed.min(52))
+}
+
+/// QEMU's command line while it grows.
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn add(&mut self, words: &str) {
+        self.0.extend(words.split(' ').map(str::to_string));
+    }
+
+    fn pair(&mut self, option: &str, value: impl ToString) {
+        self.0.extend([option.to_string(), value.to_string()]);
+    }
+}

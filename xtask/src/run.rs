@@ -1,0 +1,145 @@
+//! `cargo xtask run`: the kernel in QEMU, at a prompt on a terminal or through commands from elsewhere.
+
+use std::io::{IsTerminal, Write, stdin, stdout};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::RunOptions;
+use crate::console::{Ending, Event, Feed, Session, Stop};
+use crate::host::{Host, ThisHost};
+use crate::qemu::{self, EXIT_PORT, Files};
+use crate::setup::{self, Need};
+use crate::terminal::RawTerminal;
+use crate::{build, paths};
+
+/// As `timeout(1)` has it.
+const EXIT_TIMED_OUT: u8 = 124;
+/// As shells have it for a process that a signal ended.
+const EXIT_SIGNAL: u8 = 128;
+/// As a process has it that wrote to a closed pipe.
+const EXIT_UNHEARD: u8 = EXIT_SIGNAL + 13;
+
+/// `cargo xtask run`.
+pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
+    setup::ensure(&[Need::Core, Need::Qemu])?;
+    let kernel = build::kernel(&options.build)?;
+    let machine = options.machine();
+    let feed = match &options.exec {
+        Some(commands) => Feed::Commands(split(commands)),
+        None if stdin().is_terminal() => Feed::Keys,
+        None => Feed::Pipe,
+    };
+    let interactive = matches!(feed, Feed::Keys);
+    let files = Files { kernel: &kernel, iso: Path::new(""), ovmf: None };
+    let arguments = qemu::arguments(&machine, &files, &command_line(interactive, &options.append));
+
+    let terminal = if interactive { RawTerminal::enter()? } else { None };
+    let session = Session::start(program(arguments)?, feed)?;
+    forward_signals(session.sender())?;
+    let (ending, messages) = session.finish(options.timeout, &mut |bytes| show(bytes, interactive))?;
+    drop(terminal);
+
+    if interactive {
+        println!();
+    }
+    if !messages.is_empty() && !matches!(ending, Ending::Lost(_)) {
+        eprint!("{messages}");
+    }
+    Ok(report(&ending))
+}
+
+/// QEMU with these arguments.
+///
+/// # Errors
+/// It is not installed.
+pub(crate) fn program(arguments: Vec<String>) -> Result<Command> {
+    let mut qemu =
+        Command::new(ThisHost.program("qemu-system-x86_64").context("qemu-system-x86_64 is not found")?);
+    qemu.args(arguments).current_dir(paths::root());
+    Ok(qemu)
+}
+
+/// The kernel's command line: ours first, so that a person's words win.
+pub(crate) fn command_line(interactive: bool, append: &str) -> String {
+    let ours = if interactive { "" } else { " batch quiet" };
+    format!("exit_port={EXIT_PORT:#x}{ours} {append}").trim_end().to_string()
+}
+
+/// The commands of `--exec`.
+pub(crate) fn split(commands: &str) -> Vec<String> {
+    commands
+        .split([';', '\n'])
+        .map(str::trim)
+        .filter(|command| !command.is_empty())
+        .map(String::from)
+        .collect()
+}
+
+/// Shows what the guest says as it comes. Off a terminal its carriage returns would only disturb.
+fn show(bytes: &[u8], interactive: bool) -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    if interactive {
+        out.write_all(bytes)?;
+    } else {
+        let plain: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != b'\r').collect();
+        out.write_all(&plain)?;
+    }
+    out.flush()
+}
+
+/// Turns the signals that end a process into events, so that the terminal is restored and QEMU ended first.
+fn forward_signals(events: Sender<Event>) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be caught")?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if events.send(Event::Stop(Stop::Signal(signal))).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Says on standard error how the machine ended, unless all is well, and gives the exit status for it.
+fn report(ending: &Ending) -> ExitCode {
+    let (status, text) = match ending {
+        Ending::Succeeded | Ending::Stopped(Stop::Quit) => return ExitCode::SUCCESS,
+        Ending::CommandFailed => (1, "a command failed".into()),
+        Ending::Panicked => (1, "the kernel panicked".into()),
+        Ending::Lost(how) => (1, how.clone()),
+        Ending::TimedOut(limit) => (EXIT_TIMED_OUT, format!("ended after {} s (--timeout)", seconds(*limit))),
+        Ending::Stopped(Stop::CtrlC) => return ExitCode::from(EXIT_SIGNAL + SIGINT as u8),
+        Ending::Stopped(Stop::Signal(signal)) => return ExitCode::from(EXIT_SIGNAL + *signal as u8),
+        Ending::Unheard => return ExitCode::from(EXIT_UNHEARD),
+    };
+    eprintln!("error: {text}");
+    ExitCode::from(status)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64()).trim_end_matches(".0").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{command_line, split};
+
+    #[test]
+    fn splits_commands() {
+        assert_eq!(split("meminfo; maps audit"), ["meminfo", "maps audit"]);
+        assert_eq!(split(" ;; \n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_persons_words_come_last() {
+        assert_eq!(command_line(true, ""), "exit_port=0xf4");
+        assert_eq!(command_line(false, "mem=64M"), "exit_port=0xf4 batch quiet mem=64M");
+    }
+}

@@ -1,0 +1,185 @@
+//! Getting what a command needs, saying what and why, without being asked.
+//!
+//! For each [`Need`] there is one answer, decided without side effects by [`decide`]:
+//! it is there; it can be had (as root on Debian from apt, a compiler target from rustup); or a person must type a
+//! command, which is printed. Only [`ensure`] acts.
+
+mod apt;
+mod toolchain;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+pub(crate) use self::toolchain::{TARGET, Toolchain};
+use crate::host::{Host, ThisHost};
+
+/// Something that must be on the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Need {
+    /// A compiler with `core` for x86_64-unknown-none, and a linker.
+    Core,
+    /// The emulator.
+    Qemu,
+    /// GRUB's image tools.
+    ImageTools,
+    /// UEFI firmware for the emulator.
+    Ovmf,
+}
+
+impl Need {
+    /// All of them, in the order in which a newcomer meets them.
+    pub(crate) const ALL: [Self; 4] = [Self::Core, Self::Qemu, Self::ImageTools, Self::Ovmf];
+
+    /// What it is, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core for x86_64-unknown-none",
+            Self::Qemu => "QEMU",
+            Self::ImageTools => "GRUB's image tools",
+            Self::Ovmf => "UEFI firmware (OVMF)",
+        }
+    }
+
+    /// What it is needed for.
+    pub(crate) fn purpose(self) -> &'static str {
+        match self {
+            Self::Core => "to build the kernel",
+            Self::Qemu => "to run the kernel",
+            Self::ImageTools => "to make a bootable image",
+            Self::Ovmf => "to test the image under UEFI",
+        }
+    }
+
+    /// The Debian packages that bring it.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Core => &["rustc-web", "cargo-web", "rust-web-src", "lld-22"],
+            Self::Qemu => &["qemu-system-x86"],
+            Self::ImageTools => &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "mtools"],
+            Self::Ovmf => &["ovmf"],
+        }
+    }
+}
+
+/// What to do about a need.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// It is there; the text says where.
+    Present(String),
+    /// apt can bring it, and we may ask it to.
+    Apt(&'static [&'static str]),
+    /// rustup can bring it.
+    Rustup,
+    /// Only a person can bring it: this command, or this advice.
+    Person(String),
+}
+
+/// What to do about `need` on `host`. Decides only.
+pub(crate) fn decide(host: &dyn Host, need: Need) -> Answer {
+    if let Some(place) = find(host, need) {
+        return Answer::Present(place);
+    }
+    let packages = need.packages();
+    let apt = host.is_debian() && host.program("apt-get").is_some();
+    if apt && host.is_root() {
+        return Answer::Apt(packages);
+    }
+    if need == Need::Core && host.program("rustup").is_some() {
+        return Answer::Rustup;
+    }
+    Answer::Person(advice(host, need, apt))
+}
+
+/// Where `need` is, if it is there.
+fn find(host: &dyn Host, need: Need) -> Option<String> {
+    let program = |name| host.program(name).map(|path| path.display().to_string());
+    match need {
+        Need::Core => Toolchain::find(host).map(|toolchain| toolchain.to_string()),
+        Need::Qemu => program("qemu-system-x86_64"),
+        Need::ImageTools => {
+            let platforms = ["/usr/lib/grub/i386-pc", "/usr/lib/grub/x86_64-efi"];
+            let complete = platforms.iter().all(|place| host.exists(Path::new(place)))
+                && ["xorriso", "mformat"].iter().all(|tool| host.program(tool).is_some());
+            ["grub-mkrescue", "grub2-mkrescue"].into_iter().find_map(program).filter(|_| complete)
+        }
+        Need::Ovmf => ovmf(host).map(|(code, _)| code.into()),
+    }
+}
+
+/// The command that brings `need` on a machine where we cannot.
+fn advice(host: &dyn Host, need: Need, apt: bool) -> String {
+    if need == Need::Core && !apt {
+        return "install rustup (https://rustup.rs), then: rustup target add x86_64-unknown-none".into();
+    }
+    if apt {
+        return apt::command_line(need.packages());
+    }
+    let names = match need {
+        Need::Core | Need::Qemu => ["qemu-system-x86-core", "qemu-system-x86", "qemu-x86", "qemu"],
+        Need::ImageTools => [
+            "grub2-tools-extra grub2-pc-modules grub2-efi-x64-modules xorriso mtools",
+            "grub libisoburn mtools",
+            "grub2-i386-pc grub2-x86_64-efi xorriso mtools",
+            "i686-elf-grub xorriso mtools",
+        ],
+        Need::Ovmf => ["edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "qemu"],
+    };
+    let managers = [
+        ("dnf", "sudo dnf install"),
+        ("pacman", "sudo pacman -S"),
+        ("zypper", "sudo zypper install"),
+        ("brew", "brew install"),
+    ];
+    let command = managers.iter().zip(names).find(|((manager, _), _)| host.program(manager).is_some());
+    match command {
+        Some(((_, install), packages)) => format!("{install} {packages}"),
+        None => format!("install {} with this system's package manager", need.name()),
+    }
+}
+
+/// OVMF's code and its variables, as one of the distributions installs them.
+pub(crate) fn ovmf(host: &dyn Host) -> Option<(&'static str, &'static str)> {
+    const PLACES: [(&str, &str); 4] = [
+        ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+        ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    ];
+    PLACES.into_iter().find(|(code, vars)| host.exists(Path::new(code)) && host.exists(Path::new(vars)))
+}
+
+/// Makes sure that all of `needs` are met: installs what it may, prints what it may not.
+///
+/// # Errors
+/// Something is missing that only a person can install, or an installation failed.
+pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
+    let mut left_to_person = Vec::new();
+    for &need in needs {
+        match decide(&ThisHost, need) {
+            Answer::Present(_) => {}
+            Answer::Apt(packages) => install(need, packages)?,
+            Answer::Rustup => toolchain::add_target(need)?,
+            Answer::Person(command) => {
+                left_to_person.push(format!("{} ({}):\n    {command}", need.name(), need.purpose()))
+            }
+        }
+    }
+    if !left_to_person.is_empty() {
+        bail!("something is missing that you must install:\n  {}", left_to_person.join("\n  "));
+    }
+    Ok(())
+}
+
+/// Brings `need` from apt; where apt has no such packages, from rustup.
+fn install(need: Need, packages: &[&str]) -> Result<()> {
+    let outcome = apt::install(need, packages);
+    if need == Need::Core && outcome.is_err() && ThisHost.program("rustup").is_some() {
+        return toolchain::add_target(need);
+    }
+    outcome?;
+    match find(&ThisHost, need) {
+        Some(_) => Ok(()),
+        None => bail!("apt installed {}, but {} is still not found", packages.join(" "), need.name()),
+    }
+}
