@@ -1,0 +1,199 @@
+//! The local APIC: interrupts between CPUs, the timer, end of interrupt.
+//!
+//! Two register files, one interface: x2APIC through MSRs where the CPU has it, else xAPIC through one uncached page that
+//! the kernel map shows. Both are the same on every CPU. Only what Rhumb uses is here.
+//!
+//! Why not a crate: the one that exists masks the NMI pins, fixes vectors at construction and depends on unmaintained
+//! crates. Source: Intel SDM volume 3, chapter 12.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rhumb_machine::{PhysAddr, VirtAddr};
+use x86_64::instructions::interrupts::without_interrupts;
+use x86_64::registers::model_specific::Msr;
+
+use crate::arch::cpu::features;
+use crate::arch::idt::vector;
+
+const IA32_APIC_BASE: u32 = 0x1b;
+const BASE_X2APIC: u64 = 1 << 10;
+const BASE_ENABLE: u64 = 1 << 11;
+const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+const IA32_TSC_DEADLINE: u32 = 0x6e0;
+const X2APIC_MSRS: u32 = 0x800;
+
+/// Register numbers: offset / 16 in the xAPIC page, offset from MSR 0x800 in x2APIC.
+#[derive(Clone, Copy)]
+enum Register {
+    Id = 0x02,
+    TaskPriority = 0x08,
+    EndOfInterrupt = 0x0b,
+    Spurious = 0x0f,
+    ErrorStatus = 0x28,
+    Command = 0x30,
+    CommandHigh = 0x31,
+    TimerVector = 0x32,
+    ErrorVector = 0x37,
+    TimerInitial = 0x38,
+    TimerCurrent = 0x39,
+    TimerDivide = 0x3e,
+}
+
+const SOFTWARE_ENABLE: u32 = 1 << 8;
+const MASKED: u32 = 1 << 16;
+const TIMER_DEADLINE: u32 = 2 << 17;
+const DIVIDE_BY_16: u32 = 0b0011;
+const DELIVERY_PENDING: u32 = 1 << 12;
+const LEVEL_ASSERT: u32 = 1 << 14;
+const ALL_BUT_SELF: u32 = 3 << 18;
+const MODE_NMI: u32 = 4 << 8;
+const MODE_INIT: u32 = 5 << 8;
+const MODE_STARTUP: u32 = 6 << 8;
+
+/// How many TSC-independent timer ticks pass per count: the divider in use.
+pub const TIMER_DIVIDER: u64 = 16;
+
+/// Where the xAPIC page is mapped; 0 while x2APIC is used or nothing is mapped yet.
+static PAGE: AtomicU64 = AtomicU64::new(0);
+
+/// The physical address of the xAPIC page, for the kernel map, or `None` where MSRs are used.
+pub fn page_to_map() -> Option<PhysAddr> {
+    if features().x2apic {
+        return None;
+    }
+    // SAFETY: the MSR exists on every CPU with a local APIC, and every 64-bit CPU has one.
+    Some(PhysAddr::new(unsafe { Msr::new(IA32_APIC_BASE).read() } & BASE_ADDRESS))
+}
+
+/// Tells where the kernel map shows the xAPIC page.
+pub fn set_page(page: VirtAddr) {
+    PAGE.store(page.get(), Relaxed);
+}
+
+fn read(register: Register) -> u32 {
+    if features().x2apic {
+        // SAFETY: x2APIC mode is on since `enable`, and the enumeration holds registers that exist there and can be read.
+        unsafe { Msr::new(X2APIC_MSRS + register as u32).read() as u32 }
+    } else {
+        // SAFETY: the page is mapped, uncached, since before `enable`; registers are 32 bits wide at multiples of 16.
+        unsafe { VirtAddr::new(PAGE.load(Relaxed)).plus(register as u64 * 16).as_ptr::<u32>().read_volatile() }
+    }
+}
+
+fn write(register: Register, value: u32) {
+    if features().x2apic {
+        // SAFETY: as in `read`; values written are valid for their registers.
+        unsafe { Msr::new(X2APIC_MSRS + register as u32).write(u64::from(value)) }
+    } else {
+        // SAFETY: as in `read`.
+        unsafe { VirtAddr::new(PAGE.load(Relaxed)).plus(register as u64 * 16).as_mut_ptr::<u32>().write_volatile(value) }
+    }
+}
+
+/// Turns this CPU's APIC on, with its timer masked.
+pub fn enable() {
+    let mut base = Msr::new(IA32_APIC_BASE);
+    // SAFETY: the enable bit, and x2APIC mode only where CPUID has it.
+    unsafe {
+        let mut value = base.read() | BASE_ENABLE;
+        base.write(value);
+        if features().x2apic {
+            value |= BASE_X2APIC;
+            base.write(value);
+        }
+    }
+    write(Register::TaskPriority, 0);
+    write(Register::TimerVector, MASKED);
+    write(Register::ErrorVector, u32::from(vector::APIC_ERROR));
+    write(Register::TimerDivide, DIVIDE_BY_16);
+    write(Register::Spurious, SOFTWARE_ENABLE | u32::from(vector::SPURIOUS));
+}
+
+/// This CPU's number on the interrupt bus.
+pub fn id() -> u32 {
+    let id = read(Register::Id);
+    if features().x2apic { id } else { id >> 24 }
+}
+
+/// Tells the APIC that the interrupt in service has been handled.
+pub fn end_of_interrupt() {
+    write(Register::EndOfInterrupt, 0);
+}
+
+/// Reads and clears the error bits.
+pub fn take_errors() -> u32 {
+    write(Register::ErrorStatus, 0);
+    read(Register::ErrorStatus)
+}
+
+/// Sends a command; in xAPIC mode waits until the previous one has left.
+fn command(destination: u32, value: u32) {
+    if features().x2apic {
+        // SAFETY: one 64-bit register in this mode. The MSR write is not ordered after stores to memory by itself.
+        unsafe {
+            core::arch::x86_64::_mm_mfence();
+            Msr::new(X2APIC_MSRS + Register::Command as u32).write(u64::from(destination) << 32 | u64::from(value));
+        }
+        return;
+    }
+    // Two halves: nobody else on this CPU may come in between.
+    without_interrupts(|| {
+        while read(Register::Command) & DELIVERY_PENDING != 0 {
+            core::hint::spin_loop();
+        }
+        write(Register::CommandHigh, destination << 24);
+        write(Register::Command, value);
+    });
+}
+
+/// Interrupts the CPU with this APIC id.
+pub fn send(destination: u32, vector: u8) {
+    command(destination, LEVEL_ASSERT | u32::from(vector));
+}
+
+/// Interrupts every other CPU.
+pub fn send_to_others(vector: u8) {
+    command(0, ALL_BUT_SELF | LEVEL_ASSERT | u32::from(vector));
+}
+
+/// Sends every other CPU a non-maskable interrupt.
+pub fn send_nmi_to_others() {
+    command(0, ALL_BUT_SELF | LEVEL_ASSERT | MODE_NMI);
+}
+
+/// Resets the CPU with this APIC id: it then waits for [`send_startup`].
+pub fn send_init(destination: u32) {
+    command(destination, LEVEL_ASSERT | MODE_INIT);
+}
+
+/// Starts a reset CPU in real mode at physical address `page * 4096`.
+pub fn send_startup(destination: u32, page: u8) {
+    command(destination, LEVEL_ASSERT | MODE_STARTUP | u32::from(page));
+}
+
+/// Starts the timer's countdown from `count` without an interrupt, for calibration.
+pub fn start_countdown(count: u32) {
+    write(Register::TimerVector, MASKED | u32::from(vector::TIMER));
+    write(Register::TimerInitial, count);
+}
+
+/// What is left of the countdown.
+pub fn countdown() -> u32 {
+    read(Register::TimerCurrent)
+}
+
+/// One timer interrupt on this CPU after `count` timer ticks; 0 disarms.
+pub fn arm_after(count: u32) {
+    write(Register::TimerVector, u32::from(vector::TIMER));
+    write(Register::TimerInitial, count);
+}
+
+/// One timer interrupt on this CPU once its TSC reaches `deadline`; 0 disarms. Only with `features().tsc_deadline`.
+pub fn arm_at(deadline: u64) {
+    write(Register::TimerVector, TIMER_DEADLINE | u32::from(vector::TIMER));
+    // SAFETY: the MSR exists by CPUID. The fence orders the mode change before the deadline (SDM volume 3, 12.5.4.1).
+    unsafe {
+        core::arch::x86_64::_mm_mfence();
+        Msr::new(IA32_TSC_DEADLINE).write(deadline);
+    }
+}

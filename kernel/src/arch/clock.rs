@@ -1,0 +1,180 @@
+//! Time: the TSC as the clock, the APIC timer for alarms.
+//!
+//! The TSC's rate comes from CPUID leaf 0x15 where the CPU tells it, else it is measured for 10 ms against the ACPI
+//! timer (3.579545 MHz), else against channel 2 of the PIT (1.193182 MHz). The APIC timer's rate is measured against
+//! the TSC over the same time. Nanoseconds are `ticks * multiplier >> 32`: one multiplication of 64 by 64 bits.
+//! Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3.
+
+use core::arch::x86_64::{__cpuid_count, _rdtsc};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use x86_64::instructions::port::Port;
+
+use crate::arch::{apic, cpu::features};
+
+const ACPI_TIMER_HZ: u64 = 3_579_545;
+const PIT_HZ: u64 = 1_193_182;
+const NS_PER_SECOND: u64 = 1_000_000_000;
+/// Long enough for an error below 0.1 %, short enough not to be noticed at boot.
+const CALIBRATION_NS: u64 = 10_000_000;
+
+static START: AtomicU64 = AtomicU64::new(0);
+static TSC_HZ: AtomicU64 = AtomicU64::new(0);
+static NS_PER_TICK: AtomicU64 = AtomicU64::new(0);
+static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
+
+/// What the rate was taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reference {
+    Cpuid,
+    AcpiTimer,
+    Pit,
+}
+
+impl core::fmt::Display for Reference {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Cpuid => "CPUID",
+            Self::AcpiTimer => "the ACPI timer",
+            Self::Pit => "the PIT",
+        })
+    }
+}
+
+/// Takes now as time zero. Before [`calibrate`], [`now_ns`] is 0.
+pub fn start() {
+    START.store(ticks(), Relaxed);
+}
+
+/// Time-stamp counter.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    // SAFETY: every 64-bit CPU has it, and ring 0 may always read it.
+    unsafe { _rdtsc() }
+}
+
+/// TSC ticks in a second; 0 before [`calibrate`].
+pub fn tsc_hz() -> u64 {
+    TSC_HZ.load(Relaxed)
+}
+
+/// APIC timer ticks in a second, after its divider; 0 before [`calibrate`].
+pub fn timer_hz() -> u64 {
+    TIMER_HZ.load(Relaxed)
+}
+
+/// Nanoseconds since [`start`].
+#[inline]
+pub fn now_ns() -> u64 {
+    let elapsed = ticks().wrapping_sub(START.load(Relaxed));
+    ((u128::from(elapsed) * u128::from(NS_PER_TICK.load(Relaxed))) >> 32) as u64
+}
+
+/// Measures both rates. The APIC of this CPU is on. `acpi_timer` is its I/O port and whether it counts 32 bits.
+pub fn calibrate(acpi_timer: Option<(u16, bool)>) -> Reference {
+    apic::start_countdown(u32::MAX);
+    let (timer_before, tsc_before) = (apic::countdown(), ticks());
+    let reference = match acpi_timer {
+        Some((port, wide)) if wait_acpi_timer(port, wide) => Reference::AcpiTimer,
+        _ => {
+            wait_pit();
+            Reference::Pit
+        }
+    };
+    let (timer_after, tsc_after) = (apic::countdown(), ticks());
+    apic::arm_after(0);
+    let measured = (tsc_after - tsc_before) * (NS_PER_SECOND / CALIBRATION_NS);
+    let (hz, reference) = cpuid_hz().map_or((measured, reference), |hz| (hz, Reference::Cpuid));
+    TSC_HZ.store(hz, Relaxed);
+    NS_PER_TICK.store(((u128::from(NS_PER_SECOND) << 32) / u128::from(hz.max(1))) as u64, Relaxed);
+    // The timer's rate relative to the TSC's, so that both agree whichever reference the TSC has.
+    let timer = u128::from(timer_before.wrapping_sub(timer_after)) * u128::from(hz) / u128::from((tsc_after - tsc_before).max(1));
+    TIMER_HZ.store(timer as u64, Relaxed);
+    reference
+}
+
+fn cpuid_hz() -> Option<u64> {
+    if __cpuid_count(0, 0).eax < 0x15 {
+        return None;
+    }
+    let leaf = __cpuid_count(0x15, 0);
+    if leaf.eax == 0 || leaf.ebx == 0 || leaf.ecx == 0 {
+        return None;
+    }
+    Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax))
+}
+
+/// Waits [`CALIBRATION_NS`] by the ACPI timer; `false` if it does not count.
+fn wait_acpi_timer(port: u16, wide: bool) -> bool {
+    let mut port = Port::<u32>::new(port);
+    let mask = if wide { u32::MAX } else { 0x00ff_ffff };
+    // SAFETY: the firmware names this port as the ACPI timer; reading it has no effect.
+    let mut read = || unsafe { port.read() } & mask;
+    let wanted = (ACPI_TIMER_HZ * CALIBRATION_NS / NS_PER_SECOND) as u32;
+    let first = read();
+    let mut reads_alike = 0;
+    loop {
+        let passed = read().wrapping_sub(first) & mask;
+        if passed >= wanted {
+            return true;
+        }
+        reads_alike = if passed == 0 { reads_alike + 1 } else { 0 };
+        if reads_alike == 100_000 {
+            return false;
+        }
+    }
+}
+
+/// Waits [`CALIBRATION_NS`] by channel 2 of the PIT, whose output can be polled without an interrupt.
+fn wait_pit() {
+    const GATE: u8 = 1 << 0;
+    const SPEAKER: u8 = 1 << 1;
+    const OUTPUT: u8 = 1 << 5;
+    let (mut control, mut channel, mut gate) = (Port::<u8>::new(0x43), Port::<u8>::new(0x42), Port::<u8>::new(0x61));
+    let count = (PIT_HZ * CALIBRATION_NS / NS_PER_SECOND) as u16;
+    // SAFETY: the PIT's and the system control port, at the addresses that every PC has; the speaker stays off.
+    unsafe {
+        let quiet = gate.read() & !(SPEAKER | GATE);
+        gate.write(quiet);
+        control.write(0b1011_0000u8); // channel 2, both bytes, one shot
+        let [low, high] = count.to_le_bytes();
+        channel.write(low);
+        channel.write(high);
+        gate.write(quiet | GATE);
+        // Bounded: a machine without a PIT reads all ones, or a constant.
+        for _ in 0..10_000_000 {
+            if gate.read() & OUTPUT != 0 {
+                break;
+            }
+        }
+        gate.write(quiet);
+    }
+}
+
+/// Busy-waits `ns` nanoseconds.
+pub fn delay_ns(ns: u64) {
+    let end = now_ns() + ns;
+    while now_ns() < end {
+        core::hint::spin_loop();
+    }
+}
+
+/// One timer interrupt on this CPU in `ns` nanoseconds, at the earliest.
+pub fn arm_ns(ns: u64) {
+    if features().tsc_deadline {
+        let wait = (u128::from(ns) * u128::from(tsc_hz()) / u128::from(NS_PER_SECOND)) as u64;
+        apic::arm_at(ticks().saturating_add(wait).max(1));
+    } else {
+        let count = u128::from(ns) * u128::from(timer_hz()) / u128::from(NS_PER_SECOND);
+        apic::arm_after(count.clamp(1, u128::from(u32::MAX)) as u32);
+    }
+}
+
+/// Takes back [`arm_ns`].
+pub fn disarm() {
+    if features().tsc_deadline {
+        apic::arm_at(0);
+    } else {
+        apic::arm_after(0);
+    }
+}

@@ -1,0 +1,156 @@
+//! What this CPU can do, and the control registers that make it do so.
+//!
+//! Each control-register bit is gated on its CPUID feature: setting one that the CPU lacks is a general-protection fault on
+//! hardware and an endless loop in some emulators. The boot CPU's features decide for all; a CPU that has less is not started.
+
+use spin::Once;
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
+use x86_64::registers::model_specific::{Efer, EferFlags};
+
+use core::arch::x86_64::__cpuid_count;
+
+/// The features that Rhumb uses, each optional.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Features {
+    /// 1-GiB pages in page tables.
+    pub huge_pages: bool,
+    /// Global translations.
+    pub global_pages: bool,
+    /// 5-level paging.
+    pub five_levels: bool,
+    /// Process-context identifiers.
+    pub pcid: bool,
+    /// The INVPCID instruction.
+    pub invpcid: bool,
+    /// Supervisor-mode execution prevention.
+    pub smep: bool,
+    /// Supervisor-mode access prevention.
+    pub smap: bool,
+    /// User-mode instruction prevention.
+    pub umip: bool,
+    /// Protection keys for supervisor pages.
+    pub pks: bool,
+    /// The APIC is programmed through MSRs.
+    pub x2apic: bool,
+    /// The APIC timer can wait for a TSC value.
+    pub tsc_deadline: bool,
+    /// The TSC runs at one rate in all power states.
+    pub invariant_tsc: bool,
+    /// Physical address bits.
+    pub physical_bits: u8,
+}
+
+impl Features {
+    /// Asks this CPU.
+    pub fn read() -> Self {
+        let leaf = |leaf: u32| {
+            let most = __cpuid_count(leaf & 0x8000_0000, 0).eax;
+            if leaf <= most { Some(__cpuid_count(leaf, 0)) } else { None }
+        };
+        let bit = |word: Option<u32>, bit: u32| word.is_some_and(|word| word & (1 << bit) != 0);
+        let (one, seven) = (leaf(1), leaf(7));
+        let (extended, power, sizes) = (leaf(0x8000_0001), leaf(0x8000_0007), leaf(0x8000_0008));
+        Self {
+            huge_pages: bit(extended.map(|r| r.edx), 26),
+            global_pages: bit(one.map(|r| r.edx), 13),
+            five_levels: bit(seven.map(|r| r.ecx), 16),
+            pcid: bit(one.map(|r| r.ecx), 17),
+            invpcid: bit(seven.map(|r| r.ebx), 10),
+            smep: bit(seven.map(|r| r.ebx), 7),
+            smap: bit(seven.map(|r| r.ebx), 20),
+            umip: bit(seven.map(|r| r.ecx), 2),
+            pks: bit(seven.map(|r| r.ecx), 31),
+            x2apic: bit(one.map(|r| r.ecx), 21),
+            tsc_deadline: bit(one.map(|r| r.ecx), 24),
+            invariant_tsc: bit(power.map(|r| r.edx), 8),
+            physical_bits: sizes.map_or(36, |r| r.eax as u8),
+        }
+    }
+
+    /// Names of what `self` has and `other` lacks, for a report.
+    pub fn missing_in(&self, other: &Self) -> Option<&'static str> {
+        [
+            (self.huge_pages, other.huge_pages, "1-GiB pages"),
+            (self.global_pages, other.global_pages, "global pages"),
+            (self.five_levels, other.five_levels, "5-level paging"),
+            (self.pcid, other.pcid, "PCID"),
+            (self.smep, other.smep, "SMEP"),
+            (self.smap, other.smap, "SMAP"),
+            (self.umip, other.umip, "UMIP"),
+            (self.x2apic, other.x2apic, "x2APIC"),
+        ]
+        .into_iter()
+        .find_map(|(needed, there, name)| (needed && !there).then_some(name))
+    }
+}
+
+static BOOT_FEATURES: Once<Features> = Once::new();
+
+/// What the boot CPU can do, read once.
+pub fn features() -> &'static Features {
+    BOOT_FEATURES.call_once(Features::read)
+}
+
+/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID.
+/// Called on each CPU once its tables are loaded (PCID wants CR3's low bits zero, as they are).
+pub fn enable_protections() {
+    let features = features();
+    let mut bits = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION;
+    for (there, bit) in [
+        (features.global_pages, Cr4Flags::PAGE_GLOBAL),
+        (features.smep, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
+        (features.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
+        (features.umip, Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
+        (features.pcid, Cr4Flags::PCID),
+    ] {
+        if there {
+            bits |= bit;
+        }
+    }
+    // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us.
+    unsafe {
+        Efer::update(|efer| *efer |= EferFlags::NO_EXECUTE_ENABLE);
+        Cr0::update(|cr0| *cr0 |= Cr0Flags::WRITE_PROTECT);
+        // Global pages last: turning the bit on drops every translation, the boot tables' included.
+        Cr4::update(|cr4| *cr4 |= bits);
+    }
+}
+
+/// What is on now, for `cpus`: names separated by blanks.
+pub fn enabled_protections() -> impl Iterator<Item = &'static str> {
+    let (cr0, cr4, efer) = (Cr0::read(), Cr4::read(), Efer::read());
+    [
+        (efer.contains(EferFlags::NO_EXECUTE_ENABLE), "nx"),
+        (cr0.contains(Cr0Flags::WRITE_PROTECT), "wp"),
+        (cr4.contains(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION), "smep"),
+        (cr4.contains(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION), "smap"),
+        (cr4.contains(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION), "umip"),
+        (cr4.contains(Cr4Flags::PAGE_GLOBAL), "pge"),
+        (cr4.contains(Cr4Flags::PCID), "pcid"),
+        (cr4.contains(Cr4Flags::L5_PAGING), "la57"),
+    ]
+    .into_iter()
+    .filter_map(|(on, name)| on.then_some(name))
+}
+
+/// [`enabled_protections`] as one text.
+pub struct ProtectionNames;
+
+impl core::fmt::Display for ProtectionNames {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        enabled_protections().enumerate().try_for_each(|(index, name)| {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(name)
+        })
+    }
+}
+
+/// Stops this CPU for good.
+pub fn halt_for_ever() -> ! {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}

@@ -1,0 +1,11 @@
+//! x86-64: everything that names a register.
+
+pub mod apic;
+pub mod clock;
+pub mod cpu;
+pub mod gdt;
+pub mod idt;
+pub mod ioapic;
+pub mod percpu;
+pub mod pic;
+pub mod probe;

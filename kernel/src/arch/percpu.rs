@@ -1,0 +1,190 @@
+//! What belongs to one CPU, reached through the GS base.
+//!
+//! The boot CPU's area is static, so that it exists before any memory is found; the others' come from the boot
+//! allocator. Each area begins with its own address, so `gs:0` yields a reference. Counters are written by their CPU alone
+//! (plain load and store, no locked operation) and read by anyone.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::{Acquire, Relaxed, Release}};
+
+use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
+use x86_64::registers::model_specific::Msr;
+
+use crate::arch::gdt::Descriptors;
+use crate::smp::call::Inbox;
+
+const IA32_GS_BASE: u32 = 0xc000_0101;
+
+/// A number that one CPU counts and all may read.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds one. Only the owning CPU calls this.
+    #[inline(always)]
+    pub fn count(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`. Only the owning CPU calls this. One instruction, not locked: an interrupt on the same CPU comes before
+    /// or after it, and no other CPU writes.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        // SAFETY: the pointer is to our own atomic.
+        unsafe { asm!("add qword ptr [{}], {}", in(reg) self.0.as_ptr(), in(reg) n, options(nostack)) };
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What `vmstat` and `cpus` sum up.
+#[derive(Default)]
+pub struct Counters {
+    pub timer_interrupts: Counter,
+    pub device_interrupts: Counter,
+    pub call_interrupts: Counter,
+    pub calls_served: Counter,
+    pub calls_sent: Counter,
+    pub spurious_interrupts: Counter,
+    pub flushes_page: Counter,
+    pub flushes_all: Counter,
+    pub flushes_remote: Counter,
+    pub page_table_writes: Counter,
+}
+
+impl Counters {
+    const fn new() -> Self {
+        Self {
+            timer_interrupts: Counter::new(),
+            device_interrupts: Counter::new(),
+            call_interrupts: Counter::new(),
+            calls_served: Counter::new(),
+            calls_sent: Counter::new(),
+            spurious_interrupts: Counter::new(),
+            flushes_page: Counter::new(),
+            flushes_all: Counter::new(),
+            flushes_remote: Counter::new(),
+            page_table_writes: Counter::new(),
+        }
+    }
+}
+
+/// One CPU's own data.
+#[repr(C, align(64))]
+pub struct PerCpu {
+    this: AtomicPtr<PerCpu>,
+    id: CpuId,
+    /// The CPU's number on the interrupt bus.
+    pub apic_id: AtomicU32,
+    node: AtomicU32,
+    /// How many guards hold the running code on this CPU. Interrupt handlers raise and lower it evenly.
+    pub preempt_depth: AtomicU32,
+    /// How many traps are being reported: a fault inside a report ends the report.
+    pub report_depth: AtomicU32,
+    /// Where an expected fault of `arch::probe` goes on, 0 when none is expected.
+    pub probe_resume: AtomicU64,
+    /// Top of this CPU's main stack.
+    pub stack_top: AtomicU64,
+    /// Segment descriptors and task-state segment.
+    pub descriptors: Descriptors,
+    /// Cross-calls that wait for this CPU.
+    pub inbox: Inbox,
+    /// Statistics.
+    pub counters: Counters,
+}
+
+// SAFETY: all fields that change after construction are atomics, or (`descriptors`) written only by their own CPU while it
+// starts.
+unsafe impl Sync for PerCpu {}
+
+impl PerCpu {
+    /// The area of `cpu`, not yet known to anyone.
+    pub const fn new(id: CpuId) -> Self {
+        Self {
+            this: AtomicPtr::new(core::ptr::null_mut()),
+            id,
+            apic_id: AtomicU32::new(0),
+            node: AtomicU32::new(0),
+            preempt_depth: AtomicU32::new(0),
+            report_depth: AtomicU32::new(0),
+            probe_resume: AtomicU64::new(0),
+            stack_top: AtomicU64::new(0),
+            descriptors: Descriptors::new(),
+            inbox: Inbox::new(),
+            counters: Counters::new(),
+        }
+    }
+
+    /// Its CPU.
+    pub fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// The node its CPU belongs to.
+    pub fn node(&self) -> NodeId {
+        NodeId::new(self.node.load(Relaxed) as usize).unwrap_or(NodeId::FIRST)
+    }
+
+    /// Tells the area which node its CPU belongs to.
+    pub fn set_node(&self, node: NodeId) {
+        self.node.store(node.index() as u32, Relaxed);
+    }
+}
+
+static BOOT: PerCpu = PerCpu::new(CpuId::BOOT);
+static AREAS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
+
+/// Makes the boot CPU's area current. The first thing that Rust code does.
+pub fn install_boot() {
+    register(&BOOT);
+    install(&BOOT);
+}
+
+/// Makes `area` known to other CPUs.
+pub fn register(area: &'static PerCpu) {
+    let pointer = core::ptr::from_ref(area).cast_mut();
+    area.this.store(pointer, Relaxed);
+    AREAS[area.id.index()].store(pointer, Release);
+}
+
+/// Makes `area` the current CPU's.
+pub fn install(area: &'static PerCpu) {
+    // SAFETY: the GS base is used for nothing but the per-CPU area.
+    unsafe { Msr::new(IA32_GS_BASE).write(core::ptr::from_ref(area) as u64) };
+}
+
+/// The area of the CPU on which this runs. The caller stays on it while that matters: see [`Pinned`].
+#[inline(always)]
+pub fn here() -> &'static PerCpu {
+    let pointer: *const PerCpu;
+    // SAFETY: GS points to a registered area from the first Rust instruction on, and its first field is its address.
+    unsafe {
+        asm!("mov {}, gs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
+        &*pointer
+    }
+}
+
+/// The area of the CPU that `pinned` names.
+#[inline(always)]
+pub fn of_pinned(_pinned: Pinned<'_>) -> &'static PerCpu {
+    here()
+}
+
+/// The area of `cpu`, or `None` if it has not been registered.
+pub fn of(cpu: CpuId) -> Option<&'static PerCpu> {
+    let pointer = AREAS[cpu.index()].load(Acquire);
+    // SAFETY: only `register` writes the array, with references that live for ever.
+    unsafe { pointer.as_ref() }
+}
+
+/// All registered areas, by CPU number.
+pub fn all() -> impl Iterator<Item = &'static PerCpu> {
+    (0..MAX_CPUS).filter_map(CpuId::new).map_while(of)
+}

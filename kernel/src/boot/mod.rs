@@ -1,0 +1,287 @@
+//! From the loader's hand-over to the kernel's own address space.
+//!
+//! ```text
+//! entry      32-bit stub: boot tables, long mode                       (assembly)
+//! start      console, traps, loader's information, command line, memory map, ACPI      on the boot tables
+//! la57       a fifth level, where it is wanted
+//! paging     direct map, image, stacks, devices, trampoline: the kernel's own tables
+//! enter      those tables and the main stack; the boot tables and their identity mapping are gone
+//! ```
+//!
+//! What cannot be worked with ends in one sentence on the console: see [`refuse`].
+
+pub mod entry;
+pub mod la57;
+pub mod paging;
+pub mod window;
+
+use arrayvec::ArrayVec;
+use core::fmt::Display;
+use spin::Once;
+
+use crate::acpi::Topology;
+use rhumb_bootinfo::loader::{multiboot2, pvh};
+use rhumb_bootinfo::{BootFrames, BootInfo, MemoryMap, Options, Protocol, Reservation};
+use rhumb_machine::{CpuId, MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_pagetable::Levels;
+
+use crate::arch::cpu::features;
+use crate::arch::percpu::{self, PerCpu};
+use crate::arch::{apic, clock, idt};
+use crate::machine;
+use crate::mm::layout::{Stack, image};
+use crate::mm::tables;
+use crate::smp::trampoline;
+use crate::sync::IrqMutex;
+use crate::{acpi, console, logging, power};
+use paging::{DirectMapFigures, Wanted};
+use window::{LowMemory, Window};
+
+/// Registers of an APIC: one page.
+const DEVICE_PAGE_BYTES: u64 = 4096;
+/// One local APIC page and the I/O APICs.
+const MAX_DEVICES: usize = 1 + crate::acpi::MAX_IO_APICS;
+/// Below this, real mode can begin.
+const REAL_MODE_END: PhysAddr = PhysAddr::new(0xa_0000);
+
+/// What boot found out and later code asks for.
+pub struct Boot {
+    pub loader: Protocol,
+    pub options: Options,
+    pub topology: Topology,
+    pub initial_ram_disk: Option<PhysRange>,
+    /// The memory map. Until there is an allocator, what it calls usable is free.
+    pub memory: IrqMutex<MemoryMap>,
+    pub direct_map: DirectMapFigures,
+    /// Frames in page tables.
+    pub table_frames: u64,
+    /// CPUs that have an area and stacks.
+    pub cpus: usize,
+    /// Where the areas of CPUs 1 and up stand.
+    areas: VirtAddr,
+    /// Device registers and where they are mapped.
+    pub devices: ArrayVec<Device, MAX_DEVICES>,
+}
+
+/// Device registers in the kernel map.
+#[derive(Clone, Copy, Debug)]
+pub struct Device {
+    pub name: &'static str,
+    pub phys: PhysRange,
+    pub virt: VirtAddr,
+}
+
+static BOOT: Once<Boot> = Once::new();
+
+/// What boot found out; `None` until the kernel's tables are loaded.
+pub fn boot() -> Option<&'static Boot> {
+    BOOT.get()
+}
+
+/// Says in one sentence why Rhumb cannot run here, and stops.
+fn refuse(why: impl Display) -> ! {
+    use core::fmt::Write;
+    let _ = writeln!(console::Writer, "Rhumb cannot start: {why}");
+    power::off(power::Outcome::Panicked)
+}
+
+/// Where the stub arrives: in 64-bit mode, on the boot stack, with the boot tables loaded.
+#[unsafe(no_mangle)]
+extern "sysv64" fn boot_start(loader: u32, information: u32) -> ! {
+    percpu::install_boot();
+    idt::load_for_boot();
+    console::init();
+    clock::start();
+    logging::init();
+    // SAFETY: the boot tables stay loaded until `enter`, after the last use of either.
+    let (low, window) = unsafe { (LowMemory::new(), Window::new()) };
+    let boot = BOOT.call_once(|| prepare(loader, PhysAddr::new(u64::from(information)), &low, window));
+    enter(boot)
+}
+
+fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Window) -> Boot {
+    let parsed = if loader == entry::LOADER_PVH { pvh::parse(low, information) } else { multiboot2::parse(low, information) };
+    let (info, findings) = parsed.unwrap_or_else(|error| refuse(error));
+    let options = read_options(&info);
+    findings.iter().for_each(|finding| log::warn!("{finding}"));
+
+    let mut map = read_memory_map(&info, &options);
+    let topology = acpi::read(low, info.rsdp);
+    let levels = choose_levels(&options, &map);
+    let trampoline_page = take_trampoline(&mut map);
+    let cpus = topology.usable_cpus().min(options.max_cpus.unwrap_or(MAX_CPUS)).clamp(1, MAX_CPUS);
+    let mut devices = list_devices(&topology);
+    let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
+
+    let wanted = Wanted {
+        levels,
+        largest: choose_page_size(&options),
+        limit: options.direct_map_limit_bytes.map(PhysAddr::new),
+        cpus,
+        trampoline: trampoline_page,
+        devices: &ranges,
+    };
+    let built = paging::build(&mut map, &window, &wanted)
+        .unwrap_or_else(|error| refuse(format_args!("the kernel's page tables cannot be built: {error}")));
+    for (device, virt) in devices.iter_mut().zip(paging::device_places(&ranges)) {
+        device.virt = virt;
+    }
+    if let Some(device) = devices.iter().find(|device| device.name == LOCAL_APIC) {
+        apic::set_page(device.virt);
+    }
+    let cr4 = CR4_PAE | if levels == Levels::Five { CR4_LA57 } else { 0 };
+    let root = built.trampoline_root.table.addr().get() as u32;
+    trampoline::write(trampoline_page.start(), window.frame(trampoline_page.start().pfn()), root, cr4);
+    let areas = reserve_areas(&mut map, built.direct_map.base, cpus, wanted.limit);
+
+    machine::set_direct_map_base(built.direct_map.base);
+    tables::adopt(built.root, built.trampoline_root.table);
+    Boot {
+        loader: info.protocol,
+        options,
+        topology,
+        initial_ram_disk: info.initial_ram_disk,
+        memory: IrqMutex::new(map),
+        direct_map: built.direct_map,
+        table_frames: built.table_frames,
+        cpus,
+        areas,
+        devices,
+    }
+}
+
+const CR4_PAE: u32 = 1 << 5;
+const CR4_LA57: u32 = 1 << 12;
+const LOCAL_APIC: &str = "local APIC";
+
+fn read_options(info: &BootInfo) -> Options {
+    let (options, warnings) = Options::parse(&info.command_line);
+    logging::set_level(options.log_level);
+    if let Some(port) = options.exit_port {
+        power::set_exit_port(port);
+    }
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    options
+}
+
+fn read_memory_map(info: &BootInfo, options: &Options) -> MemoryMap {
+    let (mut map, findings) =
+        MemoryMap::from_firmware(info.memory.iter().copied()).unwrap_or_else(|error| refuse(error));
+    findings.iter().for_each(|finding| log::warn!("{finding}"));
+    let image = PhysRange::new(image::physical(image::text()).start(), image::physical(image::data()).end());
+    let first_page = PhysRange::of_length(PhysAddr::ZERO, DEVICE_PAGE_BYTES);
+    for (range, why) in [(first_page, Reservation::FirstPage), (image, Reservation::KernelImage)] {
+        map.reserve(range.unwrap_or_default(), why).unwrap_or_else(|error| refuse(error));
+    }
+    info.reserve_occupied(&mut map).unwrap_or_else(|error| refuse(error));
+    if let Some(bytes) = options.memory_limit_bytes {
+        map.cap(bytes).unwrap_or_else(|error| refuse(error));
+    }
+    map
+}
+
+/// Five levels where RAM does not fit under four, or where the command line wants them; then the boot tables get theirs.
+fn choose_levels(options: &Options, map: &MemoryMap) -> Levels {
+    let needed = rhumb_directmap::needs_five_levels(map.ram_end());
+    if !needed && !options.five_levels {
+        entry::raise_descriptors();
+        return Levels::Four;
+    }
+    if !features().five_levels {
+        if needed {
+            refuse(format_args!(
+                "RAM ends at {}, past the 64 TiB that four levels of page tables map, and this CPU has no fifth (LA57); \
+                 mem=64T would use less",
+                map.ram_end()
+            ));
+        }
+        log::warn!("la57: this CPU has no 5-level paging; going on with four levels");
+        entry::raise_descriptors();
+        return Levels::Four;
+    }
+    // SAFETY: the CPU has it, the boot tables are loaded, and this is the boot CPU on the image's boot stack.
+    unsafe { la57::enter() };
+    entry::raise_descriptors();
+    Levels::Five
+}
+
+/// The largest page for the direct map: what the CPU has, within what the command line allows.
+fn choose_page_size(options: &Options) -> PageSize {
+    let allowed = options.direct_map_pages.unwrap_or(PageSize::Size1G);
+    let huge = features().huge_pages && options.gigabyte_pages;
+    if !huge && allowed == PageSize::Size1G {
+        if options.direct_map_pages.is_some() && !features().huge_pages {
+            log::warn!("directmap=1g: this CPU has no 1-GiB pages; using 2-MiB pages");
+        }
+        return PageSize::Size2M;
+    }
+    allowed
+}
+
+fn take_trampoline(map: &mut MemoryMap) -> PhysRange {
+    let below = PhysRange::new(PhysAddr::ZERO, REAL_MODE_END).unwrap_or_default();
+    match BootFrames::within(map, below).take(Reservation::Trampoline) {
+        Ok(frame) => PhysRange::of_length(frame.addr(), DEVICE_PAGE_BYTES).unwrap_or_default(),
+        Err(error) => refuse(format_args!("other CPUs start below 640 KiB, and no page is free there: {error}")),
+    }
+}
+
+fn list_devices(topology: &Topology) -> ArrayVec<Device, MAX_DEVICES> {
+    let mut devices = ArrayVec::new();
+    let page = |at: PhysAddr| PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default();
+    if let Some(at) = apic::page_to_map() {
+        devices.push(Device { name: LOCAL_APIC, phys: page(at), virt: VirtAddr::ZERO });
+    }
+    for io_apic in topology.io_apics.iter() {
+        devices.push(Device { name: "I/O APIC", phys: page(io_apic.address), virt: VirtAddr::ZERO });
+    }
+    devices
+}
+
+/// Frames in the direct map for the areas of the CPUs that will be started.
+fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, cpus: usize, limit: Option<PhysAddr>) -> VirtAddr {
+    if cpus < 2 {
+        return VirtAddr::ZERO;
+    }
+    let frames = ((cpus - 1) * size_of::<PerCpu>()).div_ceil(PageSize::Size4K.bytes() as usize) as u64;
+    match BootFrames::below(map, limit.unwrap_or(PhysAddr::new(u64::MAX))).take_run(frames, 1, Reservation::PerCpu) {
+        Ok(run) => base.plus(run.start().addr().get()),
+        Err(error) => refuse(error),
+    }
+}
+
+impl Boot {
+    /// Fills in the areas of the other CPUs and makes them known. Once, on the kernel's tables.
+    pub fn make_areas(&self) {
+        for cpu in (1..self.cpus).filter_map(CpuId::new) {
+            let place = self.areas.plus(((cpu.index() - 1) * size_of::<PerCpu>()) as u64);
+            // SAFETY: the frames were reserved for this at boot, are in the direct map, and nobody else knows them. The direct map is
+            // 4-KiB aligned there and the area's size is a multiple of its alignment.
+            percpu::register(unsafe {
+                let area = place.as_mut_ptr::<PerCpu>();
+                area.write(PerCpu::new(cpu));
+                &*area
+            });
+        }
+    }
+}
+
+/// Leaves the boot tables and the boot stack for the kernel's own.
+fn enter(_boot: &'static Boot) -> ! {
+    let top = Stack::Main.top(CpuId::BOOT);
+    tables::load_root();
+    // SAFETY: the stack is mapped in the tree just loaded, and unused; nothing on the old one is needed any more. The call
+    // leaves the stack aligned as the ABI wants it.
+    unsafe {
+        core::arch::asm!(
+            "mov rsp, {top}",
+            "xor ebp, ebp",
+            "call {main}",
+            "ud2",
+            top = in(reg) top.get(),
+            main = sym crate::main,
+            options(noreturn)
+        )
+    }
+}
+

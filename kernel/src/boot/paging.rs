@@ -1,0 +1,242 @@
+//! Building the kernel's own tables: direct map, image, stacks, devices, and the tree that other CPUs start on.
+//!
+//! All of it happens on the boot tables, with frames from the boot allocator and before anything else exists. The number of
+//! tables is known beforehand, and they lie in one run where one is free. Nothing in these trees is writable and executable,
+//! by any alias (invariant I4): what the image or the trampoline executes is read-only in the direct map.
+
+use arrayvec::ArrayVec;
+use core::fmt;
+
+use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation};
+use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
+use rhumb_machine::{CpuId, PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
+use rhumb_pagetable::{
+    Access, Attributes, CacheMode, Entry, Levels, MapError, Mapper, Mapping, OutOfTables, PageCounts, Root, Scope,
+    TableMemory, TableSource,
+};
+
+use super::window::Window;
+use crate::arch::cpu::features;
+use crate::mm::layout::{self, Stack, image};
+
+/// Text, read-only data, trampoline: three, with room for the executable pool's first piece.
+pub const MAX_READ_ONLY: usize = 4;
+
+/// What is to be built.
+pub struct Wanted<'a> {
+    pub levels: Levels,
+    pub largest: PageSize,
+    pub limit: Option<PhysAddr>,
+    /// CPUs that may be started, this one included.
+    pub cpus: usize,
+    /// Page of the trampoline code.
+    pub trampoline: PhysRange,
+    /// Device registers: each gets the next place among the devices.
+    pub devices: &'a [PhysRange],
+}
+
+/// What was built.
+pub struct Built {
+    pub root: Root,
+    pub trampoline_root: Root,
+    pub direct_map: DirectMapFigures,
+    pub table_frames: u64,
+}
+
+/// Figures of the direct map at boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DirectMapFigures {
+    pub base: VirtAddr,
+    pub pages: PageCounts,
+    pub tables: u64,
+    pub high_bytes: u64,
+}
+
+/// Why the tables cannot be built. The kernel cannot go on then.
+#[derive(Debug)]
+pub enum PagingError {
+    Plan(DirectMapError),
+    Build(BuildError),
+    Map(MapError),
+    Memory(OutOfBootFrames),
+}
+
+impl fmt::Display for PagingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(error) => error.fmt(f),
+            Self::Build(error) => error.fmt(f),
+            Self::Map(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<DirectMapError> for PagingError {
+    fn from(error: DirectMapError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<BuildError> for PagingError {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+impl From<MapError> for PagingError {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
+impl From<OutOfBootFrames> for PagingError {
+    fn from(error: OutOfBootFrames) -> Self {
+        Self::Memory(error)
+    }
+}
+
+/// Frames for tables, zeroed as they are taken and counted.
+struct Tables<'a, 'map> {
+    frames: &'a mut BootFrames<'map>,
+    window: &'a Window,
+    taken: u64,
+}
+
+impl TableSource for Tables<'_, '_> {
+    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
+        let frame = self.frames.take(Reservation::PageTables).map_err(|_| OutOfTables)?;
+        self.window.zero(frame);
+        self.taken += 1;
+        Ok(frame)
+    }
+
+    /// Boot frames cannot be given back. Only a mapping that fails gives any, and the kernel stops then.
+    fn give_back(&mut self, _table: Pfn) {}
+}
+
+/// Builds everything.
+pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Result<Built, PagingError> {
+    let ram: ArrayVec<PhysRange, { rhumb_bootinfo::memory_map::MAX_REGIONS }> = map.ram().collect();
+    let mut read_only = ArrayVec::<PhysRange, MAX_READ_ONLY>::new();
+    read_only.extend([wanted.trampoline, image::physical(image::text()), image::physical(image::rodata())]);
+    read_only.sort_unstable_by_key(|range| range.start());
+    let base = match wanted.levels {
+        Levels::Four => layout::DIRECT_MAP_4,
+        Levels::Five => layout::DIRECT_MAP_5,
+    };
+    let plan = Plan::new(&Request {
+        base,
+        levels: wanted.levels,
+        ram: ram.iter().copied(),
+        read_only: &read_only,
+        largest: wanted.largest,
+        limit: wanted.limit,
+    })?;
+
+    // The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB.
+    let trampoline_table = BootFrames::below(map, PhysAddr::new(1 << 32)).take(Reservation::PageTables)?;
+    window.zero(trampoline_table);
+
+    // All tables stay reachable through the direct map, so they lie below its limit.
+    let ceiling = wanted.limit.unwrap_or(PhysAddr::new(u64::MAX));
+    let mut frames = BootFrames::below(map, ceiling);
+    let root_table = frames.take(Reservation::PageTables)?;
+    window.zero(root_table);
+    let root = Root::new(root_table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
+    let trampoline_root = Root { table: trampoline_table, ..root };
+
+    let mut memory = window.tables();
+    let mut source = Tables { frames: &mut frames, window, taken: 2 };
+    plan.build(root, &mut memory, &mut source)?;
+    let mut mapper = Mapper::new(root, &mut memory);
+    map_image(&mut mapper, &mut source)?;
+    map_stacks(&mut mapper, &mut source, wanted.cpus)?;
+    map_devices(&mut mapper, &mut source, wanted.devices)?;
+    build_trampoline(&mut memory, &mut source, root, trampoline_root, wanted.trampoline)?;
+    let table_frames = source.taken;
+
+    let direct_map =
+        DirectMapFigures { base, pages: plan.pages(), tables: plan.tables(), high_bytes: plan.high_bytes() };
+    Ok(Built { root, trampoline_root, direct_map, table_frames })
+}
+
+/// Text read-only and executable, read-only data, data: each on its own 2-MiB pages.
+fn map_image<M: TableMemory>(mapper: &mut Mapper<'_, M>, source: &mut Tables<'_, '_>) -> Result<(), PagingError> {
+    for (segment, access) in [
+        (image::text(), Access::ReadExecute),
+        (image::rodata(), Access::ReadOnly),
+        (image::data(), Access::ReadWrite),
+    ] {
+        let mapping = Mapping {
+            virt: segment.start(),
+            phys: image::physical(segment),
+            attributes: Attributes::kernel(access),
+            largest: PageSize::Size2M,
+        };
+        mapper.map(&mapping, source)?;
+    }
+    Ok(())
+}
+
+/// Each CPU's stacks, with the page below each left out.
+fn map_stacks<M: TableMemory>(
+    mapper: &mut Mapper<'_, M>,
+    source: &mut Tables<'_, '_>,
+    cpus: usize,
+) -> Result<(), PagingError> {
+    for cpu in (0..cpus).filter_map(CpuId::new) {
+        for stack in Stack::ALL {
+            let range = stack.range(cpu);
+            let frames = source.frames.take_run(range.bytes() / PageSize::Size4K.bytes(), 1, Reservation::PerCpu)?;
+            let mapping = Mapping {
+                virt: range.start(),
+                phys: frames.addrs(),
+                attributes: Attributes::kernel(Access::ReadWrite),
+                largest: PageSize::Size4K,
+            };
+            mapper.map(&mapping, source)?;
+        }
+    }
+    Ok(())
+}
+
+/// Device registers, one after the other, uncached.
+fn map_devices<M: TableMemory>(
+    mapper: &mut Mapper<'_, M>,
+    source: &mut Tables<'_, '_>,
+    devices: &[PhysRange],
+) -> Result<(), PagingError> {
+    for (virt, &phys) in device_places(devices).zip(devices) {
+        let attributes = Attributes::kernel(Access::ReadWrite).with_cache(CacheMode::UncachedStrong);
+        mapper.map(&Mapping { virt, phys, attributes, largest: PageSize::Size4K }, source)?;
+    }
+    Ok(())
+}
+
+/// Where each of `devices` is mapped: one after the other, with an absent page between, so that no overrun of one reaches the next.
+pub fn device_places(devices: &[PhysRange]) -> impl Iterator<Item = VirtAddr> {
+    devices.iter().scan(layout::DEVICES, |next, device| {
+        let place = *next;
+        *next = next.plus(device.bytes() + PageSize::Size4K.bytes());
+        Some(place)
+    })
+}
+
+/// The kernel's upper half, and the trampoline's page executable at its physical address.
+fn build_trampoline<M: TableMemory>(
+    memory: &mut M,
+    source: &mut Tables<'_, '_>,
+    root: Root,
+    trampoline_root: Root,
+    page: PhysRange,
+) -> Result<(), PagingError> {
+    for index in rhumb_pagetable::ENTRIES / 2..rhumb_pagetable::ENTRIES {
+        let entry: Entry = memory.read(root.table, index);
+        memory.write(trampoline_root.table, index, entry);
+    }
+    let attributes = Attributes { scope: Scope::AddressSpace, ..Attributes::kernel(Access::ReadExecute) };
+    let virt = VirtAddr::new(page.start().get());
+    Mapper::new(trampoline_root, memory).map(&Mapping { virt, phys: page, attributes, largest: PageSize::Size4K }, source)?;
+    Ok(())
+}

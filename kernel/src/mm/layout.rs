@@ -1,0 +1,238 @@
+//! Where everything stands in the kernel's address space.
+//!
+//! ```text
+//! 4 levels                                        5 levels, where it differs
+//! ffff_8000_0000_0000 .. ffff_bfff_ffff_ffff      ff00_0000_0000_0000 .. ff7f_ffff_ffff_ffff   direct map (64 TiB; 32 PiB)
+//! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
+//!   ffff_c000_0000_0000   256 KiB a CPU             stacks, a guard page below each
+//!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
+//! ffff_ffff_8000_0000 .. ffff_ffff_ffff_ffff      kernel image
+//! ```
+//!
+//! Only the direct map moves with five levels: every other place is canonical in both.
+
+use rhumb_machine::{CpuId, MAX_CPUS, PhysAddr, PhysRange, VirtAddr, VirtRange};
+
+use crate::arch::gdt::InterruptStack;
+use crate::boot::entry::IMAGE_OFFSET;
+
+/// The direct map's base and size with four levels.
+pub const DIRECT_MAP_4: VirtAddr = VirtAddr::new(0xffff_8000_0000_0000);
+/// The direct map's base with five levels.
+pub const DIRECT_MAP_5: VirtAddr = VirtAddr::new(0xff00_0000_0000_0000);
+/// The most that the direct map holds with four levels.
+pub const DIRECT_MAP_4_BYTES: u64 = 64 << 40;
+/// The most that the direct map holds with five levels.
+pub const DIRECT_MAP_5_BYTES: u64 = 32 << 50;
+
+/// The kernel map: what is truly virtual.
+pub const KERNEL_MAP: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
+/// Bytes in the kernel map.
+pub const KERNEL_MAP_BYTES: u64 = 32 << 40;
+
+const PAGE: u64 = 4096;
+/// What the monitor's deepest command and an interrupt on top of it need several times over.
+const MAIN_STACK_PAGES: u64 = 16;
+/// A report with its backtrace.
+const INTERRUPT_STACK_PAGES: u64 = 4;
+/// One CPU's stacks and guards, rounded up to a power of two.
+const STACKS_STRIDE: u64 = 64 * PAGE;
+
+const _: () = assert!((1 + MAIN_STACK_PAGES) + 3 * (1 + INTERRUPT_STACK_PAGES) <= STACKS_STRIDE / PAGE);
+
+/// Device registers.
+pub const DEVICES: VirtAddr = KERNEL_MAP.plus(1 << 40);
+/// Bytes for device registers.
+pub const DEVICES_BYTES: u64 = 1 << 30;
+
+const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);
+
+/// A stack of some CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stack {
+    /// What ordinary code and most interrupts run on.
+    Main,
+    /// One of those that exceptions switch to.
+    Interrupt(InterruptStack),
+}
+
+impl Stack {
+    /// All stacks of a CPU, lowest address first.
+    pub const ALL: [Self; 4] = [
+        Self::Main,
+        Self::Interrupt(InterruptStack::DoubleFault),
+        Self::Interrupt(InterruptStack::Nmi),
+        Self::Interrupt(InterruptStack::MachineCheck),
+    ];
+
+    /// Where it stands for `cpu`. The page below it is its guard and is never mapped.
+    pub fn range(self, cpu: CpuId) -> VirtRange {
+        let base = KERNEL_MAP.plus(cpu.index() as u64 * STACKS_STRIDE);
+        let (first_page, pages) = match self {
+            Self::Main => (1, MAIN_STACK_PAGES),
+            Self::Interrupt(stack) => {
+                (1 + MAIN_STACK_PAGES + 1 + u64::from(stack.index()) * (INTERRUPT_STACK_PAGES + 1), INTERRUPT_STACK_PAGES)
+            }
+        };
+        range(base.plus(first_page * PAGE), pages * PAGE)
+    }
+
+    /// One past its highest byte, where it begins to grow down from.
+    pub fn top(self, cpu: CpuId) -> VirtAddr {
+        self.range(cpu).end()
+    }
+
+    /// What `maps` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main stack",
+            Self::Interrupt(InterruptStack::DoubleFault) => "double-fault stack",
+            Self::Interrupt(InterruptStack::Nmi) => "NMI stack",
+            Self::Interrupt(InterruptStack::MachineCheck) => "machine-check stack",
+        }
+    }
+}
+
+/// Frames that one CPU's stacks take.
+pub const STACK_FRAMES_PER_CPU: u64 = MAIN_STACK_PAGES + 3 * INTERRUPT_STACK_PAGES;
+
+/// The CPU and the stack whose pages or guard hold `address`, and whether it is the guard.
+pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, bool)> {
+    if address < KERNEL_MAP {
+        return None;
+    }
+    let cpu = CpuId::new((address.since(KERNEL_MAP) / STACKS_STRIDE) as usize)?;
+    Stack::ALL.into_iter().find_map(|stack| {
+        let pages = stack.range(cpu);
+        let guard = range(VirtAddr::new(pages.start().get() - PAGE), PAGE);
+        if pages.contains(address) {
+            Some((cpu, stack, false))
+        } else if guard.contains(address) {
+            Some((cpu, stack, true))
+        } else {
+            None
+        }
+    })
+}
+
+/// A range whose length is known not to wrap: every caller adds small numbers to a constant.
+pub const fn range(start: VirtAddr, bytes: u64) -> VirtRange {
+    match VirtRange::of_length(start, bytes) {
+        Some(range) => range,
+        None => panic!("a constant range wraps"),
+    }
+}
+
+/// The kernel image's segments, from the linker script.
+pub mod image {
+    use super::*;
+
+    unsafe extern "C" {
+        static __text_start: u8;
+        static __text_segment_end: u8;
+        static __rodata_start: u8;
+        static __rodata_segment_end: u8;
+        static __data_start: u8;
+        static __data_segment_end: u8;
+        static __symbols_start: u8;
+        static __symbols_end: u8;
+    }
+
+    fn between(start: *const u8, end: *const u8) -> VirtRange {
+        let (start, end) = (VirtAddr::from(start), VirtAddr::from(end));
+        // The linker script defines the end of each segment behind its start.
+        VirtRange::new(start, end).unwrap_or_default()
+    }
+
+    /// Read-only and executable, on 2-MiB boundaries.
+    pub fn text() -> VirtRange {
+        between(&raw const __text_start, &raw const __text_segment_end)
+    }
+
+    /// Read-only, on 2-MiB boundaries; the symbols are at its end.
+    pub fn rodata() -> VirtRange {
+        between(&raw const __rodata_start, &raw const __rodata_segment_end)
+    }
+
+    /// Writable, on 2-MiB boundaries; the zeroed data is at its end.
+    pub fn data() -> VirtRange {
+        between(&raw const __data_start, &raw const __data_segment_end)
+    }
+
+    /// Where the segment at `range` was loaded.
+    pub fn physical(range: VirtRange) -> PhysRange {
+        PhysRange::new(PhysAddr::new(range.start().get() - IMAGE_OFFSET), PhysAddr::new(range.end().get() - IMAGE_OFFSET))
+            .unwrap_or_default()
+    }
+
+    /// The room for symbols: a table written after linking, or zeros.
+    pub fn symbols() -> &'static [u8] {
+        let range = between(&raw const __symbols_start, &raw const __symbols_end);
+        // SAFETY: the linker script reserves this room inside the read-only data, which is mapped for ever and never written.
+        unsafe { core::slice::from_raw_parts(range.start().as_ptr(), range.bytes() as usize) }
+    }
+}
+
+/// What an address is for. Displays as a sentence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    User,
+    DirectMap { offset: u64 },
+    Stack { cpu: CpuId, stack: Stack },
+    Guard { cpu: CpuId, stack: Stack },
+    Devices,
+    KernelMap,
+    Text,
+    RoData,
+    Data,
+    Nothing,
+}
+
+/// What `address` is for, mapped or not.
+pub fn place_of(address: VirtAddr) -> Place {
+    let (base, bytes) = if DIRECT_MAP_4 == crate::machine::direct_map_base() {
+        (DIRECT_MAP_4, DIRECT_MAP_4_BYTES)
+    } else {
+        (DIRECT_MAP_5, DIRECT_MAP_5_BYTES)
+    };
+    if range(base, bytes).contains(address) {
+        return Place::DirectMap { offset: address.since(base) };
+    }
+    match stack_at(address) {
+        Some((cpu, stack, true)) => return Place::Guard { cpu, stack },
+        Some((cpu, stack, false)) => return Place::Stack { cpu, stack },
+        None => {}
+    }
+    for (part, place) in [
+        (range(DEVICES, DEVICES_BYTES), Place::Devices),
+        (range(KERNEL_MAP, KERNEL_MAP_BYTES), Place::KernelMap),
+        (image::text(), Place::Text),
+        (image::rodata(), Place::RoData),
+        (image::data(), Place::Data),
+        (range(VirtAddr::ZERO, 1 << 47), Place::User),
+    ] {
+        if part.contains(address) {
+            return place;
+        }
+    }
+    Place::Nothing
+}
+
+impl core::fmt::Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::User => f.write_str("the address lies in the user half, where nothing is mapped"),
+            Self::DirectMap { offset } => write!(f, "the address lies in the direct map, physical {offset:#x}"),
+            Self::Stack { cpu, stack } => write!(f, "the address lies in the {} of CPU {cpu}", stack.name()),
+            Self::Guard { cpu, stack } => {
+                write!(f, "the address lies in the guard page below the {} of CPU {cpu}: the stack overflowed", stack.name())
+            }
+            Self::Devices => f.write_str("the address lies among the device registers"),
+            Self::KernelMap => f.write_str("the address lies in the kernel map, where nothing is mapped"),
+            Self::Text => f.write_str("the address lies in the kernel's text"),
+            Self::RoData => f.write_str("the address lies in the kernel's read-only data"),
+            Self::Data => f.write_str("the address lies in the kernel's data"),
+            Self::Nothing => f.write_str("the address lies in no part of the kernel's address space"),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Several CPUs: starting them, knowing which run, idling, and calling each other.
+//!
+//! CPUs are started one after the other. Each gets the next dense [`CpuId`], whose area and stacks were made at boot; one
+//! that does not answer is reported, and the next takes its number.
+
+pub mod call;
+pub mod trampoline;
+
+use core::sync::atomic::{AtomicU64, Ordering::{AcqRel, Acquire, Relaxed}};
+
+use rhumb_machine::{CpuId, CpuMask, MAX_CPUS};
+use x86_64::instructions::interrupts;
+
+use crate::arch::cpu::{self, Features};
+use crate::arch::percpu::{self, PerCpu};
+use crate::arch::{apic, clock, idt};
+use crate::mm;
+use crate::mm::layout::Stack;
+use trampoline::Mailbox;
+
+/// A CPU that takes longer than this to answer is left out (Linux waits 10 s; hardware answers within milliseconds).
+const ANSWER_NS: u64 = 1_000_000_000;
+const INIT_NS: u64 = 10_000_000;
+const BETWEEN_STARTUPS_NS: u64 = 200_000;
+
+static ONLINE: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
+
+/// The CPUs that run.
+pub fn online() -> CpuMask {
+    let mut mask = CpuMask::EMPTY;
+    for (index, word) in ONLINE.iter().enumerate() {
+        let mut bits = word.load(Acquire);
+        while bits != 0 {
+            if let Some(cpu) = CpuId::new(index * 64 + bits.trailing_zeros() as usize) {
+                mask.insert(cpu);
+            }
+            bits &= bits - 1;
+        }
+    }
+    mask
+}
+
+fn set_online(cpu: CpuId) {
+    ONLINE[cpu.index() / 64].fetch_or(1 << (cpu.index() % 64), AcqRel);
+}
+
+/// Settles the CPU that `area` belongs to: descriptors, traps, protections, APIC. Interrupts stay off.
+pub fn settle(area: &'static PerCpu) {
+    // SAFETY: each CPU comes here once, on its own area; its stacks were mapped at boot and nothing uses them yet.
+    unsafe { area.descriptors.load(|stack| Stack::Interrupt(stack).top(area.id())) };
+    idt::load();
+    cpu::enable_protections();
+    apic::enable();
+    area.apic_id.store(apic::id(), Relaxed);
+    set_online(area.id());
+}
+
+/// One CPU to start: its number on the bus and its node.
+pub struct Candidate {
+    pub apic_id: u32,
+    pub node: rhumb_machine::NodeId,
+}
+
+/// Starts each candidate that answers, until the areas are used up. Returns how many run now, this CPU included.
+pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
+    let mut next = 1;
+    for candidate in candidates {
+        let Some(area) = CpuId::new(next).and_then(percpu::of) else { break };
+        area.apic_id.store(candidate.apic_id, Relaxed);
+        area.set_node(candidate.node);
+        match start(area) {
+            Ok(()) => next += 1,
+            Err(NoAnswer) => {
+                log::warn!("the CPU with APIC id {} does not start: left out", candidate.apic_id);
+            }
+        }
+    }
+    trampoline::retire();
+    next
+}
+
+/// The CPU was told to start and did not.
+struct NoAnswer;
+
+fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
+    let apic_id = area.apic_id.load(Relaxed);
+    let mailbox = Mailbox::post(area);
+    apic::send_init(apic_id);
+    clock::delay_ns(INIT_NS);
+    // Two start-ups, as the manual wants: some CPUs miss the first.
+    for _ in 0..2 {
+        if mailbox.is_taken() {
+            break;
+        }
+        apic::send_startup(apic_id, trampoline::page_number());
+        clock::delay_ns(BETWEEN_STARTUPS_NS);
+    }
+    let deadline = clock::now_ns() + ANSWER_NS;
+    while !online().contains(area.id()) {
+        if clock::now_ns() > deadline {
+            // Taken back: it never came. Not taken back: it is on its way, and its area must stay its own.
+            if mailbox.take_back() {
+                return Err(NoAnswer);
+            }
+            let late = clock::now_ns() + ANSWER_NS;
+            while !online().contains(area.id()) && clock::now_ns() < late {
+                core::hint::spin_loop();
+            }
+            return if online().contains(area.id()) { Ok(()) } else { Err(NoAnswer) };
+        }
+        core::hint::spin_loop();
+    }
+    Ok(())
+}
+
+/// Where a started CPU arrives in Rust, on its own stack, with the trampoline's tables still loaded.
+pub fn arrive(area: &'static PerCpu) -> ! {
+    mm::tables::load_root();
+    percpu::install(area);
+    let mine = Features::read();
+    if let Some(name) = cpu::features().missing_in(&mine) {
+        // It has no descriptors yet, so it must not take part in anything: it says so and stops.
+        log::warn!("CPU {} lacks {name}, which the boot CPU has: left out", area.id());
+        cpu::halt_for_ever();
+    }
+    settle(area);
+    idle()
+}
+
+/// What a CPU does when it has nothing to do: halts until an interrupt.
+pub fn idle() -> ! {
+    loop {
+        wait_for_interrupt(|| false);
+    }
+}
+
+/// Halts until an interrupt comes, unless `ready` says that what is waited for is there already.
+pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
+    interrupts::disable();
+    if ready() {
+        interrupts::enable();
+    } else {
+        // Interrupts come on with the halt itself: one that comes between check and halt ends the halt.
+        interrupts::enable_and_hlt();
+    }
+}

@@ -1,0 +1,77 @@
+//! The kernel's lock: spins, with interrupts off while held.
+//!
+//! A CPU that waits for it serves cross-calls meanwhile, so a holder may flush other CPUs' translations without a deadlock.
+
+use core::ops::{Deref, DerefMut};
+
+use rhumb_machine::{IrqGuard, IrqOff, Machine};
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+use crate::machine::{KernelMachine, MACHINE};
+use crate::smp::call;
+
+/// A value that one CPU at a time may touch, interrupt handlers included.
+pub struct IrqMutex<T>(SpinMutex<T>);
+
+/// The lock is held, interrupts are off. Fields drop in order: first the lock opens, then interrupts come back.
+pub struct IrqMutexGuard<'a, T> {
+    value: SpinMutexGuard<'a, T>,
+    irq: IrqGuard<'static, KernelMachine>,
+}
+
+impl<T> IrqMutex<T> {
+    /// An open lock.
+    pub const fn new(value: T) -> Self {
+        Self(SpinMutex::new(value))
+    }
+
+    /// Waits for the lock. Not reentrant: a holder that asks again waits for ever.
+    pub fn lock(&self) -> IrqMutexGuard<'_, T> {
+        loop {
+            let irq = MACHINE.irq_off();
+            if let Some(value) = self.0.try_lock() {
+                return IrqMutexGuard { value, irq };
+            }
+            drop(irq);
+            while self.0.is_locked() {
+                call::serve_if_here();
+                core::hint::spin_loop();
+            }
+        }
+    }
+
+    /// The lock if it is open now.
+    pub fn try_lock(&self) -> Option<IrqMutexGuard<'_, T>> {
+        let irq = MACHINE.irq_off();
+        self.0.try_lock().map(|value| IrqMutexGuard { value, irq })
+    }
+
+    /// Takes the lock from whoever holds it.
+    ///
+    /// # Safety
+    /// Only on the way to a stop: the holder does not run any more, or its half-done work does not matter.
+    pub unsafe fn force_unlock(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.force_unlock() }
+    }
+}
+
+impl<T> IrqMutexGuard<'_, T> {
+    /// Proof that interrupts are off while the lock is held.
+    pub fn irq_off(&self) -> IrqOff<'_> {
+        self.irq.irq_off()
+    }
+}
+
+impl<T> Deref for IrqMutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for IrqMutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
