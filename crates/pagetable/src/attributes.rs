@@ -78,6 +78,11 @@ impl CacheMode {
         }
     }
 
+    /// Whether reads may be served from a cache: right for RAM, wrong for a device.
+    pub const fn is_cached(self) -> bool {
+        matches!(self, Self::WriteBack | Self::WriteThrough | Self::WriteProtected)
+    }
+
     /// Its value in a field of IA32_PAT.
     const fn encoding(self) -> u64 {
         match self {

@@ -11,6 +11,7 @@
 //! | [`mapper`] | [`Mapper`]: map and unmap, whole or not at all |
 //! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level |
 //! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
+//! | [`audit`] | [`Audit`]: W^X across all aliases, offsets, device memory, overlaps |
 //!
 //! Principles:
 //! 1. Policy is elsewhere. This crate knows neither what is RAM nor why something is mapped.
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attributes;
+pub mod audit;
 pub mod entry;
 pub mod levels;
 pub mod mapper;
@@ -33,6 +35,7 @@ pub mod span;
 pub mod walk;
 
 pub use attributes::{Access, Attributes, CacheMode, IA32_PAT, PAT_LAYOUT, Permissions, Privilege, Scope};
+pub use audit::{Audit, AuditSummary, DirectMapRule, Finding};
 pub use entry::{Entry, bits};
 pub use levels::{ENTRIES, Levels, Root};
 pub use mapper::{DetachedTables, EmptyTables, MapError, Mapped, Mapper, Unmapped};
@@ -41,3 +44,6 @@ pub use runs::{Mapping, PageCounts, Run, tables_needed};
 pub use scan::{Leaves, Malformed, Scan, Visit};
 pub use span::{Join, Span, Spans};
 pub use walk::{Leaf, Outcome, Step, Walk, walk};
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,8 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
         Self::over(memory, root, Some((1 << (bits - 1), (1 << bits) - 1)))
     }
 
-    fn over(memory: &'memory M, root: Root, positions: Option<(u64, u64)>) -> Self {
+    /// Of the linear positions from the first to the last given, or of none.
+    pub(crate) fn over(memory: &'memory M, root: Root, positions: Option<(u64, u64)>) -> Self {
         let (next, last) = positions.unwrap_or((1, 0));
         let path = [(root.table, Permissions::ALL); 6];
         Self { memory, root, seen: None, next, last, level: root.levels.top(), path }

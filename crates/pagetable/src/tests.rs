@@ -1,0 +1,92 @@
+//! Entries against the manual's tables, mapping against a plain model, audits against planted faults.
+
+extern crate std;
+
+mod audit;
+mod entry;
+mod list;
+mod mapper;
+
+use proptest::prelude::*;
+use rhumb_machine::{Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
+
+use super::sim::{SimSource, SimTables};
+use super::*;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Where the tables of tests stand: far from all that tests map.
+const TABLES: Pfn = Pfn::new(0xf_0000_0000);
+
+/// One tree in its memory, with `tables` tables to spare.
+struct Machine {
+    memory: SimTables,
+    source: SimSource,
+    root: Root,
+}
+
+impl Machine {
+    fn new(levels: Levels, tables: u64) -> Self {
+        let mut memory = SimTables::new();
+        memory.insert(TABLES);
+        let source = SimSource::new(&mut memory, TABLES.plus(1), tables);
+        Self { memory, source, root: Root::new(TABLES, levels) }
+    }
+
+    fn map(&mut self, mapping: &Mapping) -> Result<Mapped, MapError> {
+        Mapper::new(self.root, &mut self.memory).map(mapping, &mut self.source)
+    }
+
+    fn unmap(&mut self, range: VirtRange, empty: EmptyTables) -> Result<PageCounts, MapError> {
+        let unmapped = Mapper::new(self.root, &mut self.memory).unmap(range, empty)?;
+        unmapped.tables.release_after_flush(&mut self.memory, &mut self.source);
+        Ok(unmapped.pages)
+    }
+
+    fn leaves(&self) -> std::vec::Vec<Leaf> {
+        Leaves::all(&self.memory, self.root).collect()
+    }
+}
+
+fn virt(value: u64) -> VirtAddr {
+    VirtAddr::new(value)
+}
+
+fn phys(start: u64, bytes: u64) -> PhysRange {
+    PhysRange::of_length(PhysAddr::new(start), bytes).unwrap()
+}
+
+fn virt_range(start: u64, bytes: u64) -> VirtRange {
+    VirtRange::of_length(VirtAddr::new(start), bytes).unwrap()
+}
+
+fn accesses() -> impl Strategy<Value = Access> {
+    prop_oneof![Just(Access::ReadOnly), Just(Access::ReadWrite), Just(Access::ReadExecute)]
+}
+
+fn caches() -> impl Strategy<Value = CacheMode> {
+    prop_oneof![
+        Just(CacheMode::WriteBack),
+        Just(CacheMode::WriteThrough),
+        Just(CacheMode::Uncached),
+        Just(CacheMode::UncachedStrong),
+        Just(CacheMode::WriteCombining),
+        Just(CacheMode::WriteProtected),
+    ]
+}
+
+fn attributes() -> impl Strategy<Value = Attributes> {
+    let privilege = prop_oneof![Just(Privilege::Supervisor), Just(Privilege::User)];
+    let scope = prop_oneof![Just(Scope::Global), Just(Scope::AddressSpace)];
+    (accesses(), caches(), privilege, scope).prop_map(|(access, cache, privilege, scope)| Attributes {
+        access,
+        cache,
+        privilege,
+        scope,
+    })
+}
+
+fn levels() -> impl Strategy<Value = Levels> {
+    prop_oneof![Just(Levels::Four), Just(Levels::Five)]
+}
