@@ -1,0 +1,36 @@
+//! [`Output`]: where commands write.
+//!
+//! A console that fails to take text cannot tell anybody, so writing returns nothing: `write!(out, ...);` and
+//! `writeln!(out, ...);` work on an [`Output`] without a result to handle. Lines end in `\n`; the device adds the
+//! carriage return where its terminal needs one.
+
+use core::fmt;
+
+/// A place to write text to, which may also ask the writer to stop.
+pub trait Output {
+    /// Writes `text`; lines end in `\n`.
+    fn write_str(&mut self, text: &str);
+
+    /// Whether the reader wants no more: Ctrl-C was typed since the line began, or a filter such as `head` has
+    /// enough. A command that may run for long asks once per line it prints or step it takes, and returns
+    /// [`crate::CommandError::Interrupted`] (or simply `Ok`) when it is so.
+    fn interrupted(&self) -> bool {
+        false
+    }
+
+    /// What `write!` and `writeln!` call.
+    fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) {
+        // The adaptor below never fails; a Display that fails by itself has said what it could.
+        let _ = fmt::write(&mut Adaptor(self), arguments);
+    }
+}
+
+/// Lets `core::fmt` write to an [`Output`].
+struct Adaptor<'out, O: Output + ?Sized>(&'out mut O);
+
+impl<O: Output + ?Sized> fmt::Write for Adaptor<'_, O> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text);
+        Ok(())
+    }
+}

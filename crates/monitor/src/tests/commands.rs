@@ -1,0 +1,164 @@
+//! Lines of commands: what runs, what is said when it does not.
+
+use super::*;
+
+/// Runs a line; what it printed and how it ended.
+fn run(line: &str) -> (String, Outcome, Vec<String>) {
+    let (mut screen, mut house) = (Screen::new(), House::default());
+    let outcome = commands().run_line(line, &mut house, &mut screen);
+    (screen.text, outcome, house.ran)
+}
+
+#[track_caller]
+fn says(line: &str, text: &str, failures: u32) {
+    let (said, outcome, _) = run(line);
+    assert_eq!(said, text);
+    assert_eq!(outcome.failures, failures);
+}
+
+#[test]
+fn several_commands_in_a_line() {
+    let (_, outcome, ran) = run(" maps;; memmap ; # maps audit; maps");
+    assert_eq!(ran, ["maps", "memmap"]);
+    assert_eq!(outcome, Outcome { commands: 2, failures: 0, interrupted: false });
+    let (said, outcome, ran) = run("maps audit; maps short");
+    assert_eq!(said, "maps: 2 frames are writable and executable\n");
+    assert_eq!((ran.len(), outcome.commands, outcome.failures), (2, 2, 1));
+}
+
+#[test]
+fn complaints_have_one_form() {
+    says("memifno", "memifno: unknown command; did you mean 'meminfo'?\n", 1);
+    says("map", "map: unknown command; did you mean 'maps'?\n", 1);
+    says("count", "count: unknown command; did you mean 'count-up'?\n", 1);
+    says("xyzzy", "xyzzy: unknown command; 'help' lists them\n", 1);
+    says("walk", "walk: ADDR is missing (usage: walk ADDR)\n", 1);
+    says("walk q", "walk: ADDR: 'q' is not a hexadecimal address (usage: walk ADDR)\n", 1);
+    says(
+        "walk phys:1",
+        "walk: ADDR: 'phys:1' is a physical address, a virtual one is needed (usage: walk ADDR)\n",
+        1,
+    );
+    says("walk 1 2", "walk: '2' is one argument too many (usage: walk ADDR)\n", 1);
+    says("meminfo x", "meminfo: 'x' is one argument too many\n", 1);
+    says("maps all", "maps: MODE: 'all' is not one of audit, short (usage: maps [audit|short])\n", 1);
+    says("walk \"1", "line: a quote (\") is not closed\n", 1);
+    says("| head", "line: no command stands before '|'\n", 1);
+    says("maps | tail", "tail: FILTER: 'tail' is not one of count, grep, head\n", 1);
+    says("maps | grep", "grep: WORD is missing\n", 1);
+    says("maps | count | count | count | count | count", "line: more than 4 filters\n", 1);
+    says("help memifno", "help: 'memifno' is no command; did you mean 'meminfo'?\n", 1);
+}
+
+#[test]
+fn help() {
+    let table = "  count-up N          prints the numbers below N\n\
+                 \x20 help [COMMAND]      this table, or all about one command\n\
+                 \x20 maps [audit|short]  every kernel range\n\
+                 \x20 meminfo             memory, as /proc/meminfo shows it\n\
+                 \x20 memmap              the firmware's map\n\
+                 \x20 walk ADDR           the page walk, level by level\n\
+                 Separate commands by ';'. Filter what they print: | grep [-v] [-i] WORD, | head [N], | count.\n";
+    says("help", table, 0);
+    says("help meminfo", "meminfo: memory, as /proc/meminfo shows it\nkB are units of 1024 bytes.\n", 0);
+    says("help walk", "walk ADDR: the page walk, level by level\n", 0);
+}
+
+#[test]
+fn filters() {
+    says("meminfo | grep Mem", "MemTotal:          16384 kB\nMemFree:            8192 kB\n", 0);
+    says("meminfo | grep -v Mem", "DirectMap1G:    33554432 kB\n", 0);
+    says("meminfo | grep -i MEMF", "MemFree:            8192 kB\n", 0);
+    says("count-up 20 | grep \"line 1\" | head 2 | count", "2\n", 0);
+    says("count-up 20 | count | grep 20", "20\n", 0);
+    says("memmap | count", "1\n", 0);
+    says("memmap | head 1", "no newline at the end\n", 0);
+    // What goes wrong is said past the filter.
+    says("walk q | count", "0\nwalk: ADDR: 'q' is not a hexadecimal address (usage: walk ADDR)\n", 1);
+}
+
+#[test]
+fn head_stops_the_command() {
+    let (said, outcome, ran) = run("count-up 1000000 | head 3; maps");
+    assert_eq!(said, "line 0\nline 1\nline 2\n");
+    assert_eq!(ran, ["stopped at 3", "maps"]);
+    assert_eq!(outcome, Outcome { commands: 2, failures: 0, interrupted: false });
+}
+
+#[test]
+fn interrupts_end_the_line() {
+    let (mut screen, mut house) = (Screen::new(), House::default());
+    screen.is_interrupted.set(true);
+    let outcome = commands().run_line("count-up 5; maps", &mut house, &mut screen);
+    assert_eq!(outcome, Outcome { commands: 1, failures: 0, interrupted: true });
+    assert_eq!(house.ran, ["stopped at 0"]);
+}
+
+#[test]
+fn batches() {
+    let mut batch = Session::on(Screen::new(), Mode::Batch);
+    batch.keys("maps\n\nwalk q\r\nmemmap\nmaps short\x04");
+    assert_eq!(batch.last, Progress::End(Outcome { commands: 1, failures: 0, interrupted: false }));
+    assert_eq!(batch.house.ran, ["maps", "walk q", "memmap", "maps short"]);
+    assert_eq!(batch.monitor.failures(), 1);
+    assert_eq!(
+        batch.screen.text,
+        "walk: ADDR: 'q' is not a hexadecimal address (usage: walk ADDR)\nno newline at the end\n"
+    );
+    let mut batch = Session::on(Screen::new(), Mode::Batch);
+    batch.keys("maps ".repeat(200)).keys(b"\n\xff\n\x04");
+    assert!(batch.house.ran.is_empty());
+    assert!(batch.screen.text.starts_with("line: longer than 512 bytes, not run\n"));
+    assert!(batch.screen.text.ends_with("line: not UTF-8, not run\n"));
+}
+
+#[test]
+fn arguments() {
+    use rhumb_machine::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+    let of = Arguments::new;
+    let virt = |value| Ok(VirtAddr::new(value));
+    for text in
+        ["ffff800000001000", "0xffff800000001000", "0xffff_8000_0000_1000", "virt:ffff_8000_0000_1000"]
+    {
+        assert_eq!(of(text).virt_addr("A"), virt(0xffff_8000_0000_1000));
+    }
+    assert_eq!(of("phys:1000").address("A"), Ok(Address::Physical(PhysAddr::new(0x1000))));
+    assert_eq!(of("1000").address("A"), Ok(Address::Virtual(VirtAddr::new(0x1000))));
+    assert_eq!(of("phys:10").phys_addr("A"), of("10").phys_addr("A"));
+    for (text, bytes) in
+        [("0", 0), ("4096", 4096), ("4K", 4096), ("2M", 2 << 20), ("1g", 1 << 30), ("1GiB", 1 << 30)]
+    {
+        assert_eq!(of(text).size("S"), Ok(bytes), "{text}");
+    }
+    assert_eq!(
+        (of("3T").size("S"), of("0x1b").size("S"), of("7 kB").size("S")),
+        (Ok(3 << 40), Ok(27), Ok(7))
+    );
+    let whole = |start, end| VirtRange::new(VirtAddr::new(start), VirtAddr::new(end)).unwrap();
+    assert_eq!(of("1000..0x3000").virt_range("R"), Ok(whole(0x1000, 0x3000)));
+    assert_eq!(of("1000+2M").virt_range("R"), Ok(whole(0x1000, 0x20_1000)));
+    let phys = PhysRange::of_length(PhysAddr::new(0x1000), 4096);
+    assert_eq!(of("phys:1000+4K").phys_range("R").ok(), phys);
+    let problem = |result: Result<u64, ArgumentError>| result.unwrap_err().problem;
+    for text in ["", "_1", "1_", "12g", "-1", "0x", "1.5", "18446744073709551616", "１"] {
+        let expected = if text.is_empty() { Problem::Missing } else { Problem::NotANumber };
+        assert_eq!(problem(of(text).number("N")), expected, "{text}");
+    }
+    for text in ["K", "1X", "1KK", "20000000T", "1Gi", "0x1K"] {
+        assert_eq!(problem(of(text).size("S")), Problem::NotASize, "{text}");
+    }
+    for (text, expected) in [
+        ("2000..1000", Problem::Backwards),
+        ("ffffffffffffffff+2", Problem::Backwards),
+        ("1000", Problem::NotARange),
+        ("..", Problem::NotARange),
+        ("phys:1..2", Problem::NotVirtual),
+    ] {
+        assert_eq!(of(text).virt_range("R").unwrap_err().problem, expected, "{text}");
+    }
+    assert_eq!(problem(of("9").number_to("N", 8)), Problem::Above(8));
+    assert_eq!(of("256").cpu("CPU").unwrap_err().problem, Problem::NotACpu);
+    assert_eq!(of("255").cpu("CPU").unwrap().index(), 255);
+    let mut words = of("  \"two words\" a\"b c\"d ");
+    assert_eq!((words.next(), words.next(), words.next()), (Some("two words"), Some("a\"b c\"d"), None));
+}
