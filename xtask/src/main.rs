@@ -26,6 +26,9 @@ mod setup;
 mod symbols;
 mod terminal;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 
 use clap::Parser;

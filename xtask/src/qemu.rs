@@ -39,14 +39,14 @@ pub(crate) fn arguments(machine: &Machine, files: &Files<'_>, command_line: &str
             words.pair("-kernel", files.kernel.display());
             words.pair("-append", command_line);
         }
-        Boot::IsoBios | Boot::IsoUefi => {
+        Boot::IsoBios => words.pair("-cdrom", files.iso.display()),
+        Boot::IsoUefi => {
             words.pair("-cdrom", files.iso.display());
             for (drive, read_only) in files.ovmf.iter().flat_map(|(code, vars)| [(code, "on"), (vars, "off")])
             {
-                words.pair(
-                    "-drive",
-                    format!("if=pflash,format=raw,readonly={read_only},file={}", drive.display()),
-                );
+                // A comma in a file's name would end the option's value.
+                let drive = drive.display().to_string().replace(',', ",,");
+                words.pair("-drive", format!("if=pflash,format=raw,readonly={read_only},file={drive}"));
             }
         }
     }

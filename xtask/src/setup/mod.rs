@@ -183,3 +183,5 @@ fn install(need: Need, packages: &[&str]) -> Result<()> {
         None => bail!("apt installed {}, but {} is still not found", packages.join(" "), need.name()),
     }
 }
+#[cfg(test)]
+mod tests;
