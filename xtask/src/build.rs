@@ -86,15 +86,25 @@ fn watch(mut cargo: Command) -> Result<bool> {
 
 /// What a line of cargo's says about its progress.
 #[derive(PartialEq, Eq, Debug)]
-enum Status {
+pub(crate) enum Status {
     /// Something takes time.
     Working(String),
     /// Nothing to tell.
     Idle,
 }
 
+impl Status {
+    /// What takes time, if something does.
+    pub(crate) fn working(&self) -> Option<&str> {
+        match self {
+            Self::Working(detail) => Some(detail),
+            Self::Idle => None,
+        }
+    }
+}
+
 /// The status in a line such as `   Compiling core v0.0.0 (...)`; `None` in anything else.
-fn status(line: &str) -> Option<Status> {
+pub(crate) fn status(line: &str) -> Option<Status> {
     let plain = without_colours(line);
     let (verb, rest) = plain.trim_start().split_once(' ')?;
     match verb {

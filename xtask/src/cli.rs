@@ -1,5 +1,6 @@
 //! What can be asked for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -23,6 +24,14 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Build the kernel: an ELF file for `qemu -kernel` and for multiboot2 loaders.
     Build(BuildOptions),
+    /// Run the host's tests, then the kernel's on many machines in QEMU.
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(TestOptions),
+    /// Check everything that must hold: format, lints, documentation, tests.
+    Check,
+    /// Make an ISO that boots on PC hardware, from CD or USB stick, under BIOS and UEFI.
+    #[command(after_help = IMAGE_EXAMPLES)]
+    Image(ImageOptions),
     /// Show what this machine has for building and running, what is missing, and how it would be had.
     Doctor,
 }
@@ -37,6 +46,43 @@ Examples:
   echo meminfo | cargo xtask run                   the same from a pipe
 
 Exit status: 0 all commands succeeded; 1 one failed, or the kernel panicked; 124 out of time; 130 Ctrl-C.";
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                                 everything; the last line is the count
+  cargo xtask test --filter kernel/                the kernel's tests only
+  cargo xtask test --filter memory/1T              tests with this in their names
+  cargo xtask test --list                          the names of all tests";
+
+const IMAGE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask image                                target/rhumb.iso
+  cargo xtask image --append nogbpages --output /tmp/small.iso
+  sudo dd if=target/rhumb.iso of=/dev/sdX bs=1M    onto a USB stick";
+
+/// Which tests to run.
+#[derive(Args, Debug, Default)]
+pub(crate) struct TestOptions {
+    /// Only tests with this text in their names.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Print the names of the tests; run none.
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// Which image to make.
+#[derive(Args, Debug)]
+pub(crate) struct ImageOptions {
+    /// The image [default: rhumb.iso in the target directory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Words for the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) append: String,
+    #[command(flatten)]
+    pub(crate) build: BuildOptions,
+}
 
 /// How to build the kernel.
 #[derive(Args, Clone, Debug, Default)]

@@ -66,6 +66,21 @@ pub(crate) enum Ending {
     Lost(String),
 }
 
+impl Ending {
+    /// The ending as the middle of a sentence.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Succeeded => "all commands succeeded".into(),
+            Self::CommandFailed => "a command failed".into(),
+            Self::Panicked => "the kernel panicked".into(),
+            Self::TimedOut(limit) => format!("not done after {} s, the time limit", limit.as_secs_f64()),
+            Self::Stopped(_) => "stopped from outside".into(),
+            Self::Unheard => "nobody reads the output".into(),
+            Self::Lost(how) => how.clone(),
+        }
+    }
+}
+
 /// Who ended a machine from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stop {

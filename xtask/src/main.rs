@@ -13,10 +13,12 @@
 //! A command asks [`setup`] for what it needs, then does its work; nothing is installed for a command that is not run.
 
 mod build;
+mod check;
 mod cli;
 mod console;
 mod doctor;
 mod host;
+mod image;
 mod machine;
 mod paths;
 mod progress;
@@ -25,6 +27,7 @@ mod run;
 mod setup;
 mod symbols;
 mod terminal;
+mod test;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Build(options) => build::command(&options),
         Command::Run(options) => run::command(&options),
+        Command::Test(options) => test::command(&options),
+        Command::Check => check::command(),
+        Command::Image(options) => image::command(&options),
         Command::Doctor => doctor::command(),
     };
     outcome.unwrap_or_else(|error| {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::Sender;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -109,22 +108,16 @@ fn forward_signals(events: Sender<Event>) -> Result<()> {
 
 /// Says on standard error how the machine ended, unless all is well, and gives the exit status for it.
 fn report(ending: &Ending) -> ExitCode {
-    let (status, text) = match ending {
+    let status = match ending {
         Ending::Succeeded | Ending::Stopped(Stop::Quit) => return ExitCode::SUCCESS,
-        Ending::CommandFailed => (1, "a command failed".into()),
-        Ending::Panicked => (1, "the kernel panicked".into()),
-        Ending::Lost(how) => (1, how.clone()),
-        Ending::TimedOut(limit) => (EXIT_TIMED_OUT, format!("ended after {} s (--timeout)", seconds(*limit))),
         Ending::Stopped(Stop::CtrlC) => return ExitCode::from(EXIT_SIGNAL + SIGINT as u8),
         Ending::Stopped(Stop::Signal(signal)) => return ExitCode::from(EXIT_SIGNAL + *signal as u8),
         Ending::Unheard => return ExitCode::from(EXIT_UNHEARD),
+        Ending::TimedOut(_) => EXIT_TIMED_OUT,
+        Ending::CommandFailed | Ending::Panicked | Ending::Lost(_) => 1,
     };
-    eprintln!("error: {text}");
+    eprintln!("error: {}", ending.describe());
     ExitCode::from(status)
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.1}", duration.as_secs_f64()).trim_end_matches(".0").to_string()
 }
 
 #[cfg(test)]

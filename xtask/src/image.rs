@@ -1,0 +1,118 @@
+//! `cargo xtask image`: an ISO that boots on PC hardware, from CD or USB stick, under BIOS and UEFI.
+//!
+//! GRUB loads the kernel through multiboot2. The copy on the image is cut after the last segment: GRUB would put
+//! symbols and debug information into memory, where nobody looks at them (the kernel's names are in its read-only
+//! data).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+use object::LittleEndian;
+use object::elf::PT_LOAD;
+use object::read::elf::{ElfFile64, ProgramHeader};
+
+use crate::cli::ImageOptions;
+use crate::host::{Host, ThisHost};
+use crate::progress::Progress;
+use crate::setup::{self, Need};
+use crate::{build, paths};
+
+/// Where an ELF64 header has the place, the number and the names of its sections.
+const SECTION_FIELDS: [std::ops::Range<usize>; 2] = [40..48, 60..64];
+
+/// `cargo xtask image`.
+pub(crate) fn command(options: &ImageOptions) -> Result<ExitCode> {
+    setup::ensure(&[Need::Core, Need::ImageTools])?;
+    let kernel = build::kernel(&options.build)?;
+    let output = options.output.clone().unwrap_or_else(|| paths::target().join("rhumb.iso"));
+    make(&kernel, &options.append, &output)?;
+    println!("{}", paths::shown(&output));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the ISO `output` of `kernel`, with `command_line` for it.
+///
+/// # Errors
+/// A file cannot be written, the command line has characters that GRUB's configuration cannot hold, or GRUB's tool
+/// fails: its messages are in the error.
+pub(crate) fn make(kernel: &Path, command_line: &str, output: &Path) -> Result<()> {
+    let configuration = configuration(command_line)?;
+    let tree = paths::kernel_target().join(format!("image-{}", std::process::id()));
+    let made = fill(&tree, kernel, &configuration).and_then(|()| rescue(&tree, output));
+    // Left behind it would only take space; the outcome matters more.
+    let _ = fs::remove_dir_all(&tree);
+    made
+}
+
+/// GRUB's configuration: straight to the kernel; Shift or Esc gives its menu.
+fn configuration(command_line: &str) -> Result<String> {
+    if command_line.contains(['\'', '\n']) {
+        bail!("the kernel's command line must not have quotes or line ends in it: {command_line}");
+    }
+    let words: String = command_line.split_whitespace().map(|word| format!(" '{word}'")).collect();
+    Ok(format!(
+        "set timeout_style=hidden\nset timeout=0\n\nmenuentry 'Rhumb' {{\n    multiboot2 /boot/rhumb{words}\n}}\n"
+    ))
+}
+
+/// Lays out the image's files.
+fn fill(tree: &Path, kernel: &Path, configuration: &str) -> Result<()> {
+    let grub = tree.join("boot/grub");
+    fs::create_dir_all(&grub).with_context(|| format!("{} cannot be made", grub.display()))?;
+    let image = fs::read(kernel).with_context(|| format!("{} cannot be read", kernel.display()))?;
+    fs::write(tree.join("boot/rhumb"), stripped(image)?).context("the kernel cannot be copied")?;
+    fs::write(grub.join("grub.cfg"), configuration).context("GRUB's configuration cannot be written")
+}
+
+/// An ELF file without sections, and without what only they describe.
+fn stripped(mut image: Vec<u8>) -> Result<Vec<u8>> {
+    let elf = ElfFile64::<LittleEndian>::parse(&*image).context("the kernel is not a 64-bit ELF file")?;
+    let endian = elf.endian();
+    let segments = elf.elf_program_headers().iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let end = segments.map(|segment| segment.p_offset(endian) + segment.p_filesz(endian)).max().unwrap_or(0);
+    image.truncate(end as usize);
+    for field in SECTION_FIELDS {
+        image.get_mut(field).context("the kernel has no segments")?.fill(0);
+    }
+    Ok(image)
+}
+
+/// Runs GRUB's tool on the tree.
+fn rescue(tree: &Path, output: &Path) -> Result<()> {
+    let tool = ["grub-mkrescue", "grub2-mkrescue"].into_iter().find_map(|name| ThisHost.program(name));
+    let tool = tool.context("grub-mkrescue is not found")?;
+    if let Some(directory) = output.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
+    }
+    // Renamed into place, so that a machine that boots from the old one is not disturbed.
+    let fresh: PathBuf = output.with_extension(format!("iso.{}", std::process::id()));
+    let mut progress = Progress::new("Making the image");
+    progress.update("grub-mkrescue");
+    let made = Command::new(&tool)
+        .args(["--locales=", "--fonts=", "--themes=", "-o"])
+        .args([&fresh, tree])
+        .args(["--", "-volid", "RHUMB"])
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{} does not start", tool.display()))?;
+    drop(progress);
+    if !made.status.success() {
+        bail!("{} failed:\n{}", tool.display(), String::from_utf8_lossy(&made.stderr).trim_end());
+    }
+    fs::rename(&fresh, output).with_context(|| format!("{} cannot be written", output.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::configuration;
+
+    #[test]
+    fn words_reach_the_kernel_whole() {
+        let text = configuration("directmap=4k  a;b $x").expect("fine");
+        assert!(text.contains("multiboot2 /boot/rhumb 'directmap=4k' 'a;b' '$x'\n"), "{text}");
+        assert!(configuration("").expect("fine").contains("multiboot2 /boot/rhumb\n"));
+        assert!(configuration("it's").is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! A kernel test: a machine, commands for its monitor, and what must come of them.
+
+use std::time::Duration;
+
+use super::expect::Expect;
+use crate::machine::{Boot, Machine, MemorySize};
+
+/// How the run must end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ends {
+    /// All commands succeed.
+    Succeeding,
+    /// A command fails.
+    Failing,
+    /// The kernel panics, and says so.
+    Panicking,
+}
+
+/// One kernel test.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) machine: Machine,
+    /// Words for the kernel's command line.
+    pub(crate) append: String,
+    /// What the monitor is told, one command each.
+    pub(crate) commands: Vec<String>,
+    pub(crate) ends: Ends,
+    pub(crate) expectations: Vec<Expect>,
+    pub(crate) limit: Duration,
+}
+
+impl Case {
+    /// `kernel/NAME`: these commands on the usual machine, all of which succeed.
+    pub(crate) fn new(name: impl AsRef<str>, commands: &str) -> Self {
+        Self {
+            name: format!("kernel/{}", name.as_ref()),
+            machine: Machine::default(),
+            append: String::new(),
+            commands: crate::run::split(commands),
+            ends: Ends::Succeeding,
+            expectations: Vec::new(),
+            // A machine boots in half a second on a quiet host; a busy one with two cores is another matter.
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    pub(crate) fn cpus(mut self, cpus: u32) -> Self {
+        self.machine.cpus = cpus;
+        self
+    }
+
+    pub(crate) fn memory(mut self, memory: MemorySize) -> Self {
+        self.machine.memory = memory;
+        self
+    }
+
+    pub(crate) fn nodes(mut self, nodes: u32) -> Self {
+        self.machine.nodes = nodes;
+        self
+    }
+
+    pub(crate) fn cpu(mut self, model: &str) -> Self {
+        self.machine.cpu_model = model.into();
+        self
+    }
+
+    pub(crate) fn boot(mut self, boot: Boot) -> Self {
+        self.machine.boot = boot;
+        // Firmware takes its time under emulation.
+        self.limit = Duration::from_secs(180);
+        self
+    }
+
+    pub(crate) fn append(mut self, words: &str) -> Self {
+        self.append = words.into();
+        self
+    }
+
+    pub(crate) fn ends(mut self, ends: Ends) -> Self {
+        self.ends = ends;
+        self
+    }
+
+    pub(crate) fn expect(mut self, expectations: impl IntoIterator<Item = Expect>) -> Self {
+        self.expectations.extend(expectations);
+        self
+    }
+}

@@ -1,0 +1,32 @@
+//! The monitor: its commands, wrong input, and what the outside learns of it.
+
+use crate::test::case::{Case, Ends};
+use crate::test::expect::{no_text, text};
+
+/// Commands that `help` must name.
+const COMMANDS: [&str; 14] = [
+    "help", "meminfo", "maps", "walk", "memmap", "cpus", "cpuid", "vmstat", "uptime", "dmesg", "selftest",
+    "fault", "panic", "poweroff",
+];
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("console/help", "help").expect(COMMANDS.map(text)),
+        Case::new("console/every-view", "meminfo; maps; memmap; cpus; cpuid; vmstat; uptime; dmesg").expect(
+            [text("MemTotal:"), text("MemFree:"), text("DirectMap4k:"), text("direct_map_level2_splits")],
+        ),
+        Case::new("console/no-prompt-no-echo", "uptime").expect([no_text("uptime"), no_text("> ")]),
+        Case::new("console/selftest", "selftest").expect([text("... ok"), no_text("FAILED")]),
+        Case::new("console/unknown-command", "frobnicate; uptime")
+            .ends(Ends::Failing)
+            .expect([text("frobnicate")]),
+        Case::new("console/failure-is-remembered", "frobnicate; meminfo")
+            .ends(Ends::Failing)
+            .expect([text("MemTotal:")]),
+        Case::new("console/bad-argument", "walk nowhere").ends(Ends::Failing).expect([text("nowhere")]),
+        Case::new("console/poweroff", "poweroff; unreached").expect([no_text("unreached")]),
+        Case::new("console/nothing-to-do", ""),
+        Case::new("command-line/unknown-word", "dmesg").append("frobnicate=1").expect([text("frobnicate")]),
+        Case::new("command-line/bad-value", "dmesg; maps audit").append("directmap=8k").expect([text("8k")]),
+    ]
+}

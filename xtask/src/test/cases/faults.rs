@@ -1,0 +1,42 @@
+//! What goes wrong on purpose: each fault ends in a full report, and each plant is found.
+
+use crate::test::case::{Case, Ends};
+use crate::test::expect::{lines, no_text, text};
+
+/// A kind of fault that the monitor provokes, and what its report must name.
+const FAULTS: [(&str, &str); 6] = [
+    ("read", "page fault"),
+    ("write", "page fault"),
+    ("exec", "page fault"),
+    ("stack", "double fault"),
+    ("df", "double fault"),
+    ("ud", "invalid opcode"),
+];
+
+/// A fault in the tables that the monitor plants, and what the audit must call it.
+const PLANTS: [(&str, &str); 3] =
+    [("wx", "writable and executable"), ("overlap", "overlap"), ("device", "write-back")];
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (kind, name) in FAULTS {
+        let report = [text(name), text("rip"), text("cr2"), text("backtrace"), lines(0, "unreached")];
+        let commands = format!("fault {kind}; unreached");
+        cases.push(Case::new(format!("fault/{kind}"), &commands).ends(Ends::Panicking).expect(report));
+    }
+    // Names in a backtrace show that the symbol table is in place.
+    cases.push(Case::new("panic", "panic").ends(Ends::Panicking).expect([
+        text("panic"),
+        text("backtrace"),
+        text("monitor"),
+    ]));
+    for (kind, name) in PLANTS {
+        let commands = format!("maps audit; plant {kind}; maps audit");
+        cases.push(Case::new(format!("plant/{kind}"), &commands).ends(Ends::Failing).expect([text(name)]));
+    }
+    cases.push(
+        Case::new("plant/nothing", "maps audit; maps audit")
+            .expect([no_text("overlap"), no_text("violation")]),
+    );
+    cases
+}

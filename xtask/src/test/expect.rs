@@ -1,0 +1,113 @@
+//! What a test wants to read on the console.
+
+use std::ops::RangeInclusive;
+
+use crate::machine::MemorySize;
+
+/// One thing that the output must show.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Expect {
+    /// This text, in any case of letters.
+    Text(String),
+    /// Not this text, in any case of letters.
+    NoText(String),
+    /// A line `NAME: N kB`, the sum over these names being in the range.
+    Kib(&'static [&'static str], RangeInclusive<u64>),
+    /// So many lines that hold this text, in any case of letters.
+    Lines(usize, String),
+}
+
+/// The output shows this text.
+pub(crate) fn text(text: impl Into<String>) -> Expect {
+    Expect::Text(text.into())
+}
+
+/// The output does not show this text.
+pub(crate) fn no_text(text: impl Into<String>) -> Expect {
+    Expect::NoText(text.into())
+}
+
+/// The named lines of `meminfo` sum up to an amount in this range.
+pub(crate) fn kib(names: &'static [&'static str], range: RangeInclusive<u64>) -> Expect {
+    Expect::Kib(names, range)
+}
+
+/// `count` lines of the output hold `text`.
+pub(crate) fn lines(count: u32, text: impl Into<String>) -> Expect {
+    Expect::Lines(count as usize, text.into())
+}
+
+/// All of `memory` in KiB, less at most `missing_percent` of it and `missing_mib` more.
+pub(crate) fn nearly(memory: MemorySize, missing_percent: u64, missing_mib: u64) -> RangeInclusive<u64> {
+    let kib = memory.bytes() >> 10;
+    kib.saturating_sub(kib / 100 * missing_percent + (missing_mib << 10))..=kib
+}
+
+impl Expect {
+    /// What is wrong with `output`, or `None`.
+    pub(crate) fn complaint(&self, output: &str) -> Option<String> {
+        let has = |text: &str| output.to_lowercase().contains(&text.to_lowercase());
+        match self {
+            Self::Text(text) => (!has(text)).then(|| format!("expected, but not there: {text}")),
+            Self::NoText(text) => has(text).then(|| format!("there, but must not be: {text}")),
+            Self::Kib(names, range) => {
+                let mut sum = 0;
+                for name in *names {
+                    let Some(value) = field_kib(output, name) else {
+                        return Some(format!("expected a line `{name}: ... kB`"));
+                    };
+                    sum += value;
+                }
+                let (low, high) = (range.start(), range.end());
+                let names = names.join(" + ");
+                (!range.contains(&sum)).then(|| format!("{names} is {sum} kB, not within {low}..={high}"))
+            }
+            Self::Lines(count, text) => {
+                let text = text.to_lowercase();
+                let found = output.lines().filter(|line| line.to_lowercase().contains(&text)).count();
+                (found != *count).then(|| format!("{found} lines with `{text}`, not {count}"))
+            }
+        }
+    }
+}
+
+/// N of the line `NAME: N kB`.
+fn field_kib(output: &str, name: &str) -> Option<u64> {
+    let values = output.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+    values.filter_map(|value| value.trim().strip_suffix("kB")?.trim().parse().ok()).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{kib, lines, nearly, no_text, text};
+    use crate::machine::MemorySize;
+
+    const OUTPUT: &str =
+        "MemTotal:        1000 kB\nDirectMap4k:       24 kB\nDirectMap2M:     2048 kB\ncpu 0\ncpu 1\n";
+
+    #[test]
+    fn satisfied() {
+        let wanted = [
+            text("memtotal"),
+            no_text("panic"),
+            lines(2, "CPU"),
+            kib(&["DirectMap4k", "DirectMap2M"], 2072..=2072),
+        ];
+        wanted.iter().for_each(|expect| assert_eq!(expect.complaint(OUTPUT), None));
+    }
+
+    #[test]
+    fn complaints_name_what_is_wrong() {
+        let complaint = |expect: super::Expect| expect.complaint(OUTPUT).expect("a complaint");
+        assert!(complaint(text("MemFree")).contains("MemFree"));
+        assert!(complaint(no_text("cpu 1")).contains("must not"));
+        assert!(complaint(lines(3, "cpu")).starts_with("2 lines"));
+        assert!(complaint(kib(&["MemTotal"], 0..=999)).contains("1000 kB, not within 0..=999"));
+        assert!(complaint(kib(&["DirectMap1G"], 0..=0)).contains("expected a line"));
+    }
+
+    #[test]
+    fn nearly_all() {
+        assert_eq!(nearly(MemorySize::mib(100), 10, 2), 90_112..=102_400);
+    }
+}

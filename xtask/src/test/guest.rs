@@ -1,0 +1,155 @@
+//! Boots the machines of the kernel tests, two at a time: most of them have more CPUs than the host has to spare.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::case::{Case, Ends};
+use super::report::{Report, Verdict};
+use crate::cli::BuildOptions;
+use crate::console::{Ending, Feed, Session};
+use crate::host::ThisHost;
+use crate::machine::Boot;
+use crate::qemu::{self, Files};
+use crate::setup::{self, Need};
+use crate::{build, image, paths, run};
+
+const PARALLEL: usize = 2;
+/// The end of a failed test's console is where the reason is.
+const SHOWN_LINES: usize = 200;
+
+/// What all tests boot from.
+struct Parts {
+    kernel: PathBuf,
+    iso: PathBuf,
+}
+
+/// A test that has run.
+struct Done {
+    name: String,
+    verdict: Verdict,
+    duration: Duration,
+}
+
+/// Runs `cases` and reports each.
+///
+/// # Errors
+/// The kernel or the image cannot be made, or something cannot be installed.
+pub(super) fn run(cases: Vec<Case>, report: &mut Report) -> Result<()> {
+    let uses = |boot| cases.iter().any(|case| case.machine.boot == boot);
+    let (bios, uefi) = (uses(Boot::IsoBios), uses(Boot::IsoUefi));
+    let mut needs = vec![Need::Core, Need::Qemu];
+    needs.extend((bios || uefi).then_some(Need::ImageTools));
+    needs.extend(uefi.then_some(Need::Ovmf));
+    setup::ensure(&needs)?;
+
+    let kernel = build::kernel(&BuildOptions::default())?;
+    let parts = Parts { kernel, iso: paths::kernel_target().join("test.iso") };
+    if bios || uefi {
+        image::make(&parts.kernel, &run::command_line(false, ""), &parts.iso)?;
+    }
+
+    let waiting = Mutex::new(cases.into_iter());
+    let (sender, results) = channel();
+    thread::scope(|scope| {
+        for _ in 0..PARALLEL {
+            let (sender, waiting, parts) = (sender.clone(), &waiting, &parts);
+            scope.spawn(move || work(waiting, parts, &sender));
+        }
+        drop(sender);
+        for done in results {
+            report.add(&done.name, done.verdict, Some(done.duration));
+        }
+    });
+    Ok(())
+}
+
+/// Runs one waiting test after the other.
+fn work(waiting: &Mutex<std::vec::IntoIter<Case>>, parts: &Parts, results: &Sender<Done>) {
+    loop {
+        // Nothing panics with the lock held, so a poisoned lock still holds a sound queue.
+        let Some(case) = waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next() else {
+            return;
+        };
+        let started = Instant::now();
+        let verdict = try_case(&case, parts).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+        let done = Done { name: case.name, verdict, duration: started.elapsed() };
+        if results.send(done).is_err() {
+            return;
+        }
+    }
+}
+
+/// Boots the case's machine and judges what comes of it.
+fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
+    let variables = Variables::for_case(case)?;
+    let ovmf = variables.as_ref().map(|variables| (variables.code, variables.file.as_path()));
+    let files = Files { kernel: &parts.kernel, iso: &parts.iso, ovmf };
+    let arguments = qemu::arguments(&case.machine, &files, &run::command_line(false, &case.append));
+    let session = Session::start(run::program(arguments)?, Feed::Commands(case.commands.clone()))?;
+    let mut output = Vec::new();
+    let (ending, messages) = session.finish(Some(case.limit), &mut |bytes| {
+        output.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    let output = String::from_utf8_lossy(&output).replace('\r', "");
+    Ok(judge(case, &ending, &output, &messages))
+}
+
+/// Whether a test ended and said what it must.
+fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict {
+    let wanted = match case.ends {
+        Ends::Succeeding => Ending::Succeeded,
+        Ends::Failing => Ending::CommandFailed,
+        Ends::Panicking => Ending::Panicked,
+    };
+    let mut complaints: Vec<String> =
+        case.expectations.iter().filter_map(|expect| expect.complaint(output)).collect();
+    if *ending != wanted {
+        complaints.insert(0, format!("ended otherwise: {}, not {}", ending.describe(), wanted.describe()));
+    }
+    if complaints.is_empty() {
+        return Verdict::Passed;
+    }
+    let lines: Vec<&str> = output.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+    let mut why = complaints.join("\n");
+    why += &format!("\ncommands: {}\nconsole:\n", case.commands.join("; "));
+    shown.iter().for_each(|line| why += &format!("| {line}\n"));
+    if !messages.trim().is_empty() {
+        why += &format!("QEMU says: {}", messages.trim());
+    }
+    Verdict::Failed(why)
+}
+
+/// A private copy of OVMF's variables, which the firmware writes to; gone when the test is.
+struct Variables {
+    code: &'static Path,
+    file: PathBuf,
+}
+
+impl Variables {
+    /// For a machine with UEFI firmware; `None` for others.
+    fn for_case(case: &Case) -> Result<Option<Self>> {
+        if case.machine.boot != Boot::IsoUefi {
+            return Ok(None);
+        }
+        let (code, variables) = setup::ovmf(&ThisHost).context("OVMF is not found")?;
+        let name = format!("{}-{}.fd", case.name.replace('/', "-"), std::process::id());
+        let file = paths::kernel_target().join(name);
+        fs::copy(variables, &file).with_context(|| format!("{variables} cannot be copied"))?;
+        Ok(Some(Self { code: Path::new(code), file }))
+    }
+}
+
+impl Drop for Variables {
+    fn drop(&mut self) {
+        // A file too many in the target directory is no reason to fail.
+        let _ = fs::remove_file(&self.file);
+    }
+}

@@ -1,0 +1,236 @@
+//! The host's tests: cargo runs them, this module retells them in the format of the kernel's.
+//!
+//! A test is `host/PACKAGE::PATH`, a documentation example `host/PACKAGE::doc::PATH`, with the package's `rhumb-` left
+//! out. libtest filters by the path alone; so with a filter the tests are listed first, and chosen by full name.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead, BufReader, pipe};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::report::{Report, Verdict};
+use crate::paths;
+use crate::progress::Progress;
+
+/// Cargo's word for what it builds, in the progress line.
+const BUILDING: &str = "Building the host's tests";
+
+/// A set of tests that cargo runs together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Suite {
+    /// Unit tests of a package, by the name of its binary.
+    Unit(String),
+    /// An integration test.
+    Integration(String),
+    /// Examples in a package's documentation.
+    Doc(String),
+}
+
+impl Suite {
+    /// The suite that a line of cargo's announces.
+    fn announced(line: &str) -> Option<Self> {
+        let line = line.trim_start();
+        if let Some(package) = line.strip_prefix("Doc-tests ") {
+            return Some(Self::Doc(package.into()));
+        }
+        // `Running unittests src/lib.rs (target/debug/deps/rhumb_machine-0123456789abcdef)`
+        let (kind, binary) = line.strip_prefix("Running ")?.strip_suffix(')')?.split_once(" (")?;
+        let stem = binary.rsplit('/').next()?.rsplit_once('-')?.0.to_string();
+        Some(if kind.starts_with("unittests ") { Self::Unit(stem) } else { Self::Integration(stem) })
+    }
+
+    /// The full name of the suite's test `path`.
+    fn full_name(&self, path: &str) -> String {
+        let short = |name: &str| name.trim_start_matches("rhumb_").to_string();
+        match self {
+            Self::Unit(name) | Self::Integration(name) => format!("host/{}::{path}", short(name)),
+            Self::Doc(name) => format!("host/{}::doc::{path}", short(name)),
+        }
+    }
+
+    /// Cargo's arguments for this suite alone.
+    fn arguments(&self) -> Vec<String> {
+        let package = |name: &str| name.replace('_', "-");
+        match self {
+            Self::Unit(name) => vec!["--package".into(), package(name), "--lib".into(), "--bins".into()],
+            Self::Integration(name) => vec!["--test".into(), name.clone()],
+            Self::Doc(name) => vec!["--package".into(), package(name), "--doc".into()],
+        }
+    }
+}
+
+/// The full names of all host tests that `filter` is a part of.
+///
+/// # Errors
+/// The tests do not build: cargo's messages are in the error.
+pub(super) fn list(filter: &str) -> Result<Vec<String>> {
+    let chosen = choose(filter)?;
+    Ok(chosen.iter().flat_map(|(suite, paths)| paths.iter().map(|path| suite.full_name(path))).collect())
+}
+
+/// Runs the host tests that `filter` is a part of.
+///
+/// # Errors
+/// Cargo does not start, or a filter's tests do not build.
+pub(super) fn run(filter: &str, report: &mut Report) -> Result<()> {
+    if filter.is_empty() {
+        return retell(&["--no-fail-fast"], report);
+    }
+    for (suite, paths) in choose(filter)? {
+        let mut arguments = suite.arguments();
+        arguments.extend(["--no-fail-fast", "--", "--exact"].map(String::from));
+        arguments.extend(paths);
+        retell(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), report)?;
+    }
+    Ok(())
+}
+
+/// The tests that `filter` is a part of, by suite.
+fn choose(filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
+    let mut suite = None;
+    let mut chosen: BTreeMap<Suite, Vec<String>> = BTreeMap::new();
+    let mut rest = Vec::new();
+    let success = cargo(&["--", "--list"], |line| {
+        if let Some(announced) = Suite::announced(line) {
+            suite = Some(announced);
+        } else if let (Some(suite), Some(path)) = (&suite, line.strip_suffix(": test")) {
+            if suite.full_name(path).contains(filter) {
+                chosen.entry(suite.clone()).or_default().push(path.into());
+            }
+        } else {
+            rest.push(line.to_string());
+        }
+    })?;
+    anyhow::ensure!(success, "the host's tests do not build:\n{}", rest.join("\n"));
+    Ok(chosen)
+}
+
+/// Runs `cargo test` with these arguments and reports each test.
+fn retell(arguments: &[&str], report: &mut Report) -> Result<()> {
+    let mut teller = Teller::default();
+    let success = cargo(arguments, |line| teller.hear(line, report))?;
+    teller.close(success, report);
+    Ok(())
+}
+
+/// Follows a run of `cargo test`.
+#[derive(Default)]
+struct Teller {
+    suite: Option<Suite>,
+    /// Failed tests of this suite, whose output comes at its end.
+    failed: Vec<String>,
+    /// Whatever is neither a result nor a heading: compiler messages, output of failed tests.
+    rest: Vec<String>,
+    told_failure: bool,
+}
+
+impl Teller {
+    fn hear(&mut self, line: &str, report: &mut Report) {
+        if let Some(suite) = Suite::announced(line) {
+            self.settle(report);
+            self.suite = Some(suite);
+        } else if let (Some(suite), Some((path, result))) = (&self.suite, result(line)) {
+            let name = suite.full_name(path);
+            match result {
+                "ok" => report.add(&name, Verdict::Passed, None),
+                "FAILED" => self.failed.push(name),
+                _ => report.add(&name, Verdict::Skipped(result.replace("ignored, ", "")), None),
+            }
+        } else if line.starts_with("test result: ") {
+            self.settle(report);
+        } else if !line.trim().is_empty() && !line.starts_with("running ") {
+            self.rest.push(line.into());
+        }
+    }
+
+    /// The suite is over: what failed is reported with what was said.
+    fn settle(&mut self, report: &mut Report) {
+        let said = std::mem::take(&mut self.rest).join("\n");
+        for (index, name) in std::mem::take(&mut self.failed).iter().enumerate() {
+            let why = if index == 0 { said.clone() } else { "see above".into() };
+            report.add(name, Verdict::Failed(why), None);
+            self.told_failure = true;
+        }
+    }
+
+    /// Cargo is done. A failure that no test told is one of building, or of a test that took its process down.
+    fn close(mut self, success: bool, report: &mut Report) {
+        let rest = self.rest.join("\n");
+        self.settle(report);
+        if !success && !self.told_failure {
+            let name = self.suite.map_or("host/build".into(), |suite| suite.full_name("(process)"));
+            report.add(&name, Verdict::Failed(rest), None);
+        }
+    }
+}
+
+/// Path and result of `test PATH ... RESULT`.
+fn result(line: &str) -> Option<(&str, &str)> {
+    let (path, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    Some((path.trim_end_matches(" - should panic"), result))
+}
+
+/// Runs `cargo test` with these arguments; hands each line of its output to `hear`, as it comes and in order, less
+/// what only says that cargo works. Returns whether it succeeded.
+fn cargo(arguments: &[&str], mut hear: impl FnMut(&str)) -> Result<bool> {
+    // One pipe for both: headings come on standard error, results on standard output.
+    let (output, input) = pipe().context("no pipe for cargo's output")?;
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg("test").args(arguments).current_dir(paths::root());
+    command.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never").stdin(Stdio::null());
+    command.stdout(input.try_clone().context("no pipe for cargo's output")?).stderr(input);
+    let mut child = command.spawn().context("cargo does not start")?;
+    // The command holds the pipe's other end: with it the output would never end.
+    drop(command);
+
+    let mut progress = Some(Progress::new(BUILDING));
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cargo's output cannot be read")?;
+        let line = String::from_utf8_lossy(&line);
+        match crate::build::status(&line) {
+            Some(detail) => {
+                if let (Some(progress), Some(detail)) = (&mut progress, detail.working()) {
+                    progress.update(detail);
+                }
+            }
+            None => {
+                // From the first heading on there are results to read instead.
+                if Suite::announced(&line).is_some() {
+                    progress = None;
+                }
+                hear(&line);
+            }
+        }
+    }
+    Ok(child.wait().context("cargo's end cannot be awaited")?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Suite, result};
+
+    #[test]
+    fn understands_cargos_headings() {
+        let unit =
+            Suite::announced("     Running unittests src/lib.rs (target/debug/deps/rhumb_machine-0a1b)");
+        assert_eq!(unit, Some(Suite::Unit("rhumb_machine".into())));
+        assert_eq!(unit.expect("above").full_name("tests::range"), "host/machine::tests::range");
+        let integration = Suite::announced("     Running tests/whole.rs (/t/debug/deps/whole-0a1b)");
+        assert_eq!(integration, Some(Suite::Integration("whole".into())));
+        assert_eq!(Suite::announced("   Doc-tests rhumb_symbols"), Some(Suite::Doc("rhumb_symbols".into())));
+        assert_eq!(Suite::announced("running 3 tests"), None);
+    }
+
+    #[test]
+    fn understands_results() {
+        assert_eq!(result("test tests::a ... ok"), Some(("tests::a", "ok")));
+        assert_eq!(result("test tests::a - should panic ... FAILED"), Some(("tests::a", "FAILED")));
+        assert_eq!(
+            result("test src/lib.rs - X (line 3) ... ignored, slow"),
+            Some(("src/lib.rs - X (line 3)", "ignored, slow"))
+        );
+        assert_eq!(result("test result: ok. 1 passed; 0 failed"), None);
+    }
+}

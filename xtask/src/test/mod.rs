@@ -1,0 +1,49 @@
+//! `cargo xtask test`: the host's tests, then the kernel's over a matrix of machines.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`host`] | runs `cargo test`, and retells it in one format |
+//! | [`case`] | what a kernel test is: a machine, commands, and what must come of them |
+//! | [`cases`] | the tests themselves, a file a subject |
+//! | [`guest`] | boots the machines, two at a time |
+//! | [`report`] | one line a test, the console of those that fail, and the count |
+//!
+//! A test's name begins with `host/` or `kernel/`; `--filter` takes any part of it.
+
+mod case;
+mod cases;
+mod expect;
+mod guest;
+mod host;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use self::case::Case;
+use self::report::Report;
+use crate::cli::TestOptions;
+
+/// `cargo xtask test`.
+pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
+    let filter = options.filter.as_deref().unwrap_or("");
+    let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name.contains(filter)).collect();
+    // No host test has a name with these, so the host's tests need not even be built.
+    let host_may_match = !filter.contains("kernel/");
+
+    if options.list {
+        let names = if host_may_match { host::list(filter)? } else { Vec::new() };
+        names.into_iter().chain(cases.into_iter().map(|case| case.name)).for_each(|name| println!("{name}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let mut report = Report::default();
+    if host_may_match {
+        host::run(filter, &mut report)?;
+    }
+    if !cases.is_empty() {
+        guest::run(cases, &mut report)?;
+    }
+    Ok(report.close(filter))
+}
