@@ -6,6 +6,7 @@
 //! (no I/O APIC) readers poll.
 
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::IER;
@@ -42,8 +43,16 @@ pub fn init() {
     }
 }
 
-/// Asks the UART to interrupt when bytes arrive.
+static INTERRUPT_DRIVEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether an interrupt tells of input. Otherwise readers look again and again.
+pub fn is_interrupt_driven() -> bool {
+    INTERRUPT_DRIVEN.load(Relaxed)
+}
+
+/// Asks the UART to interrupt when bytes arrive: its line is routed.
 pub fn enable_interrupts() {
+    INTERRUPT_DRIVEN.store(true, Relaxed);
     if let Some(uart) = &mut CONSOLE.lock().uart {
         uart.enable_interrupts(IER::DATA_READY);
     }
@@ -64,17 +73,31 @@ pub fn read() -> Option<u8> {
     let byte = console.input[console.first];
     console.first = (console.first + 1) % INPUT_BYTES;
     console.held -= 1;
-    if console.held == INPUT_BYTES - 1 && let Some(uart) = &mut console.uart {
+    if console.held == INPUT_BYTES - 1
+        && let Some(uart) = &mut console.uart
+    {
         uart.enable_interrupts(IER::DATA_READY);
     }
     Some(byte)
 }
 
-/// Whether control-C has come since the last call. It stays in the input, too.
-pub fn take_interrupt() -> bool {
+/// Whether a byte waits.
+pub fn has_input() -> bool {
     let mut console = CONSOLE.lock();
     console.receive();
-    core::mem::take(&mut console.interrupted)
+    console.held > 0
+}
+
+/// Whether control-C has come since [`clear_interrupt`]. It stays in the input, too.
+pub fn is_interrupted() -> bool {
+    let mut console = CONSOLE.lock();
+    console.receive();
+    console.interrupted
+}
+
+/// Forgets a control-C.
+pub fn clear_interrupt() {
+    CONSOLE.lock().interrupted = false;
 }
 
 /// Writes all of `text`; a line feed gets its carriage return.

@@ -107,11 +107,16 @@ unsafe impl Machine for KernelMachine {
 
     fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope) {
         percpu::of_pinned(pinned).counters.flushes_remote.count();
-        call::run_on(pinned, targets, &|| {
-            // SAFETY: cross-calls run with interrupts off on the CPU that serves them.
-            let here = unsafe { Pinned::assume(percpu::here().id()) };
-            MACHINE.flush_local(here, scope);
-        }, || ());
+        call::run_on(
+            pinned,
+            targets,
+            &|| {
+                // SAFETY: cross-calls run with interrupts off on the CPU that serves them.
+                let here = unsafe { Pinned::assume(percpu::here().id()) };
+                MACHINE.flush_local(here, scope);
+            },
+            || (),
+        );
     }
 
     fn now_ns(&self) -> u64 {

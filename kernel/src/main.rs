@@ -24,6 +24,7 @@ mod machine;
 mod mm;
 mod monitor;
 mod power;
+mod selftest;
 mod smp;
 mod sync;
 mod trap;
@@ -53,7 +54,10 @@ pub extern "sysv64" fn main() -> ! {
     boot.make_areas();
     let boot_apic_id = here.apic_id.load(Relaxed);
     here.set_node(boot.topology.node_of_apic(boot_apic_id));
-    let candidates = boot.topology.startable(boot_apic_id).map(|apic_id| Candidate { apic_id, node: boot.topology.node_of_apic(apic_id) });
+    let candidates = boot
+        .topology
+        .startable(boot_apic_id)
+        .map(|apic_id| Candidate { apic_id, node: boot.topology.node_of_apic(apic_id) });
     let running = smp::start_others(candidates);
     log::info!("{running} CPUs, {} nodes, protections: {}", boot.topology.node_count(), cpu::ProtectionNames);
     log::info!("up after {}.{:03} s", clock::now_ns() / 1_000_000_000, clock::now_ns() / 1_000_000 % 1000);

@@ -76,7 +76,9 @@ fn read(register: Register) -> u32 {
         unsafe { Msr::new(X2APIC_MSRS + register as u32).read() as u32 }
     } else {
         // SAFETY: the page is mapped, uncached, since before `enable`; registers are 32 bits wide at multiples of 16.
-        unsafe { VirtAddr::new(PAGE.load(Relaxed)).plus(register as u64 * 16).as_ptr::<u32>().read_volatile() }
+        unsafe {
+            VirtAddr::new(PAGE.load(Relaxed)).plus(register as u64 * 16).as_ptr::<u32>().read_volatile()
+        }
     }
 }
 
@@ -86,7 +88,12 @@ fn write(register: Register, value: u32) {
         unsafe { Msr::new(X2APIC_MSRS + register as u32).write(u64::from(value)) }
     } else {
         // SAFETY: as in `read`.
-        unsafe { VirtAddr::new(PAGE.load(Relaxed)).plus(register as u64 * 16).as_mut_ptr::<u32>().write_volatile(value) }
+        unsafe {
+            VirtAddr::new(PAGE.load(Relaxed))
+                .plus(register as u64 * 16)
+                .as_mut_ptr::<u32>()
+                .write_volatile(value)
+        }
     }
 }
 
@@ -132,7 +139,8 @@ fn command(destination: u32, value: u32) {
         // SAFETY: one 64-bit register in this mode. The MSR write is not ordered after stores to memory by itself.
         unsafe {
             core::arch::x86_64::_mm_mfence();
-            Msr::new(X2APIC_MSRS + Register::Command as u32).write(u64::from(destination) << 32 | u64::from(value));
+            Msr::new(X2APIC_MSRS + Register::Command as u32)
+                .write(u64::from(destination) << 32 | u64::from(value));
         }
         return;
     }

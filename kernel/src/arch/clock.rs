@@ -88,7 +88,8 @@ pub fn calibrate(acpi_timer: Option<(u16, bool)>) -> Reference {
     TSC_HZ.store(hz, Relaxed);
     NS_PER_TICK.store(((u128::from(NS_PER_SECOND) << 32) / u128::from(hz.max(1))) as u64, Relaxed);
     // The timer's rate relative to the TSC's, so that both agree whichever reference the TSC has.
-    let timer = u128::from(timer_before.wrapping_sub(timer_after)) * u128::from(hz) / u128::from((tsc_after - tsc_before).max(1));
+    let timer = u128::from(timer_before.wrapping_sub(timer_after)) * u128::from(hz)
+        / u128::from((tsc_after - tsc_before).max(1));
     TIMER_HZ.store(timer as u64, Relaxed);
     reference
 }
@@ -130,7 +131,8 @@ fn wait_pit() {
     const GATE: u8 = 1 << 0;
     const SPEAKER: u8 = 1 << 1;
     const OUTPUT: u8 = 1 << 5;
-    let (mut control, mut channel, mut gate) = (Port::<u8>::new(0x43), Port::<u8>::new(0x42), Port::<u8>::new(0x61));
+    let (mut control, mut channel, mut gate) =
+        (Port::<u8>::new(0x43), Port::<u8>::new(0x42), Port::<u8>::new(0x61));
     let count = (PIT_HZ * CALIBRATION_NS / NS_PER_SECOND) as u16;
     // SAFETY: the PIT's and the system control port, at the addresses that every PC has; the speaker stays off.
     unsafe {

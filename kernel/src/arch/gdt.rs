@@ -75,11 +75,13 @@ impl Descriptors {
         // SAFETY: one call, one CPU: nobody else looks at the cells, and after this only the CPU does.
         let (table, task) = unsafe { (&mut *self.table.get(), &mut *self.task.get()) };
         for stack in InterruptStack::ALL {
-            task.interrupt_stack_table[stack.index() as usize] = x86_64::VirtAddr::new(stack_top(stack).get());
+            task.interrupt_stack_table[stack.index() as usize] =
+                x86_64::VirtAddr::new(stack_top(stack).get());
         }
         let (low, high) = task_descriptor(self.task.get() as u64);
         *table = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, low, high];
-        let pointer = TablePointer { last_byte: (size_of::<Table>() - 1) as u16, base: self.table.get() as u64 };
+        let pointer =
+            TablePointer { last_byte: (size_of::<Table>() - 1) as u16, base: self.table.get() as u64 };
         // SAFETY: the table lives for ever, and the selectors name the descriptors just made. The GS base is an MSR and is left
         // alone: its selector is not reloaded.
         unsafe {

@@ -9,3 +9,4 @@ pub mod ioapic;
 pub mod percpu;
 pub mod pic;
 pub mod probe;
+pub mod provoke;

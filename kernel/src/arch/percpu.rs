@@ -5,7 +5,10 @@
 //! (plain load and store, no locked operation) and read by anyone.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::{Acquire, Relaxed, Release}};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
 use x86_64::registers::model_specific::Msr;

@@ -11,7 +11,9 @@ const MODE_8086: u8 = 0x01;
 
 /// Masks every line of both.
 pub fn disable() {
-    for (command, data, first_vector, cascade) in [(0x20, 0x21, FIRST_VECTOR, 4), (0xa0, 0xa1, FIRST_VECTOR + 8, 2)] {
+    for (command, data, first_vector, cascade) in
+        [(0x20, 0x21, FIRST_VECTOR, 4), (0xa0, 0xa1, FIRST_VECTOR + 8, 2)]
+    {
         let (mut command, mut data) = (Port::<u8>::new(command), Port::<u8>::new(data));
         // SAFETY: the PIC's ports on every PC; the four initialisation words in their order, then the mask.
         unsafe {

@@ -262,5 +262,7 @@ unsafe extern "C" {
 /// needs it.
 pub fn raise_descriptors() {
     // SAFETY: the same descriptors at another address, which every tree maps.
-    unsafe { core::arch::asm!("lgdt [{}]", in(reg) &raw const boot_gdt_high_pointer, options(readonly, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("lgdt [{}]", in(reg) &raw const boot_gdt_high_pointer, options(readonly, nostack, preserves_flags))
+    };
 }

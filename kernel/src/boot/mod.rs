@@ -53,6 +53,8 @@ pub struct Boot {
     /// The memory map. Until there is an allocator, what it calls usable is free.
     pub memory: IrqMutex<MemoryMap>,
     pub direct_map: DirectMapFigures,
+    /// The largest page that the direct map may use.
+    pub largest_page: PageSize,
     /// Frames in page tables.
     pub table_frames: u64,
     /// CPUs that have an area and stacks.
@@ -100,7 +102,11 @@ extern "sysv64" fn boot_start(loader: u32, information: u32) -> ! {
 }
 
 fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Window) -> Boot {
-    let parsed = if loader == entry::LOADER_PVH { pvh::parse(low, information) } else { multiboot2::parse(low, information) };
+    let parsed = if loader == entry::LOADER_PVH {
+        pvh::parse(low, information)
+    } else {
+        multiboot2::parse(low, information)
+    };
     let (info, findings) = parsed.unwrap_or_else(|error| refuse(error));
     let options = read_options(&info);
     findings.iter().for_each(|finding| log::warn!("{finding}"));
@@ -143,6 +149,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
         initial_ram_disk: info.initial_ram_disk,
         memory: IrqMutex::new(map),
         direct_map: built.direct_map,
+        largest_page: wanted.largest,
         table_frames: built.table_frames,
         cpus,
         areas,
@@ -222,13 +229,17 @@ fn take_trampoline(map: &mut MemoryMap) -> PhysRange {
     let below = PhysRange::new(PhysAddr::ZERO, REAL_MODE_END).unwrap_or_default();
     match BootFrames::within(map, below).take(Reservation::Trampoline) {
         Ok(frame) => PhysRange::of_length(frame.addr(), DEVICE_PAGE_BYTES).unwrap_or_default(),
-        Err(error) => refuse(format_args!("other CPUs start below 640 KiB, and no page is free there: {error}")),
+        Err(error) => {
+            refuse(format_args!("other CPUs start below 640 KiB, and no page is free there: {error}"))
+        }
     }
 }
 
 fn list_devices(topology: &Topology) -> ArrayVec<Device, MAX_DEVICES> {
     let mut devices = ArrayVec::new();
-    let page = |at: PhysAddr| PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default();
+    let page = |at: PhysAddr| {
+        PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default()
+    };
     if let Some(at) = apic::page_to_map() {
         devices.push(Device { name: LOCAL_APIC, phys: page(at), virt: VirtAddr::ZERO });
     }
@@ -244,7 +255,11 @@ fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, cpus: usize, limit: Option
         return VirtAddr::ZERO;
     }
     let frames = ((cpus - 1) * size_of::<PerCpu>()).div_ceil(PageSize::Size4K.bytes() as usize) as u64;
-    match BootFrames::below(map, limit.unwrap_or(PhysAddr::new(u64::MAX))).take_run(frames, 1, Reservation::PerCpu) {
+    match BootFrames::below(map, limit.unwrap_or(PhysAddr::new(u64::MAX))).take_run(
+        frames,
+        1,
+        Reservation::PerCpu,
+    ) {
         Ok(run) => base.plus(run.start().addr().get()),
         Err(error) => refuse(error),
     }
@@ -284,4 +299,3 @@ fn enter(_boot: &'static Boot) -> ! {
         )
     }
 }
-

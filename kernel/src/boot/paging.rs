@@ -11,8 +11,8 @@ use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation};
 use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
 use rhumb_machine::{CpuId, PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
-    Access, Attributes, CacheMode, Entry, Levels, MapError, Mapper, Mapping, OutOfTables, PageCounts, Root, Scope,
-    TableMemory, TableSource,
+    Access, Attributes, CacheMode, Entry, Levels, MapError, Mapper, Mapping, OutOfTables, PageCounts, Root,
+    Scope, TableMemory, TableSource,
 };
 
 use super::window::Window;
@@ -162,7 +162,10 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
 }
 
 /// Text read-only and executable, read-only data, data: each on its own 2-MiB pages.
-fn map_image<M: TableMemory>(mapper: &mut Mapper<'_, M>, source: &mut Tables<'_, '_>) -> Result<(), PagingError> {
+fn map_image<M: TableMemory>(
+    mapper: &mut Mapper<'_, M>,
+    source: &mut Tables<'_, '_>,
+) -> Result<(), PagingError> {
     for (segment, access) in [
         (image::text(), Access::ReadExecute),
         (image::rodata(), Access::ReadOnly),
@@ -188,7 +191,8 @@ fn map_stacks<M: TableMemory>(
     for cpu in (0..cpus).filter_map(CpuId::new) {
         for stack in Stack::ALL {
             let range = stack.range(cpu);
-            let frames = source.frames.take_run(range.bytes() / PageSize::Size4K.bytes(), 1, Reservation::PerCpu)?;
+            let frames =
+                source.frames.take_run(range.bytes() / PageSize::Size4K.bytes(), 1, Reservation::PerCpu)?;
             let mapping = Mapping {
                 virt: range.start(),
                 phys: frames.addrs(),
@@ -237,6 +241,7 @@ fn build_trampoline<M: TableMemory>(
     }
     let attributes = Attributes { scope: Scope::AddressSpace, ..Attributes::kernel(Access::ReadExecute) };
     let virt = VirtAddr::new(page.start().get());
-    Mapper::new(trampoline_root, memory).map(&Mapping { virt, phys: page, attributes, largest: PageSize::Size4K }, source)?;
+    Mapper::new(trampoline_root, memory)
+        .map(&Mapping { virt, phys: page, attributes, largest: PageSize::Size4K }, source)?;
     Ok(())
 }

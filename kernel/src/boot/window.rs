@@ -41,7 +41,9 @@ impl PhysMemory for LowMemory {
             return None;
         }
         // SAFETY: the boot tables map this range, by the promise of `new`; any bytes are valid.
-        Some(unsafe { core::slice::from_raw_parts(VirtAddr::new(range.start().get()).as_ptr(), range.bytes() as usize) })
+        Some(unsafe {
+            core::slice::from_raw_parts(VirtAddr::new(range.start().get()).as_ptr(), range.bytes() as usize)
+        })
     }
 }
 
@@ -66,7 +68,9 @@ impl Window {
         let at = WINDOW_BASE + slot as u64 * PageSize::Size2M.bytes();
         if self.shown[slot].get() != page + 1 {
             // SAFETY: the window's table is used by nobody else; the flush follows the write, on the only CPU that runs.
-            unsafe { (&raw mut boot_window[slot]).write_volatile(page << PageSize::Size2M.shift() | SLOT_BITS) };
+            unsafe {
+                (&raw mut boot_window[slot]).write_volatile(page << PageSize::Size2M.shift() | SLOT_BITS)
+            };
             flush_page_local(VirtAddr::new(at));
             self.shown[slot].set(page + 1);
         }
@@ -76,7 +80,9 @@ impl Window {
     /// Zeroes a frame.
     pub fn zero(&self, frame: Pfn) {
         // SAFETY: the slot shows the frame, which belongs to the caller by the promise of `new`.
-        unsafe { self.show(frame.addr()).as_mut_ptr::<u8>().write_bytes(0, PageSize::Size4K.bytes() as usize) };
+        unsafe {
+            self.show(frame.addr()).as_mut_ptr::<u8>().write_bytes(0, PageSize::Size4K.bytes() as usize)
+        };
     }
 
     /// The bytes of a frame.
@@ -97,12 +103,16 @@ pub struct WindowTables<'a>(&'a Window);
 impl TableMemory for WindowTables<'_> {
     fn read(&self, table: Pfn, index: usize) -> Entry {
         // SAFETY: tables belong to the caller, by the promise of `new`; an entry is 8 aligned bytes.
-        Entry::from_bits(unsafe { self.0.show(table.addr()).plus(index as u64 * 8).as_ptr::<u64>().read_volatile() })
+        Entry::from_bits(unsafe {
+            self.0.show(table.addr()).plus(index as u64 * 8).as_ptr::<u64>().read_volatile()
+        })
     }
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
         // SAFETY: as in `read`.
-        unsafe { self.0.show(table.addr()).plus(index as u64 * 8).as_mut_ptr::<u64>().write_volatile(entry.bits()) };
+        unsafe {
+            self.0.show(table.addr()).plus(index as u64 * 8).as_mut_ptr::<u64>().write_volatile(entry.bits())
+        };
     }
 
     fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {

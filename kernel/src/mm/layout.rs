@@ -12,6 +12,7 @@
 //! Only the direct map moves with five levels: every other place is canonical in both.
 
 use rhumb_machine::{CpuId, MAX_CPUS, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use rhumb_pagetable::Levels;
 
 use crate::arch::gdt::InterruptStack;
 use crate::boot::entry::IMAGE_OFFSET;
@@ -20,10 +21,12 @@ use crate::boot::entry::IMAGE_OFFSET;
 pub const DIRECT_MAP_4: VirtAddr = VirtAddr::new(0xffff_8000_0000_0000);
 /// The direct map's base with five levels.
 pub const DIRECT_MAP_5: VirtAddr = VirtAddr::new(0xff00_0000_0000_0000);
-/// The most that the direct map holds with four levels.
-pub const DIRECT_MAP_4_BYTES: u64 = 64 << 40;
-/// The most that the direct map holds with five levels.
-pub const DIRECT_MAP_5_BYTES: u64 = 32 << 50;
+
+/// The direct map's addresses on this machine.
+pub fn direct_map() -> VirtRange {
+    let levels = if DIRECT_MAP_5 == crate::machine::direct_map_base() { Levels::Five } else { Levels::Four };
+    rhumb_directmap::window(levels)
+}
 
 /// The kernel map: what is truly virtual.
 pub const KERNEL_MAP: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
@@ -70,9 +73,10 @@ impl Stack {
         let base = KERNEL_MAP.plus(cpu.index() as u64 * STACKS_STRIDE);
         let (first_page, pages) = match self {
             Self::Main => (1, MAIN_STACK_PAGES),
-            Self::Interrupt(stack) => {
-                (1 + MAIN_STACK_PAGES + 1 + u64::from(stack.index()) * (INTERRUPT_STACK_PAGES + 1), INTERRUPT_STACK_PAGES)
-            }
+            Self::Interrupt(stack) => (
+                1 + MAIN_STACK_PAGES + 1 + u64::from(stack.index()) * (INTERRUPT_STACK_PAGES + 1),
+                INTERRUPT_STACK_PAGES,
+            ),
         };
         range(base.plus(first_page * PAGE), pages * PAGE)
     }
@@ -161,8 +165,11 @@ pub mod image {
 
     /// Where the segment at `range` was loaded.
     pub fn physical(range: VirtRange) -> PhysRange {
-        PhysRange::new(PhysAddr::new(range.start().get() - IMAGE_OFFSET), PhysAddr::new(range.end().get() - IMAGE_OFFSET))
-            .unwrap_or_default()
+        PhysRange::new(
+            PhysAddr::new(range.start().get() - IMAGE_OFFSET),
+            PhysAddr::new(range.end().get() - IMAGE_OFFSET),
+        )
+        .unwrap_or_default()
     }
 
     /// The room for symbols: a table written after linking, or zeros.
@@ -190,13 +197,9 @@ pub enum Place {
 
 /// What `address` is for, mapped or not.
 pub fn place_of(address: VirtAddr) -> Place {
-    let (base, bytes) = if DIRECT_MAP_4 == crate::machine::direct_map_base() {
-        (DIRECT_MAP_4, DIRECT_MAP_4_BYTES)
-    } else {
-        (DIRECT_MAP_5, DIRECT_MAP_5_BYTES)
-    };
-    if range(base, bytes).contains(address) {
-        return Place::DirectMap { offset: address.since(base) };
+    let direct_map = direct_map();
+    if direct_map.contains(address) {
+        return Place::DirectMap { offset: address.since(direct_map.start()) };
     }
     match stack_at(address) {
         Some((cpu, stack, true)) => return Place::Guard { cpu, stack },
@@ -218,14 +221,47 @@ pub fn place_of(address: VirtAddr) -> Place {
     Place::Nothing
 }
 
+impl Place {
+    /// What `maps` calls it.
+    pub fn name(self) -> PlaceName {
+        PlaceName(self)
+    }
+}
+
+/// A place as a few words.
+pub struct PlaceName(Place);
+
+impl core::fmt::Display for PlaceName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Place::User => f.write_str("user"),
+            Place::DirectMap { .. } => f.write_str("direct map"),
+            Place::Stack { cpu, stack } => write!(f, "CPU {cpu} {}", stack.name()),
+            Place::Guard { cpu, stack } => write!(f, "CPU {cpu} {}: guard page", stack.name()),
+            Place::Devices => f.write_str("device registers"),
+            Place::KernelMap => f.write_str("kernel map"),
+            Place::Text => f.write_str("kernel text"),
+            Place::RoData => f.write_str("kernel read-only data"),
+            Place::Data => f.write_str("kernel data"),
+            Place::Nothing => f.write_str("?"),
+        }
+    }
+}
+
 impl core::fmt::Display for Place {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::User => f.write_str("the address lies in the user half, where nothing is mapped"),
-            Self::DirectMap { offset } => write!(f, "the address lies in the direct map, physical {offset:#x}"),
+            Self::DirectMap { offset } => {
+                write!(f, "the address lies in the direct map, physical {offset:#x}")
+            }
             Self::Stack { cpu, stack } => write!(f, "the address lies in the {} of CPU {cpu}", stack.name()),
             Self::Guard { cpu, stack } => {
-                write!(f, "the address lies in the guard page below the {} of CPU {cpu}: the stack overflowed", stack.name())
+                write!(
+                    f,
+                    "the address lies in the guard page below the {} of CPU {cpu}: the stack overflowed",
+                    stack.name()
+                )
             }
             Self::Devices => f.write_str("the address lies among the device registers"),
             Self::KernelMap => f.write_str("the address lies in the kernel map, where nothing is mapped"),

@@ -1,6 +1,7 @@
 //! The kernel's address space.
 
 pub mod layout;
+pub mod plant;
 pub mod tables;
 
 use core::fmt::{self, Write};

@@ -3,7 +3,10 @@
 //! Tables are touched through the direct map. Every write is counted, so that "allocates without writing a page table" (I2) can be
 //! shown and not only said.
 
-use core::sync::atomic::{AtomicU64, AtomicU8, Ordering::{Acquire, Relaxed, Release}};
+use core::sync::atomic::{
+    AtomicU8, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use rhumb_machine::{FlushScope, Machine, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::{Entry, Levels, Root, TableMemory, Walk};

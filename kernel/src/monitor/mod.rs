@@ -1,2 +1,78 @@
+//! The prompt: bytes of the console go in, commands run, text comes out.
+//!
+//! The machinery is the monitor crate's; here are the commands. In batch mode (for scripts) there is no prompt; one ENQ
+//! byte (0x05) tells the other side that the kernel reads, since what comes before the UART is programmed is lost. At the end of
+//! input the machine turns off, and the exit port says whether every command succeeded.
+
+pub mod audit;
+mod cpus;
+mod memory;
+mod stop;
+
+use rhumb_monitor::{Commands, Mode, Monitor, Output, Progress};
+use spin::Mutex;
+
+use crate::arch::clock;
 use crate::boot::Boot;
-pub fn run(_boot: &Boot) -> ! { log::info!("monitor"); crate::power::off(crate::power::Outcome::Success) }
+use crate::console;
+use crate::power::{self, Outcome};
+use crate::selftest;
+use crate::smp;
+
+const PROMPT: &str = "rhumb> ";
+/// Tells a script's side that the kernel reads its input.
+const READY: &str = "\x05";
+
+/// How often to look for input where the console has no interrupt line: faster than a person types.
+const POLL_NS: u64 = 5_000_000;
+
+/// What the commands act on.
+pub struct Kernel {
+    pub boot: &'static Boot,
+}
+
+const COMMANDS: Commands<Kernel> =
+    Commands::new(&[memory::COMMANDS, audit::COMMANDS, cpus::COMMANDS, stop::COMMANDS, selftest::COMMANDS]);
+
+/// Static, since it is larger than a stack should hold.
+static MONITOR: Mutex<Monitor<Kernel>> = Mutex::new(Monitor::new(PROMPT, COMMANDS, Mode::Interactive));
+
+/// The console as commands see it.
+struct Console;
+
+impl Output for Console {
+    fn write_str(&mut self, text: &str) {
+        console::write(text);
+    }
+
+    fn interrupted(&self) -> bool {
+        console::is_interrupted()
+    }
+}
+
+/// Reads and runs commands until the input ends, then turns the machine off.
+pub fn run(boot: &'static Boot) -> ! {
+    let mut monitor = MONITOR.lock();
+    let mut kernel = Kernel { boot };
+    let out = &mut Console;
+    if boot.options.batch {
+        monitor.set_mode(Mode::Batch);
+        out.write_str(READY);
+    } else {
+        out.write_str("\nType 'help' for the commands, Tab to complete, Ctrl-D to turn the machine off.\n");
+    }
+    monitor.start(out);
+    loop {
+        let Some(byte) = console::read() else {
+            if !console::is_interrupt_driven() {
+                clock::arm_ns(POLL_NS);
+            }
+            smp::wait_for_interrupt(console::has_input);
+            continue;
+        };
+        console::clear_interrupt();
+        if let Progress::End(_) = monitor.feed(byte, &mut kernel, out) {
+            power::off(if monitor.failures() == 0 { Outcome::Success } else { Outcome::Failed });
+        }
+    }
+}

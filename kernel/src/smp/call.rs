@@ -13,7 +13,10 @@
 //! ever, so it may be started, left, and asked later.
 
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::{AcqRel, Acquire, Relaxed, Release}};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 use rhumb_machine::{CpuId, CpuMask, IrqOff, MAX_CPUS, Machine, Pinned};
 
@@ -61,7 +64,11 @@ pub fn run_on<F: Fn() + Sync>(pinned: Pinned<'_>, targets: &CpuMask, remote: &F,
             wait(self.0);
         }
     }
-    let call = Call { function: invoke::<F>, argument: core::ptr::from_ref(remote).cast(), pending: AtomicU32::new(0) };
+    let call = Call {
+        function: invoke::<F>,
+        argument: core::ptr::from_ref(remote).cast(),
+        pending: AtomicU32::new(0),
+    };
     let waiting = Wait(&call);
     send(pinned, targets, waiting.0);
     meanwhile();

@@ -6,7 +6,10 @@
 pub mod call;
 pub mod trampoline;
 
-use core::sync::atomic::{AtomicU64, Ordering::{AcqRel, Acquire, Relaxed}};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS};
 use x86_64::instructions::interrupts;

@@ -13,7 +13,10 @@
 //! finds it empty and halts. Source: Intel SDM volume 3, 10.4.
 
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::{AcqRel, Acquire, Relaxed, Release}};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 use rhumb_machine::{PhysAddr, PhysRange};
 

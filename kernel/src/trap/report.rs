@@ -120,7 +120,11 @@ fn write_access(out: &mut dyn Write, frame: &TrapFrame) -> fmt::Result {
 }
 
 fn write_registers(out: &mut dyn Write, f: &TrapFrame) -> fmt::Result {
-    writeln!(out, "rip {:#018x}  cs {:#06x}  rflags {:#010x}  rsp {:#018x}  ss {:#06x}", f.rip, f.cs, f.rflags, f.rsp, f.ss)?;
+    writeln!(
+        out,
+        "rip {:#018x}  cs {:#06x}  rflags {:#010x}  rsp {:#018x}  ss {:#06x}",
+        f.rip, f.cs, f.rflags, f.rsp, f.ss
+    )?;
     for row in [
         [("rax", f.rax), ("rbx", f.rbx), ("rcx", f.rcx), ("rdx", f.rdx)],
         [("rsi", f.rsi), ("rdi", f.rdi), ("rbp", f.rbp), ("r8 ", f.r8)],
@@ -133,5 +137,10 @@ fn write_registers(out: &mut dyn Write, f: &TrapFrame) -> fmt::Result {
         writeln!(out)?;
     }
     let (root, flags) = Cr3::read_raw();
-    writeln!(out, "cr3 {:#018x}  cr4 {:#010x}", root.start_address().as_u64() | u64::from(flags), Cr4::read_raw())
+    writeln!(
+        out,
+        "cr3 {:#018x}  cr4 {:#010x}",
+        root.start_address().as_u64() | u64::from(flags),
+        Cr4::read_raw()
+    )
 }

@@ -1,0 +1,89 @@
+//! `maps audit`, and `plant`, which gives it something to find.
+
+use arrayvec::ArrayVec;
+use rhumb_bootinfo::memory_map::MAX_REGIONS;
+use rhumb_machine::{PhysAddr, PhysRange};
+use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
+use rhumb_pagetable::{Audit, AuditSummary, DirectMapRule, Finding, Root};
+
+use super::Kernel;
+use crate::boot::Boot;
+use crate::mm::plant::{self, Plant};
+use crate::mm::{layout, tables};
+
+pub const COMMANDS: &[Command<Kernel>] = &[Command {
+    name: "plant",
+    usage: "wx|overlap|device|none",
+    summary: "break a rule of the page tables on purpose",
+    help: "Maps one page behind the kernel's back, so that 'maps audit' can be seen to fail:\n\
+           wx       kernel text, writable\n\
+           overlap  a stack's frame, a second time\n\
+           device   the local APIC's registers, cached\n\
+           none     takes the page away again",
+    complete: Complete::Words(&["wx", "overlap", "device", "none"]),
+    run: plant_command,
+}];
+
+/// Goes through all tables and hands each finding to `report`.
+pub fn audit(boot: &Boot, report: impl FnMut(Finding)) -> AuditSummary {
+    let ram: ArrayVec<PhysRange, MAX_REGIONS> = boot.memory.lock().ram().collect();
+    let roots: ArrayVec<Root, 2> =
+        [Some(tables::root()), tables::trampoline_root()].into_iter().flatten().collect();
+    Audit {
+        roots: &roots,
+        ram: ram.iter().copied(),
+        direct_map: Some(DirectMapRule { window: layout::direct_map(), base: boot.direct_map.base }),
+        aliases: &[],
+    }
+    .run(tables::reader(), report)
+}
+
+/// `maps audit`.
+pub fn run(kernel: &Kernel, out: &mut dyn Output) -> Result<(), CommandError> {
+    let summary = audit(kernel.boot, |finding| writeln!(out, "audit: {finding}"));
+    writeln!(
+        out,
+        "audit: {} pages in {} spans, {} of them in the direct map: {}",
+        summary.pages.pages(),
+        summary.spans,
+        summary.direct_map_pages.pages(),
+        Verdict(summary.findings)
+    );
+    if summary.findings > 0 {
+        return Err(CommandError::failed(format_args!("the audit found {}", Verdict(summary.findings))));
+    }
+    Ok(())
+}
+
+struct Verdict(u64);
+
+impl core::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            0 => f.write_str("sound"),
+            1 => f.write_str("1 broken rule"),
+            many => write!(f, "{many} broken rules"),
+        }
+    }
+}
+
+fn plant_command(
+    kernel: &mut Kernel,
+    mut arguments: Arguments<'_>,
+    _: &mut dyn Output,
+) -> Result<(), CommandError> {
+    let what = arguments.one_of("what", &["wx", "overlap", "device", "none"])?;
+    arguments.end()?;
+    let plant = match what {
+        "wx" => Plant::WritableText,
+        "overlap" => Plant::SecondMapping,
+        "device" => Plant::CachedDevice(local_apic(kernel.boot)),
+        _ => Plant::Nothing,
+    };
+    plant::plant(plant).map_err(CommandError::failed)
+}
+
+/// Some address that is not RAM on any PC.
+fn local_apic(boot: &Boot) -> PhysAddr {
+    boot.devices.first().map_or(PhysAddr::new(0xfee0_0000), |device| device.phys.start())
+}

@@ -1,0 +1,141 @@
+//! Commands about CPUs and time: `cpus`, `cpuid`, `uptime`.
+
+use core::arch::x86_64::__cpuid_count;
+use core::sync::atomic::Ordering::Relaxed;
+
+use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
+
+use super::Kernel;
+use crate::arch::cpu::{self, features};
+use crate::arch::{clock, percpu};
+use crate::smp;
+
+pub const COMMANDS: &[Command<Kernel>] = &[
+    Command {
+        name: "cpus",
+        usage: "",
+        summary: "the CPUs that run, and their interrupts",
+        help: "",
+        complete: Complete::Nothing,
+        run: cpus,
+    },
+    Command {
+        name: "cpuid",
+        usage: "[LEAF [SUBLEAF]]",
+        summary: "what the boot CPU is and can do",
+        help: "Without arguments: vendor, model, and the features that Rhumb uses. With LEAF: the four registers of that\n\
+               leaf, for those who know the manual.",
+        complete: Complete::Nothing,
+        run: cpuid,
+    },
+    Command {
+        name: "uptime",
+        usage: "",
+        summary: "time since boot",
+        help: "",
+        complete: Complete::Nothing,
+        run: uptime,
+    },
+];
+
+const CPU_COLUMNS: &[Column] = &[
+    Column::right("cpu", 3),
+    Column::right("apic", 4),
+    Column::right("node", 4),
+    Column::right("timer", 8),
+    Column::right("device", 8),
+    Column::right("call", 8),
+    Column::right("served", 8),
+    Column::right("sent", 8),
+];
+
+fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let mut table = Table::new(out, CPU_COLUMNS);
+    let online = smp::online();
+    for area in percpu::all().filter(|area| online.contains(area.id())) {
+        let counters = &area.counters;
+        table.row(&[
+            &area.id(),
+            &area.apic_id.load(Relaxed),
+            &area.node(),
+            &counters.timer_interrupts.get(),
+            &counters.device_interrupts.get(),
+            &counters.call_interrupts.get(),
+            &counters.calls_served.get(),
+            &counters.calls_sent.get(),
+        ]);
+    }
+    writeln!(out, "protections: {}", cpu::ProtectionNames);
+    Ok(())
+}
+
+fn cpuid(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let leaf = arguments.optional(|words| words.number_to("leaf", u64::from(u32::MAX)))?;
+    let subleaf = arguments.optional(|words| words.number_to("subleaf", u64::from(u32::MAX)))?.unwrap_or(0);
+    arguments.end()?;
+    if let Some(leaf) = leaf {
+        let r = __cpuid_count(leaf as u32, subleaf as u32);
+        writeln!(out, "eax {:#010x}  ebx {:#010x}  ecx {:#010x}  edx {:#010x}", r.eax, r.ebx, r.ecx, r.edx);
+        return Ok(());
+    }
+    let signature = __cpuid_count(1, 0).eax;
+    let (family, model) = (signature >> 8 & 0xf, signature >> 4 & 0xf | signature >> 12 & 0xf0);
+    let family = if family == 0xf { family + (signature >> 20 & 0xff) } else { family };
+    writeln!(out, "vendor    {}", Registers([0x0000_0000], vendor));
+    writeln!(out, "model     {}", Registers([0x8000_0002, 0x8000_0003, 0x8000_0004], whole));
+    writeln!(out, "family    {family}, model {model}, stepping {}", signature & 0xf);
+    writeln!(out, "addresses {} bits physical", features().physical_bits);
+    let f = features();
+    write!(out, "features ");
+    for (there, name) in [
+        (f.huge_pages, "pdpe1gb"),
+        (f.global_pages, "pge"),
+        (f.five_levels, "la57"),
+        (f.pcid, "pcid"),
+        (f.invpcid, "invpcid"),
+        (f.smep, "smep"),
+        (f.smap, "smap"),
+        (f.umip, "umip"),
+        (f.pks, "pks"),
+        (f.x2apic, "x2apic"),
+        (f.tsc_deadline, "tsc_deadline"),
+        (f.invariant_tsc, "invariant_tsc"),
+    ] {
+        if there {
+            write!(out, " {name}");
+        }
+    }
+    writeln!(out);
+    Ok(())
+}
+
+/// The text in the registers of some CPUID leaves.
+struct Registers<const N: usize>([u32; N], fn(core::arch::x86_64::CpuidResult) -> [u32; 4]);
+
+fn vendor(r: core::arch::x86_64::CpuidResult) -> [u32; 4] {
+    [r.ebx, r.edx, r.ecx, 0]
+}
+
+fn whole(r: core::arch::x86_64::CpuidResult) -> [u32; 4] {
+    [r.eax, r.ebx, r.ecx, r.edx]
+}
+
+impl<const N: usize> core::fmt::Display for Registers<N> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        use core::fmt::Write;
+        let bytes =
+            self.0.iter().flat_map(|&leaf| (self.1)(__cpuid_count(leaf, 0))).flat_map(u32::to_le_bytes);
+        bytes.take_while(|&byte| byte != 0).try_for_each(|byte| f.write_char(char::from(byte)))
+    }
+}
+
+fn uptime(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let seconds = clock::now_ns() / 1_000_000_000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    write!(out, "up ");
+    if days > 0 {
+        write!(out, "{days} day{}, ", if days == 1 { "" } else { "s" });
+    }
+    writeln!(out, "{hours}:{minutes:02}:{:02}, {} CPUs", seconds % 60, smp::online().len());
+    Ok(())
+}

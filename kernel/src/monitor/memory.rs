@@ -1,0 +1,175 @@
+//! Commands about memory: `meminfo`, `memmap`, `maps`, `walk`, `vmstat`.
+
+use rhumb_machine::{Machine, PageSize, VirtAddr};
+use rhumb_monitor::{
+    Address, Arguments, Column, Command, CommandError, Complete, Human, Output, Table, counter_line,
+    meminfo_line,
+};
+use rhumb_pagetable::{Join, Leaves, Span, Spans};
+
+use super::Kernel;
+use crate::arch::percpu::{self, Counter, Counters};
+use crate::machine::MACHINE;
+use crate::mm::{layout, tables};
+
+pub const COMMANDS: &[Command<Kernel>] = &[
+    Command {
+        name: "meminfo",
+        usage: "",
+        summary: "memory in use, as /proc/meminfo shows it",
+        help: "MemTotal is all RAM in whole frames; MemFree is what nobody has taken; HighTotal is RAM outside the direct\n\
+               map. DirectMap4k, 2M and 1G say how much of the direct map stands in pages of each size.",
+        complete: Complete::Nothing,
+        run: meminfo,
+    },
+    Command {
+        name: "memmap",
+        usage: "",
+        summary: "physical memory: the firmware's map, and who has what",
+        help: "",
+        complete: Complete::Nothing,
+        run: memmap,
+    },
+    Command {
+        name: "maps",
+        usage: "[audit]",
+        summary: "what is mapped in the kernel's address space",
+        help: "One line a range: addresses, permissions (r, w, x, and k for the kernel alone or u for users), cache mode (WB\n\
+               write-back, UC uncached), pages by size, what it is. The figures come from the page tables themselves.\n\
+               'maps audit' goes through all tables and fails if any frame is writable and executable by whatever\n\
+               mappings, if the direct map is off its offset, if what is not RAM is cached, or if mappings overlap.",
+        complete: Complete::Words(&["audit"]),
+        run: maps,
+    },
+    Command {
+        name: "walk",
+        usage: "ADDRESS",
+        summary: "the page walk for an address, level by level",
+        help: "ADDRESS is virtual, in hexadecimal; phys:ADDRESS is looked up where the direct map shows it. Memory reads\n\
+               are those a CPU without cached translations makes below the top-level table that stays cached: 2 for a\n\
+               1-GiB page, 3 for 2 MiB, 4 for 4 KiB; one more with five levels.",
+        complete: Complete::Nothing,
+        run: walk,
+    },
+    Command {
+        name: "vmstat",
+        usage: "",
+        summary: "counters of all CPUs, as /proc/vmstat shows them",
+        help: "",
+        complete: Complete::Nothing,
+        run: vmstat,
+    },
+];
+
+fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let boot = kernel.boot;
+    let (total, free) = {
+        let map = boot.memory.lock();
+        (map.ram_bytes(), map.usable_bytes())
+    };
+    let page = PageSize::Size4K.bytes();
+    let pages = boot.direct_map.pages;
+    meminfo_line(out, "MemTotal", total);
+    meminfo_line(out, "MemFree", free);
+    meminfo_line(out, "HighTotal", boot.direct_map.high_bytes);
+    meminfo_line(out, "KernelStack", boot.cpus as u64 * layout::STACK_FRAMES_PER_CPU * page);
+    meminfo_line(out, "PageTables", boot.table_frames * page);
+    meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<percpu::PerCpu>() as u64);
+    meminfo_line(out, "DirectMap4k", pages.size_4k * page);
+    meminfo_line(out, "DirectMap2M", pages.size_2m * PageSize::Size2M.bytes());
+    meminfo_line(out, "DirectMap1G", pages.size_1g * PageSize::Size1G.bytes());
+    Ok(())
+}
+
+fn memmap(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    // A copy: the console is slow, and the lock keeps interrupts off.
+    let map = kernel.boot.memory.lock().clone();
+    writeln!(out, "from the firmware:");
+    map.regions().iter().for_each(|region| writeln!(out, "  {region}"));
+    writeln!(out, "taken of usable RAM:");
+    map.reservations().iter().for_each(|taken| writeln!(out, "  {taken}"));
+    writeln!(out, "{} of RAM, {} free", Human(map.ram_bytes()), Human(map.usable_bytes()));
+    Ok(())
+}
+
+const MAP_COLUMNS: &[Column] = &[
+    Column::left("range", 35),
+    Column::right("size", 9),
+    Column::left("perm", 4),
+    Column::left("mode", 9),
+    Column::left("pages", 16),
+    Column::left("what", 0),
+];
+
+fn maps(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    if arguments.optional(|words| words.one_of("what", &["audit"]))?.is_some() {
+        arguments.end()?;
+        return super::audit::run(kernel, out);
+    }
+    let mut table = Table::new(out, MAP_COLUMNS);
+    for span in Spans::new(Leaves::kernel_half(tables::reader(), tables::root()), Join::Virtual) {
+        if table.interrupted() {
+            return Err(CommandError::Interrupted);
+        }
+        row(&mut table, &span);
+    }
+    Ok(())
+}
+
+fn row(table: &mut Table<'_>, span: &Span) {
+    let scope = match span.scope {
+        rhumb_pagetable::Scope::Global => "global",
+        rhumb_pagetable::Scope::AddressSpace => "",
+    };
+    table.row(&[
+        &format_args!("{:016x}-{:016x}", span.virt.get(), span.last().get()),
+        &Human(span.bytes),
+        &span.permissions,
+        &format_args!("{} {scope:6}", span.cache),
+        &format_args!("{:16}", span.pages),
+        &layout::place_of(span.virt).name(),
+    ]);
+}
+
+fn walk(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let address = arguments.address("address")?;
+    arguments.end()?;
+    let virt = match address {
+        Address::Virtual(virt) => virt,
+        Address::Physical(phys) => phys_in_direct_map(phys.get())?,
+    };
+    writeln!(out, "{}", tables::walk(virt));
+    Ok(())
+}
+
+fn phys_in_direct_map(phys: u64) -> Result<VirtAddr, CommandError> {
+    let window = layout::direct_map();
+    if phys >= window.bytes() {
+        return Err(CommandError::failed(format_args!(
+            "physical {phys:#x} is past the direct map's {}",
+            Human(window.bytes())
+        )));
+    }
+    Ok(MACHINE.direct(rhumb_machine::PhysAddr::new(phys)))
+}
+
+/// Names as Linux has them where Linux has them.
+const COUNTERS: &[(&str, fn(&Counters) -> &Counter)] = &[
+    ("nr_page_table_writes", |c| &c.page_table_writes),
+    ("nr_tlb_local_flush_one", |c| &c.flushes_page),
+    ("nr_tlb_local_flush_all", |c| &c.flushes_all),
+    ("nr_tlb_remote_flush", |c| &c.flushes_remote),
+    ("nr_interrupts_timer", |c| &c.timer_interrupts),
+    ("nr_interrupts_device", |c| &c.device_interrupts),
+    ("nr_interrupts_call", |c| &c.call_interrupts),
+    ("nr_interrupts_spurious", |c| &c.spurious_interrupts),
+    ("nr_calls_sent", |c| &c.calls_sent),
+    ("nr_calls_served", |c| &c.calls_served),
+];
+
+fn vmstat(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    for (name, counter) in COUNTERS {
+        counter_line(out, name, percpu::all().map(|area| counter(&area.counters).get()).sum());
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Commands that end the run: `poweroff`, `panic`, `fault`.
+
+use rhumb_machine::VirtAddr;
+use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
+
+use super::Kernel;
+use crate::arch::provoke;
+use crate::mm::layout::image;
+use crate::power::{self, Outcome};
+
+const FAULTS: &[&str] = &["read", "write", "exec", "stack", "ud", "gp", "de", "df"];
+
+pub const COMMANDS: &[Command<Kernel>] = &[
+    Command {
+        name: "poweroff",
+        usage: "",
+        summary: "turn the machine off",
+        help: "",
+        complete: Complete::Nothing,
+        run: |_, _, _| power::off(Outcome::Success),
+    },
+    Command {
+        name: "panic",
+        usage: "[MESSAGE]",
+        summary: "stop with a report, as the kernel does on a bug",
+        help: "",
+        complete: Complete::Nothing,
+        run: |_, arguments, _| {
+            let message = arguments.rest();
+            panic!("{}", if message.is_empty() { "asked for at the prompt" } else { message })
+        },
+    },
+    Command {
+        name: "fault",
+        usage: "read|write|exec|stack|ud|gp|de|df",
+        summary: "provoke a CPU exception and see its report",
+        help: "read   of an address that is not mapped\n\
+               write  to the kernel's text\n\
+               exec   of the kernel's data\n\
+               stack  overflow into the guard page\n\
+               ud     an invalid instruction\n\
+               gp     a non-canonical address\n\
+               de     a division by zero\n\
+               df     a fault with no stack left for it",
+        complete: Complete::Words(FAULTS),
+        run: fault,
+    },
+];
+
+fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Result<(), CommandError> {
+    let kind = arguments.one_of("kind", FAULTS)?;
+    arguments.end()?;
+    match kind {
+        "read" => provoke::read(VirtAddr::new(0xffff_bfff_ffff_f000)),
+        "write" => provoke::write(image::text().start()),
+        "exec" => provoke::execute(image::data().start()),
+        "stack" => provoke::overflow_stack(),
+        "ud" => provoke::invalid_opcode(),
+        "gp" => provoke::read(VirtAddr::new(0x8000_0000_0000_0000)),
+        "de" => provoke::divide_by_zero(),
+        _ => provoke::double_fault(),
+    }
+    Err(CommandError::failed(format_args!("the CPU let '{kind}' pass")))
+}

@@ -1,0 +1,134 @@
+//! Cross-calls: to one, to many, to all, left alone and asked later, and in a storm.
+
+use core::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine, Pinned};
+
+use super::{Test, Wrong, ensure};
+use crate::arch::{clock, percpu};
+use crate::boot::Boot;
+use crate::machine::MACHINE;
+use crate::smp;
+use crate::smp::call::{self, StaticCall};
+
+pub const TESTS: &[Test] = &[
+    Test { name: "calls::one", run: one },
+    Test { name: "calls::all", run: all },
+    Test { name: "calls::asynchronous", run: asynchronous },
+    Test { name: "calls::storm", run: storm },
+];
+
+/// Calls `targets` and returns on which CPUs the function ran, and how often in all.
+fn call_and_note(targets: &CpuMask) -> (CpuMask, u32) {
+    let ran: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
+    let times = AtomicU32::new(0);
+    let guard = MACHINE.pin();
+    let note = || {
+        let cpu = percpu::here().id().index();
+        ran[cpu / 64].fetch_or(1 << (cpu % 64), Relaxed);
+        times.fetch_add(1, Relaxed);
+    };
+    call::run_on(guard.pinned(), targets, &note, || ());
+    let mask = (0..MAX_CPUS)
+        .filter(|cpu| ran[cpu / 64].load(Relaxed) & 1 << (cpu % 64) != 0)
+        .filter_map(CpuId::new)
+        .collect();
+    (mask, times.load(Relaxed))
+}
+
+fn others() -> CpuMask {
+    smp::online().without(percpu::here().id())
+}
+
+fn one(_: &'static Boot) -> Result<(), Wrong> {
+    for cpu in others().iter() {
+        let (ran, times) = call_and_note(&CpuMask::only(cpu));
+        ensure!(ran == CpuMask::only(cpu) && times == 1, "a call to CPU {cpu} ran on {ran:?}, {times} times");
+    }
+    Ok(())
+}
+
+fn all(_: &'static Boot) -> Result<(), Wrong> {
+    for _ in 0..100 {
+        let (ran, times) = call_and_note(&smp::online());
+        ensure!(
+            ran == others() && times as usize == others().len(),
+            "a call to all ran on {ran:?}, {times} times"
+        );
+    }
+    let (ran, _) = call_and_note(&CpuMask::only(percpu::here().id()));
+    ensure!(ran.is_empty(), "a call to this CPU ran on {ran:?}");
+    Ok(())
+}
+
+static ASYNCHRONOUS_RUNS: AtomicU32 = AtomicU32::new(0);
+static HOLD: AtomicU32 = AtomicU32::new(0);
+
+fn asynchronous(_: &'static Boot) -> Result<(), Wrong> {
+    static CALL: StaticCall = StaticCall::new(|| {
+        while HOLD.load(Acquire) != 0 {
+            core::hint::spin_loop();
+        }
+        ASYNCHRONOUS_RUNS.fetch_add(1, Relaxed);
+    });
+    let guard = MACHINE.pin();
+    let before = ASYNCHRONOUS_RUNS.load(Relaxed);
+    HOLD.store(1, Release);
+    let started = CALL.start(guard.pinned(), &smp::online());
+    let alone = others().is_empty();
+    let (done_early, restarted) = (CALL.is_done(), CALL.start(guard.pinned(), &CpuMask::EMPTY).is_ok());
+    HOLD.store(0, Release);
+    CALL.wait();
+    ensure!(started.is_ok(), "a call that was idle could not be started");
+    ensure!(alone || !done_early, "the call was done while its function was held");
+    ensure!(alone || !restarted, "a call under way was started again");
+    let runs = ASYNCHRONOUS_RUNS.load(Relaxed) - before;
+    ensure!(runs as usize == others().len(), "{runs} runs on {} CPUs", others().len());
+    Ok(())
+}
+
+const STORM_ROUNDS: u32 = 200;
+static STORM_RUNS: AtomicU32 = AtomicU32::new(0);
+static STORM_ARRIVED: AtomicU32 = AtomicU32::new(0);
+
+/// Every CPU calls every other at once, with interrupts off: whoever waits must serve.
+fn storm(_: &'static Boot) -> Result<(), Wrong> {
+    fn rounds() {
+        let guard = MACHINE.irq_off();
+        let pinned: Pinned<'_> = guard.irq_off().pinned();
+        let cpus = smp::online().len() as u32;
+        STORM_ARRIVED.fetch_add(1, Release);
+        while STORM_ARRIVED.load(Acquire) < cpus {
+            call::serve_if_here();
+        }
+        for _ in 0..STORM_ROUNDS {
+            call::run_on(
+                pinned,
+                &smp::online(),
+                &|| {
+                    STORM_RUNS.fetch_add(1, Relaxed);
+                },
+                || (),
+            );
+        }
+    }
+    static STORM: StaticCall = StaticCall::new(rounds);
+    STORM_RUNS.store(0, Relaxed);
+    STORM_ARRIVED.store(0, Relaxed);
+    let guard = MACHINE.pin();
+    let start = clock::now_ns();
+    ensure!(STORM.start(guard.pinned(), &smp::online()).is_ok(), "the storm is under way already");
+    rounds();
+    STORM.wait();
+    let cpus = smp::online().len() as u32;
+    let (runs, expected) = (STORM_RUNS.load(Relaxed), cpus * (cpus - 1) * STORM_ROUNDS);
+    ensure!(
+        runs == expected,
+        "{runs} runs, {expected} expected, in {} ms",
+        (clock::now_ns() - start) / 1_000_000
+    );
+    Ok(())
+}
