@@ -8,7 +8,7 @@
 //!              ├── Options::parse          the command line's words
 //!              ├── MemoryMap               which addresses are RAM, which of it is free
 //!              │      └── BootFrames       frames before there is an allocator
-//!              └── acpi::Topology          CPUs, nodes, interrupts, timers, power-off
+//!              └── firmware::Topology          CPUs, nodes, interrupts, timers, power-off
 //! ```
 //!
 //! | module | owns |
@@ -17,6 +17,7 @@
 //! | [`memory_map`] | [`MemoryMap`]: sorted, disjoint, with reservations |
 //! | [`boot_frames`] | [`BootFrames`]: single frames and runs out of the map |
 //! | [`command_line`] | [`Options`] and the table of words |
+//! | [`firmware`] | [`Topology`] from the ACPI tables |
 //! | [`phys`] | [`PhysMemory`], through which everything is read |
 //! | [`findings`] | [`Findings`]: what was odd but not fatal |
 //!
@@ -27,11 +28,13 @@
 //! 3. Nothing is allocated: each list has a fixed capacity, with the reason for its size beside it.
 //! 4. Nothing is written: memory is only read, and only through the trait.
 #![no_std]
-#![forbid(unsafe_code)]
+// One leaf module is excepted: `firmware::layout`, which copies checked bytes into the ACPI crate's structures.
+#![deny(unsafe_code)]
 
 pub mod boot_frames;
 pub mod command_line;
 pub mod findings;
+pub mod firmware;
 pub mod loader;
 pub mod memory_map;
 pub mod phys;
@@ -39,6 +42,7 @@ pub mod phys;
 pub use boot_frames::{BootFrames, OutOfBootFrames};
 pub use command_line::Options;
 pub use findings::Findings;
+pub use firmware::{FirmwareFinding, Topology};
 pub use loader::{BootInfo, LoaderError, LoaderFinding, Protocol, RsdpSource};
 pub use memory_map::{
     FirmwareEntry, MapFinding, MemoryMap, MemoryMapError, Region, RegionKind, Reservation, Reserved,

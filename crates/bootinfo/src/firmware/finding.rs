@@ -1,0 +1,191 @@
+//! What can be wrong with the firmware's tables. None of it ends the boot.
+
+use core::fmt;
+
+use rhumb_machine::PhysAddr;
+
+use crate::phys::Unreadable;
+
+/// The four letters by which a table is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature(pub [u8; 4]);
+
+impl Signature {
+    /// "APIC": the MADT.
+    pub const MADT: Self = Self(*b"APIC");
+    /// "SRAT".
+    pub const SRAT: Self = Self(*b"SRAT");
+    /// "SLIT".
+    pub const SLIT: Self = Self(*b"SLIT");
+    /// "FACP": the FADT.
+    pub const FADT: Self = Self(*b"FACP");
+    /// "DSDT".
+    pub const DSDT: Self = Self(*b"DSDT");
+    /// "SSDT".
+    pub const SSDT: Self = Self(*b"SSDT");
+    /// "XSDT".
+    pub const XSDT: Self = Self(*b"XSDT");
+    /// "RSDT".
+    pub const RSDT: Self = Self(*b"RSDT");
+}
+
+/// Two of the tables are better known by another name than by their letters; those print as `MADT` and `FADT`.
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::MADT => f.write_str("MADT"),
+            Self::FADT => f.write_str("FADT"),
+            Self(letters) => write!(f, "{}", letters.escape_ascii()),
+        }
+    }
+}
+
+/// What is wrong with one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFault {
+    /// It is not in memory, or not all of it.
+    Unreadable(Unreadable),
+    /// Its letters are others than expected.
+    Signature([u8; 4]),
+    /// The length that it says is too short for what it is, or longer than any such table.
+    Length(u32),
+    /// Its bytes do not sum up to 0.
+    Checksum(u8),
+    /// The entry at this offset says a length that is impossible; it and all after it were left out.
+    EntryLength {
+        /// Offset in the table.
+        offset: usize,
+        /// The length that it says; 0 where not even that is there.
+        length: u8,
+    },
+    /// The entry at this offset is too short for its type, and was left out.
+    ShortEntry {
+        /// Offset in the table.
+        offset: usize,
+        /// Its type.
+        kind: u8,
+        /// Its length.
+        length: u8,
+    },
+    /// This many bytes at its end are too few for one more entry.
+    Remainder(usize),
+    /// There are more of these than there is room for; the rest was left out.
+    Full(&'static str),
+    /// Two entries are for the same APIC id; the second one was left out.
+    DuplicateApic(u32),
+    /// Interrupt flags that no version of ACPI defines; the bus's default is used.
+    InterruptFlags(u16),
+    /// A memory range that runs past 2^64 or overlaps an earlier one, and was left out.
+    MemoryRange {
+        /// Its first byte.
+        base: PhysAddr,
+        /// Its length.
+        length: u64,
+    },
+    /// The distance from one domain to another that no version of ACPI allows; the table is ignored.
+    Distance {
+        /// From this proximity domain.
+        from: usize,
+        /// To this proximity domain.
+        to: usize,
+        /// What the table says.
+        distance: u8,
+    },
+    /// A register in an address space other than memory or I/O ports; it is not used.
+    RegisterSpace(&'static str),
+    /// There is no package `_S5_` that says how to power off.
+    NoSoftOff,
+}
+
+impl fmt::Display for TableFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(cause) => write!(f, "{cause}; the table is ignored"),
+            Self::Signature(found) => write!(f, "a table \"{}\" stands in its place", found.escape_ascii()),
+            Self::Length(length) => {
+                write!(f, "it says an impossible length of {length} bytes; the table is ignored")
+            }
+            Self::Checksum(sum) => {
+                write!(f, "its checksum is wrong (the sum is {sum:#x}, not 0); the table is ignored")
+            }
+            Self::EntryLength { offset, length } => write!(
+                f,
+                "the entry at offset {offset:#x} says an impossible length of {length} bytes; it and all after it are ignored"
+            ),
+            Self::ShortEntry { offset, kind, length } => {
+                write!(
+                    f,
+                    "the entry at offset {offset:#x} is ignored: {length} bytes are too few for type {kind}"
+                )
+            }
+            Self::Remainder(bytes) => write!(f, "{bytes} bytes at its end are too few for one more entry"),
+            Self::Full(what) => write!(f, "it has more {what} than there is room for; the rest is ignored"),
+            Self::DuplicateApic(id) => write!(f, "APIC id {id} is listed twice; the second entry is ignored"),
+            Self::InterruptFlags(flags) => {
+                write!(f, "interrupt flags {flags:#x} have no meaning; the bus's default is used")
+            }
+            Self::MemoryRange { base, length } => write!(
+                f,
+                "the memory range at {base} of {length:#x} bytes wraps or overlaps another one; it is ignored"
+            ),
+            Self::Distance { from, to, distance } => write!(
+                f,
+                "the distance from domain {from} to {to} is given as {distance}, which is impossible; the table is ignored"
+            ),
+            Self::RegisterSpace(what) => {
+                write!(f, "the {what} is neither in memory nor an I/O port; it is not used")
+            }
+            Self::NoSoftOff => f.write_str("no package _S5_ says how to power off"),
+        }
+    }
+}
+
+/// Something odd about the firmware's tables. The boot goes on with the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirmwareFinding {
+    /// There is no valid root pointer or no valid list of tables: no tables at all.
+    NoRoot,
+    /// The root pointer that the loader gave is not valid; the BIOS area is searched.
+    BadRoot,
+    /// The root pointer's second half is not valid; the first half is used.
+    BadExtendedRoot,
+    /// A table that every machine has is missing.
+    Missing(Signature),
+    /// Something is wrong with this table.
+    Table {
+        /// Which.
+        table: Signature,
+        /// Where.
+        at: PhysAddr,
+        /// What.
+        fault: TableFault,
+    },
+    /// The boot CPU is not among those listed; it was added.
+    BootCpuUnlisted(u32),
+    /// There are more proximity domains than nodes; this one is counted with the first node.
+    TooManyNodes(u32),
+}
+
+impl fmt::Display for FirmwareFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ACPI: ")?;
+        match self {
+            Self::NoRoot => {
+                f.write_str("no root table found; going on with one CPU and one node, without power-off")
+            }
+            Self::BadRoot => f.write_str(
+                "the root pointer that the boot loader gave is not valid; searching the BIOS area",
+            ),
+            Self::BadExtendedRoot => {
+                f.write_str("the second half of the root pointer is not valid; going on with its first half")
+            }
+            Self::Missing(Signature::MADT) => f.write_str("there is no valid MADT; going on with one CPU"),
+            Self::Missing(table) => write!(f, "there is no valid {table}; going on without"),
+            Self::Table { table, at, fault } => write!(f, "{table} at {at}: {fault}"),
+            Self::BootCpuUnlisted(id) => write!(f, "the boot CPU (APIC id {id}) is not listed; it is added"),
+            Self::TooManyNodes(domain) => {
+                write!(f, "no room for proximity domain {domain}; it is counted with the first node")
+            }
+        }
+    }
+}
