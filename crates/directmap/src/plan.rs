@@ -16,7 +16,7 @@ use crate::window::{needs_five_levels, window};
 /// `R` is anything that gives the ranges of RAM, again and again: a slice's iterator with `copied()`, for example.
 #[derive(Clone, Debug)]
 pub struct Request<'ranges, R> {
-    /// Where physical address 0 stands: in the [`window`], a multiple of 1 GiB.
+    /// Where physical address 0 stands: in the [`window()`], a multiple of 1 GiB.
     pub base: VirtAddr,
     /// How deep the tables are.
     pub levels: Levels,

@@ -13,9 +13,18 @@ pub const fn window_bytes(levels: Levels) -> u64 {
 
 /// The address space for the direct map.
 pub const fn window(levels: Levels) -> VirtRange {
+    // Constants, so that the compiler finds out whether they wrap.
+    const FOUR: VirtRange = first_half(Levels::Four);
+    const FIVE: VirtRange = first_half(Levels::Five);
+    match levels {
+        Levels::Four => FOUR,
+        Levels::Five => FIVE,
+    }
+}
+
+const fn first_half(levels: Levels) -> VirtRange {
     match VirtRange::of_length(levels.kernel_half(), window_bytes(levels)) {
         Some(range) => range,
-        // The kernel's half is twice as long: it does not wrap.
         None => panic!("the window wraps"),
     }
 }

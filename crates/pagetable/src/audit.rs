@@ -23,10 +23,9 @@
 //!
 //! Nobody changes the trees meanwhile; otherwise findings may be missed or made up.
 
-use core::fmt;
-
 use rhumb_machine::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 
+use crate::finding::Finding;
 use crate::levels::Root;
 use crate::memory::TableMemory;
 use crate::runs::PageCounts;
@@ -56,94 +55,6 @@ pub struct Audit<'lists, R> {
     pub direct_map: Option<DirectMapRule>,
     /// Frames that may be mapped more than once outside the direct map's window.
     pub aliases: &'lists [PhysRange],
-}
-
-/// A rule that is broken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Finding {
-    /// Pages are writable and executable.
-    WriteExecute {
-        /// The pages.
-        span: Span,
-    },
-    /// Frames are writable through one mapping and executable through another.
-    WriteExecuteAlias {
-        /// The frames.
-        phys: PhysRange,
-        /// Where they can be written.
-        writable: Span,
-        /// Where they can be executed.
-        executable: Span,
-    },
-    /// Pages in the direct map's window do not stand at `phys + base`.
-    OffsetBroken {
-        /// The pages.
-        span: Span,
-        /// Where the first should stand; `None` past 2^64.
-        expected: Option<VirtAddr>,
-    },
-    /// Pages in the direct map's window are executable.
-    ExecutableDirectMap {
-        /// The pages.
-        span: Span,
-    },
-    /// Cached pages show frames that are not RAM.
-    CachedDevice {
-        /// The pages.
-        span: Span,
-        /// The first frame that is not RAM.
-        phys: PhysAddr,
-    },
-    /// Pages in the kernel's half are for users.
-    UserInKernelHalf {
-        /// The pages.
-        span: Span,
-    },
-    /// Pages in the user half are the supervisor's.
-    SupervisorInUserHalf {
-        /// The pages.
-        span: Span,
-    },
-    /// Frames stand at two places of the kernel's half outside the direct map, which nobody declared.
-    Overlap {
-        /// The frames.
-        phys: PhysRange,
-        /// One place.
-        one: Span,
-        /// The other.
-        other: Span,
-    },
-    /// An entry has reserved bits set.
-    Malformed(Malformed),
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WriteExecute { span } => write!(f, "writable and executable: {span}"),
-            Self::WriteExecuteAlias { phys, writable, executable } => {
-                write!(f, "frames {phys} are writable at {writable} and executable at {executable}")
-            }
-            Self::OffsetBroken { span, expected } => {
-                write!(f, "in the direct map, but of frame {}: {span}", span.phys)?;
-                match expected {
-                    Some(virt) => write!(f, ", which belongs at {virt}"),
-                    None => f.write_str(", which belongs nowhere"),
-                }
-            }
-            Self::ExecutableDirectMap { span } => write!(f, "executable in the direct map: {span}"),
-            Self::CachedDevice { span, phys } => write!(f, "{phys} is not RAM, but cached: {span}"),
-            Self::UserInKernelHalf { span } => write!(f, "open to users in the kernel's half: {span}"),
-            Self::SupervisorInUserHalf { span } => write!(f, "the supervisor's in the user half: {span}"),
-            Self::Overlap { phys, one, other } => {
-                write!(f, "frames {phys} stand twice: at {one} and at {other}")
-            }
-            Self::Malformed(bad) => {
-                write!(f, "level-{} entry {} of table {}", bad.level, bad.index, bad.table.addr())?;
-                write!(f, " for {}: {} has reserved bits {:#x} set", bad.virt, bad.entry, bad.reserved)
-            }
-        }
-    }
 }
 
 /// What an audit went through.
@@ -379,10 +290,11 @@ where
                     continue;
                 }
                 let mut joiner = Joiner::new(Join::Physical);
-                for visit in Scan::over(memory, root, positions).without_shared(first_tree) {
+                let mut scan = Scan::over(memory, root, positions).without_shared(first_tree);
+                while let Some((visit, count)) = scan.next_run(u64::MAX) {
                     match visit {
                         Visit::Leaf(leaf) => {
-                            if let Some(span) = joiner.push(&leaf) {
+                            if let Some(span) = joiner.push(&leaf, count) {
                                 visitor(tree, area, Ok(span));
                             }
                         }

@@ -177,12 +177,12 @@ impl Entry {
     }
 
     /// Which bits are set although they must be clear in a present entry at `level`, where physical addresses have
-    /// `phys_bits` bits. A walk that meets one faults. 0 for a good entry.
+    /// `phys_bits` bits (at most 52). A walk that meets one faults. 0 for a good entry.
     pub const fn reserved_bits(self, level: u8, phys_bits: u32) -> u64 {
         if !self.is_present() {
             return 0;
         }
-        let mut reserved = bits::ADDRESS & !((1 << phys_bits) - 1);
+        let mut reserved = if phys_bits < 52 { bits::ADDRESS & !((1 << phys_bits) - 1) } else { 0 };
         if level >= 4 {
             reserved |= bits::HUGE;
         }

@@ -112,14 +112,18 @@ pub struct Root {
     pub table: Pfn,
     /// How deep the tree is.
     pub levels: Levels,
-    /// Bits of a physical address (CPUID 8000_0008h); entry bits from here up to 51 are reserved. At most 52.
-    pub phys_bits: u32,
+    phys_bits: u32,
 }
 
 impl Root {
     /// A tree with the widest physical addresses that the architecture has: 52 bits.
     pub const fn new(table: Pfn, levels: Levels) -> Self {
         Self { table, levels, phys_bits: 52 }
+    }
+
+    /// Bits of a physical address (CPUID 8000_0008h); entry bits from here up to 51 are reserved. At most 52.
+    pub const fn phys_bits(&self) -> u32 {
+        self.phys_bits
     }
 
     /// The same tree on a CPU with `phys_bits` bits of physical address.

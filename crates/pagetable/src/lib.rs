@@ -8,10 +8,10 @@
 //! | [`levels`] | [`Levels`], [`Root`]: depth, indices, canonical addresses |
 //! | [`memory`] | [`TableMemory`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
 //! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
-//! | [`mapper`] | [`Mapper`]: map and unmap, whole or not at all |
+//! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`MapError`] |
 //! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level |
 //! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
-//! | [`audit`] | [`Audit`]: W^X across all aliases, offsets, device memory, overlaps |
+//! | [`audit`], [`finding`] | [`Audit`]: W^X across all aliases, offsets, device memory, overlaps |
 //!
 //! Principles:
 //! 1. Policy is elsewhere. This crate knows neither what is RAM nor why something is mapped.
@@ -24,6 +24,8 @@
 pub mod attributes;
 pub mod audit;
 pub mod entry;
+pub mod error;
+pub mod finding;
 pub mod levels;
 pub mod mapper;
 pub mod memory;
@@ -35,10 +37,12 @@ pub mod span;
 pub mod walk;
 
 pub use attributes::{Access, Attributes, CacheMode, IA32_PAT, PAT_LAYOUT, Permissions, Privilege, Scope};
-pub use audit::{Audit, AuditSummary, DirectMapRule, Finding};
+pub use audit::{Audit, AuditSummary, DirectMapRule};
 pub use entry::{Entry, bits};
+pub use error::MapError;
+pub use finding::Finding;
 pub use levels::{ENTRIES, Levels, Root};
-pub use mapper::{DetachedTables, EmptyTables, MapError, Mapped, Mapper, Unmapped};
+pub use mapper::{DetachedTables, EmptyTables, Mapped, Mapper, Unmapped};
 pub use memory::{OutOfTables, TableChain, TableMemory, TableSource};
 pub use runs::{Mapping, PageCounts, Run, tables_needed};
 pub use scan::{Leaves, Malformed, Scan, Visit};

@@ -12,160 +12,15 @@
 //! Flushing: none. `map` only fills entries that were absent, which no TLB holds. After `unmap` the caller flushes, and
 //! only then reuses frames and tables (I6): tables come back as [`DetachedTables`].
 
-use core::fmt;
-
-use rhumb_machine::{Pfn, PhysRange, VirtAddr, VirtRange};
+use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 
 use crate::attributes::Privilege;
 use crate::entry::Entry;
+use crate::error::MapError;
 use crate::levels::{ENTRIES, Root, index_at, span_bytes};
 use crate::memory::{OutOfTables, TableChain, TableMemory, TableSource};
 use crate::runs::{Mapping, PageCounts, Run, TableCounter, clip};
 use crate::walk::{Walk, walk};
-
-/// Why a mapping was not made or not removed. Nothing was changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MapError {
-    /// The range holds nothing.
-    Empty {
-        /// Where it would begin.
-        virt: VirtAddr,
-    },
-    /// An address is not a multiple of 4 KiB.
-    Unaligned {
-        /// Where the mapping would begin.
-        virt: VirtAddr,
-        /// What would stand there.
-        phys: PhysRange,
-    },
-    /// A range to unmap does not consist of whole pages.
-    UnalignedRange {
-        /// The range.
-        range: VirtRange,
-    },
-    /// The range would end at or past 2^64. (The last page of all cannot be named by a half-open range.)
-    Wraps {
-        /// Where it would begin.
-        virt: VirtAddr,
-        /// Its length.
-        bytes: u64,
-    },
-    /// The range touches addresses that are not canonical.
-    NotCanonical {
-        /// The range.
-        range: VirtRange,
-    },
-    /// The frames lie past what the CPU can address.
-    PhysTooWide {
-        /// The frames.
-        phys: PhysRange,
-        /// Bits of a physical address.
-        phys_bits: u32,
-    },
-    /// User access in the kernel's half.
-    UserInKernelHalf {
-        /// The range.
-        range: VirtRange,
-    },
-    /// A list of mappings is not in ascending order, or two of them overlap.
-    Unsorted {
-        /// The one that lies below its predecessor's end.
-        range: VirtRange,
-    },
-    /// Something is mapped there already.
-    AlreadyMapped {
-        /// The first such address.
-        virt: VirtAddr,
-        /// The level of the entry that maps it.
-        level: u8,
-        /// That entry.
-        entry: Entry,
-    },
-    /// A large page should go where a table of smaller ones stands, be it empty: a smaller `largest` would fit.
-    TableInTheWay {
-        /// Where.
-        virt: VirtAddr,
-        /// The level of the entry that refers to that table.
-        level: u8,
-        /// That entry.
-        entry: Entry,
-    },
-    /// A table entry on the way takes away what the mapping needs.
-    TableForbids {
-        /// Where.
-        virt: VirtAddr,
-        /// The level of that entry.
-        level: u8,
-        /// That entry.
-        entry: Entry,
-    },
-    /// An entry on the way has reserved bits set.
-    Malformed {
-        /// Where.
-        virt: VirtAddr,
-        /// The level of that entry.
-        level: u8,
-        /// That entry.
-        entry: Entry,
-    },
-    /// A page at one end of the range would be cut in two.
-    CutsLargePage {
-        /// Where that page begins.
-        virt: VirtAddr,
-        /// The level of the entry that maps it.
-        level: u8,
-        /// That entry.
-        entry: Entry,
-    },
-    /// The source has too few frames.
-    OutOfTables {
-        /// How many tables the mapping takes.
-        needed: u64,
-    },
-}
-
-impl fmt::Display for MapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Empty { virt } => write!(f, "the mapping at {virt} is empty"),
-            Self::Unaligned { virt, phys } => {
-                write!(f, "the mapping of {phys} at {virt} is not of whole 4-KiB pages")
-            }
-            Self::UnalignedRange { range } => write!(f, "{range} is not of whole 4-KiB pages"),
-            Self::Wraps { virt, bytes } => {
-                write!(f, "{bytes:#x} bytes at {virt} reach the end of the address space")
-            }
-            Self::NotCanonical { range } => write!(f, "{range} is not canonical throughout"),
-            Self::PhysTooWide { phys, phys_bits } => {
-                write!(f, "{phys} is past the {phys_bits} bits of a physical address")
-            }
-            Self::UserInKernelHalf { range } => {
-                write!(f, "{range} is in the kernel's half and cannot be a user's")
-            }
-            Self::Unsorted { range } => write!(f, "{range} begins below the end of the range before it"),
-            Self::AlreadyMapped { virt, level, entry } => {
-                write!(f, "{virt} is mapped already, by level-{level} entry {entry}")
-            }
-            Self::TableInTheWay { virt, level, entry } => {
-                write!(f, "a table of smaller pages is in the way at {virt}, level-{level} entry {entry}")
-            }
-            Self::TableForbids { virt, level, entry } => {
-                write!(f, "level-{level} entry {entry} above {virt} forbids the access")
-            }
-            Self::Malformed { virt, level, entry } => {
-                write!(f, "level-{level} entry {entry} above {virt} has reserved bits set")
-            }
-            Self::CutsLargePage { virt, level, entry } => {
-                write!(f, "the range cuts the large page at {virt}, level-{level} entry {entry}")
-            }
-            Self::OutOfTables { needed } => {
-                write!(f, "{needed} page tables are needed, too few frames are left")
-            }
-        }
-    }
-}
-
-impl core::error::Error for MapError {}
 
 /// What [`Mapper::map`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -303,7 +158,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 continue;
             }
             let virt = self.root.levels.virt_of(below.first);
-            if entry.reserved_bits(level, self.root.phys_bits) != 0 {
+            if entry.reserved_bits(level, self.root.phys_bits()) != 0 {
                 return Err(MapError::Malformed { virt, level, entry });
             }
             match entry.child(level) {
@@ -385,7 +240,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         if range.is_empty() {
             return Err(MapError::Empty { virt: range.start() });
         }
-        if !range.is_aligned(rhumb_machine::PageSize::Size4K) {
+        if !range.is_aligned(PageSize::Size4K) {
             return Err(MapError::UnalignedRange { range });
         }
         let levels = self.root.levels;
@@ -424,7 +279,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 unmapped.pages.add(size, 1);
             } else if let Some(child) = entry.child(level)
                 && level > 1
-                && entry.reserved_bits(level, self.root.phys_bits) == 0
+                && entry.reserved_bits(level, self.root.phys_bits()) == 0
             {
                 self.clear(child, level - 1, part.within(index, level), empty, unmapped);
                 if detach && self.is_blank(child) {

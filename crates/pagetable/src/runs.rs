@@ -12,8 +12,8 @@ use core::fmt;
 use rhumb_machine::{PageSize, PhysAddr, PhysRange, VirtAddr, VirtRange};
 
 use crate::attributes::{Attributes, Privilege};
+use crate::error::MapError;
 use crate::levels::{Levels, Root, span_bytes, span_shift};
-use crate::mapper::MapError;
 
 /// How many pages of each size.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -127,8 +127,8 @@ impl Mapping {
         let Some((first, _)) = root.levels.positions(range) else {
             return Err(MapError::NotCanonical { range });
         };
-        if self.phys.end().get() > 1 << root.phys_bits {
-            return Err(MapError::PhysTooWide { phys: self.phys, phys_bits: root.phys_bits });
+        if self.phys.end().get() > 1 << root.phys_bits() {
+            return Err(MapError::PhysTooWide { phys: self.phys, phys_bits: root.phys_bits() });
         }
         let in_kernel_half = first >> (root.levels.virt_bits() - 1) != 0;
         if in_kernel_half && self.attributes.privilege == Privilege::User {

@@ -3,11 +3,11 @@
 //! The cost is one read for each entry of each table that covers the range: 1 TiB in 1-GiB pages is a few thousand
 //! reads. State is one table and one set of permissions for each level: no allocation, no recursion.
 
-use rhumb_machine::{Pfn, VirtAddr, VirtRange};
+use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 
 use crate::attributes::Permissions;
 use crate::entry::Entry;
-use crate::levels::{Root, index_at, span_bytes};
+use crate::levels::{ENTRIES, Root, index_at, span_bytes};
 use crate::memory::TableMemory;
 use crate::walk::Leaf;
 
@@ -89,40 +89,58 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
             && self.seen.is_some_and(|other| self.memory.read(other.table, index) == entry)
     }
 
-    /// Goes past the entry at `level` around `next`, and up where that was the last one of its table.
-    fn step_over(&mut self) {
-        self.next = (self.next & !(span_bytes(self.level) - 1)) + span_bytes(self.level);
+    /// Goes past `entries` entries at `level`, from the one around `next` on, and up where the last was that of its table.
+    fn step_over(&mut self, entries: u64) {
+        let span = span_bytes(self.level);
+        self.next = (self.next & !(span - 1)) + entries * span;
         while self.level < self.root.levels.top() && index_at(self.next, self.level) == 0 {
             self.level += 1;
         }
     }
-}
 
-impl<M: TableMemory + ?Sized> Iterator for Scan<'_, M> {
-    type Item = Visit;
+    /// How many entries, from `index` on, go on where the one before ends; at least one, at most `most`.
+    fn run_length(&self, table: Pfn, index: usize, first: Entry, size: PageSize, most: u64) -> u64 {
+        let left = ((self.last - self.next) >> size.shift()) + 1;
+        // An entry past the width of physical addresses is malformed, not the next of a run.
+        let wide = ((1 << self.root.phys_bits()) - first.phys(size).get()) >> size.shift();
+        let most = most.min(left).min(wide);
+        let mut entry = first;
+        let mut run = 1;
+        for index in index + 1..ENTRIES {
+            entry = entry.advanced(size.bytes());
+            if run >= most || self.memory.read(table, index) != entry {
+                break;
+            }
+            run += 1;
+        }
+        run
+    }
 
-    fn next(&mut self) -> Option<Visit> {
+    /// The next thing found; if a page, together with up to `most - 1` pages behind it that have the same bits and adjoin
+    /// it in physical memory, too. A table of equal pages is one step.
+    pub(crate) fn next_run(&mut self, most: u64) -> Option<(Visit, u64)> {
         while self.next <= self.last {
             let level = self.level;
             let (table, above) = self.path[usize::from(level)];
             let index = index_at(self.next, level);
             let entry = self.memory.read(table, index);
             if !entry.is_present() || self.is_shared(entry, index) {
-                self.step_over();
+                self.step_over(1);
                 continue;
             }
             let virt = self.root.levels.virt_of(self.next & !(span_bytes(level) - 1));
-            let reserved = entry.reserved_bits(level, self.root.phys_bits);
+            let reserved = entry.reserved_bits(level, self.root.phys_bits());
             if reserved != 0 {
-                self.step_over();
-                return Some(Visit::Malformed(Malformed { virt, level, table, index, entry, reserved }));
+                self.step_over(1);
+                return Some((Visit::Malformed(Malformed { virt, level, table, index, entry, reserved }), 1));
             }
             if let Some(size) = entry.page_size(level) {
-                self.step_over();
-                return Some(Visit::Leaf(Leaf::of(entry, virt, size, above)));
+                let pages = self.run_length(table, index, entry, size, most);
+                self.step_over(pages);
+                return Some((Visit::Leaf(Leaf::of(entry, virt, size, above)), pages));
             }
             let Some(child) = entry.child(level) else {
-                self.step_over();
+                self.step_over(1);
                 continue;
             };
             self.level -= 1;
@@ -132,9 +150,17 @@ impl<M: TableMemory + ?Sized> Iterator for Scan<'_, M> {
     }
 }
 
+impl<M: TableMemory + ?Sized> Iterator for Scan<'_, M> {
+    type Item = Visit;
+
+    fn next(&mut self) -> Option<Visit> {
+        self.next_run(1).map(|(visit, _)| visit)
+    }
+}
+
 /// All pages of a range. Malformed entries, which map nothing, are passed over.
 #[derive(Clone, Debug)]
-pub struct Leaves<'memory, M: TableMemory + ?Sized>(Scan<'memory, M>);
+pub struct Leaves<'memory, M: TableMemory + ?Sized>(pub(crate) Scan<'memory, M>);
 
 impl<'memory, M: TableMemory + ?Sized> Leaves<'memory, M> {
     /// Of each page that overlaps `range`.

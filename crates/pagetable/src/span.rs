@@ -7,7 +7,7 @@ use rhumb_machine::{PhysAddr, PhysRange, VirtAddr};
 use crate::attributes::{CacheMode, Permissions, Scope};
 use crate::memory::TableMemory;
 use crate::runs::PageCounts;
-use crate::scan::Leaves;
+use crate::scan::{Leaves, Visit};
 use crate::walk::{Leaf, scope_word};
 
 /// Which neighbours make one span.
@@ -49,13 +49,14 @@ impl Span {
         PhysRange::of_length(self.phys, self.bytes).unwrap_or_default()
     }
 
-    fn of(leaf: &Leaf) -> Self {
+    /// Of `count` pages that adjoin each other from `leaf` on.
+    fn of(leaf: &Leaf, count: u64) -> Self {
         let mut pages = PageCounts::NONE;
-        pages.add(leaf.size, 1);
+        pages.add(leaf.size, count);
         Self {
             virt: leaf.virt,
             phys: leaf.phys,
-            bytes: leaf.size.bytes(),
+            bytes: count << leaf.size.shift(),
             permissions: leaf.permissions,
             cache: leaf.cache,
             scope: leaf.scope,
@@ -81,7 +82,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// Joins leaves that come one by one in ascending order.
+/// Joins pages that come in ascending order.
 #[derive(Clone, Debug)]
 pub(crate) struct Joiner {
     join: Join,
@@ -93,15 +94,15 @@ impl Joiner {
         Self { join, open: None }
     }
 
-    /// Takes one leaf; returns the span that it does not belong to any more.
-    pub(crate) fn push(&mut self, leaf: &Leaf) -> Option<Span> {
+    /// Takes `count` pages that adjoin each other from `leaf` on; returns the span that they do not belong to.
+    pub(crate) fn push(&mut self, leaf: &Leaf, count: u64) -> Option<Span> {
         match &mut self.open {
             Some(span) if span.joins(leaf, self.join) => {
-                span.bytes += leaf.size.bytes();
-                span.pages.add(leaf.size, 1);
+                span.bytes += count << leaf.size.shift();
+                span.pages.add(leaf.size, count);
                 None
             }
-            open => open.replace(Span::of(leaf)),
+            open => open.replace(Span::of(leaf, count)),
         }
     }
 
@@ -129,8 +130,10 @@ impl<M: TableMemory + ?Sized> Iterator for Spans<'_, M> {
     type Item = Span;
 
     fn next(&mut self) -> Option<Span> {
-        for leaf in self.leaves.by_ref() {
-            if let Some(span) = self.joiner.push(&leaf) {
+        while let Some((visit, count)) = self.leaves.0.next_run(u64::MAX) {
+            if let Visit::Leaf(leaf) = visit
+                && let Some(span) = self.joiner.push(&leaf, count)
+            {
                 return Some(span);
             }
         }

@@ -158,7 +158,7 @@ pub fn walk<M: TableMemory + ?Sized>(memory: &M, root: Root, virt: VirtAddr) -> 
         *step = Step { level, table, index, entry };
         walk.reads += 1;
         walk.outcome = Outcome::NotPresent { level };
-        let reserved = entry.reserved_bits(level, root.phys_bits);
+        let reserved = entry.reserved_bits(level, root.phys_bits());
         if reserved != 0 {
             walk.outcome = Outcome::Reserved { level, reserved };
             break;

@@ -175,3 +175,32 @@ fn listing_passes_absent_subtrees_by() {
     }
     assert_eq!(machine.leaves().len(), 2);
 }
+
+#[test]
+fn a_run_of_pages_ends_at_the_range_and_at_the_width_of_physical_addresses() {
+    let mut machine = Machine::new(Levels::Four, 8);
+    machine.map(&direct(GIB, 0x10000, PageSize::Size4K)).unwrap();
+    let base = 0xffff_8000_0000_0000 + GIB;
+    let part = VirtRange::new(virt(base + 0x1800), virt(base + 0x3001)).unwrap();
+    let spans: Vec<Span> =
+        Spans::new(Leaves::new(&machine.memory, machine.root, part), Join::Physical).collect();
+    assert_eq!(spans.len(), 1);
+    assert_eq!((spans[0].virt, spans[0].bytes), (virt(base + 0x1000), 0x3000));
+    // Two pages below 2^48, and one above, which a CPU with 48 bits cannot reach.
+    let narrow = machine.root.with_phys_bits(48);
+    let width = 1 << 48;
+    machine
+        .map(&Mapping {
+            virt: virt(0),
+            phys: phys(width - 0x2000, 0x2000),
+            ..direct(0, 0x1000, PageSize::Size4K)
+        })
+        .unwrap();
+    let path = walk(&machine.memory, machine.root, virt(0));
+    let table = path.steps()[3].table;
+    let step = Entry::leaf(PhysAddr::new(width), PageSize::Size4K, Attributes::kernel(Access::ReadWrite));
+    machine.memory.write(table, 2, step);
+    let low = Leaves::new(&machine.memory, narrow, virt_range(0, GIB));
+    let spans: Vec<Span> = Spans::new(low, Join::Physical).collect();
+    assert_eq!(spans.iter().map(|span| span.bytes).collect::<Vec<_>>(), [0x2000]);
+}
