@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cli::BuildOptions;
 use crate::host::ThisHost;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::setup::{self, Need, TARGET, Toolchain};
 use crate::{paths, symbols};
 
@@ -105,7 +105,7 @@ impl Status {
 
 /// The status in a line such as `   Compiling core v0.0.0 (...)`; `None` in anything else.
 pub(crate) fn status(line: &str) -> Option<Status> {
-    let plain = without_colours(line);
+    let plain = progress::plain(line);
     let (verb, rest) = plain.trim_start().split_once(' ')?;
     match verb {
         "Compiling" | "Downloading" | "Downloaded" | "Blocking" | "Updating" | "Locking" | "Adding" => {
@@ -115,20 +115,6 @@ pub(crate) fn status(line: &str) -> Option<Status> {
         "Finished" | "Fresh" => Some(Status::Idle),
         _ => None,
     }
-}
-
-/// `text` without ANSI escape sequences.
-fn without_colours(text: &str) -> String {
-    let mut plain = String::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        if character == '\x1b' {
-            characters.by_ref().find(char::is_ascii_alphabetic);
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

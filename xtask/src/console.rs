@@ -34,9 +34,6 @@ const EOT: u8 = 0x04;
 const CTRL_A: u8 = 0x01;
 const CTRL_C: u8 = 0x03;
 
-/// A kernel boots within a second; one that has not asked for commands after this long deserves a word.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// What the guest is fed.
 pub(crate) enum Feed {
     /// Standard input, a raw terminal: key by key, from the start.
@@ -106,6 +103,8 @@ pub(crate) struct Session {
     events: Receiver<Event>,
     /// Tells the feeder that the kernel is ready; `None` once told, or where nobody waits.
     ready: Option<Sender<()>>,
+    /// When to say that the kernel is not ready yet.
+    patience: Option<Duration>,
     messages: thread::JoinHandle<String>,
     started: Instant,
 }
@@ -137,12 +136,17 @@ impl Session {
             Feed::Commands(commands) => feed_commands(input, &wait, &commands),
         });
         let ready = (!interactive).then_some(ready);
-        Ok(Self { child, sender, events, ready, messages, started: Instant::now() })
+        Ok(Self { child, sender, events, ready, patience: None, messages, started: Instant::now() })
     }
 
     /// Where events from elsewhere (signals) come in.
     pub(crate) fn sender(&self) -> Sender<Event> {
         self.sender.clone()
+    }
+
+    /// Says so on standard error if the kernel has not asked for commands after this long.
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// Hands what the guest says to `sink` until the machine ends or `limit` has passed. Returns how it ended, and
@@ -155,23 +159,14 @@ impl Session {
         limit: Option<Duration>,
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(Ending, String)> {
-        let mut patience = Some(PATIENCE);
         let forced = loop {
             let elapsed = self.started.elapsed();
             if let Some(limit) = limit.filter(|&limit| elapsed >= limit) {
                 break Some(Ending::TimedOut(limit));
             }
-            if self.ready.is_some() && patience.is_some_and(|patience| elapsed >= patience) {
-                patience = None;
-                eprintln!(
-                    "The kernel has not asked for commands yet (ENQ, byte 0x05, on the first serial port)."
-                );
-            }
-            let next = [limit, patience].into_iter().flatten().map(|at| at.saturating_sub(elapsed)).min();
-            match self
-                .events
-                .recv_timeout(next.filter(|next| !next.is_zero()).unwrap_or(Duration::from_secs(1)))
-            {
+            self.lose_patience(elapsed);
+            let next = [limit, self.patience].into_iter().flatten().map(|at| at - elapsed).min();
+            match self.events.recv_timeout(next.unwrap_or(Duration::MAX)) {
                 Ok(Event::Output(mut bytes)) => {
                     self.take_ready(&mut bytes);
                     if sink(&bytes).is_err() {
@@ -190,6 +185,16 @@ impl Session {
         let status = self.child.wait().context("QEMU's end cannot be awaited")?;
         let messages = self.messages.join().unwrap_or_default();
         Ok((forced.unwrap_or_else(|| ending(status, &messages)), messages))
+    }
+
+    /// Says that the kernel is not ready yet, if that is so and it is time.
+    fn lose_patience(&mut self, elapsed: Duration) {
+        if self.patience.is_some_and(|patience| elapsed >= patience) {
+            self.patience = None;
+            if self.ready.is_some() {
+                eprintln!("The kernel has not asked for commands yet (ENQ, 0x05, on the first serial port).");
+            }
+        }
     }
 
     /// Takes the kernel's ENQ out of what it said, and lets the feeder go.
@@ -254,25 +259,41 @@ fn feed_pipe(mut guest: ChildStdin, ready: &Receiver<()>) {
 }
 
 fn feed_keys(mut guest: ChildStdin, events: &Sender<Event>) {
-    let mut after_ctrl_a = false;
-    for key in io::stdin().bytes() {
-        let stop = match key {
-            Ok(CTRL_C) => Some(Stop::CtrlC),
-            Ok(b'x') if after_ctrl_a => Some(Stop::Quit),
-            Ok(key) => {
-                after_ctrl_a = key == CTRL_A && !after_ctrl_a;
-                // Ctrl-A is the kernel's (start of line), too, so it is not held back.
-                if guest.write_all(&[key]).is_err() { None } else { continue }
-            }
-            Err(_) => None,
+    let mut buffer = [0; 256];
+    let mut keys = Keys::default();
+    let stop = loop {
+        let read = match io::stdin().read(&mut buffer) {
+            Ok(length @ 1..) => &buffer[..length],
+            // The terminal went away.
+            _ => break Stop::Quit,
         };
-        if let Some(stop) = stop {
-            let _ = events.send(Event::Stop(stop));
+        if let Some(stop) = read.iter().find_map(|&key| keys.stop(key)) {
+            break stop;
         }
-        return;
+        if guest.write_all(read).is_err() {
+            return;
+        }
+    };
+    // Nobody listens only when the machine has ended anyway.
+    let _ = events.send(Event::Stop(stop));
+}
+
+/// Looks for the keys that end a machine. Ctrl-A alone is the kernel's (start of line), so it is not held back.
+#[derive(Default)]
+struct Keys {
+    after_ctrl_a: bool,
+}
+
+impl Keys {
+    /// Whether `key` ends the machine.
+    fn stop(&mut self, key: u8) -> Option<Stop> {
+        let after_ctrl_a = std::mem::replace(&mut self.after_ctrl_a, key == CTRL_A);
+        match key {
+            CTRL_C => Some(Stop::CtrlC),
+            b'x' if after_ctrl_a => Some(Stop::Quit),
+            _ => None,
+        }
     }
-    // The terminal went away.
-    let _ = events.send(Event::Stop(Stop::Quit));
 }
 
 /// Sees to it that QEMU does not outlive this process, however that ends, and gets no Ctrl-C of its own.

@@ -52,3 +52,17 @@ impl Drop for Progress {
         }
     }
 }
+
+/// `text` without ANSI escape sequences.
+pub(crate) fn plain(text: &str) -> String {
+    let mut visible = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == '\x1b' {
+            characters.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            visible.push(character);
+        }
+    }
+    visible
+}

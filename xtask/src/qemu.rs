@@ -100,10 +100,11 @@ fn cpu_model(machine: &Machine) -> String {
         let bare = !feature.starts_with(['+', '-']) && !feature.contains('=');
         model += &format!(",{}{feature}", if bare { "+" } else { "" });
     }
-    if machine.accelerator == Accelerator::Tcg && !model.contains("phys-bits") {
-        if let Some(bits) = physical_bits(machine) {
-            model += &format!(",phys-bits={bits}");
-        }
+    if machine.accelerator == Accelerator::Tcg
+        && !model.contains("phys-bits")
+        && let Some(bits) = physical_bits(machine)
+    {
+        model += &format!(",phys-bits={bits}");
     }
     model
 }

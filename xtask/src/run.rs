@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -25,6 +26,9 @@ const EXIT_SIGNAL: u8 = 128;
 /// As a process has it that wrote to a closed pipe.
 const EXIT_UNHEARD: u8 = EXIT_SIGNAL + 13;
 
+/// A kernel boots within a second or two; one that has not asked for commands after this long deserves a word.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// `cargo xtask run`.
 pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::Qemu])?;
@@ -40,7 +44,7 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     let arguments = qemu::arguments(&machine, &files, &command_line(interactive, &options.append));
 
     let terminal = if interactive { RawTerminal::enter()? } else { None };
-    let session = Session::start(program(arguments)?, feed)?;
+    let session = Session::start(program(arguments)?, feed)?.with_patience(PATIENCE);
     forward_signals(session.sender())?;
     let (ending, messages) = session.finish(options.timeout, &mut |bytes| show(bytes, interactive))?;
     drop(terminal);

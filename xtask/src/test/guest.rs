@@ -17,7 +17,7 @@ use crate::host::ThisHost;
 use crate::machine::Boot;
 use crate::qemu::{self, Files};
 use crate::setup::{self, Need};
-use crate::{build, image, paths, run};
+use crate::{build, image, paths, progress, run};
 
 const PARALLEL: usize = 2;
 /// The end of a failed test's console is where the reason is.
@@ -97,7 +97,8 @@ fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
         output.extend_from_slice(bytes);
         Ok(())
     })?;
-    let output = String::from_utf8_lossy(&output).replace('\r', "");
+    // Firmware clears the screen, which a failed test's report must not do.
+    let output = progress::plain(&String::from_utf8_lossy(&output)).replace('\r', "");
     Ok(judge(case, &ending, &output, &messages))
 }
 

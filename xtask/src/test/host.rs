@@ -20,8 +20,10 @@ const BUILDING: &str = "Building the host's tests";
 /// A set of tests that cargo runs together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Suite {
-    /// Unit tests of a package, by the name of its binary.
-    Unit(String),
+    /// Unit tests of a library, by the name of its binary.
+    Library(String),
+    /// Unit tests of a program, by its name.
+    Program(String),
     /// An integration test.
     Integration(String),
     /// Examples in a package's documentation.
@@ -38,14 +40,20 @@ impl Suite {
         // `Running unittests src/lib.rs (target/debug/deps/rhumb_machine-0123456789abcdef)`
         let (kind, binary) = line.strip_prefix("Running ")?.strip_suffix(')')?.split_once(" (")?;
         let stem = binary.rsplit('/').next()?.rsplit_once('-')?.0.to_string();
-        Some(if kind.starts_with("unittests ") { Self::Unit(stem) } else { Self::Integration(stem) })
+        Some(match kind.strip_prefix("unittests ") {
+            Some(file) if file.ends_with("lib.rs") => Self::Library(stem),
+            Some(_) => Self::Program(stem),
+            None => Self::Integration(stem),
+        })
     }
 
     /// The full name of the suite's test `path`.
     fn full_name(&self, path: &str) -> String {
         let short = |name: &str| name.trim_start_matches("rhumb_").to_string();
         match self {
-            Self::Unit(name) | Self::Integration(name) => format!("host/{}::{path}", short(name)),
+            Self::Library(name) | Self::Program(name) | Self::Integration(name) => {
+                format!("host/{}::{path}", short(name))
+            }
             Self::Doc(name) => format!("host/{}::doc::{path}", short(name)),
         }
     }
@@ -54,7 +62,8 @@ impl Suite {
     fn arguments(&self) -> Vec<String> {
         let package = |name: &str| name.replace('_', "-");
         match self {
-            Self::Unit(name) => vec!["--package".into(), package(name), "--lib".into(), "--bins".into()],
+            Self::Library(name) => vec!["--package".into(), package(name), "--lib".into()],
+            Self::Program(name) => vec!["--bin".into(), name.clone()],
             Self::Integration(name) => vec!["--test".into(), name.clone()],
             Self::Doc(name) => vec!["--package".into(), package(name), "--doc".into()],
         }
@@ -215,7 +224,9 @@ mod tests {
     fn understands_cargos_headings() {
         let unit =
             Suite::announced("     Running unittests src/lib.rs (target/debug/deps/rhumb_machine-0a1b)");
-        assert_eq!(unit, Some(Suite::Unit("rhumb_machine".into())));
+        assert_eq!(unit, Some(Suite::Library("rhumb_machine".into())));
+        let program = Suite::announced("     Running unittests src/main.rs (target/debug/deps/xtask-0a1b)");
+        assert_eq!(program, Some(Suite::Program("xtask".into())));
         assert_eq!(unit.expect("above").full_name("tests::range"), "host/machine::tests::range");
         let integration = Suite::announced("     Running tests/whole.rs (/t/debug/deps/whole-0a1b)");
         assert_eq!(integration, Some(Suite::Integration("whole".into())));
