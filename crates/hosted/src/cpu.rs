@@ -1,0 +1,252 @@
+//! A thread as a CPU: who it is, and how deep preemption and interrupts are off on it.
+//!
+//! All of it stands in one thread-local of plain cells, so that [`Machine::pin`] is a load, a comparison and an
+//! increment. A thread becomes a CPU for the length of a closure ([`HostedMachine::run_on`], [`HostedMachine::enter`])
+//! and never longer: that is why no token can outlive the machine.
+//!
+//! Why preemption is only a depth: the host may preempt the thread, but no other thread ever runs *as the same CPU*,
+//! and that is all that a [`Pinned`] token promises.
+
+use core::cell::Cell;
+use core::fmt;
+use core::marker::PhantomData;
+
+#[cfg(doc)]
+use rhumb_machine::Machine;
+use rhumb_machine::{CpuId, IrqState, NodeId, Pinned};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::config::CorePinning;
+use crate::interrupt::{self, Armed, Strike};
+use crate::machine::HostedMachine;
+
+/// Why a thread cannot become a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum EnterError {
+    /// The machine has no such CPU.
+    NoSuchCpu {
+        /// The CPU that was named.
+        cpu: CpuId,
+        /// How many there are.
+        cpus: usize,
+    },
+    /// Another thread is that CPU now.
+    CpuTaken {
+        /// The CPU that was named.
+        cpu: CpuId,
+    },
+    /// The calling thread is a CPU already, of this machine or of another.
+    AlreadyCpu {
+        /// Which one.
+        cpu: CpuId,
+    },
+}
+
+impl fmt::Display for EnterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoSuchCpu { cpu, cpus } => write!(f, "CPU {cpu} named, but CPUs are 0..{cpus}"),
+            Self::CpuTaken { cpu } => write!(f, "another thread is CPU {cpu}"),
+            Self::AlreadyCpu { cpu } => write!(f, "the calling thread is CPU {cpu} already"),
+        }
+    }
+}
+
+impl std::error::Error for EnterError {}
+
+/// What a thread knows of itself. Machine 0 is no machine.
+pub(crate) struct ThisThread {
+    machine: Cell<u64>,
+    cpu: Cell<CpuId>,
+    preempt_depth: Cell<u32>,
+    irq: Cell<IrqState>,
+    pub(crate) armed: Cell<Option<Armed>>,
+}
+
+thread_local! {
+    pub(crate) static THIS: ThisThread = const {
+        ThisThread {
+            machine: Cell::new(0),
+            cpu: Cell::new(CpuId::BOOT),
+            preempt_depth: Cell::new(0),
+            irq: Cell::new(IrqState::On),
+            armed: Cell::new(None),
+        }
+    };
+}
+
+impl ThisThread {
+    /// Which CPU of `machine` this thread is.
+    ///
+    /// # Panics
+    /// If it is none: there is no CPU that the caller could be told.
+    #[inline(always)]
+    pub(crate) fn cpu_of(&self, machine: u64) -> CpuId {
+        if self.machine.get() != machine {
+            not_a_cpu();
+        }
+        self.cpu.get()
+    }
+
+    #[inline(always)]
+    pub(crate) fn preempt_disable(&self) {
+        self.preempt_depth.set(self.preempt_depth.get() + 1);
+        interrupt::point(self);
+    }
+
+    #[inline(always)]
+    pub(crate) fn preempt_enable(&self) {
+        interrupt::point(self);
+        debug_assert!(self.preempt_depth.get() > 0, "preemption enabled more often than disabled");
+        self.preempt_depth.set(self.preempt_depth.get().wrapping_sub(1));
+    }
+
+    #[inline(always)]
+    pub(crate) fn irq_save(&self) -> IrqState {
+        interrupt::point(self);
+        self.irq.replace(IrqState::Off)
+    }
+
+    #[inline(always)]
+    pub(crate) fn irq_restore(&self, state: IrqState) {
+        self.irq.set(state);
+        interrupt::point(self);
+    }
+
+    #[inline(always)]
+    pub(crate) fn irq(&self) -> IrqState {
+        self.irq.get()
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn not_a_cpu() -> ! {
+    panic!("this thread is no CPU of this machine: call from within HostedMachine::run_on or enter");
+}
+
+/// What a thread holds while it is a CPU. It stays on its thread.
+#[derive(Debug)]
+pub struct Cpu<'machine> {
+    machine: &'machine HostedMachine,
+    id: CpuId,
+    core: Option<usize>,
+    _this_thread: PhantomData<*mut ()>,
+}
+
+impl<'machine> Cpu<'machine> {
+    /// Its number.
+    pub fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// Its node.
+    pub fn node(&self) -> NodeId {
+        self.machine.cpu_node(self.id)
+    }
+
+    /// The machine that it belongs to.
+    pub fn machine(&self) -> &'machine HostedMachine {
+        self.machine
+    }
+
+    /// The core of the host that it is bound to; `None` where it is not bound or the host refused.
+    pub fn core(&self) -> Option<usize> {
+        self.core
+    }
+
+    /// The proof that the code runs on this CPU, free of charge: no other thread is this CPU while the closure runs.
+    #[inline(always)]
+    pub fn pinned(&self) -> Pinned<'_> {
+        // SAFETY: this thread is the CPU until the closure that was lent `self` returns, the token borrows `self`,
+        // and neither of them leaves the thread.
+        unsafe { Pinned::assume(self.id) }
+    }
+
+    /// How many [`Machine::pin`] guards live on this CPU.
+    pub fn preempt_depth(&self) -> u32 {
+        THIS.with(|this| this.preempt_depth.get())
+    }
+
+    /// Whether this CPU takes interrupts.
+    pub fn irq_state(&self) -> IrqState {
+        THIS.with(ThisThread::irq)
+    }
+
+    /// Runs `body` while `handler` is armed as this CPU's interrupt handler, striking as `strike` says.
+    /// Returns what `body` returned and how often the handler ran. See [`crate::interrupt`].
+    pub fn with_interrupts<T>(
+        &self,
+        strike: Strike,
+        handler: &mut dyn FnMut(rhumb_machine::IrqOff<'_>),
+        body: impl FnOnce() -> T,
+    ) -> (T, u64) {
+        let (result, struck) = interrupt::armed(self.id, strike, handler, body);
+        self.machine.count_injected(self.id, struck);
+        (result, struck)
+    }
+
+    /// A place where this CPU takes an interrupt that is due, for loops that call nothing of the machine.
+    pub fn interrupt_point(&self) {
+        THIS.with(interrupt::point);
+    }
+}
+
+/// Makes the calling thread `id` of `machine` for the length of `work`. The caller holds the CPU's seat.
+pub(crate) fn become_cpu<T>(machine: &HostedMachine, id: CpuId, work: impl FnOnce(&Cpu<'_>) -> T) -> T {
+    let affinity = match machine.pinning() {
+        CorePinning::Free => None,
+        CorePinning::OneEach => bind_to_core(id),
+    };
+    THIS.with(|this| {
+        this.machine.set(machine.id());
+        this.cpu.set(id);
+        this.preempt_depth.set(0);
+        this.irq.set(IrqState::On);
+    });
+    let core = affinity.as_ref().map(|bound| bound.core);
+    let _leave = Leave { affinity };
+    let cpu = Cpu { machine, id, core, _this_thread: PhantomData };
+    let result = work(&cpu);
+    debug_assert_eq!(cpu.preempt_depth(), 0, "CPU {id} left with preemption off");
+    debug_assert_eq!(cpu.irq_state(), IrqState::On, "CPU {id} left with interrupts off");
+    result
+}
+
+/// The CPU that the calling thread is, if any.
+pub(crate) fn current() -> Option<CpuId> {
+    THIS.with(|this| (this.machine.get() != 0).then(|| this.cpu.get()))
+}
+
+/// A thread's binding and what it was before.
+struct Bound {
+    core: usize,
+    before: CpuSet,
+}
+
+/// Binds this thread to the core that CPU `id` belongs on. `None` where the host refuses: then it runs unbound.
+fn bind_to_core(id: CpuId) -> Option<Bound> {
+    let before = sched_getaffinity(None).ok()?;
+    let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| before.is_set(core)).collect();
+    let core = *usable.get(id.index().checked_rem(usable.len())?)?;
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).ok()?;
+    Some(Bound { core, before })
+}
+
+/// Ends the thread's time as a CPU, also when the work panics.
+struct Leave {
+    affinity: Option<Bound>,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        THIS.with(|this| this.machine.set(0));
+        if let Some(bound) = &self.affinity {
+            // Refused: the thread stays on one core, which only costs time.
+            let _ = sched_setaffinity(None, &bound.before);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A Linux process as a [`Machine`]: threads are CPUs, a reserved address range is physical memory.
+//!
+//! ```text
+//!   physical      0 ........ 1 GiB ........ 3 GiB ........ 4 GiB .... 6 GiB
+//!                 | node 0   |    hole      |    node 1               |
+//!   virtual  base + same offsets: RAM is zero-filled on first touch, a hole faults
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`config`] | [`Builder`], [`ConfigError`]: nodes, CPUs, RAM ranges and holes, pinning to cores |
+//! | [`machine`] | [`HostedMachine`], its [`Machine`] implementation, [`HostedMachine::run_on`] |
+//! | [`cpu`] | [`Cpu`]: what a thread holds while it is a CPU; nesting of preemption and interrupts |
+//! | [`interrupt`] | handlers that a test makes strike at the next point where the CPU takes interrupts |
+//! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
+//! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
+//!
+//! Principles:
+//! 1. RAM costs address space only: a frame that nobody touches takes no memory of the host, so a machine of 1 TiB runs
+//!    on a laptop. Metadata is the caller's own.
+//! 2. `pin` costs a thread-local load and an increment, so that benchmarks may run through it; [`Cpu::pinned`] costs
+//!    nothing.
+//! 3. A bad configuration is a typed error. A thread that is no CPU of the machine and pins on it is a bug in the
+//!    caller: it panics and says so.
+//!
+//! Why not one process per CPU: the crates under test share memory through plain references, as a kernel does.
+#![warn(missing_docs)]
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod config;
+pub mod counters;
+pub mod cpu;
+pub mod interrupt;
+pub mod machine;
+pub mod memory;
+
+pub use config::{Builder, ConfigError, CorePinning, LargePages, Ram};
+pub use counters::Counters;
+pub use cpu::{Cpu, EnterError};
+pub use machine::HostedMachine;
+pub use rhumb_machine::Machine;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! The machine itself: its parts, its CPUs' seats, and what it answers to the memory crates.
+//!
+//! Nothing caches a translation here: the host's mapping of RAM never changes, so a flush has nothing to drop and every
+//! CPU's answer is immediate. What is counted is what hardware would have been asked for.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use rhumb_machine::{
+    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PfnRange, PhysRange, Pinned, VirtAddr,
+};
+
+use crate::config::{Builder, ConfigError, CorePinning, Ram};
+use crate::counters::{Counters, CpuCounters};
+use crate::cpu::{self, Cpu, EnterError, THIS};
+use crate::memory::Reservation;
+
+/// One CPU's place: who sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent lines are
+/// fetched in pairs).
+#[derive(Debug)]
+#[repr(align(128))]
+struct Seat {
+    node: NodeId,
+    taken: AtomicBool,
+    counters: CpuCounters,
+}
+
+/// A Linux process as a [`Machine`]. Crates take it as `&HostedMachine`, for which the trait is implemented, too.
+#[derive(Debug)]
+pub struct HostedMachine {
+    id: u64,
+    base: VirtAddr,
+    seats: Box<[Seat]>,
+    nodes: usize,
+    ram: Box<[Ram]>,
+    pinning: CorePinning,
+    reservation: Reservation,
+    booted: Instant,
+}
+
+impl HostedMachine {
+    /// An empty configuration.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Puts a checked configuration together.
+    pub(crate) fn assemble(builder: Builder) -> Result<Self, ConfigError> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let reservation = Reservation::new(&builder.ram, builder.large_pages)?;
+        let seat =
+            |&node: &NodeId| Seat { node, taken: AtomicBool::new(false), counters: CpuCounters::default() };
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            base: reservation.base(),
+            seats: builder.cpus.iter().map(seat).collect(),
+            nodes: builder.nodes,
+            ram: builder.ram.into_boxed_slice(),
+            pinning: builder.pinning,
+            reservation,
+            booted: Instant::now(),
+        })
+    }
+
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.nodes
+    }
+
+    /// Its RAM, sorted and disjoint: what a boot loader's memory map would say.
+    pub fn ram(&self) -> &[Ram] {
+        &self.ram
+    }
+
+    /// All its CPUs.
+    pub fn cpus(&self) -> CpuMask {
+        CpuMask::first(self.seats.len())
+    }
+
+    /// Runs `work` on a thread of its own for each CPU of `cpus`; all of them start together. Returns what each
+    /// returned, in ascending order of CPUs. A panic on one CPU goes on in the caller, after all have ended.
+    ///
+    /// # Errors
+    /// If a CPU does not exist or is taken; then nothing ran.
+    pub fn run_on<T: Send>(
+        &self,
+        cpus: CpuMask,
+        work: impl Fn(&Cpu<'_>) -> T + Sync,
+    ) -> Result<Vec<T>, EnterError> {
+        let seats = cpus.iter().map(|cpu| self.sit(cpu)).collect::<Result<Vec<_>, _>>()?;
+        let start = Barrier::new(seats.len().max(1));
+        let run = |cpu: CpuId| {
+            cpu::become_cpu(self, cpu, |cpu| {
+                start.wait();
+                work(cpu)
+            })
+        };
+        let run = &run;
+        Ok(thread::scope(|scope| {
+            let threads: Vec<_> = cpus.iter().map(|cpu| scope.spawn(move || run(cpu))).collect();
+            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            ended.into_iter().map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        }))
+    }
+
+    /// Runs `work` on the calling thread as CPU `cpu`.
+    ///
+    /// # Errors
+    /// If the CPU does not exist or is taken, or the thread is a CPU already.
+    pub fn enter<T>(&self, cpu: CpuId, work: impl FnOnce(&Cpu<'_>) -> T) -> Result<T, EnterError> {
+        if let Some(cpu) = cpu::current() {
+            return Err(EnterError::AlreadyCpu { cpu });
+        }
+        let _seat = self.sit(cpu)?;
+        Ok(cpu::become_cpu(self, cpu, work))
+    }
+
+    /// What all CPUs have counted.
+    pub fn counters(&self) -> Counters {
+        self.seats.iter().map(|seat| seat.counters.read()).sum()
+    }
+
+    /// What one CPU has counted; `None` where it does not exist.
+    pub fn counters_of(&self, cpu: CpuId) -> Option<Counters> {
+        Some(self.seats.get(cpu.index())?.counters.read())
+    }
+
+    /// How many of `frames` were touched since the machine was made (or since [`HostedMachine::discard`]): the host
+    /// gave memory to them. Exact with [`LargePages::Never`](crate::LargePages::Never); rounded up to 2 MiB where the
+    /// host uses large pages.
+    ///
+    /// # Errors
+    /// What reading `/proc/self/pagemap` answers, also for frames past the end of the span.
+    pub fn resident_frames(&self, frames: PfnRange) -> io::Result<u64> {
+        self.reservation.resident_frames(frames)
+    }
+
+    /// Gives the host's memory behind `range` back: untouched again, it reads as zero.
+    ///
+    /// # Safety
+    /// Nobody relies on what stands in `range`.
+    ///
+    /// # Errors
+    /// `InvalidInput` where `range` is not all RAM; what the host answers otherwise.
+    pub unsafe fn discard(&self, range: PhysRange) -> io::Result<()> {
+        if !self.ram.iter().any(|ram| ram.range.covers(range)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: all of it is RAM of ours; the caller gave its content up.
+        unsafe { self.reservation.discard(range) }
+    }
+
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) const fn pinning(&self) -> CorePinning {
+        self.pinning
+    }
+
+    pub(crate) fn cpu_node(&self, cpu: CpuId) -> NodeId {
+        self.seats.get(cpu.index()).map_or(NodeId::FIRST, |seat| seat.node)
+    }
+
+    pub(crate) fn count_injected(&self, cpu: CpuId, strikes: u64) {
+        if let Some(seat) = self.seats.get(cpu.index()) {
+            seat.counters.count_injected(strikes);
+        }
+    }
+
+    fn sit(&self, cpu: CpuId) -> Result<Sitting<'_>, EnterError> {
+        let cpus = self.seats.len();
+        let seat = self.seats.get(cpu.index()).ok_or(EnterError::NoSuchCpu { cpu, cpus })?;
+        // Acquire and release: who sits down sees what the one before did as this CPU.
+        if seat.taken.swap(true, Ordering::Acquire) {
+            return Err(EnterError::CpuTaken { cpu });
+        }
+        Ok(Sitting(seat))
+    }
+}
+
+/// A taken seat; free again when dropped.
+struct Sitting<'machine>(&'machine Seat);
+
+impl Drop for Sitting<'_> {
+    fn drop(&mut self) {
+        self.0.taken.store(false, Ordering::Release);
+    }
+}
+
+// SAFETY: the base never changes. A thread is the CPU that `preempt_disable` and `irq_save` name until the closure that
+// it entered with returns, and no other thread is that CPU meanwhile: a seat is taken once. No translation is cached,
+// so every flush has happened when it returns.
+unsafe impl Machine for HostedMachine {
+    #[inline(always)]
+    fn direct_map_base(&self) -> VirtAddr {
+        self.base
+    }
+
+    #[inline(always)]
+    fn cpu_count(&self) -> usize {
+        self.seats.len()
+    }
+
+    fn node_of(&self, cpu: CpuId) -> NodeId {
+        self.cpu_node(cpu)
+    }
+
+    #[inline(always)]
+    fn preempt_disable(&self) -> CpuId {
+        THIS.with(|this| {
+            let cpu = this.cpu_of(self.id);
+            this.preempt_disable();
+            cpu
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn preempt_enable(&self) {
+        THIS.with(|this| this.preempt_enable());
+    }
+
+    #[inline(always)]
+    fn irq_save(&self) -> (CpuId, IrqState) {
+        THIS.with(|this| (this.cpu_of(self.id), this.irq_save()))
+    }
+
+    #[inline(always)]
+    unsafe fn irq_restore(&self, state: IrqState) {
+        THIS.with(|this| this.irq_restore(state));
+    }
+
+    fn flush_local(&self, pinned: Pinned<'_>, _scope: FlushScope) {
+        if let Some(seat) = self.seats.get(pinned.cpu().index()) {
+            seat.counters.count_local_flush();
+        }
+    }
+
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, _scope: FlushScope) {
+        let others =
+            targets.without(pinned.cpu()).iter().filter(|cpu| cpu.index() < self.seats.len()).count();
+        if let (true, Some(seat)) = (others > 0, self.seats.get(pinned.cpu().index())) {
+            seat.counters.count_remote_flush(others);
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.booted.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
