@@ -1,0 +1,236 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What `--help` says.
+pub(crate) const HELP: &str = "\
+usage: rhumb-bench COMMAND [OPTIONS]
+
+commands:
+  frames     page-frame allocators: Rhumb's, the registry's, and a model of Linux's design
+  machine    what pinning and interrupts-off cost on the hosted machine
+
+options:
+  --csv FILE             write workload,cpus,subject,metric,unit,median,low,high
+  --only [WORKLOAD][/SUBJECT]
+                         only workloads and subjects whose names contain these; can be repeated
+  --cpus N[,N...]        numbers of CPUs (default: 1 and all)
+  --mem SIZE[,SIZE...]   managed memory of the steady workloads, as 1g,16g (default)
+  --rounds N             rounds over all subjects (default 7)
+  --quick                3 short rounds, for a look
+  -h, --help             this text";
+
+/// An odd number, so that the median is a figure that was measured.
+const FULL_ROUNDS: usize = 7;
+/// The fewest of which a median drops an outlier.
+const QUICK_ROUNDS: usize = 3;
+/// A fifth of the work, for a look.
+const QUICK_PER_MILLE: usize = 200;
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Command {
+    /// Page-frame allocators.
+    Frames,
+    /// The hosted machine itself.
+    Machine,
+}
+
+/// `[WORKLOAD][/SUBJECT]` of one `--only`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Filter {
+    workload: String,
+    subject: String,
+}
+
+/// The command line, parsed.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) command: Command,
+    pub(crate) csv: Option<PathBuf>,
+    pub(crate) rounds: usize,
+    /// How much of a full run's work is done, in thousandths.
+    pub(crate) work_per_mille: usize,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) mem_bytes: Vec<u64>,
+    only: Vec<Filter>,
+}
+
+/// What is wrong with the command line.
+#[derive(Debug)]
+pub(crate) enum ArgsError {
+    /// Anything the parser itself finds.
+    Syntax(lexopt::Error),
+    /// No command was given.
+    NoCommand,
+    /// A command that does not exist.
+    UnknownCommand(OsString),
+    /// A size or count that is none: the option, and what it said.
+    BadNumber(&'static str, String),
+}
+
+impl fmt::Display for ArgsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(error) => error.fmt(f),
+            Self::NoCommand => f.write_str("no command"),
+            Self::UnknownCommand(name) => write!(f, "unknown command {}", name.display()),
+            Self::BadNumber(option, value) => write!(f, "{option}: {value:?} is none that can be used"),
+        }
+    }
+}
+
+impl From<lexopt::Error> for ArgsError {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+impl Options {
+    /// From the process's arguments; `None` where help was asked for.
+    pub(crate) fn from_command_line() -> Result<Option<Self>, ArgsError> {
+        Self::parse(lexopt::Parser::from_env())
+    }
+
+    /// What holds where the command line says nothing.
+    pub(crate) fn defaults(command: Command) -> Self {
+        let all = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            command,
+            csv: None,
+            rounds: FULL_ROUNDS,
+            work_per_mille: 1000,
+            cpus: if all > 1 { vec![1, all] } else { vec![1] },
+            mem_bytes: vec![1 << 30, 16 << 30],
+            only: Vec::new(),
+        }
+    }
+
+    fn parse(mut parser: lexopt::Parser) -> Result<Option<Self>, ArgsError> {
+        use lexopt::prelude::*;
+        let (mut command, mut rounds) = (None, None);
+        let mut options = Self::defaults(Command::Frames);
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Short('h') | Long("help") => return Ok(None),
+                Long("csv") => options.csv = Some(parser.value()?.into()),
+                Long("only") => options.only.push(Filter::parse(&parser.value()?.string()?)),
+                Long("quick") => options.work_per_mille = QUICK_PER_MILLE,
+                Long("rounds") => rounds = Some(positive("--rounds", &parser.value()?.string()?)?),
+                Long("cpus") => {
+                    let list = parser.value()?.string()?;
+                    options.cpus =
+                        list.split(',').map(|n| positive("--cpus", n)).collect::<Result<_, _>>()?;
+                }
+                Long("mem") => {
+                    let list = parser.value()?.string()?;
+                    options.mem_bytes = list.split(',').map(bytes).collect::<Result<_, _>>()?;
+                }
+                Value(name) if command.is_none() => {
+                    command = Some(match name.to_str() {
+                        Some("frames") => Command::Frames,
+                        Some("machine") => Command::Machine,
+                        _ => return Err(ArgsError::UnknownCommand(name)),
+                    });
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        options.command = command.ok_or(ArgsError::NoCommand)?;
+        options.rounds = rounds.unwrap_or(if options.work_per_mille == QUICK_PER_MILLE {
+            QUICK_ROUNDS
+        } else {
+            FULL_ROUNDS
+        });
+        Ok(Some(options))
+    }
+
+    /// Whether this case was asked for.
+    pub(crate) fn wants(&self, workload: &str, subject: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only.matches(workload, subject))
+    }
+
+    /// What is done of `full` operations.
+    pub(crate) fn operations(&self, full: usize) -> usize {
+        (full * self.work_per_mille / 1000).max(1)
+    }
+}
+
+impl Filter {
+    fn parse(text: &str) -> Self {
+        let (workload, subject) = text.split_once('/').unwrap_or((text, ""));
+        Self { workload: workload.to_owned(), subject: subject.to_owned() }
+    }
+
+    fn matches(&self, workload: &str, subject: &str) -> bool {
+        workload.contains(&self.workload) && subject.contains(&self.subject)
+    }
+}
+
+fn positive(option: &'static str, text: &str) -> Result<usize, ArgsError> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(ArgsError::BadNumber(option, text.to_owned())),
+    }
+}
+
+/// `64m`, `1g`, `1t`: at least 64 MiB, so that each workload has something to do.
+fn bytes(text: &str) -> Result<u64, ArgsError> {
+    let bad = || ArgsError::BadNumber("--mem", text.to_owned());
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(bad)?;
+    let shift = match unit {
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        "t" | "T" => 40,
+        _ => return Err(bad()),
+    };
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    let bytes = number.checked_mul(1 << shift).ok_or_else(bad)?;
+    if (64 << 20..=32 << 40).contains(&bytes) { Ok(bytes) } else { Err(bad()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>, ArgsError> {
+        Options::parse(lexopt::Parser::from_args(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_whole_line_is_understood() {
+        let options =
+            parse("frames --csv a.csv --only pair/rhumb --only /linux --rounds 2 --cpus 1,4 --mem 64m,1t")
+                .unwrap();
+        let options = options.unwrap();
+        assert_eq!(options.csv, Some("a.csv".into()));
+        assert_eq!((options.rounds, options.cpus.as_slice()), (2, [1, 4].as_slice()));
+        assert_eq!(options.mem_bytes, [64 << 20, 1 << 40]);
+        assert!(options.wants("pair-order-0", "rhumb"));
+        assert!(options.wants("bulk", "linux-model"));
+        assert!(!options.wants("bulk", "rhumb"));
+        assert!(parse("frames").unwrap().unwrap().wants("anything", "anybody"));
+        assert!(parse("frames --help").unwrap().is_none());
+        assert_eq!(parse("frames --quick").unwrap().unwrap().rounds, 3);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, said) in [
+            ("", "no command"),
+            ("slabs", "unknown command slabs"),
+            ("frames --rounds 0", "--rounds: \"0\""),
+            ("frames --cpus 1,x", "--cpus: \"x\""),
+            ("frames --mem 1k", "--mem: \"1k\""),
+            ("frames --mem 1m", "--mem: \"1m\""),
+            ("frames --mem \u{20ac}", "--mem: \"\u{20ac}\""),
+            ("frames --mem 99999999999999t", "--mem"),
+            ("frames --wrong", "--wrong"),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(said), "{line}: {error}");
+        }
+    }
+}

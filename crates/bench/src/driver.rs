@@ -1,0 +1,194 @@
+//! Runs groups of cases interleaved: round after round over the subjects, so that a slow minute of the machine hits
+//! all of them alike; and each round starts with another subject.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{IsTerminal, Write, stderr};
+
+use crate::args::Options;
+use crate::report::{Figure, Report};
+use crate::stats::Summary;
+
+/// Which way is good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Better {
+    /// Times, failures.
+    Lower,
+    /// Blocks left.
+    Higher,
+}
+
+/// One figure of one round.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Sample {
+    pub(crate) metric: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) better: Better,
+    pub(crate) value: f64,
+}
+
+impl Sample {
+    /// Nanoseconds; fewer are better.
+    pub(crate) const fn ns(metric: &'static str, value: f64) -> Self {
+        Self { metric, unit: "ns", better: Better::Lower, value }
+    }
+
+    /// A count of `unit`.
+    pub(crate) const fn count(metric: &'static str, unit: &'static str, better: Better, value: u64) -> Self {
+        Self { metric, unit, better, value: value as f64 }
+    }
+}
+
+/// Why a subject does not take part in a workload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Unfit(pub(crate) String);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a run of a case gives.
+pub(crate) type Outcome = Result<Vec<Sample>, Unfit>;
+
+/// One subject in one workload.
+pub(crate) struct Case {
+    pub(crate) subject: &'static str,
+    pub(crate) run: Box<dyn FnMut() -> Outcome>,
+}
+
+/// One workload on one number of CPUs, and all subjects of it.
+pub(crate) struct Group {
+    pub(crate) workload: String,
+    pub(crate) cpus: usize,
+    pub(crate) cases: Vec<Case>,
+}
+
+/// What a case has said so far: values per metric, in the order in which the metrics first came.
+#[derive(Default)]
+struct Record {
+    metrics: Vec<Sample>,
+    values: BTreeMap<&'static str, Vec<f64>>,
+    unfit: Option<Unfit>,
+}
+
+/// Runs all groups.
+pub(crate) fn run(groups: Vec<Group>, options: &Options) -> Report {
+    let mut report = Report::default();
+    let mut progress = Progress::new(groups.iter().map(|group| group.cases.len() * options.rounds).sum());
+    for mut group in groups {
+        let mut records: Vec<Record> = group.cases.iter().map(|_| Record::default()).collect();
+        for round in 0..options.rounds {
+            for turn in 0..group.cases.len() {
+                let index = (turn + round) % group.cases.len();
+                let (case, record) = (&mut group.cases[index], &mut records[index]);
+                progress.step(&group.workload, group.cpus, case.subject);
+                if record.unfit.is_none() {
+                    record.take((case.run)());
+                }
+            }
+        }
+        for (case, record) in group.cases.iter().zip(records) {
+            record.into_report(&mut report, &group, case.subject);
+        }
+    }
+    progress.finish();
+    report
+}
+
+impl Record {
+    fn take(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(samples) => {
+                for sample in samples {
+                    let values = self.values.entry(sample.metric).or_default();
+                    if values.is_empty() {
+                        self.metrics.push(sample);
+                    }
+                    values.push(sample.value);
+                }
+            }
+            Err(unfit) => self.unfit = Some(unfit),
+        }
+    }
+
+    fn into_report(self, report: &mut Report, group: &Group, subject: &'static str) {
+        if let Some(unfit) = self.unfit {
+            report.note(format!("{}, {} CPUs: {subject}: {unfit}", group.workload, group.cpus));
+        }
+        for sample in self.metrics {
+            let values = self.values.get(sample.metric).map_or(&[][..], Vec::as_slice);
+            if let Some(summary) = Summary::of(values) {
+                report.add(Figure {
+                    workload: group.workload.clone(),
+                    cpus: group.cpus,
+                    subject,
+                    metric: sample.metric,
+                    unit: sample.unit,
+                    better: sample.better,
+                    summary,
+                });
+            }
+        }
+    }
+}
+
+/// A line on the terminal that says what runs; nothing where there is no terminal.
+struct Progress {
+    shown: bool,
+    done: usize,
+    total: usize,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        Self { shown: stderr().is_terminal(), done: 0, total }
+    }
+
+    fn step(&mut self, workload: &str, cpus: usize, subject: &str) {
+        if self.shown {
+            eprint!("\r\x1b[K[{}/{}] {workload}, {cpus} CPUs: {subject}", self.done, self.total);
+            // A terminal that cannot be written to misses a line of progress.
+            let _ = stderr().flush();
+        }
+        self.done += 1;
+    }
+
+    fn finish(&self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::args::{Command, Options};
+
+    #[test]
+    fn rounds_go_over_all_subjects_and_rotate() {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let case = |subject: &'static str, value: f64| {
+            let order = Rc::clone(&order);
+            let run = Box::new(move || {
+                order.borrow_mut().push(subject);
+                Ok(vec![Sample::ns("time", value + order.borrow().len() as f64)])
+            });
+            Case { subject, run }
+        };
+        let unfit = Case { subject: "c", run: Box::new(|| Err(Unfit("too small".into()))) };
+        let cases = vec![case("a", 0.0), case("b", 100.0), unfit];
+        let mut options = Options::defaults(Command::Frames);
+        options.rounds = 3;
+        let report = run(vec![Group { workload: "w".into(), cpus: 1, cases }], &options);
+        assert_eq!(*order.borrow(), ["a", "b", "b", "a", "a", "b"]);
+        assert_eq!(report.figures().len(), 2);
+        assert_eq!(report.figures()[0].summary, Summary { median: 4.0, low: 1.0, high: 5.0 });
+        assert_eq!(report.notes(), ["w, 1 CPUs: c: too small"]);
+    }
+}

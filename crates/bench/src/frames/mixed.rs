@@ -1,0 +1,326 @@
+//! Fragmentation: what is left of the 2-MiB blocks after churn, and whether they come back.
+//!
+//! Requests are of orders 0 to 9, each order taking about as much memory as the next: order k has the weight 2^-k.
+//! What is freed and asked for is written down before the clock starts; it depends on no address, so each subject gets
+//! the same. A block counts as left when an order-9 request gets it, after the caches have been drained where a subject
+//! can be asked to; the ideal is all free frames in whole blocks.
+
+use rhumb_machine::{Order, PfnRange};
+
+use super::subject::FrameSubject;
+use super::{Setting, Workload, steady};
+use crate::driver::{Better, Outcome, Sample, Unfit};
+use crate::stats::{self, Random};
+use crate::team::{self, Member};
+
+/// Steps of a full churn on each CPU: each block is replaced two or three times.
+const STEPS: usize = 200_000;
+
+/// Steps between two readings of the clock.
+const CHUNK: usize = 10_000;
+
+/// Turns of the healing churn: in each, as many frames are freed and allocated as are held.
+const TURNS: usize = 5;
+
+/// Frees, then allocations, of the healing churn.
+const BATCH: usize = 1000;
+
+/// Something that the script does with a slot.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Get(Order),
+    Put(Order),
+}
+
+/// What one CPU does: first the fill, then the churn.
+#[derive(Debug, Default)]
+struct Script {
+    fill: Vec<(u32, Step)>,
+    churn: Vec<(u32, Step)>,
+    /// Slots that hold a block at the end.
+    live: Vec<(u32, Order)>,
+    slots: usize,
+}
+
+/// Writes a script: the state of a CPU's share, without addresses.
+struct Writer {
+    random: Random,
+    target_frames: u64,
+    live_frames: u64,
+    live: Vec<(u32, Order)>,
+    unused: Vec<u32>,
+    slots: u32,
+}
+
+impl Writer {
+    fn random_order(&mut self) -> Order {
+        let exponent = self.random.next().trailing_zeros().min(9);
+        Order::new(exponent as u8).unwrap_or(Order::BASE)
+    }
+
+    fn get(&mut self, order: Order) -> (u32, Step) {
+        let slot = self.unused.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        });
+        self.live.push((slot, order));
+        self.live_frames += order.frames();
+        (slot, Step::Get(order))
+    }
+
+    fn put(&mut self) -> (u32, Step) {
+        let victim = self.random.below(self.live.len());
+        let (slot, order) = self.live.swap_remove(victim);
+        self.unused.push(slot);
+        self.live_frames -= order.frames();
+        (slot, Step::Put(order))
+    }
+
+    fn write(mut self, steps: usize) -> Script {
+        let mut script = Script::default();
+        while self.live_frames < self.target_frames {
+            let order = self.random_order();
+            if self.live_frames + order.frames() <= self.target_frames {
+                script.fill.push(self.get(order));
+            }
+        }
+        while script.churn.len() < steps {
+            let order = self.random_order();
+            while self.live_frames + order.frames() > self.target_frames {
+                script.churn.push(self.put());
+            }
+            script.churn.push(self.get(order));
+        }
+        script.live = self.live;
+        script.slots = self.slots as usize;
+        script
+    }
+}
+
+impl Script {
+    /// For one CPU: up to `target_frames` live, then `steps` of churn.
+    fn new(seed: u64, target_frames: u64, steps: usize) -> Self {
+        let writer = Writer {
+            random: Random::new(seed),
+            target_frames,
+            live_frames: 0,
+            live: Vec::new(),
+            unused: Vec::new(),
+            slots: 0,
+        };
+        writer.write(steps)
+    }
+}
+
+/// Plays one step; 1 where a request failed.
+fn play<S: FrameSubject>(
+    subject: &S,
+    member: &Member<'_>,
+    slots: &mut [Option<S::Held>],
+    (slot, step): (u32, Step),
+) -> u64 {
+    let slot = &mut slots[slot as usize];
+    match step {
+        Step::Get(order) => {
+            *slot = subject.get(member.pinned, order);
+            u64::from(slot.is_none())
+        }
+        Step::Put(order) => {
+            // Empty where the get failed.
+            if let Some(held) = slot.take() {
+                subject.put(member.pinned, held, order);
+            }
+            0
+        }
+    }
+}
+
+/// Drains all CPUs, then lets the first take every 2-MiB block of `frames` that it can get, and give them back. Its
+/// count, on all CPUs 0 but there.
+pub(super) fn blocks_left<S: FrameSubject>(subject: &S, member: &Member<'_>, frames: PfnRange) -> u64 {
+    member.meet();
+    subject.drain(member.pinned);
+    member.meet();
+    let mut blocks = Vec::new();
+    if member.index == 0 {
+        while let Some(block) = steady::persistent_get(subject, member, Order::LARGE) {
+            blocks.push(block);
+        }
+    }
+    let count = blocks.iter().filter(|block| frames.contains(subject.first(block))).count() as u64;
+    blocks.into_iter().for_each(|block| subject.put(member.pinned, block, Order::LARGE));
+    subject.drain(member.pinned);
+    member.meet();
+    count
+}
+
+/// `blocks` as a share of what `free_frames` could be at best.
+fn of_ideal(metric: &'static str, blocks: u64, free_frames: u64) -> Sample {
+    let ideal = (free_frames / Order::LARGE.frames()).max(1);
+    Sample { metric, unit: "% of ideal", better: Better::Higher, value: 100.0 * blocks as f64 / ideal as f64 }
+}
+
+/// Orders 0 to 9 at 75 % full.
+#[derive(Clone, Copy)]
+pub(super) struct Mixed;
+
+/// What one CPU saw.
+struct Seen {
+    step_ns: f64,
+    failed: u64,
+    live_frames: [u64; 2],
+    blocks: [u64; 2],
+}
+
+impl Workload for Mixed {
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
+        let subject = S::fresh(&setting.region)?;
+        let frames = setting.region.frames().frames();
+        let steps = setting.options.operations(STEPS);
+        let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
+            let target = member.share(frames as usize) as u64 * 3 / 4;
+            mixed_member(
+                &subject,
+                member,
+                setting.region.frames(),
+                &Script::new(member.index as u64 + 7, target, steps),
+            )
+        });
+        let results = results.map_err(|error| Unfit(error.to_string()))?;
+        let sum = |part: fn(&Seen) -> u64| results.iter().map(part).sum::<u64>();
+        Ok(vec![
+            // One get and one put.
+            Sample::ns("time", 2.0 * stats::mean(results.iter().map(|seen| seen.step_ns))),
+            Sample::count("failed", "requests", Better::Lower, sum(|seen| seen.failed)),
+            of_ideal(
+                "blocks-after-churn",
+                sum(|seen| seen.blocks[0]),
+                frames - sum(|seen| seen.live_frames[0]),
+            ),
+            of_ideal(
+                "blocks-after-free-90",
+                sum(|seen| seen.blocks[1]),
+                frames - sum(|seen| seen.live_frames[1]),
+            ),
+        ])
+    }
+}
+
+fn mixed_member<S: FrameSubject>(
+    subject: &S,
+    member: &Member<'_>,
+    frames: PfnRange,
+    script: &Script,
+) -> Seen {
+    let mut slots: Vec<Option<S::Held>> = (0..script.slots).map(|_| None).collect();
+    let mut failed = 0;
+    member.meet();
+    for &step in &script.fill {
+        failed += play(subject, member, &mut slots, step);
+    }
+    let step_ns = member.timed(script.churn.len(), CHUNK, |index| {
+        failed += play(subject, member, &mut slots, script.churn[index]);
+    });
+    let held = |slots: &[Option<S::Held>]| {
+        script
+            .live
+            .iter()
+            .filter(|(slot, _)| slots[*slot as usize].is_some())
+            .map(|(_, order)| order.frames())
+            .sum()
+    };
+    let live_before = held(&slots);
+    let blocks_before = blocks_left(subject, member, frames);
+    let mut live = script.live.clone();
+    Random::new(member.index as u64).shuffle(&mut live);
+    for &(slot, order) in &live[live.len() / 10..] {
+        play(subject, member, &mut slots, (slot, Step::Put(order)));
+    }
+    let live_after = held(&slots);
+    let blocks_after = blocks_left(subject, member, frames);
+    Seen { step_ns, failed, live_frames: [live_before, live_after], blocks: [blocks_before, blocks_after] }
+}
+
+/// All memory taken frame by frame, a random half freed, so that no block is whole; then turns of random frees and
+/// allocations. Random choice alone leaves e^-5 of the old frames in place: an allocator that always fills the fullest
+/// block first gets back about a fifth of the blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Healing;
+
+impl Workload for Healing {
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
+        let subject = S::fresh(&setting.region)?;
+        let frames = setting.region.frames().frames() as usize;
+        let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
+            let mut random = Random::new(member.index as u64 + 3);
+            let share = member.share(frames);
+            let mut held = Vec::with_capacity(share);
+            member.meet();
+            while held.len() < share {
+                match steady::persistent_get(&subject, member, Order::BASE) {
+                    Some(frame) => held.push(frame),
+                    None => break,
+                }
+            }
+            member.meet();
+            random.shuffle(&mut held);
+            held.drain(share / 2..).for_each(|frame| subject.put(member.pinned, frame, Order::BASE));
+            let mut failed = 0;
+            for _ in 0..TURNS * held.len() / BATCH {
+                for _ in 0..BATCH {
+                    let victim = held.swap_remove(random.below(held.len()));
+                    subject.put(member.pinned, victim, Order::BASE);
+                }
+                for _ in 0..BATCH {
+                    match subject.get(member.pinned, Order::BASE) {
+                        Some(frame) => held.push(frame),
+                        None => failed += 1,
+                    }
+                }
+            }
+            member.meet();
+            (blocks_left(&subject, member, setting.region.frames()), held.len() as u64, failed)
+        });
+        let results = results.map_err(|error| Unfit(error.to_string()))?;
+        let blocks = results.iter().map(|&(blocks, ..)| blocks).sum();
+        let held: u64 = results.iter().map(|&(_, held, _)| held).sum();
+        let failed = results.iter().map(|&(.., failed)| failed).sum();
+        Ok(vec![
+            of_ideal("blocks-healed", blocks, frames as u64 - held),
+            Sample::count("failed", "requests", Better::Lower, failed),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_keeps_its_target_and_its_slots() {
+        let script = Script::new(1, 10_000, 5_000);
+        let mut slots = vec![None; script.slots];
+        let mut live = 0;
+        for (index, &(slot, step)) in script.fill.iter().chain(&script.churn).enumerate() {
+            match step {
+                Step::Get(order) => {
+                    assert_eq!(slots[slot as usize].replace(order), None);
+                    live += order.frames();
+                }
+                Step::Put(order) => {
+                    assert_eq!(slots[slot as usize].take(), Some(order));
+                    live -= order.frames();
+                }
+            }
+            assert!(live <= 10_000);
+            assert!(index < script.fill.len() || live > 10_000 - 1024);
+        }
+        assert_eq!(script.live.iter().map(|(_, order)| order.frames()).sum::<u64>(), live);
+        assert!(script.live.iter().all(|&(slot, order)| slots[slot as usize] == Some(order)));
+        let single = script.live.iter().filter(|(_, order)| *order == Order::BASE).count();
+        assert!(
+            (script.live.len() * 2 / 5..script.live.len() * 3 / 5).contains(&single),
+            "half of them are order 0"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Page-frame allocators, side by side.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`subject`] | [`FrameSubject`]: what an allocator must be able to do; the region that it manages |
+//! | [`subjects`] | the allocators, each wrapped as its documentation intends for several CPUs |
+//! | [`steady`] | order-0 and order-9 pairs, bulk, random free and allocation at 90 % full |
+//! | [`latency`] | percentiles of one get, the longest refill and flush |
+//! | [`mixed`] | orders 0 to 9 at 75 % full, what is left of 2-MiB blocks, healing |
+//! | [`setup`] | initialisation and metadata |
+
+mod latency;
+mod mixed;
+mod setup;
+mod steady;
+mod subject;
+mod subjects;
+
+#[cfg(test)]
+mod tests;
+
+use rhumb_hosted::{ConfigError, CorePinning, HostedMachine};
+use rhumb_machine::{PhysAddr, PhysRange};
+
+use crate::args::Options;
+use crate::clock::Clock;
+use crate::driver::{Group, Outcome};
+use subject::{FrameSubject, Region};
+
+/// Where the managed memory begins: 4 GiB, so that it is one zone for those who know zones. What stands below it is
+/// for subjects that keep their metadata in the memory that they are given.
+const MEMORY_START: u64 = 4 << 30;
+
+/// The memory of the one-terabyte initialisation.
+const LARGEST_BYTES: u64 = 1 << 40;
+
+/// Memory of workloads that count blocks: 512 of 2 MiB.
+const BLOCKS_BYTES: u64 = 1 << 30;
+
+/// A workload over any subject: generic, so that each subject's calls are inlined into it.
+trait Workload: Copy + 'static {
+    /// Runs it once on a fresh allocator.
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome;
+}
+
+/// What a workload is told.
+#[derive(Clone)]
+struct Setting {
+    region: Region,
+    clock: Clock,
+    options: Options,
+}
+
+/// All groups.
+pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
+    let cpus = options.cpus.iter().copied().max().unwrap_or(1);
+    let ram = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(MEMORY_START + LARGEST_BYTES)).unwrap_or_default();
+    let machine = HostedMachine::builder().cpus(cpus).ram(ram).pinning(CorePinning::OneEach).build()?;
+    // Subjects hold their machine by value, and live as long as they like: the process has one machine.
+    let machine: &'static HostedMachine = Box::leak(Box::new(machine));
+    let clock = Clock::calibrate();
+    let mut groups = Vec::new();
+    let setting = |bytes, cpus| Setting {
+        region: Region::new(machine, PhysAddr::new(MEMORY_START), bytes, cpus),
+        clock,
+        options: options.clone(),
+    };
+    let mut add =
+        |name: &str, bytes: u64, cpus: usize, cases: fn(&str, &Setting) -> Vec<crate::driver::Case>| {
+            let workload =
+                if bytes == BLOCKS_BYTES { name.to_owned() } else { format!("{name}@{}G", bytes >> 30) };
+            let cases = cases(&workload, &setting(bytes, cpus));
+            if !cases.is_empty() {
+                groups.push(Group { workload, cpus, cases });
+            }
+        };
+    for &cpus in &options.cpus {
+        add("pair-order-0", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::Pair::BASE));
+        add("pair-order-9", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::Pair::LARGE));
+        for &bytes in &options.mem_bytes {
+            add("bulk", bytes, cpus, |name, s| subjects::cases(name, s, steady::Bulk));
+            add("random-1", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::ONE));
+            add("random-1000", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::THOUSAND));
+        }
+        add("latency", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Single));
+        add("latency-burst", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Burst));
+        add("mixed", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Mixed));
+        add("healing", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Healing));
+    }
+    for bytes in options.mem_bytes.iter().copied().chain([LARGEST_BYTES]) {
+        add("init", bytes, 1, |name, s| subjects::cases(name, s, setup::Init));
+    }
+    Ok(groups)
+}

@@ -1,0 +1,188 @@
+//! Workloads that keep the allocator in one state: pairs, bulk, random at 90 % full.
+//!
+//! Victims are drawn before the clock starts, in random order, so that the timed loop reads them one after the other and
+//! what it misses in the cache is the allocator's own.
+
+use std::hint::black_box;
+
+use rhumb_machine::Order;
+
+use super::subject::FrameSubject;
+use super::{Setting, Workload};
+use crate::driver::{Better, Outcome, Sample, Unfit};
+use crate::stats::{self, Random as Generator};
+use crate::team::{self, Member};
+
+/// How many times a get that failed is asked again: lock-free allocators may fail though frames are free, and say so.
+const RETRIES: usize = 8;
+
+/// A get, asked again where it fails.
+pub(super) fn persistent_get<S: FrameSubject>(
+    subject: &S,
+    member: &Member<'_>,
+    order: Order,
+) -> Option<S::Held> {
+    (0..=RETRIES).find_map(|_| subject.get(member.pinned, order))
+}
+
+/// Get and put of one block.
+#[derive(Clone, Copy)]
+pub(super) struct Pair {
+    order: Order,
+    pairs: usize,
+}
+
+impl Pair {
+    pub(super) const BASE: Self = Self { order: Order::BASE, pairs: 500_000 };
+    pub(super) const LARGE: Self = Self { order: Order::LARGE, pairs: 50_000 };
+}
+
+impl Workload for Pair {
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
+        let subject = S::fresh(&setting.region)?;
+        let pairs = setting.options.operations(self.pairs);
+        let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
+            let mut failed = 0u64;
+            let mut pair = |_| match subject.get(member.pinned, self.order) {
+                Some(held) => subject.put(member.pinned, black_box(held), self.order),
+                None => failed += 1,
+            };
+            (0..pairs / 50).for_each(&mut pair);
+            let time = member.timed(pairs, pairs / 50, pair);
+            (time, failed)
+        });
+        times_and_failures(results.map_err(|error| Unfit(error.to_string()))?)
+    }
+}
+
+/// The mean over the CPUs, and failures where there were any.
+fn times_and_failures(results: Vec<(f64, u64)>) -> Outcome {
+    let failed: u64 = results.iter().map(|&(_, failed)| failed).sum();
+    Ok(vec![
+        Sample::ns("time", stats::mean(results.iter().map(|&(time, _)| time))),
+        Sample::count("failed", "requests", Better::Lower, failed),
+    ])
+}
+
+/// All of the memory, frame by frame, then all of it back in the same order.
+#[derive(Clone, Copy)]
+pub(super) struct Bulk;
+
+impl Workload for Bulk {
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
+        let subject = S::fresh(&setting.region)?;
+        let frames = setting.region.frames().frames() as usize;
+        let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
+            let share = member.share(frames);
+            let mut held = touched(share);
+            let get = whole(member, || take(&subject, member, share, &mut held));
+            let count = held.len();
+            let put = whole(member, || {
+                held.drain(..).for_each(|held| subject.put(member.pinned, held, Order::BASE))
+            });
+            ((get + put) / count.max(1) as f64, (share - count) as u64)
+        });
+        let results = results.map_err(|error| Unfit(error.to_string()))?;
+        let missed: u64 = results.iter().map(|&(_, missed)| missed).sum();
+        Ok(vec![
+            Sample::ns("time", stats::mean(results.iter().map(|&(time, _)| time))),
+            Sample::count("not-got", "frames", Better::Lower, missed),
+        ])
+    }
+}
+
+/// Nanoseconds that `work` takes on this CPU, all CPUs starting together.
+fn whole(member: &Member<'_>, work: impl FnOnce()) -> f64 {
+    let mut work = Some(work);
+    member.timed(1, 1, |_| {
+        if let Some(work) = work.take() {
+            work();
+        }
+    })
+}
+
+/// Takes up to `count` single frames; fewer where the memory ends.
+fn take<S: FrameSubject>(subject: &S, member: &Member<'_>, count: usize, held: &mut Vec<S::Held>) {
+    while held.len() < count {
+        match persistent_get(subject, member, Order::BASE) {
+            Some(frame) => held.push(frame),
+            None => break,
+        }
+    }
+}
+
+/// An empty vector whose memory the host has backed already.
+fn touched<T>(capacity: usize) -> Vec<T> {
+    let mut vector: Vec<T> = Vec::with_capacity(capacity);
+    let page = 4096 / size_of::<T>().max(1);
+    for slot in vector.spare_capacity_mut().iter_mut().step_by(page.max(1)) {
+        // SAFETY: a slot of the vector's own memory; volatile, so that the write is made.
+        unsafe { slot.as_mut_ptr().cast::<u8>().write_volatile(0) };
+    }
+    vector
+}
+
+/// Takes this CPU's share of all frames, shuffles them, and gives a tenth of them back: the memory is 90 % full, and
+/// what is free is scattered over all of it. What is left is in random order.
+pub(super) fn fill_to_90_percent<S: FrameSubject>(
+    subject: &S,
+    member: &Member<'_>,
+    frames: usize,
+) -> Vec<S::Held> {
+    let share = member.share(frames);
+    let mut held = Vec::with_capacity(share);
+    member.meet();
+    take(subject, member, share, &mut held);
+    member.meet();
+    Generator::new(member.index as u64 + 1).shuffle(&mut held);
+    let keep = share * 9 / 10;
+    held.drain(keep.min(held.len())..).for_each(|held| subject.put(member.pinned, held, Order::BASE));
+    member.meet();
+    held
+}
+
+/// Frees random frames of a memory that is 90 % full, and allocates as many, `batch` at a time. The figure is for one
+/// free and one allocation.
+#[derive(Clone, Copy)]
+pub(super) struct Random {
+    batch: usize,
+}
+
+impl Random {
+    pub(super) const ONE: Self = Self { batch: 1 };
+    pub(super) const THOUSAND: Self = Self { batch: 1000 };
+    /// Frees and allocations in a full run, on each CPU; fewer where less than that is held.
+    const OPERATIONS: usize = 200_000;
+    /// Operations between two readings of the clock.
+    const CHUNK: usize = 10_000;
+}
+
+impl Workload for Random {
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
+        let subject = S::fresh(&setting.region)?;
+        let frames = setting.region.frames().frames() as usize;
+        let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
+            let mut held = fill_to_90_percent(&subject, member, frames);
+            let count = setting.options.operations(Self::OPERATIONS).min(held.len() * 3 / 4);
+            let victims = held.split_off(held.len() - count);
+            let mut victims = victims.into_iter();
+            let mut got = touched(count);
+            let mut failed = 0;
+            let mut get = |got: &mut Vec<S::Held>| match subject.get(member.pinned, Order::BASE) {
+                Some(held) => got.push(held),
+                None => failed += 1,
+            };
+            let (batches, chunk) = (count / self.batch, (Self::CHUNK / self.batch).min(10_000));
+            let time = member.timed(batches, chunk.clamp(1, batches.max(1)), |_| {
+                for victim in victims.by_ref().take(self.batch) {
+                    subject.put(member.pinned, victim, Order::BASE);
+                }
+                for _ in 0..self.batch {
+                    get(&mut got);
+                }
+            });
+            (time / self.batch as f64, failed)
+        });
+        times_and_failures(results.map_err(|error| Unfit(error.to_string()))?)
+    }
+}

@@ -1,0 +1,78 @@
+//! What a page-frame allocator must be able to do to take part.
+
+use rhumb_hosted::HostedMachine;
+use rhumb_machine::{Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned};
+
+use crate::driver::Unfit;
+
+/// The memory that a subject manages, and who will use it.
+#[derive(Clone, Copy)]
+pub(crate) struct Region {
+    machine: &'static HostedMachine,
+    pub(crate) memory: PhysRange,
+    pub(crate) cpus: usize,
+}
+
+impl Region {
+    pub(crate) fn new(machine: &'static HostedMachine, start: PhysAddr, bytes: u64, cpus: usize) -> Self {
+        let memory = PhysRange::of_length(start, bytes).unwrap_or_default();
+        Self { machine, memory, cpus }
+    }
+
+    pub(crate) fn machine(&self) -> &'static HostedMachine {
+        self.machine
+    }
+
+    pub(crate) fn frames(&self) -> PfnRange {
+        self.memory.whole_frames()
+    }
+
+    /// Memory right below the region, `bytes` rounded up to frames: for subjects that keep their metadata in the memory
+    /// that they are given, so that the region itself stays whole.
+    pub(crate) fn below(&self, bytes: u64) -> Result<PhysRange, Unfit> {
+        let bytes = bytes.next_multiple_of(PageSize::Size4K.bytes());
+        let end = self.memory.start();
+        match end.get().checked_sub(bytes) {
+            Some(start) => Ok(PhysRange::new(PhysAddr::new(start), end).unwrap_or_default()),
+            None => Err(Unfit(format!("{bytes} bytes of metadata do not fit below the region"))),
+        }
+    }
+}
+
+/// A page-frame allocator as the workloads see it. All CPUs use one value of it at once.
+pub(crate) trait FrameSubject: Sized + Sync + 'static {
+    /// Its name in table and file.
+    const NAME: &'static str;
+
+    /// What it hands out: a handle, or a bare number where it knows no handles. Dropping it does nothing.
+    type Held: Send;
+
+    /// Memory for its metadata, allocated and touched before the clock starts, as a kernel's would be mapped already.
+    type Storage;
+
+    /// Makes room for the metadata.
+    fn storage(region: &Region) -> Result<Self::Storage, Unfit>;
+
+    /// An allocator with all of the region free: this is what initialisation measures.
+    fn new(region: &Region, storage: Self::Storage) -> Result<Self, Unfit>;
+
+    /// Metadata that a get or a put may touch, in bytes for all of the region; `None` where it cannot be told.
+    fn metadata_bytes(&self) -> Option<u64>;
+
+    /// One block, or `None`.
+    fn get(&self, pinned: Pinned<'_>, order: Order) -> Option<Self::Held>;
+
+    /// Gives a block back that `get` gave out with the same order.
+    fn put(&self, pinned: Pinned<'_>, held: Self::Held, order: Order);
+
+    /// Its first frame.
+    fn first(&self, held: &Self::Held) -> Pfn;
+
+    /// Gives back what this CPU's caches hold, where the allocator can be asked to.
+    fn drain(&self, _pinned: Pinned<'_>) {}
+
+    /// A fresh allocator over all of the region.
+    fn fresh(region: &Region) -> Result<Self, Unfit> {
+        Self::new(region, Self::storage(region)?)
+    }
+}

@@ -1,0 +1,126 @@
+//! Each subject, through its wrapper, hands out frames of the region, aligned, and never one twice; and takes them back.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use rhumb_hosted::HostedMachine;
+use rhumb_machine::{Order, PhysAddr, PhysRange};
+
+use super::subject::{FrameSubject, Region};
+use super::{Setting, Workload, latency, mixed, setup, steady, subjects};
+use crate::args::{Command, Options};
+use crate::clock::Clock;
+use crate::driver::{Better, Case, Outcome, Sample, Unfit};
+use crate::stats::Random;
+use crate::team;
+
+const START: u64 = 256 << 20;
+const BYTES: u64 = 32 << 20;
+const CPUS: usize = 2;
+
+fn setting() -> Setting {
+    let ram = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(START + BYTES)).unwrap();
+    let machine = HostedMachine::builder().cpus(CPUS).ram(ram).build().unwrap();
+    Setting {
+        region: Region::new(Box::leak(Box::new(machine)), PhysAddr::new(START), BYTES, CPUS),
+        clock: Clock::calibrate(),
+        options: Options::defaults(Command::Frames),
+    }
+}
+
+/// Counts frames that are held twice, or stand outside the region or askew, over random gets and puts on two
+/// CPUs; then 2-MiB blocks that are not whole again when all is given back.
+#[derive(Clone, Copy)]
+struct Honest;
+
+/// A count that must be zero.
+fn wrong(metric: &'static str, count: usize) -> Sample {
+    Sample::count(metric, "frames", Better::Lower, count as u64)
+}
+
+impl Workload for Honest {
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
+        let subject = S::fresh(&setting.region)?;
+        let frames = setting.region.frames();
+        let held = team::run(setting.region.machine(), CPUS, setting.clock, |member| {
+            let mut random = Random::new(member.index as u64);
+            let mut held: Vec<(S::Held, Order)> = Vec::new();
+            for _ in 0..5_000 {
+                if random.below(100) < 55 {
+                    let order = Order::new(random.next().trailing_zeros().min(9) as u8).unwrap();
+                    held.extend(subject.get(member.pinned, order).map(|block| (block, order)));
+                } else if !held.is_empty() {
+                    let (block, order) = held.swap_remove(random.below(held.len()));
+                    subject.put(member.pinned, block, order);
+                }
+            }
+            held
+        })
+        .map_err(|error| Unfit(error.to_string()))?
+        .into_iter()
+        .flatten();
+        let (mut owners, mut outside, mut askew) = (HashMap::new(), 0, 0);
+        let mut all = Vec::new();
+        for (block, order) in held {
+            let first = subject.first(&block);
+            askew += usize::from(!first.get().is_multiple_of(order.frames()));
+            for frame in 0..order.frames() {
+                outside += usize::from(!frames.contains(first.plus(frame)));
+                *owners.entry(first.plus(frame)).or_insert(0usize) += 1;
+            }
+            all.push((block, order));
+        }
+        let twice = owners.values().filter(|&&owners| owners > 1).count();
+        // All of it back, and then whole blocks out of it: what merges is as much as there was.
+        let all = Mutex::new(all);
+        let blocks = team::run(setting.region.machine(), CPUS, setting.clock, |member| {
+            if member.index == 0 {
+                for (block, order) in all.lock().unwrap().drain(..) {
+                    subject.put(member.pinned, block, order);
+                }
+            }
+            mixed::blocks_left(&subject, member, frames)
+        });
+        let blocks: u64 = blocks.map_err(|error| Unfit(error.to_string()))?.iter().sum();
+        let unmerged = (frames.frames() / Order::LARGE.frames() - blocks) as usize;
+        Ok(vec![
+            wrong("twice", twice),
+            wrong("outside", outside),
+            wrong("askew", askew),
+            wrong("unmerged", unmerged),
+        ])
+    }
+}
+
+#[test]
+fn every_subject_is_honest() {
+    for mut case in subjects::cases("honest", &setting(), Honest) {
+        for sample in (case.run)().unwrap() {
+            // One block holds the metadata of those that keep it in the region.
+            let allowed = if sample.metric == "unmerged" { 1.0 } else { 0.0 };
+            assert!(sample.value <= allowed, "{}: {} {}", case.subject, sample.value, sample.metric);
+        }
+    }
+}
+
+/// Every workload runs on every subject, on both CPUs, and says what it must.
+#[test]
+fn every_workload_runs() {
+    let mut setting = setting();
+    setting.options.work_per_mille = 10;
+    let short = |workload: fn(&Setting) -> Vec<Case>| {
+        for mut case in workload(&setting) {
+            let samples = (case.run)().unwrap();
+            assert!(!samples.is_empty(), "{}", case.subject);
+            let wrong = samples.iter().find(|sample| !(0.0..1e9).contains(&sample.value));
+            assert_eq!(wrong, None, "{}", case.subject);
+        }
+    };
+    short(|s| subjects::cases("pair", s, steady::Pair::BASE));
+    short(|s| subjects::cases("bulk", s, steady::Bulk));
+    short(|s| subjects::cases("random", s, steady::Random::THOUSAND));
+    short(|s| subjects::cases("latency", s, latency::Burst));
+    short(|s| subjects::cases("mixed", s, mixed::Mixed));
+    short(|s| subjects::cases("healing", s, mixed::Healing));
+    short(|s| subjects::cases("init", s, setup::Init));
+}

@@ -1,0 +1,82 @@
+//! Measures Rhumb's allocators side by side with others, interleaved in one run.
+//!
+//! ```text
+//!   rhumb-bench frames --csv frames.csv
+//!
+//!   for each workload, for each number of CPUs:            a group
+//!       round 1:  rhumb, frame-alloc, bitmap, ...          each on a fresh allocator
+//!       round 2:  frame-alloc, bitmap, ..., rhumb          the order moves on
+//!       ...                                                then medians with lowest and highest
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`driver`] | groups of cases, run interleaved; progress |
+//! | [`clock`] | the time-stamp counter, calibrated, its own cost known |
+//! | [`report`] | the table with ratios, the CSV file |
+//! | [`stats`] | medians, spreads, percentiles |
+//! | [`team`] | a workload on several CPUs of a hosted machine at once |
+//! | [`frames`] | page-frame allocators: subjects and workloads |
+//! | [`machine`] | what pinning costs on the hosted machine |
+//!
+//! Principles: what a workload needs (random numbers, victims, space for results) is prepared outside the timed part,
+//! and nothing in it allocates but the subjects. Subjects differ by type, not by a virtual call. Times on a shared
+//! machine are noise around a truth: only ratios of one run count.
+
+mod args;
+mod clock;
+mod driver;
+mod frames;
+mod machine;
+mod report;
+mod stats;
+mod team;
+
+use std::process::ExitCode;
+
+use args::{Command, Options};
+
+fn main() -> ExitCode {
+    match Options::from_command_line() {
+        Ok(None) => {
+            println!("{}", args::HELP);
+            ExitCode::SUCCESS
+        }
+        Ok(Some(options)) => run(&options),
+        Err(error) => {
+            eprintln!("rhumb-bench: {error}\n\n{}", args::HELP);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: &Options) -> ExitCode {
+    let groups = match options.command {
+        Command::Frames => frames::groups(options),
+        Command::Machine => machine::groups(options),
+    };
+    let finished = groups.map_err(|error| error.to_string()).and_then(|groups| {
+        let load_before = load_average();
+        let mut report = driver::run(groups, options);
+        report.note(format!("{load_before} processes ran on this machine before, {} after", load_average()));
+        println!("{report}");
+        match &options.csv {
+            Some(path) => report.write_csv(path).map_err(|error| format!("{}: {error}", path.display())),
+            None => Ok(()),
+        }
+    });
+    match finished {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rhumb-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Processes that ran or waited for a CPU over the last minute; "?" where the host does not say.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("?").to_owned()
+}

@@ -1,0 +1,103 @@
+//! Medians, spreads and percentiles.
+
+/// What several rounds said of one figure.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Summary {
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Summary {
+    /// Of at least one value; `None` of nothing.
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        Some(Self { median: middle(&sorted)?, low: *sorted.first()?, high: *sorted.last()? })
+    }
+}
+
+/// The median of `values`, which are put in order; 0 of nothing.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    middle(values).unwrap_or(0.0)
+}
+
+fn middle(sorted: &[f64]) -> Option<f64> {
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(if sorted.len() % 2 == 1 { upper } else { (upper + sorted[sorted.len() / 2 - 1]) / 2.0 })
+}
+
+/// The mean; 0 of nothing.
+pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let (sum, count) = values.into_iter().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    if count == 0 { 0.0 } else { sum / f64::from(count) }
+}
+
+/// The value below which `per_mille` thousandths of `sorted` lie; 0 of nothing.
+pub(crate) fn percentile(sorted: &[u32], per_mille: usize) -> u32 {
+    let index = (sorted.len() * per_mille / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or(0)
+}
+
+/// A generator for workloads: SplitMix64 (Steele, Lea, Flood 2014). The same seed gives the same workload to each
+/// subject.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `bound`; 0 where that is 0. The bias of the multiplication is below `bound / 2^64`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+
+    /// Fisher and Yates.
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for index in (1..items.len()).rev() {
+            items.swap(index, self.below(index + 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries() {
+        assert_eq!(Summary::of(&[]), None);
+        assert_eq!(Summary::of(&[3.0, 1.0, 2.0]), Some(Summary { median: 2.0, low: 1.0, high: 3.0 }));
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(mean([1.0, 2.0, 6.0]), 3.0);
+        assert_eq!((mean([]), median(&mut [])), (0.0, 0.0));
+    }
+
+    #[test]
+    fn percentiles() {
+        let sorted: Vec<u32> = (0..1000).collect();
+        assert_eq!([500, 990, 999, 1000].map(|p| percentile(&sorted, p)), [500, 990, 999, 999]);
+        assert_eq!(percentile(&[], 500), 0);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_what_is_there() {
+        let mut items: Vec<usize> = (0..1000).collect();
+        Random::new(1).shuffle(&mut items);
+        assert!(!items.is_sorted());
+        items.sort_unstable();
+        assert_eq!(items, (0..1000).collect::<Vec<_>>());
+        assert_eq!(Random::new(1).below(0), 0);
+    }
+}
