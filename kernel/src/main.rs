@@ -9,13 +9,12 @@
 //! | [`trap`] | exceptions and interrupts, reports, backtraces |
 //! | [`monitor`] | the prompt and its commands |
 //! | [`machine`], [`sync`] | this hardware as the memory crates see it; the kernel's lock |
-//! | [`console`], [`logging`], [`power`], [`acpi`] | serial line, log, turning off, firmware tables |
+//! | [`console`], [`logging`], [`power`] | serial line, log, turning off |
 #![no_std]
 #![no_main]
 // A kernel's modules are its own: nothing is exported, and the names of registers document themselves.
 #![allow(missing_docs, unreachable_pub)]
 
-mod acpi;
 mod arch;
 mod boot;
 mod console;
@@ -31,7 +30,10 @@ mod trap;
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use arch::idt::vector;
+use arch::ioapic::Line;
 use arch::{clock, cpu, percpu, pic};
+use rhumb_bootinfo::firmware::{CpuState, Polarity, Trigger};
 use smp::Candidate;
 
 /// On the kernel's own tables and the boot CPU's main stack.
@@ -40,28 +42,58 @@ pub extern "sysv64" fn main() -> ! {
     let here = percpu::here();
     pic::disable();
     smp::settle(here);
-    mm::report_layout(boot);
-
-    let reference = clock::calibrate(boot.topology.pm_timer);
+    let reference = clock::calibrate(boot.topology.power.pm_timer);
     log::info!(
         "clock: TSC {} MHz (by {reference}), timer {} MHz",
         clock::tsc_hz() / 1_000_000,
         clock::timer_hz() / 1_000_000
     );
-    acpi::set_power(&boot.topology);
+    mm::report(boot);
+    power::set_firmware(boot.topology.power);
+    route_console(boot);
     x86_64::instructions::interrupts::enable();
 
     boot.make_areas();
-    let boot_apic_id = here.apic_id.load(Relaxed);
-    here.set_node(boot.topology.node_of_apic(boot_apic_id));
-    let candidates = boot
-        .topology
-        .startable(boot_apic_id)
-        .map(|apic_id| Candidate { apic_id, node: boot.topology.node_of_apic(apic_id) });
-    let running = smp::start_others(candidates);
-    log::info!("{running} CPUs, {} nodes, protections: {}", boot.topology.node_count(), cpu::ProtectionNames);
-    log::info!("up after {}.{:03} s", clock::now_ns() / 1_000_000_000, clock::now_ns() / 1_000_000 % 1000);
+    let running = start_cpus(boot);
+    let nodes = boot.topology.node_count();
+    log::info!(
+        "{running} of {} CPUs, {nodes} node{}; {}",
+        boot.cpus,
+        if nodes == 1 { "" } else { "s" },
+        cpu::ProtectionNames
+    );
+    let up_us = clock::now_ns() / 1000;
+    log::info!("up {}.{:03} ms after the first instruction", up_us / 1000, up_us % 1000);
     monitor::run(boot)
+}
+
+/// Starts the CPUs that the firmware lists and the command line allows.
+fn start_cpus(boot: &boot::Boot) -> usize {
+    let enabled = boot.topology.cpus.iter().filter(|cpu| cpu.state == CpuState::Enabled);
+    // The boot CPU is the first, and runs.
+    if let Some(this) = boot.topology.cpus.first() {
+        percpu::here().set_node(this.node);
+    }
+    smp::start_others(enabled.skip(1).map(|cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node }))
+}
+
+/// Routes the console's interrupt to the boot CPU. Without an I/O APIC for it, the monitor polls.
+fn route_console(boot: &boot::Boot) {
+    const COM1_IRQ: u8 = 4;
+    let route = boot.topology.isa_route(COM1_IRQ);
+    let line = Line {
+        gsi: route.gsi,
+        active_low: route.polarity == Polarity::ActiveLow,
+        level_triggered: route.trigger == Trigger::Level,
+    };
+    let boot_apic = percpu::here().apic_id.load(Relaxed);
+    for mut io_apic in boot.io_apics() {
+        io_apic.mask_all();
+        if let (true, Ok(destination)) = (io_apic.serves(line.gsi), u8::try_from(boot_apic)) {
+            io_apic.route(line, vector::CONSOLE, destination);
+            console::enable_interrupts();
+        }
+    }
 }
 
 #[panic_handler]

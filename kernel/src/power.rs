@@ -1,13 +1,16 @@
-//! Turning the machine off.
+//! Turning the machine off, or starting it again.
 //!
-//! Three ways, in this order: the emulator's exit port, when the command line names one (it carries how things went); ACPI's
-//! soft-off state S5, with the values that the firmware's tables name; halting.
+//! Off, in this order: the emulator's exit port, when the command line names one (it carries how things went); ACPI's soft-off
+//! state S5, with the registers and values that the firmware's tables name; halting. Reset: the register that the tables name,
+//! the keyboard controller, and at last a triple fault.
 
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
-
+use rhumb_bootinfo::firmware::{Power, PowerOff, Register};
+use spin::Once;
 use x86_64::instructions::port::Port;
 
-use crate::arch::cpu;
+use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
+
+use crate::arch::{cpu, idt};
 use crate::console;
 
 /// How the run went, as the exit port tells it.
@@ -21,21 +24,20 @@ pub enum Outcome {
     Panicked = 0x12,
 }
 
-const SLEEP_ENABLE: u16 = 1 << 13;
+const KEYBOARD_COMMAND: u16 = 0x64;
+const PULSE_RESET_LINE: u8 = 0xfe;
 
 static EXIT_PORT: AtomicU16 = AtomicU16::new(0);
-/// PM1a control port, PM1b control port (0: none), and the two sleep types, 16 bits each; 0: unknown.
-static SOFT_OFF: AtomicU64 = AtomicU64::new(0);
+static FIRMWARE: Once<Power> = Once::new();
 
 /// Names the emulator's exit port.
 pub fn set_exit_port(port: u16) {
     EXIT_PORT.store(port, Relaxed);
 }
 
-/// Says how ACPI turns this machine off: control ports and the sleep types of `\_S5`.
-pub fn set_soft_off(pm1a: u16, pm1b: u16, type_a: u8, type_b: u8) {
-    let packed = u64::from(pm1a) | u64::from(pm1b) << 16 | u64::from(type_a) << 32 | u64::from(type_b) << 48;
-    SOFT_OFF.store(packed, Relaxed);
+/// Says what the firmware's tables know of power.
+pub fn set_firmware(power: Power) {
+    FIRMWARE.call_once(|| power);
 }
 
 /// Turns the machine off; where nothing can, halts this CPU.
@@ -47,15 +49,34 @@ pub fn off(outcome: Outcome) -> ! {
     }
     // A panic stays on the screen: a machine that turned itself off could not be read.
     if outcome != Outcome::Panicked {
-        let packed = SOFT_OFF.load(Relaxed);
-        let (pm1a, pm1b) = (packed as u16, (packed >> 16) as u16);
-        for (port, sleep_type) in [(pm1a, packed >> 32), (pm1b, packed >> 48)] {
-            if port != 0 {
-                // SAFETY: the firmware's tables name the port as the power-management control register.
-                unsafe { Port::<u16>::new(port).write((sleep_type as u16 & 7) << 10 | SLEEP_ENABLE) };
+        match FIRMWARE.get().and_then(|power| power.off) {
+            Some(PowerOff::Pm1 { a, b }) => {
+                for (register, value) in [Some(a), b].into_iter().flatten() {
+                    if let Register::Port(port) = register {
+                        // SAFETY: the firmware's tables name the port as the power-management control register.
+                        unsafe { Port::<u16>::new(port).write(value) };
+                    }
+                }
             }
+            Some(PowerOff::SleepControl(Register::Port(port), value)) => {
+                // SAFETY: the firmware's tables name the port as the sleep control register.
+                unsafe { Port::<u8>::new(port).write(value) };
+            }
+            // Registers in memory would need a mapping: no PC has been seen with them.
+            Some(PowerOff::SleepControl(Register::Memory(_), _)) | None => {}
         }
         console::write("this machine cannot turn itself off; it is safe to do so by hand\n");
     }
     cpu::halt_for_ever()
+}
+
+/// Starts the machine again.
+pub fn reset() -> ! {
+    if let Some((Register::Port(port), value)) = FIRMWARE.get().and_then(|power| power.reset) {
+        // SAFETY: the firmware's tables name the port as the reset register.
+        unsafe { Port::<u8>::new(port).write(value) };
+    }
+    // SAFETY: the keyboard controller's command port on every PC; the command pulses the reset line.
+    unsafe { Port::<u8>::new(KEYBOARD_COMMAND).write(PULSE_RESET_LINE) };
+    idt::triple_fault()
 }

@@ -4,7 +4,7 @@
 
 use core::ops::{Deref, DerefMut};
 
-use rhumb_machine::{IrqGuard, IrqOff, Machine};
+use rhumb_machine::{IrqGuard, Machine};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::machine::{KernelMachine, MACHINE};
@@ -16,7 +16,7 @@ pub struct IrqMutex<T>(SpinMutex<T>);
 /// The lock is held, interrupts are off. Fields drop in order: first the lock opens, then interrupts come back.
 pub struct IrqMutexGuard<'a, T> {
     value: SpinMutexGuard<'a, T>,
-    irq: IrqGuard<'static, KernelMachine>,
+    _irq: IrqGuard<'static, KernelMachine>,
 }
 
 impl<T> IrqMutex<T> {
@@ -30,7 +30,7 @@ impl<T> IrqMutex<T> {
         loop {
             let irq = MACHINE.irq_off();
             if let Some(value) = self.0.try_lock() {
-                return IrqMutexGuard { value, irq };
+                return IrqMutexGuard { value, _irq: irq };
             }
             drop(irq);
             while self.0.is_locked() {
@@ -43,7 +43,7 @@ impl<T> IrqMutex<T> {
     /// The lock if it is open now.
     pub fn try_lock(&self) -> Option<IrqMutexGuard<'_, T>> {
         let irq = MACHINE.irq_off();
-        self.0.try_lock().map(|value| IrqMutexGuard { value, irq })
+        self.0.try_lock().map(|value| IrqMutexGuard { value, _irq: irq })
     }
 
     /// Takes the lock from whoever holds it.
@@ -53,13 +53,6 @@ impl<T> IrqMutex<T> {
     pub unsafe fn force_unlock(&self) {
         // SAFETY: the caller's promise.
         unsafe { self.0.force_unlock() }
-    }
-}
-
-impl<T> IrqMutexGuard<'_, T> {
-    /// Proof that interrupts are off while the lock is held.
-    pub fn irq_off(&self) -> IrqOff<'_> {
-        self.irq.irq_off()
     }
 }
 

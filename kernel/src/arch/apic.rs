@@ -6,6 +6,7 @@
 //! Why not a crate: the one that exists masks the NMI pins, fixes vectors at construction and depends on unmaintained
 //! crates. Source: Intel SDM volume 3, chapter 12.
 
+use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{PhysAddr, VirtAddr};
@@ -49,9 +50,6 @@ const ALL_BUT_SELF: u32 = 3 << 18;
 const MODE_NMI: u32 = 4 << 8;
 const MODE_INIT: u32 = 5 << 8;
 const MODE_STARTUP: u32 = 6 << 8;
-
-/// How many TSC-independent timer ticks pass per count: the divider in use.
-pub const TIMER_DIVIDER: u64 = 16;
 
 /// Where the xAPIC page is mapped; 0 while x2APIC is used or nothing is mapped yet.
 static PAGE: AtomicU64 = AtomicU64::new(0);
@@ -114,6 +112,17 @@ pub fn enable() {
     write(Register::ErrorVector, u32::from(vector::APIC_ERROR));
     write(Register::TimerDivide, DIVIDE_BY_16);
     write(Register::Spurious, SOFTWARE_ENABLE | u32::from(vector::SPURIOUS));
+}
+
+/// This CPU's number on the interrupt bus, by CPUID: before its APIC is on, and before it is mapped.
+pub fn id_by_cpuid() -> u32 {
+    if features().x2apic && __cpuid_count(0, 0).eax >= 0xb {
+        let topology = __cpuid_count(0xb, 0);
+        if topology.ebx != 0 {
+            return topology.edx;
+        }
+    }
+    __cpuid_count(1, 0).ebx >> 24
 }
 
 /// This CPU's number on the interrupt bus.
@@ -190,13 +199,13 @@ pub fn countdown() -> u32 {
     read(Register::TimerCurrent)
 }
 
-/// One timer interrupt on this CPU after `count` timer ticks; 0 disarms.
+/// One timer interrupt on this CPU after `count` timer ticks; 0 takes it back.
 pub fn arm_after(count: u32) {
     write(Register::TimerVector, u32::from(vector::TIMER));
     write(Register::TimerInitial, count);
 }
 
-/// One timer interrupt on this CPU once its TSC reaches `deadline`; 0 disarms. Only with `features().tsc_deadline`.
+/// One timer interrupt on this CPU once its TSC reaches `deadline`. Only with `features().tsc_deadline`.
 pub fn arm_at(deadline: u64) {
     write(Register::TimerVector, TIMER_DEADLINE | u32::from(vector::TIMER));
     // SAFETY: the MSR exists by CPUID. The fence orders the mode change before the deadline (SDM volume 3, 12.5.4.1).

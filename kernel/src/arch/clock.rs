@@ -8,6 +8,7 @@
 use core::arch::x86_64::{__cpuid_count, _rdtsc};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use rhumb_bootinfo::firmware::{PmTimer, Register};
 use x86_64::instructions::port::Port;
 
 use crate::arch::{apic, cpu::features};
@@ -66,16 +67,23 @@ pub fn timer_hz() -> u64 {
 /// Nanoseconds since [`start`].
 #[inline]
 pub fn now_ns() -> u64 {
-    let elapsed = ticks().wrapping_sub(START.load(Relaxed));
-    ((u128::from(elapsed) * u128::from(NS_PER_TICK.load(Relaxed))) >> 32) as u64
+    ticks_to_ns(ticks().wrapping_sub(START.load(Relaxed)))
 }
 
-/// Measures both rates. The APIC of this CPU is on. `acpi_timer` is its I/O port and whether it counts 32 bits.
-pub fn calibrate(acpi_timer: Option<(u16, bool)>) -> Reference {
+/// How long so many TSC ticks take; 0 before [`calibrate`].
+#[inline]
+pub fn ticks_to_ns(ticks: u64) -> u64 {
+    ((u128::from(ticks) * u128::from(NS_PER_TICK.load(Relaxed))) >> 32) as u64
+}
+
+/// Measures both rates. The APIC of this CPU is on.
+pub fn calibrate(acpi_timer: Option<PmTimer>) -> Reference {
     apic::start_countdown(u32::MAX);
     let (timer_before, tsc_before) = (apic::countdown(), ticks());
     let reference = match acpi_timer {
-        Some((port, wide)) if wait_acpi_timer(port, wide) => Reference::AcpiTimer,
+        Some(PmTimer { register: Register::Port(port), bits }) if wait_acpi_timer(port, bits) => {
+            Reference::AcpiTimer
+        }
         _ => {
             wait_pit();
             Reference::Pit
@@ -106,9 +114,9 @@ fn cpuid_hz() -> Option<u64> {
 }
 
 /// Waits [`CALIBRATION_NS`] by the ACPI timer; `false` if it does not count.
-fn wait_acpi_timer(port: u16, wide: bool) -> bool {
+fn wait_acpi_timer(port: u16, bits: u32) -> bool {
     let mut port = Port::<u32>::new(port);
-    let mask = if wide { u32::MAX } else { 0x00ff_ffff };
+    let mask = u32::MAX >> (32 - bits.clamp(1, 32));
     // SAFETY: the firmware names this port as the ACPI timer; reading it has no effect.
     let mut read = || unsafe { port.read() } & mask;
     let wanted = (ACPI_TIMER_HZ * CALIBRATION_NS / NS_PER_SECOND) as u32;
@@ -169,14 +177,5 @@ pub fn arm_ns(ns: u64) {
     } else {
         let count = u128::from(ns) * u128::from(timer_hz()) / u128::from(NS_PER_SECOND);
         apic::arm_after(count.clamp(1, u128::from(u32::MAX)) as u32);
-    }
-}
-
-/// Takes back [`arm_ns`].
-pub fn disarm() {
-    if features().tsc_deadline {
-        apic::arm_at(0);
-    } else {
-        apic::arm_after(0);
     }
 }

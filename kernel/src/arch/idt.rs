@@ -134,6 +134,14 @@ pub fn load() {
     TABLE.call_once(|| build(Stacks::Own)).load();
 }
 
+/// Resets the CPU, as a last resort: an exception without a table to look it up in.
+pub fn triple_fault() -> ! {
+    static EMPTY: InterruptDescriptorTable = InterruptDescriptorTable::new();
+    EMPTY.load();
+    // SAFETY: nothing comes back: the fault finds no handler, neither does the next, and the CPU resets.
+    unsafe { core::arch::asm!("ud2", options(noreturn)) }
+}
+
 #[derive(PartialEq, Eq)]
 enum Stacks {
     Shared,

@@ -24,10 +24,8 @@ pub const WINDOW_BASE: u64 = 0xffff_ff80_0000_0000;
 /// How much physical memory the boot tables show at address 0.
 pub const IDENTITY_BYTES: u64 = 4 << 30;
 
-/// What the stub tells Rust about who loaded the kernel.
+/// What the stub tells Rust where a PVH loader loaded the kernel; else it was multiboot2.
 pub const LOADER_PVH: u32 = 0;
-/// See [`LOADER_PVH`].
-pub const LOADER_MULTIBOOT2: u32 = 1;
 
 global_asm!(
     r#"

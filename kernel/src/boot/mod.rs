@@ -19,13 +19,14 @@ use arrayvec::ArrayVec;
 use core::fmt::Display;
 use spin::Once;
 
-use crate::acpi::Topology;
+use rhumb_bootinfo::firmware::{CpuState, MAX_IO_APICS, Topology};
 use rhumb_bootinfo::loader::{multiboot2, pvh};
 use rhumb_bootinfo::{BootFrames, BootInfo, MemoryMap, Options, Protocol, Reservation};
 use rhumb_machine::{CpuId, MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::Levels;
 
 use crate::arch::cpu::features;
+use crate::arch::ioapic::IoApic;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, clock, idt};
 use crate::machine;
@@ -33,14 +34,14 @@ use crate::mm::layout::{Stack, image};
 use crate::mm::tables;
 use crate::smp::trampoline;
 use crate::sync::IrqMutex;
-use crate::{acpi, console, logging, power};
+use crate::{console, logging, power};
 use paging::{DirectMapFigures, Wanted};
 use window::{LowMemory, Window};
 
 /// Registers of an APIC: one page.
 const DEVICE_PAGE_BYTES: u64 = 4096;
 /// One local APIC page and the I/O APICs.
-const MAX_DEVICES: usize = 1 + crate::acpi::MAX_IO_APICS;
+const MAX_DEVICES: usize = 1 + MAX_IO_APICS;
 /// Below this, real mode can begin.
 const REAL_MODE_END: PhysAddr = PhysAddr::new(0xa_0000);
 
@@ -112,10 +113,12 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     findings.iter().for_each(|finding| log::warn!("{finding}"));
 
     let mut map = read_memory_map(&info, &options);
-    let topology = acpi::read(low, info.rsdp);
+    let (topology, findings) = Topology::discover(low, info.rsdp, apic::id_by_cpuid());
+    findings.iter().for_each(|finding| log::warn!("{finding}"));
     let levels = choose_levels(&options, &map);
     let trampoline_page = take_trampoline(&mut map);
-    let cpus = topology.usable_cpus().min(options.max_cpus.unwrap_or(MAX_CPUS)).clamp(1, MAX_CPUS);
+    let enabled = topology.cpus.iter().filter(|cpu| cpu.state == CpuState::Enabled).count();
+    let cpus = enabled.min(options.max_cpus.unwrap_or(MAX_CPUS)).max(1);
     let mut devices = list_devices(&topology);
     let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
 
@@ -160,6 +163,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
 const CR4_PAE: u32 = 1 << 5;
 const CR4_LA57: u32 = 1 << 12;
 const LOCAL_APIC: &str = "local APIC";
+const IO_APIC: &str = "I/O APIC";
 
 fn read_options(info: &BootInfo) -> Options {
     let (options, warnings) = Options::parse(&info.command_line);
@@ -244,7 +248,7 @@ fn list_devices(topology: &Topology) -> ArrayVec<Device, MAX_DEVICES> {
         devices.push(Device { name: LOCAL_APIC, phys: page(at), virt: VirtAddr::ZERO });
     }
     for io_apic in topology.io_apics.iter() {
-        devices.push(Device { name: "I/O APIC", phys: page(io_apic.address), virt: VirtAddr::ZERO });
+        devices.push(Device { name: IO_APIC, phys: page(io_apic.address), virt: VirtAddr::ZERO });
     }
     devices
 }
@@ -266,6 +270,17 @@ fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, cpus: usize, limit: Option
 }
 
 impl Boot {
+    /// The I/O APICs, mapped. For whoever routes interrupts, alone.
+    pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
+        let mapped = self.devices.iter().filter(|device| device.name == IO_APIC);
+        mapped.zip(&self.topology.io_apics).map(|(device, io_apic)| {
+            // SAFETY: boot mapped the registers uncached, for ever, in the order of the topology.
+            unsafe {
+                IoApic::new(device.virt.plus(io_apic.address.offset_in(PageSize::Size4K)), io_apic.gsi_base)
+            }
+        })
+    }
+
     /// Fills in the areas of the other CPUs and makes them known. Once, on the kernel's tables.
     pub fn make_areas(&self) {
         for cpu in (1..self.cpus).filter_map(CpuId::new) {

@@ -16,6 +16,7 @@ use rhumb_pagetable::{
 };
 
 use super::window::Window;
+use crate::arch::clock;
 use crate::arch::cpu::features;
 use crate::mm::layout::{self, Stack, image};
 
@@ -50,6 +51,8 @@ pub struct DirectMapFigures {
     pub pages: PageCounts,
     pub tables: u64,
     pub high_bytes: u64,
+    /// How long planning and writing it took, in TSC ticks.
+    pub build_ticks: u64,
 }
 
 /// Why the tables cannot be built. The kernel cannot go on then.
@@ -125,6 +128,7 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
         Levels::Four => layout::DIRECT_MAP_4,
         Levels::Five => layout::DIRECT_MAP_5,
     };
+    let before = clock::ticks();
     let plan = Plan::new(&Request {
         base,
         levels: wanted.levels,
@@ -143,12 +147,13 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     let mut frames = BootFrames::below(map, ceiling);
     let root_table = frames.take(Reservation::PageTables)?;
     window.zero(root_table);
-    let root = Root::new(root_table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
-    let trampoline_root = Root { table: trampoline_table, ..root };
+    let tree = |table| Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
+    let (root, trampoline_root) = (tree(root_table), tree(trampoline_table));
 
     let mut memory = window.tables();
     let mut source = Tables { frames: &mut frames, window, taken: 2 };
     plan.build(root, &mut memory, &mut source)?;
+    let build_ticks = clock::ticks() - before;
     let mut mapper = Mapper::new(root, &mut memory);
     map_image(&mut mapper, &mut source)?;
     map_stacks(&mut mapper, &mut source, wanted.cpus)?;
@@ -156,8 +161,13 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     build_trampoline(&mut memory, &mut source, root, trampoline_root, wanted.trampoline)?;
     let table_frames = source.taken;
 
-    let direct_map =
-        DirectMapFigures { base, pages: plan.pages(), tables: plan.tables(), high_bytes: plan.high_bytes() };
+    let direct_map = DirectMapFigures {
+        base,
+        pages: plan.pages(),
+        tables: plan.tables(),
+        high_bytes: plan.high_bytes(),
+        build_ticks,
+    };
     Ok(Built { root, trampoline_root, direct_map, table_frames })
 }
 

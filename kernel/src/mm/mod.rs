@@ -6,8 +6,11 @@ pub mod tables;
 
 use core::fmt::{self, Write};
 
+use layout::image;
 use rhumb_machine::VirtAddr;
+use rhumb_monitor::Human;
 
+use crate::arch::clock;
 use crate::boot::Boot;
 
 /// One line about what belongs at `address`, mapped or not.
@@ -23,8 +26,31 @@ pub fn write_walk(out: &mut dyn Write, address: VirtAddr) -> fmt::Result {
     write!(out, "{}", tables::walk(address))
 }
 
-/// Logs how memory is mapped.
-pub fn report_layout(boot: &Boot) {
+/// Logs what was found, and how it is mapped.
+pub fn report(boot: &Boot) {
+    let (total, free) = {
+        let map = boot.memory.lock();
+        (map.ram_bytes(), map.usable_bytes())
+    };
+    log::info!("loaded by {}; {} of RAM, {} free", boot.loader, Human(total), Human(free));
+    if let Some(disk) = boot.initial_ram_disk {
+        log::info!("initial RAM disk: {} at {}", Human(disk.bytes()), disk.start());
+    }
     let figures = &boot.direct_map;
-    log::info!("direct map at {}: {} in {} page tables", figures.base, figures.pages, figures.tables);
+    let levels = tables::root().levels.top();
+    log::info!(
+        "direct map at {}: {} in {} page tables, {levels} levels, built in {} us",
+        figures.base,
+        figures.pages,
+        figures.tables,
+        clock::ticks_to_ns(figures.build_ticks) / 1000
+    );
+    if figures.high_bytes > 0 {
+        log::info!("{} of RAM lie past the direct map's limit and are not used", Human(figures.high_bytes));
+    }
+    for (what, segment) in
+        [("text", image::text()), ("read-only data", image::rodata()), ("data", image::data())]
+    {
+        log::debug!("image {what} at {segment}");
+    }
 }

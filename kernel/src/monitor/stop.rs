@@ -1,4 +1,4 @@
-//! Commands that end the run: `poweroff`, `panic`, `fault`.
+//! Commands that end the run: `poweroff`, `reboot`, `panic`, `fault`.
 
 use rhumb_machine::VirtAddr;
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
@@ -18,6 +18,14 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         help: "",
         complete: Complete::Nothing,
         run: |_, _, _| power::off(Outcome::Success),
+    },
+    Command {
+        name: "reboot",
+        usage: "",
+        summary: "start the machine again",
+        help: "",
+        complete: Complete::Nothing,
+        run: |_, _, _| power::reset(),
     },
     Command {
         name: "panic",
