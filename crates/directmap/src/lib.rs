@@ -27,3 +27,8 @@ pub use window::{needs_five_levels, window};
 
 #[cfg(test)]
 mod tests;
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -51,3 +51,8 @@ pub use walk::{Leaf, Outcome, Step, Walk, walk};
 
 #[cfg(test)]
 mod tests;
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

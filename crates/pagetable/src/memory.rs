@@ -14,6 +14,10 @@ use crate::entry::{Entry, bits};
 ///
 /// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation reads and writes each entry
 /// with one 64-bit access, since CPUs may walk the table meanwhile. There is one writer of a tree at a time (I8).
+///
+/// The trait is safe to implement for memory that is only looked at. One that reaches the tables of a running CPU has an
+/// unsafe constructor, where whoever makes it promises that every `table` it will be given is one, and that what it will
+/// map may be mapped.
 pub trait TableMemory {
     /// One entry.
     fn read(&self, table: Pfn, index: usize) -> Entry;

@@ -212,7 +212,7 @@ fn apply(machine: &mut Machine, model: &mut Model, operation: Operation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn i7_any_sequence_does_what_the_model_does(
