@@ -44,7 +44,7 @@ impl<'map> BootFrames<'map> {
 
     /// Takes one frame: the highest that is free.
     ///
-    /// Cost: a walk over the regions and reservations, some hundred instructions.
+    /// Cost: a look at the topmost free range and at the reservations beside it.
     ///
     /// # Errors
     /// [`OutOfBootFrames`]; nothing has changed then.
@@ -74,7 +74,7 @@ impl<'map> BootFrames<'map> {
             let start = Some(Pfn::new(start)).filter(|&start| start >= free.start())?;
             PfnRange::of_length(start, frames)
         };
-        let run = self.map.free_in(self.window).filter_map(fit).last().ok_or(refused)?;
+        let run = self.map.free_down_in(self.window).find_map(fit).ok_or(refused)?;
         match self.map.reserve(run.addrs(), why) {
             Ok(()) => Ok(run),
             Err(cause) => Err(OutOfBootFrames { cause: Cause::Map(cause), ..refused }),

@@ -194,4 +194,6 @@ impl Topology {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ pub enum MapFinding {
         /// What is taken to be true: the more restrictive kind.
         won: RegionKind,
     },
-    /// The entries were not in ascending order.
+    /// The entries were not in ascending order. That does no harm.
     Unsorted,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for MapFinding {
                 write!(f, "memory map: {range} is given as {lost} and as {won}; it is taken to be {won}")
             }
             Self::Unsorted => {
-                f.write_str("memory map: the entries are not in ascending order; they were sorted")
+                f.write_str("memory map: the entries are not in ascending order, and were sorted")
             }
         }
     }
@@ -67,9 +67,7 @@ pub enum MemoryMapError {
         /// How many entries the firmware gave.
         entries: usize,
     },
-    /// The firmware gave more entries than there is room for.
-    TooManyEntries,
-    /// The entries overlap in so many pieces that there is no room for them.
+    /// The entries come to more regions than there is room for.
     TooManyRegions,
     /// There is no room for one more reservation.
     TooManyReservations {
@@ -91,13 +89,9 @@ impl fmt::Display for MemoryMapError {
                 "none of the {entries} entries of the firmware's memory map is usable RAM (type 1) of at least one 4-KiB \
                  page, and Rhumb needs RAM to run in"
             ),
-            Self::TooManyEntries => write!(
-                f,
-                "the firmware's memory map has more than {MAX_REGIONS} entries, and Rhumb has room for {MAX_REGIONS}"
-            ),
             Self::TooManyRegions => write!(
                 f,
-                "the entries of the firmware's memory map overlap in more than {MAX_REGIONS} pieces, and Rhumb has room \
+                "the firmware's memory map comes to more than {MAX_REGIONS} regions, and Rhumb has room \
                  for {MAX_REGIONS}"
             ),
             Self::TooManyReservations { why } => {

@@ -59,7 +59,7 @@ impl MemoryMap {
     }
 
     /// The whole frames of RAM, free or not, as ascending ranges: what the direct map maps.
-    pub fn ram(&self) -> impl Iterator<Item = PhysRange> + Clone {
+    pub fn ram(&self) -> impl DoubleEndedIterator<Item = PhysRange> + Clone {
         self.regions
             .iter()
             .filter(|region| region.kind == RegionKind::Usable)
@@ -101,7 +101,10 @@ impl MemoryMap {
         // No RAM reaches the last frame below 2^64, so a range that cannot be rounded up ends past all RAM as it is.
         let range = range.align_outward(PageSize::Size4K).unwrap_or(range);
         // Each new note that may be needed must fit before the first is made.
-        let pieces = self.free_in(range).filter(|&piece| !self.joins_neighbour(piece, why)).count();
+        let pieces = self
+            .free_in(range)
+            .filter(|&piece| matches!(self.neighbours(piece, why), (_, None, None)))
+            .count();
         if pieces > self.reserved.remaining_capacity() {
             return Err(MemoryMapError::TooManyReservations { why });
         }
@@ -180,38 +183,59 @@ impl MemoryMap {
         })
     }
 
-    /// The free pieces of `range`, ascending.
-    pub(crate) fn free_in(&self, range: PhysRange) -> impl Iterator<Item = PhysRange> {
-        self.usable().map(move |free| free.intersection(range)).filter(|piece| !piece.is_empty())
+    /// The highest free range that begins below `to`; it ends at `to` itself where that lies within free RAM.
+    fn free_below(&self, to: PhysAddr) -> Option<PhysRange> {
+        self.ram().rev().filter(|ram| ram.start() < to).find_map(|ram| {
+            let (mut start, mut end) = (ram.start(), ram.end().min(to));
+            let past = self.reserved.partition_point(|taken| taken.range.start() < end);
+            for taken in self.reserved[..past].iter().rev() {
+                if taken.range.end() < end {
+                    start = start.max(taken.range.end());
+                    break;
+                }
+                end = taken.range.start();
+            }
+            PhysRange::new(start, end).filter(|range| !range.is_empty())
+        })
     }
 
-    /// Whether a reservation for the same reason begins or ends where `piece` ends or begins.
-    fn joins_neighbour(&self, piece: PhysRange, why: Reservation) -> bool {
-        self.reserved.iter().any(|taken| {
-            taken.why == why && (taken.range.end() == piece.start() || taken.range.start() == piece.end())
-        })
+    /// The free pieces of `range`, ascending.
+    fn free_in(&self, range: PhysRange) -> impl Iterator<Item = PhysRange> {
+        core::iter::successors(self.free_from(range.start()), |last| self.free_from(last.end()))
+            .take_while(move |free| free.start() < range.end())
+            .map(move |free| free.intersection(range))
+    }
+
+    /// The free pieces of `range`, descending.
+    pub(crate) fn free_down_in(&self, range: PhysRange) -> impl Iterator<Item = PhysRange> {
+        core::iter::successors(self.free_below(range.end()), |last| self.free_below(last.start()))
+            .take_while(move |free| free.end() > range.start())
+            .map(move |free| free.intersection(range))
+    }
+
+    /// Where the note on `piece` belongs, and the notes for the same reason that end where it begins and begin where it
+    /// ends.
+    fn neighbours(&self, piece: PhysRange, why: Reservation) -> (usize, Option<usize>, Option<usize>) {
+        let at = self.reserved.partition_point(|taken| taken.range.end() <= piece.start());
+        let same = |index: &usize| self.reserved.get(*index).is_some_and(|taken| taken.why == why);
+        let before = at.checked_sub(1).filter(same);
+        let before = before.filter(|&index| self.reserved[index].range.end() == piece.start());
+        let after = Some(at).filter(same).filter(|&index| self.reserved[index].range.start() == piece.end());
+        (at, before, after)
     }
 
     /// Notes that `piece`, which is free RAM, is now taken.
     fn note(&mut self, piece: PhysRange, why: Reservation) -> Result<(), MemoryMapError> {
-        let at = self.reserved.partition_point(|taken| taken.range.end() <= piece.start());
-        let before = at.checked_sub(1).filter(|&index| {
-            self.reserved[index].why == why && self.reserved[index].range.end() == piece.start()
-        });
-        let after = (at < self.reserved.len()
-            && self.reserved[at].why == why
-            && self.reserved[at].range.start() == piece.end())
-        .then_some(at);
-        match (before, after) {
-            (Some(before), Some(after)) => {
+        match self.neighbours(piece, why) {
+            (_, Some(before), Some(after)) => {
                 let range = joined(self.reserved[before].range, self.reserved[after].range);
                 self.reserved[before].range = range;
                 self.reserved.remove(after);
             }
-            (Some(index), None) | (None, Some(index)) => {
+            (_, Some(index), None) | (_, None, Some(index)) => {
                 self.reserved[index].range = joined(self.reserved[index].range, piece);
             }
-            (None, None) => self
+            (at, None, None) => self
                 .reserved
                 .try_insert(at, Reserved { range: piece, why })
                 .map_err(|_| MemoryMapError::TooManyReservations { why })?,
@@ -226,5 +250,7 @@ fn joined(one: PhysRange, other: PhysRange) -> PhysRange {
     PhysRange::new(one.start().min(other.start()), one.end().max(other.end())).unwrap_or(one)
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

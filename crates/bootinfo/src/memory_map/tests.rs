@@ -1,4 +1,4 @@
-//! The map against a plain model: one answer for each quarter of a page.
+//! The map by example, against the plain model, and from any entries at all.
 
 extern crate std;
 
@@ -11,12 +11,9 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 
+use super::model::{Model, PAGE, PAGES, QUARTER};
 use super::*;
 use crate::BootFrames;
-
-const PAGE: u64 = 4096;
-const QUARTER: u64 = PAGE / 4;
-const PAGES: u64 = 48;
 
 fn entry(base: u64, length: u64, type_code: u32) -> FirmwareEntry {
     FirmwareEntry { base, length, type_code }
@@ -86,7 +83,7 @@ fn oddities_are_put_right_and_named() {
             "memory map: the entry at 0xfffffffffffffff5 with length 0x64 (type 1) runs past 2^64 and was left out",
             "memory map: usable RAM at [0x10000000000000, 0x10000000001000) lies past 2^52, where no page table reaches, \
              and was left out",
-            "memory map: the entries are not in ascending order; they were sorted",
+            "memory map: the entries are not in ascending order, and were sorted",
             "memory map: [0x180000, 0x181000) is given as usable and as type 20; it is taken to be type 20",
         ]
     );
@@ -102,11 +99,11 @@ fn no_ram_is_one_clear_sentence() {
 }
 
 #[test]
-fn too_many_entries_are_an_error_and_findings_are_counted() {
+fn too_many_regions_are_an_error_and_findings_are_counted() {
     let many = |count: u64| (0..count).map(|index| entry(index * 2 * PAGE, PAGE, 1));
     assert_eq!(map_of(&many(MAX_REGIONS as u64).collect::<Vec<_>>()).regions().len(), MAX_REGIONS);
     let error = MemoryMap::from_firmware(many(MAX_REGIONS as u64 + 1)).unwrap_err();
-    assert_eq!(error, MemoryMapError::TooManyEntries);
+    assert_eq!(error, MemoryMapError::TooManyRegions);
     // One long entry cut up by all the others.
     let cut = core::iter::once(entry(0, PAGES << 32, 1))
         .chain((1..MAX_REGIONS as u64).map(|i| entry(i << 20, PAGE, 2)));
@@ -191,52 +188,6 @@ fn boot_frames_come_from_the_top_below_the_ceiling() {
     assert!(low.take_run(0, 1, Reservation::PerCpu).is_err());
     assert!(low.take_run(1, 3, Reservation::PerCpu).is_err());
     assert!(low.take_run(u64::MAX, 1, Reservation::PerCpu).is_err());
-}
-
-/// One kind for each quarter of a page, or none.
-struct Model {
-    kinds: Vec<Option<RegionKind>>,
-    taken: BTreeSet<u64>,
-}
-
-impl Model {
-    fn new(entries: &[FirmwareEntry]) -> Self {
-        let mut kinds = vec![None; (PAGES * 4) as usize];
-        for entry in entries {
-            for quarter in entry.base / QUARTER..(entry.base + entry.length) / QUARTER {
-                let kind: &mut Option<RegionKind> = &mut kinds[quarter as usize];
-                *kind = (*kind).max(Some(RegionKind::from_type(entry.type_code)));
-            }
-        }
-        Self { kinds, taken: BTreeSet::new() }
-    }
-
-    fn ram(&self) -> BTreeSet<u64> {
-        let usable = |page: &u64| {
-            (0..4).all(|part| self.kinds[(page * 4 + part) as usize] == Some(RegionKind::Usable))
-        };
-        (0..PAGES).filter(usable).collect()
-    }
-
-    fn reserve(&mut self, range: PhysRange) {
-        let range = range.align_outward(PageSize::Size4K).unwrap().whole_frames();
-        let ram = self.ram();
-        self.taken.extend(range.iter().map(Pfn::get).filter(|page| ram.contains(page)));
-    }
-
-    fn cap(&mut self, limit: u64) {
-        for page in limit / PAGE..PAGES {
-            if !self.taken.contains(&page) {
-                for kind in &mut self.kinds[page as usize * 4..][..4] {
-                    *kind = kind.filter(|&kind| kind != RegionKind::Usable);
-                }
-            }
-        }
-    }
-
-    fn free(&self) -> BTreeSet<u64> {
-        self.ram().difference(&self.taken).copied().collect()
-    }
 }
 
 /// What must hold of every map.
