@@ -1,0 +1,39 @@
+//! The log of a kernel: the `log` facade's back end.
+//!
+//! ```text
+//!   log::info!(..) ──> Log ──> Record ──┬──> Ring of this CPU ──> Records (merged by time) ──> dmesg
+//!                    (levels)           └──> Sink (the console)
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`record`] | [`Record`]: one message, and how it looks; [`Stamp`] |
+//! | [`ring`] | [`Ring`]: the newest records of a CPU, lock-free |
+//! | [`logger`] | [`Log`]: levels, rings, console; [`Host`] and [`Sink`], which the kernel implements |
+//! | [`records`] | [`Records`]: reading all rings in the order of time |
+//!
+//! Principles:
+//! 1. Logging never waits, from any context: an interrupt, an NMI, a panic in the middle of another record.
+//! 2. A reader sees a record whole or not at all; what is lost is counted.
+//! 3. It works from the first instruction of Rust on: nothing is allocated and nothing must be set up first.
+#![no_std]
+#![forbid(unsafe_code)]
+#![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand to run the model checker's tests")]
+
+pub mod logger;
+pub mod record;
+pub mod records;
+pub mod ring;
+mod sync;
+
+pub use logger::{AlreadyAttached, Host, Log, Sink};
+pub use record::{PAYLOAD_BYTES, Record, Stamp};
+pub use records::Records;
+pub use ring::{Absent, Ring, Slot};
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

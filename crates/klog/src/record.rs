@@ -1,0 +1,182 @@
+//! [`Record`]: one message of the log, and how it looks.
+
+use core::fmt::{self, Write};
+
+use log::Level;
+use rhumb_machine::CpuId;
+
+use crate::ring::{PAYLOAD_WORDS, WORD_BYTES};
+
+/// The most bytes of target and text together. A message longer than that is cut, and marked.
+pub const PAYLOAD_BYTES: usize = PAYLOAD_WORDS * WORD_BYTES;
+
+/// The most bytes of a target: what is left for the text is most of it in any case.
+const TARGET_BYTES: usize = PAYLOAD_BYTES / 4;
+
+/// A message, whole, as it was logged.
+#[derive(Clone, Copy)]
+pub struct Record {
+    time_ns: u64,
+    cpu: CpuId,
+    level: Level,
+    is_cut: bool,
+    target_bytes: u8,
+    text_bytes: u8,
+    payload: [u8; PAYLOAD_BYTES],
+}
+
+impl Record {
+    /// The record of a message. Cost: formatting it, once; no lock, no allocation.
+    pub fn new(time_ns: u64, cpu: CpuId, level: Level, target: &str, message: fmt::Arguments<'_>) -> Self {
+        let payload = [0; PAYLOAD_BYTES];
+        let mut record = Self { time_ns, cpu, level, is_cut: false, target_bytes: 0, text_bytes: 0, payload };
+        // The end of a path says more than its start.
+        let mut start = target.len().saturating_sub(TARGET_BYTES);
+        while !target.is_char_boundary(start) {
+            start += 1;
+        }
+        let target = &target.as_bytes()[start..];
+        record.payload[..target.len()].copy_from_slice(target);
+        record.target_bytes = target.len() as u8;
+        // A Display that fails has said what it could.
+        let _ = record.write_fmt(message);
+        record
+    }
+
+    /// When it was logged, in nanoseconds since boot.
+    pub const fn time_ns(&self) -> u64 {
+        self.time_ns
+    }
+
+    /// Where it was logged.
+    pub const fn cpu(&self) -> CpuId {
+        self.cpu
+    }
+
+    /// How grave it is.
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Whether its text did not fit and was cut.
+    pub const fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// What logged it: a module path, or its end.
+    pub fn target(&self) -> &str {
+        core::str::from_utf8(&self.payload[..usize::from(self.target_bytes)]).unwrap_or_default()
+    }
+
+    /// What it says.
+    pub fn text(&self) -> &str {
+        let start = usize::from(self.target_bytes);
+        core::str::from_utf8(&self.payload[start..start + usize::from(self.text_bytes)]).unwrap_or_default()
+    }
+
+    fn length(&self) -> usize {
+        usize::from(self.target_bytes) + usize::from(self.text_bytes)
+    }
+
+    /// Its words but for the payload: time, and everything small.
+    pub(crate) fn head_words(&self) -> [u64; 2] {
+        let small = [
+            self.cpu.index() as u8,
+            self.level as u8,
+            u8::from(self.is_cut),
+            self.target_bytes,
+            self.text_bytes,
+            0,
+            0,
+            0,
+        ];
+        [self.time_ns, u64::from_le_bytes(small)]
+    }
+
+    /// The words of its payload that hold something.
+    pub(crate) fn payload_words(&self) -> impl Iterator<Item = u64> {
+        let (words, _) = self.payload.as_chunks::<WORD_BYTES>();
+        words.iter().take(self.length().div_ceil(WORD_BYTES)).map(|&bytes| u64::from_le_bytes(bytes))
+    }
+
+    /// The record of these words, or `None` where they are none. `payload` gives the word of each index.
+    pub(crate) fn from_words(head: [u64; 2], payload: impl Fn(usize) -> u64) -> Option<Self> {
+        let [cpu, level, is_cut, target_bytes, text_bytes, ..] = head[1].to_le_bytes();
+        let level = Level::iter().find(|&one| one as u8 == level)?;
+        let cpu = CpuId::new(usize::from(cpu))?;
+        let (time_ns, is_cut) = (head[0], is_cut != 0);
+        let bytes = [0; PAYLOAD_BYTES];
+        let mut record = Self { time_ns, cpu, level, is_cut, target_bytes, text_bytes, payload: bytes };
+        if record.length() > PAYLOAD_BYTES {
+            return None;
+        }
+        let used = record.length().div_ceil(WORD_BYTES);
+        let (words, _) = record.payload.as_chunks_mut::<WORD_BYTES>();
+        for (index, word) in words.iter_mut().enumerate().take(used) {
+            *word = payload(index).to_le_bytes();
+        }
+        Some(record)
+    }
+}
+
+// A CPU's index is kept in one byte.
+const _: () = assert!(rhumb_machine::MAX_CPUS <= 1 << u8::BITS && PAYLOAD_BYTES <= u8::MAX as usize);
+
+impl Write for Record {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.is_cut {
+            return Ok(());
+        }
+        let start = self.length();
+        let mut fits = text.len().min(PAYLOAD_BYTES - start);
+        while !text.is_char_boundary(fits) {
+            fits -= 1;
+        }
+        self.payload[start..start + fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.text_bytes += fits as u8;
+        self.is_cut = fits < text.len();
+        Ok(())
+    }
+}
+
+/// As `dmesg` prints it: `[    0.123456] text`, where grave messages are named (`error: `, `warning: `), each line of a
+/// message of several has the stamp, and a cut one ends in ` [cut]`. The alternate form (`{:#}`) tells the CPU, the
+/// level and the target, too: `[    0.123456] cpu 3 INFO kernel::boot: text`. No newline at the end.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stamp = Stamp(self.time_ns);
+        for (index, line) in self.text().trim_end().split('\n').enumerate() {
+            if index > 0 {
+                f.write_char('\n')?;
+            }
+            write!(f, "{stamp} ")?;
+            match self.level {
+                _ if f.alternate() => {
+                    write!(f, "cpu {} {:5} {}: ", self.cpu, self.level, self.target())?;
+                }
+                Level::Error if index == 0 => f.write_str("error: ")?,
+                Level::Warn if index == 0 => f.write_str("warning: ")?,
+                _ => {}
+            }
+            f.write_str(line)?;
+        }
+        if self.is_cut { f.write_str(" [cut]") } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:#}")
+    }
+}
+
+/// A time since boot, as `dmesg` prints it: `[    0.123456]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp(pub u64);
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let microseconds = self.0 / 1000;
+        write!(f, "[{:5}.{:06}]", microseconds / 1_000_000, microseconds % 1_000_000)
+    }
+}
