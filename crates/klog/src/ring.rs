@@ -202,7 +202,9 @@ impl<'memory> Ring<'memory> {
         head.saturating_sub(self.slots.len() as u64)..head
     }
 
-    /// How many records were written but are gone: overwritten by later ones, or without room.
+    /// How many records were written but are gone: overwritten by later ones, or without room. A ticket that a writer
+    /// passed over, since its slot was claimed, counts as a record: the figure is exact unless a handler has logged
+    /// a whole ring's worth in the middle of another record.
     pub fn lost(&self) -> u64 {
         self.tickets().start + self.skipped.load(Ordering::Relaxed)
     }

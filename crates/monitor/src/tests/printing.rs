@@ -81,3 +81,9 @@ fn texts_are_cut_at_a_character_and_marked() {
     assert_eq!(error.to_string().len(), 112);
     assert!(core::mem::size_of::<CommandError>() <= 128);
 }
+
+#[test]
+fn a_monitor_is_small_enough_for_a_static() {
+    let bytes = core::mem::size_of::<Monitor<House>>();
+    assert!(bytes <= 7 * 1024, "{bytes}");
+}
