@@ -3,9 +3,10 @@
 //! Each control-register bit is gated on its CPUID feature: setting one that the CPU lacks is a general-protection fault on
 //! hardware and an endless loop in some emulators. The boot CPU's features decide for all; a CPU that has less is not started.
 
+use rhumb_pagetable::attributes::{IA32_PAT, PAT_LAYOUT};
 use spin::Once;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
-use x86_64::registers::model_specific::{Efer, EferFlags};
+use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
 use core::arch::x86_64::__cpuid_count;
 
@@ -107,6 +108,8 @@ pub fn enable_protections() {
             bits |= bit;
         }
     }
+    // SAFETY: every 64-bit CPU has the PAT. Its first four slots, all that the boot tables use, keep their meaning.
+    unsafe { Msr::new(IA32_PAT).write(PAT_LAYOUT) };
     // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us.
     unsafe {
         Efer::update(|efer| *efer |= EferFlags::NO_EXECUTE_ENABLE);

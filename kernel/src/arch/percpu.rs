@@ -10,10 +10,13 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use rhumb_klog::{Ring, Slot};
 use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
+use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
 use crate::arch::gdt::Descriptors;
+use crate::logging;
 use crate::smp::call::Inbox;
 
 const IA32_GS_BASE: u32 = 0xc000_0101;
@@ -101,6 +104,8 @@ pub struct PerCpu {
     pub inbox: Inbox,
     /// Statistics.
     pub counters: Counters,
+    log_slots: [Slot; logging::SLOTS_PER_CPU],
+    log_ring: Once<Ring<'static>>,
 }
 
 // SAFETY: all fields that change after construction are atomics, or (`descriptors`) written only by their own CPU while it
@@ -122,7 +127,14 @@ impl PerCpu {
             descriptors: Descriptors::new(),
             inbox: Inbox::new(),
             counters: Counters::new(),
+            log_slots: [const { Slot::new() }; logging::SLOTS_PER_CPU],
+            log_ring: Once::new(),
         }
+    }
+
+    /// This CPU's own log.
+    pub fn log_ring(&'static self) -> &'static Ring<'static> {
+        self.log_ring.call_once(|| Ring::new(&self.log_slots))
     }
 
     /// Its CPU.

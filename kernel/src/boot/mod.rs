@@ -167,7 +167,7 @@ const IO_APIC: &str = "I/O APIC";
 
 fn read_options(info: &BootInfo) -> Options {
     let (options, warnings) = Options::parse(&info.command_line);
-    logging::set_level(options.log_level);
+    logging::show(options.log_level);
     if let Some(port) = options.exit_port {
         power::set_exit_port(port);
     }
@@ -287,11 +287,13 @@ impl Boot {
             let place = self.areas.plus(((cpu.index() - 1) * size_of::<PerCpu>()) as u64);
             // SAFETY: the frames were reserved for this at boot, are in the direct map, and nobody else knows them. The direct map is
             // 4-KiB aligned there and the area's size is a multiple of its alignment.
-            percpu::register(unsafe {
+            let area: &'static PerCpu = unsafe {
                 let area = place.as_mut_ptr::<PerCpu>();
                 area.write(PerCpu::new(cpu));
                 &*area
-            });
+            };
+            logging::attach(cpu, area.log_ring());
+            percpu::register(area);
         }
     }
 }

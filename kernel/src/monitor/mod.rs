@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod cpus;
+mod log;
 mod memory;
 mod stop;
 
@@ -31,8 +32,14 @@ pub struct Kernel {
     pub boot: &'static Boot,
 }
 
-const COMMANDS: Commands<Kernel> =
-    Commands::new(&[memory::COMMANDS, audit::COMMANDS, cpus::COMMANDS, stop::COMMANDS, selftest::COMMANDS]);
+const COMMANDS: Commands<Kernel> = Commands::new(&[
+    memory::COMMANDS,
+    audit::COMMANDS,
+    cpus::COMMANDS,
+    log::COMMANDS,
+    stop::COMMANDS,
+    selftest::COMMANDS,
+]);
 
 /// Static, since it is larger than a stack should hold.
 static MONITOR: Mutex<Monitor<Kernel>> = Mutex::new(Monitor::new(PROMPT, COMMANDS, Mode::Interactive));
