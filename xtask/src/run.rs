@@ -71,7 +71,7 @@ pub(crate) fn program(arguments: Vec<String>) -> Result<Command> {
 
 /// The kernel's command line: ours first, so that a person's words win.
 pub(crate) fn command_line(interactive: bool, append: &str) -> String {
-    let ours = if interactive { "" } else { " batch quiet" };
+    let ours = if interactive { "" } else { " batch loglevel=warn" };
     format!("exit_port={EXIT_PORT:#x}{ours} {append}").trim_end().to_string()
 }
 
@@ -137,6 +137,6 @@ mod tests {
     #[test]
     fn a_persons_words_come_last() {
         assert_eq!(command_line(true, ""), "exit_port=0xf4");
-        assert_eq!(command_line(false, "mem=64M"), "exit_port=0xf4 batch quiet mem=64M");
+        assert_eq!(command_line(false, "mem=64M"), "exit_port=0xf4 batch loglevel=warn mem=64M");
     }
 }

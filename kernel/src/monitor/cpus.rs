@@ -40,6 +40,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
 
 const CPU_COLUMNS: &[Column] = &[
     Column::right("cpu", 3),
+    Column::left("state", 6),
     Column::right("apic", 4),
     Column::right("node", 4),
     Column::right("timer", 8),
@@ -56,6 +57,7 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
         let counters = &area.counters;
         table.row(&[
             &area.id(),
+            &"online",
             &area.apic_id.load(Relaxed),
             &area.node(),
             &counters.timer_interrupts.get(),
