@@ -186,7 +186,10 @@ fn read_memory_map(info: &BootInfo, options: &Options) -> MemoryMap {
     }
     info.reserve_occupied(&mut map).unwrap_or_else(|error| refuse(error));
     if let Some(bytes) = options.memory_limit_bytes {
-        map.cap(bytes).unwrap_or_else(|error| refuse(error));
+        // Too little is no reason not to start: the word is ignored, and said to be.
+        if let Err(error) = map.cap(bytes) {
+            log::warn!("mem=: {error}; using all RAM");
+        }
     }
     map
 }

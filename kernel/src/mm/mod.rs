@@ -23,7 +23,7 @@ pub fn write_walk(out: &mut dyn Write, address: VirtAddr) -> fmt::Result {
     if crate::boot::boot().is_none() {
         return writeln!(out, "(the kernel's own page tables are not built yet)");
     }
-    write!(out, "{}", tables::walk(address))
+    writeln!(out, "{}", tables::walk(address))
 }
 
 /// Logs what was found, and how it is mapped.
