@@ -34,6 +34,7 @@ use arch::idt::vector;
 use arch::ioapic::Line;
 use arch::{clock, cpu, percpu, pic};
 use rhumb_bootinfo::firmware::{CpuState, Polarity, Trigger};
+use rhumb_machine::NodeId;
 use smp::Candidate;
 
 /// On the kernel's own tables and the boot CPU's main stack.
@@ -74,7 +75,9 @@ fn start_cpus(boot: &boot::Boot) -> usize {
     if let Some(this) = boot.topology.cpus.first() {
         percpu::here().set_node(this.node);
     }
-    smp::start_others(enabled.skip(1).map(|cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node }))
+    let listed = enabled.skip(1).map(|cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node });
+    let unlisted = boot.options.unlisted_cpu.map(|apic_id| Candidate { apic_id, node: NodeId::FIRST });
+    smp::start_others(listed.chain(unlisted))
 }
 
 /// Routes the console's interrupt to the boot CPU. Without an I/O APIC for it, the monitor polls.

@@ -118,7 +118,9 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     let levels = choose_levels(&options, &map);
     let trampoline_page = take_trampoline(&mut map);
     let enabled = topology.cpus.iter().filter(|cpu| cpu.state == CpuState::Enabled).count();
-    let cpus = enabled.min(options.max_cpus.unwrap_or(MAX_CPUS)).max(1);
+    let cpus = (enabled + usize::from(options.unlisted_cpu.is_some()))
+        .min(options.max_cpus.unwrap_or(MAX_CPUS))
+        .clamp(1, MAX_CPUS);
     let mut devices = list_devices(&topology);
     let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
 

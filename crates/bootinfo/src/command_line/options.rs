@@ -20,6 +20,8 @@ pub struct Options {
     pub memory_limit_bytes: Option<u64>,
     /// `maxcpus=`: start no more CPUs than this, the boot CPU included. At least 1.
     pub max_cpus: Option<usize>,
+    /// `startcpu=`: also try to start the CPU with this APIC id, which the firmware does not list.
+    pub unlisted_cpu: Option<u32>,
     /// Whether to use 5-level paging even where 4 levels would do: `la57`.
     pub five_levels: bool,
     /// The least important messages that reach the console; `quiet` and `loglevel=` set it, the later one wins.
@@ -38,6 +40,7 @@ impl Default for Options {
             direct_map_limit_bytes: None,
             memory_limit_bytes: None,
             max_cpus: None,
+            unlisted_cpu: None,
             five_levels: false,
             log_level: LevelFilter::Info,
             batch: false,
@@ -99,6 +102,7 @@ pub const WORDS: &[KnownWord] = &[
     word("directmap_limit", Size, "direct map ends at this address", |o, v| assign(&mut o.direct_map_limit_bytes, size(v))),
     word("mem", Size, "use RAM below this address only", |o, v| assign(&mut o.memory_limit_bytes, size(v))),
     word("maxcpus", Text("a number of CPUs, at least 1"), "start no more CPUs than this", |o, v| assign(&mut o.max_cpus, count(v))),
+    word("startcpu", Text("an APIC id"), "also try to start this CPU, which the firmware does not list", |o, v| assign(&mut o.unlisted_cpu, apic_id(v))),
     word("la57", NoValue, "use 5-level paging even where 4 levels do", |o, _| { o.five_levels = true; Some(()) }),
     word("quiet", NoValue, "print errors only", |o, _| { o.log_level = LevelFilter::Error; Some(()) }),
     word("loglevel", Text("error, warn, info, debug, trace or 0 to 7"), "print messages down to this level", |o, v| { o.log_level = level(v)?; Some(()) }),
@@ -121,6 +125,10 @@ fn page_size(text: &[u8]) -> Option<PageSize> {
 
 fn count(text: &[u8]) -> Option<usize> {
     number(text).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0)
+}
+
+fn apic_id(text: &[u8]) -> Option<u32> {
+    number(text).and_then(|id| u32::try_from(id).ok())
 }
 
 fn port(text: &[u8]) -> Option<u16> {

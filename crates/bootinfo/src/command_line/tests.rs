@@ -21,7 +21,7 @@ fn parse(line: &str) -> (Options, Vec<String>) {
 #[test]
 fn every_word_does_what_it_says() {
     let (options, warnings) = parse(
-        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 la57 quiet loglevel=debug batch exit_port=0xf4",
+        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 startcpu=9 la57 quiet loglevel=debug batch exit_port=0xf4",
     );
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(
@@ -32,6 +32,7 @@ fn every_word_does_what_it_says() {
             direct_map_limit_bytes: Some(0x1000_0000),
             memory_limit_bytes: Some(3 << 30),
             max_cpus: Some(4),
+            unlisted_cpu: Some(9),
             five_levels: true,
             log_level: LevelFilter::Debug,
             batch: true,
@@ -96,7 +97,7 @@ fn a_warning_names_the_word_and_what_is_accepted() {
         (
             "colour",
             "command line: 'colour' is ignored: no such word; known are directmap, nogbpages, directmap_limit, mem, \
-             maxcpus, la57, quiet, loglevel, batch, exit_port",
+             maxcpus, startcpu, la57, quiet, loglevel, batch, exit_port",
         ),
     ] {
         assert_eq!(parse(line), (Options::default(), std::vec![warning.to_string()]), "{line}");

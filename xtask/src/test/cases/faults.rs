@@ -36,6 +36,13 @@ pub(crate) fn cases() -> Vec<Case> {
         let commands = format!("maps audit; plant {kind}; maps audit");
         cases.push(Case::new(format!("plant/{kind}"), &commands).ends(Ends::Failing).expect([text(name)]));
     }
+    // What the kernel cannot run on, in one sentence.
+    for (model, sentence) in
+        [("qemu64,-lm", "this CPU has no long mode"), ("max,-nx", "has no no-execute pages")]
+    {
+        let case = Case::new(format!("refused/{model}"), "unreached").cpu(model).ends(Ends::Panicking);
+        cases.push(case.expect([text(sentence), lines(0, "unreached")]));
+    }
     cases.push(
         Case::new("plant/nothing", "maps audit; maps audit").expect([text("sound"), no_text("broken")]),
     );

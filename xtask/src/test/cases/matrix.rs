@@ -2,7 +2,7 @@
 
 use crate::machine::MemorySize;
 use crate::test::case::Case;
-use crate::test::expect::{kib, lines, nearly};
+use crate::test::expect::{kib, lines, nearly, text};
 
 /// What every machine must pass.
 const WHOLE: &str = "cpus; memmap; meminfo; selftest; maps audit";
@@ -36,5 +36,11 @@ pub(crate) fn cases() -> Vec<Case> {
     );
     cases.push(Case::new("cpu/qemu64/1T", WHOLE).cpu("qemu64").memory(MemorySize::gib(1024)).cpus(2));
     cases.push(Case::new("cpus/maxcpus", WHOLE).cpus(4).append("maxcpus=2").expect([lines(2, "online")]));
+    cases.push(
+        Case::new("cpus/one-does-not-start", WHOLE)
+            .cpus(2)
+            .append("startcpu=7")
+            .expect([text("the CPU with APIC id 7 does not start: left out"), lines(2, "online")]),
+    );
     cases
 }
