@@ -76,11 +76,11 @@ pub fn ticks_to_ns(ticks: u64) -> u64 {
     ((u128::from(ticks) * u128::from(NS_PER_TICK.load(Relaxed))) >> 32) as u64
 }
 
-/// What one measurement saw.
+/// What one measurement saw: both rates, in ticks a second.
 #[derive(Clone, Copy)]
 struct Sample {
-    tsc: u64,
-    timer: u64,
+    tsc_hz: u64,
+    timer_hz: u64,
 }
 
 /// Measures both rates. The APIC of this CPU is on.
@@ -92,39 +92,39 @@ pub fn calibrate(acpi_timer: Option<PmTimer>) -> Reference {
     let (mut best, mut reference) = sample(acpi_timer);
     for _ in 1..MOST_SAMPLES {
         let (next, next_reference) = sample(acpi_timer);
-        let agree = next.tsc.abs_diff(best.tsc) < best.tsc / 256;
-        if next.tsc < best.tsc {
+        let agree = next.tsc_hz.abs_diff(best.tsc_hz) < best.tsc_hz / 256;
+        if next.tsc_hz < best.tsc_hz {
             (best, reference) = (next, next_reference);
         }
         if agree {
             break;
         }
     }
-    let measured = best.tsc * (NS_PER_SECOND / CALIBRATION_NS);
-    let (hz, reference) = cpuid_hz().map_or((measured, reference), |hz| (hz, Reference::Cpuid));
+    let (hz, reference) = cpuid_hz().map_or((best.tsc_hz, reference), |hz| (hz, Reference::Cpuid));
     TSC_HZ.store(hz, Relaxed);
     NS_PER_TICK.store(((u128::from(NS_PER_SECOND) << 32) / u128::from(hz.max(1))) as u64, Relaxed);
     // The timer's rate relative to the TSC's, so that both agree whichever reference the TSC has.
-    TIMER_HZ.store((u128::from(best.timer) * u128::from(hz) / u128::from(best.tsc.max(1))) as u64, Relaxed);
+    let timer_hz = u128::from(best.timer_hz) * u128::from(hz) / u128::from(best.tsc_hz.max(1));
+    TIMER_HZ.store(timer_hz as u64, Relaxed);
     reference
 }
 
-/// Both clocks' ticks in [`CALIBRATION_NS`].
 fn sample(acpi_timer: Option<PmTimer>) -> (Sample, Reference) {
     apic::start_countdown(u32::MAX);
     let (timer, tsc) = (apic::countdown(), ticks());
-    let reference = match acpi_timer {
-        Some(PmTimer { register: Register::Port(port), bits }) if wait_acpi_timer(port, bits) => {
-            Reference::AcpiTimer
-        }
-        _ => {
-            wait_pit();
-            Reference::Pit
-        }
+    let by_acpi = match acpi_timer {
+        Some(PmTimer { register: Register::Port(port), bits }) => wait_acpi_timer(port, bits),
+        _ => None,
     };
-    let sample = Sample { tsc: ticks() - tsc, timer: u64::from(timer.wrapping_sub(apic::countdown())) };
+    let (ns, reference) = match by_acpi {
+        Some(ns) => (ns, Reference::AcpiTimer),
+        None => (wait_pit(), Reference::Pit),
+    };
+    let (tsc, timer) = (ticks() - tsc, u64::from(timer.wrapping_sub(apic::countdown())));
     apic::arm_after(0);
-    (sample, reference)
+    let a_second =
+        |ticks: u64| (u128::from(ticks) * u128::from(NS_PER_SECOND) / u128::from(ns.max(1))) as u64;
+    (Sample { tsc_hz: a_second(tsc), timer_hz: a_second(timer) }, reference)
 }
 
 fn cpuid_hz() -> Option<u64> {
@@ -138,8 +138,8 @@ fn cpuid_hz() -> Option<u64> {
     Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax))
 }
 
-/// Waits [`CALIBRATION_NS`] by the ACPI timer; `false` if it does not count.
-fn wait_acpi_timer(port: u16, bits: u32) -> bool {
+/// Waits [`CALIBRATION_NS`] by the ACPI timer and returns how long it really was; `None` if the timer does not count.
+fn wait_acpi_timer(port: u16, bits: u32) -> Option<u64> {
     let mut port = Port::<u32>::new(port);
     let mask = u32::MAX >> (32 - bits.clamp(1, 32));
     // SAFETY: the firmware names this port as the ACPI timer; reading it has no effect.
@@ -150,17 +150,17 @@ fn wait_acpi_timer(port: u16, bits: u32) -> bool {
     loop {
         let passed = read().wrapping_sub(first) & mask;
         if passed >= wanted {
-            return true;
+            return Some(u64::from(passed) * NS_PER_SECOND / ACPI_TIMER_HZ);
         }
         reads_alike = if passed == 0 { reads_alike + 1 } else { 0 };
         if reads_alike == 100_000 {
-            return false;
+            return None;
         }
     }
 }
 
 /// Waits [`CALIBRATION_NS`] by channel 2 of the PIT, whose output can be polled without an interrupt.
-fn wait_pit() {
+fn wait_pit() -> u64 {
     const GATE: u8 = 1 << 0;
     const SPEAKER: u8 = 1 << 1;
     const OUTPUT: u8 = 1 << 5;
@@ -184,6 +184,7 @@ fn wait_pit() {
         }
         gate.write(quiet);
     }
+    CALIBRATION_NS
 }
 
 /// Busy-waits `ns` nanoseconds.
