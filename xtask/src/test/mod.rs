@@ -6,9 +6,10 @@
 //! | [`case`] | what a kernel test is: a machine, commands, and what must come of them |
 //! | [`cases`] | the tests themselves, a file a subject |
 //! | [`guest`] | boots the machines, two at a time |
+//! | [`tool`] | runs this tool itself: exit status, pipes, the terminal |
 //! | [`report`] | one line a test, the console of those that fail, and the count |
 //!
-//! A test's name begins with `host/` or `kernel/`; `--filter` takes any part of it.
+//! A test's name begins with `host/`, `kernel/` or `tool/`; `--filter` takes any part of it.
 
 mod case;
 mod cases;
@@ -16,6 +17,7 @@ mod expect;
 mod guest;
 mod host;
 mod report;
+mod tool;
 
 use std::process::ExitCode;
 
@@ -30,11 +32,16 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or("");
     let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name.contains(filter)).collect();
     // No host test has a name with these, so the host's tests need not even be built.
-    let host_may_match = !filter.contains("kernel/");
+    let host_may_match = !filter.contains("kernel/") && !filter.contains("tool/");
+    let tools = tool::list(filter);
 
     if options.list {
         let names = if host_may_match { host::list(filter)? } else { Vec::new() };
-        names.into_iter().chain(cases.into_iter().map(|case| case.name)).for_each(|name| println!("{name}"));
+        names
+            .into_iter()
+            .chain(cases.into_iter().map(|case| case.name))
+            .chain(tools)
+            .for_each(|name| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -42,8 +49,9 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     if host_may_match {
         host::run(filter, &mut report)?;
     }
-    if !cases.is_empty() {
+    if !cases.is_empty() || !tools.is_empty() {
         guest::run(cases, &mut report)?;
+        tool::run(filter, &mut report);
     }
     Ok(report.close(filter))
 }
