@@ -1,0 +1,285 @@
+//! Handles: a [`Frame`] is one allocated block of 2^order frames, a [`FrameRange`] any run of frames. Both are
+//! move-only, and their type says whether the frames stand in the direct map.
+//!
+//! A `Frame` is eight bytes, and the number in it carries all that its free needs, so that the common free looks
+//! nothing up:
+//!
+//! ```text
+//!  63  62   61      60..55  54..48  47     46..45  44..40  39..0
+//!   1  high bypass  node    pool    owned  kind    order   pfn
+//! ```
+//! *high*: past the direct map; *bypass*: of a zone that per-CPU caches leave alone; *owned*: the descriptor names an
+//! owner; bit 63 makes the number non-zero.
+//!
+//! A handle that goes out of scope without being freed loses its frames; that is never silent: the loss is counted
+//! and the frame remembered ([`crate::leaks`]). To let a frame live on in a page table entry or in another structure,
+//! give up the handle with [`Frame::into_pfn`].
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::num::NonZeroU64;
+
+use rhumb_machine::{NodeId, Order, Pfn, PfnRange, PhysAddr};
+
+use crate::request::Mobility;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Where a frame stands with regard to the direct map: [`Mapped`], [`Anywhere`] or [`Unmapped`].
+pub trait Presence: sealed::Sealed {
+    /// Its name.
+    const NAME: &'static str;
+}
+
+/// A presence with which a frame can be freed as it is.
+pub trait Freeable: Presence {}
+
+/// In the direct map: [`rhumb_machine::Machine::direct`] of its address may be dereferenced by its owner.
+#[derive(Debug)]
+pub enum Mapped {}
+/// In the direct map or past its limit ([`crate::Zone::High`]): not to be dereferenced without asking.
+#[derive(Debug)]
+pub enum Anywhere {}
+/// Taken out of the direct map: neither dereferenced nor freed until it is put back.
+#[derive(Debug)]
+pub enum Unmapped {}
+
+impl sealed::Sealed for Mapped {}
+impl sealed::Sealed for Anywhere {}
+impl sealed::Sealed for Unmapped {}
+impl Presence for Mapped {
+    const NAME: &'static str = "mapped";
+}
+impl Presence for Anywhere {
+    const NAME: &'static str = "anywhere";
+}
+impl Presence for Unmapped {
+    const NAME: &'static str = "unmapped";
+}
+impl Freeable for Mapped {}
+impl Freeable for Anywhere {}
+
+/// One allocated block of 2^order frames, aligned to its size. Eight bytes.
+#[must_use = "a frame that is dropped without being freed is lost"]
+pub struct Frame<P: Presence = Mapped> {
+    raw: NonZeroU64,
+    _presence: PhantomData<fn() -> P>,
+}
+
+/// What a handle's number says besides the frame: see the module's picture.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Raw(pub(crate) u64);
+
+impl Raw {
+    const ORDER_SHIFT: u32 = 40;
+    const KIND_SHIFT: u32 = 45;
+    const POOL_SHIFT: u32 = 48;
+    const NODE_SHIFT: u32 = 55;
+    const PFN: u64 = (1 << Self::ORDER_SHIFT) - 1;
+    pub(crate) const ORDER: u64 = 0x1f << Self::ORDER_SHIFT;
+    pub(crate) const OWNED: u64 = 1 << 47;
+    pub(crate) const NODE: u64 = 0x3f << Self::NODE_SHIFT;
+    pub(crate) const BYPASS: u64 = 1 << 61;
+    pub(crate) const HIGH: u64 = 1 << 62;
+    const SET: u64 = 1 << 63;
+
+    /// The number of frame 0 in a pool: its frames' numbers are this plus their pfn.
+    pub(crate) const fn pool_tag(pool: usize, node: NodeId, flags: u64) -> Self {
+        Self(Self::SET | (pool as u64) << Self::POOL_SHIFT | (node.index() as u64) << Self::NODE_SHIFT | flags)
+    }
+
+    /// The number of `pfn` in the pool whose tag this is.
+    #[inline(always)]
+    pub(crate) const fn at(self, pfn: Pfn, order: Order, kind: Mobility) -> Self {
+        Self(
+            self.0
+                | pfn.get()
+                | (order.get() as u64) << Self::ORDER_SHIFT
+                | (kind as u64) << Self::KIND_SHIFT,
+        )
+    }
+
+    #[inline(always)]
+    pub(crate) const fn pfn(self) -> Pfn {
+        Pfn::new(self.0 & Self::PFN)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn order(self) -> Order {
+        match Order::new(((self.0 >> Self::ORDER_SHIFT) & 0x1f) as u8) {
+            Some(order) => order,
+            None => Order::BASE,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn kind_index(self) -> usize {
+        ((self.0 >> Self::KIND_SHIFT) & 3) as usize
+    }
+
+    #[inline(always)]
+    pub(crate) const fn pool(self) -> usize {
+        ((self.0 >> Self::POOL_SHIFT) & 0x7f) as usize
+    }
+
+    pub(crate) const fn node_index(self) -> usize {
+        ((self.0 >> Self::NODE_SHIFT) & 0x3f) as usize
+    }
+}
+
+impl<P: Presence> Frame<P> {
+    #[inline(always)]
+    pub(crate) fn from_raw(raw: Raw) -> Self {
+        // Bit 63 is set in every number: the OR changes nothing, and shows that it is not zero.
+        const SET: NonZeroU64 = NonZeroU64::new(Raw::SET).unwrap();
+        Self { raw: SET | raw.0, _presence: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> Raw {
+        Raw(ManuallyDrop::new(self).raw.get())
+    }
+
+    const fn peek(&self) -> Raw {
+        Raw(self.raw.get())
+    }
+
+    /// Its first frame.
+    #[inline(always)]
+    pub const fn pfn(&self) -> Pfn {
+        self.peek().pfn()
+    }
+
+    /// The physical address of its first byte.
+    #[inline(always)]
+    pub const fn addr(&self) -> PhysAddr {
+        self.pfn().addr()
+    }
+
+    /// Its order.
+    pub const fn order(&self) -> Order {
+        self.peek().order()
+    }
+
+    /// The mobility it was asked for with.
+    pub const fn kind(&self) -> Mobility {
+        Mobility::from_index(self.peek().kind_index())
+    }
+
+    /// Its frames.
+    pub fn frames(&self) -> PfnRange {
+        PfnRange::of_length(self.pfn(), self.order().frames()).unwrap_or_default()
+    }
+
+    /// Gives up the handle: the frame lives on as a number in the caller's own structure, and comes back through
+    /// [`crate::Frames::from_pfn`].
+    #[inline(always)]
+    pub fn into_pfn(self) -> Pfn {
+        self.into_raw().pfn()
+    }
+
+    pub(crate) fn with_presence<Q: Presence>(self) -> Frame<Q> {
+        Frame { raw: ManuallyDrop::new(self).raw, _presence: PhantomData }
+    }
+}
+
+impl Frame<Mapped> {
+    /// Says that the frame is out of the direct map now. From here on it can be neither freed nor dereferenced.
+    ///
+    /// # Safety
+    /// No mapping of the direct map leads to it, on any CPU: the flush has happened (invariants I5, I6).
+    pub unsafe fn assume_unmapped(self) -> Frame<Unmapped> {
+        self.with_presence()
+    }
+
+    /// Forgets that it is in the direct map.
+    pub fn into_anywhere(self) -> Frame<Anywhere> {
+        self.with_presence()
+    }
+}
+
+impl Frame<Unmapped> {
+    /// Says that the frame is back in the direct map.
+    ///
+    /// # Safety
+    /// The direct map shows it again, and it holds nothing that its next owner may not see (invariant I5).
+    pub unsafe fn assume_mapped(self) -> Frame<Mapped> {
+        self.with_presence()
+    }
+}
+
+impl Frame<Anywhere> {
+    /// The frame as one of the direct map, if it is; else itself.
+    ///
+    /// # Errors
+    /// The frame, unchanged, where it lies past the direct map's limit.
+    pub fn try_mapped(self) -> Result<Frame<Mapped>, Self> {
+        if self.peek().0 & Raw::HIGH == 0 { Ok(self.with_presence()) } else { Err(self) }
+    }
+}
+
+impl<P: Presence> Drop for Frame<P> {
+    #[cold]
+    fn drop(&mut self) {
+        crate::leak::record(self.frames());
+    }
+}
+
+impl<P: Presence> fmt::Debug for Frame<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame<{}>({}, order {})", P::NAME, self.pfn(), self.order())
+    }
+}
+
+impl fmt::LowerHex for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
+
+/// A run of frames of any length and alignment, held as one: from [`crate::Frames::alloc_contig`], or memory of the
+/// boot loader that is to be given to the allocator.
+#[must_use = "a range that is dropped without being freed is lost"]
+pub struct FrameRange {
+    range: PfnRange,
+}
+
+impl FrameRange {
+    /// Takes ownership of frames that nobody else holds.
+    ///
+    /// # Safety
+    /// The caller owns these frames: no other handle, mapping or device uses them.
+    pub const unsafe fn assume(range: PfnRange) -> Self {
+        Self { range }
+    }
+
+    pub(crate) const fn new(range: PfnRange) -> Self {
+        Self { range }
+    }
+
+    /// The frames.
+    pub const fn frames(&self) -> PfnRange {
+        self.range
+    }
+
+    /// Gives up the handle.
+    pub fn into_frames(self) -> PfnRange {
+        ManuallyDrop::new(self).range
+    }
+}
+
+impl Drop for FrameRange {
+    #[cold]
+    fn drop(&mut self) {
+        crate::leak::record(self.range);
+    }
+}
+
+impl fmt::Debug for FrameRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameRange({})", self.range)
+    }
+}

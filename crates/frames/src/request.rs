@@ -1,0 +1,226 @@
+//! What a caller asks for: order, zones, node, mobility, contents, and how deep into the reserve it may go.
+//!
+//! A [`Request`] is built by `const` functions, so that a request written down in the source folds to nothing and the
+//! common path of [`crate::Frames::alloc`] has no branch on it.
+
+use core::fmt;
+
+use rhumb_machine::{NodeId, Order, Pfn};
+
+/// A class of memory by address: who can reach it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Zone {
+    /// Below 16 MiB: what ISA devices reach.
+    Dma,
+    /// Below 4 GiB: what devices with 32-bit addresses reach.
+    Dma32,
+    /// In the direct map, above 4 GiB.
+    Direct,
+    /// Past the direct map's limit.
+    High,
+}
+
+impl Zone {
+    /// How many zones there are.
+    pub const COUNT: usize = 4;
+    /// All zones, lowest first.
+    pub const ALL: [Self; Self::COUNT] = [Self::Dma, Self::Dma32, Self::Direct, Self::High];
+
+    /// The first frame past this zone, in a machine whose direct map ends at `direct_limit`.
+    pub(crate) const fn end(self, direct_limit: Pfn) -> Pfn {
+        let limit = direct_limit.get();
+        let end = match self {
+            Self::Dma => 16 << 8,
+            Self::Dma32 => 4 << 18,
+            Self::Direct => limit,
+            Self::High => u64::MAX,
+        };
+        Pfn::new(if matches!(self, Self::High) || end < limit { end } else { limit })
+    }
+
+    pub(crate) const fn from_index(index: usize) -> Self {
+        Self::ALL[index % Self::COUNT]
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Dma => "DMA",
+            Self::Dma32 => "DMA32",
+            Self::Direct => "Normal",
+            Self::High => "HighMem",
+        })
+    }
+}
+
+/// Whether the content of a frame can be moved elsewhere, or dropped, while it is in use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Mobility {
+    /// It stays where it is until its owner frees it: page tables, kernel objects.
+    Unmovable,
+    /// Its owner can move it ([`crate::Relocate`]): pages of tasks.
+    Movable,
+    /// Its owner can drop it on demand ([`crate::Reclaimer`]): caches.
+    Reclaimable,
+}
+
+impl Mobility {
+    /// How many kinds there are.
+    pub const COUNT: usize = 3;
+    /// All kinds.
+    pub const ALL: [Self; Self::COUNT] = [Self::Unmovable, Self::Movable, Self::Reclaimable];
+
+    pub(crate) const fn from_index(index: usize) -> Self {
+        match index {
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            _ => Self::Unmovable,
+        }
+    }
+
+    /// Whose blocks this kind takes frames from, in order, when its own blocks and the whole ones are used up.
+    /// Unmovable frames go to reclaimable blocks first: those empty sooner than they can be compacted.
+    pub(crate) const fn steals_from(self) -> [Self; 2] {
+        match self {
+            Self::Unmovable => [Self::Reclaimable, Self::Movable],
+            Self::Movable => [Self::Reclaimable, Self::Unmovable],
+            Self::Reclaimable => [Self::Unmovable, Self::Movable],
+        }
+    }
+}
+
+impl fmt::Display for Mobility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unmovable => "Unmovable",
+            Self::Movable => "Movable",
+            Self::Reclaimable => "Reclaimable",
+        })
+    }
+}
+
+/// On which node the frames shall be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Preference {
+    /// This CPU's node, then the others by distance.
+    Any,
+    /// This node, then the others by its distance to them.
+    Prefer(NodeId),
+    /// This node or an error.
+    Bind(NodeId),
+}
+
+/// How far below the low watermark an allocation may go.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum AllocClass {
+    /// Stops at the `min` watermark, after having called the reclaimers.
+    Normal,
+    /// Interrupt handlers: down to half of `min`, and never calls a reclaimer.
+    Atomic,
+    /// Page tables: down to a quarter of `min`.
+    PageTables,
+    /// What a reclaimer needs to free more than it takes: down to nothing, and never calls a reclaimer.
+    Emergency,
+}
+
+/// What the frames shall hold.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Contents {
+    /// Whatever was there.
+    Stale,
+    /// Zeroes.
+    Zeroed,
+}
+
+/// Who holds a frame: a number that the kernel gives out, 0 being nobody. Shown by [`crate::Frames::describe`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Owner(pub u16);
+
+impl Owner {
+    /// Nobody in particular.
+    pub const NONE: Self = Self(0);
+}
+
+/// A request for one block of frames.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Request {
+    pub(crate) order: Order,
+    pub(crate) ceiling: Zone,
+    pub(crate) node: Preference,
+    pub(crate) kind: Mobility,
+    pub(crate) contents: Contents,
+    pub(crate) class: AllocClass,
+    pub(crate) owner: Owner,
+}
+
+impl Request {
+    /// One frame: unmovable, from any zone of the direct map, near this CPU, stale contents, normal class.
+    pub const FRAME: Self = Self::new(Order::BASE);
+    /// One 2-MiB block, otherwise as [`Request::FRAME`].
+    pub const LARGE: Self = Self::new(Order::LARGE);
+    /// One 1-GiB block, otherwise as [`Request::FRAME`].
+    pub const HUGE: Self = Self::new(Order::HUGE);
+
+    /// A block of `order`, otherwise as [`Request::FRAME`].
+    pub const fn new(order: Order) -> Self {
+        Self {
+            order,
+            ceiling: Zone::High,
+            node: Preference::Any,
+            kind: Mobility::Unmovable,
+            contents: Contents::Stale,
+            class: AllocClass::Normal,
+            owner: Owner::NONE,
+        }
+    }
+
+    /// Only zones up to and including `zone`. [`crate::Frames::alloc`] never goes past [`Zone::Direct`].
+    #[must_use]
+    pub const fn ceiling(self, zone: Zone) -> Self {
+        Self { ceiling: zone, ..self }
+    }
+
+    /// On `node` if it has any, else near it.
+    #[must_use]
+    pub const fn prefer(self, node: NodeId) -> Self {
+        Self { node: Preference::Prefer(node), ..self }
+    }
+
+    /// On `node` or not at all.
+    #[must_use]
+    pub const fn bind(self, node: NodeId) -> Self {
+        Self { node: Preference::Bind(node), ..self }
+    }
+
+    /// Of this mobility.
+    #[must_use]
+    pub const fn kind(self, kind: Mobility) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Movable: short for the most common [`Request::kind`].
+    #[must_use]
+    pub const fn movable(self) -> Self {
+        self.kind(Mobility::Movable)
+    }
+
+    /// Filled with zeroes.
+    #[must_use]
+    pub const fn zeroed(self) -> Self {
+        Self { contents: Contents::Zeroed, ..self }
+    }
+
+    /// Of this class.
+    #[must_use]
+    pub const fn class(self, class: AllocClass) -> Self {
+        Self { class, ..self }
+    }
+
+    /// Attributed to `owner`. Costs one store to the frame's descriptor at each end; without an owner the
+    /// descriptor is not touched.
+    #[must_use]
+    pub const fn owner(self, owner: Owner) -> Self {
+        Self { owner, ..self }
+    }
+}
