@@ -41,8 +41,12 @@ impl fmt::Display for LayoutError {
             Self::NotMemory(range) => write!(f, "frames {range} are not all memory"),
             Self::NoSuchNode(node) => write!(f, "node {node} does not exist"),
             Self::TooManyCpus(cpus) => write!(f, "{cpus} CPUs, more than the layout was made for"),
-            Self::TooManyPools(pools) => write!(f, "{pools} separate pieces of memory, more than can be managed"),
-            Self::StorageTooSmall(given, needed) => write!(f, "{given} bytes of storage where {needed} are needed"),
+            Self::TooManyPools(pools) => {
+                write!(f, "{pools} separate pieces of memory, more than can be managed")
+            }
+            Self::StorageTooSmall(given, needed) => {
+                write!(f, "{given} bytes of storage where {needed} are needed")
+            }
             Self::StorageNotZeroed(at) => write!(f, "byte {at} of the storage is not zero"),
         }
     }

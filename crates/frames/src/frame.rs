@@ -22,10 +22,14 @@ use core::num::NonZeroU64;
 
 use rhumb_machine::{NodeId, Order, Pfn, PfnRange, PhysAddr};
 
+use crate::depot::Reach;
 use crate::request::Mobility;
 
 mod sealed {
-    pub trait Sealed {}
+    /// Closes the traits, and says which caches handles of a presence use.
+    pub trait Sealed {
+        const REACH: crate::depot::Reach;
+    }
 }
 
 /// Where a frame stands with regard to the direct map: [`Mapped`], [`Anywhere`] or [`Unmapped`].
@@ -47,9 +51,15 @@ pub enum Anywhere {}
 #[derive(Debug)]
 pub enum Unmapped {}
 
-impl sealed::Sealed for Mapped {}
-impl sealed::Sealed for Anywhere {}
-impl sealed::Sealed for Unmapped {}
+impl sealed::Sealed for Mapped {
+    const REACH: Reach = Reach::Mapped;
+}
+impl sealed::Sealed for Anywhere {
+    const REACH: Reach = Reach::Anywhere;
+}
+impl sealed::Sealed for Unmapped {
+    const REACH: Reach = Reach::Mapped;
+}
 impl Presence for Mapped {
     const NAME: &'static str = "mapped";
 }
@@ -80,6 +90,8 @@ impl Raw {
     const NODE_SHIFT: u32 = 55;
     const PFN: u64 = (1 << Self::ORDER_SHIFT) - 1;
     pub(crate) const ORDER: u64 = 0x1f << Self::ORDER_SHIFT;
+    /// The order field of a 2-MiB block.
+    pub(crate) const LARGE: u64 = 9 << Self::ORDER_SHIFT;
     pub(crate) const OWNED: u64 = 1 << 47;
     pub(crate) const NODE: u64 = 0x3f << Self::NODE_SHIFT;
     pub(crate) const BYPASS: u64 = 1 << 61;
@@ -88,7 +100,9 @@ impl Raw {
 
     /// The number of frame 0 in a pool: its frames' numbers are this plus their pfn.
     pub(crate) const fn pool_tag(pool: usize, node: NodeId, flags: u64) -> Self {
-        Self(Self::SET | (pool as u64) << Self::POOL_SHIFT | (node.index() as u64) << Self::NODE_SHIFT | flags)
+        Self(
+            Self::SET | (pool as u64) << Self::POOL_SHIFT | (node.index() as u64) << Self::NODE_SHIFT | flags,
+        )
     }
 
     /// The number of `pfn` in the pool whose tag this is.

@@ -2,16 +2,45 @@
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg(any(test, feature = "model"))]
+extern crate std;
+
+mod block;
+mod build;
+mod cache;
+mod checked;
+mod depot;
+pub mod descriptor;
 pub mod error;
+mod flow;
 pub mod frame;
 mod frames;
+mod give;
 pub mod layout;
 mod leak;
+mod pool;
+pub mod pressure;
+pub mod report;
 pub mod request;
+mod slow;
+mod storage;
+mod sync;
+mod take;
+mod tree;
+pub mod validate;
+mod words;
+mod zero;
 
+pub use descriptor::{Descriptor, History};
 pub use error::{AllocError, FrameFault, LayoutError};
-pub use frame::{Anywhere, Frame, FrameRange, Mapped, Unmapped};
+pub use frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};
 pub use frames::Frames;
 pub use layout::{Layout, MemoryRange};
 pub use leak::{Leaks, leaks};
+pub use pressure::{Levels, Reclaimer, Registration, Shortage};
+pub use report::{Description, Place, Totals, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
+pub use validate::Inconsistency;
+
+#[cfg(test)]
+mod tests;

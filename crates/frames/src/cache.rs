@@ -1,0 +1,235 @@
+//! What a CPU keeps for itself: magazines of 4-KiB and 2-MiB blocks, and one open block per mobility kind.
+//!
+//! Only the CPU itself touches its cache; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
+//! are relaxed atomics, which are plain instructions: no locked operation, no shared line. The one other party is an
+//! interrupt handler on the same CPU in the middle of an operation. The operation says so in `busy` first; a handler
+//! that finds it set leaves the cache alone and goes to the pools, whose locks are taken with interrupts off only.
+//!
+//! ```text
+//!   alloc <- magazine (newest first)  <- open block, a word at a time <- pool, up to a whole block's free frames
+//!   free  -> magazine                 -> pool, oldest first, in batches sorted by word as they come
+//! ```
+//! The open block is 512 bits: a private copy of the free bits of one block, which the pool counts as allocated
+//! meanwhile. So one visit to the pool's lock pays for up to 512 frames, and two CPUs that allocate in bulk share no
+//! line in between.
+
+use crate::frame::Raw;
+use crate::request::Mobility;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Relaxed, handler_fence};
+use crate::take::Bite;
+use crate::words::WORDS;
+
+/// Slots of a magazine of 4-KiB frames. A burst of a thousand frees and allocations stays within it.
+pub(crate) const SMALL: usize = if cfg!(feature = "model") { 16 } else { 1024 };
+/// Slots of a magazine of 2-MiB blocks.
+pub(crate) const LARGE: usize = 16;
+/// Slots for frames of other nodes on their way home.
+pub(crate) const AWAY: usize = if cfg!(feature = "model") { 16 } else { 128 };
+
+/// A stack at one end (alloc, free) and a queue at the other (drain): `tail..head` of the slots, counted without end.
+pub(crate) struct Ring<const SLOTS: usize> {
+    head: AtomicU32,
+    tail: AtomicU32,
+    /// Blocks that it may hold: at most `SLOTS`; 0 sends the next free to the slow path.
+    pub(crate) limit: AtomicU32,
+    slots: [AtomicU64; SLOTS],
+}
+
+impl<const SLOTS: usize> Default for Ring<SLOTS> {
+    fn default() -> Self {
+        const { assert!(SLOTS.is_power_of_two()) };
+        Self {
+            head: AtomicU32::new(0),
+            tail: AtomicU32::new(0),
+            limit: AtomicU32::new(0),
+            slots: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl<const SLOTS: usize> Ring<SLOTS> {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> &AtomicU64 {
+        &self.slots[index as usize % SLOTS]
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u32 {
+        self.head.load(Relaxed).wrapping_sub(self.tail.load(Relaxed))
+    }
+
+    /// The newest.
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> Option<Raw> {
+        let head = self.head.load(Relaxed);
+        if head == self.tail.load(Relaxed) {
+            return None;
+        }
+        let head = head.wrapping_sub(1);
+        self.head.store(head, Relaxed);
+        Some(Raw(self.slot(head).load(Relaxed)))
+    }
+
+    /// The newest, left where it is.
+    pub(crate) fn peek(&self) -> Option<Raw> {
+        (self.len() > 0).then(|| Raw(self.slot(self.head.load(Relaxed).wrapping_sub(1)).load(Relaxed)))
+    }
+
+    /// Adds `raw`, unless the limit is reached.
+    #[inline(always)]
+    pub(crate) fn push(&self, raw: Raw) -> bool {
+        let head = self.head.load(Relaxed);
+        if head.wrapping_sub(self.tail.load(Relaxed)) >= self.limit.load(Relaxed) {
+            return false;
+        }
+        self.slot(head).store(raw.0, Relaxed);
+        self.head.store(head.wrapping_add(1), Relaxed);
+        true
+    }
+
+    /// Adds the frames of the set bits of `word`, so that they leave lowest first; the caller knows that there is room.
+    pub(crate) fn push_word(&self, first: Raw, mut word: u64) {
+        let mut head = self.head.load(Relaxed);
+        while word != 0 {
+            let bit = 63 - word.leading_zeros();
+            word ^= 1 << bit;
+            self.slot(head).store(first.0 + u64::from(bit), Relaxed);
+            head = head.wrapping_add(1);
+        }
+        self.head.store(head, Relaxed);
+    }
+
+    /// The `index`-th oldest.
+    #[inline(always)]
+    pub(crate) fn oldest(&self, index: u32) -> Raw {
+        Raw(self.slot(self.tail.load(Relaxed).wrapping_add(index)).load(Relaxed))
+    }
+
+    /// Forgets the `count` oldest, which the caller has given back.
+    #[inline(always)]
+    pub(crate) fn forget_oldest(&self, count: u32) {
+        self.tail.store(self.tail.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+}
+
+/// Free frames of one block, private to a CPU.
+#[derive(Default)]
+pub(crate) struct OpenBlock {
+    /// The number of a handle to the block's first frame.
+    first: AtomicU64,
+    frames: AtomicU32,
+    bits: [AtomicU64; WORDS],
+}
+
+impl OpenBlock {
+    pub(crate) fn frames(&self) -> u32 {
+        self.frames.load(Relaxed)
+    }
+
+    /// Opens `bite`; the old content is used up.
+    pub(crate) fn open(&self, first: Raw, bite: &Bite) {
+        self.first.store(first.0, Relaxed);
+        self.frames.store(bite.frames as u32, Relaxed);
+        for (word, &bits) in self.bits.iter().zip(&bite.bits) {
+            word.store(bits, Relaxed);
+        }
+    }
+
+    /// Calls `each` with the handle number of every frame.
+    pub(crate) fn for_each(&self, each: &mut impl FnMut(Raw)) {
+        for (at, word) in self.bits.iter().enumerate() {
+            let bits = word.load(Relaxed);
+            let first = self.first.load(Relaxed) + at as u64 * 64;
+            (0..64).filter(|bit| bits & 1 << bit != 0).for_each(|bit| each(Raw(first + bit)));
+        }
+    }
+
+    /// Takes all frames of the first word that has any: the handle number of bit 0, and the bits.
+    pub(crate) fn take_word(&self) -> Option<(Raw, u64)> {
+        for (at, word) in self.bits.iter().enumerate() {
+            let bits = word.load(Relaxed);
+            if bits != 0 {
+                word.store(0, Relaxed);
+                self.frames.store(self.frames() - bits.count_ones(), Relaxed);
+                return Some((Raw(self.first.load(Relaxed) + at as u64 * 64), bits));
+            }
+        }
+        None
+    }
+}
+
+/// All that one CPU keeps.
+#[repr(align(64))]
+#[derive(Default)]
+pub(crate) struct CpuCache {
+    busy: AtomicBool,
+    /// Another CPU wants this one to give back what it holds.
+    pub(crate) wanted: AtomicBool,
+    /// A reclaimer runs on this CPU: what it allocates must not call reclaimers again.
+    pub(crate) reclaiming: AtomicBool,
+    /// The node field of handles to this CPU's own node.
+    pub(crate) home: AtomicU64,
+    pub(crate) small: [Ring<SMALL>; Mobility::COUNT],
+    pub(crate) large: [Ring<LARGE>; Mobility::COUNT],
+    pub(crate) away: Ring<AWAY>,
+    pub(crate) open: [OpenBlock; Mobility::COUNT],
+}
+
+impl CpuCache {
+    /// What must be alike in a handle and `home` for a 4-KiB frame to go into a magazine.
+    const KEY: u64 = Raw::ORDER | Raw::NODE | Raw::BYPASS | Raw::OWNED;
+
+    /// Whether an operation of this CPU was interrupted.
+    #[inline(always)]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Relaxed)
+    }
+
+    /// Runs `operation` unless the cache is busy, and keeps interrupt handlers out of it meanwhile.
+    #[inline(always)]
+    fn alone<T>(&self, operation: impl FnOnce(&Self) -> Option<T>) -> Option<T> {
+        if self.is_busy() {
+            return None;
+        }
+        self.busy.store(true, Relaxed);
+        handler_fence();
+        let result = operation(self);
+        handler_fence();
+        self.busy.store(false, Relaxed);
+        result
+    }
+
+    /// A 4-KiB frame of this kind, if the magazine has one.
+    #[inline(always)]
+    pub(crate) fn pop_small(&self, kind: Mobility) -> Option<Raw> {
+        self.alone(|cache| cache.small[kind as usize].pop())
+    }
+
+    /// A 2-MiB block of this kind, if the magazine has one.
+    #[inline(always)]
+    pub(crate) fn pop_large(&self, kind: Mobility) -> Option<Raw> {
+        self.alone(|cache| cache.large[kind as usize].pop())
+    }
+
+    /// Keeps a block of this CPU's own node, if it is of a cached order and there is room.
+    #[inline(always)]
+    pub(crate) fn push(&self, raw: Raw) -> bool {
+        let differs = (raw.0 ^ self.home.load(Relaxed)) & Self::KEY;
+        let kept = if differs == 0 {
+            self.alone(|cache| cache.small.get(raw.kind_index())?.push(raw).then_some(()))
+        } else if differs == Raw::LARGE {
+            self.alone(|cache| cache.large.get(raw.kind_index())?.push(raw).then_some(()))
+        } else {
+            None
+        };
+        kept.is_some()
+    }
+
+    /// 4-KiB frames that it holds, open blocks included, and 2-MiB blocks.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        let small: u32 = self.small.iter().map(Ring::len).sum();
+        let open: u32 = self.open.iter().map(OpenBlock::frames).sum();
+        let large: u32 = self.large.iter().map(Ring::len).sum();
+        (u64::from(small + open + self.away.len()), u64::from(large))
+    }
+}

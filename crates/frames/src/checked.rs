@@ -1,0 +1,124 @@
+//! What is refused: frames that are free already, of another order, or of another allocator.
+//!
+//! Any build refuses a frame whose bit is set when it comes back to its pool. Builds with the feature `checked` look at
+//! the frame's descriptor on each allocation and free, so that they see the fault at once, also in a magazine, and can
+//! tell the frame's history ([`crate::Descriptor::history`]); there, allocations can be made to fail on purpose, too.
+//! A refused frame stays as it is: it is never handed out twice.
+
+use rhumb_machine::{Machine, Order, Pfn, Pinned};
+
+use crate::error::{AllocError, FrameFault};
+use crate::frame::Raw;
+use crate::frames::Frames;
+use crate::request::Request;
+use crate::sync::{AtomicU64, Relaxed};
+
+/// Refused frees, and the countdown to a failure on purpose.
+#[derive(Default)]
+pub(crate) struct Faults {
+    refused: AtomicU64,
+    /// The last refused frame plus one.
+    last: AtomicU64,
+    /// Allocations that still succeed before one fails, plus one; 0 is never.
+    #[cfg(feature = "checked")]
+    countdown: AtomicU64,
+}
+
+impl<M: Machine> Frames<M> {
+    /// Frees that were refused since the start. A system that is right reports 0.
+    pub fn refused_frees(&self) -> u64 {
+        let in_pools: u64 = self.depot.pools.iter().map(|pool| pool.refused.load(Relaxed)).sum();
+        in_pools + self.faults.refused.load(Relaxed)
+    }
+
+    /// The frame of the last free that a checked build refused.
+    pub fn last_refused(&self) -> Option<Pfn> {
+        self.faults.last.load(Relaxed).checked_sub(1).map(Pfn::new)
+    }
+
+    #[cold]
+    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
+    fn refuse(&self, fault: FrameFault) {
+        self.faults.refused.fetch_add(1, Relaxed);
+        self.faults.last.store(fault.pfn().get() + 1, Relaxed);
+    }
+}
+
+#[cfg(not(feature = "checked"))]
+impl<M: Machine> Frames<M> {
+    #[inline(always)]
+    #[expect(clippy::unused_self)]
+    pub(crate) const fn note_alloc(&self, _pinned: Pinned<'_>, _raw: Raw) {}
+
+    #[inline(always)]
+    #[expect(clippy::unused_self)]
+    pub(crate) const fn note_free(&self, _pinned: Pinned<'_>, _raw: Raw) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps)]
+    pub(crate) const fn check_allocated(&self, _pfn: Pfn, _order: Order) -> Result<(), FrameFault> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps)]
+    pub(crate) const fn inject_failure(&self, _request: &Request) -> Result<(), AllocError> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "checked")]
+impl<M: Machine> Frames<M> {
+    /// Lets `successes` allocations that miss the magazines succeed and then one fail.
+    pub fn fail_after(&self, successes: u64) {
+        self.faults.countdown.store(successes + 1, Relaxed);
+    }
+
+    pub(crate) fn inject_failure(&self, request: &Request) -> Result<(), AllocError> {
+        match self.faults.countdown.load(Relaxed) {
+            0 => Ok(()),
+            left => {
+                self.faults.countdown.store(left - 1, Relaxed);
+                if left == 1 { Err(AllocError::Exhausted(request.order)) } else { Ok(()) }
+            }
+        }
+    }
+
+    pub(crate) fn note_alloc(&self, pinned: Pinned<'_>, raw: Raw) {
+        if let Some(descriptor) = self.descriptor(raw.pfn()) {
+            descriptor.note_alloc(pinned.cpu(), raw.order());
+        }
+    }
+
+    /// Whether the block may be freed.
+    pub(crate) fn note_free(&self, pinned: Pinned<'_>, raw: Raw) -> bool {
+        let pfn = raw.pfn();
+        let home = self.depot.pools.get(raw.pool()).filter(|pool| pool.span.contains(pfn));
+        if home.is_none() {
+            self.refuse(FrameFault::Foreign(pfn));
+            return false;
+        }
+        if let Err(fault) = self.check_allocated(pfn, raw.order()) {
+            self.refuse(fault);
+            return false;
+        }
+        if let Some(descriptor) = self.descriptor(pfn) {
+            descriptor.note_free(pinned.cpu());
+        }
+        true
+    }
+
+    /// What the descriptor says of a block that is named as allocated. Frames that were in use when the allocator was
+    /// built have never been allocated, and are taken at their holder's word.
+    pub(crate) fn check_allocated(&self, pfn: Pfn, order: Order) -> Result<(), FrameFault> {
+        let Some(descriptor) = self.descriptor(pfn) else { return Ok(()) };
+        match descriptor.allocated() {
+            Some(real) if real == order => Ok(()),
+            Some(real) => Err(FrameFault::WrongOrder(pfn, real, order)),
+            None if descriptor.history().allocations == 0 => Ok(()),
+            None => Err(FrameFault::Free(pfn)),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The descriptor of a frame: twelve bytes that the allocator lends to the frame's owner, and writes itself only for
+//! requests that name an owner and in checked builds.
+//!
+//! Descriptors stand in one array over all frame numbers, in virtual memory that the kernel backs where there is
+//! memory. Zero is the descriptor of a frame that nobody has said anything of.
+//!
+//! ```text
+//! word 0: 31..16 owner   15..8 page type   5 allocated   4..0 order        (the last two in checked builds only)
+//! word 1: references
+//! word 2: 31..16 allocations   15..8 CPU of the last free   7..0 CPU of the last allocation   (checked builds only)
+//! ```
+
+use rhumb_machine::{CpuId, Order, Pfn, VirtAddr};
+
+use crate::request::Owner;
+use crate::sync::{AtomicU32, Ordering, Relaxed};
+
+/// What the frame's owner keeps with it.
+#[repr(C)]
+#[derive(Default)]
+pub struct Descriptor {
+    tag: AtomicU32,
+    references: AtomicU32,
+    history: AtomicU32,
+}
+
+const _: () = assert!(cfg!(feature = "model") || size_of::<Descriptor>() == 12);
+
+/// The CPUs of the last allocation and the last free, and how often the frame was allocated (modulo 2^16).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct History {
+    /// Who allocated it last.
+    pub allocated_by: CpuId,
+    /// Who freed it last.
+    pub freed_by: CpuId,
+    /// Allocations so far.
+    pub allocations: u16,
+}
+
+const ALLOCATED: u32 = 1 << 5;
+
+impl Descriptor {
+    /// Who holds the frame.
+    pub fn owner(&self) -> Owner {
+        Owner((self.tag.load(Relaxed) >> 16) as u16)
+    }
+
+    /// Says who holds the frame. For its holder.
+    pub fn set_owner(&self, owner: Owner) {
+        self.update(0xffff << 16, u32::from(owner.0) << 16);
+    }
+
+    /// What the frame is used as: a number of the owner's own.
+    pub fn page_type(&self) -> u8 {
+        (self.tag.load(Relaxed) >> 8) as u8
+    }
+
+    /// Says what the frame is used as. For its holder.
+    pub fn set_page_type(&self, page_type: u8) {
+        self.update(0xff << 8, u32::from(page_type) << 8);
+    }
+
+    /// References beyond the first.
+    pub fn references(&self) -> u32 {
+        self.references.load(Relaxed)
+    }
+
+    /// Adds a reference.
+    pub fn acquire(&self) {
+        self.references.fetch_add(1, Relaxed);
+    }
+
+    /// Drops a reference, and says whether it was the last: then the caller owns the frame and frees it.
+    pub fn release(&self) -> bool {
+        let last = self
+            .references
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |references| references.checked_sub(1))
+            .is_err();
+        last
+    }
+
+    /// What checked builds remember.
+    pub fn history(&self) -> History {
+        let word = self.history.load(Relaxed);
+        let cpu = |byte: u32| CpuId::new(byte as usize & 0xff).unwrap_or_default();
+        History { allocated_by: cpu(word), freed_by: cpu(word >> 8), allocations: (word >> 16) as u16 }
+    }
+
+    fn update(&self, clear: u32, set: u32) {
+        // One holder at a time: no other store can come in between.
+        self.tag.store(self.tag.load(Relaxed) & !clear | set, Relaxed);
+    }
+
+    /// The order with which the frame was allocated, in checked builds.
+    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
+    pub(crate) fn allocated(&self) -> Option<Order> {
+        let tag = self.tag.load(Relaxed);
+        if tag & ALLOCATED == 0 { None } else { Order::new((tag & 0x1f) as u8) }
+    }
+
+    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
+    pub(crate) fn note_alloc(&self, cpu: CpuId, order: Order) {
+        self.update(0x3f, ALLOCATED | u32::from(order.get()));
+        let old = self.history.load(Relaxed);
+        let count = (old >> 16).wrapping_add(1) << 16;
+        self.history.store(count | old & 0xff00 | cpu.index() as u32 & 0xff, Relaxed);
+    }
+
+    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
+    pub(crate) fn note_free(&self, cpu: CpuId) {
+        self.tag.store(0, Relaxed);
+        self.references.store(0, Relaxed);
+        let old = self.history.load(Relaxed);
+        self.history.store(old & !0xff00 | (cpu.index() as u32 & 0xff) << 8, Relaxed);
+    }
+}
+
+/// The array of descriptors.
+pub(crate) struct Descriptors {
+    base: VirtAddr,
+}
+
+impl Descriptors {
+    pub(crate) const NONE: Self = Self { base: VirtAddr::ZERO };
+
+    /// The array at `base`, one [`Descriptor`] for each frame number.
+    ///
+    /// # Safety
+    /// For every frame of memory that the allocator manages, the descriptor is backed by memory that is zero at first
+    /// and used for nothing else, for ever.
+    pub(crate) const unsafe fn at(base: VirtAddr) -> Self {
+        Self { base }
+    }
+
+    /// The descriptor of `pfn`.
+    ///
+    /// # Safety
+    /// `pfn` is memory that the allocator manages.
+    #[inline]
+    pub(crate) unsafe fn get(&self, pfn: Pfn) -> Option<&Descriptor> {
+        if self.base == VirtAddr::ZERO {
+            return None;
+        }
+        let at = self.base.as_ptr::<Descriptor>().wrapping_add(pfn.get() as usize);
+        // SAFETY: the array's maker promised that the descriptors of managed frames are there; they are atomics.
+        Some(unsafe { &*at })
+    }
+}

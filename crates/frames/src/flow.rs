@@ -1,0 +1,304 @@
+//! Between a CPU's cache and the pools: refill, drain, and the direct way for what no cache holds.
+//!
+//! All of it runs with interrupts off, in pieces of at most about 300 ns: a refill is one bite of one block, a drain one
+//! batch. A batch is taken from the magazine's old end in the order in which the frames came, so that neighbours that
+//! were freed together go back together, a word at a time; their cache lines are asked for before the lock is taken.
+
+use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
+
+use crate::cache::{CpuCache, Ring};
+use crate::depot::{Depot, Effort, Reach};
+use crate::frame::Raw;
+use crate::pool::{Held, Pool};
+use crate::request::{Mobility, Preference, Request, Zone};
+use crate::sync::{Ordering, Relaxed, fence};
+
+/// Frames that one lock visit gives back at most, and distinct words among them: together under about 300 ns.
+const BATCH_FRAMES: u32 = 128;
+const BATCH_WORDS: u32 = 24;
+
+/// Frames that a refill puts into a magazine at least, if the open block has them.
+const REFILL_FRAMES: u32 = 32;
+
+impl Depot {
+    /// One attempt to serve `request`, without calling anybody for help.
+    pub(crate) fn attempt(
+        &self,
+        irq_off: IrqOff<'_>,
+        request: &Request,
+        reach: Reach,
+        effort: Effort,
+    ) -> Option<Raw> {
+        let cpu = irq_off.cpu();
+        let cache = self.cache(cpu, reach)?;
+        let home = Raw(cache.home.load(Relaxed)).node_index();
+        let near = match request.node {
+            Preference::Any => home,
+            Preference::Prefer(node) | Preference::Bind(node) => node.index(),
+        };
+        let cached = near == home && request.ceiling >= Zone::Direct && !cache.is_busy();
+        if cached && let Some(raw) = self.from_cache(irq_off, cache, request, effort) {
+            return Some(raw);
+        }
+        self.pools_for(request, near).find_map(|pool| {
+            let floor = floor(pool, request, effort);
+            let mut held = pool.lock(irq_off);
+            take(&mut held, request.order, request.kind, floor)
+        })
+    }
+
+    fn pools_for(&self, request: &Request, near: usize) -> impl Iterator<Item = &'static Pool> + '_ {
+        let bound = match request.node {
+            Preference::Bind(node) => Some(node),
+            _ => None,
+        };
+        self.zonelist(near, request.ceiling).filter(move |pool| bound.is_none_or(|node| pool.node == node))
+    }
+
+    /// Serves from the CPU's cache, which is refilled for order 0.
+    fn from_cache(
+        &self,
+        irq_off: IrqOff<'_>,
+        cache: &CpuCache,
+        request: &Request,
+        effort: Effort,
+    ) -> Option<Raw> {
+        let kind = request.kind as usize;
+        if request.order == Order::LARGE {
+            return cache.large[kind].pop();
+        }
+        if request.order != Order::BASE {
+            return None;
+        }
+        let ring = &cache.small[kind];
+        if ring.len() == 0 {
+            self.refill(irq_off, cache, request, effort);
+        }
+        // A magazine may hold frames of other nodes: a request that names a node looks first.
+        let newest = ring.peek()?;
+        let fits = request.node == Preference::Any || (newest.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
+        if fits { ring.pop() } else { None }
+    }
+
+    /// Fills an empty magazine from the open block, which is first filled by a bite of the best block in reach.
+    fn refill(&self, irq_off: IrqOff<'_>, cache: &CpuCache, request: &Request, effort: Effort) {
+        let (kind, open) = (request.kind, &cache.open[request.kind as usize]);
+        if open.frames() == 0 {
+            let near = Raw(cache.home.load(Relaxed)).node_index();
+            for pool in self.pools_for(request, near) {
+                if pool.zone == Zone::Dma {
+                    continue;
+                }
+                let floor = floor(pool, request, effort);
+                let most = self.bite_frames(pool);
+                let bite = pool.lock(irq_off).take_bite(kind, most, floor);
+                if let Some(bite) = bite {
+                    open.open(pool.tag.at(bite.start, Order::BASE, kind), &bite);
+                    break;
+                }
+            }
+        }
+        let ring = &cache.small[kind as usize];
+        while ring.len() < REFILL_FRAMES
+            && let Some((first, word)) = open.take_word()
+        {
+            ring.push_word(first, word);
+        }
+    }
+
+    /// Frames that a CPU may take from `pool` at once: fewer where the pool is short.
+    fn bite_frames(&self, pool: &Pool) -> u32 {
+        let most = self.bite_limit.load(Relaxed);
+        if pool.free_frames() < pool.marks.high() { (most / 16).max(1) } else { most }
+    }
+
+    /// Gives a block back by the slower way: a full magazine makes room first, and what no magazine takes goes to its
+    /// pool.
+    pub(crate) fn free(&self, irq_off: IrqOff<'_>, raw: Raw, reach: Reach) {
+        let Some(pool) = self.pools.get(raw.pool()) else { return };
+        if let Some(cache) = self.cache(irq_off.cpu(), reach)
+            && !cache.is_busy()
+        {
+            self.set_ring_limits(cache, pool);
+            let kind = raw.kind_index().min(Mobility::COUNT - 1);
+            if raw.0 & Raw::BYPASS == 0 && raw.order() == Order::BASE {
+                let away = (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0;
+                let kept = if away {
+                    self.push_or_drain(irq_off, &cache.away, raw)
+                } else {
+                    self.push_or_drain(irq_off, &cache.small[kind], raw)
+                };
+                if kept {
+                    return;
+                }
+            } else if raw.order() == Order::LARGE {
+                self.drain_ring(irq_off, &cache.large[kind], cache.large[kind].len() / 2 + 1);
+            }
+        }
+        give(&mut pool.lock(irq_off), raw);
+    }
+
+    fn push_or_drain<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, raw: Raw) -> bool {
+        if ring.len() >= ring.limit.load(Relaxed) {
+            self.drain_batch(irq_off, ring, u32::MAX);
+        }
+        ring.push(raw)
+    }
+
+    /// Sets what the magazines may hold now, and does what another CPU asked for. The request comes before the limits
+    /// on the asking side and after them here, so that it cannot be missed.
+    fn set_ring_limits(&self, cache: &CpuCache, pool: &Pool) {
+        let short = pool.free_frames() < pool.marks.high();
+        let (small, large) = (self.small_limit.load(Relaxed), self.large_limit.load(Relaxed));
+        let (small, large) = if short { ((small / 16).max(1), 1) } else { (small, large) };
+        for (ring, large_ring) in cache.small.iter().zip(&cache.large) {
+            ring.limit.store(small, Relaxed);
+            large_ring.limit.store(large, Relaxed);
+        }
+        cache.away.limit.store(small.min(crate::cache::AWAY as u32), Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Gives back a batch of the oldest blocks, `most` at most, and says how many.
+    fn drain_batch<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, most: u32) -> u32 {
+        let held = ring.len().min(most).min(BATCH_FRAMES);
+        let (mut count, mut words, mut last) = (0, 0, u64::MAX);
+        while count < held && words < BATCH_WORDS {
+            let raw = ring.oldest(count);
+            let word = raw.pfn().get() / 64;
+            if word != last {
+                if let Some(pool) = self.pools.get(raw.pool()) {
+                    pool.prefetch(raw.pfn());
+                }
+                (words, last) = (words + 1, word);
+            }
+            count += 1;
+        }
+        let mut batch = Batch { irq_off, depot: self, held: None, word: 0, mask: 0 };
+        (0..count).for_each(|index| batch.add(ring.oldest(index)));
+        batch.close();
+        ring.forget_oldest(count);
+        count
+    }
+
+    fn drain_ring<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, count: u32) {
+        let mut left = count.min(ring.len());
+        while left > 0 {
+            left -= self.drain_batch(irq_off, ring, left);
+        }
+    }
+
+    /// Gives back all that `cpu`, on which this runs, holds.
+    pub(crate) fn drain(&self, irq_off: IrqOff<'_>) {
+        for reach in [Reach::Mapped, Reach::Anywhere] {
+            let Some(cache) = self.cache(irq_off.cpu(), reach) else { continue };
+            cache.wanted.store(false, Relaxed);
+            if cache.is_busy() {
+                continue;
+            }
+            for kind in 0..Mobility::COUNT {
+                self.drain_ring(irq_off, &cache.small[kind], u32::MAX);
+                self.drain_ring(irq_off, &cache.large[kind], u32::MAX);
+                self.drain_open(irq_off, cache, kind);
+            }
+            self.drain_ring(irq_off, &cache.away, u32::MAX);
+        }
+    }
+
+    fn drain_open(&self, irq_off: IrqOff<'_>, cache: &CpuCache, kind: usize) {
+        while let Some((first, word)) = cache.open[kind].take_word() {
+            if let Some(pool) = self.pools.get(first.pool()) {
+                pool.lock(irq_off).give_word(pool.offset(first.pfn()) / 64, word);
+            }
+        }
+    }
+
+    /// Whether another CPU asked this one to drain.
+    pub(crate) fn is_wanted(&self, cpu: CpuId) -> bool {
+        let wanted = |reach| self.cache(cpu, reach).is_some_and(|cache| cache.wanted.load(Relaxed));
+        wanted(Reach::Mapped) || wanted(Reach::Anywhere)
+    }
+
+    /// Asks every CPU but `me` to drain.
+    pub(crate) fn request_drain(&self, me: CpuId) {
+        for (index, cache) in self.caches.iter().enumerate() {
+            if index % self.cpus == me.index() || cache.held() == (0, 0) {
+                continue;
+            }
+            cache.wanted.store(true, Relaxed);
+            fence(Ordering::SeqCst);
+            cache.small.iter().for_each(|ring| ring.limit.store(0, Relaxed));
+            cache.large.iter().for_each(|ring| ring.limit.store(0, Relaxed));
+        }
+    }
+}
+
+fn floor(pool: &Pool, request: &Request, effort: Effort) -> u64 {
+    let floor = pool.marks.floor(pool.zone, request.class, request.ceiling);
+    match effort {
+        Effort::Easy => floor.max(pool.marks.low()),
+        Effort::Hard => floor,
+    }
+}
+
+/// Takes a block of any order from the pool.
+fn take(held: &mut Held<'_>, order: Order, kind: Mobility, floor: u64) -> Option<Raw> {
+    let pfn: Option<Pfn> = if order < Order::LARGE {
+        held.take_run(order, kind, floor)
+    } else {
+        held.take_blocks(order, kind, floor)
+    };
+    Some(held.pool.tag.at(pfn?, order, kind))
+}
+
+/// Gives a block of any order back to its pool.
+pub(crate) fn give(held: &mut Held<'_>, raw: Raw) {
+    if raw.order() < Order::LARGE {
+        held.give_run(raw.pfn(), raw.order());
+    } else {
+        held.give_blocks(raw.pfn(), raw.order());
+    }
+}
+
+/// Blocks on their way to their pools: one lock while the pool stays the same, one update while the word does.
+struct Batch<'depot> {
+    irq_off: IrqOff<'depot>,
+    depot: &'depot Depot,
+    held: Option<Held<'static>>,
+    word: usize,
+    mask: u64,
+}
+
+impl Batch<'_> {
+    #[inline]
+    fn add(&mut self, raw: Raw) {
+        let Some(pool) = self.depot.pools.get(raw.pool()) else { return };
+        if self.held.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
+            self.close();
+            self.held = Some(pool.lock(self.irq_off));
+        }
+        let Some(held) = &mut self.held else { return };
+        if raw.order() != Order::BASE {
+            give(held, raw);
+            return;
+        }
+        let offset = pool.offset(raw.pfn());
+        let bit = 1 << (offset % 64);
+        if offset / 64 != self.word || self.mask & bit != 0 {
+            if self.mask != 0 {
+                held.give_word(self.word, self.mask);
+            }
+            (self.word, self.mask) = (offset / 64, 0);
+        }
+        self.mask |= bit;
+    }
+
+    fn close(&mut self) {
+        if let Some(mut held) = self.held.take()
+            && self.mask != 0
+        {
+            held.give_word(self.word, self.mask);
+        }
+        self.mask = 0;
+    }
+}

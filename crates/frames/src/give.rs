@@ -1,0 +1,94 @@
+//! Frames come back to a pool: masks of single frames, runs within a block, whole blocks, and any range.
+//!
+//! Nothing is merged: a run is free when its bits are set, and a block whose last bit comes back goes to the tree of
+//! whole blocks. A frame that is free already is refused and counted, and nothing else changes.
+
+use rhumb_machine::{Order, Pfn, PfnRange};
+
+use crate::block::{Info, State};
+use crate::pool::Held;
+use crate::sync::Relaxed;
+use crate::words::{self, FRAMES, WORDS};
+
+impl Held<'_> {
+    /// Gives back the frames of `mask` in the word of the pool with this number.
+    #[inline]
+    pub(crate) fn give_word(&mut self, word: usize, mask: u64) {
+        self.give(word / WORDS, word % WORDS, 1, mask);
+    }
+
+    /// Gives back an aligned run of `order`, at most 8.
+    pub(crate) fn give_run(&mut self, pfn: Pfn, order: Order) {
+        let offset = self.pool.offset(pfn);
+        let log2 = u32::from(order.get());
+        let mask = words::run_mask((offset % 64) as u32, log2.min(6));
+        let count = (order.frames() as usize).div_ceil(64);
+        self.give(offset / 512, offset % 512 / 64, count, mask);
+    }
+
+    /// Sets `mask` in `count` words of `block` from word `first` on.
+    #[inline]
+    fn give(&mut self, block: usize, first: usize, count: usize, mask: u64) {
+        let pool = self.pool;
+        let (Some(record), Some(words)) = (pool.blocks.get(block), pool.words.get(block * WORDS..)) else {
+            return;
+        };
+        let info = record.info();
+        if info.state() != State::Split {
+            self.refuse(u64::from(mask.count_ones()) * count as u64);
+            return;
+        }
+        let (mut frames, mut rank) = (0, info.rank());
+        for word in &words[first..first + count] {
+            let old = word.load(Relaxed);
+            let new = old | mask;
+            if old & mask != 0 {
+                self.refuse(u64::from((old & mask).count_ones()));
+            }
+            word.store(new, Relaxed);
+            frames += (new & !old).count_ones();
+            rank = rank.max(words::word_rank(new));
+        }
+        let free = info.free() + frames;
+        if rank >= 7 {
+            // A word is all free: perhaps its neighbours are, too.
+            let full =
+                (0..WORDS).fold(0, |full, at| full | u32::from(words[at].load(Relaxed) == u64::MAX) << at);
+            rank = words::full_words_rank(full);
+        }
+        self.settle(block, if free == FRAMES { Info::WHOLE } else { info.with_free(free, rank) });
+        self.add_free(u64::from(frames));
+    }
+
+    /// Gives back an allocated block of `order`, at least 9.
+    pub(crate) fn give_blocks(&mut self, pfn: Pfn, order: Order) {
+        let block = self.pool.offset(pfn) / 512;
+        let count = 1 << (order.get() - Order::LARGE.get());
+        let head = self.pool.blocks.get(block).map(|record| record.info());
+        if head.is_none_or(|info| info.state() != State::Large || info.order() != order.get()) {
+            self.refuse(order.frames());
+            return;
+        }
+        for at in block..block + count {
+            self.settle(at, Info::WHOLE);
+        }
+        self.add_free(order.frames());
+    }
+
+    /// Gives back any range within the pool's span, none of which is free.
+    pub(crate) fn give_range(&mut self, range: PfnRange) {
+        let (mut at, end) = (self.pool.offset(range.start()), self.pool.offset(range.end()));
+        while at < end {
+            let stop = end.min((at / 64 + 1) * 64);
+            let mask = (u64::MAX >> (64 - (stop - at))) << (at % 64);
+            self.give_word(at / 64, mask);
+            at = stop;
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, frames: u64) {
+        let refused = &self.pool.refused;
+        refused.store(refused.load(Relaxed) + frames, Relaxed);
+    }
+}

@@ -1,0 +1,289 @@
+//! A pool: the memory of one node in one zone, in one piece. It has one lock, and everything in it is under that lock.
+//!
+//! A block that is partly free sits in a bin of its kind by how full it is ([`bin`]); wholly free blocks are bits in a
+//! [`BitTree`]. Frames leave in large bites (a whole block's free frames at once for order 0), so that the lock is
+//! taken once for hundreds of frames; see `take.rs` and `give.rs`.
+
+use rhumb_machine::{IrqOff, NodeId, Order, Pfn, PfnRange};
+
+use crate::block::{Block, Info, State, bin};
+use crate::frame::Raw;
+use crate::request::{AllocClass, Mobility, Zone};
+use crate::storage::prefetch_write;
+use crate::sync::{AtomicU32, AtomicU64, Relaxed, SpinLock};
+use crate::tree::BitTree;
+use crate::words::{Bits, FRAMES, WORDS};
+
+/// The memory of one node in one zone, in one piece.
+pub(crate) struct Pool {
+    /// First to last frame, exactly.
+    pub(crate) span: PfnRange,
+    /// The first frame of block 0.
+    pub(crate) base: Pfn,
+    pub(crate) node: NodeId,
+    pub(crate) zone: Zone,
+    /// Frames that are memory.
+    pub(crate) present: AtomicU64,
+    /// What a handle's number says of this pool.
+    pub(crate) tag: Raw,
+    pub(crate) words: &'static [AtomicU64],
+    pub(crate) blocks: &'static [Block],
+    /// Wholly free blocks: number of the block plus `skew`, so that the bits of a 1-GiB region are aligned.
+    pub(crate) whole: BitTree,
+    pub(crate) skew: usize,
+    pub(crate) marks: Watermarks,
+    lock: SpinLock,
+    /// Free frames. Written under the lock, read by anyone.
+    pub(crate) free: AtomicU64,
+    pub(crate) free_blocks: AtomicU64,
+    /// Frees that were refused since the frame was free already.
+    pub(crate) refused: AtomicU64,
+    /// Bit b: bin b of this kind is not empty.
+    filled: [AtomicU64; Mobility::COUNT],
+    /// The first block of each bin plus one, or zero.
+    heads: [[AtomicU32; bin::COUNT]; Mobility::COUNT],
+}
+
+/// The levels of free memory at which a pool asks for more, in frames.
+#[derive(Default)]
+pub(crate) struct Watermarks {
+    /// Normal requests stop here.
+    pub(crate) min: AtomicU64,
+    /// Requests whose ceiling is higher leave this much more.
+    pub(crate) guard: AtomicU64,
+}
+
+impl Watermarks {
+    pub(crate) fn low(&self) -> u64 {
+        let min = self.min.load(Relaxed);
+        min + min / 4
+    }
+
+    pub(crate) fn high(&self) -> u64 {
+        let min = self.min.load(Relaxed);
+        min + min / 2
+    }
+
+    /// Frames that a request of `class` with this ceiling leaves in a pool of `zone`.
+    pub(crate) fn floor(&self, zone: Zone, class: AllocClass, ceiling: Zone) -> u64 {
+        let min = self.min.load(Relaxed);
+        let guard = if ceiling > zone { self.guard.load(Relaxed) } else { 0 };
+        match class {
+            AllocClass::Normal => min + guard,
+            AllocClass::Atomic => min / 2,
+            AllocClass::PageTables => min / 4,
+            AllocClass::Emergency => 0,
+        }
+    }
+}
+
+/// The arrays of a pool of `blocks` blocks.
+pub(crate) struct Arrays {
+    pub(crate) words: &'static [AtomicU64],
+    pub(crate) blocks: &'static [Block],
+    pub(crate) whole: BitTree,
+}
+
+impl Pool {
+    pub(crate) fn new(index: usize, span: PfnRange, node: NodeId, zone: Zone, arrays: Arrays) -> Self {
+        let base = Self::base_of(span);
+        let flags = match zone {
+            Zone::Dma => Raw::BYPASS,
+            Zone::High => Raw::HIGH,
+            _ => 0,
+        };
+        Self {
+            span,
+            base,
+            node,
+            zone,
+            present: AtomicU64::new(0),
+            tag: Raw::pool_tag(index, node, flags),
+            words: arrays.words,
+            blocks: arrays.blocks,
+            whole: arrays.whole,
+            skew: Self::skew_of(span),
+            marks: Watermarks::default(),
+            lock: SpinLock::default(),
+            free: AtomicU64::new(0),
+            free_blocks: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            filled: Default::default(),
+            heads: core::array::from_fn(|_| core::array::from_fn(|_| AtomicU32::new(0))),
+        }
+    }
+
+    pub(crate) const fn base_of(span: PfnRange) -> Pfn {
+        Pfn::new(span.start().get() & !(FRAMES as u64 - 1))
+    }
+
+    /// Blocks that a pool over `span` has.
+    pub(crate) const fn blocks_of(span: PfnRange) -> usize {
+        (span.end().get() - Self::base_of(span).get()).div_ceil(FRAMES as u64) as usize
+    }
+
+    /// Where block 0 stands in its 1-GiB region.
+    pub(crate) const fn skew_of(span: PfnRange) -> usize {
+        (span.start().get() >> Order::LARGE.get()) as usize % 512
+    }
+
+    /// Takes the lock. Interrupts stay off until the guard is gone, so no handler can wait for its own CPU.
+    #[inline]
+    pub(crate) fn lock<'pool>(&'pool self, _irq_off: IrqOff<'_>) -> Held<'pool> {
+        self.lock.acquire();
+        Held { pool: self }
+    }
+
+    pub(crate) fn free_frames(&self) -> u64 {
+        self.free.load(Relaxed)
+    }
+
+    /// The frame's number within the pool.
+    #[inline]
+    pub(crate) const fn offset(&self, pfn: Pfn) -> usize {
+        pfn.get().wrapping_sub(self.base.get()) as usize
+    }
+
+    pub(crate) const fn block_start(&self, block: usize) -> Pfn {
+        self.base.plus((block * FRAMES as usize) as u64)
+    }
+
+    /// Asks for the lines that a free of the frame writes.
+    #[inline]
+    pub(crate) fn prefetch(&self, pfn: Pfn) {
+        let offset = self.offset(pfn);
+        if let (Some(word), Some(block)) = (self.words.get(offset / 64), self.blocks.get(offset / 512)) {
+            prefetch_write(word);
+            prefetch_write(block);
+        }
+    }
+
+    /// The free bits of a block as they stand; all ones for a whole block.
+    pub(crate) fn bits(&self, block: usize) -> Bits {
+        match self.blocks[block].info().state() {
+            State::Whole => [u64::MAX; WORDS],
+            State::Split => core::array::from_fn(|at| self.words[block * WORDS + at].load(Relaxed)),
+            State::Large | State::Absent => [0; WORDS],
+        }
+    }
+
+    /// Whether nobody has the frame, as far as the pool knows: frames in per-CPU caches are not free here.
+    pub(crate) fn is_free(&self, pfn: Pfn) -> bool {
+        let offset = self.offset(pfn);
+        self.bits(offset / 512)[offset % 512 / 64] & 1 << (offset % 64) != 0
+    }
+}
+
+/// A pool whose lock is held.
+pub(crate) struct Held<'pool> {
+    pub(crate) pool: &'pool Pool,
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.lock.release();
+    }
+}
+
+impl Held<'_> {
+    /// The bins of `kind` that are not empty.
+    #[inline]
+    pub(crate) fn filled(&self, kind: Mobility) -> u64 {
+        self.pool.filled[kind as usize].load(Relaxed)
+    }
+
+    /// The first block of a bin that is not empty.
+    #[inline]
+    pub(crate) fn head(&self, kind: Mobility, bin: usize) -> Option<usize> {
+        (self.pool.heads[kind as usize].get(bin)?.load(Relaxed) as usize).checked_sub(1)
+    }
+
+    /// The block after `block` in its bin.
+    pub(crate) fn next(&self, block: usize) -> Option<usize> {
+        (self.pool.blocks[block].next.load(Relaxed) as usize).checked_sub(1)
+    }
+
+    #[inline]
+    fn link(&mut self, block: usize, kind: Mobility, bin: usize) {
+        let pool = self.pool;
+        let head = &pool.heads[kind as usize][bin];
+        let next = head.load(Relaxed);
+        let record = &pool.blocks[block];
+        record.next.store(next, Relaxed);
+        record.prev.store(0, Relaxed);
+        if let Some(next) = (next as usize).checked_sub(1) {
+            pool.blocks[next].prev.store(block as u32 + 1, Relaxed);
+        } else {
+            let filled = &pool.filled[kind as usize];
+            filled.store(filled.load(Relaxed) | 1 << bin, Relaxed);
+        }
+        head.store(block as u32 + 1, Relaxed);
+    }
+
+    #[inline]
+    fn unlink(&mut self, block: usize, kind: Mobility, bin: usize) {
+        let pool = self.pool;
+        let record = &pool.blocks[block];
+        let (next, prev) = (record.next.load(Relaxed), record.prev.load(Relaxed));
+        if let Some(next) = (next as usize).checked_sub(1) {
+            pool.blocks[next].prev.store(prev, Relaxed);
+        }
+        if let Some(prev) = (prev as usize).checked_sub(1) {
+            pool.blocks[prev].next.store(next, Relaxed);
+        } else {
+            pool.heads[kind as usize][bin].store(next, Relaxed);
+            if next == 0 {
+                let filled = &pool.filled[kind as usize];
+                filled.store(filled.load(Relaxed) & !(1 << bin), Relaxed);
+            }
+        }
+    }
+
+    /// Changes a block's record, and its place in the tree and the bins with it.
+    #[inline]
+    pub(crate) fn settle(&mut self, block: usize, new: Info) {
+        let record = &self.pool.blocks[block];
+        let old = record.info();
+        record.set(new);
+        let place = |info: Info| match info.state() {
+            State::Split => bin::of(info),
+            _ => None,
+        };
+        let (was, is) = (place(old), place(new));
+        if was != is || old.kind() != new.kind() {
+            if let Some(bin) = was {
+                self.unlink(block, old.kind(), bin);
+            }
+            if let Some(bin) = is {
+                self.link(block, new.kind(), bin);
+            }
+        }
+        let (was, is) = (old.state() == State::Whole, new.state() == State::Whole);
+        if was != is {
+            self.set_whole(block, is);
+        }
+    }
+
+    fn set_whole(&mut self, block: usize, whole: bool) {
+        let pool = self.pool;
+        let count = pool.free_blocks.load(Relaxed);
+        if whole {
+            pool.whole.insert(block + pool.skew);
+            pool.free_blocks.store(count + 1, Relaxed);
+        } else {
+            pool.whole.remove(block + pool.skew);
+            pool.free_blocks.store(count - 1, Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn add_free(&mut self, frames: u64) {
+        self.pool.free.store(self.pool.free.load(Relaxed) + frames, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn sub_free(&mut self, frames: u64) {
+        self.pool.free.store(self.pool.free.load(Relaxed) - frames, Relaxed);
+    }
+}

@@ -1,0 +1,272 @@
+//! Counters and reports: exact when no CPU is inside the allocator, and close otherwise. Nothing is counted on the
+//! common path; a report adds up what is there.
+//!
+//! `buddyinfo`, `zoneinfo` and `meminfo` have the names and the shape that they have on Linux.
+
+use core::fmt;
+
+use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn};
+
+use crate::block::{Info, State};
+use crate::descriptor::History;
+use crate::frames::Frames;
+use crate::pool::Pool;
+use crate::pressure::Levels;
+use crate::request::{Mobility, Owner, Zone};
+use crate::sync::Relaxed;
+use crate::words;
+
+/// What one zone of one node holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZoneReport {
+    /// The node.
+    pub node: NodeId,
+    /// The zone.
+    pub zone: Zone,
+    /// Frames that are memory.
+    pub present: u64,
+    /// Free frames and watermarks.
+    pub levels: Levels,
+    /// Frames of this zone in per-CPU caches: free, but not among `levels.free`.
+    pub cached: u64,
+    /// Free blocks of each order, each frame counted in the largest aligned run that it is part of.
+    pub free_by_order: [u64; Order::COUNT],
+    /// 2-MiB blocks of each kind that are in use, wholly or partly.
+    pub blocks_by_kind: [u64; Mobility::COUNT],
+    /// Free frames in broken blocks of each kind.
+    pub free_by_kind: [u64; Mobility::COUNT],
+}
+
+/// All frames of the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Frames that are memory.
+    pub present: u64,
+    /// Free frames, those in per-CPU caches included.
+    pub free: u64,
+    /// Of these, in per-CPU caches.
+    pub cached: u64,
+}
+
+/// What is known of one frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// The frame.
+    pub pfn: Pfn,
+    /// Its node.
+    pub node: NodeId,
+    /// Its zone.
+    pub zone: Zone,
+    /// The mobility of its 2-MiB block.
+    pub kind: Mobility,
+    /// Where it is.
+    pub place: Place,
+    /// Who holds it, if the holder said so.
+    pub owner: Owner,
+    /// What it is used as, if the holder said so.
+    pub page_type: u8,
+    /// References beyond the first.
+    pub references: u32,
+    /// What checked builds remember.
+    pub history: History,
+}
+
+/// Where a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Free; the largest free aligned run that it is part of has this order (9 standing for all above).
+    Free(Order),
+    /// Free, in the cache of this CPU.
+    Cached(CpuId),
+    /// In use within a broken block; its order is its holder's to know.
+    InUse,
+    /// In use, in a block of this order that begins here or, with order 0, before.
+    InUseLarge(Order),
+}
+
+impl<M: Machine> Frames<M> {
+    /// All frames of the machine.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for pool in self.depot.pools.iter() {
+            totals.present += pool.present.load(Relaxed);
+            totals.free += pool.free_frames();
+        }
+        totals.cached = self.depot.caches.iter().map(|cache| cache.held()).map(|(s, l)| s + l * 512).sum();
+        totals.free += totals.cached;
+        totals
+    }
+
+    /// Free frames, those in per-CPU caches included.
+    pub fn free_frames(&self) -> u64 {
+        self.totals().free
+    }
+
+    /// Whole free 2-MiB blocks, those in per-CPU caches excluded.
+    pub fn free_large_blocks(&self) -> u64 {
+        self.depot.pools.iter().map(|pool| pool.free_blocks.load(Relaxed)).sum()
+    }
+
+    /// The zone of a node, or `None` where the node has no such memory.
+    pub fn zone(&self, node: NodeId, zone: Zone) -> Option<ZoneReport> {
+        let mut report = ZoneReport {
+            node,
+            zone,
+            present: 0,
+            levels: self.levels(node, zone),
+            cached: 0,
+            free_by_order: [0; Order::COUNT],
+            blocks_by_kind: [0; Mobility::COUNT],
+            free_by_kind: [0; Mobility::COUNT],
+        };
+        let is_here = |pool: &Pool| pool.node == node && pool.zone == zone;
+        for pool in self.depot.pools.iter().filter(|pool| is_here(pool)) {
+            report.present += pool.present.load(Relaxed);
+            report.add_pool(pool);
+        }
+        self.depot.for_each_cached(|_, raw| {
+            if self.depot.pools.get(raw.pool()).is_some_and(is_here) {
+                report.cached += raw.order().frames();
+            }
+        });
+        (report.present > 0).then_some(report)
+    }
+
+    /// Every zone of every node that has memory, ascending.
+    pub fn zones(&self) -> impl Iterator<Item = ZoneReport> + '_ {
+        let nodes = (0..self.depot.nodes()).filter_map(NodeId::new);
+        nodes.flat_map(move |node| Zone::ALL.into_iter().filter_map(move |zone| self.zone(node, zone)))
+    }
+
+    /// What is known of `pfn`, or `None` where it is no memory of this allocator.
+    pub fn describe(&self, pfn: Pfn) -> Option<Description> {
+        let pool = self.depot.pool_of(pfn)?;
+        let block = pool.offset(pfn) / 512;
+        let info = pool.blocks[block].info();
+        let mut place = match info.state() {
+            State::Absent => return None,
+            State::Whole => Place::Free(Order::LARGE),
+            State::Large => Place::InUseLarge(Order::new(info.order()).unwrap_or_default()),
+            State::Split => free_run(pool, pfn).map_or(Place::InUse, Place::Free),
+        };
+        self.depot.for_each_cached(|cpu, raw| {
+            if (raw.pfn().get()..raw.pfn().get() + raw.order().frames()).contains(&pfn.get()) {
+                place = Place::Cached(CpuId::new(cpu).unwrap_or_default());
+            }
+        });
+        let descriptor = self.descriptor(pfn);
+        Some(Description {
+            pfn,
+            node: pool.node,
+            zone: pool.zone,
+            kind: info.kind(),
+            place,
+            owner: descriptor.map_or(Owner::NONE, |d| d.owner()),
+            page_type: descriptor.map_or(0, |d| d.page_type()),
+            references: descriptor.map_or(0, |d| d.references()),
+            history: descriptor.map_or(History::default(), |d| d.history()),
+        })
+    }
+
+    /// Free blocks by order, a line a zone, as in Linux' `/proc/buddyinfo` (with orders up to 18).
+    pub const fn buddyinfo(&self) -> Buddyinfo<'_, M> {
+        Buddyinfo(self)
+    }
+
+    /// Each zone's counters, as in Linux' `/proc/zoneinfo`.
+    pub const fn zoneinfo(&self) -> Zoneinfo<'_, M> {
+        Zoneinfo(self)
+    }
+
+    /// `MemTotal` and `MemFree` in kB, as in Linux' `/proc/meminfo`.
+    pub const fn meminfo(&self) -> Meminfo<'_, M> {
+        Meminfo(self)
+    }
+}
+
+/// The order of the largest free aligned run in its block that `pfn` is part of.
+fn free_run(pool: &Pool, pfn: Pfn) -> Option<Order> {
+    let (block, at) = (pool.offset(pfn) / 512, pool.offset(pfn) % 512);
+    let bits = pool.bits(block);
+    let order = (0..=8).rev().find(|&order| {
+        let start = at >> order << order;
+        (start..start + (1 << order)).all(|at| bits[at / 64] & 1 << (at % 64) != 0)
+    });
+    order.and_then(Order::new)
+}
+
+impl ZoneReport {
+    fn add_pool(&mut self, pool: &Pool) {
+        for block in 0..pool.blocks.len() {
+            let info = pool.blocks[block].info();
+            match info.state() {
+                State::Split => self.add_split(pool, block, info),
+                State::Large => self.blocks_by_kind[info.kind() as usize] += 1,
+                State::Whole | State::Absent => {}
+            }
+        }
+        // Whole blocks: what is not part of an aligned run twice as long.
+        let runs = |log2| pool.whole.count_runs(log2);
+        for log2 in 0..=9 {
+            let above = if log2 < 9 { 2 * runs(log2 + 1) } else { 0 };
+            self.free_by_order[9 + log2 as usize] += runs(log2) - above;
+        }
+    }
+
+    fn add_split(&mut self, pool: &Pool, block: usize, info: Info) {
+        let kind = info.kind() as usize;
+        self.blocks_by_kind[kind] += 1;
+        self.free_by_kind[kind] += u64::from(info.free());
+        let bits = pool.bits(block);
+        for order in 0..=8 {
+            let above = if order < 8 { 2 * words::count_runs(&bits, order + 1) } else { 0 };
+            self.free_by_order[order as usize] += u64::from(words::count_runs(&bits, order) - above);
+        }
+    }
+}
+
+/// See [`Frames::buddyinfo`].
+pub struct Buddyinfo<'frames, M: Machine>(&'frames Frames<M>);
+/// See [`Frames::zoneinfo`].
+pub struct Zoneinfo<'frames, M: Machine>(&'frames Frames<M>);
+/// See [`Frames::meminfo`].
+pub struct Meminfo<'frames, M: Machine>(&'frames Frames<M>);
+
+impl<M: Machine> fmt::Display for Buddyinfo<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for zone in self.0.zones() {
+            write!(f, "Node {}, zone {:>8} ", zone.node, zone.zone)?;
+            zone.free_by_order.iter().try_for_each(|count| write!(f, "{count:>7}"))?;
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl<M: Machine> fmt::Display for Zoneinfo<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for zone in self.0.zones() {
+            writeln!(f, "Node {}, zone {:>8}", zone.node, zone.zone)?;
+            writeln!(f, "  pages free     {}", zone.levels.free)?;
+            writeln!(f, "        min      {}", zone.levels.min)?;
+            writeln!(f, "        low      {}", zone.levels.low)?;
+            writeln!(f, "        high     {}", zone.levels.high)?;
+            writeln!(f, "        present  {}", zone.present)?;
+            writeln!(f, "        cached   {}", zone.cached)?;
+            for kind in Mobility::ALL {
+                let (blocks, free) = (zone.blocks_by_kind[kind as usize], zone.free_by_kind[kind as usize]);
+                writeln!(f, "  {kind:<12} blocks {blocks:>8}  free in them {free:>8}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<M: Machine> fmt::Display for Meminfo<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let totals = self.0.totals();
+        writeln!(f, "MemTotal:       {:>8} kB", totals.present * 4)?;
+        writeln!(f, "MemFree:        {:>8} kB", totals.free * 4)?;
+        writeln!(f, "MemCached:      {:>8} kB", totals.cached * 4)
+    }
+}

@@ -1,0 +1,135 @@
+//! Cutting the caller's zeroed memory into the allocator's arrays; one of the leaves where `unsafe` lives.
+//!
+//! Under loom and shuttle the atomics are larger than their values and cannot be made of zeroed memory: there each
+//! array is built on the heap instead.
+
+use crate::error::LayoutError;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// Every array starts on a cache line of its own.
+pub(crate) const LINE_BYTES: usize = 64;
+
+/// Types for which all-zero bytes are a value.
+///
+/// # Safety
+/// They are.
+pub(crate) unsafe trait Zeroable: Default + 'static {}
+
+// SAFETY: integers, and so their atomics, have a value for every bit pattern.
+unsafe impl Zeroable for AtomicU8 {}
+// SAFETY: as above.
+unsafe impl Zeroable for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Zeroable for AtomicU64 {}
+// SAFETY: made of integers and atomic integers.
+unsafe impl Zeroable for crate::block::Block {}
+// SAFETY: made of atomic integers and atomic booleans.
+unsafe impl Zeroable for crate::cache::CpuCache {}
+
+/// Bytes that `count` values of `T` take.
+pub(crate) const fn bytes_for<T>(count: usize) -> usize {
+    (count * size_of::<T>()).next_multiple_of(LINE_BYTES)
+}
+
+/// What is left of the caller's memory.
+pub(crate) struct Storage {
+    at: *mut u8,
+    left: usize,
+    given: usize,
+}
+
+impl Storage {
+    /// Takes `memory`, which is zero, from its first cache line on.
+    pub(crate) fn new(memory: &'static mut [u64]) -> Self {
+        let given = size_of_val(memory);
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let skip = start.align_offset(LINE_BYTES).min(given);
+        Self { at: start.wrapping_add(skip), left: given - skip, given }
+    }
+
+    fn cut(&mut self, bytes: usize) -> Result<*mut u8, LayoutError> {
+        if bytes > self.left {
+            let used = self.given - self.left;
+            return Err(LayoutError::StorageTooSmall(self.given, used + bytes));
+        }
+        let start = self.at;
+        self.at = start.wrapping_add(bytes);
+        self.left -= bytes;
+        Ok(start)
+    }
+
+    /// An array of zeroes.
+    #[cfg(not(feature = "model"))]
+    pub(crate) fn zeroed<T: Zeroable>(&mut self, count: usize) -> Result<&'static [T], LayoutError> {
+        const { assert!(align_of::<T>() <= LINE_BYTES) };
+        let start = self.cut(bytes_for::<T>(count))?;
+        // SAFETY: `cut` gives each byte once, of memory that was lent for ever and exclusively; it is aligned to a
+        // cache line and zero, which is a value of T.
+        Ok(unsafe { core::slice::from_raw_parts(start.cast::<T>(), count) })
+    }
+
+    /// A value for ever.
+    #[cfg(not(feature = "model"))]
+    pub(crate) fn place<T: 'static>(&mut self, value: T) -> Result<&'static T, LayoutError> {
+        const { assert!(align_of::<T>() <= LINE_BYTES) };
+        let start = self.cut(bytes_for::<T>(1))?.cast::<T>();
+        // SAFETY: as for `zeroed`, and the value is written before it is lent.
+        unsafe {
+            start.write(value);
+            Ok(&*start)
+        }
+    }
+
+    /// An array of zeroes.
+    #[cfg(feature = "model")]
+    pub(crate) fn zeroed<T: Zeroable>(&mut self, count: usize) -> Result<&'static [T], LayoutError> {
+        self.cut(0)?;
+        Ok(std::boxed::Box::leak((0..count).map(|_| T::default()).collect()))
+    }
+
+    /// A value for ever.
+    #[cfg(feature = "model")]
+    pub(crate) fn place<T: 'static>(&mut self, value: T) -> Result<&'static T, LayoutError> {
+        self.cut(0)?;
+        Ok(std::boxed::Box::leak(std::boxed::Box::new(value)))
+    }
+}
+
+/// An append-only table of values that live for ever: filled by one writer at a time, read by anyone.
+pub(crate) struct Table<T: 'static, const N: usize> {
+    entries: [AtomicPtr<T>; N],
+}
+
+impl<T: Sync, const N: usize> Table<T, N> {
+    pub(crate) fn new() -> Self {
+        Self { entries: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())) }
+    }
+
+    pub(crate) fn set(&self, index: usize, value: &'static T) {
+        self.entries[index].store(core::ptr::from_ref(value).cast_mut(), Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<&'static T> {
+        let entry = self.entries.get(index)?.load(Ordering::Acquire);
+        // SAFETY: null, or what `set` made of a reference that lives for ever; nothing writes through it.
+        unsafe { entry.as_ref() }
+    }
+
+    /// The values up to the first empty entry.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'static T> + '_ {
+        (0..N).map_while(|index| self.get(index))
+    }
+}
+
+/// Asks for the cache line of `item`, to write it soon. Has no other effect.
+#[inline(always)]
+pub(crate) fn prefetch_write<T>(item: &T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch of any address is allowed; every x86-64 CPU executes it or takes it for a no-operation.
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) item, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = item;
+}

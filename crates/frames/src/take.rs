@@ -1,0 +1,167 @@
+//! Frames leave a pool: a bite of single frames, a run within a block, or whole blocks.
+//!
+//! Each search goes: blocks of the kind that are broken already, fullest first; then a whole block, which becomes one
+//! of this kind; then blocks of the other kinds ([`Mobility::steals_from`]), emptiest first. A block that is stolen
+//! while at least half of it is free changes its kind, and one that unmovable frames enter always does: what follows
+//! them then goes to the same block and not to another one.
+//!
+//! Movable memory is taken from the top of the pool, the rest from the bottom.
+
+use rhumb_machine::{Order, Pfn};
+
+use crate::block::{Info, State, bin};
+use crate::pool::Held;
+use crate::request::Mobility;
+use crate::sync::Relaxed;
+use crate::tree::End;
+use crate::words::{self, Bits, FRAMES, WORDS};
+
+/// Single frames of one block that left the pool together.
+#[derive(Clone, Copy)]
+pub(crate) struct Bite {
+    /// The block's first frame.
+    pub(crate) start: Pfn,
+    pub(crate) bits: Bits,
+    pub(crate) frames: u64,
+}
+
+const fn end_for(kind: Mobility) -> End {
+    match kind {
+        Mobility::Movable => End::High,
+        _ => End::Low,
+    }
+}
+
+impl Held<'_> {
+    /// Up to `most` free frames of the best block, `floor` frames being left in the pool.
+    pub(crate) fn take_bite(&mut self, kind: Mobility, most: u32, floor: u64) -> Option<Bite> {
+        let spare = self.pool.free_frames().checked_sub(floor)?;
+        let most = u64::from(most).min(spare) as u32;
+        if most == 0 {
+            return None;
+        }
+        let block = self.find_block(kind, 0)?;
+        let info = self.pool.blocks[block].info();
+        let words = &self.pool.words[block * WORDS..][..WORDS];
+        let mut bits = self.pool.bits(block);
+        let frames = info.free().min(most);
+        let mut left = [0; WORDS];
+        if frames < info.free() {
+            left = split_off(&mut bits, frames);
+        }
+        for (word, left) in words.iter().zip(left) {
+            word.store(left, Relaxed);
+        }
+        let new = Info::full(info.kind()).with_free(info.free() - frames, words::block_rank(&left));
+        self.settle(block, new);
+        self.sub_free(u64::from(frames));
+        Some(Bite { start: self.pool.block_start(block), bits, frames: u64::from(frames) })
+    }
+
+    /// An aligned run of `order`, 0..=8, `floor` frames being left in the pool.
+    pub(crate) fn take_run(&mut self, order: Order, kind: Mobility, floor: u64) -> Option<Pfn> {
+        if self.pool.free_frames() < floor + order.frames() {
+            return None;
+        }
+        let log2 = u32::from(order.get());
+        let block = self.find_block(kind, log2)?;
+        let info = self.pool.blocks[block].info();
+        let mut bits = self.pool.bits(block);
+        let start = words::find_run(&bits, log2)?;
+        let (first, count) = (start as usize / 64, (order.frames() as usize).div_ceil(64));
+        let mask = words::run_mask(start % 64, log2.min(6));
+        for word in &mut bits[first..first + count] {
+            *word &= !mask;
+        }
+        if info.state() == State::Whole {
+            self.write_bits(block, &bits);
+        } else {
+            for at in first..first + count {
+                self.pool.words[block * WORDS + at].store(bits[at], Relaxed);
+            }
+        }
+        let free = info.free() - order.frames() as u32;
+        self.settle(block, Info::full(info.kind()).with_free(free, words::block_rank(&bits)));
+        self.sub_free(order.frames());
+        Some(self.pool.block_start(block).plus(u64::from(start)))
+    }
+
+    /// An aligned run of whole blocks, `order` being 9 or more.
+    pub(crate) fn take_blocks(&mut self, order: Order, kind: Mobility, floor: u64) -> Option<Pfn> {
+        if self.pool.free_frames() < floor + order.frames() {
+            return None;
+        }
+        let log2 = u32::from(order.get() - Order::LARGE.get());
+        let tree = &self.pool.whole;
+        let found = if log2 == 0 { tree.find(end_for(kind)) } else { tree.find_run(log2, end_for(kind)) };
+        let block = found? - self.pool.skew;
+        self.claim_blocks(block, order, kind);
+        Some(self.pool.block_start(block))
+    }
+
+    /// Marks whole blocks as one allocated block of `order`.
+    pub(crate) fn claim_blocks(&mut self, block: usize, order: Order, kind: Mobility) {
+        let count = 1 << (order.get() - Order::LARGE.get());
+        for at in 0..count {
+            self.settle(block + at, Info::large(if at == 0 { order.get() } else { 0 }, kind));
+        }
+        self.sub_free(order.frames());
+    }
+
+    /// The block that a run of 2^`log2` frames, at most 8, is best taken from. A whole block comes back still whole,
+    /// and any block with the kind that it shall have.
+    #[inline]
+    fn find_block(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
+        let fit = self.filled(kind) & bin::serving(log2);
+        if fit != 0 {
+            return self.head(kind, fit.trailing_zeros() as usize);
+        }
+        if let Some(bit) = self.pool.whole.find(end_for(kind)) {
+            let block = bit - self.pool.skew;
+            self.pool.blocks[block].set(Info::WHOLE.with_kind(kind));
+            return Some(block);
+        }
+        self.steal(kind, log2)
+    }
+
+    #[cold]
+    fn steal(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
+        for other in kind.steals_from() {
+            let fit = self.filled(other) & bin::serving(log2);
+            if fit == 0 {
+                continue;
+            }
+            let block = self.head(other, 63 - fit.leading_zeros() as usize)?;
+            let info = self.pool.blocks[block].info();
+            if kind == Mobility::Unmovable || info.free() >= FRAMES / 2 {
+                self.settle(block, info.with_kind(kind));
+            }
+            return Some(block);
+        }
+        None
+    }
+
+    /// Writes all the bits of a block that was whole or is new.
+    pub(crate) fn write_bits(&mut self, block: usize, bits: &Bits) {
+        for (word, &value) in self.pool.words[block * WORDS..].iter().zip(bits) {
+            word.store(value, Relaxed);
+        }
+    }
+}
+
+/// Leaves the first `frames` set bits in `bits` and returns the others.
+fn split_off(bits: &mut Bits, frames: u32) -> Bits {
+    let (mut wanted, mut left) = (frames, [0; WORDS]);
+    for (word, left) in bits.iter_mut().zip(&mut left) {
+        let all = *word;
+        if all.count_ones() > wanted {
+            let mut rest = all;
+            for _ in 0..wanted {
+                rest &= rest - 1;
+            }
+            (*word, *left) = (all & !rest, rest);
+        }
+        wanted -= word.count_ones();
+    }
+    left
+}

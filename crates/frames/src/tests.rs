@@ -1,0 +1,4 @@
+//! Tests: a small hosted machine, directed cases, and random histories against the plain model.
+
+mod basics;
+mod machine;

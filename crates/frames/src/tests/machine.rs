@@ -1,0 +1,103 @@
+//! A machine for tests: CPUs are numbers that a test names, memory is address space that is never touched.
+
+use std::boxed::Box;
+use std::cell::Cell;
+use std::vec::Vec;
+
+use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
+
+use crate::{Frames, Layout, MemoryRange};
+
+std::thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+    static IRQ_OFF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Each thread is the CPU that it said it is.
+#[derive(Clone, Copy)]
+pub(super) struct TestMachine {
+    pub(super) cpus: usize,
+    pub(super) nodes: usize,
+    pub(super) base: VirtAddr,
+}
+
+/// Says which CPU this thread is from now on.
+pub(super) fn be_cpu(cpu: usize) {
+    CPU.set(cpu);
+}
+
+pub(super) fn cpu() -> CpuId {
+    CpuId::new(CPU.get()).unwrap()
+}
+
+/// A token for the CPU that this thread is.
+pub(super) fn pinned() -> Pinned<'static> {
+    // SAFETY: the tests give each thread a CPU number of its own while several run.
+    unsafe { Pinned::assume(cpu()) }
+}
+
+// SAFETY: a thread stays the CPU that it said it is; nothing flushes.
+unsafe impl Machine for TestMachine {
+    fn direct_map_base(&self) -> VirtAddr {
+        self.base
+    }
+    fn cpu_count(&self) -> usize {
+        self.cpus
+    }
+    fn node_of(&self, cpu: CpuId) -> NodeId {
+        NodeId::new(cpu.index() % self.nodes).unwrap()
+    }
+    fn preempt_disable(&self) -> CpuId {
+        cpu()
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> (CpuId, IrqState) {
+        let was_off = IRQ_OFF.replace(true);
+        (cpu(), if was_off { IrqState::Off } else { IrqState::On })
+    }
+    unsafe fn irq_restore(&self, state: IrqState) {
+        IRQ_OFF.set(state == IrqState::Off);
+    }
+    fn flush_local(&self, _pinned: Pinned<'_>, _scope: FlushScope) {
+        unreachable!("I2: the frame allocator flushes nothing");
+    }
+    fn flush_remote(&self, _pinned: Pinned<'_>, _targets: &CpuMask, _scope: FlushScope) {
+        unreachable!("I2: the frame allocator interrupts no CPU");
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+pub(super) fn range(start: u64, end: u64) -> PfnRange {
+    PfnRange::new(Pfn::new(start), Pfn::new(end)).unwrap()
+}
+
+pub(super) fn node(index: usize) -> NodeId {
+    NodeId::new(index).unwrap()
+}
+
+/// Zeroed storage that is never given back.
+pub(super) fn storage(bytes: usize) -> &'static mut [u64] {
+    Box::leak(std::vec![0u64; bytes.div_ceil(8)].into_boxed_slice())
+}
+
+/// An allocator over these ranges (start, end, node), all free, without reserves or guards.
+pub(super) fn frames_over(cpus: usize, ranges: &[(u64, u64, usize)]) -> Frames<TestMachine> {
+    let memory: Vec<_> = ranges
+        .iter()
+        .map(|&(start, end, index)| MemoryRange { frames: range(start, end), node: node(index) })
+        .collect();
+    let nodes = ranges.iter().map(|range| range.2 + 1).max().unwrap();
+    let layout = Layout::new(&memory, cpus, Pfn::new(1 << 34)).unwrap();
+    let machine = TestMachine { cpus, nodes, base: VirtAddr::ZERO };
+    let free = memory.iter().map(|range| range.frames);
+    // SAFETY: no memory stands behind the frames; nothing touches it.
+    let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();
+    for report in frames.zones().collect::<Vec<_>>() {
+        frames.set_reserve(report.node, report.zone, 0);
+        frames.set_guard(report.node, report.zone, 0);
+    }
+    be_cpu(0);
+    frames
+}

@@ -1,0 +1,107 @@
+//! The bits of one block: 512 frames in eight words, a set bit being a free frame.
+//!
+//! Runs of 2^k free frames, aligned to their size, are found by folding a word onto itself k times; there are no
+//! lists of them and nothing to merge when frames come back.
+
+/// Frames in a block.
+pub(crate) const FRAMES: u32 = 512;
+/// Words in a block.
+pub(crate) const WORDS: usize = 8;
+/// The bits of one block.
+pub(crate) type Bits = [u64; WORDS];
+
+/// `ALIGNED[k]` has a bit at each multiple of 2^k.
+const ALIGNED: [u64; 7] = [
+    u64::MAX,
+    0x5555_5555_5555_5555,
+    0x1111_1111_1111_1111,
+    0x0101_0101_0101_0101,
+    0x0001_0001_0001_0001,
+    0x0000_0001_0000_0001,
+    1,
+];
+
+/// The starts of the aligned free runs of 2^`order` frames in `word`; `order` is at most 6.
+#[inline]
+pub(crate) const fn run_starts(word: u64, order: u32) -> u64 {
+    let mut starts = word;
+    let mut level = 0;
+    while level < order {
+        starts &= starts >> (1 << level);
+        level += 1;
+        starts &= ALIGNED[level as usize];
+    }
+    starts
+}
+
+/// A mask of 2^`order` bits from bit `start` of a word; `order` is at most 6.
+#[inline]
+pub(crate) const fn run_mask(start: u32, order: u32) -> u64 {
+    (u64::MAX >> (64 - (1 << order))) << start
+}
+
+/// The largest order, 0..=6, of a free run in `word`, plus one; 0 where no frame is free.
+#[inline]
+pub(crate) const fn word_rank(word: u64) -> u32 {
+    if word == u64::MAX {
+        return 7;
+    }
+    let mut starts = word;
+    let mut level = 0;
+    while starts != 0 {
+        starts &= starts >> (1 << level);
+        level += 1;
+        starts &= ALIGNED[level as usize];
+    }
+    level
+}
+
+/// The largest order, 0..=9, of a free run in the block, plus one; 0 where no frame is free.
+pub(crate) fn block_rank(bits: &Bits) -> u32 {
+    let full =
+        bits.iter().enumerate().fold(0u32, |full, (at, &word)| full | u32::from(word == u64::MAX) << at);
+    if full != 0 {
+        full_words_rank(full)
+    } else {
+        bits.iter().map(|&word| word_rank(word)).max().unwrap_or(0)
+    }
+}
+
+/// The same for a block of which the words in the set `full` (bit per word, not empty) are all free.
+#[inline]
+pub(crate) const fn full_words_rank(full: u32) -> u32 {
+    let pairs = full & full >> 1 & 0x55;
+    let quads = pairs & pairs >> 2 & 0x11;
+    7 + (pairs != 0) as u32 + (quads != 0) as u32 + (quads == 0x11) as u32
+}
+
+/// The first aligned free run of 2^`order` frames; `order` is at most 8. Words that are broken already come first.
+pub(crate) fn find_run(bits: &Bits, order: u32) -> Option<u32> {
+    if order > 6 {
+        let span = 1 << (order - 6);
+        let first =
+            (0..WORDS).step_by(span).find(|&at| bits[at..at + span].iter().all(|&word| word == u64::MAX));
+        return first.map(|at| at as u32 * 64);
+    }
+    let mut whole = None;
+    for (at, &word) in bits.iter().enumerate() {
+        let starts = run_starts(word, order);
+        if starts != 0 {
+            let run = at as u32 * 64 + starts.trailing_zeros();
+            if word != u64::MAX || order == 6 {
+                return Some(run);
+            }
+            whole = whole.or(Some(run));
+        }
+    }
+    whole
+}
+
+/// How many aligned runs of 2^`order` frames, at most 8, are free; overlapping with those of other orders.
+pub(crate) fn count_runs(bits: &Bits, order: u32) -> u32 {
+    if order <= 6 {
+        return bits.iter().map(|&word| run_starts(word, order).count_ones()).sum();
+    }
+    let span = 1 << (order - 6);
+    bits.chunks(span).filter(|words| words.iter().all(|&word| word == u64::MAX)).count() as u32
+}
