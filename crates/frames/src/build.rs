@@ -44,7 +44,6 @@ impl Depot {
             anywhere: if has_high { layout.cpus } else { 0 },
             small_limit: AtomicU32::new(0),
             bite_limit: AtomicU32::new(0),
-            large_limit: AtomicU32::new(0),
             distances: storage.zeroed(layout.nodes * MAX_NODES)?,
             direct_limit: layout.direct_limit,
         };

@@ -1,4 +1,4 @@
-//! What a CPU keeps for itself: magazines of 4-KiB and 2-MiB blocks, and one open block per mobility kind.
+//! What a CPU keeps for itself: magazines of blocks of 4 KiB to 2 MiB, and one open block per mobility kind.
 //!
 //! Only the CPU itself touches its cache; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
 //! are relaxed atomics, which are plain instructions: no locked operation, no shared line. The one other party is an
@@ -13,6 +13,8 @@
 //! meanwhile. So one visit to the pool's lock pays for up to 512 frames, and two CPUs that allocate in bulk share no
 //! line in between.
 
+use rhumb_machine::Order;
+
 use crate::frame::Raw;
 use crate::request::Mobility;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Relaxed, handler_fence};
@@ -21,8 +23,10 @@ use crate::words::WORDS;
 
 /// Slots of a magazine of 4-KiB frames. A burst of a thousand frees and allocations stays within it.
 pub(crate) const SMALL: usize = if cfg!(feature = "model") { 16 } else { 1024 };
-/// Slots of a magazine of 2-MiB blocks.
-pub(crate) const LARGE: usize = 16;
+/// Slots of a magazine of blocks of each order from 1 to 9.
+pub(crate) const RUNS: usize = 8;
+/// The orders that are cached: 0 to 9.
+const CACHED_ORDERS: usize = Order::LARGE.get() as usize + 1;
 /// Slots for frames of other nodes on their way home.
 pub(crate) const AWAY: usize = if cfg!(feature = "model") { 16 } else { 128 };
 
@@ -170,14 +174,15 @@ pub(crate) struct CpuCache {
     /// The node field of handles to this CPU's own node.
     pub(crate) home: AtomicU64,
     pub(crate) small: [Ring<SMALL>; Mobility::COUNT],
-    pub(crate) large: [Ring<LARGE>; Mobility::COUNT],
+    /// Orders 1 to 9 of each kind.
+    runs: [[Ring<RUNS>; CACHED_ORDERS - 1]; Mobility::COUNT],
     pub(crate) away: Ring<AWAY>,
     pub(crate) open: [OpenBlock; Mobility::COUNT],
 }
 
 impl CpuCache {
-    /// What must be alike in a handle and `home` for a 4-KiB frame to go into a magazine.
-    const KEY: u64 = Raw::ORDER | Raw::NODE | Raw::BYPASS | Raw::OWNED;
+    /// What must be alike in a handle and `home` for the block to go into a magazine.
+    const KEY: u64 = Raw::NODE | Raw::BYPASS | Raw::OWNED;
 
     /// Whether an operation of this CPU was interrupted.
     #[inline(always)]
@@ -199,37 +204,52 @@ impl CpuCache {
         result
     }
 
-    /// A 4-KiB frame of this kind, if the magazine has one.
+    /// A block of this order and kind, if a magazine has one. None has for orders above 9.
     #[inline(always)]
-    pub(crate) fn pop_small(&self, kind: Mobility) -> Option<Raw> {
-        self.alone(|cache| cache.small[kind as usize].pop())
-    }
-
-    /// A 2-MiB block of this kind, if the magazine has one.
-    #[inline(always)]
-    pub(crate) fn pop_large(&self, kind: Mobility) -> Option<Raw> {
-        self.alone(|cache| cache.large[kind as usize].pop())
+    pub(crate) fn pop(&self, order: Order, kind: Mobility) -> Option<Raw> {
+        self.alone(|cache| {
+            if order == Order::BASE {
+                cache.small[kind as usize].pop()
+            } else {
+                cache.runs(order, kind as usize)?.pop()
+            }
+        })
     }
 
     /// Keeps a block of this CPU's own node, if it is of a cached order and there is room.
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw) -> bool {
-        let differs = (raw.0 ^ self.home.load(Relaxed)) & Self::KEY;
-        let kept = if differs == 0 {
-            self.alone(|cache| cache.small.get(raw.kind_index())?.push(raw).then_some(()))
-        } else if differs == Raw::LARGE {
-            self.alone(|cache| cache.large.get(raw.kind_index())?.push(raw).then_some(()))
-        } else {
-            None
-        };
+        if (raw.0 ^ self.home.load(Relaxed)) & Self::KEY != 0 {
+            return false;
+        }
+        let kept = self.alone(|cache| {
+            let (order, kind) = (raw.order(), raw.kind_index());
+            let kept = if order == Order::BASE {
+                cache.small.get(kind)?.push(raw)
+            } else {
+                cache.runs(order, kind)?.push(raw)
+            };
+            kept.then_some(())
+        });
         kept.is_some()
     }
 
-    /// 4-KiB frames that it holds, open blocks included, and 2-MiB blocks.
-    pub(crate) fn held(&self) -> (u64, u64) {
+    /// The magazine for orders 1 to 9.
+    #[inline(always)]
+    pub(crate) fn runs(&self, order: Order, kind: usize) -> Option<&Ring<RUNS>> {
+        self.runs.get(kind)?.get(usize::from(order.get()).wrapping_sub(1))
+    }
+
+    /// All magazines for orders 1 to 9, with their order.
+    pub(crate) fn all_runs(&self) -> impl Iterator<Item = (u8, &Ring<RUNS>)> {
+        self.runs.iter().flat_map(|rings| (1..).zip(rings))
+    }
+
+    /// Frames that it holds, open blocks included.
+    pub(crate) fn held(&self) -> u64 {
         let small: u32 = self.small.iter().map(Ring::len).sum();
         let open: u32 = self.open.iter().map(OpenBlock::frames).sum();
-        let large: u32 = self.large.iter().map(Ring::len).sum();
-        (u64::from(small + open + self.away.len()), u64::from(large))
+        let runs: u32 = self.all_runs().map(|(order, ring)| ring.len() << order).sum();
+        u64::from(small + open + runs + self.away.len())
     }
 }

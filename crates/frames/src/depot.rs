@@ -6,7 +6,7 @@
 
 use rhumb_machine::{CpuId, MAX_NODES, Pfn};
 
-use crate::cache::{CpuCache, LARGE, SMALL};
+use crate::cache::{CpuCache, SMALL};
 use crate::pool::Pool;
 use crate::request::Zone;
 use crate::storage::Table;
@@ -41,10 +41,9 @@ pub(crate) struct Depot {
     pub(crate) cpus: usize,
     /// What the caches for frames from anywhere are offset by: 0 where there is no high memory.
     pub(crate) anywhere: usize,
-    /// Bounds of a CPU's hoard: frames in a magazine, frames in a bite, 2-MiB blocks in a magazine.
+    /// Bounds of a CPU's hoard: frames in a magazine, and frames in a bite.
     pub(crate) small_limit: AtomicU32,
     pub(crate) bite_limit: AtomicU32,
-    pub(crate) large_limit: AtomicU32,
     pub(crate) direct_limit: Pfn,
     /// A row of `MAX_NODES` for each node.
     pub(crate) distances: &'static [AtomicU8],
@@ -66,7 +65,6 @@ impl Depot {
         let share = present / (64 * self.cpus as u64);
         self.small_limit.store(share.clamp(8, SMALL as u64) as u32, Relaxed);
         self.bite_limit.store(share.clamp(8, 512) as u32, Relaxed);
-        self.large_limit.store((share / 512).clamp(1, LARGE as u64 / 2) as u32, Relaxed);
     }
 
     /// The pools that a request may use, in their order.

@@ -6,7 +6,7 @@
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
 
-use crate::cache::{CpuCache, Ring};
+use crate::cache::{CpuCache, RUNS, Ring};
 use crate::depot::{Depot, Effort, Reach};
 use crate::frame::Raw;
 use crate::pool::{Held, Pool};
@@ -15,7 +15,7 @@ use crate::sync::{Ordering, Relaxed, fence};
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together under about 300 ns.
 const BATCH_FRAMES: u32 = 128;
-const BATCH_WORDS: u32 = 24;
+const BATCH_WORDS: usize = 24;
 
 /// Frames that a refill puts into a magazine at least, if the open block has them.
 const REFILL_FRAMES: u32 = 32;
@@ -64,17 +64,14 @@ impl Depot {
         effort: Effort,
     ) -> Option<Raw> {
         let kind = request.kind as usize;
-        if request.order == Order::LARGE {
-            return cache.large[kind].pop();
-        }
         if request.order != Order::BASE {
-            return None;
+            return cache.runs(request.order, kind)?.pop();
         }
         let ring = &cache.small[kind];
         if ring.len() == 0 {
             self.refill(irq_off, cache, request, effort);
         }
-        // A magazine may hold frames of other nodes: a request that names a node looks first.
+        // This magazine may hold frames of other nodes: a request that names a node looks first.
         let newest = ring.peek()?;
         let fits = request.node == Preference::Any || (newest.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
         if fits { ring.pop() } else { None }
@@ -121,18 +118,18 @@ impl Depot {
         {
             self.set_ring_limits(cache, pool);
             let kind = raw.kind_index().min(Mobility::COUNT - 1);
-            if raw.0 & Raw::BYPASS == 0 && raw.order() == Order::BASE {
-                let away = (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0;
-                let kept = if away {
-                    self.push_or_drain(irq_off, &cache.away, raw)
-                } else {
-                    self.push_or_drain(irq_off, &cache.small[kind], raw)
-                };
-                if kept {
-                    return;
+            let away = (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0;
+            let kept = match raw.order() {
+                _ if raw.0 & Raw::BYPASS != 0 => false,
+                Order::BASE if away => self.push_or_drain(irq_off, &cache.away, raw),
+                Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw),
+                order => {
+                    !away
+                        && cache.runs(order, kind).is_some_and(|ring| self.push_or_drain(irq_off, ring, raw))
                 }
-            } else if raw.order() == Order::LARGE {
-                self.drain_ring(irq_off, &cache.large[kind], cache.large[kind].len() / 2 + 1);
+            };
+            if kept {
+                return;
             }
         }
         give(&mut pool.lock(irq_off), raw);
@@ -140,7 +137,7 @@ impl Depot {
 
     fn push_or_drain<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, raw: Raw) -> bool {
         if ring.len() >= ring.limit.load(Relaxed) {
-            self.drain_batch(irq_off, ring, u32::MAX);
+            self.drain_batch(irq_off, ring, (ring.len() / 2).max(1));
         }
         ring.push(raw)
     }
@@ -149,11 +146,11 @@ impl Depot {
     /// on the asking side and after them here, so that it cannot be missed.
     fn set_ring_limits(&self, cache: &CpuCache, pool: &Pool) {
         let short = pool.free_frames() < pool.marks.high();
-        let (small, large) = (self.small_limit.load(Relaxed), self.large_limit.load(Relaxed));
-        let (small, large) = if short { ((small / 16).max(1), 1) } else { (small, large) };
-        for (ring, large_ring) in cache.small.iter().zip(&cache.large) {
-            ring.limit.store(small, Relaxed);
-            large_ring.limit.store(large, Relaxed);
+        let most = self.small_limit.load(Relaxed);
+        let small = if short { (most / 16).max(1) } else { most };
+        cache.small.iter().for_each(|ring| ring.limit.store(small, Relaxed));
+        for (order, ring) in cache.all_runs() {
+            ring.limit.store((8 * small >> order).min(RUNS as u32), Relaxed);
         }
         cache.away.limit.store(small.min(crate::cache::AWAY as u32), Relaxed);
         fence(Ordering::SeqCst);
@@ -161,22 +158,10 @@ impl Depot {
 
     /// Gives back a batch of the oldest blocks, `most` at most, and says how many.
     fn drain_batch<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, most: u32) -> u32 {
-        let held = ring.len().min(most).min(BATCH_FRAMES);
-        let (mut count, mut words, mut last) = (0, 0, u64::MAX);
-        while count < held && words < BATCH_WORDS {
-            let raw = ring.oldest(count);
-            let word = raw.pfn().get() / 64;
-            if word != last {
-                if let Some(pool) = self.pools.get(raw.pool()) {
-                    pool.prefetch(raw.pfn());
-                }
-                (words, last) = (words + 1, word);
-            }
-            count += 1;
-        }
-        let mut batch = Batch { irq_off, depot: self, held: None, word: 0, mask: 0 };
-        (0..count).for_each(|index| batch.add(ring.oldest(index)));
-        batch.close();
+        let mut batch = Batch::default();
+        let most = ring.len().min(most).min(BATCH_FRAMES);
+        let count = (0..most).find(|&index| !batch.add(self, ring.oldest(index))).unwrap_or(most);
+        batch.give(self, irq_off);
         ring.forget_oldest(count);
         count
     }
@@ -198,9 +183,9 @@ impl Depot {
             }
             for kind in 0..Mobility::COUNT {
                 self.drain_ring(irq_off, &cache.small[kind], u32::MAX);
-                self.drain_ring(irq_off, &cache.large[kind], u32::MAX);
                 self.drain_open(irq_off, cache, kind);
             }
+            cache.all_runs().for_each(|(_, ring)| self.drain_ring(irq_off, ring, u32::MAX));
             self.drain_ring(irq_off, &cache.away, u32::MAX);
         }
     }
@@ -222,13 +207,13 @@ impl Depot {
     /// Asks every CPU but `me` to drain.
     pub(crate) fn request_drain(&self, me: CpuId) {
         for (index, cache) in self.caches.iter().enumerate() {
-            if index % self.cpus == me.index() || cache.held() == (0, 0) {
+            if index % self.cpus == me.index() || cache.held() == 0 {
                 continue;
             }
             cache.wanted.store(true, Relaxed);
             fence(Ordering::SeqCst);
             cache.small.iter().for_each(|ring| ring.limit.store(0, Relaxed));
-            cache.large.iter().for_each(|ring| ring.limit.store(0, Relaxed));
+            cache.all_runs().for_each(|(_, ring)| ring.limit.store(0, Relaxed));
         }
     }
 }
@@ -260,45 +245,54 @@ pub(crate) fn give(held: &mut Held<'_>, raw: Raw) {
     }
 }
 
-/// Blocks on their way to their pools: one lock while the pool stays the same, one update while the word does.
-struct Batch<'depot> {
-    irq_off: IrqOff<'depot>,
-    depot: &'depot Depot,
-    held: Option<Held<'static>>,
-    word: usize,
-    mask: u64,
+/// Blocks on their way to their pools, neighbours together: a word of frames is one entry, a larger block another.
+#[derive(Default)]
+struct Batch {
+    count: usize,
+    /// The handle number of any frame of the word, and its frames' bits; or of a larger block, and 0.
+    entries: [(u64, u64); BATCH_WORDS],
 }
 
-impl Batch<'_> {
-    #[inline]
-    fn add(&mut self, raw: Raw) {
-        let Some(pool) = self.depot.pools.get(raw.pool()) else { return };
-        if self.held.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
-            self.close();
-            self.held = Some(pool.lock(self.irq_off));
+impl Batch {
+    /// Adds a block and asks for the lines that its free will write; or says that the batch is full.
+    #[inline(always)]
+    fn add(&mut self, depot: &Depot, raw: Raw) -> bool {
+        let bit = if raw.order() == Order::BASE { 1 << (raw.0 % 64) } else { 0 };
+        if let Some((word, bits)) = self.count.checked_sub(1).and_then(|last| self.entries.get_mut(last))
+            && *word / 64 == raw.0 / 64
+            && *bits & bit == 0
+            && *bits != 0
+            && bit != 0
+        {
+            *bits |= bit;
+            return true;
         }
-        let Some(held) = &mut self.held else { return };
-        if raw.order() != Order::BASE {
-            give(held, raw);
-            return;
+        let Some(entry) = self.entries.get_mut(self.count) else { return false };
+        *entry = (raw.0, bit);
+        self.count += 1;
+        if let Some(pool) = depot.pools.get(raw.pool()) {
+            pool.prefetch(raw.pfn());
         }
-        let offset = pool.offset(raw.pfn());
-        let bit = 1 << (offset % 64);
-        if offset / 64 != self.word || self.mask & bit != 0 {
-            if self.mask != 0 {
-                held.give_word(self.word, self.mask);
-            }
-            (self.word, self.mask) = (offset / 64, 0);
-        }
-        self.mask |= bit;
+        true
     }
 
-    fn close(&mut self) {
-        if let Some(mut held) = self.held.take()
-            && self.mask != 0
-        {
-            held.give_word(self.word, self.mask);
+    /// Gives all of it back: one lock while the pool stays the same.
+    fn give(&self, depot: &Depot, irq_off: IrqOff<'_>) {
+        let mut last: Option<Held<'static>> = None;
+        for &(raw, bits) in &self.entries[..self.count] {
+            let raw = Raw(raw);
+            let Some(pool) = depot.pools.get(raw.pool()) else { continue };
+            if last.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
+                // The one lock is let go before the next is taken: no CPU ever holds two.
+                drop(last.take());
+                last = Some(pool.lock(irq_off));
+            }
+            let Some(held) = &mut last else { continue };
+            if bits == 0 {
+                give(held, raw);
+            } else {
+                held.give_word(pool.offset(raw.pfn()) / 64, bits);
+            }
         }
-        self.mask = 0;
     }
 }

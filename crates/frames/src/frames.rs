@@ -67,7 +67,7 @@ impl<M: Machine> Frames<M> {
         &self.machine
     }
 
-    /// One block of frames in the direct map. Where the request is of order 0 or 9 and asks for nothing special, and the
+    /// One block of frames in the direct map. Where the request is of order 0 to 9 and asks for nothing special, and the
     /// CPU's magazine has a block: no locked operation, no shared cache line, about 2 ns.
     ///
     /// # Errors
@@ -94,21 +94,15 @@ impl<M: Machine> Frames<M> {
     fn alloc_raw(&self, pinned: Pinned<'_>, request: Request, reach: Reach) -> Result<Raw, AllocError> {
         if request.is_plain()
             && let Some(cache) = self.depot.cache(pinned.cpu(), reach)
+            && let Some(raw) = cache.pop(request.order, request.kind)
         {
-            let kept = match request.order {
-                Order::BASE => cache.pop_small(request.kind),
-                Order::LARGE => cache.pop_large(request.kind),
-                _ => None,
-            };
-            if let Some(raw) = kept {
-                self.note_alloc(pinned, raw);
-                return Ok(raw);
-            }
+            self.note_alloc(pinned, raw);
+            return Ok(raw);
         }
         self.alloc_slow(pinned, request, reach)
     }
 
-    /// Gives a block back. Where the block is of order 0 or 9 and of this CPU's node, and the magazine has room: no
+    /// Gives a block back. Where the block is of order 0 to 9 and of this CPU's node, and the magazine has room: no
     /// locked operation, no shared cache line, about 2 ns.
     #[inline]
     pub fn free<P: Freeable>(&self, pinned: Pinned<'_>, frame: Frame<P>) {

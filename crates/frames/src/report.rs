@@ -92,7 +92,7 @@ impl<M: Machine> Frames<M> {
             totals.present += pool.present.load(Relaxed);
             totals.free += pool.free_frames();
         }
-        totals.cached = self.depot.caches.iter().map(|cache| cache.held()).map(|(s, l)| s + l * 512).sum();
+        totals.cached = self.depot.caches.iter().map(|cache| cache.held()).sum();
         totals.free += totals.cached;
         totals
     }

@@ -86,8 +86,10 @@ impl Depot {
             let mut each = |raw| each(index % self.cpus, raw);
             for kind in 0..Mobility::COUNT {
                 (0..cache.small[kind].len()).for_each(|at| each(cache.small[kind].oldest(at)));
-                (0..cache.large[kind].len()).for_each(|at| each(cache.large[kind].oldest(at)));
                 cache.open[kind].for_each(&mut each);
+            }
+            for (_, ring) in cache.all_runs() {
+                (0..ring.len()).for_each(|at| each(ring.oldest(at)));
             }
             (0..cache.away.len()).for_each(|at| each(cache.away.oldest(at)));
         }
