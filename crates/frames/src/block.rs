@@ -98,58 +98,26 @@ impl Block {
     }
 }
 
-/// The bins of one kind of blocks, numbered from fullest to emptiest, and among blocks as full from the smallest largest
-/// run to the largest: the lowest bin that serves a request is the one that costs the least of what is still whole.
+/// The bins of one kind of blocks: by how full a block is, and by its largest free run.
 pub(crate) mod bin {
     use super::Info;
 
-    /// Free frames below which a block belongs to each class of fullness; the last class goes up to 511.
-    const CLASS_BELOW: [u32; 6] = [8, 24, 64, 128, 256, 384];
+    /// Classes of fullness, each 8 frames wide: class c has 8 c to 8 c + 7 free frames.
+    pub(crate) const CLASSES: usize = 64;
     /// Orders 0 to 8 that the largest run of a split block can have.
-    const ORDERS: u32 = 9;
-    /// How many bins there are.
-    pub(crate) const COUNT: usize = 7 * ORDERS as usize;
+    pub(crate) const ORDERS: usize = 9;
 
-    /// `SERVING[order]`: the bins whose blocks have a run of `order`.
-    const SERVING: [u64; ORDERS as usize] = {
-        let mut masks = [0; ORDERS as usize];
-        let mut bin = 0;
-        while bin < COUNT {
-            let mut order = 0;
-            while order <= bin % ORDERS as usize {
-                masks[order] |= 1 << bin;
-                order += 1;
-            }
-            bin += 1;
-        }
-        masks
-    };
-
-    /// The class of each free count, in units of 8 frames.
-    const CLASS: [u8; 64] = {
-        let mut classes = [0; 64];
-        let mut unit = 0;
-        while unit < 64 {
-            let mut class = 0;
-            while class < 6 && unit as u32 * 8 >= CLASS_BELOW[class] {
-                class += 1;
-            }
-            classes[unit] = class as u8;
-            unit += 1;
-        }
-        classes
-    };
+    /// A bin: blocks of one class whose largest run has one order.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct Bin {
+        pub(crate) class: usize,
+        pub(crate) order: usize,
+    }
 
     /// The bin of a split block, or `None` where nothing in it is free.
     #[inline]
-    pub(crate) fn of(info: Info) -> Option<usize> {
-        let order = info.rank().checked_sub(1)?;
-        Some((u32::from(CLASS[(info.free() / 8 % 64) as usize]) * ORDERS + order.min(8)) as usize)
-    }
-
-    /// The bins that serve `order`, which is at most 8.
-    #[inline]
-    pub(crate) const fn serving(order: u32) -> u64 {
-        SERVING[order as usize]
+    pub(crate) fn of(info: Info) -> Option<Bin> {
+        let order = (info.rank() as usize).checked_sub(1)?;
+        Some(Bin { class: info.free() as usize / 8 % CLASSES, order: order.min(ORDERS - 1) })
     }
 }

@@ -3,7 +3,7 @@
 //! Zeroed storage already describes blocks that are wholly free, so the hand-over writes one bit for each of those, and
 //! more only for blocks that are used, absent or partly free.
 
-use rhumb_machine::{CpuId, IrqOff, MAX_NODES, Machine, NodeId, Pfn, PfnRange};
+use rhumb_machine::{CpuId, MAX_NODES, Machine, NodeId, Pfn, PfnRange};
 
 use crate::block::Info;
 use crate::depot::{Depot, MAX_POOLS};
@@ -63,7 +63,7 @@ impl Depot {
             depot.publish(depot.make_pool(piece, layout.memory, &mut storage)?);
             Ok(())
         })?;
-        depot.hand_over(machine.irq_off().irq_off(), layout.memory, free)?;
+        depot.hand_over(layout.memory, free)?;
         depot.pools.iter().for_each(Pool::set_default_reserve);
         depot.set_limits();
         Ok(depot)
@@ -104,7 +104,6 @@ impl Depot {
     /// Takes the free ranges over; a range may reach over several pools.
     fn hand_over(
         &self,
-        irq_off: IrqOff<'_>,
         memory: &[MemoryRange],
         free: impl IntoIterator<Item = PfnRange>,
     ) -> Result<(), LayoutError> {
@@ -127,7 +126,7 @@ impl Depot {
                 let inside = range.intersection(current.span);
                 if !inside.is_empty() {
                     current.mark_used(described, inside.start());
-                    current.hand_over(irq_off, inside);
+                    current.hand_over(inside);
                     described = inside.end();
                 }
                 if range.end() <= current.span.end() {
@@ -149,7 +148,6 @@ impl Depot {
     /// Adds `memory`, all of it free, while the allocator runs. One writer at a time.
     pub(crate) fn add_memory(
         &self,
-        irq_off: IrqOff<'_>,
         memory: MemoryRange,
         storage: &'static mut [u64],
     ) -> Result<(), LayoutError> {
@@ -179,7 +177,7 @@ impl Depot {
         let mut storage = Storage::new(storage);
         for_each_piece(&[memory], self.direct_limit, |piece| {
             let pool = self.make_pool(piece, &[memory], &mut storage)?;
-            pool.hand_over(irq_off, piece.span);
+            pool.hand_over(piece.span);
             pool.set_default_reserve();
             self.publish(pool);
             Ok(())
@@ -217,8 +215,8 @@ impl Pool {
     }
 
     /// Takes over free frames, of which nothing is known yet: a bit for each whole block, a mask for what is left over.
-    fn hand_over(&self, irq_off: IrqOff<'_>, range: PfnRange) {
-        let mut held = self.lock(irq_off);
+    fn hand_over(&self, range: PfnRange) {
+        let mut held = self.lock_unpublished();
         let (start, end) = (self.offset(range.start()), self.offset(range.end()));
         let (first, last) = (start.div_ceil(FRAMES as usize), end / FRAMES as usize);
         let mut partial = |from: usize, to: usize| {

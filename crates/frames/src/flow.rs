@@ -6,7 +6,7 @@
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
 
-use crate::cache::{CpuCache, RUNS, Ring};
+use crate::cache::{AWAY, CpuCache, RUNS, Ring};
 use crate::depot::{Depot, Effort, Reach};
 use crate::frame::Raw;
 use crate::pool::{Held, Pool};
@@ -16,6 +16,15 @@ use crate::sync::{Ordering, Relaxed, fence};
 /// Frames that one lock visit gives back at most, and distinct words among them: together under about 300 ns.
 const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
+
+/// Frames that a magazine of orders 1 to 8 holds at most. More would make mixed loads quicker still, but a long run that
+/// waits in a magazine is one that others break a block for.
+const RUN_FRAMES: u32 = 64;
+/// Frames that a magazine of order 9 holds at most: 8 blocks.
+const LARGE_FRAMES: u32 = 4096;
+/// Frames that a magazine holds at most while memory is loose ([`Pool::is_loose`]). Of a burst of a thousand frees and
+/// allocations, 1 in 60 is then used again in place.
+const LOOSE_FRAMES: u32 = 16;
 
 /// Frames that a refill puts into a magazine at least, if the open block has them.
 const REFILL_FRAMES: u32 = 32;
@@ -116,7 +125,7 @@ impl Depot {
         if let Some(cache) = self.cache(irq_off.cpu(), reach)
             && !cache.is_busy()
         {
-            self.set_ring_limits(cache, pool);
+            self.bound_rings(cache, pool);
             let kind = raw.kind_index().min(Mobility::COUNT - 1);
             let away = (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0;
             let kept = match raw.order() {
@@ -135,24 +144,40 @@ impl Depot {
         give(&mut pool.lock(irq_off), raw);
     }
 
+    /// Keeps `raw` in `ring`, where there is room or can be made. A magazine that is full gives back its older half; of
+    /// loose memory, all.
     fn push_or_drain<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, raw: Raw) -> bool {
-        if ring.len() >= ring.limit.load(Relaxed) {
-            self.drain_batch(irq_off, ring, (ring.len() / 2).max(1));
+        let limit = ring.limit.load(Relaxed);
+        if limit == 0 {
+            return false;
+        }
+        if ring.len() >= limit {
+            let most = if limit <= LOOSE_FRAMES { limit } else { limit / 2 };
+            self.drain_batch(irq_off, ring, most);
         }
         ring.push(raw)
     }
 
-    /// Sets what the magazines may hold now, and does what another CPU asked for. The request comes before the limits
-    /// on the asking side and after them here, so that it cannot be missed.
-    fn set_ring_limits(&self, cache: &CpuCache, pool: &Pool) {
-        let short = pool.free_frames() < pool.marks.high();
+    /// Sets what the magazines may hold now. Another CPU that wants this one to drain sets all limits to 0 after it has
+    /// said so in `wanted`; here it is the other way round, so that the request cannot be missed.
+    fn bound_rings(&self, cache: &CpuCache, pool: &Pool) {
         let most = self.small_limit.load(Relaxed);
-        let small = if short { (most / 16).max(1) } else { most };
+        let small = if pool.free_frames() < pool.marks.high() {
+            (most / 16).max(1)
+        } else if pool.is_loose() {
+            most.min(LOOSE_FRAMES)
+        } else {
+            most
+        };
+        if cache.small[0].limit.load(Relaxed) == small {
+            return;
+        }
         cache.small.iter().for_each(|ring| ring.limit.store(small, Relaxed));
         for (order, ring) in cache.all_runs() {
-            ring.limit.store((8 * small >> order).min(RUNS as u32), Relaxed);
+            let frames = if order == Order::LARGE.get() { LARGE_FRAMES } else { RUN_FRAMES };
+            ring.limit.store((small.saturating_mul(8).min(frames) >> order).min(RUNS as u32), Relaxed);
         }
-        cache.away.limit.store(small.min(crate::cache::AWAY as u32), Relaxed);
+        cache.away.limit.store(small.min(AWAY as u32), Relaxed);
         fence(Ordering::SeqCst);
     }
 

@@ -218,7 +218,7 @@ impl<M: Machine> Frames<M> {
         memory: MemoryRange,
         storage: &'static mut [u64],
     ) -> Result<(), LayoutError> {
-        self.depot.add_memory(self.machine.irq_off().irq_off(), memory, storage)
+        self.depot.add_memory(memory, storage)
     }
 
     /// Gives back all that this CPU's caches hold. For a CPU that goes idle for long, and before exact reports.

@@ -47,7 +47,9 @@ impl Held<'_> {
             }
             word.store(new, Relaxed);
             frames += (new & !old).count_ones();
-            rank = rank.max(words::word_rank(new));
+            while rank < 7 && words::run_starts(new, rank) != 0 {
+                rank += 1;
+            }
         }
         let free = info.free() + frames;
         if rank >= 7 {

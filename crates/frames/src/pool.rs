@@ -6,7 +6,8 @@
 
 use rhumb_machine::{IrqOff, NodeId, Order, Pfn, PfnRange};
 
-use crate::block::{Block, Info, State, bin};
+use crate::block::bin::{self, Bin};
+use crate::block::{Block, Info, State};
 use crate::frame::Raw;
 use crate::request::{AllocClass, Mobility, Zone};
 use crate::storage::prefetch_write;
@@ -38,10 +39,36 @@ pub(crate) struct Pool {
     pub(crate) free_blocks: AtomicU64,
     /// Frees that were refused since the frame was free already.
     pub(crate) refused: AtomicU64,
-    /// Bit b: bin b of this kind is not empty.
-    filled: [AtomicU64; Mobility::COUNT],
+    bins: [Bins; Mobility::COUNT],
+}
+
+/// The blocks of one kind that are partly free.
+struct Bins {
+    /// For each order: bit c says that the bin of class c is not empty.
+    filled: [AtomicU64; bin::ORDERS],
     /// The first block of each bin plus one, or zero.
-    heads: [[AtomicU32; bin::COUNT]; Mobility::COUNT],
+    heads: [[AtomicU32; bin::CLASSES]; bin::ORDERS],
+}
+
+impl Default for Bins {
+    fn default() -> Self {
+        Self {
+            filled: Default::default(),
+            heads: core::array::from_fn(|_| core::array::from_fn(|_| AtomicU32::new(0))),
+        }
+    }
+}
+
+impl Bins {
+    fn head(&self, bin: Bin) -> &AtomicU32 {
+        &self.heads[bin.order][bin.class]
+    }
+
+    fn set_filled(&self, bin: Bin, filled: bool) {
+        let word = &self.filled[bin.order];
+        let others = word.load(Relaxed) & !(1 << bin.class);
+        word.store(others | u64::from(filled) << bin.class, Relaxed);
+    }
 }
 
 /// The levels of free memory at which a pool asks for more, in frames.
@@ -108,8 +135,7 @@ impl Pool {
             free: AtomicU64::new(0),
             free_blocks: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            filled: Default::default(),
-            heads: core::array::from_fn(|_| core::array::from_fn(|_| AtomicU32::new(0))),
+            bins: Default::default(),
         }
     }
 
@@ -132,6 +158,20 @@ impl Pool {
     pub(crate) fn lock<'pool>(&'pool self, _irq_off: IrqOff<'_>) -> Held<'pool> {
         self.lock.acquire();
         Held { pool: self }
+    }
+
+    /// Takes the lock of a pool that is not in the table yet, where nobody can wait for it.
+    pub(crate) fn lock_unpublished(&self) -> Held<'_> {
+        self.lock.acquire();
+        Held { pool: self }
+    }
+
+    /// Whether much of what is free lies scattered in broken blocks: a quarter of them or more. Blocks can come together
+    /// then, if frames go home soon instead of being used again where they happen to lie.
+    pub(crate) fn is_loose(&self) -> bool {
+        let whole = self.free_blocks.load(Relaxed);
+        let broken = (self.blocks.len() as u64).saturating_sub(whole);
+        (self.free_frames().saturating_sub(whole * u64::from(FRAMES))) * 4 > broken * u64::from(FRAMES)
     }
 
     pub(crate) fn free_frames(&self) -> u64 {
@@ -187,16 +227,42 @@ impl Drop for Held<'_> {
 }
 
 impl Held<'_> {
-    /// The bins of `kind` that are not empty.
+    /// The bin of `kind` from which a run of `order` is best taken. For single frames, the fullest blocks: the others
+    /// then empty out. For longer runs, the blocks whose largest run is the smallest that will do, and of those the
+    /// fullest: a long run is not broken for a short one.
     #[inline]
-    pub(crate) fn filled(&self, kind: Mobility) -> u64 {
-        self.pool.filled[kind as usize].load(Relaxed)
+    pub(crate) fn best(&self, kind: Mobility, order: usize) -> Option<Bin> {
+        let filled = &self.pool.bins[kind as usize].filled;
+        let first = |order: usize, classes: u64| {
+            let is_filled = filled[order].load(Relaxed) & classes != 0;
+            is_filled.then(|| Bin {
+                class: (filled[order].load(Relaxed) & classes).trailing_zeros() as usize,
+                order,
+            })
+        };
+        if order > 0 {
+            return (order..bin::ORDERS).find_map(|order| first(order, u64::MAX));
+        }
+        let classes = filled.iter().fold(0, |all, word| all | word.load(Relaxed));
+        (0..bin::ORDERS).find_map(|order| first(order, classes & classes.wrapping_neg()))
     }
 
-    /// The first block of a bin that is not empty.
+    /// The bin of the emptiest blocks of `kind` that have a run of `order`.
+    pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
+        let filled = &self.pool.bins[kind as usize].filled;
+        let classes = filled[order..].iter().fold(0, |all, word| all | word.load(Relaxed));
+        let class = (classes != 0).then(|| 63 - classes.leading_zeros() as usize)?;
+        (order..bin::ORDERS).map(|order| Bin { class, order }).rfind(|&bin| self.is_filled(kind, bin))
+    }
+
+    pub(crate) fn is_filled(&self, kind: Mobility, bin: Bin) -> bool {
+        self.pool.bins[kind as usize].filled[bin.order].load(Relaxed) & 1 << bin.class != 0
+    }
+
+    /// The first block of a bin.
     #[inline]
-    pub(crate) fn head(&self, kind: Mobility, bin: usize) -> Option<usize> {
-        (self.pool.heads[kind as usize].get(bin)?.load(Relaxed) as usize).checked_sub(1)
+    pub(crate) fn head(&self, kind: Mobility, bin: Bin) -> Option<usize> {
+        (self.pool.bins[kind as usize].head(bin).load(Relaxed) as usize).checked_sub(1)
     }
 
     /// The block after `block` in its bin.
@@ -205,9 +271,10 @@ impl Held<'_> {
     }
 
     #[inline]
-    fn link(&mut self, block: usize, kind: Mobility, bin: usize) {
+    fn link(&mut self, block: usize, kind: Mobility, bin: Bin) {
         let pool = self.pool;
-        let head = &pool.heads[kind as usize][bin];
+        let bins = &pool.bins[kind as usize];
+        let head = bins.head(bin);
         let next = head.load(Relaxed);
         let record = &pool.blocks[block];
         record.next.store(next, Relaxed);
@@ -215,14 +282,13 @@ impl Held<'_> {
         if let Some(next) = (next as usize).checked_sub(1) {
             pool.blocks[next].prev.store(block as u32 + 1, Relaxed);
         } else {
-            let filled = &pool.filled[kind as usize];
-            filled.store(filled.load(Relaxed) | 1 << bin, Relaxed);
+            bins.set_filled(bin, true);
         }
         head.store(block as u32 + 1, Relaxed);
     }
 
     #[inline]
-    fn unlink(&mut self, block: usize, kind: Mobility, bin: usize) {
+    fn unlink(&mut self, block: usize, kind: Mobility, bin: Bin) {
         let pool = self.pool;
         let record = &pool.blocks[block];
         let (next, prev) = (record.next.load(Relaxed), record.prev.load(Relaxed));
@@ -232,10 +298,10 @@ impl Held<'_> {
         if let Some(prev) = (prev as usize).checked_sub(1) {
             pool.blocks[prev].next.store(next, Relaxed);
         } else {
-            pool.heads[kind as usize][bin].store(next, Relaxed);
+            let bins = &pool.bins[kind as usize];
+            bins.head(bin).store(next, Relaxed);
             if next == 0 {
-                let filled = &pool.filled[kind as usize];
-                filled.store(filled.load(Relaxed) & !(1 << bin), Relaxed);
+                bins.set_filled(bin, false);
             }
         }
     }

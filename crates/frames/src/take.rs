@@ -9,7 +9,7 @@
 
 use rhumb_machine::{Order, Pfn};
 
-use crate::block::{Info, State, bin};
+use crate::block::{Info, State};
 use crate::pool::Held;
 use crate::request::Mobility;
 use crate::sync::Relaxed;
@@ -112,9 +112,8 @@ impl Held<'_> {
     /// and any block with the kind that it shall have.
     #[inline]
     fn find_block(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
-        let fit = self.filled(kind) & bin::serving(log2);
-        if fit != 0 {
-            return self.head(kind, fit.trailing_zeros() as usize);
+        if let Some(bin) = self.best(kind, log2 as usize) {
+            return self.head(kind, bin);
         }
         if let Some(bit) = self.pool.whole.find(end_for(kind)) {
             let block = bit - self.pool.skew;
@@ -127,11 +126,8 @@ impl Held<'_> {
     #[cold]
     fn steal(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
         for other in kind.steals_from() {
-            let fit = self.filled(other) & bin::serving(log2);
-            if fit == 0 {
-                continue;
-            }
-            let block = self.head(other, 63 - fit.leading_zeros() as usize)?;
+            let Some(bin) = self.emptiest(other, log2 as usize) else { continue };
+            let block = self.head(other, bin)?;
             let info = self.pool.blocks[block].info();
             if kind == Mobility::Unmovable || info.free() >= FRAMES / 2 {
                 self.settle(block, info.with_kind(kind));

@@ -4,7 +4,8 @@ use core::fmt;
 
 use rhumb_machine::{IrqOff, Machine, Pfn};
 
-use crate::block::{State, bin};
+use crate::block::State;
+use crate::block::bin::{self, Bin};
 use crate::depot::Depot;
 use crate::frame::Raw;
 use crate::frames::Frames;
@@ -120,8 +121,10 @@ fn check_pool(pool: &Pool, irq_off: IrqOff<'_>) -> Result<(), Inconsistency> {
         }
     }
     for kind in Mobility::ALL {
-        for bin in 0..bin::COUNT {
-            binned -= check_bin(&held, kind, bin, binned)?;
+        for (class, order) in
+            (0..bin::CLASSES).flat_map(|class| (0..bin::ORDERS).map(move |order| (class, order)))
+        {
+            binned -= check_bin(&held, kind, Bin { class, order }, binned)?;
         }
     }
     if binned != 0 {
@@ -141,10 +144,10 @@ fn check_pool(pool: &Pool, irq_off: IrqOff<'_>) -> Result<(), Inconsistency> {
 }
 
 /// Walks a bin and returns how many blocks it has, at most `most`.
-fn check_bin(held: &Held<'_>, kind: Mobility, bin: usize, most: u64) -> Result<u64, Inconsistency> {
+fn check_bin(held: &Held<'_>, kind: Mobility, bin: Bin, most: u64) -> Result<u64, Inconsistency> {
     let pool = held.pool;
     let (mut at, mut before, mut count) = (held.head(kind, bin), 0, 0);
-    if at.is_some() != (held.filled(kind) & 1 << bin != 0) {
+    if at.is_some() != held.is_filled(kind, bin) {
         return Err(Inconsistency::Bin(pool.base));
     }
     while let Some(block) = at {

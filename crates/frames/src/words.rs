@@ -61,10 +61,16 @@ pub(crate) fn block_rank(bits: &Bits) -> u32 {
     let full =
         bits.iter().enumerate().fold(0u32, |full, (at, &word)| full | u32::from(word == u64::MAX) << at);
     if full != 0 {
-        full_words_rank(full)
-    } else {
-        bits.iter().map(|&word| word_rank(word)).max().unwrap_or(0)
+        return full_words_rank(full);
     }
+    // All words are folded together: no branch depends on a single one.
+    let (mut starts, mut level) = (*bits, 0);
+    while starts.iter().fold(0, |any, &word| any | word) != 0 {
+        let aligned = ALIGNED[level as usize + 1];
+        starts = starts.map(|word| word & word >> (1 << level) & aligned);
+        level += 1;
+    }
+    level
 }
 
 /// The same for a block of which the words in the set `full` (bit per word, not empty) are all free.
