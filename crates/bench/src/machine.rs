@@ -8,11 +8,13 @@ use rhumb_hosted::{ConfigError, CorePinning, HostedMachine, Machine};
 use crate::args::Options;
 use crate::clock::Clock;
 use crate::driver::{Case, Group, Outcome, Sample, Unfit};
-use crate::stats;
-use crate::team::{self, Member};
+use crate::team::{self, Member, Timing};
 
 /// Operations per round.
 const OPERATIONS: usize = 1_000_000;
+
+/// Operations between two looks at whether the other CPUs still run.
+const STRIDE: usize = 1000;
 
 /// All groups.
 pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
@@ -21,12 +23,13 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         HostedMachine::builder().cpus(cpus).ram_bytes(1 << 20).pinning(CorePinning::OneEach).build()?;
     let (machine, clock) = (Rc::new(machine), Clock::calibrate());
     let operations = options.operations(OPERATIONS);
-    let case = |subject, cpus, work: fn(&HostedMachine, &Member<'_>, usize) -> f64| {
+    let case = |subject, cpus, work: fn(&HostedMachine, &Member<'_>, usize) -> Timing| {
         let machine = Rc::clone(&machine);
         let run = Box::new(move || -> Outcome {
             let machine = &*machine;
             let times = team::run(machine, cpus, clock, |member| work(machine, member, operations));
-            Ok(vec![Sample::ns("time", stats::mean(times.map_err(|error| Unfit(error.to_string()))?))])
+            let times = times.map_err(|error| Unfit(error.to_string()))?;
+            Ok(vec![Sample::ns("time", times.into_iter().sum::<Timing>().per_operation())])
         });
         Case { subject, run }
     };
@@ -35,17 +38,17 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         cpus,
         cases: vec![
             case("empty-loop", cpus, |_, member, count| {
-                member.timed(count, count / 20, |index| {
+                member.timed(count, STRIDE, |index| {
                     black_box(index);
                 })
             }),
             case("pin", cpus, |machine, member, count| {
-                member.timed(count, count / 20, |_| {
+                member.timed(count, STRIDE, |_| {
                     black_box(machine.pin().pinned().cpu());
                 })
             }),
             case("irq-off", cpus, |machine, member, count| {
-                member.timed(count, count / 20, |_| {
+                member.timed(count, STRIDE, |_| {
                     black_box(machine.irq_off().irq_off().cpu());
                 })
             }),

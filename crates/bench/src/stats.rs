@@ -28,12 +28,6 @@ fn middle(sorted: &[f64]) -> Option<f64> {
     Some(if sorted.len() % 2 == 1 { upper } else { (upper + sorted[sorted.len() / 2 - 1]) / 2.0 })
 }
 
-/// The mean; 0 of nothing.
-pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
-    let (sum, count) = values.into_iter().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
-    if count == 0 { 0.0 } else { sum / f64::from(count) }
-}
-
 /// The value below which `per_mille` thousandths of `sorted` lie; 0 of nothing.
 pub(crate) fn percentile(sorted: &[u32], per_mille: usize) -> u32 {
     let index = (sorted.len() * per_mille / 1000).min(sorted.len().saturating_sub(1));
@@ -80,8 +74,7 @@ mod tests {
         assert_eq!(Summary::of(&[]), None);
         assert_eq!(Summary::of(&[3.0, 1.0, 2.0]), Some(Summary { median: 2.0, low: 1.0, high: 3.0 }));
         assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(mean([1.0, 2.0, 6.0]), 3.0);
-        assert_eq!((mean([]), median(&mut [])), (0.0, 0.0));
+        assert_eq!(median(&mut []), 0.0);
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! A workload on several CPUs of a hosted machine at once.
+//!
+//! A timed phase ends for all when the first CPU has done its operations: what follows would run with less company. Its
+//! figure is the CPU time of all threads over the operations of all: time in which the host ran somebody else does not
+//! count, time spent spinning does, and a CPU that starves at an unfair lock shows, as it would not in a median.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
+use std::ops::{Add, ControlFlow};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rhumb_hosted::{EnterError, HostedMachine};
 use rhumb_machine::{CpuMask, Pinned};
 
-use crate::clock::{Clock, ticks};
-use crate::stats;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::clock::Clock;
 
 thread_local! {
     static CPU_INDEX: Cell<usize> = const { Cell::new(0) };
@@ -26,6 +32,43 @@ pub(crate) struct Member<'team> {
     pub(crate) pinned: Pinned<'team>,
     pub(crate) clock: Clock,
     barrier: &'team Barrier,
+    /// The last timed phase that some member has done all of.
+    finished_phase: &'team AtomicUsize,
+    phase: Cell<usize>,
+}
+
+/// What a CPU did in a timed phase; sums over CPUs.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Timing {
+    pub(crate) cpu_ns: f64,
+    pub(crate) done: usize,
+}
+
+impl Timing {
+    /// Nanoseconds per operation.
+    pub(crate) fn per_operation(self) -> f64 {
+        self.cpu_ns / self.done.max(1) as f64
+    }
+}
+
+impl Add for Timing {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { cpu_ns: self.cpu_ns + other.cpu_ns, done: self.done + other.done }
+    }
+}
+
+impl std::iter::Sum for Timing {
+    fn sum<I: Iterator<Item = Self>>(timings: I) -> Self {
+        timings.fold(Self::default(), Add::add)
+    }
+}
+
+/// CPU time of this thread, in nanoseconds. A reading is a system call, some 300 ns.
+fn thread_ns() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 /// Runs `work` on CPUs 0..`cpus` of `machine` at once and returns what each said.
@@ -38,11 +81,19 @@ pub(crate) fn run<T: Send>(
     clock: Clock,
     work: impl Fn(&Member<'_>) -> T + Sync,
 ) -> Result<Vec<T>, EnterError> {
-    let barrier = Barrier::new(cpus);
+    let (barrier, finished_phase) = (Barrier::new(cpus), AtomicUsize::new(0));
     machine.run_on(CpuMask::first(cpus), |cpu| {
         CPU_INDEX.set(cpu.id().index());
         let pinned = cpu.pinned();
-        work(&Member { index: cpu.id().index(), team_size: cpus, pinned, clock, barrier: &barrier })
+        work(&Member {
+            index: cpu.id().index(),
+            team_size: cpus,
+            pinned,
+            clock,
+            barrier: &barrier,
+            finished_phase: &finished_phase,
+            phase: Cell::new(0),
+        })
     })
 }
 
@@ -57,23 +108,40 @@ impl Member<'_> {
         total / self.team_size + usize::from(self.index < total % self.team_size)
     }
 
-    /// Meets, then runs `operation` for `0..count` in chunks of `chunk`, and returns the median chunk's nanoseconds per
-    /// operation: a chunk that the host interrupted does not count, a refill within each chunk does.
-    pub(crate) fn timed(&self, count: usize, chunk: usize, mut operation: impl FnMut(usize)) -> f64 {
-        let chunk = chunk.max(1);
-        let mut times = Vec::with_capacity(count.div_ceil(chunk));
+    /// Meets, then runs `operation` for `0..count`, or until another CPU has done all of its own; it looks after each
+    /// `stride` operations. All CPUs call it alike.
+    pub(crate) fn timed(&self, count: usize, stride: usize, mut operation: impl FnMut(usize)) -> Timing {
+        self.timed_until(count, stride, |index| {
+            operation(index);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`Member::timed`]; ends for all when an operation breaks.
+    pub(crate) fn timed_until(
+        &self,
+        count: usize,
+        stride: usize,
+        mut operation: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Timing {
+        let phase = self.phase.get() + 1;
+        self.phase.set(phase);
         self.meet();
+        let start = thread_ns();
         let mut done = 0;
-        while done < count {
-            let end = (done + chunk).min(count);
-            let start = ticks();
-            for index in done..end {
-                operation(index);
+        'phase: while done < count && self.finished_phase.load(Ordering::Relaxed) < phase {
+            let pause = (done + stride).min(count);
+            while done < pause {
+                if operation(done).is_break() {
+                    break 'phase;
+                }
+                done += 1;
             }
-            times.push(self.clock.ns(ticks() - start) / (end - done) as f64);
-            done = end;
         }
-        stats::median(&mut times)
+        self.finished_phase.fetch_max(phase, Ordering::Relaxed);
+        let timing = Timing { cpu_ns: thread_ns() - start, done };
+        self.meet();
+        timing
     }
 }
 
@@ -115,8 +183,11 @@ mod tests {
             assert_eq!(before.load(Ordering::SeqCst), 3);
             shares.fetch_add(member.share(10), Ordering::SeqCst);
             let mut ran = Vec::with_capacity(10);
-            let ns = member.timed(10, 3, |index| ran.push(index));
-            assert!(ns >= 0.0 && ran == (0..10).collect::<Vec<_>>());
+            let timing = member.timed(10 + member.index, 1, |index| ran.push(index));
+            assert!(timing.cpu_ns > 0.0 && timing.done <= 10 + member.index);
+            assert_eq!(ran, (0..timing.done).collect::<Vec<_>>());
+            // The next phase begins afresh.
+            assert!(member.timed(5, 2, |_| ()).done > 0 || member.team_size > 1);
             (member.index, cpu_index())
         });
         assert_eq!(seen, Ok(vec![(0, 0), (1, 1), (2, 2)]));

@@ -1,7 +1,7 @@
 //! A thread as a CPU: who it is, and how deep preemption and interrupts are off on it.
 //!
-//! All of it stands in one thread-local of plain cells, so that [`Machine::pin`] is a load, a comparison and an
-//! increment. A thread becomes a CPU for the length of a closure ([`HostedMachine::run_on`], [`HostedMachine::enter`])
+//! All of it stands in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons
+//! (and an increment in checked builds). A thread becomes a CPU for the length of a closure ([`HostedMachine::run_on`], [`HostedMachine::enter`])
 //! and never longer: that is why no token can outlive the machine.
 //!
 //! Why preemption is only a depth: the host may preempt the thread, but no other thread ever runs *as the same CPU*,
@@ -55,6 +55,10 @@ impl fmt::Display for EnterError {
 
 impl std::error::Error for EnterError {}
 
+/// Whether guards are counted: in checked builds. A count that goes up and down in memory is a chain through the
+/// store buffer, 3 ns for a pair of guards, which would stand in every benchmark that pins.
+const DEPTH_COUNTED: bool = cfg!(debug_assertions);
+
 /// What a thread knows of itself. Machine 0 is no machine.
 pub(crate) struct ThisThread {
     machine: Cell<u64>,
@@ -91,15 +95,19 @@ impl ThisThread {
 
     #[inline(always)]
     pub(crate) fn preempt_disable(&self) {
-        self.preempt_depth.set(self.preempt_depth.get() + 1);
+        if DEPTH_COUNTED {
+            self.preempt_depth.set(self.preempt_depth.get() + 1);
+        }
         interrupt::point(self);
     }
 
     #[inline(always)]
     pub(crate) fn preempt_enable(&self) {
         interrupt::point(self);
-        debug_assert!(self.preempt_depth.get() > 0, "preemption enabled more often than disabled");
-        self.preempt_depth.set(self.preempt_depth.get().wrapping_sub(1));
+        if DEPTH_COUNTED {
+            debug_assert!(self.preempt_depth.get() > 0, "preemption enabled more often than disabled");
+            self.preempt_depth.set(self.preempt_depth.get().wrapping_sub(1));
+        }
     }
 
     #[inline(always)]
@@ -164,9 +172,9 @@ impl<'machine> Cpu<'machine> {
         unsafe { Pinned::assume(self.id) }
     }
 
-    /// How many [`Machine::pin`] guards live on this CPU.
-    pub fn preempt_depth(&self) -> u32 {
-        THIS.with(|this| this.preempt_depth.get())
+    /// How many [`Machine::pin`] guards live on this CPU; `None` in builds without debug assertions, which do not count.
+    pub fn preempt_depth(&self) -> Option<u32> {
+        DEPTH_COUNTED.then(|| THIS.with(|this| this.preempt_depth.get()))
     }
 
     /// Whether this CPU takes interrupts.
@@ -209,7 +217,7 @@ pub(crate) fn become_cpu<T>(machine: &HostedMachine, id: CpuId, work: impl FnOnc
     let _leave = Leave { affinity };
     let cpu = Cpu { machine, id, core, _this_thread: PhantomData };
     let result = work(&cpu);
-    debug_assert_eq!(cpu.preempt_depth(), 0, "CPU {id} left with preemption off");
+    debug_assert_eq!(cpu.preempt_depth(), Some(0), "CPU {id} left with preemption off");
     debug_assert_eq!(cpu.irq_state(), IrqState::On, "CPU {id} left with interrupts off");
     result
 }

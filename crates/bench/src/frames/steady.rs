@@ -4,14 +4,18 @@
 //! what it misses in the cache is the allocator's own.
 
 use std::hint::black_box;
+use std::ops::ControlFlow;
 
 use rhumb_machine::Order;
 
 use super::subject::FrameSubject;
 use super::{Setting, Workload};
 use crate::driver::{Better, Outcome, Sample, Unfit};
-use crate::stats::{self, Random as Generator};
-use crate::team::{self, Member};
+use crate::stats::Random as Generator;
+use crate::team::{self, Member, Timing};
+
+/// Operations between two looks at whether the other CPUs still run.
+const STRIDE: usize = 100;
 
 /// How many times a get that failed is asked again: lock-free allocators may fail though frames are free, and say so.
 const RETRIES: usize = 8;
@@ -48,23 +52,25 @@ impl Workload for Pair {
                 None => failed += 1,
             };
             (0..pairs / 50).for_each(&mut pair);
-            let time = member.timed(pairs, pairs / 50, pair);
-            (time, failed)
+            let timing = member.timed(pairs, STRIDE, pair);
+            (timing, failed)
         });
         times_and_failures(results.map_err(|error| Unfit(error.to_string()))?)
     }
 }
 
-/// The mean over the CPUs, and failures where there were any.
-fn times_and_failures(results: Vec<(f64, u64)>) -> Outcome {
-    let failed: u64 = results.iter().map(|&(_, failed)| failed).sum();
+/// Time per operation, and failed requests, of all CPUs.
+fn times_and_failures(results: Vec<(Timing, u64)>) -> Outcome {
+    let timing: Timing = results.iter().map(|&(timing, _)| timing).sum();
+    let failed = results.iter().map(|&(_, failed)| failed).sum();
     Ok(vec![
-        Sample::ns("time", stats::mean(results.iter().map(|&(time, _)| time))),
+        Sample::ns("time", timing.per_operation()),
         Sample::count("failed", "requests", Better::Lower, failed),
     ])
 }
 
-/// All of the memory, frame by frame, then all of it back in the same order.
+/// All of the memory, frame by frame, each CPU as much as it can get; then each gives back what it got, in the same
+/// order. The figure is for one get and one put.
 #[derive(Clone, Copy)]
 pub(super) struct Bulk;
 
@@ -73,32 +79,30 @@ impl Workload for Bulk {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
-            let share = member.share(frames);
-            let mut held = touched(share);
-            let get = whole(member, || take(&subject, member, share, &mut held));
+            let mut held: Vec<S::Held> = touched(frames);
+            let get =
+                member.timed_until(frames, STRIDE, |_| match persistent_get(&subject, member, Order::BASE) {
+                    Some(frame) => {
+                        held.push(frame);
+                        ControlFlow::Continue(())
+                    }
+                    None => ControlFlow::Break(()),
+                });
             let count = held.len();
-            let put = whole(member, || {
-                held.drain(..).for_each(|held| subject.put(member.pinned, held, Order::BASE))
+            let mut held = held.into_iter();
+            let put = member.timed(count, STRIDE, |_| {
+                held.by_ref().take(1).for_each(|held| subject.put(member.pinned, held, Order::BASE));
             });
-            ((get + put) / count.max(1) as f64, (share - count) as u64)
+            (get, put)
         });
         let results = results.map_err(|error| Unfit(error.to_string()))?;
-        let missed: u64 = results.iter().map(|&(_, missed)| missed).sum();
+        let get: Timing = results.iter().map(|&(get, _)| get).sum();
+        let put: Timing = results.iter().map(|&(_, put)| put).sum();
         Ok(vec![
-            Sample::ns("time", stats::mean(results.iter().map(|&(time, _)| time))),
-            Sample::count("not-got", "frames", Better::Lower, missed),
+            Sample::ns("time", get.per_operation() + put.per_operation()),
+            Sample::count("not-got", "frames", Better::Lower, (frames - get.done) as u64),
         ])
     }
-}
-
-/// Nanoseconds that `work` takes on this CPU, all CPUs starting together.
-fn whole(member: &Member<'_>, work: impl FnOnce()) -> f64 {
-    let mut work = Some(work);
-    member.timed(1, 1, |_| {
-        if let Some(work) = work.take() {
-            work();
-        }
-    })
 }
 
 /// Takes up to `count` single frames; fewer where the memory ends.
@@ -153,8 +157,6 @@ impl Random {
     pub(super) const THOUSAND: Self = Self { batch: 1000 };
     /// Frees and allocations in a full run, on each CPU; fewer where less than that is held.
     const OPERATIONS: usize = 200_000;
-    /// Operations between two readings of the clock.
-    const CHUNK: usize = 10_000;
 }
 
 impl Workload for Random {
@@ -172,8 +174,8 @@ impl Workload for Random {
                 Some(held) => got.push(held),
                 None => failed += 1,
             };
-            let (batches, chunk) = (count / self.batch, (Self::CHUNK / self.batch).min(10_000));
-            let time = member.timed(batches, chunk.clamp(1, batches.max(1)), |_| {
+            let stride = if self.batch == 1 { STRIDE } else { 1 };
+            let timing = member.timed(count / self.batch, stride, |_| {
                 for victim in victims.by_ref().take(self.batch) {
                     subject.put(member.pinned, victim, Order::BASE);
                 }
@@ -181,7 +183,7 @@ impl Workload for Random {
                     get(&mut got);
                 }
             });
-            (time / self.batch as f64, failed)
+            (Timing { done: timing.done * self.batch, ..timing }, failed)
         });
         times_and_failures(results.map_err(|error| Unfit(error.to_string()))?)
     }
