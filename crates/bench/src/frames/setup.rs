@@ -12,10 +12,13 @@ pub(super) struct Init;
 impl Workload for Init {
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let storage = S::storage(&setting.region)?;
-        let start = ticks();
-        let subject = S::new(&setting.region, storage)?;
-        let end = ticks();
-        let mut samples = vec![Sample::ns("time", setting.clock.ns(end - start))];
+        let (subject, ticks) = setting.region.on_boot_cpu(|| {
+            let start = ticks();
+            let subject = S::new(&setting.region, storage);
+            (subject, ticks() - start)
+        })?;
+        let subject = subject?;
+        let mut samples = vec![Sample::ns("time", setting.clock.ns(ticks))];
         if let Some(bytes) = subject.metadata_bytes() {
             let value = bytes as f64 / setting.region.frames().frames() as f64;
             samples.push(Sample { metric: "metadata", unit: "B/frame", better: Better::Lower, value });

@@ -1,7 +1,9 @@
 //! What a page-frame allocator must be able to do to take part.
 
+use std::hint::black_box;
+
 use rhumb_hosted::HostedMachine;
-use rhumb_machine::{Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned};
+use rhumb_machine::{CpuId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned};
 
 use crate::driver::Unfit;
 
@@ -25,6 +27,11 @@ impl Region {
 
     pub(crate) fn frames(&self) -> PfnRange {
         self.memory.whole_frames()
+    }
+
+    /// Runs `work` on the boot CPU, as a kernel does when it sets its allocator up.
+    pub(crate) fn on_boot_cpu<T>(&self, work: impl FnOnce() -> T) -> Result<T, Unfit> {
+        self.machine.enter(CpuId::BOOT, |_| work()).map_err(|error| Unfit(error.to_string()))
     }
 
     /// Memory right below the region, `bytes` rounded up to frames: for subjects that keep their metadata in the memory
@@ -73,6 +80,26 @@ pub(crate) trait FrameSubject: Sized + Sync + 'static {
 
     /// A fresh allocator over all of the region.
     fn fresh(region: &Region) -> Result<Self, Unfit> {
-        Self::new(region, Self::storage(region)?)
+        let storage = Self::storage(region)?;
+        region.on_boot_cpu(|| Self::new(region, storage))?
+    }
+}
+
+/// Zeroed memory for metadata, backed by the host already.
+#[derive(Debug)]
+pub(crate) struct Zeroed(Box<[u64]>);
+
+impl Zeroed {
+    /// Allocates and touches.
+    pub(crate) fn touched(bytes: usize) -> Self {
+        let mut words = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
+        // The process's allocator may hand out pages that the host has not backed yet: a write to each makes it.
+        words.iter_mut().step_by(512).for_each(|word| *word = black_box(0));
+        Self(words)
+    }
+
+    /// The memory itself.
+    pub(crate) fn into_words(self) -> Box<[u64]> {
+        self.0
     }
 }

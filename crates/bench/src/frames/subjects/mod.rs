@@ -2,6 +2,7 @@
 //!
 //! | subject | several CPUs | its metadata |
 //! |---|---|---|
+//! | `rhumb` | its own per-CPU magazines, reached with the pinned token | one bit a frame, outside |
 //! | `linux-model` | per-CPU lists over a locked buddy | 64-byte descriptors, outside |
 //! | `frame-alloc` | its own per-CPU magazines and depot over its lock-free buddy | bitmaps in the memory given |
 //! | `bitmap-allocator` | none: a spin lock around it | inside the value |
@@ -22,6 +23,7 @@ mod buddy_system;
 #[cfg(feature = "frame-competitors")]
 mod frame_alloc;
 pub(crate) mod linux_model;
+mod rhumb;
 
 use super::subject::FrameSubject;
 use super::{Setting, Workload};
@@ -30,6 +32,7 @@ use crate::driver::Case;
 /// All subjects of a workload that were asked for.
 pub(super) fn cases(name: &str, setting: &Setting, workload: impl Workload) -> Vec<Case> {
     let mut cases = Vec::new();
+    add::<rhumb::Rhumb>(name, setting, workload, &mut cases);
     add::<linux_model::LinuxModel>(name, setting, workload, &mut cases);
     #[cfg(feature = "frame-competitors")]
     {

@@ -1,0 +1,85 @@
+//! Rhumb's own: per-CPU magazines over one bit a frame.
+
+use std::mem::ManuallyDrop;
+
+use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
+use rhumb_hosted::{HostedMachine, Machine};
+use rhumb_machine::{NodeId, Order, Pfn, Pinned};
+
+use crate::driver::Unfit;
+use crate::frames::subject::{FrameSubject, Region, Zeroed};
+
+/// The allocator, and the storage that it stands on.
+pub(super) struct Rhumb {
+    frames: ManuallyDrop<Frames<&'static HostedMachine>>,
+    storage: *mut [u64],
+    storage_bytes: usize,
+}
+
+// SAFETY: the pointer is only used to free the storage, when nobody shares the value any more.
+unsafe impl Sync for Rhumb {}
+
+impl Drop for Rhumb {
+    fn drop(&mut self) {
+        // SAFETY: dropped here and nowhere else.
+        unsafe { ManuallyDrop::drop(&mut self.frames) };
+        // SAFETY: the storage came from a box, and the allocator that it was lent to is gone.
+        drop(unsafe { Box::from_raw(self.storage) });
+    }
+}
+
+fn memory(region: &Region) -> [MemoryRange; 1] {
+    [MemoryRange { frames: region.frames(), node: NodeId::FIRST }]
+}
+
+fn layout<'memory>(region: &Region, memory: &'memory [MemoryRange]) -> Result<Layout<'memory>, Unfit> {
+    Layout::new(memory, region.machine().cpu_count(), region.frames().end())
+        .map_err(|error| Unfit(error.to_string()))
+}
+
+impl FrameSubject for Rhumb {
+    const NAME: &'static str = crate::report::OURS;
+    // Frames that a workload still holds at its end go with the allocator: they are not lost.
+    type Held = ManuallyDrop<Frame>;
+    type Storage = Zeroed;
+
+    fn storage(region: &Region) -> Result<Zeroed, Unfit> {
+        Ok(Zeroed::touched(layout(region, &memory(region))?.storage_bytes()))
+    }
+
+    fn new(region: &Region, storage: Zeroed) -> Result<Self, Unfit> {
+        let memory = memory(region);
+        let layout = layout(region, &memory)?;
+        let storage = Box::into_raw(storage.into_words());
+        // SAFETY: the region belongs to the subject of the moment alone; the storage is zero, and lives until the
+        // allocator has been dropped.
+        let frames = unsafe { Frames::new(region.machine(), &layout, [region.frames()], &mut *storage) };
+        let storage_bytes = layout.storage_bytes();
+        match frames {
+            Ok(frames) => Ok(Self { frames: ManuallyDrop::new(frames), storage, storage_bytes }),
+            Err(error) => Err(Unfit(error.to_string())),
+        }
+    }
+
+    fn metadata_bytes(&self) -> Option<u64> {
+        Some(self.storage_bytes as u64)
+    }
+
+    #[inline]
+    fn get(&self, pinned: Pinned<'_>, order: Order) -> Option<Self::Held> {
+        self.frames.alloc(pinned, Request::new(order).movable()).ok().map(ManuallyDrop::new)
+    }
+
+    #[inline]
+    fn put(&self, pinned: Pinned<'_>, held: Self::Held, _order: Order) {
+        self.frames.free(pinned, ManuallyDrop::into_inner(held));
+    }
+
+    fn first(&self, held: &Self::Held) -> Pfn {
+        held.pfn()
+    }
+
+    fn drain(&self, pinned: Pinned<'_>) {
+        self.frames.drain(pinned);
+    }
+}
