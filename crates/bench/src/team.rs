@@ -110,6 +110,7 @@ impl Member<'_> {
 
     /// Meets, then runs `operation` for `0..count`, or until another CPU has done all of its own; it looks after each
     /// `stride` operations. All CPUs call it alike.
+    #[inline(always)]
     pub(crate) fn timed(&self, count: usize, stride: usize, mut operation: impl FnMut(usize)) -> Timing {
         self.timed_until(count, stride, |index| {
             operation(index);
@@ -118,6 +119,7 @@ impl Member<'_> {
     }
 
     /// As [`Member::timed`]; ends for all when an operation breaks.
+    #[inline(always)]
     pub(crate) fn timed_until(
         &self,
         count: usize,

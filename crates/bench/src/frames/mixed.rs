@@ -26,8 +26,8 @@ const STRIDE: usize = 100;
 /// Turns of the healing churn: in each, as many frames are freed and allocated as are held.
 const TURNS: usize = 5;
 
-/// Frees, then allocations, of the healing churn.
-const BATCH: usize = 1000;
+/// Batches in a turn: a tenth of what is held is freed, then as much allocated.
+const BATCHES: usize = 10;
 
 /// Something that the script does with a slot.
 #[derive(Clone, Copy, Debug)]
@@ -279,12 +279,13 @@ impl Workload for Healing {
             random.shuffle(&mut held);
             held.drain(share / 2..).for_each(|frame| subject.put(member.pinned, frame, Order::BASE));
             let mut failed = 0;
-            for _ in 0..TURNS * held.len() / BATCH {
-                for _ in 0..BATCH {
+            let batch = held.len() / BATCHES;
+            for _ in 0..TURNS * BATCHES {
+                for _ in 0..batch {
                     let victim = held.swap_remove(random.below(held.len()));
                     subject.put(member.pinned, victim, Order::BASE);
                 }
-                for _ in 0..BATCH {
+                for _ in 0..batch {
                     match subject.get(member.pinned, Order::BASE) {
                         Some(frame) => held.push(frame),
                         None => failed += 1,

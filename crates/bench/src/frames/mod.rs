@@ -75,8 +75,8 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
             }
         };
     for &cpus in &options.cpus {
-        add("pair-order-0", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::Pair::BASE));
-        add("pair-order-9", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::Pair::LARGE));
+        add("pair-order-0", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::PAIR_BASE));
+        add("pair-order-9", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::PAIR_LARGE));
         for &bytes in &options.mem_bytes {
             add("bulk", bytes, cpus, |name, s| subjects::cases(name, s, steady::Bulk));
             add("random-1", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::ONE));

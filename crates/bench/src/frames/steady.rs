@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
-use rhumb_machine::Order;
+use rhumb_machine::{Order, Pinned};
 
 use super::subject::FrameSubject;
 use super::{Setting, Workload};
@@ -21,6 +21,7 @@ const STRIDE: usize = 100;
 const RETRIES: usize = 8;
 
 /// A get, asked again where it fails.
+#[inline]
 pub(super) fn persistent_get<S: FrameSubject>(
     subject: &S,
     member: &Member<'_>,
@@ -31,28 +32,41 @@ pub(super) fn persistent_get<S: FrameSubject>(
 
 /// Get and put of one block.
 #[derive(Clone, Copy)]
-pub(super) struct Pair {
-    order: Order,
+pub(super) struct Pair<const ORDER: u8> {
     pairs: usize,
 }
 
-impl Pair {
-    pub(super) const BASE: Self = Self { order: Order::BASE, pairs: 500_000 };
-    pub(super) const LARGE: Self = Self { order: Order::LARGE, pairs: 50_000 };
+/// Pairs of single frames.
+pub(super) const PAIR_BASE: Pair<{ Order::BASE.get() }> = Pair { pairs: 500_000 };
+/// Pairs of 2-MiB blocks.
+pub(super) const PAIR_LARGE: Pair<{ Order::LARGE.get() }> = Pair { pairs: 50_000 };
+
+/// Whether the get had a block.
+#[inline(always)]
+fn pair<S: FrameSubject, const ORDER: u8>(subject: &S, pinned: Pinned<'_>) -> bool {
+    let order = const { Order::new(ORDER).unwrap() };
+    match subject.get(pinned, order) {
+        Some(held) => {
+            // The number is made and stored, as a caller would; the handle itself need not pass through memory.
+            black_box(subject.first(&held));
+            subject.put(pinned, held, order);
+            true
+        }
+        None => false,
+    }
 }
 
-impl Workload for Pair {
+impl<const ORDER: u8> Workload for Pair<ORDER> {
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.region)?;
         let pairs = setting.options.operations(self.pairs);
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
-            let mut failed = 0u64;
-            let mut pair = |_| match subject.get(member.pinned, self.order) {
-                Some(held) => subject.put(member.pinned, black_box(held), self.order),
-                None => failed += 1,
-            };
-            (0..pairs / 50).for_each(&mut pair);
-            let timing = member.timed(pairs, STRIDE, pair);
+            let (pinned, mut failed) = (member.pinned, 0u64);
+            for _ in 0..pairs / 50 {
+                failed += u64::from(!pair::<S, ORDER>(&subject, pinned));
+            }
+            let timing =
+                member.timed(pairs, STRIDE, |_| failed += u64::from(!pair::<S, ORDER>(&subject, pinned)));
             (timing, failed)
         });
         times_and_failures(results.map_err(|error| Unfit(error.to_string()))?)
@@ -79,6 +93,7 @@ impl Workload for Bulk {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
+            let pinned = member.pinned;
             let mut held: Vec<S::Held> = touched(frames);
             let get =
                 member.timed_until(frames, STRIDE, |_| match persistent_get(&subject, member, Order::BASE) {
@@ -91,7 +106,9 @@ impl Workload for Bulk {
             let count = held.len();
             let mut held = held.into_iter();
             let put = member.timed(count, STRIDE, |_| {
-                held.by_ref().take(1).for_each(|held| subject.put(member.pinned, held, Order::BASE));
+                if let Some(held) = held.next() {
+                    subject.put(pinned, held, Order::BASE);
+                }
             });
             (get, put)
         });
@@ -167,17 +184,17 @@ impl Workload for Random {
             let mut held = fill_to_90_percent(&subject, member, frames);
             let count = setting.options.operations(Self::OPERATIONS).min(held.len() * 3 / 4);
             let victims = held.split_off(held.len() - count);
-            let mut victims = victims.into_iter();
+            let (mut victims, pinned) = (victims.into_iter(), member.pinned);
             let mut got = touched(count);
             let mut failed = 0;
-            let mut get = |got: &mut Vec<S::Held>| match subject.get(member.pinned, Order::BASE) {
+            let mut get = |got: &mut Vec<S::Held>| match subject.get(pinned, Order::BASE) {
                 Some(held) => got.push(held),
                 None => failed += 1,
             };
             let stride = if self.batch == 1 { STRIDE } else { 1 };
             let timing = member.timed(count / self.batch, stride, |_| {
                 for victim in victims.by_ref().take(self.batch) {
-                    subject.put(member.pinned, victim, Order::BASE);
+                    subject.put(pinned, victim, Order::BASE);
                 }
                 for _ in 0..self.batch {
                     get(&mut got);

@@ -116,7 +116,7 @@ fn every_workload_runs() {
             assert_eq!(wrong, None, "{}", case.subject);
         }
     };
-    short(|s| subjects::cases("pair", s, steady::Pair::BASE));
+    short(|s| subjects::cases("pair", s, steady::PAIR_BASE));
     short(|s| subjects::cases("bulk", s, steady::Bulk));
     short(|s| subjects::cases("random", s, steady::Random::THOUSAND));
     short(|s| subjects::cases("latency", s, latency::Burst));

@@ -71,6 +71,7 @@ impl<B: BitAlloc + Send + 'static> FrameSubject for Bitmap<B> {
         }
     }
 
+    #[inline]
     fn first(&self, index: &usize) -> Pfn {
         self.first.plus(*index as u64)
     }

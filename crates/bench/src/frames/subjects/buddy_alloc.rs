@@ -88,6 +88,7 @@ impl FrameSubject for BuddyAlloc {
         self.buddy.lock().0.free(VirtAddr::new(address as u64).as_mut_ptr());
     }
 
+    #[inline]
     fn first(&self, address: &usize) -> Pfn {
         PhysAddr::new(VirtAddr::new(*address as u64).since(self.direct_map_base)).pfn()
     }

@@ -62,6 +62,7 @@ impl FrameSubject for BuddySlab {
         self.buddy.lock().dealloc_pages(address, order.frames() as usize);
     }
 
+    #[inline]
     fn first(&self, address: &usize) -> Pfn {
         PhysAddr::new(VirtAddr::new(*address as u64).since(self.direct_map_base)).pfn()
     }

@@ -39,6 +39,7 @@ impl FrameSubject for BuddySystem {
         self.0.lock().dealloc(frame, order.frames() as usize);
     }
 
+    #[inline]
     fn first(&self, frame: &usize) -> Pfn {
         Pfn::new(*frame as u64)
     }

@@ -109,6 +109,7 @@ impl FrameSubject for FrameAlloc {
         unsafe { self.depot.deallocate_physical(BASE, one_or_more(order.frames()), address) };
     }
 
+    #[inline]
     fn first(&self, address: &usize) -> Pfn {
         PhysAddr::new(*address as u64).pfn()
     }

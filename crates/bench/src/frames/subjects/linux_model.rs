@@ -312,6 +312,7 @@ impl FrameSubject for LinuxModel {
         }
     }
 
+    #[inline]
     fn first(&self, page: &u32) -> Pfn {
         self.first.plus(u64::from(*page))
     }

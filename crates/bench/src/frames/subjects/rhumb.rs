@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
-use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
+use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request, Zone};
 use rhumb_hosted::{HostedMachine, Machine};
 use rhumb_machine::{NodeId, Order, Pfn, Pinned};
 
@@ -56,7 +56,11 @@ impl FrameSubject for Rhumb {
         let frames = unsafe { Frames::new(region.machine(), &layout, [region.frames()], &mut *storage) };
         let storage_bytes = layout.storage_bytes();
         match frames {
-            Ok(frames) => Ok(Self { frames: ManuallyDrop::new(frames), storage, storage_bytes }),
+            Ok(frames) => {
+                // The others keep nothing back.
+                Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
+                Ok(Self { frames: ManuallyDrop::new(frames), storage, storage_bytes })
+            }
             Err(error) => Err(Unfit(error.to_string())),
         }
     }
@@ -75,6 +79,7 @@ impl FrameSubject for Rhumb {
         self.frames.free(pinned, ManuallyDrop::into_inner(held));
     }
 
+    #[inline]
     fn first(&self, held: &Self::Held) -> Pfn {
         held.pfn()
     }
