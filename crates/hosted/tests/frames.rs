@@ -1,0 +1,109 @@
+//! The frame allocator on a hosted machine: invariant I2 counted over a million operations, free frames left untouched,
+//! and interrupts at every point of an allocation and a free.
+
+use std::collections::HashSet;
+
+use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
+use rhumb_hosted::interrupt::Strike;
+use rhumb_hosted::{HostedMachine, LargePages};
+use rhumb_machine::{CpuId, IrqOff, NodeId, Order, PfnRange, PhysAddr, PhysRange};
+
+const BASE_BYTES: u64 = 4 << 30;
+const BYTES: u64 = 256 << 20;
+
+/// 256 MiB of RAM from 4 GiB on, and an allocator over all of it.
+fn bring_up(cpus: usize) -> Frames<&'static HostedMachine> {
+    let ram = PhysRange::of_length(PhysAddr::new(BASE_BYTES), BYTES).unwrap();
+    let machine =
+        HostedMachine::builder().cpus(cpus).ram(ram).large_pages(LargePages::Never).build().unwrap();
+    let machine: &'static HostedMachine = Box::leak(Box::new(machine));
+    let memory = [MemoryRange { frames: ram.whole_frames(), node: NodeId::FIRST }];
+    let layout = Layout::new(&memory, cpus, ram.whole_frames().end()).unwrap();
+    let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
+    machine
+        .enter(CpuId::BOOT, |_| {
+            // SAFETY: nobody else uses the RAM, and the storage is outside it.
+            unsafe { Frames::new(machine, &layout, [ram.whole_frames()], storage) }.unwrap()
+        })
+        .unwrap()
+}
+
+fn ram_frames(frames: &Frames<&'static HostedMachine>) -> PfnRange {
+    frames.machine().ram()[0].range.whole_frames()
+}
+
+#[test]
+fn i2_a_million_operations_are_silent_and_touch_no_frame() {
+    let frames = bring_up(2);
+    let machine = *frames.machine();
+    let before = machine.counters();
+    machine
+        .run_on(machine.cpus(), |cpu| {
+            let mut held = Vec::new();
+            for step in 0..250_000u64 {
+                // Orders 0 to 9, the small ones more often; up to some 24 MiB held.
+                let order = Order::new((step * 7 % 1024).trailing_zeros().min(9) as u8).unwrap();
+                held.extend(frames.alloc(cpu.pinned(), Request::new(order)).ok());
+                if held.len() > 512 {
+                    let frame = held.swap_remove((step * 31 % 512) as usize);
+                    frames.free(cpu.pinned(), frame);
+                }
+            }
+            held.drain(..).for_each(|frame: Frame| frames.free(cpu.pinned(), frame));
+            frames.drain(cpu.pinned());
+        })
+        .unwrap();
+    assert!((machine.counters() - before).is_silent());
+    assert_eq!(machine.resident_frames(ram_frames(&frames)).unwrap(), 0, "a free frame was written");
+}
+
+#[test]
+fn an_interrupt_may_allocate_and_free_at_every_point() {
+    let frames = bring_up(1);
+    let machine = *frames.machine();
+    let total = machine.enter(CpuId::BOOT, |_| frames.free_frames()).unwrap();
+    let request = |order| Request::new(Order::new(order).unwrap());
+    let mut points = 0;
+    machine
+        .enter(CpuId::BOOT, |cpu| {
+            for after in 0.. {
+                let (mut mine, mut theirs): (Vec<Frame>, Vec<Frame>) = (Vec::new(), Vec::new());
+                let mut handler = |off: IrqOff<'_>| {
+                    theirs.extend(frames.alloc(off.pinned(), request(0)).ok());
+                    theirs.extend(frames.alloc(off.pinned(), request(9)).ok());
+                    theirs.extend(frames.alloc(off.pinned(), request(0)).ok());
+                    if let Some(frame) = theirs.pop() {
+                        frames.free(off.pinned(), frame);
+                    }
+                };
+                // Refills, drains, every order: the slow paths hold all the points there are.
+                let ((), struck) = cpu.with_interrupts(Strike::Once { after }, &mut handler, || {
+                    for round in 0..3u8 {
+                        for order in [0, 0, 3, 9, 11] {
+                            mine.extend(frames.alloc(cpu.pinned(), request(order)).ok());
+                        }
+                        if round == 1 {
+                            mine.drain(..).for_each(|frame| frames.free(cpu.pinned(), frame));
+                            frames.drain(cpu.pinned());
+                        }
+                    }
+                });
+                let mut seen = HashSet::new();
+                for frame in mine.iter().chain(&theirs) {
+                    assert!(
+                        frame.frames().iter().all(|pfn| seen.insert(pfn)),
+                        "{frame:?} was given out twice"
+                    );
+                }
+                mine.into_iter().chain(theirs).for_each(|frame| frames.free(cpu.pinned(), frame));
+                frames.drain(cpu.pinned());
+                assert_eq!(frames.free_frames(), total, "frames were lost at point {after}");
+                points = after;
+                if struck == 0 {
+                    break;
+                }
+            }
+        })
+        .unwrap();
+    assert!(points > 5, "the slow paths turn interrupts off: {points} points");
+}
