@@ -11,8 +11,8 @@ use crate::stats::Summary;
 /// The name of our own subject.
 pub(crate) const OURS: &str = "rhumb";
 
-/// Subjects that show what is possible and take no part in the comparison.
-const YARDSTICKS: [&str; 1] = ["floor"];
+/// The name of the subject that shows what is possible and takes no part in the comparison.
+pub(crate) const FLOOR: &str = "floor";
 
 /// One figure of one subject, over all rounds.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl Report {
 
 /// The best figure of a row that is not ours, and how many times better ours is.
 fn comparison<'row>(row: &[&'row Figure]) -> (Option<&'row Figure>, Option<f64>) {
-    let others = row.iter().filter(|figure| figure.subject != OURS && !YARDSTICKS.contains(&figure.subject));
+    let others = row.iter().filter(|figure| figure.subject != OURS && figure.subject != FLOOR);
     let best = others.copied().min_by(|a, b| {
         let order = a.summary.median.total_cmp(&b.summary.median);
         if a.better == Better::Lower { order } else { order.reverse() }

@@ -182,6 +182,10 @@ struct Seen {
 }
 
 impl Workload for Mixed {
+    fn largest_order(&self) -> Order {
+        Order::LARGE
+    }
+
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames();
@@ -261,6 +265,10 @@ fn mixed_member<S: FrameSubject>(
 pub(super) struct Healing;
 
 impl Workload for Healing {
+    fn largest_order(&self) -> Order {
+        Order::LARGE
+    }
+
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;

@@ -20,7 +20,7 @@ mod subjects;
 mod tests;
 
 use rhumb_hosted::{ConfigError, CorePinning, HostedMachine};
-use rhumb_machine::{PhysAddr, PhysRange};
+use rhumb_machine::{Order, PhysAddr, PhysRange};
 
 use crate::args::Options;
 use crate::clock::Clock;
@@ -41,6 +41,11 @@ const BLOCKS_BYTES: u64 = 1 << 30;
 trait Workload: Copy + 'static {
     /// Runs it once on a fresh allocator.
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome;
+
+    /// The largest order that it asks for.
+    fn largest_order(&self) -> Order {
+        Order::BASE
+    }
 }
 
 /// What a workload is told.
@@ -79,8 +84,8 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         add("pair-order-9", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::PAIR_LARGE));
         for &bytes in &options.mem_bytes {
             add("bulk", bytes, cpus, |name, s| subjects::cases(name, s, steady::Bulk));
-            add("random-1", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::ONE));
-            add("random-1000", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::THOUSAND));
+            add("random-1", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::<1>));
+            add("random-1000", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::<1000>));
         }
         add("latency", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Single));
         add("latency-burst", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Burst));

@@ -57,6 +57,10 @@ fn pair<S: FrameSubject, const ORDER: u8>(subject: &S, pinned: Pinned<'_>) -> bo
 }
 
 impl<const ORDER: u8> Workload for Pair<ORDER> {
+    fn largest_order(&self) -> Order {
+        const { Order::new(ORDER).unwrap() }
+    }
+
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.region)?;
         let pairs = setting.options.operations(self.pairs);
@@ -162,45 +166,36 @@ pub(super) fn fill_to_90_percent<S: FrameSubject>(
     held
 }
 
-/// Frees random frames of a memory that is 90 % full, and allocates as many, `batch` at a time. The figure is for one
+/// Frees random frames of a memory that is 90 % full, and allocates as many, `BATCH` at a time. The figure is for one
 /// free and one allocation.
 #[derive(Clone, Copy)]
-pub(super) struct Random {
-    batch: usize,
-}
+pub(super) struct Random<const BATCH: usize>;
 
-impl Random {
-    pub(super) const ONE: Self = Self { batch: 1 };
-    pub(super) const THOUSAND: Self = Self { batch: 1000 };
-    /// Frees and allocations in a full run, on each CPU; fewer where less than that is held.
-    const OPERATIONS: usize = 200_000;
-}
+/// Frees and allocations of a full run of [`Random`], on each CPU; fewer where less than that is held.
+const RANDOM_OPERATIONS: usize = 200_000;
 
-impl Workload for Random {
+impl<const BATCH: usize> Workload for Random<BATCH> {
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
             let mut held = fill_to_90_percent(&subject, member, frames);
-            let count = setting.options.operations(Self::OPERATIONS).min(held.len() * 3 / 4);
-            let victims = held.split_off(held.len() - count);
-            let (mut victims, pinned) = (victims.into_iter(), member.pinned);
-            let mut got = touched(count);
-            let mut failed = 0;
-            let mut get = |got: &mut Vec<S::Held>| match subject.get(pinned, Order::BASE) {
-                Some(held) => got.push(held),
-                None => failed += 1,
-            };
-            let stride = if self.batch == 1 { STRIDE } else { 1 };
-            let timing = member.timed(count / self.batch, stride, |_| {
-                for victim in victims.by_ref().take(self.batch) {
-                    subject.put(pinned, victim, Order::BASE);
+            let count = setting.options.operations(RANDOM_OPERATIONS).min(held.len() * 3 / 4);
+            let mut victims: Vec<_> = held.drain(held.len() - count..).map(Some).collect();
+            let (pinned, mut failed, mut batches) = (member.pinned, 0, victims.chunks_exact_mut(BATCH));
+            let timing = member.timed(count / BATCH, STRIDE.div_ceil(BATCH), |_| {
+                let Some(batch) = batches.next() else { return };
+                for victim in &mut *batch {
+                    if let Some(held) = victim.take() {
+                        subject.put(pinned, held, Order::BASE);
+                    }
                 }
-                for _ in 0..self.batch {
-                    get(&mut got);
+                for victim in batch {
+                    *victim = subject.get(pinned, Order::BASE);
+                    failed += u64::from(victim.is_none());
                 }
             });
-            (Timing { done: timing.done * self.batch, ..timing }, failed)
+            (Timing { done: timing.done * BATCH, ..timing }, failed)
         });
         times_and_failures(results.map_err(|error| Unfit(error.to_string()))?)
     }

@@ -66,6 +66,11 @@ pub(crate) trait FrameSubject: Sized + Sync + 'static {
     /// Metadata that a get or a put may touch, in bytes for all of the region; `None` where it cannot be told.
     fn metadata_bytes(&self) -> Option<u64>;
 
+    /// Whether it knows blocks of this order at all.
+    fn serves(_order: Order) -> bool {
+        true
+    }
+
     /// One block, or `None`.
     fn get(&self, pinned: Pinned<'_>, order: Order) -> Option<Self::Held>;
 

@@ -39,6 +39,10 @@ fn wrong(metric: &'static str, count: usize) -> Sample {
 }
 
 impl Workload for Honest {
+    fn largest_order(&self) -> Order {
+        Order::LARGE
+    }
+
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames();
@@ -118,7 +122,7 @@ fn every_workload_runs() {
     };
     short(|s| subjects::cases("pair", s, steady::PAIR_BASE));
     short(|s| subjects::cases("bulk", s, steady::Bulk));
-    short(|s| subjects::cases("random", s, steady::Random::THOUSAND));
+    short(|s| subjects::cases("random", s, steady::Random::<1000>));
     short(|s| subjects::cases("latency", s, latency::Burst));
     short(|s| subjects::cases("mixed", s, mixed::Mixed));
     short(|s| subjects::cases("healing", s, mixed::Healing));

@@ -3,6 +3,7 @@
 //! | subject | several CPUs | its metadata |
 //! |---|---|---|
 //! | `rhumb` | its own per-CPU magazines, reached with the pinned token | one bit a frame, outside |
+//! | `floor` | a per-CPU array, single frames only: a yardstick, no competitor | one bit a frame |
 //! | `linux-model` | per-CPU lists over a locked buddy | 64-byte descriptors, outside |
 //! | `frame-alloc` | its own per-CPU magazines and depot over its lock-free buddy | bitmaps in the memory given |
 //! | `bitmap-allocator` | none: a spin lock around it | inside the value |
@@ -20,6 +21,7 @@ mod buddy_alloc;
 mod buddy_slab;
 #[cfg(feature = "frame-competitors")]
 mod buddy_system;
+mod floor;
 #[cfg(feature = "frame-competitors")]
 mod frame_alloc;
 pub(crate) mod linux_model;
@@ -33,6 +35,7 @@ use crate::driver::Case;
 pub(super) fn cases(name: &str, setting: &Setting, workload: impl Workload) -> Vec<Case> {
     let mut cases = Vec::new();
     add::<rhumb::Rhumb>(name, setting, workload, &mut cases);
+    add::<floor::Floor>(name, setting, workload, &mut cases);
     add::<linux_model::LinuxModel>(name, setting, workload, &mut cases);
     #[cfg(feature = "frame-competitors")]
     {
@@ -50,7 +53,7 @@ pub(super) fn cases(name: &str, setting: &Setting, workload: impl Workload) -> V
 }
 
 fn add<S: FrameSubject>(name: &str, setting: &Setting, workload: impl Workload, cases: &mut Vec<Case>) {
-    if setting.options.wants(name, S::NAME) {
+    if setting.options.wants(name, S::NAME) && S::serves(workload.largest_order()) {
         let setting = setting.clone();
         cases.push(Case { subject: S::NAME, run: Box::new(move || workload.run::<S>(&setting)) });
     }
