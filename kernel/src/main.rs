@@ -25,6 +25,7 @@ mod monitor;
 mod power;
 mod selftest;
 mod smp;
+mod stress;
 mod sync;
 mod trap;
 
@@ -55,6 +56,10 @@ pub extern "sysv64" fn main() -> ! {
     x86_64::instructions::interrupts::enable();
 
     boot.make_areas();
+    match mm::frames::take_over(boot) {
+        Ok(_) => mm::report_frames(boot),
+        Err(error) => log::error!("there is no frame allocator: {error}"),
+    }
     let running = start_cpus(boot);
     let nodes = boot.topology.node_count();
     log::info!(

@@ -102,6 +102,8 @@ pub struct PerCpu {
     pub descriptors: Descriptors,
     /// Cross-calls that wait for this CPU.
     pub inbox: Inbox,
+    /// A job that waits for this CPU: see `smp::work`.
+    pub job: AtomicPtr<()>,
     /// Statistics.
     pub counters: Counters,
     log_slots: [Slot; logging::SLOTS_PER_CPU],
@@ -126,6 +128,7 @@ impl PerCpu {
             stack_top: AtomicU64::new(0),
             descriptors: Descriptors::new(),
             inbox: Inbox::new(),
+            job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),
             log_slots: [const { Slot::new() }; logging::SLOTS_PER_CPU],
             log_ring: Once::new(),

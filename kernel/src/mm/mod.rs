@@ -1,5 +1,6 @@
 //! The kernel's address space.
 
+pub mod frames;
 pub mod layout;
 pub mod plant;
 pub mod tables;
@@ -52,5 +53,19 @@ pub fn report(boot: &Boot) {
         [("text", image::text()), ("read-only data", image::rodata()), ("data", image::data())]
     {
         log::debug!("image {what} at {segment}");
+    }
+}
+
+/// Logs what the frame allocator took over, after giving back what the loader left.
+pub fn report_frames(boot: &Boot) {
+    let given = frames::give_back_boot_data(boot);
+    if let Some(frames) = frames::frames() {
+        let totals = frames.totals();
+        log::info!(
+            "frames: {} of {} free, {} of it given back by boot",
+            Human(totals.free * 4096),
+            Human(totals.present * 4096),
+            Human(given * 4096)
+        );
     }
 }

@@ -10,7 +10,7 @@ use rhumb_pagetable::{Join, Leaves, Span, Spans};
 use super::Kernel;
 use crate::arch::percpu::{self, Counter, Counters};
 use crate::machine::MACHINE;
-use crate::mm::{layout, tables};
+use crate::mm::{frames, layout, tables};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -63,9 +63,15 @@ pub const COMMANDS: &[Command<Kernel>] = &[
 
 fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let boot = kernel.boot;
-    let (total, free) = {
-        let map = boot.memory.lock();
-        (map.ram_bytes(), map.usable_bytes())
+    let (total, free) = match frames::frames() {
+        Some(frames) => {
+            let totals = frames.totals();
+            (totals.present * 4096, totals.free * 4096)
+        }
+        None => {
+            let map = boot.memory.lock();
+            (map.ram_bytes(), map.usable_bytes())
+        }
     };
     let page = PageSize::Size4K.bytes();
     let pages = boot.direct_map.pages;
@@ -86,9 +92,9 @@ fn memmap(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result
     let map = kernel.boot.memory.lock().clone();
     writeln!(out, "from the firmware:");
     map.regions().iter().for_each(|region| writeln!(out, "  {region}"));
-    writeln!(out, "taken of usable RAM:");
+    writeln!(out, "taken of usable RAM by boot:");
     map.reservations().iter().for_each(|taken| writeln!(out, "  {taken}"));
-    writeln!(out, "{} of RAM, {} free", Human(map.ram_bytes()), Human(map.usable_bytes()));
+    writeln!(out, "{} of RAM, {} left by boot", Human(map.ram_bytes()), Human(map.usable_bytes()));
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod cpus;
+mod frames;
 mod log;
 mod memory;
 mod stop;
@@ -34,6 +35,7 @@ pub struct Kernel {
 
 const COMMANDS: Commands<Kernel> = Commands::new(&[
     memory::COMMANDS,
+    frames::COMMANDS,
     audit::COMMANDS,
     cpus::COMMANDS,
     log::COMMANDS,

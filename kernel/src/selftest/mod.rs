@@ -4,6 +4,7 @@
 //! they found it. A test is a function that returns what was wrong.
 
 mod calls;
+mod frames;
 mod protection;
 mod tables;
 mod time;
@@ -41,7 +42,7 @@ pub struct Test {
     pub run: fn(&'static Boot) -> Result<(), Wrong>,
 }
 
-const TESTS: &[&[Test]] = &[tables::TESTS, protection::TESTS, calls::TESTS, time::TESTS];
+const TESTS: &[&[Test]] = &[tables::TESTS, protection::TESTS, calls::TESTS, time::TESTS, frames::TESTS];
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "selftest",

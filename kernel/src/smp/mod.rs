@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod trampoline;
+pub mod work;
 
 use core::sync::atomic::{
     AtomicU64,
@@ -133,7 +134,8 @@ pub fn arrive(area: &'static PerCpu) -> ! {
 /// What a CPU does when it has nothing to do: halts until an interrupt.
 pub fn idle() -> ! {
     loop {
-        wait_for_interrupt(|| false);
+        wait_for_interrupt(work::is_waiting);
+        work::do_waiting();
     }
 }
 

@@ -1,0 +1,141 @@
+//! The page-frame allocator takes over from the boot-time memory map.
+//!
+//! Its own storage is the last thing that boot takes; then every frame that the map still calls free is the allocator's, and what
+//! the loader left is given back, since all of it has been copied. From here on the memory map only says what is RAM.
+
+use core::fmt;
+
+use arrayvec::ArrayVec;
+use rhumb_bootinfo::memory_map::MAX_REGIONS;
+use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
+use rhumb_frames::{FrameRange, Frames, Layout, LayoutError, MemoryRange};
+use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr};
+use spin::Once;
+
+use crate::boot::Boot;
+use crate::machine::{KernelMachine, MACHINE};
+
+/// RAM, cut where the node changes.
+const MAX_RANGES: usize = MAX_REGIONS + MAX_NODES;
+/// Past any physical address: the direct map has no limit.
+const NO_LIMIT: Pfn = Pfn::new(1 << 40);
+
+static FRAMES: Once<Frames<KernelMachine>> = Once::new();
+
+/// The allocator; `None` before [`take_over`].
+pub fn frames() -> Option<&'static Frames<KernelMachine>> {
+    FRAMES.get()
+}
+
+/// Why there is no allocator.
+#[derive(Debug)]
+pub enum TakeOverError {
+    TooManyRanges,
+    Storage(OutOfBootFrames),
+    Layout(LayoutError),
+}
+
+impl fmt::Display for TakeOverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyRanges => write!(f, "RAM is in more than {MAX_RANGES} pieces"),
+            Self::Storage(error) => error.fmt(f),
+            Self::Layout(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<OutOfBootFrames> for TakeOverError {
+    fn from(error: OutOfBootFrames) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<LayoutError> for TakeOverError {
+    fn from(error: LayoutError) -> Self {
+        Self::Layout(error)
+    }
+}
+
+/// Builds the allocator over all RAM. Once, at boot, before other CPUs allocate.
+pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, TakeOverError> {
+    let mut map = boot.memory.lock();
+    let mut memory = ArrayVec::<MemoryRange, MAX_RANGES>::new();
+    for ram in map.ram() {
+        for (piece, node) in boot.topology.pieces(ram) {
+            let frames = piece.whole_frames();
+            if !frames.is_empty() {
+                memory.try_push(MemoryRange { frames, node }).map_err(|_| TakeOverError::TooManyRanges)?;
+            }
+        }
+    }
+    let distances = distance_table(boot);
+    let limit = boot.options.direct_map_limit_bytes.map_or(NO_LIMIT, |bytes| PhysAddr::new(bytes).pfn());
+    let layout =
+        Layout::new(&memory, boot.cpus, limit)?.nodes(boot.topology.node_count()).distances(&distances);
+
+    let bytes = layout.storage_bytes();
+    let wanted = (bytes as u64).div_ceil(PageSize::Size4K.bytes());
+    let run = BootFrames::below(&mut map, limit.min(NO_LIMIT).addr()).take_run(
+        wanted,
+        1,
+        Reservation::FrameDescriptors,
+    )?;
+    let words = wanted as usize * PageSize::Size4K.bytes() as usize / size_of::<u64>();
+    let start = MACHINE.direct(run.start().addr()).as_mut_ptr::<u64>();
+    // SAFETY: the frames were just taken for this, are in the direct map (below its limit), and nobody else knows them.
+    let storage: &'static mut [u64] = unsafe {
+        start.write_bytes(0, words);
+        core::slice::from_raw_parts_mut(start, words)
+    };
+    let free: ArrayVec<PfnRange, MAX_RANGES> = map.usable().map(|range| range.whole_frames()).collect();
+    // SAFETY: what the map calls usable nobody has taken, and from here on nobody takes from the map; all of it below the limit is
+    // in the direct map; the storage is zero.
+    let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
+    Ok(FRAMES.call_once(|| frames))
+}
+
+/// Distances of the nodes, row by row.
+fn distance_table(boot: &Boot) -> [u8; MAX_NODES * MAX_NODES] {
+    let mut table = [0; MAX_NODES * MAX_NODES];
+    for (index, distance) in table.iter_mut().enumerate() {
+        if let (Some(from), Some(to)) = (NodeId::new(index / MAX_NODES), NodeId::new(index % MAX_NODES)) {
+            *distance = boot.topology.distances.between(from, to);
+        }
+    }
+    table
+}
+
+/// Gives back what the loader left: its information and the command line have been copied, and nothing here reads the RAM
+/// disk. Returns how many frames that were.
+pub fn give_back_boot_data(boot: &Boot) -> u64 {
+    let Some(frames) = frames() else { return 0 };
+    let taken: ArrayVec<PfnRange, MAX_RANGES> = {
+        let map = boot.memory.lock();
+        let is_boot_data = |why| {
+            matches!(
+                why,
+                Reservation::BootLoaderData
+                    | Reservation::CommandLine
+                    | Reservation::InitialRamDisk
+                    | Reservation::BootModule
+            )
+        };
+        let boot_data = map.reservations().iter().filter(|taken| is_boot_data(taken.why));
+        boot_data.map(|taken| taken.range.whole_frames()).take(MAX_RANGES).collect()
+    };
+    let mut given = 0;
+    for range in taken {
+        let guard = MACHINE.pin();
+        // SAFETY: the frames held what the loader left, which nobody reads any more, and the allocator was built with them in use.
+        let handle = unsafe { FrameRange::assume(range) };
+        match frames.free_range(guard.pinned(), handle) {
+            Ok(()) => given += range.frames(),
+            Err((handle, fault)) => {
+                log::warn!("boot data at {range} stays taken: {fault}");
+                let _ = handle.into_frames();
+            }
+        }
+    }
+    given
+}

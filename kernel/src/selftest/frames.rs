@@ -1,0 +1,150 @@
+//! The frame allocator in the kernel: silence (I2), no panic on exhaustion (I12), its books.
+
+use rhumb_frames::{AllocError, Frame, Frames, Place, Request, Zone};
+use rhumb_machine::{Machine, NodeId, Order, Pfn, PhysAddr};
+
+use super::{Test, Wrong, ensure};
+use crate::arch::percpu;
+use crate::boot::Boot;
+use crate::machine::{KernelMachine, MACHINE};
+use crate::mm;
+use crate::mm::layout::image;
+use crate::mm::tables;
+use crate::smp::{trampoline, work};
+
+pub const TESTS: &[Test] = &[
+    Test { name: "frames::books_balance", run: books_balance },
+    Test { name: "frames::i2_silence", run: i2_silence },
+    Test { name: "frames::i12_exhaustion", run: i12_exhaustion },
+    Test { name: "frames::nodes_and_zones", run: nodes_and_zones },
+    Test { name: "frames::reserved_memory_is_never_given_out", run: reserved_memory_is_never_given_out },
+];
+
+fn allocator() -> Result<&'static Frames<KernelMachine>, Wrong> {
+    mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))
+}
+
+fn drain_all(frames: &Frames<KernelMachine>) {
+    work::on_every_cpu(&|| {
+        let guard = MACHINE.pin();
+        frames.drain(guard.pinned());
+    });
+}
+
+fn books_balance(boot: &'static Boot) -> Result<(), Wrong> {
+    let frames = allocator()?;
+    drain_all(frames);
+    frames.validate().map_err(Wrong::because)?;
+    let (totals, ram) = (frames.totals(), boot.memory.lock().ram_bytes() / 4096);
+    ensure!(totals.present == ram, "the allocator has {} frames, RAM is {ram}", totals.present);
+    Ok(())
+}
+
+/// What page tables, flushes and interrupts between CPUs have been counted so far, on all CPUs.
+fn noise() -> [u64; 5] {
+    let mut sums = [0; 5];
+    for area in percpu::all() {
+        let c = &area.counters;
+        let counters =
+            [&c.page_table_writes, &c.flushes_page, &c.flushes_all, &c.flushes_remote, &c.call_interrupts];
+        for (sum, counter) in sums.iter_mut().zip(counters) {
+            *sum += counter.get();
+        }
+    }
+    sums
+}
+
+/// A million operations write no page table, flush nothing and interrupt nobody.
+fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
+    const ROUNDS: usize = 1000;
+    const HELD: usize = 250;
+    let frames = allocator()?;
+    let before = noise();
+    for round in 0..ROUNDS {
+        let guard = MACHINE.pin();
+        let order = Order::new((round % 4) as u8).unwrap_or_default();
+        let mut held: [Option<Frame>; HELD] = [const { None }; HELD];
+        for place in &mut held {
+            *place = frames.alloc(guard.pinned(), Request::new(order)).ok();
+        }
+        let missing = held.iter().filter(|place| place.is_none()).count();
+        held.into_iter().flatten().for_each(|frame| frames.free(guard.pinned(), frame));
+        // Twice as many of single frames, one at a time, make it a million in all.
+        for _ in 0..HELD {
+            if let Ok(frame) = frames.alloc(guard.pinned(), Request::FRAME) {
+                frames.free(guard.pinned(), frame);
+            }
+        }
+        ensure!(missing == 0, "{missing} requests of order {order} failed");
+    }
+    let after = noise();
+    ensure!(before == after, "{before:?} page-table writes, flushes and interrupts before, {after:?} after");
+    Ok(())
+}
+
+/// Large blocks until there are none: an error, and everything comes back.
+fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
+    const HELD: usize = 1024;
+    let frames = allocator()?;
+    drain_all(frames);
+    let before = frames.free_frames();
+    // The largest order of which all of memory fits the list.
+    let order = [Order::LARGE, Order::HUGE].into_iter().find(|order| before / order.frames() < HELD as u64);
+    let order = order.ok_or_else(|| Wrong::because("this machine has more memory than the test can hold"))?;
+    let guard = MACHINE.pin();
+    let mut held: [Option<Frame>; HELD] = [const { None }; HELD];
+    let mut last = Ok(());
+    for place in &mut held {
+        match frames.alloc(guard.pinned(), Request::new(order)) {
+            Ok(frame) => *place = Some(frame),
+            Err(error) => {
+                last = Err(error);
+                break;
+            }
+        }
+    }
+    held.into_iter().flatten().for_each(|frame| frames.free(guard.pinned(), frame));
+    drop(guard);
+    drain_all(frames);
+    ensure!(matches!(last, Err(AllocError::Exhausted { .. })), "memory never ran out: {last:?}");
+    let after = frames.free_frames();
+    ensure!(before == after, "{before} frames were free before, {after} are after");
+    frames.validate().map_err(Wrong::because)
+}
+
+/// Each node's memory comes from that node; what must be below 4 GiB is.
+fn nodes_and_zones(boot: &'static Boot) -> Result<(), Wrong> {
+    let frames = allocator()?;
+    let guard = MACHINE.pin();
+    for node in (0..boot.topology.node_count()).filter_map(NodeId::new) {
+        let request = Request::FRAME.bind(node);
+        let Ok(frame) = frames.alloc(guard.pinned(), request) else { continue };
+        let found = boot.topology.node_of(frame.addr());
+        frames.free(guard.pinned(), frame);
+        ensure!(found == node, "a frame for node {node} came from node {found}");
+    }
+    for (zone, end) in [(Zone::Dma, 16 << 20), (Zone::Dma32, 4 << 30)] {
+        let Ok(frame) = frames.alloc(guard.pinned(), Request::FRAME.ceiling(zone)) else { continue };
+        let at = frame.addr();
+        frames.free(guard.pinned(), frame);
+        ensure!(at < PhysAddr::new(end), "a frame for zone {zone} lies at {at}");
+    }
+    Ok(())
+}
+
+/// No frame of the image, the page tables or the stacks is free.
+fn reserved_memory_is_never_given_out(_: &'static Boot) -> Result<(), Wrong> {
+    let frames = allocator()?;
+    let root = tables::root().table;
+    let image = image::physical(image::text()).start().pfn();
+    let trampoline = trampoline::page().start().pfn();
+    for pfn in [root, image, trampoline, Pfn::new(0)] {
+        let Some(known) = frames.describe(pfn) else { continue };
+        ensure!(
+            matches!(known.place, Place::InUse | Place::InUseLarge(_)),
+            "frame {pfn} is {:?}",
+            known.place
+        );
+    }
+    Ok(())
+}

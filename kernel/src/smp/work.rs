@@ -1,0 +1,85 @@
+//! Work for every CPU at once, in ordinary context: interrupts on, on the CPU's own stack.
+//!
+//! Until there are threads, this is how stress tests use all CPUs. The idle loop of each CPU looks for a job it has not done yet;
+//! whoever hands one out wakes them with a cross-call, does its own share, and waits for all.
+
+use core::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{AcqRel, Acquire, Release},
+};
+
+use rhumb_machine::Machine;
+
+use crate::arch::percpu;
+use crate::machine::MACHINE;
+use crate::smp;
+use crate::smp::call;
+
+/// A job that is being done.
+struct Job {
+    function: unsafe fn(*const ()),
+    argument: *const (),
+    left: AtomicU32,
+}
+
+/// One job at a time.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// Runs `job` once on every CPU that runs, this one included, and returns when all are done. Not from an interrupt, and not from
+/// within a job.
+pub fn on_every_cpu<F: Fn() + Sync>(job: &F) {
+    on_others(job, job);
+}
+
+/// Runs `job` once on every other CPU and `mine` on this one, and returns when all are done. As [`on_every_cpu`] otherwise.
+pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
+    unsafe fn invoke<F: Fn()>(argument: *const ()) {
+        // SAFETY: `on_others` passed a reference to an F and waits until the last CPU has left this call.
+        unsafe { (*argument.cast::<F>())() }
+    }
+    while BUSY.swap(true, AcqRel) {
+        core::hint::spin_loop();
+    }
+    let others = {
+        let guard = MACHINE.pin();
+        smp::online().without(guard.pinned().cpu())
+    };
+    let record = Job {
+        function: invoke::<F>,
+        argument: core::ptr::from_ref(job).cast(),
+        left: AtomicU32::new(others.len() as u32),
+    };
+    let pointer = core::ptr::from_ref(&record).cast_mut();
+    for cpu in others.iter() {
+        if let Some(area) = percpu::of(cpu) {
+            area.job.store(pointer.cast(), Release);
+        }
+    }
+    {
+        // The call itself does nothing: its interrupt ends the halt.
+        let guard = MACHINE.pin();
+        call::run_on(guard.pinned(), &others, &|| (), || ());
+    }
+    mine();
+    while record.left.load(Acquire) != 0 {
+        call::serve_if_here();
+        core::hint::spin_loop();
+    }
+    BUSY.store(false, Release);
+}
+
+/// Whether a job waits for this CPU.
+pub fn is_waiting() -> bool {
+    !percpu::here().job.load(Acquire).is_null()
+}
+
+/// Does the job that waits for this CPU, if there is one. Called by the idle loop.
+pub fn do_waiting() {
+    let pointer = percpu::here().job.swap(core::ptr::null_mut(), AcqRel).cast::<Job>();
+    // SAFETY: `on_others` stored a reference that lives until `left` reaches zero, which this CPU's share has yet to do.
+    if let Some(job) = unsafe { pointer.as_ref() } {
+        // SAFETY: function and argument were stored together.
+        unsafe { (job.function)(job.argument) };
+        job.left.fetch_sub(1, Release);
+    }
+}
