@@ -27,6 +27,9 @@ pub(crate) enum Command {
     /// Run the host's tests, then the kernel's on many machines in QEMU.
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestOptions),
+    /// Measure the allocators on this machine, side by side with others.
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchOptions),
     /// Check everything that must hold: format, lints, documentation, tests.
     Check,
     /// Make an ISO that boots on PC hardware, from CD or USB stick, under BIOS and UEFI.
@@ -34,6 +37,24 @@ pub(crate) enum Command {
     Image(ImageOptions),
     /// Show what this machine has for building and running, what is missing, and how it would be had.
     Doctor,
+}
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  cargo xtask bench frames                         page-frame allocators: a table of medians and ratios
+  cargo xtask bench frames --quick                 the same in a few minutes
+  cargo xtask bench frames --csv frames.csv        and every figure as CSV
+  cargo xtask bench frames --help                  all options of this benchmark";
+
+/// `cargo xtask bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// What to measure.
+    #[arg(value_name = "WHAT", value_parser = ["frames"])]
+    pub(crate) family: String,
+    /// Options of the benchmark.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 const RUN_EXAMPLES: &str = "\

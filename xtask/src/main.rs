@@ -8,10 +8,12 @@
 //!   console   one QEMU from start to end   run      `cargo xtask run`: terminal, pipes, exit status
 //!   image     the ISO                      test     host tests and the matrix of machines
 //!   doctor    what is there, what is not   check    format, clippy, docs, tests
+//!   bench     the benchmarks
 //! ```
 //!
 //! A command asks [`setup`] for what it needs, then does its work; nothing is installed for a command that is not run.
 
+mod bench;
 mod build;
 mod check;
 mod cli;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::command(&options),
         Command::Run(options) => run::command(&options),
         Command::Test(options) => test::command(&options),
+        Command::Bench(options) => bench::command(&options),
         Command::Check => check::command(),
         Command::Image(options) => image::command(&options),
         Command::Doctor => doctor::command(),

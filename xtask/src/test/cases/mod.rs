@@ -5,12 +5,14 @@
 //! | [`matrix`] | it boots on each kind of machine, and its own tests and audit pass there |
 //! | [`direct_map`] | the direct map is what the command line and the CPU make it |
 //! | [`faults`] | what goes wrong on purpose is found, reported, and told to the outside |
+//! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`console`] | the monitor's commands, and wrong input |
 //! | [`image`] | the ISO boots under both kinds of firmware |
 
 mod console;
 mod direct_map;
 mod faults;
+mod frames;
 mod image;
 mod matrix;
 
@@ -18,7 +20,7 @@ use super::case::Case;
 
 /// All of them, the quick and telling ones first.
 pub(crate) fn all() -> Vec<Case> {
-    [console::cases(), faults::cases(), direct_map::cases(), matrix::cases(), image::cases()]
+    [console::cases(), faults::cases(), direct_map::cases(), frames::cases(), matrix::cases(), image::cases()]
         .into_iter()
         .flatten()
         .collect()
