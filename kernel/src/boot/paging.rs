@@ -138,12 +138,13 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
         limit: wanted.limit,
     })?;
 
-    // The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB.
-    let trampoline_table = BootFrames::below(map, PhysAddr::new(1 << 32)).take(Reservation::PageTables)?;
-    window.zero(trampoline_table);
-
     // All tables stay reachable through the direct map, so they lie below its limit.
     let ceiling = wanted.limit.unwrap_or(PhysAddr::new(u64::MAX));
+    // The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB, too.
+    let low_ceiling = ceiling.min(PhysAddr::new(1 << 32));
+    let trampoline_table = BootFrames::below(map, low_ceiling).take(Reservation::PageTables)?;
+    window.zero(trampoline_table);
+
     let mut frames = BootFrames::below(map, ceiling);
     let root_table = frames.take(Reservation::PageTables)?;
     window.zero(root_table);
