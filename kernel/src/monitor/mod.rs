@@ -73,10 +73,14 @@ pub fn run(boot: &'static Boot) -> ! {
     monitor.start(out);
     loop {
         let Some(byte) = console::read() else {
-            if !console::is_interrupt_driven() {
-                clock::arm_ns(POLL_NS);
-            }
-            smp::wait_for_interrupt(console::has_input);
+            smp::wait_for_interrupt(|| {
+                let is_ready = console::has_input();
+                // With interrupts off: an alarm that came before the halt would be missed, and be the last.
+                if !is_ready && !console::is_interrupt_driven() {
+                    clock::arm_ns(POLL_NS);
+                }
+                is_ready
+            });
             continue;
         };
         console::clear_interrupt();
