@@ -142,12 +142,20 @@ pub fn take_errors() -> u32 {
     read(Register::ErrorStatus)
 }
 
+/// Makes all stores visible before an MSR write that follows: writes to the APIC's registers and to the TSC deadline do not
+/// serialise. MFENCE alone orders loads and stores only, and WRMSR is neither; LFENCE holds it back until MFENCE is done (SDM
+/// volume 3, 12.12.3).
+fn order_before_msr() {
+    // SAFETY: both fences belong to SSE2, which every 64-bit CPU has, and touch no SSE register.
+    unsafe { core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags)) };
+}
+
 /// Sends a command; in xAPIC mode waits until the previous one has left.
 fn command(destination: u32, value: u32) {
     if features().x2apic {
-        // SAFETY: one 64-bit register in this mode. The MSR write is not ordered after stores to memory by itself.
+        order_before_msr();
+        // SAFETY: one 64-bit register in this mode.
         unsafe {
-            core::arch::x86_64::_mm_mfence();
             Msr::new(X2APIC_MSRS + Register::Command as u32)
                 .write(u64::from(destination) << 32 | u64::from(value));
         }
@@ -208,9 +216,8 @@ pub fn arm_after(count: u32) {
 /// One timer interrupt on this CPU once its TSC reaches `deadline`. Only with `features().tsc_deadline`.
 pub fn arm_at(deadline: u64) {
     write(Register::TimerVector, TIMER_DEADLINE | u32::from(vector::TIMER));
-    // SAFETY: the MSR exists by CPUID. The fence orders the mode change before the deadline (SDM volume 3, 12.5.4.1).
-    unsafe {
-        core::arch::x86_64::_mm_mfence();
-        Msr::new(IA32_TSC_DEADLINE).write(deadline);
-    }
+    // The mode change comes before the deadline (SDM volume 3, 12.5.4.1).
+    order_before_msr();
+    // SAFETY: the MSR exists by CPUID.
+    unsafe { Msr::new(IA32_TSC_DEADLINE).write(deadline) };
 }
