@@ -171,6 +171,11 @@ fn command(destination: u32, value: u32) {
     });
 }
 
+/// Whether a command can name the CPU with this APIC id. In xAPIC mode a destination has 8 bits, and all ones means everybody.
+pub fn can_address(id: u32) -> bool {
+    features().x2apic || id < 0xff
+}
+
 /// Interrupts the CPU with this APIC id.
 pub fn send(destination: u32, vector: u8) {
     command(destination, LEVEL_ASSERT | u32::from(vector));

@@ -69,6 +69,10 @@ pub struct Candidate {
 pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
     let mut next = 1;
     for candidate in candidates {
+        if !apic::can_address(candidate.apic_id) {
+            log::warn!("the CPU with APIC id {} needs an x2APIC to be called: left out", candidate.apic_id);
+            continue;
+        }
         let Some(area) = CpuId::new(next).and_then(percpu::of) else { break };
         area.apic_id.store(candidate.apic_id, Relaxed);
         area.set_node(candidate.node);
