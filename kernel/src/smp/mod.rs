@@ -8,8 +8,8 @@ pub mod trampoline;
 pub mod work;
 
 use core::sync::atomic::{
-    AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS};
@@ -26,6 +26,9 @@ use trampoline::Mailbox;
 const ANSWER_NS: u64 = 1_000_000_000;
 const INIT_NS: u64 = 10_000_000;
 const BETWEEN_STARTUPS_NS: u64 = 200_000;
+
+/// Set by the CPU that is being started when it finds that it cannot take part.
+static REFUSED: AtomicBool = AtomicBool::new(false);
 
 static ONLINE: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
 
@@ -87,12 +90,25 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
     next
 }
 
-/// The CPU was told to start and did not.
+/// The CPU was told to start and did not. It has been reset and waits for a start-up that never comes.
 struct NoAnswer;
 
+/// Starts one CPU. Whoever fails is reset again, whatever it was doing: it may not come late, when another CPU has its area and
+/// stack, or when the trampoline is gone (it would fault without an interrupt table and take the machine with it), nor stand
+/// halted without a table where a non-maskable interrupt could find it.
 fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
     let apic_id = area.apic_id.load(Relaxed);
+    REFUSED.store(false, Relaxed);
     let mailbox = Mailbox::post(area);
+    let answer = bring_up(area, apic_id, &mailbox);
+    if answer.is_err() {
+        apic::send_init(apic_id);
+        clock::delay_ns(INIT_NS);
+    }
+    answer
+}
+
+fn bring_up(area: &'static PerCpu, apic_id: u32, mailbox: &Mailbox) -> Result<(), NoAnswer> {
     apic::send_init(apic_id);
     clock::delay_ns(INIT_NS);
     // Two start-ups, as the manual wants: some CPUs miss the first.
@@ -103,22 +119,20 @@ fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
         apic::send_startup(apic_id, trampoline::page_number());
         clock::delay_ns(BETWEEN_STARTUPS_NS);
     }
+    // Not taken back after the first wait: it is on its way, and gets a second one.
+    if wait_online(area) || (!mailbox.take_back() && wait_online(area)) { Ok(()) } else { Err(NoAnswer) }
+}
+
+/// Whether the CPU of `area` comes online in time.
+fn wait_online(area: &PerCpu) -> bool {
     let deadline = clock::now_ns() + ANSWER_NS;
     while !online().contains(area.id()) {
-        if clock::now_ns() > deadline {
-            // Taken back: it never came. Not taken back: it is on its way, and its area must stay its own.
-            if mailbox.take_back() {
-                return Err(NoAnswer);
-            }
-            let late = clock::now_ns() + ANSWER_NS;
-            while !online().contains(area.id()) && clock::now_ns() < late {
-                core::hint::spin_loop();
-            }
-            return if online().contains(area.id()) { Ok(()) } else { Err(NoAnswer) };
+        if REFUSED.load(Acquire) || clock::now_ns() > deadline {
+            return false;
         }
         core::hint::spin_loop();
     }
-    Ok(())
+    true
 }
 
 /// Where a started CPU arrives in Rust, on its own stack, with the trampoline's tables still loaded.
@@ -128,7 +142,8 @@ pub fn arrive(area: &'static PerCpu) -> ! {
     let mine = Features::read();
     if let Some(name) = cpu::features().missing_in(&mine) {
         // It has no descriptors yet, so it must not take part in anything: it says so and stops.
-        log::warn!("CPU {} lacks {name}, which the boot CPU has: left out", area.id());
+        log::warn!("CPU {} lacks {name}, which the boot CPU has", area.id());
+        REFUSED.store(true, Release);
         cpu::halt_for_ever();
     }
     settle(area);
