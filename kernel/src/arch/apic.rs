@@ -186,9 +186,9 @@ pub fn send_to_others(vector: u8) {
     command(0, ALL_BUT_SELF | LEVEL_ASSERT | u32::from(vector));
 }
 
-/// Sends every other CPU a non-maskable interrupt.
-pub fn send_nmi_to_others() {
-    command(0, ALL_BUT_SELF | LEVEL_ASSERT | MODE_NMI);
+/// Sends the CPU with this APIC id a non-maskable interrupt.
+pub fn send_nmi(destination: u32) {
+    command(destination, LEVEL_ASSERT | MODE_NMI);
 }
 
 /// Resets the CPU with this APIC id: it then waits for [`send_startup`].

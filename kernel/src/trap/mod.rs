@@ -6,14 +6,17 @@
 pub mod backtrace;
 pub mod report;
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use rhumb_machine::IrqOff;
 
 use crate::arch::idt::{TrapFrame, vector};
-use crate::arch::{apic, cpu, percpu, probe};
+use crate::arch::{apic, clock, cpu, percpu, probe};
 use crate::console;
-use crate::smp::call;
+use crate::smp::{self, call};
 
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
@@ -22,6 +25,10 @@ const FIRST_INTERRUPT: u64 = 32;
 
 /// Set once some CPU has given up: a non-maskable interrupt then means stop.
 static STOPPING: AtomicBool = AtomicBool::new(false);
+/// How many CPUs that has stopped.
+static STOPPED: AtomicUsize = AtomicUsize::new(0);
+/// A CPU that takes longer does not take the interrupt at all: it is in firmware, or in such a handler itself.
+const STOP_NS: u64 = 100_000_000;
 
 /// Where the stubs call. Interrupts are off.
 #[unsafe(no_mangle)]
@@ -35,7 +42,10 @@ extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
 
 fn exception(frame: &mut TrapFrame) {
     match frame.vector {
-        NMI if STOPPING.load(Relaxed) => cpu::halt_for_ever(),
+        NMI if STOPPING.load(Relaxed) => {
+            STOPPED.fetch_add(1, Release);
+            cpu::halt_for_ever()
+        }
         PAGE_FAULT | GENERAL_PROTECTION => {
             if !probe::resume(frame) {
                 report::exception(frame)
@@ -76,9 +86,20 @@ fn interrupt(vector: u8) {
     }
 }
 
-/// Stops every other CPU, wherever it is.
+/// Stops every other CPU, wherever it is, and waits until they stand: only then does none of them take a lock any more.
+/// Does not return where another CPU is stopping this one.
+///
+/// Each is named by itself: a broadcast would also reach CPUs that were never started, which have no handler.
 pub fn stop_others() {
-    if !STOPPING.swap(true, Relaxed) && crate::smp::online().len() > 1 {
-        apic::send_nmi_to_others();
+    if STOPPING.swap(true, Relaxed) {
+        cpu::halt_for_ever();
+    }
+    let others = smp::online().without(percpu::here().id());
+    for area in others.iter().filter_map(percpu::of) {
+        apic::send_nmi(area.apic_id.load(Relaxed));
+    }
+    let deadline = clock::now_ns() + STOP_NS;
+    while STOPPED.load(Acquire) < others.len() && clock::now_ns() < deadline {
+        core::hint::spin_loop();
     }
 }

@@ -85,15 +85,17 @@ fn last_words(body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
     let depth = here.report_depth.fetch_add(1, Relaxed);
     match depth {
         0 => {}
-        // The report itself faulted.
+        // The report itself faulted, perhaps while it held the console.
         1 => {
+            // SAFETY: the other CPUs were stopped by the report, and this one does not go back to it.
+            unsafe { console::break_lock() };
             console::write("\nkernel panic: a fault inside the report; giving up\n");
             power::off(power::Outcome::Panicked)
         }
         _ => cpu::halt_for_ever(),
     }
     super::stop_others();
-    // SAFETY: the other CPUs have been told to stop, and this one will not go back to what it did.
+    // SAFETY: the other CPUs have stopped, and this one will not go back to what it did.
     unsafe { console::break_lock() };
     let out = &mut console::Writer;
     // The console never fails; and were it to fail, there would be nobody to tell.
