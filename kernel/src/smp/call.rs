@@ -129,6 +129,9 @@ fn send(pinned: Pinned<'_>, targets: &CpuMask, call: &Call) {
         return;
     }
     let here = percpu::of_pinned(pinned);
+    // From the first slot to the last interrupt: a handler on this CPU that calls would find a slot filled whose target has
+    // not been interrupted yet, and wait for ever.
+    let _irq_off = MACHINE.irq_off();
     call.pending.fetch_add(targets.len() as u32, Relaxed);
     let mut to_interrupt = CpuMask::EMPTY;
     for target in targets.iter() {
@@ -155,18 +158,14 @@ fn send(pinned: Pinned<'_>, targets: &CpuMask, call: &Call) {
 
 /// Puts `call` into `from`'s slot of `area` and returns which bits of its word were set before.
 ///
-/// Interrupts are off between slot and bit: a handler on this CPU that found the slot filled and the bit clear would
-/// wait for ever. While the slot is filled by an earlier call of ours (a static one that nobody waited for), the target
+/// While the slot is filled by an earlier call of ours (a static one that nobody waited for), the target
 /// will come to empty it.
 fn post(area: &percpu::PerCpu, from: CpuId, call: &Call) -> u64 {
     let slot = &area.inbox.slots[from.index()];
     let pointer = core::ptr::from_ref(call).cast_mut();
     loop {
-        {
-            let _irq_off = MACHINE.irq_off();
-            if slot.compare_exchange(core::ptr::null_mut(), pointer, Release, Relaxed).is_ok() {
-                return area.inbox.filled[from.index() / 64].fetch_or(1 << (from.index() % 64), AcqRel);
-            }
+        if slot.compare_exchange(core::ptr::null_mut(), pointer, Release, Relaxed).is_ok() {
+            return area.inbox.filled[from.index() / 64].fetch_or(1 << (from.index() % 64), AcqRel);
         }
         serve_if_here();
         core::hint::spin_loop();
