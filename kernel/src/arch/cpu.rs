@@ -15,6 +15,8 @@ use core::arch::x86_64::__cpuid_count;
 pub struct Features {
     /// 1-GiB pages in page tables.
     pub huge_pages: bool,
+    /// Machine checks are reported by an exception.
+    pub machine_check: bool,
     /// Global translations.
     pub global_pages: bool,
     /// 5-level paging.
@@ -53,6 +55,7 @@ impl Features {
         let (extended, power, sizes) = (leaf(0x8000_0001), leaf(0x8000_0007), leaf(0x8000_0008));
         Self {
             huge_pages: bit(extended.map(|r| r.edx), 26),
+            machine_check: bit(one.map(|r| r.edx), 7),
             global_pages: bit(one.map(|r| r.edx), 13),
             five_levels: bit(seven.map(|r| r.ecx), 16),
             pcid: bit(one.map(|r| r.ecx), 17),
@@ -72,6 +75,7 @@ impl Features {
     pub fn missing_in(&self, other: &Self) -> Option<&'static str> {
         [
             (self.huge_pages, other.huge_pages, "1-GiB pages"),
+            (self.machine_check, other.machine_check, "machine-check exceptions"),
             (self.global_pages, other.global_pages, "global pages"),
             (self.five_levels, other.five_levels, "5-level paging"),
             (self.pcid, other.pcid, "PCID"),
@@ -79,6 +83,7 @@ impl Features {
             (self.smap, other.smap, "SMAP"),
             (self.umip, other.umip, "UMIP"),
             (self.x2apic, other.x2apic, "x2APIC"),
+            (self.tsc_deadline, other.tsc_deadline, "the timer's TSC deadline"),
         ]
         .into_iter()
         .find_map(|(needed, there, name)| (needed && !there).then_some(name))
@@ -92,12 +97,14 @@ pub fn features() -> &'static Features {
     BOOT_FEATURES.call_once(Features::read)
 }
 
-/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID.
+/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID; and
+/// machine checks, which reset the machine without a word where they cannot raise their exception.
 /// Called on each CPU once its tables are loaded (PCID wants CR3's low bits zero, as they are).
 pub fn enable_protections() {
     let features = features();
     let mut bits = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION;
     for (there, bit) in [
+        (features.machine_check, Cr4Flags::MACHINE_CHECK_EXCEPTION),
         (features.global_pages, Cr4Flags::PAGE_GLOBAL),
         (features.smep, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
         (features.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
