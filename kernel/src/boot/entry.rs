@@ -11,7 +11,7 @@
 //! ffff_ffff_8000_0000 .. +2 GiB   physical 0..2 GiB   the kernel image where it is linked
 //! ```
 //!
-//! It checks what it cannot do without (CPUID, PAE, MSRs, long mode, no-execute) and says on COM1 what is missing. All
+//! It checks what it cannot do without (CPUID, long mode, no-execute; the rest comes with them) and says on COM1 what is missing. All
 //! else is left to [`super::start`]. Sources: Xen's `start_info.h` and PVH boot ABI; Multiboot2 specification 2.0, 3.1 to 3.3;
 //! AMD64 APM volume 2, 14.6 (long-mode initialisation).
 
@@ -142,8 +142,10 @@ multiboot_entry:
     movl $(boot_high_pointers - OFFSET + 3), %eax
     movl %eax, (boot_root - OFFSET + 511 * 8)
 
-    // PAE; root; long mode and no-execute; paging and write protection.
+    // PAE; root; long mode and no-execute; paging and write protection. Of what the firmware left in CR4 only MCE stays: with
+    // LA57, which UEFI may have turned on, the CPU would take these four levels for five.
     movl %cr4, %eax
+    andl $0x40, %eax
     orl $0x20, %eax
     movl %eax, %cr4
     movl $(boot_root - OFFSET), %eax
