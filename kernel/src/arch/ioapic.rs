@@ -63,7 +63,7 @@ impl IoApic {
 
     /// Whether `gsi` is one of its lines.
     pub fn serves(&mut self, gsi: u32) -> bool {
-        (self.first_gsi..self.first_gsi + self.lines()).contains(&gsi)
+        gsi.checked_sub(self.first_gsi).is_some_and(|line| line < self.lines())
     }
 
     /// Masks every line.
