@@ -24,8 +24,16 @@ pub const DIRECT_MAP_5: VirtAddr = VirtAddr::new(0xff00_0000_0000_0000);
 
 /// The direct map's addresses on this machine.
 pub fn direct_map() -> VirtRange {
-    let levels = if DIRECT_MAP_5 == crate::machine::direct_map_base() { Levels::Five } else { Levels::Four };
-    rhumb_directmap::window(levels)
+    rhumb_directmap::window(levels())
+}
+
+/// The lower half.
+pub fn user() -> VirtRange {
+    range(VirtAddr::ZERO, 1 << (levels().virt_bits() - 1))
+}
+
+fn levels() -> Levels {
+    if DIRECT_MAP_5 == crate::machine::direct_map_base() { Levels::Five } else { Levels::Four }
 }
 
 /// The kernel map: what is truly virtual.
@@ -212,7 +220,7 @@ pub fn place_of(address: VirtAddr) -> Place {
         (image::text(), Place::Text),
         (image::rodata(), Place::RoData),
         (image::data(), Place::Data),
-        (range(VirtAddr::ZERO, 1 << 47), Place::User),
+        (user(), Place::User),
     ] {
         if part.contains(address) {
             return place;
