@@ -10,7 +10,7 @@ use x86_64::instructions::port::Port;
 
 use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use crate::arch::{cpu, idt};
+use crate::arch::{clock, cpu, idt};
 use crate::console;
 
 /// How the run went, as the exit port tells it.
@@ -26,6 +26,11 @@ pub enum Outcome {
 
 const KEYBOARD_COMMAND: u16 = 0x64;
 const PULSE_RESET_LINE: u8 = 0xfe;
+
+/// Sleep type and sleep enable in a PM1 control register.
+const PM1_SLEEP_BITS: u16 = 0b1111 << 10;
+/// Power supplies answer within milliseconds.
+const OFF_NS: u64 = 1_000_000_000;
 
 static EXIT_PORT: AtomicU16 = AtomicU16::new(0);
 static FIRMWARE: Once<Power> = Once::new();
@@ -53,8 +58,13 @@ pub fn off(outcome: Outcome) -> ! {
             Some(PowerOff::Pm1 { a, b }) => {
                 for (register, value) in [Some(a), b].into_iter().flatten() {
                     if let Register::Port(port) = register {
-                        // SAFETY: the firmware's tables name the port as the power-management control register.
-                        unsafe { Port::<u16>::new(port).write(value) };
+                        let mut control = Port::<u16>::new(port);
+                        // SAFETY: the firmware's tables name the port as the power-management control register. Its other bits
+                        // are not ours to change (ACPI 6.5, 4.8.3.2).
+                        unsafe {
+                            let kept = control.read() & !PM1_SLEEP_BITS;
+                            control.write(kept | value);
+                        };
                     }
                 }
             }
@@ -65,6 +75,8 @@ pub fn off(outcome: Outcome) -> ! {
             // Registers in memory would need a mapping: no PC has been seen with them.
             Some(PowerOff::SleepControl(Register::Memory(_), _)) | None => {}
         }
+        // Hardware takes its time.
+        clock::delay_ns(OFF_NS);
         console::write("this machine cannot turn itself off; it is safe to do so by hand\n");
     }
     cpu::halt_for_ever()
