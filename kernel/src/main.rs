@@ -41,6 +41,14 @@ use smp::Candidate;
 /// On the kernel's own tables and the boot CPU's main stack.
 pub extern "sysv64" fn main() -> ! {
     let Some(boot) = boot::boot() else { cpu::halt_for_ever() };
+    bring_up(boot);
+    monitor::run(boot)
+}
+
+/// From one CPU with interrupts off to all of them with a frame allocator. A function of its own, never inlined: its lists are
+/// tens of KiB of stack, which the monitor needs afterwards.
+#[inline(never)]
+fn bring_up(boot: &'static boot::Boot) {
     let here = percpu::here();
     pic::disable();
     smp::settle(here);
@@ -70,7 +78,6 @@ pub extern "sysv64" fn main() -> ! {
     );
     let up_us = clock::now_ns() / 1000;
     log::info!("up {}.{:03} ms after the first instruction", up_us / 1000, up_us % 1000);
-    monitor::run(boot)
 }
 
 /// Starts the CPUs that the firmware lists and the command line allows.

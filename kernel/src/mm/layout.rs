@@ -42,8 +42,9 @@ pub const KERNEL_MAP: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
 pub const KERNEL_MAP_BYTES: u64 = 32 << 40;
 
 const PAGE: u64 = 4096;
-/// What the monitor's deepest command and an interrupt on top of it need several times over.
-const MAIN_STACK_PAGES: u64 = 16;
+/// 128 KiB. The largest frames are those of the bring-up and of tests, which hold lists of some tens of KiB (a memory map is
+/// 18 KiB); an interrupt and a report come on top.
+const MAIN_STACK_PAGES: u64 = 32;
 /// A report with its backtrace.
 const INTERRUPT_STACK_PAGES: u64 = 4;
 /// One CPU's stacks and guards, rounded up to a power of two.
