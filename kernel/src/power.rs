@@ -22,6 +22,8 @@ pub enum Outcome {
     Failed = 0x11,
     /// The kernel panicked.
     Panicked = 0x12,
+    /// This machine is none that the kernel can run on. The boot stub has the number, too.
+    Refused = 0x13,
 }
 
 const KEYBOARD_COMMAND: u16 = 0x64;
@@ -52,8 +54,8 @@ pub fn off(outcome: Outcome) -> ! {
         // SAFETY: whoever wrote the command line says that the port is an exit device's.
         unsafe { Port::<u32>::new(exit_port).write(outcome as u32) };
     }
-    // A panic stays on the screen: a machine that turned itself off could not be read.
-    if outcome != Outcome::Panicked {
+    // A last word stays on the screen: a machine that turned itself off could not be read.
+    if matches!(outcome, Outcome::Success | Outcome::Failed) {
         match FIRMWARE.get().and_then(|power| power.off) {
             Some(PowerOff::Pm1 { a, b }) => {
                 for (register, value) in [Some(a), b].into_iter().flatten() {

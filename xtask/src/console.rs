@@ -4,7 +4,7 @@
 //! - `batch` on its command line: no prompt, no echo. When it is ready for commands, it sends ENQ (0x05), which goes
 //!   no further. Nothing is sent to it before: firmware reads the serial port, too, and drivers clear what came early.
 //! - One command a line; EOT (0x04) after the last: it powers off.
-//! - Through the exit port: [`REPORT_SUCCESS`], [`REPORT_FAILURE`] or [`REPORT_PANIC`]. QEMU then ends with status
+//! - Through the exit port: [`REPORT_SUCCESS`], [`REPORT_FAILURE`], [`REPORT_PANIC`] or [`REPORT_REFUSAL`]. QEMU then ends with status
 //!   2N+1. Any other end means that the kernel lost control.
 //!
 //! Threads: one feeds the guest, one reads what it says, one what QEMU itself says; all events meet in
@@ -25,6 +25,8 @@ const REPORT_SUCCESS: i32 = 0x10;
 const REPORT_FAILURE: i32 = 0x11;
 /// The kernel panicked.
 const REPORT_PANIC: i32 = 0x12;
+/// The kernel cannot run on this machine.
+const REPORT_REFUSAL: i32 = 0x13;
 
 /// The kernel is ready for commands.
 const ENQ: u8 = 0x05;
@@ -53,6 +55,8 @@ pub(crate) enum Ending {
     CommandFailed,
     /// The kernel reported a panic.
     Panicked,
+    /// The kernel said that it cannot run on this machine.
+    Refused,
     /// It took longer than allowed.
     TimedOut(Duration),
     /// A person or a signal ended it.
@@ -70,6 +74,7 @@ impl Ending {
             Self::Succeeded => "all commands succeeded".into(),
             Self::CommandFailed => "a command failed".into(),
             Self::Panicked => "the kernel panicked".into(),
+            Self::Refused => "the kernel cannot run on this machine".into(),
             Self::TimedOut(limit) => format!("not done after {} s, the time limit", limit.as_secs_f64()),
             Self::Stopped(_) => "stopped from outside".into(),
             Self::Unheard => "nobody reads the output".into(),
@@ -214,6 +219,7 @@ fn ending(status: ExitStatus, messages: &str) -> Ending {
         code if code == reported(REPORT_SUCCESS) => Ending::Succeeded,
         code if code == reported(REPORT_FAILURE) => Ending::CommandFailed,
         code if code == reported(REPORT_PANIC) => Ending::Panicked,
+        code if code == reported(REPORT_REFUSAL) => Ending::Refused,
         Some(0) => Ending::Lost(
             "the machine was reset (by a triple fault, most likely) or switched off without a report".into(),
         ),

@@ -118,7 +118,7 @@ fn report(ending: &Ending) -> ExitCode {
         Ending::Stopped(Stop::Signal(signal)) => return ExitCode::from(EXIT_SIGNAL + *signal as u8),
         Ending::Unheard => return ExitCode::from(EXIT_UNHEARD),
         Ending::TimedOut(_) => EXIT_TIMED_OUT,
-        Ending::CommandFailed | Ending::Panicked | Ending::Lost(_) => 1,
+        Ending::CommandFailed | Ending::Panicked | Ending::Refused | Ending::Lost(_) => 1,
     };
     eprintln!("error: {}", ending.describe());
     ExitCode::from(status)

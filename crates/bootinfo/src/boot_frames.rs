@@ -105,6 +105,9 @@ enum Cause {
 impl fmt::Display for OutOfBootFrames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause {
+            Cause::NoRoom if self.frames == 1 => {
+                write!(f, "out of memory at boot: no free frame in {} for: {}", self.window, self.why)
+            }
             Cause::NoRoom => write!(
                 f,
                 "out of memory at boot: no {} free frames in a row (aligned to {}) in {} for: {}",

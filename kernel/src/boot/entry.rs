@@ -191,7 +191,7 @@ fatal:
     je 7f
     incl %edi
     jmp 6b
-7:  movl $0x12, %eax
+7:  movl $0x13, %eax
     outl %eax, $0xf4
 8:  hlt
     jmp 8b

@@ -85,7 +85,7 @@ pub fn boot() -> Option<&'static Boot> {
 fn refuse(why: impl Display) -> ! {
     use core::fmt::Write;
     let _ = writeln!(console::Writer, "Rhumb cannot start: {why}");
-    power::off(power::Outcome::Panicked)
+    power::off(power::Outcome::Refused)
 }
 
 /// Where the stub arrives: in 64-bit mode, on the boot stack, with the boot tables loaded.

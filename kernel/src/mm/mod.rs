@@ -33,7 +33,7 @@ pub fn report(boot: &Boot) {
         let map = boot.memory.lock();
         (map.ram_bytes(), map.usable_bytes())
     };
-    log::info!("loaded by {}; {} of RAM, {} free", boot.loader, Human(total), Human(free));
+    log::info!("loaded by {}; {} of RAM, {} taken by boot", boot.loader, Human(total), Human(total - free));
     if let Some(disk) = boot.initial_ram_disk {
         log::info!("initial RAM disk: {} at {}", Human(disk.bytes()), disk.start());
     }

@@ -1,5 +1,7 @@
 //! Commands about memory: `meminfo`, `memmap`, `maps`, `walk`, `vmstat`.
 
+use core::fmt;
+
 use rhumb_machine::{Machine, PageSize, VirtAddr};
 use rhumb_monitor::{
     Address, Arguments, Column, Command, CommandError, Complete, Human, Output, Table, counter_line,
@@ -9,6 +11,7 @@ use rhumb_pagetable::{Join, Leaves, Span, Spans};
 
 use super::Kernel;
 use crate::arch::percpu::{self, Counter, Counters};
+use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::{frames, layout, tables};
 
@@ -46,8 +49,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         usage: "ADDRESS",
         summary: "the page walk for an address, level by level",
         help: "ADDRESS is virtual, in hexadecimal; phys:ADDRESS is looked up where the direct map shows it. Memory reads\n\
-               are those a CPU without cached translations makes below the top-level table that stays cached: 2 for a\n\
-               1-GiB page, 3 for 2 MiB, 4 for 4 KiB; one more with five levels.",
+               are those of a CPU that has no translation cached: 2 for a 1-GiB page, 3 for 2 MiB, 4 for 4 KiB; one more\n\
+               with five levels.",
         complete: Complete::Nothing,
         run: walk,
     },
@@ -100,7 +103,7 @@ fn memmap(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result
 
 const MAP_COLUMNS: &[Column] = &[
     Column::left("range", 35),
-    Column::right("size", 9),
+    Column::right("size", 10),
     Column::left("perm", 4),
     Column::left("mode", 9),
     Column::left("pages", 16),
@@ -117,12 +120,12 @@ fn maps(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output)
         if table.interrupted() {
             return Err(CommandError::Interrupted);
         }
-        row(&mut table, &span);
+        row(&mut table, kernel.boot, &span);
     }
     Ok(())
 }
 
-fn row(table: &mut Table<'_>, span: &Span) {
+fn row(table: &mut Table<'_>, boot: &Boot, span: &Span) {
     let scope = match span.scope {
         rhumb_pagetable::Scope::Global => "global",
         rhumb_pagetable::Scope::AddressSpace => "",
@@ -133,8 +136,20 @@ fn row(table: &mut Table<'_>, span: &Span) {
         &span.permissions,
         &format_args!("{} {scope:6}", span.cache),
         &format_args!("{:16}", span.pages),
-        &layout::place_of(span.virt).name(),
+        &What(boot, span.virt),
     ]);
+}
+
+/// What a range is: a device by its own name, anything else by its place.
+struct What<'a>(&'a Boot, VirtAddr);
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.devices.iter().find(|device| device.virt == self.1) {
+            Some(device) => f.write_str(device.name),
+            None => layout::place_of(self.1).name().fmt(f),
+        }
+    }
 }
 
 fn walk(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {

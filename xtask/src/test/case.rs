@@ -14,6 +14,8 @@ pub(crate) enum Ends {
     Failing,
     /// The kernel panics, and says so.
     Panicking,
+    /// The kernel says that it cannot run there.
+    Refusing,
 }
 
 /// One kernel test.

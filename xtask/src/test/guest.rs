@@ -108,6 +108,7 @@ fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict 
         Ends::Succeeding => Ending::Succeeded,
         Ends::Failing => Ending::CommandFailed,
         Ends::Panicking => Ending::Panicked,
+        Ends::Refusing => Ending::Refused,
     };
     let mut complaints: Vec<String> =
         case.expectations.iter().filter_map(|expect| expect.complaint(output)).collect();

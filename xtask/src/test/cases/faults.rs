@@ -44,7 +44,7 @@ pub(crate) fn cases() -> Vec<Case> {
     for (model, sentence) in
         [("qemu64,-lm", "this CPU has no long mode"), ("max,-nx", "has no no-execute pages")]
     {
-        let case = Case::new(format!("refused/{model}"), "unreached").cpu(model).ends(Ends::Panicking);
+        let case = Case::new(format!("refused/{model}"), "unreached").cpu(model).ends(Ends::Refusing);
         cases.push(case.expect([text(sentence), lines(0, "unreached")]));
     }
     cases.push(
