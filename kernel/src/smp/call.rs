@@ -133,10 +133,11 @@ fn send(pinned: Pinned<'_>, targets: &CpuMask, call: &Call) {
     // not been interrupted yet, and wait for ever.
     let _irq_off = MACHINE.irq_off();
     call.pending.fetch_add(targets.len() as u32, Relaxed);
+    let online = smp::online();
     let mut to_interrupt = CpuMask::EMPTY;
     for target in targets.iter() {
-        let Some(area) = percpu::of(target) else {
-            // A CPU that was never started has nothing to run: it counts as done.
+        let Some(area) = percpu::of(target).filter(|_| online.contains(target)) else {
+            // A CPU that does not run (it may have an area) has nothing to do: it counts as done.
             call.pending.fetch_sub(1, Release);
             continue;
         };
@@ -145,7 +146,7 @@ fn send(pinned: Pinned<'_>, targets: &CpuMask, call: &Call) {
         }
         here.counters.calls_sent.count();
     }
-    if to_interrupt == smp::online().without(me) {
+    if to_interrupt == online.without(me) {
         apic::send_to_others(vector::CALL);
     } else {
         for target in to_interrupt.iter() {
