@@ -133,7 +133,7 @@ pub fn flush_page_local(page: VirtAddr) {
 }
 
 /// Drops every translation of this CPU, global ones included: toggling CR4.PGE does (SDM volume 3, 5.10.4.1).
-fn flush_all_local() {
+pub fn flush_all_local() {
     let bits = Cr4::read();
     if bits.contains(Cr4Flags::PAGE_GLOBAL) {
         // SAFETY: the bit is on, so the CPU has it; the second write restores what was there.

@@ -60,6 +60,8 @@ pub fn settle(area: &'static PerCpu) {
     apic::enable();
     area.apic_id.store(apic::id(), Relaxed);
     set_online(area.id());
+    // Who changed the tables before that did not count this CPU among those to flush; who changes them from now on does (I6).
+    crate::machine::flush_all_local();
 }
 
 /// One CPU to start: its number on the bus and its node.
