@@ -94,6 +94,8 @@ fn last_words(body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
         }
         _ => cpu::halt_for_ever(),
     }
+    // An access that was being probed is not gone back to: a fault from here on is the report's own.
+    here.probe_resume.store(0, Relaxed);
     super::stop_others();
     // SAFETY: the other CPUs have stopped, and this one will not go back to what it did.
     unsafe { console::break_lock() };
