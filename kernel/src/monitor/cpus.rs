@@ -138,6 +138,8 @@ fn uptime(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), 
     if days > 0 {
         write!(out, "{days} day{}, ", if days == 1 { "" } else { "s" });
     }
-    writeln!(out, "{hours}:{minutes:02}:{:02}, {} CPUs", seconds % 60, smp::online().len());
+    let cpus = smp::online().len();
+    let plural = if cpus == 1 { "" } else { "s" };
+    writeln!(out, "{hours}:{minutes:02}:{:02}, {cpus} CPU{plural}", seconds % 60);
     Ok(())
 }
