@@ -1,7 +1,7 @@
 //! What the allocator keeps of a 2-MiB block beside its 512 bits: sixteen bytes, four blocks a cache line.
 //!
 //! ```text
-//! info:  28..24 order   19..18 state   17..16 kind   15..12 rank   9..0 used        next, prev: block + 1, or 0
+//! info:  29 isolated   28..24 order   19..18 state   17..16 kind   15..12 rank   9..0 used        next, prev: block + 1, or 0
 //! ```
 //! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
 //! writes nothing per block. The bits of a block count only while it is [`State::Split`].
@@ -23,12 +23,20 @@ pub(crate) enum State {
     Absent,
 }
 
+/// Whether a block is being emptied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Isolated {
+    Yes,
+    No,
+}
+
 /// The packed description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Info(pub(crate) u64);
 
 impl Info {
     pub(crate) const WHOLE: Self = Self(0);
+    const ISOLATED: u64 = 1 << 29;
     pub(crate) const ABSENT: Self = Self(3 << 18);
 
     /// A split block without a free frame.
@@ -65,6 +73,18 @@ impl Info {
     /// The largest order of a free run in a split block, plus one; 0 where nothing is free.
     pub(crate) const fn rank(self) -> u32 {
         (self.0 >> 12 & 0xf) as u32
+    }
+
+    /// Whether nobody is given a frame of it: see `compact.rs`. It is in no bin then, and not in the tree.
+    pub(crate) const fn is_isolated(self) -> bool {
+        self.0 & Self::ISOLATED != 0
+    }
+
+    pub(crate) const fn with_isolated(self, isolated: Isolated) -> Self {
+        match isolated {
+            Isolated::Yes => Self(self.0 | Self::ISOLATED),
+            Isolated::No => Self(self.0 & !Self::ISOLATED),
+        }
     }
 
     pub(crate) const fn with_kind(self, kind: Mobility) -> Self {

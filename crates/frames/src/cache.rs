@@ -190,6 +190,15 @@ impl CpuCache {
         self.busy.load(Relaxed)
     }
 
+    /// Runs `work` as an interrupt handler would that came in the middle of an operation of this CPU.
+    #[cfg(test)]
+    pub(crate) fn interrupted<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.busy.store(true, Relaxed);
+        let result = work();
+        self.busy.store(false, Relaxed);
+        result
+    }
+
     /// Runs `operation` unless the cache is busy, and keeps interrupt handlers out of it meanwhile.
     #[inline(always)]
     fn alone<T>(&self, operation: impl FnOnce(&Self) -> Option<T>) -> Option<T> {

@@ -8,7 +8,7 @@
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::error::{AllocError, FrameFault};
-use crate::frame::Raw;
+use crate::frame::{Frame, Presence, Raw};
 use crate::frames::Frames;
 use crate::request::Request;
 use crate::sync::{AtomicU64, Relaxed};
@@ -41,6 +41,20 @@ impl<M: Machine> Frames<M> {
     fn refuse(&self, fault: FrameFault) {
         self.faults.refused.fetch_add(1, Relaxed);
         self.faults.last.store(fault.pfn().get() + 1, Relaxed);
+    }
+}
+
+impl<M: Machine> Frames<M> {
+    /// For a block that compaction allocates, past the usual way.
+    pub(crate) fn note_alloc_of<P: Presence>(&self, pinned: Pinned<'_>, frame: &Frame<P>) {
+        self.note_alloc(pinned, frame.peek());
+    }
+
+    /// For a block whose content compaction has moved away.
+    pub(crate) fn note_moved(&self, pinned: Pinned<'_>, from: Pfn) {
+        if let Some(descriptor) = self.descriptor(from) {
+            descriptor.note_free(pinned.cpu());
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! memory. Zero is the descriptor of a frame that nobody has said anything of.
 //!
 //! ```text
-//! word 0: 31..16 owner   15..8 page type   5 allocated   4..0 order        (the last two in checked builds only)
+//! word 0: 31..16 owner   15..8 page type   5 allocated   4..0 order   (the last two: owned blocks, and checked builds)
 //! word 1: references
 //! word 2: 31..16 allocations   15..8 CPU of the last free   7..0 CPU of the last allocation   (checked builds only)
 //! ```
@@ -72,11 +72,8 @@ impl Descriptor {
 
     /// Drops a reference, and says whether it was the last: then the caller owns the frame and frees it.
     pub fn release(&self) -> bool {
-        let last = self
-            .references
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |references| references.checked_sub(1))
-            .is_err();
-        last
+        let fewer = |references: u32| references.checked_sub(1);
+        self.references.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_err()
     }
 
     /// What checked builds remember.
@@ -91,11 +88,17 @@ impl Descriptor {
         self.tag.store(self.tag.load(Relaxed) & !clear | set, Relaxed);
     }
 
-    /// The order with which the frame was allocated, in checked builds.
-    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
+    /// The order with which the block that begins here was allocated: of requests that name an owner, and in checked
+    /// builds of all.
     pub(crate) fn allocated(&self) -> Option<Order> {
         let tag = self.tag.load(Relaxed);
         if tag & ALLOCATED == 0 { None } else { Order::new((tag & 0x1f) as u8) }
+    }
+
+    /// Says who holds a block of `order` that begins here.
+    pub(crate) fn stamp(&self, owner: Owner, order: Order) {
+        self.update(0x3f, ALLOCATED | u32::from(order.get()));
+        self.set_owner(owner);
     }
 
     #[cfg_attr(not(feature = "checked"), expect(dead_code))]
@@ -106,7 +109,7 @@ impl Descriptor {
         self.history.store(count | old & 0xff00 | cpu.index() as u32 & 0xff, Relaxed);
     }
 
-    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
+    /// Forgets the holder.
     pub(crate) fn note_free(&self, cpu: CpuId) {
         self.tag.store(0, Relaxed);
         self.references.store(0, Relaxed);

@@ -67,6 +67,10 @@ pub enum AllocError {
     BadRange(PfnRange),
     /// A frame within the wanted range cannot be moved.
     Unmovable(Pfn),
+    /// There are not this many free frames in a row, and none can be made.
+    NoRun(u64),
+    /// Another compaction or contiguous allocation is running.
+    Busy,
     /// The CPU of the token is past the layout's count.
     NoSuchCpu,
 }
@@ -79,6 +83,8 @@ impl fmt::Display for AllocError {
             Self::NothingBelow(zone) => write!(f, "no memory at or below zone {zone}"),
             Self::BadRange(range) => write!(f, "frames {range} cannot be asked for"),
             Self::Unmovable(pfn) => write!(f, "frame {pfn} cannot be moved"),
+            Self::NoRun(frames) => write!(f, "no run of {frames} frames"),
+            Self::Busy => f.write_str("another compaction is running"),
             Self::NoSuchCpu => f.write_str("this CPU is not one of the layout's"),
         }
     }

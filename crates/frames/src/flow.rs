@@ -7,10 +7,11 @@
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
 
 use crate::cache::{AWAY, CpuCache, RUNS, Ring};
+use crate::compact::Target;
 use crate::depot::{Depot, Effort, Reach};
 use crate::frame::Raw;
 use crate::pool::{Held, Pool};
-use crate::request::{Mobility, Preference, Request, Zone};
+use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
 use crate::sync::{Ordering, Relaxed, fence};
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together under about 300 ns.
@@ -53,6 +54,31 @@ impl Depot {
             let floor = floor(pool, request, effort);
             let mut held = pool.lock(irq_off);
             take(&mut held, request.order, request.kind, floor)
+        })
+    }
+
+    /// A movable block for what is moved out of `pool`: from broken blocks of this pool, or from anywhere.
+    pub(crate) fn take_target(
+        &self,
+        irq_off: IrqOff<'_>,
+        pool: &Pool,
+        order: Order,
+        target: Target,
+    ) -> Option<Raw> {
+        let kind = Mobility::Movable;
+        if let Some(pfn) = pool.lock(irq_off).take_broken(order, kind) {
+            return Some(pool.tag.at(pfn, order, kind));
+        }
+        if target == Target::Broken {
+            return None;
+        }
+        self.zonelist(pool.node.index(), pool.zone).find_map(|pool| {
+            take(
+                &mut pool.lock(irq_off),
+                order,
+                kind,
+                pool.marks.floor(pool.zone, AllocClass::Normal, pool.zone),
+            )
         })
     }
 

@@ -154,7 +154,7 @@ impl<P: Presence> Frame<P> {
         Raw(ManuallyDrop::new(self).raw.get())
     }
 
-    const fn peek(&self) -> Raw {
+    pub(crate) const fn peek(&self) -> Raw {
         Raw(self.raw.get())
     }
 

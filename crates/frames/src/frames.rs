@@ -7,6 +7,7 @@ use rhumb_machine::{Machine, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
 use crate::block::State;
 use crate::checked::Faults;
+use crate::compact::Isolation;
 use crate::depot::{Depot, Reach};
 use crate::descriptor::{Descriptor, Descriptors};
 use crate::error::{AllocError, FrameFault, LayoutError};
@@ -22,6 +23,7 @@ pub struct Frames<M: Machine> {
     pub(crate) descriptors: Descriptors,
     pub(crate) reclaimers: Reclaimers,
     pub(crate) faults: Faults,
+    pub(crate) isolation: Isolation,
 }
 
 impl<M: Machine> Frames<M> {
@@ -48,6 +50,7 @@ impl<M: Machine> Frames<M> {
             descriptors: Descriptors::NONE,
             reclaimers: Reclaimers::new(),
             faults: Faults::default(),
+            isolation: Isolation::default(),
         })
     }
 
@@ -92,6 +95,8 @@ impl<M: Machine> Frames<M> {
 
     #[inline(always)]
     fn alloc_raw(&self, pinned: Pinned<'_>, request: Request, reach: Reach) -> Result<Raw, AllocError> {
+        // Only a request that may go past the direct map uses the caches of such frames.
+        let reach = if matches!(request.ceiling, Zone::High) { reach } else { Reach::Mapped };
         if request.is_plain()
             && let Some(cache) = self.depot.cache(pinned.cpu(), reach)
             && let Some(raw) = cache.pop(request.order, request.kind)

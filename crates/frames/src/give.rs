@@ -5,7 +5,7 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::block::{Info, State};
+use crate::block::{Info, Isolated, State};
 use crate::pool::Held;
 use crate::sync::Relaxed;
 use crate::words::{self, FRAMES, WORDS};
@@ -58,7 +58,8 @@ impl Held<'_> {
                 (0..WORDS).fold(0, |full, at| full | u32::from(words[at].load(Relaxed) == u64::MAX) << at);
             rank = words::full_words_rank(full);
         }
-        self.settle(block, if free == FRAMES { Info::WHOLE } else { info.with_free(free, rank) });
+        let whole = free == FRAMES && !info.is_isolated();
+        self.settle(block, if whole { Info::WHOLE } else { info.with_free(free, rank) });
         self.add_free(u64::from(frames));
     }
 
@@ -85,6 +86,43 @@ impl Held<'_> {
             let mask = (u64::MAX >> (64 - (stop - at))) << (at % 64);
             self.give_word(at / 64, mask);
             at = stop;
+        }
+    }
+
+    /// Gives back an allocated block of `order`, at least 9, block by block as isolated ones.
+    pub(crate) fn give_isolated(&mut self, pfn: Pfn, order: Order) {
+        let first = self.pool.offset(pfn) / 512;
+        self.give_blocks(pfn, order);
+        for block in first..first + (1 << (order.get() - Order::LARGE.get())) {
+            self.isolate(block);
+        }
+    }
+
+    /// Keeps a block that is not allocated as a whole from being given out.
+    pub(crate) fn isolate(&mut self, block: usize) {
+        let info = self.pool.blocks[block].info();
+        if info.state() == State::Whole {
+            self.write_bits(block, &[u64::MAX; WORDS]);
+            let split = Info::full(info.kind()).with_free(FRAMES, words::full_words_rank(0xff));
+            self.settle(block, split.with_isolated(Isolated::Yes));
+        } else {
+            self.settle(block, info.with_isolated(Isolated::Yes));
+        }
+    }
+
+    /// Ends the isolation of a block.
+    pub(crate) fn release(&mut self, block: usize) {
+        let info = self.pool.blocks[block].info().with_isolated(Isolated::No);
+        self.settle(block, if info.free() == FRAMES { Info::WHOLE } else { info });
+    }
+
+    /// Makes an allocated block of `order`, at least 9, one of single frames, all in use.
+    pub(crate) fn break_blocks(&mut self, pfn: Pfn, order: Order) {
+        let first = self.pool.offset(pfn) / 512;
+        for block in first..first + (1 << (order.get() - Order::LARGE.get())) {
+            self.write_bits(block, &[0; WORDS]);
+            let kind = self.pool.blocks[block].info().kind();
+            self.settle(block, Info::full(kind));
         }
     }
 

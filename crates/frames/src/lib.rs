@@ -9,6 +9,7 @@ mod block;
 mod build;
 mod cache;
 mod checked;
+pub mod compact;
 mod depot;
 pub mod descriptor;
 pub mod error;
@@ -31,6 +32,7 @@ pub mod validate;
 mod words;
 mod zero;
 
+pub use compact::{Compaction, Extent, Relocate};
 pub use descriptor::{Descriptor, History};
 pub use error::{AllocError, FrameFault, LayoutError};
 pub use frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};
@@ -38,9 +40,11 @@ pub use frames::Frames;
 pub use layout::{Layout, MemoryRange};
 pub use leak::{Leaks, leaks};
 pub use pressure::{Levels, Reclaimer, Registration, Shortage};
-pub use report::{Description, Place, Totals, ZoneReport};
+pub use report::{Description, Place, Totals, UnmovableBlock, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
 pub use validate::Inconsistency;
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

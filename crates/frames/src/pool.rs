@@ -313,7 +313,7 @@ impl Held<'_> {
         let old = record.info();
         record.set(new);
         let place = |info: Info| match info.state() {
-            State::Split => bin::of(info),
+            State::Split if !info.is_isolated() => bin::of(info),
             _ => None,
         };
         let (was, is) = (place(old), place(new));

@@ -37,10 +37,6 @@ impl Zone {
         };
         Pfn::new(if matches!(self, Self::High) || end < limit { end } else { limit })
     }
-
-    pub(crate) const fn from_index(index: usize) -> Self {
-        Self::ALL[index % Self::COUNT]
-    }
 }
 
 impl fmt::Display for Zone {

@@ -28,7 +28,11 @@ impl<M: Machine> Frames<M> {
     ) -> Result<Raw, AllocError> {
         let zeroed = request.contents == Contents::Zeroed;
         let mapped = reach == Reach::Mapped || zeroed;
-        let ceiling = if mapped { request.ceiling.min(Zone::Direct) } else { request.ceiling };
+        let (reach, ceiling) = if mapped {
+            (Reach::Mapped, request.ceiling.min(Zone::Direct))
+        } else {
+            (reach, request.ceiling)
+        };
         let request = Request { ceiling, ..request };
         self.inject_failure(&request)?;
         self.tick(pinned);
@@ -44,7 +48,7 @@ impl<M: Machine> Frames<M> {
         if request.owner != Owner::NONE
             && let Some(descriptor) = self.descriptor(raw.pfn())
         {
-            descriptor.set_owner(request.owner);
+            descriptor.stamp(request.owner, request.order);
             return Ok(Raw(raw.0 | Raw::OWNED));
         }
         Ok(raw)
@@ -100,7 +104,7 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn free_slow(&self, pinned: Pinned<'_>, raw: Raw, reach: Reach) {
         let raw = if raw.0 & Raw::OWNED != 0 {
             if let Some(descriptor) = self.descriptor(raw.pfn()) {
-                descriptor.set_owner(Owner::NONE);
+                descriptor.note_free(pinned.cpu());
             }
             Raw(raw.0 & !Raw::OWNED)
         } else {

@@ -7,7 +7,7 @@
 //!
 //! Movable memory is taken from the top of the pool, the rest from the bottom.
 
-use rhumb_machine::{Order, Pfn};
+use rhumb_machine::{Order, Pfn, PfnRange};
 
 use crate::block::{Info, State};
 use crate::pool::Held;
@@ -63,8 +63,19 @@ impl Held<'_> {
         if self.pool.free_frames() < floor + order.frames() {
             return None;
         }
+        let block = self.find_block(kind, u32::from(order.get()))?;
+        self.take_run_of(block, order)
+    }
+
+    /// As [`Held::take_run`], but from broken blocks of this kind only.
+    pub(crate) fn take_broken(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
+        let bin = (order < Order::LARGE).then(|| self.best(kind, order.get().into()))??;
+        let block = self.head(kind, bin)?;
+        self.take_run_of(block, order)
+    }
+
+    fn take_run_of(&mut self, block: usize, order: Order) -> Option<Pfn> {
         let log2 = u32::from(order.get());
-        let block = self.find_block(kind, log2)?;
         let info = self.pool.blocks[block].info();
         let mut bits = self.pool.bits(block);
         let start = words::find_run(&bits, log2)?;
@@ -135,6 +146,21 @@ impl Held<'_> {
             return Some(block);
         }
         None
+    }
+
+    /// Takes all frames of `range`, which are free, in isolated blocks.
+    pub(crate) fn claim_range(&mut self, range: PfnRange) {
+        let (mut at, end) = (self.pool.offset(range.start()), self.pool.offset(range.end()));
+        while at < end {
+            let (block, stop) = (at / 512, end.min((at / 512 + 1) * 512));
+            let mut bits = self.pool.bits(block);
+            (at..stop).for_each(|at| bits[at % 512 / 64] &= !(1 << (at % 64)));
+            self.write_bits(block, &bits);
+            let info = self.pool.blocks[block].info();
+            self.settle(block, info.with_free(info.free() - (stop - at) as u32, words::block_rank(&bits)));
+            self.sub_free((stop - at) as u64);
+            at = stop;
+        }
     }
 
     /// Writes all the bits of a block that was whole or is new.

@@ -1,4 +1,5 @@
 //! Tests: a small hosted machine, directed cases, and random histories against the plain model.
 
 mod basics;
+mod histories;
 mod machine;

@@ -40,22 +40,6 @@ pub(crate) const fn run_mask(start: u32, order: u32) -> u64 {
     (u64::MAX >> (64 - (1 << order))) << start
 }
 
-/// The largest order, 0..=6, of a free run in `word`, plus one; 0 where no frame is free.
-#[inline]
-pub(crate) const fn word_rank(word: u64) -> u32 {
-    if word == u64::MAX {
-        return 7;
-    }
-    let mut starts = word;
-    let mut level = 0;
-    while starts != 0 {
-        starts &= starts >> (1 << level);
-        level += 1;
-        starts &= ALIGNED[level as usize];
-    }
-    level
-}
-
 /// The largest order, 0..=9, of a free run in the block, plus one; 0 where no frame is free.
 pub(crate) fn block_rank(bits: &Bits) -> u32 {
     let full =

@@ -44,10 +44,10 @@ fn each_order_takes_all_aligned_blocks() {
             assert!(
                 all.iter().all(|frame| frame.pfn().get() % order.frames() == 0 && frame.order() == order)
             );
-            assert!(matches!(
-                frames.alloc(pinned(), Request::FRAME),
-                Err(AllocError::Exhausted(Order::BASE))
-            ));
+            assert_eq!(
+                frames.alloc(pinned(), Request::new(order)).unwrap_err(),
+                AllocError::Exhausted(order)
+            );
             if order.get() % 3 == 0 {
                 frames.validate().unwrap();
             }

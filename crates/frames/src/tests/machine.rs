@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
 
-use crate::{Frames, Layout, MemoryRange};
+use crate::{Anywhere, Extent, Frame, Frames, Layout, MemoryRange, Relocate};
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -82,15 +82,16 @@ pub(super) fn storage(bytes: usize) -> &'static mut [u64] {
     Box::leak(std::vec![0u64; bytes.div_ceil(8)].into_boxed_slice())
 }
 
-/// An allocator over these ranges (start, end, node), all free, without reserves or guards.
-pub(super) fn frames_over(cpus: usize, ranges: &[(u64, u64, usize)]) -> Frames<TestMachine> {
-    let memory: Vec<_> = ranges
-        .iter()
-        .map(|&(start, end, index)| MemoryRange { frames: range(start, end), node: node(index) })
-        .collect();
-    let nodes = ranges.iter().map(|range| range.2 + 1).max().unwrap();
-    let layout = Layout::new(&memory, cpus, Pfn::new(1 << 34)).unwrap();
-    let machine = TestMachine { cpus, nodes, base: VirtAddr::ZERO };
+/// Memory from (start, end, node).
+pub(super) fn memory(ranges: &[(u64, u64, usize)]) -> Vec<MemoryRange> {
+    let range = |&(start, end, index)| MemoryRange { frames: range(start, end), node: node(index) };
+    ranges.iter().map(range).collect()
+}
+
+/// An allocator over these ranges, all free, without reserves or guards; the direct map ends at frame `limit`.
+pub(super) fn frames_with(cpus: usize, memory: &[MemoryRange], limit: u64) -> Frames<TestMachine> {
+    let layout = Layout::new(memory, cpus, Pfn::new(limit)).unwrap();
+    let machine = TestMachine { cpus, nodes: layout.nodes, base: VirtAddr::ZERO };
     let free = memory.iter().map(|range| range.frames);
     // SAFETY: no memory stands behind the frames; nothing touches it.
     let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();
@@ -100,4 +101,26 @@ pub(super) fn frames_over(cpus: usize, ranges: &[(u64, u64, usize)]) -> Frames<T
     }
     be_cpu(0);
     frames
+}
+
+/// As [`frames_with`], all in the direct map.
+pub(super) fn frames_over(cpus: usize, ranges: &[(u64, u64, usize)]) -> Frames<TestMachine> {
+    frames_with(cpus, &memory(ranges), 1 << 34)
+}
+
+/// For requests that may move nothing.
+pub(super) struct Nobody;
+
+impl Relocate for Nobody {
+    fn extent(&self, _pfn: Pfn) -> Option<Extent> {
+        None
+    }
+    fn relocate(
+        &self,
+        _pinned: Pinned<'_>,
+        _from: Extent,
+        to: Frame<Anywhere>,
+    ) -> Result<(), Frame<Anywhere>> {
+        Err(to)
+    }
 }
