@@ -1,7 +1,8 @@
 //! The pools of a machine, the order in which a request visits them, and the CPUs' caches before them.
 //!
 //! The order (the *zonelist*) of a node: its own pools from the highest zone down, then those of the other nodes by
-//! distance, each from the highest zone down. A request skips pools above its ceiling, and with a binding those of
+//! distance, each from the highest zone down; DMA memory, for which some devices have no alternative, comes after all
+//! else. A request skips pools above its ceiling, and with a binding those of
 //! other nodes. Within a zone, memory that was there at boot comes before memory that was added.
 
 use rhumb_machine::{CpuId, MAX_NODES, Pfn};
@@ -82,7 +83,7 @@ impl Depot {
         for (node, row) in self.zonelists.chunks(MAX_POOLS).enumerate() {
             let rank = |pool: &Pool| {
                 let (zone, other) = (Zone::COUNT - pool.zone as usize, pool.node.index());
-                (self.distance(node, other), other != node, other, zone)
+                (pool.zone == Zone::Dma, self.distance(node, other), other != node, other, zone)
             };
             let count = row.iter().position(|entry| entry.load(Relaxed) == 0).unwrap_or(MAX_POOLS);
             let mut at = count.min(MAX_POOLS - 1);

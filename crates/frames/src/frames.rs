@@ -197,7 +197,14 @@ impl<M: Machine> Frames<M> {
         let guard = self.machine.irq_off();
         if let Some(fault) = frames.iter().find_map(|pfn| match self.depot.pool_of(pfn) {
             None => Some(FrameFault::Foreign(pfn)),
-            Some(pool) => pool.is_free(pfn).then_some(FrameFault::Free(pfn)),
+            Some(pool) => match pool.blocks[pool.offset(pfn) / 512].info() {
+                info if info.state() == State::Absent => Some(FrameFault::Foreign(pfn)),
+                info if info.state() == State::Large => {
+                    let order = Order::new(info.order()).unwrap_or_default();
+                    Some(FrameFault::WrongOrder(pfn, order, Order::BASE))
+                }
+                _ => pool.is_free(pfn).then_some(FrameFault::Free(pfn)),
+            },
         }) {
             return Err((range, fault));
         }

@@ -1,0 +1,85 @@
+//! From the boot allocator to this one without loss, and memory that comes later.
+
+use std::vec::Vec;
+
+use proptest::prelude::*;
+use rhumb_machine::{Order, Pfn, VirtAddr};
+
+use super::machine::*;
+use crate::{Frame, FrameRange, Frames, Layout, MemoryRange, Request, Zone};
+
+const SPAN: u64 = 6 * 512;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any set of free ranges in ragged memory over two nodes: exactly those frames come out, and the others can be
+    /// given back afterwards.
+    #[test]
+    fn exactly_the_free_frames_are_taken_over(mut cuts in proptest::collection::btree_set(0..SPAN, 2..24), split in 1..SPAN) {
+        cuts.insert(0);
+        let cuts: Vec<_> = cuts.into_iter().map(|cut| cut + (1 << 20)).collect();
+        let middle = (1 << 20) + split;
+        let memory = memory(&[(1 << 20, middle, 0), (middle, (1 << 20) + SPAN, 1)]);
+        let layout = Layout::new(&memory, 1, Pfn::new(1 << 34)).unwrap();
+        let machine = TestMachine { cpus: 1, nodes: 1, base: VirtAddr::ZERO };
+        be_cpu(0);
+        let free: Vec<_> = cuts.chunks_exact(2).map(|pair| range(pair[0], pair[1])).collect();
+        let storage = storage(layout.storage_bytes());
+        // SAFETY: nothing stands behind the frames.
+        let frames = unsafe { Frames::new(machine, &layout, free.iter().copied(), storage) }.unwrap();
+        frames.validate().unwrap();
+        (0..2).for_each(|index| frames.set_reserve(node(index), Zone::Direct, 0));
+        let expected: Vec<_> = free.iter().flat_map(|range| range.iter()).collect();
+        prop_assert_eq!(frames.free_frames(), expected.len() as u64);
+        let held: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
+        let mut got: Vec<_> = held.iter().map(Frame::pfn).collect();
+        got.sort_unstable();
+        prop_assert_eq!(got, expected);
+        held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+        frames.drain(pinned());
+        // What boot data and the RAM disk stood on.
+        let mut at = 1 << 20;
+        for taken in free.iter().copied().chain([range((1 << 20) + SPAN, (1 << 20) + SPAN)]) {
+            // SAFETY: nobody has these frames.
+            let boot = unsafe { FrameRange::assume(range(at, taken.start().get())) };
+            frames.free_range(pinned(), boot).unwrap();
+            at = taken.end().get();
+        }
+        frames.validate().unwrap();
+        prop_assert_eq!(frames.free_frames(), SPAN);
+    }
+}
+
+#[test]
+fn memory_comes_later() {
+    let frames = frames_over(2, &[(1 << 20, (1 << 20) + 1024, 0), (1 << 21, (1 << 21) + 1024, 1)]);
+    let added = memory(&[((1 << 20) + 4096, (1 << 20) + 4096 + 700, 0)])[0];
+    // SAFETY: nothing stands behind the frames.
+    unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
+    frames.validate().unwrap();
+    assert_eq!(frames.zone(node(0), Zone::Direct).unwrap().present, 1724);
+    frames.set_reserve(node(0), Zone::Direct, 0);
+    let held: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
+    assert_eq!(held.len(), 2748);
+    let first_away = held.iter().position(|frame| frame.pfn().get() >= 1 << 21).unwrap();
+    assert_eq!(first_away, 1724, "all of the own node first, the added memory too");
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.validate().unwrap();
+}
+
+#[test]
+fn a_hole_costs_nothing_and_a_terabyte_little() {
+    let near = memory(&[(1 << 20, (1 << 20) + (1 << 18), 0)]);
+    let far = memory(&[(1 << 20, (1 << 20) + (1 << 17), 0), (1 << 28, (1 << 28) + (1 << 17), 0)]);
+    let bytes = |memory: &[MemoryRange]| Layout::new(memory, 1, Pfn::new(1 << 34)).unwrap().storage_bytes();
+    assert!(bytes(&far) < bytes(&near) + (16 << 10), "{} {}", bytes(&far), bytes(&near));
+    let terabyte = memory(&[(1 << 20, (1 << 20) + (1 << 28), 0)]);
+    let per_frame = bytes(&terabyte) as f64 / f64::from(1 << 28);
+    assert!(per_frame < 0.16, "{per_frame}");
+    let frames = frames_over(1, &[(1 << 20, (1 << 20) + (1 << 28), 0)]);
+    let huge: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::HUGE).ok()).collect();
+    assert_eq!(huge.len(), 1024);
+    huge.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    assert_eq!(frames.zone(node(0), Zone::Direct).unwrap().free_by_order[Order::HUGE.get() as usize], 1024);
+}

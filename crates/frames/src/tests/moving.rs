@@ -1,0 +1,144 @@
+//! Compaction and contiguous allocation, and what stays when an owner refuses.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use rhumb_machine::{Order, Pfn, Pinned};
+
+use super::machine::*;
+use crate::{AllocError, Anywhere, Extent, Frame, Frames, Owner, Relocate, Request};
+
+const BASE: u64 = 1 << 20;
+
+/// Owns frames, and refuses to move after a number of moves.
+struct Mover {
+    held: RefCell<BTreeMap<u64, Frame<Anywhere>>>,
+    moves_left: Cell<u64>,
+}
+
+impl Relocate for Mover {
+    fn extent(&self, pfn: Pfn) -> Option<Extent> {
+        let held = self.held.borrow();
+        let (_, frame) = held.range(..=pfn.get()).next_back()?;
+        let inside = pfn.get() < frame.pfn().get() + frame.order().frames();
+        inside.then_some(Extent { start: frame.pfn(), order: frame.order() })
+    }
+
+    fn relocate(&self, _: Pinned<'_>, from: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+        if self.moves_left.get() == 0 {
+            return Err(to);
+        }
+        self.moves_left.set(self.moves_left.get() - 1);
+        let mut held = self.held.borrow_mut();
+        held.remove(&from.start.get()).unwrap().into_pfn();
+        held.insert(to.pfn().get(), to);
+        Ok(())
+    }
+}
+
+/// Every block of the memory three quarters empty.
+fn scattered(blocks: u64, order: u8) -> (Frames<TestMachine>, Mover) {
+    let frames = frames_over(1, &[(BASE, BASE + blocks * 512, 0)]);
+    let request = Request::new(Order::new(order).unwrap()).movable();
+    let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect();
+    let mut held = BTreeMap::new();
+    for (index, frame) in all.into_iter().enumerate() {
+        if index % 4 == 0 {
+            held.insert(frame.pfn().get(), frame.into_anywhere());
+        } else {
+            frames.free(pinned(), frame);
+        }
+    }
+    frames.drain(pinned());
+    (frames, Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) })
+}
+
+#[test]
+fn compaction_reaches_the_ideal() {
+    for order in [0, 2, 5, 7] {
+        let (frames, mover) = scattered(32, order);
+        assert_eq!(frames.free_large_blocks(), 0);
+        let done = frames.compact(pinned(), node(0), &mover, u64::MAX);
+        frames.validate().unwrap();
+        assert_eq!(frames.free_large_blocks(), 24, "order {order}: {done:?}");
+        assert_eq!((done.blocks, done.moved), (24, 24 * 128));
+    }
+}
+
+#[test]
+fn a_budget_bounds_it() {
+    let (frames, mover) = scattered(32, 0);
+    let done = frames.compact(pinned(), node(0), &mover, 300);
+    assert_eq!((done.blocks, done.moved), (3, 384), "whole blocks: the last one is finished");
+    frames.validate().unwrap();
+}
+
+#[test]
+fn refusal_at_the_nth_move_loses_nothing() {
+    for moves in 0..40 {
+        let (frames, mover) = scattered(4, 2);
+        let free = frames.free_frames();
+        mover.moves_left.set(moves);
+        let done = frames.compact(pinned(), node(0), &mover, u64::MAX);
+        frames.validate().unwrap();
+        assert_eq!((frames.free_frames(), done.blocks), (free, moves / 32));
+        // And for a range in the middle of it.
+        mover.moves_left.set(moves);
+        let wanted = range(BASE + 700, BASE + 1100);
+        match frames.alloc_range(pinned(), wanted, &mover) {
+            Ok(got) => {
+                assert_eq!((got.frames(), frames.free_frames()), (wanted, free - 400));
+                frames.validate().unwrap();
+                frames.free_range(pinned(), got).unwrap();
+            }
+            Err(error) => assert!(matches!(error, AllocError::Unmovable(_) | AllocError::Exhausted(_))),
+        }
+        frames.validate().unwrap();
+        assert_eq!(frames.free_frames(), free);
+        mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+        frames.drain(pinned());
+        frames.validate().unwrap();
+        assert_eq!(frames.free_large_blocks(), 4);
+    }
+}
+
+#[test]
+fn a_range_is_cleared_of_large_blocks_too() {
+    let (frames, mover) = scattered(8, 9);
+    let wanted = range(BASE + 100, BASE + 5 * 512);
+    let got = frames.alloc_range(pinned(), wanted, &mover).unwrap();
+    frames.validate().unwrap();
+    assert!(mover.held.borrow().keys().all(|&pfn| !wanted.contains(Pfn::new(pfn))));
+    frames.free_range(pinned(), got).unwrap();
+    frames.validate().unwrap();
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    assert_eq!(frames.free_large_blocks(), 8);
+}
+
+#[test]
+fn what_cannot_be_moved_is_named_with_its_owner() {
+    let (frames, mover) = scattered(4, 3);
+    let descriptors: &'static [[u32; 3]] = std::vec![[0; 3]; (BASE + 2048) as usize].leak();
+    // SAFETY: the array covers every frame of the memory, and is zero.
+    let frames = unsafe { frames.with_descriptors(descriptors.as_ptr().cast::<u8>().into()) };
+    let owned = Request::new(Order::new(1).unwrap()).owner(Owner(7));
+    let frame = frames.alloc(pinned(), owned).unwrap();
+    let at = frames.describe(frame.pfn()).unwrap();
+    assert_eq!((at.owner, frame.order().get()), (Owner(7), 1));
+    let mut blocks = Vec::new();
+    frames.for_each_unmovable(|block| blocks.push(block));
+    assert_eq!(blocks.len(), 1);
+    assert_eq!(blocks[0].owners[0], (Owner(7), 2));
+    assert!((blocks[0].start.get()..blocks[0].start.get() + 512).contains(&frame.pfn().get()));
+    let whole = range(blocks[0].start.get(), blocks[0].start.get() + 512);
+    // Its movable neighbours may go, but it stays and is named.
+    let error = frames.alloc_range(pinned(), whole, &mover).unwrap_err();
+    assert_eq!(error, AllocError::Unmovable(frame.pfn()));
+    frames.free(pinned(), frame);
+    frames.validate().unwrap();
+    let mut none = true;
+    frames.for_each_unmovable(|block| none = block.owners[0].1 == 0);
+    assert!(none, "the owner is forgotten");
+}

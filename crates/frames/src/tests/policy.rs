@@ -1,0 +1,201 @@
+//! The order of fallback, reserves and classes, reclaimers, mobility kinds.
+
+use std::boxed::Box;
+use std::sync::Mutex;
+use std::vec::Vec;
+
+use rhumb_machine::{Order, Pinned};
+
+use super::machine::*;
+use crate::{
+    AllocClass, AllocError, Frame, Frames, Mobility, Reclaimer, Registration, Request, Shortage, Zone,
+};
+
+const DMA: (u64, u64, usize) = (0x200, 0x600, 0);
+const DMA32: (u64, u64, usize) = (0x1000, 0x1400, 0);
+const DIRECT0: (u64, u64, usize) = (1 << 20, (1 << 20) + 0x400, 0);
+const DIRECT1: (u64, u64, usize) = ((1 << 20) + 0x400, (1 << 20) + 0x800, 1);
+
+/// The zones and nodes that requests get frames from, until nothing is left.
+fn order_of_places(frames: &Frames<TestMachine>, request: Request) -> Vec<(Zone, usize)> {
+    let mut places = Vec::new();
+    let mut held = Vec::new();
+    while let Ok(frame) = frames.alloc(pinned(), request) {
+        let at = frames.describe(frame.pfn()).unwrap();
+        if places.last() != Some(&(at.zone, at.node.index())) {
+            places.push((at.zone, at.node.index()));
+        }
+        held.push(frame);
+    }
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    frames.validate().unwrap();
+    places
+}
+
+#[test]
+fn own_node_highest_zone_first_then_by_distance_and_dma_last() {
+    let frames = frames_over(2, &[DMA, DMA32, DIRECT0, DIRECT1]);
+    let own = [(Zone::Direct, 0), (Zone::Dma32, 0), (Zone::Direct, 1), (Zone::Dma, 0)];
+    for order in [0, 4, 9].map(|order| Order::new(order).unwrap()) {
+        let request = Request::new(order);
+        assert_eq!(order_of_places(&frames, request), own);
+        assert_eq!(order_of_places(&frames, request.ceiling(Zone::Dma32)), [own[1], own[3]]);
+        assert_eq!(order_of_places(&frames, request.bind(node(1))), own[2..3]);
+        let away = order_of_places(&frames, request.prefer(node(1)));
+        assert_eq!(away, [own[2], own[0], own[1], own[3]]);
+        be_cpu(1);
+        assert_eq!(order_of_places(&frames, request), away, "CPU 1 is on node 1");
+        be_cpu(0);
+    }
+}
+
+#[test]
+fn classes_stop_where_they_should() {
+    let frames = frames_over(1, &[DIRECT0]);
+    frames.set_reserve(node(0), Zone::Direct, 64);
+    let request = Request::new(Order::new(1).unwrap());
+    let take =
+        |class| std::iter::from_fn(|| frames.alloc(pinned(), request.class(class)).ok()).collect::<Vec<_>>();
+    let mut held = Vec::new();
+    for (class, left) in [
+        (AllocClass::Normal, 64),
+        (AllocClass::Atomic, 32),
+        (AllocClass::PageTables, 16),
+        (AllocClass::Emergency, 0),
+    ] {
+        held.extend(take(class));
+        assert_eq!(frames.free_frames(), left, "{class:?}");
+        assert!(frames.is_short(node(0)));
+    }
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    assert!(!frames.is_short(node(0)));
+    let levels = frames.levels(node(0), Zone::Direct);
+    assert_eq!((levels.min, levels.low, levels.high), (64, 80, 96));
+}
+
+#[test]
+fn a_low_zone_is_guarded_from_those_who_could_go_higher() {
+    let frames = frames_over(1, &[DMA32, DIRECT0]);
+    frames.set_guard(node(0), Zone::Dma32, 0x100);
+    let held: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
+    assert_eq!(frames.levels(node(0), Zone::Dma32).free, 0x100);
+    let low = frames.alloc(pinned(), Request::FRAME.ceiling(Zone::Dma32)).unwrap();
+    frames.free(pinned(), low);
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+/// Gives back what it was lent, a frame a call.
+struct Lender {
+    frames: &'static Frames<TestMachine>,
+    lent: Mutex<Vec<Frame>>,
+    calls: Mutex<Vec<&'static str>>,
+}
+
+struct Named(&'static str, &'static Lender);
+
+impl Reclaimer for Named {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
+        self.1.calls.lock().unwrap().push(self.0);
+        // What a reclaimer asks for calls no reclaimer.
+        assert!(self.1.frames.alloc(pinned, Request::new(shortage.order)).is_err());
+        if self.0 == "empty" {
+            return 0;
+        }
+        let Some(frame) = self.1.lent.lock().unwrap().pop() else { return 0 };
+        self.1.frames.free(pinned, frame);
+        1
+    }
+}
+
+#[test]
+fn reclaimers_are_called_in_order_until_one_helps() {
+    let frames: &'static _ = Box::leak(Box::new(frames_over(1, &[DIRECT0])));
+    let lent: Vec<_> = (0..2).map(|_| frames.alloc(pinned(), Request::FRAME).unwrap()).collect();
+    let lender: &'static _ =
+        Box::leak(Box::new(Lender { frames, lent: Mutex::new(lent), calls: Mutex::default() }));
+    for name in ["empty", "cache", "never"] {
+        let reclaimer: Registration = Box::leak(Box::new(Named(name, lender)));
+        frames.register_reclaimer(Box::leak(Box::new(reclaimer))).unwrap();
+    }
+    let mut held: Vec<_> = Vec::new();
+    let error = loop {
+        match frames.alloc(pinned(), Request::FRAME) {
+            Ok(frame) => held.push(frame),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, AllocError::Exhausted(Order::BASE));
+    assert_eq!(
+        *lender.calls.lock().unwrap(),
+        ["empty", "cache", "empty", "cache", "empty", "cache", "never"]
+    );
+    assert_eq!((held.len(), frames.free_frames()), (0x400, 0));
+    for class in [AllocClass::Atomic, AllocClass::Emergency] {
+        assert!(frames.alloc(pinned(), Request::FRAME.class(class)).is_err());
+    }
+    assert_eq!(lender.calls.lock().unwrap().len(), 7, "these classes call nobody");
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+#[test]
+fn kinds_keep_to_their_own_blocks() {
+    let frames = frames_over(1, &[(1 << 20, (1 << 20) + 32 * 512, 0)]);
+    let mut held = Vec::new();
+    for round in 0..600u32 {
+        for kind in Mobility::ALL {
+            let order = Order::new((round % 4) as u8).unwrap();
+            held.push(frames.alloc(pinned(), Request::new(order).kind(kind)).unwrap());
+        }
+    }
+    for frame in &held {
+        assert_eq!(frames.describe(frame.pfn()).unwrap().kind, frame.kind());
+    }
+    let zone = frames.zone(node(0), Zone::Direct).unwrap();
+    assert!(zone.blocks_by_kind.iter().all(|&blocks| blocks <= 6), "{:?}", zone.blocks_by_kind);
+    let highest_unmovable = held.iter().filter(|f| f.kind() != Mobility::Movable).map(Frame::pfn).max();
+    let lowest_movable = held.iter().filter(|f| f.kind() == Mobility::Movable).map(Frame::pfn).min();
+    assert!(highest_unmovable < lowest_movable, "they grow from opposite ends");
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+#[test]
+fn a_stolen_block_changes_its_kind() {
+    let frames = frames_over(1, &[(1 << 20, (1 << 20) + 2 * 512, 0)]);
+    let movable: Vec<_> = (0..4)
+        .map(|_| frames.alloc(pinned(), Request::new(Order::new(7).unwrap()).movable()).unwrap())
+        .collect();
+    let other: Vec<_> = (0..3)
+        .map(|_| frames.alloc(pinned(), Request::new(Order::new(7).unwrap()).movable()).unwrap())
+        .collect();
+    // No whole block is left: the last quarter is stolen, and its block is unmovable from then on.
+    let frame = frames.alloc(pinned(), Request::new(Order::new(5).unwrap())).unwrap();
+    assert_eq!(frames.describe(frame.pfn()).unwrap().kind, Mobility::Unmovable);
+    frames.free(pinned(), frame);
+    movable.into_iter().chain(other).for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    frames.validate().unwrap();
+    assert_eq!(frames.free_large_blocks(), 2);
+}
+
+#[test]
+fn frames_of_another_node_go_home_in_batches() {
+    let frames = frames_over(2, &[DIRECT0, DIRECT1]);
+    let held: Vec<_> =
+        (0..200).map(|_| frames.alloc(pinned(), Request::FRAME.bind(node(0))).unwrap()).collect();
+    be_cpu(1);
+    let before = frames.levels(node(0), Zone::Direct).free;
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    let after = frames.levels(node(0), Zone::Direct).free;
+    assert!(after > before, "some are home");
+    frames.drain(pinned());
+    assert_eq!(frames.zone(node(0), Zone::Direct).unwrap().cached, frames.totals().cached);
+    let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
+    assert_eq!(frames.describe(frame.pfn()).unwrap().node, node(1));
+    frames.free(pinned(), frame);
+    frames.validate().unwrap();
+}
