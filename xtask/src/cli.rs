@@ -108,7 +108,7 @@ pub(crate) struct ImageOptions {
 /// How to build the kernel.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct BuildOptions {
-    /// Build without optimisation for size and speed, with debug assertions.
+    /// Build with debug assertions and little optimisation.
     #[arg(long)]
     pub(crate) dev: bool,
 }
