@@ -107,7 +107,7 @@ pub fn write(text: &str) {
     }
 }
 
-/// As [`write`], past a lock that its holder will never open.
+/// As [`write()`], past a lock that its holder will never open.
 ///
 /// # Safety
 /// All other CPUs have stopped, or do not matter any more.

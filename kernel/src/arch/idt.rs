@@ -1,7 +1,7 @@
 //! The interrupt table and its stubs.
 //!
 //! All 256 vectors have a stub of 16 bytes that pushes an error code where the CPU pushes none, then the vector, then
-//! all registers, and calls [`crate::trap::dispatch`] with the frame in place (no copy: a handler may change where the
+//! all registers, and calls `crate::trap` with the frame in place (no copy: a handler may change where the
 //! code goes on). The frame is 176 bytes, a multiple of 16, so the stack is aligned as the ABI wants it.
 //!
 //! Double fault, NMI and machine check run on stacks of their own; everything else stays on the stack it met.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! It checks what it cannot do without (CPUID, long mode, no-execute; the rest comes with them) and says on COM1 what is missing. All
-//! else is left to [`super::start`]. Sources: Xen's `start_info.h` and PVH boot ABI; Multiboot2 specification 2.0, 3.1 to 3.3;
+//! else is left to [`super`]. Sources: Xen's `start_info.h` and PVH boot ABI; Multiboot2 specification 2.0, 3.1 to 3.3;
 //! AMD64 APM volume 2, 14.6 (long-mode initialisation).
 
 use core::arch::global_asm;

@@ -174,8 +174,11 @@ fn phys_in_direct_map(phys: u64) -> Result<VirtAddr, CommandError> {
     Ok(MACHINE.direct(rhumb_machine::PhysAddr::new(phys)))
 }
 
+/// A counter among those of a CPU.
+type Pick = fn(&Counters) -> &Counter;
+
 /// Names as Linux has them where Linux has them.
-const COUNTERS: &[(&str, fn(&Counters) -> &Counter)] = &[
+const COUNTERS: &[(&str, Pick)] = &[
     ("nr_page_table_writes", |c| &c.page_table_writes),
     ("nr_tlb_local_flush_one", |c| &c.flushes_page),
     ("nr_tlb_local_flush_all", |c| &c.flushes_all),

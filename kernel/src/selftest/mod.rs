@@ -17,7 +17,7 @@ use crate::boot::Boot;
 use crate::monitor::Kernel;
 
 /// What a test found wrong.
-pub struct Wrong(Text<160>);
+pub struct Wrong(Text<112>);
 
 impl Wrong {
     /// One sentence.
