@@ -130,7 +130,7 @@ impl<M: Machine> Frames<M> {
         let mut at = range.start();
         while let Some(pfn) = next_in_use(pool, at, range.end()) {
             let from = movable_extent(pool, relocate, pfn)?;
-            self.move_extent(pinned, pool, from, relocate, target)?;
+            self.move_extent(pinned, pool, from, relocate, (target, range))?;
             *moved += from.order.frames();
             at = from.end();
         }
@@ -143,7 +143,7 @@ impl<M: Machine> Frames<M> {
         pool: &Pool,
         from: Extent,
         relocate: &dyn Relocate,
-        target: Target,
+        (target, range): (Target, PfnRange),
     ) -> Result<(), AllocError> {
         let to = {
             let guard = self.machine.irq_off();
@@ -161,7 +161,7 @@ impl<M: Machine> Frames<M> {
         if from.order < Order::LARGE {
             held.give_run(from.start, from.order);
         } else {
-            held.give_isolated(from.start, from.order);
+            held.give_isolated(from.start, from.order, range);
         }
         Ok(())
     }

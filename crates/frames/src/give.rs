@@ -89,13 +89,13 @@ impl Held<'_> {
         }
     }
 
-    /// Gives back an allocated block of `order`, at least 9, block by block as isolated ones.
-    pub(crate) fn give_isolated(&mut self, pfn: Pfn, order: Order) {
-        let first = self.pool.offset(pfn) / 512;
+    /// Gives back an allocated block of `order`, at least 9, and isolates what of it lies in the blocks of `range`.
+    pub(crate) fn give_isolated(&mut self, pfn: Pfn, order: Order, range: PfnRange) {
         self.give_blocks(pfn, order);
-        for block in first..first + (1 << (order.get() - Order::LARGE.get())) {
-            self.isolate(block);
-        }
+        let given = PfnRange::of_length(pfn, order.frames()).unwrap_or_default().intersection(range);
+        let (first, end) =
+            (self.pool.offset(given.start()) / 512, self.pool.offset(given.end()).div_ceil(512));
+        (first..end).for_each(|block| self.isolate(block));
     }
 
     /// Keeps a block that is not allocated as a whole from being given out.
