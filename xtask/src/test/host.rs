@@ -63,7 +63,8 @@ impl Suite {
         let package = |name: &str| name.replace('_', "-");
         match self {
             Self::Library(name) => vec!["--package".into(), package(name), "--lib".into()],
-            Self::Program(name) => vec!["--bin".into(), name.clone()],
+            // Cargo's announcement has underscores where the program's own name may have hyphens.
+            Self::Program(name) => vec!["--package".into(), package(name), "--bins".into()],
             Self::Integration(name) => vec!["--test".into(), name.clone()],
             Self::Doc(name) => vec!["--package".into(), package(name), "--doc".into()],
         }
