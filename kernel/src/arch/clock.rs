@@ -69,7 +69,8 @@ pub fn timer_hz() -> u64 {
 /// Nanoseconds since [`start`].
 #[inline]
 pub fn now_ns() -> u64 {
-    ticks_to_ns(ticks().wrapping_sub(START.load(Relaxed)))
+    // Saturating: the TSC of a CPU that is behind the boot CPU's reads less than the start, not an age.
+    ticks_to_ns(ticks().saturating_sub(START.load(Relaxed)))
 }
 
 /// How long so many TSC ticks take; 0 before [`calibrate`].

@@ -116,12 +116,8 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     let (topology, findings) = Topology::discover(low, info.rsdp, apic::id_by_cpuid());
     findings.iter().for_each(|finding| log::warn!("{finding}"));
     let levels = choose_levels(&options, &map);
-    let trampoline_page = take_trampoline(&mut map);
-    let enabled = topology.cpus.iter().filter(|cpu| cpu.state == CpuState::Enabled).count();
-    let cpus = (enabled + usize::from(options.unlisted_cpu.is_some()))
-        .min(options.max_cpus.unwrap_or(MAX_CPUS))
-        .clamp(1, MAX_CPUS);
-    let mut devices = list_devices(&topology);
+    let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
+    let mut devices = list_devices(&topology, &map);
     let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
 
     let wanted = Wanted {
@@ -141,12 +137,14 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
         apic::set_page(device.virt);
     }
     let cr4 = CR4_PAE | if levels == Levels::Five { CR4_LA57 } else { 0 };
-    let root = built.trampoline_root.table.addr().get() as u32;
-    trampoline::write(trampoline_page.start(), window.frame(trampoline_page.start().pfn()), root, cr4);
+    if let (Some(page), Some(root)) = (trampoline_page, built.trampoline_root) {
+        let root = root.table.addr().get() as u32;
+        trampoline::write(page.start(), window.frame(page.start().pfn()), root, cr4);
+    }
     let areas = reserve_areas(&mut map, built.direct_map.base, cpus, wanted.limit);
 
     machine::set_direct_map_base(built.direct_map.base);
-    tables::adopt(built.root, built.trampoline_root.table);
+    tables::adopt(built.root, built.trampoline_root);
     Boot {
         loader: info.protocol,
         options,
@@ -234,26 +232,40 @@ fn choose_page_size(options: &Options) -> PageSize {
     allowed
 }
 
-fn take_trampoline(map: &mut MemoryMap) -> PhysRange {
+/// How many CPUs to be ready for, and the page that the others start in; one CPU where no page is free for it.
+fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (usize, Option<PhysRange>) {
+    let enabled = topology.cpus.iter().filter(|cpu| cpu.state == CpuState::Enabled).count();
+    let cpus = (enabled + usize::from(options.unlisted_cpu.is_some()))
+        .min(options.max_cpus.unwrap_or(MAX_CPUS))
+        .clamp(1, MAX_CPUS);
+    if cpus == 1 {
+        return (1, None);
+    }
     let below = PhysRange::new(PhysAddr::ZERO, REAL_MODE_END).unwrap_or_default();
     match BootFrames::within(map, below).take(Reservation::Trampoline) {
-        Ok(frame) => PhysRange::of_length(frame.addr(), DEVICE_PAGE_BYTES).unwrap_or_default(),
+        Ok(frame) => (cpus, PhysRange::of_length(frame.addr(), DEVICE_PAGE_BYTES)),
         Err(error) => {
-            refuse(format_args!("other CPUs start below 640 KiB, and no page is free there: {error}"))
+            log::warn!(
+                "other CPUs start below 640 KiB, and no page is free there ({error}): going on with one CPU"
+            );
+            (1, None)
         }
     }
 }
 
-fn list_devices(topology: &Topology) -> ArrayVec<Device, MAX_DEVICES> {
-    let mut devices = ArrayVec::new();
-    let page = |at: PhysAddr| {
-        PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default()
-    };
-    if let Some(at) = apic::page_to_map() {
-        devices.push(Device { name: LOCAL_APIC, phys: page(at), virt: VirtAddr::ZERO });
-    }
-    for io_apic in topology.io_apics.iter() {
-        devices.push(Device { name: IO_APIC, phys: page(io_apic.address), virt: VirtAddr::ZERO });
+/// The pages of device registers to map, each once: two I/O APICs may share one. What the firmware places in RAM is none.
+fn list_devices(topology: &Topology, map: &MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
+    let mut devices = ArrayVec::<Device, MAX_DEVICES>::new();
+    let local = apic::page_to_map().map(|at| (LOCAL_APIC, at));
+    let io_apics = topology.io_apics.iter().map(|io_apic| (IO_APIC, io_apic.address));
+    for (name, at) in local.into_iter().chain(io_apics) {
+        let page =
+            PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default();
+        if map.ram().any(|ram| ram.overlaps(page)) {
+            log::warn!("the firmware places an {name} at {at}, which is RAM: not used");
+        } else if devices.iter().all(|device| device.phys != page) {
+            devices.push(Device { name, phys: page, virt: VirtAddr::ZERO });
+        }
     }
     devices
 }
@@ -275,14 +287,13 @@ fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, cpus: usize, limit: Option
 }
 
 impl Boot {
-    /// The I/O APICs, mapped. For whoever routes interrupts, alone.
+    /// The I/O APICs that are mapped. For whoever routes interrupts, alone.
     pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
-        let mapped = self.devices.iter().filter(|device| device.name == IO_APIC);
-        mapped.zip(&self.topology.io_apics).map(|(device, io_apic)| {
-            // SAFETY: boot mapped the registers uncached, for ever, in the order of the topology.
-            unsafe {
-                IoApic::new(device.virt.plus(io_apic.address.offset_in(PageSize::Size4K)), io_apic.gsi_base)
-            }
+        self.topology.io_apics.iter().filter_map(|io_apic| {
+            let device = self.devices.iter().find(|device| device.phys.contains(io_apic.address))?;
+            let registers = device.virt.plus(io_apic.address.offset_in(PageSize::Size4K));
+            // SAFETY: boot mapped the registers uncached, for ever.
+            Some(unsafe { IoApic::new(registers, io_apic.gsi_base) })
         })
     }
 

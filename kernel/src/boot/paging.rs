@@ -30,8 +30,8 @@ pub struct Wanted<'a> {
     pub limit: Option<PhysAddr>,
     /// CPUs that may be started, this one included.
     pub cpus: usize,
-    /// Page of the trampoline code.
-    pub trampoline: PhysRange,
+    /// Page of the trampoline code, if other CPUs are to be started.
+    pub trampoline: Option<PhysRange>,
     /// Device registers: each gets the next place among the devices.
     pub devices: &'a [PhysRange],
 }
@@ -39,7 +39,8 @@ pub struct Wanted<'a> {
 /// What was built.
 pub struct Built {
     pub root: Root,
-    pub trampoline_root: Root,
+    /// The tree that other CPUs start on.
+    pub trampoline_root: Option<Root>,
     pub direct_map: DirectMapFigures,
     pub table_frames: u64,
 }
@@ -122,7 +123,8 @@ impl TableSource for Tables<'_, '_> {
 pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Result<Built, PagingError> {
     let ram: ArrayVec<PhysRange, { rhumb_bootinfo::memory_map::MAX_REGIONS }> = map.ram().collect();
     let mut read_only = ArrayVec::<PhysRange, MAX_READ_ONLY>::new();
-    read_only.extend([wanted.trampoline, image::physical(image::text()), image::physical(image::rodata())]);
+    read_only.extend([image::physical(image::text()), image::physical(image::rodata())]);
+    read_only.extend(wanted.trampoline);
     read_only.sort_unstable_by_key(|range| range.start());
     let base = match wanted.levels {
         Levels::Four => layout::DIRECT_MAP_4,
@@ -142,24 +144,29 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     let ceiling = wanted.limit.unwrap_or(PhysAddr::new(u64::MAX));
     // The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB, too.
     let low_ceiling = ceiling.min(PhysAddr::new(1 << 32));
-    let trampoline_table = BootFrames::below(map, low_ceiling).take(Reservation::PageTables)?;
-    window.zero(trampoline_table);
-
+    let tree = |table| {
+        window.zero(table);
+        Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits))
+    };
+    let trampoline_root = match wanted.trampoline {
+        Some(_) => Some(tree(BootFrames::below(map, low_ceiling).take(Reservation::PageTables)?)),
+        None => None,
+    };
     let mut frames = BootFrames::below(map, ceiling);
-    let root_table = frames.take(Reservation::PageTables)?;
-    window.zero(root_table);
-    let tree = |table| Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
-    let (root, trampoline_root) = (tree(root_table), tree(trampoline_table));
+    let root = tree(frames.take(Reservation::PageTables)?);
 
     let mut memory = window.tables();
-    let mut source = Tables { frames: &mut frames, window, taken: 2 };
+    let roots_taken = 1 + u64::from(trampoline_root.is_some());
+    let mut source = Tables { frames: &mut frames, window, taken: roots_taken };
     plan.build(root, &mut memory, &mut source)?;
     let build_ticks = clock::ticks() - before;
     let mut mapper = Mapper::new(root, &mut memory);
     map_image(&mut mapper, &mut source)?;
     map_stacks(&mut mapper, &mut source, wanted.cpus)?;
     map_devices(&mut mapper, &mut source, wanted.devices)?;
-    build_trampoline(&mut memory, &mut source, root, trampoline_root, wanted.trampoline)?;
+    if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
+        build_trampoline(&mut memory, &mut source, root, trampoline_root, page)?;
+    }
     let table_frames = source.taken;
 
     let direct_map = DirectMapFigures {

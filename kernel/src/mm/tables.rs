@@ -45,9 +45,9 @@ static WRITER: IrqMutex<DirectTables> = IrqMutex::new(DirectTables(()));
 static READER: DirectTables = DirectTables(());
 
 /// Tells which trees boot has built.
-pub fn adopt(root: Root, trampoline: Pfn) {
+pub fn adopt(root: Root, trampoline: Option<Root>) {
     LEVELS.store(root.levels.top(), Relaxed);
-    TRAMPOLINE_ROOT.store(trampoline.get(), Relaxed);
+    TRAMPOLINE_ROOT.store(trampoline.map_or(0, |root| root.table.get()), Relaxed);
     ROOT.store(root.table.get(), Release);
 }
 

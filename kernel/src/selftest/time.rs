@@ -1,8 +1,8 @@
 //! Clock and alarms.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::Machine;
+use rhumb_machine::{CpuMask, Machine};
 
 use super::{Test, Wrong, ensure};
 use crate::arch::{clock, percpu};
@@ -13,6 +13,7 @@ use crate::smp::call;
 
 pub const TESTS: &[Test] = &[
     Test { name: "time::clock_goes_forward", run: clock_goes_forward },
+    Test { name: "time::clocks_agree", run: clocks_agree },
     Test { name: "time::alarm_on_each_cpu", run: alarm_on_each_cpu },
 ];
 
@@ -35,6 +36,20 @@ fn clock_goes_forward(_: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// What another CPU reads lies between two readings here.
+fn clocks_agree(_: &'static Boot) -> Result<(), Wrong> {
+    let guard = MACHINE.pin();
+    for cpu in smp::online().without(guard.pinned().cpu()).iter() {
+        let there = AtomicU64::new(0);
+        let before = clock::now_ns();
+        let read = || there.store(clock::now_ns(), Relaxed);
+        call::run_on(guard.pinned(), &CpuMask::only(cpu), &read, || ());
+        let (there, after) = (there.load(Relaxed), clock::now_ns());
+        ensure!(before <= there && there <= after, "CPU {cpu} says {there} ns between {before} and {after}");
+    }
+    Ok(())
+}
+
 const ALARM_NS: u64 = 2_000_000;
 /// Generous: an emulator's CPUs are threads that may have to wait for their turn.
 const PATIENCE_NS: u64 = 5_000_000_000;
@@ -51,12 +66,7 @@ fn alarm_on_each_cpu(_: &'static Boot) -> Result<(), Wrong> {
             if cpu == guard.pinned().cpu() {
                 clock::arm_ns(ALARM_NS);
             } else {
-                call::run_on(
-                    guard.pinned(),
-                    &rhumb_machine::CpuMask::only(cpu),
-                    &|| clock::arm_ns(ALARM_NS),
-                    || (),
-                );
+                call::run_on(guard.pinned(), &CpuMask::only(cpu), &|| clock::arm_ns(ALARM_NS), || ());
             }
         }
         while count(cpu) == before {

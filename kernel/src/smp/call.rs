@@ -6,8 +6,8 @@
 //! nothing is locked and nothing is allocated. The target empties the slot, runs the function, and then acknowledges.
 //!
 //! **No deadlock.** Whoever waits, for a slot or for acknowledgements, serves its own inbox meanwhile, so two CPUs that
-//! call each other with interrupts off both go on. Functions run with interrupts off and must not wait for a lock whose holder
-//! calls, nor call themselves.
+//! call each other with interrupts off both go on. A function runs with interrupts off, and its own slot is empty
+//! by then, so it may call in turn; it must not wait for a lock whose holder waits for it.
 //!
 //! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged: what the function borrows stays. A [`StaticCall`] lives for
 //! ever, so it may be started, left, and asked later.

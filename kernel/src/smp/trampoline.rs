@@ -138,9 +138,10 @@ pub fn page_number() -> u8 {
     (PAGE.load(Relaxed) >> 12) as u8
 }
 
-/// The trampoline's page.
-pub fn page() -> PhysRange {
-    PhysRange::of_length(PhysAddr::new(PAGE.load(Relaxed)), 4096).unwrap_or_default()
+/// The trampoline's page; `None` where no CPU starts in one.
+pub fn page() -> Option<PhysRange> {
+    let at = Some(PAGE.load(Relaxed)).filter(|&at| at != 0)?;
+    PhysRange::of_length(PhysAddr::new(at), 4096)
 }
 
 /// Writes the code and its numbers into `page`, a frame below 1 MiB, through `bytes`, its 4,096 bytes.
