@@ -24,7 +24,7 @@ use crate::words::WORDS;
 /// Slots of a magazine of 4-KiB frames. A burst of a thousand frees and allocations stays within it.
 pub(crate) const SMALL: usize = if cfg!(feature = "model") { 16 } else { 1024 };
 /// Slots of a magazine of blocks of each order from 1 to 9.
-pub(crate) const RUNS: usize = 8;
+pub(crate) const RUNS: usize = if cfg!(feature = "model") { 8 } else { 32 };
 /// The orders that are cached: 0 to 9.
 const CACHED_ORDERS: usize = Order::LARGE.get() as usize + 1;
 /// Slots for frames of other nodes on their way home.
@@ -89,6 +89,13 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.slot(head).store(raw.0, Relaxed);
         self.head.store(head.wrapping_add(1), Relaxed);
         true
+    }
+
+    /// Adds `raw`; the caller knows that there is room.
+    pub(crate) fn put(&self, raw: Raw) {
+        let head = self.head.load(Relaxed);
+        self.slot(head).store(raw.0, Relaxed);
+        self.head.store(head.wrapping_add(1), Relaxed);
     }
 
     /// Adds the frames of the set bits of `word`, so that they leave lowest first; the caller knows that there is room.
@@ -191,7 +198,7 @@ impl CpuCache {
     }
 
     /// Runs `work` as an interrupt handler would that came in the middle of an operation of this CPU.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "model")))]
     pub(crate) fn interrupted<T>(&self, work: impl FnOnce() -> T) -> T {
         self.busy.store(true, Relaxed);
         let result = work();

@@ -18,8 +18,7 @@ use crate::sync::{Ordering, Relaxed, fence};
 const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
 
-/// Frames that a magazine of orders 1 to 8 holds at most. More would make mixed loads quicker still, but a long run that
-/// waits in a magazine is one that others break a block for.
+/// Frames that a magazine of orders 1 to 8 holds at most, so that all of them together are less than two blocks.
 const RUN_FRAMES: u32 = 64;
 /// Frames that a magazine of order 9 holds at most: 8 blocks.
 const LARGE_FRAMES: u32 = 4096;
@@ -52,9 +51,26 @@ impl Depot {
         }
         self.pools_for(request, near).find_map(|pool| {
             let floor = floor(pool, request, effort);
-            let mut held = pool.lock(irq_off);
-            take(&mut held, request.order, request.kind, floor)
+            if cached && self.breaks_block(pool, request) {
+                self.drain_longer_runs(irq_off, cache, request);
+            }
+            let ring = cache.runs(request.order, request.kind as usize);
+            let ring = ring.filter(|_| cached && pool.node.index() == home && pool.zone != Zone::Dma);
+            take_with_more(&mut pool.lock(irq_off), request, floor, ring)
         })
+    }
+
+    /// Whether the request would break a whole block of `pool`. No lock: a wrong guess costs or saves little.
+    fn breaks_block(&self, pool: &Pool, request: &Request) -> bool {
+        request.order < Order::LARGE && !pool.has_broken(request.kind, request.order)
+    }
+
+    /// Gives back the longer runs of this kind that this CPU keeps, so that one of them is broken and not a whole block.
+    fn drain_longer_runs(&self, irq_off: IrqOff<'_>, cache: &CpuCache, request: &Request) {
+        let longer = (request.order.get() + 1..Order::LARGE.get()).filter_map(Order::new);
+        for ring in longer.filter_map(|order| cache.runs(order, request.kind as usize)) {
+            self.drain_ring(irq_off, ring, u32::MAX);
+        }
     }
 
     /// A movable block for what is moved out of `pool`: from broken blocks of this pool, or from anywhere.
@@ -120,6 +136,9 @@ impl Depot {
             for pool in self.pools_for(request, near) {
                 if pool.zone == Zone::Dma {
                     continue;
+                }
+                if self.breaks_block(pool, request) {
+                    self.drain_longer_runs(irq_off, cache, request);
                 }
                 let floor = floor(pool, request, effort);
                 let most = self.bite_frames(pool);
@@ -195,16 +214,9 @@ impl Depot {
         } else {
             most
         };
-        if cache.small[0].limit.load(Relaxed) == small {
-            return;
+        if cache.small[0].limit.load(Relaxed) != small {
+            bound(cache, small);
         }
-        cache.small.iter().for_each(|ring| ring.limit.store(small, Relaxed));
-        for (order, ring) in cache.all_runs() {
-            let frames = if order == Order::LARGE.get() { LARGE_FRAMES } else { RUN_FRAMES };
-            ring.limit.store((small.saturating_mul(8).min(frames) >> order).min(RUNS as u32), Relaxed);
-        }
-        cache.away.limit.store(small.min(AWAY as u32), Relaxed);
-        fence(Ordering::SeqCst);
     }
 
     /// Gives back a batch of the oldest blocks, `most` at most, and says how many.
@@ -261,12 +273,28 @@ impl Depot {
             if index % self.cpus == me.index() || cache.held() == 0 {
                 continue;
             }
-            cache.wanted.store(true, Relaxed);
-            fence(Ordering::SeqCst);
-            cache.small.iter().for_each(|ring| ring.limit.store(0, Relaxed));
-            cache.all_runs().for_each(|(_, ring)| ring.limit.store(0, Relaxed));
+            ask_to_drain(cache);
         }
     }
+}
+
+/// Lets the magazines of this CPU hold `small` frames each.
+pub(crate) fn bound(cache: &CpuCache, small: u32) {
+    cache.small.iter().for_each(|ring| ring.limit.store(small, Relaxed));
+    for (order, ring) in cache.all_runs() {
+        let frames = if order == Order::LARGE.get() { LARGE_FRAMES } else { RUN_FRAMES };
+        ring.limit.store((small.saturating_mul(8).min(frames) >> order).min(RUNS as u32), Relaxed);
+    }
+    cache.away.limit.store(small.min(AWAY as u32), Relaxed);
+    fence(Ordering::SeqCst);
+}
+
+/// Says to another CPU that it should drain, and stops what it would keep without looking.
+pub(crate) fn ask_to_drain(cache: &CpuCache) {
+    cache.wanted.store(true, Relaxed);
+    fence(Ordering::SeqCst);
+    cache.small.iter().for_each(|ring| ring.limit.store(0, Relaxed));
+    cache.all_runs().for_each(|(_, ring)| ring.limit.store(0, Relaxed));
 }
 
 fn floor(pool: &Pool, request: &Request, effort: Effort) -> u64 {
@@ -279,12 +307,36 @@ fn floor(pool: &Pool, request: &Request, effort: Effort) -> u64 {
 
 /// Takes a block of any order from the pool.
 fn take(held: &mut Held<'_>, order: Order, kind: Mobility, floor: u64) -> Option<Raw> {
-    let pfn: Option<Pfn> = if order < Order::LARGE {
-        held.take_run(order, kind, floor)
-    } else {
-        held.take_blocks(order, kind, floor)
+    if order >= Order::LARGE {
+        let pfn = held.take_blocks(order, kind, floor)?;
+        return Some(held.pool.tag.at(pfn, order, kind));
+    }
+    let mut run = None;
+    held.take_runs(order, kind, floor, 1, |pfn| run = Some(pfn))?;
+    Some(held.pool.tag.at(run?, order, kind))
+}
+
+/// As [`take`], and fills an empty magazine with a few more runs of the same block.
+fn take_with_more(
+    held: &mut Held<'_>,
+    request: &Request,
+    floor: u64,
+    ring: Option<&Ring<RUNS>>,
+) -> Option<Raw> {
+    let (order, kind) = (request.order, request.kind);
+    let Some(ring) = ring.filter(|ring| order < Order::LARGE && ring.len() == 0) else {
+        return take(held, order, kind, floor);
     };
-    Some(held.pool.tag.at(pfn?, order, kind))
+    let more = ring.limit.load(Relaxed).min(RUNS as u32) / 4;
+    let (tag, mut first) = (held.pool.tag, None);
+    held.take_runs(order, kind, floor, 1 + u64::from(more), |pfn| {
+        let raw = tag.at(pfn, order, kind);
+        match first {
+            None => first = Some(raw),
+            Some(_) => ring.put(raw),
+        }
+    })?;
+    first
 }
 
 /// Gives a block of any order back to its pool.

@@ -1,4 +1,53 @@
-//! Which physical frame is free: nodes, zones, orders 0 to 18, per-CPU magazines, fullest block first.
+//! Which physical frame is free: nodes, zones, orders 0 to 18 (4 KiB to 1 GiB), without touching a frame.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`request`] | what a caller asks for: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`] |
+//! | [`frame`] | handles: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`] |
+//! | `frames`, `slow` | [`Frames`]: the common path, and what happens when it fails |
+//! | `cache`, `flow` | per-CPU magazines and open blocks; refill, drain, the direct way |
+//! | `depot` | the pools of a machine and the order in which a request visits them |
+//! | `pool`, `take`, `give` | one zone of one node: bins of broken blocks, tree of whole ones |
+//! | `block`, `words`, `tree` | 512 bits and 16 bytes a block; runs by folding; a set with summaries |
+//! | [`compact`] | moving what can be moved: compaction, contiguous ranges |
+//! | [`pressure`] | watermarks, reserves, reclaimers |
+//! | [`layout`], `build`, `storage` | from ranges and zeroed memory to pools; hand-over from boot; hot-add |
+//! | [`descriptor`], `checked`, [`report`], [`validate`] | what is known of a frame, what is refused, counters, the exact check |
+//!
+//! # Theory
+//!
+//! 1. **Everything is bits outside the frames.** A frame is one bit; a 2-MiB *block* is 512 of them, one cache line, and
+//!    16 bytes that say how many are free, the largest free run, and the kind. Free frames are never written, so
+//!    frames out of the direct map, secret or past its end are managed like all others.
+//! 2. **Nothing is merged.** A run of 2^k frames is free when its bits are set: found by folding a word onto itself k
+//!    times. A block whose last frame comes back becomes a bit in the tree of whole blocks, where orders 9 to 18 are
+//!    found in the same way. There are no lists through frames and no buddies to look up.
+//! 3. **What is broken is used up first.** Blocks that are partly free stand in bins by kind, fullness and largest run.
+//!    Single frames come from the fullest block, runs from the tightest that will do. The others empty out by
+//!    themselves.
+//! 4. **The common path belongs to the CPU.** Blocks of order 0 to 9 come from and go to magazines that only their CPU
+//!    touches: plain loads and stores, no lock, no locked operation, no shared line, no table, since the handle carries
+//!    all that its free needs. `Pinned` proves the CPU; a busy flag keeps interrupt handlers out.
+//! 5. **The shared path is paid for once in hundreds of frames.** A refill takes all free frames of one block into a
+//!    private bitmap at once; a drain takes back a batch, neighbours as one word, its lines prefetched before the lock.
+//!    One lock a pool (node x zone x piece of memory), held under 300 ns, never two at once. Nothing is global.
+//! 6. **Zero means free.** The caller lends zeroed memory; building the allocator sets one bit for each whole free
+//!    block and writes more only where memory is used, absent or ragged.
+//! 7. **Failure is an answer.** What cannot be had is an error, nothing having changed (I12); no frame is lost and none
+//!    given out twice, whatever fails. No path allocates what it manages (I10), writes a page table, or interrupts a CPU
+//!    (I2).
+//!
+//! Locking: a pool's lock is taken with interrupts off and is a leaf. Caches need none. Compaction has a turn, which is
+//! not waited for. The table of pools only grows.
+//!
+//! Sources: the magazines are Bonwick and Adams's (USENIX 2001), without their depot: here the bitmaps are the depot.
+//! That one bit a frame and one word an operation suffice is LLFree's insight (USENIX ATC 2023); it has its counters and
+//! trees lock-free, at three compare-and-swaps each way, where this has caches that need none. Zones, watermarks and
+//! kinds are Linux's.
+//!
+//! Why not lock-free: a locked operation costs as much as a whole allocation here, and a batch needs one either way.
+//! Why not lists of runs by order: they must be kept in the frames, or cost 16 bytes each, and merging is a walk over
+//! cold lines.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -44,7 +93,7 @@ pub use report::{Description, Place, Totals, UnmovableBlock, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
 pub use validate::Inconsistency;
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 mod model;
 #[cfg(test)]
 mod tests;

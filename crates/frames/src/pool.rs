@@ -166,6 +166,12 @@ impl Pool {
         Held { pool: self }
     }
 
+    /// Whether a broken block of `kind` has a run of `order`.
+    pub(crate) fn has_broken(&self, kind: Mobility, order: Order) -> bool {
+        let filled = &self.bins[kind as usize].filled;
+        filled[usize::from(order.get()).min(bin::ORDERS - 1)..].iter().any(|word| word.load(Relaxed) != 0)
+    }
+
     /// Whether much of what is free lies scattered in broken blocks: a quarter of them or more. Blocks can come together
     /// then, if frames go home soon instead of being used again where they happen to lie.
     pub(crate) fn is_loose(&self) -> bool {
@@ -240,7 +246,7 @@ impl Held<'_> {
                 order,
             })
         };
-        if order > 0 {
+        if true {
             return (order..bin::ORDERS).find_map(|order| first(order, u64::MAX));
         }
         let classes = filled.iter().fold(0, |all, word| all | word.load(Relaxed));

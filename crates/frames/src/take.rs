@@ -58,43 +58,62 @@ impl Held<'_> {
         Some(Bite { start: self.pool.block_start(block), bits, frames: u64::from(frames) })
     }
 
-    /// An aligned run of `order`, 0..=8, `floor` frames being left in the pool.
-    pub(crate) fn take_run(&mut self, order: Order, kind: Mobility, floor: u64) -> Option<Pfn> {
-        if self.pool.free_frames() < floor + order.frames() {
+    /// Aligned runs of `order`, 0..=8, up to `most` of one block, `floor` frames being left in the pool. Says whether
+    /// there was one.
+    pub(crate) fn take_runs(
+        &mut self,
+        order: Order,
+        kind: Mobility,
+        floor: u64,
+        most: u64,
+        each: impl FnMut(Pfn),
+    ) -> Option<()> {
+        let spare = self.pool.free_frames().checked_sub(floor)? / order.frames();
+        let most = most.min(spare);
+        if most == 0 {
             return None;
         }
         let block = self.find_block(kind, u32::from(order.get()))?;
-        self.take_run_of(block, order)
+        self.take_runs_of(block, order, most, each)
     }
 
-    /// As [`Held::take_run`], but from broken blocks of this kind only.
+    /// A run as [`Held::take_runs`] takes it, but from broken blocks of this kind only.
     pub(crate) fn take_broken(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
         let bin = (order < Order::LARGE).then(|| self.best(kind, order.get().into()))??;
         let block = self.head(kind, bin)?;
-        self.take_run_of(block, order)
+        let mut run = None;
+        self.take_runs_of(block, order, 1, |pfn| run = Some(pfn))?;
+        run
     }
 
-    fn take_run_of(&mut self, block: usize, order: Order) -> Option<Pfn> {
-        let log2 = u32::from(order.get());
+    fn take_runs_of(
+        &mut self,
+        block: usize,
+        order: Order,
+        most: u64,
+        mut each: impl FnMut(Pfn),
+    ) -> Option<()> {
+        let (log2, frames) = (u32::from(order.get()), order.frames());
         let info = self.pool.blocks[block].info();
         let mut bits = self.pool.bits(block);
-        let start = words::find_run(&bits, log2)?;
-        let (first, count) = (start as usize / 64, (order.frames() as usize).div_ceil(64));
-        let mask = words::run_mask(start % 64, log2.min(6));
-        for word in &mut bits[first..first + count] {
-            *word &= !mask;
+        let mut taken = 0;
+        while taken < most
+            && let Some(start) = words::find_run(&bits, log2)
+        {
+            let (first, count) = (start as usize / 64, (frames as usize).div_ceil(64));
+            let mask = words::run_mask(start % 64, log2.min(6));
+            bits[first..first + count].iter_mut().for_each(|word| *word &= !mask);
+            each(self.pool.block_start(block).plus(u64::from(start)));
+            taken += 1;
         }
-        if info.state() == State::Whole {
-            self.write_bits(block, &bits);
-        } else {
-            for at in first..first + count {
-                self.pool.words[block * WORDS + at].store(bits[at], Relaxed);
-            }
+        if taken == 0 {
+            return None;
         }
-        let free = info.free() - order.frames() as u32;
+        self.write_bits(block, &bits);
+        let free = info.free() - (taken * frames) as u32;
         self.settle(block, Info::full(info.kind()).with_free(free, words::block_rank(&bits)));
-        self.sub_free(order.frames());
-        Some(self.pool.block_start(block).plus(u64::from(start)))
+        self.sub_free(taken * frames);
+        Some(())
     }
 
     /// An aligned run of whole blocks, `order` being 9 or more.

@@ -1,0 +1,173 @@
+//! Model checking: loom on what two CPUs share without a lock, shuttle on the whole.
+//!
+//! `cargo test -p rhumb-frames --features loom` and `--features shuttle`.
+
+#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+mod small {
+    use crate::sync::{AtomicU64, Relaxed, SpinLock};
+    use loom::sync::Arc;
+
+    /// What the lock protects is plain loads and stores: none is lost.
+    #[test]
+    fn the_lock_excludes() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let shared = Arc::new((SpinLock::default(), AtomicU64::new(0)));
+            let add = |shared: &(SpinLock, AtomicU64)| {
+                shared.0.acquire();
+                shared.1.store(shared.1.load(Relaxed) + 1, Relaxed);
+                shared.0.release();
+            };
+            let other = {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || add(&shared))
+            };
+            add(&shared);
+            other.join().unwrap();
+            assert_eq!(shared.1.load(Relaxed), 2);
+        });
+    }
+
+    /// A CPU that sets its limits while another asks it to drain sees the request, or its limit stays 0: one of them.
+    #[test]
+    fn a_request_to_drain_is_not_missed() {
+        use crate::cache::CpuCache;
+        use crate::flow::{ask_to_drain, bound};
+        // The magazines are many; what can go wrong needs one change of CPU on each side.
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let cache = Arc::new(CpuCache::default());
+            let asker = {
+                let cache = Arc::clone(&cache);
+                loom::thread::spawn(move || ask_to_drain(&cache))
+            };
+            bound(&cache, 8);
+            let seen = cache.wanted.load(Relaxed);
+            asker.join().unwrap();
+            assert!(seen || cache.small[0].limit.load(Relaxed) == 0);
+        });
+    }
+}
+
+#[cfg(feature = "shuttle")]
+mod whole {
+    use std::sync::Arc;
+    use std::vec::Vec;
+
+    use rhumb_machine::{
+        CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
+    };
+
+    use crate::{Frame, Frames, Layout, MemoryRange, Mobility, Request, Zone};
+
+    const CPUS: usize = 3;
+    const BASE: u64 = 1 << 20;
+    const FRAMES: u64 = 2 * 512 + 40;
+
+    shuttle::thread_local! {
+        static CPU: core::cell::Cell<usize> = core::cell::Cell::new(0);
+    }
+
+    struct Threads;
+
+    fn pinned(cpu: usize) -> Pinned<'static> {
+        // SAFETY: each thread of the test is one CPU.
+        unsafe { Pinned::assume(CpuId::new(cpu).unwrap()) }
+    }
+
+    // SAFETY: a thread stays the CPU that it is.
+    unsafe impl Machine for Threads {
+        fn direct_map_base(&self) -> VirtAddr {
+            VirtAddr::ZERO
+        }
+        fn cpu_count(&self) -> usize {
+            CPUS
+        }
+        fn node_of(&self, _: CpuId) -> NodeId {
+            NodeId::FIRST
+        }
+        fn preempt_disable(&self) -> CpuId {
+            CpuId::new(CPU.with(|cpu| cpu.get())).unwrap()
+        }
+        unsafe fn preempt_enable(&self) {}
+        fn irq_save(&self) -> (CpuId, IrqState) {
+            (self.preempt_disable(), IrqState::Off)
+        }
+        unsafe fn irq_restore(&self, _: IrqState) {}
+        fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
+        fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
+        fn now_ns(&self) -> u64 {
+            0
+        }
+    }
+
+    fn build() -> Frames<Threads> {
+        let range = PfnRange::of_length(Pfn::new(BASE), FRAMES).unwrap();
+        let memory = [MemoryRange { frames: range, node: NodeId::FIRST }];
+        let layout = Layout::new(&memory, CPUS, Pfn::new(1 << 34)).unwrap();
+        // SAFETY: nothing stands behind the frames.
+        let frames = unsafe { Frames::new(Threads, &layout, [range], &mut []) }.unwrap();
+        frames.set_reserve(NodeId::FIRST, Zone::Direct, 0);
+        frames
+    }
+
+    /// What a CPU does: allocates, passes on, frees what others passed on, asks others to drain.
+    fn work(frames: &Frames<Threads>, cpu: usize, passed: &shuttle::sync::Mutex<Vec<Frame>>) -> Vec<Frame> {
+        let pinned = pinned(cpu);
+        let mut held: Vec<Frame> = Vec::new();
+        for step in 0..14usize {
+            let order = Order::new([0, 0, 8, 0, 9, 2][(step + cpu) % 6]).unwrap();
+            let request = Request::new(order).kind(Mobility::ALL[(step / 5) % 3]);
+            match frames.alloc(pinned, request) {
+                Ok(frame) if step % 3 == 0 => passed.lock().unwrap().push(frame),
+                Ok(frame) => held.push(frame),
+                Err(_) => held.drain(..).for_each(|frame| frames.free(pinned, frame)),
+            }
+            let other = passed.lock().unwrap().pop();
+            if let Some(frame) = other {
+                frames.free(pinned, frame);
+            }
+            if step % 7 == 6 {
+                frames.request_drain(pinned);
+            }
+        }
+        held
+    }
+
+    #[test]
+    fn all_frames_are_somewhere_once() {
+        let mut config = shuttle::Config::new();
+        // The arrays of a pool pass over the stack, and shuttle's atomics are large.
+        config.stack_size = 16 << 20;
+        shuttle::Runner::new(shuttle::scheduler::RandomScheduler::new(60), config).run(|| {
+            let frames = Arc::new(build());
+            let passed = Arc::new(shuttle::sync::Mutex::new(Vec::new()));
+            let threads: Vec<_> = (0..CPUS)
+                .map(|cpu| {
+                    let (frames, passed) = (Arc::clone(&frames), Arc::clone(&passed));
+                    shuttle::thread::spawn(move || {
+                        CPU.with(|this| this.set(cpu));
+                        work(&frames, cpu, &passed)
+                    })
+                })
+                .collect();
+            let mut all: Vec<Frame> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+            all.append(&mut passed.lock().unwrap());
+            let mut numbers: Vec<_> = all.iter().flat_map(|frame| frame.frames().iter()).collect();
+            numbers.sort_unstable();
+            assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "a frame is held twice");
+            frames.validate().unwrap();
+            assert_eq!(frames.free_frames() + numbers.len() as u64, FRAMES);
+            all.into_iter().for_each(|frame| frames.free(pinned(0), frame));
+            for cpu in 0..CPUS {
+                CPU.with(|this| this.set(cpu));
+                frames.drain(pinned(cpu));
+            }
+            frames.validate().unwrap();
+            assert_eq!((frames.free_frames(), frames.free_large_blocks()), (FRAMES, 2));
+            assert_eq!(frames.refused_frees(), 0);
+        });
+    }
+}
