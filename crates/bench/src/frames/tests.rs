@@ -18,6 +18,9 @@ const START: u64 = 256 << 20;
 const BYTES: u64 = 32 << 20;
 const CPUS: usize = 2;
 
+/// Some subjects are one for the process.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 fn setting() -> Setting {
     let ram = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(START + BYTES)).unwrap();
     let machine = HostedMachine::builder().cpus(CPUS).ram(ram).build().unwrap();
@@ -98,10 +101,16 @@ impl Workload for Honest {
 
 #[test]
 fn every_subject_is_honest() {
+    let _turn = ONE_AT_A_TIME.lock();
     for mut case in subjects::cases("honest", &setting(), Honest) {
         for sample in (case.run)().unwrap() {
-            // One block holds the metadata of those that keep it in the region.
-            let allowed = if sample.metric == "unmerged" { 1.0 } else { 0.0 };
+            let allowed = match (sample.metric, case.subject) {
+                // Its other CPU's pool keeps what it has: nobody can ask for it.
+                ("unmerged", "osdk-frame-allocator") => 12.0,
+                // One block holds the metadata of those that keep it in the region.
+                ("unmerged", _) => 1.0,
+                _ => 0.0,
+            };
             assert!(sample.value <= allowed, "{}: {} {}", case.subject, sample.value, sample.metric);
         }
     }
@@ -110,6 +119,7 @@ fn every_subject_is_honest() {
 /// Every workload runs on every subject, on both CPUs, and says what it must.
 #[test]
 fn every_workload_runs() {
+    let _turn = ONE_AT_A_TIME.lock();
     let mut setting = setting();
     setting.options.work_per_mille = 10;
     let short = |workload: fn(&Setting) -> Vec<Case>| {

@@ -6,6 +6,7 @@
 //! | `floor` | a per-CPU array, single frames only: a yardstick, no competitor | one bit a frame |
 //! | `linux-model` | per-CPU lists over a locked buddy | 64-byte descriptors, outside |
 //! | `frame-alloc` | its own per-CPU magazines and depot over its lock-free buddy | bitmaps in the memory given |
+//! | `osdk-frame-allocator` | its own per-CPU caches and pools over a locked buddy | 64-byte descriptors, outside |
 //! | `bitmap-allocator` | none: a spin lock around it | inside the value |
 //! | `buddy_system_allocator` | none: its own `LockedFrameAllocator` | trees on the process's heap |
 //! | `buddy-slab-allocator` | a spin lock, as its own `GlobalAllocator` has it | 12-byte descriptors in the memory given |
@@ -25,6 +26,8 @@ mod floor;
 #[cfg(feature = "frame-competitors")]
 mod frame_alloc;
 pub(crate) mod linux_model;
+#[cfg(feature = "frame-competitors")]
+mod osdk;
 mod rhumb;
 
 use super::subject::FrameSubject;
@@ -40,6 +43,7 @@ pub(super) fn cases(name: &str, setting: &Setting, workload: impl Workload) -> V
     #[cfg(feature = "frame-competitors")]
     {
         add::<frame_alloc::FrameAlloc>(name, setting, workload, &mut cases);
+        add::<osdk::Osdk>(name, setting, workload, &mut cases);
         if setting.region.frames().frames() <= bitmap::SMALL_FRAMES {
             add::<bitmap::Small>(name, setting, workload, &mut cases);
         } else {
