@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::hint::spin_loop;
 use std::ops::{Add, ControlFlow};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rhumb_hosted::{EnterError, HostedMachine};
 use rhumb_machine::{CpuMask, Pinned};
@@ -35,7 +36,29 @@ pub(crate) struct Member<'team> {
     /// The last timed phase that some member has done all of.
     finished_phase: &'team AtomicUsize,
     phase: Cell<usize>,
+    deadline: Instant,
 }
+
+/// Why a team could not do its work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TeamError {
+    /// The machine has not got the CPUs.
+    Enter(EnterError),
+    /// A member was still at it after [`PATIENCE`].
+    TooSlow,
+}
+
+impl std::fmt::Display for TeamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Enter(error) => error.fmt(f),
+            Self::TooSlow => write!(f, "not done after {} s", PATIENCE.as_secs()),
+        }
+    }
+}
+
+/// How long a team may take: ten times what the slowest of the usable allocators needs.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a CPU did in a timed phase; sums over CPUs.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -71,18 +94,22 @@ fn thread_ns() -> f64 {
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
+/// Operations between two looks at the time.
+const LATE_STRIDE: usize = 1000;
+
 /// Runs `work` on CPUs 0..`cpus` of `machine` at once and returns what each said.
 ///
 /// # Errors
-/// If the machine has fewer CPUs.
+/// If the machine has fewer CPUs, or the work gave up because it was late.
 pub(crate) fn run<T: Send>(
     machine: &HostedMachine,
     cpus: usize,
     clock: Clock,
     work: impl Fn(&Member<'_>) -> T + Sync,
-) -> Result<Vec<T>, EnterError> {
+) -> Result<Vec<T>, TeamError> {
+    let deadline = Instant::now() + PATIENCE;
     let (barrier, finished_phase) = (Barrier::new(cpus), AtomicUsize::new(0));
-    machine.run_on(CpuMask::first(cpus), |cpu| {
+    let results = machine.run_on(CpuMask::first(cpus), |cpu| {
         CPU_INDEX.set(cpu.id().index());
         let pinned = cpu.pinned();
         work(&Member {
@@ -93,14 +120,21 @@ pub(crate) fn run<T: Send>(
             barrier: &barrier,
             finished_phase: &finished_phase,
             phase: Cell::new(0),
+            deadline,
         })
-    })
+    });
+    if Instant::now() >= deadline { Err(TeamError::TooSlow) } else { results.map_err(TeamError::Enter) }
 }
 
 impl Member<'_> {
     /// Waits until the whole team is here.
     pub(crate) fn meet(&self) {
         self.barrier.wait();
+    }
+
+    /// Whether the team has run out of time: then each loop that may be long ends.
+    pub(crate) fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
     }
 
     /// This CPU's part of `total`: the parts of all CPUs add up to it.
@@ -132,6 +166,10 @@ impl Member<'_> {
         let start = thread_ns();
         let mut done = 0;
         'phase: while done < count && self.finished_phase.load(Ordering::Relaxed) < phase {
+            // A look at the time costs 25 ns: not for each stride.
+            if done % LATE_STRIDE < stride && self.is_late() {
+                break;
+            }
             let pause = (done + stride).min(count);
             while done < pause {
                 if operation(done).is_break() {

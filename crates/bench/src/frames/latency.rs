@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use rhumb_machine::Order;
 
+use super::steady::Free;
 use super::subject::FrameSubject;
 use super::{Setting, Workload, steady};
 use crate::clock::{Clock, ticks};
@@ -29,7 +30,7 @@ impl Workload for Single {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
-            let mut held = steady::fill_to_90_percent(&subject, member, frames);
+            let mut held = steady::fill_to_90_percent(&subject, member, frames, Free::Together);
             let count = setting.options.operations(GETS).min(held.len() * 3 / 4);
             let victims = held.split_off(held.len() - count);
             let mut times = Vec::with_capacity(count);
@@ -55,7 +56,7 @@ fn percentiles(mut times: Vec<u32>, clock: Clock) -> [Sample; 3] {
         .map(|(name, per_mille)| Sample::ns(name, clock.ns(stats::percentile(&times, per_mille).into())))
 }
 
-/// A thousand random frees, then a thousand allocations, all timed, again and again.
+/// A thousand random frees, then a thousand allocations, all timed, again and again, in an aged memory.
 #[derive(Clone, Copy)]
 pub(super) struct Burst;
 
@@ -72,13 +73,16 @@ impl Workload for Burst {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
-            let mut held = steady::fill_to_90_percent(&subject, member, frames);
+            let mut held = steady::fill_to_90_percent(&subject, member, frames, Free::Scattered);
             let count = setting.options.operations(GETS).min(held.len() * 3 / 4);
             let mut victims = held.split_off(held.len() - count).into_iter();
             let mut seen = Seen { gets: Vec::with_capacity(count), ..Seen::default() };
             let mut got = Vec::with_capacity(count);
             member.meet();
             for _ in 0..count / BURST {
+                if member.is_late() {
+                    break;
+                }
                 let (mut longest_get, mut longest_put) = (0, 0);
                 for victim in victims.by_ref().take(BURST) {
                     let start = ticks();

@@ -235,7 +235,10 @@ fn mixed_member<S: FrameSubject>(
     let timing = member.timed(script.churn.len(), STRIDE, |index| {
         failed += play(subject, member, &mut slots, script.churn[index]);
     });
-    for &step in &script.churn[timing.done..] {
+    for (index, &step) in script.churn[timing.done..].iter().enumerate() {
+        if index.is_multiple_of(1024) && member.is_late() {
+            break;
+        }
         failed += play(subject, member, &mut slots, step);
     }
     let held = |slots: &[Option<S::Held>]| {
@@ -277,18 +280,16 @@ impl Workload for Healing {
             let share = member.share(frames);
             let mut held = Vec::with_capacity(share);
             member.meet();
-            while held.len() < share {
-                match steady::persistent_get(&subject, member, Order::BASE) {
-                    Some(frame) => held.push(frame),
-                    None => break,
-                }
-            }
+            steady::take(&subject, member, share, &mut held);
             member.meet();
             random.shuffle(&mut held);
-            held.drain(share / 2..).for_each(|frame| subject.put(member.pinned, frame, Order::BASE));
+            steady::give_back(&subject, member, held.drain((share / 2).min(held.len())..));
             let mut failed = 0;
             let batch = held.len() / BATCHES;
             for _ in 0..TURNS * BATCHES {
+                if member.is_late() {
+                    break;
+                }
                 for _ in 0..batch {
                     let victim = held.swap_remove(random.below(held.len()));
                     subject.put(member.pinned, victim, Order::BASE);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`subject`] | [`FrameSubject`]: what an allocator must be able to do; the region that it manages |
 //! | [`subjects`] | the allocators, each wrapped as its documentation intends for several CPUs |
-//! | [`steady`] | order-0 and order-9 pairs, bulk, random free and allocation at 90 % full |
+//! | [`steady`] | order-0 and order-9 pairs, bulk, random free and allocation at 90 % full, fresh and aged |
 //! | [`latency`] | percentiles of one get, the longest refill and flush |
 //! | [`mixed`] | orders 0 to 9 at 75 % full, what is left of 2-MiB blocks, healing |
 //! | [`setup`] | initialisation and metadata |
@@ -25,6 +25,7 @@ use rhumb_machine::{Order, PhysAddr, PhysRange};
 use crate::args::Options;
 use crate::clock::Clock;
 use crate::driver::{Group, Outcome};
+use steady::Free;
 use subject::{FrameSubject, Region};
 
 /// Where the managed memory begins: 4 GiB, so that it is one zone for those who know zones. What stands below it is
@@ -84,9 +85,19 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         add("pair-order-9", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::PAIR_LARGE));
         for &bytes in &options.mem_bytes {
             add("bulk", bytes, cpus, |name, s| subjects::cases(name, s, steady::Bulk));
-            add("random-1", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::<1>));
-            add("random-1000", bytes, cpus, |name, s| subjects::cases(name, s, steady::Random::<1000>));
+            add("random-1", bytes, cpus, |name, s| {
+                subjects::cases(name, s, steady::Random::<1>(Free::Together))
+            });
+            add("random-1000", bytes, cpus, |name, s| {
+                subjects::cases(name, s, steady::Random::<1000>(Free::Together))
+            });
         }
+        add("aged-1", BLOCKS_BYTES, cpus, |name, s| {
+            subjects::cases(name, s, steady::Random::<1>(Free::Scattered))
+        });
+        add("aged-1000", BLOCKS_BYTES, cpus, |name, s| {
+            subjects::cases(name, s, steady::Random::<1000>(Free::Scattered))
+        });
         add("latency", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Single));
         add("latency-burst", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Burst));
         add("mixed", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Mixed));

@@ -126,9 +126,9 @@ impl Workload for Bulk {
     }
 }
 
-/// Takes up to `count` single frames; fewer where the memory ends.
-fn take<S: FrameSubject>(subject: &S, member: &Member<'_>, count: usize, held: &mut Vec<S::Held>) {
-    while held.len() < count {
+/// Takes up to `count` single frames; fewer where the memory or the time ends.
+pub(super) fn take<S: FrameSubject>(subject: &S, member: &Member<'_>, count: usize, held: &mut Vec<S::Held>) {
+    while held.len() < count && !(held.len().is_multiple_of(1024) && member.is_late()) {
         match persistent_get(subject, member, Order::BASE) {
             Some(frame) => held.push(frame),
             None => break,
@@ -147,21 +147,44 @@ fn touched<T>(capacity: usize) -> Vec<T> {
     vector
 }
 
-/// Takes this CPU's share of all frames, shuffles them, and gives a tenth of them back: the memory is 90 % full, and
-/// what is free is scattered over all of it. What is left is in random order.
+/// Gives single frames back, unless the time ends.
+pub(super) fn give_back<S: FrameSubject>(
+    subject: &S,
+    member: &Member<'_>,
+    held: impl Iterator<Item = S::Held>,
+) {
+    for (index, frame) in held.enumerate() {
+        if index.is_multiple_of(1024) && member.is_late() {
+            break;
+        }
+        subject.put(member.pinned, frame, Order::BASE);
+    }
+}
+
+/// Where the free tenth of a memory that is 90 % full lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Free {
+    /// Where the allocator left it when it handed out the rest in order.
+    Together,
+    /// Scattered over all of it: the memory has aged.
+    Scattered,
+}
+
+/// Fills the memory to 90 %; each CPU takes its share. What it holds is returned in random order.
 pub(super) fn fill_to_90_percent<S: FrameSubject>(
     subject: &S,
     member: &Member<'_>,
     frames: usize,
+    free: Free,
 ) -> Vec<S::Held> {
     let share = member.share(frames);
+    let keep = share * 9 / 10;
     let mut held = Vec::with_capacity(share);
     member.meet();
-    take(subject, member, share, &mut held);
+    take(subject, member, if free == Free::Scattered { share } else { keep }, &mut held);
     member.meet();
     Generator::new(member.index as u64 + 1).shuffle(&mut held);
-    let keep = share * 9 / 10;
-    held.drain(keep.min(held.len())..).for_each(|held| subject.put(member.pinned, held, Order::BASE));
+    give_back(subject, member, held.drain(keep.min(held.len())..));
     member.meet();
     held
 }
@@ -169,7 +192,7 @@ pub(super) fn fill_to_90_percent<S: FrameSubject>(
 /// Frees random frames of a memory that is 90 % full, and allocates as many, `BATCH` at a time. The figure is for one
 /// free and one allocation.
 #[derive(Clone, Copy)]
-pub(super) struct Random<const BATCH: usize>;
+pub(super) struct Random<const BATCH: usize>(pub(super) Free);
 
 /// Frees and allocations of a full run of [`Random`], on each CPU; fewer where less than that is held.
 const RANDOM_OPERATIONS: usize = 200_000;
@@ -179,7 +202,7 @@ impl<const BATCH: usize> Workload for Random<BATCH> {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
-            let mut held = fill_to_90_percent(&subject, member, frames);
+            let mut held = fill_to_90_percent(&subject, member, frames, self.0);
             let count = setting.options.operations(RANDOM_OPERATIONS).min(held.len() * 3 / 4);
             let mut victims: Vec<_> = held.drain(held.len() - count..).map(Some).collect();
             let (pinned, mut failed, mut batches) = (member.pinned, 0, victims.chunks_exact_mut(BATCH));

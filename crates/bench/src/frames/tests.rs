@@ -132,7 +132,7 @@ fn every_workload_runs() {
     };
     short(|s| subjects::cases("pair", s, steady::PAIR_BASE));
     short(|s| subjects::cases("bulk", s, steady::Bulk));
-    short(|s| subjects::cases("random", s, steady::Random::<1000>));
+    short(|s| subjects::cases("random", s, steady::Random::<1000>(steady::Free::Together)));
     short(|s| subjects::cases("latency", s, latency::Burst));
     short(|s| subjects::cases("mixed", s, mixed::Mixed));
     short(|s| subjects::cases("healing", s, mixed::Healing));
