@@ -8,8 +8,9 @@
 
 use rhumb_machine::{Order, PfnRange};
 
-use super::subject::FrameSubject;
+use super::subject::{FrameSubject, Moved};
 use super::{Setting, Workload, steady};
+use crate::clock::ticks;
 use crate::driver::{Better, Outcome, Sample, Unfit};
 use crate::stats::Random;
 use crate::team::{self, Member, Timing};
@@ -259,6 +260,77 @@ fn mixed_member<S: FrameSubject>(
     let live_after = held(&slots);
     let blocks_after = blocks_left(subject, member, frames);
     Seen { timing, failed, live_frames: [live_before, live_after], blocks: [blocks_before, blocks_after] }
+}
+
+/// The fill and churn of [`Mixed`], then a compaction; nine tenths freed, then another.
+#[derive(Clone, Copy)]
+pub(super) struct Compaction;
+
+impl Workload for Compaction {
+    fn largest_order(&self) -> Order {
+        Order::LARGE
+    }
+
+    fn needs_moving(&self) -> bool {
+        true
+    }
+
+    fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
+        let subject = S::fresh(&setting.region)?;
+        let frames = setting.region.frames();
+        let script = Script::new(7, frames.frames() * 3 / 4, setting.options.operations(STEPS));
+        let results = team::run(setting.region.machine(), 1, setting.clock, |member| {
+            let mut slots: Vec<Option<S::Held>> = (0..script.slots).map(|_| None).collect();
+            for &step in script.fill.iter().chain(&script.churn) {
+                play(&subject, member, &mut slots, step);
+            }
+            let held = script.live.iter();
+            let held =
+                held.filter_map(|&(slot, order)| Some((slots[slot as usize].take()?, order))).collect();
+            let (mut held, after_churn) = compacted(&subject, member, held, frames);
+            Random::new(1).shuffle(&mut held);
+            for (block, order) in held.drain(held.len() / 10..) {
+                subject.put(member.pinned, block, order);
+            }
+            let (_, after_free) = compacted(&subject, member, held, frames);
+            [after_churn, after_free]
+        });
+        let results = results.map_err(|error| Unfit(error.to_string()))?.concat();
+        let [after_churn, after_free] = results.as_slice() else {
+            return Err(Unfit("it needs one CPU".to_owned()));
+        };
+        let ms = |ns: f64| Sample { metric: "time", unit: "ms", better: Better::Lower, value: ns / 1e6 };
+        Ok(vec![
+            of_ideal("blocks-after-churn", after_churn.blocks, frames.frames() - after_churn.live_frames),
+            Sample::count("moved-after-churn", "frames", Better::Lower, after_churn.moved.0),
+            ms(after_churn.ns),
+            of_ideal("blocks-after-free-90", after_free.blocks, frames.frames() - after_free.live_frames),
+            Sample::count("moved-after-free-90", "frames", Better::Lower, after_free.moved.0),
+        ])
+    }
+}
+
+/// What a compaction left and cost.
+#[derive(Clone, Copy)]
+struct Compacted {
+    blocks: u64,
+    live_frames: u64,
+    moved: Moved,
+    ns: f64,
+}
+
+fn compacted<S: FrameSubject>(
+    subject: &S,
+    member: &Member<'_>,
+    held: Vec<(S::Held, Order)>,
+    frames: PfnRange,
+) -> (Vec<(S::Held, Order)>, Compacted) {
+    let start = ticks();
+    let (held, moved) = subject.compact(member.pinned, held);
+    let ns = member.clock.ns(ticks() - start);
+    let live_frames = held.iter().map(|(_, order)| order.frames()).sum();
+    let blocks = blocks_left(subject, member, frames);
+    (held, Compacted { blocks, live_frames, moved, ns })
 }
 
 /// All memory taken frame by frame, a random half freed, so that no block is whole; then turns of random frees and

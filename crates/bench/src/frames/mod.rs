@@ -43,6 +43,11 @@ trait Workload: Copy + 'static {
     /// Runs it once on a fresh allocator.
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome;
 
+    /// Whether it is for subjects that can move frames only.
+    fn needs_moving(&self) -> bool {
+        false
+    }
+
     /// The largest order that it asks for.
     fn largest_order(&self) -> Order {
         Order::BASE
@@ -102,6 +107,10 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         add("latency-burst", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Burst));
         add("mixed", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Mixed));
         add("healing", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Healing));
+        // Held frames of one CPU are moved: with more, the others would have to hold still.
+        if cpus == 1 {
+            add("compaction", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Compaction));
+        }
     }
     for bytes in options.mem_bytes.iter().copied().chain([LARGEST_BYTES]) {
         add("init", bytes, 1, |name, s| subjects::cases(name, s, setup::Init));

@@ -46,6 +46,10 @@ impl Region {
     }
 }
 
+/// Frames that a compaction moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Moved(pub(crate) u64);
+
 /// A page-frame allocator as the workloads see it. All CPUs use one value of it at once.
 pub(crate) trait FrameSubject: Sized + Sync + 'static {
     /// Its name in table and file.
@@ -82,6 +86,18 @@ pub(crate) trait FrameSubject: Sized + Sync + 'static {
 
     /// Gives back what this CPU's caches hold, where the allocator can be asked to.
     fn drain(&self, _pinned: Pinned<'_>) {}
+
+    /// Whether [`FrameSubject::compact`] does anything.
+    const MOVES: bool = false;
+
+    /// Brings free frames together by moving what is held, where the allocator can. Takes and returns all that is held.
+    fn compact(
+        &self,
+        _pinned: Pinned<'_>,
+        held: Vec<(Self::Held, Order)>,
+    ) -> (Vec<(Self::Held, Order)>, Moved) {
+        (held, Moved(0))
+    }
 
     /// A fresh allocator over all of the region.
     fn fresh(region: &Region) -> Result<Self, Unfit> {

@@ -57,7 +57,8 @@ pub(super) fn cases(name: &str, setting: &Setting, workload: impl Workload) -> V
 }
 
 fn add<S: FrameSubject>(name: &str, setting: &Setting, workload: impl Workload, cases: &mut Vec<Case>) {
-    if setting.options.wants(name, S::NAME) && S::serves(workload.largest_order()) {
+    let able = S::serves(workload.largest_order()) && (S::MOVES || !workload.needs_moving());
+    if able && setting.options.wants(name, S::NAME) {
         let setting = setting.clone();
         cases.push(Case { subject: S::NAME, run: Box::new(move || workload.run::<S>(&setting)) });
     }

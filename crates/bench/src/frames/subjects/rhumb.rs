@@ -1,13 +1,15 @@
 //! Rhumb's own: per-CPU magazines over one bit a frame.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 
-use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request, Zone};
+use rhumb_frames::{Anywhere, Extent, Frame, Frames, Layout, MemoryRange, Relocate, Request, Zone};
 use rhumb_hosted::{HostedMachine, Machine};
 use rhumb_machine::{NodeId, Order, Pfn, Pinned};
 
 use crate::driver::Unfit;
-use crate::frames::subject::{FrameSubject, Region, Zeroed};
+use crate::frames::subject::{FrameSubject, Moved, Region, Zeroed};
 
 /// The allocator, and the storage that it stands on.
 pub(super) struct Rhumb {
@@ -35,6 +37,31 @@ fn memory(region: &Region) -> [MemoryRange; 1] {
 fn layout<'memory>(region: &Region, memory: &'memory [MemoryRange]) -> Result<Layout<'memory>, Unfit> {
     Layout::new(memory, region.machine().cpu_count(), region.frames().end())
         .map_err(|error| Unfit(error.to_string()))
+}
+
+/// What the workload holds, by first frame: all of it can be moved.
+struct Owner(RefCell<BTreeMap<Pfn, (ManuallyDrop<Frame>, Order)>>);
+
+impl Relocate for Owner {
+    fn extent(&self, pfn: Pfn) -> Option<Extent> {
+        let held = self.0.borrow();
+        let (&start, &(_, order)) = held.range(..=pfn).next_back()?;
+        (pfn.since(start) < order.frames()).then_some(Extent { start, order })
+    }
+
+    fn relocate(
+        &self,
+        _pinned: Pinned<'_>,
+        from: Extent,
+        to: Frame<Anywhere>,
+    ) -> Result<(), Frame<Anywhere>> {
+        let to = to.try_mapped()?;
+        let mut held = self.0.borrow_mut();
+        // The old handle stands for frames that are the allocator's again: it is forgotten, not freed.
+        held.remove(&from.start);
+        held.insert(to.pfn(), (ManuallyDrop::new(to), from.order));
+        Ok(())
+    }
 }
 
 impl FrameSubject for Rhumb {
@@ -86,5 +113,18 @@ impl FrameSubject for Rhumb {
 
     fn drain(&self, pinned: Pinned<'_>) {
         self.frames.drain(pinned);
+    }
+
+    const MOVES: bool = true;
+
+    fn compact(
+        &self,
+        pinned: Pinned<'_>,
+        held: Vec<(Self::Held, Order)>,
+    ) -> (Vec<(Self::Held, Order)>, Moved) {
+        let owner =
+            Owner(RefCell::new(held.into_iter().map(|(held, order)| (held.pfn(), (held, order))).collect()));
+        let done = self.frames.compact(pinned, NodeId::FIRST, &owner, u64::MAX);
+        (owner.0.into_inner().into_values().collect(), Moved(done.moved))
     }
 }
