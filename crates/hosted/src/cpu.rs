@@ -10,6 +10,8 @@
 use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
+use core::sync::atomic::{Ordering, compiler_fence};
+use std::io;
 
 #[cfg(doc)]
 use rhumb_machine::Machine;
@@ -19,6 +21,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::config::CorePinning;
 use crate::interrupt::{self, Armed, Strike};
 use crate::machine::HostedMachine;
+use crate::storm::{self, Raging};
 
 /// Why a thread cannot become a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +69,7 @@ pub(crate) struct ThisThread {
     preempt_depth: Cell<u32>,
     irq: Cell<IrqState>,
     pub(crate) armed: Cell<Option<Armed>>,
+    pub(crate) storm: Cell<Option<Raging>>,
 }
 
 thread_local! {
@@ -76,6 +80,7 @@ thread_local! {
             preempt_depth: Cell::new(0),
             irq: Cell::new(IrqState::On),
             armed: Cell::new(None),
+            storm: Cell::new(None),
         }
     };
 }
@@ -113,13 +118,24 @@ impl ThisThread {
     #[inline(always)]
     pub(crate) fn irq_save(&self) -> IrqState {
         interrupt::point(self);
-        self.irq.replace(IrqState::Off)
+        let state = self.irq.get();
+        self.set_irq(IrqState::Off);
+        state
     }
 
     #[inline(always)]
     pub(crate) fn irq_restore(&self, state: IrqState) {
-        self.irq.set(state);
+        self.set_irq(state);
         interrupt::point(self);
+    }
+
+    /// Turns interrupts on or off. What the compiler sees before stays before, what comes after stays after, as with
+    /// the instructions of a CPU: a signal must find it so.
+    #[inline(always)]
+    pub(crate) fn set_irq(&self, state: IrqState) {
+        compiler_fence(Ordering::SeqCst);
+        self.irq.set(state);
+        compiler_fence(Ordering::SeqCst);
     }
 
     #[inline(always)]
@@ -193,6 +209,26 @@ impl<'machine> Cpu<'machine> {
         let (result, struck) = interrupt::armed(self.id, strike, handler, body);
         self.machine.count_injected(self.id, struck);
         (result, struck)
+    }
+
+    /// Runs `body` while `handler` strikes between any two of its instructions, some ten thousand times a second while it runs.
+    /// Returns what `body` returned and how often the handler ran. See [`crate::storm`].
+    ///
+    /// # Safety
+    /// The handler does only what a signal handler may: no heap, no lock that the body may hold. What it shares with
+    /// the body are atomics.
+    ///
+    /// # Errors
+    /// If the host gives no timer; then the body has not run.
+    pub unsafe fn with_storm<T>(
+        &self,
+        handler: &mut dyn FnMut(rhumb_machine::IrqOff<'_>),
+        body: impl FnOnce() -> T,
+    ) -> io::Result<(T, u64)> {
+        // SAFETY: the caller's promise is passed on.
+        let (result, struck) = unsafe { storm::storm(self.id, handler, body) }?;
+        self.machine.count_injected(self.id, struck);
+        Ok((result, struck))
     }
 
     /// A place where this CPU takes an interrupt that is due, for loops that call nothing of the machine.

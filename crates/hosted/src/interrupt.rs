@@ -22,7 +22,7 @@
 //!
 //! The handler runs with interrupts off and is not entered again while it runs.
 //!
-//! Why not signals: they would strike between any two instructions, but not in the same place twice.
+//! [`crate::storm`] strikes between any two instructions, but not in the same place twice.
 
 use core::ptr::NonNull;
 

@@ -12,6 +12,7 @@
 //! | [`machine`] | [`HostedMachine`], its [`Machine`] implementation, [`HostedMachine::run_on`] |
 //! | [`cpu`] | [`Cpu`]: what a thread holds while it is a CPU; nesting of preemption and interrupts |
 //! | [`interrupt`] | handlers that a test makes strike at the next point where the CPU takes interrupts |
+//! | [`storm`] | a handler that strikes between any two instructions |
 //! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
 //! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
 //!
@@ -33,6 +34,7 @@ pub mod cpu;
 pub mod interrupt;
 pub mod machine;
 pub mod memory;
+pub mod storm;
 
 pub use config::{Builder, ConfigError, CorePinning, LargePages, Ram};
 pub use counters::Counters;

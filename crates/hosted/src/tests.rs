@@ -355,6 +355,43 @@ fn a_panic_in_a_handler_leaves_the_thread_usable() {
         .unwrap();
 }
 
+/// Reads, then writes, an atomic in a loop, while interrupts add to it; how many of their additions were lost.
+fn lost_in_a_storm(machine: &HostedMachine, guarded: bool) -> (u64, u64) {
+    machine
+        .enter(cpu(0), |cpu| {
+            let value = AtomicU64::new(0);
+            let mut handler = |off: rhumb_machine::IrqOff<'_>| {
+                assert_eq!(off.cpu(), cpu.id());
+                value.fetch_add(1, Ordering::Relaxed);
+            };
+            let body = || {
+                let rounds = 100_000;
+                for _ in 0..rounds {
+                    let off = guarded.then(|| machine.irq_off());
+                    let read = value.load(Ordering::Relaxed);
+                    (0..20).for_each(|_| core::hint::spin_loop());
+                    value.store(read + 1, Ordering::Relaxed);
+                    drop(off);
+                }
+                rounds
+            };
+            // SAFETY: the handler touches an atomic alone; its assertion does not fail.
+            let (rounds, struck) = unsafe { cpu.with_storm(&mut handler, body) }.unwrap();
+            assert!(struck > 10, "struck {struck} times");
+            (struck, rounds + struck - value.load(Ordering::Relaxed))
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_storm_finds_code_that_leaves_interrupts_on() {
+    let machine = small(1);
+    let (struck, lost) = lost_in_a_storm(&machine, false);
+    assert!(lost > 0, "struck {struck} times");
+    let (_, lost) = lost_in_a_storm(&machine, true);
+    assert_eq!(lost, 0);
+}
+
 #[test]
 fn time_does_not_go_back() {
     let machine = small(1);

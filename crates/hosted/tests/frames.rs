@@ -107,3 +107,55 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
         .unwrap();
     assert!(points > 5, "the slow paths turn interrupts off: {points} points");
 }
+
+#[test]
+fn interrupts_may_allocate_and_free_between_any_two_instructions() {
+    let frames = bring_up(2);
+    let machine = *frames.machine();
+    let total = frames.free_frames();
+    let struck = machine
+        .run_on(machine.cpus(), |cpu| {
+            // What the handler holds: no heap in a signal.
+            let mut theirs: [Option<Frame>; 16] = Default::default();
+            let mut turn = 0;
+            let mut handler = |off: IrqOff<'_>| {
+                turn += 1;
+                let slot = &mut theirs[turn % 16];
+                match slot.take() {
+                    Some(frame) => frames.free(off.pinned(), frame),
+                    None => {
+                        let order =
+                            Order::new((turn as u32 / 16).trailing_zeros().min(9) as u8).unwrap_or_default();
+                        *slot = frames.alloc(off.pinned(), Request::new(order)).ok();
+                    }
+                }
+            };
+            let mut mine: Vec<Frame> = Vec::with_capacity(4096);
+            // SAFETY: the handler calls the allocator alone, which has no heap, and takes its locks with interrupts off.
+            let ((), struck) = unsafe {
+                cpu.with_storm(&mut handler, || {
+                    for step in 0..400_000u64 {
+                        let order = Order::new((step * 7 % 1024).trailing_zeros().min(9) as u8).unwrap();
+                        mine.extend(frames.alloc(cpu.pinned(), Request::new(order)).ok());
+                        if mine.len() > 2048 {
+                            let frame = mine.swap_remove((step * 31 % 2048) as usize);
+                            frames.free(cpu.pinned(), frame);
+                        }
+                    }
+                })
+            }
+            .unwrap();
+            let mut seen = HashSet::new();
+            for frame in mine.iter().chain(theirs.iter().flatten()) {
+                assert!(frame.frames().iter().all(|pfn| seen.insert(pfn)), "{frame:?} was given out twice");
+            }
+            mine.into_iter()
+                .chain(theirs.into_iter().flatten())
+                .for_each(|frame| frames.free(cpu.pinned(), frame));
+            frames.drain(cpu.pinned());
+            struck
+        })
+        .unwrap();
+    assert!(struck.iter().sum::<u64>() > 100, "{struck:?}");
+    assert_eq!(frames.free_frames(), total, "frames were lost");
+}
