@@ -78,7 +78,7 @@ Examples:
 const IMAGE_EXAMPLES: &str = "\
 Examples:
   cargo xtask image                                target/rhumb.iso
-  cargo xtask image --append nogbpages --output /tmp/small.iso
+  cargo xtask image --append nogbpages --output small.iso
   sudo dd if=target/rhumb.iso of=/dev/sdX bs=1M    onto a USB stick";
 
 /// Which tests to run.
