@@ -4,7 +4,7 @@
 //! batch. A batch is taken from the magazine's old end in the order in which the frames came, so that neighbours that
 //! were freed together go back together, a word at a time; their cache lines are asked for before the lock is taken.
 
-use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
+use rhumb_machine::{CpuId, IrqOff, Order};
 
 use crate::cache::{AWAY, CpuCache, RUNS, Ring};
 use crate::compact::Target;
@@ -18,8 +18,8 @@ use crate::sync::{Ordering, Relaxed, fence};
 const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
 
-/// Frames that a magazine of orders 1 to 8 holds at most, so that all of them together are less than two blocks.
-const RUN_FRAMES: u32 = 64;
+/// Frames that a magazine of orders 1 to 8 holds at most. All of them together are less than two blocks.
+const RUN_FRAMES: u32 = 128;
 /// Frames that a magazine of order 9 holds at most: 8 blocks.
 const LARGE_FRAMES: u32 = 4096;
 /// Frames that a magazine holds at most while memory is loose ([`Pool::is_loose`]). Of a burst of a thousand frees and
@@ -46,7 +46,7 @@ impl Depot {
             Preference::Prefer(node) | Preference::Bind(node) => node.index(),
         };
         let cached = near == home && request.ceiling >= Zone::Direct && !cache.is_busy();
-        if cached && let Some(raw) = self.from_cache(irq_off, cache, request, effort) {
+        if cached && let Some(raw) = self.serve_cached(irq_off, cache, request, effort) {
             return Some(raw);
         }
         self.pools_for(request, near).find_map(|pool| {
@@ -107,7 +107,7 @@ impl Depot {
     }
 
     /// Serves from the CPU's cache, which is refilled for order 0.
-    fn from_cache(
+    fn serve_cached(
         &self,
         irq_off: IrqOff<'_>,
         cache: &CpuCache,
@@ -282,8 +282,12 @@ impl Depot {
 pub(crate) fn bound(cache: &CpuCache, small: u32) {
     cache.small.iter().for_each(|ring| ring.limit.store(small, Relaxed));
     for (order, ring) in cache.all_runs() {
-        let frames = if order == Order::LARGE.get() { LARGE_FRAMES } else { RUN_FRAMES };
-        ring.limit.store((small.saturating_mul(8).min(frames) >> order).min(RUNS as u32), Relaxed);
+        let frames = if order == Order::LARGE.get() {
+            (small * 8).min(LARGE_FRAMES)
+        } else {
+            (small / 2).min(RUN_FRAMES)
+        };
+        ring.limit.store((frames >> order).min(RUNS as u32), Relaxed);
     }
     cache.away.limit.store(small.min(AWAY as u32), Relaxed);
     fence(Ordering::SeqCst);

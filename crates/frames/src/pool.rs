@@ -246,7 +246,7 @@ impl Held<'_> {
                 order,
             })
         };
-        if true {
+        if order > 0 {
             return (order..bin::ORDERS).find_map(|order| first(order, u64::MAX));
         }
         let classes = filled.iter().fold(0, |all, word| all | word.load(Relaxed));

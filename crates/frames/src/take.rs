@@ -9,7 +9,7 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::block::{Info, State};
+use crate::block::Info;
 use crate::pool::Held;
 use crate::request::Mobility;
 use crate::sync::Relaxed;

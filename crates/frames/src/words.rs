@@ -42,8 +42,7 @@ pub(crate) const fn run_mask(start: u32, order: u32) -> u64 {
 
 /// The largest order, 0..=9, of a free run in the block, plus one; 0 where no frame is free.
 pub(crate) fn block_rank(bits: &Bits) -> u32 {
-    let full =
-        bits.iter().enumerate().fold(0u32, |full, (at, &word)| full | u32::from(word == u64::MAX) << at);
+    let full = full_words(bits);
     if full != 0 {
         return full_words_rank(full);
     }
@@ -65,32 +64,26 @@ pub(crate) const fn full_words_rank(full: u32) -> u32 {
     7 + (pairs != 0) as u32 + (quads != 0) as u32 + (quads == 0x11) as u32
 }
 
-/// An aligned free run of 2^`order` frames, at most 8: of the shortest maximal run that is long enough, so that no longer
-/// one is broken for it.
+/// The first aligned free run of 2^`order` frames; `order` is at most 8. Words that are broken already come first.
 pub(crate) fn find_run(bits: &Bits, order: u32) -> Option<u32> {
-    if order < 6
-        && let Some(start) = tightest_run(bits, order, 6)
-    {
-        return Some(start);
+    if order > 6 {
+        let span = 1 << (order - 6);
+        let first =
+            (0..WORDS).step_by(span).find(|&at| bits[at..at + span].iter().all(|&word| word == u64::MAX));
+        return first.map(|at| at as u32 * 64);
     }
-    let full = [u64::from(full_words(bits))];
-    tightest_run(&full, order.saturating_sub(6), 4).map(|word| word * 64)
-}
-
-/// The same within the bits given, for maximal runs of orders below `below`.
-fn tightest_run<const N: usize>(bits: &[u64; N], order: u32, below: u32) -> Option<u32> {
-    let mut starts = bits.map(|word| run_starts(word, order));
-    for level in order..below {
-        let double = starts.map(|starts| starts & starts >> (1 << level) & ALIGNED[level as usize + 1]);
-        for (at, (starts, double)) in starts.iter().zip(double).enumerate() {
-            let maximal = starts & !(double | double << (1 << level));
-            if maximal != 0 {
-                return Some(at as u32 * 64 + maximal.trailing_zeros());
+    let mut whole = None;
+    for (at, &word) in bits.iter().enumerate() {
+        let starts = run_starts(word, order);
+        if starts != 0 {
+            let run = at as u32 * 64 + starts.trailing_zeros();
+            if word != u64::MAX || order == 6 {
+                return Some(run);
             }
+            whole = whole.or(Some(run));
         }
-        starts = double;
     }
-    None
+    whole
 }
 
 /// Which words are all free: a bit for each.
