@@ -97,3 +97,8 @@ pub use validate::Inconsistency;
 mod model;
 #[cfg(test)]
 mod tests;
+
+/// The example of the README is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
