@@ -62,9 +62,10 @@ pub fn report_frames(boot: &Boot) {
     if let Some(frames) = frames::frames() {
         let totals = frames.totals();
         log::info!(
-            "frames: {} of {} free, {} of it given back by boot",
-            Human(totals.free * 4096),
-            Human(totals.present * 4096),
+            "frames: {} in {} zones; {} in use, {} given back by boot",
+            totals.present,
+            frames.zones().count(),
+            Human((totals.present - totals.free) * 4096),
             Human(given * 4096)
         );
     }
