@@ -235,18 +235,19 @@ impl CpuCache {
     /// Keeps a block of this CPU's own node, if it is of a cached order and there is room.
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw) -> bool {
-        if (raw.0 ^ self.home.load(Relaxed)) & Self::KEY != 0 {
-            return false;
-        }
-        let kept = self.alone(|cache| {
-            let (order, kind) = (raw.order(), raw.kind_index());
-            let kept = if order == Order::BASE {
-                cache.small.get(kind)?.push(raw)
-            } else {
-                cache.runs(order, kind)?.push(raw)
-            };
-            kept.then_some(())
-        });
+        let differs = (raw.0 ^ self.home.load(Relaxed)) & (Self::KEY | Raw::ORDER);
+        let kept = if differs == 0 {
+            // Branches, where an index would do: they are foreseen, and what follows need not wait for the handle.
+            self.alone(|cache| match Mobility::from_index(raw.kind_index()) {
+                Mobility::Movable => cache.small[1].push(raw).then_some(()),
+                Mobility::Unmovable => cache.small[0].push(raw).then_some(()),
+                Mobility::Reclaimable => cache.small[2].push(raw).then_some(()),
+            })
+        } else if differs & Self::KEY == 0 {
+            self.alone(|cache| cache.runs(raw.order(), raw.kind_index())?.push(raw).then_some(()))
+        } else {
+            None
+        };
         kept.is_some()
     }
 
