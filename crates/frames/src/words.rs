@@ -21,17 +21,28 @@ const ALIGNED: [u64; 7] = [
     1,
 ];
 
+/// Folds runs of 2^`LEVEL` frames to runs twice as long.
+#[inline(always)]
+const fn fold<const LEVEL: usize>(starts: u64) -> u64 {
+    starts & starts >> (1 << LEVEL) & ALIGNED[LEVEL + 1]
+}
+
 /// The starts of the aligned free runs of 2^`order` frames in `word`; `order` is at most 6.
 #[inline]
 pub(crate) const fn run_starts(word: u64, order: u32) -> u64 {
-    let mut starts = word;
-    let mut level = 0;
-    while level < order {
-        starts &= starts >> (1 << level);
-        level += 1;
-        starts &= ALIGNED[level as usize];
+    // Written out, so that each shift is by a constant.
+    let one = fold::<0>(word);
+    let two = fold::<1>(one);
+    let three = fold::<2>(two);
+    match order {
+        0 => word,
+        1 => one,
+        2 => two,
+        3 => three,
+        4 => fold::<3>(three),
+        5 => fold::<4>(fold::<3>(three)),
+        _ => (word == u64::MAX) as u64,
     }
-    starts
 }
 
 /// A mask of 2^`order` bits from bit `start` of a word; `order` is at most 6.
@@ -47,13 +58,21 @@ pub(crate) fn block_rank(bits: &Bits) -> u32 {
         return full_words_rank(full);
     }
     // All words are folded together: no branch depends on a single one.
-    let (mut starts, mut level) = (*bits, 0);
-    while starts.iter().fold(0, |any, &word| any | word) != 0 {
-        let aligned = ALIGNED[level as usize + 1];
-        starts = starts.map(|word| word & word >> (1 << level) & aligned);
-        level += 1;
+    let any = |starts: &Bits| starts.iter().fold(0, |any, &word| any | word) != 0;
+    let one = bits.map(fold::<0>);
+    if !any(&one) {
+        return u32::from(any(bits));
     }
-    level
+    let two = one.map(fold::<1>);
+    if !any(&two) {
+        return 2;
+    }
+    let three = two.map(fold::<2>);
+    if !any(&three) {
+        return 3;
+    }
+    let four = three.map(fold::<3>);
+    4 + u32::from(any(&four)) + u32::from(any(&four.map(fold::<4>)))
 }
 
 /// The same for a block of which the words in the set `full` (bit per word, not empty) are all free.
