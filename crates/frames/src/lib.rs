@@ -5,7 +5,7 @@
 //! | [`request`] | what a caller asks for: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`] |
 //! | [`frame`] | handles: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`] |
 //! | `frames`, `slow` | [`Frames`]: the common path, and what happens when it fails |
-//! | `cache`, `flow` | per-CPU magazines and open blocks; refill, drain, the direct way |
+//! | `cache`, `refill`, `drain` | per-CPU magazines and open blocks, what fills and empties them, and the direct way |
 //! | `depot` | the pools of a machine and the order in which a request visits them |
 //! | `pool`, `take`, `give` | one zone of one node: bins of broken blocks, tree of whole ones |
 //! | `block`, `words`, `tree` | 512 bits and 16 bytes a block; runs by folding; a set with summaries |
@@ -61,8 +61,8 @@ mod checked;
 pub mod compact;
 mod depot;
 pub mod descriptor;
+mod drain;
 pub mod error;
-mod flow;
 pub mod frame;
 mod frames;
 mod give;
@@ -70,6 +70,7 @@ pub mod layout;
 mod leak;
 mod pool;
 pub mod pressure;
+mod refill;
 pub mod report;
 pub mod request;
 mod slow;

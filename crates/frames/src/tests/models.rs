@@ -33,7 +33,7 @@ mod small {
     #[test]
     fn a_request_to_drain_is_not_missed() {
         use crate::cache::CpuCache;
-        use crate::flow::{ask_to_drain, bound};
+        use crate::drain::{ask_to_drain, bound};
         // The magazines are many; what can go wrong needs one change of CPU on each side.
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
