@@ -236,12 +236,19 @@ impl CpuCache {
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw) -> bool {
         let differs = (raw.0 ^ self.home.load(Relaxed)) & (Self::KEY | Raw::ORDER);
+        let kind = Mobility::from_index(raw.kind_index());
+        // Branches, where an index would do: they are foreseen, and what follows need not wait for the handle.
         let kept = if differs == 0 {
-            // Branches, where an index would do: they are foreseen, and what follows need not wait for the handle.
-            self.alone(|cache| match Mobility::from_index(raw.kind_index()) {
+            self.alone(|cache| match kind {
                 Mobility::Movable => cache.small[1].push(raw).then_some(()),
                 Mobility::Unmovable => cache.small[0].push(raw).then_some(()),
                 Mobility::Reclaimable => cache.small[2].push(raw).then_some(()),
+            })
+        } else if differs == Raw::LARGE {
+            self.alone(|cache| match kind {
+                Mobility::Movable => cache.runs[1][CACHED_ORDERS - 2].push(raw).then_some(()),
+                Mobility::Unmovable => cache.runs[0][CACHED_ORDERS - 2].push(raw).then_some(()),
+                Mobility::Reclaimable => cache.runs[2][CACHED_ORDERS - 2].push(raw).then_some(()),
             })
         } else if differs & Self::KEY == 0 {
             self.alone(|cache| cache.runs(raw.order(), raw.kind_index())?.push(raw).then_some(()))
