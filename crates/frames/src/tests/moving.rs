@@ -142,3 +142,37 @@ fn what_cannot_be_moved_is_named_with_its_owner() {
     frames.for_each_unmovable(|block| none = block.owners[0].1 == 0);
     assert!(none, "the owner is forgotten");
 }
+
+#[test]
+fn after_churn_compaction_leaves_97_per_cent() {
+    const BLOCKS: u64 = 256;
+    let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0)]);
+    let mut seed = 1u64;
+    let mut random = |bound: usize| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % bound
+    };
+    // Orders 0 to 9 at three quarters full, each block replaced several times.
+    let (mut live, mut used) = (Vec::new(), 0);
+    for _ in 0..12_000 {
+        let order = Order::new((0..9).take_while(|_| random(3) > 0).count() as u8).unwrap();
+        while used + order.frames() > BLOCKS * 512 * 3 / 4 {
+            let frame: Frame = live.swap_remove(random(live.len()));
+            used -= frame.order().frames();
+            frames.free(pinned(), frame);
+        }
+        used += order.frames();
+        live.push(frames.alloc(pinned(), Request::new(order).movable()).unwrap());
+    }
+    let held = live.into_iter().map(|frame| (frame.pfn().get(), frame.into_anywhere())).collect();
+    let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
+    let done = frames.compact(pinned(), node(0), &mover, u64::MAX);
+    frames.validate().unwrap();
+    let ideal = (BLOCKS * 512 - used) / 512;
+    assert!(
+        frames.free_large_blocks() * 100 >= ideal * 97,
+        "{} of {ideal}: {done:?}",
+        frames.free_large_blocks()
+    );
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+}
