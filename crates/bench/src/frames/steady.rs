@@ -137,7 +137,7 @@ pub(super) fn take<S: FrameSubject>(subject: &S, member: &Member<'_>, count: usi
 }
 
 /// An empty vector whose memory the host has backed already.
-fn touched<T>(capacity: usize) -> Vec<T> {
+pub(super) fn touched<T>(capacity: usize) -> Vec<T> {
     let mut vector: Vec<T> = Vec::with_capacity(capacity);
     let page = 4096 / size_of::<T>().max(1);
     for slot in vector.spare_capacity_mut().iter_mut().step_by(page.max(1)) {
