@@ -244,12 +244,6 @@ impl CpuCache {
                 Mobility::Unmovable => cache.small[0].push(raw).then_some(()),
                 Mobility::Reclaimable => cache.small[2].push(raw).then_some(()),
             })
-        } else if differs == Raw::LARGE {
-            self.alone(|cache| match kind {
-                Mobility::Movable => cache.runs[1][CACHED_ORDERS - 2].push(raw).then_some(()),
-                Mobility::Unmovable => cache.runs[0][CACHED_ORDERS - 2].push(raw).then_some(()),
-                Mobility::Reclaimable => cache.runs[2][CACHED_ORDERS - 2].push(raw).then_some(()),
-            })
         } else if differs & Self::KEY == 0 {
             self.alone(|cache| cache.runs(raw.order(), raw.kind_index())?.push(raw).then_some(()))
         } else {

@@ -90,8 +90,6 @@ impl Raw {
     const NODE_SHIFT: u32 = 55;
     const PFN: u64 = (1 << Self::ORDER_SHIFT) - 1;
     pub(crate) const ORDER: u64 = 0x1f << Self::ORDER_SHIFT;
-    /// The order field of a 2-MiB block.
-    pub(crate) const LARGE: u64 = 9 << Self::ORDER_SHIFT;
     pub(crate) const OWNED: u64 = 1 << 47;
     pub(crate) const NODE: u64 = 0x3f << Self::NODE_SHIFT;
     pub(crate) const BYPASS: u64 = 1 << 61;
