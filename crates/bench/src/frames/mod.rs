@@ -7,10 +7,12 @@
 //! | [`steady`] | order-0 and order-9 pairs, bulk, random free and allocation at 90 % full, fresh and aged |
 //! | [`latency`] | percentiles of one get, the longest refill and flush |
 //! | [`mixed`] | orders 0 to 9 at 75 % full, what is left of 2-MiB blocks, healing |
+//! | [`script`] | what a churn of mixed orders frees and asks for |
 //! | [`setup`] | initialisation and metadata |
 
 mod latency;
 mod mixed;
+mod script;
 mod setup;
 mod steady;
 mod subject;
