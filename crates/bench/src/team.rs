@@ -7,7 +7,8 @@
 use std::cell::Cell;
 use std::hint::spin_loop;
 use std::ops::{Add, ControlFlow};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rhumb_hosted::{EnterError, HostedMachine};
@@ -111,7 +112,7 @@ pub(crate) fn run<T: Send>(
     let (barrier, finished_phase) = (Barrier::new(cpus), AtomicUsize::new(0));
     let results = machine.run_on(CpuMask::first(cpus), |cpu| {
         CPU_INDEX.set(cpu.id().index());
-        let pinned = cpu.pinned();
+        let (pinned, _breaker) = (cpu.pinned(), Breaker(&barrier));
         work(&Member {
             index: cpu.id().index(),
             team_size: cpus,
@@ -190,11 +191,24 @@ impl Member<'_> {
 struct Barrier {
     members: usize,
     arrived: AtomicUsize,
+    /// A member has panicked and will not come.
+    is_broken: AtomicBool,
+}
+
+/// Breaks the barrier when its member panics, so that the others do not wait for ever.
+struct Breaker<'team>(&'team Barrier);
+
+impl Drop for Breaker<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.is_broken.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Barrier {
     const fn new(members: usize) -> Self {
-        Self { members, arrived: AtomicUsize::new(0) }
+        Self { members, arrived: AtomicUsize::new(0), is_broken: AtomicBool::new(false) }
     }
 
     fn wait(&self) {
@@ -203,7 +217,12 @@ impl Barrier {
         let mut spins = 0u32;
         while self.arrived.load(Ordering::Acquire) < all_here {
             spins += 1;
-            if spins.is_multiple_of(4096) { std::thread::yield_now() } else { spin_loop() }
+            if spins.is_multiple_of(4096) {
+                assert!(!self.is_broken.load(Ordering::Relaxed), "another member of the team has panicked");
+                thread::yield_now();
+            } else {
+                spin_loop();
+            }
         }
     }
 }
@@ -233,5 +252,15 @@ mod tests {
         assert_eq!(seen, Ok(vec![(0, 0), (1, 1), (2, 2)]));
         assert_eq!(shares.load(Ordering::SeqCst), 10);
         assert!(run(&machine, 4, clock, |_| ()).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "planted")]
+    fn a_panic_of_one_member_ends_the_team() {
+        let machine = HostedMachine::builder().cpus(2).ram_bytes(1 << 20).build().unwrap();
+        let _ = run(&machine, 2, Clock::calibrate(), |member| {
+            assert!(member.index == 1, "planted");
+            member.meet();
+        });
     }
 }
