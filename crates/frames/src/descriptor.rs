@@ -1,4 +1,4 @@
-//! The descriptor of a frame: twelve bytes that the allocator lends to the frame's owner, and writes itself only for
+//! The descriptor of a frame: twelve bytes (sixteen in checked builds) that the allocator lends to the frame's owner, and writes itself only for
 //! requests that name an owner and in checked builds.
 //!
 //! Descriptors stand in one array over all frame numbers, in virtual memory that the kernel backs where there is
@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! word 0: 31..16 owner   15..8 page type   5 allocated   4..0 order   (the last two: owned blocks, and checked builds)
-//! word 1: references
-//! word 2: 31..16 allocations   15..8 CPU of the last free   7..0 CPU of the last allocation   (checked builds only)
+//! word 1: references, or the low half of the holder's private word
+//! word 2: the high half of the holder's private word
+//! word 3: 31..16 allocations   15..8 CPU of the last free   7..0 CPU of the last allocation   (checked builds only)
 //! ```
 
 use rhumb_machine::{CpuId, Order, Pfn, VirtAddr};
@@ -20,11 +21,15 @@ use crate::sync::{AtomicU32, Ordering, Relaxed};
 #[derive(Default)]
 pub struct Descriptor {
     tag: AtomicU32,
-    references: AtomicU32,
+    low: AtomicU32,
+    high: AtomicU32,
+    #[cfg(feature = "checked")]
     history: AtomicU32,
 }
 
-const _: () = assert!(cfg!(feature = "model") || size_of::<Descriptor>() == 12);
+const _: () = assert!(
+    cfg!(feature = "model") || size_of::<Descriptor>() == if cfg!(feature = "checked") { 16 } else { 12 }
+);
 
 /// The CPUs of the last allocation and the last free, and how often the frame was allocated (modulo 2^16).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -62,25 +67,50 @@ impl Descriptor {
 
     /// References beyond the first.
     pub fn references(&self) -> u32 {
-        self.references.load(Relaxed)
+        self.low.load(Relaxed)
     }
 
     /// Adds a reference.
     pub fn acquire(&self) {
-        self.references.fetch_add(1, Relaxed);
+        self.low.fetch_add(1, Relaxed);
     }
 
     /// Drops a reference, and says whether it was the last: then the caller owns the frame and frees it.
     pub fn release(&self) -> bool {
         let fewer = |references: u32| references.checked_sub(1);
-        self.references.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_err()
+        self.low.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_err()
     }
 
-    /// What checked builds remember.
+    /// The holder's own 64 bits, 0 when the frame is allocated. The references are its low half: a holder uses the one
+    /// or the other.
+    #[inline]
+    pub fn private(&self) -> u64 {
+        u64::from(self.low.load(Relaxed)) | u64::from(self.high.load(Relaxed)) << 32
+    }
+
+    /// Sets the holder's own 64 bits, in two stores. For its holder, who publishes them by a store of its own where
+    /// other CPUs may read them meanwhile.
+    #[inline]
+    pub fn set_private(&self, word: u64) {
+        self.low.store(word as u32, Relaxed);
+        self.high.store((word >> 32) as u32, Relaxed);
+    }
+
+    /// What checked builds remember; nothing in others.
     pub fn history(&self) -> History {
-        let word = self.history.load(Relaxed);
+        let word = self.history_word();
         let cpu = |byte: u32| CpuId::new(byte as usize & 0xff).unwrap_or_default();
         History { allocated_by: cpu(word), freed_by: cpu(word >> 8), allocations: (word >> 16) as u16 }
+    }
+
+    #[cfg(feature = "checked")]
+    fn history_word(&self) -> u32 {
+        self.history.load(Relaxed)
+    }
+
+    #[cfg(not(feature = "checked"))]
+    fn history_word(&self) -> u32 {
+        0
     }
 
     fn update(&self, clear: u32, set: u32) {
@@ -101,7 +131,7 @@ impl Descriptor {
         self.set_owner(owner);
     }
 
-    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
+    #[cfg(feature = "checked")]
     pub(crate) fn note_alloc(&self, cpu: CpuId, order: Order) {
         self.update(0x3f, ALLOCATED | u32::from(order.get()));
         let old = self.history.load(Relaxed);
@@ -112,10 +142,18 @@ impl Descriptor {
     /// Forgets the holder.
     pub(crate) fn note_free(&self, cpu: CpuId) {
         self.tag.store(0, Relaxed);
-        self.references.store(0, Relaxed);
+        self.set_private(0);
+        self.note_freed_by(cpu);
+    }
+
+    #[cfg(feature = "checked")]
+    fn note_freed_by(&self, cpu: CpuId) {
         let old = self.history.load(Relaxed);
         self.history.store(old & !0xff00 | (cpu.index() as u32 & 0xff) << 8, Relaxed);
     }
+
+    #[cfg(not(feature = "checked"))]
+    fn note_freed_by(&self, _: CpuId) {}
 }
 
 /// The array of descriptors.

@@ -24,7 +24,7 @@ pub mod range;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
 pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
-pub use machine::{FlushScope, IrqGuard, IrqState, Machine, PinGuard};
+pub use machine::{Access, FlushScope, IrqGuard, IrqState, Machine, PinGuard};
 pub use page::{Order, PageSize};
 pub use range::{PfnRange, PhysRange, VirtRange};
 

@@ -32,6 +32,19 @@ pub enum IrqState {
     Off,
 }
 
+/// What directly mapped memory may be used for from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Somebody owns it.
+    Allowed,
+    /// A frame that is free.
+    FreeFrame,
+    /// An object that is free.
+    FreeObject,
+    /// Room around an object that belongs to nobody.
+    RedZone,
+}
+
 /// The hardware as the memory crates see it.
 ///
 /// # Safety
@@ -75,6 +88,13 @@ pub unsafe trait Machine: Send + Sync {
 
     /// Nanoseconds since boot; never goes back on one CPU.
     fn now_ns(&self) -> u64;
+
+    /// Tells a checker of memory accesses what `range` may be used for. Allocators say so of all that they take and
+    /// give; a machine without a checker does nothing, and the call is no instruction.
+    #[inline(always)]
+    fn set_access(&self, range: VirtRange, access: Access) {
+        let _ = (range, access);
+    }
 
     /// Where the direct map shows `phys` (invariant I1). Whether that address may be touched is the caller's argument:
     /// the frame must be in the map.
@@ -197,5 +217,9 @@ unsafe impl<M: Machine> Machine for &M {
     #[inline(always)]
     fn now_ns(&self) -> u64 {
         (**self).now_ns()
+    }
+    #[inline(always)]
+    fn set_access(&self, range: VirtRange, access: Access) {
+        (**self).set_access(range, access);
     }
 }

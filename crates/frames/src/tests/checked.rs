@@ -11,9 +11,9 @@ const BASE: u64 = 1 << 20;
 
 fn checked() -> Frames<TestMachine> {
     let frames = frames_over(2, &[(BASE, BASE + 2048, 0)]);
-    let descriptors: &'static [[u32; 3]] = std::vec![[0; 3]; (BASE + 2048) as usize].leak();
+    let descriptors = descriptors(BASE + 2048);
     // SAFETY: the array covers every frame of the memory, and is zero.
-    unsafe { frames.with_descriptors(descriptors.as_ptr().cast::<u8>().into()) }
+    unsafe { frames.with_descriptors(descriptors) }
 }
 
 #[test]

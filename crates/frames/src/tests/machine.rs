@@ -82,6 +82,12 @@ pub(super) fn storage(bytes: usize) -> &'static mut [u64] {
     Box::leak(std::vec![0u64; bytes.div_ceil(8)].into_boxed_slice())
 }
 
+/// Descriptors of the first `frames` frames, never given back.
+pub(super) fn descriptors(frames: u64) -> VirtAddr {
+    let all = (0..frames).map(|_| crate::Descriptor::default()).collect::<Vec<_>>();
+    all.leak().as_ptr().cast::<u8>().into()
+}
+
 /// Memory from (start, end, node).
 pub(super) fn memory(ranges: &[(u64, u64, usize)]) -> Vec<MemoryRange> {
     let range = |&(start, end, index)| MemoryRange { frames: range(start, end), node: node(index) };

@@ -120,9 +120,9 @@ fn a_range_is_cleared_of_large_blocks_too() {
 #[test]
 fn what_cannot_be_moved_is_named_with_its_owner() {
     let (frames, mover) = scattered(4, 3);
-    let descriptors: &'static [[u32; 3]] = std::vec![[0; 3]; (BASE + 2048) as usize].leak();
+    let descriptors = descriptors(BASE + 2048);
     // SAFETY: the array covers every frame of the memory, and is zero.
-    let frames = unsafe { frames.with_descriptors(descriptors.as_ptr().cast::<u8>().into()) };
+    let frames = unsafe { frames.with_descriptors(descriptors) };
     let owned = Request::new(Order::new(1).unwrap()).owner(Owner(7));
     let frame = frames.alloc(pinned(), owned).unwrap();
     let at = frames.describe(frame.pfn()).unwrap();
