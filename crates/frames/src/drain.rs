@@ -99,14 +99,15 @@ impl Depot {
         }
     }
 
-    /// Gives back all that `cpu`, on which this runs, holds.
+    /// Gives back all that `cpu`, on which this runs, holds. A handler that came in the middle of an operation gives back
+    /// nothing, and what was asked for stays asked for.
     pub(crate) fn drain(&self, irq_off: IrqOff<'_>) {
         for reach in [Reach::Mapped, Reach::Anywhere] {
             let Some(cache) = self.cache(irq_off.cpu(), reach) else { continue };
-            cache.wanted.store(false, Relaxed);
             if cache.is_busy() {
                 continue;
             }
+            cache.wanted.store(false, Relaxed);
             for kind in 0..Mobility::COUNT {
                 self.drain_ring(irq_off, &cache.small[kind], u32::MAX);
                 self.drain_open(irq_off, cache, kind);
@@ -128,6 +129,12 @@ impl Depot {
     pub(crate) fn is_wanted(&self, cpu: CpuId) -> bool {
         let wanted = |reach| self.cache(cpu, reach).is_some_and(|cache| cache.wanted.load(Relaxed));
         wanted(Reach::Mapped) || wanted(Reach::Anywhere)
+    }
+
+    /// Frames in the caches of all CPUs but `me`.
+    pub(crate) fn held_by_others(&self, me: CpuId) -> u64 {
+        let others = self.caches.iter().enumerate().filter(|(index, _)| index % self.cpus != me.index());
+        others.map(|(_, cache)| cache.held()).sum()
     }
 
     /// Asks every CPU but `me` to drain.

@@ -35,7 +35,7 @@
 //!    block and writes more only where memory is used, absent or ragged.
 //! 7. **Failure is an answer.** What cannot be had is an error, nothing having changed (I12); no frame is lost and none
 //!    given out twice, whatever fails. No path allocates what it manages (I10), writes a page table, or interrupts a CPU
-//!    (I2).
+//!    (I2), but for one: before a request that may wait fails, other CPUs' caches are called back ([`Recall`]).
 //!
 //! Locking: a pool's lock is taken with interrupts off and is a leaf. Caches need none. Compaction has a turn, which is
 //! not waited for. The table of pools only grows.
@@ -89,7 +89,7 @@ pub use frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmappe
 pub use frames::Frames;
 pub use layout::{Layout, MemoryRange};
 pub use leak::{Leaks, leaks};
-pub use pressure::{Levels, Reclaimer, Registration, Shortage};
+pub use pressure::{Levels, Recall, RecallRegistration, Reclaimer, Registration, Shortage};
 pub use report::{Description, Place, Totals, UnmovableBlock, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
 pub use validate::Inconsistency;

@@ -3,6 +3,9 @@
 //! Each pool keeps a reserve, `min`; `low` is a quarter above it and `high` a half. Below `high`, CPUs keep less to
 //! themselves; below `low`, other zones and nodes are tried first, and [`Frames::is_short`] tells a background thread
 //! to reclaim; at `min`, normal requests call the reclaimers themselves, and the other classes go on into the reserve.
+//!
+//! Before a request that may wait fails, what the other CPUs keep is called back ([`Recall`]): the one time that this
+//! allocator has other CPUs interrupted, and the exception of invariant I2.
 
 use rhumb_machine::{Machine, NodeId, Order, Pinned};
 
@@ -34,6 +37,21 @@ pub trait Reclaimer: Sync {
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64;
 }
 
+/// Makes the other CPUs give back what their caches hold: the last resort of a request that may wait.
+pub trait Recall: Sync {
+    /// Has [`Frames::drain`] run on every CPU but this one, and returns when it has: by an interrupt, or by waiting for
+    /// their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts are off, say). Called
+    /// with no lock of the allocator held.
+    fn drain_others(&self, pinned: Pinned<'_>);
+}
+
+/// A recall as it is registered: the reference to it, in a place that lives for ever.
+pub type RecallRegistration = &'static (dyn Recall + 'static);
+
+/// How often a request calls back what others keep: a CPU that was in the middle of an operation keeps it the first
+/// time, and one that goes on working keeps something every time.
+const RECALLS: usize = 3;
+
 /// Reclaimers that an allocator can have.
 const MAX_RECLAIMERS: usize = 8;
 
@@ -44,6 +62,7 @@ pub type Registration = &'static (dyn Reclaimer + 'static);
 pub(crate) struct Reclaimers {
     list: Table<Registration, MAX_RECLAIMERS>,
     count: AtomicUsize,
+    recall: Table<RecallRegistration, 1>,
 }
 
 /// There is no room for another reclaimer.
@@ -60,7 +79,7 @@ impl core::error::Error for TooManyReclaimers {}
 
 impl Reclaimers {
     pub(crate) fn new() -> Self {
-        Self { list: Table::new(), count: AtomicUsize::new(0) }
+        Self { list: Table::new(), count: AtomicUsize::new(0), recall: Table::new() }
     }
 }
 
@@ -114,6 +133,20 @@ impl<M: Machine> Frames<M> {
         });
         cache.reclaiming.store(false, Relaxed);
         served
+    }
+
+    /// Says how other CPUs' caches are called back. Without it, a request fails while they hold what it wants.
+    pub fn set_recall(&self, recall: &'static RecallRegistration) {
+        self.reclaimers.recall.set(0, recall);
+    }
+
+    /// Calls back what other CPUs keep, and calls `retry` after each time, until it succeeds or they keep nothing.
+    pub(crate) fn recall(&self, pinned: Pinned<'_>, mut retry: impl FnMut() -> Option<Raw>) -> Option<Raw> {
+        let recall = self.reclaimers.recall.get(0)?;
+        (0..RECALLS).take_while(|_| self.depot.held_by_others(pinned.cpu()) > 0).find_map(|_| {
+            recall.drain_others(pinned);
+            retry()
+        })
     }
 
     /// Sets the reserve of a zone, spread over its pools by size. 0 lets normal requests take the last frame.

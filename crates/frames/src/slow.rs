@@ -5,9 +5,11 @@
 //! 2. the same, down to what its class may take;
 //! 3. the same, after this CPU has given back its own caches (an order-9 block may come together, and frames kept for
 //!    another kind become anybody's) and the other CPUs have been asked to;
-//! 4. the same, after each reclaimer in turn has freed something.
+//! 4. the same, after each reclaimer in turn has freed something;
+//! 5. the same, after the other CPUs have been made to give back their caches ([`crate::Recall`]).
 //!
-//! A failure leaves all counters as they were: nothing is taken before it is certain.
+//! The last two are for classes that may wait. A failure leaves all counters as they were: nothing is taken before it is
+//! certain.
 
 use rhumb_machine::{Machine, Pinned};
 
@@ -72,6 +74,8 @@ impl<M: Machine> Frames<M> {
                 self.drain(pinned);
                 self.attempt(request, reach, Effort::Hard)
             });
+            let served =
+                served.or_else(|| self.recall(pinned, || self.attempt(request, reach, Effort::Hard)));
             if let Some(raw) = served {
                 return Ok(raw);
             }
