@@ -1,13 +1,16 @@
 //! What the allocator keeps of a 2-MiB block beside its 512 bits: sixteen bytes, four blocks a cache line.
 //!
 //! ```text
-//! info:  29 isolated   28..24 order   19..18 state   17..16 kind   15..12 rank   9..0 used        next, prev: block + 1, or 0
+//! info:       29 isolated   28..24 order   19..18 state   17..16 kind   15..12 rank   9..0 used
+//! described:  whether its descriptors are filled in: see `descriptor.rs`
+//! next, prev: block + 1, or 0
 //! ```
 //! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
 //! writes nothing per block. The bits of a block count only while it is [`State::Split`].
 
+use crate::descriptor::Described;
 use crate::request::Mobility;
-use crate::sync::{AtomicU32, AtomicU64, Relaxed};
+use crate::sync::{AtomicU32, Relaxed};
 use crate::words::FRAMES;
 
 /// How a block stands.
@@ -96,10 +99,11 @@ impl Info {
     }
 }
 
+/// One block's record. Its pool's lock protects all of it but `described`, which stands on its own.
 #[derive(Default)]
-/// One block's record.
 pub(crate) struct Block {
-    info: AtomicU64,
+    info: AtomicU32,
+    pub(crate) described: Described,
     pub(crate) next: AtomicU32,
     pub(crate) prev: AtomicU32,
 }
@@ -109,12 +113,12 @@ const _: () = assert!(cfg!(feature = "model") || size_of::<Block>() == 16);
 impl Block {
     #[inline]
     pub(crate) fn info(&self) -> Info {
-        Info(self.info.load(Relaxed))
+        Info(self.info.load(Relaxed).into())
     }
 
     #[inline]
     pub(crate) fn set(&self, info: Info) {
-        self.info.store(info.0, Relaxed);
+        self.info.store(info.0 as u32, Relaxed);
     }
 }
 

@@ -101,7 +101,7 @@ impl<M: Machine> Frames<M> {
     }
 
     pub(crate) fn note_alloc(&self, pinned: Pinned<'_>, raw: Raw) {
-        if let Some(descriptor) = self.descriptor(raw.pfn()) {
+        if let Some(descriptor) = self.descriptor_to_write(raw.pfn()) {
             descriptor.note_alloc(pinned.cpu(), raw.order());
         }
     }

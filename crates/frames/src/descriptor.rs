@@ -4,6 +4,10 @@
 //! Descriptors stand in one array over all frame numbers, in virtual memory that the kernel backs where there is
 //! memory. Zero is the descriptor of a frame that nobody has said anything of.
 //!
+//! The memory behind the array need not be zero: 1 TiB of frames has 3 GiB of descriptors, which a boot has no time to
+//! clear. The first who writes a descriptor of a 2-MiB block clears all 512 ([`Described`]), and until then the block's
+//! frames have none.
+//!
 //! ```text
 //! word 0: 31..16 owner   15..8 page type   5 allocated   4..0 order   (the last two: owned blocks, and checked builds)
 //! word 1: references, or the low half of the holder's private word
@@ -11,10 +15,13 @@
 //! word 3: 31..16 allocations   15..8 CPU of the last free   7..0 CPU of the last allocation   (checked builds only)
 //! ```
 
-use rhumb_machine::{CpuId, Order, Pfn, VirtAddr};
+use rhumb_machine::{CpuId, Machine, Order, Pfn, PfnRange, VirtAddr};
 
+use crate::block::{Block, State};
+use crate::frames::Frames;
 use crate::request::Owner;
-use crate::sync::{AtomicU32, Ordering, Relaxed};
+use crate::sync::{Acquire, AtomicU32, Ordering, Relaxed, Release, relax};
+use crate::words::FRAMES;
 
 /// What the frame's owner keeps with it.
 #[repr(C)]
@@ -139,6 +146,14 @@ impl Descriptor {
         self.history.store(count | old & 0xff00 | cpu.index() as u32 & 0xff, Relaxed);
     }
 
+    /// Makes it the descriptor of a frame that nobody has said anything of.
+    fn clear(&self) {
+        self.tag.store(0, Relaxed);
+        self.set_private(0);
+        #[cfg(feature = "checked")]
+        self.history.store(0, Relaxed);
+    }
+
     /// Forgets the holder.
     pub(crate) fn note_free(&self, cpu: CpuId) {
         self.tag.store(0, Relaxed);
@@ -156,6 +171,38 @@ impl Descriptor {
     fn note_freed_by(&self, _: CpuId) {}
 }
 
+/// Whether the descriptors of a block are filled in. Goes from no to yes once, and never back.
+#[derive(Default)]
+pub(crate) struct Described(AtomicU32);
+
+impl Described {
+    const NO: u32 = 0;
+    /// Some CPU clears them, with interrupts off.
+    const SOON: u32 = 1;
+    const YES: u32 = 2;
+
+    #[inline]
+    pub(crate) fn is_filled(&self) -> bool {
+        self.0.load(Acquire) == Self::YES
+    }
+
+    /// Runs `clear` unless it has been run; when this returns it has, on whatever CPU. The caller has interrupts off: a
+    /// handler on the CPU that clears would wait for it for ever.
+    pub(crate) fn fill(&self, clear: impl FnOnce()) {
+        match self.0.compare_exchange(Self::NO, Self::SOON, Acquire, Acquire) {
+            Ok(_) => {
+                clear();
+                self.0.store(Self::YES, Release);
+            }
+            Err(_) => {
+                while !self.is_filled() {
+                    relax();
+                }
+            }
+        }
+    }
+}
+
 /// The array of descriptors.
 pub(crate) struct Descriptors {
     base: VirtAddr,
@@ -167,23 +214,74 @@ impl Descriptors {
     /// The array at `base`, one [`Descriptor`] for each frame number.
     ///
     /// # Safety
-    /// For every frame of memory that the allocator manages, the descriptor is backed by memory that is zero at first
-    /// and used for nothing else, for ever.
+    /// Every descriptor of a 2-MiB block that holds memory which the allocator manages is backed by memory that is used
+    /// for nothing else, for ever.
     pub(crate) const unsafe fn at(base: VirtAddr) -> Self {
         Self { base }
     }
 
-    /// The descriptor of `pfn`.
+    /// The descriptor of `pfn`, whatever it holds.
     ///
     /// # Safety
-    /// `pfn` is memory that the allocator manages.
+    /// `pfn` is in a 2-MiB block that holds memory which the allocator manages.
     #[inline]
-    pub(crate) unsafe fn get(&self, pfn: Pfn) -> Option<&Descriptor> {
+    unsafe fn get(&self, pfn: Pfn) -> Option<&Descriptor> {
         if self.base == VirtAddr::ZERO {
             return None;
         }
         let at = self.base.as_ptr::<Descriptor>().wrapping_add(pfn.get() as usize);
-        // SAFETY: the array's maker promised that the descriptors of managed frames are there; they are atomics.
+        // SAFETY: the array's maker promised that the descriptors of such blocks are there; they are atomics, for which
+        // any bits are a value.
         Some(unsafe { &*at })
+    }
+}
+
+impl<M: Machine> Frames<M> {
+    /// The descriptor of a frame, to read it; or `None`: the frame is not managed here, the allocator was built without
+    /// descriptors, or nobody has written any descriptor of this 2-MiB block yet, so that there is nothing to read.
+    ///
+    /// A frame whose request named an owner has one. Cost: a search among the pools, no lock.
+    pub fn descriptor(&self, pfn: Pfn) -> Option<&Descriptor> {
+        let block = self.block_of(pfn)?;
+        if !block.described.is_filled() {
+            return None;
+        }
+        // SAFETY: `block_of` found that the block holds memory.
+        unsafe { self.descriptors.get(pfn) }
+    }
+
+    /// The descriptor of a frame, for its holder to write. The first call for a frame of a 2-MiB block clears the
+    /// descriptors of all of it: 6 KiB, once. `None` where the frame is not managed here or there are no descriptors.
+    pub fn descriptor_to_write(&self, pfn: Pfn) -> Option<&Descriptor> {
+        let block = self.block_of(pfn)?;
+        if !block.described.is_filled() {
+            self.fill_descriptors(block, pfn)?;
+        }
+        // SAFETY: `block_of` found that the block holds memory.
+        unsafe { self.descriptors.get(pfn) }
+    }
+
+    fn block_of(&self, pfn: Pfn) -> Option<&'static Block> {
+        let pool = self.depot.pool_of(pfn)?;
+        let block = &pool.blocks[pool.offset(pfn) / FRAMES as usize];
+        (block.info().state() != State::Absent).then_some(block)
+    }
+
+    /// Clears the descriptors of the frames that this block has in its pool: at a pool's ends that may be less than 512.
+    #[cold]
+    fn fill_descriptors(&self, block: &Block, pfn: Pfn) -> Option<()> {
+        let pool = self.depot.pool_of(pfn).filter(|_| self.descriptors.base != VirtAddr::ZERO)?;
+        let start = pool.block_start(pool.offset(pfn) / FRAMES as usize);
+        let frames = PfnRange::of_length(start, FRAMES.into())?.intersection(pool.span);
+        let _irq_off = self.machine.irq_off();
+        block.described.fill(|| {
+            for pfn in frames.iter() {
+                // SAFETY: all of it is in a block with memory.
+                if let Some(descriptor) = unsafe { self.descriptors.get(pfn) } {
+                    descriptor.clear();
+                }
+            }
+        });
+        Some(())
     }
 }

@@ -9,7 +9,7 @@ use crate::block::State;
 use crate::checked::Faults;
 use crate::compact::Isolation;
 use crate::depot::{Depot, Reach};
-use crate::descriptor::{Descriptor, Descriptors};
+use crate::descriptor::Descriptors;
 use crate::error::{AllocError, FrameFault, LayoutError};
 use crate::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Raw};
 use crate::layout::{Layout, MemoryRange};
@@ -54,11 +54,11 @@ impl<M: Machine> Frames<M> {
         })
     }
 
-    /// With descriptors: an array of [`Descriptor`]s at `base`, indexed by frame number.
+    /// With descriptors: an array of [`crate::Descriptor`]s at `base`, indexed by frame number.
     ///
     /// # Safety
-    /// For every frame of memory that the allocator manages or will manage, the descriptor is backed by memory that is
-    /// zero at first and used for nothing else, for ever.
+    /// Every descriptor of a 2-MiB block of memory that the allocator manages or will manage is backed by memory that is
+    /// used for nothing else, for ever; what it holds at first does not matter.
     #[must_use]
     pub unsafe fn with_descriptors(self, base: VirtAddr) -> Self {
         // SAFETY: the caller's promise is passed on.
@@ -174,16 +174,6 @@ impl<M: Machine> Frames<M> {
         self.check_allocated(pfn, order)?;
         let raw = pool.tag.at(pfn, order, info.kind());
         Ok(if owned { Raw(raw.0 | Raw::OWNED) } else { raw })
-    }
-
-    /// The descriptor of a frame, if the allocator was built with descriptors and manages the frame.
-    pub fn descriptor(&self, pfn: Pfn) -> Option<&Descriptor> {
-        let pool = self.depot.pool_of(pfn)?;
-        if pool.blocks[pool.offset(pfn) / 512].info().state() == State::Absent {
-            return None;
-        }
-        // SAFETY: the pool has memory there.
-        unsafe { self.descriptors.get(pfn) }
     }
 
     /// Gives back a range of frames: from [`Frames::alloc_contig`], or memory that was in use when the allocator was

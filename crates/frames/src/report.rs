@@ -8,7 +8,7 @@ use core::fmt;
 use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn};
 
 use crate::block::{Info, State};
-use crate::descriptor::History;
+use crate::descriptor::{Descriptor, History};
 use crate::frames::Frames;
 use crate::pool::Pool;
 use crate::pressure::Levels;
@@ -61,12 +61,17 @@ pub struct Description {
     pub kind: Mobility,
     /// Where it is.
     pub place: Place,
-    /// Who holds it, if the holder said so.
+    /// The allocated block that it is part of, as first frame and order, if its request named an owner; in checked builds of
+    /// every block.
+    pub block: Option<(Pfn, Order)>,
+    /// Who holds the block, if the holder said so.
     pub owner: Owner,
     /// What it is used as, if the holder said so.
     pub page_type: u8,
-    /// References beyond the first.
+    /// References beyond the first, or the low half of `private`.
     pub references: u32,
+    /// The holder's own word.
+    pub private: u64,
     /// What checked builds remember.
     pub history: History,
 }
@@ -155,16 +160,29 @@ impl<M: Machine> Frames<M> {
             }
         });
         let descriptor = self.descriptor(pfn);
+        let block = self.owned_block(pfn);
         Some(Description {
             pfn,
             node: pool.node,
             zone: pool.zone,
             kind: info.kind(),
             place,
-            owner: descriptor.map_or(Owner::NONE, |d| d.owner()),
+            block: block.map(|(start, order, _)| (start, order)),
+            owner: block.map_or(descriptor, |(_, _, head)| Some(head)).map_or(Owner::NONE, |d| d.owner()),
             page_type: descriptor.map_or(0, |d| d.page_type()),
             references: descriptor.map_or(0, |d| d.references()),
+            private: descriptor.map_or(0, |d| d.private()),
             history: descriptor.map_or(History::default(), |d| d.history()),
+        })
+    }
+
+    /// The allocated block that `pfn` is part of, with the descriptor of its first frame, which tells.
+    fn owned_block(&self, pfn: Pfn) -> Option<(Pfn, Order, &Descriptor)> {
+        (0..Order::COUNT as u32).find_map(|log2| {
+            let start = Pfn::new(pfn.get() >> log2 << log2);
+            let head = self.descriptor(start)?;
+            let order = head.allocated().filter(|order| u32::from(order.get()) >= log2)?;
+            Some((start, order, head))
         })
     }
 

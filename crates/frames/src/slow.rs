@@ -48,7 +48,7 @@ impl<M: Machine> Frames<M> {
             crate::zero::zero(&self.machine, raw);
         }
         if request.owner != Owner::NONE
-            && let Some(descriptor) = self.descriptor(raw.pfn())
+            && let Some(descriptor) = self.descriptor_to_write(raw.pfn())
         {
             descriptor.stamp(request.owner, request.order);
             return Ok(Raw(raw.0 | Raw::OWNED));

@@ -27,7 +27,7 @@ pub(crate) fn handler_fence() {
 
 /// Waits a moment for another CPU.
 #[inline(always)]
-fn relax() {
+pub(crate) fn relax() {
     #[cfg(not(feature = "model"))]
     core::hint::spin_loop();
     #[cfg(all(feature = "loom", not(feature = "shuttle")))]

@@ -8,6 +8,8 @@ mod basics;
 #[cfg(all(feature = "checked", not(feature = "model")))]
 mod checked;
 #[cfg(not(feature = "model"))]
+mod descriptors;
+#[cfg(not(feature = "model"))]
 mod exhaustion;
 #[cfg(not(feature = "model"))]
 mod handover;

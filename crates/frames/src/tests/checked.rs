@@ -12,7 +12,7 @@ const BASE: u64 = 1 << 20;
 fn checked() -> Frames<TestMachine> {
     let frames = frames_over(2, &[(BASE, BASE + 2048, 0)]);
     let descriptors = descriptors(BASE + 2048);
-    // SAFETY: the array covers every frame of the memory, and is zero.
+    // SAFETY: the array covers every block of the memory.
     unsafe { frames.with_descriptors(descriptors) }
 }
 

@@ -82,10 +82,14 @@ pub(super) fn storage(bytes: usize) -> &'static mut [u64] {
     Box::leak(std::vec![0u64; bytes.div_ceil(8)].into_boxed_slice())
 }
 
-/// Descriptors of the first `frames` frames, never given back.
+/// Descriptors of the first `frames` frames and the rest of their last block, never given back. Any build must do with
+/// what the memory happens to hold.
 pub(super) fn descriptors(frames: u64) -> VirtAddr {
-    let all = (0..frames).map(|_| crate::Descriptor::default()).collect::<Vec<_>>();
-    all.leak().as_ptr().cast::<u8>().into()
+    let all = (0..frames.next_multiple_of(512)).map(|_| crate::Descriptor::default()).collect::<Vec<_>>();
+    let all = all.leak();
+    // SAFETY: made of integers, for which any bits are a value.
+    unsafe { all.as_mut_ptr().cast::<u8>().write_bytes(0xa5, size_of_val(all)) };
+    all.as_ptr().cast::<u8>().into()
 }
 
 /// Memory from (start, end, node).

@@ -29,6 +29,29 @@ mod small {
         });
     }
 
+    /// Two CPUs fill in a block's descriptors: they are cleared once, and before either writes.
+    #[test]
+    fn descriptors_are_cleared_once_and_first() {
+        use crate::descriptor::Described;
+        use crate::sync::AtomicU32;
+        loom::model(|| {
+            let shared = Arc::new((Described::default(), [AtomicU32::new(7), AtomicU32::new(7)]));
+            let write = |shared: &(Described, [AtomicU32; 2]), mine: usize| {
+                shared.0.fill(|| shared.1.iter().for_each(|word| word.store(0, Relaxed)));
+                assert!(shared.0.is_filled());
+                assert_eq!(shared.1[mine].load(Relaxed), 0, "stale");
+                shared.1[mine].store(mine as u32 + 1, Relaxed);
+            };
+            let other = {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || write(&shared, 1))
+            };
+            write(&shared, 0);
+            other.join().unwrap();
+            assert_eq!([0, 1].map(|at| shared.1[at].load(Relaxed)), [1, 2]);
+        });
+    }
+
     /// A CPU that sets its limits while another asks it to drain sees the request, or its limit stays 0: one of them.
     #[test]
     fn a_request_to_drain_is_not_missed() {

@@ -121,7 +121,7 @@ fn a_range_is_cleared_of_large_blocks_too() {
 fn what_cannot_be_moved_is_named_with_its_owner() {
     let (frames, mover) = scattered(4, 3);
     let descriptors = descriptors(BASE + 2048);
-    // SAFETY: the array covers every frame of the memory, and is zero.
+    // SAFETY: the array covers every block of the memory.
     let frames = unsafe { frames.with_descriptors(descriptors) };
     let owned = Request::new(Order::new(1).unwrap()).owner(Owner(7));
     let frame = frames.alloc(pinned(), owned).unwrap();

@@ -1,0 +1,119 @@
+//! Descriptors are filled in when first used, a block at a time, whatever the memory behind them held.
+
+use std::boxed::Box;
+use std::sync::Barrier;
+use std::vec::Vec;
+
+use rhumb_machine::{Order, Pfn, VirtAddr};
+
+use super::machine::*;
+use crate::{Descriptor, Frames, Owner, Place, Request};
+
+const BASE: u64 = 1 << 20;
+const STALE: u8 = 0xa5;
+
+fn with_descriptors(cpus: usize, ranges: &[(u64, u64, usize)]) -> (Frames<TestMachine>, VirtAddr) {
+    let end = ranges.last().map_or(0, |range| range.1);
+    let array = descriptors(end);
+    // SAFETY: the array covers every block of the memory.
+    (unsafe { frames_over(cpus, ranges).with_descriptors(array) }, array)
+}
+
+/// Whether no byte of the descriptor was written.
+fn is_stale(array: VirtAddr, pfn: u64) -> bool {
+    let start = array.plus(pfn * size_of::<Descriptor>() as u64).as_ptr::<u8>();
+    // SAFETY: within the array; nobody writes meanwhile.
+    (0..size_of::<Descriptor>()).all(|at| unsafe { start.add(at).read() } == STALE)
+}
+
+#[test]
+fn the_first_owner_of_a_block_clears_it_and_no_other() {
+    let (frames, array) = with_descriptors(1, &[(BASE, BASE + 2048, 0)]);
+    assert!((BASE..BASE + 2048).all(|pfn| frames.descriptor(Pfn::new(pfn)).is_none()));
+    assert!((BASE..BASE + 2048).all(|pfn| is_stale(array, pfn)), "building touched the array");
+    assert_eq!(frames.describe(Pfn::new(BASE)).unwrap().owner, Owner::NONE);
+
+    let request = Request::new(Order::new(3).unwrap()).owner(Owner(9));
+    let frame = frames.alloc(pinned(), request).unwrap();
+    let (pfn, start) = (frame.pfn(), frame.pfn().get() / 512 * 512);
+    let descriptor = frames.descriptor(pfn).unwrap();
+    assert_eq!((descriptor.owner(), descriptor.private(), descriptor.page_type()), (Owner(9), 0, 0));
+    for other in (BASE..BASE + 2048).map(Pfn::new).filter(|&other| other != pfn) {
+        match frames.descriptor(other) {
+            Some(other) => assert_eq!((other.owner(), other.private()), (Owner::NONE, 0)),
+            None => assert!(is_stale(array, other.get())),
+        }
+        let is_near = other.get() / 512 * 512 == start;
+        assert_eq!(frames.descriptor(other).is_some(), is_near);
+    }
+
+    descriptor.set_private(0x1234_5678_9abc);
+    // Every frame of the block is known to be its owner's.
+    for part in frame.frames().iter() {
+        let known = frames.describe(part).unwrap();
+        assert_eq!((known.owner, known.block), (Owner(9), Some((pfn, frame.order()))));
+        assert_eq!(known.private, if part == pfn { 0x1234_5678_9abc } else { 0 });
+    }
+    frames.free(pinned(), frame);
+    let known = frames.describe(pfn).unwrap();
+    assert_eq!((known.owner, known.block, known.private), (Owner::NONE, None, 0));
+    assert!(matches!(known.place, Place::Cached(_) | Place::Free(_)));
+}
+
+#[test]
+fn a_holder_without_a_name_may_write_too() {
+    let (frames, _) = with_descriptors(1, &[(BASE, BASE + 1024, 0)]);
+    let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
+    let descriptor = frames.descriptor_to_write(frame.pfn()).unwrap();
+    assert_eq!(descriptor.private(), 0);
+    descriptor.set_page_type(3);
+    assert_eq!(frames.describe(frame.pfn()).unwrap().page_type, 3);
+    frames.free(pinned(), frame);
+    assert!(frames.descriptor_to_write(Pfn::new(BASE + 1024)).is_none());
+    let without = frames_over(1, &[(BASE, BASE + 1024, 0)]);
+    assert!(without.descriptor_to_write(Pfn::new(BASE)).is_none());
+}
+
+#[test]
+fn two_pools_share_a_block_and_clear_their_own_parts() {
+    let (frames, array) = with_descriptors(1, &[(BASE, BASE + 200, 0), (BASE + 200, BASE + 1024, 1)]);
+    let on = |index| Request::FRAME.bind(node(index)).owner(Owner(4));
+    let first = frames.alloc(pinned(), on(0)).unwrap();
+    assert!(first.pfn().get() < BASE + 200);
+    assert!((BASE..BASE + 200).all(|pfn| !is_stale(array, pfn)));
+    assert!((BASE + 200..BASE + 1024).all(|pfn| is_stale(array, pfn)));
+    frames.descriptor(first.pfn()).unwrap().set_private(77);
+    let rest: Vec<_> = core::iter::from_fn(|| frames.alloc(pinned(), on(1)).ok()).collect();
+    assert_eq!(rest.len(), 824);
+    let kept = frames.descriptor(first.pfn()).unwrap();
+    assert_eq!((kept.owner(), kept.private()), (Owner(4), 77));
+    rest.into_iter().chain([first]).for_each(|frame| frames.free(pinned(), frame));
+    frames.validate().unwrap();
+}
+
+#[test]
+fn cpus_that_fill_a_block_at_once_lose_no_stamp() {
+    const CPUS: usize = 2;
+    const ROUNDS: u64 = 64;
+    let (frames, _) = with_descriptors(CPUS, &[(BASE, BASE + ROUNDS * 512, 0)]);
+    let frames: &'static Frames<_> = Box::leak(Box::new(frames));
+    let start = Barrier::new(CPUS);
+    std::thread::scope(|scope| {
+        for cpu in 0..CPUS as u64 {
+            let start = &start;
+            scope.spawn(move || {
+                be_cpu(cpu as usize);
+                for round in 0..ROUNDS {
+                    let pfn = Pfn::new(BASE + round * 512 + cpu * 511);
+                    start.wait();
+                    frames.descriptor_to_write(pfn).unwrap().set_private(round << 8 | cpu);
+                    start.wait();
+                    for other in 0..CPUS as u64 {
+                        let pfn = Pfn::new(BASE + round * 512 + other * 511);
+                        assert_eq!(frames.descriptor(pfn).unwrap().private(), round << 8 | other);
+                    }
+                }
+            });
+        }
+    });
+}
