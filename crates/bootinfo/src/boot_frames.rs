@@ -37,6 +37,11 @@ impl<'map> BootFrames<'map> {
         Self { map, window }
     }
 
+    /// Frames of the same map, but within `window`.
+    pub fn elsewhere(&mut self, window: PhysRange) -> BootFrames<'_> {
+        BootFrames { map: self.map, window }
+    }
+
     /// The map from which the frames come.
     pub fn map(&self) -> &MemoryMap {
         self.map

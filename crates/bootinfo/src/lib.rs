@@ -16,6 +16,7 @@
 //! | [`loader`] | PVH and multiboot2, giving one [`BootInfo`] |
 //! | [`memory_map`] | [`MemoryMap`]: sorted, disjoint, with reservations |
 //! | [`boot_frames`] | [`BootFrames`]: single frames and runs out of the map |
+//! | [`frame_array`] | [`FrameArray`]: which pages an array over all frames needs, where memory is sparse |
 //! | [`command_line`] | [`Options`] and the table of words |
 //! | [`firmware`] | [`Topology`] from the ACPI tables |
 //! | [`phys`] | [`PhysMemory`], through which everything is read |
@@ -35,6 +36,7 @@ pub mod boot_frames;
 pub mod command_line;
 pub mod findings;
 pub mod firmware;
+pub mod frame_array;
 pub mod loader;
 pub mod memory_map;
 pub mod phys;
@@ -43,6 +45,7 @@ pub use boot_frames::{BootFrames, OutOfBootFrames};
 pub use command_line::Options;
 pub use findings::Findings;
 pub use firmware::{FirmwareFinding, Topology};
+pub use frame_array::FrameArray;
 pub use loader::{BootInfo, LoaderError, LoaderFinding, Protocol, RsdpSource};
 pub use memory_map::{
     FirmwareEntry, MapFinding, MemoryMap, MemoryMapError, Region, RegionKind, Reservation, Reserved,

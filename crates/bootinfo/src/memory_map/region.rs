@@ -112,8 +112,10 @@ pub enum Reservation {
     PageTables,
     /// Stacks and per-CPU data.
     PerCpu,
-    /// Frame descriptors and the allocator's own metadata.
+    /// The array of frame descriptors.
     FrameDescriptors,
+    /// What the frame allocator keeps of the frames besides.
+    FrameMetadata,
     /// Anything else that the kernel took before it had an allocator.
     BootAllocation,
 }
@@ -131,6 +133,7 @@ impl fmt::Display for Reservation {
             Self::PageTables => "page tables",
             Self::PerCpu => "per-CPU data",
             Self::FrameDescriptors => "frame descriptors",
+            Self::FrameMetadata => "frame metadata",
             Self::BootAllocation => "boot allocation",
         })
     }
