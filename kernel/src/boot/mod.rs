@@ -4,12 +4,13 @@
 //! entry      32-bit stub: boot tables, long mode                       (assembly)
 //! start      console, traps, loader's information, command line, memory map, ACPI      on the boot tables
 //! la57       a fifth level, where it is wanted
-//! paging     direct map, image, stacks, devices, trampoline: the kernel's own tables
+//! paging     direct map, image, stacks, devices, frame descriptors, trampoline: the kernel's own tables
 //! enter      those tables and the main stack; the boot tables and their identity mapping are gone
 //! ```
 //!
 //! What cannot be worked with ends in one sentence on the console: see [`refuse`].
 
+pub mod descriptors;
 pub mod entry;
 pub mod la57;
 pub mod paging;
@@ -35,6 +36,7 @@ use crate::mm::tables;
 use crate::smp::trampoline;
 use crate::sync::IrqMutex;
 use crate::{console, logging, power};
+use descriptors::DescriptorFigures;
 use paging::{DirectMapFigures, Wanted};
 use window::{LowMemory, Window};
 
@@ -54,6 +56,7 @@ pub struct Boot {
     /// The memory map. Until there is an allocator, what it calls usable is free.
     pub memory: IrqMutex<MemoryMap>,
     pub direct_map: DirectMapFigures,
+    pub descriptors: DescriptorFigures,
     /// The largest page that the direct map may use.
     pub largest_page: PageSize,
     /// Frames in page tables.
@@ -120,13 +123,16 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     let mut devices = list_devices(&topology, &map);
     let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
 
+    let largest_page = choose_page_size(&options);
     let wanted = Wanted {
         levels,
-        largest: choose_page_size(&options),
+        largest: largest_page,
         limit: options.direct_map_limit_bytes.map(PhysAddr::new),
         cpus,
         trampoline: trampoline_page,
         devices: &ranges,
+        topology: &topology,
+        largest_for_descriptors: largest_possible(&options),
     };
     let built = paging::build(&mut map, &window, &wanted)
         .unwrap_or_else(|error| refuse(format_args!("the kernel's page tables cannot be built: {error}")));
@@ -152,7 +158,8 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
         initial_ram_disk: info.initial_ram_disk,
         memory: IrqMutex::new(map),
         direct_map: built.direct_map,
-        largest_page: wanted.largest,
+        descriptors: built.descriptors,
+        largest_page,
         table_frames: built.table_frames,
         cpus,
         areas,
@@ -222,7 +229,7 @@ fn choose_levels(options: &Options, map: &MemoryMap) -> Levels {
 /// The largest page for the direct map: what the CPU has, within what the command line allows.
 fn choose_page_size(options: &Options) -> PageSize {
     let allowed = options.direct_map_pages.unwrap_or(PageSize::Size1G);
-    let huge = features().huge_pages && options.gigabyte_pages;
+    let huge = largest_possible(options) == PageSize::Size1G;
     if !huge && allowed == PageSize::Size1G {
         if options.direct_map_pages.is_some() && !features().huge_pages {
             log::warn!("directmap=1g: this CPU has no 1-GiB pages; using 2-MiB pages");
@@ -230,6 +237,11 @@ fn choose_page_size(options: &Options) -> PageSize {
         return PageSize::Size2M;
     }
     allowed
+}
+
+/// The largest page that the CPU has, unless the command line says no.
+fn largest_possible(options: &Options) -> PageSize {
+    if features().huge_pages && options.gigabyte_pages { PageSize::Size1G } else { PageSize::Size2M }
 }
 
 /// How many CPUs to be ready for, and the page that the others start in; one CPU where no page is free for it.

@@ -1,4 +1,4 @@
-//! Building the kernel's own tables: direct map, image, stacks, devices, and the tree that other CPUs start on.
+//! Building the kernel's own tables: direct map, image, stacks, devices, frame descriptors, and the tree that other CPUs start on.
 //!
 //! All of it happens on the boot tables, with frames from the boot allocator and before anything else exists. The number of
 //! tables is known beforehand, and they lie in one run where one is free. Nothing in these trees is writable and executable,
@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 use core::fmt;
 
-use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation};
+use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
 use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
 use rhumb_machine::{CpuId, PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
@@ -15,6 +15,7 @@ use rhumb_pagetable::{
     Scope, TableMemory, TableSource,
 };
 
+use super::descriptors::{self, DescriptorFigures, NoDescriptors};
 use super::window::Window;
 use crate::arch::clock;
 use crate::arch::cpu::features;
@@ -34,6 +35,10 @@ pub struct Wanted<'a> {
     pub trampoline: Option<PhysRange>,
     /// Device registers: each gets the next place among the devices.
     pub devices: &'a [PhysRange],
+    /// Whose memory is whose.
+    pub topology: &'a Topology,
+    /// The largest page that the frame descriptors may use.
+    pub largest_for_descriptors: PageSize,
 }
 
 /// What was built.
@@ -42,6 +47,7 @@ pub struct Built {
     /// The tree that other CPUs start on.
     pub trampoline_root: Option<Root>,
     pub direct_map: DirectMapFigures,
+    pub descriptors: DescriptorFigures,
     pub table_frames: u64,
 }
 
@@ -63,6 +69,7 @@ pub enum PagingError {
     Build(BuildError),
     Map(MapError),
     Memory(OutOfBootFrames),
+    Descriptors(NoDescriptors),
 }
 
 impl fmt::Display for PagingError {
@@ -72,6 +79,7 @@ impl fmt::Display for PagingError {
             Self::Build(error) => error.fmt(f),
             Self::Map(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
+            Self::Descriptors(error) => error.fmt(f),
         }
     }
 }
@@ -100,9 +108,15 @@ impl From<OutOfBootFrames> for PagingError {
     }
 }
 
+impl From<NoDescriptors> for PagingError {
+    fn from(error: NoDescriptors) -> Self {
+        Self::Descriptors(error)
+    }
+}
+
 /// Frames for tables, zeroed as they are taken and counted.
-struct Tables<'a, 'map> {
-    frames: &'a mut BootFrames<'map>,
+pub(super) struct Tables<'a, 'map> {
+    pub(super) frames: &'a mut BootFrames<'map>,
     window: &'a Window,
     taken: u64,
 }
@@ -164,6 +178,8 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     map_image(&mut mapper, &mut source)?;
     map_stacks(&mut mapper, &mut source, wanted.cpus)?;
     map_devices(&mut mapper, &mut source, wanted.devices)?;
+    let largest = wanted.largest_for_descriptors;
+    let descriptors = descriptors::map(&mut mapper, &mut source, wanted.topology, &ram, largest)?;
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
         build_trampoline(&mut memory, &mut source, root, trampoline_root, page)?;
     }
@@ -176,7 +192,7 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
         high_bytes: plan.high_bytes(),
         build_ticks,
     };
-    Ok(Built { root, trampoline_root, direct_map, table_frames })
+    Ok(Built { root, trampoline_root, direct_map, descriptors, table_frames })
 }
 
 /// Text read-only and executable, read-only data, data: each on its own 2-MiB pages.

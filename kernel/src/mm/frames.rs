@@ -14,6 +14,7 @@ use spin::Once;
 
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::layout;
 
 /// RAM, cut where the node changes.
 const MAX_RANGES: usize = MAX_REGIONS + MAX_NODES;
@@ -79,7 +80,7 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     let run = BootFrames::below(&mut map, limit.min(NO_LIMIT).addr()).take_run(
         wanted,
         1,
-        Reservation::FrameDescriptors,
+        Reservation::FrameMetadata,
     )?;
     let words = wanted as usize * PageSize::Size4K.bytes() as usize / size_of::<u64>();
     let start = MACHINE.direct(run.start().addr()).as_mut_ptr::<u64>();
@@ -92,6 +93,8 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     // SAFETY: what the map calls usable nobody has taken, and from here on nobody takes from the map; all of it below the limit is
     // in the direct map; the storage is zero.
     let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
+    // SAFETY: boot mapped the descriptors of all RAM, in whole blocks, to frames that it reserved for them.
+    let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
     Ok(FRAMES.call_once(|| frames))
 }
 

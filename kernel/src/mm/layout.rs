@@ -6,12 +6,14 @@
 //! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
 //!   ffff_c000_0000_0000   256 KiB a CPU             stacks, a guard page below each
 //!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
+//! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
 //! ffff_ffff_8000_0000 .. ffff_ffff_ffff_ffff      kernel image
 //! ```
 //!
 //! Only the direct map moves with five levels: every other place is canonical in both.
 
-use rhumb_machine::{CpuId, MAX_CPUS, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use rhumb_frames::Descriptor;
+use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::Levels;
 
 use crate::arch::gdt::InterruptStack;
@@ -58,6 +60,11 @@ pub const DEVICES: VirtAddr = KERNEL_MAP.plus(1 << 40);
 pub const DEVICES_BYTES: u64 = 1 << 30;
 
 const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);
+
+/// The array of frame descriptors, one for each frame number.
+pub const DESCRIPTORS: VirtAddr = VirtAddr::new(0xffff_e000_0000_0000);
+/// Bytes for frame descriptors: 16 for each frame below 2^52, where physical addresses end.
+pub const DESCRIPTORS_BYTES: u64 = 16 << 40;
 
 /// A stack of some CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -198,6 +205,7 @@ pub enum Place {
     Guard { cpu: CpuId, stack: Stack },
     Devices,
     KernelMap,
+    Descriptors { of: Pfn },
     Text,
     RoData,
     Data,
@@ -214,6 +222,11 @@ pub fn place_of(address: VirtAddr) -> Place {
         Some((cpu, stack, true)) => return Place::Guard { cpu, stack },
         Some((cpu, stack, false)) => return Place::Stack { cpu, stack },
         None => {}
+    }
+    let descriptors = range(DESCRIPTORS, DESCRIPTORS_BYTES);
+    if descriptors.contains(address) {
+        let number = address.since(DESCRIPTORS) / size_of::<Descriptor>() as u64;
+        return Place::Descriptors { of: Pfn::new(number) };
     }
     for (part, place) in [
         (range(DEVICES, DEVICES_BYTES), Place::Devices),
@@ -249,6 +262,7 @@ impl core::fmt::Display for PlaceName {
             Place::Guard { cpu, stack } => write!(f, "CPU {cpu} {}: guard page", stack.name()),
             Place::Devices => f.write_str("device registers"),
             Place::KernelMap => f.write_str("kernel map"),
+            Place::Descriptors { .. } => f.write_str("frame descriptors"),
             Place::Text => f.write_str("kernel text"),
             Place::RoData => f.write_str("kernel read-only data"),
             Place::Data => f.write_str("kernel data"),
@@ -274,6 +288,9 @@ impl core::fmt::Display for Place {
             }
             Self::Devices => f.write_str("the address lies among the device registers"),
             Self::KernelMap => f.write_str("the address lies in the kernel map, where nothing is mapped"),
+            Self::Descriptors { of } => {
+                write!(f, "the address lies among the frame descriptors, in that of frame {of}")
+            }
             Self::Text => f.write_str("the address lies in the kernel's text"),
             Self::RoData => f.write_str("the address lies in the kernel's read-only data"),
             Self::Data => f.write_str("the address lies in the kernel's data"),

@@ -46,6 +46,11 @@ pub fn report(boot: &Boot) {
         figures.tables,
         clock::ticks_to_ns(figures.build_ticks) / 1000
     );
+    let array = &boot.descriptors;
+    log::info!("frame descriptors at {}: {}", layout::DESCRIPTORS, array.pages);
+    if array.far_bytes > 0 {
+        log::warn!("{} of frame descriptors lie on another node than their frames", Human(array.far_bytes));
+    }
     if figures.high_bytes > 0 {
         log::info!("{} of RAM lie past the direct map's limit and are not used", Human(figures.high_bytes));
     }

@@ -84,6 +84,7 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
     meminfo_line(out, "KernelStack", boot.cpus as u64 * layout::STACK_FRAMES_PER_CPU * page);
     meminfo_line(out, "PageTables", boot.table_frames * page);
     meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<percpu::PerCpu>() as u64);
+    meminfo_line(out, "FrameDescriptors", boot.descriptors.pages.bytes());
     meminfo_line(out, "DirectMap4k", pages.size_4k * page);
     meminfo_line(out, "DirectMap2M", pages.size_2m * PageSize::Size2M.bytes());
     meminfo_line(out, "DirectMap1G", pages.size_1g * PageSize::Size1G.bytes());

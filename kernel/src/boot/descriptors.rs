@@ -1,0 +1,137 @@
+//! Memory for the array of frame descriptors: where there is RAM, of the node that it describes, in the largest pages that fit.
+//!
+//! A 341st of RAM. Nothing of it is written here: the frame allocator clears the descriptors of a 2-MiB block when it first
+//! uses one. The pages are cut where the node changes and where memory ends; of what lies between, the middle is in the largest
+//! pages, the ends in smaller ones. Where no such piece of memory is free in one run, halves are tried, then smaller pages.
+
+use core::fmt;
+
+use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation, Topology};
+use rhumb_frames::Descriptor;
+use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtRange};
+use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, PageCounts, TableMemory};
+
+use super::paging::{PagingError, Tables};
+use crate::mm::layout;
+
+/// The array: see `layout`. The allocator clears it in groups of 2-MiB blocks.
+pub const ARRAY: FrameArray = FrameArray {
+    base: layout::DESCRIPTORS,
+    element_bytes: size_of::<Descriptor>() as u64,
+    group_frames: PageSize::Size2M.frames(),
+};
+
+// Any frame that a page-table entry can name has its place.
+const _: () = assert!(ARRAY.element_bytes << (52 - 12) <= layout::DESCRIPTORS_BYTES);
+
+/// Figures of the array at boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DescriptorFigures {
+    pub pages: PageCounts,
+    /// Bytes that are not on the node which they describe.
+    pub far_bytes: u64,
+}
+
+/// The memory of the descriptors cannot be had.
+#[derive(Debug)]
+pub struct NoDescriptors {
+    wanted: VirtRange,
+    cause: OutOfBootFrames,
+}
+
+impl fmt::Display for NoDescriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the frame descriptors take a 341st of RAM, and not even single frames are free for those at {} ({})",
+            self.wanted, self.cause
+        )
+    }
+}
+
+/// Maps the array for all `ram`, in pages of `largest` at most.
+pub(super) fn map<M: TableMemory>(
+    mapper: &mut Mapper<'_, M>,
+    source: &mut Tables<'_, '_>,
+    topology: &Topology,
+    ram: &[PhysRange],
+    largest: PageSize,
+) -> Result<DescriptorFigures, PagingError> {
+    let mut array = Array { mapper, source, topology, figures: DescriptorFigures::default() };
+    let pieces = ram.iter().flat_map(|&range| topology.pieces(range));
+    for run in ARRAY.runs(pieces) {
+        array.map_run(run.virt, run.node, largest)?;
+    }
+    Ok(array.figures)
+}
+
+struct Array<'a, 'tables, 'frames, 'map, M: TableMemory> {
+    mapper: &'a mut Mapper<'tables, M>,
+    source: &'a mut Tables<'frames, 'map>,
+    topology: &'a Topology,
+    figures: DescriptorFigures,
+}
+
+impl<M: TableMemory> Array<'_, '_, '_, '_, M> {
+    /// Maps `virt`: its whole pages of `size` first, then what is left at both ends in smaller ones.
+    fn map_run(&mut self, virt: VirtRange, node: NodeId, size: PageSize) -> Result<(), PagingError> {
+        let Some(smaller) = size.smaller() else { return self.map_pages(virt, node, size) };
+        let inner = virt.align_inward(size);
+        if inner.is_empty() {
+            return self.map_run(virt, node, smaller);
+        }
+        self.map_pages(inner, node, size)?;
+        for end in [VirtRange::new(virt.start(), inner.start()), VirtRange::new(inner.end(), virt.end())] {
+            let end = end.unwrap_or_default();
+            if !end.is_empty() {
+                self.map_run(end, node, smaller)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps `virt`, which is whole pages of `size`.
+    fn map_pages(&mut self, virt: VirtRange, node: NodeId, size: PageSize) -> Result<(), PagingError> {
+        let frames = virt.bytes() / PageSize::Size4K.bytes();
+        match (self.take(frames, node, size), size.smaller()) {
+            (Ok(run), _) => self.map_frames(virt, run, size),
+            (Err(_), _) if virt.bytes() > size.bytes() => {
+                let half = (frames / size.frames()).div_ceil(2) * size.bytes();
+                for part in [(virt.start(), virt.start().plus(half)), (virt.start().plus(half), virt.end())] {
+                    self.map_pages(VirtRange::new(part.0, part.1).unwrap_or_default(), node, size)?;
+                }
+                Ok(())
+            }
+            (Err(_), Some(smaller)) => self.map_pages(virt, node, smaller),
+            (Err(cause), None) => Err(NoDescriptors { wanted: virt, cause }.into()),
+        }
+    }
+
+    /// Frames in a row: of `node`, from its highest memory down; else of any.
+    fn take(&mut self, frames: u64, node: NodeId, size: PageSize) -> Result<PfnRange, OutOfBootFrames> {
+        let frames_of = &mut self.source.frames;
+        let mut take = |window| {
+            frames_of.elsewhere(window).take_run(frames, size.frames(), Reservation::FrameDescriptors)
+        };
+        let near = self.topology.memory.iter().rev().filter(|memory| memory.node == node);
+        if let Some(run) = near.filter_map(|memory| take(memory.range).ok()).next() {
+            return Ok(run);
+        }
+        let run = take(PhysRange::new(PhysAddr::ZERO, PhysAddr::new(u64::MAX)).unwrap_or_default())?;
+        if self.topology.node_of(run.start().addr()) != node {
+            self.figures.far_bytes += frames * PageSize::Size4K.bytes();
+        }
+        Ok(run)
+    }
+
+    fn map_frames(&mut self, virt: VirtRange, run: PfnRange, size: PageSize) -> Result<(), PagingError> {
+        let mapping = Mapping {
+            virt: virt.start(),
+            phys: run.addrs(),
+            attributes: Attributes::kernel(Access::ReadWrite),
+            largest: size,
+        };
+        self.figures.pages.add_all(self.mapper.map(&mapping, self.source)?.pages);
+        Ok(())
+    }
+}
