@@ -14,7 +14,7 @@ use spin::Once;
 
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::layout;
+use crate::mm::{layout, recall};
 
 /// RAM, cut where the node changes.
 const MAX_RANGES: usize = MAX_REGIONS + MAX_NODES;
@@ -95,7 +95,9 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
     // SAFETY: boot mapped the descriptors of all RAM, in whole blocks, to frames that it reserved for them.
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
-    Ok(FRAMES.call_once(|| frames))
+    let frames = FRAMES.call_once(|| frames);
+    frames.set_recall(&recall::RECALL);
+    Ok(frames)
 }
 
 /// Distances of the nodes, row by row.
@@ -109,21 +111,30 @@ fn distance_table(boot: &Boot) -> [u8; MAX_NODES * MAX_NODES] {
     table
 }
 
+/// Whether boot took it to read it, and gives it back.
+const fn is_boot_data(why: Reservation) -> bool {
+    matches!(
+        why,
+        Reservation::BootLoaderData
+            | Reservation::CommandLine
+            | Reservation::InitialRamDisk
+            | Reservation::BootModule
+    )
+}
+
+/// What boot took the frame for and keeps it; `None` where the allocator has it.
+pub fn taken_at_boot(boot: &Boot, pfn: Pfn) -> Option<Reservation> {
+    let map = boot.memory.lock();
+    let taken = map.reservations().iter().find(|taken| taken.range.contains(pfn.addr()))?;
+    (!is_boot_data(taken.why)).then_some(taken.why)
+}
+
 /// Gives back what the loader left: its information and the command line have been copied, and nothing here reads the RAM
 /// disk. Returns how many frames that were.
 pub fn give_back_boot_data(boot: &Boot) -> u64 {
     let Some(frames) = frames() else { return 0 };
     let taken: ArrayVec<PfnRange, MAX_RANGES> = {
         let map = boot.memory.lock();
-        let is_boot_data = |why| {
-            matches!(
-                why,
-                Reservation::BootLoaderData
-                    | Reservation::CommandLine
-                    | Reservation::InitialRamDisk
-                    | Reservation::BootModule
-            )
-        };
         let boot_data = map.reservations().iter().filter(|taken| is_boot_data(taken.why));
         boot_data.map(|taken| taken.range.whole_frames()).take(MAX_RANGES).collect()
     };

@@ -2,7 +2,9 @@
 
 pub mod frames;
 pub mod layout;
+pub mod owners;
 pub mod plant;
+pub mod recall;
 pub mod tables;
 
 use core::fmt::{self, Write};

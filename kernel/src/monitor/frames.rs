@@ -2,13 +2,15 @@
 
 use core::fmt;
 
-use rhumb_frames::Frames;
+use rhumb_frames::{Description, Frames, Owner};
 use rhumb_machine::{Machine, PhysAddr};
 use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Human, Output};
 
 use super::Kernel;
+use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
+use crate::mm::owners::Name;
 use crate::smp::work;
 use crate::stress;
 
@@ -33,7 +35,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "frames",
         usage: "FRAME | stress SECONDS",
         summary: "what is known of a frame; a stress test of all CPUs",
-        help: "FRAME is a frame number in hexadecimal, or phys:ADDRESS. 'frames stress SECONDS' allocates and frees blocks of\n\
+        help: "FRAME is a frame number in hexadecimal, or phys:ADDRESS: where it is, who holds it, what its descriptor says.\n\
+               'frames stress SECONDS' allocates and frees blocks of\n\
                all orders on every CPU, hands some to other CPUs to free, and checks that no two holders share a frame\n\
                and that none is lost.",
         complete: Complete::Words(&["stress"]),
@@ -69,7 +72,11 @@ fn zoneinfo(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<()
     print(out, allocator()?.zoneinfo())
 }
 
-fn frames(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+fn frames(
+    kernel: &mut Kernel,
+    mut arguments: Arguments<'_>,
+    out: &mut dyn Output,
+) -> Result<(), CommandError> {
     let frames = allocator()?;
     let mut ahead = arguments;
     if ahead.word("frame")? == "stress" {
@@ -89,7 +96,34 @@ fn frames(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) ->
     writeln!(out, "  direct map {}", MACHINE.direct(pfn.addr()));
     writeln!(out, "  node {}, zone {}, in a 2-MiB block of kind {}", known.node, known.zone, known.kind);
     writeln!(out, "  {}", Place(known.place));
+    write_holder(kernel.boot, out, &known);
     Ok(())
+}
+
+/// Who holds the frame, and what its descriptor says.
+fn write_holder(boot: &Boot, out: &mut dyn Output, known: &Description) {
+    if let Some((start, order)) = known.block {
+        let bytes = Human(order.bytes());
+        writeln!(out, "  part of a block of order {order} ({bytes}) from frame {start}");
+    }
+    if known.owner != Owner::NONE {
+        writeln!(out, "  held by {}, page type {}", Name(known.owner), known.page_type);
+        writeln!(
+            out,
+            "  references {} beyond the first; private word {:#x}",
+            known.references, known.private
+        );
+    } else if let Some(why) = mm::frames::taken_at_boot(boot, known.pfn) {
+        writeln!(out, "  taken at boot: {why}");
+    }
+    let history = known.history;
+    if history.allocations > 0 {
+        writeln!(
+            out,
+            "  allocated {} times, last by CPU {}; last freed by CPU {}",
+            history.allocations, history.allocated_by, history.freed_by
+        );
+    }
 }
 
 /// Where a frame is, in words.

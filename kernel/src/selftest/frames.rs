@@ -20,11 +20,11 @@ pub const TESTS: &[Test] = &[
     Test { name: "frames::reserved_memory_is_never_given_out", run: reserved_memory_is_never_given_out },
 ];
 
-fn allocator() -> Result<&'static Frames<KernelMachine>, Wrong> {
+pub(super) fn allocator() -> Result<&'static Frames<KernelMachine>, Wrong> {
     mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))
 }
 
-fn drain_all(frames: &Frames<KernelMachine>) {
+pub(super) fn drain_all(frames: &Frames<KernelMachine>) {
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();
         frames.drain(guard.pinned());

@@ -4,6 +4,8 @@
 //! they found it. A test is a function that returns what was wrong.
 
 mod calls;
+mod descriptors;
+mod exhaustion;
 mod frames;
 mod protection;
 mod tables;
@@ -42,7 +44,15 @@ pub struct Test {
     pub run: fn(&'static Boot) -> Result<(), Wrong>,
 }
 
-const TESTS: &[&[Test]] = &[tables::TESTS, protection::TESTS, calls::TESTS, time::TESTS, frames::TESTS];
+const TESTS: &[&[Test]] = &[
+    tables::TESTS,
+    protection::TESTS,
+    calls::TESTS,
+    time::TESTS,
+    frames::TESTS,
+    descriptors::TESTS,
+    exhaustion::TESTS,
+];
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "selftest",

@@ -12,12 +12,13 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use rhumb_machine::{CpuId, CpuMask, MAX_CPUS};
+use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine};
 use x86_64::instructions::interrupts;
 
 use crate::arch::cpu::{self, Features};
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, clock, idt};
+use crate::machine::MACHINE;
 use crate::mm;
 use crate::mm::layout::Stack;
 use trampoline::Mailbox;
@@ -152,9 +153,13 @@ pub fn arrive(area: &'static PerCpu) -> ! {
     idle()
 }
 
-/// What a CPU does when it has nothing to do: halts until an interrupt.
+/// What a CPU does when it has nothing to do: gives back the frames that others asked it for, and halts until an interrupt.
 pub fn idle() -> ! {
     loop {
+        if let Some(frames) = mm::frames::frames() {
+            let guard = MACHINE.pin();
+            frames.tick(guard.pinned());
+        }
         wait_for_interrupt(work::is_waiting);
         work::do_waiting();
     }

@@ -1,13 +1,13 @@
 //! `frames stress`: every CPU allocates, stamps, checks and frees blocks, and hands some to others to free.
 //!
-//! A held block's first and last words hold its holder's stamp. A stamp that changed means that two holders shared a frame; a
+//! A held block's first and last words hold its holder's stamp, and so does the descriptor of one that names its owner. A stamp that changed means that two holders shared a frame; a
 //! frame that is gone at the end means that one was lost. Both are what an allocator must never do.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
-use rhumb_frames::{AllocError, Frame, Frames, Mobility, Request};
+use rhumb_frames::{AllocError, Frame, Frames, Mobility, Owner, Request};
 use rhumb_machine::{Machine, Order, PhysAddr, Pinned};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
@@ -15,6 +15,7 @@ use spin::mutex::SpinMutex;
 use super::random::Random;
 use crate::arch::{clock, percpu};
 use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::owners::Holder;
 use crate::smp::{self, work};
 
 /// Blocks that a CPU holds at most: with large ones among them, some hundred MiB.
@@ -142,10 +143,15 @@ impl<'a> Worker<'a> {
         let exponent = self.random.next().trailing_zeros().min(9) as u8;
         let order = Order::new(exponent).unwrap_or_default();
         let kind = Mobility::ALL[self.random.below(Mobility::COUNT as u64) as usize];
-        match frames.alloc(pinned, Request::new(order).kind(kind)) {
+        // A few say whose they are, and so go past the caches.
+        let owner = if self.random.below(8) == 0 { Holder::Stress.owner() } else { Owner::NONE };
+        match frames.alloc(pinned, Request::new(order).kind(kind).owner(owner)) {
             Ok(frame) => {
                 self.allocations += 1;
                 stamp(&frame);
+                if let Some(descriptor) = frames.descriptor(frame.pfn()).filter(|_| owner != Owner::NONE) {
+                    descriptor.set_private(mark_of(&frame));
+                }
                 // The push cannot fail: `rounds` allocates only while there is room.
                 if let Err(full) = self.held.try_push(frame) {
                     frames.free(pinned, full.element());
@@ -177,7 +183,7 @@ impl<'a> Worker<'a> {
                 return;
             }
         }
-        if !is_stamped(&frame) {
+        if !is_stamped(&frame) || !is_described(frames, &frame) {
             self.shared.shared_at.store(frame.addr().get() + 1, Relaxed);
             self.shared.stop.store(true, Relaxed);
         }
@@ -187,7 +193,7 @@ impl<'a> Worker<'a> {
     fn give_all_back(&mut self, frames: &Frames<KernelMachine>) {
         let guard = MACHINE.pin();
         while let Some(frame) = self.held.pop() {
-            if !is_stamped(&frame) {
+            if !is_stamped(&frame) || !is_described(frames, &frame) {
                 self.shared.shared_at.store(frame.addr().get() + 1, Relaxed);
             }
             frames.free(guard.pinned(), frame);
@@ -218,4 +224,10 @@ fn stamp(frame: &Frame) {
 fn is_stamped(frame: &Frame) -> bool {
     // SAFETY: as in `stamp`.
     ends(frame).into_iter().all(|word| unsafe { word.read_volatile() } == mark_of(frame))
+}
+
+/// Whether the descriptor of an owned block still holds what its holder wrote.
+fn is_described(frames: &Frames<KernelMachine>, frame: &Frame) -> bool {
+    let descriptor = frames.descriptor(frame.pfn()).filter(|found| found.owner() == Holder::Stress.owner());
+    descriptor.is_none_or(|descriptor| descriptor.private() == mark_of(frame))
 }

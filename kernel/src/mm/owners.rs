@@ -1,0 +1,46 @@
+//! Who holds a frame: the numbers that descriptors keep, and their names.
+//!
+//! What allocates for itself names its owner in the request ([`rhumb_frames::Request::owner`]), so that `frames FRAME` can tell.
+//! What boot took before there was an allocator is named by the memory map instead.
+
+use core::fmt;
+
+use rhumb_frames::Owner;
+
+/// A part of the kernel that holds frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
+pub enum Holder {
+    /// The kernel's own tests.
+    SelfTest = 1,
+    /// `frames stress`.
+    Stress,
+}
+
+impl Holder {
+    const ALL: [Self; 2] = [Self::SelfTest, Self::Stress];
+
+    /// Its number in a descriptor.
+    pub const fn owner(self) -> Owner {
+        Owner(self as u16)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SelfTest => "selftest",
+            Self::Stress => "stress",
+        }
+    }
+}
+
+/// An owner by its name; by its number where nobody has it.
+pub struct Name(pub Owner);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Holder::ALL.into_iter().find(|holder| holder.owner() == self.0) {
+            Some(holder) => f.write_str(holder.name()),
+            None => write!(f, "owner {}", self.0.0),
+        }
+    }
+}
