@@ -2,6 +2,9 @@
 //!
 //! A test is `host/PACKAGE::PATH`, a documentation example `host/PACKAGE::doc::PATH`, with the package's `rhumb-` left
 //! out. libtest filters by the path alone; so with a filter the tests are listed first, and chosen by full name.
+//!
+//! Some packages are tested once more in another build ([`Build`]): with every check, or under a model checker. These
+//! tests are `host/PACKAGE-BUILD::PATH`.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -16,6 +19,61 @@ use crate::progress::Progress;
 
 /// Cargo's word for what it builds, in the progress line.
 const BUILDING: &str = "Building the host's tests";
+
+/// A build of the host's tests: the usual one, or one package in another way.
+#[derive(Debug)]
+struct Build {
+    /// What test names have in place of the package; empty in the usual build.
+    name: &'static str,
+    /// Cargo's arguments.
+    arguments: &'static [&'static str],
+    /// The compiler's, for what cargo has no word for.
+    rustflags: &'static str,
+}
+
+const USUAL: Build = Build { name: "", arguments: &[], rustflags: "" };
+
+/// The others: optimised, since checks and model checkers multiply the work.
+const OTHERS: [Build; 4] = [
+    Build {
+        name: "frames-checked",
+        arguments: &["--release", "--package", "rhumb-frames", "--lib", "--features", "checked"],
+        rustflags: "",
+    },
+    Build {
+        name: "frames-loom",
+        arguments: &["--release", "--package", "rhumb-frames", "--lib", "--features", "loom"],
+        rustflags: "",
+    },
+    Build {
+        name: "frames-shuttle",
+        arguments: &["--release", "--package", "rhumb-frames", "--lib", "--features", "shuttle"],
+        rustflags: "",
+    },
+    Build {
+        name: "klog-loom",
+        arguments: &["--release", "--package", "rhumb-klog", "--lib"],
+        rustflags: "--cfg loom",
+    },
+];
+
+impl Build {
+    /// The full name of the test `path` in `suite`.
+    fn full_name(&self, suite: &Suite, path: &str) -> String {
+        if self.name.is_empty() { suite.full_name(path) } else { format!("host/{}::{path}", self.name) }
+    }
+
+    /// Whether `filter` asks for this build. The other builds take minutes to make on a busy machine: it must hold their
+    /// word (`loom`, say), unless it takes all there is.
+    fn is_wanted(&self, filter: &str) -> bool {
+        let word = self.name.rsplit('-').next().unwrap_or("");
+        filter.is_empty() || "host/".contains(filter) || filter.contains(word)
+    }
+}
+
+fn builds(filter: &str) -> impl Iterator<Item = &'static Build> {
+    [&USUAL].into_iter().chain(&OTHERS).filter(move |build| build.is_wanted(filter))
+}
 
 /// A set of tests that cargo runs together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -76,8 +134,13 @@ impl Suite {
 /// # Errors
 /// The tests do not build: cargo's messages are in the error.
 pub(super) fn list(filter: &str) -> Result<Vec<String>> {
-    let chosen = choose(filter)?;
-    Ok(chosen.iter().flat_map(|(suite, paths)| paths.iter().map(|path| suite.full_name(path))).collect())
+    let mut names = Vec::new();
+    for build in builds(filter) {
+        for (suite, paths) in choose(build, filter)? {
+            names.extend(paths.iter().map(|path| build.full_name(&suite, path)));
+        }
+    }
+    Ok(names)
 }
 
 /// Runs the host tests that `filter` is a part of.
@@ -85,28 +148,32 @@ pub(super) fn list(filter: &str) -> Result<Vec<String>> {
 /// # Errors
 /// Cargo does not start, or a filter's tests do not build.
 pub(super) fn run(filter: &str, report: &mut Report) -> Result<()> {
-    if filter.is_empty() {
-        return retell(&["--no-fail-fast"], report);
-    }
-    for (suite, paths) in choose(filter)? {
-        let mut arguments = suite.arguments();
-        arguments.extend(["--no-fail-fast", "--", "--exact"].map(String::from));
-        arguments.extend(paths);
-        retell(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), report)?;
+    for build in builds(filter) {
+        if filter.is_empty() {
+            retell(build, &["--no-fail-fast"], report)?;
+            continue;
+        }
+        for (suite, paths) in choose(build, filter)? {
+            // The other builds name their package and what of it to test already.
+            let mut arguments = if build.name.is_empty() { suite.arguments() } else { Vec::new() };
+            arguments.extend(["--no-fail-fast", "--", "--exact"].map(String::from));
+            arguments.extend(paths);
+            retell(build, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), report)?;
+        }
     }
     Ok(())
 }
 
-/// The tests that `filter` is a part of, by suite.
-fn choose(filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
+/// The tests of a build that `filter` is a part of, by suite.
+fn choose(build: &Build, filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
     let mut suite = None;
     let mut chosen: BTreeMap<Suite, Vec<String>> = BTreeMap::new();
     let mut rest = Vec::new();
-    let success = cargo(&["--", "--list"], |line| {
+    let success = cargo(build, &["--", "--list"], |line| {
         if let Some(announced) = Suite::announced(line) {
             suite = Some(announced);
         } else if let (Some(suite), Some(path)) = (&suite, line.strip_suffix(": test")) {
-            if suite.full_name(path).contains(filter) {
+            if build.full_name(suite, path).contains(filter) {
                 chosen.entry(suite.clone()).or_default().push(path.into());
             }
         } else {
@@ -118,16 +185,16 @@ fn choose(filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
 }
 
 /// Runs `cargo test` with these arguments and reports each test.
-fn retell(arguments: &[&str], report: &mut Report) -> Result<()> {
-    let mut teller = Teller::default();
-    let success = cargo(arguments, |line| teller.hear(line, report))?;
+fn retell(build: &'static Build, arguments: &[&str], report: &mut Report) -> Result<()> {
+    let mut teller = Teller::of(build);
+    let success = cargo(build, arguments, |line| teller.hear(line, report))?;
     teller.close(success, report);
     Ok(())
 }
 
 /// Follows a run of `cargo test`.
-#[derive(Default)]
 struct Teller {
+    build: &'static Build,
     suite: Option<Suite>,
     /// Failed tests of this suite, whose output comes at its end.
     failed: Vec<String>,
@@ -137,12 +204,16 @@ struct Teller {
 }
 
 impl Teller {
+    fn of(build: &'static Build) -> Self {
+        Self { build, suite: None, failed: Vec::new(), rest: Vec::new(), told_failure: false }
+    }
+
     fn hear(&mut self, line: &str, report: &mut Report) {
         if let Some(suite) = Suite::announced(line) {
             self.settle(report);
             self.suite = Some(suite);
         } else if let (Some(suite), Some((path, result))) = (&self.suite, result(line)) {
-            let name = suite.full_name(path);
+            let name = self.build.full_name(suite, path);
             match result {
                 "ok" => report.add(&name, Verdict::Passed, None),
                 "FAILED" => self.failed.push(name),
@@ -170,7 +241,9 @@ impl Teller {
         let rest = self.rest.join("\n");
         self.settle(report);
         if !success && !self.told_failure {
-            let name = self.suite.map_or("host/build".into(), |suite| suite.full_name("(process)"));
+            let unbuilt =
+                ["host/build", self.build.name].join(if self.build.name.is_empty() { "" } else { "-" });
+            let name = self.suite.map_or(unbuilt, |suite| self.build.full_name(&suite, "(process)"));
             report.add(&name, Verdict::Failed(rest), None);
         }
     }
@@ -182,13 +255,16 @@ fn result(line: &str) -> Option<(&str, &str)> {
     Some((path.trim_end_matches(" - should panic"), result))
 }
 
-/// Runs `cargo test` with these arguments; hands each line of its output to `hear`, as it comes and in order, less
+/// Runs `cargo test` for a build with these arguments besides; hands each line of its output to `hear`, as it comes and in order, less
 /// what only says that cargo works. Returns whether it succeeded.
-fn cargo(arguments: &[&str], mut hear: impl FnMut(&str)) -> Result<bool> {
+fn cargo(build: &Build, arguments: &[&str], mut hear: impl FnMut(&str)) -> Result<bool> {
     // One pipe for both: headings come on standard error, results on standard output.
     let (output, input) = pipe().context("no pipe for cargo's output")?;
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.arg("test").args(arguments).current_dir(paths::root());
+    command.arg("test").args(build.arguments).args(arguments).current_dir(paths::root());
+    if !build.rustflags.is_empty() {
+        command.env("RUSTFLAGS", build.rustflags);
+    }
     command.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never").stdin(Stdio::null());
     command.stdout(input.try_clone().context("no pipe for cargo's output")?).stderr(input);
     let mut child = command.spawn().context("cargo does not start")?;
@@ -219,7 +295,7 @@ fn cargo(arguments: &[&str], mut hear: impl FnMut(&str)) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Suite, result};
+    use super::{OTHERS, Suite, USUAL, result};
 
     #[test]
     fn understands_cargos_headings() {
@@ -233,6 +309,20 @@ mod tests {
         assert_eq!(integration, Some(Suite::Integration("whole".into())));
         assert_eq!(Suite::announced("   Doc-tests rhumb_symbols"), Some(Suite::Doc("rhumb_symbols".into())));
         assert_eq!(Suite::announced("running 3 tests"), None);
+    }
+
+    #[test]
+    fn names_of_other_builds() {
+        let [_, loom, ..] = &OTHERS;
+        let suite = Suite::Library("rhumb_frames".into());
+        assert_eq!(USUAL.full_name(&suite, "tests::a"), "host/frames::tests::a");
+        assert_eq!(loom.full_name(&suite, "tests::a"), "host/frames-loom::tests::a");
+        for filter in ["", "host/", "loom", "frames-loom", "host/frames-loom::tests"] {
+            assert!(loom.is_wanted(filter) && USUAL.is_wanted(filter), "{filter}");
+        }
+        for filter in ["host/frames::", "frames", "frames-checked"] {
+            assert!(!loom.is_wanted(filter) && USUAL.is_wanted(filter), "{filter}");
+        }
     }
 
     #[test]
