@@ -6,6 +6,7 @@
 //! | [`page`] | [`PageSize`] (4 KiB, 2 MiB, 1 GiB) and [`Order`] (4 KiB << order) |
 //! | [`range`] | half-open ranges of each of them |
 //! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
+//! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, TLB flushes, guards, clock |
 //!
 //! Principles:
@@ -18,13 +19,15 @@
 
 pub mod addr;
 pub mod cpu;
+pub mod flush;
 pub mod machine;
 pub mod page;
 pub mod range;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
 pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
-pub use machine::{Access, FlushScope, IrqGuard, IrqState, Machine, PinGuard};
+pub use flush::{FlushReach, FlushScope, PageRun};
+pub use machine::{Access, IrqGuard, IrqState, Machine, PinGuard};
 pub use page::{Order, PageSize};
 pub use range::{PfnRange, PhysRange, VirtRange};
 

@@ -7,21 +7,12 @@
 //! Flushes: an entry of a TLB is dropped on the CPU that holds it. [`Machine::flush_local`] drops on this CPU,
 //! [`Machine::flush_remote`] on others, and returns only when each of them has answered (invariant I6). A CPU that
 //! waits for answers keeps answering, so two CPUs that flush each other with interrupts off do not deadlock.
+//! A CPU that idles need not be interrupted for it: [`Machine::leave_to_lazy`].
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::cpu::{CpuId, CpuMask, IrqOff, NodeId, Pinned};
+use crate::flush::FlushScope;
 use crate::range::VirtRange;
-
-/// What a TLB flush drops.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FlushScope {
-    /// Each translation that overlaps the range, global ones included, and the paging-structure caches of it.
-    Range(VirtRange),
-    /// Every translation but the global ones.
-    NonGlobal,
-    /// Every translation.
-    All,
-}
 
 /// Whether maskable interrupts were on when [`Machine::irq_save`] turned them off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,12 +70,22 @@ pub unsafe trait Machine: Send + Sync {
     /// Called once for each `irq_save`, innermost first, on the same CPU, with no token of that call alive.
     unsafe fn irq_restore(&self, state: IrqState);
 
-    /// Drops translations on this CPU. Cost: `invlpg` per 4-KiB page of a range, or a control-register write.
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope);
+    /// Drops translations on this CPU. Cost: one `invlpg` a page, or one instruction that drops all.
+    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>);
 
     /// Drops translations on each CPU of `targets` (this one is skipped) and returns when all have answered.
     /// Cost: one interrupt per target.
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope);
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>);
+
+    /// Leaves a full flush to those of `targets` that are lazy (they idle, and use none of the mappings that change), and
+    /// says which they are: each of them flushes before it uses any mapping again. The tables have been changed by then.
+    /// A machine that knows no lazy CPU leaves it to none. Cost: one locked operation per lazy CPU, no interrupt.
+    ///
+    /// A lazy CPU may still *walk* tables on speculation: not for tables that will be reused.
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        let _ = targets;
+        CpuMask::EMPTY
+    }
 
     /// Nanoseconds since boot; never goes back on one CPU.
     fn now_ns(&self) -> u64;
@@ -207,12 +208,16 @@ unsafe impl<M: Machine> Machine for &M {
         unsafe { (**self).irq_restore(state) }
     }
     #[inline(always)]
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope) {
+    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
         (**self).flush_local(pinned, scope);
     }
     #[inline(always)]
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope) {
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
         (**self).flush_remote(pinned, targets, scope);
+    }
+    #[inline(always)]
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        (**self).leave_to_lazy(targets)
     }
     #[inline(always)]
     fn now_ns(&self) -> u64 {

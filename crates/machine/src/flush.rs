@@ -1,0 +1,90 @@
+//! What a flush of the TLBs drops: runs of pages, or all.
+//!
+//! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). Both are tagged with
+//! the address space (PCID) that they were read in, unless the translation is global. `invlpg` drops the translations
+//! of one page, global ones and those of the current address space, and every table entry cached in the current
+//! address space. A large page that the CPU keeps in small pieces is dropped whole.
+//! Source: Intel SDM volume 3, 5.10.2.3 and 5.10.4.1.
+
+use crate::addr::VirtAddr;
+use crate::page::PageSize;
+use crate::range::VirtRange;
+
+/// Pages of one size, side by side: what takes one `invlpg` each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageRun {
+    first: VirtAddr,
+    pages: u32,
+    size: PageSize,
+}
+
+impl PageRun {
+    /// No page.
+    pub const EMPTY: Self = Self { first: VirtAddr::ZERO, pages: 0, size: PageSize::Size4K };
+
+    /// The pages of `size` that `range` touches, or `None` where they are 2^32 or reach to the end of all addresses.
+    pub const fn covering(range: VirtRange, size: PageSize) -> Option<Self> {
+        match range.align_outward(size) {
+            Some(range) if range.bytes() >> size.shift() <= u32::MAX as u64 => {
+                Some(Self { first: range.start(), pages: (range.bytes() >> size.shift()) as u32, size })
+            }
+            _ => None,
+        }
+    }
+
+    /// How many pages.
+    pub const fn pages(self) -> u32 {
+        self.pages
+    }
+
+    /// How large each is.
+    pub const fn size(self) -> PageSize {
+        self.size
+    }
+
+    /// From the first page to past the last.
+    pub fn range(self) -> VirtRange {
+        VirtRange::of_length(self.first, u64::from(self.pages) << self.size.shift()).unwrap_or_default()
+    }
+
+    /// Where each page begins, in ascending order.
+    pub fn addresses(self) -> impl ExactSizeIterator<Item = VirtAddr> {
+        (0..self.pages).map(move |page| self.first.plus(u64::from(page) << self.size.shift()))
+    }
+
+    /// Both as one run, or `None` where there is a page between them or their pages differ in size.
+    pub fn join(self, other: Self) -> Option<Self> {
+        let (mine, others) = (self.range(), other.range());
+        if self.size != other.size || mine.end() < others.start() || others.end() < mine.start() {
+            return None;
+        }
+        let start = mine.start().min(others.start());
+        Self::covering(VirtRange::new(start, mine.end().max(others.end()))?, self.size)
+    }
+}
+
+/// Whose translations a flush of pages drops, where CPUs tag them with address spaces (PCID).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FlushReach {
+    /// Global ones, and those of the address space that the CPU is in. Enough where only global leaves have changed.
+    Current,
+    /// Those of every address space, table entries included: what a table needs before it is reused, and a leaf of
+    /// the kernel that is not global.
+    Every,
+}
+
+/// What a TLB flush drops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushScope<'runs> {
+    /// Each translation of these pages, and the table entries that walks have cached.
+    Pages {
+        /// The pages. Their size is the smallest by which a CPU may have cached them.
+        runs: &'runs [PageRun],
+        /// In which address spaces.
+        reach: FlushReach,
+    },
+    /// Every translation but the global ones.
+    NonGlobal,
+    /// Every translation.
+    All,
+}
