@@ -2,14 +2,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PageSize, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pinned, VirtAddr};
 use x86_64::instructions::interrupts;
-use x86_64::instructions::tlb;
-use x86_64::registers::control::{Cr4, Cr4Flags};
 
 use crate::arch::{clock, percpu};
-use crate::smp;
-use crate::smp::call;
+use crate::smp::{self, flush};
 
 /// The machine: there is one, and it has no state of its own.
 #[derive(Clone, Copy)]
@@ -30,11 +27,8 @@ pub fn direct_map_base() -> VirtAddr {
     VirtAddr::new(DIRECT_MAP_BASE.load(Relaxed))
 }
 
-/// More pages than this are flushed by dropping everything: Linux's figure, to be replaced by a measured one.
-const FLUSH_ALL_ABOVE_PAGES: u64 = 33;
-
 // SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps the
-// code on its CPU; `flush_remote` waits for every target.
+// code on its CPU; `flush_remote` waits for every target, and a lazy CPU flushes first thing when it wakes.
 unsafe impl Machine for KernelMachine {
     #[inline(always)]
     fn direct_map_base(&self) -> VirtAddr {
@@ -76,72 +70,19 @@ unsafe impl Machine for KernelMachine {
         }
     }
 
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope) {
-        let counters = &percpu::of_pinned(pinned).counters;
-        match scope {
-            FlushScope::Range(range) => {
-                let Some(range) = range.align_outward(PageSize::Size4K) else {
-                    counters.flushes_all.count();
-                    return flush_all_local();
-                };
-                let pages = range.bytes() / PageSize::Size4K.bytes();
-                if pages > FLUSH_ALL_ABOVE_PAGES {
-                    counters.flushes_all.count();
-                    return flush_all_local();
-                }
-                counters.flushes_page.add(pages);
-                for page in 0..pages {
-                    flush_page_local(range.start().plus(page * PageSize::Size4K.bytes()));
-                }
-            }
-            FlushScope::NonGlobal => {
-                counters.flushes_all.count();
-                tlb::flush_all();
-            }
-            FlushScope::All => {
-                counters.flushes_all.count();
-                flush_all_local();
-            }
-        }
+    fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
+        flush::local(scope);
     }
 
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope) {
-        percpu::of_pinned(pinned).counters.flushes_remote.count();
-        call::run_on(
-            pinned,
-            targets,
-            &|| {
-                // SAFETY: cross-calls run with interrupts off on the CPU that serves them.
-                let here = unsafe { Pinned::assume(percpu::here().id()) };
-                MACHINE.flush_local(here, scope);
-            },
-            || (),
-        );
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+        flush::remote(pinned, targets, scope);
+    }
+
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        flush::leave_to_lazy(targets)
     }
 
     fn now_ns(&self) -> u64 {
         clock::now_ns()
-    }
-}
-
-/// Drops this CPU's translation of the page that holds `page`, of whatever size, global or not.
-///
-/// Why not the x86_64 crate's: its addresses are 48 bits wide.
-pub fn flush_page_local(page: VirtAddr) {
-    // SAFETY: dropping a translation changes no meaning: the CPU walks the tables again.
-    unsafe { core::arch::asm!("invlpg [{}]", in(reg) page.get(), options(nostack, preserves_flags)) };
-}
-
-/// Drops every translation of this CPU, global ones included: toggling CR4.PGE does (SDM volume 3, 5.10.4.1).
-pub fn flush_all_local() {
-    let bits = Cr4::read();
-    if bits.contains(Cr4Flags::PAGE_GLOBAL) {
-        // SAFETY: the bit is on, so the CPU has it; the second write restores what was there.
-        unsafe {
-            Cr4::write(bits - Cr4Flags::PAGE_GLOBAL);
-            Cr4::write(bits);
-        }
-    } else {
-        tlb::flush_all();
     }
 }

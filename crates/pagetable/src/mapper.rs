@@ -9,14 +9,15 @@
 //!
 //! Locking: none. The caller is the only writer of the tree (I8).
 //!
-//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. After `unmap` the caller flushes, and
-//! only then reuses frames and tables (I6): tables come back as [`DetachedTables`].
+//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be flushed as a
+//! [`FlushBatch`]; the caller flushes it, and only then reuses frames and tables (I6): [`DetachedTables`] ask for the ticket.
 
 use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 
 use crate::attributes::Privilege;
 use crate::entry::Entry;
 use crate::error::MapError;
+use crate::flush::{FlushBatch, Flushed};
 use crate::levels::{ENTRIES, Root, index_at, span_bytes};
 use crate::memory::{OutOfTables, TableChain, TableMemory, TableSource};
 use crate::runs::{Mapping, PageCounts, Run, TableCounter, clip};
@@ -58,16 +59,41 @@ impl DetachedTables {
         self.0.is_empty()
     }
 
-    /// Gives them back. The caller has flushed the unmapped range, non-terminal entries included, on every CPU that may
-    /// have walked there (invariant I6).
-    pub fn release_after_flush<M, S>(self, memory: &mut M, source: &mut S)
+    /// Gives them back. `ticket` is that of the batch that came with them, flushed on every CPU that may have walked there
+    /// (invariant I6).
+    ///
+    /// # Errors
+    /// [`NotFlushed`], with the tables in it, where the flush did not reach entries that refer to tables.
+    pub fn release_after_flush<M, S>(
+        self,
+        ticket: &Flushed,
+        memory: &mut M,
+        source: &mut S,
+    ) -> Result<(), NotFlushed>
     where
         M: TableMemory + ?Sized,
         S: TableSource + ?Sized,
     {
+        if !self.is_empty() && !ticket.covers_tables() {
+            return Err(NotFlushed(self));
+        }
         self.0.give_back(memory, source);
+        Ok(())
     }
 }
+
+/// The ticket is of a flush that did not drop entries which refer to tables: these tables may still be walked.
+#[must_use = "dropping it leaks the tables"]
+#[derive(Debug)]
+pub struct NotFlushed(pub DetachedTables);
+
+impl core::fmt::Display for NotFlushed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} tables may still be walked: no flush of table entries came before", self.0.len())
+    }
+}
+
+impl core::error::Error for NotFlushed {}
 
 /// What [`Mapper::unmap`] did.
 #[must_use = "frames and tables may be reused only after a flush"]
@@ -77,6 +103,8 @@ pub struct Unmapped {
     pub pages: PageCounts,
     /// Tables left over, to be given back after the flush.
     pub tables: DetachedTables,
+    /// What CPUs may have cached of it: to be flushed.
+    pub flush: FlushBatch,
 }
 
 /// One tree of tables and the memory that it stands in, for changing.
@@ -230,7 +258,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
 
     /// Removes all mappings in `range`; holes in it are no error. All or nothing.
     ///
-    /// The caller then flushes `range`, and only after that reuses the frames and releases the tables.
+    /// The caller then flushes the batch that comes back, and only after that reuses the frames and releases the tables.
     ///
     /// # Errors
     /// [`MapError::CutsLargePage`] where a page reaches over an end of `range`; otherwise for a bad range.
@@ -259,7 +287,8 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 });
             }
         }
-        let mut unmapped = Unmapped { pages: PageCounts::NONE, tables: DetachedTables::default() };
+        let mut unmapped =
+            Unmapped { pages: PageCounts::NONE, tables: DetachedTables::default(), flush: FlushBatch::new() };
         let part = Part { first, last, lowest: 1 };
         self.clear(self.root.table, levels.top(), part, empty, &mut unmapped);
         Ok(unmapped)
@@ -274,20 +303,29 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         };
         for index in index_at(part.first, level)..=index_at(part.last, level) {
             let entry = self.memory.read(table, index);
+            let spanned = part.within(index, level);
             if let Some(size) = entry.page_size(level) {
                 self.memory.write(table, index, Entry::EMPTY);
                 unmapped.pages.add(size, 1);
+                unmapped.flush.add_leaf_of(self.page_at(spanned.first, size), size, entry.scope());
             } else if let Some(child) = entry.child(level)
                 && level > 1
                 && entry.reserved_bits(level, self.root.phys_bits()) == 0
             {
-                self.clear(child, level - 1, part.within(index, level), empty, unmapped);
+                self.clear(child, level - 1, spanned, empty, unmapped);
                 if detach && self.is_blank(child) {
                     self.memory.write(table, index, Entry::EMPTY);
                     unmapped.tables.0.push(self.memory, child);
+                    unmapped.flush.add_table(self.page_at(spanned.first, PageSize::Size4K));
                 }
             }
         }
+    }
+
+    /// The page of `size` around a linear position. Its end is an address: the last page of all cannot be mapped.
+    fn page_at(&self, position: u64, size: PageSize) -> VirtRange {
+        let start = self.root.levels.virt_of(position).align_down(size);
+        VirtRange::of_length(start, size.bytes()).unwrap_or_default()
     }
 
     /// Whether no entry of `table` holds anything.

@@ -40,7 +40,8 @@ impl Machine {
 
     fn unmap(&mut self, range: VirtRange, empty: EmptyTables) -> Result<PageCounts, MapError> {
         let unmapped = Mapper::new(self.root, &mut self.memory).unmap(range, empty)?;
-        unmapped.tables.release_after_flush(&mut self.memory, &mut self.source);
+        let ticket = Flushed::never_walked();
+        unmapped.tables.release_after_flush(&ticket, &mut self.memory, &mut self.source).unwrap();
         Ok(unmapped.pages)
     }
 

@@ -12,6 +12,7 @@ use core::sync::atomic::{
 
 use rhumb_klog::{Ring, Slot};
 use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
+use rhumb_pagetable::LazyCpu;
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
@@ -62,6 +63,8 @@ pub struct Counters {
     pub flushes_page: Counter,
     pub flushes_all: Counter,
     pub flushes_remote: Counter,
+    pub flushes_received: Counter,
+    pub flushes_lazy: Counter,
     pub page_table_writes: Counter,
 }
 
@@ -77,6 +80,8 @@ impl Counters {
             flushes_page: Counter::new(),
             flushes_all: Counter::new(),
             flushes_remote: Counter::new(),
+            flushes_received: Counter::new(),
+            flushes_lazy: Counter::new(),
             page_table_writes: Counter::new(),
         }
     }
@@ -102,6 +107,8 @@ pub struct PerCpu {
     pub descriptors: Descriptors,
     /// Cross-calls that wait for this CPU.
     pub inbox: Inbox,
+    /// Whether the CPU idles, and what it misses meanwhile: see `smp::flush`.
+    pub lazy: LazyCpu,
     /// A job that waits for this CPU: see `smp::work`.
     pub job: AtomicPtr<()>,
     /// Statistics.
@@ -128,6 +135,7 @@ impl PerCpu {
             stack_top: AtomicU64::new(0),
             descriptors: Descriptors::new(),
             inbox: Inbox::new(),
+            lazy: LazyCpu::new(),
             job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),
             log_slots: [const { Slot::new() }; logging::SLOTS_PER_CPU],

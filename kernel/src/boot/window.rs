@@ -11,7 +11,7 @@ use rhumb_bootinfo::PhysMemory;
 use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Entry, TableMemory};
 
-use crate::machine::flush_page_local;
+use crate::smp::flush;
 
 use super::entry::{IDENTITY_BYTES, WINDOW_BASE};
 
@@ -71,7 +71,7 @@ impl Window {
             unsafe {
                 (&raw mut boot_window[slot]).write_volatile(page << PageSize::Size2M.shift() | SLOT_BITS)
             };
-            flush_page_local(VirtAddr::new(at));
+            flush::page_local(VirtAddr::new(at));
             self.shown[slot].set(page + 1);
         }
         VirtAddr::new(at).plus(phys.offset_in(PageSize::Size2M))

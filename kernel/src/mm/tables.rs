@@ -8,15 +8,15 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use rhumb_machine::{FlushScope, Machine, Pfn, VirtAddr, VirtRange};
-use rhumb_pagetable::{Entry, Levels, Root, TableMemory, Walk};
+use rhumb_machine::{Machine, PageSize, Pfn, VirtAddr, VirtRange};
+use rhumb_pagetable::{Entry, FlushBatch, FlushCause, Levels, Root, TableMemory, Walk};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
 use crate::arch::cpu::features;
 use crate::arch::percpu;
 use crate::machine::MACHINE;
-use crate::smp;
+use crate::smp::flush;
 use crate::sync::{IrqMutex, IrqMutexGuard};
 
 static ROOT: AtomicU64 = AtomicU64::new(0);
@@ -97,13 +97,11 @@ pub fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
     let mut tables = writer();
     let walk = rhumb_pagetable::walk(&*tables, root(), page);
     let last = walk.steps().last().filter(|step| step.level == 1)?;
+    let mut batch = FlushBatch::new();
+    batch.add_leaf(VirtRange::of_length(page, 1)?, PageSize::Size4K);
     let old = tables.read(last.table, last.index);
     tables.write(last.table, last.index, entry);
-    if let Some(range) = VirtRange::of_length(page, 4096) {
-        let guard = MACHINE.pin();
-        MACHINE.flush_local(guard.pinned(), FlushScope::Range(range));
-        MACHINE.flush_remote(guard.pinned(), &smp::online(), FlushScope::Range(range));
-    }
+    let _ticket = flush::everywhere(batch, FlushCause::Other);
     Some(old)
 }
 

@@ -4,6 +4,7 @@
 //! that does not answer is reported, and the next takes its number.
 
 pub mod call;
+pub mod flush;
 pub mod trampoline;
 pub mod work;
 
@@ -62,7 +63,7 @@ pub fn settle(area: &'static PerCpu) {
     area.apic_id.store(apic::id(), Relaxed);
     set_online(area.id());
     // Who changed the tables before that did not count this CPU among those to flush; who changes them from now on does (I6).
-    crate::machine::flush_all_local();
+    flush::all_local();
 }
 
 /// One CPU to start: its number on the bus and its node.
@@ -165,13 +166,22 @@ pub fn idle() -> ! {
     }
 }
 
-/// Halts until an interrupt comes, unless `ready` says that what is waited for is there already.
+/// Halts until an interrupt comes, unless `ready` says that what is waited for is there already. Meanwhile the CPU is lazy:
+/// flushes do not wake it.
 pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
     interrupts::disable();
     if ready() {
         interrupts::enable();
     } else {
+        flush::enter_laziness();
         // Interrupts come on with the halt itself: one that comes between check and halt ends the halt.
         interrupts::enable_and_hlt();
+        // The interrupt has left laziness already. What ends a halt without one that reaches us must not end it lazily.
+        leave_after_halt();
     }
+}
+
+fn leave_after_halt() {
+    let _irq_off = MACHINE.irq_off();
+    flush::leave_laziness();
 }

@@ -16,7 +16,7 @@ use rhumb_machine::IrqOff;
 use crate::arch::idt::{TrapFrame, vector};
 use crate::arch::{apic, clock, cpu, percpu, probe};
 use crate::console;
-use crate::smp::{self, call};
+use crate::smp::{self, call, flush};
 
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
@@ -33,6 +33,7 @@ const STOP_NS: u64 = 100_000_000;
 /// Where the stubs call. Interrupts are off.
 #[unsafe(no_mangle)]
 extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
+    flush::leave_laziness();
     if frame.vector < FIRST_INTERRUPT {
         exception(frame);
     } else {

@@ -369,6 +369,7 @@ fn a_table_that_waits_for_its_flush_holds_nothing_present() {
         assert!((0..ENTRIES).all(|index| !machine.memory.read(table, index).is_present()));
     }
     assert_eq!(machine.source.taken(), 4, "tables came back before the flush");
-    unmapped.tables.release_after_flush(&mut machine.memory, &mut machine.source);
+    let ticket = Flushed::never_walked();
+    unmapped.tables.release_after_flush(&ticket, &mut machine.memory, &mut machine.source).unwrap();
     assert_eq!(machine.source.taken(), 0);
 }

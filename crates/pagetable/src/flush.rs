@@ -1,0 +1,31 @@
+//! Dropping what CPUs have cached of tables that changed, in one round for many changes.
+//!
+//! ```text
+//!   change entries ──> FlushBatch: pages, tables ──flush──> one local flush, one round of interrupts ──> Flushed
+//!        ...      ──>  (merged where they touch)              │ lazy CPUs: a mark instead                    │
+//!                                                             v                                              v
+//!                                              LazyCpu: flushes when it wakes            frames and tables may be reused
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`batch`] | [`FlushBatch`]: what has changed and not been flushed yet |
+//! | [`ticket`] | [`Flushed`]: the proof that the reuse of frames and tables takes (invariant I6) |
+//! | [`counters`] | [`FlushCounters`]: flushes, interrupts and pages, by [`FlushCause`] |
+//! | [`lazy`] | [`LazyCpu`]: a CPU that idles is left alone and catches up |
+//! | [`sequence`] | [`Sequence`]: which instructions drop it, by what the CPU has |
+//!
+//! Order: first the entries are changed, then the batch is flushed, then what they referred to is reused. A CPU
+//! may read an entry at any time before, on speculation, and hold it until the flush.
+
+pub mod batch;
+pub mod counters;
+pub mod lazy;
+pub mod sequence;
+pub mod ticket;
+
+pub use batch::{FLUSH_PAGES_MAX, FlushBatch};
+pub use counters::{FlushCause, FlushCounters, FlushCounts};
+pub use lazy::{LazyCpu, MarkLeft, Woken};
+pub use sequence::{FlushFeatures, Sequence, sequence};
+pub use ticket::Flushed;

@@ -1,0 +1,210 @@
+//! What has changed in the tables and has not been flushed yet.
+
+use rhumb_machine::{CpuMask, FlushReach, FlushScope, Machine, PageRun, PageSize, Pinned, VirtRange};
+
+use crate::attributes::Scope;
+use crate::flush::ticket::Flushed;
+
+/// The most pages that are flushed one by one; beyond, everything is. Others use 20 to 33. An `invlpg` takes about as long
+/// as two to four misses that a full flush causes later; the figure is to be replaced by a measured one.
+pub const FLUSH_PAGES_MAX: u32 = 32;
+
+/// As many runs as pages: a batch that would need more runs is past the threshold anyway.
+const RUNS: usize = FLUSH_PAGES_MAX as usize;
+
+/// How much is to be dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Extent {
+    /// The runs.
+    Runs,
+    /// Everything: too many pages to name.
+    Everything,
+}
+
+/// Whether CPUs that idle may flush later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Laziness {
+    /// They may.
+    Allowed,
+    /// They are interrupted like the others.
+    Refused,
+}
+
+/// Collects what has changed, and flushes it in one round. Allocates nothing; 550 bytes.
+///
+/// Runs of pages of one size are merged where they touch or overlap. A batch of more than [`FLUSH_PAGES_MAX`] pages, a
+/// large one counting as one, becomes a full flush.
+#[must_use = "what has changed is cached by CPUs until the batch is flushed"]
+#[derive(Clone, Debug)]
+pub struct FlushBatch {
+    runs: [PageRun; RUNS],
+    used: usize,
+    pages: u32,
+    extent: Extent,
+    reach: FlushReach,
+    laziness: Laziness,
+}
+
+impl FlushBatch {
+    /// Nothing to flush.
+    pub const fn new() -> Self {
+        Self {
+            runs: [PageRun::EMPTY; RUNS],
+            used: 0,
+            pages: 0,
+            extent: Extent::Runs,
+            reach: FlushReach::Current,
+            laziness: Laziness::Allowed,
+        }
+    }
+
+    /// Global leaves of `range` changed or went; each had `size` when a CPU may have cached it.
+    ///
+    /// `size` is what *was* mapped, the smallest where there were several: a 2-MiB page that becomes small pages takes one
+    /// `Size2M`; 512 small pages that become one take `Size4K`, since one `invlpg` drops only one of them.
+    pub fn add_leaf(&mut self, range: VirtRange, size: PageSize) {
+        if range.is_empty() || self.extent == Extent::Everything {
+            return;
+        }
+        match PageRun::covering(range, size) {
+            Some(run) if run.pages() <= FLUSH_PAGES_MAX => self.insert(run),
+            _ => self.add_everything(),
+        }
+    }
+
+    /// As [`FlushBatch::add_leaf`] for leaves of `scope`. One that is not global may be cached for every address space.
+    pub fn add_leaf_of(&mut self, range: VirtRange, size: PageSize, scope: Scope) {
+        self.add_leaf(range, size);
+        if scope == Scope::AddressSpace {
+            self.reach = FlushReach::Every;
+        }
+    }
+
+    /// The entry that spans `range` referred to a table, and changed or went: CPUs may have cached it, in every address space,
+    /// and may walk the table until the flush. Lazy CPUs are interrupted for it. The leaves below are added apart.
+    pub fn add_table(&mut self, range: VirtRange) {
+        // One `invlpg` anywhere below the entry drops it.
+        if let Some(page) = VirtRange::of_length(range.start(), 1) {
+            self.add_leaf(page, PageSize::Size4K);
+        }
+        self.reach = FlushReach::Every;
+        self.refuse_laziness();
+    }
+
+    /// Everything changed.
+    pub fn add_everything(&mut self) {
+        self.extent = Extent::Everything;
+        self.used = 0;
+        self.pages = 0;
+    }
+
+    /// CPUs that idle are to flush at once, too: for a change of cache mode, under which not even a speculative read
+    /// may happen with the old one.
+    pub fn refuse_laziness(&mut self) {
+        self.laziness = Laziness::Refused;
+    }
+
+    /// Adds what `other` holds.
+    pub fn merge(&mut self, other: Self) {
+        if other.extent == Extent::Everything {
+            self.add_everything();
+        }
+        for &run in other.runs() {
+            if self.extent == Extent::Everything {
+                break;
+            }
+            self.insert(run);
+        }
+        self.reach = self.reach.max(other.reach);
+        if other.laziness == Laziness::Refused {
+            self.refuse_laziness();
+        }
+    }
+
+    /// Whether there is nothing to flush.
+    pub const fn is_empty(&self) -> bool {
+        self.used == 0 && matches!(self.extent, Extent::Runs)
+    }
+
+    /// Whether it drops every translation.
+    pub const fn is_full_flush(&self) -> bool {
+        matches!(self.extent, Extent::Everything)
+    }
+
+    /// How many pages it drops one by one: 0 for a full flush.
+    pub const fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// What a machine is asked to drop.
+    pub fn scope(&self) -> FlushScope<'_> {
+        match self.extent {
+            Extent::Runs => FlushScope::Pages { runs: self.runs(), reach: self.reach },
+            Extent::Everything => FlushScope::All,
+        }
+    }
+
+    /// Drops it all on the CPUs of `targets`: those that may hold what changed. Returns when each of them has, but for lazy
+    /// ones, which do before they use any mapping.
+    ///
+    /// Cost: one local flush and one round of interrupts, to those of `targets` that are not lazy; nothing for an empty batch.
+    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Flushed
+    where
+        M: Machine + ?Sized,
+    {
+        if self.is_empty() {
+            return Flushed::nothing(self.reach);
+        }
+        let others = targets.without(pinned.cpu()).and(&CpuMask::first(machine.cpu_count()));
+        let lazy = match self.laziness {
+            Laziness::Allowed => machine.leave_to_lazy(&others),
+            Laziness::Refused => CpuMask::EMPTY,
+        };
+        let awake = others.minus(&lazy);
+        if targets.contains(pinned.cpu()) {
+            machine.flush_local(pinned, self.scope());
+        }
+        if !awake.is_empty() {
+            machine.flush_remote(pinned, &awake, self.scope());
+        }
+        Flushed::by(&self, awake.len(), lazy.len())
+    }
+
+    /// In which address spaces.
+    pub(crate) const fn reach(&self) -> FlushReach {
+        self.reach
+    }
+
+    fn runs(&self) -> &[PageRun] {
+        self.runs.get(..self.used).unwrap_or(&self.runs)
+    }
+
+    /// Adds a run, joined with all that it touches. What it joins grows and may touch another: the search begins anew.
+    fn insert(&mut self, mut run: PageRun) {
+        let mut index = 0;
+        while index < self.used {
+            let old = self.runs[index];
+            index += 1;
+            if let Some(joined) = old.join(run) {
+                run = joined;
+                self.pages -= old.pages();
+                self.used -= 1;
+                self.runs[index - 1] = self.runs[self.used];
+                index = 0;
+            }
+        }
+        self.pages += run.pages();
+        if self.pages > FLUSH_PAGES_MAX {
+            return self.add_everything();
+        }
+        // There is room: each run has a page at least, and the pages are at most as many as the runs.
+        self.runs[self.used] = run;
+        self.used += 1;
+    }
+}
+
+impl Default for FlushBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,118 @@
+//! CPUs that idle are not interrupted for a flush: they find a mark when they wake.
+//!
+//! ```text
+//!             enter                     leave_mark (others)
+//!   Running ─────────> Lazy ───────────────────────────────> Missed ──┐ leave_mark
+//!      ^                │ leave: Clean                          │ <───┘
+//!      └────────────────┴───────────────────────────────────────┘ leave: FlushAll
+//! ```
+//!
+//! The rule for the CPU: between [`LazyCpu::enter`] and [`LazyCpu::leave`] it uses nothing but what never changes its translation
+//! (its stack, the code of the idle loop and of the interrupt's entry); when `leave` says so it flushes everything before
+//! it uses anything else.
+//!
+//! **Proof.** The flusher F has changed entries and then does `leave_mark` on CPU C's word; it skips C only where its exchange
+//! from Lazy or Missed *succeeds*. All changes of the word are read-modify-writes (or `enter`, C's own store to a word
+//! that only C moves out of Running), so they stand in one order. After F's exchange the next change by C is a `leave`, which reads
+//! Missed: either what F wrote, or what later flushers wrote over it in exchanges, which continue F's release sequence.
+//! So F's exchange (release) happens before C's `leave` (acquire): C sees F's entries in every walk after its full flush, and the flush
+//! dropped all that it had before. C's earlier uses happen before F's exchange: `enter` is a release, and F's exchange an
+//! acquire that reads it (or a mark in the same release sequence). So F may reuse the frame at once.
+//! Where the exchange fails, or Running was read, C is interrupted, which is always right.
+//!
+//! A *mark that is there already* must be exchanged again, not only read: a read could be done before F's entries leave its
+//! store buffer, while C wakes, flushes, and walks the old entries.
+//!
+//! What the rule does not stop: a CPU may *walk* on speculation while it is lazy or wakes. So the batch refuses laziness where
+//! tables will be reused.
+//!
+//! Source of the idea: lazy TLB mode (Black and others, "Translation Lookaside Buffer Consistency", 1989); here for the
+//! kernel's own mappings.
+
+use crate::sync::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+const RUNNING: u32 = 0;
+const LAZY: u32 = 1;
+const MISSED: u32 = 2;
+
+/// Whether a flusher could leave its flush to the CPU.
+#[must_use = "a CPU that is not lazy has to be interrupted"]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MarkLeft {
+    /// The CPU is lazy and will flush before it uses anything.
+    Left,
+    /// The CPU runs: interrupt it.
+    NotLazy,
+}
+
+/// What a CPU has to do when it leaves laziness.
+#[must_use = "a missed flush is caught up before any mapping is used"]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Woken {
+    /// Nobody left a mark.
+    Clean,
+    /// Flush everything, now.
+    FlushAll,
+}
+
+/// The state of one CPU: in its own cache line, best in its per-CPU area.
+#[derive(Debug)]
+pub struct LazyCpu(AtomicU32);
+
+impl LazyCpu {
+    /// Running.
+    #[cfg(not(feature = "model"))]
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(RUNNING))
+    }
+
+    /// Running.
+    #[cfg(feature = "model")]
+    pub fn new() -> Self {
+        Self(AtomicU32::new(RUNNING))
+    }
+
+    /// The CPU itself: from now on it uses nothing that others may change. It runs, and has interrupts off.
+    pub fn enter(&self) {
+        self.0.store(LAZY, Release);
+    }
+
+    /// The CPU itself, with interrupts off, before it uses anything: what it has to do first. Cost where it is not lazy: one
+    /// load of its own line.
+    #[inline(always)]
+    pub fn leave(&self) -> Woken {
+        // Only this CPU moves the word into or out of Running, so what it reads here is exact as to that.
+        if self.0.load(Relaxed) == RUNNING { Woken::Clean } else { self.wake() }
+    }
+
+    #[cold]
+    fn wake(&self) -> Woken {
+        if self.0.swap(RUNNING, AcqRel) == MISSED { Woken::FlushAll } else { Woken::Clean }
+    }
+
+    /// Another CPU, after it has changed the tables: leaves the flush to this CPU where it is lazy.
+    pub fn leave_mark(&self) -> MarkLeft {
+        let mut seen = self.0.load(Relaxed);
+        while seen != RUNNING {
+            match self.0.compare_exchange_weak(seen, MISSED, AcqRel, Acquire) {
+                Ok(_) => return MarkLeft::Left,
+                Err(now) => seen = now,
+            }
+        }
+        MarkLeft::NotLazy
+    }
+
+    /// Whether it is lazy, for reports: it may have changed since.
+    pub fn is_lazy(&self) -> bool {
+        self.0.load(Relaxed) != RUNNING
+    }
+}
+
+impl Default for LazyCpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}

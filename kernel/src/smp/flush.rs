@@ -1,0 +1,145 @@
+//! Flushes of TLBs: on this CPU, on others, and for CPUs that idle.
+//!
+//! What to drop comes from a batch ([`rhumb_pagetable::flush`]); which instructions drop it is chosen there, too. Here are the instructions,
+//! the round of cross-calls, and the idle CPU's laziness:
+//!
+//! ```text
+//!   idle loop (interrupts off): nothing to do ─> enter_laziness ─> halt ─> interrupt: leave_laziness first ─> its handler
+//! ```
+//!
+//! Between entering and leaving, an idle CPU uses the code of the idle loop and of the entry of interrupts, its stack, its own area
+//! and the descriptor tables: none of them ever gets another frame or less access while a CPU runs.
+
+use core::arch::asm;
+
+use rhumb_machine::{CpuMask, FlushScope, Machine, Pinned, VirtAddr};
+use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Sequence, Woken, sequence};
+use rhumb_pagetable::{FlushBatch, FlushCause, FlushCounters, Flushed};
+use x86_64::instructions::tlb;
+use x86_64::registers::control::{Cr4, Cr4Flags};
+
+use crate::arch::cpu::features;
+use crate::arch::percpu;
+use crate::machine::MACHINE;
+use crate::smp;
+use crate::smp::call;
+
+/// What was flushed, by cause.
+pub static COUNTERS: FlushCounters = FlushCounters::new();
+
+/// Flushes `batch` on every CPU that runs, and counts it.
+pub fn everywhere(batch: FlushBatch, cause: FlushCause) -> Flushed {
+    let guard = MACHINE.pin();
+    let flushed = batch.flush(&MACHINE, guard.pinned(), &smp::online());
+    COUNTERS.count(cause, &flushed);
+    flushed
+}
+
+/// Drops `scope` on this CPU.
+pub fn local(scope: FlushScope<'_>) {
+    let counters = &percpu::here().counters;
+    match (sequence(scope, flush_features()), scope) {
+        (Sequence::EachPage, FlushScope::Pages { runs, .. }) => {
+            for &run in runs {
+                counters.flushes_page.add(u64::from(run.pages()));
+                run.addresses().for_each(page_local);
+            }
+        }
+        (sequence, _) => {
+            counters.flushes_all.count();
+            drop_by(sequence);
+        }
+    }
+}
+
+/// Drops `scope` on each CPU of `targets` but this one, in one round, and returns when all have.
+pub fn remote(pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+    percpu::of_pinned(pinned).counters.flushes_remote.count();
+    call::run_on(
+        pinned,
+        targets,
+        &|| {
+            percpu::here().counters.flushes_received.count();
+            local(scope);
+        },
+        || (),
+    );
+}
+
+/// Leaves a mark on each CPU of `targets` that idles, and says which they are.
+pub fn leave_to_lazy(targets: &CpuMask) -> CpuMask {
+    let is_left = |&cpu: &_| percpu::of(cpu).is_some_and(|area| area.lazy.leave_mark() == MarkLeft::Left);
+    targets.and(&smp::online()).iter().filter(is_left).collect()
+}
+
+/// From now on this CPU uses nothing that may be flushed. Interrupts are off, and the next thing is to halt.
+pub fn enter_laziness() {
+    percpu::here().lazy.enter();
+}
+
+/// First thing in every trap, and after a halt: catches up on what this CPU has missed. One load where it was not lazy.
+#[inline(always)]
+pub fn leave_laziness() {
+    if percpu::here().lazy.leave() == Woken::FlushAll {
+        catch_up();
+    }
+}
+
+/// A non-maskable interrupt that comes right before it finds a CPU that runs and has not flushed: its handler only stops the CPU or
+/// reports what will stop it.
+#[cold]
+fn catch_up() {
+    all_local();
+    percpu::here().counters.flushes_lazy.count();
+}
+
+/// Drops every translation of this CPU, global ones and those of all address spaces included.
+pub fn all_local() {
+    local(FlushScope::All);
+}
+
+/// Drops this CPU's translation of the page that holds `page`, of whatever size, global or not.
+///
+/// Why not the x86_64 crate's: its addresses are 48 bits wide.
+pub fn page_local(page: VirtAddr) {
+    // SAFETY: dropping a translation changes no meaning: the CPU walks the tables again.
+    unsafe { asm!("invlpg [{}]", in(reg) page.get(), options(nostack, preserves_flags)) };
+}
+
+fn flush_features() -> FlushFeatures {
+    let bits = Cr4::read();
+    FlushFeatures {
+        pcid_enabled: bits.contains(Cr4Flags::PCID),
+        global_enabled: bits.contains(Cr4Flags::PAGE_GLOBAL),
+        invpcid: features().invpcid,
+    }
+}
+
+fn drop_by(sequence: Sequence) {
+    match sequence {
+        Sequence::InvpcidAll => invpcid(2),
+        Sequence::InvpcidNonGlobal => invpcid(3),
+        Sequence::EachPage | Sequence::ToggleGlobal => toggle_global(),
+        Sequence::ReloadRoot => tlb::flush_all(),
+    }
+}
+
+/// INVPCID of a type that looks at no address: 2 drops all, 3 all but global translations.
+fn invpcid(kind: u64) {
+    let descriptor = [0u64; 2];
+    // SAFETY: chosen only where CPUID has the instruction; the descriptor is 16 readable bytes, all zero as these types want.
+    unsafe {
+        asm!("invpcid {}, [{}]", in(reg) kind, in(reg) &raw const descriptor, options(nostack, readonly))
+    };
+}
+
+/// Changes CR4.PGE and changes it back: either drops everything (SDM volume 3, 5.10.4.1). An interrupt in between finds the bit
+/// clear, which costs it time only.
+fn toggle_global() {
+    let bits = Cr4::read();
+    // SAFETY: chosen only where the CPU has the bit; the second write restores what was there.
+    unsafe {
+        Cr4::write(bits ^ Cr4Flags::PAGE_GLOBAL);
+        Cr4::write(bits);
+    }
+}
