@@ -1,16 +1,15 @@
-//! Commands about memory: `meminfo`, `memmap`, `maps`, `walk`, `vmstat`.
+//! Commands about memory: `meminfo`, `memmap`, `maps`, `walk`.
 
 use core::fmt;
 
 use rhumb_machine::{Machine, PageSize, VirtAddr};
 use rhumb_monitor::{
-    Address, Arguments, Column, Command, CommandError, Complete, Human, Output, Table, counter_line,
-    meminfo_line,
+    Address, Arguments, Column, Command, CommandError, Complete, Human, Output, Table, meminfo_line,
 };
 use rhumb_pagetable::{Join, Leaves, Span, Spans};
 
 use super::Kernel;
-use crate::arch::percpu::{self, Counter, Counters};
+use crate::arch::percpu::PerCpu;
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::{frames, layout, tables};
@@ -54,14 +53,6 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         complete: Complete::Nothing,
         run: walk,
     },
-    Command {
-        name: "vmstat",
-        usage: "",
-        summary: "counters of all CPUs, as /proc/vmstat shows them",
-        help: "",
-        complete: Complete::Nothing,
-        run: vmstat,
-    },
 ];
 
 fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
@@ -83,7 +74,7 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
     meminfo_line(out, "HighTotal", boot.direct_map.high_bytes);
     meminfo_line(out, "KernelStack", boot.cpus as u64 * layout::STACK_FRAMES_PER_CPU * page);
     meminfo_line(out, "PageTables", boot.table_frames * page);
-    meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<percpu::PerCpu>() as u64);
+    meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<PerCpu>() as u64);
     meminfo_line(out, "FrameDescriptors", boot.descriptors.pages.bytes());
     meminfo_line(out, "DirectMap4k", pages.size_4k * page);
     meminfo_line(out, "DirectMap2M", pages.size_2m * PageSize::Size2M.bytes());
@@ -173,28 +164,4 @@ fn phys_in_direct_map(phys: u64) -> Result<VirtAddr, CommandError> {
         )));
     }
     Ok(MACHINE.direct(rhumb_machine::PhysAddr::new(phys)))
-}
-
-/// A counter among those of a CPU.
-type Pick = fn(&Counters) -> &Counter;
-
-/// Names as Linux has them where Linux has them.
-const COUNTERS: &[(&str, Pick)] = &[
-    ("nr_page_table_writes", |c| &c.page_table_writes),
-    ("nr_tlb_local_flush_one", |c| &c.flushes_page),
-    ("nr_tlb_local_flush_all", |c| &c.flushes_all),
-    ("nr_tlb_remote_flush", |c| &c.flushes_remote),
-    ("nr_interrupts_timer", |c| &c.timer_interrupts),
-    ("nr_interrupts_device", |c| &c.device_interrupts),
-    ("nr_interrupts_call", |c| &c.call_interrupts),
-    ("nr_interrupts_spurious", |c| &c.spurious_interrupts),
-    ("nr_calls_sent", |c| &c.calls_sent),
-    ("nr_calls_served", |c| &c.calls_served),
-];
-
-fn vmstat(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    for (name, counter) in COUNTERS {
-        counter_line(out, name, percpu::all().map(|area| counter(&area.counters).get()).sum());
-    }
-    Ok(())
 }

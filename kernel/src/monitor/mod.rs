@@ -10,6 +10,7 @@ mod frames;
 mod log;
 mod memory;
 mod stop;
+mod vmstat;
 
 use rhumb_monitor::{Commands, Mode, Monitor, Output, Progress};
 use spin::Mutex;
@@ -38,6 +39,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     frames::COMMANDS,
     audit::COMMANDS,
     cpus::COMMANDS,
+    vmstat::COMMANDS,
     log::COMMANDS,
     stop::COMMANDS,
     selftest::COMMANDS,

@@ -6,6 +6,7 @@
 mod calls;
 mod descriptors;
 mod exhaustion;
+mod flush;
 mod frames;
 mod protection;
 mod tables;
@@ -48,6 +49,7 @@ const TESTS: &[&[Test]] = &[
     tables::TESTS,
     protection::TESTS,
     calls::TESTS,
+    flush::TESTS,
     time::TESTS,
     frames::TESTS,
     descriptors::TESTS,

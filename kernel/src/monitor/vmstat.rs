@@ -1,0 +1,61 @@
+//! The command `vmstat`: what the kernel counts, as /proc/vmstat shows it.
+
+use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output, Text, counter_line};
+use rhumb_pagetable::FlushCause;
+
+use super::Kernel;
+use crate::arch::percpu::{self, Counter, Counters};
+use crate::smp::flush;
+
+pub const COMMANDS: &[Command<Kernel>] = &[Command {
+    name: "vmstat",
+    usage: "",
+    summary: "counters of all CPUs, as /proc/vmstat shows them",
+    help: "One name and number a line. nr_* are sums over all CPUs; nr_tlb_lazy_flush counts CPUs that idled, were not\n\
+           interrupted, and flushed when they woke. flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
+           CPUs interrupted, CPUs left alone. Causes that never came are not listed.",
+    complete: Complete::Nothing,
+    run: vmstat,
+}];
+
+/// A counter and its name.
+type Line = (&'static str, fn(&Counters) -> &Counter);
+
+/// Sums over CPUs.
+const SUMS: &[Line] = &[
+    ("nr_page_table_writes", |counters| &counters.page_table_writes),
+    ("nr_tlb_remote_flush", |counters| &counters.flushes_remote),
+    ("nr_tlb_remote_flush_received", |counters| &counters.flushes_received),
+    ("nr_tlb_local_flush_all", |counters| &counters.flushes_all),
+    ("nr_tlb_local_flush_one", |counters| &counters.flushes_page),
+    ("nr_tlb_lazy_flush", |counters| &counters.flushes_lazy),
+    ("nr_interrupts_timer", |counters| &counters.timer_interrupts),
+    ("nr_interrupts_device", |counters| &counters.device_interrupts),
+    ("nr_interrupts_call", |counters| &counters.call_interrupts),
+    ("nr_interrupts_spurious", |counters| &counters.spurious_interrupts),
+    ("nr_calls_sent", |counters| &counters.calls_sent),
+    ("nr_calls_served", |counters| &counters.calls_served),
+];
+
+fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    arguments.end()?;
+    for (name, counter) in SUMS {
+        counter_line(out, name, percpu::all().map(|area| counter(&area.counters).get()).sum());
+    }
+    for cause in FlushCause::ALL {
+        let counts = flush::COUNTERS.read(cause);
+        if counts.flushes == 0 {
+            continue;
+        }
+        for (what, count) in [
+            ("flushes", counts.flushes),
+            ("full", counts.full),
+            ("pages", counts.pages),
+            ("interrupts", counts.interrupts),
+            ("left_to_lazy", counts.left_to_lazy),
+        ] {
+            counter_line(out, Text::<48>::of(format_args!("flush_{cause}_{what}")).as_str(), count);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Flushes: one round for many changes, CPUs that idle left alone, and no stale translation afterwards.
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use rhumb_frames::{Frame, Request};
+use rhumb_machine::{CpuMask, Machine, PageSize, VirtAddr, VirtRange};
+use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, Flushed, TableMemory};
+
+use super::{Test, Wrong, ensure};
+use crate::arch::{clock, percpu};
+use crate::boot::Boot;
+use crate::machine::MACHINE;
+use crate::mm::{self, plant, tables};
+use crate::smp::{self, call, flush, work};
+
+pub const TESTS: &[Test] = &[
+    Test { name: "flush::idle_cpus_are_left_alone", run: idle_cpus_are_left_alone },
+    Test { name: "flush::tables_wake_idle_cpus", run: tables_wake_idle_cpus },
+    Test { name: "flush::running_cpus_are_interrupted_once", run: running_cpus_are_interrupted_once },
+];
+
+/// A CPU that does not halt within this long has something else to do: the test says so.
+const IDLE_NS: u64 = 2_000_000_000;
+
+/// Two frames, each with its own word in it, and one page that shows one of them at a time.
+struct TwoFaces {
+    frames: [Option<Frame>; 2],
+    page: VirtAddr,
+}
+
+/// What stands in the first word of frame `face`.
+fn word(face: usize) -> u64 {
+    0x5eed_0000 + face as u64
+}
+
+impl TwoFaces {
+    fn new() -> Result<Self, Wrong> {
+        let allocator = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+        let guard = MACHINE.pin();
+        let mut faces = Self { frames: [None, None], page: plant::place() };
+        for (face, place) in faces.frames.iter_mut().enumerate() {
+            let frame = allocator.alloc(guard.pinned(), Request::FRAME).map_err(Wrong::because)?;
+            let first = MACHINE.direct(frame.addr()).as_mut_ptr::<u64>();
+            // SAFETY: the frame is ours, and the direct map shows it.
+            unsafe { first.write_volatile(word(face)) };
+            *place = Some(frame);
+        }
+        Ok(faces)
+    }
+
+    /// Lets the page show frame `face`; flushes nothing.
+    fn show(&self, face: usize) -> Result<FlushBatch, Wrong> {
+        let frame = self.frames[face].as_ref().ok_or_else(|| Wrong::because("the frame is gone"))?;
+        self.write(Entry::leaf(frame.addr(), PageSize::Size4K, Attributes::kernel(Access::ReadOnly)))
+    }
+
+    fn write(&self, entry: Entry) -> Result<FlushBatch, Wrong> {
+        let mut writer = tables::writer();
+        let walk = rhumb_pagetable::walk(&*writer, tables::root(), self.page);
+        let last = walk.steps().last().filter(|step| step.level == 1);
+        let last = last.ok_or_else(|| Wrong::because(plant::NoPlace))?;
+        writer.write(last.table, last.index, entry);
+        let mut batch = FlushBatch::new();
+        batch.add_leaf(VirtRange::of_length(self.page, 1).unwrap_or_default(), PageSize::Size4K);
+        Ok(batch)
+    }
+
+    /// Reads through the page on every CPU; returns how many CPUs saw something else than `expected`.
+    fn strangers(&self, expected: u64) -> u64 {
+        let strangers = AtomicU64::new(0);
+        work::on_every_cpu(&|| {
+            // SAFETY: the page shows one of the two frames.
+            if unsafe { self.page.as_ptr::<u64>().read_volatile() } != expected {
+                strangers.fetch_add(1, Relaxed);
+            }
+        });
+        strangers.load(Relaxed)
+    }
+}
+
+impl Drop for TwoFaces {
+    fn drop(&mut self) {
+        let Ok(batch) = self.write(Entry::EMPTY) else { return };
+        // The frames go back only after the flush, and no CPU may still be on its way to it.
+        let _ticket: Flushed = flush::everywhere(batch, FlushCause::Other);
+        let Some(allocator) = mm::frames::frames() else { return };
+        let guard = MACHINE.pin();
+        for frame in self.frames.iter_mut().filter_map(Option::take) {
+            allocator.free(guard.pinned(), frame);
+        }
+    }
+}
+
+fn others() -> CpuMask {
+    smp::online().without(percpu::here().id())
+}
+
+/// Waits until every other CPU idles.
+fn wait_until_idle() -> Result<(), Wrong> {
+    let deadline = clock::now_ns() + IDLE_NS;
+    for cpu in others().iter() {
+        while !percpu::of(cpu).is_some_and(|area| area.lazy.is_lazy()) {
+            ensure!(clock::now_ns() < deadline, "CPU {cpu} does not idle");
+            core::hint::spin_loop();
+        }
+    }
+    Ok(())
+}
+
+/// Call interrupts taken by, and lazy flushes of, all CPUs but this one.
+fn received() -> (u64, u64) {
+    others().iter().filter_map(percpu::of).fold((0, 0), |(calls, lazy), area| {
+        (calls + area.counters.call_interrupts.get(), lazy + area.counters.flushes_lazy.get())
+    })
+}
+
+/// Idle CPUs have the old translation cached, get no interrupt when it changes, and see the new one when they wake.
+fn idle_cpus_are_left_alone(_: &'static Boot) -> Result<(), Wrong> {
+    let faces = TwoFaces::new()?;
+    let _first = flush::everywhere(faces.show(0)?, FlushCause::Other);
+    for round in 0..20 {
+        let (old, new) = (round % 2, (round + 1) % 2);
+        let before = faces.strangers(word(old));
+        ensure!(before == 0, "{before} CPUs did not see frame {old} in round {round}");
+        wait_until_idle()?;
+        let (calls, lazy) = received();
+        let ticket = flush::everywhere(faces.show(new)?, FlushCause::Other);
+        let left = ticket.left_to_lazy() as usize;
+        ensure!(left == others().len(), "{left} of {} CPUs were left alone", others().len());
+        let sent = received().0 - calls;
+        ensure!(ticket.interrupts() == 0 && sent == 0, "idle CPUs took {sent} interrupts");
+        let stale = faces.strangers(word(new));
+        ensure!(stale == 0, "{stale} CPUs saw the old frame after they woke");
+        let caught_up = received().1 - lazy;
+        ensure!(
+            caught_up as usize == others().len(),
+            "{caught_up} CPUs caught up, {} missed it",
+            others().len()
+        );
+    }
+    Ok(())
+}
+
+/// A change of tables is not left to them: they may walk on speculation.
+fn tables_wake_idle_cpus(_: &'static Boot) -> Result<(), Wrong> {
+    wait_until_idle()?;
+    let (calls, _) = received();
+    let mut batch = FlushBatch::new();
+    batch.add_table(VirtRange::of_length(plant::place(), 1).unwrap_or_default());
+    let ticket = flush::everywhere(batch, FlushCause::Other);
+    ensure!(ticket.covers_tables(), "the ticket does not cover tables");
+    let interrupts = ticket.interrupts() as usize;
+    ensure!(interrupts == others().len(), "{interrupts} of {} CPUs were interrupted", others().len());
+    let taken = received().0 - calls;
+    ensure!(taken as usize == others().len(), "{taken} interrupts were taken by {} CPUs", others().len());
+    Ok(())
+}
+
+/// CPUs that run a job take one interrupt for a batch of many pages, and see the new frame at once.
+fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Wrong> {
+    static STAGE: AtomicU64 = AtomicU64::new(0);
+    const READ_NEW: u64 = 1 << 32;
+    let faces = TwoFaces::new()?;
+    let _first = flush::everywhere(faces.show(0)?, FlushCause::Other);
+    let (stale, page) = (AtomicU64::new(0), faces.page);
+    STAGE.store(0, Release);
+    let read = || {
+        // SAFETY: the page shows one of the two frames.
+        unsafe { page.as_ptr::<u64>().read_volatile() }
+    };
+    let mut outcome = Err(Wrong::because("the change was not made"));
+    work::on_others(
+        &|| {
+            stale.fetch_add(u64::from(read() != word(0)), Relaxed);
+            STAGE.fetch_add(1, Release);
+            while STAGE.load(Acquire) < READ_NEW {
+                core::hint::spin_loop();
+            }
+            stale.fetch_add(u64::from(read() != word(1)), Relaxed);
+        },
+        || {
+            while STAGE.load(Acquire) < others().len() as u64 {
+                call::serve_if_here();
+            }
+            let calls = received().0;
+            outcome = faces.show(1).map(|mut batch| {
+                for number in 1..8u64 {
+                    let other = VirtRange::of_length(VirtAddr::new(page.get() - number * 3 * 4096), 4096);
+                    batch.add_leaf(other.unwrap_or_default(), PageSize::Size4K);
+                }
+                let ticket = flush::everywhere(batch, FlushCause::Other);
+                (received().0 - calls, ticket)
+            });
+            STAGE.fetch_or(READ_NEW, Release);
+        },
+    );
+    let (taken, ticket) = outcome?;
+    ensure!(ticket.pages() == 8, "{} pages were flushed, not 8", ticket.pages());
+    ensure!(
+        taken as usize == others().len(),
+        "{} CPUs took {taken} interrupts for one batch",
+        others().len()
+    );
+    let stale = stale.load(Relaxed);
+    ensure!(stale == 0, "{stale} reads saw the wrong frame");
+    Ok(())
+}
