@@ -29,3 +29,8 @@ pub use counters::{FlushCause, FlushCounters, FlushCounts};
 pub use lazy::{LazyCpu, MarkLeft, Woken};
 pub use sequence::{FlushFeatures, Sequence, sequence};
 pub use ticket::Flushed;
+
+#[cfg(all(test, feature = "model"))]
+mod models;
+#[cfg(all(test, not(feature = "model")))]
+mod tests;

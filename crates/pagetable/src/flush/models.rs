@@ -1,0 +1,288 @@
+//! Model checking of the whole protocol: entry, batch, lazy mark, cross-call and ticket, on loom or shuttle.
+//!
+//! `cargo test -p rhumb-pagetable --features loom` and `--features shuttle`.
+//!
+//! A CPU caches an entry and reads the frame that it refers to; the flusher changes the entry, flushes, and then *writes* the frame,
+//! as its next owner would. A use through a stale translation is a read that is not ordered before that write: loom reports the
+//! race by itself; under shuttle the frame's content tells.
+
+extern crate std;
+
+use rhumb_machine::{
+    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PageSize, Pinned, VirtAddr, VirtRange,
+};
+use std::sync::Arc;
+use std::vec::Vec;
+
+use super::{FlushBatch, Flushed, LazyCpu, MarkLeft, Woken};
+use crate::sync::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+use loom::thread;
+#[cfg(feature = "shuttle")]
+use shuttle::thread;
+
+/// Which frame the entry refers to.
+const OLD: u32 = 1;
+const NEW: u32 = 2;
+
+/// What stands in a frame. Loom watches accesses; shuttle, which checks sequential interleavings, sees the value.
+struct FrameContent {
+    #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+    watched: loom::cell::UnsafeCell<()>,
+    reused: AtomicU32,
+}
+
+impl FrameContent {
+    fn new() -> Self {
+        Self {
+            #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+            watched: loom::cell::UnsafeCell::new(()),
+            reused: AtomicU32::new(0),
+        }
+    }
+
+    fn use_it(&self) {
+        #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+        self.watched.with(|_| ());
+        assert_eq!(self.reused.load(Relaxed), 0, "the frame was used after it was reused");
+    }
+
+    fn reuse(&self) {
+        #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+        self.watched.with_mut(|_| ());
+        self.reused.store(1, Relaxed);
+    }
+}
+
+/// Entry, frame, and per CPU its lazy word and its inbox: 1 where a flush is asked for, 0 once it is done.
+struct World {
+    entry: AtomicU32,
+    old_frame: FrameContent,
+    lazy: Vec<LazyCpu>,
+    inbox: Vec<AtomicU32>,
+    /// CPUs that run no more: whoever waits for them would wait for ever.
+    gone: Vec<AtomicU32>,
+}
+
+// SAFETY: loom's cell is accessed for its own bookkeeping only: it checks what the protocol promises.
+unsafe impl Sync for World {}
+// SAFETY: as above.
+unsafe impl Send for World {}
+
+impl World {
+    fn new(cpus: usize) -> Self {
+        Self {
+            entry: AtomicU32::new(OLD),
+            old_frame: FrameContent::new(),
+            lazy: (0..cpus).map(|_| LazyCpu::new()).collect(),
+            inbox: (0..cpus).map(|_| AtomicU32::new(0)).collect(),
+            gone: (0..cpus).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+}
+
+// SAFETY: a thread of the model stays the CPU that it is.
+unsafe impl Machine for World {
+    fn direct_map_base(&self) -> VirtAddr {
+        VirtAddr::ZERO
+    }
+    fn cpu_count(&self) -> usize {
+        self.lazy.len()
+    }
+    fn node_of(&self, _: CpuId) -> NodeId {
+        NodeId::FIRST
+    }
+    fn preempt_disable(&self) -> CpuId {
+        CpuId::BOOT
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> (CpuId, IrqState) {
+        (CpuId::BOOT, IrqState::Off)
+    }
+    unsafe fn irq_restore(&self, _: IrqState) {}
+    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
+    /// A round of cross-calls: fills the inboxes, then waits for each to be emptied, which is the acknowledgement.
+    fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, _: FlushScope<'_>) {
+        targets.iter().for_each(|cpu| self.inbox[cpu.index()].store(1, Release));
+        for cpu in targets.iter() {
+            while self.inbox[cpu.index()].load(Acquire) == 1 && self.gone[cpu.index()].load(Acquire) == 0 {
+                thread::yield_now();
+            }
+        }
+    }
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        targets.iter().filter(|cpu| self.lazy[cpu.index()].leave_mark() == MarkLeft::Left).collect()
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+/// A CPU: its TLB is a local, as it is in hardware.
+struct Walker {
+    world: Arc<World>,
+    cpu: usize,
+    cached: Option<u32>,
+}
+
+impl Walker {
+    /// An interrupt, if one is due.
+    fn serve(&mut self) {
+        if self.world.inbox[self.cpu].load(Acquire) == 1 {
+            self.leave();
+            self.cached = None;
+            self.world.inbox[self.cpu].store(0, Release);
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.world.lazy[self.cpu].leave() == Woken::FlushAll {
+            self.cached = None;
+        }
+    }
+
+    /// A use of the page: by the cached translation, or by a walk.
+    fn touch(&mut self) {
+        let entry = *self.cached.get_or_insert_with(|| self.world.entry.load(Relaxed));
+        if entry == OLD {
+            self.world.old_frame.use_it();
+        }
+    }
+
+    /// Runs, idles, is woken by something, runs again. Interrupts are taken between the steps.
+    fn run(mut self, idles: usize) {
+        self.touch();
+        for _ in 0..idles {
+            self.world.lazy[self.cpu].enter();
+            self.serve();
+            self.leave();
+            self.serve();
+            self.touch();
+        }
+        self.serve();
+        // The CPU is no more: nothing is cached on it.
+        self.world.gone[self.cpu].store(1, Release);
+    }
+}
+
+fn batch() -> FlushBatch {
+    let mut batch = FlushBatch::new();
+    batch.add_leaf(VirtRange::of_length(VirtAddr::new(4096), 1).unwrap_or_default(), PageSize::Size4K);
+    batch
+}
+
+/// Flushes as CPU 0 and returns the ticket.
+fn flush(world: &World, batch: FlushBatch) -> Flushed {
+    // SAFETY: this thread is CPU 0.
+    let pinned = unsafe { Pinned::assume(CpuId::BOOT) };
+    batch.flush(world, pinned, &CpuMask::first(world.cpu_count()))
+}
+
+fn change_flush_reuse(cpus: usize, idles: usize, batch: FlushBatch) {
+    let world = Arc::new(World::new(cpus));
+    let walkers: Vec<_> = (1..cpus)
+        .map(|cpu| {
+            let walker = Walker { world: Arc::clone(&world), cpu, cached: None };
+            thread::spawn(move || walker.run(idles))
+        })
+        .collect();
+    world.entry.store(NEW, Relaxed);
+    let ticket = flush(&world, batch);
+    assert_eq!(ticket.interrupts() + ticket.left_to_lazy(), cpus as u32 - 1);
+    world.old_frame.reuse();
+    walkers.into_iter().for_each(|walker| walker.join().unwrap());
+}
+
+/// Two flushers of two entries and one CPU that idles: the second finds the first one's mark.
+fn two_flushers_one_lazy(world: Arc<World>, second: Arc<World>) {
+    // The second world lends its entry and frame; lazy word and inbox are the first one's.
+    let cpu = {
+        let (world, second) = (Arc::clone(&world), Arc::clone(&second));
+        thread::spawn(move || {
+            let mut cached = [Some(OLD); 2];
+            world.lazy[1].enter();
+            if world.lazy[1].leave() == Woken::FlushAll {
+                cached = [None; 2];
+            }
+            for (place, of) in cached.iter_mut().zip([&world, &second]) {
+                if *place.get_or_insert_with(|| of.entry.load(Relaxed)) == OLD {
+                    of.old_frame.use_it();
+                }
+            }
+        })
+    };
+    let change = |word: &World, of: &World| {
+        of.entry.store(NEW, Relaxed);
+        // Where the CPU runs it would be interrupted: here the frame is then not reused.
+        if word.lazy[1].leave_mark() == MarkLeft::Left {
+            of.old_frame.reuse();
+        }
+    };
+    let other = {
+        let (world, second) = (Arc::clone(&world), Arc::clone(&second));
+        thread::spawn(move || change(&world, &second))
+    };
+    change(&world, &world);
+    other.join().unwrap();
+    cpu.join().unwrap();
+}
+
+#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+mod small {
+    use super::*;
+
+    fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.check(model);
+    }
+
+    #[test]
+    fn no_use_after_the_ticket() {
+        check(3, || change_flush_reuse(2, 1, batch()));
+    }
+
+    #[test]
+    fn no_use_after_the_ticket_with_two_idles() {
+        check(2, || change_flush_reuse(2, 2, batch()));
+    }
+
+    #[test]
+    fn a_mark_that_is_there_already_holds_for_the_second_flusher() {
+        check(3, || two_flushers_one_lazy(Arc::new(World::new(2)), Arc::new(World::new(2))));
+    }
+}
+
+#[cfg(feature = "shuttle")]
+mod whole {
+    use super::*;
+
+    #[test]
+    fn no_use_after_the_ticket() {
+        shuttle::check_random(|| change_flush_reuse(4, 3, batch()), 3000);
+    }
+
+    #[test]
+    fn tables_interrupt_every_cpu() {
+        shuttle::check_random(
+            || {
+                let mut batch = batch();
+                batch.add_table(VirtRange::of_length(VirtAddr::new(1 << 21), 1 << 21).unwrap_or_default());
+                change_flush_reuse(3, 2, batch);
+            },
+            1000,
+        );
+    }
+
+    #[test]
+    fn two_flushers() {
+        shuttle::check_random(
+            || two_flushers_one_lazy(Arc::new(World::new(2)), Arc::new(World::new(2))),
+            3000,
+        );
+    }
+}

@@ -1,0 +1,409 @@
+//! Batches against a plain model; instruction sequences against the manual's table; tickets.
+
+extern crate std;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+use rhumb_machine::{
+    CpuId, CpuMask, FlushReach, FlushScope, IrqState, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr,
+    Pinned, VirtAddr, VirtRange,
+};
+
+use super::batch::FLUSH_PAGES_MAX;
+use super::sequence::{FlushFeatures, Sequence, sequence};
+use super::*;
+use crate::attributes::{Access, Attributes, Scope};
+use crate::levels::{Levels, Root};
+use crate::mapper::{EmptyTables, Mapper};
+use crate::runs::Mapping;
+use crate::sim::{SimSource, SimTables};
+
+/// What a machine was asked to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Asked {
+    Local(Vec<PageRun>),
+    LocalAll,
+    Remote(CpuMask, Vec<PageRun>),
+    RemoteAll(CpuMask),
+    Lazy(CpuMask),
+}
+
+/// Writes down what it is asked; some CPUs are lazy.
+struct Recorder {
+    cpus: usize,
+    lazy: CpuMask,
+    asked: std::sync::Mutex<RefCell<Vec<Asked>>>,
+}
+
+impl Recorder {
+    fn new(cpus: usize, lazy: CpuMask) -> Self {
+        Self { cpus, lazy, asked: Default::default() }
+    }
+
+    fn note(&self, asked: Asked) {
+        self.asked.lock().unwrap().borrow_mut().push(asked);
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().take()
+    }
+}
+
+// SAFETY: nothing relies on it.
+unsafe impl Machine for Recorder {
+    fn direct_map_base(&self) -> VirtAddr {
+        VirtAddr::ZERO
+    }
+    fn cpu_count(&self) -> usize {
+        self.cpus
+    }
+    fn node_of(&self, _: CpuId) -> NodeId {
+        NodeId::FIRST
+    }
+    fn preempt_disable(&self) -> CpuId {
+        CpuId::BOOT
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> (CpuId, IrqState) {
+        (CpuId::BOOT, IrqState::Off)
+    }
+    unsafe fn irq_restore(&self, _: IrqState) {}
+    fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
+        self.note(match scope {
+            FlushScope::Pages { runs, .. } => Asked::Local(runs.to_vec()),
+            _ => Asked::LocalAll,
+        });
+    }
+    fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+        self.note(match scope {
+            FlushScope::Pages { runs, .. } => Asked::Remote(*targets, runs.to_vec()),
+            _ => Asked::RemoteAll(*targets),
+        });
+    }
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        let lazy = targets.and(&self.lazy);
+        self.note(Asked::Lazy(lazy));
+        lazy
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+fn cpu(index: usize) -> CpuId {
+    CpuId::new(index).unwrap()
+}
+
+fn boot_cpu() -> Pinned<'static> {
+    // SAFETY: the recorder has no CPU that could be left.
+    unsafe { Pinned::assume(CpuId::BOOT) }
+}
+
+fn range(start: u64, bytes: u64) -> VirtRange {
+    VirtRange::of_length(VirtAddr::new(start), bytes).unwrap()
+}
+
+const BASE: u64 = 0xffff_8000_0000_0000;
+const PAGE: u64 = 4096;
+const LARGE: u64 = 2 << 20;
+
+#[test]
+fn one_round_for_the_whole_batch() {
+    let machine = Recorder::new(4, CpuMask::EMPTY);
+    let mut batch = FlushBatch::new();
+    for number in 0..10 {
+        batch.add_leaf(range(BASE + 7 * number * PAGE, 1), PageSize::Size4K);
+    }
+    batch.add_leaf(range(BASE + LARGE * 50, LARGE), PageSize::Size2M);
+    let flushed = batch.flush(&machine, boot_cpu(), &CpuMask::first(4));
+    assert_eq!((flushed.pages(), flushed.interrupts(), flushed.left_to_lazy()), (11, 3, 0));
+    assert!(!flushed.is_full() && !flushed.covers_tables() && !flushed.was_empty());
+    let asked = machine.asked();
+    let [Asked::Lazy(_), Asked::Local(local), Asked::Remote(targets, remote)] = asked.as_slice() else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(*targets, CpuMask::first(4).without(CpuId::BOOT));
+    assert_eq!(local, remote);
+    assert_eq!(local.len(), 11);
+}
+
+#[test]
+fn an_empty_batch_asks_for_nothing() {
+    let machine = Recorder::new(4, CpuMask::EMPTY);
+    let flushed = FlushBatch::new().flush(&machine, boot_cpu(), &CpuMask::first(4));
+    assert!(flushed.was_empty() && machine.asked().is_empty());
+}
+
+#[test]
+fn targets_are_who_is_asked() {
+    let machine = Recorder::new(4, CpuMask::EMPTY);
+    let mut batch = FlushBatch::new();
+    batch.add_everything();
+    // CPU 9 is none of the machine's, and this CPU is no target.
+    let targets = [cpu(2), cpu(9)].into_iter().collect();
+    let flushed = batch.flush(&machine, boot_cpu(), &targets);
+    assert_eq!((flushed.interrupts(), flushed.is_full()), (1, true));
+    assert_eq!(machine.asked(), [Asked::Lazy(CpuMask::EMPTY), Asked::RemoteAll(CpuMask::only(cpu(2)))]);
+}
+
+#[test]
+fn lazy_cpus_are_skipped_but_not_for_tables() {
+    let machine = Recorder::new(4, [cpu(1), cpu(3)].into_iter().collect());
+    let mut batch = FlushBatch::new();
+    batch.add_leaf(range(BASE, PAGE), PageSize::Size4K);
+    let mut strict = batch.clone();
+    let mut with_table = batch.clone();
+    let flushed = batch.flush(&machine, boot_cpu(), &CpuMask::first(4));
+    assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (1, 2));
+    assert!(matches!(machine.asked()[2], Asked::Remote(targets, _) if targets == CpuMask::only(cpu(2))));
+
+    strict.refuse_laziness();
+    let flushed = strict.flush(&machine, boot_cpu(), &CpuMask::first(4));
+    assert_eq!((flushed.interrupts(), flushed.left_to_lazy(), flushed.covers_tables()), (3, 0, false));
+
+    with_table.add_table(range(BASE, LARGE));
+    let flushed = with_table.flush(&machine, boot_cpu(), &CpuMask::first(4));
+    assert_eq!((flushed.interrupts(), flushed.left_to_lazy(), flushed.covers_tables()), (3, 0, true));
+
+    // Also where it comes out of a merged batch, and where the batch became a full flush.
+    let mut table = FlushBatch::new();
+    table.add_table(range(BASE, LARGE));
+    let mut merged = FlushBatch::new();
+    merged.add_leaf(range(BASE, LARGE), PageSize::Size4K);
+    merged.merge(table);
+    let flushed = merged.flush(&machine, boot_cpu(), &CpuMask::first(4));
+    assert_eq!((flushed.interrupts(), flushed.is_full(), flushed.covers_tables()), (3, true, true));
+}
+
+#[test]
+fn the_threshold_counts_pages_of_any_size() {
+    let count = |pages: u64, size: PageSize| {
+        let mut batch = FlushBatch::new();
+        batch.add_leaf(range(BASE, pages * size.bytes()), size);
+        (batch.pages(), batch.is_full_flush())
+    };
+    let most = u64::from(FLUSH_PAGES_MAX);
+    for size in PageSize::DESCENDING {
+        assert_eq!(count(1, size), (1, false));
+        assert_eq!(count(most, size), (FLUSH_PAGES_MAX, false));
+        assert_eq!(count(most + 1, size), (0, true));
+    }
+    // One by one, scattered.
+    let mut batch = FlushBatch::new();
+    for number in 0..most {
+        batch.add_leaf(range(BASE + number * 3 * PAGE, 1), PageSize::Size4K);
+    }
+    assert!(!batch.is_full_flush());
+    batch.add_leaf(range(BASE + most * 3 * PAGE, 1), PageSize::Size4K);
+    assert!(batch.is_full_flush() && !batch.is_empty());
+    // At the end of all addresses, where no range can be rounded up.
+    let mut batch = FlushBatch::new();
+    batch.add_leaf(
+        VirtRange::new(VirtAddr::new(u64::MAX - 9), VirtAddr::new(u64::MAX)).unwrap(),
+        PageSize::Size2M,
+    );
+    assert!(batch.is_full_flush());
+}
+
+#[test]
+fn unmapping_says_what_to_flush_and_tables_ask_for_their_ticket() {
+    let machine = Recorder::new(2, CpuMask::EMPTY);
+    let mut memory = SimTables::new();
+    let root = Root::new(Pfn::new(1 << 30), Levels::Four);
+    memory.insert(root.table);
+    let mut source = SimSource::new(&mut memory, root.table.plus(1), 8);
+    let unmap = |memory: &mut SimTables, source: &mut SimSource, bytes: u64, largest| {
+        let mapping = Mapping {
+            virt: VirtAddr::new(BASE + 4 * LARGE),
+            phys: rhumb_machine::PhysRange::of_length(PhysAddr::new(0), bytes).unwrap(),
+            attributes: Attributes::kernel(Access::ReadWrite),
+            largest,
+        };
+        let mut mapper = Mapper::new(root, memory);
+        mapper.map(&mapping, source).unwrap();
+        mapper.unmap(range(mapping.virt.get(), bytes), EmptyTables::Detach).unwrap()
+    };
+    // A large page and a small one; three tables. `add_table` takes one page each, all at one place: merged.
+    let unmapped = unmap(&mut memory, &mut source, LARGE + PAGE, PageSize::Size2M);
+    assert_eq!(unmapped.tables.len(), 3);
+    let runs: BTreeSet<_> = match unmapped.flush.scope() {
+        FlushScope::Pages { runs, reach: FlushReach::Every } => {
+            runs.iter().map(|run| (run.range().start().get(), run.pages(), run.size())).collect()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(runs.contains(&(BASE + 4 * LARGE, 1, PageSize::Size2M)), "{runs:?}");
+    assert!(runs.iter().any(|run| run.0 == BASE + 5 * LARGE && run.2 == PageSize::Size4K), "{runs:?}");
+
+    let mut wrong = FlushBatch::new();
+    wrong.add_leaf(range(BASE, PAGE), PageSize::Size4K);
+    let wrong = wrong.flush(&machine, boot_cpu(), &CpuMask::first(2));
+    let taken = source.taken();
+    let NotFlushed(tables) =
+        unmapped.tables.release_after_flush(&wrong, &mut memory, &mut source).unwrap_err();
+    assert_eq!((tables.len(), source.taken()), (3, taken));
+    let ticket = unmapped.flush.flush(&machine, boot_cpu(), &CpuMask::first(2));
+    tables.release_after_flush(&ticket, &mut memory, &mut source).unwrap();
+    assert_eq!(source.taken(), 0);
+}
+
+use crate::mapper::NotFlushed;
+
+#[test]
+fn counters_add_up_by_cause() {
+    let counters = FlushCounters::new();
+    let machine = Recorder::new(4, CpuMask::only(cpu(1)));
+    for _ in 0..3 {
+        let mut batch = FlushBatch::new();
+        batch.add_leaf(range(BASE, 5 * PAGE), PageSize::Size4K);
+        counters.count(FlushCause::Remove, &batch.flush(&machine, boot_cpu(), &CpuMask::first(4)));
+    }
+    let mut full = FlushBatch::new();
+    full.add_everything();
+    counters.count(FlushCause::Split, &full.flush(&machine, boot_cpu(), &CpuMask::first(4)));
+    counters.count(FlushCause::Split, &FlushBatch::new().flush(&machine, boot_cpu(), &CpuMask::first(4)));
+    let expected = FlushCounts { flushes: 3, full: 0, pages: 15, interrupts: 6, left_to_lazy: 3 };
+    assert_eq!(counters.read(FlushCause::Remove), expected);
+    let expected = FlushCounts { flushes: 1, full: 1, pages: 0, interrupts: 2, left_to_lazy: 1 };
+    assert_eq!(counters.read(FlushCause::Split), expected);
+    assert_eq!(counters.read(FlushCause::Window), FlushCounts::default());
+    for (index, cause) in FlushCause::ALL.into_iter().enumerate() {
+        assert_eq!(cause as usize, index);
+    }
+}
+
+/// What each sequence drops, from the manual: (global, non-global of this address space, of others, table entries of others).
+fn drops(sequence: Sequence, features: FlushFeatures) -> [bool; 4] {
+    let others = !features.pcid_enabled;
+    match sequence {
+        // Of the page only; table entries of the current address space.
+        Sequence::EachPage => [true, true, others, others],
+        Sequence::InvpcidAll | Sequence::ToggleGlobal => [true; 4],
+        Sequence::InvpcidNonGlobal => [false, true, true, true],
+        Sequence::ReloadRoot => [!features.global_enabled, true, others, others],
+    }
+}
+
+#[test]
+fn each_sequence_drops_what_its_scope_names_and_exists() {
+    let page = [PageRun::covering(range(BASE, 1), PageSize::Size4K).unwrap()];
+    let many = [PageRun::covering(range(BASE, LARGE), PageSize::Size4K).unwrap()];
+    let scopes = [
+        (FlushScope::Pages { runs: &page, reach: FlushReach::Current }, [true, true, false, false]),
+        (FlushScope::Pages { runs: &page, reach: FlushReach::Every }, [true; 4]),
+        (FlushScope::Pages { runs: &many, reach: FlushReach::Current }, [true, true, false, false]),
+        (FlushScope::NonGlobal, [false, true, true, true]),
+        (FlushScope::All, [true; 4]),
+    ];
+    for bits in 0..8 {
+        let features = FlushFeatures {
+            pcid_enabled: bits & 1 != 0,
+            global_enabled: bits & 2 != 0,
+            invpcid: bits & 4 != 0,
+        };
+        for (scope, needed) in scopes {
+            let chosen = sequence(scope, features);
+            let dropped = drops(chosen, features);
+            for (needed, dropped) in needed.into_iter().zip(dropped) {
+                assert!(dropped || !needed, "{scope:?} with {features:?} by {chosen:?}");
+            }
+            let exists = match chosen {
+                Sequence::InvpcidAll | Sequence::InvpcidNonGlobal => features.invpcid,
+                Sequence::ToggleGlobal => features.global_enabled || features.pcid_enabled,
+                Sequence::EachPage | Sequence::ReloadRoot => true,
+            };
+            assert!(exists, "{scope:?} with {features:?} by {chosen:?}");
+        }
+        let one = FlushScope::Pages { runs: &page, reach: FlushReach::Current };
+        assert_eq!(sequence(one, features), Sequence::EachPage);
+        let many = FlushScope::Pages { runs: &many, reach: FlushReach::Current };
+        assert_ne!(sequence(many, features), Sequence::EachPage);
+        if !features.pcid_enabled {
+            assert_eq!(sequence(FlushScope::NonGlobal, features), Sequence::ReloadRoot);
+        }
+    }
+}
+
+/// What was added: (start in pages of 4 KiB, pages of the size, size), or a table, or an empty range.
+#[derive(Clone, Copy, Debug)]
+enum Add {
+    Leaf(u64, u64, PageSize, Scope),
+    Table(u64),
+}
+
+fn adds() -> impl Strategy<Value = Vec<Add>> {
+    let size = prop_oneof![
+        6 => Just(PageSize::Size4K),
+        2 => Just(PageSize::Size2M),
+        1 => Just(PageSize::Size1G)
+    ];
+    let scope = prop_oneof![4 => Just(Scope::Global), 1 => Just(Scope::AddressSpace)];
+    let leaf = (0u64..60, 0u64..5, size, scope)
+        .prop_map(|(start, pages, size, scope)| Add::Leaf(start, pages, size, scope));
+    prop::collection::vec(prop_oneof![12 => leaf, 1 => (0u64..4).prop_map(Add::Table)], 0..30)
+}
+
+fn batch_of(adds: &[Add]) -> FlushBatch {
+    let mut batch = FlushBatch::new();
+    for &add in adds {
+        match add {
+            Add::Leaf(start, pages, size, scope) => {
+                batch.add_leaf_of(range(BASE + start * size.bytes(), pages * size.bytes()), size, scope);
+            }
+            Add::Table(number) => batch.add_table(range(BASE + number * LARGE, LARGE)),
+        }
+    }
+    batch
+}
+
+proptest! {
+    /// The pages of a batch are the set of what was added, each size apart; more than the threshold is a full flush.
+    #[test]
+    fn a_batch_is_the_set_of_what_was_added(adds in adds(), cut in 0usize..30) {
+        let mut model = BTreeSet::new();
+        let (mut every, mut table) = (false, false);
+        for &add in &adds {
+            match add {
+                Add::Leaf(start, pages, size, scope) => {
+                    model.extend((start..start + pages).map(|page| (size, BASE + page * size.bytes())));
+                    every |= scope == Scope::AddressSpace;
+                }
+                Add::Table(number) => {
+                    model.insert((PageSize::Size4K, BASE + number * LARGE));
+                    (every, table) = (true, true);
+                }
+            }
+        }
+        let whole = batch_of(&adds);
+        let cut = cut.min(adds.len());
+        let mut merged = batch_of(&adds[..cut]);
+        merged.merge(batch_of(&adds[cut..]));
+        for batch in [whole, merged] {
+            prop_assert_eq!(batch.is_empty(), model.is_empty());
+            match batch.scope() {
+                FlushScope::Pages { runs, reach } => {
+                    let pages: Vec<_> =
+                        runs.iter().flat_map(|run| run.addresses().map(|page| (run.size(), page.get()))).collect();
+                    prop_assert_eq!(pages.len(), batch.pages() as usize, "a page twice, or not counted");
+                    prop_assert_eq!(pages.into_iter().collect::<BTreeSet<_>>(), model.clone());
+                    prop_assert_eq!(reach == FlushReach::Every, every);
+                    // No two runs could be one.
+                    for (index, &first) in runs.iter().enumerate() {
+                        for &second in &runs[index + 1..] {
+                            prop_assert_eq!(first.join(second), None);
+                        }
+                    }
+                }
+                FlushScope::All => prop_assert!(model.len() > FLUSH_PAGES_MAX as usize),
+                FlushScope::NonGlobal => prop_assert!(false),
+            }
+            let machine = Recorder::new(3, CpuMask::only(cpu(2)));
+            let flushed = batch.flush(&machine, boot_cpu(), &CpuMask::first(3));
+            prop_assert_eq!(flushed.left_to_lazy() == 0, table || model.is_empty());
+            prop_assert_eq!(machine.asked().len(), if model.is_empty() { 0 } else if table { 2 } else { 3 });
+        }
+    }
+}
