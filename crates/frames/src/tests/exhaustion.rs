@@ -41,11 +41,15 @@ fn cpu_id(cpu: usize) -> rhumb_machine::CpuId {
 
 fn prepare(busy: usize) -> (&'static Frames<TestMachine>, &'static Play) {
     let frames: &'static Frames<_> = Box::leak(Box::new(frames_over(CPUS, &[(BASE, BASE + FRAMES, 0)])));
+    fill_caches(frames);
+    (frames, play(frames, busy))
+}
+
+fn play(frames: &'static Frames<TestMachine>, busy: usize) -> &'static Play {
     let play: &'static Play = Box::leak(Box::new(Play { frames, calls: 0.into(), busy }));
     let registration: &'static RecallRegistration = Box::leak(Box::new(play as RecallRegistration));
     frames.set_recall(registration);
-    fill_caches(frames);
-    (frames, play)
+    play
 }
 
 /// Every CPU but the first keeps some of each order.
@@ -81,6 +85,28 @@ fn one_cpu_finds_every_last_frame() {
         assert_eq!(frames.free_large_blocks(), 24);
         frames.validate().unwrap();
     }
+}
+
+#[test]
+fn a_cpu_in_the_middle_of_an_operation_is_asked_again() {
+    let frames: &'static Frames<_> = Box::leak(Box::new(frames_over(CPUS, &[(BASE, BASE + FRAMES, 0)])));
+    fill_caches(frames);
+    let mut held = take_all(frames, Request::FRAME);
+    for cpu in [1, 3] {
+        be_cpu(cpu);
+        frames.drain(pinned());
+    }
+    be_cpu(0);
+    held.append(&mut take_all(frames, Request::FRAME));
+    let kept = frames.depot.held_by_others(cpu_id(0));
+    assert_eq!((held.len() as u64 + kept, frames.free_frames()), (FRAMES, kept));
+    assert!(kept > 0);
+    // All that is left is with a CPU that keeps it the first time.
+    let play = play(frames, 2);
+    held.push(frames.alloc(pinned(), Request::FRAME).unwrap());
+    assert_eq!(play.calls.load(std::sync::atomic::Ordering::Relaxed), 2);
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.validate().unwrap();
 }
 
 #[test]
