@@ -5,7 +5,7 @@
 //! memory. Zero is the descriptor of a frame that nobody has said anything of.
 //!
 //! The memory behind the array need not be zero: 1 TiB of frames has 3 GiB of descriptors, which a boot has no time to
-//! clear. The first who writes a descriptor of a 2-MiB block clears all 512 ([`Described`]), and until then the block's
+//! clear. The first who writes a descriptor of a 2-MiB block clears all 512 (`Described`), and until then the block's
 //! frames have none.
 //!
 //! ```text
