@@ -75,9 +75,13 @@ impl LazyCpu {
         Self(AtomicU32::new(RUNNING))
     }
 
-    /// The CPU itself: from now on it uses nothing that others may change. It runs, and has interrupts off.
+    /// The CPU itself, with interrupts off: from now on it uses nothing that others may change. Where it is lazy already, a mark
+    /// that it has been left stays.
     pub fn enter(&self) {
-        self.0.store(LAZY, Release);
+        // Only this CPU moves the word out of Running.
+        if self.0.load(Relaxed) == RUNNING {
+            self.0.store(LAZY, Release);
+        }
     }
 
     /// The CPU itself, with interrupts off, before it uses anything: what it has to do first. Cost where it is not lazy: one
