@@ -14,6 +14,7 @@
 //! | [`interrupt`] | handlers that a test makes strike at the next point where the CPU takes interrupts |
 //! | [`storm`] | a handler that strikes between any two instructions |
 //! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
+//! | [`mmu`] | [`SoftMmu`]: a TLB per CPU in software, and the detector of stale translations (I6) |
 //! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
 //!
 //! Principles:
@@ -34,12 +35,14 @@ pub mod cpu;
 pub mod interrupt;
 pub mod machine;
 pub mod memory;
+pub mod mmu;
 pub mod storm;
 
 pub use config::{Builder, ConfigError, CorePinning, LargePages, Ram};
 pub use counters::Counters;
 pub use cpu::{Cpu, EnterError};
-pub use machine::HostedMachine;
+pub use machine::{HostedMachine, MmuAttached};
+pub use mmu::{HostedTables, MmuConfig, SoftMmu, TableFrames};
 pub use rhumb_machine::Machine;
 
 #[cfg(test)]

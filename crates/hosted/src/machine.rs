@@ -1,23 +1,25 @@
 //! The machine itself: its parts, its CPUs' seats, and what it answers to the memory crates.
 //!
-//! Nothing caches a translation here: the host's mapping of RAM never changes, so a flush has nothing to drop and every
-//! CPU's answer is immediate. What is counted is what hardware would have been asked for.
+//! The host's mapping of RAM never changes, so a flush has nothing to drop of it and every CPU's answer is immediate. What is
+//! counted is what hardware would have been asked for. What an attached [`SoftMmu`] has cached is dropped from it.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::io;
 use std::panic::resume_unwind;
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::Instant;
 
 use rhumb_machine::{
     CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PfnRange, PhysRange, Pinned, VirtAddr,
 };
+use rhumb_pagetable::Root;
 
 use crate::config::{Builder, ConfigError, CorePinning, Ram};
 use crate::counters::{Counters, CpuCounters};
 use crate::cpu::{self, Cpu, EnterError, THIS};
 use crate::memory::Reservation;
+use crate::mmu::{HostedTables, MmuConfig, SoftMmu};
 
 /// One CPU's place: who sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent lines are
 /// fetched in pairs).
@@ -40,7 +42,20 @@ pub struct HostedMachine {
     pinning: CorePinning,
     reservation: Reservation,
     booted: Instant,
+    mmu: OnceLock<SoftMmu>,
 }
+
+/// The machine has a memory-management unit already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MmuAttached;
+
+impl std::fmt::Display for MmuAttached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the machine has a memory-management unit already")
+    }
+}
+
+impl std::error::Error for MmuAttached {}
 
 impl HostedMachine {
     /// An empty configuration.
@@ -63,7 +78,29 @@ impl HostedMachine {
             pinning: builder.pinning,
             reservation,
             booted: Instant::now(),
+            mmu: OnceLock::new(),
         })
+    }
+
+    /// Gives every CPU a memory-management unit in software that walks the tree under `root`. From now on flushes drop what it has
+    /// cached, and CPUs can be lazy.
+    ///
+    /// # Safety
+    /// The tables of the tree stand in RAM of this machine, and are reached through [`HostedTables`] alone.
+    ///
+    /// # Errors
+    /// If it has one already.
+    pub unsafe fn attach_mmu(&self, root: Root, config: MmuConfig) -> Result<&SoftMmu, MmuAttached> {
+        // SAFETY: the unit lives as long as the machine; the caller promised the rest.
+        let tables = unsafe { HostedTables::new(self) };
+        let mmu = SoftMmu::new(tables, root, self.seats.len(), config);
+        self.mmu.set(mmu).map_err(|_| MmuAttached)?;
+        self.mmu.get().ok_or(MmuAttached)
+    }
+
+    /// The unit, if there is one.
+    pub fn mmu(&self) -> Option<&SoftMmu> {
+        self.mmu.get()
     }
 
     /// How many nodes there are.
@@ -193,8 +230,8 @@ impl Drop for Sitting<'_> {
 }
 
 // SAFETY: the base never changes. A thread is the CPU that `preempt_disable` and `irq_save` name until the closure that
-// it entered with returns, and no other thread is that CPU meanwhile: a seat is taken once. No translation is cached,
-// so every flush has happened when it returns.
+// it entered with returns, and no other thread is that CPU meanwhile: a seat is taken once. Translations are cached
+// by the attached unit alone, and a flush drops them there before it returns.
 unsafe impl Machine for HostedMachine {
     #[inline(always)]
     fn direct_map_base(&self) -> VirtAddr {
@@ -234,18 +271,27 @@ unsafe impl Machine for HostedMachine {
         THIS.with(|this| this.irq_restore(state));
     }
 
-    fn flush_local(&self, pinned: Pinned<'_>, _scope: FlushScope) {
+    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
         if let Some(seat) = self.seats.get(pinned.cpu().index()) {
             seat.counters.count_local_flush();
         }
+        if let Some(mmu) = self.mmu.get() {
+            mmu.flush(pinned.cpu(), scope);
+        }
     }
 
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, _scope: FlushScope) {
-        let others =
-            targets.without(pinned.cpu()).iter().filter(|cpu| cpu.index() < self.seats.len()).count();
-        if let (true, Some(seat)) = (others > 0, self.seats.get(pinned.cpu().index())) {
-            seat.counters.count_remote_flush(others);
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+        let others = targets.without(pinned.cpu()).and(&self.cpus());
+        if let (false, Some(seat)) = (others.is_empty(), self.seats.get(pinned.cpu().index())) {
+            seat.counters.count_remote_flush(others.len());
         }
+        if let Some(mmu) = self.mmu.get() {
+            others.iter().for_each(|cpu| mmu.flush(cpu, scope));
+        }
+    }
+
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        self.mmu.get().map_or(CpuMask::EMPTY, |mmu| mmu.leave_to_lazy(targets))
     }
 
     fn now_ns(&self) -> u64 {

@@ -1,0 +1,94 @@
+//! Page tables in the hosted machine's RAM.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+use rhumb_machine::{Machine, Pfn, PfnRange, PhysRange, VirtAddr};
+use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
+
+use crate::machine::HostedMachine;
+
+/// Tables behind the machine's direct map: what a kernel's accessor does, with host addresses.
+///
+/// A table outside RAM reads as empty and swallows writes: a walk that goes astray (through a table that was reused)
+/// harms nobody.
+#[derive(Clone, Debug)]
+pub struct HostedTables {
+    base: VirtAddr,
+    ram: Arc<[PhysRange]>,
+}
+
+impl HostedTables {
+    /// For tables in the RAM of `machine`.
+    ///
+    /// # Safety
+    /// The value and its clones are used only while the machine lives. Every frame of its RAM that they are given as a table
+    /// is one, and nobody else writes to it.
+    pub unsafe fn new(machine: &HostedMachine) -> Self {
+        let ram = machine.ram().iter().map(|ram| ram.range).collect();
+        Self { base: machine.direct_map_base(), ram }
+    }
+
+    fn entry(&self, table: Pfn, index: usize) -> Option<&AtomicU64> {
+        let place = table.addr();
+        if index >= ENTRIES || !self.ram.iter().any(|range| range.contains(place)) {
+            return None;
+        }
+        let place = self.base.plus(place.get()).plus(index as u64 * 8).as_mut_ptr::<u64>();
+        // SAFETY: an aligned word of a frame of RAM, used as a table, as `new` was promised; tables are reached by atomics alone.
+        Some(unsafe { AtomicU64::from_ptr(place) })
+    }
+}
+
+impl TableMemory for HostedTables {
+    fn read(&self, table: Pfn, index: usize) -> Entry {
+        self.entry(table, index).map_or(Entry::EMPTY, |word| Entry::from_bits(word.load(Relaxed)))
+    }
+
+    fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
+        if let Some(word) = self.entry(table, index) {
+            word.store(entry.bits(), Relaxed);
+        }
+    }
+}
+
+/// Frames to make tables of. What comes back is reused at once, newest first, after the detector has looked at it.
+#[derive(Debug)]
+pub struct TableFrames<'machine> {
+    machine: &'machine HostedMachine,
+    tables: HostedTables,
+    free: Vec<Pfn>,
+}
+
+impl<'machine> TableFrames<'machine> {
+    /// Hands out `frames`, lowest first.
+    ///
+    /// # Safety
+    /// As for [`HostedTables::new`]: `frames` are RAM of the machine, and for tables alone.
+    pub unsafe fn new(machine: &'machine HostedMachine, frames: PfnRange) -> Self {
+        // SAFETY: the machine is borrowed for as long as the value lives.
+        let tables = unsafe { HostedTables::new(machine) };
+        Self { machine, tables, free: frames.iter().rev().collect() }
+    }
+
+    /// How many are left.
+    pub fn free_tables(&self) -> usize {
+        self.free.len()
+    }
+}
+
+impl TableSource for TableFrames<'_> {
+    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
+        let table = self.free.pop().ok_or(OutOfTables)?;
+        (0..ENTRIES).for_each(|index| self.tables.write(table, index, Entry::EMPTY));
+        Ok(table)
+    }
+
+    fn give_back(&mut self, table: Pfn) {
+        if let (Some(mmu), Some(frame)) = (self.machine.mmu(), PfnRange::of_length(table, 1)) {
+            // Kept in the unit's reports, where the test looks.
+            let _ = mmu.reused(frame);
+        }
+        self.free.push(table);
+    }
+}
