@@ -30,7 +30,7 @@ enum Laziness {
     Refused,
 }
 
-/// Collects what has changed, and flushes it in one round. Allocates nothing; 550 bytes.
+/// Collects what has changed, and flushes it in one round. Allocates nothing; half a KiB.
 ///
 /// Runs of pages of one size are merged where they touch or overlap. A batch of more than [`FLUSH_PAGES_MAX`] pages, a
 /// large one counting as one, becomes a full flush.
