@@ -15,6 +15,7 @@
 //! | [`storm`] | a handler that strikes between any two instructions |
 //! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
 //! | [`mmu`] | [`SoftMmu`]: a TLB per CPU in software, and the detector of stale translations (I6) |
+//! | [`native`] | [`NativeMap`](native::NativeMap): RAM whose direct map the host really takes apart, for measurements |
 //! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
 //!
 //! Principles:
@@ -36,6 +37,7 @@ pub mod interrupt;
 pub mod machine;
 pub mod memory;
 pub mod mmu;
+pub mod native;
 pub mod storm;
 
 pub use config::{Builder, ConfigError, CorePinning, LargePages, Ram};
