@@ -13,7 +13,7 @@
 //! | [`ticket`] | [`Flushed`]: the proof that the reuse of frames and tables takes (invariant I6) |
 //! | [`counters`] | [`FlushCounters`]: flushes, interrupts and pages, by [`FlushCause`] |
 //! | [`lazy`] | [`LazyCpu`]: a CPU that idles is left alone and catches up |
-//! | [`sequence`] | [`Sequence`]: which instructions drop it, by what the CPU has |
+//! | [`mod@sequence`] | [`Sequence`]: which instructions drop it, by what the CPU has |
 //!
 //! Order: first the entries are changed, then the batch is flushed, then what they referred to is reused. A CPU
 //! may read an entry at any time before, on speculation, and hold it until the flush.
