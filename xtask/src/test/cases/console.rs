@@ -13,7 +13,13 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("console/help", "help").expect(COMMANDS.map(text)),
         Case::new("console/every-view", "meminfo; maps; memmap; cpus; cpuid; vmstat; uptime; dmesg").expect(
-            [text("MemTotal:"), text("MemFree:"), text("DirectMap4k:"), text("nr_page_table_writes")],
+            [
+                text("MemTotal:"),
+                text("MemFree:"),
+                text("DirectMap4k:"),
+                text("nr_page_table_writes"),
+                text("nr_tlb_remote_flush_received"),
+            ],
         ),
         Case::new("console/no-prompt-no-echo", "uptime").expect([no_text("uptime"), no_text("> ")]),
         Case::new("console/selftest", "selftest").expect([text("... ok"), text(" passed, 0 failed")]),
