@@ -5,8 +5,8 @@ use rhumb_machine::{CpuMask, FlushReach, FlushScope, Machine, PageRun, PageSize,
 use crate::attributes::Scope;
 use crate::flush::ticket::Flushed;
 
-/// The most pages that are flushed one by one; beyond, everything is. Others use 20 to 33. An `invlpg` takes about as long
-/// as two to four misses that a full flush causes later; the figure is to be replaced by a measured one.
+/// The most pages that are flushed one by one; beyond, everything is. A full flush costs the misses that follow, one by one costs an
+/// instruction per page. 32 is what Asterinas, Zircon and Maestro use (Linux 33, NRK 20); to be replaced by a measured figure.
 pub const FLUSH_PAGES_MAX: u32 = 32;
 
 /// As many runs as pages: a batch that would need more runs is past the threshold anyway.
