@@ -1,0 +1,181 @@
+//! A QEMU plugin that counts marked regions: glue between QEMU's plugin API and `rhumb-count`.
+//!
+//! At translation each instruction gets a callback: a mark one that tells the counter of it, any other one that returns at once
+//! while no region is open. What the callback must know travels in the word that QEMU hands back, so nothing is allocated and
+//! nothing outlives a translation.
+//!
+//! State: one counter behind one lock, and beside it the number that says whether anything is open. Under `-icount` QEMU executes
+//! all CPUs in one thread, and the lock is never contended.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod api;
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use api::{Block, MemoryInfo, NO_REGISTERS, PluginId, READS_AND_WRITES, Translated};
+use rhumb_count::{Access, Counter, Instruction};
+use rhumb_mark::{Mark, RegionId};
+
+/// QEMU's first look at a plugin.
+// SAFETY: no other symbol of this process has this name: QEMU asks the library itself for it.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, reason = "QEMU's name")]
+pub static qemu_plugin_version: c_int = api::VERSION;
+
+/// What `-plugin` asked for.
+struct Options {
+    /// Where the report goes.
+    out: PathBuf,
+    /// Whether accesses to memory are counted.
+    memory: bool,
+}
+
+static OPTIONS: OnceLock<Options> = OnceLock::new();
+static COUNTER: OnceLock<Mutex<Counter>> = OnceLock::new();
+/// Whether some region is open. Under `-icount` exact; with CPUs in threads of their own, regions of others begin a little late.
+static COUNTING: AtomicBool = AtomicBool::new(false);
+
+fn counter() -> MutexGuard<'static, Counter> {
+    // A panic in a callback ends the process, so that the lock is never found poisoned.
+    COUNTER.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// QEMU's second call: the arguments. A status other than 0 ends QEMU.
+///
+/// # Safety
+/// Called by QEMU, with `count` pointers to strings behind `arguments`.
+// SAFETY: as for `qemu_plugin_version`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qemu_plugin_install(
+    id: PluginId,
+    _info: *const c_void,
+    count: c_int,
+    arguments: *const *const c_char,
+) -> c_int {
+    let words: Vec<String> = (0..usize::try_from(count).unwrap_or(0))
+        // SAFETY: the caller's promise.
+        .map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy().into_owned())
+        .collect();
+    match options(&words) {
+        Ok(options) => {
+            // QEMU installs a loaded library once.
+            let _ = OPTIONS.set(options);
+        }
+        Err(complaint) => {
+            eprintln!("rhumb-count-plugin: {complaint}");
+            return -1;
+        }
+    }
+    // SAFETY: QEMU's own number, functions of the right types, no data.
+    unsafe {
+        api::qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+        api::qemu_plugin_register_atexit_cb(id, on_exit, std::ptr::null_mut());
+    }
+    0
+}
+
+fn options(words: &[String]) -> Result<Options, String> {
+    let (mut out, mut memory) = (None, false);
+    for word in words {
+        match word.split_once('=') {
+            Some(("out", file)) => out = Some(PathBuf::from(file)),
+            Some(("memory", "on")) => memory = true,
+            Some(("memory", "off")) => memory = false,
+            _ => return Err(format!("`{word}`: the arguments are out=FILE and memory=on|off")),
+        }
+    }
+    let out = out.ok_or("out=FILE is missing: where the report goes")?;
+    Ok(Options { out, memory })
+}
+
+/// Gives each instruction of a block its callbacks.
+extern "C" fn on_translation(_: PluginId, block: *mut Block) {
+    let memory = OPTIONS.get().is_some_and(|options| options.memory);
+    // SAFETY: QEMU's block, alive during this call.
+    let instructions = unsafe { api::qemu_plugin_tb_n_insns(block) };
+    for index in 0..instructions {
+        // SAFETY: the index is below the number of instructions.
+        let translated = unsafe { api::qemu_plugin_tb_get_insn(block, index) };
+        instrument(translated, memory);
+    }
+}
+
+fn instrument(translated: *mut Translated, memory: bool) {
+    // SAFETY: QEMU's instruction, alive during this call, with so many bytes of code behind the pointer.
+    let (address, code) = unsafe {
+        let bytes = api::qemu_plugin_insn_size(translated);
+        let code = api::qemu_plugin_insn_data(translated).cast::<u8>();
+        (api::qemu_plugin_insn_vaddr(translated), std::slice::from_raw_parts(code, bytes))
+    };
+    let (callback, word): (api::OnExecution, u64) = match Mark::decode(code) {
+        Some(Mark::Begin(id)) => (on_begin, u64::from(id.get())),
+        Some(Mark::End(id)) => (on_end, u64::from(id.get())),
+        None => (on_execution, Instruction::new(address, code).pack()),
+    };
+    let data = std::ptr::without_provenance_mut(word as usize);
+    // SAFETY: as above; the word is no pointer to QEMU, which only hands it back.
+    unsafe {
+        api::qemu_plugin_register_vcpu_insn_exec_cb(translated, callback, NO_REGISTERS, data);
+        if memory {
+            let none = std::ptr::null_mut();
+            api::qemu_plugin_register_vcpu_mem_cb(
+                translated,
+                on_access,
+                NO_REGISTERS,
+                READS_AND_WRITES,
+                none,
+            );
+        }
+    }
+}
+
+extern "C" fn on_begin(cpu: c_uint, word: *mut c_void) {
+    mark(cpu, word, Mark::Begin);
+}
+
+extern "C" fn on_end(cpu: c_uint, word: *mut c_void) {
+    mark(cpu, word, Mark::End);
+}
+
+fn mark(cpu: c_uint, word: *mut c_void, kind: fn(RegionId) -> Mark) {
+    if let Some(id) = u16::try_from(word.addr()).ok().and_then(RegionId::new) {
+        let mut counter = counter();
+        counter.mark(cpu as usize, kind(id));
+        COUNTING.store(!counter.is_idle(), Relaxed);
+    }
+}
+
+extern "C" fn on_execution(cpu: c_uint, word: *mut c_void) {
+    if COUNTING.load(Relaxed) {
+        counter().execute(cpu as usize, Instruction::unpack(word.addr() as u64));
+    }
+}
+
+extern "C" fn on_access(cpu: c_uint, info: MemoryInfo, address: u64, _: *mut c_void) {
+    if COUNTING.load(Relaxed) {
+        // SAFETY: QEMU's own description of the access.
+        let (shift, is_store) =
+            unsafe { (api::qemu_plugin_mem_size_shift(info), api::qemu_plugin_mem_is_store(info)) };
+        let access = if is_store { Access::Write } else { Access::Read };
+        counter().access(cpu as usize, address, 1 << (shift & 0xf), access);
+    }
+}
+
+/// Writes the report.
+extern "C" fn on_exit(_: PluginId, _: *mut c_void) {
+    COUNTING.store(false, Relaxed);
+    let Some(options) = OPTIONS.get() else { return };
+    let report = counter().finish();
+    if let Err(error) = fs::write(&options.out, report.to_string()) {
+        let text = format!("rhumb-count-plugin: {} cannot be written: {error}\n", options.out.display());
+        if let Ok(text) = CString::new(text) {
+            // SAFETY: a string with its final zero, which QEMU copies.
+            unsafe { api::qemu_plugin_outs(text.as_ptr()) };
+        }
+    }
+}
