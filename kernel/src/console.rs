@@ -58,6 +58,21 @@ pub fn enable_interrupts() {
     }
 }
 
+/// Runs `job` without the UART's interrupts. What arrives meanwhile waits in its FIFO.
+pub fn without_interrupts(job: impl FnOnce()) {
+    if let Some(uart) = &mut CONSOLE.lock().uart {
+        uart.disable_interrupts(IER::DATA_READY);
+    }
+    job();
+    let mut console = CONSOLE.lock();
+    if is_interrupt_driven()
+        && console.held < INPUT_BYTES
+        && let Some(uart) = &mut console.uart
+    {
+        uart.enable_interrupts(IER::DATA_READY);
+    }
+}
+
 /// The UART's interrupt: moves what has arrived into the ring.
 pub fn on_interrupt() {
     CONSOLE.lock().receive();
