@@ -8,6 +8,7 @@
 //! | [`smp`] | other CPUs: starting, idling, cross-calls |
 //! | [`trap`] | exceptions and interrupts, reports, backtraces |
 //! | [`monitor`] | the prompt and its commands |
+//! | [`count`] | marked operations, for a counter outside the machine |
 //! | [`machine`], [`sync`] | this hardware as the memory crates see it; the kernel's lock |
 //! | [`console`], [`logging`], [`power`] | serial line, log, turning off |
 #![no_std]
@@ -18,6 +19,7 @@
 mod arch;
 mod boot;
 mod console;
+mod count;
 mod logging;
 mod machine;
 mod mm;

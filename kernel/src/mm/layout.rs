@@ -6,6 +6,7 @@
 //! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
 //!   ffff_c000_0000_0000   256 KiB a CPU             stacks, a guard page below each
 //!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
+//!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
 //! ffff_ffff_8000_0000 .. ffff_ffff_ffff_ffff      kernel image
 //! ```
@@ -54,6 +55,8 @@ const STACKS_STRIDE: u64 = 64 * PAGE;
 
 const _: () = assert!((1 + MAIN_STACK_PAGES) + 3 * (1 + INTERRUPT_STACK_PAGES) <= STACKS_STRIDE / PAGE);
 
+/// A page for measuring what mapping one costs; nothing else is ever mapped in its 512 GiB.
+pub const SCRATCH: VirtAddr = KERNEL_MAP.plus(2 << 40);
 /// Device registers.
 pub const DEVICES: VirtAddr = KERNEL_MAP.plus(1 << 40);
 /// Bytes for device registers.

@@ -18,6 +18,7 @@ use spin::Mutex;
 use crate::arch::clock;
 use crate::boot::Boot;
 use crate::console;
+use crate::count;
 use crate::power::{self, Outcome};
 use crate::selftest;
 use crate::smp;
@@ -43,6 +44,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     log::COMMANDS,
     stop::COMMANDS,
     selftest::COMMANDS,
+    count::COMMANDS,
 ]);
 
 /// Static, since it is larger than a stack should hold.

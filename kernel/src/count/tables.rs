@@ -1,0 +1,130 @@
+//! Page tables: a walk, and mapping and unmapping one page.
+
+use core::hint::black_box;
+
+use rhumb_frames::{Frame, Frames, Request};
+use rhumb_machine::{Machine, Order, PageSize, Pfn, PhysAddr, PhysRange, PinGuard, VirtAddr, VirtRange};
+use rhumb_mark::RegionId;
+use rhumb_pagetable::{
+    Access, Attributes, EmptyTables, FlushCause, Mapper, Mapping, OutOfTables, TableSource,
+};
+
+use super::{Operation, Region, number};
+use crate::boot::Boot;
+use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::layout::{self, image};
+use crate::mm::{self, tables};
+use crate::selftest::{Wrong, ensure};
+use crate::smp::flush;
+
+pub const REGIONS: &[Region] = &[Region::of::<Walk>(), Region::of::<Pair>()];
+
+/// The walk for an address of the direct map.
+struct Walk {
+    address: VirtAddr,
+    wanted: PhysAddr,
+    failures: u32,
+}
+
+impl Operation for Walk {
+    const ID: RegionId = number(32);
+    const NAME: &'static str = "tables/walk";
+    const SUMMARY: &'static str = "walk the tables for one address of the direct map";
+
+    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+        let wanted = image::physical(image::text()).start();
+        Ok(Self { address: MACHINE.direct(wanted), wanted, failures: 0 })
+    }
+
+    #[inline(always)]
+    fn run(&mut self) {
+        let walk = tables::walk(black_box(self.address));
+        self.failures += u32::from(walk.phys() != Some(self.wanted));
+    }
+
+    fn finish(self) -> Result<(), Wrong> {
+        ensure!(self.failures == 0, "{} walks ended elsewhere", self.failures);
+        Ok(())
+    }
+}
+
+/// Tables from the frame allocator.
+struct FrameTables<'guard> {
+    frames: &'static Frames<KernelMachine>,
+    guard: &'guard PinGuard<'static, KernelMachine>,
+}
+
+impl TableSource for FrameTables<'_> {
+    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
+        let frame = self.frames.alloc(self.guard.pinned(), Request::FRAME.zeroed());
+        frame.map(|frame| frame.into_pfn()).map_err(|_| OutOfTables)
+    }
+
+    fn give_back(&mut self, table: Pfn) {
+        // SAFETY: `take_zeroed_table` gave it out, and no tree holds it any more.
+        if let Ok(frame) = unsafe { self.frames.from_pfn(table, Order::BASE) } {
+            self.frames.free(self.guard.pinned(), frame);
+        }
+    }
+}
+
+/// One page, mapped and unmapped at a place whose tables exist, and flushed.
+struct Pair {
+    frames: &'static Frames<KernelMachine>,
+    guard: PinGuard<'static, KernelMachine>,
+    frame: Frame,
+    mapping: Mapping,
+    range: VirtRange,
+    failures: u32,
+}
+
+impl Pair {
+    /// Maps and unmaps the page, and flushes it on every CPU.
+    #[inline(always)]
+    fn pair(&mut self, empty: EmptyTables) {
+        let mut source = FrameTables { frames: self.frames, guard: &self.guard };
+        let mut memory = tables::writer();
+        let mut mapper = Mapper::new(tables::root(), &mut *memory);
+        let mapped = mapper.map(&self.mapping, &mut source).is_ok();
+        let Ok(unmapped) = mapper.unmap(self.range, empty) else {
+            self.failures += 1;
+            return;
+        };
+        let ticket = flush::everywhere(unmapped.flush, FlushCause::KernelMap);
+        let released = unmapped.tables.release_after_flush(&ticket, &mut *memory, &mut source).is_ok();
+        self.failures += u32::from(!(mapped && released));
+    }
+}
+
+impl Operation for Pair {
+    const ID: RegionId = number(33);
+    const NAME: &'static str = "tables/pair/4k";
+    const SUMMARY: &'static str = "map one page, unmap it, flush it everywhere; its tables exist";
+
+    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+        let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+        let guard = MACHINE.pin();
+        let frame = frames.alloc(guard.pinned(), Request::FRAME).map_err(Wrong::because)?;
+        let bytes = PageSize::Size4K.bytes();
+        let mapping = Mapping {
+            virt: layout::SCRATCH,
+            phys: PhysRange::of_length(frame.addr(), bytes).unwrap_or_default(),
+            attributes: Attributes::kernel(Access::ReadWrite),
+            largest: PageSize::Size4K,
+        };
+        Ok(Self { frames, guard, frame, mapping, range: layout::range(layout::SCRATCH, bytes), failures: 0 })
+    }
+
+    #[inline(always)]
+    fn run(&mut self) {
+        self.pair(EmptyTables::Keep);
+    }
+
+    fn finish(mut self) -> Result<(), Wrong> {
+        // Once more, now without leaving tables.
+        self.pair(EmptyTables::Detach);
+        self.frames.free(self.guard.pinned(), self.frame);
+        ensure!(self.failures == 0, "{} pages were not mapped and unmapped", self.failures);
+        Ok(())
+    }
+}
