@@ -37,7 +37,7 @@ pub(crate) fn kernel(options: &BuildOptions) -> Result<PathBuf> {
         .args(["--package", "rhumb-kernel", "--profile", profile, "--target-dir"])
         .arg(paths::kernel_target());
     cargo.env("CARGO_ENCODED_RUSTFLAGS", encoded_flags(&toolchain));
-    if !watch(cargo)? {
+    if !watch(cargo, "Building the kernel (the first time takes about a minute)")? {
         bail!("the kernel does not build");
     }
 
@@ -54,8 +54,9 @@ fn encoded_flags(toolchain: &Toolchain) -> String {
     flags.join("\x1f")
 }
 
-/// Runs cargo: its progress becomes one line, its diagnostics are shown when it is done. Returns whether it succeeded.
-fn watch(mut cargo: Command) -> Result<bool> {
+/// Runs cargo: its progress becomes one line that begins with `what`, its diagnostics are shown when it is done. Returns whether it
+/// succeeded.
+pub(crate) fn watch(mut cargo: Command, what: &str) -> Result<bool> {
     if stderr().is_terminal() {
         cargo.env("CARGO_TERM_COLOR", "always");
     }
@@ -68,7 +69,7 @@ fn watch(mut cargo: Command) -> Result<bool> {
         .context("cargo does not start")?;
     let output = child.stderr.take().context("cargo's output is lost")?;
 
-    let mut progress = Progress::new("Building the kernel (the first time takes about a minute)");
+    let mut progress = Progress::new(what);
     let mut diagnostics = Vec::new();
     for line in BufReader::new(output).lines() {
         let line = line.context("cargo's output cannot be read")?;
