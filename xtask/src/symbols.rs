@@ -24,6 +24,20 @@ pub(crate) fn complete(linked: &Path, complete: &Path) -> Result<()> {
     fs::rename(&fresh, complete).with_context(|| format!("{} cannot be replaced", complete.display()))
 }
 
+/// The table of the functions in the ELF file `kernel`.
+///
+/// # Errors
+/// It cannot be read, or is no ELF file of one image.
+pub(crate) fn table_of(kernel: &Path) -> Result<Vec<u8>> {
+    let image = fs::read(kernel).context("the file cannot be read")?;
+    let elf = ElfFile64::<LittleEndian>::parse(&*image).context("not a 64-bit ELF file")?;
+    table(&elf)
+}
+
+fn table(elf: &ElfFile64<'_, LittleEndian>) -> Result<Vec<u8>> {
+    writer::encode(&functions(elf)).context("the symbols cannot be written as a table")
+}
+
 /// Writes the table into an ELF image.
 fn embed(image: &mut [u8]) -> Result<()> {
     let elf = ElfFile64::<LittleEndian>::parse(&*image).context("not a 64-bit ELF file")?;
@@ -34,7 +48,7 @@ fn embed(image: &mut [u8]) -> Result<()> {
     let (start, end) = (address("__symbols_start")?, address("__symbols_end")?);
     let offset = file_offset(&elf, start, end)?;
 
-    let table = writer::encode(&functions(&elf)).context("the symbols cannot be written as a table")?;
+    let table = table(&elf)?;
     SymbolTable::parse(&table).context("the table that was just made is not valid")?;
     let room = end.saturating_sub(start) as usize;
     ensure!(
