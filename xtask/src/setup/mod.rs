@@ -14,6 +14,9 @@ use anyhow::{Result, bail};
 pub(crate) use self::toolchain::{TARGET, Toolchain};
 use crate::host::{Host, ThisHost};
 
+/// The emulator's program.
+const QEMU: &str = "qemu-system-x86_64";
+
 /// Something that must be on the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Need {
@@ -21,6 +24,8 @@ pub(crate) enum Need {
     Core,
     /// The emulator.
     Qemu,
+    /// An emulator that loads plugins.
+    Plugins,
     /// GRUB's image tools.
     ImageTools,
     /// UEFI firmware for the emulator.
@@ -29,13 +34,14 @@ pub(crate) enum Need {
 
 impl Need {
     /// All of them, in the order in which a newcomer meets them.
-    pub(crate) const ALL: [Self; 4] = [Self::Core, Self::Qemu, Self::ImageTools, Self::Ovmf];
+    pub(crate) const ALL: [Self; 5] = [Self::Core, Self::Qemu, Self::Plugins, Self::ImageTools, Self::Ovmf];
 
     /// What it is, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Core => "core for x86_64-unknown-none",
             Self::Qemu => "QEMU",
+            Self::Plugins => "QEMU with TCG plugins",
             Self::ImageTools => "GRUB's image tools",
             Self::Ovmf => "UEFI firmware (OVMF)",
         }
@@ -46,6 +52,7 @@ impl Need {
         match self {
             Self::Core => "to build the kernel",
             Self::Qemu => "to run the kernel",
+            Self::Plugins => "to count instructions",
             Self::ImageTools => "to make a bootable image",
             Self::Ovmf => "to test the image under UEFI",
         }
@@ -55,7 +62,7 @@ impl Need {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Core => &["rustc-web", "cargo-web", "rust-web-src", "lld-22"],
-            Self::Qemu => &["qemu-system-x86"],
+            Self::Qemu | Self::Plugins => &["qemu-system-x86"],
             Self::ImageTools => &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "mtools"],
             Self::Ovmf => &["ovmf"],
         }
@@ -80,6 +87,12 @@ pub(crate) fn decide(host: &dyn Host, need: Need) -> Answer {
     if let Some(place) = find(host, need) {
         return Answer::Present(place);
     }
+    if need == Need::Plugins && host.program(QEMU).is_some() {
+        // Another QEMU hides the distribution's, or the distribution's has none: installing it again changes nothing.
+        return Answer::Person(
+            "this QEMU was built without plugins; install or build one that has them (configure --enable-plugins)".into(),
+        );
+    }
     let packages = need.packages();
     let apt = host.is_debian() && host.program("apt-get").is_some();
     if apt && host.is_root() {
@@ -96,7 +109,11 @@ fn find(host: &dyn Host, need: Need) -> Option<String> {
     let program = |name| host.program(name).map(|path| path.display().to_string());
     match need {
         Need::Core => Toolchain::find(host).map(|toolchain| toolchain.to_string()),
-        Need::Qemu => program("qemu-system-x86_64"),
+        Need::Qemu => program(QEMU),
+        Need::Plugins => {
+            let help = host.output(&host.program(QEMU)?, &["-help"])?;
+            help.lines().any(|line| line.starts_with("-plugin ")).then(|| program(QEMU))?
+        }
         Need::ImageTools => {
             let platforms = ["/usr/lib/grub/i386-pc", "/usr/lib/grub/x86_64-efi"];
             let complete = platforms.iter().all(|place| host.exists(Path::new(place)))
@@ -116,7 +133,9 @@ fn advice(host: &dyn Host, need: Need, apt: bool) -> String {
         return apt::command_line(need.packages());
     }
     let names = match need {
-        Need::Core | Need::Qemu => ["qemu-system-x86-core", "qemu-system-x86", "qemu-x86", "qemu"],
+        Need::Core | Need::Qemu | Need::Plugins => {
+            ["qemu-system-x86-core", "qemu-system-x86", "qemu-x86", "qemu"]
+        }
         Need::ImageTools => [
             "grub2-tools-extra grub2-pc-modules grub2-efi-x64-modules xorriso mtools",
             "grub libisoburn mtools",

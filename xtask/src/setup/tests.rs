@@ -137,6 +137,18 @@ fn without_rights_the_exact_command_is_named() {
 }
 
 #[test]
+fn a_qemu_without_plugins_is_for_a_person_to_replace() {
+    let mut host = Fake::debian(true);
+    assert!(matches!(decide(&host, Need::Plugins), Answer::Apt(_)), "no QEMU");
+    host.programs.push("qemu-system-x86_64");
+    host.versions.push(("/usr/bin/qemu-system-x86_64", "-help", "-smp N\n  see also -plugin \n"));
+    assert!(advice(&host, Need::Plugins).contains("without plugins"));
+    host.versions.pop();
+    host.versions.push(("/usr/bin/qemu-system-x86_64", "-help", "-smp N\n-plugin [file=]<file>\n"));
+    assert_eq!(decide(&host, Need::Plugins), Answer::Present("/usr/bin/qemu-system-x86_64".into()));
+}
+
+#[test]
 fn image_tools_count_only_when_complete() {
     let mut host =
         Fake::debian(true).with_program("grub-mkrescue").with_program("xorriso").with_program("mformat");
