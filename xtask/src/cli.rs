@@ -30,6 +30,9 @@ pub(crate) enum Command {
     /// Measure the allocators on this machine, side by side with others.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchOptions),
+    /// Count the instructions of the kernel's operations, exactly and repeatably.
+    #[command(after_help = COUNT_EXAMPLES)]
+    Count(CountOptions),
     /// Check everything that must hold: format, lints, documentation, tests.
     Check,
     /// Make an ISO that boots on PC hardware, from CD or USB stick, under BIOS and UEFI.
@@ -55,6 +58,55 @@ pub(crate) struct BenchOptions {
     /// Options of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
+}
+
+const COUNT_EXAMPLES: &str = "\
+Examples:
+  cargo xtask count                                all regions, on one CPU
+  cargo xtask count --list                         which there are
+  cargo xtask count frames tables/walk             those that begin with frames/, and one more
+  cargo xtask count calls --cpus 8 --all-cpus      and what the called CPUs execute meanwhile
+  cargo xtask count tables --mem --functions       loads, stores, cache lines; instructions by function
+  cargo xtask count --csv count.csv                every figure as CSV";
+
+/// `cargo xtask count`.
+#[derive(Args, Debug)]
+pub(crate) struct CountOptions {
+    /// Regions by their names or first parts of them [default: all].
+    #[arg(value_name = "REGION", value_parser = region)]
+    pub(crate) regions: Vec<String>,
+    /// Virtual CPUs.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub(crate) cpus: u32,
+    /// Count loads, stores and cache lines of data, too.
+    #[arg(long = "mem")]
+    pub(crate) memory: bool,
+    /// Show what other CPUs execute while a region is open.
+    #[arg(long)]
+    pub(crate) all_cpus: bool,
+    /// Show the functions of each region.
+    #[arg(long)]
+    pub(crate) functions: bool,
+    /// Write every figure to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Words for the kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) append: String,
+    /// Say which regions there are; measure none.
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(flatten)]
+    pub(crate) build: BuildOptions,
+}
+
+/// A region's name: what would not be one word of one command on the kernel's console is refused here.
+fn region(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
+    if text.is_empty() || !text.chars().all(plain) {
+        return Err("a region's name has letters, digits, `/`, `-` and `_`: see --list".into());
+    }
+    Ok(text.into())
 }
 
 const RUN_EXAMPLES: &str = "\

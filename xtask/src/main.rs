@@ -8,7 +8,7 @@
 //!   console   one QEMU from start to end   run      `cargo xtask run`: terminal, pipes, exit status
 //!   image     the ISO                      test     host tests and the matrix of machines
 //!   doctor    what is there, what is not   check    format, clippy, docs, tests
-//!   bench     the benchmarks
+//!   bench     the benchmarks           count    instructions of marked regions
 //! ```
 //!
 //! A command asks [`setup`] for what it needs, then does its work; nothing is installed for a command that is not run.
@@ -18,6 +18,7 @@ mod build;
 mod check;
 mod cli;
 mod console;
+mod count;
 mod doctor;
 mod host;
 mod image;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::command(&options),
         Command::Test(options) => test::command(&options),
         Command::Bench(options) => bench::command(&options),
+        Command::Count(options) => count::command(&options),
         Command::Check => check::command(),
         Command::Image(options) => image::command(&options),
         Command::Doctor => doctor::command(),

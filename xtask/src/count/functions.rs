@@ -1,0 +1,40 @@
+//! By function: addresses that executed, added up by the symbol that holds them.
+//!
+//! Symbols are those of the linker: an inlined function is part of its caller.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rhumb_count::{Executed, Place, Side};
+use rhumb_symbols::SymbolTable;
+
+use crate::symbols;
+
+/// The names of a kernel's functions, as its own backtraces know them.
+pub(super) struct Names(Vec<u8>);
+
+impl Names {
+    /// Those in this ELF file.
+    pub(super) fn of(kernel: &Path) -> Result<Self> {
+        symbols::table_of(kernel).map(Self).with_context(|| format!("no symbols in {}", kernel.display()))
+    }
+
+    /// What each function executed on one side, most first.
+    pub(super) fn add_up(
+        &self,
+        places: &BTreeMap<Place, Executed>,
+        side: Side,
+    ) -> Result<Vec<(String, Executed)>> {
+        let table = SymbolTable::parse(&self.0).context("the symbol table is not valid")?;
+        let mut functions: BTreeMap<&str, Executed> = BTreeMap::new();
+        for (place, &executed) in places.iter().filter(|(place, _)| place.side == side) {
+            let name = table.lookup(place.address).map_or("(no symbol)", |symbol| symbol.name);
+            *functions.entry(name).or_default() += executed;
+        }
+        let mut functions: Vec<_> =
+            functions.into_iter().map(|(name, executed)| (name.to_string(), executed)).collect();
+        functions.sort_by_key(|(_, executed)| std::cmp::Reverse(executed.steps()));
+        Ok(functions)
+    }
+}

@@ -1,0 +1,124 @@
+//! `cargo xtask count`: exact instruction counts of the kernel's marked regions.
+//!
+//! ```text
+//!  kernel: runs each region between marks,        plugin in QEMU: counts between the marks,
+//!  prints a row of its own counters                writes a report when the machine ends
+//!              │ console                                       │ file
+//!              └──────────────► figures: joined by the region's number ◄──┘
+//!                                  │ functions: addresses to names
+//!                                  ▼
+//!                               table, CSV
+//! ```
+//!
+//! With `-icount` QEMU executes all CPUs in one thread, in an order that depends on nothing outside, so a run is repeatable to the
+//! digit. Time is counted in instructions, too, and the kernel reads it just outside of its marks: a second count of the same,
+//! which must agree with the plugin's.
+
+mod figures;
+mod functions;
+mod plugin;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rhumb_count::Report;
+
+use self::figures::Figures;
+use self::functions::Names;
+use crate::cli::CountOptions;
+use crate::console::{Ending, Feed, Session};
+use crate::machine::Machine;
+use crate::qemu::{self, Files};
+use crate::setup::{self, Need};
+use crate::{build, paths, run};
+
+/// An instruction takes 2^4 ns of the guest's time. A start-up waits tens of milliseconds for each CPU: at 1 ns an instruction most of
+/// the emulation would be that. Not more, since QEMU changes CPUs every 100 ms, and a region should seldom be cut.
+const TIME_SHIFT: u32 = 4;
+/// What the measuring itself takes.
+const EMPTY: &str = "empty";
+/// A busy host counts slowly.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// `cargo xtask count`.
+pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
+    setup::ensure(&[Need::Core, Need::Qemu, Need::Plugins])?;
+    let kernel = build::kernel(&options.build)?;
+    if options.list {
+        print!("{}", converse(options, &kernel, "count list", &[])?);
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let library = plugin::build()?;
+    let file = ReportFile::new();
+    let all = options.regions.is_empty();
+    let line = if all { "count".into() } else { format!("count {EMPTY} {}", options.regions.join(" ")) };
+    let console = converse(options, &kernel, &line, &plugin::arguments(&library, &file.0, options.memory))?;
+    let report = file.read()?;
+    for fault in &report.faults {
+        eprintln!("error: {fault}");
+    }
+    ensure!(report.faults.is_empty(), "marks do not pair: nothing that was counted can be trusted");
+
+    let figures = Figures::join(&console, &report, options, TIME_SHIFT)?;
+    print!("{}", figures.table(options));
+    if options.functions {
+        print!("{}", figures.profiles(&Names::of(&kernel)?, options));
+    }
+    for note in figures.notes() {
+        println!("note: {note}");
+    }
+    if let Some(path) = &options.csv {
+        fs::write(path, figures.csv(options))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Boots the kernel with more arguments for QEMU, gives it one command, and returns what it says.
+fn converse(options: &CountOptions, kernel: &Path, line: &str, more: &[String]) -> Result<String> {
+    let machine = Machine { cpus: options.cpus, ..Machine::default() };
+    let files = Files { kernel, iso: Path::new(""), ovmf: None };
+    let mut arguments = qemu::arguments(&machine, &files, &run::command_line(false, &options.append));
+    arguments.extend(["-icount".into(), format!("shift={TIME_SHIFT},sleep=off")]);
+    arguments.extend_from_slice(more);
+    let session = Session::start(run::program(arguments)?, Feed::Commands(vec![line.into()]))?;
+    let mut output = Vec::new();
+    let (ending, messages) = session.finish(Some(LIMIT), &mut |bytes| {
+        output.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    let output = String::from_utf8_lossy(&output).replace('\r', "");
+    ensure!(
+        ending == Ending::Succeeded,
+        "{}\n{}{}",
+        ending.describe(),
+        output.trim_end(),
+        if messages.trim().is_empty() { String::new() } else { format!("\nQEMU says: {}", messages.trim()) }
+    );
+    Ok(output)
+}
+
+/// Where the plugin writes, gone when it has been read.
+struct ReportFile(PathBuf);
+
+impl ReportFile {
+    fn new() -> Self {
+        Self(paths::kernel_target().join(format!("count-{}.txt", std::process::id())))
+    }
+
+    fn read(&self) -> Result<Report> {
+        let text = fs::read_to_string(&self.0).context("the plugin left no report")?;
+        text.parse().context("the plugin's report cannot be read")
+    }
+}
+
+impl Drop for ReportFile {
+    fn drop(&mut self) {
+        // A file too many in the target directory is no reason to fail.
+        let _ = fs::remove_file(&self.0);
+    }
+}
