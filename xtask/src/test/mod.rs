@@ -7,12 +7,14 @@
 //! | [`cases`] | the tests themselves, a file a subject |
 //! | [`guest`] | boots the machines, two at a time |
 //! | [`tool`] | runs this tool itself: exit status, pipes, the terminal |
+//! | [`counting`] | the same for its counts |
 //! | [`report`] | one line a test, the console of those that fail, and the count |
 //!
 //! A test's name begins with `host/`, `kernel/` or `tool/`; `--filter` takes any part of it.
 
 mod case;
 mod cases;
+mod counting;
 mod expect;
 mod guest;
 mod host;

@@ -1,4 +1,5 @@
-//! This tool from outside: what `cargo xtask run` prints, how it exits, and what it leaves of the terminal.
+//! This tool from outside: what `cargo xtask run` prints, how it exits, and what it leaves of the terminal; [`counting`] has
+//! the tests of `cargo xtask count`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,12 +14,13 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::tcgetattr;
 
+use super::counting;
 use super::report::{Report, Verdict};
 
 /// A name, and the test of that name.
 type Test = (&'static str, fn() -> Result<()>);
 
-const TESTS: [Test; 9] = [
+const TESTS: [Test; 12] = [
     ("tool/run/exec", exec),
     ("tool/run/pipe", pipe),
     ("tool/run/no-input", no_input),
@@ -28,6 +30,9 @@ const TESTS: [Test; 9] = [
     ("tool/run/unknown-cpu", unknown_cpu),
     ("tool/run/ctrl-c", ctrl_c),
     ("tool/run/terminated", terminated),
+    ("tool/count/known", counting::known),
+    ("tool/count/repeats", counting::repeats),
+    ("tool/count/unknown-region", counting::unknown_region),
 ];
 
 /// What the prompt shows when the kernel is ready for a person.

@@ -4,9 +4,9 @@ use crate::test::case::{Case, Ends};
 use crate::test::expect::{no_text, text};
 
 /// Commands that `help` must name.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "help", "meminfo", "maps", "walk", "memmap", "cpus", "cpuid", "vmstat", "uptime", "dmesg", "selftest",
-    "fault", "panic", "poweroff", "reboot",
+    "count", "fault", "panic", "poweroff", "reboot",
 ];
 
 pub(crate) fn cases() -> Vec<Case> {
