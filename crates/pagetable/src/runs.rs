@@ -39,6 +39,15 @@ impl PageCounts {
         }
     }
 
+    /// Counts `pages` fewer of `size`; there are as many.
+    pub const fn remove(&mut self, size: PageSize, pages: u64) {
+        match size {
+            PageSize::Size4K => self.size_4k -= pages,
+            PageSize::Size2M => self.size_2m -= pages,
+            PageSize::Size1G => self.size_1g -= pages,
+        }
+    }
+
     /// Counts all of `other`, too.
     pub const fn add_all(&mut self, other: Self) {
         self.size_4k += other.size_4k;

@@ -1,0 +1,126 @@
+//! What changes leave to be flushed, and the tables that may be used again only after that (I6).
+//!
+//! ```text
+//!   change, restore ──> Batch { pages to flush, merged tables } ──flush──> Settled ──DirectMap::settle──> reserve
+//! ```
+//!
+//! A merged table keeps its entries until the flush is over: a CPU that still walks it finds in it the very translations
+//! of the large page that took its place. So the list of such tables runs through their records, not through the tables.
+
+use rhumb_machine::{CpuMask, Machine, PageSize, Pinned, VirtRange};
+use rhumb_pagetable::flush::{FlushBatch, Flushed};
+
+use crate::journal::Journal;
+use crate::records::SplitId;
+
+/// Tables that nothing refers to any more, but that a CPU may still walk.
+#[derive(Debug, Default)]
+pub(crate) struct MergedTables {
+    first: Option<SplitId>,
+    last: Option<SplitId>,
+    pub(crate) tables: u64,
+}
+
+impl MergedTables {
+    const NONE: Self = Self { first: None, last: None, tables: 0 };
+
+    fn push(&mut self, journal: &mut Journal, id: SplitId) {
+        journal.set_next(id, self.first);
+        self.first = Some(id);
+        self.last = self.last.or(Some(id));
+        self.tables += 1;
+    }
+
+    pub(crate) fn pop(&mut self, journal: &Journal) -> Option<SplitId> {
+        let id = self.first?;
+        self.first = journal.split(id)?.next;
+        self.tables -= 1;
+        Some(id)
+    }
+}
+
+/// Collects what any number of changes of one map leave behind. One flush does for all of them.
+#[must_use = "CPUs go on using the old translations until the batch is flushed"]
+#[derive(Debug)]
+pub struct Batch {
+    flush: FlushBatch,
+    merged: MergedTables,
+}
+
+impl Batch {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self { flush: FlushBatch::new(), merged: MergedTables::NONE }
+    }
+
+    /// The pages that are to be flushed; others that changed in the same breath may be added.
+    pub const fn flush_batch(&mut self) -> &mut FlushBatch {
+        &mut self.flush
+    }
+
+    /// Whether nothing needs a flush: so after a change that only filled in what was absent.
+    pub const fn is_empty(&self) -> bool {
+        self.flush.is_empty() && self.merged.tables == 0
+    }
+
+    /// How many tables wait for the flush.
+    pub const fn tables(&self) -> u64 {
+        self.merged.tables
+    }
+
+    /// Flushes on the CPUs of `targets`: all that may hold a translation of the map. The map's lock need not be held.
+    ///
+    /// Cost: one local flush, one interrupt for each other CPU; nothing where the batch is empty.
+    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Settled
+    where
+        M: Machine + ?Sized,
+    {
+        let flushed = self.flush.flush(machine, pinned, targets);
+        Settled { flushed, merged: self.merged }
+    }
+
+    /// Pages of `size` changed that a CPU may have cached.
+    pub(crate) fn add_leaf(&mut self, range: VirtRange, size: PageSize) {
+        self.flush.add_leaf(range, size);
+    }
+
+    /// A table of pages of `size` is no longer referred to: neither it nor any page of it may stay cached, since one
+    /// flush of the large page later would not reach them.
+    pub(crate) fn add_merged(
+        &mut self,
+        journal: &mut Journal,
+        range: VirtRange,
+        size: PageSize,
+        table: SplitId,
+    ) {
+        self.flush.add_leaf(range, size);
+        self.flush.add_table(range);
+        self.merged.push(journal, table);
+    }
+
+    /// A change of cache mode: no CPU may read through the old translation, not even on speculation.
+    pub(crate) fn refuse_laziness(&mut self) {
+        self.flush.refuse_laziness();
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A flushed batch: proof for the reuse of what was unmapped, and tables on their way to the reserve.
+#[must_use = "dropping it loses its tables: give it to `DirectMap::settle`"]
+#[derive(Debug)]
+pub struct Settled {
+    pub(crate) flushed: Flushed,
+    pub(crate) merged: MergedTables,
+}
+
+impl Settled {
+    /// The proof.
+    pub const fn flushed(&self) -> &Flushed {
+        &self.flushed
+    }
+}

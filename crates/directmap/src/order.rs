@@ -1,0 +1,138 @@
+//! Holds in the order of their frames: a treap, so that finding, entering and removing one takes about `2 log2 n` steps.
+//!
+//! A treap is a binary tree by key and a heap by priority; priorities that look random keep it flat without any
+//! rebalancing. The priority is a hash of the first frame, so it is not stored. Links are record numbers: the tree needs
+//! no memory but the records themselves (I10). All loops, no recursion: the stack does not grow with the journal.
+//!
+//! Source: Seidel, Aragon, "Randomized search trees", Algorithmica 16 (1996).
+
+use rhumb_machine::Pfn;
+
+use crate::journal::Journal;
+use crate::records::HoldId;
+
+/// Where a link to a hold is kept.
+#[derive(Clone, Copy)]
+enum Link {
+    Root,
+    Left(HoldId),
+    Right(HoldId),
+}
+
+/// A hash of the first frame (the finalizer of splitmix64).
+fn priority(start: Pfn) -> u64 {
+    let mut hash = start.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+impl Journal {
+    fn link(&self, link: Link) -> Option<HoldId> {
+        match link {
+            Link::Root => self.root,
+            Link::Left(id) => self.hold(id)?.left,
+            Link::Right(id) => self.hold(id)?.right,
+        }
+    }
+
+    fn set_link(&mut self, link: Link, to: Option<HoldId>) {
+        match link {
+            Link::Root => self.root = to,
+            Link::Left(id) => self.update_hold(id, |hold| hold.left = to),
+            Link::Right(id) => self.update_hold(id, |hold| hold.right = to),
+        }
+    }
+
+    /// The last hold that begins at `pfn` or before.
+    pub(crate) fn floor(&self, pfn: Pfn) -> Option<HoldId> {
+        let (mut next, mut found) = (self.root, None);
+        while let Some(id) = next {
+            let hold = self.hold(id)?;
+            if hold.frames.start() <= pfn {
+                found = Some(id);
+                next = hold.right;
+            } else {
+                next = hold.left;
+            }
+        }
+        found
+    }
+
+    /// The first hold that begins at `pfn` or after.
+    pub(crate) fn ceiling(&self, pfn: Pfn) -> Option<HoldId> {
+        let (mut next, mut found) = (self.root, None);
+        while let Some(id) = next {
+            let hold = self.hold(id)?;
+            if hold.frames.start() >= pfn {
+                found = Some(id);
+                next = hold.left;
+            } else {
+                next = hold.right;
+            }
+        }
+        found
+    }
+
+    /// Enters a hold. No other begins at the same frame.
+    pub(crate) fn enter(&mut self, new: HoldId) {
+        let Some(start) = self.hold(new).map(|hold| hold.frames.start()) else { return };
+        // Down to where the heap wants it,
+        let mut place = Link::Root;
+        let mut below = None;
+        while let Some(id) = self.link(place) {
+            let Some(at) = self.hold(id).map(|hold| hold.frames.start()) else { break };
+            if priority(at) < priority(start) {
+                below = Some(id);
+                break;
+            }
+            place = if start < at { Link::Left(id) } else { Link::Right(id) };
+        }
+        self.set_link(place, Some(new));
+        // and what was there is cut in two: what is less hangs on the left, what is more on the right.
+        let (mut less, mut more) = (Link::Left(new), Link::Right(new));
+        while let Some(id) = below {
+            let Some(hold) = self.hold(id) else { break };
+            if hold.frames.start() < start {
+                below = hold.right;
+                self.set_link(less, Some(id));
+                less = Link::Right(id);
+            } else {
+                below = hold.left;
+                self.set_link(more, Some(id));
+                more = Link::Left(id);
+            }
+        }
+        self.set_link(less, None);
+        self.set_link(more, None);
+    }
+
+    /// Takes a hold out of the order; its record stays.
+    pub(crate) fn remove(&mut self, old: HoldId) {
+        let Some(start) = self.hold(old).map(|hold| hold.frames.start()) else { return };
+        let mut place = Link::Root;
+        while let Some(id) = self.link(place) {
+            if id == old {
+                break;
+            }
+            let Some(at) = self.hold(id).map(|hold| hold.frames.start()) else { return };
+            place = if start < at { Link::Left(id) } else { Link::Right(id) };
+        }
+        let (mut less, mut more) = (self.link(Link::Left(old)), self.link(Link::Right(old)));
+        // Its two subtrees become one in its place.
+        while let (Some(left), Some(right)) = (less, more) {
+            let start_of = |id| self.hold(id).map(|hold| hold.frames.start());
+            let (Some(left_start), Some(right_start)) = (start_of(left), start_of(right)) else { return };
+            if priority(left_start) >= priority(right_start) {
+                self.set_link(place, Some(left));
+                place = Link::Right(left);
+                less = self.link(place);
+            } else {
+                self.set_link(place, Some(right));
+                place = Link::Left(right);
+                more = self.link(place);
+            }
+        }
+        self.set_link(place, less.or(more));
+    }
+}

@@ -1,0 +1,101 @@
+//! What changes live on: tables and records, set aside beforehand by whoever owns the map; and owners.
+//!
+//! Only [`DirectMap::refill`] and [`DirectMap::add_record_page`] bring in memory, and neither is called by a change: no
+//! change waits for memory, and no allocation waits for a change (I10).
+
+use rhumb_pagetable::flush::Flushed;
+use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
+
+use crate::batch::Settled;
+use crate::change::DirectMap;
+use crate::error::ChangeError;
+use crate::records::{OwnerId, OwnerName};
+use crate::rules::Rules;
+use crate::slots::RecordPage;
+
+/// Tables and records: what is there, or what a change takes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Reserve {
+    /// Frames for page tables.
+    pub tables: u64,
+    /// Records of the journal.
+    pub records: u64,
+}
+
+impl<T: TableMemory, R: Rules> DirectMap<T, R> {
+    /// What there is.
+    pub const fn reserve(&self) -> Reserve {
+        Reserve { tables: self.reserve.len(), records: self.journal.available() }
+    }
+
+    /// Takes tables from `source` until the reserve has `tables`.
+    ///
+    /// # Errors
+    /// [`OutOfTables`] where the source runs out; what it gave stays in the reserve.
+    pub fn refill<S>(&mut self, tables: u64, source: &mut S) -> Result<(), OutOfTables>
+    where
+        S: TableSource + ?Sized,
+    {
+        while self.reserve.len() < tables {
+            let table = source.take_zeroed_table()?;
+            self.reserve.push(&mut self.tree.memory, table);
+        }
+        Ok(())
+    }
+
+    /// Gives tables back to `source`, zeroed, until the reserve has no more than `keep`.
+    ///
+    /// Cost: 512 writes for each.
+    pub fn drain<S>(&mut self, keep: u64, source: &mut S)
+    where
+        S: TableSource + ?Sized,
+    {
+        while self.reserve.len() > keep {
+            let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
+            self.tree.memory.write_run(table, 0, Entry::EMPTY, 0, ENTRIES);
+            source.give_back(table);
+        }
+    }
+
+    /// Adds a page for records. It is the journal's for good: records that are struck out are used again.
+    pub fn add_record_page(&mut self, page: &'static mut RecordPage) {
+        self.journal.add_page(page);
+    }
+
+    /// Takes back the tables of a batch that was flushed, and returns the proof of the flush.
+    ///
+    /// Cost: two writes for each table.
+    pub fn settle(&mut self, mut settled: Settled) -> Flushed {
+        while let Some(id) = settled.merged.pop(&self.journal) {
+            if let Some(split) = self.journal.split(id).copied() {
+                // A link takes the place of the first entry; what else is in the table stays until it is used again.
+                self.tree.memory.write(split.table, 0, Entry::EMPTY);
+                self.reserve.push(&mut self.tree.memory, split.table);
+            }
+            self.journal.free_split(id);
+        }
+        settled.flushed
+    }
+
+    /// Registers someone who may keep up to `limit` large pages broken (I11). Takes a record.
+    ///
+    /// # Errors
+    /// [`ChangeError::OutOfRecords`].
+    pub fn add_owner(&mut self, name: OwnerName, limit: u64) -> Result<OwnerId, ChangeError> {
+        let left = self.journal.available();
+        self.journal.add_owner(name, limit).ok_or(ChangeError::OutOfRecords { needed: 1, left })
+    }
+
+    /// Sets an owner's limit. One that is past it keeps what it has, and gets no more.
+    pub fn set_limit(&mut self, owner: OwnerId, limit: u64) {
+        self.journal.set_limit(owner, limit);
+    }
+
+    /// Forgets an owner. Its number may be another's then: keep none.
+    ///
+    /// # Errors
+    /// [`ChangeError::OwnerHolds`] while it holds anything.
+    pub fn remove_owner(&mut self, owner: OwnerId) -> Result<(), ChangeError> {
+        self.journal.remove_owner(owner)
+    }
+}

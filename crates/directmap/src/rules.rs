@@ -1,0 +1,77 @@
+//! What the map's user knows and the map does not: which frames are off limits, and what stands elsewhere.
+//!
+//! The map sees its own tables only. That frames are the kernel's text, or a table, or writable through another
+//! mapping, it is told by [`Rules`], which it asks before each change.
+
+use core::fmt;
+
+use rhumb_machine::{PfnRange, PhysRange};
+
+use crate::state::State;
+
+/// A rule that forbids a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// The frames hold the kernel's image: its own mapping decides what may be done with them (I4).
+    KernelImage,
+    /// The frames hold page tables.
+    PageTables,
+    /// The frames are the firmware's, or otherwise spoken for.
+    Reserved,
+    /// The frames would be executable here, but are writable through another mapping (I4).
+    WritableElsewhere,
+    /// The frames would be writable here, but are executable through another mapping (I4).
+    ExecutableElsewhere,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KernelImage => "they hold the kernel's image",
+            Self::PageTables => "they hold page tables",
+            Self::Reserved => "they are reserved",
+            Self::WritableElsewhere => "they are writable through another mapping",
+            Self::ExecutableElsewhere => "they are executable through another mapping",
+        })
+    }
+}
+
+/// Frames that a rule protects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forbidden {
+    /// Those frames, or the first of them.
+    pub frames: PfnRange,
+    /// The rule.
+    pub rule: Rule,
+}
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frames {} must stay as they are: {}", self.frames, self.rule)
+    }
+}
+
+/// Decides what may become of frames. Not asked when frames become ordinary again: that was allowed before.
+pub trait Rules {
+    /// Whether `frames` may stand in the map as `wanted`. Runs with the map's lock held and interrupts off.
+    fn check(&self, frames: PfnRange, wanted: State) -> Result<(), Forbidden>;
+}
+
+/// A list of frames that nobody may change.
+#[derive(Clone, Copy, Debug)]
+pub struct OffLimits<'ranges>(pub &'ranges [(PhysRange, Rule)]);
+
+impl Rules for OffLimits<'_> {
+    fn check(&self, frames: PfnRange, _wanted: State) -> Result<(), Forbidden> {
+        let wanted = frames.addrs();
+        for &(range, rule) in self.0 {
+            let shared = range.intersection(wanted);
+            if !shared.is_empty()
+                && let Some(outer) = shared.align_outward(rhumb_machine::PageSize::Size4K)
+            {
+                return Err(Forbidden { frames: outer.whole_frames(), rule });
+            }
+        }
+        Ok(())
+    }
+}

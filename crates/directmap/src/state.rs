@@ -1,0 +1,192 @@
+//! What may be asked of frames in the map, by the names that people know, and what that makes of them.
+//!
+//! | here | elsewhere | makes of the frames |
+//! |---|---|---|
+//! | [`Change::ReadOnly`] | `set_memory_ro` | not writable; executable if they were |
+//! | [`Change::ReadWrite`] | `set_memory_rw` | writable; refused where they are executable (I4) |
+//! | [`Change::Execute`] | `set_memory_x`, `set_memory_rox` | read-only and executable |
+//! | [`Change::NoExecute`] | `set_memory_nx` | not executable |
+//! | [`Change::NotPresent`] | `set_memory_np`, `set_direct_map_invalid` | absent; refused a second time |
+//! | [`Change::Present`] | `set_memory_p` | present, with the permissions that they had |
+//! | [`Change::Default`] | `set_direct_map_default` | ordinary RAM: read-write, write-back |
+//! | [`Change::Cache`] | `set_memory_uc`, `_wc`, `_wt`, `_wb` | cached in that mode |
+
+use core::fmt;
+use core::str::FromStr;
+
+use rhumb_machine::{PageSize, PhysAddr};
+use rhumb_pagetable::{Access, Attributes, CacheMode, Entry};
+
+/// Whether frames can be reached through the map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Presence {
+    /// They can.
+    Present,
+    /// They are taken out of it.
+    Absent,
+}
+
+/// How frames stand in the map. Writable and executable at once cannot be said (I4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct State {
+    /// Read, write, execute: now, or once the frames are back.
+    pub access: Access,
+    /// Cache mode.
+    pub cache: CacheMode,
+    /// In the map or out of it.
+    pub presence: Presence,
+}
+
+impl State {
+    /// Ordinary RAM: in the map, read-write, write-back.
+    pub const ORDINARY: Self =
+        Self { access: Access::ReadWrite, cache: CacheMode::WriteBack, presence: Presence::Present };
+
+    /// What `change` makes of it, or the rule that forbids the change.
+    pub const fn after(self, change: Change) -> Result<Self, BadChange> {
+        let mut next = self;
+        match (change, self.access) {
+            (Change::ReadOnly, Access::ReadWrite) | (Change::NoExecute, Access::ReadExecute) => {
+                next.access = Access::ReadOnly;
+            }
+            (Change::ReadWrite, Access::ReadExecute) => return Err(BadChange::WriteExecute),
+            (Change::ReadWrite, _) => next.access = Access::ReadWrite,
+            (Change::Execute, _) => next.access = Access::ReadExecute,
+            (Change::Cache(mode), _) => next.cache = mode,
+            (Change::NotPresent, _) => {
+                if matches!(self.presence, Presence::Absent) {
+                    return Err(BadChange::AlreadyRemoved);
+                }
+                next.presence = Presence::Absent;
+            }
+            (Change::Present, _) => next.presence = Presence::Present,
+            (Change::Default, _) => next = Self::ORDINARY,
+            (Change::ReadOnly | Change::NoExecute, _) => {}
+        }
+        Ok(next)
+    }
+
+    /// Whether it is that of ordinary RAM.
+    pub fn is_ordinary(self) -> bool {
+        self == Self::ORDINARY
+    }
+
+    /// The one entry of a page of `size` at `phys` in this state: all bits clear where absent.
+    pub const fn entry(self, phys: PhysAddr, size: PageSize) -> Entry {
+        match self.presence {
+            Presence::Present => {
+                Entry::leaf(phys, size, Attributes::kernel(self.access).with_cache(self.cache))
+            }
+            Presence::Absent => Entry::EMPTY,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    /// `rw WB`, `ro UC-`, `rox WB`, `np`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.presence == Presence::Absent {
+            return f.pad("np");
+        }
+        let access = match self.access {
+            Access::ReadOnly => "ro",
+            Access::ReadWrite => "rw",
+            Access::ReadExecute => "rox",
+        };
+        write!(f, "{access} {}", self.cache)
+    }
+}
+
+/// A change of how frames stand in the map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Change {
+    /// Not writable.
+    ReadOnly,
+    /// Writable.
+    ReadWrite,
+    /// Read-only and executable.
+    Execute,
+    /// Not executable.
+    NoExecute,
+    /// Out of the map.
+    NotPresent,
+    /// Back in the map, with the permissions from before.
+    Present,
+    /// Ordinary RAM.
+    Default,
+    /// Another cache mode.
+    Cache(CacheMode),
+}
+
+/// Why a change makes no sense for frames in their state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadChange {
+    /// The frames would be writable and executable.
+    WriteExecute,
+    /// They are out of the map already.
+    AlreadyRemoved,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ReadOnly => "ro",
+            Self::ReadWrite => "rw",
+            Self::Execute => "rox",
+            Self::NoExecute => "nx",
+            Self::NotPresent => "np",
+            Self::Present => "p",
+            Self::Default => "default",
+            Self::Cache(CacheMode::WriteBack) => "wb",
+            Self::Cache(CacheMode::WriteThrough) => "wt",
+            Self::Cache(CacheMode::Uncached) => "uc-",
+            Self::Cache(CacheMode::UncachedStrong) => "uc",
+            Self::Cache(CacheMode::WriteCombining) => "wc",
+            Self::Cache(CacheMode::WriteProtected) => "wp",
+        })
+    }
+}
+
+/// A word that names no [`Change`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParseChangeError {
+    /// It asks for writable and executable.
+    WriteExecute,
+    /// Nobody knows it.
+    Unknown,
+}
+
+impl fmt::Display for ParseChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WriteExecute => "writable and executable at once cannot be had",
+            Self::Unknown => "not one of ro rw x rox nx np p invalid default wb wt uc uc- wc wp",
+        })
+    }
+}
+
+impl core::error::Error for ParseChangeError {}
+
+impl FromStr for Change {
+    type Err = ParseChangeError;
+
+    fn from_str(word: &str) -> Result<Self, ParseChangeError> {
+        Ok(match word {
+            "ro" => Self::ReadOnly,
+            "rw" => Self::ReadWrite,
+            "x" | "rx" | "rox" => Self::Execute,
+            "nx" => Self::NoExecute,
+            "np" | "invalid" => Self::NotPresent,
+            "p" => Self::Present,
+            "default" => Self::Default,
+            "wb" => Self::Cache(CacheMode::WriteBack),
+            "wt" => Self::Cache(CacheMode::WriteThrough),
+            "uc" => Self::Cache(CacheMode::UncachedStrong),
+            "uc-" => Self::Cache(CacheMode::Uncached),
+            "wc" => Self::Cache(CacheMode::WriteCombining),
+            "wp" => Self::Cache(CacheMode::WriteProtected),
+            "wx" | "rwx" | "xw" => return Err(ParseChangeError::WriteExecute),
+            _ => return Err(ParseChangeError::Unknown),
+        })
+    }
+}

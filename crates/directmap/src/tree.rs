@@ -1,0 +1,165 @@
+//! The map's own part of the page tables: finding, cutting, painting and merging pages.
+//!
+//! Nothing here decides anything or can fail: what is to be done was found possible. Each write of an entry changes the
+//! size of a page or its attributes, never both: a page is cut with its attributes, then the pieces change; pieces are
+//! made alike, then they are merged. So a CPU that walks meanwhile, or holds a translation from before, finds a
+//! translation that was true before the change or is true after it, and one flush at the end of the change is enough.
+//! Source: Intel SDM volume 3, 5.10.2.3 (details of TLB use) and 5.10.4 (invalidation).
+//!
+//! Absent pages are entries of all zero bits, at the level where the page stood: whether zeroes mean a hole or frames
+//! that were taken out is for the journal to know.
+
+use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
+use rhumb_pagetable::{ENTRIES, Entry, Leaf, Leaves, PageCounts, Privilege, Root, Step, TableMemory, Walk, walk};
+
+use crate::batch::Batch;
+use crate::records::Block;
+use crate::state::State;
+
+/// Tables, and where the map stands in them.
+#[derive(Debug)]
+pub(crate) struct Tree<T: TableMemory> {
+    pub(crate) memory: T,
+    pub(crate) root: Root,
+    pub(crate) base: VirtAddr,
+    /// Frames that fit between the base and the end of the map's window.
+    pub(crate) frames: u64,
+    /// Pages in the map.
+    pub(crate) pages: PageCounts,
+}
+
+impl<T: TableMemory> Tree<T> {
+    /// Where `pfn` stands (I1). The frame is below `frames`.
+    pub(crate) const fn virt(&self, pfn: Pfn) -> VirtAddr {
+        self.base.plus(pfn.addr().get())
+    }
+
+    /// Where `frames` stand.
+    pub(crate) fn virt_range(&self, frames: PfnRange) -> VirtRange {
+        VirtRange::of_length(self.virt(frames.start()), frames.addrs().bytes()).unwrap_or_default()
+    }
+
+    pub(crate) fn walk(&self, pfn: Pfn) -> Walk {
+        walk(&self.memory, self.root, self.virt(pfn))
+    }
+
+    /// All pages that overlap `frames`.
+    pub(crate) fn leaves(&self, frames: PfnRange) -> impl Iterator<Item = Leaf> + '_ {
+        Leaves::new(&self.memory, self.root, self.virt_range(frames))
+    }
+
+    /// The frame that stands at `virt`.
+    pub(crate) const fn pfn(&self, virt: VirtAddr) -> Pfn {
+        Pfn::new(virt.since(self.base) >> 12)
+    }
+
+    /// The entry at which the walk of `pfn` ends, present or not.
+    pub(crate) fn end_of_walk(&self, pfn: Pfn) -> Option<(Step, PageSize)> {
+        let step = *self.walk(pfn).steps().last()?;
+        Some((step, PageSize::from_level(step.level)?))
+    }
+
+    /// Whether the page, present or absent, at `block` is `block` or larger.
+    pub(crate) fn is_whole(&self, block: Block) -> bool {
+        self.end_of_walk(block.start()).is_some_and(|(_, size)| size >= block.size())
+    }
+
+    /// Puts `table`, whatever is in it, in place of the page that is `block`: the same attributes in the next smaller size.
+    pub(crate) fn cut(&mut self, block: Block, table: Pfn, batch: &mut Batch) {
+        let Some((step, size)) = self.end_of_walk(block.start()) else { return };
+        let Some(smaller) = size.smaller() else { return };
+        let (first, distance) = match step.entry.attributes(size) {
+            Some(attributes) if step.entry.is_present() => {
+                (Entry::leaf(block.start().addr(), smaller, attributes), smaller.bytes())
+            }
+            _ => (Entry::EMPTY, 0),
+        };
+        self.memory.write_run(table, 0, first, distance, ENTRIES);
+        self.memory.write(step.table, step.index, Entry::table(table, Privilege::Supervisor));
+        if first.is_present() {
+            self.count(size, 0, 1);
+            self.count(smaller, ENTRIES as u64, 0);
+            batch.add_leaf(self.virt_range(block.frames()), size);
+        }
+    }
+
+    /// Puts one page in place of the table that splits `block`. All pages below are alike. Returns the pages' size.
+    pub(crate) fn merge(&mut self, block: Block, table: Pfn) -> Option<PageSize> {
+        let smaller = block.size().smaller()?;
+        let first = self.memory.read(table, 0);
+        let whole = match first.attributes(smaller) {
+            Some(attributes) if first.is_present() => {
+                Entry::leaf(block.start().addr(), block.size(), attributes)
+            }
+            _ => Entry::EMPTY,
+        };
+        let step = *self
+            .walk(block.start())
+            .steps()
+            .iter()
+            .find(|step| step.entry.child(step.level) == Some(table))?;
+        self.memory.write(step.table, step.index, whole);
+        if whole.is_present() {
+            self.count(smaller, 0, ENTRIES as u64);
+            self.count(block.size(), 1, 0);
+        }
+        Some(smaller)
+    }
+
+    /// Whether all entries of `table`, which stands for `block`, are what cutting one page would write.
+    pub(crate) fn is_uniform(&self, block: Block, table: Pfn) -> bool {
+        let Some(smaller) = block.size().smaller() else { return false };
+        let first = self.memory.read(table, 0);
+        let distance = match first.attributes(smaller) {
+            Some(attributes) if first.is_present() => {
+                if first != Entry::leaf(block.start().addr(), smaller, attributes) {
+                    return false;
+                }
+                smaller.bytes()
+            }
+            _ => 0,
+        };
+        (1..ENTRIES).all(|index| self.memory.read(table, index) == first.advanced(distance * index as u64))
+    }
+
+    /// Gives every page of `frames` the entry of `state`. Both ends are borders of pages.
+    pub(crate) fn paint(&mut self, frames: PfnRange, state: State, batch: &mut Batch) {
+        let mut next = frames.start();
+        while next < frames.end() {
+            let Some((step, size)) = self.end_of_walk(next) else { return };
+            let left = frames.end().since(next) / size.frames();
+            let run = self.run_of_pages(step, usize::try_from(left).unwrap_or(ENTRIES));
+            let first = state.entry(next.addr(), size);
+            let distance = if first.is_present() { size.bytes() } else { 0 };
+            self.memory.write_run(step.table, step.index, first, distance, run);
+            let pages = run as u64;
+            let was_present = step.entry.is_present();
+            self.count(
+                size,
+                if first.is_present() { pages } else { 0 },
+                if was_present { pages } else { 0 },
+            );
+            let end = next.plus(pages * size.frames());
+            if was_present {
+                let painted = PfnRange::new(next, end).unwrap_or_default();
+                batch.add_leaf(self.virt_range(painted), size);
+            }
+            next = end;
+        }
+    }
+
+    /// How many entries from `step` on, in its table, are no tables and as present as the first; at most `most`, at least 1.
+    fn run_of_pages(&self, step: Step, most: usize) -> usize {
+        let end = ENTRIES.min(step.index.saturating_add(most));
+        let alike = |&index: &usize| {
+            let entry = self.memory.read(step.table, index);
+            entry.child(step.level).is_none() && entry.is_present() == step.entry.is_present()
+        };
+        1 + (step.index + 1..end).take_while(alike).count()
+    }
+
+    fn count(&mut self, size: PageSize, more: u64, fewer: u64) {
+        self.pages.add(size, more);
+        self.pages.remove(size, fewer);
+    }
+}
