@@ -79,6 +79,11 @@ impl Batch {
         Settled { flushed, merged: self.merged }
     }
 
+    /// For a map that no CPU walks: one that is being built, or a simulated one.
+    pub fn never_walked(self) -> Settled {
+        Settled { flushed: Flushed::never_walked(), merged: self.merged }
+    }
+
     /// Pages of `size` changed that a CPU may have cached.
     pub(crate) fn add_leaf(&mut self, range: VirtRange, size: PageSize) {
         self.flush.add_leaf(range, size);

@@ -391,8 +391,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         at: At,
     ) -> Option<HoldId> {
         let handle = Handle::Out;
-        let hold =
-            Hold { frames, state, pinned, handle, cause, at, splits: None, left: None, right: None };
+        let hold = Hold { frames, state, pinned, handle, cause, at, splits: None, left: None, right: None };
         self.journal.open(hold)
     }
 
@@ -455,13 +454,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Makes a block whole whose pages are alike; its table waits for the flush.
-    pub(crate) fn merge(
-        &mut self,
-        id: SplitId,
-        block: Block,
-        table: rhumb_machine::Pfn,
-        batch: &mut Batch,
-    ) {
+    pub(crate) fn merge(&mut self, id: SplitId, block: Block, table: rhumb_machine::Pfn, batch: &mut Batch) {
         let Some(size) = self.tree.merge(block, table) else { return };
         batch.add_merged(&mut self.journal, self.tree.virt_range(block.frames()), size, id);
         match block.size() {
@@ -473,9 +466,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     fn are_alike(&self, one: HoldId, other: HoldId) -> bool {
         match (self.journal.hold(one), self.journal.hold(other)) {
             (Some(one), Some(other)) => {
-                one.state == other.state
-                    && one.pinned == other.pinned
-                    && one.cause.owner == other.cause.owner
+                one.state == other.state && one.pinned == other.pinned && one.cause.owner == other.cause.owner
             }
             _ => false,
         }

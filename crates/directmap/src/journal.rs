@@ -5,7 +5,7 @@
 //! the block; if it begins at or before the block's start, no other hold can reach into the block. So one look-up
 //! answers, and no counter can be wrong.
 
-use rhumb_machine::{PageSize, Pfn, PfnRange};
+use rhumb_machine::{Pfn, PfnRange};
 
 use crate::error::ChangeError;
 use crate::records::{Block, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, Totals};
@@ -67,10 +67,6 @@ impl Journal {
         if let Some(Slot::Owner(owner)) = self.slots.get_mut(id.0) {
             update(&mut owner.totals);
         }
-    }
-
-    pub(crate) fn owner_of(&self, id: HoldId) -> Option<OwnerId> {
-        self.hold(id).map(|hold| hold.cause.owner)
     }
 
     pub(crate) fn name_of(&self, id: OwnerId) -> OwnerName {
@@ -232,23 +228,5 @@ impl Journal {
             next = self.ceiling(hold.frames.end());
         }
         None
-    }
-
-    /// Splits of all holds, by the size of the page that was split: the number of tables in use.
-    pub(crate) fn all_splits(&self) -> (u64, u64) {
-        let (mut of_2m, mut of_1g) = (0, 0);
-        let mut next = self.ceiling(Pfn::new(0));
-        while let Some(hold) = next.and_then(|id| self.hold(id)) {
-            let mut split = hold.splits;
-            while let Some(found) = split.and_then(|id| self.split(id)) {
-                match found.block.size() {
-                    PageSize::Size1G => of_1g += 1,
-                    _ => of_2m += 1,
-                }
-                split = found.next;
-            }
-            next = self.ceiling(hold.frames.end());
-        }
-        (of_2m, of_1g)
     }
 }

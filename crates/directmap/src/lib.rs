@@ -6,23 +6,59 @@
 //! | [`pieces`] | RAM cut at the borders of permission: [`Piece`] |
 //! | [`plan`] | [`Request`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |
+//! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Held`], restoring, merging |
+//! | [`state`], [`rules`], [`error`] | what may be asked ([`Change`]), who may forbid it ([`Rules`]), and the answer |
+//! | [`survey`](mod@survey) | what is looked at before anything is done |
+//! | [`batch`] | what is to be flushed, and the tables that wait for it |
+//! | [`reserve`] | tables and records set aside; owners and their limits |
+//! | [`records`], [`report`] | who broke what, why and when: the journal |
+//! | [`collapse`](mod@collapse) | making whole what boot left small |
+//! | [`validate`](mod@validate) | all counts, recomputed from the tables |
 //!
 //! Principles:
 //! 1. `virt = phys + base`, for every frame (I1).
 //! 2. Each piece is mapped by the largest pages that alignment and permission allow (I3).
 //! 3. Nothing in the map is executable; what is executable elsewhere is read-only here (I4).
 //! 4. Everything is counted before anything is taken, and taken before anything is written (I7). Nothing allocates.
+//! 5. What is changed can always be given back: restoring needs nothing and cannot fail.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod build;
+pub mod change;
+pub mod collapse;
+pub mod error;
+mod journal;
+mod order;
 pub mod pieces;
 pub mod plan;
+pub mod records;
+pub mod report;
+pub mod reserve;
+pub mod rules;
+mod slots;
+pub mod state;
+pub mod survey;
+mod tree;
+pub mod validate;
 pub mod window;
 
+pub use batch::{Batch, Settled};
 pub use build::{BuildError, Built};
+pub use change::{Counters, DirectMap, Held, Standing};
+pub use collapse::Collapsed;
+pub use error::ChangeError;
 pub use pieces::{Piece, Pieces};
 pub use plan::{DirectMapError, List, Plan, Request};
+pub use records::{At, Block, Cause, OwnerId, OwnerName, Totals};
+pub use report::{HoldReport, OwnerReport, SplitReport, Why};
+pub use reserve::Reserve;
+pub use rules::{Forbidden, OffLimits, Rule, Rules};
+pub use slots::{RECORDS_PER_PAGE, RecordPage};
+pub use state::{BadChange, Change, ParseChangeError, Presence, State};
+pub use survey::frames_at;
+pub use validate::Inconsistency;
 pub use window::{needs_five_levels, window};
 
 #[cfg(test)]

@@ -159,7 +159,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// All large pages that are split, each with the hold that it is charged to: `directmap journal`.
     pub fn splits(&self) -> impl Iterator<Item = SplitReport> + '_ {
-        let mut hold = self.journal.first_in(PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap_or_default());
+        let mut hold =
+            self.journal.first_in(PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap_or_default());
         let mut split: Option<SplitId> = hold.and_then(|id| self.journal.hold(id)?.splits);
         core::iter::from_fn(move || {
             loop {

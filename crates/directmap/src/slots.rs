@@ -23,11 +23,6 @@ impl SlotId {
     fn number(self) -> usize {
         self.0.get() as usize - 1
     }
-
-    /// For people.
-    pub(crate) fn get(self) -> u32 {
-        self.0.get()
-    }
 }
 
 /// A record, or room for one.

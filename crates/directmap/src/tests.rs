@@ -17,6 +17,14 @@ use rhumb_pagetable::{
 
 use super::*;
 
+mod bad_input;
+mod change;
+mod fixture;
+mod handles;
+mod journal;
+
+mod reserve;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

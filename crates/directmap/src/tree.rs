@@ -10,7 +10,9 @@
 //! that were taken out is for the journal to know.
 
 use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
-use rhumb_pagetable::{ENTRIES, Entry, Leaf, Leaves, PageCounts, Privilege, Root, Step, TableMemory, Walk, walk};
+use rhumb_pagetable::{
+    ENTRIES, Entry, Leaf, Leaves, PageCounts, Privilege, Root, Step, TableMemory, Walk, walk,
+};
 
 use crate::batch::Batch;
 use crate::records::Block;
@@ -134,11 +136,7 @@ impl<T: TableMemory> Tree<T> {
             self.memory.write_run(step.table, step.index, first, distance, run);
             let pages = run as u64;
             let was_present = step.entry.is_present();
-            self.count(
-                size,
-                if first.is_present() { pages } else { 0 },
-                if was_present { pages } else { 0 },
-            );
+            self.count(size, if first.is_present() { pages } else { 0 }, if was_present { pages } else { 0 });
             let end = next.plus(pages * size.frames());
             if was_present {
                 let painted = PfnRange::new(next, end).unwrap_or_default();

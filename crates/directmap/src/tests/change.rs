@@ -1,0 +1,200 @@
+//! Cutting, painting and merging, each by itself.
+
+use super::fixture::{Sim, frames, pfn};
+use super::*;
+use rhumb_pagetable::CacheMode;
+
+fn ordinary(addr: u64, size: PageSize) -> Entry {
+    State::ORDINARY.entry(PhysAddr::new(addr), size)
+}
+
+#[test]
+fn i3_one_page_out_and_back_is_bit_identical() {
+    for (levels, largest) in [
+        (Levels::Four, PageSize::Size1G),
+        (Levels::Five, PageSize::Size1G),
+        (Levels::Four, PageSize::Size2M),
+        (Levels::Five, PageSize::Size2M),
+    ] {
+        let mut sim = Sim::new(levels, largest);
+        let addr = GIB + 5 * MIB + 8 * KIB;
+        let held = sim.change(addr, addr + 4 * KIB, Change::NotPresent).unwrap();
+        assert_eq!(sim.page(addr), None);
+        let next = addr + 4 * KIB;
+        assert_eq!(sim.page(next), Some((PageSize::Size4K, ordinary(next, PageSize::Size4K))));
+        assert_eq!(sim.page(GIB), Some((PageSize::Size2M, ordinary(GIB, PageSize::Size2M))));
+        let splits = if largest == PageSize::Size1G { 2 } else { 1 };
+        assert_eq!(sim.map.splits().count(), splits);
+        sim.restore(held);
+        assert_eq!(sim.page(addr).unwrap().0, largest);
+        sim.assert_as_at_boot();
+        let counters = sim.map.counters();
+        assert_eq!(counters.level2_splits, 1);
+        assert_eq!(counters.level2_collapses, 1);
+        assert_eq!(counters.level3_splits, splits as u64 - 1);
+        assert_eq!(counters.level3_collapses, splits as u64 - 1);
+    }
+}
+
+/// Elsewhere a cut 1-GiB page got entries of the wrong frames.
+#[test]
+fn each_of_the_entries_that_replace_a_large_page_maps_its_own_frames() {
+    for cache in [CacheMode::WriteBack, CacheMode::WriteProtected, CacheMode::Uncached] {
+        let mut sim = Sim::usual();
+        let mut held = sim.change(4 * GIB, 5 * GIB, Change::NotPresent).unwrap();
+        sim.alter(&mut held, Change::Present).unwrap();
+        assert!(!held.is_in_force());
+        // Large pages whose cache mode sets the PAT bit, which moves when they are cut.
+        let mut held = sim.change(4 * GIB, 5 * GIB, Change::Cache(cache)).unwrap();
+        if cache != CacheMode::WriteBack {
+            let middle = 4 * GIB + 300 * MIB + 4 * KIB;
+            let upper = sim.with_batch(|map, batch| map.split(&mut held, pfn(middle), batch)).unwrap();
+            for leaf in sim.leaves().iter().filter(|leaf| leaf.phys.get() >= 4 * GIB) {
+                assert_eq!(leaf.virt.get() - window(Levels::Four).start().get(), leaf.phys.get());
+                assert_eq!(leaf.cache, cache);
+                let state = State { cache, ..State::ORDINARY };
+                assert_eq!(leaf.entry, state.entry(leaf.phys, leaf.size));
+            }
+            let count =
+                |size| sim.leaves().iter().filter(|l| l.phys.get() >= 4 * GIB && l.size == size).count();
+            assert_eq!((count(PageSize::Size2M), count(PageSize::Size4K)), (511, 512));
+            sim.restore(upper);
+        }
+        sim.restore(held);
+        sim.assert_as_at_boot();
+    }
+}
+
+#[test]
+fn i3_a_large_page_stays_whole_where_it_is_covered_or_nothing_changes() {
+    let mut sim = Sim::usual();
+    let whole = sim.change(4 * GIB, 5 * GIB, Change::ReadOnly).unwrap();
+    let large = sim.change(GIB, GIB + 4 * MIB, Change::NotPresent).unwrap();
+    assert_eq!(sim.page(4 * GIB).unwrap().0, PageSize::Size1G);
+    assert_eq!(sim.map.counters().level3_splits, 1, "the one around the 4 MiB");
+    assert_eq!(sim.map.counters().level2_splits, 0);
+    let writes = sim.map.memory().writes;
+    let nothing = sim.change(2 * GIB + 4 * KIB, 2 * GIB + 8 * KIB, Change::ReadWrite).unwrap();
+    assert!(!nothing.is_in_force());
+    assert_eq!(sim.map.memory().writes, writes);
+    sim.restore(nothing);
+    sim.restore(whole);
+    sim.restore(large);
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn changes_of_held_frames_add_up_and_need_nothing() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+    sim.map.refill(2, &mut sim.source).unwrap();
+    let (start, end) = (GIB + 4 * KIB, GIB + 12 * KIB);
+    let mut held = sim.change(start, end, Change::ReadOnly).unwrap();
+    assert_eq!(sim.map.reserve().tables, 0);
+    sim.alter(&mut held, Change::Cache(CacheMode::Uncached)).unwrap();
+    sim.alter(&mut held, Change::NotPresent).unwrap();
+    assert_eq!(sim.page(start), None);
+    sim.alter(&mut held, Change::Present).unwrap();
+    let state = State { access: Access::ReadOnly, cache: CacheMode::Uncached, ..State::ORDINARY };
+    assert_eq!(sim.page(start).unwrap().1, state.entry(PhysAddr::new(start), PageSize::Size4K));
+    sim.alter(&mut held, Change::Execute).unwrap();
+    assert_eq!(sim.alter(&mut held, Change::ReadWrite), Err(ChangeError::WriteExecute));
+    sim.alter(&mut held, Change::NoExecute).unwrap();
+    sim.alter(&mut held, Change::ReadWrite).unwrap();
+    assert!(held.is_in_force(), "the cache mode still differs");
+    sim.alter(&mut held, Change::Cache(CacheMode::WriteBack)).unwrap();
+    assert!(!held.is_in_force());
+    assert_eq!(sim.alter(&mut held, Change::ReadOnly), Err(ChangeError::NothingHeld));
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn the_last_of_many_restores_merges() {
+    let mut sim = Sim::usual();
+    let pages: Vec<u64> = (0..40).map(|page| GIB + page * 20 * KIB).collect();
+    let mut held: Vec<Held> =
+        pages.iter().map(|&addr| sim.change(addr, addr + 4 * KIB, Change::NotPresent).unwrap()).collect();
+    assert_eq!(sim.map.counters().level2_splits, 1);
+    while let Some(next) = held.pop() {
+        assert_eq!(sim.map.splits().count(), 2);
+        sim.restore(next);
+    }
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn counts_of_writes_are_as_written_down() {
+    let mut sim = Sim::usual();
+    let addr = 4 * GIB + 6 * MIB;
+    let mut before = sim.map.memory().writes;
+    let mut spent = |sim: &Sim| {
+        let spent = sim.map.memory().writes - before;
+        before = sim.map.memory().writes;
+        spent
+    };
+    let one = sim.change(addr, addr + 4 * KIB, Change::NotPresent).unwrap();
+    // Two tables from the reserve (one write each), filled and hung in (513 each), and the page.
+    assert_eq!(spent(&sim), 2 + 2 * 513 + 1);
+    let two = sim.change(addr + 4 * KIB, addr + 8 * KIB, Change::NotPresent).unwrap();
+    assert_eq!(spent(&sim), 1);
+    sim.restore(one);
+    assert_eq!(spent(&sim), 1);
+    sim.restore(two);
+    // The page, two merges, and two writes for each table that goes to the reserve.
+    assert_eq!(spent(&sim), 1 + 2 + 4);
+}
+
+#[test]
+fn pins_keep_pages_small_until_they_go() {
+    let mut sim = Sim::usual();
+    assert_eq!(
+        sim.map.needs_to_pin(frames(4 * GIB, 5 * GIB), PageSize::Size4K),
+        Ok(Reserve { tables: 513, records: 514 })
+    );
+    let pin = sim.pin(4 * GIB, 5 * GIB, PageSize::Size2M).unwrap();
+    assert_eq!(sim.page(4 * GIB + 600 * MIB).unwrap().0, PageSize::Size2M);
+    let taken = sim.change(4 * GIB, 4 * GIB + 4 * KIB, Change::ReadOnly);
+    assert!(matches!(taken, Err(ChangeError::Held { .. })));
+    sim.restore(pin);
+    sim.assert_as_at_boot();
+    let (start, end) = (4 * GIB + 4 * KIB, 4 * GIB + 5 * MIB);
+    let mut pin = sim.pin(start, end, PageSize::Size4K).unwrap();
+    assert_eq!(sim.page(start + 4 * MIB).unwrap().0, PageSize::Size4K);
+    assert_eq!(sim.page(4 * GIB + 6 * MIB).unwrap().0, PageSize::Size2M);
+    let altered = sim.alter(&mut pin, Change::ReadOnly);
+    assert_eq!(altered, Err(ChangeError::Pinned { frames: frames(start, end) }));
+    sim.restore(pin);
+    sim.assert_as_at_boot();
+    // The kernel's text may be pinned: nothing about it changes.
+    let pin = sim.pin(16 * MIB, 20 * MIB, PageSize::Size4K).unwrap();
+    sim.restore(pin);
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn i3_what_boot_left_small_is_collapsed_on_request() {
+    let mut small = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
+    small.map.refill(1, &mut small.source).unwrap();
+    let owner = small.owner;
+    for _ in 0..40 {
+        small.map.add_record_page(fixture::record_page());
+    }
+    let held = small.change(GIB + 4 * KIB, GIB + 8 * KIB, Change::ReadOnly).unwrap();
+    let whole = small.change(GIB + 2 * MIB, GIB + 4 * MIB, Change::NotPresent).unwrap();
+    let all = frames(0, 5 * GIB);
+    let collapsed = small.with_batch(|map, batch| map.collapse(all, batch));
+    assert_eq!(collapsed.left, 0);
+    assert_eq!(small.map.splits().count(), 0, "none of these tables is charged to anybody");
+    // All but the blocks that RAM, text, or the page held keep broken.
+    let large = Sim::usual();
+    let mut expected = large.map.pages();
+    expected.size_1g -= 1;
+    expected.size_2m += 510;
+    expected.size_4k += 512;
+    assert_eq!(small.map.pages(), expected);
+    small.restore(held);
+    small.restore(whole);
+    let collapsed = small.with_batch(|map, batch| map.collapse(all, batch));
+    assert_eq!(collapsed, Collapsed { level2: 1, level3: 1, left: 0 });
+    assert_eq!(small.leaves(), large.leaves());
+    assert_eq!(small.map.owner(owner).unwrap().totals.splits, 0);
+}

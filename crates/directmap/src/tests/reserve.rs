@@ -1,0 +1,127 @@
+//! The reserve: exact, refused when short, and never lost.
+
+use super::fixture::{Sim, frames, record_page};
+use super::*;
+
+/// A change that cuts four pages: two of 1 GiB and two of 2 MiB.
+const WIDE: (u64, u64) = (GIB + 4 * KIB, 4 * GIB + 4 * KIB);
+
+#[test]
+fn i7_a_change_with_one_table_too_few_changes_nothing() {
+    // RAM has a hole on the way; so two ranges, of two cuts each.
+    for (start, end, needed) in [
+        (GIB + 4 * KIB, 2 * GIB, 2),
+        (WIDE.0 - 4 * KIB, 2 * GIB - 4 * KIB, 2),
+        (GIB + 4 * KIB, 2 * GIB - 4 * KIB, 3),
+    ] {
+        for tables in 0..=needed {
+            let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+            sim.map.refill(tables, &mut sim.source).unwrap();
+            let before = sim.map.memory().clone();
+            let needs = sim.map.needs(frames(start, end), Change::NotPresent);
+            assert_eq!(needs, Ok(Reserve { tables: needed, records: needed + 1 }));
+            let held = sim.change(start, end, Change::NotPresent);
+            if tables < needed {
+                assert_eq!(held.err(), Some(ChangeError::OutOfTables { needed, left: tables }));
+                assert!(sim.map.memory().has_same_entries(&before));
+                assert_eq!(sim.map.counters().refusals, 1);
+            } else {
+                assert_eq!(sim.map.reserve().tables, 0);
+                sim.restore(held.unwrap());
+            }
+            sim.assert_as_at_boot();
+        }
+    }
+}
+
+#[test]
+fn i7_a_change_with_one_record_too_few_changes_nothing() {
+    let mut sim = Sim::usual();
+    let mut held = Vec::new();
+    // Uses up the records in a block that is broken already.
+    for page in 0.. {
+        let addr = 4 * GIB + page * 4 * KIB;
+        match sim.change(addr, addr + 4 * KIB, Change::ReadOnly) {
+            Ok(one) => held.push(one),
+            Err(error) => {
+                assert_eq!(error, ChangeError::OutOfRecords { needed: 1, left: 0 });
+                break;
+            }
+        }
+    }
+    for free in 0..3 {
+        let before = sim.map.memory().clone();
+        let change = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent);
+        assert_eq!(change.err(), Some(ChangeError::OutOfRecords { needed: 3, left: free }));
+        assert!(sim.map.memory().has_same_entries(&before));
+        sim.restore(held.pop().unwrap());
+    }
+    let last = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent).unwrap();
+    assert_eq!(sim.map.reserve().records, 0);
+    // Restoring takes none.
+    sim.restore(last);
+    held.into_iter().for_each(|held| sim.restore(held));
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn i6_a_merged_table_is_not_used_before_the_flush() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+    sim.map.refill(2, &mut sim.source).unwrap();
+    let (cause, now) = (sim.cause(), sim.now());
+    let page = frames(GIB, GIB + 4 * KIB);
+    let mut batch = Batch::new();
+    let held = sim.map.change(page, Change::NotPresent, cause, now, &mut batch).unwrap();
+    let _ = sim.map.settle(core::mem::take(&mut batch).never_walked());
+    let tables: Vec<Pfn> = sim.source.taken_tables().collect();
+    sim.map.restore(held, &mut batch);
+    assert_eq!((batch.tables(), sim.map.reserve().tables), (2, 0));
+    // Until then each entry of such a table is what the large page says: a CPU may still walk it.
+    for &table in &tables {
+        let first = sim.map.memory().read(table, 0);
+        assert!(first.is_present());
+        let step = sim.map.memory().read(table, 1).bits() - first.bits();
+        for index in 0..512 {
+            assert_eq!(sim.map.memory().read(table, index), first.advanced(index as u64 * step));
+        }
+    }
+    let refused = sim.map.change(page, Change::NotPresent, cause, now, &mut batch);
+    assert_eq!(refused.err(), Some(ChangeError::OutOfTables { needed: 2, left: 0 }));
+    sim.map.validate(2).unwrap();
+    assert!(batch.flush_batch().is_full_flush(), "512 small pages may be cached");
+    assert!(sim.map.settle(batch.never_walked()).covers_tables());
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn a_drained_reserve_gives_blank_tables() {
+    let mut sim = Sim::usual();
+    let held = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent).unwrap();
+    sim.restore(held);
+    sim.map.drain(0, &mut sim.source);
+    assert_eq!((sim.source.taken(), sim.map.reserve().tables), (0, 0));
+    assert!(sim.source.free_tables().all(|table| sim.map.memory().is_blank(table)));
+}
+
+#[test]
+fn a_source_that_runs_out_keeps_what_it_gave() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+    assert!(sim.map.refill(5000, &mut sim.source).is_err());
+    assert_eq!(sim.map.reserve().tables, 4096);
+    sim.map.drain(7, &mut sim.source);
+    assert_eq!(sim.source.taken(), 7);
+}
+
+#[test]
+fn records_come_from_any_number_of_pages() {
+    let mut sim = Sim::usual();
+    let first = sim.map.reserve().records;
+    for pages in 1..200 {
+        sim.map.add_record_page(record_page());
+        assert_eq!(sim.map.reserve().records, first + pages * RECORDS_PER_PAGE as u64);
+    }
+    let pin = sim.pin(4 * GIB, 4 * GIB + 60 * MIB, PageSize::Size4K).unwrap();
+    assert_eq!(sim.map.splits().count(), 31);
+    sim.restore(pin);
+    sim.assert_as_at_boot();
+}
