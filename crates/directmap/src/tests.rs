@@ -22,6 +22,8 @@ mod change;
 mod fixture;
 mod handles;
 mod journal;
+mod model;
+mod random;
 
 mod reserve;
 

@@ -57,7 +57,7 @@ impl Sim {
         let (plan, machine) = super::build(&request);
         let boot_tables: Vec<Pfn> = machine.source.taken_tables().chain([ROOT_FRAME]).collect();
         let (root, boot, mut memory) = (machine.root, machine.memory.clone(), machine.memory);
-        let source = SimSource::new(&mut memory, ROOT_FRAME.plus(0x10_0000), 4096);
+        let source = SimSource::new(&mut memory, ROOT_FRAME.plus(0x10_0000), 256);
         let rules: &'static [(PhysRange, Rule)] = &*std::boxed::Box::leak(std::boxed::Box::new([
             (range(TEXT.0, TEXT.1), Rule::KernelImage),
             (range(TABLE.0, TABLE.1), Rule::PageTables),

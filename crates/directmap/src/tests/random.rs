@@ -1,0 +1,328 @@
+//! Random histories against the model.
+
+use super::fixture::{RAM, Sim, record_page};
+use super::model::{Known, Model, Page};
+use super::*;
+use rhumb_machine::PfnRange;
+use rhumb_pagetable::CacheMode;
+
+/// One turn of a history. Numbers pick from what there is then.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Change(PfnRange, Change),
+    Pin(PfnRange, PageSize),
+    Restore(usize),
+    Alter(usize, Change),
+    Split(usize, u64),
+    Join(usize),
+    Collapse,
+    Flush,
+}
+
+/// Ranges that like to meet: edges at, just before and just after boundaries of large pages, in few places.
+fn ranges() -> impl Strategy<Value = PfnRange> {
+    let edge = || {
+        let near = prop_oneof![3 => Just(0i64), 1 => -3i64..=3, 1 => 0i64..512];
+        let large = prop_oneof![3 => 0i64..4, 1 => 508i64..514];
+        (prop::sample::select(std::vec![0i64, 1, 4]), large, near)
+            .prop_map(|(huge, large, near)| ((huge << 18) + large * 512 + near).max(0) as u64)
+    };
+    let whole = (0u64..6).prop_map(|huge| (huge << 18, (huge + 1) << 18));
+    let few = (edge(), 1u64..6).prop_map(|(start, frames)| (start, start + frames));
+    let any = (edge(), edge()).prop_map(|(one, other)| (one.min(other), one.max(other)));
+    let edges = prop_oneof![2 => few, 3 => any, 1 => whole];
+    edges.prop_map(|(start, end)| PfnRange::new(Pfn::new(start), Pfn::new(end)).unwrap())
+}
+
+fn changes() -> impl Strategy<Value = Change> {
+    prop::sample::select(std::vec![
+        Change::ReadOnly,
+        Change::ReadWrite,
+        Change::Execute,
+        Change::NoExecute,
+        Change::NotPresent,
+        Change::NotPresent,
+        Change::Present,
+        Change::Default,
+        Change::Cache(CacheMode::Uncached),
+        Change::Cache(CacheMode::WriteProtected),
+    ])
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let any = || any::<prop::sample::Index>().prop_map(|index| index.index(1 << 20));
+    let turn = prop_oneof![
+        10 => (ranges(), changes()).prop_map(|(frames, change)| Turn::Change(frames, change)),
+        2 => (ranges(), prop::sample::select(std::vec![PageSize::Size4K, PageSize::Size2M]))
+            .prop_map(|(frames, size)| Turn::Pin(frames, size)),
+        6 => any().prop_map(Turn::Restore),
+        4 => (any(), changes()).prop_map(|(which, change)| Turn::Alter(which, change)),
+        3 => (any(), 0u64..1 << 19).prop_map(|(which, at)| Turn::Split(which, at)),
+        3 => any().prop_map(Turn::Join),
+        1 => Just(Turn::Collapse),
+        4 => Just(Turn::Flush),
+    ];
+    prop::collection::vec(turn, 1..40)
+}
+
+/// The map, the model, and what both agree to be held.
+struct Both {
+    sim: Sim,
+    model: Model,
+    held: Vec<(Held, u32)>,
+    batch: Batch,
+}
+
+/// Errors that the model knows nothing of: it has no reserve.
+const fn is_shortage(error: &ChangeError) -> bool {
+    matches!(
+        error,
+        ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. } | ChangeError::OverLimit { .. }
+    )
+}
+
+impl Both {
+    fn new(levels: Levels, largest: PageSize, tables: u64, limit: u64) -> Self {
+        let mut sim = Sim::bare(levels, largest, largest);
+        sim.map.refill(tables, &mut sim.source).unwrap();
+        sim.map.set_limit(sim.owner, limit);
+        if tables > 64 {
+            (0..6).for_each(|_| sim.map.add_record_page(record_page()));
+        }
+        Self { sim, model: Model::new(largest), held: Vec::new(), batch: Batch::new() }
+    }
+
+    fn play(&mut self, turn: Turn) {
+        let before = self.sim.map.memory().clone();
+        let refused = match turn {
+            Turn::Change(frames, change) => self.change(frames, change),
+            Turn::Pin(frames, size) => self.pin(frames, size),
+            Turn::Restore(which) => self.restore(which),
+            Turn::Alter(which, change) => self.alter(which, change),
+            Turn::Split(which, at) => self.split(which, at),
+            Turn::Join(which) => self.join(which),
+            Turn::Collapse => {
+                let all = fixture::frames(0, 6 * GIB);
+                let collapsed = self.sim.map.collapse(all, &mut self.batch);
+                assert_eq!(collapsed, Collapsed::default(), "nothing was left to merge");
+                None
+            }
+            Turn::Flush => {
+                let _ = self.sim.map.settle(core::mem::take(&mut self.batch).never_walked());
+                None
+            }
+        };
+        if refused.is_some() {
+            assert!(self.sim.map.memory().has_same_entries(&before), "{refused:?} left a trace");
+        }
+        self.check();
+    }
+
+    fn change(&mut self, frames: PfnRange, change: Change) -> Option<ChangeError> {
+        let (cause, now) = (self.sim.cause(), self.sim.now());
+        let allowed = !frames.is_empty() && self.model.may_change(frames);
+        match self.sim.map.change(frames, change, cause, now, &mut self.batch) {
+            Ok(held) => {
+                assert!(allowed);
+                let state = State::ORDINARY.after(change).unwrap();
+                assert_eq!(held.is_in_force(), !state.is_ordinary());
+                if held.is_in_force() {
+                    let number = self.model.hold(Known { frames, state, pinned: None });
+                    self.held.push((held, number));
+                }
+                None
+            }
+            Err(error) => {
+                assert!(!allowed || is_shortage(&error), "{error}");
+                Some(error)
+            }
+        }
+    }
+
+    fn pin(&mut self, frames: PfnRange, size: PageSize) -> Option<ChangeError> {
+        let (cause, now) = (self.sim.cause(), self.sim.now());
+        let allowed = !frames.is_empty() && self.model.may_pin(frames, size);
+        match self.sim.map.pin_small(frames, size, cause, now, &mut self.batch) {
+            Ok(held) => {
+                assert!(allowed);
+                let pinned = Some(size);
+                let number = self.model.hold(Known { frames, state: State::ORDINARY, pinned });
+                self.held.push((held, number));
+                None
+            }
+            Err(error) => {
+                assert!(!allowed || is_shortage(&error), "{error}");
+                Some(error)
+            }
+        }
+    }
+
+    fn restore(&mut self, which: usize) -> Option<ChangeError> {
+        if !self.held.is_empty() {
+            let (held, number) = self.held.swap_remove(which % self.held.len());
+            self.sim.map.restore(held, &mut self.batch);
+            self.model.restore(number);
+        }
+        None
+    }
+
+    fn alter(&mut self, which: usize, change: Change) -> Option<ChangeError> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let which = which % self.held.len();
+        let (held, number) = &mut self.held[which];
+        let known = self.model.known(*number);
+        let expected = match (known.pinned, known.state.after(change)) {
+            (None, Ok(state)) => Some(state),
+            _ => None,
+        };
+        let altered = self.sim.map.alter(held, change, &mut self.batch);
+        assert_eq!(altered.is_ok(), expected.is_some());
+        match expected {
+            Some(state) if state.is_ordinary() => {
+                assert!(!held.is_in_force());
+                self.model.restore(*number);
+                drop(self.held.swap_remove(which));
+            }
+            Some(state) => self.model.set_state(*number, state),
+            None => {}
+        }
+        altered.err()
+    }
+
+    fn split(&mut self, which: usize, at: u64) -> Option<ChangeError> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let which = which % self.held.len();
+        let (held, number) = &mut self.held[which];
+        let known = self.model.known(*number);
+        let frames = known.frames;
+        let middle = frames.start().plus(at % (frames.frames() + 1));
+        let fits = known.pinned.is_none_or(|size| middle.addr().is_aligned(size));
+        match self.sim.map.split(held, middle, &mut self.batch) {
+            Ok(upper) => {
+                assert!(fits && held.frames().contains(frames.start()));
+                assert_eq!((held.frames().end(), upper.frames().end()), (middle, frames.end()));
+                *number = self.model.hold(Known { frames: held.frames(), ..known });
+                let above = self.model.hold(Known { frames: upper.frames(), ..known });
+                self.held.push((upper, above));
+                None
+            }
+            Err(error) => {
+                let at_an_end = middle == frames.start() || middle == frames.end();
+                assert!(!fits || at_an_end || is_shortage(&error), "{error}");
+                Some(error)
+            }
+        }
+    }
+
+    fn join(&mut self, which: usize) -> Option<ChangeError> {
+        self.held.sort_by_key(|(held, _)| held.frames().start());
+        if self.held.len() < 2 {
+            return None;
+        }
+        let which = which % (self.held.len() - 1);
+        let (right, upper) = self.held.remove(which + 1);
+        let (left, number) = &mut self.held[which];
+        let (below, above) = (self.model.known(*number), self.model.known(upper));
+        let alike = below.frames.end() == above.frames.start()
+            && below.state == above.state
+            && below.pinned == above.pinned;
+        match self.sim.map.join(left, right, &mut self.batch) {
+            Ok(()) => {
+                assert!(alike);
+                *number = self.model.hold(Known { frames: left.frames(), ..below });
+            }
+            Err(right) => {
+                assert!(!alike);
+                self.held.push((right, upper));
+            }
+        }
+        None
+    }
+
+    /// The map is what the model says: the same attributes, in the largest pages; and all counts agree.
+    fn check(&self) {
+        let map = &self.sim.map;
+        map.validate(self.batch.tables()).unwrap();
+        let pages = self.model.pages();
+        let present: Vec<&Page> = pages.iter().filter(|page| page.entry.is_present()).collect();
+        let leaves = self.sim.leaves();
+        for (page, leaf) in present.iter().zip(&leaves) {
+            assert_eq!((page.block.start().addr(), page.block.size()), (leaf.phys, leaf.size));
+            assert_eq!(page.entry, leaf.entry, "{}", page.block);
+            assert_eq!(leaf.virt, window(map.levels()).start().plus(leaf.phys.get()));
+        }
+        assert_eq!(present.len(), leaves.len());
+        for page in pages.iter().filter(|page| !page.entry.is_present()) {
+            assert_eq!(map.why(page.block.start()).page, Some(page.block));
+        }
+        let in_use = map.splits().count() as u64;
+        assert_eq!(map.reserve().tables + self.batch.tables() + in_use, self.sim.source.taken());
+        assert_eq!(map.holds().count(), self.held.len());
+        let counters = map.counters();
+        let splits = counters.level2_splits + counters.level3_splits;
+        assert_eq!(splits - counters.level2_collapses - counters.level3_collapses, in_use);
+    }
+
+    /// Restores all that is held; then the map is as at boot, bit for bit.
+    fn heal(mut self) {
+        while !self.held.is_empty() {
+            self.restore(self.held.len() / 2);
+        }
+        let _ = self.sim.map.settle(self.batch.never_walked());
+        self.sim.map.validate(0).unwrap();
+        self.sim.assert_as_at_boot();
+    }
+}
+
+fn machines() -> impl Strategy<Value = (Levels, PageSize)> {
+    (levels(), prop_oneof![3 => Just(PageSize::Size1G), 1 => Just(PageSize::Size2M)])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn i3_i7_any_history_does_what_the_model_does(machine in machines(), turns in turns()) {
+        let mut both = Both::new(machine.0, machine.1, 120, u64::MAX);
+        turns.into_iter().for_each(|turn| both.play(turn));
+        both.heal();
+    }
+
+    #[test]
+    fn i7_i11_any_history_in_want_of_tables_and_records(
+        machine in machines(),
+        tables in 0u64..8,
+        limit in 0u64..8,
+        turns in turns(),
+    ) {
+        let mut both = Both::new(machine.0, machine.1, tables, limit);
+        turns.into_iter().for_each(|turn| both.play(turn));
+        both.heal();
+    }
+}
+
+#[test]
+fn i3_breaking_everything_and_healing_ends_with_the_boot_map() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+    sim.source = SimSource::new(sim.map.memory_mut(), ROOT_FRAME.plus(0x20_0000), 2000);
+    sim.map.refill(2000, &mut sim.source).unwrap();
+    (0..50).for_each(|_| sim.map.add_record_page(record_page()));
+    let mut batch = Batch::new();
+    let mut pins = Vec::new();
+    for (start, end) in RAM {
+        let (cause, now, all) = (sim.cause(), sim.now(), fixture::frames(start, end));
+        pins.push(sim.map.pin_small(all, PageSize::Size4K, cause, now, &mut batch).unwrap());
+    }
+    sim.map.validate(0).unwrap();
+    let pages = sim.map.pages();
+    assert_eq!((pages.size_2m, pages.size_1g), (0, 0));
+    assert_eq!(pages.bytes(), RAM.iter().map(|(start, end)| end - start).sum::<u64>());
+    pins.into_iter().for_each(|pin| sim.map.restore(pin, &mut batch));
+    let _ = sim.map.settle(batch.never_walked());
+    sim.map.validate(0).unwrap();
+    sim.assert_as_at_boot();
+}
