@@ -17,17 +17,15 @@ use crate::records::SplitId;
 #[derive(Debug, Default)]
 pub(crate) struct MergedTables {
     first: Option<SplitId>,
-    last: Option<SplitId>,
     pub(crate) tables: u64,
 }
 
 impl MergedTables {
-    const NONE: Self = Self { first: None, last: None, tables: 0 };
+    const NONE: Self = Self { first: None, tables: 0 };
 
     fn push(&mut self, journal: &mut Journal, id: SplitId) {
         journal.set_next(id, self.first);
         self.first = Some(id);
-        self.last = self.last.or(Some(id));
         self.tables += 1;
     }
 
@@ -89,17 +87,13 @@ impl Batch {
         self.flush.add_leaf(range, size);
     }
 
-    /// A table of pages of `size` is no longer referred to: neither it nor any page of it may stay cached, since one
-    /// flush of the large page later would not reach them.
-    pub(crate) fn add_merged(
-        &mut self,
-        journal: &mut Journal,
-        range: VirtRange,
-        size: PageSize,
-        table: SplitId,
-    ) {
-        self.flush.add_leaf(range, size);
+    /// The entry that spans `range` refers to a table no longer.
+    pub(crate) fn add_table(&mut self, range: VirtRange) {
         self.flush.add_table(range);
+    }
+
+    /// A table waits for the flush.
+    pub(crate) fn add_merged(&mut self, journal: &mut Journal, table: SplitId) {
         self.merged.push(journal, table);
     }
 

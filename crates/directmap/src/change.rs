@@ -22,7 +22,7 @@
 //! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its window, are
 //! nobody else's.
 
-use rhumb_machine::{PageSize, PfnRange, VirtAddr};
+use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::{Levels, PageCounts, Root, TableChain, TableMemory};
 
 use crate::batch::Batch;
@@ -108,7 +108,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         let end = window(root.levels).end();
         let frames = if base < end { end.since(base) >> 12 } else { 0 };
         Self {
-            tree: Tree { memory, root, base, frames, pages },
+            tree: Tree { memory, root, base, frames, pages, waiting: 0 },
             rules,
             journal: Journal::new(),
             reserve: TableChain::new(),
@@ -180,64 +180,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.note(altered)
     }
 
-    /// Parts a handle in two: `held` keeps the frames below `middle`, those from `middle` on are returned.
-    ///
-    /// # Errors
-    /// [`ChangeError::NotInside`]; an empty reserve or the owner's limit, since the new edge may cut large pages.
-    pub fn split(
-        &mut self,
-        held: &mut Held,
-        middle: rhumb_machine::Pfn,
-        batch: &mut Batch,
-    ) -> Result<Held, ChangeError> {
-        let upper = self.try_split(held, middle, batch);
-        self.note(upper)
-    }
-
-    /// Makes two handles that adjoin, `left` below, and are of one owner and state, one: `left`. Large pages that only the border
-    /// between them kept broken are whole again. Needs nothing.
-    ///
-    /// # Errors
-    /// Gives `right` back where they are not so.
-    pub fn join(&mut self, left: &mut Held, right: Held, batch: &mut Batch) -> Result<(), Held> {
-        let Some(frames) = PfnRange::new(left.frames.start(), right.frames.end()) else { return Err(right) };
-        if left.frames.end() != right.frames.start() {
-            return Err(right);
-        }
-        match (left.hold, right.hold) {
-            (None, None) => {}
-            (Some(lower), Some(upper)) if self.are_alike(lower, upper) => {
-                let mut splits = self.journal.close(upper);
-                while let Some(id) = splits {
-                    splits = self.journal.split(id).and_then(|split| split.next);
-                    self.journal.charge(id, lower);
-                }
-                self.journal.resize(lower, frames);
-                let splits = self.journal.uncharge_all(lower);
-                self.place(splits, batch);
-            }
-            _ => return Err(right),
-        }
-        left.frames = frames;
-        Ok(())
-    }
-
-    /// Gives up a handle without giving back the frames: its owner can have it again.
-    pub fn leave(&mut self, held: Held) {
-        if let Some(id) = held.hold {
-            self.journal.update_hold(id, |hold| hold.handle = Handle::Left);
-        }
-    }
-
-    /// The handle of frames of `owner` that was left, lowest first.
-    ///
-    /// Cost: a look at each hold below it.
-    pub fn adopt(&mut self, owner: crate::OwnerId) -> Option<Held> {
-        let id = self.journal.left_by(owner)?;
-        self.journal.update_hold(id, |hold| hold.handle = Handle::Out);
-        Some(Held { frames: self.journal.hold(id)?.frames, hold: Some(id) })
-    }
-
     /// The tables, for reading.
     pub const fn memory(&self) -> &T {
         &self.tree.memory
@@ -259,7 +201,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Counts a change that was made or refused.
-    fn note<H>(&mut self, result: Result<H, ChangeError>) -> Result<H, ChangeError> {
+    pub(crate) fn note<H>(&mut self, result: Result<H, ChangeError>) -> Result<H, ChangeError> {
         match result {
             Ok(_) => self.counters.changes += 1,
             Err(_) => self.counters.refusals += 1,
@@ -343,46 +285,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(())
     }
 
-    fn try_split(
-        &mut self,
-        held: &mut Held,
-        middle: rhumb_machine::Pfn,
-        batch: &mut Batch,
-    ) -> Result<Held, ChangeError> {
-        let frames = held.frames;
-        let not_inside = ChangeError::NotInside { pfn: middle };
-        let (Some(lower), Some(upper)) =
-            (PfnRange::new(frames.start(), middle), PfnRange::new(middle, frames.end()))
-        else {
-            return Err(not_inside);
-        };
-        if lower.is_empty() || upper.is_empty() {
-            return Err(not_inside);
-        }
-        let mut new = None;
-        if let Some(id) = held.hold {
-            let hold = *self.journal.hold(id).ok_or(ChangeError::NothingHeld)?;
-            if let Some(size) = hold.pinned
-                && Block::around(middle, size).is_cut_at(middle)
-            {
-                return Err(ChangeError::BadPin { size });
-            }
-            let cuts = self.cuts_at([middle, middle]);
-            self.afford(hold.cause.owner, cuts.len(), 1)?;
-            self.journal.resize(id, lower);
-            new = self.open(upper, hold.state, hold.pinned, hold.cause, hold.at);
-            for block in cuts.iter() {
-                self.cut(block, id, batch);
-            }
-            // What the upper edge keeps broken is the new handle's now.
-            let splits = self.journal.uncharge_all(id);
-            self.place(splits, batch);
-        }
-        held.frames = lower;
-        Ok(Held { frames: upper, hold: new })
-    }
-
-    fn open(
+    pub(crate) fn open(
         &mut self,
         frames: PfnRange,
         state: State,
@@ -396,7 +299,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Cuts a page, with a table and a record that the reserve was found to have.
-    fn cut(&mut self, block: Block, holder: HoldId, batch: &mut Batch) {
+    pub(crate) fn cut(&mut self, block: Block, holder: HoldId, batch: &mut Batch) {
         let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
         self.tree.cut(block, table, batch);
         self.journal.open_split(block, table, holder);
@@ -454,21 +357,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Makes a block whole whose pages are alike; its table waits for the flush.
-    pub(crate) fn merge(&mut self, id: SplitId, block: Block, table: rhumb_machine::Pfn, batch: &mut Batch) {
-        let Some(size) = self.tree.merge(block, table) else { return };
-        batch.add_merged(&mut self.journal, self.tree.virt_range(block.frames()), size, id);
+    pub(crate) fn merge(&mut self, id: SplitId, block: Block, table: Pfn, batch: &mut Batch) {
+        self.tree.merge(block, table, batch);
+        batch.add_merged(&mut self.journal, id);
         match block.size() {
             PageSize::Size1G => self.counters.level3_collapses += 1,
             _ => self.counters.level2_collapses += 1,
-        }
-    }
-
-    fn are_alike(&self, one: HoldId, other: HoldId) -> bool {
-        match (self.journal.hold(one), self.journal.hold(other)) {
-            (Some(one), Some(other)) => {
-                one.state == other.state && one.pinned == other.pinned && one.cause.owner == other.cause.owner
-            }
-            _ => false,
         }
     }
 

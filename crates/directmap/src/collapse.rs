@@ -29,12 +29,13 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Cost: a read of each entry of each table in the range; one write and one record for each page made.
     pub fn collapse(&mut self, frames: PfnRange, batch: &mut Batch) -> Collapsed {
         let mut done = Collapsed::default();
-        let end = Pfn::new(frames.end().get().min(self.tree.frames));
+        let all = PfnRange::new(Pfn::new(0), Pfn::new(self.tree.frames)).unwrap_or_default();
+        let (start, end) = (frames.intersection(all).start(), frames.intersection(all).end());
         for size in [PageSize::Size2M, PageSize::Size1G] {
             if size > self.largest {
                 break;
             }
-            let mut block = Block::around(Pfn::new(frames.start().get() + size.frames() - 1), size);
+            let mut block = Block::around(Pfn::new(start.get() + size.frames() - 1), size);
             while block.end() <= end {
                 match self.collapse_block(block, batch) {
                     Step::Merged if size == PageSize::Size2M => done.level2 += 1,

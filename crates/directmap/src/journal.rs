@@ -217,15 +217,15 @@ impl Journal {
         self.hold(last)?.breaks(block).then_some(last)
     }
 
-    /// A hold of `owner` whose handle was left, the lowest.
-    pub(crate) fn left_by(&self, owner: OwnerId) -> Option<HoldId> {
-        let mut next = self.ceiling(Pfn::new(0));
+    /// The lowest hold of `owner` whose handle was left and that has a frame in `within`.
+    pub(crate) fn left_by(&self, owner: OwnerId, within: PfnRange) -> Option<HoldId> {
+        let mut next = self.first_in(within);
         while let Some(id) = next {
-            let hold = self.hold(id)?;
+            let hold = self.hold(id).filter(|hold| hold.frames.overlaps(within))?;
             if hold.cause.owner == owner && hold.handle == Handle::Left {
                 return Some(id);
             }
-            next = self.ceiling(hold.frames.end());
+            next = self.next_hold(id);
         }
         None
     }

@@ -7,6 +7,7 @@
 //! | [`plan`] | [`Request`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |
 //! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Held`], restoring, merging |
+//! | [`handles`](mod@handles) | handles parted, joined, left behind and found again |
 //! | [`state`], [`rules`], [`error`] | what may be asked ([`Change`]), who may forbid it ([`Rules`]), and the answer |
 //! | [`survey`](mod@survey) | what is looked at before anything is done |
 //! | [`batch`] | what is to be flushed, and the tables that wait for it |
@@ -29,6 +30,7 @@ pub mod build;
 pub mod change;
 pub mod collapse;
 pub mod error;
+pub mod handles;
 mod journal;
 mod order;
 pub mod pieces;

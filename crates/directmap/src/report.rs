@@ -130,8 +130,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         let end = if inside { self.tree.end_of_walk(pfn) } else { None };
         let page = end.filter(|(step, _)| held.is_some() || step.entry.is_present());
         let broken_by = |size: PageSize| {
-            let broken = page.is_some_and(|(_, found)| found < size) && size <= self.largest;
-            report(self.journal.breaker(Block::around(pfn, size)).filter(|_| broken))
+            if page.is_none_or(|(_, found)| found >= size) || size > self.largest {
+                return None;
+            }
+            report(self.journal.breaker(Block::around(pfn, size)))
         };
         Why {
             pfn,

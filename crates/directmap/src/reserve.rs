@@ -62,7 +62,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.journal.add_page(page);
     }
 
-    /// Takes back the tables of a batch that was flushed, and returns the proof of the flush.
+    /// Takes back the tables of a batch of this map that was flushed, and returns the proof of the flush.
     ///
     /// Cost: two writes for each table.
     pub fn settle(&mut self, mut settled: Settled) -> Flushed {
@@ -73,6 +73,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 self.reserve.push(&mut self.tree.memory, split.table);
             }
             self.journal.free_split(id);
+            self.tree.waiting -= 1;
         }
         settled.flushed
     }

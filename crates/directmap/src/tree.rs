@@ -28,6 +28,8 @@ pub(crate) struct Tree<T: TableMemory> {
     pub(crate) frames: u64,
     /// Pages in the map.
     pub(crate) pages: PageCounts,
+    /// Merged tables whose flush is not over: CPUs may hold pages of theirs.
+    pub(crate) waiting: u64,
 }
 
 impl<T: TableMemory> Tree<T> {
@@ -85,9 +87,9 @@ impl<T: TableMemory> Tree<T> {
         }
     }
 
-    /// Puts one page in place of the table that splits `block`. All pages below are alike. Returns the pages' size.
-    pub(crate) fn merge(&mut self, block: Block, table: Pfn) -> Option<PageSize> {
-        let smaller = block.size().smaller()?;
+    /// Puts one page in place of the table that splits `block`. All pages below are alike.
+    pub(crate) fn merge(&mut self, block: Block, table: Pfn, batch: &mut Batch) {
+        let Some(smaller) = block.size().smaller() else { return };
         let first = self.memory.read(table, 0);
         let whole = match first.attributes(smaller) {
             Some(attributes) if first.is_present() => {
@@ -95,17 +97,18 @@ impl<T: TableMemory> Tree<T> {
             }
             _ => Entry::EMPTY,
         };
-        let step = *self
-            .walk(block.start())
-            .steps()
-            .iter()
-            .find(|step| step.entry.child(step.level) == Some(table))?;
+        let walk = self.walk(block.start());
+        let Some(step) = walk.steps().iter().find(|step| step.level == block.size().level()) else { return };
         self.memory.write(step.table, step.index, whole);
+        let range = self.virt_range(block.frames());
+        batch.add_table(range);
+        self.waiting += 1;
         if whole.is_present() {
             self.count(smaller, 0, ENTRIES as u64);
             self.count(block.size(), 1, 0);
+            // Not one small page may stay cached: a later flush of the large page would drop one of them only.
+            batch.add_leaf(range, smaller);
         }
-        Some(smaller)
     }
 
     /// Whether all entries of `table`, which stands for `block`, are what cutting one page would write.
@@ -140,7 +143,9 @@ impl<T: TableMemory> Tree<T> {
             let end = next.plus(pages * size.frames());
             if was_present {
                 let painted = PfnRange::new(next, end).unwrap_or_default();
-                batch.add_leaf(self.virt_range(painted), size);
+                // Another's batch may hold the flush of small pages that became this large one, and be flushed later.
+                let cached = if self.waiting == 0 { size } else { PageSize::Size4K };
+                batch.add_leaf(self.virt_range(painted), cached);
             }
             next = end;
         }

@@ -74,13 +74,13 @@ impl fmt::Display for Inconsistency {
 impl core::error::Error for Inconsistency {}
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Checks everything against everything. `waiting` is how many merged tables wait in batches not settled.
+    /// Checks everything against everything.
     ///
     /// # Errors
     /// The first thing that does not fit.
     ///
     /// Cost: a look at each entry and, for each owner, at each hold.
-    pub fn validate(&self, waiting: u64) -> Result<(), Inconsistency> {
+    pub fn validate(&self) -> Result<(), Inconsistency> {
         self.validate_pages()?;
         let mut used = 0;
         let mut end = Pfn::new(0);
@@ -109,7 +109,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 return Err(Inconsistency::Owner { found, counted: owner.totals });
             }
         }
-        let (free, capacity) = (self.journal.available(), self.journal.capacity() - waiting);
+        let (free, capacity) = (self.journal.available(), self.journal.capacity() - self.tree.waiting);
         if used + free != capacity {
             return Err(Inconsistency::Records { used, free, capacity });
         }

@@ -12,7 +12,7 @@ fn refused<A>(sim: &mut Sim, error: ChangeError, act: impl FnOnce(&mut Sim) -> R
     assert!(sim.map.memory().has_same_entries(&before));
     assert_eq!(sim.map.memory().writes, before.writes);
     assert_eq!((sim.map.reserve(), sim.map.pages()), (reserve, pages));
-    sim.map.validate(0).unwrap();
+    sim.map.validate().unwrap();
 }
 
 #[test]

@@ -104,9 +104,9 @@ impl Sim {
     pub(super) fn with_batch<A>(&mut self, act: impl FnOnce(&mut Map, &mut Batch) -> A) -> A {
         let mut batch = Batch::new();
         let answer = act(&mut self.map, &mut batch);
-        self.map.validate(batch.tables()).unwrap();
+        self.map.validate().unwrap();
         let _ = self.map.settle(batch.never_walked());
-        self.map.validate(0).unwrap();
+        self.map.validate().unwrap();
         answer
     }
 

@@ -59,11 +59,16 @@ fn what_was_left_can_be_adopted() {
     let kept = sim.change(2 * GIB, 2 * GIB + 4 * KIB, Change::ReadOnly).unwrap();
     let owner = sim.owner;
     let mut adopted = 0;
-    while let Some(held) = sim.map.adopt(owner) {
+    assert!(sim.map.adopt(owner, frames(GIB + 32 * KIB, 5 * GIB)).is_none());
+    let nobody = sim.map.add_owner(OwnerName::of("nobody"), 0).unwrap();
+    assert!(sim.map.adopt(nobody, frames(0, 5 * GIB)).is_none());
+    while let Some(held) = sim.map.adopt(owner, frames(GIB + 4 * KIB, 5 * GIB)) {
         sim.restore(held);
         adopted += 1;
     }
-    assert_eq!(adopted, 3);
+    assert_eq!(adopted, 2);
+    let first = sim.map.adopt(owner, frames(0, GIB + 4 * KIB)).unwrap();
+    sim.restore(first);
     sim.restore(kept);
     sim.assert_as_at_boot();
 }
