@@ -14,7 +14,7 @@ use crate::state::State;
 pub enum Rule {
     /// The frames hold the kernel's image: its own mapping decides what may be done with them (I4).
     KernelImage,
-    /// The frames hold page tables.
+    /// The frames hold page tables, those of the map's reserve among them.
     PageTables,
     /// The frames are the firmware's, or otherwise spoken for.
     Reserved,
@@ -51,7 +51,8 @@ impl fmt::Display for Forbidden {
     }
 }
 
-/// Decides what may become of frames. Not asked when frames become ordinary again: that was allowed before.
+/// Decides what may become of frames. Not asked when frames become ordinary again, since a restore cannot be refused: a
+/// holder who shows its frames elsewhere as executable ends that first (I4).
 pub trait Rules {
     /// Whether `frames` may stand in the map as `wanted`. Runs with the map's lock held and interrupts off.
     fn check(&self, frames: PfnRange, wanted: State) -> Result<(), Forbidden>;

@@ -10,6 +10,9 @@
 //! | [`Change::Present`] | `set_memory_p` | present, with the permissions that they had |
 //! | [`Change::Default`] | `set_direct_map_default` | ordinary RAM: read-write, write-back |
 //! | [`Change::Cache`] | `set_memory_uc`, `_wc`, `_wt`, `_wb` | cached in that mode |
+//!
+//! Access, cache mode and presence are independent: frames that are taken out and put back are as they were before.
+//! A change of cache mode drops translations; lines that are cached in the old mode are the caller's to write back.
 
 use core::fmt;
 use core::str::FromStr;
