@@ -19,7 +19,7 @@
 //! Principles:
 //! 1. `virt = phys + base`, for every frame (I1).
 //! 2. Each piece is mapped by the largest pages that alignment and permission allow (I3).
-//! 3. Nothing in the map is executable; what is executable elsewhere is read-only here (I4).
+//! 3. Nothing in the map that boot builds is executable; what is executable elsewhere is read-only here (I4).
 //! 4. Everything is counted before anything is taken, and taken before anything is written (I7). Nothing allocates.
 //! 5. What is changed can always be given back: restoring needs nothing and cannot fail.
 #![no_std]

@@ -18,6 +18,8 @@ pub enum Rule {
     PageTables,
     /// The frames are the firmware's, or otherwise spoken for.
     Reserved,
+    /// The frames would be executable here, and nothing in the direct map is to be: code runs elsewhere.
+    ExecutableHere,
     /// The frames would be executable here, but are writable through another mapping (I4).
     WritableElsewhere,
     /// The frames would be writable here, but are executable through another mapping (I4).
@@ -30,6 +32,7 @@ impl fmt::Display for Rule {
             Self::KernelImage => "they hold the kernel's image",
             Self::PageTables => "they hold page tables",
             Self::Reserved => "they are reserved",
+            Self::ExecutableHere => "nothing in the direct map is executable",
             Self::WritableElsewhere => "they are writable through another mapping",
             Self::ExecutableElsewhere => "they are executable through another mapping",
         })
