@@ -116,6 +116,8 @@ pub enum Reservation {
     FrameDescriptors,
     /// What the frame allocator keeps of the frames besides.
     FrameMetadata,
+    /// What a checker of memory accesses knows of each byte.
+    Shadow,
     /// Anything else that the kernel took before it had an allocator.
     BootAllocation,
 }
@@ -134,6 +136,7 @@ impl fmt::Display for Reservation {
             Self::PerCpu => "per-CPU data",
             Self::FrameDescriptors => "frame descriptors",
             Self::FrameMetadata => "frame metadata",
+            Self::Shadow => "shadow memory",
             Self::BootAllocation => "boot allocation",
         })
     }
