@@ -151,11 +151,13 @@ impl<M: Machine> Frames<M> {
         };
         let to = Frame::<Anywhere>::from_raw(to.ok_or(AllocError::Exhausted(from.order))?);
         self.note_alloc_of(pinned, &to);
+        self.allow(to.peek());
         if let Err(back) = relocate.relocate(pinned, from, to) {
             self.free(pinned, back);
             return Err(AllocError::Unmovable(from.start));
         }
         self.note_moved(pinned, from.start);
+        self.forbid_range(PfnRange::of_length(from.start, from.order.frames()).unwrap_or_default());
         let guard = self.machine.irq_off();
         let mut held = pool.lock(guard.irq_off());
         if from.order < Order::LARGE {
@@ -211,6 +213,7 @@ impl<M: Machine> Frames<M> {
         if emptied.is_ok() {
             let guard = self.machine.irq_off();
             pool.lock(guard.irq_off()).claim_range(range);
+            self.allow_range(range);
         }
         blocks.for_each(|block| self.release_block(pool, block));
         emptied.map(|()| FrameRange::new(range))
@@ -267,6 +270,7 @@ impl<M: Machine> Frames<M> {
             if raw.order() >= Order::LARGE {
                 held.break_blocks(raw.pfn(), raw.order());
             }
+            self.forbid_range(rest);
             held.give_range(rest);
         }
         FrameRange::new(range)

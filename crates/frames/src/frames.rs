@@ -102,6 +102,7 @@ impl<M: Machine> Frames<M> {
             && let Some(raw) = cache.pop(request.order, request.kind)
         {
             self.note_alloc(pinned, raw);
+            self.allow(raw);
             return Ok(raw);
         }
         self.alloc_slow(pinned, request, reach)
@@ -115,6 +116,7 @@ impl<M: Machine> Frames<M> {
         if !self.note_free(pinned, raw) {
             return;
         }
+        self.forbid(raw);
         if let Some(cache) = self.depot.cache(pinned.cpu(), P::REACH)
             && cache.push(raw)
         {
@@ -199,6 +201,7 @@ impl<M: Machine> Frames<M> {
             return Err((range, fault));
         }
         let _ = range.into_frames();
+        self.forbid_range(frames);
         for pool in self.depot.pools.iter() {
             let inside = frames.intersection(pool.span);
             if !inside.is_empty() {

@@ -54,6 +54,7 @@
 #[cfg(any(test, feature = "model"))]
 extern crate std;
 
+mod access;
 mod block;
 mod build;
 mod cache;

@@ -44,6 +44,7 @@ impl<M: Machine> Frames<M> {
             None => self.alloc_hard(pinned, &request, reach)?,
         };
         self.note_alloc(pinned, raw);
+        self.allow(raw);
         if zeroed {
             crate::zero::zero(&self.machine, raw);
         }

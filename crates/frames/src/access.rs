@@ -1,0 +1,48 @@
+//! Tells the machine's checker of accesses what is free and what is somebody's. Without a checker it is no instruction.
+//!
+//! A block is allowed before its handle is given out and forbidden before anybody else can get it.
+
+use rhumb_machine::{Access, Machine, PageSize, PfnRange, VirtRange};
+
+use crate::frame::Raw;
+use crate::frames::Frames;
+use crate::request::Zone;
+
+impl<M: Machine> Frames<M> {
+    #[inline(always)]
+    pub(crate) fn allow(&self, raw: Raw) {
+        self.set_access(raw, Access::Allowed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn forbid(&self, raw: Raw) {
+        self.set_access(raw, Access::FreeFrame);
+    }
+
+    #[inline(always)]
+    fn set_access(&self, raw: Raw, access: Access) {
+        if raw.0 & Raw::HIGH == 0 {
+            let start = self.machine.direct(raw.pfn().addr());
+            self.machine
+                .set_access(VirtRange::of_length(start, raw.order().bytes()).unwrap_or_default(), access);
+        }
+    }
+
+    pub(crate) fn allow_range(&self, frames: PfnRange) {
+        self.set_range(frames, Access::Allowed);
+    }
+
+    pub(crate) fn forbid_range(&self, frames: PfnRange) {
+        self.set_range(frames, Access::FreeFrame);
+    }
+
+    /// Only what lies in the direct map.
+    fn set_range(&self, frames: PfnRange, access: Access) {
+        for pool in self.depot.pools.iter().filter(|pool| pool.zone <= Zone::Direct) {
+            let inside = frames.intersection(pool.span);
+            let start = self.machine.direct(inside.start().addr());
+            let bytes = inside.frames() * PageSize::Size4K.bytes();
+            self.machine.set_access(VirtRange::of_length(start, bytes).unwrap_or_default(), access);
+        }
+    }
+}
