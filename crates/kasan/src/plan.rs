@@ -4,7 +4,7 @@
 //! firmware cuts RAM into many pieces, and each region more is a comparison more on the way to a shadow.
 
 use core::fmt;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{PageSize, VirtRange};
 
@@ -82,12 +82,14 @@ impl Plan {
         self.ranges().iter().map(|&range| words_for(range)).sum()
     }
 
-    /// The shadow in `words`, which are zero: everything is allowed.
+    /// The shadow in `words`, which are overwritten: everything is allowed. Cost: a store for each 64 bytes watched.
     ///
     /// # Errors
     /// [`PlanError::TooFewWords`].
     pub fn lay_out<'words>(&self, words: &'words [AtomicU64]) -> Result<Shadow<'words>, PlanError> {
         let mut rest = words.get(..self.words()).ok_or(PlanError::TooFewWords(self.words()))?;
+        // One by one: a compiler's `memset` may go by bytes, which emulators do one at a time.
+        rest.iter().for_each(|word| word.store(0, Relaxed));
         let mut shadow = Shadow::default();
         for (&range, region) in self.ranges().iter().zip(&mut shadow.regions) {
             let (mine, others) = rest.split_at(words_for(range));

@@ -21,7 +21,8 @@ fn range(offset: u64, bytes: u64) -> VirtRange {
 }
 
 fn words(plan: &Plan) -> Vec<AtomicU64> {
-    (0..plan.words()).map(|_| AtomicU64::new(0)).collect()
+    // What the memory held before does not matter.
+    (0..plan.words()).map(|_| AtomicU64::new(u64::MAX)).collect()
 }
 
 fn with_shadow<T>(ranges: &[VirtRange], test: impl FnOnce(&Shadow<'_>) -> T) -> T {
