@@ -10,7 +10,7 @@ use crate::cli::BuildOptions;
 use crate::host::ThisHost;
 use crate::progress::{self, Progress};
 use crate::setup::{self, Need, TARGET, Toolchain};
-use crate::{paths, symbols};
+use crate::{kasan, paths, symbols};
 
 /// How the kernel's code is made: at fixed addresses in the top 2 GiB, with frame pointers for backtraces. Link
 /// arguments are in `kernel/build.rs`, beside the linker script.
@@ -31,27 +31,33 @@ pub(crate) fn kernel(options: &BuildOptions) -> Result<PathBuf> {
     setup::ensure(&[Need::Core])?;
     let toolchain = Toolchain::find(&ThisHost).context("the toolchain that was just found is gone")?;
     let profile = if options.dev { "kernel-dev" } else { "kernel" };
+    let (target, complete) = match options.kasan {
+        true => (paths::kasan_target(), paths::kasan_elf()),
+        false => (paths::kernel_target(), paths::kernel_elf()),
+    };
 
     let mut cargo = toolchain.cargo("build");
-    cargo
-        .args(["--package", "rhumb-kernel", "--profile", profile, "--target-dir"])
-        .arg(paths::kernel_target());
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", encoded_flags(&toolchain));
+    cargo.args(["--package", "rhumb-kernel", "--profile", profile, "--target-dir"]).arg(&target);
+    let mut flags = flags(&toolchain);
+    if options.kasan {
+        kasan::instrument(&mut cargo, &mut flags, &toolchain, profile)?;
+    }
+    // The form that keeps words with spaces whole.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     if !watch(cargo, "Building the kernel (the first time takes about a minute)")? {
         bail!("the kernel does not build");
     }
 
-    let linked = paths::kernel_target().join(TARGET).join(profile).join("rhumb");
-    let complete = paths::kernel_elf();
+    let linked = target.join(TARGET).join(profile).join("rhumb");
     symbols::complete(&linked, &complete)?;
     Ok(complete)
 }
 
-/// The flags in the form that keeps words with spaces whole.
-fn encoded_flags(toolchain: &Toolchain) -> String {
+/// The compiler's flags for every crate.
+fn flags(toolchain: &Toolchain) -> Vec<String> {
     let mut flags: Vec<String> = RUST_FLAGS.map(String::from).into();
     flags.extend(toolchain.linker().map(|linker| format!("-Clinker={}", linker.display())));
-    flags.join("\x1f")
+    flags
 }
 
 /// Runs cargo: its progress becomes one line that begins with `what`, its diagnostics are shown when it is done. Returns whether it

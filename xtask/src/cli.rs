@@ -125,6 +125,7 @@ Examples:
   cargo xtask test                                 everything; the last line is the count
   cargo xtask test --filter kernel/                the kernel's tests only
   cargo xtask test --filter memory/1T              tests with this in their names
+  cargo xtask test --kasan                         the kernel's tests, every memory access checked
   cargo xtask test --list                          the names of all tests";
 
 const IMAGE_EXAMPLES: &str = "\
@@ -142,6 +143,9 @@ pub(crate) struct TestOptions {
     /// Print the names of the tests; run none.
     #[arg(long)]
     pub(crate) list: bool,
+    /// Run the kernel's tests on a kernel with the checker of memory accesses (KASAN), and the checker's own.
+    #[arg(long)]
+    pub(crate) kasan: bool,
 }
 
 /// Which image to make.
@@ -163,6 +167,9 @@ pub(crate) struct BuildOptions {
     /// Build with debug assertions and little optimisation.
     #[arg(long)]
     pub(crate) dev: bool,
+    /// Build with the checker of memory accesses (KASAN): slower, and stops at the first forbidden one.
+    #[arg(long)]
+    pub(crate) kasan: bool,
 }
 
 /// Which machine to boot on, and what to do there.

@@ -4,6 +4,7 @@
 //!   cli       what can be asked            main     who answers
 //!   host      what this machine has        setup    what is missing, and getting it
 //!   build     the kernel's ELF file        symbols  names for its backtraces
+//!   kasan     instrumenting it
 //!   machine   which virtual machine        qemu     QEMU's arguments for it
 //!   console   one QEMU from start to end   run      `cargo xtask run`: terminal, pipes, exit status
 //!   image     the ISO                      test     host tests and the matrix of machines
@@ -22,6 +23,7 @@ mod count;
 mod doctor;
 mod host;
 mod image;
+mod kasan;
 mod machine;
 mod paths;
 mod progress;

@@ -22,9 +22,19 @@ pub(crate) fn kernel_target() -> PathBuf {
     target().join("rhumb")
 }
 
+/// The target directory of kernels with the checker of memory accesses: other flags for every crate, `core` included.
+pub(crate) fn kasan_target() -> PathBuf {
+    target().join("rhumb-kasan")
+}
+
 /// The linked kernel with its symbol table: what QEMU and GRUB load.
 pub(crate) fn kernel_elf() -> PathBuf {
     target().join("rhumb.elf")
+}
+
+/// The same with the checker of memory accesses.
+pub(crate) fn kasan_elf() -> PathBuf {
+    target().join("rhumb-kasan.elf")
 }
 
 /// `path` as a person would type it from here.

@@ -40,7 +40,7 @@ struct Done {
 ///
 /// # Errors
 /// The kernel or the image cannot be made, or something cannot be installed.
-pub(super) fn run(cases: Vec<Case>, report: &mut Report) -> Result<()> {
+pub(super) fn run(cases: Vec<Case>, build: &BuildOptions, report: &mut Report) -> Result<()> {
     let uses = |boot| cases.iter().any(|case| case.machine.boot == boot);
     let (bios, uefi) = (uses(Boot::IsoBios), uses(Boot::IsoUefi));
     let mut needs = vec![Need::Core, Need::Qemu];
@@ -48,7 +48,7 @@ pub(super) fn run(cases: Vec<Case>, report: &mut Report) -> Result<()> {
     needs.extend(uefi.then_some(Need::Ovmf));
     setup::ensure(&needs)?;
 
-    let kernel = build::kernel(&BuildOptions::default())?;
+    let kernel = build::kernel(build)?;
     let parts = Parts { kernel, iso: paths::kernel_target().join("test.iso") };
     if bios || uefi {
         image::make(&parts.kernel, &run::command_line(false, ""), &parts.iso)?;

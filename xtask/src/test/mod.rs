@@ -27,15 +27,17 @@ use anyhow::Result;
 
 use self::case::Case;
 use self::report::Report;
-use crate::cli::TestOptions;
+use crate::cli::{BuildOptions, TestOptions};
 
 /// `cargo xtask test`.
 pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or("");
-    let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name.contains(filter)).collect();
-    // No host test has a name with these, so the host's tests need not even be built.
-    let host_may_match = !filter.contains("kernel/") && !filter.contains("tool/");
-    let tools = tool::list(filter);
+    let all = if options.kasan { cases::with_kasan() } else { cases::all() };
+    let cases: Vec<Case> = all.into_iter().filter(|case| case.name.contains(filter)).collect();
+    // No host test has a name with these, so the host's tests need not even be built. Neither they nor the tool's change
+    // with the kernel's build.
+    let host_may_match = !options.kasan && !filter.contains("kernel/") && !filter.contains("tool/");
+    let tools = if options.kasan { Vec::new() } else { tool::list(filter) };
 
     if options.list {
         let names = if host_may_match { host::list(filter)? } else { Vec::new() };
@@ -52,8 +54,11 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
         host::run(filter, &mut report)?;
     }
     if !cases.is_empty() || !tools.is_empty() {
-        guest::run(cases, &mut report)?;
-        tool::run(filter, &mut report);
+        let build = BuildOptions { kasan: options.kasan, ..BuildOptions::default() };
+        guest::run(cases, &build, &mut report)?;
+        if !options.kasan {
+            tool::run(filter, &mut report);
+        }
     }
     Ok(report.close(filter))
 }

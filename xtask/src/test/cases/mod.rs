@@ -8,6 +8,7 @@
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`count`] | marked regions run without a counter, too |
 //! | [`console`] | the monitor's commands, and wrong input |
+//! | [`kasan`] | forbidden accesses are caught, in a kernel that checks them |
 //! | [`image`] | the ISO boots under both kinds of firmware |
 
 mod console;
@@ -16,6 +17,7 @@ mod direct_map;
 mod faults;
 mod frames;
 mod image;
+mod kasan;
 mod matrix;
 
 use super::case::Case;
@@ -36,13 +38,22 @@ pub(crate) fn all() -> Vec<Case> {
     .collect()
 }
 
+/// Checked accesses take longer, and so does writing the shadow of a large memory.
+const KASAN_LIMIT_FACTOR: u32 = 5;
+
+/// Those for a kernel that checks its memory accesses: all, with more time, and the checker's own.
+pub(crate) fn with_kasan() -> Vec<Case> {
+    let slower = |case: Case| Case { limit: case.limit * KASAN_LIMIT_FACTOR, ..case };
+    kasan::cases().into_iter().chain(all()).map(slower).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     #[test]
     fn every_case_has_a_name_of_its_own() {
-        let cases = super::all();
+        let cases = super::with_kasan();
         let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
         assert_eq!(names.len(), cases.len());
     }
