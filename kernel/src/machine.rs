@@ -2,10 +2,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pinned, VirtAddr};
+use rhumb_machine::{
+    Access, CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pinned, VirtAddr, VirtRange,
+};
 use x86_64::instructions::interrupts;
 
 use crate::arch::{clock, percpu};
+use crate::kasan;
 use crate::smp::{self, flush};
 
 /// The machine: there is one, and it has no state of its own.
@@ -84,5 +87,10 @@ unsafe impl Machine for KernelMachine {
 
     fn now_ns(&self) -> u64 {
         clock::now_ns()
+    }
+
+    #[inline(always)]
+    fn set_access(&self, range: VirtRange, access: Access) {
+        kasan::set_access(range, access);
     }
 }

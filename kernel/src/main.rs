@@ -6,6 +6,7 @@
 //! | [`arch`] | registers: features, descriptors, interrupt table, APIC, clock, per-CPU area |
 //! | [`mm`] | the kernel's address space: layout, page tables, reports of them |
 //! | [`smp`] | other CPUs: starting, idling, cross-calls |
+//! | [`kasan`] | the checker of memory accesses, in kernels built with it |
 //! | [`trap`] | exceptions and interrupts, reports, backtraces |
 //! | [`monitor`] | the prompt and its commands |
 //! | [`count`] | marked operations, for a counter outside the machine |
@@ -20,6 +21,11 @@ mod arch;
 mod boot;
 mod console;
 mod count;
+#[cfg(feature = "kasan")]
+mod kasan;
+#[cfg(not(feature = "kasan"))]
+#[path = "kasan/absent.rs"]
+mod kasan;
 mod logging;
 mod machine;
 mod mm;

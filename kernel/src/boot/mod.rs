@@ -35,7 +35,7 @@ use crate::mm::layout::{Stack, image};
 use crate::mm::tables;
 use crate::smp::trampoline;
 use crate::sync::IrqMutex;
-use crate::{console, logging, power};
+use crate::{console, kasan, logging, power};
 use descriptors::DescriptorFigures;
 use paging::{DirectMapFigures, Wanted};
 use window::{LowMemory, Window};
@@ -148,6 +148,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
         trampoline::write(page.start(), window.frame(page.start().pfn()), root, cr4);
     }
     let areas = reserve_areas(&mut map, built.direct_map.base, cpus, wanted.limit);
+    kasan::reserve(&mut map, built.direct_map.base, wanted.limit, cpus);
 
     machine::set_direct_map_base(built.direct_map.base);
     tables::adopt(built.root, built.trampoline_root);

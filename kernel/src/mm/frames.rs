@@ -8,12 +8,14 @@ use core::fmt;
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
 use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
-use rhumb_frames::{FrameRange, Frames, Layout, LayoutError, MemoryRange};
+use rhumb_frames::{Description, FrameRange, Frames, Layout, LayoutError, MemoryRange, Owner};
 use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr};
+use rhumb_monitor::Human;
 use spin::Once;
 
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::owners::Name;
 use crate::mm::{layout, recall};
 
 /// RAM, cut where the node changes.
@@ -97,6 +99,7 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
     let frames = FRAMES.call_once(|| frames);
     frames.set_recall(&recall::RECALL);
+    crate::kasan::start(&free);
     Ok(frames)
 }
 
@@ -152,4 +155,62 @@ pub fn give_back_boot_data(boot: &Boot) -> u64 {
         }
     }
     given
+}
+
+/// What is known of a frame, in a few lines; `None` of one that the allocator does not manage.
+pub fn known(pfn: Pfn) -> Option<Known> {
+    Some(Known(pfn, frames()?.describe(pfn)?))
+}
+
+/// A frame and what is known of it.
+pub struct Known(Pfn, Description);
+
+impl Known {
+    /// Whether its holder has said who it is.
+    pub fn is_owned(&self) -> bool {
+        self.1.owner != Owner::NONE
+    }
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(pfn, known) = self;
+        writeln!(f, "frame {pfn}: physical {} to {}", pfn.addr(), pfn.plus(1).addr())?;
+        writeln!(f, "  direct map {}", MACHINE.direct(pfn.addr()))?;
+        writeln!(f, "  node {}, zone {}, in a 2-MiB block of kind {}", known.node, known.zone, known.kind)?;
+        writeln!(f, "  {}", Place(known.place))?;
+        if let Some((start, order)) = known.block {
+            let bytes = Human(order.bytes());
+            writeln!(f, "  part of a block of order {order} ({bytes}) from frame {start}")?;
+        }
+        if self.is_owned() {
+            writeln!(f, "  held by {}, page type {}", Name(known.owner), known.page_type)?;
+            let (references, private) = (known.references, known.private);
+            writeln!(f, "  references {references} beyond the first; private word {private:#x}")?;
+        }
+        let history = known.history;
+        if history.allocations == 0 {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "  allocated {} times, last by CPU {}; last freed by CPU {}",
+            history.allocations, history.allocated_by, history.freed_by
+        )
+    }
+}
+
+/// Where a frame is, in words.
+struct Place(rhumb_frames::Place);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use rhumb_frames::Place::{Cached, Free, InUse, InUseLarge};
+        match self.0 {
+            Free(order) => write!(f, "free, in a run of order {order} ({})", Human(order.bytes())),
+            Cached(cpu) => write!(f, "free, in the cache of CPU {cpu}"),
+            InUse => f.write_str("in use"),
+            InUseLarge(order) => write!(f, "in use, in a block of order {order} ({})", Human(order.bytes())),
+        }
+    }
 }

@@ -46,12 +46,13 @@ pub const KERNEL_MAP_BYTES: u64 = 32 << 40;
 
 const PAGE: u64 = 4096;
 /// 128 KiB. The largest frames are those of the bring-up and of tests, which hold lists of some tens of KiB (a memory map is
-/// 18 KiB); an interrupt and a report come on top.
-const MAIN_STACK_PAGES: u64 = 32;
+/// 18 KiB); an interrupt and a report come on top. A checker's red zones around variables double it.
+const MAIN_STACK_PAGES: u64 = 32 * RED_ZONES;
 /// A report with its backtrace.
-const INTERRUPT_STACK_PAGES: u64 = 4;
+const INTERRUPT_STACK_PAGES: u64 = 4 * RED_ZONES;
 /// One CPU's stacks and guards, rounded up to a power of two.
-const STACKS_STRIDE: u64 = 64 * PAGE;
+const STACKS_STRIDE: u64 = 64 * RED_ZONES * PAGE;
+const RED_ZONES: u64 = if cfg!(feature = "kasan") { 2 } else { 1 };
 
 const _: () = assert!((1 + MAIN_STACK_PAGES) + 3 * (1 + INTERRUPT_STACK_PAGES) <= STACKS_STRIDE / PAGE);
 

@@ -2,15 +2,13 @@
 
 use core::fmt;
 
-use rhumb_frames::{Description, Frames, Owner};
+use rhumb_frames::Frames;
 use rhumb_machine::{Machine, PhysAddr};
-use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Human, Output};
+use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Output};
 
 use super::Kernel;
-use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
-use crate::mm::owners::Name;
 use crate::smp::work;
 use crate::stress;
 
@@ -89,54 +87,14 @@ fn frames(
         Address::Virtual(number) => PhysAddr::new(number.get() << 12).pfn(),
     };
     arguments.end()?;
-    let known = frames.describe(pfn).ok_or_else(|| {
+    let known = mm::frames::known(pfn).ok_or_else(|| {
         CommandError::failed(format_args!("frame {pfn} is not RAM that the allocator manages"))
     })?;
-    writeln!(out, "frame {pfn}: physical {} to {}", pfn.addr(), pfn.plus(1).addr());
-    writeln!(out, "  direct map {}", MACHINE.direct(pfn.addr()));
-    writeln!(out, "  node {}, zone {}, in a 2-MiB block of kind {}", known.node, known.zone, known.kind);
-    writeln!(out, "  {}", Place(known.place));
-    write_holder(kernel.boot, out, &known);
-    Ok(())
-}
-
-/// Who holds the frame, and what its descriptor says.
-fn write_holder(boot: &Boot, out: &mut dyn Output, known: &Description) {
-    if let Some((start, order)) = known.block {
-        let bytes = Human(order.bytes());
-        writeln!(out, "  part of a block of order {order} ({bytes}) from frame {start}");
-    }
-    if known.owner != Owner::NONE {
-        writeln!(out, "  held by {}, page type {}", Name(known.owner), known.page_type);
-        writeln!(
-            out,
-            "  references {} beyond the first; private word {:#x}",
-            known.references, known.private
-        );
-    } else if let Some(why) = mm::frames::taken_at_boot(boot, known.pfn) {
+    print(out, &known)?;
+    if !known.is_owned()
+        && let Some(why) = mm::frames::taken_at_boot(kernel.boot, pfn)
+    {
         writeln!(out, "  taken at boot: {why}");
     }
-    let history = known.history;
-    if history.allocations > 0 {
-        writeln!(
-            out,
-            "  allocated {} times, last by CPU {}; last freed by CPU {}",
-            history.allocations, history.allocated_by, history.freed_by
-        );
-    }
-}
-
-/// Where a frame is, in words.
-struct Place(rhumb_frames::Place);
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use rhumb_frames::Place::{Cached, Free, InUse, InUseLarge};
-        match self.0 {
-            Free(order) => write!(f, "free, in a run of order {order} ({})", Human(order.bytes())),
-            Cached(cpu) => write!(f, "free, in the cache of CPU {cpu}"),
-            InUse => f.write_str("in use"),
-            InUseLarge(order) => write!(f, "in use, in a block of order {order} ({})", Human(order.bytes())),
-        }
-    }
+    Ok(())
 }

@@ -19,6 +19,7 @@ use crate::arch::clock;
 use crate::boot::Boot;
 use crate::console;
 use crate::count;
+use crate::kasan;
 use crate::power::{self, Outcome};
 use crate::selftest;
 use crate::smp;
@@ -45,6 +46,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     stop::COMMANDS,
     selftest::COMMANDS,
     count::COMMANDS,
+    kasan::COMMANDS,
 ]);
 
 /// Static, since it is larger than a stack should hold.

@@ -60,6 +60,7 @@ const TESTS: &[&[Test]] = &[
     frames::TESTS,
     descriptors::TESTS,
     exhaustion::TESTS,
+    crate::kasan::TESTS,
 ];
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {

@@ -19,6 +19,7 @@ use x86_64::instructions::interrupts;
 use crate::arch::cpu::{self, Features};
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, clock, idt};
+use crate::kasan;
 use crate::machine::MACHINE;
 use crate::mm;
 use crate::mm::layout::Stack;
@@ -103,6 +104,7 @@ struct NoAnswer;
 fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
     let apic_id = area.apic_id.load(Relaxed);
     REFUSED.store(false, Relaxed);
+    kasan::stack_is_fresh(area.id());
     let mailbox = Mailbox::post(area);
     let answer = bring_up(area, apic_id, &mailbox);
     if answer.is_err() {

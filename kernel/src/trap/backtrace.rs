@@ -15,6 +15,31 @@ use crate::mm::layout::image;
 /// Deeper than any sane stack; ends a loop that a smashed stack may form.
 const MAX_FRAMES: usize = 64;
 
+/// Where a function will return to, and the frame pointer of the function that it returns to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(feature = "kasan"), allow(dead_code))]
+pub struct Caller {
+    pub return_to: u64,
+    pub rbp: u64,
+}
+
+/// The nearest caller of the function with frame pointer `rbp` whose name begins with none of `prefixes`.
+#[cfg_attr(not(feature = "kasan"), allow(dead_code))]
+pub fn first_caller_outside(rbp: u64, prefixes: &[&str]) -> Option<Caller> {
+    let table = symbols()?;
+    let mut frame = rbp;
+    for _ in 0..MAX_FRAMES {
+        let return_to = probe::read_word(VirtAddr::new(frame.wrapping_add(8))).ok()?;
+        let caller = probe::read_word(VirtAddr::new(frame)).ok()?;
+        let name = table.lookup(return_to.wrapping_sub(1))?.name;
+        if !prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+            return Some(Caller { return_to, rbp: caller });
+        }
+        frame = caller;
+    }
+    None
+}
+
 /// Writes the code at `rip` and its callers, one a line.
 pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
     writeln!(out, "backtrace:")?;
@@ -48,6 +73,19 @@ fn line(out: &mut dyn Write, depth: usize, address: u64, lookup: u64) -> fmt::Re
     match symbols().and_then(|table| table.lookup(lookup)) {
         Some(symbol) => writeln!(out, "  {}+{:#x}", symbol.name, symbol.offset + (address - lookup)),
         None => writeln!(out, "  ?"),
+    }
+}
+
+/// The function at an address, with the offset in it.
+#[cfg_attr(not(feature = "kasan"), allow(dead_code))]
+pub struct Name(pub u64);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match symbols().and_then(|table| table.lookup(self.0)) {
+            Some(symbol) => write!(f, "{}+{:#x}", symbol.name, symbol.offset),
+            None => write!(f, "{:#x}", self.0),
+        }
     }
 }
 

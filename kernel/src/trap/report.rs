@@ -79,7 +79,8 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     })
 }
 
-fn last_words(body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
+/// Stops all else, lets `body` say what happened, and stops the machine.
+pub fn last_words(body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
     x86_64::instructions::interrupts::disable();
     let here = percpu::here();
     let depth = here.report_depth.fetch_add(1, Relaxed);

@@ -1,0 +1,20 @@
+//! A kernel without the checker: nothing is told, nothing is checked, and the calls are no instructions.
+
+use rhumb_bootinfo::MemoryMap;
+use rhumb_machine::{CpuId, PfnRange, PhysAddr, VirtAddr, VirtRange};
+use rhumb_monitor::Command;
+
+use crate::monitor::Kernel;
+use crate::selftest::Test;
+
+pub const COMMANDS: &[Command<Kernel>] = &[];
+pub const TESTS: &[Test] = &[];
+
+pub fn reserve(_: &mut MemoryMap, _: VirtAddr, _: Option<PhysAddr>, _: usize) {}
+
+pub fn start(_: &[PfnRange]) {}
+
+#[inline(always)]
+pub fn set_access(_: VirtRange, _: rhumb_machine::Access) {}
+
+pub fn stack_is_fresh(_: CpuId) {}
