@@ -48,3 +48,8 @@ pub use state::{GRANULE_BYTES, State};
 mod model;
 #[cfg(test)]
 mod tests;
+
+/// The example of the README is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,7 +4,7 @@
 //! 4 levels                                        5 levels, where it differs
 //! ffff_8000_0000_0000 .. ffff_bfff_ffff_ffff      ff00_0000_0000_0000 .. ff7f_ffff_ffff_ffff   direct map (64 TiB; 32 PiB)
 //! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
-//!   ffff_c000_0000_0000   256 KiB a CPU             stacks, a guard page below each
+//!   ffff_c000_0000_0000   256 KiB a CPU             stacks, a guard page below each (512 KiB with KASAN)
 //!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
