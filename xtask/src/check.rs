@@ -19,7 +19,7 @@ struct Step {
 
 /// The kernel is linted and documented for the host: that needs no `core` for the kernel's target, and its profile
 /// aborts on panic, so nothing of the host's runtime is asked for.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] },
     Step {
         name: "clippy",
@@ -33,6 +33,24 @@ const STEPS: [Step; 5] = [
             "--quiet",
             "-p",
             "rhumb-kernel",
+            "--profile",
+            "kernel-dev",
+            "--",
+            "--deny",
+            "warnings",
+        ],
+        environment: &[],
+    },
+    // No test of the ordinary suite builds this one.
+    Step {
+        name: "clippy of the kernel with KASAN",
+        arguments: &[
+            "clippy",
+            "--quiet",
+            "-p",
+            "rhumb-kernel",
+            "--features",
+            "kasan",
             "--profile",
             "kernel-dev",
             "--",
