@@ -36,7 +36,7 @@ pub use tests::TESTS;
 
 /// RAM past so much of it is not watched: the shadow is written whole at boot, and a machine of a TiB, whose memory the
 /// host of an emulator does not have, would need 128 GiB for it.
-pub const WATCHED_RAM_BYTES: u64 = 16 << 30;
+pub const WATCHED_RAM_BYTES: u64 = 8 << 30;
 
 /// The shadow's memory and what it is for.
 struct Reserved {
