@@ -183,17 +183,23 @@ impl Region<'_> {
     /// Writes `byte` for the granules `first..end`.
     fn fill(&self, first: u64, end: u64, byte: u8) {
         let all = u64::from_le_bytes([byte; 8]);
-        let mut at = first;
-        while at < end {
-            let stop = end.min((at / 8 + 1) * 8);
-            let Some(word) = self.words.get((at / 8) as usize) else { return };
-            if stop - at == 8 {
-                word.store(all, Relaxed);
-            } else {
-                let mask = (u64::MAX >> (64 - 8 * (stop - at))) << (8 * (at % 8));
-                exchange(word, |old| old & !mask | all & mask);
-            }
-            at = stop;
+        // The words that are meant whole, and up to 7 granules of the words before and behind them.
+        let (whole, stop) = (first.div_ceil(8), end / 8);
+        if whole > stop {
+            return self.fill_within(first, end, all);
+        }
+        self.fill_within(first, whole * 8, all);
+        for word in self.words.get(whole as usize..stop as usize).unwrap_or_default() {
+            word.store(all, Relaxed);
+        }
+        self.fill_within(stop * 8, end, all);
+    }
+
+    /// Takes the bytes `first..end` of one word from `all`.
+    fn fill_within(&self, first: u64, end: u64, all: u64) {
+        if let Some(word) = self.words.get((first / 8) as usize).filter(|_| first < end) {
+            let mask = (u64::MAX >> (64 - 8 * (end - first))) << (8 * (first % 8));
+            exchange(word, |old| old & !mask | all & mask);
         }
     }
 
