@@ -3,10 +3,10 @@
 //! Victims are drawn before the clock starts, in random order, so that the timed loop reads them one after the other and
 //! what it misses in the cache is the allocator's own.
 
-use std::hint::black_box;
+use std::arch::asm;
 use std::ops::ControlFlow;
 
-use rhumb_machine::{Order, Pinned};
+use rhumb_machine::{Order, Pfn, Pinned};
 
 use super::subject::FrameSubject;
 use super::{Setting, Workload};
@@ -41,14 +41,21 @@ pub(super) const PAIR_BASE: Pair<{ Order::BASE.get() }> = Pair { pairs: 500_000 
 /// Pairs of 2-MiB blocks.
 pub(super) const PAIR_LARGE: Pair<{ Order::LARGE.get() }> = Pair { pairs: 50_000 };
 
+/// A caller that has the frame's number in a register. [`std::hint::black_box`] would store it, and have the subject's own
+/// fields read again from memory after it.
+#[inline(always)]
+fn use_frame(pfn: Pfn) {
+    // SAFETY: there is no instruction.
+    unsafe { asm!("/* {} */", in(reg) pfn.get(), options(nomem, nostack, preserves_flags)) };
+}
+
 /// Whether the get had a block.
 #[inline(always)]
 fn pair<S: FrameSubject, const ORDER: u8>(subject: &S, pinned: Pinned<'_>) -> bool {
     let order = const { Order::new(ORDER).unwrap() };
     match subject.get(pinned, order) {
         Some(held) => {
-            // The number is made and stored, as a caller would; the handle itself need not pass through memory.
-            black_box(subject.first(&held));
+            use_frame(subject.first(&held));
             subject.put(pinned, held, order);
             true
         }
