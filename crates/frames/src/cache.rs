@@ -27,6 +27,10 @@ pub(crate) const SMALL: usize = if cfg!(feature = "model") { 16 } else { 1024 };
 pub(crate) const RUNS: usize = if cfg!(feature = "model") { 8 } else { 32 };
 /// The orders that are cached: 0 to 9.
 const CACHED_ORDERS: usize = Order::LARGE.get() as usize + 1;
+/// The most common handles of a CPU's own node, from their kind upwards.
+const BASE_UNMOVABLE: u64 = Mobility::Unmovable as u64;
+const BASE_MOVABLE: u64 = Mobility::Movable as u64;
+const LARGE_MOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Movable as u64;
 /// Slots for frames of other nodes on their way home.
 pub(crate) const AWAY: usize = if cfg!(feature = "model") { 16 } else { 128 };
 
@@ -188,9 +192,6 @@ pub(crate) struct CpuCache {
 }
 
 impl CpuCache {
-    /// What must be alike in a handle and `home` for the block to go into a magazine.
-    const KEY: u64 = Raw::NODE | Raw::BYPASS | Raw::OWNED;
-
     /// Whether an operation of this CPU was interrupted.
     #[inline(always)]
     pub(crate) fn is_busy(&self) -> bool {
@@ -235,19 +236,17 @@ impl CpuCache {
     /// Keeps a block of this CPU's own node, if it is of a cached order and there is room.
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw) -> bool {
-        let differs = (raw.0 ^ self.home.load(Relaxed)) & (Self::KEY | Raw::ORDER);
-        let kind = Mobility::from_index(raw.kind_index());
-        // Branches, where an index would do: they are foreseen, and what follows need not wait for the handle.
-        let kept = if differs == 0 {
-            self.alone(|cache| match kind {
-                Mobility::Movable => cache.small[1].push(raw).then_some(()),
-                Mobility::Unmovable => cache.small[0].push(raw).then_some(()),
-                Mobility::Reclaimable => cache.small[2].push(raw).then_some(()),
-            })
-        } else if differs & Self::KEY == 0 {
-            self.alone(|cache| cache.runs(raw.order(), raw.kind_index())?.push(raw).then_some(()))
-        } else {
-            None
+        // Kind and order, and above them what must be alike in the handle and `home`. Branches, where an index would do:
+        // they are foreseen, and what follows need not wait for the handle.
+        let kept = match (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT {
+            BASE_MOVABLE => self.alone(|cache| cache.small[1].push(raw).then_some(())),
+            BASE_UNMOVABLE => self.alone(|cache| cache.small[0].push(raw).then_some(())),
+            LARGE_MOVABLE => self.alone(|cache| cache.runs[1][CACHED_ORDERS - 2].push(raw).then_some(())),
+            alike if alike < 4 * CACHED_ORDERS as u64 => self.alone(|cache| match raw.order() {
+                Order::BASE => cache.small.get(raw.kind_index())?.push(raw).then_some(()),
+                order => cache.runs(order, raw.kind_index())?.push(raw).then_some(()),
+            }),
+            _ => None,
         };
         kept.is_some()
     }

@@ -5,11 +5,12 @@
 //! nothing up:
 //!
 //! ```text
-//!  63  62   61      60..55  54..48  47     46..45  44..40  39..0
-//!   1  high bypass  node    pool    owned  kind    order   pfn
+//!  63  62      61     60..55  54..50  49..48  47    46..40  39..0
+//!   1  bypass  owned  node    order   kind    high  pool    pfn
 //! ```
-//! *high*: past the direct map; *bypass*: of a zone that per-CPU caches leave alone; *owned*: the descriptor names an
-//! owner; bit 63 makes the number non-zero.
+//! *bypass*: of a zone that per-CPU caches leave alone; *owned*: the descriptor names an owner; *high*: past the direct
+//! map; bit 63 makes the number non-zero. The upper 16 bits say whether, and into which magazine of a CPU, the block
+//! goes.
 //!
 //! A handle that goes out of scope without being freed loses its frames; that is never silent: the loss is counted
 //! and the frame remembered ([`crate::leaks`]). To let a frame live on in a page table entry or in another structure,
@@ -84,16 +85,15 @@ pub struct Frame<P: Presence = Mapped> {
 pub(crate) struct Raw(pub(crate) u64);
 
 impl Raw {
-    const ORDER_SHIFT: u32 = 40;
-    const KIND_SHIFT: u32 = 45;
-    const POOL_SHIFT: u32 = 48;
+    const PFN: u64 = (1 << Self::POOL_SHIFT) - 1;
+    const POOL_SHIFT: u32 = 40;
+    pub(crate) const HIGH: u64 = 1 << 47;
+    pub(crate) const KIND_SHIFT: u32 = 48;
+    const ORDER_SHIFT: u32 = 50;
     const NODE_SHIFT: u32 = 55;
-    const PFN: u64 = (1 << Self::ORDER_SHIFT) - 1;
-    pub(crate) const ORDER: u64 = 0x1f << Self::ORDER_SHIFT;
-    pub(crate) const OWNED: u64 = 1 << 47;
     pub(crate) const NODE: u64 = 0x3f << Self::NODE_SHIFT;
-    pub(crate) const BYPASS: u64 = 1 << 61;
-    pub(crate) const HIGH: u64 = 1 << 62;
+    pub(crate) const OWNED: u64 = 1 << 61;
+    pub(crate) const BYPASS: u64 = 1 << 62;
     const SET: u64 = 1 << 63;
 
     /// The number of frame 0 in a pool: its frames' numbers are this plus their pfn.

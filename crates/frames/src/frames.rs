@@ -250,7 +250,7 @@ impl Request {
     /// Whether the CPU's magazines may serve it as it is.
     #[inline(always)]
     const fn is_plain(&self) -> bool {
-        matches!(self.node, Preference::Any)
+        matches!(self.node(), Preference::Any)
             && self.ceiling as usize >= Zone::Direct as usize
             && matches!(self.contents, Contents::Stale)
             && self.owner.0 == Owner::NONE.0

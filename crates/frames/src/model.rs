@@ -72,7 +72,7 @@ impl Model {
 
     fn serves(&self, frame: u64, request: &Request) -> bool {
         let Some((node, zone)) = self.place(frame) else { return false };
-        let bound = match request.node {
+        let bound = match request.node() {
             Preference::Bind(wanted) => wanted.index() == node,
             _ => true,
         };

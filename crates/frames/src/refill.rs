@@ -27,7 +27,7 @@ impl Depot {
         let cpu = irq_off.cpu();
         let cache = self.cache(cpu, reach)?;
         let home = Raw(cache.home.load(Relaxed)).node_index();
-        let near = match request.node {
+        let near = match request.node() {
             Preference::Any => home,
             Preference::Prefer(node) | Preference::Bind(node) => node.index(),
         };
@@ -85,7 +85,7 @@ impl Depot {
     }
 
     fn pools_for(&self, request: &Request, near: usize) -> impl Iterator<Item = &'static Pool> + '_ {
-        let bound = match request.node {
+        let bound = match request.node() {
             Preference::Bind(node) => Some(node),
             _ => None,
         };
@@ -110,7 +110,7 @@ impl Depot {
         }
         // This magazine may hold frames of other nodes: a request that names a node looks first.
         let newest = ring.peek()?;
-        let fits = request.node == Preference::Any || (newest.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
+        let fits = request.node() == Preference::Any || (newest.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
         if fits { ring.pop() } else { None }
     }
 

@@ -138,12 +138,22 @@ impl Owner {
     pub const NONE: Self = Self(0);
 }
 
-/// A request for one block of frames.
+/// A [`Preference`] in a byte.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct PackedPreference(u8);
+
+impl PackedPreference {
+    const ANY: Self = Self(0);
+    const PREFER: u8 = 0x80;
+    const BIND: u8 = 0xc0;
+}
+
+/// A request for one block of frames. Eight bytes: it travels in a register.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Request {
     pub(crate) order: Order,
     pub(crate) ceiling: Zone,
-    pub(crate) node: Preference,
+    node: PackedPreference,
     pub(crate) kind: Mobility,
     pub(crate) contents: Contents,
     pub(crate) class: AllocClass,
@@ -163,7 +173,7 @@ impl Request {
         Self {
             order,
             ceiling: Zone::High,
-            node: Preference::Any,
+            node: PackedPreference::ANY,
             kind: Mobility::Unmovable,
             contents: Contents::Stale,
             class: AllocClass::Normal,
@@ -177,16 +187,27 @@ impl Request {
         Self { ceiling: zone, ..self }
     }
 
+    /// Where `preference` says.
+    #[must_use]
+    pub const fn near(self, preference: Preference) -> Self {
+        let node = match preference {
+            Preference::Any => PackedPreference::ANY,
+            Preference::Prefer(node) => PackedPreference(PackedPreference::PREFER | node.index() as u8),
+            Preference::Bind(node) => PackedPreference(PackedPreference::BIND | node.index() as u8),
+        };
+        Self { node, ..self }
+    }
+
     /// On `node` if it has any, else near it.
     #[must_use]
     pub const fn prefer(self, node: NodeId) -> Self {
-        Self { node: Preference::Prefer(node), ..self }
+        self.near(Preference::Prefer(node))
     }
 
     /// On `node` or not at all.
     #[must_use]
     pub const fn bind(self, node: NodeId) -> Self {
-        Self { node: Preference::Bind(node), ..self }
+        self.near(Preference::Bind(node))
     }
 
     /// Of this mobility.
@@ -219,4 +240,17 @@ impl Request {
     pub const fn owner(self, owner: Owner) -> Self {
         Self { owner, ..self }
     }
+
+    /// On which node.
+    #[inline(always)]
+    pub(crate) const fn node(&self) -> Preference {
+        let PackedPreference(packed) = self.node;
+        match NodeId::new((packed & 0x3f) as usize) {
+            Some(node) if packed >= PackedPreference::BIND => Preference::Bind(node),
+            Some(node) if packed >= PackedPreference::PREFER => Preference::Prefer(node),
+            _ => Preference::Any,
+        }
+    }
 }
+
+const _: () = assert!(size_of::<Request>() == 8);

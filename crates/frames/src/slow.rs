@@ -35,7 +35,7 @@ impl<M: Machine> Frames<M> {
         } else {
             (reach, request.ceiling)
         };
-        let request = Request { ceiling, ..request };
+        let request = request.ceiling(ceiling);
         self.inject_failure(&request)?;
         self.tick(pinned);
         let easy = self.attempt(&request, reach, Effort::Easy);
@@ -93,7 +93,7 @@ impl<M: Machine> Frames<M> {
         if !has(request.ceiling) {
             return Err(AllocError::NothingBelow(request.ceiling));
         }
-        match request.node {
+        match request.node() {
             Preference::Bind(node) if !self.depot.pools.iter().any(|pool| pool.node == node) => {
                 Err(AllocError::NoSuchNode(node))
             }

@@ -43,7 +43,7 @@ fn request() -> impl Strategy<Value = Request> {
     (order, 0usize..3, prop_oneof![3 => Just(3usize), 1 => 0usize..4], node).prop_map(
         |(order, kind, zone, node)| {
             let request = Request::new(Order::new(order).unwrap()).kind(Mobility::ALL[kind]);
-            Request { node, ..request.ceiling(Zone::ALL[zone]) }
+            request.ceiling(Zone::ALL[zone]).near(node)
         },
     )
 }
