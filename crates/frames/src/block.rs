@@ -1,7 +1,7 @@
 //! What the allocator keeps of a 2-MiB block beside its 512 bits: sixteen bytes, four blocks a cache line.
 //!
 //! ```text
-//! info:       29 isolated   28..24 order   19..18 state   17..16 kind   15..12 rank   9..0 used
+//! info:       29 isolated  28..24 order  21..20 grain  19..18 state  17..16 kind  15..12 rank  9..0 used
 //! described:  whether its descriptors are filled in: see `descriptor.rs`
 //! next, prev: block + 1, or 0
 //! ```
@@ -47,6 +47,11 @@ impl Info {
         Self(1 << 18 | (kind as u64) << 16 | FRAMES as u64)
     }
 
+    /// The same block, split and without a free frame.
+    pub(crate) const fn broken(self) -> Self {
+        Self::full(self.kind()).with_grain(self.grain())
+    }
+
     /// The first block of an allocated block of `order`, or with 0 a later one.
     pub(crate) const fn large(order: u8, kind: Mobility) -> Self {
         Self((order as u64) << 24 | 2 << 18 | (kind as u64) << 16 | FRAMES as u64)
@@ -71,6 +76,15 @@ impl Info {
 
     pub(crate) const fn free(self) -> u32 {
         FRAMES - (self.0 & 0x3ff) as u32
+    }
+
+    /// What a split block was broken for: see [`bin`].
+    pub(crate) const fn grain(self) -> usize {
+        (self.0 >> 20 & 3) as usize
+    }
+
+    pub(crate) const fn with_grain(self, grain: usize) -> Self {
+        Self(self.0 & !(3 << 20) | (grain as u64 & 3) << 20)
     }
 
     /// The largest order of a free run in a split block, plus one; 0 where nothing is free.
@@ -122,18 +136,32 @@ impl Block {
     }
 }
 
-/// The bins of one kind of blocks: by how full a block is, and by its largest free run.
+/// The bins of one kind of blocks: by its grain, its largest free run, and how full it is.
+///
+/// The grain is what the block was broken for: orders 0 to 2, 3 to 5, or 6 to 8. Blocks of one grain are shared by
+/// requests of these orders, and by others only when no block is whole. Blocks that hold a few long runs then become
+/// whole again soon, which they would not with a single frame among them, and what lives long in small pieces lies
+/// together.
 pub(crate) mod bin {
-    use super::Info;
+    use super::{FRAMES, Info};
 
-    /// Classes of fullness, each 8 frames wide: class c has 8 c to 8 c + 7 free frames.
-    pub(crate) const CLASSES: usize = 64;
+    /// Classes of fullness, each 16 frames wide: class c has 16 c to 16 c + 15 free frames.
+    pub(crate) const CLASSES: usize = 32;
+    /// Grains, of three orders each.
+    pub(crate) const GRAINS: usize = 3;
     /// Orders 0 to 8 that the largest run of a split block can have.
     pub(crate) const ORDERS: usize = 9;
 
-    /// A bin: blocks of one class whose largest run has one order.
+    /// The grain of blocks for an order of at most 8.
+    #[inline]
+    pub(crate) const fn grain_of(order: usize) -> usize {
+        order / GRAINS % GRAINS
+    }
+
+    /// A bin: blocks of one grain and one class whose largest run has one order.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) struct Bin {
+        pub(crate) grain: usize,
         pub(crate) class: usize,
         pub(crate) order: usize,
     }
@@ -142,6 +170,7 @@ pub(crate) mod bin {
     #[inline]
     pub(crate) fn of(info: Info) -> Option<Bin> {
         let order = (info.rank() as usize).checked_sub(1)?;
-        Some(Bin { class: info.free() as usize / 8 % CLASSES, order: order.min(ORDERS - 1) })
+        let class = info.free() as usize / (FRAMES as usize / CLASSES) % CLASSES;
+        Some(Bin { grain: info.grain() % GRAINS, class, order: order.min(ORDERS - 1) })
     }
 }

@@ -238,17 +238,29 @@ impl CpuCache {
     pub(crate) fn push(&self, raw: Raw) -> bool {
         // Kind and order, and above them what must be alike in the handle and `home`. Branches, where an index would do:
         // they are foreseen, and what follows need not wait for the handle.
-        let kept = match (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT {
-            BASE_MOVABLE => self.alone(|cache| cache.small[1].push(raw).then_some(())),
-            BASE_UNMOVABLE => self.alone(|cache| cache.small[0].push(raw).then_some(())),
-            LARGE_MOVABLE => self.alone(|cache| cache.runs[1][CACHED_ORDERS - 2].push(raw).then_some(())),
-            alike if alike < 4 * CACHED_ORDERS as u64 => self.alone(|cache| match raw.order() {
-                Order::BASE => cache.small.get(raw.kind_index())?.push(raw).then_some(()),
-                order => cache.runs(order, raw.kind_index())?.push(raw).then_some(()),
-            }),
-            _ => None,
-        };
+        let differs = (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT;
+        let kept = self.alone(|cache| {
+            let kept = match differs {
+                BASE_MOVABLE => cache.small[1].push(raw),
+                BASE_UNMOVABLE => cache.small[0].push(raw),
+                LARGE_MOVABLE => cache.runs[1][CACHED_ORDERS - 2].push(raw),
+                _ => cache.push_other(differs, raw),
+            };
+            kept.then_some(())
+        });
         kept.is_some()
+    }
+
+    /// [`CpuCache::push`] for all but the most common blocks.
+    #[inline(never)]
+    fn push_other(&self, differs: u64, raw: Raw) -> bool {
+        if differs >= 4 * CACHED_ORDERS as u64 {
+            return false;
+        }
+        match raw.order() {
+            Order::BASE => self.small.get(raw.kind_index()).is_some_and(|ring| ring.push(raw)),
+            order => self.runs(order, raw.kind_index()).is_some_and(|ring| ring.push(raw)),
+        }
     }
 
     /// The magazine for orders 1 to 9.

@@ -55,7 +55,7 @@ pub struct Compaction {
 }
 
 /// A block is worth emptying while at most this many of its frames are in use: moving costs a copy of each.
-const MOST_USED: u32 = FRAMES * 3 / 4;
+const MOST_USED: u32 = FRAMES * 7 / 8;
 
 impl<M: Machine> Frames<M> {
     /// Empties broken movable blocks of `node`, emptiest first, into fuller ones, until `budget_frames` frames were

@@ -18,7 +18,7 @@ const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
 
 /// Frames that a magazine of orders 1 to 8 holds at most. All of them together are less than two blocks.
-const RUN_FRAMES: u32 = 128;
+const RUN_FRAMES: u32 = 256;
 /// Frames that a magazine of order 9 holds at most: 8 blocks.
 const LARGE_FRAMES: u32 = 4096;
 /// Frames that a magazine holds at most while memory is loose ([`Pool::is_loose`]). Of a burst of a thousand frees and

@@ -44,30 +44,32 @@ pub(crate) struct Pool {
 
 /// The blocks of one kind that are partly free.
 struct Bins {
-    /// For each order: bit c says that the bin of class c is not empty.
-    filled: [AtomicU64; bin::ORDERS],
+    /// For each grain and order: bit c says that the bin of class c is not empty.
+    filled: [[AtomicU32; bin::ORDERS]; bin::GRAINS],
     /// The first block of each bin plus one, or zero.
-    heads: [[AtomicU32; bin::CLASSES]; bin::ORDERS],
+    heads: [[[AtomicU32; bin::CLASSES]; bin::ORDERS]; bin::GRAINS],
 }
 
 impl Default for Bins {
     fn default() -> Self {
         Self {
             filled: Default::default(),
-            heads: core::array::from_fn(|_| core::array::from_fn(|_| AtomicU32::new(0))),
+            heads: core::array::from_fn(|_| {
+                core::array::from_fn(|_| core::array::from_fn(|_| AtomicU32::new(0)))
+            }),
         }
     }
 }
 
 impl Bins {
     fn head(&self, bin: Bin) -> &AtomicU32 {
-        &self.heads[bin.order][bin.class]
+        &self.heads[bin.grain][bin.order][bin.class]
     }
 
     fn set_filled(&self, bin: Bin, filled: bool) {
-        let word = &self.filled[bin.order];
+        let word = &self.filled[bin.grain][bin.order];
         let others = word.load(Relaxed) & !(1 << bin.class);
-        word.store(others | u64::from(filled) << bin.class, Relaxed);
+        word.store(others | u32::from(filled) << bin.class, Relaxed);
     }
 }
 
@@ -166,12 +168,6 @@ impl Pool {
         Held { pool: self }
     }
 
-    /// Whether a broken block of `kind` has a run of `order`.
-    pub(crate) fn has_broken(&self, kind: Mobility, order: Order) -> bool {
-        let filled = &self.bins[kind as usize].filled;
-        filled[usize::from(order.get()).min(bin::ORDERS - 1)..].iter().any(|word| word.load(Relaxed) != 0)
-    }
-
     /// Whether much of what is free lies scattered in broken blocks: a quarter of them or more. Blocks can come together
     /// then, if frames go home soon instead of being used again where they happen to lie.
     pub(crate) fn is_loose(&self) -> bool {
@@ -233,36 +229,42 @@ impl Drop for Held<'_> {
 }
 
 impl Held<'_> {
-    /// The bin of `kind` from which a run of `order` is best taken. For single frames, the fullest blocks: the others
-    /// then empty out. For longer runs, the blocks whose largest run is the smallest that will do, and of those the
-    /// fullest: a long run is not broken for a short one.
+    /// The bin of `kind` and `grain` from which a run of `order` is best taken. For single frames, the fullest blocks: the
+    /// others then empty out. For longer runs, the blocks whose largest run is the smallest that will do, and of those
+    /// the fullest: a long run is not broken for a short one.
     #[inline]
-    pub(crate) fn best(&self, kind: Mobility, order: usize) -> Option<Bin> {
-        let filled = &self.pool.bins[kind as usize].filled;
-        let first = |order: usize, classes: u64| {
-            let is_filled = filled[order].load(Relaxed) & classes != 0;
-            is_filled.then(|| Bin {
-                class: (filled[order].load(Relaxed) & classes).trailing_zeros() as usize,
-                order,
-            })
+    pub(crate) fn best(&self, kind: Mobility, grain: usize, order: usize) -> Option<Bin> {
+        let filled = &self.pool.bins[kind as usize].filled[grain];
+        let first = |order: usize, classes: u32| {
+            let classes = filled[order].load(Relaxed) & classes;
+            (classes != 0).then(|| Bin { grain, class: classes.trailing_zeros() as usize, order })
         };
         if order > 0 {
-            return (order..bin::ORDERS).find_map(|order| first(order, u64::MAX));
+            return (order..bin::ORDERS).find_map(|order| first(order, u32::MAX));
         }
         let classes = filled.iter().fold(0, |all, word| all | word.load(Relaxed));
         (0..bin::ORDERS).find_map(|order| first(order, classes & classes.wrapping_neg()))
     }
 
+    /// The same among the grains that are not for this order.
+    pub(crate) fn best_of_others(&self, kind: Mobility, order: usize) -> Option<Bin> {
+        let mut others = (0..bin::GRAINS).filter(|&grain| grain != bin::grain_of(order));
+        others.find_map(|grain| self.best(kind, grain, order))
+    }
+
     /// The bin of the emptiest blocks of `kind` that have a run of `order`.
     pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
         let filled = &self.pool.bins[kind as usize].filled;
-        let classes = filled[order..].iter().fold(0, |all, word| all | word.load(Relaxed));
-        let class = (classes != 0).then(|| 63 - classes.leading_zeros() as usize)?;
-        (order..bin::ORDERS).map(|order| Bin { class, order }).rfind(|&bin| self.is_filled(kind, bin))
+        let all = (0..bin::GRAINS).flat_map(|grain| (order..bin::ORDERS).map(move |order| (grain, order)));
+        let last = all.filter_map(|(grain, order)| {
+            let class = 31_u32.checked_sub(filled[grain][order].load(Relaxed).leading_zeros())? as usize;
+            Some(Bin { grain, class, order })
+        });
+        last.max_by_key(|bin| bin.class)
     }
 
     pub(crate) fn is_filled(&self, kind: Mobility, bin: Bin) -> bool {
-        self.pool.bins[kind as usize].filled[bin.order].load(Relaxed) & 1 << bin.class != 0
+        self.pool.bins[kind as usize].filled[bin.grain][bin.order].load(Relaxed) & 1 << bin.class != 0
     }
 
     /// The first block of a bin.

@@ -37,26 +37,10 @@ impl Depot {
         }
         self.pools_for(request, near).find_map(|pool| {
             let floor = floor(pool, request, effort);
-            if cached && self.breaks_block(pool, request) {
-                self.drain_longer_runs(irq_off, cache, request);
-            }
             let ring = cache.runs(request.order, request.kind as usize);
             let ring = ring.filter(|_| cached && pool.node.index() == home && pool.zone != Zone::Dma);
             take_with_more(&mut pool.lock(irq_off), request, floor, ring)
         })
-    }
-
-    /// Whether the request would break a whole block of `pool`. No lock: a wrong guess costs or saves little.
-    fn breaks_block(&self, pool: &Pool, request: &Request) -> bool {
-        request.order < Order::LARGE && !pool.has_broken(request.kind, request.order)
-    }
-
-    /// Gives back the longer runs of this kind that this CPU keeps, so that one of them is broken and not a whole block.
-    fn drain_longer_runs(&self, irq_off: IrqOff<'_>, cache: &CpuCache, request: &Request) {
-        let longer = (request.order.get() + 1..Order::LARGE.get()).filter_map(Order::new);
-        for ring in longer.filter_map(|order| cache.runs(order, request.kind as usize)) {
-            self.drain_ring(irq_off, ring, u32::MAX);
-        }
     }
 
     /// A movable block for what is moved out of `pool`: from broken blocks of this pool, or from anywhere.
@@ -110,7 +94,8 @@ impl Depot {
         }
         // This magazine may hold frames of other nodes: a request that names a node looks first.
         let newest = ring.peek()?;
-        let fits = request.node() == Preference::Any || (newest.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
+        let fits =
+            request.node() == Preference::Any || (newest.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
         if fits { ring.pop() } else { None }
     }
 
@@ -122,9 +107,6 @@ impl Depot {
             for pool in self.pools_for(request, near) {
                 if pool.zone == Zone::Dma {
                     continue;
-                }
-                if self.breaks_block(pool, request) {
-                    self.drain_longer_runs(irq_off, cache, request);
                 }
                 let floor = floor(pool, request, effort);
                 let most = self.bite_frames(pool);

@@ -1,7 +1,7 @@
 //! Frames leave a pool: a bite of single frames, a run within a block, or whole blocks.
 //!
-//! Each search goes: blocks of the kind that are broken already, fullest first; then a whole block, which becomes one
-//! of this kind; then blocks of the other kinds ([`Mobility::steals_from`]), emptiest first. A block that is stolen
+//! Each search goes: blocks of the kind that were broken for such orders ([`bin`]), fullest first; then a whole block,
+//! which becomes one of this kind; then any broken block of the kind; then blocks of the other kinds ([`Mobility::steals_from`]), emptiest first. A block that is stolen
 //! while at least half of it is free changes its kind, and one that unmovable frames enter always does: what follows
 //! them then goes to the same block and not to another one.
 //!
@@ -9,7 +9,7 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::block::Info;
+use crate::block::{Info, bin};
 use crate::pool::Held;
 use crate::request::Mobility;
 use crate::sync::Relaxed;
@@ -52,7 +52,7 @@ impl Held<'_> {
         for (word, left) in words.iter().zip(left) {
             word.store(left, Relaxed);
         }
-        let new = Info::full(info.kind()).with_free(info.free() - frames, words::block_rank(&left));
+        let new = info.broken().with_free(info.free() - frames, words::block_rank(&left));
         self.settle(block, new);
         self.sub_free(u64::from(frames));
         Some(Bite { start: self.pool.block_start(block), bits, frames: u64::from(frames) })
@@ -79,7 +79,9 @@ impl Held<'_> {
 
     /// A run as [`Held::take_runs`] takes it, but from broken blocks of this kind only.
     pub(crate) fn take_broken(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
-        let bin = (order < Order::LARGE).then(|| self.best(kind, order.get().into()))??;
+        let log2 = usize::from(order.get());
+        let found = || self.best(kind, bin::grain_of(log2), log2).or_else(|| self.best_of_others(kind, log2));
+        let bin = (order < Order::LARGE).then(found)??;
         let block = self.head(kind, bin)?;
         let mut run = None;
         self.take_runs_of(block, order, 1, |pfn| run = Some(pfn))?;
@@ -111,7 +113,7 @@ impl Held<'_> {
         }
         self.write_bits(block, &bits);
         let free = info.free() - (taken * frames) as u32;
-        self.settle(block, Info::full(info.kind()).with_free(free, words::block_rank(&bits)));
+        self.settle(block, info.broken().with_free(free, words::block_rank(&bits)));
         self.sub_free(taken * frames);
         Some(())
     }
@@ -142,13 +144,17 @@ impl Held<'_> {
     /// and any block with the kind that it shall have.
     #[inline]
     fn find_block(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
-        if let Some(bin) = self.best(kind, log2 as usize) {
+        let grain = bin::grain_of(log2 as usize);
+        if let Some(bin) = self.best(kind, grain, log2 as usize) {
             return self.head(kind, bin);
         }
         if let Some(bit) = self.pool.whole.find(end_for(kind)) {
             let block = bit - self.pool.skew;
-            self.pool.blocks[block].set(Info::WHOLE.with_kind(kind));
+            self.pool.blocks[block].set(Info::WHOLE.with_kind(kind).with_grain(grain));
             return Some(block);
+        }
+        if let Some(bin) = self.best_of_others(kind, log2 as usize) {
+            return self.head(kind, bin);
         }
         self.steal(kind, log2)
     }

@@ -121,10 +121,10 @@ fn check_pool(pool: &Pool, irq_off: IrqOff<'_>) -> Result<(), Inconsistency> {
         }
     }
     for kind in Mobility::ALL {
-        for (class, order) in
-            (0..bin::CLASSES).flat_map(|class| (0..bin::ORDERS).map(move |order| (class, order)))
-        {
-            binned -= check_bin(&held, kind, Bin { class, order }, binned)?;
+        for index in 0..bin::GRAINS * bin::ORDERS * bin::CLASSES {
+            let (row, class) = (index / bin::CLASSES, index % bin::CLASSES);
+            let bin = Bin { grain: row / bin::ORDERS, order: row % bin::ORDERS, class };
+            binned -= check_bin(&held, kind, bin, binned)?;
         }
     }
     if binned != 0 {
