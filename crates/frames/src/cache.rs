@@ -114,10 +114,11 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.store(head, Relaxed);
     }
 
-    /// The `index`-th oldest.
+    /// Tells the n-th oldest, as long as nothing is given back.
     #[inline(always)]
-    pub(crate) fn oldest(&self, index: u32) -> Raw {
-        Raw(self.slot(self.tail.load(Relaxed).wrapping_add(index)).load(Relaxed))
+    pub(crate) fn from_oldest(&self) -> impl Fn(u32) -> Raw {
+        let tail = self.tail.load(Relaxed);
+        move |index| Raw(self.slot(tail.wrapping_add(index)).load(Relaxed))
     }
 
     /// Forgets the `count` oldest, which the caller has given back.

@@ -85,8 +85,27 @@ impl Depot {
     /// Gives back a batch of the oldest blocks, `most` at most, and says how many.
     fn drain_batch<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, most: u32) -> u32 {
         let mut batch = Batch::default();
-        let most = ring.len().min(most).min(BATCH_FRAMES);
-        let count = (0..most).find(|&index| !batch.add(self, ring.oldest(index))).unwrap_or(most);
+        let (oldest, most) = (ring.from_oldest(), ring.len().min(most).min(BATCH_FRAMES));
+        let mut count = 0;
+        while count < most {
+            let raw = oldest(count);
+            let (mut bits, mut next) = (0, count + 1);
+            if raw.order() == Order::BASE {
+                bits = 1 << (raw.0 % 64);
+                while next < most {
+                    let (neighbour, bit) = (oldest(next).0, 1 << (oldest(next).0 % 64));
+                    if neighbour / 64 != raw.0 / 64 || bits & bit != 0 {
+                        break;
+                    }
+                    bits |= bit;
+                    next += 1;
+                }
+            }
+            if !batch.add(self, raw, bits) {
+                break;
+            }
+            count = next;
+        }
         batch.give(self, irq_off);
         ring.forget_oldest(count);
         count
@@ -191,19 +210,9 @@ struct Batch {
 impl Batch {
     /// Adds a block and asks for the lines that its free will write; or says that the batch is full.
     #[inline(always)]
-    fn add(&mut self, depot: &Depot, raw: Raw) -> bool {
-        let bit = if raw.order() == Order::BASE { 1 << (raw.0 % 64) } else { 0 };
-        if let Some((word, bits)) = self.count.checked_sub(1).and_then(|last| self.entries.get_mut(last))
-            && *word / 64 == raw.0 / 64
-            && *bits & bit == 0
-            && *bits != 0
-            && bit != 0
-        {
-            *bits |= bit;
-            return true;
-        }
+    fn add(&mut self, depot: &Depot, raw: Raw, bits: u64) -> bool {
         let Some(entry) = self.entries.get_mut(self.count) else { return false };
-        *entry = (raw.0, bit);
+        *entry = (raw.0, bits);
         self.count += 1;
         if let Some(pool) = depot.pools.get(raw.pool()) {
             pool.prefetch(raw.pfn());

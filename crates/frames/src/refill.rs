@@ -12,8 +12,9 @@ use crate::pool::{Held, Pool};
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
 use crate::sync::Relaxed;
 
-/// Frames that a refill puts into a magazine at least, if the open block has them.
-const REFILL_FRAMES: u32 = 32;
+/// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred waits
+/// for a refill.
+const REFILL_FRAMES: u32 = if cfg!(feature = "model") { 8 } else { 104 };
 
 impl Depot {
     /// One attempt to serve `request`, without calling anybody for help.
@@ -162,7 +163,7 @@ fn take_with_more(
     let Some(ring) = ring.filter(|ring| order < Order::LARGE && ring.len() == 0) else {
         return take(held, order, kind, floor);
     };
-    let more = ring.limit.load(Relaxed).min(RUNS as u32) / 4;
+    let more = ring.limit.load(Relaxed).min(RUNS as u32) / 2;
     let (tag, mut first) = (held.pool.tag, None);
     held.take_runs(order, kind, floor, 1 + u64::from(more), |pfn| {
         let raw = tag.at(pfn, order, kind);
