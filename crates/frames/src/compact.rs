@@ -50,7 +50,7 @@ pub struct Compaction {
     pub blocks: u64,
     /// Frames that were moved.
     pub moved: u64,
-    /// Blocks that could not be emptied.
+    /// Blocks that could not be emptied, at the last try.
     pub stuck: u64,
 }
 
@@ -73,23 +73,45 @@ impl<M: Machine> Frames<M> {
         self.drain(pinned);
         self.request_drain(pinned);
         for pool in self.depot.pools.iter().filter(|pool| pool.node == node) {
-            while done.moved < budget_frames
-                && let Some(block) = self.isolate_emptiest(pool)
-            {
-                let start = pool.block_start(block);
-                let range = PfnRange::of_length(start, u64::from(FRAMES)).unwrap_or_default();
-                let emptied = self.empty(pinned, pool, range, relocate, &mut done.moved, Target::Broken);
-                if emptied.is_ok() {
-                    done.blocks += 1;
-                    self.release_block(pool, block);
-                } else {
-                    // It stays isolated until the end, so that each block is tried once.
-                    done.stuck += 1;
+            // What one pass could not move may find room in what its last blocks left.
+            loop {
+                let (emptied, stuck) =
+                    self.compact_once(pinned, pool, relocate, budget_frames, &mut done.moved);
+                done.blocks += emptied;
+                if emptied == 0 || stuck == 0 {
+                    done.stuck += stuck;
+                    break;
                 }
             }
-            (0..pool.blocks.len()).for_each(|block| self.release_block(pool, block));
         }
         done
+    }
+
+    /// Tries each block of `pool` that is worth it once: how many became whole, and how many did not.
+    fn compact_once(
+        &self,
+        pinned: Pinned<'_>,
+        pool: &Pool,
+        relocate: &dyn Relocate,
+        budget_frames: u64,
+        moved: &mut u64,
+    ) -> (u64, u64) {
+        let (mut emptied, mut stuck) = (0, 0);
+        while *moved < budget_frames
+            && let Some(block) = self.isolate_emptiest(pool)
+        {
+            let start = pool.block_start(block);
+            let range = PfnRange::of_length(start, u64::from(FRAMES)).unwrap_or_default();
+            if self.empty(pinned, pool, range, relocate, moved, Target::Broken).is_ok() {
+                emptied += 1;
+                self.release_block(pool, block);
+            } else {
+                // It stays isolated until the end, so that each block is tried once.
+                stuck += 1;
+            }
+        }
+        (0..pool.blocks.len()).for_each(|block| self.release_block(pool, block));
+        (emptied, stuck)
     }
 
     /// Isolates the movable block that has the fewest frames in use, if few enough.

@@ -48,8 +48,8 @@ fn a_frame_is_described_wherever_it_is() {
     frames.free(pinned(), frame);
     frames.drain(pinned());
     assert_eq!(place(pfn), Place::Free(Order::LARGE));
-    let run = frames.alloc(pinned(), Request::new(Order::new(2).unwrap())).unwrap();
-    assert_eq!(place(run.pfn().plus(4)), Place::Free(Order::new(2).unwrap()));
+    let run = frames.alloc(pinned(), Request::new(Order::new(4).unwrap())).unwrap();
+    assert_eq!(place(run.pfn().plus(16)), Place::Free(Order::new(4).unwrap()));
     assert_eq!(place(run.pfn().plus(256)), Place::Free(Order::new(8).unwrap()));
     frames.free(pinned(), run);
     let large = frames.alloc(pinned(), Request::LARGE).unwrap();
