@@ -1,6 +1,7 @@
 //! The order of fallback, reserves and classes, reclaimers, mobility kinds.
 
 use std::boxed::Box;
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::vec::Vec;
 
@@ -198,4 +199,32 @@ fn frames_of_another_node_go_home_in_batches() {
     assert_eq!(frames.describe(frame.pfn()).unwrap().node, node(1));
     frames.free(pinned(), frame);
     frames.validate().unwrap();
+}
+
+#[test]
+fn single_frames_and_long_runs_break_different_blocks() {
+    let frames = frames_over(1, &[(1 << 20, (1 << 20) + 32 * 512, 0)]);
+    let mut held = Vec::new();
+    let mut blocks = [HashSet::new(), HashSet::new(), HashSet::new()];
+    for _ in 0..64 {
+        for order in [0, 4, 7] {
+            let frame = frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).unwrap();
+            blocks[usize::from(order) / 3].insert(frame.pfn().get() / 512);
+            held.push(frame);
+        }
+    }
+    assert!(blocks[0].is_disjoint(&blocks[1]) && blocks[0].is_disjoint(&blocks[2]));
+    assert!(blocks[1].is_disjoint(&blocks[2]));
+    // With no whole block left, any run will do.
+    while let Ok(frame) = frames.alloc(pinned(), Request::LARGE) {
+        held.push(frame);
+    }
+    frames.drain(pinned());
+    let (single, free) = (held.len(), frames.free_frames());
+    while let Ok(frame) = frames.alloc(pinned(), Request::FRAME) {
+        held.push(frame);
+    }
+    assert_eq!((held.len() - single) as u64, free, "every frame is served");
+    frames.validate().unwrap();
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
