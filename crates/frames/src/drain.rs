@@ -17,7 +17,8 @@ use crate::sync::{Ordering, Relaxed, fence};
 const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
 
-/// Frames that a magazine of orders 1 to 8 holds at most. All of them together are less than two blocks.
+/// Frames that a magazine of orders 1 to 8 holds at most: one block of order 8. All eight of a kind together are less than
+/// four 2-MiB blocks.
 const RUN_FRAMES: u32 = 256;
 /// Frames that a magazine of order 9 holds at most: 8 blocks.
 const LARGE_FRAMES: u32 = 4096;
