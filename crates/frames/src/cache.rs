@@ -116,7 +116,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
 
     /// Tells the n-th oldest, as long as nothing is given back.
     #[inline(always)]
-    pub(crate) fn from_oldest(&self) -> impl Fn(u32) -> Raw {
+    pub(crate) fn oldest_first(&self) -> impl Fn(u32) -> Raw {
         let tail = self.tail.load(Relaxed);
         move |index| Raw(self.slot(tail.wrapping_add(index)).load(Relaxed))
     }

@@ -86,7 +86,7 @@ impl Depot {
     /// Gives back a batch of the oldest blocks, `most` at most, and says how many.
     fn drain_batch<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, most: u32) -> u32 {
         let mut batch = Batch::default();
-        let (oldest, most) = (ring.from_oldest(), ring.len().min(most).min(BATCH_FRAMES));
+        let (oldest, most) = (ring.oldest_first(), ring.len().min(most).min(BATCH_FRAMES));
         let mut count = 0;
         while count < most {
             let raw = oldest(count);

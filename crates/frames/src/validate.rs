@@ -86,13 +86,13 @@ impl Depot {
         for (index, cache) in self.caches.iter().enumerate() {
             let mut each = |raw| each(index % self.cpus, raw);
             for kind in 0..Mobility::COUNT {
-                (0..cache.small[kind].len()).map(cache.small[kind].from_oldest()).for_each(&mut each);
+                (0..cache.small[kind].len()).map(cache.small[kind].oldest_first()).for_each(&mut each);
                 cache.open[kind].for_each(&mut each);
             }
             for (_, ring) in cache.all_runs() {
-                (0..ring.len()).map(ring.from_oldest()).for_each(&mut each);
+                (0..ring.len()).map(ring.oldest_first()).for_each(&mut each);
             }
-            (0..cache.away.len()).map(cache.away.from_oldest()).for_each(&mut each);
+            (0..cache.away.len()).map(cache.away.oldest_first()).for_each(&mut each);
         }
     }
 }
