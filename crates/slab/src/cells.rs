@@ -1,0 +1,235 @@
+//! Memory for this crate's own records: frames cut into cells of 64 bytes to 2 KiB. A leaf where `unsafe` lives.
+//!
+//! Slab headers, magazines and caches' records live here, so that no path of an object cache allocates from an object
+//! cache (I10). A frame's free cells are the bits of its descriptor's private word. Frames with a free cell stand in a
+//! list whose links are in the frame's lowest free cell; a frame with none costs nothing but its descriptor. One wholly
+//! free frame is kept for each size, others go back at once.
+
+use core::ptr::NonNull;
+
+use rhumb_frames::{AllocClass, Descriptor, Request};
+use rhumb_machine::{IrqOff, Machine, Order, Pinned};
+
+use crate::memory::{FRAME_BYTES, Memory, PageType};
+use crate::sync::Lock;
+
+const SMALLEST: usize = 64;
+/// Cells of 64, 128, 256, 512, 1,024 and 2,048 bytes.
+const SIZES: usize = 6;
+const FRAME: usize = FRAME_BYTES as usize;
+
+/// The frames of one cell size that have a free cell: the newest first. 0 is none.
+#[derive(Default)]
+struct Pool {
+    first: usize,
+    frames: u64,
+    /// A frame of which nothing is used.
+    spare: usize,
+}
+
+/// In the lowest free cell of a frame: the frames beside it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Links {
+    next: usize,
+    previous: usize,
+}
+
+pub(crate) struct Cells {
+    pools: [Lock<Pool>; SIZES],
+}
+
+/// Bits of a frame whose cells are all free.
+const fn all(size: usize) -> u64 {
+    u64::MAX >> (64 - FRAME / size)
+}
+
+impl Cells {
+    pub(crate) fn new() -> Self {
+        Self { pools: core::array::from_fn(|_| Lock::new(Pool::default())) }
+    }
+
+    fn pool(&self, bytes: usize) -> Option<(&Lock<Pool>, usize)> {
+        let size = bytes.max(SMALLEST).next_power_of_two();
+        Some((self.pools.get((size / SMALLEST).trailing_zeros() as usize)?, size))
+    }
+
+    /// Memory of at least `bytes`, aligned to its size; what stands in it is stale.
+    pub(crate) fn alloc<M: Machine>(
+        &self,
+        memory: &Memory<M>,
+        pinned: Pinned<'_>,
+        bytes: usize,
+        class: AllocClass,
+    ) -> Option<NonNull<u8>> {
+        let Some((pool, size)) = self.pool(bytes) else {
+            let order = Order::holding((bytes as u64).div_ceil(FRAME_BYTES))?;
+            let block = memory.take(pinned, Request::new(order).class(class))?;
+            memory.stamp(block, order.frames(), PageType::Cells, 0);
+            return Some(block);
+        };
+        let take = |irq_off: IrqOff<'_>, new: Option<NonNull<u8>>| {
+            let mut pool = pool.lock(irq_off);
+            if let Some(frame) = new {
+                memory.stamp(frame, 1, PageType::Cells, all(size));
+                pool.frames += 1;
+                pool.link(memory, frame.addr().get(), size);
+            }
+            pool.take(memory, size)
+        };
+        let machine = memory.machine();
+        let cell = take(machine.irq_off().irq_off(), None);
+        cell.or_else(|| {
+            // Not under the lock: a reclaimer may run, and give cells back.
+            let frame = memory.take(pinned, Request::FRAME.class(class))?;
+            take(machine.irq_off().irq_off(), Some(frame))
+        })
+    }
+
+    /// Takes memory back.
+    ///
+    /// # Safety
+    /// It came from [`Cells::alloc`] with this size, and nobody uses it any more.
+    pub(crate) unsafe fn free<M: Machine>(
+        &self,
+        memory: &Memory<M>,
+        pinned: Pinned<'_>,
+        cell: NonNull<u8>,
+        bytes: usize,
+    ) {
+        let Some((pool, size)) = self.pool(bytes) else {
+            if let Some(order) = Order::holding((bytes as u64).div_ceil(FRAME_BYTES)) {
+                // SAFETY: `alloc` took it with this order.
+                unsafe { memory.give(pinned, cell, order) };
+            }
+            return;
+        };
+        let machine = memory.machine();
+        let empty = pool.lock(machine.irq_off().irq_off()).give(memory, cell.addr().get(), size);
+        if let Some(frame) = empty {
+            // SAFETY: it was taken as one frame, and all its cells are free.
+            unsafe { memory.give(pinned, frame, Order::BASE) };
+        }
+    }
+
+    /// Gives back the frames that are kept though nothing in them is used, and says how many.
+    pub(crate) fn trim<M: Machine>(&self, memory: &Memory<M>, pinned: Pinned<'_>) -> u64 {
+        let mut trimmed = 0;
+        for (index, pool) in self.pools.iter().enumerate() {
+            let spare = {
+                let guard = memory.machine().irq_off();
+                let mut pool = pool.lock(guard.irq_off());
+                let spare = core::mem::take(&mut pool.spare);
+                if spare != 0 {
+                    pool.unlink(memory, spare, SMALLEST << index);
+                    pool.frames -= 1;
+                }
+                NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(spare))
+            };
+            if let Some(frame) = spare {
+                // SAFETY: it was taken as one frame, all its cells are free, and it is in no list any more.
+                unsafe { memory.give(pinned, frame, Order::BASE) };
+                trimmed += 1;
+            }
+        }
+        trimmed
+    }
+
+    /// Frames that it holds in cells.
+    pub(crate) fn frames<M: Machine>(&self, memory: &Memory<M>) -> u64 {
+        let count = |pool: &Lock<Pool>| pool.lock(memory.machine().irq_off().irq_off()).frames;
+        self.pools.iter().map(count).sum()
+    }
+}
+
+impl Pool {
+    fn descriptor<M: Machine>(memory: &Memory<M>, frame: usize) -> Option<&'static Descriptor> {
+        // A frame in the list has one: `Memory::take` gives no other.
+        memory.descriptor(frame)
+    }
+
+    fn mask<M: Machine>(memory: &Memory<M>, frame: usize) -> u64 {
+        Self::descriptor(memory, frame).map_or(0, Descriptor::private)
+    }
+
+    /// The links of a frame that is in the list.
+    fn links<M: Machine>(memory: &Memory<M>, frame: usize, size: usize) -> *mut Links {
+        let lowest = Self::mask(memory, frame).trailing_zeros() as usize;
+        core::ptr::with_exposed_provenance_mut(frame + lowest * size)
+    }
+
+    fn link<M: Machine>(&mut self, memory: &Memory<M>, frame: usize, size: usize) {
+        // SAFETY: the links are in a free cell of a frame of ours, which only the holder of the lock touches.
+        unsafe {
+            Self::links(memory, frame, size).write(Links { next: self.first, previous: 0 });
+            if self.first != 0 {
+                (*Self::links(memory, self.first, size)).previous = frame;
+            }
+        }
+        self.first = frame;
+    }
+
+    fn unlink<M: Machine>(&mut self, memory: &Memory<M>, frame: usize, size: usize) {
+        // SAFETY: as in `link`.
+        unsafe {
+            let Links { next, previous } = Self::links(memory, frame, size).read();
+            if next != 0 {
+                (*Self::links(memory, next, size)).previous = previous;
+            }
+            if previous != 0 {
+                (*Self::links(memory, previous, size)).next = next;
+            } else {
+                self.first = next;
+            }
+        }
+    }
+
+    fn take<M: Machine>(&mut self, memory: &Memory<M>, size: usize) -> Option<NonNull<u8>> {
+        let frame = self.first;
+        if frame == 0 {
+            return None;
+        }
+        if frame == self.spare {
+            self.spare = 0;
+        }
+        let descriptor = Self::descriptor(memory, frame)?;
+        let mask = descriptor.private();
+        // The highest, so that the links stay where they are, until it is the last.
+        let cell = 63 - mask.leading_zeros();
+        let left = mask & !(1 << cell);
+        if left == 0 {
+            self.unlink(memory, frame, size);
+        }
+        descriptor.set_private(left);
+        NonNull::new(core::ptr::with_exposed_provenance_mut(frame + cell as usize * size))
+    }
+
+    /// Takes a cell back, and says which frame is to be given back now.
+    fn give<M: Machine>(&mut self, memory: &Memory<M>, cell: usize, size: usize) -> Option<NonNull<u8>> {
+        let frame = cell & !(FRAME - 1);
+        let bit = (cell - frame) / size;
+        let descriptor = Self::descriptor(memory, frame)?;
+        let mask = descriptor.private();
+        let more = mask | 1 << bit;
+        if mask == 0 {
+            descriptor.set_private(more);
+            self.link(memory, frame, size);
+        } else {
+            let old = Self::links(memory, frame, size);
+            descriptor.set_private(more);
+            let new = Self::links(memory, frame, size);
+            // SAFETY: as in `link`; both are in free cells.
+            unsafe { new.write(old.read()) };
+        }
+        if more != all(size) {
+            return None;
+        }
+        if self.spare == 0 {
+            self.spare = frame;
+            return None;
+        }
+        self.unlink(memory, frame, size);
+        self.frames -= 1;
+        NonNull::new(core::ptr::with_exposed_provenance_mut(frame))
+    }
+}

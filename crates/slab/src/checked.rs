@@ -1,0 +1,362 @@
+//! Checked caches: each allocation and free looks at the object's slot. A leaf where `unsafe` lives.
+//!
+//! ```text
+//!   slot:  | red zone | object (poison while free) | red zone | state | allocated by | freed by |
+//! ```
+//! The state word says whether the object is out, free or in quarantine, so that a double free is seen in each. A fault
+//! is told through the caller's hook, and counted; the cache mends what it can and goes on.
+
+use core::ptr::NonNull;
+
+use rhumb_frames::AllocClass;
+use rhumb_machine::{Access, Machine, Pinned, VirtAddr};
+
+use crate::check::{Checks, Quarantine, RED_ZONE_BYTES, Track};
+use crate::error::{AllocError, Fault, Report};
+use crate::magazine::{Magazine, Round};
+use crate::record::Record;
+use crate::slab::Slab;
+use crate::slabs::Slabs;
+
+/// Bytes of red zones while the object is free and while it is out, of free objects, and of their last byte.
+const ZONE_FREE: u8 = 0xbb;
+const ZONE_OUT: u8 = 0xcc;
+const POISON: u8 = 0x6b;
+const POISON_END: u8 = 0xa5;
+
+/// How an object stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Out,
+    Free,
+    Quarantined,
+}
+
+impl State {
+    const fn word(self) -> u64 {
+        match self {
+            Self::Out => 0x6f75_7421_6f75_7421,
+            Self::Free => 0x6672_6565_6672_6565,
+            Self::Quarantined => 0x7175_6172_7175_6172,
+        }
+    }
+
+    const fn of_word(word: u64) -> Option<Self> {
+        match word {
+            0x6f75_7421_6f75_7421 => Some(Self::Out),
+            0x6672_6565_6672_6565 => Some(Self::Free),
+            0x7175_6172_7175_6172 => Some(Self::Quarantined),
+            _ => None,
+        }
+    }
+}
+
+/// A slot of a checked cache. Its methods touch the slot's memory: it exists only while the slot's slab lives, in the
+/// hands of whoever takes or frees its object.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'a> {
+    start: NonNull<u8>,
+    record: &'a Record,
+}
+
+impl<'a> Slot<'a> {
+    /// The slot of `object`.
+    ///
+    /// # Safety
+    /// It is an object of this cache, whose slab lives.
+    pub(crate) unsafe fn of(record: &'a Record, object: Round) -> Self {
+        // SAFETY: the lead is part of the slot.
+        Self { start: unsafe { object.sub(record.shape.lead as usize) }, record }
+    }
+
+    const fn object_at(&self) -> u32 {
+        self.record.shape.lead
+    }
+
+    const fn object_end(&self) -> u32 {
+        self.object_at() + self.record.shape.object_bytes
+    }
+
+    const fn has(&self, checks: Checks) -> bool {
+        self.record.setup.checks.has(checks)
+    }
+
+    const fn state_at(&self) -> u32 {
+        let zone = if self.has(Checks::RED_ZONES) { RED_ZONE_BYTES } else { 0 };
+        (self.object_end() + zone).next_multiple_of(8)
+    }
+
+    pub(crate) fn object(&self) -> Round {
+        // SAFETY: within the slot.
+        unsafe { self.start.add(self.object_at() as usize) }
+    }
+
+    fn fill(&self, from: u32, to: u32, byte: u8) {
+        // SAFETY: within the slot, which is the caller's.
+        unsafe { self.start.add(from as usize).write_bytes(byte, (to - from) as usize) };
+    }
+
+    /// The first byte of `from..to` that is not `byte`, counted from the object's start.
+    fn differs(&self, from: u32, to: u32, byte: u8) -> Option<i32> {
+        // SAFETY: within the slot, which is the caller's.
+        let wrong = |&at: &u32| unsafe { self.start.add(at as usize).read() } != byte;
+        (from..to).find(wrong).map(|at| at as i32 - self.object_at() as i32)
+    }
+
+    pub(crate) fn state(&self) -> Option<State> {
+        // SAFETY: within the slot, at a multiple of eight.
+        State::of_word(unsafe { self.start.add(self.state_at() as usize).cast().read() })
+    }
+
+    fn set_state(&self, state: State) {
+        // SAFETY: as above.
+        unsafe { self.start.add(self.state_at() as usize).cast().write(state.word()) };
+    }
+
+    fn track_at(&self, index: usize) -> Option<NonNull<Track>> {
+        let at = self.state_at() as usize + 8 + index * size_of::<Track>();
+        // SAFETY: the tracks are part of the slot where the cache keeps users.
+        self.has(Checks::USERS).then(|| unsafe { self.start.add(at).cast() })
+    }
+
+    fn track(&self, index: usize) -> Option<Track> {
+        // SAFETY: as above; any bytes are a track.
+        let track = self.track_at(index).map(|at| unsafe { at.read() })?;
+        (track != Track::NONE).then_some(track)
+    }
+
+    fn set_track(&self, index: usize, track: Track) {
+        if let Some(at) = self.track_at(index) {
+            // SAFETY: as above.
+            unsafe { at.write(track) };
+        }
+    }
+
+    /// Who allocated it.
+    pub(crate) fn allocated(&self) -> Option<Track> {
+        self.track(0)
+    }
+
+    fn red_zones(&self) -> [(u32, u32); 2] {
+        if self.has(Checks::RED_ZONES) {
+            [(0, self.object_at()), (self.object_end(), self.state_at())]
+        } else {
+            [(0, 0), (0, 0)]
+        }
+    }
+
+    fn set_red_zones(&self, byte: u8) {
+        self.red_zones().into_iter().for_each(|(from, to)| self.fill(from, to, byte));
+    }
+
+    fn red_zone_fault(&self, byte: u8) -> Option<Fault> {
+        let written = self.red_zones().into_iter().find_map(|(from, to)| self.differs(from, to, byte));
+        written.map(Fault::RedZone)
+    }
+
+    fn poison(&self) {
+        if self.has(Checks::POISON) {
+            self.fill(self.object_at(), self.object_end() - 1, POISON);
+            self.fill(self.object_end() - 1, self.object_end(), POISON_END);
+        }
+    }
+
+    fn poison_fault(&self) -> Option<Fault> {
+        if !self.has(Checks::POISON) {
+            return None;
+        }
+        let body = self.differs(self.object_at(), self.object_end() - 1, POISON);
+        let end = || self.differs(self.object_end() - 1, self.object_end(), POISON_END);
+        body.or_else(end).map(Fault::WrittenFree)
+    }
+
+    /// Makes a slot that was never used.
+    fn make(&self) {
+        self.set_state(State::Free);
+        self.set_track(0, Track::NONE);
+        self.set_track(1, Track::NONE);
+        self.set_red_zones(ZONE_FREE);
+        self.poison();
+    }
+}
+
+impl<M: Machine> Slabs<M> {
+    /// Makes the objects of a new slab what free objects are.
+    pub(crate) fn prepare(&self, record: &Record, slab: Slab) {
+        let Some(start) = slab.start() else { return };
+        for object in objects(record, slab) {
+            if !record.setup.checks.is_off() {
+                // SAFETY: the slab is new, and its slots are ours.
+                unsafe { Slot::of(record, object) }.make();
+            }
+            if let Some(life) = record.setup.lifecycle {
+                // SAFETY: the context is the constructor's own; the object is unused memory of its size and alignment.
+                unsafe { (life.construct)(life.context, object) };
+            }
+        }
+        self.set_access(start, record.shape.slab_bytes(), Access::FreeObject);
+    }
+
+    /// Undoes what the constructor did, in a slab all of whose objects are free.
+    pub(crate) fn tear_down(&self, record: &Record, slab: Slab) {
+        if let (Some(life), Some(start)) = (record.setup.lifecycle, slab.start()) {
+            self.set_access(start, record.shape.slab_bytes(), Access::Allowed);
+            // SAFETY: each object was constructed when the slab was made, and nobody has it.
+            objects(record, slab).for_each(|object| unsafe { (life.destruct)(object) });
+        }
+    }
+
+    pub(crate) fn alloc_checked(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let take = || {
+            let guard = self.machine().irq_off();
+            let mut slot = None;
+            let mut node = record.node(guard.irq_off(), self.node_of(pinned));
+            node.take(&record.shape, 1, |start| slot = Some(start));
+            slot
+        };
+        let start = loop {
+            if let Some(start) = take() {
+                break start;
+            }
+            self.grow(record, pinned, class)?;
+        };
+        let slot = Slot { start, record };
+        self.open(&slot);
+        if slot.state() != Some(State::Free) {
+            self.tell(&slot, Fault::WrittenFree(slot.state_at() as i32 - slot.object_at() as i32));
+        }
+        let zones = slot.red_zone_fault(ZONE_FREE);
+        zones.or_else(|| slot.poison_fault()).into_iter().for_each(|fault| self.tell(&slot, fault));
+        slot.set_state(State::Out);
+        slot.set_red_zones(ZONE_OUT);
+        slot.set_track(0, self.track_here(pinned));
+        self.close(&slot, Access::Allowed);
+        Ok(slot.object())
+    }
+
+    pub(crate) fn free_checked(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {
+        let (slab, index) = match self.find(record, object) {
+            Ok(found) => found,
+            Err(fault) => return self.refuse(record, object, fault),
+        };
+        // SAFETY: `find` says that it is an object of this cache.
+        let slot = unsafe { Slot::of(record, object) };
+        self.open(&slot);
+        if slab.is_free(index) || matches!(slot.state(), Some(State::Free | State::Quarantined)) {
+            self.tell(&slot, Fault::DoubleFree);
+            return self.close(&slot, Access::FreeObject);
+        }
+        if slot.state() != Some(State::Out) {
+            self.tell(&slot, Fault::RedZone(slot.state_at() as i32 - slot.object_at() as i32));
+        } else if let Some(fault) = slot.red_zone_fault(ZONE_OUT) {
+            self.tell(&slot, fault);
+        }
+        slot.set_track(1, self.track_here(pinned));
+        slot.set_red_zones(ZONE_FREE);
+        slot.poison();
+        if !record.setup.checks.has(Checks::QUARANTINE) {
+            slot.set_state(State::Free);
+            self.close(&slot, Access::FreeObject);
+            self.give_back_batch(record, pinned, &[object]);
+            return;
+        }
+        slot.set_state(State::Quarantined);
+        self.close(&slot, Access::FreeObject);
+        self.quarantine(record, pinned, object);
+    }
+
+    fn quarantine(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {
+        let has_ring = || record.quarantine.lock(self.machine().irq_off().irq_off()).ring.is_some();
+        if !has_ring()
+            && let Some(cell) =
+                self.cells.alloc(&self.memory, pinned, Quarantine::CELL_BYTES, AllocClass::Atomic)
+        {
+            // SAFETY: the cell was taken just now, for as many rounds as the quarantine holds.
+            let ring = unsafe { Magazine::place(cell) };
+            let spare = {
+                let guard = self.machine().irq_off();
+                let mut quarantine = record.quarantine.lock(guard.irq_off());
+                if quarantine.ring.is_none() { quarantine.ring.replace(ring) } else { Some(ring) }
+            };
+            if let Some(ring) = spare {
+                // SAFETY: taken just now with this size; another CPU was quicker.
+                unsafe { self.cells.free(&self.memory, pinned, ring.cell(), Quarantine::CELL_BYTES) };
+            }
+        }
+        let leaving = record.quarantine.lock(self.machine().irq_off().irq_off()).exchange(object);
+        if let Some(object) = leaving {
+            self.leave_quarantine(record, pinned, object);
+        }
+    }
+
+    fn leave_quarantine(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {
+        // SAFETY: what is in quarantine is an object of this cache, and its slab does not go.
+        let slot = unsafe { Slot::of(record, object) };
+        self.open(&slot);
+        if let Some(fault) = slot.poison_fault() {
+            self.tell(&slot, fault);
+            slot.poison();
+        }
+        slot.set_state(State::Free);
+        self.close(&slot, Access::FreeObject);
+        self.give_back_batch(record, pinned, &[object]);
+    }
+
+    /// Lets all objects out of quarantine, and gives the ring back.
+    pub(crate) fn end_quarantine(&self, record: &'static Record, pinned: Pinned<'_>) {
+        loop {
+            let next = record.quarantine.lock(self.machine().irq_off().irq_off()).pop();
+            let Some(object) = next else { break };
+            self.leave_quarantine(record, pinned, object);
+        }
+        let ring = {
+            let guard = self.machine().irq_off();
+            let mut quarantine = record.quarantine.lock(guard.irq_off());
+            if quarantine.count == 0 { quarantine.ring.take() } else { None }
+        };
+        if let Some(ring) = ring {
+            // SAFETY: `quarantine` took it with this size; it is empty.
+            unsafe { self.cells.free(&self.memory, pinned, ring.cell(), Quarantine::CELL_BYTES) };
+        }
+    }
+
+    fn track_here(&self, pinned: Pinned<'_>) -> Track {
+        Track { site: (self.config.call_site)(), cpu: pinned.cpu(), at_ns: self.machine().now_ns() }
+    }
+
+    /// Lets this crate look at a slot, where a checker of accesses watches.
+    fn open(&self, slot: &Slot<'_>) {
+        self.set_access(slot.start, slot.record.shape.slot_bytes as usize, Access::Allowed);
+    }
+
+    /// Ends that: the object is `object` now, what is around it nobody's.
+    fn close(&self, slot: &Slot<'_>, object: Access) {
+        self.set_access(slot.start, slot.record.shape.slot_bytes as usize, Access::RedZone);
+        self.set_access(slot.object(), slot.record.shape.object_bytes as usize, object);
+    }
+
+    fn tell(&self, slot: &Slot<'_>, fault: Fault) {
+        let report = Report {
+            cache: slot.record.setup.name,
+            object: VirtAddr::new(slot.object().addr().get() as u64),
+            fault,
+            allocated: slot.track(0),
+            freed: slot.track(1),
+        };
+        self.report(Some(slot.record), &report);
+    }
+}
+
+/// The objects of a slab, free or out.
+pub(crate) fn objects(record: &Record, slab: Slab) -> impl Iterator<Item = Round> {
+    let shape = record.shape;
+    (0..shape.objects).filter_map(move |index| {
+        let address = slab.slot(&shape, index) + shape.lead as usize;
+        NonNull::new(core::ptr::with_exposed_provenance_mut(address))
+    })
+}

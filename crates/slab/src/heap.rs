@@ -1,0 +1,122 @@
+//! What `alloc` (Box, Vec, Arc) uses: the size classes as a [`GlobalAlloc`]. A leaf where `unsafe` lives.
+//!
+//! `dealloc` is told the layout, so the class comes from the table and no descriptor is looked up.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{NonNull, null_mut};
+
+use rhumb_machine::{Machine, Pinned};
+
+use crate::slabs::Slabs;
+use crate::sync::{AtomicPtr, Ordering};
+
+/// A [`GlobalAlloc`] for a static: before [`Heap::set`] every allocation fails.
+pub struct Heap<M: Machine + 'static>(AtomicPtr<Slabs<M>>);
+
+impl<M: Machine> Heap<M> {
+    /// Without an allocator.
+    #[cfg(not(all(feature = "loom", not(feature = "shuttle"))))]
+    pub const fn empty() -> Self {
+        Self(AtomicPtr::new(null_mut()))
+    }
+
+    /// Allocates from `slabs` from here on. Once: what one allocator gave, another cannot take back.
+    pub fn set(&self, slabs: &'static Slabs<M>) {
+        self.0.store(core::ptr::from_ref(slabs).cast_mut(), Ordering::Release);
+    }
+
+    /// The allocator.
+    #[inline(always)]
+    pub fn get(&self) -> Option<&'static Slabs<M>> {
+        // SAFETY: null, or what `set` made of a reference that lives for ever.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+}
+
+// SAFETY: memory from the classes and from frames is exclusively the caller's until it is freed, has at least the size
+// and alignment of its layout, and does not move.
+unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let Some(slabs) = self.get() else { return null_mut() };
+        let pin = slabs.machine().pin();
+        slabs.alloc(pin.pinned(), layout).map_or(null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+        if let (Some(slabs), Some(object)) = (self.get(), NonNull::new(object)) {
+            let pin = slabs.machine().pin();
+            // SAFETY: the caller's promise.
+            unsafe { slabs.free(pin.pinned(), object, layout) };
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let (Some(slabs), Some(object)) = (self.get(), NonNull::new(object)) else { return null_mut() };
+        let pin = slabs.machine().pin();
+        // SAFETY: the caller's promise.
+        unsafe { slabs.realloc(pin.pinned(), object, layout, size) }.map_or(null_mut(), NonNull::as_ptr)
+    }
+}
+
+impl<M: Machine> Slabs<M> {
+    /// Makes memory larger or smaller, in place where its class, or its frames, are the same.
+    ///
+    /// # Safety
+    /// As for [`Slabs::free`]; after a success only the new memory is the caller's.
+    ///
+    /// # Errors
+    /// [`AllocError`](crate::AllocError); the old memory is as it was.
+    pub unsafe fn realloc(
+        &self,
+        pinned: Pinned<'_>,
+        object: NonNull<u8>,
+        layout: Layout,
+        size: usize,
+    ) -> Result<NonNull<u8>, crate::AllocError> {
+        let new = Layout::from_size_align(size, layout.align()).map_err(|_| crate::AllocError::TooLarge)?;
+        let same = match (self.class(layout), self.class(new)) {
+            (Some(old), Some(new)) => core::ptr::eq(old, new),
+            (None, None) => {
+                let frames = self.large_frames_of(object);
+                let wanted = (size as u64).div_ceil(crate::memory::FRAME_BYTES);
+                wanted <= frames && wanted * 2 > frames
+            }
+            _ => false,
+        };
+        if same {
+            return Ok(object);
+        }
+        let moved = self.alloc(pinned, new)?;
+        // SAFETY: both have at least this many bytes, and are two objects.
+        unsafe {
+            moved.copy_from_nonoverlapping(object, layout.size().min(size));
+            self.free(pinned, object, layout);
+        }
+        Ok(moved)
+    }
+
+    /// Bytes that may be used of an object that came from [`Slabs::alloc`] or from a cache, found through its frame's
+    /// descriptor; `None` for any other address.
+    pub fn usable_bytes(&self, object: NonNull<u8>) -> Option<usize> {
+        match self.large_frames_of(object) {
+            0 => Some(self.record_of(object)?.shape.object_bytes as usize),
+            frames => Some((frames * crate::memory::FRAME_BYTES) as usize),
+        }
+    }
+
+    /// Gives memory back whose layout is not known. Cost: [`Slabs::free`] and a look at the frame's descriptor.
+    ///
+    /// # Safety
+    /// As for [`Slabs::free`], but that the layout is not told.
+    pub unsafe fn free_unsized(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
+        match self.record_of(object) {
+            // SAFETY: the caller's promise.
+            Some(record) => unsafe { self.free_to(record, pinned, object) },
+            // SAFETY: the caller's promise.
+            None => unsafe { self.free_large(pinned, object) },
+        }
+    }
+}

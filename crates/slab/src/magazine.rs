@@ -1,0 +1,265 @@
+//! Magazines, and what a CPU keeps of a cache: a loaded magazine and the one before it. The common path; a leaf where
+//! `unsafe` lives.
+//!
+//! Only the CPU itself touches its line; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses are
+//! relaxed atomics, which are plain instructions: no locked operation, no shared line, and the object itself is not
+//! touched. The one other party is an interrupt handler on the same CPU in the middle of an operation. The operation
+//! says so in `busy` first; a handler that finds it set leaves the line alone and goes to the slabs, whose locks are
+//! taken with interrupts off only.
+//!
+//! ```text
+//!   line:      | rounds* | count | limit | busy wanted | previous* | objects in previous |
+//!   magazine:  | next* | count | -- | round 0 | round 1 | ... |
+//! ```
+
+use core::ptr::NonNull;
+
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Ordering, Relaxed, fence, handler_fence};
+
+/// Bytes before the rounds of a magazine.
+pub(crate) const HEADER_BYTES: usize = size_of::<Head>();
+
+#[repr(C)]
+struct Head {
+    next: Option<Magazine>,
+    /// Rounds in it, while it is not loaded.
+    count: u32,
+}
+
+/// A magazine: memory of this crate's own, which belongs to whoever holds this name of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Magazine(NonNull<Head>);
+
+// SAFETY: it is a number; who touches the memory is settled by the depot's lock and by the CPU's pin.
+unsafe impl Send for Magazine {}
+
+/// An object's address as it stands in a magazine.
+pub(crate) type Round = NonNull<u8>;
+
+impl Magazine {
+    /// An empty magazine in `cell`.
+    ///
+    /// # Safety
+    /// The cell is the caller's alone, and has room for a header and as many rounds as will be put in.
+    pub(crate) unsafe fn place(cell: NonNull<u8>) -> Self {
+        let head = cell.cast::<Head>();
+        // SAFETY: the caller's promise; cells are aligned to their size.
+        unsafe { head.write(Head { next: None, count: 0 }) };
+        Self(head)
+    }
+
+    pub(crate) const fn cell(self) -> NonNull<u8> {
+        self.0.cast()
+    }
+
+    const fn rounds(self) -> *mut Round {
+        // SAFETY: the rounds follow the header in the same cell.
+        unsafe { self.0.as_ptr().add(1).cast() }
+    }
+
+    const fn from_rounds(rounds: *mut Round) -> Option<Self> {
+        if rounds.is_null() {
+            return None;
+        }
+        // SAFETY: it is what `rounds` made of a magazine.
+        Some(Self(unsafe { NonNull::new_unchecked(rounds.cast::<Head>().sub(1)) }))
+    }
+
+    pub(crate) fn count(self) -> u32 {
+        // SAFETY: the magazine is the holder's.
+        unsafe { (*self.0.as_ptr()).count }
+    }
+
+    pub(crate) fn set_count(self, count: u32) {
+        // SAFETY: as above.
+        unsafe { (*self.0.as_ptr()).count = count }
+    }
+
+    pub(crate) fn next(self) -> Option<Self> {
+        // SAFETY: as above.
+        unsafe { (*self.0.as_ptr()).next }
+    }
+
+    pub(crate) fn set_next(self, next: Option<Self>) {
+        // SAFETY: as above.
+        unsafe { (*self.0.as_ptr()).next = next }
+    }
+
+    /// The `index`-th round; the caller knows that it is below the count.
+    pub(crate) fn round(self, index: u32) -> Round {
+        // SAFETY: rounds below the count are written; the magazine is the holder's.
+        unsafe { self.rounds().add(index as usize).read() }
+    }
+
+    /// Sets the `index`-th round; the caller knows that there is room for it.
+    pub(crate) fn set_round(self, index: u32, round: Round) {
+        // SAFETY: there is room; the magazine is the holder's.
+        unsafe { self.rounds().add(index as usize).write(round) };
+    }
+
+    /// Adds a round; the caller knows that there is room.
+    pub(crate) fn push(self, round: Round) {
+        let count = self.count();
+        self.set_round(count, round);
+        self.set_count(count + 1);
+    }
+}
+
+/// What a CPU keeps of one cache: a line of its own.
+#[repr(C, align(64))]
+pub(crate) struct CpuLine {
+    /// The rounds of the loaded magazine; null where there is none, and then count and limit are 0.
+    rounds: AtomicPtr<Round>,
+    count: AtomicU32,
+    /// Rounds that a magazine may hold now; 0 sends the next free to the slow path.
+    limit: AtomicU32,
+    busy: AtomicBool,
+    /// Another CPU wants this one to give back what it holds.
+    wanted: AtomicBool,
+    previous: AtomicPtr<Round>,
+    /// Objects in the previous magazine.
+    behind: AtomicU32,
+}
+
+impl CpuLine {
+    pub(crate) fn new() -> Self {
+        let null = core::ptr::null_mut;
+        Self {
+            rounds: AtomicPtr::new(null()),
+            count: AtomicU32::new(0),
+            limit: AtomicU32::new(0),
+            busy: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
+            previous: AtomicPtr::new(null()),
+            behind: AtomicU32::new(0),
+        }
+    }
+
+    /// The newest object, unless the magazine is empty or the CPU's own operation was interrupted.
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> Option<Round> {
+        if self.busy.load(Relaxed) {
+            return None;
+        }
+        self.busy.store(true, Relaxed);
+        handler_fence();
+        let popped = self.count.load(Relaxed).checked_sub(1).map(|left| {
+            self.count.store(left, Relaxed);
+            // SAFETY: rounds below the count are written, and the loaded magazine is this CPU's alone.
+            unsafe { self.rounds.load(Relaxed).add(left as usize).read() }
+        });
+        handler_fence();
+        self.busy.store(false, Relaxed);
+        popped
+    }
+
+    /// Keeps `object`, unless the magazine is full or the CPU's own operation was interrupted.
+    #[inline(always)]
+    pub(crate) fn push(&self, object: Round) -> bool {
+        if self.busy.load(Relaxed) {
+            return false;
+        }
+        self.busy.store(true, Relaxed);
+        handler_fence();
+        let count = self.count.load(Relaxed);
+        let fits = count < self.limit.load(Relaxed);
+        if fits {
+            // SAFETY: the limit is at most the rounds of the loaded magazine, which is this CPU's alone.
+            unsafe { self.rounds.load(Relaxed).add(count as usize).write(object) };
+            self.count.store(count + 1, Relaxed);
+        }
+        handler_fence();
+        self.busy.store(false, Relaxed);
+        fits
+    }
+
+    /// Whether an operation of this CPU was interrupted. From here on: with interrupts off, on this CPU.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Relaxed)
+    }
+
+    /// Runs `work` as an interrupt handler would that came in the middle of an operation of this CPU.
+    #[cfg(test)]
+    pub(crate) fn interrupted<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.busy.store(true, Relaxed);
+        let result = work();
+        self.busy.store(false, Relaxed);
+        result
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        !self.rounds.load(Relaxed).is_null()
+    }
+
+    /// Objects in both magazines; exact on this CPU, a glimpse on others.
+    pub(crate) fn objects(&self) -> u32 {
+        self.count.load(Relaxed) + self.behind.load(Relaxed)
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Relaxed)
+    }
+
+    /// Takes out the loaded magazine, its count set.
+    pub(crate) fn unload(&self) -> Option<Magazine> {
+        let magazine = Magazine::from_rounds(self.rounds.load(Relaxed))?;
+        magazine.set_count(self.count.load(Relaxed));
+        self.limit.store(0, Relaxed);
+        self.count.store(0, Relaxed);
+        self.rounds.store(core::ptr::null_mut(), Relaxed);
+        Some(magazine)
+    }
+
+    /// Loads `magazine` in the place of none.
+    pub(crate) fn load(&self, magazine: Magazine, limit: u32) {
+        self.rounds.store(magazine.rounds(), Relaxed);
+        self.count.store(magazine.count(), Relaxed);
+        self.bound(limit);
+    }
+
+    /// Sets the limit. Who wants this CPU to drain says so in `wanted` first and sets the limit to 0 then; here it is the
+    /// other way round, so that one of the two is seen.
+    pub(crate) fn bound(&self, limit: u32) {
+        if self.limit.load(Relaxed) == limit {
+            return;
+        }
+        self.limit.store(limit, Relaxed);
+        fence(Ordering::SeqCst);
+        if self.wanted.load(Relaxed) {
+            self.limit.store(0, Relaxed);
+        }
+    }
+
+    /// Asks the line's CPU to drain at its next slow step. From any CPU.
+    pub(crate) fn ask(&self) {
+        self.wanted.store(true, Relaxed);
+        fence(Ordering::SeqCst);
+        self.limit.store(0, Relaxed);
+    }
+
+    /// The request to drain has been done.
+    pub(crate) fn answer(&self) {
+        self.wanted.store(false, Relaxed);
+    }
+
+    pub(crate) fn previous(&self) -> Option<Magazine> {
+        Magazine::from_rounds(self.previous.load(Relaxed))
+    }
+
+    /// Both magazines, and how many rounds are in each. On this CPU, or while it is quiet.
+    pub(crate) fn magazines(&self) -> impl Iterator<Item = (Magazine, u32)> {
+        let loaded =
+            Magazine::from_rounds(self.rounds.load(Relaxed)).map(|at| (at, self.count.load(Relaxed)));
+        let previous = self.previous().map(|at| (at, at.count()));
+        [loaded, previous].into_iter().flatten()
+    }
+
+    /// Puts `magazine` behind the loaded one, and returns what was there.
+    pub(crate) fn set_previous(&self, magazine: Option<Magazine>) -> Option<Magazine> {
+        let before = self.previous();
+        let rounds = magazine.map_or(core::ptr::null_mut(), Magazine::rounds);
+        self.previous.store(rounds, Relaxed);
+        self.behind.store(magazine.map_or(0, Magazine::count), Relaxed);
+        before
+    }
+}

@@ -1,0 +1,127 @@
+//! Frames as this crate uses them: blocks by their address in the direct map, and what the descriptors say of them.
+//! A leaf where `unsafe` lives.
+//!
+//! A block is asked for without an owner, so that it comes from the CPU's magazine of frames, and is stamped here. The
+//! stamp is taken off before the block goes back, for the same reason.
+
+use core::ptr::NonNull;
+
+use rhumb_frames::{Descriptor, FrameRange, Frames, Owner, Request};
+use rhumb_machine::{Machine, Order, PageSize, Pfn, PfnRange, Pinned};
+
+/// Bytes of a frame.
+pub(crate) const FRAME_BYTES: u64 = PageSize::Size4K.bytes();
+
+/// What a frame of ours is used as, in its descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PageType {
+    /// Objects; the private word is the address of the slab's header.
+    Slab = 0x51,
+    /// Headers, magazines and records; the private word has a bit for each free cell.
+    Cells = 0x52,
+    /// The first frame of a large object; the private word is its length in frames.
+    Large = 0x53,
+}
+
+/// The frame allocator, and in whose name frames are taken.
+pub(crate) struct Memory<M: Machine + 'static> {
+    frames: &'static Frames<M>,
+    owner: Owner,
+}
+
+impl<M: Machine> Memory<M> {
+    pub(crate) const fn new(frames: &'static Frames<M>, owner: Owner) -> Self {
+        Self { frames, owner }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn machine(&self) -> &'static M {
+        self.frames.machine()
+    }
+
+    pub(crate) const fn frames(&self) -> &'static Frames<M> {
+        self.frames
+    }
+
+    /// The frame that shows at `address`.
+    #[inline]
+    pub(crate) fn pfn(&self, address: usize) -> Pfn {
+        let base = self.machine().direct_map_base().get();
+        Pfn::new((address as u64).wrapping_sub(base) / FRAME_BYTES)
+    }
+
+    /// The descriptor of the frame that shows at `address`.
+    #[inline]
+    pub(crate) fn descriptor(&self, address: usize) -> Option<&'static Descriptor> {
+        self.frames.descriptor(self.pfn(address))
+    }
+
+    /// The private word of the frame at `address`, if it is one of ours and of this type.
+    #[inline]
+    pub(crate) fn private(&self, address: usize, page_type: PageType) -> Option<u64> {
+        let descriptor = self.descriptor(address)?;
+        (descriptor.page_type() == page_type as u8).then(|| descriptor.private())
+    }
+
+    /// A block, not yet stamped; `None` where there is none, or no descriptor for it.
+    pub(crate) fn take(&self, pinned: Pinned<'_>, request: Request) -> Option<NonNull<u8>> {
+        let frame = self.frames.alloc(pinned, request).ok()?;
+        if self.frames.descriptor(frame.pfn()).is_none() {
+            self.frames.free(pinned, frame);
+            return None;
+        }
+        NonNull::new(self.machine().direct(frame.into_pfn().addr()).as_mut_ptr())
+    }
+
+    /// Says in the descriptors of `frames` frames from `start` on what they are.
+    pub(crate) fn stamp(&self, start: NonNull<u8>, frames: u64, page_type: PageType, private: u64) {
+        for frame in 0..frames {
+            if let Some(descriptor) = self.descriptor(frame_at(start, frame)) {
+                descriptor.set_private(private);
+                descriptor.set_owner(self.owner);
+                descriptor.set_page_type(page_type as u8);
+            }
+        }
+    }
+
+    fn clear_stamp(&self, start: NonNull<u8>, frames: u64) {
+        for frame in 0..frames {
+            if let Some(descriptor) = self.descriptor(frame_at(start, frame)) {
+                descriptor.set_page_type(0);
+                descriptor.set_owner(Owner::NONE);
+                descriptor.set_private(0);
+            }
+        }
+    }
+
+    /// Gives a block back.
+    ///
+    /// # Safety
+    /// It came from [`Memory::take`] with this order, and nobody uses it any more.
+    pub(crate) unsafe fn give(&self, pinned: Pinned<'_>, start: NonNull<u8>, order: Order) {
+        self.clear_stamp(start, order.frames());
+        // SAFETY: the caller's promise.
+        if let Ok(frame) = unsafe { self.frames.from_pfn(self.pfn(start.addr().get()), order) } {
+            self.frames.free(pinned, frame);
+        }
+    }
+
+    /// Gives `frames` frames of a block back, as single ones.
+    ///
+    /// # Safety
+    /// They are part of a block of less than 2 MiB that came from [`Memory::take`], and nobody uses them any more.
+    pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64) {
+        self.clear_stamp(start, frames);
+        let range = PfnRange::of_length(self.pfn(start.addr().get()), frames).unwrap_or_default();
+        // SAFETY: the caller's promise.
+        let range = unsafe { FrameRange::assume(range) };
+        // What the allocator refuses stays out of use, and its own checks tell of it.
+        if let Err((range, _)) = self.frames.free_range(pinned, range) {
+            let _ = range.into_frames();
+        }
+    }
+}
+
+fn frame_at(start: NonNull<u8>, frame: u64) -> usize {
+    start.addr().get() + (frame * FRAME_BYTES) as usize
+}

@@ -1,0 +1,175 @@
+//! What a node keeps of a cache: its slabs by how full they are, and the depot of magazines. One lock.
+//!
+//! Slabs stand in ten bins: full, eight of partly free ones by eighths, wholly free. Objects are taken from the fullest
+//! slab that has any, so that the others empty out by themselves (the cache stays dense). Wholly free slabs are kept up
+//! to a bound that shrinks with the cache; beyond, they go back to the frames at once.
+//!
+//! Magazines are exchanged whole: a CPU that frees what another allocates leaves full magazines here and takes empty
+//! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it never
+//! needed since the last tick (Bonwick and Adams's working set) and lets go of those.
+
+use crate::magazine::{Magazine, Round};
+use crate::shape::Shape;
+use crate::slab::{AlreadyFree, Slab};
+
+/// The bin of slabs without a free slot.
+pub(crate) const FULL: usize = 0;
+/// The bin of slabs all of whose slots are free.
+pub(crate) const EMPTY: usize = 9;
+const BINS: usize = 10;
+/// Wholly free slabs that are kept: this many, and one for each so many that there are.
+const KEPT_SLABS: u32 = 1;
+const KEPT_PART: u32 = 32;
+
+/// A stack of magazines.
+#[derive(Default)]
+pub(crate) struct Stack {
+    top: Option<Magazine>,
+    pub(crate) count: u32,
+    /// Objects in them.
+    pub(crate) objects: u32,
+}
+
+impl Stack {
+    pub(crate) fn push(&mut self, magazine: Magazine) {
+        magazine.set_next(self.top.replace(magazine));
+        self.count += 1;
+        self.objects += magazine.count();
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Magazine> {
+        let magazine = self.top?;
+        self.top = magazine.next();
+        self.count -= 1;
+        self.objects -= magazine.count();
+        Some(magazine)
+    }
+
+    /// All of them, the newest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Magazine> + use<> {
+        core::iter::successors(self.top, |magazine| magazine.next())
+    }
+}
+
+/// What the node's lock protects.
+#[derive(Default)]
+pub(crate) struct Node {
+    bins: [Option<Slab>; BINS],
+    /// Slabs, wholly free ones among them, and free slots in all.
+    pub(crate) slabs: u32,
+    pub(crate) empty_slabs: u32,
+    pub(crate) free: u64,
+    pub(crate) full: Stack,
+    pub(crate) spare: Stack,
+    /// The fewest full magazines since the last tick.
+    pub(crate) unused: u32,
+    /// Slabs made so far: the colour of the next, and what is reported.
+    pub(crate) grown: u32,
+    pub(crate) shrunk: u32,
+    /// Visits to the depot since the magazines last grew.
+    pub(crate) visits: u32,
+}
+
+impl Node {
+    /// Takes up to `want` objects, from the fullest slab first, and says how many.
+    pub(crate) fn take(&mut self, shape: &Shape, want: u32, mut each: impl FnMut(Round)) -> u32 {
+        let mut taken = 0;
+        while taken < want {
+            let Some(slab) = self.bins[FULL + 1..].iter().find_map(|&slab| slab) else { break };
+            taken += slab.take(shape, want - taken, &mut each);
+            self.settle(shape, slab);
+        }
+        self.free -= u64::from(taken);
+        taken
+    }
+
+    /// Takes an object back, and says which slab is to be given back for it.
+    pub(crate) fn put(&mut self, shape: &Shape, slab: Slab, index: u32) -> Result<Option<Slab>, AlreadyFree> {
+        slab.put(index)?;
+        self.free += 1;
+        self.settle(shape, slab);
+        let kept = KEPT_SLABS + self.slabs / KEPT_PART;
+        Ok((slab.bin() == EMPTY && self.empty_slabs > kept).then(|| self.remove(shape, slab)))
+    }
+
+    /// Adds a new slab.
+    pub(crate) fn add(&mut self, shape: &Shape, slab: Slab) {
+        self.slabs += 1;
+        self.grown = self.grown.wrapping_add(1);
+        self.free += u64::from(slab.free());
+        let bin = bin_of(shape, slab);
+        self.link(slab, bin);
+    }
+
+    /// Takes out a wholly free slab.
+    pub(crate) fn remove_empty(&mut self, shape: &Shape) -> Option<Slab> {
+        let slab = self.bins[EMPTY]?;
+        Some(self.remove(shape, slab))
+    }
+
+    fn remove(&mut self, shape: &Shape, slab: Slab) -> Slab {
+        self.unlink(slab);
+        self.slabs -= 1;
+        self.shrunk = self.shrunk.wrapping_add(1);
+        self.free -= u64::from(shape.objects);
+        slab
+    }
+
+    /// The slabs of a bin.
+    pub(crate) fn bin(&self, bin: usize) -> impl Iterator<Item = Slab> + use<> {
+        core::iter::successors(self.bins.get(bin).copied().flatten(), |slab| slab.next())
+    }
+
+    /// All slabs.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Slab> + '_ {
+        (0..BINS).flat_map(|bin| self.bin(bin))
+    }
+
+    /// Moves a slab to the bin that it belongs to.
+    fn settle(&mut self, shape: &Shape, slab: Slab) {
+        let bin = bin_of(shape, slab);
+        if bin != slab.bin() {
+            self.unlink(slab);
+            self.link(slab, bin);
+        }
+    }
+
+    fn link(&mut self, slab: Slab, bin: usize) {
+        self.empty_slabs += u32::from(bin == EMPTY);
+        slab.set_bin(bin);
+        slab.set_previous(None);
+        let next = self.bins[bin].replace(slab);
+        slab.set_next(next);
+        if let Some(next) = next {
+            next.set_previous(Some(slab));
+        }
+    }
+
+    fn unlink(&mut self, slab: Slab) {
+        self.empty_slabs -= u32::from(slab.bin() == EMPTY);
+        let (previous, next) = (slab.previous(), slab.next());
+        match previous {
+            Some(previous) => previous.set_next(next),
+            None => self.bins[slab.bin()] = next,
+        }
+        if let Some(next) = next {
+            next.set_previous(previous);
+        }
+    }
+
+    /// A magazine with objects, if the depot has one.
+    pub(crate) fn take_full(&mut self) -> Option<Magazine> {
+        let magazine = self.full.pop();
+        self.unused = self.unused.min(self.full.count);
+        magazine
+    }
+}
+
+/// The bin that a slab belongs to.
+pub(crate) fn bin_of(shape: &Shape, slab: Slab) -> usize {
+    match slab.free() {
+        0 => FULL,
+        free if free == shape.objects => EMPTY,
+        free => FULL + 1 + shape.eighths(free).min(EMPTY - FULL - 2),
+    }
+}

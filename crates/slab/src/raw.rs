@@ -1,0 +1,109 @@
+//! A cache of raw memory: objects of one size, without a type. A leaf where `unsafe` lives.
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use arrayvec::ArrayVec;
+use rhumb_frames::AllocClass;
+use rhumb_machine::{Machine, Pinned};
+
+use crate::error::{AllocError, SpecError};
+use crate::record::Record;
+use crate::report::LeakSite;
+use crate::slabs::Slabs;
+use crate::spec::CacheSpec;
+
+/// A cache of objects of one size, without a type.
+pub struct RawCache<M: Machine + 'static> {
+    pub(crate) slabs: &'static Slabs<M>,
+    pub(crate) record: &'static Record,
+}
+
+/// The most call sites that a refusal names.
+pub const NAMED_SITES: usize = 8;
+
+/// Why a cache cannot be given up: objects of it are out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InUse {
+    /// How many.
+    pub objects: u64,
+    /// Who has them, as far as it is known: by call site where the cache keeps its users, else by object.
+    pub owners: ArrayVec<LeakSite, NAMED_SITES>,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} objects are in use", self.objects)?;
+        self.owners.iter().try_for_each(|owner| write!(f, "; {owner}"))
+    }
+}
+
+impl core::error::Error for InUse {}
+
+impl<M: Machine> RawCache<M> {
+    /// Makes a cache. It takes a cell for its records (64 bytes a CPU, 200 a node); slabs come with the first use.
+    ///
+    /// # Errors
+    /// [`SpecError`]: what is wrong with the sizes, or no memory.
+    pub fn new(
+        slabs: &'static Slabs<M>,
+        pinned: Pinned<'_>,
+        spec: &CacheSpec<'_>,
+    ) -> Result<Self, SpecError> {
+        let record = slabs.registry.make(&slabs.memory, &slabs.cells, &slabs.config, pinned, spec)?;
+        Ok(Self { slabs, record })
+    }
+
+    /// An object. Its content is stale; with a constructor, what the constructor or the last user left. From the CPU's
+    /// magazine: no lock, no locked operation, no shared line; about 2 ns.
+    ///
+    /// # Errors
+    /// [`AllocError`]; nothing has changed then.
+    #[inline]
+    pub fn alloc(&self, pinned: Pinned<'_>) -> Result<NonNull<u8>, AllocError> {
+        self.slabs.alloc_from(self.record, pinned, AllocClass::Normal)
+    }
+
+    /// Gives an object back. With a constructor, the object is as the next user may find it.
+    ///
+    /// # Safety
+    /// It is an object of this cache, and nobody uses it any more.
+    #[inline]
+    pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.slabs.free_to(self.record, pinned, object) }
+    }
+
+    /// Bytes of an object.
+    pub fn object_bytes(&self) -> usize {
+        self.record.shape.object_bytes as usize
+    }
+
+    /// The allocator that it belongs to.
+    pub const fn slabs(&self) -> &'static Slabs<M> {
+        self.slabs
+    }
+
+    /// Gives the cache up. Not from an interrupt handler: it waits for walkers on other CPUs.
+    ///
+    /// # Errors
+    /// Objects are out: the cache, as it was, and who has them.
+    pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, InUse)> {
+        let (slabs, record) = (self.slabs, self.record);
+        slabs.registry.retire(&slabs.memory, record);
+        // SAFETY: the handle is the caller's alone, nobody walks the cache, and none of its users can be in it.
+        unsafe { slabs.drain_whole(record, pinned) };
+        if let Some(in_use) = slabs.in_use(record) {
+            slabs.registry.restore(&slabs.memory, record);
+            return Err((self, in_use));
+        }
+        slabs.registry.forget(&slabs.memory, &slabs.cells, pinned, record);
+        Ok(())
+    }
+}
+
+impl<M: Machine> fmt::Debug for RawCache<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawCache({})", self.record.setup.name)
+    }
+}

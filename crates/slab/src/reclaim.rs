@@ -1,0 +1,195 @@
+//! Giving memory back: on demand, under pressure, and what a CPU does for others at its tick.
+//!
+//! A CPU's magazines are its own: another CPU that wants them asks, and the answer comes with the next free that is slow
+//! (the request makes it so) or with the next tick. No interrupt is sent (I2). Depots and wholly free slabs are anybody's.
+
+use core::sync::atomic::Ordering;
+
+use arrayvec::ArrayVec;
+use rhumb_frames::{AllocClass, Reclaimer, Shortage};
+use rhumb_machine::{CpuId, Machine, Pinned};
+
+use crate::error::SpecError;
+use crate::magazine::Magazine;
+use crate::record::Record;
+use crate::registry::Walked;
+use crate::slabs::Slabs;
+use crate::sync::Relaxed;
+
+impl<M: Machine> Slabs<M> {
+    /// Calls `work` with each cache.
+    pub(crate) fn for_each_cache(&self, mut work: impl FnMut(&'static Record)) {
+        let mut from = 0;
+        loop {
+            let walked: Option<(usize, Walked)> = {
+                let guard = self.machine().irq_off();
+                self.registry.walk(guard.irq_off(), from)
+            };
+            let Some((id, record)) = walked else { break };
+            work(record.0);
+            from = id + 1;
+        }
+    }
+
+    /// Gives back what can be: this CPU's magazines, all depots, all wholly free slabs; and asks the other CPUs for
+    /// their magazines. Says how many frames went back now. Cost: a lock for 32 objects.
+    pub fn reclaim(&self, pinned: Pinned<'_>) -> u64 {
+        for cpu in (0..self.config.cpus).filter(|&cpu| cpu != pinned.cpu().index()) {
+            self.asked[cpu].store(true, Ordering::Release);
+        }
+        let mut frames = 0;
+        self.for_each_cache(|record| {
+            record.shrink_rounds();
+            for (cpu, line) in record.lines().enumerate() {
+                if cpu != pinned.cpu().index() && line.is_loaded() {
+                    line.ask();
+                }
+            }
+            let given = self.drain_line(record, pinned)
+                + self.drain_depots(record, pinned, 0)
+                + self.drain_slabs(record, pinned);
+            record.reclaimed.fetch_add(given, Relaxed);
+            frames += given;
+        });
+        frames += self.cells.trim(&self.memory, pinned);
+        self.reclaimed_frames.fetch_add(frames, Relaxed);
+        frames
+    }
+
+    /// For the idle loop and the timer: gives back what other CPUs asked this one for. One load where they did not.
+    pub fn tick(&self, pinned: Pinned<'_>) {
+        let asked = self.asked.get(pinned.cpu().index());
+        if asked.is_some_and(|asked| asked.load(Relaxed)) {
+            self.drain(pinned);
+        }
+    }
+
+    /// Gives back all that this CPU's magazines hold, to slabs; wholly free ones go back to the frames.
+    pub fn drain(&self, pinned: Pinned<'_>) {
+        if let Some(asked) = self.asked.get(pinned.cpu().index()) {
+            asked.store(false, Ordering::Release);
+        }
+        self.for_each_cache(|record| {
+            self.drain_line(record, pinned);
+        });
+    }
+
+    /// For a thread that runs every few seconds: lets go of the magazines that no depot needed since the last time, so
+    /// that memory returns after a peak though it is not short.
+    pub fn trim(&self, pinned: Pinned<'_>) {
+        self.for_each_cache(|record| {
+            self.drain_depots(record, pinned, u32::MAX);
+        });
+    }
+
+    /// Gives back what this CPU keeps of a cache.
+    fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
+        let Some(line) = record.line(pinned.cpu()) else { return 0 };
+        let held: ArrayVec<Magazine, 2> = {
+            let _guard = self.machine().irq_off();
+            if line.is_busy() {
+                return 0;
+            }
+            line.answer();
+            [line.unload(), line.set_previous(None)].into_iter().flatten().collect()
+        };
+        held.into_iter().map(|magazine| self.give_up_magazine(record, pinned, magazine)).sum()
+    }
+
+    fn give_up_magazine(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) -> u64 {
+        let frames = self.flush(record, pinned, magazine);
+        // SAFETY: magazines are taken with this size; it is empty and in nobody's hands.
+        unsafe { self.cells.free(&self.memory, pinned, magazine.cell(), record.shape.magazine_bytes) };
+        frames
+    }
+
+    /// Gives back magazines of a cache's depots: all, or with `keep` above 0 only those that were not needed lately.
+    fn drain_depots(&self, record: &'static Record, pinned: Pinned<'_>, keep: u32) -> u64 {
+        let mut frames = 0;
+        for index in 0..record.node_count() {
+            let mut excess = {
+                let guard = self.machine().irq_off();
+                let mut node = record.node(guard.irq_off(), index);
+                let unused = core::mem::replace(&mut node.unused, u32::MAX).min(node.full.count);
+                if keep == 0 { u32::MAX } else { unused }
+            };
+            while excess > 0 {
+                let full = {
+                    let guard = self.machine().irq_off();
+                    record.node(guard.irq_off(), index).full.pop()
+                };
+                let Some(magazine) = full else { break };
+                frames += self.give_up_magazine(record, pinned, magazine);
+                excess -= 1;
+            }
+            loop {
+                let spare = {
+                    let guard = self.machine().irq_off();
+                    record.node(guard.irq_off(), index).spare.pop()
+                };
+                let Some(magazine) = spare else { break };
+                self.give_up_magazine(record, pinned, magazine);
+            }
+        }
+        frames
+    }
+
+    /// Gives back the wholly free slabs of a cache.
+    fn drain_slabs(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
+        let mut frames = 0;
+        for index in 0..record.node_count() {
+            loop {
+                let slab = {
+                    let guard = self.machine().irq_off();
+                    record.node(guard.irq_off(), index).remove_empty(&record.shape)
+                };
+                let Some(slab) = slab else { break };
+                frames += self.release(record, pinned, slab);
+            }
+        }
+        frames
+    }
+
+    /// Gives back everything of a cache that nobody uses any more, other CPUs' magazines among it.
+    ///
+    /// # Safety
+    /// No CPU allocates from it, frees to it or walks it, now or later, unless the caller lets them.
+    pub(crate) unsafe fn drain_whole(&self, record: &'static Record, pinned: Pinned<'_>) {
+        for cpu in (0..record.setup.cpus).filter_map(CpuId::new) {
+            let held = record.line(cpu).map(|line| [line.unload(), line.set_previous(None)]);
+            for magazine in held.into_iter().flatten().flatten() {
+                self.give_up_magazine(record, pinned, magazine);
+            }
+        }
+        self.end_quarantine(record, pinned);
+        self.drain_depots(record, pinned, 0);
+        self.drain_slabs(record, pinned);
+    }
+
+    /// Registers the allocator as a reclaimer of its frames.
+    ///
+    /// # Errors
+    /// [`SpecError::NoMemory`] for the registration itself; [`SpecError::TooManyReclaimers`] where the frame allocator has
+    /// no room for another reclaimer.
+    pub fn register(&'static self, pinned: Pinned<'_>) -> Result<(), SpecError> {
+        let bytes = size_of::<rhumb_frames::Registration>();
+        let cell = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Normal);
+        let place = cell.ok_or(SpecError::NoMemory)?.cast::<rhumb_frames::Registration>();
+        // SAFETY: the cell was taken just now, is aligned to 64, and never given back.
+        let registration: &'static rhumb_frames::Registration = unsafe {
+            place.write(self);
+            place.as_ref()
+        };
+        self.memory.frames().register_reclaimer(registration).map_err(|_| SpecError::TooManyReclaimers)
+    }
+}
+
+impl<M: Machine> Reclaimer for Slabs<M> {
+    fn name(&self) -> &str {
+        "slab"
+    }
+
+    fn reclaim(&self, pinned: Pinned<'_>, _shortage: &Shortage) -> u64 {
+        Self::reclaim(self, pinned)
+    }
+}

@@ -1,0 +1,249 @@
+//! What is known of the caches: `slabinfo`, counters, who has objects.
+
+use core::fmt;
+
+use arrayvec::ArrayVec;
+use rhumb_machine::{Machine, VirtAddr};
+
+use crate::check::{CallSite, Checks};
+use crate::checked::{Slot, State, objects};
+use crate::memory::FRAME_BYTES;
+use crate::raw::{InUse, NAMED_SITES};
+use crate::record::{Name, Record};
+use crate::slabs::Slabs;
+use crate::sync::Relaxed;
+
+/// One cache's figures. Counts of objects in magazines are a glimpse while other CPUs run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheReport {
+    /// Its name.
+    pub name: Name,
+    /// Objects that are in use.
+    pub active_objects: u64,
+    /// Objects that its slabs have room for.
+    pub objects: u64,
+    /// Bytes of an object as asked for, and from one object to the next.
+    pub object_bytes: u32,
+    /// Bytes from one object to the next.
+    pub slot_bytes: u32,
+    /// Objects of a slab.
+    pub objects_per_slab: u32,
+    /// Frames of a slab.
+    pub frames_per_slab: u64,
+    /// Slabs with an object in use or in a magazine.
+    pub active_slabs: u64,
+    /// Slabs.
+    pub slabs: u64,
+    /// Rounds that a magazine holds now.
+    pub magazine_rounds: u32,
+    /// Free objects in CPUs' magazines and in depots.
+    pub in_magazines: u64,
+    /// Frames that reclaim got from it.
+    pub reclaimed_frames: u64,
+    /// Faults seen.
+    pub faults: u64,
+    /// What it is checked for.
+    pub checks: Checks,
+}
+
+impl CacheReport {
+    /// Bytes of objects in use.
+    pub fn live_bytes(&self) -> u64 {
+        self.active_objects * u64::from(self.object_bytes)
+    }
+
+    /// Bytes of its slabs.
+    pub fn held_bytes(&self) -> u64 {
+        self.slabs * self.frames_per_slab * FRAME_BYTES
+    }
+
+    /// Bytes of its slabs that hold no object in use.
+    pub fn waste_bytes(&self) -> u64 {
+        self.held_bytes().saturating_sub(self.live_bytes())
+    }
+}
+
+/// Sums over all caches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Bytes of objects in use, large ones among them.
+    pub live_bytes: u64,
+    /// Bytes of all frames held: slabs, large objects, and the allocator's own records.
+    pub held_bytes: u64,
+    /// Of those, headers, magazines and records.
+    pub own_bytes: u64,
+    /// Frames given back by reclaim so far.
+    pub reclaimed_frames: u64,
+    /// Faults seen.
+    pub faults: u64,
+}
+
+/// Objects that are in use, of one call site; or one object, where the call site is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeakSite {
+    /// Who allocated them.
+    pub site: CallSite,
+    /// One of them.
+    pub object: VirtAddr,
+    /// How many.
+    pub objects: u64,
+}
+
+impl fmt::Display for LeakSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} from {}", self.objects, self.object, self.site)
+    }
+}
+
+impl<M: Machine> Slabs<M> {
+    /// Calls `each` with every cache's figures.
+    pub fn for_each_report(&self, mut each: impl FnMut(&CacheReport)) {
+        self.for_each_cache(|record| each(&self.report_of(record)));
+    }
+
+    pub(crate) fn report_of(&self, record: &Record) -> CacheReport {
+        let shape = &record.shape;
+        let (mut slabs, mut empty, mut free, mut depots) = (0, 0, 0, 0);
+        for index in 0..record.node_count() {
+            let guard = self.machine().irq_off();
+            let node = record.node(guard.irq_off(), index);
+            slabs += u64::from(node.slabs);
+            empty += u64::from(node.empty_slabs);
+            free += node.free;
+            depots += u64::from(node.full.objects);
+        }
+        let in_magazines = depots + record.lines().map(|line| u64::from(line.objects())).sum::<u64>();
+        let quarantined = u64::from(record.quarantine.lock(self.machine().irq_off().irq_off()).count);
+        let all = slabs * u64::from(shape.objects);
+        CacheReport {
+            name: record.setup.name,
+            active_objects: all.saturating_sub(free + in_magazines + quarantined),
+            objects: all,
+            object_bytes: shape.object_bytes,
+            slot_bytes: shape.slot_bytes,
+            objects_per_slab: shape.objects,
+            frames_per_slab: shape.order.frames(),
+            active_slabs: slabs - empty,
+            slabs,
+            magazine_rounds: record.rounds(),
+            in_magazines,
+            reclaimed_frames: record.reclaimed.load(Relaxed),
+            faults: record.faults.load(Relaxed),
+            checks: record.setup.checks,
+        }
+    }
+
+    /// Sums over all caches.
+    pub fn totals(&self) -> Totals {
+        let large = self.large_frames.load(Relaxed) * FRAME_BYTES;
+        let own_bytes = self.cells.frames(&self.memory) * FRAME_BYTES;
+        let mut sum = Totals {
+            live_bytes: large,
+            held_bytes: large + own_bytes,
+            own_bytes,
+            reclaimed_frames: self.reclaimed_frames.load(Relaxed),
+            faults: self.faults.load(Relaxed),
+        };
+        self.for_each_report(|report| {
+            sum.live_bytes += report.live_bytes();
+            sum.held_bytes += report.held_bytes();
+            sum.faults += report.faults;
+        });
+        sum
+    }
+
+    /// The caches in the columns of Linux's /proc/slabinfo.
+    pub const fn slabinfo(&self) -> SlabInfo<'_, M> {
+        SlabInfo(self)
+    }
+
+    /// Who has objects of a cache. Objects in magazines count as in use unless the cache is checked or was drained.
+    pub(crate) fn in_use(&self, record: &Record) -> Option<InUse> {
+        let mut in_use = InUse { objects: 0, owners: ArrayVec::new() };
+        for index in 0..record.node_count() {
+            let guard = self.machine().irq_off();
+            let node = record.node(guard.irq_off(), index);
+            for slab in node.all() {
+                let out = (0..).zip(objects(record, slab)).filter(|&(index, _)| !slab.is_free(index));
+                for (_, object) in out {
+                    let mut site = CallSite::UNKNOWN;
+                    if !record.setup.checks.is_off() {
+                        // SAFETY: an object of this cache, whose slab lives while the lock is held.
+                        let slot = unsafe { Slot::of(record, object) };
+                        if slot.state() != Some(State::Out) {
+                            continue;
+                        }
+                        site = slot.allocated().map_or(site, |track| track.site);
+                    }
+                    in_use.add(site, VirtAddr::new(object.addr().get() as u64));
+                }
+            }
+        }
+        (in_use.objects > 0).then_some(in_use)
+    }
+
+    /// Who has objects: of each checked cache, the call sites with how many objects each, as many as fit.
+    pub fn leaks(&self, mut each: impl FnMut(Name, &InUse)) {
+        self.for_each_cache(|record| {
+            if record.setup.checks.has(Checks::USERS)
+                && let Some(in_use) = self.in_use(record)
+            {
+                each(record.setup.name, &in_use);
+            }
+        });
+    }
+}
+
+impl InUse {
+    fn add(&mut self, site: CallSite, object: VirtAddr) {
+        self.objects += 1;
+        let known = |owner: &&mut LeakSite| owner.site == site && site != CallSite::UNKNOWN;
+        if let Some(owner) = self.owners.iter_mut().find(known) {
+            owner.objects += 1;
+        } else if self.owners.len() < NAMED_SITES {
+            self.owners.push(LeakSite { site, object, objects: 1 });
+        }
+    }
+}
+
+/// The caches in the columns of Linux's /proc/slabinfo. Made by [`Slabs::slabinfo`].
+pub struct SlabInfo<'a, M: Machine + 'static>(&'a Slabs<M>);
+
+impl<M: Machine> fmt::Display for SlabInfo<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("slabinfo - version: 2.1\n")?;
+        f.write_str(
+            "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> \
+             <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n",
+        )?;
+        let mut result = Ok(());
+        self.0.for_each_report(|cache| {
+            if result.is_ok() {
+                result = cache.write_row(f);
+            }
+        });
+        result
+    }
+}
+
+impl CacheReport {
+    fn write_row(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounds = self.magazine_rounds;
+        writeln!(
+            f,
+            "{:<17} {:>6} {:>6} {:>6} {:>4} {:>4} : tunables {:>4} {:>4} {:>4} : slabdata {:>6} {:>6} {:>6}",
+            self.name,
+            self.active_objects,
+            self.objects,
+            self.slot_bytes,
+            self.objects_per_slab,
+            self.frames_per_slab,
+            rounds,
+            rounds.div_ceil(2),
+            0,
+            self.active_slabs,
+            self.slabs,
+            self.in_magazines,
+        )
+    }
+}

@@ -1,0 +1,226 @@
+//! The allocator as its callers see it: making it, and objects by size. The common path; the rest is one call away.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use rhumb_frames::{AllocClass, Frames, Owner};
+use rhumb_machine::{Access, MAX_CPUS, MAX_NODES, Machine, Pinned, VirtAddr, VirtRange};
+
+use crate::cells::Cells;
+use crate::check::{CallSite, CheckList};
+use crate::class::{self, CLASSES};
+use crate::error::{AllocError, Report, SpecError};
+use crate::memory::Memory;
+use crate::record::{Name, Record};
+use crate::registry::Registry;
+use crate::spec::CacheSpec;
+use crate::sync::{AtomicBool, AtomicU64};
+
+/// What the allocator is told about its machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// CPUs that there can be, whether they run yet or not: ids are below this.
+    pub cpus: usize,
+    /// Nodes that there can be.
+    pub nodes: usize,
+    /// In whose name frames are taken.
+    pub owner: Owner,
+    /// Which caches are checked.
+    pub checks: CheckList,
+    /// Where the caller of an allocation or a free stands: for caches that keep their users.
+    pub call_site: fn() -> CallSite,
+    /// Told of each fault. It must not allocate from here.
+    pub report: fn(&Report),
+}
+
+impl Config {
+    /// One node, nothing checked, nobody told.
+    pub const fn new(cpus: usize) -> Self {
+        Self {
+            cpus,
+            nodes: 1,
+            owner: Owner::NONE,
+            checks: CheckList::NONE,
+            call_site: || CallSite::UNKNOWN,
+            report: |_| (),
+        }
+    }
+}
+
+/// The object caches of a machine. See the [crate's documentation](crate) for the design.
+pub struct Slabs<M: Machine + 'static> {
+    pub(crate) classes: [&'static Record; CLASSES],
+    pub(crate) memory: Memory<M>,
+    pub(crate) cells: Cells,
+    pub(crate) registry: Registry,
+    pub(crate) config: Config,
+    /// CPUs that are asked to drain.
+    pub(crate) asked: [AtomicBool; MAX_CPUS],
+    /// Frames that large objects hold.
+    pub(crate) large_frames: AtomicU64,
+    /// Frames given back by reclaim so far.
+    pub(crate) reclaimed_frames: AtomicU64,
+    /// Faults that no cache owns.
+    pub(crate) faults: AtomicU64,
+}
+
+impl<M: Machine> Slabs<M> {
+    /// Makes the allocator and its caches by size. They take a cell of at most 2 KiB each; slabs come with the first use.
+    ///
+    /// # Errors
+    /// [`SpecError::NoDescriptors`] where `frames` has none, [`SpecError::BadMachine`], [`SpecError::NoMemory`].
+    pub fn new(frames: &'static Frames<M>, pinned: Pinned<'_>, config: Config) -> Result<Self, SpecError> {
+        let machine_fits = (1..=MAX_CPUS).contains(&config.cpus) && (1..=MAX_NODES).contains(&config.nodes);
+        if !machine_fits {
+            return Err(SpecError::BadMachine);
+        }
+        let (memory, cells) = (Memory::new(frames, config.owner), Cells::new());
+        let registry = Registry::new();
+        let mut classes: arrayvec::ArrayVec<&'static Record, CLASSES> = arrayvec::ArrayVec::new();
+        for class in 0..CLASSES {
+            let size = class::bytes(class);
+            let mut name = arrayvec::ArrayString::<{ crate::record::NAME_BYTES }>::new();
+            // It fits: "kmalloc-32768".
+            let _ = core::fmt::write(&mut name, format_args!("kmalloc-{size}"));
+            let spec = CacheSpec { align: 1 << size.trailing_zeros(), ..CacheSpec::new(&name, size) };
+            match registry.make(&memory, &cells, &config, pinned, &spec) {
+                Ok(record) => classes.push(record),
+                Err(error) => {
+                    for record in classes {
+                        registry.forget(&memory, &cells, pinned, record);
+                    }
+                    cells.trim(&memory, pinned);
+                    return Err(error);
+                }
+            }
+        }
+        let classes = classes.into_inner().map_err(|_| SpecError::BadMachine)?;
+        Ok(Self {
+            classes,
+            memory,
+            cells,
+            registry,
+            config,
+            asked: core::array::from_fn(|_| AtomicBool::new(false)),
+            large_frames: AtomicU64::new(0),
+            reclaimed_frames: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+        })
+    }
+
+    /// The machine.
+    #[inline(always)]
+    pub const fn machine(&self) -> &'static M {
+        self.memory.machine()
+    }
+
+    /// The cache for objects of `layout`; `None` for what comes straight from frames.
+    #[inline(always)]
+    pub(crate) fn class(&self, layout: Layout) -> Option<&'static Record> {
+        // Rounded up to its alignment, a size falls into a class of that alignment: see `class.rs`.
+        // No layout is so long that this wraps.
+        let size = (layout.size().max(1) + (layout.align() - 1)) & !(layout.align() - 1);
+        self.classes.get(class::holding(size)?).copied()
+    }
+
+    /// Memory for `layout`, its content stale; of no bytes, too. From the CPU's magazine: no lock, no locked operation,
+    /// no shared line; about 2 ns.
+    ///
+    /// # Errors
+    /// [`AllocError`]; nothing has changed then.
+    #[inline]
+    pub fn alloc(&self, pinned: Pinned<'_>, layout: Layout) -> Result<NonNull<u8>, AllocError> {
+        self.alloc_as(pinned, layout, AllocClass::Normal)
+    }
+
+    /// As [`Slabs::alloc`], of another class: interrupt handlers say [`AllocClass::Atomic`], and no reclaimer is called.
+    ///
+    /// # Errors
+    /// [`AllocError`]; nothing has changed then.
+    #[inline]
+    pub fn alloc_as(
+        &self,
+        pinned: Pinned<'_>,
+        layout: Layout,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        match self.class(layout) {
+            Some(record) => self.alloc_from(record, pinned, class),
+            None => self.alloc_large(pinned, layout, class),
+        }
+    }
+
+    /// Gives memory back.
+    ///
+    /// # Safety
+    /// It came from [`Slabs::alloc`] with this layout, and nobody uses it any more.
+    #[inline]
+    pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
+        match self.class(layout) {
+            // SAFETY: the caller's promise: an object of this class.
+            Some(record) => unsafe { self.free_to(record, pinned, object) },
+            // SAFETY: the caller's promise.
+            None => unsafe { self.free_large(pinned, object) },
+        }
+    }
+
+    /// The common path of every cache.
+    #[inline(always)]
+    pub(crate) fn alloc_from(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if let Some(line) = record.line(pinned.cpu())
+            && let Some(object) = line.pop()
+        {
+            self.set_access(object, record.shape.object_bytes as usize, Access::Allowed);
+            return Ok(object);
+        }
+        self.alloc_slow(record, pinned, class)
+    }
+
+    /// The common path of every cache.
+    ///
+    /// # Safety
+    /// The object is of this cache, and nobody uses it any more.
+    #[inline(always)]
+    pub(crate) unsafe fn free_to(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
+        if cfg!(feature = "checked") && !self.may_be_freed(record, object) {
+            return;
+        }
+        if let Some(line) = record.line(pinned.cpu())
+            && line.push(object)
+        {
+            self.set_access(object, record.shape.object_bytes as usize, Access::FreeObject);
+            return;
+        }
+        self.free_slow(record, pinned, object);
+    }
+
+    /// Tells a checker of accesses. Where the machine has none: no instruction.
+    #[inline(always)]
+    pub(crate) fn set_access(&self, start: NonNull<u8>, bytes: usize, access: Access) {
+        let start = VirtAddr::new(start.addr().get() as u64);
+        if let Some(range) = VirtRange::of_length(start, bytes as u64) {
+            self.machine().set_access(range, access);
+        }
+    }
+
+    pub(crate) fn node_of(&self, pinned: Pinned<'_>) -> usize {
+        self.machine().node_of(pinned.cpu()).index()
+    }
+
+    /// Tells of a fault, and counts it.
+    #[cold]
+    pub(crate) fn report(&self, record: Option<&Record>, report: &Report) {
+        record.map_or(&self.faults, |record| &record.faults).fetch_add(1, crate::sync::Relaxed);
+        (self.config.report)(report);
+    }
+
+    /// The name for what belongs to no cache.
+    pub(crate) fn nobody() -> Name {
+        Name::new("large")
+    }
+}

@@ -1,0 +1,371 @@
+//! Where an allocation or a free goes when the CPU's magazine cannot serve it.
+//!
+//! An allocation tries, in this order: the magazine before the loaded one; a full magazine of the node's depot; half a
+//! magazine of objects from the node's slabs, fullest first; a new slab. A free: the magazine before the loaded one, if
+//! that is empty; an empty magazine of the depot, the full one going there; beyond the depot's bound, a magazine of
+//! objects goes back to its slabs, one lock for 32 of them.
+//!
+//! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. What needs memory (a slab,
+//! a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer that comes
+//! in the middle finds everything in order.
+
+use core::ptr::NonNull;
+
+use arrayvec::ArrayVec;
+use rhumb_frames::{AllocClass, Request};
+use rhumb_machine::{Access, Machine, Pinned, VirtAddr};
+
+use crate::error::{AllocError, Fault, Report};
+use crate::magazine::{CpuLine, Magazine, Round};
+use crate::memory::PageType;
+use crate::record::Record;
+use crate::slab::{Slab, header_bytes};
+use crate::slabs::Slabs;
+use crate::sync::Relaxed;
+
+/// Objects that one lock visit gives back.
+const BATCH: usize = 32;
+/// New slabs that others may take the objects of before an allocation gives up.
+const ATTEMPTS: usize = 64;
+
+/// What an allocation lacks.
+enum Lack {
+    Slab,
+    Magazine,
+}
+
+/// What a free lacks.
+enum Step {
+    /// A magazine.
+    Magazine,
+    /// These magazines are to be emptied first.
+    Flush(ArrayVec<Magazine, 2>),
+    /// Nothing: the object goes to its slab.
+    Direct,
+}
+
+impl<M: Machine> Slabs<M> {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn alloc_slow(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if pinned.cpu().index() >= record.setup.cpus {
+            return Err(AllocError::NoSuchCpu);
+        }
+        let class = if class == AllocClass::Normal { record.setup.class } else { class };
+        if !record.setup.checks.is_off() {
+            return self.alloc_checked(record, pinned, class);
+        }
+        let object = self.alloc_unchecked(record, pinned, class)?;
+        self.set_access(object, record.shape.object_bytes as usize, Access::Allowed);
+        Ok(object)
+    }
+
+    fn alloc_unchecked(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let line = record.line(pinned.cpu()).ok_or(AllocError::NoSuchCpu)?;
+        let mut magazines = true;
+        for _ in 0..ATTEMPTS {
+            match self.refill(record, line, pinned, magazines) {
+                Ok(object) => return Ok(object),
+                Err(Lack::Magazine) => magazines = self.add_magazine(record, pinned, class),
+                Err(Lack::Slab) => self.grow(record, pinned, class)?,
+            }
+        }
+        Err(AllocError::Exhausted)
+    }
+
+    /// One object, the magazines being filled on the way; `magazines` says whether a missing one is asked for.
+    fn refill(
+        &self,
+        record: &'static Record,
+        line: &CpuLine,
+        pinned: Pinned<'_>,
+        magazines: bool,
+    ) -> Result<Round, Lack> {
+        let guard = self.machine().irq_off();
+        let shape = &record.shape;
+        let mut single = None;
+        if line.is_busy() {
+            record.node(guard.irq_off(), self.node_of(pinned)).take(shape, 1, |object| single = Some(object));
+            return single.ok_or(Lack::Slab);
+        }
+        if let Some(object) = line.pop() {
+            return Ok(object);
+        }
+        if let Some(previous) = line.previous()
+            && previous.count() > 0
+        {
+            line.set_previous(line.unload());
+            line.load(previous, record.rounds());
+            return line.pop().ok_or(Lack::Slab);
+        }
+        let mut node = record.node(guard.irq_off(), self.node_of(pinned));
+        if let Some(full) = node.take_full() {
+            if let Some(empty) = line.set_previous(line.unload()) {
+                node.spare.push(empty);
+            }
+            record.count_visit(&mut node);
+            line.load(full, record.rounds());
+            return line.pop().ok_or(Lack::Slab);
+        }
+        let Some(magazine) = line.unload().or_else(|| node.spare.pop()) else {
+            if magazines {
+                return Err(Lack::Magazine);
+            }
+            node.take(shape, 1, |object| single = Some(object));
+            return single.ok_or(Lack::Slab);
+        };
+        record.count_visit(&mut node);
+        node.take(shape, record.rounds().div_ceil(2), |object| magazine.push(object));
+        line.load(magazine, record.rounds());
+        line.pop().ok_or(Lack::Slab)
+    }
+
+    /// Gives the node an empty magazine, and says whether there was memory for it.
+    fn add_magazine(&self, record: &'static Record, pinned: Pinned<'_>, class: AllocClass) -> bool {
+        let Some(cell) = self.cells.alloc(&self.memory, pinned, record.shape.magazine_bytes, class) else {
+            return false;
+        };
+        // SAFETY: the cell was taken just now, for as many rounds as the shape says.
+        let magazine = unsafe { Magazine::place(cell) };
+        let guard = self.machine().irq_off();
+        record.node(guard.irq_off(), self.node_of(pinned)).spare.push(magazine);
+        true
+    }
+
+    /// Gives the node a new slab.
+    pub(crate) fn grow(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<(), AllocError> {
+        let shape = &record.shape;
+        let header = header_bytes(shape.words());
+        let cell = self.cells.alloc(&self.memory, pinned, header, class).ok_or(AllocError::Exhausted)?;
+        let request = Request::new(shape.order).class(class).ceiling(record.setup.ceiling);
+        let Some(start) = self.memory.take(pinned, request) else {
+            // SAFETY: the cell was taken just now.
+            unsafe { self.cells.free(&self.memory, pinned, cell, header) };
+            return Err(AllocError::Exhausted);
+        };
+        let node = self.node_of(pinned).min(record.node_count() - 1);
+        let first = start.addr().get() + shape.colour(record.turn.fetch_add(1, Relaxed));
+        // SAFETY: the cell was taken just now, for as many words as the shape says.
+        let slab = unsafe { Slab::place(cell, first, record.setup.id, node as u8, shape) };
+        self.prepare(record, slab);
+        self.memory.stamp(start, shape.order.frames(), PageType::Slab, slab.to_private());
+        let guard = self.machine().irq_off();
+        record.node(guard.irq_off(), node).add(shape, slab);
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn free_slow(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
+        if !record.setup.checks.is_off() {
+            return self.free_checked(record, pinned, object);
+        }
+        self.set_access(object, record.shape.object_bytes as usize, Access::FreeObject);
+        let Some(line) = record.line(pinned.cpu()) else {
+            return self.give_back(record, pinned, &[object]);
+        };
+        loop {
+            match self.make_room(record, line, pinned, object) {
+                Ok(()) => return,
+                Err(Step::Direct) => break,
+                Err(Step::Magazine) => {
+                    // A free calls no reclaimer: it may be one that frees.
+                    if !self.add_magazine(record, pinned, AllocClass::Atomic) {
+                        break;
+                    }
+                }
+                Err(Step::Flush(magazines)) => {
+                    for magazine in magazines {
+                        self.flush(record, pinned, magazine);
+                        let guard = self.machine().irq_off();
+                        record.node(guard.irq_off(), self.node_of(pinned)).spare.push(magazine);
+                    }
+                }
+            }
+        }
+        self.give_back(record, pinned, &[object]);
+    }
+
+    /// Keeps `object` in a magazine with room, or says what it takes to have one.
+    fn make_room(
+        &self,
+        record: &'static Record,
+        line: &CpuLine,
+        pinned: Pinned<'_>,
+        object: Round,
+    ) -> Result<(), Step> {
+        let guard = self.machine().irq_off();
+        if line.is_busy() {
+            return Err(Step::Direct);
+        }
+        if line.is_wanted() {
+            line.answer();
+            let held: ArrayVec<Magazine, 2> =
+                [line.unload(), line.set_previous(None)].into_iter().flatten().collect();
+            return Err(if held.is_empty() { Step::Direct } else { Step::Flush(held) });
+        }
+        let rounds = record.rounds();
+        if line.is_loaded() {
+            line.bound(rounds);
+            if line.push(object) {
+                return Ok(());
+            }
+        }
+        let previous = line.previous();
+        if let Some(empty) = previous.filter(|previous| previous.count() == 0) {
+            line.set_previous(line.unload());
+            line.load(empty, rounds);
+            return line.push(object).then_some(()).ok_or(Step::Direct);
+        }
+        let mut node = record.node(guard.irq_off(), self.node_of(pinned));
+        if let Some(full) = previous
+            && node.full.count >= record.most_full()
+        {
+            line.set_previous(None);
+            return Err(Step::Flush([full].into_iter().collect()));
+        }
+        let Some(empty) = node.spare.pop() else { return Err(Step::Magazine) };
+        if let Some(full) = line.set_previous(line.unload()) {
+            node.full.push(full);
+            record.count_visit(&mut node);
+        }
+        line.load(empty, rounds);
+        line.push(object).then_some(()).ok_or(Step::Direct)
+    }
+
+    /// Gives all objects of a magazine that is in nobody's hands back to their slabs.
+    pub(crate) fn flush(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) -> u64 {
+        let mut batch = ArrayVec::<Round, BATCH>::new();
+        let mut frames = 0;
+        for index in 0..magazine.count() {
+            batch.push(magazine.round(index));
+            if batch.is_full() {
+                frames += self.give_back_batch(record, pinned, &batch);
+                batch.clear();
+            }
+        }
+        magazine.set_count(0);
+        frames + self.give_back_batch(record, pinned, &batch)
+    }
+
+    fn give_back(&self, record: &'static Record, pinned: Pinned<'_>, objects: &[Round]) {
+        self.give_back_batch(record, pinned, objects);
+    }
+
+    /// Gives at most [`BATCH`] objects back to their slabs, and says how many frames went back for it.
+    pub(crate) fn give_back_batch(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        objects: &[Round],
+    ) -> u64 {
+        let mut found = ArrayVec::<(Slab, u32, Round), BATCH>::new();
+        for &object in objects.iter().take(BATCH) {
+            match self.find(record, object) {
+                Ok((slab, index)) => found.push((slab, index, object)),
+                Err(fault) => self.refuse(record, object, fault),
+            }
+        }
+        let mut again = ArrayVec::<Round, BATCH>::new();
+        let mut empty: Option<Slab> = None;
+        let mut rest = &found[..];
+        while let Some(&(first, ..)) = rest.first() {
+            let guard = self.machine().irq_off();
+            let mut node = record.node(guard.irq_off(), first.node());
+            let here = rest.iter().take_while(|(slab, ..)| slab.node() == first.node()).count();
+            for &(slab, index, object) in &rest[..here] {
+                match node.put(&record.shape, slab, index) {
+                    Ok(None) => {}
+                    Ok(Some(slab)) => {
+                        slab.set_next(empty);
+                        empty = Some(slab);
+                    }
+                    Err(_) => again.push(object),
+                }
+            }
+            rest = &rest[here..];
+        }
+        again.iter().for_each(|&object| self.refuse(record, object, Fault::DoubleFree));
+        let mut frames = 0;
+        while let Some(slab) = empty {
+            empty = slab.next();
+            frames += self.release(record, pinned, slab);
+        }
+        frames
+    }
+
+    /// The slab and the slot of an object of this cache.
+    pub(crate) fn find(&self, record: &Record, object: Round) -> Result<(Slab, u32), Fault> {
+        let address = object.addr().get();
+        let word = self.memory.private(address, PageType::Slab).ok_or(Fault::Foreign)?;
+        // SAFETY: `grow` wrote it; it is wiped before the slab goes, and an object that is out keeps its slab.
+        let slab = unsafe { Slab::from_private(word) }.ok_or(Fault::Foreign)?;
+        if slab.cache() != record.setup.id {
+            let name = self.registry.get(slab.cache()).map_or_else(Self::nobody, |other| other.setup.name);
+            return Err(Fault::WrongCache(name));
+        }
+        let slot = address.wrapping_sub(record.shape.lead as usize);
+        let index = slab.index(&record.shape, slot).ok_or(Fault::NoObject)?;
+        Ok((slab, index))
+    }
+
+    /// The cache that an object belongs to.
+    pub(crate) fn record_of(&self, object: Round) -> Option<&'static Record> {
+        let word = self.memory.private(object.addr().get(), PageType::Slab)?;
+        // SAFETY: as in `find`.
+        let slab = unsafe { Slab::from_private(word) }?;
+        self.registry.get(slab.cache())
+    }
+
+    /// Gives the memory of a slab back that is in no list any more, and says how many frames that was.
+    pub(crate) fn release(&self, record: &'static Record, pinned: Pinned<'_>, slab: Slab) -> u64 {
+        self.tear_down(record, slab);
+        if let Some(start) = slab.start() {
+            self.set_access(start, record.shape.slab_bytes(), Access::Allowed);
+            // SAFETY: `grow` took it with this order; no object of it is out.
+            unsafe { self.memory.give(pinned, start, record.shape.order) };
+        }
+        // SAFETY: `grow` took it for as many words; the slab is gone.
+        unsafe { self.cells.free(&self.memory, pinned, slab.cell(), header_bytes(record.shape.words())) };
+        record.shape.order.frames()
+    }
+
+    /// Tells of a free that is not done.
+    #[cold]
+    pub(crate) fn refuse(&self, record: &Record, object: Round, fault: Fault) {
+        let report = Report {
+            cache: record.setup.name,
+            object: VirtAddr::new(object.addr().get() as u64),
+            fault,
+            allocated: None,
+            freed: None,
+        };
+        self.report(Some(record), &report);
+    }
+
+    /// Whether an object is one of this cache and out: asked at each free of checked builds.
+    pub(crate) fn may_be_freed(&self, record: &'static Record, object: Round) -> bool {
+        let fault = match self.find(record, object) {
+            Ok((slab, index)) if slab.is_free(index) => Fault::DoubleFree,
+            Ok(_) => return true,
+            Err(fault) => fault,
+        };
+        self.refuse(record, object, fault);
+        false
+    }
+}

@@ -1,0 +1,49 @@
+//! What a cache is asked to be.
+
+use rhumb_frames::{AllocClass, Zone};
+
+use crate::record::Lifecycle;
+
+/// What a cache is asked to be.
+#[derive(Clone, Copy)]
+#[must_use]
+pub struct CacheSpec<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+    pub(crate) class: AllocClass,
+    pub(crate) ceiling: Zone,
+    pub(crate) lifecycle: Option<Lifecycle>,
+}
+
+impl<'a> CacheSpec<'a> {
+    /// Objects of `size` bytes, at multiples of 8.
+    pub const fn new(name: &'a str, size: usize) -> Self {
+        Self { name, size, align: 8, class: AllocClass::Normal, ceiling: Zone::High, lifecycle: None }
+    }
+
+    /// Objects with the size and alignment of `T`.
+    pub const fn of<T>(name: &'a str) -> Self {
+        Self { align: align_of::<T>(), ..Self::new(name, size_of::<T>()) }
+    }
+
+    /// At multiples of `align` bytes, at least 8.
+    pub const fn align(self, align: usize) -> Self {
+        Self { align, ..self }
+    }
+
+    /// Objects that begin on a cache line of their own.
+    pub const fn line_aligned(self) -> Self {
+        self.align(64)
+    }
+
+    /// Its slabs are of this class: [`AllocClass::Atomic`] for what interrupt handlers allocate.
+    pub const fn class(self, class: AllocClass) -> Self {
+        Self { class, ..self }
+    }
+
+    /// Its slabs are in this zone or below.
+    pub const fn ceiling(self, zone: Zone) -> Self {
+        Self { ceiling: zone, ..self }
+    }
+}

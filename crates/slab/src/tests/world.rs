@@ -1,0 +1,148 @@
+//! A machine for tests: CPUs are numbers that a test names, memory is memory of the process.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::boxed::Box;
+use std::cell::Cell;
+use std::vec::Vec;
+
+use rhumb_frames::{Descriptor, Frames, MemoryRange};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
+
+use crate::{Config, Slabs};
+
+std::thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+    static IRQ_OFF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Each thread is the CPU that it said it is.
+#[derive(Clone, Copy)]
+pub(super) struct TestMachine {
+    cpus: usize,
+    nodes: usize,
+    base: VirtAddr,
+}
+
+/// Says which CPU this thread is from now on.
+pub(super) fn be_cpu(cpu: usize) {
+    CPU.set(cpu);
+}
+
+fn cpu() -> CpuId {
+    CpuId::new(CPU.get()).unwrap()
+}
+
+/// A token for the CPU that this thread is.
+pub(super) fn pinned() -> Pinned<'static> {
+    // SAFETY: the tests give each thread a CPU number of its own while several run.
+    unsafe { Pinned::assume(cpu()) }
+}
+
+// SAFETY: a thread stays the CPU that it said it is; nothing flushes.
+unsafe impl Machine for TestMachine {
+    fn direct_map_base(&self) -> VirtAddr {
+        self.base
+    }
+    fn cpu_count(&self) -> usize {
+        self.cpus
+    }
+    fn node_of(&self, cpu: CpuId) -> NodeId {
+        NodeId::new(cpu.index() % self.nodes).unwrap()
+    }
+    fn preempt_disable(&self) -> CpuId {
+        cpu()
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> (CpuId, IrqState) {
+        let was_off = IRQ_OFF.replace(true);
+        (cpu(), if was_off { IrqState::Off } else { IrqState::On })
+    }
+    unsafe fn irq_restore(&self, state: IrqState) {
+        IRQ_OFF.set(state == IrqState::Off);
+    }
+    fn flush_local(&self, _pinned: Pinned<'_>, _scope: FlushScope) {
+        unreachable!("I2: the slab flushes nothing");
+    }
+    fn flush_remote(&self, _pinned: Pinned<'_>, _targets: &CpuMask, _scope: FlushScope) {
+        unreachable!("I2: the slab interrupts no CPU");
+    }
+    fn now_ns(&self) -> u64 {
+        7_000
+    }
+}
+
+/// A machine's memory, its frames and its object caches. They are lent for ever to each other, and all end together.
+pub(super) struct World {
+    pub(super) slabs: &'static Slabs<TestMachine>,
+    pub(super) frames: &'static Frames<TestMachine>,
+    memory: (*mut u8, Layout),
+    storage: *mut [u64],
+    descriptors: *mut [Descriptor],
+}
+
+const FIRST: u64 = 512;
+
+impl World {
+    /// A machine with `frames` frames of memory, half of them on each of two nodes where there are two.
+    pub(super) fn new(frames: u64, nodes: usize, config: Config) -> Self {
+        let layout = Layout::from_size_align((frames as usize) << 12, 2 << 20).unwrap();
+        // SAFETY: the layout is not empty.
+        let start = unsafe { alloc_zeroed(layout) };
+        let base = VirtAddr::new(start as u64 - (FIRST << 12));
+        let part = frames / nodes as u64;
+        let memory: Vec<_> = (0..nodes)
+            .map(|node| MemoryRange {
+                frames: PfnRange::of_length(Pfn::new(FIRST + node as u64 * part), part).unwrap(),
+                node: NodeId::new(node).unwrap(),
+            })
+            .collect();
+        let plan = rhumb_frames::Layout::new(&memory, config.cpus, Pfn::new(1 << 34)).unwrap();
+        let words = std::vec![0u64; plan.storage_bytes().div_ceil(8)];
+        let storage: &'static mut [u64] = Box::leak(words.into_boxed_slice());
+        let storage_at: *mut [u64] = storage;
+        let descriptors: Vec<_> = (0..FIRST + frames).map(|_| Descriptor::default()).collect();
+        let descriptors = Box::into_raw(descriptors.into_boxed_slice());
+        let machine = TestMachine { cpus: config.cpus, nodes, base };
+        let free = memory.iter().map(|range| range.frames);
+        // SAFETY: the memory is the process's own and used by nobody; the storage is zero; there is a descriptor for
+        // each frame.
+        let made = unsafe {
+            Frames::new(machine, &plan, free, storage)
+                .unwrap()
+                .with_descriptors(VirtAddr::from(descriptors.cast::<u8>().cast_const()))
+        };
+        for report in made.zones().collect::<Vec<_>>() {
+            made.set_reserve(report.node, report.zone, 0);
+            made.set_guard(report.node, report.zone, 0);
+        }
+        be_cpu(0);
+        let frames: &'static _ = Box::leak(Box::new(made));
+        let slabs: &'static _ =
+            Box::leak(Box::new(Slabs::new(frames, pinned(), Config { nodes, ..config }).unwrap()));
+        Self { slabs, frames, memory: (start, layout), storage: storage_at, descriptors }
+    }
+
+    /// One CPU, one node, nothing checked.
+    pub(super) fn small() -> Self {
+        Self::new(4096, 1, Config::new(1))
+    }
+
+    /// Frames that are not free, per-CPU caches of frames not counting as free.
+    pub(super) fn used_frames(&self) -> u64 {
+        let total: u64 = self.frames.zones().map(|zone| zone.present).sum();
+        total - self.frames.free_frames()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // SAFETY: each was leaked by `new` and is named by nothing that outlives the test.
+        unsafe {
+            drop(Box::from_raw(core::ptr::from_ref(self.slabs).cast_mut()));
+            drop(Box::from_raw(core::ptr::from_ref(self.frames).cast_mut()));
+            drop(Box::from_raw(self.storage));
+            drop(Box::from_raw(self.descriptors));
+            dealloc(self.memory.0, self.memory.1);
+        }
+    }
+}
