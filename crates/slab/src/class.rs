@@ -5,6 +5,8 @@
 //! alignment: between 2^k and 2^(k+1) classes are the multiples of 2^(k-3), and of a greater power of two only multiples
 //! can come in. So alignment needs no classes of its own.
 
+use core::alloc::Layout;
+
 /// The largest size that a class serves; beyond, whole frames waste no more than the classes do.
 pub(crate) const LARGEST: usize = 32 << 10;
 /// How many classes there are.
@@ -16,12 +18,14 @@ pub(crate) const fn bytes(class: usize) -> usize {
 }
 
 const GRAIN: usize = 8;
+const ENTRIES: usize = LARGEST / GRAIN;
 
-const fn table() -> [u8; LARGEST / GRAIN + 1] {
-    let mut table = [0; LARGEST / GRAIN + 1];
+/// For each multiple of eight, less one: the least class that holds it.
+const fn table() -> [u8; ENTRIES] {
+    let mut table = [0; ENTRIES];
     let (mut at, mut class) = (0, 0);
-    while at < table.len() {
-        if at * GRAIN > bytes(class) {
+    while at < ENTRIES {
+        if (at + 1) * GRAIN > bytes(class) {
             class += 1;
         }
         table[at] = class as u8;
@@ -30,12 +34,15 @@ const fn table() -> [u8; LARGEST / GRAIN + 1] {
     table
 }
 
-static TABLE: [u8; LARGEST / GRAIN + 1] = table();
+static TABLE: [u8; ENTRIES] = table();
 
-/// The least class that holds `size` bytes, or `None` past the largest.
+/// The least class that holds `layout`, or `None` past the largest and for no bytes.
+///
+/// `(size - 1) | (align - 1)` is one less than the size rounded up to its alignment.
 #[inline(always)]
-pub(crate) fn holding(size: usize) -> Option<usize> {
-    if size > LARGEST { None } else { TABLE.get(size.div_ceil(GRAIN)).map(|&class| class as usize) }
+pub(crate) fn holding(layout: Layout) -> Option<usize> {
+    let last = layout.size().wrapping_sub(1) | (layout.align() - 1);
+    TABLE.get(last / GRAIN).map(|&class| class as usize)
 }
 
 const _: () = assert!(bytes(CLASSES - 1) == LARGEST && bytes(0) == 8 && bytes(15) == 128 && bytes(16) == 144);

@@ -49,7 +49,10 @@ impl fmt::Display for SpecError {
 impl core::error::Error for SpecError {}
 
 /// Why an allocation failed. All counters are as they were before.
+///
+/// As large as a pointer, so that a result of the two is handed over in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
 pub enum AllocError {
     /// No memory, after reclaim where the class allows it.
     Exhausted,

@@ -23,7 +23,10 @@ impl<M: Machine> Slabs<M> {
         layout: Layout,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        let frames = (layout.size() as u64).div_ceil(FRAME_BYTES).max(1);
+        if layout.size() == 0 {
+            return self.alloc_as(pinned, Self::of_no_bytes(layout), class);
+        }
+        let frames = (layout.size() as u64).div_ceil(FRAME_BYTES);
         let tight = Order::holding(frames).ok_or(AllocError::TooLarge)?;
         let aligned = Order::holding((layout.align() as u64).div_ceil(FRAME_BYTES));
         let order = tight.max(aligned.ok_or(AllocError::TooLarge)?);
@@ -47,10 +50,14 @@ impl<M: Machine> Slabs<M> {
     /// Gives a large object back.
     ///
     /// # Safety
-    /// It came from [`Slabs::alloc_large`], and nobody uses it any more.
+    /// It came from [`Slabs::alloc_large`] with this layout, and nobody uses it any more.
     #[cold]
     #[inline(never)]
-    pub(crate) unsafe fn free_large(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
+    pub(crate) unsafe fn free_large(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
+        if layout.size() == 0 {
+            // SAFETY: the caller's promise; `alloc_large` took it with this layout.
+            return unsafe { self.free(pinned, object, Self::of_no_bytes(layout)) };
+        }
         let frames = self.large_frames_of(object);
         if frames == 0 {
             let report = Report {
@@ -68,6 +75,15 @@ impl<M: Machine> Slabs<M> {
             Some(order) if order.frames() == frames => unsafe { self.memory.give(pinned, object, order) },
             // SAFETY: the caller's promise: what is left of a block that was cut.
             _ => unsafe { self.memory.give_run(pinned, object, frames) },
+        }
+    }
+
+    /// What is taken for a layout of no bytes: one that has its alignment.
+    const fn of_no_bytes(layout: Layout) -> Layout {
+        match Layout::from_size_align(layout.align(), layout.align()) {
+            Ok(layout) => layout,
+            // No layout has such an alignment.
+            Err(_) => Layout::new::<u64>(),
         }
     }
 

@@ -1,10 +1,58 @@
-//! Object caches over direct-mapped frames.
+//! Object caches over direct-mapped frames: what a kernel's objects, and its `Box` and `Vec`, are made of.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `slabs`, `slow` | [`Slabs`]: the common path by size and by cache, and what happens when it fails |
+//! | `magazine` | a CPU's two magazines of a cache: the common path itself |
+//! | `node` | slabs by fullness, the depot of magazines; one lock a cache and node |
+//! | `slab`, `shape`, `class` | a slab's header and bits; how objects lie in slabs; size classes |
+//! | `record`, `registry`, `spec` | a cache's records, the table of caches, what a cache is asked to be |
+//! | `cells`, `memory` | memory for this crate's own records; frames and their descriptors |
+//! | `large` | objects past the classes: whole frames |
+//! | `raw`, `cache`, `boxed`, `heap` | [`RawCache`]; [`Cache`], [`Constructed`]; [`TryBox`]; [`Heap`] for `#[global_allocator]` |
+//! | `reclaim` | giving back: [`Slabs::reclaim`], [`Slabs::tick`], [`Slabs::trim`], as a reclaimer of frames |
+//! | `check`, `checked` | `slab_debug=`: red zones, poison, users, quarantine |
+//! | `report`, [`validate`] | `slabinfo`, counters, who has objects; the exact check |
+//!
+//! # Theory
+//!
+//! 1. **The common path belongs to the CPU.** An object comes from, and goes to, an array of addresses that only this CPU
+//!    touches: plain loads and stores, no lock, no locked operation, no shared line, and not a byte of the object.
+//!    `Pinned` proves the CPU; a busy flag keeps interrupt handlers out, who go to the slabs instead.
+//! 2. **Magazines are exchanged whole.** Two magazines a CPU (loaded and previous) make a run of either kind visit the
+//!    depot once in a magazine of objects. An object that is freed on another CPU than allocated it travels with a
+//!    magazine of others. Magazines, and the depot, grow while visits come quickly, so that small machines and quiet
+//!    caches hoard little.
+//! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit a slot, reached from an object's
+//!    frame through its descriptor: nothing is written into free objects, so constructors' work lasts, there is no free
+//!    list to corrupt, a second free is seen, and objects keep their natural alignment.
+//! 4. **What is fullest is used up first**, so that slabs empty out. Nearly all of an emptied cache goes back at once;
+//!    what magazines and depots keep goes back on demand.
+//! 5. **Small slabs.** The least order that loses an eighth, 4 KiB for most sizes, never above 128 KiB: no object holds
+//!    back a large page.
+//! 6. **No recursion** (I10). Headers, magazines and caches' records are cells of frames, never objects; nothing is
+//!    allocated under a lock. A magazine that cannot be had is done without.
+//! 7. **Failure is an answer** (I12): an error, nothing having changed. A free cannot fail for want of memory.
+//! 8. **Checks cost where they are on.** A checked cache has magazines of no rounds: all its operations take the slow path.
+//!
+//! Locking: registry, then a node of a cache, then cells, then frames, each with interrupts off, one at a time but for
+//! the registry's walk, which holds none while it works. Frames are asked for with no lock held, since reclaim may run.
+//!
+//! Sources: Bonwick, *The Slab Allocator* (USENIX 1994): constructors, colours, object caching; Bonwick and Adams,
+//! *Magazines and Vmem* (USENIX 2001): magazines, depot, working set. Linux's SLUB: checks and their letters, fullest
+//! slabs first.
+//!
+//! Why not free lists through the objects: a batch that comes back would touch a cold line an object, where bits touch one
+//! a slab. Why not one depot for all sizes: magazines of one cache never need to be searched. Why not page-sized headers
+//! in the page: a 4-KiB object would take two pages.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(any(test, feature = "model"))]
 extern crate std;
 
+mod boxed;
+mod cache;
 mod cells;
 mod check;
 mod checked;
@@ -28,6 +76,8 @@ mod spec;
 mod sync;
 pub mod validate;
 
+pub use boxed::TryBox;
+pub use cache::{Borrowed, Cache, Constructed, Object, Refused};
 pub use check::{CallSite, CheckList, CheckListError, Checks, Track};
 pub use error::{AllocError, Fault, Report, SpecError};
 pub use heap::Heap;

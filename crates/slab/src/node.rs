@@ -21,6 +21,15 @@ const BINS: usize = 10;
 const KEPT_SLABS: u32 = 1;
 const KEPT_PART: u32 = 32;
 
+/// Visits to the depot within this time of each other are quick: magazines are too small.
+const QUICK_NS: u64 = 20_000;
+/// A depot that runs dry within this time of an overflow is too small.
+const BURST_NS: u64 = 100_000;
+/// A depot that does not overflow for this time is too large.
+const RARE_NS: u64 = 10_000_000;
+/// So many quick visits in a row make magazines grow.
+const QUICK_VISITS: u32 = 8;
+
 /// A stack of magazines.
 #[derive(Default)]
 pub(crate) struct Stack {
@@ -66,8 +75,12 @@ pub(crate) struct Node {
     /// Slabs made so far: the colour of the next, and what is reported.
     pub(crate) grown: u32,
     pub(crate) shrunk: u32,
-    /// Visits to the depot since the magazines last grew.
-    pub(crate) visits: u32,
+    /// Full magazines that are kept: grows while the depot overflows and runs dry in quick turns.
+    pub(crate) most_full: u32,
+    /// Visits to the depot that came quickly one after another.
+    pub(crate) quick: u32,
+    pub(crate) visited_ns: u64,
+    pub(crate) overflowed_ns: u64,
 }
 
 impl Node {
@@ -154,6 +167,33 @@ impl Node {
         }
         if let Some(next) = next {
             next.set_previous(previous);
+        }
+    }
+
+    /// Counts a visit to the depot, and says whether magazines are to grow.
+    pub(crate) fn count_visit(&mut self, now_ns: u64) -> bool {
+        let is_quick = now_ns.saturating_sub(self.visited_ns) < QUICK_NS;
+        self.visited_ns = now_ns;
+        self.quick = if is_quick { self.quick + 1 } else { 0 };
+        if self.quick < QUICK_VISITS {
+            return false;
+        }
+        self.quick = 0;
+        true
+    }
+
+    /// The depot is full: its bound shrinks if that is rare.
+    pub(crate) fn note_overflow(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.overflowed_ns) >= RARE_NS {
+            self.most_full /= 2;
+        }
+        self.overflowed_ns = now_ns;
+    }
+
+    /// The depot is empty, and `most` full magazines may be kept: where it overflowed just now, more will be.
+    pub(crate) fn note_underflow(&mut self, now_ns: u64, most: u32) {
+        if self.overflowed_ns != 0 && now_ns.saturating_sub(self.overflowed_ns) < BURST_NS {
+            self.most_full = (self.most_full + 1).min(most);
         }
     }
 

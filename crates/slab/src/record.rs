@@ -78,8 +78,6 @@ pub(crate) struct Setup {
 
 /// Rounds of a new cache's magazines: an eighth of what they may grow to.
 const START_PART: u32 = 8;
-/// Visits to the depot after which its magazines grow.
-const VISITS_TO_GROW: u32 = 16;
 
 /// A cache.
 #[repr(align(64))]
@@ -196,13 +194,10 @@ impl Record {
         self.rounds.load(Relaxed)
     }
 
-    /// Counts a visit to the depot: many of them make the magazines grow.
-    pub(crate) fn count_visit(&self, node: &mut Node) {
-        node.visits += 1;
-        if node.visits >= VISITS_TO_GROW {
-            node.visits = 0;
-            let rounds = self.rounds();
-            self.rounds.store((rounds * 2).min(self.shape.most_rounds), Relaxed);
+    /// Counts a visit to the depot: quick ones make the magazines grow.
+    pub(crate) fn count_visit(&self, node: &mut Node, now_ns: u64) {
+        if node.count_visit(now_ns) {
+            self.rounds.store((self.rounds() * 2).min(self.shape.most_rounds), Relaxed);
         }
     }
 
@@ -212,9 +207,9 @@ impl Record {
         self.rounds.store(rounds.min(self.shape.most_rounds.div_ceil(START_PART).max(2)), Relaxed);
     }
 
-    /// Full magazines that a node's depot keeps at most: 64 KiB of objects for each CPU, two at least.
+    /// Full magazines that a node's depot keeps at most: 128 KiB of objects for each CPU, two at least.
     pub(crate) fn most_full(&self) -> u32 {
         let bytes = (self.rounds() * self.shape.slot_bytes).max(1);
-        (self.cpus as u32 * (64 << 10) / bytes).clamp(2, 64)
+        (self.cpus as u32 * (128 << 10) / bytes).clamp(2, 64)
     }
 }

@@ -117,10 +117,7 @@ impl<M: Machine> Slabs<M> {
     /// The cache for objects of `layout`; `None` for what comes straight from frames.
     #[inline(always)]
     pub(crate) fn class(&self, layout: Layout) -> Option<&'static Record> {
-        // Rounded up to its alignment, a size falls into a class of that alignment: see `class.rs`.
-        // No layout is so long that this wraps.
-        let size = (layout.size().max(1) + (layout.align() - 1)) & !(layout.align() - 1);
-        self.classes.get(class::holding(size)?).copied()
+        self.classes.get(class::holding(layout)?).copied()
     }
 
     /// Memory for `layout`, its content stale; of no bytes, too. From the CPU's magazine: no lock, no locked operation,
@@ -160,7 +157,7 @@ impl<M: Machine> Slabs<M> {
             // SAFETY: the caller's promise: an object of this class.
             Some(record) => unsafe { self.free_to(record, pinned, object) },
             // SAFETY: the caller's promise.
-            None => unsafe { self.free_large(pinned, object) },
+            None => unsafe { self.free_large(pinned, object, layout) },
         }
     }
 
