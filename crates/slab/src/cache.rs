@@ -58,6 +58,12 @@ unsafe impl<T: Send, M: Machine> Send for Object<'_, T, M> {}
 // SAFETY: as above.
 unsafe impl<T: Sync, M: Machine> Sync for Object<'_, T, M> {}
 
+impl<T, M: Machine> fmt::Debug for Cache<T, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
 impl<T, M: Machine> Cache<T, M> {
     /// Makes a cache. `spec` says name, class and perhaps a larger alignment: [`CacheSpec::of`].
     ///
@@ -195,6 +201,12 @@ unsafe fn construct<T>(context: *const (), object: NonNull<u8>) {
 unsafe fn destruct<T>(object: NonNull<u8>) {
     // SAFETY: the caller's promise.
     unsafe { object.cast::<T>().drop_in_place() }
+}
+
+impl<T, M: Machine> fmt::Debug for Constructed<T, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
 }
 
 // The objects are made on one CPU and used on any: hence Send.

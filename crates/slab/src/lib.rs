@@ -88,5 +88,7 @@ pub use slabs::{Config, Slabs};
 pub use spec::CacheSpec;
 pub use validate::Inconsistency;
 
+#[cfg(all(test, not(feature = "model")))]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,14 @@ use crate::registry::Walked;
 use crate::slabs::Slabs;
 use crate::sync::Relaxed;
 
+/// Which full magazines of a depot go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Magazines {
+    All,
+    /// Those that were not needed since the last time.
+    Unneeded,
+}
+
 impl<M: Machine> Slabs<M> {
     /// Calls `work` with each cache.
     pub(crate) fn for_each_cache(&self, mut work: impl FnMut(&'static Record)) {
@@ -46,7 +54,7 @@ impl<M: Machine> Slabs<M> {
                 }
             }
             let given = self.drain_line(record, pinned)
-                + self.drain_depots(record, pinned, 0)
+                + self.drain_depots(record, pinned, Magazines::All)
                 + self.drain_slabs(record, pinned);
             record.reclaimed.fetch_add(given, Relaxed);
             frames += given;
@@ -78,7 +86,7 @@ impl<M: Machine> Slabs<M> {
     /// that memory returns after a peak though it is not short.
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
-            self.drain_depots(record, pinned, u32::MAX);
+            self.drain_depots(record, pinned, Magazines::Unneeded);
         });
     }
 
@@ -103,15 +111,15 @@ impl<M: Machine> Slabs<M> {
         frames
     }
 
-    /// Gives back magazines of a cache's depots: all, or with `keep` above 0 only those that were not needed lately.
-    fn drain_depots(&self, record: &'static Record, pinned: Pinned<'_>, keep: u32) -> u64 {
+    /// Gives back full magazines of a cache's depots, and all empty ones.
+    fn drain_depots(&self, record: &'static Record, pinned: Pinned<'_>, which: Magazines) -> u64 {
         let mut frames = 0;
         for index in 0..record.node_count() {
             let mut excess = {
                 let guard = self.machine().irq_off();
                 let mut node = record.node(guard.irq_off(), index);
                 let unused = core::mem::replace(&mut node.unused, u32::MAX).min(node.full.count);
-                if keep == 0 { u32::MAX } else { unused }
+                if which == Magazines::All { u32::MAX } else { unused }
             };
             while excess > 0 {
                 let full = {
@@ -162,7 +170,7 @@ impl<M: Machine> Slabs<M> {
             }
         }
         self.end_quarantine(record, pinned);
-        self.drain_depots(record, pinned, 0);
+        self.drain_depots(record, pinned, Magazines::All);
         self.drain_slabs(record, pinned);
     }
 

@@ -2,6 +2,20 @@
 //! `shuttle`, model checking instead.
 
 #[cfg(not(feature = "model"))]
+mod bad_input;
+#[cfg(not(feature = "model"))]
 mod basics;
+#[cfg(not(feature = "model"))]
+mod checks;
+#[cfg(all(feature = "checked", not(feature = "model")))]
+mod failing;
+#[cfg(not(feature = "model"))]
+mod giving_back;
+#[cfg(not(feature = "model"))]
+mod histories;
+#[cfg(feature = "model")]
+mod models;
+#[cfg(not(feature = "model"))]
+mod parallel;
 #[cfg(not(feature = "loom"))]
 mod world;
