@@ -1,20 +1,37 @@
-//! Size classes: 8 bytes to 32 KiB, eight to a doubling, so that at most a ninth of an object is lost to rounding
-//! (below 64 bytes: at most seven bytes). The class comes from a table, without a branch.
+//! Size classes: 8 bytes to 32 KiB, at most an eighth of an object lost to rounding (below 64 bytes: at most seven bytes).
+//! The class comes from a table, without a branch.
 //!
-//! A size that is rounded up to a multiple of its alignment first lands in a class whose size is a multiple of that
-//! alignment: between 2^k and 2^(k+1) classes are the multiples of 2^(k-3), and of a greater power of two only multiples
-//! can come in. So alignment needs no classes of its own.
+//! ```text
+//!   8, 16, 24, ... 128 | 144, 160, ... 256 | above: 2^k / n for n = 14, 13, ... 8, cut to a multiple of 16
+//! ```
+//! Above 256 bytes, classes are what fills a slab without a rest: 816 is a fifth of a frame, 896 a ninth of two. With steps
+//! of equal length, 5 of 100 bytes of slabs would be rests.
+//!
+//! Up to 256 bytes, and up to 16 bytes of alignment, a size that is a multiple of its alignment falls into a class that is
+//! one, too. What is to be aligned further takes the next power of two.
 
 use core::alloc::Layout;
 
 /// The largest size that a class serves; beyond, whole frames waste no more than the classes do.
 pub(crate) const LARGEST: usize = 32 << 10;
 /// How many classes there are.
-pub(crate) const CLASSES: usize = 80;
+pub(crate) const CLASSES: usize = 73;
+const STEPS_OF_8: usize = 16;
+const STEPS_OF_16: usize = 8;
+/// Classes of a doubling, above.
+const PARTS: usize = 7;
 
 /// Bytes of an object of the class.
 pub(crate) const fn bytes(class: usize) -> usize {
-    if class < 16 { (class + 1) * 8 } else { (8 + class % 8 + 1) << (class / 8 + 2) }
+    if class < STEPS_OF_8 {
+        return (class + 1) * 8;
+    }
+    let class = class - STEPS_OF_8;
+    if class < STEPS_OF_16 {
+        return 128 + (class + 1) * 16;
+    }
+    let class = class - STEPS_OF_16;
+    ((4096 << (class / PARTS)) / (2 * PARTS - class % PARTS)) & !15
 }
 
 const GRAIN: usize = 8;
@@ -41,8 +58,13 @@ static TABLE: [u8; ENTRIES] = table();
 /// `(size - 1) | (align - 1)` is one less than the size rounded up to its alignment.
 #[inline(always)]
 pub(crate) fn holding(layout: Layout) -> Option<usize> {
-    let last = layout.size().wrapping_sub(1) | (layout.align() - 1);
+    let mut last = layout.size().wrapping_sub(1) | (layout.align() - 1);
+    if layout.align() > 16 && last >= 256 {
+        // One less than the next power of two.
+        last = usize::MAX >> last.leading_zeros();
+    }
     TABLE.get(last / GRAIN).map(|&class| class as usize)
 }
 
 const _: () = assert!(bytes(CLASSES - 1) == LARGEST && bytes(0) == 8 && bytes(15) == 128 && bytes(16) == 144);
+const _: () = assert!(bytes(23) == 256 && bytes(24) == 288 && bytes(30) == 512 && bytes(35) == 816);

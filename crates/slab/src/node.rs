@@ -17,9 +17,10 @@ pub(crate) const FULL: usize = 0;
 /// The bin of slabs all of whose slots are free.
 pub(crate) const EMPTY: usize = 9;
 const BINS: usize = 10;
-/// Wholly free slabs that are kept: this many, and one for each so many that there are.
+/// Wholly free slabs that are kept: this many, and one for each so many that there are, up to a bound.
 const KEPT_SLABS: u32 = 1;
-const KEPT_PART: u32 = 32;
+const KEPT_PART: u32 = 64;
+const MOST_KEPT_SLABS: u32 = 16;
 
 /// Visits to the depot within this time of each other are quick: magazines are too small.
 const QUICK_NS: u64 = 20_000;
@@ -96,13 +97,18 @@ impl Node {
         taken
     }
 
-    /// Takes an object back, and says which slab is to be given back for it.
-    pub(crate) fn put(&mut self, shape: &Shape, slab: Slab, index: u32) -> Result<Option<Slab>, AlreadyFree> {
+    /// Takes an object back.
+    pub(crate) fn put(&mut self, shape: &Shape, slab: Slab, index: u32) -> Result<(), AlreadyFree> {
         slab.put(index)?;
         self.free += 1;
         self.settle(shape, slab);
-        let kept = KEPT_SLABS + self.slabs / KEPT_PART;
-        Ok((slab.bin() == EMPTY && self.empty_slabs > kept).then(|| self.remove(shape, slab)))
+        Ok(())
+    }
+
+    /// Takes out a wholly free slab, if there are more than are kept.
+    pub(crate) fn remove_excess(&mut self, shape: &Shape) -> Option<Slab> {
+        let kept = (KEPT_SLABS + self.slabs / KEPT_PART).min(MOST_KEPT_SLABS);
+        if self.empty_slabs > kept { self.remove_empty(shape) } else { None }
     }
 
     /// Adds a new slab.

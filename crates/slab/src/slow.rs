@@ -293,14 +293,13 @@ impl<M: Machine> Slabs<M> {
             let mut node = record.node(guard.irq_off(), first.node());
             let here = rest.iter().take_while(|(slab, ..)| slab.node() == first.node()).count();
             for &(slab, index, object) in &rest[..here] {
-                match node.put(&record.shape, slab, index) {
-                    Ok(None) => {}
-                    Ok(Some(slab)) => {
-                        slab.set_next(empty);
-                        empty = Some(slab);
-                    }
-                    Err(_) => again.push(object),
+                if node.put(&record.shape, slab, index).is_err() {
+                    again.push(object);
                 }
+            }
+            while let Some(slab) = node.remove_excess(&record.shape) {
+                slab.set_next(empty);
+                empty = Some(slab);
             }
             rest = &rest[here..];
         }

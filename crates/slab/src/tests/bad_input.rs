@@ -82,7 +82,10 @@ fn there_are_only_so_many_caches() {
             Err(error) => break error,
         }
     };
-    assert_eq!((last, caches.len()), (SpecError::TooManyCaches, crate::registry::MAX_CACHES - crate::class::CLASSES));
+    assert_eq!(
+        (last, caches.len()),
+        (SpecError::TooManyCaches, crate::registry::MAX_CACHES - crate::class::CLASSES)
+    );
     assert_eq!(caches[0].record.setup.name, Name::new("a name that is far longe"));
     caches.into_iter().for_each(|cache| cache.destroy(pinned()).unwrap());
     RawCache::new(world.slabs, pinned(), &spec).unwrap().destroy(pinned()).unwrap();

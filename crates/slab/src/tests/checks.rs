@@ -164,7 +164,16 @@ fn the_last_users_are_named() {
     assert_eq!((allocated.site.0[0], allocated.cpu.index()), (0x1111, 0));
     assert_eq!((freed.site.0[0], freed.cpu.index(), freed.at_ns), (0x2222, 1, 7_000));
     assert_eq!(
-        std::format!("{report}").split_once("object at").unwrap().1.split_once(' ').unwrap().1.split_once(' ').unwrap().1,
+        std::format!("{report}")
+            .split_once("object at")
+            .unwrap()
+            .1
+            .split_once(' ')
+            .unwrap()
+            .1
+            .split_once(' ')
+            .unwrap()
+            .1,
         "is free already; allocated by CPU 0 at 7 us, from 0x1111; freed by CPU 1 at 7 us, from 0x2222"
     );
 }

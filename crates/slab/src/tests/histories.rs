@@ -97,7 +97,9 @@ fn play(steps: &[Step], checks: &str) {
             }
             Step::Resize { which, size } if !held.is_empty() => {
                 let at = which % held.len();
-                let Some(layout) = held[at].layout.filter(|layout| layout.size() > 0 && size > 0) else { continue };
+                let Some(layout) = held[at].layout.filter(|layout| layout.size() > 0 && size > 0) else {
+                    continue;
+                };
                 let old = held[at].at;
                 // SAFETY: the object is ours and came with this layout.
                 let Ok(new) = (unsafe { world.slabs.realloc(pinned(), old, layout, size) }) else { continue };

@@ -1,0 +1,151 @@
+//! Model checking: loom on the request to drain, shuttle on the whole.
+//!
+//! `cargo test -p rhumb-slab --features loom` and `--features shuttle`.
+
+#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+mod small {
+    use loom::sync::Arc;
+
+    use crate::magazine::{CpuLine, Magazine};
+    use crate::sync::Lock;
+
+    fn check(work: impl Fn() + Sync + Send + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(work);
+    }
+
+    fn magazine() -> Magazine {
+        let cell = std::boxed::Box::leak(std::boxed::Box::new([0u64; 8]));
+        // SAFETY: 64 bytes that are lent for ever, aligned as the header.
+        unsafe { Magazine::place(core::ptr::NonNull::from(cell).cast()) }
+    }
+
+    /// A CPU that sets its limit while another asks it to drain sees the request, or its limit stays 0: one of them.
+    #[test]
+    fn a_request_to_drain_is_not_missed() {
+        check(|| {
+            let line = Arc::new(CpuLine::new());
+            let asker = {
+                let line = Arc::clone(&line);
+                loom::thread::spawn(move || line.ask())
+            };
+            line.load(magazine(), 4);
+            let seen = line.is_wanted();
+            asker.join().unwrap();
+            let one = core::ptr::NonNull::<u64>::dangling().cast();
+            assert!(
+                seen || !line.push(one),
+                "neither was the request seen, nor does the next free go the slow way"
+            );
+        });
+    }
+
+    /// Two CPUs exchange magazines with a depot: each magazine is in one place.
+    #[test]
+    fn a_magazine_is_in_one_place() {
+        use crate::node::Node;
+        use rhumb_machine::{CpuId, IrqOff};
+        check(|| {
+            let node = Arc::new(Lock::new(Node::default()));
+            let exchange = |node: &Lock<Node>, index: usize| {
+                // SAFETY: a thread of the model is a CPU of its own, and there are no interrupts.
+                let irq_off = unsafe { IrqOff::assume(CpuId::new(index).unwrap()) };
+                node.lock(irq_off).full.push(magazine());
+                let taken = node.lock(irq_off).take_full();
+                taken.map(Magazine::cell)
+            };
+            let other = {
+                let node = Arc::clone(&node);
+                loom::thread::spawn(move || exchange(&node, 1).map(|cell| cell.addr()))
+            };
+            let mine = exchange(&node, 0).map(|cell| cell.addr());
+            let others = other.join().unwrap();
+            assert!(mine.is_some() && others.is_some() && mine != others);
+        });
+    }
+}
+
+#[cfg(feature = "shuttle")]
+mod whole {
+    use core::ptr::NonNull;
+    use std::sync::Arc;
+    use std::vec::Vec;
+
+    use crate::tests::world::*;
+    use crate::{CacheSpec, Config, RawCache};
+
+    const CPUS: usize = 3;
+
+    struct Sent(NonNull<u8>);
+    // SAFETY: memory has no CPU.
+    unsafe impl Send for Sent {}
+
+    /// What a CPU does: allocates, passes on, frees what others passed on, reclaims, gives back when asked.
+    fn work(
+        world: &World,
+        cache: &RawCache<TestMachine>,
+        cpu: usize,
+        passed: &shuttle::sync::Mutex<Vec<Sent>>,
+    ) {
+        let mut held = Vec::new();
+        for step in 0..40usize {
+            be_cpu(cpu);
+            if (step + cpu) % 5 < 3 {
+                let object = cache.alloc(pinned()).unwrap();
+                be_cpu(cpu);
+                if step % 2 == 0 { passed.lock().unwrap().push(Sent(object)) } else { held.push(object) }
+            } else {
+                let object = passed.lock().unwrap().pop().map(|sent| sent.0).or_else(|| held.pop());
+                be_cpu(cpu);
+                // SAFETY: an object of this cache.
+                object.into_iter().for_each(|object| unsafe { cache.free(pinned(), object) });
+            }
+            be_cpu(cpu);
+            match step % 13 {
+                5 => drop(world.slabs.reclaim(pinned())),
+                9 => world.slabs.tick(pinned()),
+                11 => world.slabs.trim(pinned()),
+                _ => {}
+            }
+        }
+        be_cpu(cpu);
+        // SAFETY: objects of this cache.
+        held.into_iter().for_each(|object| unsafe { cache.free(pinned(), object) });
+        world.slabs.drain(pinned());
+    }
+
+    #[test]
+    fn every_object_is_in_one_place() {
+        let mut config = shuttle::Config::new();
+        config.stack_size = 4 << 20;
+        shuttle::Runner::new(shuttle::scheduler::RandomScheduler::new(100), config).run(|| {
+            let world = Arc::new(World::new(
+                1024,
+                1,
+                Config { report: |report| panic!("{report}"), ..Config::new(CPUS) },
+            ));
+            let spec = CacheSpec::new("t", 1000);
+            let cache = Arc::new(RawCache::new(world.slabs, pinned(), &spec).unwrap());
+            let passed = Arc::new(shuttle::sync::Mutex::new(Vec::new()));
+            let threads: Vec<_> = (0..CPUS)
+                .map(|cpu| {
+                    let (world, cache, passed) =
+                        (Arc::clone(&world), Arc::clone(&cache), Arc::clone(&passed));
+                    shuttle::thread::spawn(move || work(&world, &cache, cpu, &passed))
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            be_cpu(0);
+            for sent in passed.lock().unwrap().drain(..) {
+                // SAFETY: objects of this cache.
+                unsafe { cache.free(pinned(), sent.0) };
+            }
+            world.slabs.drain(pinned());
+            world.slabs.validate().unwrap();
+            assert_eq!(world.slabs.report_of(cache.record).active_objects, 0);
+            world.slabs.reclaim(pinned());
+            assert_eq!(world.slabs.report_of(cache.record).slabs, 0, "nothing is kept anywhere");
+        });
+    }
+}
