@@ -28,7 +28,7 @@
 //!    list to corrupt, a second free is seen, and objects keep their natural alignment.
 //! 4. **What is fullest is used up first**, so that slabs empty out. Nearly all of an emptied cache goes back at once;
 //!    what magazines and depots keep goes back on demand.
-//! 5. **Small slabs.** The least order that loses an eighth, 4 KiB for most sizes, never above 128 KiB: no object holds
+//! 5. **Small slabs.** The least order that loses at most a ninth, 4 KiB for most sizes, never above 128 KiB: no object holds
 //!    back a large page.
 //! 6. **No recursion** (I10). Headers, magazines and caches' records are cells of frames, never objects; nothing is
 //!    allocated under a lock. A magazine that cannot be had is done without.
@@ -92,3 +92,8 @@ pub use validate::Inconsistency;
 mod model;
 #[cfg(test)]
 mod tests;
+
+/// The example of the README is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

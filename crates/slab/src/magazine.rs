@@ -179,7 +179,7 @@ impl CpuLine {
     }
 
     /// Runs `work` as an interrupt handler would that came in the middle of an operation of this CPU.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "model")))]
     pub(crate) fn interrupted<T>(&self, work: impl FnOnce() -> T) -> T {
         self.busy.store(true, Relaxed);
         let result = work();

@@ -4,8 +4,6 @@ use core::fmt;
 
 use rhumb_machine::{Machine, Pfn};
 
-#[cfg(test)]
-use crate::checked::objects;
 use crate::magazine::Magazine;
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::node::{EMPTY, Node, bin_of};
@@ -149,20 +147,5 @@ impl<M: Machine> Slabs<M> {
             }
         }
         Ok(())
-    }
-
-    /// The addresses of all objects that are out of the slabs: in use, in magazines, in quarantine. For tests.
-    #[cfg(test)]
-    pub(crate) fn out_of(&self, record: &Record) -> std::vec::Vec<usize> {
-        let mut out = std::vec::Vec::new();
-        for index in 0..record.node_count() {
-            let guard = self.machine().irq_off();
-            let node = record.node(guard.irq_off(), index);
-            for slab in node.all() {
-                let taken = (0..).zip(objects(record, slab)).filter(|&(index, _)| !slab.is_free(index));
-                out.extend(taken.map(|(_, object)| object.addr().get()));
-            }
-        }
-        out
     }
 }

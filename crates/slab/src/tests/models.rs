@@ -109,9 +109,12 @@ mod whole {
                 _ => {}
             }
         }
+        for object in held {
+            be_cpu(cpu);
+            // SAFETY: an object of this cache.
+            unsafe { cache.free(pinned(), object) };
+        }
         be_cpu(cpu);
-        // SAFETY: objects of this cache.
-        held.into_iter().for_each(|object| unsafe { cache.free(pinned(), object) });
         world.slabs.drain(pinned());
     }
 

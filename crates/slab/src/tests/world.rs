@@ -80,6 +80,11 @@ pub(super) struct World {
     descriptors: *mut [Descriptor],
 }
 
+// SAFETY: what it points to is not touched before its end, which has one owner.
+unsafe impl Send for World {}
+// SAFETY: as above.
+unsafe impl Sync for World {}
+
 const FIRST: u64 = 512;
 
 impl World {
@@ -123,11 +128,13 @@ impl World {
     }
 
     /// One CPU, one node, nothing checked.
+    #[cfg(not(feature = "model"))]
     pub(super) fn small() -> Self {
         Self::new(4096, 1, Config::new(1))
     }
 
     /// Frames that are not free, per-CPU caches of frames not counting as free.
+    #[cfg(not(feature = "model"))]
     pub(super) fn used_frames(&self) -> u64 {
         let total: u64 = self.frames.zones().map(|zone| zone.present).sum();
         total - self.frames.free_frames()
@@ -148,8 +155,10 @@ impl Drop for World {
 }
 
 /// A small generator: the same numbers on every run.
+#[cfg(not(feature = "model"))]
 pub(super) struct Random(pub(super) u64);
 
+#[cfg(not(feature = "model"))]
 impl Random {
     pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
