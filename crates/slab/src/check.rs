@@ -157,11 +157,11 @@ impl CheckList {
             Some(start) => name.starts_with(start),
             None => name == pattern,
         };
-        let block = self.0.split(';').filter_map(|block| {
+        let mut block = self.0.split(';').filter_map(|block| {
             let (letters, names) = block.split_once(',').unwrap_or((block, "*"));
             names.split(',').any(fits).then(|| Checks::of_letters(letters).unwrap_or_default())
         });
-        block.last().unwrap_or_default()
+        block.next_back().unwrap_or_default()
     }
 }
 
