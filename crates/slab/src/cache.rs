@@ -119,7 +119,10 @@ impl<T, M: Machine> Cache<T, M> {
     ///
     /// # Errors
     /// Objects are out (they were leaked, or given up with [`Object::into_raw`]): the cache, and who has them.
-    #[expect(clippy::result_large_err, reason = "it names owners, and is asked for once in the life of a cache")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "it names owners, and is asked for once in the life of a cache"
+    )]
     pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, InUse)> {
         let back = |(raw, in_use)| (Self { raw, _values: PhantomData }, in_use);
         self.raw.destroy(pinned).map_err(back)
@@ -248,7 +251,10 @@ impl<T: Send, M: Machine> Constructed<T, M> {
     ///
     /// # Errors
     /// Objects are out: the cache, and who has them.
-    #[expect(clippy::result_large_err, reason = "it names owners, and is asked for once in the life of a cache")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "it names owners, and is asked for once in the life of a cache"
+    )]
     pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, InUse)> {
         let back = |(raw, in_use)| (Self { raw, _values: PhantomData }, in_use);
         self.raw.destroy(pinned).map_err(back)

@@ -88,7 +88,10 @@ impl<M: Machine> RawCache<M> {
     ///
     /// # Errors
     /// Objects are out: the cache, as it was, and who has them.
-    #[expect(clippy::result_large_err, reason = "it names owners, and is asked for once in the life of a cache")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "it names owners, and is asked for once in the life of a cache"
+    )]
     pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, InUse)> {
         let (slabs, record) = (self.slabs, self.record);
         slabs.registry.retire(&slabs.memory, record);
