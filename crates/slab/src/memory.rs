@@ -66,7 +66,7 @@ impl<M: Machine> Memory<M> {
     /// A block, not yet stamped; `None` where there is none, or no descriptor for it.
     pub(crate) fn take(&self, pinned: Pinned<'_>, request: Request) -> Option<NonNull<u8>> {
         let frame = self.frames.alloc(pinned, request).ok()?;
-        if self.frames.descriptor(frame.pfn()).is_none() {
+        if self.frames.descriptor_to_write(frame.pfn()).is_none() {
             self.frames.free(pinned, frame);
             return None;
         }
@@ -76,7 +76,7 @@ impl<M: Machine> Memory<M> {
     /// Says in the descriptors of `frames` frames from `start` on what they are.
     pub(crate) fn stamp(&self, start: NonNull<u8>, frames: u64, page_type: PageType, private: u64) {
         for frame in 0..frames {
-            if let Some(descriptor) = self.descriptor(frame_at(start, frame)) {
+            if let Some(descriptor) = self.frames.descriptor_to_write(self.pfn(frame_at(start, frame))) {
                 descriptor.set_private(private);
                 descriptor.set_owner(self.owner);
                 descriptor.set_page_type(page_type as u8);
