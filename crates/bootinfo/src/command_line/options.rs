@@ -2,6 +2,7 @@
 //!
 //! A new word is a field of [`Options`] and one line of [`WORDS`].
 
+use arrayvec::ArrayString;
 use log::LevelFilter;
 use rhumb_machine::PageSize;
 
@@ -30,7 +31,12 @@ pub struct Options {
     pub batch: bool,
     /// `exit_port=`: the I/O port of QEMU's `isa-debug-exit` device.
     pub exit_port: Option<u16>,
+    /// `slab_debug=`: which object caches are checked, and for what, as the object allocator reads it.
+    pub slab_debug: Option<ArrayString<SLAB_DEBUG_BYTES>>,
 }
+
+/// The longest value of `slab_debug=`.
+pub const SLAB_DEBUG_BYTES: usize = 192;
 
 impl Default for Options {
     fn default() -> Self {
@@ -45,6 +51,7 @@ impl Default for Options {
             log_level: LevelFilter::Info,
             batch: false,
             exit_port: None,
+            slab_debug: None,
         }
     }
 }
@@ -107,6 +114,7 @@ pub const WORDS: &[KnownWord] = &[
     word("quiet", NoValue, "print errors only", |o, _| { o.log_level = LevelFilter::Error; Some(()) }),
     word("loglevel", Text("error, warn, info, debug, trace or 0 to 7"), "print messages down to this level", |o, v| { o.log_level = level(v)?; Some(()) }),
     word("batch", NoValue, "read commands from the console and power off at its end", |o, _| { o.batch = true; Some(()) }),
+    word("slab_debug", Text("letters of FZPUQ, then names of caches: FZPU,kmalloc-64,task*;P"), "check objects of caches", |o, v| assign(&mut o.slab_debug, text(v))),
     word("exit_port", Text("an I/O port such as 0xf4"), "port of QEMU's debug-exit device", |o, v| assign(&mut o.exit_port, port(v))),
 ];
 
@@ -121,6 +129,10 @@ fn page_size(text: &[u8]) -> Option<PageSize> {
         PageSize::Size2M => text.eq_ignore_ascii_case(b"2m"),
         PageSize::Size1G => text.eq_ignore_ascii_case(b"1g"),
     })
+}
+
+fn text<const BYTES: usize>(text: &[u8]) -> Option<ArrayString<BYTES>> {
+    ArrayString::from(core::str::from_utf8(text).ok()?).ok()
 }
 
 fn count(text: &[u8]) -> Option<usize> {

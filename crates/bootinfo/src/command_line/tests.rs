@@ -6,6 +6,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use arrayvec::ArrayString;
 use log::LevelFilter;
 use proptest::prelude::*;
 use rhumb_machine::PageSize;
@@ -21,7 +22,7 @@ fn parse(line: &str) -> (Options, Vec<String>) {
 #[test]
 fn every_word_does_what_it_says() {
     let (options, warnings) = parse(
-        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 startcpu=9 la57 quiet loglevel=debug batch exit_port=0xf4",
+        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 startcpu=9 la57 quiet loglevel=debug batch slab_debug=FZ,kmalloc-64 exit_port=0xf4",
     );
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(
@@ -36,6 +37,7 @@ fn every_word_does_what_it_says() {
             five_levels: true,
             log_level: LevelFilter::Debug,
             batch: true,
+            slab_debug: ArrayString::from("FZ,kmalloc-64").ok(),
             exit_port: Some(0xf4),
         }
     );
@@ -97,7 +99,7 @@ fn a_warning_names_the_word_and_what_is_accepted() {
         (
             "colour",
             "command line: 'colour' is ignored: no such word; known are directmap, nogbpages, directmap_limit, mem, \
-             maxcpus, startcpu, la57, quiet, loglevel, batch, exit_port",
+             maxcpus, startcpu, la57, quiet, loglevel, batch, slab_debug, exit_port",
         ),
     ] {
         assert_eq!(parse(line), (Options::default(), std::vec![warning.to_string()]), "{line}");
