@@ -8,9 +8,10 @@ use core::fmt::{self, Write};
 
 use rhumb_machine::VirtAddr;
 use rhumb_symbols::SymbolTable;
+use spin::Once;
 
 use crate::arch::probe;
-use crate::mm::layout::image;
+use crate::mm::layout::{self, image};
 
 /// Deeper than any sane stack; ends a loop that a smashed stack may form.
 const MAX_FRAMES: usize = 64;
@@ -68,6 +69,33 @@ pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
     writeln!(out, "  ... more than {MAX_FRAMES} frames")
 }
 
+/// Calls `each` with the return addresses of the code that asks, innermost first, until it says no. For code on one of the
+/// kernel's stacks: nothing is probed, a chain that leaves them ends.
+pub fn for_each_caller(mut each: impl FnMut(VirtAddr) -> bool) {
+    let mut frame: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    for _ in 0..MAX_FRAMES {
+        let link = VirtAddr::new(frame);
+        let is_on_a_stack = |word: VirtAddr| matches!(layout::stack_at(word), Some((_, _, false)));
+        if !frame.is_multiple_of(8) || !is_on_a_stack(link) || !is_on_a_stack(link.plus(8)) {
+            return;
+        }
+        // SAFETY: both words lie on a mapped stack and are aligned; they are the frame that some function pushed.
+        let (caller, return_to) = unsafe { (*link.as_ptr::<u64>(), *link.plus(8).as_ptr::<u64>()) };
+        if return_to == 0 || !each(VirtAddr::new(return_to)) || caller <= frame {
+            return;
+        }
+        frame = caller;
+    }
+}
+
+/// The function that a return address lies in.
+pub fn name_of(return_to: VirtAddr) -> Option<&'static str> {
+    // A call's return address may be the first of the next function: look up the call itself.
+    Some(symbols()?.lookup(return_to.get().wrapping_sub(1))?.name)
+}
+
 fn line(out: &mut dyn Write, depth: usize, address: u64, lookup: u64) -> fmt::Result {
     write!(out, "  {depth:2} {address:#018x}")?;
     match symbols().and_then(|table| table.lookup(lookup)) {
@@ -89,7 +117,17 @@ impl fmt::Display for Name {
     }
 }
 
+/// The table, once it was found sound.
+static SYMBOLS: Once<SymbolTable<'static>> = Once::new();
+
+/// Looks at the whole symbol table once, so that a lookup need not.
+pub fn check_symbols() {
+    if let Ok(table) = SymbolTable::parse(image::symbols()) {
+        SYMBOLS.call_once(|| table);
+    }
+}
+
 /// The kernel's symbols; `None` where the image carries none (it was not built by `cargo xtask`).
 pub fn symbols() -> Option<SymbolTable<'static>> {
-    SymbolTable::parse(image::symbols()).ok()
+    SYMBOLS.get().copied().or_else(|| SymbolTable::parse(image::symbols()).ok())
 }
