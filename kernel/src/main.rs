@@ -17,6 +17,8 @@
 // A kernel's modules are its own: nothing is exported, and the names of registers document themselves.
 #![allow(missing_docs, unreachable_pub)]
 
+extern crate alloc;
+
 mod arch;
 mod boot;
 mod console;
@@ -59,6 +61,7 @@ pub extern "sysv64" fn main() -> ! {
 fn bring_up(boot: &'static boot::Boot) {
     let here = percpu::here();
     pic::disable();
+    trap::backtrace::check_symbols();
     smp::settle(here);
     let reference = clock::calibrate(boot.topology.power.pm_timer);
     log::info!(
@@ -73,7 +76,12 @@ fn bring_up(boot: &'static boot::Boot) {
 
     boot.make_areas();
     match mm::frames::take_over(boot) {
-        Ok(_) => mm::report_frames(boot),
+        Ok(frames) => {
+            mm::report_frames(boot);
+            if let Err(error) = mm::objects::start(boot, frames) {
+                log::error!("there are no object caches: {error}");
+            }
+        }
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }
     let running = start_cpus(boot);

@@ -2,8 +2,10 @@
 
 pub mod frames;
 pub mod layout;
+pub mod objects;
 pub mod owners;
 pub mod plant;
+pub mod plant_objects;
 pub mod recall;
 pub mod tables;
 

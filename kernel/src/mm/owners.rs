@@ -15,10 +15,12 @@ pub enum Holder {
     SelfTest = 1,
     /// `frames stress`.
     Stress,
+    /// Object caches.
+    Objects,
 }
 
 impl Holder {
-    const ALL: [Self; 2] = [Self::SelfTest, Self::Stress];
+    const ALL: [Self; 3] = [Self::SelfTest, Self::Stress, Self::Objects];
 
     /// Its number in a descriptor.
     pub const fn owner(self) -> Owner {
@@ -29,6 +31,7 @@ impl Holder {
         match self {
             Self::SelfTest => "selftest",
             Self::Stress => "stress",
+            Self::Objects => "object caches",
         }
     }
 }

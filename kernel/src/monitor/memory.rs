@@ -12,7 +12,7 @@ use super::Kernel;
 use crate::arch::percpu::PerCpu;
 use crate::boot::Boot;
 use crate::machine::MACHINE;
-use crate::mm::{frames, layout, tables};
+use crate::mm::{frames, layout, objects, tables};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -72,6 +72,7 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
     meminfo_line(out, "MemTotal", total);
     meminfo_line(out, "MemFree", free);
     meminfo_line(out, "HighTotal", boot.direct_map.high_bytes);
+    meminfo_line(out, "Slab", objects::slabs().map_or(0, |slabs| slabs.totals().held_bytes));
     meminfo_line(out, "KernelStack", boot.cpus as u64 * layout::STACK_FRAMES_PER_CPU * page);
     meminfo_line(out, "PageTables", boot.table_frames * page);
     meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<PerCpu>() as u64);

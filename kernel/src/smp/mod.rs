@@ -156,12 +156,15 @@ pub fn arrive(area: &'static PerCpu) -> ! {
     idle()
 }
 
-/// What a CPU does when it has nothing to do: gives back the frames that others asked it for, and halts until an interrupt.
+/// What a CPU does when it has nothing to do: gives back the frames and objects that others asked it for, and halts until an interrupt.
 pub fn idle() -> ! {
     loop {
         if let Some(frames) = mm::frames::frames() {
             let guard = MACHINE.pin();
             frames.tick(guard.pinned());
+            if let Some(slabs) = mm::objects::slabs() {
+                slabs.tick(guard.pinned());
+            }
         }
         wait_for_interrupt(work::is_waiting);
         work::do_waiting();

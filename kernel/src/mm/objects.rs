@@ -1,0 +1,104 @@
+//! The kernel's object caches, and the heap that `alloc` (Box, Vec, Arc) uses.
+//!
+//! They come up right after the frame allocator and stand on it. Running out of memory in `Box::new` ends the kernel: what can
+//! fail asks [`slabs`] or `Vec::try_reserve` instead (I12).
+
+use rhumb_frames::Frames;
+use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
+use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, SpecError};
+use spin::Once;
+
+use crate::boot::Boot;
+use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::owners::Holder;
+use crate::trap::backtrace;
+
+#[global_allocator]
+static HEAP: Heap<KernelMachine> = Heap::empty();
+
+static SLABS: Once<Slabs<KernelMachine>> = Once::new();
+
+/// The object caches; `None` before [`start`].
+pub fn slabs() -> Option<&'static Slabs<KernelMachine>> {
+    SLABS.get()
+}
+
+/// Makes the object caches. Once, at boot, before other CPUs allocate.
+pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), SpecError> {
+    let checks = boot.options.slab_debug.as_ref().map_or(CheckList::NONE, |list| {
+        CheckList::parse(list).unwrap_or_else(|error| {
+            log::warn!("{error}; no object is checked");
+            CheckList::NONE
+        })
+    });
+    let config = Config {
+        cpus: boot.cpus,
+        nodes: boot.topology.node_count().clamp(1, MAX_NODES),
+        owner: Holder::Objects.owner(),
+        checks,
+        call_site,
+        report,
+    };
+    let guard = MACHINE.pin();
+    let made = Slabs::new(frames, guard.pinned(), config)?;
+    let slabs = SLABS.call_once(|| made);
+    slabs.register(guard.pinned())?;
+    HEAP.set(slabs);
+    Ok(())
+}
+
+/// Who asks: the callers of the allocator's own functions.
+fn call_site() -> CallSite {
+    let mut site = CallSite::UNKNOWN;
+    let mut callers = site.0.iter_mut();
+    backtrace::for_each_caller(|address| {
+        if backtrace::name_of(address).is_some_and(is_of_the_allocator) {
+            return true;
+        }
+        match callers.next() {
+            Some(place) => {
+                *place = address.get() as usize;
+                true
+            }
+            None => false,
+        }
+    });
+    site
+}
+
+/// Whether a function belongs to the way from the caller to the hook.
+fn is_of_the_allocator(name: &str) -> bool {
+    ["rhumb_slab::", "alloc::", "__rust_", "__rustc", "mm::objects::", "backtrace::"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+/// Says what is wrong with an object.
+fn report(report: &Report) {
+    // Its own text has the call sites as numbers.
+    let brief = Report { allocated: None, freed: None, ..*report };
+    log::error!("{brief}");
+    for (what, track) in [("allocated", &report.allocated), ("freed", &report.freed)] {
+        if let Some(track) = track {
+            log::error!("  {what} by CPU {} from {}", track.cpu, Site(track.site));
+        }
+    }
+}
+
+/// A call site by the names of its functions.
+pub struct Site(pub CallSite);
+
+impl core::fmt::Display for Site {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let known = self.0.0.iter().take_while(|&&address| address != 0);
+        for (index, &address) in known.enumerate() {
+            let separator = if index == 0 { "" } else { " < " };
+            let address = VirtAddr::new(address as u64);
+            match backtrace::name_of(address) {
+                Some(name) => write!(f, "{separator}{name}")?,
+                None => write!(f, "{separator}{address}")?,
+            }
+        }
+        if self.0 == CallSite::UNKNOWN { f.write_str("?") } else { Ok(()) }
+    }
+}
