@@ -9,6 +9,7 @@ mod cpus;
 mod frames;
 mod log;
 mod memory;
+pub mod objects;
 mod stop;
 mod vmstat;
 
@@ -39,6 +40,7 @@ pub struct Kernel {
 const COMMANDS: Commands<Kernel> = Commands::new(&[
     memory::COMMANDS,
     frames::COMMANDS,
+    objects::COMMANDS,
     audit::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,

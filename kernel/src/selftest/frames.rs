@@ -41,7 +41,7 @@ fn books_balance(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// What page tables, flushes and interrupts between CPUs have been counted so far, on all CPUs.
-fn noise() -> [u64; 5] {
+pub(super) fn noise() -> [u64; 5] {
     let mut sums = [0; 5];
     for area in percpu::all() {
         let c = &area.counters;

@@ -8,6 +8,7 @@ mod descriptors;
 mod exhaustion;
 mod flush;
 mod frames;
+mod objects;
 mod protection;
 mod tables;
 mod time;
@@ -60,6 +61,7 @@ const TESTS: &[&[Test]] = &[
     frames::TESTS,
     descriptors::TESTS,
     exhaustion::TESTS,
+    objects::TESTS,
     crate::kasan::TESTS,
 ];
 

@@ -1,6 +1,8 @@
 //! Stress tests: all CPUs at once, for as long as asked, each step checked.
 
 mod frames;
+mod objects;
 mod random;
 
 pub use frames::frames;
+pub use objects::objects;

@@ -6,6 +6,7 @@
 //! | [`direct_map`] | the direct map is what the command line and the CPU make it |
 //! | [`faults`] | what goes wrong on purpose is found, reported, and told to the outside |
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
+//! | [`objects`] | object caches under stress, and checks that notice planted faults |
 //! | [`count`] | marked regions run without a counter, too |
 //! | [`console`] | the monitor's commands, and wrong input |
 //! | [`kasan`] | forbidden accesses are caught, in a kernel that checks them |
@@ -19,6 +20,7 @@ mod frames;
 mod image;
 mod kasan;
 mod matrix;
+mod objects;
 
 use super::case::Case;
 
@@ -29,6 +31,7 @@ pub(crate) fn all() -> Vec<Case> {
         faults::cases(),
         direct_map::cases(),
         frames::cases(),
+        objects::cases(),
         count::cases(),
         matrix::cases(),
         image::cases(),

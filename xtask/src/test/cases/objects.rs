@@ -1,0 +1,53 @@
+//! Object caches in the kernel: all CPUs at once, checks that notice planted faults, memory that returns.
+
+use crate::machine::MemorySize;
+use crate::test::case::{Case, Ends};
+use crate::test::expect::{Expect, text};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("objects/views", "slabinfo; slabs; meminfo; slabs reclaim").expect([
+            text("slabinfo - version: 2.1"),
+            text("kmalloc-64"),
+            text("Slab:"),
+            text("held before"),
+        ]),
+        Case::new("objects/stress", "slabs stress 2; selftest objects")
+            .cpus(4)
+            .expect([text("4 CPUs"), all_back()]),
+        Case::new("objects/stress/64M", "slabs stress 1; selftest objects")
+            .memory(MemorySize::mib(64))
+            .expect([all_back()]),
+        Case::new("objects/stress/8-cpus-4-nodes", "slabs stress 4; selftest objects")
+            .cpus(8)
+            .nodes(4)
+            .memory(MemorySize::gib(8))
+            .expect([all_back(), text("8 CPUs")]),
+        Case::new("objects/stress/checked", "slabs stress 1; selftest collections; slabs leaks")
+            .cpus(2)
+            .append("slab_debug=FZPU")
+            .expect([all_back(), text("no cache that keeps its users has objects in use")]),
+        planted("overrun", "was overrun: byte 64"),
+        planted("underrun", "was overrun: byte -1"),
+        planted("write-after-free", "was written after its free: byte 0"),
+        planted("double-free", "is free already"),
+        planted("foreign-free", "is in no slab"),
+        Case::new("objects/planted/leak", "slabs plant leak; slabs leaks")
+            .append("slab_debug=FZPU")
+            .expect([text("kmalloc-64: 1 objects in use"), text("plant_objects::plant")]),
+        Case::new("objects/unchecked", "slabs plant overrun")
+            .ends(Ends::Failing)
+            .expect([text("boot with slab_debug")]),
+    ]
+}
+
+fn all_back() -> Expect {
+    text("0 bytes in use")
+}
+
+/// The fault is noticed, and its report names the cache and the function that did it.
+fn planted(fault: &str, report: &'static str) -> Case {
+    Case::new(format!("objects/planted/{fault}"), &format!("slabs plant {fault}"))
+        .append("slab_debug=FZPU loglevel=error")
+        .expect([text("slab: kmalloc-64: object at"), text(report), text("1 reported")])
+}
