@@ -33,6 +33,8 @@ pub fn direct_map_base() -> VirtAddr {
 // SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps the
 // code on its CPU; `flush_remote` waits for every target, and a lazy CPU flushes first thing when it wakes.
 unsafe impl Machine for KernelMachine {
+    const CHECKS_ACCESSES: bool = cfg!(feature = "kasan");
+
     #[inline(always)]
     fn direct_map_base(&self) -> VirtAddr {
         VirtAddr::new(DIRECT_MAP_BASE.load(Relaxed))

@@ -90,6 +90,10 @@ pub unsafe trait Machine: Send + Sync {
     /// Nanoseconds since boot; never goes back on one CPU.
     fn now_ns(&self) -> u64;
 
+    /// Whether there is a checker that [`Machine::set_access`] tells. Where there is none, callers need not even work out
+    /// what they would tell it.
+    const CHECKS_ACCESSES: bool = false;
+
     /// Tells a checker of memory accesses what `range` may be used for. Allocators say so of all that they take and
     /// give; a machine without a checker does nothing, and the call is no instruction.
     #[inline(always)]
@@ -177,6 +181,8 @@ impl<M: Machine> Drop for IrqGuard<'_, M> {
 
 // SAFETY: every promise is the referent's.
 unsafe impl<M: Machine> Machine for &M {
+    const CHECKS_ACCESSES: bool = M::CHECKS_ACCESSES;
+
     #[inline(always)]
     fn direct_map_base(&self) -> VirtAddr {
         (**self).direct_map_base()

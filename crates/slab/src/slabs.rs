@@ -199,6 +199,9 @@ impl<M: Machine> Slabs<M> {
     /// Tells a checker of accesses. Where the machine has none: no instruction.
     #[inline(always)]
     pub(crate) fn set_access(&self, start: NonNull<u8>, bytes: usize, access: Access) {
+        if !M::CHECKS_ACCESSES {
+            return;
+        }
         let start = VirtAddr::new(start.addr().get() as u64);
         if let Some(range) = VirtRange::of_length(start, bytes as u64) {
             self.machine().set_access(range, access);
