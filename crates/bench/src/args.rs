@@ -10,6 +10,7 @@ usage: rhumb-bench COMMAND [OPTIONS]
 
 commands:
   frames     page-frame allocators: Rhumb's, the registry's, and a model of Linux's design
+  slab       object allocators: Rhumb's, the registry's for kernels, and those of user space
   machine    what pinning and interrupts-off cost on the hosted machine
 
 options:
@@ -34,6 +35,10 @@ const QUICK_PER_MILLE: usize = 200;
 pub(crate) enum Command {
     /// Page-frame allocators.
     Frames,
+    /// Object allocators.
+    Slab,
+    /// One case of them, named by `--only`: for the program itself.
+    SlabCase,
     /// The hosted machine itself.
     Machine,
 }
@@ -131,6 +136,8 @@ impl Options {
                 Value(name) if command.is_none() => {
                     command = Some(match name.to_str() {
                         Some("frames") => Command::Frames,
+                        Some("slab") => Command::Slab,
+                        Some("slab-case") => Command::SlabCase,
                         Some("machine") => Command::Machine,
                         _ => return Err(ArgsError::UnknownCommand(name)),
                     });
@@ -139,17 +146,23 @@ impl Options {
             }
         }
         options.command = command.ok_or(ArgsError::NoCommand)?;
-        options.rounds = rounds.unwrap_or(if options.work_per_mille == QUICK_PER_MILLE {
-            QUICK_ROUNDS
-        } else {
-            FULL_ROUNDS
-        });
+        options.rounds = rounds.unwrap_or(if options.is_quick() { QUICK_ROUNDS } else { FULL_ROUNDS });
         Ok(Some(options))
     }
 
     /// Whether this case was asked for.
     pub(crate) fn wants(&self, workload: &str, subject: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only.matches(workload, subject))
+    }
+
+    /// Whether the only case that was asked for is this one, by its whole name.
+    pub(crate) fn names_exactly(&self, workload: &str, subject: &str) -> bool {
+        matches!(self.only.as_slice(), [only] if (only.workload.as_str(), only.subject.as_str()) == (workload, subject))
+    }
+
+    /// Whether it is for a look only.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.work_per_mille == QUICK_PER_MILLE
     }
 
     /// What is done of `full` operations.
@@ -209,6 +222,9 @@ mod tests {
         assert_eq!((options.rounds, options.cpus.as_slice()), (2, [1, 4].as_slice()));
         assert_eq!(options.mem_bytes, [64 << 20, 1 << 40]);
         assert!(options.wants("pair-order-0", "rhumb"));
+        assert!(!options.names_exactly("pair", "rhumb"));
+        let one = parse("slab-case --only pair-64/rhumb").unwrap().unwrap();
+        assert!(one.names_exactly("pair-64", "rhumb") && !one.names_exactly("pair-64", "rhumb-global"));
         assert!(options.wants("bulk", "linux-model"));
         assert!(!options.wants("bulk", "rhumb"));
         assert!(parse("frames").unwrap().unwrap().wants("anything", "anybody"));

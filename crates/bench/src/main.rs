@@ -18,6 +18,7 @@
 //! | [`stats`] | medians, spreads, percentiles |
 //! | [`team`] | a workload on several CPUs of a hosted machine at once |
 //! | [`frames`] | page-frame allocators: subjects and workloads |
+//! | [`slab`] | object allocators: subjects and workloads |
 //! | [`machine`] | what pinning costs on the hosted machine |
 //!
 //! Principles: what a workload needs (random numbers, victims, space for results) is prepared outside the timed part,
@@ -30,6 +31,7 @@ mod driver;
 mod frames;
 mod machine;
 mod report;
+mod slab;
 mod stats;
 mod team;
 
@@ -55,12 +57,14 @@ fn run(options: &Options) -> ExitCode {
     let groups = match options.command {
         Command::Frames => frames::groups(options),
         Command::Machine => machine::groups(options),
+        Command::Slab => slab::groups(options),
+        Command::SlabCase => return one_case(options),
     };
     let finished = groups.map_err(|error| error.to_string()).and_then(|groups| {
         let load_before = load_average();
         let mut report = driver::run(groups, options);
         report.note(format!("{load_before} processes ran on this machine before, {} after", load_average()));
-        println!("{report}");
+        println!("{report}{}", slab::goals::judged(&report));
         match &options.csv {
             Some(path) => report.write_csv(path).map_err(|error| format!("{}: {error}", path.display())),
             None => Ok(()),
@@ -68,6 +72,20 @@ fn run(options: &Options) -> ExitCode {
     });
     match finished {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rhumb-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A case of [`slab`], in the process that its parent started for it.
+fn one_case(options: &Options) -> ExitCode {
+    match slab::child::run(options) {
+        Ok(samples) => {
+            print!("{samples}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("rhumb-bench: {error}");
             ExitCode::FAILURE

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::driver::Better;
 use crate::stats::Summary;
 
-/// The name of our own subject.
+/// The name of our own subject; others of ours have a hyphen and more behind it.
 pub(crate) const OURS: &str = "rhumb";
 
 /// The name of the subject that shows what is possible and takes no part in the comparison.
@@ -49,7 +49,7 @@ impl Report {
         self.notes.push(note);
     }
 
-    #[cfg(test)]
+    /// All of them.
     pub(crate) fn figures(&self) -> &[Figure] {
         &self.figures
     }
@@ -100,9 +100,14 @@ impl Report {
     }
 }
 
+/// Whether the subject is ours.
+fn is_ours(subject: &str) -> bool {
+    subject.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// The best figure of a row that is not ours, and how many times better ours is.
 fn comparison<'row>(row: &[&'row Figure]) -> (Option<&'row Figure>, Option<f64>) {
-    let others = row.iter().filter(|figure| figure.subject != OURS && figure.subject != FLOOR);
+    let others = row.iter().filter(|figure| !is_ours(figure.subject) && figure.subject != FLOOR);
     let best = others.copied().min_by(|a, b| {
         let order = a.summary.median.total_cmp(&b.summary.median);
         if a.better == Better::Lower { order } else { order.reverse() }

@@ -1,0 +1,172 @@
+//! What an object allocator must be able to do to take part.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::ptr::NonNull;
+
+use rhumb_hosted::{HostedMachine, Machine};
+use rhumb_machine::{CpuId, PageSize, PhysRange, Pinned};
+
+use crate::driver::Unfit;
+
+/// Whose the allocator is: goals differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Rhumb's own.
+    Rhumb,
+    /// A crate that kernels use as their heap.
+    Kernel,
+    /// A heap of user space.
+    UserSpace,
+    /// What is possible; no competitor.
+    Floor,
+}
+
+/// The memory that a subject without a host's memory manages, and who will use it.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    machine: &'static HostedMachine,
+    pub(crate) memory: PhysRange,
+    pub(crate) cpus: usize,
+}
+
+impl Place {
+    pub(crate) fn new(machine: &'static HostedMachine, memory: PhysRange, cpus: usize) -> Self {
+        Self { machine, memory, cpus }
+    }
+
+    pub(crate) fn machine(&self) -> &'static HostedMachine {
+        self.machine
+    }
+
+    /// The first byte of the memory: aligned to 4 KiB at least.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.machine.direct(self.memory.start()).as_mut_ptr()
+    }
+
+    /// How much memory there is, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.memory.bytes() as usize
+    }
+
+    /// Runs `work` on the boot CPU, as a kernel does when it sets its allocator up.
+    pub(crate) fn on_boot_cpu<T>(&self, work: impl FnOnce(Pinned<'_>) -> T) -> Result<T, Unfit> {
+        self.machine.enter(CpuId::BOOT, |cpu| work(cpu.pinned())).map_err(|error| Unfit(error.to_string()))
+    }
+}
+
+/// An object allocator as the workloads see it. All CPUs use one value of it at once.
+pub(crate) trait ObjectSubject: Sized + Sync + 'static {
+    /// Its name in table and file.
+    const NAME: &'static str;
+
+    /// Whose it is.
+    const KIND: Kind;
+
+    /// An allocator with nothing allocated. Workloads of one size say it beforehand, for caches of one size.
+    fn fresh(place: &Place, one_size: Layout) -> Result<Self, Unfit>;
+
+    /// An object, or `None`.
+    fn get(&self, pinned: Pinned<'_>, layout: Layout) -> Option<NonNull<u8>>;
+
+    /// Gives an object back.
+    ///
+    /// # Safety
+    /// `get` gave it out with the same layout, and its owner lets it go.
+    unsafe fn put(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout);
+
+    /// An object of the one size: its layout is known when this is compiled.
+    #[inline(always)]
+    fn get_one<const BYTES: usize>(&self, pinned: Pinned<'_>) -> Option<NonNull<u8>> {
+        self.get(pinned, one_size::<BYTES>())
+    }
+
+    /// Gives an object back that [`ObjectSubject::get_one`] gave out.
+    ///
+    /// # Safety
+    /// As with [`ObjectSubject::put`].
+    #[inline(always)]
+    unsafe fn put_one<const BYTES: usize>(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.put(pinned, object, one_size::<BYTES>()) }
+    }
+
+    /// Gives back what this CPU's caches hold, then what nobody uses, as far as the allocator can be asked to.
+    fn reclaim(&self, _pinned: Pinned<'_>) {}
+
+    /// Memory that it holds, in bytes, where it was `touched_bytes` by which the process has grown.
+    fn held_bytes(&self, touched_bytes: u64) -> u64 {
+        touched_bytes
+    }
+}
+
+/// The layout of objects of one size.
+pub(crate) const fn one_size<const BYTES: usize>() -> Layout {
+    const {
+        match Layout::from_size_align(BYTES, 8) {
+            Ok(layout) => layout,
+            Err(_) => panic!("a size that no object has"),
+        }
+    }
+}
+
+/// An allocator whose users call it through [`GlobalAlloc`].
+pub(crate) trait GlobalSubject: GlobalAlloc + Sized + Sync + 'static {
+    /// Its name in table and file.
+    const NAME: &'static str;
+
+    /// Whose it is.
+    const KIND: Kind;
+
+    /// As [`ObjectSubject::fresh`].
+    fn fresh(place: &Place) -> Result<Self, Unfit>;
+
+    /// As [`ObjectSubject::reclaim`].
+    fn reclaim(&self) {}
+
+    /// As [`ObjectSubject::held_bytes`].
+    fn held_bytes(&self, touched_bytes: u64) -> u64 {
+        touched_bytes
+    }
+}
+
+impl<G: GlobalSubject> ObjectSubject for G {
+    const NAME: &'static str = G::NAME;
+    const KIND: Kind = G::KIND;
+
+    fn fresh(place: &Place, _one_size: Layout) -> Result<Self, Unfit> {
+        G::fresh(place)
+    }
+
+    #[inline(always)]
+    fn get(&self, _pinned: Pinned<'_>, layout: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: no workload asks for a size of zero.
+        NonNull::new(unsafe { self.alloc(layout) })
+    }
+
+    #[inline(always)]
+    unsafe fn put(&self, _pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { self.dealloc(object.as_ptr(), layout) }
+    }
+
+    fn reclaim(&self, _pinned: Pinned<'_>) {
+        G::reclaim(self);
+    }
+
+    fn held_bytes(&self, touched_bytes: u64) -> u64 {
+        G::held_bytes(self, touched_bytes)
+    }
+}
+
+/// What of this process stands in memory, in bytes: exact, where `statm` is a guess.
+pub(crate) fn resident_bytes() -> Result<u64, Unfit> {
+    let text =
+        std::fs::read_to_string("/proc/self/smaps_rollup").map_err(|error| Unfit(error.to_string()))?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| Unfit("the host does not say how much memory it gave".to_owned()))
+}
+
+/// Whole 4-KiB frames.
+pub(crate) const FRAME_BYTES: usize = PageSize::Size4K.bytes() as usize;

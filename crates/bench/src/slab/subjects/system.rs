@@ -1,0 +1,32 @@
+//! The process's own `malloc`.
+
+use std::alloc::System;
+
+use crate::driver::Unfit;
+use crate::slab::subject::{GlobalSubject, Kind, Place};
+
+/// What `malloc` is here.
+pub(super) type SystemHeap = System;
+
+#[cfg(target_env = "gnu")]
+unsafe extern "C" {
+    /// Gives back what is free at the end of the heap, and whole free pages within (glibc's own).
+    fn malloc_trim(keep_bytes: usize) -> i32;
+}
+
+impl GlobalSubject for SystemHeap {
+    const NAME: &'static str = "system";
+    const KIND: Kind = Kind::UserSpace;
+
+    fn fresh(_place: &Place) -> Result<Self, Unfit> {
+        Ok(System)
+    }
+
+    fn reclaim(&self) {
+        // SAFETY: it may be called at any time.
+        #[cfg(target_env = "gnu")]
+        unsafe {
+            malloc_trim(0)
+        };
+    }
+}

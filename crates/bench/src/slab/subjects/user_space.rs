@@ -1,0 +1,61 @@
+//! The heaps of user space: C and C++, one for the process.
+
+use std::ptr::null_mut;
+
+use mimalloc::MiMalloc;
+use snmalloc_rs::SnMalloc;
+use tikv_jemallocator::Jemalloc as TikvJemalloc;
+
+use crate::driver::Unfit;
+use crate::slab::subject::{GlobalSubject, Kind, Place};
+
+/// Version 2.
+pub(super) type Mimalloc = MiMalloc;
+
+impl GlobalSubject for Mimalloc {
+    const NAME: &'static str = "mimalloc";
+    const KIND: Kind = Kind::UserSpace;
+
+    fn fresh(_place: &Place) -> Result<Self, Unfit> {
+        Ok(MiMalloc)
+    }
+
+    fn reclaim(&self) {
+        // SAFETY: it may be called at any time.
+        unsafe { libmimalloc_sys::mi_collect(true) };
+    }
+}
+
+/// It cannot be asked to give back; it does so by itself.
+pub(super) type Snmalloc = SnMalloc;
+
+impl GlobalSubject for Snmalloc {
+    const NAME: &'static str = "snmalloc";
+    const KIND: Kind = Kind::UserSpace;
+
+    fn fresh(_place: &Place) -> Result<Self, Unfit> {
+        Ok(SnMalloc)
+    }
+}
+
+/// With its defaults.
+pub(super) type Jemalloc = TikvJemalloc;
+
+impl GlobalSubject for Jemalloc {
+    const NAME: &'static str = "jemalloc";
+    const KIND: Kind = Kind::UserSpace;
+
+    fn fresh(_place: &Place) -> Result<Self, Unfit> {
+        Ok(TikvJemalloc)
+    }
+
+    fn reclaim(&self) {
+        // 4096 stands for all arenas (jemalloc's manual, MALLCTL_ARENAS_ALL).
+        for command in [c"thread.tcache.flush", c"arena.4096.purge"] {
+            // SAFETY: both take and give nothing. A refusal leaves memory held, which shows in the figure.
+            let _ = unsafe {
+                tikv_jemalloc_sys::mallctl(command.as_ptr(), null_mut(), null_mut(), null_mut(), 0)
+            };
+        }
+    }
+}
