@@ -2,6 +2,8 @@
 //!
 //! | subject | several CPUs | memory |
 //! |---|---|---|
+//! | `rhumb` | per-CPU magazines, reached with the pinned token; one size by a cache's handle | its own frames |
+//! | `rhumb-global` | the same through `GlobalAlloc`, not inlined | its own frames |
 //! | `floor` | per-CPU arrays over a locked depot: a yardstick, no competitor | never returns any |
 //! | `talc` | a spin lock by its own `TalcLock` | claims all of it, never returns any |
 //! | `linked_list_allocator` | a spin lock by its own `LockedHeap` | as `talc` |
@@ -16,6 +18,7 @@
 mod floor;
 #[cfg(feature = "slab-competitors")]
 mod kernel;
+mod rhumb;
 #[cfg(feature = "slab-competitors")]
 mod slabmalloc;
 mod system;
@@ -29,6 +32,8 @@ use crate::driver::Case;
 /// All subjects of a workload that were asked for.
 pub(super) fn cases(setting: &Setting, workload: impl Workload) -> Vec<Case> {
     let mut cases = Vec::new();
+    add::<rhumb::Rhumb>(setting, workload, &mut cases);
+    add::<rhumb::Global>(setting, workload, &mut cases);
     add::<floor::Floor>(setting, workload, &mut cases);
     #[cfg(feature = "slab-competitors")]
     {
