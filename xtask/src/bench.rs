@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: the benchmarks, built for speed and run on this machine.
 //!
 //! The benchmarks are a program of their own, with the competitors that only they need; here it is built with the native
-//! profile and started with the arguments as they are.
+//! profile and started with the arguments as they are. Object allocators are compared with the heaps of user space where
+//! this machine can build them; where it cannot, they are left out, and it is said what would bring them.
 
 use std::process::{Command, ExitCode};
 
@@ -9,12 +10,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::cli::BenchOptions;
 use crate::paths;
+use crate::setup::{self, Need};
 
 /// `cargo xtask bench`.
 pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "rhumb-bench", "--", &options.family])
+        .args(["run", "--quiet", "--release", "--package", "rhumb-bench"])
+        .args(features(&options.family))
+        .args(["--", &options.family])
         .args(&options.arguments)
         .current_dir(paths::root())
         .status()
@@ -22,5 +26,20 @@ pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
     match status.code() {
         Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         None => bail!("the benchmark was ended: {status}"),
+    }
+}
+
+/// What the family needs beyond what is always built. The heaps of user space are for one family only, so that nobody
+/// else waits for them.
+fn features(family: &str) -> &'static [&'static str] {
+    if family != "slab" {
+        return &[];
+    }
+    match setup::ensure(&[Need::NativeCompilers]) {
+        Ok(()) => &["--features", "user-space"],
+        Err(error) => {
+            eprintln!("mimalloc, snmalloc and jemalloc are left out: {error:#}");
+            &[]
+        }
     }
 }

@@ -47,13 +47,15 @@ Examples:
   cargo xtask bench frames                         page-frame allocators: a table of medians and ratios
   cargo xtask bench frames --quick                 the same in a few minutes
   cargo xtask bench frames --csv frames.csv        and every figure as CSV
+  cargo xtask bench slab                           object allocators, those of user space among them (C and C++: the
+                                                   first build takes minutes)
   cargo xtask bench frames --help                  all options of this benchmark";
 
 /// `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
     /// What to measure.
-    #[arg(value_name = "WHAT", value_parser = ["frames"])]
+    #[arg(value_name = "WHAT", value_parser = ["frames", "slab"])]
     pub(crate) family: String,
     /// Options of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -30,11 +30,14 @@ pub(crate) enum Need {
     ImageTools,
     /// UEFI firmware for the emulator.
     Ovmf,
+    /// Compilers for C and C++, and make.
+    NativeCompilers,
 }
 
 impl Need {
     /// All of them, in the order in which a newcomer meets them.
-    pub(crate) const ALL: [Self; 5] = [Self::Core, Self::Qemu, Self::Plugins, Self::ImageTools, Self::Ovmf];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Core, Self::Qemu, Self::Plugins, Self::ImageTools, Self::Ovmf, Self::NativeCompilers];
 
     /// What it is, for people.
     pub(crate) fn name(self) -> &'static str {
@@ -44,6 +47,7 @@ impl Need {
             Self::Plugins => "QEMU with TCG plugins",
             Self::ImageTools => "GRUB's image tools",
             Self::Ovmf => "UEFI firmware (OVMF)",
+            Self::NativeCompilers => "C and C++ compilers, make",
         }
     }
 
@@ -55,6 +59,7 @@ impl Need {
             Self::Plugins => "to count instructions",
             Self::ImageTools => "to make a bootable image",
             Self::Ovmf => "to test the image under UEFI",
+            Self::NativeCompilers => "to compare with C's allocators",
         }
     }
 
@@ -65,6 +70,7 @@ impl Need {
             Self::Qemu | Self::Plugins => &["qemu-system-x86"],
             Self::ImageTools => &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "mtools"],
             Self::Ovmf => &["ovmf"],
+            Self::NativeCompilers => &["build-essential"],
         }
     }
 }
@@ -121,6 +127,11 @@ fn find(host: &dyn Host, need: Need) -> Option<String> {
             ["grub-mkrescue", "grub2-mkrescue"].into_iter().find_map(program).filter(|_| complete)
         }
         Need::Ovmf => ovmf(host).map(|(code, _)| code.into()),
+        // Under these names the build scripts of the crates look for them.
+        Need::NativeCompilers => {
+            let complete = ["cc", "c++", "make"].iter().all(|tool| host.program(tool).is_some());
+            program("c++").filter(|_| complete)
+        }
     }
 }
 
@@ -143,6 +154,7 @@ fn advice(host: &dyn Host, need: Need, apt: bool) -> String {
             "i686-elf-grub xorriso mtools",
         ],
         Need::Ovmf => ["edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "qemu"],
+        Need::NativeCompilers => ["gcc gcc-c++ make", "base-devel", "gcc gcc-c++ make", "gcc make"],
     };
     let managers = [
         ("dnf", "sudo dnf install"),

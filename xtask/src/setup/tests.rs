@@ -157,3 +157,11 @@ fn image_tools_count_only_when_complete() {
     host.files.push("/usr/lib/grub/x86_64-efi");
     assert_eq!(decide(&host, Need::ImageTools), Answer::Present("/usr/bin/grub-mkrescue".into()));
 }
+
+#[test]
+fn compilers_count_only_when_complete() {
+    let host = Fake::debian(false).with_program("cc").with_program("make");
+    assert!(advice(&host, Need::NativeCompilers).ends_with("build-essential"), "no compiler for C++");
+    let host = host.with_program("c++");
+    assert_eq!(decide(&host, Need::NativeCompilers), Answer::Present("/usr/bin/c++".into()));
+}
