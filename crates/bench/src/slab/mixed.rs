@@ -31,6 +31,10 @@ pub(super) const SMALL: Mixed = Mixed { name: "mixed-10k", live: 10_000, operati
 /// What they do not hold.
 pub(super) const LARGE: Mixed = Mixed { name: "mixed-200k", live: 200_000, operations: 600_000 };
 
+/// What an allocator that is not optimized can do in a test; the others differ by these numbers.
+#[cfg(test)]
+pub(super) const TINY: Mixed = Mixed { name: "mixed-tiny", live: 2_000, operations: 400_000 };
+
 /// The live objects of one CPU.
 pub(super) struct Population {
     pub(super) held: Vec<Held>,

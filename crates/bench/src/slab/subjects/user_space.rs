@@ -1,28 +1,54 @@
 //! The heaps of user space: C and C++, one for the process.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::null_mut;
 
-use mimalloc::MiMalloc;
+use libmimalloc_sys as mi;
 use snmalloc_rs::SnMalloc;
 use tikv_jemallocator::Jemalloc as TikvJemalloc;
 
 use crate::driver::Unfit;
 use crate::slab::subject::{GlobalSubject, Kind, Place};
 
-/// Version 2.
-pub(super) type Mimalloc = MiMalloc;
+/// Version 2. Its crate's own wrapper takes the way for special alignments, which is slower, for all.
+pub(super) struct Mimalloc;
+
+/// Up to here, `mi_malloc` aligns by itself.
+const MALLOC_ALIGNS: usize = 8;
+
+// SAFETY: both calls go to the heap.
+unsafe impl GlobalAlloc for Mimalloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: any size will do, and the alignment is a power of two.
+        let object = unsafe {
+            if layout.align() <= MALLOC_ALIGNS {
+                mi::mi_malloc(layout.size())
+            } else {
+                mi::mi_malloc_aligned(layout.size(), layout.align())
+            }
+        };
+        object.cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, object: *mut u8, _layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { mi::mi_free(object.cast()) };
+    }
+}
 
 impl GlobalSubject for Mimalloc {
     const NAME: &'static str = "mimalloc";
     const KIND: Kind = Kind::UserSpace;
 
     fn fresh(_place: &Place) -> Result<Self, Unfit> {
-        Ok(MiMalloc)
+        Ok(Self)
     }
 
     fn reclaim(&self) {
         // SAFETY: it may be called at any time.
-        unsafe { libmimalloc_sys::mi_collect(true) };
+        unsafe { mi::mi_collect(true) };
     }
 }
 
