@@ -1,5 +1,6 @@
 //! Workloads of one size: pairs and bursts of 64 B.
 
+use std::arch::asm;
 use std::hint::black_box;
 use std::ptr::NonNull;
 
@@ -20,17 +21,48 @@ const STRIDE: usize = 1000;
 /// Objects that live through the workload: what is handed out twice is seen in them.
 const BYSTANDERS: usize = 100;
 
+/// Objects that each CPU allocates and frees in a full run.
+const OBJECTS: usize = 2_000_000;
+
+/// One allocation and one free, the object in a register between them.
+#[derive(Clone, Copy)]
+pub(super) struct Pair;
+
 /// `BURST` objects are allocated, then freed in the same order.
 #[derive(Clone, Copy)]
-pub(super) struct Burst<const BURST: usize> {
-    name: &'static str,
-    objects: usize,
+pub(super) struct Burst<const BURST: usize>;
+
+/// A thousand.
+pub(super) const BURST: Burst<1000> = Burst;
+
+/// An owner that has its object in a register, and may write to any memory: what the allocator knows of its own is read
+/// anew after this. [`black_box`] would store the pointer and load it again.
+#[inline(always)]
+fn use_object(object: NonNull<u8>) {
+    // SAFETY: there is no instruction.
+    unsafe { asm!("/* {} */", in(reg) object.as_ptr(), options(nostack, preserves_flags)) };
 }
 
-/// One allocation and one free.
-pub(super) const PAIR: Burst<1> = Burst { name: "pair-64", objects: 2_000_000 };
-/// A thousand.
-pub(super) const BURST: Burst<1000> = Burst { name: "burst-1000", objects: 2_000_000 };
+/// A pair, with a check as in [`burst`].
+#[inline(always)]
+fn pair<S: ObjectSubject>(
+    subject: &S,
+    pinned: Pinned<'_>,
+    faults: &mut Faults,
+    check: impl Fn(NonNull<u8>, u32) -> bool,
+) {
+    match subject.get_one::<BYTES>(pinned) {
+        Some(object) => {
+            // SAFETY: a fresh object of 64 bytes.
+            unsafe { objects::tag(object, u32::MAX) };
+            use_object(object);
+            faults.wrong += u64::from(!check(object, u32::MAX));
+            // SAFETY: taken above.
+            unsafe { subject.put_one::<BYTES>(pinned, object) };
+        }
+        None => faults.failed += 1,
+    }
+}
 
 /// Allocates `BURST` objects, tags them, frees them; returns what went wrong. `wrong` is looked for where `CHECK` says
 /// so: the timed part does not read what it wrote.
@@ -64,38 +96,64 @@ fn burst<S: ObjectSubject, const BURST: usize>(
     }
 }
 
-impl<const BURST: usize> Workload for Burst<BURST> {
+impl Workload for Pair {
     fn name(&self) -> &'static str {
-        self.name
+        "pair-64"
     }
 
     fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome {
-        let subject = S::fresh(&setting.place, one_size::<BYTES>())?;
-        let bursts = setting.options.operations(self.objects / BURST);
-        let work = |member: &Member<'_>| {
-            let (pinned, mut faults) = (member.pinned, Faults::default());
-            let mut tags = Tags::of(member.index);
-            let bystanders: Vec<Held> = (0..BYSTANDERS)
-                .filter_map(|_| Held::take(&subject, pinned, BYTES as u32, tags.next()))
-                .collect();
-            faults.failed += (BYSTANDERS - bystanders.len()) as u64;
+        let pairs = setting.options.operations(OBJECTS);
+        among_bystanders::<S>(setting, |subject, member, faults| {
+            for _ in 0..pairs / 20 + 1 {
+                // SAFETY: the pair's own object.
+                pair(subject, member.pinned, faults, |object, tag| unsafe { objects::has_tag(object, tag) });
+            }
+            member.timed(pairs, STRIDE, |_| pair(subject, member.pinned, faults, |_, _| true))
+        })
+    }
+}
+
+impl<const BURST: usize> Workload for Burst<BURST> {
+    fn name(&self) -> &'static str {
+        "burst-1000"
+    }
+
+    fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome {
+        let bursts = setting.options.operations(OBJECTS / BURST);
+        among_bystanders::<S>(setting, |subject, member, faults| {
             let mut objects = [NonNull::dangling(); BURST];
             for _ in 0..bursts / 20 + 1 {
                 // SAFETY: the burst's own objects.
-                burst(&subject, pinned, &mut objects, &mut faults, |object, tag| unsafe {
+                burst(subject, member.pinned, &mut objects, faults, |object, tag| unsafe {
                     objects::has_tag(object, tag)
                 });
             }
-            let timing = member.timed(bursts, STRIDE.div_ceil(BURST), |_| {
-                burst(&subject, pinned, &mut objects, &mut faults, |_, _| true);
+            let timing = member.timed(bursts, 1, |_| {
+                burst(subject, member.pinned, &mut objects, faults, |_, _| true);
             });
-            member.meet();
-            faults.wrong += objects::broken(&bystanders);
-            (Timing { done: timing.done * BURST, ..timing }, faults)
-        };
-        let results = team::run(setting.place.machine(), setting.place.cpus, setting.clock, work);
-        times_and_faults(results.map_err(|error| Unfit(error.to_string()))?)
+            Timing { done: timing.done * BURST, ..timing }
+        })
     }
+}
+
+/// Runs `work` on all CPUs, while objects live that nobody else may have.
+fn among_bystanders<S: ObjectSubject>(
+    setting: &Setting,
+    work: impl Fn(&S, &Member<'_>, &mut Faults) -> Timing + Sync,
+) -> Outcome {
+    let subject = S::fresh(&setting.place, one_size::<BYTES>())?;
+    let results = team::run(setting.place.machine(), setting.place.cpus, setting.clock, |member| {
+        let (mut tags, mut faults) = (Tags::of(member.index), Faults::default());
+        let bystanders: Vec<Held> = (0..BYSTANDERS)
+            .filter_map(|_| Held::take(&subject, member.pinned, BYTES as u32, tags.next()))
+            .collect();
+        faults.failed += (BYSTANDERS - bystanders.len()) as u64;
+        let timing = work(&subject, member, &mut faults);
+        member.meet();
+        faults.wrong += objects::broken(&bystanders);
+        (timing, faults)
+    });
+    times_and_faults(results.map_err(|error| Unfit(error.to_string()))?)
 }
 
 /// Time per object, and faults, of all CPUs.

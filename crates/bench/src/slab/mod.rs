@@ -82,7 +82,7 @@ fn groups_of(
     for &cpus in &options.cpus {
         let place = Place::new(machine, ram, cpus);
         let setting = Setting { place, clock, options: options.clone() };
-        add(&setting, fixed::PAIR, wrap, &mut groups);
+        add(&setting, fixed::Pair, wrap, &mut groups);
         add(&setting, fixed::BURST, wrap, &mut groups);
         add(&setting, mixed::SMALL, wrap, &mut groups);
         add(&setting, mixed::LARGE, wrap, &mut groups);

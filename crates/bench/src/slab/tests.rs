@@ -98,7 +98,7 @@ fn every_workload_runs() {
             }
         }
     }
-    check(fixed::PAIR);
+    check(fixed::Pair);
     check(fixed::BURST);
     check(mixed::TINY);
     check(remote::Remote::<64>);
@@ -169,7 +169,7 @@ fn every_workload_sees_planted_faults() {
         assert!(count::<Planted<SMEARS>>(workload, "wrong") > 0.0, "{name}: an object written into");
         assert!(count::<Planted<LOSES>>(workload, "failed") > 0.0, "{name}: objects that never come back");
     }
-    check(fixed::PAIR);
+    check(fixed::Pair);
     check(fixed::BURST);
     check(mixed::TINY);
     check(remote::Remote::<64>);
