@@ -195,7 +195,7 @@ impl Record {
     }
 
     /// Counts a visit to the depot: quick ones make the magazines grow.
-    pub(crate) fn count_visit(&self, node: &mut Node, now_ns: u64) {
+    pub(crate) fn count_visit(&self, node: &mut Node, now_ns: impl FnOnce() -> u64) {
         if node.count_visit(now_ns) {
             self.rounds.store((self.rounds() * 2).min(self.shape.most_rounds), Relaxed);
         }

@@ -108,7 +108,7 @@ impl<M: Machine> Slabs<M> {
             line.load(previous, record.rounds());
             return line.pop().ok_or(Lack::Slab);
         }
-        let now_ns = self.machine().now_ns();
+        let now_ns = || self.machine().now_ns();
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
         if let Some(full) = node.take_full() {
             if let Some(empty) = line.set_previous(line.unload()) {
@@ -234,13 +234,13 @@ impl<M: Machine> Slabs<M> {
             line.load(empty, rounds);
             return line.push(object).then_some(()).ok_or(Step::Direct);
         }
-        let now_ns = self.machine().now_ns();
+        let now_ns = || self.machine().now_ns();
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
         if let Some(full) = previous
             && node.full.count >= node.most_full
         {
             line.set_previous(None);
-            node.note_overflow(now_ns);
+            node.note_overflow(now_ns());
             return Err(Step::Flush([full].into_iter().collect()));
         }
         let Some(empty) = node.spare.pop() else { return Err(Step::Magazine) };
