@@ -68,7 +68,7 @@ impl Population {
     /// Allocates until the share is live, or none can be had.
     pub(super) fn fill<S: ObjectSubject>(&mut self, subject: &S, member: &Member<'_>) {
         while self.held.len() < self.held.capacity()
-            && !(self.held.len().is_multiple_of(1024) && member.is_late())
+            && !(self.held.len().is_multiple_of(64) && member.is_late())
         {
             let (bytes, tag) = (self.size(), self.tags.next());
             match Held::take(subject, member.pinned, bytes, tag) {
@@ -114,10 +114,13 @@ impl Population {
         timing
     }
 
-    /// Frees all but `keep` of the objects, at random.
+    /// Frees all but `keep` of the objects, at random, unless the time ends.
     pub(super) fn thin_out<S: ObjectSubject>(&mut self, subject: &S, member: &Member<'_>, keep: usize) {
         self.shuffle();
-        for held in self.held.drain(keep.min(self.held.len())..) {
+        for (index, held) in self.held.drain(keep.min(self.held.len())..).enumerate() {
+            if index.is_multiple_of(64) && member.is_late() {
+                break;
+            }
             held.give(subject, member.pinned);
         }
     }
