@@ -34,28 +34,27 @@ struct Build {
 const USUAL: Build = Build { name: "", arguments: &[], rustflags: "" };
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 4] = [
+const OTHERS: [Build; 9] = [
+    featured("frames-checked", &["--release", "--package", "rhumb-frames", "--lib", "--features", "checked"]),
+    featured("frames-loom", &["--release", "--package", "rhumb-frames", "--lib", "--features", "loom"]),
+    featured("frames-shuttle", &["--release", "--package", "rhumb-frames", "--lib", "--features", "shuttle"]),
+    featured("slab-checked", &["--release", "--package", "rhumb-slab", "--lib", "--features", "checked"]),
+    featured("slab-loom", &["--release", "--package", "rhumb-slab", "--lib", "--features", "loom"]),
+    featured("slab-shuttle", &["--release", "--package", "rhumb-slab", "--lib", "--features", "shuttle"]),
+    featured("pagetable-loom", &["--release", "--package", "rhumb-pagetable", "--lib", "--features", "loom"]),
+    featured(
+        "pagetable-shuttle",
+        &["--release", "--package", "rhumb-pagetable", "--lib", "--features", "shuttle"],
+    ),
     Build {
-        name: "frames-checked",
-        arguments: &["--release", "--package", "rhumb-frames", "--lib", "--features", "checked"],
-        rustflags: "",
-    },
-    Build {
-        name: "frames-loom",
-        arguments: &["--release", "--package", "rhumb-frames", "--lib", "--features", "loom"],
-        rustflags: "",
-    },
-    Build {
-        name: "frames-shuttle",
-        arguments: &["--release", "--package", "rhumb-frames", "--lib", "--features", "shuttle"],
-        rustflags: "",
-    },
-    Build {
-        name: "klog-loom",
-        arguments: &["--release", "--package", "rhumb-klog", "--lib"],
         rustflags: "--cfg loom",
+        ..featured("klog-loom", &["--release", "--package", "rhumb-klog", "--lib"])
     },
 ];
+
+const fn featured(name: &'static str, arguments: &'static [&'static str]) -> Build {
+    Build { name, arguments, rustflags: "" }
+}
 
 impl Build {
     /// The full name of the test `path` in `suite`.
