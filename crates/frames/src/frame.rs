@@ -221,6 +221,22 @@ impl Frame<Unmapped> {
     pub unsafe fn assume_mapped(self) -> Frame<Mapped> {
         self.with_presence()
     }
+
+    /// The handle of a part of it: the block of `order` that begins at `first`; `None` where that is no part. For pools that
+    /// take large blocks out of the direct map and hand out pieces. A part is never freed: it goes back into its pool.
+    ///
+    /// # Safety
+    /// While the part's handle lives, or its number where it was given up, no other handle of these frames is used but this
+    /// one, to make further parts.
+    pub unsafe fn part(&self, first: Pfn, order: Order) -> Option<Self> {
+        let whole = self.frames();
+        let frames = PfnRange::of_length(first, order.frames())?;
+        if !first.get().is_multiple_of(order.frames()) || !whole.covers(frames) {
+            return None;
+        }
+        let kept = self.peek().0 & !(Raw::PFN | Raw::ORDER | Raw::OWNED);
+        Some(Self::from_raw(Raw(kept).at(first, order, Mobility::Unmovable)))
+    }
 }
 
 impl Frame<Anywhere> {

@@ -8,7 +8,7 @@
 //! | `cache`, `refill`, `drain` | per-CPU magazines and open blocks, what fills and empties them, and the direct way |
 //! | `depot` | the pools of a machine and the order in which a request visits them |
 //! | `pool`, `take`, `give` | one zone of one node: bins of broken blocks, tree of whole ones |
-//! | `block`, `words`, `tree` | 512 bits and 16 bytes a block; runs by folding; a set with summaries |
+//! | `block`, [`words`], `tree` | 512 bits and 16 bytes a block; runs by folding; a set with summaries |
 //! | [`compact`] | moving what can be moved: compaction, contiguous ranges |
 //! | [`pressure`] | watermarks, reserves, reclaimers |
 //! | [`layout`], `build`, `storage` | from ranges and zeroed memory to pools; hand-over from boot; hot-add |
@@ -81,7 +81,7 @@ mod sync;
 mod take;
 mod tree;
 pub mod validate;
-mod words;
+pub mod words;
 mod zero;
 
 pub use compact::{Compaction, Extent, Relocate};

@@ -4,11 +4,11 @@
 //! lists of them and nothing to merge when frames come back.
 
 /// Frames in a block.
-pub(crate) const FRAMES: u32 = 512;
+pub const FRAMES: u32 = 512;
 /// Words in a block.
-pub(crate) const WORDS: usize = 8;
+pub const WORDS: usize = 8;
 /// The bits of one block.
-pub(crate) type Bits = [u64; WORDS];
+pub type Bits = [u64; WORDS];
 
 /// `ALIGNED[k]` has a bit at each multiple of 2^k.
 const ALIGNED: [u64; 7] = [
@@ -47,12 +47,12 @@ pub(crate) const fn run_starts(word: u64, order: u32) -> u64 {
 
 /// A mask of 2^`order` bits from bit `start` of a word; `order` is at most 6.
 #[inline]
-pub(crate) const fn run_mask(start: u32, order: u32) -> u64 {
+pub const fn run_mask(start: u32, order: u32) -> u64 {
     (u64::MAX >> (64 - (1 << order))) << start
 }
 
 /// The largest order, 0..=9, of a free run in the block, plus one; 0 where no frame is free.
-pub(crate) fn block_rank(bits: &Bits) -> u32 {
+pub fn block_rank(bits: &Bits) -> u32 {
     let full = full_words(bits);
     if full != 0 {
         return full_words_rank(full);
@@ -84,7 +84,7 @@ pub(crate) const fn full_words_rank(full: u32) -> u32 {
 }
 
 /// The first aligned free run of 2^`order` frames; `order` is at most 8. Words that are broken already come first.
-pub(crate) fn find_run(bits: &Bits, order: u32) -> Option<u32> {
+pub fn find_run(bits: &Bits, order: u32) -> Option<u32> {
     if order > 6 {
         let span = 1 << (order - 6);
         let first =
