@@ -1,0 +1,167 @@
+//! The unmapped pool: frames out of the direct map, taken from it by whole large pages and handed out in pieces.
+//!
+//! ```text
+//!   Frames ──order 9──> one change, one flush ──> block: 512 bits ──buddy──> Frame<Unmapped>, orders 0..=9, all zero
+//!     ^                                             │    ^                          │
+//!     └──── one restore, one flush <── last frame ──┘    └── zeroed by a window <───┘ give
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`home`] | [`Home`]: the allocator, the map, and the locks that the caller has for them |
+//! | [`account`] | [`Account`]s: who has how much, and who may |
+//! | `record` | a block's state, kept in the descriptors of its own frames |
+//! | `shelf` | [`Shelf`]: the blocks by fullness, under one lock |
+//! | `crossing` | the two places where frames change their type: out of the map and back |
+//! | `grow`, `shrink` | taking blocks and giving them back |
+//! | [`error`], [`report`] | typed answers, counters, [`UnmappedPool::validate`] |
+//!
+//! # What holds
+//! 1. **I3, I6** A block leaves the map by one change of a whole large page, and one flush follows for its 512 frames. It returns by one
+//!    restore, which cannot fail and merges what the block had broken; after its flush it goes back to the allocator.
+//! 2. **I5** What is free in the pool is zero: a block is zeroed before it leaves the map, a frame that is given back through a window
+//!    while it is still out. So nothing that was secret is ever reachable through the map, and what is handed out is clean.
+//!    A `Frame<Unmapped>` can be neither freed nor made a mapped one without unsafe code, and losing one is counted:
+//!
+//! ```compile_fail,E0277
+//! use rhumb_frames::{Frame, Frames, Unmapped};
+//! fn free<M: rhumb_machine::Machine>(frames: &Frames<M>, pinned: rhumb_machine::Pinned<'_>, frame: Frame<Unmapped>) {
+//!     frames.free(pinned, frame);
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use rhumb_frames::{Frame, Unmapped};
+//! fn back(frame: Frame<Unmapped>) -> Frame {
+//!     frame.assume_mapped()
+//! }
+//! ```
+//! ```compile_fail
+//! #![deny(unused_must_use)]
+//! use rhumb_directmap::pool::{Home, UnmappedPool};
+//! use rhumb_frames::Owner;
+//! fn lose<H: Home>(pool: &UnmappedPool<H>, pinned: rhumb_machine::Pinned<'_>) {
+//!     pool.take(pinned, Owner(1), rhumb_machine::Order::BASE);
+//! }
+//! ```
+//! 3. **I10** A block's state is kept in the descriptors of its first frames, in the words that belong to whoever holds the frame.
+//!    So the pool allocates nothing for itself, however large it grows. Who takes a frame leaves the private word and
+//!    the owner of its descriptor to the pool.
+//! 4. **I11** Each owner has an account with two limits: on the blocks that were taken from the map on its behalf, and on frames. At the
+//!    first, it is served from blocks that are out already, or refused. The map's own limit, on large pages broken, stands beside it.
+//! 5. **Fullest first.** A request is served from the fullest block that can, so that the others empty out.
+//!
+//! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called or CPUs are flushed.
+
+pub mod account;
+mod crossing;
+pub mod error;
+mod grow;
+pub mod home;
+mod record;
+pub mod report;
+mod shelf;
+mod shrink;
+
+use rhumb_frames::{Frame, Owner, Unmapped};
+use rhumb_machine::{Order, PageSize, Pinned};
+
+pub use account::{Account, Limits};
+pub use error::{GiveError, PoolError, Refused};
+pub use home::Home;
+pub use report::{PoolCounters, PoolInconsistency};
+pub use shelf::Shelf;
+
+use shelf::Served;
+
+/// Frames out of the direct map. See the module.
+#[derive(Debug)]
+pub struct UnmappedPool<H: Home> {
+    pub(crate) home: H,
+}
+
+impl<H: Home> UnmappedPool<H> {
+    /// A pool that is empty, over what `home` leads to.
+    pub const fn new(home: H) -> Self {
+        Self { home }
+    }
+
+    /// What it stands on.
+    pub const fn home(&self) -> &H {
+        &self.home
+    }
+
+    /// Opens an account: what `owner` may have from now on. One that is open gets the new limits, and keeps what it has.
+    ///
+    /// # Errors
+    /// [`PoolError::NoAccount`] where the shelf has no place for this owner's number.
+    pub fn open_account(&self, owner: Owner, account: Account) -> Result<(), PoolError> {
+        self.home.with_shelf(|shelf| shelf.open_account(owner, account))
+    }
+
+    /// What `owner` has; `None` where it has no account.
+    pub fn account(&self, owner: Owner) -> Option<Account> {
+        self.home.with_shelf(|shelf| shelf.account(owner).copied())
+    }
+
+    /// Closes an account.
+    ///
+    /// # Errors
+    /// [`PoolError::AccountInUse`] while frames or blocks are charged to it.
+    pub fn close_account(&self, owner: Owner) -> Result<(), PoolError> {
+        self.home.with_shelf(|shelf| shelf.close_account(owner))
+    }
+
+    /// Takes a block of `order` (0 to 9), zeroed, out of the direct map, charged to `owner`.
+    ///
+    /// Where no block that is out has room, it takes one of 2 MiB, after a compaction if need be.
+    ///
+    /// # Errors
+    /// [`PoolError`]; nothing has changed then.
+    ///
+    /// Cost: two short holds of the shelf's lock. Once in 512 frames 2 MiB are cleared, the map is changed (one write, 513 where
+    /// a 1-GiB page is cut), and all CPUs are flushed once.
+    pub fn take(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
+        let served = self.home.with_shelf(|shelf| shelf.take(self.home.frames(), owner, order))?;
+        let pfn = match served {
+            Served::Frame(pfn) => pfn,
+            Served::NeedsBlock => self.grow_and_take(pinned, owner, order)?,
+        };
+        crossing::part(self.home.frames(), pfn, order).ok_or(PoolError::NotABlock { pfn })
+    }
+
+    /// Gives a frame back. It is zeroed through a window while it is still out of the map.
+    ///
+    /// The block whose last frame it was goes back to the allocator, unless few such are kept.
+    ///
+    /// # Errors
+    /// The frame, unchanged, where it is not of this pool, or the pool has it already.
+    pub fn give(&self, pinned: Pinned<'_>, mut frame: Frame<Unmapped>) -> Result<(), Refused> {
+        let (pfn, order) = (frame.pfn(), frame.order());
+        let checked = self.home.with_shelf(|shelf| shelf.check_out(self.home.frames(), pfn, order));
+        if let Err(error) = checked {
+            return Err(Refused { frame, error });
+        }
+        if let Err(error) = self.home.zero(pinned, &mut frame) {
+            return Err(Refused { frame, error: GiveError::NotZeroed(error) });
+        }
+        let put = self.home.with_shelf(|shelf| shelf.give(self.home.frames(), pfn, order));
+        match put {
+            Ok(()) => {
+                let _ = frame.into_pfn();
+                self.shed(pinned);
+                Ok(())
+            }
+            Err(error) => Err(Refused { frame, error }),
+        }
+    }
+
+    /// Takes a block of 2 MiB or 1 GiB in advance, charged to `owner`. One of 1 GiB goes out by a single change and a single flush.
+    ///
+    /// # Errors
+    /// [`PoolError`]; nothing has changed then.
+    ///
+    /// Cost: all of it is cleared.
+    pub fn grow(&self, pinned: Pinned<'_>, owner: Owner, size: PageSize) -> Result<(), PoolError> {
+        self.grow_by(pinned, owner, size)
+    }
+}

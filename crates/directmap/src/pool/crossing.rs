@@ -1,0 +1,129 @@
+//! The two places where frames change their type: out of the direct map, and back into it. And the pieces in between.
+//!
+//! Each function does all that the change of type claims, so that there is no way to have the one without the other.
+
+#![expect(unsafe_code, reason = "changes the type of frames whose presence it has changed")]
+
+use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
+use rhumb_machine::{Machine, Order, Pfn, Pinned};
+
+use crate::batch::Batch;
+use crate::error::ChangeError;
+use crate::pool::home::Home;
+use crate::records::{At, Cause, OwnerId};
+use crate::state::Change;
+
+/// A block that is wholly out of the map, as the allocator knows it. Its handle lives on as its number.
+pub(crate) struct Out {
+    pub(crate) start: Pfn,
+    /// Whether any CPU had something to drop.
+    pub(crate) flushes: u64,
+}
+
+/// Takes a block, zeroed by its maker, out of the map: one change, one flush.
+pub(crate) fn out<H: Home>(
+    home: &H,
+    pinned: Pinned<'_>,
+    block: Frame<Mapped>,
+    cause: Cause,
+) -> Result<Out, (Frame<Mapped>, ChangeError)> {
+    let machine = home.frames().machine();
+    let at = At::now(machine, pinned);
+    let mut batch = Batch::new();
+    let changed = home.with_map(|map| {
+        let held = map.change(block.frames(), Change::NotPresent, cause, at, &mut batch)?;
+        // The pool finds it again by owner and frames.
+        map.leave(held);
+        Ok(())
+    });
+    if let Err(error) = changed {
+        return Err((block, error));
+    }
+    let settled = batch.flush(machine, pinned, &home.flush_targets());
+    let flushed = home.with_map(|map| map.settle(settled));
+    // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations (I5, I6).
+    let unmapped = unsafe { block.assume_unmapped() };
+    Ok(Out { start: unmapped.into_pfn(), flushes: u64::from(!flushed.was_empty()) })
+}
+
+/// Why a block did not come back.
+pub(crate) enum Stays {
+    /// The map's lock is held by somebody; ask again.
+    Busy,
+    /// Neither the map nor the allocator knows it: lost.
+    Unknown,
+}
+
+/// Whether to wait for the map's lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// Yes.
+    Allowed,
+    /// No: whoever called may hold it.
+    Forbidden,
+}
+
+/// Brings a block of `order` back into the map, and frees it after the flush. Every frame of it is zero and in the pool: the
+/// caller has taken it off the shelf. Returns how many flushes it took.
+pub(crate) fn back<H: Home>(
+    home: &H,
+    pinned: Pinned<'_>,
+    (start, order): (Pfn, Order),
+    owner: OwnerId,
+    wait: Wait,
+) -> Result<u64, Stays> {
+    let Some(block) = whole(home.frames(), start, order) else { return Err(Stays::Unknown) };
+    let mut batch = Batch::new();
+    let restore = |map: &mut crate::change::DirectMap<H::Tables, H::Rules>| {
+        let held = map.adopt(owner, block.frames())?;
+        map.restore(held, &mut batch);
+        Some(())
+    };
+    let restored = match wait {
+        Wait::Allowed => home.with_map(restore),
+        Wait::Forbidden => match home.try_with_map(restore) {
+            Some(restored) => restored,
+            None => {
+                let _ = block.into_pfn();
+                return Err(Stays::Busy);
+            }
+        },
+    };
+    if restored.is_none() {
+        return Err(Stays::Unknown);
+    }
+    let settled = batch.flush(home.frames().machine(), pinned, &home.flush_targets());
+    let flushed = home.with_map(|map| map.settle(settled));
+    // SAFETY: the map shows it (`restore`); what tables it freed no CPU walks any more (I6); all of it is zero (I5).
+    let block = unsafe { block.assume_mapped() };
+    home.frames().free(pinned, block);
+    Ok(u64::from(!flushed.was_empty()))
+}
+
+/// The handle of a piece that the shelf has marked as taken, just now.
+pub(crate) fn part<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Option<Frame<Unmapped>> {
+    // A piece of a 1-GiB block is a piece of nothing smaller in the allocator's eyes.
+    let block = whole_around(frames, pfn, Order::LARGE).or_else(|| whole_around(frames, pfn, Order::HUGE))?;
+    // SAFETY: the shelf marks each frame as taken once, so no other handle of a piece has any of these; the block's own is a number
+    // again, right away.
+    let part = unsafe { block.part(pfn, order) };
+    let _ = block.into_pfn();
+    part
+}
+
+fn whole_around<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Option<Frame<Unmapped>> {
+    whole(frames, Pfn::new(pfn.get() & !(order.frames() - 1)), order)
+}
+
+/// The handle of a block that is out of the map, from its number.
+fn whole<M: Machine>(frames: &Frames<M>, start: Pfn, order: Order) -> Option<Frame<Unmapped>> {
+    // SAFETY: the pool holds the block since `out`, of this order, as its number.
+    let block = unsafe { frames.from_pfn(start, order) }.ok()?;
+    // SAFETY: since `out` the map does not show it (I5).
+    Some(unsafe { block.assume_unmapped() })
+}
+
+/// The order and owner to ask the allocator for, for reports that show who holds a frame.
+pub(crate) const fn request(order: Order, owner: Owner) -> rhumb_frames::Request {
+    rhumb_frames::Request::new(order).zeroed().owner(owner)
+}
