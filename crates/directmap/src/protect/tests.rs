@@ -1,1 +1,140 @@
+//! What is decided, what the key register holds, and when it is open.
 
+extern crate std;
+
+use core::cell::Cell;
+use std::string::ToString;
+
+use rhumb_machine::{PageSize, Pfn, PhysAddr};
+use rhumb_pagetable::{Access, Attributes};
+
+use super::*;
+use rhumb_machine::{IrqOff, Machine};
+use rhumb_pagetable::{Entry, TableMemory};
+
+#[test]
+fn never_less_than_was_asked_for() {
+    use SupervisorKeys::{Absent, Present};
+    let cases = [
+        (Wish::Off, Present, Ok(Protection::Off)),
+        (Wish::Off, Absent, Ok(Protection::Off)),
+        (Wish::Best, Present, Ok(Protection::Keys)),
+        (Wish::Best, Absent, Ok(Protection::Windows)),
+        (Wish::Windows, Present, Ok(Protection::Windows)),
+        (Wish::Windows, Absent, Ok(Protection::Windows)),
+        (Wish::Keys, Present, Ok(Protection::Keys)),
+        (Wish::Keys, Absent, Err(NoKeys)),
+    ];
+    for (wish, keys, decided) in cases {
+        assert_eq!(decide(wish, keys), decided, "{wish:?} {keys:?}");
+    }
+    for (word, wish) in
+        [("off", Wish::Off), ("on", Wish::Best), ("window", Wish::Windows), ("pks", Wish::Keys)]
+    {
+        assert_eq!(word.parse(), Ok(wish));
+    }
+    assert_eq!("PKS".parse::<Wish>(), Err(UnknownWish));
+    assert!(NoKeys.to_string().contains("windows"));
+}
+
+#[test]
+fn a_key_has_two_bits_of_the_register_and_four_of_an_entry() {
+    assert_eq!((Key::new(0), Key::new(16)), (None, None));
+    for number in 1..16 {
+        let key = Key::new(number).unwrap();
+        for register in [0, u32::MAX, 0x5555_5555, 0x1234_5678] {
+            for rights in [Rights::ReadWrite, Rights::ReadOnly, Rights::Nothing] {
+                let set = key.with_rights(register, rights);
+                assert_eq!(key.rights(set), rights);
+                assert_eq!((set ^ register) & !(3 << (2 * number)), 0, "another key changed");
+            }
+        }
+        // Access disabled alone forbids writing, too.
+        assert_eq!(key.rights(0b01 << (2 * number)), Rights::Nothing);
+        let attributes = Attributes::kernel(Access::ReadWrite);
+        let leaf = Entry::leaf(PhysAddr::new(0x1234_5000), PageSize::Size4K, attributes);
+        let keyed = Key::new(15).unwrap().on(leaf);
+        assert_eq!(key.on(keyed).key(), number);
+        assert_eq!(key.on(leaf).bits() & !rhumb_pagetable::bits::KEY, leaf.bits());
+    }
+}
+
+/// One CPU.
+struct OneCpu;
+
+// SAFETY: one thread, nothing interrupts it, nothing is cached.
+#[expect(unsafe_code, reason = "a machine for the test")]
+unsafe impl Machine for OneCpu {
+    fn direct_map_base(&self) -> rhumb_machine::VirtAddr {
+        rhumb_machine::VirtAddr::ZERO
+    }
+    fn cpu_count(&self) -> usize {
+        1
+    }
+    fn node_of(&self, _: rhumb_machine::CpuId) -> rhumb_machine::NodeId {
+        rhumb_machine::NodeId::FIRST
+    }
+    fn preempt_disable(&self) -> rhumb_machine::CpuId {
+        rhumb_machine::CpuId::BOOT
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> (rhumb_machine::CpuId, rhumb_machine::IrqState) {
+        (rhumb_machine::CpuId::BOOT, rhumb_machine::IrqState::Off)
+    }
+    unsafe fn irq_restore(&self, _: rhumb_machine::IrqState) {}
+    fn flush_local(&self, _: rhumb_machine::Pinned<'_>, _: rhumb_machine::FlushScope<'_>) {}
+    fn flush_remote(
+        &self,
+        _: rhumb_machine::Pinned<'_>,
+        _: &rhumb_machine::CpuMask,
+        _: rhumb_machine::FlushScope<'_>,
+    ) {
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+struct Register<'a>(&'a Cell<u32>);
+
+impl KeyRegister for Register<'_> {
+    fn read(&self, _: IrqOff<'_>) -> u32 {
+        self.0.get()
+    }
+    fn write(&self, _: IrqOff<'_>, value: u32) {
+        self.0.set(value);
+    }
+}
+
+/// Tables that fault where the key is closed.
+struct Locked<'a> {
+    register: &'a Cell<u32>,
+    key: Key,
+    writes: usize,
+}
+
+impl TableMemory for Locked<'_> {
+    fn read(&self, _: Pfn, _: usize) -> Entry {
+        assert_ne!(self.key.rights(self.register.get()), Rights::Nothing);
+        Entry::EMPTY
+    }
+    fn write(&mut self, _: Pfn, _: usize, _: Entry) {
+        assert_eq!(self.key.rights(self.register.get()), Rights::ReadWrite);
+        self.writes += 1;
+    }
+}
+
+#[test]
+fn the_key_is_open_while_tables_are_written_and_as_before_after_that() {
+    let key = Key::new(5).unwrap();
+    for others in [0u32, 0x5555_5555] {
+        let closed = key.with_rights(others, Rights::ReadOnly);
+        let register = Cell::new(closed);
+        let locked = Locked { register: &register, key, writes: 0 };
+        let mut tables = KeyedTables::new(locked, OneCpu, Register(&register), key);
+        tables.write(Pfn::new(1), 0, Entry::EMPTY);
+        tables.write_run(Pfn::new(1), 0, Entry::EMPTY, 0, 512);
+        assert_eq!(tables.read(Pfn::new(1), 3), Entry::EMPTY);
+        assert_eq!((register.get(), tables.inner().writes), (closed, 513));
+    }
+}

@@ -1,0 +1,11 @@
+//! The unmapped pool, the windows and the protected tables on a machine whose CPUs forget no translation by themselves.
+
+mod accounts;
+mod churn;
+mod model;
+mod planted;
+mod pool;
+mod protect;
+mod reserve;
+mod views;
+mod world;

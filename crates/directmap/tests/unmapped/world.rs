@@ -1,0 +1,391 @@
+//! A hosted machine with everything: RAM, an allocator, a direct map and windows that a software MMU translates, a pool.
+
+use std::sync::{Mutex, TryLockError};
+
+use rhumb_directmap::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
+use rhumb_directmap::windows::copy::CopyError;
+use rhumb_directmap::windows::{CpuSlots, WINDOW_BASE, WindowTables, Windows, slot_address};
+use rhumb_directmap::{
+    DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing, window,
+};
+use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped};
+use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, TableFrames, Use};
+use rhumb_hosted::{HostedMachine, LargePages};
+use rhumb_machine::{
+    CpuId, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr, VirtRange,
+};
+use rhumb_pagetable::{Entry, Levels, PageCounts, Privilege, Root, TableMemory, TableSource};
+
+pub(crate) type Hosted = &'static HostedMachine;
+pub(crate) type Map = DirectMap<HostedTables, OffLimits<'static>>;
+
+pub(crate) const GIB: u64 = 1 << 30;
+/// Frames for tables; the allocator's RAM begins at 4 GiB.
+const TABLE_BYTES: u64 = 32 << 20;
+const RAM_AT: u64 = 4 * GIB;
+
+/// The first of three owners with an account.
+pub(crate) const ALICE: Owner = Owner(1);
+pub(crate) const BOB: Owner = Owner(2);
+pub(crate) const NOBODY: Owner = Owner(3);
+
+/// Page tables of the windows, in the machine's RAM.
+pub(crate) struct HostedWindows {
+    machine: Hosted,
+    tables: HostedTables,
+    pages: Vec<Pfn>,
+}
+
+// SAFETY: entries are written into tables that the MMU walks, and a slot's page is where the MMU says.
+unsafe impl WindowTables for HostedWindows {
+    fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
+        self.tables.clone().write(self.pages[cpu.index()], slot, entry);
+    }
+
+    fn read(&self, cpu: CpuId, slot: usize) -> Entry {
+        self.tables.read(self.pages[cpu.index()], slot)
+    }
+
+    fn show(&self, cpu: CpuId, slot: usize) -> VirtAddr {
+        let mmu = self.machine.mmu().unwrap();
+        let phys = mmu.access(cpu, slot_address(cpu, slot), Use::Write).expect("a window faults");
+        self.machine.direct(phys)
+    }
+}
+
+pub(crate) type HostedViews = Windows<Hosted, HostedWindows>;
+
+/// What a test breaks on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Plant {
+    /// The flush of a block goes to no other CPU.
+    pub(crate) no_remote_flush: bool,
+    /// Frames are given back as they are.
+    pub(crate) no_zeroing: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) machine: Hosted,
+    pub(crate) frames: Frames<Hosted>,
+    pub(crate) map: Mutex<Map>,
+    pub(crate) shelf: Mutex<Shelf>,
+    pub(crate) windows: HostedViews,
+    pub(crate) source: Mutex<TableFrames<'static>>,
+    pub(crate) at_boot: PageCounts,
+    pub(crate) ram: PfnRange,
+    pub(crate) plant: Mutex<Plant>,
+    /// What a compaction frees.
+    pub(crate) movable: Mutex<Vec<Frame>>,
+    pub(crate) tables: HostedTables,
+    window_pages: Vec<Pfn>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Here(pub &'static World);
+pub(crate) type Pool = UnmappedPool<Here>;
+
+impl Home for Here {
+    type Machine = Hosted;
+    type Tables = HostedTables;
+    type Rules = OffLimits<'static>;
+
+    fn frames(&self) -> &Frames<Hosted> {
+        &self.0.frames
+    }
+    fn with_map<A>(&self, act: impl FnOnce(&mut Map) -> A) -> A {
+        act(&mut self.0.map.lock().unwrap())
+    }
+    fn try_with_map<A>(&self, act: impl FnOnce(&mut Map) -> A) -> Option<A> {
+        match self.0.map.try_lock() {
+            Ok(mut map) => Some(act(&mut map)),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("poisoned"),
+        }
+    }
+    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
+        act(&mut self.0.shelf.lock().unwrap())
+    }
+    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
+        self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
+    }
+    fn zero(&self, pinned: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
+        if self.0.plant.lock().unwrap().no_zeroing {
+            return Ok(());
+        }
+        self.0.windows.zero(pinned, frame)
+    }
+    fn compact(&self, pinned: Pinned<'_>) -> u64 {
+        let moved = self.0.movable.lock().unwrap().pop();
+        moved.map_or(0, |frame| {
+            self.0.frames.free(pinned, frame);
+            1
+        })
+    }
+    fn flush_targets(&self) -> rhumb_machine::CpuMask {
+        if self.0.plant.lock().unwrap().no_remote_flush {
+            return rhumb_machine::CpuMask::first(1);
+        }
+        self.0.machine.cpus()
+    }
+}
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+pub(crate) fn phys(start: u64, bytes: u64) -> PhysRange {
+    PhysRange::of_length(PhysAddr::new(start), bytes).unwrap()
+}
+
+impl World {
+    /// `ram_bytes` for the allocator, a multiple of 2 MiB; `tables` in the map's reserve. Runs on CPU 0 of `cpus`.
+    pub(crate) fn new(cpus: usize, ram_bytes: u64, tables: u64, config: MmuConfig) -> &'static Self {
+        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
+        let machine = machine.ram(phys(0, TABLE_BYTES)).ram(phys(RAM_AT, ram_bytes)).build().unwrap();
+        let machine: Hosted = leak(machine);
+        machine.enter(CpuId::BOOT, |_| Self::boot(machine, ram_bytes, tables, config)).unwrap()
+    }
+
+    fn boot(machine: Hosted, ram_bytes: u64, reserve: u64, config: MmuConfig) -> &'static Self {
+        let ram = phys(RAM_AT, ram_bytes).whole_frames();
+        // SAFETY: the first 32 MiB are for tables alone.
+        let (mut tables, mut source) = unsafe {
+            let below = phys(0, TABLE_BYTES).whole_frames();
+            (HostedTables::new(machine), TableFrames::new(machine, below))
+        };
+        let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
+        let base = window(Levels::Four).start();
+        let request = Request {
+            base,
+            levels: Levels::Four,
+            ram: [phys(RAM_AT, ram_bytes)],
+            read_only: &[],
+            largest: PageSize::Size1G,
+            limit: None,
+        };
+        let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
+        let pages = window_tables(machine, &mut tables, &mut source, root);
+        // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
+        unsafe { machine.attach_mmu(root, config) }.unwrap();
+
+        let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages };
+        let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
+        map.refill(reserve, &mut source).unwrap();
+        (0..200).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
+        let alice = map.add_owner(OwnerName::of("alice"), u64::MAX).unwrap();
+        let bob = map.add_owner(OwnerName::of("bob"), u64::MAX).unwrap();
+
+        let mut shelf = Shelf::new(Box::leak(vec![Account::CLOSED; 8].into_boxed_slice()));
+        shelf.keep_blocks(0);
+        let slots: &'static [CpuSlots] =
+            machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
+        let windows = HostedWindows { machine, tables: tables.clone(), pages: pages.clone() };
+        let world: &'static Self = leak(Self {
+            machine,
+            frames: allocator(machine, ram),
+            map: Mutex::new(map),
+            shelf: Mutex::new(shelf),
+            windows: Windows::new(machine, windows, slots),
+            source: Mutex::new(source),
+            at_boot: built.pages,
+            ram,
+            plant: Mutex::default(),
+            movable: Mutex::default(),
+            tables,
+            window_pages: pages,
+        });
+        let pool = world.pool();
+        pool.open_account(ALICE, Account::new(alice, Limits::NONE)).unwrap();
+        pool.open_account(BOB, Account::new(bob, Limits::NONE)).unwrap();
+        world
+    }
+
+    pub(crate) fn pool(&'static self) -> Pool {
+        UnmappedPool::new(Here(self))
+    }
+
+    pub(crate) fn mmu(&self) -> &SoftMmu {
+        self.machine.mmu().unwrap()
+    }
+
+    /// Where the direct map shows `pfn`, for the MMU.
+    pub(crate) fn virt(&self, pfn: Pfn) -> VirtAddr {
+        window(Levels::Four).start().plus(pfn.addr().get())
+    }
+
+    /// What `cpu` gets for `pfn` through the direct map.
+    pub(crate) fn read_mapped(&self, cpu: usize, pfn: Pfn) -> Result<PhysAddr, Fault> {
+        self.mmu().access(CpuId::new(cpu).unwrap(), self.virt(pfn), Use::Read)
+    }
+
+    pub(crate) fn range(&self, frames: PfnRange) -> VirtRange {
+        VirtRange::of_length(self.virt(frames.start()), frames.addrs().bytes()).unwrap()
+    }
+
+    /// Every CPU reads a frame through the map, so that its TLB has it.
+    pub(crate) fn warm(&self, pfn: Pfn) {
+        for cpu in self.machine.cpus().iter() {
+            let _ = self.mmu().access(cpu, self.virt(pfn), Use::Read);
+        }
+    }
+
+    /// A byte of a frame, behind the back of all.
+    pub(crate) fn peek(&self, pfn: Pfn, offset: u64) -> u8 {
+        // SAFETY: RAM of the machine; the test has no other thread that writes it.
+        unsafe { self.machine.direct(pfn.addr()).plus(offset).as_ptr::<u8>().read() }
+    }
+
+    /// Sets a byte of a frame, behind the back of all.
+    pub(crate) fn poke(&self, pfn: Pfn, offset: u64, byte: u8) {
+        // SAFETY: as in `peek`.
+        unsafe { self.machine.direct(pfn.addr()).plus(offset).as_mut_ptr::<u8>().write(byte) }
+    }
+
+    pub(crate) fn is_zero(&self, frames: PfnRange) -> bool {
+        frames.iter().all(|pfn| (0..4096).all(|offset| self.peek(pfn, offset) == 0))
+    }
+
+    /// Another handle of the 2-MiB block around `pfn`, which the pool holds: for lies.
+    ///
+    /// # Safety
+    /// What is made of it is not used as if it were true.
+    pub(crate) unsafe fn block_of(&self, pfn: Pfn) -> std::mem::ManuallyDrop<Frame<Unmapped>> {
+        let start = Pfn::new(pfn.get() & !511);
+        // SAFETY: the caller's.
+        let block = unsafe { self.frames.from_pfn(start, Order::LARGE).unwrap().assume_unmapped() };
+        std::mem::ManuallyDrop::new(block)
+    }
+
+    /// Whom the map's journal knows by the owner's name.
+    pub(crate) fn map_owner(&self, owner: Owner) -> OwnerId {
+        self.owner_in(&self.map.lock().unwrap(), if owner == BOB { "bob" } else { "alice" })
+    }
+
+    pub(crate) fn owner_in(&self, map: &Map, name: &str) -> OwnerId {
+        map.owners().find(|owner| owner.name.to_string() == name).unwrap().id
+    }
+
+    /// The first frame of the block that the allocator gives next.
+    pub(crate) fn next_block(&self, pinned: Pinned<'_>) -> Pfn {
+        let block = self.frames.alloc(pinned, rhumb_frames::Request::LARGE).unwrap();
+        let pfn = block.pfn();
+        self.frames.free(pinned, block);
+        pfn
+    }
+
+    /// Takes a block of 2 MiB from GiB `number`, all of whose other memory, and that of the GiBs before, is in use elsewhere.
+    pub(crate) fn take_from_fresh_gib(
+        &'static self,
+        pinned: Pinned<'_>,
+        number: u64,
+    ) -> Result<Frame<Unmapped>, PoolError> {
+        let mut filler = self.movable.lock().unwrap();
+        let gib = self.ram.start().plus(number << 18);
+        while let Ok(block) = self.frames.alloc(pinned, rhumb_frames::Request::LARGE) {
+            filler.push(block);
+        }
+        let found = filler.iter().position(|block| block.pfn() >= gib && block.pfn() < gib.plus(1 << 18));
+        let block = filler.swap_remove(found.expect("a free block in that GiB"));
+        drop(filler);
+        self.frames.free(pinned, block);
+        self.pool().take(pinned, ALICE, Order::LARGE)
+    }
+
+    pub(crate) fn release_filler(&self, pinned: Pinned<'_>) {
+        self.movable.lock().unwrap().drain(..).for_each(|block| self.frames.free(pinned, block));
+    }
+
+    pub(crate) fn hosted_windows(&self) -> HostedWindows {
+        HostedWindows { machine: self.machine, tables: self.tables.clone(), pages: self.window_pages.clone() }
+    }
+
+    /// Slots for all CPUs, none of them used.
+    pub(crate) fn slots(&self) -> &'static [CpuSlots] {
+        self.machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak()
+    }
+
+    /// All is as at boot: largest pages, no hold, no split, all frames free.
+    pub(crate) fn assert_healed(&self) {
+        let map = self.map.lock().unwrap();
+        map.validate().unwrap();
+        assert_eq!(map.pages(), self.at_boot);
+        assert_eq!((map.splits().count(), map.holds().count()), (0, 0));
+        assert_eq!(self.mmu().take_reports(), []);
+        let pin = self.machine.pin();
+        self.frames.drain(pin.pinned());
+        assert_eq!(self.frames.free_frames(), self.ram.frames());
+        self.windows.validate().unwrap();
+    }
+
+    /// Takes a frame of order 0 for `owner`.
+    pub(crate) fn take(
+        &'static self,
+        pinned: Pinned<'_>,
+        owner: Owner,
+    ) -> Result<Frame<Unmapped>, PoolError> {
+        self.pool().take(pinned, owner, Order::BASE)
+    }
+}
+
+/// A table a CPU at level 1, under common tables above.
+fn window_tables(
+    machine: Hosted,
+    tables: &mut HostedTables,
+    source: &mut TableFrames<'static>,
+    root: Root,
+) -> Vec<Pfn> {
+    let mut table = root.table;
+    for level in [4, 3] {
+        let next = source.take_zeroed_table().unwrap();
+        let index = WINDOW_BASE.get() >> (12 + 9 * (level - 1)) & 511;
+        tables.write(table, index as usize, Entry::table(next, Privilege::Supervisor));
+        table = next;
+    }
+    let cpus = machine.cpus().iter();
+    cpus.map(|cpu| {
+        let page = source.take_zeroed_table().unwrap();
+        tables.write(table, cpu.index(), Entry::table(page, Privilege::Supervisor));
+        page
+    })
+    .collect()
+}
+
+fn allocator(machine: Hosted, ram: PfnRange) -> Frames<Hosted> {
+    let memory = [MemoryRange { frames: ram, node: NodeId::FIRST }];
+    let layout = Layout::new(&memory, machine.cpu_count(), ram.end()).unwrap();
+    let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
+    let descriptors = vec![0u64; ram.end().get() as usize * size_of::<Descriptor>() / 8].leak();
+    // SAFETY: nobody else uses the RAM; storage and descriptors are outside it, zero, and there for ever.
+    unsafe {
+        let frames = Frames::new(machine, &layout, [ram], storage).unwrap();
+        frames.with_descriptors(VirtAddr::new(descriptors.as_ptr() as u64))
+    }
+}
+
+/// Runs `body` as CPU 0 of a fresh world, its TLBs full of speculation.
+pub(crate) fn in_world<A>(
+    cpus: usize,
+    ram_bytes: u64,
+    tables: u64,
+    body: impl FnOnce(&'static World, &rhumb_hosted::Cpu<'_>) -> A,
+) -> A {
+    let world = World::new(cpus, ram_bytes, tables, MmuConfig::new(1));
+    world.machine.enter(CpuId::BOOT, |cpu| body(world, cpu)).unwrap()
+}
+
+/// A generator that repeats (xorshift).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// 0..end, 0 where that is empty.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 8) % end.max(1)
+    }
+}
