@@ -2,9 +2,9 @@
 
 use rhumb_directmap::Block;
 use rhumb_directmap::pool::{GiveError, PoolError};
-use rhumb_frames::{AllocError, Frame, Owner, Reclaimer, Registration, Request, Unmapped};
+use rhumb_frames::{AllocError, Frame, Owner, Reclaimer, Registration, Request, Unmapped, Zone};
 use rhumb_hosted::mmu::{Fault, MmuConfig};
-use rhumb_machine::{CpuId, Machine, Order, PageSize, PfnRange};
+use rhumb_machine::{CpuId, Machine, NodeId, Order, PageSize, PfnRange};
 
 use crate::world::*;
 
@@ -143,6 +143,7 @@ fn few_empty_blocks_stay_and_go_when_memory_is_short() {
     in_world(1, 64 * MIB, 16, |world, cpu| {
         let pool = world.pool();
         world.shelf.lock().unwrap().keep_blocks(4);
+        world.frames.set_reserve(NodeId::FIRST, Zone::Direct, 0);
         let pool: &'static Pool = Box::leak(Box::new(pool));
         let registration: &'static Registration = Box::leak(Box::new(pool as &(dyn Reclaimer + 'static)));
         world.frames.register_reclaimer(registration).unwrap();
