@@ -1,7 +1,7 @@
 //! CPU-local windows: short-lived mappings of frames that the direct map does not show.
 //!
 //! ```text
-//!   ffff_f000_0000_0000 + CPU * 2 MiB:   one page-table page a CPU, prepared at boot, walked by that CPU alone in practice
+//!   ffff_f000_0000_0000 + CPU * 2 MiB:   one page-table page a CPU, made at boot; each CPU uses its own
 //!   slot 0 ............................................................................ 495 | 496 ................ 511
 //!        [spent][spent][held][spent][next ->                                               | only with interrupts off
 //! ```

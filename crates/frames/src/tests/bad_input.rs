@@ -140,3 +140,25 @@ fn added_memory() {
     assert_eq!(add(memory[2]), LayoutError::NoSuchNode(node(7)));
     assert_eq!(frames.free_frames(), 1024);
 }
+
+#[test]
+fn a_part_lies_within_its_block_and_is_aligned() {
+    let frames = frames_over(1, &[(1 << 20, (1 << 20) + 1024, 0)]);
+    let block = frames.alloc(pinned(), Request::LARGE).unwrap();
+    let start = block.pfn();
+    // SAFETY: a test machine has no direct map; the parts' numbers are not used.
+    let block = unsafe { block.assume_unmapped() };
+    let part = |first: Pfn, order| {
+        // SAFETY: as above.
+        let part = unsafe { block.part(first, Order::new(order).unwrap()) };
+        part.map(|part| (part.order().get(), part.into_pfn()))
+    };
+    assert_eq!(part(start, 9), Some((9, start)));
+    assert_eq!(part(start.plus(511), 0), Some((0, start.plus(511))));
+    assert_eq!(part(start.plus(64), 6), Some((6, start.plus(64))));
+    assert_eq!(part(start.plus(64), 7), None);
+    assert_eq!(part(start.plus(512), 0), None);
+    assert_eq!(part(start, 10), None);
+    // SAFETY: it was never out of any map.
+    frames.free(pinned(), unsafe { block.assume_mapped() });
+}
