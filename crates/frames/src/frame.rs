@@ -89,7 +89,9 @@ impl Raw {
     const POOL_SHIFT: u32 = 40;
     pub(crate) const HIGH: u64 = 1 << 47;
     pub(crate) const KIND_SHIFT: u32 = 48;
+    const KIND: u64 = 0b11 << Self::KIND_SHIFT;
     const ORDER_SHIFT: u32 = 50;
+    const ORDER: u64 = 0x1f << Self::ORDER_SHIFT;
     const NODE_SHIFT: u32 = 55;
     pub(crate) const NODE: u64 = 0x3f << Self::NODE_SHIFT;
     pub(crate) const OWNED: u64 = 1 << 61;
@@ -234,7 +236,7 @@ impl Frame<Unmapped> {
         if !first.get().is_multiple_of(order.frames()) || !whole.covers(frames) {
             return None;
         }
-        let kept = self.peek().0 & !(Raw::PFN | Raw::ORDER | Raw::OWNED);
+        let kept = self.peek().0 & !(Raw::PFN | Raw::KIND | Raw::ORDER | Raw::OWNED);
         Some(Self::from_raw(Raw(kept).at(first, order, Mobility::Unmovable)))
     }
 }
