@@ -81,10 +81,15 @@ fn bring_up(boot: &'static boot::Boot) {
             if let Err(error) = mm::objects::start(boot, frames) {
                 log::error!("there are no object caches: {error}");
             }
+            if let Err(error) = mm::direct_map::take_over(boot) {
+                log::error!("the direct map cannot be changed: {error}");
+            }
         }
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }
     let running = start_cpus(boot);
+    // More CPUs may change the direct map at once now.
+    mm::direct_map::reserve::fill();
     let nodes = boot.topology.node_count();
     log::info!(
         "{running} of {} CPUs, {nodes} node{}; {}",

@@ -115,7 +115,7 @@ fn distance_table(boot: &Boot) -> [u8; MAX_NODES * MAX_NODES] {
 }
 
 /// Whether boot took it to read it, and gives it back.
-const fn is_boot_data(why: Reservation) -> bool {
+pub(super) const fn is_boot_data(why: Reservation) -> bool {
     matches!(
         why,
         Reservation::BootLoaderData

@@ -1,5 +1,6 @@
 //! The kernel's address space.
 
+pub mod direct_map;
 pub mod frames;
 pub mod layout;
 pub mod objects;

@@ -17,10 +17,14 @@ pub enum Holder {
     Stress,
     /// Object caches.
     Objects,
+    /// Page tables and records that the direct map keeps for changes.
+    DirectMap,
+    /// `count`, while it measures.
+    Count,
 }
 
 impl Holder {
-    const ALL: [Self; 3] = [Self::SelfTest, Self::Stress, Self::Objects];
+    const ALL: [Self; 5] = [Self::SelfTest, Self::Stress, Self::Objects, Self::DirectMap, Self::Count];
 
     /// Its number in a descriptor.
     pub const fn owner(self) -> Owner {
@@ -32,6 +36,8 @@ impl Holder {
             Self::SelfTest => "selftest",
             Self::Stress => "stress",
             Self::Objects => "object caches",
+            Self::DirectMap => "direct map",
+            Self::Count => "count",
         }
     }
 }

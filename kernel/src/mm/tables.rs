@@ -1,13 +1,17 @@
 //! The kernel's page tables: one tree, one lock, one writer (invariant I8).
 //!
+//! The tables of the direct map are [`DirectMap`]'s once boot has handed them over ([`hand_over`]); it stands behind the same lock.
+//!
 //! Tables are touched through the direct map. Every write is counted, so that "allocates without writing a page table" (I2) can be
 //! shown and not only said.
 
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
     AtomicU8, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use rhumb_directmap::{DirectMap, Standing};
 use rhumb_machine::{Machine, PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::{Entry, FlushBatch, FlushCause, Levels, Root, TableMemory, Walk};
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -16,6 +20,7 @@ use x86_64::structures::paging::PhysFrame;
 use crate::arch::cpu::features;
 use crate::arch::percpu;
 use crate::machine::MACHINE;
+use crate::mm::direct_map::KernelRules;
 use crate::smp::flush;
 use crate::sync::{IrqMutex, IrqMutexGuard};
 
@@ -36,12 +41,24 @@ impl TableMemory for DirectTables {
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
         percpu::here().counters.page_table_writes.count();
         let place = MACHINE.direct(table.addr()).plus(index as u64 * 8).as_mut_ptr::<u64>();
-        // SAFETY: as in `read`; the one value of this type that can write is behind `WRITER`'s lock (I8).
+        // SAFETY: as in `read`; the values of this type that can write are behind `WRITER`'s lock (I8).
         unsafe { place.write_volatile(entry.bits()) };
     }
 }
 
-static WRITER: IrqMutex<DirectTables> = IrqMutex::new(DirectTables(()));
+/// The direct map as this kernel has it.
+pub type KernelDirectMap = DirectMap<DirectTables, KernelRules>;
+
+/// Who writes tables. There is one, so its size does not matter.
+#[expect(clippy::large_enum_variant)]
+enum Writer {
+    /// Nobody changes the direct map yet.
+    Tables(DirectTables),
+    /// The direct map owns the way to the tables, and lends it to whoever writes others.
+    Map(KernelDirectMap),
+}
+
+static WRITER: IrqMutex<Writer> = IrqMutex::new(Writer::Tables(DirectTables(())));
 static READER: DirectTables = DirectTables(());
 
 /// Tells which trees boot has built.
@@ -81,9 +98,45 @@ pub fn reader() -> &'static DirectTables {
     &READER
 }
 
-/// The tables for changing.
-pub fn writer() -> IrqMutexGuard<'static, DirectTables> {
-    WRITER.lock()
+/// The tables for changing; the lock is held.
+pub struct TablesGuard(IrqMutexGuard<'static, Writer>);
+
+impl Deref for TablesGuard {
+    type Target = DirectTables;
+
+    fn deref(&self) -> &DirectTables {
+        match &*self.0 {
+            Writer::Tables(tables) => tables,
+            Writer::Map(map) => map.memory(),
+        }
+    }
+}
+
+impl DerefMut for TablesGuard {
+    fn deref_mut(&mut self) -> &mut DirectTables {
+        match &mut *self.0 {
+            Writer::Tables(tables) => tables,
+            Writer::Map(map) => map.memory_mut(),
+        }
+    }
+}
+
+/// The tables for changing: those that are not the direct map's.
+pub fn writer() -> TablesGuard {
+    TablesGuard(WRITER.lock())
+}
+
+/// Runs `act` on the direct map, with the lock held and interrupts off; `None` before [`hand_over`].
+pub fn with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
+    match &mut *WRITER.lock() {
+        Writer::Tables(_) => None,
+        Writer::Map(map) => Some(act(map)),
+    }
+}
+
+/// Gives the direct map's tables to a [`DirectMap`]. Once, at boot.
+pub fn hand_over(standing: Standing, rules: KernelRules) {
+    *WRITER.lock() = Writer::Map(DirectMap::new(standing, DirectTables(()), rules));
 }
 
 /// The walk that a CPU makes for `address`.

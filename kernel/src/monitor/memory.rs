@@ -12,7 +12,7 @@ use super::Kernel;
 use crate::arch::percpu::PerCpu;
 use crate::boot::Boot;
 use crate::machine::MACHINE;
-use crate::mm::{frames, layout, objects, tables};
+use crate::mm::{direct_map, frames, layout, objects, tables};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -68,7 +68,7 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
         }
     };
     let page = PageSize::Size4K.bytes();
-    let pages = boot.direct_map.pages;
+    let pages = direct_map::with(|map| map.pages()).unwrap_or(boot.direct_map.pages);
     meminfo_line(out, "MemTotal", total);
     meminfo_line(out, "MemFree", free);
     meminfo_line(out, "HighTotal", boot.direct_map.high_bytes);

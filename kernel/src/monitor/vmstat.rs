@@ -5,6 +5,7 @@ use rhumb_pagetable::FlushCause;
 
 use super::Kernel;
 use crate::arch::percpu::{self, Counter, Counters};
+use crate::mm::direct_map;
 use crate::smp::flush;
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
@@ -12,7 +13,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     usage: "",
     summary: "counters of all CPUs, as /proc/vmstat shows them",
     help: "One name and number a line. nr_* are sums over all CPUs; nr_tlb_lazy_flush counts CPUs that idled, were not\n\
-           interrupted, and flushed when they woke. flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
+           interrupted, and flushed when they woke. direct_map_level2_* are 2-MiB pages of the direct map cut and made whole,\n\
+           level3_* those of 1 GiB. flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
            CPUs interrupted, CPUs left alone. Causes that never came are not listed.",
     complete: Complete::Nothing,
     run: vmstat,
@@ -42,6 +44,7 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
     for (name, counter) in SUMS {
         counter_line(out, name, percpu::all().map(|area| counter(&area.counters).get()).sum());
     }
+    writeln!(out, "{}", direct_map::counters());
     for cause in FlushCause::ALL {
         let counts = flush::COUNTERS.read(cause);
         if counts.flushes == 0 {

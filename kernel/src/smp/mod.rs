@@ -156,7 +156,8 @@ pub fn arrive(area: &'static PerCpu) -> ! {
     idle()
 }
 
-/// What a CPU does when it has nothing to do: gives back the frames and objects that others asked it for, and halts until an interrupt.
+/// What a CPU does when it has nothing to do: gives back the frames and objects that others asked it for, fills up the direct
+/// map's reserve, and halts until an interrupt.
 pub fn idle() -> ! {
     loop {
         if let Some(frames) = mm::frames::frames() {
@@ -166,6 +167,7 @@ pub fn idle() -> ! {
                 slabs.tick(guard.pinned());
             }
         }
+        mm::direct_map::reserve::fill_if_wanted();
         wait_for_interrupt(work::is_waiting);
         work::do_waiting();
     }

@@ -1,0 +1,290 @@
+//! Changing the direct map: the kernel's one [`DirectMap`](rhumb_directmap::DirectMap), its lock, its flushes, its reserve.
+//!
+//! ```text
+//!   frames F ──change──> Changed<F> ──restore──> frames F
+//!            lock, change, unlock; one round of flushes; lock, settle, unlock; fill up the reserve
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`names`] | the changes by the names that people know: `set_memory_ro` and its kin |
+//! | [`reserve`] | tables and records for changes, from the frame allocator |
+//! | [`rules`] | what nobody may change, and what nothing may become |
+//! | [`pins`] | large pages kept small on purpose |
+//! | [`shape`] | whether the map is, bit for bit, what boot planned |
+//!
+//! Who changes frames holds them, and gives the handle away for as long as they are changed: a frame that is read-only or out of the
+//! map can be neither freed nor written by mistake (I5). Restoring returns the handle and cannot fail.
+//!
+//! **Interrupts.** A change may be made with interrupts off, also by an interrupt handler that did not come in the middle of one (the lock keeps
+//! interrupts off). It allocates nothing: its tables come from the reserve, which is filled up afterwards where interrupts are on, and by the idle
+//! loop otherwise.
+//!
+//! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released. When an operation returns, no
+//! CPU uses what was true before it. Merged tables go back to the reserve only then (I6).
+
+mod adopt;
+mod names;
+mod pins;
+pub mod reserve;
+mod rules;
+pub mod shape;
+
+use rhumb_directmap::{
+    At, Batch, Cause, Change, ChangeError, Collapsed, Counters, Held, Inconsistency, OwnerId, OwnerName,
+    Standing,
+};
+use rhumb_frames::{Frame, FrameRange};
+use rhumb_machine::{Machine, Pfn, PfnRange};
+use rhumb_pagetable::{FlushCause, Flushed};
+use spin::Once;
+
+use crate::boot::Boot;
+use crate::machine::MACHINE;
+use crate::mm::tables::{self, KernelDirectMap};
+use crate::smp::{self, flush};
+
+pub use adopt::{Adopted, adopt, leave};
+pub use names::{
+    set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_p, set_memory_ro, set_memory_rw,
+};
+pub use pins::{leave_pin, pin_small, unpin};
+pub use rules::KernelRules;
+
+/// A part of the kernel that changes the direct map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Changer {
+    /// A person at the monitor: `directmap set`.
+    Monitor,
+    /// `directmap age`.
+    Age,
+    /// `directmap stress`.
+    Stress,
+    /// The kernel's own tests.
+    SelfTest,
+    /// `count`, while it measures.
+    Count,
+}
+
+impl Changer {
+    const ALL: [Self; 5] = [Self::Monitor, Self::Age, Self::Stress, Self::SelfTest, Self::Count];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Age => "age",
+            Self::Stress => "stress",
+            Self::SelfTest => "selftest",
+            Self::Count => "count",
+        }
+    }
+
+    /// Its number in the journal; `None` before [`take_over`].
+    pub fn id(self) -> Option<OwnerId> {
+        OWNERS.get().map(|owners| owners[self as usize])
+    }
+}
+
+static OWNERS: Once<[OwnerId; Changer::ALL.len()]> = Once::new();
+
+/// Makes the map that boot has built one that can be changed. Once, at boot, when there is a frame allocator.
+///
+/// # Errors
+/// No frame for tables or records, or more reservations than the list holds: the map stays as it is.
+pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
+    let standing = Standing {
+        root: tables::root(),
+        base: boot.direct_map.base,
+        largest: boot.largest_page,
+        pages: boot.direct_map.pages,
+    };
+    tables::hand_over(standing, KernelRules::of(boot));
+    reserve::fill();
+    let owners = Changer::ALL.map(|changer| {
+        // Parts of the kernel itself are trusted: their limit is none. Others get theirs when they come.
+        with(|map| map.add_owner(OwnerName::of(changer.name()), u64::MAX))
+    });
+    let mut ids = arrayvec::ArrayVec::<OwnerId, { Changer::ALL.len() }>::new();
+    for owner in owners {
+        ids.push(owner??);
+    }
+    if let Ok(ids) = ids.into_inner() {
+        OWNERS.call_once(|| ids);
+    }
+    Ok(())
+}
+
+/// Frames that their holder can name: what may be changed.
+pub trait HeldFrames {
+    /// The frames.
+    fn range(&self) -> PfnRange;
+}
+
+impl HeldFrames for Frame {
+    fn range(&self) -> PfnRange {
+        self.frames()
+    }
+}
+
+impl HeldFrames for FrameRange {
+    fn range(&self) -> PfnRange {
+        self.frames()
+    }
+}
+
+/// Frames that stand changed in the direct map. Their handle is inside until [`restore`] gives it back (I5).
+#[must_use = "the frames are lost unless they are restored"]
+#[derive(Debug)]
+pub struct Changed<F: HeldFrames> {
+    frames: F,
+    held: Held,
+}
+
+impl<F: HeldFrames> Changed<F> {
+    /// The frames.
+    pub fn range(&self) -> PfnRange {
+        self.frames.range()
+    }
+
+    /// Whether they differ from ordinary frames. Where not, restoring them only returns them.
+    pub const fn is_in_force(&self) -> bool {
+        self.held.is_in_force()
+    }
+}
+
+/// A refused change: nothing happened, and the frames come back.
+#[derive(Debug)]
+pub struct Refused<F> {
+    /// The caller's frames.
+    pub frames: F,
+    /// The rule that would have been broken.
+    pub error: ChangeError,
+}
+
+/// Changes how `frames` stand in the map: all of them or none. When it returns, no CPU uses the old translation.
+///
+/// # Errors
+/// See [`rhumb_directmap::DirectMap::change`].
+///
+/// Cost: two locks, one write for each page and 513 for each large page cut, one round of interrupts.
+#[track_caller]
+pub fn change<F: HeldFrames>(
+    frames: F,
+    change: Change,
+    who: Changer,
+    reason: &'static str,
+) -> Result<Changed<F>, Refused<F>> {
+    let Some(owner) = who.id() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
+    let cause = Cause::new(owner, reason);
+    match edit(cause_of(change), |map, at, batch| map.change(frames.range(), change, cause, at, batch)) {
+        Ok(held) => Ok(Changed { frames, held }),
+        Err(error) => Err(Refused { frames, error }),
+    }
+}
+
+/// Changes frames once more.
+///
+/// # Errors
+/// See [`rhumb_directmap::DirectMap::alter`].
+///
+/// Cost: as [`change()`], without cuts.
+pub fn alter<F: HeldFrames>(changed: &mut Changed<F>, change: Change) -> Result<(), ChangeError> {
+    edit(cause_of(change), |map, _, batch| map.alter(&mut changed.held, change, batch))
+}
+
+/// Makes the frames ordinary, merges what nothing else keeps small, and returns them. Cannot fail.
+///
+/// Cost: two locks, one write for each page and each page made whole, one round of interrupts.
+pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
+    let Changed { frames, held } = changed;
+    give_back(held);
+    frames
+}
+
+fn give_back(held: Held) {
+    // There is a map: the handle came from it.
+    let _ = edit(FlushCause::Restore, |map, _, batch| {
+        map.restore(held, batch);
+        Ok(())
+    });
+}
+
+/// Makes whole, in all of RAM, what can be and nothing keeps small. Nothing, where every change was restored.
+///
+/// Cost: a read of each entry.
+pub fn collapse() -> Collapsed {
+    edit(FlushCause::Collapse, |map, _, batch| Ok(map.collapse(everywhere(), batch))).unwrap_or_default()
+}
+
+/// All frames.
+pub fn everywhere() -> PfnRange {
+    PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap_or_default()
+}
+
+/// Looks at the map, or does what needs no flush, with its lock held.
+///
+/// # Errors
+/// [`ChangeError::UnknownOwner`] before [`take_over`]: nobody owns the map yet.
+pub fn with<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Result<A, ChangeError> {
+    tables::with_direct_map(act).ok_or(ChangeError::UnknownOwner)
+}
+
+/// Checks all books against the tables.
+///
+/// # Errors
+/// What does not fit; `None` in it before [`take_over`].
+pub fn validate() -> Result<(), Inconsistency> {
+    with(|map| map.validate()).unwrap_or(Ok(()))
+}
+
+/// How often what was done.
+pub fn counters() -> Counters {
+    with(|map| map.counters()).unwrap_or_default()
+}
+
+/// Does something to the map, flushes what it left, once and everywhere, and fills up the reserve.
+fn edit<A>(
+    cause: FlushCause,
+    act: impl FnOnce(&mut KernelDirectMap, At, &mut Batch) -> Result<A, ChangeError>,
+) -> Result<A, ChangeError> {
+    let answer = {
+        let guard = MACHINE.pin();
+        let at = At::now(&MACHINE, guard.pinned());
+        let mut batch = Batch::new();
+        let (answer, cause) = with(|map| {
+            let before = map.counters();
+            let answer = act(map, at, &mut batch);
+            (answer, refine(cause, before, map.counters()))
+        })?;
+        if !batch.is_empty() {
+            let settled = batch.flush(&MACHINE, guard.pinned(), &smp::online());
+            flush::COUNTERS.count(cause, settled.flushed());
+            let _proof: Result<Flushed, _> = with(|map| map.settle(settled));
+        }
+        answer
+    };
+    reserve::fill_if_allowed();
+    answer
+}
+
+/// The cause that a flush is counted by, if no page is cut or merged.
+const fn cause_of(change: Change) -> FlushCause {
+    match change {
+        Change::NotPresent => FlushCause::Remove,
+        Change::Present | Change::Default => FlushCause::Restore,
+        _ => FlushCause::Attributes,
+    }
+}
+
+/// A flush that goes with a cut or a merge is counted as that.
+const fn refine(cause: FlushCause, before: Counters, after: Counters) -> FlushCause {
+    if after.level2_splits != before.level2_splits || after.level3_splits != before.level3_splits {
+        FlushCause::Split
+    } else if after.level2_collapses != before.level2_collapses
+        || after.level3_collapses != before.level3_collapses
+    {
+        FlushCause::Collapse
+    } else {
+        cause
+    }
+}

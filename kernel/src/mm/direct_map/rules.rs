@@ -1,0 +1,55 @@
+//! What may not become of frames.
+//!
+//! *Nothing in the direct map is executable*: code runs elsewhere, so that the audit can say so of all of it (I4).
+//!
+//! *What boot took and keeps stays as it is*: the kernel image, its tables, stacks, areas, the frame allocator's own memory, the
+//! trampoline. The image and the trampoline are executable elsewhere, so they may not become writable here either (I4). What was
+//! allocated since needs no list: a change takes the handle of its frames, and nobody has two.
+
+use arrayvec::ArrayVec;
+use rhumb_bootinfo::Reservation;
+use rhumb_bootinfo::memory_map::MAX_RESERVATIONS;
+use rhumb_directmap::{Forbidden, OffLimits, Rule, Rules, State};
+use rhumb_machine::{PfnRange, PhysRange};
+use rhumb_pagetable::Access;
+use spin::Once;
+
+use crate::boot::Boot;
+use crate::mm::frames::is_boot_data;
+
+static LIST: Once<ArrayVec<(PhysRange, Rule), MAX_RESERVATIONS>> = Once::new();
+
+/// The kernel's rules.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelRules(OffLimits<'static>);
+
+impl KernelRules {
+    /// With the list from the memory map.
+    pub fn of(boot: &'static Boot) -> Self {
+        let list = LIST.call_once(|| {
+            let map = boot.memory.lock();
+            let kept = map.reservations().iter().filter(|taken| !is_boot_data(taken.why));
+            kept.map(|taken| (taken.range, rule_of(taken.why))).collect()
+        });
+        Self(OffLimits(list))
+    }
+}
+
+impl Rules for KernelRules {
+    fn check(&self, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
+        self.0.check(frames, wanted)?;
+        if wanted.access == Access::ReadExecute {
+            return Err(Forbidden { frames, rule: Rule::ExecutableHere });
+        }
+        Ok(())
+    }
+}
+
+const fn rule_of(why: Reservation) -> Rule {
+    match why {
+        Reservation::KernelImage => Rule::KernelImage,
+        Reservation::PageTables => Rule::PageTables,
+        Reservation::Trampoline => Rule::ExecutableElsewhere,
+        _ => Rule::Reserved,
+    }
+}
