@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     },
 ];
 
-fn allocator() -> Result<&'static Frames<KernelMachine>, CommandError> {
+pub(super) fn allocator() -> Result<&'static Frames<KernelMachine>, CommandError> {
     mm::frames::frames().ok_or_else(|| CommandError::failed("there is no frame allocator: boot says why"))
 }
 
@@ -53,7 +53,7 @@ fn print(out: &mut dyn Output, report: impl fmt::Display) -> Result<(), CommandE
 }
 
 /// What CPUs keep to themselves counts as free, and is to be seen as such.
-fn drain_all(frames: &Frames<KernelMachine>) {
+pub(super) fn drain_all(frames: &Frames<KernelMachine>) {
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();
         frames.drain(guard.pinned());

@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod cpus;
+mod directmap;
 mod frames;
 mod log;
 mod memory;
@@ -41,6 +42,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     memory::COMMANDS,
     frames::COMMANDS,
     objects::COMMANDS,
+    directmap::COMMANDS,
     audit::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,

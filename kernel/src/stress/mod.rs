@@ -6,3 +6,4 @@ mod random;
 
 pub use frames::frames;
 pub use objects::objects;
+pub use random::Random;

@@ -1,0 +1,84 @@
+//! `directmap why`, `owners`, `journal`: who did it.
+
+use arrayvec::ArrayVec;
+use rhumb_directmap::{OwnerReport, SplitReport};
+use rhumb_machine::{PhysAddr, VirtAddr};
+use rhumb_monitor::{Address, Arguments, Column, CommandError, Human, Output, Table};
+
+use crate::mm::{direct_map, layout, tables};
+
+/// Reports that are copied with the lock held, and printed without it: the console is slow.
+const COPIED: usize = 16;
+
+/// `directmap why ADDRESS`.
+pub fn why(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let address = arguments.address("address")?;
+    arguments.end()?;
+    let phys = match address {
+        Address::Physical(phys) => phys,
+        Address::Virtual(virt) => shown_at(virt)?,
+    };
+    let why = direct_map::with(|map| map.why(phys.pfn())).map_err(CommandError::failed)?;
+    writeln!(out, "{why}");
+    Ok(())
+}
+
+/// What stands at `virt`: in the direct map by the offset, mapped or not; elsewhere by the tables.
+fn shown_at(virt: VirtAddr) -> Result<PhysAddr, CommandError> {
+    let window = layout::direct_map();
+    if window.contains(virt) {
+        return Ok(PhysAddr::new(virt.since(window.start())));
+    }
+    let phys = tables::walk(virt).phys();
+    phys.ok_or_else(|| CommandError::failed(format_args!("nothing is mapped at {virt}")))
+}
+
+const OWNER_COLUMNS: &[Column] = &[
+    Column::left("owner", 12),
+    Column::right("ranges", 8),
+    Column::right("size", 10),
+    Column::right("split", 8),
+    Column::right("limit", 8),
+];
+
+/// `directmap owners`.
+pub fn owners(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    arguments.end()?;
+    let owners: ArrayVec<OwnerReport, COPIED> =
+        direct_map::with(|map| map.owners().take(COPIED).collect()).map_err(CommandError::failed)?;
+    let mut table = Table::new(out, OWNER_COLUMNS);
+    for OwnerReport { name, totals, .. } in owners {
+        let size = Human(totals.frames * 4096);
+        if totals.limit == u64::MAX {
+            table.row(&[&name, &totals.holds, &size, &totals.splits, &"none"]);
+        } else {
+            table.row(&[&name, &totals.holds, &size, &totals.splits, &totals.limit]);
+        }
+    }
+    Ok(())
+}
+
+/// `directmap journal`: changed ranges, then broken pages.
+pub fn journal(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    arguments.end()?;
+    let mut shown = 0;
+    loop {
+        let splits: ArrayVec<SplitReport, COPIED> =
+            direct_map::with(|map| map.splits().skip(shown).take(COPIED).collect())
+                .map_err(CommandError::failed)?;
+        for split in &splits {
+            if out.interrupted() {
+                return Err(CommandError::Interrupted);
+            }
+            writeln!(out, "{split}");
+        }
+        shown += splits.len();
+        if !splits.is_full() {
+            break;
+        }
+    }
+    let (holds, pages) =
+        direct_map::with(|map| (map.holds().count(), map.pages())).map_err(CommandError::failed)?;
+    writeln!(out, "{shown} large pages split, {holds} ranges changed; the map has {pages}");
+    Ok(())
+}

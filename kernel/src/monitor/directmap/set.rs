@@ -1,0 +1,148 @@
+//! `directmap set` and `restore`: changes by hand, of frames that are free.
+
+use rhumb_directmap::{Change, ParseChangeError, frames_at};
+use rhumb_frames::{AllocError, Extent, Frame, FrameRange, Relocate};
+use rhumb_machine::{Machine, Pfn, PfnRange, PhysAddr, Pinned};
+use rhumb_monitor::arguments::hexadecimal;
+use rhumb_monitor::{Arguments, CommandError, Human, Output};
+
+use super::super::frames::{allocator, drain_all};
+use crate::machine::MACHINE;
+use crate::mm::direct_map::{self, Adopted, Changed, Changer, adopt, alter, change, leave};
+
+/// Nothing is moved for a person's experiment.
+struct NothingMoves;
+
+impl Relocate for NothingMoves {
+    fn extent(&self, _: Pfn) -> Option<Extent> {
+        None
+    }
+
+    fn relocate(
+        &self,
+        _: Pinned<'_>,
+        _: Extent,
+        to: Frame<rhumb_frames::Anywhere>,
+    ) -> Result<(), Frame<rhumb_frames::Anywhere>> {
+        Err(to)
+    }
+}
+
+/// `directmap set RANGE ATTR`.
+pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let frames = range(&mut arguments)?;
+    let wanted: Change = arguments
+        .word("attribute")?
+        .parse()
+        .map_err(|error: ParseChangeError| CommandError::failed(format_args!("attribute: {error}")))?;
+    arguments.end()?;
+    let changed = match adopt(Changer::Monitor, frames) {
+        Some(Adopted::Frames(mut changed)) if changed.range() == frames => {
+            if let Err(error) = alter(&mut changed, wanted) {
+                leave(changed);
+                return Err(CommandError::failed(error));
+            }
+            changed
+        }
+        other => {
+            leave_again(other);
+            begin(frames, wanted)?
+        }
+    };
+    if changed.is_in_force() {
+        leave(changed);
+        let bytes = Human(frames.addrs().bytes());
+        writeln!(out, "{bytes} at {}: {wanted}", frames.start().addr());
+    } else {
+        give_back(direct_map::restore(changed));
+        writeln!(out, "these frames are as boot made them");
+    }
+    Ok(())
+}
+
+/// Takes the frames and changes them. What the map would refuse is said first, since it names the rule.
+fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, CommandError> {
+    direct_map::with(|map| map.needs(frames, wanted))
+        .and_then(|needs| needs)
+        .map_err(CommandError::failed)?;
+    let allocator = allocator()?;
+    drain_all(allocator);
+    let taken = {
+        let guard = MACHINE.pin();
+        allocator.alloc_range(guard.pinned(), frames, &NothingMoves)
+    };
+    let taken = taken.map_err(|error| match error {
+        AllocError::Unmovable(pfn) => {
+            CommandError::failed(format_args!("frame {pfn} is in use: see 'frames {pfn}'"))
+        }
+        other => CommandError::failed(other),
+    })?;
+    change(taken, wanted, Changer::Monitor, "set by hand").map_err(|refused| {
+        give_back(refused.frames);
+        CommandError::failed(refused.error)
+    })
+}
+
+/// `directmap restore RANGE|all`.
+pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let within = match arguments.rest().trim() {
+        "all" => direct_map::everywhere(),
+        _ => {
+            let frames = range(&mut arguments)?;
+            arguments.end()?;
+            frames
+        }
+    };
+    let (ranges, bytes) = restore_set(within);
+    if ranges == 0 {
+        return Err(CommandError::failed("nothing in there was set by hand"));
+    }
+    writeln!(out, "{ranges} ranges restored, {}", Human(bytes));
+    Ok(())
+}
+
+/// Restores all that was set by hand and has a frame in `within`; returns how many ranges, and their bytes.
+pub fn restore_set(within: PfnRange) -> (u64, u64) {
+    let (mut ranges, mut bytes) = (0, 0);
+    while let Some(Adopted::Frames(changed)) = adopt(Changer::Monitor, within) {
+        ranges += 1;
+        bytes += changed.range().addrs().bytes();
+        give_back(direct_map::restore(changed));
+    }
+    (ranges, bytes)
+}
+
+/// What was found is not what was looked for.
+fn leave_again(found: Option<Adopted>) {
+    match found {
+        Some(Adopted::Frames(changed)) => leave(changed),
+        Some(Adopted::Pin(pin)) => direct_map::leave_pin(pin),
+        None => {}
+    }
+}
+
+fn give_back(frames: FrameRange) {
+    let Ok(allocator) = allocator() else { return };
+    let guard = MACHINE.pin();
+    if let Err((frames, fault)) = allocator.free_range(guard.pinned(), frames) {
+        log::error!("the frames {} cannot be freed: {fault}", frames.into_frames());
+    }
+}
+
+/// `START..END`, `START+SIZE`, or `frames:START..END`.
+fn range(arguments: &mut Arguments<'_>) -> Result<PfnRange, CommandError> {
+    if let Some(words) = arguments.rest().trim_start().strip_prefix("frames:") {
+        let word = words.split_whitespace().next().unwrap_or_default();
+        let _ = arguments.word("range")?;
+        let ends = word.split_once("..").map(|(start, end)| (hexadecimal(start), hexadecimal(end)));
+        let Some((Some(start), Some(end))) = ends else {
+            return Err(CommandError::failed(
+                "range: frames:START..END takes two frame numbers in hexadecimal",
+            ));
+        };
+        let frames = PfnRange::new(Pfn::new(start), Pfn::new(end)).filter(|frames| !frames.is_empty());
+        return frames.ok_or_else(|| CommandError::failed("range: it ends before it begins"));
+    }
+    let bytes = arguments.phys_range("range")?;
+    frames_at(PhysAddr::new(bytes.start().get()), bytes.bytes()).map_err(CommandError::failed)
+}
