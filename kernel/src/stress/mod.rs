@@ -1,9 +1,11 @@
 //! Stress tests: all CPUs at once, for as long as asked, each step checked.
 
+mod direct_map;
 mod frames;
 mod objects;
 mod random;
 
+pub use direct_map::direct_map;
 pub use frames::frames;
 pub use objects::objects;
 pub use random::Random;

@@ -12,12 +12,13 @@ use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 
 use super::Kernel;
 use crate::boot::Boot;
+use crate::stress;
 
-const WORDS: &[&str] = &["set", "restore", "why", "owners", "journal", "age", "heal"];
+const WORDS: &[&str] = &["set", "restore", "why", "owners", "journal", "age", "heal", "stress"];
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "directmap",
-    usage: "[set RANGE ATTR|restore RANGE|all|why ADDRESS|owners|journal|age HOW|heal]",
+    usage: "[set RANGE ATTR|restore RANGE|all|why ADDRESS|owners|journal|age HOW|heal|stress SECONDS]",
     summary: "the direct map: a picture of it, changes, and who made them",
     help: "Without a word: all RAM, a character for each block, by page size and permission.\n\
            set RANGE ATTR   takes free frames and changes how they stand in the map: ro rw np p uc wc wt wb default.\n\
@@ -26,7 +27,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            why ADDRESS      why the page there is as it is; an address of the direct map, or phys:ADDRESS.\n\
            owners, journal  who keeps large pages broken; each broken page with reason, place in the source, CPU and time.\n\
            age HOW          breaks 2-MiB blocks on purpose: full (all), 1-in-N, or random:SEED (half of them).\n\
-           heal             undoes all that was set or aged, and fails unless the map is then what boot made, bit for bit.",
+           heal             undoes all that was set or aged, and fails unless the map is then what boot made, bit for bit.\n\
+           stress SECONDS   all CPUs change, restore, read, write and fault at once; each access is checked.",
     complete: Complete::Words(WORDS),
     run,
 }];
@@ -40,7 +42,12 @@ fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) 
         Some("owners") => journal::owners(arguments, out),
         Some("journal") => journal::journal(arguments, out),
         Some("age") => age::age(kernel.boot, arguments, out),
-        _ => age::heal(kernel.boot, arguments, out),
+        Some("heal") => age::heal(kernel.boot, arguments, out),
+        _ => {
+            let seconds = arguments.number_to("seconds", 86_400)?;
+            arguments.end()?;
+            stress::direct_map(seconds, out).map_err(CommandError::failed)
+        }
     }
 }
 
