@@ -5,6 +5,7 @@
 
 mod calls;
 mod descriptors;
+mod direct_map;
 mod exhaustion;
 mod flush;
 mod frames;
@@ -60,6 +61,7 @@ const TESTS: &[&[Test]] = &[
     time::TESTS,
     frames::TESTS,
     descriptors::TESTS,
+    direct_map::TESTS,
     exhaustion::TESTS,
     objects::TESTS,
     crate::kasan::TESTS,

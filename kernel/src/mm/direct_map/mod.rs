@@ -114,19 +114,24 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
     Ok(())
 }
 
-/// Frames that their holder can name: what may be changed.
-pub trait HeldFrames {
+/// A handle of frames: what may be changed.
+///
+/// # Safety
+/// Who has the handle holds the frames: nobody else uses them, and giving the handle away gives them away.
+pub unsafe trait HeldFrames {
     /// The frames.
     fn range(&self) -> PfnRange;
 }
 
-impl HeldFrames for Frame {
+// SAFETY: the frame allocator gives out each frame once.
+unsafe impl HeldFrames for Frame {
     fn range(&self) -> PfnRange {
         self.frames()
     }
 }
 
-impl HeldFrames for FrameRange {
+// SAFETY: as above, or by the promise that came with `FrameRange::assume`.
+unsafe impl HeldFrames for FrameRange {
     fn range(&self) -> PfnRange {
         self.frames()
     }
