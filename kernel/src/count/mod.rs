@@ -10,6 +10,7 @@
 //! | [`frames`] | the frame allocator |
 //! | [`tables`] | page tables |
 //! | [`flush`] | flushes on all CPUs |
+//! | [`direct_map`] | changes of the direct map |
 //! | [`calls`] | cross-calls, interrupts |
 //! | [`record`] | the log |
 //!
@@ -17,6 +18,7 @@
 //! number that is used twice.
 
 mod calls;
+mod direct_map;
 mod flush;
 mod frames;
 mod known;
@@ -86,8 +88,15 @@ impl Region {
     }
 }
 
-const REGIONS: &[&[Region]] =
-    &[known::REGIONS, frames::REGIONS, tables::REGIONS, flush::REGIONS, calls::REGIONS, record::REGIONS];
+const REGIONS: &[&[Region]] = &[
+    known::REGIONS,
+    frames::REGIONS,
+    tables::REGIONS,
+    flush::REGIONS,
+    direct_map::REGIONS,
+    calls::REGIONS,
+    record::REGIONS,
+];
 
 const _: () = assert!(ids_are_distinct(), "two regions have the same number");
 
