@@ -148,6 +148,9 @@ pub(crate) struct TestOptions {
     /// Run the kernel's tests on a kernel with the checker of memory accesses (KASAN), and the checker's own.
     #[arg(long)]
     pub(crate) kasan: bool,
+    /// Run the tests that take minutes each, too.
+    #[arg(long)]
+    pub(crate) soak: bool,
 }
 
 /// Which image to make.

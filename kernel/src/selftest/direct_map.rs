@@ -17,7 +17,7 @@ use crate::machine::MACHINE;
 use crate::mm::direct_map::{
     self, Changed, Changer, HeldFrames, Refused, alter, change, pin_small, reserve, restore,
     set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_p, set_memory_ro,
-    set_memory_rw, shape, unpin,
+    set_memory_rw, shape,
 };
 use crate::mm::layout::image;
 use crate::mm::{self, tables};
@@ -165,8 +165,7 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
         });
     }
     if boot.largest_page > PageSize::Size4K {
-        let pin = pin_small(block.pages(0, 512).range, PageSize::Size4K, WHO, "kept small");
-        unpin(pin.map_err(Wrong::because)?);
+        let _ = restore(pin_small(block.pages(0, 512), PageSize::Size4K, WHO, "kept small").map_err(wrong)?);
     }
     drop(block);
     before.is_still_so()

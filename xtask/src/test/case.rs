@@ -18,6 +18,15 @@ pub(crate) enum Ends {
     Refusing,
 }
 
+/// How long a test takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Length {
+    /// Seconds: it is always run.
+    Seconds,
+    /// Minutes: only with `--soak`.
+    Minutes,
+}
+
 /// One kernel test.
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -29,6 +38,7 @@ pub(crate) struct Case {
     pub(crate) ends: Ends,
     pub(crate) expectations: Vec<Expect>,
     pub(crate) limit: Duration,
+    pub(crate) length: Length,
 }
 
 impl Case {
@@ -43,6 +53,7 @@ impl Case {
             expectations: Vec::new(),
             // A machine boots in half a second on a quiet host; a busy one with two cores is another matter.
             limit: Duration::from_secs(60),
+            length: Length::Seconds,
         }
     }
 
@@ -71,6 +82,18 @@ impl Case {
         // Firmware takes its time under emulation.
         self.limit = Duration::from_secs(180);
         self
+    }
+
+    /// It may take so many seconds on a busy host.
+    pub(crate) fn within(mut self, seconds: u64) -> Self {
+        self.limit = Duration::from_secs(seconds);
+        self
+    }
+
+    /// Only with `--soak`; it may take `minutes`.
+    pub(crate) fn soak(mut self, minutes: u64) -> Self {
+        self.length = Length::Minutes;
+        self.within(minutes * 60)
     }
 
     pub(crate) fn append(mut self, words: &str) -> Self {

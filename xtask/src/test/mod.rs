@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use self::case::Case;
+use self::case::{Case, Length};
 use self::report::Report;
 use crate::cli::{BuildOptions, TestOptions};
 
@@ -33,7 +33,9 @@ use crate::cli::{BuildOptions, TestOptions};
 pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or("");
     let all = if options.kasan { cases::with_kasan() } else { cases::all() };
-    let cases: Vec<Case> = all.into_iter().filter(|case| case.name.contains(filter)).collect();
+    let is_wanted =
+        |case: &Case| case.name.contains(filter) && (options.soak || case.length == Length::Seconds);
+    let cases: Vec<Case> = all.into_iter().filter(is_wanted).collect();
     // No host test has a name with these, so the host's tests need not even be built. Neither they nor the tool's change
     // with the kernel's build.
     let host_may_match = !options.kasan && !filter.contains("kernel/") && !filter.contains("tool/");

@@ -44,11 +44,11 @@ use crate::machine::MACHINE;
 use crate::mm::tables::{self, KernelDirectMap};
 use crate::smp::{self, flush};
 
-pub use adopt::{Adopted, adopt, leave};
+pub use adopt::{adopt, leave};
 pub use names::{
     set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_p, set_memory_ro, set_memory_rw,
 };
-pub use pins::{leave_pin, pin_small, unpin};
+pub use pins::pin_small;
 pub use rules::KernelRules;
 
 /// A part of the kernel that changes the direct map.
@@ -202,23 +202,19 @@ pub fn alter<F: HeldFrames>(changed: &mut Changed<F>, change: Change) -> Result<
 /// Cost: two locks, one write for each page and each page made whole, one round of interrupts.
 pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
     let Changed { frames, held } = changed;
-    give_back(held);
-    frames
-}
-
-fn give_back(held: Held) {
     // There is a map: the handle came from it.
     let _ = edit(FlushCause::Restore, |map, _, batch| {
         map.restore(held, batch);
         Ok(())
     });
+    frames
 }
 
-/// Makes whole, in all of RAM, what can be and nothing keeps small. Nothing, where every change was restored.
+/// Makes whole what can be and nothing keeps small. Nothing, where every change was restored.
 ///
-/// Cost: a read of each entry.
-pub fn collapse() -> Collapsed {
-    edit(FlushCause::Collapse, |map, _, batch| Ok(map.collapse(everywhere(), batch))).unwrap_or_default()
+/// Cost: a walk for each 2 MiB of `frames`, and a read of each entry of each table.
+pub fn collapse(frames: PfnRange) -> Collapsed {
+    edit(FlushCause::Collapse, |map, _, batch| Ok(map.collapse(frames, batch))).unwrap_or_default()
 }
 
 /// All frames.

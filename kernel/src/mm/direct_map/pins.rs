@@ -1,55 +1,32 @@
-//! Large pages kept small on purpose. Nothing else about the frames changes, so whose they are does not matter.
+//! Large pages kept small on purpose. Nothing else about the frames changes.
 
-use rhumb_directmap::{Cause, ChangeError, Held, Reserve};
-use rhumb_machine::{PageSize, PfnRange};
+use rhumb_directmap::{Cause, ChangeError};
+use rhumb_machine::PageSize;
 use rhumb_pagetable::FlushCause;
 
-use super::{Changer, edit, give_back, reserve, with};
+use super::{Changed, Changer, HeldFrames, Refused, edit, reserve, with};
 
-/// A range that is kept in small pages until [`unpin`].
-#[must_use = "the range stays in small pages until it is given to `unpin`"]
-#[derive(Debug)]
-pub struct Pin(Held);
-
-impl Pin {
-    pub(super) const fn of(held: Held) -> Self {
-        Self(held)
-    }
-}
-
-/// What [`pin_small`] would take from the reserve.
-///
-/// # Errors
-/// As [`pin_small`], but for the reserve and the owner's limit.
-fn needs_to_pin(frames: PfnRange, size: PageSize) -> Result<Reserve, ChangeError> {
-    with(|map| map.needs_to_pin(frames, size))?
-}
-
-/// Keeps `frames` in pages of `size` at most. Not with interrupts off: it fetches the tables that it takes.
+/// Keeps `frames` in pages of `size` at most, until they are restored. Not with interrupts off: it fetches the tables that it takes.
 ///
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::pin_small`].
 ///
 /// Cost: 513 writes for each large page cut, one round of interrupts.
 #[track_caller]
-pub fn pin_small(
-    frames: PfnRange,
+pub fn pin_small<F: HeldFrames>(
+    frames: F,
     size: PageSize,
     who: Changer,
     why: &'static str,
-) -> Result<Pin, ChangeError> {
-    let owner = who.id().ok_or(ChangeError::UnknownOwner)?;
+) -> Result<Changed<F>, Refused<F>> {
+    let Some(owner) = who.id() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
     let cause = Cause::new(owner, why);
-    reserve::fill_for(needs_to_pin(frames, size)?);
-    edit(FlushCause::Split, |map, at, batch| map.pin_small(frames, size, cause, at, batch)).map(Pin)
-}
-
-/// Lets the range be large again. Cannot fail.
-pub fn unpin(pin: Pin) {
-    give_back(pin.0);
-}
-
-/// Leaves a pin, for [`super::adopt()`] to find.
-pub fn leave_pin(pin: Pin) {
-    let _ = with(|map| map.leave(pin.0));
+    match with(|map| map.needs_to_pin(frames.range(), size)) {
+        Ok(Ok(needs)) => reserve::fill_for(needs),
+        Ok(Err(error)) | Err(error) => return Err(Refused { frames, error }),
+    }
+    match edit(FlushCause::Split, |map, at, batch| map.pin_small(frames.range(), size, cause, at, batch)) {
+        Ok(held) => Ok(Changed { frames, held }),
+        Err(error) => Err(Refused { frames, error }),
+    }
 }

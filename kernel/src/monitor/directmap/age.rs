@@ -1,12 +1,15 @@
 //! `directmap age` breaks the map on purpose; `directmap heal` gives everything back and proves it.
 
-use rhumb_directmap::{Block, ChangeError};
-use rhumb_machine::{PageSize, PhysRange};
+use rhumb_directmap::Block;
+use rhumb_frames::{FrameRange, Place};
+use rhumb_machine::{PageSize, Pfn, PfnRange, PhysRange};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
+use super::super::frames::{allocator, drain_all};
 use super::{mapped_ram, set};
 use crate::boot::Boot;
-use crate::mm::direct_map::{self, Adopted, Changer, adopt, leave_pin, pin_small, reserve, shape, unpin};
+use crate::mm;
+use crate::mm::direct_map::{self, Changer, Refused, leave, pin_small, reserve, shape};
 use crate::stress::Random;
 
 /// Which blocks are broken.
@@ -35,14 +38,14 @@ impl How {
     }
 }
 
-/// `directmap age full|1-in-N|random:SEED`: keeps 2-MiB blocks in 4-KiB pages.
+/// `directmap age full|1-in-N|random:SEED`: takes a free frame of a 2-MiB block and keeps it in a 4-KiB page.
 pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let how = How::parse(arguments.word("how")?);
     let mut how = how.ok_or_else(|| CommandError::failed("how: not one of full 1-in-N random:SEED"))?;
     arguments.end()?;
-    let blocks = mapped_ram(boot).into_iter().flat_map(blocks_of);
-    let (mut broken, mut held, mut number) = (0u64, 0u64, 0u64);
-    for block in blocks {
+    drain_all(allocator()?);
+    let (mut broken, mut full, mut number) = (0u64, 0u64, 0u64);
+    for block in mapped_ram(boot).into_iter().flat_map(blocks_of) {
         let is_meant = how.takes(number);
         number += 1;
         if !is_meant {
@@ -51,22 +54,35 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
         if out.interrupted() {
             return Err(CommandError::Interrupted);
         }
-        match pin_small(block.frames(), PageSize::Size4K, Changer::Age, "broken on purpose") {
-            Ok(pin) => {
-                leave_pin(pin);
+        let Some(frame) = free_frame(block) else {
+            full += 1;
+            continue;
+        };
+        match pin_small(frame, PageSize::Size4K, Changer::Age, "broken on purpose") {
+            Ok(pinned) => {
+                leave(pinned);
                 broken += 1;
             }
-            Err(ChangeError::Held { .. } | ChangeError::AlreadyRemoved { .. }) => held += 1,
-            Err(error) => {
+            Err(Refused { frames, error }) => {
+                set::give_back(frames);
                 return Err(CommandError::failed(format_args!("{error}; {broken} blocks were broken")));
             }
         }
     }
     writeln!(
         out,
-        "{broken} of {number} blocks of 2 MiB are kept in 4-KiB pages now, {held} were held before"
+        "{broken} of {number} blocks of 2 MiB are kept in 4-KiB pages; {full} more have no free frame"
     );
     Ok(())
+}
+
+/// A free frame of the block, now ours.
+fn free_frame(block: Block) -> Option<FrameRange> {
+    let frames = mm::frames::frames()?;
+    let is_free =
+        |pfn: &Pfn| frames.describe(*pfn).is_some_and(|known| matches!(known.place, Place::Free(_)));
+    // The highest first: the allocator begins below.
+    block.frames().iter().rev().filter(is_free).find_map(|pfn| set::take(PfnRange::of_length(pfn, 1)?).ok())
 }
 
 /// The whole 2-MiB blocks of a piece of RAM.
@@ -83,21 +99,17 @@ fn blocks_of(ram: PhysRange) -> impl Iterator<Item = Block> {
 pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     arguments.end()?;
     let all = direct_map::everywhere();
-    let (set, _) = set::restore_set(all);
-    let mut pins = 0u64;
-    while let Some(Adopted::Pin(pin)) = adopt(Changer::Age, all) {
-        unpin(pin);
-        pins += 1;
+    let (set, _) = set::restore_all(Changer::Monitor, all);
+    let (aged, _) = set::restore_all(Changer::Age, all);
+    let mut merged = 0;
+    for ram in mapped_ram(boot) {
+        let collapsed = direct_map::collapse(ram.whole_frames());
+        merged += collapsed.level2 + collapsed.level3;
     }
-    let collapsed = direct_map::collapse();
     reserve::fill();
     let planned = shape::of_plan(boot).map_err(CommandError::failed)?;
     let found = shape::of_tables();
-    writeln!(
-        out,
-        "{set} ranges restored, {pins} aged blocks made whole, {} more pages merged",
-        collapsed.level2 + collapsed.level3
-    );
+    writeln!(out, "{set} ranges and {aged} aged blocks restored, {merged} more pages merged");
     writeln!(out, "planned by boot: {planned}\nin the tables:   {found}");
     direct_map::validate().map_err(CommandError::failed)?;
     if found == planned {

@@ -8,7 +8,8 @@ use rhumb_monitor::{Arguments, CommandError, Human, Output};
 
 use super::super::frames::{allocator, drain_all};
 use crate::machine::MACHINE;
-use crate::mm::direct_map::{self, Adopted, Changed, Changer, adopt, alter, change, leave};
+use crate::mm;
+use crate::mm::direct_map::{self, Changed, Changer, adopt, alter, change, leave};
 
 /// Nothing is moved for a person's experiment.
 struct NothingMoves;
@@ -37,7 +38,7 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
         .map_err(|error: ParseChangeError| CommandError::failed(format_args!("attribute: {error}")))?;
     arguments.end()?;
     let changed = match adopt(Changer::Monitor, frames) {
-        Some(Adopted::Frames(mut changed)) if changed.range() == frames => {
+        Some(mut changed) if changed.range() == frames => {
             if let Err(error) = alter(&mut changed, wanted) {
                 leave(changed);
                 return Err(CommandError::failed(error));
@@ -45,7 +46,10 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
             changed
         }
         other => {
-            leave_again(other);
+            // What was found is not what was looked for.
+            if let Some(other) = other {
+                leave(other);
+            }
             begin(frames, wanted)?
         }
     };
@@ -65,13 +69,8 @@ fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, Comman
     direct_map::with(|map| map.needs(frames, wanted))
         .and_then(|needs| needs)
         .map_err(CommandError::failed)?;
-    let allocator = allocator()?;
-    drain_all(allocator);
-    let taken = {
-        let guard = MACHINE.pin();
-        allocator.alloc_range(guard.pinned(), frames, &NothingMoves)
-    };
-    let taken = taken.map_err(|error| match error {
+    drain_all(allocator()?);
+    let taken = take(frames).map_err(|error| match error {
         AllocError::Unmovable(pfn) => {
             CommandError::failed(format_args!("frame {pfn} is in use: see 'frames {pfn}'"))
         }
@@ -81,6 +80,13 @@ fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, Comman
         give_back(refused.frames);
         CommandError::failed(refused.error)
     })
+}
+
+/// These very frames, if all of them are free.
+pub fn take(frames: PfnRange) -> Result<FrameRange, AllocError> {
+    let Some(allocator) = mm::frames::frames() else { return Err(AllocError::BadRange(frames)) };
+    let guard = MACHINE.pin();
+    allocator.alloc_range(guard.pinned(), frames, &NothingMoves)
 }
 
 /// `directmap restore RANGE|all`.
@@ -93,7 +99,7 @@ pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(),
             frames
         }
     };
-    let (ranges, bytes) = restore_set(within);
+    let (ranges, bytes) = restore_all(Changer::Monitor, within);
     if ranges == 0 {
         return Err(CommandError::failed("nothing in there was set by hand"));
     }
@@ -101,10 +107,10 @@ pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(),
     Ok(())
 }
 
-/// Restores all that was set by hand and has a frame in `within`; returns how many ranges, and their bytes.
-pub fn restore_set(within: PfnRange) -> (u64, u64) {
+/// Restores all that `who` left and that has a frame in `within`; returns how many ranges, and their bytes.
+pub fn restore_all(who: Changer, within: PfnRange) -> (u64, u64) {
     let (mut ranges, mut bytes) = (0, 0);
-    while let Some(Adopted::Frames(changed)) = adopt(Changer::Monitor, within) {
+    while let Some(changed) = adopt(who, within) {
         ranges += 1;
         bytes += changed.range().addrs().bytes();
         give_back(direct_map::restore(changed));
@@ -112,16 +118,7 @@ pub fn restore_set(within: PfnRange) -> (u64, u64) {
     (ranges, bytes)
 }
 
-/// What was found is not what was looked for.
-fn leave_again(found: Option<Adopted>) {
-    match found {
-        Some(Adopted::Frames(changed)) => leave(changed),
-        Some(Adopted::Pin(pin)) => direct_map::leave_pin(pin),
-        None => {}
-    }
-}
-
-fn give_back(frames: FrameRange) {
+pub fn give_back(frames: FrameRange) {
     let Ok(allocator) = allocator() else { return };
     let guard = MACHINE.pin();
     if let Err((frames, fault)) = allocator.free_range(guard.pinned(), frames) {

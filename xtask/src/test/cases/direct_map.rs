@@ -1,11 +1,12 @@
-//! The direct map: the largest pages that CPU, command line and memory allow, and nothing but RAM.
+//! The direct map: the largest pages that CPU, command line and memory allow, and nothing but RAM; and after whatever changes
+//! exactly that again.
 //!
 //! Expected sizes are those of `meminfo`'s `DirectMap` lines; the machines are QEMU's q35, which puts 2 GiB of a large
 //! memory below its PCI hole and the rest from 4 GiB on.
 
 use crate::machine::MemorySize;
-use crate::test::case::Case;
-use crate::test::expect::{Expect, kib, nearly, text};
+use crate::test::case::{Case, Ends};
+use crate::test::expect::{Expect, kib, lines, nearly, text};
 
 const MEMORY: MemorySize = MemorySize::gib(32);
 const SIZES: &[&str] = &["DirectMap4k", "DirectMap2M", "DirectMap1G"];
@@ -18,6 +19,79 @@ const WALK_HOLE: &str = "walk 0xffff8000e0000000";
 const WALK_TEXT: &str = "walk 0xffffffff81000000";
 
 pub(crate) fn cases() -> Vec<Case> {
+    as_built().into_iter().chain(changed()).collect()
+}
+
+/// What is said when the map is what boot made.
+const HEALED: &str = "bit for bit";
+
+/// Changes by hand, on purpose, and on all CPUs.
+fn changed() -> Vec<Case> {
+    let case = |name: &str, commands: &str| Case::new(format!("direct-map/{name}"), commands);
+    let healed = || text(HEALED);
+    let in_a_gib = "directmap set 0x240000000+4K ro; directmap why phys:0x240001000; directmap owners; \
+                    directmap journal; vmstat; directmap; directmap restore 0x240000000+2M; vmstat; directmap heal";
+    vec![
+        case("picture", "directmap").memory(MEMORY).expect([text("GGGGGGGG"), text("read-only")]),
+        case("set", in_a_gib).memory(MEMORY).expect([
+            text("direct_map_level3_splits 1"),
+            text("direct_map_level2_splits 1"),
+            text("no 1G page because of"),
+            text("by monitor: set by hand"),
+            text("2 large pages split, 1 ranges changed"),
+            text("direct_map_level3_collapses 1"),
+            text("flush_collapse_flushes 1"),
+            healed(),
+        ]),
+        case(
+            "refused",
+            "directmap set 0x1000000+4K ro; directmap set 0x3c000000+4K rwx; directmap set 0x3c000000+4K x; \
+             directmap set 0x3c000001+4K ro; directmap set 0xfee00000+4K ro; directmap set 0x3c000000+8K np; \
+             directmap set 0x3c001000+4K np; directmap restore 0x20000000+4K; directmap heal",
+        )
+        .ends(Ends::Failing)
+        .expect([
+            text("they hold the kernel's image"),
+            text("writable and executable at once cannot be had"),
+            text("nothing in the direct map is executable"),
+            text("are not whole 4-KiB frames"),
+            text("is not RAM in the direct map"),
+            text("were taken out of the map already, by monitor"),
+            text("nothing in there was set by hand"),
+            healed(),
+        ]),
+        case(
+            "age/full",
+            "directmap age full; directmap; meminfo; maps audit; directmap heal; meminfo; maps audit",
+        )
+        .expect([lines(2, "sound"), healed()]),
+        case("age/1-in-3", "directmap age 1-in-3; directmap stress 1; directmap heal; selftest direct_map")
+            .memory(MemorySize::gib(4))
+            .expect([healed()]),
+        case("age/random", "directmap age random:7; maps audit; directmap stress 1; directmap heal")
+            .append("nogbpages")
+            .expect([text("sound"), healed()]),
+        case("stress", "directmap stress 2; directmap heal; maps audit").expect([text("sound"), healed()]),
+        case("stress/8-cpus", "directmap stress 5; directmap heal; maps audit; selftest")
+            .cpus(8)
+            .memory(MemorySize::gib(4))
+            .expect([text("8 CPUs"), text("sound"), healed()]),
+        case("stress/5-levels", "directmap stress 1; directmap heal; maps audit")
+            .append("la57")
+            .expect([text("sound"), healed()]),
+        case(
+            "soak",
+            "directmap age random:1; directmap stress 240; directmap heal; maps audit; frames stress 2",
+        )
+        .cpus(8)
+        .memory(MemorySize::gib(4))
+        .soak(12)
+        .expect([text("8 CPUs"), text("sound"), healed()]),
+    ]
+}
+
+/// As boot makes it.
+fn as_built() -> Vec<Case> {
     let case = |name: &str, commands: &str| Case::new(format!("direct-map/{name}"), commands).memory(MEMORY);
     let all = || kib(SIZES, nearly(MEMORY, 0, 4));
     vec![
