@@ -1,5 +1,5 @@
 //! Size classes: 8 bytes to 32 KiB, at most an eighth of an object lost to rounding (below 64 bytes: at most seven bytes).
-//! The class comes from a table, without a branch.
+//! The class comes from a table, without a branch. A leaf where `unsafe` lives.
 //!
 //! ```text
 //!   8, 16, 24, ... 128 | 144, 160, ... 256 | above: 2^k / n for n = 14, 13, ... 8, cut to a multiple of 16
@@ -63,8 +63,12 @@ pub(crate) fn holding(layout: Layout) -> Option<usize> {
         // One less than the next power of two.
         last = usize::MAX >> last.leading_zeros();
     }
-    TABLE.get(last / GRAIN).map(|&class| class as usize)
+    let class = usize::from(*TABLE.get(last / GRAIN)?);
+    // SAFETY: the table names no others, see below.
+    unsafe { core::hint::assert_unchecked(class < CLASSES) };
+    Some(class)
 }
 
+const _: () = assert!(TABLE[ENTRIES - 1] as usize == CLASSES - 1);
 const _: () = assert!(bytes(CLASSES - 1) == LARGEST && bytes(0) == 8 && bytes(15) == 128 && bytes(16) == 144);
 const _: () = assert!(bytes(23) == 256 && bytes(24) == 288 && bytes(30) == 512 && bytes(35) == 816);

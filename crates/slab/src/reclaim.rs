@@ -47,7 +47,6 @@ impl<M: Machine> Slabs<M> {
         }
         let mut frames = 0;
         self.for_each_cache(|record| {
-            record.shrink_rounds();
             for (cpu, line) in record.lines().enumerate() {
                 if cpu != pinned.cpu().index() && line.is_loaded() {
                     line.ask();

@@ -1,8 +1,11 @@
 //! A cache's records: its measures, a line for each CPU, a locked part for each node. A leaf where `unsafe` lives.
 //!
 //! ```text
-//!   cell or block:  | Record | node 0 | node 1 | ... | line of CPU 0 | line of CPU 1 | ... |
+//!   cell or block:  | Record | node 0 | node 1 | ... |
+//!   lines:          | CPU 0: line of cache 0 | of cache 1 | ... | CPU 1: line of cache 0 | ... |
 //! ```
+//! The lines of all caches stand together, by CPU and number of the cache: who allocates by size knows the line without
+//! a look at the record.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -14,8 +17,12 @@ use rhumb_machine::{CpuId, IrqOff};
 use crate::check::{Checks, Quarantine};
 use crate::magazine::CpuLine;
 use crate::node::Node;
+use crate::registry::MAX_CACHES;
 use crate::shape::Shape;
-use crate::sync::{AtomicU32, AtomicU64, Guard, Lock, Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Guard, Lock};
+
+/// Objects that a depot keeps for each CPU, in bytes.
+const DEPOT_BYTES: u32 = 128 << 10;
 
 /// The most bytes of a cache's name.
 pub const NAME_BYTES: usize = 24;
@@ -76,20 +83,81 @@ pub(crate) struct Setup {
     pub(crate) nodes: usize,
 }
 
-/// Rounds of a new cache's magazines: an eighth of what they may grow to.
-const START_PART: u32 = 8;
+/// The lines of all caches: [`MAX_CACHES`] for each CPU.
+#[derive(Clone, Copy)]
+pub(crate) struct Lines {
+    first: NonNull<CpuLine>,
+    cpus: usize,
+}
+
+// SAFETY: lines are shared as their own type allows.
+unsafe impl Sync for Lines {}
+// SAFETY: as above.
+unsafe impl Send for Lines {}
+
+/// The lines of one cache, which lives: one for each CPU.
+pub(crate) struct CacheLines(Lines);
+
+impl CacheLines {
+    /// The line of `cpu`.
+    #[inline(always)]
+    pub(crate) fn line(&self, cpu: CpuId) -> Option<&CpuLine> {
+        // SAFETY: there is one for each CPU, written when the cache was made.
+        (cpu.index() < self.0.cpus).then(|| unsafe { self.0.first.add(cpu.index() * MAX_CACHES).as_ref() })
+    }
+}
+
+impl Lines {
+    /// Bytes for so many CPUs.
+    pub(crate) const fn bytes(cpus: usize) -> usize {
+        cpus * MAX_CACHES * size_of::<CpuLine>()
+    }
+
+    /// Lines in `memory`, each to be written with its cache's record.
+    ///
+    /// # Safety
+    /// It is the caller's alone while any of the lines is used, aligned to 64, and has [`Lines::bytes`].
+    pub(crate) const unsafe fn place(memory: NonNull<u8>, cpus: usize) -> Self {
+        Self { first: memory.cast(), cpus }
+    }
+
+    /// Writes the lines of a new cache.
+    ///
+    /// # Safety
+    /// No cache with this number, which is below [`MAX_CACHES`], lives.
+    unsafe fn clear(self, cache: usize) {
+        for cpu in 0..self.cpus {
+            // SAFETY: there is a line for each CPU and number; the caller's promise that nobody uses it.
+            unsafe { self.first.add(cpu * MAX_CACHES + cache).write(CpuLine::new()) };
+        }
+    }
+
+    /// The memory that they were placed in.
+    pub(crate) const fn memory(self) -> NonNull<u8> {
+        self.first.cast()
+    }
+
+    /// The lines of the cache with this number.
+    ///
+    /// # Safety
+    /// A cache with this number lives, and they are used no longer than it does.
+    #[inline(always)]
+    pub(crate) unsafe fn of(self, cache: usize) -> CacheLines {
+        // SAFETY: there is a line for each number.
+        CacheLines(Self { first: unsafe { self.first.add(cache) }, ..self })
+    }
+}
 
 /// A cache.
 #[repr(align(64))]
 pub(crate) struct Record {
-    lines: NonNull<CpuLine>,
-    cpus: usize,
+    lines: CacheLines,
     pub(crate) shape: Shape,
     nodes: NonNull<Lock<Node>>,
     node_count: usize,
     pub(crate) setup: Setup,
-    /// Rounds that magazines hold now.
-    rounds: AtomicU32,
+    /// Rounds that magazines hold.
+    rounds: u32,
     /// Slabs made so far: the colour of the next.
     pub(crate) turn: AtomicU32,
     /// Who walks through the registry and works on this cache now; it is not given up meanwhile.
@@ -108,9 +176,9 @@ unsafe impl Sync for Record {}
 unsafe impl Send for Record {}
 
 impl Record {
-    /// Bytes for a cache on a machine with so many CPUs and nodes.
-    pub(crate) const fn bytes(cpus: usize, nodes: usize) -> usize {
-        Self::nodes_at() + nodes * size_of::<Lock<Node>>().next_multiple_of(64) + cpus * size_of::<CpuLine>()
+    /// Bytes for a cache on a machine with so many nodes.
+    pub(crate) const fn bytes(nodes: usize) -> usize {
+        Self::nodes_at() + nodes * Self::node_stride()
     }
 
     const fn nodes_at() -> usize {
@@ -124,30 +192,26 @@ impl Record {
     /// Makes a cache in `cell`.
     ///
     /// # Safety
-    /// The cell is the caller's alone until the record is given up, aligned to 64, and has [`Record::bytes`] of it.
-    pub(crate) unsafe fn place(cell: NonNull<u8>, setup: Setup) -> &'static Self {
-        const { assert!(align_of::<Lock<Node>>() <= 64 && size_of::<CpuLine>().is_multiple_of(64)) };
-        let (cpus, node_count) = (setup.cpus, setup.nodes);
-        // SAFETY: all of it lies within the cell, each part at a multiple of 64.
+    /// The cell is the caller's alone until the record is given up, aligned to 64, and has [`Record::bytes`] of it. No
+    /// other cache has the number.
+    pub(crate) unsafe fn place(cell: NonNull<u8>, lines: Lines, setup: Setup) -> &'static Self {
+        const { assert!(align_of::<Lock<Node>>() <= 64) };
+        let node_count = setup.nodes;
+        // SAFETY: all of it lies within the cell, each part at a multiple of 64; the number is the caller's promise.
         unsafe {
             let nodes = cell.add(Self::nodes_at());
             for node in 0..node_count {
                 nodes.add(node * Self::node_stride()).cast::<Lock<Node>>().write(Lock::new(Node::default()));
             }
-            let lines = nodes.add(node_count * Self::node_stride()).cast::<CpuLine>();
-            for cpu in 0..cpus {
-                lines.add(cpu).write(CpuLine::new());
-            }
-            let rounds = setup.shape.most_rounds.div_ceil(START_PART).max(2).min(setup.shape.most_rounds);
-            let rounds = if setup.checks.is_off() { rounds } else { 0 };
+            lines.clear(usize::from(setup.id));
+            let rounds = if setup.checks.is_off() { setup.shape.most_rounds } else { 0 };
             let record = Self {
-                lines,
-                cpus,
+                lines: lines.of(usize::from(setup.id)),
                 shape: setup.shape,
                 nodes: nodes.cast(),
                 node_count,
                 setup,
-                rounds: AtomicU32::new(rounds),
+                rounds,
                 turn: AtomicU32::new(0),
                 walkers: AtomicU32::new(0),
                 quarantine: Lock::new(Quarantine::default()),
@@ -162,13 +226,12 @@ impl Record {
     /// The line of `cpu`.
     #[inline(always)]
     pub(crate) fn line(&self, cpu: CpuId) -> Option<&CpuLine> {
-        // SAFETY: there is a line for each CPU, and it lives as long as the record.
-        (cpu.index() < self.cpus).then(|| unsafe { self.lines.add(cpu.index()).as_ref() })
+        self.lines.line(cpu)
     }
 
     /// All lines.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &CpuLine> {
-        (0..self.cpus).filter_map(|cpu| self.line(CpuId::new(cpu)?))
+        (0..self.setup.cpus).filter_map(|cpu| self.line(CpuId::new(cpu)?))
     }
 
     pub(crate) const fn node_count(&self) -> usize {
@@ -189,27 +252,14 @@ impl Record {
         NonNull::from(self).cast()
     }
 
-    /// Rounds that magazines hold now.
-    pub(crate) fn rounds(&self) -> u32 {
-        self.rounds.load(Relaxed)
-    }
-
-    /// Counts a visit to the depot: quick ones make the magazines grow.
-    pub(crate) fn count_visit(&self, node: &mut Node, now_ns: impl FnOnce() -> u64) {
-        if node.count_visit(now_ns) {
-            self.rounds.store((self.rounds() * 2).min(self.shape.most_rounds), Relaxed);
-        }
-    }
-
-    /// Makes magazines small again: memory is short.
-    pub(crate) fn shrink_rounds(&self) {
-        let rounds = self.rounds();
-        self.rounds.store(rounds.min(self.shape.most_rounds.div_ceil(START_PART).max(2)), Relaxed);
+    /// Rounds that magazines hold; none in a checked cache.
+    pub(crate) const fn rounds(&self) -> u32 {
+        self.rounds
     }
 
     /// Full magazines that a node's depot keeps at most: 128 KiB of objects for each CPU, two at least.
     pub(crate) fn most_full(&self) -> u32 {
-        let bytes = (self.rounds() * self.shape.slot_bytes).max(1);
-        (self.cpus as u32 * (128 << 10) / bytes).clamp(2, 64)
+        let bytes = (self.rounds * self.shape.slot_bytes).max(1);
+        (self.setup.cpus as u32 * DEPOT_BYTES / bytes).clamp(2, 64)
     }
 }

@@ -11,17 +11,18 @@ use crate::cells::Cells;
 use crate::check::Checks;
 use crate::error::SpecError;
 use crate::memory::Memory;
-use crate::record::{Name, Record, Setup};
+use crate::record::{Lines, Name, Record, Setup};
 use crate::shape::Shape;
 use crate::slabs::Config;
 use crate::spec::CacheSpec;
 use crate::sync::{AtomicPtr, Lock, Ordering, Relaxed};
 
 /// The most caches.
-pub(crate) const MAX_CACHES: usize = 512;
+pub(crate) const MAX_CACHES: usize = 256;
 
 pub(crate) struct Registry {
     table: [AtomicPtr<Record>; MAX_CACHES],
+    pub(crate) lines: Lines,
     /// Numbers past this were never given out.
     used: Lock<usize>,
 }
@@ -36,8 +37,9 @@ impl Drop for Walked {
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
-        Self { table: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())), used: Lock::new(0) }
+    pub(crate) fn new(lines: Lines) -> Self {
+        let table = core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut()));
+        Self { table, lines, used: Lock::new(0) }
     }
 
     /// The cache with this number, which the caller knows to live.
@@ -68,7 +70,7 @@ impl Registry {
         let checks = config.checks.of(spec.name);
         let checks = if spec.lifecycle.is_some() { checks.without_poison() } else { checks };
         let shape = Shape::new(spec.size, spec.align, checks.margins())?;
-        let bytes = Record::bytes(config.cpus, config.nodes);
+        let bytes = Record::bytes(config.nodes);
         let cell = cells.alloc(memory, pinned, bytes, AllocClass::Normal).ok_or(SpecError::NoMemory)?;
         let setup = Setup {
             name: Name::new(spec.name),
@@ -90,7 +92,7 @@ impl Registry {
             return Err(SpecError::TooManyCaches);
         };
         // SAFETY: the cell was taken just now, with this size.
-        let record = unsafe { Record::place(cell, Setup { id: id as u16, ..setup }) };
+        let record = unsafe { Record::place(cell, self.lines, Setup { id: id as u16, ..setup }) };
         self.table[id].store(core::ptr::from_ref(record).cast_mut(), Ordering::Release);
         *used = (*used).max(id + 1);
         Ok(record)
@@ -125,7 +127,7 @@ impl Registry {
         record: &'static Record,
     ) {
         self.retire(memory, record);
-        let bytes = Record::bytes(record.setup.cpus, record.setup.nodes);
+        let bytes = Record::bytes(record.setup.nodes);
         // SAFETY: `make` took the cell with this size; the record is in no table, and its last user is the caller.
         unsafe { cells.free(memory, pinned, record.cell(), bytes) };
     }

@@ -10,8 +10,9 @@ use crate::cells::Cells;
 use crate::check::{CallSite, CheckList};
 use crate::class::{self, CLASSES};
 use crate::error::{AllocError, Report, SpecError};
+use crate::magazine::CpuLine;
 use crate::memory::Memory;
-use crate::record::{Name, Record};
+use crate::record::{CacheLines, Lines, Name, Record};
 use crate::registry::Registry;
 use crate::spec::CacheSpec;
 use crate::sync::{AtomicBool, AtomicU64};
@@ -49,6 +50,8 @@ impl Config {
 
 /// The object caches of a machine. See the [crate's documentation](crate) for the design.
 pub struct Slabs<M: Machine + 'static> {
+    /// The lines of all caches, the classes' first.
+    lines: Lines,
     pub(crate) classes: [&'static Record; CLASSES],
     pub(crate) memory: Memory<M>,
     pub(crate) cells: Cells,
@@ -75,7 +78,11 @@ impl<M: Machine> Slabs<M> {
             return Err(SpecError::BadMachine);
         }
         let (memory, cells) = (Memory::new(frames, config.owner), Cells::new());
-        let registry = Registry::new();
+        let bytes = Lines::bytes(config.cpus);
+        let place = cells.alloc(&memory, pinned, bytes, AllocClass::Normal).ok_or(SpecError::NoMemory)?;
+        // SAFETY: the memory was taken just now, with this size.
+        let lines = unsafe { Lines::place(place, config.cpus) };
+        let registry = Registry::new(lines);
         let mut classes: arrayvec::ArrayVec<&'static Record, CLASSES> = arrayvec::ArrayVec::new();
         for class in 0..CLASSES {
             let size = class::bytes(class);
@@ -89,6 +96,8 @@ impl<M: Machine> Slabs<M> {
                     for record in classes {
                         registry.forget(&memory, &cells, pinned, record);
                     }
+                    // SAFETY: it was taken above; no cache is left that uses it.
+                    unsafe { cells.free(&memory, pinned, lines.memory(), bytes) };
                     cells.trim(&memory, pinned);
                     return Err(error);
                 }
@@ -96,6 +105,7 @@ impl<M: Machine> Slabs<M> {
         }
         let classes = classes.into_inner().map_err(|_| SpecError::BadMachine)?;
         Ok(Self {
+            lines,
             classes,
             memory,
             cells,
@@ -120,6 +130,13 @@ impl<M: Machine> Slabs<M> {
         self.classes.get(class::holding(layout)?).copied()
     }
 
+    /// The lines of a class.
+    #[inline(always)]
+    fn class_lines(&self, class: usize) -> CacheLines {
+        // SAFETY: the classes' caches were made first, so that their numbers are the classes', and live for ever.
+        unsafe { self.lines.of(class) }
+    }
+
     /// Memory for `layout`, its content stale; of no bytes, too. From the CPU's magazine: no lock, no locked operation,
     /// no shared line; about 2 ns.
     ///
@@ -141,10 +158,8 @@ impl<M: Machine> Slabs<M> {
         layout: Layout,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        match self.class(layout) {
-            Some(record) => self.alloc_from(record, pinned, class),
-            None => self.alloc_large(pinned, layout, class),
-        }
+        let Some(number) = class::holding(layout) else { return self.alloc_large(pinned, layout, class) };
+        self.alloc_at(self.class_lines(number).line(pinned.cpu()), || &self.classes[number], pinned, class)
     }
 
     /// Gives memory back.
@@ -153,15 +168,22 @@ impl<M: Machine> Slabs<M> {
     /// It came from [`Slabs::alloc`] with this layout, and nobody uses it any more.
     #[inline]
     pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
-        match self.class(layout) {
-            // SAFETY: the caller's promise: an object of this class.
-            Some(record) => unsafe { self.free_to(record, pinned, object) },
+        let Some(number) = class::holding(layout) else {
             // SAFETY: the caller's promise.
-            None => unsafe { self.free_large(pinned, object, layout) },
+            return unsafe { self.free_large(pinned, object, layout) };
+        };
+        // SAFETY: the caller's promise: an object of this class.
+        unsafe {
+            self.free_at(
+                self.class_lines(number).line(pinned.cpu()),
+                || &self.classes[number],
+                pinned,
+                object,
+            )
         }
     }
 
-    /// The common path of every cache.
+    /// An object of a cache.
     #[inline(always)]
     pub(crate) fn alloc_from(
         &self,
@@ -169,13 +191,33 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        if let Some(line) = record.line(pinned.cpu())
-            && let Some(object) = line.pop()
-        {
-            self.set_access(object, record.shape.object_bytes as usize, Access::Allowed);
+        self.alloc_at(record.line(pinned.cpu()), || record, pinned, class)
+    }
+
+    /// Gives an object of a cache back.
+    ///
+    /// # Safety
+    /// The object is of this cache, and nobody uses it any more.
+    #[inline(always)]
+    pub(crate) unsafe fn free_to(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.free_at(record.line(pinned.cpu()), || record, pinned, object) }
+    }
+
+    /// The common path of every cache: the record is looked at where the line does not do.
+    #[inline(always)]
+    fn alloc_at(
+        &self,
+        line: Option<&CpuLine>,
+        record: impl Fn() -> &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if let Some(object) = line.and_then(CpuLine::pop) {
+            self.set_access(object, record().shape.object_bytes as usize, Access::Allowed);
             return Ok(object);
         }
-        self.alloc_slow(record, pinned, class)
+        self.alloc_slow(record(), pinned, class)
     }
 
     /// The common path of every cache.
@@ -183,17 +225,21 @@ impl<M: Machine> Slabs<M> {
     /// # Safety
     /// The object is of this cache, and nobody uses it any more.
     #[inline(always)]
-    pub(crate) unsafe fn free_to(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
-        if cfg!(feature = "checked") && !self.may_be_freed(record, object) {
+    unsafe fn free_at(
+        &self,
+        line: Option<&CpuLine>,
+        record: impl Fn() -> &'static Record,
+        pinned: Pinned<'_>,
+        object: NonNull<u8>,
+    ) {
+        if cfg!(feature = "checked") && !self.may_be_freed(record(), object) {
             return;
         }
-        if let Some(line) = record.line(pinned.cpu())
-            && line.push(object)
-        {
-            self.set_access(object, record.shape.object_bytes as usize, Access::FreeObject);
+        if line.is_some_and(|line| line.push(object)) {
+            self.set_access(object, record().shape.object_bytes as usize, Access::FreeObject);
             return;
         }
-        self.free_slow(record, pinned, object);
+        self.free_slow(record(), pinned, object);
     }
 
     /// Tells a checker of accesses. Where the machine has none: no instruction.

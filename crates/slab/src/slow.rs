@@ -108,13 +108,11 @@ impl<M: Machine> Slabs<M> {
             line.load(previous, record.rounds());
             return line.pop().ok_or(Lack::Slab);
         }
-        let now_ns = || self.machine().now_ns();
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
         if let Some(full) = node.take_full() {
             if let Some(empty) = line.set_previous(line.unload()) {
                 node.spare.push(empty);
             }
-            record.count_visit(&mut node, now_ns);
             line.load(full, record.rounds());
             return line.pop().ok_or(Lack::Slab);
         }
@@ -125,8 +123,6 @@ impl<M: Machine> Slabs<M> {
             node.take(shape, 1, |object| single = Some(object));
             return single.ok_or(Lack::Slab);
         };
-        record.count_visit(&mut node, now_ns);
-        node.note_underflow(now_ns, record.most_full());
         node.take(shape, record.rounds().div_ceil(2), |object| magazine.push(object));
         line.load(magazine, record.rounds());
         line.pop().ok_or(Lack::Slab)
@@ -234,19 +230,16 @@ impl<M: Machine> Slabs<M> {
             line.load(empty, rounds);
             return line.push(object).then_some(()).ok_or(Step::Direct);
         }
-        let now_ns = || self.machine().now_ns();
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
         if let Some(full) = previous
-            && node.full.count >= node.most_full
+            && node.full.count >= record.most_full()
         {
             line.set_previous(None);
-            node.note_overflow(now_ns());
             return Err(Step::Flush([full].into_iter().collect()));
         }
         let Some(empty) = node.spare.pop() else { return Err(Step::Magazine) };
         if let Some(full) = line.set_previous(line.unload()) {
             node.full.push(full);
-            record.count_visit(&mut node, now_ns);
         }
         line.load(empty, rounds);
         line.push(object).then_some(()).ok_or(Step::Direct)
