@@ -22,7 +22,7 @@ use crate::shape::Shape;
 use crate::sync::{AtomicU32, AtomicU64, Guard, Lock};
 
 /// Objects that a depot keeps for each CPU, in bytes.
-const DEPOT_BYTES: u32 = 128 << 10;
+const DEPOT_BYTES: u32 = 64 << 10;
 
 /// The most bytes of a cache's name.
 pub const NAME_BYTES: usize = 24;
@@ -257,7 +257,7 @@ impl Record {
         self.rounds
     }
 
-    /// Full magazines that a node's depot keeps at most: 128 KiB of objects for each CPU, two at least.
+    /// Full magazines that a node's depot keeps at most: 64 KiB of objects for each CPU, two at least.
     pub(crate) fn most_full(&self) -> u32 {
         let bytes = (self.rounds * self.shape.slot_bytes).max(1);
         (self.setup.cpus as u32 * DEPOT_BYTES / bytes).clamp(2, 64)

@@ -159,7 +159,7 @@ impl<M: Machine> Slabs<M> {
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
         let Some(number) = class::holding(layout) else { return self.alloc_large(pinned, layout, class) };
-        self.alloc_at(self.class_lines(number).line(pinned.cpu()), || &self.classes[number], pinned, class)
+        self.alloc_at(self.class_lines(number).line(pinned.cpu()), || self.classes[number], pinned, class)
     }
 
     /// Gives memory back.
@@ -174,12 +174,7 @@ impl<M: Machine> Slabs<M> {
         };
         // SAFETY: the caller's promise: an object of this class.
         unsafe {
-            self.free_at(
-                self.class_lines(number).line(pinned.cpu()),
-                || &self.classes[number],
-                pinned,
-                object,
-            )
+            self.free_at(self.class_lines(number).line(pinned.cpu()), || self.classes[number], pinned, object)
         }
     }
 
