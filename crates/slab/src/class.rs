@@ -18,6 +18,10 @@ pub(crate) const LARGEST: usize = 32 << 10;
 pub(crate) const CLASSES: usize = 73;
 const STEPS_OF_8: usize = 16;
 const STEPS_OF_16: usize = 8;
+/// Up to here, there is a class for each multiple of 16.
+const EVERY_16_BYTES: usize = 256;
+/// What the objects of a class are aligned to, if their size is a multiple of it.
+const EVERYWHERE_ALIGN: usize = 16;
 /// Classes of a doubling, above.
 const PARTS: usize = 7;
 
@@ -53,20 +57,30 @@ const fn table() -> [u8; ENTRIES] {
 
 static TABLE: [u8; ENTRIES] = table();
 
-/// The least class that holds `layout`, or `None` past the largest and for no bytes.
-///
-/// `(size - 1) | (align - 1)` is one less than the size rounded up to its alignment.
+/// The least class of so many bytes; `None` past the largest and for none.
 #[inline(always)]
-pub(crate) fn holding(layout: Layout) -> Option<usize> {
-    let mut last = layout.size().wrapping_sub(1) | (layout.align() - 1);
-    if layout.align() > 16 && last >= 256 {
-        // One less than the next power of two.
-        last = usize::MAX >> last.leading_zeros();
-    }
-    let class = usize::from(*TABLE.get(last / GRAIN)?);
+fn of_bytes(bytes: usize) -> Option<usize> {
+    let class = usize::from(*TABLE.get(bytes.wrapping_sub(1) / GRAIN)?);
     // SAFETY: the table names no others, see below.
     unsafe { core::hint::assert_unchecked(class < CLASSES) };
     Some(class)
+}
+
+/// The least class that holds `layout`, for nearly all layouts: `None` for some that [`holding`] knows an answer for.
+#[inline(always)]
+pub(crate) fn quickly(layout: Layout) -> Option<usize> {
+    if layout.align() > EVERYWHERE_ALIGN {
+        return None;
+    }
+    // One less than the size rounded up to its alignment.
+    of_bytes((layout.size().wrapping_sub(1) | (layout.align() - 1)).wrapping_add(1))
+}
+
+/// The least class that holds `layout`, or `None` past the largest. What has no bytes gets some.
+pub(crate) fn holding(layout: Layout) -> Option<usize> {
+    let bytes = layout.size().max(1).next_multiple_of(layout.align());
+    let is_odd = layout.align() > EVERYWHERE_ALIGN && bytes > EVERY_16_BYTES;
+    of_bytes(if is_odd { bytes.checked_next_power_of_two()? } else { bytes })
 }
 
 const _: () = assert!(TABLE[ENTRIES - 1] as usize == CLASSES - 1);

@@ -116,7 +116,7 @@ impl<M: Machine> Slabs<M> {
             // SAFETY: the caller's promise.
             Some(record) => unsafe { self.free_to(record, pinned, object) },
             // SAFETY: the caller's promise.
-            None => unsafe { self.free_large(pinned, object, Layout::new::<[u8; 1]>()) },
+            None => unsafe { self.free_large(pinned, object) },
         }
     }
 }

@@ -15,17 +15,42 @@ use crate::slabs::Slabs;
 use crate::sync::Relaxed;
 
 impl<M: Machine> Slabs<M> {
+    /// Memory for what has no class, or one that is not found quickly: large, aligned, or of no bytes.
     #[cold]
     #[inline(never)]
-    pub(crate) fn alloc_large(
+    pub(crate) fn alloc_unusual(
         &self,
         pinned: Pinned<'_>,
         layout: Layout,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        if layout.size() == 0 {
-            return self.alloc_as(pinned, Self::of_no_bytes(layout), class);
+        match self.class(layout) {
+            Some(record) => self.alloc_from(record, pinned, class),
+            None => self.alloc_large(pinned, layout, class),
         }
+    }
+
+    /// Gives back what [`Slabs::alloc_unusual`] gave.
+    ///
+    /// # Safety
+    /// It came with this layout, and nobody uses it any more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn free_unusual(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
+        match self.class(layout) {
+            // SAFETY: the caller's promise: an object of this class.
+            Some(record) => unsafe { self.free_to(record, pinned, object) },
+            // SAFETY: the caller's promise.
+            None => unsafe { self.free_large(pinned, object) },
+        }
+    }
+
+    fn alloc_large(
+        &self,
+        pinned: Pinned<'_>,
+        layout: Layout,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
         let frames = (layout.size() as u64).div_ceil(FRAME_BYTES);
         let tight = Order::holding(frames).ok_or(AllocError::TooLarge)?;
         let aligned = Order::holding((layout.align() as u64).div_ceil(FRAME_BYTES));
@@ -50,14 +75,8 @@ impl<M: Machine> Slabs<M> {
     /// Gives a large object back.
     ///
     /// # Safety
-    /// It came from [`Slabs::alloc_large`] with this layout, and nobody uses it any more.
-    #[cold]
-    #[inline(never)]
-    pub(crate) unsafe fn free_large(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
-        if layout.size() == 0 {
-            // SAFETY: the caller's promise; `alloc_large` took it with this layout.
-            return unsafe { self.free(pinned, object, Self::of_no_bytes(layout)) };
-        }
+    /// It came from [`Slabs::alloc_large`], and nobody uses it any more.
+    pub(crate) unsafe fn free_large(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
         let frames = self.large_frames_of(object);
         if frames == 0 {
             let report = Report {
@@ -75,15 +94,6 @@ impl<M: Machine> Slabs<M> {
             Some(order) if order.frames() == frames => unsafe { self.memory.give(pinned, object, order) },
             // SAFETY: the caller's promise: what is left of a block that was cut.
             _ => unsafe { self.memory.give_run(pinned, object, frames) },
-        }
-    }
-
-    /// What is taken for a layout of no bytes: one that has its alignment.
-    const fn of_no_bytes(layout: Layout) -> Layout {
-        match Layout::from_size_align(layout.align(), layout.align()) {
-            Ok(layout) => layout,
-            // No layout has such an alignment.
-            Err(_) => Layout::new::<u64>(),
         }
     }
 

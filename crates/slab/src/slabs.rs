@@ -125,7 +125,6 @@ impl<M: Machine> Slabs<M> {
     }
 
     /// The cache for objects of `layout`; `None` for what comes straight from frames.
-    #[inline(always)]
     pub(crate) fn class(&self, layout: Layout) -> Option<&'static Record> {
         self.classes.get(class::holding(layout)?).copied()
     }
@@ -158,7 +157,7 @@ impl<M: Machine> Slabs<M> {
         layout: Layout,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        let Some(number) = class::holding(layout) else { return self.alloc_large(pinned, layout, class) };
+        let Some(number) = class::quickly(layout) else { return self.alloc_unusual(pinned, layout, class) };
         self.alloc_at(self.class_lines(number).line(pinned.cpu()), || self.classes[number], pinned, class)
     }
 
@@ -168,9 +167,9 @@ impl<M: Machine> Slabs<M> {
     /// It came from [`Slabs::alloc`] with this layout, and nobody uses it any more.
     #[inline]
     pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
-        let Some(number) = class::holding(layout) else {
+        let Some(number) = class::quickly(layout) else {
             // SAFETY: the caller's promise.
-            return unsafe { self.free_large(pinned, object, layout) };
+            return unsafe { self.free_unusual(pinned, object, layout) };
         };
         // SAFETY: the caller's promise: an object of this class.
         unsafe {
