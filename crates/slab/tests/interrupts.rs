@@ -1,0 +1,192 @@
+//! Object caches on a hosted machine: interrupts that allocate and free at every point, and between any two instructions.
+//!
+//! Two owners of one object are seen by its tag, which stands in its first and in its last word.
+#![cfg(not(feature = "model"))]
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+use rhumb_frames::{AllocClass, Descriptor, Frames, Layout as FrameLayout, MemoryRange};
+use rhumb_hosted::interrupt::Strike;
+use rhumb_hosted::{HostedMachine, LargePages};
+use rhumb_machine::{CpuId, IrqOff, NodeId, PhysAddr, PhysRange, Pinned, VirtAddr};
+use rhumb_slab::{Config, Slabs};
+
+type OurFrames = Frames<&'static HostedMachine>;
+type OurSlabs = Slabs<&'static HostedMachine>;
+
+/// 64 MiB of RAM, and object caches over all of it.
+fn bring_up(cpus: usize) -> (&'static HostedMachine, &'static OurFrames, &'static OurSlabs) {
+    let ram = PhysRange::of_length(PhysAddr::new(64 << 20), 64 << 20).unwrap();
+    let machine =
+        HostedMachine::builder().cpus(cpus).ram(ram).large_pages(LargePages::Never).build().unwrap();
+    let machine: &'static HostedMachine = Box::leak(Box::new(machine));
+    let memory = [MemoryRange { frames: ram.whole_frames(), node: NodeId::FIRST }];
+    let end = ram.whole_frames().end();
+    let layout = FrameLayout::new(&memory, cpus, end).unwrap();
+    let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
+    let descriptors: Vec<_> = (0..end.get()).map(|_| Descriptor::default()).collect();
+    let base = VirtAddr::from(descriptors.leak().as_ptr().cast::<u8>());
+    machine
+        .enter(CpuId::BOOT, |cpu| {
+            // SAFETY: nobody else uses the RAM; the storage is outside of it, and there is a descriptor for each frame.
+            let frames = unsafe {
+                Frames::new(machine, &layout, [ram.whole_frames()], storage).unwrap().with_descriptors(base)
+            };
+            let frames: &'static OurFrames = Box::leak(Box::new(frames));
+            let config = Config { report: |report| panic!("{report}"), ..Config::new(cpus) };
+            let slabs = Slabs::new(frames, cpu.pinned(), config).unwrap();
+            (machine, frames, &*Box::leak(Box::new(slabs)))
+        })
+        .unwrap()
+}
+
+/// Few classes, so that handler and body meet in the same ones; large ones among them.
+const SIZES: [usize; 6] = [16, 64, 200, 1024, 4096, 40_000];
+
+/// An object and its tag.
+struct Tagged {
+    object: NonNull<u8>,
+    layout: Layout,
+    tag: u64,
+}
+
+impl Tagged {
+    fn take(slabs: &OurSlabs, pinned: Pinned<'_>, class: AllocClass, tag: u64) -> Option<Self> {
+        let layout = Layout::from_size_align(SIZES[(tag * 7) as usize % SIZES.len()], 8).ok()?;
+        let object = slabs.alloc_as(pinned, layout, class).ok()?;
+        let tagged = Self { object, layout, tag };
+        // SAFETY: the object is this one's, and has two words.
+        tagged.words().into_iter().for_each(|word| unsafe { word.write_volatile(tag) });
+        Some(tagged)
+    }
+
+    fn words(&self) -> [*mut u64; 2] {
+        let first = self.object.as_ptr().cast::<u64>();
+        [first, first.wrapping_add(self.layout.size() / 8 - 1)]
+    }
+
+    /// Gives it back, and says whether it was its owner's alone.
+    fn give(self, slabs: &OurSlabs, pinned: Pinned<'_>) -> bool {
+        // SAFETY: the object is this one's, and has two words.
+        let whole = self.words().into_iter().all(|word| unsafe { word.read_volatile() } == self.tag);
+        // SAFETY: it came with this layout, and is used no more.
+        unsafe { slabs.free(pinned, self.object, self.layout) };
+        whole
+    }
+}
+
+/// All memory comes back, and every structure is whole.
+fn settle(slabs: &OurSlabs, frames: &OurFrames, pinned: Pinned<'_>, used: u64) {
+    slabs.drain(pinned);
+    slabs.reclaim(pinned);
+    slabs.validate().unwrap();
+    frames.drain(pinned);
+    assert_eq!(slabs.totals().live_bytes, 0);
+    assert_eq!(frames.free_frames(), used, "frames were lost");
+}
+
+#[test]
+fn an_interrupt_may_allocate_and_free_at_every_point() {
+    let (machine, frames, slabs) = bring_up(1);
+    let free = machine
+        .enter(CpuId::BOOT, |cpu| {
+            slabs.reclaim(cpu.pinned());
+            frames.drain(cpu.pinned());
+            frames.free_frames()
+        })
+        .unwrap();
+    let mut points = 0;
+    machine
+        .enter(CpuId::BOOT, |cpu| {
+            for after in 0.. {
+                let (mut mine, mut theirs): (Vec<Tagged>, Vec<Tagged>) = (Vec::new(), Vec::new());
+                let mut handler = |off: IrqOff<'_>| {
+                    for tag in 1_000..1_012 {
+                        theirs.extend(Tagged::take(slabs, off.pinned(), AllocClass::Atomic, tag));
+                    }
+                    assert!(theirs.drain(6..).all(|one| one.give(slabs, off.pinned())), "at point {after}");
+                };
+                // Refills, exchanges, new slabs, reclaim: the slow paths hold all the points there are.
+                let ((), struck) = cpu.with_interrupts(Strike::Once { after }, &mut handler, || {
+                    for tag in 0..60 {
+                        mine.extend(Tagged::take(slabs, cpu.pinned(), AllocClass::Normal, tag));
+                    }
+                    assert!(mine.drain(20..).all(|one| one.give(slabs, cpu.pinned())), "at point {after}");
+                    slabs.reclaim(cpu.pinned());
+                });
+                let mut all = mine.into_iter().chain(theirs);
+                assert!(all.all(|one| one.give(slabs, cpu.pinned())), "two owners at point {after}");
+                settle(slabs, frames, cpu.pinned(), free);
+                points = after;
+                if struck == 0 {
+                    break;
+                }
+            }
+        })
+        .unwrap();
+    assert!(points > 50, "the slow paths turn interrupts off: {points} points");
+}
+
+#[test]
+fn interrupts_may_allocate_and_free_between_any_two_instructions() {
+    const CPUS: usize = 2;
+    // Without optimization most of the time is the handler's.
+    const STEPS: u64 = if cfg!(debug_assertions) { 15_000 } else { 300_000 };
+    let (machine, frames, slabs) = bring_up(CPUS);
+    let struck = machine
+        .run_on(machine.cpus(), |cpu| {
+            let start = (cpu.id().index() as u64 + 1) << 40;
+            // What the handler holds: no heap in a signal, and no panic.
+            let mut theirs: [Option<Tagged>; 64] = [const { None }; 64];
+            let (mut turn, mut torn) = (0u64, 0u64);
+            let mut handler = |off: IrqOff<'_>| {
+                // Runs of frees and of allocations, so that magazines fill and empty, and slabs come and go.
+                for _ in 0..8 {
+                    turn += 1;
+                    let slot = &mut theirs[(turn % 64) as usize];
+                    match slot.take() {
+                        Some(one) => torn += u64::from(!one.give(slabs, off.pinned())),
+                        None => {
+                            *slot = Tagged::take(slabs, off.pinned(), AllocClass::Atomic, start << 1 | turn);
+                        }
+                    }
+                }
+            };
+            let mut mine: Vec<Tagged> = Vec::with_capacity(512);
+            // SAFETY: the handler calls the allocators alone, which have no heap, and take their locks with interrupts off.
+            let (mine_torn, struck) = unsafe {
+                cpu.with_storm(&mut handler, || {
+                    let mut torn = 0u64;
+                    for step in 0..STEPS {
+                        mine.extend(Tagged::take(slabs, cpu.pinned(), AllocClass::Normal, start + step));
+                        if mine.len() > 500 || step % 1024 > 700 {
+                            let one = mine.swap_remove((step * 31) as usize % mine.len());
+                            torn += u64::from(!one.give(slabs, cpu.pinned()));
+                        }
+                        if step % (STEPS / 10) == 0 {
+                            slabs.reclaim(cpu.pinned());
+                        }
+                        slabs.tick(cpu.pinned());
+                    }
+                    torn
+                })
+            }
+            .unwrap();
+            let rest = mine.into_iter().chain(theirs.into_iter().flatten());
+            let rest_torn = rest.map(|one| u64::from(!one.give(slabs, cpu.pinned()))).sum::<u64>();
+            slabs.drain(cpu.pinned());
+            assert_eq!((mine_torn, torn, rest_torn), (0, 0, 0), "objects had two owners");
+            struck
+        })
+        .unwrap();
+    assert!(struck.iter().sum::<u64>() > 100, "{struck:?}");
+    machine
+        .enter(CpuId::BOOT, |cpu| {
+            slabs.reclaim(cpu.pinned());
+            slabs.validate().unwrap();
+            frames.validate().unwrap();
+            assert_eq!(slabs.totals().live_bytes, 0, "objects were lost");
+        })
+        .unwrap();
+}
