@@ -102,7 +102,7 @@ impl State {
         Ok(Self { shape: shape::of_tables(), holds, splits })
     }
 
-    fn is_still_so(self) -> Result<(), Wrong> {
+    fn must_be_now(self) -> Result<(), Wrong> {
         let now = Self::now()?;
         ensure!(now.shape == self.shape, "the map was {}, and is {}", self.shape, now.shape);
         ensure!(now == self, "{} holds and {} splits are left over", now.holds, now.splits);
@@ -168,7 +168,7 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
         let _ = restore(pin_small(block.pages(0, 512), PageSize::Size4K, WHO, "kept small").map_err(wrong)?);
     }
     drop(block);
-    before.is_still_so()
+    before.must_be_now()
 }
 
 /// CPUs that use a page all the time fault on it as soon as the change has returned, and only then.
@@ -180,7 +180,8 @@ fn i5_i6_no_cpu_reaches_a_removed_page(_: &'static Boot) -> Result<(), Wrong> {
     let block = Large::new()?;
     let page = |turn: u64| block.start().plus(turn * 37 % 512);
     let others = smp::online().without(percpu::here().id()).len() as u64;
-    (STAGE.store(0, Relaxed), READY.store(0, Release));
+    STAGE.store(0, Relaxed);
+    READY.store(0, Release);
     let missed = AtomicU64::new(0);
     let wait_for = |stage: u64| {
         while STAGE.load(Acquire) < stage {
@@ -233,7 +234,7 @@ fn i5_i6_no_cpu_reaches_a_removed_page(_: &'static Boot) -> Result<(), Wrong> {
     let missed = missed.load(Relaxed);
     ensure!(missed == 0, "{missed} accesses did not end as the map says");
     drop(block);
-    before.is_still_so()
+    before.must_be_now()
 }
 
 /// CPUs that run are interrupted once for a split and once for its undoing, and no frame is allocated on the way.
@@ -292,7 +293,7 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Wrong> {
     ensure!(start == end, "the reserve was {start:?}, and is {end:?}");
     reserve::fill();
     drop(block);
-    before.is_still_so()
+    before.must_be_now()
 }
 
 /// Every rule, and what breaks it.
@@ -357,10 +358,10 @@ fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> 
 
     let written = counted(|counters| &counters.page_table_writes) - writes;
     ensure!(written == 0, "refused changes wrote {written} entries");
-    within.is_still_so()?;
+    within.must_be_now()?;
     let _ = restore(removed);
     drop(block);
-    before.is_still_so()
+    before.must_be_now()
 }
 
 fn is_forbidden(error: &ChangeError, wanted: Rule) -> bool {
@@ -390,7 +391,7 @@ fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Wrong> {
     let refused = refused.load(Relaxed);
     ensure!(refused == 0, "{refused} changes were refused");
     drop(block);
-    before.is_still_so()
+    before.must_be_now()
 }
 
 /// Who, why, where and when, as long as it lasts, and no longer.
@@ -416,7 +417,7 @@ fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Wrong> {
     }
     let _ = restore(changed);
     drop(block);
-    before.is_still_so()
+    before.must_be_now()
 }
 
 /// At its limit an owner gets what breaks nothing more, and nothing else.
@@ -447,5 +448,5 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
         }
     }
     drop((block, other));
-    before.is_still_so()
+    before.must_be_now()
 }
