@@ -49,13 +49,14 @@ Examples:
   cargo xtask bench frames --csv frames.csv        and every figure as CSV
   cargo xtask bench slab                           object allocators, those of user space among them (C and C++: the
                                                    first build takes minutes)
+  cargo xtask bench directmap                      ways of changing the direct map: real mappings, and counts for 1 to 8 CPUs
   cargo xtask bench frames --help                  all options of this benchmark";
 
 /// `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
     /// What to measure.
-    #[arg(value_name = "WHAT", value_parser = ["frames", "slab"])]
+    #[arg(value_name = "WHAT", value_parser = ["frames", "slab", "directmap"])]
     pub(crate) family: String,
     /// Options of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

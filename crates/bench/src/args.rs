@@ -11,6 +11,7 @@ usage: rhumb-bench COMMAND [OPTIONS]
 commands:
   frames     page-frame allocators: Rhumb's, the registry's, and a model of Linux's design
   slab       object allocators: Rhumb's, the registry's for kernels, and those of user space
+  directmap  ways of changing the direct map: Rhumb's, and a model of Linux's
   machine    what pinning and interrupts-off cost on the hosted machine
 
 options:
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Slab,
     /// One case of them, named by `--only`: for the program itself.
     SlabCase,
+    /// Changes of the direct map.
+    DirectMap,
     /// The hosted machine itself.
     Machine,
 }
@@ -138,6 +141,7 @@ impl Options {
                         Some("frames") => Command::Frames,
                         Some("slab") => Command::Slab,
                         Some("slab-case") => Command::SlabCase,
+                        Some("directmap") => Command::DirectMap,
                         Some("machine") => Command::Machine,
                         _ => return Err(ArgsError::UnknownCommand(name)),
                     });

@@ -19,6 +19,7 @@
 //! | [`team`] | a workload on several CPUs of a hosted machine at once |
 //! | [`frames`] | page-frame allocators: subjects and workloads |
 //! | [`slab`] | object allocators: subjects and workloads |
+//! | [`directmap`] | ways of changing the direct map |
 //! | [`machine`] | what pinning costs on the hosted machine |
 //!
 //! Principles: what a workload needs (random numbers, victims, space for results) is prepared outside the timed part,
@@ -27,6 +28,7 @@
 
 mod args;
 mod clock;
+mod directmap;
 mod driver;
 mod frames;
 mod machine;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> ExitCode {
     let groups = match options.command {
         Command::Frames => frames::groups(options),
+        Command::DirectMap => directmap::groups(options),
         Command::Machine => machine::groups(options),
         Command::Slab => slab::groups(options),
         Command::SlabCase => return one_case(options),

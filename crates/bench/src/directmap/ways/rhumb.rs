@@ -1,0 +1,112 @@
+//! [`DirectMap`] as it is, on simulated tables.
+
+use rhumb_directmap::{
+    At, Batch, Cause, Change, DirectMap, Held, OffLimits, OwnerId, OwnerName, RECORDS_PER_PAGE, RecordPage,
+};
+use rhumb_machine::{CpuId, PfnRange};
+
+use crate::directmap::stage::{Effect, Stage};
+use crate::directmap::tables::{Built, TABLES, Tables, build};
+use crate::directmap::way::{Asked, Done, Way};
+use crate::driver::Unfit;
+
+/// See the module.
+pub(in crate::directmap) struct Rhumb {
+    map: DirectMap<Tables, OffLimits<'static>>,
+    owner: OwnerId,
+    /// What the changes that are in force made of their frames.
+    made: Change,
+    /// The reserve before any change.
+    tables: u64,
+}
+
+/// Records of splits and owners, beside those of holds.
+const OTHER_RECORDS: usize = 1500;
+
+impl Rhumb {
+    /// What the effect on a host's map of undoing `self.made` is.
+    fn undoing(&self, frames: PfnRange) -> Effect {
+        match self.made {
+            Change::NotPresent => Effect::Returned(frames),
+            _ => Effect::Writable(frames),
+        }
+    }
+
+    fn settle(&mut self, stage: &Stage<'_>, batch: Batch, effect: Effect) {
+        let settled = stage.flush(batch, effect);
+        let _ = self.map.settle(settled);
+    }
+}
+
+/// What a change does to a host's map.
+pub(in crate::directmap) fn effect_of(change: Change, frames: PfnRange) -> Effect {
+    match change {
+        Change::NotPresent => Effect::Removed(frames),
+        Change::ReadOnly => Effect::ReadOnly(frames),
+        _ => Effect::Writable(frames),
+    }
+}
+
+impl Way for Rhumb {
+    const NAME: &'static str = crate::report::OURS;
+
+    type Held = Held;
+
+    fn new(ram_bytes: u64, holds: usize) -> Result<Self, Unfit> {
+        let Built { standing, tables, mut source } = build(ram_bytes)?;
+        let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
+        map.refill(TABLES - source.0, &mut source).map_err(|error| Unfit(error.to_string()))?;
+        for _ in 0..(holds + OTHER_RECORDS).div_ceil(RECORDS_PER_PAGE) {
+            // The journal keeps its pages for good.
+            map.add_record_page(Box::leak(Box::new(RecordPage::new())));
+        }
+        let owner =
+            map.add_owner(OwnerName::of("bench"), u64::MAX).map_err(|error| Unfit(error.to_string()))?;
+        map.memory_mut().writes = 0;
+        let tables = map.reserve().tables;
+        Ok(Self { map, owner, made: Change::NotPresent, tables })
+    }
+
+    fn change(
+        &mut self,
+        stage: &Stage<'_>,
+        (frames, change): (PfnRange, Change),
+        asked: Asked,
+        held: &mut Vec<Held>,
+    ) -> Result<(), Unfit> {
+        let (cause, at) = (Cause::new(self.owner, "a bench"), At { cpu: CpuId::BOOT, time_ns: 0 });
+        self.made = change;
+        let mut batch = Batch::new();
+        let mut one = |range| {
+            let new = self.map.change(range, change, cause, at, &mut batch);
+            new.map(|new| held.push(new)).map_err(|error| Unfit(error.to_string()))
+        };
+        match asked {
+            Asked::AsRange => one(frames)?,
+            Asked::PageByPage => {
+                frames.iter().try_for_each(|pfn| one(PfnRange::of_length(pfn, 1).unwrap_or_default()))?;
+            }
+        }
+        self.settle(stage, batch, effect_of(change, frames));
+        Ok(())
+    }
+
+    fn restore(&mut self, stage: &Stage<'_>, held: &mut Vec<Held>) -> Result<(), Unfit> {
+        let Some((first, last)) = held.first().zip(held.last()) else { return Ok(()) };
+        let frames = PfnRange::new(first.frames().start(), last.frames().end()).unwrap_or_default();
+        let mut batch = Batch::new();
+        held.drain(..).for_each(|held| self.map.restore(held, &mut batch));
+        self.settle(stage, batch, self.undoing(frames));
+        Ok(())
+    }
+
+    fn done(&self) -> Done {
+        Done {
+            table_writes: self.map.memory().writes,
+            // What a change takes was set aside before; nothing is allocated on its way.
+            tables_allocated: 0,
+            split_pages: self.tables - self.map.reserve().tables,
+            whole_1g: self.map.pages().size_1g,
+        }
+    }
+}
