@@ -8,6 +8,7 @@
 //! | [`stage`] | where flushes go: counted, to the host's real map, or nowhere |
 //! | [`native`] | nanoseconds per page with real mappings, alone and with all CPUs running |
 //! | [`books`] | nanoseconds of the map's own work |
+//! | [`threshold`] | nanoseconds of flushes page by page and of full ones |
 //! | [`counts`] | entries written, flushes and interrupts, for 1 to 8 CPUs |
 
 mod books;
@@ -15,6 +16,7 @@ mod counts;
 mod native;
 mod stage;
 mod tables;
+mod threshold;
 mod way;
 mod ways;
 
@@ -69,6 +71,11 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         for (name, native) in natives() {
             add(&mut groups, name, setting(cpus), native);
         }
+    }
+    for pages in threshold::PAGES {
+        let workload = format!("flush-{pages}");
+        let cases = threshold::cases(&workload, &setting(1), pages);
+        groups.push(Group { workload, cpus: 1, cases });
     }
     for holds in [0, 100_000] {
         for (name, target) in targets() {
