@@ -9,9 +9,11 @@
 //! | [`native`] | nanoseconds per page with real mappings, alone and with all CPUs running |
 //! | [`books`] | nanoseconds of the map's own work |
 //! | [`threshold`] | nanoseconds of flushes page by page and of full ones |
+//! | [`churn`], [`world`] | a million random requests and returns through the pool: rounds of flushes, what is left of the map |
 //! | [`counts`] | entries written, flushes and interrupts, for 1 to 8 CPUs |
 
 mod books;
+mod churn;
 mod counts;
 mod native;
 mod stage;
@@ -19,6 +21,7 @@ mod tables;
 mod threshold;
 mod way;
 mod ways;
+mod world;
 
 #[cfg(test)]
 mod tests;
@@ -87,6 +90,9 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
             add(&mut groups, name, Setting { cpus, ..setting(1) }, counts);
         }
     }
+    let setting = Setting { cpus: MOST_CPUS, ..setting(1) };
+    let cases = churn::cases("churn", &setting);
+    groups.push(Group { workload: "churn".to_owned(), cpus: MOST_CPUS, cases });
     Ok(groups)
 }
 

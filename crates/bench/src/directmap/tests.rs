@@ -10,7 +10,7 @@ use super::stage::{Cpus, Stage};
 use super::way::{Asked, Way};
 use super::ways::linux::LinuxWay;
 use super::ways::rhumb::Rhumb;
-use super::{BLOCK_PAGES, Setting, Workload, block, books, natives, targets, ways};
+use super::{BLOCK_PAGES, Setting, Workload, block, books, churn, natives, targets, threshold, ways};
 use crate::args::{Command, Options};
 use crate::clock::Clock;
 use crate::driver::{Case, Sample};
@@ -144,6 +144,25 @@ fn the_hosts_map_follows() {
     let mut larger = Rhumb::new(8 << 20, 1).unwrap();
     larger.change(&stage, (block(3), Change::NotPresent), Asked::AsRange, &mut held).unwrap();
     assert!(stage.failure().is_err());
+}
+
+#[test]
+fn a_pool_takes_blocks_and_leaves_the_map_whole() {
+    let mut cases = churn::cases("churn", &setting(4));
+    let [rhumb, linux] = [run(&mut cases[0]), run(&mut cases[1])];
+    assert_eq!(value(&rhumb, "pages-taken"), value(&linux, "pages-taken"));
+    assert!(value(&rhumb, "rounds-per-512") <= 1.0 && value(&linux, "rounds-per-512") >= 512.0);
+    assert_eq!((value(&rhumb, "left-split"), value(&rhumb, "covered-by-1g")), (0.0, 100.0));
+    assert!(value(&linux, "left-split") >= 2.0 && value(&linux, "covered-by-1g") < 100.0);
+}
+
+#[test]
+fn flushes_are_timed_around_the_hosts_threshold() {
+    for pages in threshold::PAGES {
+        let mut cases = threshold::cases("flush", &setting(1), pages);
+        let samples = run(&mut cases[0]);
+        assert!(samples.iter().all(|sample| (0.1..1e7).contains(&sample.value)), "{samples:?}");
+    }
 }
 
 /// Every timed workload runs on every way, alone and in company, and says what it must.

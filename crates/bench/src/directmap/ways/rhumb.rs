@@ -47,22 +47,30 @@ pub(in crate::directmap) fn effect_of(change: Change, frames: PfnRange) -> Effec
     }
 }
 
+/// A map as boot leaves it, with a reserve for `holds` changed ranges, and somebody who may change it without limit.
+pub(in crate::directmap) fn fresh_map(
+    ram_bytes: u64,
+    holds: usize,
+) -> Result<(DirectMap<Tables, OffLimits<'static>>, OwnerId), Unfit> {
+    let Built { standing, tables, mut source } = build(ram_bytes)?;
+    let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
+    map.refill(TABLES - source.0, &mut source).map_err(|error| Unfit(error.to_string()))?;
+    for _ in 0..(holds + OTHER_RECORDS).div_ceil(RECORDS_PER_PAGE) {
+        // The journal keeps its pages for good.
+        map.add_record_page(Box::leak(Box::new(RecordPage::new())));
+    }
+    let owner = map.add_owner(OwnerName::of("bench"), u64::MAX).map_err(|error| Unfit(error.to_string()))?;
+    map.memory_mut().writes = 0;
+    Ok((map, owner))
+}
+
 impl Way for Rhumb {
     const NAME: &'static str = crate::report::OURS;
 
     type Held = Held;
 
     fn new(ram_bytes: u64, holds: usize) -> Result<Self, Unfit> {
-        let Built { standing, tables, mut source } = build(ram_bytes)?;
-        let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
-        map.refill(TABLES - source.0, &mut source).map_err(|error| Unfit(error.to_string()))?;
-        for _ in 0..(holds + OTHER_RECORDS).div_ceil(RECORDS_PER_PAGE) {
-            // The journal keeps its pages for good.
-            map.add_record_page(Box::leak(Box::new(RecordPage::new())));
-        }
-        let owner =
-            map.add_owner(OwnerName::of("bench"), u64::MAX).map_err(|error| Unfit(error.to_string()))?;
-        map.memory_mut().writes = 0;
+        let (map, owner) = fresh_map(ram_bytes, holds)?;
         let tables = map.reserve().tables;
         Ok(Self { map, owner, made: Change::NotPresent, tables })
     }
