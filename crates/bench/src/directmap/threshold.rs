@@ -14,8 +14,8 @@ use crate::clock::ticks;
 use crate::driver::{Case, Outcome, Sample, Unfit};
 use crate::stats::{Random, median};
 
-/// Around the host's threshold.
-pub(super) const PAGES: [u64; 6] = [1, 17, 33, 34, 50, 66];
+/// Around the host's threshold; and none, where the host is called all the same but has nothing to flush.
+pub(super) const PAGES: [u64; 7] = [0, 1, 17, 33, 34, 50, 66];
 
 /// Pages of the working set: a sixth of a second-level TLB of 1,536 entries, so that a neighbour on the core may have the rest.
 pub(super) const WORKING_SET: u64 = 256;
@@ -35,9 +35,10 @@ pub(super) fn cases(workload: &str, setting: &Setting, pages: u64) -> Vec<Case> 
 
 fn run(setting: &Setting, pages: u64) -> Outcome {
     let unfit = |error: std::io::Error| Unfit(error.to_string());
-    // The working set from block 1 on; what is protected in block 0.
+    // The working set is in block 1, what is protected in block 0, and block 2 has no page behind it.
     let host = NativeMap::new(block(3).start().addr().get()).map_err(unfit)?;
     let protected = PfnRange::of_length(Pfn::new(0), pages).unwrap_or_default();
+    let asked = if pages == 0 { block(2) } else { protected };
     let first = lay_chain(&host);
     let [mut warm, mut protecting, mut walking] = [const { Vec::new() }; 3];
     for _ in 0..setting.options.operations(FLUSHES) {
@@ -50,12 +51,12 @@ fn run(setting: &Setting, pages: u64) -> Outcome {
         walk_chain(&host, first);
         let start = ticks();
         // SAFETY: nobody writes to these until they are writable again, below.
-        unsafe { host.protect(protected.addrs(), NativeAccess::ReadOnly) }.map_err(unfit)?;
+        unsafe { host.protect(asked.addrs(), NativeAccess::ReadOnly) }.map_err(unfit)?;
         let middle = ticks();
         walk_chain(&host, first);
         let end = ticks();
         // SAFETY: it only gives more.
-        unsafe { host.protect(protected.addrs(), NativeAccess::ReadWrite) }.map_err(unfit)?;
+        unsafe { host.protect(asked.addrs(), NativeAccess::ReadWrite) }.map_err(unfit)?;
         warm.push(setting.clock.ns(setting.clock.span(before, start).into()));
         protecting.push(setting.clock.ns(setting.clock.span(start, middle).into()));
         walking.push(setting.clock.ns(setting.clock.span(middle, end).into()));

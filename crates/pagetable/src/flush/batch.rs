@@ -5,8 +5,25 @@ use rhumb_machine::{CpuMask, FlushReach, FlushScope, Machine, PageRun, PageSize,
 use crate::attributes::Scope;
 use crate::flush::ticket::Flushed;
 
-/// The most pages that are flushed one by one; beyond, everything is. A full flush costs the misses that follow, one by one costs an
-/// instruction per page. 32 is what Asterinas, Zircon and Maestro use (Linux 33, NRK 20); to be replaced by a measured figure.
+/// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full flush costs the
+/// misses that follow it.
+///
+/// Why 32: neither choice can know what the TLB holds and what of it will be used again, so the number is where neither can be
+/// very wrong. Measured in a virtual machine on a 2.5-GHz Xeon (`cargo xtask bench directmap --only flush`, around the host's own
+/// threshold of 33): an `invlpg` takes 160 to 200 ns; a translation that comes back costs 11 to 19 ns (tables in the cache).
+///
+/// | flushed for nothing | costs at most | measured |
+/// |---|---|---|
+/// | 32 pages, one by one, where nothing in the TLB was worth keeping | 32 x 200 ns | 6.4 us |
+/// | everything, where all of a TLB of 1,536 entries is used again | 1,536 x 15 ns | 23 us |
+///
+/// They are even where about 430 translations, over a quarter of such a TLB, are used again: 32 x 200 ns = 430 x 15 ns. For a
+/// kernel, whose map is in 1-GiB pages and needs few entries, the rest is a program's working set, and a quarter of
+/// the TLB is a moderate one. A full TLB would bear 110 pages, a tenth-full one 12; the cost of a wrong guess rises with the
+/// distance from 32 either way. In a virtual machine whose host has smaller pages than the guest an `invlpg` drops
+/// everything (measured here: a walk through 256 pages is as slow after one as after a full flush), and fewer would be better;
+/// on bare metal, where 140 ns have been assumed for it (A. Shi, Linux x86 patches of May 2012), more.
+/// Others: Asterinas, Zircon and Maestro 32, Linux 33, NRK 20.
 pub const FLUSH_PAGES_MAX: u32 = 32;
 
 /// As many runs as pages: a batch that would need more runs is past the threshold anyway.
