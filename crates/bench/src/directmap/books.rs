@@ -10,6 +10,7 @@ use super::way::{Asked, Way};
 use super::{Setting, Workload};
 use crate::clock::ticks;
 use crate::driver::{Outcome, Sample, Unfit};
+use crate::stats::median;
 
 /// Simulated RAM.
 const RAM_BYTES: u64 = 32 << 30;
@@ -76,18 +77,20 @@ impl Books {
         let request = (self.target.frames(), Change::NotPresent);
         let pairs = setting.options.operations(PAIRS);
         let mut held = Vec::with_capacity(1);
-        let (mut changing, mut restoring) = (0, 0);
+        let mut spans = [const { Vec::<f64>::new() }; 2];
         for _ in 0..pairs {
             let start = ticks();
             map.change(&stage, black_box(request), Asked::AsRange, &mut held)?;
             let middle = ticks();
             map.restore(&stage, &mut held)?;
             let end = ticks();
-            changing += u64::from(setting.clock.span(start, middle));
-            restoring += u64::from(setting.clock.span(middle, end));
+            for (spans, (start, end)) in spans.iter_mut().zip([(start, middle), (middle, end)]) {
+                spans.push(setting.clock.ns(setting.clock.span(start, end).into()));
+            }
         }
-        let per_pair = |ticks| setting.clock.ns(ticks) / pairs as f64;
-        Ok(vec![Sample::ns("change", per_pair(changing)), Sample::ns("restore", per_pair(restoring))])
+        // The median of the pairs: a mean would hold what the host did in between.
+        let [change, restore] = &mut spans;
+        Ok(vec![Sample::ns("change", median(change)), Sample::ns("restore", median(restore))])
     }
 }
 

@@ -28,10 +28,12 @@ const PHASE: usize = 5000;
 /// The most pieces that are to be out at once.
 const MOST_OUT: usize = 20_000;
 
+/// A subject's way through so many operations.
+type Churn = fn(&'static World, Pinned<'_>, usize) -> Outcome;
+
 /// Both subjects.
 pub(super) fn cases(workload: &str, setting: &Setting) -> Vec<Case> {
-    let both: [(&'static str, fn(&'static World, Pinned<'_>, usize) -> Outcome); 2] =
-        [(OURS, by_pool), (LinuxWay::NAME, page_by_page)];
+    let both: [(&'static str, Churn); 2] = [(OURS, by_pool), (LinuxWay::NAME, page_by_page)];
     let (cpus, operations) = (setting.cpus, setting.options.operations(OPERATIONS));
     let wanted = both.into_iter().filter(|(subject, _)| setting.options.wants(workload, subject));
     wanted

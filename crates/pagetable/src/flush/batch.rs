@@ -5,24 +5,25 @@ use rhumb_machine::{CpuMask, FlushReach, FlushScope, Machine, PageRun, PageSize,
 use crate::attributes::Scope;
 use crate::flush::ticket::Flushed;
 
-/// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full flush costs the
-/// misses that follow it.
+/// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full flush costs
+/// the misses that follow it.
 ///
-/// Why 32: neither choice can know what the TLB holds and what of it will be used again, so the number is where neither can be
-/// very wrong. Measured in a virtual machine on a 2.5-GHz Xeon (`cargo xtask bench directmap --only flush`, around the host's own
-/// threshold of 33): an `invlpg` takes 160 to 200 ns; a translation that comes back costs 11 to 19 ns (tables in the cache).
+/// Why 32: neither choice can know what the TLB holds and what of it will be used again, so the number is where neither can
+/// be very wrong. Measured around the host's own threshold of 33, in a virtual machine on a 2.5-GHz Xeon (`cargo xtask bench
+/// directmap --only flush`): an `invlpg` takes 160 to 200 ns, a translation that comes back 11 to 18 ns.
 ///
-/// | flushed for nothing | costs at most | measured |
+/// | flushed for nothing | costs at most | |
 /// |---|---|---|
 /// | 32 pages, one by one, where nothing in the TLB was worth keeping | 32 x 200 ns | 6.4 us |
 /// | everything, where all of a TLB of 1,536 entries is used again | 1,536 x 15 ns | 23 us |
 ///
-/// They are even where about 430 translations, over a quarter of such a TLB, are used again: 32 x 200 ns = 430 x 15 ns. For a
-/// kernel, whose map is in 1-GiB pages and needs few entries, the rest is a program's working set, and a quarter of
-/// the TLB is a moderate one. A full TLB would bear 110 pages, a tenth-full one 12; the cost of a wrong guess rises with the
-/// distance from 32 either way. In a virtual machine whose host has smaller pages than the guest an `invlpg` drops
-/// everything (measured here: a walk through 256 pages is as slow after one as after a full flush), and fewer would be better;
-/// on bare metal, where 140 ns have been assumed for it (A. Shi, Linux x86 patches of May 2012), more.
+/// They are even where some 430 translations are used again, over a quarter of such a TLB: 32 x 200 ns = 430 x 15 ns. A full
+/// TLB would bear 115 pages, one with a tenth in use 12. On bare metal, where 140 ns have been assumed for an `invlpg` (A. Shi,
+/// patches to Linux of May 2012), 32 pages are even with 300 translations.
+///
+/// That holds where an `invlpg` spares the rest. Here it does not: a walk through 256 pages took 6 ns a page after a call that
+/// flushed nothing, 23 ns after a single `invlpg`, 22 ns after a full flush. On such a machine each page past the first is a
+/// loss, of 6.4 us at most for each flush and CPU: little beside the 1 to 20 us of the interrupt that carries it.
 /// Others: Asterinas, Zircon and Maestro 32, Linux 33, NRK 20.
 pub const FLUSH_PAGES_MAX: u32 = 32;
 

@@ -17,7 +17,7 @@ pub(super) fn cases<W: Workload>(workload: &str, setting: &Setting, work: W) -> 
 
 fn add<S: Way, W: Workload>(cases: &mut Vec<Case>, workload: &str, setting: &Setting, work: W) {
     if setting.options.wants(workload, S::NAME) {
-        let mut run = work.runner::<S>(setting.clone());
-        cases.push(Case { subject: S::NAME, run: Box::new(move || run()) });
+        let run = work.runner::<S>(setting.clone());
+        cases.push(Case { subject: S::NAME, run });
     }
 }
