@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`known`] | code whose count is known beforehand: the check of the instrument |
 //! | [`frames`] | the frame allocator |
+//! | [`objects`] | object caches |
 //! | [`tables`] | page tables |
 //! | [`flush`] | flushes on all CPUs |
 //! | [`direct_map`] | changes of the direct map |
@@ -23,6 +24,7 @@ mod flush;
 mod frames;
 mod known;
 mod measure;
+mod objects;
 mod record;
 mod tables;
 
@@ -91,6 +93,7 @@ impl Region {
 const REGIONS: &[&[Region]] = &[
     known::REGIONS,
     frames::REGIONS,
+    objects::REGIONS,
     tables::REGIONS,
     flush::REGIONS,
     direct_map::REGIONS,
