@@ -10,7 +10,7 @@
 //! | [`books`] | nanoseconds of the map's own work |
 //! | [`threshold`] | nanoseconds of flushes page by page and of full ones |
 //! | [`churn`], [`world`] | a million requests and returns through the pool: rounds of flushes, what is left of the map |
-//! | [`counts`] | entries written, flushes and interrupts, for 1 to 8 CPUs |
+//! | [`mod@counts`] | entries written, flushes and interrupts, for 1 to 8 CPUs |
 
 mod books;
 mod churn;
