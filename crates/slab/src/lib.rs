@@ -21,8 +21,8 @@
 //!    `Pinned` proves the CPU; a busy flag keeps interrupt handlers out, who go to the slabs instead.
 //! 2. **Magazines are exchanged whole.** Two magazines a CPU (loaded and previous) make a run of either kind visit the
 //!    depot once in a magazine of objects. An object that is freed on another CPU than allocated it travels with a
-//!    magazine of others. Magazines, and the depot, grow while visits come quickly, so that small machines and quiet
-//!    caches hoard little.
+//!    magazine of others. A magazine holds 16 KiB of objects, a depot 64 KiB for each CPU, whatever the pace:
+//!    sizes that follow the clock were measured, and were slower and no smaller.
 //! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit a slot, reached from an object's
 //!    frame through its descriptor: nothing is written into free objects, so constructors' work lasts, there is no free
 //!    list to corrupt, a second free is seen, and objects keep their natural alignment.

@@ -41,7 +41,7 @@ impl fmt::Display for InUse {
 impl core::error::Error for InUse {}
 
 impl<M: Machine> RawCache<M> {
-    /// Makes a cache. It takes a cell for its records (64 bytes a CPU, 200 a node); slabs come with the first use.
+    /// Makes a cache. It takes a cell for its records; slabs come with the first use.
     ///
     /// # Errors
     /// [`SpecError`]: what is wrong with the sizes, or no memory.
