@@ -83,6 +83,8 @@ fn bring_up(boot: &'static boot::Boot) {
             }
             if let Err(error) = mm::direct_map::take_over(boot) {
                 log::error!("the direct map cannot be changed: {error}");
+            } else if let Err(error) = mm::unmapped::start(boot, frames) {
+                log::error!("no frame can be had out of the direct map: {error}");
             }
         }
         Err(error) => log::error!("there is no frame allocator: {error}"),

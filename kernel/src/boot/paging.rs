@@ -1,4 +1,4 @@
-//! Building the kernel's own tables: direct map, image, stacks, devices, frame descriptors, and the tree that other CPUs start on.
+//! Building the kernel's own tables: direct map, image, stacks, devices, windows, frame descriptors, and the tree that other CPUs start on.
 //!
 //! All of it happens on the boot tables, with frames from the boot allocator and before anything else exists. The number of
 //! tables is known beforehand, and they lie in one run where one is free. Nothing in these trees is writable and executable,
@@ -11,8 +11,8 @@ use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topolo
 use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
 use rhumb_machine::{CpuId, PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
-    Access, Attributes, CacheMode, Entry, Levels, MapError, Mapper, Mapping, OutOfTables, PageCounts, Root,
-    Scope, TableMemory, TableSource,
+    Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables,
+    PageCounts, Root, Scope, TableMemory, TableSource,
 };
 
 use super::descriptors::{self, DescriptorFigures, NoDescriptors};
@@ -178,6 +178,7 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     map_image(&mut mapper, &mut source)?;
     map_stacks(&mut mapper, &mut source, wanted.cpus)?;
     map_devices(&mut mapper, &mut source, wanted.devices)?;
+    prepare_windows(&mut mapper, &mut source, wanted.cpus)?;
     let largest = wanted.largest_for_descriptors;
     let descriptors = descriptors::map(&mut mapper, &mut source, wanted.topology, &ram, largest)?;
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
@@ -235,6 +236,28 @@ fn map_stacks<M: TableMemory>(
             };
             mapper.map(&mapping, source)?;
         }
+    }
+    Ok(())
+}
+
+/// A table for each CPU's windows, all entries clear: a page is mapped there and removed again, and the table stays.
+/// Nothing has used these addresses, so nothing is flushed.
+fn prepare_windows<M: TableMemory>(
+    mapper: &mut Mapper<'_, M>,
+    source: &mut Tables<'_, '_>,
+    cpus: usize,
+) -> Result<(), PagingError> {
+    for cpu in (0..cpus).filter_map(CpuId::new) {
+        let page = layout::range(layout::windows(cpu).start(), PageSize::Size4K.bytes());
+        let mapping = Mapping {
+            virt: page.start(),
+            phys: PhysRange::of_length(image::physical(image::data()).start(), page.bytes())
+                .unwrap_or_default(),
+            attributes: Attributes::kernel(Access::ReadWrite),
+            largest: PageSize::Size4K,
+        };
+        mapper.map(&mapping, source)?;
+        let _ = mapper.unmap(page, EmptyTables::Keep)?;
     }
     Ok(())
 }

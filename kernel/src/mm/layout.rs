@@ -8,11 +8,13 @@
 //!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
+//! ffff_f000_0000_0000 .. 2 MiB a CPU              windows: each CPU's own, written by it alone (see `windows`)
 //! ffff_ffff_8000_0000 .. ffff_ffff_ffff_ffff      kernel image
 //! ```
 //!
 //! Only the direct map moves with five levels: every other place is canonical in both.
 
+use rhumb_directmap::windows::{SLOTS, WINDOW_BASE, slot_address};
 use rhumb_frames::Descriptor;
 use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::Levels;
@@ -69,6 +71,20 @@ const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);
 pub const DESCRIPTORS: VirtAddr = VirtAddr::new(0xffff_e000_0000_0000);
 /// Bytes for frame descriptors: 16 for each frame below 2^52, where physical addresses end.
 pub const DESCRIPTORS_BYTES: u64 = 16 << 40;
+
+/// The windows of `cpu`: one table of small pages.
+pub const fn windows(cpu: CpuId) -> VirtRange {
+    range(slot_address(cpu, 0), WINDOWS_BYTES)
+}
+
+const WINDOWS_BYTES: u64 = SLOTS as u64 * PAGE;
+
+fn window_at(address: VirtAddr) -> Option<CpuId> {
+    if address < WINDOW_BASE {
+        return None;
+    }
+    CpuId::new((address.since(WINDOW_BASE) / WINDOWS_BYTES) as usize)
+}
 
 /// A stack of some CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,6 +226,7 @@ pub enum Place {
     Devices,
     KernelMap,
     Descriptors { of: Pfn },
+    Window { cpu: CpuId },
     Text,
     RoData,
     Data,
@@ -231,6 +248,9 @@ pub fn place_of(address: VirtAddr) -> Place {
     if descriptors.contains(address) {
         let number = address.since(DESCRIPTORS) / size_of::<Descriptor>() as u64;
         return Place::Descriptors { of: Pfn::new(number) };
+    }
+    if let Some(cpu) = window_at(address) {
+        return Place::Window { cpu };
     }
     for (part, place) in [
         (range(DEVICES, DEVICES_BYTES), Place::Devices),
@@ -267,6 +287,7 @@ impl core::fmt::Display for PlaceName {
             Place::Devices => f.write_str("device registers"),
             Place::KernelMap => f.write_str("kernel map"),
             Place::Descriptors { .. } => f.write_str("frame descriptors"),
+            Place::Window { cpu } => write!(f, "CPU {cpu} windows"),
             Place::Text => f.write_str("kernel text"),
             Place::RoData => f.write_str("kernel read-only data"),
             Place::Data => f.write_str("kernel data"),
@@ -295,6 +316,7 @@ impl core::fmt::Display for Place {
             Self::Descriptors { of } => {
                 write!(f, "the address lies among the frame descriptors, in that of frame {of}")
             }
+            Self::Window { cpu } => write!(f, "the address lies among the windows of CPU {cpu}"),
             Self::Text => f.write_str("the address lies in the kernel's text"),
             Self::RoData => f.write_str("the address lies in the kernel's read-only data"),
             Self::Data => f.write_str("the address lies in the kernel's data"),

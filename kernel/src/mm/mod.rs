@@ -9,6 +9,8 @@ pub mod plant;
 pub mod plant_objects;
 pub mod recall;
 pub mod tables;
+pub mod unmapped;
+pub mod windows;
 
 use core::fmt::{self, Write};
 

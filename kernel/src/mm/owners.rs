@@ -21,10 +21,16 @@ pub enum Holder {
     DirectMap,
     /// `count`, while it measures.
     Count,
+    /// A person at the monitor: `directmap pool take`.
+    Monitor,
 }
 
 impl Holder {
-    const ALL: [Self; 5] = [Self::SelfTest, Self::Stress, Self::Objects, Self::DirectMap, Self::Count];
+    const ALL: [Self; 6] =
+        [Self::SelfTest, Self::Stress, Self::Objects, Self::DirectMap, Self::Count, Self::Monitor];
+
+    /// One past the highest number.
+    pub const END: usize = Self::ALL.len() + 1;
 
     /// Its number in a descriptor.
     pub const fn owner(self) -> Owner {
@@ -38,6 +44,7 @@ impl Holder {
             Self::Objects => "object caches",
             Self::DirectMap => "direct map",
             Self::Count => "count",
+            Self::Monitor => "monitor",
         }
     }
 }

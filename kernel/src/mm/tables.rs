@@ -134,6 +134,23 @@ pub fn with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option
     }
 }
 
+/// As [`with_direct_map`], for those who know that there is a map: waits for it, where there is none.
+pub fn with_handed_over<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
+    loop {
+        if let Writer::Map(map) = &mut *WRITER.lock() {
+            return act(map);
+        }
+    }
+}
+
+/// As [`with_direct_map`], where the lock is free now.
+pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
+    match &mut *WRITER.try_lock()? {
+        Writer::Tables(_) => None,
+        Writer::Map(map) => Some(act(map)),
+    }
+}
+
 /// Gives the direct map's tables to a [`DirectMap`]. Once, at boot.
 pub fn hand_over(standing: Standing, rules: KernelRules) {
     *WRITER.lock() = Writer::Map(DirectMap::new(standing, DirectTables(()), rules));

@@ -4,8 +4,10 @@ mod direct_map;
 mod frames;
 mod objects;
 mod random;
+mod unmapped;
 
 pub use direct_map::direct_map;
 pub use frames::frames;
 pub use objects::objects;
 pub use random::Random;
+pub use unmapped::unmapped;

@@ -64,10 +64,13 @@ pub enum Changer {
     SelfTest,
     /// `count`, while it measures.
     Count,
+    /// The pool of unmapped frames, for all its owners: [`crate::mm::unmapped`].
+    UnmappedPool,
 }
 
 impl Changer {
-    const ALL: [Self; 5] = [Self::Monitor, Self::Age, Self::Stress, Self::SelfTest, Self::Count];
+    const ALL: [Self; 6] =
+        [Self::Monitor, Self::Age, Self::Stress, Self::SelfTest, Self::Count, Self::UnmappedPool];
 
     const fn name(self) -> &'static str {
         match self {
@@ -76,6 +79,7 @@ impl Changer {
             Self::Stress => "stress",
             Self::SelfTest => "selftest",
             Self::Count => "count",
+            Self::UnmappedPool => "unmapped pool",
         }
     }
 

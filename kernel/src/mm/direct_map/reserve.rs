@@ -49,8 +49,13 @@ pub(super) fn fill_if_allowed() {
     if interrupts::are_enabled() {
         fill();
     } else {
-        WANTED.store(true, Relaxed);
+        want();
     }
+}
+
+/// Asks for the reserve to be filled up: by the next [`fill_if_wanted`].
+pub fn want() {
+    WANTED.store(true, Relaxed);
 }
 
 /// Fills up the reserve if a change could not. Called by the idle loop.

@@ -101,6 +101,8 @@ pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Resu
     let all = direct_map::everywhere();
     let (set, _) = set::restore_all(Changer::Monitor, all);
     let (aged, _) = set::restore_all(Changer::Age, all);
+    // What is out of the map and nobody's.
+    mm::unmapped::shrink();
     let mut merged = 0;
     for ram in mapped_ram(boot) {
         let collapsed = direct_map::collapse(ram.whole_frames());

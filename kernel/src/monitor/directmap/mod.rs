@@ -3,6 +3,7 @@
 mod age;
 mod journal;
 mod picture;
+mod pool;
 mod set;
 
 use arrayvec::ArrayVec;
@@ -14,11 +15,11 @@ use super::Kernel;
 use crate::boot::Boot;
 use crate::stress;
 
-const WORDS: &[&str] = &["set", "restore", "why", "owners", "journal", "age", "heal", "stress"];
+const WORDS: &[&str] = &["set", "restore", "why", "owners", "journal", "age", "heal", "stress", "pool"];
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "directmap",
-    usage: "[set RANGE ATTR|restore RANGE|all|why ADDRESS|owners|journal|age HOW|heal|stress SECONDS]",
+    usage: "[set RANGE ATTR|restore RANGE|all|why ADDRESS|owners|journal|age HOW|heal|stress SECONDS|pool ...]",
     summary: "the direct map: a picture of it, changes, and who made them",
     help: "Without a word: all RAM, a character for each block, by page size and permission.\n\
            set RANGE ATTR   takes free frames and changes how they stand in the map: ro rw np p uc wc wt wb default.\n\
@@ -28,7 +29,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            owners, journal  who keeps large pages broken; each broken page with reason, place in the source, CPU and time.\n\
            age HOW          breaks 2-MiB blocks on purpose: full (all), 1-in-N, or random:SEED (half of them).\n\
            heal             undoes all that was set or aged, and fails unless the map is then what boot made, bit for bit.\n\
-           stress SECONDS   all CPUs change, restore, read, write and fault at once; each access is checked.",
+           stress SECONDS   all CPUs change, restore, read, write and fault at once; each access is checked.\n\
+           pool [take N|give|stress SECONDS]   frames out of the map by whole blocks: who has how many; takes and gives some.",
     complete: Complete::Words(WORDS),
     run,
 }];
@@ -42,6 +44,7 @@ fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) 
         Some("owners") => journal::owners(arguments, out),
         Some("journal") => journal::journal(arguments, out),
         Some("age") => age::age(kernel.boot, arguments, out),
+        Some("pool") => pool::run(arguments, out),
         Some("heal") => age::heal(kernel.boot, arguments, out),
         _ => {
             let seconds = arguments.number_to("seconds", 86_400)?;

@@ -1,0 +1,203 @@
+//! Frames out of the direct map: the kernel's one [`UnmappedPool`], its locks, its accounts.
+//!
+//! ```text
+//!   take ─> Frame<Unmapped>, zero, in no map ─> windows: copy_to, copy_from ─> give: zeroed by a window, then the pool's again
+//! ```
+//!
+//! Blocks come from the frame allocator and go back to it when it is short: the pool is one of its reclaimers. In the direct map's
+//! journal all blocks are held by one owner, `unmapped pool`; who has how much of them, the pool's accounts tell.
+//!
+//! Locking: the shelf's lock is a leaf. Windows take none.
+
+use core::fmt;
+
+use rhumb_directmap::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
+use rhumb_directmap::windows::copy::CopyError;
+use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
+use rhumb_machine::{CpuMask, Machine, Order, Pinned};
+use spin::Once;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+use x86_64::instructions::interrupts;
+
+use crate::boot::Boot;
+use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::direct_map::{Changer, KernelRules, reserve};
+use crate::mm::owners::Holder;
+use crate::mm::tables::{self, DirectTables, KernelDirectMap};
+use crate::mm::windows::{self, KernelWindows, NoTable};
+use crate::smp;
+use crate::sync::IrqMutex;
+
+/// Who has an account.
+pub const HOLDERS: [Holder; 3] = [Holder::Monitor, Holder::Stress, Holder::SelfTest];
+
+static POOL: Once<UnmappedPool<KernelHome>> = Once::new();
+/// The shelf has them for good.
+static ACCOUNTS: SpinMutex<[Account; Holder::END]> = SpinMutex::new([Account::CLOSED; Holder::END]);
+static RECLAIMER: Registration = &SpareBlocks;
+
+/// Why there is no pool.
+#[derive(Debug)]
+pub enum StartError {
+    /// There are no windows.
+    Windows(NoTable),
+    /// The direct map does not know the pool.
+    NoOwner,
+    /// An account cannot be opened.
+    Account(PoolError),
+    /// The allocator has no place for another reclaimer.
+    TooManyReclaimers,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Windows(error) => error.fmt(f),
+            Self::NoOwner => f.write_str("the direct map does not know the pool"),
+            Self::Account(error) => error.fmt(f),
+            Self::TooManyReclaimers => f.write_str("the allocator has too many reclaimers"),
+        }
+    }
+}
+
+/// Makes windows and pool. Once, at boot, when the direct map can be changed.
+///
+/// # Errors
+/// [`StartError`]: there is no pool then.
+pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), StartError> {
+    let windows = windows::start(boot).map_err(StartError::Windows)?;
+    if Changer::UnmappedPool.id().is_none() {
+        return Err(StartError::NoOwner);
+    }
+    let pool = POOL.call_once(|| {
+        let accounts = SpinMutexGuard::leak(ACCOUNTS.lock());
+        UnmappedPool::new(KernelHome { frames, windows, shelf: IrqMutex::new(Shelf::new(accounts)) })
+    });
+    for holder in HOLDERS {
+        set_limits(pool, holder, Limits::NONE).map_err(StartError::Account)?;
+    }
+    frames.register_reclaimer(&RECLAIMER).map_err(|_| StartError::TooManyReclaimers)
+}
+
+/// The pool, for reports and checks; `None` before [`start`].
+pub fn pool() -> Option<&'static UnmappedPool<KernelHome>> {
+    POOL.get()
+}
+
+/// Sets what a holder may have from now on.
+///
+/// # Errors
+/// [`PoolError::NoAccount`] where there is none, nor place for one.
+pub fn set_limits(pool: &UnmappedPool<KernelHome>, holder: Holder, limits: Limits) -> Result<(), PoolError> {
+    let owner = holder.owner();
+    let id = Changer::UnmappedPool.id().ok_or(PoolError::NoAccount { owner })?;
+    pool.open_account(owner, Account::new(id, limits))
+}
+
+/// Takes a zeroed block of `order` out of the direct map.
+///
+/// # Errors
+/// See [`UnmappedPool::take`].
+///
+/// Cost: see there; once in 512 frames the map is changed and all CPUs are flushed.
+pub fn take(holder: Holder, order: Order) -> Result<Frame<Unmapped>, PoolError> {
+    let owner = holder.owner();
+    let pool = pool().ok_or(PoolError::NoAccount { owner })?;
+    let taken = {
+        let guard = MACHINE.pin();
+        pool.take(guard.pinned(), owner, order)
+    };
+    fill_reserve();
+    taken
+}
+
+/// Gives it back, zeroed.
+///
+/// # Errors
+/// The frame, where it is not the pool's.
+pub fn give(frame: Frame<Unmapped>) -> Result<(), Refused> {
+    let Some(pool) = pool() else {
+        let error = rhumb_directmap::pool::GiveError::Foreign { pfn: frame.pfn() };
+        return Err(Refused { frame, error });
+    };
+    let given = {
+        let guard = MACHINE.pin();
+        pool.give(guard.pinned(), frame)
+    };
+    fill_reserve();
+    given
+}
+
+/// Gives all wholly free blocks back to the allocator, and says how many frames.
+pub fn shrink() -> u64 {
+    let Some(pool) = pool() else { return 0 };
+    let freed = {
+        let guard = MACHINE.pin();
+        pool.shrink(guard.pinned(), 0)
+    };
+    fill_reserve();
+    freed
+}
+
+/// After a change of the map, where interrupts are on; the idle loop does it otherwise.
+fn fill_reserve() {
+    if interrupts::are_enabled() {
+        reserve::fill_if_wanted();
+    }
+}
+
+/// What the pool stands on.
+pub struct KernelHome {
+    frames: &'static Frames<KernelMachine>,
+    windows: &'static KernelWindows,
+    shelf: IrqMutex<Shelf>,
+}
+
+impl Home for KernelHome {
+    type Machine = KernelMachine;
+    type Tables = DirectTables;
+    type Rules = KernelRules;
+
+    fn frames(&self) -> &Frames<KernelMachine> {
+        self.frames
+    }
+
+    fn with_map<A>(&self, act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
+        reserve::want();
+        tables::with_handed_over(act)
+    }
+
+    fn try_with_map<A>(&self, act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
+        reserve::want();
+        tables::try_with_direct_map(act)
+    }
+
+    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
+        act(&mut self.shelf.lock())
+    }
+
+    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
+        self.shelf.try_lock().map(|mut shelf| act(&mut shelf))
+    }
+
+    fn zero(&self, pinned: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
+        self.windows.zero(pinned, frame)
+    }
+
+    fn flush_targets(&self) -> CpuMask {
+        smp::online()
+    }
+}
+
+/// What the allocator is told at boot.
+struct SpareBlocks;
+
+impl Reclaimer for SpareBlocks {
+    fn name(&self) -> &str {
+        "unmapped pool"
+    }
+
+    fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
+        pool().map_or(0, |pool| pool.reclaim(pinned, shortage))
+    }
+}

@@ -1,0 +1,90 @@
+//! Windows: how each CPU sees, for a short while, frames that the direct map does not show.
+//!
+//! Boot has made a table for each CPU's windows; here is where it is found and how an entry is written. All else is
+//! [`rhumb_directmap::windows`].
+//!
+//! **I8** Each table has one writer: its CPU, with interrupts off. So no lock is taken, and none may be: windows are opened under locks.
+//! Nothing else in these tables changes after boot.
+
+use core::fmt;
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+    compiler_fence,
+};
+
+use rhumb_directmap::windows::{CpuSlots, WindowTables, Windows};
+use rhumb_machine::{CpuId, MAX_CPUS, Machine, Pfn};
+use rhumb_pagetable::{Entry, TableMemory};
+use spin::Once;
+
+use crate::arch::percpu;
+use crate::boot::Boot;
+use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::{layout, tables};
+
+/// The windows of this kernel.
+pub type KernelWindows = Windows<KernelMachine, KernelTables>;
+
+static WINDOWS: Once<KernelWindows> = Once::new();
+static SLOTS: [CpuSlots; MAX_CPUS] = [const { CpuSlots::new() }; MAX_CPUS];
+/// The frame number of each CPU's table.
+static TABLES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// The windows; `None` before [`start`].
+pub fn windows() -> Option<&'static KernelWindows> {
+    WINDOWS.get()
+}
+
+/// Boot has left no table for a CPU's windows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoTable(pub CpuId);
+
+impl fmt::Display for NoTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no table for the windows of CPU {}", self.0)
+    }
+}
+
+/// Finds the tables. Once, at boot.
+///
+/// # Errors
+/// [`NoTable`]: there are no windows at all then.
+pub fn start(boot: &Boot) -> Result<&'static KernelWindows, NoTable> {
+    for cpu in (0..boot.cpus).filter_map(CpuId::new) {
+        let walk = tables::walk(layout::windows(cpu).start());
+        let last = walk.steps().last().filter(|step| step.level == 1).ok_or(NoTable(cpu))?;
+        if let Some(place) = TABLES.get(cpu.index()) {
+            place.store(last.table.get(), Relaxed);
+        }
+    }
+    let slots = SLOTS.get(..boot.cpus).unwrap_or(&SLOTS);
+    Ok(WINDOWS.call_once(|| Windows::new(MACHINE, KernelTables(()), slots)))
+}
+
+/// The tables that boot has made for windows.
+#[derive(Debug)]
+pub struct KernelTables(());
+
+impl KernelTables {
+    fn table(cpu: CpuId) -> Pfn {
+        Pfn::new(TABLES.get(cpu.index()).map_or(0, |table| table.load(Relaxed)))
+    }
+}
+
+// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, for ever; the store is in program order
+// between the accesses to the page of before and of after, for the compiler by its fences and for the CPU by its memory model.
+unsafe impl WindowTables for KernelTables {
+    fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
+        percpu::here().counters.page_table_writes.count();
+        let place = MACHINE.direct(Self::table(cpu).addr()).plus(slot as u64 * 8).as_mut_ptr::<u64>();
+        compiler_fence(SeqCst);
+        // SAFETY: `start` has found the table of every CPU that has slots, it stays in the direct map (I1), and only `cpu` writes it (I8).
+        unsafe { place.write_volatile(entry.bits()) };
+        compiler_fence(SeqCst);
+    }
+
+    fn read(&self, cpu: CpuId, slot: usize) -> Entry {
+        tables::reader().read(Self::table(cpu), slot)
+    }
+}
