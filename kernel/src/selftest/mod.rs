@@ -13,6 +13,7 @@ mod objects;
 mod protection;
 mod tables;
 mod time;
+mod unmapped;
 
 use core::fmt;
 
@@ -62,6 +63,7 @@ const TESTS: &[&[Test]] = &[
     frames::TESTS,
     descriptors::TESTS,
     direct_map::TESTS,
+    unmapped::TESTS,
     exhaustion::TESTS,
     objects::TESTS,
     crate::kasan::TESTS,

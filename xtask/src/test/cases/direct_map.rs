@@ -19,7 +19,7 @@ const WALK_HOLE: &str = "walk 0xffff8000e0000000";
 const WALK_TEXT: &str = "walk 0xffffffff81000000";
 
 pub(crate) fn cases() -> Vec<Case> {
-    as_built().into_iter().chain(changed()).collect()
+    as_built().into_iter().chain(changed()).chain(pool()).collect()
 }
 
 /// What is said when the map is what boot made.
@@ -88,6 +88,33 @@ fn changed() -> Vec<Case> {
         .memory(MemorySize::gib(4))
         .soak(12)
         .expect([text("8 CPUs"), text("sound"), healed()]),
+    ]
+}
+
+/// Frames out of the map by whole blocks, and the windows through which they are used.
+fn pool() -> Vec<Case> {
+    let case = |name: &str, commands: &str| Case::new(format!("direct-map/pool{name}"), commands);
+    let by_hand = "directmap pool take 600; directmap pool; maps audit; directmap pool give; selftest unmapped; \
+                   directmap heal";
+    let stressed = |seconds: u64| {
+        format!(
+            "directmap pool stress {seconds}; directmap stress 1; selftest unmapped; maps audit; directmap heal"
+        )
+    };
+    let sound = || [text("0 frames out"), text("sound"), text(HEALED)];
+    vec![
+        case("", by_hand).expect([
+            text("2 blocks (2 taken, 0 given back), 600 frames out, 2 flushes"),
+            text("monitor: 600 frames, 2 blocks taken for it"),
+            text("0 blocks (2 taken, 2 given back), 0 frames out"),
+            text("sound"),
+            text(HEALED),
+        ]),
+        case("/stress", &stressed(2)).expect(sound()),
+        case("/stress/8-cpus", &stressed(4)).cpus(8).memory(MemorySize::gib(4)).within(180).expect(sound()),
+        case("/stress/5-levels", &stressed(1)).append("la57").expect(sound()),
+        case("/stress/4k", &stressed(1)).append("directmap=4k").expect(sound()),
+        case("/high-memory", &stressed(1)).append("directmap_limit=512M").expect(sound()),
     ]
 }
 

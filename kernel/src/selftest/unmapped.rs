@@ -1,0 +1,276 @@
+//! Frames out of the direct map: no CPU reaches them but through windows, they come and go zeroed, and by whole blocks.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rhumb_directmap::pool::{Limits, PoolError};
+use rhumb_frames::{Anywhere, Frame, Presence, Request, Unmapped};
+use rhumb_machine::{Machine, Order, Pfn};
+
+use super::{Test, Wrong, ensure};
+use crate::arch::{percpu, probe};
+use crate::boot::Boot;
+use crate::machine::MACHINE;
+use crate::mm;
+use crate::mm::direct_map::{self, shape};
+use crate::mm::owners::Holder;
+use crate::mm::unmapped::{self, KernelHome, give, set_limits, take};
+use crate::mm::windows::{KernelWindows, windows};
+use crate::monitor::audit::audit;
+use crate::smp::work;
+
+pub const TESTS: &[Test] = &[
+    Test { name: "unmapped::windows_reach_what_the_map_does_not_show", run: windows_reach_it },
+    Test { name: "unmapped::i4_a_window_breaks_no_rule", run: i4_a_window_breaks_no_rule },
+    Test { name: "unmapped::i5_no_cpu_reaches_a_taken_frame", run: i5_no_cpu_reaches_a_taken_frame },
+    Test { name: "unmapped::i5_what_was_given_back_is_zero", run: i5_what_was_given_back_is_zero },
+    Test { name: "unmapped::i3_i6_a_block_takes_one_flush", run: i3_i6_a_block_takes_one_flush },
+    Test { name: "unmapped::i11_a_limit_holds", run: i11_a_limit_holds },
+    Test { name: "unmapped::high_frames_through_windows", run: high_frames_through_windows },
+];
+
+const WHO: Holder = Holder::SelfTest;
+
+fn the_windows() -> Result<&'static KernelWindows, Wrong> {
+    windows().ok_or_else(|| Wrong::because("there are no windows"))
+}
+
+fn the_pool() -> Result<&'static rhumb_directmap::pool::UnmappedPool<KernelHome>, Wrong> {
+    unmapped::pool().ok_or_else(|| Wrong::because("there is no pool"))
+}
+
+fn write<P: Presence>(frame: &mut Frame<P>, offset: u64, bytes: &[u8]) -> Result<(), Wrong> {
+    let guard = MACHINE.pin();
+    the_windows()?.copy_to(guard.pinned(), frame, offset, bytes).map_err(Wrong::because)
+}
+
+fn read<P: Presence>(frame: &Frame<P>, offset: u64, bytes: &mut [u8]) -> Result<(), Wrong> {
+    let guard = MACHINE.pin();
+    the_windows()?.copy_from(guard.pinned(), frame, offset, bytes).map_err(Wrong::because)
+}
+
+fn put_back(frame: Frame<Unmapped>) -> Result<(), Wrong> {
+    give(frame).map_err(|refused| Wrong::because(refused.error))
+}
+
+fn rounds() -> u64 {
+    percpu::all().map(|area| area.counters.flushes_remote.get()).sum()
+}
+
+/// Runs `test` with no spare block in the pool, and finds map and books afterwards as they were.
+fn undone(test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Wrong> {
+    let pool = the_pool()?;
+    unmapped::shrink();
+    let (shape, before) = (shape::of_tables(), pool.counters());
+    test()?;
+    unmapped::shrink();
+    let (now, after) = (shape::of_tables(), pool.counters());
+    ensure!(now == shape, "the map was {shape}, and is {now}");
+    ensure!(after.blocks() == before.blocks(), "the pool has kept a block: {after}");
+    ensure!(after.frames_out == before.frames_out, "frames are out: {after}");
+    ensure!(after.lost_blocks == before.lost_blocks, "a block was lost");
+    pool.validate().map_err(|error| Wrong::because(format_args!("{error:?}")))?;
+    the_windows()?
+        .validate()
+        .map_err(|(cpu, slot)| Wrong::because(format_args!("window {slot} of CPU {cpu}")))?;
+    direct_map::validate().map_err(Wrong::because)
+}
+
+/// Copies over the boundary of two pages, many more than there are slots; each page costs two entries and no other CPU hears of it.
+fn windows_reach_it(_: &'static Boot) -> Result<(), Wrong> {
+    const TURNS: u64 = 1024;
+    undone(|| {
+        let mut frame = take(WHO, Order::new(1).unwrap_or_default()).map_err(Wrong::because)?;
+        let before = the_windows()?.counters();
+        let rounds_before = rounds();
+        let writes = || percpu::all().map(|area| area.counters.page_table_writes.get()).sum::<u64>();
+        let writes_before = writes();
+        for turn in 0..TURNS {
+            let stamp = turn.wrapping_mul(0x0101_0101_0101_0101).to_le_bytes();
+            let mut found = [0; 8];
+            write(&mut frame, 4092, &stamp)?;
+            read(&frame, 4092, &mut found)?;
+            ensure!(found == stamp, "{found:?} was read where {stamp:?} was written");
+        }
+        let (after, flushed, written) =
+            (the_windows()?.counters(), rounds() - rounds_before, writes() - writes_before);
+        let opened = after.opened - before.opened;
+        ensure!(opened == 4 * TURNS, "{opened} windows were opened, not {}", 4 * TURNS);
+        ensure!(written == 2 * opened, "{opened} windows wrote {written} entries");
+        ensure!(flushed == 0, "windows flushed other CPUs {flushed} times");
+        let wraps = after.wraps - before.wraps;
+        ensure!(wraps > 0 && wraps <= opened / 400, "{opened} windows took {wraps} local flushes");
+        ensure!(write(&mut frame, 8190, &[1; 3]).is_err(), "a write past the end was not refused");
+        put_back(frame)
+    })
+}
+
+/// Windows on an unmapped frame and on one in the map, while the audit looks.
+fn i4_a_window_breaks_no_rule(boot: &'static Boot) -> Result<(), Wrong> {
+    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    undone(|| {
+        let mut hidden = take(WHO, Order::BASE).map_err(Wrong::because)?;
+        let guard = MACHINE.pin();
+        let mut shown = frames.alloc(guard.pinned(), Request::FRAME).map_err(Wrong::because)?;
+        let windows = the_windows()?;
+        let executable = {
+            let first = windows.open(guard.pinned(), &mut hidden, 0).map_err(Wrong::because)?;
+            let second = windows.open(guard.pinned(), &mut shown, 0).map_err(Wrong::because)?;
+            let findings = audit(boot, |_| ()).findings;
+            ensure!(findings == 0, "the audit finds {findings} broken rules");
+            ensure!(
+                mm::describe(second.address()) == mm::layout::Place::Window { cpu: percpu::here().id() },
+                "a window is not where the layout says"
+            );
+            // SAFETY: the frame is zero, no code, and is not executable; a fault is caught.
+            unsafe { probe::execute(first.address()) }.is_ok()
+        };
+        frames.free(guard.pinned(), shown);
+        drop(guard);
+        ensure!(!executable, "a window is executable");
+        put_back(hidden)
+    })
+}
+
+/// All CPUs use a block's pages, so that they have translations; then the pool takes it.
+fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Wrong> {
+    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    undone(|| {
+        let start = {
+            let guard = MACHINE.pin();
+            let block = frames.alloc(guard.pinned(), Request::LARGE).map_err(Wrong::because)?;
+            let start = block.pfn();
+            frames.free(guard.pinned(), block);
+            start
+        };
+        let reached = |first: Pfn| {
+            let count = AtomicU64::new(0);
+            work::on_every_cpu(&|| {
+                let at = |page: u64| MACHINE.direct(first.plus(page * 73 % 512).addr());
+                let read = (0..8).filter(|&page| probe::read_byte(at(page)).is_ok()).count();
+                count.fetch_add(read as u64, Relaxed);
+            });
+            count.into_inner()
+        };
+        reached(start);
+        // The allocator gives out last what came back last, so this is the same block, most often.
+        let frame = take(WHO, Order::LARGE).map_err(Wrong::because)?;
+        let first = frame.pfn();
+        let reads = reached(first);
+        put_back(frame)?;
+        unmapped::shrink();
+        let again = reached(first);
+        ensure!(reads == 0, "{reads} reads of a taken block went through");
+        ensure!(again > 0, "no read of a block went through that is back in the map");
+        Ok(())
+    })
+}
+
+/// A secret is gone as soon as its frame is given back: for the next taker, and in the map.
+fn i5_what_was_given_back_is_zero(_: &'static Boot) -> Result<(), Wrong> {
+    undone(|| {
+        let order = Order::new(2).unwrap_or_default();
+        let mut frame = take(WHO, order).map_err(Wrong::because)?;
+        let pfn = frame.pfn();
+        for page in 0..4 {
+            write(&mut frame, page * 4096 + 2048, b"a secret")?;
+        }
+        put_back(frame)?;
+        let frame = take(WHO, order).map_err(Wrong::because)?;
+        let same = frame.pfn() == pfn;
+        let mut old = 0;
+        for page in 0..4 {
+            let mut found = [1; 8];
+            read(&frame, page * 4096 + 2048, &mut found)?;
+            old += u64::from(found != [0; 8]);
+        }
+        put_back(frame)?;
+        ensure!(same, "the pool served another frame first");
+        ensure!(old == 0, "{old} pages came out of the pool as they were given back");
+        unmapped::shrink();
+        for page in 0..4 {
+            let at = MACHINE.direct(pfn.plus(page).addr()).plus(2048);
+            let word = probe::read_word(at).map_err(|_| Wrong::because("a freed frame is not in the map"))?;
+            ensure!(word == 0, "{word:#x} is left in the map");
+        }
+        Ok(())
+    })
+}
+
+/// 512 frames, one by one: one round when they go, at most one when they come back, and nothing split afterwards.
+fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Wrong> {
+    let pool = the_pool()?;
+    undone(|| {
+        let before = pool.counters();
+        let mut held = arrayvec::ArrayVec::<Frame<Unmapped>, 512>::new();
+        let mut outcome = Ok(());
+        let rounds_before = rounds();
+        while !held.is_full() && outcome.is_ok() {
+            outcome = take(WHO, Order::BASE).map_err(Wrong::because).map(|frame| held.push(frame));
+        }
+        let (out, rounds_out) = (pool.counters(), rounds() - rounds_before);
+        for frame in held {
+            put_back(frame)?;
+        }
+        unmapped::shrink();
+        outcome?;
+        let back = pool.counters();
+        let (blocks, flushes) = (out.blocks_taken - before.blocks_taken, out.flushes - before.flushes);
+        ensure!(blocks == 1, "512 frames took {blocks} blocks");
+        ensure!(flushes <= 1 && rounds_out <= 1, "512 frames took {flushes} flushes, {rounds_out} rounds");
+        ensure!(back.flushes - out.flushes <= 1, "a block's return took more than one flush");
+        Ok(())
+    })
+}
+
+/// At its limits an owner is refused, and may have again what it gave back.
+fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
+    let pool = the_pool()?;
+    undone(|| {
+        let first = take(WHO, Order::BASE).map_err(Wrong::because)?;
+        let outcome = (|| {
+            set_limits(pool, WHO, Limits { blocks: 1, frames: 2 }).map_err(Wrong::because)?;
+            let second = take(WHO, Order::BASE).map_err(Wrong::because)?;
+            let third = take(WHO, Order::BASE);
+            set_limits(pool, WHO, Limits { blocks: 1, frames: u64::MAX }).map_err(Wrong::because)?;
+            let block = take(WHO, Order::LARGE);
+            put_back(second)?;
+            let third_refused = matches!(third, Err(PoolError::OverFrames { .. }));
+            let block_refused = matches!(block, Err(PoolError::OverBlocks { .. }));
+            for frame in [third, block].into_iter().flatten() {
+                put_back(frame)?;
+            }
+            ensure!(third_refused, "a frame past the limit was not refused");
+            ensure!(block_refused, "a block past the limit was not refused");
+            Ok(())
+        })();
+        set_limits(pool, WHO, Limits::NONE).map_err(Wrong::because)?;
+        put_back(first)?;
+        outcome
+    })
+}
+
+/// Frames past the direct map's limit; where there are none, nothing.
+fn high_frames_through_windows(boot: &'static Boot) -> Result<(), Wrong> {
+    if boot.direct_map.high_bytes == 0 {
+        return Ok(());
+    }
+    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    let limit = boot.options.direct_map_limit_bytes.unwrap_or(u64::MAX);
+    let mut frame: Frame<Anywhere> = {
+        let guard = MACHINE.pin();
+        frames.alloc_anywhere(guard.pinned(), Request::FRAME).map_err(Wrong::because)?
+    };
+    let at = frame.pfn().addr();
+    let outcome = (|| {
+        ensure!(at.get() >= limit, "the frame at {at} is below the limit");
+        ensure!(probe::read_byte(MACHINE.direct(at)).is_err(), "the direct map shows {at}");
+        let mut found = [0; 16];
+        write(&mut frame, 1000, b"past the map's e")?;
+        read(&frame, 1000, &mut found)?;
+        ensure!(&found == b"past the map's e", "{found:?} was read at {at}");
+        Ok(())
+    })();
+    let guard = MACHINE.pin();
+    frames.free(guard.pinned(), frame);
+    outcome
+}
