@@ -197,7 +197,9 @@ impl Reclaimer for SpareBlocks {
         "unmapped pool"
     }
 
+    /// Not with interrupts off: giving a block back flushes other CPUs, and the caller may hold a lock for which one of them waits that
+    /// cannot be interrupted.
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
-        pool().map_or(0, |pool| pool.reclaim(pinned, shortage))
+        pool().filter(|_| interrupts::are_enabled()).map_or(0, |pool| pool.reclaim(pinned, shortage))
     }
 }
