@@ -67,6 +67,7 @@ impl fmt::Display for NotPlanted {
 }
 
 /// Does it, and says how many faults the allocator reported of it.
+#[inline(never)] // Reports name it as the caller.
 pub fn plant(slabs: &Slabs<KernelMachine>, fault: Fault) -> Result<u64, NotPlanted> {
     let layout = Layout::new::<[u64; 8]>();
     let wanted = Checks::RED_ZONES.with(Checks::POISON).with(Checks::USERS);
