@@ -330,12 +330,12 @@ impl<M: Machine> Slabs<M> {
     }
 
     /// Lets this crate look at a slot, where a checker of accesses watches.
-    fn open(&self, slot: &Slot<'_>) {
+    pub(crate) fn open(&self, slot: &Slot<'_>) {
         self.set_access(slot.start, slot.record.shape.slot_bytes as usize, Access::Allowed);
     }
 
     /// Ends that: the object is `object` now, what is around it nobody's.
-    fn close(&self, slot: &Slot<'_>, object: Access) {
+    pub(crate) fn close(&self, slot: &Slot<'_>, object: Access) {
         self.set_access(slot.start, slot.record.shape.slot_bytes as usize, Access::RedZone);
         self.set_access(slot.object(), slot.record.shape.object_bytes as usize, object);
     }

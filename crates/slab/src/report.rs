@@ -3,7 +3,7 @@
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{Machine, VirtAddr};
+use rhumb_machine::{Access, Machine, VirtAddr};
 
 use crate::check::{CallSite, Checks};
 use crate::checked::{Slot, State, objects};
@@ -170,10 +170,13 @@ impl<M: Machine> Slabs<M> {
                     if !record.setup.checks.is_off() {
                         // SAFETY: an object of this cache, whose slab lives while the lock is held.
                         let slot = unsafe { Slot::of(record, object) };
-                        if slot.state() != Some(State::Out) {
+                        self.open(&slot);
+                        let is_out = slot.state() == Some(State::Out);
+                        site = slot.allocated().map_or(site, |track| track.site);
+                        self.close(&slot, if is_out { Access::Allowed } else { Access::FreeObject });
+                        if !is_out {
                             continue;
                         }
-                        site = slot.allocated().map_or(site, |track| track.site);
                     }
                     in_use.add(site, VirtAddr::new(object.addr().get() as u64));
                 }

@@ -10,6 +10,7 @@ use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
 use crate::mm::layout::image;
 use crate::mm::tables;
+use crate::monitor::objects::reclaim_everywhere;
 use crate::smp::{trampoline, work};
 
 pub const TESTS: &[Test] = &[
@@ -24,7 +25,12 @@ pub(super) fn allocator() -> Result<&'static Frames<KernelMachine>, Wrong> {
     mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))
 }
 
+/// Makes all frames free that nobody needs: those that wait in caches of frames, and those that reclaim would find.
 pub(super) fn drain_all(frames: &Frames<KernelMachine>) {
+    if let Some(slabs) = mm::objects::slabs() {
+        reclaim_everywhere(slabs);
+    }
+    mm::unmapped::shrink();
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();
         frames.drain(guard.pinned());

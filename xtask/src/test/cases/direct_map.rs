@@ -45,9 +45,9 @@ fn changed() -> Vec<Case> {
         ]),
         case(
             "refused",
-            "directmap set 0x1000000+4K ro; directmap set 0x3c000000+4K rwx; directmap set 0x3c000000+4K x; \
-             directmap set 0x3c000001+4K ro; directmap set 0xfee00000+4K ro; directmap set 0x3c000000+8K np; \
-             directmap set 0x3c001000+4K np; directmap restore 0x20000000+4K; directmap heal",
+            "directmap set 0x1000000+4K ro; directmap set 0x20000000+4K rwx; directmap set 0x20000000+4K x; \
+             directmap set 0x20000001+4K ro; directmap set 0xfee00000+4K ro; directmap set 0x20000000+8K np; \
+             directmap set 0x20001000+4K np; directmap restore 0x30000000+4K; directmap heal",
         )
         .ends(Ends::Failing)
         .expect([

@@ -51,3 +51,10 @@ fn planted(fault: &str, report: &'static str) -> Case {
         .append("slab_debug=FZPU loglevel=error")
         .expect([text("slab: kmalloc-64: object at"), text(report), text("1 reported")])
 }
+
+/// Whether the fault that a case plants is a forbidden access, and not only a wrong free.
+pub(crate) fn accesses_what_is_forbidden(case: &Case) -> bool {
+    ["overrun", "underrun", "write-after-free"]
+        .iter()
+        .any(|fault| case.name.ends_with(&format!("planted/{fault}")))
+}
