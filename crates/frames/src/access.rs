@@ -4,8 +4,8 @@
 
 use rhumb_machine::{Access, Machine, PageSize, PfnRange, VirtRange};
 
-use crate::frame::Raw;
 use crate::frames::Frames;
+use crate::raw::Raw;
 use crate::request::Zone;
 
 impl<M: Machine> Frames<M> {

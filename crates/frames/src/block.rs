@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! info:       29 isolated  28..24 order  21..20 grain  19..18 state  17..16 kind  15..12 rank  9..0 used
-//! described:  whether its descriptors are filled in: see `descriptor.rs`
+//! described:  whether its descriptors are filled in: see `described.rs`
 //! next, prev: block + 1, or 0
 //! ```
 //! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
 //! writes nothing per block. The bits of a block count only while it is [`State::Split`].
 
-use crate::descriptor::Described;
+use crate::described::Described;
 use crate::request::Mobility;
 use crate::sync::{AtomicU32, Relaxed};
 use crate::words::FRAMES;

@@ -57,7 +57,7 @@ impl Depot {
             if node.index() >= layout.nodes {
                 return Err(LayoutError::NoSuchNode(node));
             }
-            cache.home.store(crate::frame::Raw::pool_tag(0, node, 0).0, Relaxed);
+            cache.home.store(crate::raw::Raw::pool_tag(0, node, 0).0, Relaxed);
         }
         for_each_piece(layout.memory, layout.direct_limit, |piece| {
             depot.publish(depot.make_pool(piece, layout.memory, &mut storage)?);

@@ -15,7 +15,7 @@
 
 use rhumb_machine::Order;
 
-use crate::frame::Raw;
+use crate::raw::Raw;
 use crate::request::Mobility;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Relaxed, handler_fence};
 use crate::take::Bite;

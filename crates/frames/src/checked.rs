@@ -8,43 +8,24 @@
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::error::{AllocError, FrameFault};
-use crate::frame::{Frame, Presence, Raw};
+use crate::frame::{Frame, Presence};
 use crate::frames::Frames;
+use crate::raw::Raw;
 use crate::request::Request;
-use crate::sync::{AtomicU64, Relaxed};
-
-/// Refused frees, and the countdown to a failure on purpose.
-#[derive(Default)]
-pub(crate) struct Faults {
-    refused: AtomicU64,
-    /// The last refused frame plus one.
-    last: AtomicU64,
-    /// Allocations that still succeed before one fails, plus one; 0 is never.
-    #[cfg(feature = "checked")]
-    countdown: AtomicU64,
-}
+use crate::sync::Relaxed;
 
 impl<M: Machine> Frames<M> {
     /// Frees that were refused since the start. A system that is right reports 0.
     pub fn refused_frees(&self) -> u64 {
         let in_pools: u64 = self.depot.pools.iter().map(|pool| pool.refused.load(Relaxed)).sum();
-        in_pools + self.faults.refused.load(Relaxed)
+        in_pools + self.faults.refused()
     }
 
     /// The frame of the last free that a checked build refused.
     pub fn last_refused(&self) -> Option<Pfn> {
-        self.faults.last.load(Relaxed).checked_sub(1).map(Pfn::new)
+        self.faults.last()
     }
 
-    #[cold]
-    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
-    fn refuse(&self, fault: FrameFault) {
-        self.faults.refused.fetch_add(1, Relaxed);
-        self.faults.last.store(fault.pfn().get() + 1, Relaxed);
-    }
-}
-
-impl<M: Machine> Frames<M> {
     /// For a block that compaction allocates, past the usual way.
     pub(crate) fn note_alloc_of<P: Presence>(&self, pinned: Pinned<'_>, frame: &Frame<P>) {
         self.note_alloc(pinned, frame.peek());
@@ -111,11 +92,11 @@ impl<M: Machine> Frames<M> {
         let pfn = raw.pfn();
         let home = self.depot.pools.get(raw.pool()).filter(|pool| pool.span.contains(pfn));
         if home.is_none() {
-            self.refuse(FrameFault::Foreign(pfn));
+            self.faults.refuse(pfn);
             return false;
         }
-        if let Err(fault) = self.check_allocated(pfn, raw.order()) {
-            self.refuse(fault);
+        if self.check_allocated(pfn, raw.order()).is_err() {
+            self.faults.refuse(pfn);
             return false;
         }
         if let Some(descriptor) = self.descriptor(pfn) {

@@ -16,9 +16,9 @@ use crate::block::State;
 use crate::error::AllocError;
 use crate::frame::{Anywhere, Frame, FrameRange};
 use crate::frames::Frames;
+use crate::isolation::Target;
 use crate::pool::Pool;
 use crate::request::{Mobility, Request, Zone};
-use crate::sync::{Acquire, AtomicBool, Release};
 use crate::words::FRAMES;
 
 /// A block of frames as its owner allocated it.
@@ -299,15 +299,6 @@ impl<M: Machine> Frames<M> {
     }
 }
 
-/// Where what is moved goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Target {
-    /// Broken blocks only: a compaction that breaks a block gains nothing.
-    Broken,
-    /// Anywhere.
-    Any,
-}
-
 impl Extent {
     fn end(&self) -> Pfn {
         self.start.plus(self.order.frames())
@@ -329,23 +320,4 @@ fn movable_extent(pool: &Pool, relocate: &dyn Relocate, pfn: Pfn) -> Result<Exte
         && extent.start.get().is_multiple_of(extent.order.frames())
         && (extent.order >= Order::LARGE) == (info.state() == State::Large);
     if sound { Ok(extent) } else { Err(AllocError::Unmovable(pfn)) }
-}
-
-/// Whose turn it is to isolate blocks.
-#[derive(Default)]
-pub(crate) struct Isolation(AtomicBool);
-
-impl Isolation {
-    fn take(&self) -> Option<Turn<'_>> {
-        (!self.0.swap(true, Acquire)).then_some(Turn(self))
-    }
-}
-
-/// The turn, until it is dropped.
-struct Turn<'isolation>(&'isolation Isolation);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.0.store(false, Release);
-    }
 }

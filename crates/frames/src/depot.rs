@@ -9,6 +9,7 @@ use rhumb_machine::{CpuId, MAX_NODES, Pfn};
 
 use crate::cache::{CpuCache, SMALL};
 use crate::pool::Pool;
+use crate::raw::Reach;
 use crate::request::Zone;
 use crate::storage::Table;
 use crate::sync::{AtomicU8, AtomicU32, AtomicUsize, Ordering, Relaxed};
@@ -23,13 +24,6 @@ pub(crate) enum Effort {
     Easy,
     /// Down to what the request's class may take.
     Hard,
-}
-
-/// Which handles an allocation may return, and so which of a CPU's caches it uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    Mapped,
-    Anywhere,
 }
 
 pub(crate) struct Depot {

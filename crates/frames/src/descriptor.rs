@@ -15,13 +15,10 @@
 //! word 3: 31..16 allocations   15..8 CPU of the last free   7..0 CPU of the last allocation   (checked builds only)
 //! ```
 
-use rhumb_machine::{CpuId, Machine, Order, Pfn, PfnRange, VirtAddr};
+use rhumb_machine::{CpuId, Order, Pfn, VirtAddr};
 
-use crate::block::{Block, State};
-use crate::frames::Frames;
 use crate::request::Owner;
-use crate::sync::{Acquire, AtomicU32, Ordering, Relaxed, Release, relax};
-use crate::words::FRAMES;
+use crate::sync::{AtomicU32, Ordering, Relaxed};
 
 /// What the frame's owner keeps with it.
 #[repr(C)]
@@ -147,7 +144,7 @@ impl Descriptor {
     }
 
     /// Makes it the descriptor of a frame that nobody has said anything of.
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.tag.store(0, Relaxed);
         self.set_private(0);
         #[cfg(feature = "checked")]
@@ -171,38 +168,6 @@ impl Descriptor {
     fn note_freed_by(&self, _: CpuId) {}
 }
 
-/// Whether the descriptors of a block are filled in. Goes from no to yes once, and never back.
-#[derive(Default)]
-pub(crate) struct Described(AtomicU32);
-
-impl Described {
-    const NO: u32 = 0;
-    /// Some CPU clears them, with interrupts off.
-    const SOON: u32 = 1;
-    const YES: u32 = 2;
-
-    #[inline]
-    pub(crate) fn is_filled(&self) -> bool {
-        self.0.load(Acquire) == Self::YES
-    }
-
-    /// Runs `clear` unless it has been run; when this returns it has, on whatever CPU. The caller has interrupts off: a
-    /// handler on the CPU that clears would wait for it for ever.
-    pub(crate) fn fill(&self, clear: impl FnOnce()) {
-        match self.0.compare_exchange(Self::NO, Self::SOON, Acquire, Acquire) {
-            Ok(_) => {
-                clear();
-                self.0.store(Self::YES, Release);
-            }
-            Err(_) => {
-                while !self.is_filled() {
-                    relax();
-                }
-            }
-        }
-    }
-}
-
 /// The array of descriptors.
 pub(crate) struct Descriptors {
     base: VirtAddr,
@@ -220,68 +185,22 @@ impl Descriptors {
         Self { base }
     }
 
+    pub(crate) fn is_absent(&self) -> bool {
+        self.base == VirtAddr::ZERO
+    }
+
     /// The descriptor of `pfn`, whatever it holds.
     ///
     /// # Safety
     /// `pfn` is in a 2-MiB block that holds memory which the allocator manages.
     #[inline]
-    unsafe fn get(&self, pfn: Pfn) -> Option<&Descriptor> {
-        if self.base == VirtAddr::ZERO {
+    pub(crate) unsafe fn get(&self, pfn: Pfn) -> Option<&Descriptor> {
+        if self.is_absent() {
             return None;
         }
         let at = self.base.as_ptr::<Descriptor>().wrapping_add(pfn.get() as usize);
         // SAFETY: the array's maker promised that the descriptors of such blocks are there; they are atomics, for which
         // any bits are a value.
         Some(unsafe { &*at })
-    }
-}
-
-impl<M: Machine> Frames<M> {
-    /// The descriptor of a frame, to read it; or `None`: the frame is not managed here, the allocator was built without
-    /// descriptors, or nobody has written any descriptor of this 2-MiB block yet, so that there is nothing to read.
-    ///
-    /// A frame whose request named an owner has one. Cost: a search among the pools, no lock.
-    pub fn descriptor(&self, pfn: Pfn) -> Option<&Descriptor> {
-        let block = self.block_of(pfn)?;
-        if !block.described.is_filled() {
-            return None;
-        }
-        // SAFETY: `block_of` found that the block holds memory.
-        unsafe { self.descriptors.get(pfn) }
-    }
-
-    /// The descriptor of a frame, for its holder to write. The first call for a frame of a 2-MiB block clears the
-    /// descriptors of all of it: 6 KiB, once. `None` where the frame is not managed here or there are no descriptors.
-    pub fn descriptor_to_write(&self, pfn: Pfn) -> Option<&Descriptor> {
-        let block = self.block_of(pfn)?;
-        if !block.described.is_filled() {
-            self.fill_descriptors(block, pfn)?;
-        }
-        // SAFETY: `block_of` found that the block holds memory.
-        unsafe { self.descriptors.get(pfn) }
-    }
-
-    fn block_of(&self, pfn: Pfn) -> Option<&'static Block> {
-        let pool = self.depot.pool_of(pfn)?;
-        let block = &pool.blocks[pool.offset(pfn) / FRAMES as usize];
-        (block.info().state() != State::Absent).then_some(block)
-    }
-
-    /// Clears the descriptors of the frames that this block has in its pool: at a pool's ends that may be less than 512.
-    #[cold]
-    fn fill_descriptors(&self, block: &Block, pfn: Pfn) -> Option<()> {
-        let pool = self.depot.pool_of(pfn).filter(|_| self.descriptors.base != VirtAddr::ZERO)?;
-        let start = pool.block_start(pool.offset(pfn) / FRAMES as usize);
-        let frames = PfnRange::of_length(start, FRAMES.into())?.intersection(pool.span);
-        let _irq_off = self.machine.irq_off();
-        block.described.fill(|| {
-            for pfn in frames.iter() {
-                // SAFETY: all of it is in a block with memory.
-                if let Some(descriptor) = unsafe { self.descriptors.get(pfn) } {
-                    descriptor.clear();
-                }
-            }
-        });
-        Some(())
     }
 }

@@ -7,9 +7,10 @@
 use rhumb_machine::{CpuId, IrqOff, Order};
 
 use crate::cache::{AWAY, CpuCache, RUNS, Ring};
-use crate::depot::{Depot, Reach};
-use crate::frame::Raw;
+use crate::depot::Depot;
 use crate::pool::{Held, Pool};
+use crate::raw::Raw;
+use crate::raw::Reach;
 use crate::request::Mobility;
 use crate::sync::{Ordering, Relaxed, fence};
 

@@ -1,16 +1,8 @@
 //! Handles: a [`Frame`] is one allocated block of 2^order frames, a [`FrameRange`] any run of frames. Both are
 //! move-only, and their type says whether the frames stand in the direct map.
 //!
-//! A `Frame` is eight bytes, and the number in it carries all that its free needs, so that the common free looks
-//! nothing up:
-//!
-//! ```text
-//!  63  62      61     60..55  54..50  49..48  47    46..40  39..0
-//!   1  bypass  owned  node    order   kind    high  pool    pfn
-//! ```
-//! *bypass*: of a zone that per-CPU caches leave alone; *owned*: the descriptor names an owner; *high*: past the direct
-//! map; bit 63 makes the number non-zero. The upper 16 bits say whether, and into which magazine of a CPU, the block
-//! goes.
+//! A `Frame` is eight bytes, and the number in it carries all that its free needs (`raw.rs`), so that the common free
+//! looks nothing up.
 //!
 //! A handle that goes out of scope without being freed loses its frames; that is never silent: the loss is counted
 //! and the frame remembered ([`crate::leaks`]). To let a frame live on in a page table entry or in another structure,
@@ -21,15 +13,15 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::num::NonZeroU64;
 
-use rhumb_machine::{NodeId, Order, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{Order, Pfn, PfnRange, PhysAddr};
 
-use crate::depot::Reach;
+use crate::raw::{Raw, Reach};
 use crate::request::Mobility;
 
 mod sealed {
     /// Closes the traits, and says which caches handles of a presence use.
     pub trait Sealed {
-        const REACH: crate::depot::Reach;
+        const REACH: crate::raw::Reach;
     }
 }
 
@@ -78,70 +70,6 @@ impl Freeable for Anywhere {}
 pub struct Frame<P: Presence = Mapped> {
     raw: NonZeroU64,
     _presence: PhantomData<fn() -> P>,
-}
-
-/// What a handle's number says besides the frame: see the module's picture.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Raw(pub(crate) u64);
-
-impl Raw {
-    const PFN: u64 = (1 << Self::POOL_SHIFT) - 1;
-    const POOL_SHIFT: u32 = 40;
-    pub(crate) const HIGH: u64 = 1 << 47;
-    pub(crate) const KIND_SHIFT: u32 = 48;
-    const KIND: u64 = 0b11 << Self::KIND_SHIFT;
-    const ORDER_SHIFT: u32 = 50;
-    const ORDER: u64 = 0x1f << Self::ORDER_SHIFT;
-    const NODE_SHIFT: u32 = 55;
-    pub(crate) const NODE: u64 = 0x3f << Self::NODE_SHIFT;
-    pub(crate) const OWNED: u64 = 1 << 61;
-    pub(crate) const BYPASS: u64 = 1 << 62;
-    const SET: u64 = 1 << 63;
-
-    /// The number of frame 0 in a pool: its frames' numbers are this plus their pfn.
-    pub(crate) const fn pool_tag(pool: usize, node: NodeId, flags: u64) -> Self {
-        Self(
-            Self::SET | (pool as u64) << Self::POOL_SHIFT | (node.index() as u64) << Self::NODE_SHIFT | flags,
-        )
-    }
-
-    /// The number of `pfn` in the pool whose tag this is.
-    #[inline(always)]
-    pub(crate) const fn at(self, pfn: Pfn, order: Order, kind: Mobility) -> Self {
-        Self(
-            self.0
-                | pfn.get()
-                | (order.get() as u64) << Self::ORDER_SHIFT
-                | (kind as u64) << Self::KIND_SHIFT,
-        )
-    }
-
-    #[inline(always)]
-    pub(crate) const fn pfn(self) -> Pfn {
-        Pfn::new(self.0 & Self::PFN)
-    }
-
-    #[inline(always)]
-    pub(crate) const fn order(self) -> Order {
-        match Order::new(((self.0 >> Self::ORDER_SHIFT) & 0x1f) as u8) {
-            Some(order) => order,
-            None => Order::BASE,
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) const fn kind_index(self) -> usize {
-        ((self.0 >> Self::KIND_SHIFT) & 3) as usize
-    }
-
-    #[inline(always)]
-    pub(crate) const fn pool(self) -> usize {
-        ((self.0 >> Self::POOL_SHIFT) & 0x7f) as usize
-    }
-
-    pub(crate) const fn node_index(self) -> usize {
-        ((self.0 >> Self::NODE_SHIFT) & 0x3f) as usize
-    }
 }
 
 impl<P: Presence> Frame<P> {

@@ -6,14 +6,15 @@
 use rhumb_machine::{Machine, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
 use crate::block::State;
-use crate::checked::Faults;
-use crate::compact::Isolation;
-use crate::depot::{Depot, Reach};
+use crate::depot::Depot;
 use crate::descriptor::Descriptors;
 use crate::error::{AllocError, FrameFault, LayoutError};
-use crate::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Raw};
+use crate::faults::Faults;
+use crate::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped};
+use crate::isolation::Isolation;
 use crate::layout::{Layout, MemoryRange};
 use crate::pressure::Reclaimers;
+use crate::raw::{Raw, Reach};
 use crate::request::{Contents, Mobility, Owner, Preference, Request, Zone};
 
 /// The page-frame allocator of a machine. See the [crate's documentation](crate) for the design.

@@ -11,10 +11,15 @@ use crate::depot::MAX_POOLS;
 use crate::error::LayoutError;
 use crate::pool::{Arrays, Pool};
 use crate::request::Zone;
-use crate::storage::{LINE_BYTES, Storage, bytes_for};
+use crate::storage::{LINE_BYTES, Storage, Zeroable, bytes_for};
 use crate::sync::{AtomicU8, AtomicU64};
 use crate::tree::{self, BitTree};
 use crate::words::WORDS;
+
+// SAFETY: made of integers and atomic integers.
+unsafe impl Zeroable for Block {}
+// SAFETY: made of atomic integers and atomic booleans.
+unsafe impl Zeroable for CpuCache {}
 
 /// A range of memory and the node that it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

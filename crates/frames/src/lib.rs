@@ -3,16 +3,16 @@
 //! | module | owns |
 //! |---|---|
 //! | [`request`] | what a caller asks for: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`] |
-//! | [`frame`] | handles: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`] |
+//! | [`frame`], `raw` | handles: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; the number in them |
 //! | `frames`, `slow` | [`Frames`]: the common path, and what happens when it fails |
 //! | `cache`, `refill`, `drain` | per-CPU magazines and open blocks, what fills and empties them, and the direct way |
 //! | `depot` | the pools of a machine and the order in which a request visits them |
 //! | `pool`, `take`, `give` | one zone of one node: bins of broken blocks, tree of whole ones |
 //! | `block`, [`words`], `tree` | 512 bits and 16 bytes a block; runs by folding; a set with summaries |
-//! | [`compact`] | moving what can be moved: compaction, contiguous ranges |
-//! | [`pressure`] | watermarks, reserves, reclaimers |
+//! | [`compact`], `isolation` | moving what can be moved: compaction, contiguous ranges |
+//! | [`pressure`], `reclaim` | watermarks, reserves, reclaimers |
 //! | [`layout`], `build`, `storage` | from ranges and zeroed memory to pools; hand-over from boot; hot-add |
-//! | [`descriptor`], `checked`, [`report`], [`validate`] | what is known of a frame, what is refused, counters, the exact check |
+//! | [`descriptor`], `described`, `describe`, `faults`, `checked`, [`report`], [`validate`] | what is known of a frame, what is refused, counters, the exact check |
 //!
 //! # Theory
 //!
@@ -62,16 +62,22 @@ mod cache;
 mod checked;
 pub mod compact;
 mod depot;
+mod describe;
+mod described;
 pub mod descriptor;
 mod drain;
 pub mod error;
+mod faults;
 pub mod frame;
 mod frames;
 mod give;
+mod isolation;
 pub mod layout;
 mod leak;
 mod pool;
 pub mod pressure;
+mod raw;
+mod reclaim;
 mod refill;
 pub mod report;
 pub mod request;

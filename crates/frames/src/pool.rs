@@ -8,7 +8,7 @@ use rhumb_machine::{IrqOff, NodeId, Order, Pfn, PfnRange};
 
 use crate::block::bin::{self, Bin};
 use crate::block::{Block, Info, State};
-use crate::frame::Raw;
+use crate::raw::Raw;
 use crate::request::{AllocClass, Mobility, Zone};
 use crate::storage::prefetch_write;
 use crate::sync::{AtomicU32, AtomicU64, Relaxed, SpinLock};

@@ -5,10 +5,10 @@
 use rhumb_machine::{IrqOff, Order};
 
 use crate::cache::{CpuCache, RUNS, Ring};
-use crate::compact::Target;
-use crate::depot::{Depot, Effort, Reach};
-use crate::frame::Raw;
+use crate::depot::{Depot, Effort};
+use crate::isolation::Target;
 use crate::pool::{Held, Pool};
+use crate::raw::{Raw, Reach};
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
 use crate::sync::Relaxed;
 

@@ -13,10 +13,11 @@
 
 use rhumb_machine::{Machine, Pinned};
 
-use crate::depot::{Effort, Reach};
+use crate::depot::Effort;
 use crate::error::AllocError;
-use crate::frame::Raw;
 use crate::frames::Frames;
+use crate::raw::Raw;
+use crate::raw::Reach;
 use crate::request::{AllocClass, Contents, Owner, Preference, Request, Zone};
 
 impl<M: Machine> Frames<M> {

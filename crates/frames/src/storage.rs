@@ -21,10 +21,6 @@ unsafe impl Zeroable for AtomicU8 {}
 unsafe impl Zeroable for AtomicU32 {}
 // SAFETY: as above.
 unsafe impl Zeroable for AtomicU64 {}
-// SAFETY: made of integers and atomic integers.
-unsafe impl Zeroable for crate::block::Block {}
-// SAFETY: made of atomic integers and atomic booleans.
-unsafe impl Zeroable for crate::cache::CpuCache {}
 
 /// Bytes that `count` values of `T` take.
 pub(crate) const fn bytes_for<T>(count: usize) -> usize {

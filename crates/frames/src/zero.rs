@@ -3,7 +3,7 @@
 
 use rhumb_machine::Machine;
 
-use crate::frame::Raw;
+use crate::raw::Raw;
 
 /// Fills an allocated block of the direct map with zeroes.
 pub(crate) fn zero<M: Machine>(machine: &M, raw: Raw) {

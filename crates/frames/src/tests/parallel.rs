@@ -8,7 +8,7 @@ use std::vec::Vec;
 use rhumb_machine::Order;
 
 use super::machine::*;
-use crate::depot::Reach;
+use crate::raw::Reach;
 use crate::{Frame, Frames, Mobility, Request};
 
 const BASE: u64 = 1 << 20;
