@@ -66,6 +66,13 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.load(Relaxed).wrapping_sub(self.tail.load(Relaxed))
     }
 
+    /// How many, as another CPU sees them: exact while the ring is quiet. Both ends may move between the two loads, so that the old
+    /// end seems to be past the new one: few, then.
+    pub(crate) fn glimpse(&self) -> u64 {
+        let ends_apart = self.len();
+        if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
+    }
+
     /// The newest.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Raw> {
@@ -275,11 +282,11 @@ impl CpuCache {
         self.runs.iter().flat_map(|rings| (1..).zip(rings))
     }
 
-    /// Frames that it holds, open blocks included.
+    /// Frames that it holds, open blocks included. From any CPU: exact while the cache is quiet.
     pub(crate) fn held(&self) -> u64 {
-        let small: u32 = self.small.iter().map(Ring::len).sum();
-        let open: u32 = self.open.iter().map(OpenBlock::frames).sum();
-        let runs: u32 = self.all_runs().map(|(order, ring)| ring.len() << order).sum();
-        u64::from(small + open + runs + self.away.len())
+        let small: u64 = self.small.iter().map(Ring::glimpse).sum();
+        let open: u64 = self.open.iter().map(|open| u64::from(open.frames())).sum();
+        let runs: u64 = self.all_runs().map(|(order, ring)| ring.glimpse() << order).sum();
+        small + open + runs + self.away.glimpse()
     }
 }

@@ -136,3 +136,14 @@ fn others_give_back_what_one_needs() {
     all.into_iter().for_each(|frame| frames.free(pinned(), frame));
     frames.validate().unwrap();
 }
+
+#[test]
+fn a_cache_that_moves_while_it_is_looked_at_seems_to_hold_little() {
+    let frames = frames_over(1, &[(BASE, BASE + 2048, 0)]);
+    let cache = frames.depot.cache(cpu(), Reach::Mapped).unwrap();
+    assert_eq!(cache.held(), 0);
+    // What another CPU sees that reads the new end, waits for two frees and a drain, and reads the old end.
+    cache.small[0].forget_oldest(2);
+    cache.away.forget_oldest(1);
+    assert_eq!(cache.held(), 0);
+}
