@@ -40,7 +40,7 @@ const PROMPT: &[u8] = b"> ";
 /// How often to look at the clock while nothing comes.
 const POLL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// A busy host boots slowly.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The names that `filter` is a part of.
 pub(super) fn list(filter: &str) -> Vec<String> {
