@@ -7,16 +7,8 @@ use std::io::{IsTerminal, Write, stderr};
 
 use crate::args::Options;
 use crate::report::{Figure, Report};
+pub(crate) use crate::stats::Better;
 use crate::stats::Summary;
-
-/// Which way is good.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Better {
-    /// Times, failures.
-    Lower,
-    /// Blocks left.
-    Higher,
-}
 
 /// One figure of one round.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::driver::Better;
-use crate::stats::Summary;
+use crate::stats::{Better, Summary};
 
 /// The name of our own subject; others of ours have a hyphen and more behind it.
 pub(crate) const OURS: &str = "rhumb";

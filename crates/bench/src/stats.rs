@@ -1,5 +1,14 @@
 //! Medians, spreads and percentiles.
 
+/// Which way is good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Better {
+    /// Times, failures.
+    Lower,
+    /// Blocks left.
+    Higher,
+}
+
 /// What several rounds said of one figure.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Summary {
