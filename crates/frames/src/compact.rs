@@ -13,12 +13,14 @@
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned};
 
 use crate::block::State;
+use crate::descriptor::Descriptor;
 use crate::error::AllocError;
 use crate::frame::{Anywhere, Frame, FrameRange};
 use crate::frames::Frames;
 use crate::isolation::Target;
 use crate::pool::Pool;
-use crate::request::{Mobility, Request, Zone};
+use crate::raw::Raw;
+use crate::request::{Mobility, Owner, Request, Zone};
 use crate::words::FRAMES;
 
 /// A block of frames as its owner allocated it.
@@ -36,7 +38,8 @@ pub trait Relocate {
     fn extent(&self, pfn: Pfn) -> Option<Extent>;
 
     /// Moves content and mappings from `from` to `to`, which is of the same order and the owner's from then on; `from`
-    /// is the allocator's again, and nothing may lead to it any more on any CPU (invariant I6).
+    /// is the allocator's again, and nothing may lead to it any more on any CPU (invariant I6). The descriptor of `to`
+    /// names the owner whom that of `from` names; its other words are for the owner to carry over.
     ///
     /// # Errors
     /// `to`, where `from` could not be moved; it stays the owner's.
@@ -59,12 +62,13 @@ const MOST_USED: u32 = FRAMES * 7 / 8;
 
 impl<M: Machine> Frames<M> {
     /// Empties broken movable blocks of `node`, emptiest first, into fuller ones, until `budget_frames` frames were
-    /// moved or nothing is left that is worth it. Runs to its end on this CPU: the budget is the bound on its time.
-    /// Does nothing while another compaction runs.
+    /// moved or nothing is left that is worth it: in the zones up to `ceiling`, in the order in which requests are
+    /// served from them. Runs to its end on this CPU: the budget is the bound on its time. Does nothing while another
+    /// compaction runs.
     pub fn compact(
         &self,
         pinned: Pinned<'_>,
-        node: NodeId,
+        (node, ceiling): (NodeId, Zone),
         relocate: &dyn Relocate,
         budget_frames: u64,
     ) -> Compaction {
@@ -72,7 +76,7 @@ impl<M: Machine> Frames<M> {
         let Some(_turn) = self.isolation.take() else { return done };
         self.drain(pinned);
         self.request_drain(pinned);
-        for pool in self.depot.pools.iter().filter(|pool| pool.node == node) {
+        for pool in self.depot.zonelist(node.index(), ceiling).filter(|pool| pool.node == node) {
             // What one pass could not move may find room in what its last blocks left.
             loop {
                 let (emptied, stuck) =
@@ -171,7 +175,7 @@ impl<M: Machine> Frames<M> {
             let guard = self.machine.irq_off();
             self.depot.take_target(guard.irq_off(), pool, from.order, target)
         };
-        let to = Frame::<Anywhere>::from_raw(to.ok_or(AllocError::Exhausted(from.order))?);
+        let to = self.attribute(from, to.ok_or(AllocError::Exhausted(from.order))?);
         self.note_alloc_of(pinned, &to);
         self.allow(to.peek());
         if let Err(back) = relocate.relocate(pinned, from, to) {
@@ -188,6 +192,18 @@ impl<M: Machine> Frames<M> {
             held.give_isolated(from.start, from.order, range);
         }
         Ok(())
+    }
+
+    /// The handle of what is moved to: held by whom the block was held by that is moved.
+    fn attribute(&self, from: Extent, to: Raw) -> Frame<Anywhere> {
+        let owner = self.descriptor(from.start).map_or(Owner::NONE, Descriptor::owner);
+        if owner != Owner::NONE
+            && let Some(descriptor) = self.descriptor_to_write(to.pfn())
+        {
+            descriptor.stamp(owner, from.order);
+            return Frame::from_raw(Raw(to.0 | Raw::OWNED));
+        }
+        Frame::from_raw(to)
     }
 
     /// Exactly the frames of `range`, which lie in one zone of one node; what is in the way is moved.

@@ -152,7 +152,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Drain => frames.drain(pinned()),
             Step::Compact(index, budget) => {
                 let before = frames.free_large_blocks();
-                let done = frames.compact(pinned(), node(index), &holder, budget);
+                let done = frames.compact(pinned(), (node(index), Zone::High), &holder, budget);
                 prop_assert!(frames.free_large_blocks() >= before + done.blocks);
             }
             Step::Contig(count, align) => contig(&frames, &holder, count, align)?,

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use rhumb_machine::{Order, Pfn, Pinned};
 
 use super::machine::*;
-use crate::{AllocError, Anywhere, Extent, Frame, Frames, Owner, Relocate, Request};
+use crate::{AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Owner, Relocate, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 
@@ -59,7 +59,7 @@ fn compaction_reaches_the_ideal() {
     for order in [0, 2, 5, 7] {
         let (frames, mover) = scattered(32, order);
         assert_eq!(frames.free_large_blocks(), 0);
-        let done = frames.compact(pinned(), node(0), &mover, u64::MAX);
+        let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
         frames.validate().unwrap();
         assert_eq!(frames.free_large_blocks(), 24, "order {order}: {done:?}");
         assert_eq!((done.blocks, done.moved), (24, 24 * 128));
@@ -69,9 +69,77 @@ fn compaction_reaches_the_ideal() {
 #[test]
 fn a_budget_bounds_it() {
     let (frames, mover) = scattered(32, 0);
-    let done = frames.compact(pinned(), node(0), &mover, 300);
+    let done = frames.compact(pinned(), (node(0), Zone::High), &mover, 300);
     assert_eq!((done.blocks, done.moved), (3, 384), "whole blocks: the last one is finished");
     frames.validate().unwrap();
+}
+
+#[test]
+fn what_is_moved_keeps_its_owner_and_what_is_not_named_stays_unnamed() {
+    let frames = frames_over(1, &[(BASE, BASE + 4 * 512, 0)]);
+    // SAFETY: the array covers every block of the memory.
+    let frames = unsafe { frames.with_descriptors(descriptors(BASE + 2048)) };
+    let order = Order::new(2).unwrap();
+    let request = Request::new(order).movable();
+    let all: Vec<_> = (0..512)
+        .map(|index| if index % 16 == 0 { request.owner(Owner(7)) } else { request })
+        .map_while(|request| frames.alloc(pinned(), request).ok())
+        .collect();
+    let mut held = BTreeMap::new();
+    for (index, frame) in all.into_iter().enumerate() {
+        if index % 8 == 0 {
+            held.insert(frame.pfn().get(), frame.into_anywhere());
+        } else {
+            frames.free(pinned(), frame);
+        }
+    }
+    frames.drain(pinned());
+    let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
+    let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
+    assert!(done.moved > 0, "{done:?}");
+    let owners = |owner| {
+        let held = mover.held.borrow();
+        let is_its = |pfn: &&u64| frames.describe(Pfn::new(**pfn)).is_some_and(|known| known.owner == owner);
+        held.keys().filter(is_its).count()
+    };
+    assert_eq!((owners(Owner(7)), owners(Owner::NONE)), (32, 32));
+    // The handles know it: freed, they name nobody.
+    let held = mover.held.into_inner();
+    let places: Vec<_> = held.keys().copied().collect();
+    held.into_values().for_each(|frame| frames.free(pinned(), frame));
+    assert!(places.iter().all(|&pfn| frames.describe(Pfn::new(pfn)).unwrap().owner == Owner::NONE));
+    frames.validate().unwrap();
+}
+
+#[test]
+fn zones_above_the_ceiling_are_left_alone() {
+    // The last 2 MiB below 16 MiB, and as much above: two zones.
+    let below = 16 << 8;
+    let frames = frames_over(1, &[(below - 4 * 512, below + 4 * 512, 0)]);
+    let all: Vec<_> = [Zone::Direct, Zone::Dma]
+        .into_iter()
+        .map(|zone| Request::FRAME.movable().class(AllocClass::Emergency).ceiling(zone))
+        .flat_map(|request| std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect::<Vec<_>>())
+        .collect();
+    let mut held = BTreeMap::new();
+    for frame in all {
+        if frame.pfn().get() % 4 == 0 {
+            held.insert(frame.pfn().get(), frame.into_anywhere());
+        } else {
+            frames.free(pinned(), frame);
+        }
+    }
+    frames.drain(pinned());
+    let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
+    assert_eq!(frames.free_large_blocks(), 0);
+    let done = frames.compact(pinned(), (node(0), Zone::Dma), &mover, u64::MAX);
+    assert_eq!(done.blocks, 3);
+    // What serves most requests comes first.
+    let done = frames.compact(pinned(), (node(0), Zone::Direct), &mover, 1);
+    let above = frames.zone(node(0), Zone::Dma32).unwrap();
+    assert_eq!((done.blocks, above.free_by_order[9]), (1, 1));
+    frames.validate().unwrap();
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
 }
 
 #[test]
@@ -80,7 +148,7 @@ fn refusal_at_the_nth_move_loses_nothing() {
         let (frames, mover) = scattered(4, 2);
         let free = frames.free_frames();
         mover.moves_left.set(moves);
-        let done = frames.compact(pinned(), node(0), &mover, u64::MAX);
+        let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
         frames.validate().unwrap();
         assert_eq!((frames.free_frames(), done.blocks), (free, moves / 32));
         // And for a range in the middle of it.
@@ -166,7 +234,7 @@ fn after_churn_compaction_leaves_97_per_cent() {
     }
     let held = live.into_iter().map(|frame| (frame.pfn().get(), frame.into_anywhere())).collect();
     let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
-    let done = frames.compact(pinned(), node(0), &mover, u64::MAX);
+    let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
     frames.validate().unwrap();
     let ideal = (BLOCKS * 512 - used) / 512;
     assert!(

@@ -124,7 +124,7 @@ impl FrameSubject for Rhumb {
     ) -> (Vec<(Self::Held, Order)>, Moved) {
         let owner =
             Owner(RefCell::new(held.into_iter().map(|(held, order)| (held.pfn(), (held, order))).collect()));
-        let done = self.frames.compact(pinned, NodeId::FIRST, &owner, u64::MAX);
+        let done = self.frames.compact(pinned, (NodeId::FIRST, Zone::High), &owner, u64::MAX);
         (owner.0.into_inner().into_values().collect(), Moved(done.moved))
     }
 }
