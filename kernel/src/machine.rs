@@ -75,7 +75,8 @@ unsafe impl Machine for KernelMachine {
         }
     }
 
-    fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
+    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
+        percpu::of_pinned(pinned).counters.flushes.count();
         flush::local(scope);
     }
 

@@ -15,6 +15,7 @@ use rhumb_directmap::pool::{Account, Home, Limits, PoolError, Refused, Shelf, Un
 use rhumb_directmap::windows::copy::CopyError;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
 use rhumb_machine::{CpuMask, Machine, Order, Pinned};
+use rhumb_pagetable::{FlushCause, Flushed};
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;
@@ -25,7 +26,7 @@ use crate::mm::direct_map::{Changer, KernelRules, reserve};
 use crate::mm::owners::Holder;
 use crate::mm::tables::{self, DirectTables, KernelDirectMap};
 use crate::mm::windows::{self, KernelWindows, NoTable};
-use crate::smp;
+use crate::smp::{self, flush};
 use crate::sync::IrqMutex;
 
 /// Who has an account.
@@ -186,6 +187,10 @@ impl Home for KernelHome {
 
     fn flush_targets(&self) -> CpuMask {
         smp::online()
+    }
+
+    fn note_flush(&self, flushed: &Flushed) {
+        flush::COUNTERS.count(FlushCause::Pool, flushed);
     }
 }
 

@@ -12,7 +12,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "vmstat",
     usage: "",
     summary: "counters of all CPUs, as /proc/vmstat shows them",
-    help: "One name and number a line. nr_* are sums over all CPUs; nr_tlb_lazy_flush counts CPUs that idled, were not\n\
+    help: "One name and number a line. nr_* are sums over all CPUs; nr_tlb_flush is each flush once, by the CPU that began it,\n\
+           and the sum of all flush_*_flushes. nr_tlb_lazy_flush counts CPUs that idled, were not\n\
            interrupted, and flushed when they woke. direct_map_level2_* are 2-MiB pages of the direct map cut and made whole,\n\
            level3_* those of 1 GiB. flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
            CPUs interrupted, CPUs left alone. Causes that never came are not listed.",
@@ -26,6 +27,7 @@ type Line = (&'static str, fn(&Counters) -> &Counter);
 /// Sums over CPUs.
 const SUMS: &[Line] = &[
     ("nr_page_table_writes", |counters| &counters.page_table_writes),
+    ("nr_tlb_flush", |counters| &counters.flushes),
     ("nr_tlb_remote_flush", |counters| &counters.flushes_remote),
     ("nr_tlb_remote_flush_received", |counters| &counters.flushes_received),
     ("nr_tlb_local_flush_all", |counters| &counters.flushes_all),
@@ -46,7 +48,7 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
     }
     writeln!(out, "{}", direct_map::counters());
     for cause in FlushCause::ALL {
-        let counts = flush::COUNTERS.read(cause);
+        let counts = flush::counts(cause);
         if counts.flushes == 0 {
             continue;
         }

@@ -6,20 +6,24 @@ use core::sync::atomic::{
 };
 
 use rhumb_frames::{Frame, Request};
-use rhumb_machine::{CpuMask, Machine, PageSize, VirtAddr, VirtRange};
+use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, Flushed, TableMemory};
 
 use super::{Test, Wrong, ensure};
+use crate::arch::percpu::{Counter, Counters};
 use crate::arch::{clock, percpu};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
-use crate::mm::{self, plant, tables};
+use crate::mm::direct_map::{Changer, restore, set_memory_np};
+use crate::mm::owners::Holder;
+use crate::mm::{self, plant, tables, unmapped};
 use crate::smp::{self, call, flush, work};
 
 pub const TESTS: &[Test] = &[
     Test { name: "flush::idle_cpus_are_left_alone", run: idle_cpus_are_left_alone },
     Test { name: "flush::tables_wake_idle_cpus", run: tables_wake_idle_cpus },
     Test { name: "flush::running_cpus_are_interrupted_once", run: running_cpus_are_interrupted_once },
+    Test { name: "flush::each_is_counted_by_its_cause", run: each_is_counted_by_its_cause },
 ];
 
 /// A CPU that does not halt within this long has something else to do: the test says so.
@@ -206,5 +210,57 @@ fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Wrong> {
     );
     let stale = stale.load(Relaxed);
     ensure!(stale == 0, "{stale} reads saw the wrong frame");
+    Ok(())
+}
+
+/// Flushes begun, and calls to flush received: by all CPUs' own counters, and by the sums over causes.
+fn totals() -> ([u64; 2], [u64; 2]) {
+    let sum =
+        |counter: fn(&Counters) -> &Counter| percpu::all().map(|area| counter(&area.counters).get()).sum();
+    let counters = [sum(|c| &c.flushes), sum(|c| &c.flushes_received)];
+    let causes = FlushCause::ALL.map(flush::counts);
+    let causes = [
+        causes.iter().map(|counts| counts.flushes).sum(),
+        causes.iter().map(|counts| counts.interrupts).sum(),
+    ];
+    (counters, causes)
+}
+
+/// Flushes of every cause that there is: what the CPUs count is what the causes add up to, from boot on.
+fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
+    let of = |cause| flush::counts(cause).flushes;
+    let before = [FlushCause::Pool, FlushCause::Window, FlushCause::Remove, FlushCause::Other].map(of);
+    unmapped::shrink();
+    // Each of 512 pages is cleared through a window, so that the windows wrap at the second turn.
+    for _ in 0..2 {
+        let frame = unmapped::take(Holder::SelfTest, Order::LARGE).map_err(Wrong::because)?;
+        unmapped::give(frame).map_err(|refused| Wrong::because(refused.error))?;
+    }
+    unmapped::shrink();
+    let allocator = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    let block = {
+        let guard = MACHINE.pin();
+        allocator.alloc(guard.pinned(), Request::LARGE).map_err(Wrong::because)?
+    };
+    let removed = set_memory_np(block, Changer::SelfTest, "a flush with a cause");
+    let block = match removed {
+        Ok(changed) => restore(changed),
+        Err(refused) => refused.frames,
+    };
+    {
+        let guard = MACHINE.pin();
+        allocator.free(guard.pinned(), block);
+    }
+    let mut batch = FlushBatch::new();
+    batch.add_everything();
+    let _ticket = flush::everywhere(batch, FlushCause::Other);
+    let after = [FlushCause::Pool, FlushCause::Window, FlushCause::Remove, FlushCause::Other].map(of);
+    let grew = before.iter().zip(&after).all(|(before, after)| after > before);
+    ensure!(grew, "pool, windows, removals, others: {before:?} flushes before, {after:?} after");
+    let (counters, causes) = totals();
+    ensure!(
+        counters == causes,
+        "CPUs count {counters:?} flushes begun and received, the causes add up to {causes:?}"
+    );
     Ok(())
 }

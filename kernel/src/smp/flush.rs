@@ -13,7 +13,7 @@
 use core::arch::asm;
 
 use rhumb_machine::{CpuMask, FlushScope, Machine, Pinned, VirtAddr};
-use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Sequence, Woken, sequence};
+use rhumb_pagetable::flush::{FlushCounts, FlushFeatures, MarkLeft, Sequence, Woken, sequence};
 use rhumb_pagetable::{FlushBatch, FlushCause, FlushCounters, Flushed};
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr4, Cr4Flags};
@@ -21,11 +21,26 @@ use x86_64::registers::control::{Cr4, Cr4Flags};
 use crate::arch::cpu::features;
 use crate::arch::percpu;
 use crate::machine::MACHINE;
+use crate::mm::windows::windows;
 use crate::smp;
 use crate::smp::call;
 
-/// What was flushed, by cause.
+/// What was flushed, by cause; windows count their own: see [`counts`].
 pub static COUNTERS: FlushCounters = FlushCounters::new();
+
+/// What was flushed for `cause`. Over all causes, `flushes` add up to the flushes that CPUs have begun
+/// (`nr_tlb_flush`), and `interrupts` to those that others have received (`nr_tlb_remote_flush_received`).
+pub fn counts(cause: FlushCause) -> FlushCounts {
+    let counts = COUNTERS.read(cause);
+    let windows = if cause == FlushCause::Window { windows() } else { None };
+    let Some(windows) = windows.map(|windows| windows.counters()) else { return counts };
+    FlushCounts {
+        flushes: counts.flushes + windows.wraps + windows.single_flushes,
+        full: counts.full + windows.wraps,
+        pages: counts.pages + windows.single_flushes,
+        ..counts
+    }
+}
 
 /// Flushes `batch` on every CPU that runs, and counts it.
 pub fn everywhere(batch: FlushBatch, cause: FlushCause) -> Flushed {

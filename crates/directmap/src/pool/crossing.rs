@@ -40,6 +40,7 @@ pub(crate) fn out<H: Home>(
         return Err((block, error));
     }
     let settled = batch.flush(machine, pinned, &home.flush_targets());
+    home.note_flush(settled.flushed());
     let flushed = home.with_map(|map| map.settle(settled));
     // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations (I5, I6).
     let unmapped = unsafe { block.assume_unmapped() };
@@ -93,6 +94,7 @@ pub(crate) fn back<H: Home>(
         return Err(Stays::Unknown);
     }
     let settled = batch.flush(home.frames().machine(), pinned, &home.flush_targets());
+    home.note_flush(settled.flushed());
     let flushed = home.with_map(|map| map.settle(settled));
     // SAFETY: the map shows it (`restore`); what tables it freed no CPU walks any more (I6); all of it is zero (I5).
     let block = unsafe { block.assume_mapped() };

@@ -3,6 +3,7 @@
 use rhumb_frames::{Frame, Frames, Unmapped};
 use rhumb_machine::{CpuMask, Machine, Pinned};
 use rhumb_pagetable::TableMemory;
+use rhumb_pagetable::flush::Flushed;
 
 use crate::change::DirectMap;
 use crate::pool::shelf::Shelf;
@@ -45,6 +46,11 @@ pub trait Home: Sync {
     /// The CPUs that may have cached the map.
     fn flush_targets(&self) -> CpuMask {
         CpuMask::first(self.frames().machine().cpu_count())
+    }
+
+    /// Counts a flush that the pool has made. Called for each, with no lock held.
+    fn note_flush(&self, flushed: &Flushed) {
+        let _ = flushed;
     }
 
     /// Makes 2-MiB blocks whole by moving frames ([`Frames::compact`]), and says how many. Called with no lock held.

@@ -3,6 +3,7 @@
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_hosted::mmu::MmuConfig;
 use rhumb_machine::{CpuId, Order};
+use rhumb_pagetable::FlushCause;
 
 use crate::world::*;
 
@@ -51,6 +52,7 @@ fn after_a_million_operations_every_gigabyte_is_one_page_again() {
             );
             println!("{:.0} frames taken a round", taken as f64 / rounds as f64);
             assert_eq!(rounds, counters.flushes);
+            assert_eq!(rounds, world.flushes.read(FlushCause::Pool).flushes, "each was noted, with its CPUs");
             // Each block's going is a round; its return is one only where a 1-GiB page merges.
             assert!(rounds <= counters.blocks_taken + 2 * counters.blocks_given_back / 512 + 64);
             assert!(rounds * 512 <= taken, "more than one round for 512 frames");

@@ -14,7 +14,9 @@ use rhumb_hosted::{HostedMachine, LargePages};
 use rhumb_machine::{
     CpuId, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr, VirtRange,
 };
-use rhumb_pagetable::{Entry, Levels, PageCounts, Privilege, Root, TableMemory, TableSource};
+use rhumb_pagetable::{
+    Entry, FlushCause, FlushCounters, Flushed, Levels, PageCounts, Privilege, Root, TableMemory, TableSource,
+};
 
 pub(crate) type Hosted = &'static HostedMachine;
 pub(crate) type Map = DirectMap<HostedTables, OffLimits<'static>>;
@@ -74,6 +76,8 @@ pub(crate) struct World {
     pub(crate) at_boot: PageCounts,
     pub(crate) ram: PfnRange,
     pub(crate) plant: Mutex<Plant>,
+    /// What the pool says of its flushes.
+    pub(crate) flushes: FlushCounters,
     /// What a compaction frees.
     pub(crate) movable: Mutex<Vec<Frame>>,
     pub(crate) tables: HostedTables,
@@ -120,6 +124,9 @@ impl Home for Here {
             self.0.frames.free(pinned, frame);
             1
         })
+    }
+    fn note_flush(&self, flushed: &Flushed) {
+        self.0.flushes.count(FlushCause::Pool, flushed);
     }
     fn flush_targets(&self) -> rhumb_machine::CpuMask {
         if self.0.plant.lock().unwrap().no_remote_flush {
@@ -190,6 +197,7 @@ impl World {
             at_boot: built.pages,
             ram,
             plant: Mutex::default(),
+            flushes: FlushCounters::new(),
             movable: Mutex::default(),
             tables,
             window_pages: pages,

@@ -18,6 +18,8 @@ pub enum FlushCause {
     Remove,
     /// Frames were put back into the direct map.
     Restore,
+    /// A block went into or out of the pool of unmapped frames.
+    Pool,
     /// A window was turned over.
     Window,
     /// Something in the kernel's own map was unmapped.
@@ -28,12 +30,13 @@ pub enum FlushCause {
 
 impl FlushCause {
     /// All, in the order in which they are listed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Split,
         Self::Collapse,
         Self::Attributes,
         Self::Remove,
         Self::Restore,
+        Self::Pool,
         Self::Window,
         Self::KernelMap,
         Self::Other,
@@ -47,6 +50,7 @@ impl FlushCause {
             Self::Attributes => "attributes",
             Self::Remove => "remove",
             Self::Restore => "restore",
+            Self::Pool => "pool",
             Self::Window => "window",
             Self::KernelMap => "kernel_map",
             Self::Other => "other",
