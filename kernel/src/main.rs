@@ -86,6 +86,13 @@ fn bring_up(boot: &'static boot::Boot) {
             } else if let Err(error) = mm::unmapped::start(boot, frames) {
                 log::error!("no frame can be had out of the direct map: {error}");
             }
+            // Behind the cheaper reclaimers.
+            if let Err(error) = mm::movable::start(frames) {
+                log::error!("no request leads to a compaction: {error}");
+            }
+            if let Err(error) = mm::movable::register(&mm::sample::SAMPLE) {
+                log::error!("the movable sample cannot be moved: {error}");
+            }
         }
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }

@@ -20,7 +20,7 @@ use crate::frames::Frames;
 use crate::isolation::Target;
 use crate::pool::Pool;
 use crate::raw::Raw;
-use crate::request::{Mobility, Owner, Request, Zone};
+use crate::request::{AllocClass, Mobility, Owner, Request, Zone};
 use crate::words::FRAMES;
 
 /// A block of frames as its owner allocated it.
@@ -57,18 +57,47 @@ pub struct Compaction {
     pub stuck: u64,
 }
 
+/// What whole blocks are wanted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Goal {
+    /// For anybody: all memory.
+    Anything,
+    /// For normal requests up to this zone. Zones that are at their watermark, or guarded from such requests, would not
+    /// give them a block if they had one: they are left alone.
+    Requests(Zone),
+}
+
+impl Goal {
+    const fn ceiling(self) -> Zone {
+        match self {
+            Self::Anything => Zone::High,
+            Self::Requests(ceiling) => ceiling,
+        }
+    }
+
+    fn is_served_by(self, pool: &Pool) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Requests(ceiling) => {
+                let floor = pool.marks.floor(pool.zone, AllocClass::Normal, ceiling);
+                pool.free_frames() >= floor + Order::LARGE.frames()
+            }
+        }
+    }
+}
+
 /// A block is worth emptying while at most this many of its frames are in use: moving costs a copy of each.
 const MOST_USED: u32 = FRAMES * 7 / 8;
 
 impl<M: Machine> Frames<M> {
     /// Empties broken movable blocks of `node`, emptiest first, into fuller ones, until `budget_frames` frames were
-    /// moved or nothing is left that is worth it: in the zones up to `ceiling`, in the order in which requests are
-    /// served from them. Runs to its end on this CPU: the budget is the bound on its time. Does nothing while another
-    /// compaction runs.
+    /// moved or nothing is left that is worth it. Zones are taken in the order in which requests are served from them.
+    /// Runs to its end on this CPU: the budget is the bound on its time. Does nothing while another compaction runs.
     pub fn compact(
         &self,
         pinned: Pinned<'_>,
-        (node, ceiling): (NodeId, Zone),
+        node: NodeId,
+        goal: Goal,
         relocate: &dyn Relocate,
         budget_frames: u64,
     ) -> Compaction {
@@ -76,7 +105,8 @@ impl<M: Machine> Frames<M> {
         let Some(_turn) = self.isolation.take() else { return done };
         self.drain(pinned);
         self.request_drain(pinned);
-        for pool in self.depot.zonelist(node.index(), ceiling).filter(|pool| pool.node == node) {
+        let here = self.depot.zonelist(node.index(), goal.ceiling()).filter(|pool| pool.node == node);
+        for pool in here.filter(|pool| goal.is_served_by(pool)) {
             // What one pass could not move may find room in what its last blocks left.
             loop {
                 let (emptied, stuck) =

@@ -90,7 +90,7 @@ pub mod validate;
 pub mod words;
 mod zero;
 
-pub use compact::{Compaction, Extent, Relocate};
+pub use compact::{Compaction, Extent, Goal, Relocate};
 pub use descriptor::{Descriptor, History};
 pub use error::{AllocError, FrameFault, LayoutError};
 pub use frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};

@@ -1,13 +1,16 @@
 //! The kernel's address space.
 
+pub mod chain;
 pub mod direct_map;
 pub mod frames;
 pub mod layout;
+pub mod movable;
 pub mod objects;
 pub mod owners;
 pub mod plant;
 pub mod plant_objects;
 pub mod recall;
+pub mod sample;
 pub mod tables;
 pub mod unmapped;
 pub mod windows;

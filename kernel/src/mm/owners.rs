@@ -23,11 +23,20 @@ pub enum Holder {
     Count,
     /// A person at the monitor: `directmap pool take`.
     Monitor,
+    /// Movable frames with known contents: `frames movable`.
+    Sample,
 }
 
 impl Holder {
-    const ALL: [Self; 6] =
-        [Self::SelfTest, Self::Stress, Self::Objects, Self::DirectMap, Self::Count, Self::Monitor];
+    const ALL: [Self; 7] = [
+        Self::SelfTest,
+        Self::Stress,
+        Self::Objects,
+        Self::DirectMap,
+        Self::Count,
+        Self::Monitor,
+        Self::Sample,
+    ];
 
     /// One past the highest number.
     pub const END: usize = Self::ALL.len() + 1;
@@ -45,6 +54,7 @@ impl Holder {
             Self::DirectMap => "direct map",
             Self::Count => "count",
             Self::Monitor => "monitor",
+            Self::Sample => "movable sample",
         }
     }
 }

@@ -23,6 +23,7 @@ use x86_64::instructions::interrupts;
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::direct_map::{Changer, KernelRules, reserve};
+use crate::mm::movable;
 use crate::mm::owners::Holder;
 use crate::mm::tables::{self, DirectTables, KernelDirectMap};
 use crate::mm::windows::{self, KernelWindows, NoTable};
@@ -187,6 +188,10 @@ impl Home for KernelHome {
 
     fn flush_targets(&self) -> CpuMask {
         smp::online()
+    }
+
+    fn compact(&self, pinned: Pinned<'_>) -> u64 {
+        movable::make_block(pinned)
     }
 
     fn note_flush(&self, flushed: &Flushed) {

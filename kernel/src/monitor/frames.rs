@@ -6,7 +6,7 @@ use rhumb_frames::Frames;
 use rhumb_machine::{Machine, PhysAddr};
 use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Output};
 
-use super::Kernel;
+use super::{Kernel, movable};
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
 use crate::smp::work;
@@ -31,13 +31,17 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     },
     Command {
         name: "frames",
-        usage: "FRAME | stress SECONDS",
-        summary: "what is known of a frame; a stress test of all CPUs",
+        usage: "FRAME | stress SECONDS | compact | movable [1-in-N|free|stress SECONDS]",
+        summary: "what is known of a frame; compaction; stress tests of all CPUs",
         help: "FRAME is a frame number in hexadecimal, or phys:ADDRESS: where it is, who holds it, what its descriptor says.\n\
                'frames stress SECONDS' allocates and frees blocks of\n\
                all orders on every CPU, hands some to other CPUs to free, and checks that no two holders share a frame\n\
-               and that none is lost.",
-        complete: Complete::Words(&["stress"]),
+               and that none is lost.\n\
+               'frames compact' moves movable frames together until nothing is left that is worth it.\n\
+               'frames movable 1-in-N' takes all free memory and keeps one frame in N, movable and with known contents: no\n\
+               block is whole then. 'frames movable' reads them all, 'frames movable free' gives them back.\n\
+               'frames movable stress SECONDS' has all CPUs allocate, read and free such blocks while they are moved.",
+        complete: Complete::Words(&["stress", "compact", "movable"]),
         run: frames,
     },
 ];
@@ -77,10 +81,15 @@ fn frames(
 ) -> Result<(), CommandError> {
     let frames = allocator()?;
     let mut ahead = arguments;
-    if ahead.word("frame")? == "stress" {
-        let seconds = ahead.number_to("seconds", 86_400)?;
-        ahead.end()?;
-        return stress::frames(frames, seconds, out).map_err(CommandError::failed);
+    match ahead.word("frame")? {
+        "stress" => {
+            let seconds = ahead.number_to("seconds", 86_400)?;
+            ahead.end()?;
+            return stress::frames(frames, seconds, out).map_err(CommandError::failed);
+        }
+        "compact" => return movable::compact(ahead, frames, out),
+        "movable" => return movable::movable(ahead, frames, out),
+        _ => {}
     }
     let pfn = match arguments.address("frame")? {
         Address::Physical(phys) => phys.pfn(),

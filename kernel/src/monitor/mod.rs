@@ -10,6 +10,7 @@ mod directmap;
 mod frames;
 mod log;
 mod memory;
+mod movable;
 pub mod objects;
 mod stop;
 mod vmstat;

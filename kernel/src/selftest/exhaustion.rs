@@ -1,51 +1,31 @@
 //! One CPU takes all memory, what the others' caches hold included, and gives it back (I12, and the exception of I2).
 
+use core::ops::RangeInclusive;
+
 use arrayvec::ArrayVec;
 use rhumb_frames::{Frame, Frames, Request, Zone};
-use rhumb_machine::{Machine, NodeId, Order, PhysAddr, Pinned};
+use rhumb_machine::{Machine, NodeId, Order, Pinned};
 
 use super::frames::{allocator, drain_all};
 use super::{Test, Wrong, ensure};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::chain::Chain;
 use crate::smp::work;
 
 pub const TESTS: &[Test] =
     &[Test { name: "exhaustion::one_cpu_finds_every_last_frame", run: every_last_frame }];
 
-/// Blocks in a chain through their first words.
-struct Chain {
-    /// Address and order of the newest, or 0.
-    newest: u64,
-    frames: u64,
-}
-
-impl Chain {
-    fn push(&mut self, frame: Frame) {
-        let (addr, order) = (frame.addr(), frame.order());
-        // SAFETY: the block is ours and in the direct map, by its type.
-        unsafe { MACHINE.direct(addr).as_mut_ptr::<u64>().write(self.newest) };
-        self.newest = addr.get() | u64::from(order.get()) | 1 << 11;
-        self.frames += order.frames();
-        let _ = frame.into_pfn();
-    }
-
-    /// Frees all; says how many blocks the allocator did not know.
-    fn free(self, frames: &Frames<KernelMachine>, pinned: Pinned<'_>) -> u64 {
-        let (mut next, mut unknown) = (self.newest, 0);
-        while next != 0 {
-            let addr = PhysAddr::new(next & !0xfff);
-            let order = Order::new((next & 0x1f) as u8).unwrap_or_default();
-            // SAFETY: `push` wrote the word, and nobody has freed the block since.
-            next = unsafe { MACHINE.direct(addr).as_ptr::<u64>().read() };
-            // SAFETY: the chain held the block with this order.
-            match unsafe { frames.from_pfn(addr.pfn(), order) } {
-                Ok(frame) => frames.free(pinned, frame),
-                Err(_) => unknown += 1,
-            }
+/// Frees all; says how many blocks the allocator did not know.
+pub(super) fn free_all(mut chain: Chain, frames: &Frames<KernelMachine>, pinned: Pinned<'_>) -> u64 {
+    let mut unknown = 0;
+    while let Some(popped) = chain.pop(frames) {
+        match popped {
+            Ok(frame) => frames.free(pinned, frame),
+            Err(_) => unknown += 1,
         }
-        unknown
     }
+    unknown
 }
 
 /// Frames in the direct map that are free, in caches included. Past its limit none is taken here.
@@ -75,17 +55,9 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Wrong> {
     let before = free_and_mapped(frames);
     let reserves = Reserves::lift(frames);
     let guard = MACHINE.pin();
-    let mut chain = Chain { newest: 0, frames: 0 };
-    // The largest first: memory of a terabyte is then a thousand blocks. Low ceilings reach what is guarded from higher ones.
-    for order in (0..Order::COUNT as u8).rev().filter_map(Order::new) {
-        for zone in [Zone::Direct, Zone::Dma32, Zone::Dma] {
-            while let Ok(frame) = frames.alloc(guard.pinned(), Request::new(order).ceiling(zone)) {
-                chain.push(frame);
-            }
-        }
-    }
-    let taken = chain.frames;
-    let unknown = chain.free(frames, guard.pinned());
+    let chain = take_all(frames, guard.pinned(), 0..=Order::HUGE.get());
+    let taken = chain.frames();
+    let unknown = free_all(chain, frames, guard.pinned());
     drop((reserves, guard));
     drain_all(frames);
     let after = free_and_mapped(frames);
@@ -97,8 +69,26 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Wrong> {
     frames.validate().map_err(Wrong::because)
 }
 
+/// All free blocks of these orders. The largest first: memory of a terabyte is then a thousand blocks.
+pub(super) fn take_all(
+    frames: &Frames<KernelMachine>,
+    pinned: Pinned<'_>,
+    orders: RangeInclusive<u8>,
+) -> Chain {
+    let mut chain = Chain::default();
+    // Low ceilings reach what is guarded from higher ones.
+    for order in orders.rev().filter_map(Order::new) {
+        for zone in [Zone::Direct, Zone::Dma32, Zone::Dma] {
+            while let Ok(frame) = frames.alloc(pinned, Request::new(order).ceiling(zone)) {
+                chain.push(frame);
+            }
+        }
+    }
+    chain
+}
+
 /// The zones' reserves, put back when this goes.
-struct Reserves<'a> {
+pub(super) struct Reserves<'a> {
     frames: &'a Frames<KernelMachine>,
     kept: ArrayVec<(NodeId, Zone, u64), MAX_ZONES>,
 }
@@ -107,7 +97,7 @@ struct Reserves<'a> {
 const MAX_ZONES: usize = 16;
 
 impl<'a> Reserves<'a> {
-    fn lift(frames: &'a Frames<KernelMachine>) -> Self {
+    pub(super) fn lift(frames: &'a Frames<KernelMachine>) -> Self {
         let kept =
             frames.zones().map(|zone| (zone.node, zone.zone, zone.levels.min)).take(MAX_ZONES).collect();
         let reserves = Self { frames, kept };

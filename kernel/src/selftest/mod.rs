@@ -4,6 +4,7 @@
 //! they found it. A test is a function that returns what was wrong.
 
 mod calls;
+mod compaction;
 mod descriptors;
 mod direct_map;
 mod exhaustion;
@@ -65,6 +66,7 @@ const TESTS: &[&[Test]] = &[
     direct_map::TESTS,
     unmapped::TESTS,
     exhaustion::TESTS,
+    compaction::TESTS,
     objects::TESTS,
     crate::kasan::TESTS,
 ];

@@ -8,7 +8,9 @@ use rhumb_machine::{Order, Pfn, Pinned};
 
 use super::machine::*;
 use crate::model::Model;
-use crate::{AllocError, Anywhere, Extent, Frame, Frames, Mobility, Preference, Relocate, Request, Zone};
+use crate::{
+    AllocError, Anywhere, Extent, Frame, Frames, Goal, Mobility, Preference, Relocate, Request, Zone,
+};
 
 /// Two nodes; holes, ragged ends, every zone.
 const RANGES: [(u64, u64, usize); 7] = [
@@ -152,7 +154,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Drain => frames.drain(pinned()),
             Step::Compact(index, budget) => {
                 let before = frames.free_large_blocks();
-                let done = frames.compact(pinned(), (node(index), Zone::High), &holder, budget);
+                let done = frames.compact(pinned(), node(index), Goal::Anything, &holder, budget);
                 prop_assert!(frames.free_large_blocks() >= before + done.blocks);
             }
             Step::Contig(count, align) => contig(&frames, &holder, count, align)?,

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use rhumb_machine::{Order, Pfn, Pinned};
 
 use super::machine::*;
-use crate::{AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Owner, Relocate, Request, Zone};
+use crate::{AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Goal, Owner, Relocate, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 
@@ -59,7 +59,7 @@ fn compaction_reaches_the_ideal() {
     for order in [0, 2, 5, 7] {
         let (frames, mover) = scattered(32, order);
         assert_eq!(frames.free_large_blocks(), 0);
-        let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
+        let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
         frames.validate().unwrap();
         assert_eq!(frames.free_large_blocks(), 24, "order {order}: {done:?}");
         assert_eq!((done.blocks, done.moved), (24, 24 * 128));
@@ -69,7 +69,7 @@ fn compaction_reaches_the_ideal() {
 #[test]
 fn a_budget_bounds_it() {
     let (frames, mover) = scattered(32, 0);
-    let done = frames.compact(pinned(), (node(0), Zone::High), &mover, 300);
+    let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, 300);
     assert_eq!((done.blocks, done.moved), (3, 384), "whole blocks: the last one is finished");
     frames.validate().unwrap();
 }
@@ -95,7 +95,7 @@ fn what_is_moved_keeps_its_owner_and_what_is_not_named_stays_unnamed() {
     }
     frames.drain(pinned());
     let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
-    let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
+    let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
     assert!(done.moved > 0, "{done:?}");
     let owners = |owner| {
         let held = mover.held.borrow();
@@ -112,7 +112,7 @@ fn what_is_moved_keeps_its_owner_and_what_is_not_named_stays_unnamed() {
 }
 
 #[test]
-fn zones_above_the_ceiling_are_left_alone() {
+fn zones_that_would_not_serve_the_request_are_left_alone() {
     // The last 2 MiB below 16 MiB, and as much above: two zones.
     let below = 16 << 8;
     let frames = frames_over(1, &[(below - 4 * 512, below + 4 * 512, 0)]);
@@ -132,12 +132,18 @@ fn zones_above_the_ceiling_are_left_alone() {
     frames.drain(pinned());
     let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
     assert_eq!(frames.free_large_blocks(), 0);
-    let done = frames.compact(pinned(), (node(0), Zone::Dma), &mover, u64::MAX);
-    assert_eq!(done.blocks, 3);
+    frames.set_guard(node(0), Zone::Dma, 4 * 512);
+    let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Dma), &mover, 1);
+    assert_eq!(done.blocks, 1, "not guarded from those that have no other zone");
     // What serves most requests comes first.
-    let done = frames.compact(pinned(), (node(0), Zone::Direct), &mover, 1);
+    let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Direct), &mover, 1);
     let above = frames.zone(node(0), Zone::Dma32).unwrap();
     assert_eq!((done.blocks, above.free_by_order[9]), (1, 1));
+    let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Direct), &mover, u64::MAX);
+    let below = frames.zone(node(0), Zone::Dma).unwrap();
+    assert_eq!((done.blocks, below.free_by_order[9]), (2, 1), "what is guarded is left alone");
+    let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
+    assert_eq!(done.blocks, 2);
     frames.validate().unwrap();
     mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
 }
@@ -148,7 +154,7 @@ fn refusal_at_the_nth_move_loses_nothing() {
         let (frames, mover) = scattered(4, 2);
         let free = frames.free_frames();
         mover.moves_left.set(moves);
-        let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
+        let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
         frames.validate().unwrap();
         assert_eq!((frames.free_frames(), done.blocks), (free, moves / 32));
         // And for a range in the middle of it.
@@ -234,7 +240,7 @@ fn after_churn_compaction_leaves_97_per_cent() {
     }
     let held = live.into_iter().map(|frame| (frame.pfn().get(), frame.into_anywhere())).collect();
     let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
-    let done = frames.compact(pinned(), (node(0), Zone::High), &mover, u64::MAX);
+    let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
     frames.validate().unwrap();
     let ideal = (BLOCKS * 512 - used) / 512;
     assert!(

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 
-use rhumb_frames::{Anywhere, Extent, Frame, Frames, Layout, MemoryRange, Relocate, Request, Zone};
+use rhumb_frames::{Anywhere, Extent, Frame, Frames, Goal, Layout, MemoryRange, Relocate, Request, Zone};
 use rhumb_hosted::{HostedMachine, Machine};
 use rhumb_machine::{NodeId, Order, Pfn, Pinned};
 
@@ -124,7 +124,7 @@ impl FrameSubject for Rhumb {
     ) -> (Vec<(Self::Held, Order)>, Moved) {
         let owner =
             Owner(RefCell::new(held.into_iter().map(|(held, order)| (held.pfn(), (held, order))).collect()));
-        let done = self.frames.compact(pinned, (NodeId::FIRST, Zone::High), &owner, u64::MAX);
+        let done = self.frames.compact(pinned, NodeId::FIRST, Goal::Anything, &owner, u64::MAX);
         (owner.0.into_inner().into_values().collect(), Moved(done.moved))
     }
 }

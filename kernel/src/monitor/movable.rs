@@ -1,0 +1,74 @@
+//! `frames compact`, and `frames movable`: something for it to move.
+
+use rhumb_frames::Frames;
+use rhumb_machine::Machine;
+use rhumb_monitor::{Arguments, CommandError, Output};
+
+use super::frames::drain_all;
+use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::{movable, sample};
+use crate::stress;
+
+/// `frames compact`.
+pub fn compact(
+    arguments: Arguments<'_>,
+    frames: &Frames<KernelMachine>,
+    out: &mut dyn Output,
+) -> Result<(), CommandError> {
+    arguments.end()?;
+    drain_all(frames);
+    let done = {
+        let guard = MACHINE.pin();
+        movable::compact_all(guard.pinned())
+    };
+    writeln!(
+        out,
+        "compaction: {} blocks of 2 MiB became whole, {} frames moved, {} blocks cannot be emptied; {} are whole now",
+        done.blocks,
+        done.moved,
+        done.stuck,
+        frames.free_large_blocks()
+    );
+    Ok(())
+}
+
+/// `frames movable [1-in-N|free|stress SECONDS]`.
+pub fn movable(
+    mut arguments: Arguments<'_>,
+    frames: &Frames<KernelMachine>,
+    out: &mut dyn Output,
+) -> Result<(), CommandError> {
+    match arguments.optional(|words| words.word("what"))? {
+        None => {}
+        Some("free") => {
+            arguments.end()?;
+            let guard = MACHINE.pin();
+            let freed = sample::free_all(frames, guard.pinned()).map_err(CommandError::failed)?;
+            writeln!(out, "{} movable frames given back, each held what was written", freed.frames);
+            return Ok(());
+        }
+        Some("stress") => {
+            let seconds = arguments.number_to("seconds", 86_400)?;
+            arguments.end()?;
+            return stress::movable(frames, seconds, out).map_err(CommandError::failed);
+        }
+        Some(word) => {
+            let one_in = word.strip_prefix("1-in-").and_then(|number| number.parse::<u64>().ok());
+            let one_in = one_in.filter(|&one_in| one_in > 0);
+            let one_in = one_in.ok_or_else(|| CommandError::failed("what: not one of 1-in-N free stress"))?;
+            arguments.end()?;
+            drain_all(frames);
+            let guard = MACHINE.pin();
+            sample::scatter(frames, guard.pinned(), one_in).map_err(CommandError::failed)?;
+        }
+    }
+    let tally = sample::check_all().map_err(CommandError::failed)?;
+    writeln!(
+        out,
+        "{} movable frames in {} blocks, each holds what was written; {} blocks of 2 MiB are whole",
+        tally.frames,
+        tally.blocks,
+        frames.free_large_blocks()
+    );
+    Ok(())
+}
