@@ -14,7 +14,7 @@ use core::fmt;
 use rhumb_directmap::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
 use rhumb_directmap::windows::copy::CopyError;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
-use rhumb_machine::{CpuMask, Machine, Order, Pinned};
+use rhumb_machine::{CpuMask, Machine, Order, PageSize, Pinned};
 use rhumb_pagetable::{FlushCause, Flushed};
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -111,6 +111,23 @@ pub fn take(holder: Holder, order: Order) -> Result<Frame<Unmapped>, PoolError> 
     };
     fill_reserve();
     taken
+}
+
+/// Takes a block of 2 MiB or 1 GiB out of the direct map in advance, zeroed: by one change and one flush.
+///
+/// # Errors
+/// See [`UnmappedPool::grow`].
+///
+/// Cost: all of it is cleared; a part of a 1-GiB page takes its cut, too.
+pub fn grow(holder: Holder, size: PageSize) -> Result<(), PoolError> {
+    let owner = holder.owner();
+    let pool = pool().ok_or(PoolError::NoAccount { owner })?;
+    let grown = {
+        let guard = MACHINE.pin();
+        pool.grow(guard.pinned(), owner, size)
+    };
+    fill_reserve();
+    grown
 }
 
 /// Gives it back, zeroed.

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_directmap::pool::{Limits, PoolError};
 use rhumb_frames::{Anywhere, Frame, Presence, Request, Unmapped};
-use rhumb_machine::{Machine, Order, Pfn};
+use rhumb_machine::{Machine, Order, PageSize, Pfn};
 
 use super::{Test, Wrong, ensure};
 use crate::arch::{percpu, probe};
@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "unmapped::i5_no_cpu_reaches_a_taken_frame", run: i5_no_cpu_reaches_a_taken_frame },
     Test { name: "unmapped::i5_what_was_given_back_is_zero", run: i5_what_was_given_back_is_zero },
     Test { name: "unmapped::i3_i6_a_block_takes_one_flush", run: i3_i6_a_block_takes_one_flush },
+    Test { name: "unmapped::i3_a_gibibyte_goes_and_comes_whole", run: i3_a_gibibyte_goes_and_comes_whole },
     Test { name: "unmapped::i11_a_limit_holds", run: i11_a_limit_holds },
     Test { name: "unmapped::high_frames_through_windows", run: high_frames_through_windows },
 ];
@@ -222,6 +223,50 @@ fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Wrong> {
     })
 }
 
+/// A block of 1 GiB in advance: one entry written, one flush; pieces come and go within it; and it comes back as one. Where memory has
+/// none, a typed error.
+fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> {
+    let pool = the_pool()?;
+    undone(|| {
+        let (before, splits) = (pool.counters(), direct_map::counters());
+        let rounds_before = rounds();
+        let grown = unmapped::grow(WHO, PageSize::Size1G);
+        match grown {
+            Ok(()) => {}
+            // Less than 2 GiB, or broken up among nodes.
+            Err(PoolError::NoBlock(_)) => return Ok(()),
+            Err(error) => return Err(Wrong::because(error)),
+        }
+        let (grown, rounds_out) = (pool.counters(), rounds() - rounds_before);
+        let block = take(WHO, Order::LARGE).map_err(Wrong::because)?;
+        let mut frame = take(WHO, Order::BASE).map_err(Wrong::because)?;
+        let is_near = frame.pfn().get() >> 18 == block.pfn().get() >> 18;
+        let written = write(&mut frame, 0, b"in the middle of a gibibyte");
+        let within = pool.counters();
+        let held = direct_map::with(|map| map.why(frame.pfn())).map_err(Wrong::because)?.held;
+        put_back(frame)?;
+        put_back(block)?;
+        written?;
+        let kept = pool.counters();
+        unmapped::shrink();
+        let (after, now) = (pool.counters(), direct_map::counters());
+        let blocks = grown.blocks_taken - before.blocks_taken;
+        ensure!(blocks == 512, "1 GiB is {blocks} blocks");
+        ensure!(
+            grown.flushes - before.flushes == 1 && rounds_out <= 1,
+            "1 GiB took {rounds_out} rounds: {grown}"
+        );
+        ensure!(is_near && within.blocks() == grown.blocks(), "pieces were taken elsewhere: {within}");
+        ensure!(held.is_some_and(|held| held.frames.frames() == 1 << 18), "1 GiB is not one change");
+        ensure!(kept.blocks() == grown.blocks(), "a piece of 1 GiB went back alone: {kept}");
+        ensure!(after.blocks() == before.blocks(), "1 GiB did not go back: {after}");
+        let cuts = now.level2_splits + now.level3_splits - splits.level2_splits - splits.level3_splits;
+        let whole = boot.largest_page == PageSize::Size1G;
+        ensure!(!whole || cuts == 0, "{cuts} large pages were cut");
+        Ok(())
+    })
+}
+
 /// At its limits an owner is refused, and may have again what it gave back.
 fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
     let pool = the_pool()?;
@@ -233,6 +278,9 @@ fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
             let third = take(WHO, Order::BASE);
             set_limits(pool, WHO, Limits { blocks: 1, frames: u64::MAX }).map_err(Wrong::because)?;
             let block = take(WHO, Order::LARGE);
+            // A block of 1 GiB counts 512, whether there is one or not.
+            set_limits(pool, WHO, Limits { blocks: 512, frames: u64::MAX }).map_err(Wrong::because)?;
+            let gibibyte = unmapped::grow(WHO, PageSize::Size1G);
             put_back(second)?;
             let third_refused = matches!(third, Err(PoolError::OverFrames { .. }));
             let block_refused = matches!(block, Err(PoolError::OverBlocks { .. }));
@@ -241,6 +289,10 @@ fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
             }
             ensure!(third_refused, "a frame past the limit was not refused");
             ensure!(block_refused, "a block past the limit was not refused");
+            ensure!(
+                matches!(gibibyte, Err(PoolError::OverBlocks { limit: 512, .. })),
+                "1 GiB past the limit: {gibibyte:?}"
+            );
             Ok(())
         })();
         set_limits(pool, WHO, Limits::NONE).map_err(Wrong::because)?;

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{Frame, Unmapped};
-use rhumb_machine::Order;
+use rhumb_machine::{Order, PageSize};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use crate::mm::owners::Holder;
@@ -17,9 +17,21 @@ const MOST: usize = 2048;
 /// What was taken by hand.
 static TAKEN: IrqMutex<ArrayVec<Frame<Unmapped>, MOST>> = IrqMutex::new(ArrayVec::new_const());
 
-/// `directmap pool [take N|give|stress SECONDS]`.
+/// `directmap pool [grow 2M|1G|take N|give|shrink|stress SECONDS]`.
 pub fn run(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    match arguments.optional(|words| words.one_of("what", &["take", "give", "stress"]))? {
+    match arguments.optional(|words| words.one_of("what", &["grow", "take", "give", "shrink", "stress"]))? {
+        Some("grow") => {
+            let size = match arguments.one_of("size", &["2M", "1G"])? {
+                "2M" => PageSize::Size2M,
+                _ => PageSize::Size1G,
+            };
+            arguments.end()?;
+            unmapped::grow(Holder::Monitor, size).map_err(CommandError::failed)?;
+        }
+        Some("shrink") => {
+            arguments.end()?;
+            unmapped::shrink();
+        }
         Some("take") => {
             let count = arguments.number_to("frames", MOST as u64)?;
             arguments.end()?;
