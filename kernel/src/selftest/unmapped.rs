@@ -223,17 +223,21 @@ fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Wrong> {
     })
 }
 
-/// A block of 1 GiB in advance: one entry written, one flush; pieces come and go within it; and it comes back as one. Where memory has
-/// none, a typed error.
+/// A block of 1 GiB in advance: one entry written, one flush; pieces come and go within it; and it comes back as one. Clearing it
+/// takes seconds under emulation, so this is for machines with 1-GiB pages, of a size that tests have for other reasons.
 fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> {
+    const MOST_RAM_BYTES: u64 = 8 << 30;
     let pool = the_pool()?;
+    if boot.largest_page < PageSize::Size1G || boot.memory.lock().ram_bytes() > MOST_RAM_BYTES {
+        return Ok(());
+    }
     undone(|| {
         let (before, splits) = (pool.counters(), direct_map::counters());
         let rounds_before = rounds();
         let grown = unmapped::grow(WHO, PageSize::Size1G);
         match grown {
             Ok(()) => {}
-            // Less than 2 GiB, or broken up among nodes.
+            // All of RAM lies below the hole for devices, or other nodes have it.
             Err(PoolError::NoBlock(_)) => return Ok(()),
             Err(error) => return Err(Wrong::because(error)),
         }
@@ -261,8 +265,7 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> 
         ensure!(kept.blocks() == grown.blocks(), "a piece of 1 GiB went back alone: {kept}");
         ensure!(after.blocks() == before.blocks(), "1 GiB did not go back: {after}");
         let cuts = now.level2_splits + now.level3_splits - splits.level2_splits - splits.level3_splits;
-        let whole = boot.largest_page == PageSize::Size1G;
-        ensure!(!whole || cuts == 0, "{cuts} large pages were cut");
+        ensure!(cuts == 0, "{cuts} large pages were cut");
         Ok(())
     })
 }

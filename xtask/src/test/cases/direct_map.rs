@@ -115,7 +115,38 @@ fn pool() -> Vec<Case> {
         case("/stress/5-levels", &stressed(1)).append("la57").expect(sound()),
         case("/stress/4k", &stressed(1)).append("directmap=4k").expect(sound()),
         case("/high-memory", &stressed(1)).append("directmap_limit=512M").expect(sound()),
+        gibibyte("1g").expect([text("5x1G"), text("direct_map_level3_splits 0"), kib(&["DirectMap1G"], 6 * GIB_KIB..=6 * GIB_KIB)]),
+        gibibyte("nogbpages").append("nogbpages").expect([text("direct_map_level2_splits 0"), none(&["DirectMap1G"])]),
+        case(
+            "/soak",
+            "directmap age random:2; directmap stress 120; directmap pool grow 1G; directmap pool stress 180; \
+             frames movable 1-in-64; directmap pool stress 30; frames movable; frames movable free; frames movable stress 60; directmap stress 30; selftest flush; \
+             directmap heal; maps audit; frames stress 2",
+        )
+        .cpus(8)
+        .memory(MemorySize::gib(4))
+        .soak(20)
+        .expect([lines(5, "8 CPUs"), text("sound"), text(HEALED)]),
     ]
+}
+
+/// The pool grows by 1 GiB: it goes by one flush, serves within, and comes back whole.
+fn gibibyte(name: &str) -> Case {
+    let commands = "directmap pool grow 1G; directmap; directmap pool take 1500; directmap pool stress 1; directmap owners; \
+                    maps audit; directmap pool give; directmap pool grow 2M; directmap pool shrink; vmstat; meminfo; directmap heal";
+    Case::new(format!("direct-map/pool/grow-1g/{name}"), commands)
+        .cpus(4)
+        .memory(MemorySize::gib(8))
+        .within(120)
+        .expect([
+            text("512 blocks (512 taken, 0 given back), 0 frames out, 1 flushes"),
+            text("512 blocks (512 taken, 0 given back), 1500 frames out, 1 flushes"),
+            text("unmapped pool         1       1 GiB         0"),
+            text("0 blocks (512 taken, 512 given back), 0 frames out"),
+            text("0 blocks (513 taken, 513 given back), 0 frames out"),
+            text("sound"),
+            text(HEALED),
+        ])
 }
 
 /// As boot makes it.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::machine::MemorySize;
 use crate::test::case::Case;
-use crate::test::expect::{kib, no_text, text};
+use crate::test::expect::{kib, lines, no_text, text};
 
 pub(crate) fn cases() -> Vec<Case> {
     let all_back = || text("frames free again");
@@ -31,6 +31,18 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("frames/high-memory", "zoneinfo; meminfo; frames stress 1; selftest frames; maps audit")
             .append("directmap_limit=512M")
             .expect([all_back(), text("HighMem")]),
+        compaction("64M", MemorySize::mib(64), 4),
+        compaction("128M", MemorySize::mib(128), 1),
+        compaction("128M/4-cpus", MemorySize::mib(128), 4),
+        Case::new(
+            "frames/compaction/4-nodes",
+            "frames movable stress 2; selftest compaction; selftest frames",
+        )
+        .cpus(8)
+        .nodes(4)
+        .memory(MemorySize::gib(4))
+        .within(180)
+        .expect([all_back(), text("8 CPUs")]),
         // Descriptors: 3 KiB a MiB of RAM, rounded to pages, in large ones where they fit.
         descriptors("64M", MemorySize::mib(64), 1, 192..=200),
         descriptors("1G", MemorySize::gib(1), 1, 3072..=3080),
@@ -40,6 +52,25 @@ pub(crate) fn cases() -> Vec<Case> {
         descriptors("8G/high-memory", MemorySize::gib(8), 2, 24_576..=24_640).append("directmap_limit=5G"),
         descriptors("8G/nogbpages", MemorySize::gib(8), 1, 24_576..=24_640).append("nogbpages directmap=4k"),
     ]
+}
+
+/// One frame in 64 of all memory stays in use: no block is whole, and a frame out of the direct map, which takes a block, is had
+/// through compaction; all contents survive.
+fn compaction(name: &str, memory: MemorySize, cpus: u32) -> Case {
+    let commands = "frames movable 1-in-64; buddyinfo; directmap pool take 1; directmap owners; vmstat; \
+                    frames movable; directmap pool give; frames compact; frames movable free; frames movable stress 2; selftest compaction; directmap heal";
+    Case::new(format!("frames/compaction/{name}"), commands).cpus(cpus).memory(memory).expect([
+        lines(2, "each holds what was written; 0 blocks of 2 MiB are whole"),
+        // Orders 9 to 18 of both zones.
+        lines(2, &"      0".repeat(10)),
+        text("1 blocks (1 taken, 0 given back), 1 frames out, 1 flushes"),
+        text("unmapped pool         1       2 MiB"),
+        text("blocks of 2 MiB became whole"),
+        text("movable frames given back, each held what was written"),
+        no_text("compact_success 0"),
+        text("movable stress: "),
+        text("the direct map is what boot made, bit for bit"),
+    ])
 }
 
 /// The descriptors take so many KiB, are the kernel's to read and write, and pass its tests.
