@@ -104,7 +104,7 @@ pub fn compact_all(pinned: Pinned<'_>) -> Compaction {
     let mut sum = Compaction::default();
     let Some(frames) = frames().filter(|_| interrupts::are_enabled()) else { return sum };
     let _turn = TURN.lock();
-    recall::RECALL.drain_others(pinned);
+    call_back(frames, pinned);
     for node in (0..MAX_NODES).filter_map(NodeId::new) {
         let done = frames.compact(pinned, node, Goal::Anything, &Owners, u64::MAX);
         sum.blocks += done.blocks;
@@ -117,8 +117,7 @@ pub fn compact_all(pinned: Pinned<'_>) -> Compaction {
 /// One compaction for a request, on this CPU's node first. How many blocks became whole. It is the caller's turn.
 fn for_request(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order, ceiling: Zone) -> u64 {
     COUNTERS.stalls.fetch_add(1, Relaxed);
-    // What a CPU keeps to itself is free, but neither its block's nor movable.
-    recall::RECALL.drain_others(pinned);
+    call_back(frames, pinned);
     let here = MACHINE.node_of(pinned.cpu());
     let others = (0..MAX_NODES).filter_map(NodeId::new).filter(|&node| node != here);
     let mut left = MOST_MOVED;
@@ -129,6 +128,14 @@ fn for_request(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order,
     outcome.fetch_add(1, Relaxed);
     PUT_OFF.note(if made.is_some() { Made::Something } else { Made::Nothing });
     made.unwrap_or(0)
+}
+
+/// What a CPU keeps to itself is free, but neither its block's nor movable: it goes back to its block.
+fn call_back(frames: &Frames<KernelMachine>, pinned: Pinned<'_>) {
+    frames.drain(pinned);
+    if frames.totals().cached > 0 {
+        recall::RECALL.drain_others(pinned);
+    }
 }
 
 fn on_node(

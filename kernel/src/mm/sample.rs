@@ -179,8 +179,9 @@ pub fn free_all(frames: &Frames<KernelMachine>, pinned: Pinned<'_>) -> Result<Ta
                 Err(error) => verdict = Err(error),
             }
         }
-        *BLOCKS[list].lock() = Vec::new();
     }
+    // The lists' memory goes, too.
+    BLOCKS.iter().for_each(|list| *list.lock() = Vec::new());
     verdict.map(|()| tally)
 }
 

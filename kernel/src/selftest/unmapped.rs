@@ -323,6 +323,10 @@ fn high_frames_through_windows(boot: &'static Boot) -> Result<(), Wrong> {
         write(&mut frame, 1000, b"past the map's e")?;
         read(&frame, 1000, &mut found)?;
         ensure!(&found == b"past the map's e", "{found:?} was read at {at}");
+        let guard = MACHINE.pin();
+        let window = the_windows()?.open(guard.pinned(), &mut frame, 0).map_err(Wrong::because)?;
+        let shown = mm::tables::walk(window.address()).phys();
+        ensure!(shown == Some(at), "the window shows {shown:?}, not {at}");
         Ok(())
     })();
     let guard = MACHINE.pin();

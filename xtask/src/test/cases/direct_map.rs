@@ -120,8 +120,8 @@ fn pool() -> Vec<Case> {
         case(
             "/soak",
             "directmap age random:2; directmap stress 120; directmap pool grow 1G; directmap pool stress 180; \
-             frames movable 1-in-64; directmap pool stress 30; frames movable; frames movable free; frames movable stress 60; directmap stress 30; selftest flush; \
-             directmap heal; maps audit; frames stress 2",
+             frames movable 1-in-64; directmap pool stress 30; frames movable; frames movable free; \
+             frames movable stress 60; directmap stress 30; selftest flush; directmap heal; maps audit; frames stress 2",
         )
         .cpus(8)
         .memory(MemorySize::gib(4))
@@ -132,8 +132,9 @@ fn pool() -> Vec<Case> {
 
 /// The pool grows by 1 GiB: it goes by one flush, serves within, and comes back whole.
 fn gibibyte(name: &str) -> Case {
-    let commands = "directmap pool grow 1G; directmap; directmap pool take 1500; directmap pool stress 1; directmap owners; \
-                    maps audit; directmap pool give; directmap pool grow 2M; directmap pool shrink; vmstat; meminfo; directmap heal";
+    let commands = "directmap pool grow 1G; directmap; directmap pool take 1500; directmap pool stress 1; \
+                    directmap owners; maps audit; vmstat; directmap pool give; directmap pool grow 2M; \
+                    directmap pool shrink; meminfo; directmap heal";
     Case::new(format!("direct-map/pool/grow-1g/{name}"), commands)
         .cpus(4)
         .memory(MemorySize::gib(8))

@@ -58,7 +58,8 @@ pub(crate) fn cases() -> Vec<Case> {
 /// through compaction; all contents survive.
 fn compaction(name: &str, memory: MemorySize, cpus: u32) -> Case {
     let commands = "frames movable 1-in-64; buddyinfo; directmap pool take 1; directmap owners; vmstat; \
-                    frames movable; directmap pool give; frames compact; frames movable free; frames movable stress 2; selftest compaction; directmap heal";
+                    frames movable; directmap pool give; frames compact; frames movable free; \
+                    frames movable stress 2; selftest compaction; directmap heal";
     Case::new(format!("frames/compaction/{name}"), commands).cpus(cpus).memory(memory).expect([
         lines(2, "each holds what was written; 0 blocks of 2 MiB are whole"),
         // Orders 9 to 18 of both zones.
