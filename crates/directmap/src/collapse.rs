@@ -26,7 +26,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Merges all blocks within `frames` whose pages are alike and that no hold keeps broken, up to the largest page of the CPU.
     /// Their tables go to the reserve. No attribute changes: where it stops short, the map is as good as before.
     ///
-    /// Cost: a read of each entry of each table in the range; one write and one record for each page made.
+    /// Cost: a read of each entry of each table in the range; one write and one record for each page made. What has no tables, holes and
+    /// larger pages, is passed over by the entry that ends the walk.
     pub fn collapse(&mut self, frames: PfnRange, batch: &mut Batch) -> Collapsed {
         let mut done = Collapsed::default();
         let all = PfnRange::new(Pfn::new(0), Pfn::new(self.tree.frames)).unwrap_or_default();
@@ -42,6 +43,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                     Step::Merged => done.level3 += 1,
                     Step::NoRecord => done.left += 1,
                     Step::Whole => {}
+                    Step::NoTables { end } => {
+                        // The end is one of blocks, too: what is left out has none of their tables.
+                        block = Block::around(end, size);
+                        continue;
+                    }
                 }
                 block = Block::around(block.end(), size);
             }
@@ -52,8 +58,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     fn collapse_block(&mut self, block: Block, batch: &mut Batch) -> Step {
         let walk = self.tree.walk(block.start());
         let level = block.size().level();
-        let step = walk.steps().iter().find(|step| step.level == level);
-        let Some(table) = step.and_then(|step| step.entry.child(level)) else { return Step::Whole };
+        let Some(step) = walk.steps().iter().find(|step| step.level == level) else {
+            let above = walk.steps().last().map_or(level, |step| step.level);
+            return Step::NoTables { end: self.tree.end_of_entry(block.start(), above) };
+        };
+        let Some(table) = step.entry.child(level) else { return Step::Whole };
         if self.journal.breaker(block).is_some() || !self.tree.is_uniform(block, table) {
             return Step::Whole;
         }
@@ -76,5 +85,9 @@ enum Step {
     Merged,
     /// It is one page already, or cannot be.
     Whole,
+    /// Up to here the walk ends above the block: in a hole, or a larger page.
+    NoTables {
+        end: Pfn,
+    },
     NoRecord,
 }

@@ -11,7 +11,8 @@
 
 use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{
-    ENTRIES, Entry, Leaf, Leaves, PageCounts, Privilege, Root, Step, TableMemory, Walk, walk,
+    ENTRIES, Entry, Leaf, Leaves, PageCounts, Privilege, Root, Step, TableMemory, Walk, levels::span_bytes,
+    walk,
 };
 
 use crate::batch::Batch;
@@ -61,6 +62,13 @@ impl<T: TableMemory> Tree<T> {
     pub(crate) fn end_of_walk(&self, pfn: Pfn) -> Option<(Step, PageSize)> {
         let step = *self.walk(pfn).steps().last()?;
         Some((step, PageSize::from_level(step.level)?))
+    }
+
+    /// One past the last frame that the entry at `level` on the way to `pfn` stands for. The base is not a multiple of what the upper
+    /// levels span, so this is counted in addresses.
+    pub(crate) const fn end_of_entry(&self, pfn: Pfn, level: u8) -> Pfn {
+        let last = self.virt(pfn).get() | (span_bytes(level) - 1);
+        self.pfn(VirtAddr::new(last)).plus(1)
     }
 
     /// Whether the page, present or absent, at `block` is `block` or larger.

@@ -2,6 +2,7 @@
 
 use super::fixture::{Sim, frames, pfn};
 use super::*;
+use rhumb_machine::PfnRange;
 use rhumb_pagetable::CacheMode;
 
 fn ordinary(addr: u64, size: PageSize) -> Entry {
@@ -197,4 +198,17 @@ fn i3_what_boot_left_small_is_collapsed_on_request() {
     assert_eq!(collapsed, Collapsed { level2: 1, level3: 1, left: 0 });
     assert_eq!(small.leaves(), large.leaves());
     assert_eq!(small.map.owner(owner).unwrap().totals.splits, 0);
+}
+
+/// Five levels, of which one entry at the top is in use: 2^34 blocks of 2 MiB, nearly all of them nowhere.
+#[test]
+fn a_collapse_of_everything_passes_over_what_has_no_tables() {
+    let mut small = Sim::bare(Levels::Five, PageSize::Size2M, PageSize::Size1G);
+    for _ in 0..40 {
+        small.map.add_record_page(fixture::record_page());
+    }
+    let all = PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap();
+    let collapsed = small.with_batch(|map, batch| map.collapse(all, batch));
+    assert_eq!(collapsed.left, 0);
+    assert_eq!(small.leaves(), Sim::new(Levels::Five, PageSize::Size1G).leaves());
 }
