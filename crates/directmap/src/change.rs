@@ -225,7 +225,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             Ok(state) => state,
             Err(_) => return Err(ChangeError::WriteExecute),
         };
-        self.survey_change(frames, state)?;
+        self.survey_change(cause.owner, frames, state)?;
         if state.is_ordinary() {
             return Ok(Held { frames, hold: None });
         }
@@ -282,7 +282,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             self.release(id, batch);
             held.hold = None;
         } else if next != hold.state {
-            self.rules.check(frames, next)?;
+            self.rules.check(hold.cause.owner, frames, next)?;
             self.paint(frames, hold.state, next, batch);
             self.journal.update_hold(id, |hold| hold.state = next);
         }

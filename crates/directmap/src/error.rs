@@ -131,7 +131,7 @@ impl fmt::Display for ChangeError {
             Self::AlreadyRemoved { frames, owner } => {
                 write!(f, "frames {frames} were taken out of the map already, by {owner}")
             }
-            Self::WriteExecute => f.write_str("the frames would be writable and executable"),
+            Self::WriteExecute => f.write_str("the frames would be writable and executable: read-only first"),
             Self::Pinned { frames } => write!(f, "frames {frames} are pinned small"),
             Self::BadPin { size } => write!(f, "pages of {size} cannot be kept in this range"),
             Self::NothingHeld => f.write_str("the handle holds nothing"),

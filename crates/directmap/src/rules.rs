@@ -7,6 +7,7 @@ use core::fmt;
 
 use rhumb_machine::{PfnRange, PhysRange};
 
+use crate::records::OwnerId;
 use crate::state::State;
 
 /// A rule that forbids a change.
@@ -18,7 +19,7 @@ pub enum Rule {
     PageTables,
     /// The frames are the firmware's, or otherwise spoken for.
     Reserved,
-    /// The frames would be executable here, and nothing in the direct map is to be: code runs elsewhere.
+    /// The frames would be executable here, and their owner is none of those that may have such frames.
     ExecutableHere,
     /// The frames would be executable here, but are writable through another mapping (I4).
     WritableElsewhere,
@@ -32,7 +33,7 @@ impl fmt::Display for Rule {
             Self::KernelImage => "they hold the kernel's image",
             Self::PageTables => "they hold page tables",
             Self::Reserved => "they are reserved",
-            Self::ExecutableHere => "nothing in the direct map is executable",
+            Self::ExecutableHere => "their owner may have nothing executable in the direct map",
             Self::WritableElsewhere => "they are writable through another mapping",
             Self::ExecutableElsewhere => "they are executable through another mapping",
         })
@@ -57,8 +58,8 @@ impl fmt::Display for Forbidden {
 /// Decides what may become of frames. Not asked when frames become ordinary again, since a restore cannot be refused: a
 /// holder who shows its frames elsewhere as executable ends that first (I4).
 pub trait Rules {
-    /// Whether `frames` may stand in the map as `wanted`. Runs with the map's lock held and interrupts off.
-    fn check(&self, frames: PfnRange, wanted: State) -> Result<(), Forbidden>;
+    /// Whether `frames` may stand in the map as `wanted`, held by `owner`. Runs with the map's lock held and interrupts off.
+    fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden>;
 }
 
 /// A list of frames that nobody may change.
@@ -66,7 +67,7 @@ pub trait Rules {
 pub struct OffLimits<'ranges>(pub &'ranges [(PhysRange, Rule)]);
 
 impl Rules for OffLimits<'_> {
-    fn check(&self, frames: PfnRange, _wanted: State) -> Result<(), Forbidden> {
+    fn check(&self, _owner: OwnerId, frames: PfnRange, _wanted: State) -> Result<(), Forbidden> {
         let wanted = frames.addrs();
         for &(range, rule) in self.0 {
             let shared = range.intersection(wanted);

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | [`Change::ReadOnly`] | `set_memory_ro` | not writable; executable if they were |
 //! | [`Change::ReadWrite`] | `set_memory_rw` | writable; refused where they are executable (I4) |
-//! | [`Change::Execute`] | `set_memory_x`, `set_memory_rox` | read-only and executable |
+//! | [`Change::Execute`] | `set_memory_x` | executable, if they are read-only; refused where they are writable (I4) |
+//! | [`Change::ReadOnlyExecute`] | `set_memory_rox` | read-only and executable, whatever they were |
 //! | [`Change::NoExecute`] | `set_memory_nx` | not executable |
 //! | [`Change::NotPresent`] | `set_memory_np`, `set_direct_map_invalid` | absent; refused a second time |
 //! | [`Change::Present`] | `set_memory_p` | present, with the permissions that they had |
@@ -52,9 +53,11 @@ impl State {
             (Change::ReadOnly, Access::ReadWrite) | (Change::NoExecute, Access::ReadExecute) => {
                 next.access = Access::ReadOnly;
             }
-            (Change::ReadWrite, Access::ReadExecute) => return Err(BadChange::WriteExecute),
+            (Change::ReadWrite, Access::ReadExecute) | (Change::Execute, Access::ReadWrite) => {
+                return Err(BadChange::WriteExecute);
+            }
             (Change::ReadWrite, _) => next.access = Access::ReadWrite,
-            (Change::Execute, _) => next.access = Access::ReadExecute,
+            (Change::Execute | Change::ReadOnlyExecute, _) => next.access = Access::ReadExecute,
             (Change::Cache(mode), _) => next.cache = mode,
             (Change::NotPresent, _) => {
                 if matches!(self.presence, Presence::Absent) {
@@ -107,8 +110,10 @@ pub enum Change {
     ReadOnly,
     /// Writable.
     ReadWrite,
-    /// Read-only and executable.
+    /// Executable, of what is read-only.
     Execute,
+    /// Read-only and executable at once.
+    ReadOnlyExecute,
     /// Not executable.
     NoExecute,
     /// Out of the map.
@@ -135,7 +140,8 @@ impl fmt::Display for Change {
         f.pad(match self {
             Self::ReadOnly => "ro",
             Self::ReadWrite => "rw",
-            Self::Execute => "rox",
+            Self::Execute => "x",
+            Self::ReadOnlyExecute => "rox",
             Self::NoExecute => "nx",
             Self::NotPresent => "np",
             Self::Present => "p",
@@ -177,7 +183,8 @@ impl FromStr for Change {
         Ok(match word {
             "ro" => Self::ReadOnly,
             "rw" => Self::ReadWrite,
-            "x" | "rx" | "rox" => Self::Execute,
+            "x" => Self::Execute,
+            "rx" | "rox" => Self::ReadOnlyExecute,
             "nx" => Self::NoExecute,
             "np" | "invalid" => Self::NotPresent,
             "p" => Self::Present,

@@ -48,13 +48,13 @@ impl Cuts {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// What `change` of `frames` would take from the reserve, or why it cannot be made whatever the reserve has.
+    /// What `change` of `frames` by `owner` would take from the reserve, or why it cannot be made whatever the reserve has.
     ///
     /// # Errors
     /// As [`DirectMap::change`], but for the reserve and the owner's limit.
-    pub fn needs(&self, frames: PfnRange, change: Change) -> Result<Reserve, ChangeError> {
+    pub fn needs(&self, owner: OwnerId, frames: PfnRange, change: Change) -> Result<Reserve, ChangeError> {
         let Ok(state) = State::ORDINARY.after(change) else { return Err(ChangeError::WriteExecute) };
-        self.survey_change(frames, state)?;
+        self.survey_change(owner, frames, state)?;
         if state.is_ordinary() {
             return Ok(Reserve::default());
         }
@@ -71,8 +71,13 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(Reserve { tables, records: tables + 1 })
     }
 
-    /// Whether ordinary frames may become `state`.
-    pub(crate) fn survey_change(&self, frames: PfnRange, state: State) -> Result<(), ChangeError> {
+    /// Whether ordinary frames may become `state`, held by `owner`.
+    pub(crate) fn survey_change(
+        &self,
+        owner: OwnerId,
+        frames: PfnRange,
+        state: State,
+    ) -> Result<(), ChangeError> {
         self.survey_range(frames)?;
         if let Some(id) = self.journal.first_in(frames)
             && let Some(hold) = self.journal.hold(id)
@@ -85,7 +90,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 ChangeError::Held { frames: hold.frames, owner }
             });
         }
-        self.rules.check(frames, state)?;
+        self.rules.check(owner, frames, state)?;
         let mut next = frames.start();
         for leaf in self.tree.leaves(frames) {
             let first = self.tree.pfn(leaf.virt);

@@ -46,7 +46,16 @@ pub unsafe fn rewrite_byte(addr: VirtAddr) -> Result<(), Faulted> {
 /// The byte at `addr` is a `ret` instruction (0xc3), or the address cannot be executed.
 pub unsafe fn execute(addr: VirtAddr) -> Result<(), Faulted> {
     // SAFETY: the caller promised that at most a return is executed.
-    if expecting(|| unsafe { raw_execute(addr.get()) }) == FAULTED { Err(Faulted) } else { Ok(()) }
+    unsafe { call(addr) }.map(|_| ())
+}
+
+/// Calls the function at `addr`, interrupts off, and returns what it leaves in EAX.
+///
+/// # Safety
+/// There is a function that changes no register but RAX, whose upper half it clears, and no memory; or the address cannot be executed.
+pub unsafe fn call(addr: VirtAddr) -> Result<u32, Faulted> {
+    // SAFETY: the caller's promise.
+    u32::try_from(expecting(|| unsafe { raw_execute(addr.get()) })).map_err(|_| Faulted)
 }
 
 const FAULTED: u64 = u64::MAX;

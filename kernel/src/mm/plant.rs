@@ -18,6 +18,8 @@ pub enum Plant {
     WritableText,
     /// The frame of a stack's lowest page, which is mapped there already.
     SecondMapping,
+    /// A frame, writable.
+    WritableAlias(PhysAddr),
     /// A device's page, write-back.
     CachedDevice(PhysAddr),
     /// Nothing: the guard is a guard again.
@@ -49,7 +51,7 @@ pub fn plant(what: Plant) -> Result<(), NoPlace> {
             let stack = Stack::Main.range(CpuId::BOOT).start();
             writable(tables::walk(stack).phys().ok_or(NoPlace)?)
         }
-        Plant::CachedDevice(phys) => writable(phys),
+        Plant::WritableAlias(phys) | Plant::CachedDevice(phys) => writable(phys),
         Plant::Nothing => Entry::EMPTY,
     };
     tables::replace_entry(place(), entry).map(|_| ()).ok_or(NoPlace)

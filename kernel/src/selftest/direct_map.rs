@@ -38,22 +38,22 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// A 2-MiB block of ours.
-struct Large(Option<Frame>);
+pub(super) struct Large(Option<Frame>);
 
 impl Large {
-    fn new() -> Result<Self, Wrong> {
+    pub(super) fn new() -> Result<Self, Wrong> {
         let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
         let guard = MACHINE.pin();
         let frame = frames.alloc(guard.pinned(), Request::LARGE).map_err(Wrong::because)?;
         Ok(Self(Some(frame)))
     }
 
-    fn start(&self) -> Pfn {
+    pub(super) fn start(&self) -> Pfn {
         self.0.as_ref().map_or(Pfn::new(0), Frame::pfn)
     }
 
     /// Some of its pages. Who asks twice for the same ones holds them twice.
-    fn pages(&self, first: u64, count: u64) -> Pages<'_> {
+    pub(super) fn pages(&self, first: u64, count: u64) -> Pages<'_> {
         let range = PfnRange::of_length(self.start().plus(first), count).unwrap_or_default();
         Pages { range, _of: self }
     }
@@ -68,7 +68,7 @@ impl Drop for Large {
 }
 
 #[derive(Debug)]
-struct Pages<'a> {
+pub(super) struct Pages<'a> {
     range: PfnRange,
     _of: &'a Large,
 }
@@ -88,21 +88,21 @@ unsafe impl HeldFrames for Pages<'_> {
 
 /// All that must be the same after a test.
 #[derive(PartialEq)]
-struct State {
+pub(super) struct State {
     shape: shape::Checksum,
     holds: usize,
     splits: usize,
 }
 
 impl State {
-    fn now() -> Result<Self, Wrong> {
+    pub(super) fn now() -> Result<Self, Wrong> {
         direct_map::validate().map_err(Wrong::because)?;
         let (holds, splits) =
             direct_map::with(|map| (map.holds().count(), map.splits().count())).map_err(Wrong::because)?;
         Ok(Self { shape: shape::of_tables(), holds, splits })
     }
 
-    fn must_be_now(self) -> Result<(), Wrong> {
+    pub(super) fn must_be_now(self) -> Result<(), Wrong> {
         let now = Self::now()?;
         ensure!(now.shape == self.shape, "the map was {}, and is {}", self.shape, now.shape);
         ensure!(now == self, "{} holds and {} splits are left over", now.holds, now.splits);
@@ -110,9 +110,9 @@ impl State {
     }
 }
 
-const WHO: Changer = Changer::SelfTest;
+pub(super) const WHO: Changer = Changer::SelfTest;
 
-fn wrong<F>(refused: Refused<F>) -> Wrong {
+pub(super) fn wrong<F>(refused: Refused<F>) -> Wrong {
     Wrong::because(refused.error)
 }
 
@@ -309,7 +309,7 @@ fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> 
     let root = tables::root().table;
     let start = block.start();
     type Expected = fn(&ChangeError) -> bool;
-    let cases: [(&str, Pfn, u64, Change, Expected); 9] = [
+    let cases: [(&str, Pfn, u64, Change, Expected); 10] = [
         ("the image", text, 1, Change::ReadOnly, |error| is_forbidden(error, Rule::KernelImage)),
         ("a range into the image", Pfn::new(text.get() - 3), 4, Change::NotPresent, |error| {
             is_forbidden(error, Rule::KernelImage)
@@ -322,7 +322,12 @@ fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> 
             matches!(error, ChangeError::NotInMap { .. })
         }),
         ("nothing", start, 0, Change::ReadOnly, |error| matches!(error, ChangeError::Empty)),
-        ("code in data", start, 1, Change::Execute, |error| is_forbidden(error, Rule::ExecutableHere)),
+        ("code in writable data", start, 1, Change::Execute, |error| {
+            matches!(error, ChangeError::WriteExecute)
+        }),
+        ("code in the image", text, 1, Change::ReadOnlyExecute, |error| {
+            is_forbidden(error, Rule::KernelImage)
+        }),
         ("a second removal", start.plus(10), 1, Change::NotPresent, |error| {
             matches!(error, ChangeError::AlreadyRemoved { .. })
         }),
@@ -364,7 +369,7 @@ fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> 
     before.must_be_now()
 }
 
-fn is_forbidden(error: &ChangeError, wanted: Rule) -> bool {
+pub(super) fn is_forbidden(error: &ChangeError, wanted: Rule) -> bool {
     matches!(error, ChangeError::Forbidden(Forbidden { rule, .. }) if *rule == wanted)
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod compaction;
 mod descriptors;
 mod direct_map;
+mod executable;
 mod exhaustion;
 mod flush;
 mod frames;
@@ -64,6 +65,7 @@ const TESTS: &[&[Test]] = &[
     frames::TESTS,
     descriptors::TESTS,
     direct_map::TESTS,
+    executable::TESTS,
     unmapped::TESTS,
     exhaustion::TESTS,
     compaction::TESTS,

@@ -139,7 +139,7 @@ fn audit_sees_a_cached_device(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Plants a fault, looks whether the audit reports it, and takes it away.
-fn sees(boot: &'static Boot, what: Plant, expected: fn(&Finding) -> bool) -> Result<(), Wrong> {
+pub(super) fn sees(boot: &'static Boot, what: Plant, expected: fn(&Finding) -> bool) -> Result<(), Wrong> {
     plant::plant(what).map_err(Wrong::because)?;
     let mut seen = false;
     let summary = audit(boot, |finding| seen |= expected(&finding));

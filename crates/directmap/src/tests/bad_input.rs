@@ -69,14 +69,19 @@ fn i4_frames_that_are_off_limits() {
 #[test]
 fn i4_writable_and_executable() {
     let mut sim = Sim::usual();
-    let mut held = sim.change(GIB, 2 * GIB, Change::Execute).unwrap();
+    refused(&mut sim, ChangeError::WriteExecute, |sim| sim.change(GIB, 2 * GIB, Change::Execute));
+    let mut held = sim.change(GIB, 2 * GIB, Change::NotPresent).unwrap();
+    // Out of the map and writable once they are back.
+    refused(&mut sim, ChangeError::WriteExecute, |sim| sim.alter(&mut held, Change::Execute));
+    sim.restore(held);
+    let mut held = sim.change(GIB, 2 * GIB, Change::ReadOnlyExecute).unwrap();
     refused(&mut sim, ChangeError::WriteExecute, |sim| sim.alter(&mut held, Change::ReadWrite));
     sim.restore(held);
     sim.assert_as_at_boot();
     assert_eq!("wx".parse::<Change>(), Err(ParseChangeError::WriteExecute));
     assert_eq!("rwx".parse::<Change>(), Err(ParseChangeError::WriteExecute));
     assert_eq!("".parse::<Change>(), Err(ParseChangeError::Unknown));
-    for word in ["ro", "rw", "rox", "nx", "np", "p", "default", "wb", "wt", "uc", "uc-", "wc", "wp"] {
+    for word in ["ro", "rw", "x", "rox", "nx", "np", "p", "default", "wb", "wt", "uc", "uc-", "wc", "wp"] {
         assert_eq!(word.parse::<Change>().unwrap().to_string(), word);
     }
 }

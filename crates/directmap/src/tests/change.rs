@@ -212,3 +212,26 @@ fn a_collapse_of_everything_passes_over_what_has_no_tables() {
     assert_eq!(collapsed.left, 0);
     assert_eq!(small.leaves(), Sim::new(Levels::Five, PageSize::Size1G).leaves());
 }
+
+#[test]
+fn i3_executable_and_back_is_bit_identical() {
+    let mut sim = Sim::usual();
+    for (start, end) in [(GIB, 2 * GIB), (GIB + 4 * KIB, GIB + 8 * KIB), (GIB + 2 * MIB, GIB + 7 * MIB)] {
+        let mut held = sim.change(start, end, Change::ReadOnlyExecute).unwrap();
+        let code = State { access: Access::ReadExecute, ..State::ORDINARY };
+        let (size, entry) = sim.page(start).unwrap();
+        assert_eq!(entry, code.entry(PhysAddr::new(start), size));
+        sim.alter(&mut held, Change::NoExecute).unwrap();
+        sim.alter(&mut held, Change::Execute).unwrap();
+        sim.alter(&mut held, Change::ReadOnly).unwrap();
+        assert_eq!(sim.page(start).unwrap().1, entry, "read-only is what it is already");
+        sim.alter(&mut held, Change::NoExecute).unwrap();
+        sim.alter(&mut held, Change::ReadWrite).unwrap();
+        assert!(!held.is_in_force());
+        sim.assert_as_at_boot();
+    }
+    // Not executable it is already.
+    let nothing = sim.change(GIB, 2 * GIB, Change::NoExecute).unwrap();
+    assert!(!nothing.is_in_force());
+    sim.restore(nothing);
+}

@@ -39,6 +39,7 @@ fn changes() -> impl Strategy<Value = Change> {
         Change::ReadOnly,
         Change::ReadWrite,
         Change::Execute,
+        Change::ReadOnlyExecute,
         Change::NoExecute,
         Change::NotPresent,
         Change::NotPresent,
@@ -120,11 +121,12 @@ impl Both {
 
     fn change(&mut self, frames: PfnRange, change: Change) -> Option<ChangeError> {
         let (cause, now) = (self.sim.cause(), self.sim.now());
-        let allowed = !frames.is_empty() && self.model.may_change(frames);
+        let wanted = State::ORDINARY.after(change);
+        let allowed = !frames.is_empty() && self.model.may_change(frames) && wanted.is_ok();
         match self.sim.map.change(frames, change, cause, now, &mut self.batch) {
             Ok(held) => {
                 assert!(allowed);
-                let state = State::ORDINARY.after(change).unwrap();
+                let state = wanted.unwrap();
                 assert_eq!(held.is_in_force(), !state.is_ordinary());
                 if held.is_in_force() {
                     let number = self.model.hold(Known { frames, state, pinned: None });

@@ -18,7 +18,7 @@ fn i7_a_change_with_one_table_too_few_changes_nothing() {
             let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
             sim.map.refill(tables, &mut sim.source).unwrap();
             let before = sim.map.memory().clone();
-            let needs = sim.map.needs(frames(start, end), Change::NotPresent);
+            let needs = sim.map.needs(sim.owner, frames(start, end), Change::NotPresent);
             assert_eq!(needs, Ok(Reserve { tables: needed, records: needed + 1 }));
             let held = sim.change(start, end, Change::NotPresent);
             if tables < needed {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod churn;
+mod execute;
 mod model;
 mod planted;
 mod pool;

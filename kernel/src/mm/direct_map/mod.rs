@@ -31,12 +31,12 @@ mod rules;
 pub mod shape;
 
 use rhumb_directmap::{
-    At, Batch, Cause, Change, ChangeError, Collapsed, Counters, Held, Inconsistency, OwnerId, OwnerName,
-    Standing,
+    At, Batch, Cause, Change, ChangeError, Collapsed, Counters, Held, HoldReport, Inconsistency, OwnerId,
+    OwnerName, Standing,
 };
 use rhumb_frames::{Frame, FrameRange};
 use rhumb_machine::{Machine, Pfn, PfnRange};
-use rhumb_pagetable::{FlushCause, Flushed};
+use rhumb_pagetable::{Access, FlushCause, Flushed};
 use spin::Once;
 
 use crate::boot::Boot;
@@ -46,7 +46,8 @@ use crate::smp::{self, flush};
 
 pub use adopt::{adopt, leave};
 pub use names::{
-    set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_p, set_memory_ro, set_memory_rw,
+    set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_nx, set_memory_p,
+    set_memory_ro, set_memory_rox, set_memory_rw, set_memory_x,
 };
 pub use pins::pin_small;
 pub use rules::KernelRules;
@@ -81,6 +82,17 @@ impl Changer {
             Self::Count => "count",
             Self::UnmappedPool => "unmapped pool",
         }
+    }
+
+    /// Whether it may make frames that it holds executable in the direct map.
+    pub const fn may_execute(self) -> bool {
+        matches!(self, Self::Monitor | Self::SelfTest | Self::Count)
+    }
+
+    /// Whose number in the journal this is.
+    fn of(owner: OwnerId) -> Option<Self> {
+        let owners = OWNERS.get()?;
+        Self::ALL.into_iter().find(|&changer| owners[changer as usize] == owner)
     }
 
     /// Its number in the journal; `None` before [`take_over`].
@@ -232,6 +244,20 @@ pub fn everywhere() -> PfnRange {
 /// [`ChangeError::UnknownOwner`] before [`take_over`]: nobody owns the map yet.
 pub fn with<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Result<A, ChangeError> {
     tables::with_direct_map(act).ok_or(ChangeError::UnknownOwner)
+}
+
+/// Whether every frame of `frames` is held as executable, by whoever may.
+pub fn is_held_executable(frames: PfnRange) -> bool {
+    with(|map| {
+        let executable =
+            |hold: &HoldReport| hold.pinned.is_none() && hold.state.access == Access::ReadExecute;
+        let end_of_all = map
+            .holds_in(frames)
+            .take_while(executable)
+            .try_fold(frames.start(), |end, hold| (hold.frames.start() <= end).then(|| hold.frames.end()));
+        !frames.is_empty() && end_of_all.is_some_and(|end| end >= frames.end())
+    })
+    .unwrap_or(false)
 }
 
 /// Checks all books against the tables.

@@ -1,6 +1,8 @@
 //! What may not become of frames.
 //!
-//! *Nothing in the direct map is executable*: code runs elsewhere, so that the audit can say so of all of it (I4).
+//! *Executable in the direct map is what a declared owner holds so* ([`Changer::may_execute`]), and nothing by default: code runs elsewhere. Frames
+//! that are executable are read-only and inside their holder's [`super::Changed`], so nobody can show them anywhere else, through a window, say, until
+//! they are ordinary again (I4). `maps audit` holds each executable page against the holds.
 //!
 //! *What boot took and keeps stays as it is*: the kernel image, its tables, stacks, areas, the frame allocator's own memory, the
 //! trampoline. The image and the trampoline are executable elsewhere, so they may not become writable here either (I4). What was
@@ -9,11 +11,12 @@
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::Reservation;
 use rhumb_bootinfo::memory_map::MAX_RESERVATIONS;
-use rhumb_directmap::{Forbidden, OffLimits, Rule, Rules, State};
+use rhumb_directmap::{Forbidden, OffLimits, OwnerId, Rule, Rules, State};
 use rhumb_machine::{PfnRange, PhysRange};
 use rhumb_pagetable::Access;
 use spin::Once;
 
+use super::Changer;
 use crate::boot::Boot;
 use crate::mm::frames::is_boot_data;
 
@@ -36,9 +39,10 @@ impl KernelRules {
 }
 
 impl Rules for KernelRules {
-    fn check(&self, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
-        self.0.check(frames, wanted)?;
-        if wanted.access == Access::ReadExecute {
+    fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
+        self.0.check(owner, frames, wanted)?;
+        let may_execute = Changer::of(owner).is_some_and(Changer::may_execute);
+        if wanted.access == Access::ReadExecute && !may_execute {
             return Err(Forbidden { frames, rule: Rule::ExecutableHere });
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! `directmap set` and `restore`: changes by hand, of frames that are free.
 
-use rhumb_directmap::{Change, ParseChangeError, frames_at};
+use rhumb_directmap::{Change, ChangeError, ParseChangeError, frames_at};
 use rhumb_frames::{AllocError, Extent, Frame, FrameRange, Relocate};
 use rhumb_machine::{Machine, Pfn, PfnRange, PhysAddr, Pinned};
 use rhumb_monitor::arguments::hexadecimal;
@@ -66,7 +66,8 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
 
 /// Takes the frames and changes them. What the map would refuse is said first, since it names the rule.
 fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, CommandError> {
-    direct_map::with(|map| map.needs(frames, wanted))
+    let owner = Changer::Monitor.id().ok_or_else(|| CommandError::failed(ChangeError::UnknownOwner))?;
+    direct_map::with(|map| map.needs(owner, frames, wanted))
         .and_then(|needs| needs)
         .map_err(CommandError::failed)?;
     drain_all(allocator()?);

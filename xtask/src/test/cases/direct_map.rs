@@ -53,13 +53,25 @@ fn changed() -> Vec<Case> {
         .expect([
             text("they hold the kernel's image"),
             text("writable and executable at once cannot be had"),
-            text("nothing in the direct map is executable"),
+            text("the frames would be writable and executable"),
             text("are not whole 4-KiB frames"),
             text("is not RAM in the direct map"),
             text("were taken out of the map already, by monitor"),
             text("nothing in there was set by hand"),
             healed(),
         ]),
+        case(
+            "executable",
+            "directmap set 0x20000000+8K rox; directmap why phys:20000000; maps audit; directmap set 0x20000000+8K nx; \
+             directmap set 0x20000000+8K x; maps audit; directmap heal; maps audit",
+        )
+        .expect([text("rox WB"), lines(3, "sound"), healed()]),
+        case(
+            "executable/never-writable",
+            "directmap set 0x20000000+4K rox; directmap set 0x20000000+4K rw; directmap why phys:20000000; directmap heal",
+        )
+        .ends(Ends::Failing)
+        .expect([text("would be writable and executable"), text("rox WB"), healed()]),
         case("age/full", "directmap age full; directmap; maps audit; directmap heal; maps audit").expect([
             text("kkkkkkkk"),
             lines(2, "sound"),
