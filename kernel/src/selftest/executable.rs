@@ -116,10 +116,10 @@ fn go_through(
 ) -> Result<(), Wrong> {
     let cpus = smp::online().len() as u64;
     must("executable", cpus, 0)?;
-    let writable = set_memory_rw(changed);
-    ensure!(writable == Err(ChangeError::WriteExecute), "executable frames became writable: {writable:?}");
     let findings = audit(boot, |_| ()).findings;
     ensure!(findings == 0, "the audit finds {findings} broken rules though the code is held");
+    let writable = set_memory_rw(changed);
+    ensure!(writable == Err(ChangeError::WriteExecute), "executable frames became writable: {writable:?}");
     let code = changed.range().start().addr();
     tables::sees(boot, Plant::WritableAlias(code), |finding| {
         matches!(finding, Finding::WriteExecuteAlias { .. })

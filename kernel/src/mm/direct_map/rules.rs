@@ -41,8 +41,8 @@ impl KernelRules {
 impl Rules for KernelRules {
     fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
         self.0.check(owner, frames, wanted)?;
-        let may_execute = Changer::of(owner).is_some_and(Changer::may_execute);
-        if wanted.access == Access::ReadExecute && !may_execute {
+        let may_execute = || Changer::of(owner).is_some_and(Changer::may_execute);
+        if wanted.access == Access::ReadExecute && !may_execute() {
             return Err(Forbidden { frames, rule: Rule::ExecutableHere });
         }
         Ok(())
