@@ -10,7 +10,7 @@ use core::ops::{AddAssign, Sub};
 use rhumb_machine::Machine;
 use rhumb_mark::Mark;
 
-use super::{Interrupts, Operation};
+use super::{Interrupts, Operation, Others, busy};
 use crate::arch::percpu;
 use crate::boot::Boot;
 use crate::console;
@@ -83,26 +83,32 @@ impl Sub for Noise {
 }
 
 /// Prepares, warms up, measures, and clears up.
-pub fn measure<O: Operation>(boot: &'static Boot) -> Result<Measured, Wrong> {
+pub fn measure<O: Operation>(boot: &'static Boot, others: Others) -> Result<Measured, Wrong> {
     let mut operation = O::prepare(boot)?;
     let mut measured = Measured { runs: RUNS, least_ticks: u64::MAX, ticks: 0, noise: Noise::default() };
-    console::without_interrupts(|| {
-        for _ in 0..WARM_UP {
-            operation.before();
-            operation.run();
-            operation.after();
-        }
-        for _ in 0..RUNS {
-            operation.before();
-            let earlier = Noise::now();
-            let ticks = run_once(&mut operation);
-            measured.noise += Noise::now() - earlier;
-            measured.least_ticks = measured.least_ticks.min(ticks);
-            measured.ticks += ticks;
-            operation.after();
-        }
-    });
+    let mut all_runs = || console::without_interrupts(|| run_all(&mut operation, &mut measured));
+    match others {
+        Others::Idle => all_runs(),
+        Others::Busy => busy::while_others_run(all_runs),
+    }
     operation.finish().map(|()| measured)
+}
+
+fn run_all<O: Operation>(operation: &mut O, measured: &mut Measured) {
+    for _ in 0..WARM_UP {
+        operation.before();
+        operation.run();
+        operation.after();
+    }
+    for _ in 0..RUNS {
+        operation.before();
+        let earlier = Noise::now();
+        let ticks = run_once(operation);
+        measured.noise += Noise::now() - earlier;
+        measured.least_ticks = measured.least_ticks.min(ticks);
+        measured.ticks += ticks;
+        operation.after();
+    }
 }
 
 /// The ticks of one run. A function of its own, so that little around the marks competes for registers with what is between them.

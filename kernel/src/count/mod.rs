@@ -12,12 +12,17 @@
 //! | [`tables`] | page tables |
 //! | [`flush`] | flushes on all CPUs |
 //! | [`direct_map`] | changes of the direct map |
+//! | [`pool`] | frames out of the direct map |
+//! | [`window`] | windows onto frames that the direct map does not show |
 //! | [`calls`] | cross-calls, interrupts |
 //! | [`record`] | the log |
+//!
+//! Any of them can be measured while all other CPUs run instead of idling: [`busy`].
 //!
 //! To add one: implement [`Operation`], with the next free number, and list it in its file's `REGIONS`. The compiler refuses a
 //! number that is used twice.
 
+mod busy;
 mod calls;
 mod direct_map;
 mod flush;
@@ -25,8 +30,10 @@ mod frames;
 mod known;
 mod measure;
 mod objects;
+mod pool;
 mod record;
 mod tables;
+mod window;
 
 use rhumb_mark::RegionId;
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
@@ -41,6 +48,15 @@ use crate::selftest::Wrong;
 pub enum Interrupts {
     On,
     Off,
+}
+
+/// What the other CPUs do meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Others {
+    /// They halt: what can wait until they wake is left to them.
+    Idle,
+    /// They run, so they are interrupted.
+    Busy,
 }
 
 /// Something that is measured: prepared once, then run again and again.
@@ -76,7 +92,7 @@ pub struct Region {
     id: RegionId,
     name: &'static str,
     summary: &'static str,
-    measure: fn(&'static Boot) -> Result<Measured, Wrong>,
+    measure: fn(&'static Boot, Others) -> Result<Measured, Wrong>,
 }
 
 impl Region {
@@ -97,6 +113,8 @@ const REGIONS: &[&[Region]] = &[
     tables::REGIONS,
     flush::REGIONS,
     direct_map::REGIONS,
+    pool::REGIONS,
+    window::REGIONS,
     calls::REGIONS,
     record::REGIONS,
 ];
@@ -131,12 +149,13 @@ const fn number(number: u16) -> RegionId {
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "count",
-    usage: "[list|REGION...]",
+    usage: "[list|[busy] REGION...]",
     summary: "run marked operations, for 'cargo xtask count' and by the TSC",
     help: "REGION is a name of 'count list' or its first parts: 'count frames' runs all that begin with frames/.\n\
+           With 'busy' in front the other CPUs run meanwhile; else they idle, and are not interrupted where that can wait.\n\
            A row has the runs, the least TSC ticks of one, and sums over all runs: ticks, page-table writes, flushes on\n\
            this CPU, rounds of flushes on others, interrupts on all CPUs. Ticks of the region 'empty' are the measuring itself.",
-    complete: Complete::Words(&["list"]),
+    complete: Complete::Words(&["list", "busy"]),
     run,
 }];
 
@@ -158,7 +177,11 @@ fn all() -> impl Iterator<Item = &'static Region> {
 }
 
 fn run(kernel: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    let words = arguments.rest();
+    let words = arguments.rest().trim();
+    let (others, words) = match words.strip_prefix("busy").map(|rest| (rest, rest.trim_start())) {
+        Some((rest, words)) if rest.is_empty() || words.len() < rest.len() => (Others::Busy, words),
+        _ => (Others::Idle, words),
+    };
     if words == "list" {
         all().for_each(|region| writeln!(out, "{:<20}  {}", region.name, region.summary));
         return Ok(());
@@ -176,7 +199,7 @@ fn run(kernel: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> R
         if table.interrupted() {
             return Err(CommandError::Interrupted);
         }
-        match (region.measure)(kernel.boot) {
+        match (region.measure)(kernel.boot, others) {
             Ok(measured) => row(region, &measured, &mut table),
             Err(why) => {
                 // What this machine cannot do is an error only where it was asked for by its full name.

@@ -31,7 +31,7 @@ use crate::smp::{self, flush};
 use crate::sync::IrqMutex;
 
 /// Who has an account.
-pub const HOLDERS: [Holder; 3] = [Holder::Monitor, Holder::Stress, Holder::SelfTest];
+pub const HOLDERS: [Holder; 4] = [Holder::Monitor, Holder::Stress, Holder::SelfTest, Holder::Count];
 
 static POOL: Once<UnmappedPool<KernelHome>> = Once::new();
 /// The shelf has them for good.

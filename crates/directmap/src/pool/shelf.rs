@@ -79,6 +79,11 @@ impl Shelf {
         self.kept_blocks = blocks;
     }
 
+    /// How many that is.
+    pub const fn kept_blocks(&self) -> u64 {
+        self.kept_blocks
+    }
+
     /// What was done so far.
     pub const fn counters(&self) -> PoolCounters {
         self.counters

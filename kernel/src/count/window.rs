@@ -1,0 +1,181 @@
+//! Windows onto frames that the direct map does not show: opened and closed, with and without the local flush of a wrap, and 4 KiB through
+//! one.
+
+use rhumb_directmap::windows::{RESERVED, SLOTS};
+use rhumb_frames::{Frame, Unmapped};
+use rhumb_machine::{Machine, Order, PinGuard};
+use rhumb_mark::RegionId;
+
+use super::{Operation, Region, number};
+use crate::boot::Boot;
+use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::owners::Holder;
+use crate::mm::unmapped::{self, give, take};
+use crate::mm::windows::{KernelWindows, windows};
+use crate::selftest::{Wrong, ensure};
+
+pub const REGIONS: &[Region] = &[
+    Region::of::<Through<Pair>>(),
+    Region::of::<Through<Wrap>>(),
+    Region::of::<Through<CopyTo>>(),
+    Region::of::<Through<CopyFrom>>(),
+    Region::of::<Through<Zero>>(),
+];
+
+fn the_windows() -> Result<&'static KernelWindows, Wrong> {
+    windows().ok_or_else(|| Wrong::because("there are no windows"))
+}
+
+/// Opens windows onto `frame` until this CPU has flushed and begun anew: then the next is the second of all slots. (The last costs some 30
+/// instructions more: it is looked for in eight words.)
+pub fn wrap(frame: &mut Frame<Unmapped>) -> Result<(), Wrong> {
+    let guard = MACHINE.pin();
+    let windows = the_windows()?;
+    let before = windows.counters().wraps;
+    while windows.counters().wraps == before {
+        drop(windows.open(guard.pinned(), frame, 0).map_err(Wrong::because)?);
+    }
+    Ok(())
+}
+
+/// A frame, windows, and a page of memory.
+pub struct Setting {
+    guard: PinGuard<'static, KernelMachine>,
+    windows: &'static KernelWindows,
+    frame: Frame<Unmapped>,
+    page: [u8; 4096],
+    failures: u32,
+}
+
+/// What is done.
+pub trait Act {
+    const ID: u16;
+    const NAME: &'static str;
+    const SUMMARY: &'static str;
+
+    /// Ahead of each run.
+    fn before(setting: &mut Setting) {
+        // So that each run uses the same window.
+        setting.failures += u32::from(wrap(&mut setting.frame).is_err());
+    }
+
+    fn act(setting: &mut Setting);
+}
+
+pub struct Pair;
+
+impl Act for Pair {
+    const ID: u16 = 168;
+    const NAME: &'static str = "window/pair";
+    const SUMMARY: &'static str = "open a window and close it";
+
+    #[inline(always)]
+    fn act(Setting { guard, windows, frame, failures, .. }: &mut Setting) {
+        match windows.open(guard.pinned(), frame, 0) {
+            Ok(window) => drop(window),
+            Err(_) => *failures += 1,
+        }
+    }
+}
+
+pub struct Wrap;
+
+impl Act for Wrap {
+    const ID: u16 = 169;
+    const NAME: &'static str = "window/wrap";
+    const SUMMARY: &'static str = "open a window when all are spent, which flushes this CPU, and close it";
+
+    fn before(setting: &mut Setting) {
+        // The wrap itself opens one.
+        setting.failures += u32::from(wrap(&mut setting.frame).is_err());
+        (1..SLOTS - RESERVED).for_each(|_| Pair::act(setting));
+    }
+
+    #[inline(always)]
+    fn act(setting: &mut Setting) {
+        Pair::act(setting);
+    }
+}
+
+pub struct CopyTo;
+
+impl Act for CopyTo {
+    const ID: u16 = 170;
+    const NAME: &'static str = "window/copy_to/4k";
+    const SUMMARY: &'static str = "copy 4 KiB into a frame through a window";
+
+    #[inline(always)]
+    fn act(Setting { guard, windows, frame, page, failures }: &mut Setting) {
+        *failures += u32::from(windows.copy_to(guard.pinned(), frame, 0, page).is_err());
+    }
+}
+
+pub struct CopyFrom;
+
+impl Act for CopyFrom {
+    const ID: u16 = 171;
+    const NAME: &'static str = "window/copy_from/4k";
+    const SUMMARY: &'static str = "copy 4 KiB out of a frame through a window";
+
+    #[inline(always)]
+    fn act(Setting { guard, windows, frame, page, failures }: &mut Setting) {
+        *failures += u32::from(windows.copy_from(guard.pinned(), frame, 0, page).is_err());
+    }
+}
+
+pub struct Zero;
+
+impl Act for Zero {
+    const ID: u16 = 172;
+    const NAME: &'static str = "window/zero/4k";
+    const SUMMARY: &'static str = "zero a 4-KiB frame through a window";
+
+    #[inline(always)]
+    fn act(Setting { guard, windows, frame, failures, .. }: &mut Setting) {
+        *failures += u32::from(windows.zero(guard.pinned(), frame).is_err());
+    }
+}
+
+/// One of these acts.
+struct Through<A> {
+    setting: Setting,
+    wraps: u64,
+    _act: core::marker::PhantomData<A>,
+}
+
+impl<A: Act> Operation for Through<A> {
+    const ID: RegionId = number(A::ID);
+    const NAME: &'static str = A::NAME;
+    const SUMMARY: &'static str = A::SUMMARY;
+
+    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+        let frame = take(Holder::Count, Order::BASE).map_err(Wrong::because)?;
+        let windows = the_windows()?;
+        let setting = Setting { guard: MACHINE.pin(), windows, frame, page: [0x5a; 4096], failures: 0 };
+        Ok(Self { setting, wraps: windows.counters().wraps, _act: core::marker::PhantomData })
+    }
+
+    fn before(&mut self) {
+        A::before(&mut self.setting);
+        self.wraps = self.setting.windows.counters().wraps;
+    }
+
+    #[inline(always)]
+    fn run(&mut self) {
+        A::act(&mut self.setting);
+    }
+
+    fn after(&mut self) {
+        let wraps = self.setting.windows.counters().wraps - self.wraps;
+        self.setting.failures += u32::from(wraps != u64::from(A::ID == Wrap::ID));
+    }
+
+    fn finish(self) -> Result<(), Wrong> {
+        let Setting { guard, frame, failures, .. } = self.setting;
+        drop(guard);
+        give(frame).map_err(|refused| Wrong::because(refused.error))?;
+        unmapped::shrink();
+        ensure!(failures == 0, "{failures} runs failed, or flushed when they should not, or did not");
+        Ok(())
+    }
+}
