@@ -1,6 +1,7 @@
 //! What can be asked for.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -69,6 +70,8 @@ Examples:
   cargo xtask count --list                         which there are
   cargo xtask count frames tables/walk             those that begin with frames/, and one more
   cargo xtask count calls --cpus 8 --all-cpus      and what the called CPUs execute meanwhile
+  cargo xtask count directmap pool --cpus 1-8      a column for each number of CPUs
+  cargo xtask count directmap --cpus 8 --busy      the same with CPUs that run, and are interrupted
   cargo xtask count tables --mem --functions       loads, stores, cache lines; instructions by function
   cargo xtask count --csv count.csv                every figure as CSV";
 
@@ -78,9 +81,12 @@ pub(crate) struct CountOptions {
     /// Regions by their names or first parts of them [default: all].
     #[arg(value_name = "REGION", value_parser = region)]
     pub(crate) regions: Vec<String>,
-    /// Virtual CPUs.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
-    pub(crate) cpus: u32,
+    /// Virtual CPUs; or several numbers of them, as 1,2,4 or 1-8: a column for each.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) cpus: CpuCounts,
+    /// Have the other CPUs run instead of idling, so that they are interrupted.
+    #[arg(long)]
+    pub(crate) busy: bool,
     /// Count loads, stores and cache lines of data, too.
     #[arg(long = "mem")]
     pub(crate) memory: bool,
@@ -101,6 +107,36 @@ pub(crate) struct CountOptions {
     pub(crate) list: bool,
     #[command(flatten)]
     pub(crate) build: BuildOptions,
+}
+
+/// With how many CPUs to count: at least one number, ascending.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct CpuCounts(Vec<u32>);
+
+impl CpuCounts {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().copied()
+    }
+}
+
+impl FromStr for CpuCounts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |word: &str| match word.parse() {
+            Ok(cpus @ 1..=255) => Ok(cpus),
+            _ => Err(format!("`{word}` is no number of CPUs from 1 to 255")),
+        };
+        let mut counts = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            counts.extend(number(first)?..=number(last)?);
+        }
+        if counts.is_empty() || !counts.is_sorted_by(|one, next| one < next) {
+            return Err("numbers of CPUs ascend, as in 1,2,4 or 1-8".into());
+        }
+        Ok(Self(counts))
+    }
 }
 
 /// A region's name: what would not be one word of one command on the kernel's console is refused here.

@@ -10,19 +10,26 @@ use super::EMPTY;
 use super::functions::Names;
 use crate::cli::CountOptions;
 
+/// The first line of the CSV file.
+pub(super) const CSV_HEAD: &str = "workload,cpus,subject,metric,unit,median,low,high\n";
+
 /// All figures of a run.
 pub(super) struct Figures {
-    measured: Vec<Measured>,
+    /// With how many CPUs.
+    pub(super) cpus: u32,
+    pub(super) measured: Vec<Measured>,
     notes: Vec<String>,
 }
 
 /// One region.
-struct Measured {
-    name: String,
+pub(super) struct Measured {
+    pub(super) name: String,
     runs: u64,
     region: Region,
     /// Sums over all runs, from the kernel: table writes, flushes, remote flushes, interrupts.
     noise: [u64; 4],
+    /// What other CPUs executed in all runs while they waited to be interrupted.
+    waiting: Executed,
 }
 
 /// A row that the kernel printed.
@@ -115,6 +122,38 @@ impl Measured {
         self.region.samples.iter().map(|sample| sample.here.steps() + sample.elsewhere.steps()).sum()
     }
 
+    /// Of the CPU that executed the marks; `~` where the runs differ.
+    pub(super) fn here(&self) -> String {
+        let cell = self.cell(|sample| sample.here);
+        if self.is_exact() { cell } else { format!("{cell} ~") }
+    }
+
+    /// What other CPUs executed besides waiting, a run. The mean where they waited, since that is known of all runs together.
+    pub(super) fn elsewhere(&self) -> String {
+        if self.waiting == Executed::default() {
+            return self.cell(|sample| sample.elsewhere);
+        }
+        let Summaries { instructions, iterations } = self.work_elsewhere();
+        if iterations > 0.0 {
+            format!("{} + {}", number(instructions), number(iterations))
+        } else {
+            number(instructions)
+        }
+    }
+
+    fn work_elsewhere(&self) -> Summaries {
+        let sum = |of: fn(Executed) -> u64| {
+            let all: u64 = self.region.samples.iter().map(|sample| of(sample.elsewhere)).sum();
+            (all - of(self.waiting)) as f64 / self.runs.max(1) as f64
+        };
+        Summaries { instructions: sum(|e| e.instructions), iterations: sum(|e| e.iterations) }
+    }
+
+    /// The kernel's own counters, a run, in the order of [`NOISE`].
+    pub(super) fn counters(&self) -> [String; 4] {
+        self.noise.map(|sum| number(sum as f64 / self.runs.max(1) as f64))
+    }
+
     /// `81`, or `1,716 + 49` where there are string iterations.
     fn cell(&self, side: fn(&Sample) -> Executed) -> String {
         let of = |number: fn(Executed) -> u64| {
@@ -131,25 +170,37 @@ impl Measured {
     /// Whether all runs were the same, or from where to where they went.
     fn spread(&self) -> String {
         let Summary { low, high, .. } = self.summary(|sample| sample.here.steps());
+        if self.is_exact() { "exact".into() } else { format!("{}..{}", number(low), number(high)) }
+    }
+
+    fn is_exact(&self) -> bool {
         let first = self.region.samples.first().map(|sample| sample.here);
-        if self.region.samples.iter().all(|sample| Some(sample.here) == first) {
-            "exact".into()
-        } else {
-            format!("{}..{}", number(low), number(high))
-        }
+        self.region.samples.iter().all(|sample| Some(sample.here) == first)
     }
 }
 
+/// Two numbers that belong together.
+struct Summaries {
+    instructions: f64,
+    iterations: f64,
+}
+
 impl Figures {
-    /// Joins what the kernel printed on its console with what the plugin reports. `shift` says how many ticks an instruction takes.
+    /// Joins what the kernel printed on its console with what the plugin reports: with how many CPUs, and how many ticks an instruction
+    /// takes, as a shift.
     ///
     /// # Errors
     /// The two do not speak of the same regions and runs.
-    pub(super) fn join(console: &str, report: &Report, options: &CountOptions, shift: u32) -> Result<Self> {
+    pub(super) fn join(
+        console: &str,
+        report: &Report,
+        options: &CountOptions,
+        (cpus, shift): (u32, u32),
+    ) -> Result<Self> {
         let rows: Vec<Row> = console.lines().filter_map(Row::parse).collect();
         let empty = rows.iter().find(|row| row.name == EMPTY).context("the kernel measured nothing")?;
         let overhead = (empty.ticks >> shift) as f64 / empty.runs.max(1) as f64;
-        let mut figures = Self { measured: Vec::new(), notes: Vec::new() };
+        let mut figures = Self { cpus, measured: Vec::new(), notes: Vec::new() };
         let unmeasured: Vec<String> = unmeasured(console).collect();
         if !unmeasured.is_empty() {
             figures.notes.push(format!("not measured: {}", unmeasured.join(", ")));
@@ -164,8 +215,13 @@ impl Figures {
                 row.runs,
                 region.samples.len()
             );
-            let measured =
-                Measured { name: row.name.clone(), runs: row.runs, region: region.clone(), noise: row.noise };
+            let measured = Measured {
+                name: if options.busy { format!("{}/busy", row.name) } else { row.name.clone() },
+                runs: row.runs,
+                region: region.clone(),
+                noise: row.noise,
+                waiting: Executed::default(),
+            };
             let by_clock = (row.ticks >> shift) as f64 - overhead * row.runs as f64;
             if by_clock != measured.steps() as f64 {
                 figures.notes.push(format!(
@@ -179,6 +235,14 @@ impl Figures {
             }
         }
         Ok(figures)
+    }
+
+    /// Looks up what other CPUs did that were kept busy, and counts their waiting apart.
+    pub(super) fn set_waiting_apart(&mut self, names: &Names) -> Result<()> {
+        for measured in &mut self.measured {
+            measured.waiting = names.waiting(&measured.region.places)?;
+        }
+        Ok(())
     }
 
     /// What a reader has to know beside the figures.
@@ -210,9 +274,9 @@ impl Figures {
                 line.extend(memory.map(|(_, _, metric)| median(metric)));
             }
             if options.all_cpus {
-                line.push(measured.cell(|sample| sample.elsewhere));
+                line.push(measured.elsewhere());
             }
-            line.extend(measured.noise.map(|sum| number(sum as f64 / measured.runs.max(1) as f64)));
+            line.extend(measured.counters());
             lines.push(line);
         }
         aligned(&lines)
@@ -244,9 +308,9 @@ impl Figures {
         text
     }
 
-    /// All figures as the project's CSV.
+    /// All figures as lines of the project's CSV.
     pub(super) fn csv(&self, options: &CountOptions) -> String {
-        let mut text = String::from("workload,cpus,subject,metric,unit,median,low,high\n");
+        let mut text = String::new();
         for measured in &self.measured {
             let memory = if options.memory { &MEMORY_METRICS[..] } else { &[] };
             let of_samples = METRICS
@@ -257,11 +321,18 @@ impl Figures {
                 .iter()
                 .zip(measured.noise)
                 .map(|((metric, unit), sum)| (*metric, *unit, Summary::mean(sum, measured.runs)));
-            for (metric, unit, Summary { median, low, high }) in of_samples.chain(of_kernel) {
+            let work = measured.work_elsewhere();
+            let of_others = [
+                ("elsewhere_work_instructions", "instructions", work.instructions),
+                ("elsewhere_work_string_iterations", "iterations", work.iterations),
+            ]
+            .map(|(metric, unit, mean)| (metric, unit, Summary { median: mean, low: mean, high: mean }));
+            for (metric, unit, Summary { median, low, high }) in of_samples.chain(of_others).chain(of_kernel)
+            {
                 let _ = writeln!(
                     text,
                     "{},{},rhumb,{metric},{unit},{median:.3},{low:.3},{high:.3}",
-                    measured.name, options.cpus
+                    measured.name, self.cpus
                 );
             }
         }
@@ -295,7 +366,7 @@ fn number(value: f64) -> String {
 }
 
 /// Columns as wide as their widest cell; the first to the left, the others to the right.
-fn aligned(lines: &[Vec<String>]) -> String {
+pub(super) fn aligned(lines: &[Vec<String>]) -> String {
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(String::len).max();
     let mut text = String::new();
     for line in lines {

@@ -11,6 +11,9 @@ use rhumb_symbols::SymbolTable;
 
 use crate::symbols;
 
+/// The kernel's loop for CPUs that are kept busy: `kernel/src/count/busy.rs`.
+const WAITING: &str = "run_meanwhile";
+
 /// The names of a kernel's functions, as its own backtraces know them.
 pub(super) struct Names(Vec<u8>);
 
@@ -18,6 +21,17 @@ impl Names {
     /// Those in this ELF file.
     pub(super) fn of(kernel: &Path) -> Result<Self> {
         symbols::table_of(kernel).map(Self).with_context(|| format!("no symbols in {}", kernel.display()))
+    }
+
+    /// What other CPUs executed in the loop in which they wait while they are kept busy.
+    pub(super) fn waiting(&self, places: &BTreeMap<Place, Executed>) -> Result<Executed> {
+        let mut sum = Executed::default();
+        for (name, executed) in self.add_up(places, Side::Elsewhere)? {
+            if name.contains(WAITING) {
+                sum += executed;
+            }
+        }
+        Ok(sum)
     }
 
     /// What each function executed on one side, most first.

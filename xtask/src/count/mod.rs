@@ -14,6 +14,7 @@
 //! digit. Time is counted in instructions, too, and the kernel reads it just outside of its marks: a second count of the same,
 //! which must agree with the plugin's.
 
+mod across;
 mod figures;
 mod functions;
 mod plugin;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rhumb_count::Report;
 
-use self::figures::Figures;
+use self::figures::{CSV_HEAD, Figures};
 use self::functions::Names;
 use crate::cli::CountOptions;
 use crate::console::{Ending, Feed, Session};
@@ -48,39 +49,58 @@ pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::Qemu, Need::Plugins])?;
     let kernel = build::kernel(&options.build)?;
     if options.list {
-        print!("{}", converse(options, &kernel, "count list", &[])?);
+        print!("{}", converse(options, 1, &kernel, "count list", &[])?);
         return Ok(ExitCode::SUCCESS);
     }
 
     let library = plugin::build()?;
-    let file = ReportFile::new();
-    let all = options.regions.is_empty();
-    let line = if all { "count".into() } else { format!("count {EMPTY} {}", options.regions.join(" ")) };
-    let console = converse(options, &kernel, &line, &plugin::arguments(&library, &file.0, options.memory))?;
-    let report = file.read()?;
-    for fault in &report.faults {
-        eprintln!("error: {fault}");
+    let names = Names::of(&kernel)?;
+    let runs = options.cpus.iter().map(|cpus| count(options, cpus, &kernel, &library, &names));
+    let runs = runs.collect::<Result<Vec<Figures>>>()?;
+    match runs.as_slice() {
+        [only] => print!("{}", only.table(options)),
+        several => print!("{}", across::table(several)),
     }
-    ensure!(report.faults.is_empty(), "marks do not pair: nothing that was counted can be trusted");
-
-    let figures = Figures::join(&console, &report, options, TIME_SHIFT)?;
-    print!("{}", figures.table(options));
-    if options.functions {
-        print!("{}", figures.profiles(&Names::of(&kernel)?, options));
-    }
-    for note in figures.notes() {
-        println!("note: {note}");
+    for figures in &runs {
+        if options.functions {
+            print!("{}", figures.profiles(&names, options));
+        }
+        for note in figures.notes() {
+            println!("note: {note}");
+        }
     }
     if let Some(path) = &options.csv {
-        fs::write(path, figures.csv(options))
+        let rows: String = runs.iter().map(|figures| figures.csv(options)).collect();
+        fs::write(path, format!("{CSV_HEAD}{rows}"))
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Counts with so many CPUs.
+fn count(options: &CountOptions, cpus: u32, kernel: &Path, library: &Path, names: &Names) -> Result<Figures> {
+    let file = ReportFile::new();
+    let mut words = vec!["count"];
+    words.extend(options.busy.then_some("busy"));
+    if !options.regions.is_empty() {
+        words.push(EMPTY);
+        words.extend(options.regions.iter().map(String::as_str));
+    }
+    let arguments = plugin::arguments(library, &file.0, options.memory);
+    let console = converse(options, cpus, kernel, &words.join(" "), &arguments)?;
+    let report = file.read()?;
+    for fault in &report.faults {
+        eprintln!("error: {fault}");
+    }
+    ensure!(report.faults.is_empty(), "marks do not pair: nothing that was counted can be trusted");
+    let mut figures = Figures::join(&console, &report, options, (cpus, TIME_SHIFT))?;
+    figures.set_waiting_apart(names)?;
+    Ok(figures)
+}
+
 /// Boots the kernel with more arguments for QEMU, gives it one command, and returns what it says.
-fn converse(options: &CountOptions, kernel: &Path, line: &str, more: &[String]) -> Result<String> {
-    let machine = Machine { cpus: options.cpus, ..Machine::default() };
+fn converse(options: &CountOptions, cpus: u32, kernel: &Path, line: &str, more: &[String]) -> Result<String> {
+    let machine = Machine { cpus, ..Machine::default() };
     let files = Files { kernel, iso: Path::new(""), ovmf: None };
     let mut arguments = qemu::arguments(&machine, &files, &run::command_line(false, &options.append));
     arguments.extend(["-icount".into(), format!("shift={TIME_SHIFT},sleep=off")]);

@@ -2,7 +2,8 @@
 
 use clap::Parser;
 
-use super::{Figures, Row, Summary, number};
+use super::super::across;
+use super::{CSV_HEAD, Figures, Row, Summary, number};
 use crate::cli::{Cli, Command, CountOptions};
 
 const CONSOLE: &str = "\
@@ -32,7 +33,7 @@ fn options(words: &str) -> CountOptions {
 }
 
 fn join(console: &str, report: &str, words: &str) -> anyhow::Result<Figures> {
-    Figures::join(console, &report.parse().expect("a report"), &options(words), 4)
+    Figures::join(console, &report.parse().expect("a report"), &options(words), (1, 4))
 }
 
 #[test]
@@ -50,10 +51,39 @@ fn the_csv_has_the_agreed_columns() {
     let csv = join(CONSOLE, REPORT, "known").expect("they fit").csv(&options("known"));
     assert!(!csv.contains("reads"), "nobody watched memory");
     let lines: Vec<&str> = csv.lines().collect();
-    assert_eq!(lines[0], "workload,cpus,subject,metric,unit,median,low,high");
-    assert_eq!(lines[1], "known/string,1,rhumb,instructions,instructions,4.000,4.000,4.000");
-    assert_eq!(lines[2], "known/string,1,rhumb,string_iterations,iterations,62.000,60.000,64.000");
+    assert_eq!(CSV_HEAD.trim_end().split(',').count(), lines[0].split(',').count());
+    assert_eq!(lines[0], "known/string,1,rhumb,instructions,instructions,4.000,4.000,4.000");
+    assert_eq!(lines[1], "known/string,1,rhumb,string_iterations,iterations,62.000,60.000,64.000");
     assert!(lines.contains(&"known/string,1,rhumb,table_writes,writes,1.000,1.000,1.000"));
+}
+
+#[test]
+fn several_runs_make_one_table() {
+    let run = |console: &str, cpus| {
+        let report = REPORT.parse().expect("a report");
+        Figures::join(console, &report, &options("known --busy"), (cpus, 4)).expect("they fit")
+    };
+    let without = CONSOLE.replace("known/string             3      2      1184", "none");
+    let runs = [run(&without, 1), run(CONSOLE, 2)];
+    assert_eq!(
+        across::table(&runs),
+        "region                           1 CPU    2 CPUs\n\
+         known/string/busy  instructions      -  4 + 62 ~\n\
+         \u{20}                  table writes      -         1\n\
+         \u{20}                       flushes      -      0.50\n\
+         \u{20}                    interrupts      -         3\n"
+    );
+}
+
+#[test]
+fn numbers_of_cpus() {
+    let counts = |text: &str| options(&format!("known --cpus {text}")).cpus.iter().collect::<Vec<_>>();
+    assert_eq!(counts("3"), [3]);
+    assert_eq!(counts("1,2,8"), [1, 2, 8]);
+    assert_eq!(counts("1-4,8"), [1, 2, 3, 4, 8]);
+    for text in ["", "0", "256", "4,2", "3-1", "1-", "a", "1,1"] {
+        assert!(text.parse::<crate::cli::CpuCounts>().is_err(), "{text}");
+    }
 }
 
 /// 2,368 ticks less twice 96 are 136 instructions at 16 ticks: the four and the iterations of both runs, and four too many.
