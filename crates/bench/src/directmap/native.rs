@@ -1,11 +1,11 @@
 //! Changes of a real direct map: the host's page tables and its rounds of interrupts, next to threads that run.
 //!
-//! One CPU changes, the others of the team keep their cores busy. A figure is the CPU time of the one that changes, per page, for
-//! the change and its undoing together: the map's own work, the host's, and the waiting for other cores. Pages are touched
+//! One CPU changes; the others of the team go on reading a block of the same map that stays as it is, so that they have translations
+//! to lose and take them anew. A figure is the CPU time of the one that changes, per page, for the change and its undoing together: the map's own work, the host's, and the waiting for other cores. Pages are touched
 //! before, so that there is a translation to drop; faults after a return are not part of it. The map has 2-MiB pages, as where a
 //! GiB is in pieces already.
 
-use std::hint::spin_loop;
+use std::hint::black_box;
 use std::ops::ControlFlow;
 
 use rhumb_directmap::Change;
@@ -21,8 +21,8 @@ use crate::team::{self, Member, Timing};
 /// 2-MiB blocks that a full run changes.
 const BLOCKS: usize = 16;
 
-/// Looks at whether the others are done, of a CPU that only keeps its core busy.
-const SPINS: usize = 1000;
+/// Reads of a CPU that uses the map between two looks at whether the one that changes is done.
+const READS: usize = 1000;
 
 /// Frames of a block, `pages` at a time: changed, and made ordinary again.
 #[derive(Clone, Copy)]
@@ -41,14 +41,15 @@ impl Workload for Native {
 impl Native {
     fn run<S: Way>(self, setting: &Setting) -> Outcome {
         let blocks = setting.options.operations(BLOCKS) as u64;
-        let ram = block(blocks).start().addr();
+        // One more than is changed: the others read it.
+        let (read, ram) = (block(blocks), block(blocks + 1).start().addr());
         let host = NativeMap::new(ram.get()).map_err(|error| Unfit(error.to_string()))?;
         let results = team::run(setting.machine, setting.cpus, setting.clock, |member| {
             if member.index == 0 {
                 self.change_blocks::<S>(member, &host, blocks)
             } else {
                 (0..blocks).for_each(|_| {
-                    let _ = member.timed(usize::MAX, SPINS, |_| spin_loop());
+                    let _ = member.timed(usize::MAX, READS, |index| look(&host, read, index as u64));
                 });
                 Ok(Timing::default())
             }
@@ -64,7 +65,7 @@ impl Native {
         host: &NativeMap,
         blocks: u64,
     ) -> Result<Timing, Unfit> {
-        // SAFETY: `touch` alone uses the map, and only when all that was changed has been restored.
+        // SAFETY: `touch` alone uses what is changed, and only when all of it has been restored; `look` uses another block.
         let prepared = unsafe { Stage::real(host) }
             .and_then(|stage| Ok((stage, S::new(block(blocks).start().addr().get(), BLOCK_PAGES as usize)?)));
         let (mut prepared, mut failure) = match prepared {
@@ -94,6 +95,14 @@ impl Native {
         }
         failure.map(|()| sum)
     }
+}
+
+/// Reads one page of `frames`, in turn.
+fn look(host: &NativeMap, frames: PfnRange, index: u64) {
+    let pfn = frames.start().plus(index % frames.frames());
+    let place = host.base().plus(pfn.addr().get()).as_ptr::<u64>();
+    // SAFETY: the frame is RAM of the map, and in it; nobody changes or writes it.
+    black_box(unsafe { place.read_volatile() });
 }
 
 /// Writes to each page, so that this CPU has its translation.
