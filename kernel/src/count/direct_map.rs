@@ -177,7 +177,7 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
 
     fn finish(self) -> Result<(), Wrong> {
         let failures = self.failures;
-        drop(self.breaker.map(restore));
+        let _ = self.breaker.map(restore);
         free(self.block);
         ensure!(failures == 0, "{failures} changes were refused");
         Ok(())
@@ -250,7 +250,7 @@ impl<H: Half, const ID: u16> Operation for Code<H, ID> {
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        drop(restore(self.changed));
+        let _ = restore(self.changed);
         free(self.block);
         ensure!(self.failures == 0, "{} changes were refused", self.failures);
         Ok(())
