@@ -10,11 +10,9 @@ pub(crate) fn cases() -> Vec<Case> {
             text("sound"),
             no_text("not measured"),
         ]),
-        Case::new("count/busy", "count busy directmap pool; maps audit; directmap heal").cpus(4).expect([
-            text("pool/shed"),
-            text("sound"),
-            no_text("not measured"),
-        ]),
+        Case::new("count/busy", "count busy flush/page directmap/nx pool/take; maps audit; directmap heal")
+            .cpus(2)
+            .expect([text("pool/take"), text("sound"), no_text("not measured")]),
         Case::new("count/list", "count list").expect([text("frames/pair/4k"), no_text("ticks")]),
         Case::new("count/too-few-cpus", "count calls; count calls/8")
             .cpus(1)
