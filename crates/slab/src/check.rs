@@ -221,9 +221,8 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Objects that it holds at most, and bytes of the cell that they stand in.
+    /// Objects that it holds at most.
     pub(crate) const MOST: u32 = 126;
-    pub(crate) const CELL_BYTES: usize = 1024;
 
     /// Takes `object` in, and says which one leaves for it; itself, where there is no room at all.
     pub(crate) fn exchange(&mut self, object: core::ptr::NonNull<u8>) -> Option<core::ptr::NonNull<u8>> {
@@ -243,7 +242,3 @@ impl Quarantine {
         Some(object)
     }
 }
-
-const _: () = assert!(
-    Quarantine::CELL_BYTES >= crate::magazine::HEADER_BYTES + Quarantine::MOST as usize * size_of::<usize>()
-);

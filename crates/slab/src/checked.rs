@@ -13,7 +13,7 @@ use rhumb_machine::{Access, Machine, Pinned, VirtAddr};
 
 use crate::check::{Checks, Quarantine, RED_ZONE_BYTES, Track};
 use crate::error::{AllocError, Fault, Report};
-use crate::magazine::{Magazine, Round};
+use crate::magazine::Round;
 use crate::record::Record;
 use crate::slab::Slab;
 use crate::slabs::Slabs;
@@ -273,20 +273,15 @@ impl<M: Machine> Slabs<M> {
     fn quarantine(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {
         let has_ring = || record.quarantine.lock(self.machine().irq_off().irq_off()).ring.is_some();
         if !has_ring()
-            && let Some(cell) =
-                self.cells.alloc(&self.memory, pinned, Quarantine::CELL_BYTES, AllocClass::Atomic)
+            && let Some(ring) = self.new_magazine(pinned, Quarantine::MOST, AllocClass::Atomic)
         {
-            // SAFETY: the cell was taken just now, for as many rounds as the quarantine holds.
-            let ring = unsafe { Magazine::place(cell) };
+            // Another CPU may have been quicker.
             let spare = {
                 let guard = self.machine().irq_off();
                 let mut quarantine = record.quarantine.lock(guard.irq_off());
                 if quarantine.ring.is_none() { quarantine.ring.replace(ring) } else { Some(ring) }
             };
-            if let Some(ring) = spare {
-                // SAFETY: taken just now with this size; another CPU was quicker.
-                unsafe { self.cells.free(&self.memory, pinned, ring.cell(), Quarantine::CELL_BYTES) };
-            }
+            spare.into_iter().for_each(|ring| self.end_magazine(pinned, ring));
         }
         let leaving = record.quarantine.lock(self.machine().irq_off().irq_off()).exchange(object);
         if let Some(object) = leaving {
@@ -319,10 +314,7 @@ impl<M: Machine> Slabs<M> {
             let mut quarantine = record.quarantine.lock(guard.irq_off());
             if quarantine.count == 0 { quarantine.ring.take() } else { None }
         };
-        if let Some(ring) = ring {
-            // SAFETY: `quarantine` took it with this size; it is empty.
-            unsafe { self.cells.free(&self.memory, pinned, ring.cell(), Quarantine::CELL_BYTES) };
-        }
+        ring.into_iter().for_each(|ring| self.end_magazine(pinned, ring));
     }
 
     fn track_here(&self, pinned: Pinned<'_>) -> Track {

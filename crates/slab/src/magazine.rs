@@ -9,21 +9,20 @@
 //!
 //! ```text
 //!   line:      | rounds* | count | limit | busy wanted | previous* | objects in previous |
-//!   magazine:  | next* | count | -- | round 0 | round 1 | ... |
+//!   magazine:  | next* | count | room | round 0 | round 1 | ... |
 //! ```
 
 use core::ptr::NonNull;
 
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Ordering, Relaxed, fence, handler_fence};
 
-/// Bytes before the rounds of a magazine.
-pub(crate) const HEADER_BYTES: usize = size_of::<Head>();
-
 #[repr(C)]
 struct Head {
     next: Option<Magazine>,
     /// Rounds in it, while it is not loaded.
     count: u32,
+    /// Rounds that it may hold.
+    room: u32,
 }
 
 /// A magazine: memory of this crate's own, which belongs to whoever holds this name of it.
@@ -37,19 +36,35 @@ unsafe impl Send for Magazine {}
 pub(crate) type Round = NonNull<u8>;
 
 impl Magazine {
-    /// An empty magazine in `cell`.
+    /// Bytes of a magazine for so many rounds.
+    pub(crate) const fn bytes_for(room: u32) -> usize {
+        size_of::<Head>() + room as usize * size_of::<Round>()
+    }
+
+    /// An empty magazine for `room` rounds in `cell`.
     ///
     /// # Safety
-    /// The cell is the caller's alone, and has room for a header and as many rounds as will be put in.
-    pub(crate) unsafe fn place(cell: NonNull<u8>) -> Self {
+    /// The cell is the caller's alone, and has [`Magazine::bytes_for`] them.
+    pub(crate) unsafe fn place(cell: NonNull<u8>, room: u32) -> Self {
         let head = cell.cast::<Head>();
         // SAFETY: the caller's promise; cells are aligned to their size.
-        unsafe { head.write(Head { next: None, count: 0 }) };
+        unsafe { head.write(Head { next: None, count: 0, room }) };
         Self(head)
     }
 
     pub(crate) const fn cell(self) -> NonNull<u8> {
         self.0.cast()
+    }
+
+    /// Rounds that it may hold.
+    pub(crate) fn room(self) -> u32 {
+        // SAFETY: written when it was placed, and never again.
+        unsafe { (*self.0.as_ptr()).room }
+    }
+
+    /// Bytes of its cell.
+    pub(crate) fn bytes(self) -> usize {
+        Self::bytes_for(self.room())
     }
 
     const fn rounds(self) -> *mut Round {
@@ -111,7 +126,7 @@ pub(crate) struct CpuLine {
     /// The rounds of the loaded magazine; null where there is none, and then count and limit are 0.
     rounds: AtomicPtr<Round>,
     count: AtomicU32,
-    /// Rounds that a magazine may hold now; 0 sends the next free to the slow path.
+    /// Rounds that the loaded magazine may hold; 0 sends the next free to the slow path.
     limit: AtomicU32,
     busy: AtomicBool,
     /// Another CPU wants this one to give back what it holds.
@@ -211,19 +226,20 @@ impl CpuLine {
     }
 
     /// Loads `magazine` in the place of none.
-    pub(crate) fn load(&self, magazine: Magazine, limit: u32) {
+    pub(crate) fn load(&self, magazine: Magazine) {
         self.rounds.store(magazine.rounds(), Relaxed);
         self.count.store(magazine.count(), Relaxed);
-        self.bound(limit);
+        self.bound();
     }
 
-    /// Sets the limit. Who wants this CPU to drain says so in `wanted` first and sets the limit to 0 then; here it is the
-    /// other way round, so that one of the two is seen.
-    pub(crate) fn bound(&self, limit: u32) {
-        if self.limit.load(Relaxed) == limit {
+    /// Sets the limit to the room of the loaded magazine. Who wants this CPU to drain says so in `wanted` first and sets
+    /// the limit to 0 then; here it is the other way round, so that one of the two is seen.
+    pub(crate) fn bound(&self) {
+        let room = Magazine::from_rounds(self.rounds.load(Relaxed)).map_or(0, Magazine::room);
+        if self.limit.load(Relaxed) == room {
             return;
         }
-        self.limit.store(limit, Relaxed);
+        self.limit.store(room, Relaxed);
         fence(Ordering::SeqCst);
         if self.wanted.load(Relaxed) {
             self.limit.store(0, Relaxed);

@@ -6,7 +6,7 @@
 //!
 //! Magazines are exchanged whole: a CPU that frees what another allocates leaves full magazines here and takes empty
 //! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it never
-//! needed since the last tick (Bonwick and Adams's working set) and lets go of those.
+//! needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those.
 
 use crate::magazine::{Magazine, Round};
 use crate::shape::Shape;
@@ -62,8 +62,10 @@ pub(crate) struct Node {
     pub(crate) free: u64,
     pub(crate) full: Stack,
     pub(crate) spare: Stack,
-    /// The fewest full magazines since the last tick.
+    /// The fewest full magazines since the last time that they were trimmed.
     pub(crate) unused: u32,
+    /// Visits for a magazine since then.
+    pub(crate) visits: u32,
     /// Slabs made so far: the colour of the next, and what is reported.
     pub(crate) grown: u32,
     pub(crate) shrunk: u32,

@@ -10,7 +10,7 @@ use rhumb_frames::{AllocClass, Reclaimer, Shortage};
 use rhumb_machine::{CpuId, Machine, Pinned};
 
 use crate::error::SpecError;
-use crate::magazine::Magazine;
+use crate::magazine::{CpuLine, Magazine};
 use crate::record::Record;
 use crate::registry::Walked;
 use crate::slabs::Slabs;
@@ -42,16 +42,10 @@ impl<M: Machine> Slabs<M> {
     /// Gives back what can be: this CPU's magazines, all depots, all wholly free slabs; and asks the other CPUs for
     /// their magazines. Says how many frames went back now. Cost: a lock for 32 objects.
     pub fn reclaim(&self, pinned: Pinned<'_>) -> u64 {
-        for cpu in (0..self.config.cpus).filter(|&cpu| cpu != pinned.cpu().index()) {
-            self.asked[cpu].store(true, Ordering::Release);
-        }
         let mut frames = 0;
         self.for_each_cache(|record| {
-            for (cpu, line) in record.lines().enumerate() {
-                if cpu != pinned.cpu().index() && line.is_loaded() {
-                    line.ask();
-                }
-            }
+            record.shrink();
+            self.ask_others(record, pinned);
             let given = self.drain_line(record, pinned)
                 + self.drain_depots(record, pinned, Magazines::All)
                 + self.drain_slabs(record, pinned);
@@ -63,11 +57,25 @@ impl<M: Machine> Slabs<M> {
         frames
     }
 
+    /// Asks the other CPUs for their magazines of a cache.
+    fn ask_others(&self, record: &Record, pinned: Pinned<'_>) {
+        for (cpu, line) in record.lines().enumerate() {
+            if cpu != pinned.cpu().index() && line.is_loaded() {
+                line.ask();
+                self.asked[cpu].store(true, Ordering::Release);
+            }
+        }
+    }
+
     /// For the idle loop and the timer: gives back what other CPUs asked this one for. One load where they did not.
     pub fn tick(&self, pinned: Pinned<'_>) {
-        let asked = self.asked.get(pinned.cpu().index());
-        if asked.is_some_and(|asked| asked.load(Relaxed)) {
-            self.drain(pinned);
+        let Some(asked) = self.asked.get(pinned.cpu().index()) else { return };
+        if asked.load(Relaxed) && asked.swap(false, Ordering::Acquire) {
+            self.for_each_cache(|record| {
+                if record.line(pinned.cpu()).is_some_and(CpuLine::is_wanted) {
+                    self.drain_line(record, pinned);
+                }
+            });
         }
     }
 
@@ -81,10 +89,20 @@ impl<M: Machine> Slabs<M> {
         });
     }
 
-    /// For a thread that runs every few seconds: lets go of the magazines that no depot needed since the last time, so
-    /// that memory returns after a peak though it is not short.
+    /// For a thread that runs every few seconds: lets go of the magazines that no depot needed since the last time, and
+    /// makes the magazines of a cache smaller that hardly exchanged any, so that memory returns after a peak though it is
+    /// not short.
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
+            let mut visits = 0;
+            for index in 0..record.node_count() {
+                let guard = self.machine().irq_off();
+                visits += core::mem::take(&mut record.node(guard.irq_off(), index).visits);
+            }
+            if record.shrink_after(visits) {
+                self.ask_others(record, pinned);
+                self.drain_line(record, pinned);
+            }
             self.drain_depots(record, pinned, Magazines::Unneeded);
         });
     }
@@ -104,9 +122,8 @@ impl<M: Machine> Slabs<M> {
     }
 
     fn give_up_magazine(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) -> u64 {
-        let frames = self.flush(record, pinned, magazine);
-        // SAFETY: magazines are taken with this size; it is empty and in nobody's hands.
-        unsafe { self.cells.free(&self.memory, pinned, magazine.cell(), record.shape.magazine_bytes) };
+        let frames = self.flush(record, pinned, magazine, 0);
+        self.end_magazine(pinned, magazine);
         frames
     }
 

@@ -19,10 +19,14 @@ use crate::magazine::CpuLine;
 use crate::node::Node;
 use crate::registry::MAX_CACHES;
 use crate::shape::Shape;
-use crate::sync::{AtomicU32, AtomicU64, Guard, Lock};
+use crate::sync::{AtomicU32, AtomicU64, Guard, Lock, Relaxed};
 
 /// Objects that a depot keeps for each CPU, in bytes.
 const DEPOT_BYTES: u32 = 64 << 10;
+/// So many visits to a node for a magazine make the cache's magazines one size larger.
+const GROW_VISITS: u32 = 8;
+/// Fewer visits from one [`Slabs::trim`](crate::Slabs::trim) to the next make them one size smaller.
+const KEEP_VISITS: u32 = GROW_VISITS / 4;
 
 /// The most bytes of a cache's name.
 pub const NAME_BYTES: usize = 24;
@@ -156,8 +160,8 @@ pub(crate) struct Record {
     nodes: NonNull<Lock<Node>>,
     node_count: usize,
     pub(crate) setup: Setup,
-    /// Rounds that magazines hold.
-    rounds: u32,
+    /// The size of new magazines: see [`Shape::rounds`].
+    magazine_size: AtomicU32,
     /// Slabs made so far: the colour of the next.
     pub(crate) turn: AtomicU32,
     /// Who walks through the registry and works on this cache now; it is not given up meanwhile.
@@ -204,14 +208,13 @@ impl Record {
                 nodes.add(node * Self::node_stride()).cast::<Lock<Node>>().write(Lock::new(Node::default()));
             }
             lines.clear(usize::from(setup.id));
-            let rounds = if setup.checks.is_off() { setup.shape.most_rounds } else { 0 };
             let record = Self {
                 lines: lines.of(usize::from(setup.id)),
                 shape: setup.shape,
                 nodes: nodes.cast(),
                 node_count,
                 setup,
-                rounds,
+                magazine_size: AtomicU32::new(0),
                 turn: AtomicU32::new(0),
                 walkers: AtomicU32::new(0),
                 quarantine: Lock::new(Quarantine::default()),
@@ -252,14 +255,37 @@ impl Record {
         NonNull::from(self).cast()
     }
 
-    /// Rounds that magazines hold; none in a checked cache.
-    pub(crate) const fn rounds(&self) -> u32 {
-        self.rounds
+    /// Rounds of new magazines.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.shape.rounds(self.magazine_size.load(Relaxed))
     }
 
-    /// Full magazines that a node's depot keeps at most: 64 KiB of objects for each CPU, two at least.
-    pub(crate) fn most_full(&self) -> u32 {
-        let bytes = (self.rounds * self.shape.slot_bytes).max(1);
-        (self.setup.cpus as u32 * DEPOT_BYTES / bytes).clamp(2, 64)
+    /// Counts a visit to a node for a magazine: many of them make magazines grow.
+    pub(crate) fn count_visit(&self, node: &mut Node) {
+        node.visits = node.visits.wrapping_add(1);
+        if node.visits.is_multiple_of(GROW_VISITS) && self.rounds() < self.shape.most_rounds {
+            self.magazine_size.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Makes magazines one size smaller after a time with few visits, and says whether that was so.
+    pub(crate) fn shrink_after(&self, visits: u32) -> bool {
+        let size = self.magazine_size.load(Relaxed);
+        let shrinks = size > 0 && visits < KEEP_VISITS;
+        if shrinks {
+            self.magazine_size.store(size - 1, Relaxed);
+        }
+        shrinks
+    }
+
+    /// Makes magazines as small as they can be: memory is short.
+    pub(crate) fn shrink(&self) {
+        self.magazine_size.store(0, Relaxed);
+    }
+
+    /// Objects at which a node's depot takes no more magazines: 64 KiB for each CPU, two magazines at least.
+    pub(crate) fn most_in_depot(&self) -> u32 {
+        let objects = self.setup.cpus as u32 * DEPOT_BYTES / self.shape.slot_bytes;
+        objects.clamp(2 * self.shape.most_rounds, 64 * self.shape.most_rounds)
     }
 }

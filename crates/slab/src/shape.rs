@@ -18,8 +18,10 @@ pub(crate) const MAX_OBJECTS: u32 = 512;
 /// A slab whose rest is at most this part of it is good enough. Measured: an eighth loses 3 bytes of 100 more in use, a
 /// twelfth, by its larger slabs, 9 of 100 more where nine in ten objects are gone.
 const REST_PART: u32 = 9;
-/// Bytes of objects in a full magazine, about: what one exchange with the depot moves.
+/// Bytes of objects in the largest magazine, about: what one exchange with the depot moves at most.
 const MAGAZINE_OBJECT_BYTES: u32 = 16 << 10;
+/// The most words of a magazine: header and rounds of the largest cell.
+const MAGAZINE_WORDS: u32 = 256;
 
 /// Room that checks need around an object, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -46,9 +48,8 @@ pub(crate) struct Shape {
     inverse: u64,
     /// 2^19 / objects: from free objects to eighths.
     eighths: u32,
-    /// Objects that a magazine may hold, and bytes of a magazine.
+    /// Objects that the largest magazine holds.
     pub(crate) most_rounds: u32,
-    pub(crate) magazine_bytes: usize,
 }
 
 impl Shape {
@@ -75,9 +76,7 @@ impl Shape {
         let colour_bytes = (1 << slot_bytes.trailing_zeros()).max(64);
         let colours =
             if colour_bytes < 4096 { (rest / colour_bytes).min(4095 / colour_bytes) + 1 } else { 1 };
-        let wanted = (MAGAZINE_OBJECT_BYTES / slot_bytes).clamp(2, 256) as usize;
-        let magazine_bytes = (wanted * 8).next_power_of_two().clamp(64, 2048);
-        let slots = ((magazine_bytes - crate::magazine::HEADER_BYTES) / 8) as u32;
+        let wanted = (MAGAZINE_OBJECT_BYTES / slot_bytes).clamp(2, MAGAZINE_WORDS);
         Ok(Self {
             object_bytes: size as u32,
             align,
@@ -89,14 +88,18 @@ impl Shape {
             colour_bytes,
             inverse: (1u64 << 40).div_ceil(u64::from(slot_bytes)),
             eighths: (1 << 19) / objects,
-            most_rounds: slots.min(wanted as u32),
-            magazine_bytes,
+            most_rounds: wanted.min(wanted.next_power_of_two().max(8) - 2),
         })
     }
 
     /// Bytes of a slab.
     pub(crate) const fn slab_bytes(&self) -> usize {
         self.order.bytes() as usize
+    }
+
+    /// Rounds of a magazine of the `size`-th size: what a cell of 64 bytes holds beside a header, of 128 bytes, and so on.
+    pub(crate) fn rounds(&self, size: u32) -> u32 {
+        ((8 << size) - 2).min(self.most_rounds)
     }
 
     /// Words of bits in a header.

@@ -3,7 +3,10 @@
 //! An allocation tries, in this order: the magazine before the loaded one; a full magazine of the node's depot; half a
 //! magazine of objects from the node's slabs, fullest first; a new slab. A free: the magazine before the loaded one, if
 //! that is empty; an empty magazine of the depot, the full one going there; beyond the depot's bound, a magazine of
-//! objects goes back to its slabs, one lock for 32 of them.
+//! objects goes back to its slabs, one lock for 32 of them. Of a magazine that goes to the depot, objects of other nodes
+//! go to their slabs.
+//!
+//! An empty magazine that is not of the cache's present size (see `record.rs`) is exchanged for one that is.
 //!
 //! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. What needs memory (a slab,
 //! a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer that comes
@@ -28,18 +31,30 @@ const BATCH: usize = 32;
 /// New slabs that others may take the objects of before an allocation gives up.
 const ATTEMPTS: usize = 64;
 
+/// Which empty magazines are put to use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sizes {
+    /// Those of the cache's present size: others are exchanged for one.
+    Present,
+    /// All: there is no memory for another.
+    Any,
+}
+
 /// What an allocation lacks.
 enum Lack {
     Slab,
-    Magazine,
+    /// A magazine; this one is of another size than the present one.
+    Magazine(Option<Magazine>),
 }
 
 /// What a free lacks.
 enum Step {
-    /// A magazine.
-    Magazine,
+    /// A magazine; this one is of another size than the present one.
+    Magazine(Option<Magazine>),
     /// These magazines are to be emptied first.
     Flush(ArrayVec<Magazine, 2>),
+    /// This magazine is for the depot, but for its objects of other nodes.
+    Deposit(Magazine),
     /// Nothing: the object goes to its slab.
     Direct,
 }
@@ -72,24 +87,24 @@ impl<M: Machine> Slabs<M> {
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
         let line = record.line(pinned.cpu()).ok_or(AllocError::NoSuchCpu)?;
-        let mut magazines = true;
+        let mut sizes = Sizes::Present;
         for _ in 0..ATTEMPTS {
-            match self.refill(record, line, pinned, magazines) {
+            match self.refill(record, line, pinned, sizes) {
                 Ok(object) => return Ok(object),
-                Err(Lack::Magazine) => magazines = self.add_magazine(record, pinned, class),
+                Err(Lack::Magazine(old)) => sizes = self.add_magazine(record, pinned, class, old),
                 Err(Lack::Slab) => self.grow(record, pinned, class)?,
             }
         }
         Err(AllocError::Exhausted)
     }
 
-    /// One object, the magazines being filled on the way; `magazines` says whether a missing one is asked for.
+    /// One object, the magazines being filled on the way.
     fn refill(
         &self,
         record: &'static Record,
         line: &CpuLine,
         pinned: Pinned<'_>,
-        magazines: bool,
+        sizes: Sizes,
     ) -> Result<Round, Lack> {
         let guard = self.machine().irq_off();
         let shape = &record.shape;
@@ -105,39 +120,66 @@ impl<M: Machine> Slabs<M> {
             && previous.count() > 0
         {
             line.set_previous(line.unload());
-            line.load(previous, record.rounds());
+            line.load(previous);
             return line.pop().ok_or(Lack::Slab);
         }
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
+        record.count_visit(&mut node);
         if let Some(full) = node.take_full() {
             if let Some(empty) = line.set_previous(line.unload()) {
                 node.spare.push(empty);
             }
-            line.load(full, record.rounds());
+            line.load(full);
             return line.pop().ok_or(Lack::Slab);
         }
-        let Some(magazine) = line.unload().or_else(|| node.spare.pop()) else {
-            if magazines {
-                return Err(Lack::Magazine);
-            }
+        let empty = line.unload().or_else(|| node.spare.pop());
+        if sizes == Sizes::Present && empty.is_none_or(|empty| empty.room() != record.rounds()) {
+            return Err(Lack::Magazine(empty));
+        }
+        let Some(magazine) = empty else {
             node.take(shape, 1, |object| single = Some(object));
             return single.ok_or(Lack::Slab);
         };
-        node.take(shape, record.rounds().div_ceil(2), |object| magazine.push(object));
-        line.load(magazine, record.rounds());
+        node.take(shape, magazine.room().div_ceil(2), |object| magazine.push(object));
+        line.load(magazine);
         line.pop().ok_or(Lack::Slab)
     }
 
-    /// Gives the node an empty magazine, and says whether there was memory for it.
-    fn add_magazine(&self, record: &'static Record, pinned: Pinned<'_>, class: AllocClass) -> bool {
-        let Some(cell) = self.cells.alloc(&self.memory, pinned, record.shape.magazine_bytes, class) else {
-            return false;
-        };
-        // SAFETY: the cell was taken just now, for as many rounds as the shape says.
-        let magazine = unsafe { Magazine::place(cell) };
+    /// An empty magazine.
+    pub(crate) fn new_magazine(&self, pinned: Pinned<'_>, room: u32, class: AllocClass) -> Option<Magazine> {
+        let cell = self.cells.alloc(&self.memory, pinned, Magazine::bytes_for(room), class)?;
+        // SAFETY: the cell was taken just now, for as many rounds.
+        Some(unsafe { Magazine::place(cell, room) })
+    }
+
+    /// Gives back the memory of an empty magazine that is in nobody's hands.
+    pub(crate) fn end_magazine(&self, pinned: Pinned<'_>, magazine: Magazine) {
+        // SAFETY: `new_magazine` took it with this size; the caller has the only name of it.
+        unsafe { self.cells.free(&self.memory, pinned, magazine.cell(), magazine.bytes()) };
+    }
+
+    /// Gives the node an empty magazine of the present size, for `old` where there is one, or `old` itself where there
+    /// is no memory; and says what is put to use from here on.
+    fn add_magazine(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+        old: Option<Magazine>,
+    ) -> Sizes {
+        let new = self.new_magazine(pinned, record.rounds(), class);
+        let (kept, ended) = if new.is_some() { (new, old) } else { (old, None) };
+        ended.into_iter().for_each(|magazine| self.end_magazine(pinned, magazine));
+        if let Some(magazine) = kept {
+            self.add_spare(record, pinned, magazine);
+        }
+        if new.is_some() { Sizes::Present } else { Sizes::Any }
+    }
+
+    /// Gives the node an empty magazine.
+    fn add_spare(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) {
         let guard = self.machine().irq_off();
         record.node(guard.irq_off(), self.node_of(pinned)).spare.push(magazine);
-        true
     }
 
     /// Gives the node a new slab.
@@ -177,23 +219,23 @@ impl<M: Machine> Slabs<M> {
         let Some(line) = record.line(pinned.cpu()) else {
             return self.give_back(record, pinned, &[object]);
         };
+        let mut sizes = Sizes::Present;
         loop {
-            match self.make_room(record, line, pinned, object) {
+            match self.make_room(record, line, pinned, object, sizes) {
                 Ok(()) => return,
                 Err(Step::Direct) => break,
-                Err(Step::Magazine) => {
-                    // A free calls no reclaimer: it may be one that frees.
-                    if !self.add_magazine(record, pinned, AllocClass::Atomic) {
-                        break;
-                    }
+                Err(Step::Magazine(None)) if sizes == Sizes::Any => break,
+                // A free calls no reclaimer: it may be one that frees.
+                Err(Step::Magazine(old)) => {
+                    sizes = self.add_magazine(record, pinned, AllocClass::Atomic, old);
                 }
                 Err(Step::Flush(magazines)) => {
                     for magazine in magazines {
-                        self.flush(record, pinned, magazine);
-                        let guard = self.machine().irq_off();
-                        record.node(guard.irq_off(), self.node_of(pinned)).spare.push(magazine);
+                        self.flush(record, pinned, magazine, 0);
+                        self.add_spare(record, pinned, magazine);
                     }
                 }
+                Err(Step::Deposit(magazine)) => self.deposit(record, pinned, magazine),
             }
         }
         self.give_back(record, pinned, &[object]);
@@ -206,6 +248,7 @@ impl<M: Machine> Slabs<M> {
         line: &CpuLine,
         pinned: Pinned<'_>,
         object: Round,
+        sizes: Sizes,
     ) -> Result<(), Step> {
         let guard = self.machine().irq_off();
         if line.is_busy() {
@@ -217,9 +260,8 @@ impl<M: Machine> Slabs<M> {
                 [line.unload(), line.set_previous(None)].into_iter().flatten().collect();
             return Err(if held.is_empty() { Step::Direct } else { Step::Flush(held) });
         }
-        let rounds = record.rounds();
         if line.is_loaded() {
-            line.bound(rounds);
+            line.bound();
             if line.push(object) {
                 return Ok(());
             }
@@ -227,36 +269,68 @@ impl<M: Machine> Slabs<M> {
         let previous = line.previous();
         if let Some(empty) = previous.filter(|previous| previous.count() == 0) {
             line.set_previous(line.unload());
-            line.load(empty, rounds);
+            line.load(empty);
             return line.push(object).then_some(()).ok_or(Step::Direct);
         }
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-        if let Some(full) = previous
-            && node.full.count >= record.most_full()
-        {
-            line.set_previous(None);
-            return Err(Step::Flush([full].into_iter().collect()));
+        record.count_visit(&mut node);
+        if let Some(full) = previous {
+            if node.full.objects >= record.most_in_depot() {
+                line.set_previous(None);
+                return Err(Step::Flush([full].into_iter().collect()));
+            }
+            if record.node_count() > 1 {
+                line.set_previous(None);
+                return Err(Step::Deposit(full));
+            }
         }
-        let Some(empty) = node.spare.pop() else { return Err(Step::Magazine) };
+        let empty = node.spare.pop();
+        let fits = |empty: &Magazine| sizes == Sizes::Any || empty.room() == record.rounds();
+        let empty = empty.filter(fits).ok_or(Step::Magazine(empty))?;
         if let Some(full) = line.set_previous(line.unload()) {
             node.full.push(full);
         }
-        line.load(empty, rounds);
+        line.load(empty);
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 
-    /// Gives all objects of a magazine that is in nobody's hands back to their slabs.
-    pub(crate) fn flush(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) -> u64 {
+    /// Leaves a magazine that is in nobody's hands in the node's depot. Objects of other nodes go to their slabs, and all
+    /// of them where less than half is left: a depot has only objects of its own node, and no nearly empty magazines.
+    fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) {
+        let here = self.node_of(pinned).min(record.node_count() - 1);
+        let mut own = 0;
+        for index in 0..magazine.count() {
+            let object = magazine.round(index);
+            if self.find(record, object).is_ok_and(|(slab, _)| slab.node() == here) {
+                magazine.set_round(index, magazine.round(own));
+                magazine.set_round(own, object);
+                own += 1;
+            }
+        }
+        self.flush(record, pinned, magazine, if own * 2 < magazine.room() { 0 } else { own });
+        let guard = self.machine().irq_off();
+        let mut node = record.node(guard.irq_off(), here);
+        if magazine.count() > 0 { node.full.push(magazine) } else { node.spare.push(magazine) }
+    }
+
+    /// Gives the objects of a magazine that is in nobody's hands back to their slabs, all but the first `kept`.
+    pub(crate) fn flush(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        magazine: Magazine,
+        kept: u32,
+    ) -> u64 {
         let mut batch = ArrayVec::<Round, BATCH>::new();
         let mut frames = 0;
-        for index in 0..magazine.count() {
+        for index in kept..magazine.count() {
             batch.push(magazine.round(index));
             if batch.is_full() {
                 frames += self.give_back_batch(record, pinned, &batch);
                 batch.clear();
             }
         }
-        magazine.set_count(0);
+        magazine.set_count(kept);
         frames + self.give_back_batch(record, pinned, &batch)
     }
 
