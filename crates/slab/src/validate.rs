@@ -4,7 +4,7 @@ use core::fmt;
 
 use rhumb_machine::{Machine, Pfn};
 
-use crate::magazine::Magazine;
+use crate::magazine::{Magazine, Round};
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::node::{EMPTY, Node, bin_of};
 use crate::record::{Name, Record};
@@ -28,6 +28,8 @@ pub enum Inconsistency {
     Magazine(Name, usize),
     /// A magazine holds more rounds than it may.
     Overfull(Name, u32),
+    /// The depot of the node has an object of another node.
+    OtherNode(Name, usize, usize),
 }
 
 impl fmt::Display for Inconsistency {
@@ -48,6 +50,9 @@ impl fmt::Display for Inconsistency {
                 write!(f, "{name}: {object:#x} in a magazine is not out, or twice")
             }
             Self::Overfull(name, rounds) => write!(f, "{name}: a magazine holds {rounds} rounds"),
+            Self::OtherNode(name, node, object) => {
+                write!(f, "{name}: {object:#x} in the depot of node {node} is another node's")
+            }
         }
     }
 }
@@ -76,6 +81,7 @@ impl<M: Machine> Slabs<M> {
             self.validate_node(record, &node)?;
             for magazine in node.full.iter() {
                 self.validate_magazine(record, magazine, magazine.count())?;
+                self.validate_node_of(record, magazine, index)?;
             }
         }
         for line in record.lines() {
@@ -135,7 +141,7 @@ impl<M: Machine> Slabs<M> {
         count: u32,
     ) -> Result<(), Inconsistency> {
         let name = record.setup.name;
-        if count > record.shape.most_rounds {
+        if count > magazine.room() || magazine.room() > record.shape.most_rounds {
             return Err(Inconsistency::Overfull(name, count));
         }
         for at in 0..count {
@@ -147,5 +153,20 @@ impl<M: Machine> Slabs<M> {
             }
         }
         Ok(())
+    }
+
+    /// All objects of a magazine in the depot of `node` are of slabs of this node.
+    fn validate_node_of(
+        &self,
+        record: &Record,
+        magazine: Magazine,
+        node: usize,
+    ) -> Result<(), Inconsistency> {
+        let is_other =
+            |object: &Round| !self.find(record, *object).is_ok_and(|(slab, _)| slab.node() == node);
+        match (0..magazine.count()).map(|at| magazine.round(at)).find(is_other) {
+            Some(object) => Err(Inconsistency::OtherNode(record.setup.name, node, object.addr().get())),
+            None => Ok(()),
+        }
     }
 }

@@ -3,7 +3,8 @@
 use core::alloc::Layout;
 use std::vec::Vec;
 
-use rhumb_frames::Request;
+use rhumb_frames::{AllocClass, Request};
+use rhumb_machine::Machine;
 
 use super::world::*;
 use crate::{Cache, CacheSpec, Config, Constructed, RawCache, TryBox};
@@ -41,6 +42,131 @@ fn depots_let_go_of_what_they_did_not_need() {
     world.slabs.trim(pinned());
     let quiet = kept();
     assert!(quiet * 2 < busy, "{quiet} of {busy} are left");
+    world.slabs.validate().unwrap();
+}
+
+/// Takes so many objects, and gives them back.
+fn turn_over(cache: &RawCache<TestMachine>, objects: usize) {
+    let all: Vec<_> = (0..objects).map(|_| cache.alloc(pinned()).unwrap()).collect();
+    // SAFETY: objects of this cache.
+    all.into_iter().for_each(|object| unsafe { cache.free(pinned(), object) });
+}
+
+#[test]
+fn magazines_grow_with_use_and_shrink_without() {
+    const SMALLEST: u32 = 6;
+    const LARGEST: u32 = 254;
+    let world = World::new(4096, 1, Config::new(2));
+    let slabs = world.slabs;
+    let cache = RawCache::new(slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
+    let report = || slabs.report_of(cache.record);
+    (0..10_000).for_each(|_| turn_over(&cache, 1));
+    assert_eq!(report().magazine_rounds, SMALLEST, "what stays in the magazine is not a visit");
+    assert!(report().in_magazines <= u64::from(SMALLEST), "{} are kept", report().in_magazines);
+    be_cpu(1);
+    turn_over(&cache, 10_000);
+    assert_eq!(report().magazine_rounds, LARGEST);
+    slabs.validate().unwrap();
+    for _ in 0..20 {
+        turn_over(&cache, 3_000);
+        slabs.trim(pinned());
+        assert_eq!(report().magazine_rounds, LARGEST, "it is used between any two trims");
+    }
+    be_cpu(0);
+    let busy = report().in_magazines;
+    assert!(busy > u64::from(LARGEST), "{busy}");
+    for _ in 0..6 {
+        slabs.trim(pinned());
+        slabs.validate().unwrap();
+    }
+    assert_eq!(report().magazine_rounds, SMALLEST);
+    be_cpu(1);
+    slabs.tick(pinned());
+    assert_eq!(report().in_magazines, 0, "all was asked for, and nothing has come since");
+    turn_over(&cache, 10_000);
+    assert_eq!(report().magazine_rounds, LARGEST);
+    slabs.reclaim(pinned());
+    assert_eq!(report().magazine_rounds, SMALLEST, "memory is short");
+    cache.destroy(pinned()).unwrap();
+}
+
+#[test]
+fn magazines_of_another_size_are_replaced_or_used_as_they_are() {
+    let world = World::small();
+    let before = world.used_frames();
+    let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
+    turn_over(&cache, 10_000);
+    // All sizes down and up again, with magazines of each in the depot and in the line.
+    for objects in [2_000, 20, 2_000, 300, 20, 5_000] {
+        for _ in 0..3 {
+            turn_over(&cache, objects);
+            world.slabs.validate().unwrap();
+        }
+        world.slabs.trim(pinned());
+        world.slabs.validate().unwrap();
+    }
+    // No memory for a new magazine: the old ones do.
+    let held: Vec<_> = (0..2_000).map(|_| cache.alloc(pinned()).unwrap()).collect();
+    world.slabs.reclaim(pinned());
+    let mut frames = Vec::new();
+    while let Ok(frame) = world.frames.alloc(pinned(), Request::FRAME.class(AllocClass::Atomic)) {
+        frames.push(frame);
+    }
+    // Every other one, so that no slab goes back to the frames.
+    // SAFETY: objects of this cache.
+    held.iter().step_by(2).for_each(|&object| unsafe { cache.free(pinned(), object) });
+    (0..50).for_each(|_| turn_over(&cache, 500));
+    world.slabs.validate().unwrap();
+    // SAFETY: the others.
+    held.iter().skip(1).step_by(2).for_each(|&object| unsafe { cache.free(pinned(), object) });
+    frames.into_iter().for_each(|frame| world.frames.free(pinned(), frame));
+    cache.destroy(pinned()).unwrap();
+    world.slabs.reclaim(pinned());
+    assert_eq!(world.used_frames(), before, "no magazine is lost");
+    assert_eq!(world.frames.refused_frees(), 0);
+}
+
+#[test]
+fn a_depot_has_objects_of_its_own_node_only() {
+    const COUNT: usize = 4_000;
+    let world = World::new(4096, 2, Config::new(2));
+    let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
+    let slabs_now = || world.slabs.report_of(cache.record).slabs;
+    let on_cpu = |cpu: usize| {
+        be_cpu(cpu);
+        (0..COUNT).map(|_| cache.alloc(pinned()).unwrap()).collect::<Vec<_>>()
+    };
+    let (of_first, of_second) = (on_cpu(0), on_cpu(1));
+    let slabs = slabs_now();
+    // Three of four that the second CPU frees are of its own node.
+    for (index, pair) in of_first.iter().zip(&of_second).enumerate() {
+        // SAFETY: objects of this cache, each freed once.
+        unsafe {
+            cache.free(pinned(), *pair.1);
+            if index % 3 == 1 {
+                cache.free(pinned(), *pair.0);
+            }
+        }
+        if index % 100 == 0 {
+            world.slabs.validate().unwrap();
+        }
+    }
+    let in_depot = |node: usize| {
+        let guard = world.slabs.machine().irq_off();
+        cache.record.node(guard.irq_off(), node).full.objects
+    };
+    assert!(in_depot(1) > 0, "what is the node's own stays in its depot");
+    assert_eq!(in_depot(0), 0);
+    // What is the first node's is there: its CPU needs no new slab for it.
+    world.slabs.drain(pinned());
+    world.slabs.validate().unwrap();
+    be_cpu(0);
+    let again: Vec<_> = (0..COUNT / 3).map(|_| cache.alloc(pinned()).unwrap()).collect();
+    assert!(slabs_now() <= slabs, "{} slabs, {slabs} before", slabs_now());
+    let rest = of_first.iter().enumerate().filter(|(index, _)| index % 3 != 1).map(|(_, object)| *object);
+    // SAFETY: objects of this cache, each freed once.
+    rest.chain(again).for_each(|object| unsafe { cache.free(pinned(), object) });
+    cache.destroy(pinned()).unwrap();
     world.slabs.validate().unwrap();
 }
 
