@@ -22,6 +22,8 @@
 //!
 //! The handler runs with interrupts off and is not entered again while it runs.
 //!
+//! Without the crate's feature `interrupts` there are no such points, and a pin is a comparison.
+//!
 //! [`crate::storm`] strikes between any two instructions, but not in the same place twice.
 
 use core::ptr::NonNull;
@@ -63,7 +65,9 @@ pub(crate) type Armed = NonNull<Interrupt<'static>>;
 /// Where an interrupt may strike.
 #[inline(always)]
 pub(crate) fn point(this: &ThisThread) {
-    if let Some(armed) = this.armed.get() {
+    if cfg!(feature = "interrupts")
+        && let Some(armed) = this.armed.get()
+    {
         reached(this, armed);
     }
 }
