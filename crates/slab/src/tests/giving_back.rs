@@ -91,6 +91,31 @@ fn magazines_grow_with_use_and_shrink_without() {
 }
 
 #[test]
+fn caches_that_are_hardly_used_keep_little() {
+    const CPUS: usize = 8;
+    let world = World::new(8192, 1, Config::new(CPUS));
+    let before = world.slabs.totals();
+    for cpu in 0..CPUS {
+        be_cpu(cpu);
+        for class in 0..crate::class::CLASSES {
+            let layout = Layout::from_size_align(crate::class::bytes(class), 8).unwrap();
+            let object = world.slabs.alloc(pinned(), layout).unwrap();
+            // SAFETY: it came with this layout.
+            unsafe { world.slabs.free(pinned(), object, layout) };
+        }
+    }
+    let (mut objects, mut bytes) = (0, 0);
+    world.slabs.for_each_report(|cache| {
+        objects += cache.in_magazines;
+        bytes += cache.in_magazines * u64::from(cache.slot_bytes);
+    });
+    let own = world.slabs.totals().own_bytes - before.own_bytes;
+    std::println!("{objects} objects of {bytes} bytes in magazines of {own} bytes");
+    assert!(objects <= (3 * CPUS * crate::class::CLASSES) as u64, "{objects} objects are kept");
+    be_cpu(0);
+}
+
+#[test]
 fn magazines_of_another_size_are_replaced_or_used_as_they_are() {
     let world = World::small();
     let before = world.used_frames();
