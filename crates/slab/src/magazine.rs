@@ -8,7 +8,7 @@
 //! taken with interrupts off only.
 //!
 //! ```text
-//!   line:      | rounds* | count | limit | busy wanted | previous* | objects in previous |
+//!   line:      | rounds* | count | limit | busy wanted | previous* | objects in previous | exchanges |
 //!   magazine:  | next* | count | room | round 0 | round 1 | ... |
 //! ```
 
@@ -134,6 +134,8 @@ pub(crate) struct CpuLine {
     previous: AtomicPtr<Round>,
     /// Objects in the previous magazine.
     behind: AtomicU32,
+    /// Magazines filled or exchanged since somebody asked.
+    exchanges: AtomicU32,
 }
 
 impl CpuLine {
@@ -147,6 +149,7 @@ impl CpuLine {
             wanted: AtomicBool::new(false),
             previous: AtomicPtr::new(null()),
             behind: AtomicU32::new(0),
+            exchanges: AtomicU32::new(0),
         }
     }
 
@@ -209,6 +212,20 @@ impl CpuLine {
     /// Objects in both magazines; exact on this CPU, a glimpse on others.
     pub(crate) fn objects(&self) -> u32 {
         self.count.load(Relaxed) + self.behind.load(Relaxed)
+    }
+
+    /// Counts a magazine that was filled or exchanged, and says how many there have been.
+    pub(crate) fn count_exchange(&self) -> u32 {
+        let exchanges = self.exchanges.load(Relaxed).wrapping_add(1);
+        self.exchanges.store(exchanges, Relaxed);
+        exchanges
+    }
+
+    /// The count, which begins anew. From any CPU: one that is counted meanwhile may undo this, which does no harm.
+    pub(crate) fn take_exchanges(&self) -> u32 {
+        let exchanges = self.exchanges.load(Relaxed);
+        self.exchanges.store(0, Relaxed);
+        exchanges
     }
 
     pub(crate) fn is_wanted(&self) -> bool {

@@ -64,8 +64,6 @@ pub(crate) struct Node {
     pub(crate) spare: Stack,
     /// The fewest full magazines since the last time that they were trimmed.
     pub(crate) unused: u32,
-    /// Visits for a magazine since then.
-    pub(crate) visits: u32,
     /// Slabs made so far: the colour of the next, and what is reported.
     pub(crate) grown: u32,
     pub(crate) shrunk: u32,

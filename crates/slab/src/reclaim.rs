@@ -94,12 +94,7 @@ impl<M: Machine> Slabs<M> {
     /// not short.
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
-            let mut visits = 0;
-            for index in 0..record.node_count() {
-                let guard = self.machine().irq_off();
-                visits += core::mem::take(&mut record.node(guard.irq_off(), index).visits);
-            }
-            if record.shrink_after(visits) {
+            if record.shrink_if_idle() {
                 self.ask_others(record, pinned);
                 self.drain_line(record, pinned);
             }

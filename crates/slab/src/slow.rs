@@ -124,8 +124,8 @@ impl<M: Machine> Slabs<M> {
             return line.pop().ok_or(Lack::Slab);
         }
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-        record.count_visit(&mut node);
         if let Some(full) = node.take_full() {
+            record.count_exchange(line);
             if let Some(empty) = line.set_previous(line.unload()) {
                 node.spare.push(empty);
             }
@@ -140,7 +140,9 @@ impl<M: Machine> Slabs<M> {
             node.take(shape, 1, |object| single = Some(object));
             return single.ok_or(Lack::Slab);
         };
-        node.take(shape, magazine.room().div_ceil(2), |object| magazine.push(object));
+        if node.take(shape, magazine.room().div_ceil(2), |object| magazine.push(object)) > 0 {
+            record.count_exchange(line);
+        }
         line.load(magazine);
         line.pop().ok_or(Lack::Slab)
     }
@@ -273,7 +275,6 @@ impl<M: Machine> Slabs<M> {
             return line.push(object).then_some(()).ok_or(Step::Direct);
         }
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-        record.count_visit(&mut node);
         if let Some(full) = previous {
             if node.full.objects >= record.most_in_depot() {
                 line.set_previous(None);
@@ -290,6 +291,7 @@ impl<M: Machine> Slabs<M> {
         if let Some(full) = line.set_previous(line.unload()) {
             node.full.push(full);
         }
+        record.count_exchange(line);
         line.load(empty);
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
