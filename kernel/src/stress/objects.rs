@@ -1,5 +1,5 @@
 //! `slabs stress`: every CPU allocates, fills, checks, resizes and frees objects of all sizes, hands some to others to free, has
-//! interrupt handlers of others do the same, and reclaims now and then.
+//! interrupt handlers of others do the same, and trims and reclaims now and then.
 //!
 //! An object's first and last words hold its own stamp. A stamp that changed means that two holders shared memory; bytes that are
 //! in use at the end, or frames that do not come back, mean that some was lost.
@@ -27,6 +27,8 @@ use crate::smp::{self, call, work};
 const HELD: usize = 1024;
 /// Objects on their way to another CPU.
 const PASSED: usize = 256;
+/// Looks for each one that reclaims: at the others magazines only shrink where they are idle.
+const TRIMS: u32 = 8;
 /// An object of a cache of its own, which no class has: 200 bytes.
 const OWN_BYTES: usize = 200;
 
@@ -190,11 +192,17 @@ pub fn objects(
         }
         worker.give_all_back();
     };
-    // This CPU alone looks at the console, reclaims, and has the others' interrupt handlers allocate.
+    // This CPU alone looks at the console, trims or reclaims, and has the others' interrupt handlers allocate.
+    let mut looks = 0u32;
     let mut look = || {
         shared.stop.fetch_or(out.interrupted(), Relaxed);
         let guard = MACHINE.pin();
-        slabs.reclaim(guard.pinned());
+        looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(TRIMS) {
+            slabs.reclaim(guard.pinned());
+        } else {
+            slabs.trim(guard.pinned());
+        }
         call::run_on(guard.pinned(), &smp::online(), &|| shared.interrupt(), || shared.interrupt());
     };
     work::on_others(&|| share(&mut || ()), || share(&mut look));
