@@ -21,8 +21,8 @@
 //!    `Pinned` proves the CPU; a busy flag keeps interrupt handlers out, who go to the slabs instead.
 //! 2. **Magazines are exchanged whole.** Two magazines a CPU (loaded and previous) make a run of either kind visit the
 //!    depot once in a magazine of objects. An object that is freed on another CPU than allocated it travels with a
-//!    magazine of others. A magazine holds 16 KiB of objects, a depot 64 KiB for each CPU, whatever the pace:
-//!    sizes that follow the clock were measured, and were slower and no smaller.
+//!    magazine of others, home to its own node if that is another one. Magazines start small, and grow with what is
+//!    exchanged, so that idle caches hold little: up to 16 KiB of objects, a depot up to 64 KiB for each CPU.
 //! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit a slot, reached from an object's
 //!    frame through its descriptor: nothing is written into free objects, so constructors' work lasts, there is no free
 //!    list to corrupt, a second free is seen, and objects keep their natural alignment.
