@@ -143,13 +143,9 @@ impl Cells {
 }
 
 impl Pool {
-    fn descriptor<M: Machine>(memory: &Memory<M>, frame: usize) -> Option<&'static Descriptor> {
-        // A frame in the list has one: `Memory::take` gives no other.
-        memory.descriptor(frame)
-    }
-
     fn mask<M: Machine>(memory: &Memory<M>, frame: usize) -> u64 {
-        Self::descriptor(memory, frame).map_or(0, Descriptor::private)
+        // A frame in the list has a descriptor: `Memory::take` gives no other.
+        memory.descriptor(frame).map_or(0, Descriptor::private)
     }
 
     /// The links of a frame that is in the list.
@@ -192,7 +188,7 @@ impl Pool {
         if frame == self.spare {
             self.spare = 0;
         }
-        let descriptor = Self::descriptor(memory, frame)?;
+        let descriptor = memory.descriptor(frame)?;
         let mask = descriptor.private();
         // The highest, so that the links stay where they are, until it is the last.
         let cell = 63 - mask.leading_zeros();
@@ -208,7 +204,7 @@ impl Pool {
     fn give<M: Machine>(&mut self, memory: &Memory<M>, cell: usize, size: usize) -> Option<NonNull<u8>> {
         let frame = cell & !(FRAME - 1);
         let bit = (cell - frame) / size;
-        let descriptor = Self::descriptor(memory, frame)?;
+        let descriptor = memory.descriptor(frame)?;
         let mask = descriptor.private();
         let more = mask | 1 << bit;
         if mask == 0 {

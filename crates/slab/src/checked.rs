@@ -9,7 +9,7 @@
 use core::ptr::NonNull;
 
 use rhumb_frames::AllocClass;
-use rhumb_machine::{Access, Machine, Pinned, VirtAddr};
+use rhumb_machine::{Access, Machine, Pinned};
 
 use crate::check::{Checks, Quarantine, RED_ZONE_BYTES, Track};
 use crate::error::{AllocError, Fault, Report};
@@ -333,13 +333,8 @@ impl<M: Machine> Slabs<M> {
     }
 
     fn tell(&self, slot: &Slot<'_>, fault: Fault) {
-        let report = Report {
-            cache: slot.record.setup.name,
-            object: VirtAddr::new(slot.object().addr().get() as u64),
-            fault,
-            allocated: slot.track(0),
-            freed: slot.track(1),
-        };
+        let brief = Report::of(slot.record.setup.name, slot.object(), fault);
+        let report = Report { allocated: slot.track(0), freed: slot.track(1), ..brief };
         self.report(Some(slot.record), &report);
     }
 }

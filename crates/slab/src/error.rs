@@ -5,6 +5,7 @@ use core::fmt;
 use rhumb_machine::VirtAddr;
 
 use crate::check::Track;
+use crate::magazine::Round;
 use crate::record::Name;
 
 /// Why a cache cannot be made.
@@ -117,6 +118,13 @@ pub struct Report {
     pub allocated: Option<Track>,
     /// Who freed it, where the cache keeps that.
     pub freed: Option<Track>,
+}
+
+impl Report {
+    /// A fault of an object whose users are not known.
+    pub(crate) fn of(cache: Name, object: Round, fault: Fault) -> Self {
+        Self { cache, object: VirtAddr::new(object.addr().get() as u64), fault, allocated: None, freed: None }
+    }
 }
 
 impl fmt::Display for Report {

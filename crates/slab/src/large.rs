@@ -7,7 +7,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, Request};
-use rhumb_machine::{Access, Machine, Order, Pinned, VirtAddr};
+use rhumb_machine::{Access, Machine, Order, Pinned};
 
 use crate::error::{AllocError, Fault, Report};
 use crate::memory::{FRAME_BYTES, PageType};
@@ -79,14 +79,7 @@ impl<M: Machine> Slabs<M> {
     pub(crate) unsafe fn free_large(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
         let frames = self.large_frames_of(object);
         if frames == 0 {
-            let report = Report {
-                cache: Self::nobody(),
-                object: VirtAddr::new(object.addr().get() as u64),
-                fault: Fault::Foreign,
-                allocated: None,
-                freed: None,
-            };
-            return self.report(None, &report);
+            return self.report(None, &Report::of(Self::nobody(), object, Fault::Foreign));
         }
         self.large_frames.fetch_sub(frames, Relaxed);
         match Order::holding(frames) {

@@ -79,7 +79,6 @@ pub(crate) struct Lifecycle {
 pub(crate) struct Setup {
     pub(crate) name: Name,
     pub(crate) id: u16,
-    pub(crate) shape: Shape,
     pub(crate) class: AllocClass,
     pub(crate) ceiling: Zone,
     pub(crate) lifecycle: Option<Lifecycle>,
@@ -159,7 +158,6 @@ pub(crate) struct Record {
     lines: CacheLines,
     pub(crate) shape: Shape,
     nodes: NonNull<Lock<Node>>,
-    node_count: usize,
     pub(crate) setup: Setup,
     /// The size of new magazines: see [`Shape::rounds`].
     magazine_size: AtomicU32,
@@ -199,21 +197,19 @@ impl Record {
     /// # Safety
     /// The cell is the caller's alone until the record is given up, aligned to 64, and has [`Record::bytes`] of it. No
     /// other cache has the number.
-    pub(crate) unsafe fn place(cell: NonNull<u8>, lines: Lines, setup: Setup) -> &'static Self {
+    pub(crate) unsafe fn place(cell: NonNull<u8>, lines: Lines, shape: Shape, setup: Setup) -> &'static Self {
         const { assert!(align_of::<Lock<Node>>() <= 64) };
-        let node_count = setup.nodes;
         // SAFETY: all of it lies within the cell, each part at a multiple of 64; the number is the caller's promise.
         unsafe {
             let nodes = cell.add(Self::nodes_at());
-            for node in 0..node_count {
+            for node in 0..setup.nodes {
                 nodes.add(node * Self::node_stride()).cast::<Lock<Node>>().write(Lock::new(Node::default()));
             }
             lines.clear(usize::from(setup.id));
             let record = Self {
                 lines: lines.of(usize::from(setup.id)),
-                shape: setup.shape,
+                shape,
                 nodes: nodes.cast(),
-                node_count,
                 setup,
                 magazine_size: AtomicU32::new(0),
                 turn: AtomicU32::new(0),
@@ -239,13 +235,13 @@ impl Record {
     }
 
     pub(crate) const fn node_count(&self) -> usize {
-        self.node_count
+        self.setup.nodes
     }
 
     /// Locks a node's part; nodes past the last count as the last.
     #[inline]
     pub(crate) fn node<'a>(&'a self, irq_off: IrqOff<'a>, node: usize) -> Guard<'a, Node> {
-        let node = node.min(self.node_count - 1);
+        let node = node.min(self.setup.nodes - 1);
         // SAFETY: there is at least one node, and the parts live as long as the record.
         let lock: &Lock<Node> = unsafe { self.nodes.byte_add(node * Self::node_stride()).as_ref() };
         lock.lock(irq_off)

@@ -22,6 +22,7 @@ pub(crate) const MAX_CACHES: usize = 256;
 
 pub(crate) struct Registry {
     table: [AtomicPtr<Record>; MAX_CACHES],
+    /// The lines of all caches, the classes' first.
     pub(crate) lines: Lines,
     /// Numbers past this were never given out.
     used: Lock<usize>,
@@ -75,7 +76,6 @@ impl Registry {
         let setup = Setup {
             name: Name::new(spec.name),
             id: 0,
-            shape,
             class: spec.class,
             ceiling: spec.ceiling,
             lifecycle: spec.lifecycle,
@@ -92,7 +92,7 @@ impl Registry {
             return Err(SpecError::TooManyCaches);
         };
         // SAFETY: the cell was taken just now, with this size.
-        let record = unsafe { Record::place(cell, self.lines, Setup { id: id as u16, ..setup }) };
+        let record = unsafe { Record::place(cell, self.lines, shape, Setup { id: id as u16, ..setup }) };
         self.table[id].store(core::ptr::from_ref(record).cast_mut(), Ordering::Release);
         *used = (*used).max(id + 1);
         Ok(record)

@@ -50,8 +50,6 @@ impl Config {
 
 /// The object caches of a machine. See the [crate's documentation](crate) for the design.
 pub struct Slabs<M: Machine + 'static> {
-    /// The lines of all caches, the classes' first.
-    lines: Lines,
     pub(crate) classes: [&'static Record; CLASSES],
     pub(crate) memory: Memory<M>,
     pub(crate) cells: Cells,
@@ -105,7 +103,6 @@ impl<M: Machine> Slabs<M> {
         }
         let classes = classes.into_inner().map_err(|_| SpecError::BadMachine)?;
         Ok(Self {
-            lines,
             classes,
             memory,
             cells,
@@ -133,7 +130,7 @@ impl<M: Machine> Slabs<M> {
     #[inline(always)]
     fn class_lines(&self, class: usize) -> CacheLines {
         // SAFETY: the classes' caches were made first, so that their numbers are the classes', and live for ever.
-        unsafe { self.lines.of(class) }
+        unsafe { self.registry.lines.of(class) }
     }
 
     /// Memory for `layout`, its content stale; of no bytes, too. From the CPU's magazine: no lock, no locked operation,

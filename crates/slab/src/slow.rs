@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{AllocClass, Request};
-use rhumb_machine::{Access, Machine, Pinned, VirtAddr};
+use rhumb_machine::{Access, Machine, Pinned};
 
 use crate::error::{AllocError, Fault, Report};
 use crate::magazine::{CpuLine, Magazine, Round};
@@ -219,7 +219,8 @@ impl<M: Machine> Slabs<M> {
         }
         self.set_access(object, record.shape.object_bytes as usize, Access::FreeObject);
         let Some(line) = record.line(pinned.cpu()) else {
-            return self.give_back(record, pinned, &[object]);
+            self.give_back_batch(record, pinned, &[object]);
+            return;
         };
         let mut sizes = Sizes::Present;
         loop {
@@ -240,7 +241,7 @@ impl<M: Machine> Slabs<M> {
                 Err(Step::Deposit(magazine)) => self.deposit(record, pinned, magazine),
             }
         }
-        self.give_back(record, pinned, &[object]);
+        self.give_back_batch(record, pinned, &[object]);
     }
 
     /// Keeps `object` in a magazine with room, or says what it takes to have one.
@@ -336,10 +337,6 @@ impl<M: Machine> Slabs<M> {
         frames + self.give_back_batch(record, pinned, &batch)
     }
 
-    fn give_back(&self, record: &'static Record, pinned: Pinned<'_>, objects: &[Round]) {
-        self.give_back_batch(record, pinned, objects);
-    }
-
     /// Gives at most [`BATCH`] objects back to their slabs, and says how many frames went back for it.
     pub(crate) fn give_back_batch(
         &self,
@@ -420,14 +417,7 @@ impl<M: Machine> Slabs<M> {
     /// Tells of a free that is not done.
     #[cold]
     pub(crate) fn refuse(&self, record: &Record, object: Round, fault: Fault) {
-        let report = Report {
-            cache: record.setup.name,
-            object: VirtAddr::new(object.addr().get() as u64),
-            fault,
-            allocated: None,
-            freed: None,
-        };
-        self.report(Some(record), &report);
+        self.report(Some(record), &Report::of(record.setup.name, object, fault));
     }
 
     /// Whether an object is one of this cache and out: asked at each free of checked builds.
