@@ -17,8 +17,8 @@ mod small {
 
     fn magazine() -> Magazine {
         let cell = std::boxed::Box::leak(std::boxed::Box::new([0u64; 8]));
-        // SAFETY: 64 bytes that are lent for ever, aligned as the header.
-        unsafe { Magazine::place(core::ptr::NonNull::from(cell).cast()) }
+        // SAFETY: 64 bytes that are lent for ever, aligned as the header: six rounds beside it.
+        unsafe { Magazine::place(core::ptr::NonNull::from(cell).cast(), 6) }
     }
 
     /// A CPU that sets its limit while another asks it to drain sees the request, or its limit stays 0: one of them.
@@ -30,7 +30,7 @@ mod small {
                 let line = Arc::clone(&line);
                 loom::thread::spawn(move || line.ask())
             };
-            line.load(magazine(), 4);
+            line.load(magazine());
             let seen = line.is_wanted();
             asker.join().unwrap();
             let one = core::ptr::NonNull::<u64>::dangling().cast();
