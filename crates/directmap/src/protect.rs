@@ -9,10 +9,14 @@
 //! The option `protect_tables=` says what is wanted ([`Wish`]); [`decide`] says what this CPU gets. Both wrappers are a
 //! [`TableMemory`] around another, so that everything above writes tables as before.
 //!
+//! Where the tables' frames come from is a matter of its own: [`TableStore`] cuts them from whole large pages, so that protecting them
+//! costs the map one page for each 511 tables.
+//!
 //! The key is of the *supervisor* kind (PKS): bits 62..59 of a leaf name one of sixteen, and the register IA32_PKRS has two bits for each,
 //! "no access" and "no write". Source: Intel SDM volume 3, 5.6.2 and 2.7.
 
 pub mod keyed;
+pub mod store;
 pub mod windowed;
 
 use core::fmt;
@@ -21,7 +25,9 @@ use core::str::FromStr;
 #[cfg(doc)]
 use rhumb_pagetable::TableMemory;
 
-pub use keyed::{Key, KeyRegister, KeyedTables, Rights};
+pub use keyed::{KeyRegister, KeyedTables};
+pub use rhumb_pagetable::{Key, Rights};
+pub use store::{StoreFault, TABLES_PER_BLOCK, TableStore};
 pub use windowed::{Reads, WindowedTables};
 
 /// How tables are protected.

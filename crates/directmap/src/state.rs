@@ -12,14 +12,16 @@
 //! | [`Change::Default`] | `set_direct_map_default` | ordinary RAM: read-write, write-back |
 //! | [`Change::Cache`] | `set_memory_uc`, `_wc`, `_wt`, `_wb` | cached in that mode |
 //!
-//! Access, cache mode and presence are independent: frames that are taken out and put back are as they were before.
+//! | [`Change::Key`] | | of this protection key, which decides whether they can be written |
+//!
+//! Access, cache mode, key and presence are independent: frames that are taken out and put back are as they were before.
 //! A change of cache mode drops translations; lines that are cached in the old mode are the caller's to write back.
 
 use core::fmt;
 use core::str::FromStr;
 
 use rhumb_machine::{PageSize, PhysAddr};
-use rhumb_pagetable::{Access, Attributes, CacheMode, Entry};
+use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, Key};
 
 /// Whether frames can be reached through the map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,14 +39,20 @@ pub struct State {
     pub access: Access,
     /// Cache mode.
     pub cache: CacheMode,
+    /// Protection key; `None` is that of all other memory.
+    pub key: Option<Key>,
     /// In the map or out of it.
     pub presence: Presence,
 }
 
 impl State {
     /// Ordinary RAM: in the map, read-write, write-back.
-    pub const ORDINARY: Self =
-        Self { access: Access::ReadWrite, cache: CacheMode::WriteBack, presence: Presence::Present };
+    pub const ORDINARY: Self = Self {
+        access: Access::ReadWrite,
+        cache: CacheMode::WriteBack,
+        key: None,
+        presence: Presence::Present,
+    };
 
     /// What `change` makes of it, or the rule that forbids the change.
     pub const fn after(self, change: Change) -> Result<Self, BadChange> {
@@ -59,6 +67,7 @@ impl State {
             (Change::ReadWrite, _) => next.access = Access::ReadWrite,
             (Change::Execute | Change::ReadOnlyExecute, _) => next.access = Access::ReadExecute,
             (Change::Cache(mode), _) => next.cache = mode,
+            (Change::Key(key), _) => next.key = key,
             (Change::NotPresent, _) => {
                 if matches!(self.presence, Presence::Absent) {
                     return Err(BadChange::AlreadyRemoved);
@@ -81,7 +90,8 @@ impl State {
     pub const fn entry(self, phys: PhysAddr, size: PageSize) -> Entry {
         match self.presence {
             Presence::Present => {
-                Entry::leaf(phys, size, Attributes::kernel(self.access).with_cache(self.cache))
+                let attributes = Attributes::kernel(self.access).with_cache(self.cache).with_key(self.key);
+                Entry::leaf(phys, size, attributes)
             }
             Presence::Absent => Entry::EMPTY,
         }
@@ -89,7 +99,7 @@ impl State {
 }
 
 impl fmt::Display for State {
-    /// `rw WB`, `ro UC-`, `rox WB`, `np`.
+    /// `rw WB`, `ro UC-`, `rox WB`, `rw WB key 1`, `np`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.presence == Presence::Absent {
             return f.pad("np");
@@ -99,7 +109,11 @@ impl fmt::Display for State {
             Access::ReadWrite => "rw",
             Access::ReadExecute => "rox",
         };
-        write!(f, "{access} {}", self.cache)
+        write!(f, "{access} {}", self.cache)?;
+        match self.key {
+            Some(key) => write!(f, " {key}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -124,6 +138,8 @@ pub enum Change {
     Default,
     /// Another cache mode.
     Cache(CacheMode),
+    /// Another protection key. No word names it: keys are given out by the kernel.
+    Key(Option<Key>),
 }
 
 /// Why a change makes no sense for frames in their state.
@@ -152,6 +168,7 @@ impl fmt::Display for Change {
             Self::Cache(CacheMode::UncachedStrong) => "uc",
             Self::Cache(CacheMode::WriteCombining) => "wc",
             Self::Cache(CacheMode::WriteProtected) => "wp",
+            Self::Key(_) => "key",
         })
     }
 }

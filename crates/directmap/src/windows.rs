@@ -227,6 +227,7 @@ const fn entry_of(pfn: Pfn) -> Entry {
         cache: CacheMode::WriteBack,
         privilege: Privilege::Supervisor,
         scope: Scope::AddressSpace,
+        key: None,
     };
     Entry::leaf(pfn.addr(), PageSize::Size4K, WINDOW)
 }

@@ -1,4 +1,4 @@
-//! What a mapping allows: access, cache mode, privilege, scope.
+//! What a mapping allows: access, cache mode, privilege, scope, protection key.
 //!
 //! [`Attributes`] is what a caller may ask for; a page that is writable *and* executable cannot be said in it
 //! (invariant I4). [`Permissions`] is what tables were found to say, which can be anything.
@@ -10,6 +10,8 @@
 //! Source: Intel SDM volume 3, 12.12 (Page Attribute Table).
 
 use core::fmt;
+
+use crate::key::Key;
 
 /// The number of the model-specific register that holds the page attribute table.
 pub const IA32_PAT: u32 = 0x277;
@@ -138,23 +140,38 @@ pub struct Attributes {
     pub privilege: Privilege,
     /// One address space or all.
     pub scope: Scope,
+    /// The protection key; `None` is key 0, that of all other memory.
+    pub key: Option<Key>,
 }
 
 impl Attributes {
     /// A page of the kernel: write-back, supervisor, global.
     pub const fn kernel(access: Access) -> Self {
-        Self { access, cache: CacheMode::WriteBack, privilege: Privilege::Supervisor, scope: Scope::Global }
+        Self {
+            access,
+            cache: CacheMode::WriteBack,
+            privilege: Privilege::Supervisor,
+            scope: Scope::Global,
+            key: None,
+        }
     }
 
     /// A page of a program: write-back, user, of one address space.
     pub const fn user(access: Access) -> Self {
-        Self { access, cache: CacheMode::WriteBack, privilege: Privilege::User, scope: Scope::AddressSpace }
+        Self { privilege: Privilege::User, scope: Scope::AddressSpace, ..Self::kernel(access) }
     }
 
     /// The same with another cache mode.
     #[must_use]
     pub const fn with_cache(mut self, cache: CacheMode) -> Self {
         self.cache = cache;
+        self
+    }
+
+    /// The same with another protection key.
+    #[must_use]
+    pub const fn with_key(mut self, key: Option<Key>) -> Self {
+        self.key = key;
         self
     }
 

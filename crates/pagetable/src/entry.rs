@@ -22,6 +22,7 @@ use core::fmt;
 use rhumb_machine::{PageSize, Pfn, PhysAddr};
 
 use crate::attributes::{Attributes, CacheMode, Permissions, Privilege, Scope};
+use crate::key::Key;
 
 /// The entry's bits, by the manual's names.
 pub mod bits {
@@ -107,7 +108,10 @@ impl Entry {
         if !matches!(size, PageSize::Size4K) {
             bits |= bits::HUGE;
         }
-        Self(bits)
+        match attributes.key {
+            Some(key) => key.on(Self(bits)),
+            None => Self(bits),
+        }
     }
 
     /// The entry that refers to a table. It takes no permission away but user access where `privilege` says so: leaves
@@ -171,9 +175,9 @@ impl Entry {
         if self.0 & bits::GLOBAL != 0 { Scope::Global } else { Scope::AddressSpace }
     }
 
-    /// The protection key of the page that it maps: 0..=15.
-    pub const fn key(self) -> u8 {
-        ((self.0 & bits::KEY) >> bits::KEY_SHIFT) as u8
+    /// The protection key of the page that it maps; `None` is key 0.
+    pub const fn key(self) -> Option<Key> {
+        Key::new(((self.0 & bits::KEY) >> bits::KEY_SHIFT) as u8)
     }
 
     /// Which bits are set although they must be clear in a present entry at `level`, where physical addresses have
@@ -209,6 +213,7 @@ impl Entry {
                 cache: self.cache_mode(size),
                 privilege: if permissions.user { Privilege::User } else { Privilege::Supervisor },
                 scope: self.scope(),
+                key: self.key(),
             }),
             None => None,
         }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`attributes`] | [`Attributes`] (what may be asked), [`Permissions`] (what was found), the PAT layout |
 //! | [`entry`] | [`Entry`]: the bits, and the one canonical form of a leaf |
+//! | [`key`] | [`Key`]: protection keys, and what the register says of them |
 //! | [`levels`] | [`Levels`], [`Root`]: depth, indices, canonical addresses |
 //! | [`memory`] | [`TableMemory`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
 //! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
@@ -28,6 +29,7 @@ pub mod entry;
 pub mod error;
 pub mod finding;
 pub mod flush;
+pub mod key;
 pub mod levels;
 pub mod mapper;
 pub mod memory;
@@ -45,6 +47,7 @@ pub use entry::{Entry, bits};
 pub use error::MapError;
 pub use finding::Finding;
 pub use flush::{FlushBatch, FlushCause, FlushCounters, Flushed, LazyCpu};
+pub use key::{Key, Rights};
 pub use levels::{ENTRIES, Levels, Root};
 pub use mapper::{DetachedTables, EmptyTables, Mapped, Mapper, NotFlushed, Unmapped};
 pub use memory::{OutOfTables, TableChain, TableMemory, TableSource};

@@ -5,6 +5,7 @@ use core::fmt;
 use rhumb_machine::{PhysAddr, PhysRange, VirtAddr};
 
 use crate::attributes::{CacheMode, Permissions, Scope};
+use crate::key::Key;
 use crate::memory::TableMemory;
 use crate::runs::PageCounts;
 use crate::scan::{Leaves, Visit};
@@ -19,7 +20,7 @@ pub enum Join {
     Physical,
 }
 
-/// Adjacent pages with the same permissions, cache mode and scope.
+/// Adjacent pages with the same permissions, cache mode, scope and protection key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
     /// Where the first page begins.
@@ -34,6 +35,8 @@ pub struct Span {
     pub cache: CacheMode,
     /// One address space or all.
     pub scope: Scope,
+    /// Their protection key; `None` is key 0.
+    pub key: Option<Key>,
     /// How many pages of each size.
     pub pages: PageCounts,
 }
@@ -60,6 +63,7 @@ impl Span {
             permissions: leaf.permissions,
             cache: leaf.cache,
             scope: leaf.scope,
+            key: leaf.entry.key(),
             pages,
         }
     }
@@ -70,6 +74,7 @@ impl Span {
             && self.permissions == leaf.permissions
             && self.cache == leaf.cache
             && self.scope == leaf.scope
+            && self.key == leaf.entry.key()
             && (join == Join::Virtual || self.phys.checked_add(self.bytes) == Some(leaf.phys))
     }
 }
@@ -78,7 +83,11 @@ impl fmt::Display for Span {
     /// `0xffff800000000000-0xffff80003fffffff rw-k WB global 1x1G`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#018x}-{:#018x} {} ", self.virt.get(), self.last().get(), self.permissions)?;
-        write!(f, "{}{} {}", self.cache, scope_word(self.scope), self.pages)
+        write!(f, "{}{} ", self.cache, scope_word(self.scope))?;
+        if let Some(key) = self.key {
+            write!(f, "{key} ")?;
+        }
+        self.pages.fmt(f)
     }
 }
 

@@ -80,11 +80,9 @@ fn caches() -> impl Strategy<Value = CacheMode> {
 fn attributes() -> impl Strategy<Value = Attributes> {
     let privilege = prop_oneof![Just(Privilege::Supervisor), Just(Privilege::User)];
     let scope = prop_oneof![Just(Scope::Global), Just(Scope::AddressSpace)];
-    (accesses(), caches(), privilege, scope).prop_map(|(access, cache, privilege, scope)| Attributes {
-        access,
-        cache,
-        privilege,
-        scope,
+    let key = (0u8..16).prop_map(Key::new);
+    (accesses(), caches(), privilege, scope, key).prop_map(|(access, cache, privilege, scope, key)| {
+        Attributes { access, cache, privilege, scope, key }
     })
 }
 

@@ -53,6 +53,7 @@ impl Leaf {
             cache: self.cache,
             privilege: if self.permissions.user { Privilege::User } else { Privilege::Supervisor },
             scope: self.scope,
+            key: self.entry.key(),
         })
     }
 }
@@ -230,8 +231,8 @@ fn write_marks(f: &mut fmt::Formatter<'_>, entry: Entry) -> fmt::Result {
     if entry.bits() & bits::DIRTY != 0 {
         f.write_str(" dirty")?;
     }
-    if entry.key() != 0 {
-        write!(f, " key {}", entry.key())?;
+    if let Some(key) = entry.key() {
+        write!(f, " {key}")?;
     }
     Ok(())
 }

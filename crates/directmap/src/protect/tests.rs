@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod store;
+
 use core::cell::Cell;
 use std::string::ToString;
 
@@ -54,7 +56,7 @@ fn a_key_has_two_bits_of_the_register_and_four_of_an_entry() {
         let attributes = Attributes::kernel(Access::ReadWrite);
         let leaf = Entry::leaf(PhysAddr::new(0x1234_5000), PageSize::Size4K, attributes);
         let keyed = Key::new(15).unwrap().on(leaf);
-        assert_eq!(key.on(keyed).key(), number);
+        assert_eq!(key.on(keyed).key(), Some(key));
         assert_eq!(key.on(leaf).bits() & !rhumb_pagetable::bits::KEY, leaf.bits());
     }
 }

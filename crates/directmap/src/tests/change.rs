@@ -3,7 +3,7 @@
 use super::fixture::{Sim, frames, pfn};
 use super::*;
 use rhumb_machine::PfnRange;
-use rhumb_pagetable::CacheMode;
+use rhumb_pagetable::{CacheMode, Key};
 
 fn ordinary(addr: u64, size: PageSize) -> Entry {
     State::ORDINARY.entry(PhysAddr::new(addr), size)
@@ -40,20 +40,28 @@ fn i3_one_page_out_and_back_is_bit_identical() {
 /// Elsewhere a cut 1-GiB page got entries of the wrong frames.
 #[test]
 fn each_of_the_entries_that_replace_a_large_page_maps_its_own_frames() {
-    for cache in [CacheMode::WriteBack, CacheMode::WriteProtected, CacheMode::Uncached] {
+    for (cache, key) in [
+        (CacheMode::WriteBack, None),
+        (CacheMode::WriteProtected, None),
+        (CacheMode::Uncached, None),
+        (CacheMode::WriteBack, Key::new(15)),
+        (CacheMode::WriteProtected, Key::new(6)),
+    ] {
         let mut sim = Sim::usual();
         let mut held = sim.change(4 * GIB, 5 * GIB, Change::NotPresent).unwrap();
         sim.alter(&mut held, Change::Present).unwrap();
         assert!(!held.is_in_force());
         // Large pages whose cache mode sets the PAT bit, which moves when they are cut.
-        let mut held = sim.change(4 * GIB, 5 * GIB, Change::Cache(cache)).unwrap();
-        if cache != CacheMode::WriteBack {
+        let first = if key.is_some() { Change::Key(key) } else { Change::Cache(cache) };
+        let mut held = sim.change(4 * GIB, 5 * GIB, first).unwrap();
+        if held.is_in_force() {
+            sim.alter(&mut held, Change::Cache(cache)).unwrap();
             let middle = 4 * GIB + 300 * MIB + 4 * KIB;
             let upper = sim.with_batch(|map, batch| map.split(&mut held, pfn(middle), batch)).unwrap();
             for leaf in sim.leaves().iter().filter(|leaf| leaf.phys.get() >= 4 * GIB) {
                 assert_eq!(leaf.virt.get() - window(Levels::Four).start().get(), leaf.phys.get());
                 assert_eq!(leaf.cache, cache);
-                let state = State { cache, ..State::ORDINARY };
+                let state = State { cache, key, ..State::ORDINARY };
                 assert_eq!(leaf.entry, state.entry(leaf.phys, leaf.size));
             }
             let count =

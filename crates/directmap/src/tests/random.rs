@@ -4,7 +4,7 @@ use super::fixture::{RAM, Sim, record_page};
 use super::model::{Known, Model, Page};
 use super::*;
 use rhumb_machine::PfnRange;
-use rhumb_pagetable::CacheMode;
+use rhumb_pagetable::{CacheMode, Key};
 
 /// One turn of a history. Numbers pick from what there is then.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,9 @@ fn changes() -> impl Strategy<Value = Change> {
         Change::Default,
         Change::Cache(CacheMode::Uncached),
         Change::Cache(CacheMode::WriteProtected),
+        Change::Key(Key::new(1)),
+        Change::Key(Key::new(15)),
+        Change::Key(None),
     ])
 }
 

@@ -65,7 +65,7 @@ fn the_bits_are_where_the_manual_has_them() {
     assert_eq!(leaf(PageSize::Size4K, combining), 0x8000_0000_4000_01f3);
     assert_eq!(leaf(PageSize::Size2M, combining), 0x8000_0000_4000_11f3);
     assert_eq!(Entry::table(Pfn::new(5), Privilege::User).bits(), 0x5027);
-    assert_eq!(Entry::from_bits(0x7800_0000_0000_0001).key(), 15);
+    assert_eq!(Entry::from_bits(0x7800_0000_0000_0001).key(), Key::new(15));
 }
 
 #[test]

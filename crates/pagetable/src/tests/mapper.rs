@@ -102,8 +102,8 @@ fn joined(leaves: &[Leaf], join: Join) -> Vec<Span> {
         match spans.last_mut() {
             Some(span)
                 if span.virt.get().wrapping_add(span.bytes) == leaf.virt.get()
-                    && (span.permissions, span.cache, span.scope)
-                        == (leaf.permissions, leaf.cache, leaf.scope)
+                    && (span.permissions, span.cache, span.scope, span.key)
+                        == (leaf.permissions, leaf.cache, leaf.scope, leaf.entry.key())
                     && (join == Join::Virtual || span.phys.plus(span.bytes) == leaf.phys) =>
             {
                 span.bytes += leaf.size.bytes();
@@ -116,6 +116,7 @@ fn joined(leaves: &[Leaf], join: Join) -> Vec<Span> {
                 permissions: leaf.permissions,
                 cache: leaf.cache,
                 scope: leaf.scope,
+                key: leaf.entry.key(),
                 pages,
             }),
         }
