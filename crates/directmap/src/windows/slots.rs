@@ -40,6 +40,7 @@ pub struct CpuSlots {
     opened: AtomicU64,
     wraps: AtomicU64,
     single_flushes: AtomicU64,
+    kept: AtomicU64,
 }
 
 impl CpuSlots {
@@ -51,6 +52,7 @@ impl CpuSlots {
             opened: AtomicU64::new(0),
             wraps: AtomicU64::new(0),
             single_flushes: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
         }
     }
 
@@ -89,6 +91,17 @@ impl CpuSlots {
         add_one(&self.single_flushes);
     }
 
+    /// Keeps a slot for good: nobody gets it by opening a window, and its entry is whoever's that asked.
+    ///
+    /// Before the CPU opens its first window.
+    pub fn keep(&self, slot: usize) {
+        if let (Some(held), Some(spent)) = (self.held.get(slot / 64), self.spent.get(slot / 64)) {
+            set(held, 1 << (slot % 64));
+            set(spent, 1 << (slot % 64));
+            add_one(&self.kept);
+        }
+    }
+
     /// This CPU has flushed: what is not held is clean.
     pub(crate) fn wrap(&self) {
         for (held, spent) in self.held.iter().zip(&self.spent) {
@@ -109,7 +122,8 @@ impl CpuSlots {
         sum.opened += self.opened.load(Relaxed);
         sum.wraps += self.wraps.load(Relaxed);
         sum.single_flushes += self.single_flushes.load(Relaxed);
-        sum.held += self.held.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum::<u64>();
+        let held: u64 = self.held.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum();
+        sum.held += held - self.kept.load(Relaxed);
     }
 }
 
