@@ -9,7 +9,7 @@ use core::fmt;
 mod options;
 mod words;
 
-pub use options::{KnownWord, Options, SLAB_DEBUG_BYTES, ValueForm, WORDS};
+pub use options::{KnownWord, Options, PROTECT_TABLES, SLAB_DEBUG_BYTES, ValueForm, WORDS};
 
 use crate::Findings;
 use words::{Word, Words};

@@ -31,9 +31,14 @@ pub struct Options {
     pub batch: bool,
     /// `exit_port=`: the I/O port of QEMU's `isa-debug-exit` device.
     pub exit_port: Option<u16>,
+    /// `protect_tables=`: how page tables are protected; one of [`PROTECT_TABLES`], as the direct map reads it.
+    pub protect_tables: Option<&'static str>,
     /// `slab_debug=`: which object caches are checked, and for what, as the object allocator reads it.
     pub slab_debug: Option<ArrayString<SLAB_DEBUG_BYTES>>,
 }
+
+/// What `protect_tables=` accepts.
+pub const PROTECT_TABLES: [&str; 4] = ["off", "on", "window", "pks"];
 
 /// The longest value of `slab_debug=`.
 pub const SLAB_DEBUG_BYTES: usize = 192;
@@ -51,6 +56,7 @@ impl Default for Options {
             log_level: LevelFilter::Info,
             batch: false,
             exit_port: None,
+            protect_tables: None,
             slab_debug: None,
         }
     }
@@ -107,6 +113,7 @@ pub const WORDS: &[KnownWord] = &[
     word("directmap", Text("4k, 2m or 1g"), "largest page of the direct map", |o, v| assign(&mut o.direct_map_pages, page_size(v))),
     word("nogbpages", NoValue, "no 1-GiB pages in the direct map", |o, _| { o.gigabyte_pages = false; Some(()) }),
     word("directmap_limit", Size, "direct map ends at this address", |o, v| assign(&mut o.direct_map_limit_bytes, size(v))),
+    word("protect_tables", Text("off, on, window or pks"), "page tables that only the kernel's writer of tables can write", |o, v| assign(&mut o.protect_tables, one_of(&PROTECT_TABLES, v))),
     word("mem", Size, "use RAM below this address only", |o, v| assign(&mut o.memory_limit_bytes, size(v))),
     word("maxcpus", Text("a number of CPUs, at least 1"), "start no more CPUs than this", |o, v| assign(&mut o.max_cpus, count(v))),
     word("startcpu", Text("an APIC id"), "also try to start this CPU, which the firmware does not list", |o, v| assign(&mut o.unlisted_cpu, apic_id(v))),
@@ -129,6 +136,10 @@ fn page_size(text: &[u8]) -> Option<PageSize> {
         PageSize::Size2M => text.eq_ignore_ascii_case(b"2m"),
         PageSize::Size1G => text.eq_ignore_ascii_case(b"1g"),
     })
+}
+
+fn one_of(words: &[&'static str], text: &[u8]) -> Option<&'static str> {
+    words.iter().copied().find(|word| word.as_bytes() == text)
 }
 
 fn text<const BYTES: usize>(text: &[u8]) -> Option<ArrayString<BYTES>> {

@@ -22,7 +22,7 @@ fn parse(line: &str) -> (Options, Vec<String>) {
 #[test]
 fn every_word_does_what_it_says() {
     let (options, warnings) = parse(
-        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 startcpu=9 la57 quiet loglevel=debug batch slab_debug=FZ,kmalloc-64 exit_port=0xf4",
+        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 protect_tables=pks startcpu=9 la57 quiet loglevel=debug batch slab_debug=FZ,kmalloc-64 exit_port=0xf4",
     );
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(
@@ -37,6 +37,7 @@ fn every_word_does_what_it_says() {
             five_levels: true,
             log_level: LevelFilter::Debug,
             batch: true,
+            protect_tables: Some("pks"),
             slab_debug: ArrayString::from("FZ,kmalloc-64").ok(),
             exit_port: Some(0xf4),
         }
@@ -90,6 +91,10 @@ fn a_warning_names_the_word_and_what_is_accepted() {
         ),
         ("mem", "command line: 'mem' is ignored: the word needs a size such as 512M, 0x40000000 or 4G"),
         ("directmap=3m", "command line: 'directmap=3m' is ignored: accepted is 4k, 2m or 1g"),
+        (
+            "protect_tables=PKS",
+            "command line: 'protect_tables=PKS' is ignored: accepted is off, on, window or pks",
+        ),
         ("maxcpus=0", "command line: 'maxcpus=0' is ignored: accepted is a number of CPUs, at least 1"),
         (
             "exit_port=65536",
@@ -98,8 +103,8 @@ fn a_warning_names_the_word_and_what_is_accepted() {
         ("la57=yes", "command line: 'la57=yes' is ignored: the word takes no value"),
         (
             "colour",
-            "command line: 'colour' is ignored: no such word; known are directmap, nogbpages, directmap_limit, mem, \
-             maxcpus, startcpu, la57, quiet, loglevel, batch, slab_debug, exit_port",
+            "command line: 'colour' is ignored: no such word; known are directmap, nogbpages, directmap_limit, \
+             protect_tables, mem, maxcpus, startcpu, la57, quiet, loglevel, batch, slab_debug, exit_port",
         ),
     ] {
         assert_eq!(parse(line), (Options::default(), std::vec![warning.to_string()]), "{line}");
