@@ -122,10 +122,16 @@ impl TableStore {
         }
     }
 
-    /// Takes a block out of which no table is in use, where `keep` tables can be taken without it. Its header is zeroed: all of it is zero.
+    /// Takes out a block that `may_go` and of which no table is in use, where `keep` tables can be taken without it. Its header is zeroed: all
+    /// of it is zero.
     ///
     /// Cost: a look at each block that has a table to give; at most 15 writes.
-    pub fn take_spare<T: TableMemory + ?Sized>(&mut self, memory: &mut T, keep: u64) -> Option<Block> {
+    pub fn take_spare<T: TableMemory + ?Sized>(
+        &mut self,
+        memory: &mut T,
+        keep: u64,
+        may_go: impl Fn(Block) -> bool,
+    ) -> Option<Block> {
         if self.free < keep + TABLES_PER_BLOCK {
             return None;
         }
@@ -133,7 +139,7 @@ impl TableStore {
         while let Some(header) = next {
             match free_in(memory, header) {
                 0 => return None,
-                TABLES_PER_BLOCK => {
+                TABLES_PER_BLOCK if may_go(Block::around(header, PageSize::Size2M)) => {
                     self.unlink(memory, header);
                     for word in 0..WORDS {
                         memory.write(header, FREE + word, Entry::EMPTY);
