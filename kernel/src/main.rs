@@ -93,6 +93,9 @@ fn bring_up(boot: &'static boot::Boot) {
             if let Err(error) = mm::movable::register(&mm::sample::SAMPLE) {
                 log::error!("the movable sample cannot be moved: {error}");
             }
+            if let Err(error) = mm::protect::start(boot) {
+                log::error!("page tables cannot be protected: {error}");
+            }
         }
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }

@@ -10,6 +10,9 @@ use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
 use core::arch::x86_64::__cpuid_count;
 
+use crate::arch::pkrs::Pkrs;
+use crate::mm::protect;
+
 /// The features that Rhumb uses, each optional.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Features {
@@ -82,6 +85,7 @@ impl Features {
             (self.smep, other.smep, "SMEP"),
             (self.smap, other.smap, "SMAP"),
             (self.umip, other.umip, "UMIP"),
+            (protect::wants_keys(), other.pks, "protection keys for supervisor pages"),
             (self.x2apic, other.x2apic, "x2APIC"),
             (self.tsc_deadline, other.tsc_deadline, "the timer's TSC deadline"),
         ]
@@ -97,8 +101,8 @@ pub fn features() -> &'static Features {
     BOOT_FEATURES.call_once(Features::read)
 }
 
-/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID; and
-/// machine checks, which reset the machine without a word where they cannot raise their exception.
+/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID, protection keys where
+/// tables have one (closed from the start); and machine checks, which reset the machine without a word where they cannot raise their exception.
 /// Called on each CPU once its tables are loaded (PCID wants CR3's low bits zero, as they are).
 pub fn enable_protections() {
     let features = features();
@@ -110,10 +114,14 @@ pub fn enable_protections() {
         (features.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
         (features.umip, Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
         (features.pcid, Cr4Flags::PCID),
+        (protect::wants_keys(), Cr4Flags::PROTECTION_KEY_SUPERVISOR),
     ] {
         if there {
             bits |= bit;
         }
+    }
+    if protect::wants_keys() {
+        Pkrs.set(protect::CLOSED);
     }
     // SAFETY: every 64-bit CPU has the PAT. Its first four slots, all that the boot tables use, keep their meaning.
     unsafe { Msr::new(IA32_PAT).write(PAT_LAYOUT) };
@@ -137,6 +145,7 @@ pub fn enabled_protections() -> impl Iterator<Item = &'static str> {
         (cr4.contains(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION), "umip"),
         (cr4.contains(Cr4Flags::PAGE_GLOBAL), "pge"),
         (cr4.contains(Cr4Flags::PCID), "pcid"),
+        (cr4.contains(Cr4Flags::PROTECTION_KEY_SUPERVISOR), "pks"),
         (cr4.contains(Cr4Flags::L5_PAGING), "la57"),
     ]
     .into_iter()

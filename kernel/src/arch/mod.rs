@@ -8,5 +8,6 @@ pub mod idt;
 pub mod ioapic;
 pub mod percpu;
 pub mod pic;
+pub mod pkrs;
 pub mod probe;
 pub mod provoke;

@@ -103,6 +103,8 @@ pub struct PerCpu {
     pub report_depth: AtomicU32,
     /// Where an expected fault of `arch::probe` goes on, 0 when none is expected.
     pub probe_resume: AtomicU64,
+    /// What the last expected fault's handler had in the register of protection keys, where tables have one.
+    pub handler_keys: AtomicU64,
     /// Top of this CPU's main stack.
     pub stack_top: AtomicU64,
     /// Segment descriptors and task-state segment.
@@ -134,6 +136,7 @@ impl PerCpu {
             preempt_depth: AtomicU32::new(0),
             report_depth: AtomicU32::new(0),
             probe_resume: AtomicU64::new(0),
+            handler_keys: AtomicU64::new(0),
             stack_top: AtomicU64::new(0),
             descriptors: Descriptors::new(),
             inbox: Inbox::new(),

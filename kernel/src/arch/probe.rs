@@ -10,6 +10,8 @@ use rhumb_machine::VirtAddr;
 
 use crate::arch::idt::TrapFrame;
 use crate::arch::percpu;
+use crate::arch::pkrs::Pkrs;
+use crate::mm::protect;
 
 /// The access faulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +78,9 @@ pub fn resume(frame: &mut TrapFrame) -> bool {
     let resume = percpu::here().probe_resume.load(Relaxed);
     if resume == 0 {
         return false;
+    }
+    if protect::wants_keys() {
+        percpu::here().handler_keys.store(u64::from(Pkrs.value()), Relaxed);
     }
     // The leaf keeps its entry stack pointer in rdi's place: see `raw_*`.
     frame.rsp = frame.r11;

@@ -32,7 +32,7 @@ use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, clock, idt};
 use crate::machine;
 use crate::mm::layout::{Stack, image};
-use crate::mm::tables;
+use crate::mm::{protect, tables};
 use crate::smp::trampoline;
 use crate::sync::IrqMutex;
 use crate::{console, kasan, logging, power};
@@ -124,13 +124,20 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
 
     let largest_page = choose_page_size(&options);
+    let limit = options.direct_map_limit_bytes.map(PhysAddr::new);
+    let mut first_block = None;
+    protect::decide(&options, || {
+        first_block = paging::take_first_block(&mut map, limit).ok();
+        first_block.is_some()
+    });
     let wanted = Wanted {
         levels,
         largest: largest_page,
-        limit: options.direct_map_limit_bytes.map(PhysAddr::new),
+        limit,
         cpus,
         trampoline: trampoline_page,
         devices: &ranges,
+        first_block,
         topology: &topology,
         largest_for_descriptors: largest_possible(&options),
     };
@@ -151,7 +158,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     kasan::reserve(&mut map, built.direct_map.base, wanted.limit, cpus);
 
     machine::set_direct_map_base(built.direct_map.base);
-    tables::adopt(built.root, built.trampoline_root);
+    tables::adopt(built.root, built.trampoline_root, built.store);
     Boot {
         loader: info.protocol,
         options,

@@ -8,8 +8,9 @@ use arrayvec::ArrayVec;
 use core::fmt;
 
 use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
-use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
-use rhumb_machine::{CpuId, PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
+use rhumb_directmap::protect::TableStore;
+use rhumb_directmap::{Block, BuildError, DirectMapError, Plan, Request};
+use rhumb_machine::{CpuId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
     Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables,
     PageCounts, Root, Scope, TableMemory, TableSource,
@@ -33,6 +34,8 @@ pub struct Wanted<'a> {
     pub cpus: usize,
     /// Page of the trampoline code, if other CPUs are to be started.
     pub trampoline: Option<PhysRange>,
+    /// Where the first tables are to lie, if tables are to be protected: from [`take_first_block`].
+    pub first_block: Option<PfnRange>,
     /// Device registers: each gets the next place among the devices.
     pub devices: &'a [PhysRange],
     /// Whose memory is whose.
@@ -49,6 +52,8 @@ pub struct Built {
     pub direct_map: DirectMapFigures,
     pub descriptors: DescriptorFigures,
     pub table_frames: u64,
+    /// The blocks that tables were taken from, where they are to be protected.
+    pub store: TableStore,
 }
 
 /// Figures of the direct map at boot.
@@ -69,6 +74,7 @@ pub enum PagingError {
     Build(BuildError),
     Map(MapError),
     Memory(OutOfBootFrames),
+    Tables(OutOfTables),
     Descriptors(NoDescriptors),
 }
 
@@ -79,6 +85,7 @@ impl fmt::Display for PagingError {
             Self::Build(error) => error.fmt(f),
             Self::Map(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
+            Self::Tables(error) => error.fmt(f),
             Self::Descriptors(error) => error.fmt(f),
         }
     }
@@ -108,23 +115,65 @@ impl From<OutOfBootFrames> for PagingError {
     }
 }
 
+impl From<OutOfTables> for PagingError {
+    fn from(error: OutOfTables) -> Self {
+        Self::Tables(error)
+    }
+}
+
 impl From<NoDescriptors> for PagingError {
     fn from(error: NoDescriptors) -> Self {
         Self::Descriptors(error)
     }
 }
 
-/// Frames for tables, zeroed as they are taken and counted.
+/// The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB.
+const LOW_CEILING: PhysAddr = PhysAddr::new(1 << 32);
+
+/// All tables stay reachable through the direct map, so they lie below its limit.
+fn ceiling(limit: Option<PhysAddr>) -> PhysAddr {
+    limit.unwrap_or(PhysAddr::new(u64::MAX))
+}
+
+/// A block for tables that are to be protected, low enough for each of them.
+pub fn take_first_block(map: &mut MemoryMap, limit: Option<PhysAddr>) -> Result<PfnRange, OutOfBootFrames> {
+    take_block(&mut BootFrames::below(map, ceiling(limit).min(LOW_CEILING)))
+}
+
+fn take_block(frames: &mut BootFrames<'_>) -> Result<PfnRange, OutOfBootFrames> {
+    let length = PageSize::Size2M.frames();
+    frames.take_run(length, length, Reservation::PageTables)
+}
+
+/// Frames for tables, zeroed as they are taken and counted: where they are to be protected, from whole blocks.
 pub(super) struct Tables<'a, 'map> {
     pub(super) frames: &'a mut BootFrames<'map>,
     window: &'a Window,
     taken: u64,
+    store: TableStore,
+}
+
+impl Tables<'_, '_> {
+    fn add_block(&mut self, block: PfnRange) {
+        block.iter().for_each(|frame| self.window.zero(frame));
+        self.store.add(&mut self.window.tables(), Block::around(block.start(), PageSize::Size2M));
+    }
 }
 
 impl TableSource for Tables<'_, '_> {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
-        let frame = self.frames.take(Reservation::PageTables).map_err(|_| OutOfTables)?;
-        self.window.zero(frame);
+        let mut memory = self.window.tables();
+        let frame = if self.store.blocks() == 0 {
+            let frame = self.frames.take(Reservation::PageTables).map_err(|_| OutOfTables)?;
+            self.window.zero(frame);
+            frame
+        } else {
+            if self.store.free() == 0 {
+                let block = take_block(self.frames).map_err(|_| OutOfTables)?;
+                self.add_block(block);
+            }
+            self.store.take(&mut memory).ok_or(OutOfTables)?
+        };
         self.taken += 1;
         Ok(frame)
     }
@@ -154,24 +203,23 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
         limit: wanted.limit,
     })?;
 
-    // All tables stay reachable through the direct map, so they lie below its limit.
-    let ceiling = wanted.limit.unwrap_or(PhysAddr::new(u64::MAX));
-    // The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB, too.
-    let low_ceiling = ceiling.min(PhysAddr::new(1 << 32));
-    let tree = |table| {
-        window.zero(table);
-        Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits))
-    };
+    let ceiling = ceiling(wanted.limit);
+    let tree = |table| Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
+    let mut low_frames = BootFrames::below(map, ceiling.min(LOW_CEILING));
+    let mut source = Tables { frames: &mut low_frames, window, taken: 0, store: TableStore::new() };
+    if let Some(block) = wanted.first_block {
+        source.add_block(block);
+    }
     let trampoline_root = match wanted.trampoline {
-        Some(_) => Some(tree(BootFrames::below(map, low_ceiling).take(Reservation::PageTables)?)),
+        Some(_) => Some(tree(source.take_zeroed_table()?)),
         None => None,
     };
+    let Tables { taken, store, .. } = source;
     let mut frames = BootFrames::below(map, ceiling);
-    let root = tree(frames.take(Reservation::PageTables)?);
+    let mut source = Tables { frames: &mut frames, window, taken, store };
+    let root = tree(source.take_zeroed_table()?);
 
     let mut memory = window.tables();
-    let roots_taken = 1 + u64::from(trampoline_root.is_some());
-    let mut source = Tables { frames: &mut frames, window, taken: roots_taken };
     plan.build(root, &mut memory, &mut source)?;
     let build_ticks = clock::ticks() - before;
     let mut mapper = Mapper::new(root, &mut memory);
@@ -184,7 +232,7 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
         build_trampoline(&mut memory, &mut source, root, trampoline_root, page)?;
     }
-    let table_frames = source.taken;
+    let Tables { taken: table_frames, store, .. } = source;
 
     let direct_map = DirectMapFigures {
         base,
@@ -193,7 +241,7 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
         high_bytes: plan.high_bytes(),
         build_ticks,
     };
-    Ok(Built { root, trampoline_root, direct_map, descriptors, table_frames })
+    Ok(Built { root, trampoline_root, direct_map, descriptors, table_frames, store })
 }
 
 /// Text read-only and executable, read-only data, data: each on its own 2-MiB pages.

@@ -3,15 +3,14 @@
 use core::hint::black_box;
 
 use rhumb_frames::{Frame, Frames, Request};
-use rhumb_machine::{Machine, Order, PageSize, Pfn, PhysAddr, PhysRange, PinGuard, VirtAddr, VirtRange};
+use rhumb_machine::{Machine, PageSize, PhysAddr, PhysRange, PinGuard, VirtAddr, VirtRange};
 use rhumb_mark::RegionId;
-use rhumb_pagetable::{
-    Access, Attributes, EmptyTables, FlushCause, Mapper, Mapping, OutOfTables, TableSource,
-};
+use rhumb_pagetable::{Access, Attributes, EmptyTables, FlushCause, Mapper, Mapping};
 
 use super::{Operation, Region, number};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
+use crate::mm::direct_map::reserve::Stock;
 use crate::mm::layout::{self, image};
 use crate::mm::{self, tables};
 use crate::selftest::{Wrong, ensure};
@@ -48,25 +47,8 @@ impl Operation for Walk {
     }
 }
 
-/// Tables from the frame allocator.
-struct FrameTables<'guard> {
-    frames: &'static Frames<KernelMachine>,
-    guard: &'guard PinGuard<'static, KernelMachine>,
-}
-
-impl TableSource for FrameTables<'_> {
-    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
-        let frame = self.frames.alloc(self.guard.pinned(), Request::FRAME.zeroed());
-        frame.map(|frame| frame.into_pfn()).map_err(|_| OutOfTables)
-    }
-
-    fn give_back(&mut self, table: Pfn) {
-        // SAFETY: `take_zeroed_table` gave it out, and no tree holds it any more.
-        if let Ok(frame) = unsafe { self.frames.from_pfn(table, Order::BASE) } {
-            self.frames.free(self.guard.pinned(), frame);
-        }
-    }
-}
+/// Tables below the root, with five levels.
+const MOST_TABLES: u64 = 4;
 
 /// One page, mapped and unmapped at a place whose tables exist, and flushed.
 struct Pair {
@@ -75,6 +57,8 @@ struct Pair {
     frame: Frame,
     mapping: Mapping,
     range: VirtRange,
+    /// Tables down to the page.
+    stock: Stock,
     failures: u32,
 }
 
@@ -82,16 +66,15 @@ impl Pair {
     /// Maps and unmaps the page, and flushes it on every CPU.
     #[inline(always)]
     fn pair(&mut self, empty: EmptyTables) {
-        let mut source = FrameTables { frames: self.frames, guard: &self.guard };
         let mut memory = tables::writer();
         let mut mapper = Mapper::new(tables::root(), &mut *memory);
-        let mapped = mapper.map(&self.mapping, &mut source).is_ok();
+        let mapped = mapper.map(&self.mapping, &mut self.stock).is_ok();
         let Ok(unmapped) = mapper.unmap(self.range, empty) else {
             self.failures += 1;
             return;
         };
         let ticket = flush::everywhere(unmapped.flush, FlushCause::KernelMap);
-        let released = unmapped.tables.release_after_flush(&ticket, &mut *memory, &mut source).is_ok();
+        let released = unmapped.tables.release_after_flush(&ticket, &mut *memory, &mut self.stock).is_ok();
         self.failures += u32::from(!(mapped && released));
     }
 }
@@ -112,7 +95,8 @@ impl Operation for Pair {
             attributes: Attributes::kernel(Access::ReadWrite),
             largest: PageSize::Size4K,
         };
-        Ok(Self { frames, guard, frame, mapping, range: layout::range(layout::SCRATCH, bytes), failures: 0 })
+        let range = layout::range(layout::SCRATCH, bytes);
+        Ok(Self { frames, guard, frame, mapping, range, stock: Stock::fetch(MOST_TABLES), failures: 0 })
     }
 
     #[inline(always)]
@@ -124,6 +108,7 @@ impl Operation for Pair {
         // Once more, now without leaving tables.
         self.pair(EmptyTables::Detach);
         self.frames.free(self.guard.pinned(), self.frame);
+        self.stock.release();
         ensure!(self.failures == 0, "{} pages were not mapped and unmapped", self.failures);
         Ok(())
     }

@@ -9,6 +9,7 @@ pub mod objects;
 pub mod owners;
 pub mod plant;
 pub mod plant_objects;
+pub mod protect;
 pub mod recall;
 pub mod sample;
 pub mod tables;

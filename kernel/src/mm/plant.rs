@@ -4,12 +4,16 @@
 
 use core::fmt;
 
-use rhumb_machine::{CpuId, PageSize, PhysAddr, VirtAddr};
+use rhumb_directmap::State;
+use rhumb_directmap::protect::{Protection, Rights};
+use rhumb_machine::{CpuId, Machine, PageSize, PhysAddr, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry};
 
 use super::layout::{Stack, image};
-use super::tables;
+use super::{protect, tables};
 use crate::arch::gdt::InterruptStack;
+use crate::arch::pkrs::Pkrs;
+use crate::machine::MACHINE;
 
 /// What to map at the guard page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,17 +26,27 @@ pub enum Plant {
     WritableAlias(PhysAddr),
     /// A device's page, write-back.
     CachedDevice(PhysAddr),
-    /// Nothing: the guard is a guard again.
+    /// Where tables are protected: the one at the top of the kernel's tree, writable in the direct map.
+    WritableTable,
+    /// Where tables have a key: it is open on this CPU.
+    OpenKey,
+    /// Nothing: the guard is a guard again, and tables are protected.
     Nothing,
 }
 
-/// The guard page has no level-1 entry, or the stack no frame: the tables are not what boot built.
+/// The guard page has no level-1 entry, or the stack no frame: the tables are not what boot built. Or there is nothing to leave unprotected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoPlace;
+pub enum NoPlace {
+    Guard,
+    Protection,
+}
 
 impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the guard page for it is not where boot left it")
+        f.write_str(match self {
+            Self::Guard => "the guard page for it is not where boot left it",
+            Self::Protection => "page tables are not protected in this way",
+        })
     }
 }
 
@@ -49,10 +63,33 @@ pub fn plant(what: Plant) -> Result<(), NoPlace> {
         Plant::WritableText => writable(image::physical(image::text()).start()),
         Plant::SecondMapping => {
             let stack = Stack::Main.range(CpuId::BOOT).start();
-            writable(tables::walk(stack).phys().ok_or(NoPlace)?)
+            writable(tables::walk(stack).phys().ok_or(NoPlace::Guard)?)
         }
         Plant::WritableAlias(phys) | Plant::CachedDevice(phys) => writable(phys),
-        Plant::Nothing => Entry::EMPTY,
+        Plant::WritableTable => return unprotect(State::ORDINARY),
+        Plant::OpenKey if protect::in_force() == Protection::Keys => {
+            Pkrs.set(protect::KEY.with_rights(protect::CLOSED, Rights::ReadWrite));
+            return Ok(());
+        }
+        Plant::OpenKey => return Err(NoPlace::Protection),
+        Plant::Nothing => {
+            if protect::in_force() == Protection::Keys {
+                Pkrs.set(protect::CLOSED);
+            }
+            if protect::in_force() != Protection::Off {
+                unprotect(protect::state().unwrap_or(State::ORDINARY))?;
+            }
+            Entry::EMPTY
+        }
     };
-    tables::replace_entry(place(), entry).map(|_| ()).ok_or(NoPlace)
+    tables::replace_entry(place(), entry).map(|_| ()).ok_or(NoPlace::Guard)
+}
+
+/// Gives the page of the root's frame the entry of another state, behind the map's back.
+fn unprotect(state: State) -> Result<(), NoPlace> {
+    if protect::in_force() == Protection::Off {
+        return Err(NoPlace::Protection);
+    }
+    let page = MACHINE.direct(tables::root().table.addr());
+    tables::replace_leaf(page, |leaf| state.entry(leaf.phys, leaf.size)).ok_or(NoPlace::Guard)
 }

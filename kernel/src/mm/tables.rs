@@ -2,7 +2,8 @@
 //!
 //! The tables of the direct map are [`DirectMap`]'s once boot has handed them over ([`hand_over`]); it stands behind the same lock.
 //!
-//! Tables are touched through the direct map. Every write is counted, so that "allocates without writing a page table" (I2) can be
+//! Tables are read through the direct map, and written through it, too, unless they are protected ([`super::protect`]): then through a window, or while a key
+//! is open. Every write is counted, so that "allocates without writing a page table" (I2) can be
 //! shown and not only said.
 
 use core::ops::{Deref, DerefMut};
@@ -11,16 +12,19 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use rhumb_directmap::protect::{Key, KeyedTables, Reads, TableStore, WindowedTables};
 use rhumb_directmap::{DirectMap, Standing};
 use rhumb_machine::{Machine, PageSize, Pfn, VirtAddr, VirtRange};
-use rhumb_pagetable::{Entry, FlushBatch, FlushCause, Levels, Root, TableMemory, Walk};
+use rhumb_pagetable::{Entry, FlushBatch, FlushCause, Leaf, Levels, Root, TableMemory, Walk};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
 use crate::arch::cpu::features;
 use crate::arch::percpu;
-use crate::machine::MACHINE;
+use crate::arch::pkrs::Pkrs;
+use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::direct_map::KernelRules;
+use crate::mm::windows;
 use crate::smp::flush;
 use crate::sync::{IrqMutex, IrqMutexGuard};
 
@@ -28,21 +32,90 @@ static ROOT: AtomicU64 = AtomicU64::new(0);
 static TRAMPOLINE_ROOT: AtomicU64 = AtomicU64::new(0);
 static LEVELS: AtomicU8 = AtomicU8::new(0);
 
-/// Page tables in the direct map. All of them: kernel tables are never taken out of it.
-pub struct DirectTables(());
+/// Page tables at their places in the direct map. All of them: kernel tables are never taken out of it.
+pub struct InPlace(());
+
+impl InPlace {
+    fn entry(table: Pfn, index: usize) -> VirtAddr {
+        MACHINE.direct(table.addr()).plus(index as u64 * 8)
+    }
+}
+
+impl TableMemory for InPlace {
+    #[inline(always)]
+    fn read(&self, table: Pfn, index: usize) -> Entry {
+        // SAFETY: table frames stay in the direct map (I1), and an entry is read with one aligned access.
+        Entry::from_bits(unsafe { Self::entry(table, index).as_ptr::<u64>().read_volatile() })
+    }
+
+    #[inline(always)]
+    fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
+        // SAFETY: as in `read`; the values of this type that can write are behind `WRITER`'s lock (I8).
+        unsafe { Self::entry(table, index).as_mut_ptr::<u64>().write_volatile(entry.bits()) };
+    }
+}
+
+/// How tables are written.
+pub enum Way {
+    /// At their places in the direct map.
+    InPlace(InPlace),
+    /// Through windows.
+    Windows(WindowedTables<'static, InPlace, KernelMachine, windows::KernelTables>),
+    /// In place, while their key is open.
+    Key(KeyedTables<InPlace, KernelMachine, Pkrs>),
+}
+
+impl Way {
+    /// As boot begins.
+    const BOOT: Self = Self::InPlace(InPlace(()));
+
+    /// Through `windows`, which are there for every CPU that may run.
+    pub fn windows(windows: &'static windows::KernelWindows) -> Self {
+        // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned 64-bit accesses
+        // only; what is mapped in them is decided by the map and its rules.
+        Self::Windows(unsafe { WindowedTables::new(InPlace(()), windows, Reads::DirectMap) })
+    }
+
+    /// While `key` is open.
+    pub const fn key(key: Key) -> Self {
+        Self::Key(KeyedTables::new(InPlace(()), MACHINE, Pkrs, key))
+    }
+}
+
+/// The kernel's page tables.
+pub struct DirectTables(Way);
+
+impl DirectTables {
+    /// Writes that found no window: 0 in a system that is right.
+    pub const fn lost_writes(&self) -> u64 {
+        match &self.0 {
+            Way::Windows(tables) => tables.lost_writes(),
+            Way::InPlace(_) | Way::Key(_) => 0,
+        }
+    }
+}
 
 impl TableMemory for DirectTables {
     fn read(&self, table: Pfn, index: usize) -> Entry {
-        let entry = MACHINE.direct(table.addr()).plus(index as u64 * 8).as_ptr::<u64>();
-        // SAFETY: table frames stay in the direct map (I1), and an entry is read with one aligned access.
-        Entry::from_bits(unsafe { entry.read_volatile() })
+        InPlace(()).read(table, index)
     }
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
         percpu::here().counters.page_table_writes.count();
-        let place = MACHINE.direct(table.addr()).plus(index as u64 * 8).as_mut_ptr::<u64>();
-        // SAFETY: as in `read`; the values of this type that can write are behind `WRITER`'s lock (I8).
-        unsafe { place.write_volatile(entry.bits()) };
+        match &mut self.0 {
+            Way::InPlace(tables) => tables.write(table, index, entry),
+            Way::Windows(tables) => tables.write(table, index, entry),
+            Way::Key(tables) => tables.write(table, index, entry),
+        }
+    }
+
+    fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {
+        percpu::here().counters.page_table_writes.add(count as u64);
+        match &mut self.0 {
+            Way::InPlace(tables) => tables.write_run(table, index, first, step_bytes, count),
+            Way::Windows(tables) => tables.write_run(table, index, first, step_bytes, count),
+            Way::Key(tables) => tables.write_run(table, index, first, step_bytes, count),
+        }
     }
 }
 
@@ -58,11 +131,36 @@ enum Writer {
     Map(KernelDirectMap),
 }
 
-static WRITER: IrqMutex<Writer> = IrqMutex::new(Writer::Tables(DirectTables(())));
-static READER: DirectTables = DirectTables(());
+impl Writer {
+    const fn memory(&self) -> &DirectTables {
+        match self {
+            Self::Tables(tables) => tables,
+            Self::Map(map) => map.memory(),
+        }
+    }
 
-/// Tells which trees boot has built.
-pub fn adopt(root: Root, trampoline: Option<Root>) {
+    const fn memory_mut(&mut self) -> &mut DirectTables {
+        match self {
+            Self::Tables(tables) => tables,
+            Self::Map(map) => map.memory_mut(),
+        }
+    }
+}
+
+/// All that the lock is for.
+struct Tables {
+    writer: Writer,
+    /// Tables to be taken, where they are to be protected: none otherwise.
+    store: TableStore,
+}
+
+static WRITER: IrqMutex<Tables> =
+    IrqMutex::new(Tables { writer: Writer::Tables(DirectTables(Way::BOOT)), store: TableStore::new() });
+static READER: DirectTables = DirectTables(Way::BOOT);
+
+/// Tells which trees boot has built, and from what blocks it took their tables where these are to be protected.
+pub fn adopt(root: Root, trampoline: Option<Root>, store: TableStore) {
+    WRITER.lock().store = store;
     LEVELS.store(root.levels.top(), Relaxed);
     TRAMPOLINE_ROOT.store(trampoline.map_or(0, |root| root.table.get()), Relaxed);
     ROOT.store(root.table.get(), Release);
@@ -99,25 +197,19 @@ pub fn reader() -> &'static DirectTables {
 }
 
 /// The tables for changing; the lock is held.
-pub struct TablesGuard(IrqMutexGuard<'static, Writer>);
+pub struct TablesGuard(IrqMutexGuard<'static, Tables>);
 
 impl Deref for TablesGuard {
     type Target = DirectTables;
 
     fn deref(&self) -> &DirectTables {
-        match &*self.0 {
-            Writer::Tables(tables) => tables,
-            Writer::Map(map) => map.memory(),
-        }
+        self.0.writer.memory()
     }
 }
 
 impl DerefMut for TablesGuard {
     fn deref_mut(&mut self) -> &mut DirectTables {
-        match &mut *self.0 {
-            Writer::Tables(tables) => tables,
-            Writer::Map(map) => map.memory_mut(),
-        }
+        self.0.writer.memory_mut()
     }
 }
 
@@ -126,9 +218,20 @@ pub fn writer() -> TablesGuard {
     TablesGuard(WRITER.lock())
 }
 
+/// Runs `act` on the store of tables and the way to write them, with the lock held and interrupts off.
+pub fn with_store<A>(act: impl FnOnce(&mut TableStore, &mut DirectTables) -> A) -> A {
+    let Tables { writer, store } = &mut *WRITER.lock();
+    act(store, writer.memory_mut())
+}
+
+/// From now on tables are written in this way.
+pub fn write_by(way: Way) {
+    *WRITER.lock().writer.memory_mut() = DirectTables(way);
+}
+
 /// Runs `act` on the direct map, with the lock held and interrupts off; `None` before [`hand_over`].
 pub fn with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
-    match &mut *WRITER.lock() {
+    match &mut WRITER.lock().writer {
         Writer::Tables(_) => None,
         Writer::Map(map) => Some(act(map)),
     }
@@ -137,7 +240,7 @@ pub fn with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option
 /// As [`with_direct_map`], for those who know that there is a map: waits for it, where there is none.
 pub fn with_handed_over<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
     loop {
-        if let Writer::Map(map) = &mut *WRITER.lock() {
+        if let Writer::Map(map) = &mut WRITER.lock().writer {
             return act(map);
         }
     }
@@ -145,7 +248,7 @@ pub fn with_handed_over<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
 
 /// As [`with_direct_map`], where the lock is free now.
 pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
-    match &mut *WRITER.try_lock()? {
+    match &mut WRITER.try_lock()?.writer {
         Writer::Tables(_) => None,
         Writer::Map(map) => Some(act(map)),
     }
@@ -153,7 +256,7 @@ pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Op
 
 /// Gives the direct map's tables to a [`DirectMap`]. Once, at boot.
 pub fn hand_over(standing: Standing, rules: KernelRules) {
-    *WRITER.lock() = Writer::Map(DirectMap::new(standing, DirectTables(()), rules));
+    WRITER.lock().writer = Writer::Map(DirectMap::new(standing, DirectTables(Way::BOOT), rules));
 }
 
 /// The walk that a CPU makes for `address`.
@@ -173,6 +276,19 @@ pub fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
     tables.write(last.table, last.index, entry);
     let _ticket = flush::everywhere(batch, FlushCause::Other);
     Some(old)
+}
+
+/// Replaces the page's entry that the walk of `page` ends at, whatever its size, and drops the old translation everywhere; `None` where nothing is
+/// mapped there. For faults planted on purpose.
+pub fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Option<()> {
+    let mut tables = writer();
+    let walk = rhumb_pagetable::walk(&*tables, root(), page);
+    let (last, leaf) = (*walk.steps().last()?, walk.leaf()?);
+    let mut batch = FlushBatch::new();
+    batch.add_leaf(VirtRange::of_length(leaf.virt, leaf.size.bytes())?, leaf.size);
+    tables.write(last.table, last.index, entry(leaf));
+    let _ticket = flush::everywhere(batch, FlushCause::Other);
+    Some(())
 }
 
 /// Empties the lower half of the trampoline's tree: no CPU needs the identity mapping any more.

@@ -3,6 +3,9 @@
 //! Boot has made a table for each CPU's windows; here is where it is found and how an entry is written. All else is
 //! [`rhumb_directmap::windows`].
 //!
+//! Where page tables are protected, so are these. By a key: it is open while an entry is written. By read-only pages: a window cannot be opened to open a
+//! window, so each CPU keeps its last slot for its own table, which it can write there and nowhere else.
+//!
 //! **I8** Each table has one writer: its CPU, with interrupts off. So no lock is taken, and none may be: windows are opened under locks.
 //! Nothing else in these tables changes after boot.
 
@@ -13,21 +16,25 @@ use core::sync::atomic::{
     compiler_fence,
 };
 
-use rhumb_directmap::windows::{CpuSlots, WindowTables, Windows};
-use rhumb_machine::{CpuId, MAX_CPUS, Machine, Pfn};
-use rhumb_pagetable::{Entry, TableMemory};
+use rhumb_directmap::protect::{Protection, keyed};
+use rhumb_directmap::windows::{CpuSlots, SLOTS, WindowTables, Windows, slot_address};
+use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr};
+use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
 use spin::Once;
 
 use crate::arch::percpu;
+use crate::arch::pkrs::Pkrs;
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::{layout, tables};
+use crate::mm::{layout, protect, tables};
 
 /// The windows of this kernel.
 pub type KernelWindows = Windows<KernelMachine, KernelTables>;
 
 static WINDOWS: Once<KernelWindows> = Once::new();
-static SLOTS: [CpuSlots; MAX_CPUS] = [const { CpuSlots::new() }; MAX_CPUS];
+static CPU_SLOTS: [CpuSlots; MAX_CPUS] = [const { CpuSlots::new() }; MAX_CPUS];
+/// The slot that shows a CPU its own table, where tables are read-only elsewhere.
+const OWN_SLOT: usize = SLOTS - 1;
 /// The frame number of each CPU's table.
 static TABLES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
@@ -51,20 +58,33 @@ impl fmt::Display for NoTable {
 /// # Errors
 /// [`NoTable`]: there are no windows at all then.
 pub fn start(boot: &Boot) -> Result<&'static KernelWindows, NoTable> {
+    let way = protect::wanted();
     for cpu in (0..boot.cpus).filter_map(CpuId::new) {
         let walk = tables::walk(layout::windows(cpu).start());
         let last = walk.steps().last().filter(|step| step.level == 1).ok_or(NoTable(cpu))?;
         if let Some(place) = TABLES.get(cpu.index()) {
             place.store(last.table.get(), Relaxed);
         }
+        if way == Protection::Windows {
+            show_own(cpu, last.table);
+        }
     }
-    let slots = SLOTS.get(..boot.cpus).unwrap_or(&SLOTS);
-    Ok(WINDOWS.call_once(|| Windows::new(MACHINE, KernelTables(()), slots)))
+    let slots = CPU_SLOTS.get(..boot.cpus).unwrap_or(&CPU_SLOTS);
+    Ok(WINDOWS.call_once(|| Windows::new(MACHINE, KernelTables(way), slots)))
 }
 
-/// The tables that boot has made for windows.
+/// Keeps the last slot of a CPU for its table. Before that CPU opens a window.
+fn show_own(cpu: CpuId, table: Pfn) {
+    let attributes = Attributes { scope: Scope::AddressSpace, ..Attributes::kernel(Access::ReadWrite) };
+    tables::writer().write(table, OWN_SLOT, Entry::leaf(table.addr(), PageSize::Size4K, attributes));
+    if let Some(slots) = CPU_SLOTS.get(cpu.index()) {
+        slots.keep(OWN_SLOT);
+    }
+}
+
+/// The tables that boot has made for windows, and how they are written.
 #[derive(Debug)]
-pub struct KernelTables(());
+pub struct KernelTables(Protection);
 
 impl KernelTables {
     fn table(cpu: CpuId) -> Pfn {
@@ -77,10 +97,23 @@ impl KernelTables {
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
         percpu::here().counters.page_table_writes.count();
-        let place = MACHINE.direct(Self::table(cpu).addr()).plus(slot as u64 * 8).as_mut_ptr::<u64>();
+        let at = |table: VirtAddr| table.plus(slot as u64 * 8).as_mut_ptr::<u64>();
+        let write = |table: VirtAddr| {
+            // SAFETY: `start` has found the table of every CPU that has slots, it stays where it is (I1), and only `cpu` writes it (I8).
+            unsafe { at(table).write_volatile(entry.bits()) }
+        };
         compiler_fence(SeqCst);
-        // SAFETY: `start` has found the table of every CPU that has slots, it stays in the direct map (I1), and only `cpu` writes it (I8).
-        unsafe { place.write_volatile(entry.bits()) };
+        match self.0 {
+            Protection::Off => write(MACHINE.direct(Self::table(cpu).addr())),
+            Protection::Windows => write(slot_address(cpu, OWN_SLOT)),
+            Protection::Keys => {
+                // SAFETY: windows write their entries on their CPU, with interrupts off.
+                let irq_off = unsafe { IrqOff::assume(cpu) };
+                keyed::while_open(&Pkrs, protect::KEY, irq_off, || {
+                    write(MACHINE.direct(Self::table(cpu).addr()))
+                });
+            }
+        }
         compiler_fence(SeqCst);
     }
 

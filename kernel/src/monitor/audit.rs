@@ -10,18 +10,22 @@ use super::Kernel;
 use crate::boot::Boot;
 use crate::mm::direct_map::is_held_executable;
 use crate::mm::plant::{self, Plant};
-use crate::mm::{layout, tables};
+use crate::mm::{layout, protect, tables};
+
+const PLANTS: &[&str] = &["wx", "overlap", "device", "table", "key", "none"];
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "plant",
-    usage: "wx|overlap|device|none",
+    usage: "wx|overlap|device|table|key|none",
     summary: "break a rule of the page tables on purpose",
     help: "Maps one page behind the kernel's back, so that 'maps audit' can be seen to fail:\n\
            wx       kernel text, writable\n\
            overlap  a stack's frame, a second time\n\
            device   the local APIC's registers, cached\n\
-           none     takes the page away again",
-    complete: Complete::Words(&["wx", "overlap", "device", "none"]),
+           table    no page: the top page table, writable in the direct map, where tables are protected\n\
+           key      no page: the key of page tables, open on this CPU, where they have one\n\
+           none     takes all of it away again",
+    complete: Complete::Words(PLANTS),
     run: plant_command,
 }];
 
@@ -57,16 +61,17 @@ fn run_audit(boot: &Boot, report: impl FnMut(Finding)) -> AuditSummary {
 /// `maps audit`.
 pub fn run(kernel: &Kernel, out: &mut dyn Output) -> Result<(), CommandError> {
     let summary = audit(kernel.boot, |finding| writeln!(out, "audit: {finding}"));
+    let findings = summary.findings + protect::audit::run(|flaw| writeln!(out, "audit: {flaw}"));
     writeln!(
         out,
         "audit: {} pages in {} spans, {} of them in the direct map: {}",
         summary.pages.pages(),
         summary.spans,
         summary.direct_map_pages.pages(),
-        Verdict(summary.findings)
+        Verdict(findings)
     );
-    if summary.findings > 0 {
-        return Err(CommandError::failed(format_args!("the audit found {}", Verdict(summary.findings))));
+    if findings > 0 {
+        return Err(CommandError::failed(format_args!("the audit found {}", Verdict(findings))));
     }
     Ok(())
 }
@@ -88,12 +93,14 @@ fn plant_command(
     mut arguments: Arguments<'_>,
     _: &mut dyn Output,
 ) -> Result<(), CommandError> {
-    let what = arguments.one_of("what", &["wx", "overlap", "device", "none"])?;
+    let what = arguments.one_of("what", PLANTS)?;
     arguments.end()?;
     let plant = match what {
         "wx" => Plant::WritableText,
         "overlap" => Plant::SecondMapping,
         "device" => Plant::CachedDevice(local_apic(kernel.boot)),
+        "table" => Plant::WritableTable,
+        "key" => Plant::OpenKey,
         _ => Plant::Nothing,
     };
     plant::plant(plant).map_err(CommandError::failed)

@@ -8,6 +8,7 @@ use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, 
 use super::Kernel;
 use crate::arch::cpu::{self, features};
 use crate::arch::{clock, percpu};
+use crate::mm::protect;
 use crate::smp;
 
 pub const COMMANDS: &[Command<Kernel>] = &[
@@ -68,6 +69,7 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
         ]);
     }
     writeln!(out, "protections: {}", cpu::ProtectionNames);
+    writeln!(out, "{}", protect::Status);
     Ok(())
 }
 

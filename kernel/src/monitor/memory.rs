@@ -119,18 +119,28 @@ fn maps(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output)
 }
 
 fn row(table: &mut Table<'_>, boot: &Boot, span: &Span) {
-    let scope = match span.scope {
-        rhumb_pagetable::Scope::Global => "global",
-        rhumb_pagetable::Scope::AddressSpace => "",
-    };
     table.row(&[
         &format_args!("{:016x}-{:016x}", span.virt.get(), span.last().get()),
         &Human(span.bytes),
         &span.permissions,
-        &format_args!("{} {scope:6}", span.cache),
+        &Mode(span),
         &format_args!("{:16}", span.pages),
         &What(boot, span.virt),
     ]);
+}
+
+/// `WB global`, `WB key 1`: keyed pages are global.
+struct Mode<'a>(&'a Span);
+
+impl fmt::Display for Mode<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.0.cache)?;
+        match (self.0.key, self.0.scope) {
+            (Some(key), _) => write!(f, "{key} "),
+            (None, rhumb_pagetable::Scope::Global) => f.write_str("global"),
+            (None, rhumb_pagetable::Scope::AddressSpace) => f.write_str("      "),
+        }
+    }
 }
 
 /// What a range is: a device by its own name, anything else by its place.

@@ -65,7 +65,7 @@ impl TwoFaces {
         let mut writer = tables::writer();
         let walk = rhumb_pagetable::walk(&*writer, tables::root(), self.page);
         let last = walk.steps().last().filter(|step| step.level == 1);
-        let last = last.ok_or_else(|| Wrong::because(plant::NoPlace))?;
+        let last = last.ok_or_else(|| Wrong::because(plant::NoPlace::Guard))?;
         writer.write(last.table, last.index, entry);
         let mut batch = FlushBatch::new();
         batch.add_leaf(VirtRange::of_length(self.page, 1).unwrap_or_default(), PageSize::Size4K);

@@ -12,6 +12,7 @@ mod exhaustion;
 mod flush;
 mod frames;
 mod objects;
+mod protect;
 mod protection;
 mod tables;
 mod time;
@@ -59,6 +60,7 @@ pub struct Test {
 const TESTS: &[&[Test]] = &[
     tables::TESTS,
     protection::TESTS,
+    protect::TESTS,
     calls::TESTS,
     flush::TESTS,
     time::TESTS,

@@ -7,8 +7,7 @@ use super::{Test, Wrong, ensure};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::plant::{self, Plant};
-use crate::mm::tables;
-use crate::mm::{direct_map, layout};
+use crate::mm::{direct_map, layout, protect, tables};
 use crate::monitor::audit::audit;
 
 pub const TESTS: &[Test] = &[
@@ -115,6 +114,13 @@ fn audit_is_sound(boot: &'static Boot) -> Result<(), Wrong> {
     let summary = audit(boot, |finding| {
         first.get_or_insert(finding);
     });
+    let mut flaw = None;
+    protect::audit::run(|found| {
+        flaw.get_or_insert(found);
+    });
+    if let Some(flaw) = flaw {
+        return Err(Wrong::because(flaw));
+    }
     match first {
         Some(finding) => Err(Wrong::because(finding)),
         None => {

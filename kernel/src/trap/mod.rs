@@ -16,6 +16,7 @@ use rhumb_machine::IrqOff;
 use crate::arch::idt::{TrapFrame, vector};
 use crate::arch::{apic, clock, cpu, percpu, probe};
 use crate::console;
+use crate::mm::protect;
 use crate::smp::{self, call, flush};
 
 const NMI: u64 = 2;
@@ -42,6 +43,8 @@ extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
 }
 
 fn exception(frame: &mut TrapFrame) {
+    // A fault or a non-maskable interrupt can come while this CPU writes a table. (Interrupts cannot: they are off then.)
+    let _closed = protect::Closed::for_handler();
     match frame.vector {
         NMI if STOPPING.load(Relaxed) => {
             STOPPED.fetch_add(1, Release);

@@ -67,13 +67,23 @@ pub enum Changer {
     Count,
     /// The pool of unmapped frames, for all its owners: [`crate::mm::unmapped`].
     UnmappedPool,
+    /// Page tables, where they are protected: [`crate::mm::protect`].
+    PageTables,
 }
 
 impl Changer {
-    const ALL: [Self; 6] =
-        [Self::Monitor, Self::Age, Self::Stress, Self::SelfTest, Self::Count, Self::UnmappedPool];
+    const ALL: [Self; 7] = [
+        Self::Monitor,
+        Self::Age,
+        Self::Stress,
+        Self::SelfTest,
+        Self::Count,
+        Self::UnmappedPool,
+        Self::PageTables,
+    ];
 
-    const fn name(self) -> &'static str {
+    /// How the journal calls it.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Monitor => "monitor",
             Self::Age => "age",
@@ -81,6 +91,7 @@ impl Changer {
             Self::SelfTest => "selftest",
             Self::Count => "count",
             Self::UnmappedPool => "unmapped pool",
+            Self::PageTables => "page tables",
         }
     }
 

@@ -4,6 +4,8 @@
 //! with its own. Every CPU may make a change before any of them gets to fill up the reserve, and the tables that these changes' undoing
 //! gives back wait for a flush: twice that for each CPU is enough for all to change and restore at once.
 //!
+//! Where page tables are protected, tables come from the store of such ([`crate::mm::protect::blocks`]), else from the allocator one by one.
+//!
 //! Frames are fetched with no lock held, and put into the reserve under the map's lock: no allocation waits for a change (I10).
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,6 +21,8 @@ use super::with;
 use crate::machine::MACHINE;
 use crate::mm::frames::frames;
 use crate::mm::owners::Holder;
+use crate::mm::protect::blocks;
+use crate::mm::tables;
 use crate::smp;
 
 /// Tables that a change takes at most.
@@ -66,6 +70,14 @@ pub fn fill_if_wanted() {
     }
 }
 
+/// Gives all tables back, with the blocks that this empties where tables are protected, and fills up the reserve anew. Changes that need a table may be
+/// refused meanwhile.
+pub fn renew() {
+    drain(0);
+    blocks::shrink(0);
+    fill();
+}
+
 /// Fills up the reserve, and gives back what is more than twice its level. Where the allocator has nothing, the reserve
 /// stays as it is: a change that needs more is refused, whole.
 pub fn fill() {
@@ -73,7 +85,18 @@ pub fn fill() {
     fill_to(level);
     if now().tables > 2 * level.tables {
         drain(level.tables);
+        blocks::shrink_if_large();
     }
+}
+
+/// Gives the reserve the last tables of the store, for the change that makes the store larger.
+pub fn refill_from_store() {
+    let mut stock = Stock::default();
+    if let Some(table) = tables::with_store(|store, memory| store.take(memory)) {
+        stock.0.push(table);
+    }
+    let _ = with(|map| map.refill(1, &mut stock));
+    stock.release();
 }
 
 /// Fetches what one large operation takes besides.
@@ -113,11 +136,16 @@ fn drain(keep: u64) {
 
 /// Frames on their way between the allocator and the reserve.
 #[derive(Default)]
-struct Stock(ArrayVec<Pfn, BATCH>);
+pub struct Stock(ArrayVec<Pfn, BATCH>);
 
 impl Stock {
-    fn fetch(count: u64) -> Self {
+    /// Up to `count` zeroed tables, and no more than a batch. Not with a lock held.
+    pub fn fetch(count: u64) -> Self {
         let mut stock = Self::default();
+        if blocks::is_source() {
+            blocks::take(count.min(BATCH as u64), |table| stock.0.push(table));
+            return stock;
+        }
         while (stock.0.len() as u64) < count && !stock.0.is_full() {
             let Some(frame) = zeroed_frame() else { break };
             stock.0.push(frame.into_pfn());
@@ -125,7 +153,16 @@ impl Stock {
         stock
     }
 
-    fn release(self) {
+    /// What is in it.
+    pub fn iter(&self) -> impl Iterator<Item = Pfn> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Gives all of them back. Not with a lock held.
+    pub fn release(self) {
+        if blocks::is_source() {
+            return self.0.into_iter().for_each(blocks::give);
+        }
         let Some(frames) = frames() else { return };
         let guard = MACHINE.pin();
         for pfn in self.0 {

@@ -19,6 +19,7 @@ use spin::Once;
 use super::Changer;
 use crate::boot::Boot;
 use crate::mm::frames::is_boot_data;
+use crate::mm::protect;
 
 static LIST: Once<ArrayVec<(PhysRange, Rule), MAX_RESERVATIONS>> = Once::new();
 
@@ -40,9 +41,14 @@ impl KernelRules {
 
 impl Rules for KernelRules {
     fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
-        self.0.check(owner, frames, wanted)?;
-        let may_execute = || Changer::of(owner).is_some_and(Changer::may_execute);
-        if wanted.access == Access::ReadExecute && !may_execute() {
+        let changer = Changer::of(owner);
+        match self.0.check(owner, frames, wanted) {
+            // What protects them may be done to them.
+            Err(Forbidden { rule: Rule::PageTables, .. })
+                if matches!(changer, Some(Changer::PageTables)) && protect::state() == Some(wanted) => {}
+            other => other?,
+        }
+        if wanted.access == Access::ReadExecute && !changer.is_some_and(Changer::may_execute) {
             return Err(Forbidden { frames, rule: Rule::ExecutableHere });
         }
         Ok(())

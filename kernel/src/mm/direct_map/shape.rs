@@ -2,17 +2,20 @@
 //!
 //! The plan is made once more, from the memory map, and its entries are summed up; so are those in the tables. Equal sums mean equal
 //! pages, places, attributes: the sum takes each entry with its address, and depends on their order.
+//!
+//! Where page tables are protected, the plan is that of boot with the blocks of tables as they must be: by the largest pages that this allows.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
-use rhumb_directmap::{DirectMapError, Plan, Request};
-use rhumb_machine::{PhysAddr, PhysRange, VirtAddr};
-use rhumb_pagetable::{Entry, Leaves, bits};
+use rhumb_directmap::{DirectMapError, Plan, Request, State};
+use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use rhumb_pagetable::{Attributes, Entry, Leaves, bits};
 
 use crate::boot::Boot;
 use crate::boot::paging::MAX_READ_ONLY;
+use crate::mm::direct_map::{Changer, everywhere, with};
 use crate::mm::layout::{self, image};
-use crate::mm::tables;
+use crate::mm::{protect, tables};
 use crate::smp::trampoline;
 
 /// A sum over all entries of the direct map.
@@ -70,15 +73,64 @@ pub fn of_plan(boot: &Boot) -> Result<Checksum, DirectMapError> {
         largest: boot.largest_page,
         limit: boot.options.direct_map_limit_bytes.map(PhysAddr::new),
     })?;
-    let mut sum = Checksum::new();
+    let mut sum = Planned { sum: Checksum::new(), protected: Protected::new() };
     for mapping in plan.mappings() {
         for run in mapping.runs() {
             for page in 0..run.pages {
                 let distance = page * run.size.bytes();
-                let entry = Entry::leaf(run.phys.plus(distance), run.size, mapping.attributes);
-                sum.add(run.virt.plus(distance), entry);
+                sum.add(run.virt.plus(distance), run.phys.plus(distance), run.size, mapping.attributes);
             }
         }
     }
-    Ok(sum)
+    Ok(sum.sum)
+}
+
+/// The plan's pages, in ascending order, and what tables make of them.
+struct Planned {
+    sum: Checksum,
+    protected: Protected,
+}
+
+impl Planned {
+    fn add(&mut self, virt: VirtAddr, phys: PhysAddr, size: PageSize, attributes: Attributes) {
+        let page = PfnRange::of_length(phys.pfn(), size.frames()).unwrap_or_default();
+        match (self.protected.first_in(page), size.smaller()) {
+            (None, _) => self.sum.add(virt, Entry::leaf(phys, size, attributes)),
+            (Some((block, state)), _) if block.covers(page) => self.sum.add(virt, state.entry(phys, size)),
+            (Some(_), Some(smaller)) => {
+                for index in 0..size.frames() / smaller.frames() {
+                    let distance = index * smaller.bytes();
+                    self.add(virt.plus(distance), phys.plus(distance), smaller, attributes);
+                }
+            }
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// Blocks of protected tables, in ascending order. Looks into the journal once for each.
+struct Protected(Option<(PfnRange, State)>);
+
+impl Protected {
+    fn new() -> Self {
+        Self(Self::from(everywhere().start()))
+    }
+
+    /// The first block that has a frame in `frames`. Asked for in ascending order.
+    fn first_in(&mut self, frames: PfnRange) -> Option<(PfnRange, State)> {
+        while let Some((block, _)) = self.0.filter(|(block, _)| block.end() <= frames.start()) {
+            self.0 = Self::from(block.end());
+        }
+        self.0.filter(|(block, _)| block.overlaps(frames))
+    }
+
+    fn from(start: Pfn) -> Option<(PfnRange, State)> {
+        let state = protect::state()?;
+        let above = PfnRange::new(start, everywhere().end())?;
+        let is_tables = |name: &str| name == Changer::PageTables.name();
+        with(|map| {
+            map.holds_in(above).find(|hold| is_tables(hold.owner.name)).map(|hold| (hold.frames, state))
+        })
+        .ok()?
+    }
 }

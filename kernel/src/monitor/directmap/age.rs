@@ -108,7 +108,7 @@ pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Resu
         let collapsed = direct_map::collapse(ram.whole_frames());
         merged += collapsed.level2 + collapsed.level3;
     }
-    reserve::fill();
+    reserve::renew();
     let planned = shape::of_plan(boot).map_err(CommandError::failed)?;
     let found = shape::of_tables();
     writeln!(out, "{set} ranges and {aged} aged blocks restored, {merged} more pages merged");

@@ -10,7 +10,7 @@ use rhumb_pagetable::{CacheMode, Leaf, Leaves};
 use super::mapped_ram;
 use crate::boot::Boot;
 use crate::machine::MACHINE;
-use crate::mm::{direct_map, layout, tables};
+use crate::mm::{direct_map, layout, protect, tables};
 
 const ROW: u64 = 64;
 const MOST_CELLS: u64 = 24 * ROW;
@@ -20,6 +20,7 @@ const LEGEND: &str = "   1 GiB  2 MiB  4 KiB\n   \
                       R      r      :      read-only\n   \
                       X      x      ;      read-only, executable\n   \
                       U      u      ,      another cache mode\n   \
+                      P      p      '      written while a protection key is open\n   \
                       .  out of the map    *  several of these    blank  no RAM\n";
 
 pub fn picture(boot: &Boot, out: &mut dyn Output) -> Result<(), CommandError> {
@@ -27,6 +28,7 @@ pub fn picture(boot: &Boot, out: &mut dyn Output) -> Result<(), CommandError> {
     let cell_bytes = cell_bytes(&ram);
     let pages = direct_map::with(|map| map.pages()).unwrap_or(boot.direct_map.pages);
     writeln!(out, "a character is {}; the map has {pages}", Human(cell_bytes));
+    writeln!(out, "{}", protect::Status);
     out.write_str(LEGEND);
     let mut next_row = 0;
     for piece in &ram {
@@ -93,7 +95,9 @@ fn character(ram: &[PhysRange], cell: PhysRange) -> u8 {
 }
 
 fn character_of(leaf: &Leaf) -> u8 {
-    let row = if leaf.cache != CacheMode::WriteBack {
+    let row = if leaf.entry.key().is_some() {
+        b"Pp'"
+    } else if leaf.cache != CacheMode::WriteBack {
         b"Uu,"
     } else if leaf.permissions.executable {
         b"Xx;"
@@ -121,4 +125,4 @@ fn joined(one: u8, other: u8) -> u8 {
     }
 }
 
-const ROWS: [&[u8; 3]; 4] = [b"GMk", b"Rr:", b"Xx;", b"Uu,"];
+const ROWS: [&[u8; 3]; 5] = [b"GMk", b"Rr:", b"Xx;", b"Uu,", b"Pp'"];

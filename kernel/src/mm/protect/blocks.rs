@@ -1,0 +1,163 @@
+//! Blocks of 2 MiB for tables: from the allocator, protected as a whole, and ordinary again before they go back (I5).
+//!
+//! The frames of a block belong to the store ([`rhumb_directmap::protect::TableStore`]) and, in the map's journal, to `page tables`; its handle is
+//! left there. Tables are fetched from the store by whoever fills the map's reserve, so a change of the map never comes here (I7, I10): growing
+//! *is* a change. One CPU at a time grows or shrinks the store; the filling that follows its own change takes what is left.
+//!
+//! One block more than is in use stays, until the map is healed: else a reserve that goes up and down would take and give it each time.
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+
+use rhumb_directmap::protect::{Protection, TABLES_PER_BLOCK};
+use rhumb_directmap::{Block, ChangeError};
+use rhumb_frames::{AllocClass, FrameRange, Place, Request};
+use rhumb_machine::{Machine, Order, Pfn};
+
+use super::{change, in_force, wanted};
+use crate::machine::MACHINE;
+use crate::mm::direct_map::{self, Changer, Refused, adopt, leave, reserve};
+use crate::mm::frames::frames;
+use crate::mm::owners::Holder;
+use crate::mm::tables;
+
+/// The map may have to be cut for a new block, and the reserve may be empty then.
+const KEPT_FOR_GROWING: u64 = 2;
+
+static RESIZING: AtomicBool = AtomicBool::new(false);
+
+/// The right to grow or shrink the store.
+struct Resizing;
+
+impl Resizing {
+    fn begin() -> Option<Self> {
+        (!RESIZING.swap(true, Acquire)).then_some(Self)
+    }
+}
+
+impl Drop for Resizing {
+    fn drop(&mut self) {
+        RESIZING.store(false, Release);
+    }
+}
+
+/// Whether tables come from here.
+pub fn is_source() -> bool {
+    wanted() != Protection::Off
+}
+
+/// Takes up to `count` zeroed tables and hands each to `put`. Not with a lock held.
+pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
+    if tables::with_store(|store, _| store.free()) < count + KEPT_FOR_GROWING {
+        grow();
+    }
+    for _ in 0..count {
+        let taken =
+            tables::with_store(
+                |store, memory| {
+                    if store.free() > KEPT_FOR_GROWING { store.take(memory) } else { None }
+                },
+            );
+        match taken {
+            Some(table) => put(table),
+            None => return reserve::want(),
+        }
+    }
+}
+
+/// Takes back a zeroed table. Not with the tables' lock held.
+pub fn give(table: Pfn) {
+    tables::with_store(|store, memory| store.give(memory, table));
+}
+
+/// Gives wholly free blocks back to the allocator, as long as `keep` tables are left.
+pub fn shrink(keep: u64) {
+    let Some(_resizing) = Resizing::begin() else { return };
+    // What boot took stays: nobody else may change it.
+    let is_allocated = |block: Block| {
+        let place = frames().and_then(|frames| frames.describe(block.start()));
+        place.is_some_and(|known| matches!(known.place, Place::InUseLarge(Order::LARGE)))
+    };
+    while let Some(block) = tables::with_store(|store, memory| store.take_spare(memory, keep, is_allocated)) {
+        release(block);
+    }
+}
+
+/// Gives back all but what is needed until the next filling.
+pub fn shrink_if_large() {
+    shrink(TABLES_PER_BLOCK);
+}
+
+/// A block out of the store: first ordinary, then free.
+fn release(block: Block) {
+    let (Some(changed), Some(frames)) = (adopt(Changer::PageTables, block.frames()), frames()) else {
+        return;
+    };
+    let _ = direct_map::restore(changed).into_frames();
+    let guard = MACHINE.pin();
+    // SAFETY: the block was allocated as one frame by `grow`, and is in neither store nor tables.
+    if let Ok(frame) = unsafe { frames.from_pfn(block.start(), Order::LARGE) } {
+        frames.free(guard.pinned(), frame);
+    }
+}
+
+/// One block more, if the allocator has one. Where there is none, changes of the map have what is left.
+fn grow() {
+    // Before boot's blocks are protected none needs to be added, and none could be.
+    let Some(_resizing) = Resizing::begin().filter(|_| in_force() != Protection::Off) else { return };
+    let (Some(frames), Some(change)) = (frames(), change()) else { return };
+    let request = Request::LARGE.zeroed().class(AllocClass::PageTables).owner(Holder::DirectMap.owner());
+    let frame = {
+        let guard = MACHINE.pin();
+        frames.alloc(guard.pinned(), request)
+    };
+    let Ok(frame) = frame else { return };
+    if reserve::now().tables == 0 {
+        reserve::refill_from_store();
+    }
+    let block = Block::around(frame.pfn(), rhumb_machine::PageSize::Size2M);
+    // SAFETY: the frame's handle is given up for that of its frames.
+    let range = unsafe { FrameRange::assume(block.frames()) };
+    let _ = frame.into_pfn();
+    match direct_map::change(range, change, Changer::PageTables, "tables for changes of the map") {
+        Ok(changed) => {
+            leave(changed);
+            tables::with_store(|store, memory| store.add(memory, block));
+        }
+        Err(Refused { frames: range, error }) => {
+            log::warn!("no more tables: the block at {} cannot be protected: {error}", block.start().addr());
+            let _ = range.into_frames();
+            let guard = MACHINE.pin();
+            // SAFETY: as above; nothing has changed.
+            if let Ok(frame) = unsafe { frames.from_pfn(block.start(), Order::LARGE) } {
+                frames.free(guard.pinned(), frame);
+            }
+        }
+    }
+}
+
+/// Protects the blocks that boot took. Nobody else changes the store meanwhile.
+pub fn protect_all() -> Result<(), ChangeError> {
+    let Some(change) = change() else { return Ok(()) };
+    let is_held =
+        |block: &Block| direct_map::with(|map| map.why(block.start()).held.is_some()).unwrap_or(true);
+    let blocks = tables::with_store(|store, _| store.blocks());
+    for _ in 0..blocks {
+        let next = (0..blocks as usize)
+            .filter_map(|index| tables::with_store(|store, memory| store.iter(memory).nth(index)))
+            .find(|block| !is_held(block));
+        let Some(block) = next else { break };
+        // SAFETY: boot took the block for tables, and the store has it for good.
+        let range = unsafe { FrameRange::assume(block.frames()) };
+        match direct_map::change(range, change, Changer::PageTables, "boot's tables") {
+            Ok(changed) => leave(changed),
+            Err(Refused { frames, error }) => {
+                let _ = frames.into_frames();
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
