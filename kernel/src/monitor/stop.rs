@@ -1,14 +1,16 @@
 //! Commands that end the run: `poweroff`, `reboot`, `panic`, `fault`.
 
-use rhumb_machine::VirtAddr;
+use rhumb_machine::{Machine, VirtAddr};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 
 use super::Kernel;
 use crate::arch::provoke;
+use crate::machine::MACHINE;
 use crate::mm::layout::image;
+use crate::mm::tables;
 use crate::power::{self, Outcome};
 
-const FAULTS: &[&str] = &["read", "write", "exec", "stack", "ud", "gp", "de", "df"];
+const FAULTS: &[&str] = &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df"];
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -40,10 +42,11 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     },
     Command {
         name: "fault",
-        usage: "read|write|exec|stack|ud|gp|de|df",
+        usage: "read|write|table|exec|stack|ud|gp|de|df",
         summary: "provoke a CPU exception and see its report",
         help: "read   of an address that is not mapped\n\
                write  to the kernel's text\n\
+               table  a write to a page table through the direct map, which passes where tables are not protected\n\
                exec   of the kernel's data\n\
                stack  overflow into the guard page\n\
                ud     an invalid instruction\n\
@@ -61,6 +64,7 @@ fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Re
     match kind {
         "read" => provoke::read(VirtAddr::new(0xffff_bfff_ffff_f000)),
         "write" => provoke::write(image::text().start()),
+        "table" => provoke::write(MACHINE.direct(tables::root().table.addr())),
         "exec" => provoke::execute(image::data().start()),
         "stack" => provoke::overflow_stack(),
         "ud" => provoke::invalid_opcode(),

@@ -32,7 +32,7 @@ const RECORDS_OF_A_CHANGE: u64 = TABLES_OF_A_CHANGE + 1;
 /// Changes by one CPU that may come before the next filling, counting tables that wait for a flush.
 const CHANGES_OF_A_CPU: u64 = 2;
 /// Frames that are fetched or given back with the lock released in between.
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 
 /// Set by a change that could not fill up the reserve itself.
 static WANTED: AtomicBool = AtomicBool::new(false);

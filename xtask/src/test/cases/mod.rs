@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`matrix`] | it boots on each kind of machine, and its own tests and audit pass there |
 //! | [`direct_map`] | the direct map is what the command line and the CPU make it |
+//! | [`protect`] | page tables that nothing but their writer can write: by windows, by a key, and where that is not to be had |
 //! | [`faults`] | what goes wrong on purpose is found, reported, and told to the outside |
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`objects`] | object caches under stress, and checks that notice planted faults |
@@ -21,6 +22,7 @@ mod image;
 mod kasan;
 mod matrix;
 mod objects;
+mod protect;
 
 use super::case::Case;
 
@@ -30,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         console::cases(),
         faults::cases(),
         direct_map::cases(),
+        protect::cases(),
         frames::cases(),
         objects::cases(),
         count::cases(),

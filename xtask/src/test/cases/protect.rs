@@ -1,0 +1,96 @@
+//! Protected page tables: everything that changes tables works with them, a stray write does not, and the audit sees what is left open.
+
+use crate::machine::MemorySize;
+use crate::test::case::{Case, Ends};
+use crate::test::expect::{Expect, lines, no_text, text};
+
+/// A value of `protect_tables=`, what `cpus` says then, and why the CPU stops a stray write.
+const WAYS: [(&str, &str, &str); 2] = [
+    ("window", "page tables: read-only, written through windows", "the page's permissions forbid it"),
+    ("pks", "page tables: of key 1", "its protection key forbids it"),
+];
+
+/// What is said when the map is what boot made.
+const HEALED: &str = "bit for bit";
+const NO_KEYS: &str =
+    "protect_tables=pks: this CPU has no protection keys for supervisor pages; windows are used";
+/// A CPU without supervisor keys.
+const WITHOUT_KEYS: &str = "Haswell";
+
+pub(crate) fn cases() -> Vec<Case> {
+    WAYS.into_iter().flat_map(|(way, status, why)| of_way(way, status, why)).chain(decided()).collect()
+}
+
+fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
+    let case = |name: &str, commands: &str| {
+        Case::new(format!("protect/{way}{name}"), commands).append(&format!("protect_tables={way}"))
+    };
+    let sound = || [text("sound"), text(HEALED)];
+    let whole = "cpus; directmap owners; selftest; maps; maps audit; directmap heal";
+    let stressed = "directmap stress 2; directmap pool stress 1; frames stress 1; maps audit; directmap heal; selftest protect";
+    vec![
+        case("", whole).within(120).expect([text(status), text("page tables"), text(HEALED)]),
+        case("/8-cpus", "selftest protect; selftest direct_map; selftest unmapped; maps audit").cpus(8).memory(MemorySize::gib(4)).within(240).expect([text("sound")]),
+        case("/1-cpu", whole).cpus(1).expect(sound()),
+        // Where the highest 2 MiB below the hole are.
+        case("/journal", "directmap why phys:0x7fc00000; directmap owners")
+            .memory(MemorySize::gib(4))
+            .expect([text("by page tables: boot's tables"), text("page tables          1       2 MiB")]),
+        case("/stress", stressed).within(180).expect(sound()),
+        case("/age", "directmap age full; directmap owners; maps audit; directmap stress 1; directmap heal; maps audit")
+            .within(120)
+            .expect([lines(2, "sound"), text(HEALED)]),
+        case("/5-levels", "selftest protect; selftest direct_map; directmap heal").append(&format!("protect_tables={way} la57")).within(120).expect([text(HEALED)]),
+        case("/4k", "selftest protect; directmap stress 1; maps audit; directmap heal")
+            .append(&format!("protect_tables={way} directmap=4k"))
+            .within(120)
+            .expect(sound()),
+        case("/high-memory", "selftest protect; selftest direct_map; maps audit; directmap heal")
+            .append(&format!("protect_tables={way} directmap_limit=512M"))
+            .within(120)
+            .expect(sound()),
+        case("/64M", "selftest protect; selftest direct_map; maps audit; directmap heal").memory(MemorySize::mib(64)).within(120).expect(sound()),
+        case("/stray-write", "fault table; unreached")
+            .ends(Ends::Panicking)
+            .expect([text("page fault"), text(why), lines(0, "unreached")]),
+        case("/plant-table", "maps audit; plant table; maps audit")
+            .ends(Ends::Failing)
+            .expect([text("sound"), text("can be written at"), text("the audit found")]),
+        case("/plant-none", "plant table; plant none; maps audit; directmap heal").expect(sound()),
+        case("/soak", "directmap age random:1; directmap stress 120; directmap heal; maps audit; selftest")
+            .cpus(4)
+            .memory(MemorySize::gib(4))
+            .soak(8)
+            .expect([text("sound"), text(HEALED)]),
+    ]
+}
+
+/// What is asked for, and what this CPU gives.
+fn decided() -> Vec<Case> {
+    let case = |name: &str, word: &str, status: &str| {
+        Case::new(format!("protect/{name}"), "cpus; maps audit; selftest protect")
+            .append(word)
+            .expect([text(status), text("sound")])
+    };
+    let unprotected: Expect = text("page tables: not protected");
+    let [(_, by_window, _), (_, by_key, _)] = WAYS;
+    vec![
+        case("off", "protect_tables=off", "page tables: not protected"),
+        case("default", "", "page tables: not protected"),
+        case("on", "protect_tables=on", by_key).expect([no_text(NO_KEYS)]),
+        case("on/without-keys", "protect_tables=on", by_window).cpu(WITHOUT_KEYS).expect([no_text(NO_KEYS)]),
+        case("pks/without-keys", "protect_tables=pks", by_window).cpu(WITHOUT_KEYS).expect([text(NO_KEYS)]),
+        case("bad-word", "protect_tables=yes", "page tables: not protected")
+            .expect([text("'protect_tables=yes' is ignored: accepted is off, on, window or pks")]),
+        Case::new("protect/off/fault", "fault table; cpus")
+            .ends(Ends::Failing)
+            .expect([text("the CPU let 'table' pass"), unprotected]),
+        Case::new("protect/off/plant", "plant table; plant key; plant none; maps audit")
+            .ends(Ends::Failing)
+            .expect([lines(2, "page tables are not protected in this way"), text("sound")]),
+        Case::new("protect/pks/plant-key", "plant key; maps audit; plant none; maps audit")
+            .append("protect_tables=pks")
+            .ends(Ends::Failing)
+            .expect([text("the key of page tables is open on CPU"), text("sound")]),
+    ]
+}
