@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rhumb_directmap::windows::copy::CopyError;
-use rhumb_directmap::windows::{OutOfFrame, RESERVED, SLOTS, WindowError};
+use rhumb_directmap::windows::{OutOfFrame, RESERVED, SLOTS, WindowError, Windows, slot_address};
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_hosted::interrupt::Strike;
 use rhumb_machine::{Machine, Order, Pinned};
@@ -91,6 +91,28 @@ fn a_window_that_is_held_over_wraps_stays_what_it_is() {
         world.windows.open(cpu.pinned(), kept, 0).unwrap().close_flushed();
         assert_eq!(world.windows.counters().single_flushes, 1);
         world.windows.validate().unwrap();
+        give(world, cpu.pinned(), frames);
+    });
+}
+
+#[test]
+fn a_slot_that_a_cpu_keeps_is_never_a_window() {
+    in_world(1, 2 * GIB, 16, |world, cpu| {
+        let slots = world.slots();
+        slots[0].keep(SLOTS - 1);
+        let windows = Windows::new(world.machine, world.hosted_windows(), slots);
+        let own = windows.machine().irq_off();
+        let mut frames = take(world, cpu.pinned(), SLOTS);
+        {
+            let mut held: Vec<_> =
+                frames.iter_mut().map(|frame| windows.open_nested(own.irq_off(), frame, 0)).collect();
+            assert_eq!(held.pop().unwrap().err(), Some(WindowError::NoSlot));
+            let last = slot_address(cpu.pinned().cpu(), SLOTS - 1);
+            assert!(held.iter().all(|window| window.as_ref().unwrap().address() != last));
+            assert_eq!(windows.counters().held, (SLOTS - 1) as u64);
+        }
+        assert_eq!(windows.counters().held, 0);
+        drop(own);
         give(world, cpu.pinned(), frames);
     });
 }
