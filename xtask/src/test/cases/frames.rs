@@ -63,7 +63,7 @@ fn compaction(name: &str, memory: MemorySize, cpus: u32) -> Case {
     Case::new(format!("frames/compaction/{name}"), commands).cpus(cpus).memory(memory).expect([
         lines(2, "each holds what was written; 0 blocks of 2 MiB are whole"),
         // Orders 9 to 18 of both zones.
-        lines(2, &"      0".repeat(10)),
+        lines(2, "      0".repeat(10)),
         text("1 blocks (1 taken, 0 given back), 1 frames out, 1 flushes"),
         text("unmapped pool         1       2 MiB"),
         text("blocks of 2 MiB became whole"),
