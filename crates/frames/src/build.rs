@@ -65,8 +65,24 @@ impl Depot {
         })?;
         depot.hand_over(layout.memory, free)?;
         depot.pools.iter().for_each(Pool::set_default_reserve);
+        depot.guard_low_zones();
         depot.set_limits();
         Ok(depot)
+    }
+
+    /// Guards the DMA zone (half of it) and DMA32 (a 64th) from requests that could be served higher up: where there is memory
+    /// higher up in the direct map, and unless they are guarded already.
+    fn guard_low_zones(&self) {
+        let highest = self.pools.iter().map(|pool| pool.zone).filter(|&zone| zone <= Zone::Direct).max();
+        for pool in self.pools.iter().filter(|pool| Some(pool.zone) < highest) {
+            let part = match pool.zone {
+                Zone::Dma => 2,
+                Zone::Dma32 => 64,
+                Zone::Direct | Zone::High => continue,
+            };
+            let guard = pool.present.load(Relaxed) / part;
+            let _ = pool.marks.guard.compare_exchange(0, guard, Relaxed, Relaxed);
+        }
     }
 
     /// A pool for `piece`, with all its memory in use.
@@ -182,6 +198,7 @@ impl Depot {
             self.publish(pool);
             Ok(())
         })?;
+        self.guard_low_zones();
         self.set_limits();
         Ok(())
     }
@@ -239,16 +256,9 @@ impl Pool {
         held.add_free(blocks * u64::from(FRAMES));
     }
 
-    /// Keeps back what the other classes live on: a 256th of the pool, at most 16 MiB; and from requests that could be
-    /// served higher up, half of the DMA zone and a 64th of DMA32.
+    /// Keeps back what the other classes live on: a 256th of the pool, at most 16 MiB.
     fn set_default_reserve(&self) {
         let present = self.present.load(Relaxed);
         self.marks.min.store((present / 256).min(4096), Relaxed);
-        let guard = match self.zone {
-            Zone::Dma => present / 2,
-            Zone::Dma32 => present / 64,
-            _ => 0,
-        };
-        self.marks.guard.store(guard, Relaxed);
     }
 }

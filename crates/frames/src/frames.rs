@@ -212,7 +212,8 @@ impl<M: Machine> Frames<M> {
         Ok(())
     }
 
-    /// Adds memory at run time. All of it is free afterwards. One caller at a time.
+    /// Adds memory at run time. All of it is free afterwards. One caller at a time. Lower zones that are not guarded yet are from then
+    /// on.
     ///
     /// # Safety
     /// As for [`Frames::new`].

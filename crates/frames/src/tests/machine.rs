@@ -98,18 +98,24 @@ pub(super) fn memory(ranges: &[(u64, u64, usize)]) -> Vec<MemoryRange> {
     ranges.iter().map(range).collect()
 }
 
-/// An allocator over these ranges, all free, without reserves or guards; the direct map ends at frame `limit`.
-pub(super) fn frames_with(cpus: usize, memory: &[MemoryRange], limit: u64) -> Frames<TestMachine> {
+/// An allocator over these ranges, all free, with the reserves and guards that it sets; the direct map ends at frame `limit`.
+pub(super) fn frames_as_built(cpus: usize, memory: &[MemoryRange], limit: u64) -> Frames<TestMachine> {
     let layout = Layout::new(memory, cpus, Pfn::new(limit)).unwrap();
     let machine = TestMachine { cpus, nodes: layout.nodes, base: VirtAddr::ZERO };
     let free = memory.iter().map(|range| range.frames);
     // SAFETY: no memory stands behind the frames; nothing touches it.
     let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();
+    be_cpu(0);
+    frames
+}
+
+/// As [`frames_as_built`], without reserves or guards.
+pub(super) fn frames_with(cpus: usize, memory: &[MemoryRange], limit: u64) -> Frames<TestMachine> {
+    let frames = frames_as_built(cpus, memory, limit);
     for report in frames.zones().collect::<Vec<_>>() {
         frames.set_reserve(report.node, report.zone, 0);
         frames.set_guard(report.node, report.zone, 0);
     }
-    be_cpu(0);
     frames
 }
 

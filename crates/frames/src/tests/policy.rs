@@ -86,6 +86,20 @@ fn a_low_zone_is_guarded_from_those_who_could_go_higher() {
     held.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
 
+#[test]
+fn the_highest_zone_is_guarded_from_nobody() {
+    let left_of_dma32 = |ranges: &[(u64, u64, usize)]| {
+        let frames = frames_as_built(1, &memory(ranges), 1 << 34);
+        frames.set_reserve(node(0), Zone::Dma32, 0);
+        let held: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
+        let left = frames.levels(node(0), Zone::Dma32).free;
+        held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+        left
+    };
+    assert_eq!(left_of_dma32(&[DMA32]), 0, "there is nothing higher up");
+    assert_eq!(left_of_dma32(&[DMA32, DIRECT0]), 0x400 / 64);
+}
+
 /// Gives back what it was lent, a frame a call.
 struct Lender {
     frames: &'static Frames<TestMachine>,
