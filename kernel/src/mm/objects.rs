@@ -3,11 +3,14 @@
 //! They come up right after the frame allocator and stand on it. Running out of memory in `Box::new` ends the kernel: what can
 //! fail asks [`slabs`] or `Vec::try_reserve` instead (I12).
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use rhumb_frames::Frames;
 use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
 use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, SpecError};
 use spin::Once;
 
+use crate::arch::clock;
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::owners::Holder;
@@ -15,6 +18,9 @@ use crate::trap::backtrace;
 
 #[global_allocator]
 static HEAP: Heap<KernelMachine> = Heap::empty();
+
+/// How often magazines are trimmed at most.
+const TRIM_NS: u64 = 2_000_000_000;
 
 static SLABS: Once<Slabs<KernelMachine>> = Once::new();
 
@@ -45,6 +51,20 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     slabs.register(guard.pinned())?;
     HEAP.set(slabs);
     Ok(())
+}
+
+/// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was [`TRIM_NS`] ago or more. For the boot CPU, while
+/// it waits for a command: so never in the middle of one.
+pub fn trim_if_due() {
+    static LAST_NS: AtomicU64 = AtomicU64::new(0);
+    let (now, last) = (clock::now_ns(), LAST_NS.load(Relaxed));
+    if now.saturating_sub(last) >= TRIM_NS
+        && let Some(slabs) = slabs()
+    {
+        LAST_NS.store(now, Relaxed);
+        let guard = MACHINE.pin();
+        slabs.trim(guard.pinned());
+    }
 }
 
 /// Who asks: the callers of the allocator's own functions.

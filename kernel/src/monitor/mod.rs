@@ -23,6 +23,7 @@ use crate::boot::Boot;
 use crate::console;
 use crate::count;
 use crate::kasan;
+use crate::mm;
 use crate::power::{self, Outcome};
 use crate::selftest;
 use crate::smp;
@@ -84,6 +85,8 @@ pub fn run(boot: &'static Boot) -> ! {
     monitor.start(out);
     loop {
         let Some(byte) = console::read() else {
+            smp::tidy_up();
+            mm::objects::trim_if_due();
             smp::wait_for_interrupt(|| {
                 let is_ready = console::has_input();
                 // With interrupts off: an alarm that came before the halt would be missed, and be the last.

@@ -156,21 +156,26 @@ pub fn arrive(area: &'static PerCpu) -> ! {
     idle()
 }
 
-/// What a CPU does when it has nothing to do: gives back the frames and objects that others asked it for, fills up the direct
-/// map's reserve, and halts until an interrupt.
+/// What a CPU does when it has nothing to do: tidies up, and halts until an interrupt.
 pub fn idle() -> ! {
     loop {
-        if let Some(frames) = mm::frames::frames() {
-            let guard = MACHINE.pin();
-            frames.tick(guard.pinned());
-            if let Some(slabs) = mm::objects::slabs() {
-                slabs.tick(guard.pinned());
-            }
-        }
-        mm::direct_map::reserve::fill_if_wanted();
+        tidy_up();
         wait_for_interrupt(work::is_waiting);
         work::do_waiting();
     }
+}
+
+/// What a CPU does before it halts: gives back the frames and objects that others asked it for, and fills up the direct map's
+/// reserve.
+pub fn tidy_up() {
+    if let Some(frames) = mm::frames::frames() {
+        let guard = MACHINE.pin();
+        frames.tick(guard.pinned());
+        if let Some(slabs) = mm::objects::slabs() {
+            slabs.tick(guard.pinned());
+        }
+    }
+    mm::direct_map::reserve::fill_if_wanted();
 }
 
 /// Halts until an interrupt comes, unless `ready` says that what is waited for is there already. Meanwhile the CPU is lazy:
