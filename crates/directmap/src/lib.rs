@@ -44,6 +44,7 @@ pub mod records;
 pub mod report;
 pub mod reserve;
 pub mod rules;
+mod slot_id;
 mod slots;
 pub mod state;
 pub mod survey;

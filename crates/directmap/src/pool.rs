@@ -53,6 +53,7 @@
 //! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called or CPUs are flushed.
 
 pub mod account;
+pub mod counters;
 mod crossing;
 pub mod error;
 mod grow;
@@ -66,9 +67,10 @@ use rhumb_frames::{Frame, Owner, Unmapped};
 use rhumb_machine::{Order, PageSize, Pinned};
 
 pub use account::{Account, Limits};
+pub use counters::PoolCounters;
 pub use error::{GiveError, PoolError, Refused};
 pub use home::Home;
-pub use report::{PoolCounters, PoolInconsistency};
+pub use report::PoolInconsistency;
 pub use shelf::Shelf;
 
 use shelf::Served;

@@ -10,7 +10,7 @@ use core::panic::Location;
 
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange, Pinned};
 
-use crate::slots::SlotId;
+use crate::slot_id::SlotId;
 use crate::state::State;
 
 /// Who asks for changes; made by [`crate::DirectMap::add_owner`].

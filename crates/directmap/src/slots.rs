@@ -7,23 +7,8 @@
 //! Why not table frames: a record holds text and a place in the source, which are references, and those cannot be kept
 //! in words of a table without unsafe code.
 
-use core::num::NonZeroU32;
-
 use crate::records::{Hold, Owner, Split};
-
-/// The number of a record.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct SlotId(NonZeroU32);
-
-impl SlotId {
-    fn of(number: u32) -> Option<Self> {
-        NonZeroU32::new(number.checked_add(1)?).map(Self)
-    }
-
-    fn number(self) -> usize {
-        self.0.get() as usize - 1
-    }
-}
+use crate::slot_id::SlotId;
 
 /// A record, or room for one.
 #[derive(Clone, Copy, Debug)]

@@ -11,11 +11,11 @@ use rhumb_frames::{Frames, Owner};
 use rhumb_machine::{Machine, Order, Pfn};
 
 use crate::pool::account::Account;
+use crate::pool::counters::PoolCounters;
 use crate::pool::error::{GiveError, PoolError};
 use crate::pool::record::{
     BINS, BlockId, Chain, FREE_MEMBERS_BIN, Kind, Link, Links, MEMBERS, NO_BIN, Record, Records, SPARE_BIN,
 };
-use crate::pool::report::PoolCounters;
 
 /// Wholly free blocks that stay, so that a frame given and taken again does not cost two flushes and 2 MiB of clearing each time.
 /// Four are 8 MiB at most that lie idle, and go when the allocator is short.
