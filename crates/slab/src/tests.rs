@@ -17,5 +17,5 @@ mod histories;
 mod models;
 #[cfg(not(feature = "model"))]
 mod parallel;
-#[cfg(not(feature = "loom"))]
+#[cfg(any(not(feature = "loom"), feature = "shuttle"))]
 mod world;
