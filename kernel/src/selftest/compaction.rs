@@ -12,7 +12,7 @@ use super::frames::{allocator, drain_all};
 use super::{Test, Wrong, ensure};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::direct_map::{self, Changer, pin_small, restore};
+use crate::mm::direct_map::{self, Changer, restore, set_memory_ro};
 use crate::mm::owners::Holder;
 use crate::mm::unmapped::{give, take};
 use crate::mm::{movable, sample, unmapped};
@@ -86,8 +86,8 @@ fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wro
         let guard = MACHINE.pin();
         frames.alloc(guard.pinned(), Request::FRAME.bind(node)).map_err(Wrong::because)?
     };
-    let pinned = pin_small(frame, PageSize::Size4K, Changer::SelfTest, "records for a test");
-    let (frame, outcome) = match pinned {
+    let changed = set_memory_ro(frame, Changer::SelfTest, "records for a test");
+    let (frame, outcome) = match changed {
         Ok(changed) => (restore(changed), Ok(())),
         Err(refused) => (refused.frames, Err(Wrong::because(refused.error))),
     };

@@ -32,6 +32,9 @@ fn changed() -> Vec<Case> {
     let in_a_gib = "directmap set 0x240000000+4K ro; directmap why phys:0x240001000; directmap owners; \
                     directmap journal; vmstat; directmap; directmap restore 0x240000000+2M; vmstat; directmap heal";
     vec![
+        case("4k/selftest", "selftest; maps audit; directmap heal")
+            .append("directmap=4k")
+            .expect([text("sound"), healed()]),
         case("picture", "directmap").memory(MEMORY).expect([text("GGGGGGGG"), text("read-only")]),
         case("set", in_a_gib).memory(MEMORY).expect([
             text("direct_map_level3_splits 1"),

@@ -41,7 +41,7 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
             .within(120)
             .expect([lines(2, "sound"), text(HEALED)]),
         case("/5-levels", "selftest protect; selftest direct_map; directmap heal").append(&format!("protect_tables={way} la57")).within(120).expect([text(HEALED)]),
-        case("/4k", "selftest protect; directmap stress 1; maps audit; directmap heal")
+        case("/4k", "selftest protect; selftest direct_map; directmap stress 1; maps audit; directmap heal")
             .append(&format!("protect_tables={way} directmap=4k"))
             .within(120)
             .expect(sound()),
