@@ -134,14 +134,14 @@ fn pool() -> Vec<Case> {
         gibibyte("nogbpages").append("nogbpages").expect([text("direct_map_level2_splits 0"), none(&["DirectMap1G"])]),
         case(
             "/soak",
-            "directmap age random:2; directmap stress 120; directmap pool grow 1G; directmap pool stress 180; \
-             frames movable 1-in-64; directmap pool stress 30; frames movable; frames movable free; \
+            "directmap pool grow 1G; directmap pool stress 60; directmap pool shrink; directmap age random:2; directmap stress 120; \
+             directmap pool stress 180; frames movable 1-in-64; directmap pool stress 30; frames movable; frames movable free; \
              frames movable stress 60; directmap stress 30; selftest flush; directmap heal; maps audit; frames stress 2",
         )
         .cpus(8)
         .memory(MemorySize::gib(4))
         .soak(20)
-        .expect([lines(5, "8 CPUs"), text("sound"), text(HEALED)]),
+        .expect([lines(7, "8 CPUs"), text("sound"), text(HEALED)]),
     ]
 }
 
