@@ -139,7 +139,7 @@ fn pool() -> Vec<Case> {
              frames movable stress 60; directmap stress 30; selftest flush; directmap heal; maps audit; frames stress 2",
         )
         .cpus(8)
-        .memory(MemorySize::gib(4))
+        .memory(MemorySize::gib(8))
         .soak(20)
         .expect([lines(7, "8 CPUs"), text("sound"), text(HEALED)]),
     ]
