@@ -114,13 +114,15 @@ impl Population {
         timing
     }
 
-    /// Frees all but `keep` of the objects, at random, unless the time ends.
+    /// Frees all but `keep` of the objects, at random, unless the time ends, and notes those that were not their owner's
+    /// alone.
     pub(super) fn thin_out<S: ObjectSubject>(&mut self, subject: &S, member: &Member<'_>, keep: usize) {
         self.shuffle();
         for (index, held) in self.held.drain(keep.min(self.held.len())..).enumerate() {
             if index.is_multiple_of(64) && member.is_late() {
                 break;
             }
+            self.faults.wrong += u64::from(!held.is_whole());
             held.give(subject, member.pinned);
         }
     }
