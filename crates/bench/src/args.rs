@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use rhumb_hosted::LargePages;
+
 /// What `--help` says.
 pub(crate) const HELP: &str = "\
 usage: rhumb-bench COMMAND [OPTIONS]
@@ -20,6 +22,10 @@ options:
                          only workloads and subjects whose names contain these; can be repeated
   --cpus N[,N...]        numbers of CPUs (default: 1 and all)
   --mem SIZE[,SIZE...]   managed memory of the steady workloads, as 1g,16g (default)
+  --pages large|small|host
+                         pages behind the managed memory: the largest that the host gives, as in a direct map, 4 KiB,
+                         or as the host likes (default: large for slab, host for frames, whose 16 GiB are not to be
+                         touched whole); heaps of user space ask the host by themselves
   --rounds N             rounds over all subjects (default 7)
   --quick                3 short rounds, for a look
   -h, --help             this text";
@@ -30,6 +36,10 @@ const FULL_ROUNDS: usize = 7;
 const QUICK_ROUNDS: usize = 3;
 /// A fifth of the work, for a look.
 const QUICK_PER_MILLE: usize = 200;
+
+/// What `--pages` can say.
+const PAGES: [(&str, LargePages); 3] =
+    [("large", LargePages::Wanted), ("small", LargePages::Never), ("host", LargePages::AsHost)];
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) work_per_mille: usize,
     pub(crate) cpus: Vec<usize>,
     pub(crate) mem_bytes: Vec<u64>,
+    /// Pages of the host behind the memory that subjects manage; `None` where the command line does not say.
+    pages: Option<LargePages>,
     only: Vec<Filter>,
 }
 
@@ -77,6 +89,8 @@ pub(crate) enum ArgsError {
     UnknownCommand(OsString),
     /// A size or count that is none: the option, and what it said.
     BadNumber(&'static str, String),
+    /// Pages that nobody knows.
+    BadPages(String),
 }
 
 impl fmt::Display for ArgsError {
@@ -85,6 +99,7 @@ impl fmt::Display for ArgsError {
             Self::Syntax(error) => error.fmt(f),
             Self::NoCommand => f.write_str("no command"),
             Self::UnknownCommand(name) => write!(f, "unknown command {}", name.display()),
+            Self::BadPages(value) => write!(f, "--pages: {value:?} is none of large, small, host"),
             Self::BadNumber(option, value) => write!(f, "{option}: {value:?} is none that can be used"),
         }
     }
@@ -112,6 +127,7 @@ impl Options {
             work_per_mille: 1000,
             cpus: if all > 1 { vec![1, all] } else { vec![1] },
             mem_bytes: vec![1 << 30, 16 << 30],
+            pages: None,
             only: Vec::new(),
         }
     }
@@ -136,6 +152,7 @@ impl Options {
                     let list = parser.value()?.string()?;
                     options.mem_bytes = list.split(',').map(bytes).collect::<Result<_, _>>()?;
                 }
+                Long("pages") => options.pages = Some(pages(&parser.value()?.string()?)?),
                 Value(name) if command.is_none() => {
                     command = Some(match name.to_str() {
                         Some("frames") => Command::Frames,
@@ -162,6 +179,17 @@ impl Options {
     /// Whether the only case that was asked for is this one, by its whole name.
     pub(crate) fn names_exactly(&self, workload: &str, subject: &str) -> bool {
         matches!(self.only.as_slice(), [only] if (only.workload.as_str(), only.subject.as_str()) == (workload, subject))
+    }
+
+    /// Pages of the host behind the memory that subjects manage.
+    pub(crate) fn pages(&self) -> LargePages {
+        let is_slab = matches!(self.command, Command::Slab | Command::SlabCase);
+        self.pages.unwrap_or(if is_slab { LargePages::Wanted } else { LargePages::AsHost })
+    }
+
+    /// The word of `--pages` for them.
+    pub(crate) fn pages_word(&self) -> &'static str {
+        PAGES.iter().find(|&&(_, pages)| pages == self.pages()).map_or("host", |&(name, _)| name)
     }
 
     /// Whether it is for a look only.
@@ -191,6 +219,14 @@ fn positive(option: &'static str, text: &str) -> Result<usize, ArgsError> {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(ArgsError::BadNumber(option, text.to_owned())),
     }
+}
+
+fn pages(text: &str) -> Result<LargePages, ArgsError> {
+    PAGES
+        .iter()
+        .find(|&&(name, _)| name == text)
+        .map(|&(_, pages)| pages)
+        .ok_or_else(|| ArgsError::BadPages(text.to_owned()))
 }
 
 /// `64m`, `1g`, `1t`: at least 64 MiB, so that each workload has something to do.
@@ -234,6 +270,12 @@ mod tests {
         assert!(parse("frames").unwrap().unwrap().wants("anything", "anybody"));
         assert!(parse("frames --help").unwrap().is_none());
         assert_eq!(parse("frames --quick").unwrap().unwrap().rounds, 3);
+        assert_eq!(parse("slab").unwrap().unwrap().pages_word(), "large");
+        assert_eq!(parse("frames").unwrap().unwrap().pages_word(), "host");
+        for (word, pages) in PAGES {
+            let options = parse(&format!("slab --pages {word}")).unwrap().unwrap();
+            assert_eq!((options.pages(), options.pages_word()), (pages, word));
+        }
     }
 
     #[test]
@@ -247,6 +289,7 @@ mod tests {
             ("frames --mem 1m", "--mem: \"1m\""),
             ("frames --mem \u{20ac}", "--mem: \"\u{20ac}\""),
             ("frames --mem 99999999999999t", "--mem"),
+            ("slab --pages huge", "--pages: \"huge\" is none of large, small, host"),
             ("frames --wrong", "--wrong"),
         ] {
             let error = parse(line).unwrap_err().to_string();

@@ -67,6 +67,12 @@ fn run(options: &Options) -> ExitCode {
         let load_before = load_average();
         let mut report = driver::run(groups, options);
         report.note(format!("{load_before} processes ran on this machine before, {} after", load_average()));
+        if options.command == Command::Slab {
+            let (pages, host) = (options.pages_word(), large_pages());
+            report.note(format!(
+                "managed memory in {pages} pages (--pages); the host gives large ones: {host}"
+            ));
+        }
         println!("{report}{}", slab::goals::judged(&report));
         match &options.csv {
             Some(path) => report.write_csv(path).map_err(|error| format!("{}: {error}", path.display())),
@@ -94,6 +100,13 @@ fn one_case(options: &Options) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// To whom the host gives large pages; "?" where it does not say.
+fn large_pages() -> String {
+    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    chosen.map_or("?", |(word, _)| word).to_owned()
 }
 
 /// Processes that ran or waited for a CPU over the last minute; "?" where the host does not say.

@@ -68,7 +68,12 @@ struct Setting {
 pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     let cpus = options.cpus.iter().copied().max().unwrap_or(1);
     let ram = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(MEMORY_START + LARGEST_BYTES)).unwrap_or_default();
-    let machine = HostedMachine::builder().cpus(cpus).ram(ram).pinning(CorePinning::OneEach).build()?;
+    let machine = HostedMachine::builder()
+        .cpus(cpus)
+        .ram(ram)
+        .large_pages(options.pages())
+        .pinning(CorePinning::OneEach)
+        .build()?;
     // Subjects hold their machine by value, and live as long as they like: the process has one machine.
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));
     let clock = Clock::calibrate();

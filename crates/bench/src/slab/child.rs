@@ -17,6 +17,7 @@ pub(super) fn apart(options: &Options, workload: &'static str, cpus: usize, case
     let subject = case.subject;
     let mut arguments = vec!["slab-case".to_owned(), "--only".to_owned(), format!("{workload}/{subject}")];
     arguments.extend(["--cpus".to_owned(), cpus.to_string()]);
+    arguments.extend(["--pages".to_owned(), options.pages_word().to_owned()]);
     arguments.extend(options.is_quick().then(|| "--quick".to_owned()));
     Case { subject, run: Box::new(move || outcome_of(&arguments)) }
 }

@@ -89,8 +89,9 @@ impl Population {
         self.random = random;
     }
 
-    /// A pass: each object is freed, and another one allocated in its place.
-    #[inline(always)]
+    /// A pass: each object is freed, and another one allocated in its place. A function of its own, so that the loop
+    /// body has one place and is inlined there, however long it is.
+    #[inline(never)]
     pub(super) fn pass<S: ObjectSubject>(&mut self, subject: &S, member: &Member<'_>) -> Timing {
         let (pinned, count) = (member.pinned, self.held.len());
         let mut lost = false;

@@ -75,7 +75,12 @@ fn groups_of(
 ) -> Result<Vec<Group>, ConfigError> {
     let most = options.cpus.iter().copied().max().unwrap_or(1);
     let ram = PhysRange::of_length(MEMORY_START, MEMORY_BYTES).unwrap_or_default();
-    let machine = HostedMachine::builder().cpus(most).ram(ram).pinning(CorePinning::OneEach).build()?;
+    let machine = HostedMachine::builder()
+        .cpus(most)
+        .ram(ram)
+        .large_pages(options.pages())
+        .pinning(CorePinning::OneEach)
+        .build()?;
     // Subjects live as long as they like: the process has one machine.
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));
     let (clock, mut groups) = (Clock::calibrate(), Vec::new());
