@@ -22,6 +22,9 @@ use crate::smp::{self, work};
 /// Blocks that a CPU adds at most, on average: enough for several broken blocks of 2 MiB.
 const HELD: u64 = 1200;
 
+/// A slow machine may go on for so many times the seconds that were asked for, until a frame has been moved.
+const PATIENCE: u64 = 20;
+
 /// What was found wrong.
 #[derive(Clone, Copy, Debug)]
 pub enum StressFailure {
@@ -42,7 +45,7 @@ impl fmt::Display for StressFailure {
     }
 }
 
-/// Runs for `seconds` on all CPUs.
+/// Runs for `seconds` on all CPUs, and until a frame has been moved.
 pub fn movable(
     frames: &Frames<KernelMachine>,
     seconds: u64,
@@ -52,12 +55,18 @@ pub fn movable(
     let (before, moved_before) = (frames.free_frames(), movable::counters().pgmigrate_success);
     let (stop, steps, compactions) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let failure = SpinMutex::<_>::new(None);
-    let end = clock::now_ns() + seconds * 1_000_000_000;
+    let start = clock::now_ns();
+    let moved = || movable::counters().pgmigrate_success - moved_before;
+    let is_over = || {
+        let passed = clock::now_ns() - start;
+        let limit = seconds * 1_000_000_000;
+        passed >= limit && (moved() > 0 || passed >= limit * PATIENCE)
+    };
     let share = |after_each: &mut dyn FnMut()| {
         let list = percpu::here().id().index();
         let mut random = Random::new(clock::ticks() ^ (list as u64 + 1));
         let mut held = 0;
-        while clock::now_ns() < end && !stop.load(Relaxed) {
+        while !stop.load(Relaxed) && !is_over() {
             if let Err(error) = (0..100).try_for_each(|_| step(frames, list, &mut random, &mut held)) {
                 failure.lock().get_or_insert(error);
                 stop.store(true, Relaxed);
@@ -81,7 +90,7 @@ pub fn movable(
         sample::free_all(frames, guard.pinned())
     };
     drain_all(frames);
-    let (after, moved) = (frames.free_frames(), movable::counters().pgmigrate_success - moved_before);
+    let (after, moved) = (frames.free_frames(), moved());
     writeln!(
         out,
         "movable stress: {} CPUs, {} steps, {} compactions, {moved} frames moved, {after} of {before} frames free again",
