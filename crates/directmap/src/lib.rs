@@ -15,9 +15,6 @@
 //! | [`records`], [`report`] | who broke what, why and when: the journal |
 //! | [`collapse`](mod@collapse) | making whole what boot left small |
 //! | [`validate`](mod@validate) | all counts, recomputed from the tables |
-//! | [`pool`] | frames out of the map, by whole large pages |
-//! | [`protect`] | page tables that only a window, or an open key, can write |
-//! | [`windows`] | CPU-local windows onto frames that the map does not show |
 //!
 //! Principles:
 //! 1. `virt = phys + base`, for every frame (I1).
@@ -26,7 +23,7 @@
 //! 4. Everything is counted before anything is taken, and taken before anything is written (I7). Nothing allocates.
 //! 5. What is changed can always be given back: restoring needs nothing and cannot fail.
 #![no_std]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod build;
@@ -38,8 +35,6 @@ mod journal;
 mod order;
 pub mod pieces;
 pub mod plan;
-pub mod pool;
-pub mod protect;
 pub mod records;
 pub mod report;
 pub mod reserve;
@@ -51,7 +46,6 @@ pub mod survey;
 mod tree;
 pub mod validate;
 pub mod window;
-pub mod windows;
 
 pub use batch::{Batch, Settled};
 pub use build::{BuildError, Built};

@@ -8,13 +8,13 @@ use arrayvec::ArrayVec;
 use core::fmt;
 
 use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
-use rhumb_directmap::protect::TableStore;
 use rhumb_directmap::{Block, BuildError, DirectMapError, Plan, Request};
 use rhumb_machine::{CpuId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
     Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables,
     PageCounts, Root, Scope, TableMemory, TableSource,
 };
+use rhumb_unmapped::protect::TableStore;
 
 use super::descriptors::{self, DescriptorFigures, NoDescriptors};
 use super::window::Window;

@@ -1,9 +1,9 @@
 //! Frames out of the direct map: from a block that is out already, and what the first and the last of a block cost.
 
-use rhumb_directmap::pool::{Home, UnmappedPool};
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::Order;
 use rhumb_mark::RegionId;
+use rhumb_unmapped::pool::{Home, UnmappedPool};
 
 use super::{Operation, Region, number, window};
 use crate::boot::Boot;

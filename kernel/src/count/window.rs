@@ -1,10 +1,10 @@
 //! Windows onto frames that the direct map does not show: opened and closed, with and without the local flush of a wrap, and 4 KiB through
 //! one.
 
-use rhumb_directmap::windows::{RESERVED, SLOTS};
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{Machine, Order, PinGuard};
 use rhumb_mark::RegionId;
+use rhumb_unmapped::windows::{RESERVED, SLOTS};
 
 use super::{Operation, Region, number};
 use crate::boot::Boot;

@@ -14,10 +14,10 @@
 //!
 //! Only the direct map moves with five levels: every other place is canonical in both.
 
-use rhumb_directmap::windows::{SLOTS, WINDOW_BASE, slot_address};
 use rhumb_frames::Descriptor;
 use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::Levels;
+use rhumb_unmapped::windows::{SLOTS, WINDOW_BASE, slot_address};
 
 use crate::arch::gdt::InterruptStack;
 use crate::boot::entry::IMAGE_OFFSET;

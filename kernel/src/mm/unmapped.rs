@@ -11,11 +11,11 @@
 
 use core::fmt;
 
-use rhumb_directmap::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
-use rhumb_directmap::windows::copy::CopyError;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
 use rhumb_machine::{CpuMask, Machine, Order, PageSize, Pinned};
 use rhumb_pagetable::{FlushCause, Flushed};
+use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
+use rhumb_unmapped::windows::copy::CopyError;
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;
@@ -136,7 +136,7 @@ pub fn grow(holder: Holder, size: PageSize) -> Result<(), PoolError> {
 /// The frame, where it is not the pool's.
 pub fn give(frame: Frame<Unmapped>) -> Result<(), Refused> {
     let Some(pool) = pool() else {
-        let error = rhumb_directmap::pool::GiveError::Foreign { pfn: frame.pfn() };
+        let error = rhumb_unmapped::pool::GiveError::Foreign { pfn: frame.pfn() };
         return Err(Refused { frame, error });
     };
     let given = {

@@ -1,7 +1,7 @@
 //! Windows: how each CPU sees, for a short while, frames that the direct map does not show.
 //!
 //! Boot has made a table for each CPU's windows; here is where it is found and how an entry is written. All else is
-//! [`rhumb_directmap::windows`].
+//! [`rhumb_unmapped::windows`].
 //!
 //! Where page tables are protected, so are these. By a key: it is open while an entry is written. By read-only pages: a window cannot be opened to open a
 //! window, so each CPU keeps its last slot for its own table, which it can write there and nowhere else.
@@ -16,10 +16,10 @@ use core::sync::atomic::{
     compiler_fence,
 };
 
-use rhumb_directmap::protect::{Protection, keyed};
-use rhumb_directmap::windows::{CpuSlots, SLOTS, WindowTables, Windows, slot_address};
 use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
+use rhumb_unmapped::protect::{Protection, keyed};
+use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows, slot_address};
 use spin::Once;
 
 use crate::arch::percpu;

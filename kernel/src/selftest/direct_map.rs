@@ -5,11 +5,11 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use rhumb_directmap::protect::Protection;
 use rhumb_directmap::{Change, ChangeError, Forbidden, ParseChangeError, Reserve, Rule, frames_at};
 use rhumb_frames::{Frame, FrameRange, Request};
 use rhumb_machine::{Machine, PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::FlushCause;
+use rhumb_unmapped::protect::Protection;
 
 use super::{Test, Wrong, ensure};
 use crate::arch::{percpu, probe};

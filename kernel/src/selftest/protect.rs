@@ -4,10 +4,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_directmap::protect::{Protection, Rights, TABLES_PER_BLOCK, keyed};
 use rhumb_frames::Request;
 use rhumb_machine::{Machine, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::TableMemory;
+use rhumb_unmapped::protect::{Protection, Rights, TABLES_PER_BLOCK, keyed};
 
 use super::{Test, Wrong, ensure};
 use crate::arch::pkrs::Pkrs;

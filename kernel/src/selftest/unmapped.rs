@@ -2,9 +2,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_directmap::pool::{Limits, PoolError};
 use rhumb_frames::{Anywhere, Frame, Presence, Request, Unmapped};
 use rhumb_machine::{Machine, Order, PageSize, Pfn};
+use rhumb_unmapped::pool::{Limits, PoolError};
 
 use super::{Test, Wrong, ensure};
 use crate::arch::{percpu, probe};
@@ -35,7 +35,7 @@ fn the_windows() -> Result<&'static KernelWindows, Wrong> {
     windows().ok_or_else(|| Wrong::because("there are no windows"))
 }
 
-fn the_pool() -> Result<&'static rhumb_directmap::pool::UnmappedPool<KernelHome>, Wrong> {
+fn the_pool() -> Result<&'static rhumb_unmapped::pool::UnmappedPool<KernelHome>, Wrong> {
     unmapped::pool().ok_or_else(|| Wrong::because("there is no pool"))
 }
 

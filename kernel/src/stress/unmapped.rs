@@ -8,11 +8,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
 use rhumb_directmap::ChangeError;
-use rhumb_directmap::pool::{GiveError, PoolError};
-use rhumb_directmap::windows::copy::CopyError;
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{CpuId, Machine, Order, PhysAddr};
 use rhumb_monitor::Output;
+use rhumb_unmapped::pool::{GiveError, PoolError};
+use rhumb_unmapped::windows::copy::CopyError;
 use spin::mutex::SpinMutex;
 
 use super::random::Random;

@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rhumb_directmap::pool::{Account, Home, Limits, Shelf, UnmappedPool};
-use rhumb_directmap::windows::copy::CopyError;
 use rhumb_directmap::{DirectMap, OffLimits};
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped, Zone};
 use rhumb_hosted::{HostedMachine, LargePages};
 use rhumb_machine::{CpuId, Machine, NodeId, PhysAddr, PhysRange, Pinned, VirtAddr};
+use rhumb_unmapped::pool::{Account, Home, Limits, Shelf, UnmappedPool};
+use rhumb_unmapped::windows::copy::CopyError;
 
 use super::tables::Tables;
 use super::ways::rhumb::fresh_map;

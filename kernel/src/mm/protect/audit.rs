@@ -3,9 +3,9 @@
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rhumb_directmap::protect::{Protection, Rights};
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Leaf, TableMemory};
+use rhumb_unmapped::protect::{Protection, Rights};
 
 use super::{KEY, in_force};
 use crate::arch::percpu;

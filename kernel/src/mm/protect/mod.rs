@@ -33,8 +33,8 @@ use core::sync::atomic::{
 };
 
 use rhumb_bootinfo::Options;
-use rhumb_directmap::protect::{Key, NoKeys, Protection, Rights, SupervisorKeys, Wish, decide as choose};
 use rhumb_directmap::{Change, State};
+use rhumb_unmapped::protect::{Key, NoKeys, Protection, Rights, SupervisorKeys, Wish, decide as choose};
 use spin::Once;
 
 use crate::arch::cpu::features;

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use proptest::prelude::*;
+use rhumb_directmap::Block;
 use rhumb_machine::{PageSize, Pfn};
 use rhumb_pagetable::sim::SimTables;
 
 use crate::protect::store::{StoreFault, TABLES_PER_BLOCK, TableStore};
-use crate::records::Block;
 
 /// A store, its memory (which knows headers only: a touch of anything else panics), and who has what.
 #[derive(Default)]

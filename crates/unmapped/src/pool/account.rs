@@ -2,7 +2,7 @@
 //!
 //! Accounts stand in memory that the caller lends, by the owner's number: the numbers that frame descriptors keep.
 
-use crate::records::OwnerId;
+use rhumb_directmap::OwnerId;
 
 /// How much an owner may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

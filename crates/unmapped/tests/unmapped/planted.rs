@@ -1,10 +1,10 @@
 //! Faults planted on purpose, each of them found.
 
-use rhumb_directmap::windows::Windows;
 use rhumb_directmap::{At, Batch, Cause, Change};
 use rhumb_machine::{
     CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, PfnRange, Pinned, VirtAddr,
 };
+use rhumb_unmapped::windows::Windows;
 
 use crate::world::*;
 

@@ -2,9 +2,6 @@
 
 use std::sync::{Mutex, TryLockError};
 
-use rhumb_directmap::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
-use rhumb_directmap::windows::copy::CopyError;
-use rhumb_directmap::windows::{CpuSlots, WINDOW_BASE, WindowTables, Windows, slot_address};
 use rhumb_directmap::{
     DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing, window,
 };
@@ -17,6 +14,9 @@ use rhumb_machine::{
 use rhumb_pagetable::{
     Entry, FlushCause, FlushCounters, Flushed, Levels, PageCounts, Privilege, Root, TableMemory, TableSource,
 };
+use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
+use rhumb_unmapped::windows::copy::CopyError;
+use rhumb_unmapped::windows::{CpuSlots, WINDOW_BASE, WindowTables, Windows, slot_address};
 
 pub(crate) type Hosted = &'static HostedMachine;
 pub(crate) type Map = DirectMap<HostedTables, OffLimits<'static>>;

@@ -21,7 +21,7 @@ const PAGE_BYTES: u64 = PageSize::Size4K.bytes();
 /// It borrows the proof that the code stays on its CPU, so it stays there, too:
 ///
 /// ```compile_fail,E0277
-/// use rhumb_directmap::windows::{Window, WindowTables};
+/// use rhumb_unmapped::windows::{Window, WindowTables};
 /// use rhumb_machine::Machine;
 /// fn needs_send<S: Send>(_: S) {}
 /// fn to_another_cpu<M: Machine, T: WindowTables>(window: Window<'_, M, T>) {

@@ -14,10 +14,9 @@
 //!
 //! Whoever adds a block has protected it, and whoever removes one makes it ordinary before anybody else gets it.
 
+use rhumb_directmap::Block;
 use rhumb_machine::{PageSize, Pfn};
 use rhumb_pagetable::{Entry, TableMemory, bits};
-
-use crate::records::Block;
 
 const BEFORE: usize = 0;
 const BEHIND: usize = 1;

@@ -1,8 +1,8 @@
 //! Limits (I11): at its limit an owner is served from blocks that are out already, or refused.
 
 use rhumb_directmap::ChangeError;
-use rhumb_directmap::pool::{Account, Limits, PoolError};
 use rhumb_machine::{Order, PageSize};
+use rhumb_unmapped::pool::{Account, Limits, PoolError};
 
 use crate::world::*;
 

@@ -1,10 +1,10 @@
 //! Directed cases of the pool.
 
 use rhumb_directmap::Block;
-use rhumb_directmap::pool::{GiveError, PoolError};
 use rhumb_frames::{AllocError, Frame, Owner, Reclaimer, Registration, Request, Unmapped, Zone};
 use rhumb_hosted::mmu::{Fault, MmuConfig};
 use rhumb_machine::{CpuId, Machine, NodeId, Order, PageSize, PfnRange};
+use rhumb_unmapped::pool::{GiveError, PoolError};
 
 use crate::world::*;
 

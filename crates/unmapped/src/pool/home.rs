@@ -1,13 +1,12 @@
 //! What the pool stands on, and whose locks it takes.
 
+use rhumb_directmap::{DirectMap, Rules};
 use rhumb_frames::{Frame, Frames, Unmapped};
 use rhumb_machine::{CpuMask, Machine, Pinned};
 use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::Flushed;
 
-use crate::change::DirectMap;
 use crate::pool::shelf::Shelf;
-use crate::rules::Rules;
 use crate::windows::copy::CopyError;
 
 /// The pool's surroundings. In a kernel: a unit struct before statics.

@@ -1,4 +1,4 @@
-//! What a window costs beside the direct map: `cargo bench -p rhumb-directmap --bench windows`. Writes CSV.
+//! What a window costs beside the direct map: `cargo bench -p rhumb-unmapped`. Writes CSV.
 //!
 //! Each row is the best of seven rounds. The entries stand in an array; every slot shows the same page of ordinary memory, so that no
 //! hardware page table is walked: the figures are of the instructions, without the translation's miss and without the flush.
@@ -7,13 +7,13 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use rhumb_directmap::protect::{Reads, WindowedTables};
-use rhumb_directmap::windows::{CpuSlots, SLOTS, WindowTables, Windows};
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
 use rhumb_machine::{
     CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
 };
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
+use rhumb_unmapped::protect::{Reads, WindowedTables};
+use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows};
 
 #[derive(Clone, Copy)]
 struct OneCpu;

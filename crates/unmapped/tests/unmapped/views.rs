@@ -1,11 +1,11 @@
 //! Windows: in turn, nested, held over a wrap, and against a plain copy of all bytes.
 
 use proptest::prelude::*;
-use rhumb_directmap::windows::copy::CopyError;
-use rhumb_directmap::windows::{OutOfFrame, RESERVED, SLOTS, WindowError, Windows, slot_address};
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_hosted::interrupt::Strike;
 use rhumb_machine::{Machine, Order, Pinned};
+use rhumb_unmapped::windows::copy::CopyError;
+use rhumb_unmapped::windows::{OutOfFrame, RESERVED, SLOTS, WindowError, Windows, slot_address};
 
 use crate::world::*;
 

@@ -1,9 +1,9 @@
 //! Tables written through windows.
 
-use rhumb_directmap::protect::{Reads, WindowedTables};
-use rhumb_directmap::windows::{RESERVED, SLOTS};
 use rhumb_machine::{PageSize, PhysAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, TableMemory, TableSource};
+use rhumb_unmapped::protect::{Reads, WindowedTables};
+use rhumb_unmapped::windows::{RESERVED, SLOTS};
 
 use crate::world::*;
 

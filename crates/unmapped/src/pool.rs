@@ -37,7 +37,7 @@
 //! ```
 //! ```compile_fail
 //! #![deny(unused_must_use)]
-//! use rhumb_directmap::pool::{Home, UnmappedPool};
+//! use rhumb_unmapped::pool::{Home, UnmappedPool};
 //! use rhumb_frames::Owner;
 //! fn lose<H: Home>(pool: &UnmappedPool<H>, pinned: rhumb_machine::Pinned<'_>) {
 //!     pool.take(pinned, Owner(1), rhumb_machine::Order::BASE);

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
+use rhumb_directmap::ChangeError;
 use rhumb_frames::{AllocError, Frame, Owner, Unmapped};
 use rhumb_machine::{Order, PageSize, Pfn};
 
-use crate::error::ChangeError;
 use crate::windows::copy::CopyError;
 
 /// A refused request.

@@ -1,5 +1,6 @@
 //! Taking blocks from the allocator and out of the map.
 
+use rhumb_directmap::Cause;
 use rhumb_frames::{AllocError, Frame, Mapped, Owner};
 use rhumb_machine::{Order, PageSize, Pfn, Pinned};
 
@@ -9,7 +10,6 @@ use crate::pool::error::PoolError;
 use crate::pool::home::Home;
 use crate::pool::record::{BlockId, Kind, MEMBERS, Records};
 use crate::pool::shelf::Served;
-use crate::records::Cause;
 
 impl<H: Home> UnmappedPool<H> {
     /// Takes a block that has been charged to `owner`, and serves its request from it.

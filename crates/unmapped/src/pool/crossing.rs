@@ -4,14 +4,11 @@
 
 #![expect(unsafe_code, reason = "changes the type of frames whose presence it has changed")]
 
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, DirectMap, OwnerId};
 use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
-use crate::batch::Batch;
-use crate::error::ChangeError;
 use crate::pool::home::Home;
-use crate::records::{At, Cause, OwnerId};
-use crate::state::Change;
 
 /// A block that is wholly out of the map, as the allocator knows it. Its handle lives on as its number.
 pub(crate) struct Out {
@@ -75,7 +72,7 @@ pub(crate) fn back<H: Home>(
 ) -> Result<u64, Stays> {
     let Some(block) = whole(home.frames(), start, order) else { return Err(Stays::Unknown) };
     let mut batch = Batch::new();
-    let restore = |map: &mut crate::change::DirectMap<H::Tables, H::Rules>| {
+    let restore = |map: &mut DirectMap<H::Tables, H::Rules>| {
         let held = map.adopt(owner, block.frames())?;
         map.restore(held, &mut batch);
         Some(())
