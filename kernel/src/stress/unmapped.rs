@@ -2,6 +2,9 @@
 //!
 //! What is taken must be zero, must not be reachable in the direct map, and must keep what is written to it, while all other CPUs do the
 //! same. At the end everything is given back: the books balance, nothing is lost, and the map is, bit for bit, what it was.
+//!
+//! Where movable frames stand in every block (`frames movable 1-in-64`), the pool's blocks come by compaction: then what was moved for them must
+//! hold what was written, wherever it is now.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -19,7 +22,9 @@ use super::random::Random;
 use crate::arch::{clock, percpu, probe};
 use crate::machine::MACHINE;
 use crate::mm::direct_map::{self, reserve, shape};
+use crate::mm::movable;
 use crate::mm::owners::Holder;
+use crate::mm::sample::{self, SampleError, Tally};
 use crate::mm::unmapped::{self, give, take};
 use crate::mm::windows::windows;
 use crate::smp::{self, work};
@@ -44,6 +49,12 @@ pub enum StressFailure {
     Reachable { cpu: CpuId, at: PhysAddr },
     /// The books do not balance afterwards.
     Books(&'static str),
+    /// No frame was taken at all.
+    NothingTaken,
+    /// A movable frame was damaged.
+    Movable(SampleError),
+    /// There are other movable frames than before.
+    MovableLost { before: Tally, after: Tally },
     /// The map is not what it was.
     Shape { before: shape::Checksum, after: shape::Checksum },
 }
@@ -58,6 +69,11 @@ impl fmt::Display for StressFailure {
             Self::Contents { cpu, at, what } => write!(f, "CPU {cpu} finds {what} at {at}"),
             Self::Reachable { cpu, at } => write!(f, "CPU {cpu} reads {at}, which is out of the map"),
             Self::Books(what) => write!(f, "afterwards {what}"),
+            Self::NothingTaken => f.write_str("no frame could be taken"),
+            Self::Movable(error) => error.fmt(f),
+            Self::MovableLost { before, after } => {
+                write!(f, "{} movable frames were there, {} are", before.frames, after.frames)
+            }
             Self::Shape { before, after } => write!(f, "the map was {before}, and is {after}"),
         }
     }
@@ -76,6 +92,8 @@ pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure>
     let pool = unmapped::pool().ok_or(StressFailure::NoPool)?;
     unmapped::shrink();
     let (before, held) = (shape::of_tables(), pool.counters());
+    let (tally, moved) =
+        (sample::check_all().map_err(StressFailure::Movable)?, movable::counters().pgmigrate_success);
     let shared = Shared {
         stop: AtomicBool::new(false),
         failure: SpinMutex::new(None),
@@ -104,15 +122,24 @@ pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure>
     reserve::fill();
     let (after, now) = (shape::of_tables(), pool.counters());
     let (taken, flushes) = (shared.taken.load(Relaxed), now.flushes - held.flushes);
+    let moved = movable::counters().pgmigrate_success - moved;
     writeln!(
         out,
-        "pool stress: {} CPUs, {taken} frames taken and given back, {} blocks, {flushes} flushes; {} waits",
+        "pool stress: {} CPUs, {taken} frames taken and given back, {} blocks, {flushes} flushes; \
+         {moved} frames moved for them; {} waits",
         smp::online().len(),
         now.blocks_taken - held.blocks_taken,
         shared.waits.load(Relaxed)
     );
     if let Some(failure) = shared.failure.into_inner() {
         return Err(failure);
+    }
+    let tally_now = sample::check_all().map_err(StressFailure::Movable)?;
+    if tally != tally_now {
+        return Err(StressFailure::MovableLost { before: tally, after: tally_now });
+    }
+    if taken == 0 {
+        return Err(StressFailure::NothingTaken);
     }
     pool.validate().map_err(|_| StressFailure::Books("the pool's books do not balance"))?;
     direct_map::validate().map_err(|_| StressFailure::Books("the map's books do not balance"))?;

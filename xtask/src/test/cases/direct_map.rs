@@ -6,7 +6,7 @@
 
 use crate::machine::MemorySize;
 use crate::test::case::{Case, Ends};
-use crate::test::expect::{Expect, kib, lines, nearly, text};
+use crate::test::expect::{Expect, kib, lines, nearly, no_text, text};
 
 const MEMORY: MemorySize = MemorySize::gib(32);
 const SIZES: &[&str] = &["DirectMap4k", "DirectMap2M", "DirectMap1G"];
@@ -116,6 +116,8 @@ fn pool() -> Vec<Case> {
             "directmap pool stress {seconds}; directmap stress 1; selftest unmapped; maps audit; directmap heal"
         )
     };
+    // No block is whole: each that the pool takes is made so by moving what is in it.
+    let scattered = format!("frames movable 1-in-64; {}; frames movable free", stressed(2));
     let sound = || [text("0 frames out"), text("sound"), text(HEALED)];
     vec![
         case("", by_hand).expect([
@@ -129,6 +131,10 @@ fn pool() -> Vec<Case> {
         case("/stress/8-cpus", &stressed(4)).cpus(8).memory(MemorySize::gib(4)).within(180).expect(sound()),
         case("/stress/5-levels", &stressed(1)).append("la57").expect(sound()),
         case("/stress/4k", &stressed(1)).append("directmap=4k").expect(sound()),
+        case("/stress/scattered", &scattered).expect(sound()).expect([
+            no_text("; 0 frames moved for them"),
+            text("movable frames given back, each held what was written"),
+        ]),
         case("/high-memory", &stressed(1)).append("directmap_limit=512M").expect(sound()),
         gibibyte("1g").expect([text("5x1G"), text("direct_map_level3_splits 0"), kib(&["DirectMap1G"], 6 * GIB_KIB..=6 * GIB_KIB)]),
         gibibyte("nogbpages").append("nogbpages").expect([text("direct_map_level2_splits 0"), none(&["DirectMap1G"])]),
