@@ -14,7 +14,7 @@ use super::Setting;
 use super::stage::{Cpus, Stage};
 use super::way::{Asked, Done, Way};
 use super::ways::linux::LinuxWay;
-use super::world::{OWNER, RAM_BYTES, World};
+use super::world::{Flushes, OWNER, RAM_BYTES, World};
 use crate::driver::{Better, Case, Outcome, Sample, Unfit};
 use crate::report::OURS;
 use crate::stats::Random;
@@ -42,7 +42,7 @@ pub(super) fn cases(workload: &str, setting: &Setting) -> Vec<Case> {
             let world = OnceCell::new();
             let run = move || {
                 if world.get().is_none() {
-                    let _ = world.set(World::new(cpus)?);
+                    let _ = world.set(World::new(cpus, Flushes::Counted)?);
                 }
                 let Some(&world) = world.get() else { return Ok(Vec::new()) };
                 let outcome = world.machine.enter(CpuId::BOOT, |cpu| churn(world, cpu.pinned(), operations));

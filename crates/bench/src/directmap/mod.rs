@@ -7,15 +7,18 @@
 //! | [`tables`] | page tables in plain memory, with a map in them |
 //! | [`stage`] | where flushes go: counted, to the host's real map, or nowhere |
 //! | [`native`] | nanoseconds per page with real mappings, alone and with all CPUs running |
+//! | [`served`] | nanoseconds of taking frames from the pool, giving them back, and writing into them, with real mappings |
 //! | [`books`] | nanoseconds of the map's own work |
 //! | [`threshold`] | nanoseconds of flushes page by page and of full ones |
-//! | [`churn`], [`world`] | a million requests and returns through the pool: rounds of flushes, what is left of the map |
+//! | [`churn`] | a million requests and returns through the pool: rounds of flushes, what is left of the map |
+//! | [`world`] | what the pool stands on |
 //! | [`mod@counts`] | entries written, flushes and interrupts, for 1 to 8 CPUs |
 
 mod books;
 mod churn;
 mod counts;
 mod native;
+mod served;
 mod stage;
 mod tables;
 mod threshold;
@@ -36,6 +39,7 @@ use crate::driver::{Group, Outcome};
 use books::{Books, Target};
 use counts::{Counts, MOST_CPUS};
 use native::Native;
+use served::Work;
 use way::{Asked, Way};
 
 /// Pages of a 2-MiB block.
@@ -73,6 +77,10 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     for &cpus in &options.cpus {
         for (name, native) in natives() {
             add(&mut groups, name, setting(cpus), native);
+        }
+        for (name, work) in works() {
+            let cases = served::cases(name, &setting(cpus), work);
+            groups.push(Group { workload: name.to_owned(), cpus, cases });
         }
     }
     for pages in threshold::PAGES {
@@ -113,6 +121,11 @@ fn natives() -> [(&'static str, Native); 5] {
         ("protect-1", Native { pages: 1, change: protect, asked: Asked::AsRange }),
         ("protect-512", Native { pages: 512, change: protect, asked: Asked::AsRange }),
     ]
+}
+
+/// What is done with frames out of the map, by name.
+fn works() -> [(&'static str, Work); 3] {
+    [("pool-warm", Work::Warm), ("pool-block", Work::Block), ("window-copy", Work::Copy)]
 }
 
 fn targets() -> [(&'static str, Target); 3] {

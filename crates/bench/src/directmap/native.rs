@@ -98,7 +98,7 @@ impl Native {
 }
 
 /// Reads one page of `frames`, in turn.
-fn look(host: &NativeMap, frames: PfnRange, index: u64) {
+pub(super) fn look(host: &NativeMap, frames: PfnRange, index: u64) {
     let pfn = frames.start().plus(index % frames.frames());
     let place = host.base().plus(pfn.addr().get()).as_ptr::<u64>();
     // SAFETY: the frame is RAM of the map, and in it; nobody changes or writes it.
@@ -106,7 +106,7 @@ fn look(host: &NativeMap, frames: PfnRange, index: u64) {
 }
 
 /// Writes to each page, so that this CPU has its translation.
-fn touch(host: &NativeMap, frames: PfnRange) {
+pub(super) fn touch(host: &NativeMap, frames: PfnRange) {
     for pfn in frames.iter() {
         let place = host.base().plus(pfn.addr().get()).as_mut_ptr::<u64>();
         // SAFETY: the frame is RAM of the map, and in it; nobody else uses its content.

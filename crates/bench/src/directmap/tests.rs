@@ -10,7 +10,9 @@ use super::stage::{Cpus, Stage};
 use super::way::{Asked, Way};
 use super::ways::linux::LinuxWay;
 use super::ways::rhumb::Rhumb;
-use super::{BLOCK_PAGES, Setting, Workload, block, books, churn, natives, targets, threshold, ways};
+use super::{
+    BLOCK_PAGES, Setting, Workload, block, books, churn, natives, served, targets, threshold, ways, works,
+};
 use crate::args::{Command, Options};
 use crate::clock::Clock;
 use crate::driver::{Case, Sample};
@@ -179,6 +181,9 @@ fn every_workload_runs() {
     for cpus in [1, CPUS] {
         for (name, native) in natives() {
             sane(ways::cases(name, &setting(cpus), native));
+        }
+        for (name, work) in works() {
+            sane(served::cases(name, &setting(cpus), work));
         }
     }
     for (name, target) in targets() {

@@ -1,13 +1,16 @@
-//! What the pool of unmapped frames stands on: an allocator over simulated RAM, a direct map of it, a shelf.
+//! What the pool of unmapped frames stands on: an allocator over simulated RAM, a direct map of it, windows, a shelf.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rhumb_directmap::{DirectMap, OffLimits};
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped, Zone};
-use rhumb_hosted::{HostedMachine, LargePages};
-use rhumb_machine::{CpuId, Machine, NodeId, PhysAddr, PhysRange, Pinned, VirtAddr};
+use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
+use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, Pinned, VirtAddr};
+use rhumb_pagetable::{Entry, Flushed};
 use rhumb_unmapped::pool::{Account, Home, Limits, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
+use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows};
 
 use super::tables::Tables;
 use super::ways::rhumb::fresh_map;
@@ -19,6 +22,15 @@ pub(super) const RAM_BYTES: u64 = 2 << 30;
 /// Who asks the pool.
 pub(super) const OWNER: Owner = Owner(1);
 
+/// Where the pool's flushes go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flushes {
+    /// To all simulated CPUs, which count them.
+    Counted,
+    /// To the host's map, which follows by the pool's user: simulated CPUs hear of none. They run on a core each.
+    OnTheHost,
+}
+
 type Map = DirectMap<Tables, OffLimits<'static>>;
 
 /// See the module. It stays for as long as the process: frames refer to it.
@@ -26,17 +38,26 @@ pub(super) struct World {
     pub(super) machine: &'static HostedMachine,
     pub(super) frames: Frames<&'static HostedMachine>,
     pub(super) map: Mutex<Map>,
+    pub(super) windows: Windows<&'static HostedMachine, Entries>,
     shelf: Mutex<Shelf>,
+    targets: CpuMask,
+    /// How often the pool has changed the map.
+    changes: AtomicU64,
 }
 
 impl World {
-    /// With `cpus` CPUs, all of whom a flush goes to.
-    pub(super) fn new(cpus: usize) -> Result<&'static Self, Unfit> {
+    /// With `cpus` CPUs.
+    pub(super) fn new(cpus: usize, flushes: Flushes) -> Result<&'static Self, Unfit> {
         fn unfit(error: impl ToString) -> Unfit {
             Unfit(error.to_string())
         }
         let ram = PhysRange::of_length(PhysAddr::ZERO, RAM_BYTES).unwrap_or_default();
-        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never).ram(ram).build();
+        let (targets, pinning) = match flushes {
+            Flushes::Counted => (CpuMask::first(cpus), CorePinning::Free),
+            Flushes::OnTheHost => (CpuMask::first(1), CorePinning::OneEach),
+        };
+        let builder = HostedMachine::builder().cpus(cpus).pinning(pinning);
+        let machine = builder.large_pages(LargePages::Never).ram(ram).build();
         let machine: &'static HostedMachine = Box::leak(Box::new(machine.map_err(unfit)?));
         let (map, map_owner) = fresh_map(RAM_BYTES, 0)?;
         let memory = [MemoryRange { frames: ram.whole_frames(), node: NodeId::FIRST }];
@@ -54,14 +75,67 @@ impl World {
         let frames = frames.map_err(unfit)?.map_err(unfit)?;
         Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
         let shelf = Shelf::new(vec![Account::CLOSED; 2].leak());
-        let world: &'static Self =
-            Box::leak(Box::new(Self { machine, frames, map: Mutex::new(map), shelf: Mutex::new(shelf) }));
+        let slots: Vec<CpuSlots> = (0..cpus).map(|_| CpuSlots::new()).collect();
+        let world: &'static Self = Box::leak(Box::new(Self {
+            machine,
+            frames,
+            map: Mutex::new(map),
+            windows: Windows::new(machine, Entries::new(machine, cpus), slots.leak()),
+            shelf: Mutex::new(shelf),
+            targets,
+            changes: AtomicU64::new(0),
+        }));
         world.pool().open_account(OWNER, Account::new(map_owner, Limits::NONE)).map_err(unfit)?;
         Ok(world)
     }
 
     pub(super) fn pool(&'static self) -> UnmappedPool<Here> {
         UnmappedPool::new(Here(self))
+    }
+
+    /// How often the pool has taken a block out of the map or brought one back.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Relaxed)
+    }
+
+    /// How many wholly free blocks the pool keeps.
+    pub(super) fn keep_blocks(&self, blocks: u64) {
+        lock(&self.shelf).keep_blocks(blocks);
+    }
+
+    /// Writes into a frame that is in the map.
+    pub(super) fn write(&self, frame: &mut Frame, bytes: &[u8]) {
+        let count = bytes.len().min(frame.order().bytes() as usize);
+        let start = self.machine.direct(frame.pfn().addr()).as_mut_ptr::<u8>();
+        // SAFETY: within the frame, whose holder lends it; `bytes` are elsewhere.
+        unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), count) };
+    }
+}
+
+/// The windows' entries in an array, and what they show in the machine's RAM, all of which this process sees.
+pub(super) struct Entries {
+    machine: &'static HostedMachine,
+    entries: Vec<[AtomicU64; SLOTS]>,
+}
+
+impl Entries {
+    fn new(machine: &'static HostedMachine, cpus: usize) -> Self {
+        Self { machine, entries: (0..cpus).map(|_| [const { AtomicU64::new(0) }; SLOTS]).collect() }
+    }
+}
+
+// SAFETY: a slot shows the frame that its entry names, by that frame's one address in this process.
+unsafe impl WindowTables for Entries {
+    fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
+        self.entries[cpu.index()][slot].store(entry.bits(), Relaxed);
+    }
+
+    fn read(&self, cpu: CpuId, slot: usize) -> Entry {
+        Entry::from_bits(self.entries[cpu.index()][slot].load(Relaxed))
+    }
+
+    fn show(&self, cpu: CpuId, slot: usize) -> VirtAddr {
+        self.machine.direct(self.read(cpu, slot).phys(PageSize::Size4K))
     }
 }
 
@@ -99,11 +173,15 @@ impl Home for Here {
         self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
     }
 
-    /// The tables are simulated: what they do not show is there all the same.
-    fn zero(&self, _: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
-        let start = self.0.machine.direct(frame.pfn().addr()).as_mut_ptr::<u8>();
-        // SAFETY: the frame's own bytes, which its holder lends.
-        unsafe { start.write_bytes(0, frame.order().bytes() as usize) };
-        Ok(())
+    fn zero(&self, pinned: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
+        self.0.windows.zero(pinned, frame)
+    }
+
+    fn flush_targets(&self) -> CpuMask {
+        self.0.targets
+    }
+
+    fn note_flush(&self, _: &Flushed) {
+        self.0.changes.fetch_add(1, Relaxed);
     }
 }
