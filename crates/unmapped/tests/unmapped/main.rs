@@ -2,6 +2,7 @@
 
 mod accounts;
 mod churn;
+mod compaction;
 mod execute;
 mod model;
 mod planted;

@@ -9,7 +9,8 @@ use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapp
 use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, TableFrames, Use};
 use rhumb_hosted::{HostedMachine, LargePages};
 use rhumb_machine::{
-    CpuId, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr, VirtRange,
+    CpuId, CpuMask, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
+    VirtRange,
 };
 use rhumb_pagetable::{
     Entry, FlushCause, FlushCounters, Flushed, Levels, PageCounts, Privilege, Root, TableMemory, TableSource,
@@ -17,6 +18,8 @@ use rhumb_pagetable::{
 use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
 use rhumb_unmapped::windows::{CpuSlots, WINDOW_BASE, WindowTables, Windows, slot_address};
+
+use crate::compaction::{Moving, Scattered, make_block};
 
 pub(crate) type Hosted = &'static HostedMachine;
 pub(crate) type Map = DirectMap<HostedTables, OffLimits<'static>>;
@@ -64,6 +67,8 @@ pub(crate) struct Plant {
     pub(crate) no_remote_flush: bool,
     /// Frames are given back as they are.
     pub(crate) no_zeroing: bool,
+    /// How frames are moved.
+    pub(crate) moving: Moving,
 }
 
 pub(crate) struct World {
@@ -80,6 +85,8 @@ pub(crate) struct World {
     pub(crate) flushes: FlushCounters,
     /// What a compaction frees.
     pub(crate) movable: Mutex<Vec<Frame>>,
+    /// What it moves where there is no such.
+    pub(crate) scattered: Mutex<Vec<Scattered>>,
     pub(crate) tables: HostedTables,
     window_pages: Vec<Pfn>,
 }
@@ -120,19 +127,15 @@ impl Home for Here {
     }
     fn compact(&self, pinned: Pinned<'_>) -> u64 {
         let moved = self.0.movable.lock().unwrap().pop();
-        moved.map_or(0, |frame| {
-            self.0.frames.free(pinned, frame);
-            1
-        })
+        let Some(frame) = moved else { return make_block(self.0, pinned) };
+        self.0.frames.free(pinned, frame);
+        1
     }
     fn note_flush(&self, flushed: &Flushed) {
         self.0.flushes.count(FlushCause::Pool, flushed);
     }
-    fn flush_targets(&self) -> rhumb_machine::CpuMask {
-        if self.0.plant.lock().unwrap().no_remote_flush {
-            return rhumb_machine::CpuMask::first(1);
-        }
-        self.0.machine.cpus()
+    fn flush_targets(&self) -> CpuMask {
+        if self.0.plant.lock().unwrap().no_remote_flush { CpuMask::first(1) } else { self.0.machine.cpus() }
     }
 }
 
@@ -199,6 +202,7 @@ impl World {
             plant: Mutex::default(),
             flushes: FlushCounters::new(),
             movable: Mutex::default(),
+            scattered: Mutex::default(),
             tables,
             window_pages: pages,
         });
