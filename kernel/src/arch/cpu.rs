@@ -3,13 +3,16 @@
 //! Each control-register bit is gated on its CPUID feature: setting one that the CPU lacks is a general-protection fault on
 //! hardware and an endless loop in some emulators. The boot CPU's features decide for all; a CPU that has less is not started.
 
+use rhumb_machine::VirtAddr;
 use rhumb_pagetable::attributes::{IA32_PAT, PAT_LAYOUT};
 use spin::Once;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
+use core::arch::naked_asm;
 use core::arch::x86_64::__cpuid_count;
 
+use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::Pkrs;
 use crate::mm::protect;
 
@@ -163,6 +166,31 @@ impl core::fmt::Display for ProtectionNames {
             }
             f.write_str(name)
         })
+    }
+}
+
+/// Where a CPU is that has turned interrupts on and is about to halt.
+pub fn idle_halt() -> VirtAddr {
+    unsafe extern "C" {
+        static idle_halt: u8;
+    }
+    VirtAddr::from(&raw const idle_halt)
+}
+
+/// Turns interrupts on and halts until one comes. One that waits already ends the halt: interrupts come on behind the instruction that follows.
+///
+/// A non-maskable interrupt may come between the two; those that wait then strike when it returns, before the halt, which nothing would end:
+/// see [`skip_halt`].
+#[unsafe(naked)]
+pub extern "sysv64" fn enable_interrupts_and_halt() {
+    naked_asm!("sti", ".globl idle_halt", "idle_halt:", "hlt", "ret")
+}
+
+/// Called by a non-maskable interrupt that returns: a CPU that was about to halt does not. It looks again whether there is anything to do.
+pub fn skip_halt(frame: &mut TrapFrame) {
+    if frame.rip == idle_halt().get() {
+        // `hlt` is one byte.
+        frame.rip += 1;
     }
 }
 

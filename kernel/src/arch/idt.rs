@@ -30,7 +30,7 @@ pub mod vector {
 
 /// All registers at a trap, as the stubs push them.
 #[repr(C)]
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct TrapFrame {
     pub r15: u64,
     pub r14: u64,

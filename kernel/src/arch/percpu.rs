@@ -19,6 +19,7 @@ use x86_64::registers::model_specific::Msr;
 use crate::arch::gdt::Descriptors;
 use crate::logging;
 use crate::smp::call::Inbox;
+use crate::smp::nmi::Nmis;
 
 const IA32_GS_BASE: u32 = 0xc000_0101;
 
@@ -27,7 +28,8 @@ const IA32_GS_BASE: u32 = 0xc000_0101;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    const fn new() -> Self {
+    /// Nothing counted yet.
+    pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
@@ -60,6 +62,7 @@ pub struct Counters {
     pub calls_served: Counter,
     pub calls_sent: Counter,
     pub spurious_interrupts: Counter,
+    pub nmis: Counter,
     pub flushes: Counter,
     pub flushes_page: Counter,
     pub flushes_all: Counter,
@@ -78,6 +81,7 @@ impl Counters {
             calls_served: Counter::new(),
             calls_sent: Counter::new(),
             spurious_interrupts: Counter::new(),
+            nmis: Counter::new(),
             flushes: Counter::new(),
             flushes_page: Counter::new(),
             flushes_all: Counter::new(),
@@ -111,6 +115,8 @@ pub struct PerCpu {
     pub descriptors: Descriptors,
     /// Cross-calls that wait for this CPU.
     pub inbox: Inbox,
+    /// Non-maskable interrupts that it is sent.
+    pub nmis: Nmis,
     /// Whether the CPU idles, and what it misses meanwhile: see `smp::flush`.
     pub lazy: LazyCpu,
     /// A job that waits for this CPU: see `smp::work`.
@@ -140,6 +146,7 @@ impl PerCpu {
             stack_top: AtomicU64::new(0),
             descriptors: Descriptors::new(),
             inbox: Inbox::new(),
+            nmis: Nmis::new(),
             lazy: LazyCpu::new(),
             job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),

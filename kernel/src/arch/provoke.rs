@@ -4,6 +4,8 @@ use core::arch::asm;
 
 use rhumb_machine::VirtAddr;
 
+use crate::arch::{apic, clock};
+
 /// Reads the word at `address`, which is not mapped.
 pub fn read(address: VirtAddr) {
     // SAFETY: faults, and the report ends the run; were something there, reading it has no effect.
@@ -40,6 +42,15 @@ pub fn divide_by_zero() {
     unsafe {
         asm!("div {0:e}", in(reg) 0u32, inout("eax") 1 => _, inout("edx") 0 => _, options(nomem, nostack))
     };
+}
+
+/// Sends this CPU a non-maskable interrupt that nobody has announced.
+pub fn nmi() {
+    apic::send_nmi(apic::id());
+    let end = clock::now_ns() + 1_000_000_000;
+    while clock::now_ns() < end {
+        core::hint::spin_loop();
+    }
 }
 
 /// Faults with a stack pointer that leads nowhere.

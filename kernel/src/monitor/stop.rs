@@ -10,7 +10,7 @@ use crate::mm::layout::image;
 use crate::mm::tables;
 use crate::power::{self, Outcome};
 
-const FAULTS: &[&str] = &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df"];
+const FAULTS: &[&str] = &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi"];
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     },
     Command {
         name: "fault",
-        usage: "read|write|table|exec|stack|ud|gp|de|df",
+        usage: "read|write|table|exec|stack|ud|gp|de|df|nmi",
         summary: "provoke a CPU exception and see its report",
         help: "read   of an address that is not mapped\n\
                write  to the kernel's text\n\
@@ -52,7 +52,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
                ud     an invalid instruction\n\
                gp     a non-canonical address\n\
                de     a division by zero\n\
-               df     a fault with no stack left for it",
+               df     a fault with no stack left for it\n\
+               nmi    a non-maskable interrupt that nobody announced",
         complete: Complete::Words(FAULTS),
         run: fault,
     },
@@ -70,7 +71,8 @@ fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Re
         "ud" => provoke::invalid_opcode(),
         "gp" => provoke::read(VirtAddr::new(0x8000_0000_0000_0000)),
         "de" => provoke::divide_by_zero(),
-        _ => provoke::double_fault(),
+        "df" => provoke::double_fault(),
+        _ => provoke::nmi(),
     }
     Err(CommandError::failed(format_args!("the CPU let '{kind}' pass")))
 }

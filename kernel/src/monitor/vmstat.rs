@@ -38,6 +38,7 @@ const SUMS: &[Line] = &[
     ("nr_interrupts_device", |counters| &counters.device_interrupts),
     ("nr_interrupts_call", |counters| &counters.call_interrupts),
     ("nr_interrupts_spurious", |counters| &counters.spurious_interrupts),
+    ("nr_interrupts_nmi", |counters| &counters.nmis),
     ("nr_calls_sent", |counters| &counters.calls_sent),
     ("nr_calls_served", |counters| &counters.calls_served),
 ];

@@ -11,6 +11,7 @@ mod executable;
 mod exhaustion;
 mod flush;
 mod frames;
+mod nmi;
 mod objects;
 mod protect;
 mod protection;
@@ -62,6 +63,7 @@ const TESTS: &[&[Test]] = &[
     protection::TESTS,
     protect::TESTS,
     calls::TESTS,
+    nmi::TESTS,
     flush::TESTS,
     time::TESTS,
     frames::TESTS,

@@ -100,8 +100,8 @@ pub fn leave_laziness() {
     }
 }
 
-/// A non-maskable interrupt that comes right before it finds a CPU that runs and has not flushed: its handler only stops the CPU or
-/// reports what will stop it.
+/// A non-maskable interrupt that comes right before it finds a CPU that runs and has not flushed: its handler uses no more than an idle CPU
+/// does (`smp::nmi`), stops the CPU, or reports what will stop it.
 #[cold]
 fn catch_up() {
     all_local();

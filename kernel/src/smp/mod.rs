@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod flush;
+pub mod nmi;
 pub mod trampoline;
 pub mod work;
 
@@ -187,7 +188,7 @@ pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
     } else {
         flush::enter_laziness();
         // Interrupts come on with the halt itself: one that comes between check and halt ends the halt.
-        interrupts::enable_and_hlt();
+        cpu::enable_interrupts_and_halt();
         // The interrupt has left laziness already. What ends a halt without one that reaches us must not end it lazily.
         leave_after_halt();
     }

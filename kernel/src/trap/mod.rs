@@ -1,7 +1,7 @@
 //! Traps: where every exception and interrupt arrives.
 //!
-//! Exceptions end in a report, since the kernel has no user programs to blame: see [`report`]. Interrupts are few: the
-//! timer, cross-calls, the console.
+//! Exceptions end in a report, since the kernel has no user programs to blame: see [`report`]. So do non-maskable interrupts that nobody has
+//! announced ([`nmi`]). Interrupts are few: the timer, cross-calls, the console.
 
 pub mod backtrace;
 pub mod report;
@@ -17,7 +17,7 @@ use crate::arch::idt::{TrapFrame, vector};
 use crate::arch::{apic, clock, cpu, percpu, probe};
 use crate::console;
 use crate::mm::protect;
-use crate::smp::{self, call, flush};
+use crate::smp::{self, call, flush, nmi};
 
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
@@ -44,11 +44,16 @@ extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
 
 fn exception(frame: &mut TrapFrame) {
     // A fault or a non-maskable interrupt can come while this CPU writes a table. (Interrupts cannot: they are off then.)
-    let _closed = protect::Closed::for_handler();
+    let closed = protect::Closed::for_handler();
     match frame.vector {
         NMI if STOPPING.load(Relaxed) => {
             STOPPED.fetch_add(1, Release);
             cpu::halt_for_ever()
+        }
+        NMI => {
+            if !nmi::handle(frame, &closed) {
+                report::exception(frame)
+            }
         }
         PAGE_FAULT | GENERAL_PROTECTION => {
             if !probe::resume(frame) {

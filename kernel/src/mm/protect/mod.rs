@@ -174,6 +174,11 @@ impl Closed {
         }
         Self(before)
     }
+
+    /// Whether what was interrupted had the key open.
+    pub fn found_open(&self) -> bool {
+        self.0.is_some_and(|before| KEY.rights(before) == Rights::ReadWrite)
+    }
 }
 
 impl Drop for Closed {

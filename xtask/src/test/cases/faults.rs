@@ -4,7 +4,7 @@ use crate::test::case::{Case, Ends};
 use crate::test::expect::{lines, no_text, text};
 
 /// A kind of fault that the monitor provokes, and what its report must name.
-const FAULTS: [(&str, &str); 8] = [
+const FAULTS: [(&str, &str); 9] = [
     ("read", "page fault"),
     ("write", "page fault"),
     ("exec", "page fault"),
@@ -13,6 +13,7 @@ const FAULTS: [(&str, &str); 8] = [
     ("ud", "invalid opcode"),
     ("gp", "general protection fault"),
     ("de", "division error"),
+    ("nmi", "non-maskable interrupt"),
 ];
 
 /// A fault in the tables that the monitor plants, and what the audit must call it.

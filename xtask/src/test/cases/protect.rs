@@ -50,6 +50,10 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
             .within(120)
             .expect(sound()),
         case("/64M", "selftest protect; selftest direct_map; maps audit; directmap heal").memory(MemorySize::mib(64)).within(120).expect(sound()),
+        case("/nmi", "selftest nmi; dmesg; vmstat; selftest protect; maps audit; directmap heal")
+            .within(180)
+            .expect([text("4 passed, 0 failed"), text("nr_interrupts_nmi"), text("sound"), text(HEALED)]),
+        case("/nmi/8-cpus", "selftest nmi; maps audit; directmap heal").cpus(8).within(240).expect(sound()),
         case("/stray-write", "fault table; unreached")
             .ends(Ends::Panicking)
             .expect([text("page fault"), text(why), lines(0, "unreached")]),
@@ -82,6 +86,8 @@ fn decided() -> Vec<Case> {
         case("pks/without-keys", "protect_tables=pks", by_window).cpu(WITHOUT_KEYS).expect([text(NO_KEYS)]),
         case("bad-word", "protect_tables=yes", "page tables: not protected")
             .expect([text("'protect_tables=yes' is ignored: accepted is off, on, window or pks")]),
+        Case::new("protect/off/nmi", "selftest nmi; maps audit; directmap heal")
+            .expect([text("sound"), text(HEALED)]),
         Case::new("protect/off/fault", "fault table; cpus")
             .ends(Ends::Failing)
             .expect([text("the CPU let 'table' pass"), unprotected]),

@@ -1,0 +1,216 @@
+//! Non-maskable interrupts that are announced: none is lost, none is seen by what it interrupts, and tables stay closed to their handler.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rhumb_directmap::ChangeError;
+use rhumb_directmap::protect::{Protection, Rights, keyed};
+use rhumb_machine::{Machine, Order};
+
+use super::direct_map::{Large, State, WHO};
+use super::{Test, Wrong, ensure};
+use crate::arch::percpu::{self, PerCpu};
+use crate::arch::pkrs::Pkrs;
+use crate::arch::{clock, probe};
+use crate::boot::Boot;
+use crate::machine::MACHINE;
+use crate::mm::direct_map::{Refused, reserve, restore, set_memory_np};
+use crate::mm::owners::Holder;
+use crate::mm::protect::{self, in_force};
+use crate::mm::unmapped::{give, take};
+use crate::mm::windows::windows;
+use crate::monitor::audit::audit;
+use crate::smp::{self, nmi, work};
+
+pub const TESTS: &[Test] = &[
+    Test { name: "nmi::finds_the_key_closed_and_leaves_it_open", run: finds_the_key_closed },
+    Test { name: "nmi::leaves_a_window_as_it_was", run: leaves_a_window },
+    Test { name: "nmi::i8_no_write_of_a_table_is_lost", run: no_write_is_lost },
+    Test { name: "nmi::a_cpu_about_to_halt_still_wakes", run: about_to_halt },
+];
+
+/// How long one may take: the host may have other things to do.
+const PATIENCE_NS: u64 = 30_000_000_000;
+/// Splits and merges of each CPU.
+const CHANGES: u32 = 64;
+/// Jobs for CPUs that halt in between.
+const JOBS: u32 = 1000;
+
+/// What all CPUs' handlers have seen so far.
+struct Seen {
+    handled: u64,
+    found_open: u64,
+    left_open: u64,
+}
+
+impl Seen {
+    fn now() -> Self {
+        let sum = |of: fn(&PerCpu) -> u64| percpu::all().map(of).sum();
+        Self {
+            handled: sum(|area| area.counters.nmis.get()),
+            found_open: sum(|area| area.nmis.found_open.get()),
+            left_open: sum(|area| area.nmis.left_open.get()),
+        }
+    }
+
+    fn since(self, earlier: &Self) -> Self {
+        Self {
+            handled: self.handled - earlier.handled,
+            found_open: self.found_open - earlier.found_open,
+            left_open: self.left_open - earlier.left_open,
+        }
+    }
+}
+
+/// Whether the CPU has handled what it was sent.
+fn handles_in_time(area: &PerCpu) -> bool {
+    let end = clock::now_ns() + PATIENCE_NS;
+    while !area.nmis.are_handled() {
+        if clock::now_ns() > end {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    true
+}
+
+/// Interrupts this CPU, wherever the caller is.
+fn interrupt_myself() -> bool {
+    nmi::send(percpu::here()).is_ok() && handles_in_time(percpu::here())
+}
+
+/// While the key is open, on each CPU: the handler runs with it closed, and what it interrupted goes on with it open.
+fn finds_the_key_closed(_: &'static Boot) -> Result<(), Wrong> {
+    let is_keyed = in_force() == Protection::Keys;
+    let before = Seen::now();
+    let missed = AtomicU64::new(0);
+    work::on_every_cpu(&|| {
+        let guard = MACHINE.irq_off();
+        let is_right = if is_keyed {
+            keyed::while_open(&Pkrs, protect::KEY, guard.irq_off(), || {
+                interrupt_myself() && protect::KEY.rights(Pkrs.value()) == Rights::ReadWrite
+            }) && Pkrs.value() == protect::CLOSED
+        } else {
+            interrupt_myself()
+        };
+        missed.fetch_add(u64::from(!is_right), Relaxed);
+    });
+    let (missed, seen) = (missed.into_inner(), Seen::now().since(&before));
+    let cpus = smp::online().len() as u64;
+    ensure!(missed == 0, "{missed} CPUs took none, or went on with other rights");
+    ensure!(seen.handled == cpus, "{cpus} were sent, {} handled", seen.handled);
+    ensure!(seen.left_open == 0, "{} handlers ran with the key open", seen.left_open);
+    let expected = if is_keyed { cpus } else { 0 };
+    ensure!(seen.found_open == expected, "{} came while the key was open, not {expected}", seen.found_open);
+    Ok(())
+}
+
+/// While a window is open, and while an access is probed that does not fault.
+fn leaves_a_window(_: &'static Boot) -> Result<(), Wrong> {
+    let windows = windows().ok_or_else(|| Wrong::because("there are no windows"))?;
+    let mut frame = take(Holder::SelfTest, Order::BASE).map_err(Wrong::because)?;
+    let outcome = (|| {
+        let guard = MACHINE.pin();
+        let window = windows.open(guard.pinned(), &mut frame, 0).map_err(Wrong::because)?;
+        let before = probe::read_byte(window.address());
+        let was_taken = interrupt_myself();
+        let after = probe::read_byte(window.address());
+        ensure!(was_taken, "none came");
+        ensure!(before == Ok(0) && after == before, "the window read {before:?}, then {after:?}");
+        Ok(())
+    })();
+    let given = give(frame).map_err(|refused| Wrong::because(refused.error));
+    outcome.and(given)
+}
+
+/// All other CPUs take a page of a block of their own out of the map and put it back, while this one interrupts them as fast as they come.
+fn no_write_is_lost(boot: &'static Boot) -> Result<(), Wrong> {
+    let others: arrayvec::ArrayVec<&PerCpu, 8> =
+        smp::online().without(percpu::here().id()).iter().filter_map(percpu::of).take(8).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let (state, before) = (State::now()?, Seen::now());
+    let (changed, done, seen_open) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let wrong = AtomicU64::new(0);
+    let end = clock::now_ns() + PATIENCE_NS;
+    // Where there is a key: until one came while it was open.
+    let goes_on = |rounds: u32| {
+        rounds < CHANGES
+            || (in_force() == Protection::Keys && !seen_open.load(Relaxed) && clock::now_ns() < end)
+    };
+    let change = || {
+        let mut rounds = 0;
+        while others.iter().any(|area| area.id() == percpu::here().id()) && goes_on(rounds) {
+            rounds += 1;
+            wrong.fetch_add(u64::from(!cut_and_mend()), Relaxed);
+            changed.fetch_add(1, Relaxed);
+        }
+        done.fetch_add(1, Relaxed);
+    };
+    let mut sent = 0;
+    let interrupt = || {
+        while done.load(Relaxed) < smp::online().len() as u64 - 1 {
+            sent += others.iter().filter(|area| nmi::send(area).is_ok()).count() as u64;
+            seen_open.store(Seen::now().since(&before).found_open > 0, Relaxed);
+            smp::call::serve_if_here();
+        }
+    };
+    work::on_others(&change, interrupt);
+    reserve::fill();
+    let unanswered = others.iter().filter(|area| !handles_in_time(area)).count();
+    let seen = Seen::now().since(&before);
+    let (changed, wrong) = (changed.into_inner(), wrong.into_inner());
+    log::info!("{sent} non-maskable interrupts, {} with the key open, {changed} changes", seen.found_open);
+    ensure!(unanswered == 0, "{unanswered} CPUs took none any more");
+    ensure!(wrong == 0, "{wrong} of {changed} changes did not do what they must");
+    ensure!(seen.handled == sent, "{sent} were sent, {} handled", seen.handled);
+    ensure!(seen.left_open == 0, "{} handlers ran with the key open", seen.left_open);
+    let came_open = seen.found_open > 0 || in_force() != Protection::Keys;
+    ensure!(came_open, "none of {sent} came while the key was open");
+    let findings = audit(boot, |_| ()).findings + protect::audit::run(|_| ());
+    ensure!(findings == 0, "the audit found {findings} broken rules");
+    state.must_be_now()
+}
+
+/// Splits a large page and merges it again; whether each did what it must.
+fn cut_and_mend() -> bool {
+    let Ok(block) = Large::new() else { return false };
+    let page = block.start().plus(77);
+    let address = MACHINE.direct(page.addr());
+    match set_memory_np(block.pages(77, 1), WHO, "while interrupts come that cannot be masked") {
+        Ok(changed) => {
+            let is_absent = probe::read_byte(address).is_err();
+            let _ = restore(changed);
+            is_absent && probe::read_byte(address).is_ok()
+        }
+        // All CPUs change at once, and the reserve is filled up in between.
+        Err(Refused {
+            error: ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. }, ..
+        }) => {
+            reserve::fill();
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// One that comes between turning interrupts on and the halt must not let the CPU sleep through the job that came with it.
+fn about_to_halt(_: &'static Boot) -> Result<(), Wrong> {
+    let me = percpu::here().id();
+    let done = AtomicU64::new(0);
+    for _ in 0..JOBS {
+        for area in smp::online().without(me).iter().filter_map(percpu::of) {
+            // One that is under way already is as good.
+            let _ = nmi::send(area);
+        }
+        let job = || {
+            done.fetch_add(1, Relaxed);
+        };
+        work::on_others(&job, || ());
+    }
+    let all_handled = smp::online().iter().filter_map(percpu::of).all(handles_in_time);
+    let (done, expected) = (done.into_inner(), u64::from(JOBS) * (smp::online().len() as u64 - 1));
+    ensure!(all_handled, "a CPU took none any more");
+    ensure!(done == expected, "{done} jobs were done of {expected}");
+    Ok(())
+}
