@@ -8,9 +8,10 @@ use rhumb_machine::{Machine, Order};
 
 use super::direct_map::{Large, State, WHO};
 use super::{Test, Wrong, ensure};
+use crate::arch::idt::TrapFrame;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::pkrs::Pkrs;
-use crate::arch::{clock, probe};
+use crate::arch::{clock, cpu, probe};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::direct_map::{Refused, reserve, restore, set_memory_np};
@@ -196,6 +197,13 @@ fn cut_and_mend() -> bool {
 
 /// One that comes between turning interrupts on and the halt must not let the CPU sleep through the job that came with it.
 fn about_to_halt(_: &'static Boot) -> Result<(), Wrong> {
+    // It seldom comes just there: what it does then is asked for by itself, too.
+    const HLT: u8 = 0xf4;
+    let halt = cpu::idle_halt();
+    let mut frame = TrapFrame { rip: halt.get(), ..TrapFrame::default() };
+    cpu::skip_halt(&mut frame);
+    ensure!(probe::read_byte(halt) == Ok(HLT), "there is no halt at {halt}");
+    ensure!(frame.rip == halt.plus(1).get(), "the CPU goes on at {:#x}, and halts", frame.rip);
     let me = percpu::here().id();
     let done = AtomicU64::new(0);
     for _ in 0..JOBS {
