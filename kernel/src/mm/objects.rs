@@ -19,8 +19,10 @@ use crate::trap::backtrace;
 #[global_allocator]
 static HEAP: Heap<KernelMachine> = Heap::empty();
 
-/// How often magazines are trimmed at most.
-const TRIM_NS: u64 = 2_000_000_000;
+/// How often magazines are trimmed at most, and that often while the prompt waits.
+static TRIM_EVERY_NS: AtomicU64 = AtomicU64::new(2_000_000_000);
+/// When they were last.
+static TRIMMED_NS: AtomicU64 = AtomicU64::new(0);
 
 static SLABS: Once<Slabs<KernelMachine>> = Once::new();
 
@@ -53,18 +55,27 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     Ok(())
 }
 
-/// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was [`TRIM_NS`] ago or more. For the boot CPU, while
+/// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was long enough ago. For the boot CPU, while
 /// it waits for a command: so never in the middle of one.
 pub fn trim_if_due() {
-    static LAST_NS: AtomicU64 = AtomicU64::new(0);
-    let (now, last) = (clock::now_ns(), LAST_NS.load(Relaxed));
-    if now.saturating_sub(last) >= TRIM_NS
+    if ns_to_next_trim() == 0
         && let Some(slabs) = slabs()
     {
-        LAST_NS.store(now, Relaxed);
+        TRIMMED_NS.store(clock::now_ns(), Relaxed);
         let guard = MACHINE.pin();
         slabs.trim(guard.pinned());
     }
+}
+
+/// How long until [`trim_if_due`] does something again.
+pub fn ns_to_next_trim() -> u64 {
+    let due = TRIMMED_NS.load(Relaxed).saturating_add(TRIM_EVERY_NS.load(Relaxed));
+    due.saturating_sub(clock::now_ns())
+}
+
+/// Sets how often magazines are trimmed, for tests that cannot wait; returns what it was.
+pub fn set_trim_interval(every_ns: u64) -> u64 {
+    TRIM_EVERY_NS.swap(every_ns, Relaxed)
 }
 
 /// Who asks: the callers of the allocator's own functions.

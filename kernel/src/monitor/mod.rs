@@ -71,6 +71,20 @@ impl Output for Console {
     }
 }
 
+/// What the prompt does while nobody types: tidies up, and waits until an interrupt has come or `alarm_ns` have passed; not at all where `is_ready` says so.
+pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
+    smp::tidy_up();
+    mm::objects::trim_if_due();
+    smp::wait_for_interrupt(|| {
+        let is_ready = is_ready();
+        // With interrupts off: an alarm that came before the halt would be missed, and be the last.
+        if !is_ready && let Some(ns) = alarm_ns {
+            clock::arm_ns(ns);
+        }
+        is_ready
+    });
+}
+
 /// Reads and runs commands until the input ends, then turns the machine off.
 pub fn run(boot: &'static Boot) -> ! {
     let mut monitor = MONITOR.lock();
@@ -85,16 +99,11 @@ pub fn run(boot: &'static Boot) -> ! {
     monitor.start(out);
     loop {
         let Some(byte) = console::read() else {
-            smp::tidy_up();
-            mm::objects::trim_if_due();
-            smp::wait_for_interrupt(|| {
-                let is_ready = console::has_input();
-                // With interrupts off: an alarm that came before the halt would be missed, and be the last.
-                if !is_ready && !console::is_interrupt_driven() {
-                    clock::arm_ns(POLL_NS);
-                }
-                is_ready
-            });
+            // Who feeds commands does not leave the kernel waiting, and wants the same of it each time.
+            let next_trim = (!boot.options.batch).then(mm::objects::ns_to_next_trim);
+            let poll = (!console::is_interrupt_driven()).then_some(POLL_NS);
+            let alarm = next_trim.into_iter().chain(poll).min();
+            wait(console::has_input, alarm);
             continue;
         };
         console::clear_interrupt();

@@ -13,9 +13,11 @@ use rhumb_slab::{AllocError, CacheSpec, RawCache, Slabs, SpecError};
 
 use super::frames::noise;
 use super::{Test, Wrong, ensure};
+use crate::arch::clock;
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
+use crate::monitor;
 use crate::monitor::objects::reclaim_everywhere;
 use crate::smp::work;
 
@@ -24,6 +26,10 @@ pub const TESTS: &[Test] = &[
     Test { name: "objects::i2_silence", run: i2_silence },
     Test { name: "objects::i12_exhaustion", run: i12_exhaustion },
     Test { name: "objects::memory_returns", run: memory_returns },
+    Test {
+        name: "objects::memory_returns_while_the_prompt_waits",
+        run: memory_returns_while_the_prompt_waits,
+    },
     Test { name: "objects::bad_requests", run: bad_requests },
 ];
 
@@ -129,6 +135,50 @@ fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
     ensure!(peak > before + (COUNT * 128) as u64, "{peak} bytes were held at the peak, {before} before");
     ensure!(after <= before, "{after} bytes are held, {before} were before");
     slabs.validate().map_err(Wrong::because)
+}
+
+/// After a peak of one cache nobody asks for anything: what its magazines held comes back in time.
+fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> {
+    const COUNT: usize = 4096;
+    const TRIM_NS: u64 = 10_000_000;
+    const PATIENCE_NS: u64 = 10_000_000_000;
+    let slabs = allocator()?;
+    reclaim_everywhere(slabs);
+    let held = || slabs.totals().held_bytes;
+    let mut objects = Vec::new();
+    objects.try_reserve_exact(COUNT).map_err(Wrong::because)?;
+    let cache = {
+        let guard = MACHINE.pin();
+        RawCache::new(slabs, guard.pinned(), &CacheSpec::new("peak", 512)).map_err(Wrong::because)?
+    };
+    let before = held();
+    {
+        let guard = MACHINE.pin();
+        objects.extend((0..COUNT).map_while(|_| cache.alloc(guard.pinned()).ok()));
+        // SAFETY: allocated above.
+        objects.drain(..).for_each(|object| unsafe { cache.free(guard.pinned(), object) });
+    }
+    let idle = held();
+    // A cache keeps a small magazine on the CPU.
+    let few = before + idle.saturating_sub(before) / 4;
+    let every = mm::objects::set_trim_interval(TRIM_NS);
+    let end = clock::now_ns() + PATIENCE_NS;
+    while held() > few && clock::now_ns() < end {
+        monitor::wait(|| false, Some(mm::objects::ns_to_next_trim()));
+    }
+    mm::objects::set_trim_interval(every);
+    let after = held();
+    let destroyed = {
+        let guard = MACHINE.pin();
+        cache.destroy(guard.pinned())
+    };
+    ensure!(destroyed.is_ok(), "objects of the cache are out");
+    ensure!(
+        idle > before,
+        "{idle} bytes are held after the peak, {before} were before: there is nothing to see"
+    );
+    ensure!(after <= few, "{after} bytes are still held of {idle}, {before} were before");
+    Ok(())
 }
 
 fn bad_requests(_: &'static Boot) -> Result<(), Wrong> {
