@@ -75,10 +75,14 @@ pub(crate) fn command_line(interactive: bool, append: &str) -> String {
     format!("exit_port={EXIT_PORT:#x}{ours} {append}").trim_end().to_string()
 }
 
-/// The commands of `--exec`.
+/// The commands of `--exec`: separated by `;` outside of quotes, as at the prompt, and by line ends, which end a quote, too.
 pub(crate) fn split(commands: &str) -> Vec<String> {
+    let mut is_quoted = false;
     commands
-        .split([';', '\n'])
+        .split(|character| {
+            is_quoted = character != '\n' && is_quoted != (character == '"');
+            character == '\n' || character == ';' && !is_quoted
+        })
         .map(str::trim)
         .filter(|command| !command.is_empty())
         .map(String::from)
@@ -132,6 +136,14 @@ mod tests {
     fn splits_commands() {
         assert_eq!(split("meminfo; maps audit"), ["meminfo", "maps audit"]);
         assert_eq!(split(" ;; \n"), [""; 0]);
+    }
+
+    #[test]
+    fn splits_outside_of_quotes_only() {
+        assert_eq!(split(r#"panic "a; b" ;uptime"#), [r#"panic "a; b""#, "uptime"]);
+        assert_eq!(split(r#"dmesg | grep ";"; uptime"#), [r#"dmesg | grep ";""#, "uptime"]);
+        // The kernel says what is wrong with such a line; the next one is another.
+        assert_eq!(split("walk \"1; 2\nuptime; meminfo"), ["walk \"1; 2", "uptime", "meminfo"]);
     }
 
     #[test]
