@@ -150,14 +150,14 @@ fn region(text: &str) -> Result<String, String> {
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  cargo xtask run                                  a prompt; Ctrl-C ends the machine
+  cargo xtask run                                  a prompt; Ctrl-A x ends the machine, Ctrl-C is the kernel's
   cargo xtask run --cpus 8 --mem 1T --nodes 4      more than the host has: memory is sparse
   cargo xtask run --cpu qemu64                     a CPU without 1-GiB pages
   cargo xtask run --append directmap=4k            words for the kernel's command line
   cargo xtask run --exec 'meminfo; maps audit'     run these commands and power off
   echo meminfo | cargo xtask run                   the same from a pipe
 
-Exit status: 0 all commands succeeded; 1 one failed, or the kernel panicked; 124 out of time; 130 Ctrl-C.";
+Exit status: 0 all commands succeeded; 1 one failed, or the kernel panicked; 124 out of time;\n128 + N signal N.";
 
 const TEST_EXAMPLES: &str = "\
 Examples:

@@ -32,9 +32,8 @@ const REPORT_REFUSAL: i32 = 0x13;
 const ENQ: u8 = 0x05;
 /// No more commands.
 const EOT: u8 = 0x04;
-/// Ctrl-A and Ctrl-C on a raw terminal.
+/// What begins a key of this tool's own, as with `qemu -nographic`.
 const CTRL_A: u8 = 0x01;
-const CTRL_C: u8 = 0x03;
 
 /// What the guest is fed.
 pub(crate) enum Feed {
@@ -86,9 +85,7 @@ impl Ending {
 /// Who ended a machine from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stop {
-    /// Ctrl-C on the raw terminal.
-    CtrlC,
-    /// Ctrl-A x, as QEMU's own console has it.
+    /// Ctrl-A x on the raw terminal.
     Quit,
     /// A signal to this process.
     Signal(i32),
@@ -273,10 +270,12 @@ fn feed_keys(mut guest: ChildStdin, events: &Sender<Event>) {
             // The terminal went away.
             _ => break Stop::Quit,
         };
-        if let Some(stop) = read.iter().find_map(|&key| keys.stop(key)) {
+        let mut typed = Vec::with_capacity(read.len());
+        let stop = read.iter().find_map(|&key| keys.take(key, &mut typed));
+        if let Some(stop) = stop {
             break stop;
         }
-        if guest.write_all(read).is_err() {
+        if guest.write_all(&typed).is_err() {
             return;
         }
     };
@@ -284,21 +283,33 @@ fn feed_keys(mut guest: ChildStdin, events: &Sender<Event>) {
     let _ = events.send(Event::Stop(stop));
 }
 
-/// Looks for the keys that end a machine. Ctrl-A alone is the kernel's (start of line), so it is not held back.
+/// How a person leaves: the first line on a terminal, and the answer to Ctrl-A h.
+pub(crate) const HOW_TO_LEAVE: &str =
+    "Ctrl-A x ends the machine, Ctrl-A Ctrl-A is one Ctrl-A; every other key, Ctrl-C too, is the kernel's.";
+
+/// Takes the keys that are this tool's out of what a person types. The same as with `qemu -nographic`: Ctrl-C goes to the guest, and Ctrl-A
+/// begins a key of ours.
 #[derive(Default)]
 struct Keys {
     after_ctrl_a: bool,
 }
 
 impl Keys {
-    /// Whether `key` ends the machine.
-    fn stop(&mut self, key: u8) -> Option<Stop> {
-        let after_ctrl_a = std::mem::replace(&mut self.after_ctrl_a, key == CTRL_A);
-        match key {
-            CTRL_C => Some(Stop::CtrlC),
-            b'x' if after_ctrl_a => Some(Stop::Quit),
-            _ => None,
+    /// Adds to `typed` what of `key` is for the guest; says whether it ends the machine.
+    fn take(&mut self, key: u8, typed: &mut Vec<u8>) -> Option<Stop> {
+        if !std::mem::take(&mut self.after_ctrl_a) {
+            self.after_ctrl_a = key == CTRL_A;
+            typed.extend((key != CTRL_A).then_some(key));
+            return None;
         }
+        match key {
+            b'x' => return Some(Stop::Quit),
+            CTRL_A | b'a' => typed.push(CTRL_A),
+            b'h' | b'?' => eprint!("\r\n{HOW_TO_LEAVE}\r\n"),
+            // No key of ours, and none of the guest's: QEMU drops it, too.
+            _ => {}
+        }
+        None
     }
 }
 
@@ -311,5 +322,25 @@ fn die_with_parent(qemu: &mut Command) {
         use rustix::process::{Signal, set_parent_process_death_signal};
         // SAFETY: between fork and exec only this one system call is made; it allocates nothing and takes no lock.
         unsafe { qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Keys, Stop};
+
+    /// What the guest gets of `keys`, and how they end the machine.
+    fn typed(keys: &[u8]) -> (Vec<u8>, Option<Stop>) {
+        let (mut state, mut typed) = (Keys::default(), Vec::new());
+        let stop = keys.iter().find_map(|&key| state.take(key, &mut typed));
+        (typed, stop)
+    }
+
+    #[test]
+    fn keys_are_those_of_qemu() {
+        assert_eq!(typed(b"ax\x03\x04"), (b"ax\x03\x04".to_vec(), None));
+        assert_eq!(typed(b"u\x01xy"), (b"u".to_vec(), Some(Stop::Quit)));
+        assert_eq!(typed(b"\x01\x01x"), (b"\x01x".to_vec(), None));
+        assert_eq!(typed(b"\x01ax\x01zx"), (b"\x01xx".to_vec(), None));
     }
 }

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::RunOptions;
-use crate::console::{Ending, Event, Feed, Session, Stop};
+use crate::console::{Ending, Event, Feed, HOW_TO_LEAVE, Session, Stop};
 use crate::host::{Host, ThisHost};
 use crate::qemu::{self, EXIT_PORT, Files};
 use crate::setup::{self, Need};
@@ -43,6 +43,9 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     let files = Files { kernel: &kernel, iso: Path::new(""), ovmf: None };
     let arguments = qemu::arguments(&machine, &files, &command_line(interactive, &options.append));
 
+    if interactive {
+        eprintln!("{HOW_TO_LEAVE}");
+    }
     let terminal = if interactive { RawTerminal::enter()? } else { None };
     let session = Session::start(program(arguments)?, feed)?.with_patience(PATIENCE);
     forward_signals(session.sender())?;
@@ -118,7 +121,6 @@ fn forward_signals(events: Sender<Event>) -> Result<()> {
 fn report(ending: &Ending) -> ExitCode {
     let status = match ending {
         Ending::Succeeded | Ending::Stopped(Stop::Quit) => return ExitCode::SUCCESS,
-        Ending::Stopped(Stop::CtrlC) => return ExitCode::from(EXIT_SIGNAL + SIGINT as u8),
         Ending::Stopped(Stop::Signal(signal)) => return ExitCode::from(EXIT_SIGNAL + *signal as u8),
         Ending::Unheard => return ExitCode::from(EXIT_UNHEARD),
         Ending::TimedOut(_) => EXIT_TIMED_OUT,

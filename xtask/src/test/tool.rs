@@ -101,8 +101,15 @@ fn unknown_cpu() -> Result<()> {
     Ok(())
 }
 
+/// Ctrl-C ends a command and not the machine; Ctrl-A x ends that.
 fn ctrl_c() -> Result<()> {
-    on_terminal(130, |terminal, _| terminal.write_all(b"\x03").context("the terminal cannot be written"))
+    on_terminal(0, |terminal, _| {
+        terminal.write_all(b"slabs stress 600\r").context("the terminal cannot be written")?;
+        thread::sleep(Duration::from_secs(1));
+        terminal.write_all(b"\x03").context("the terminal cannot be written")?;
+        await_text(terminal, b"frames free again")?;
+        terminal.write_all(b"\x01x").context("the terminal cannot be written")
+    })
 }
 
 fn terminated() -> Result<()> {
@@ -172,7 +179,7 @@ fn on_terminal(status: i32, act: fn(&mut File, &Child) -> Result<()>) -> Result<
     let copy = || theirs.try_clone().context("the terminal cannot be shared");
     let mut child = tool(&[])?.stdin(copy()?).stdout(copy()?).stderr(copy()?).spawn().context("no tool")?;
 
-    let prompt = await_prompt(&mut ours);
+    let prompt = await_text(&mut ours, PROMPT);
     if prompt.is_err() {
         // It may have ended by itself; what it said is the better message.
         let _ = child.kill();
@@ -189,19 +196,24 @@ fn on_terminal(status: i32, act: fn(&mut File, &Child) -> Result<()>) -> Result<
     Ok(())
 }
 
-/// Reads the terminal up to the prompt.
-fn await_prompt(terminal: &mut File) -> Result<()> {
+/// Reads the terminal up to `text`.
+fn await_text(terminal: &mut File, text: &[u8]) -> Result<()> {
     let started = Instant::now();
     let mut seen = Vec::new();
     let mut buffer = [0; 1024];
-    while !seen.windows(PROMPT.len()).any(|part| part == PROMPT) {
+    while !seen.windows(text.len()).any(|part| part == text) {
         let ready =
             poll(&mut [PollFd::new(terminal, PollFlags::IN)], Some(&POLL)).context("the terminal is gone")?;
         if ready > 0 {
             let length = terminal.read(&mut buffer).context("the terminal cannot be read")?;
             seen.extend_from_slice(&buffer[..length]);
         }
-        ensure!(started.elapsed() < LIMIT, "no prompt:\n{}", String::from_utf8_lossy(&seen));
+        ensure!(
+            started.elapsed() < LIMIT,
+            "no {}:\n{}",
+            String::from_utf8_lossy(text),
+            String::from_utf8_lossy(&seen)
+        );
     }
     Ok(())
 }
