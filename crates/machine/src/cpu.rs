@@ -73,7 +73,10 @@ impl CpuMask {
 
     /// CPUs 0..`count`; all of them where `count` is past [`MAX_CPUS`].
     pub fn first(count: usize) -> Self {
-        (0..count).map_while(CpuId::new).collect()
+        Self(core::array::from_fn(|word| match count.saturating_sub(word * 64) {
+            bits @ 0..64 => (1 << bits) - 1,
+            _ => u64::MAX,
+        }))
     }
 
     /// Only `cpu`.
@@ -117,9 +120,11 @@ impl CpuMask {
         self.0[cpu.index() / 64] & (1 << (cpu.index() % 64)) != 0
     }
 
-    /// How many CPUs are in the set.
+    /// How many CPUs are in the set. Who asks whether there are any asks [`CpuMask::is_empty`].
+    ///
+    /// Cost: some 20 instructions for each 64 CPUs, of which one is in the set: kernels are built without POPCNT.
     pub fn len(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
+        self.0.iter().filter(|&&word| word != 0).map(|word| word.count_ones() as usize).sum()
     }
 
     /// Whether no CPU is in the set.

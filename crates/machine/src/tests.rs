@@ -43,6 +43,15 @@ fn ids_stop_at_their_limits() {
     assert_eq!(CpuMask::first(MAX_CPUS + 5).len(), MAX_CPUS);
 }
 
+#[test]
+fn the_first_cpus_are_those() {
+    for count in [0, 1, 2, 63, 64, 65, 127, 128, 200, MAX_CPUS - 1, MAX_CPUS, MAX_CPUS + 1, usize::MAX] {
+        let first = CpuMask::first(count);
+        assert_eq!(first, (0..count.min(MAX_CPUS)).map_while(CpuId::new).collect(), "{count}");
+        assert_eq!(first.len(), count.min(MAX_CPUS));
+    }
+}
+
 proptest! {
     #[test]
     fn alignment_is_the_nearest_multiple(value in 0u64..=u64::MAX, which in 0usize..3) {
