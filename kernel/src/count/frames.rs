@@ -1,16 +1,15 @@
 //! The frame allocator: pairs from the CPU's magazine, and what a refill costs.
 
-use core::hint::black_box;
-
 use rhumb_frames::{Frame, Frames, Request};
 use rhumb_machine::{Machine, Order, PinGuard};
 use rhumb_mark::RegionId;
 
+use super::refusals::Refusals;
 use super::{Operation, Region, number};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
-use crate::selftest::{Wrong, ensure};
+use crate::selftest::Wrong;
 
 pub const REGIONS: &[Region] =
     &[Region::of::<Pair<0>>(), Region::of::<Pair<9>>(), Region::of::<Refill>(), Region::of::<Drain>()];
@@ -24,7 +23,7 @@ struct Pair<const ORDER: u8> {
     frames: &'static Frames<KernelMachine>,
     guard: PinGuard<'static, KernelMachine>,
     order: Order,
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl<const ORDER: u8> Operation for Pair<ORDER> {
@@ -34,21 +33,18 @@ impl<const ORDER: u8> Operation for Pair<ORDER> {
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
         let order = Order::new(ORDER).ok_or_else(|| Wrong::because("there is no such order"))?;
-        Ok(Self { frames: allocator()?, guard: MACHINE.pin(), order, failures: 0 })
+        Ok(Self { frames: allocator()?, guard: MACHINE.pin(), order, refusals: Refusals::NONE })
     }
 
     #[inline(always)]
     fn run(&mut self) {
         let pinned = self.guard.pinned();
-        match self.frames.alloc(pinned, Request::new(self.order)) {
-            Ok(frame) => self.frames.free(pinned, black_box(frame)),
-            Err(_) => self.failures += 1,
-        }
+        let taken = self.frames.alloc(pinned, Request::new(self.order));
+        self.refusals.give_back(taken, |frame| self.frames.free(pinned, frame));
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        ensure!(self.failures == 0, "{} requests failed", self.failures);
-        Ok(())
+        self.refusals.must_be_none()
     }
 }
 
@@ -57,7 +53,7 @@ struct Refill {
     frames: &'static Frames<KernelMachine>,
     guard: PinGuard<'static, KernelMachine>,
     taken: Option<Frame>,
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl Operation for Refill {
@@ -66,7 +62,7 @@ impl Operation for Refill {
     const SUMMARY: &'static str = "allocate one frame with this CPU's magazine empty";
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        Ok(Self { frames: allocator()?, guard: MACHINE.pin(), taken: None, failures: 0 })
+        Ok(Self { frames: allocator()?, guard: MACHINE.pin(), taken: None, refusals: Refusals::NONE })
     }
 
     fn before(&mut self) {
@@ -81,13 +77,12 @@ impl Operation for Refill {
     fn after(&mut self) {
         match self.taken.take() {
             Some(frame) => self.frames.free(self.guard.pinned(), frame),
-            None => self.failures += 1,
+            None => self.refusals.add(1),
         }
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        ensure!(self.failures == 0, "{} requests failed", self.failures);
-        Ok(())
+        self.refusals.must_be_none()
     }
 }
 

@@ -32,6 +32,7 @@ mod measure;
 mod objects;
 mod pool;
 mod record;
+mod refusals;
 mod tables;
 mod window;
 

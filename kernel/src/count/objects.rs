@@ -11,6 +11,7 @@ use rhumb_machine::{CpuMask, Machine, PinGuard};
 use rhumb_mark::RegionId;
 use rhumb_slab::{CacheSpec, RawCache, Slabs};
 
+use super::refusals::Refusals;
 use super::{Operation, Region, number};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
@@ -38,7 +39,7 @@ fn slabs() -> Result<&'static Slabs<KernelMachine>, Wrong> {
 struct Pair {
     cache: RawCache<KernelMachine>,
     guard: PinGuard<'static, KernelMachine>,
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl Operation for Pair {
@@ -52,22 +53,20 @@ impl Operation for Pair {
         Ok(Self {
             cache: cache.map_err(|_| Wrong::because("there is no room for a cache"))?,
             guard,
-            failures: 0,
+            refusals: Refusals::NONE,
         })
     }
 
     #[inline(always)]
     fn run(&mut self) {
         let pinned = self.guard.pinned();
-        match self.cache.alloc(pinned) {
-            // SAFETY: it came from this cache just now, and nobody else has it.
-            Ok(object) => unsafe { self.cache.free(pinned, black_box(object)) },
-            Err(_) => self.failures += 1,
-        }
+        let taken = self.cache.alloc(pinned);
+        // SAFETY: it came from this cache just now, and nobody else has it.
+        self.refusals.give_back(taken, |object| unsafe { self.cache.free(pinned, object) });
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        ensure!(self.failures == 0, "{} requests failed", self.failures);
+        self.refusals.must_be_none()?;
         let destroyed = self.cache.destroy(self.guard.pinned());
         ensure!(destroyed.is_ok(), "the cache has objects left");
         Ok(())
@@ -78,7 +77,7 @@ impl Operation for Pair {
 struct BySize {
     slabs: &'static Slabs<KernelMachine>,
     guard: PinGuard<'static, KernelMachine>,
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl Operation for BySize {
@@ -87,28 +86,25 @@ impl Operation for BySize {
     const SUMMARY: &'static str = "allocate and free one object by its size, from this CPU's magazine";
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), failures: 0 })
+        Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), refusals: Refusals::NONE })
     }
 
     #[inline(always)]
     fn run(&mut self) {
         let (pinned, layout) = (self.guard.pinned(), black_box(LAYOUT));
-        match self.slabs.alloc(pinned, layout) {
-            // SAFETY: it came with this layout just now, and nobody else has it.
-            Ok(object) => unsafe { self.slabs.free(pinned, black_box(object), layout) },
-            Err(_) => self.failures += 1,
-        }
+        let taken = self.slabs.alloc(pinned, layout);
+        // SAFETY: it came with this layout just now, and nobody else has it.
+        self.refusals.give_back(taken, |object| unsafe { self.slabs.free(pinned, object, layout) });
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        ensure!(self.failures == 0, "{} requests failed", self.failures);
-        Ok(())
+        self.refusals.must_be_none()
     }
 }
 
 /// One object taken and given back as `Box` does.
 struct Global {
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl Operation for Global {
@@ -117,7 +113,7 @@ impl Operation for Global {
     const SUMMARY: &'static str = "allocate and free one object through the global allocator";
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        Ok(Self { failures: 0 })
+        Ok(Self { refusals: Refusals::NONE })
     }
 
     #[inline(always)]
@@ -128,13 +124,12 @@ impl Operation for Global {
         match NonNull::new(black_box(object)) {
             // SAFETY: it came with this layout just now, and nobody else has it.
             Some(object) => unsafe { alloc::alloc::dealloc(object.as_ptr(), layout) },
-            None => self.failures += 1,
+            None => self.refusals.add(1),
         }
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        ensure!(self.failures == 0, "{} requests failed", self.failures);
-        Ok(())
+        self.refusals.must_be_none()
     }
 }
 
@@ -143,7 +138,7 @@ struct Refill {
     slabs: &'static Slabs<KernelMachine>,
     guard: PinGuard<'static, KernelMachine>,
     taken: Option<NonNull<u8>>,
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl Operation for Refill {
@@ -152,7 +147,7 @@ impl Operation for Refill {
     const SUMMARY: &'static str = "allocate one object of 64 bytes with this CPU's magazines empty";
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), taken: None, failures: 0 })
+        Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), taken: None, refusals: Refusals::NONE })
     }
 
     fn before(&mut self) {
@@ -168,13 +163,12 @@ impl Operation for Refill {
         match self.taken.take() {
             // SAFETY: it came with this layout, and nobody else has it.
             Some(object) => unsafe { self.slabs.free(self.guard.pinned(), object, LAYOUT) },
-            None => self.failures += 1,
+            None => self.refusals.add(1),
         }
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        ensure!(self.failures == 0, "{} requests failed", self.failures);
-        Ok(())
+        self.refusals.must_be_none()
     }
 }
 
@@ -217,7 +211,7 @@ struct Remote {
     guard: PinGuard<'static, KernelMachine>,
     other: CpuMask,
     objects: [AtomicPtr<u8>; BATCH],
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl Operation for Remote {
@@ -231,7 +225,7 @@ impl Operation for Remote {
         let other = smp::online().iter().find(|&cpu| cpu != here).map(CpuMask::only);
         let other = other.ok_or_else(|| Wrong::because("2 CPUs are needed"))?;
         let objects = [const { AtomicPtr::new(null_mut()) }; BATCH];
-        Ok(Self { slabs: slabs()?, guard, other, objects, failures: 0 })
+        Ok(Self { slabs: slabs()?, guard, other, objects, refusals: Refusals::NONE })
     }
 
     fn before(&mut self) {
@@ -244,7 +238,8 @@ impl Operation for Remote {
             }
         };
         call::run_on(self.guard.pinned(), &self.other, &allocate, || ());
-        self.failures += objects.iter().filter(|object| object.load(Acquire).is_null()).count() as u32;
+        let missing = objects.iter().filter(|object| object.load(Acquire).is_null()).count();
+        self.refusals.add(missing as u32);
     }
 
     #[inline(always)]
@@ -257,7 +252,6 @@ impl Operation for Remote {
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        ensure!(self.failures == 0, "{} requests failed", self.failures);
-        Ok(())
+        self.refusals.must_be_none()
     }
 }

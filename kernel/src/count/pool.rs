@@ -5,6 +5,7 @@ use rhumb_machine::Order;
 use rhumb_mark::RegionId;
 use rhumb_unmapped::pool::{Home, UnmappedPool};
 
+use super::refusals::Refusals;
 use super::{Operation, Region, number, window};
 use crate::boot::Boot;
 use crate::mm::owners::Holder;
@@ -40,7 +41,7 @@ impl Half for Give {
 /// The frame that goes to and fro.
 struct Toggle {
     frame: Option<Frame<Unmapped>>,
-    failures: u32,
+    refusals: Refusals,
 }
 
 impl Toggle {
@@ -48,7 +49,7 @@ impl Toggle {
     fn take(&mut self) {
         match take(Holder::Count, Order::BASE) {
             Ok(frame) => self.frame = Some(frame),
-            Err(_) => self.failures += 1,
+            Err(_) => self.refusals.add(1),
         }
     }
 
@@ -56,7 +57,7 @@ impl Toggle {
     fn give(&mut self) {
         match self.frame.take().map(give) {
             Some(Ok(())) => {}
-            _ => self.failures += 1,
+            _ => self.refusals.add(1),
         }
     }
 }
@@ -82,12 +83,16 @@ impl<H: Half> Operation for Within<H> {
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
         let other = take(Holder::Count, Order::BASE).map_err(Wrong::because)?;
-        Ok(Self { toggle: Toggle { frame: None, failures: 0 }, other, _half: core::marker::PhantomData })
+        Ok(Self {
+            toggle: Toggle { frame: None, refusals: Refusals::NONE },
+            other,
+            _half: core::marker::PhantomData,
+        })
     }
 
     fn before(&mut self) {
         // So that each run uses the same window.
-        self.toggle.failures += u32::from(window::wrap(&mut self.other).is_err());
+        self.toggle.refusals.note(&window::wrap(&mut self.other));
         if H::INDEX == Give::INDEX {
             self.toggle.take();
         }
@@ -107,8 +112,7 @@ impl<H: Half> Operation for Within<H> {
     fn finish(self) -> Result<(), Wrong> {
         give(self.other).map_err(|refused| Wrong::because(refused.error))?;
         unmapped::shrink();
-        ensure!(self.toggle.failures == 0, "{} requests failed", self.toggle.failures);
-        Ok(())
+        self.toggle.refusals.must_be_none()
     }
 }
 
@@ -138,7 +142,7 @@ impl<H: Half> Operation for Across<H> {
             kept
         });
         Ok(Self {
-            toggle: Toggle { frame: None, failures: 0 },
+            toggle: Toggle { frame: None, refusals: Refusals::NONE },
             kept,
             blocks_before: pool.counters().blocks_taken,
             runs: 0,
@@ -151,7 +155,7 @@ impl<H: Half> Operation for Across<H> {
         if H::INDEX == Give::INDEX {
             self.toggle.take();
             let wrapped = self.toggle.frame.as_mut().map(window::wrap);
-            self.toggle.failures += u32::from(!matches!(wrapped, Some(Ok(()))));
+            self.toggle.refusals.add(u32::from(!matches!(wrapped, Some(Ok(())))));
         }
     }
 
@@ -170,7 +174,7 @@ impl<H: Half> Operation for Across<H> {
         let pool = the_pool()?;
         pool.home().with_shelf(|shelf| shelf.keep_blocks(self.kept));
         let blocks = pool.counters().blocks_taken - self.blocks_before;
-        ensure!(self.toggle.failures == 0, "{} requests failed", self.toggle.failures);
+        self.toggle.refusals.must_be_none()?;
         ensure!(blocks == self.runs, "{} frames took {blocks} blocks", self.runs);
         Ok(())
     }

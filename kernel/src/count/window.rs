@@ -6,13 +6,14 @@ use rhumb_machine::{Machine, Order, PinGuard};
 use rhumb_mark::RegionId;
 use rhumb_unmapped::windows::{RESERVED, SLOTS};
 
+use super::refusals::Refusals;
 use super::{Operation, Region, number};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::owners::Holder;
 use crate::mm::unmapped::{self, give, take};
 use crate::mm::windows::{KernelWindows, windows};
-use crate::selftest::{Wrong, ensure};
+use crate::selftest::Wrong;
 
 pub const REGIONS: &[Region] = &[
     Region::of::<Through<Pair>>(),
@@ -44,7 +45,7 @@ pub struct Setting {
     windows: &'static KernelWindows,
     frame: Frame<Unmapped>,
     page: [u8; 4096],
-    failures: u32,
+    refusals: Refusals,
 }
 
 /// What is done.
@@ -56,7 +57,7 @@ pub trait Act {
     /// Ahead of each run.
     fn before(setting: &mut Setting) {
         // So that each run uses the same window.
-        setting.failures += u32::from(wrap(&mut setting.frame).is_err());
+        setting.refusals.note(&wrap(&mut setting.frame));
     }
 
     fn act(setting: &mut Setting);
@@ -70,10 +71,10 @@ impl Act for Pair {
     const SUMMARY: &'static str = "open a window and close it";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, failures, .. }: &mut Setting) {
+    fn act(Setting { guard, windows, frame, refusals, .. }: &mut Setting) {
         match windows.open(guard.pinned(), frame, 0) {
             Ok(window) => drop(window),
-            Err(_) => *failures += 1,
+            Err(_) => refusals.add(1),
         }
     }
 }
@@ -87,7 +88,7 @@ impl Act for Wrap {
 
     fn before(setting: &mut Setting) {
         // The wrap itself opens one.
-        setting.failures += u32::from(wrap(&mut setting.frame).is_err());
+        setting.refusals.note(&wrap(&mut setting.frame));
         (1..SLOTS - RESERVED).for_each(|_| Pair::act(setting));
     }
 
@@ -105,8 +106,8 @@ impl Act for CopyTo {
     const SUMMARY: &'static str = "copy 4 KiB into a frame through a window";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, page, failures }: &mut Setting) {
-        *failures += u32::from(windows.copy_to(guard.pinned(), frame, 0, page).is_err());
+    fn act(Setting { guard, windows, frame, page, refusals }: &mut Setting) {
+        refusals.note(&windows.copy_to(guard.pinned(), frame, 0, page));
     }
 }
 
@@ -118,8 +119,8 @@ impl Act for CopyFrom {
     const SUMMARY: &'static str = "copy 4 KiB out of a frame through a window";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, page, failures }: &mut Setting) {
-        *failures += u32::from(windows.copy_from(guard.pinned(), frame, 0, page).is_err());
+    fn act(Setting { guard, windows, frame, page, refusals }: &mut Setting) {
+        refusals.note(&windows.copy_from(guard.pinned(), frame, 0, page));
     }
 }
 
@@ -131,8 +132,8 @@ impl Act for Zero {
     const SUMMARY: &'static str = "zero a 4-KiB frame through a window";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, failures, .. }: &mut Setting) {
-        *failures += u32::from(windows.zero(guard.pinned(), frame).is_err());
+    fn act(Setting { guard, windows, frame, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.zero(guard.pinned(), frame));
     }
 }
 
@@ -151,7 +152,8 @@ impl<A: Act> Operation for Through<A> {
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
         let frame = take(Holder::Count, Order::BASE).map_err(Wrong::because)?;
         let windows = the_windows()?;
-        let setting = Setting { guard: MACHINE.pin(), windows, frame, page: [0x5a; 4096], failures: 0 };
+        let setting =
+            Setting { guard: MACHINE.pin(), windows, frame, page: [0x5a; 4096], refusals: Refusals::NONE };
         Ok(Self { setting, wraps: windows.counters().wraps, _act: core::marker::PhantomData })
     }
 
@@ -167,15 +169,15 @@ impl<A: Act> Operation for Through<A> {
 
     fn after(&mut self) {
         let wraps = self.setting.windows.counters().wraps - self.wraps;
-        self.setting.failures += u32::from(wraps != u64::from(A::ID == Wrap::ID));
+        // One that flushed when it should not, or did not.
+        self.setting.refusals.add(u32::from(wraps != u64::from(A::ID == Wrap::ID)));
     }
 
     fn finish(self) -> Result<(), Wrong> {
-        let Setting { guard, frame, failures, .. } = self.setting;
+        let Setting { guard, frame, refusals, .. } = self.setting;
         drop(guard);
         give(frame).map_err(|refused| Wrong::because(refused.error))?;
         unmapped::shrink();
-        ensure!(failures == 0, "{failures} runs failed, or flushed when they should not, or did not");
-        Ok(())
+        refusals.must_be_none()
     }
 }
