@@ -1,0 +1,145 @@
+//! CPUs and their tokens, what they share, what is counted.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rhumb_machine::{CpuMask, FlushScope, IrqState, MAX_CPUS, Machine, PhysAddr};
+
+use super::{MIB, cpu, depth, node, small};
+use crate::{CorePinning, Counters, EnterError, HostedMachine};
+
+#[test]
+fn each_cpu_runs_once_with_its_own_token() {
+    let machine = HostedMachine::builder()
+        .nodes(3)
+        .cpus_on(node(2), 2)
+        .cpus_on(node(0), 3)
+        .ram_bytes(MIB)
+        .pinning(CorePinning::OneEach)
+        .build()
+        .unwrap();
+    let started = AtomicUsize::new(0);
+    let seen = machine
+        .run_on(machine.cpus(), |cpu| {
+            started.fetch_add(1, Ordering::SeqCst);
+            let guard = machine.pin();
+            assert_eq!(guard.pinned().cpu(), cpu.id());
+            assert_eq!(cpu.pinned().cpu(), cpu.id());
+            assert_eq!(machine.node_of(cpu.id()), cpu.node());
+            (cpu.id().index(), cpu.node().index())
+        })
+        .unwrap();
+    assert_eq!(seen, [(0, 2), (1, 2), (2, 0), (3, 0), (4, 0)]);
+    assert_eq!(started.load(Ordering::SeqCst), 5);
+    let some = machine.run_on([cpu(1), cpu(4)].into_iter().collect(), |cpu| cpu.id().index()).unwrap();
+    assert_eq!(some, [1, 4]);
+    assert!(machine.run_on(CpuMask::EMPTY, |_| ()).unwrap().is_empty());
+}
+
+#[test]
+fn a_cpu_is_one_thread() {
+    let (machine, other) = (small(2), small(1));
+    let nobody = EnterError::NoSuchCpu { cpu: cpu(2), cpus: 2 };
+    assert_eq!(machine.enter(cpu(2), |_| ()), Err(nobody));
+    assert_eq!(machine.run_on(CpuMask::first(3), |_| ()), Err(nobody));
+    machine
+        .enter(cpu(0), |_| {
+            assert_eq!(machine.enter(cpu(1), |_| ()), Err(EnterError::AlreadyCpu { cpu: cpu(0) }));
+            assert_eq!(other.enter(cpu(0), |_| ()), Err(EnterError::AlreadyCpu { cpu: cpu(0) }));
+            assert_eq!(machine.run_on(machine.cpus(), |_| ()), Err(EnterError::CpuTaken { cpu: cpu(0) }));
+            assert_eq!(machine.run_on(CpuMask::only(cpu(1)), |cpu| cpu.id()), Ok(vec![cpu(1)]));
+        })
+        .unwrap();
+    // Every seat is free again, also the one that was taken before the refusal.
+    assert_eq!(machine.run_on(machine.cpus(), |_| ()).map(|all| all.len()), Ok(2));
+}
+
+#[test]
+fn a_panic_on_a_cpu_reaches_the_caller_and_frees_the_seat() {
+    let machine = small(2);
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        machine.run_on(machine.cpus(), |cpu| assert_ne!(cpu.id().index(), 1, "planted"))
+    }));
+    let message = *caught.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("planted"), "{message}");
+    assert!(machine.run_on(machine.cpus(), |_| ()).is_ok());
+}
+
+#[test]
+#[should_panic(expected = "no CPU of this machine")]
+fn a_thread_that_is_no_cpu_cannot_pin() {
+    drop(small(1).pin());
+}
+
+#[test]
+#[should_panic(expected = "no CPU of this machine")]
+fn a_cpu_of_one_machine_is_none_of_another() {
+    let (machine, other) = (small(1), small(1));
+    machine.enter(cpu(0), |_| drop(other.pin())).unwrap();
+}
+
+#[test]
+fn guards_nest() {
+    let machine = small(1);
+    machine
+        .enter(cpu(0), |cpu| {
+            let outer = machine.pin();
+            let inner = machine.pin();
+            assert_eq!(cpu.preempt_depth(), depth(2));
+            drop(inner);
+            drop(outer);
+            assert_eq!(cpu.preempt_depth(), depth(0));
+            let outer = machine.irq_off();
+            let inner = machine.irq_off();
+            assert_eq!(outer.irq_off().cpu(), cpu.id());
+            drop(inner);
+            assert_eq!(cpu.irq_state(), IrqState::Off, "the inner guard restores what it found");
+            drop(outer);
+            assert_eq!(cpu.irq_state(), IrqState::On);
+        })
+        .unwrap();
+}
+
+#[test]
+fn flushes_and_their_interrupts_are_counted() {
+    let machine = small(4);
+    let before = machine.counters();
+    assert!(before.is_silent());
+    machine
+        .run_on(CpuMask::only(cpu(1)), |cpu| {
+            machine.flush_local(cpu.pinned(), FlushScope::All);
+            machine.flush_remote(cpu.pinned(), &machine.cpus(), FlushScope::NonGlobal);
+            machine.flush_remote(cpu.pinned(), &CpuMask::only(cpu.id()), FlushScope::All);
+            machine.flush_remote(cpu.pinned(), &CpuMask::first(MAX_CPUS), FlushScope::All);
+        })
+        .unwrap();
+    let counted = machine.counters() - before;
+    let expected =
+        Counters { local_flushes: 1, remote_flushes: 2, flush_interrupts: 6, ..Counters::default() };
+    assert_eq!(counted, expected);
+    assert!(!counted.is_silent());
+    assert_eq!(machine.counters_of(cpu(1)), Some(expected));
+    assert_eq!(machine.counters_of(cpu(0)), Some(Counters::default()));
+    assert_eq!(machine.counters_of(cpu(4)), None);
+}
+
+#[test]
+fn time_does_not_go_back() {
+    let machine = small(1);
+    let times: Vec<u64> = (0..1_000).map(|_| machine.now_ns()).collect();
+    assert!(times.is_sorted());
+}
+
+#[test]
+fn cpus_share_memory() {
+    let machine = small(4);
+    // SAFETY: aligned, zeroed RAM that is used as this atomic only.
+    let sum = unsafe { &*machine.direct(PhysAddr::new(8 * MIB)).as_ptr::<AtomicU64>() };
+    machine
+        .run_on(machine.cpus(), |cpu| {
+            for _ in 0..1_000 {
+                sum.fetch_add(cpu.id().index() as u64, Ordering::Relaxed);
+            }
+        })
+        .unwrap();
+    assert_eq!(sum.load(Ordering::Relaxed), 6_000);
+}
