@@ -16,7 +16,7 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use rhumb_directmap::protect::Rights;
+use rhumb_unmapped::protect::Rights;
 
 use crate::arch::idt::TrapFrame;
 use crate::arch::percpu::{self, Counter, PerCpu};
