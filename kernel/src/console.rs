@@ -1,9 +1,9 @@
 //! The serial console: COM1, 115200 baud, 8N1.
 //!
-//! Output takes the lock for one FIFO's worth of bytes at a time, so that interrupts are never off for longer than those take.
-//! Input arrives by interrupt into a ring; when the ring is full the UART's receive interrupt goes off and its FIFO
-//! fills, which holds the sender back where the line has flow control (an emulator's has). Without an interrupt line
-//! (no I/O APIC) readers poll.
+//! Output takes the lock for one FIFO's worth of bytes at a time, so that interrupts are never off for longer than
+//! those take. Input arrives by interrupt into a ring; when the ring is full the UART's receive interrupt goes off and
+//! its FIFO fills, which holds the sender back where the line has flow control (an emulator's has). Without an
+//! interrupt line (no I/O APIC) readers poll.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -30,8 +30,8 @@ pub fn direct_map_base() -> VirtAddr {
     VirtAddr::new(DIRECT_MAP_BASE.load(Relaxed))
 }
 
-// SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps the
-// code on its CPU; `flush_remote` waits for every target, and a lazy CPU flushes first thing when it wakes.
+// SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps
+// the code on its CPU; `flush_remote` waits for every target, and a lazy CPU flushes first thing when it wakes.
 unsafe impl Machine for KernelMachine {
     const CHECKS_ACCESSES: bool = cfg!(feature = "kasan");
 

@@ -55,8 +55,8 @@ pub extern "sysv64" fn main() -> ! {
     monitor::run(boot)
 }
 
-/// From one CPU with interrupts off to all of them with a frame allocator. A function of its own, never inlined: its lists are
-/// tens of KiB of stack, which the monitor needs afterwards.
+/// From one CPU with interrupts off to all of them with a frame allocator. A function of its own, never inlined: its
+/// lists are tens of KiB of stack, which the monitor needs afterwards.
 #[inline(never)]
 fn bring_up(boot: &'static boot::Boot) {
     let here = percpu::here();

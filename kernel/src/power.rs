@@ -1,8 +1,8 @@
 //! Turning the machine off, or starting it again.
 //!
-//! Off, in this order: the emulator's exit port, when the command line names one (it carries how things went); ACPI's soft-off
-//! state S5, with the registers and values that the firmware's tables name; halting. Reset: the register that the tables name,
-//! the keyboard controller, and at last a triple fault.
+//! Off, in this order: the emulator's exit port, when the command line names one (it carries how things went); ACPI's
+//! soft-off state S5, with the registers and values that the firmware's tables name; halting. Reset: the register that
+//! the tables name, the keyboard controller, and at last a triple fault.
 
 use rhumb_bootinfo::firmware::{Power, PowerOff, Register};
 use spin::Once;
@@ -61,8 +61,8 @@ pub fn off(outcome: Outcome) -> ! {
                 for (register, value) in [Some(a), b].into_iter().flatten() {
                     if let Register::Port(port) = register {
                         let mut control = Port::<u16>::new(port);
-                        // SAFETY: the firmware's tables name the port as the power-management control register. Its other bits
-                        // are not ours to change (ACPI 6.5, 4.8.3.2).
+                        // SAFETY: the firmware's tables name the port as the power-management control register. Its
+                        // other bits are not ours to change (ACPI 6.5, 4.8.3.2).
                         unsafe {
                             let kept = control.read() & !PM1_SLEEP_BITS;
                             control.write(kept | value);

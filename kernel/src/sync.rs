@@ -1,6 +1,7 @@
 //! The kernel's lock: spins, with interrupts off while held.
 //!
-//! A CPU that waits for it serves cross-calls meanwhile, so a holder may flush other CPUs' translations without a deadlock.
+//! A CPU that waits for it serves cross-calls meanwhile, so a holder may flush other CPUs' translations without a
+//! deadlock.
 
 use core::ops::{Deref, DerefMut};
 

@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: the benchmarks, built for speed and run on this machine.
 //!
-//! The benchmarks are a program of their own, with the competitors that only they need; here it is built with the native
-//! profile and started with the arguments as they are. Object allocators are compared with the heaps of user space where
-//! this machine can build them; where it cannot, they are left out, and it is said what would bring them.
+//! The benchmarks are a program of their own, with the competitors that only they need; here it is built with the
+//! native profile and started with the arguments as they are. Object allocators are compared with the heaps of user
+//! space where this machine can build them; where it cannot, they are left out, and it is said what would bring them.
 
 use std::process::{Command, ExitCode};
 

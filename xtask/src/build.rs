@@ -60,8 +60,8 @@ fn flags(toolchain: &Toolchain) -> Vec<String> {
     flags
 }
 
-/// Runs cargo: its progress becomes one line that begins with `what`, its diagnostics are shown when it is done. Returns whether it
-/// succeeded.
+/// Runs cargo: its progress becomes one line that begins with `what`, its diagnostics are shown when it is done.
+/// Returns whether it succeeded.
 pub(crate) fn watch(mut cargo: Command, what: &str) -> Result<bool> {
     if stderr().is_terminal() {
         cargo.env("CARGO_TERM_COLOR", "always");

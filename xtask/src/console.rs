@@ -4,8 +4,8 @@
 //! - `batch` on its command line: no prompt, no echo. When it is ready for commands, it sends ENQ (0x05), which goes
 //!   no further. Nothing is sent to it before: firmware reads the serial port, too, and drivers clear what came early.
 //! - One command a line; EOT (0x04) after the last: it powers off.
-//! - Through the exit port: [`REPORT_SUCCESS`], [`REPORT_FAILURE`], [`REPORT_PANIC`] or [`REPORT_REFUSAL`]. QEMU then ends with status
-//!   2N+1. Any other end means that the kernel lost control.
+//! - Through the exit port: [`REPORT_SUCCESS`], [`REPORT_FAILURE`], [`REPORT_PANIC`] or [`REPORT_REFUSAL`]. QEMU then
+//!   ends with status 2N+1. Any other end means that the kernel lost control.
 //!
 //! Threads: one feeds the guest, one reads what it says, one what QEMU itself says; all events meet in
 //! [`Session::finish`]. So a guest that does not read cannot keep its output from being shown, nor a time-out from
@@ -287,8 +287,8 @@ fn feed_keys(mut guest: ChildStdin, events: &Sender<Event>) {
 pub(crate) const HOW_TO_LEAVE: &str =
     "Ctrl-A x ends the machine, Ctrl-A Ctrl-A is one Ctrl-A; every other key, Ctrl-C too, is the kernel's.";
 
-/// Takes the keys that are this tool's out of what a person types. The same as with `qemu -nographic`: Ctrl-C goes to the guest, and Ctrl-A
-/// begins a key of ours.
+/// Takes the keys that are this tool's out of what a person types. The same as with `qemu -nographic`: Ctrl-C goes to
+/// the guest, and Ctrl-A begins a key of ours.
 #[derive(Default)]
 struct Keys {
     after_ctrl_a: bool,

@@ -78,7 +78,8 @@ pub(crate) fn command_line(interactive: bool, append: &str) -> String {
     format!("exit_port={EXIT_PORT:#x}{ours} {append}").trim_end().to_string()
 }
 
-/// The commands of `--exec`: separated by `;` outside of quotes, as at the prompt, and by line ends, which end a quote, too.
+/// The commands of `--exec`: separated by `;` outside of quotes, as at the prompt, and by line ends, which end a quote,
+/// too.
 pub(crate) fn split(commands: &str) -> Vec<String> {
     let mut is_quoted = false;
     commands

@@ -1,12 +1,12 @@
 //! Frames before there is an allocator.
 //!
-//! Page tables, stacks and frame descriptors are needed before the frame allocator can run. [`BootFrames`] takes them from
-//! the [`MemoryMap`] and notes each in it, so there is nothing to hand over later: what the map still calls usable is what is
-//! left.
+//! Page tables, stacks and frame descriptors are needed before the frame allocator can run. [`BootFrames`] takes them
+//! from the [`MemoryMap`] and notes each in it, so there is nothing to hand over later: what the map still calls usable
+//! is what is left.
 //!
-//! Frames come **from the top down**, below a ceiling. The ceiling is what the caller can write to at this point of the boot
-//! (the boot page tables' reach). From the top, since low memory is the scarce kind: the first MiB holds the trampoline, the
-//! first 16 MiB are the DMA zone, and a device that cannot reach past them can use nothing else.
+//! Frames come **from the top down**, below a ceiling. The ceiling is what the caller can write to at this point of the
+//! boot (the boot page tables' reach). From the top, since low memory is the scarce kind: the first MiB holds the
+//! trampoline, the first 16 MiB are the DMA zone, and a device that cannot reach past them can use nothing else.
 //!
 //! A frame is *not* zeroed: this crate touches no memory. The caller zeroes it through its own mapping.
 //!
@@ -57,7 +57,8 @@ impl<'map> BootFrames<'map> {
         self.take_run(1, 1, why).map(PfnRange::start)
     }
 
-    /// Takes `frames` frames in a row, the first one a multiple of `align_frames` (a power of two): the highest such run.
+    /// Takes `frames` frames in a row, the first one a multiple of `align_frames` (a power of two): the highest such
+    /// run.
     ///
     /// # Errors
     /// [`OutOfBootFrames`]; nothing has changed then. A run of no frames or an alignment that is no power of two is

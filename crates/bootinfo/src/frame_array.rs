@@ -5,8 +5,8 @@
 //! array      |##|.........|#######################|###############|          a 341st of the size
 //!             page           4K .. 2M .. 2M .. 4K   4K .. 2M .. 4K
 //! ```
-//! Elements come in groups (the frame allocator clears those of a 2-MiB block at once), and a group is there whole or not
-//! at all. Where two nodes meet in a page, the lower one provides it.
+//! Elements come in groups (the frame allocator clears those of a 2-MiB block at once), and a group is there whole or
+//! not at all. Where two nodes meet in a page, the lower one provides it.
 //!
 //! This says which pages; their memory comes from [`crate::BootFrames`], and mapping them is the kernel's.
 

@@ -23,8 +23,8 @@
 //! | [`findings`] | [`Findings`]: what was odd but not fatal |
 //!
 //! Principles:
-//! 1. Nothing that was read is believed: not a length, not a count, not a pointer. Wrong input gives a finding or a typed
-//!    error, never a panic and never a loop without end.
+//! 1. Nothing that was read is believed: not a length, not a count, not a pointer. Wrong input gives a finding or a
+//!    typed error, never a panic and never a loop without end.
 //! 2. A finding is one sentence for the log, and the boot goes on with the rest. An error means that it cannot.
 //! 3. Nothing is allocated: each list has a fixed capacity, with the reason for its size beside it.
 //! 4. Nothing is written: memory is only read, and only through the trait.

@@ -1,6 +1,7 @@
 //! The functions of QEMU that the plugin calls: its plugin API, version 1, as far as it is used.
 //!
-//! QEMU exports them to plugins; they are found when the library is loaded. Source: QEMU's `include/qemu/qemu-plugin.h`, 7.2.
+//! QEMU exports them to plugins; they are found when the library is loaded. Source: QEMU's
+//! `include/qemu/qemu-plugin.h`, 7.2.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 

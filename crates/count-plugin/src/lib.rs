@@ -1,11 +1,11 @@
 //! A QEMU plugin that counts marked regions: glue between QEMU's plugin API and `rhumb-count`.
 //!
-//! At translation each instruction gets a callback: a mark one that tells the counter of it, any other one that returns at once
-//! while no region is open. What the callback must know travels in the word that QEMU hands back, so nothing is allocated and
-//! nothing outlives a translation.
+//! At translation each instruction gets a callback: a mark one that tells the counter of it, any other one that returns
+//! at once while no region is open. What the callback must know travels in the word that QEMU hands back, so nothing is
+//! allocated and nothing outlives a translation.
 //!
-//! State: one counter behind one lock, and beside it the number that says whether anything is open. Under `-icount` QEMU executes
-//! all CPUs in one thread, and the lock is never contended.
+//! State: one counter behind one lock, and beside it the number that says whether anything is open. Under `-icount`
+//! QEMU executes all CPUs in one thread, and the lock is never contended.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -37,7 +37,8 @@ struct Options {
 
 static OPTIONS: OnceLock<Options> = OnceLock::new();
 static COUNTER: OnceLock<Mutex<Counter>> = OnceLock::new();
-/// Whether some region is open. Under `-icount` exact; with CPUs in threads of their own, regions of others begin a little late.
+/// Whether some region is open. Under `-icount` exact; with CPUs in threads of their own, regions of others begin a
+/// little late.
 static COUNTING: AtomicBool = AtomicBool::new(false);
 
 fn counter() -> MutexGuard<'static, Counter> {

@@ -1,7 +1,7 @@
 //! [`Counter`]: follows each CPU, and adds up what executes in the regions that are open.
 //!
-//! Cost: some hash-table operations for each instruction while a region is open; the caller leaves instructions out while none
-//! is ([`Counter::is_idle`]).
+//! Cost: some hash-table operations for each instruction while a region is open; the caller leaves instructions out
+//! while none is ([`Counter::is_idle`]).
 
 use std::collections::HashSet;
 

@@ -8,15 +8,17 @@
 //!
 //! # What is counted
 //!
-//! 1. A region is open on the CPU that executed its begin mark, until the same CPU executes its end mark. Marks themselves are never
-//!    counted, so an empty region counts 0. Regions nest; an instruction counts in each region that is open on its CPU.
-//! 2. A string instruction with a repeat prefix counts once, and each of its iterations apart: the emulator executes it once for each
-//!    iteration and once more to find that none is left. Interrupted in the middle, it counts once more where it goes on, and one
-//!    iteration less. A comparison that ends early counts one iteration less.
+//! 1. A region is open on the CPU that executed its begin mark, until the same CPU executes its end mark. Marks
+//!    themselves are never counted, so an empty region counts 0. Regions nest; an instruction counts in each region
+//!    that is open on its CPU.
+//! 2. A string instruction with a repeat prefix counts once, and each of its iterations apart: the emulator executes it
+//!    once for each iteration and once more to find that none is left. Interrupted in the middle, it counts once more
+//!    where it goes on, and one iteration less. A comparison that ends early counts one iteration less.
 //! 3. An instruction that faults was begun: it counts, and counts again when it is repeated.
-//! 4. What other CPUs execute while a region is open counts as *elsewhere*: handlers of interrupts that the region sends.
-//! 5. A cache line is 64 bytes of virtual address. Accesses that the CPU makes by itself (interrupt frames, page walks) are not
-//!    seen as such by an emulator, and are not counted.
+//! 4. What other CPUs execute while a region is open counts as *elsewhere*: handlers of interrupts that the region
+//!    sends.
+//! 5. A cache line is 64 bytes of virtual address. Accesses that the CPU makes by itself (interrupt frames, page walks)
+//!    are not seen as such by an emulator, and are not counted.
 #![forbid(unsafe_code)]
 
 pub mod counter;

@@ -10,8 +10,8 @@
 //! end
 //! ```
 //!
-//! Addresses are hexadecimal. Samples are in the order in which their regions ended; places add up all samples of a region. A text
-//! without its last line is one of a process that was killed.
+//! Addresses are hexadecimal. Samples are in the order in which their regions ended; places add up all samples of a
+//! region. A text without its last line is one of a process that was killed.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! What a change and its undoing cost: `cargo bench -p rhumb-directmap --bench change`. Writes CSV.
 //!
-//! Each row is the best of seven rounds of many pairs. Tables stand in one array, as they stand in the direct map itself.
-//! Flushes are left out: they are the machine's, and batched.
+//! Each row is the best of seven rounds of many pairs. Tables stand in one array, as they stand in the direct map
+//! itself. Flushes are left out: they are the machine's, and batched.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -4,8 +4,9 @@
 //!   change, restore ──> Batch { pages to flush, merged tables } ──flush──> Settled ──DirectMap::settle──> reserve
 //! ```
 //!
-//! A merged table keeps its entries until the flush is over: a CPU that still walks it finds in it the very translations
-//! of the large page that took its place. So the list of such tables runs through their records, not through the tables.
+//! A merged table keeps its entries until the flush is over: a CPU that still walks it finds in it the very
+//! translations of the large page that took its place. So the list of such tables runs through their records, not
+//! through the tables.
 
 use rhumb_machine::{CpuMask, Machine, PageSize, Pinned, VirtRange};
 use rhumb_pagetable::flush::{FlushBatch, Flushed};

@@ -1,8 +1,8 @@
 //! The plan written into tables, whole or not at all.
 //!
 //! All pieces are surveyed first, all tables taken second, all entries written third, in ascending order, each table of
-//! leaves once from its first entry to its last. With 4-KiB pages, 1 TiB takes 2 GiB of tables: what matters is the cost
-//! of an entry, and that is one store.
+//! leaves once from its first entry to its last. With 4-KiB pages, 1 TiB takes 2 GiB of tables: what matters is the
+//! cost of an entry, and that is one store.
 
 use core::fmt;
 
@@ -68,8 +68,8 @@ where
 {
     /// Writes the map into the tree under `root`, with tables from `source`. All or nothing.
     ///
-    /// Cost: one entry written for each page, three entry accesses for each table. Nothing to flush: only absent entries
-    /// are filled.
+    /// Cost: one entry written for each page, three entry accesses for each table. Nothing to flush: only absent
+    /// entries are filled.
     pub fn build<M, S>(&self, root: Root, memory: &mut M, source: &mut S) -> Result<Built, BuildError>
     where
         M: TableMemory + ?Sized,

@@ -9,9 +9,10 @@
 //! refills its reserve beforehand, with the map's lock and nothing else held ([`DirectMap::refill`]).
 //!
 //! # Holds
-//! A change returns a [`Held`]: the frames are its holder's until it gives them back with [`DirectMap::restore`]. Nobody
-//! else can change them meanwhile. Restoring makes them ordinary and merges every large page that nothing keeps broken any
-//! more, up to 1 GiB; it needs nothing, so it cannot fail: the tables that are in use are those that it gives back.
+//! A change returns a [`Held`]: the frames are its holder's until it gives them back with [`DirectMap::restore`].
+//! Nobody else can change them meanwhile. Restoring makes them ordinary and merges every large page that nothing keeps
+//! broken any more, up to 1 GiB; it needs nothing, so it cannot fail: the tables that are in use are those that it
+//! gives back.
 //!
 //! A large page is kept broken by the *edges* of holds, and by nothing else. So a hold that covers a large page whole
 //! never breaks it, and one that is as large as possible is best: two that adjoin and are alike can be made one
@@ -19,12 +20,12 @@
 //! have to be cut again, which takes a table, and restoring takes none.
 //!
 //! # Flushing
-//! Every operation puts into the caller's [`Batch`] what CPUs may have cached. What was true before the operation may be
-//! used by a CPU until that batch is flushed, which may happen after the map's lock is released.
+//! Every operation puts into the caller's [`Batch`] what CPUs may have cached. What was true before the operation may
+//! be used by a CPU until that batch is flushed, which may happen after the map's lock is released.
 //!
 //! # Locking
-//! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its window, are
-//! nobody else's.
+//! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its window,
+//! are nobody else's.
 
 use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::{Levels, PageCounts, Root, TableChain, TableMemory};
@@ -126,11 +127,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// A change that changes nothing succeeds, breaks nothing, and holds nothing. `batch` takes what is to be flushed.
     ///
     /// # Errors
-    /// Each says which rule would be broken: a frame that is not RAM in the map, is held or off limits, writable and executable;
-    /// an empty reserve; the owner's limit.
+    /// Each says which rule would be broken: a frame that is not RAM in the map, is held or off limits, writable and
+    /// executable; an empty reserve; the owner's limit.
     ///
-    /// Cost: reads as many entries as it changes; writes one for each page changed, 513 for each large page cut (at most
-    /// four); no allocation. Finding its place among `n` holds takes about `2 log2 n` steps.
+    /// Cost: reads as many entries as it changes; writes one for each page changed, 513 for each large page cut (at
+    /// most four); no allocation. Finding its place among `n` holds takes about `2 log2 n` steps.
     pub fn change(
         &mut self,
         frames: PfnRange,
@@ -163,7 +164,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Makes the frames ordinary again and merges all that nothing else keeps broken. Cannot fail.
     ///
-    /// The frames can be reached through the map when it returns. Frames that hold a secret are zeroed through a window first (I5).
+    /// The frames can be reached through the map when it returns. Frames that hold a secret are zeroed through a window
+    /// first (I5).
     ///
     /// Cost: one write for each page, one for each large page made whole; no allocation.
     pub fn restore(&mut self, held: Held, batch: &mut Batch) {
@@ -177,8 +179,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Where that makes them ordinary, they are held no longer ([`Held::is_in_force`]): as after a restore.
     ///
     /// # Errors
-    /// [`ChangeError::WriteExecute`], [`ChangeError::AlreadyRemoved`], [`ChangeError::Forbidden`], [`ChangeError::Pinned`], or
-    /// [`ChangeError::NothingHeld`] where the handle is not in force.
+    /// [`ChangeError::WriteExecute`], [`ChangeError::AlreadyRemoved`], [`ChangeError::Forbidden`],
+    /// [`ChangeError::Pinned`], or [`ChangeError::NothingHeld`] where the handle is not in force.
     pub fn alter(&mut self, held: &mut Held, change: Change, batch: &mut Batch) -> Result<(), ChangeError> {
         let altered = self.try_alter(held, change, batch);
         self.note(altered)
@@ -331,8 +333,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.counters.restores += 1;
     }
 
-    /// Each split of a list that is nobody's is charged to a hold that keeps its block broken, or the block is made whole: 2 MiB
-    /// first, 1 GiB after that.
+    /// Each split of a list that is nobody's is charged to a hold that keeps its block broken, or the block is made
+    /// whole: 2 MiB first, 1 GiB after that.
     pub(crate) fn place(&mut self, splits: Option<SplitId>, batch: &mut Batch) {
         let mut large = splits;
         let mut huge = None;

@@ -1,7 +1,7 @@
 //! Making whole what boot has left small.
 //!
-//! Whatever a change has cut is merged by the restore that removes the last reason; nobody need ask. A map that was built
-//! of small pages (`directmap=4k`) has tables that no change has cut: those can be merged on request.
+//! Whatever a change has cut is merged by the restore that removes the last reason; nobody need ask. A map that was
+//! built of small pages (`directmap=4k`) has tables that no change has cut: those can be merged on request.
 
 use rhumb_machine::{PageSize, Pfn, PfnRange};
 use rhumb_pagetable::TableMemory;
@@ -23,11 +23,12 @@ pub struct Collapsed {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Merges all blocks within `frames` whose pages are alike and that no hold keeps broken, up to the largest page of the CPU.
-    /// Their tables go to the reserve. No attribute changes: where it stops short, the map is as good as before.
+    /// Merges all blocks within `frames` whose pages are alike and that no hold keeps broken, up to the largest page of
+    /// the CPU. Their tables go to the reserve. No attribute changes: where it stops short, the map is as good as
+    /// before.
     ///
-    /// Cost: a read of each entry of each table in the range; one write and one record for each page made. What has no tables, holes and
-    /// larger pages, is passed over by the entry that ends the walk.
+    /// Cost: a read of each entry of each table in the range; one write and one record for each page made. What has no
+    /// tables, holes and larger pages, is passed over by the entry that ends the walk.
     pub fn collapse(&mut self, frames: PfnRange, batch: &mut Batch) -> Collapsed {
         let mut done = Collapsed::default();
         let all = PfnRange::new(Pfn::new(0), Pfn::new(self.tree.frames)).unwrap_or_default();

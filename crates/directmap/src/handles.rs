@@ -1,7 +1,7 @@
 //! Handles parted, joined, left behind and found again.
 //!
-//! An edge is what keeps a large page broken. Parting a handle makes one, so it may take tables and can be refused; joining
-//! two takes one away, so it needs nothing.
+//! An edge is what keeps a large page broken. Parting a handle makes one, so it may take tables and can be refused;
+//! joining two takes one away, so it needs nothing.
 
 use rhumb_machine::{Pfn, PfnRange};
 use rhumb_pagetable::TableMemory;
@@ -22,8 +22,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.note(upper)
     }
 
-    /// Makes two handles that adjoin, `left` below, and are of one owner and state, one: `left`. Large pages that only the border
-    /// between them kept broken are whole again. Needs nothing.
+    /// Makes two handles that adjoin, `left` below, and are of one owner and state, one: `left`. Large pages that only
+    /// the border between them kept broken are whole again. Needs nothing.
     ///
     /// # Errors
     /// Gives `right` back where they are not so.

@@ -1,8 +1,9 @@
-//! Holds in the order of their frames: a treap, so that finding, entering and removing one takes about `2 log2 n` steps.
+//! Holds in the order of their frames: a treap, so that finding, entering and removing one takes about `2 log2 n`
+//! steps.
 //!
 //! A treap is a binary tree by key and a heap by priority; priorities that look random keep it flat without any
-//! rebalancing. The priority is a hash of the first frame, so it is not stored. Links are record numbers: the tree needs
-//! no memory but the records themselves (I10). All loops, no recursion: the stack does not grow with the journal.
+//! rebalancing. The priority is a hash of the first frame, so it is not stored. Links are record numbers: the tree
+//! needs no memory but the records themselves (I10). All loops, no recursion: the stack does not grow with the journal.
 //!
 //! Source: Seidel, Aragon, "Randomized search trees", Algorithmica 16 (1996).
 

@@ -58,7 +58,8 @@ impl fmt::Display for Forbidden {
 /// Decides what may become of frames. Not asked when frames become ordinary again, since a restore cannot be refused: a
 /// holder who shows its frames elsewhere as executable ends that first (I4).
 pub trait Rules {
-    /// Whether `frames` may stand in the map as `wanted`, held by `owner`. Runs with the map's lock held and interrupts off.
+    /// Whether `frames` may stand in the map as `wanted`, held by `owner`. Runs with the map's lock held and interrupts
+    /// off.
     fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden>;
 }
 

@@ -14,8 +14,9 @@
 //!
 //! | [`Change::Key`] | | of this protection key, which decides whether they can be written |
 //!
-//! Access, cache mode, key and presence are independent: frames that are taken out and put back are as they were before.
-//! A change of cache mode drops translations; lines that are cached in the old mode are the caller's to write back.
+//! Access, cache mode, key and presence are independent: frames that are taken out and put back are as they were
+//! before. A change of cache mode drops translations; lines that are cached in the old mode are the caller's to write
+//! back.
 
 use core::fmt;
 use core::str::FromStr;

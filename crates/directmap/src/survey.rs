@@ -48,7 +48,8 @@ impl Cuts {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// What `change` of `frames` by `owner` would take from the reserve, or why it cannot be made whatever the reserve has.
+    /// What `change` of `frames` by `owner` would take from the reserve, or why it cannot be made whatever the reserve
+    /// has.
     ///
     /// # Errors
     /// As [`DirectMap::change`], but for the reserve and the owner's limit.
@@ -158,7 +159,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         cuts
     }
 
-    /// Whether the reserve has `tables`, with a record for each, and `records` more, and `owner` may break so many pages.
+    /// Whether the reserve has `tables`, with a record for each, and `records` more, and `owner` may break so many
+    /// pages.
     pub(crate) fn afford(&self, owner: OwnerId, tables: u64, records: u64) -> Result<(), ChangeError> {
         let owner = self.journal.owner(owner).ok_or(ChangeError::UnknownOwner)?;
         let (broken, limit) = (owner.totals.splits, owner.totals.limit);

@@ -64,8 +64,8 @@ impl<T: TableMemory> Tree<T> {
         Some((step, PageSize::from_level(step.level)?))
     }
 
-    /// One past the last frame that the entry at `level` on the way to `pfn` stands for. The base is not a multiple of what the upper
-    /// levels span, so this is counted in addresses.
+    /// One past the last frame that the entry at `level` on the way to `pfn` stands for. The base is not a multiple of
+    /// what the upper levels span, so this is counted in addresses.
     pub(crate) const fn end_of_entry(&self, pfn: Pfn, level: u8) -> Pfn {
         let last = self.virt(pfn).get() | (span_bytes(level) - 1);
         self.pfn(VirtAddr::new(last)).plus(1)
@@ -76,7 +76,8 @@ impl<T: TableMemory> Tree<T> {
         self.end_of_walk(block.start()).is_some_and(|(_, size)| size >= block.size())
     }
 
-    /// Puts `table`, whatever is in it, in place of the page that is `block`: the same attributes in the next smaller size.
+    /// Puts `table`, whatever is in it, in place of the page that is `block`: the same attributes in the next smaller
+    /// size.
     pub(crate) fn cut(&mut self, block: Block, table: Pfn, batch: &mut Batch) {
         let Some((step, size)) = self.end_of_walk(block.start()) else { return };
         let Some(smaller) = size.smaller() else { return };
@@ -159,7 +160,8 @@ impl<T: TableMemory> Tree<T> {
         }
     }
 
-    /// How many entries from `step` on, in its table, are no tables and as present as the first; at most `most`, at least 1.
+    /// How many entries from `step` on, in its table, are no tables and as present as the first; at most `most`, at
+    /// least 1.
     fn run_of_pages(&self, step: Step, most: usize) -> usize {
         let end = ENTRIES.min(step.index.saturating_add(most));
         let alike = |&index: &usize| {

@@ -70,8 +70,8 @@ impl Depot {
         Ok(depot)
     }
 
-    /// Guards the DMA zone (half of it) and DMA32 (a 64th) from requests that could be served higher up: where there is memory
-    /// higher up in the direct map, and unless they are guarded already.
+    /// Guards the DMA zone (half of it) and DMA32 (a 64th) from requests that could be served higher up: where there is
+    /// memory higher up in the direct map, and unless they are guarded already.
     fn guard_low_zones(&self) {
         let highest = self.pools.iter().map(|pool| pool.zone).filter(|&zone| zone <= Zone::Direct).max();
         for pool in self.pools.iter().filter(|pool| Some(pool.zone) < highest) {

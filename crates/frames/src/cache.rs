@@ -66,8 +66,8 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.load(Relaxed).wrapping_sub(self.tail.load(Relaxed))
     }
 
-    /// How many, as another CPU sees them: exact while the ring is quiet. Both ends may move between the two loads, so that the old
-    /// end seems to be past the new one: few, then.
+    /// How many, as another CPU sees them: exact while the ring is quiet. Both ends may move between the two loads, so
+    /// that the old end seems to be past the new one: few, then.
     pub(crate) fn glimpse(&self) -> u64 {
         let ends_apart = self.len();
         if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
@@ -244,8 +244,8 @@ impl CpuCache {
     /// Keeps a block of this CPU's own node, if it is of a cached order and there is room.
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw) -> bool {
-        // Kind and order, and above them what must be alike in the handle and `home`. Branches, where an index would do:
-        // they are foreseen, and what follows need not wait for the handle.
+        // Kind and order, and above them what must be alike in the handle and `home`. Branches, where an index would
+        // do: they are foreseen, and what follows need not wait for the handle.
         let differs = (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT;
         let kept = self.alone(|cache| {
             let kept = match differs {

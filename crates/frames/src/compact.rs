@@ -239,8 +239,8 @@ impl<M: Machine> Frames<M> {
     /// Exactly the frames of `range`, which lie in one zone of one node; what is in the way is moved.
     ///
     /// # Errors
-    /// The range is no memory or not in one zone; a frame in it cannot be moved (it is named); there is no room for what
-    /// would be moved; or a compaction is running.
+    /// The range is no memory or not in one zone; a frame in it cannot be moved (it is named); there is no room for
+    /// what would be moved; or a compaction is running.
     pub fn alloc_range(
         &self,
         pinned: Pinned<'_>,
@@ -287,8 +287,8 @@ impl<M: Machine> Frames<M> {
         emptied.map(|()| FrameRange::new(range))
     }
 
-    /// `frames` frames in a row, starting at a multiple of 2^`align` frames, in the direct map: from free memory if there
-    /// is such a run, else by moving what is in the way.
+    /// `frames` frames in a row, starting at a multiple of 2^`align` frames, in the direct map: from free memory if
+    /// there is such a run, else by moving what is in the way.
     ///
     /// # Errors
     /// There is no such run and none can be made; or `frames` is 0.

@@ -1,5 +1,5 @@
-//! The descriptor of a frame: twelve bytes (sixteen in checked builds) that the allocator lends to the frame's owner, and writes itself only for
-//! requests that name an owner and in checked builds.
+//! The descriptor of a frame: twelve bytes (sixteen in checked builds) that the allocator lends to the frame's owner,
+//! and writes itself only for requests that name an owner and in checked builds.
 //!
 //! Descriptors stand in one array over all frame numbers, in virtual memory that the kernel backs where there is
 //! memory. Zero is the descriptor of a frame that nobody has said anything of.

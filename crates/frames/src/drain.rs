@@ -1,7 +1,7 @@
 //! From a free back to the pools: the CPU's magazine, its drain, and the direct way for what no cache takes.
 //!
-//! All of it runs with interrupts off, in pieces of at most about 300 ns: a drain is one batch. A batch is taken from the
-//! magazine's old end in the order in which the frames came, so that neighbours that were freed together go back
+//! All of it runs with interrupts off, in pieces of at most about 300 ns: a drain is one batch. A batch is taken from
+//! the magazine's old end in the order in which the frames came, so that neighbours that were freed together go back
 //! together, a word at a time; their cache lines are asked for before the lock is taken.
 
 use rhumb_machine::{CpuId, IrqOff, Order};
@@ -18,8 +18,8 @@ use crate::sync::{Ordering, Relaxed, fence};
 const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
 
-/// Frames that a magazine of orders 1 to 8 holds at most: one block of order 8. All eight of a kind together are less than
-/// four 2-MiB blocks.
+/// Frames that a magazine of orders 1 to 8 holds at most: one block of order 8. All eight of a kind together are less
+/// than four 2-MiB blocks.
 const RUN_FRAMES: u32 = 256;
 /// Frames that a magazine of order 9 holds at most: 8 blocks.
 const LARGE_FRAMES: u32 = 4096;
@@ -120,8 +120,8 @@ impl Depot {
         }
     }
 
-    /// Gives back all that `cpu`, on which this runs, holds. A handler that came in the middle of an operation gives back
-    /// nothing, and what was asked for stays asked for.
+    /// Gives back all that `cpu`, on which this runs, holds. A handler that came in the middle of an operation gives
+    /// back nothing, and what was asked for stays asked for.
     pub(crate) fn drain(&self, irq_off: IrqOff<'_>) {
         for reach in [Reach::Mapped, Reach::Anywhere] {
             let Some(cache) = self.cache(irq_off.cpu(), reach) else { continue };

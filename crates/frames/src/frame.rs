@@ -152,12 +152,13 @@ impl Frame<Unmapped> {
         self.with_presence()
     }
 
-    /// The handle of a part of it: the block of `order` that begins at `first`; `None` where that is no part. For pools that
-    /// take large blocks out of the direct map and hand out pieces. A part is never freed: it goes back into its pool.
+    /// The handle of a part of it: the block of `order` that begins at `first`; `None` where that is no part. For pools
+    /// that take large blocks out of the direct map and hand out pieces. A part is never freed: it goes back into its
+    /// pool.
     ///
     /// # Safety
-    /// While the part's handle lives, or its number where it was given up, no other handle of these frames is used but this
-    /// one, to make further parts.
+    /// While the part's handle lives, or its number where it was given up, no other handle of these frames is used but
+    /// this one, to make further parts.
     pub unsafe fn part(&self, first: Pfn, order: Order) -> Option<Self> {
         let whole = self.frames();
         let frames = PfnRange::of_length(first, order.frames())?;

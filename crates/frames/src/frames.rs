@@ -58,8 +58,8 @@ impl<M: Machine> Frames<M> {
     /// With descriptors: an array of [`crate::Descriptor`]s at `base`, indexed by frame number.
     ///
     /// # Safety
-    /// Every descriptor of a 2-MiB block of memory that the allocator manages or will manage is backed by memory that is
-    /// used for nothing else, for ever; what it holds at first does not matter.
+    /// Every descriptor of a 2-MiB block of memory that the allocator manages or will manage is backed by memory that
+    /// is used for nothing else, for ever; what it holds at first does not matter.
     #[must_use]
     pub unsafe fn with_descriptors(self, base: VirtAddr) -> Self {
         // SAFETY: the caller's promise is passed on.
@@ -71,8 +71,8 @@ impl<M: Machine> Frames<M> {
         &self.machine
     }
 
-    /// One block of frames in the direct map. Where the request is of order 0 to 9 and asks for nothing special, and the
-    /// CPU's magazine has a block: no locked operation, no shared cache line, about 2 ns.
+    /// One block of frames in the direct map. Where the request is of order 0 to 9 and asks for nothing special, and
+    /// the CPU's magazine has a block: no locked operation, no shared cache line, about 2 ns.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
@@ -212,8 +212,8 @@ impl<M: Machine> Frames<M> {
         Ok(())
     }
 
-    /// Adds memory at run time. All of it is free afterwards. One caller at a time. Lower zones that are not guarded yet are from then
-    /// on.
+    /// Adds memory at run time. All of it is free afterwards. One caller at a time. Lower zones that are not guarded
+    /// yet are from then on.
     ///
     /// # Safety
     /// As for [`Frames::new`].

@@ -16,16 +16,16 @@
 //!
 //! # Theory
 //!
-//! 1. **Everything is bits outside the frames.** A frame is one bit; a 2-MiB *block* is 512 of them, one cache line, and
-//!    16 bytes that say how many are free, the largest free run, and the kind. Free frames are never written, so
+//! 1. **Everything is bits outside the frames.** A frame is one bit; a 2-MiB *block* is 512 of them, one cache line,
+//!    and 16 bytes that say how many are free, the largest free run, and the kind. Free frames are never written, so
 //!    frames out of the direct map, secret or past its end are managed like all others.
 //! 2. **Nothing is merged.** A run of 2^k frames is free when its bits are set: found by folding a word onto itself k
 //!    times. A block whose last frame comes back becomes a bit in the tree of whole blocks, where orders 9 to 18 are
 //!    found in the same way. There are no lists through frames and no buddies to look up.
-//! 3. **What is broken is used up first, by its like.** Blocks that are partly free stand in bins by kind, by the orders
-//!    that they were broken for (0 to 2, 3 to 5, 6 to 8), largest run and fullness. Single frames come from the fullest
-//!    block of theirs, runs from the tightest that will do. The others empty out by themselves, and no single frame
-//!    holds up a block of long runs: that is worth more than the half-filled blocks that it costs.
+//! 3. **What is broken is used up first, by its like.** Blocks that are partly free stand in bins by kind, by the
+//!    orders that they were broken for (0 to 2, 3 to 5, 6 to 8), largest run and fullness. Single frames come from the
+//!    fullest block of theirs, runs from the tightest that will do. The others empty out by themselves, and no single
+//!    frame holds up a block of long runs: that is worth more than the half-filled blocks that it costs.
 //! 4. **The common path belongs to the CPU.** Blocks of order 0 to 9 come from and go to magazines that only their CPU
 //!    touches: plain loads and stores, no lock, no locked operation, no shared line, no table, since the handle carries
 //!    all that its free needs. `Pinned` proves the CPU; a busy flag keeps interrupt handlers out.
@@ -35,16 +35,16 @@
 //! 6. **Zero means free.** The caller lends zeroed memory; building the allocator sets one bit for each whole free
 //!    block and writes more only where memory is used, absent or ragged.
 //! 7. **Failure is an answer.** What cannot be had is an error, nothing having changed (I12); no frame is lost and none
-//!    given out twice, whatever fails. No path allocates what it manages (I10), writes a page table, or interrupts a CPU
-//!    (I2), but for one: before a request that may wait fails, other CPUs' caches are called back ([`Recall`]).
+//!    given out twice, whatever fails. No path allocates what it manages (I10), writes a page table, or interrupts a
+//!    CPU (I2), but for one: before a request that may wait fails, other CPUs' caches are called back ([`Recall`]).
 //!
 //! Locking: a pool's lock is taken with interrupts off and is a leaf. Caches need none. Compaction has a turn, which is
 //! not waited for. The table of pools only grows.
 //!
 //! Sources: the magazines are Bonwick and Adams's (USENIX 2001), without their depot: here the bitmaps are the depot.
-//! That one bit a frame and one word an operation suffice is LLFree's insight (USENIX ATC 2023); it has its counters and
-//! trees lock-free, at three compare-and-swaps each way, where this has caches that need none. Zones, watermarks and
-//! kinds are Linux's.
+//! That one bit a frame and one word an operation suffice is LLFree's insight (USENIX ATC 2023); it has its counters
+//! and trees lock-free, at three compare-and-swaps each way, where this has caches that need none. Zones, watermarks
+//! and kinds are Linux's.
 //!
 //! Why not lock-free: a locked operation costs as much as a whole allocation here, and a batch needs one either way.
 //! Why not lists of runs by order: they must be kept in the frames, or cost 16 bytes each, and merging is a walk over

@@ -168,8 +168,8 @@ impl Pool {
         Held { pool: self }
     }
 
-    /// Whether much of what is free lies scattered in broken blocks: a quarter of them or more. Blocks can come together
-    /// then, if frames go home soon instead of being used again where they happen to lie.
+    /// Whether much of what is free lies scattered in broken blocks: a quarter of them or more. Blocks can come
+    /// together then, if frames go home soon instead of being used again where they happen to lie.
     pub(crate) fn is_loose(&self) -> bool {
         let whole = self.free_blocks.load(Relaxed);
         let broken = (self.blocks.len() as u64).saturating_sub(whole);
@@ -229,9 +229,9 @@ impl Drop for Held<'_> {
 }
 
 impl Held<'_> {
-    /// The bin of `kind` and `grain` from which a run of `order` is best taken. For single frames, the fullest blocks: the
-    /// others then empty out. For longer runs, the blocks whose largest run is the smallest that will do, and of those
-    /// the fullest: a long run is not broken for a short one.
+    /// The bin of `kind` and `grain` from which a run of `order` is best taken. For single frames, the fullest blocks:
+    /// the others then empty out. For longer runs, the blocks whose largest run is the smallest that will do, and of
+    /// those the fullest: a long run is not broken for a short one.
     #[inline]
     pub(crate) fn best(&self, kind: Mobility, grain: usize, order: usize) -> Option<Bin> {
         let filled = &self.pool.bins[kind as usize].filled[grain];

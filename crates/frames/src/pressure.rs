@@ -39,8 +39,8 @@ pub trait Reclaimer: Sync {
 /// Makes the other CPUs give back what their caches hold: the last resort of a request that may wait.
 pub trait Recall: Sync {
     /// Has [`Frames::drain`] run on every CPU but this one, and returns when it has: by an interrupt, or by waiting for
-    /// their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts are off, say). Called
-    /// with no lock of the allocator held.
+    /// their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts are off, say).
+    /// Called with no lock of the allocator held.
     fn drain_others(&self, pinned: Pinned<'_>);
 }
 

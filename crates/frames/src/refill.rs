@@ -12,8 +12,8 @@ use crate::raw::{Raw, Reach};
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
 use crate::sync::Relaxed;
 
-/// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred waits
-/// for a refill.
+/// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred
+/// waits for a refill.
 const REFILL_FRAMES: u32 = if cfg!(feature = "model") { 8 } else { 104 };
 
 impl Depot {

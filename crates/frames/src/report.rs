@@ -61,8 +61,8 @@ pub struct Description {
     pub kind: Mobility,
     /// Where it is.
     pub place: Place,
-    /// The allocated block that it is part of, as first frame and order, if its request named an owner; in checked builds of
-    /// every block.
+    /// The allocated block that it is part of, as first frame and order, if its request named an owner; in checked
+    /// builds of every block.
     pub block: Option<(Pfn, Order)>,
     /// Who holds the block, if the holder said so.
     pub owner: Owner,

@@ -8,8 +8,8 @@
 //! 4. the same, after each reclaimer in turn has freed something;
 //! 5. the same, after the other CPUs have been made to give back their caches ([`crate::Recall`]).
 //!
-//! The last two are for classes that may wait. A failure leaves all counters as they were: nothing is taken before it is
-//! certain.
+//! The last two are for classes that may wait. A failure leaves all counters as they were: nothing is taken before it
+//! is certain.
 
 use rhumb_machine::{Machine, Pinned};
 

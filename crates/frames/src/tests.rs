@@ -1,5 +1,5 @@
-//! Tests: a small hosted machine, directed cases, and random histories against the plain model; with the features `loom`
-//! and `shuttle`, model checking instead.
+//! Tests: a small hosted machine, directed cases, and random histories against the plain model; with the features
+//! `loom` and `shuttle`, model checking instead.
 
 #[cfg(not(feature = "model"))]
 mod bad_input;

@@ -1,5 +1,5 @@
-//! What taking memory out of a real direct map costs: page by page against 2 MiB at once, with and without a second thread that
-//! runs. `cargo run --release -p rhumb-hosted --example native_cost`
+//! What taking memory out of a real direct map costs: page by page against 2 MiB at once, with and without a second
+//! thread that runs. `cargo run --release -p rhumb-hosted --example native_cost`
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 

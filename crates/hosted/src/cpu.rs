@@ -1,8 +1,8 @@
 //! A thread as a CPU: who it is, and how deep preemption and interrupts are off on it.
 //!
-//! All of it stands in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons
-//! (and an increment in checked builds). A thread becomes a CPU for the length of a closure ([`HostedMachine::run_on`], [`HostedMachine::enter`])
-//! and never longer: that is why no token can outlive the machine.
+//! All of it stands in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and
+//! an increment in checked builds). A thread becomes a CPU for the length of a closure ([`HostedMachine::run_on`],
+//! [`HostedMachine::enter`]) and never longer: that is why no token can outlive the machine.
 //!
 //! Why preemption is only a depth: the host may preempt the thread, but no other thread ever runs *as the same CPU*,
 //! and that is all that a [`Pinned`] token promises.
@@ -188,7 +188,8 @@ impl<'machine> Cpu<'machine> {
         unsafe { Pinned::assume(self.id) }
     }
 
-    /// How many [`Machine::pin`] guards live on this CPU; `None` in builds without debug assertions, which do not count.
+    /// How many [`Machine::pin`] guards live on this CPU; `None` in builds without debug assertions, which do not
+    /// count.
     pub fn preempt_depth(&self) -> Option<u32> {
         DEPTH_COUNTED.then(|| THIS.with(|this| this.preempt_depth.get()))
     }
@@ -211,8 +212,8 @@ impl<'machine> Cpu<'machine> {
         (result, struck)
     }
 
-    /// Runs `body` while `handler` strikes between any two of its instructions, some ten thousand times a second while it runs.
-    /// Returns what `body` returned and how often the handler ran. See [`crate::storm`].
+    /// Runs `body` while `handler` strikes between any two of its instructions, some ten thousand times a second while
+    /// it runs. Returns what `body` returned and how often the handler ran. See [`crate::storm`].
     ///
     /// # Safety
     /// The handler does only what a signal handler may: no heap, no lock that the body may hold. What it shares with

@@ -1,7 +1,8 @@
 //! The machine itself: its parts, its CPUs' seats, and what it answers to the memory crates.
 //!
-//! The host's mapping of RAM never changes, so a flush has nothing to drop of it and every CPU's answer is immediate. What is
-//! counted is what hardware would have been asked for. What an attached [`SoftMmu`] has cached is dropped from it.
+//! The host's mapping of RAM never changes, so a flush has nothing to drop of it and every CPU's answer is immediate.
+//! What is counted is what hardware would have been asked for. What an attached [`SoftMmu`] has cached is dropped from
+//! it.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::io;
@@ -82,8 +83,8 @@ impl HostedMachine {
         })
     }
 
-    /// Gives every CPU a memory-management unit in software that walks the tree under `root`. From now on flushes drop what it has
-    /// cached, and CPUs can be lazy.
+    /// Gives every CPU a memory-management unit in software that walks the tree under `root`. From now on flushes drop
+    /// what it has cached, and CPUs can be lazy.
     ///
     /// # Safety
     /// The tables of the tree stand in RAM of this machine, and are reached through [`HostedTables`] alone.

@@ -1,8 +1,9 @@
-//! A memory-management unit in software: a TLB per CPU that forgets nothing by itself, and a detector of stale translations.
+//! A memory-management unit in software: a TLB per CPU that forgets nothing by itself, and a detector of stale
+//! translations.
 //!
-//! Page tables stand in the hosted machine's RAM ([`HostedTables`]). [`SoftMmu::access`] translates as a CPU does: by what
-//! it has cached, else by a walk, which may begin at a cached table entry. What it caches comes by accesses and by speculation (random
-//! fills from a seed), as the manual allows:
+//! Page tables stand in the hosted machine's RAM ([`HostedTables`]). [`SoftMmu::access`] translates as a CPU does: by
+//! what it has cached, else by a walk, which may begin at a cached table entry. What it caches comes by accesses and by
+//! speculation (random fills from a seed), as the manual allows:
 //!
 //! ```text
 //!   access ──> translations: page or a 4-KiB fragment of a large page ──miss──> table entries (levels 2..5) ──miss──> root
@@ -10,16 +11,18 @@
 //!                 └──────────────> StaleUse: CPU, address, old entry, new entry <──┘
 //! ```
 //!
-//! Entries go only by flushes ([`Machine::flush_local`], [`Machine::flush_remote`] of the machine that the unit is attached to), by faults, and,
-//! where the configuration says so, by chance. So a flush that is missing or too small is found the first time, not once in a
-//! year.
+//! Entries go only by flushes ([`Machine::flush_local`], [`Machine::flush_remote`] of the machine that the unit is
+//! attached to), by faults, and, where the configuration says so, by chance. So a flush that is missing or too small is
+//! found the first time, not once in a year.
 //!
-//! **Promise.** Between a change and its flush a stale translation is right. [`SoftMmu::promised`] says that the flush has
-//! happened: no CPU may hold anything of the range that differs from the tables. [`SoftMmu::reused`] says the same of frames
-//! that are about to get another owner (invariant I6). A lazy CPU that has been left a mark may hold leaves still, but a use of one is reported.
+//! **Promise.** Between a change and its flush a stale translation is right. [`SoftMmu::promised`] says that the flush
+//! has happened: no CPU may hold anything of the range that differs from the tables. [`SoftMmu::reused`] says the same
+//! of frames that are about to get another owner (invariant I6). A lazy CPU that has been left a mark may hold leaves
+//! still, but a use of one is reported.
 //!
-//! **What `invlpg` drops**: the translations of the page at its address, all fragments of it included, by the size it was cached with,
-//! and all cached table entries. Source: Intel SDM volume 3, 5.10.2.3 and 5.10.4.1. One address space: no PCID.
+//! **What `invlpg` drops**: the translations of the page at its address, all fragments of it included, by the size it
+//! was cached with, and all cached table entries. Source: Intel SDM volume 3, 5.10.2.3 and 5.10.4.1. One address space:
+//! no PCID.
 
 mod report;
 mod tables;
@@ -89,7 +92,8 @@ impl SoftMmu {
         self.root
     }
 
-    /// Translates as `cpu` does for a supervisor's access. Where the translation is cached, that is what counts, stale or not.
+    /// Translates as `cpu` does for a supervisor's access. Where the translation is cached, that is what counts, stale
+    /// or not.
     ///
     /// # Errors
     /// The fault that the CPU would raise; it drops what was cached for the address, so that a spurious one comes once.
@@ -107,9 +111,9 @@ impl SoftMmu {
         result
     }
 
-    /// The flush of `range` is said to have happened on `cpus`: whatever they still hold of it that differs from the tables is
-    /// stale, table entries on the way included. Returns the first such entry, and keeps all for [`SoftMmu::take_reports`].
-    /// The tables do not change meanwhile.
+    /// The flush of `range` is said to have happened on `cpus`: whatever they still hold of it that differs from the
+    /// tables is stale, table entries on the way included. Returns the first such entry, and keeps all for
+    /// [`SoftMmu::take_reports`]. The tables do not change meanwhile.
     ///
     /// # Errors
     /// What is stale. A lazy CPU that was left a mark is accused only of table entries, and of leaves when it uses one.
@@ -124,8 +128,8 @@ impl SoftMmu {
         })
     }
 
-    /// `frames` are about to be reused, as pages or as tables: no CPU may hold a translation to them, or a table entry that refers to them,
-    /// that the tables do not have.
+    /// `frames` are about to be reused, as pages or as tables: no CPU may hold a translation to them, or a table entry
+    /// that refers to them, that the tables do not have.
     ///
     /// # Errors
     /// What is stale; as with [`SoftMmu::promised`].

@@ -1,14 +1,15 @@
-//! Native mode: RAM behind a direct map that can really be taken apart, by the host's own page tables and TLB shootdowns.
+//! Native mode: RAM behind a direct map that can really be taken apart, by the host's own page tables and TLB
+//! shootdowns.
 //!
 //! ```text
 //!   memory file   | frame 0 | frame 1 | frame 2 | ...        the content, always there
 //!   direct map    | mapped  |  gone   | read-only | ...      what this process sees of it
 //! ```
 //!
-//! RAM is a file in memory, mapped shared. Taking a range out of the map ([`NativeMap::remove`]) replaces it by a mapping without access:
-//! the host drops its translations on every core that runs a thread of this process. The content stays, and comes back with
-//! [`NativeMap::restore`]. So what removing costs, per page or per block, is measured on real hardware, next to threads that
-//! run.
+//! RAM is a file in memory, mapped shared. Taking a range out of the map ([`NativeMap::remove`]) replaces it by a
+//! mapping without access: the host drops its translations on every core that runs a thread of this process. The
+//! content stays, and comes back with [`NativeMap::restore`]. So what removing costs, per page or per block, is
+//! measured on real hardware, next to threads that run.
 //!
 //! Why not `mprotect` for removing: it leaves the host's page-table entries in place, which a real removal does not.
 
@@ -41,7 +42,8 @@ pub struct NativeMap {
     bytes: u64,
 }
 
-// SAFETY: the pointer is the address of a mapping that lives as long as the value; the host's calls on it may come from any thread.
+// SAFETY: the pointer is the address of a mapping that lives as long as the value; the host's calls on it may come from
+// any thread.
 unsafe impl Send for NativeMap {}
 // SAFETY: as above; no method changes the value.
 unsafe impl Sync for NativeMap {}
@@ -127,7 +129,8 @@ impl NativeMap {
         Ok(unsafe { mprotect(start, bytes, flags) }?)
     }
 
-    /// Puts `range` back, read-write, with the content that it had. The host's entries are made on the next touch. Cost: one system call.
+    /// Puts `range` back, read-write, with the content that it had. The host's entries are made on the next touch.
+    /// Cost: one system call.
     ///
     /// # Errors
     /// `InvalidInput` where `range` is empty, not whole frames, or not all RAM; what the host answers otherwise.
@@ -135,7 +138,8 @@ impl NativeMap {
         let (start, bytes) = self.place(range)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: it replaces part of our own mapping by the same part of the file: what stood there stands there again.
+        // SAFETY: it replaces part of our own mapping by the same part of the file: what stood there stands there
+        // again.
         unsafe { mmap(start, bytes, access, flags, self.file.as_fd(), range.start().get()) }?;
         Ok(())
     }
@@ -150,8 +154,8 @@ impl NativeMap {
 
 impl Drop for NativeMap {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, and the value that lent its addresses out is going away. Were unmapping refused, the address
-        // range would leak, which harms nobody.
+        // SAFETY: our own mapping, and the value that lent its addresses out is going away. Were unmapping refused, the
+        // address range would leak, which harms nobody.
         let _ = unsafe { munmap(self.mapping, self.mapping_bytes) };
     }
 }

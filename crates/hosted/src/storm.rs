@@ -1,8 +1,8 @@
 //! A storm of interrupts: they strike between any two instructions.
 //!
-//! A timer of the host sends signals to the CPU's thread; the signal's handler is the interrupt. Where it strikes is up to
-//! chance, and every run is another: [`crate::interrupt`] strikes at few places, but at the same ones each time. What
-//! is signalled while the CPU has interrupts off is lost, as an edge is that comes twice.
+//! A timer of the host sends signals to the CPU's thread; the signal's handler is the interrupt. Where it strikes is up
+//! to chance, and every run is another: [`crate::interrupt`] strikes at few places, but at the same ones each time.
+//! What is signalled while the CPU has interrupts off is lost, as an edge is that comes twice.
 
 use core::ptr::{self, NonNull};
 use std::io;
@@ -54,8 +54,8 @@ fn install() {
         let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
         action.sa_sigaction = strike as extern "C" fn(libc::c_int) as usize;
         action.sa_flags = libc::SA_RESTART;
-        // SAFETY: the structure is whole, and the handler reaches thread-local cells only, which need no initialisation.
-        // Were it refused, no interrupt would strike, and `struck` would say so.
+        // SAFETY: the structure is whole, and the handler reaches thread-local cells only, which need no
+        // initialisation. Were it refused, no interrupt would strike, and `struck` would say so.
         unsafe { libc::sigaction(SIGNAL, &raw const action, ptr::null_mut()) };
     });
 }

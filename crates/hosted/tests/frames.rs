@@ -131,7 +131,8 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
                 }
             };
             let mut mine: Vec<Frame> = Vec::with_capacity(4096);
-            // SAFETY: the handler calls the allocator alone, which has no heap, and takes its locks with interrupts off.
+            // SAFETY: the handler calls the allocator alone, which has no heap, and takes its locks with interrupts
+            // off.
             let ((), struck) = unsafe {
                 cpu.with_storm(&mut handler, || {
                     for step in 0..400_000u64 {

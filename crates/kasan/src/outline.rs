@@ -2,8 +2,8 @@
 //!
 //! They answer to the names and shapes of LLVM's AddressSanitizer in its outline form for kernels
 //! (`-asan-instrumentation-with-call-threshold=0`, `-asan-max-inline-poisoning-size=0`, `-asan-mapping-offset=0`,
-//! `-asan-kernel-mem-intrinsic-prefix=1`). Until [`install`] everything may be touched. A violation is reported once, by
-//! a function that does not return.
+//! `-asan-kernel-mem-intrinsic-prefix=1`). Until [`install`] everything may be touched. A violation is reported once,
+//! by a function that does not return.
 #![allow(unsafe_code)]
 
 use core::sync::atomic::{

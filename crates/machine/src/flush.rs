@@ -1,10 +1,10 @@
 //! What a flush of the TLBs drops: runs of pages, or all.
 //!
-//! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). Both are tagged with
-//! the address space (PCID) that they were read in, unless the translation is global. `invlpg` drops the translations
-//! of one page, global ones and those of the current address space, and every table entry cached in the current
-//! address space. A large page that the CPU keeps in small pieces is dropped whole.
-//! Source: Intel SDM volume 3, 5.10.2.3 and 5.10.4.1.
+//! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). Both are
+//! tagged with the address space (PCID) that they were read in, unless the translation is global. `invlpg` drops the
+//! translations of one page, global ones and those of the current address space, and every table entry cached in the
+//! current address space. A large page that the CPU keeps in small pieces is dropped whole. Source: Intel SDM volume 3,
+//! 5.10.2.3 and 5.10.4.1.
 
 use crate::addr::VirtAddr;
 use crate::page::PageSize;

@@ -77,9 +77,9 @@ pub unsafe trait Machine: Send + Sync {
     /// Cost: one interrupt per target.
     fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>);
 
-    /// Leaves a full flush to those of `targets` that are lazy (they idle, and use none of the mappings that change), and
-    /// says which they are: each of them flushes before it uses any mapping again. The tables have been changed by then.
-    /// A machine that knows no lazy CPU leaves it to none. Cost: one locked operation per lazy CPU, no interrupt.
+    /// Leaves a full flush to those of `targets` that are lazy (they idle, and use none of the mappings that change),
+    /// and says which they are: each of them flushes before it uses any mapping again. The tables have been changed by
+    /// then. A machine that knows no lazy CPU leaves it to none. Cost: one locked operation per lazy CPU, no interrupt.
     ///
     /// A lazy CPU may still *walk* tables on speculation: not for tables that will be reused.
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
@@ -90,8 +90,8 @@ pub unsafe trait Machine: Send + Sync {
     /// Nanoseconds since boot; never goes back on one CPU.
     fn now_ns(&self) -> u64;
 
-    /// Whether there is a checker that [`Machine::set_access`] tells. Where there is none, callers need not even work out
-    /// what they would tell it.
+    /// Whether there is a checker that [`Machine::set_access`] tells. Where there is none, callers need not even work
+    /// out what they would tell it.
     const CHECKS_ACCESSES: bool = false;
 
     /// Tells a checker of memory accesses what `range` may be used for. Allocators say so of all that they take and

@@ -1,8 +1,8 @@
 //! Marks around a piece of code: no-ops that carry an id, for a counter outside the machine.
 //!
-//! A mark is one instruction, `nop dword ptr [rax + disp32]`: seven bytes, of which the last four, the displacement, say what it
-//! marks. It reads and writes nothing (the address is never used), changes no register and no flag, may not fault, and is the same
-//! in every ring; on bare hardware it costs one decoded instruction.
+//! A mark is one instruction, `nop dword ptr [rax + disp32]`: seven bytes, of which the last four, the displacement,
+//! say what it marks. It reads and writes nothing (the address is never used), changes no register and no flag, may not
+//! fault, and is the same in every ring; on bare hardware it costs one decoded instruction.
 //!
 //! ```text
 //! byte   0     1     2     3 4 5 6 (little endian)
@@ -13,8 +13,9 @@
 //!                                   00 end, 01 begin, 10 and 11 are kept free
 //! ```
 //!
-//! Why not an instruction that traps, or a magic port: both change what they measure, and neither works in both rings. Why not
-//! addresses of symbols: an inlined operation has none. Compilers pad with the same opcode, but with displacement 0.
+//! Why not an instruction that traps, or a magic port: both change what they measure, and neither works in both rings.
+//! Why not addresses of symbols: an inlined operation has none. Compilers pad with the same opcode, but with
+//! displacement 0.
 //!
 //! Code may be marked from any language:
 //!
@@ -82,7 +83,8 @@ impl Mark {
         }
     }
 
-    /// The mark that the instruction `bytes` is, if it is one. Longer slices hold more than one instruction and are none.
+    /// The mark that the instruction `bytes` is, if it is one. Longer slices hold more than one instruction and are
+    /// none.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let displacement = bytes.strip_prefix(&OPCODE)?;
         let displacement = u32::from_le_bytes(displacement.try_into().ok()?);

@@ -5,9 +5,9 @@
 //!
 //! # The page attribute table
 //! Cache modes are chosen by three bits (PAT, PCD, PWT) that index IA32_PAT. This crate assumes [`PAT_LAYOUT`]. Slots 0
-//! to 4 and 7 are as after reset; an entry made before the register is programmed gets, in the other two, a mode that is
-//! slower and not less ordered: write-through in place of write-protected, UC- in place of write-combining.
-//! Source: Intel SDM volume 3, 12.12 (Page Attribute Table).
+//! to 4 and 7 are as after reset; an entry made before the register is programmed gets, in the other two, a mode that
+//! is slower and not less ordered: write-through in place of write-protected, UC- in place of write-combining. Source:
+//! Intel SDM volume 3, 12.12 (Page Attribute Table).
 
 use core::fmt;
 

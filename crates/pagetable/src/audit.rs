@@ -7,10 +7,10 @@
 //! 1. No page is writable and executable, neither by itself nor by any two mappings of one frame (invariant I4).
 //! 2. In the direct map's window, `virt = phys + base` (I1), and nothing is executable.
 //! 3. What is not RAM is not cached.
-//! 4. The kernel's half holds nothing for users, the user half nothing for the supervisor alone: no identity map of boot
-//!    is left.
-//! 5. No frame is mapped twice in the kernel's half outside the direct map's window, unless declared. (Within the window
-//!    rule 2 makes it impossible; one mapping in the window and one outside is what the kernel image has.)
+//! 4. The kernel's half holds nothing for users, the user half nothing for the supervisor alone: no identity map of
+//!    boot is left.
+//! 5. No frame is mapped twice in the kernel's half outside the direct map's window, unless declared. (Within the
+//!    window rule 2 makes it impossible; one mapping in the window and one outside is what the kernel image has.)
 //! 6. No entry has reserved bits set.
 //!
 //! # How, without memory

@@ -11,8 +11,8 @@
 //!
 //! Canonical form: [`Entry::leaf`] is the only maker of leaves, and its bits are a function of address, size and
 //! attributes. So a page that is split and merged again, or made read-only and writable again, gets back the very same
-//! bits. Kernel leaves have ACCESSED preset and, where writable, DIRTY, so the CPU never writes into a kernel's table; a
-//! read-only leaf has DIRTY clear, since DIRTY without WRITE marks a shadow-stack page. User leaves start with both
+//! bits. Kernel leaves have ACCESSED preset and, where writable, DIRTY, so the CPU never writes into a kernel's table;
+//! a read-only leaf has DIRTY clear, since DIRTY without WRITE marks a shadow-stack page. User leaves start with both
 //! clear: they are samples for whoever ages pages.
 //!
 //! Source: Intel SDM volume 3, chapter 5 (Paging), tables 5-14 to 5-20.

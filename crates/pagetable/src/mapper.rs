@@ -1,16 +1,17 @@
 //! Making and removing mappings, whole or not at all (invariant I7).
 //!
 //! `map` works in three steps: *survey* reads the tables on the way, finds conflicts and counts the missing tables;
-//! then all of those are *taken*; then the entries are *filled in*, which cannot fail. `unmap` looks at both ends of its
-//! range first: only there can it cut a large page.
+//! then all of those are *taken*; then the entries are *filled in*, which cannot fail. `unmap` looks at both ends of
+//! its range first: only there can it cut a large page.
 //!
 //! A table entry allows everything, user access only in the user half; leaves alone decide. An existing table
 //! entry (somebody else's) that forbids what a new leaf wants is an error, not a surprise.
 //!
 //! Locking: none. The caller is the only writer of the tree (I8).
 //!
-//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be flushed as a
-//! [`FlushBatch`]; the caller flushes it, and only then reuses frames and tables (I6): [`DetachedTables`] ask for the ticket.
+//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be
+//! flushed as a [`FlushBatch`]; the caller flushes it, and only then reuses frames and tables (I6): [`DetachedTables`]
+//! ask for the ticket.
 
 use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 
@@ -59,8 +60,8 @@ impl DetachedTables {
         self.0.is_empty()
     }
 
-    /// Gives them back. `ticket` is that of the batch that came with them, flushed on every CPU that may have walked there
-    /// (invariant I6).
+    /// Gives them back. `ticket` is that of the batch that came with them, flushed on every CPU that may have walked
+    /// there (invariant I6).
     ///
     /// # Errors
     /// [`NotFlushed`], with the tables in it, where the flush did not reach entries that refer to tables.
@@ -258,7 +259,8 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
 
     /// Removes all mappings in `range`; holes in it are no error. All or nothing.
     ///
-    /// The caller then flushes the batch that comes back, and only after that reuses the frames and releases the tables.
+    /// The caller then flushes the batch that comes back, and only after that reuses the frames and releases the
+    /// tables.
     ///
     /// # Errors
     /// [`MapError::CutsLargePage`] where a page reaches over an end of `range`; otherwise for a bad range.

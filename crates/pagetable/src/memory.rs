@@ -3,8 +3,8 @@
 //! The crate holds no pointer. Tables are reached through [`TableMemory`]: the kernel's goes through the direct map, at
 //! boot through a window, in a test into a hash map. New tables come from a [`TableSource`].
 //!
-//! A [`TableChain`] is a stack of zeroed tables linked through their own first entries, so that it needs no memory of its
-//! own (invariant I10). Whoever will need tables takes them all first; what follows cannot run out half-way (I7).
+//! A [`TableChain`] is a stack of zeroed tables linked through their own first entries, so that it needs no memory of
+//! its own (invariant I10). Whoever will need tables takes them all first; what follows cannot run out half-way (I7).
 
 use rhumb_machine::Pfn;
 
@@ -15,9 +15,9 @@ use crate::entry::{Entry, bits};
 /// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation reads and writes each entry
 /// with one 64-bit access, since CPUs may walk the table meanwhile. There is one writer of a tree at a time (I8).
 ///
-/// The trait is safe to implement for memory that is only looked at. One that reaches the tables of a running CPU has an
-/// unsafe constructor, where whoever makes it promises that every `table` it will be given is one, and that what it will
-/// map may be mapped.
+/// The trait is safe to implement for memory that is only looked at. One that reaches the tables of a running CPU has
+/// an unsafe constructor, where whoever makes it promises that every `table` it will be given is one, and that what it
+/// will map may be mapped.
 pub trait TableMemory {
     /// One entry.
     fn read(&self, table: Pfn, index: usize) -> Entry;

@@ -146,8 +146,8 @@ impl Mapping {
         Ok(range)
     }
 
-    /// Its pages, each the largest that `largest` and the alignment of both addresses allow, as runs in ascending order.
-    /// At most five. The mapping is one that [`Mapping::check`] accepts.
+    /// Its pages, each the largest that `largest` and the alignment of both addresses allow, as runs in ascending
+    /// order. At most five. The mapping is one that [`Mapping::check`] accepts.
     pub fn runs(&self) -> Runs {
         let mut cap = self.largest;
         // Both addresses reach a boundary together only if their distance is a multiple of the size.
@@ -207,7 +207,8 @@ impl Iterator for Runs {
 /// memory; a few steps for each mapping, whatever its length.
 ///
 /// # Errors
-/// The first that [`Mapping::check`] finds, or [`MapError::Unsorted`] where a mapping does not lie above the one before.
+/// The first that [`Mapping::check`] finds, or [`MapError::Unsorted`] where a mapping does not lie above the one
+/// before.
 pub fn tables_needed<I>(root: &Root, mappings: I) -> Result<u64, MapError>
 where
     I: IntoIterator<Item = Mapping>,

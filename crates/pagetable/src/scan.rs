@@ -89,7 +89,8 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
             && self.seen.is_some_and(|other| self.memory.read(other.table, index) == entry)
     }
 
-    /// Goes past `entries` entries at `level`, from the one around `next` on, and up where the last was that of its table.
+    /// Goes past `entries` entries at `level`, from the one around `next` on, and up where the last was that of its
+    /// table.
     fn step_over(&mut self, entries: u64) {
         let span = span_bytes(self.level);
         self.next = (self.next & !(span - 1)) + entries * span;
@@ -116,8 +117,8 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
         run
     }
 
-    /// The next thing found; if a page, together with up to `most - 1` pages behind it that have the same bits and adjoin
-    /// it in physical memory, too. A table of equal pages is one step.
+    /// The next thing found; if a page, together with up to `most - 1` pages behind it that have the same bits and
+    /// adjoin it in physical memory, too. A table of equal pages is one step.
     pub(crate) fn next_run(&mut self, most: u64) -> Option<(Visit, u64)> {
         while self.next <= self.last {
             let level = self.level;

@@ -1,8 +1,8 @@
 //! Caches with a type. A leaf where `unsafe` lives.
 //!
 //! [`Cache`] moves values in and drops them in place. [`Constructed`] keeps its objects constructed while they are free
-//! (Bonwick 1994): the constructor runs once when a slab is made, and what it built (locks, lists, buffers) is found again
-//! by each user, who hands it back as it was found.
+//! (Bonwick 1994): the constructor runs once when a slab is made, and what it built (locks, lists, buffers) is found
+//! again by each user, who hands it back as it was found.
 
 use core::fmt;
 use core::marker::PhantomData;

@@ -5,8 +5,8 @@
 //!   P  poison: free objects are filled, and checked when taken       U  users: who allocated and freed it, with call site
 //!   Q  quarantine: freed objects are used again late                 -  nothing
 //! ```
-//! A checked cache has magazines of no rounds: each of its operations takes the slow path, so that the common path of all
-//! others has no branch for it. What checks need stands beside the object in its slot (see `checked.rs`).
+//! A checked cache has magazines of no rounds: each of its operations takes the slow path, so that the common path of
+//! all others has no branch for it. What checks need stands beside the object in its slot (see `checked.rs`).
 
 use core::fmt;
 

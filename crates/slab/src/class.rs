@@ -1,14 +1,14 @@
-//! Size classes: 8 bytes to 32 KiB, at most an eighth of an object lost to rounding (below 64 bytes: at most seven bytes).
-//! The class comes from a table, without a branch. A leaf where `unsafe` lives.
+//! Size classes: 8 bytes to 32 KiB, at most an eighth of an object lost to rounding (below 64 bytes: at most seven
+//! bytes). The class comes from a table, without a branch. A leaf where `unsafe` lives.
 //!
 //! ```text
 //!   8, 16, 24, ... 128 | 144, 160, ... 256 | above: 2^k / n for n = 14, 13, ... 8, cut to a multiple of 16
 //! ```
-//! Above 256 bytes, classes are what fills a slab without a rest: 816 is a fifth of a frame, 896 a ninth of two. With steps
-//! of equal length, 5 of 100 bytes of slabs would be rests.
+//! Above 256 bytes, classes are what fills a slab without a rest: 816 is a fifth of a frame, 896 a ninth of two. With
+//! steps of equal length, 5 of 100 bytes of slabs would be rests.
 //!
-//! Up to 256 bytes, and up to 16 bytes of alignment, a size that is a multiple of its alignment falls into a class that is
-//! one, too. What is to be aligned further takes the next power of two.
+//! Up to 256 bytes, and up to 16 bytes of alignment, a size that is a multiple of its alignment falls into a class that
+//! is one, too. What is to be aligned further takes the next power of two.
 
 use core::alloc::Layout;
 

@@ -16,24 +16,25 @@
 //!
 //! # Theory
 //!
-//! 1. **The common path belongs to the CPU.** An object comes from, and goes to, an array of addresses that only this CPU
-//!    touches: plain loads and stores, no lock, no locked operation, no shared line, and not a byte of the object.
+//! 1. **The common path belongs to the CPU.** An object comes from, and goes to, an array of addresses that only this
+//!    CPU touches: plain loads and stores, no lock, no locked operation, no shared line, and not a byte of the object.
 //!    `Pinned` proves the CPU; a busy flag keeps interrupt handlers out, who go to the slabs instead.
 //! 2. **Magazines are exchanged whole.** Two magazines a CPU (loaded and previous) make a run of either kind visit the
 //!    depot once in a magazine of objects. An object that is freed on another CPU than allocated it travels with a
 //!    magazine of others, home to its own node if that is another one. Magazines start small, and grow with what is
 //!    exchanged, so that idle caches hold little: up to 16 KiB of objects, a depot up to 64 KiB for each CPU.
-//! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit a slot, reached from an object's
-//!    frame through its descriptor: nothing is written into free objects, so constructors' work lasts, there is no free
-//!    list to corrupt, a second free is seen, and objects keep their natural alignment.
+//! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit a slot, reached from an
+//!    object's frame through its descriptor: nothing is written into free objects, so constructors' work lasts, there
+//!    is no free list to corrupt, a second free is seen, and objects keep their natural alignment.
 //! 4. **What is fullest is used up first**, so that slabs empty out. Nearly all of an emptied cache goes back at once;
 //!    what magazines and depots keep goes back on demand.
-//! 5. **Small slabs.** The least order that loses at most a ninth, 4 KiB for most sizes, never above 128 KiB: no object holds
-//!    back a large page.
+//! 5. **Small slabs.** The least order that loses at most a ninth, 4 KiB for most sizes, never above 128 KiB: no object
+//!    holds back a large page.
 //! 6. **No recursion** (I10). Headers, magazines and caches' records are cells of frames, never objects; nothing is
 //!    allocated under a lock. A magazine that cannot be had is done without.
 //! 7. **Failure is an answer** (I12): an error, nothing having changed. A free cannot fail for want of memory.
-//! 8. **Checks cost where they are on.** A checked cache has magazines of no rounds: all its operations take the slow path.
+//! 8. **Checks cost where they are on.** A checked cache has magazines of no rounds: all its operations take the slow
+//!    path.
 //!
 //! Locking: registry, then a node of a cache, then cells, then frames, each with interrupts off, one at a time but for
 //! the registry's walk, which holds none while it works. Frames are asked for with no lock held, since reclaim may run.
@@ -42,9 +43,9 @@
 //! *Magazines and Vmem* (USENIX 2001): magazines, depot, working set. Linux's SLUB: checks and their letters, fullest
 //! slabs first.
 //!
-//! Why not free lists through the objects: a batch that comes back would touch a cold line an object, where bits touch one
-//! a slab. Why not one depot for all sizes: magazines of one cache never need to be searched. Why not page-sized headers
-//! in the page: a 4-KiB object would take two pages.
+//! Why not free lists through the objects: a batch that comes back would touch a cold line an object, where bits touch
+//! one a slab. Why not one depot for all sizes: magazines of one cache never need to be searched. Why not page-sized
+//! headers in the page: a 4-KiB object would take two pages.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 

@@ -1,8 +1,8 @@
 //! Magazines, and what a CPU keeps of a cache: a loaded magazine and the one before it. The common path; a leaf where
 //! `unsafe` lives.
 //!
-//! Only the CPU itself touches its line; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses are
-//! relaxed atomics, which are plain instructions: no locked operation, no shared line, and the object itself is not
+//! Only the CPU itself touches its line; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
+//! are relaxed atomics, which are plain instructions: no locked operation, no shared line, and the object itself is not
 //! touched. The one other party is an interrupt handler on the same CPU in the middle of an operation. The operation
 //! says so in `busy` first; a handler that finds it set leaves the line alone and goes to the slabs, whose locks are
 //! taken with interrupts off only.
@@ -249,8 +249,8 @@ impl CpuLine {
         self.bound();
     }
 
-    /// Sets the limit to the room of the loaded magazine. Who wants this CPU to drain says so in `wanted` first and sets
-    /// the limit to 0 then; here it is the other way round, so that one of the two is seen.
+    /// Sets the limit to the room of the loaded magazine. Who wants this CPU to drain says so in `wanted` first and
+    /// sets the limit to 0 then; here it is the other way round, so that one of the two is seen.
     pub(crate) fn bound(&self) {
         let room = Magazine::from_rounds(self.rounds.load(Relaxed)).map_or(0, Magazine::room);
         if self.limit.load(Relaxed) == room {

@@ -5,8 +5,8 @@
 //! to a bound that shrinks with the cache; beyond, they go back to the frames at once.
 //!
 //! Magazines are exchanged whole: a CPU that frees what another allocates leaves full magazines here and takes empty
-//! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it never
-//! needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those.
+//! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it
+//! never needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those.
 
 use crate::magazine::{Magazine, Round};
 use crate::shape::Shape;

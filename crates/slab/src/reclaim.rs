@@ -1,7 +1,8 @@
 //! Giving memory back: on demand, under pressure, and what a CPU does for others at its tick.
 //!
-//! A CPU's magazines are its own: another CPU that wants them asks, and the answer comes with the next free that is slow
-//! (the request makes it so) or with the next tick. No interrupt is sent (I2). Depots and wholly free slabs are anybody's.
+//! A CPU's magazines are its own: another CPU that wants them asks, and the answer comes with the next free that is
+//! slow (the request makes it so) or with the next tick. No interrupt is sent (I2). Depots and wholly free slabs are
+//! anybody's.
 
 use core::sync::atomic::Ordering;
 
@@ -90,8 +91,8 @@ impl<M: Machine> Slabs<M> {
     }
 
     /// For a thread that runs every few seconds: lets go of the magazines that no depot needed since the last time, and
-    /// makes the magazines of a cache smaller that hardly exchanged any, so that memory returns after a peak though it is
-    /// not short.
+    /// makes the magazines of a cache smaller that hardly exchanged any, so that memory returns after a peak though it
+    /// is not short.
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
             if record.shrink_if_idle() {
@@ -188,8 +189,8 @@ impl<M: Machine> Slabs<M> {
     /// Registers the allocator as a reclaimer of its frames.
     ///
     /// # Errors
-    /// [`SpecError::NoMemory`] for the registration itself; [`SpecError::TooManyReclaimers`] where the frame allocator has
-    /// no room for another reclaimer.
+    /// [`SpecError::NoMemory`] for the registration itself; [`SpecError::TooManyReclaimers`] where the frame allocator
+    /// has no room for another reclaimer.
     pub fn register(&'static self, pinned: Pinned<'_>) -> Result<(), SpecError> {
         let bytes = size_of::<rhumb_frames::Registration>();
         let cell = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Normal);

@@ -1,8 +1,8 @@
 //! The caches that there are, by number. A leaf where `unsafe` lives.
 //!
-//! Making a cache takes a cell for its records, never an object (I10). A cache that is walked (by reclaim, by a tick, by
-//! a report) is not given up meanwhile: the walker counts itself in, under the lock; who gives it up takes it out of the
-//! table, under the lock, and waits for the walkers.
+//! Making a cache takes a cell for its records, never an object (I10). A cache that is walked (by reclaim, by a tick,
+//! by a report) is not given up meanwhile: the walker counts itself in, under the lock; who gives it up takes it out of
+//! the table, under the lock, and waits for the walkers.
 
 use rhumb_frames::AllocClass;
 use rhumb_machine::{IrqOff, Machine, Pinned};

@@ -97,7 +97,8 @@ impl Shape {
         self.order.bytes() as usize
     }
 
-    /// Rounds of a magazine of the `size`-th size: what a cell of 64 bytes holds beside a header, of 128 bytes, and so on.
+    /// Rounds of a magazine of the `size`-th size: what a cell of 64 bytes holds beside a header, of 128 bytes, and so
+    /// on.
     pub(crate) fn rounds(&self, size: u32) -> u32 {
         ((8 << size) - 2).min(self.most_rounds)
     }

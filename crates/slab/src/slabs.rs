@@ -66,7 +66,8 @@ pub struct Slabs<M: Machine + 'static> {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Makes the allocator and its caches by size. They take a cell of at most 2 KiB each; slabs come with the first use.
+    /// Makes the allocator and its caches by size. They take a cell of at most 2 KiB each; slabs come with the first
+    /// use.
     ///
     /// # Errors
     /// [`SpecError::NoDescriptors`] where `frames` has none, [`SpecError::BadMachine`], [`SpecError::NoMemory`].
@@ -143,7 +144,8 @@ impl<M: Machine> Slabs<M> {
         self.alloc_as(pinned, layout, AllocClass::Normal)
     }
 
-    /// As [`Slabs::alloc`], of another class: interrupt handlers say [`AllocClass::Atomic`], and no reclaimer is called.
+    /// As [`Slabs::alloc`], of another class: interrupt handlers say [`AllocClass::Atomic`], and no reclaimer is
+    /// called.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.

@@ -3,14 +3,14 @@
 //! An allocation tries, in this order: the magazine before the loaded one; a full magazine of the node's depot; half a
 //! magazine of objects from the node's slabs, fullest first; a new slab. A free: the magazine before the loaded one, if
 //! that is empty; an empty magazine of the depot, the full one going there; beyond the depot's bound, a magazine of
-//! objects goes back to its slabs, one lock for 32 of them. Of a magazine that goes to the depot, objects of other nodes
-//! go to their slabs.
+//! objects goes back to its slabs, one lock for 32 of them. Of a magazine that goes to the depot, objects of other
+//! nodes go to their slabs.
 //!
 //! An empty magazine that is not of the cache's present size (see `record.rs`) is exchanged for one that is.
 //!
-//! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. What needs memory (a slab,
-//! a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer that comes
-//! in the middle finds everything in order.
+//! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. What needs memory (a
+//! slab, a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer
+//! that comes in the middle finds everything in order.
 
 use core::ptr::NonNull;
 
@@ -297,8 +297,9 @@ impl<M: Machine> Slabs<M> {
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 
-    /// Leaves a magazine that is in nobody's hands in the node's depot. Objects of other nodes go to their slabs, and all
-    /// of them where less than half is left: a depot has only objects of its own node, and no nearly empty magazines.
+    /// Leaves a magazine that is in nobody's hands in the node's depot. Objects of other nodes go to their slabs, and
+    /// all of them where less than half is left: a depot has only objects of its own node, and no nearly empty
+    /// magazines.
     fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) {
         let here = self.node_of(pinned).min(record.node_count() - 1);
         let mut own = 0;

@@ -1,4 +1,5 @@
-//! Object caches on a hosted machine: interrupts that allocate and free at every point, and between any two instructions.
+//! Object caches on a hosted machine: interrupts that allocate and free at every point, and between any two
+//! instructions.
 //!
 //! Two owners of one object are seen by its tag, which stands in its first and in its last word.
 #![cfg(not(feature = "model"))]
@@ -154,7 +155,8 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
                 }
             };
             let mut mine: Vec<Tagged> = Vec::with_capacity(512);
-            // SAFETY: the handler calls the allocators alone, which have no heap, and take their locks with interrupts off.
+            // SAFETY: the handler calls the allocators alone, which have no heap, and take their locks with interrupts
+            // off.
             let (mine_torn, struck) = unsafe {
                 cpu.with_storm(&mut handler, || {
                     let mut torn = 0u64;

@@ -1,7 +1,8 @@
 //! What a window costs beside the direct map: `cargo bench -p rhumb-unmapped`. Writes CSV.
 //!
-//! Each row is the best of seven rounds. The entries stand in an array; every slot shows the same page of ordinary memory, so that no
-//! hardware page table is walked: the figures are of the instructions, without the translation's miss and without the flush.
+//! Each row is the best of seven rounds. The entries stand in an array; every slot shows the same page of ordinary
+//! memory, so that no hardware page table is walked: the figures are of the instructions, without the translation's
+//! miss and without the flush.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

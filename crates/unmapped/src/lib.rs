@@ -15,7 +15,8 @@
 //! | [`protect`] | page tables that only a window, or an open key, can write |
 //!
 //! Principles:
-//! 1. Out by whole blocks: one change of the map and one flush for 512 frames, and the map whole again afterwards (I3, I6).
+//! 1. Out by whole blocks: one change of the map and one flush for 512 frames, and the map whole again afterwards (I3,
+//!    I6).
 //! 2. What is out has another type, and is zero before it is anybody else's (I5).
 //! 3. Reaching it concerns one CPU: an entry of its own table, no flush of others.
 //! 4. Nothing allocates for itself (I10); whoever asks has an account (I11).

@@ -17,11 +17,13 @@
 //! | [`error`], [`report`] | typed answers, counters, [`UnmappedPool::validate`] |
 //!
 //! # What holds
-//! 1. **I3, I6** A block leaves the map by one change of a whole large page, and one flush follows for its 512 frames. It returns by one
-//!    restore, which cannot fail and merges what the block had broken; after its flush it goes back to the allocator.
-//! 2. **I5** What is free in the pool is zero: a block is zeroed before it leaves the map, a frame that is given back through a window
-//!    while it is still out. So nothing that was secret is ever reachable through the map, and what is handed out is clean.
-//!    A `Frame<Unmapped>` can be neither freed nor made a mapped one without unsafe code, and losing one is counted:
+//! 1. **I3, I6** A block leaves the map by one change of a whole large page, and one flush follows for its 512 frames.
+//!    It returns by one restore, which cannot fail and merges what the block had broken; after its flush it goes back
+//!    to the allocator.
+//! 2. **I5** What is free in the pool is zero: a block is zeroed before it leaves the map, a frame that is given back
+//!    through a window while it is still out. So nothing that was secret is ever reachable through the map, and what is
+//!    handed out is clean. A `Frame<Unmapped>` can be neither freed nor made a mapped one without unsafe code, and
+//!    losing one is counted:
 //!
 //! ```compile_fail,E0277
 //! use rhumb_frames::{Frame, Frames, Unmapped};
@@ -43,14 +45,16 @@
 //!     pool.take(pinned, Owner(1), rhumb_machine::Order::BASE);
 //! }
 //! ```
-//! 3. **I10** A block's state is kept in the descriptors of its first frames, in the words that belong to whoever holds the frame.
-//!    So the pool allocates nothing for itself, however large it grows. Who takes a frame leaves the private word and
-//!    the owner of its descriptor to the pool.
-//! 4. **I11** Each owner has an account with two limits: on the blocks that were taken from the map on its behalf, and on frames. At the
-//!    first, it is served from blocks that are out already, or refused. The map's own limit, on large pages broken, stands beside it.
+//! 3. **I10** A block's state is kept in the descriptors of its first frames, in the words that belong to whoever holds
+//!    the frame. So the pool allocates nothing for itself, however large it grows. Who takes a frame leaves the private
+//!    word and the owner of its descriptor to the pool.
+//! 4. **I11** Each owner has an account with two limits: on the blocks that were taken from the map on its behalf, and
+//!    on frames. At the first, it is served from blocks that are out already, or refused. The map's own limit, on large
+//!    pages broken, stands beside it.
 //! 5. **Fullest first.** A request is served from the fullest block that can, so that the others empty out.
 //!
-//! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called or CPUs are flushed.
+//! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called or CPUs are
+//! flushed.
 
 pub mod account;
 pub mod counters;
@@ -92,7 +96,8 @@ impl<H: Home> UnmappedPool<H> {
         &self.home
     }
 
-    /// Opens an account: what `owner` may have from now on. One that is open gets the new limits, and keeps what it has.
+    /// Opens an account: what `owner` may have from now on. One that is open gets the new limits, and keeps what it
+    /// has.
     ///
     /// # Errors
     /// [`PoolError::NoAccount`] where the shelf has no place for this owner's number.
@@ -120,8 +125,8 @@ impl<H: Home> UnmappedPool<H> {
     /// # Errors
     /// [`PoolError`]; nothing has changed then.
     ///
-    /// Cost: two short holds of the shelf's lock. Once in 512 frames 2 MiB are cleared, the map is changed (one write, 513 where
-    /// a 1-GiB page is cut), and all CPUs are flushed once.
+    /// Cost: two short holds of the shelf's lock. Once in 512 frames 2 MiB are cleared, the map is changed (one write,
+    /// 513 where a 1-GiB page is cut), and all CPUs are flushed once.
     pub fn take(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
         let served = self.home.with_shelf(|shelf| shelf.take(self.home.frames(), owner, order))?;
         let pfn = match served {
@@ -157,7 +162,8 @@ impl<H: Home> UnmappedPool<H> {
         }
     }
 
-    /// Takes a block of 2 MiB or 1 GiB in advance, charged to `owner`. One of 1 GiB goes out by a single change and a single flush.
+    /// Takes a block of 2 MiB or 1 GiB in advance, charged to `owner`. One of 1 GiB goes out by a single change and a
+    /// single flush.
     ///
     /// # Errors
     /// [`PoolError`]; nothing has changed then.

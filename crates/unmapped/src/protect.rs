@@ -1,4 +1,5 @@
-//! Page tables that cannot be written by mistake: they are read-only in the direct map, or out of it, and written in one place.
+//! Page tables that cannot be written by mistake: they are read-only in the direct map, or out of it, and written in
+//! one place.
 //!
 //! | [`Protection`] | how tables stand in the direct map | a write |
 //! |---|---|---|
@@ -9,11 +10,11 @@
 //! The option `protect_tables=` says what is wanted ([`Wish`]); [`decide`] says what this CPU gets. Both wrappers are a
 //! [`TableMemory`] around another, so that everything above writes tables as before.
 //!
-//! Where the tables' frames come from is a matter of its own: [`TableStore`] cuts them from whole large pages, so that protecting them
-//! costs the map one page for each 511 tables.
+//! Where the tables' frames come from is a matter of its own: [`TableStore`] cuts them from whole large pages, so that
+//! protecting them costs the map one page for each 511 tables.
 //!
-//! The key is of the *supervisor* kind (PKS): bits 62..59 of a leaf name one of sixteen, and the register IA32_PKRS has two bits for each,
-//! "no access" and "no write". Source: Intel SDM volume 3, 5.6.2 and 2.7.
+//! The key is of the *supervisor* kind (PKS): bits 62..59 of a leaf name one of sixteen, and the register IA32_PKRS has
+//! two bits for each, "no access" and "no write". Source: Intel SDM volume 3, 5.6.2 and 2.7.
 
 pub mod keyed;
 pub mod store;
@@ -81,7 +82,8 @@ impl core::error::Error for NoKeys {}
 /// What a wish becomes on this CPU.
 ///
 /// # Errors
-/// [`NoKeys`] where keys were asked for by name and are not there. Never less protection than was asked for: use windows.
+/// [`NoKeys`] where keys were asked for by name and are not there. Never less protection than was asked for: use
+/// windows.
 pub const fn decide(wish: Wish, keys: SupervisorKeys) -> Result<Protection, NoKeys> {
     match (wish, keys) {
         (Wish::Off, _) => Ok(Protection::Off),

@@ -6,15 +6,15 @@
 //!        [spent][spent][held][spent][next ->                                               | only with interrupts off
 //! ```
 //!
-//! Opening writes one entry; closing clears it. Neither flushes, and no other CPU hears of it. What the TLB keeps of closed
-//! slots is dropped all at once when the last clean slot has been used (a *wrap*): one local flush for some 490 windows,
-//! of non-global translations only, so that the kernel's own stay.
+//! Opening writes one entry; closing clears it. Neither flushes, and no other CPU hears of it. What the TLB keeps of
+//! closed slots is dropped all at once when the last clean slot has been used (a *wrap*): one local flush for some 490
+//! windows, of non-global translations only, so that the kernel's own stay.
 //!
-//! - **I4** Windows are read-write, never executable. Whoever opens one onto a frame that is executable elsewhere breaks the rule:
-//!   the caller's part.
-//! - **I6** A slot that was used is *spent*: nobody gets it before the flush that follows its closing. Its translation may stay in
-//!   this CPU's TLB until then; the address belongs to nobody, so nothing uses it. [`Window::close_flushed`] is for those whom
-//!   that does not please.
+//! - **I4** Windows are read-write, never executable. Whoever opens one onto a frame that is executable elsewhere
+//!   breaks the rule: the caller's part.
+//! - **I6** A slot that was used is *spent*: nobody gets it before the flush that follows its closing. Its translation
+//!   may stay in this CPU's TLB until then; the address belongs to nobody, so nothing uses it.
+//!   [`Window::close_flushed`] is for those whom that does not please.
 //! - A window is held by a pinned CPU: the guard borrows the token, so it is not `Send`.
 //!
 //! | module | owns |
@@ -24,9 +24,9 @@
 //! | [`copy`] | `copy_to`, `copy_from`, `zero`: whole frames through a window at a time; they never fail for want of a slot |
 //! | [`tables`] | [`WindowTables`]: how an entry is written, and the page behind it reached |
 //!
-//! Locking: each CPU has its own slots, and looks at them with interrupts off, for tens of instructions. A handler that opens a window
-//! in between finds them whole. The sixteen slots at the end are for code with interrupts off: however many windows a task
-//! holds, a handler finds one.
+//! Locking: each CPU has its own slots, and looks at them with interrupts off, for tens of instructions. A handler that
+//! opens a window in between finds them whole. The sixteen slots at the end are for code with interrupts off: however
+//! many windows a task holds, a handler finds one.
 
 pub mod copy;
 pub mod slots;
@@ -101,7 +101,8 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         Self { machine, tables, cpus }
     }
 
-    /// Shows page `page` (0 for a frame of order 0) of a frame to this CPU, read-write. Closed when the guard is dropped.
+    /// Shows page `page` (0 for a frame of order 0) of a frame to this CPU, read-write. Closed when the guard is
+    /// dropped.
     ///
     /// # Errors
     /// [`WindowError::NoSlot`] where 496 windows are held on this CPU; a page that the frame has not.
@@ -117,8 +118,8 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         self.open_pfn(pinned, pfn, Place::Ring)
     }
 
-    /// As [`Windows::open`], for code that runs with interrupts off: it may use the reserve, too, so that it finds a slot however
-    /// many windows the interrupted code holds.
+    /// As [`Windows::open`], for code that runs with interrupts off: it may use the reserve, too, so that it finds a
+    /// slot however many windows the interrupted code holds.
     ///
     /// # Errors
     /// As [`Windows::open`]: [`WindowError::NoSlot`] only where this CPU holds sixteen opened in this way.
@@ -146,7 +147,8 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         &self.machine
     }
 
-    /// Recomputes what can be: spent slots include the held ones, and a slot has an entry where it is held, and only there.
+    /// Recomputes what can be: spent slots include the held ones, and a slot has an entry where it is held, and only
+    /// there.
     ///
     /// # Errors
     /// The first CPU and slot that are wrong. Only while no CPU opens or closes.

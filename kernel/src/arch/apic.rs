@@ -1,7 +1,7 @@
 //! The local APIC: interrupts between CPUs, the timer, end of interrupt.
 //!
-//! Two register files, one interface: x2APIC through MSRs where the CPU has it, else xAPIC through one uncached page that
-//! the kernel map shows. Both are the same on every CPU. Only what Rhumb uses is here.
+//! Two register files, one interface: x2APIC through MSRs where the CPU has it, else xAPIC through one uncached page
+//! that the kernel map shows. Both are the same on every CPU. Only what Rhumb uses is here.
 //!
 //! Why not a crate: the one that exists masks the NMI pins, fixes vectors at construction and depends on unmaintained
 //! crates. Source: Intel SDM volume 3, chapter 12.
@@ -70,7 +70,8 @@ pub fn set_page(page: VirtAddr) {
 
 fn read(register: Register) -> u32 {
     if features().x2apic {
-        // SAFETY: x2APIC mode is on since `enable`, and the enumeration holds registers that exist there and can be read.
+        // SAFETY: x2APIC mode is on since `enable`, and the enumeration holds registers that exist there and can be
+        // read.
         unsafe { Msr::new(X2APIC_MSRS + register as u32).read() as u32 }
     } else {
         // SAFETY: the page is mapped, uncached, since before `enable`; registers are 32 bits wide at multiples of 16.
@@ -142,9 +143,9 @@ pub fn take_errors() -> u32 {
     read(Register::ErrorStatus)
 }
 
-/// Makes all stores visible before an MSR write that follows: writes to the APIC's registers and to the TSC deadline do not
-/// serialise. MFENCE alone orders loads and stores only, and WRMSR is neither; LFENCE holds it back until MFENCE is done (SDM
-/// volume 3, 12.12.3).
+/// Makes all stores visible before an MSR write that follows: writes to the APIC's registers and to the TSC deadline do
+/// not serialise. MFENCE alone orders loads and stores only, and WRMSR is neither; LFENCE holds it back until MFENCE is
+/// done (SDM volume 3, 12.12.3).
 fn order_before_msr() {
     // SAFETY: both fences belong to SSE2, which every 64-bit CPU has, and touch no SSE register.
     unsafe { core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags)) };
@@ -171,7 +172,8 @@ fn command(destination: u32, value: u32) {
     });
 }
 
-/// Whether a command can name the CPU with this APIC id. In xAPIC mode a destination has 8 bits, and all ones means everybody.
+/// Whether a command can name the CPU with this APIC id. In xAPIC mode a destination has 8 bits, and all ones means
+/// everybody.
 pub fn can_address(id: u32) -> bool {
     features().x2apic || id < 0xff
 }

@@ -1,9 +1,9 @@
 //! Time: the TSC as the clock, the APIC timer for alarms.
 //!
-//! The TSC's rate comes from CPUID where the CPU (leaf 0x15) or its hypervisor (leaf 0x4000_0010) tells it, else it is measured
-//! against the ACPI timer (3.579545 MHz), else against channel 2 of the PIT (1.193182 MHz), else assumed. The APIC timer's rate is measured against
-//! the TSC over the same time. Nanoseconds are `ticks * multiplier >> 32`: one multiplication of 64 by 64 bits.
-//! Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3.
+//! The TSC's rate comes from CPUID where the CPU (leaf 0x15) or its hypervisor (leaf 0x4000_0010) tells it, else it is
+//! measured against the ACPI timer (3.579545 MHz), else against channel 2 of the PIT (1.193182 MHz), else assumed. The
+//! APIC timer's rate is measured against the TSC over the same time. Nanoseconds are `ticks * multiplier >> 32`: one
+//! multiplication of 64 by 64 bits. Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3.
 
 use core::arch::x86_64::{__cpuid_count, _rdtsc};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -105,10 +105,11 @@ pub fn calibrate(acpi_timer: Option<PmTimer>) -> Reference {
     reference
 }
 
-/// Both rates, and by what they were measured; `None` where nothing measures them: small virtual machines have neither timer.
+/// Both rates, and by what they were measured; `None` where nothing measures them: small virtual machines have neither
+/// timer.
 ///
-/// A CPU that is held up meanwhile (by firmware, or by the host of a virtual machine) sees too many ticks, never too few: the
-/// least of several measurements counts, and two that agree to 1/256 end it.
+/// A CPU that is held up meanwhile (by firmware, or by the host of a virtual machine) sees too many ticks, never too
+/// few: the least of several measurements counts, and two that agree to 1/256 end it.
 fn measure(acpi_timer: Option<PmTimer>) -> Option<(Sample, Reference)> {
     const MOST_SAMPLES: usize = 8;
     let mut best = sample(acpi_timer)?;
@@ -163,8 +164,8 @@ fn cpuid_hz() -> Option<u64> {
     None
 }
 
-/// A rate where nothing tells it and nothing measures it: the CPU's base frequency, else one that hardly any CPU exceeds, so
-/// that a delay is rather too long than too short.
+/// A rate where nothing tells it and nothing measures it: the CPU's base frequency, else one that hardly any CPU
+/// exceeds, so that a delay is rather too long than too short.
 fn assume_hz() -> (u64, Reference) {
     const HIGH_MHZ: u32 = 4000;
     let base_mhz = if __cpuid_count(0, 0).eax >= 0x16 { __cpuid_count(0x16, 0).eax & 0xffff } else { 0 };
@@ -206,8 +207,8 @@ fn wait_acpi_timer(port: u16, bits: u32) -> Option<u64> {
     }
 }
 
-/// Waits [`CALIBRATION_NS`] by channel 2 of the PIT, whose output can be polled without an interrupt; `None` if it does not
-/// count: where there is none, the port reads all ones, or a constant.
+/// Waits [`CALIBRATION_NS`] by channel 2 of the PIT, whose output can be polled without an interrupt; `None` if it does
+/// not count: where there is none, the port reads all ones, or a constant.
 fn wait_pit() -> Option<u64> {
     // Many times what is needed: no port is read faster than in a tenth of a microsecond.
     const MOST_READS: usize = 1_000_000;

@@ -1,7 +1,8 @@
 //! What this CPU can do, and the control registers that make it do so.
 //!
-//! Each control-register bit is gated on its CPUID feature: setting one that the CPU lacks is a general-protection fault on
-//! hardware and an endless loop in some emulators. The boot CPU's features decide for all; a CPU that has less is not started.
+//! Each control-register bit is gated on its CPUID feature: setting one that the CPU lacks is a general-protection
+//! fault on hardware and an endless loop in some emulators. The boot CPU's features decide for all; a CPU that has less
+//! is not started.
 
 use rhumb_machine::VirtAddr;
 use rhumb_pagetable::attributes::{IA32_PAT, PAT_LAYOUT};
@@ -104,9 +105,10 @@ pub fn features() -> &'static Features {
     BOOT_FEATURES.call_once(Features::read)
 }
 
-/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID, protection keys where
-/// tables have one (closed from the start); and machine checks, which reset the machine without a word where they cannot raise their exception.
-/// Called on each CPU once its tables are loaded (PCID wants CR3's low bits zero, as they are).
+/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID,
+/// protection keys where tables have one (closed from the start); and machine checks, which reset the machine without a
+/// word where they cannot raise their exception. Called on each CPU once its tables are loaded (PCID wants CR3's low
+/// bits zero, as they are).
 pub fn enable_protections() {
     let features = features();
     let mut bits = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION;
@@ -177,16 +179,18 @@ pub fn idle_halt() -> VirtAddr {
     VirtAddr::from(&raw const idle_halt)
 }
 
-/// Turns interrupts on and halts until one comes. One that waits already ends the halt: interrupts come on behind the instruction that follows.
+/// Turns interrupts on and halts until one comes. One that waits already ends the halt: interrupts come on behind the
+/// instruction that follows.
 ///
-/// A non-maskable interrupt may come between the two; those that wait then strike when it returns, before the halt, which nothing would end:
-/// see [`skip_halt`].
+/// A non-maskable interrupt may come between the two; those that wait then strike when it returns, before the halt,
+/// which nothing would end: see [`skip_halt`].
 #[unsafe(naked)]
 pub extern "sysv64" fn enable_interrupts_and_halt() {
     naked_asm!("sti", ".globl idle_halt", "idle_halt:", "hlt", "ret")
 }
 
-/// Called by a non-maskable interrupt that returns: a CPU that was about to halt does not. It looks again whether there is anything to do.
+/// Called by a non-maskable interrupt that returns: a CPU that was about to halt does not. It looks again whether there
+/// is anything to do.
 pub fn skip_halt(frame: &mut TrapFrame) {
     if frame.rip == idle_halt().get() {
         // `hlt` is one byte.

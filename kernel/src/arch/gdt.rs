@@ -1,7 +1,7 @@
 //! Segments and interrupt stacks of one CPU.
 //!
-//! Long mode needs a code segment, a task-state segment for its interrupt stacks, and little else. The selectors are the
-//! same on every CPU, and the code selector is the boot stub's, so that the interrupt table serves from the first
+//! Long mode needs a code segment, a task-state segment for its interrupt stacks, and little else. The selectors are
+//! the same on every CPU, and the code selector is the boot stub's, so that the interrupt table serves from the first
 //! instruction on.
 //!
 //! Why not the x86_64 crate's table: its addresses are 48 bits wide, and with 5-level paging the areas that hold these
@@ -82,8 +82,8 @@ impl Descriptors {
         *table = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, low, high];
         let pointer =
             TablePointer { last_byte: (size_of::<Table>() - 1) as u16, base: self.table.get() as u64 };
-        // SAFETY: the table lives for ever, and the selectors name the descriptors just made. The GS base is an MSR and is left
-        // alone: its selector is not reloaded.
+        // SAFETY: the table lives for ever, and the selectors name the descriptors just made. The GS base is an MSR and
+        // is left alone: its selector is not reloaded.
         unsafe {
             asm!("lgdt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags));
             CS::set_reg(CODE);

@@ -152,8 +152,8 @@ fn build(stacks: Stacks) -> InterruptDescriptorTable {
     let mut table = InterruptDescriptorTable::new();
     let stub = |vector: u64| x86_64::VirtAddr::from_ptr(&raw const trap_stubs) + vector * 16;
     let own = stacks == Stacks::Own;
-    // SAFETY: each stub is a valid handler for its vector, with or without the CPU's error code, and never returns wrongly:
-    // it restores every register and ends in `iretq`. The stack indices are those that `gdt` fills in.
+    // SAFETY: each stub is a valid handler for its vector, with or without the CPU's error code, and never returns
+    // wrongly: it restores every register and ends in `iretq`. The stack indices are those that `gdt` fills in.
     unsafe {
         table.divide_error.set_handler_addr(stub(0));
         table.debug.set_handler_addr(stub(1));

@@ -1,8 +1,8 @@
 //! What belongs to one CPU, reached through the GS base.
 //!
 //! The boot CPU's area is static, so that it exists before any memory is found; the others' come from the boot
-//! allocator. Each area begins with its own address, so `gs:0` yields a reference. Counters are written by their CPU alone
-//! (plain load and store, no locked operation) and read by anyone.
+//! allocator. Each area begins with its own address, so `gs:0` yields a reference. Counters are written by their CPU
+//! alone (plain load and store, no locked operation) and read by anyone.
 
 use core::arch::asm;
 use core::sync::atomic::{
@@ -127,8 +127,8 @@ pub struct PerCpu {
     log_ring: Once<Ring<'static>>,
 }
 
-// SAFETY: all fields that change after construction are atomics, or (`descriptors`) written only by their own CPU while it
-// starts.
+// SAFETY: all fields that change after construction are atomics, or (`descriptors`) written only by their own CPU while
+// it starts.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {

@@ -1,7 +1,7 @@
 //! The two 8259 interrupt controllers of the PC: moved out of the way and masked.
 //!
-//! The firmware leaves them on vectors 8 to 15, where they look like exceptions. Masked lines can still raise a spurious
-//! interrupt (line 7 of each), so they move to vectors of their own first. Source: Intel 8259A data sheet.
+//! The firmware leaves them on vectors 8 to 15, where they look like exceptions. Masked lines can still raise a
+//! spurious interrupt (line 7 of each), so they move to vectors of their own first. Source: Intel 8259A data sheet.
 
 use x86_64::instructions::port::Port;
 

@@ -19,7 +19,8 @@ pub struct Faulted;
 
 /// Reads the byte at `addr`.
 pub fn read_byte(addr: VirtAddr) -> Result<u8, Faulted> {
-    // SAFETY: a byte read at any address either faults, which is caught, or has no effect (callers do not name device registers).
+    // SAFETY: a byte read at any address either faults, which is caught, or has no effect (callers do not name device
+    // registers).
     let result = expecting(|| unsafe { raw_read(addr.get()) });
     u8::try_from(result).map_err(|_| Faulted)
 }
@@ -54,7 +55,8 @@ pub unsafe fn execute(addr: VirtAddr) -> Result<(), Faulted> {
 /// Calls the function at `addr`, interrupts off, and returns what it leaves in EAX.
 ///
 /// # Safety
-/// There is a function that changes no register but RAX, whose upper half it clears, and no memory; or the address cannot be executed.
+/// There is a function that changes no register but RAX, whose upper half it clears, and no memory; or the address
+/// cannot be executed.
 pub unsafe fn call(addr: VirtAddr) -> Result<u32, Faulted> {
     // SAFETY: the caller's promise.
     u32::try_from(expecting(|| unsafe { raw_execute(addr.get()) })).map_err(|_| Faulted)

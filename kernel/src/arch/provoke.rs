@@ -26,7 +26,8 @@ pub fn execute(address: VirtAddr) {
 
 /// Pushes until the guard page.
 pub fn overflow_stack() {
-    // SAFETY: writes only below the stack pointer, down to the guard page, where it faults with no stack for the fault itself.
+    // SAFETY: writes only below the stack pointer, down to the guard page, where it faults with no stack for the fault
+    // itself.
     unsafe { asm!("2: push 0", "jmp 2b", options(noreturn)) };
 }
 

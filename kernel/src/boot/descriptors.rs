@@ -1,8 +1,10 @@
-//! Memory for the array of frame descriptors: where there is RAM, of the node that it describes, in the largest pages that fit.
+//! Memory for the array of frame descriptors: where there is RAM, of the node that it describes, in the largest pages
+//! that fit.
 //!
-//! A 341st of RAM. Nothing of it is written here: the frame allocator clears the descriptors of a 2-MiB block when it first
-//! uses one. The pages are cut where the node changes and where memory ends; of what lies between, the middle is in the largest
-//! pages, the ends in smaller ones. Where no such piece of memory is free in one run, halves are tried, then smaller pages.
+//! A 341st of RAM. Nothing of it is written here: the frame allocator clears the descriptors of a 2-MiB block when it
+//! first uses one. The pages are cut where the node changes and where memory ends; of what lies between, the middle is
+//! in the largest pages, the ends in smaller ones. Where no such piece of memory is free in one run, halves are tried,
+//! then smaller pages.
 
 use core::fmt;
 

@@ -1,7 +1,8 @@
 //! The first instructions: from a 32-bit loader to 64-bit Rust at the kernel's own addresses.
 //!
-//! Two loaders come here in 32-bit protected mode with paging off: PVH (`qemu -kernel`, Firecracker, Cloud Hypervisor) with
-//! its `hvm_start_info` in `ebx`, and multiboot2 (GRUB, BIOS and UEFI) with its magic in `eax` and its information in `ebx`.
+//! Two loaders come here in 32-bit protected mode with paging off: PVH (`qemu -kernel`, Firecracker, Cloud Hypervisor)
+//! with its `hvm_start_info` in `ebx`, and multiboot2 (GRUB, BIOS and UEFI) with its magic in `eax` and its information
+//! in `ebx`.
 //!
 //! The stub builds the *boot tables*, which live until the kernel's own are loaded:
 //!
@@ -11,9 +12,9 @@
 //! ffff_ffff_8000_0000 .. +2 GiB   physical 0..2 GiB   the kernel image where it is linked
 //! ```
 //!
-//! It checks what it cannot do without (CPUID, long mode, no-execute; the rest comes with them) and says on COM1 what is missing. All
-//! else is left to [`super`]. Sources: Xen's `start_info.h` and PVH boot ABI; Multiboot2 specification 2.0, 3.1 to 3.3;
-//! AMD64 APM volume 2, 14.6 (long-mode initialisation).
+//! It checks what it cannot do without (CPUID, long mode, no-execute; the rest comes with them) and says on COM1 what
+//! is missing. All else is left to [`super`]. Sources: Xen's `start_info.h` and PVH boot ABI; Multiboot2 specification
+//! 2.0, 3.1 to 3.3; AMD64 APM volume 2, 14.6 (long-mode initialisation).
 
 use core::arch::global_asm;
 
@@ -142,8 +143,8 @@ multiboot_entry:
     movl $(boot_high_pointers - OFFSET + 3), %eax
     movl %eax, (boot_root - OFFSET + 511 * 8)
 
-    // PAE; root; long mode and no-execute; paging and write protection. Of what the firmware left in CR4 only MCE stays: with
-    // LA57, which UEFI may have turned on, the CPU would take these four levels for five.
+    // PAE; root; long mode and no-execute; paging and write protection. Of what the firmware left in CR4 only MCE
+    // stays: with LA57, which UEFI may have turned on, the CPU would take these four levels for five.
     movl %cr4, %eax
     andl $0x40, %eax
     orl $0x20, %eax
@@ -258,8 +259,8 @@ unsafe extern "C" {
     static boot_gdt_high_pointer: u8;
 }
 
-/// Loads the boot descriptors at their linked address: the low one goes with the boot tables. After [`super::la57`], which
-/// needs it.
+/// Loads the boot descriptors at their linked address: the low one goes with the boot tables. After [`super::la57`],
+/// which needs it.
 pub fn raise_descriptors() {
     // SAFETY: the same descriptors at another address, which every tree maps.
     unsafe {

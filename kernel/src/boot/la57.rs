@@ -1,9 +1,9 @@
 //! The step from four to five levels of page tables.
 //!
-//! CR4.LA57 cannot change while paging is on, and paging cannot go off in 64-bit mode. So the CPU goes back to 32-bit mode at
-//! its physical address (the boot tables show it there), turns paging off, sets the bit, loads a root one level up whose
-//! first and last entries are the old root, and comes back. Nothing moves: every address means the same afterwards.
-//! Source: Intel SDM volume 3, 5.1.2 and 11.8.5.4.
+//! CR4.LA57 cannot change while paging is on, and paging cannot go off in 64-bit mode. So the CPU goes back to 32-bit
+//! mode at its physical address (the boot tables show it there), turns paging off, sets the bit, loads a root one level
+//! up whose first and last entries are the old root, and comes back. Nothing moves: every address means the same
+//! afterwards. Source: Intel SDM volume 3, 5.1.2 and 11.8.5.4.
 
 use core::arch::global_asm;
 
@@ -48,7 +48,8 @@ boot_five_low:
     movabsq $boot_five_high, %rax
     jmpq *%rax
 boot_five_high:
-    // The upper half of the stack pointer was lost in 32-bit mode, as that of rbp would have been: both lie in the image.
+    // The upper half of the stack pointer was lost in 32-bit mode, as that of rbp would have been: both lie in the
+    // image.
     movl %ebp, %ebp
     movq $0xffffffff00000000, %rax
     orq %rax, %rbp

@@ -209,7 +209,8 @@ fn read_memory_map(info: &BootInfo, options: &Options) -> MemoryMap {
     map
 }
 
-/// Five levels where RAM does not fit under four, or where the command line wants them; then the boot tables get theirs.
+/// Five levels where RAM does not fit under four, or where the command line wants them; then the boot tables get
+/// theirs.
 fn choose_levels(options: &Options, map: &MemoryMap) -> Levels {
     let needed = rhumb_directmap::needs_five_levels(map.ram_end());
     if !needed && !options.five_levels {
@@ -273,7 +274,8 @@ fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (us
     }
 }
 
-/// The pages of device registers to map, each once: two I/O APICs may share one. What the firmware places in RAM is none.
+/// The pages of device registers to map, each once: two I/O APICs may share one. What the firmware places in RAM is
+/// none.
 fn list_devices(topology: &Topology, map: &MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
     let mut devices = ArrayVec::<Device, MAX_DEVICES>::new();
     let local = apic::page_to_map().map(|at| (LOCAL_APIC, at));
@@ -321,8 +323,8 @@ impl Boot {
     pub fn make_areas(&self) {
         for cpu in (1..self.cpus).filter_map(CpuId::new) {
             let place = self.areas.plus(((cpu.index() - 1) * size_of::<PerCpu>()) as u64);
-            // SAFETY: the frames were reserved for this at boot, are in the direct map, and nobody else knows them. The direct map is
-            // 4-KiB aligned there and the area's size is a multiple of its alignment.
+            // SAFETY: the frames were reserved for this at boot, are in the direct map, and nobody else knows them. The
+            // direct map is 4-KiB aligned there and the area's size is a multiple of its alignment.
             let area: &'static PerCpu = unsafe {
                 let area = place.as_mut_ptr::<PerCpu>();
                 area.write(PerCpu::new(cpu));
@@ -338,8 +340,8 @@ impl Boot {
 fn enter(_boot: &'static Boot) -> ! {
     let top = Stack::Main.top(CpuId::BOOT);
     tables::load_root();
-    // SAFETY: the stack is mapped in the tree just loaded, and unused; nothing on the old one is needed any more. The call
-    // leaves the stack aligned as the ABI wants it.
+    // SAFETY: the stack is mapped in the tree just loaded, and unused; nothing on the old one is needed any more. The
+    // call leaves the stack aligned as the ABI wants it.
     unsafe {
         core::arch::asm!(
             "mov rsp, {top}",

@@ -1,8 +1,10 @@
-//! Building the kernel's own tables: direct map, image, stacks, devices, windows, frame descriptors, and the tree that other CPUs start on.
+//! Building the kernel's own tables: direct map, image, stacks, devices, windows, frame descriptors, and the tree that
+//! other CPUs start on.
 //!
-//! All of it happens on the boot tables, with frames from the boot allocator and before anything else exists. The number of
-//! tables is known beforehand, and they lie in one run where one is free. Nothing in these trees is writable and executable,
-//! by any alias (invariant I4): what the image or the trampoline executes is read-only in the direct map.
+//! All of it happens on the boot tables, with frames from the boot allocator and before anything else exists. The
+//! number of tables is known beforehand, and they lie in one run where one is free. Nothing in these trees is writable
+//! and executable, by any alias (invariant I4): what the image or the trampoline executes is read-only in the direct
+//! map.
 
 use arrayvec::ArrayVec;
 use core::fmt;
@@ -323,7 +325,8 @@ fn map_devices<M: TableMemory>(
     Ok(())
 }
 
-/// Where each of `devices` is mapped: one after the other, with an absent page between, so that no overrun of one reaches the next.
+/// Where each of `devices` is mapped: one after the other, with an absent page between, so that no overrun of one
+/// reaches the next.
 pub fn device_places(devices: &[PhysRange]) -> impl Iterator<Item = VirtAddr> {
     devices.iter().scan(layout::DEVICES, |next, device| {
         let place = *next;

@@ -1,9 +1,9 @@
 //! Reaching physical memory before there is a direct map.
 //!
-//! Two ways, both through the boot tables. Below 4 GiB everything stands at its physical address: loader and firmware data
-//! are read there. Frames above are reached through the *window*: 512 slots of 2 MiB, where an address's slot is given
-//! by its bits 29..21, so that building tables in one run moves a slot only every 512 tables. New page tables
-//! are written through it, wherever they lie.
+//! Two ways, both through the boot tables. Below 4 GiB everything stands at its physical address: loader and firmware
+//! data are read there. Frames above are reached through the *window*: 512 slots of 2 MiB, where an address's slot is
+//! given by its bits 29..21, so that building tables in one run moves a slot only every 512 tables. New page tables are
+//! written through it, wherever they lie.
 
 use core::cell::Cell;
 
@@ -55,8 +55,8 @@ pub struct Window {
 
 impl Window {
     /// # Safety
-    /// The boot tables are loaded while the value lives, it is the only one, and only frames that belong to the caller are reached
-    /// through it.
+    /// The boot tables are loaded while the value lives, it is the only one, and only frames that belong to the caller
+    /// are reached through it.
     pub unsafe fn new() -> Self {
         Self { shown: [const { Cell::new(0) }; SLOTS] }
     }
@@ -67,7 +67,8 @@ impl Window {
         let slot = page as usize % SLOTS;
         let at = WINDOW_BASE + slot as u64 * PageSize::Size2M.bytes();
         if self.shown[slot].get() != page + 1 {
-            // SAFETY: the window's table is used by nobody else; the flush follows the write, on the only CPU that runs.
+            // SAFETY: the window's table is used by nobody else; the flush follows the write, on the only CPU that
+            // runs.
             unsafe {
                 (&raw mut boot_window[slot]).write_volatile(page << PageSize::Size2M.shift() | SLOT_BITS)
             };

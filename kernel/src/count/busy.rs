@@ -1,7 +1,8 @@
-//! Other CPUs that run while an operation is measured, so that they are interrupted where CPUs that idle would be left alone.
+//! Other CPUs that run while an operation is measured, so that they are interrupted where CPUs that idle would be left
+//! alone.
 //!
-//! They wait in a loop of their own, which a counter can tell from what interrupts them by its name: [`run_meanwhile`]. Each turn of
-//! the loop pauses, and an emulator that executes one CPU after the other goes on to the next then.
+//! They wait in a loop of their own, which a counter can tell from what interrupts them by its name: [`run_meanwhile`].
+//! Each turn of the loop pauses, and an emulator that executes one CPU after the other goes on to the next then.
 
 use core::hint::spin_loop;
 use core::sync::atomic::{

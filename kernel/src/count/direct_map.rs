@@ -1,6 +1,8 @@
-//! Changes of the direct map: one page of a whole 2-MiB block, one of a block that is broken already, and a whole block.
+//! Changes of the direct map: one page of a whole 2-MiB block, one of a block that is broken already, and a whole
+//! block.
 //!
-//! CPUs that idle are left to flush later where entries changed, and are interrupted where a table went: so for each merge.
+//! CPUs that idle are left to flush later where entries changed, and are interrupted where a table went: so for each
+//! merge.
 
 use rhumb_directmap::Change;
 use rhumb_frames::{Frame, Request};

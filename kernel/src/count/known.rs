@@ -80,7 +80,8 @@ impl Operation for Strings {
 
     #[inline(always)]
     fn run(&mut self) {
-        // SAFETY: from the first array of ours to the second, 64 bytes behind it; the direction flag is clear, as the ABI has it.
+        // SAFETY: from the first array of ours to the second, 64 bytes behind it; the direction flag is clear, as the
+        // ABI has it.
         unsafe {
             asm!(
                 "mov rsi, {strings}",

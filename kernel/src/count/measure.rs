@@ -1,8 +1,8 @@
 //! One operation, run again and again between its marks, with the TSC read just outside of them.
 //!
-//! From the read of the TSC to the mark there are always the same instructions, since both are one piece of assembly. So, where a tick
-//! is an instruction (an emulator that counts), the difference to the empty region is exactly what the operation executed: a second
-//! count of the same thing, by other means.
+//! From the read of the TSC to the mark there are always the same instructions, since both are one piece of assembly.
+//! So, where a tick is an instruction (an emulator that counts), the difference to the empty region is exactly what the
+//! operation executed: a second count of the same thing, by other means.
 
 use core::arch::asm;
 use core::ops::{AddAssign, Sub};
@@ -111,7 +111,8 @@ fn run_all<O: Operation>(operation: &mut O, measured: &mut Measured) {
     }
 }
 
-/// The ticks of one run. A function of its own, so that little around the marks competes for registers with what is between them.
+/// The ticks of one run. A function of its own, so that little around the marks competes for registers with what is
+/// between them.
 #[inline(never)]
 fn run_once<O: Operation>(operation: &mut O) -> u64 {
     let _irq_off = (O::INTERRUPTS == Interrupts::Off).then(|| MACHINE.irq_off());

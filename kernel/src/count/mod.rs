@@ -1,8 +1,8 @@
 //! Marked regions: operations of the kernel, each between two marks, for a counter outside the machine.
 //!
-//! `count` runs them. `cargo xtask count` does so in an emulator with a counting plugin, and adds what the plugin saw: exact
-//! instructions, by function, with lines and accesses. Without the plugin a mark is a no-op, and what remains is the TSC and
-//! the kernel's own counters: on hardware, cycles.
+//! `count` runs them. `cargo xtask count` does so in an emulator with a counting plugin, and adds what the plugin saw:
+//! exact instructions, by function, with lines and accesses. Without the plugin a mark is a no-op, and what remains is
+//! the TSC and the kernel's own counters: on hardware, cycles.
 //!
 //! | module | operations |
 //! |---|---|
@@ -19,8 +19,8 @@
 //!
 //! Any of them can be measured while all other CPUs run instead of idling: [`busy`].
 //!
-//! To add one: implement [`Operation`], with the next free number, and list it in its file's `REGIONS`. The compiler refuses a
-//! number that is used twice.
+//! To add one: implement [`Operation`], with the next free number, and list it in its file's `REGIONS`. The compiler
+//! refuses a number that is used twice.
 
 mod busy;
 mod calls;

@@ -1,4 +1,5 @@
-//! What operations that take something and give it back have in common: a request may be refused, which must not go unnoticed.
+//! What operations that take something and give it back have in common: a request may be refused, which must not go
+//! unnoticed.
 
 use core::hint::black_box;
 

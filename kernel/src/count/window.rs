@@ -1,5 +1,5 @@
-//! Windows onto frames that the direct map does not show: opened and closed, with and without the local flush of a wrap, and 4 KiB through
-//! one.
+//! Windows onto frames that the direct map does not show: opened and closed, with and without the local flush of a
+//! wrap, and 4 KiB through one.
 
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{Machine, Order, PinGuard};
@@ -27,8 +27,8 @@ fn the_windows() -> Result<&'static KernelWindows, Wrong> {
     windows().ok_or_else(|| Wrong::because("there are no windows"))
 }
 
-/// Opens windows onto `frame` until this CPU has flushed and begun anew: then the next is the second of all slots. (The last costs some 30
-/// instructions more: it is looked for in eight words.)
+/// Opens windows onto `frame` until this CPU has flushed and begun anew: then the next is the second of all slots. (The
+/// last costs some 30 instructions more: it is looked for in eight words.)
 pub fn wrap(frame: &mut Frame<Unmapped>) -> Result<(), Wrong> {
     let guard = MACHINE.pin();
     let windows = the_windows()?;

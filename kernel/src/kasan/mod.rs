@@ -1,7 +1,7 @@
 //! The checker of memory accesses in a kernel that is built with it (`--kasan`; feature `kasan`).
 //!
-//! The kasan crate has the shadow and the functions that the compiler calls; here is where the shadow's memory comes from and
-//! what it begins with.
+//! The kasan crate has the shadow and the functions that the compiler calls; here is where the shadow's memory comes
+//! from and what it begins with.
 //!
 //! ```text
 //! reserve   while the page tables are built   one run of frames: an eighth of RAM, of the image and of the stacks
@@ -10,8 +10,8 @@
 //! then      by Machine::set_access            allocators say what is taken and what is given back
 //! ```
 //!
-//! Watched are the direct map (up to [`WATCHED_RAM_BYTES`]), the kernel image and the stacks; all other addresses pass. What
-//! assembly touches passes, too: probes of addresses, page-table loads, devices.
+//! Watched are the direct map (up to [`WATCHED_RAM_BYTES`]), the kernel image and the stacks; all other addresses pass.
+//! What assembly touches passes, too: probes of addresses, page-table loads, devices.
 
 mod commands;
 mod faults;
@@ -84,13 +84,14 @@ fn plan(map: &MemoryMap, base: VirtAddr, limit: PhysAddr, cpus: usize) -> Result
     Ok((plan, unwatched))
 }
 
-/// Begins to check. Once, on the kernel's own tables, before other CPUs run; `free` is what the frame allocator begins with.
+/// Begins to check. Once, on the kernel's own tables, before other CPUs run; `free` is what the frame allocator begins
+/// with.
 pub fn start(free: &[PfnRange]) {
     let Some(reserved) = RESERVED.get() else { return };
     let words = reserved.plan.words();
     let first = MACHINE.direct(reserved.run.start().addr()).as_mut_ptr::<AtomicU64>();
-    // SAFETY: the frames were taken for this, are in the direct map (below its limit), and nobody else knows them. Whatever
-    // the RAM holds is a value of AtomicU64; `lay_out` overwrites it.
+    // SAFETY: the frames were taken for this, are in the direct map (below its limit), and nobody else knows them.
+    // Whatever the RAM holds is a value of AtomicU64; `lay_out` overwrites it.
     let words = unsafe { core::slice::from_raw_parts(first, words) };
     let shadow = match reserved.plan.lay_out(words) {
         Ok(shadow) => shadow,

@@ -1,7 +1,8 @@
 //! The page-frame allocator takes over from the boot-time memory map.
 //!
-//! Its own storage is the last thing that boot takes; then every frame that the map still calls free is the allocator's, and what
-//! the loader left is given back, since all of it has been copied. From here on the memory map only says what is RAM.
+//! Its own storage is the last thing that boot takes; then every frame that the map still calls free is the
+//! allocator's, and what the loader left is given back, since all of it has been copied. From here on the memory map
+//! only says what is RAM.
 
 use core::fmt;
 
@@ -92,8 +93,8 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
         core::slice::from_raw_parts_mut(start, words)
     };
     let free: ArrayVec<PfnRange, MAX_RANGES> = map.usable().map(|range| range.whole_frames()).collect();
-    // SAFETY: what the map calls usable nobody has taken, and from here on nobody takes from the map; all of it below the limit is
-    // in the direct map; the storage is zero.
+    // SAFETY: what the map calls usable nobody has taken, and from here on nobody takes from the map; all of it below
+    // the limit is in the direct map; the storage is zero.
     let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
     // SAFETY: boot mapped the descriptors of all RAM, in whole blocks, to frames that it reserved for them.
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
@@ -132,8 +133,8 @@ pub fn taken_at_boot(boot: &Boot, pfn: Pfn) -> Option<Reservation> {
     (!is_boot_data(taken.why)).then_some(taken.why)
 }
 
-/// Gives back what the loader left: its information and the command line have been copied, and nothing here reads the RAM
-/// disk. Returns how many frames that were.
+/// Gives back what the loader left: its information and the command line have been copied, and nothing here reads the
+/// RAM disk. Returns how many frames that were.
 pub fn give_back_boot_data(boot: &Boot) -> u64 {
     let Some(frames) = frames() else { return 0 };
     let taken: ArrayVec<PfnRange, MAX_RANGES> = {
@@ -144,7 +145,8 @@ pub fn give_back_boot_data(boot: &Boot) -> u64 {
     let mut given = 0;
     for range in taken {
         let guard = MACHINE.pin();
-        // SAFETY: the frames held what the loader left, which nobody reads any more, and the allocator was built with them in use.
+        // SAFETY: the frames held what the loader left, which nobody reads any more, and the allocator was built with
+        // them in use.
         let handle = unsafe { FrameRange::assume(range) };
         match frames.free_range(guard.pinned(), handle) {
             Ok(()) => given += range.frames(),

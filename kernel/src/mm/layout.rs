@@ -47,8 +47,8 @@ pub const KERNEL_MAP: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
 pub const KERNEL_MAP_BYTES: u64 = 32 << 40;
 
 const PAGE: u64 = 4096;
-/// 128 KiB. The largest frames are those of the bring-up and of tests, which hold lists of some tens of KiB (a memory map is
-/// 18 KiB); an interrupt and a report come on top. A checker's red zones around variables double it.
+/// 128 KiB. The largest frames are those of the bring-up and of tests, which hold lists of some tens of KiB (a memory
+/// map is 18 KiB); an interrupt and a report come on top. A checker's red zones around variables double it.
 const MAIN_STACK_PAGES: u64 = 32 * RED_ZONES;
 /// A report with its backtrace.
 const INTERRUPT_STACK_PAGES: u64 = 4 * RED_ZONES;
@@ -211,7 +211,8 @@ pub mod image {
     /// The room for symbols: a table written after linking, or zeros.
     pub fn symbols() -> &'static [u8] {
         let range = between(&raw const __symbols_start, &raw const __symbols_end);
-        // SAFETY: the linker script reserves this room inside the read-only data, which is mapped for ever and never written.
+        // SAFETY: the linker script reserves this room inside the read-only data, which is mapped for ever and never
+        // written.
         unsafe { core::slice::from_raw_parts(range.start().as_ptr(), range.bytes() as usize) }
     }
 }

@@ -6,20 +6,21 @@
 //!   `frames compact`                            ─────────────────────────────────────> compaction of all there is
 //! ```
 //!
-//! The frame allocator knows how to empty a block ([`Frames::compact`]); what is in a frame, its owner knows. Whoever has movable
-//! frames registers a [`Relocate`] here ([`register`]), and is asked about each frame in use.
+//! The frame allocator knows how to empty a block ([`Frames::compact`]); what is in a frame, its owner knows. Whoever
+//! has movable frames registers a [`Relocate`] here ([`register`]), and is asked about each frame in use.
 //!
 //! # What owners must know
-//! 1. They are called with interrupts on, no lock of the allocator held, on any CPU, perhaps in the middle of a request of their own that
-//!    was made under their own lock. So they *try* their locks, and let a frame stay where it is if they cannot have one.
-//! 2. They do not ask the unmapped pool for frames meanwhile: it waits for its turn to compact. The allocator may be asked;
-//!    such a request starts no compaction.
+//! 1. They are called with interrupts on, no lock of the allocator held, on any CPU, perhaps in the middle of a request
+//!    of their own that was made under their own lock. So they *try* their locks, and let a frame stay where it is if
+//!    they cannot have one.
+//! 2. They do not ask the unmapped pool for frames meanwhile: it waits for its turn to compact. The allocator may be
+//!    asked; such a request starts no compaction.
 //!
 //! # Bounds
-//! One compaction at a time. One for a request ends with the first block that is whole, or after [`MOST_MOVED`] frames. After one that
-//! was for nothing the next requests are turned away at once, twice as many each time up to [`MOST_PUT_OFF`]; so what cannot be
-//! compacted costs its search seldom (as on Linux). With interrupts off there is none: caches of other CPUs are called back first, and the
-//! caller may hold a lock for which one of them waits.
+//! One compaction at a time. One for a request ends with the first block that is whole, or after [`MOST_MOVED`] frames.
+//! After one that was for nothing the next requests are turned away at once, twice as many each time up to
+//! [`MOST_PUT_OFF`]; so what cannot be compacted costs its search seldom (as on Linux). With interrupts off there is
+//! none: caches of other CPUs are called back first, and the caller may hold a lock for which one of them waits.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -86,7 +87,8 @@ pub fn start(frames: &Frames<KernelMachine>) -> Result<(), rhumb_frames::pressur
     frames.register_reclaimer(&RECLAIMER)
 }
 
-/// Makes a 2-MiB block whole for somebody who can wait: says how many it made. Waits for its turn; nothing with interrupts off.
+/// Makes a 2-MiB block whole for somebody who can wait: says how many it made. Waits for its turn; nothing with
+/// interrupts off.
 ///
 /// Called with no lock held for which the owner of movable frames would wait, and not by such an owner.
 ///

@@ -1,7 +1,7 @@
 //! The kernel's object caches, and the heap that `alloc` (Box, Vec, Arc) uses.
 //!
-//! They come up right after the frame allocator and stand on it. Running out of memory in `Box::new` ends the kernel: what can
-//! fail asks [`slabs`] or `Vec::try_reserve` instead (I12).
+//! They come up right after the frame allocator and stand on it. Running out of memory in `Box::new` ends the kernel:
+//! what can fail asks [`slabs`] or `Vec::try_reserve` instead (I12).
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -55,8 +55,8 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     Ok(())
 }
 
-/// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was long enough ago. For the boot CPU, while
-/// it waits for a command: so never in the middle of one.
+/// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was long enough ago. For the
+/// boot CPU, while it waits for a command: so never in the middle of one.
 pub fn trim_if_due() {
     if ns_to_next_trim() == 0
         && let Some(slabs) = slabs()

@@ -1,7 +1,7 @@
 //! Who holds a frame: the numbers that descriptors keep, and their names.
 //!
-//! What allocates for itself names its owner in the request ([`rhumb_frames::Request::owner`]), so that `frames FRAME` can tell.
-//! What boot took before there was an allocator is named by the memory map instead.
+//! What allocates for itself names its owner in the request ([`rhumb_frames::Request::owner`]), so that `frames FRAME`
+//! can tell. What boot took before there was an allocator is named by the memory map instead.
 
 use core::fmt;
 

@@ -1,6 +1,7 @@
 //! Faults in the page tables, made on purpose: a check that cannot fail checks nothing.
 //!
-//! One page is used, the guard below the boot CPU's machine-check stack: its table exists, and it is never mapped otherwise.
+//! One page is used, the guard below the boot CPU's machine-check stack: its table exists, and it is never mapped
+//! otherwise.
 
 use core::fmt;
 
@@ -34,7 +35,8 @@ pub enum Plant {
     Nothing,
 }
 
-/// The guard page has no level-1 entry, or the stack no frame: the tables are not what boot built. Or there is nothing to leave unprotected.
+/// The guard page has no level-1 entry, or the stack no frame: the tables are not what boot built. Or there is nothing
+/// to leave unprotected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoPlace {
     Guard,

@@ -1,7 +1,7 @@
 //! Faults with objects, made on purpose: a check that cannot fail checks nothing.
 //!
-//! They happen to an object of the class for 64 bytes, and only where that class is checked (boot with `slab_debug=FZPU`): the room
-//! around an object is then the allocator's own, and nobody else's data is written.
+//! They happen to an object of the class for 64 bytes, and only where that class is checked (boot with
+//! `slab_debug=FZPU`): the room around an object is then the allocator's own, and nobody else's data is written.
 
 use core::alloc::Layout;
 use core::fmt;
@@ -81,8 +81,8 @@ pub fn plant(slabs: &Slabs<KernelMachine>, fault: Fault) -> Result<u64, NotPlant
     let before = slabs.totals().faults;
     let guard = MACHINE.pin();
     let object = slabs.alloc(guard.pinned(), layout).map_err(NotPlanted::NoMemory)?;
-    // SAFETY: the class is checked, so the 16 bytes before and behind the object are its red zones, and a freed object is nobody's
-    // until it is taken again; the frees are wrong on purpose, and the allocator refuses them.
+    // SAFETY: the class is checked, so the 16 bytes before and behind the object are its red zones, and a freed object
+    // is nobody's until it is taken again; the frees are wrong on purpose, and the allocator refuses them.
     unsafe {
         let write = |at: isize| object.as_ptr().offset(at).write_volatile(0xff);
         match fault {

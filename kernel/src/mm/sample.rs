@@ -1,14 +1,15 @@
-//! Movable frames whose contents are known: the kernel's first owner of such frames, and what compaction is tested with.
+//! Movable frames whose contents are known: the kernel's first owner of such frames, and what compaction is tested
+//! with.
 //!
-//! Each block holds, in every word, a number of its own mixed with the word's place. So a block that was moved wrongly, or that somebody
-//! else has written to, is found by reading it.
+//! Each block holds, in every word, a number of its own mixed with the word's place. So a block that was moved wrongly,
+//! or that somebody else has written to, is found by reading it.
 //!
 //! ```text
 //!   frame ──descriptor: owner, private word──> list, place in it ──> Block { frame, order, mark }
 //! ```
 //!
-//! Locking: a list a lock, which is held while a block of it is copied or read. Compaction only tries it ([`crate::mm::movable`]), so frames
-//! may be allocated with it held.
+//! Locking: a list a lock, which is held while a block of it is copied or read. Compaction only tries it
+//! ([`crate::mm::movable`]), so frames may be allocated with it held.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -191,8 +192,8 @@ pub fn held_still<A>(act: impl FnOnce() -> A) -> A {
     act()
 }
 
-/// Takes every free frame of the direct map, reserves included, keeps one in `one_in`, and frees the others: no block is whole any more
-/// where `one_in` is 256 or less. What other CPUs keep in their caches is theirs.
+/// Takes every free frame of the direct map, reserves included, keeps one in `one_in`, and frees the others: no block
+/// is whole any more where `one_in` is 256 or less. What other CPUs keep in their caches is theirs.
 ///
 /// # Errors
 /// There is no memory for the list. Nothing is taken then.
@@ -314,7 +315,8 @@ impl Relocate for Sample {
         };
         let source = MACHINE.direct(block.start.addr()).as_ptr::<u8>();
         let target = MACHINE.direct(to.addr()).as_mut_ptr::<u8>();
-        // SAFETY: both are ours, of this order, in the direct map and not the same; who reads or frees them takes the list's lock.
+        // SAFETY: both are ours, of this order, in the direct map and not the same; who reads or frees them takes the
+        // list's lock.
         unsafe { target.copy_from_nonoverlapping(source, from.order.bytes() as usize) };
         block.start = to.into_pfn();
         let start = block.start;

@@ -1,10 +1,11 @@
 //! The kernel's page tables: one tree, one lock, one writer (invariant I8).
 //!
-//! The tables of the direct map are [`DirectMap`]'s once boot has handed them over ([`hand_over`]); it stands behind the same lock.
+//! The tables of the direct map are [`DirectMap`]'s once boot has handed them over ([`hand_over`]); it stands behind
+//! the same lock.
 //!
-//! Tables are read through the direct map, and written through it, too, unless they are protected ([`super::protect`]): then through a window, or while a key
-//! is open. Every write is counted, so that "allocates without writing a page table" (I2) can be
-//! shown and not only said.
+//! Tables are read through the direct map, and written through it, too, unless they are protected ([`super::protect`]):
+//! then through a window, or while a key is open. Every write is counted, so that "allocates without writing a page
+//! table" (I2) can be shown and not only said.
 
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
@@ -71,8 +72,8 @@ impl Way {
 
     /// Through `windows`, which are there for every CPU that may run.
     pub fn windows(windows: &'static windows::KernelWindows) -> Self {
-        // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned 64-bit accesses
-        // only; what is mapped in them is decided by the map and its rules.
+        // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned
+        // 64-bit accesses only; what is mapped in them is decided by the map and its rules.
         Self::Windows(unsafe { WindowedTables::new(InPlace(()), windows, Reads::DirectMap) })
     }
 
@@ -264,8 +265,8 @@ pub fn walk(address: VirtAddr) -> Walk {
     rhumb_pagetable::walk(reader(), root(), address)
 }
 
-/// Replaces the entry that the walk of `page` ends at, drops the old translation everywhere, and returns the old entry; `None`
-/// where the walk does not end at level 1. For faults planted on purpose.
+/// Replaces the entry that the walk of `page` ends at, drops the old translation everywhere, and returns the old entry;
+/// `None` where the walk does not end at level 1. For faults planted on purpose.
 pub fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
     let mut tables = writer();
     let walk = rhumb_pagetable::walk(&*tables, root(), page);
@@ -278,8 +279,8 @@ pub fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
     Some(old)
 }
 
-/// Replaces the page's entry that the walk of `page` ends at, whatever its size, and drops the old translation everywhere; `None` where nothing is
-/// mapped there. For faults planted on purpose.
+/// Replaces the page's entry that the walk of `page` ends at, whatever its size, and drops the old translation
+/// everywhere; `None` where nothing is mapped there. For faults planted on purpose.
 pub fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Option<()> {
     let mut tables = writer();
     let walk = rhumb_pagetable::walk(&*tables, root(), page);

@@ -4,8 +4,9 @@
 //!   take ─> Frame<Unmapped>, zero, in no map ─> windows: copy_to, copy_from ─> give: zeroed by a window, then the pool's again
 //! ```
 //!
-//! Blocks come from the frame allocator and go back to it when it is short: the pool is one of its reclaimers. In the direct map's
-//! journal all blocks are held by one owner, `unmapped pool`; who has how much of them, the pool's accounts tell.
+//! Blocks come from the frame allocator and go back to it when it is short: the pool is one of its reclaimers. In the
+//! direct map's journal all blocks are held by one owner, `unmapped pool`; who has how much of them, the pool's
+//! accounts tell.
 //!
 //! Locking: the shelf's lock is a leaf. Windows take none.
 
@@ -224,8 +225,8 @@ impl Reclaimer for SpareBlocks {
         "unmapped pool"
     }
 
-    /// Not with interrupts off: giving a block back flushes other CPUs, and the caller may hold a lock for which one of them waits that
-    /// cannot be interrupted.
+    /// Not with interrupts off: giving a block back flushes other CPUs, and the caller may hold a lock for which one of
+    /// them waits that cannot be interrupted.
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
         pool().filter(|_| interrupts::are_enabled()).map_or(0, |pool| pool.reclaim(pinned, shortage))
     }

@@ -3,11 +3,12 @@
 //! Boot has made a table for each CPU's windows; here is where it is found and how an entry is written. All else is
 //! [`rhumb_unmapped::windows`].
 //!
-//! Where page tables are protected, so are these. By a key: it is open while an entry is written. By read-only pages: a window cannot be opened to open a
-//! window, so each CPU keeps its last slot for its own table, which it can write there and nowhere else.
+//! Where page tables are protected, so are these. By a key: it is open while an entry is written. By read-only pages: a
+//! window cannot be opened to open a window, so each CPU keeps its last slot for its own table, which it can write
+//! there and nowhere else.
 //!
-//! **I8** Each table has one writer: its CPU, with interrupts off. So no lock is taken, and none may be: windows are opened under locks.
-//! Nothing else in these tables changes after boot.
+//! **I8** Each table has one writer: its CPU, with interrupts off. So no lock is taken, and none may be: windows are
+//! opened under locks. Nothing else in these tables changes after boot.
 
 use core::fmt;
 use core::sync::atomic::{
@@ -92,14 +93,16 @@ impl KernelTables {
     }
 }
 
-// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, for ever; the store is in program order
-// between the accesses to the page of before and of after, for the compiler by its fences and for the CPU by its memory model.
+// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, for ever; the store is
+// in program order between the accesses to the page of before and of after, for the compiler by its fences and for the
+// CPU by its memory model.
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
         percpu::here().counters.page_table_writes.count();
         let at = |table: VirtAddr| table.plus(slot as u64 * 8).as_mut_ptr::<u64>();
         let write = |table: VirtAddr| {
-            // SAFETY: `start` has found the table of every CPU that has slots, it stays where it is (I1), and only `cpu` writes it (I8).
+            // SAFETY: `start` has found the table of every CPU that has slots, it stays where it is (I1), and only
+            // `cpu` writes it (I8).
             unsafe { at(table).write_volatile(entry.bits()) }
         };
         compiler_fence(SeqCst);

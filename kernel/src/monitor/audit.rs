@@ -29,8 +29,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     run: plant_command,
 }];
 
-/// Goes through all tables and hands each finding to `report`. Executable in the direct map is none where a hold says so: the rule about
-/// writable aliases counts for it as for all that is executable.
+/// Goes through all tables and hands each finding to `report`. Executable in the direct map is none where a hold says
+/// so: the rule about writable aliases counts for it as for all that is executable.
 pub fn audit(boot: &Boot, mut report: impl FnMut(Finding)) -> AuditSummary {
     let mut declared = 0;
     let mut summary = run_audit(boot, |finding| match finding {

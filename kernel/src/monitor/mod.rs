@@ -1,8 +1,8 @@
 //! The prompt: bytes of the console go in, commands run, text comes out.
 //!
 //! The machinery is the monitor crate's; here are the commands. In batch mode (for scripts) there is no prompt; one ENQ
-//! byte (0x05) tells the other side that the kernel reads, since what comes before the UART is programmed is lost. At the end of
-//! input the machine turns off, and the exit port says whether every command succeeded.
+//! byte (0x05) tells the other side that the kernel reads, since what comes before the UART is programmed is lost. At
+//! the end of input the machine turns off, and the exit port says whether every command succeeded.
 
 pub mod audit;
 mod cpus;
@@ -71,7 +71,8 @@ impl Output for Console {
     }
 }
 
-/// What the prompt does while nobody types: tidies up, and waits until an interrupt has come or `alarm_ns` have passed; not at all where `is_ready` says so.
+/// What the prompt does while nobody types: tidies up, and waits until an interrupt has come or `alarm_ns` have passed;
+/// not at all where `is_ready` says so.
 pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
     smp::tidy_up();
     mm::objects::trim_if_due();

@@ -1,5 +1,5 @@
-//! Compaction: where movable frames stand in every block, a request for a block has them moved; where they cannot be moved, it is
-//! refused, and nothing else happens.
+//! Compaction: where movable frames stand in every block, a request for a block has them moved; where they cannot be
+//! moved, it is refused, and nothing else happens.
 
 use arrayvec::ArrayVec;
 use rhumb_directmap::OwnerName;
@@ -28,8 +28,8 @@ const BLOCKS: usize = 8;
 /// Frames of a block that stay in use: 16.
 const ONE_IN: u64 = 32;
 
-/// Runs `test` with no whole block anywhere: eight hold movable frames of known contents, in some there are a few others, and
-/// the rest is in use. Afterwards all memory is free that was free before.
+/// Runs `test` with no whole block anywhere: eight hold movable frames of known contents, in some there are a few
+/// others, and the rest is in use. Afterwards all memory is free that was free before.
 fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> Result<(), Wrong> {
     let frames = allocator()?;
     // Of the highest zone: lower ones are guarded from the requests that follow.
@@ -80,7 +80,8 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
     frames.validate().map_err(Wrong::because)
 }
 
-/// Records of the direct map, once fetched, stay its own: those that the tests take are fetched before frames are counted.
+/// Records of the direct map, once fetched, stay its own: those that the tests take are fetched before frames are
+/// counted.
 fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wrong> {
     let frame = {
         let guard = MACHINE.pin();

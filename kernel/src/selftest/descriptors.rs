@@ -20,7 +20,8 @@ pub const TESTS: &[Test] = &[
     Test { name: "descriptors::are_filled_in_by_their_holder", run: are_filled_in_by_their_holder },
 ];
 
-/// Every page that RAM needs is mapped, in frames that boot reserved for it, writable and never executable; and no other.
+/// Every page that RAM needs is mapped, in frames that boot reserved for it, writable and never executable; and no
+/// other.
 fn stand_for_ram_alone(boot: &'static Boot) -> Result<(), Wrong> {
     let map = boot.memory.lock().clone();
     let mut needed = 0;
@@ -74,7 +75,8 @@ fn are_of_their_node(boot: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A block's frames have no descriptor or a clean one until somebody writes it; what is written stays until it is freed.
+/// A block's frames have no descriptor or a clean one until somebody writes it; what is written stays until it is
+/// freed.
 fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
     let frames = allocator()?;
     let guard = MACHINE.pin();

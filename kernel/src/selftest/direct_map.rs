@@ -80,7 +80,8 @@ impl core::fmt::Debug for Large {
     }
 }
 
-// SAFETY: the block is the test's. What two holds of the same pages would do is refused by the map, which is what is tested.
+// SAFETY: the block is the test's. What two holds of the same pages would do is refused by the map, which is what is
+// tested.
 unsafe impl HeldFrames for Pages<'_> {
     fn range(&self) -> PfnRange {
         self.range

@@ -1,4 +1,5 @@
-//! Code in the direct map: executed where a declared owner holds it so, never writable meanwhile, and by no CPU afterwards (I4).
+//! Code in the direct map: executed where a declared owner holds it so, never writable meanwhile, and by no CPU
+//! afterwards (I4).
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,7 +1,7 @@
 //! Tests that run in the kernel: what only the real tables, CPUs and interrupts can show.
 //!
-//! `selftest` runs them all, or those whose name holds a word, with one line each, and fails if one does. They leave the kernel as
-//! they found it. A test is a function that returns what was wrong.
+//! `selftest` runs them all, or those whose name holds a word, with one line each, and fails if one does. They leave
+//! the kernel as they found it. A test is a function that returns what was wrong.
 
 mod calls;
 mod compaction;

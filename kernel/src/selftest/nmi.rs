@@ -1,4 +1,5 @@
-//! Non-maskable interrupts that are announced: none is lost, none is seen by what it interrupts, and tables stay closed to their handler.
+//! Non-maskable interrupts that are announced: none is lost, none is seen by what it interrupts, and tables stay closed
+//! to their handler.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -31,8 +32,8 @@ pub const TESTS: &[Test] = &[
 
 /// How long one may take: the host may have other things to do.
 const PATIENCE_NS: u64 = 30_000_000_000;
-/// How long CPUs go on with changes until one interrupt came while a key was open. On a slow host none may: what it finds
-/// then is tested by one that a CPU sends itself.
+/// How long CPUs go on with changes until one interrupt came while a key was open. On a slow host none may: what it
+/// finds then is tested by one that a CPU sends itself.
 const STORM_NS: u64 = 3_000_000_000;
 /// Splits and merges of each CPU.
 const CHANGES: u32 = 64;
@@ -126,7 +127,8 @@ fn leaves_a_window(_: &'static Boot) -> Result<(), Wrong> {
     outcome.and(given)
 }
 
-/// All other CPUs take a page of a block of their own out of the map and put it back, while this one interrupts them as fast as they come.
+/// All other CPUs take a page of a block of their own out of the map and put it back, while this one interrupts them as
+/// fast as they come.
 fn no_write_is_lost(boot: &'static Boot) -> Result<(), Wrong> {
     let others: arrayvec::ArrayVec<&PerCpu, 8> =
         smp::online().without(percpu::here().id()).iter().filter_map(percpu::of).take(8).collect();
@@ -195,7 +197,8 @@ fn cut_and_mend() -> bool {
     }
 }
 
-/// One that comes between turning interrupts on and the halt must not let the CPU sleep through the job that came with it.
+/// One that comes between turning interrupts on and the halt must not let the CPU sleep through the job that came with
+/// it.
 fn about_to_halt(_: &'static Boot) -> Result<(), Wrong> {
     // It seldom comes just there: what it does then is asked for by itself, too.
     const HLT: u8 = 0xf4;

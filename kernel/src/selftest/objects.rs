@@ -1,5 +1,5 @@
-//! Object caches in the kernel: `alloc` works on them, silence (I2), no panic on exhaustion (I12), memory returns, and a large
-//! object next to a small one does not keep a large page.
+//! Object caches in the kernel: `alloc` works on them, silence (I2), no panic on exhaustion (I12), memory returns, and
+//! a large object next to a small one does not keep a large page.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Protected page tables: a stray write faults on every CPU, the writer of tables is not hindered, and blocks come and go whole.
+//! Protected page tables: a stray write faults on every CPU, the writer of tables is not hindered, and blocks come and
+//! go whole.
 //!
 //! Where tables are not protected there is nothing to see: the tests pass.
 
@@ -44,8 +45,8 @@ unsafe impl HeldFrames for Part {
 /// The address of an absent page, to fault at.
 const NOWHERE: VirtAddr = VirtAddr::new(0x1000);
 
-/// Every table on the way to each kind of place, the tables of all windows, a table that was cut a moment ago, a spare one: no CPU can write
-/// any of them, and all can read them.
+/// Every table on the way to each kind of place, the tables of all windows, a table that was cut a moment ago, a spare
+/// one: no CPU can write any of them, and all can read them.
 fn a_stray_write_faults(_: &'static Boot) -> Result<(), Wrong> {
     if in_force() == Protection::Off {
         return Ok(());
@@ -97,7 +98,8 @@ fn check(table: Pfn) -> Result<(), Wrong> {
         for entry in [0, 511] {
             let at = MACHINE.direct(table.addr()).plus(entry * 8);
             unread.fetch_add(u64::from(probe::read_byte(at).is_err()), Relaxed);
-            // SAFETY: where the table can be written after all, the byte that is there goes back; nobody changes it meanwhile but to the same.
+            // SAFETY: where the table can be written after all, the byte that is there goes back; nobody changes it
+            // meanwhile but to the same.
             written.fetch_add(u64::from(unsafe { probe::rewrite_byte(at) }.is_ok()), Relaxed);
         }
     });
@@ -107,7 +109,8 @@ fn check(table: Pfn) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A fault that comes while the key is open: its handler runs with the key closed, and the code goes on with what it had.
+/// A fault that comes while the key is open: its handler runs with the key closed, and the code goes on with what it
+/// had.
 fn a_handler_finds_the_key_closed(_: &'static Boot) -> Result<(), Wrong> {
     if in_force() != Protection::Keys {
         return Ok(());
@@ -156,7 +159,8 @@ fn sees(way: Protection, what: Plant, expected: fn(&Flaw) -> bool) -> Result<(),
     Ok(())
 }
 
-/// More tables than there are: a block is protected for them. All back: the block is ordinary RAM again, and the map as before.
+/// More tables than there are: a block is protected for them. All back: the block is ordinary RAM again, and the map as
+/// before.
 fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     if in_force() == Protection::Off {
         return Ok(());

@@ -76,8 +76,9 @@ fn undone(test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Wrong> {
     direct_map::validate().map_err(Wrong::because)
 }
 
-/// Copies over the boundary of two pages, many more than there are slots; each page costs two entries and no other CPU hears of it. Five windows a
-/// turn, so that a slot shows another page after a wrap than before: 496 slots are no multiple of five.
+/// Copies over the boundary of two pages, many more than there are slots; each page costs two entries and no other CPU
+/// hears of it. Five windows a turn, so that a slot shows another page after a wrap than before: 496 slots are no
+/// multiple of five.
 fn windows_reach_it(_: &'static Boot) -> Result<(), Wrong> {
     const TURNS: u64 = 1024;
     undone(|| {
@@ -225,8 +226,9 @@ fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Wrong> {
     })
 }
 
-/// A block of 1 GiB in advance: one entry written, one flush; pieces come and go within it; and it comes back as one. Clearing it
-/// takes seconds under emulation, so this is for machines with 1-GiB pages, of a size that tests have for other reasons.
+/// A block of 1 GiB in advance: one entry written, one flush; pieces come and go within it; and it comes back as one.
+/// Clearing it takes seconds under emulation, so this is for machines with 1-GiB pages, of a size that tests have for
+/// other reasons.
 fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> {
     const MOST_RAM_BYTES: u64 = 8 << 30;
     let pool = the_pool()?;

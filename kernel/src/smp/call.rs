@@ -9,8 +9,8 @@
 //! call each other with interrupts off both go on. A function runs with interrupts off, and its own slot is empty
 //! by then, so it may call in turn; it must not wait for a lock whose holder waits for it.
 //!
-//! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged: what the function borrows stays. A [`StaticCall`] lives for
-//! ever, so it may be started, left, and asked later.
+//! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged: what the function borrows stays. A
+//! [`StaticCall`] lives for ever, so it may be started, left, and asked later.
 
 use core::marker::PhantomData;
 use core::sync::atomic::{
@@ -57,7 +57,8 @@ pub fn run_on<F: Fn() + Sync>(pinned: Pinned<'_>, targets: &CpuMask, remote: &F,
         // SAFETY: `run_on` passed a reference to an F, and waits for the acknowledgement that follows this call.
         unsafe { (*argument.cast::<F>())() }
     }
-    /// Waits even where `meanwhile` unwinds through (it does not: the kernel aborts), so that the record cannot go first.
+    /// Waits even where `meanwhile` unwinds through (it does not: the kernel aborts), so that the record cannot go
+    /// first.
     struct Wait<'a>(&'a Call);
     impl Drop for Wait<'_> {
         fn drop(&mut self) {
@@ -129,8 +130,8 @@ fn send(pinned: Pinned<'_>, targets: &CpuMask, call: &Call) {
         return;
     }
     let here = percpu::of_pinned(pinned);
-    // From the first slot to the last interrupt: a handler on this CPU that calls would find a slot filled whose target has
-    // not been interrupted yet, and wait for ever.
+    // From the first slot to the last interrupt: a handler on this CPU that calls would find a slot filled whose target
+    // has not been interrupted yet, and wait for ever.
     let _irq_off = MACHINE.irq_off();
     call.pending.fetch_add(targets.len() as u32, Relaxed);
     let online = smp::online();

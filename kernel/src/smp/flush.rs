@@ -1,14 +1,14 @@
 //! Flushes of TLBs: on this CPU, on others, and for CPUs that idle.
 //!
-//! What to drop comes from a batch ([`rhumb_pagetable::flush`]); which instructions drop it is chosen there, too. Here are the instructions,
-//! the round of cross-calls, and the idle CPU's laziness:
+//! What to drop comes from a batch ([`rhumb_pagetable::flush`]); which instructions drop it is chosen there, too. Here
+//! are the instructions, the round of cross-calls, and the idle CPU's laziness:
 //!
 //! ```text
 //!   idle loop (interrupts off): nothing to do ─> enter_laziness ─> halt ─> interrupt: leave_laziness first ─> its handler
 //! ```
 //!
-//! Between entering and leaving, an idle CPU uses the code of the idle loop and of the entry of interrupts, its stack, its own area
-//! and the descriptor tables: none of them ever gets another frame or less access while a CPU runs.
+//! Between entering and leaving, an idle CPU uses the code of the idle loop and of the entry of interrupts, its stack,
+//! its own area and the descriptor tables: none of them ever gets another frame or less access while a CPU runs.
 
 use core::arch::asm;
 
@@ -100,8 +100,8 @@ pub fn leave_laziness() {
     }
 }
 
-/// A non-maskable interrupt that comes right before it finds a CPU that runs and has not flushed: its handler uses no more than an idle CPU
-/// does (`smp::nmi`), stops the CPU, or reports what will stop it.
+/// A non-maskable interrupt that comes right before it finds a CPU that runs and has not flushed: its handler uses no
+/// more than an idle CPU does (`smp::nmi`), stops the CPU, or reports what will stop it.
 #[cold]
 fn catch_up() {
     all_local();
@@ -142,14 +142,15 @@ fn drop_by(sequence: Sequence) {
 /// INVPCID of a type that looks at no address: 2 drops all, 3 all but global translations.
 fn invpcid(kind: u64) {
     let descriptor = [0u64; 2];
-    // SAFETY: chosen only where CPUID has the instruction; the descriptor is 16 readable bytes, all zero as these types want.
+    // SAFETY: chosen only where CPUID has the instruction; the descriptor is 16 readable bytes, all zero as these types
+    // want.
     unsafe {
         asm!("invpcid {}, [{}]", in(reg) kind, in(reg) &raw const descriptor, options(nostack, readonly))
     };
 }
 
-/// Changes CR4.PGE and changes it back: either drops everything (SDM volume 3, 5.10.4.1). An interrupt in between finds the bit
-/// clear, which costs it time only.
+/// Changes CR4.PGE and changes it back: either drops everything (SDM volume 3, 5.10.4.1). An interrupt in between finds
+/// the bit clear, which costs it time only.
 fn toggle_global() {
     let bits = Cr4::read();
     // SAFETY: chosen only where the CPU has the bit; the second write restores what was there.

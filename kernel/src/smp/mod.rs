@@ -1,7 +1,7 @@
 //! Several CPUs: starting them, knowing which run, idling, and calling each other.
 //!
-//! CPUs are started one after the other. Each gets the next dense [`CpuId`], whose area and stacks were made at boot; one
-//! that does not answer is reported, and the next takes its number.
+//! CPUs are started one after the other. Each gets the next dense [`CpuId`], whose area and stacks were made at boot;
+//! one that does not answer is reported, and the next takes its number.
 
 pub mod call;
 pub mod flush;
@@ -64,7 +64,8 @@ pub fn settle(area: &'static PerCpu) {
     apic::enable();
     area.apic_id.store(apic::id(), Relaxed);
     set_online(area.id());
-    // Who changed the tables before that did not count this CPU among those to flush; who changes them from now on does (I6).
+    // Who changed the tables before that did not count this CPU among those to flush; who changes them from now on does
+    // (I6).
     flush::all_local();
 }
 
@@ -99,9 +100,9 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
 /// The CPU was told to start and did not. It has been reset and waits for a start-up that never comes.
 struct NoAnswer;
 
-/// Starts one CPU. Whoever fails is reset again, whatever it was doing: it may not come late, when another CPU has its area and
-/// stack, or when the trampoline is gone (it would fault without an interrupt table and take the machine with it), nor stand
-/// halted without a table where a non-maskable interrupt could find it.
+/// Starts one CPU. Whoever fails is reset again, whatever it was doing: it may not come late, when another CPU has its
+/// area and stack, or when the trampoline is gone (it would fault without an interrupt table and take the machine with
+/// it), nor stand halted without a table where a non-maskable interrupt could find it.
 fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
     let apic_id = area.apic_id.load(Relaxed);
     REFUSED.store(false, Relaxed);
@@ -166,8 +167,8 @@ pub fn idle() -> ! {
     }
 }
 
-/// What a CPU does before it halts: gives back the frames and objects that others asked it for, and fills up the direct map's
-/// reserve.
+/// What a CPU does before it halts: gives back the frames and objects that others asked it for, and fills up the direct
+/// map's reserve.
 pub fn tidy_up() {
     if let Some(frames) = mm::frames::frames() {
         let guard = MACHINE.pin();
@@ -179,8 +180,8 @@ pub fn tidy_up() {
     mm::direct_map::reserve::fill_if_wanted();
 }
 
-/// Halts until an interrupt comes, unless `ready` says that what is waited for is there already. Meanwhile the CPU is lazy:
-/// flushes do not wake it.
+/// Halts until an interrupt comes, unless `ready` says that what is waited for is there already. Meanwhile the CPU is
+/// lazy: flushes do not wake it.
 pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
     interrupts::disable();
     if ready() {

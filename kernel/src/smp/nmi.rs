@@ -1,13 +1,15 @@
 //! Non-maskable interrupts that somebody announced: a CPU is interrupted wherever it is, and goes on.
 //!
-//! One that nobody announced ends in a report, as every exception does that nobody expects: hardware sends it when memory or a bus has failed.
+//! One that nobody announced ends in a report, as every exception does that nobody expects: hardware sends it when
+//! memory or a bus has failed.
 //!
-//! **What the handler may touch.** It comes anywhere: in the middle of a lock, of a write of tables with their key or a window open, of an interrupt's
-//! entry, of waking from laziness before the TLB is flushed. So it uses its own stack, this CPU's area and this CPU's registers: no lock, no log, no
-//! window, no table. It does not fault, since the return from a fault takes the next one, onto the same stack.
+//! **What the handler may touch.** It comes anywhere: in the middle of a lock, of a write of tables with their key or a
+//! window open, of an interrupt's entry, of waking from laziness before the TLB is flushed. So it uses its own stack,
+//! this CPU's area and this CPU's registers: no lock, no log, no window, no table. It does not fault, since the return
+//! from a fault takes the next one, onto the same stack.
 //!
-//! **One at a time.** While one is handled the CPU keeps one more, and drops others. So a CPU is sent the next when it has handled the last, and each
-//! that is sent is handled.
+//! **One at a time.** While one is handled the CPU keeps one more, and drops others. So a CPU is sent the next when it
+//! has handled the last, and each that is sent is handled.
 //!
 //! Source: Intel SDM volume 3, 7.7.1 (Handling Multiple NMIs).
 

@@ -1,16 +1,17 @@
 //! How another CPU gets from real mode to the kernel.
 //!
-//! A CPU starts in real mode at a page below 1 MiB. That page holds the code below and, behind it, the few numbers it needs;
-//! it is written while the boot tables are loaded, and is read-only ever after (invariant I4: the trampoline's tables show
-//! it executable at its physical address, so no mapping may be writable). Those tables are the kernel's upper half plus this one
-//! page; once all CPUs run, the page is taken out of them again, and no identity mapping is left.
+//! A CPU starts in real mode at a page below 1 MiB. That page holds the code below and, behind it, the few numbers it
+//! needs; it is written while the boot tables are loaded, and is read-only ever after (invariant I4: the trampoline's
+//! tables show it executable at its physical address, so no mapping may be writable). Those tables are the kernel's
+//! upper half plus this one page; once all CPUs run, the page is taken out of them again, and no identity mapping is
+//! left.
 //!
 //! ```text
 //! real mode ── GDT, protected mode ── CR4, CR3, EFER, paging ── long mode ── `arrive_on_stack` at the kernel's addresses
 //! ```
 //!
-//! The [`Mailbox`] hands over the new CPU's area. It holds one letter, taken by an atomic exchange: a CPU that comes too late
-//! finds it empty and halts. Source: Intel SDM volume 3, 10.4.
+//! The [`Mailbox`] hands over the new CPU's area. It holds one letter, taken by an atomic exchange: a CPU that comes
+//! too late finds it empty and halts. Source: Intel SDM volume 3, 10.4.
 
 use core::arch::global_asm;
 use core::sync::atomic::{

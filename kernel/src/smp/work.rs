@@ -1,7 +1,7 @@
 //! Work for every CPU at once, in ordinary context: interrupts on, on the CPU's own stack.
 //!
-//! Until there are threads, this is how stress tests use all CPUs. The idle loop of each CPU looks for a job it has not done yet;
-//! whoever hands one out wakes them with a cross-call, does its own share, and waits for all.
+//! Until there are threads, this is how stress tests use all CPUs. The idle loop of each CPU looks for a job it has not
+//! done yet; whoever hands one out wakes them with a cross-call, does its own share, and waits for all.
 
 use core::sync::atomic::{
     AtomicBool, AtomicU32,
@@ -25,13 +25,14 @@ struct Job {
 /// One job at a time.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// Runs `job` once on every CPU that runs, this one included, and returns when all are done. Not from an interrupt, and not from
-/// within a job.
+/// Runs `job` once on every CPU that runs, this one included, and returns when all are done. Not from an interrupt, and
+/// not from within a job.
 pub fn on_every_cpu<F: Fn() + Sync>(job: &F) {
     on_others(job, job);
 }
 
-/// Runs `job` once on every other CPU and `mine` on this one, and returns when all are done. As [`on_every_cpu`] otherwise.
+/// Runs `job` once on every other CPU and `mine` on this one, and returns when all are done. As [`on_every_cpu`]
+/// otherwise.
 pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
     unsafe fn invoke<F: Fn()>(argument: *const ()) {
         // SAFETY: `on_others` passed a reference to an F and waits until the last CPU has left this call.
@@ -76,7 +77,8 @@ pub fn is_waiting() -> bool {
 /// Does the job that waits for this CPU, if there is one. Called by the idle loop.
 pub fn do_waiting() {
     let pointer = percpu::here().job.swap(core::ptr::null_mut(), AcqRel).cast::<Job>();
-    // SAFETY: `on_others` stored a reference that lives until `left` reaches zero, which this CPU's share has yet to do.
+    // SAFETY: `on_others` stored a reference that lives until `left` reaches zero, which this CPU's share has yet to
+    // do.
     if let Some(job) = unsafe { pointer.as_ref() } {
         // SAFETY: function and argument were stored together.
         unsafe { (job.function)(job.argument) };

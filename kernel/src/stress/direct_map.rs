@@ -1,9 +1,10 @@
 //! `directmap stress`: every CPU changes and restores frames of its own, while all others look at them.
 //!
-//! What stands in the map is known at every moment, so every access has one right outcome. A CPU *shows* a block in its slot
-//! together with its state; others read it, write it or run into a fault, and know which it must be. Before the owner changes the block it
-//! hides it and waits until nobody looks any more; then it changes, and shows the new state as soon as the change has returned.
-//! So a CPU that still uses what was true before the change is caught: it has used the page moments ago, and looks again now.
+//! What stands in the map is known at every moment, so every access has one right outcome. A CPU *shows* a block in its
+//! slot together with its state; others read it, write it or run into a fault, and know which it must be. Before the
+//! owner changes the block it hides it and waits until nobody looks any more; then it changes, and shows the new state
+//! as soon as the change has returned. So a CPU that still uses what was true before the change is caught: it has used
+//! the page moments ago, and looks again now.
 //!
 //! ```text
 //!   stamp ─> show rw ─> hide, change ─> show ro / np ─> hide, alter ─> show np / ro ─> hide, restore, compare ─> show rw ─> free
@@ -323,7 +324,8 @@ impl<'a> Worker<'a> {
         };
         if state != Shown::ReadWrite && what.is_none() {
             self.faults += 1;
-            // SAFETY: the block cannot be written; and if it can, its owner waits until nobody looks at it before it writes.
+            // SAFETY: the block cannot be written; and if it can, its owner waits until nobody looks at it before it
+            // writes.
             if unsafe { probe::rewrite_byte(address) }.is_ok() {
                 return Err(self.wrong(pfn, state, "writes"));
             }
@@ -356,7 +358,8 @@ fn first_word(pfn: Pfn) -> *mut u64 {
 }
 
 fn stamp(pfn: Pfn) {
-    // SAFETY: the page is in the map and ours, and nobody else looks at it. Volatile, so that what is read later is memory.
+    // SAFETY: the page is in the map and ours, and nobody else looks at it. Volatile, so that what is read later is
+    // memory.
     unsafe { first_word(pfn).write_volatile(mark_of(pfn)) };
 }
 

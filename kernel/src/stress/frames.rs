@@ -1,7 +1,8 @@
 //! `frames stress`: every CPU allocates, stamps, checks and frees blocks, and hands some to others to free.
 //!
-//! A held block's first and last words hold its holder's stamp, and so does the descriptor of one that names its owner. A stamp that changed means that two holders shared a frame; a
-//! frame that is gone at the end means that one was lost. Both are what an allocator must never do.
+//! A held block's first and last words hold its holder's stamp, and so does the descriptor of one that names its owner.
+//! A stamp that changed means that two holders shared a frame; a frame that is gone at the end means that one was lost.
+//! Both are what an allocator must never do.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

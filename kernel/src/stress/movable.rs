@@ -1,6 +1,7 @@
 //! `frames movable stress`: every CPU allocates, reads and frees movable blocks, while they are moved under it.
 //!
-//! Each block must hold what was written whenever it is read, wherever it is by then; at the end all frames are free again.
+//! Each block must hold what was written whenever it is read, wherever it is by then; at the end all frames are free
+//! again.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

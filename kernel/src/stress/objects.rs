@@ -1,8 +1,8 @@
-//! `slabs stress`: every CPU allocates, fills, checks, resizes and frees objects of all sizes, hands some to others to free, has
-//! interrupt handlers of others do the same, and trims and reclaims now and then.
+//! `slabs stress`: every CPU allocates, fills, checks, resizes and frees objects of all sizes, hands some to others to
+//! free, has interrupt handlers of others do the same, and trims and reclaims now and then.
 //!
-//! An object's first and last words hold its own stamp. A stamp that changed means that two holders shared memory; bytes that are
-//! in use at the end, or frames that do not come back, mean that some was lost.
+//! An object's first and last words hold its own stamp. A stamp that changed means that two holders shared memory;
+//! bytes that are in use at the end, or frames that do not come back, mean that some was lost.
 
 use alloc::vec::Vec;
 use core::alloc::Layout;

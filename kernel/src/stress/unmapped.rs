@@ -1,10 +1,12 @@
-//! `directmap pool stress`: every CPU takes frames out of the direct map, uses them through windows, and gives them back.
+//! `directmap pool stress`: every CPU takes frames out of the direct map, uses them through windows, and gives them
+//! back.
 //!
-//! What is taken must be zero, must not be reachable in the direct map, and must keep what is written to it, while all other CPUs do the
-//! same. At the end everything is given back: the books balance, nothing is lost, and the map is, bit for bit, what it was.
+//! What is taken must be zero, must not be reachable in the direct map, and must keep what is written to it, while all
+//! other CPUs do the same. At the end everything is given back: the books balance, nothing is lost, and the map is, bit
+//! for bit, what it was.
 //!
-//! Where movable frames stand in every block (`frames movable 1-in-64`), the pool's blocks come by compaction: then what was moved for them must
-//! hold what was written, wherever it is now.
+//! Where movable frames stand in every block (`frames movable 1-in-64`), the pool's blocks come by compaction: then
+//! what was moved for them must hold what was written, wherever it is now.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

@@ -1,8 +1,8 @@
 //! Who called whom, by name.
 //!
-//! Follows the chain of frame pointers: at each `rbp` stands the caller's `rbp`, above it the return address. Nothing of it is
-//! trusted: every word is read through [`probe`], each frame must lie above the one before, and the depth is bounded. Names come
-//! from the symbol table that the build puts behind the read-only data.
+//! Follows the chain of frame pointers: at each `rbp` stands the caller's `rbp`, above it the return address. Nothing
+//! of it is trusted: every word is read through [`probe`], each frame must lie above the one before, and the depth is
+//! bounded. Names come from the symbol table that the build puts behind the read-only data.
 
 use core::fmt::{self, Write};
 
@@ -69,8 +69,8 @@ pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
     writeln!(out, "  ... more than {MAX_FRAMES} frames")
 }
 
-/// Calls `each` with the return addresses of the code that asks, innermost first, until it says no. For code on one of the
-/// kernel's stacks: nothing is probed, a chain that leaves them ends.
+/// Calls `each` with the return addresses of the code that asks, innermost first, until it says no. For code on one of
+/// the kernel's stacks: nothing is probed, a chain that leaves them ends.
 pub fn for_each_caller(mut each: impl FnMut(VirtAddr) -> bool) {
     let mut frame: u64;
     // SAFETY: reads a register.

@@ -1,7 +1,7 @@
 //! Traps: where every exception and interrupt arrives.
 //!
-//! Exceptions end in a report, since the kernel has no user programs to blame: see [`report`]. So do non-maskable interrupts that nobody has
-//! announced ([`nmi`]). Interrupts are few: the timer, cross-calls, the console.
+//! Exceptions end in a report, since the kernel has no user programs to blame: see [`report`]. So do non-maskable
+//! interrupts that nobody has announced ([`nmi`]). Interrupts are few: the timer, cross-calls, the console.
 
 pub mod backtrace;
 pub mod report;
@@ -43,7 +43,8 @@ extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
 }
 
 fn exception(frame: &mut TrapFrame) {
-    // A fault or a non-maskable interrupt can come while this CPU writes a table. (Interrupts cannot: they are off then.)
+    // A fault or a non-maskable interrupt can come while this CPU writes a table. (Interrupts cannot: they are off
+    // then.)
     let closed = protect::Closed::for_handler();
     match frame.vector {
         NMI if STOPPING.load(Relaxed) => {

@@ -1,6 +1,7 @@
 //! The last words of a kernel that cannot go on: what happened, where, and what the tables say.
 //!
-//! Works from any context: the other CPUs are stopped first, the console's lock is broken, and a fault inside the report ends it.
+//! Works from any context: the other CPUs are stopped first, the console's lock is broken, and a fault inside the
+//! report ends it.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;

@@ -14,7 +14,8 @@ const ROWS: [Row; 6] = [
     ("interrupts", |measured| measured.counters()[3].clone()),
 ];
 
-/// The regions of all runs, in their order. Rows that are nothing but 0 are left out; `-` is where a run did not have the region.
+/// The regions of all runs, in their order. Rows that are nothing but 0 are left out; `-` is where a run did not have
+/// the region.
 pub(super) fn table(runs: &[Figures]) -> String {
     let head = ["region".to_string(), String::new()];
     let columns = runs.iter().map(|run| match run.cpus {

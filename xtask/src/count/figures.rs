@@ -128,7 +128,8 @@ impl Measured {
         if self.is_exact() { cell } else { format!("{cell} ~") }
     }
 
-    /// What other CPUs executed besides waiting, a run. The mean where they waited, since that is known of all runs together.
+    /// What other CPUs executed besides waiting, a run. The mean where they waited, since that is known of all runs
+    /// together.
     pub(super) fn elsewhere(&self) -> String {
         if self.waiting == Executed::default() {
             return self.cell(|sample| sample.elsewhere);
@@ -186,8 +187,8 @@ struct Summaries {
 }
 
 impl Figures {
-    /// Joins what the kernel printed on its console with what the plugin reports: with how many CPUs, and how many ticks an instruction
-    /// takes, as a shift.
+    /// Joins what the kernel printed on its console with what the plugin reports: with how many CPUs, and how many
+    /// ticks an instruction takes, as a shift.
     ///
     /// # Errors
     /// The two do not speak of the same regions and runs.

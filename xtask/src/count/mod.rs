@@ -10,9 +10,9 @@
 //!                               table, CSV
 //! ```
 //!
-//! With `-icount` QEMU executes all CPUs in one thread, in an order that depends on nothing outside, so a run is repeatable to the
-//! digit. Time is counted in instructions, too, and the kernel reads it just outside of its marks: a second count of the same,
-//! which must agree with the plugin's.
+//! With `-icount` QEMU executes all CPUs in one thread, in an order that depends on nothing outside, so a run is
+//! repeatable to the digit. Time is counted in instructions, too, and the kernel reads it just outside of its marks: a
+//! second count of the same, which must agree with the plugin's.
 
 mod across;
 mod figures;
@@ -36,8 +36,9 @@ use crate::qemu::{self, Files};
 use crate::setup::{self, Need};
 use crate::{build, paths, run};
 
-/// An instruction takes 2^4 ns of the guest's time. A start-up waits tens of milliseconds for each CPU: at 1 ns an instruction most of
-/// the emulation would be that. Not more, since QEMU changes CPUs every 100 ms, and a region should seldom be cut.
+/// An instruction takes 2^4 ns of the guest's time. A start-up waits tens of milliseconds for each CPU: at 1 ns an
+/// instruction most of the emulation would be that. Not more, since QEMU changes CPUs every 100 ms, and a region should
+/// seldom be cut.
 const TIME_SHIFT: u32 = 4;
 /// What the measuring itself takes.
 const EMPTY: &str = "empty";

@@ -62,8 +62,8 @@ impl Build {
         if self.name.is_empty() { suite.full_name(path) } else { format!("host/{}::{path}", self.name) }
     }
 
-    /// Whether `filter` asks for this build. The other builds take minutes to make on a busy machine: it must hold their
-    /// word (`loom`, say), unless it takes all there is.
+    /// Whether `filter` asks for this build. The other builds take minutes to make on a busy machine: it must hold
+    /// their word (`loom`, say), unless it takes all there is.
     fn is_wanted(&self, filter: &str) -> bool {
         let word = self.name.rsplit('-').next().unwrap_or("");
         filter.is_empty() || "host/".contains(filter) || filter.contains(word)
@@ -254,8 +254,8 @@ fn result(line: &str) -> Option<(&str, &str)> {
     Some((path.trim_end_matches(" - should panic"), result))
 }
 
-/// Runs `cargo test` for a build with these arguments besides; hands each line of its output to `hear`, as it comes and in order, less
-/// what only says that cargo works. Returns whether it succeeded.
+/// Runs `cargo test` for a build with these arguments besides; hands each line of its output to `hear`, as it comes and
+/// in order, less what only says that cargo works. Returns whether it succeeded.
 fn cargo(build: &Build, arguments: &[&str], mut hear: impl FnMut(&str)) -> Result<bool> {
     // One pipe for both: headings come on standard error, results on standard output.
     let (output, input) = pipe().context("no pipe for cargo's output")?;

@@ -36,8 +36,8 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let is_wanted =
         |case: &Case| case.name.contains(filter) && (options.soak || case.length == Length::Seconds);
     let cases: Vec<Case> = all.into_iter().filter(is_wanted).collect();
-    // No host test has a name with these, so the host's tests need not even be built. Neither they nor the tool's change
-    // with the kernel's build.
+    // No host test has a name with these, so the host's tests need not even be built. Neither they nor the tool's
+    // change with the kernel's build.
     let host_may_match = !options.kasan && !filter.contains("kernel/") && !filter.contains("tool/");
     let tools = if options.kasan { Vec::new() } else { tool::list(filter) };
 

@@ -1,5 +1,5 @@
-//! This tool from outside: what `cargo xtask run` prints, how it exits, and what it leaves of the terminal; [`counting`] has
-//! the tests of `cargo xtask count`.
+//! This tool from outside: what `cargo xtask run` prints, how it exits, and what it leaves of the terminal;
+//! [`counting`] has the tests of `cargo xtask count`.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,8 +1,8 @@
-//! Secrets that come and go: a million random requests and returns of frames out of the map, then all of it given back. What is
-//! counted is how many rounds of flushes it took for each page, and what is left of the map's 1-GiB pages.
+//! Secrets that come and go: a million random requests and returns of frames out of the map, then all of it given back.
+//! What is counted is how many rounds of flushes it took for each page, and what is left of the map's 1-GiB pages.
 //!
-//! Rhumb serves them by its pool of whole blocks; the model of Linux's way takes frames from the same allocator and changes
-//! the map for each. Rounds are counted, on simulated CPUs.
+//! Rhumb serves them by its pool of whole blocks; the model of Linux's way takes frames from the same allocator and
+//! changes the map for each. Rounds are counted, on simulated CPUs.
 
 use std::cell::OnceCell;
 

@@ -1,5 +1,5 @@
-//! What changes cost in things that can be counted: entries written, flushes, interrupts, pages flushed. On simulated CPUs;
-//! each round gives the same.
+//! What changes cost in things that can be counted: entries written, flushes, interrupts, pages flushed. On simulated
+//! CPUs; each round gives the same.
 
 use rhumb_directmap::Change;
 use rhumb_hosted::HostedMachine;
@@ -14,7 +14,8 @@ use crate::driver::{Better, Outcome, Sample, Unfit};
 /// Simulated RAM: two 1-GiB pages.
 const RAM_BYTES: u64 = 2 << 30;
 
-/// With how many CPUs every figure is reported. With fewer it is interrupts only: nothing else depends on how many there are.
+/// With how many CPUs every figure is reported. With fewer it is interrupts only: nothing else depends on how many
+/// there are.
 pub(super) const MOST_CPUS: usize = 8;
 
 /// What leaves the map and comes back.

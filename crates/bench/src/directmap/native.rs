@@ -1,9 +1,10 @@
 //! Changes of a real direct map: the host's page tables and its rounds of interrupts, next to threads that run.
 //!
-//! One CPU changes; the others of the team go on reading a block of the same map that stays as it is, so that they have translations
-//! to lose and take them anew. A figure is the CPU time of the one that changes, per page, for the change and its undoing together: the map's own work, the host's, and the waiting for other cores. Pages are touched
-//! before, so that there is a translation to drop; faults after a return are not part of it. The map has 2-MiB pages, as where a
-//! GiB is in pieces already.
+//! One CPU changes; the others of the team go on reading a block of the same map that stays as it is, so that they have
+//! translations to lose and take them anew. A figure is the CPU time of the one that changes, per page, for the change
+//! and its undoing together: the map's own work, the host's, and the waiting for other cores. Pages are touched before,
+//! so that there is a translation to drop; faults after a return are not part of it. The map has 2-MiB pages, as where
+//! a GiB is in pieces already.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -65,7 +66,8 @@ impl Native {
         host: &NativeMap,
         blocks: u64,
     ) -> Result<Timing, Unfit> {
-        // SAFETY: `touch` alone uses what is changed, and only when all of it has been restored; `look` uses another block.
+        // SAFETY: `touch` alone uses what is changed, and only when all of it has been restored; `look` uses another
+        // block.
         let prepared = unsafe { Stage::real(host) }
             .and_then(|stage| Ok((stage, S::new(block(blocks).start().addr().get(), BLOCK_PAGES as usize)?)));
         let (mut prepared, mut failure) = match prepared {

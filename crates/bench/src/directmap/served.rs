@@ -1,9 +1,10 @@
 //! Frames for secrets, on a real direct map: by Rhumb's pool of whole blocks, and page by page as Linux does it.
 //!
-//! One CPU takes frames, gives them back, and writes into one; the others of the team read another part of the same map all the time. The
-//! host's map follows each change, so that its shootdowns are part of the figures; each frame that is taken was touched before, where
-//! it is in the map, so that there is a translation to drop. Contents stand in the simulated machine's RAM, which is always there: so
-//! clearing and copying cost what they do through a window whose translation is warm, and no fault of the host's is part of a figure.
+//! One CPU takes frames, gives them back, and writes into one; the others of the team read another part of the same map
+//! all the time. The host's map follows each change, so that its shootdowns are part of the figures; each frame that is
+//! taken was touched before, where it is in the map, so that there is a translation to drop. Contents stand in the
+//! simulated machine's RAM, which is always there: so clearing and copying cost what they do through a window whose
+//! translation is warm, and no fault of the host's is part of a figure.
 //!
 //! | work | what is timed |
 //! |---|---|
@@ -11,8 +12,8 @@
 //! | [`Work::Block`] | 512 frames from nothing, then all given back: the block goes out and returns |
 //! | [`Work::Copy`] | 4 KiB written into a frame that is out of the map |
 //!
-//! Both clear a frame when it is taken and when it comes back, whole blocks or one by one. Linux has no windows: what is not in its map
-//! is put back to be written, and taken out again.
+//! Both clear a frame when it is taken and when it comes back, whole blocks or one by one. Linux has no windows: what
+//! is not in its map is put back to be written, and taken out again.
 
 use std::cell::OnceCell;
 use std::hint::black_box;

@@ -1,8 +1,9 @@
-//! Where a way of changing a map flushes: on simulated CPUs that count, on real ones through the host's map, or nowhere.
+//! Where a way of changing a map flushes: on simulated CPUs that count, on real ones through the host's map, or
+//! nowhere.
 //!
-//! On a real map each round of interrupts that the way asks for is one of the host's: the system call that takes pages away
-//! makes its own; where only translations are dropped, `membarrier` stands for it, which interrupts every core that runs a
-//! thread of this process. A round that is not asked for is not made.
+//! On a real map each round of interrupts that the way asks for is one of the host's: the system call that takes pages
+//! away makes its own; where only translations are dropped, `membarrier` stands for it, which interrupts every core
+//! that runs a thread of this process. A round that is not asked for is not made.
 
 use std::cell::RefCell;
 use std::io;

@@ -1,4 +1,5 @@
-//! Page tables in plain memory, and a direct map of simulated RAM in them: what every way of changing a map begins with.
+//! Page tables in plain memory, and a direct map of simulated RAM in them: what every way of changing a map begins
+//! with.
 //!
 //! Tables stand in one array, as they stand in the direct map itself: reaching one is an addition. Nothing walks them.
 

@@ -1,8 +1,8 @@
 //! From how many pages on is one full flush cheaper than one `invlpg` each? What the host's own threshold shows.
 //!
-//! The host drops up to 33 pages one by one, and everything beyond (its default). So around that number the time of taking the
-//! right to write away shows what an `invlpg` costs (the slope up to it, less the slope beyond), and the time of a walk through
-//! a working set afterwards what a full flush costs those who come after it (the step at it).
+//! The host drops up to 33 pages one by one, and everything beyond (its default). So around that number the time of
+//! taking the right to write away shows what an `invlpg` costs (the slope up to it, less the slope beyond), and the
+//! time of a walk through a working set afterwards what a full flush costs those who come after it (the step at it).
 
 use std::hint::black_box;
 
@@ -17,7 +17,8 @@ use crate::stats::{Random, median};
 /// Around the host's threshold; and none, where the host is called all the same but has nothing to flush.
 pub(super) const PAGES: [u64; 7] = [0, 1, 17, 33, 34, 50, 66];
 
-/// Pages of the working set: a sixth of a second-level TLB of 1,536 entries, so that a neighbour on the core may have the rest.
+/// Pages of the working set: a sixth of a second-level TLB of 1,536 entries, so that a neighbour on the core may have
+/// the rest.
 pub(super) const WORKING_SET: u64 = 256;
 
 /// Flushes of a full run.

@@ -2,8 +2,8 @@
 //!
 //! What the loop writes to is backed by the host before: a page fault in a thousand gets would be their p99.9.
 //!
-//! A host interrupts a process now and then for microseconds: the very longest time of a run says only that. The longest
-//! of each burst of a thousand does hold each refill, and the median over the bursts holds no interruption.
+//! A host interrupts a process now and then for microseconds: the very longest time of a run says only that. The
+//! longest of each burst of a thousand does hold each refill, and the median over the bursts holds no interruption.
 
 use std::hint::black_box;
 

@@ -1,7 +1,7 @@
 //! Workloads that keep the allocator in one state: pairs, bulk, random at 90 % full.
 //!
-//! Victims are drawn before the clock starts, in random order, so that the timed loop reads them one after the other and
-//! what it misses in the cache is the allocator's own.
+//! Victims are drawn before the clock starts, in random order, so that the timed loop reads them one after the other
+//! and what it misses in the cache is the allocator's own.
 
 use std::arch::asm;
 use std::ops::ControlFlow;
@@ -41,8 +41,8 @@ pub(super) const PAIR_BASE: Pair<{ Order::BASE.get() }> = Pair { pairs: 500_000 
 /// Pairs of 2-MiB blocks.
 pub(super) const PAIR_LARGE: Pair<{ Order::LARGE.get() }> = Pair { pairs: 50_000 };
 
-/// A caller that has the frame's number in a register. [`std::hint::black_box`] would store it, and have the subject's own
-/// fields read again from memory after it.
+/// A caller that has the frame's number in a register. [`std::hint::black_box`] would store it, and have the subject's
+/// own fields read again from memory after it.
 #[inline(always)]
 fn use_frame(pfn: Pfn) {
     // SAFETY: there is no instruction.

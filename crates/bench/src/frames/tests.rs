@@ -1,4 +1,5 @@
-//! Each subject, through its wrapper, hands out frames of the region, aligned, and never one twice; and takes them back.
+//! Each subject, through its wrapper, hands out frames of the region, aligned, and never one twice; and takes them
+//! back.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

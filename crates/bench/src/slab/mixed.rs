@@ -115,8 +115,8 @@ impl Population {
         timing
     }
 
-    /// Frees all but `keep` of the objects, at random, unless the time ends, and notes those that were not their owner's
-    /// alone.
+    /// Frees all but `keep` of the objects, at random, unless the time ends, and notes those that were not their
+    /// owner's alone.
     pub(super) fn thin_out<S: ObjectSubject>(&mut self, subject: &S, member: &Member<'_>, keep: usize) {
         self.shuffle();
         for (index, held) in self.held.drain(keep.min(self.held.len())..).enumerate() {

@@ -1,4 +1,5 @@
-//! Each subject, through its wrapper, gives out objects that are nobody else's; each workload sees it when one does not.
+//! Each subject, through its wrapper, gives out objects that are nobody else's; each workload sees it when one does
+//! not.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;

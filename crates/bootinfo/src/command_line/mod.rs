@@ -1,8 +1,8 @@
 //! The kernel's command line.
 //!
-//! Nothing in it is ever fatal: a word that is not known, or a value that is not accepted, is a [`Warning`] that names the
-//! word and says what would be accepted, and the rest of the line counts as if it were not there. Where a word is given twice,
-//! the later one counts, as on Linux.
+//! Nothing in it is ever fatal: a word that is not known, or a value that is not accepted, is a [`Warning`] that names
+//! the word and says what would be accepted, and the rest of the line counts as if it were not there. Where a word is
+//! given twice, the later one counts, as on Linux.
 
 use core::fmt;
 

@@ -71,7 +71,8 @@ pub struct KnownWord {
     pub value: ValueForm,
     /// What it does, in half a line.
     pub help: &'static str,
-    /// Puts the value into the options; `None` where it is none of those accepted. A word without value gets an empty one.
+    /// Puts the value into the options; `None` where it is none of those accepted. A word without value gets an empty
+    /// one.
     pub(super) set: fn(&mut Options, &[u8]) -> Option<()>,
 }
 
@@ -158,8 +159,8 @@ fn port(text: &[u8]) -> Option<u16> {
     number(text).and_then(|port| u16::try_from(port).ok())
 }
 
-/// A level by name, or by Linux's number: that prints what is *less* than the number, where 3 is an error, 4 a warning and 6
-/// information. Errors are never hidden, and Linux has no number for what `trace` prints.
+/// A level by name, or by Linux's number: that prints what is *less* than the number, where 3 is an error, 4 a warning
+/// and 6 information. Errors are never hidden, and Linux has no number for what `trace` prints.
 fn level(text: &[u8]) -> Option<LevelFilter> {
     match number(text) {
         Some(0..=4) => Some(LevelFilter::Error),

@@ -2,8 +2,9 @@
 
 /// The words of a command line, each as its name and its value.
 ///
-/// As on Linux: words are separated by blanks, a double quote makes the blanks up to the next one part of the word, quotes
-/// around a word or a value are not part of it, and `--` ends the line (what follows is for user space). A NUL ends it, too.
+/// As on Linux: words are separated by blanks, a double quote makes the blanks up to the next one part of the word,
+/// quotes around a word or a value are not part of it, and `--` ends the line (what follows is for user space). A NUL
+/// ends it, too.
 #[derive(Clone, Debug)]
 pub(super) struct Words<'line> {
     rest: &'line [u8],

@@ -1,9 +1,9 @@
 //! Bytes as the ACPI crate's structures: the one place here that needs `unsafe`.
 //!
-//! The crate `acpi` knows how each entry is laid out and what the fields of the FADT mean over its revisions. What it does
-//! not do is doubt: its iterators believe each length, loop without end on a length of 0, and read past the end of a table that
-//! was cut. So tables and entries are found and measured by safe code ([`super::tables`]), and only then, one at a
-//! time, *copied* into the crate's types by [`read`], which checks that all of it is there.
+//! The crate `acpi` knows how each entry is laid out and what the fields of the FADT mean over its revisions. What it
+//! does not do is doubt: its iterators believe each length, loop without end on a length of 0, and read past the end of
+//! a table that was cut. So tables and entries are found and measured by safe code ([`super::tables`]), and only then,
+//! one at a time, *copied* into the crate's types by [`read`], which checks that all of it is there.
 #![allow(unsafe_code)]
 
 use acpi::fadt::Fadt;
@@ -41,7 +41,7 @@ unsafe impl Layout for Fadt {}
 /// The structure at the beginning of `bytes`, or `None` where they are too few.
 pub(super) fn read<T: Layout>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
-    // SAFETY: the slice has just been cut to the size of `T`; `read_unaligned` asks for no alignment, and by `Layout` any bytes are
-    // a `T`.
+    // SAFETY: the slice has just been cut to the size of `T`; `read_unaligned` asks for no alignment, and by `Layout`
+    // any bytes are a `T`.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }

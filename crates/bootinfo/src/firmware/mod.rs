@@ -9,11 +9,11 @@
 //! | `layout` | bytes as the structures of the crate `acpi` |
 //! | `finding` | what can be wrong |
 //!
-//! A table that is missing, cut or garbled costs what it would have told, and no more: without a MADT there is the boot CPU
-//! alone, without an SRAT there is one node, without a FADT no power-off. There is no error here, only findings.
+//! A table that is missing, cut or garbled costs what it would have told, and no more: without a MADT there is the boot
+//! CPU alone, without an SRAT there is one node, without a FADT no power-off. There is no error here, only findings.
 //!
-//! The crate `acpi` gives the layouts of the MADT's entries and the FADT, and the meaning of the FADT's fields over its revisions.
-//! Its own walk over the tables is not used; `layout` says why.
+//! The crate `acpi` gives the layouts of the MADT's entries and the FADT, and the meaning of the FADT's fields over its
+//! revisions. Its own walk over the tables is not used; `layout` says why.
 
 use arrayvec::ArrayVec;
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PhysAddr, PhysRange};
@@ -43,7 +43,8 @@ pub const MAX_ISA_OVERRIDES: usize = 16;
 pub const MAX_NMI_LINES: usize = MAX_CPUS;
 /// Room for NMI sources: hardly any machine has one.
 pub const MAX_NMI_SOURCES: usize = 8;
-/// Room for memory ranges: two for each node, as the hole below 4 GiB splits the first one's, and hot-plug areas are apart.
+/// Room for memory ranges: two for each node, as the hole below 4 GiB splits the first one's, and hot-plug areas are
+/// apart.
 pub const MAX_MEMORY_RANGES: usize = 2 * MAX_NODES;
 
 /// Whether a CPU can be started.
@@ -87,7 +88,8 @@ pub struct Topology {
     pub nmi_sources: ArrayVec<NmiSource, MAX_NMI_SOURCES>,
     /// Memory of the nodes, ascending and disjoint; empty where there is one node. Ask [`Topology::node_of`].
     pub memory: ArrayVec<MemoryAffinity, MAX_MEMORY_RANGES>,
-    /// The firmware's number of each node, by the node's index, ascending. Never empty: its length is the number of nodes.
+    /// The firmware's number of each node, by the node's index, ascending. Never empty: its length is the number of
+    /// nodes.
     pub domains: ArrayVec<u32, MAX_NODES>,
     /// How far the nodes are from each other.
     pub distances: Distances,
@@ -169,7 +171,8 @@ impl Topology {
             .filter_map(move |from| Some((PhysRange::new(from, edges(from))?, self.node_of(from))))
     }
 
-    /// Where the ISA interrupt `irq` arrives: as overridden, else at the input of the same number, active high, by edge.
+    /// Where the ISA interrupt `irq` arrives: as overridden, else at the input of the same number, active high, by
+    /// edge.
     pub fn isa_route(&self, irq: u8) -> IsaRoute {
         let default =
             IsaRoute { irq, gsi: irq.into(), polarity: Polarity::ActiveHigh, trigger: Trigger::Edge };

@@ -10,8 +10,8 @@
 //!
 //! The crate `acpi` has neither of them. Source: ACPI specification 6.5, sections 5.2.16 and 5.2.17.
 //!
-//! The firmware's domains are numbers of 32 bits with gaps; nodes are dense. Domains become nodes in ascending order, so that
-//! domain 0 is node 0 wherever there is one.
+//! The firmware's domains are numbers of 32 bits with gaps; nodes are dense. Domains become nodes in ascending order,
+//! so that domain 0 is node 0 wherever there is one.
 
 use core::fmt;
 

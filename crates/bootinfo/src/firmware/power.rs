@@ -1,8 +1,8 @@
 //! FADT and DSDT: the timer, the reset register, and how to power off.
 //!
-//! Powering off means writing a "sleep type" and an enable bit to one or two control registers. The registers stand in the FADT. The
-//! sleep type stands in a package called `\_S5` of the DSDT (or of an SSDT), which is a program for an interpreter; but firmware writes
-//! that package as a constant, so it can be found by its bytes:
+//! Powering off means writing a "sleep type" and an enable bit to one or two control registers. The registers stand in
+//! the FADT. The sleep type stands in a package called `\_S5` of the DSDT (or of an SSDT), which is a program for an
+//! interpreter; but firmware writes that package as a constant, so it can be found by its bytes:
 //!
 //! ```text
 //!  08 [5c] 5f 53 35 5f   12   length (1..4)   count   type for PM1a   type for PM1b   ...

@@ -7,7 +7,8 @@
 //!          └── FADT ── DSDT
 //! ```
 //!
-//! A [`Table`] is proof that all of the table's bytes are there and that they sum up to 0. What the bytes mean is still open.
+//! A [`Table`] is proof that all of the table's bytes are there and that they sum up to 0. What the bytes mean is still
+//! open.
 //!
 //! Source: ACPI specification 6.5, sections 5.2.5 to 5.2.8.
 
@@ -79,8 +80,8 @@ impl<'m> Table<'m> {
         self.finding(TableFault::Length(self.bytes.len() as u32))
     }
 
-    /// The entries (type u8, length u8, content) from offset `from` on, as MADT and SRAT have them. Each has at least the two bytes of its head.
-    /// Ends with the table, or with the first entry whose length is impossible.
+    /// The entries (type u8, length u8, content) from offset `from` on, as MADT and SRAT have them. Each has at least
+    /// the two bytes of its head. Ends with the table, or with the first entry whose length is impossible.
     pub(super) fn entries(&self, from: usize) -> Entries<'_, 'm> {
         Entries { table: self, offset: from }
     }

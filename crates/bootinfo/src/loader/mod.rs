@@ -1,8 +1,9 @@
 //! What the boot loader tells, whichever it was.
 //!
-//! Two protocols, one answer: [`pvh`] (QEMU's `-kernel`, Firecracker, Cloud Hypervisor) and [`multiboot2`] (GRUB) both give a
-//! [`BootInfo`]. It owns copies of all it says, since the originals lie in memory that the loader calls usable: what must not
-//! be overwritten while somebody still reads it (and the RAM disk) is listed in [`BootInfo::occupied`], to be reserved first.
+//! Two protocols, one answer: [`pvh`] (QEMU's `-kernel`, Firecracker, Cloud Hypervisor) and [`multiboot2`] (GRUB) both
+//! give a [`BootInfo`]. It owns copies of all it says, since the originals lie in memory that the loader calls usable:
+//! what must not be overwritten while somebody still reads it (and the RAM disk) is listed in [`BootInfo::occupied`],
+//! to be reserved first.
 
 use core::fmt;
 
@@ -21,7 +22,8 @@ pub const COMMAND_LINE_BYTES: usize = 4096;
 /// How much of the loader's name is kept: it is only shown.
 pub const LOADER_NAME_BYTES: usize = 64;
 
-/// Room for the loader's own pieces: its information block, map, lists and strings, and a few modules beside the RAM disk.
+/// Room for the loader's own pieces: its information block, map, lists and strings, and a few modules beside the RAM
+/// disk.
 pub const MAX_OCCUPIED: usize = 16;
 
 /// By which protocol the kernel was started.

@@ -6,9 +6,10 @@
 //!
 //! Source: the Multiboot2 specification, version 2.0, section 3.
 //!
-//! Why not the crate `multiboot2` (0.28): it must be given a raw pointer, believes the total size found there, and asserts
-//! where a tag's size or the entry size of the memory map is not as it expects: a kernel that dies without a word when its
-//! loader is wrong, or newer. The five tags that are needed here take less code than guarding against that would.
+//! Why not the crate `multiboot2` (0.28): it must be given a raw pointer, believes the total size found there, and
+//! asserts where a tag's size or the entry size of the memory map is not as it expects: a kernel that dies without a
+//! word when its loader is wrong, or newer. The five tags that are needed here take less code than guarding against
+//! that would.
 
 use rhumb_machine::{PhysAddr, PhysRange};
 

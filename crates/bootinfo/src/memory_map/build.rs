@@ -1,9 +1,9 @@
 //! From the firmware's entries to disjoint regions.
 //!
 //! Entries come in any order and may overlap; the result is what an observer would see who asks each byte for its kind,
-//! where the most restrictive of all the answers counts. The sweep below does just that, byte by byte in principle: from
-//! each point it goes on to the nearest one where any answer could change. With n entries that is at most 2n points of a few
-//! times n comparisons each, a million and a half at the very worst, once.
+//! where the most restrictive of all the answers counts. The sweep below does just that, byte by byte in principle:
+//! from each point it goes on to the nearest one where any answer could change. With n entries that is at most 2n
+//! points of a few times n comparisons each, a million and a half at the very worst, once.
 //!
 //! Why not sort first: the sweep does not need it, and a copy to sort would be 12 KiB of a boot stack.
 
@@ -20,9 +20,9 @@ impl MemoryMap {
     /// The memory map that the firmware's `entries` describe, and what was odd about them.
     ///
     /// # Errors
-    /// [`MemoryMapError::NoUsableRam`] where there is not one whole frame of RAM; [`MemoryMapError::TooManyRegions`] where
-    /// there is no room. A region that does not fit must not be ignored: it may be the one that says that a piece of
-    /// "usable" RAM is not.
+    /// [`MemoryMapError::NoUsableRam`] where there is not one whole frame of RAM; [`MemoryMapError::TooManyRegions`]
+    /// where there is no room. A region that does not fit must not be ignored: it may be the one that says that a piece
+    /// of "usable" RAM is not.
     pub fn from_firmware<I>(entries: I) -> Result<(Self, Findings<MapFinding>), MemoryMapError>
     where
         I: IntoIterator<Item = FirmwareEntry>,

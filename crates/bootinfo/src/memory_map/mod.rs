@@ -14,11 +14,11 @@
 //! Until the frame allocator takes over, this map is the only truth about free memory: [`crate::BootFrames`] keeps no
 //! free list but reserves here what it hands out. What `usable()` still yields afterwards is exactly what is left.
 //!
-//! Regions are kept to the byte, since firmware gives them so; `ram()` and `usable()` round *inward*, so that a frame which
-//! is only partly RAM is nobody's. Reservations round *outward*, so that a frame which is partly taken is taken.
+//! Regions are kept to the byte, since firmware gives them so; `ram()` and `usable()` round *inward*, so that a frame
+//! which is only partly RAM is nobody's. Reservations round *outward*, so that a frame which is partly taken is taken.
 //!
-//! Why not split the regions on each reservation (as E820 tables do): "is it RAM" and "is it free" are asked by different
-//! people (direct map, allocator), and the first answer must not change when the second does.
+//! Why not split the regions on each reservation (as E820 tables do): "is it RAM" and "is it free" are asked by
+//! different people (direct map, allocator), and the first answer must not change when the second does.
 
 use arrayvec::ArrayVec;
 use rhumb_machine::{PageSize, PhysAddr, PhysRange};
@@ -89,8 +89,8 @@ impl MemoryMap {
 
     /// Takes `range`, rounded outward to frames, out of the free RAM and notes why.
     ///
-    /// Only what is RAM and not yet taken is noted: a range may lie in a hole or in firmware memory (loaders do that), and
-    /// where it meets an earlier reservation, the earlier reason stays.
+    /// Only what is RAM and not yet taken is noted: a range may lie in a hole or in firmware memory (loaders do that),
+    /// and where it meets an earlier reservation, the earlier reason stays.
     ///
     /// # Errors
     /// [`MemoryMapError::TooManyReservations`]; nothing has changed then.

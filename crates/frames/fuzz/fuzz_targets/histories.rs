@@ -1,5 +1,5 @@
-//! Any history of allocations and frees on three CPUs and two nodes: no frame is given out twice, nothing is lost, every
-//! structure stays consistent, and descriptors say what their holder wrote.
+//! Any history of allocations and frees on three CPUs and two nodes: no frame is given out twice, nothing is lost,
+//! every structure stays consistent, and descriptors say what their holder wrote.
 //!
 //! With a nightly toolchain, in `crates/frames` (cargo-fuzz from the registry):
 //!

@@ -22,8 +22,8 @@ impl HostedTables {
     /// For tables in the RAM of `machine`.
     ///
     /// # Safety
-    /// The value and its clones are used only while the machine lives. Every frame of its RAM that they are given as a table
-    /// is one, and nobody else writes to it.
+    /// The value and its clones are used only while the machine lives. Every frame of its RAM that they are given as a
+    /// table is one, and nobody else writes to it.
     pub unsafe fn new(machine: &HostedMachine) -> Self {
         let ram = machine.ram().iter().map(|ram| ram.range).collect();
         Self { base: machine.direct_map_base(), ram }
@@ -35,7 +35,8 @@ impl HostedTables {
             return None;
         }
         let place = self.base.plus(place.get()).plus(index as u64 * 8).as_mut_ptr::<u64>();
-        // SAFETY: an aligned word of a frame of RAM, used as a table, as `new` was promised; tables are reached by atomics alone.
+        // SAFETY: an aligned word of a frame of RAM, used as a table, as `new` was promised; tables are reached by
+        // atomics alone.
         Some(unsafe { AtomicU64::from_ptr(place) })
     }
 }

@@ -389,7 +389,8 @@ fn every_planted_fault_is_found() {
     }
 }
 
-/// A lazy CPU keeps leaves until it wakes, but not entries that refer to tables: without the mark in the batch they are found.
+/// A lazy CPU keeps leaves until it wakes, but not entries that refer to tables: without the mark in the batch they are
+/// found.
 #[test]
 fn a_table_that_a_lazy_cpu_may_walk_is_not_reused() {
     for marked in [Plant::Nothing, Plant::NoTableMark] {
@@ -410,7 +411,8 @@ fn a_table_that_a_lazy_cpu_may_walk_is_not_reused() {
     }
 }
 
-/// One CPU changes while three access on threads of their own: nothing stale, and no access reaches a frame that was given away.
+/// One CPU changes while three access on threads of their own: nothing stale, and no access reaches a frame that was
+/// given away.
 #[test]
 fn right_flushing_is_silent_with_threads() {
     let machine = HostedMachine::builder().cpus(4).ram_bytes(64 << 20).build().unwrap();

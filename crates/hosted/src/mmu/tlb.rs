@@ -198,7 +198,8 @@ impl Tlb {
         }
     }
 
-    /// What `invlpg`, or a fault, drops: the page around the address, by the size that it was walked with, and table entries.
+    /// What `invlpg`, or a fault, drops: the page around the address, by the size that it was walked with, and table
+    /// entries.
     fn drop_page(&mut self, page: VirtAddr) {
         self.translations.retain(|_, cached| cached.leaf.virt != page.align_down(cached.leaf.size));
         self.tables.clear();

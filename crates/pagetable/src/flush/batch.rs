@@ -5,26 +5,27 @@ use rhumb_machine::{CpuMask, FlushReach, FlushScope, Machine, PageRun, PageSize,
 use crate::attributes::Scope;
 use crate::flush::ticket::Flushed;
 
-/// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full flush costs
-/// the misses that follow it.
+/// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full
+/// flush costs the misses that follow it.
 ///
-/// Why 32: neither choice can know what the TLB holds and what of it will be used again, so the number is where neither can
-/// be very wrong. Measured around the host's own threshold of 33, in a virtual machine on a 2.5-GHz Xeon (`cargo xtask bench
-/// directmap --only flush`): an `invlpg` takes 160 to 200 ns, a translation that comes back 11 to 18 ns.
+/// Why 32: neither choice can know what the TLB holds and what of it will be used again, so the number is where neither
+/// can be very wrong. Measured around the host's own threshold of 33, in a virtual machine on a 2.5-GHz Xeon
+/// (`cargo xtask bench directmap --only flush`): an `invlpg` takes 160 to 200 ns, a translation that comes back 11 to
+/// 18 ns.
 ///
 /// | flushed for nothing | costs at most | |
 /// |---|---|---|
 /// | 32 pages, one by one, where nothing in the TLB was worth keeping | 32 x 200 ns | 6.4 us |
 /// | everything, where all of a TLB of 1,536 entries is used again | 1,536 x 15 ns | 23 us |
 ///
-/// They are even where some 430 translations are used again, over a quarter of such a TLB: 32 x 200 ns = 430 x 15 ns. A full
-/// TLB would bear 115 pages, one with a tenth in use 12. On bare metal, where 140 ns have been assumed for an `invlpg` (A. Shi,
-/// patches to Linux of May 2012), 32 pages are even with 300 translations.
+/// They are even where some 430 translations are used again, over a quarter of such a TLB: 32 x 200 ns = 430 x 15 ns. A
+/// full TLB would bear 115 pages, one with a tenth in use 12. On bare metal, where 140 ns have been assumed for an
+/// `invlpg` (A. Shi, patches to Linux of May 2012), 32 pages are even with 300 translations.
 ///
-/// That holds where an `invlpg` spares the rest. Here it does not: a walk through 256 pages took 6 ns a page after a call that
-/// flushed nothing, 23 ns after a single `invlpg`, 22 ns after a full flush. On such a machine each page past the first is a
-/// loss, of 6.4 us at most for each flush and CPU: little beside the 1 to 20 us of the interrupt that carries it.
-/// Others: Asterinas, Zircon and Maestro 32, Linux 33, NRK 20.
+/// That holds where an `invlpg` spares the rest. Here it does not: a walk through 256 pages took 6 ns a page after a
+/// call that flushed nothing, 23 ns after a single `invlpg`, 22 ns after a full flush. On such a machine each page past
+/// the first is a loss, of 6.4 us at most for each flush and CPU: little beside the 1 to 20 us of the interrupt that
+/// carries it. Others: Asterinas, Zircon and Maestro 32, Linux 33, NRK 20.
 pub const FLUSH_PAGES_MAX: u32 = 32;
 
 /// As many runs as pages: a batch that would need more runs is past the threshold anyway.
@@ -78,8 +79,8 @@ impl FlushBatch {
 
     /// Global leaves of `range` changed or went; each had `size` when a CPU may have cached it.
     ///
-    /// `size` is what *was* mapped, the smallest where there were several: a 2-MiB page that becomes small pages takes one
-    /// `Size2M`; 512 small pages that become one take `Size4K`, since one `invlpg` drops only one of them.
+    /// `size` is what *was* mapped, the smallest where there were several: a 2-MiB page that becomes small pages takes
+    /// one `Size2M`; 512 small pages that become one take `Size4K`, since one `invlpg` drops only one of them.
     pub fn add_leaf(&mut self, range: VirtRange, size: PageSize) {
         if range.is_empty() || self.extent == Extent::Everything {
             return;
@@ -98,8 +99,9 @@ impl FlushBatch {
         }
     }
 
-    /// The entry that spans `range` referred to a table, and changed or went: CPUs may have cached it, in every address space,
-    /// and may walk the table until the flush. Lazy CPUs are interrupted for it. The leaves below are added apart.
+    /// The entry that spans `range` referred to a table, and changed or went: CPUs may have cached it, in every address
+    /// space, and may walk the table until the flush. Lazy CPUs are interrupted for it. The leaves below are added
+    /// apart.
     pub fn add_table(&mut self, range: VirtRange) {
         // One `invlpg` anywhere below the entry drops it.
         if let Some(page) = VirtRange::of_length(range.start(), 1) {
@@ -162,10 +164,11 @@ impl FlushBatch {
         }
     }
 
-    /// Drops it all on the CPUs of `targets`: those that may hold what changed. Returns when each of them has, but for lazy
-    /// ones, which do before they use any mapping.
+    /// Drops it all on the CPUs of `targets`: those that may hold what changed. Returns when each of them has, but for
+    /// lazy ones, which do before they use any mapping.
     ///
-    /// Cost: one local flush and one round of interrupts, to those of `targets` that are not lazy; nothing for an empty batch.
+    /// Cost: one local flush and one round of interrupts, to those of `targets` that are not lazy; nothing for an empty
+    /// batch.
     pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Flushed
     where
         M: Machine + ?Sized,

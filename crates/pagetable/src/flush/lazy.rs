@@ -7,24 +7,25 @@
 //!      └────────────────┴───────────────────────────────────────┘ leave: FlushAll
 //! ```
 //!
-//! The rule for the CPU: between [`LazyCpu::enter`] and [`LazyCpu::leave`] it uses nothing but what never changes its translation
-//! (its stack, the code of the idle loop and of the interrupt's entry); when `leave` says so it flushes everything before
-//! it uses anything else.
+//! The rule for the CPU: between [`LazyCpu::enter`] and [`LazyCpu::leave`] it uses nothing but what never changes its
+//! translation (its stack, the code of the idle loop and of the interrupt's entry); when `leave` says so it flushes
+//! everything before it uses anything else.
 //!
-//! **Proof.** The flusher F has changed entries and then does `leave_mark` on CPU C's word; it skips C only where its exchange
-//! from Lazy or Missed *succeeds*. All changes of the word are read-modify-writes (or `enter`, C's own store to a word
-//! that only C moves out of Running), so they stand in one order. After F's exchange the next change by C is a `leave`, which reads
-//! Missed: either what F wrote, or what later flushers wrote over it in exchanges, which continue F's release sequence.
-//! So F's exchange (release) happens before C's `leave` (acquire): C sees F's entries in every walk after its full flush, and the flush
-//! dropped all that it had before. C's earlier uses happen before F's exchange: `enter` is a release, and F's exchange an
-//! acquire that reads it (or a mark in the same release sequence). So F may reuse the frame at once.
-//! Where the exchange fails, or Running was read, C is interrupted, which is always right.
+//! **Proof.** The flusher F has changed entries and then does `leave_mark` on CPU C's word; it skips C only where its
+//! exchange from Lazy or Missed *succeeds*. All changes of the word are read-modify-writes (or `enter`, C's own store
+//! to a word that only C moves out of Running), so they stand in one order. After F's exchange the next change by C is
+//! a `leave`, which reads Missed: either what F wrote, or what later flushers wrote over it in exchanges, which
+//! continue F's release sequence. So F's exchange (release) happens before C's `leave` (acquire): C sees F's entries in
+//! every walk after its full flush, and the flush dropped all that it had before. C's earlier uses happen before F's
+//! exchange: `enter` is a release, and F's exchange an acquire that reads it (or a mark in the same release sequence).
+//! So F may reuse the frame at once. Where the exchange fails, or Running was read, C is interrupted, which is always
+//! right.
 //!
-//! A *mark that is there already* must be exchanged again, not only read: a read could be done before F's entries leave its
-//! store buffer, while C wakes, flushes, and walks the old entries.
+//! A *mark that is there already* must be exchanged again, not only read: a read could be done before F's entries leave
+//! its store buffer, while C wakes, flushes, and walks the old entries.
 //!
-//! What the rule does not stop: a CPU may *walk* on speculation while it is lazy or wakes. So the batch refuses laziness where
-//! tables will be reused.
+//! What the rule does not stop: a CPU may *walk* on speculation while it is lazy or wakes. So the batch refuses
+//! laziness where tables will be reused.
 //!
 //! Source of the idea: lazy TLB mode (Black and others, "Translation Lookaside Buffer Consistency", 1989); here for the
 //! kernel's own mappings.
@@ -75,8 +76,8 @@ impl LazyCpu {
         Self(AtomicU32::new(RUNNING))
     }
 
-    /// The CPU itself, with interrupts off: from now on it uses nothing that others may change. Where it is lazy already, a mark
-    /// that it has been left stays.
+    /// The CPU itself, with interrupts off: from now on it uses nothing that others may change. Where it is lazy
+    /// already, a mark that it has been left stays.
     pub fn enter(&self) {
         // Only this CPU moves the word out of Running.
         if self.0.load(Relaxed) == RUNNING {
@@ -84,8 +85,8 @@ impl LazyCpu {
         }
     }
 
-    /// The CPU itself, with interrupts off, before it uses anything: what it has to do first. Cost where it is not lazy: one
-    /// load of its own line.
+    /// The CPU itself, with interrupts off, before it uses anything: what it has to do first. Cost where it is not
+    /// lazy: one load of its own line.
     #[inline(always)]
     pub fn leave(&self) -> Woken {
         // Only this CPU moves the word into or out of Running, so what it reads here is exact as to that.

@@ -2,9 +2,9 @@
 //!
 //! `cargo test -p rhumb-pagetable --features loom` and `--features shuttle`.
 //!
-//! A CPU caches an entry and reads the frame that it refers to; the flusher changes the entry, flushes, and then *writes* the frame,
-//! as its next owner would. A use through a stale translation is a read that is not ordered before that write: loom reports the
-//! race by itself; under shuttle the frame's content tells.
+//! A CPU caches an entry and reads the frame that it refers to; the flusher changes the entry, flushes, and then *writes*
+//! the frame, as its next owner would. A use through a stale translation is a read that is not ordered before that
+//! write: loom reports the race by itself; under shuttle the frame's content tells.
 
 extern crate std;
 

@@ -1,5 +1,5 @@
-//! Which instructions drop what a scope names, by what the CPU has. A function of its arguments alone, so that it is tested
-//! for CPUs that no emulator at hand plays.
+//! Which instructions drop what a scope names, by what the CPU has. A function of its arguments alone, so that it is
+//! tested for CPUs that no emulator at hand plays.
 //!
 //! | scope | no PCID | PCID on |
 //! |---|---|---|
@@ -8,9 +8,9 @@
 //! | non-global | write CR3 | INVPCID 3, or toggle CR4.PGE |
 //! | all | INVPCID 2, or toggle CR4.PGE, or write CR3 | INVPCID 2, or toggle CR4.PGE |
 //!
-//! `invlpg` and a write of CR3 drop nothing of other address spaces but global translations. Toggling CR4.PGE drops everything
-//! of all of them. Without global pages turned on, a write of CR3 drops everything there is.
-//! Source: Intel SDM volume 3, 5.10.4.1.
+//! `invlpg` and a write of CR3 drop nothing of other address spaces but global translations. Toggling CR4.PGE drops
+//! everything of all of them. Without global pages turned on, a write of CR3 drops everything there is. Source: Intel
+//! SDM volume 3, 5.10.4.1.
 
 use rhumb_machine::{FlushReach, FlushScope};
 

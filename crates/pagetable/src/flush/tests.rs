@@ -275,7 +275,8 @@ fn counters_add_up_by_cause() {
     }
 }
 
-/// What each sequence drops, from the manual: (global, non-global of this address space, of others, table entries of others).
+/// What each sequence drops, from the manual: (global, non-global of this address space, of others, table entries of
+/// others).
 fn drops(sequence: Sequence, features: FlushFeatures) -> [bool; 4] {
     let others = !features.pcid_enabled;
     match sequence {

@@ -7,8 +7,8 @@ use crate::flush::batch::FlushBatch;
 /// Proof that the CPUs which a [`FlushBatch`] was flushed on have dropped what was in it (invariant I6). Who reuses the
 /// frames, the tables or the addresses of what was unmapped asks for it.
 ///
-/// It proves what was in that batch and for those CPUs: which ones may hold it was the caller's claim. A lazy CPU among them may hold
-/// leaves still, but uses none before it has dropped them; tables it has dropped.
+/// It proves what was in that batch and for those CPUs: which ones may hold it was the caller's claim. A lazy CPU among
+/// them may hold leaves still, but uses none before it has dropped them; tables it has dropped.
 #[must_use = "the ticket is what the reuse of frames and tables takes"]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flushed {

@@ -1,5 +1,5 @@
-//! Any history of allocations, frees and reclaims on three CPUs and two nodes: no two objects overlap, nothing is lost, and
-//! every structure stays consistent.
+//! Any history of allocations, frees and reclaims on three CPUs and two nodes: no two objects overlap, nothing is lost,
+//! and every structure stays consistent.
 #![no_main]
 
 use std::alloc::Layout;

@@ -1,4 +1,5 @@
-//! Frames that fail on purpose: whichever allocation of a frame fails, the error reaches the caller and nothing is lost.
+//! Frames that fail on purpose: whichever allocation of a frame fails, the error reaches the caller and nothing is
+//! lost.
 
 use core::alloc::Layout;
 use std::vec::Vec;

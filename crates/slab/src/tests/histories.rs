@@ -1,5 +1,5 @@
-//! Any history of allocations and frees, by size and by cache, on three CPUs and two nodes, against a plain model: no two
-//! objects overlap, none loses its content, nothing is lost, and every structure stays consistent.
+//! Any history of allocations and frees, by size and by cache, on three CPUs and two nodes, against a plain model: no
+//! two objects overlap, none loses its content, nothing is lost, and every structure stays consistent.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

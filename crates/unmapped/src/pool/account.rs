@@ -20,8 +20,8 @@ impl Limits {
 
 /// What an owner has.
 ///
-/// A block is charged to whoever asked when it was taken, until it goes back: others may have frames in it, too. What its
-/// owner gave back of it serves the owner's own requests like anyone's.
+/// A block is charged to whoever asked when it was taken, until it goes back: others may have frames in it, too. What
+/// its owner gave back of it serves the owner's own requests like anyone's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Account {
     /// The owner by the map's journal: it is named there for the blocks that it has taken.

@@ -39,7 +39,8 @@ pub(crate) fn out<H: Home>(
     let settled = batch.flush(machine, pinned, &home.flush_targets());
     home.note_flush(settled.flushed());
     let flushed = home.with_map(|map| map.settle(settled));
-    // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations (I5, I6).
+    // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations
+    // (I5, I6).
     let unmapped = unsafe { block.assume_unmapped() };
     Ok(Out { start: unmapped.into_pfn(), flushes: u64::from(!flushed.was_empty()) })
 }
@@ -61,8 +62,8 @@ pub(crate) enum Wait {
     Forbidden,
 }
 
-/// Brings a block of `order` back into the map, and frees it after the flush. Every frame of it is zero and in the pool: the
-/// caller has taken it off the shelf. Returns how many flushes it took.
+/// Brings a block of `order` back into the map, and frees it after the flush. Every frame of it is zero and in the
+/// pool: the caller has taken it off the shelf. Returns how many flushes it took.
 pub(crate) fn back<H: Home>(
     home: &H,
     pinned: Pinned<'_>,
@@ -103,8 +104,8 @@ pub(crate) fn back<H: Home>(
 pub(crate) fn part<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Option<Frame<Unmapped>> {
     // A piece of a 1-GiB block is a piece of nothing smaller in the allocator's eyes.
     let block = whole_around(frames, pfn, Order::LARGE).or_else(|| whole_around(frames, pfn, Order::HUGE))?;
-    // SAFETY: the shelf marks each frame as taken once, so no other handle of a piece has any of these; the block's own is a number
-    // again, right away.
+    // SAFETY: the shelf marks each frame as taken once, so no other handle of a piece has any of these; the block's own
+    // is a number again, right away.
     let part = unsafe { block.part(pfn, order) };
     let _ = block.into_pfn();
     part

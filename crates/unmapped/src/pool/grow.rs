@@ -19,7 +19,8 @@ impl<H: Home> UnmappedPool<H> {
         owner: Owner,
         order: Order,
     ) -> Result<Pfn, PoolError> {
-        // Others may take what was put on the shelf before it is asked again; each turn takes another block, up to the limit.
+        // Others may take what was put on the shelf before it is asked again; each turn takes another block, up to the
+        // limit.
         loop {
             self.add_charged(pinned, owner, PageSize::Size2M)?;
             let served = self.home.with_shelf(|shelf| shelf.take(self.home.frames(), owner, order))?;

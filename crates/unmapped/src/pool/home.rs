@@ -11,8 +11,8 @@ use crate::windows::copy::CopyError;
 
 /// The pool's surroundings. In a kernel: a unit struct before statics.
 ///
-/// The pool holds one of the two locks at a time, and calls nothing else of its home meanwhile but [`Home::frames`], of which it reads
-/// descriptors only.
+/// The pool holds one of the two locks at a time, and calls nothing else of its home meanwhile but [`Home::frames`], of
+/// which it reads descriptors only.
 pub trait Home: Sync {
     /// The machine of the allocator.
     type Machine: Machine;
@@ -27,7 +27,8 @@ pub trait Home: Sync {
     /// Runs `act` with the map's lock held.
     fn with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> A;
 
-    /// The same where the lock is free now; else `None`. Called by the allocator for want of memory, perhaps under that very lock.
+    /// The same where the lock is free now; else `None`. Called by the allocator for want of memory, perhaps under that
+    /// very lock.
     fn try_with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> Option<A>;
 
     /// Runs `act` with the shelf's lock held, interrupts off.

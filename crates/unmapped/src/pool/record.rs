@@ -8,10 +8,11 @@
 //! word 11      of that one: neighbours in the list of 1-GiB blocks that are wholly free, as word 8
 //! ```
 //!
-//! The first frame of what was taken has its owner and, as page type, [`TAKEN`] plus its order in the rest of its descriptor.
+//! The first frame of what was taken has its owner and, as page type, [`TAKEN`] plus its order in the rest of its
+//! descriptor.
 //!
-//! Why there: a block's state is wanted exactly while the pool holds the block, and its descriptors are the holder's to use.
-//! Anywhere else it would take memory that grows with the pool, and a search from a frame to its block.
+//! Why there: a block's state is wanted exactly while the pool holds the block, and its descriptors are the holder's to
+//! use. Anywhere else it would take memory that grows with the pool, and a search from a frame to its block.
 
 use rhumb_frames::words::{Bits, FRAMES, WORDS, block_rank};
 use rhumb_frames::{Descriptor, Frames, Owner};
@@ -175,7 +176,8 @@ impl<M: Machine> Records<'_, M> {
         self.set_word(id, STATE, state);
     }
 
-    /// Leaves the words as the allocator's other users expect them; the first frame is `owner`'s, as the allocator was told.
+    /// Leaves the words as the allocator's other users expect them; the first frame is `owner`'s, as the allocator was
+    /// told.
     pub(crate) fn wipe(&self, id: BlockId, owner: Owner) {
         (0..USED).for_each(|at| self.set_word(id, at, 0));
         self.describe(id.start(), owner, 0);

@@ -1,10 +1,12 @@
 //! [`Shelf`]: the blocks of the pool by how full they are, and the accounts. What its lock protects.
 //!
-//! Blocks that have something free stand in bins: seven steps of fullness (at most 8, 16, 32, 64, 128, 256, 511 frames free), nine largest
-//! free orders each. A request is served from the first bin that can: the fullest, and of these the tightest. Wholly free blocks
-//! come after all others: members of a 1-GiB block first, then those that could go back by themselves.
+//! Blocks that have something free stand in bins: seven steps of fullness (at most 8, 16, 32, 64, 128, 256, 511 frames
+//! free), nine largest free orders each. A request is served from the first bin that can: the fullest, and of these the
+//! tightest. Wholly free blocks come after all others: members of a 1-GiB block first, then those that could go back by
+//! themselves.
 //!
-//! Cost: a search of one 64-bit word; twelve descriptors read and at most as many written, and two more for each list entry moved.
+//! Cost: a search of one 64-bit word; twelve descriptors read and at most as many written, and two more for each list
+//! entry moved.
 
 use rhumb_frames::words::{FRAMES, find_run, run_mask};
 use rhumb_frames::{Frames, Owner};
@@ -17,8 +19,8 @@ use crate::pool::record::{
     BINS, BlockId, Chain, FREE_MEMBERS_BIN, Kind, Link, Links, MEMBERS, NO_BIN, Record, Records, SPARE_BIN,
 };
 
-/// Wholly free blocks that stay, so that a frame given and taken again does not cost two flushes and 2 MiB of clearing each time.
-/// Four are 8 MiB at most that lie idle, and go when the allocator is short.
+/// Wholly free blocks that stay, so that a frame given and taken again does not cost two flushes and 2 MiB of clearing
+/// each time. Four are 8 MiB at most that lie idle, and go when the allocator is short.
 const KEPT_BLOCKS: u64 = 4;
 
 /// Which bins have a free run of an order or more.

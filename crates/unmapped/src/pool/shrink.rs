@@ -81,7 +81,8 @@ impl<H: Home> UnmappedPool<H> {
     }
 }
 
-/// Spare blocks go first when memory is short. Where the allocator is called under one of the pool's locks, or the map's, nothing is given.
+/// Spare blocks go first when memory is short. Where the allocator is called under one of the pool's locks, or the
+/// map's, nothing is given.
 impl<H: Home> Reclaimer for UnmappedPool<H> {
     fn name(&self) -> &str {
         "unmapped pool"

@@ -14,7 +14,8 @@ pub trait KeyRegister {
     fn write(&self, irq_off: IrqOff<'_>, value: u32);
 }
 
-/// Runs `act` with the key open, and leaves the register as it was: as it was, not closed, since writers of tables may nest.
+/// Runs `act` with the key open, and leaves the register as it was: as it was, not closed, since writers of tables may
+/// nest.
 ///
 /// Cost: one read of the register and two writes.
 pub fn while_open<A>(

@@ -1,7 +1,7 @@
 //! [`TableStore`]: frames for page tables, cut from whole blocks of 2 MiB.
 //!
-//! Tables that may not be written must stand in pages of the direct map that hold nothing else. Frame by frame that would leave the
-//! map in crumbs; by blocks, one large page protects 511 tables.
+//! Tables that may not be written must stand in pages of the direct map that hold nothing else. Frame by frame that
+//! would leave the map in crumbs; by blocks, one large page protects 511 tables.
 //!
 //! ```text
 //!   block    frame 0            1 ................................. 511
@@ -9,8 +9,9 @@
 //!   header   word 0: block before, word 1: block behind, words 2 to 9: a bit for each frame, set where it can be taken
 //! ```
 //!
-//! All blocks are in one list, those with a frame to take in front. The headers stand in the blocks, so they are protected as the tables
-//! are, and are written in the same way ([`TableMemory`], a word as an entry); and a block costs no other memory (I10). No CPU walks one.
+//! All blocks are in one list, those with a frame to take in front. The headers stand in the blocks, so they are
+//! protected as the tables are, and are written in the same way ([`TableMemory`], a word as an entry); and a block
+//! costs no other memory (I10). No CPU walks one.
 //!
 //! Whoever adds a block has protected it, and whoever removes one makes it ordinary before anybody else gets it.
 
@@ -72,7 +73,8 @@ impl TableStore {
         self.blocks
     }
 
-    /// Takes a block of 2 MiB for tables. All of it is zero, and it can be written through `memory` only, as the tables are.
+    /// Takes a block of 2 MiB for tables. All of it is zero, and it can be written through `memory` only, as the tables
+    /// are.
     ///
     /// Cost: at most 11 writes.
     pub fn add<T: TableMemory + ?Sized>(&mut self, memory: &mut T, block: Block) {
@@ -121,8 +123,8 @@ impl TableStore {
         }
     }
 
-    /// Takes out a block that `may_go` and of which no table is in use, where `keep` tables can be taken without it. Its header is zeroed: all
-    /// of it is zero.
+    /// Takes out a block that `may_go` and of which no table is in use, where `keep` tables can be taken without it.
+    /// Its header is zeroed: all of it is zero.
     ///
     /// Cost: a look at each block that has a table to give; at most 15 writes.
     pub fn take_spare<T: TableMemory + ?Sized>(

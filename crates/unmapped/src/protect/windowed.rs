@@ -19,8 +19,9 @@ pub enum Reads {
 
 /// Tables that are written through a window, one window for each run of entries, with interrupts off.
 ///
-/// A write cannot fail, so it must find a window: it may use the reserve, and whoever has interrupts off holds none of that while
-/// tables are written. Where this is broken the write is dropped and counted ([`WindowedTables::lost_writes`]): a table keeps its old entry.
+/// A write cannot fail, so it must find a window: it may use the reserve, and whoever has interrupts off holds none of
+/// that while tables are written. Where this is broken the write is dropped and counted
+/// ([`WindowedTables::lost_writes`]): a table keeps its old entry.
 #[derive(Debug)]
 pub struct WindowedTables<'windows, R: TableMemory, M: Machine, T: WindowTables> {
     inner: R,
@@ -33,8 +34,8 @@ impl<'windows, R: TableMemory, M: Machine, T: WindowTables> WindowedTables<'wind
     /// Around `inner`, which reads through the direct map.
     ///
     /// # Safety
-    /// As whoever made `inner` promised: every `table` given is a page table, reached by nothing but 64-bit atomics, and what is mapped may
-    /// be mapped (I4, I8).
+    /// As whoever made `inner` promised: every `table` given is a page table, reached by nothing but 64-bit atomics,
+    /// and what is mapped may be mapped (I4, I8).
     pub const unsafe fn new(inner: R, windows: &'windows Windows<M, T>, reads: Reads) -> Self {
         Self { inner, windows, reads, lost_writes: 0 }
     }

@@ -1,7 +1,7 @@
 //! Copies to and from frames that the direct map does not show, a page at a time.
 //!
-//! Each page is done with interrupts off, through one window, from the reserve if need be. So these functions always find a
-//! slot: whoever holds the sixteen of the reserve has interrupts off, and calls none of them meanwhile.
+//! Each page is done with interrupts off, through one window, from the reserve if need be. So these functions always
+//! find a slot: whoever holds the sixteen of the reserve has interrupts off, and calls none of them meanwhile.
 //! Interrupts are off for one page at most.
 
 use core::fmt;
@@ -38,7 +38,8 @@ impl core::error::Error for OutOfFrame {}
 pub enum CopyError {
     /// It is not within the frame. Nothing was copied.
     OutOfFrame(OutOfFrame),
-    /// There is no window: the CPU has none, or its reserve is held by the caller itself. The pages before this one were copied.
+    /// There is no window: the CPU has none, or its reserve is held by the caller itself. The pages before this one
+    /// were copied.
     Window(crate::windows::WindowError),
 }
 

@@ -1,10 +1,11 @@
 //! Which slots of one CPU are held and which are spent: 512 bits each.
 //!
-//! A slot is *spent* from its opening until the flush that follows its closing. The next to be used is the lowest that is
-//! not spent, so slots are used in turn. One that is held over a flush stays spent until the next: it goes on being used after
-//! the first.
+//! A slot is *spent* from its opening until the flush that follows its closing. The next to be used is the lowest that
+//! is not spent, so slots are used in turn. One that is held over a flush stays spent until the next: it goes on being
+//! used after the first.
 //!
-//! Written by its CPU alone, with interrupts off: plain loads and stores, atomics only so that other CPUs may read the counters.
+//! Written by its CPU alone, with interrupts off: plain loads and stores, atomics only so that other CPUs may read the
+//! counters.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,8 +14,8 @@ use crate::windows::WindowCounters;
 /// Slots of a CPU: entries of one page table.
 pub const SLOTS: usize = 512;
 
-/// Slots at the end that only code with interrupts off may use. One would do for the copying functions, which hold one at a time; a handler
-/// that copies from one frame to another holds two, and handlers of handlers more.
+/// Slots at the end that only code with interrupts off may use. One would do for the copying functions, which hold one
+/// at a time; a handler that copies from one frame to another holds two, and handlers of handlers more.
 pub const RESERVED: usize = 16;
 
 const WORDS: usize = SLOTS / 64;

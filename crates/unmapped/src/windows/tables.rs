@@ -1,7 +1,7 @@
 //! How the entry of a slot is written and the page behind it reached.
 //!
-//! In the kernel: a store into a page table that boot has made, and [`slot_address`]. On simulated tables: a store into a
-//! simulated table, and a walk of it for wherever the test keeps that frame.
+//! In the kernel: a store into a page table that boot has made, and [`slot_address`]. On simulated tables: a store into
+//! a simulated table, and a walk of it for wherever the test keeps that frame.
 
 #![expect(unsafe_code, reason = "declares an unsafe trait")]
 
@@ -21,8 +21,9 @@ pub const fn slot_address(cpu: CpuId, slot: usize) -> VirtAddr {
 /// The prepared page tables of the windows.
 ///
 /// # Safety
-/// After [`WindowTables::write`] of a present entry, and until the next write of that slot, `cpu` reaches the 4096 bytes of the
-/// frame that the entry names at [`WindowTables::show`], once a translation that it had of the slot before is flushed.
+/// After [`WindowTables::write`] of a present entry, and until the next write of that slot, `cpu` reaches the 4096
+/// bytes of the frame that the entry names at [`WindowTables::show`], once a translation that it had of the slot before
+/// is flushed.
 pub unsafe trait WindowTables: Sync {
     /// Writes an entry, with one 64-bit store. Called on `cpu`, with interrupts off; `slot` is below [`SLOTS`].
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry);

@@ -51,7 +51,8 @@ impl<'a, M: Machine, T: WindowTables> Window<'a, M, T> {
     /// [`OutOfFrame`]; nothing is written then.
     pub fn copy_to(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutOfFrame> {
         let to = self.place(offset, bytes.len())?;
-        // SAFETY: within the window's page (I5: its frame is the borrower's); `bytes` is no part of it, since nobody else has its address.
+        // SAFETY: within the window's page (I5: its frame is the borrower's); `bytes` is no part of it, since nobody
+        // else has its address.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
         Ok(())
     }
@@ -87,7 +88,8 @@ impl<'a, M: Machine, T: WindowTables> Window<'a, M, T> {
     /// The page as a page table's entry, which CPUs may walk meanwhile.
     pub(crate) fn entry(&self, index: usize) -> &AtomicU64 {
         let place = self.address().plus((index % ENTRIES * size_of::<Entry>()) as u64);
-        // SAFETY: an aligned word within the window's page; tables are reached by atomics alone, as `WindowedTables` was promised.
+        // SAFETY: an aligned word within the window's page; tables are reached by atomics alone, as `WindowedTables`
+        // was promised.
         unsafe { AtomicU64::from_ptr(place.as_mut_ptr()) }
     }
 

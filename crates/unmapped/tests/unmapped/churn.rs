@@ -1,4 +1,5 @@
-//! The figures: a million random operations (a hundred thousand in a debug build), and what is left of the map after them.
+//! The figures: a million random operations (a hundred thousand in a debug build), and what is left of the map after
+//! them.
 
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_hosted::mmu::MmuConfig;

@@ -79,7 +79,8 @@ fn one_flush_a_block_and_one_for_its_return() {
         let before = world.machine.counters();
         all.into_iter().for_each(|frame| pool.give(cpu.pinned(), frame).unwrap());
         let back = world.machine.counters() - before;
-        // A block that comes back was absent: nothing is cached of it. Only the last, which merges a 1-GiB page, frees a table.
+        // A block that comes back was absent: nothing is cached of it. Only the last, which merges a 1-GiB page, frees
+        // a table.
         assert_eq!(back.remote_flushes, 1);
         assert_eq!(pool.counters().flushes, 4);
         world.assert_healed();
@@ -161,7 +162,8 @@ fn few_empty_blocks_stay_and_go_when_memory_is_short() {
             "a spare block costs none"
         );
 
-        // The allocator takes 28 blocks by itself, then what the pool has. Under the map's lock it is told that there is none.
+        // The allocator takes 28 blocks by itself, then what the pool has. Under the map's lock it is told that there
+        // is none.
         let mut taken: Vec<Frame> =
             (0..28).map(|_| world.frames.alloc(cpu.pinned(), Request::LARGE).unwrap()).collect();
         let lost = rhumb_frames::leaks().frames;

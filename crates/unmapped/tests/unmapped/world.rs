@@ -1,4 +1,5 @@
-//! A hosted machine with everything: RAM, an allocator, a direct map and windows that a software MMU translates, a pool.
+//! A hosted machine with everything: RAM, an allocator, a direct map and windows that a software MMU translates, a
+//! pool.
 
 use std::sync::{Mutex, TryLockError};
 
@@ -285,7 +286,8 @@ impl World {
         pfn
     }
 
-    /// Takes a block of 2 MiB from GiB `number`, all of whose other memory, and that of the GiBs before, is in use elsewhere.
+    /// Takes a block of 2 MiB from GiB `number`, all of whose other memory, and that of the GiBs before, is in use
+    /// elsewhere.
     pub(crate) fn take_from_fresh_gib(
         &'static self,
         pinned: Pinned<'_>,

@@ -1,4 +1,5 @@
-//! Changing the direct map: the kernel's one [`DirectMap`](rhumb_directmap::DirectMap), its lock, its flushes, its reserve.
+//! Changing the direct map: the kernel's one [`DirectMap`](rhumb_directmap::DirectMap), its lock, its flushes, its
+//! reserve.
 //!
 //! ```text
 //!   frames F ──change──> Changed<F> ──restore──> frames F
@@ -13,15 +14,15 @@
 //! | [`pins`] | large pages kept small on purpose |
 //! | [`shape`] | whether the map is, bit for bit, what boot planned |
 //!
-//! Who changes frames holds them, and gives the handle away for as long as they are changed: a frame that is read-only or out of the
-//! map can be neither freed nor written by mistake (I5). Restoring returns the handle and cannot fail.
+//! Who changes frames holds them, and gives the handle away for as long as they are changed: a frame that is read-only
+//! or out of the map can be neither freed nor written by mistake (I5). Restoring returns the handle and cannot fail.
 //!
-//! **Interrupts.** A change may be made with interrupts off, also by an interrupt handler that did not come in the middle of one (the lock keeps
-//! interrupts off). It allocates nothing: its tables come from the reserve, which is filled up afterwards where interrupts are on, and by the idle
-//! loop otherwise.
+//! **Interrupts.** A change may be made with interrupts off, also by an interrupt handler that did not come in the
+//! middle of one (the lock keeps interrupts off). It allocates nothing: its tables come from the reserve, which is
+//! filled up afterwards where interrupts are on, and by the idle loop otherwise.
 //!
-//! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released. When an operation returns, no
-//! CPU uses what was true before it. Merged tables go back to the reserve only then (I6).
+//! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released. When an
+//! operation returns, no CPU uses what was true before it. Merged tables go back to the reserve only then (I6).
 
 mod adopt;
 mod names;

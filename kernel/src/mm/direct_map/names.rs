@@ -1,7 +1,7 @@
 //! The changes by the names that people know. Each is one line: see [`super::change()`] and [`super::alter`].
 //!
-//! Those that begin a change take the frames and return them [`Changed`]; those that go on with one take that. Executable is for what is read-only, and
-//! for the few who may have it ([`super::KernelRules`]).
+//! Those that begin a change take the frames and return them [`Changed`]; those that go on with one take that.
+//! Executable is for what is read-only, and for the few who may have it ([`super::KernelRules`]).
 
 use rhumb_directmap::{Change, ChangeError};
 
@@ -62,7 +62,8 @@ pub fn set_direct_map_invalid<F: HeldFrames>(
 /// Changed frames that are read-only can be executed.
 ///
 /// # Errors
-/// See [`alter`]; [`ChangeError::WriteExecute`] where they are writable, [`rhumb_directmap::Rule::ExecutableHere`] for all but a few.
+/// See [`alter`]; [`ChangeError::WriteExecute`] where they are writable, [`rhumb_directmap::Rule::ExecutableHere`] for
+/// all but a few.
 pub fn set_memory_x<F: HeldFrames>(changed: &mut Changed<F>) -> Result<(), ChangeError> {
     alter(changed, Change::Execute)
 }

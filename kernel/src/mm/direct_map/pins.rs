@@ -6,7 +6,8 @@ use rhumb_pagetable::FlushCause;
 
 use super::{Changed, Changer, HeldFrames, Refused, edit, reserve, with};
 
-/// Keeps `frames` in pages of `size` at most, until they are restored. Not with interrupts off: it fetches the tables that it takes.
+/// Keeps `frames` in pages of `size` at most, until they are restored. Not with interrupts off: it fetches the tables
+/// that it takes.
 ///
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::pin_small`].

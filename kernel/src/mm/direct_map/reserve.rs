@@ -1,12 +1,15 @@
 //! Tables and records for changes, fetched from the frame allocator before they are needed.
 //!
-//! A change of one range cuts at most four large pages: one of 1 GiB and one of 2 MiB at each end. So it takes four tables, and five records
-//! with its own. Every CPU may make a change before any of them gets to fill up the reserve, and the tables that these changes' undoing
-//! gives back wait for a flush: twice that for each CPU is enough for all to change and restore at once.
+//! A change of one range cuts at most four large pages: one of 1 GiB and one of 2 MiB at each end. So it takes four
+//! tables, and five records with its own. Every CPU may make a change before any of them gets to fill up the reserve,
+//! and the tables that these changes' undoing gives back wait for a flush: twice that for each CPU is enough for all to
+//! change and restore at once.
 //!
-//! Where page tables are protected, tables come from the store of such ([`crate::mm::protect::blocks`]), else from the allocator one by one.
+//! Where page tables are protected, tables come from the store of such ([`crate::mm::protect::blocks`]), else from the
+//! allocator one by one.
 //!
-//! Frames are fetched with no lock held, and put into the reserve under the map's lock: no allocation waits for a change (I10).
+//! Frames are fetched with no lock held, and put into the reserve under the map's lock: no allocation waits for a
+//! change (I10).
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -70,8 +73,8 @@ pub fn fill_if_wanted() {
     }
 }
 
-/// Gives all tables back, with the blocks that this empties where tables are protected, and fills up the reserve anew. Changes that need a table may be
-/// refused meanwhile.
+/// Gives all tables back, with the blocks that this empties where tables are protected, and fills up the reserve anew.
+/// Changes that need a table may be refused meanwhile.
 pub fn renew() {
     drain(0);
     blocks::shrink(0);
@@ -194,7 +197,8 @@ fn zeroed_frame() -> Option<Frame> {
 /// A page for records, the journal's for good.
 fn record_page() -> Option<&'static mut RecordPage> {
     let place = MACHINE.direct(zeroed_frame()?.into_pfn().addr()).as_mut_ptr::<RecordPage>();
-    // SAFETY: the frame is ours and never freed, stands in the direct map for ever, and holds a `RecordPage`, which is at most 4 KiB.
+    // SAFETY: the frame is ours and never freed, stands in the direct map for ever, and holds a `RecordPage`, which is
+    // at most 4 KiB.
     unsafe {
         place.write(RecordPage::new());
         Some(&mut *place)

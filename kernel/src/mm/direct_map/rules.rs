@@ -1,12 +1,13 @@
 //! What may not become of frames.
 //!
-//! *Executable in the direct map is what a declared owner holds so* ([`Changer::may_execute`]), and nothing by default: code runs elsewhere. Frames
-//! that are executable are read-only and inside their holder's [`super::Changed`], so nobody can show them anywhere else, through a window, say, until
-//! they are ordinary again (I4). `maps audit` holds each executable page against the holds.
+//! *Executable in the direct map is what a declared owner holds so* ([`Changer::may_execute`]), and nothing by default:
+//! code runs elsewhere. Frames that are executable are read-only and inside their holder's [`super::Changed`], so
+//! nobody can show them anywhere else, through a window, say, until they are ordinary again (I4). `maps audit` holds
+//! each executable page against the holds.
 //!
-//! *What boot took and keeps stays as it is*: the kernel image, its tables, stacks, areas, the frame allocator's own memory, the
-//! trampoline. The image and the trampoline are executable elsewhere, so they may not become writable here either (I4). What was
-//! allocated since needs no list: a change takes the handle of its frames, and nobody has two.
+//! *What boot took and keeps stays as it is*: the kernel image, its tables, stacks, areas, the frame allocator's own
+//! memory, the trampoline. The image and the trampoline are executable elsewhere, so they may not become writable here
+//! either (I4). What was allocated since needs no list: a change takes the handle of its frames, and nobody has two.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::Reservation;

@@ -1,9 +1,10 @@
 //! Whether the map is, bit for bit, what boot planned.
 //!
-//! The plan is made once more, from the memory map, and its entries are summed up; so are those in the tables. Equal sums mean equal
-//! pages, places, attributes: the sum takes each entry with its address, and depends on their order.
+//! The plan is made once more, from the memory map, and its entries are summed up; so are those in the tables. Equal
+//! sums mean equal pages, places, attributes: the sum takes each entry with its address, and depends on their order.
 //!
-//! Where page tables are protected, the plan is that of boot with the blocks of tables as they must be: by the largest pages that this allows.
+//! Where page tables are protected, the plan is that of boot with the blocks of tables as they must be: by the largest
+//! pages that this allows.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;

@@ -40,8 +40,8 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Looks at every table of every tree, every spare one, and every CPU; returns how many flaws it has reported, none where tables are not protected.
-/// Not from within a job or an interrupt.
+/// Looks at every table of every tree, every spare one, and every CPU; returns how many flaws it has reported, none
+/// where tables are not protected. Not from within a job or an interrupt.
 ///
 /// Cost: a read of each entry of each table above level 1, a walk for each table, a call of each CPU.
 pub fn run(mut report: impl FnMut(Flaw)) -> u64 {

@@ -1,10 +1,12 @@
 //! Blocks of 2 MiB for tables: from the allocator, protected as a whole, and ordinary again before they go back (I5).
 //!
-//! The frames of a block belong to the store ([`rhumb_unmapped::protect::TableStore`]) and, in the map's journal, to `page tables`; its handle is
-//! left there. Tables are fetched from the store by whoever fills the map's reserve, so a change of the map never comes here (I7, I10): growing
-//! *is* a change. One CPU at a time grows or shrinks the store; the filling that follows its own change takes what is left.
+//! The frames of a block belong to the store ([`rhumb_unmapped::protect::TableStore`]) and, in the map's journal, to
+//! `page tables`; its handle is left there. Tables are fetched from the store by whoever fills the map's reserve, so a
+//! change of the map never comes here (I7, I10): growing *is* a change. One CPU at a time grows or shrinks the store;
+//! the filling that follows its own change takes what is left.
 //!
-//! One block more than is in use stays, until the map is healed: else a reserve that goes up and down would take and give it each time.
+//! One block more than is in use stays, until the map is healed: else a reserve that goes up and down would take and
+//! give it each time.
 
 use core::sync::atomic::{
     AtomicBool,

@@ -12,16 +12,17 @@
 //! | [`blocks`] | the blocks: taken from the allocator, protected, made ordinary before they go back |
 //! | [`audit`] | whether no table can be written, and every CPU has its key closed |
 //!
-//! **Boot** decides ([`decide`]) before it builds its tables, so that they lie in blocks from the start; it writes them as ever. When there are
-//! windows and a map that can be changed, and before other CPUs run, [`start`] turns to the new way of writing, then protects the blocks: in this
-//! order, since a table can be written in the new way before it is protected, and not in the old one after.
+//! **Boot** decides ([`decide`]) before it builds its tables, so that they lie in blocks from the start; it writes them
+//! as ever. When there are windows and a map that can be changed, and before other CPUs run, [`start`] turns to the new
+//! way of writing, then protects the blocks: in this order, since a table can be written in the new way before it is
+//! protected, and not in the old one after.
 //!
-//! **CPUs.** Each sets CR4.PKS and closes the key before it takes part in anything (`arch::cpu`). One without protection keys is left out where
-//! they are used. The key is open with interrupts off only; a fault or a non-maskable interrupt in between has its handler run with the
-//! key closed ([`Closed`]).
+//! **CPUs.** Each sets CR4.PKS and closes the key before it takes part in anything (`arch::cpu`). One without
+//! protection keys is left out where they are used. The key is open with interrupts off only; a fault or a non-maskable
+//! interrupt in between has its handler run with the key closed ([`Closed`]).
 //!
-//! **What stays writable.** By windows: each CPU's own window shows it the table of its windows (`mm::windows`), and while a table is
-//! written, a window shows that. Both are the CPU's own and not in the direct map. By keys: nothing.
+//! **What stays writable.** By windows: each CPU's own window shows it the table of its windows (`mm::windows`), and
+//! while a table is written, a window shows that. Both are the CPU's own and not in the direct map. By keys: nothing.
 
 pub mod audit;
 pub mod blocks;
@@ -81,7 +82,8 @@ impl fmt::Display for Less {
     }
 }
 
-/// Decides, and warns where that is less than was asked for. Once, by boot; `has_block` says whether a block can be had for the first tables.
+/// Decides, and warns where that is less than was asked for. Once, by boot; `has_block` says whether a block can be had
+/// for the first tables.
 pub fn decide(options: &Options, has_block: impl FnOnce() -> bool) {
     let wish: Wish = options.protect_tables.and_then(|word| word.parse().ok()).unwrap_or_default();
     let keys = if features().pks { SupervisorKeys::Present } else { SupervisorKeys::Absent };

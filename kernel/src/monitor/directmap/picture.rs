@@ -1,7 +1,7 @@
 //! `directmap`: all RAM by page size and permission, a character for each block.
 //!
-//! A block is 2 MiB, or as much more as lets the picture fit on a screen. Of several page sizes with one permission the smallest
-//! shows, since it is what somebody may want to know of.
+//! A block is 2 MiB, or as much more as lets the picture fit on a screen. Of several page sizes with one permission the
+//! smallest shows, since it is what somebody may want to know of.
 
 use rhumb_machine::{Machine, PageSize, PhysAddr, PhysRange};
 use rhumb_monitor::{CommandError, Human, Output};

@@ -86,7 +86,8 @@ fn numbers_of_cpus() {
     }
 }
 
-/// 2,368 ticks less twice 96 are 136 instructions at 16 ticks: the four and the iterations of both runs, and four too many.
+/// 2,368 ticks less twice 96 are 136 instructions at 16 ticks: the four and the iterations of both runs, and four too
+/// many.
 #[test]
 fn a_clock_that_disagrees_is_told() {
     let notes = |console: &str| join(console, REPORT, "known").expect("they fit").notes().to_vec();

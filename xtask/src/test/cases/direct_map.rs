@@ -1,5 +1,5 @@
-//! The direct map: the largest pages that CPU, command line and memory allow, and nothing but RAM; and after whatever changes
-//! exactly that again.
+//! The direct map: the largest pages that CPU, command line and memory allow, and nothing but RAM; and after whatever
+//! changes exactly that again.
 //!
 //! Expected sizes are those of `meminfo`'s `DirectMap` lines; the machines are QEMU's q35, which puts 2 GiB of a large
 //! memory below its PCI hole and the rest from 4 GiB on.

@@ -54,8 +54,8 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// One frame in 64 of all memory stays in use: no block is whole, and a frame out of the direct map, which takes a block, is had
-/// through compaction; all contents survive.
+/// One frame in 64 of all memory stays in use: no block is whole, and a frame out of the direct map, which takes a
+/// block, is had through compaction; all contents survive.
 fn compaction(name: &str, memory: MemorySize, cpus: u32) -> Case {
     let commands = "frames movable 1-in-64; buddyinfo; directmap pool take 1; directmap owners; vmstat; \
                     frames movable; directmap pool give; frames compact; frames movable free; \

@@ -47,8 +47,8 @@ pub(crate) fn all() -> Vec<Case> {
 /// Checked accesses take longer, and so does writing the shadow of a large memory.
 const KASAN_LIMIT_FACTOR: u32 = 5;
 
-/// Those for a kernel that checks its memory accesses: with more time, and with the checker's own. It reports a forbidden access when
-/// it is made, and stops there: what another check would notice later is left out.
+/// Those for a kernel that checks its memory accesses: with more time, and with the checker's own. It reports a
+/// forbidden access when it is made, and stops there: what another check would notice later is left out.
 pub(crate) fn with_kasan() -> Vec<Case> {
     let slower = |case: Case| Case { limit: case.limit * KASAN_LIMIT_FACTOR, ..case };
     let others = all().into_iter().filter(|case| !objects::accesses_what_is_forbidden(case));

@@ -1,4 +1,5 @@
-//! Protected page tables: everything that changes tables works with them, a stray write does not, and the audit sees what is left open.
+//! Protected page tables: everything that changes tables works with them, a stray write does not, and the audit sees
+//! what is left open.
 
 use crate::machine::MemorySize;
 use crate::test::case::{Case, Ends};

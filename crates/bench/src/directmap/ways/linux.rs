@@ -1,7 +1,7 @@
 //! Linux's way, as a model: what its `set_memory_*` and `set_direct_map_*` do to the tables, written anew on ours.
 //!
-//! - A large page that is not covered whole is split there and then: a table is allocated, all CPUs are flushed, once for
-//!   each level.
+//! - A large page that is not covered whole is split there and then: a table is allocated, all CPUs are flushed, once
+//!   for each level.
 //! - Frames leave the map page by page (`memfd_secret`: one `set_direct_map_invalid_noflush` and one flush of all CPUs
 //!   each); they come back without a flush. Permissions change by ranges, with one flush for each.
 //! - Nothing is merged again.
@@ -49,7 +49,8 @@ impl LinuxWay {
             .ok_or_else(|| Unfit("a frame that is not in the map".to_owned()))
     }
 
-    /// Sets every page of `frames` to `state`, and splits the large ones that stick out. Returns the size of the smallest.
+    /// Sets every page of `frames` to `state`, and splits the large ones that stick out. Returns the size of the
+    /// smallest.
     fn set(&mut self, stage: &Stage<'_>, frames: PfnRange, state: State) -> Result<PageSize, Unfit> {
         let mut next = frames.start();
         let mut smallest = PageSize::Size1G;

@@ -1,5 +1,6 @@
 //! The floor: as little as an allocator of single frames can do. A per-CPU array, filled from and emptied into words of
-//! 64 frames. No orders, no merging, no zones, no care for fragmentation: it shows what the harness and the caches cost.
+//! 64 frames. No orders, no merging, no zones, no care for fragmentation: it shows what the harness and the caches
+//! cost.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, Ordering};

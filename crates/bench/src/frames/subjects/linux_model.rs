@@ -6,10 +6,10 @@
 //!   zone: lock, free lists of orders 0..=10, each through the descriptors of its blocks' first pages
 //! ```
 //!
-//! What it has of Linux (mm/page_alloc.c, as of 6.x): a lock for each CPU's lists, last in first out; refill and drain in
-//! batches of 63, drained from the cold end; merging with the buddy by looking into its descriptor; blocks of up to 4
-//! MiB. What it has not: migrate types, watermarks, statistics, and the disabling of preemption. It is thus a bit faster
-//! than the original.
+//! What it has of Linux (mm/page_alloc.c, as of 6.x): a lock for each CPU's lists, last in first out; refill and drain
+//! in batches of 63, drained from the cold end; merging with the buddy by looking into its descriptor; blocks of up to
+//! 4 MiB. What it has not: migrate types, watermarks, statistics, and the disabling of preemption. It is thus a bit
+//! faster than the original.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
