@@ -35,7 +35,7 @@ impl Refusals {
 
     /// The last thing of an operation: an error says how many there were.
     pub fn must_be_none(self) -> Result<(), Wrong> {
-        ensure!(self.0 == 0, "{} requests failed", self.0);
+        ensure!(self.0 == 0, "{} requests were refused, or did something else than they must", self.0);
         Ok(())
     }
 }
