@@ -1,10 +1,9 @@
 //! What a flush of the TLBs drops: runs of pages, or all.
 //!
-//! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). Both are
-//! tagged with the address space (PCID) that they were read in, unless the translation is global. `invlpg` drops the
-//! translations of one page, global ones and those of the current address space, and every table entry cached in the
-//! current address space. A large page that the CPU keeps in small pieces is dropped whole. Source: Intel SDM volume 3,
-//! 5.10.2.3 and 5.10.4.1.
+//! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). `invlpg` drops
+//! the translations of one page, global ones included, and every table entry that is cached. A large page that the CPU
+//! keeps in small pieces is dropped whole. No CPU tags translations with address spaces: CR4.PCIDE is clear. Source:
+//! Intel SDM volume 3, 5.10.2.3 and 5.10.4.1.
 
 use crate::addr::VirtAddr;
 use crate::page::PageSize;
@@ -63,16 +62,6 @@ impl PageRun {
     }
 }
 
-/// Whose translations a flush of pages drops, where CPUs tag them with address spaces (PCID).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum FlushReach {
-    /// Global ones, and those of the address space that the CPU is in. Enough where only global leaves have changed.
-    Current,
-    /// Those of every address space, table entries included: what a table needs before it is reused, and a leaf of
-    /// the kernel that is not global.
-    Every,
-}
-
 /// What a TLB flush drops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlushScope<'runs> {
@@ -80,8 +69,6 @@ pub enum FlushScope<'runs> {
     Pages {
         /// The pages. Their size is the smallest by which a CPU may have cached them.
         runs: &'runs [PageRun],
-        /// In which address spaces.
-        reach: FlushReach,
     },
     /// Every translation but the global ones.
     NonGlobal,

@@ -26,7 +26,7 @@ pub mod range;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
 pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
-pub use flush::{FlushReach, FlushScope, PageRun};
+pub use flush::{FlushScope, PageRun};
 pub use machine::{Access, IrqGuard, IrqState, Machine, PinGuard};
 pub use page::{Order, PageSize};
 pub use range::{PfnRange, PhysRange, VirtRange};

@@ -309,7 +309,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
             if let Some(size) = entry.page_size(level) {
                 self.memory.write(table, index, Entry::EMPTY);
                 unmapped.pages.add(size, 1);
-                unmapped.flush.add_leaf_of(self.page_at(spanned.first, size), size, entry.scope());
+                unmapped.flush.add_leaf(self.page_at(spanned.first, size), size);
             } else if let Some(child) = entry.child(level)
                 && level > 1
                 && entry.reserved_bits(level, self.root.phys_bits()) == 0

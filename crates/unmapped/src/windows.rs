@@ -36,7 +36,7 @@ pub mod window;
 use core::fmt;
 
 use rhumb_frames::{Frame, Presence};
-use rhumb_machine::{CpuId, FlushReach, FlushScope, IrqOff, Machine, PageRun, PageSize, Pfn, Pinned};
+use rhumb_machine::{CpuId, FlushScope, IrqOff, Machine, PageRun, PageSize, Pfn, Pinned};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, Privilege, Scope};
 
 pub use copy::OutOfFrame;
@@ -209,7 +209,7 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         let page =
             rhumb_machine::VirtRange::of_length(slot_address(pinned.cpu(), slot), 1).unwrap_or_default();
         if let Some(run) = PageRun::covering(page, PageSize::Size4K) {
-            let scope = FlushScope::Pages { runs: &[run], reach: FlushReach::Every };
+            let scope = FlushScope::Pages { runs: &[run] };
             self.machine.flush_local(guard.irq_off().pinned(), scope);
         }
         if let Some(slots) = self.cpus.get(pinned.cpu().index()) {

@@ -85,13 +85,14 @@ impl Features {
             (self.machine_check, other.machine_check, "machine-check exceptions"),
             (self.global_pages, other.global_pages, "global pages"),
             (self.five_levels, other.five_levels, "5-level paging"),
-            (self.pcid, other.pcid, "PCID"),
+            (self.invpcid, other.invpcid, "INVPCID"),
             (self.smep, other.smep, "SMEP"),
             (self.smap, other.smap, "SMAP"),
             (self.umip, other.umip, "UMIP"),
             (protect::wants_keys(), other.pks, "protection keys for supervisor pages"),
             (self.x2apic, other.x2apic, "x2APIC"),
             (self.tsc_deadline, other.tsc_deadline, "the timer's TSC deadline"),
+            (true, other.physical_bits >= self.physical_bits, "as many physical address bits"),
         ]
         .into_iter()
         .find_map(|(needed, there, name)| (needed && !there).then_some(name))
@@ -105,10 +106,10 @@ pub fn features() -> &'static Features {
     BOOT_FEATURES.call_once(Features::read)
 }
 
-/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP, PCID,
+/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP,
 /// protection keys where tables have one (closed from the start); and machine checks, which reset the machine without a
-/// word where they cannot raise their exception. Called on each CPU once its tables are loaded (PCID wants CR3's low
-/// bits zero, as they are).
+/// word where they cannot raise their exception. Called on each CPU once its tables are loaded. PCIDs stay off: see
+/// `rhumb_pagetable::flush::sequence`.
 pub fn enable_protections() {
     let features = features();
     let mut bits = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION;
@@ -118,7 +119,6 @@ pub fn enable_protections() {
         (features.smep, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
         (features.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
         (features.umip, Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
-        (features.pcid, Cr4Flags::PCID),
         (protect::wants_keys(), Cr4Flags::PROTECTION_KEY_SUPERVISOR),
     ] {
         if there {

@@ -11,7 +11,7 @@ use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, Flushed
 
 use super::{Test, Wrong, ensure};
 use crate::arch::percpu::{Counter, Counters};
-use crate::arch::{clock, percpu};
+use crate::arch::{clock, cpu, percpu};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::direct_map::{Changer, restore, set_memory_np};
@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "flush::tables_wake_idle_cpus", run: tables_wake_idle_cpus },
     Test { name: "flush::running_cpus_are_interrupted_once", run: running_cpus_are_interrupted_once },
     Test { name: "flush::each_is_counted_by_its_cause", run: each_is_counted_by_its_cause },
+    Test { name: "flush::every_cpu_can_do_what_flushes_rely_on", run: every_cpu_can_do_what_flushes_rely_on },
 ];
 
 /// A CPU that does not halt within this long has something else to do: the test says so.
@@ -267,5 +268,24 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
         counters == causes,
         "CPUs count {counters:?} flushes begun and received, the causes add up to {causes:?}"
     );
+    Ok(())
+}
+
+/// A CPU that lacks an instruction of flushes, or reads entries otherwise, is left out; no CPU tags translations, since
+/// `invlpg` may spare global ones then.
+fn every_cpu_can_do_what_flushes_rely_on(_: &Boot) -> Result<(), Wrong> {
+    let boot = cpu::Features { invpcid: true, ..*cpu::features() };
+    let without = cpu::Features { invpcid: false, ..boot };
+    ensure!(boot.missing_in(&without).is_some(), "a CPU without INVPCID is let in");
+    let narrow = cpu::Features { physical_bits: boot.physical_bits - 1, ..boot };
+    ensure!(boot.missing_in(&narrow).is_some(), "a CPU with fewer address bits is let in");
+    ensure!(narrow.missing_in(&boot).is_none(), "a CPU that has more is left out");
+    let tagging = AtomicU64::new(0);
+    work::on_every_cpu(&|| {
+        if cpu::enabled_protections().any(|name| name == "pcid") {
+            tagging.fetch_add(1, Relaxed);
+        }
+    });
+    ensure!(tagging.load(Relaxed) == 0, "a CPU tags translations with address spaces");
     Ok(())
 }

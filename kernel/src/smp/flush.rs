@@ -54,7 +54,7 @@ pub fn everywhere(batch: FlushBatch, cause: FlushCause) -> Flushed {
 pub fn local(scope: FlushScope<'_>) {
     let counters = &percpu::here().counters;
     match (sequence(scope, flush_features()), scope) {
-        (Sequence::EachPage, FlushScope::Pages { runs, .. }) => {
+        (Sequence::EachPage, FlushScope::Pages { runs }) => {
             for &run in runs {
                 counters.flushes_page.add(u64::from(run.pages()));
                 run.addresses().for_each(page_local);
@@ -108,7 +108,7 @@ fn catch_up() {
     percpu::here().counters.flushes_lazy.count();
 }
 
-/// Drops every translation of this CPU, global ones and those of all address spaces included.
+/// Drops every translation of this CPU, global ones included.
 pub fn all_local() {
     local(FlushScope::All);
 }
@@ -122,31 +122,25 @@ pub fn page_local(page: VirtAddr) {
 }
 
 fn flush_features() -> FlushFeatures {
-    let bits = Cr4::read();
-    FlushFeatures {
-        pcid_enabled: bits.contains(Cr4Flags::PCID),
-        global_enabled: bits.contains(Cr4Flags::PAGE_GLOBAL),
-        invpcid: features().invpcid,
-    }
+    FlushFeatures { global_enabled: Cr4::read().contains(Cr4Flags::PAGE_GLOBAL), invpcid: features().invpcid }
 }
 
 fn drop_by(sequence: Sequence) {
     match sequence {
-        Sequence::InvpcidAll => invpcid(2),
-        Sequence::InvpcidNonGlobal => invpcid(3),
+        Sequence::InvpcidAll => invpcid_all(),
         Sequence::EachPage | Sequence::ToggleGlobal => toggle_global(),
         Sequence::ReloadRoot => tlb::flush_all(),
     }
 }
 
-/// INVPCID of a type that looks at no address: 2 drops all, 3 all but global translations.
-fn invpcid(kind: u64) {
+/// INVPCID type 2, which looks at no address: drops everything, global translations included.
+///
+/// To the compiler it writes memory, so that no access moves to the other side of the flush.
+fn invpcid_all() {
     let descriptor = [0u64; 2];
-    // SAFETY: chosen only where CPUID has the instruction; the descriptor is 16 readable bytes, all zero as these types
-    // want.
-    unsafe {
-        asm!("invpcid {}, [{}]", in(reg) kind, in(reg) &raw const descriptor, options(nostack, readonly))
-    };
+    // SAFETY: chosen only where CPUID has the instruction, on this CPU, too (`Features::missing_in`); the descriptor is
+    // 16 readable bytes, all zero as this type wants.
+    unsafe { asm!("invpcid {}, [{}]", in(reg) 2u64, in(reg) &raw const descriptor, options(nostack)) };
 }
 
 /// Changes CR4.PGE and changes it back: either drops everything (SDM volume 3, 5.10.4.1). An interrupt in between finds

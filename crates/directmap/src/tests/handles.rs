@@ -2,7 +2,7 @@
 
 use super::fixture::{Sim, frames, pfn};
 use super::*;
-use rhumb_machine::{FlushReach, FlushScope};
+use rhumb_machine::FlushScope;
 
 #[test]
 fn a_parted_handle_is_two_and_a_joined_one_is_whole_again() {
@@ -22,7 +22,7 @@ fn a_parted_handle_is_two_and_a_joined_one_is_whole_again() {
     // No page was in the map, but the tables of the absent ones may be cached, in every address space.
     assert!(matches!(
         batch.flush_batch().scope(),
-        FlushScope::Pages { reach: FlushReach::Every, runs } if runs.len() == 2
+        FlushScope::Pages { runs } if runs.len() == 2
     ));
     let _ = sim.map.settle(batch.never_walked());
     assert_eq!(sim.map.splits().count(), 0, "one absent page of 1 GiB");

@@ -1,8 +1,7 @@
 //! What has changed in the tables and has not been flushed yet.
 
-use rhumb_machine::{CpuMask, FlushReach, FlushScope, Machine, PageRun, PageSize, Pinned, VirtRange};
+use rhumb_machine::{CpuMask, FlushScope, Machine, PageRun, PageSize, Pinned, VirtRange};
 
-use crate::attributes::Scope;
 use crate::flush::ticket::Flushed;
 
 /// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full
@@ -40,6 +39,15 @@ enum Extent {
     Everything,
 }
 
+/// Whether entries that referred to tables are among what changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tables {
+    /// None.
+    Unchanged,
+    /// Some.
+    Changed,
+}
+
 /// Whether CPUs that idle may flush later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Laziness {
@@ -60,7 +68,7 @@ pub struct FlushBatch {
     used: usize,
     pages: u32,
     extent: Extent,
-    reach: FlushReach,
+    tables: Tables,
     laziness: Laziness,
 }
 
@@ -72,12 +80,12 @@ impl FlushBatch {
             used: 0,
             pages: 0,
             extent: Extent::Runs,
-            reach: FlushReach::Current,
+            tables: Tables::Unchanged,
             laziness: Laziness::Allowed,
         }
     }
 
-    /// Global leaves of `range` changed or went; each had `size` when a CPU may have cached it.
+    /// Leaves of `range` changed or went; each had `size` when a CPU may have cached it.
     ///
     /// `size` is what *was* mapped, the smallest where there were several: a 2-MiB page that becomes small pages takes
     /// one `Size2M`; 512 small pages that become one take `Size4K`, since one `invlpg` drops only one of them.
@@ -91,23 +99,14 @@ impl FlushBatch {
         }
     }
 
-    /// As [`FlushBatch::add_leaf`] for leaves of `scope`. One that is not global may be cached for every address space.
-    pub fn add_leaf_of(&mut self, range: VirtRange, size: PageSize, scope: Scope) {
-        self.add_leaf(range, size);
-        if scope == Scope::AddressSpace {
-            self.reach = FlushReach::Every;
-        }
-    }
-
-    /// The entry that spans `range` referred to a table, and changed or went: CPUs may have cached it, in every address
-    /// space, and may walk the table until the flush. Lazy CPUs are interrupted for it. The leaves below are added
-    /// apart.
+    /// The entry that spans `range` referred to a table, and changed or went: CPUs may have cached it, and may walk the
+    /// table until the flush. Lazy CPUs are interrupted for it. The leaves below are added apart.
     pub fn add_table(&mut self, range: VirtRange) {
         // One `invlpg` anywhere below the entry drops it.
         if let Some(page) = VirtRange::of_length(range.start(), 1) {
             self.add_leaf(page, PageSize::Size4K);
         }
-        self.reach = FlushReach::Every;
+        self.tables = Tables::Changed;
         self.refuse_laziness();
     }
 
@@ -135,7 +134,9 @@ impl FlushBatch {
             }
             self.insert(run);
         }
-        self.reach = self.reach.max(other.reach);
+        if other.tables == Tables::Changed {
+            self.tables = Tables::Changed;
+        }
         if other.laziness == Laziness::Refused {
             self.refuse_laziness();
         }
@@ -159,7 +160,7 @@ impl FlushBatch {
     /// What a machine is asked to drop.
     pub fn scope(&self) -> FlushScope<'_> {
         match self.extent {
-            Extent::Runs => FlushScope::Pages { runs: self.runs(), reach: self.reach },
+            Extent::Runs => FlushScope::Pages { runs: self.runs() },
             Extent::Everything => FlushScope::All,
         }
     }
@@ -174,7 +175,7 @@ impl FlushBatch {
         M: Machine + ?Sized,
     {
         if self.is_empty() {
-            return Flushed::nothing(self.reach);
+            return Flushed::nothing(self.tables);
         }
         let others = targets.without(pinned.cpu()).and(&CpuMask::first(machine.cpu_count()));
         let lazy = match self.laziness {
@@ -191,9 +192,9 @@ impl FlushBatch {
         Flushed::by(&self, awake.len(), lazy.len())
     }
 
-    /// In which address spaces.
-    pub(crate) const fn reach(&self) -> FlushReach {
-        self.reach
+    /// Whether entries that referred to tables changed.
+    pub(crate) const fn tables(&self) -> Tables {
+        self.tables
     }
 
     fn runs(&self) -> &[PageRun] {

@@ -1,26 +1,26 @@
 //! Which instructions drop what a scope names, by what the CPU has. A function of its arguments alone, so that it is
 //! tested for CPUs that no emulator at hand plays.
 //!
-//! | scope | no PCID | PCID on |
-//! |---|---|---|
-//! | pages, reach current | `invlpg` each | `invlpg` each |
-//! | pages, reach every | `invlpg` each | all |
-//! | non-global | write CR3 | INVPCID 3, or toggle CR4.PGE |
-//! | all | INVPCID 2, or toggle CR4.PGE, or write CR3 | INVPCID 2, or toggle CR4.PGE |
+//! | scope | instructions |
+//! |---|---|
+//! | pages | `invlpg` each |
+//! | non-global | write CR3 |
+//! | all | INVPCID 2, or toggle CR4.PGE, or write CR3 |
 //!
-//! `invlpg` and a write of CR3 drop nothing of other address spaces but global translations. Toggling CR4.PGE drops
-//! everything of all of them. Without global pages turned on, a write of CR3 drops everything there is. Source: Intel
-//! SDM volume 3, 5.10.4.1.
+//! Toggling CR4.PGE drops everything. Without global pages turned on, a write of CR3 drops everything there is. Source:
+//! Intel SDM volume 3, 5.10.4.1.
+//!
+//! Why CR4.PCIDE stays clear: there is one address space, so tags would save nothing; and with PCIDs enabled `invlpg`
+//! may leave *global* translations on Alder Lake and Raptor Lake processors without a later microcode (Linux, commit
+//! ce0b15d11ad8), which breaks every promise of a flush. INVPCID works with PCIDs disabled.
 
-use rhumb_machine::{FlushReach, FlushScope};
+use rhumb_machine::FlushScope;
 
 use crate::flush::batch::FLUSH_PAGES_MAX;
 
 /// Whether a feature is there and, where it has a bit in CR4, turned on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlushFeatures {
-    /// CR4.PCIDE is set.
-    pub pcid_enabled: bool,
     /// CR4.PGE is set.
     pub global_enabled: bool,
     /// CPUID says INVPCID.
@@ -32,27 +32,22 @@ pub struct FlushFeatures {
 pub enum Sequence {
     /// `invlpg` for each page of each run.
     EachPage,
-    /// INVPCID type 2: every address space, global translations included.
+    /// INVPCID type 2: drops everything.
     InvpcidAll,
-    /// INVPCID type 3: every address space, but no global translation.
-    InvpcidNonGlobal,
     /// Clear CR4.PGE and set it again: drops everything.
     ToggleGlobal,
-    /// Write CR3 with what it holds: the current address space, but no global translation.
+    /// Write CR3 with what it holds: drops all but global translations.
     ReloadRoot,
 }
 
 /// The cheapest sequence that drops at least what `scope` names.
 pub fn sequence(scope: FlushScope<'_>, features: FlushFeatures) -> Sequence {
     match scope {
-        FlushScope::Pages { reach: FlushReach::Every, .. } if features.pcid_enabled => everything(features),
-        FlushScope::Pages { runs, .. } => {
+        FlushScope::Pages { runs } => {
             let pages: u64 = runs.iter().map(|run| u64::from(run.pages())).sum();
             if pages > u64::from(FLUSH_PAGES_MAX) { everything(features) } else { Sequence::EachPage }
         }
-        FlushScope::NonGlobal if !features.pcid_enabled => Sequence::ReloadRoot,
-        FlushScope::NonGlobal if features.invpcid => Sequence::InvpcidNonGlobal,
-        FlushScope::NonGlobal => Sequence::ToggleGlobal,
+        FlushScope::NonGlobal => Sequence::ReloadRoot,
         FlushScope::All => everything(features),
     }
 }
@@ -60,8 +55,7 @@ pub fn sequence(scope: FlushScope<'_>, features: FlushFeatures) -> Sequence {
 fn everything(features: FlushFeatures) -> Sequence {
     if features.invpcid {
         Sequence::InvpcidAll
-    } else if features.global_enabled || features.pcid_enabled {
-        // Every CPU with PCID has global pages, turned on or not: changing the bit either way drops everything.
+    } else if features.global_enabled {
         Sequence::ToggleGlobal
     } else {
         Sequence::ReloadRoot

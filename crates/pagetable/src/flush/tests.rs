@@ -8,14 +8,14 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use rhumb_machine::{
-    CpuId, CpuMask, FlushReach, FlushScope, IrqState, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr,
-    Pinned, VirtAddr, VirtRange,
+    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr, Pinned,
+    VirtAddr, VirtRange,
 };
 
 use super::batch::FLUSH_PAGES_MAX;
 use super::sequence::{FlushFeatures, Sequence, sequence};
 use super::*;
-use crate::attributes::{Access, Attributes, Scope};
+use crate::attributes::{Access, Attributes};
 use crate::levels::{Levels, Root};
 use crate::mapper::{EmptyTables, Mapper};
 use crate::runs::Mapping;
@@ -230,7 +230,7 @@ fn unmapping_says_what_to_flush_and_tables_ask_for_their_ticket() {
     let unmapped = unmap(&mut memory, &mut source, LARGE + PAGE, PageSize::Size2M);
     assert_eq!(unmapped.tables.len(), 3);
     let runs: BTreeSet<_> = match unmapped.flush.scope() {
-        FlushScope::Pages { runs, reach: FlushReach::Every } => {
+        FlushScope::Pages { runs } => {
             runs.iter().map(|run| (run.range().start().get(), run.pages(), run.size())).collect()
         }
         other => panic!("{other:?}"),
@@ -275,16 +275,11 @@ fn counters_add_up_by_cause() {
     }
 }
 
-/// What each sequence drops, from the manual: (global, non-global of this address space, of others, table entries of
-/// others).
-fn drops(sequence: Sequence, features: FlushFeatures) -> [bool; 4] {
-    let others = !features.pcid_enabled;
+/// What each sequence drops of pages that it is asked for, from the manual: (global, others, table entries).
+fn drops(sequence: Sequence, features: FlushFeatures) -> [bool; 3] {
     match sequence {
-        // Of the page only; table entries of the current address space.
-        Sequence::EachPage => [true, true, others, others],
-        Sequence::InvpcidAll | Sequence::ToggleGlobal => [true; 4],
-        Sequence::InvpcidNonGlobal => [false, true, true, true],
-        Sequence::ReloadRoot => [!features.global_enabled, true, others, others],
+        Sequence::EachPage | Sequence::InvpcidAll | Sequence::ToggleGlobal => [true; 3],
+        Sequence::ReloadRoot => [!features.global_enabled, true, true],
     }
 }
 
@@ -293,18 +288,13 @@ fn each_sequence_drops_what_its_scope_names_and_exists() {
     let page = [PageRun::covering(range(BASE, 1), PageSize::Size4K).unwrap()];
     let many = [PageRun::covering(range(BASE, LARGE), PageSize::Size4K).unwrap()];
     let scopes = [
-        (FlushScope::Pages { runs: &page, reach: FlushReach::Current }, [true, true, false, false]),
-        (FlushScope::Pages { runs: &page, reach: FlushReach::Every }, [true; 4]),
-        (FlushScope::Pages { runs: &many, reach: FlushReach::Current }, [true, true, false, false]),
-        (FlushScope::NonGlobal, [false, true, true, true]),
-        (FlushScope::All, [true; 4]),
+        (FlushScope::Pages { runs: &page }, [true; 3]),
+        (FlushScope::Pages { runs: &many }, [true; 3]),
+        (FlushScope::NonGlobal, [false, true, true]),
+        (FlushScope::All, [true; 3]),
     ];
-    for bits in 0..8 {
-        let features = FlushFeatures {
-            pcid_enabled: bits & 1 != 0,
-            global_enabled: bits & 2 != 0,
-            invpcid: bits & 4 != 0,
-        };
+    for bits in 0..4 {
+        let features = FlushFeatures { global_enabled: bits & 1 != 0, invpcid: bits & 2 != 0 };
         for (scope, needed) in scopes {
             let chosen = sequence(scope, features);
             let dropped = drops(chosen, features);
@@ -312,26 +302,24 @@ fn each_sequence_drops_what_its_scope_names_and_exists() {
                 assert!(dropped || !needed, "{scope:?} with {features:?} by {chosen:?}");
             }
             let exists = match chosen {
-                Sequence::InvpcidAll | Sequence::InvpcidNonGlobal => features.invpcid,
-                Sequence::ToggleGlobal => features.global_enabled || features.pcid_enabled,
+                Sequence::InvpcidAll => features.invpcid,
+                Sequence::ToggleGlobal => features.global_enabled,
                 Sequence::EachPage | Sequence::ReloadRoot => true,
             };
             assert!(exists, "{scope:?} with {features:?} by {chosen:?}");
         }
-        let one = FlushScope::Pages { runs: &page, reach: FlushReach::Current };
+        let one = FlushScope::Pages { runs: &page };
         assert_eq!(sequence(one, features), Sequence::EachPage);
-        let many = FlushScope::Pages { runs: &many, reach: FlushReach::Current };
+        let many = FlushScope::Pages { runs: &many };
         assert_ne!(sequence(many, features), Sequence::EachPage);
-        if !features.pcid_enabled {
-            assert_eq!(sequence(FlushScope::NonGlobal, features), Sequence::ReloadRoot);
-        }
+        assert_eq!(sequence(FlushScope::NonGlobal, features), Sequence::ReloadRoot);
     }
 }
 
 /// What was added: (start in pages of 4 KiB, pages of the size, size), or a table, or an empty range.
 #[derive(Clone, Copy, Debug)]
 enum Add {
-    Leaf(u64, u64, PageSize, Scope),
+    Leaf(u64, u64, PageSize),
     Table(u64),
 }
 
@@ -341,9 +329,7 @@ fn adds() -> impl Strategy<Value = Vec<Add>> {
         2 => Just(PageSize::Size2M),
         1 => Just(PageSize::Size1G)
     ];
-    let scope = prop_oneof![4 => Just(Scope::Global), 1 => Just(Scope::AddressSpace)];
-    let leaf = (0u64..60, 0u64..5, size, scope)
-        .prop_map(|(start, pages, size, scope)| Add::Leaf(start, pages, size, scope));
+    let leaf = (0u64..60, 0u64..5, size).prop_map(|(start, pages, size)| Add::Leaf(start, pages, size));
     prop::collection::vec(prop_oneof![12 => leaf, 1 => (0u64..4).prop_map(Add::Table)], 0..30)
 }
 
@@ -351,8 +337,8 @@ fn batch_of(adds: &[Add]) -> FlushBatch {
     let mut batch = FlushBatch::new();
     for &add in adds {
         match add {
-            Add::Leaf(start, pages, size, scope) => {
-                batch.add_leaf_of(range(BASE + start * size.bytes(), pages * size.bytes()), size, scope);
+            Add::Leaf(start, pages, size) => {
+                batch.add_leaf(range(BASE + start * size.bytes(), pages * size.bytes()), size);
             }
             Add::Table(number) => batch.add_table(range(BASE + number * LARGE, LARGE)),
         }
@@ -365,16 +351,15 @@ proptest! {
     #[test]
     fn a_batch_is_the_set_of_what_was_added(adds in adds(), cut in 0usize..30) {
         let mut model = BTreeSet::new();
-        let (mut every, mut table) = (false, false);
+        let mut table = false;
         for &add in &adds {
             match add {
-                Add::Leaf(start, pages, size, scope) => {
+                Add::Leaf(start, pages, size) => {
                     model.extend((start..start + pages).map(|page| (size, BASE + page * size.bytes())));
-                    every |= scope == Scope::AddressSpace;
                 }
                 Add::Table(number) => {
                     model.insert((PageSize::Size4K, BASE + number * LARGE));
-                    (every, table) = (true, true);
+                    table = true;
                 }
             }
         }
@@ -385,12 +370,11 @@ proptest! {
         for batch in [whole, merged] {
             prop_assert_eq!(batch.is_empty(), model.is_empty());
             match batch.scope() {
-                FlushScope::Pages { runs, reach } => {
+                FlushScope::Pages { runs } => {
                     let pages: Vec<_> =
                         runs.iter().flat_map(|run| run.addresses().map(|page| (run.size(), page.get()))).collect();
                     prop_assert_eq!(pages.len(), batch.pages() as usize, "a page twice, or not counted");
                     prop_assert_eq!(pages.into_iter().collect::<BTreeSet<_>>(), model.clone());
-                    prop_assert_eq!(reach == FlushReach::Every, every);
                     // No two runs could be one.
                     for (index, &first) in runs.iter().enumerate() {
                         for &second in &runs[index + 1..] {
@@ -403,6 +387,7 @@ proptest! {
             }
             let machine = Recorder::new(3, CpuMask::only(cpu(2)));
             let flushed = batch.flush(&machine, boot_cpu(), &CpuMask::first(3));
+            prop_assert_eq!(flushed.covers_tables(), table);
             prop_assert_eq!(flushed.left_to_lazy() == 0, table || model.is_empty());
             prop_assert_eq!(machine.asked().len(), if model.is_empty() { 0 } else if table { 2 } else { 3 });
         }

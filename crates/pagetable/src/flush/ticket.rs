@@ -1,8 +1,6 @@
 //! The proof of a flush.
 
-use rhumb_machine::FlushReach;
-
-use crate::flush::batch::FlushBatch;
+use crate::flush::batch::{FlushBatch, Tables};
 
 /// Proof that the CPUs which a [`FlushBatch`] was flushed on have dropped what was in it (invariant I6). Who reuses the
 /// frames, the tables or the addresses of what was unmapped asks for it.
@@ -16,13 +14,13 @@ pub struct Flushed {
     full: bool,
     interrupts: u32,
     left_to_lazy: u32,
-    reach: FlushReach,
+    tables: Tables,
 }
 
 impl Flushed {
     /// Nothing was in the batch.
-    pub(crate) const fn nothing(reach: FlushReach) -> Self {
-        Self { pages: 0, full: false, interrupts: 0, left_to_lazy: 0, reach }
+    pub(crate) const fn nothing(tables: Tables) -> Self {
+        Self { pages: 0, full: false, interrupts: 0, left_to_lazy: 0, tables }
     }
 
     pub(crate) const fn by(batch: &FlushBatch, interrupts: usize, left_to_lazy: usize) -> Self {
@@ -31,18 +29,18 @@ impl Flushed {
             full: batch.is_full_flush(),
             interrupts: interrupts as u32,
             left_to_lazy: left_to_lazy as u32,
-            reach: batch.reach(),
+            tables: batch.tables(),
         }
     }
 
     /// For a tree that no CPU walks and none has walked since its last full flush: there is nothing to drop.
     pub const fn never_walked() -> Self {
-        Self::nothing(FlushReach::Every)
+        Self::nothing(Tables::Changed)
     }
 
     /// Whether it covers entries that referred to tables: only then may tables be reused.
     pub const fn covers_tables(&self) -> bool {
-        matches!(self.reach, FlushReach::Every)
+        matches!(self.tables, Tables::Changed)
     }
 
     /// Pages dropped one by one; 0 for a full flush.
