@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::host::ThisHost;
-use crate::setup::{self, Answer, Need};
+use crate::setup::{self, Answer, Need, Version};
 
 /// Prints one line for each need. Changes nothing; fails where a person must act.
 pub(crate) fn command() -> Result<ExitCode> {
@@ -14,7 +14,16 @@ pub(crate) fn command() -> Result<ExitCode> {
     let mut out = stdout().lock();
     for need in Need::ALL {
         let (mark, text) = match setup::decide(&ThisHost, need) {
+            Answer::Present(place) if need == Need::Qemu => ("ok", format!("{place}, {}", qemu_version())),
             Answer::Present(place) => ("ok", place),
+            Answer::Backports(packages) => (
+                "later",
+                format!(
+                    "when needed: apt-get install {} from backports; now {}",
+                    packages.join(" "),
+                    qemu_version()
+                ),
+            ),
             Answer::Apt(packages) => {
                 ("later", format!("when needed: apt-get install {}", packages.join(" ")))
             }
@@ -27,4 +36,15 @@ pub(crate) fn command() -> Result<ExitCode> {
         writeln!(out, "{mark:<8}{:<30}{:<30}{text}", need.name(), need.purpose())?;
     }
     Ok(status)
+}
+
+/// Says which version of QEMU is used, and what it cannot test.
+fn qemu_version() -> String {
+    match Version::of(&ThisHost) {
+        None => "none".into(),
+        Some(version) => match version.lacks() {
+            None => format!("version {version}"),
+            Some(lacks) => format!("version {version}, which {lacks}"),
+        },
+    }
 }

@@ -4,6 +4,7 @@
 //! not there.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,6 +18,8 @@ pub(crate) trait Host {
     fn is_root(&self) -> bool;
     /// Whether this is Debian or made of it.
     fn is_debian(&self) -> bool;
+    /// The release's name, as `bookworm`.
+    fn codename(&self) -> Option<String>;
     /// What a program prints on standard output, where it succeeds.
     fn output(&self, program: &Path, arguments: &[&str]) -> Option<String>;
 }
@@ -41,6 +44,12 @@ impl Host for ThisHost {
 
     fn is_debian(&self) -> bool {
         self.exists(Path::new("/etc/debian_version"))
+    }
+
+    fn codename(&self) -> Option<String> {
+        let text = fs::read_to_string("/etc/os-release").ok()?;
+        let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+        Some(name.trim_matches('"').into())
     }
 
     fn output(&self, program: &Path, arguments: &[&str]) -> Option<String> {

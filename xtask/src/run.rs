@@ -67,7 +67,7 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
 /// It is not installed.
 pub(crate) fn program(arguments: Vec<String>) -> Result<Command> {
     let mut qemu =
-        Command::new(ThisHost.program("qemu-system-x86_64").context("qemu-system-x86_64 is not found")?);
+        Command::new(ThisHost.program(setup::QEMU).with_context(|| format!("{} is not found", setup::QEMU))?);
     qemu.args(arguments).current_dir(paths::root());
     Ok(qemu)
 }

@@ -14,18 +14,29 @@ mod api;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use api::{Block, MemoryInfo, NO_REGISTERS, PluginId, READS_AND_WRITES, Translated};
 use rhumb_count::{Access, Counter, Instruction};
 use rhumb_mark::{Mark, RegionId};
 
-/// QEMU's first look at a plugin.
+/// QEMU's first look at a plugin: the version of the API that the plugin was made for, an `int`. QEMU compares it with
+/// the versions that it accepts, of which 7.2 and 10.0 have none in common, so it is set when the library is loaded.
 // SAFETY: no other symbol of this process has this name: QEMU asks the library itself for it.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "QEMU's name")]
-pub static qemu_plugin_version: c_int = api::VERSION;
+pub static qemu_plugin_version: AtomicI32 = AtomicI32::new(api::FIRST);
+
+/// Called by the dynamic linker before QEMU looks at anything.
+// SAFETY: the section holds functions of this type, called once each when the library is loaded.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static ON_LOAD: extern "C" fn() = declare_version;
+
+extern "C" fn declare_version() {
+    qemu_plugin_version.store(api::version_to_declare(), Relaxed);
+}
 
 /// What `-plugin` asked for.
 struct Options {
@@ -49,12 +60,12 @@ fn counter() -> MutexGuard<'static, Counter> {
 /// QEMU's second call: the arguments. A status other than 0 ends QEMU.
 ///
 /// # Safety
-/// Called by QEMU, with `count` pointers to strings behind `arguments`.
+/// Called by QEMU, with `count` pointers to strings behind `arguments`, and its description of itself behind `info`.
 // SAFETY: as for `qemu_plugin_version`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qemu_plugin_install(
     id: PluginId,
-    _info: *const c_void,
+    info: *const api::Info,
     count: c_int,
     arguments: *const *const c_char,
 ) -> c_int {
@@ -72,8 +83,9 @@ pub unsafe extern "C" fn qemu_plugin_install(
             return -1;
         }
     }
-    // SAFETY: QEMU's own number, functions of the right types, no data.
+    // SAFETY: QEMU's description; its own number, functions of the right types, no data.
     unsafe {
+        (*info).adopt();
         api::qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
         api::qemu_plugin_register_atexit_cb(id, on_exit, std::ptr::null_mut());
     }
@@ -107,12 +119,10 @@ extern "C" fn on_translation(_: PluginId, block: *mut Block) {
 }
 
 fn instrument(translated: *mut Translated, memory: bool) {
-    // SAFETY: QEMU's instruction, alive during this call, with so many bytes of code behind the pointer.
-    let (address, code) = unsafe {
-        let bytes = api::qemu_plugin_insn_size(translated);
-        let code = api::qemu_plugin_insn_data(translated).cast::<u8>();
-        (api::qemu_plugin_insn_vaddr(translated), std::slice::from_raw_parts(code, bytes))
-    };
+    let mut bytes = [0; api::MAX_BYTES];
+    // SAFETY: QEMU's instruction, alive during this call.
+    let (address, code) =
+        unsafe { (api::qemu_plugin_insn_vaddr(translated), api::code(translated, &mut bytes)) };
     let (callback, word): (api::OnExecution, u64) = match Mark::decode(code) {
         Some(Mark::Begin(id)) => (on_begin, u64::from(id.get())),
         Some(Mark::End(id)) => (on_end, u64::from(id.get())),

@@ -40,6 +40,10 @@ use crate::{build, paths, run};
 /// instruction most of the emulation would be that. Not more, since QEMU changes CPUs every 100 ms, and a region should
 /// seldom be cut.
 const TIME_SHIFT: u32 = 4;
+/// Under `-icount` QEMU ends with "Bad icount read" where an x2APIC's timer is set, because it lets only the last
+/// instruction of a block read the time, and `wrmsr` is not always the last. The APIC's pages work, and older versions
+/// have nothing else.
+const CPU_MODEL: &str = "max,-x2apic";
 /// What the measuring itself takes.
 const EMPTY: &str = "empty";
 /// A busy host counts slowly.
@@ -101,7 +105,7 @@ fn count(options: &CountOptions, cpus: u32, kernel: &Path, library: &Path, names
 
 /// Boots the kernel with more arguments for QEMU, gives it one command, and returns what it says.
 fn converse(options: &CountOptions, cpus: u32, kernel: &Path, line: &str, more: &[String]) -> Result<String> {
-    let machine = Machine { cpus, ..Machine::default() };
+    let machine = Machine { cpus, cpu_model: CPU_MODEL.into(), ..Machine::default() };
     let files = Files { kernel, iso: Path::new(""), ovmf: None };
     let mut arguments = qemu::arguments(&machine, &files, &run::command_line(false, &options.append));
     arguments.extend(["-icount".into(), format!("shift={TIME_SHIFT},sleep=off")]);

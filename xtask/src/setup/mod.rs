@@ -1,21 +1,22 @@
 //! Getting what a command needs, saying what and why, without being asked.
 //!
 //! For each [`Need`] there is one answer, decided without side effects by [`decide`]:
-//! it is there; it can be had (as root on Debian from apt, a compiler target from rustup); or a person must type a
-//! command, which is printed. Only [`ensure`] acts.
+//! it is there; it can be had (as root on Debian from apt, QEMU also from the backports, a compiler target from
+//! rustup); or a person must type a command, which is printed. Only [`ensure`] acts.
 
 mod apt;
+mod qemu;
 mod toolchain;
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+pub(crate) use self::qemu::{PROGRAM as QEMU, Version};
 pub(crate) use self::toolchain::{TARGET, Toolchain};
 use crate::host::{Host, ThisHost};
-
-/// The emulator's program.
-const QEMU: &str = "qemu-system-x86_64";
+use crate::paths;
 
 /// Something that must be on the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +83,8 @@ pub(crate) enum Answer {
     Present(String),
     /// apt can bring it, and we may ask it to.
     Apt(&'static [&'static str]),
+    /// apt can bring a newer one than the release has from the release's backports, or else the release's.
+    Backports(&'static [&'static str]),
     /// rustup can bring it.
     Rustup,
     /// Only a person can bring it: this command, or this advice.
@@ -90,6 +93,9 @@ pub(crate) enum Answer {
 
 /// What to do about `need` on `host`. Decides only.
 pub(crate) fn decide(host: &dyn Host, need: Need) -> Answer {
+    if matches!(need, Need::Qemu | Need::Plugins) && qemu::wants_backport(host) {
+        return Answer::Backports(need.packages());
+    }
     if let Some(place) = find(host, need) {
         return Answer::Present(place);
     }
@@ -190,6 +196,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         match decide(&ThisHost, need) {
             Answer::Present(_) => {}
             Answer::Apt(packages) => install(need, packages)?,
+            Answer::Backports(packages) => install_newer(need, packages)?,
             Answer::Rustup => toolchain::add_target(need)?,
             Answer::Person(command) => {
                 left_to_person.push(format!("{} ({}):\n    {command}", need.name(), need.purpose()))
@@ -214,5 +221,25 @@ fn install(need: Need, packages: &[&str]) -> Result<()> {
         None => bail!("apt installed {}, but {} is still not found", packages.join(" "), need.name()),
     }
 }
+
+/// Brings a newer QEMU than the release's. Where none is to be had, the older one does, and this is said once.
+fn install_newer(need: Need, packages: &[&str]) -> Result<()> {
+    let outcome = apt::install_backport(need, packages);
+    if let Err(error) = outcome {
+        let refusal = qemu::refusal();
+        eprintln!(
+            "The backports have no newer QEMU for now ({error:#}): the release's does; delete {} to ask again.",
+            paths::shown(&refusal)
+        );
+        fs::create_dir_all(paths::target())
+            .and_then(|()| fs::write(&refusal, format!("{error:#}\n")))
+            .with_context(|| format!("{} cannot be written", refusal.display()))?;
+    }
+    match decide(&ThisHost, need) {
+        Answer::Apt(packages) => install(need, packages),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests;

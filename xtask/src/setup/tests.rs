@@ -13,6 +13,11 @@ struct Fake {
     versions: Vec<(&'static str, &'static str, &'static str)>,
     root: bool,
     debian: bool,
+    codename: Option<&'static str>,
+    /// The backports were asked in vain.
+    refused: bool,
+    /// Where programs are, if not in `/usr/bin`.
+    directory: Option<&'static str>,
 }
 
 impl Fake {
@@ -49,11 +54,12 @@ impl Fake {
 
 impl Host for Fake {
     fn program(&self, name: &str) -> Option<PathBuf> {
-        self.programs.contains(&name).then(|| Path::new("/usr/bin").join(name))
+        self.programs.contains(&name).then(|| Path::new(self.directory.unwrap_or("/usr/bin")).join(name))
     }
 
     fn exists(&self, path: &Path) -> bool {
         self.files.iter().any(|file| Path::new(file) == path)
+            || self.refused && path.ends_with("no-newer-qemu")
     }
 
     fn is_root(&self) -> bool {
@@ -62,6 +68,10 @@ impl Host for Fake {
 
     fn is_debian(&self) -> bool {
         self.debian
+    }
+
+    fn codename(&self) -> Option<String> {
+        self.codename.map(String::from)
     }
 
     fn output(&self, program: &Path, arguments: &[&str]) -> Option<String> {
@@ -164,4 +174,47 @@ fn compilers_count_only_when_complete() {
     assert!(advice(&host, Need::NativeCompilers).ends_with("build-essential"), "no compiler for C++");
     let host = host.with_program("c++");
     assert_eq!(decide(&host, Need::NativeCompilers), Answer::Present("/usr/bin/c++".into()));
+}
+
+/// Debian 12 with its own QEMU of this version, or with none.
+fn bookworm(version: Option<&'static str>) -> Fake {
+    let mut host = Fake { codename: Some("bookworm"), ..Fake::debian(true) };
+    if let Some(version) = version {
+        host.programs.push("qemu-system-x86_64");
+        host.versions.push(("/usr/bin/qemu-system-x86_64", "--version", version));
+    }
+    host
+}
+
+#[test]
+fn debian_12_takes_a_newer_qemu_from_its_backports() {
+    let backports = Answer::Backports(&["qemu-system-x86"]);
+    for host in [bookworm(None), bookworm(Some("QEMU emulator version 7.2.22 (Debian)"))] {
+        assert_eq!(decide(&host, Need::Qemu), backports);
+        assert_eq!(decide(&host, Need::Plugins), backports);
+    }
+}
+
+#[test]
+fn a_qemu_that_is_new_enough_or_is_not_ours_to_replace_stays() {
+    let old = || bookworm(Some("QEMU emulator version 7.2.22 (Debian)"));
+    let present = Answer::Present("/usr/bin/qemu-system-x86_64".into());
+    let newer = bookworm(Some("QEMU emulator version 10.0.2 (Debian)"));
+    let other_release = Fake { codename: Some("trixie"), ..old() };
+    let not_root = Fake { root: false, ..old() };
+    let mut refused = old();
+    refused.refused = true;
+    for host in [newer, other_release, not_root, refused] {
+        assert_eq!(decide(&host, Need::Qemu), present);
+    }
+    let mut elsewhere = old();
+    elsewhere.directory = Some("/opt/bin");
+    elsewhere.versions.push(("/opt/bin/qemu-system-x86_64", "--version", "QEMU emulator version 7.2.22"));
+    assert_eq!(decide(&elsewhere, Need::Qemu), Answer::Present("/opt/bin/qemu-system-x86_64".into()));
+}
+
+#[test]
+fn without_backports_the_releases_qemu_does() {
+    let refused = Fake { refused: true, ..bookworm(None) };
+    assert_eq!(decide(&refused, Need::Qemu), Answer::Apt(&["qemu-system-x86"]));
 }
