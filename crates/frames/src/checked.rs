@@ -33,7 +33,7 @@ impl<M: Machine> Frames<M> {
 
     /// For a block whose content compaction has moved away.
     pub(crate) fn note_moved(&self, pinned: Pinned<'_>, from: Pfn) {
-        if let Some(descriptor) = self.descriptor(from) {
+        if let Some(descriptor) = self.filled_descriptor(from) {
             descriptor.note_free(pinned.cpu());
         }
     }
@@ -82,7 +82,7 @@ impl<M: Machine> Frames<M> {
     }
 
     pub(crate) fn note_alloc(&self, pinned: Pinned<'_>, raw: Raw) {
-        if let Some(descriptor) = self.descriptor_to_write(raw.pfn()) {
+        if let Some(descriptor) = self.described(raw.pfn()) {
             descriptor.note_alloc(pinned.cpu(), raw.order());
         }
     }
@@ -99,7 +99,7 @@ impl<M: Machine> Frames<M> {
             self.faults.refuse(pfn);
             return false;
         }
-        if let Some(descriptor) = self.descriptor(pfn) {
+        if let Some(descriptor) = self.filled_descriptor(pfn) {
             descriptor.note_free(pinned.cpu());
         }
         true
@@ -108,7 +108,7 @@ impl<M: Machine> Frames<M> {
     /// What the descriptor says of a block that is named as allocated. Frames that were in use when the allocator was
     /// built have never been allocated, and are taken at their holder's word.
     pub(crate) fn check_allocated(&self, pfn: Pfn, order: Order) -> Result<(), FrameFault> {
-        let Some(descriptor) = self.descriptor(pfn) else { return Ok(()) };
+        let Some(descriptor) = self.filled_descriptor(pfn) else { return Ok(()) };
         match descriptor.allocated() {
             Some(real) if real == order => Ok(()),
             Some(real) => Err(FrameFault::WrongOrder(pfn, real, order)),

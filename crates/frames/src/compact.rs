@@ -13,7 +13,7 @@
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned};
 
 use crate::block::State;
-use crate::descriptor::Descriptor;
+use crate::descriptor::DescriptorView;
 use crate::error::AllocError;
 use crate::frame::{Anywhere, Frame, FrameRange};
 use crate::frames::Frames;
@@ -33,7 +33,27 @@ pub struct Extent {
 }
 
 /// The owner of movable memory.
-pub trait Relocate {
+///
+/// # Safety
+/// The allocator gives out again what an implementation says it has moved away. So [`Relocate::extent`] names only
+/// blocks that this owner allocated and has not freed, with the order that they were allocated with; and after
+/// [`Relocate::relocate`] has returned `Ok`, nothing uses `from`: no handle, no mapping, no device.
+///
+/// Safe code cannot promise that:
+/// ```compile_fail,E0200
+/// # use rhumb_frames::{Anywhere, Extent, Frame, Relocate};
+/// # use rhumb_machine::{Pfn, Pinned};
+/// struct Liar;
+/// impl Relocate for Liar {
+///     fn extent(&self, pfn: Pfn) -> Option<Extent> {
+///         Some(Extent { start: pfn, order: rhumb_machine::Order::BASE })
+///     }
+///     fn relocate(&self, _: Pinned<'_>, _: Extent, _: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+///         Ok(())
+///     }
+/// }
+/// ```
+pub unsafe trait Relocate {
     /// The block that `pfn` is part of, if it is in use, is this owner's, and can be moved now.
     fn extent(&self, pfn: Pfn) -> Option<Extent>;
 
@@ -44,6 +64,21 @@ pub trait Relocate {
     /// # Errors
     /// `to`, where `from` could not be moved; it stays the owner's.
     fn relocate(&self, pinned: Pinned<'_>, from: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>>;
+}
+
+/// For requests that may move nothing: each frame in use is in the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NothingMoves;
+
+// SAFETY: it names no block.
+unsafe impl Relocate for NothingMoves {
+    fn extent(&self, _pfn: Pfn) -> Option<Extent> {
+        None
+    }
+
+    fn relocate(&self, _: Pinned<'_>, _: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+        Err(to)
+    }
 }
 
 /// What a compaction did.
@@ -226,9 +261,9 @@ impl<M: Machine> Frames<M> {
 
     /// The handle of what is moved to: held by whom the block was held by that is moved.
     fn attribute(&self, from: Extent, to: Raw) -> Frame<Anywhere> {
-        let owner = self.descriptor(from.start).map_or(Owner::NONE, Descriptor::owner);
+        let owner = self.descriptor(from.start).map_or(Owner::NONE, DescriptorView::owner);
         if owner != Owner::NONE
-            && let Some(descriptor) = self.descriptor_to_write(to.pfn())
+            && let Some(descriptor) = self.described(to.pfn())
         {
             descriptor.stamp(owner, from.order);
             return Frame::from_raw(Raw(to.0 | Raw::OWNED));

@@ -1,18 +1,73 @@
-//! The way from a frame number to its [`Descriptor`]; a leaf where `unsafe` lives.
+//! The way from a frame to its [`Descriptor`]; a leaf where `unsafe` lives.
 
 use rhumb_machine::{Machine, Pfn, PfnRange};
 
 use crate::block::{Block, State};
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, DescriptorView};
+use crate::frame::{Frame, Presence};
 use crate::frames::Frames;
 use crate::words::FRAMES;
 
 impl<M: Machine> Frames<M> {
-    /// The descriptor of a frame, to read it; or `None`: the frame is not managed here, the allocator was built without
-    /// descriptors, or nobody has written any descriptor of this 2-MiB block yet, so that there is nothing to read.
+    /// Returns the descriptor of any frame, to read it; or `None`: the frame is not managed here, the allocator was
+    /// built without descriptors, or nobody has written any descriptor of this 2-MiB block yet, so that there is
+    /// nothing to read.
     ///
     /// A frame whose request named an owner has one. Cost: a search among the pools, no lock.
-    pub fn descriptor(&self, pfn: Pfn) -> Option<&Descriptor> {
+    #[inline]
+    pub fn descriptor(&self, pfn: Pfn) -> Option<DescriptorView<'_>> {
+        self.filled_descriptor(pfn).map(DescriptorView::new)
+    }
+
+    /// Returns the descriptor of the first frame of a block, for the block's holder to write. The first call for a
+    /// frame of a 2-MiB block clears the descriptors of all of it: 6 KiB, once. `None` where there are no descriptors.
+    ///
+    /// The borrow ends before the handle is freed or given up, so that no holder writes after its time:
+    /// ```compile_fail,E0505
+    /// # use rhumb_frames::{Frame, Frames};
+    /// # use rhumb_machine::{Machine, Pinned};
+    /// fn late<M: Machine>(frames: &Frames<M>, pinned: Pinned<'_>, frame: Frame) {
+    ///     let descriptor = frames.descriptor_of(&frame).expect("descriptors");
+    ///     frames.free(pinned, frame);
+    ///     descriptor.set_private(1);
+    /// }
+    /// ```
+    /// A frame that is known by its number alone can be read, and not written:
+    /// ```compile_fail,E0599
+    /// # use rhumb_frames::Frames;
+    /// # use rhumb_machine::{Machine, Pfn};
+    /// fn others<M: Machine>(frames: &Frames<M>, pfn: Pfn) {
+    ///     frames.descriptor(pfn).expect("a descriptor").set_private(1);
+    /// }
+    /// ```
+    /// ```compile_fail,E0133
+    /// # use rhumb_frames::Frames;
+    /// # use rhumb_machine::{Machine, Pfn};
+    /// fn others<M: Machine>(frames: &Frames<M>, pfn: Pfn) {
+    ///     frames.descriptor_to_write(pfn).expect("a descriptor").set_private(1);
+    /// }
+    /// ```
+    pub fn descriptor_of<'frame, P: Presence>(
+        &'frame self,
+        frame: &'frame Frame<P>,
+    ) -> Option<&'frame Descriptor> {
+        // SAFETY: the handle proves that the caller holds the block, for as long as the handle is borrowed.
+        unsafe { self.descriptor_to_write(frame.pfn()) }
+    }
+
+    /// Returns the descriptor of a frame, for its holder to write: as [`Frames::descriptor_of`], for holders that keep
+    /// the number of the frame, and for the later frames of a block.
+    ///
+    /// # Safety
+    /// The caller holds the frame as long as it uses the descriptor: it took the frame, and has not freed it yet.
+    #[inline]
+    pub unsafe fn descriptor_to_write(&self, pfn: Pfn) -> Option<&Descriptor> {
+        self.described(pfn)
+    }
+
+    /// The descriptor of a frame, if its block's descriptors are filled in.
+    #[inline]
+    pub(crate) fn filled_descriptor(&self, pfn: Pfn) -> Option<&Descriptor> {
         let block = self.block_of(pfn)?;
         if !block.described.is_filled() {
             return None;
@@ -21,9 +76,9 @@ impl<M: Machine> Frames<M> {
         unsafe { self.descriptors.get(pfn) }
     }
 
-    /// The descriptor of a frame, for its holder to write. The first call for a frame of a 2-MiB block clears the
-    /// descriptors of all of it: 6 KiB, once. `None` where the frame is not managed here or there are no descriptors.
-    pub fn descriptor_to_write(&self, pfn: Pfn) -> Option<&Descriptor> {
+    /// The descriptor of a frame; its block's are filled in if they were not.
+    #[inline]
+    pub(crate) fn described(&self, pfn: Pfn) -> Option<&Descriptor> {
         let block = self.block_of(pfn)?;
         if !block.described.is_filled() {
             self.fill_descriptors(block, pfn)?;

@@ -10,17 +10,22 @@
 //!
 //! ```text
 //! word 0: 31..16 owner   15..8 page type   5 allocated   4..0 order   (the last two: owned blocks, and checked builds)
-//! word 1: references, or the low half of the holder's private word
+//! word 1: the low half of the holder's private word
 //! word 2: the high half of the holder's private word
 //! word 3: 31..16 allocations   15..8 CPU of the last free   7..0 CPU of the last allocation   (checked builds only)
 //! ```
 
+//!
+//! Other crates follow what their frames' descriptors hold as if it were their own memory, so only the holder of a
+//! frame gets its [`Descriptor`]: from the handle ([`crate::Frames::descriptor_of`]), or by number where it promises
+//! that it holds the frame. All others get a [`DescriptorView`].
+
 use rhumb_machine::{CpuId, Order, Pfn, VirtAddr};
 
 use crate::request::Owner;
-use crate::sync::{AtomicU32, Ordering, Relaxed};
+use crate::sync::{AtomicU32, Relaxed};
 
-/// What the frame's owner keeps with it.
+/// The descriptor of a frame, for the frame's holder to write.
 #[repr(C)]
 #[derive(Default)]
 pub struct Descriptor {
@@ -54,7 +59,7 @@ impl Descriptor {
         Owner((self.tag.load(Relaxed) >> 16) as u16)
     }
 
-    /// Says who holds the frame. For its holder.
+    /// Says who holds the frame.
     pub fn set_owner(&self, owner: Owner) {
         self.update(0xffff << 16, u32::from(owner.0) << 16);
     }
@@ -64,36 +69,20 @@ impl Descriptor {
         (self.tag.load(Relaxed) >> 8) as u8
     }
 
-    /// Says what the frame is used as. For its holder.
+    /// Says what the frame is used as.
     pub fn set_page_type(&self, page_type: u8) {
         self.update(0xff << 8, u32::from(page_type) << 8);
     }
 
-    /// References beyond the first.
-    pub fn references(&self) -> u32 {
-        self.low.load(Relaxed)
-    }
-
-    /// Adds a reference.
-    pub fn acquire(&self) {
-        self.low.fetch_add(1, Relaxed);
-    }
-
-    /// Drops a reference, and says whether it was the last: then the caller owns the frame and frees it.
-    pub fn release(&self) -> bool {
-        let fewer = |references: u32| references.checked_sub(1);
-        self.low.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_err()
-    }
-
-    /// The holder's own 64 bits, 0 when the frame is allocated. The references are its low half: a holder uses the one
-    /// or the other.
+    /// The holder's own 64 bits. They are 0 when a request that named an owner is served; a holder that named none
+    /// finds what the last such holder left.
     #[inline]
     pub fn private(&self) -> u64 {
         u64::from(self.low.load(Relaxed)) | u64::from(self.high.load(Relaxed)) << 32
     }
 
-    /// Sets the holder's own 64 bits, in two stores. For its holder, who publishes them by a store of its own where
-    /// other CPUs may read them meanwhile.
+    /// Sets the holder's own 64 bits, in two stores: where other CPUs may read them meanwhile, the holder publishes
+    /// them by a store of its own.
     #[inline]
     pub fn set_private(&self, word: u64) {
         self.low.store(word as u32, Relaxed);
@@ -129,10 +118,10 @@ impl Descriptor {
         if tag & ALLOCATED == 0 { None } else { Order::new((tag & 0x1f) as u8) }
     }
 
-    /// Says who holds a block of `order` that begins here.
+    /// Says who holds a block of `order` that begins here. Nothing of an earlier holder stays.
     pub(crate) fn stamp(&self, owner: Owner, order: Order) {
-        self.update(0x3f, ALLOCATED | u32::from(order.get()));
-        self.set_owner(owner);
+        self.tag.store(u32::from(owner.0) << 16 | ALLOCATED | u32::from(order.get()), Relaxed);
+        self.set_private(0);
     }
 
     #[cfg(feature = "checked")]
@@ -166,6 +155,44 @@ impl Descriptor {
 
     #[cfg(not(feature = "checked"))]
     fn note_freed_by(&self, _: CpuId) {}
+}
+
+/// The descriptor of a frame, for anyone to read.
+#[derive(Clone, Copy)]
+pub struct DescriptorView<'frames>(&'frames Descriptor);
+
+impl<'frames> DescriptorView<'frames> {
+    #[inline(always)]
+    pub(crate) const fn new(descriptor: &'frames Descriptor) -> Self {
+        Self(descriptor)
+    }
+
+    /// Who holds the frame.
+    #[inline]
+    pub fn owner(self) -> Owner {
+        self.0.owner()
+    }
+
+    /// What the frame is used as: a number of the owner's own.
+    #[inline]
+    pub fn page_type(self) -> u8 {
+        self.0.page_type()
+    }
+
+    /// The holder's own 64 bits: see [`Descriptor::private`].
+    #[inline]
+    pub fn private(self) -> u64 {
+        self.0.private()
+    }
+
+    /// What checked builds remember; nothing in others.
+    pub fn history(self) -> History {
+        self.0.history()
+    }
+
+    pub(crate) fn allocated(self) -> Option<Order> {
+        self.0.allocated()
+    }
 }
 
 /// The array of descriptors.

@@ -90,8 +90,8 @@ pub mod validate;
 pub mod words;
 mod zero;
 
-pub use compact::{Compaction, Extent, Goal, Relocate};
-pub use descriptor::{Descriptor, History};
+pub use compact::{Compaction, Extent, Goal, NothingMoves, Relocate};
+pub use descriptor::{Descriptor, DescriptorView, History};
 pub use error::{AllocError, FrameFault, LayoutError};
 pub use frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};
 pub use frames::Frames;

@@ -8,7 +8,7 @@ use core::fmt;
 use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn};
 
 use crate::block::{Info, State};
-use crate::descriptor::{Descriptor, History};
+use crate::descriptor::{DescriptorView, History};
 use crate::frames::Frames;
 use crate::pool::Pool;
 use crate::pressure::Levels;
@@ -68,8 +68,6 @@ pub struct Description {
     pub owner: Owner,
     /// What it is used as, if the holder said so.
     pub page_type: u8,
-    /// References beyond the first, or the low half of `private`.
-    pub references: u32,
     /// The holder's own word.
     pub private: u64,
     /// What checked builds remember.
@@ -170,14 +168,13 @@ impl<M: Machine> Frames<M> {
             block: block.map(|(start, order, _)| (start, order)),
             owner: block.map_or(descriptor, |(_, _, head)| Some(head)).map_or(Owner::NONE, |d| d.owner()),
             page_type: descriptor.map_or(0, |d| d.page_type()),
-            references: descriptor.map_or(0, |d| d.references()),
             private: descriptor.map_or(0, |d| d.private()),
             history: descriptor.map_or(History::default(), |d| d.history()),
         })
     }
 
     /// The allocated block that `pfn` is part of, with the descriptor of its first frame, which tells.
-    fn owned_block(&self, pfn: Pfn) -> Option<(Pfn, Order, &Descriptor)> {
+    fn owned_block(&self, pfn: Pfn) -> Option<(Pfn, Order, DescriptorView<'_>)> {
         (0..Order::COUNT as u32).find_map(|log2| {
             let start = Pfn::new(pfn.get() >> log2 << log2);
             let head = self.descriptor(start)?;

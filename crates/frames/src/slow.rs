@@ -50,7 +50,7 @@ impl<M: Machine> Frames<M> {
             crate::zero::zero(&self.machine, raw);
         }
         if request.owner != Owner::NONE
-            && let Some(descriptor) = self.descriptor_to_write(raw.pfn())
+            && let Some(descriptor) = self.described(raw.pfn())
         {
             descriptor.stamp(request.owner, request.order);
             return Ok(Raw(raw.0 | Raw::OWNED));
@@ -109,7 +109,7 @@ impl<M: Machine> Frames<M> {
     #[inline(never)]
     pub(crate) fn free_slow(&self, pinned: Pinned<'_>, raw: Raw, reach: Reach) {
         let raw = if raw.0 & Raw::OWNED != 0 {
-            if let Some(descriptor) = self.descriptor(raw.pfn()) {
+            if let Some(descriptor) = self.filled_descriptor(raw.pfn()) {
                 descriptor.note_free(pinned.cpu());
             }
             Raw(raw.0 & !Raw::OWNED)

@@ -46,10 +46,12 @@ pub unsafe trait Machine: Send + Sync {
     /// Where physical address 0 stands in the direct map. Fixed from boot on.
     fn direct_map_base(&self) -> VirtAddr;
 
-    /// How many CPUs run; their ids are `0..cpu_count`.
+    /// How many CPUs run now; their ids are `0..cpu_count`. It grows as CPUs start, and never shrinks: an allocator that
+    /// is built before all of them run is told separately how many there can be.
     fn cpu_count(&self) -> usize;
 
-    /// The node that `cpu` belongs to.
+    /// The node that `cpu` belongs to: exact for a CPU that runs, and any node for one that does not run yet. A caller
+    /// that remembers the answer asks again on the CPU itself, once that CPU runs.
     fn node_of(&self, cpu: CpuId) -> NodeId;
 
     /// Stops preemption and migration of the caller, nestable, and tells the CPU. Use [`Machine::pin`] instead.

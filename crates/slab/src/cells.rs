@@ -7,7 +7,7 @@
 
 use core::ptr::NonNull;
 
-use rhumb_frames::{AllocClass, Descriptor, Request};
+use rhumb_frames::{AllocClass, DescriptorView, Request};
 use rhumb_machine::{IrqOff, Machine, Order, Pinned};
 
 use crate::memory::{FRAME_BYTES, Memory, PageType};
@@ -65,13 +65,15 @@ impl Cells {
         let Some((pool, size)) = self.pool(bytes) else {
             let order = Order::holding((bytes as u64).div_ceil(FRAME_BYTES))?;
             let block = memory.take(pinned, Request::new(order).class(class))?;
-            memory.stamp(block, order.frames(), PageType::Cells, 0);
+            // SAFETY: the block was taken just now.
+            unsafe { memory.stamp(block, order.frames(), PageType::Cells, 0) };
             return Some(block);
         };
         let take = |irq_off: IrqOff<'_>, new: Option<NonNull<u8>>| {
             let mut pool = pool.lock(irq_off);
             if let Some(frame) = new {
-                memory.stamp(frame, 1, PageType::Cells, all(size));
+                // SAFETY: the frame was taken just now.
+                unsafe { memory.stamp(frame, 1, PageType::Cells, all(size)) };
                 pool.frames += 1;
                 pool.link(memory, frame.addr().get(), size);
             }
@@ -145,7 +147,7 @@ impl Cells {
 impl Pool {
     fn mask<M: Machine>(memory: &Memory<M>, frame: usize) -> u64 {
         // A frame in the list has a descriptor: `Memory::take` gives no other.
-        memory.descriptor(frame).map_or(0, Descriptor::private)
+        memory.descriptor(frame).map_or(0, DescriptorView::private)
     }
 
     /// The links of a frame that is in the list.
@@ -188,7 +190,8 @@ impl Pool {
         if frame == self.spare {
             self.spare = 0;
         }
-        let descriptor = memory.descriptor(frame)?;
+        // SAFETY: a frame in the list is held here.
+        let descriptor = unsafe { memory.descriptor_to_write(frame) }?;
         let mask = descriptor.private();
         // The highest, so that the links stay where they are, until it is the last.
         let cell = 63 - mask.leading_zeros();
@@ -204,7 +207,8 @@ impl Pool {
     fn give<M: Machine>(&mut self, memory: &Memory<M>, cell: usize, size: usize) -> Option<NonNull<u8>> {
         let frame = cell & !(FRAME - 1);
         let bit = (cell - frame) / size;
-        let descriptor = memory.descriptor(frame)?;
+        // SAFETY: a frame of which a cell is out is held here.
+        let descriptor = unsafe { memory.descriptor_to_write(frame) }?;
         let mask = descriptor.private();
         let more = mask | 1 << bit;
         if mask == 0 {

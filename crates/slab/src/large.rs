@@ -65,8 +65,11 @@ impl<M: Machine> Slabs<M> {
                 self.memory.give_run(pinned, rest, order.frames() - kept);
             }
         }
-        self.memory.stamp(start, kept, PageType::Large, 0);
-        self.memory.stamp(start, 1, PageType::Large, kept);
+        // SAFETY: these frames of the block that was just taken are kept.
+        unsafe {
+            self.memory.stamp(start, kept, PageType::Large, 0);
+            self.memory.stamp(start, 1, PageType::Large, kept);
+        }
         self.large_frames.fetch_add(kept, Relaxed);
         self.set_access(start, (kept * FRAME_BYTES) as usize, Access::Allowed);
         Ok(start)

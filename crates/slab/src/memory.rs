@@ -6,7 +6,7 @@
 
 use core::ptr::NonNull;
 
-use rhumb_frames::{Descriptor, FrameRange, Frames, Owner, Request};
+use rhumb_frames::{Descriptor, DescriptorView, FrameRange, Frames, Owner, Request};
 use rhumb_machine::{Machine, Order, PageSize, Pfn, PfnRange, Pinned};
 
 /// Bytes of a frame.
@@ -52,8 +52,18 @@ impl<M: Machine> Memory<M> {
 
     /// The descriptor of the frame that shows at `address`.
     #[inline]
-    pub(crate) fn descriptor(&self, address: usize) -> Option<&'static Descriptor> {
+    pub(crate) fn descriptor(&self, address: usize) -> Option<DescriptorView<'static>> {
         self.frames.descriptor(self.pfn(address))
+    }
+
+    /// The descriptor of the frame that shows at `address`, to write it.
+    ///
+    /// # Safety
+    /// The frame came from [`Memory::take`] and has not gone back.
+    #[inline]
+    pub(crate) unsafe fn descriptor_to_write(&self, address: usize) -> Option<&'static Descriptor> {
+        // SAFETY: the caller's promise: the frame is held here.
+        unsafe { self.frames.descriptor_to_write(self.pfn(address)) }
     }
 
     /// The private word of the frame at `address`, if it is one of ours and of this type.
@@ -66,7 +76,7 @@ impl<M: Machine> Memory<M> {
     /// A block, not yet stamped; `None` where there is none, or no descriptor for it.
     pub(crate) fn take(&self, pinned: Pinned<'_>, request: Request) -> Option<NonNull<u8>> {
         let frame = self.frames.alloc(pinned, request).ok()?;
-        if self.frames.descriptor_to_write(frame.pfn()).is_none() {
+        if self.frames.descriptor_of(&frame).is_none() {
             self.frames.free(pinned, frame);
             return None;
         }
@@ -74,9 +84,13 @@ impl<M: Machine> Memory<M> {
     }
 
     /// Says in the descriptors of `frames` frames from `start` on what they are.
-    pub(crate) fn stamp(&self, start: NonNull<u8>, frames: u64, page_type: PageType, private: u64) {
+    ///
+    /// # Safety
+    /// They came from [`Memory::take`] and have not gone back.
+    pub(crate) unsafe fn stamp(&self, start: NonNull<u8>, frames: u64, page_type: PageType, private: u64) {
         for frame in 0..frames {
-            if let Some(descriptor) = self.frames.descriptor_to_write(self.pfn(frame_at(start, frame))) {
+            // SAFETY: the caller's promise.
+            if let Some(descriptor) = unsafe { self.descriptor_to_write(frame_at(start, frame)) } {
                 descriptor.set_private(private);
                 descriptor.set_owner(self.owner);
                 descriptor.set_page_type(page_type as u8);
@@ -84,9 +98,14 @@ impl<M: Machine> Memory<M> {
         }
     }
 
-    fn clear_stamp(&self, start: NonNull<u8>, frames: u64) {
+    /// Takes the stamp off.
+    ///
+    /// # Safety
+    /// As for [`Memory::stamp`].
+    unsafe fn clear_stamp(&self, start: NonNull<u8>, frames: u64) {
         for frame in 0..frames {
-            if let Some(descriptor) = self.descriptor(frame_at(start, frame)) {
+            // SAFETY: the caller's promise.
+            if let Some(descriptor) = unsafe { self.descriptor_to_write(frame_at(start, frame)) } {
                 descriptor.set_page_type(0);
                 descriptor.set_owner(Owner::NONE);
                 descriptor.set_private(0);
@@ -99,7 +118,8 @@ impl<M: Machine> Memory<M> {
     /// # Safety
     /// It came from [`Memory::take`] with this order, and nobody uses it any more.
     pub(crate) unsafe fn give(&self, pinned: Pinned<'_>, start: NonNull<u8>, order: Order) {
-        self.clear_stamp(start, order.frames());
+        // SAFETY: the caller's promise: the block is still held.
+        unsafe { self.clear_stamp(start, order.frames()) };
         // SAFETY: the caller's promise.
         if let Ok(frame) = unsafe { self.frames.from_pfn(self.pfn(start.addr().get()), order) } {
             self.frames.free(pinned, frame);
@@ -111,7 +131,8 @@ impl<M: Machine> Memory<M> {
     /// # Safety
     /// They are part of a block of less than 2 MiB that came from [`Memory::take`], and nobody uses them any more.
     pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64) {
-        self.clear_stamp(start, frames);
+        // SAFETY: the caller's promise: the frames are still held.
+        unsafe { self.clear_stamp(start, frames) };
         let range = PfnRange::of_length(self.pfn(start.addr().get()), frames).unwrap_or_default();
         // SAFETY: the caller's promise.
         let range = unsafe { FrameRange::assume(range) };

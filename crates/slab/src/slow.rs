@@ -205,7 +205,8 @@ impl<M: Machine> Slabs<M> {
         // SAFETY: the cell was taken just now, for as many words as the shape says.
         let slab = unsafe { Slab::place(cell, first, record.setup.id, node as u8, shape) };
         self.prepare(record, slab);
-        self.memory.stamp(start, shape.order.frames(), PageType::Slab, slab.to_private());
+        // SAFETY: the block was taken just now.
+        unsafe { self.memory.stamp(start, shape.order.frames(), PageType::Slab, slab.to_private()) };
         let guard = self.machine().irq_off();
         record.node(guard.irq_off(), node).add(shape, slab);
         Ok(())

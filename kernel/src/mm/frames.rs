@@ -187,8 +187,7 @@ impl fmt::Display for Known {
         }
         if self.is_owned() {
             writeln!(f, "  held by {}, page type {}", Name(known.owner), known.page_type)?;
-            let (references, private) = (known.references, known.private);
-            writeln!(f, "  references {references} beyond the first; private word {private:#x}")?;
+            writeln!(f, "  private word {:#x}", known.private)?;
         }
         let history = known.history;
         if history.allocations == 0 {

@@ -221,7 +221,8 @@ impl Owners {
     }
 }
 
-impl Relocate for Owners {
+// SAFETY: each owner's own promise.
+unsafe impl Relocate for Owners {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         COUNTERS.scanned.fetch_add(1, Relaxed);
         Self::all().find_map(|owner| owner.extent(pfn))

@@ -233,7 +233,7 @@ pub fn scatter(
 /// Writes a block, and lists it. There is room.
 fn insert(frames: &Frames<KernelMachine>, list: usize, blocks: &mut Vec<Block>, frame: Frame) {
     let order = frame.order();
-    if let Some(descriptor) = frames.descriptor_to_write(frame.pfn()) {
+    if let Some(descriptor) = frames.descriptor_of(&frame) {
         descriptor.set_owner(Holder::Sample.owner());
     }
     let block = Block { start: frame.into_pfn(), order, mark: MARKS.fetch_add(1, Relaxed) };
@@ -244,7 +244,8 @@ fn insert(frames: &Frames<KernelMachine>, list: usize, blocks: &mut Vec<Block>, 
 
 /// Lets the descriptor of a block's first frame say where the block is listed.
 fn point(frames: &Frames<KernelMachine>, start: Pfn, list: usize, place: usize) {
-    if let Some(descriptor) = frames.descriptor_to_write(start) {
+    // SAFETY: the block is the sample's: it is listed, or about to be.
+    if let Some(descriptor) = unsafe { frames.descriptor_to_write(start) } {
         descriptor.set_private((list as u64) << 32 | place as u64);
     }
 }
@@ -296,7 +297,9 @@ impl Sample {
     }
 }
 
-impl Relocate for Sample {
+// SAFETY: it names blocks that are listed, which the sample allocated and holds; the list knows the new place before
+// `relocate` returns, and who reads or frees a block takes the list's lock.
+unsafe impl Relocate for Sample {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         let (list, place, start) = Self::listed_at(pfn)?;
         let blocks = BLOCKS[list].try_lock()?;

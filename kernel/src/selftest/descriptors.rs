@@ -84,7 +84,8 @@ fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
     let request = Request::new(order).owner(Holder::SelfTest.owner());
     let frame = frames.alloc(guard.pinned(), request).map_err(Wrong::because)?;
     let (pfn, last) = (frame.pfn(), frame.pfn().plus(7));
-    let known = match (frames.descriptor(pfn), frames.descriptor_to_write(last)) {
+    // SAFETY: the frame is part of the block that the test holds.
+    let known = match (frames.descriptor_of(&frame), unsafe { frames.descriptor_to_write(last) }) {
         (Some(first), Some(second)) => {
             let clean = first.private() == 0 && second.private() == 0 && second.owner() == Owner::NONE;
             first.set_private(7);

@@ -150,7 +150,7 @@ impl<'a> Worker<'a> {
             Ok(frame) => {
                 self.allocations += 1;
                 stamp(&frame);
-                if let Some(descriptor) = frames.descriptor(frame.pfn()).filter(|_| owner != Owner::NONE) {
+                if let Some(descriptor) = frames.descriptor_of(&frame).filter(|_| owner != Owner::NONE) {
                     descriptor.set_private(mark_of(&frame));
                 }
                 // The push cannot fail: `rounds` allocates only while there is room.

@@ -119,7 +119,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 if let Ok(frame) = frames.alloc(pinned(), request) {
                     assert!(frame.frames().iter().all(|pfn| taken.insert(pfn)), "given out twice");
                     if owner % 4 != 0 {
-                        let descriptor = frames.descriptor(frame.pfn()).unwrap();
+                        let descriptor = frames.descriptor_of(&frame).unwrap();
                         assert_eq!((descriptor.owner().0, descriptor.private()), (u16::from(owner % 4), 0));
                         descriptor.set_private(word_of(&frame));
                     }

@@ -6,7 +6,9 @@ use std::vec::Vec;
 use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtAddr};
 
 use super::machine::*;
-use crate::{AllocError, FrameFault, FrameRange, Frames, Layout, LayoutError, MemoryRange, Request, Zone};
+use crate::{
+    AllocError, FrameFault, FrameRange, Frames, Layout, LayoutError, MemoryRange, NothingMoves, Request, Zone,
+};
 
 const LIMIT: Pfn = Pfn::new(1 << 34);
 
@@ -69,11 +71,14 @@ fn requests() {
     assert_eq!(ask(Request::FRAME), AllocError::NoSuchCpu);
     be_cpu(0);
     let contig =
-        |frames_wanted| frames.alloc_contig(pinned(), frames_wanted, Order::BASE, &Nobody).unwrap_err();
+        |frames_wanted| frames.alloc_contig(pinned(), frames_wanted, Order::BASE, &NothingMoves).unwrap_err();
     assert_eq!(contig(0), AllocError::BadRange(PfnRange::default()));
     assert_eq!(contig(1025), AllocError::NoRun(1025));
     let outside = range((1 << 20) + 1000, (1 << 20) + 1025);
-    assert_eq!(frames.alloc_range(pinned(), outside, &Nobody).unwrap_err(), AllocError::BadRange(outside));
+    assert_eq!(
+        frames.alloc_range(pinned(), outside, &NothingMoves).unwrap_err(),
+        AllocError::BadRange(outside)
+    );
     assert!(AllocError::BadRange(outside).to_string().contains("1003e8"));
     assert_eq!(frames.free_frames(), 1024);
     frames.validate().unwrap();

@@ -47,7 +47,7 @@ fn the_first_owner_of_a_block_clears_it_and_no_other() {
         assert_eq!(frames.descriptor(other).is_some(), is_near);
     }
 
-    descriptor.set_private(0x1234_5678_9abc);
+    frames.descriptor_of(&frame).unwrap().set_private(0x1234_5678_9abc);
     // Every frame of the block is known to be its owner's.
     for part in frame.frames().iter() {
         let known = frames.describe(part).unwrap();
@@ -64,14 +64,34 @@ fn the_first_owner_of_a_block_clears_it_and_no_other() {
 fn a_holder_without_a_name_may_write_too() {
     let (frames, _) = with_descriptors(1, &[(BASE, BASE + 1024, 0)]);
     let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
-    let descriptor = frames.descriptor_to_write(frame.pfn()).unwrap();
+    let descriptor = frames.descriptor_of(&frame).unwrap();
     assert_eq!(descriptor.private(), 0);
     descriptor.set_page_type(3);
     assert_eq!(frames.describe(frame.pfn()).unwrap().page_type, 3);
     frames.free(pinned(), frame);
-    assert!(frames.descriptor_to_write(Pfn::new(BASE + 1024)).is_none());
+    // SAFETY: there is no such frame.
+    assert!(unsafe { frames.descriptor_to_write(Pfn::new(BASE + 1024)) }.is_none());
     let without = frames_over(1, &[(BASE, BASE + 1024, 0)]);
-    assert!(without.descriptor_to_write(Pfn::new(BASE)).is_none());
+    let frame = without.alloc(pinned(), Request::FRAME).unwrap();
+    assert!(without.descriptor_of(&frame).is_none());
+    without.free(pinned(), frame);
+}
+
+#[test]
+fn a_holder_that_names_itself_finds_nothing_of_one_that_did_not() {
+    let (frames, _) = with_descriptors(1, &[(BASE, BASE + 512, 0)]);
+    let unnamed = frames.alloc(pinned(), Request::FRAME).unwrap();
+    let pfn = unnamed.pfn();
+    let descriptor = frames.descriptor_of(&unnamed).unwrap();
+    descriptor.set_page_type(3);
+    descriptor.set_private(77);
+    frames.free(pinned(), unnamed);
+    frames.drain(pinned());
+    let named: Vec<_> =
+        core::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME.owner(Owner(4))).ok()).collect();
+    let known = frames.describe(pfn).unwrap();
+    assert_eq!((known.owner, known.page_type, known.private), (Owner(4), 0, 0));
+    named.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
 
 #[test]
@@ -82,7 +102,7 @@ fn two_pools_share_a_block_and_clear_their_own_parts() {
     assert!(first.pfn().get() < BASE + 200);
     assert!((BASE..BASE + 200).all(|pfn| !is_stale(array, pfn)));
     assert!((BASE + 200..BASE + 1024).all(|pfn| is_stale(array, pfn)));
-    frames.descriptor(first.pfn()).unwrap().set_private(77);
+    frames.descriptor_of(&first).unwrap().set_private(77);
     let rest: Vec<_> = core::iter::from_fn(|| frames.alloc(pinned(), on(1)).ok()).collect();
     assert_eq!(rest.len(), 824);
     let kept = frames.descriptor(first.pfn()).unwrap();
@@ -106,7 +126,8 @@ fn cpus_that_fill_a_block_at_once_lose_no_stamp() {
                 for round in 0..ROUNDS {
                     let pfn = Pfn::new(BASE + round * 512 + cpu * 511);
                     start.wait();
-                    frames.descriptor_to_write(pfn).unwrap().set_private(round << 8 | cpu);
+                    // SAFETY: nothing is allocated here: each thread writes frames of its own.
+                    unsafe { frames.descriptor_to_write(pfn) }.unwrap().set_private(round << 8 | cpu);
                     start.wait();
                     for other in 0..CPUS as u64 {
                         let pfn = Pfn::new(BASE + round * 512 + other * 511);

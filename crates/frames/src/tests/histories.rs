@@ -67,7 +67,8 @@ struct Holder {
     held: RefCell<Vec<Frame<Anywhere>>>,
 }
 
-impl Relocate for Holder {
+// SAFETY: the model knows what is held; what moves is a handle that is held, and the old one is given up.
+unsafe impl Relocate for Holder {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         self.model.borrow().movable_extent(pfn)
     }

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
 
-use crate::{Anywhere, Extent, Frame, Frames, Layout, MemoryRange, Relocate};
+use crate::{Frames, Layout, MemoryRange};
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -123,21 +123,4 @@ pub(super) fn frames_with(cpus: usize, memory: &[MemoryRange], limit: u64) -> Fr
 /// As [`frames_with`], all in the direct map.
 pub(super) fn frames_over(cpus: usize, ranges: &[(u64, u64, usize)]) -> Frames<TestMachine> {
     frames_with(cpus, &memory(ranges), 1 << 34)
-}
-
-/// For requests that may move nothing.
-pub(super) struct Nobody;
-
-impl Relocate for Nobody {
-    fn extent(&self, _pfn: Pfn) -> Option<Extent> {
-        None
-    }
-    fn relocate(
-        &self,
-        _pinned: Pinned<'_>,
-        _from: Extent,
-        to: Frame<Anywhere>,
-    ) -> Result<(), Frame<Anywhere>> {
-        Err(to)
-    }
 }

@@ -17,7 +17,8 @@ struct Mover {
     moves_left: Cell<u64>,
 }
 
-impl Relocate for Mover {
+// SAFETY: what moves is a handle that the test holds, and the old one is given up.
+unsafe impl Relocate for Mover {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         let held = self.held.borrow();
         let (_, frame) = held.range(..=pfn.get()).next_back()?;

@@ -14,8 +14,10 @@
 //! Why there: a block's state is wanted exactly while the pool holds the block, and its descriptors are the holder's to
 //! use. Anywhere else it would take memory that grows with the pool, and a search from a frame to its block.
 
+#![expect(unsafe_code, reason = "writes the descriptors of frames that the pool holds")]
+
 use rhumb_frames::words::{Bits, FRAMES, WORDS, block_rank};
-use rhumb_frames::{Descriptor, Frames, Owner};
+use rhumb_frames::{Descriptor, DescriptorView, Frames, Owner};
 use rhumb_machine::{Machine, Pfn};
 
 /// Marks a block of a pool; anything else in the word of a frame that is not is as good as random.
@@ -218,14 +220,21 @@ impl<M: Machine> Records<'_, M> {
 
     /// Whether the frame has a descriptor to write.
     pub(crate) fn has_room(&self, id: BlockId) -> bool {
-        self.0.descriptor_to_write(id.start()).is_some()
+        self.held(id.start()).is_some()
     }
 
     fn describe(&self, pfn: Pfn, owner: Owner, page_type: u8) {
-        if let Some(descriptor) = self.0.descriptor(pfn) {
+        if let Some(descriptor) = self.held(pfn) {
             descriptor.set_owner(owner);
             descriptor.set_page_type(page_type);
         }
+    }
+
+    /// The descriptor of a frame of the pool.
+    fn held(&self, pfn: Pfn) -> Option<&Descriptor> {
+        // SAFETY: the shelf writes records of blocks only between their arrival in the pool and their departure from
+        // it: their frames are the pool's, also those that are lent out.
+        unsafe { self.0.descriptor_to_write(pfn) }
     }
 
     const fn word_of(chain: Chain) -> u64 {
@@ -236,11 +245,11 @@ impl<M: Machine> Records<'_, M> {
     }
 
     fn word(&self, id: BlockId, at: u64) -> Option<u64> {
-        self.0.descriptor(id.start().plus(at)).map(Descriptor::private)
+        self.0.descriptor(id.start().plus(at)).map(DescriptorView::private)
     }
 
     fn set_word(&self, id: BlockId, at: u64, word: u64) {
-        if let Some(descriptor) = self.0.descriptor(id.start().plus(at)) {
+        if let Some(descriptor) = self.held(id.start().plus(at)) {
             descriptor.set_private(word);
         }
     }

@@ -37,7 +37,8 @@ pub(crate) fn make_block(world: &'static World, pinned: Pinned<'_>) -> u64 {
 
 struct Owner(&'static World);
 
-impl Relocate for Owner {
+// SAFETY: it names frames that the world took and scattered, and moves them as the test wants to see found out.
+unsafe impl Relocate for Owner {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         let scattered = self.0.scattered.lock().unwrap();
         scattered.iter().find(|frame| frame.pfn == pfn).map(|_| Extent { start: pfn, order: Order::BASE })

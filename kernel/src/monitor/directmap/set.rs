@@ -1,8 +1,8 @@
 //! `directmap set` and `restore`: changes by hand, of frames that are free.
 
 use rhumb_directmap::{Change, ChangeError, ParseChangeError, frames_at};
-use rhumb_frames::{AllocError, Extent, Frame, FrameRange, Relocate};
-use rhumb_machine::{Machine, Pfn, PfnRange, PhysAddr, Pinned};
+use rhumb_frames::{AllocError, FrameRange, NothingMoves};
+use rhumb_machine::{Machine, Pfn, PfnRange, PhysAddr};
 use rhumb_monitor::arguments::hexadecimal;
 use rhumb_monitor::{Arguments, CommandError, Human, Output};
 
@@ -10,24 +10,6 @@ use super::super::frames::{allocator, drain_all};
 use crate::machine::MACHINE;
 use crate::mm;
 use crate::mm::direct_map::{self, Changed, Changer, adopt, alter, change, leave};
-
-/// Nothing is moved for a person's experiment.
-struct NothingMoves;
-
-impl Relocate for NothingMoves {
-    fn extent(&self, _: Pfn) -> Option<Extent> {
-        None
-    }
-
-    fn relocate(
-        &self,
-        _: Pinned<'_>,
-        _: Extent,
-        to: Frame<rhumb_frames::Anywhere>,
-    ) -> Result<(), Frame<rhumb_frames::Anywhere>> {
-        Err(to)
-    }
-}
 
 /// `directmap set RANGE ATTR`.
 pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {

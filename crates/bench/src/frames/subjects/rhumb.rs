@@ -42,7 +42,8 @@ fn layout<'memory>(region: &Region, memory: &'memory [MemoryRange]) -> Result<La
 /// What the workload holds, by first frame: all of it can be moved.
 struct Owner(RefCell<BTreeMap<Pfn, (ManuallyDrop<Frame>, Order)>>);
 
-impl Relocate for Owner {
+// SAFETY: it names blocks that the workload holds; the handle to the old place is forgotten.
+unsafe impl Relocate for Owner {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         let held = self.0.borrow();
         let (&start, &(_, order)) = held.range(..=pfn).next_back()?;
