@@ -87,6 +87,11 @@ impl<M: Machine> Frames<M> {
         unsafe { self.descriptors.get(pfn) }
     }
 
+    /// Says whether frames have descriptors at all ([`Frames::with_descriptors`]).
+    pub fn has_descriptors(&self) -> bool {
+        !self.descriptors.is_absent()
+    }
+
     fn block_of(&self, pfn: Pfn) -> Option<&'static Block> {
         let pool = self.depot.pool_of(pfn)?;
         let block = &pool.blocks[pool.offset(pfn) / FRAMES as usize];

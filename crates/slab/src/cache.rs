@@ -1,8 +1,4 @@
-//! Caches with a type. A leaf where `unsafe` lives.
-//!
-//! [`Cache`] moves values in and drops them in place. [`Constructed`] keeps its objects constructed while they are free
-//! (Bonwick 1994): the constructor runs once when a slab is made, and what it built (locks, lists, buffers) is found
-//! again by each user, who hands it back as it was found.
+//! Caches with a type: values are moved in, and dropped in place. A leaf where `unsafe` lives.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -13,8 +9,7 @@ use core::ptr::NonNull;
 use rhumb_machine::{Machine, Pinned};
 
 use crate::error::{AllocError, SpecError};
-use crate::raw::{InUse, RawCache};
-use crate::record::Lifecycle;
+use crate::raw::{DestroyError, RawCache};
 use crate::slabs::Slabs;
 use crate::spec::CacheSpec;
 
@@ -118,13 +113,14 @@ impl<T, M: Machine> Cache<T, M> {
     /// Gives the cache up. See [`RawCache::destroy`].
     ///
     /// # Errors
-    /// Objects are out (they were leaked, or given up with [`Object::into_raw`]): the cache, and who has them.
+    /// [`DestroyError`], with the cache as it was: objects are out (they were leaked, or given up with
+    /// [`Object::into_raw`]), or it is being walked.
     #[expect(
         clippy::result_large_err,
         reason = "it names owners, and is asked for once in the life of a cache"
     )]
-    pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, InUse)> {
-        let back = |(raw, in_use)| (Self { raw, _values: PhantomData }, in_use);
+    pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, DestroyError)> {
+        let back = |(raw, error)| (Self { raw, _values: PhantomData }, error);
         self.raw.destroy(pinned).map_err(back)
     }
 }
@@ -165,121 +161,5 @@ impl<T, M: Machine> Drop for Object<'_, T, M> {
 impl<T: fmt::Debug, M: Machine> fmt::Debug for Object<'_, T, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         T::fmt(self, f)
-    }
-}
-
-/// A cache whose objects are constructed once and stay so while they are free.
-pub struct Constructed<T: 'static, M: Machine + 'static> {
-    raw: RawCache<M>,
-    _values: PhantomData<fn(T) -> T>,
-}
-
-/// An object of a [`Constructed`] cache: goes back as it is when it is dropped.
-pub struct Borrowed<'cache, T: 'static, M: Machine + 'static> {
-    at: NonNull<T>,
-    cache: &'cache Constructed<T, M>,
-    _owns: PhantomData<T>,
-}
-
-// SAFETY: it is its value's only user, as a Box is; a cache may be used from every CPU.
-unsafe impl<T: Send, M: Machine> Send for Borrowed<'_, T, M> {}
-// SAFETY: as above.
-unsafe impl<T: Sync, M: Machine> Sync for Borrowed<'_, T, M> {}
-
-/// Runs the constructor whose address `context` is.
-///
-/// # Safety
-/// `context` was a `fn() -> T`, and `object` is unused memory for a T.
-unsafe fn construct<T>(context: *const (), object: NonNull<u8>) {
-    // SAFETY: the caller's promise; function pointers have the size of a pointer.
-    unsafe {
-        let make = core::mem::transmute::<*const (), fn() -> T>(context);
-        object.cast::<T>().write(make());
-    }
-}
-
-/// Drops a value in place.
-///
-/// # Safety
-/// `object` is a T that nobody uses any more.
-unsafe fn destruct<T>(object: NonNull<u8>) {
-    // SAFETY: the caller's promise.
-    unsafe { object.cast::<T>().drop_in_place() }
-}
-
-impl<T, M: Machine> fmt::Debug for Constructed<T, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.raw.fmt(f)
-    }
-}
-
-// The objects are made on one CPU and used on any: hence Send.
-impl<T: Send, M: Machine> Constructed<T, M> {
-    /// Makes a cache whose objects `make` builds. It must not allocate from this cache.
-    ///
-    /// # Errors
-    /// [`SpecError`]: what is wrong with the sizes, or no memory.
-    pub fn new(
-        slabs: &'static Slabs<M>,
-        pinned: Pinned<'_>,
-        spec: CacheSpec<'_>,
-        make: fn() -> T,
-    ) -> Result<Self, SpecError> {
-        let lifecycle =
-            Lifecycle { context: make as *const (), construct: construct::<T>, destruct: destruct::<T> };
-        let align = spec.align.max(align_of::<T>());
-        let spec = CacheSpec { size: size_of::<T>(), align, lifecycle: Some(lifecycle), ..spec };
-        Ok(Self { raw: RawCache::new(slabs, pinned, &spec)?, _values: PhantomData })
-    }
-
-    /// A constructed object: new, or as its last user left it.
-    ///
-    /// # Errors
-    /// [`AllocError`]; nothing has changed then.
-    #[inline]
-    pub fn take(&self, pinned: Pinned<'_>) -> Result<Borrowed<'_, T, M>, AllocError> {
-        let at = self.raw.alloc(pinned)?.cast();
-        Ok(Borrowed { at, cache: self, _owns: PhantomData })
-    }
-
-    /// The cache without its type.
-    pub const fn raw(&self) -> &RawCache<M> {
-        &self.raw
-    }
-
-    /// Gives the cache up and drops its objects. See [`RawCache::destroy`].
-    ///
-    /// # Errors
-    /// Objects are out: the cache, and who has them.
-    #[expect(
-        clippy::result_large_err,
-        reason = "it names owners, and is asked for once in the life of a cache"
-    )]
-    pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, InUse)> {
-        let back = |(raw, in_use)| (Self { raw, _values: PhantomData }, in_use);
-        self.raw.destroy(pinned).map_err(back)
-    }
-}
-
-impl<T, M: Machine> Deref for Borrowed<'_, T, M> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: the handle is the value's only user.
-        unsafe { self.at.as_ref() }
-    }
-}
-
-impl<T, M: Machine> DerefMut for Borrowed<'_, T, M> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the handle is the value's only user.
-        unsafe { self.at.as_mut() }
-    }
-}
-
-impl<T, M: Machine> Drop for Borrowed<'_, T, M> {
-    fn drop(&mut self) {
-        let pin = self.cache.raw.slabs.machine().pin();
-        // SAFETY: the object is of this cache, and its only user ends here.
-        unsafe { self.cache.raw.free(pin.pinned(), self.at.cast()) };
     }
 }

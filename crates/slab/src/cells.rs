@@ -11,7 +11,7 @@ use rhumb_frames::{AllocClass, DescriptorView, Request};
 use rhumb_machine::{IrqOff, Machine, Order, Pinned};
 
 use crate::memory::{FRAME_BYTES, Memory, PageType};
-use crate::sync::Lock;
+use crate::sync::{AtomicU64, Lock, Relaxed};
 
 const SMALLEST: usize = 64;
 /// Cells of 64, 128, 256, 512, 1,024 and 2,048 bytes.
@@ -37,6 +37,8 @@ struct Links {
 
 pub(crate) struct Cells {
     pools: [Lock<Pool>; SIZES],
+    /// Frames of what is larger than a cell: the lines of all caches, records of machines with many nodes.
+    block_frames: AtomicU64,
 }
 
 /// Bits of a frame whose cells are all free.
@@ -46,7 +48,7 @@ const fn all(size: usize) -> u64 {
 
 impl Cells {
     pub(crate) fn new() -> Self {
-        Self { pools: core::array::from_fn(|_| Lock::new(Pool::default())) }
+        Self { pools: core::array::from_fn(|_| Lock::new(Pool::default())), block_frames: AtomicU64::new(0) }
     }
 
     fn pool(&self, bytes: usize) -> Option<(&Lock<Pool>, usize)> {
@@ -66,7 +68,8 @@ impl Cells {
             let order = Order::holding((bytes as u64).div_ceil(FRAME_BYTES))?;
             let block = memory.take(pinned, Request::new(order).class(class))?;
             // SAFETY: the block was taken just now.
-            unsafe { memory.stamp(block, order.frames(), PageType::Cells, 0) };
+            unsafe { memory.stamp(block, 1, PageType::Cells, 0) };
+            self.block_frames.fetch_add(order.frames(), Relaxed);
             return Some(block);
         };
         let take = |irq_off: IrqOff<'_>, new: Option<NonNull<u8>>| {
@@ -101,8 +104,9 @@ impl Cells {
     ) {
         let Some((pool, size)) = self.pool(bytes) else {
             if let Some(order) = Order::holding((bytes as u64).div_ceil(FRAME_BYTES)) {
+                self.block_frames.fetch_sub(order.frames(), Relaxed);
                 // SAFETY: `alloc` took it with this order.
-                unsafe { memory.give(pinned, cell, order) };
+                unsafe { memory.give(pinned, cell, order, 1) };
             }
             return;
         };
@@ -110,7 +114,7 @@ impl Cells {
         let empty = pool.lock(machine.irq_off().irq_off()).give(memory, cell.addr().get(), size);
         if let Some(frame) = empty {
             // SAFETY: it was taken as one frame, and all its cells are free.
-            unsafe { memory.give(pinned, frame, Order::BASE) };
+            unsafe { memory.give(pinned, frame, Order::BASE, 1) };
         }
     }
 
@@ -130,17 +134,17 @@ impl Cells {
             };
             if let Some(frame) = spare {
                 // SAFETY: it was taken as one frame, all its cells are free, and it is in no list any more.
-                unsafe { memory.give(pinned, frame, Order::BASE) };
+                unsafe { memory.give(pinned, frame, Order::BASE, 1) };
                 trimmed += 1;
             }
         }
         trimmed
     }
 
-    /// Frames that it holds in cells.
+    /// Frames that it holds: of cells, and of what is larger than a cell.
     pub(crate) fn frames<M: Machine>(&self, memory: &Memory<M>) -> u64 {
         let count = |pool: &Lock<Pool>| pool.lock(memory.machine().irq_off().irq_off()).frames;
-        self.pools.iter().map(count).sum()
+        self.pools.iter().map(count).sum::<u64>() + self.block_frames.load(Relaxed)
     }
 }
 

@@ -44,11 +44,6 @@ impl Checks {
         Self(self.0 | more.0)
     }
 
-    /// These, with objects left as they are: for caches with a constructor.
-    pub(crate) const fn without_poison(self) -> Self {
-        Self(self.0 & !(Self::POISON.0 & !1))
-    }
-
     /// Whether all of `other` are among these.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

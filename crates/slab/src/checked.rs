@@ -184,26 +184,11 @@ impl<M: Machine> Slabs<M> {
     /// Makes the objects of a new slab what free objects are.
     pub(crate) fn prepare(&self, record: &Record, slab: Slab) {
         let Some(start) = slab.start() else { return };
-        for object in objects(record, slab) {
-            if !record.setup.checks.is_off() {
-                // SAFETY: the slab is new, and its slots are ours.
-                unsafe { Slot::of(record, object) }.make();
-            }
-            if let Some(life) = record.setup.lifecycle {
-                // SAFETY: the context is the constructor's own; the object is unused memory of its size and alignment.
-                unsafe { (life.construct)(life.context, object) };
-            }
+        if !record.setup.checks.is_off() {
+            // SAFETY: the slab is new, and its slots are ours.
+            objects(record, slab).for_each(|object| unsafe { Slot::of(record, object) }.make());
         }
         self.set_access(start, record.shape.slab_bytes(), Access::FreeObject);
-    }
-
-    /// Undoes what the constructor did, in a slab all of whose objects are free.
-    pub(crate) fn tear_down(&self, record: &Record, slab: Slab) {
-        if let (Some(life), Some(start)) = (record.setup.lifecycle, slab.start()) {
-            self.set_access(start, record.shape.slab_bytes(), Access::Allowed);
-            // SAFETY: each object was constructed when the slab was made, and nobody has it.
-            objects(record, slab).for_each(|object| unsafe { (life.destruct)(object) });
-        }
     }
 
     pub(crate) fn alloc_checked(

@@ -23,7 +23,7 @@ pub enum SpecError {
     TooManyCaches,
     /// The frame allocator has as many reclaimers as it can have.
     TooManyReclaimers,
-    /// The frame allocator has no descriptors.
+    /// The frame allocator was made without descriptors: `Frames::with_descriptors`.
     NoDescriptors,
     /// More CPUs or nodes than a machine can have, or none.
     BadMachine,

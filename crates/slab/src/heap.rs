@@ -3,15 +3,31 @@
 //! `dealloc` is told the layout, so the class comes from the table and no descriptor is looked up.
 
 use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
 use rhumb_machine::{Machine, Pinned};
 
+use crate::class;
+use crate::large::Extent;
+use crate::memory::FRAME_BYTES;
 use crate::slabs::Slabs;
 use crate::sync::{AtomicPtr, Ordering};
 
 /// A [`GlobalAlloc`] for a static: before [`Heap::set`] every allocation fails.
 pub struct Heap<M: Machine + 'static>(AtomicPtr<Slabs<M>>);
+
+/// A heap has an allocator already, and keeps it: what one allocator gave, another cannot take back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AlreadySet;
+
+impl fmt::Display for AlreadySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the heap has an allocator already")
+    }
+}
+
+impl core::error::Error for AlreadySet {}
 
 impl<M: Machine> Heap<M> {
     /// Without an allocator.
@@ -20,9 +36,14 @@ impl<M: Machine> Heap<M> {
         Self(AtomicPtr::new(null_mut()))
     }
 
-    /// Allocates from `slabs` from here on. Once: what one allocator gave, another cannot take back.
-    pub fn set(&self, slabs: &'static Slabs<M>) {
-        self.0.store(core::ptr::from_ref(slabs).cast_mut(), Ordering::Release);
+    /// Allocates from `slabs` from here on.
+    ///
+    /// # Errors
+    /// [`AlreadySet`]: it allocates from another one, or from this one, and goes on to.
+    pub fn set(&self, slabs: &'static Slabs<M>) -> Result<(), AlreadySet> {
+        let slabs = core::ptr::from_ref(slabs).cast_mut();
+        let set = self.0.compare_exchange(null_mut(), slabs, Ordering::Release, Ordering::Relaxed);
+        set.map(drop).map_err(|_| AlreadySet)
     }
 
     /// The allocator.
@@ -81,7 +102,7 @@ impl<M: Machine> Slabs<M> {
             (Some(old), Some(new)) => core::ptr::eq(old, new),
             (None, None) => {
                 let frames = self.large_frames_of(object);
-                let wanted = (size as u64).div_ceil(crate::memory::FRAME_BYTES);
+                let wanted = (size as u64).div_ceil(FRAME_BYTES);
                 wanted <= frames && wanted * 2 > frames
             }
             _ => false,
@@ -98,25 +119,12 @@ impl<M: Machine> Slabs<M> {
         Ok(moved)
     }
 
-    /// Bytes that may be used of an object that came from [`Slabs::alloc`] or from a cache, found through its frame's
-    /// descriptor; `None` for any other address.
-    pub fn usable_bytes(&self, object: NonNull<u8>) -> Option<usize> {
-        match self.large_frames_of(object) {
-            0 => Some(self.record_of(object)?.shape.object_bytes as usize),
-            frames => Some((frames * crate::memory::FRAME_BYTES) as usize),
-        }
-    }
-
-    /// Gives memory back whose layout is not known. Cost: [`Slabs::free`] and a look at the frame's descriptor.
-    ///
-    /// # Safety
-    /// As for [`Slabs::free`], but that the layout is not told.
-    pub unsafe fn free_unsized(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
-        match self.record_of(object) {
-            // SAFETY: the caller's promise.
-            Some(record) => unsafe { self.free_to(record, pinned, object) },
-            // SAFETY: the caller's promise.
-            None => unsafe { self.free_large(pinned, object) },
+    /// Returns how many bytes may be used of memory that [`Slabs::alloc`] gives for `layout`; `None` where it gives none.
+    /// Nothing is looked at but the layout.
+    pub fn usable_bytes(layout: Layout) -> Option<usize> {
+        match class::holding(layout) {
+            Some(class) => Some(class::bytes(class)),
+            None => Some((Extent::of(layout)?.kept * FRAME_BYTES) as usize),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Objects past the classes: whole frames, found again through the first one's descriptor. A leaf where `unsafe` lives.
+//! Objects past the classes: whole frames, found again through the first one's descriptor; no other descriptor is touched. A leaf where `unsafe` lives.
 //!
 //! Below 2 MiB a block is cut to the frames that the object needs, and the rest goes back at once: at most a ninth is
 //! lost above 32 KiB. From 2 MiB on a block stays whole: cutting it would break a large page.
@@ -13,6 +13,26 @@ use crate::error::{AllocError, Fault, Report};
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::slabs::Slabs;
 use crate::sync::Relaxed;
+
+/// The frames of a large object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Extent {
+    /// The block that is taken.
+    order: Order,
+    /// How many frames of the block are the object's; the rest is given back.
+    pub(crate) kept: u64,
+}
+
+impl Extent {
+    /// Returns what an object of `layout` gets, of no bytes, too; `None` where no block holds it.
+    pub(crate) fn of(layout: Layout) -> Option<Self> {
+        let frames = (layout.size() as u64).div_ceil(FRAME_BYTES).max(1);
+        let tight = Order::holding(frames)?;
+        let order = tight.max(Order::holding((layout.align() as u64).div_ceil(FRAME_BYTES))?);
+        let is_cut = order == tight && order < Order::LARGE;
+        Some(Self { order, kept: if is_cut { frames } else { order.frames() } })
+    }
+}
 
 impl<M: Machine> Slabs<M> {
     /// Memory for what has no class, or one that is not found quickly: large, aligned, or of no bytes.
@@ -51,25 +71,18 @@ impl<M: Machine> Slabs<M> {
         layout: Layout,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        let frames = (layout.size() as u64).div_ceil(FRAME_BYTES);
-        let tight = Order::holding(frames).ok_or(AllocError::TooLarge)?;
-        let aligned = Order::holding((layout.align() as u64).div_ceil(FRAME_BYTES));
-        let order = tight.max(aligned.ok_or(AllocError::TooLarge)?);
+        let Extent { order, kept } = Extent::of(layout).ok_or(AllocError::TooLarge)?;
         let start =
             self.memory.take(pinned, Request::new(order).class(class)).ok_or(AllocError::Exhausted)?;
-        let kept = if order == tight && order < Order::LARGE { frames } else { order.frames() };
         if kept < order.frames() {
             // SAFETY: the block was taken just now, and is less than 2 MiB; the kept frames come first.
             unsafe {
                 let rest = start.add((kept * FRAME_BYTES) as usize);
-                self.memory.give_run(pinned, rest, order.frames() - kept);
+                self.memory.give_run(pinned, rest, order.frames() - kept, 0);
             }
         }
-        // SAFETY: these frames of the block that was just taken are kept.
-        unsafe {
-            self.memory.stamp(start, kept, PageType::Large, 0);
-            self.memory.stamp(start, 1, PageType::Large, kept);
-        }
+        // SAFETY: the first frame of the block that was just taken is kept.
+        unsafe { self.memory.stamp(start, 1, PageType::Large, kept) };
         self.large_frames.fetch_add(kept, Relaxed);
         self.set_access(start, (kept * FRAME_BYTES) as usize, Access::Allowed);
         Ok(start)
@@ -87,9 +100,9 @@ impl<M: Machine> Slabs<M> {
         self.large_frames.fetch_sub(frames, Relaxed);
         match Order::holding(frames) {
             // SAFETY: the caller's promise: a whole block.
-            Some(order) if order.frames() == frames => unsafe { self.memory.give(pinned, object, order) },
+            Some(order) if order.frames() == frames => unsafe { self.memory.give(pinned, object, order, 1) },
             // SAFETY: the caller's promise: what is left of a block that was cut.
-            _ => unsafe { self.memory.give_run(pinned, object, frames) },
+            _ => unsafe { self.memory.give_run(pinned, object, frames, 1) },
         }
     }
 

@@ -9,7 +9,7 @@
 //! | `record`, `registry`, `spec` | a cache's records, the table of caches, what a cache is asked to be |
 //! | `cells`, `memory` | memory for this crate's own records; frames and their descriptors |
 //! | `large` | objects past the classes: whole frames |
-//! | `raw`, `cache`, `boxed`, `heap` | [`RawCache`]; [`Cache`], [`Constructed`]; [`TryBox`]; [`Heap`] for `#[global_allocator]` |
+//! | `raw`, `cache`, `heap` | [`RawCache`]; [`Cache`]; [`Heap`] for `#[global_allocator]` |
 //! | `reclaim` | giving back: [`Slabs::reclaim`], [`Slabs::tick`], [`Slabs::trim`], as a reclaimer of frames |
 //! | `check`, `checked` | `slab_debug=`: red zones, poison, users, quarantine |
 //! | `report`, [`validate`] | `slabinfo`, counters, who has objects; the exact check |
@@ -24,7 +24,7 @@
 //!    magazine of others, home to its own node if that is another one. Magazines start small, and grow with what is
 //!    exchanged, so that idle caches hold little: up to 16 KiB of objects, a depot up to 64 KiB for each CPU.
 //! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit a slot, reached from an
-//!    object's frame through its descriptor: nothing is written into free objects, so constructors' work lasts, there
+//!    object's frame through its descriptor: nothing is written into free objects, so there
 //!    is no free list to corrupt, a second free is seen, and objects keep their natural alignment.
 //! 4. **What is fullest is used up first**, so that slabs empty out. Nearly all of an emptied cache goes back at once;
 //!    what magazines and depots keep goes back on demand.
@@ -39,7 +39,7 @@
 //! Locking: registry, then a node of a cache, then cells, then frames, each with interrupts off, one at a time but for
 //! the registry's walk, which holds none while it works. Frames are asked for with no lock held, since reclaim may run.
 //!
-//! Sources: Bonwick, *The Slab Allocator* (USENIX 1994): constructors, colours, object caching; Bonwick and Adams,
+//! Sources: Bonwick, *The Slab Allocator* (USENIX 1994): colours, object caching; Bonwick and Adams,
 //! *Magazines and Vmem* (USENIX 2001): magazines, depot, working set. Linux's SLUB: checks and their letters, fullest
 //! slabs first.
 //!
@@ -52,7 +52,6 @@
 #[cfg(any(test, feature = "model"))]
 extern crate std;
 
-mod boxed;
 mod cache;
 mod cells;
 mod check;
@@ -77,12 +76,11 @@ mod spec;
 mod sync;
 pub mod validate;
 
-pub use boxed::TryBox;
-pub use cache::{Borrowed, Cache, Constructed, Object, Refused};
+pub use cache::{Cache, Object, Refused};
 pub use check::{CallSite, CheckList, CheckListError, Checks, Track};
 pub use error::{AllocError, Fault, Report, SpecError};
-pub use heap::Heap;
-pub use raw::{InUse, NAMED_SITES, RawCache};
+pub use heap::{AlreadySet, Heap};
+pub use raw::{DestroyError, InUse, NAMED_SITES, RawCache};
 pub use record::{NAME_BYTES, Name};
 pub use report::{CacheReport, LeakSite, SlabInfo, Totals};
 pub use slabs::{Config, Slabs};

@@ -113,26 +113,26 @@ impl<M: Machine> Memory<M> {
         }
     }
 
-    /// Gives a block back.
+    /// Gives a block back, of which the first `stamped` frames are stamped.
     ///
     /// # Safety
     /// It came from [`Memory::take`] with this order, and nobody uses it any more.
-    pub(crate) unsafe fn give(&self, pinned: Pinned<'_>, start: NonNull<u8>, order: Order) {
+    pub(crate) unsafe fn give(&self, pinned: Pinned<'_>, start: NonNull<u8>, order: Order, stamped: u64) {
         // SAFETY: the caller's promise: the block is still held.
-        unsafe { self.clear_stamp(start, order.frames()) };
+        unsafe { self.clear_stamp(start, stamped) };
         // SAFETY: the caller's promise.
         if let Ok(frame) = unsafe { self.frames.from_pfn(self.pfn(start.addr().get()), order) } {
             self.frames.free(pinned, frame);
         }
     }
 
-    /// Gives `frames` frames of a block back, as single ones.
+    /// Gives `frames` frames of a block back, as single ones, of which the first `stamped` are stamped.
     ///
     /// # Safety
     /// They are part of a block of less than 2 MiB that came from [`Memory::take`], and nobody uses them any more.
-    pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64) {
+    pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64, stamped: u64) {
         // SAFETY: the caller's promise: the frames are still held.
-        unsafe { self.clear_stamp(start, frames) };
+        unsafe { self.clear_stamp(start, stamped) };
         let range = PfnRange::of_length(self.pfn(start.addr().get()), frames).unwrap_or_default();
         // SAFETY: the caller's promise.
         let range = unsafe { FrameRange::assume(range) };

@@ -22,7 +22,31 @@ pub struct RawCache<M: Machine + 'static> {
 /// The most call sites that a refusal names.
 pub const NAMED_SITES: usize = 8;
 
-/// Why a cache cannot be given up: objects of it are out.
+/// Why a cache was not given up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it names owners, and is asked for once in the life of a cache"
+)]
+pub enum DestroyError {
+    /// Objects of it are out.
+    InUse(InUse),
+    /// It is being walked, by a report, a reclaim, a trim or a tick: on another CPU, or interrupted on this one.
+    Busy,
+}
+
+impl fmt::Display for DestroyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(in_use) => in_use.fmt(f),
+            Self::Busy => f.write_str("the cache is being walked; try again later"),
+        }
+    }
+}
+
+impl core::error::Error for DestroyError {}
+
+/// Objects of a cache that are out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InUse {
     /// How many.
@@ -38,8 +62,6 @@ impl fmt::Display for InUse {
     }
 }
 
-impl core::error::Error for InUse {}
-
 impl<M: Machine> RawCache<M> {
     /// Makes a cache. It takes a cell for its records; slabs come with the first use.
     ///
@@ -54,8 +76,7 @@ impl<M: Machine> RawCache<M> {
         Ok(Self { slabs, record })
     }
 
-    /// An object. Its content is stale; with a constructor, what the constructor or the last user left. From the CPU's
-    /// magazine: no lock, no locked operation, no shared line; about 2 ns.
+    /// An object. Its content is stale. From the CPU's magazine: no lock, no locked operation, no shared line; about 2 ns.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
@@ -64,7 +85,7 @@ impl<M: Machine> RawCache<M> {
         self.slabs.alloc_from(self.record, pinned, AllocClass::Normal)
     }
 
-    /// Gives an object back. With a constructor, the object is as the next user may find it.
+    /// Gives an object back.
     ///
     /// # Safety
     /// It is an object of this cache, and nobody uses it any more.
@@ -84,24 +105,27 @@ impl<M: Machine> RawCache<M> {
         self.slabs
     }
 
-    /// Gives the cache up. Not from an interrupt handler: it waits for walkers on other CPUs.
+    /// Gives the cache up. It waits for nothing: while the cache is being walked it refuses.
     ///
     /// # Errors
-    /// Objects are out: the cache, as it was, and who has them.
+    /// [`DestroyError`], with the cache as it was: objects are out, and who has them; or it is being walked.
     #[expect(
         clippy::result_large_err,
         reason = "it names owners, and is asked for once in the life of a cache"
     )]
-    pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, InUse)> {
+    pub fn destroy(self, pinned: Pinned<'_>) -> Result<(), (Self, DestroyError)> {
         let (slabs, record) = (self.slabs, self.record);
-        slabs.registry.retire(&slabs.memory, record);
-        // SAFETY: the handle is the caller's alone, nobody walks the cache, and none of its users can be in it.
+        if slabs.registry.retire(&slabs.memory, record).is_err() {
+            return Err((self, DestroyError::Busy));
+        }
+        // SAFETY: the handle is the caller's alone, so that no CPU uses the cache; it is retired, so that none walks it.
         unsafe { slabs.drain_whole(record, pinned) };
         if let Some(in_use) = slabs.in_use(record) {
             slabs.registry.restore(&slabs.memory, record);
-            return Err((self, in_use));
+            return Err((self, DestroyError::InUse(in_use)));
         }
-        slabs.registry.forget(&slabs.memory, &slabs.cells, pinned, record);
+        // SAFETY: it is retired and empty, and this handle ends here.
+        unsafe { slabs.registry.forget(&slabs.memory, &slabs.cells, pinned, record) };
         Ok(())
     }
 }

@@ -13,7 +13,6 @@ use rhumb_machine::{CpuId, Machine, Pinned};
 use crate::error::SpecError;
 use crate::magazine::{CpuLine, Magazine};
 use crate::record::Record;
-use crate::registry::Walked;
 use crate::slabs::Slabs;
 use crate::sync::Relaxed;
 
@@ -26,18 +25,20 @@ enum Magazines {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Calls `work` with each cache.
-    pub(crate) fn for_each_cache(&self, mut work: impl FnMut(&'static Record)) {
+    /// Looks at each cache. The cache is walked while `look` looks at it, and not any more when the iterator yields what
+    /// `look` made of it: the iterator's user may do what it likes with the cache.
+    pub(crate) fn caches<T>(&self, mut look: impl FnMut(&'static Record) -> T) -> impl Iterator<Item = T> {
         let mut from = 0;
-        loop {
-            let walked: Option<(usize, Walked)> = {
-                let guard = self.machine().irq_off();
-                self.registry.walk(guard.irq_off(), from)
-            };
-            let Some((id, record)) = walked else { break };
-            work(record.0);
+        core::iter::from_fn(move || {
+            let (id, walked) = self.registry.walk(self.machine().irq_off().irq_off(), from)?;
             from = id + 1;
-        }
+            Some(look(walked.record()))
+        })
+    }
+
+    /// Calls `work`, which is this crate's own, with each cache.
+    fn for_each_cache(&self, work: impl FnMut(&'static Record)) {
+        self.caches(work).for_each(drop);
     }
 
     /// Gives back what can be: this CPU's magazines, all depots, all wholly free slabs; and asks the other CPUs for
@@ -47,7 +48,7 @@ impl<M: Machine> Slabs<M> {
         self.for_each_cache(|record| {
             record.shrink();
             self.ask_others(record, pinned);
-            let given = self.drain_line(record, pinned)
+            let given = self.drain_line(record, pinned).unwrap_or(0)
                 + self.drain_depots(record, pinned, Magazines::All)
                 + self.drain_slabs(record, pinned);
             record.reclaimed.fetch_add(given, Relaxed);
@@ -71,23 +72,31 @@ impl<M: Machine> Slabs<M> {
     /// For the idle loop and the timer: gives back what other CPUs asked this one for. One load where they did not.
     pub fn tick(&self, pinned: Pinned<'_>) {
         let Some(asked) = self.asked.get(pinned.cpu().index()) else { return };
-        if asked.load(Relaxed) && asked.swap(false, Ordering::Acquire) {
-            self.for_each_cache(|record| {
-                if record.line(pinned.cpu()).is_some_and(CpuLine::is_wanted) {
-                    self.drain_line(record, pinned);
-                }
-            });
+        if asked.load(Relaxed) {
+            self.drain_lines(pinned, CpuLine::is_wanted);
         }
     }
 
     /// Gives back all that this CPU's magazines hold, to slabs; wholly free ones go back to the frames.
     pub fn drain(&self, pinned: Pinned<'_>) {
-        if let Some(asked) = self.asked.get(pinned.cpu().index()) {
-            asked.store(false, Ordering::Release);
-        }
+        self.drain_lines(pinned, |_| true);
+    }
+
+    /// Gives back what this CPU's magazines hold of the caches whose lines are `due`. A line in the middle of whose
+    /// operation this comes is left alone; then the CPU stays asked, and the next tick tries again.
+    fn drain_lines(&self, pinned: Pinned<'_>, due: impl Fn(&CpuLine) -> bool) {
+        let Some(asked) = self.asked.get(pinned.cpu().index()) else { return };
+        // First, so that a request that comes meanwhile is kept.
+        asked.swap(false, Ordering::Acquire);
+        let mut left = false;
         self.for_each_cache(|record| {
-            self.drain_line(record, pinned);
+            if record.line(pinned.cpu()).is_some_and(&due) {
+                left |= self.drain_line(record, pinned).is_none();
+            }
         });
+        if left {
+            asked.store(true, Ordering::Release);
+        }
     }
 
     /// For a thread that runs every few seconds: lets go of the magazines that no depot needed since the last time, and
@@ -103,18 +112,19 @@ impl<M: Machine> Slabs<M> {
         });
     }
 
-    /// Gives back what this CPU keeps of a cache.
-    fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
-        let Some(line) = record.line(pinned.cpu()) else { return 0 };
+    /// Gives back what this CPU keeps of a cache, and says how many frames went back; `None` where an operation of the
+    /// CPU was interrupted, whose line is left alone.
+    fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Option<u64> {
+        let Some(line) = record.line(pinned.cpu()) else { return Some(0) };
         let held: ArrayVec<Magazine, 2> = {
             let _guard = self.machine().irq_off();
             if line.is_busy() {
-                return 0;
+                return None;
             }
             line.answer();
             [line.unload(), line.set_previous(None)].into_iter().flatten().collect()
         };
-        held.into_iter().map(|magazine| self.give_up_magazine(record, pinned, magazine)).sum()
+        Some(held.into_iter().map(|magazine| self.give_up_magazine(record, pinned, magazine)).sum())
     }
 
     fn give_up_magazine(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) -> u64 {

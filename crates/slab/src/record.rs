@@ -66,22 +66,12 @@ impl fmt::Debug for Name {
     }
 }
 
-/// What is done to an object when its slab is made, and before its slab is given back.
-#[derive(Clone, Copy)]
-pub(crate) struct Lifecycle {
-    /// A function pointer that the two others know how to use.
-    pub(crate) context: *const (),
-    pub(crate) construct: unsafe fn(*const (), NonNull<u8>),
-    pub(crate) destruct: unsafe fn(NonNull<u8>),
-}
-
 /// Constants of a cache, fixed when it is made.
 pub(crate) struct Setup {
     pub(crate) name: Name,
     pub(crate) id: u16,
     pub(crate) class: AllocClass,
     pub(crate) ceiling: Zone,
-    pub(crate) lifecycle: Option<Lifecycle>,
     pub(crate) checks: Checks,
     pub(crate) cpus: usize,
     pub(crate) nodes: usize,
@@ -172,8 +162,7 @@ pub(crate) struct Record {
     pub(crate) reclaimed: AtomicU64,
 }
 
-// SAFETY: what it points to are its own lines and nodes, which are shared as their own types allow; the lifecycle's
-// context is a function.
+// SAFETY: what it points to are its own lines and nodes, which are shared as their own types allow.
 unsafe impl Sync for Record {}
 // SAFETY: as above.
 unsafe impl Send for Record {}
@@ -259,8 +248,10 @@ impl Record {
 
     /// Counts a magazine that a CPU filled or exchanged: many of them make magazines grow.
     pub(crate) fn count_exchange(&self, line: &CpuLine) {
-        if line.count_exchange().is_multiple_of(GROW_EXCHANGES) && self.rounds() < self.shape.most_rounds {
-            self.magazine_size.fetch_add(1, Relaxed);
+        if line.count_exchange().is_multiple_of(GROW_EXCHANGES) {
+            // Many CPUs may count at once: none grows what another has made the largest.
+            let grown = |size| (self.shape.rounds(size) < self.shape.most_rounds).then_some(size + 1);
+            let _ = self.magazine_size.fetch_update(Relaxed, Relaxed, grown);
         }
     }
 

@@ -1,8 +1,10 @@
-//! The caches that there are, by number. A leaf where `unsafe` lives.
+//! The caches that there are, by number.
 //!
-//! Making a cache takes a cell for its records, never an object (I10). A cache that is walked (by reclaim, by a tick,
-//! by a report) is not given up meanwhile: the walker counts itself in, under the lock; who gives it up takes it out of
-//! the table, under the lock, and waits for the walkers.
+//! Making a cache takes a cell for its records, never an object (I10). A number is taken from before its cache's records
+//! are written until after they are given back: no two caches have one number, and so no two the same lines. A cache is
+//! in the table only while it may be walked (by reclaim, by a tick, by a report). A walker counts itself in under the
+//! lock; a cache that has a walker is not given up ([`Registry::retire`] refuses, and does not wait: the walker may be
+//! what the caller interrupted).
 
 use rhumb_frames::AllocClass;
 use rhumb_machine::{IrqOff, Machine, Pinned};
@@ -15,21 +17,49 @@ use crate::record::{Lines, Name, Record, Setup};
 use crate::shape::Shape;
 use crate::slabs::Config;
 use crate::spec::CacheSpec;
-use crate::sync::{AtomicPtr, Lock, Ordering, Relaxed};
+use crate::sync::{Lock, Ordering, Relaxed};
 
 /// The most caches.
 pub(crate) const MAX_CACHES: usize = 256;
+const WORD_BITS: usize = u64::BITS as usize;
 
 pub(crate) struct Registry {
-    table: [AtomicPtr<Record>; MAX_CACHES],
+    table: Lock<Table>,
     /// The lines of all caches, the classes' first.
     pub(crate) lines: Lines,
-    /// Numbers past this were never given out.
-    used: Lock<usize>,
+}
+
+/// What the registry's lock protects.
+struct Table {
+    /// A bit for each number that is taken.
+    taken: [u64; MAX_CACHES / WORD_BITS],
+    /// The caches that may be walked. A number that is taken and has none here is of a cache that is being made or
+    /// given up.
+    caches: [Option<&'static Record>; MAX_CACHES],
+}
+
+impl Table {
+    /// Takes the lowest free number.
+    fn take(&mut self) -> Option<u16> {
+        let word = self.taken.iter().position(|&word| word != u64::MAX)?;
+        let bit = self.taken[word].trailing_ones() as usize;
+        self.taken[word] |= 1 << bit;
+        Some((word * WORD_BITS + bit) as u16)
+    }
+
+    fn give(&mut self, id: u16) {
+        self.taken[usize::from(id) / WORD_BITS] &= !(1 << (usize::from(id) % WORD_BITS));
+    }
 }
 
 /// A cache that is not given up while this lives.
-pub(crate) struct Walked(pub(crate) &'static Record);
+pub(crate) struct Walked(&'static Record);
+
+impl Walked {
+    pub(crate) const fn record(&self) -> &'static Record {
+        self.0
+    }
+}
 
 impl Drop for Walked {
     fn drop(&mut self) {
@@ -37,26 +67,29 @@ impl Drop for Walked {
     }
 }
 
+/// The cache is being walked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IsWalked;
+
 impl Registry {
     pub(crate) fn new(lines: Lines) -> Self {
-        let table = core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut()));
-        Self { table, lines, used: Lock::new(0) }
+        let table = Table { taken: [0; MAX_CACHES / WORD_BITS], caches: [None; MAX_CACHES] };
+        Self { table: Lock::new(table), lines }
     }
 
-    /// The cache with this number, which the caller knows to live.
-    pub(crate) fn get(&self, id: u16) -> Option<&'static Record> {
-        // SAFETY: null, or a record that lives until its number is taken out of the table.
-        unsafe { self.table.get(usize::from(id))?.load(Ordering::Acquire).as_ref() }
+    /// Returns the name of the cache with this number, if it is in the table.
+    pub(crate) fn name(&self, irq_off: IrqOff<'_>, id: u16) -> Option<Name> {
+        // Copied under the lock: a cache leaves the table before its records go.
+        (*self.table.lock(irq_off).caches.get(usize::from(id))?).map(|record| record.setup.name)
     }
 
-    /// The first cache at or after `id`, and its number.
+    /// Returns the first cache at or after the number `from`, and its number.
     pub(crate) fn walk(&self, irq_off: IrqOff<'_>, from: usize) -> Option<(usize, Walked)> {
-        let used = self.used.lock(irq_off);
-        (from..*used).find_map(|id| {
-            let record = self.get(id as u16)?;
-            record.walkers.fetch_add(1, Relaxed);
-            Some((id, Walked(record)))
-        })
+        let table = self.table.lock(irq_off);
+        let (id, record) =
+            (from..).zip(table.caches.get(from..)?).find_map(|(id, &record)| Some((id, record?)))?;
+        record.walkers.fetch_add(1, Relaxed);
+        Some((id, Walked(record)))
     }
 
     /// Makes a cache.
@@ -69,67 +102,70 @@ impl Registry {
         spec: &CacheSpec<'_>,
     ) -> Result<&'static Record, SpecError> {
         let checks = config.checks.of(spec.name);
-        let checks = if spec.lifecycle.is_some() { checks.without_poison() } else { checks };
         let shape = Shape::new(spec.size, spec.align, checks.margins())?;
         let bytes = Record::bytes(config.nodes);
         let cell = cells.alloc(memory, pinned, bytes, AllocClass::Normal).ok_or(SpecError::NoMemory)?;
-        let setup = Setup {
-            name: Name::new(spec.name),
-            id: 0,
-            class: spec.class,
-            ceiling: spec.ceiling,
-            lifecycle: spec.lifecycle,
-            checks,
-            cpus: config.cpus,
-            nodes: config.nodes,
-        };
-        let guard = memory.machine().irq_off();
-        let mut used = self.used.lock(guard.irq_off());
-        let Some(id) = self.table.iter().position(|entry| entry.load(Relaxed).is_null()) else {
-            drop(used);
+        let taken = self.table.lock(memory.machine().irq_off().irq_off()).take();
+        let Some(id) = taken else {
             // SAFETY: the cell was taken just now.
             unsafe { cells.free(memory, pinned, cell, bytes) };
             return Err(SpecError::TooManyCaches);
         };
-        // SAFETY: the cell was taken just now, with this size.
-        let record = unsafe { Record::place(cell, self.lines, shape, Setup { id: id as u16, ..setup }) };
-        self.table[id].store(core::ptr::from_ref(record).cast_mut(), Ordering::Release);
-        *used = (*used).max(id + 1);
+        let setup = Setup {
+            name: Name::new(spec.name),
+            id,
+            class: spec.class,
+            ceiling: spec.ceiling,
+            checks,
+            cpus: config.cpus,
+            nodes: config.nodes,
+        };
+        // SAFETY: the cell was taken just now, with this size; the number is this cache's alone until it is given back.
+        let record = unsafe { Record::place(cell, self.lines, shape, setup) };
+        self.restore(memory, record);
         Ok(record)
     }
 
-    /// Takes a cache out of the table and waits until nobody walks through it.
-    pub(crate) fn retire<M: Machine>(&self, memory: &Memory<M>, record: &Record) {
-        {
-            let guard = memory.machine().irq_off();
-            let _used = self.used.lock(guard.irq_off());
-            self.table[usize::from(record.setup.id)].store(core::ptr::null_mut(), Relaxed);
+    /// Takes a cache out of the table, so that it is not walked from here on. Its number stays taken.
+    ///
+    /// # Errors
+    /// It is being walked now, and stays in the table.
+    pub(crate) fn retire<M: Machine>(&self, memory: &Memory<M>, record: &Record) -> Result<(), IsWalked> {
+        let guard = memory.machine().irq_off();
+        let mut table = self.table.lock(guard.irq_off());
+        if record.walkers.load(Ordering::Acquire) != 0 {
+            return Err(IsWalked);
         }
-        while record.walkers.load(Ordering::Acquire) != 0 {
-            crate::sync::relax();
-        }
+        table.caches[usize::from(record.setup.id)] = None;
+        Ok(())
     }
 
-    /// Puts a cache back that [`Registry::retire`] took out.
+    /// Puts a cache into the table: a new one, or one that [`Registry::retire`] took out.
     pub(crate) fn restore<M: Machine>(&self, memory: &Memory<M>, record: &'static Record) {
         let guard = memory.machine().irq_off();
-        let _used = self.used.lock(guard.irq_off());
-        let entry = &self.table[usize::from(record.setup.id)];
-        entry.store(core::ptr::from_ref(record).cast_mut(), Ordering::Release);
+        self.table.lock(guard.irq_off()).caches[usize::from(record.setup.id)] = Some(record);
     }
 
-    /// Gives up a cache that has no slabs and no magazines.
-    pub(crate) fn forget<M: Machine>(
+    /// Gives back the records and the number of a cache.
+    ///
+    /// # Safety
+    /// It was retired, or nothing has walked it ever; it has no slabs and no magazines, and the caller is its last user.
+    pub(crate) unsafe fn forget<M: Machine>(
         &self,
         memory: &Memory<M>,
         cells: &Cells,
         pinned: Pinned<'_>,
         record: &'static Record,
     ) {
-        self.retire(memory, record);
-        let bytes = Record::bytes(record.setup.nodes);
+        let (id, bytes, cell) = (record.setup.id, Record::bytes(record.setup.nodes), record.cell());
+        {
+            let guard = memory.machine().irq_off();
+            let mut table = self.table.lock(guard.irq_off());
+            table.caches[usize::from(id)] = None;
+            table.give(id);
+        }
         // SAFETY: `make` took the cell with this size; the record is in no table, and its last user is the caller.
-        unsafe { cells.free(memory, pinned, record.cell(), bytes) };
+        unsafe { cells.free(memory, pinned, cell, bytes) };
     }
 }
 

@@ -96,9 +96,9 @@ impl fmt::Display for LeakSite {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Calls `each` with every cache's figures.
+    /// Calls `each` with every cache's figures. `each` may do anything, also give up the cache.
     pub fn for_each_report(&self, mut each: impl FnMut(&CacheReport)) {
-        self.for_each_cache(|record| each(&self.report_of(record)));
+        self.caches(|record| self.report_of(record)).for_each(|report| each(&report));
     }
 
     pub(crate) fn report_of(&self, record: &Record) -> CacheReport {
@@ -185,15 +185,14 @@ impl<M: Machine> Slabs<M> {
         (in_use.objects > 0).then_some(in_use)
     }
 
-    /// Who has objects: of each checked cache, the call sites with how many objects each, as many as fit.
+    /// Calls `each` with every cache that keeps its users and has objects in use: the call sites with how many objects
+    /// each, as many as fit. `each` may do anything, also give up the cache.
     pub fn leaks(&self, mut each: impl FnMut(Name, &InUse)) {
-        self.for_each_cache(|record| {
-            if record.setup.checks.has(Checks::USERS)
-                && let Some(in_use) = self.in_use(record)
-            {
-                each(record.setup.name, &in_use);
-            }
-        });
+        let look = |record: &'static Record| {
+            let in_use = record.setup.checks.has(Checks::USERS).then(|| self.in_use(record)).flatten()?;
+            Some((record.setup.name, in_use))
+        };
+        self.caches(look).flatten().for_each(|(name, in_use)| each(name, &in_use));
     }
 }
 

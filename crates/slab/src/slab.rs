@@ -7,9 +7,9 @@
 //!  24     cache, free, node, bin, order
 //!  32     a bit for each free slot: four words, or eight
 //! ```
-//! What is free is one bit, not a link through the object: a free touches no line of the object, whose content a
-//! constructor may have made; there is nothing in the object that an overrun could corrupt, so nothing to harden; a
-//! slot that is freed twice is seen; and 64 objects that come back together cost one line.
+//! What is free is one bit, not a link through the object: a free touches no line of the object; there is nothing in
+//! the object that an overrun could corrupt, so nothing to harden; a slot that is freed twice is seen; and 64 objects
+//! that come back together cost one line.
 //!
 //! All of it belongs to the holder of the node's lock, but for `first`, `cache` and `node`, which stay as they are
 //! while any of the slab's objects is out.

@@ -21,7 +21,7 @@ use rhumb_machine::{Access, Machine, Pinned};
 use crate::error::{AllocError, Fault, Report};
 use crate::magazine::{CpuLine, Magazine, Round};
 use crate::memory::PageType;
-use crate::record::Record;
+use crate::record::{Name, Record};
 use crate::slab::{Slab, header_bytes};
 use crate::slabs::Slabs;
 use crate::sync::Relaxed;
@@ -387,53 +387,33 @@ impl<M: Machine> Slabs<M> {
         // SAFETY: `grow` wrote it; it is wiped before the slab goes, and an object that is out keeps its slab.
         let slab = unsafe { Slab::from_private(word) }.ok_or(Fault::Foreign)?;
         if slab.cache() != record.setup.id {
-            let name = self.registry.get(slab.cache()).map_or_else(Self::nobody, |other| other.setup.name);
-            return Err(Fault::WrongCache(name));
+            return Err(Fault::WrongCache(self.name_of(slab.cache())));
         }
         let slot = address.wrapping_sub(record.shape.lead as usize);
         let index = slab.index(&record.shape, slot).ok_or(Fault::NoObject)?;
         Ok((slab, index))
     }
 
-    /// The cache that an object belongs to.
-    pub(crate) fn record_of(&self, object: Round) -> Option<&'static Record> {
-        let word = self.memory.private(object.addr().get(), PageType::Slab)?;
-        // SAFETY: as in `find`.
-        let slab = unsafe { Slab::from_private(word) }?;
-        self.registry.get(slab.cache())
-    }
-
     /// Gives the memory of a slab back that is in no list any more, and says how many frames that was.
     pub(crate) fn release(&self, record: &'static Record, pinned: Pinned<'_>, slab: Slab) -> u64 {
-        self.tear_down(record, slab);
         if let Some(start) = slab.start() {
             self.set_access(start, record.shape.slab_bytes(), Access::Allowed);
             // SAFETY: `grow` took it with this order; no object of it is out.
-            unsafe { self.memory.give(pinned, start, record.shape.order) };
+            unsafe { self.memory.give(pinned, start, record.shape.order, record.shape.order.frames()) };
         }
         // SAFETY: `grow` took it for as many words; the slab is gone.
         unsafe { self.cells.free(&self.memory, pinned, slab.cell(), header_bytes(record.shape.words())) };
         record.shape.order.frames()
     }
 
+    /// The name of the cache with this number.
+    fn name_of(&self, id: u16) -> Name {
+        self.registry.name(self.machine().irq_off().irq_off(), id).unwrap_or_else(Self::nobody)
+    }
+
     /// Tells of a free that is not done.
     #[cold]
     pub(crate) fn refuse(&self, record: &Record, object: Round, fault: Fault) {
         self.report(Some(record), &Report::of(record.setup.name, object, fault));
-    }
-
-    /// Whether an object is one of this cache and out: asked at each free of checked builds.
-    pub(crate) fn may_be_freed(&self, record: &'static Record, object: Round) -> bool {
-        if !record.setup.checks.is_off() {
-            // Its own checks say more.
-            return true;
-        }
-        let fault = match self.find(record, object) {
-            Ok((slab, index)) if slab.is_free(index) => Fault::DoubleFree,
-            Ok(_) => return true,
-            Err(fault) => fault,
-        };
-        self.refuse(record, object, fault);
-        false
     }
 }

@@ -2,8 +2,6 @@
 
 use rhumb_frames::{AllocClass, Zone};
 
-use crate::record::Lifecycle;
-
 /// What a cache is asked to be.
 #[derive(Clone, Copy)]
 #[must_use]
@@ -13,13 +11,12 @@ pub struct CacheSpec<'a> {
     pub(crate) align: usize,
     pub(crate) class: AllocClass,
     pub(crate) ceiling: Zone,
-    pub(crate) lifecycle: Option<Lifecycle>,
 }
 
 impl<'a> CacheSpec<'a> {
     /// Objects of `size` bytes, at multiples of 8.
     pub const fn new(name: &'a str, size: usize) -> Self {
-        Self { name, size, align: 8, class: AllocClass::Normal, ceiling: Zone::High, lifecycle: None }
+        Self { name, size, align: 8, class: AllocClass::Normal, ceiling: Zone::High }
     }
 
     /// Objects with the size and alignment of `T`.

@@ -13,6 +13,8 @@ mod failing;
 mod giving_back;
 #[cfg(not(feature = "model"))]
 mod histories;
+#[cfg(not(feature = "model"))]
+mod lifetimes;
 #[cfg(feature = "model")]
 mod models;
 #[cfg(not(feature = "model"))]

@@ -65,13 +65,7 @@ impl<M: Machine> Slabs<M> {
     /// # Errors
     /// The first thing that does not fit.
     pub fn validate(&self) -> Result<(), Inconsistency> {
-        let mut result = Ok(());
-        self.for_each_cache(|record| {
-            if result.is_ok() {
-                result = self.validate_cache(record);
-            }
-        });
-        result
+        self.caches(|record| self.validate_cache(record)).collect()
     }
 
     fn validate_cache(&self, record: &Record) -> Result<(), Inconsistency> {

@@ -16,7 +16,7 @@ use super::{Operation, Region, number};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
-use crate::selftest::{Wrong, ensure};
+use crate::selftest::Wrong;
 use crate::smp::{self, call};
 
 pub const REGIONS: &[Region] = &[
@@ -67,9 +67,7 @@ impl Operation for Pair {
 
     fn finish(self) -> Result<(), Wrong> {
         self.refusals.must_be_none()?;
-        let destroyed = self.cache.destroy(self.guard.pinned());
-        ensure!(destroyed.is_ok(), "the cache has objects left");
-        Ok(())
+        mm::objects::give_up(self.cache).map_err(|(_, error)| Wrong::because(error))
     }
 }
 

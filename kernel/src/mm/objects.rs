@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Frames;
 use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
-use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, SpecError};
+use rhumb_slab::{CallSite, CheckList, Config, DestroyError, Heap, RawCache, Report, Slabs, SpecError};
 use spin::Once;
 
 use crate::arch::clock;
@@ -51,8 +51,28 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     let made = Slabs::new(frames, guard.pinned(), config)?;
     let slabs = SLABS.call_once(|| made);
     slabs.register(guard.pinned())?;
-    HEAP.set(slabs);
+    if HEAP.set(slabs).is_err() {
+        log::error!("the heap has an allocator already, and keeps it");
+    }
     Ok(())
+}
+
+/// How long [`give_up`] tries.
+const GIVE_UP_NS: u64 = 1_000_000_000;
+
+/// Gives a cache up. Where another CPU walks it just then (a tick, a reclaim, a report), tries again for a second: with
+/// the machine's interrupts on, and unpinned in between.
+pub fn give_up(mut cache: RawCache<KernelMachine>) -> Result<(), (RawCache<KernelMachine>, DestroyError)> {
+    let end = clock::now_ns().saturating_add(GIVE_UP_NS);
+    loop {
+        let guard = MACHINE.pin();
+        match cache.destroy(guard.pinned()) {
+            Err((back, DestroyError::Busy)) if clock::now_ns() < end => cache = back,
+            other => return other,
+        }
+        drop(guard);
+        core::hint::spin_loop();
+    }
 }
 
 /// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was long enough ago. For the

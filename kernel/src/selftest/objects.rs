@@ -9,7 +9,7 @@ use core::alloc::Layout;
 
 use rhumb_frames::{Frame, Request};
 use rhumb_machine::Machine;
-use rhumb_slab::{AllocError, CacheSpec, RawCache, Slabs, SpecError};
+use rhumb_slab::{AllocError, CacheSpec, DestroyError, RawCache, Slabs, SpecError};
 
 use super::frames::noise;
 use super::{Test, Wrong, ensure};
@@ -168,11 +168,7 @@ fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> 
     }
     mm::objects::set_trim_interval(every);
     let after = held();
-    let destroyed = {
-        let guard = MACHINE.pin();
-        cache.destroy(guard.pinned())
-    };
-    ensure!(destroyed.is_ok(), "objects of the cache are out");
+    mm::objects::give_up(cache).map_err(|(_, error)| Wrong::because(error))?;
     ensure!(
         idle > before,
         "{idle} bytes are held after the peak, {before} were before: there is nothing to see"
@@ -192,11 +188,11 @@ fn bad_requests(_: &'static Boot) -> Result<(), Wrong> {
     ensure!(refusal(CacheSpec::new("huge", 1 << 20)) == Some(SpecError::TooLarge(1 << 20)), "1 MiB");
     let cache = RawCache::new(slabs, guard.pinned(), &CacheSpec::new("kept", 64)).map_err(Wrong::because)?;
     let object = cache.alloc(guard.pinned()).map_err(Wrong::because)?;
-    let Err((cache, in_use)) = cache.destroy(guard.pinned()) else {
-        return Err(Wrong::because("a cache was destroyed while an object was out"));
+    let Err((cache, DestroyError::InUse(in_use))) = mm::objects::give_up(cache) else {
+        return Err(Wrong::because("a cache with an object out was destroyed, or could not be looked at"));
     };
     ensure!(in_use.objects == 1, "{} objects are said to be out", in_use.objects);
     // SAFETY: allocated above.
     unsafe { cache.free(guard.pinned(), object) };
-    cache.destroy(guard.pinned()).map_err(|(_, in_use)| Wrong::because(in_use))
+    mm::objects::give_up(cache).map_err(|(_, error)| Wrong::because(error))
 }

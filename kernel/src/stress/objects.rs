@@ -41,7 +41,7 @@ pub enum StressFailure {
     InUse { before: u64, after: u64 },
     Lost { before: u64, after: u64 },
     Faults { count: u64 },
-    CacheKept { objects: u64 },
+    CacheKept,
     Inconsistent,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for StressFailure {
             }
             Self::Lost { before, after } => write!(f, "{before} frames were free before, {after} are after"),
             Self::Faults { count } => write!(f, "{count} faults were reported"),
-            Self::CacheKept { objects } => write!(f, "the test's own cache still has {objects} objects out"),
+            Self::CacheKept => f.write_str("the test's own cache could not be given up"),
             Self::Inconsistent => f.write_str("the allocator's own books do not balance"),
         }
     }
@@ -226,10 +226,7 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
         rest.into_iter().for_each(|held| shared.free(guard.pinned(), held));
     }
     reclaim_everywhere(slabs);
-    let destroyed = {
-        let guard = MACHINE.pin();
-        shared.own.destroy(guard.pinned())
-    };
+    let destroyed = mm::objects::give_up(shared.own);
     reclaim_everywhere(slabs);
     let (frames, after) = (free_frames(), slabs.totals());
     writeln!(
@@ -241,8 +238,9 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
         after.live_bytes,
         before.frames,
     );
-    if let Err((_, in_use)) = destroyed {
-        return Err(StressFailure::CacheKept { objects: in_use.objects });
+    if let Err((_, error)) = destroyed {
+        writeln!(out, "slabs stress: {error}");
+        return Err(StressFailure::CacheKept);
     }
     match shared.shared_at.load(Relaxed) {
         0 => {}

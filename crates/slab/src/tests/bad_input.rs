@@ -6,7 +6,7 @@ use std::vec::Vec;
 use rhumb_frames::AllocClass;
 
 use super::world::*;
-use crate::{AllocError, Cache, CacheSpec, Config, Name, RawCache, Slabs, SpecError};
+use crate::{AllocError, Cache, CacheSpec, Config, DestroyError, Name, RawCache, Slabs, SpecError};
 
 fn error(world: &World, size: usize, align: usize) -> SpecError {
     RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", size).align(align)).unwrap_err()
@@ -38,6 +38,12 @@ fn machines_that_cannot_be() {
 }
 
 #[test]
+fn a_frame_allocator_without_descriptors() {
+    let frames = frames_without_descriptors();
+    assert_eq!(Slabs::new(frames, pinned(), Config::new(1)).err(), Some(SpecError::NoDescriptors));
+}
+
+#[test]
 fn sizes_past_the_limit() {
     let world = World::small();
     let huge = |bytes| Layout::from_size_align(bytes, 8).unwrap();
@@ -61,7 +67,7 @@ fn a_cache_with_objects_is_not_given_up() {
     let world = World::small();
     let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 100)).unwrap();
     let objects: Vec<_> = (0..20).map(|_| cache.alloc(pinned()).unwrap()).collect();
-    let (cache, in_use) = cache.destroy(pinned()).unwrap_err();
+    let Err((cache, DestroyError::InUse(in_use))) = cache.destroy(pinned()) else { panic!("20 are out") };
     assert_eq!((in_use.objects, in_use.owners.len()), (20, crate::NAMED_SITES));
     assert!(objects.iter().any(|object| object.addr().get() as u64 == in_use.owners[0].object.get()));
     // It goes on working.

@@ -73,7 +73,7 @@ mod whole {
     use std::vec::Vec;
 
     use crate::tests::world::*;
-    use crate::{CacheSpec, Config, RawCache};
+    use crate::{CacheSpec, Config, DestroyError, RawCache};
 
     const CPUS: usize = 3;
 
@@ -118,16 +118,101 @@ mod whole {
         world.slabs.drain(pinned());
     }
 
-    #[test]
-    fn every_object_is_in_one_place() {
+    /// Runs `work` with so many schedules at random.
+    fn check(schedules: usize, work: impl Fn() + Send + Sync + 'static) {
         let mut config = shuttle::Config::new();
         config.stack_size = 4 << 20;
-        shuttle::Runner::new(shuttle::scheduler::RandomScheduler::new(100), config).run(|| {
-            let world = Arc::new(World::new(
-                1024,
-                1,
-                Config { report: |report| panic!("{report}"), ..Config::new(CPUS) },
-            ));
+        shuttle::Runner::new(shuttle::scheduler::RandomScheduler::new(schedules), config).run(work);
+    }
+
+    fn world(frames: u64) -> Arc<World> {
+        let config = Config { report: |report| panic!("{report}"), ..Config::new(CPUS) };
+        Arc::new(World::new(frames, 1, config))
+    }
+
+    /// Gives a cache up that has no object out; another thread may walk it for a moment.
+    fn end(mut cache: RawCache<TestMachine>, cpu: usize) {
+        loop {
+            be_cpu(cpu);
+            match cache.destroy(pinned()) {
+                Ok(()) => return,
+                Err((back, DestroyError::Busy)) => cache = back,
+                Err((_, error)) => panic!("{error}"),
+            }
+            shuttle::thread::yield_now();
+        }
+    }
+
+    /// Two CPUs make caches, use them and give them up, and a third one looks at all: each cache has a number and lines
+    /// of its own while it lives, and none is given up under the one that looks.
+    #[test]
+    fn caches_come_and_go_one_by_one() {
+        check(100, || {
+            let world = world(1024);
+            let makers: Vec<_> = (0..CPUS - 1)
+                .map(|cpu| {
+                    let world = Arc::clone(&world);
+                    shuttle::thread::spawn(move || {
+                        for size in [1000, 2000] {
+                            be_cpu(cpu);
+                            let spec = CacheSpec::new("own", size * (cpu + 1));
+                            let cache = RawCache::new(world.slabs, pinned(), &spec).unwrap();
+                            be_cpu(cpu);
+                            let object = cache.alloc(pinned()).unwrap();
+                            be_cpu(cpu);
+                            let found = world.slabs.find(cache.record, object);
+                            assert!(found.is_ok(), "an object of another cache: {found:?}");
+                            // SAFETY: an object of this cache.
+                            unsafe { cache.free(pinned(), object) };
+                            end(cache, cpu);
+                        }
+                    })
+                })
+                .collect();
+            let looker = {
+                let world = Arc::clone(&world);
+                shuttle::thread::spawn(move || {
+                    be_cpu(CPUS - 1);
+                    world.slabs.for_each_report(|report| assert!(report.active_objects <= 1, "{report:?}"));
+                    be_cpu(CPUS - 1);
+                    world.slabs.reclaim(pinned());
+                })
+            };
+            makers.into_iter().chain([looker]).for_each(|thread| thread.join().unwrap());
+            be_cpu(0);
+            world.slabs.validate().unwrap();
+            assert_eq!(world.slabs.totals().live_bytes, 0);
+        });
+    }
+
+    /// However many CPUs count their exchanges at once, magazines do not grow past the largest.
+    #[test]
+    fn magazines_grow_to_the_largest_and_not_past_it() {
+        check(200, || {
+            let world = world(1024);
+            let cache = Arc::new(RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 1000)).unwrap());
+            let threads: Vec<_> = (0..CPUS)
+                .map(|cpu| {
+                    let cache = Arc::clone(&cache);
+                    shuttle::thread::spawn(move || {
+                        be_cpu(cpu);
+                        let line = cache.record.line(pinned().cpu()).unwrap();
+                        (0..8).for_each(|_| cache.record.count_exchange(line));
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            be_cpu(0);
+            assert!(!cache.record.shrink_if_idle(), "it was used");
+            assert!(cache.record.shrink_if_idle(), "one size smaller is the smallest");
+            assert!(!cache.record.shrink_if_idle(), "and that is what it is now");
+        });
+    }
+
+    #[test]
+    fn every_object_is_in_one_place() {
+        check(100, || {
+            let world = world(1024);
             let spec = CacheSpec::new("t", 1000);
             let cache = Arc::new(RawCache::new(world.slabs, pinned(), &spec).unwrap());
             let passed = Arc::new(shuttle::sync::Mutex::new(Vec::new()));

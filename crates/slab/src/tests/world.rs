@@ -154,6 +154,18 @@ impl Drop for World {
     }
 }
 
+/// Frames that were made without descriptors. Their memory is the process's for good, and is not touched.
+#[cfg(not(feature = "model"))]
+pub(super) fn frames_without_descriptors() -> &'static Frames<TestMachine> {
+    let frames = PfnRange::of_length(Pfn::new(FIRST), 512).unwrap();
+    let memory = [MemoryRange { frames, node: NodeId::FIRST }];
+    let plan = rhumb_frames::Layout::new(&memory, 1, Pfn::new(1 << 34)).unwrap();
+    let storage = std::vec![0u64; plan.storage_bytes().div_ceil(8)].leak();
+    let machine = TestMachine { cpus: 1, nodes: 1, base: VirtAddr::new(1 << 46) };
+    // SAFETY: no test takes a frame of these to touch it; the storage is zero.
+    Box::leak(Box::new(unsafe { Frames::new(machine, &plan, [frames], storage) }.unwrap()))
+}
+
 /// A small generator: the same numbers on every run.
 #[cfg(not(feature = "model"))]
 pub(super) struct Random(pub(super) u64);

@@ -127,7 +127,7 @@ impl GlobalSubject for Global {
     fn fresh(place: &Place) -> Result<Self, Unfit> {
         let (frames, slabs) = slabs(place)?;
         let heap = Heap::empty();
-        heap.set(slabs);
+        heap.set(slabs).map_err(|error| Unfit(error.to_string()))?;
         Ok(Self { frames, heap })
     }
 
