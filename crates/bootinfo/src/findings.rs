@@ -1,12 +1,20 @@
-//! What was odd but not fatal: a bounded list, and a count that is not bounded.
+//! Oddities that are not fatal: a bounded list, and a count that is not bounded.
 //!
-//! Firmware that is wrong once is often wrong a hundred times. The first findings tell what is wrong; the rest only how
-//! often. So a list keeps the first [`KEPT`] and counts all.
+//! Firmware that is wrong once is often wrong a hundred times. The first findings tell the cause; of the rest the count
+//! is enough. So a list keeps [`KEPT`] findings and counts all. Where it is full, the first finding of a kind that the
+//! list does not hold yet takes the place of one of a kind that it holds twice: a hundred small oddities of one table
+//! never hide that another table is damaged.
 
 use arrayvec::ArrayVec;
 
 /// How many findings a list keeps: enough that the cause is among them, few enough for half a screen.
 pub const KEPT: usize = 12;
+
+/// A finding as a list sees it.
+pub trait Finding: PartialEq {
+    /// Whether `other` says the same of something else, so that one of the two is an example of both.
+    fn is_like(&self, other: &Self) -> bool;
+}
 
 /// Findings of one parser, in the order in which they were met. Each displays as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +29,29 @@ impl<F> Default for Findings<F> {
     }
 }
 
-impl<F> Findings<F> {
-    /// Counts `finding`, and keeps it if there is room.
+impl<F: Finding> Findings<F> {
+    /// Counts `finding`, and keeps it if there is room or if it is the first of its kind. A finding that is kept already
+    /// is not counted again.
     pub fn push(&mut self, finding: F) {
+        if self.kept.contains(&finding) {
+            return;
+        }
         self.total += 1;
-        // A full list keeps what came first; the count tells that there was more.
-        let _ = self.kept.try_push(finding);
+        if self.kept.is_full() {
+            let is_new = self.kept.iter().all(|kept| !kept.is_like(&finding));
+            let Some(at) = self.last_repeated().filter(|_| is_new) else { return };
+            self.kept.remove(at);
+        }
+        self.kept.push(finding);
     }
 
+    /// The last finding of whose kind there is an earlier one.
+    fn last_repeated(&self) -> Option<usize> {
+        (0..self.kept.len()).rev().find(|&at| self.kept[..at].iter().any(|kept| kept.is_like(&self.kept[at])))
+    }
+}
+
+impl<F> Findings<F> {
     /// Those that were kept.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &F> {
         self.kept.iter()
@@ -47,5 +70,52 @@ impl<F> Findings<F> {
     /// Whether nothing was odd.
     pub fn is_empty(&self) -> bool {
         self.total == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::{Finding, Findings, KEPT};
+
+    /// A kind and a detail.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Odd(u8, u32);
+
+    impl Finding for Odd {
+        fn is_like(&self, other: &Self) -> bool {
+            self.0 == other.0
+        }
+    }
+
+    fn of(given: impl IntoIterator<Item = Odd>) -> Findings<Odd> {
+        let mut findings = Findings::default();
+        given.into_iter().for_each(|odd| findings.push(odd));
+        findings
+    }
+
+    #[test]
+    fn many_of_one_kind_do_not_hide_the_first_of_another() {
+        let findings = of((0..100).map(|detail| Odd(0, detail)).chain([Odd(1, 0), Odd(2, 0), Odd(1, 1)]));
+        assert_eq!((findings.total(), findings.omitted()), (103, 103 - KEPT));
+        let kept: Vec<_> = findings.iter().copied().collect();
+        let expected = (0..KEPT as u32 - 2).map(|detail| Odd(0, detail)).chain([Odd(1, 0), Odd(2, 0)]);
+        assert_eq!(kept, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_same_finding_twice_is_one() {
+        let findings = of([Odd(0, 1), Odd(0, 1), Odd(0, 2), Odd(0, 1)]);
+        assert_eq!((findings.total(), findings.iter().len()), (2, 2));
+    }
+
+    #[test]
+    fn of_more_kinds_than_there_is_room_for_the_first_stay() {
+        let findings = of((0..20).map(|kind| Odd(kind, 0)));
+        assert_eq!((findings.total(), findings.omitted()), (20, 20 - KEPT));
+        assert_eq!(findings.iter().map(|odd| odd.0).collect::<Vec<_>>(), (0..KEPT as u8).collect::<Vec<_>>());
     }
 }

@@ -19,6 +19,7 @@
 //! | [`frame_array`] | [`FrameArray`]: which pages an array over all frames needs, where memory is sparse |
 //! | [`command_line`] | [`Options`] and the table of words |
 //! | [`firmware`] | [`Topology`] from the ACPI tables |
+//! | [`serial`] | [`SerialPort`]: where a console is, as either of them names it |
 //! | [`phys`] | [`PhysMemory`], through which everything is read |
 //! | [`findings`] | [`Findings`]: what was odd but not fatal |
 //!
@@ -40,6 +41,7 @@ pub mod frame_array;
 pub mod loader;
 pub mod memory_map;
 pub mod phys;
+pub mod serial;
 
 pub use boot_frames::{BootFrames, OutOfBootFrames};
 pub use command_line::Options;
@@ -51,6 +53,7 @@ pub use memory_map::{
     FirmwareEntry, MapFinding, MemoryMap, MemoryMapError, Region, RegionKind, Reservation, Reserved,
 };
 pub use phys::{PhysMemory, Unreadable};
+pub use serial::{SerialInterrupt, SerialPort, SerialRegisters};
 
 #[cfg(test)]
 mod fake;

@@ -5,6 +5,7 @@
 //! given twice, the later one counts, as on Linux.
 
 use core::fmt;
+use core::mem::discriminant;
 
 mod options;
 mod words;
@@ -12,6 +13,7 @@ mod words;
 pub use options::{KnownWord, Options, PROTECT_TABLES, SLAB_DEBUG_BYTES, ValueForm, WORDS};
 
 use crate::Findings;
+use crate::findings::Finding;
 use words::{Word, Words};
 
 /// How much of a word a warning shows: any honest word is shorter.
@@ -55,6 +57,12 @@ enum Problem {
     UnwantedValue,
     NoValue(ValueForm),
     BadValue(ValueForm),
+}
+
+impl Finding for Warning<'_> {
+    fn is_like(&self, other: &Self) -> bool {
+        discriminant(&self.problem) == discriminant(&other.problem)
+    }
 }
 
 impl Warning<'_> {

@@ -7,6 +7,7 @@ use log::LevelFilter;
 use rhumb_machine::PageSize;
 
 use super::words::{number, size};
+use crate::serial::SerialPort;
 
 /// What the command line asks for. `Default` is an empty line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Options {
     pub log_level: LevelFilter,
     /// Whether to read commands from standard input and power off at its end: `batch`.
     pub batch: bool,
+    /// `console=`: the serial port that the console is on.
+    pub console: Option<SerialPort>,
     /// `exit_port=`: the I/O port of QEMU's `isa-debug-exit` device.
     pub exit_port: Option<u16>,
     /// `protect_tables=`: how page tables are protected; one of [`PROTECT_TABLES`], as the direct map reads it.
@@ -55,6 +58,7 @@ impl Default for Options {
             five_levels: false,
             log_level: LevelFilter::Info,
             batch: false,
+            console: None,
             exit_port: None,
             protect_tables: None,
             slab_debug: None,
@@ -123,6 +127,7 @@ pub const WORDS: &[KnownWord] = &[
     word("loglevel", Text("error, warn, info, debug, trace or 0 to 7"), "print messages down to this level", |o, v| { o.log_level = level(v)?; Some(()) }),
     word("batch", NoValue, "read commands from the console and power off at its end", |o, _| { o.batch = true; Some(()) }),
     word("slab_debug", Text("letters of FZPUQ, then names of caches: FZPU,kmalloc-64,task*;P"), "check objects of caches", |o, v| assign(&mut o.slab_debug, text(v))),
+    word("console", Text("com1 to com4, an I/O port such as 0x3f8, or uart,mmio,ADDRESS or uart,mmio32,ADDRESS"), "serial port of the console", |o, v| assign(&mut o.console, serial_port(v))),
     word("exit_port", Text("an I/O port such as 0xf4"), "port of QEMU's debug-exit device", |o, v| assign(&mut o.exit_port, port(v))),
 ];
 
@@ -151,8 +156,30 @@ fn count(text: &[u8]) -> Option<usize> {
     number(text).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0)
 }
 
+/// An APIC id. All ones is none: it addresses every CPU.
 fn apic_id(text: &[u8]) -> Option<u32> {
-    number(text).and_then(|id| u32::try_from(id).ok())
+    number(text).and_then(|id| u32::try_from(id).ok()).filter(|&id| id != u32::MAX)
+}
+
+/// A serial port by its name (`com1`, Linux's `ttyS0`), by its I/O port, or in the form of Linux's `console=uart,`.
+fn serial_port(text: &[u8]) -> Option<SerialPort> {
+    let parts: [&[u8]; 3] = {
+        let mut parts = text.splitn(3, |&byte| byte == b',');
+        [parts.next()?, parts.next().unwrap_or_default(), parts.next().unwrap_or_default()]
+    };
+    match parts {
+        [b"uart", b"io", port] => SerialPort::at_port(number(port)?),
+        [b"uart", b"mmio", at] => SerialPort::in_memory(number(at)?, 1),
+        [b"uart", b"mmio32", at] => SerialPort::in_memory(number(at)?, 4),
+        [[b'c' | b'C', b'o' | b'O', b'm' | b'M', digit], b"", b""] => {
+            SerialPort::by_number(digit.checked_sub(b'0')?)
+        }
+        [[b't', b't', b'y', b'S', digit], b"", b""] => {
+            SerialPort::by_number(digit.checked_sub(b'0')?.checked_add(1)?)
+        }
+        [port, b"", b""] => SerialPort::at_port(number(port)?),
+        _ => None,
+    }
 }
 
 fn port(text: &[u8]) -> Option<u16> {

@@ -9,10 +9,11 @@ use std::vec::Vec;
 use arrayvec::ArrayString;
 use log::LevelFilter;
 use proptest::prelude::*;
-use rhumb_machine::PageSize;
+use rhumb_machine::{PageSize, PhysAddr};
 
 use super::words::{number, size};
 use super::*;
+use crate::serial::{SerialInterrupt, SerialPort, SerialRegisters};
 
 fn parse(line: &str) -> (Options, Vec<String>) {
     let (options, warnings) = Options::parse(line.as_bytes());
@@ -22,7 +23,7 @@ fn parse(line: &str) -> (Options, Vec<String>) {
 #[test]
 fn every_word_does_what_it_says() {
     let (options, warnings) = parse(
-        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 protect_tables=pks startcpu=9 la57 quiet loglevel=debug batch slab_debug=FZ,kmalloc-64 exit_port=0xf4",
+        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 protect_tables=pks startcpu=9 la57 quiet loglevel=debug batch slab_debug=FZ,kmalloc-64 console=com2 exit_port=0xf4",
     );
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(
@@ -39,9 +40,64 @@ fn every_word_does_what_it_says() {
             batch: true,
             protect_tables: Some("pks"),
             slab_debug: ArrayString::from("FZ,kmalloc-64").ok(),
+            console: SerialPort::by_number(2),
             exit_port: Some(0xf4),
         }
     );
+}
+
+#[test]
+fn a_console_by_name_port_or_address() {
+    use SerialRegisters::{Bytes, Ports, Words};
+    let at = PhysAddr::new(0xfe03_4000);
+    for (value, registers, irq) in [
+        ("com1", Ports(0x3f8), Some(4)),
+        ("COM2", Ports(0x2f8), Some(3)),
+        ("com3", Ports(0x3e8), Some(4)),
+        ("ttyS3", Ports(0x2e8), Some(3)),
+        ("0x3f8", Ports(0x3f8), Some(4)),
+        ("uart,io,0x2f8", Ports(0x2f8), Some(3)),
+        ("0xc000", Ports(0xc000), None),
+        ("0xfff8", Ports(0xfff8), None),
+        ("uart,mmio,0xfe034000", Bytes(at), None),
+        ("uart,mmio32,0xfe034000", Words(at), None),
+    ] {
+        let interrupt = irq.map(SerialInterrupt::Isa);
+        let (options, warnings) = parse(&format!("console={value}"));
+        assert_eq!(options.console, Some(SerialPort { registers, interrupt, baud: None }), "{value}");
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+    for value in [
+        "",
+        "com0",
+        "com5",
+        "com",
+        "com11",
+        "ttyS4",
+        "tty0",
+        "0xfff9",
+        "0x10000",
+        "uart",
+        "uart,io",
+        "uart,io,",
+        "uart,mmio,0xfffffffffffffff9",
+        "uart,mmio16,0x1000",
+        "com1,115200",
+        "uart,mmio,0x1000,8",
+    ] {
+        let (options, warnings) = parse(&format!("console={value}"));
+        assert_eq!((options.console, warnings.len()), (None, 1), "{value}");
+    }
+}
+
+#[test]
+fn an_apic_id_of_all_ones_is_none() {
+    assert_eq!(parse("startcpu=0xfffffffe").0.unlisted_cpu, Some(0xffff_fffe));
+    for line in ["startcpu=0xffffffff", "startcpu=4294967295", "startcpu=0x100000000"] {
+        let (options, warnings) = parse(line);
+        assert_eq!(options.unlisted_cpu, None, "{line}");
+        assert!(warnings[0].ends_with("is ignored: accepted is an APIC id"), "{warnings:?}");
+    }
 }
 
 #[test]
@@ -104,7 +160,7 @@ fn a_warning_names_the_word_and_what_is_accepted() {
         (
             "colour",
             "command line: 'colour' is ignored: no such word; known are directmap, nogbpages, directmap_limit, \
-             protect_tables, mem, maxcpus, startcpu, la57, quiet, loglevel, batch, slab_debug, exit_port",
+             protect_tables, mem, maxcpus, startcpu, la57, quiet, loglevel, batch, slab_debug, console, exit_port",
         ),
     ] {
         assert_eq!(parse(line), (Options::default(), std::vec![warning.to_string()]), "{line}");

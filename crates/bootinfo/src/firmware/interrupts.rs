@@ -22,6 +22,11 @@ const FIRST_ENTRY: usize = 44;
 /// MADT flag: there is a pair of 8259s, which must be masked.
 const PC_AT_COMPATIBLE: u32 = 1;
 
+/// The xAPIC id that addresses every CPU (ACPI 5.2.12.2 has 8 bits of it).
+const XAPIC_BROADCAST: u32 = 0xff;
+/// The x2APIC id that addresses every CPU.
+const X2APIC_BROADCAST: u32 = u32::MAX;
+
 /// An I/O APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoApic {
@@ -114,17 +119,17 @@ fn take_entry(entry: &Entry<'_>, topology: &mut Topology) -> Result<(), TableFau
     match entry.kind {
         0 => {
             let cpu: LocalApicEntry = read(entry.bytes).ok_or_else(short)?;
-            add_cpu(topology, cpu.apic_id.into(), cpu.processor_id.into(), cpu.flags)
+            add_cpu(topology, XAPIC_BROADCAST, cpu.apic_id.into(), cpu.processor_id.into(), cpu.flags)
         }
         9 => {
             let cpu: LocalX2ApicEntry = read(entry.bytes).ok_or_else(short)?;
-            add_cpu(topology, cpu.x2apic_id, cpu.processor_uid, cpu.flags)
+            add_cpu(topology, X2APIC_BROADCAST, cpu.x2apic_id, cpu.processor_uid, cpu.flags)
         }
         1 => {
             let io_apic: IoApicEntry = read(entry.bytes).ok_or_else(short)?;
             let address = PhysAddr::new(io_apic.io_apic_address.into());
             let gsi_base = io_apic.global_system_interrupt_base;
-            push(&mut topology.io_apics, IoApic { id: io_apic.io_apic_id, address, gsi_base }, "I/O APICs")
+            add_io_apic(topology, IoApic { id: io_apic.io_apic_id, address, gsi_base })
         }
         2 => {
             let route: InterruptSourceOverrideEntry = read(entry.bytes).ok_or_else(short)?;
@@ -161,16 +166,39 @@ fn take_entry(entry: &Entry<'_>, topology: &mut Topology) -> Result<(), TableFau
 }
 
 /// Adds a CPU that can be used, now or later. Slots that cannot are left out without a word: firmware lists many.
-fn add_cpu(topology: &mut Topology, apic_id: u32, acpi_uid: u32, flags: u32) -> Result<(), TableFault> {
+///
+/// Firmware may list a CPU in both forms of entries. That is no finding where both say the same.
+fn add_cpu(
+    topology: &mut Topology,
+    broadcast: u32,
+    apic_id: u32,
+    acpi_uid: u32,
+    flags: u32,
+) -> Result<(), TableFault> {
     let state = match flags & 0b11 {
         0b00 => return Ok(()),
         0b10 => CpuState::OnlineCapable,
         _ => CpuState::Enabled,
     };
-    if topology.cpus.iter().any(|cpu| cpu.apic_id == apic_id) {
-        return Err(TableFault::DuplicateApic(apic_id));
+    if apic_id == broadcast {
+        return Err(TableFault::BroadcastApic(apic_id));
     }
-    push(&mut topology.cpus, Cpu { apic_id, acpi_uid, state, node: NodeId::FIRST }, "CPUs")
+    let cpu = Cpu { apic_id, acpi_uid, state, node: NodeId::FIRST };
+    match topology.cpus.iter().find(|known| known.apic_id == apic_id) {
+        Some(&known) if known == cpu => Ok(()),
+        Some(_) => Err(TableFault::DuplicateApic(apic_id)),
+        None => push(&mut topology.cpus, cpu, "CPUs"),
+    }
+}
+
+/// Adds an I/O APIC. Two of them at one address would be one chip under two numbers: what is set through the one would
+/// be cleared through the other.
+fn add_io_apic(topology: &mut Topology, io_apic: IoApic) -> Result<(), TableFault> {
+    match topology.io_apics.iter().find(|known| known.address == io_apic.address) {
+        Some(&known) if known == io_apic => Ok(()),
+        Some(_) => Err(TableFault::DuplicateIoApic(io_apic.address)),
+        None => push(&mut topology.io_apics, io_apic, "I/O APICs"),
+    }
 }
 
 fn add_nmi_line(

@@ -5,6 +5,8 @@
 //! | `tables` | finding the tables; lengths and checksums |
 //! | `interrupts` | MADT: CPUs, I/O APICs, routes, NMIs |
 //! | `nodes` | SRAT and SLIT: memory and CPUs to nodes, distances |
+//! | `console` | SPCR and DBG2: the firmware's serial port |
+//! | `remapping` | DMAR: whether x2APICs are welcome |
 //! | `power` | FADT and `\_S5`: timer, reset, power-off |
 //! | `layout` | bytes as the structures of the crate `acpi` |
 //! | `finding` | what can be wrong |
@@ -18,25 +20,30 @@
 use arrayvec::ArrayVec;
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PhysAddr, PhysRange};
 
+mod console;
 mod finding;
 mod interrupts;
 mod layout;
 mod nodes;
 mod power;
+mod remapping;
 mod tables;
 
 pub use finding::{FirmwareFinding, Signature, TableFault};
 pub use interrupts::{IoApic, IsaRoute, NmiLine, NmiSource, Polarity, Trigger};
 pub use nodes::{Distances, LOCAL_DISTANCE, MemoryAffinity, REMOTE_DISTANCE};
 pub use power::{PmTimer, Power, PowerOff, Register};
+pub use remapping::Remapping;
 
 use crate::Findings;
 use crate::loader::RsdpSource;
+use crate::memory_map::MAX_REGIONS;
 use crate::phys::PhysMemory;
+use crate::serial::SerialPort;
 use tables::Root;
 
-/// Room for I/O APICs: one, and one more for each further socket or PCIe root complex; 8 sockets with 4 each.
-pub const MAX_IO_APICS: usize = 32;
+/// Room for I/O APICs: one, and one more for each further socket or PCIe root complex; 8 sockets with up to 16 each.
+pub const MAX_IO_APICS: usize = 128;
 /// Room for interrupt source overrides: there are 16 ISA interrupts.
 pub const MAX_ISA_OVERRIDES: usize = 16;
 /// Room for NMI lines: one for all CPUs, or one for each.
@@ -46,6 +53,10 @@ pub const MAX_NMI_SOURCES: usize = 8;
 /// Room for memory ranges: two for each node, as the hole below 4 GiB splits the first one's, and hot-plug areas are
 /// apart.
 pub const MAX_MEMORY_RANGES: usize = 2 * MAX_NODES;
+
+/// Room for the pieces of RAM of which each is of one node: a region is cut only at a border of a memory range, and a
+/// memory range has two of them.
+pub const MAX_PIECES: usize = MAX_REGIONS + 2 * MAX_MEMORY_RANGES;
 
 /// Whether a CPU can be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +93,7 @@ pub struct Topology {
     pub io_apics: ArrayVec<IoApic, MAX_IO_APICS>,
     /// ISA interrupts that do not arrive where their number says; ask [`Topology::isa_route`].
     pub isa_overrides: ArrayVec<IsaRoute, MAX_ISA_OVERRIDES>,
-    /// Local APIC inputs that are NMIs.
+    /// Local APIC inputs that are NMIs; ask [`Topology::nmi_lines_of`].
     pub nmi_lines: ArrayVec<NmiLine, MAX_NMI_LINES>,
     /// I/O APIC inputs that are NMIs.
     pub nmi_sources: ArrayVec<NmiSource, MAX_NMI_SOURCES>,
@@ -93,6 +104,10 @@ pub struct Topology {
     pub domains: ArrayVec<u32, MAX_NODES>,
     /// How far the nodes are from each other.
     pub distances: Distances,
+    /// Interrupt remapping; `None` where the platform has none.
+    pub remapping: Option<Remapping>,
+    /// The serial port that the firmware talks on; `None` where it does not say.
+    pub console: Option<SerialPort>,
     /// Timer, reset and power-off.
     pub power: Power,
 }
@@ -112,6 +127,8 @@ impl Topology {
             memory: ArrayVec::new_const(),
             domains: ArrayVec::from_iter([0]),
             distances: Distances::default(),
+            remapping: None,
+            console: None,
             power: Power::default(),
         }
     }
@@ -143,8 +160,24 @@ impl Topology {
                 findings.push(finding);
             }
         }
+        topology.remapping = root
+            .load(memory, Signature::DMAR, &mut findings)
+            .and_then(|dmar| remapping::from_dmar(&dmar).map_err(|finding| findings.push(finding)).ok());
+        topology.console = console(memory, &root, &mut findings);
         topology.power = power::power(memory, &root, &mut findings);
         (topology, findings)
+    }
+
+    /// The CPUs that can be started, the boot CPU first: it runs, whatever the firmware says of it.
+    pub fn startable(&self) -> impl Iterator<Item = &Cpu> + Clone {
+        let (boot, others) = self.cpus.split_at(1.min(self.cpus.len()));
+        boot.iter().chain(others.iter().filter(|cpu| cpu.state == CpuState::Enabled))
+    }
+
+    /// The inputs of the local APIC of `cpu` that are NMIs: those for this CPU and those for all.
+    pub fn nmi_lines_of(&self, cpu: &Cpu) -> impl Iterator<Item = NmiLine> {
+        let lines = self.nmi_lines.iter().copied();
+        lines.filter(move |line| line.acpi_uid.is_none_or(|acpi_uid| acpi_uid == cpu.acpi_uid))
     }
 
     /// How many nodes there are: at least one.
@@ -154,21 +187,37 @@ impl Topology {
 
     /// The node of the memory at `at`; the first one where the firmware names none.
     pub fn node_of(&self, at: PhysAddr) -> NodeId {
+        let first = self.memory.partition_point(|memory| memory.range.end() <= at);
         self.memory
-            .iter()
-            .find(|memory| memory.range.contains(at))
+            .get(first)
+            .filter(|memory| memory.range.contains(at))
             .map_or(NodeId::FIRST, |memory| memory.node)
     }
 
-    /// `range`, cut where the node changes: ascending pieces that cover it, each with its node.
+    /// `range`, cut where the node changes: ascending pieces that cover it, each with its node. Neighbours differ in
+    /// their nodes, and each border lies on a whole frame or is one of `range`'s own.
+    ///
+    /// Of all RAM together these are at most [`MAX_PIECES`].
     pub fn pieces(&self, range: PhysRange) -> impl Iterator<Item = (PhysRange, NodeId)> {
-        let first = Some(range.start()).filter(|_| !range.is_empty());
-        let edges = move |from: PhysAddr| {
-            let edges = self.memory.iter().flat_map(|memory| [memory.range.start(), memory.range.end()]);
-            edges.filter(|&edge| edge > from).fold(range.end(), PhysAddr::min)
-        };
-        core::iter::successors(first, move |&from| Some(edges(from)).filter(|&next| next < range.end()))
-            .filter_map(move |from| Some((PhysRange::new(from, edges(from))?, self.node_of(from))))
+        let mut from = range.start();
+        core::iter::from_fn(move || {
+            if from >= range.end() {
+                return None;
+            }
+            let (start, node) = (from, self.node_of(from));
+            while from < range.end() && self.node_of(from) == node {
+                from = self.edge_after(from).min(range.end());
+            }
+            Some((PhysRange::new(start, from)?, node))
+        })
+    }
+
+    /// The nearest border of a memory range past `at`.
+    fn edge_after(&self, at: PhysAddr) -> PhysAddr {
+        let next = self.memory.partition_point(|memory| memory.range.end() <= at);
+        self.memory.get(next).map_or(PhysAddr::new(u64::MAX), |memory| {
+            if memory.range.start() > at { memory.range.start() } else { memory.range.end() }
+        })
     }
 
     /// Where the ISA interrupt `irq` arrives: as overridden, else at the input of the same number, active high, by
@@ -194,6 +243,24 @@ impl Topology {
             }
         }
     }
+}
+
+/// The serial port of the SPCR, else of the DBG2.
+fn console<'m>(
+    memory: &'m impl PhysMemory,
+    root: &Root<'m>,
+    findings: &mut Findings<FirmwareFinding>,
+) -> Option<SerialPort> {
+    type Read = fn(&tables::Table<'_>) -> Result<Option<SerialPort>, FirmwareFinding>;
+    let sources: [(Signature, Read); 2] =
+        [(Signature::SPCR, console::from_spcr), (Signature::DBG2, console::from_dbg2)];
+    sources.into_iter().find_map(|(signature, read)| {
+        let table = root.load(memory, signature, findings)?;
+        read(&table).unwrap_or_else(|finding| {
+            findings.push(finding);
+            None
+        })
+    })
 }
 
 #[cfg(test)]

@@ -10,18 +10,21 @@
 //!
 //! The crate `acpi` has neither of them. Source: ACPI specification 6.5, sections 5.2.16 and 5.2.17.
 //!
+//! Firmware lists ranges of one domain twice, lets them overlap, and ends them within a frame. Nothing of that costs
+//! memory, because the ranges say only which node is near: borders are rounded down to whole frames, ranges of one domain
+//! are joined, and what two domains claim belongs to the one that was named first.
+//!
 //! The firmware's domains are numbers of 32 bits with gaps; nodes are dense. Domains become nodes in ascending order,
 //! so that domain 0 is node 0 wherever there is one.
 
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PhysAddr, PhysRange};
+use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange};
 
-use super::Topology;
 use super::finding::{FirmwareFinding, TableFault};
-use super::interrupts::push;
 use super::tables::{Entry, HEADER_BYTES, Table};
+use super::{MAX_MEMORY_RANGES, Topology};
 use crate::Findings;
 use crate::phys::Fields;
 
@@ -133,7 +136,6 @@ fn number(topology: &mut Topology, domains_of_cpus: &[Option<u32>; MAX_CPUS]) {
     for (cpu, domain) in topology.cpus.iter_mut().zip(domains_of_cpus) {
         cpu.node = domain.map_or(NodeId::FIRST, node);
     }
-    topology.memory.sort_unstable_by_key(|memory| memory.range.start());
 }
 
 /// Adds a memory range, if it is enabled and not empty.
@@ -148,14 +150,61 @@ fn take_memory(entry: &Entry<'_>, topology: &mut Topology) -> Result<(), TableFa
         return Ok(());
     }
     let base = PhysAddr::new(base);
-    let wrong = TableFault::MemoryRange { base, length };
-    let range = PhysRange::of_length(base, length).ok_or(wrong)?;
-    if topology.memory.iter().any(|other| other.range.overlaps(range)) {
-        return Err(wrong);
-    }
+    let range = PhysRange::of_length(base, length).ok_or(TableFault::MemoryRange { base, length })?;
+    let [start, end] = [range.start(), range.end()].map(|border| border.align_down(PageSize::Size4K));
+    let range = PhysRange::new(start, end).unwrap_or_default();
     let hot_pluggable = flags & HOT_PLUGGABLE != 0;
-    let memory = MemoryAffinity { range, domain, node: NodeId::FIRST, hot_pluggable };
-    push(&mut topology.memory, memory, "memory ranges")
+    add_memory(&mut topology.memory, MemoryAffinity { range, domain, node: NodeId::FIRST, hot_pluggable })
+}
+
+type MemoryList = ArrayVec<MemoryAffinity, MAX_MEMORY_RANGES>;
+
+/// Adds the parts of `new` that no earlier range has. The list stays ascending and disjoint.
+fn add_memory(list: &mut MemoryList, new: MemoryAffinity) -> Result<(), TableFault> {
+    let rival = list.iter().find(|old| old.domain != new.domain && old.range.overlaps(new.range));
+    let conflict = rival.map(|old| TableFault::SharedMemory {
+        range: old.range.intersection(new.range),
+        kept: old.domain,
+        lost: new.domain,
+    });
+    let mut from = new.range.start();
+    while from < new.range.end() {
+        // The first range that ends past `from`: it bounds the part before it, and the next part begins behind it.
+        let at = list.partition_point(|old| old.range.end() <= from);
+        let next = list.get(at).map(|old| old.range).filter(|old| old.start() < new.range.end());
+        let to = next.map_or(new.range.end(), PhysRange::start);
+        if let Some(range) = PhysRange::new(from, to).filter(|range| !range.is_empty()) {
+            insert_part(list, at, MemoryAffinity { range, ..new })?;
+        }
+        from = next.map_or(new.range.end(), PhysRange::end);
+    }
+    conflict.map_or(Ok(()), Err)
+}
+
+/// Puts `part` at index `at`, joined with what adjoins it and says the same.
+fn insert_part(list: &mut MemoryList, at: usize, part: MemoryAffinity) -> Result<(), TableFault> {
+    let same = |old: &MemoryAffinity| (old.domain, old.hot_pluggable) == (part.domain, part.hot_pluggable);
+    let before = at
+        .checked_sub(1)
+        .filter(|&index| same(&list[index]) && list[index].range.end() == part.range.start());
+    let after = list
+        .get(at)
+        .filter(|old| same(old) && old.range.start() == part.range.end())
+        .map(|old| old.range.end());
+    let start = before.map_or(part.range.start(), |index| list[index].range.start());
+    let joined = PhysRange::new(start, after.unwrap_or(part.range.end())).unwrap_or(part.range);
+    match (before, after) {
+        (Some(index), Some(_)) => {
+            list[index].range = joined;
+            list.remove(at);
+        }
+        (Some(index), None) => list[index].range = joined,
+        (None, Some(_)) => list[at].range = joined,
+        (None, None) => {
+            list.try_insert(at, part).map_err(|_| TableFault::Full("memory ranges"))?;
+        }
+    }
+    Ok(())
 }
 
 /// APIC id and domain of a CPU, if it is enabled.

@@ -151,19 +151,15 @@ fn sleep_types<'m>(
 ) -> Option<(u8, u8)> {
     let at = fadt.dsdt_address().map_or(PhysAddr::ZERO, |at| PhysAddr::new(at as u64));
     let fallback = FirmwareFinding::Table { table: Signature::DSDT, at, fault: TableFault::NoSoftOff };
-    let in_dsdt = match Table::load(memory, at, Signature::DSDT) {
-        Ok(dsdt) => find_s5(&dsdt.bytes[HEADER_BYTES..]),
-        Err(finding) => {
-            findings.push(finding);
-            None
-        }
-    };
-    let in_ssdts = || {
+    let in_dsdt = Table::load(memory, at, Signature::DSDT, findings)
+        .and_then(|dsdt| find_s5(&dsdt.bytes[HEADER_BYTES..]));
+    let mut in_ssdts = || {
         let ssdts = root.named(memory, Signature::SSDT);
-        let valid = ssdts.filter_map(|at| Table::load(memory, at, Signature::SSDT).ok());
-        valid.map(|ssdt| find_s5(&ssdt.bytes[HEADER_BYTES..])).find_map(|types| types)
+        ssdts
+            .filter_map(|at| Table::load(memory, at, Signature::SSDT, findings))
+            .find_map(|ssdt| find_s5(&ssdt.bytes[HEADER_BYTES..]))
     };
-    let types = in_dsdt.or_else(in_ssdts);
+    let types = in_dsdt.or_else(&mut in_ssdts);
     if types.is_none() {
         findings.push(fallback);
     }

@@ -46,7 +46,7 @@ pub(super) fn rsdp(xsdt: u64, rsdt: u32) -> Vec<u8> {
 }
 
 pub(super) fn xsdt() -> Vec<u8> {
-    let pointers = [0xdead_0000, FADT, MADT, SRAT, SLIT, SSDT];
+    let pointers = [0, FADT, MADT, SRAT, SLIT, SSDT];
     table(b"XSDT", 1, &pointers.map(u64::to_le_bytes).concat())
 }
 

@@ -7,8 +7,8 @@
 //!          └── FADT ── DSDT
 //! ```
 //!
-//! A [`Table`] is proof that all of the table's bytes are there and that they sum up to 0. What the bytes mean is still
-//! open.
+//! A [`Table`] is proof that all of the table's bytes are there. Their meaning is still open: a table whose bytes do not
+//! sum up to 0 is used, with a finding, because each of its fields is checked anyway and real firmware has such tables.
 //!
 //! Source: ACPI specification 6.5, sections 5.2.5 to 5.2.8.
 
@@ -36,7 +36,7 @@ const EBDA_SEARCHED_BYTES: u64 = 1024;
 const BIOS_START: u64 = 0xe_0000;
 const BIOS_END: u64 = 0x10_0000;
 
-/// A table whose bytes are all there and sum up to 0.
+/// A table whose bytes are all there.
 #[derive(Clone, Copy)]
 pub(super) struct Table<'m> {
     pub(super) signature: Signature,
@@ -46,8 +46,35 @@ pub(super) struct Table<'m> {
 }
 
 impl<'m> Table<'m> {
-    /// The table at `at`, if it is one and is called `expected`.
+    /// The table at `at`, if it is one and is called `expected`; if not, the reason is among `findings`.
     pub(super) fn load(
+        memory: &'m impl PhysMemory,
+        at: PhysAddr,
+        expected: Signature,
+        findings: &mut Findings<FirmwareFinding>,
+    ) -> Option<Self> {
+        Self::best_of(memory, core::iter::once((at, expected)), findings)
+    }
+
+    /// The first of `candidates` whose checksum is right, else the first one that is a table at all.
+    fn best_of(
+        memory: &'m impl PhysMemory,
+        candidates: impl Iterator<Item = (PhysAddr, Signature)>,
+        findings: &mut Findings<FirmwareFinding>,
+    ) -> Option<Self> {
+        let mut doubtful = None;
+        for (at, expected) in candidates {
+            match Self::measure(memory, at, expected) {
+                Ok(table) if sum(table.bytes) == 0 => return Some(table),
+                Ok(table) => doubtful = doubtful.or(Some(table)),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        doubtful.inspect(|table| findings.push(table.finding(TableFault::Checksum(sum(table.bytes)))))
+    }
+
+    /// The table at `at`, whatever its bytes sum up to.
+    fn measure(
         memory: &'m impl PhysMemory,
         at: PhysAddr,
         expected: Signature,
@@ -64,10 +91,7 @@ impl<'m> Table<'m> {
             return Err(wrong(TableFault::Length(length)));
         }
         let bytes = memory.read(at, length.into()).map_err(|cause| wrong(TableFault::Unreadable(cause)))?;
-        match sum(bytes) {
-            0 => Ok(Self { signature, at, bytes }),
-            sum => Err(wrong(TableFault::Checksum(sum))),
-        }
+        Ok(Self { signature, at, bytes })
     }
 
     /// `fault`, with the name of this table.
@@ -120,7 +144,7 @@ impl<'m> Iterator for Entries<'_, 'm> {
                 Some(Ok(entry))
             }
             _ => {
-                let fault = TableFault::EntryLength { offset: self.offset, length };
+                let fault = TableFault::EntryLength { offset: self.offset, length: length.into() };
                 // There is no way to know where the next entry begins.
                 self.offset = self.table.bytes.len();
                 Some(Err(self.table.finding(fault)))
@@ -136,42 +160,43 @@ pub(super) struct Root<'m> {
 }
 
 impl<'m> Root<'m> {
-    /// Finds the list: through `source`, else through the BIOS area.
+    /// Finds the list: through `source`, else through the BIOS area, else through `source` with a wrong checksum.
     pub(super) fn find(
         memory: &'m impl PhysMemory,
         source: Option<RsdpSource>,
         findings: &mut Findings<FirmwareFinding>,
     ) -> Option<Self> {
-        let given = source.and_then(|source| {
-            let pointer = match source {
-                RsdpSource::At(at) => Pointer::read(memory, at, findings),
-                RsdpSource::Copy(bytes) => Pointer::parse(&bytes, findings),
-            };
-            if pointer.is_none() {
-                findings.push(FirmwareFinding::BadRoot);
-            }
-            pointer
-        });
-        let Some(pointer) = given.or_else(|| search(memory, findings)) else {
+        let Some(pointer) = find_pointer(memory, source, findings) else {
             findings.push(FirmwareFinding::NoRoot);
             return None;
         };
-        let lists = [(pointer.xsdt, Signature::XSDT, 8), (pointer.rsdt, Signature::RSDT, 4)];
-        for (at, signature, pointer_bytes) in lists {
-            let Some(at) = at else { continue };
-            match Table::load(memory, at, signature) {
-                Ok(table) => {
-                    let remainder = (table.bytes.len() - HEADER_BYTES) % pointer_bytes;
-                    if remainder != 0 {
-                        findings.push(table.finding(TableFault::Remainder(remainder)));
-                    }
-                    return Some(Self { table, pointer_bytes });
-                }
-                Err(finding) => findings.push(finding),
-            }
+        let lists = [(pointer.xsdt, Signature::XSDT), (pointer.rsdt, Signature::RSDT)];
+        let lists = lists.into_iter().filter_map(|(at, signature)| Some((at?, signature)));
+        let Some(table) = Table::best_of(memory, lists, findings) else {
+            findings.push(FirmwareFinding::NoRoot);
+            return None;
+        };
+        let root = Self { pointer_bytes: if table.signature == Signature::XSDT { 8 } else { 4 }, table };
+        let remainder = (table.bytes.len() - HEADER_BYTES) % root.pointer_bytes;
+        if remainder != 0 {
+            findings.push(table.finding(TableFault::Remainder(remainder)));
         }
-        findings.push(FirmwareFinding::NoRoot);
-        None
+        // Null pointers are common and mean nothing.
+        let lost = root.addresses().filter(|&at| at != PhysAddr::ZERO);
+        for cause in lost.filter_map(|at| memory.read(at, HEADER_BYTES as u64).err()) {
+            findings.push(FirmwareFinding::UnreadableTable(cause));
+        }
+        Some(root)
+    }
+
+    /// Where the tables are, as listed.
+    fn addresses(&self) -> impl Iterator<Item = PhysAddr> + use<'m> {
+        let pointers = self.table.bytes[HEADER_BYTES..].chunks_exact(self.pointer_bytes);
+        pointers.map(|bytes| {
+            let mut wide = [0; 8];
+            wide[..bytes.len()].copy_from_slice(bytes);
+            PhysAddr::new(u64::from_le_bytes(wide))
+        })
     }
 
     /// Where the tables called `wanted` are. What cannot be read has no name and is passed over.
@@ -180,25 +205,38 @@ impl<'m> Root<'m> {
         memory: &'m impl PhysMemory,
         wanted: Signature,
     ) -> impl Iterator<Item = PhysAddr> {
-        let pointers = self.table.bytes[HEADER_BYTES..].chunks_exact(self.pointer_bytes);
-        let addresses = pointers.map(|bytes| {
-            let mut wide = [0; 8];
-            wide[..bytes.len()].copy_from_slice(bytes);
-            PhysAddr::new(u64::from_le_bytes(wide))
-        });
-        addresses.filter(move |&at| memory.read(at, 4).is_ok_and(|bytes| signature(bytes) == wanted))
+        self.addresses().filter(move |&at| memory.read(at, 4).is_ok_and(|bytes| signature(bytes) == wanted))
     }
 
-    /// The first valid table called `wanted`; each one that is not is a finding.
+    /// The first table called `wanted` whose checksum is right, else the first one; each one that is none is a finding.
     pub(super) fn load(
         &self,
         memory: &'m impl PhysMemory,
         wanted: Signature,
         findings: &mut Findings<FirmwareFinding>,
     ) -> Option<Table<'m>> {
-        self.named(memory, wanted)
-            .find_map(|at| Table::load(memory, at, wanted).map_err(|finding| findings.push(finding)).ok())
+        Table::best_of(memory, self.named(memory, wanted).map(|at| (at, wanted)), findings)
     }
+}
+
+/// The root pointer that `source` names or that the BIOS area has.
+fn find_pointer(
+    memory: &impl PhysMemory,
+    source: Option<RsdpSource>,
+    findings: &mut Findings<FirmwareFinding>,
+) -> Option<Pointer> {
+    let given = match source {
+        Some(RsdpSource::At(at)) => Pointer::read(memory, at, findings),
+        Some(RsdpSource::Copy(bytes)) => Pointer::parse(&bytes, findings),
+        None => None,
+    };
+    if let Some(pointer) = given.filter(|pointer| pointer.sum == 0) {
+        return Some(pointer);
+    }
+    if source.is_some() {
+        findings.push(FirmwareFinding::BadRoot);
+    }
+    search(memory, findings).or_else(|| given.inspect(|_| findings.push(FirmwareFinding::DoubtfulRoot)))
 }
 
 /// What the root pointer says.
@@ -206,6 +244,8 @@ impl<'m> Root<'m> {
 struct Pointer {
     rsdt: Option<PhysAddr>,
     xsdt: Option<PhysAddr>,
+    /// The sum of its first 20 bytes: 0 for what is valid.
+    sum: u8,
 }
 
 impl Pointer {
@@ -224,24 +264,24 @@ impl Pointer {
         Self::parse(whole.unwrap_or(first), findings)
     }
 
-    /// Of `bytes`, the first 20 must be valid; the rest is used if it is, too.
+    /// The pointer whose structure is `bytes`, if it begins as one. Its second half is used if its own sum is right, or
+    /// if the first half names no list.
     fn parse(bytes: &[u8], findings: &mut Findings<FirmwareFinding>) -> Option<Self> {
-        let first = bytes.get(..RSDP_FIRST_BYTES)?;
-        if !first.starts_with(RSDP_SIGNATURE) || sum(first) != 0 {
-            return None;
-        }
+        let first = bytes.get(..RSDP_FIRST_BYTES).filter(|first| first.starts_with(RSDP_SIGNATURE))?;
         let address = |value: u64| Some(PhysAddr::new(value)).filter(|&at| at != PhysAddr::ZERO);
         let rsdt = Fields(first).u32(16).and_then(|value| address(value.into()));
         let revision = first[15];
         if revision < 2 {
-            return Some(Self { rsdt, xsdt: None });
+            return Some(Self { rsdt, xsdt: None, sum: sum(first) });
         }
         let length = Fields(bytes).u32(20).map_or(0, |length| length as usize);
         let whole = bytes.get(..length).filter(|whole| length >= RSDP_BYTES as usize && sum(whole) == 0);
         if whole.is_none() {
             findings.push(FirmwareFinding::BadExtendedRoot);
         }
-        Some(Self { rsdt, xsdt: whole.and_then(|whole| Fields(whole).u64(24)).and_then(address) })
+        let second = whole.or(Some(bytes).filter(|_| rsdt.is_none()));
+        let xsdt = second.and_then(|bytes| Fields(bytes).u64(24)).and_then(address);
+        Some(Self { rsdt, xsdt, sum: sum(first) })
     }
 }
 
@@ -254,7 +294,7 @@ fn search(memory: &impl PhysMemory, findings: &mut Findings<FirmwareFinding>) ->
     [ebda, BIOS_START..BIOS_END].into_iter().flat_map(|area| area.step_by(16)).map(PhysAddr::new).find_map(
         |at| {
             memory.read(at, 8).ok().filter(|&bytes| bytes == RSDP_SIGNATURE)?;
-            Pointer::read(memory, at, findings)
+            Pointer::read(memory, at, findings).filter(|pointer| pointer.sum == 0)
         },
     )
 }

@@ -8,7 +8,7 @@ use std::vec;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PhysAddr, PhysRange};
+use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange};
 
 use super::samples::*;
 use super::*;
@@ -76,10 +76,8 @@ fn a_whole_machine() {
     assert_eq!(
         pieces,
         [
-            (range(0x7000_0000, 0x8000_0000), node(0)),
-            (range(0x8000_0000, 0x1_0000_0000), node(0)),
-            (range(0x1_0000_0000, 0x1_8000_0000), node(1)),
-            (range(0x1_8000_0000, 0x2_0000_0000), node(1)),
+            (range(0x7000_0000, 0x1_0000_0000), node(0)),
+            (range(0x1_0000_0000, 0x2_0000_0000), node(1)),
             (range(0x2_0000_0000, 0x2_1000_0000), node(0)),
         ]
     );
@@ -142,7 +140,9 @@ fn the_root_is_found_by_every_way() {
     assert_eq!(topology, whole);
     assert_eq!(
         findings,
-        ["ACPI: the second half of the root pointer is not valid; going on with its first half"]
+        [
+            "ACPI: the second half of the root pointer is not valid; going on with the first half where that names a list"
+        ]
     );
     // An XSDT that ends in the middle of a pointer.
     let mut cut = xsdt();
@@ -164,7 +164,6 @@ fn a_table_with_a_wrong_head_is_named_and_left_out() {
         findings[0].clone()
     };
     let length = madt().len() as u8;
-    assert!(spoil(8, 99).starts_with("ACPI: MADT at 0x20000: its checksum is wrong (the sum is"));
     assert_eq!(
         spoil(4, 35),
         "ACPI: MADT at 0x20000: it says an impossible length of 35 bytes; the table is ignored"
@@ -294,7 +293,7 @@ fn entries_that_lie() {
         assert!(findings[0].contains(text), "{findings:?}");
     }
     let (topology, findings) = madt_with(&local_apic(9, 1, 1).0);
-    assert_eq!(topology.cpus.len(), 4);
+    assert_eq!(topology.cpus.len(), 4, "its entry says another uid");
     assert_eq!(findings, ["ACPI: MADT at 0x20000: APIC id 1 is listed twice; the second entry is ignored"]);
     let (topology, findings) = madt_with(&Bytes::default().u8(2).u8(10).u8(0).u8(5).u32(16).u16(2).0);
     assert_eq!(topology.isa_route(5).gsi, 16);
@@ -318,14 +317,14 @@ fn entries_that_lie() {
         seal(&mut bytes);
         discover(&with(SRAT, bytes))
     };
-    let (topology, findings) =
-        srat_with(&[memory_affinity(1, u64::MAX, 2, 1), memory_affinity(2, 0x9_f000, 0x2000, 1)]);
+    let (topology, findings) = srat_with(&[memory_affinity(1, u64::MAX, 2, 1)]);
     assert_eq!(topology.memory.len(), 4);
     assert_eq!(
-        findings[1],
-        "ACPI: SRAT at 0x30000: the memory range at 0x9f000 of 0x2000 bytes wraps or overlaps another one; it is ignored"
+        findings,
+        [
+            "ACPI: SRAT at 0x30000: the memory range at 0xffffffffffffffff of 0x2 bytes runs past 2^64; it is ignored"
+        ]
     );
-    assert_eq!(findings.len(), 2);
     let domains: Vec<_> = (0..70)
         .map(|index| memory_affinity(1000 + index, (8 + u64::from(index)) << 32, 1 << 30, 1))
         .collect();
@@ -420,6 +419,9 @@ fn power_off_in_all_its_forms() {
     );
 }
 
+mod cases;
+mod nodes;
+
 /// What must hold of whatever came out.
 fn validate(topology: &Topology) {
     assert_eq!(topology.cpus[0].apic_id, 1);
@@ -428,9 +430,12 @@ fn validate(topology: &Topology) {
     assert!(topology.memory.windows(2).all(|pair| pair[0].range.end() <= pair[1].range.start()));
     assert!(topology.memory.iter().all(|memory| memory.node.index() < topology.node_count()));
     assert!(topology.cpus.iter().all(|cpu| cpu.node.index() < topology.node_count()));
+    assert!(topology.memory.iter().all(|memory| memory.range.is_aligned(PageSize::Size4K)));
     let all = range(0, 1 << 40);
     let pieces: Vec<_> = topology.pieces(all).collect();
     assert_eq!(pieces.iter().map(|(piece, _)| piece.bytes()).sum::<u64>(), all.bytes());
+    assert!(pieces.windows(2).all(|pair| pair[0].0.end() == pair[1].0.start() && pair[0].1 != pair[1].1));
+    assert!(pieces.len() <= 1 + 2 * MAX_MEMORY_RANGES);
 }
 
 proptest! {

@@ -6,10 +6,12 @@
 //! to be reserved first.
 
 use core::fmt;
+use core::mem::discriminant;
 
 use arrayvec::ArrayVec;
 use rhumb_machine::{PhysAddr, PhysRange};
 
+use crate::findings::Finding;
 use crate::memory_map::{FirmwareEntry, MAX_REGIONS, MemoryMap, MemoryMapError, Reservation, Reserved};
 use crate::phys::Unreadable;
 
@@ -153,6 +155,12 @@ pub enum LoaderFinding {
     },
     /// The multiboot2 information has no end tag.
     NoEndTag,
+}
+
+impl Finding for LoaderFinding {
+    fn is_like(&self, other: &Self) -> bool {
+        discriminant(self) == discriminant(other)
+    }
 }
 
 impl fmt::Display for LoaderFinding {

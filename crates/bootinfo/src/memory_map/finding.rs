@@ -1,8 +1,11 @@
 //! What can be wrong with a firmware memory map: findings (boot goes on) and errors (it does not).
 
 use core::fmt;
+use core::mem::discriminant;
 
 use rhumb_machine::{PhysAddr, PhysRange};
+
+use crate::findings::Finding;
 
 use super::{FirmwareEntry, MAX_REGIONS, MAX_RESERVATIONS, RegionKind, Reservation};
 
@@ -26,6 +29,12 @@ pub enum MapFinding {
     },
     /// The entries were not in ascending order. That does no harm.
     Unsorted,
+}
+
+impl Finding for MapFinding {
+    fn is_like(&self, other: &Self) -> bool {
+        discriminant(self) == discriminant(other)
+    }
 }
 
 impl fmt::Display for MapFinding {
