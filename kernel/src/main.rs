@@ -44,7 +44,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use arch::idt::vector;
 use arch::ioapic::Line;
 use arch::{clock, cpu, percpu, pic};
-use rhumb_bootinfo::firmware::{CpuState, Polarity, Trigger};
+use rhumb_bootinfo::firmware::{Polarity, Trigger};
 use rhumb_machine::NodeId;
 use smp::Candidate;
 
@@ -115,12 +115,12 @@ fn bring_up(boot: &'static boot::Boot) {
 
 /// Starts the CPUs that the firmware lists and the command line allows.
 fn start_cpus(boot: &boot::Boot) -> usize {
-    let enabled = boot.topology.cpus.iter().filter(|cpu| cpu.state == CpuState::Enabled);
     // The boot CPU is the first, and runs.
     if let Some(this) = boot.topology.cpus.first() {
         percpu::here().set_node(this.node);
     }
-    let listed = enabled.skip(1).map(|cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node });
+    let listed =
+        boot.topology.startable().skip(1).map(|cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node });
     let unlisted = boot.options.unlisted_cpu.map(|apic_id| Candidate { apic_id, node: NodeId::FIRST });
     smp::start_others(listed.chain(unlisted))
 }

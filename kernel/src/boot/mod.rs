@@ -20,9 +20,9 @@ use arrayvec::ArrayVec;
 use core::fmt::Display;
 use spin::Once;
 
-use rhumb_bootinfo::firmware::{CpuState, MAX_IO_APICS, Topology};
+use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
 use rhumb_bootinfo::loader::{multiboot2, pvh};
-use rhumb_bootinfo::{BootFrames, BootInfo, MemoryMap, Options, Protocol, Reservation};
+use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Protocol, Reservation};
 use rhumb_machine::{CpuId, MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::Levels;
 
@@ -112,12 +112,13 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
         multiboot2::parse(low, information)
     };
     let (info, findings) = parsed.unwrap_or_else(|error| refuse(error));
-    let options = read_options(&info);
-    findings.iter().for_each(|finding| log::warn!("{finding}"));
+    let mut options = read_options(&info);
+    warn_of(&findings);
 
     let mut map = read_memory_map(&info, &options);
     let (topology, findings) = Topology::discover(low, info.rsdp, apic::id_by_cpuid());
-    findings.iter().for_each(|finding| log::warn!("{finding}"));
+    warn_of(&findings);
+    options.unlisted_cpu = options.unlisted_cpu.filter(|&apic_id| is_unlisted(&topology, apic_id));
     let levels = choose_levels(&options, &map);
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
     let mut devices = list_devices(&topology, &map);
@@ -186,14 +187,32 @@ fn read_options(info: &BootInfo) -> Options {
     if let Some(port) = options.exit_port {
         power::set_exit_port(port);
     }
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    warn_of(&warnings);
     options
+}
+
+/// Logs what a parser found odd, and how much of it is not shown.
+fn warn_of<F: Display>(findings: &Findings<F>) {
+    findings.iter().for_each(|finding| log::warn!("{finding}"));
+    if findings.omitted() > 0 {
+        log::warn!("and {} more of these", findings.omitted());
+    }
+}
+
+/// Whether the firmware does not list the CPU that `startcpu=` names. A CPU that is listed is started anyway, and must
+/// not be started twice: the second time would reset it.
+fn is_unlisted(topology: &Topology, apic_id: u32) -> bool {
+    let is_listed = topology.startable().any(|cpu| cpu.apic_id == apic_id);
+    if is_listed {
+        log::warn!("startcpu={apic_id} is ignored: the firmware lists that CPU");
+    }
+    !is_listed
 }
 
 fn read_memory_map(info: &BootInfo, options: &Options) -> MemoryMap {
     let (mut map, findings) =
         MemoryMap::from_firmware(info.memory.iter().copied()).unwrap_or_else(|error| refuse(error));
-    findings.iter().for_each(|finding| log::warn!("{finding}"));
+    warn_of(&findings);
     let image = PhysRange::new(image::physical(image::text()).start(), image::physical(image::data()).end());
     let first_page = PhysRange::of_length(PhysAddr::ZERO, DEVICE_PAGE_BYTES);
     for (range, why) in [(first_page, Reservation::FirstPage), (image, Reservation::KernelImage)] {
@@ -255,8 +274,7 @@ fn largest_possible(options: &Options) -> PageSize {
 
 /// How many CPUs to be ready for, and the page that the others start in; one CPU where no page is free for it.
 fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (usize, Option<PhysRange>) {
-    let enabled = topology.cpus.iter().filter(|cpu| cpu.state == CpuState::Enabled).count();
-    let cpus = (enabled + usize::from(options.unlisted_cpu.is_some()))
+    let cpus = (topology.startable().count() + usize::from(options.unlisted_cpu.is_some()))
         .min(options.max_cpus.unwrap_or(MAX_CPUS))
         .clamp(1, MAX_CPUS);
     if cpus == 1 {

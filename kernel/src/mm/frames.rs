@@ -7,7 +7,8 @@
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use rhumb_bootinfo::memory_map::MAX_REGIONS;
+use rhumb_bootinfo::firmware::MAX_PIECES;
+use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS};
 use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
 use rhumb_frames::{Description, FrameRange, Frames, Layout, LayoutError, MemoryRange, Owner};
 use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr};
@@ -19,8 +20,8 @@ use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::owners::Name;
 use crate::mm::{layout, recall};
 
-/// RAM, cut where the node changes.
-const MAX_RANGES: usize = MAX_REGIONS + MAX_NODES;
+/// Ranges of free RAM.
+const MAX_FREE: usize = MAX_REGIONS + MAX_RESERVATIONS;
 /// Past any physical address: the direct map has no limit.
 const NO_LIMIT: Pfn = Pfn::new(1 << 40);
 
@@ -42,7 +43,7 @@ pub enum TakeOverError {
 impl fmt::Display for TakeOverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooManyRanges => write!(f, "RAM is in more than {MAX_RANGES} pieces"),
+            Self::TooManyRanges => write!(f, "RAM is in more than {MAX_PIECES} pieces"),
             Self::Storage(error) => error.fmt(f),
             Self::Layout(error) => error.fmt(f),
         }
@@ -64,7 +65,7 @@ impl From<LayoutError> for TakeOverError {
 /// Builds the allocator over all RAM. Once, at boot, before other CPUs allocate.
 pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, TakeOverError> {
     let mut map = boot.memory.lock();
-    let mut memory = ArrayVec::<MemoryRange, MAX_RANGES>::new();
+    let mut memory = ArrayVec::<MemoryRange, MAX_PIECES>::new();
     for ram in map.ram() {
         for (piece, node) in boot.topology.pieces(ram) {
             let frames = piece.whole_frames();
@@ -92,7 +93,7 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
         start.write_bytes(0, words);
         core::slice::from_raw_parts_mut(start, words)
     };
-    let free: ArrayVec<PfnRange, MAX_RANGES> = map.usable().map(|range| range.whole_frames()).collect();
+    let free: ArrayVec<PfnRange, MAX_FREE> = map.usable().map(|range| range.whole_frames()).collect();
     // SAFETY: what the map calls usable nobody has taken, and from here on nobody takes from the map; all of it below
     // the limit is in the direct map; the storage is zero.
     let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
@@ -137,10 +138,10 @@ pub fn taken_at_boot(boot: &Boot, pfn: Pfn) -> Option<Reservation> {
 /// RAM disk. Returns how many frames that were.
 pub fn give_back_boot_data(boot: &Boot) -> u64 {
     let Some(frames) = frames() else { return 0 };
-    let taken: ArrayVec<PfnRange, MAX_RANGES> = {
+    let taken: ArrayVec<PfnRange, MAX_RESERVATIONS> = {
         let map = boot.memory.lock();
         let boot_data = map.reservations().iter().filter(|taken| is_boot_data(taken.why));
-        boot_data.map(|taken| taken.range.whole_frames()).take(MAX_RANGES).collect()
+        boot_data.map(|taken| taken.range.whole_frames()).collect()
     };
     let mut given = 0;
     for range in taken {
