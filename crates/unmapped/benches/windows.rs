@@ -13,7 +13,7 @@ use rhumb_machine::{
     CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
 };
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
-use rhumb_unmapped::protect::{Reads, WindowedTables};
+use rhumb_unmapped::protect::WindowedTables;
 use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows};
 
 #[derive(Clone, Copy)]
@@ -98,15 +98,20 @@ fn a_frame(machine: OneCpu) -> Frame {
 }
 
 fn main() {
-    let slots: &'static [CpuSlots] = vec![CpuSlots::new()].leak();
+    let slots = vec![CpuSlots::new()].leak();
     let windows = Windows::new(OneCpu, OnePage([const { AtomicU64::new(0) }; SLOTS]), slots);
     let mut frame = a_frame(OneCpu);
-    let pin = OneCpu.pin();
     println!("operation,ns");
     let times = 200_000;
-    let ns = best(times, |_| drop(black_box(windows.open(pin.pinned(), &mut frame, 0).unwrap())));
+    let ns = best(times, |_| {
+        windows
+            .with_page(&mut frame, 0, |window| {
+                black_box(window);
+            })
+            .unwrap()
+    });
     println!("open and close,{ns:.1}");
-    let ns = best(times, |_| windows.zero(pin.pinned(), black_box(&mut frame)).unwrap());
+    let ns = best(times, |_| windows.zero(black_box(&mut frame)).unwrap());
     println!("zero 4 KiB through a window,{ns:.1}");
     let mut plain = vec![0u8; 4096];
     let ns = best(times, |_| black_box(&mut plain[..]).fill(0));
@@ -115,7 +120,7 @@ fn main() {
     let ns = best(times, |n| direct.write(black_box(Pfn::new(1)), n as usize % 512, Entry::EMPTY));
     println!("write an entry,{ns:.1}");
     // SAFETY: the one page is a table of the benchmark.
-    let mut windowed = unsafe { WindowedTables::new(Direct, &windows, Reads::DirectMap) };
+    let mut windowed = unsafe { WindowedTables::new(Direct, &windows) };
     let ns = best(times, |n| windowed.write(black_box(Pfn::new(1)), n as usize % 512, Entry::EMPTY));
     println!("write an entry through a window,{ns:.1}");
     let ns = best(times / 100, |_| windowed.write_run(black_box(Pfn::new(1)), 0, Entry::EMPTY, 0, 512));

@@ -13,6 +13,7 @@
 //! | [`pool`] | [`pool::UnmappedPool`]: frames out of the map, by whole large pages |
 //! | [`windows`] | [`windows::Windows`]: short-lived mappings for one CPU of what the map does not show |
 //! | [`protect`] | page tables that only a window, or an open key, can write |
+//! | [`planted`] | faults that the tests plant |
 //!
 //! Principles:
 //! 1. Out by whole blocks: one change of the map and one flush for 512 frames, and the map whole again afterwards (I3,
@@ -23,6 +24,7 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod planted;
 pub mod pool;
 pub mod protect;
 pub mod windows;

@@ -148,7 +148,7 @@ impl<H: Home> UnmappedPool<H> {
         if let Err(error) = checked {
             return Err(Refused { frame, error });
         }
-        if let Err(error) = self.home.zero(pinned, &mut frame) {
+        if let Err(error) = self.home.zero(&mut frame) {
             return Err(Refused { frame, error: GiveError::NotZeroed(error) });
         }
         let put = self.home.with_shelf(|shelf| shelf.give(self.home.frames(), pfn, order));

@@ -29,7 +29,7 @@ use rhumb_pagetable::TableMemory;
 pub use keyed::{KeyRegister, KeyedTables};
 pub use rhumb_pagetable::{Key, Rights};
 pub use store::{StoreFault, TABLES_PER_BLOCK, TableStore};
-pub use windowed::{Reads, WindowedTables};
+pub use windowed::WindowedTables;
 
 /// How tables are protected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,32 +1,36 @@
 //! CPU-local windows: short-lived mappings of frames that the direct map does not show.
 //!
 //! ```text
-//!   ffff_f000_0000_0000 + CPU * 2 MiB:   one page-table page a CPU, made at boot; each CPU uses its own
-//!   slot 0 ............................................................................ 495 | 496 ................ 511
-//!        [spent][spent][held][spent][next ->                                               | only with interrupts off
+//!   ffff_f000_0000_0000 + CPU * 2 MiB:   one page table for each CPU, made at boot, written by that CPU alone
+//!   slot 0 ............................................ 383 | 384 ......... 431 | 432 ......... 510 | 511
+//!        [spent][spent][open][clean][clean ->               | nested windows    | writers of tables | never a window
 //! ```
 //!
-//! Opening writes one entry; closing clears it. Neither flushes, and no other CPU hears of it. What the TLB keeps of
-//! closed slots is dropped all at once when the last clean slot has been used (a *wrap*): one local flush for some 490
-//! windows, of non-global translations only, so that the kernel's own stay.
+//! A window is open for the length of a closure ([`Windows::with_page`]), with interrupts off. Opening writes one entry
+//! and closing clears it. Neither flushes, and no other CPU hears of it. The TLB forgets closed slots all at once, when
+//! the last clean slot has been used (a *wrap*): one local flush for 384 windows, of non-global translations only, so
+//! that the kernel's own stay.
 //!
-//! - **I4** Windows are read-write, never executable. Whoever opens one onto a frame that is executable elsewhere
-//!   breaks the rule: the caller's part.
-//! - **I6** A slot that was used is *spent*: nobody gets it before the flush that follows its closing. Its translation
-//!   may stay in this CPU's TLB until then; the address belongs to nobody, so nothing uses it.
-//!   [`Window::close_flushed`] is for those whom that does not please.
-//! - A window is held by a pinned CPU: the guard borrows the token, so it is not `Send`.
+//! - **I4** Windows are read-write, never executable, and open onto frames whose handle the caller has: frames that are
+//!   executable elsewhere have another handle, which opens none.
+//! - **I6** A slot that was used is *spent*: it is used again after a flush that follows its closing. Its translation
+//!   may stay in this CPU's TLB until then; the address belongs to no one, so nothing uses it.
+//! - A window is open while its closure runs, and no longer: there is no guard to forget. At most [`slots::DEPTH`] are
+//!   open at once, and one of a writer of tables, which therefore always finds a slot.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`mod@slots`] | [`CpuSlots`]: which slots are held and spent |
-//! | [`window`] | [`Window`], the guard |
-//! | [`copy`] | `copy_to`, `copy_from`, `zero`: whole frames through a window at a time; they never fail for want of a slot |
+//! | [`mod@slots`] | [`CpuSlots`]: which slots are open and spent |
+//! | [`window`] | [`Window`]: the page while it can be seen |
+//! | [`copy`] | `copy_to`, `copy_from`, `zero`: whole frames, through one window after another |
 //! | [`tables`] | [`WindowTables`]: how an entry is written, and the page behind it reached |
 //!
-//! Locking: each CPU has its own slots, and looks at them with interrupts off, for tens of instructions. A handler that
-//! opens a window in between finds them whole. The sixteen slots at the end are for code with interrupts off: however
-//! many windows a task holds, a handler finds one.
+//! Locking: none. Each CPU has its own slots, and looks at them with interrupts off. Code that non-maskable interrupts
+//! run opens no window.
+//!
+//! Memory types: a window caches its frame (write-back). A frame that a driver wants uncached must have had no window
+//! since the last wrap on any CPU, since the translation of a closed window may still be used speculatively; a full
+//! flush does the same.
 
 pub mod copy;
 pub mod slots;
@@ -36,21 +40,23 @@ pub mod window;
 use core::fmt;
 
 use rhumb_frames::{Frame, Presence};
-use rhumb_machine::{CpuId, FlushScope, IrqOff, Machine, PageRun, PageSize, Pfn, Pinned};
+use rhumb_machine::{CpuId, FlushScope, Machine, PageSize, Pfn};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, Privilege, Scope};
 
 pub use copy::OutOfFrame;
-pub use slots::{CpuSlots, RESERVED, SLOTS};
+pub use slots::{CpuSlots, DEPTH, KEPT_SLOT, RING, SLOTS};
 pub use tables::{WINDOW_BASE, WindowTables, slot_address};
 pub use window::Window;
 
 use slots::Place;
 
+use crate::planted::{self, Fault};
+
 /// Why a window cannot be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WindowError {
-    /// All slots of this CPU that the caller may use are held.
-    NoSlot,
+    /// This CPU has [`DEPTH`] open already, one within the other.
+    TooDeep,
     /// The CPU has no slots: it is past those that the windows were made for.
     NoSuchCpu,
     /// The frame has no page of this number.
@@ -65,7 +71,7 @@ pub enum WindowError {
 impl fmt::Display for WindowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSlot => f.write_str("every window of this CPU is held"),
+            Self::TooDeep => write!(f, "{DEPTH} windows are open already, one within the other"),
             Self::NoSuchCpu => f.write_str("this CPU has no windows"),
             Self::NoSuchPage { page, pages } => write!(f, "page {page} of a frame that has {pages}"),
         }
@@ -81,10 +87,8 @@ pub struct WindowCounters {
     pub opened: u64,
     /// Local flushes because all slots were spent.
     pub wraps: u64,
-    /// Local flushes of one page, asked for.
-    pub single_flushes: u64,
-    /// Windows held now.
-    pub held: u64,
+    /// Windows open now.
+    pub open: u64,
 }
 
 /// The windows of all CPUs. See the module.
@@ -96,44 +100,42 @@ pub struct Windows<M: Machine, T: WindowTables> {
 }
 
 impl<M: Machine, T: WindowTables> Windows<M, T> {
-    /// For CPUs `0..cpus.len()`, whose tables are prepared, all entries clear. `cpus` is 192 bytes a CPU.
-    pub const fn new(machine: M, tables: T, cpus: &'static [CpuSlots]) -> Self {
+    /// Makes windows for CPUs `0..cpus.len()`, whose tables are prepared, all entries clear.
+    ///
+    /// Slots are exclusively these windows', as the tables are:
+    ///
+    /// ```compile_fail,E0308
+    /// use rhumb_machine::Machine;
+    /// use rhumb_unmapped::windows::{CpuSlots, WindowTables, Windows};
+    /// fn shared<M: Machine, T: WindowTables>(machine: M, tables: T, cpus: &'static [CpuSlots]) -> Windows<M, T> {
+    ///     Windows::new(machine, tables, cpus)
+    /// }
+    /// ```
+    pub const fn new(machine: M, tables: T, cpus: &'static mut [CpuSlots]) -> Self {
         Self { machine, tables, cpus }
     }
 
-    /// Shows page `page` (0 for a frame of order 0) of a frame to this CPU, read-write. Closed when the guard is
-    /// dropped.
+    /// Shows page `page` (0 for a frame of order 0) of a frame to this CPU while `act` runs, with interrupts off.
     ///
     /// # Errors
-    /// [`WindowError::NoSlot`] where 496 windows are held on this CPU; a page that the frame has not.
+    /// [`WindowError`]; `act` has not run then.
     ///
-    /// Cost: one entry written; once in about 490 times a local flush of non-global translations.
-    pub fn open<'a, P: Presence>(
-        &'a self,
-        pinned: Pinned<'a>,
-        frame: &'a mut Frame<P>,
+    /// Cost: two entries written; once in [`RING`] times a local flush of non-global translations.
+    #[inline]
+    pub fn with_page<P: Presence, A>(
+        &self,
+        frame: &mut Frame<P>,
         page: u64,
-    ) -> Result<Window<'a, M, T>, WindowError> {
-        let pfn = Self::page_of(frame, page)?;
-        self.open_pfn(pinned, pfn, Place::Ring)
+        act: impl FnOnce(&mut Window<'_, T>) -> A,
+    ) -> Result<A, WindowError> {
+        let pages = frame.order().frames();
+        if page >= pages {
+            return Err(WindowError::NoSuchPage { page, pages });
+        }
+        self.with_pfn(frame.pfn().plus(page), Place::Caller, act)
     }
 
-    /// As [`Windows::open`], for code that runs with interrupts off: it may use the reserve, too, so that it finds a
-    /// slot however many windows the interrupted code holds.
-    ///
-    /// # Errors
-    /// As [`Windows::open`]: [`WindowError::NoSlot`] only where this CPU holds sixteen opened in this way.
-    pub fn open_nested<'a, P: Presence>(
-        &'a self,
-        irq_off: IrqOff<'a>,
-        frame: &'a mut Frame<P>,
-        page: u64,
-    ) -> Result<Window<'a, M, T>, WindowError> {
-        let pfn = Self::page_of(frame, page)?;
-        self.open_pfn(irq_off.pinned(), pfn, Place::Anywhere)
-    }
-
-    /// What was done so far.
+    /// Adds up the CPUs' counters.
     pub fn counters(&self) -> WindowCounters {
         let mut sum = WindowCounters::default();
         for cpu in self.cpus {
@@ -142,83 +144,77 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         sum
     }
 
-    /// The machine.
-    pub const fn machine(&self) -> &M {
-        &self.machine
-    }
-
-    /// Recomputes what can be: spent slots include the held ones, and a slot has an entry where it is held, and only
-    /// there.
+    /// Recomputes what can be: a slot has an entry where it is open, and only there.
     ///
     /// # Errors
-    /// The first CPU and slot that are wrong. Only while no CPU opens or closes.
+    /// The first CPU and slot that are wrong. Only while no other CPU opens or closes.
     pub fn validate(&self) -> Result<(), (CpuId, usize)> {
         for (index, slots) in self.cpus.iter().enumerate() {
             let Some(cpu) = CpuId::new(index) else { break };
-            for slot in 0..SLOTS {
-                let held = slots.is_held(slot);
-                let right =
-                    (!held || slots.is_spent(slot)) && held == self.tables.read(cpu, slot).is_present();
-                if !right {
-                    return Err((cpu, slot));
-                }
+            let is_wrong = |slot: &usize| slots.is_open(*slot) != self.tables.read(cpu, *slot).is_present();
+            if let Some(slot) = (0..KEPT_SLOT).find(is_wrong) {
+                return Err((cpu, slot));
             }
         }
         Ok(())
     }
 
-    fn page_of<P: Presence>(frame: &Frame<P>, page: u64) -> Result<Pfn, WindowError> {
-        let pages = frame.order().frames();
-        if page < pages { Ok(frame.pfn().plus(page)) } else { Err(WindowError::NoSuchPage { page, pages }) }
-    }
-
-    pub(crate) fn open_pfn<'a>(
-        &'a self,
-        pinned: Pinned<'a>,
+    /// Opens a window onto `pfn`, runs `act` and closes it, with interrupts off throughout. The CPU is the one that
+    /// turned interrupts off, so no token is asked for.
+    #[inline]
+    pub(crate) fn with_pfn<A>(
+        &self,
         pfn: Pfn,
         place: Place,
-    ) -> Result<Window<'a, M, T>, WindowError> {
-        let slots = self.cpus.get(pinned.cpu().index()).ok_or(WindowError::NoSuchCpu)?;
+        act: impl FnOnce(&mut Window<'_, T>) -> A,
+    ) -> Result<A, WindowError> {
         let guard = self.machine.irq_off();
-        let slot = match slots.take(place) {
-            Some(slot) => slot,
-            None => {
-                // All are spent. The entries of those that are not held are clear: after this nothing leads to them.
-                self.machine.flush_local(guard.irq_off().pinned(), FlushScope::NonGlobal);
-                slots.wrap();
-                slots.take(place).ok_or(WindowError::NoSlot)?
-            }
+        let pinned = guard.irq_off().pinned();
+        let cpu = pinned.cpu();
+        let slots = self.cpus.get(cpu.index()).ok_or(WindowError::NoSuchCpu)?;
+        // The fault: interrupts are as they were.
+        let guard = if planted::is(Fault::InterruptibleWindow) {
+            drop(guard);
+            None
+        } else {
+            Some(guard)
         };
-        self.tables.write(pinned.cpu(), slot, entry_of(pfn));
+        let flush = || {
+            // All slots of the ring are spent, and their entries clear: after this nothing leads to them.
+            let guard = self.machine.irq_off();
+            self.machine.flush_local(guard.irq_off().pinned(), FlushScope::NonGlobal);
+        };
+        let slot = slots.open(place, flush).ok_or(WindowError::TooDeep)?;
+        self.tables.write(cpu, slot, entry_of(pfn));
+        let closed = Closed { tables: &self.tables, slots, cpu, slot, place };
+        let answer = act(&mut Window::new(&self.tables, cpu, slot));
+        drop(closed);
         drop(guard);
-        Ok(Window::new(self, pinned, slot))
+        Ok(answer)
     }
+}
 
-    pub(crate) fn close(&self, pinned: Pinned<'_>, slot: usize) {
-        let _irq_off = self.machine.irq_off();
-        self.tables.write(pinned.cpu(), slot, Entry::EMPTY);
-        if let Some(slots) = self.cpus.get(pinned.cpu().index()) {
-            slots.release(slot);
-        }
-    }
+/// Closes a window when its closure has returned, or has panicked where panics unwind.
+struct Closed<'a, T: WindowTables> {
+    tables: &'a T,
+    slots: &'a CpuSlots,
+    cpu: CpuId,
+    slot: usize,
+    place: Place,
+}
 
-    /// Closes, and drops the translation: the slot may be used again at once.
-    pub(crate) fn close_flushed(&self, pinned: Pinned<'_>, slot: usize) {
-        let guard = self.machine.irq_off();
-        self.tables.write(pinned.cpu(), slot, Entry::EMPTY);
-        let page =
-            rhumb_machine::VirtRange::of_length(slot_address(pinned.cpu(), slot), 1).unwrap_or_default();
-        if let Some(run) = PageRun::covering(page, PageSize::Size4K) {
-            let scope = FlushScope::Pages { runs: &[run] };
-            self.machine.flush_local(guard.irq_off().pinned(), scope);
+impl<T: WindowTables> Drop for Closed<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if planted::is(Fault::ReleasedBeforeCleared) {
+            self.slots.close(self.place);
         }
-        if let Some(slots) = self.cpus.get(pinned.cpu().index()) {
-            slots.release_clean(slot);
+        if !planted::is(Fault::EntryNotCleared) {
+            self.tables.write(self.cpu, self.slot, Entry::EMPTY);
         }
-    }
-
-    pub(crate) fn address(&self, cpu: CpuId, slot: usize) -> rhumb_machine::VirtAddr {
-        self.tables.show(cpu, slot)
+        if !planted::is(Fault::ReleasedBeforeCleared) {
+            self.slots.close(self.place);
+        }
     }
 }
 

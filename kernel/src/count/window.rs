@@ -4,7 +4,7 @@
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{Machine, Order, PinGuard};
 use rhumb_mark::RegionId;
-use rhumb_unmapped::windows::{RESERVED, SLOTS};
+use rhumb_unmapped::windows::RING;
 
 use super::refusals::Refusals;
 use super::{Operation, Region, number};
@@ -27,14 +27,14 @@ fn the_windows() -> Result<&'static KernelWindows, Wrong> {
     windows().ok_or_else(|| Wrong::because("there are no windows"))
 }
 
-/// Opens windows onto `frame` until this CPU has flushed and begun anew: then the next is the second of all slots. (The
-/// last costs some 30 instructions more: it is looked for in eight words.)
+/// Opens windows onto `frame` until this CPU has flushed and begun anew: then the next is the second of its slots.
 pub fn wrap(frame: &mut Frame<Unmapped>) -> Result<(), Wrong> {
-    let guard = MACHINE.pin();
+    // On one CPU: each has slots of its own.
+    let _guard = MACHINE.pin();
     let windows = the_windows()?;
     let before = windows.counters().wraps;
     while windows.counters().wraps == before {
-        drop(windows.open(guard.pinned(), frame, 0).map_err(Wrong::because)?);
+        windows.with_page(frame, 0, |_| ()).map_err(Wrong::because)?;
     }
     Ok(())
 }
@@ -71,11 +71,8 @@ impl Act for Pair {
     const SUMMARY: &'static str = "open a window and close it";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, refusals, .. }: &mut Setting) {
-        match windows.open(guard.pinned(), frame, 0) {
-            Ok(window) => drop(window),
-            Err(_) => refusals.add(1),
-        }
+    fn act(Setting { windows, frame, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.with_page(frame, 0, |_| ()));
     }
 }
 
@@ -89,7 +86,7 @@ impl Act for Wrap {
     fn before(setting: &mut Setting) {
         // The wrap itself opens one.
         setting.refusals.note(&wrap(&mut setting.frame));
-        (1..SLOTS - RESERVED).for_each(|_| Pair::act(setting));
+        (1..RING).for_each(|_| Pair::act(setting));
     }
 
     #[inline(always)]
@@ -106,8 +103,8 @@ impl Act for CopyTo {
     const SUMMARY: &'static str = "copy 4 KiB into a frame through a window";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, page, refusals }: &mut Setting) {
-        refusals.note(&windows.copy_to(guard.pinned(), frame, 0, page));
+    fn act(Setting { windows, frame, page, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.copy_to(frame, 0, page));
     }
 }
 
@@ -119,8 +116,8 @@ impl Act for CopyFrom {
     const SUMMARY: &'static str = "copy 4 KiB out of a frame through a window";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, page, refusals }: &mut Setting) {
-        refusals.note(&windows.copy_from(guard.pinned(), frame, 0, page));
+    fn act(Setting { windows, frame, page, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.copy_from(frame, 0, page));
     }
 }
 
@@ -132,8 +129,8 @@ impl Act for Zero {
     const SUMMARY: &'static str = "zero a 4-KiB frame through a window";
 
     #[inline(always)]
-    fn act(Setting { guard, windows, frame, refusals, .. }: &mut Setting) {
-        refusals.note(&windows.zero(guard.pinned(), frame));
+    fn act(Setting { windows, frame, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.zero(frame));
     }
 }
 

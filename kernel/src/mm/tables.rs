@@ -16,7 +16,7 @@ use core::sync::atomic::{
 use rhumb_directmap::{DirectMap, Standing};
 use rhumb_machine::{Machine, PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::{Entry, FlushBatch, FlushCause, Leaf, Levels, Root, TableMemory, Walk};
-use rhumb_unmapped::protect::{Key, KeyedTables, Reads, TableStore, WindowedTables};
+use rhumb_unmapped::protect::{Key, KeyedTables, TableStore, WindowedTables};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
@@ -73,8 +73,9 @@ impl Way {
     /// Through `windows`, which are there for every CPU that may run.
     pub fn windows(windows: &'static windows::KernelWindows) -> Self {
         // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned
-        // 64-bit accesses only; what is mapped in them is decided by the map and its rules.
-        Self::Windows(unsafe { WindowedTables::new(InPlace(()), windows, Reads::DirectMap) })
+        // 64-bit accesses only; what is mapped in them is decided by the map and its rules. `start` made windows for each
+        // CPU that may run.
+        Self::Windows(unsafe { WindowedTables::new(InPlace(()), windows) })
     }
 
     /// While `key` is open.
@@ -85,16 +86,6 @@ impl Way {
 
 /// The kernel's page tables.
 pub struct DirectTables(Way);
-
-impl DirectTables {
-    /// Writes that found no window: 0 in a system that is right.
-    pub const fn lost_writes(&self) -> u64 {
-        match &self.0 {
-            Way::Windows(tables) => tables.lost_writes(),
-            Way::InPlace(_) | Way::Key(_) => 0,
-        }
-    }
-}
 
 impl TableMemory for DirectTables {
     fn read(&self, table: Pfn, index: usize) -> Entry {

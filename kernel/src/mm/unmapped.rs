@@ -200,8 +200,8 @@ impl Home for KernelHome {
         self.shelf.try_lock().map(|mut shelf| act(&mut shelf))
     }
 
-    fn zero(&self, pinned: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
-        self.windows.zero(pinned, frame)
+    fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
+        self.windows.zero(frame)
     }
 
     fn flush_targets(&self) -> CpuMask {

@@ -20,8 +20,9 @@ use core::sync::atomic::{
 use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
 use rhumb_unmapped::protect::{Protection, keyed};
-use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows, slot_address};
+use rhumb_unmapped::windows::{CpuSlots, KEPT_SLOT, WindowTables, Windows, slot_address};
 use spin::Once;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::arch::percpu;
 use crate::arch::pkrs::Pkrs;
@@ -33,9 +34,8 @@ use crate::mm::{layout, protect, tables};
 pub type KernelWindows = Windows<KernelMachine, KernelTables>;
 
 static WINDOWS: Once<KernelWindows> = Once::new();
-static CPU_SLOTS: [CpuSlots; MAX_CPUS] = [const { CpuSlots::new() }; MAX_CPUS];
-/// The slot that shows a CPU its own table, where tables are read-only elsewhere.
-const OWN_SLOT: usize = SLOTS - 1;
+/// The windows have them for good.
+static CPU_SLOTS: SpinMutex<[CpuSlots; MAX_CPUS]> = SpinMutex::new([const { CpuSlots::new() }; MAX_CPUS]);
 /// The frame number of each CPU's table.
 static TABLES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
@@ -67,20 +67,19 @@ pub fn start(boot: &Boot) -> Result<&'static KernelWindows, NoTable> {
             place.store(last.table.get(), Relaxed);
         }
         if way == Protection::Windows {
-            show_own(cpu, last.table);
+            show_own(last.table);
         }
     }
-    let slots = CPU_SLOTS.get(..boot.cpus).unwrap_or(&CPU_SLOTS);
-    Ok(WINDOWS.call_once(|| Windows::new(MACHINE, KernelTables(way), slots)))
+    Ok(WINDOWS.call_once(|| {
+        let (slots, _) = SpinMutexGuard::leak(CPU_SLOTS.lock()).split_at_mut(boot.cpus.min(MAX_CPUS));
+        Windows::new(MACHINE, KernelTables(way), slots)
+    }))
 }
 
-/// Keeps the last slot of a CPU for its table. Before that CPU opens a window.
-fn show_own(cpu: CpuId, table: Pfn) {
+/// Shows a CPU its table in the slot that no window uses. Before that CPU opens a window.
+fn show_own(table: Pfn) {
     let attributes = Attributes { scope: Scope::AddressSpace, ..Attributes::kernel(Access::ReadWrite) };
-    tables::writer().write(table, OWN_SLOT, Entry::leaf(table.addr(), PageSize::Size4K, attributes));
-    if let Some(slots) = CPU_SLOTS.get(cpu.index()) {
-        slots.keep(OWN_SLOT);
-    }
+    tables::writer().write(table, KEPT_SLOT, Entry::leaf(table.addr(), PageSize::Size4K, attributes));
 }
 
 /// The tables that boot has made for windows, and how they are written.
@@ -93,7 +92,7 @@ impl KernelTables {
     }
 }
 
-// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, for ever; the store is
+// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, and `start` makes the only value; the store is
 // in program order between the accesses to the page of before and of after, for the compiler by its fences and for the
 // CPU by its memory model.
 unsafe impl WindowTables for KernelTables {
@@ -108,7 +107,7 @@ unsafe impl WindowTables for KernelTables {
         compiler_fence(SeqCst);
         match self.0 {
             Protection::Off => write(MACHINE.direct(Self::table(cpu).addr())),
-            Protection::Windows => write(slot_address(cpu, OWN_SLOT)),
+            Protection::Windows => write(slot_address(cpu, KEPT_SLOT)),
             Protection::Keys => {
                 // SAFETY: windows write their entries on their CPU, with interrupts off.
                 let irq_off = unsafe { IrqOff::assume(cpu) };

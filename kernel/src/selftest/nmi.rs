@@ -114,11 +114,11 @@ fn leaves_a_window(_: &'static Boot) -> Result<(), Wrong> {
     let windows = windows().ok_or_else(|| Wrong::because("there are no windows"))?;
     let mut frame = take(Holder::SelfTest, Order::BASE).map_err(Wrong::because)?;
     let outcome = (|| {
-        let guard = MACHINE.pin();
-        let window = windows.open(guard.pinned(), &mut frame, 0).map_err(Wrong::because)?;
-        let before = probe::read_byte(window.address());
-        let was_taken = interrupt_myself();
-        let after = probe::read_byte(window.address());
+        let seen = windows.with_page(&mut frame, 0, |window| {
+            let before = probe::read_byte(window.address());
+            (before, interrupt_myself(), probe::read_byte(window.address()))
+        });
+        let (before, was_taken, after) = seen.map_err(Wrong::because)?;
         ensure!(was_taken, "none came");
         ensure!(before == Ok(0) && after == before, "the window read {before:?}, then {after:?}");
         Ok(())

@@ -34,12 +34,7 @@ pub fn counts(cause: FlushCause) -> FlushCounts {
     let counts = COUNTERS.read(cause);
     let windows = if cause == FlushCause::Window { windows() } else { None };
     let Some(windows) = windows.map(|windows| windows.counters()) else { return counts };
-    FlushCounts {
-        flushes: counts.flushes + windows.wraps + windows.single_flushes,
-        full: counts.full + windows.wraps,
-        pages: counts.pages + windows.single_flushes,
-        ..counts
-    }
+    FlushCounts { flushes: counts.flushes + windows.wraps, full: counts.full + windows.wraps, ..counts }
 }
 
 /// Flushes `batch` on every CPU that runs, and counts it.

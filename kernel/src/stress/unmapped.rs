@@ -145,7 +145,7 @@ pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure>
     }
     pool.validate().map_err(|_| StressFailure::Books("the pool's books do not balance"))?;
     direct_map::validate().map_err(|_| StressFailure::Books("the map's books do not balance"))?;
-    if windows().is_none_or(|windows| windows.validate().is_err() || windows.counters().held > 0) {
+    if windows().is_none_or(|windows| windows.validate().is_err() || windows.counters().open > 0) {
         return Err(StressFailure::Books("windows are left open"));
     }
     if now.lost_blocks != held.lost_blocks || now.frames_out != held.frames_out {
@@ -251,12 +251,10 @@ const fn stamp_of(frame: &Frame<Unmapped>) -> [u8; 8] {
 
 fn copy_to(frame: &mut Frame<Unmapped>, offset: u64, bytes: &[u8]) -> Result<(), StressFailure> {
     let windows = windows().ok_or(StressFailure::NoPool)?;
-    let guard = MACHINE.pin();
-    windows.copy_to(guard.pinned(), frame, offset, bytes).map_err(StressFailure::Window)
+    windows.copy_to(frame, offset, bytes).map_err(StressFailure::Window)
 }
 
 fn copy_from(frame: &Frame<Unmapped>, offset: u64, bytes: &mut [u8]) -> Result<(), StressFailure> {
     let windows = windows().ok_or(StressFailure::NoPool)?;
-    let guard = MACHINE.pin();
-    windows.copy_from(guard.pinned(), frame, offset, bytes).map_err(StressFailure::Window)
+    windows.copy_from(frame, offset, bytes).map_err(StressFailure::Window)
 }

@@ -155,8 +155,8 @@ impl Server for ByPool {
         self.out.take().map_or(Ok(()), |block| self.host.restore(block.addrs()).map_err(unfit))
     }
 
-    fn copy_to(&mut self, pinned: Pinned<'_>, frame: &mut Self::Held, bytes: &[u8]) -> Result<(), Unfit> {
-        self.world.windows.copy_to(pinned, frame, 0, bytes).map_err(unfit)
+    fn copy_to(&mut self, _: Pinned<'_>, frame: &mut Self::Held, bytes: &[u8]) -> Result<(), Unfit> {
+        self.world.windows.copy_to(frame, 0, bytes).map_err(unfit)
     }
 
     fn pfn(frame: &Self::Held) -> Pfn {

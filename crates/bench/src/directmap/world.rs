@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rhumb_directmap::{DirectMap, OffLimits};
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped, Zone};
 use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
-use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Entry, Flushed};
 use rhumb_unmapped::pool::{Account, Home, Limits, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
@@ -173,8 +173,8 @@ impl Home for Here {
         self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
     }
 
-    fn zero(&self, pinned: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
-        self.0.windows.zero(pinned, frame)
+    fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
+        self.0.windows.zero(frame)
     }
 
     fn flush_targets(&self) -> CpuMask {

@@ -41,7 +41,7 @@ pub trait Home: Sync {
     ///
     /// # Errors
     /// This CPU has no window. The frame stays out then, and the taker's.
-    fn zero(&self, pinned: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError>;
+    fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError>;
 
     /// The CPUs that may have cached the map.
     fn flush_targets(&self) -> CpuMask {

@@ -5,6 +5,8 @@
 use rhumb_machine::{IrqOff, Machine, Pfn};
 use rhumb_pagetable::{Entry, Key, Rights, TableMemory};
 
+use crate::planted::{self, Fault};
+
 /// The register IA32_PKRS (MSR 6E1h) of this CPU.
 pub trait KeyRegister {
     /// Its value.
@@ -24,11 +26,23 @@ pub fn while_open<A>(
     irq_off: IrqOff<'_>,
     act: impl FnOnce() -> A,
 ) -> A {
-    let before = register.read(irq_off);
-    register.write(irq_off, key.with_rights(before, Rights::ReadWrite));
-    let answer = act();
-    register.write(irq_off, before);
-    answer
+    /// Restores the register when `act` has returned, or has panicked where panics unwind.
+    struct Restored<'a, K: KeyRegister>(&'a K, IrqOff<'a>, u32);
+    impl<K: KeyRegister> Drop for Restored<'_, K> {
+        #[inline]
+        fn drop(&mut self) {
+            self.0.write(self.1, self.2);
+        }
+    }
+    let found = register.read(irq_off);
+    let left = if planted::is(Fault::KeyClosedNotRestored) {
+        key.with_rights(found, Rights::ReadOnly)
+    } else {
+        found
+    };
+    let _restored = Restored(register, irq_off, left);
+    register.write(irq_off, key.with_rights(found, Rights::ReadWrite));
+    act()
 }
 
 /// Tables whose pages have a key that is open only while they are written.

@@ -5,12 +5,15 @@ extern crate std;
 mod store;
 
 use core::cell::Cell;
+use std::boxed::Box;
 use std::string::ToString;
 
 use rhumb_machine::{PageSize, Pfn, PhysAddr};
 use rhumb_pagetable::{Access, Attributes};
 
+use super::keyed::while_open;
 use super::*;
+use crate::planted::{self, Fault};
 use rhumb_machine::{IrqOff, Machine};
 use rhumb_pagetable::{Entry, TableMemory};
 
@@ -139,4 +142,36 @@ fn the_key_is_open_while_tables_are_written_and_as_before_after_that() {
         assert_eq!(tables.read(Pfn::new(1), 3), Entry::EMPTY);
         assert_eq!((register.get(), tables.inner().writes), (closed, 513));
     }
+}
+
+/// Opens the key within a stretch in which it is open, and returns the rights between the two ends, and after both.
+fn rights_of_nested_writers(key: Key) -> (Rights, Rights) {
+    let register = Cell::new(key.with_rights(0, Rights::ReadOnly));
+    let guard = OneCpu.irq_off();
+    let (irq_off, by) = (guard.irq_off(), Register(&register));
+    let between = while_open(&by, key, irq_off, || {
+        while_open(&by, key, irq_off, || assert_eq!(key.rights(register.get()), Rights::ReadWrite));
+        key.rights(register.get())
+    });
+    (between, key.rights(register.get()))
+}
+
+#[test]
+fn a_writer_within_a_writer_leaves_the_key_open_for_the_outer_one() {
+    let key = Key::new(5).unwrap();
+    assert_eq!(rights_of_nested_writers(key), (Rights::ReadWrite, Rights::ReadOnly));
+    let found = planted::with(Fault::KeyClosedNotRestored, || rights_of_nested_writers(key));
+    assert_eq!(found.0, Rights::ReadOnly, "the planted fault was not seen");
+}
+
+#[test]
+fn a_writer_that_panics_leaves_the_key_closed() {
+    let key = Key::new(5).unwrap();
+    let register = Cell::new(key.with_rights(0, Rights::ReadOnly));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let guard = OneCpu.irq_off();
+        while_open(&Register(&register), key, guard.irq_off(), || std::panic::resume_unwind(Box::new(())));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(key.rights(register.get()), Rights::ReadOnly);
 }

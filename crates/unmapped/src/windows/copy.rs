@@ -1,13 +1,11 @@
 //! Copies to and from frames that the direct map does not show, a page at a time.
 //!
-//! Each page is done with interrupts off, through one window, from the reserve if need be. So these functions always
-//! find a slot: whoever holds the sixteen of the reserve has interrupts off, and calls none of them meanwhile.
-//! Interrupts are off for one page at most.
+//! Each page is done through one window, with interrupts off for that page alone.
 
 use core::fmt;
 
 use rhumb_frames::{Frame, Presence};
-use rhumb_machine::{Machine, PageSize, Pfn, Pinned};
+use rhumb_machine::{Machine, PageSize, Pfn};
 
 use crate::windows::slots::Place;
 use crate::windows::{Window, WindowTables, Windows};
@@ -110,14 +108,13 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
     /// Cost: a window for each page.
     pub fn copy_to<P: Presence>(
         &self,
-        pinned: Pinned<'_>,
         frame: &mut Frame<P>,
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), CopyError> {
         for part in parts(frame, offset, bytes.len())? {
             let piece = bytes.get(part.at..part.at + part.bytes).unwrap_or_default();
-            self.with_page(pinned, part.page, |window| window.copy_to(part.offset, piece))?;
+            self.copy_page(part.page, |window| window.copy_to(part.offset, piece))?;
         }
         Ok(())
     }
@@ -130,14 +127,13 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
     /// Cost: a window for each page.
     pub fn copy_from<P: Presence>(
         &self,
-        pinned: Pinned<'_>,
         frame: &Frame<P>,
         offset: u64,
         bytes: &mut [u8],
     ) -> Result<(), CopyError> {
         for part in parts(frame, offset, bytes.len())? {
             let piece = bytes.get_mut(part.at..part.at + part.bytes).unwrap_or_default();
-            self.with_page(pinned, part.page, |window| window.copy_from(part.offset, piece))?;
+            self.copy_page(part.page, |window| window.copy_from(part.offset, piece))?;
         }
         Ok(())
     }
@@ -148,26 +144,18 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
     /// The CPU has no windows.
     ///
     /// Cost: a window for each page.
-    pub fn zero<P: Presence>(&self, pinned: Pinned<'_>, frame: &mut Frame<P>) -> Result<(), CopyError> {
+    pub fn zero<P: Presence>(&self, frame: &mut Frame<P>) -> Result<(), CopyError> {
         for page in frame.frames().iter() {
-            self.with_page(pinned, page, |window| window.zero(0, PAGE_BYTES as usize))?;
+            self.copy_page(page, |window| window.zero(0, PAGE_BYTES as usize))?;
         }
         Ok(())
     }
 
-    /// Opens a page with interrupts off, for one step.
-    pub(crate) fn with_page<A, E>(
+    fn copy_page(
         &self,
-        _pinned: Pinned<'_>,
         page: Pfn,
-        act: impl FnOnce(&mut Window<'_, M, T>) -> Result<A, E>,
-    ) -> Result<A, CopyError>
-    where
-        CopyError: From<E>,
-    {
-        let guard = self.machine().irq_off();
-        let irq_off = guard.irq_off();
-        let mut window = self.open_pfn(irq_off.pinned(), page, Place::Anywhere)?;
-        Ok(act(&mut window)?)
+        act: impl FnOnce(&mut Window<'_, T>) -> Result<(), OutOfFrame>,
+    ) -> Result<(), CopyError> {
+        Ok(self.with_pfn(page, Place::Caller, act)??)
     }
 }

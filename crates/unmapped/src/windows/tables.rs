@@ -24,8 +24,12 @@ pub const fn slot_address(cpu: CpuId, slot: usize) -> VirtAddr {
 /// After [`WindowTables::write`] of a present entry, and until the next write of that slot, `cpu` reaches the 4096
 /// bytes of the frame that the entry names at [`WindowTables::show`], once a translation that it had of the slot before
 /// is flushed.
+///
+/// A value is the only one for its tables: no other value, of whatever type, writes slots that are windows, so that
+/// only one [`crate::windows::Windows`] uses them.
 pub unsafe trait WindowTables: Sync {
-    /// Writes an entry, with one 64-bit store. Called on `cpu`, with interrupts off; `slot` is below [`SLOTS`].
+    /// Writes an entry, with one 64-bit store. Called on `cpu`, with interrupts off; `slot` is below
+    /// [`crate::windows::KEPT_SLOT`].
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry);
 
     /// The entry of a slot.

@@ -1,48 +1,95 @@
-//! [`Window`]: a frame that this CPU sees for a while. The one place where its memory is touched.
+//! [`Window`]: a page that this CPU sees for the length of a closure. The one place where its memory is touched.
 //!
-//! Copies are of bytes between memory that cannot overlap: a window's address is used by its guard alone.
+//! Copies are of bytes between memory that cannot overlap: no reference into a window's page is ever made.
 
 #![expect(unsafe_code, reason = "touches the memory behind a window")]
 
 use core::fmt;
-use core::mem::ManuallyDrop;
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::{Machine, PageSize, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, PageSize, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Entry};
 
+use crate::windows::WindowTables;
 use crate::windows::copy::OutOfFrame;
-use crate::windows::{WindowTables, Windows};
 
 const PAGE_BYTES: u64 = PageSize::Size4K.bytes();
 
-/// Page of a frame, visible to this CPU until the guard is dropped. Read-write, not executable.
+/// A page of a frame, visible to this CPU while a closure of [`crate::windows::Windows::with_page`] runs. Read-write,
+/// not executable.
 ///
-/// It borrows the proof that the code stays on its CPU, so it stays there, too:
+/// Only that closure has it, so it can be neither kept nor forgotten:
+///
+/// ```compile_fail
+/// use rhumb_frames::{Frame, Unmapped};
+/// use rhumb_machine::Machine;
+/// use rhumb_unmapped::windows::{WindowTables, Windows};
+/// fn keep<M: Machine, T: WindowTables>(windows: &Windows<M, T>, frame: &mut Frame<Unmapped>) {
+///     let mut kept = None;
+///     let _ = windows.with_page(frame, 0, |window| kept = Some(window));
+/// }
+/// ```
+///
+/// A window belongs to its CPU, so it goes to no other thread:
 ///
 /// ```compile_fail,E0277
 /// use rhumb_unmapped::windows::{Window, WindowTables};
-/// use rhumb_machine::Machine;
 /// fn needs_send<S: Send>(_: S) {}
-/// fn to_another_cpu<M: Machine, T: WindowTables>(window: Window<'_, M, T>) {
+/// fn to_another_cpu<T: WindowTables>(window: &mut Window<'_, T>) {
 ///     needs_send(window);
 /// }
 /// ```
-#[must_use = "it is closed as soon as it is dropped"]
-pub struct Window<'a, M: Machine, T: WindowTables> {
-    windows: &'a Windows<M, T>,
-    pinned: Pinned<'a>,
+/// ```compile_fail,E0277
+/// use rhumb_unmapped::windows::{Window, WindowTables};
+/// fn needs_sync<S: Sync>(_: &S) {}
+/// fn to_another_cpu<T: WindowTables>(window: &Window<'_, T>) {
+///     needs_sync(window);
+/// }
+/// ```
+///
+/// Two windows cannot change places:
+///
+/// ```compile_fail
+/// use rhumb_frames::{Frame, Unmapped};
+/// use rhumb_machine::Machine;
+/// use rhumb_unmapped::windows::{WindowTables, Windows};
+/// fn swap<M: Machine, T: WindowTables>(windows: &Windows<M, T>, one: &mut Frame<Unmapped>, two: &mut Frame<Unmapped>) {
+///     let _ = windows.with_page(one, 0, |outer| {
+///         let _ = windows.with_page(two, 0, |inner| core::mem::swap(outer, inner));
+///     });
+/// }
+/// ```
+///
+/// The frame cannot be given back meanwhile:
+///
+/// ```compile_fail,E0505
+/// use rhumb_frames::{Frame, Unmapped};
+/// use rhumb_machine::Machine;
+/// use rhumb_unmapped::windows::{WindowTables, Windows};
+/// fn give<M: Machine, T: WindowTables>(windows: &Windows<M, T>, mut frame: Frame<Unmapped>) {
+///     let _ = windows.with_page(&mut frame, 0, |window| {
+///         drop(frame);
+///         window.address();
+///     });
+/// }
+/// ```
+pub struct Window<'a, T: WindowTables> {
+    tables: &'a T,
+    cpu: CpuId,
     slot: usize,
+    // A window is its CPU's.
+    _this_cpu: PhantomData<*mut ()>,
 }
 
-impl<'a, M: Machine, T: WindowTables> Window<'a, M, T> {
-    pub(crate) fn new(windows: &'a Windows<M, T>, pinned: Pinned<'a>, slot: usize) -> Self {
-        Self { windows, pinned, slot }
+impl<'a, T: WindowTables> Window<'a, T> {
+    pub(crate) const fn new(tables: &'a T, cpu: CpuId, slot: usize) -> Self {
+        Self { tables, cpu, slot, _this_cpu: PhantomData }
     }
 
-    /// Where the page stands, on this CPU, while the guard lives.
+    /// Returns where this CPU sees the page.
     pub fn address(&self) -> VirtAddr {
-        self.windows.address(self.pinned.cpu(), self.slot)
+        self.tables.show(self.cpu, self.slot)
     }
 
     /// Writes `bytes` from `offset` on.
@@ -51,8 +98,8 @@ impl<'a, M: Machine, T: WindowTables> Window<'a, M, T> {
     /// [`OutOfFrame`]; nothing is written then.
     pub fn copy_to(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutOfFrame> {
         let to = self.place(offset, bytes.len())?;
-        // SAFETY: within the window's page (I5: its frame is the borrower's); `bytes` is no part of it, since nobody
-        // else has its address.
+        // SAFETY: within the window's page (I5: its frame is the borrower's); `bytes` is no part of it, since no
+        // reference into a window is made.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
         Ok(())
     }
@@ -79,28 +126,12 @@ impl<'a, M: Machine, T: WindowTables> Window<'a, M, T> {
         Ok(())
     }
 
-    /// Closes it and drops its translation from this CPU's TLB. Cost: one `invlpg`.
-    pub fn close_flushed(self) {
-        let window = ManuallyDrop::new(self);
-        window.windows.close_flushed(window.pinned, window.slot);
-    }
-
-    /// The page as a page table's entry, which CPUs may walk meanwhile.
-    pub(crate) fn entry(&self, index: usize) -> &AtomicU64 {
+    /// Writes one entry of a page table, which CPUs may walk meanwhile.
+    pub(crate) fn write_entry(&mut self, index: usize, entry: Entry) {
         let place = self.address().plus((index % ENTRIES * size_of::<Entry>()) as u64);
         // SAFETY: an aligned word within the window's page; tables are reached by atomics alone, as `WindowedTables`
         // was promised.
-        unsafe { AtomicU64::from_ptr(place.as_mut_ptr()) }
-    }
-
-    /// Reads one entry of a page table.
-    pub(crate) fn read_entry(&self, index: usize) -> Entry {
-        Entry::from_bits(self.entry(index).load(Relaxed))
-    }
-
-    /// Writes one entry of a page table.
-    pub(crate) fn write_entry(&mut self, index: usize, entry: Entry) {
-        self.entry(index).store(entry.bits(), Relaxed);
+        unsafe { AtomicU64::from_ptr(place.as_mut_ptr()) }.store(entry.bits(), Relaxed);
     }
 
     fn place(&self, offset: u64, bytes: usize) -> Result<*mut u8, OutOfFrame> {
@@ -112,14 +143,8 @@ impl<'a, M: Machine, T: WindowTables> Window<'a, M, T> {
     }
 }
 
-impl<M: Machine, T: WindowTables> Drop for Window<'_, M, T> {
-    fn drop(&mut self) {
-        self.windows.close(self.pinned, self.slot);
-    }
-}
-
-impl<M: Machine, T: WindowTables> fmt::Debug for Window<'_, M, T> {
+impl<T: WindowTables> fmt::Debug for Window<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Window(CPU {}, slot {})", self.pinned.cpu(), self.slot)
+        write!(f, "Window(CPU {}, slot {})", self.cpu, self.slot)
     }
 }

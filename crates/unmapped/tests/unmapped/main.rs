@@ -9,5 +9,6 @@ mod planted;
 mod pool;
 mod protect;
 mod reserve;
+mod storm;
 mod views;
 mod world;

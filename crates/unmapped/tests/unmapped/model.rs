@@ -50,12 +50,12 @@ impl Both {
                 let last = frame.order().bytes() - 8;
                 let mut read = [1; 8];
                 for offset in [0, last] {
-                    self.world.windows.copy_from(pinned, &frame, offset, &mut read).unwrap();
+                    self.world.windows.copy_from(&frame, offset, &mut read).unwrap();
                     assert_eq!(read, [0; 8], "not clean");
                 }
                 self.next += 1;
                 let mark = self.next.to_le_bytes();
-                self.world.windows.copy_to(pinned, &mut frame, last, &mark).unwrap();
+                self.world.windows.copy_to(&mut frame, last, &mark).unwrap();
                 self.out.push(Known { frame, bob, mark });
             }
             Turn::Give(which) if !self.out.is_empty() => {
@@ -76,7 +76,7 @@ impl Both {
     fn give(&mut self, pinned: Pinned<'_>, known: Known) {
         let (pfn, last) = (known.frame.pfn(), known.frame.order().bytes() - 8);
         let mut read = [0; 8];
-        self.world.windows.copy_from(pinned, &known.frame, last, &mut read).unwrap();
+        self.world.windows.copy_from(&known.frame, last, &mut read).unwrap();
         assert_eq!(read, known.mark, "somebody wrote into it");
         assert_eq!(self.pool.owner_of(pfn), Some(if known.bob { BOB } else { ALICE }));
         self.pool.give(pinned, known.frame).unwrap();

@@ -1,10 +1,7 @@
 //! Faults planted on purpose, each of them found.
 
 use rhumb_directmap::{At, Batch, Cause, Change};
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, PfnRange, Pinned, VirtAddr,
-};
-use rhumb_unmapped::windows::Windows;
+use rhumb_machine::{Order, PfnRange};
 
 use crate::world::*;
 
@@ -50,75 +47,8 @@ fn a_frame_that_is_not_zeroed_is_seen_through_the_map() {
         world.plant.lock().unwrap().no_zeroing = true;
         let mut frame = world.take(cpu.pinned(), ALICE).unwrap();
         let frames = frame.frames();
-        world.windows.copy_to(cpu.pinned(), &mut frame, 100, b"secret").unwrap();
+        world.windows.copy_to(&mut frame, 100, b"secret").unwrap();
         world.pool().give(cpu.pinned(), frame).unwrap();
         assert!(world.read_mapped(0, frames.start()).is_ok() && !world.is_zero(frames));
     });
-}
-
-/// A machine that never flushes by itself.
-struct Forgetful(Hosted);
-
-// SAFETY: no promise but that of flushes is broken, and the test looks for what comes of it.
-unsafe impl Machine for Forgetful {
-    fn direct_map_base(&self) -> VirtAddr {
-        self.0.direct_map_base()
-    }
-    fn cpu_count(&self) -> usize {
-        self.0.cpu_count()
-    }
-    fn node_of(&self, cpu: CpuId) -> NodeId {
-        self.0.node_of(cpu)
-    }
-    fn preempt_disable(&self) -> CpuId {
-        self.0.preempt_disable()
-    }
-    unsafe fn preempt_enable(&self) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { self.0.preempt_enable() }
-    }
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        self.0.irq_save()
-    }
-    unsafe fn irq_restore(&self, state: IrqState) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { self.0.irq_restore(state) }
-    }
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
-        self.0.flush_remote(pinned, targets, scope);
-    }
-    fn now_ns(&self) -> u64 {
-        self.0.now_ns()
-    }
-}
-
-#[test]
-fn a_window_whose_wrap_does_not_flush_shows_another_frame() {
-    let shows_its_own = |flushes: bool| {
-        in_world(1, 2 * GIB, 16, |world, cpu| {
-            let tables = world.hosted_windows();
-            let right = Windows::new(world.machine, tables, world.slots());
-            let wrong = Windows::new(Forgetful(world.machine), world.hosted_windows(), world.slots());
-            let mut frames: Vec<_> = (0..600).map(|_| world.take(cpu.pinned(), ALICE).unwrap()).collect();
-            (0u32..).zip(&mut frames).for_each(|(number, frame)| {
-                let bytes = number.to_le_bytes();
-                let copied = match flushes {
-                    true => right.copy_to(cpu.pinned(), frame, 8, &bytes),
-                    false => wrong.copy_to(cpu.pinned(), frame, 8, &bytes),
-                };
-                copied.unwrap();
-            });
-            let own = (0u32..).zip(&frames).all(|(number, frame)| {
-                let first = world.peek(frame.pfn(), 8);
-                first == number.to_le_bytes()[0]
-            });
-            frames.into_iter().for_each(|frame| {
-                let _ = frame.into_pfn();
-            });
-            own
-        })
-    };
-    assert!(shows_its_own(true));
-    assert!(!shows_its_own(false), "the planted fault was not seen");
 }

@@ -51,11 +51,11 @@ fn i5_what_is_taken_is_zero_and_what_is_given_is_zeroed_before_the_map_shows_it(
         world.frames.free(cpu.pinned(), old);
         let mut frame = pool.take(cpu.pinned(), ALICE, order(3)).unwrap();
         let mut read = [1; 8 * 4096];
-        world.windows.copy_from(cpu.pinned(), &frame, 0, &mut read).unwrap();
+        world.windows.copy_from(&frame, 0, &mut read).unwrap();
         assert!(read.iter().all(|&byte| byte == 0));
         let secret: Vec<u8> = (0..8 * 4096u32 - 10).map(|at| (at % 251) as u8 + 1).collect();
-        world.windows.copy_to(cpu.pinned(), &mut frame, 7, &secret).unwrap();
-        world.windows.copy_from(cpu.pinned(), &frame, 7, &mut read[..secret.len()]).unwrap();
+        world.windows.copy_to(&mut frame, 7, &secret).unwrap();
+        world.windows.copy_from(&frame, 7, &mut read[..secret.len()]).unwrap();
         assert_eq!(&read[..secret.len()], secret);
         let frames = frame.frames();
         assert_eq!((world.peek(frames.start(), 6), world.peek(frames.start(), 7)), (0, 1));

@@ -1,24 +1,32 @@
 //! Tables written through windows.
 
+use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{PageSize, PhysAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, TableMemory, TableSource};
-use rhumb_unmapped::protect::{Reads, WindowedTables};
-use rhumb_unmapped::windows::{RESERVED, SLOTS};
+use rhumb_unmapped::protect::WindowedTables;
+use rhumb_unmapped::windows::{DEPTH, WindowError};
 
 use crate::world::*;
 
+/// Runs `act` with a window open onto each of `frames`, one within the other.
+fn with_all_open(world: &World, frames: &mut [Frame<Unmapped>], act: &mut dyn FnMut()) {
+    match frames {
+        [] => act(),
+        [first, rest @ ..] => world.windows.with_page(first, 0, |_| with_all_open(world, rest, act)).unwrap(),
+    }
+}
+
 #[test]
-fn tables_are_written_through_windows_however_many_are_held() {
-    for reads in [Reads::DirectMap, Reads::Window] {
-        in_world(2, 2 * GIB, 16, |world, cpu| {
-            let table = world.source.lock().unwrap().take_zeroed_table().unwrap();
-            let mut frames: Vec<_> =
-                (0..SLOTS - RESERVED).map(|_| world.take(cpu.pinned(), ALICE).unwrap()).collect();
-            let held: Vec<_> =
-                frames.iter_mut().map(|frame| world.windows.open(cpu.pinned(), frame, 0).unwrap()).collect();
-            let before = world.machine.counters();
-            // SAFETY: the frame is a table that nobody walks.
-            let mut tables = unsafe { WindowedTables::new(world.tables.clone(), &world.windows, reads) };
+fn tables_are_written_however_many_windows_are_open() {
+    in_world(2, 2 * GIB, 16, |world, cpu| {
+        let table = world.source.lock().unwrap().take_zeroed_table().unwrap();
+        let mut frames: Vec<_> = (0..=DEPTH).map(|_| world.take(cpu.pinned(), ALICE).unwrap()).collect();
+        let (last, open) = frames.split_last_mut().unwrap();
+        let before = world.machine.counters();
+        // SAFETY: the frame is a table that no CPU walks; each CPU has windows.
+        let mut tables = unsafe { WindowedTables::new(world.tables.clone(), &world.windows) };
+        with_all_open(world, open, &mut || {
+            assert_eq!(world.windows.with_page(last, 0, |_| ()), Err(WindowError::TooDeep));
             let first =
                 Entry::leaf(PhysAddr::new(GIB), PageSize::Size4K, Attributes::kernel(Access::ReadOnly));
             tables.write_run(table, 0, first, 4096, 512);
@@ -28,11 +36,10 @@ fn tables_are_written_through_windows_however_many_are_held() {
                 tables.write(table, index, Entry::EMPTY);
                 assert_eq!(tables.read(table, index), Entry::EMPTY);
             }
-            assert_eq!(tables.lost_writes(), 0);
-            assert_eq!((world.machine.counters() - before).remote_flushes, 0);
-            drop(held);
-            frames.into_iter().for_each(|frame| world.pool().give(cpu.pinned(), frame).unwrap());
-            world.assert_healed();
+            world.windows.validate().unwrap();
         });
-    }
+        assert_eq!((world.machine.counters() - before).remote_flushes, 0);
+        frames.into_iter().for_each(|frame| world.pool().give(cpu.pinned(), frame).unwrap());
+        world.assert_healed();
+    });
 }

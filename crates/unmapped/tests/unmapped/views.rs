@@ -1,15 +1,18 @@
-//! Windows: in turn, nested, held over a wrap, and against a plain copy of all bytes.
+//! Windows: in turn, nested, open over a wrap, interrupted, and against a plain copy of all bytes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 use rhumb_frames::{Frame, Unmapped};
+use rhumb_hosted::Cpu;
 use rhumb_hosted::interrupt::Strike;
-use rhumb_machine::{Machine, Order, Pinned};
+use rhumb_machine::{Order, Pinned};
+use rhumb_unmapped::planted::{self, Fault};
 use rhumb_unmapped::windows::copy::CopyError;
-use rhumb_unmapped::windows::{OutOfFrame, RESERVED, SLOTS, WindowError, Windows, slot_address};
+use rhumb_unmapped::windows::{KEPT_SLOT, OutOfFrame, RING, SLOTS, WindowError, slot_address};
 
 use crate::world::*;
-
-const RING: usize = SLOTS - RESERVED;
 
 fn take(world: &'static World, pinned: Pinned<'_>, frames: usize) -> Vec<Frame<Unmapped>> {
     (0..frames).map(|_| world.take(pinned, ALICE).unwrap()).collect()
@@ -25,10 +28,14 @@ fn no_other_cpu_hears_of_a_window_and_one_local_flush_does_for_a_wrap() {
     in_world(3, 2 * GIB, 16, |world, cpu| {
         let mut frames = take(world, cpu.pinned(), 4);
         let (before, windows_before) = (world.machine.counters(), world.windows.counters());
+        let kept = slot_address(cpu.id(), KEPT_SLOT);
         for round in 0..10 * RING {
             let frame = &mut frames[round % 4];
-            let mut window = world.windows.open(cpu.pinned(), frame, 0).unwrap();
-            window.copy_to(round as u64 % 4000, &[round as u8]).unwrap();
+            let used = world.windows.with_page(frame, 0, |window| {
+                assert_ne!(window.address(), kept);
+                window.copy_to(round as u64 % 4000, &[round as u8])
+            });
+            used.unwrap().unwrap();
         }
         let done = world.machine.counters() - before;
         assert_eq!((done.remote_flushes, done.flush_interrupts), (0, 0));
@@ -42,116 +49,150 @@ fn no_other_cpu_hears_of_a_window_and_one_local_flush_does_for_a_wrap() {
 }
 
 #[test]
-fn all_windows_held_and_still_there_is_one_for_whom_nothing_interrupts() {
-    in_world(1, 2 * GIB, 16, |world, cpu| {
-        let mut frames = take(world, cpu.pinned(), SLOTS + 1);
-        let (held, rest) = frames.split_at_mut(RING);
-        let windows: Vec<_> =
-            held.iter_mut().map(|frame| world.windows.open(cpu.pinned(), frame, 0).unwrap()).collect();
-        assert_eq!(world.windows.open(cpu.pinned(), &mut rest[0], 0).err(), Some(WindowError::NoSlot));
-        world.windows.validate().unwrap();
-        // Copies, and zeroing on the way back into the pool, need no more than the reserve.
-        world.windows.copy_to(cpu.pinned(), &mut rest[0], 0, b"through the reserve").unwrap();
-        world.windows.zero(cpu.pinned(), &mut rest[1]).unwrap();
-        let guard = world.machine.irq_off();
-        let (reserve, last) = rest.split_at_mut(RESERVED);
-        let nested: Vec<_> = reserve
-            .iter_mut()
-            .map(|frame| world.windows.open_nested(guard.irq_off(), frame, 0).unwrap())
-            .collect();
-        let last = world.windows.open_nested(guard.irq_off(), &mut last[0], 0).err();
-        assert_eq!(last, Some(WindowError::NoSlot));
-        drop(nested);
-        drop(guard);
-        drop(windows);
-        assert_eq!(world.windows.counters().held, 0);
-        give(world, cpu.pinned(), frames);
-    });
-}
-
-#[test]
-fn a_window_that_is_held_over_wraps_stays_what_it_is() {
+fn a_window_that_is_open_over_wraps_stays_what_it_is() {
     in_world(1, 2 * GIB, 16, |world, cpu| {
         let mut frames = take(world, cpu.pinned(), 3);
         let [kept, other, third] = &mut frames[..] else { panic!() };
+        let windows = &world.windows;
         for turn in 0..3u8 {
-            let mut window = world.windows.open(cpu.pinned(), kept, 0).unwrap();
-            for round in 0..2 * SLOTS {
-                world.windows.copy_to(cpu.pinned(), other, 0, &[round as u8]).unwrap();
-                window.copy_to(u64::from(turn), &[turn + 1]).unwrap();
-            }
-            drop(window);
+            let opened = windows.with_page(kept, 0, |window| {
+                for round in 0..2 * SLOTS {
+                    windows.copy_to(other, 0, &[round as u8]).unwrap();
+                    window.copy_to(u64::from(turn), &[turn + 1]).unwrap();
+                }
+            });
+            opened.unwrap();
             // Its slot is spent since the last flush: not to be had before the next.
-            for _ in 0..SLOTS {
-                world.windows.copy_to(cpu.pinned(), third, 0, &[9]).unwrap();
-            }
+            (0..SLOTS).for_each(|_| windows.copy_to(third, 0, &[9]).unwrap());
         }
         let first = |frame: &Frame<Unmapped>| world.peek(frame.pfn(), 0);
         assert_eq!((first(kept), world.peek(kept.pfn(), 2), first(third)), (1, 3, 9));
-        world.windows.open(cpu.pinned(), kept, 0).unwrap().close_flushed();
-        assert_eq!(world.windows.counters().single_flushes, 1);
-        world.windows.validate().unwrap();
+        windows.validate().unwrap();
         give(world, cpu.pinned(), frames);
     });
 }
 
 #[test]
-fn a_slot_that_a_cpu_keeps_is_never_a_window() {
+fn a_closure_that_panics_closes_its_window() {
     in_world(1, 2 * GIB, 16, |world, cpu| {
-        let slots = world.slots();
-        slots[0].keep(SLOTS - 1);
-        let windows = Windows::new(world.machine, world.hosted_windows(), slots);
-        let own = windows.machine().irq_off();
-        let mut frames = take(world, cpu.pinned(), SLOTS);
-        {
-            let mut held: Vec<_> =
-                frames.iter_mut().map(|frame| windows.open_nested(own.irq_off(), frame, 0)).collect();
-            assert_eq!(held.pop().unwrap().err(), Some(WindowError::NoSlot));
-            let last = slot_address(cpu.pinned().cpu(), SLOTS - 1);
-            assert!(held.iter().all(|window| window.as_ref().unwrap().address() != last));
-            assert_eq!(windows.counters().held, (SLOTS - 1) as u64);
-        }
-        assert_eq!(windows.counters().held, 0);
-        drop(own);
+        let mut frames = take(world, cpu.pinned(), 1);
+        let frame = &mut frames[0];
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _ = world.windows.with_page(frame, 0, |_| -> () { std::panic::resume_unwind(Box::new(())) });
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(world.windows.counters().open, 0);
+        world.windows.validate().unwrap();
         give(world, cpu.pinned(), frames);
     });
+}
+
+/// Copies, nested and not, while a handler that copies, too, strikes wherever interrupts are on. Returns how many
+/// bytes were not what they must be, and how often the handler found a slot open that shows nothing, or the reverse.
+fn interrupted_everywhere(world: &'static World, cpu: &Cpu<'_>) -> (u32, u32) {
+    let mut frames = take(world, cpu.pinned(), 4);
+    let [own, from, handlers, nested] = &mut frames[..] else { panic!() };
+    let (mut strikes, mut wrong, mut untidy) = (0u32, 0, 0);
+    let mut handler = |_: rhumb_machine::IrqOff<'_>| {
+        untidy += u32::from(world.windows.validate().is_err());
+        strikes += 1;
+        let bytes = strikes.to_le_bytes();
+        let done = world.windows.copy_to(handlers, 4, &bytes).and_then(|()| {
+            world.windows.with_page(handlers, 0, |one| -> Result<(), CopyError> {
+                let mut read = [0; 4];
+                one.copy_from(4, &mut read)?;
+                world.windows.copy_to(nested, 8, &read)?;
+                Ok(one.copy_to(0, &[7])?)
+            })?
+        });
+        untidy += u32::from(done.is_err());
+    };
+    let (_, struck) = cpu.with_interrupts(Strike::Every { points: 1 }, &mut handler, || {
+        for round in 0..2000u32 {
+            let bytes = round.to_le_bytes();
+            let (mut mine, mut copied) = ([0; 4], [0; 4]);
+            let opened = world.windows.with_page(own, 0, |window| {
+                window.copy_to(16, &bytes).unwrap();
+                world.windows.copy_to(from, 0, &bytes).unwrap();
+                window.copy_from(16, &mut mine).unwrap();
+            });
+            opened.unwrap();
+            world.windows.copy_from(from, 0, &mut copied).unwrap();
+            wrong += u32::from(mine != bytes) + u32::from(copied != bytes);
+        }
+    });
+    assert!(struck > 4000, "{struck}");
+    let read: Vec<u8> = (0..4).map(|byte| world.peek(nested.pfn(), 8 + byte)).collect();
+    wrong += u32::from(read != strikes.to_le_bytes());
+    frames.into_iter().for_each(|frame| drop(world.pool().give(cpu.pinned(), frame)));
+    (wrong, untidy)
 }
 
 #[test]
 fn a_handler_that_uses_windows_strikes_anywhere() {
     in_world(1, 2 * GIB, 16, |world, cpu| {
-        let mut frames = take(world, cpu.pinned(), 4);
-        let [own, from, handlers, nested] = &mut frames[..] else { panic!() };
-        let mut strikes = 0u32;
-        let mut handler = |irq_off: rhumb_machine::IrqOff<'_>| {
-            strikes += 1;
-            let bytes = strikes.to_le_bytes();
-            world.windows.copy_to(irq_off.pinned(), handlers, 4, &bytes).unwrap();
-            let mut one = world.windows.open_nested(irq_off, handlers, 0).unwrap();
-            let mut two = world.windows.open_nested(irq_off, nested, 0).unwrap();
-            let mut read = [0; 4];
-            one.copy_from(4, &mut read).unwrap();
-            two.copy_to(8, &read).unwrap();
-            one.copy_to(0, &[7]).unwrap();
-        };
-        let (_, struck) = cpu.with_interrupts(Strike::Every { points: 1 }, &mut handler, || {
-            for round in 0..2000u32 {
-                let mut window = world.windows.open(cpu.pinned(), own, 0).unwrap();
-                window.copy_to(16, &round.to_le_bytes()).unwrap();
-                world.windows.copy_to(cpu.pinned(), from, 0, &round.to_le_bytes()).unwrap();
-                let (mut mine, mut copied) = ([0; 4], [0; 4]);
-                window.copy_from(16, &mut mine).unwrap();
-                world.windows.copy_from(cpu.pinned(), from, 0, &mut copied).unwrap();
-                assert_eq!((mine, copied), (round.to_le_bytes(), round.to_le_bytes()));
-            }
-        });
-        assert!(struck > 4000, "{struck}");
-        let read: Vec<u8> = (0..4).map(|byte| world.peek(nested.pfn(), 8 + byte)).collect();
-        assert_eq!(read, strikes.to_le_bytes());
-        world.windows.validate().unwrap();
-        assert_eq!(world.windows.counters().held, 0);
-        give(world, cpu.pinned(), frames);
+        assert_eq!(interrupted_everywhere(world, cpu), (0, 0));
+        assert_eq!(world.windows.counters().open, 0);
+        world.assert_healed();
     });
+}
+
+#[test]
+fn a_window_with_interrupts_on_is_found() {
+    let found = in_world(1, 2 * GIB, 16, |world, cpu| {
+        planted::with(Fault::InterruptibleWindow, || interrupted_everywhere(world, cpu))
+    });
+    assert!(found != (0, 0), "the planted fault was not seen");
+}
+
+/// Counts how often the entry of a slot is cleared that is closed already.
+fn cleared_late(world: &'static World, cpu: &Cpu<'_>) -> u64 {
+    let mut frames = take(world, cpu.pinned(), 1);
+    let before = world.watch.cleared_late.load(Relaxed);
+    (0..10).for_each(|_| world.windows.copy_to(&mut frames[0], 0, &[1]).unwrap());
+    give(world, cpu.pinned(), frames);
+    world.watch.cleared_late.load(Relaxed) - before
+}
+
+#[test]
+fn a_slot_that_is_released_before_its_entry_is_clear_is_found() {
+    in_world(1, 2 * GIB, 16, |world, cpu| {
+        assert_eq!(cleared_late(world, cpu), 0);
+        let late = planted::with(Fault::ReleasedBeforeCleared, || cleared_late(world, cpu));
+        assert!(late > 0, "the planted fault was not seen");
+    });
+}
+
+#[test]
+fn an_entry_that_stays_is_found() {
+    in_world(1, 2 * GIB, 16, |world, cpu| {
+        let mut frames = take(world, cpu.pinned(), 1);
+        planted::with(Fault::EntryNotCleared, || world.windows.copy_to(&mut frames[0], 0, &[1]).unwrap());
+        assert!(world.windows.validate().is_err(), "the planted fault was not seen");
+        let _ = frames.pop().map(Frame::into_pfn);
+    });
+}
+
+#[test]
+fn a_window_whose_wrap_does_not_flush_shows_another_frame() {
+    let shows_its_own = || {
+        in_world(1, 2 * GIB, 16, |world, cpu| {
+            let mut frames: Vec<_> = (0..600).map(|_| world.take(cpu.pinned(), ALICE).unwrap()).collect();
+            for (number, frame) in (0u32..).zip(&mut frames) {
+                world.windows.copy_to(frame, 8, &number.to_le_bytes()).unwrap();
+            }
+            let is_own = |(number, frame): (u32, &Frame<Unmapped>)| {
+                (0..4).all(|byte| world.peek(frame.pfn(), 8 + byte) == number.to_le_bytes()[byte as usize])
+            };
+            let own = (0u32..).zip(&frames).all(is_own);
+            frames.into_iter().for_each(|frame| {
+                let _ = frame.into_pfn();
+            });
+            own
+        })
+    };
+    assert!(shows_its_own());
+    assert!(!planted::with(Fault::WrapWithoutFlush, shows_its_own), "the planted fault was not seen");
 }
 
 #[test]
@@ -161,16 +202,15 @@ fn what_is_not_within_the_frame_is_refused() {
         let out =
             |offset, bytes, size_bytes| Err(CopyError::OutOfFrame(OutOfFrame { offset, bytes, size_bytes }));
         let windows = &world.windows;
-        assert_eq!(windows.copy_to(cpu.pinned(), &mut frame, 8191, &[0; 2]), out(8191, 2, 8192));
-        assert_eq!(windows.copy_from(cpu.pinned(), &frame, u64::MAX, &mut [0; 2]), out(u64::MAX, 2, 8192));
-        assert_eq!(windows.copy_to(cpu.pinned(), &mut frame, 8192, &[]), Ok(()));
+        assert_eq!(windows.copy_to(&mut frame, 8191, &[0; 2]), out(8191, 2, 8192));
+        assert_eq!(windows.copy_from(&frame, u64::MAX, &mut [0; 2]), out(u64::MAX, 2, 8192));
+        assert_eq!(windows.copy_to(&mut frame, 8192, &[]), Ok(()));
         assert_eq!(
-            windows.open(cpu.pinned(), &mut frame, 2).err(),
-            Some(WindowError::NoSuchPage { page: 2, pages: 2 })
+            windows.with_page(&mut frame, 2, |_| ()),
+            Err(WindowError::NoSuchPage { page: 2, pages: 2 })
         );
-        let mut window = windows.open(cpu.pinned(), &mut frame, 1).unwrap();
-        assert_eq!(window.zero(1, 4096), Err(OutOfFrame { offset: 1, bytes: 4096, size_bytes: 4096 }));
-        drop(window);
+        let zeroed = windows.with_page(&mut frame, 1, |window| window.zero(1, 4096)).unwrap();
+        assert_eq!(zeroed, Err(OutOfFrame { offset: 1, bytes: 4096, size_bytes: 4096 }));
         give(world, cpu.pinned(), vec![frame]);
     });
 }
@@ -191,7 +231,7 @@ proptest! {
                 let place = offset as usize..(offset as usize + bytes).min(4 * 4096);
                 match what {
                     0 => {
-                        let done = world.windows.copy_to(cpu.pinned(), &mut frames[which], offset, &vec![byte; bytes]);
+                        let done = world.windows.copy_to(&mut frames[which], offset, &vec![byte; bytes]);
                         assert_eq!(done.is_ok(), fits);
                         if fits {
                             model[which][place].fill(byte);
@@ -199,12 +239,12 @@ proptest! {
                     }
                     1 => {
                         let mut read = vec![0; bytes];
-                        let done = world.windows.copy_from(cpu.pinned(), &frames[which], offset, &mut read);
+                        let done = world.windows.copy_from(&frames[which], offset, &mut read);
                         assert_eq!(done.is_ok(), fits);
                         assert!(!fits || read == model[which][place]);
                     }
                     _ => {
-                        world.windows.zero(cpu.pinned(), &mut frames[which]).unwrap();
+                        world.windows.zero(&mut frames[which]).unwrap();
                         model[which].fill(0);
                     }
                 }

@@ -1,7 +1,8 @@
 //! A hosted machine with everything: RAM, an allocator, a direct map and windows that a software MMU translates, a
 //! pool.
 
-use std::sync::{Mutex, TryLockError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, TryLockError};
 
 use rhumb_directmap::{
     DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing, window,
@@ -40,12 +41,28 @@ pub(crate) struct HostedWindows {
     machine: Hosted,
     tables: HostedTables,
     pages: Vec<Pfn>,
+    watch: &'static Watch,
+}
+
+/// What the windows' tables see of the order in which they are written.
+#[derive(Default)]
+pub(crate) struct Watch {
+    windows: OnceLock<&'static HostedViews>,
+    /// How often an entry was cleared when no window was open any more.
+    pub(crate) cleared_late: AtomicU64,
 }
 
 // SAFETY: entries are written into tables that the MMU walks, and a slot's page is where the MMU says.
 unsafe impl WindowTables for HostedWindows {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
+        // An interrupt comes before and after, if one may.
+        drop(self.machine.pin());
+        if !entry.is_present() && self.watch.windows.get().is_some_and(|windows| windows.counters().open == 0)
+        {
+            self.watch.cleared_late.fetch_add(1, Relaxed);
+        }
         self.tables.clone().write(self.pages[cpu.index()], slot, entry);
+        drop(self.machine.pin());
     }
 
     fn read(&self, cpu: CpuId, slot: usize) -> Entry {
@@ -53,6 +70,7 @@ unsafe impl WindowTables for HostedWindows {
     }
 
     fn show(&self, cpu: CpuId, slot: usize) -> VirtAddr {
+        drop(self.machine.pin());
         let mmu = self.machine.mmu().unwrap();
         let phys = mmu.access(cpu, slot_address(cpu, slot), Use::Write).expect("a window faults");
         self.machine.direct(phys)
@@ -89,7 +107,7 @@ pub(crate) struct World {
     /// What it moves where there is no such.
     pub(crate) scattered: Mutex<Vec<Scattered>>,
     pub(crate) tables: HostedTables,
-    window_pages: Vec<Pfn>,
+    pub(crate) watch: &'static Watch,
 }
 
 #[derive(Clone, Copy)]
@@ -120,11 +138,11 @@ impl Home for Here {
     fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
         self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
     }
-    fn zero(&self, pinned: Pinned<'_>, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
+    fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
         if self.0.plant.lock().unwrap().no_zeroing {
             return Ok(());
         }
-        self.0.windows.zero(pinned, frame)
+        self.0.windows.zero(frame)
     }
     fn compact(&self, pinned: Pinned<'_>) -> u64 {
         let moved = self.0.movable.lock().unwrap().pop();
@@ -188,9 +206,9 @@ impl World {
 
         let mut shelf = Shelf::new(Box::leak(vec![Account::CLOSED; 8].into_boxed_slice()));
         shelf.keep_blocks(0);
-        let slots: &'static [CpuSlots] =
-            machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
-        let windows = HostedWindows { machine, tables: tables.clone(), pages: pages.clone() };
+        let slots = machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
+        let watch: &'static Watch = leak(Watch::default());
+        let windows = HostedWindows { machine, tables: tables.clone(), pages, watch };
         let world: &'static Self = leak(Self {
             machine,
             frames: allocator(machine, ram),
@@ -205,8 +223,9 @@ impl World {
             movable: Mutex::default(),
             scattered: Mutex::default(),
             tables,
-            window_pages: pages,
+            watch,
         });
+        let _ = watch.windows.set(&world.windows);
         let pool = world.pool();
         pool.open_account(ALICE, Account::new(alice, Limits::NONE)).unwrap();
         pool.open_account(BOB, Account::new(bob, Limits::NONE)).unwrap();
@@ -307,15 +326,6 @@ impl World {
 
     pub(crate) fn release_filler(&self, pinned: Pinned<'_>) {
         self.movable.lock().unwrap().drain(..).for_each(|block| self.frames.free(pinned, block));
-    }
-
-    pub(crate) fn hosted_windows(&self) -> HostedWindows {
-        HostedWindows { machine: self.machine, tables: self.tables.clone(), pages: self.window_pages.clone() }
-    }
-
-    /// Slots for all CPUs, none of them used.
-    pub(crate) fn slots(&self) -> &'static [CpuSlots] {
-        self.machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak()
     }
 
     /// All is as at boot: largest pages, no hold, no split, all frames free.

@@ -23,8 +23,6 @@ pub enum Flaw {
     KeysOff { cpu: CpuId },
     /// A CPU that writes no table has the key open.
     KeyOpen { cpu: CpuId },
-    /// Writes of tables that found no window.
-    LostWrites(u64),
 }
 
 impl fmt::Display for Flaw {
@@ -35,7 +33,6 @@ impl fmt::Display for Flaw {
             }
             Self::KeysOff { cpu } => write!(f, "CPU {cpu} does not look at protection keys"),
             Self::KeyOpen { cpu } => write!(f, "the key of page tables is open on CPU {cpu}"),
-            Self::LostWrites(count) => write!(f, "{count} writes of page tables found no window"),
         }
     }
 }
@@ -65,10 +62,6 @@ pub fn run(mut report: impl FnMut(Flaw)) -> u64 {
         index += 1;
     }
     check_cpus(&mut note);
-    let lost = tables::writer().lost_writes();
-    if lost > 0 {
-        note(Flaw::LostWrites(lost));
-    }
     flaws
 }
 

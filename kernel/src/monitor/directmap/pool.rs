@@ -93,8 +93,8 @@ fn show(out: &mut dyn Output) -> Result<(), CommandError> {
     let counters = windows.counters();
     writeln!(
         out,
-        "windows: {} opened, {} local flushes of all, {} of one page, {} held",
-        counters.opened, counters.wraps, counters.single_flushes, counters.held
+        "windows: {} opened, {} local flushes of all, {} open",
+        counters.opened, counters.wraps, counters.open
     );
     pool.validate().map_err(|error| CommandError::failed(format_args!("the pool's books: {error:?}")))
 }
