@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{
-    Access, CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pinned, VirtAddr, VirtRange,
+    Access, CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, NodeId, Pinned, VirtAddr, VirtRange,
 };
 use x86_64::instructions::interrupts;
 
@@ -28,6 +28,11 @@ pub fn set_direct_map_base(base: VirtAddr) {
 /// The direct map's base; zero before boot has chosen it.
 pub fn direct_map_base() -> VirtAddr {
     VirtAddr::new(DIRECT_MAP_BASE.load(Relaxed))
+}
+
+/// Whether a guard on this CPU keeps interrupts off. Then they may not be turned on by hand.
+pub fn holds_irqs_off() -> bool {
+    percpu::here().irq_depth.load(Relaxed) != IrqDepth::NONE.bits()
 }
 
 // SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps
@@ -62,14 +67,20 @@ unsafe impl Machine for KernelMachine {
     }
 
     #[inline(always)]
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        let state = if interrupts::are_enabled() { IrqState::On } else { IrqState::Off };
+    fn irq_save(&self) -> CpuId {
+        let found = if interrupts::are_enabled() { IrqState::On } else { IrqState::Off };
         interrupts::disable();
-        (percpu::here().id(), state)
+        let here = percpu::here();
+        let depth = IrqDepth::from_bits(here.irq_depth.load(Relaxed));
+        here.irq_depth.store(depth.enter(found).bits(), Relaxed);
+        here.id()
     }
 
     #[inline(always)]
-    unsafe fn irq_restore(&self, state: IrqState) {
+    unsafe fn irq_restore(&self) {
+        let here = percpu::here();
+        let (depth, state) = IrqDepth::from_bits(here.irq_depth.load(Relaxed)).leave();
+        here.irq_depth.store(depth.bits(), Relaxed);
         if state == IrqState::On {
             interrupts::enable();
         }

@@ -14,7 +14,9 @@ use crate::smp::call;
 /// A value that one CPU at a time may touch, interrupt handlers included.
 pub struct IrqMutex<T>(SpinMutex<T>);
 
-/// The lock is held, interrupts are off. Fields drop in order: first the lock opens, then interrupts come back.
+/// A held lock, with interrupts off. Fields drop in order: first the lock opens, then interrupts come back, if this was
+/// the CPU's last guard. So guards of several locks may be dropped in any order. A guard stays on its CPU: it is neither
+/// `Send` nor `Sync`, because an [`IrqGuard`] is neither.
 pub struct IrqMutexGuard<'a, T> {
     value: SpinMutexGuard<'a, T>,
     _irq: IrqGuard<'static, KernelMachine>,
@@ -26,7 +28,7 @@ impl<T> IrqMutex<T> {
         Self(SpinMutex::new(value))
     }
 
-    /// Waits for the lock. Not reentrant: a holder that asks again waits for ever.
+    /// Waits for the lock. Not reentrant: a holder that asks again waits permanently.
     pub fn lock(&self) -> IrqMutexGuard<'_, T> {
         loop {
             let irq = MACHINE.irq_off();
@@ -47,7 +49,7 @@ impl<T> IrqMutex<T> {
         self.0.try_lock().map(|value| IrqMutexGuard { value, _irq: irq })
     }
 
-    /// Takes the lock from whoever holds it.
+    /// Takes the lock from its holder.
     ///
     /// # Safety
     /// Only on the way to a stop: the holder does not run any more, or its half-done work does not matter.

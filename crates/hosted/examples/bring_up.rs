@@ -22,10 +22,10 @@ unsafe impl Machine for MyKernel {
         CpuId::BOOT
     }
     unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        (CpuId::BOOT, IrqState::Off)
+    fn irq_save(&self) -> CpuId {
+        CpuId::BOOT
     }
-    unsafe fn irq_restore(&self, _: IrqState) {}
+    unsafe fn irq_restore(&self) {}
     fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
     fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
     fn now_ns(&self) -> u64 {

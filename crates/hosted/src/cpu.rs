@@ -1,8 +1,9 @@
 //! A thread as a CPU: who it is, and how deep preemption and interrupts are off on it.
 //!
-//! All of it stands in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and
-//! an increment in checked builds). A thread becomes a CPU for the length of a closure ([`HostedMachine::run_on`],
-//! [`HostedMachine::enter`]) and never longer: that is why no token can outlive the machine.
+//! All of it lies in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and
+//! an increment in checked builds). [`HostedMachine::run_on`] and [`HostedMachine::enter`] give each CPU a thread of its
+//! own, and the CPU is free again only when that thread has ended. A guard is not `Send`, so a guard cannot leave its
+//! thread: no guard and no token can outlive the time in which the thread is the CPU, thread-locals and leaks included.
 //!
 //! Why preemption is only a depth: the host may preempt the thread, but no other thread ever runs *as the same CPU*,
 //! and that is all that a [`Pinned`] token promises.
@@ -15,7 +16,7 @@ use std::io;
 
 #[cfg(doc)]
 use rhumb_machine::Machine;
-use rhumb_machine::{CpuId, IrqState, NodeId, Pinned};
+use rhumb_machine::{CpuId, IrqDepth, IrqState, NodeId, Pinned};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config::CorePinning;
@@ -39,11 +40,6 @@ pub enum EnterError {
         /// The CPU that was named.
         cpu: CpuId,
     },
-    /// The calling thread is a CPU already, of this machine or of another.
-    AlreadyCpu {
-        /// Which one.
-        cpu: CpuId,
-    },
 }
 
 impl fmt::Display for EnterError {
@@ -51,7 +47,6 @@ impl fmt::Display for EnterError {
         match *self {
             Self::NoSuchCpu { cpu, cpus } => write!(f, "CPU {cpu} named, but CPUs are 0..{cpus}"),
             Self::CpuTaken { cpu } => write!(f, "another thread is CPU {cpu}"),
-            Self::AlreadyCpu { cpu } => write!(f, "the calling thread is CPU {cpu} already"),
         }
     }
 }
@@ -64,10 +59,10 @@ const DEPTH_COUNTED: bool = cfg!(debug_assertions);
 
 /// What a thread knows of itself. Machine 0 is no machine.
 pub(crate) struct ThisThread {
-    machine: Cell<u64>,
+    machine: Cell<u32>,
     cpu: Cell<CpuId>,
     preempt_depth: Cell<u32>,
-    irq: Cell<IrqState>,
+    irq_depth: Cell<IrqDepth>,
     pub(crate) armed: Cell<Option<Armed>>,
     pub(crate) storm: Cell<Option<Raging>>,
 }
@@ -78,7 +73,7 @@ thread_local! {
             machine: Cell::new(0),
             cpu: Cell::new(CpuId::BOOT),
             preempt_depth: Cell::new(0),
-            irq: Cell::new(IrqState::On),
+            irq_depth: Cell::new(IrqDepth::NONE),
             armed: Cell::new(None),
             storm: Cell::new(None),
         }
@@ -91,7 +86,7 @@ impl ThisThread {
     /// # Panics
     /// If it is none: there is no CPU that the caller could be told.
     #[inline(always)]
-    pub(crate) fn cpu_of(&self, machine: u64) -> CpuId {
+    pub(crate) fn cpu_of(&self, machine: u32) -> CpuId {
         if self.machine.get() != machine {
             not_a_cpu();
         }
@@ -116,31 +111,41 @@ impl ThisThread {
     }
 
     #[inline(always)]
-    pub(crate) fn irq_save(&self) -> IrqState {
+    pub(crate) fn irq_save(&self) {
         interrupt::point(self);
-        let state = self.irq.get();
-        self.set_irq(IrqState::Off);
-        state
+        self.hold_irqs();
     }
 
     #[inline(always)]
-    pub(crate) fn irq_restore(&self, state: IrqState) {
-        self.set_irq(state);
+    pub(crate) fn irq_restore(&self) {
+        self.release_irqs();
         interrupt::point(self);
     }
 
-    /// Turns interrupts on or off. What the compiler sees before stays before, what comes after stays after, as with
-    /// the instructions of a CPU: a signal must find it so.
+    /// Keeps interrupts off until the matching [`ThisThread::release_irqs`], without an interrupt point.
     #[inline(always)]
-    pub(crate) fn set_irq(&self, state: IrqState) {
+    pub(crate) fn hold_irqs(&self) {
+        // Only guards turn interrupts off here: the first one has found them on.
+        self.set_irq_depth(self.irq_depth.get().enter(IrqState::On));
+    }
+
+    #[inline(always)]
+    pub(crate) fn release_irqs(&self) {
+        self.set_irq_depth(self.irq_depth.get().leave().0);
+    }
+
+    /// Code before the change stays before, code after it stays after, for the compiler as for the instructions of a
+    /// CPU: a signal must find it so.
+    #[inline(always)]
+    fn set_irq_depth(&self, depth: IrqDepth) {
         compiler_fence(Ordering::SeqCst);
-        self.irq.set(state);
+        self.irq_depth.set(depth);
         compiler_fence(Ordering::SeqCst);
     }
 
     #[inline(always)]
     pub(crate) fn irq(&self) -> IrqState {
-        self.irq.get()
+        if self.irq_depth.get() == IrqDepth::NONE { IrqState::On } else { IrqState::Off }
     }
 }
 
@@ -150,7 +155,13 @@ fn not_a_cpu() -> ! {
     panic!("this thread is no CPU of this machine: call from within HostedMachine::run_on or enter");
 }
 
-/// What a thread holds while it is a CPU. It stays on its thread.
+/// A CPU, as its thread holds it. It stays on its thread.
+///
+/// ```compile_fail
+/// fn elsewhere(cpu: &rhumb_hosted::Cpu<'_>) {
+///     std::thread::scope(|scope| { scope.spawn(|| cpu.pinned()); });
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Cpu<'machine> {
     machine: &'machine HostedMachine,
@@ -185,7 +196,7 @@ impl<'machine> Cpu<'machine> {
     pub fn pinned(&self) -> Pinned<'_> {
         // SAFETY: this thread is the CPU until the closure that was lent `self` returns, the token borrows `self`,
         // and neither of them leaves the thread.
-        unsafe { Pinned::assume(self.id) }
+        unsafe { Pinned::assume_on(self.id, self.machine.id()) }
     }
 
     /// How many [`Machine::pin`] guards live on this CPU; `None` in builds without debug assertions, which do not
@@ -207,7 +218,7 @@ impl<'machine> Cpu<'machine> {
         handler: &mut dyn FnMut(rhumb_machine::IrqOff<'_>),
         body: impl FnOnce() -> T,
     ) -> (T, u64) {
-        let (result, struck) = interrupt::armed(self.id, strike, handler, body);
+        let (result, struck) = interrupt::armed(self.pinned(), strike, handler, body);
         self.machine.count_injected(self.id, struck);
         (result, struck)
     }
@@ -227,7 +238,7 @@ impl<'machine> Cpu<'machine> {
         body: impl FnOnce() -> T,
     ) -> io::Result<(T, u64)> {
         // SAFETY: the caller's promise is passed on.
-        let (result, struck) = unsafe { storm::storm(self.id, handler, body) }?;
+        let (result, struck) = unsafe { storm::storm(self.pinned(), handler, body) }?;
         self.machine.count_injected(self.id, struck);
         Ok((result, struck))
     }
@@ -238,20 +249,18 @@ impl<'machine> Cpu<'machine> {
     }
 }
 
-/// Makes the calling thread `id` of `machine` for the length of `work`. The caller holds the CPU's seat.
+/// Makes the calling thread `id` of `machine` for the length of `work`. The caller holds the CPU's seat until this
+/// thread has ended.
 pub(crate) fn become_cpu<T>(machine: &HostedMachine, id: CpuId, work: impl FnOnce(&Cpu<'_>) -> T) -> T {
-    let affinity = match machine.pinning() {
+    let core = match machine.pinning() {
         CorePinning::Free => None,
         CorePinning::OneEach => bind_to_core(id),
     };
     THIS.with(|this| {
         this.machine.set(machine.id());
         this.cpu.set(id);
-        this.preempt_depth.set(0);
-        this.irq.set(IrqState::On);
     });
-    let core = affinity.as_ref().map(|bound| bound.core);
-    let _leave = Leave { affinity };
+    let _leave = Leave;
     let cpu = Cpu { machine, id, core, _this_thread: PhantomData };
     let result = work(&cpu);
     debug_assert_eq!(cpu.preempt_depth(), Some(0), "CPU {id} left with preemption off");
@@ -259,39 +268,22 @@ pub(crate) fn become_cpu<T>(machine: &HostedMachine, id: CpuId, work: impl FnOnc
     result
 }
 
-/// The CPU that the calling thread is, if any.
-pub(crate) fn current() -> Option<CpuId> {
-    THIS.with(|this| (this.machine.get() != 0).then(|| this.cpu.get()))
-}
-
-/// A thread's binding and what it was before.
-struct Bound {
-    core: usize,
-    before: CpuSet,
-}
-
 /// Binds this thread to the core that CPU `id` belongs on. `None` where the host refuses: then it runs unbound.
-fn bind_to_core(id: CpuId) -> Option<Bound> {
+fn bind_to_core(id: CpuId) -> Option<usize> {
     let before = sched_getaffinity(None).ok()?;
     let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| before.is_set(core)).collect();
     let core = *usable.get(id.index().checked_rem(usable.len())?)?;
     let mut only = CpuSet::new();
     only.set(core);
     sched_setaffinity(None, &only).ok()?;
-    Some(Bound { core, before })
+    Some(core)
 }
 
-/// Ends the thread's time as a CPU, also when the work panics.
-struct Leave {
-    affinity: Option<Bound>,
-}
+/// Ends the thread's time as a CPU, also when the work panics: what runs as the thread ends cannot pin any more.
+struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
         THIS.with(|this| this.machine.set(0));
-        if let Some(bound) = &self.affinity {
-            // Refused: the thread stays on one core, which only costs time.
-            let _ = sched_setaffinity(None, &bound.before);
-        }
     }
 }

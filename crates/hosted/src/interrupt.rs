@@ -30,7 +30,7 @@ use core::ptr::NonNull;
 
 #[cfg(doc)]
 use rhumb_machine::Machine;
-use rhumb_machine::{CpuId, IrqOff, IrqState};
+use rhumb_machine::{CpuId, IrqOff, IrqState, Pinned};
 
 use crate::cpu::{THIS, ThisThread};
 
@@ -52,6 +52,7 @@ pub enum Strike {
 /// An armed handler, on the stack of [`armed`].
 pub(crate) struct Interrupt<'body> {
     cpu: CpuId,
+    machine: u32,
     handler: &'body mut dyn FnMut(IrqOff<'_>),
     /// Points to pass before the next strike; `None` when it is spent.
     until: Option<u64>,
@@ -81,30 +82,29 @@ fn reached(this: &ThisThread, mut armed: Armed) {
     this.armed.set(None);
     let _rearm = Rearm { this, armed };
     // SAFETY: `armed` keeps the interrupt alive while it is in the thread's cell, where it was just now; it has been
-    // taken out of the cell, so that nobody else reaches it until `_rearm` puts it back.
+    // taken out of the cell, so that no other code reaches it until `_rearm` puts it back.
     let interrupt = unsafe { armed.as_mut() };
     match interrupt.until {
         None => {}
         Some(0) => {
             interrupt.until = interrupt.again;
             interrupt.struck += 1;
-            let state = this.irq_save();
-            debug_assert_eq!(state, IrqState::On);
-            let _on = IrqOn(this);
-            // SAFETY: interrupts are off until `_on` is dropped, which is after the handler has returned, and the
+            this.hold_irqs();
+            let _held = Held(this);
+            // SAFETY: interrupts are off until `_held` is dropped, which is after the handler has returned, and the
             // thread is this CPU throughout.
-            (interrupt.handler)(unsafe { IrqOff::assume(interrupt.cpu) });
+            (interrupt.handler)(unsafe { IrqOff::assume_on(interrupt.cpu, interrupt.machine) });
         }
         Some(left) => interrupt.until = Some(left - 1),
     }
 }
 
-/// Turns interrupts on again, without a point: the handler is not armed at that moment.
-struct IrqOn<'this>(&'this ThisThread);
+/// Ends the handler's stretch without interrupts. A guard that the handler has left behind keeps them off.
+struct Held<'this>(&'this ThisThread);
 
-impl Drop for IrqOn<'_> {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.irq_restore(IrqState::On);
+        self.0.release_irqs();
     }
 }
 
@@ -129,9 +129,9 @@ impl Drop for Disarm {
     }
 }
 
-/// Runs `body` with `handler` armed on this thread, which is `cpu`.
+/// Runs `body` with `handler` armed on this thread, which is the CPU that `pinned` names.
 pub(crate) fn armed<T>(
-    cpu: CpuId,
+    pinned: Pinned<'_>,
     strike: Strike,
     handler: &mut dyn FnMut(IrqOff<'_>),
     body: impl FnOnce() -> T,
@@ -140,7 +140,8 @@ pub(crate) fn armed<T>(
         Strike::Once { after } => (after, None),
         Strike::Every { points } => (points.saturating_sub(1), Some(points.saturating_sub(1))),
     };
-    let mut interrupt = Interrupt { cpu, handler, until: Some(until), again, struck: 0 };
+    let (cpu, machine) = (pinned.cpu(), pinned.machine());
+    let mut interrupt = Interrupt { cpu, machine, handler, until: Some(until), again, struck: 0 };
     let pointer: Armed = NonNull::from(&mut interrupt).cast();
     let result = {
         let _disarm = Disarm(THIS.with(|this| this.armed.replace(Some(pointer))));

@@ -4,21 +4,19 @@
 //! What is counted is what hardware would have been asked for. What an attached [`SoftMmu`] has cached is dropped from
 //! it.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::Instant;
 
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PfnRange, PhysRange, Pinned, VirtAddr,
-};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PfnRange, PhysRange, Pinned, VirtAddr};
 use rhumb_pagetable::Root;
 
 use crate::config::{Builder, ConfigError, CorePinning, Ram};
 use crate::counters::{Counters, CpuCounters};
-use crate::cpu::{self, Cpu, EnterError, THIS};
+use crate::cpu::{self, Cpu, EnterError, THIS, ThisThread};
 use crate::memory::Reservation;
 use crate::mmu::{HostedTables, MmuConfig, SoftMmu};
 
@@ -35,7 +33,7 @@ struct Seat {
 /// A Linux process as a [`Machine`]. Crates take it as `&HostedMachine`, for which the trait is implemented, too.
 #[derive(Debug)]
 pub struct HostedMachine {
-    id: u64,
+    id: u32,
     base: VirtAddr,
     seats: Box<[Seat]>,
     nodes: usize,
@@ -66,7 +64,8 @@ impl HostedMachine {
 
     /// Puts a checked configuration together.
     pub(crate) fn assemble(builder: Builder) -> Result<Self, ConfigError> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        // 2^32 machines in one process: they would take days to make.
+        static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         let reservation = Reservation::new(&builder.ram, builder.large_pages)?;
         let seat =
             |&node: &NodeId| Seat { node, taken: AtomicBool::new(false), counters: CpuCounters::default() };
@@ -145,16 +144,36 @@ impl HostedMachine {
         }))
     }
 
-    /// Runs `work` on the calling thread as CPU `cpu`.
+    /// Runs `work` as CPU `cpu`, on a thread of its own, and returns what it returned. A panic goes on in the caller.
+    ///
+    /// The thread is what makes guards safe: a guard is not `Send`, so a guard that `work` makes ends with the thread at
+    /// the latest, and only then the CPU is free again.
+    ///
+    /// ```compile_fail
+    /// # use rhumb_hosted::{HostedMachine, Machine};
+    /// # use rhumb_machine::CpuId;
+    /// let machine = HostedMachine::builder().cpus(1).ram_bytes(1 << 20).build().unwrap();
+    /// let escaped = machine.enter(CpuId::BOOT, |_| machine.pin()); // CPU 0 is free, and this says that it is not
+    /// ```
+    /// ```compile_fail
+    /// # use rhumb_hosted::{HostedMachine, Machine};
+    /// # use rhumb_machine::CpuId;
+    /// let machine = HostedMachine::builder().cpus(1).ram_bytes(1 << 20).build().unwrap();
+    /// let mut escaped = None;
+    /// machine.enter(CpuId::BOOT, |_| escaped = Some(machine.irq_off())).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// If the CPU does not exist or is taken, or the thread is a CPU already.
-    pub fn enter<T>(&self, cpu: CpuId, work: impl FnOnce(&Cpu<'_>) -> T) -> Result<T, EnterError> {
-        if let Some(cpu) = cpu::current() {
-            return Err(EnterError::AlreadyCpu { cpu });
-        }
+    /// If the CPU does not exist or is taken.
+    pub fn enter<T: Send>(
+        &self,
+        cpu: CpuId,
+        work: impl FnOnce(&Cpu<'_>) -> T + Send,
+    ) -> Result<T, EnterError> {
         let _seat = self.sit(cpu)?;
-        Ok(cpu::become_cpu(self, cpu, work))
+        // To join is to wait until the thread is gone, destructors of its thread-locals included.
+        let ended = thread::scope(|scope| scope.spawn(|| cpu::become_cpu(self, cpu, work)).join());
+        Ok(ended.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     /// What all CPUs have counted.
@@ -192,7 +211,7 @@ impl HostedMachine {
         unsafe { self.reservation.discard(range) }
     }
 
-    pub(crate) const fn id(&self) -> u64 {
+    pub(crate) const fn id(&self) -> u32 {
         self.id
     }
 
@@ -230,10 +249,17 @@ impl Drop for Sitting<'_> {
     }
 }
 
-// SAFETY: the base never changes. A thread is the CPU that `preempt_disable` and `irq_save` name until the closure that
-// it entered with returns, and no other thread is that CPU meanwhile: a seat is taken once. Translations are cached
-// by the attached unit alone, and a flush drops them there before it returns.
+// SAFETY: the base never changes. A thread is the CPU that `preempt_disable` and `irq_save` name until it ends, and no
+// other thread is that CPU meanwhile: a seat is taken once. Interrupts strike at a depth of 0 only. Translations are
+// cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up.
 unsafe impl Machine for HostedMachine {
+    const CHECKS_TOKENS: bool = true;
+
+    #[inline(always)]
+    fn identity(&self) -> u32 {
+        self.id
+    }
+
     #[inline(always)]
     fn direct_map_base(&self) -> VirtAddr {
         self.base
@@ -263,27 +289,33 @@ unsafe impl Machine for HostedMachine {
     }
 
     #[inline(always)]
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        THIS.with(|this| (this.cpu_of(self.id), this.irq_save()))
+    fn irq_save(&self) -> CpuId {
+        THIS.with(|this| {
+            let cpu = this.cpu_of(self.id);
+            this.irq_save();
+            cpu
+        })
     }
 
     #[inline(always)]
-    unsafe fn irq_restore(&self, state: IrqState) {
-        THIS.with(|this| this.irq_restore(state));
+    unsafe fn irq_restore(&self) {
+        THIS.with(ThisThread::irq_restore);
     }
 
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
-        if let Some(seat) = self.seats.get(pinned.cpu().index()) {
+        let here = self.cpu_of(pinned);
+        if let Some(seat) = self.seats.get(here.index()) {
             seat.counters.count_local_flush();
         }
         if let Some(mmu) = self.mmu.get() {
-            mmu.flush(pinned.cpu(), scope);
+            mmu.flush(here, scope);
         }
     }
 
     fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
-        let others = targets.without(pinned.cpu()).and(&self.cpus());
-        if let (false, Some(seat)) = (others.is_empty(), self.seats.get(pinned.cpu().index())) {
+        let here = self.cpu_of(pinned);
+        let others = targets.without(here).and(&self.cpus());
+        if let (false, Some(seat)) = (others.is_empty(), self.seats.get(here.index())) {
             seat.counters.count_remote_flush(others.len());
         }
         if let Some(mmu) = self.mmu.get() {

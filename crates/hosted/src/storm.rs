@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 use std::io;
 use std::sync::Once;
 
-use rhumb_machine::{CpuId, IrqOff, IrqState};
+use rhumb_machine::{CpuId, IrqOff, IrqState, Pinned};
 
 use crate::cpu::THIS;
 
@@ -22,6 +22,7 @@ const INTERVAL_NS: libc::c_long = 20_011;
 /// An armed handler, on the stack of [`storm`].
 pub(crate) struct Storm<'body> {
     cpu: CpuId,
+    machine: u32,
     handler: &'body mut dyn FnMut(IrqOff<'_>),
     struck: u64,
 }
@@ -36,14 +37,14 @@ extern "C" fn strike(_signal: libc::c_int) {
         if this.irq() == IrqState::Off {
             return;
         }
-        this.set_irq(IrqState::Off);
+        this.hold_irqs();
         // SAFETY: `storm` keeps it alive while it is in the cell, and touches it only after it has taken it out. The
-        // signal is blocked while its handler runs, so nobody else comes here.
+        // signal is blocked while its handler runs, so no second handler comes here.
         let storm = unsafe { raging.as_mut() };
         storm.struck += 1;
         // SAFETY: interrupts are off until the line after the call, and the thread is this CPU.
-        (storm.handler)(unsafe { IrqOff::assume(storm.cpu) });
-        this.set_irq(IrqState::On);
+        (storm.handler)(unsafe { IrqOff::assume_on(storm.cpu, storm.machine) });
+        this.release_irqs();
     });
 }
 
@@ -93,7 +94,7 @@ impl Drop for Thunder {
     }
 }
 
-/// Runs `body` on this thread, which is `cpu`, with `handler` striking now and then.
+/// Runs `body` on this thread, which is the CPU that `pinned` names, with `handler` striking now and then.
 ///
 /// # Safety
 /// The handler does only what a signal handler may: no heap, no lock that the body may hold. What it shares with the
@@ -102,12 +103,12 @@ impl Drop for Thunder {
 /// # Errors
 /// If the host gives no timer; then the body has not run.
 pub(crate) unsafe fn storm<T>(
-    cpu: CpuId,
+    pinned: Pinned<'_>,
     handler: &mut dyn FnMut(IrqOff<'_>),
     body: impl FnOnce() -> T,
 ) -> io::Result<(T, u64)> {
     install();
-    let mut storm = Storm { cpu, handler, struck: 0 };
+    let mut storm = Storm { cpu: pinned.cpu(), machine: pinned.machine(), handler, struck: 0 };
     let raging: Raging = NonNull::from(&mut storm).cast();
     let result = {
         let _thunder = Thunder::begin()?;

@@ -174,21 +174,40 @@ impl Iterator for Bits {
 
 /// Proof that the code stays on one CPU while the token lives: it is not preempted and not moved.
 ///
-/// It does *not* prove that no interrupt handler runs on the same CPU in between; [`IrqOff`] does.
+/// It does *not* prove that no interrupt handler runs on the same CPU in between; [`IrqOff`] does. And it says nothing
+/// of another machine's CPU with the same number: [`crate::Machine::cpu_of`] compares, where there can be another.
+///
+/// ```compile_fail
+/// fn elsewhere(pinned: rhumb_machine::Pinned<'_>) {
+///     std::thread::scope(|scope| { scope.spawn(|| pinned.cpu()); });
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Pinned<'guard> {
     cpu: CpuId,
+    machine: u32,
     // Neither Send nor Sync: another CPU's token says nothing here.
     _guard: PhantomData<(&'guard (), *mut ())>,
 }
 
 impl Pinned<'_> {
-    /// Makes the token out of nothing.
+    /// Makes the token out of nothing, for a machine of which there is one.
     ///
     /// # Safety
     /// For as long as the token (or a copy) lives, the calling code runs on `cpu` and is not preempted.
+    #[inline(always)]
     pub const unsafe fn assume(cpu: CpuId) -> Self {
-        Self { cpu, _guard: PhantomData }
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Self::assume_on(cpu, 0) }
+    }
+
+    /// Makes the token out of nothing, for the machine of this [identity](crate::Machine::identity).
+    ///
+    /// # Safety
+    /// For as long as the token (or a copy) lives, the calling code runs on `cpu` of that machine and is not preempted.
+    #[inline(always)]
+    pub const unsafe fn assume_on(cpu: CpuId, machine: u32) -> Self {
+        Self { cpu, machine, _guard: PhantomData }
     }
 
     /// The CPU on which the code runs.
@@ -196,23 +215,46 @@ impl Pinned<'_> {
     pub const fn cpu(&self) -> CpuId {
         self.cpu
     }
+
+    /// The [identity](crate::Machine::identity) of the machine whose CPU it is.
+    #[inline(always)]
+    pub const fn machine(&self) -> u32 {
+        self.machine
+    }
 }
 
 /// Proof that the code stays on one CPU and that this CPU takes no maskable interrupt while the token lives.
+///
+/// ```compile_fail
+/// fn elsewhere(irq_off: rhumb_machine::IrqOff<'_>) {
+///     std::thread::scope(|scope| { scope.spawn(|| irq_off.cpu()); });
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct IrqOff<'guard>(Pinned<'guard>);
 
 impl<'guard> IrqOff<'guard> {
-    /// Makes the token out of nothing.
+    /// Makes the token out of nothing, for a machine of which there is one.
     ///
     /// # Safety
     /// As for [`Pinned::assume`], and maskable interrupts stay off on `cpu` for as long as the token lives.
+    #[inline(always)]
     pub const unsafe fn assume(cpu: CpuId) -> Self {
-        // SAFETY: with interrupts off nothing preempts; the caller promised the rest.
-        Self(unsafe { Pinned::assume(cpu) })
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Self::assume_on(cpu, 0) }
     }
 
-    /// Who takes no interrupt is pinned, too.
+    /// Makes the token out of nothing, for the machine of this [identity](crate::Machine::identity).
+    ///
+    /// # Safety
+    /// As for [`Pinned::assume_on`], and maskable interrupts stay off on `cpu` for as long as the token lives.
+    #[inline(always)]
+    pub const unsafe fn assume_on(cpu: CpuId, machine: u32) -> Self {
+        // SAFETY: with interrupts off nothing preempts; the caller promised the rest.
+        Self(unsafe { Pinned::assume_on(cpu, machine) })
+    }
+
+    /// The weaker proof: code that takes no interrupt is not preempted either.
     #[inline(always)]
     pub const fn pinned(&self) -> Pinned<'guard> {
         self.0

@@ -8,11 +8,12 @@
 //! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, TLB flushes, guards, clock |
+//! | [`nesting`] | [`IrqDepth`]: guards that keep interrupts off, in whatever order they end |
 //!
 //! Principles:
 //! 1. The offset between physical memory and its direct mapping is added in one place:
 //!    [`Machine::direct`] (invariant I1).
-//! 2. A token is a proof. Who holds a [`Pinned`] stays on its CPU; who holds an [`IrqOff`] is also not
+//! 2. A token is a proof. Code that holds a [`Pinned`] stays on its CPU; code that holds an [`IrqOff`] is also not
 //!    interrupted. Functions that rely on that ask for the token instead of saying so in a comment.
 //! 3. Nothing here allocates, blocks or knows a policy.
 #![no_std]
@@ -21,13 +22,15 @@ pub mod addr;
 pub mod cpu;
 pub mod flush;
 pub mod machine;
+pub mod nesting;
 pub mod page;
 pub mod range;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
 pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
 pub use flush::{FlushScope, PageRun};
-pub use machine::{Access, IrqGuard, IrqState, Machine, PinGuard};
+pub use machine::{Access, IrqGuard, Machine, PinGuard};
+pub use nesting::{IrqDepth, IrqState};
 pub use page::{Order, PageSize};
 pub use range::{PfnRange, PhysRange, VirtRange};
 

@@ -9,19 +9,12 @@
 //! waits for answers keeps answering, so two CPUs that flush each other with interrupts off do not deadlock.
 //! A CPU that idles need not be interrupted for it: [`Machine::leave_to_lazy`].
 
+use core::marker::PhantomData;
+
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::cpu::{CpuId, CpuMask, IrqOff, NodeId, Pinned};
 use crate::flush::FlushScope;
 use crate::range::VirtRange;
-
-/// Whether maskable interrupts were on when [`Machine::irq_save`] turned them off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IrqState {
-    /// They were on; restoring turns them on again.
-    On,
-    /// They were off already; restoring leaves them off.
-    Off,
-}
 
 /// What directly mapped memory may be used for from now on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,44 +32,59 @@ pub enum Access {
 /// The hardware as the memory crates see it.
 ///
 /// # Safety
-/// Implementations must hold what the methods promise; the crates above build memory safety on it:
-/// [`Machine::direct_map_base`] never changes; [`Machine::preempt_disable`] and [`Machine::irq_save`] return the CPU
-/// that goes on running the caller until the matching call; a flush has happened when it returns.
+/// The crates above build memory safety on each contract below, so an implementation must keep all of them:
+/// 1. [`Machine::direct_map_base`] returns the same address in each call.
+/// 2. [`Machine::preempt_disable`] and [`Machine::irq_save`] return the CPU that runs the caller, and this CPU goes on
+///    running the caller until the matching call that ends it. No two threads of execution are the same CPU at a time,
+///    except that an interrupt handler runs on top of the code that it interrupts.
+/// 3. From `irq_save` to the matching [`Machine::irq_restore`] the CPU takes no maskable interrupt, in whatever order
+///    the matching calls come.
+/// 4. A flush has happened, on each CPU that it names, when the call returns.
+/// 5. Machines that live at the same time and share a type have different [`Machine::identity`] numbers.
 pub unsafe trait Machine: Send + Sync {
-    /// Where physical address 0 stands in the direct map. Fixed from boot on.
+    /// Returns where physical address 0 lies in the direct map. Fixed from boot on; a multiple of 1 GiB.
     fn direct_map_base(&self) -> VirtAddr;
 
-    /// How many CPUs run now; their ids are `0..cpu_count`. It grows as CPUs start, and never shrinks: an allocator that
-    /// is built before all of them run is told separately how many there can be.
+    /// Returns how many CPUs are *online*: their ids are `0..cpu_count()`, and a CPU that comes online gets the next
+    /// id. The count grows while a kernel starts its CPUs and never shrinks; it can be 1 when an allocator is built.
+    /// A table with an entry for each CPU is sized by the caller's own bound on *possible* CPUs (at most
+    /// [`MAX_CPUS`](crate::MAX_CPUS)), never by this count.
     fn cpu_count(&self) -> usize;
 
-    /// The node that `cpu` belongs to: exact for a CPU that runs, and any node for one that does not run yet. A caller
-    /// that remembers the answer asks again on the CPU itself, once that CPU runs.
+    /// Returns the node that `cpu` belongs to; [`NodeId::FIRST`] for a CPU that is not known (yet). The answer for a
+    /// CPU is final once that CPU is online; before, it may change from `FIRST` to the true node. So ask on behalf of
+    /// a CPU that runs, not in advance. May be called anywhere, with interrupts off too. Cost: a load or two.
     fn node_of(&self, cpu: CpuId) -> NodeId;
 
-    /// Stops preemption and migration of the caller, nestable, and tells the CPU. Use [`Machine::pin`] instead.
+    /// Stops preemption and migration of the caller, nestable, and returns the CPU. Use [`Machine::pin`] instead.
     fn preempt_disable(&self) -> CpuId;
 
     /// Undoes one [`Machine::preempt_disable`].
     ///
     /// # Safety
-    /// Called once for each `preempt_disable`, on the same CPU, with no token of that call alive.
+    /// Called once for each `preempt_disable`, on the same CPU, with no token of that call alive. Calls may come in any
+    /// order.
     unsafe fn preempt_enable(&self);
 
-    /// Turns maskable interrupts off on this CPU and tells the CPU and how they were. Use [`Machine::irq_off`] instead.
-    fn irq_save(&self) -> (CpuId, IrqState);
+    /// Turns maskable interrupts off on this CPU, nestable, and returns the CPU. Use [`Machine::irq_off`] instead.
+    /// [`IrqDepth`](crate::IrqDepth) is the count that an implementation needs. A machine that traces stretches with
+    /// interrupts off has the caller's place by [`Location::caller`](core::panic::Location::caller).
+    #[track_caller]
+    fn irq_save(&self) -> CpuId;
 
-    /// Undoes one [`Machine::irq_save`].
+    /// Undoes one [`Machine::irq_save`]. Interrupts are on again, if they were on before the first, when each has been
+    /// undone.
     ///
     /// # Safety
-    /// Called once for each `irq_save`, innermost first, on the same CPU, with no token of that call alive.
-    unsafe fn irq_restore(&self, state: IrqState);
+    /// Called once for each `irq_save`, on the same CPU, with no token of that call alive. Calls may come in any order.
+    unsafe fn irq_restore(&self);
 
-    /// Drops translations on this CPU. Cost: one `invlpg` a page, or one instruction that drops all.
+    /// Drops translations on this CPU. Cost: one `invlpg` for each page, or one instruction that drops all.
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>);
 
-    /// Drops translations on each CPU of `targets` (this one is skipped) and returns when all have answered.
-    /// Cost: one interrupt per target.
+    /// Drops translations on each CPU of `targets` and returns when all have answered. The caller's own CPU and CPUs
+    /// that are not online are skipped. May be called with interrupts off and locks held that other CPUs wait for.
+    /// Cost: one interrupt for each target.
     fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>);
 
     /// Leaves a full flush to those of `targets` that are lazy (they idle, and use none of the mappings that change),
@@ -89,8 +97,33 @@ pub unsafe trait Machine: Send + Sync {
         CpuMask::EMPTY
     }
 
-    /// Nanoseconds since boot; never goes back on one CPU.
+    /// Returns nanoseconds since boot, for records and reports: no decision rests on it. Never goes back on one CPU. A
+    /// machine without a clock (or before it has one) returns 0.
     fn now_ns(&self) -> u64;
+
+    /// Whether tokens carry the identity of their machine and [`Machine::cpu_of`] compares it. Where a type has one
+    /// value in a whole program, as in a kernel, there is nothing to compare, and the check is no instruction.
+    const CHECKS_TOKENS: bool = false;
+
+    /// Returns the number that tells this machine from others of its type that live at the same time.
+    #[inline(always)]
+    fn identity(&self) -> u32 {
+        0
+    }
+
+    /// Returns the CPU that a token of this machine names. Code that reaches a CPU's own data by a caller's token asks
+    /// here: a token of another machine proves nothing of this machine's CPU.
+    ///
+    /// # Panics
+    /// If the token is another machine's (with [`Machine::CHECKS_TOKENS`]).
+    #[inline(always)]
+    #[track_caller]
+    fn cpu_of(&self, pinned: Pinned<'_>) -> CpuId {
+        if Self::CHECKS_TOKENS && pinned.machine() != self.identity() {
+            token_of_another_machine();
+        }
+        pinned.cpu()
+    }
 
     /// Whether there is a checker that [`Machine::set_access`] tells. Where there is none, callers need not even work
     /// out what they would tell it.
@@ -116,33 +149,72 @@ pub unsafe trait Machine: Send + Sync {
     where
         Self: Sized,
     {
-        PinGuard { cpu: self.preempt_disable(), machine: self }
+        PinGuard { cpu: self.preempt_disable(), machine: self, _this_cpu: PhantomData }
     }
 
-    /// Keeps maskable interrupts off on this CPU until the guard is dropped.
+    /// Keeps maskable interrupts off on this CPU until the guard is dropped. Guards may be dropped in any order:
+    /// interrupts come back with the last.
     #[inline(always)]
+    #[track_caller]
     fn irq_off(&self) -> IrqGuard<'_, Self>
     where
         Self: Sized,
     {
-        let (cpu, state) = self.irq_save();
-        IrqGuard { cpu, state, machine: self, _this_cpu: core::marker::PhantomData }
+        IrqGuard { cpu: self.irq_save(), machine: self, _this_cpu: PhantomData }
     }
 }
 
-/// While it lives, the code stays on one CPU.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn token_of_another_machine() -> ! {
+    panic!("a token of another machine: it proves nothing of this machine's CPUs");
+}
+
+/// A CPU that the code stays on while the guard lives.
+///
+/// The guard is true of one CPU, so it stays there: it is neither `Send` nor `Sync`.
+///
+/// ```
+/// use rhumb_machine::Machine;
+/// fn here<M: Machine>(machine: &M) -> usize {
+///     machine.pin().pinned().cpu().index()
+/// }
+/// ```
+/// ```compile_fail
+/// use rhumb_machine::Machine;
+/// fn elsewhere<M: Machine>(machine: &M) {
+///     let pin = machine.pin();
+///     std::thread::scope(|scope| { scope.spawn(|| pin.pinned().cpu()); });
+/// }
+/// ```
+/// ```compile_fail
+/// use rhumb_machine::Machine;
+/// fn elsewhere<M: Machine>(machine: &M) {
+///     let pin = machine.pin();
+///     std::thread::scope(|scope| { scope.spawn(move || drop(pin)); });
+/// }
+/// ```
+/// Nor does a token outlive the guard:
+/// ```compile_fail
+/// use rhumb_machine::{Machine, Pinned};
+/// fn later<M: Machine>(machine: &M) -> Pinned<'_> {
+///     machine.pin().pinned()
+/// }
+/// ```
 #[must_use = "dropping the guard lets the code move to another CPU"]
 pub struct PinGuard<'machine, M: Machine> {
     cpu: CpuId,
     machine: &'machine M,
+    _this_cpu: PhantomData<*mut ()>,
 }
 
 impl<M: Machine> PinGuard<'_, M> {
-    /// The proof.
+    /// Returns the proof.
     #[inline(always)]
     pub fn pinned(&self) -> Pinned<'_> {
         // SAFETY: preemption is off since the guard was made, and the token cannot outlive the guard.
-        unsafe { Pinned::assume(self.cpu) }
+        unsafe { Pinned::assume_on(self.cpu, self.machine.identity()) }
     }
 }
 
@@ -154,22 +226,37 @@ impl<M: Machine> Drop for PinGuard<'_, M> {
     }
 }
 
-/// While it lives, the CPU takes no maskable interrupt.
+/// A CPU that takes no maskable interrupt while the guard lives.
+///
+/// An interrupt flag belongs to a CPU, so the guard stays where it was made: it is neither `Send` nor `Sync`.
+///
+/// ```compile_fail
+/// use rhumb_machine::Machine;
+/// fn elsewhere<M: Machine>(machine: &M) {
+///     let guard = machine.irq_off();
+///     std::thread::scope(|scope| { scope.spawn(|| guard.irq_off().cpu()); });
+/// }
+/// ```
+/// ```compile_fail
+/// use rhumb_machine::Machine;
+/// fn elsewhere<M: Machine>(machine: &M) {
+///     let guard = machine.irq_off();
+///     std::thread::scope(|scope| { scope.spawn(move || drop(guard)); });
+/// }
+/// ```
 #[must_use = "dropping the guard turns interrupts back on"]
 pub struct IrqGuard<'machine, M: Machine> {
     cpu: CpuId,
-    state: IrqState,
     machine: &'machine M,
-    // An interrupt flag belongs to a CPU: the guard stays where it was made.
-    _this_cpu: core::marker::PhantomData<*mut ()>,
+    _this_cpu: PhantomData<*mut ()>,
 }
 
 impl<M: Machine> IrqGuard<'_, M> {
-    /// The proof.
+    /// Returns the proof.
     #[inline(always)]
     pub fn irq_off(&self) -> IrqOff<'_> {
         // SAFETY: interrupts are off since the guard was made, and the token cannot outlive the guard.
-        unsafe { IrqOff::assume(self.cpu) }
+        unsafe { IrqOff::assume_on(self.cpu, self.machine.identity()) }
     }
 }
 
@@ -177,13 +264,19 @@ impl<M: Machine> Drop for IrqGuard<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: made by one `irq_save`, and every token borrowed the guard.
-        unsafe { self.machine.irq_restore(self.state) }
+        unsafe { self.machine.irq_restore() }
     }
 }
 
 // SAFETY: every promise is the referent's.
 unsafe impl<M: Machine> Machine for &M {
     const CHECKS_ACCESSES: bool = M::CHECKS_ACCESSES;
+    const CHECKS_TOKENS: bool = M::CHECKS_TOKENS;
+
+    #[inline(always)]
+    fn identity(&self) -> u32 {
+        (**self).identity()
+    }
 
     #[inline(always)]
     fn direct_map_base(&self) -> VirtAddr {
@@ -207,13 +300,14 @@ unsafe impl<M: Machine> Machine for &M {
         unsafe { (**self).preempt_enable() }
     }
     #[inline(always)]
-    fn irq_save(&self) -> (CpuId, IrqState) {
+    #[track_caller]
+    fn irq_save(&self) -> CpuId {
         (**self).irq_save()
     }
     #[inline(always)]
-    unsafe fn irq_restore(&self, state: IrqState) {
+    unsafe fn irq_restore(&self) {
         // SAFETY: the caller's promise is passed on.
-        unsafe { (**self).irq_restore(state) }
+        unsafe { (**self).irq_restore() }
     }
     #[inline(always)]
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {

@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
-};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
 use rhumb_unmapped::protect::WindowedTables;
 use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows};
@@ -34,10 +32,10 @@ unsafe impl Machine for OneCpu {
         CpuId::BOOT
     }
     unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        (CpuId::BOOT, IrqState::Off)
+    fn irq_save(&self) -> CpuId {
+        CpuId::BOOT
     }
-    unsafe fn irq_restore(&self, _: IrqState) {}
+    unsafe fn irq_restore(&self) {}
     fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
     fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
     fn now_ns(&self) -> u64 {

@@ -102,7 +102,9 @@ pub struct PerCpu {
     pub apic_id: AtomicU32,
     node: AtomicU32,
     /// How many guards hold the running code on this CPU. Interrupt handlers raise and lower it evenly.
-    pub preempt_depth: AtomicU32,
+    pub preempt_depth: AtomicU64,
+    /// The [`IrqDepth`](rhumb_machine::IrqDepth): guards that keep interrupts off, and how the first one found them.
+    pub irq_depth: AtomicU64,
     /// How many traps are being reported: a fault inside a report ends the report.
     pub report_depth: AtomicU32,
     /// Where an expected fault of `arch::probe` goes on, 0 when none is expected.
@@ -139,7 +141,8 @@ impl PerCpu {
             id,
             apic_id: AtomicU32::new(0),
             node: AtomicU32::new(0),
-            preempt_depth: AtomicU32::new(0),
+            preempt_depth: AtomicU64::new(0),
+            irq_depth: AtomicU64::new(0),
             report_depth: AtomicU32::new(0),
             probe_resume: AtomicU64::new(0),
             handler_keys: AtomicU64::new(0),

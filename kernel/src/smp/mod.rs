@@ -21,7 +21,7 @@ use crate::arch::cpu::{self, Features};
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, clock, idt};
 use crate::kasan;
-use crate::machine::MACHINE;
+use crate::machine::{self, MACHINE};
 use crate::mm;
 use crate::mm::layout::Stack;
 use trampoline::Mailbox;
@@ -181,8 +181,12 @@ pub fn tidy_up() {
 }
 
 /// Halts until an interrupt comes, unless `ready` says that what is waited for is there already. Meanwhile the CPU is
-/// lazy: flushes do not wake it.
+/// lazy: flushes do not wake it. Under a guard that keeps interrupts off there is nothing to wait for: it returns.
 pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
+    if machine::holds_irqs_off() {
+        core::hint::spin_loop();
+        return;
+    }
     interrupts::disable();
     if ready() {
         interrupts::enable();

@@ -30,7 +30,7 @@ impl Region {
     }
 
     /// Runs `work` on the boot CPU, as a kernel does when it sets its allocator up.
-    pub(crate) fn on_boot_cpu<T>(&self, work: impl FnOnce() -> T) -> Result<T, Unfit> {
+    pub(crate) fn on_boot_cpu<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Unfit> {
         self.machine.enter(CpuId::BOOT, |_| work()).map_err(|error| Unfit(error.to_string()))
     }
 
@@ -51,7 +51,7 @@ impl Region {
 pub(crate) struct Moved(pub(crate) u64);
 
 /// A page-frame allocator as the workloads see it. All CPUs use one value of it at once.
-pub(crate) trait FrameSubject: Sized + Sync + 'static {
+pub(crate) trait FrameSubject: Sized + Send + Sync + 'static {
     /// Its name in table and file.
     const NAME: &'static str;
 
@@ -59,7 +59,7 @@ pub(crate) trait FrameSubject: Sized + Sync + 'static {
     type Held: Send;
 
     /// Memory for its metadata, allocated and touched before the clock starts, as a kernel's would be mapped already.
-    type Storage;
+    type Storage: Send;
 
     /// Makes room for the metadata.
     fn storage(region: &Region) -> Result<Self::Storage, Unfit>;

@@ -49,7 +49,7 @@ impl Place {
     }
 
     /// Runs `work` on the boot CPU, as a kernel does when it sets its allocator up.
-    pub(crate) fn on_boot_cpu<T>(&self, work: impl FnOnce(Pinned<'_>) -> T) -> Result<T, Unfit> {
+    pub(crate) fn on_boot_cpu<T: Send>(&self, work: impl FnOnce(Pinned<'_>) -> T + Send) -> Result<T, Unfit> {
         self.machine.enter(CpuId::BOOT, |cpu| work(cpu.pinned())).map_err(|error| Unfit(error.to_string()))
     }
 }

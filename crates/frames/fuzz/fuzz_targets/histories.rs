@@ -24,7 +24,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Mobility, Owner, Request, Zone};
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
+    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
 };
 
 const CPUS: usize = 3;
@@ -57,10 +57,10 @@ unsafe impl Machine for Threads {
         cpu()
     }
     unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        (cpu(), IrqState::Off)
+    fn irq_save(&self) -> CpuId {
+        cpu()
     }
-    unsafe fn irq_restore(&self, _: IrqState) {}
+    unsafe fn irq_restore(&self) {}
     fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
     fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
     fn now_ns(&self) -> u64 {

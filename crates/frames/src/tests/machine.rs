@@ -4,13 +4,15 @@ use std::boxed::Box;
 use std::cell::Cell;
 use std::vec::Vec;
 
-use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
+use rhumb_machine::{
+    CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr,
+};
 
 use crate::{Frames, Layout, MemoryRange};
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
-    static IRQ_OFF: Cell<bool> = const { Cell::new(false) };
+    static IRQ_DEPTH: Cell<IrqDepth> = const { Cell::new(IrqDepth::NONE) };
 }
 
 /// Each thread is the CPU that it said it is.
@@ -51,12 +53,12 @@ unsafe impl Machine for TestMachine {
         cpu()
     }
     unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        let was_off = IRQ_OFF.replace(true);
-        (cpu(), if was_off { IrqState::Off } else { IrqState::On })
+    fn irq_save(&self) -> CpuId {
+        IRQ_DEPTH.set(IRQ_DEPTH.get().enter(IrqState::On));
+        cpu()
     }
-    unsafe fn irq_restore(&self, state: IrqState) {
-        IRQ_OFF.set(state == IrqState::Off);
+    unsafe fn irq_restore(&self) {
+        IRQ_DEPTH.set(IRQ_DEPTH.get().leave().0);
     }
     fn flush_local(&self, _pinned: Pinned<'_>, _scope: FlushScope) {
         unreachable!("I2: the frame allocator flushes nothing");

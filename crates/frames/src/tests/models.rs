@@ -80,7 +80,7 @@ mod whole {
     use std::vec::Vec;
 
     use rhumb_machine::{
-        CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
+        CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
     };
 
     use crate::{Frame, Frames, Layout, MemoryRange, Mobility, Request, Zone};
@@ -115,10 +115,10 @@ mod whole {
             CpuId::new(CPU.with(|cpu| cpu.get())).unwrap()
         }
         unsafe fn preempt_enable(&self) {}
-        fn irq_save(&self) -> (CpuId, IrqState) {
-            (self.preempt_disable(), IrqState::Off)
+        fn irq_save(&self) -> CpuId {
+            self.preempt_disable()
         }
-        unsafe fn irq_restore(&self, _: IrqState) {}
+        unsafe fn irq_restore(&self) {}
         fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
         fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
         fn now_ns(&self) -> u64 {

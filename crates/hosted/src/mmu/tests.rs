@@ -94,7 +94,7 @@ impl<'machine> World<'machine> {
 }
 
 /// Runs `body` as CPU 0 of a machine of `cpus` CPUs.
-fn in_world<T>(cpus: usize, config: MmuConfig, body: impl FnOnce(World<'_>) -> T) -> T {
+fn in_world<T: Send>(cpus: usize, config: MmuConfig, body: impl FnOnce(World<'_>) -> T + Send) -> T {
     let machine = HostedMachine::builder().cpus(cpus).ram_bytes(64 << 20).build().unwrap();
     machine.enter(CpuId::BOOT, |_| body(World::new(&machine, config))).unwrap()
 }

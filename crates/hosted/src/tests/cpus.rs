@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rhumb_machine::{CpuMask, FlushScope, IrqState, MAX_CPUS, Machine, PhysAddr};
+use rhumb_machine::{CpuMask, FlushScope, IrqState, MAX_CPUS, Machine, PhysAddr, PinGuard};
 
 use super::{MIB, cpu, depth, node, small};
 use crate::{CorePinning, Counters, EnterError, HostedMachine};
@@ -43,8 +43,10 @@ fn a_cpu_is_one_thread() {
     assert_eq!(machine.run_on(CpuMask::first(3), |_| ()), Err(nobody));
     machine
         .enter(cpu(0), |_| {
-            assert_eq!(machine.enter(cpu(1), |_| ()), Err(EnterError::AlreadyCpu { cpu: cpu(0) }));
-            assert_eq!(other.enter(cpu(0), |_| ()), Err(EnterError::AlreadyCpu { cpu: cpu(0) }));
+            assert_eq!(machine.enter(cpu(0), |_| ()), Err(EnterError::CpuTaken { cpu: cpu(0) }));
+            // Each CPU has its own thread, so a CPU may wait for another, of its own machine or not.
+            assert_eq!(machine.enter(cpu(1), |cpu| cpu.id()), Ok(cpu(1)));
+            assert_eq!(other.enter(cpu(0), |cpu| cpu.id()), Ok(cpu(0)));
             assert_eq!(machine.run_on(machine.cpus(), |_| ()), Err(EnterError::CpuTaken { cpu: cpu(0) }));
             assert_eq!(machine.run_on(CpuMask::only(cpu(1)), |cpu| cpu.id()), Ok(vec![cpu(1)]));
         })
@@ -75,6 +77,68 @@ fn a_thread_that_is_no_cpu_cannot_pin() {
 fn a_cpu_of_one_machine_is_none_of_another() {
     let (machine, other) = (small(1), small(1));
     machine.enter(cpu(0), |_| drop(other.pin())).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "token of another machine")]
+fn a_token_of_one_machine_is_none_of_another() {
+    let (machine, other) = (small(1), small(1));
+    machine.enter(cpu(0), |cpu| other.flush_local(cpu.pinned(), FlushScope::All)).unwrap();
+}
+
+/// A guard in a thread-local ends with its thread, and only then another thread can be the CPU.
+#[test]
+fn a_guard_that_a_thread_keeps_ends_before_the_cpu_is_free() {
+    thread_local! {
+        static KEPT: std::cell::RefCell<Option<Kept>> = const { std::cell::RefCell::new(None) };
+    }
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+    struct Kept(
+        #[expect(dead_code, reason = "it lives until the thread ends")] PinGuard<'static, HostedMachine>,
+    );
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            ENDED.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let machine: &'static HostedMachine = Box::leak(Box::new(small(1)));
+    for ended in 1..4 {
+        let keep = || {
+            // In checked builds the CPU says that it was left with the guard.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                machine.enter(cpu(0), |_| KEPT.set(Some(Kept(machine.pin()))))
+            }));
+        };
+        keep();
+        assert_eq!(ENDED.load(Ordering::SeqCst), ended);
+    }
+}
+
+#[test]
+fn guards_may_be_dropped_in_the_order_in_which_they_were_made() {
+    let machine = small(1);
+    machine
+        .enter(cpu(0), |cpu| {
+            let first = machine.irq_off();
+            let second = machine.irq_off();
+            drop(first);
+            let mut strikes = 0;
+            let mut handler = |_: rhumb_machine::IrqOff<'_>| strikes += 1;
+            cpu.with_interrupts(crate::interrupt::Strike::Every { points: 1 }, &mut handler, || {
+                assert_eq!(second.irq_off().cpu(), cpu.id());
+                assert_eq!(cpu.irq_state(), IrqState::Off, "the second guard lives");
+                cpu.interrupt_point();
+                drop(second);
+            });
+            assert_eq!(cpu.irq_state(), IrqState::On);
+            assert_eq!(
+                strikes,
+                u32::from(cfg!(feature = "interrupts")),
+                "the end of the last guard is the only point"
+            );
+        })
+        .unwrap();
 }
 
 #[test]

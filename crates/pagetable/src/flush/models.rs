@@ -8,9 +8,7 @@
 
 extern crate std;
 
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PageSize, Pinned, VirtAddr, VirtRange,
-};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, VirtAddr, VirtRange};
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -100,10 +98,10 @@ unsafe impl Machine for World {
         CpuId::BOOT
     }
     unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        (CpuId::BOOT, IrqState::Off)
+    fn irq_save(&self) -> CpuId {
+        CpuId::BOOT
     }
-    unsafe fn irq_restore(&self, _: IrqState) {}
+    unsafe fn irq_restore(&self) {}
     fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
     /// A round of cross-calls: fills the inboxes, then waits for each to be emptied, which is the acknowledgement.
     fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, _: FlushScope<'_>) {

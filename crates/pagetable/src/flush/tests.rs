@@ -8,8 +8,8 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr, Pinned,
-    VirtAddr, VirtRange,
+    CpuId, CpuMask, FlushScope, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr, Pinned, VirtAddr,
+    VirtRange,
 };
 
 use super::batch::FLUSH_PAGES_MAX;
@@ -67,10 +67,10 @@ unsafe impl Machine for Recorder {
         CpuId::BOOT
     }
     unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> (CpuId, IrqState) {
-        (CpuId::BOOT, IrqState::Off)
+    fn irq_save(&self) -> CpuId {
+        CpuId::BOOT
     }
-    unsafe fn irq_restore(&self, _: IrqState) {}
+    unsafe fn irq_restore(&self) {}
     fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
         self.note(match scope {
             FlushScope::Pages { runs, .. } => Asked::Local(runs.to_vec()),

@@ -83,10 +83,10 @@ unsafe impl Machine for OneCpu {
         rhumb_machine::CpuId::BOOT
     }
     unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> (rhumb_machine::CpuId, rhumb_machine::IrqState) {
-        (rhumb_machine::CpuId::BOOT, rhumb_machine::IrqState::Off)
+    fn irq_save(&self) -> rhumb_machine::CpuId {
+        rhumb_machine::CpuId::BOOT
     }
-    unsafe fn irq_restore(&self, _: rhumb_machine::IrqState) {}
+    unsafe fn irq_restore(&self) {}
     fn flush_local(&self, _: rhumb_machine::Pinned<'_>, _: rhumb_machine::FlushScope<'_>) {}
     fn flush_remote(
         &self,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
 use rhumb_hosted::{HostedMachine, LargePages};
-use rhumb_machine::{CpuId, CpuMask, FlushScope, IrqState, Machine, NodeId, PageSize, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, VirtAddr};
 use rhumb_pagetable::Entry;
 use rhumb_unmapped::planted::{self, Fault};
 use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows};
@@ -43,12 +43,12 @@ unsafe impl Machine for WithTlb {
         // SAFETY: the caller's promise is passed on.
         unsafe { self.0.preempt_enable() }
     }
-    fn irq_save(&self) -> (CpuId, IrqState) {
+    fn irq_save(&self) -> CpuId {
         self.0.irq_save()
     }
-    unsafe fn irq_restore(&self, state: IrqState) {
+    unsafe fn irq_restore(&self) {
         // SAFETY: the caller's promise is passed on.
-        unsafe { self.0.irq_restore(state) }
+        unsafe { self.0.irq_restore() }
     }
     fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {
         self.1.tlb.iter().for_each(|translation| translation.store(0, Relaxed));

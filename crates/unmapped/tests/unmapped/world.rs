@@ -387,11 +387,11 @@ fn allocator(machine: Hosted, ram: PfnRange) -> Frames<Hosted> {
 }
 
 /// Runs `body` as CPU 0 of a fresh world, its TLBs full of speculation.
-pub(crate) fn in_world<A>(
+pub(crate) fn in_world<A: Send>(
     cpus: usize,
     ram_bytes: u64,
     tables: u64,
-    body: impl FnOnce(&'static World, &rhumb_hosted::Cpu<'_>) -> A,
+    body: impl FnOnce(&'static World, &rhumb_hosted::Cpu<'_>) -> A + Send,
 ) -> A {
     let world = World::new(cpus, ram_bytes, tables, MmuConfig::new(1));
     world.machine.enter(CpuId::BOOT, |cpu| body(world, cpu)).unwrap()

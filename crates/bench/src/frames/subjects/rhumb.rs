@@ -18,7 +18,9 @@ pub(super) struct Rhumb {
     storage_bytes: usize,
 }
 
-// SAFETY: the pointer is only used to free the storage, when nobody shares the value any more.
+// SAFETY: the pointer owns the storage, as a box does, and is only used to free it, when the value is shared no more.
+unsafe impl Send for Rhumb {}
+// SAFETY: as above.
 unsafe impl Sync for Rhumb {}
 
 impl Drop for Rhumb {

@@ -62,8 +62,9 @@ impl ObjectSubject for Rhumb {
 
     fn fresh(place: &Place, one_size: Layout) -> Result<Self, Unfit> {
         let (frames, slabs) = slabs(place)?;
-        let spec = CacheSpec::new("one-size", one_size.size());
-        let cache = place.on_boot_cpu(|pinned| RawCache::new(slabs, pinned, &spec))?;
+        let size = one_size.size();
+        let cache =
+            place.on_boot_cpu(|pinned| RawCache::new(slabs, pinned, &CacheSpec::new("one-size", size)))?;
         Ok(Self { frames, slabs, cache: cache.map_err(|error| Unfit(error.to_string()))? })
     }
 
