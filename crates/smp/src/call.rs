@@ -1,0 +1,292 @@
+//! Cross-calls: running a function on other CPUs.
+//!
+//! Each CPU has an [`Inbox`]: one slot for each sender and a bit that says which slots are filled. To call, a sender puts
+//! a pointer to its call into its own slot of each target's inbox, sets the bit, and interrupts the target unless another
+//! bit of that word was set already (then an interrupt is on its way). A slot has one writer and one reader, so nothing
+//! is locked and nothing is allocated. The target empties the slot, runs the function, and then acknowledges by clearing
+//! its bit in the call.
+//!
+//! **No deadlock.** A CPU that waits, for a slot or for acknowledgements, serves its own inbox meanwhile, so two CPUs
+//! that call each other with interrupts off both go on. A function runs with interrupts off, and its own slot is empty by
+//! then, so it may call in turn (such functions nest on the stack of the CPU that serves, as many as CPUs call at once); it
+//! must not wait for a lock whose holder waits for it.
+//!
+//! **No debt.** While a CPU serves, no target waits for an interrupt that the CPU owes it: [`run_on`] fills the slots that
+//! are empty, sends their interrupts, and only then waits for the slots that are not. (A slot of ours is full where a
+//! function that we serve calls while an outer call of ours has not been picked up yet.)
+//!
+//! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged, so the function may borrow.
+
+use rhumb_machine::{CpuId, CpuMask, IrqOff, MAX_CPUS, Pinned};
+
+use crate::sync::{
+    AtomicPtr, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+/// CPUs that an inbox has slots for. loom's state grows with each atomic, so its tests have few.
+const SLOTS: usize = if cfg!(all(test, loom)) { 3 } else { MAX_CPUS };
+const WORDS: usize = SLOTS.div_ceil(64);
+
+/// The machine, as calls see it.
+///
+/// # Safety
+/// [`Cpus::inbox`] returns the same inbox for a CPU each time, another one for each CPU, and the inbox of a CPU is served
+/// by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU, without any interrupt of this CPU that
+/// calls or serves in between.
+pub unsafe trait Cpus {
+    /// The inbox of `cpu`; `None` where it does not run: a call leaves it out.
+    fn inbox(&self, cpu: CpuId) -> Option<&Inbox>;
+
+    /// The CPUs that run.
+    fn online(&self) -> CpuMask;
+
+    /// Interrupts `target`, which serves its inbox then.
+    fn interrupt(&self, target: CpuId);
+
+    /// Interrupts every CPU that runs but this one.
+    fn interrupt_others(&self);
+
+    /// Runs `job` with interrupts off.
+    fn with_irqs_off<R>(&self, job: impl FnOnce(IrqOff<'_>) -> R) -> R;
+
+    /// Is told that this CPU has waited for one turn of a loop for the CPUs that `waiting_for` names. Spins; may panic
+    /// where that has taken too long.
+    fn has_waited(&self, waited: &mut Waited, waiting_for: impl FnOnce() -> CpuMask);
+
+    /// Is told that a call was put into a slot.
+    fn has_sent(&self, pinned: Pinned<'_>);
+
+    /// Is told that a call was served.
+    fn has_served(&self, pinned: Pinned<'_>);
+}
+
+/// How long one wait has taken, for [`Cpus::has_waited`] to keep account in.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Waited {
+    /// Turns of the loop so far.
+    pub turns: u64,
+    /// A time of the machine's own choice: when the wait began, say.
+    pub since: u64,
+}
+
+/// What waits for one CPU.
+pub struct Inbox {
+    filled: [AtomicU64; WORDS],
+    slots: [AtomicPtr<Call>; SLOTS],
+}
+
+impl Inbox {
+    /// An empty inbox.
+    #[cfg(not(all(test, loom)))]
+    pub const fn new() -> Self {
+        Self {
+            filled: [const { AtomicU64::new(0) }; WORDS],
+            slots: [const { AtomicPtr::new(core::ptr::null_mut()) }; SLOTS],
+        }
+    }
+
+    /// An empty inbox; loom's atomics cannot be made at compile time.
+    #[cfg(all(test, loom))]
+    pub fn new() -> Self {
+        Self {
+            filled: core::array::from_fn(|_| AtomicU64::new(0)),
+            slots: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
+        }
+    }
+
+    /// Whether a call waits.
+    pub fn has_calls(&self) -> bool {
+        self.filled.iter().any(|word| word.load(Relaxed) != 0)
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A function, its argument, and which CPUs have yet to acknowledge.
+struct Call {
+    function: unsafe fn(*const ()),
+    argument: *const (),
+    pending: [AtomicU64; WORDS],
+}
+
+impl Call {
+    fn is_done(&self) -> bool {
+        self.pending.iter().all(|word| word.load(Acquire) == 0)
+    }
+
+    fn pending(&self) -> CpuMask {
+        cpus_of(&self.pending)
+    }
+
+    /// Before the call is in any slot.
+    fn expect(&self, cpu: CpuId) {
+        let word = &self.pending[cpu.index() / 64];
+        word.store(word.load(Relaxed) | bit(cpu), Relaxed);
+    }
+
+    /// The last that the serving CPU does with the call: it may be gone afterwards.
+    fn acknowledge(&self, cpu: CpuId) {
+        self.pending[cpu.index() / 64].fetch_and(!bit(cpu), Release);
+    }
+}
+
+const fn bit(cpu: CpuId) -> u64 {
+    1 << (cpu.index() % 64)
+}
+
+fn cpus_of(words: &[AtomicU64; WORDS]) -> CpuMask {
+    let is_set = |cpu: &CpuId| words[cpu.index() / 64].load(Relaxed) & bit(*cpu) != 0;
+    (0..SLOTS).filter_map(CpuId::new).filter(is_set).collect()
+}
+
+/// Runs `remote` on each CPU of `targets` other than this one, `meanwhile` here, and waits until all are done. CPUs that
+/// do not run are left out.
+///
+/// Cost: one interrupt for each target (one in all where the targets are all other CPUs), none where `targets` is empty.
+pub fn run_on<C: Cpus, F: Fn() + Sync>(
+    cpus: &C,
+    pinned: Pinned<'_>,
+    targets: &CpuMask,
+    remote: &F,
+    meanwhile: impl FnOnce(),
+) {
+    unsafe fn invoke<F: Fn()>(argument: *const ()) {
+        // SAFETY: `run_on` passed a reference to an F, and waits for the acknowledgement that follows this call.
+        unsafe { (*argument.cast::<F>())() }
+    }
+    /// Waits even where `meanwhile` unwinds, so that the call cannot go first.
+    struct Wait<'a, C: Cpus>(&'a C, Pinned<'a>, &'a Call);
+    impl<C: Cpus> Drop for Wait<'_, C> {
+        fn drop(&mut self) {
+            let Self(cpus, pinned, call) = self;
+            let mut waited = Waited::default();
+            while !call.is_done() {
+                serve_if_any(*cpus, *pinned);
+                cpus.has_waited(&mut waited, || call.pending());
+            }
+        }
+    }
+    let call = Call {
+        function: invoke::<F>,
+        argument: core::ptr::from_ref(remote).cast(),
+        pending: core::array::from_fn(|_| AtomicU64::new(0)),
+    };
+    let me = pinned.cpu();
+    let online = cpus.online();
+    let targets = targets.without(me).and(&online);
+    if targets.is_empty() {
+        return meanwhile();
+    }
+    targets.iter().for_each(|target| call.expect(target));
+    let waiting = Wait(cpus, pinned, &call);
+    send(cpus, pinned, &targets, &online, waiting.2);
+    meanwhile();
+}
+
+fn send<C: Cpus>(cpus: &C, pinned: Pinned<'_>, targets: &CpuMask, online: &CpuMask, call: &Call) {
+    let me = pinned.cpu();
+    let mut full = CpuMask::EMPTY;
+    // From the first slot to the last interrupt: a handler on this CPU that calls would find a slot filled whose target
+    // has not been interrupted yet, and wait for a CPU that knows of nothing.
+    cpus.with_irqs_off(|_| {
+        let mut owed = CpuMask::EMPTY;
+        for target in targets.iter() {
+            match cpus.inbox(target).map(|inbox| post(inbox, me, call)) {
+                Some(Posted::First) => owed.insert(target),
+                Some(Posted::BehindAnother) => {}
+                Some(Posted::SlotIsFull) => {
+                    full.insert(target);
+                    continue;
+                }
+                None => call.acknowledge(target),
+            }
+            cpus.has_sent(pinned);
+        }
+        if owed == online.without(me) {
+            cpus.interrupt_others();
+        } else {
+            owed.iter().for_each(|target| cpus.interrupt(target));
+        }
+    });
+    // Each of these has been interrupted for what its slot holds, and will come to empty it.
+    for target in full.iter() {
+        let Some(inbox) = cpus.inbox(target) else { continue };
+        let mut waited = Waited::default();
+        let post_and_interrupt = |_: IrqOff<'_>| {
+            let posted = post(inbox, me, call);
+            if posted == Posted::First {
+                cpus.interrupt(target);
+            }
+            posted
+        };
+        while cpus.with_irqs_off(post_and_interrupt) == Posted::SlotIsFull {
+            serve_if_any(cpus, pinned);
+            cpus.has_waited(&mut waited, || CpuMask::only(target));
+        }
+        cpus.has_sent(pinned);
+    }
+}
+
+/// What came of putting a call into a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Posted {
+    /// It is there, and the target must be interrupted.
+    First,
+    /// It is there, and an interrupt of the target is on its way.
+    BehindAnother,
+    /// An earlier call of the same sender is there still: nothing was changed.
+    SlotIsFull,
+}
+
+fn post(inbox: &Inbox, from: CpuId, call: &Call) -> Posted {
+    let pointer = core::ptr::from_ref(call).cast_mut();
+    let slot = &inbox.slots[from.index()];
+    if slot.compare_exchange(core::ptr::null_mut(), pointer, Release, Relaxed).is_err() {
+        return Posted::SlotIsFull;
+    }
+    match inbox.filled[from.index() / 64].fetch_or(bit(from), AcqRel) {
+        0 => Posted::First,
+        _ => Posted::BehindAnother,
+    }
+}
+
+fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
+    if cpus.inbox(pinned.cpu()).is_some_and(Inbox::has_calls) {
+        cpus.with_irqs_off(|irq_off| serve(cpus, irq_off));
+    }
+}
+
+/// Runs all that waits in this CPU's inbox. Called from the interrupt, and by a CPU that waits.
+pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
+    let pinned = irq_off.pinned();
+    let me = pinned.cpu();
+    let Some(inbox) = cpus.inbox(me) else { return };
+    for (index, word) in inbox.filled.iter().enumerate() {
+        // One at a time: the function may wait for a CPU that waits for another call in here to be served.
+        while let Some(sender) = take_lowest(word) {
+            let pointer = inbox.slots[index * 64 + sender].swap(core::ptr::null_mut(), AcqRel);
+            // SAFETY: the sender put a reference there that lives until the acknowledgement below.
+            let Some(call) = (unsafe { pointer.as_ref() }) else { continue };
+            // SAFETY: function and argument were stored together by `run_on`, whose F is `Sync`.
+            unsafe { (call.function)(call.argument) };
+            cpus.has_served(pinned);
+            call.acknowledge(me);
+        }
+    }
+}
+
+/// Clears the lowest bit of `word`, and returns its number. Only the CPU that serves clears bits.
+fn take_lowest(word: &AtomicU64) -> Option<usize> {
+    let filled = word.load(Relaxed);
+    if filled == 0 {
+        return None;
+    }
+    let lowest = filled.trailing_zeros();
+    word.fetch_and(!(1 << lowest), AcqRel);
+    Some(lowest as usize)
+}

@@ -1,0 +1,29 @@
+//! What the CPUs of a machine must agree on, without the hardware: protocols and arithmetic that a host can test.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`call`] | [`Inbox`](call::Inbox): running a function on other CPUs, without a lock and without a deadlock |
+//! | [`start`] | [`StartWord`](start::StartWord): whether a CPU has come online or has been given up: one of both, never both |
+//! | [`apic`] | the order in which a local APIC is set up, over a trait of its registers |
+//! | [`clock`] | the rate of a counter measured against another one, and how far the counters of two CPUs differ |
+//!
+//! The kernel supplies registers, interrupts and waiting through small traits; tests supply models of them, and loom's
+//! tests run the protocols in every order.
+#![no_std]
+#![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand to run the model checker's tests")]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod apic;
+pub mod call;
+pub mod clock;
+pub mod start;
+mod sync;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,185 @@
+//! Every interleaving of small cases: `RUSTFLAGS="--cfg loom" cargo test -p rhumb-smp --lib --release loom`.
+
+use ::loom::sync::Arc;
+use ::loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use ::loom::thread;
+
+use rhumb_machine::CpuMask;
+
+use super::machine::{Threads, become_cpu, cpu};
+use crate::start::{Progress, StartWord};
+use crate::sync::{AtomicU64, Ordering};
+
+/// All interleavings with up to this many switches at awkward moments.
+fn check(switches: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = ::loom::model::Builder::new();
+    builder.preemption_bound = Some(switches);
+    // A CPU that idles turns many times.
+    builder.max_branches = 100_000;
+    builder.check(model);
+}
+
+/// Runs `body` on two CPUs that are threads; both idle afterwards until both are done.
+fn on_two_cpus(body: impl Fn(&Threads, usize) + Clone + Send + 'static) {
+    let machine = Arc::new(Threads::new(2));
+    let other = {
+        let (machine, body) = (machine.clone(), body.clone());
+        thread::spawn(move || {
+            become_cpu(cpu(1));
+            body(&machine, 1);
+            machine.idle(cpu(1));
+        })
+    };
+    become_cpu(cpu(0));
+    body(&machine, 0);
+    machine.idle(cpu(0));
+    other.join().unwrap();
+    assert!(machine.is_quiet());
+}
+
+#[test]
+fn a_call_runs_once_and_is_seen() {
+    check(3, || {
+        on_two_cpus(|machine, me| {
+            if me == 0 {
+                let ran = AtomicUsize::new(0);
+                machine.call(cpu(0), &CpuMask::only(cpu(1)), &|| {
+                    // A plain load and store: two runs, or a run that the caller does not see, would lose one.
+                    ran.store(ran.load(Relaxed) + 1, Relaxed);
+                });
+                assert_eq!(ran.load(Relaxed), 1);
+            }
+        });
+    });
+}
+
+#[test]
+fn two_cpus_call_each_other() {
+    check(3, || {
+        on_two_cpus(|machine, me| {
+            let ran = AtomicUsize::new(0);
+            machine.call(cpu(me), &CpuMask::only(cpu(1 - me)), &|| {
+                ran.fetch_add(1, Relaxed);
+            });
+            assert_eq!(ran.load(Relaxed), 1);
+        });
+    });
+}
+
+/// Both call, and what each serves calls back: its slot may be full by the call that its own CPU waits for.
+#[test]
+fn a_call_within_a_served_call() {
+    check(2, || {
+        let machine = Arc::new(Threads::new(2));
+        let other = {
+            let machine = machine.clone();
+            thread::spawn(move || {
+                become_cpu(cpu(1));
+                call_and_be_called_back(&machine, 1);
+                machine.idle(cpu(1));
+            })
+        };
+        become_cpu(cpu(0));
+        call_and_be_called_back(&machine, 0);
+        machine.idle(cpu(0));
+        other.join().unwrap();
+        assert!(machine.is_quiet());
+    });
+}
+
+fn call_and_be_called_back(machine: &Threads, me: usize) {
+    let (there, back) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    machine.call(cpu(me), &CpuMask::only(cpu(1 - me)), &|| {
+        there.fetch_add(1, Relaxed);
+        machine.call(cpu(1 - me), &CpuMask::only(cpu(me)), &|| {
+            back.fetch_add(1, Relaxed);
+        });
+    });
+    assert_eq!((there.load(Relaxed), back.load(Relaxed)), (1, 1));
+}
+
+/// A CPU stops for good in a served call, with an acknowledgement first: the caller goes on.
+#[test]
+fn a_stop_while_calling() {
+    check(3, || {
+        let machine = Arc::new(Threads::new(2));
+        let stopped = Arc::new(AtomicU64::new(0));
+        let other = {
+            let (machine, stopped) = (machine.clone(), stopped.clone());
+            thread::spawn(move || {
+                become_cpu(cpu(1));
+                // It calls at the moment when it is told to stop; the call is served all the same.
+                machine.call(cpu(1), &CpuMask::only(cpu(0)), &|| ());
+                while stopped.load(Ordering::Acquire) == 0 {
+                    machine.take_interrupt(cpu(1));
+                    thread::yield_now();
+                }
+            })
+        };
+        become_cpu(cpu(0));
+        machine.call(cpu(0), &CpuMask::only(cpu(1)), &|| stopped.store(1, Ordering::Release));
+        // Until its own call has been served.
+        while !Arc::strong_count(&stopped).eq(&1) {
+            machine.take_interrupt(cpu(0));
+            thread::yield_now();
+        }
+        other.join().unwrap();
+    });
+}
+
+/// What one CPU does that has been told to start: the letter, and then the word decide whether it takes part.
+fn arrive(word: &StartWord, letter: &AtomicU64, id: u32) -> bool {
+    letter.swap(0, Ordering::AcqRel) != 0 && word.come_online(id).is_ok()
+}
+
+/// What the CPU that starts it does when it has waited long enough.
+fn give_up(word: &StartWord, letter: &AtomicU64, id: u32) -> bool {
+    let is_given_up = word.cancel(id).is_ok();
+    if is_given_up {
+        letter.store(0, Ordering::Release);
+    }
+    is_given_up
+}
+
+#[test]
+fn a_late_cpu_is_online_or_given_up() {
+    check(3, || {
+        let shared = Arc::new((StartWord::new(), AtomicU64::new(0)));
+        shared.0.begin(7);
+        shared.1.store(1, Ordering::Release);
+        let starting = {
+            let shared = shared.clone();
+            thread::spawn(move || arrive(&shared.0, &shared.1, 7))
+        };
+        let is_given_up = give_up(&shared.0, &shared.1, 7);
+        let is_online = starting.join().unwrap();
+        assert!(is_online != is_given_up);
+        assert_eq!(shared.0.progress(7) == Progress::Online, is_online);
+    });
+}
+
+/// The first candidate is late, is given up, and the next has its word and its letter: the late one never takes part,
+/// whichever letter it finds, and the next one is online exactly where it is not given up.
+#[test]
+fn a_late_cpu_never_takes_the_next_ones_place() {
+    check(3, || {
+        let shared = Arc::new((StartWord::new(), AtomicU64::new(0)));
+        let come = |id| {
+            let shared = shared.clone();
+            thread::spawn(move || arrive(&shared.0, &shared.1, id))
+        };
+        shared.0.begin(1);
+        shared.1.store(1, Ordering::Release);
+        let late = come(1);
+        if !give_up(&shared.0, &shared.1, 1) {
+            assert!(late.join().unwrap());
+            return;
+        }
+        shared.0.begin(2);
+        shared.1.store(2, Ordering::Release);
+        let next = come(2);
+        let is_given_up = give_up(&shared.0, &shared.1, 2);
+        assert!(!late.join().unwrap());
+        assert!(next.join().unwrap() != is_given_up);
+    });
+}

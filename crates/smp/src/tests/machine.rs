@@ -1,0 +1,122 @@
+//! CPUs that are threads: an interrupt is a flag that a CPU sees when it looks.
+
+use std::vec::Vec;
+
+use rhumb_machine::{CpuId, CpuMask, IrqOff, Pinned};
+
+use crate::call::{self, Cpus, Inbox, Waited};
+use crate::sync::{AtomicU64, Ordering::SeqCst};
+
+/// A machine of a few CPUs.
+pub(super) struct Threads {
+    inboxes: Vec<Inbox>,
+    interrupts: Vec<AtomicU64>,
+    /// How many CPUs have nothing more to do of their own.
+    idle: AtomicU64,
+}
+
+impl Threads {
+    pub(super) fn new(cpus: usize) -> Self {
+        Self {
+            inboxes: (0..cpus).map(|_| Inbox::new()).collect(),
+            interrupts: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
+            idle: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes an interrupt of `cpu`, if there is one.
+    pub(super) fn take_interrupt(&self, cpu: CpuId) {
+        if self.interrupts[cpu.index()].swap(0, SeqCst) != 0 {
+            // SAFETY: each CPU is one thread, and nothing interrupts a thread.
+            call::serve(self, unsafe { IrqOff::assume(cpu) });
+        }
+    }
+
+    /// Has done its own work, and serves interrupts until all CPUs have: a call that nobody interrupted for hangs here.
+    pub(super) fn idle(&self, cpu: CpuId) {
+        self.idle.fetch_add(1, SeqCst);
+        while self.idle.load(SeqCst) < self.inboxes.len() as u64 {
+            self.take_interrupt(cpu);
+            relax();
+        }
+    }
+
+    /// Calls `targets` from `cpu`, which this thread is.
+    pub(super) fn call(&self, cpu: CpuId, targets: &CpuMask, remote: &(impl Fn() + Sync)) {
+        // SAFETY: each CPU is one thread.
+        call::run_on(self, unsafe { Pinned::assume(cpu) }, targets, remote, || ());
+    }
+
+    /// Whether no call waits anywhere.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.inboxes.iter().any(Inbox::has_calls)
+    }
+}
+
+pub(super) fn cpu(index: usize) -> CpuId {
+    CpuId::new(index).unwrap()
+}
+
+fn relax() {
+    #[cfg(loom)]
+    ::loom::thread::yield_now();
+    #[cfg(not(loom))]
+    std::thread::yield_now();
+}
+
+// SAFETY: each CPU has one inbox, and is one thread, which alone serves it; nothing interrupts a thread.
+unsafe impl Cpus for Threads {
+    fn inbox(&self, cpu: CpuId) -> Option<&Inbox> {
+        self.inboxes.get(cpu.index())
+    }
+
+    fn online(&self) -> CpuMask {
+        CpuMask::first(self.inboxes.len())
+    }
+
+    fn interrupt(&self, target: CpuId) {
+        self.interrupts[target.index()].store(1, SeqCst);
+    }
+
+    fn interrupt_others(&self) {
+        // The sender's own flag does no harm: it finds an empty inbox.
+        (0..self.inboxes.len()).for_each(|index| self.interrupt(cpu(index)));
+    }
+
+    fn with_irqs_off<R>(&self, job: impl FnOnce(IrqOff<'_>) -> R) -> R {
+        // The id matters to `serve` alone, which this machine calls with the right one: see `serve_if_any`.
+        job(THIS.with(|this| {
+            // SAFETY: as in `take_interrupt`.
+            unsafe { IrqOff::assume(cpu(this.get())) }
+        }))
+    }
+
+    fn has_waited(&self, _: &mut Waited, waiting_for: impl FnOnce() -> CpuMask) {
+        let _ = waiting_for();
+        relax();
+    }
+
+    fn has_sent(&self, _: Pinned<'_>) {}
+
+    fn has_served(&self, _: Pinned<'_>) {}
+}
+
+#[cfg(not(loom))]
+std::thread_local! {
+    static THIS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
+}
+#[cfg(loom)]
+::loom::thread_local! {
+    static THIS: core::cell::Cell<usize> = core::cell::Cell::new(0);
+}
+
+/// From now on this thread is `cpu`.
+pub(super) fn become_cpu(cpu: CpuId) {
+    THIS.with(|this| this.set(cpu.index()));
+}
+
+/// The CPU that this thread is.
+#[cfg(not(loom))]
+pub(super) fn this_cpu() -> CpuId {
+    THIS.with(|this| cpu(this.get()))
+}
