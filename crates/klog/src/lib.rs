@@ -10,6 +10,7 @@
 //! | [`record`] | [`Record`]: one message, and how it looks; [`Stamp`] |
 //! | [`ring`] | [`Ring`]: the newest records of a CPU, lock-free |
 //! | [`logger`] | [`Log`]: levels, rings, console; [`Host`] and [`Sink`], which the kernel implements |
+//! | [`turn`] | [`Turn`]: one CPU shows what several log, and none of them waits |
 //! | [`records`] | [`Records`]: reading all rings in the order of time |
 //!
 //! Principles:
@@ -25,11 +26,13 @@ pub mod record;
 pub mod records;
 pub mod ring;
 mod sync;
+pub mod turn;
 
 pub use logger::{AlreadyAttached, Host, Log, Sink};
 pub use record::{PAYLOAD_BYTES, Record, Stamp};
 pub use records::Records;
 pub use ring::{Absent, Ring, Slot};
+pub use turn::Turn;
 
 #[cfg(test)]
 mod tests;

@@ -22,8 +22,9 @@ pub trait Host: Send + Sync {
 
 /// Where records are shown as they are logged: the console.
 pub trait Sink: Send + Sync {
-    /// Shows `record`. Called from any context: it never waits for a lock that the interrupted code may hold, but
-    /// leaves the record to a later reader of the ring. It does not log.
+    /// Shows `record`, which is in its ring already if it is kept. Called from any context: it never waits, neither for a
+    /// lock that the interrupted code may hold nor for another CPU, but leaves the record to a later reader of the ring
+    /// (a [`Turn`](crate::Turn) tells which). It does not log.
     fn write(&self, record: &Record);
 }
 
@@ -98,6 +99,11 @@ impl<H: Host, S: Sink> Log<H, S> {
     pub fn show(&self, level: LevelFilter) {
         self.shown.store(level as usize, Ordering::Relaxed);
         self.publish_level();
+    }
+
+    /// Whether records of this level are shown on the console.
+    pub fn is_shown(&self, level: ::log::Level) -> bool {
+        level as usize <= self.shown.load(Ordering::Relaxed)
     }
 
     /// Logs a message past the filters of `log`'s macros, not past those of this log.

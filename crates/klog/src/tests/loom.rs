@@ -46,6 +46,34 @@ fn two_writers_never_mix_their_records() {
     });
 }
 
+/// Each of two CPUs adds something and asks; whoever has the turn takes all there is. Nothing is left, and never are both
+/// at it.
+#[test]
+fn what_is_asked_for_is_done_by_one_of_two() {
+    use crate::sync::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+
+    ::loom::model(|| {
+        let shared = Arc::new((Turn::new(), AtomicU64::new(0), AtomicU64::new(0)));
+        let log = |shared: &(Turn, AtomicU64, AtomicU64)| {
+            let (turn, waiting, shown) = shared;
+            waiting.fetch_add(1, SeqCst);
+            turn.ask();
+            turn.run(|| {
+                // Not atomic as a whole: two at it at once would lose one.
+                let taken = waiting.swap(0, SeqCst);
+                shown.store(shown.load(Relaxed) + taken, Relaxed);
+            });
+        };
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || log(&shared))
+        };
+        log(&shared);
+        other.join().unwrap();
+        assert_eq!((shared.1.load(SeqCst), shared.2.load(SeqCst)), (0, 2));
+    });
+}
+
 #[test]
 fn a_reader_and_two_writers() {
     let mut model = ::loom::model::Builder::new();
