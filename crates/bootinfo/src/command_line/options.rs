@@ -24,6 +24,8 @@ pub struct Options {
     pub max_cpus: Option<usize>,
     /// `startcpu=`: also try to start the CPU with this APIC id, which the firmware does not list.
     pub unlisted_cpu: Option<u32>,
+    /// Whether to use x2APIC mode even where the firmware left the other one: `x2apic`.
+    pub x2apic: bool,
     /// Whether to use 5-level paging even where 4 levels would do: `la57`.
     pub five_levels: bool,
     /// The least important messages that reach the console; `quiet` and `loglevel=` set it, the later one wins.
@@ -55,6 +57,7 @@ impl Default for Options {
             memory_limit_bytes: None,
             max_cpus: None,
             unlisted_cpu: None,
+            x2apic: false,
             five_levels: false,
             log_level: LevelFilter::Info,
             batch: false,
@@ -122,6 +125,7 @@ pub const WORDS: &[KnownWord] = &[
     word("mem", Size, "use RAM below this address only", |o, v| assign(&mut o.memory_limit_bytes, size(v))),
     word("maxcpus", Text("a number of CPUs, at least 1"), "start no more CPUs than this", |o, v| assign(&mut o.max_cpus, count(v))),
     word("startcpu", Text("an APIC id"), "also try to start this CPU, which the firmware does not list", |o, v| assign(&mut o.unlisted_cpu, apic_id(v))),
+    word("x2apic", NoValue, "use x2APIC mode even where the firmware left the other one", |o, _| { o.x2apic = true; Some(()) }),
     word("la57", NoValue, "use 5-level paging even where 4 levels do", |o, _| { o.five_levels = true; Some(()) }),
     word("quiet", NoValue, "print errors only", |o, _| { o.log_level = LevelFilter::Error; Some(()) }),
     word("loglevel", Text("error, warn, info, debug, trace or 0 to 7"), "print messages down to this level", |o, v| { o.log_level = level(v)?; Some(()) }),

@@ -40,6 +40,15 @@ pub enum Register {
     Port(u16),
     /// In memory.
     Memory(PhysAddr),
+    /// In the PCI configuration space of a device on bus 0.
+    Pci {
+        /// The device, 0..=31.
+        device: u8,
+        /// Its function, 0..=7.
+        function: u8,
+        /// The byte, 0..=255.
+        offset: u8,
+    },
 }
 
 /// The ACPI power-management timer: counts up at 3.579545 MHz.
@@ -95,6 +104,7 @@ pub(super) fn power<'m>(
         let register = match address.address_space {
             AddressSpace::SystemIo => u16::try_from(address.address).ok().map(Register::Port),
             AddressSpace::SystemMemory => Some(Register::Memory(PhysAddr::new(address.address))),
+            AddressSpace::PciConfigSpace => pci_register(address.address),
             _ => None,
         };
         if register.is_none() {
@@ -132,6 +142,15 @@ pub(super) fn power<'m>(
             }
         }),
     }
+}
+
+/// A register in configuration space: device, function and offset in 16 bits each (ACPI 5.2.3.2).
+fn pci_register(address: u64) -> Option<Register> {
+    let part = |shift: u32, end: u64| {
+        u8::try_from(address >> shift & 0xffff).ok().filter(|&part| u64::from(part) < end)
+    };
+    let (device, function, offset) = (part(32, 32)?, part(16, 8)?, part(0, 256)?);
+    Some(Register::Pci { device, function, offset })
 }
 
 /// The table's bytes in the crate's layout, with what an older revision lacks as zeroes.
