@@ -1,24 +1,23 @@
 //! The kernel's log: the klog crate's rings, this machine's clock, the serial console.
 //!
-//! Everything down to debug level is kept for `dmesg`; the console shows what the command line asks for. Lines of
-//! different CPUs do not mix: one CPU at a time shows. A record logged by an interrupt that came while its own CPU was
-//! showing is only kept.
+//! Everything down to debug level is kept for `dmesg`; the console shows what the command line asks for. One CPU at a time
+//! shows, out of the rings, what all have logged ([`Turn`]), so lines do not mix, and no CPU waits for another. A record
+//! that is logged with interrupts off (in a handler, under a lock) is only kept: a line takes milliseconds. It is shown
+//! when a CPU next logs with interrupts on, idles, or ends a command; and in any case before the machine stops.
 
 use core::fmt::Write;
-use core::sync::atomic::{
-    AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use log::LevelFilter;
-use rhumb_klog::{Host, Log, Record, Records, Ring, Sink, Slot};
+use rhumb_klog::{Host, Log, Record, Records, Ring, Sink, Slot, Turn};
 use rhumb_machine::CpuId;
+use spin::mutex::SpinMutex;
+use x86_64::instructions::interrupts;
 
 use crate::arch::{clock, percpu};
 use crate::console;
-use crate::smp::call;
 
-/// Records of the boot CPU and of whoever has no ring yet: a whole boot at debug level fits several times.
+/// Records of the boot CPU and of each CPU that has no ring yet: a whole boot at debug level fits several times.
 const BOOT_SLOTS: usize = 256;
 /// Records of each other CPU, which have little to say.
 pub const SLOTS_PER_CPU: usize = 16;
@@ -36,30 +35,44 @@ impl Host for Here {
     }
 }
 
-/// The console, one line at a time.
-pub struct Screen {
-    /// The CPU that shows, plus 1; 0 while nobody does.
-    owner: AtomicUsize,
-}
+/// The console.
+pub struct Screen;
 
 impl Sink for Screen {
-    fn write(&self, record: &Record) {
-        let me = percpu::here().id().index() + 1;
-        while self.owner.compare_exchange(0, me, Acquire, Relaxed).is_err() {
-            if self.owner.load(Relaxed) == me {
-                return;
-            }
-            call::serve_if_here();
-            core::hint::spin_loop();
+    fn write(&self, _: &Record) {
+        TURN.ask();
+        if interrupts::are_enabled() || !LEAVES_LINES.load(Relaxed) {
+            show_waiting();
         }
-        // The console takes everything.
-        let _ = writeln!(console::Writer, "{record}");
-        self.owner.store(0, Release);
     }
 }
 
+static TURN: Turn = Turn::new();
+/// How far the console has come in the rings. Locked by the CPU whose turn it is alone.
+static SHOWN: SpinMutex<Option<Records<'static, Here, Screen>>> = SpinMutex::new(None);
+/// Whether lines that are logged with interrupts off wait: not while the kernel comes up with interrupts off.
+static LEAVES_LINES: AtomicBool = AtomicBool::new(false);
+
+/// From now on, lines that are logged with interrupts off are shown later.
+pub fn leave_lines() {
+    LEAVES_LINES.store(true, Relaxed);
+}
+
+/// Shows what has been logged and waits for it. One load where nothing does.
+pub fn show_waiting() {
+    TURN.run(|| {
+        let Some(mut shown) = SHOWN.try_lock() else { return };
+        let records = shown.get_or_insert_with(records);
+        records.refresh();
+        for record in records.filter(|record| LOG.is_shown(record.level())) {
+            // The console takes everything.
+            let _ = writeln!(console::Writer, "{record}");
+        }
+    });
+}
+
 static SLOTS: [Slot; BOOT_SLOTS] = [const { Slot::new() }; BOOT_SLOTS];
-static LOG: Log<Here, Screen> = Log::new(Here, Screen { owner: AtomicUsize::new(0) }, Ring::new(&SLOTS));
+static LOG: Log<Here, Screen> = Log::new(Here, Screen, Ring::new(&SLOTS));
 
 /// Makes this the log. Once, at boot.
 pub fn init() {
@@ -83,6 +96,16 @@ pub fn attach(cpu: CpuId, ring: &'static Ring<'static>) {
 /// What is kept, of all CPUs, oldest first.
 pub fn records() -> Records<'static, Here, Screen> {
     LOG.records()
+}
+
+/// Writes the last `most` records that the console was not to show.
+pub fn write_unshown(out: &mut dyn Write, most: usize) -> core::fmt::Result {
+    let unshown = || records().filter(|record| !LOG.is_shown(record.level()));
+    let count = unshown().count();
+    if count > 0 {
+        writeln!(out, "the last records of the log that were not shown:")?;
+    }
+    unshown().skip(count.saturating_sub(most)).try_for_each(|record| writeln!(out, "  {record}"))
 }
 
 /// How many records have been overwritten by later ones.

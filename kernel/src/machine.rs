@@ -55,15 +55,13 @@ unsafe impl Machine for KernelMachine {
 
     #[inline(always)]
     fn preempt_disable(&self) -> CpuId {
-        let here = percpu::here();
-        here.preempt_depth.store(here.preempt_depth.load(Relaxed) + 1, Relaxed);
-        here.id()
+        percpu::raise_preempt_depth();
+        percpu::here().id()
     }
 
     #[inline(always)]
     unsafe fn preempt_enable(&self) {
-        let here = percpu::here();
-        here.preempt_depth.store(here.preempt_depth.load(Relaxed) - 1, Relaxed);
+        percpu::lower_preempt_depth();
     }
 
     #[inline(always)]

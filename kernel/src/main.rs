@@ -44,8 +44,10 @@ use core::sync::atomic::Ordering::Relaxed;
 use arch::idt::vector;
 use arch::ioapic::Line;
 use arch::{clock, cpu, percpu, pic};
-use rhumb_bootinfo::firmware::{Polarity, Trigger};
+use rhumb_bootinfo::SerialInterrupt;
+use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
 use rhumb_machine::NodeId;
+use rhumb_smp::apic::Input;
 use smp::Candidate;
 
 /// On the kernel's own tables and the boot CPU's main stack.
@@ -62,17 +64,22 @@ fn bring_up(boot: &'static boot::Boot) {
     let here = percpu::here();
     pic::disable();
     trap::backtrace::check_symbols();
-    smp::settle(here);
+    here.set_inputs(inputs(boot, boot.topology.cpus.first()));
+    smp::settle_boot(here);
     let reference = clock::calibrate(boot.topology.power.pm_timer);
     log::info!(
         "clock: TSC {} MHz (by {reference}), timer {} MHz",
         clock::tsc_hz() / 1_000_000,
         clock::timer_hz() / 1_000_000
     );
+    if !cpu::features().invariant_tsc {
+        log::debug!("clock: the TSC need not run at one rate in all power states");
+    }
     mm::report(boot);
     power::set_firmware(boot.topology.power);
-    route_console(boot);
+    route_interrupts(boot);
     x86_64::instructions::interrupts::enable();
+    logging::leave_lines();
 
     boot.make_areas();
     match mm::frames::take_over(boot) {
@@ -107,7 +114,7 @@ fn bring_up(boot: &'static boot::Boot) {
         "{running} of {} CPUs, {nodes} node{}; {}",
         boot.cpus,
         if nodes == 1 { "" } else { "s" },
-        cpu::ProtectionNames
+        cpu::Controls::read()
     );
     let up_us = clock::now_ns() / 1000;
     log::info!("up {}.{:03} ms after the first instruction", up_us / 1000, up_us % 1000);
@@ -119,25 +126,58 @@ fn start_cpus(boot: &boot::Boot) -> usize {
     if let Some(this) = boot.topology.cpus.first() {
         percpu::here().set_node(this.node);
     }
-    let listed =
-        boot.topology.startable().skip(1).map(|cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node });
-    let unlisted = boot.options.unlisted_cpu.map(|apic_id| Candidate { apic_id, node: NodeId::FIRST });
+    let candidate =
+        |cpu: &Cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node, inputs: inputs(boot, Some(cpu)) };
+    let listed = boot.topology.startable().skip(1).map(candidate);
+    let unlisted = boot.options.unlisted_cpu.map(|apic_id| Candidate {
+        apic_id,
+        node: NodeId::FIRST,
+        inputs: inputs(boot, None),
+    });
     smp::start_others(listed.chain(unlisted))
 }
 
-/// Routes the console's interrupt to the boot CPU. Without an I/O APIC for it, the monitor polls.
-fn route_console(boot: &boot::Boot) {
-    const COM1_IRQ: u8 = 4;
-    let route = boot.topology.isa_route(COM1_IRQ);
-    let line = Line {
-        gsi: route.gsi,
-        active_low: route.polarity == Polarity::ActiveLow,
-        level_triggered: route.trigger == Trigger::Level,
+/// What the inputs of a CPU's APIC are for: what the firmware says of it. Where it says nothing of any, the second one
+/// carries non-maskable interrupts, as on every PC.
+fn inputs(boot: &boot::Boot, cpu: Option<&Cpu>) -> [Input; 2] {
+    if boot.topology.nmi_lines.is_empty() {
+        return [Input::Unused, Input::Nmi { active_low: false }];
+    }
+    let mut inputs = [Input::Unused; 2];
+    for line in cpu.into_iter().flat_map(|cpu| boot.topology.nmi_lines_of(cpu)) {
+        if let Some(input) = inputs.get_mut(usize::from(line.lint)) {
+            *input = Input::Nmi { active_low: line.polarity == Polarity::ActiveLow };
+        }
+    }
+    inputs
+}
+
+/// Routes the console's interrupt, and those that are non-maskable, to the boot CPU. Without an I/O APIC for its line the
+/// console is polled.
+fn route_interrupts(boot: &boot::Boot) {
+    let line = |gsi, polarity, trigger| Line {
+        gsi,
+        active_low: polarity == Polarity::ActiveLow,
+        level_triggered: trigger == Trigger::Level,
     };
+    let console = console::interrupt().map(|interrupt| match interrupt {
+        SerialInterrupt::Isa(irq) => {
+            let route = boot.topology.isa_route(irq);
+            line(route.gsi, route.polarity, route.trigger)
+        }
+        // As PCI's are, which is what a port has that is on no ISA interrupt.
+        SerialInterrupt::Global(gsi) => line(gsi, Polarity::ActiveLow, Trigger::Level),
+    });
     let boot_apic = percpu::here().apic_id.load(Relaxed);
     for mut io_apic in boot.io_apics() {
         io_apic.mask_all();
-        if let (true, Ok(destination)) = (io_apic.serves(line.gsi), u8::try_from(boot_apic)) {
+        let Ok(destination) = u8::try_from(boot_apic) else { continue };
+        for source in &boot.topology.nmi_sources {
+            if io_apic.serves(source.gsi) {
+                io_apic.route_nmi(line(source.gsi, source.polarity, source.trigger), destination);
+            }
+        }
+        if let Some(line) = console.filter(|line| io_apic.serves(line.gsi)) {
             io_apic.route(line, vector::CONSOLE, destination);
             console::enable_interrupts();
         }

@@ -5,13 +5,14 @@
 //! the tables name, the keyboard controller, and at last a triple fault.
 
 use rhumb_bootinfo::firmware::{Power, PowerOff, Register};
+use rhumb_machine::PhysAddr;
 use spin::Once;
 use x86_64::instructions::port::Port;
 
 use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use crate::arch::{clock, cpu, idt};
-use crate::console;
+use crate::arch::{clock, cpu, idt, pci};
+use crate::{boot, console, logging};
 
 /// How the run went, as the exit port tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +34,8 @@ const PULSE_RESET_LINE: u8 = 0xfe;
 const PM1_SLEEP_BITS: u16 = 0b1111 << 10;
 /// Power supplies answer within milliseconds.
 const OFF_NS: u64 = 1_000_000_000;
+/// A reset that comes at all comes at once.
+const RESET_NS: u64 = 50_000_000;
 
 static EXIT_PORT: AtomicU16 = AtomicU16::new(0);
 static FIRMWARE: Once<Power> = Once::new();
@@ -47,35 +50,32 @@ pub fn set_firmware(power: Power) {
     FIRMWARE.call_once(|| power);
 }
 
-/// Turns the machine off; where nothing can, halts this CPU.
-pub fn off(outcome: Outcome) -> ! {
+/// Tells the emulator's exit port how things went, which ends the run. Without one it returns.
+fn tell(outcome: Outcome) {
     let exit_port = EXIT_PORT.load(Relaxed);
     if exit_port != 0 {
-        // SAFETY: whoever wrote the command line says that the port is an exit device's.
+        // SAFETY: the command line says that the port is an exit device's.
         unsafe { Port::<u32>::new(exit_port).write(outcome as u32) };
     }
+}
+
+/// Turns the machine off; where nothing can, halts this CPU.
+pub fn off(outcome: Outcome) -> ! {
+    logging::show_waiting();
+    tell(outcome);
     // A last word stays on the screen: a machine that turned itself off could not be read.
     if matches!(outcome, Outcome::Success | Outcome::Failed) {
         match FIRMWARE.get().and_then(|power| power.off) {
             Some(PowerOff::Pm1 { a, b }) => {
                 for (register, value) in [Some(a), b].into_iter().flatten() {
-                    if let Register::Port(port) = register {
-                        let mut control = Port::<u16>::new(port);
-                        // SAFETY: the firmware's tables name the port as the power-management control register. Its
-                        // other bits are not ours to change (ACPI 6.5, 4.8.3.2).
-                        unsafe {
-                            let kept = control.read() & !PM1_SLEEP_BITS;
-                            control.write(kept | value);
-                        };
-                    }
+                    // SAFETY: the firmware's tables name the register as the power-management control register. Its
+                    // other bits are not ours to change (ACPI 6.5, 4.8.3.2).
+                    unsafe { change_16(register, |kept| kept & !PM1_SLEEP_BITS | value) };
                 }
             }
-            Some(PowerOff::SleepControl(Register::Port(port), value)) => {
-                // SAFETY: the firmware's tables name the port as the sleep control register.
-                unsafe { Port::<u8>::new(port).write(value) };
-            }
-            // Registers in memory would need a mapping: no PC has been seen with them.
-            Some(PowerOff::SleepControl(Register::Memory(_), _)) | None => {}
+            // SAFETY: the firmware's tables name the register as the sleep control register.
+            Some(PowerOff::SleepControl(register, value)) => unsafe { write_8(register, value) },
+            None => {}
         }
         // Hardware takes its time.
         clock::delay_ns(OFF_NS);
@@ -84,13 +84,77 @@ pub fn off(outcome: Outcome) -> ! {
     cpu::halt_for_ever()
 }
 
-/// Starts the machine again.
-pub fn reset() -> ! {
-    if let Some((Register::Port(port), value)) = FIRMWARE.get().and_then(|power| power.reset) {
-        // SAFETY: the firmware's tables name the port as the reset register.
-        unsafe { Port::<u8>::new(port).write(value) };
+/// Starts the machine again. A run of a script ends with `outcome` instead, where an exit port takes it: the script's side
+/// cannot tell a reset from a crash.
+pub fn reset(outcome: Option<Outcome>) -> ! {
+    if let Some(outcome) = outcome {
+        tell(outcome);
+    }
+    if let Some((register, value)) = FIRMWARE.get().and_then(|power| power.reset) {
+        // SAFETY: the firmware's tables name the register as the reset register.
+        unsafe { write_8(register, value) };
+        clock::delay_ns(RESET_NS);
     }
     // SAFETY: the keyboard controller's command port on every PC; the command pulses the reset line.
     unsafe { Port::<u8>::new(KEYBOARD_COMMAND).write(PULSE_RESET_LINE) };
+    clock::delay_ns(RESET_NS);
     idt::triple_fault()
+}
+
+/// # Safety
+/// The register takes the byte as the caller means it.
+unsafe fn write_8(register: Register, value: u8) {
+    match register {
+        // SAFETY: the caller's promise.
+        Register::Port(port) => unsafe { Port::<u8>::new(port).write(value) },
+        Register::Memory(at) => {
+            if let Some(at) = boot::boot().and_then(|boot| boot.mapped(at)) {
+                // SAFETY: the caller's promise; boot mapped the register uncached.
+                unsafe { at.as_mut_ptr::<u8>().write_volatile(value) };
+            }
+        }
+        Register::Pci { device, function, offset } => {
+            // SAFETY: the caller's promise.
+            unsafe { pci::Function { bus: 0, device, function }.write_byte(offset, value) };
+        }
+    }
+}
+
+/// # Safety
+/// The register takes the value as the caller means it.
+unsafe fn change_16(register: Register, change: impl FnOnce(u16) -> u16) {
+    match register {
+        Register::Port(port) => {
+            let mut register = Port::<u16>::new(port);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let value = register.read();
+                register.write(change(value));
+            }
+        }
+        Register::Memory(at) => {
+            let at = boot::boot().and_then(|boot| boot.mapped(at));
+            if let Some(at) = at.filter(|at| at.get().is_multiple_of(2)) {
+                let register = at.as_mut_ptr::<u16>();
+                // SAFETY: the caller's promise; boot mapped the register uncached, and it is aligned.
+                unsafe { register.write_volatile(change(register.read_volatile())) };
+            }
+        }
+        // The control registers are nowhere else (ACPI 5.2.9).
+        Register::Pci { .. } => {}
+    }
+}
+
+/// The registers in memory that turning off and resetting need: boot maps them.
+pub fn registers_in_memory(power: &Power) -> impl Iterator<Item = PhysAddr> {
+    let (first, second) = match power.off {
+        Some(PowerOff::Pm1 { a, b }) => (Some(a.0), b.map(|b| b.0)),
+        Some(PowerOff::SleepControl(register, _)) => (Some(register), None),
+        None => (None, None),
+    };
+    let all = [first, second, power.reset.map(|(register, _)| register)];
+    all.into_iter().flatten().filter_map(|register| match register {
+        Register::Memory(at) => Some(at),
+        Register::Port(_) | Register::Pci { .. } => None,
+    })
 }

@@ -1,15 +1,16 @@
 //! The local APIC: interrupts between CPUs, the timer, end of interrupt.
 //!
-//! Two register files, one interface: x2APIC through MSRs where the CPU has it, else xAPIC through one uncached page
-//! that the kernel map shows. Both are the same on every CPU. Only what Rhumb uses is here.
+//! Two register files, one interface: xAPIC through one uncached page that the kernel map shows, or x2APIC through MSRs.
+//! Both are the same on every CPU. Which one: see [`choose_mode`]. What is written in which order is `rhumb_smp::apic`'s.
 //!
 //! Why not a crate: the one that exists masks the NMI pins, fixes vectors at construction and depends on unmaintained
 //! crates. Source: Intel SDM volume 3, chapter 12.
 
 use core::arch::x86_64::__cpuid_count;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{PhysAddr, VirtAddr};
+use rhumb_smp::apic::{Input, MASKED, ModeQuestion, Register, Registers, Vectors, set_up};
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::registers::model_specific::Msr;
 
@@ -23,44 +24,51 @@ const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
 const X2APIC_MSRS: u32 = 0x800;
 
-/// Register numbers: offset / 16 in the xAPIC page, offset from MSR 0x800 in x2APIC.
-#[derive(Clone, Copy)]
-enum Register {
-    Id = 0x02,
-    TaskPriority = 0x08,
-    EndOfInterrupt = 0x0b,
-    Spurious = 0x0f,
-    ErrorStatus = 0x28,
-    Command = 0x30,
-    CommandHigh = 0x31,
-    TimerVector = 0x32,
-    ErrorVector = 0x37,
-    TimerInitial = 0x38,
-    TimerCurrent = 0x39,
-    TimerDivide = 0x3e,
-}
-
-const SOFTWARE_ENABLE: u32 = 1 << 8;
-const MASKED: u32 = 1 << 16;
 const TIMER_DEADLINE: u32 = 2 << 17;
-const DIVIDE_BY_16: u32 = 0b0011;
 const DELIVERY_PENDING: u32 = 1 << 12;
 const LEVEL_ASSERT: u32 = 1 << 14;
 const ALL_BUT_SELF: u32 = 3 << 18;
 const MODE_NMI: u32 = 4 << 8;
 const MODE_INIT: u32 = 5 << 8;
 const MODE_STARTUP: u32 = 6 << 8;
+/// A command leaves within microseconds; one that has not after so many looks never will.
+const MOST_LOOKS: u32 = 10_000_000;
+
+const VECTORS: Vectors =
+    Vectors { timer: vector::TIMER, error: vector::APIC_ERROR, spurious: vector::SPURIOUS };
+
+/// Whether MSRs are used. Fixed by [`choose_mode`].
+static X2APIC: AtomicBool = AtomicBool::new(false);
+
+/// Whether the APICs are programmed through MSRs.
+pub fn is_x2apic() -> bool {
+    X2APIC.load(Relaxed)
+}
+
+/// Decides for all CPUs in which mode their APICs run: the mode that the firmware left, unless APIC ids need the other
+/// one, or the command line asks for it. `highest_id` is the highest of the CPUs that can be started. Once, at boot,
+/// before anything else here.
+pub fn choose_mode(highest_id: u32, opts_out: bool, is_wanted: bool) {
+    let has_x2apic = features().x2apic;
+    let question =
+        ModeQuestion { has_x2apic, is_on: base() & BASE_X2APIC != 0, opts_out, is_wanted, highest_id };
+    X2APIC.store(question.wants_x2apic(), Relaxed);
+    if is_wanted && !is_x2apic() {
+        log::warn!("x2apic: this CPU has none; going on with its xAPIC");
+    }
+}
+
+fn base() -> u64 {
+    // SAFETY: the MSR exists on every CPU with a local APIC, and every 64-bit CPU has one.
+    unsafe { Msr::new(IA32_APIC_BASE).read() }
+}
 
 /// Where the xAPIC page is mapped; 0 while x2APIC is used or nothing is mapped yet.
 static PAGE: AtomicU64 = AtomicU64::new(0);
 
 /// The physical address of the xAPIC page, for the kernel map, or `None` where MSRs are used.
 pub fn page_to_map() -> Option<PhysAddr> {
-    if features().x2apic {
-        return None;
-    }
-    // SAFETY: the MSR exists on every CPU with a local APIC, and every 64-bit CPU has one.
-    Some(PhysAddr::new(unsafe { Msr::new(IA32_APIC_BASE).read() } & BASE_ADDRESS))
+    (!is_x2apic()).then(|| PhysAddr::new(base() & BASE_ADDRESS))
 }
 
 /// Tells where the kernel map shows the xAPIC page.
@@ -69,7 +77,7 @@ pub fn set_page(page: VirtAddr) {
 }
 
 fn read(register: Register) -> u32 {
-    if features().x2apic {
+    if is_x2apic() {
         // SAFETY: x2APIC mode is on since `enable`, and the enumeration holds registers that exist there and can be
         // read.
         unsafe { Msr::new(X2APIC_MSRS + register as u32).read() as u32 }
@@ -82,7 +90,7 @@ fn read(register: Register) -> u32 {
 }
 
 fn write(register: Register, value: u32) {
-    if features().x2apic {
+    if is_x2apic() {
         // SAFETY: as in `read`; values written are valid for their registers.
         unsafe { Msr::new(X2APIC_MSRS + register as u32).write(u64::from(value)) }
     } else {
@@ -96,28 +104,40 @@ fn write(register: Register, value: u32) {
     }
 }
 
-/// Turns this CPU's APIC on, with its timer masked.
-pub fn enable() {
-    let mut base = Msr::new(IA32_APIC_BASE);
-    // SAFETY: the enable bit, and x2APIC mode only where CPUID has it.
+/// The registers of the calling CPU's APIC.
+struct Here;
+
+impl Registers for Here {
+    fn read(&mut self, register: Register) -> u32 {
+        read(register)
+    }
+
+    fn write(&mut self, register: Register, value: u32) {
+        write(register, value);
+    }
+}
+
+/// Turns this CPU's APIC on, in the mode that was chosen, with its timer masked and with `inputs`.
+pub fn enable(inputs: [Input; 2]) {
+    let found = base();
+    let mut register = Msr::new(IA32_APIC_BASE);
+    // SAFETY: the enable bit, and x2APIC mode only where CPUID has it. From x2APIC mode the only way leads through off.
     unsafe {
-        let mut value = base.read() | BASE_ENABLE;
-        base.write(value);
-        if features().x2apic {
-            value |= BASE_X2APIC;
-            base.write(value);
+        if found & BASE_X2APIC != 0 && !is_x2apic() {
+            register.write(found & BASE_ADDRESS);
+        }
+        let kept = if is_x2apic() { found } else { found & !BASE_X2APIC };
+        register.write(kept | BASE_ENABLE);
+        if is_x2apic() {
+            register.write(kept | BASE_ENABLE | BASE_X2APIC);
         }
     }
-    write(Register::TaskPriority, 0);
-    write(Register::TimerVector, MASKED);
-    write(Register::ErrorVector, u32::from(vector::APIC_ERROR));
-    write(Register::TimerDivide, DIVIDE_BY_16);
-    write(Register::Spurious, SOFTWARE_ENABLE | u32::from(vector::SPURIOUS));
+    set_up(&mut Here, VECTORS, inputs);
 }
 
 /// This CPU's number on the interrupt bus, by CPUID: before its APIC is on, and before it is mapped.
 pub fn id_by_cpuid() -> u32 {
-    if features().x2apic && __cpuid_count(0, 0).eax >= 0xb {
+    if __cpuid_count(0, 0).eax >= 0xb {
         let topology = __cpuid_count(0xb, 0);
         if topology.ebx != 0 {
             return topology.edx;
@@ -129,7 +149,7 @@ pub fn id_by_cpuid() -> u32 {
 /// This CPU's number on the interrupt bus.
 pub fn id() -> u32 {
     let id = read(Register::Id);
-    if features().x2apic { id } else { id >> 24 }
+    if is_x2apic() { id } else { id >> 24 }
 }
 
 /// Tells the APIC that the interrupt in service has been handled.
@@ -139,8 +159,7 @@ pub fn end_of_interrupt() {
 
 /// Reads and clears the error bits.
 pub fn take_errors() -> u32 {
-    write(Register::ErrorStatus, 0);
-    read(Register::ErrorStatus)
+    rhumb_smp::apic::take_errors(&mut Here)
 }
 
 /// Makes all stores visible before an MSR write that follows: writes to the APIC's registers and to the TSC deadline do
@@ -153,7 +172,7 @@ fn order_before_msr() {
 
 /// Sends a command; in xAPIC mode waits until the previous one has left.
 fn command(destination: u32, value: u32) {
-    if features().x2apic {
+    if is_x2apic() {
         order_before_msr();
         // SAFETY: one 64-bit register in this mode.
         unsafe {
@@ -162,9 +181,12 @@ fn command(destination: u32, value: u32) {
         }
         return;
     }
-    // Two halves: nobody else on this CPU may come in between.
+    // Two halves: nothing else on this CPU may come in between.
     without_interrupts(|| {
-        while read(Register::Command) & DELIVERY_PENDING != 0 {
+        for _ in 0..MOST_LOOKS {
+            if read(Register::Command) & DELIVERY_PENDING == 0 {
+                break;
+            }
             core::hint::spin_loop();
         }
         write(Register::CommandHigh, destination << 24);
@@ -172,10 +194,9 @@ fn command(destination: u32, value: u32) {
     });
 }
 
-/// Whether a command can name the CPU with this APIC id. In xAPIC mode a destination has 8 bits, and all ones means
-/// everybody.
+/// Whether a command can name the CPU with this APIC id.
 pub fn can_address(id: u32) -> bool {
-    features().x2apic || id < 0xff
+    rhumb_smp::apic::can_address(id, is_x2apic())
 }
 
 /// Interrupts the CPU with this APIC id.

@@ -1,23 +1,39 @@
 //! Time: the TSC as the clock, the APIC timer for alarms.
 //!
-//! The TSC's rate comes from CPUID where the CPU (leaf 0x15) or its hypervisor (leaf 0x4000_0010) tells it, else it is
-//! measured against the ACPI timer (3.579545 MHz), else against channel 2 of the PIT (1.193182 MHz), else assumed. The
-//! APIC timer's rate is measured against the TSC over the same time. Nanoseconds are `ticks * multiplier >> 32`: one
-//! multiplication of 64 by 64 bits. Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3.
+//! The TSC's rate comes from the hypervisor where there is one that tells it, else from CPUID where the CPU tells it; what
+//! is told is checked against a counter of known rate, and a contradiction is decided by the counter. Where nothing tells
+//! it, the counter measures it. References: the ACPI timer (3.579545 MHz), else channel 0 of the PIT (1.193182 MHz), whose
+//! count is read back by a latch command, so that no other port is needed. The APIC timer's rate is measured against the
+//! TSC over the same time. Nanoseconds are `ticks * multiplier >> 32`: one multiplication of 64 by 64 bits.
+//!
+//! The TSCs of the CPUs should run together. Whether they do is looked at as each CPU starts ([`align`]); one that does
+//! not gets an offset, so that its clock shows what the boot CPU's shows. How long something may take is measured by the
+//! CPU's own TSC alone ([`Deadline`]): it ends, whatever another CPU's clock shows.
+//!
+//! The arithmetic is `rhumb_smp::clock`'s. Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3; Intel 8254
+//! data sheet (counter latch command); KVM's `Documentation/virt/kvm/x86/msr.rst`; Microsoft's Hypervisor Top-Level
+//! Functional Specification, 12.2.
 
 use core::arch::x86_64::{__cpuid_count, _rdtsc};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_bootinfo::firmware::{PmTimer, Register};
+use rhumb_machine::{CpuMask, Machine};
+use rhumb_smp::clock::{Choice, Look, MEASURED_NS, Own, Rates, agree, choose, measure, offset};
 use x86_64::instructions::port::Port;
+use x86_64::registers::model_specific::Msr;
 
+use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, cpu::features};
+use crate::boot::entry::IMAGE_OFFSET;
+use crate::machine::MACHINE;
+use crate::smp::call;
 
 const ACPI_TIMER_HZ: u64 = 3_579_545;
 const PIT_HZ: u64 = 1_193_182;
 const NS_PER_SECOND: u64 = 1_000_000_000;
-/// Long enough for an error below 0.1 %, short enough that several are not noticed at boot.
-const CALIBRATION_NS: u64 = 5_000_000;
+/// A rate that hardly any CPU exceeds: a time by it is rather too long than too short.
+const HIGH_HZ: u64 = 4_000_000_000;
 
 static START: AtomicU64 = AtomicU64::new(0);
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
@@ -27,6 +43,7 @@ static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
 /// What the rate was taken from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reference {
+    Hypervisor,
     Cpuid,
     AcpiTimer,
     Pit,
@@ -36,6 +53,7 @@ pub enum Reference {
 impl core::fmt::Display for Reference {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
+            Self::Hypervisor => "the hypervisor",
             Self::Cpuid => "CPUID",
             Self::AcpiTimer => "the ACPI timer",
             Self::Pit => "the PIT",
@@ -69,8 +87,9 @@ pub fn timer_hz() -> u64 {
 /// Nanoseconds since [`start`].
 #[inline]
 pub fn now_ns() -> u64 {
-    // Saturating: the TSC of a CPU that is behind the boot CPU's reads less than the start, not an age.
-    ticks_to_ns(ticks().saturating_sub(START.load(Relaxed)))
+    let ticks = ticks().wrapping_add(percpu::here().tsc_offset.load(Relaxed));
+    // Saturating: a CPU that has just started, and has no offset yet, may be behind the start.
+    ticks_to_ns(ticks.saturating_sub(START.load(Relaxed)))
 }
 
 /// How long so many TSC ticks take; 0 before [`calibrate`].
@@ -79,166 +98,301 @@ pub fn ticks_to_ns(ticks: u64) -> u64 {
     ((u128::from(ticks) * u128::from(NS_PER_TICK.load(Relaxed))) >> 32) as u64
 }
 
-/// What one measurement saw: both rates, in ticks a second.
-#[derive(Clone, Copy)]
-struct Sample {
-    tsc_hz: u64,
-    timer_hz: u64,
+/// So many nanoseconds in TSC ticks; before [`calibrate`] rather too many.
+fn ns_to_ticks(ns: u64) -> u64 {
+    let hz = Some(tsc_hz()).filter(|&hz| hz > 0).unwrap_or(HIGH_HZ);
+    u64::try_from(u128::from(ns) * u128::from(hz) / u128::from(NS_PER_SECOND)).unwrap_or(u64::MAX)
+}
+
+/// A moment in the future of this CPU. It comes, also before [`calibrate`], and whatever the clocks of other CPUs show.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    from: u64,
+    ticks: u64,
+}
+
+impl Deadline {
+    /// The moment in `ns` nanoseconds.
+    pub fn after_ns(ns: u64) -> Self {
+        Self { from: ticks(), ticks: ns_to_ticks(ns) }
+    }
+
+    /// Whether it has come.
+    pub fn has_passed(&self) -> bool {
+        ticks().wrapping_sub(self.from) >= self.ticks
+    }
+}
+
+/// The ACPI timer at an I/O port.
+struct AcpiTimer {
+    port: Port<u32>,
+    bits: u32,
+}
+
+impl rhumb_smp::clock::Reference for AcpiTimer {
+    fn hz(&self) -> u64 {
+        ACPI_TIMER_HZ
+    }
+
+    fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    fn read(&mut self) -> u64 {
+        // SAFETY: the firmware's tables name the port as the timer's, and a read changes nothing.
+        u64::from(unsafe { self.port.read() })
+    }
+}
+
+/// Channel 0 of the PIT, which counts down from 65536 again and again. Its interrupt is masked.
+struct Pit {
+    control: Port<u8>,
+    channel: Port<u8>,
+}
+
+impl Pit {
+    fn start() -> Self {
+        const CHANNEL_0_BOTH_BYTES_RATE: u8 = 0b0011_0100;
+        let mut pit = Self { control: Port::new(0x43), channel: Port::new(0x40) };
+        // SAFETY: the PIT's ports on every PC; nothing else uses the channel, and no interrupt of it arrives.
+        unsafe {
+            pit.control.write(CHANNEL_0_BOTH_BYTES_RATE);
+            pit.channel.write(0);
+            pit.channel.write(0);
+        }
+        pit
+    }
+}
+
+impl rhumb_smp::clock::Reference for Pit {
+    fn hz(&self) -> u64 {
+        PIT_HZ
+    }
+
+    fn bits(&self) -> u32 {
+        16
+    }
+
+    fn read(&mut self) -> u64 {
+        const LATCH_CHANNEL_0: u8 = 0;
+        // SAFETY: as in `start`; the latch holds both bytes of one count.
+        let (low, high) = unsafe {
+            self.control.write(LATCH_CHANNEL_0);
+            (self.channel.read(), self.channel.read())
+        };
+        u64::from(u16::from_le_bytes([low, high])).wrapping_neg()
+    }
+}
+
+fn own() -> Own {
+    // The countdown first: the TSC, which is the clock, is what lies nearer to the reference.
+    let countdown = apic::countdown();
+    Own { tsc: ticks(), countdown }
+}
+
+/// Both rates by the best reference that counts; `None` where none does: small virtual machines have neither.
+fn measure_by_best(acpi_timer: Option<PmTimer>) -> Option<(Rates, Reference)> {
+    apic::start_countdown(u32::MAX);
+    let by_acpi = || {
+        let Some(PmTimer { register: Register::Port(port), bits }) = acpi_timer else { return None };
+        Some((measure(&mut AcpiTimer { port: Port::new(port), bits }, own)?, Reference::AcpiTimer))
+    };
+    let by_pit = || Some((measure(&mut Pit::start(), own)?, Reference::Pit));
+    let measured = by_acpi().or_else(by_pit);
+    apic::arm_after(0);
+    measured
 }
 
 /// Finds both rates. The APIC of this CPU is on.
 pub fn calibrate(acpi_timer: Option<PmTimer>) -> Reference {
-    let measured = if cpuid_hz().is_some() { None } else { measure(acpi_timer) };
-    let (sample, hz, reference) = match measured {
-        Some((sample, reference)) => (sample, sample.tsc_hz, reference),
-        None => {
-            let (hz, reference) = cpuid_hz().map_or_else(assume_hz, |hz| (hz, Reference::Cpuid));
-            let by_tsc = sample_by(|| Some(wait_tsc(hz)));
-            (by_tsc.unwrap_or(Sample { tsc_hz: hz, timer_hz: 0 }), hz, reference)
+    let told = hypervisor_hz()
+        .map(|hz| (hz, Reference::Hypervisor))
+        .or_else(|| cpuid_hz().map(|hz| (hz, Reference::Cpuid)));
+    let measured = measure_by_best(acpi_timer);
+    let choice = choose(told.map(|(hz, _)| hz), measured.map(|(rates, _)| rates.tsc_hz));
+    let (hz, reference) = match (choice, told, measured) {
+        (Some(Choice::Told(hz)), Some((_, by)), _) => (hz, by),
+        (Some(Choice::Contradicted { measured: hz }), Some((told, by)), Some((_, measured_by))) => {
+            log::warn!(
+                "clock: {by} says that the TSC runs at {} MHz, {measured_by} measures {}: believing that",
+                told / 1_000_000,
+                hz / 1_000_000
+            );
+            (hz, measured_by)
         }
+        (Some(Choice::Measured(hz)), _, Some((_, by))) => (hz, by),
+        _ => assume_hz(),
     };
     TSC_HZ.store(hz, Relaxed);
     NS_PER_TICK.store(((u128::from(NS_PER_SECOND) << 32) / u128::from(hz.max(1))) as u64, Relaxed);
+    let rates = measured.map_or_else(|| measure_timer(hz), |(rates, _)| rates);
     // The timer's rate relative to the TSC's, so that both agree whichever reference the TSC has.
-    let timer_hz = u128::from(sample.timer_hz) * u128::from(hz) / u128::from(sample.tsc_hz.max(1));
+    let timer_hz = u128::from(rates.timer_hz) * u128::from(hz) / u128::from(rates.tsc_hz.max(1));
     TIMER_HZ.store(timer_hz as u64, Relaxed);
+    if let Some((rates, by)) = measured
+        && !agree(rates.tsc_hz, hz, 1000)
+    {
+        log::debug!("clock: {by} measures {} MHz", rates.tsc_hz / 1_000_000);
+    }
     reference
 }
 
-/// Both rates, and by what they were measured; `None` where nothing measures them: small virtual machines have neither
-/// timer.
-///
-/// A CPU that is held up meanwhile (by firmware, or by the host of a virtual machine) sees too many ticks, never too
-/// few: the least of several measurements counts, and two that agree to 1/256 end it.
-fn measure(acpi_timer: Option<PmTimer>) -> Option<(Sample, Reference)> {
-    const MOST_SAMPLES: usize = 8;
-    let mut best = sample(acpi_timer)?;
-    for _ in 1..MOST_SAMPLES {
-        let Some(next) = sample(acpi_timer) else { break };
-        let agree = next.0.tsc_hz.abs_diff(best.0.tsc_hz) < best.0.tsc_hz / 256;
-        if next.0.tsc_hz < best.0.tsc_hz {
-            best = next;
-        }
-        if agree {
-            break;
-        }
-    }
-    Some(best)
-}
-
-/// One measurement.
-fn sample(acpi_timer: Option<PmTimer>) -> Option<(Sample, Reference)> {
-    if let Some(PmTimer { register: Register::Port(port), bits }) = acpi_timer
-        && let Some(sample) = sample_by(|| wait_acpi_timer(port, bits))
-    {
-        return Some((sample, Reference::AcpiTimer));
-    }
-    Some((sample_by(wait_pit)?, Reference::Pit))
-}
-
-/// Both clocks' rates while `wait` runs, which says how many nanoseconds that was, or that it cannot say.
-fn sample_by(wait: impl FnOnce() -> Option<u64>) -> Option<Sample> {
+/// The timer's rate by the TSC, where no reference counts.
+fn measure_timer(hz: u64) -> Rates {
     apic::start_countdown(u32::MAX);
-    let (timer, tsc) = (apic::countdown(), ticks());
-    let waited = wait();
-    let (tsc, timer) = (ticks() - tsc, u64::from(timer.wrapping_sub(apic::countdown())));
+    let (before, end) = (own(), Deadline::after_ns(MEASURED_NS));
+    while !end.has_passed() {
+        core::hint::spin_loop();
+    }
+    let after = own();
     apic::arm_after(0);
-    let ns = waited?.max(1);
-    let a_second = |ticks: u64| (u128::from(ticks) * u128::from(NS_PER_SECOND) / u128::from(ns)) as u64;
-    Some(Sample { tsc_hz: a_second(tsc), timer_hz: a_second(timer) })
+    let passed = after.tsc.wrapping_sub(before.tsc).max(1);
+    let counted = u64::from(before.countdown.wrapping_sub(after.countdown));
+    let timer_hz = u128::from(counted) * u128::from(hz) / u128::from(passed);
+    Rates { tsc_hz: hz, timer_hz: timer_hz as u64 }
 }
 
-/// The TSC's rate, where the CPU or its hypervisor tells it.
+/// The TSC's rate, where the CPU tells it.
 fn cpuid_hz() -> Option<u64> {
+    if __cpuid_count(0, 0).eax < 0x15 {
+        return None;
+    }
+    let leaf = __cpuid_count(0x15, 0);
+    if leaf.eax == 0 || leaf.ebx == 0 || leaf.ecx == 0 {
+        return None;
+    }
+    Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax))
+}
+
+/// The TSC's rate, where a hypervisor tells it. It knows better than CPUID's leaf 0x15, which may be the hardware's: a
+/// guest's TSC can be scaled.
+fn hypervisor_hz() -> Option<u64> {
     const IS_VIRTUAL: u32 = 1 << 31;
-    if __cpuid_count(0, 0).eax >= 0x15 {
-        let leaf = __cpuid_count(0x15, 0);
-        if leaf.eax != 0 && leaf.ebx != 0 && leaf.ecx != 0 {
-            return Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax));
-        }
+    if __cpuid_count(1, 0).ecx & IS_VIRTUAL == 0 {
+        return None;
     }
-    if __cpuid_count(1, 0).ecx & IS_VIRTUAL != 0 && __cpuid_count(0x4000_0000, 0).eax >= 0x4000_0010 {
-        let khz = __cpuid_count(0x4000_0010, 0).eax;
-        return Some(u64::from(khz) * 1000).filter(|&hz| hz > 0);
+    let leaf = __cpuid_count(0x4000_0000, 0);
+    let mut signature = [0; 12];
+    for (part, register) in signature.as_chunks_mut().0.iter_mut().zip([leaf.ebx, leaf.ecx, leaf.edx]) {
+        *part = register.to_le_bytes();
     }
-    None
+    // These three define leaf 0x40000010 as the TSC's rate in kHz; others use the number otherwise, or not at all.
+    let by_leaf = || {
+        let khz = if leaf.eax >= 0x4000_0010 { __cpuid_count(0x4000_0010, 0).eax } else { 0 };
+        (khz > 0).then(|| u64::from(khz) * 1000)
+    };
+    match &signature {
+        b"KVMKVMKVM\0\0\0" => by_leaf().or_else(kvm_clock_hz),
+        b"VMwareVMware" | b"bhyve bhyve " => by_leaf(),
+        b"Microsoft Hv" => hyper_v_hz(),
+        _ => None,
+    }
+    .filter(|&hz| hz > 0)
+}
+
+/// Hyper-V tells the rate in a register, if it grants access to the registers of rates.
+fn hyper_v_hz() -> Option<u64> {
+    const ACCESS_TO_RATES: u32 = 1 << 11;
+    const HV_X64_MSR_TSC_FREQUENCY: u32 = 0x4000_0022;
+    if __cpuid_count(0x4000_0003, 0).eax & ACCESS_TO_RATES == 0 {
+        return None;
+    }
+    // SAFETY: the hypervisor grants access.
+    Some(unsafe { Msr::new(HV_X64_MSR_TSC_FREQUENCY).read() })
+}
+
+/// KVM writes how to turn TSC ticks into nanoseconds to a place that it is told, in the shape of its clock.
+fn kvm_clock_hz() -> Option<u64> {
+    const HAS_CLOCK: u32 = 1 << 3;
+    const MSR_KVM_SYSTEM_TIME_NEW: u32 = 0x4b56_4d01;
+    const ENABLE: u64 = 1;
+    /// Version, TSC and nanoseconds at some moment, multiplier, shift and flags. One cache line, in one page.
+    #[repr(C, align(64))]
+    struct Clock([AtomicU64; 4]);
+    static CLOCK: Clock = Clock([const { AtomicU64::new(0) }; 4]);
+
+    if __cpuid_count(0x4000_0001, 0).eax & HAS_CLOCK == 0 {
+        return None;
+    }
+    let place = core::ptr::from_ref(&CLOCK) as u64 - IMAGE_OFFSET;
+    let mut register = Msr::new(MSR_KVM_SYSTEM_TIME_NEW);
+    // SAFETY: the hypervisor has the register; it writes to the static, which is atomic words, until the second write.
+    let factors = unsafe {
+        register.write(place | ENABLE);
+        let factors = CLOCK.0[3].load(Relaxed);
+        register.write(0);
+        factors
+    };
+    // ns = ticks * 2^shift * multiplier / 2^32.
+    let (multiplier, shift) = (factors as u32, (factors >> 32) as u8 as i8);
+    if multiplier == 0 || !(-32..=32).contains(&shift) {
+        return None;
+    }
+    let scaled = (u128::from(NS_PER_SECOND) << 64) / u128::from(multiplier);
+    u64::try_from(scaled >> (32 + i32::from(shift))).ok()
 }
 
 /// A rate where nothing tells it and nothing measures it: the CPU's base frequency, else one that hardly any CPU
-/// exceeds, so that a delay is rather too long than too short.
+/// exceeds.
 fn assume_hz() -> (u64, Reference) {
-    const HIGH_MHZ: u32 = 4000;
     let base_mhz = if __cpuid_count(0, 0).eax >= 0x16 { __cpuid_count(0x16, 0).eax & 0xffff } else { 0 };
-    let mhz = if base_mhz > 0 { base_mhz } else { HIGH_MHZ };
-    log::warn!("there is no timer to measure the TSC with: taking it to run at {mhz} MHz");
-    (u64::from(mhz) * 1_000_000, Reference::Assumed)
+    let hz = if base_mhz > 0 { u64::from(base_mhz) * 1_000_000 } else { HIGH_HZ };
+    log::warn!("there is no timer to measure the TSC with: taking it to run at {} MHz", hz / 1_000_000);
+    (hz, Reference::Assumed)
 }
 
-/// Waits [`CALIBRATION_NS`] by the TSC itself and returns how long it really was.
-fn wait_tsc(hz: u64) -> u64 {
-    let start = ticks();
-    loop {
-        let passed = ticks().wrapping_sub(start);
-        if passed >= hz / (NS_PER_SECOND / CALIBRATION_NS) {
-            return (u128::from(passed) * u128::from(NS_PER_SECOND) / u128::from(hz.max(1))) as u64;
-        }
-        core::hint::spin_loop();
+const IA32_TSC_ADJUST: u32 = 0x3b;
+/// The boot CPU's, which all get.
+static ADJUSTMENT: AtomicU64 = AtomicU64::new(0);
+
+/// The boot CPU: remembers its TSC's adjustment.
+pub fn remember_adjustment() {
+    if features().tsc_adjust {
+        // SAFETY: the register is there by CPUID.
+        ADJUSTMENT.store(unsafe { Msr::new(IA32_TSC_ADJUST).read() }, Relaxed);
     }
 }
 
-/// Waits [`CALIBRATION_NS`] by the ACPI timer and returns how long it really was; `None` if the timer does not count.
-fn wait_acpi_timer(port: u16, bits: u32) -> Option<u64> {
-    let mut port = Port::<u32>::new(port);
-    let mask = u32::MAX >> (32 - bits.clamp(1, 32));
-    // SAFETY: the firmware names this port as the ACPI timer; reading it has no effect.
-    let mut read = || unsafe { port.read() } & mask;
-    let wanted = (ACPI_TIMER_HZ * CALIBRATION_NS / NS_PER_SECOND) as u32;
-    let first = read();
-    let mut reads_alike = 0;
-    loop {
-        let passed = read().wrapping_sub(first) & mask;
-        if passed >= wanted {
-            return Some(u64::from(passed) * NS_PER_SECOND / ACPI_TIMER_HZ);
-        }
-        reads_alike = if passed == 0 { reads_alike + 1 } else { 0 };
-        if reads_alike == 100_000 {
-            return None;
-        }
+/// Another CPU: gives its TSC the boot CPU's adjustment. Firmware that hides its own time from one CPU's TSC leaves
+/// another one there.
+pub fn take_adjustment() {
+    if !features().tsc_adjust {
+        return;
     }
-}
-
-/// Waits [`CALIBRATION_NS`] by channel 2 of the PIT, whose output can be polled without an interrupt; `None` if it does
-/// not count: where there is none, the port reads all ones, or a constant.
-fn wait_pit() -> Option<u64> {
-    // Many times what is needed: no port is read faster than in a tenth of a microsecond.
-    const MOST_READS: usize = 1_000_000;
-    const GATE: u8 = 1 << 0;
-    const SPEAKER: u8 = 1 << 1;
-    const OUTPUT: u8 = 1 << 5;
-    let (mut control, mut channel, mut gate) =
-        (Port::<u8>::new(0x43), Port::<u8>::new(0x42), Port::<u8>::new(0x61));
-    let count = (PIT_HZ * CALIBRATION_NS / NS_PER_SECOND) as u16;
-    // SAFETY: the PIT's and the system control port, at the addresses that every PC has; the speaker stays off.
+    let (mut register, wanted) = (Msr::new(IA32_TSC_ADJUST), ADJUSTMENT.load(Relaxed));
+    // SAFETY: the register is there by CPUID, and the clock of this CPU is not used yet.
     unsafe {
-        let quiet = gate.read() & !(SPEAKER | GATE);
-        gate.write(quiet);
-        control.write(0b1011_0000u8); // channel 2, both bytes, one shot
-        let [low, high] = count.to_le_bytes();
-        channel.write(low);
-        channel.write(high);
-        gate.write(quiet | GATE);
-        // Low since the control word, high when the count is through.
-        let was_low = gate.read() & OUTPUT == 0;
-        let went_high = was_low && (0..MOST_READS).any(|_| gate.read() & OUTPUT != 0);
-        gate.write(quiet);
-        went_high.then_some(CALIBRATION_NS)
+        if register.read() != wanted {
+            register.write(wanted);
+        }
+    }
+}
+
+/// Looks how far the TSC of `area`'s CPU, which has just come online, is from this one's, and lets its clock show the
+/// same.
+pub fn align(area: &PerCpu) {
+    let guard = MACHINE.pin();
+    let looks: [Look; 8] = core::array::from_fn(|_| {
+        let there = AtomicU64::new(0);
+        let before = ticks();
+        let read = || there.store(ticks(), Relaxed);
+        call::run_on(guard.pinned(), &CpuMask::only(area.id()), &read, || ());
+        Look { before, there: there.into_inner(), after: ticks() }
+    });
+    let offset = offset(&looks);
+    if offset != 0 {
+        area.tsc_offset.store(offset, Relaxed);
+        let behind = offset as i64;
+        let by_ns = ticks_to_ns(behind.unsigned_abs());
+        let how = if behind > 0 { "behind" } else { "ahead" };
+        log::warn!("the TSC of CPU {} is {by_ns} ns {how}: its clock is set", area.id());
     }
 }
 
 /// Busy-waits `ns` nanoseconds.
 pub fn delay_ns(ns: u64) {
-    let end = now_ns() + ns;
-    while now_ns() < end {
+    let end = Deadline::after_ns(ns);
+    while !end.has_passed() {
         core::hint::spin_loop();
     }
 }
@@ -246,8 +400,7 @@ pub fn delay_ns(ns: u64) {
 /// One timer interrupt on this CPU in `ns` nanoseconds, at the earliest.
 pub fn arm_ns(ns: u64) {
     if features().tsc_deadline {
-        let wait = (u128::from(ns) * u128::from(tsc_hz()) / u128::from(NS_PER_SECOND)) as u64;
-        apic::arm_at(ticks().saturating_add(wait).max(1));
+        apic::arm_at(ticks().saturating_add(ns_to_ticks(ns)).max(1));
     } else {
         let count = u128::from(ns) * u128::from(timer_hz()) / u128::from(NS_PER_SECOND);
         apic::arm_after(count.clamp(1, u128::from(u32::MAX)) as u32);

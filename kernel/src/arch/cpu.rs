@@ -12,9 +12,11 @@ use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
 use core::arch::naked_asm;
 use core::arch::x86_64::__cpuid_count;
+use core::sync::atomic::Ordering::Relaxed;
 
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::Pkrs;
+use crate::arch::{apic, percpu, quirks};
 use crate::mm::protect;
 
 /// The features that Rhumb uses, each optional.
@@ -46,6 +48,10 @@ pub struct Features {
     pub tsc_deadline: bool,
     /// The TSC runs at one rate in all power states.
     pub invariant_tsc: bool,
+    /// The TSC has an adjustment that can be read and written.
+    pub tsc_adjust: bool,
+    /// Machine checks are recorded in banks of registers.
+    pub machine_check_banks: bool,
     /// Physical address bits.
     pub physical_bits: u8,
 }
@@ -72,8 +78,10 @@ impl Features {
             umip: bit(seven.map(|r| r.ecx), 2),
             pks: bit(seven.map(|r| r.ecx), 31),
             x2apic: bit(one.map(|r| r.ecx), 21),
-            tsc_deadline: bit(one.map(|r| r.ecx), 24),
+            tsc_deadline: bit(one.map(|r| r.ecx), 24) && !quirks::deadline_is_broken(),
             invariant_tsc: bit(power.map(|r| r.edx), 8),
+            tsc_adjust: bit(seven.map(|r| r.ebx), 1),
+            machine_check_banks: bit(one.map(|r| r.edx), 14),
             physical_bits: sizes.map_or(36, |r| r.eax as u8),
         }
     }
@@ -90,8 +98,11 @@ impl Features {
             (self.smap, other.smap, "SMAP"),
             (self.umip, other.umip, "UMIP"),
             (protect::wants_keys(), other.pks, "protection keys for supervisor pages"),
-            (self.x2apic, other.x2apic, "x2APIC"),
+            (apic::is_x2apic(), other.x2apic, "x2APIC"),
             (self.tsc_deadline, other.tsc_deadline, "the timer's TSC deadline"),
+            (self.invariant_tsc, other.invariant_tsc, "a TSC of one rate"),
+            (self.tsc_adjust, other.tsc_adjust, "an adjustment of the TSC"),
+            (self.machine_check_banks, other.machine_check_banks, "banks of machine checks"),
             (true, other.physical_bits >= self.physical_bits, "as many physical address bits"),
         ]
         .into_iter()
@@ -106,69 +117,150 @@ pub fn features() -> &'static Features {
     BOOT_FEATURES.call_once(Features::read)
 }
 
-/// Turns on what the kernel's own tables rely on: write protection, no-execute, global pages, SMEP, SMAP, UMIP,
-/// protection keys where tables have one (closed from the start); and machine checks, which reset the machine without a
-/// word where they cannot raise their exception. Called on each CPU once its tables are loaded. PCIDs stay off: see
-/// `rhumb_pagetable::flush::sequence`.
-pub fn enable_protections() {
-    let features = features();
-    let mut bits = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION;
-    for (there, bit) in [
-        (features.machine_check, Cr4Flags::MACHINE_CHECK_EXCEPTION),
-        (features.global_pages, Cr4Flags::PAGE_GLOBAL),
-        (features.smep, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
-        (features.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
-        (features.umip, Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
-        (protect::wants_keys(), Cr4Flags::PROTECTION_KEY_SUPERVISOR),
-    ] {
-        if there {
-            bits |= bit;
+/// The control registers that say what this CPU allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Controls {
+    pub cr0: u64,
+    pub cr4: u64,
+    pub efer: u64,
+}
+
+/// CR0 of every CPU, whatever its loader left: paging and write protection on, caches on, floating-point errors by their
+/// own exception.
+const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
+    .union(Cr0Flags::MONITOR_COPROCESSOR)
+    .union(Cr0Flags::EXTENSION_TYPE)
+    .union(Cr0Flags::NUMERIC_ERROR)
+    .union(Cr0Flags::WRITE_PROTECT)
+    .union(Cr0Flags::PAGING);
+
+/// SYSENTER's code segment: with 0 the instruction faults.
+const IA32_SYSENTER_CS: u32 = 0x174;
+
+impl Controls {
+    /// This CPU's now.
+    pub fn read() -> Self {
+        Self { cr0: Cr0::read_raw(), cr4: Cr4::read_raw(), efer: Efer::read_raw() }
+    }
+
+    /// What every CPU must have. Of what is there only the number of levels of page tables is kept, which cannot be
+    /// changed any more, and what EFER has beside.
+    fn wanted() -> Self {
+        let features = features();
+        let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4::read() & Cr4Flags::L5_PAGING;
+        for (there, bit) in [
+            (features.machine_check, Cr4Flags::MACHINE_CHECK_EXCEPTION),
+            (features.global_pages, Cr4Flags::PAGE_GLOBAL),
+            (features.smep, Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION),
+            (features.smap, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
+            (features.umip, Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
+            (protect::wants_keys(), Cr4Flags::PROTECTION_KEY_SUPERVISOR),
+        ] {
+            if there {
+                cr4 |= bit;
+            }
+        }
+        let efer = (Efer::read() | EferFlags::NO_EXECUTE_ENABLE) - EferFlags::SYSTEM_CALL_EXTENSIONS;
+        Self { cr0: CR0.bits(), cr4: cr4.bits(), efer: efer.bits() }
+    }
+
+    /// What `area`'s CPU noted last.
+    pub fn noted(area: &percpu::PerCpu) -> Self {
+        let [cr0, cr4, efer] = area.controls.each_ref().map(|word| word.load(Relaxed));
+        Self { cr0, cr4, efer }
+    }
+
+    /// Notes this CPU's registers in its area, for other CPUs to read.
+    pub fn note() {
+        let Self { cr0, cr4, efer } = Self::read();
+        for (word, value) in percpu::here().controls.iter().zip([cr0, cr4, efer]) {
+            word.store(value, Relaxed);
         }
     }
-    if protect::wants_keys() {
-        Pkrs.set(protect::CLOSED);
-    }
-    // SAFETY: every 64-bit CPU has the PAT. Its first four slots, all that the boot tables use, keep their meaning.
-    unsafe { Msr::new(IA32_PAT).write(PAT_LAYOUT) };
-    // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us.
-    unsafe {
-        Efer::update(|efer| *efer |= EferFlags::NO_EXECUTE_ENABLE);
-        Cr0::update(|cr0| *cr0 |= Cr0Flags::WRITE_PROTECT);
-        // Global pages last: turning the bit on drops every translation, the boot tables' included.
-        Cr4::update(|cr4| *cr4 |= bits);
+
+    /// Names of the protections that are on.
+    pub fn protections(&self) -> impl Iterator<Item = &'static str> {
+        let (cr0, cr4) = (Cr0Flags::from_bits_truncate(self.cr0), Cr4Flags::from_bits_truncate(self.cr4));
+        let efer = EferFlags::from_bits_truncate(self.efer);
+        [
+            (efer.contains(EferFlags::NO_EXECUTE_ENABLE), "nx"),
+            (cr0.contains(Cr0Flags::WRITE_PROTECT), "wp"),
+            (cr4.contains(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION), "smep"),
+            (cr4.contains(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION), "smap"),
+            (cr4.contains(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION), "umip"),
+            (cr4.contains(Cr4Flags::PAGE_GLOBAL), "pge"),
+            (cr4.contains(Cr4Flags::PROTECTION_KEY_SUPERVISOR), "pks"),
+            (cr4.contains(Cr4Flags::L5_PAGING), "la57"),
+        ]
+        .into_iter()
+        .filter_map(|(on, name)| on.then_some(name))
     }
 }
 
-/// What is on now, for `cpus`: names separated by blanks.
-pub fn enabled_protections() -> impl Iterator<Item = &'static str> {
-    let (cr0, cr4, efer) = (Cr0::read(), Cr4::read(), Efer::read());
-    [
-        (efer.contains(EferFlags::NO_EXECUTE_ENABLE), "nx"),
-        (cr0.contains(Cr0Flags::WRITE_PROTECT), "wp"),
-        (cr4.contains(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION), "smep"),
-        (cr4.contains(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION), "smap"),
-        (cr4.contains(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION), "umip"),
-        (cr4.contains(Cr4Flags::PAGE_GLOBAL), "pge"),
-        (cr4.contains(Cr4Flags::PCID), "pcid"),
-        (cr4.contains(Cr4Flags::PROTECTION_KEY_SUPERVISOR), "pks"),
-        (cr4.contains(Cr4Flags::L5_PAGING), "la57"),
-    ]
-    .into_iter()
-    .filter_map(|(on, name)| on.then_some(name))
-}
-
-/// [`enabled_protections`] as one text.
-pub struct ProtectionNames;
-
-impl core::fmt::Display for ProtectionNames {
+impl core::fmt::Display for Controls {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        enabled_protections().enumerate().try_for_each(|(index, name)| {
+        self.protections().enumerate().try_for_each(|(index, name)| {
             if index > 0 {
                 f.write_str(" ")?;
             }
             f.write_str(name)
         })
     }
+}
+
+/// A control register does not hold what was written to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotTaken {
+    pub wanted: Controls,
+    pub found: Controls,
+}
+
+impl core::fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (w, o) = (self.wanted, self.found);
+        write!(
+            f,
+            "CR0, CR4, EFER are {:#x}, {:#x}, {:#x}, not {:#x}, {:#x}, {:#x}",
+            o.cr0, o.cr4, o.efer, w.cr0, w.cr4, w.efer
+        )
+    }
+}
+
+/// Gives the control registers the same value on each CPU: what the kernel's own tables rely on (write protection,
+/// no-execute, global pages, SMEP, SMAP, UMIP, protection keys where tables have one, closed from the start), and machine
+/// checks, which reset the machine without a word where they cannot raise their exception. System calls stay off. Called
+/// once the kernel's tables are loaded. PCIDs stay off: see `rhumb_pagetable::flush::sequence`.
+///
+/// # Errors
+/// The CPU did not take a value: it may not go on.
+pub fn enable_protections() -> Result<(), NotTaken> {
+    if protect::wants_keys() {
+        Pkrs.set(protect::CLOSED);
+    }
+    // SAFETY: every 64-bit CPU has the PAT. Its first four slots, all that the boot tables use, keep their meaning.
+    unsafe { Msr::new(IA32_PAT).write(PAT_LAYOUT) };
+    // SAFETY: every 64-bit CPU has it; nothing uses SYSENTER.
+    unsafe { Msr::new(IA32_SYSENTER_CS).write(0) };
+    let wanted = Controls::wanted();
+    // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us; what
+    // is cleared nothing uses.
+    unsafe {
+        Efer::write_raw(wanted.efer);
+        Cr0::write_raw(wanted.cr0);
+        // Global pages last: turning the bit on drops every translation, the boot tables' included.
+        Cr4::write_raw(wanted.cr4);
+    }
+    Controls::note();
+    let found = Controls::read();
+    if found == wanted { Ok(()) } else { Err(NotTaken { wanted, found }) }
+}
+
+/// What the last debug exception was for: DR6.
+pub fn debug_status() -> u64 {
+    let status: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, dr6", out(reg) status, options(nomem, nostack, preserves_flags)) };
+    status
 }
 
 /// Where a CPU is that has turned interrupts on and is about to halt.

@@ -91,6 +91,25 @@ impl Descriptors {
             DS::set_reg(SegmentSelector::NULL);
             ES::set_reg(SegmentSelector::NULL);
             load_tss(TASK);
+            // No local descriptors: what the firmware left there would be a table like any other.
+            asm!("lldt {0:x}", in(reg) 0u32, options(nostack, preserves_flags));
+        }
+    }
+
+    /// Splits the interrupt stacks of the calling CPU: those that come from now on use the lower halves. A report may run
+    /// on any of these stacks, and whatever comes meanwhile must not write over it.
+    ///
+    /// # Safety
+    /// Called by the CPU that owns this structure, which does not go back to what it did before.
+    pub unsafe fn split_stacks(&'static self, middle: impl Fn(InterruptStack) -> VirtAddr) {
+        // SAFETY: the CPU reads the segment as it takes an interrupt, which is before or after these writes.
+        let task = self.task.get();
+        for stack in InterruptStack::ALL {
+            // SAFETY: as above; the structure is packed, so the place is written without a reference to it.
+            unsafe {
+                (&raw mut (*task).interrupt_stack_table[stack.index() as usize])
+                    .write_unaligned(x86_64::VirtAddr::new(middle(stack).get()));
+            }
         }
     }
 }

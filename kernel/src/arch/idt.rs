@@ -9,6 +9,7 @@
 
 use core::arch::global_asm;
 
+use rhumb_machine::VirtAddr;
 use spin::Once;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
@@ -95,6 +96,8 @@ trap_common:
     cld
     movq %rsp, %rdi
     callq trap_dispatch
+    .globl trap_return
+trap_return:
     popq %r15
     popq %r14
     popq %r13
@@ -121,6 +124,14 @@ unsafe extern "C" {
     static trap_stubs: u8;
 }
 
+/// Where the dispatcher returns to: above its frame lies a [`TrapFrame`].
+pub fn trap_return() -> VirtAddr {
+    unsafe extern "C" {
+        static trap_return: u8;
+    }
+    VirtAddr::from(&raw const trap_return)
+}
+
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
 
 /// Loads the table without interrupt stacks: there are none before the kernel's own tables.
@@ -140,6 +151,25 @@ pub fn triple_fault() -> ! {
     EMPTY.load();
     // SAFETY: nothing comes back: the fault finds no handler, neither does the next, and the CPU resets.
     unsafe { core::arch::asm!("ud2", options(noreturn)) }
+}
+
+/// A table for CPUs that are parked: a handler for machine checks, and one for whatever else may come.
+///
+/// # Safety
+/// The handlers do not return.
+pub unsafe fn build_parked(machine_check: VirtAddr, other: VirtAddr) -> InterruptDescriptorTable {
+    let mut table = build(Stacks::Shared);
+    let (machine_check, other) =
+        (x86_64::VirtAddr::new(machine_check.get()), x86_64::VirtAddr::new(other.get()));
+    // SAFETY: the caller's promise.
+    unsafe {
+        table.machine_check.set_handler_addr(machine_check);
+        table.non_maskable_interrupt.set_handler_addr(other);
+        table.double_fault.set_handler_addr(other);
+        table.general_protection_fault.set_handler_addr(other);
+        table.page_fault.set_handler_addr(other);
+    }
+    table
 }
 
 #[derive(PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The I/O APIC: routes a device's interrupt line to a CPU.
 //!
-//! Rhumb takes one line, the console's; all others stay masked. Source: Intel 82093AA data sheet, 3.0 to 3.2.
+//! Rhumb takes the console's line and those of non-maskable interrupts; all others are masked. Source: Intel 82093AA data sheet, 3.0 to 3.2.
 
 use rhumb_machine::VirtAddr;
 
@@ -12,6 +12,9 @@ const TABLE: u32 = 0x10;
 const MASKED: u32 = 1 << 16;
 const LEVEL_TRIGGERED: u32 = 1 << 15;
 const ACTIVE_LOW: u32 = 1 << 13;
+const DELIVERY_MODE: u32 = 7 << 8;
+const DELIVER_SMI: u32 = 2 << 8;
+const DELIVER_NMI: u32 = 4 << 8;
 
 /// How a line signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,17 +69,27 @@ impl IoApic {
         gsi.checked_sub(self.first_gsi).is_some_and(|line| line < self.lines())
     }
 
-    /// Masks every line.
+    /// Masks every line but those that the firmware takes for itself, by SMI.
     pub fn mask_all(&mut self) {
         for line in 0..self.lines() {
-            self.write(TABLE + 2 * line, MASKED);
+            if self.read(TABLE + 2 * line) & DELIVERY_MODE != DELIVER_SMI {
+                self.write(TABLE + 2 * line, MASKED);
+            }
         }
+    }
+
+    /// Sends `line` to the CPU with this APIC id as a non-maskable interrupt.
+    pub fn route_nmi(&mut self, line: Line, apic_id: u8) {
+        self.set(line, DELIVER_NMI, apic_id);
     }
 
     /// Sends `line` to the CPU with this APIC id, as `vector`.
     pub fn route(&mut self, line: Line, vector: u8, apic_id: u8) {
+        self.set(line, u32::from(vector), apic_id);
+    }
+
+    fn set(&mut self, line: Line, mut low: u32, apic_id: u8) {
         let index = TABLE + 2 * (line.gsi - self.first_gsi);
-        let mut low = u32::from(vector);
         if line.active_low {
             low |= ACTIVE_LOW;
         }

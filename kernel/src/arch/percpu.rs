@@ -5,6 +5,7 @@
 //! alone (plain load and store, no locked operation) and read by anyone.
 
 use core::arch::asm;
+use core::mem::offset_of;
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -13,12 +14,14 @@ use core::sync::atomic::{
 use rhumb_klog::{Ring, Slot};
 use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
 use rhumb_pagetable::LazyCpu;
+use rhumb_smp::apic::Input;
+use rhumb_smp::call::Inbox;
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
 use crate::arch::gdt::Descriptors;
+use crate::arch::mce;
 use crate::logging;
-use crate::smp::call::Inbox;
 use crate::smp::nmi::Nmis;
 
 const IA32_GS_BASE: u32 = 0xc000_0101;
@@ -93,6 +96,21 @@ impl Counters {
     }
 }
 
+/// A value that shares its cache line with no other.
+#[repr(C, align(64))]
+pub struct OwnLine<T>(T);
+
+impl<T> core::ops::Deref for OwnLine<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+// What one CPU writes often does not lie in the line that the others look at.
+const _: () = assert!(offset_of!(PerCpu, lazy).is_multiple_of(64) && size_of::<OwnLine<LazyCpu>>() == 64);
+
 /// One CPU's own data.
 #[repr(C, align(64))]
 pub struct PerCpu {
@@ -111,16 +129,25 @@ pub struct PerCpu {
     pub probe_resume: AtomicU64,
     /// What the last expected fault's handler had in the register of protection keys, where tables have one.
     pub handler_keys: AtomicU64,
-    /// Top of this CPU's main stack.
-    pub stack_top: AtomicU64,
+    /// What to add to its time-stamp counter so that it shows what the boot CPU's shows. Wraps.
+    pub tsc_offset: AtomicU64,
+    /// Which inputs of its APIC carry non-maskable interrupts: see [`PerCpu::inputs`].
+    inputs: AtomicU32,
+    /// Where a non-maskable interrupt stopped it, for the report of the CPU that sent it: 0 while it runs.
+    pub stopped_rip: AtomicU64,
+    pub stopped_rbp: AtomicU64,
+    /// Its control registers when it last noted them: see `arch::cpu::Controls`.
+    pub controls: [AtomicU64; 3],
+    /// The worst machine check that it has found: see `arch::mce`.
+    pub machine_check: mce::Noted,
     /// Segment descriptors and task-state segment.
     pub descriptors: Descriptors,
     /// Cross-calls that wait for this CPU.
     pub inbox: Inbox,
     /// Non-maskable interrupts that it is sent.
     pub nmis: Nmis,
-    /// Whether the CPU idles, and what it misses meanwhile: see `smp::flush`.
-    pub lazy: LazyCpu,
+    /// Whether the CPU idles, and what it misses meanwhile: see `smp::flush`. Every CPU that flushes looks at it.
+    pub lazy: OwnLine<LazyCpu>,
     /// A job that waits for this CPU: see `smp::work`.
     pub job: AtomicPtr<()>,
     /// Statistics.
@@ -146,11 +173,16 @@ impl PerCpu {
             report_depth: AtomicU32::new(0),
             probe_resume: AtomicU64::new(0),
             handler_keys: AtomicU64::new(0),
-            stack_top: AtomicU64::new(0),
+            tsc_offset: AtomicU64::new(0),
+            inputs: AtomicU32::new(0),
+            stopped_rip: AtomicU64::new(0),
+            stopped_rbp: AtomicU64::new(0),
+            controls: [const { AtomicU64::new(0) }; 3],
+            machine_check: mce::Noted::new(),
             descriptors: Descriptors::new(),
             inbox: Inbox::new(),
             nmis: Nmis::new(),
-            lazy: LazyCpu::new(),
+            lazy: OwnLine(LazyCpu::new()),
             job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),
             log_slots: [const { Slot::new() }; logging::SLOTS_PER_CPU],
@@ -161,6 +193,24 @@ impl PerCpu {
     /// This CPU's own log.
     pub fn log_ring(&'static self) -> &'static Ring<'static> {
         self.log_ring.call_once(|| Ring::new(&self.log_slots))
+    }
+
+    /// What the two inputs of its APIC are for.
+    pub fn inputs(&self) -> [Input; 2] {
+        let bits = self.inputs.load(Relaxed);
+        [bits, bits >> 8].map(|bits| match bits & 3 {
+            0 => Input::Unused,
+            bits => Input::Nmi { active_low: bits & 2 != 0 },
+        })
+    }
+
+    /// Tells the area what the two inputs of its CPU's APIC are for. Before the CPU settles.
+    pub fn set_inputs(&self, inputs: [Input; 2]) {
+        let [first, second] = inputs.map(|input| match input {
+            Input::Unused => 0,
+            Input::Nmi { active_low } => 1 | u32::from(active_low) << 1,
+        });
+        self.inputs.store(first | second << 8, Relaxed);
     }
 
     /// Its CPU.
@@ -199,6 +249,27 @@ pub fn register(area: &'static PerCpu) {
 pub fn install(area: &'static PerCpu) {
     // SAFETY: the GS base is used for nothing but the per-CPU area.
     unsafe { Msr::new(IA32_GS_BASE).write(core::ptr::from_ref(area) as u64) };
+}
+
+/// Where GS leads: the address of this CPU's area, unless something has gone very wrong.
+pub fn gs_base() -> u64 {
+    // SAFETY: a read of an MSR that every 64-bit CPU has.
+    unsafe { Msr::new(IA32_GS_BASE).read() }
+}
+
+/// Holds the running code on its CPU. One instruction: code that is moved to another CPU between finding its area and
+/// writing there would raise the depth of the wrong one.
+#[inline(always)]
+pub fn raise_preempt_depth() {
+    // SAFETY: GS leads to this CPU's area, and the field is this CPU's own.
+    unsafe { asm!("inc qword ptr gs:[{}]", const offset_of!(PerCpu, preempt_depth), options(nostack)) };
+}
+
+/// Undoes one [`raise_preempt_depth`].
+#[inline(always)]
+pub fn lower_preempt_depth() {
+    // SAFETY: as above.
+    unsafe { asm!("dec qword ptr gs:[{}]", const offset_of!(PerCpu, preempt_depth), options(nostack)) };
 }
 
 /// The area of the CPU on which this runs. The caller stays on it while that matters: see [`Pinned`].

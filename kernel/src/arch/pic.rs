@@ -9,6 +9,12 @@ const FIRST_VECTOR: u8 = 0x20;
 const INITIALISE: u8 = 0x11;
 const MODE_8086: u8 = 0x01;
 
+/// Gives an old chip time to take a word: a write to the port of the firmware's progress codes takes a microsecond.
+fn pause() {
+    // SAFETY: the port does nothing but show a number.
+    unsafe { Port::<u8>::new(0x80).write(0) };
+}
+
 /// Masks every line of both.
 pub fn disable() {
     for (command, data, first_vector, cascade) in
@@ -18,10 +24,11 @@ pub fn disable() {
         // SAFETY: the PIC's ports on every PC; the four initialisation words in their order, then the mask.
         unsafe {
             command.write(INITIALISE);
-            data.write(first_vector);
-            data.write(cascade);
-            data.write(MODE_8086);
-            data.write(0xff);
+            pause();
+            for word in [first_vector, cascade, MODE_8086, 0xff] {
+                data.write(word);
+                pause();
+            }
         }
     }
 }

@@ -42,8 +42,8 @@ use window::{LowMemory, Window};
 
 /// Registers of an APIC: one page.
 const DEVICE_PAGE_BYTES: u64 = 4096;
-/// One local APIC page and the I/O APICs.
-const MAX_DEVICES: usize = 1 + MAX_IO_APICS;
+/// One local APIC page, the I/O APICs, up to three registers that turn the machine off or reset it, a serial port.
+const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1;
 /// Below this, real mode can begin.
 const REAL_MODE_END: PhysAddr = PhysAddr::new(0xa_0000);
 
@@ -119,6 +119,8 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     let (topology, findings) = Topology::discover(low, info.rsdp, apic::id_by_cpuid());
     warn_of(&findings);
     options.unlisted_cpu = options.unlisted_cpu.filter(|&apic_id| is_unlisted(&topology, apic_id));
+    choose_apic_mode(&topology, &options);
+    move_console(&topology, &options);
     let levels = choose_levels(&options, &map);
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
     let mut devices = list_devices(&topology, &map);
@@ -180,6 +182,8 @@ const CR4_PAE: u32 = 1 << 5;
 const CR4_LA57: u32 = 1 << 12;
 const LOCAL_APIC: &str = "local APIC";
 const IO_APIC: &str = "I/O APIC";
+const POWER: &str = "power control";
+const CONSOLE: &str = "serial port";
 
 fn read_options(info: &BootInfo) -> Options {
     let (options, warnings) = Options::parse(&info.command_line);
@@ -226,6 +230,24 @@ fn read_memory_map(info: &BootInfo, options: &Options) -> MemoryMap {
         }
     }
     map
+}
+
+/// In which mode the local APICs run.
+fn choose_apic_mode(topology: &Topology, options: &Options) {
+    let listed = topology.startable().map(|cpu| cpu.apic_id);
+    let highest_id = listed.chain(options.unlisted_cpu).max().unwrap_or(0);
+    let opts_out = topology.remapping.is_some_and(|remapping| remapping.x2apic_opt_out);
+    apic::choose_mode(highest_id, opts_out, options.x2apic);
+}
+
+/// Moves the console to the port that the command line names, else to the one that the firmware talks on.
+fn move_console(topology: &Topology, options: &Options) {
+    let Some(port) = options.console.or(topology.console) else { return };
+    // SAFETY: the boot tables show all memory below 4 GiB where it is; the command line or the firmware says that there
+    // is a serial port.
+    if !unsafe { console::take(port, VirtAddr::new) } {
+        log::warn!("the console stays where it is: there is no serial port at {:x?}", port.registers);
+    }
 }
 
 /// Five levels where RAM does not fit under four, or where the command line wants them; then the boot tables get
@@ -277,7 +299,8 @@ fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (us
     let cpus = (topology.startable().count() + usize::from(options.unlisted_cpu.is_some()))
         .min(options.max_cpus.unwrap_or(MAX_CPUS))
         .clamp(1, MAX_CPUS);
-    if cpus == 1 {
+    // CPUs past those of the command line start, too, and park.
+    if topology.startable().count().max(cpus) == 1 {
         return (1, None);
     }
     let below = PhysRange::new(PhysAddr::ZERO, REAL_MODE_END).unwrap_or_default();
@@ -298,7 +321,9 @@ fn list_devices(topology: &Topology, map: &MemoryMap) -> ArrayVec<Device, MAX_DE
     let mut devices = ArrayVec::<Device, MAX_DEVICES>::new();
     let local = apic::page_to_map().map(|at| (LOCAL_APIC, at));
     let io_apics = topology.io_apics.iter().map(|io_apic| (IO_APIC, io_apic.address));
-    for (name, at) in local.into_iter().chain(io_apics) {
+    let power = power::registers_in_memory(&topology.power).map(|at| (POWER, at));
+    let console = console::registers_in_memory().map(|at| (CONSOLE, at));
+    for (name, at) in local.into_iter().chain(io_apics).chain(power).chain(console) {
         let page =
             PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default();
         if map.ram().any(|ram| ram.overlaps(page)) {
@@ -327,6 +352,12 @@ fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, cpus: usize, limit: Option
 }
 
 impl Boot {
+    /// Where the kernel map shows a device's register, if boot has mapped its page.
+    pub fn mapped(&self, register: PhysAddr) -> Option<VirtAddr> {
+        let device = self.devices.iter().find(|device| device.phys.contains(register))?;
+        Some(device.virt.plus(register.since(device.phys.start())))
+    }
+
     /// The I/O APICs that are mapped. For whoever routes interrupts, alone.
     pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
         self.topology.io_apics.iter().filter_map(|io_apic| {
@@ -355,9 +386,11 @@ impl Boot {
 }
 
 /// Leaves the boot tables and the boot stack for the kernel's own.
-fn enter(_boot: &'static Boot) -> ! {
+fn enter(boot: &'static Boot) -> ! {
     let top = Stack::Main.top(CpuId::BOOT);
     tables::load_root();
+    // SAFETY: the tables show the registers there, uncached and permanently.
+    unsafe { console::remap(|at| boot.mapped(at)) };
     // SAFETY: the stack is mapped in the tree just loaded, and unused; nothing on the old one is needed any more. The
     // call leaves the stack aligned as the ABI wants it.
     unsafe {

@@ -23,7 +23,7 @@ pub fn report(violation: &Violation) -> ! {
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
     // The report reads what it likes; a second violation would tell nothing.
     outline::suspend();
-    trap_report::last_words(|out| {
+    trap_report::last_words(&format_args!("KASAN: {}", violation.state.bug()), |out| {
         let culprit = backtrace::first_caller_outside(rbp, &CHECKERS);
         write!(out, "BUG: KASAN: {} in ", violation.state.bug())?;
         match culprit {

@@ -122,6 +122,12 @@ impl Stack {
         self.range(cpu).end()
     }
 
+    /// The middle of it, where what comes during a report grows down from.
+    pub fn middle(self, cpu: CpuId) -> VirtAddr {
+        let range = self.range(cpu);
+        range.start().plus(range.bytes() / 2)
+    }
+
     /// What `maps` calls it.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,13 +3,15 @@
 use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::Ordering::Relaxed;
 
+use rhumb_machine::Machine;
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
 
 use super::Kernel;
-use crate::arch::cpu::{self, features};
-use crate::arch::{clock, percpu};
+use crate::arch::cpu::{Controls, features};
+use crate::arch::{apic, clock, percpu};
+use crate::machine::MACHINE;
 use crate::mm::protect;
-use crate::smp;
+use crate::smp::{self, call, trampoline};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -68,8 +70,29 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
             &counters.calls_sent.get(),
         ]);
     }
-    writeln!(out, "protections: {}", cpu::ProtectionNames);
+    // Each CPU looks for itself.
+    {
+        let guard = MACHINE.pin();
+        call::run_on(guard.pinned(), &online, &Controls::note, Controls::note);
+    }
+    let noted = || online.iter().filter_map(percpu::of).map(|area| (area.id(), Controls::noted(area)));
+    let mine = Controls::read();
+    if noted().all(|(_, controls)| controls == mine) {
+        writeln!(out, "protections: {mine}, on every CPU");
+    } else {
+        for (cpu, controls) in noted() {
+            let Controls { cr0, cr4, efer } = controls;
+            writeln!(
+                out,
+                "protections of CPU {cpu}: {controls} (cr0 {cr0:#x}, cr4 {cr4:#x}, efer {efer:#x})"
+            );
+        }
+    }
     writeln!(out, "{}", protect::Status);
+    writeln!(out, "local APICs: {}", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
+    if trampoline::parked() > 0 {
+        writeln!(out, "{} more do not take part, and are parked", trampoline::parked());
+    }
     Ok(())
 }
 

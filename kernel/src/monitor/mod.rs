@@ -15,6 +15,8 @@ pub mod objects;
 mod stop;
 mod vmstat;
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use rhumb_monitor::{Commands, Mode, Monitor, Output, Progress};
 use spin::Mutex;
 
@@ -23,6 +25,7 @@ use crate::boot::Boot;
 use crate::console;
 use crate::count;
 use crate::kasan;
+use crate::logging;
 use crate::mm;
 use crate::power::{self, Outcome};
 use crate::selftest;
@@ -31,9 +34,6 @@ use crate::smp;
 const PROMPT: &str = "rhumb> ";
 /// Tells a script's side that the kernel reads its input.
 const READY: &str = "\x05";
-
-/// How often to look for input where the console has no interrupt line: faster than a person types.
-const POLL_NS: u64 = 5_000_000;
 
 /// What the commands act on.
 pub struct Kernel {
@@ -55,6 +55,24 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     kasan::COMMANDS,
 ]);
 
+/// A command has asked for the end: what follows it is not run.
+static ENDS: AtomicBool = AtomicBool::new(false);
+/// And for a new start.
+static RESTARTS: AtomicBool = AtomicBool::new(false);
+
+/// What is to come behind the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    TurnOff,
+    Restart,
+}
+
+/// Ends once the running command has returned, so that the outcome tells how all that was run went.
+pub fn end(then: Then) {
+    RESTARTS.store(then == Then::Restart, Relaxed);
+    ENDS.store(true, Relaxed);
+}
+
 /// Static, since it is larger than a stack should hold.
 static MONITOR: Mutex<Monitor<Kernel>> = Mutex::new(Monitor::new(PROMPT, COMMANDS, Mode::Interactive));
 
@@ -67,7 +85,7 @@ impl Output for Console {
     }
 
     fn interrupted(&self) -> bool {
-        console::is_interrupted()
+        ENDS.load(Relaxed) || console::is_interrupted()
     }
 }
 
@@ -99,17 +117,22 @@ pub fn run(boot: &'static Boot) -> ! {
     }
     monitor.start(out);
     loop {
+        logging::show_waiting();
         let Some(byte) = console::read() else {
             // Who feeds commands does not leave the kernel waiting, and wants the same of it each time.
             let next_trim = (!boot.options.batch).then(mm::objects::ns_to_next_trim);
-            let poll = (!console::is_interrupt_driven()).then_some(POLL_NS);
-            let alarm = next_trim.into_iter().chain(poll).min();
+            let alarm = next_trim.into_iter().chain([console::poll_ns()]).min();
             wait(console::has_input, alarm);
             continue;
         };
         console::clear_interrupt();
-        if let Progress::End(_) = monitor.feed(byte, &mut kernel, out) {
-            power::off(if monitor.failures() == 0 { Outcome::Success } else { Outcome::Failed });
+        let progress = monitor.feed(byte, &mut kernel, out);
+        if matches!(progress, Progress::End(_)) || ENDS.load(Relaxed) {
+            let outcome = if monitor.failures() == 0 { Outcome::Success } else { Outcome::Failed };
+            if RESTARTS.load(Relaxed) {
+                power::reset(boot.options.batch.then_some(outcome));
+            }
+            power::off(outcome);
         }
     }
 }

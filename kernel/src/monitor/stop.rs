@@ -3,12 +3,11 @@
 use rhumb_machine::{Machine, VirtAddr};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 
-use super::Kernel;
+use super::{Kernel, Then};
 use crate::arch::provoke;
 use crate::machine::MACHINE;
 use crate::mm::layout::image;
 use crate::mm::tables;
-use crate::power::{self, Outcome};
 
 const FAULTS: &[&str] = &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi"];
 
@@ -19,15 +18,21 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         summary: "turn the machine off",
         help: "",
         complete: Complete::Nothing,
-        run: |_, _, _| power::off(Outcome::Success),
+        run: |_, _, _| {
+            super::end(Then::TurnOff);
+            Ok(())
+        },
     },
     Command {
         name: "reboot",
         usage: "",
         summary: "start the machine again",
-        help: "",
+        help: "A script's run ends here: its machine is not started again.",
         complete: Complete::Nothing,
-        run: |_, _, _| power::reset(),
+        run: |_, _, _| {
+            super::end(Then::Restart);
+            Ok(())
+        },
     },
     Command {
         name: "panic",

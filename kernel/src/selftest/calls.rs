@@ -1,4 +1,4 @@
-//! Cross-calls: to one, to many, to all, left alone and asked later, and in a storm.
+//! Cross-calls: to one, to many, to all, within a call, and in a storm.
 
 use core::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -12,12 +12,12 @@ use crate::arch::{clock, percpu};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::smp;
-use crate::smp::call::{self, StaticCall};
+use crate::smp::{call, work};
 
 pub const TESTS: &[Test] = &[
     Test { name: "calls::one", run: one },
     Test { name: "calls::all", run: all },
-    Test { name: "calls::asynchronous", run: asynchronous },
+    Test { name: "calls::within_a_call", run: within_a_call },
     Test { name: "calls::storm", run: storm },
 ];
 
@@ -64,29 +64,22 @@ fn all(_: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-static ASYNCHRONOUS_RUNS: AtomicU32 = AtomicU32::new(0);
-static HOLD: AtomicU32 = AtomicU32::new(0);
-
-fn asynchronous(_: &'static Boot) -> Result<(), Wrong> {
-    static CALL: StaticCall = StaticCall::new(|| {
-        while HOLD.load(Acquire) != 0 {
-            core::hint::spin_loop();
-        }
-        ASYNCHRONOUS_RUNS.fetch_add(1, Relaxed);
-    });
-    let guard = MACHINE.pin();
-    let before = ASYNCHRONOUS_RUNS.load(Relaxed);
-    HOLD.store(1, Release);
-    let started = CALL.start(guard.pinned(), &smp::online());
-    let alone = others().is_empty();
-    let (done_early, restarted) = (CALL.is_done(), CALL.start(guard.pinned(), &CpuMask::EMPTY).is_ok());
-    HOLD.store(0, Release);
-    CALL.wait();
-    ensure!(started.is_ok(), "a call that was idle could not be started");
-    ensure!(alone || !done_early, "the call was done while its function was held");
-    ensure!(alone || !restarted, "a call under way was started again");
-    let runs = ASYNCHRONOUS_RUNS.load(Relaxed) - before;
-    ensure!(runs as usize == others().len(), "{runs} runs on {} CPUs", others().len());
+/// A function that is served calls the CPU that called, and every other one.
+fn within_a_call(_: &'static Boot) -> Result<(), Wrong> {
+    let runs = AtomicU32::new(0);
+    let outer = || {
+        let guard = MACHINE.pin();
+        let inner = || {
+            runs.fetch_add(1, Relaxed);
+        };
+        call::run_on(guard.pinned(), &smp::online(), &inner, || ());
+    };
+    {
+        let guard = MACHINE.pin();
+        call::run_on(guard.pinned(), &smp::online(), &outer, || ());
+    }
+    let (runs, expected) = (runs.into_inner() as usize, others().len() * others().len());
+    ensure!(runs == expected, "{runs} runs within {} calls, {expected} expected", others().len());
     Ok(())
 }
 
@@ -94,7 +87,7 @@ const STORM_ROUNDS: u32 = 200;
 static STORM_RUNS: AtomicU32 = AtomicU32::new(0);
 static STORM_ARRIVED: AtomicU32 = AtomicU32::new(0);
 
-/// Every CPU calls every other at once, with interrupts off: whoever waits must serve.
+/// Every CPU calls every other at once, with interrupts off: a CPU that waits must serve.
 fn storm(_: &'static Boot) -> Result<(), Wrong> {
     fn rounds() {
         let guard = MACHINE.irq_off();
@@ -115,14 +108,10 @@ fn storm(_: &'static Boot) -> Result<(), Wrong> {
             );
         }
     }
-    static STORM: StaticCall = StaticCall::new(rounds);
     STORM_RUNS.store(0, Relaxed);
     STORM_ARRIVED.store(0, Relaxed);
-    let guard = MACHINE.pin();
     let start = clock::now_ns();
-    ensure!(STORM.start(guard.pinned(), &smp::online()).is_ok(), "the storm is under way already");
-    rounds();
-    STORM.wait();
+    work::on_every_cpu(&rounds);
     let cpus = smp::online().len() as u32;
     let (runs, expected) = (STORM_RUNS.load(Relaxed), cpus * (cpus - 1) * STORM_ROUNDS);
     ensure!(

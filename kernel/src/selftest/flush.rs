@@ -8,6 +8,7 @@ use core::sync::atomic::{
 use rhumb_frames::{Frame, Request};
 use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, Flushed, TableMemory};
+use x86_64::registers::control::Cr4Flags;
 
 use super::{Test, Wrong, ensure};
 use crate::arch::percpu::{Counter, Counters};
@@ -282,7 +283,7 @@ fn every_cpu_can_do_what_flushes_rely_on(_: &Boot) -> Result<(), Wrong> {
     ensure!(narrow.missing_in(&boot).is_none(), "a CPU that has more is left out");
     let tagging = AtomicU64::new(0);
     work::on_every_cpu(&|| {
-        if cpu::enabled_protections().any(|name| name == "pcid") {
+        if cpu::Controls::read().cr4 & Cr4Flags::PCID.bits() != 0 {
             tagging.fetch_add(1, Relaxed);
         }
     });

@@ -1,7 +1,8 @@
 //! Several CPUs: starting them, knowing which run, idling, and calling each other.
 //!
 //! CPUs are started one after the other. Each gets the next dense [`CpuId`], whose area and stacks were made at boot;
-//! one that does not answer is reported, and the next takes its number.
+//! one that does not answer is reported, and the next takes its number. Whether one that is late takes part is decided
+//! once, by a word ([`rhumb_smp::start`]). CPUs that do not take part park, where a machine check finds a handler.
 
 pub mod call;
 pub mod flush;
@@ -10,17 +11,21 @@ pub mod trampoline;
 pub mod work;
 
 use core::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
 
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine};
+use rhumb_smp::apic::Input;
+use rhumb_smp::start::{Progress, StartWord, TooLate};
 use x86_64::instructions::interrupts;
 
-use crate::arch::cpu::{self, Features};
+use crate::arch::clock::Deadline;
+use crate::arch::cpu::{self, Features, NotTaken};
 use crate::arch::percpu::{self, PerCpu};
-use crate::arch::{apic, clock, idt};
+use crate::arch::{apic, clock, idt, mce, quirks};
 use crate::kasan;
+use crate::logging;
 use crate::machine::{self, MACHINE};
 use crate::mm;
 use crate::mm::layout::Stack;
@@ -28,11 +33,13 @@ use trampoline::Mailbox;
 
 /// A CPU that takes longer than this to answer is left out (Linux waits 10 s; hardware answers within milliseconds).
 const ANSWER_NS: u64 = 1_000_000_000;
+/// How long a CPU that did not answer has for coming to park.
+const PARK_NS: u64 = 200_000_000;
 const INIT_NS: u64 = 10_000_000;
 const BETWEEN_STARTUPS_NS: u64 = 200_000;
 
-/// Set by the CPU that is being started when it finds that it cannot take part.
-static REFUSED: AtomicBool = AtomicBool::new(false);
+/// Whether the CPU that is being started takes part.
+static START: StartWord = StartWord::new();
 
 static ONLINE: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
 
@@ -55,107 +62,183 @@ fn set_online(cpu: CpuId) {
     ONLINE[cpu.index() / 64].fetch_or(1 << (cpu.index() % 64), AcqRel);
 }
 
-/// Settles the CPU that `area` belongs to: descriptors, traps, protections, APIC. Interrupts stay off.
-pub fn settle(area: &'static PerCpu) {
+/// Settles the CPU that `area` belongs to, all but for taking part: descriptors, traps, protections, machine checks, APIC.
+/// Interrupts stay off.
+///
+/// # Errors
+/// The CPU cannot go on.
+fn settle(area: &'static PerCpu) -> Result<(), NotTaken> {
     // SAFETY: each CPU comes here once, on its own area; its stacks were mapped at boot and nothing uses them yet.
     unsafe { area.descriptors.load(|stack| Stack::Interrupt(stack).top(area.id())) };
     idt::load();
-    cpu::enable_protections();
-    apic::enable();
+    mce::enable();
+    cpu::enable_protections()?;
+    quirks::keep_timer_in_halt();
+    apic::enable(area.inputs());
     area.apic_id.store(apic::id(), Relaxed);
+    Ok(())
+}
+
+/// Lets the CPU that `area` belongs to take part.
+fn take_part(area: &PerCpu) {
     set_online(area.id());
-    // Who changed the tables before that did not count this CPU among those to flush; who changes them from now on does
-    // (I6).
+    // A CPU that changed the tables before that did not count this CPU among those to flush; one that changes them from
+    // now on does (I6).
     flush::all_local();
 }
 
-/// One CPU to start: its number on the bus and its node.
+/// Settles the boot CPU.
+pub fn settle_boot(area: &'static PerCpu) {
+    if let Err(error) = settle(area) {
+        log::error!("{error}");
+    }
+    clock::remember_adjustment();
+    take_part(area);
+}
+
+/// One CPU to start: its number on the bus, its node, and what its APIC's inputs are for.
+#[derive(Clone, Copy)]
 pub struct Candidate {
     pub apic_id: u32,
     pub node: rhumb_machine::NodeId,
+    pub inputs: [Input; 2],
 }
 
-/// Starts each candidate that answers, until the areas are used up. Returns how many run now, this CPU included.
+/// Starts each candidate that answers, until the areas are used up. Those beyond park: see [`trampoline::park`]. Returns
+/// how many run now, this CPU included.
 pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
     let mut next = 1;
+    trampoline::prepare_parking(mm::tables::root().table.addr().get());
     for candidate in candidates {
-        if !apic::can_address(candidate.apic_id) {
-            log::warn!("the CPU with APIC id {} needs an x2APIC to be called: left out", candidate.apic_id);
+        let apic_id = candidate.apic_id;
+        if !apic::can_address(apic_id) {
+            log::warn!("the CPU with APIC id {apic_id} needs an x2APIC to be called: left out");
             continue;
         }
-        let Some(area) = CpuId::new(next).and_then(percpu::of) else { break };
-        area.apic_id.store(candidate.apic_id, Relaxed);
+        if apic_id == apic::id() {
+            log::warn!("APIC id {apic_id} is this CPU's own: not started");
+            continue;
+        }
+        let Some(area) = CpuId::new(next).and_then(percpu::of) else {
+            if trampoline::page().is_some() {
+                park(apic_id);
+            }
+            continue;
+        };
+        area.apic_id.store(apic_id, Relaxed);
         area.set_node(candidate.node);
+        area.set_inputs(candidate.inputs);
         match start(area) {
-            Ok(()) => next += 1,
+            Ok(()) => {
+                next += 1;
+                clock::align(area);
+            }
             Err(NoAnswer) => {
-                log::warn!("the CPU with APIC id {} does not start: left out", candidate.apic_id);
+                log::warn!("the CPU with APIC id {apic_id} does not start: left out");
             }
         }
     }
-    trampoline::retire();
+    if trampoline::page().is_some() {
+        trampoline::retire();
+    }
     next
 }
 
-/// The CPU was told to start and did not. It has been reset and waits for a start-up that never comes.
+/// The CPU was told to start and does not take part.
 struct NoAnswer;
 
-/// Starts one CPU. Whoever fails is reset again, whatever it was doing: it may not come late, when another CPU has its
-/// area and stack, or when the trampoline is gone (it would fault without an interrupt table and take the machine with
-/// it), nor stand halted without a table where a non-maskable interrupt could find it.
+/// Starts one CPU. One that does not answer is given up, and then reset, whatever it does: it may not come late, when the
+/// trampoline is gone (it would fault without an interrupt table and take the machine with it). Since it was given up
+/// first, it cannot be online by then. Then it gets a second chance, to park.
 fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
     let apic_id = area.apic_id.load(Relaxed);
-    REFUSED.store(false, Relaxed);
     kasan::stack_is_fresh(area.id());
+    START.begin(apic_id);
     let mailbox = Mailbox::post(area);
-    let answer = bring_up(area, apic_id, &mailbox);
-    if answer.is_err() {
+    send_startups(apic_id, || mailbox.is_taken());
+    wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
+    // A letter that nobody takes comes back; one that is taken means that the CPU is on its way: it gets a second wait.
+    if START.progress(apic_id) == Progress::Starting && !mailbox.take_back() {
+        wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
+    }
+    match START.cancel(apic_id) {
+        Ok(()) => {
+            park(apic_id);
+            Err(NoAnswer)
+        }
+        Err(TooLate) if START.progress(apic_id) == Progress::Online => {
+            // From its decision to its bit is a moment.
+            wait_while(ANSWER_NS, || !online().contains(area.id()));
+            Ok(())
+        }
+        // It has parked.
+        Err(TooLate) => Err(NoAnswer),
+    }
+}
+
+/// Resets a CPU that is not to take part, and lets it park. One that does not even do that is reset again and waits for a
+/// start-up that never comes.
+fn park(apic_id: u32) {
+    let before = trampoline::parked();
+    let has_parked = || trampoline::parked() != before;
+    send_startups(apic_id, has_parked);
+    wait_while(PARK_NS, || !has_parked());
+    if !has_parked() {
         apic::send_init(apic_id);
         clock::delay_ns(INIT_NS);
     }
-    answer
 }
 
-fn bring_up(area: &'static PerCpu, apic_id: u32, mailbox: &Mailbox) -> Result<(), NoAnswer> {
+/// Resets a CPU and tells it to start. Twice, as the manual wants (some CPUs miss the first), unless it has come.
+fn send_startups(apic_id: u32, has_come: impl Fn() -> bool) {
     apic::send_init(apic_id);
     clock::delay_ns(INIT_NS);
-    // Two start-ups, as the manual wants: some CPUs miss the first.
     for _ in 0..2 {
-        if mailbox.is_taken() {
+        if has_come() {
             break;
         }
         apic::send_startup(apic_id, trampoline::page_number());
         clock::delay_ns(BETWEEN_STARTUPS_NS);
     }
-    // Not taken back after the first wait: it is on its way, and gets a second one.
-    if wait_online(area) || (!mailbox.take_back() && wait_online(area)) { Ok(()) } else { Err(NoAnswer) }
 }
 
-/// Whether the CPU of `area` comes online in time.
-fn wait_online(area: &PerCpu) -> bool {
-    let deadline = clock::now_ns() + ANSWER_NS;
-    while !online().contains(area.id()) {
-        if REFUSED.load(Acquire) || clock::now_ns() > deadline {
-            return false;
-        }
+/// Waits while `holds`, but no longer than `ns`.
+fn wait_while(ns: u64, holds: impl Fn() -> bool) {
+    let deadline = Deadline::after_ns(ns);
+    while holds() && !deadline.has_passed() {
         core::hint::spin_loop();
     }
-    true
 }
 
 /// Where a started CPU arrives in Rust, on its own stack, with the trampoline's tables still loaded.
 pub fn arrive(area: &'static PerCpu) -> ! {
-    mm::tables::load_root();
     percpu::install(area);
+    // From here on a fault is reported. (The trampoline's tables show all of the kernel's half.)
+    idt::load_for_boot();
+    mm::tables::load_root();
+    let apic_id = apic::id_by_cpuid();
     let mine = Features::read();
     if let Some(name) = cpu::features().missing_in(&mine) {
-        // It has no descriptors yet, so it must not take part in anything: it says so and stops.
-        log::warn!("CPU {} lacks {name}, which the boot CPU has", area.id());
-        REFUSED.store(true, Release);
-        cpu::halt_for_ever();
+        refuse(area, apic_id, format_args!("it lacks {name}, which the boot CPU has"));
     }
-    settle(area);
+    clock::take_adjustment();
+    if let Err(error) = settle(area) {
+        refuse(area, apic_id, format_args!("{error}"));
+    }
+    // One that was given up while it was on its way does not take part.
+    if START.come_online(apic_id) == Err(TooLate) {
+        trampoline::park();
+    }
+    take_part(area);
     idle()
+}
+
+/// Says why this CPU cannot take part, and parks it.
+fn refuse(area: &PerCpu, apic_id: u32, why: core::fmt::Arguments<'_>) -> ! {
+    log::warn!("CPU {} does not take part: {why}", area.id());
+    // Where it was given up before, nothing is left to decide.
+    let _ = START.refuse(apic_id);
+    trampoline::park()
 }
 
 /// What a CPU does when it has nothing to do: tidies up, and halts until an interrupt.
@@ -170,6 +253,7 @@ pub fn idle() -> ! {
 /// What a CPU does before it halts: gives back the frames and objects that others asked it for, and fills up the direct
 /// map's reserve.
 pub fn tidy_up() {
+    logging::show_waiting();
     if let Some(frames) = mm::frames::frames() {
         let guard = MACHINE.pin();
         frames.tick(guard.pinned());

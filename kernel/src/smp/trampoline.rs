@@ -11,16 +11,21 @@
 //! ```
 //!
 //! The [`Mailbox`] hands over the new CPU's area. It holds one letter, taken by an atomic exchange: a CPU that comes
-//! too late finds it empty and halts. Source: Intel SDM volume 3, 10.4.
+//! too late, or that is not to take part, finds it empty and parks. Source: Intel SDM volume 3, 10.4.
 
 use core::arch::global_asm;
 use core::sync::atomic::{
-    AtomicPtr, AtomicU64,
+    AtomicPtr, AtomicU16, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use rhumb_machine::{PhysAddr, PhysRange};
+use rhumb_machine::{PhysAddr, PhysRange, VirtAddr};
+use spin::Once;
+use x86_64::registers::control::Cr4Flags;
+use x86_64::structures::idt::InterruptDescriptorTable;
 
+use crate::arch::cpu::features;
+use crate::arch::idt;
 use crate::arch::percpu::PerCpu;
 use crate::mm;
 use crate::mm::layout::Stack;
@@ -99,23 +104,59 @@ trampoline_cr4:
 trampoline_end:
 
     .section .text.trampoline_arrive, "ax", @progbits
-    // In the kernel's upper half, without a stack: take the letter, or halt.
+    // In the kernel's upper half, without a stack: take the letter, or park.
 trampoline_arrive:
     xorl %edi, %edi
     xchgq %rdi, {letter}(%rip)
     testq %rdi, %rdi
-    jz 1f
+    jz trampoline_park
     movq {stack}(%rip), %rsp
     xorl %ebp, %ebp
     callq {arrive}
+
+    // Descriptors and tables that stay, a table of traps that needs nothing, machine checks on. Several CPUs may be on
+    // this stack: none of them reads what it pushes.
+    .globl trampoline_park
+trampoline_park:
+    cli
+    lgdtq boot_gdt_high_pointer(%rip)
+    lidtq {traps}+6(%rip)
+    movq {root}(%rip), %rax
+    movq %rax, %cr3
+    movq %cr4, %rax
+    orq {cr4}(%rip), %rax
+    movq %rax, %cr4
+    lock incl {parked}(%rip)
 1:  cli
+    leaq trampoline_park_stack_top(%rip), %rsp
     hlt
     jmp 1b
+
+    // A machine check: another one while this one counts as under way would reset the machine.
+    .globl trampoline_park_machine_check
+trampoline_park_machine_check:
+    xorl %eax, %eax
+    xorl %edx, %edx
+    movl $0x17a, %ecx
+    wrmsr
+    // Whatever else comes: nothing is done about it.
+    .globl trampoline_park_trap
+trampoline_park_trap:
+    jmp 1b
+
+    .section .bss.trampoline_park, "aw", @nobits
+    .balign 16
+    .skip 1024
+trampoline_park_stack_top:
     .text
     "#,
     letter = sym LETTER,
     stack = sym LETTER_STACK,
     arrive = sym arrive_on_stack,
+    traps = sym PARK_TRAPS,
+    root = sym PARK_ROOT,
+    cr4 = sym PARK_CR4,
+    parked = sym PARKED,
     options(att_syntax)
 );
 
@@ -128,11 +169,60 @@ unsafe extern "C" {
     static trampoline_cr3: u8;
     static trampoline_cr4: u8;
     static trampoline_end: u8;
+    static trampoline_park_machine_check: u8;
+    static trampoline_park_trap: u8;
+    fn trampoline_park() -> !;
 }
 
 static LETTER: AtomicPtr<PerCpu> = AtomicPtr::new(core::ptr::null_mut());
 static LETTER_STACK: AtomicU64 = AtomicU64::new(0);
 static PAGE: AtomicU64 = AtomicU64::new(0);
+
+/// What `lidt` takes, behind six bytes that align it.
+#[repr(C)]
+struct TrapsPointer {
+    _unused: [u16; 3],
+    last_byte: AtomicU16,
+    base: AtomicU64,
+}
+
+static PARK_TRAPS: TrapsPointer =
+    TrapsPointer { _unused: [0; 3], last_byte: AtomicU16::new(0), base: AtomicU64::new(0) };
+/// The root of the kernel's tables.
+static PARK_ROOT: AtomicU64 = AtomicU64::new(0);
+/// The bit of CR4 that lets machine checks raise their exception, where CPUs have it.
+static PARK_CR4: AtomicU64 = AtomicU64::new(0);
+/// How many CPUs have parked.
+static PARKED: AtomicU32 = AtomicU32::new(0);
+
+/// How many CPUs have parked.
+pub fn parked() -> u32 {
+    PARKED.load(Acquire)
+}
+
+/// Halts this CPU for good, where neither a machine check nor anything else on it hurts: one that waits for its start-up
+/// with machine checks off resets the machine when one is told to all CPUs.
+pub fn park() -> ! {
+    // SAFETY: the code leaves the stack, and needs only what `prepare_parking` has set up, which is before any CPU starts.
+    unsafe { trampoline_park() }
+}
+
+/// Sets up what CPUs that park need. Before the first is started.
+pub fn prepare_parking(root: u64) {
+    static TRAPS: Once<InterruptDescriptorTable> = Once::new();
+    let machine_check = VirtAddr::from(&raw const trampoline_park_machine_check);
+    let traps = TRAPS.call_once(|| {
+        let has_banks = features().machine_check_banks;
+        let trap = VirtAddr::from(&raw const trampoline_park_trap);
+        // SAFETY: neither returns, and neither needs anything of what is pushed.
+        unsafe { idt::build_parked(if has_banks { machine_check } else { trap }, trap) }
+    });
+    PARK_TRAPS.last_byte.store((size_of::<InterruptDescriptorTable>() - 1) as u16, Relaxed);
+    PARK_TRAPS.base.store(core::ptr::from_ref(traps) as u64, Relaxed);
+    PARK_ROOT.store(root, Relaxed);
+    let machine_check = if features().machine_check { Cr4Flags::MACHINE_CHECK_EXCEPTION.bits() } else { 0 };
+    PARK_CR4.store(machine_check, Release);
+}
 
 /// The trampoline page's number: what a start-up interrupt carries.
 pub fn page_number() -> u8 {

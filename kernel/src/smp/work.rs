@@ -8,7 +8,8 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Release},
 };
 
-use rhumb_machine::Machine;
+use rhumb_machine::{CpuId, Machine};
+use rhumb_smp::call::Waited;
 
 use crate::arch::percpu;
 use crate::machine::MACHINE;
@@ -21,6 +22,9 @@ struct Job {
     argument: *const (),
     left: AtomicU32,
 }
+
+/// Turns of a waiting loop between two looks at the clock.
+const TURNS_PER_LOOK: u64 = 1024;
 
 /// One job at a time.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -39,6 +43,7 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
         unsafe { (*argument.cast::<F>())() }
     }
     while BUSY.swap(true, AcqRel) {
+        call::serve_if_here();
         core::hint::spin_loop();
     }
     let others = {
@@ -62,9 +67,17 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
         call::run_on(guard.pinned(), &others, &|| (), || ());
     }
     mine();
+    let mut waited = Waited::default();
     while record.left.load(Acquire) != 0 {
         call::serve_if_here();
         core::hint::spin_loop();
+        waited.turns += 1;
+        // A job may take its time; each CPU that idles begins with it at once.
+        if waited.turns.is_multiple_of(TURNS_PER_LOOK) {
+            let has_not_begun =
+                |&cpu: &CpuId| percpu::of(cpu).is_some_and(|area| area.job.load(Acquire) == pointer.cast());
+            call::lose_patience(&mut waited, || others.iter().filter(has_not_begun).collect());
+        }
     }
     BUSY.store(false, Release);
 }

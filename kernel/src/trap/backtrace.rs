@@ -1,17 +1,19 @@
 //! Who called whom, by name.
 //!
 //! Follows the chain of frame pointers: at each `rbp` stands the caller's `rbp`, above it the return address. Nothing
-//! of it is trusted: every word is read through [`probe`], each frame must lie above the one before, and the depth is
-//! bounded. Names come from the symbol table that the build puts behind the read-only data.
+//! of it is trusted: every word is read through [`probe`], each frame must lie above the one before (or on the main stack,
+//! behind an interrupt stack), and the depth is bounded. Names come from the symbol table that the build puts behind the read-only data.
 
 use core::fmt::{self, Write};
+use core::mem::offset_of;
 
 use rhumb_machine::VirtAddr;
 use rhumb_symbols::SymbolTable;
 use spin::Once;
 
+use crate::arch::idt::{self, TrapFrame};
 use crate::arch::probe;
-use crate::mm::layout::{self, image};
+use crate::mm::layout::{self, Stack, image};
 
 /// Deeper than any sane stack; ends a loop that a smashed stack may form.
 const MAX_FRAMES: usize = 64;
@@ -60,13 +62,31 @@ pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
         }
         // A call's return address may be the first of the next function: look up the call itself.
         line(out, depth, return_to, return_to - 1)?;
-        if caller != 0 && caller <= frame {
+        if return_to == idt::trap_return().get() {
+            // Above the frame of the dispatcher lies what the stub pushed: the code that was interrupted.
+            let at = frame.wrapping_add(16 + offset_of!(TrapFrame, rip) as u64);
+            if let Ok(interrupted) = probe::read_word(VirtAddr::new(at)) {
+                depth += 1;
+                line(out, depth, interrupted, interrupted)?;
+            }
+        }
+        if caller != 0 && !may_follow(frame, caller) {
             return Ok(());
         }
         frame = caller;
         depth += 1;
     }
     writeln!(out, "  ... more than {MAX_FRAMES} frames")
+}
+
+/// Whether a frame at `caller` can be the caller's of one at `frame`: it lies above it, or on the stack that an interrupt
+/// stack of the same CPU was switched to from.
+fn may_follow(frame: u64, caller: u64) -> bool {
+    let stack_of = |frame| layout::stack_at(VirtAddr::new(frame)).map(|(cpu, stack, _)| (cpu, stack));
+    match (stack_of(frame), stack_of(caller)) {
+        (Some((cpu, Stack::Interrupt(_))), Some((caller_cpu, Stack::Main))) if cpu == caller_cpu => true,
+        _ => caller > frame,
+    }
 }
 
 /// Calls `each` with the return addresses of the code that asks, innermost first, until it says no. For code on one of
@@ -105,7 +125,6 @@ fn line(out: &mut dyn Write, depth: usize, address: u64, lookup: u64) -> fmt::Re
 }
 
 /// The function at an address, with the offset in it.
-#[cfg_attr(not(feature = "kasan"), allow(dead_code))]
 pub struct Name(pub u64);
 
 impl fmt::Display for Name {

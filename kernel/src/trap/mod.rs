@@ -7,25 +7,27 @@ pub mod backtrace;
 pub mod report;
 
 use core::sync::atomic::{
-    AtomicBool, AtomicUsize,
+    AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
 use rhumb_machine::IrqOff;
 
+use crate::arch::clock::Deadline;
 use crate::arch::idt::{TrapFrame, vector};
-use crate::arch::{apic, clock, cpu, percpu, probe};
+use crate::arch::{apic, cpu, mce, percpu, probe};
 use crate::console;
 use crate::mm::protect;
 use crate::smp::{self, call, flush, nmi};
 
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
+const MACHINE_CHECK: u64 = 18;
 const PAGE_FAULT: u64 = 14;
 const FIRST_INTERRUPT: u64 = 32;
 
-/// Set once some CPU has given up: a non-maskable interrupt then means stop.
-static STOPPING: AtomicBool = AtomicBool::new(false);
+/// The CPU that reports, plus 1, once some CPU has given up: a non-maskable interrupt then means stop to all others.
+static REPORTER: AtomicUsize = AtomicUsize::new(0);
 /// How many CPUs that has stopped.
 static STOPPED: AtomicUsize = AtomicUsize::new(0);
 /// A CPU that takes longer does not take the interrupt at all: it is in firmware, or in such a handler itself.
@@ -47,9 +49,15 @@ fn exception(frame: &mut TrapFrame) {
     // then.)
     let closed = protect::Closed::for_handler();
     match frame.vector {
-        NMI if STOPPING.load(Relaxed) => {
-            STOPPED.fetch_add(1, Release);
-            cpu::halt_for_ever()
+        NMI if REPORTER.load(Relaxed) != 0 => {
+            // Whatever sends one to the CPU that reports, a watchdog or a button: the report is what is wanted.
+            if !is_reporter() {
+                stop(frame)
+            }
+        }
+        MACHINE_CHECK => {
+            mce::note();
+            report::exception(frame)
         }
         NMI => {
             if !nmi::handle(frame, &closed) {
@@ -96,20 +104,35 @@ fn interrupt(vector: u8) {
     }
 }
 
-/// Stops every other CPU, wherever it is, and waits until they stand: only then does none of them take a lock any more.
-/// Does not return where another CPU is stopping this one.
+fn is_reporter() -> bool {
+    REPORTER.load(Relaxed) == percpu::here().id().index() + 1
+}
+
+/// Stops this CPU for the report of another one, and leaves word where it was.
+fn stop(frame: &TrapFrame) -> ! {
+    let here = percpu::here();
+    here.stopped_rbp.store(frame.rbp, Relaxed);
+    here.stopped_rip.store(frame.rip, Relaxed);
+    STOPPED.fetch_add(1, Release);
+    cpu::halt_for_ever()
+}
+
+/// Stops every other CPU, wherever it is, and waits until they have stopped: only then does none of them take a lock any
+/// more. Does not return where another CPU is stopping this one.
 ///
 /// Each is named by itself: a broadcast would also reach CPUs that were never started, which have no handler.
 pub fn stop_others() {
-    if STOPPING.swap(true, Relaxed) {
+    let me = percpu::here().id().index() + 1;
+    if REPORTER.compare_exchange(0, me, Relaxed, Relaxed).is_err_and(|reporter| reporter != me) {
+        // Its non-maskable interrupt is on its way, and finds where this CPU was; it waits no longer than that takes.
         cpu::halt_for_ever();
     }
     let others = smp::online().without(percpu::here().id());
     for area in others.iter().filter_map(percpu::of) {
         apic::send_nmi(area.apic_id.load(Relaxed));
     }
-    let deadline = clock::now_ns() + STOP_NS;
-    while STOPPED.load(Acquire) < others.len() && clock::now_ns() < deadline {
+    let deadline = Deadline::after_ns(STOP_NS);
+    while STOPPED.load(Acquire) < others.len() && !deadline.has_passed() {
         core::hint::spin_loop();
     }
 }

@@ -7,13 +7,17 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering::Relaxed;
 
+use rhumb_machine::CpuId;
 use rhumb_machine::VirtAddr;
-use x86_64::registers::control::{Cr2, Cr3, Cr4};
+use x86_64::registers::control::{Cr2, Cr3};
 
-use super::backtrace;
+use super::backtrace::{self, Name};
+use crate::arch::cpu::Controls;
 use crate::arch::idt::TrapFrame;
-use crate::arch::{cpu, percpu};
-use crate::{console, mm, power};
+use crate::arch::{cpu, mce, percpu};
+use crate::mm::layout::Stack;
+use crate::smp::{self, call};
+use crate::{console, logging, mm, power};
 
 /// Names of vectors 0 to 31: what the manuals call them.
 const NAMES: [(&str, &str); 32] = {
@@ -46,16 +50,22 @@ const NAMES: [(&str, &str); 32] = {
 
 const PAGE_FAULT: u64 = 14;
 const DOUBLE_FAULT: u64 = 8;
+const MACHINE_CHECK: u64 = 18;
+
+/// Vectors for which the CPU pushes an error code (the stubs push 0 for the others).
+const WITH_ERROR_CODE: [u64; 10] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
+/// The last records of the log that the console has not shown.
+const SHOWN_RECORDS: usize = 16;
+/// Other CPUs of which the report says where they were.
+const SHOWN_CPUS: usize = 16;
 
 /// Reports an exception and stops the machine.
 pub fn exception(frame: &TrapFrame) -> ! {
-    last_words(|out| {
-        let (mnemonic, name) = NAMES[frame.vector as usize & 31];
-        write!(out, "{mnemonic} {name}, error code {:#x}", frame.error)?;
-        if frame.vector == PAGE_FAULT {
-            write_access(out, frame)?;
+    last_words(&What(frame), |out| {
+        writeln!(out, "{}", What(frame))?;
+        if frame.vector == MACHINE_CHECK {
+            mce::write_noted(out)?;
         }
-        writeln!(out)?;
         write_registers(out, frame)?;
         if matches!(frame.vector, PAGE_FAULT | DOUBLE_FAULT) {
             let address = VirtAddr::new(Cr2::read_raw());
@@ -71,7 +81,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     let rbp: u64;
     // SAFETY: copies a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
-    last_words(|out| {
+    last_words(&info.message(), |out| {
         writeln!(out, "{}", info.message())?;
         if let Some(location) = info.location() {
             writeln!(out, "at {location}")?;
@@ -80,33 +90,75 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     })
 }
 
-/// Stops all else, lets `body` say what happened, and stops the machine.
-pub fn last_words(body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
+/// An exception in one line.
+struct What<'a>(&'a TrapFrame);
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frame = self.0;
+        let (mnemonic, name) = NAMES[frame.vector as usize & 31];
+        write!(f, "{mnemonic} {name}")?;
+        if WITH_ERROR_CODE.contains(&frame.vector) {
+            write!(f, ", error code {:#x}", frame.error)?;
+        }
+        if frame.vector == PAGE_FAULT {
+            write_access(f, frame)?;
+        }
+        write!(f, ", at {}", Name(frame.rip))
+    }
+}
+
+/// Stops all else, lets `body` say what happened, and stops the machine. `what` says it in short, should it come in the
+/// middle of another report.
+pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
     x86_64::instructions::interrupts::disable();
     let here = percpu::here();
     let depth = here.report_depth.fetch_add(1, Relaxed);
+    let out = &mut console::Writer;
     match depth {
         0 => {}
         // The report itself faulted, perhaps while it held the console.
         1 => {
             // SAFETY: the other CPUs were stopped by the report, and this one does not go back to it.
             unsafe { console::break_lock() };
-            console::write("\nkernel panic: a fault inside the report; giving up\n");
+            let _ = writeln!(out, "\nkernel panic: a fault inside the report: {what}; giving up");
             power::off(power::Outcome::Panicked)
         }
         _ => cpu::halt_for_ever(),
     }
     // An access that was being probed is not gone back to: a fault from here on is the report's own.
     here.probe_resume.store(0, Relaxed);
+    // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
+    unsafe { here.descriptors.split_stacks(|stack| Stack::Interrupt(stack).middle(here.id())) };
     super::stop_others();
     // SAFETY: the other CPUs have stopped, and this one will not go back to what it did.
     unsafe { console::break_lock() };
-    let out = &mut console::Writer;
-    // The console never fails; and were it to fail, there would be nobody to tell.
+    // The console never fails; and were it to fail, there would be no other place to say so.
     let _ = write!(out, "\nkernel panic on CPU {}: ", here.id());
     let _ = body(out);
+    let _ = write_others(out, here.id());
+    let _ = logging::write_unshown(out, SHOWN_RECORDS);
     let _ = writeln!(out, "the machine stops here");
     power::off(power::Outcome::Panicked)
+}
+
+/// Says where the other CPUs were, in full for those that another one has waited for in vain.
+fn write_others(out: &mut dyn Write, me: CpuId) -> fmt::Result {
+    let (others, silent) = (smp::online().without(me), call::silent());
+    for area in others.iter().filter_map(percpu::of).take(SHOWN_CPUS) {
+        let (rip, rbp) = (area.stopped_rip.load(Relaxed), area.stopped_rbp.load(Relaxed));
+        match rip {
+            0 => writeln!(out, "CPU {} does not take a non-maskable interrupt", area.id())?,
+            _ => writeln!(out, "CPU {} was at {}", area.id(), Name(rip))?,
+        }
+        if rip != 0 && silent.contains(area.id()) {
+            backtrace::write(out, rip, rbp)?;
+        }
+    }
+    match others.len().saturating_sub(SHOWN_CPUS) {
+        0 => Ok(()),
+        more => writeln!(out, "and {more} CPUs more"),
+    }
 }
 
 fn write_access(out: &mut dyn Write, frame: &TrapFrame) -> fmt::Result {
@@ -143,10 +195,12 @@ fn write_registers(out: &mut dyn Write, f: &TrapFrame) -> fmt::Result {
         writeln!(out)?;
     }
     let (root, flags) = Cr3::read_raw();
+    let Controls { cr0, cr4, efer } = Controls::read();
     writeln!(
         out,
-        "cr3 {:#018x}  cr4 {:#010x}",
+        "cr0 {cr0:#010x}  cr3 {:#018x}  cr4 {cr4:#010x}  efer {efer:#06x}  gs {:#018x}  dr6 {:#010x}",
         root.start_address().as_u64() | u64::from(flags),
-        Cr4::read_raw()
+        percpu::gs_base(),
+        cpu::debug_status()
     )
 }

@@ -1,0 +1,168 @@
+//! Machine checks: what the hardware found broken.
+//!
+//! Each CPU has banks of registers, in which it records errors: a status, often an address. The exception says only that
+//! there is a record. Every CPU looks into its own banks first thing in the exception and notes the worst record in its
+//! area, because an error that concerns all is told to all, and the CPU that reports need not be the one that has it.
+//!
+//! What the firmware left in the banks is from before this boot: it is logged, and cleared.
+//!
+//! Source: Intel SDM volume 3, chapter 17 (17.3 banks, 17.8 initialisation, 17.10 handling).
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use x86_64::registers::model_specific::Msr;
+
+use crate::arch::cpu::features;
+use crate::arch::percpu::{self, PerCpu};
+
+const MCG_CAP: u32 = 0x179;
+const MCG_STATUS: u32 = 0x17a;
+const MCG_CTL: u32 = 0x17b;
+const CAP_COUNT: u64 = 0xff;
+const CAP_HAS_CTL: u64 = 1 << 8;
+
+/// The registers of bank 0; those of the next are 4 further.
+const CTL: u32 = 0x400;
+const STATUS: u32 = 0x401;
+const ADDRESS: u32 = 0x402;
+const MISC: u32 = 0x403;
+
+const VALID: u64 = 1 << 63;
+const UNCORRECTED: u64 = 1 << 61;
+const HAS_MISC: u64 = 1 << 59;
+const HAS_ADDRESS: u64 = 1 << 58;
+
+/// What a bank holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record {
+    pub bank: u32,
+    pub status: u64,
+    pub address: Option<u64>,
+    pub misc: Option<u64>,
+}
+
+impl core::fmt::Display for Record {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "bank {}, status {:#018x}", self.bank, self.status)?;
+        if let Some(address) = self.address {
+            write!(f, ", address {address:#x}")?;
+        }
+        if let Some(misc) = self.misc {
+            write!(f, ", misc {misc:#x}")?;
+        }
+        f.write_str(if self.status & UNCORRECTED != 0 { ", not corrected" } else { ", corrected" })
+    }
+}
+
+/// The worst record that a CPU has found in its banks.
+pub struct Noted {
+    /// How many records there were.
+    records: AtomicU32,
+    bank: AtomicU32,
+    status: AtomicU64,
+    address: AtomicU64,
+    misc: AtomicU64,
+}
+
+impl Noted {
+    /// None.
+    pub const fn new() -> Self {
+        Self {
+            records: AtomicU32::new(0),
+            bank: AtomicU32::new(0),
+            status: AtomicU64::new(0),
+            address: AtomicU64::new(0),
+            misc: AtomicU64::new(0),
+        }
+    }
+
+    /// How many records the CPU has found, and the worst of them.
+    pub fn read(&self) -> Option<(u32, Record)> {
+        let records = self.records.load(Relaxed);
+        if records == 0 {
+            return None;
+        }
+        let (status, bank) = (self.status.load(Relaxed), self.bank.load(Relaxed));
+        let with = |bit, word: &AtomicU64| (status & bit != 0).then(|| word.load(Relaxed));
+        let (address, misc) = (with(HAS_ADDRESS, &self.address), with(HAS_MISC, &self.misc));
+        Some((records, Record { bank, status, address, misc }))
+    }
+
+    fn note(&self, record: Record) {
+        let is_worse = record.status & UNCORRECTED > self.status.load(Relaxed) & UNCORRECTED;
+        if self.records.fetch_add(1, Relaxed) > 0 && !is_worse {
+            return;
+        }
+        self.bank.store(record.bank, Relaxed);
+        self.status.store(record.status, Relaxed);
+        self.address.store(record.address.unwrap_or(0), Relaxed);
+        self.misc.store(record.misc.unwrap_or(0), Relaxed);
+    }
+}
+
+fn read(register: u32) -> u64 {
+    // SAFETY: the callers name registers of banks that MCG_CAP counts, on CPUs that have banks.
+    unsafe { Msr::new(register).read() }
+}
+
+fn write(register: u32, value: u64) {
+    // SAFETY: as in `read`; zero clears a record, ones turn every error on.
+    unsafe { Msr::new(register).write(value) }
+}
+
+fn banks() -> u32 {
+    if features().machine_check_banks { (read(MCG_CAP) & CAP_COUNT) as u32 } else { 0 }
+}
+
+/// The record in `bank`, if there is a valid one.
+fn record(bank: u32) -> Option<Record> {
+    let status = read(STATUS + 4 * bank);
+    let with = |bit, register| (status & bit != 0).then(|| read(register + 4 * bank));
+    let record = || Record { bank, status, address: with(HAS_ADDRESS, ADDRESS), misc: with(HAS_MISC, MISC) };
+    (status & VALID != 0).then(record)
+}
+
+/// Turns every error of this CPU on, so that it is told, and clears what the banks hold. Before CR4 allows the exception.
+pub fn enable() {
+    if !features().machine_check_banks {
+        return;
+    }
+    if read(MCG_CAP) & CAP_HAS_CTL != 0 {
+        write(MCG_CTL, u64::MAX);
+    }
+    for bank in 0..banks() {
+        if let Some(record) = record(bank) {
+            log::warn!("a machine check from before this boot: CPU {}, {record}", percpu::here().id());
+        }
+        write(CTL + 4 * bank, u64::MAX);
+        write(STATUS + 4 * bank, 0);
+    }
+    write(MCG_STATUS, 0);
+}
+
+/// Notes what this CPU's banks hold in its area, and lets the next machine check be told: a CPU on which one comes before
+/// that resets the machine. First thing in the exception's handler.
+pub fn note() {
+    if !features().machine_check_banks {
+        return;
+    }
+    let here = percpu::here();
+    (0..banks()).filter_map(record).for_each(|record| here.machine_check.note(record));
+    write(MCG_STATUS, 0);
+}
+
+/// Writes what each CPU has noted, one a line.
+pub fn write_noted(out: &mut dyn core::fmt::Write) -> core::fmt::Result {
+    let mut all =
+        percpu::all().filter_map(|area: &PerCpu| Some((area.id(), area.machine_check.read()?))).peekable();
+    if all.peek().is_none() {
+        return writeln!(out, "no CPU has a record of it in its banks");
+    }
+    for (cpu, (records, record)) in all {
+        writeln!(out, "CPU {cpu}: {record}")?;
+        if records > 1 {
+            writeln!(out, "CPU {cpu}: {} records more", records - 1)?;
+        }
+    }
+    Ok(())
+}
