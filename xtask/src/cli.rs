@@ -255,6 +255,7 @@ impl RunOptions {
             cpu_model: self.cpu.clone(),
             accelerator: self.accel,
             boot: Boot::Direct,
+            ..Machine::default()
         }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) enum Ending {
     Stopped(Stop),
     /// Nobody reads its output any more.
     Unheard,
+    /// The machine was reset or turned off without a word from the kernel.
+    Unreported,
     /// QEMU ended without a word from the kernel; the text says how.
     Lost(String),
 }
@@ -77,6 +79,10 @@ impl Ending {
             Self::TimedOut(limit) => format!("not done after {} s, the time limit", limit.as_secs_f64()),
             Self::Stopped(_) => "stopped from outside".into(),
             Self::Unheard => "nobody reads the output".into(),
+            Self::Unreported => {
+                "the machine was reset (by a triple fault, most likely) or switched off without a report"
+                    .into()
+            }
             Self::Lost(how) => how.clone(),
         }
     }
@@ -217,9 +223,7 @@ fn ending(status: ExitStatus, messages: &str) -> Ending {
         code if code == reported(REPORT_FAILURE) => Ending::CommandFailed,
         code if code == reported(REPORT_PANIC) => Ending::Panicked,
         code if code == reported(REPORT_REFUSAL) => Ending::Refused,
-        Some(0) => Ending::Lost(
-            "the machine was reset (by a triple fault, most likely) or switched off without a report".into(),
-        ),
+        Some(0) => Ending::Unreported,
         Some(1) => Ending::Lost(format!("QEMU did not run the machine: {}", messages.trim())),
         Some(code) => Ending::Lost(format!("QEMU ended with status {code}, which the kernel never reports")),
         None => Ending::Lost(format!("QEMU was killed: {status}")),

@@ -82,9 +82,39 @@ pub(crate) enum Boot {
     IsoUefi,
 }
 
+/// Where the console is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Serial {
+    /// COM1, on interrupt 4.
+    #[default]
+    Com1,
+    /// COM1, on an interrupt that the kernel does not expect.
+    Com1WrongInterrupt,
+    /// COM2; there is no COM1.
+    Com2,
+    /// A card on PCI; there are no legacy ports.
+    Pci,
+}
+
+/// What happens when the machine resets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum OnReset {
+    /// QEMU ends: a reset that no person asked for is a crash.
+    #[default]
+    End,
+    /// It starts again.
+    Restart,
+}
+
 /// A virtual machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Machine {
+    /// QEMU's name of the board.
+    pub(crate) board: &'static str,
+    pub(crate) serial: Serial,
+    pub(crate) on_reset: OnReset,
+    /// More of QEMU's words, separated by blanks.
+    pub(crate) devices: &'static str,
     pub(crate) cpus: u32,
     pub(crate) memory: MemorySize,
     pub(crate) nodes: u32,
@@ -96,6 +126,10 @@ pub(crate) struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
+            board: "q35",
+            serial: Serial::Com1,
+            on_reset: OnReset::End,
+            devices: "",
             cpus: 4,
             memory: MemorySize::gib(1),
             nodes: 1,

@@ -5,11 +5,11 @@
 //! - The first serial port is QEMU's standard input and output. `-nographic` would do that, too, but makes the
 //!   firmware write to it.
 //! - Writing N to the exit port ends QEMU with status 2N+1, so that 0 never means success by accident; `-no-reboot`
-//!   makes a triple fault end QEMU, too.
+//!   makes a triple fault end QEMU, too. On a terminal it is left out: there `reboot` starts the machine again.
 
 use std::path::Path;
 
-use crate::machine::{Accelerator, Boot, Machine};
+use crate::machine::{Accelerator, Boot, Machine, OnReset, Serial};
 
 /// The I/O port behind which QEMU's `isa-debug-exit` listens.
 pub(crate) const EXIT_PORT: u16 = 0xf4;
@@ -26,9 +26,35 @@ pub(crate) struct Files<'a> {
 
 /// The arguments that start `machine` with `command_line` for the kernel (an ISO carries its own).
 pub(crate) fn arguments(machine: &Machine, files: &Files<'_>, command_line: &str) -> Vec<String> {
+    arguments_with_monitor(machine, files, command_line, None)
+}
+
+/// The same with QEMU's own monitor listening on `monitor`, where it is named.
+pub(crate) fn arguments_with_monitor(
+    machine: &Machine,
+    files: &Files<'_>,
+    command_line: &str,
+    monitor: Option<&Path>,
+) -> Vec<String> {
     let mut words = Words::default();
-    words.add("-nodefaults -no-user-config -display none -monitor none -no-reboot");
-    words.add("-chardev stdio,id=console,signal=off -serial chardev:console");
+    words.add("-nodefaults -no-user-config -display none");
+    match monitor {
+        Some(socket) => words.pair("-monitor", format!("unix:{},server=on,wait=off", socket.display())),
+        None => words.add("-monitor none"),
+    }
+    if machine.on_reset == OnReset::End {
+        words.add("-no-reboot");
+    }
+    words.add("-chardev stdio,id=console,signal=off");
+    words.add(match machine.serial {
+        Serial::Com1 => "-serial chardev:console",
+        Serial::Com1WrongInterrupt => "-device isa-serial,iobase=0x3f8,irq=5,chardev=console",
+        Serial::Com2 => "-device isa-serial,iobase=0x2f8,irq=3,chardev=console",
+        Serial::Pci => "-device pci-serial,chardev=console",
+    });
+    if !machine.devices.is_empty() {
+        words.add(machine.devices);
+    }
     words.pair("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
     words.pair("-accel", if machine.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" });
     words.pair("-cpu", cpu_model(machine));
@@ -59,11 +85,11 @@ fn memory(machine: &Machine, words: &mut Words) {
     let backend = |id: u32, mib: u64| format!("memory-backend-memfd,id=ram{id},size={mib}M,reserve=off");
     let mib = machine.memory.bytes() >> 20;
     if machine.nodes <= 1 {
-        words.pair("-machine", "q35,memory-backend=ram0");
+        words.pair("-machine", format!("{},memory-backend=ram0", machine.board));
         words.pair("-object", backend(0, mib));
         return;
     }
-    words.pair("-machine", "q35");
+    words.pair("-machine", machine.board);
     let mut next_cpu = 0;
     for node in 0..machine.nodes {
         let cpus = share(u64::from(machine.cpus), machine.nodes, node);

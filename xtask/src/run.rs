@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use crate::cli::RunOptions;
 use crate::console::{Ending, Event, Feed, HOW_TO_LEAVE, Session, Stop};
 use crate::host::{Host, ThisHost};
+use crate::machine::OnReset;
 use crate::qemu::{self, EXIT_PORT, Files};
 use crate::setup::{self, Need};
 use crate::terminal::RawTerminal;
@@ -33,13 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::Qemu])?;
     let kernel = build::kernel(&options.build)?;
-    let machine = options.machine();
+    let mut machine = options.machine();
     let feed = match &options.exec {
         Some(commands) => Feed::Commands(split(commands)),
         None if stdin().is_terminal() => Feed::Keys,
         None => Feed::Pipe,
     };
     let interactive = matches!(feed, Feed::Keys);
+    if interactive {
+        machine.on_reset = OnReset::Restart;
+    }
     let files = Files { kernel: &kernel, iso: Path::new(""), ovmf: None };
     let arguments = qemu::arguments(&machine, &files, &command_line(interactive, &options.append));
 
@@ -125,7 +129,9 @@ fn report(ending: &Ending) -> ExitCode {
         Ending::Stopped(Stop::Signal(signal)) => return ExitCode::from(EXIT_SIGNAL + *signal as u8),
         Ending::Unheard => return ExitCode::from(EXIT_UNHEARD),
         Ending::TimedOut(_) => EXIT_TIMED_OUT,
-        Ending::CommandFailed | Ending::Panicked | Ending::Refused | Ending::Lost(_) => 1,
+        Ending::CommandFailed | Ending::Panicked | Ending::Refused | Ending::Unreported | Ending::Lost(_) => {
+            1
+        }
     };
     eprintln!("error: {}", ending.describe());
     ExitCode::from(status)

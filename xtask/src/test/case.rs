@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::expect::Expect;
-use crate::machine::{Boot, Machine, MemorySize};
+use crate::machine::{Boot, Machine, MemorySize, Serial};
 
 /// How the run must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +16,8 @@ pub(crate) enum Ends {
     Panicking,
     /// The kernel says that it cannot run there.
     Refusing,
+    /// The machine turns off by itself, and the exit port hears nothing.
+    TurnedOff,
 }
 
 /// How long a test takes.
@@ -39,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) expectations: Vec<Expect>,
     pub(crate) limit: Duration,
     pub(crate) length: Length,
+    /// When this text has come, QEMU's monitor gets this command, once.
+    pub(crate) injection: Option<(&'static str, &'static str)>,
 }
 
 impl Case {
@@ -54,6 +58,7 @@ impl Case {
             // A machine boots in half a second on a quiet host; a busy one with two cores is another matter.
             limit: Duration::from_secs(120),
             length: Length::Seconds,
+            injection: None,
         }
     }
 
@@ -74,6 +79,29 @@ impl Case {
 
     pub(crate) fn cpu(mut self, model: &str) -> Self {
         self.machine.cpu_model = model.into();
+        self
+    }
+
+    /// On another of QEMU's boards.
+    pub(crate) fn board(mut self, board: &'static str) -> Self {
+        self.machine.board = board;
+        self
+    }
+
+    pub(crate) fn serial(mut self, serial: Serial) -> Self {
+        self.machine.serial = serial;
+        self
+    }
+
+    /// With more of QEMU's words, separated by blanks.
+    pub(crate) fn devices(mut self, words: &'static str) -> Self {
+        self.machine.devices = words;
+        self
+    }
+
+    /// Gives QEMU's monitor `command` when the console has shown `text`.
+    pub(crate) fn when(mut self, text: &'static str, command: &'static str) -> Self {
+        self.injection = Some((text, command));
         self
     }
 

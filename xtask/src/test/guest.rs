@@ -1,6 +1,8 @@
 //! Boots the machines of the kernel tests, two at a time: most of them have more CPUs than the host has to spare.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
@@ -90,11 +92,21 @@ fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     let variables = Variables::for_case(case)?;
     let ovmf = variables.as_ref().map(|variables| (variables.code, variables.file.as_path()));
     let files = Files { kernel: &parts.kernel, iso: &parts.iso, ovmf };
-    let arguments = qemu::arguments(&case.machine, &files, &run::command_line(false, &case.append));
+    let socket = case.injection.map(|_| paths::kernel_target().join(format!("{}.monitor", unique(case))));
+    let command_line = run::command_line(false, &case.append);
+    let arguments = qemu::arguments_with_monitor(&case.machine, &files, &command_line, socket.as_deref());
     let session = Session::start(run::program(arguments)?, Feed::Commands(case.commands.clone()))?;
-    let mut output = Vec::new();
+    let (mut output, mut injection) = (Vec::new(), case.injection.zip(socket.as_deref()));
+    let mut monitor = None;
     let (ending, messages) = session.finish(Some(case.limit), &mut |bytes| {
         output.extend_from_slice(bytes);
+        if let Some(((text, command), socket)) = injection
+            && String::from_utf8_lossy(&output).contains(text)
+        {
+            injection = None;
+            // It stays open, so that the command is read before the end of the connection.
+            writeln!(monitor.insert(UnixStream::connect(socket)?), "{command}")?;
+        }
         Ok(())
     })?;
     // Firmware clears the screen, which a failed test's report must not do.
@@ -109,6 +121,7 @@ fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict 
         Ends::Failing => Ending::CommandFailed,
         Ends::Panicking => Ending::Panicked,
         Ends::Refusing => Ending::Refused,
+        Ends::TurnedOff => Ending::Unreported,
     };
     let mut complaints: Vec<String> =
         case.expectations.iter().filter_map(|expect| expect.complaint(output)).collect();
@@ -129,6 +142,11 @@ fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict 
     Verdict::Failed(why)
 }
 
+/// A name for files of this run of a case.
+fn unique(case: &Case) -> String {
+    format!("{}-{}", case.name.replace('/', "-"), std::process::id())
+}
+
 /// A private copy of OVMF's variables, which the firmware writes to; gone when the test is.
 struct Variables {
     code: &'static Path,
@@ -142,7 +160,7 @@ impl Variables {
             return Ok(None);
         }
         let (code, variables) = setup::ovmf(&ThisHost).context("OVMF is not found")?;
-        let name = format!("{}-{}.fd", case.name.replace('/', "-"), std::process::id());
+        let name = format!("{}.fd", unique(case));
         let file = paths::kernel_target().join(name);
         fs::copy(variables, &file).with_context(|| format!("{variables} cannot be copied"))?;
         Ok(Some(Self { code: Path::new(code), file }))

@@ -34,7 +34,7 @@ struct Build {
 const USUAL: Build = Build { name: "", arguments: &[], rustflags: "" };
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 9] = [
+const OTHERS: [Build; 10] = [
     featured("frames-checked", &["--release", "--package", "rhumb-frames", "--lib", "--features", "checked"]),
     featured("frames-loom", &["--release", "--package", "rhumb-frames", "--lib", "--features", "loom"]),
     featured("frames-shuttle", &["--release", "--package", "rhumb-frames", "--lib", "--features", "shuttle"]),
@@ -49,6 +49,10 @@ const OTHERS: [Build; 9] = [
     Build {
         rustflags: "--cfg loom",
         ..featured("klog-loom", &["--release", "--package", "rhumb-klog", "--lib"])
+    },
+    Build {
+        rustflags: "--cfg loom",
+        ..featured("smp-loom", &["--release", "--package", "rhumb-smp", "--lib"])
     },
 ];
 

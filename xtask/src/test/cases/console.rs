@@ -31,6 +31,8 @@ pub(crate) fn cases() -> Vec<Case> {
             .expect([text("MemTotal:")]),
         Case::new("console/bad-argument", "walk nowhere").ends(Ends::Failing).expect([text("nowhere")]),
         Case::new("console/poweroff", "poweroff; unreached").expect([no_text("unreached")]),
+        Case::new("console/poweroff-tells-failures", "frobnicate; poweroff").ends(Ends::Failing),
+        Case::new("console/reboot-ends-a-script", "reboot; unreached").expect([no_text("unreached")]),
         Case::new("console/nothing-to-do", ""),
         Case::new("command-line/unknown-word", "dmesg").append("frobnicate=1").expect([text("frobnicate")]),
         Case::new("command-line/bad-value", "dmesg; maps audit").append("directmap=8k").expect([text("8k")]),

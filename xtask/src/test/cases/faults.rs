@@ -41,6 +41,11 @@ pub(crate) fn cases() -> Vec<Case> {
         let commands = format!("plant {kind}; plant none; maps audit");
         cases.push(Case::new(format!("plant/{kind}/none"), &commands).expect([text("sound"), no_text(name)]));
     }
+    // The CPU pushes no error code for these.
+    for kind in ["ud", "de", "nmi"] {
+        let case = Case::new(format!("fault/{kind}/no-error-code"), &format!("fault {kind}"));
+        cases.push(case.ends(Ends::Panicking).expect([no_text("error code")]));
+    }
     // What the kernel cannot run on, in one sentence.
     for (model, sentence) in
         [("qemu64,-lm", "this CPU has no long mode"), ("max,-nx", "has no no-execute pages")]

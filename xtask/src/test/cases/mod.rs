@@ -11,6 +11,7 @@
 //! | [`count`] | marked regions run without a counter, too |
 //! | [`console`] | the monitor's commands, and wrong input |
 //! | [`kasan`] | forbidden accesses are caught, in a kernel that checks them |
+//! | [`machines`] | other boards, consoles and interrupt controllers; interrupts and errors from outside |
 //! | [`image`] | the ISO boots under both kinds of firmware |
 
 mod console;
@@ -20,6 +21,7 @@ mod faults;
 mod frames;
 mod image;
 mod kasan;
+mod machines;
 mod matrix;
 mod objects;
 mod protect;
@@ -36,6 +38,7 @@ pub(crate) fn all() -> Vec<Case> {
         frames::cases(),
         objects::cases(),
         count::cases(),
+        machines::cases(),
         matrix::cases(),
         image::cases(),
     ]
