@@ -221,8 +221,8 @@ impl Quarantine {
 
     /// Takes `object` in, and says which one leaves for it; itself, where there is no room at all.
     pub(crate) fn exchange(&mut self, object: core::ptr::NonNull<u8>) -> Option<core::ptr::NonNull<u8>> {
-        let Some(ring) = self.ring else { return Some(object) };
         let leaving = if self.count == Self::MOST { self.pop() } else { None };
+        let Some(ring) = &mut self.ring else { return Some(object) };
         ring.set_round((self.oldest + self.count) % Self::MOST, object);
         self.count += 1;
         leaving
@@ -230,7 +230,7 @@ impl Quarantine {
 
     /// The oldest.
     pub(crate) fn pop(&mut self) -> Option<core::ptr::NonNull<u8>> {
-        let ring = self.ring.filter(|_| self.count > 0)?;
+        let ring = self.ring.as_ref().filter(|_| self.count > 0)?;
         let object = ring.round(self.oldest);
         self.oldest = (self.oldest + 1) % Self::MOST;
         self.count -= 1;

@@ -52,7 +52,8 @@ impl State {
 }
 
 /// A slot of a checked cache. Its methods touch the slot's memory: it exists only while the slot's slab lives, in the
-/// hands of whoever takes or frees its object.
+/// hands of the CPU that takes or frees its object. State and allocating user are written under the node's lock, where
+/// a report reads them.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot<'a> {
     start: NonNull<u8>,
@@ -185,8 +186,10 @@ impl<M: Machine> Slabs<M> {
     pub(crate) fn prepare(&self, record: &Record, slab: Slab) {
         let Some(start) = slab.start() else { return };
         if !record.setup.checks.is_off() {
+            let all =
+                (0..record.shape.words()).flat_map(|word| slab.objects(&record.shape, word, slab.word(word)));
             // SAFETY: the slab is new, and its slots are ours.
-            objects(record, slab).for_each(|object| unsafe { Slot::of(record, object) }.make());
+            all.for_each(|object| unsafe { Slot::of(record, object) }.make());
         }
         self.set_access(start, record.shape.slab_bytes(), Access::FreeObject);
     }
@@ -217,9 +220,12 @@ impl<M: Machine> Slabs<M> {
         }
         let zones = slot.red_zone_fault(ZONE_FREE);
         zones.or_else(|| slot.poison_fault()).into_iter().for_each(|fault| self.tell(&slot, fault));
-        slot.set_state(State::Out);
         slot.set_red_zones(ZONE_OUT);
-        slot.set_track(0, self.track_here(pinned));
+        let track = self.track_here(pinned);
+        self.with_node(&slot, |slot| {
+            slot.set_state(State::Out);
+            slot.set_track(0, track);
+        });
         self.close(&slot, Access::Allowed);
         Ok(slot.object())
     }
@@ -245,12 +251,12 @@ impl<M: Machine> Slabs<M> {
         slot.set_red_zones(ZONE_FREE);
         slot.poison();
         if !record.setup.checks.has(Checks::QUARANTINE) {
-            slot.set_state(State::Free);
+            self.with_node(&slot, |slot| slot.set_state(State::Free));
             self.close(&slot, Access::FreeObject);
             self.give_back_batch(record, pinned, &[object]);
             return;
         }
-        slot.set_state(State::Quarantined);
+        self.with_node(&slot, |slot| slot.set_state(State::Quarantined));
         self.close(&slot, Access::FreeObject);
         self.quarantine(record, pinned, object);
     }
@@ -282,9 +288,17 @@ impl<M: Machine> Slabs<M> {
             self.tell(&slot, fault);
             slot.poison();
         }
-        slot.set_state(State::Free);
+        self.with_node(&slot, |slot| slot.set_state(State::Free));
         self.close(&slot, Access::FreeObject);
         self.give_back_batch(record, pinned, &[object]);
+    }
+
+    /// Calls `write` with the lock of the slot's node held.
+    fn with_node(&self, slot: &Slot<'_>, write: impl FnOnce(&Slot<'_>)) {
+        let node = self.find(slot.record, slot.object()).map_or(0, |(slab, _)| slab.node());
+        let guard = self.machine().irq_off();
+        let _node = slot.record.node(guard.irq_off(), node);
+        write(slot);
     }
 
     /// Lets all objects out of quarantine, and gives the ring back.
@@ -322,13 +336,4 @@ impl<M: Machine> Slabs<M> {
         let report = Report { allocated: slot.track(0), freed: slot.track(1), ..brief };
         self.report(Some(slot.record), &report);
     }
-}
-
-/// The objects of a slab, free or out.
-pub(crate) fn objects(record: &Record, slab: Slab) -> impl Iterator<Item = Round> {
-    let shape = record.shape;
-    (0..shape.objects).filter_map(move |index| {
-        let address = slab.slot(&shape, index) + shape.lead as usize;
-        NonNull::new(core::ptr::with_exposed_provenance_mut(address))
-    })
 }

@@ -14,6 +14,8 @@
 
 use core::ptr::NonNull;
 
+use arrayvec::ArrayVec;
+
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Ordering, Relaxed, fence, handler_fence};
 
 #[repr(C)]
@@ -25,11 +27,12 @@ struct Head {
     room: u32,
 }
 
-/// A magazine: memory of this crate's own, which belongs to whoever holds this name of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A magazine: memory of this crate's own. It is moved, not copied: its holder is the only one.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "the memory of a magazine that is dropped is lost"]
 pub(crate) struct Magazine(NonNull<Head>);
 
-// SAFETY: it is a number; who touches the memory is settled by the depot's lock and by the CPU's pin.
+// SAFETY: it owns the memory, which has no CPU.
 unsafe impl Send for Magazine {}
 
 /// An object's address as it stands in a magazine.
@@ -52,68 +55,72 @@ impl Magazine {
         Self(head)
     }
 
-    pub(crate) const fn cell(self) -> NonNull<u8> {
+    pub(crate) const fn cell(&self) -> NonNull<u8> {
         self.0.cast()
     }
 
     /// Rounds that it may hold.
-    pub(crate) fn room(self) -> u32 {
+    pub(crate) fn room(&self) -> u32 {
         // SAFETY: written when it was placed, and never again.
         unsafe { (*self.0.as_ptr()).room }
     }
 
     /// Bytes of its cell.
-    pub(crate) fn bytes(self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         Self::bytes_for(self.room())
     }
 
-    const fn rounds(self) -> *mut Round {
+    const fn rounds(&self) -> *mut Round {
         // SAFETY: the rounds follow the header in the same cell.
         unsafe { self.0.as_ptr().add(1).cast() }
     }
 
-    const fn from_rounds(rounds: *mut Round) -> Option<Self> {
+    /// Takes the magazine whose rounds these are; none where they are null.
+    ///
+    /// # Safety
+    /// They are what [`Magazine::rounds`] made of a magazine that nothing holds.
+    const unsafe fn from_rounds(rounds: *mut Round) -> Option<Self> {
         if rounds.is_null() {
             return None;
         }
-        // SAFETY: it is what `rounds` made of a magazine.
+        // SAFETY: the caller's promise.
         Some(Self(unsafe { NonNull::new_unchecked(rounds.cast::<Head>().sub(1)) }))
     }
 
-    pub(crate) fn count(self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         // SAFETY: the magazine is the holder's.
         unsafe { (*self.0.as_ptr()).count }
     }
 
-    pub(crate) fn set_count(self, count: u32) {
+    pub(crate) fn set_count(&mut self, count: u32) {
         // SAFETY: as above.
         unsafe { (*self.0.as_ptr()).count = count }
     }
 
-    pub(crate) fn next(self) -> Option<Self> {
+    pub(crate) fn take_next(&mut self) -> Option<Self> {
         // SAFETY: as above.
-        unsafe { (*self.0.as_ptr()).next }
+        unsafe { (*self.0.as_ptr()).next.take() }
     }
 
-    pub(crate) fn set_next(self, next: Option<Self>) {
+    pub(crate) fn set_next(&mut self, next: Option<Self>) {
         // SAFETY: as above.
         unsafe { (*self.0.as_ptr()).next = next }
     }
 
     /// The `index`-th round; the caller knows that it is below the count.
-    pub(crate) fn round(self, index: u32) -> Round {
+    pub(crate) fn round(&self, index: u32) -> Round {
         // SAFETY: rounds below the count are written; the magazine is the holder's.
         unsafe { self.rounds().add(index as usize).read() }
     }
 
     /// Sets the `index`-th round; the caller knows that there is room for it.
-    pub(crate) fn set_round(self, index: u32, round: Round) {
+    pub(crate) fn set_round(&mut self, index: u32, round: Round) {
         // SAFETY: there is room; the magazine is the holder's.
         unsafe { self.rounds().add(index as usize).write(round) };
     }
 
     /// Adds a round; the caller knows that there is room.
-    pub(crate) fn push(self, round: Round) {
+    pub(crate) fn push(&mut self, round: Round) {
         let count = self.count();
         self.set_round(count, round);
         self.set_count(count + 1);
@@ -234,7 +241,8 @@ impl CpuLine {
 
     /// Takes out the loaded magazine, its count set.
     pub(crate) fn unload(&self) -> Option<Magazine> {
-        let magazine = Magazine::from_rounds(self.rounds.load(Relaxed))?;
+        // SAFETY: `load` stored them and kept no handle; they are taken out of the line below.
+        let mut magazine = unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) }?;
         magazine.set_count(self.count.load(Relaxed));
         self.limit.store(0, Relaxed);
         self.count.store(0, Relaxed);
@@ -252,7 +260,9 @@ impl CpuLine {
     /// Sets the limit to the room of the loaded magazine. Who wants this CPU to drain says so in `wanted` first and
     /// sets the limit to 0 then; here it is the other way round, so that one of the two is seen.
     pub(crate) fn bound(&self) {
-        let room = Magazine::from_rounds(self.rounds.load(Relaxed)).map_or(0, Magazine::room);
+        // SAFETY: the loaded magazine is this CPU's, and the handle is dropped without its being taken out.
+        let room =
+            unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) }.map_or(0, |loaded| loaded.room());
         if self.limit.load(Relaxed) == room {
             return;
         }
@@ -275,24 +285,47 @@ impl CpuLine {
         self.wanted.store(false, Relaxed);
     }
 
-    pub(crate) fn previous(&self) -> Option<Magazine> {
-        Magazine::from_rounds(self.previous.load(Relaxed))
+    /// Whether there is a magazine behind the loaded one.
+    pub(crate) fn has_previous(&self) -> bool {
+        !self.previous.load(Relaxed).is_null()
     }
 
-    /// Both magazines, and how many rounds are in each. On this CPU, or while it is quiet.
-    pub(crate) fn magazines(&self) -> impl Iterator<Item = (Magazine, u32)> {
-        let loaded =
-            Magazine::from_rounds(self.rounds.load(Relaxed)).map(|at| (at, self.count.load(Relaxed)));
-        let previous = self.previous().map(|at| (at, at.count()));
-        [loaded, previous].into_iter().flatten()
+    /// Objects in the magazine behind the loaded one.
+    pub(crate) fn behind(&self) -> u32 {
+        self.behind.load(Relaxed)
     }
 
     /// Puts `magazine` behind the loaded one, and returns what was there.
     pub(crate) fn set_previous(&self, magazine: Option<Magazine>) -> Option<Magazine> {
-        let before = self.previous();
-        let rounds = magazine.map_or(core::ptr::null_mut(), Magazine::rounds);
+        // SAFETY: this function stored them and kept no handle; they are replaced below.
+        let before = unsafe { Magazine::from_rounds(self.previous.load(Relaxed)) };
+        let rounds = magazine.as_ref().map_or(core::ptr::null_mut(), Magazine::rounds);
         self.previous.store(rounds, Relaxed);
-        self.behind.store(magazine.map_or(0, Magazine::count), Relaxed);
+        self.behind.store(magazine.map_or(0, |magazine| magazine.count()), Relaxed);
         before
+    }
+
+    /// Loads the magazine behind the loaded one, and the loaded one takes its place.
+    pub(crate) fn swap(&self) {
+        if let Some(previous) = self.set_previous(self.unload()) {
+            self.load(previous);
+        }
+    }
+
+    /// Puts a magazine back that was taken out, in the place of none; returns it where there is none.
+    pub(crate) fn restore(&self, magazine: Magazine) -> Option<Magazine> {
+        if self.is_busy() {
+            return Some(magazine);
+        }
+        if !self.is_loaded() {
+            self.load(magazine);
+            return None;
+        }
+        if self.has_previous() { Some(magazine) } else { self.set_previous(Some(magazine)) }
+    }
+
+    /// Takes out both magazines.
+    pub(crate) fn take_all(&self) -> ArrayVec<Magazine, 2> {
+        [self.unload(), self.set_previous(None)].into_iter().flatten().collect()
     }
 }

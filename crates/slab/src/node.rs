@@ -4,6 +4,9 @@
 //! slab that has any, so that the others empty out by themselves (the cache stays dense). Wholly free slabs are kept up
 //! to a bound that shrinks with the cache; beyond, they go back to the frames at once.
 //!
+//! All slabs are in a second list, by age, which is for those who look at each of them, one at each visit to the lock: as
+//! long as one does, no slab leaves the node, so that the next one is always there. Such a list never changes its order.
+//!
 //! Magazines are exchanged whole: a CPU that frees what another allocates leaves full magazines here and takes empty
 //! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it
 //! never needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those.
@@ -16,7 +19,7 @@ use crate::slab::{AlreadyFree, Slab};
 pub(crate) const FULL: usize = 0;
 /// The bin of slabs all of whose slots are free.
 pub(crate) const EMPTY: usize = 9;
-const BINS: usize = 10;
+const BINS: usize = EMPTY + 1;
 /// Wholly free slabs that are kept: this many, and one for each so many that there are, up to a bound.
 const KEPT_SLABS: u32 = 1;
 const KEPT_PART: u32 = 64;
@@ -32,23 +35,19 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) fn push(&mut self, magazine: Magazine) {
-        magazine.set_next(self.top.replace(magazine));
+    pub(crate) fn push(&mut self, mut magazine: Magazine) {
         self.count += 1;
         self.objects += magazine.count();
+        magazine.set_next(self.top.take());
+        self.top = Some(magazine);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Magazine> {
-        let magazine = self.top?;
-        self.top = magazine.next();
+        let mut magazine = self.top.take()?;
+        self.top = magazine.take_next();
         self.count -= 1;
         self.objects -= magazine.count();
         Some(magazine)
-    }
-
-    /// All of them, the newest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Magazine> + use<> {
-        core::iter::successors(self.top, |magazine| magazine.next())
     }
 }
 
@@ -56,6 +55,10 @@ impl Stack {
 #[derive(Default)]
 pub(crate) struct Node {
     bins: [Option<Slab>; BINS],
+    /// The slab that was made last: the first of the list by age.
+    newest: Option<Slab>,
+    /// How many look at each slab now: no slab leaves meanwhile.
+    pub(crate) walkers: u32,
     /// Slabs, wholly free ones among them, and free slots in all.
     pub(crate) slabs: u32,
     pub(crate) empty_slabs: u32,
@@ -67,6 +70,19 @@ pub(crate) struct Node {
     /// Slabs made so far: the colour of the next, and what is reported.
     pub(crate) grown: u32,
     pub(crate) shrunk: u32,
+    /// Visits so far that took or gave back objects.
+    turns: u32,
+}
+
+/// What a node counts. Two that are equal say that nothing has happened in between.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Census {
+    pub(crate) slabs: u32,
+    pub(crate) empty_slabs: u32,
+    pub(crate) free: u64,
+    grown: u32,
+    shrunk: u32,
+    turns: u32,
 }
 
 impl Node {
@@ -79,6 +95,7 @@ impl Node {
             self.settle(shape, slab);
         }
         self.free -= u64::from(taken);
+        self.turns = self.turns.wrapping_add(1);
         taken
     }
 
@@ -86,6 +103,7 @@ impl Node {
     pub(crate) fn put(&mut self, shape: &Shape, slab: Slab, index: u32) -> Result<(), AlreadyFree> {
         slab.put(index)?;
         self.free += 1;
+        self.turns = self.turns.wrapping_add(1);
         self.settle(shape, slab);
         Ok(())
     }
@@ -101,18 +119,32 @@ impl Node {
         self.slabs += 1;
         self.grown = self.grown.wrapping_add(1);
         self.free += u64::from(slab.free());
+        let older = self.newest.replace(slab);
+        slab.set_newer(None);
+        slab.set_older(older);
+        if let Some(older) = older {
+            older.set_newer(Some(slab));
+        }
         let bin = bin_of(shape, slab);
         self.link(slab, bin);
     }
 
-    /// Takes out a wholly free slab.
+    /// Takes out a wholly free slab; none while all are looked at.
     pub(crate) fn remove_empty(&mut self, shape: &Shape) -> Option<Slab> {
-        let slab = self.bins[EMPTY]?;
+        let slab = self.bins[EMPTY].filter(|_| self.walkers == 0)?;
         Some(self.remove(shape, slab))
     }
 
     fn remove(&mut self, shape: &Shape, slab: Slab) -> Slab {
         self.unlink(slab);
+        let (newer, older) = (slab.newer(), slab.older());
+        match newer {
+            Some(newer) => newer.set_older(older),
+            None => self.newest = older,
+        }
+        if let Some(older) = older {
+            older.set_newer(newer);
+        }
         self.slabs -= 1;
         self.shrunk = self.shrunk.wrapping_add(1);
         self.free -= u64::from(shape.objects);
@@ -120,13 +152,35 @@ impl Node {
     }
 
     /// The slabs of a bin.
-    pub(crate) fn bin(&self, bin: usize) -> impl Iterator<Item = Slab> + use<> {
+    fn bin(&self, bin: usize) -> impl Iterator<Item = Slab> + use<> {
         core::iter::successors(self.bins.get(bin).copied().flatten(), |slab| slab.next())
     }
 
-    /// All slabs.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Slab> + '_ {
-        (0..BINS).flat_map(|bin| self.bin(bin))
+    /// The slabs with objects out: first those that have no slot free.
+    pub(crate) fn used(&self) -> impl Iterator<Item = Slab> + '_ {
+        (FULL..EMPTY).flat_map(|bin| self.bin(bin))
+    }
+
+    /// The slab that was made last.
+    pub(crate) const fn newest(&self) -> Option<Slab> {
+        self.newest
+    }
+
+    pub(crate) const fn census(&self) -> Census {
+        let Self { slabs, empty_slabs, free, grown, shrunk, turns, .. } = *self;
+        Census { slabs, empty_slabs, free, grown, shrunk, turns }
+    }
+
+    /// Whether the slabs beside `slab` agree with it: in its bin, and in the list by age.
+    pub(crate) fn is_linked(&self, slab: Slab) -> bool {
+        let bin = slab.bin();
+        let first = slab.previous().map_or(self.bins.get(bin).copied().flatten(), |previous| previous.next());
+        let newest = slab.newer().map_or(self.newest, |newer| newer.older());
+        let follows = |next: Slab| next.previous() == Some(slab) && next.bin() == bin;
+        first == Some(slab)
+            && newest == Some(slab)
+            && slab.next().is_none_or(follows)
+            && slab.older().is_none_or(|older| older.newer() == Some(slab))
     }
 
     /// Moves a slab to the bin that it belongs to.

@@ -6,13 +6,14 @@
 
 use core::sync::atomic::Ordering;
 
-use arrayvec::ArrayVec;
 use rhumb_frames::{AllocClass, Reclaimer, Shortage};
 use rhumb_machine::{CpuId, Machine, Pinned};
 
 use crate::error::SpecError;
 use crate::magazine::{CpuLine, Magazine};
+use crate::node::Node;
 use crate::record::Record;
+use crate::slab::Slab;
 use crate::slabs::Slabs;
 use crate::sync::Relaxed;
 
@@ -34,6 +35,39 @@ impl<M: Machine> Slabs<M> {
             from = id + 1;
             Some(look(walked.record()))
         })
+    }
+
+    /// Calls `look` with each slab that a node has now, `steps` times, with the node locked anew for each step: no stretch
+    /// with interrupts off is longer than a step. Slabs that become free meanwhile stay in the node until the end.
+    ///
+    /// # Errors
+    /// The first of `look`, which ends the walk.
+    pub(crate) fn walk_slabs<E>(
+        &self,
+        record: &Record,
+        index: usize,
+        steps: usize,
+        mut look: impl FnMut(&Node, Slab, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let begin = |node: &mut Node| {
+            node.walkers += 1;
+            node.newest()
+        };
+        let mut at = begin(&mut record.node(self.machine().irq_off().irq_off(), index));
+        let mut result = Ok(());
+        while let Some(slab) = at.filter(|_| result.is_ok()) {
+            for step in 0..steps {
+                let guard = self.machine().irq_off();
+                let node = record.node(guard.irq_off(), index);
+                at = slab.older();
+                result = look(&node, slab, step);
+                if result.is_err() {
+                    break;
+                }
+            }
+        }
+        record.node(self.machine().irq_off().irq_off(), index).walkers -= 1;
+        result
     }
 
     /// Calls `work`, which is this crate's own, with each cache.
@@ -116,19 +150,19 @@ impl<M: Machine> Slabs<M> {
     /// CPU was interrupted, whose line is left alone.
     fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Option<u64> {
         let Some(line) = record.line(pinned.cpu()) else { return Some(0) };
-        let held: ArrayVec<Magazine, 2> = {
+        let held = {
             let _guard = self.machine().irq_off();
             if line.is_busy() {
                 return None;
             }
             line.answer();
-            [line.unload(), line.set_previous(None)].into_iter().flatten().collect()
+            line.take_all()
         };
         Some(held.into_iter().map(|magazine| self.give_up_magazine(record, pinned, magazine)).sum())
     }
 
-    fn give_up_magazine(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) -> u64 {
-        let frames = self.flush(record, pinned, magazine, 0);
+    fn give_up_magazine(&self, record: &'static Record, pinned: Pinned<'_>, mut magazine: Magazine) -> u64 {
+        let frames = self.flush(record, pinned, &mut magazine, 0);
         self.end_magazine(pinned, magazine);
         frames
     }
@@ -186,8 +220,7 @@ impl<M: Machine> Slabs<M> {
     /// No CPU allocates from it, frees to it or walks it, now or later, unless the caller lets them.
     pub(crate) unsafe fn drain_whole(&self, record: &'static Record, pinned: Pinned<'_>) {
         for cpu in (0..record.setup.cpus).filter_map(CpuId::new) {
-            let held = record.line(cpu).map(|line| [line.unload(), line.set_previous(None)]);
-            for magazine in held.into_iter().flatten().flatten() {
+            for magazine in record.line(cpu).map(CpuLine::take_all).into_iter().flatten() {
                 self.give_up_magazine(record, pinned, magazine);
             }
         }

@@ -6,10 +6,13 @@ use arrayvec::ArrayVec;
 use rhumb_machine::{Access, Machine, VirtAddr};
 
 use crate::check::{CallSite, Checks};
-use crate::checked::{Slot, State, objects};
+use crate::checked::{Slot, State};
 use crate::memory::FRAME_BYTES;
+use crate::node::Node;
 use crate::raw::{InUse, NAMED_SITES};
 use crate::record::{Name, Record};
+use crate::shape::Shape;
+use crate::slab::Slab;
 use crate::slabs::Slabs;
 use crate::sync::Relaxed;
 
@@ -157,32 +160,40 @@ impl<M: Machine> Slabs<M> {
         SlabInfo(self)
     }
 
-    /// Who has objects of a cache. Objects in magazines count as in use unless the cache is checked or was drained.
+    /// Who has objects of a cache. Objects in magazines count as in use unless the cache is checked or was drained. The
+    /// node's lock is held for as long as it takes to look at 64 slots, or to find [`NAMED_SITES`] objects.
     pub(crate) fn in_use(&self, record: &Record) -> Option<InUse> {
         let mut in_use = InUse { objects: 0, owners: ArrayVec::new() };
         for index in 0..record.node_count() {
-            let guard = self.machine().irq_off();
-            let node = record.node(guard.irq_off(), index);
-            for slab in node.all() {
-                let out = (0..).zip(objects(record, slab)).filter(|&(index, _)| !slab.is_free(index));
-                for (_, object) in out {
-                    let mut site = CallSite::UNKNOWN;
-                    if !record.setup.checks.is_off() {
-                        // SAFETY: an object of this cache, whose slab lives while the lock is held.
-                        let slot = unsafe { Slot::of(record, object) };
-                        self.open(&slot);
-                        let is_out = slot.state() == Some(State::Out);
-                        site = slot.allocated().map_or(site, |track| track.site);
-                        self.close(&slot, if is_out { Access::Allowed } else { Access::FreeObject });
-                        if !is_out {
-                            continue;
-                        }
-                    }
-                    in_use.add(site, VirtAddr::new(object.addr().get() as u64));
-                }
+            if record.setup.checks.has(Checks::USERS) {
+                self.add_users(record, index, &mut in_use);
+            } else {
+                let guard = self.machine().irq_off();
+                in_use.add_node(&record.shape, &record.node(guard.irq_off(), index));
             }
         }
         (in_use.objects > 0).then_some(in_use)
+    }
+
+    /// Adds the objects that are out of a node of a cache that keeps its users, by call site.
+    fn add_users(&self, record: &Record, index: usize, in_use: &mut InUse) {
+        let shape = &record.shape;
+        let walked = self.walk_slabs(record, index, shape.words(), |_, slab, word| {
+            for object in slab.objects(shape, word, slab.out(shape, word)) {
+                // SAFETY: an object of this cache, whose slab lives while the lock is held.
+                let slot = unsafe { Slot::of(record, object) };
+                self.open(&slot);
+                // Read under the lock, as it is written.
+                let is_out = slot.state() == Some(State::Out);
+                let site = slot.allocated().map_or(CallSite::UNKNOWN, |track| track.site);
+                self.close(&slot, if is_out { Access::Allowed } else { Access::FreeObject });
+                if is_out {
+                    in_use.add(site, VirtAddr::new(object.addr().get() as u64));
+                }
+            }
+            Ok::<(), core::convert::Infallible>(())
+        });
+        let Ok(()) = walked;
     }
 
     /// Calls `each` with every cache that keeps its users and has objects in use: the call sites with how many objects
@@ -197,6 +208,20 @@ impl<M: Machine> Slabs<M> {
 }
 
 impl InUse {
+    /// Adds the objects that are out of a node, of which nothing is known but where they are.
+    fn add_node(&mut self, shape: &Shape, node: &Node) {
+        self.objects += u64::from(node.slabs) * u64::from(shape.objects) - node.free;
+        // Each of these slabs has an object out: there are no more of them to look at than owners to name.
+        let of_slab = |slab: Slab| {
+            (0..shape.words()).flat_map(move |word| slab.objects(shape, word, slab.out(shape, word)))
+        };
+        let unnamed = NAMED_SITES - self.owners.len();
+        for object in node.used().flat_map(of_slab).take(unnamed) {
+            let object = VirtAddr::new(object.addr().get() as u64);
+            self.owners.push(LeakSite { site: CallSite::UNKNOWN, object, objects: 1 });
+        }
+    }
+
     fn add(&mut self, site: CallSite, object: VirtAddr) {
         self.objects += 1;
         let known = |owner: &&mut LeakSite| owner.site == site && site != CallSite::UNKNOWN;

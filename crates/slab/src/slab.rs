@@ -1,42 +1,54 @@
-//! A slab's header: 64 bytes outside of the slab's pages (128 where a slab has more than 256 objects). A leaf where
+//! A slab's header: 64 bytes outside of the slab's pages (128 where a slab has more than 128 objects). A leaf where
 //! `unsafe` lives.
 //!
 //! ```text
 //!  0      next, previous      the slabs beside it in its bin
-//!  16     first               the address of the first slot
-//!  24     cache, free, node, bin, order
-//!  32     a bit for each free slot: four words, or eight
+//!  16     newer, older        the slabs of its node that were made after it and before it
+//!  32     first               the address of the first slot
+//!  40     cache, free, node, bin
+//!  48     a bit for each free slot: two words, or eight
 //! ```
 //! What is free is one bit, not a link through the object: a free touches no line of the object; there is nothing in
 //! the object that an overrun could corrupt, so nothing to harden; a slot that is freed twice is seen; and 64 objects
 //! that come back together cost one line.
 //!
 //! All of it belongs to the holder of the node's lock, but for `first`, `cache` and `node`, which stay as they are
-//! while any of the slab's objects is out.
+//! while any of the slab's objects is out. The bits are atomics: checks look without the lock whether an object of theirs
+//! is free.
 
 use core::ptr::NonNull;
+// Not the model checkers': nothing but a check depends on a bit that is read without the lock.
+use core::sync::atomic::AtomicU64;
 
 use crate::magazine::Round;
 use crate::shape::Shape;
+use crate::sync::Relaxed;
 
 #[repr(C, align(64))]
 struct Header {
     next: Option<Slab>,
     previous: Option<Slab>,
+    newer: Option<Slab>,
+    older: Option<Slab>,
     first: usize,
     cache: u16,
     free: u16,
     node: u8,
     bin: u8,
-    order: u8,
-    bits: [u64; 4],
+    bits: [AtomicU64; NEAR_WORDS],
 }
 
-const _: () = assert!(size_of::<Header>() == 64 && core::mem::offset_of!(Header, bits) == 32);
+/// Words of bits in the first 64 bytes.
+const NEAR_WORDS: usize = 2;
+
+const _: () = assert!(
+    size_of::<Header>() == 64 && core::mem::offset_of!(Header, bits) == 48,
+    "a slab's header is laid out for addresses of 64 bits"
+);
 
 /// Bytes of the header of a slab with this many words of bits.
 pub(crate) const fn header_bytes(words: usize) -> usize {
-    if words <= 4 { 64 } else { 128 }
+    if words <= NEAR_WORDS { 64 } else { 128 }
 }
 
 /// Reads a field of a slab's header, and no other byte: others may be written meanwhile.
@@ -63,6 +75,12 @@ pub(crate) struct Slab(NonNull<Header>);
 // SAFETY: it is a number; who touches the header is settled by the node's lock.
 unsafe impl Send for Slab {}
 
+/// A bit for each slot that a word has.
+fn slots_of(shape: &Shape, word: usize) -> u64 {
+    let slots = shape.objects - word as u32 * 64;
+    if slots >= 64 { u64::MAX } else { (1 << slots) - 1 }
+}
+
 /// Which slot was found to be free already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AlreadyFree;
@@ -74,25 +92,22 @@ impl Slab {
     /// `cell` is the caller's alone and has [`header_bytes`]; `first` is where the slots begin.
     pub(crate) unsafe fn place(cell: NonNull<u8>, first: usize, cache: u16, node: u8, shape: &Shape) -> Self {
         let header = cell.cast::<Header>();
-        let order = shape.order.get();
         let new = Header {
             next: None,
             previous: None,
+            newer: None,
+            older: None,
             first,
             cache,
             free: shape.objects as u16,
             node,
             bin: u8::MAX,
-            order,
-            bits: [0; 4],
+            bits: [const { AtomicU64::new(0) }; NEAR_WORDS],
         };
         // SAFETY: the caller's promise; cells are aligned to their size.
         unsafe { header.write(new) };
         let slab = Self(header);
-        for word in 0..shape.words() {
-            let slots = shape.objects - word as u32 * 64;
-            slab.set_word(word, if slots >= 64 { u64::MAX } else { (1 << slots) - 1 });
-        }
+        (0..shape.words()).for_each(|word| slab.set_word(word, slots_of(shape, word)));
         slab
     }
 
@@ -112,20 +127,19 @@ impl Slab {
         self.0.cast()
     }
 
-    const fn word_at(self, word: usize) -> *mut u64 {
-        // SAFETY: the bits follow the first 32 bytes of the header; words are below the shape's count, for which the
-        // cell was made.
-        unsafe { self.0.as_ptr().cast::<u64>().add(core::mem::offset_of!(Header, bits) / 8 + word) }
+    const fn word_at(&self, word: usize) -> &AtomicU64 {
+        // SAFETY: the bits follow the first 48 bytes of the header; words are below the shape's count, for which the
+        // cell was made. Any bits are an atomic's value.
+        unsafe { self.0.cast::<AtomicU64>().add(core::mem::offset_of!(Header, bits) / 8 + word).as_ref() }
     }
 
     pub(crate) fn word(self, word: usize) -> u64 {
-        // SAFETY: see `word_at`; read under the lock.
-        unsafe { self.word_at(word).read() }
+        self.word_at(word).load(Relaxed)
     }
 
+    /// For the holder of the lock.
     fn set_word(self, word: usize, bits: u64) {
-        // SAFETY: see `word_at`; written under the lock.
-        unsafe { self.word_at(word).write(bits) }
+        self.word_at(word).store(bits, Relaxed);
     }
 
     pub(crate) fn first(self) -> usize {
@@ -174,6 +188,22 @@ impl Slab {
         write!(self, previous, previous);
     }
 
+    pub(crate) fn newer(self) -> Option<Self> {
+        read!(self, newer)
+    }
+
+    pub(crate) fn set_newer(self, newer: Option<Self>) {
+        write!(self, newer, newer);
+    }
+
+    pub(crate) fn older(self) -> Option<Self> {
+        read!(self, older)
+    }
+
+    pub(crate) fn set_older(self, older: Option<Self>) {
+        write!(self, older, older);
+    }
+
     /// The slot that begins at `address`.
     pub(crate) fn index(self, shape: &Shape, address: usize) -> Option<u32> {
         shape.index(address.checked_sub(self.first())?)
@@ -181,6 +211,26 @@ impl Slab {
 
     pub(crate) fn slot(self, shape: &Shape, index: u32) -> usize {
         self.first() + (index * shape.slot_bytes) as usize
+    }
+
+    /// The slots of a word that are out, as bits.
+    pub(crate) fn out(self, shape: &Shape, word: usize) -> u64 {
+        !self.word(word) & slots_of(shape, word)
+    }
+
+    /// The objects in the slots that `bits` names of a word.
+    pub(crate) fn objects(
+        self,
+        shape: &Shape,
+        word: usize,
+        bits: u64,
+    ) -> impl Iterator<Item = Round> + use<> {
+        let (shape, first) = (*shape, word as u32 * 64);
+        let some = |bits: u64| (bits != 0).then_some(bits);
+        core::iter::successors(some(bits), move |bits| some(bits & (bits - 1))).filter_map(move |bits| {
+            let at = self.slot(&shape, first + bits.trailing_zeros()) + shape.lead as usize;
+            NonNull::new(core::ptr::with_exposed_provenance_mut(at))
+        })
     }
 
     pub(crate) fn is_free(self, index: u32) -> bool {

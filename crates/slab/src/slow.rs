@@ -116,11 +116,8 @@ impl<M: Machine> Slabs<M> {
         if let Some(object) = line.pop() {
             return Ok(object);
         }
-        if let Some(previous) = line.previous()
-            && previous.count() > 0
-        {
-            line.set_previous(line.unload());
-            line.load(previous);
+        if line.behind() > 0 {
+            line.swap();
             return line.pop().ok_or(Lack::Slab);
         }
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
@@ -133,10 +130,10 @@ impl<M: Machine> Slabs<M> {
             return line.pop().ok_or(Lack::Slab);
         }
         let empty = line.unload().or_else(|| node.spare.pop());
-        if sizes == Sizes::Present && empty.is_none_or(|empty| empty.room() != record.rounds()) {
+        if sizes == Sizes::Present && empty.as_ref().is_none_or(|empty| empty.room() != record.rounds()) {
             return Err(Lack::Magazine(empty));
         }
-        let Some(magazine) = empty else {
+        let Some(mut magazine) = empty else {
             node.take(shape, 1, |object| single = Some(object));
             return single.ok_or(Lack::Slab);
         };
@@ -170,12 +167,13 @@ impl<M: Machine> Slabs<M> {
         old: Option<Magazine>,
     ) -> Sizes {
         let new = self.new_magazine(pinned, record.rounds(), class);
+        let sizes = if new.is_some() { Sizes::Present } else { Sizes::Any };
         let (kept, ended) = if new.is_some() { (new, old) } else { (old, None) };
         ended.into_iter().for_each(|magazine| self.end_magazine(pinned, magazine));
         if let Some(magazine) = kept {
             self.add_spare(record, pinned, magazine);
         }
-        if new.is_some() { Sizes::Present } else { Sizes::Any }
+        sizes
     }
 
     /// Gives the node an empty magazine.
@@ -234,8 +232,8 @@ impl<M: Machine> Slabs<M> {
                     sizes = self.add_magazine(record, pinned, AllocClass::Atomic, old);
                 }
                 Err(Step::Flush(magazines)) => {
-                    for magazine in magazines {
-                        self.flush(record, pinned, magazine, 0);
+                    for mut magazine in magazines {
+                        self.flush(record, pinned, &mut magazine, 0);
                         self.add_spare(record, pinned, magazine);
                     }
                 }
@@ -260,8 +258,7 @@ impl<M: Machine> Slabs<M> {
         }
         if line.is_wanted() {
             line.answer();
-            let held: ArrayVec<Magazine, 2> =
-                [line.unload(), line.set_previous(None)].into_iter().flatten().collect();
+            let held = line.take_all();
             return Err(if held.is_empty() { Step::Direct } else { Step::Flush(held) });
         }
         if line.is_loaded() {
@@ -270,26 +267,25 @@ impl<M: Machine> Slabs<M> {
                 return Ok(());
             }
         }
-        let previous = line.previous();
-        if let Some(empty) = previous.filter(|previous| previous.count() == 0) {
-            line.set_previous(line.unload());
-            line.load(empty);
+        if line.has_previous() && line.behind() == 0 {
+            line.swap();
             return line.push(object).then_some(()).ok_or(Step::Direct);
         }
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-        if let Some(full) = previous {
-            if node.full.objects >= record.most_in_depot() {
-                line.set_previous(None);
-                return Err(Step::Flush([full].into_iter().collect()));
-            }
-            if record.node_count() > 1 {
-                line.set_previous(None);
-                return Err(Step::Deposit(full));
-            }
+        if node.full.objects >= record.most_in_depot()
+            && let Some(full) = line.set_previous(None)
+        {
+            return Err(Step::Flush([full].into_iter().collect()));
         }
-        let empty = node.spare.pop();
-        let fits = |empty: &Magazine| sizes == Sizes::Any || empty.room() == record.rounds();
-        let empty = empty.filter(fits).ok_or(Step::Magazine(empty))?;
+        if record.node_count() > 1
+            && let Some(full) = line.set_previous(None)
+        {
+            return Err(Step::Deposit(full));
+        }
+        let empty = match node.spare.pop() {
+            Some(empty) if sizes == Sizes::Any || empty.room() == record.rounds() => empty,
+            other => return Err(Step::Magazine(other)),
+        };
         if let Some(full) = line.set_previous(line.unload()) {
             node.full.push(full);
         }
@@ -301,7 +297,7 @@ impl<M: Machine> Slabs<M> {
     /// Leaves a magazine that is in nobody's hands in the node's depot. Objects of other nodes go to their slabs, and
     /// all of them where less than half is left: a depot has only objects of its own node, and no nearly empty
     /// magazines.
-    fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) {
+    pub(crate) fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, mut magazine: Magazine) {
         let here = self.node_of(pinned).min(record.node_count() - 1);
         let mut own = 0;
         for index in 0..magazine.count() {
@@ -312,7 +308,8 @@ impl<M: Machine> Slabs<M> {
                 own += 1;
             }
         }
-        self.flush(record, pinned, magazine, if own * 2 < magazine.room() { 0 } else { own });
+        let kept = if own * 2 < magazine.room() { 0 } else { own };
+        self.flush(record, pinned, &mut magazine, kept);
         let guard = self.machine().irq_off();
         let mut node = record.node(guard.irq_off(), here);
         if magazine.count() > 0 { node.full.push(magazine) } else { node.spare.push(magazine) }
@@ -323,7 +320,7 @@ impl<M: Machine> Slabs<M> {
         &self,
         record: &'static Record,
         pinned: Pinned<'_>,
-        magazine: Magazine,
+        magazine: &mut Magazine,
         kept: u32,
     ) -> u64 {
         let mut batch = ArrayVec::<Round, BATCH>::new();
@@ -365,7 +362,8 @@ impl<M: Machine> Slabs<M> {
                     again.push(object);
                 }
             }
-            while let Some(slab) = node.remove_excess(&record.shape) {
+            // No more than this visit can have emptied: what has gathered otherwise goes with the next ones.
+            for slab in core::iter::from_fn(|| node.remove_excess(&record.shape)).take(here) {
                 slab.set_next(empty);
                 empty = Some(slab);
             }

@@ -19,5 +19,7 @@ mod lifetimes;
 mod models;
 #[cfg(not(feature = "model"))]
 mod parallel;
+#[cfg(not(feature = "model"))]
+mod steps;
 #[cfg(any(not(feature = "loom"), feature = "shuttle"))]
 mod world;

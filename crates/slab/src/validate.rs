@@ -1,12 +1,13 @@
-//! The exact check of every structure: what tests and the monitor call. Slow, and for a quiet machine.
+//! The exact check of every structure: what tests and the monitor call. Slow, but in small steps; the machine may go on.
 
 use core::fmt;
 
-use rhumb_machine::{Machine, Pfn};
+use arrayvec::ArrayVec;
+use rhumb_machine::{Machine, Pfn, Pinned};
 
 use crate::magazine::{Magazine, Round};
 use crate::memory::{FRAME_BYTES, PageType};
-use crate::node::{EMPTY, Node, bin_of};
+use crate::node::{EMPTY, Node, Stack, bin_of};
 use crate::record::{Name, Record};
 use crate::slab::Slab;
 use crate::slabs::Slabs;
@@ -60,61 +61,60 @@ impl fmt::Display for Inconsistency {
 impl core::error::Error for Inconsistency {}
 
 impl<M: Machine> Slabs<M> {
-    /// Checks every cache. For a machine whose other CPUs are quiet. Cost: reads every header and magazine.
+    /// Checks every cache: its slabs, its depots, and this CPU's magazines. Other CPUs' magazines are theirs, and are not
+    /// looked at: each CPU checks its own. Other CPUs may go on meanwhile; the counts of a node are compared only if
+    /// nothing happened in it since the walk began. Cost: reads every header, one at each visit to its node's lock.
     ///
     /// # Errors
     /// The first thing that does not fit.
-    pub fn validate(&self) -> Result<(), Inconsistency> {
-        self.caches(|record| self.validate_cache(record)).collect()
+    pub fn validate(&self, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
+        self.caches(|record| self.validate_cache(record, pinned)).collect()
     }
 
-    fn validate_cache(&self, record: &Record) -> Result<(), Inconsistency> {
+    fn validate_cache(&self, record: &'static Record, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
         for index in 0..record.node_count() {
-            let guard = self.machine().irq_off();
-            let node = record.node(guard.irq_off(), index);
-            self.validate_node(record, &node)?;
-            for magazine in node.full.iter() {
-                self.validate_magazine(record, magazine, magazine.count())?;
-                self.validate_node_of(record, magazine, index)?;
-            }
+            self.validate_node(record, index)?;
+            self.validate_depot(record, index)?;
         }
-        for line in record.lines() {
-            for (magazine, count) in line.magazines() {
-                self.validate_magazine(record, magazine, count)?;
-            }
-        }
-        Ok(())
+        self.validate_line(record, pinned)
     }
 
-    fn validate_node(&self, record: &Record, node: &Node) -> Result<(), Inconsistency> {
-        let (name, shape) = (record.setup.name, &record.shape);
+    fn validate_node(&self, record: &Record, index: usize) -> Result<(), Inconsistency> {
+        let census = || record.node(self.machine().irq_off().irq_off(), index).census();
+        let (name, before) = (record.setup.name, census());
         let (mut slabs, mut empty, mut free) = (0, 0, 0);
-        for bin in 0..=EMPTY {
-            let mut previous = None;
-            for slab in node.bin(bin) {
-                let bits = (0..shape.words()).map(|word| slab.word(word).count_ones()).sum();
-                if slab.free() != bits || bits > shape.objects {
-                    return Err(Inconsistency::FreeCount(name, slab.free(), bits));
-                }
-                if bin_of(shape, slab) != bin || slab.bin() != bin {
-                    return Err(Inconsistency::WrongBin(name, bin, bin_of(shape, slab)));
-                }
-                if slab.previous() != previous || slab.cache() != record.setup.id {
-                    return Err(Inconsistency::Links(name));
-                }
-                self.validate_frames(record, slab)?;
-                previous = Some(slab);
-                slabs += 1;
-                empty += u64::from(bin == EMPTY);
-                free += u64::from(bits);
-            }
+        self.walk_slabs(record, index, 1, |node, slab, _| {
+            free += u64::from(self.validate_slab(record, node, slab)?);
+            slabs += 1;
+            empty += u64::from(slab.bin() == EMPTY);
+            Ok(())
+        })?;
+        if census() != before {
+            return Ok(());
         }
         let counts =
-            [(u64::from(node.slabs), slabs), (u64::from(node.empty_slabs), empty), (node.free, free)];
+            [(u64::from(before.slabs), slabs), (u64::from(before.empty_slabs), empty), (before.free, free)];
         match counts.into_iter().find(|(count, is)| count != is) {
             Some((count, is)) => Err(Inconsistency::NodeCount(name, count, is)),
             None => Ok(()),
         }
+    }
+
+    /// Checks a slab, whose node is locked, and says how many of its slots are free.
+    fn validate_slab(&self, record: &Record, node: &Node, slab: Slab) -> Result<u32, Inconsistency> {
+        let (name, shape) = (record.setup.name, &record.shape);
+        let bits = (0..shape.words()).map(|word| slab.word(word).count_ones()).sum();
+        if slab.free() != bits || bits > shape.objects {
+            return Err(Inconsistency::FreeCount(name, slab.free(), bits));
+        }
+        if slab.bin() != bin_of(shape, slab) {
+            return Err(Inconsistency::WrongBin(name, slab.bin(), bin_of(shape, slab)));
+        }
+        if !node.is_linked(slab) || slab.cache() != record.setup.id {
+            return Err(Inconsistency::Links(name));
+        }
+        self.validate_frames(record, slab)?;
+        Ok(bits)
     }
 
     fn validate_frames(&self, record: &Record, slab: Slab) -> Result<(), Inconsistency> {
@@ -128,13 +128,52 @@ impl<M: Machine> Slabs<M> {
         Ok(())
     }
 
-    fn validate_magazine(
-        &self,
-        record: &Record,
-        magazine: Magazine,
-        count: u32,
-    ) -> Result<(), Inconsistency> {
-        let name = record.setup.name;
+    /// Checks the full magazines of a node's depot: takes each out, looks at it without the lock, and puts all back.
+    fn validate_depot(&self, record: &Record, index: usize) -> Result<(), Inconsistency> {
+        let full = |work: &mut dyn FnMut(&mut Stack)| {
+            work(&mut record.node(self.machine().irq_off().irq_off(), index).full);
+        };
+        let (mut seen, mut result, mut count) = (Stack::default(), Ok(()), 0);
+        full(&mut |full| count = full.count);
+        for _ in 0..count {
+            let mut next = None;
+            full(&mut |full| next = full.pop());
+            let Some(magazine) = next else { break };
+            result = self.validate_magazine(record, &magazine);
+            result = result.and_then(|()| self.validate_node_of(record, &magazine, index));
+            seen.push(magazine);
+            if result.is_err() {
+                break;
+            }
+        }
+        while let Some(magazine) = seen.pop() {
+            let mut back = Some(magazine);
+            full(&mut |full| back.take().into_iter().for_each(|magazine| full.push(magazine)));
+        }
+        result
+    }
+
+    /// Checks this CPU's magazines: takes them out, looks at them, and puts them back.
+    fn validate_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
+        let Some(line) = record.line(pinned.cpu()) else { return Ok(()) };
+        let held = {
+            let _guard = self.machine().irq_off();
+            if line.is_busy() { ArrayVec::new() } else { line.take_all() }
+        };
+        let result = held.iter().try_for_each(|magazine| self.validate_magazine(record, magazine));
+        for magazine in held {
+            let left = {
+                let _guard = self.machine().irq_off();
+                line.restore(magazine)
+            };
+            // A handler has loaded others meanwhile.
+            left.into_iter().for_each(|magazine| self.deposit(record, pinned, magazine));
+        }
+        result
+    }
+
+    fn validate_magazine(&self, record: &Record, magazine: &Magazine) -> Result<(), Inconsistency> {
+        let (name, count) = (record.setup.name, magazine.count());
         if count > magazine.room() || magazine.room() > record.shape.most_rounds {
             return Err(Inconsistency::Overfull(name, count));
         }
@@ -153,7 +192,7 @@ impl<M: Machine> Slabs<M> {
     fn validate_node_of(
         &self,
         record: &Record,
-        magazine: Magazine,
+        magazine: &Magazine,
         node: usize,
     ) -> Result<(), Inconsistency> {
         let is_other =

@@ -81,7 +81,7 @@ impl Tagged {
 fn settle(slabs: &OurSlabs, frames: &OurFrames, pinned: Pinned<'_>, used: u64) {
     slabs.drain(pinned);
     slabs.reclaim(pinned);
-    slabs.validate().unwrap();
+    slabs.validate(pinned).unwrap();
     frames.drain(pinned);
     assert_eq!(slabs.totals().live_bytes, 0);
     assert_eq!(frames.free_frames(), used, "frames were lost");
@@ -186,7 +186,7 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
     machine
         .enter(CpuId::BOOT, |cpu| {
             slabs.reclaim(cpu.pinned());
-            slabs.validate().unwrap();
+            slabs.validate(cpu.pinned()).unwrap();
             frames.validate().unwrap();
             assert_eq!(slabs.totals().live_bytes, 0, "objects were lost");
         })

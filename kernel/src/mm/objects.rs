@@ -7,13 +7,17 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Frames;
 use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
-use rhumb_slab::{CallSite, CheckList, Config, DestroyError, Heap, RawCache, Report, Slabs, SpecError};
+use rhumb_slab::{
+    CallSite, CheckList, Config, DestroyError, Heap, Inconsistency, RawCache, Report, Slabs, SpecError,
+};
 use spin::Once;
+use spin::mutex::SpinMutex;
 
 use crate::arch::clock;
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::owners::Holder;
+use crate::smp::work;
 use crate::trap::backtrace;
 
 #[global_allocator]
@@ -55,6 +59,21 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
         log::error!("the heap has an allocator already, and keeps it");
     }
     Ok(())
+}
+
+/// Checks the object caches on every CPU, each of which looks at its own magazines, too. Not from an interrupt.
+///
+/// # Errors
+/// The first thing that does not fit, of those that a CPU found.
+pub fn validate(slabs: &Slabs<KernelMachine>) -> Result<(), Inconsistency> {
+    let result: SpinMutex<Result<(), Inconsistency>> = SpinMutex::new(Ok(()));
+    work::on_every_cpu(&|| {
+        let guard = MACHINE.pin();
+        if let Err(inconsistency) = slabs.validate(guard.pinned()) {
+            *result.lock() = Err(inconsistency);
+        }
+    });
+    result.into_inner()
 }
 
 /// How long [`give_up`] tries.

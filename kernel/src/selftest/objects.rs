@@ -117,7 +117,7 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
     let after = slabs.totals().live_bytes;
     ensure!(refusal == AllocError::Exhausted, "the error was {refusal:?}");
     ensure!(count > 0 && before == after, "{count} objects; {before} bytes in use before, {after} after");
-    slabs.validate().map_err(Wrong::because)
+    mm::objects::validate(slabs).map_err(Wrong::because)
 }
 
 fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
@@ -134,7 +134,7 @@ fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
     let after = slabs.totals().held_bytes;
     ensure!(peak > before + (COUNT * 128) as u64, "{peak} bytes were held at the peak, {before} before");
     ensure!(after <= before, "{after} bytes are held, {before} were before");
-    slabs.validate().map_err(Wrong::because)
+    mm::objects::validate(slabs).map_err(Wrong::because)
 }
 
 /// After a peak of one cache nobody asks for anything: what its magazines held comes back in time.

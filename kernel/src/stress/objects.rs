@@ -249,7 +249,7 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
     if shared.unlisted.load(Relaxed) {
         return Err(StressFailure::NoMemoryForLists);
     }
-    if let Err(inconsistency) = slabs.validate() {
+    if let Err(inconsistency) = mm::objects::validate(slabs) {
         writeln!(out, "slabs stress: {inconsistency}");
         return Err(StressFailure::Inconsistent);
     }

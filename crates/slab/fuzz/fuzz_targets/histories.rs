@@ -150,7 +150,10 @@ fuzz_target!(|history: History| {
             Step::Trim => slabs.trim(pinned()),
         }
     }
-    slabs.validate().unwrap();
+    for cpu in 0..CPUS {
+        CPU.set(cpu);
+        slabs.validate(pinned()).unwrap();
+    }
     for (object, layout) in held {
         // SAFETY: it came with this layout.
         unsafe { slabs.free(pinned(), object, layout) };
@@ -160,7 +163,7 @@ fuzz_target!(|history: History| {
         slabs.drain(pinned());
     }
     slabs.reclaim(pinned());
-    slabs.validate().unwrap();
+    slabs.validate(pinned()).unwrap();
     frames.validate().unwrap();
     assert_eq!((slabs.totals().live_bytes, frames.refused_frees()), (0, 0));
     drop(slabs);

@@ -73,7 +73,7 @@ fn a_cache_with_objects_is_not_given_up() {
     // It goes on working.
     // SAFETY: objects of this cache.
     objects.into_iter().for_each(|object| unsafe { cache.free(pinned(), object) });
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     cache.destroy(pinned()).unwrap();
 }
 
@@ -106,7 +106,7 @@ fn a_class_that_reclaims_nothing_fails_sooner() {
         held.push(object);
     }
     assert!(held.len() > 400);
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     // SAFETY: each came with this layout.
     held.into_iter().for_each(|object| unsafe { world.slabs.free(pinned(), object, layout) });
 }

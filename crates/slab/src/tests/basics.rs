@@ -20,12 +20,12 @@ fn every_size_and_alignment_is_served() {
                 // SAFETY: the object is ours and has this size.
                 unsafe { object.write_bytes(0xee, Slabs::<TestMachine>::usable_bytes(layout).unwrap()) };
             }
-            world.slabs.validate().unwrap();
+            world.slabs.validate(pinned()).unwrap();
             // SAFETY: each came with this layout.
             objects.into_iter().for_each(|object| unsafe { world.slabs.free(pinned(), object, layout) });
         }
     }
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     assert_eq!(world.slabs.totals().live_bytes, 0);
     world.slabs.reclaim(pinned());
     world.frames.validate().unwrap();
@@ -42,16 +42,16 @@ fn objects_are_disjoint_and_come_back() {
         assert_eq!(all.len(), 2000);
         let gaps = all.iter().zip(all.iter().skip(1)).map(|(a, b)| b - a).min().unwrap();
         assert!(gaps >= size);
-        world.slabs.validate().unwrap();
+        world.slabs.validate(pinned()).unwrap();
         assert_eq!(world.slabs.report_of(cache.record).active_objects, 2000);
         for object in all {
             // SAFETY: objects of this cache.
             unsafe { cache.free(pinned(), core::ptr::NonNull::new(object as *mut u8).unwrap()) };
         }
-        world.slabs.validate().unwrap();
+        world.slabs.validate(pinned()).unwrap();
         assert_eq!(world.slabs.report_of(cache.record).active_objects, 0);
         cache.destroy(pinned()).unwrap();
     }
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     std::println!("{}", world.slabs.slabinfo());
 }

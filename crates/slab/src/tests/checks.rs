@@ -78,7 +78,7 @@ fn nothing_is_reported_of_right_use() {
                     unsafe { object.write_bytes(round, size) };
                 }
                 objects.into_iter().for_each(|object| free(&cache, object));
-                world.slabs.validate().unwrap();
+                world.slabs.validate(pinned()).unwrap();
             }
             assert_eq!(world.slabs.report_of(cache.record).active_objects, 0);
             cache.destroy(pinned()).unwrap();
@@ -128,7 +128,7 @@ fn a_double_free_is_seen_at_once() {
         assert_eq!(faults(), [Fault::DoubleFree], "{list}");
         free(&cache, other);
         assert_eq!(faults(), []);
-        world.slabs.validate().unwrap();
+        world.slabs.validate(pinned()).unwrap();
     }
 }
 
@@ -216,7 +216,7 @@ fn quarantine_delays_reuse_and_sees_writes() {
     let more: Vec<_> = (0..60).map(|_| alloc(&cache)).collect();
     more.into_iter().for_each(|object| free(&cache, object));
     assert_eq!(faults(), [Fault::WrittenFree(5)], "seen when it leaves");
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     cache.destroy(pinned()).unwrap();
 }
 
@@ -256,7 +256,7 @@ fn an_unchecked_cache_refuses_a_double_free_when_it_comes_to_the_slab() {
     assert_eq!(seen.iter().filter(|fault| matches!(fault, Fault::WrongCache(_))).count(), 1);
     free(&cache, kept);
     free(&other, foreign);
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     cache.destroy(pinned()).unwrap();
     other.destroy(pinned()).unwrap();
 }

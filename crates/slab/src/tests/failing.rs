@@ -24,7 +24,7 @@ fn work(world: &World) -> usize {
                 break;
             }
         }
-        world.slabs.validate().unwrap();
+        world.slabs.validate(pinned()).unwrap();
     }
     match RawCache::new(world.slabs, pinned(), &CacheSpec::new("quarantined", 50)) {
         Ok(cache) => {
@@ -40,7 +40,7 @@ fn work(world: &World) -> usize {
     }
     // SAFETY: each came with this layout.
     held.into_iter().for_each(|(object, layout)| unsafe { world.slabs.free(pinned(), object, layout) });
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     failures
 }
 

@@ -23,7 +23,7 @@ fn after_a_peak_nearly_all_returns_without_being_asked() {
     assert!(after < peak / 40, "{after} of {peak} bytes are kept");
     world.slabs.reclaim(pinned());
     assert!(world.slabs.totals().held_bytes <= before);
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn depots_let_go_of_what_they_did_not_need() {
     world.slabs.trim(pinned());
     let quiet = kept();
     assert!(quiet * 2 < busy, "{quiet} of {busy} are left");
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
 }
 
 /// Takes so many objects, and gives them back.
@@ -66,7 +66,7 @@ fn magazines_grow_with_use_and_shrink_without() {
     be_cpu(1);
     turn_over(&cache, 10_000);
     assert_eq!(report().magazine_rounds, LARGEST);
-    slabs.validate().unwrap();
+    slabs.validate(pinned()).unwrap();
     for _ in 0..20 {
         turn_over(&cache, 3_000);
         slabs.trim(pinned());
@@ -77,7 +77,7 @@ fn magazines_grow_with_use_and_shrink_without() {
     assert!(busy > u64::from(LARGEST), "{busy}");
     for _ in 0..6 {
         slabs.trim(pinned());
-        slabs.validate().unwrap();
+        slabs.validate(pinned()).unwrap();
     }
     assert_eq!(report().magazine_rounds, SMALLEST);
     be_cpu(1);
@@ -125,10 +125,10 @@ fn magazines_of_another_size_are_replaced_or_used_as_they_are() {
     for objects in [2_000, 20, 2_000, 300, 20, 5_000] {
         for _ in 0..3 {
             turn_over(&cache, objects);
-            world.slabs.validate().unwrap();
+            world.slabs.validate(pinned()).unwrap();
         }
         world.slabs.trim(pinned());
-        world.slabs.validate().unwrap();
+        world.slabs.validate(pinned()).unwrap();
     }
     // No memory for a new magazine: the old ones do.
     let held: Vec<_> = (0..2_000).map(|_| cache.alloc(pinned()).unwrap()).collect();
@@ -141,7 +141,7 @@ fn magazines_of_another_size_are_replaced_or_used_as_they_are() {
     // SAFETY: objects of this cache.
     held.iter().step_by(2).for_each(|&object| unsafe { cache.free(pinned(), object) });
     (0..50).for_each(|_| turn_over(&cache, 500));
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     // SAFETY: the others.
     held.iter().skip(1).step_by(2).for_each(|&object| unsafe { cache.free(pinned(), object) });
     frames.into_iter().for_each(|frame| world.frames.free(pinned(), frame));
@@ -173,7 +173,7 @@ fn a_depot_has_objects_of_its_own_node_only() {
             }
         }
         if index % 100 == 0 {
-            world.slabs.validate().unwrap();
+            world.slabs.validate(pinned()).unwrap();
         }
     }
     let in_depot = |node: usize| {
@@ -184,7 +184,7 @@ fn a_depot_has_objects_of_its_own_node_only() {
     assert_eq!(in_depot(0), 0);
     // What is the first node's is there: its CPU needs no new slab for it.
     world.slabs.drain(pinned());
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     be_cpu(0);
     let again: Vec<_> = (0..COUNT / 3).map(|_| cache.alloc(pinned()).unwrap()).collect();
     assert!(slabs_now() <= slabs, "{} slabs, {slabs} before", slabs_now());
@@ -192,7 +192,7 @@ fn a_depot_has_objects_of_its_own_node_only() {
     // SAFETY: objects of this cache, each freed once.
     rest.chain(again).for_each(|object| unsafe { cache.free(pinned(), object) });
     cache.destroy(pinned()).unwrap();
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn another_cpu_gives_back_what_it_is_asked_for() {
     be_cpu(0);
     world.slabs.reclaim(pinned());
     assert_eq!(world.slabs.report_of(cache.record).slabs, 0);
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
 }
 
 /// A tick in the middle of an operation leaves that line alone, and the next tick drains it.
@@ -290,7 +290,7 @@ fn frames_get_memory_from_here_when_they_run_short() {
     assert!(frames.len() >= 9, "{}", frames.len());
     assert!(world.slabs.totals().reclaimed_frames > 0);
     frames.into_iter().for_each(|frame| world.frames.free(pinned(), frame));
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn sparse_survivors_hold_back_little() {
     assert!(ratio < 5.0, "{ratio} bytes held for each that lives");
     // SAFETY: each came with this layout.
     kept.into_iter().for_each(|(object, layout)| unsafe { world.slabs.free(pinned(), object, layout) });
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
 }
 
 #[test]

@@ -131,7 +131,12 @@ fn play(steps: &[Step], checks: &str) {
                 });
             }
         }
-        world.slabs.validate().unwrap();
+        let cpu = pinned().cpu().index();
+        for cpu in 0..3 {
+            be_cpu(cpu);
+            world.slabs.validate(pinned()).unwrap();
+        }
+        be_cpu(cpu);
         let report = world.slabs.report_of(cache.record);
         let live = held.iter().filter(|held| held.layout.is_none()).count();
         assert_eq!(report.active_objects, live as u64);
@@ -143,7 +148,7 @@ fn play(steps: &[Step], checks: &str) {
     }
     cache.destroy(pinned()).unwrap();
     world.slabs.reclaim(pinned());
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     world.frames.validate().unwrap();
     let totals = world.slabs.totals();
     if !checks_quarantine(&checks) {

@@ -23,7 +23,9 @@ fn end(mut cache: RawCache<TestMachine>) {
 #[test]
 fn cpus_make_and_give_up_their_own_caches() {
     const CPUS: usize = 3;
-    let world = World::new(8192, 1, Config { report: |report| panic!("{report}"), ..Config::new(CPUS + 1) });
+    let checks = CheckList::parse("U,users").unwrap();
+    let report = |report: &crate::Report| panic!("{report}");
+    let world = World::new(8192, 1, Config { report, checks, ..Config::new(CPUS + 1) });
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let makers: Vec<_> = (0..CPUS)
@@ -33,7 +35,8 @@ fn cpus_make_and_give_up_their_own_caches() {
                     be_cpu(cpu);
                     for round in 0..3_000 {
                         let size = 64 << ((round + cpu) % 6);
-                        let cache = RawCache::new(slabs, pinned(), &CacheSpec::new("own", size)).unwrap();
+                        let name = if round % 3 == 0 { "users" } else { "own" };
+                        let cache = RawCache::new(slabs, pinned(), &CacheSpec::new(name, size)).unwrap();
                         let objects: Vec<_> = (0..12).map(|_| cache.alloc(pinned()).unwrap()).collect();
                         for object in &objects {
                             // SAFETY: the object is ours and has this size.
@@ -58,6 +61,8 @@ fn cpus_make_and_give_up_their_own_caches() {
             while !done.load(Relaxed) {
                 slabs.for_each_report(|report| assert!(report.active_objects <= 8192 * 64, "{report:?}"));
                 slabs.trim(pinned());
+                slabs.leaks(|name, in_use| assert!(name.as_str() == "users" && in_use.objects <= 12));
+                slabs.validate(pinned()).unwrap();
             }
         });
         let ended: Vec<_> = makers.into_iter().map(|maker| maker.join()).collect();
@@ -66,7 +71,7 @@ fn cpus_make_and_give_up_their_own_caches() {
     });
     world.slabs.drain(pinned());
     world.slabs.reclaim(pinned());
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     assert_eq!(world.slabs.totals().live_bytes, 0);
 }
 
@@ -105,7 +110,7 @@ fn a_cache_that_is_made_while_another_is_given_up_has_its_own_lines() {
     // SAFETY: an object of `made`.
     unsafe { made.free(pinned(), large) };
     assert_ne!(next.alloc(pinned()).unwrap(), large, "each cache has lines of its own");
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
 }
 
 /// A report's user gives up the cache that it is told of: it is not walked any more.
@@ -167,7 +172,7 @@ fn a_heap_keeps_its_allocator() {
         heap.dealloc(object, layout);
     }
     assert!(core::ptr::eq(heap.get().unwrap(), first.slabs));
-    first.slabs.validate().unwrap();
+    first.slabs.validate(pinned()).unwrap();
     assert_eq!(first.slabs.totals().faults + second.slabs.totals().faults, 0);
 }
 

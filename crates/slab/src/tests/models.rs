@@ -53,7 +53,7 @@ mod small {
                 let irq_off = unsafe { IrqOff::assume(CpuId::new(index).unwrap()) };
                 node.lock(irq_off).full.push(magazine());
                 let taken = node.lock(irq_off).take_full();
-                taken.map(Magazine::cell)
+                taken.map(|magazine| magazine.cell())
             };
             let other = {
                 let node = Arc::clone(&node);
@@ -176,11 +176,13 @@ mod whole {
                     world.slabs.for_each_report(|report| assert!(report.active_objects <= 1, "{report:?}"));
                     be_cpu(CPUS - 1);
                     world.slabs.reclaim(pinned());
+                    be_cpu(CPUS - 1);
+                    world.slabs.validate(pinned()).unwrap();
                 })
             };
             makers.into_iter().chain([looker]).for_each(|thread| thread.join().unwrap());
             be_cpu(0);
-            world.slabs.validate().unwrap();
+            world.slabs.validate(pinned()).unwrap();
             assert_eq!(world.slabs.totals().live_bytes, 0);
         });
     }
@@ -230,7 +232,7 @@ mod whole {
                 unsafe { cache.free(pinned(), sent.0) };
             }
             world.slabs.drain(pinned());
-            world.slabs.validate().unwrap();
+            world.slabs.validate(pinned()).unwrap();
             assert_eq!(world.slabs.report_of(cache.record).active_objects, 0);
             world.slabs.reclaim(pinned());
             assert_eq!(world.slabs.report_of(cache.record).slabs, 0, "nothing is kept anywhere");

@@ -76,7 +76,7 @@ fn objects_wander_between_four_cpus_while_one_reclaims() {
     // SAFETY: objects of this cache.
     passed.into_inner().unwrap().into_iter().for_each(|sent| unsafe { cache.free(pinned(), sent.0) });
     world.slabs.drain(pinned());
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     assert_eq!(world.slabs.report_of(cache.record).active_objects, 0);
     cache.destroy(pinned()).unwrap();
     assert_eq!(world.frames.refused_frees(), 0);
@@ -99,7 +99,7 @@ fn a_handler_leaves_an_interrupted_line_alone() {
     });
     assert_eq!(line.objects(), before, "nothing was taken from it or put into it");
     assert_ne!(from_handler, outside);
-    world.slabs.validate().unwrap();
+    world.slabs.validate(pinned()).unwrap();
     // SAFETY: an object of this cache.
     unsafe { cache.free(pinned(), from_handler) };
     cache.destroy(pinned()).unwrap();

@@ -15,6 +15,7 @@ use crate::{Config, Slabs};
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static IRQ_DEPTH: Cell<IrqDepth> = const { Cell::new(IrqDepth::NONE) };
+    static STRETCHES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Each thread is the CPU that it said it is.
@@ -32,6 +33,14 @@ pub(super) fn be_cpu(cpu: usize) {
 
 fn cpu() -> CpuId {
     CpuId::new(CPU.get()).unwrap()
+}
+
+/// Does `work`, and says how many stretches with interrupts off that took.
+#[cfg(not(feature = "model"))]
+pub(super) fn stretches(work: impl FnOnce()) -> usize {
+    let before = STRETCHES.get();
+    work();
+    STRETCHES.get() - before
 }
 
 /// A token for the CPU that this thread is.
@@ -56,6 +65,7 @@ unsafe impl Machine for TestMachine {
     }
     unsafe fn preempt_enable(&self) {}
     fn irq_save(&self) -> CpuId {
+        STRETCHES.set(STRETCHES.get() + usize::from(IRQ_DEPTH.get().guards() == 0));
         IRQ_DEPTH.set(IRQ_DEPTH.get().enter(IrqState::On));
         cpu()
     }
