@@ -317,7 +317,7 @@ impl<M: Machine> Slabs<M> {
     }
 
     fn track_here(&self, pinned: Pinned<'_>) -> Track {
-        Track { site: (self.config.call_site)(), cpu: pinned.cpu(), at_ns: self.machine().now_ns() }
+        Track { site: (self.config.call_site)(), cpu: self.cpu(pinned), at_ns: self.machine().now_ns() }
     }
 
     /// Lets this crate look at a slot, where a checker of accesses watches.

@@ -96,7 +96,7 @@ impl<M: Machine> Slabs<M> {
     /// Asks the other CPUs for their magazines of a cache.
     fn ask_others(&self, record: &Record, pinned: Pinned<'_>) {
         for (cpu, line) in record.lines().enumerate() {
-            if cpu != pinned.cpu().index() && line.is_loaded() {
+            if cpu != self.cpu(pinned).index() && line.is_loaded() {
                 line.ask();
                 self.asked[cpu].store(true, Ordering::Release);
             }
@@ -105,7 +105,7 @@ impl<M: Machine> Slabs<M> {
 
     /// For the idle loop and the timer: gives back what other CPUs asked this one for. One load where they did not.
     pub fn tick(&self, pinned: Pinned<'_>) {
-        let Some(asked) = self.asked.get(pinned.cpu().index()) else { return };
+        let Some(asked) = self.asked.get(self.cpu(pinned).index()) else { return };
         if asked.load(Relaxed) {
             self.drain_lines(pinned, CpuLine::is_wanted);
         }
@@ -119,12 +119,12 @@ impl<M: Machine> Slabs<M> {
     /// Gives back what this CPU's magazines hold of the caches whose lines are `due`. A line in the middle of whose
     /// operation this comes is left alone; then the CPU stays asked, and the next tick tries again.
     fn drain_lines(&self, pinned: Pinned<'_>, due: impl Fn(&CpuLine) -> bool) {
-        let Some(asked) = self.asked.get(pinned.cpu().index()) else { return };
+        let Some(asked) = self.asked.get(self.cpu(pinned).index()) else { return };
         // First, so that a request that comes meanwhile is kept.
         asked.swap(false, Ordering::Acquire);
         let mut left = false;
         self.for_each_cache(|record| {
-            if record.line(pinned.cpu()).is_some_and(&due) {
+            if record.line(self.cpu(pinned)).is_some_and(&due) {
                 left |= self.drain_line(record, pinned).is_none();
             }
         });
@@ -149,7 +149,7 @@ impl<M: Machine> Slabs<M> {
     /// Gives back what this CPU keeps of a cache, and says how many frames went back; `None` where an operation of the
     /// CPU was interrupted, whose line is left alone.
     fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Option<u64> {
-        let Some(line) = record.line(pinned.cpu()) else { return Some(0) };
+        let Some(line) = record.line(self.cpu(pinned)) else { return Some(0) };
         let held = {
             let _guard = self.machine().irq_off();
             if line.is_busy() {

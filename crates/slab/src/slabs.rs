@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, Frames, Owner};
-use rhumb_machine::{Access, MAX_CPUS, MAX_NODES, Machine, Pinned, VirtAddr, VirtRange};
+use rhumb_machine::{Access, CpuId, MAX_CPUS, MAX_NODES, Machine, Pinned, VirtAddr, VirtRange};
 
 use crate::cells::Cells;
 use crate::check::{CallSite, CheckList};
@@ -161,7 +161,7 @@ impl<M: Machine> Slabs<M> {
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
         let Some(number) = class::quickly(layout) else { return self.alloc_unusual(pinned, layout, class) };
-        self.alloc_at(self.class_lines(number).line(pinned.cpu()), || self.classes[number], pinned, class)
+        self.alloc_at(self.class_lines(number).line(self.cpu(pinned)), || self.classes[number], pinned, class)
     }
 
     /// Gives memory back.
@@ -176,7 +176,12 @@ impl<M: Machine> Slabs<M> {
         };
         // SAFETY: the caller's promise: an object of this class.
         unsafe {
-            self.free_at(self.class_lines(number).line(pinned.cpu()), || self.classes[number], pinned, object)
+            self.free_at(
+                self.class_lines(number).line(self.cpu(pinned)),
+                || self.classes[number],
+                pinned,
+                object,
+            )
         }
     }
 
@@ -188,7 +193,7 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        self.alloc_at(record.line(pinned.cpu()), || record, pinned, class)
+        self.alloc_at(record.line(self.cpu(pinned)), || record, pinned, class)
     }
 
     /// Gives an object of a cache back.
@@ -198,7 +203,7 @@ impl<M: Machine> Slabs<M> {
     #[inline(always)]
     pub(crate) unsafe fn free_to(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
         // SAFETY: the caller's promise.
-        unsafe { self.free_at(record.line(pinned.cpu()), || record, pinned, object) }
+        unsafe { self.free_at(record.line(self.cpu(pinned)), || record, pinned, object) }
     }
 
     /// The common path of every cache: the record is looked at where the line does not do.
@@ -248,8 +253,14 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
+    /// The CPU that the token proves. A token of another machine proves nothing here, and is refused by a panic.
+    #[inline(always)]
+    pub(crate) fn cpu(&self, pinned: Pinned<'_>) -> CpuId {
+        self.machine().cpu_of(pinned)
+    }
+
     pub(crate) fn node_of(&self, pinned: Pinned<'_>) -> usize {
-        self.machine().node_of(pinned.cpu()).index()
+        self.machine().node_of(self.cpu(pinned)).index()
     }
 
     /// Tells of a fault, and counts it.

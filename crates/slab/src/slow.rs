@@ -68,7 +68,7 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        if pinned.cpu().index() >= record.setup.cpus {
+        if self.cpu(pinned).index() >= record.setup.cpus {
             return Err(AllocError::NoSuchCpu);
         }
         let class = if class == AllocClass::Normal { record.setup.class } else { class };
@@ -86,7 +86,7 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        let line = record.line(pinned.cpu()).ok_or(AllocError::NoSuchCpu)?;
+        let line = record.line(self.cpu(pinned)).ok_or(AllocError::NoSuchCpu)?;
         let mut sizes = Sizes::Present;
         for _ in 0..ATTEMPTS {
             match self.refill(record, line, pinned, sizes) {
@@ -217,7 +217,7 @@ impl<M: Machine> Slabs<M> {
             return self.free_checked(record, pinned, object);
         }
         self.set_access(object, record.shape.object_bytes as usize, Access::FreeObject);
-        let Some(line) = record.line(pinned.cpu()) else {
+        let Some(line) = record.line(self.cpu(pinned)) else {
             self.give_back_batch(record, pinned, &[object]);
             return;
         };

@@ -192,3 +192,45 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
         })
         .unwrap();
 }
+
+/// A token of another machine does not prove which CPU of this one runs: it takes nothing and gives nothing back.
+#[test]
+fn a_token_of_another_machine_is_refused() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+    let (machine, _, slabs) = bring_up(1);
+    let (other, ..) = bring_up(1);
+    let layout = Layout::new::<u64>();
+    let object = machine
+        .enter(CpuId::BOOT, |cpu| AtomicPtr::new(slabs.alloc(cpu.pinned(), layout).unwrap().as_ptr()))
+        .unwrap();
+    let object = || NonNull::new(object.load(Relaxed)).unwrap();
+    let refused = other
+        .enter(CpuId::BOOT, |cpu| {
+            let refused = |work: &dyn Fn()| catch_unwind(AssertUnwindSafe(work)).is_err();
+            [
+                refused(&|| {
+                    let _ = slabs.alloc(cpu.pinned(), layout);
+                }),
+                // SAFETY: it came with this layout, and the free is not done.
+                refused(&|| unsafe { slabs.free(cpu.pinned(), object(), layout) }),
+                refused(&|| slabs.drain(cpu.pinned())),
+                refused(&|| slabs.tick(cpu.pinned())),
+                refused(&|| {
+                    let _ = slabs.reclaim(cpu.pinned());
+                }),
+                refused(&|| {
+                    let _ = slabs.validate(cpu.pinned());
+                }),
+            ]
+        })
+        .unwrap();
+    assert_eq!(refused, [true; 6]);
+    machine
+        .enter(CpuId::BOOT, |cpu| {
+            slabs.validate(cpu.pinned()).unwrap();
+            // SAFETY: it came with this layout.
+            unsafe { slabs.free(cpu.pinned(), object(), layout) };
+        })
+        .unwrap();
+}
