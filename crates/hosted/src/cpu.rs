@@ -11,6 +11,7 @@
 use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
+use core::panic::Location;
 use core::sync::atomic::{Ordering, compiler_fence};
 use std::io;
 
@@ -21,7 +22,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config::CorePinning;
 use crate::interrupt::{self, Armed, Strike};
+use crate::irqsoff::{self, IrqsOff, Tracing};
 use crate::machine::HostedMachine;
+use crate::observer::{self, Store, Watching};
 use crate::storm::{self, Raging};
 
 /// Why a thread cannot become a CPU.
@@ -58,6 +61,7 @@ impl std::error::Error for EnterError {}
 const DEPTH_COUNTED: bool = cfg!(debug_assertions);
 
 /// What a thread knows of itself. Machine 0 is no machine.
+#[derive(Debug)]
 pub(crate) struct ThisThread {
     machine: Cell<u32>,
     cpu: Cell<CpuId>,
@@ -65,6 +69,8 @@ pub(crate) struct ThisThread {
     irq_depth: Cell<IrqDepth>,
     pub(crate) armed: Cell<Option<Armed>>,
     pub(crate) storm: Cell<Option<Raging>>,
+    pub(crate) observer: Cell<Option<Watching>>,
+    pub(crate) tracer: Cell<Option<Tracing>>,
 }
 
 thread_local! {
@@ -76,6 +82,8 @@ thread_local! {
             irq_depth: Cell::new(IrqDepth::NONE),
             armed: Cell::new(None),
             storm: Cell::new(None),
+            observer: Cell::new(None),
+            tracer: Cell::new(None),
         }
     };
 }
@@ -111,14 +119,20 @@ impl ThisThread {
     }
 
     #[inline(always)]
-    pub(crate) fn irq_save(&self) {
+    pub(crate) fn irq_save(&self, place: &'static Location<'static>) {
         interrupt::point(self);
+        if cfg!(feature = "interrupts") && self.irq() == IrqState::On {
+            irqsoff::begin(self, place);
+        }
         self.hold_irqs();
     }
 
     #[inline(always)]
     pub(crate) fn irq_restore(&self) {
         self.release_irqs();
+        if cfg!(feature = "interrupts") && self.irq() == IrqState::On {
+            irqsoff::end(self);
+        }
         interrupt::point(self);
     }
 
@@ -134,6 +148,12 @@ impl ThisThread {
         self.set_irq_depth(self.irq_depth.get().leave().0);
     }
 
+    /// Keeps interrupts off until the value is dropped, without an interrupt point.
+    pub(crate) fn held(&self) -> Held<'_> {
+        self.hold_irqs();
+        Held(self)
+    }
+
     /// Code before the change stays before, code after it stays after, for the compiler as for the instructions of a
     /// CPU: a signal must find it so.
     #[inline(always)]
@@ -146,6 +166,16 @@ impl ThisThread {
     #[inline(always)]
     pub(crate) fn irq(&self) -> IrqState {
         if self.irq_depth.get() == IrqDepth::NONE { IrqState::On } else { IrqState::Off }
+    }
+}
+
+/// A stretch without interrupts. A guard that the code inside has left behind keeps them off.
+#[derive(Debug)]
+pub(crate) struct Held<'this>(&'this ThisThread);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.release_irqs();
     }
 }
 
@@ -241,6 +271,33 @@ impl<'machine> Cpu<'machine> {
         let (result, struck) = unsafe { storm::storm(self.pinned(), handler, body) }?;
         self.machine.count_injected(self.id, struck);
         Ok((result, struck))
+    }
+
+    /// Runs `body` while `observer` is called after each store that this CPU makes to a page table. Returns what `body`
+    /// returned and how many stores there were. See [`crate::observer`].
+    pub fn with_observer<T>(&self, observer: &mut dyn FnMut(Store), body: impl FnOnce() -> T) -> (T, u64) {
+        observer::observed(observer, body)
+    }
+
+    /// Runs `body` and measures each stretch in which a guard keeps interrupts off. Returns what `body` returned, and the
+    /// longest stretch of each place that turned them off, the longest of all first. See [`crate::irqsoff`].
+    pub fn trace_irqs_off<T>(&self, body: impl FnOnce() -> T) -> (T, Vec<IrqsOff>) {
+        irqsoff::traced(body)
+    }
+
+    /// Interrupts this CPU now: runs `handler` as an interrupt's handler, if the CPU takes interrupts. Says whether it
+    /// did.
+    pub fn interrupt(&self, handler: impl FnOnce(rhumb_machine::IrqOff<'_>)) -> bool {
+        THIS.with(|this| {
+            if this.irq() == IrqState::Off {
+                return false;
+            }
+            let _held = this.held();
+            // SAFETY: interrupts are off until `_held` is dropped, after the handler; this thread is this CPU.
+            handler(unsafe { rhumb_machine::IrqOff::assume_on(self.id, self.machine.id()) });
+            self.machine.count_injected(self.id, 1);
+            true
+        })
     }
 
     /// A place where this CPU takes an interrupt that is due, for loops that call nothing of the machine.

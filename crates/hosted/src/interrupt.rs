@@ -89,22 +89,12 @@ fn reached(this: &ThisThread, mut armed: Armed) {
         Some(0) => {
             interrupt.until = interrupt.again;
             interrupt.struck += 1;
-            this.hold_irqs();
-            let _held = Held(this);
+            let _held = this.held();
             // SAFETY: interrupts are off until `_held` is dropped, which is after the handler has returned, and the
             // thread is this CPU throughout.
             (interrupt.handler)(unsafe { IrqOff::assume_on(interrupt.cpu, interrupt.machine) });
         }
         Some(left) => interrupt.until = Some(left - 1),
-    }
-}
-
-/// Ends the handler's stretch without interrupts. A guard that the handler has left behind keeps them off.
-struct Held<'this>(&'this ThisThread);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.release_irqs();
     }
 }
 

@@ -12,6 +12,8 @@
 //! | [`machine`] | [`HostedMachine`], its [`Machine`] implementation, [`HostedMachine::run_on`] |
 //! | [`cpu`] | [`Cpu`]: what a thread holds while it is a CPU; nesting of preemption and interrupts |
 //! | [`interrupt`] | handlers that a test makes strike at the next point where the CPU takes interrupts |
+//! | [`irqsoff`] | the longest stretch with interrupts off, by the place that turned them off |
+//! | [`observer`] | an observer that runs after each store to a page table, in the middle of a change |
 //! | [`storm`] | a handler that strikes between any two instructions |
 //! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
 //! | [`mmu`] | [`SoftMmu`]: a TLB per CPU in software, and the detector of stale translations (I6) |
@@ -34,17 +36,21 @@ pub mod config;
 pub mod counters;
 pub mod cpu;
 pub mod interrupt;
+pub mod irqsoff;
 pub mod machine;
 pub mod memory;
 pub mod mmu;
 pub mod native;
+pub mod observer;
 pub mod storm;
 
 pub use config::{Builder, ConfigError, CorePinning, LargePages, Ram};
 pub use counters::Counters;
 pub use cpu::{Cpu, EnterError};
+pub use irqsoff::IrqsOff;
 pub use machine::{HostedMachine, MmuAttached};
-pub use mmu::{HostedTables, MmuConfig, SoftMmu, TableFrames};
+pub use mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries, TableFrames};
+pub use observer::Store;
 pub use rhumb_machine::Machine;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! What is counted is what hardware would have been asked for. What an attached [`SoftMmu`] has cached is dropped from
 //! it.
 
+use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::io;
 use std::panic::resume_unwind;
@@ -11,7 +12,10 @@ use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::Instant;
 
-use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PfnRange, PhysRange, Pinned, VirtAddr};
+use rhumb_machine::{
+    Access, CpuId, CpuMask, FlushScope, Machine, NodeId, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
+    VirtRange,
+};
 use rhumb_pagetable::Root;
 
 use crate::config::{Builder, ConfigError, CorePinning, Ram};
@@ -20,7 +24,7 @@ use crate::cpu::{self, Cpu, EnterError, THIS, ThisThread};
 use crate::memory::Reservation;
 use crate::mmu::{HostedTables, MmuConfig, SoftMmu};
 
-/// One CPU's place: who sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent lines are
+/// One CPU's place: the thread that sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent lines are
 /// fetched in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
@@ -86,7 +90,7 @@ impl HostedMachine {
     /// what it has cached, and CPUs can be lazy.
     ///
     /// # Safety
-    /// The tables of the tree stand in RAM of this machine, and are reached through [`HostedTables`] alone.
+    /// The tables of the tree are in RAM of this machine, and are reached through [`HostedTables`] alone.
     ///
     /// # Errors
     /// If it has one already.
@@ -191,7 +195,7 @@ impl HostedMachine {
     /// host uses large pages.
     ///
     /// # Errors
-    /// What reading `/proc/self/pagemap` answers, also for frames past the end of the span.
+    /// `InvalidInput` for frames past the end of the span; what reading `/proc/self/pagemap` answers otherwise.
     pub fn resident_frames(&self, frames: PfnRange) -> io::Result<u64> {
         self.reservation.resident_frames(frames)
     }
@@ -199,7 +203,7 @@ impl HostedMachine {
     /// Gives the host's memory behind `range` back: untouched again, it reads as zero.
     ///
     /// # Safety
-    /// Nobody relies on what stands in `range`.
+    /// No code relies on the content of `range`: an owner of one of its frames would lose its data.
     ///
     /// # Errors
     /// `InvalidInput` where `range` is not all RAM; what the host answers otherwise.
@@ -229,10 +233,18 @@ impl HostedMachine {
         }
     }
 
+    /// Tells the unit that the frames behind `range` of the direct map are free. It keeps what it finds.
+    fn reused(&self, mmu: &SoftMmu, range: VirtRange) {
+        let phys = |virt: VirtAddr| PhysAddr::new(virt.get().saturating_sub(self.base.get()));
+        if let Some(freed) = PhysRange::new(phys(range.start()), phys(range.end())) {
+            let _ = mmu.reused(freed.whole_frames());
+        }
+    }
+
     fn sit(&self, cpu: CpuId) -> Result<Sitting<'_>, EnterError> {
         let cpus = self.seats.len();
         let seat = self.seats.get(cpu.index()).ok_or(EnterError::NoSuchCpu { cpu, cpus })?;
-        // Acquire and release: who sits down sees what the one before did as this CPU.
+        // Acquire and release: the thread that sits down sees what the one before did as this CPU.
         if seat.taken.swap(true, Ordering::Acquire) {
             return Err(EnterError::CpuTaken { cpu });
         }
@@ -253,7 +265,10 @@ impl Drop for Sitting<'_> {
 // other thread is that CPU meanwhile: a seat is taken once. Interrupts strike at a depth of 0 only. Translations are
 // cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up.
 unsafe impl Machine for HostedMachine {
-    const CHECKS_TOKENS: bool = true;
+    // Benchmarks, which have one machine, leave it out.
+    const CHECKS_TOKENS: bool = cfg!(feature = "interrupts");
+    // An allocator says so where a frame becomes free: then the unit looks for translations that should be gone.
+    const CHECKS_ACCESSES: bool = cfg!(feature = "interrupts");
 
     #[inline(always)]
     fn identity(&self) -> u32 {
@@ -290,9 +305,10 @@ unsafe impl Machine for HostedMachine {
 
     #[inline(always)]
     fn irq_save(&self) -> CpuId {
+        let place = Location::caller();
         THIS.with(|this| {
             let cpu = this.cpu_of(self.id);
-            this.irq_save();
+            this.irq_save(place);
             cpu
         })
     }
@@ -329,5 +345,14 @@ unsafe impl Machine for HostedMachine {
 
     fn now_ns(&self) -> u64 {
         u64::try_from(self.booted.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    #[inline(always)]
+    fn set_access(&self, range: VirtRange, access: Access) {
+        if access == Access::FreeFrame
+            && let Some(mmu) = self.mmu.get()
+        {
+            self.reused(mmu, range);
+        }
     }
 }

@@ -96,6 +96,12 @@ impl Reservation {
 
     /// How many frames of `frames` the host has given memory to, because somebody touched them.
     pub(crate) fn resident_frames(&self, frames: PfnRange) -> io::Result<u64> {
+        let past_the_end = || io::Error::from(io::ErrorKind::InvalidInput);
+        let span = self.mapping_bytes as u64 - PageSize::Size1G.bytes();
+        let last = frames.end().get().checked_mul(PageSize::Size4K.bytes()).ok_or_else(past_the_end)?;
+        if last > span {
+            return Err(past_the_end());
+        }
         let pagemap = File::open("/proc/self/pagemap")?;
         let first = self.base.plus(frames.start().addr().get()).get() >> PageSize::Size4K.shift();
         let (mut resident, mut done) = (0, 0);

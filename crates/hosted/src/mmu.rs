@@ -21,24 +21,44 @@
 //! still, but a use of one is reported.
 //!
 //! **What `invlpg` drops**: the translations of the page at its address, all fragments of it included, by the size it
-//! was cached with, and all cached table entries. Source: Intel SDM volume 3, 5.10.2.3 and 5.10.4.1. One address space:
-//! no PCID.
+//! was cached with, and all cached table entries, or only those that serve the address ([`TableEntries`]). A fault drops
+//! what serves its address and nothing else: it hides no table that was freed too early elsewhere. Source: Intel SDM
+//! volume 3, 5.10.2.3 and 5.10.4.1; AMD APM volume 2, 5.5.2. One address space: no PCID.
+//!
+//! **Lazy CPUs** use nothing, but they may walk: while other CPUs access, a lazy one speculates near their addresses.
+//!
+//! **Storms.** The unit keeps interrupts off while it holds one of its locks, so that a [storm](crate::storm)'s handler
+//! may call it, too.
 
 mod report;
 mod tables;
 mod tlb;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 #[cfg(doc)]
 use rhumb_machine::Machine;
 use rhumb_machine::{CpuId, CpuMask, FlushScope, PageSize, PfnRange, PhysAddr, VirtAddr, VirtRange};
+#[cfg(doc)]
+use rhumb_pagetable::Key;
 use rhumb_pagetable::flush::{MarkLeft, Woken};
-use rhumb_pagetable::{LazyCpu, Root};
+use rhumb_pagetable::{CacheMode, LazyCpu, Root};
 
 pub use report::{Fault, FoundAt, StaleUse, Use, What};
 pub use tables::{HostedTables, TableFrames};
 use tlb::{Part, Tlb};
+
+use crate::cpu::THIS;
+
+/// Which cached table entries an `invlpg` drops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableEntries {
+    /// All of them, as the manuals promise.
+    All,
+    /// Those that serve its address, as AMD's CPUs do with EFER.TCE. Finds flushes that rest on `All`.
+    OfAddress,
+}
 
 /// How much the CPUs do on their own. Rates are in 1/1024 per access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,12 +71,19 @@ pub struct MmuConfig {
     pub fragments: u16,
     /// An entry is dropped by itself. Zero finds most: a stale entry stays until it is found.
     pub evictions: u16,
+    /// Which table entries an `invlpg` drops.
+    pub invlpg: TableEntries,
 }
 
 impl MmuConfig {
-    /// Much speculation, many fragments, no eviction.
+    /// Much speculation, many fragments, no eviction; an `invlpg` drops all table entries.
     pub const fn new(seed: u64) -> Self {
-        Self { seed, speculation: 512, fragments: 512, evictions: 0 }
+        Self { seed, speculation: 512, fragments: 512, evictions: 0, invlpg: TableEntries::All }
+    }
+
+    /// No speculation, no fragments, no eviction: each entry is there because of an access.
+    pub const fn plain(seed: u64) -> Self {
+        Self { speculation: 0, fragments: 0, ..Self::new(seed) }
     }
 }
 
@@ -67,6 +94,7 @@ pub struct SoftMmu {
     root: Root,
     cpus: Box<[Unit]>,
     reports: Mutex<Vec<StaleUse>>,
+    unused: OnceLock<VirtRange>,
 }
 
 /// One CPU's part.
@@ -74,17 +102,33 @@ pub struct SoftMmu {
 struct Unit {
     tlb: Mutex<Tlb>,
     lazy: LazyCpu,
+    /// The register of rights of protection keys. 0 allows all.
+    keys: AtomicU32,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A test that panicked elsewhere has left the list whole: each change of it is one call.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Runs `work` on what the lock guards, with interrupts off: a storm's handler may want the same lock.
+fn with<T, R>(mutex: &Mutex<T>, work: impl FnOnce(&mut T) -> R) -> R {
+    THIS.with(|this| {
+        let _held = this.held();
+        // A test that panicked elsewhere has left the list whole: each change of it is one call.
+        work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner))
+    })
 }
 
 impl SoftMmu {
     pub(crate) fn new(tables: HostedTables, root: Root, cpus: usize, config: MmuConfig) -> Self {
-        let unit = |cpu| Unit { tlb: Mutex::new(Tlb::new(config, cpu)), lazy: LazyCpu::new() };
-        Self { tables, root, cpus: (0..cpus as u64).map(unit).collect(), reports: Mutex::default() }
+        let unit = |cpu| Unit {
+            tlb: Mutex::new(Tlb::new(config, cpu)),
+            lazy: LazyCpu::new(),
+            keys: AtomicU32::new(0),
+        };
+        Self {
+            tables,
+            root,
+            cpus: (0..cpus as u64).map(unit).collect(),
+            reports: Mutex::default(),
+            unused: OnceLock::new(),
+        }
     }
 
     /// The tree that every CPU walks.
@@ -101,17 +145,47 @@ impl SoftMmu {
     /// # Panics
     /// If the machine has no such CPU.
     pub fn access(&self, cpu: CpuId, virt: VirtAddr, access: Use) -> Result<PhysAddr, Fault> {
-        let mut tlb = lock(&self.cpus[cpu.index()].tlb);
-        let result = tlb.translate(&self.tables, self.root, virt, access);
-        let condemned = tlb.take_condemned();
-        drop(tlb);
-        for (what, virt) in condemned {
-            self.report(self.stale(cpu, virt, what, FoundAt::Access));
-        }
+        let unit = &self.cpus[cpu.index()];
+        let keys = unit.keys.load(Relaxed);
+        let (result, condemned) = with(&unit.tlb, |tlb| {
+            (tlb.translate(&self.tables, self.root, virt, access, keys), tlb.take_condemned())
+        });
+        self.accuse(cpu, condemned);
+        self.cpus.iter().filter(|unit| unit.lazy.is_lazy()).for_each(|idle| {
+            with(&idle.tlb, |tlb| tlb.speculate_around(&self.tables, self.root, virt));
+        });
         result
     }
 
-    /// The flush of `range` is said to have happened on `cpus`: whatever they still hold of it that differs from the
+    /// Makes `cpu` walk `virt` on speculation, as it may at any time, also while it is lazy: it caches what it finds,
+    /// and raises no fault.
+    ///
+    /// # Panics
+    /// If the machine has no such CPU.
+    pub fn speculate(&self, cpu: CpuId, virt: VirtAddr) {
+        let condemned = with(&self.cpus[cpu.index()].tlb, |tlb| {
+            tlb.speculate(&self.tables, self.root, virt);
+            tlb.take_condemned()
+        });
+        self.accuse(cpu, condemned);
+    }
+
+    /// Gives `cpu` the rights that its register of protection keys says: see [`Key::with_rights`]. At first all is
+    /// allowed.
+    ///
+    /// # Panics
+    /// If the machine has no such CPU.
+    pub fn set_keys(&self, cpu: CpuId, register: u32) {
+        self.cpus[cpu.index()].keys.store(register, Relaxed);
+    }
+
+    fn accuse(&self, cpu: CpuId, condemned: Vec<(What, VirtAddr)>) {
+        for (what, virt) in condemned {
+            self.report(self.stale(cpu, virt, what, FoundAt::Access));
+        }
+    }
+
+    /// The flush of `range` is said to have happened on `cpus`: all that they still hold of it and that differs from the
     /// tables is stale, table entries on the way included. Returns the first such entry, and keeps all for
     /// [`SoftMmu::take_reports`]. The tables do not change meanwhile.
     ///
@@ -141,9 +215,10 @@ impl SoftMmu {
                 What::Table { .. } => 1,
             };
             let shared = PfnRange::of_length(what.target(), reached)?.intersection(frames);
+            // Near the top of addresses only what they share can be added without overflow.
+            let last_of_part = shared.addrs().bytes().checked_sub(1)?;
             let start = virt.plus(shared.start().since(what.target()) * PageSize::Size4K.bytes());
-            let last = VirtAddr::new(start.get() + (shared.addrs().bytes().checked_sub(1)?));
-            Some(Part { start, last })
+            Some(Part { start, last: start.plus(last_of_part) })
         })
     }
 
@@ -157,9 +232,44 @@ impl SoftMmu {
         }
     }
 
+    /// All CPUs, lazy ones too, show each of `frames` with one memory type: a frame that is cacheable through one
+    /// cached translation and uncached through another has no defined content (Intel SDM volume 3, 12.12.4). For after
+    /// the flush of a change of cache modes, when every mapping of the frames should have the new one.
+    ///
+    /// # Errors
+    /// The first translation whose frame a translation before it shows with another type. Kept for
+    /// [`SoftMmu::take_reports`], too.
+    pub fn one_memory_type(&self, frames: PfnRange) -> Result<(), StaleUse> {
+        let mut seen: Vec<(PfnRange, CacheMode)> = Vec::new();
+        for (index, unit) in self.cpus.iter().enumerate() {
+            let Some(cpu) = CpuId::new(index) else { continue };
+            let cached: Vec<_> = with(&unit.tlb, |tlb| tlb.memory_types().collect());
+            for (reached, cache, what, virt) in cached {
+                let shared = reached.intersection(frames);
+                if shared.is_empty() {
+                    continue;
+                }
+                if seen.iter().any(|&(other, mode)| mode != cache && other.overlaps(shared)) {
+                    let stale = self.stale(cpu, virt, what, FoundAt::MemoryType);
+                    self.report(stale);
+                    return Err(stale);
+                }
+                seen.push((shared, cache));
+            }
+        }
+        Ok(())
+    }
+
     /// All that was found stale since the last call.
     pub fn take_reports(&self) -> Vec<StaleUse> {
-        std::mem::take(&mut lock(&self.reports))
+        with(&self.reports, std::mem::take)
+    }
+
+    /// Says of `range` that no CPU uses an address of it after a change and before the flush, as with windows whose slots
+    /// go round. A stale translation of it may then stay when its frame is reused, and is found where a CPU uses it.
+    /// Counts once: later calls change nothing.
+    pub fn unused_until_flushed(&self, range: VirtRange) {
+        let _ = self.unused.set(range);
     }
 
     /// From now on `cpu` uses nothing: flushes of leaves are left to it.
@@ -176,20 +286,23 @@ impl SoftMmu {
     /// If the machine has no such CPU.
     pub fn leave_lazy(&self, cpu: CpuId) {
         let unit = &self.cpus[cpu.index()];
-        if unit.lazy.leave() == Woken::FlushAll {
-            lock(&unit.tlb).flush(FlushScope::All);
-        }
+        // Under the lock: no look at the TLB finds a CPU that is awake and has not caught up on its flush.
+        with(&unit.tlb, |tlb| {
+            if unit.lazy.leave() == Woken::FlushAll {
+                tlb.flush(FlushScope::All);
+            }
+        });
     }
 
     /// How many translations and table entries `cpu` has cached; `None` where it does not exist.
     pub fn cached(&self, cpu: CpuId) -> Option<(usize, usize)> {
-        Some(lock(&self.cpus.get(cpu.index())?.tlb).len())
+        Some(with(&self.cpus.get(cpu.index())?.tlb, |tlb| tlb.len()))
     }
 
     /// What a flush does to `cpu`.
     pub(crate) fn flush(&self, cpu: CpuId, scope: FlushScope<'_>) {
         if let Some(unit) = self.cpus.get(cpu.index()) {
-            lock(&unit.tlb).flush(scope);
+            with(&unit.tlb, |tlb| tlb.flush(scope));
         }
     }
 
@@ -210,10 +323,13 @@ impl SoftMmu {
         let mut first = Ok(());
         for (index, unit) in self.cpus.iter().enumerate() {
             let Some(cpu) = CpuId::new(index).filter(|&cpu| cpus.contains(cpu)) else { continue };
-            let condemned = lock(&unit.tlb).condemn(&self.tables, self.root, &concerns);
+            let (condemned, is_lazy) =
+                with(&unit.tlb, |tlb| (tlb.condemn(&self.tables, self.root, &concerns), unit.lazy.is_lazy()));
             for (what, virt) in condemned {
-                // What it may hold until it wakes is found when it uses it.
-                if unit.lazy.is_lazy() && matches!(what, What::Translation { .. }) {
+                // A translation that may stay until the CPU wakes, or until its address is used again, is found then.
+                let is_unused =
+                    found == FoundAt::Reuse && self.unused.get().is_some_and(|all| all.contains(virt));
+                if (is_lazy || is_unused) && matches!(what, What::Translation { .. }) {
                     continue;
                 }
                 let stale = self.stale(cpu, virt, what, found);
@@ -230,7 +346,7 @@ impl SoftMmu {
     }
 
     fn report(&self, stale: StaleUse) {
-        lock(&self.reports).push(stale);
+        with(&self.reports, |reports| reports.push(stale));
     }
 }
 

@@ -65,7 +65,8 @@ impl NativeMap {
         // SAFETY: a descriptor that was opened just now, and that nobody else knows.
         let file = unsafe { OwnedFd::from_raw_fd(number) };
         std::fs::File::from(file.try_clone()?).set_len(bytes)?;
-        let mapping_bytes = usize::try_from(bytes + PageSize::Size1G.bytes()).map_err(io::Error::other)?;
+        let mapping_bytes = bytes.checked_add(PageSize::Size1G.bytes()).ok_or(io::ErrorKind::InvalidInput)?;
+        let mapping_bytes = usize::try_from(mapping_bytes).map_err(io::Error::other)?;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a fresh mapping at an address that the host chooses touches nothing of ours.
         let mapping = unsafe { mmap_anonymous(ptr::null_mut(), mapping_bytes, ProtFlags::empty(), flags) }?;

@@ -37,14 +37,13 @@ extern "C" fn strike(_signal: libc::c_int) {
         if this.irq() == IrqState::Off {
             return;
         }
-        this.hold_irqs();
+        let _held = this.held();
         // SAFETY: `storm` keeps it alive while it is in the cell, and touches it only after it has taken it out. The
         // signal is blocked while its handler runs, so no second handler comes here.
         let storm = unsafe { raging.as_mut() };
         storm.struck += 1;
-        // SAFETY: interrupts are off until the line after the call, and the thread is this CPU.
+        // SAFETY: interrupts are off until `_held` is dropped, after the call, and the thread is this CPU.
         (storm.handler)(unsafe { IrqOff::assume_on(storm.cpu, storm.machine) });
-        this.release_irqs();
     });
 }
 
@@ -61,8 +60,12 @@ fn install() {
     });
 }
 
-/// A timer that signals the thread that made it. Dropped, it is calm again, also when the body panics.
-struct Thunder(libc::timer_t);
+/// A timer that signals the thread that made it. Dropped, the storm before it rages again, if there was one, also when
+/// the body panics.
+struct Thunder {
+    timer: libc::timer_t,
+    before: Option<Raging>,
+}
 
 impl Thunder {
     fn begin() -> io::Result<Self> {
@@ -77,20 +80,20 @@ impl Thunder {
         if made != 0 {
             return Err(io::Error::last_os_error());
         }
-        let thunder = Self(timer);
+        let thunder = Self { timer, before: THIS.with(|this| this.storm.get()) };
         let interval = libc::timespec { tv_sec: 0, tv_nsec: INTERVAL_NS };
         let times = libc::itimerspec { it_interval: interval, it_value: interval };
         // SAFETY: the timer was made just now, and the structure is whole.
-        let set = unsafe { libc::timer_settime(thunder.0, 0, &raw const times, ptr::null_mut()) };
+        let set = unsafe { libc::timer_settime(thunder.timer, 0, &raw const times, ptr::null_mut()) };
         if set == 0 { Ok(thunder) } else { Err(io::Error::last_os_error()) }
     }
 }
 
 impl Drop for Thunder {
     fn drop(&mut self) {
-        // SAFETY: the timer is ours, and deleted here alone. A signal on its way finds no storm in the cell.
-        unsafe { libc::timer_delete(self.0) };
-        THIS.with(|this| this.storm.set(None));
+        // SAFETY: the timer is ours, and deleted here alone. A signal on its way finds the storm before it, or none.
+        unsafe { libc::timer_delete(self.timer) };
+        THIS.with(|this| this.storm.set(self.before));
     }
 }
 

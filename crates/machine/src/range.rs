@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use crate::addr::{Pfn, PhysAddr, VirtAddr};
+use crate::addr::{BASE_PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::page::PageSize;
 
 macro_rules! range {
@@ -147,15 +147,21 @@ impl PhysRange {
     }
 }
 
+/// The frame, or the last of all: so that a number that is no frame cannot wrap into a small address.
+const fn below_the_end(pfn: Pfn) -> Pfn {
+    let last = u64::MAX >> BASE_PAGE_SHIFT;
+    if pfn.get() > last { Pfn::new(last) } else { pfn }
+}
+
 impl PfnRange {
     /// How many frames it holds.
     pub const fn frames(self) -> u64 {
         self.length()
     }
 
-    /// The physical addresses of its frames.
+    /// The physical addresses of its frames. Numbers past the last frame of 2^64 bytes have none, and are left out.
     pub const fn addrs(self) -> PhysRange {
-        PhysRange { start: self.start.addr(), end: self.end.addr() }
+        PhysRange { start: below_the_end(self.start).addr(), end: below_the_end(self.end).addr() }
     }
 
     /// Its frames, in order.

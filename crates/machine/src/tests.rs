@@ -115,6 +115,16 @@ proptest! {
 }
 
 #[test]
+fn numbers_that_are_no_frames_make_no_range_that_wraps() {
+    let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end)).unwrap().addrs();
+    let last = u64::MAX >> 12;
+    for (start, end) in [(last - 1, last + 1), (1 << 60, u64::MAX), (0, u64::MAX)] {
+        assert!(range(start, end).start() <= range(start, end).end(), "{start:#x}..{end:#x}");
+    }
+    assert_eq!(range(last - 1, u64::MAX).bytes(), 4096);
+}
+
+#[test]
 fn lengths_that_wrap_are_refused() {
     assert!(PhysRange::of_length(PhysAddr::new(u64::MAX), 2).is_none());
     let top = VirtRange::new(VirtAddr::new(u64::MAX - 10), VirtAddr::new(u64::MAX)).unwrap();

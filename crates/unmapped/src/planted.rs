@@ -41,7 +41,7 @@ mod plant {
         PLANTED.get() == Some(fault)
     }
 
-    /// Runs `act` with `fault` planted in this thread.
+    /// Runs `act` with `fault` planted in this thread. A hosted CPU is a thread of its own: plant the fault there.
     pub fn with<A>(fault: Fault, act: impl FnOnce() -> A) -> A {
         struct Removed;
         impl Drop for Removed {

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use rhumb_machine::{CpuId, PageSize, Pfn, VirtAddr};
-use rhumb_pagetable::{Entry, Permissions};
+use rhumb_pagetable::{Entry, Key, Permissions, Rights};
 
 /// What a CPU does with an address, as a supervisor (ring 0, CR0.WP and SMEP on).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,12 +17,21 @@ pub enum Use {
 }
 
 impl Use {
-    /// Whether `permissions` allow it.
-    pub(crate) const fn is_allowed_by(self, permissions: Permissions) -> bool {
-        match self {
+    /// The fault that `permissions` raise, or the page's protection key: `keys` is the CPU's register of rights, which
+    /// counts for data of supervisor pages.
+    pub(crate) fn fault(self, permissions: Permissions, key: Option<Key>, keys: u32) -> Option<Fault> {
+        let is_allowed = match self {
             Self::Read => true,
             Self::Write => permissions.writable,
             Self::Execute => permissions.executable && !permissions.user,
+        };
+        if !is_allowed {
+            return Some(Fault::Protection);
+        }
+        let rights = key.filter(|_| !permissions.user).map_or(Rights::ReadWrite, |key| key.rights(keys));
+        match (self, rights) {
+            (Self::Execute, _) | (_, Rights::ReadWrite) | (Self::Read, Rights::ReadOnly) => None,
+            _ => Some(Fault::ProtectionKey),
         }
     }
 }
@@ -34,6 +43,8 @@ pub enum Fault {
     NotPresent,
     /// The page does not allow it.
     Protection,
+    /// The page's protection key does not allow it.
+    ProtectionKey,
     /// An entry has reserved bits set.
     Reserved,
     /// The address is not canonical.
@@ -89,12 +100,14 @@ pub enum FoundAt {
     Promise,
     /// It was there when the frame behind it was about to be reused.
     Reuse,
+    /// It gives the frame another memory type than a second cached translation of the frame does.
+    MemoryType,
 }
 
 /// A cached entry that should be gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StaleUse {
-    /// Who holds it.
+    /// The CPU that holds it.
     pub cpu: CpuId,
     /// The first address that it translates.
     pub virt: VirtAddr,
@@ -112,6 +125,7 @@ impl fmt::Display for StaleUse {
             FoundAt::Access => "uses",
             FoundAt::Promise => "still holds, after its flush,",
             FoundAt::Reuse => "still holds, when the frame is reused,",
+            FoundAt::MemoryType => "holds, beside one of another memory type,",
         };
         write!(f, "CPU {} {when} ", self.cpu)?;
         match self.what {

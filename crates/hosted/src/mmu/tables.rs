@@ -1,4 +1,4 @@
-//! Page tables in the hosted machine's RAM.
+//! Page tables in the hosted machine's RAM. Each store to one is shown to the CPU's [observer](crate::observer).
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use rhumb_machine::{Machine, Pfn, PfnRange, PhysRange, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
 
 use crate::machine::HostedMachine;
+use crate::observer::{self, Store};
 
 /// Tables behind the machine's direct map: what a kernel's accessor does, with host addresses.
 ///
 /// A table outside RAM reads as empty and swallows writes: a walk that goes astray (through a table that was reused)
-/// harms nobody.
+/// does no harm.
 #[derive(Clone, Debug)]
 pub struct HostedTables {
     base: VirtAddr,
@@ -48,7 +49,9 @@ impl TableMemory for HostedTables {
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
         if let Some(word) = self.entry(table, index) {
+            let old = word.load(Relaxed);
             word.store(entry.bits(), Relaxed);
+            observer::stored(|| Store { table, index, old: Entry::from_bits(old), new: entry });
         }
     }
 }

@@ -6,8 +6,8 @@ use rhumb_machine::{
     CpuId, CpuMask, FlushScope, Machine, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange,
 };
 use rhumb_pagetable::{
-    Access, Attributes, EmptyTables, Entry, FlushBatch, Flushed, Levels, Mapper, Mapping, Root, TableMemory,
-    TableSource,
+    Access, Attributes, ENTRIES, EmptyTables, Entry, FlushBatch, Flushed, Key, Levels, Mapper, Mapping,
+    Rights, Root, TableMemory, TableSource,
 };
 
 use super::*;
@@ -100,7 +100,7 @@ fn in_world<T: Send>(cpus: usize, config: MmuConfig, body: impl FnOnce(World<'_>
 }
 
 /// No speculation, no fragments: each entry is there because of an access.
-const PLAIN: MmuConfig = MmuConfig { seed: 1, speculation: 0, fragments: 0, evictions: 0 };
+const PLAIN: MmuConfig = MmuConfig::plain(1);
 
 fn pages(offset: u64, bytes: u64, size: PageSize) -> FlushBatch {
     let mut batch = FlushBatch::new();
@@ -358,6 +358,11 @@ fn right_flushing_is_silent() {
         let found = in_world(4, config, |mut world| kernel(&mut world, 5, Plant::Nothing, 3000));
         assert_eq!(found, []);
     }
+    for seed in 1..=10 {
+        let config = MmuConfig { invlpg: TableEntries::OfAddress, ..MmuConfig::new(seed) };
+        let found = in_world(3, config, |mut world| kernel(&mut world, seed, Plant::Nothing, 3000));
+        assert!(found.is_empty(), "seed {seed}: {}", found[0]);
+    }
 }
 
 #[test]
@@ -483,5 +488,253 @@ fn a_walk_that_goes_astray_ends() {
             Entry::table(Pfn::new(1 << 30), rhumb_pagetable::Privilege::Supervisor),
         );
         assert_eq!(world.access(0, 0, Use::Read), Err(Fault::NotPresent));
+    });
+}
+
+#[test]
+fn a_protection_key_counts_in_uses_and_its_change_needs_a_flush() {
+    in_world(1, PLAIN, |mut world| {
+        let key = Key::new(3).unwrap();
+        world.map(0, FRAMES_AT, PAGE, PageSize::Size4K, Access::ReadWrite);
+        world.set_leaf(0, |leaf| key.on(leaf));
+        for (rights, read, write) in [
+            (Rights::ReadWrite, true, true),
+            (Rights::ReadOnly, true, false),
+            (Rights::Nothing, false, false),
+            (Rights::ReadWrite, true, true),
+        ] {
+            world.mmu.set_keys(CpuId::BOOT, key.with_rights(0, rights));
+            let met = |access| match world.access(0, 0, access) {
+                Ok(_) => true,
+                Err(fault) => {
+                    assert_eq!(fault, Fault::ProtectionKey);
+                    false
+                }
+            };
+            assert_eq!((met(Use::Read), met(Use::Write)), (read, write), "{rights:?}");
+        }
+        world.set_leaf(0, |leaf| Key::new(4).unwrap().on(leaf));
+        let stale = world.mmu.promised(range(0, PAGE), &CpuMask::first(1)).unwrap_err();
+        assert_eq!(stale.what.entry().key(), Some(key), "the old key is cached, and nothing was flushed");
+    });
+}
+
+/// A table that goes back while a CPU has it cached, and what happens to that CPU in between.
+fn table_given_back_after(config: MmuConfig, between: impl FnOnce(&mut World<'_>) + Send) -> Vec<StaleUse> {
+    in_world(2, config, |mut world| {
+        world.map(0, FRAMES_AT, PAGE, PageSize::Size4K, Access::ReadWrite);
+        // Keeps the tables of level 2 and 3 in use, so that one table goes.
+        world.map(LARGE, FRAMES_AT + LARGE, PAGE, PageSize::Size4K, Access::ReadWrite);
+        world.access(1, 0, Use::Read).unwrap();
+        let unmapped = world.unmap(0, PAGE);
+        between(&mut world);
+        unmapped
+            .tables
+            .release_after_flush(&Flushed::never_walked(), &mut world.tables, &mut world.source)
+            .unwrap();
+        world.mmu.take_reports()
+    })
+}
+
+#[test]
+fn no_fault_and_no_invlpg_elsewhere_hides_a_table_that_was_freed_too_early() {
+    let is_table = |stale: &StaleUse| matches!(stale.what, What::Table { level: 2, .. });
+    let fault = |world: &mut World<'_>| {
+        assert_eq!(world.access(1, 8 << 30, Use::Read), Err(Fault::NotPresent));
+    };
+    assert!(table_given_back_after(PLAIN, fault).iter().any(is_table));
+    let invlpg = |world: &mut World<'_>| {
+        let _ticket = world.flush(pages(8 << 30, PAGE, PageSize::Size4K), &CpuMask::first(2));
+    };
+    let of_address = MmuConfig { invlpg: TableEntries::OfAddress, ..PLAIN };
+    assert!(table_given_back_after(of_address, invlpg).iter().any(is_table));
+    assert!(!table_given_back_after(PLAIN, invlpg).iter().any(is_table), "it drops all table entries");
+    let its_own = |world: &mut World<'_>| {
+        let _ticket = world.flush(pages(0, PAGE, PageSize::Size4K), &CpuMask::first(2));
+    };
+    assert!(!table_given_back_after(of_address, its_own).iter().any(is_table));
+}
+
+#[test]
+fn one_frame_has_one_memory_type() {
+    in_world(2, PLAIN, |mut world| {
+        world.map(0, FRAMES_AT, LARGE, PageSize::Size2M, Access::ReadWrite);
+        world.map(LARGE, FRAMES_AT + PAGE, PAGE, PageSize::Size4K, Access::ReadWrite);
+        world.set_leaf(LARGE, |leaf| Entry::from_bits(leaf.bits() | rhumb_pagetable::bits::PCD));
+        world.access(0, 0, Use::Read).unwrap();
+        assert_eq!(world.mmu.one_memory_type(frames(FRAMES_AT, LARGE)), Ok(()));
+        world.access(1, LARGE, Use::Read).unwrap();
+        let found = world.mmu.one_memory_type(frames(FRAMES_AT, LARGE)).unwrap_err();
+        assert_eq!((found.cpu, found.found), (cpu(1), FoundAt::MemoryType));
+        assert_eq!(world.mmu.one_memory_type(frames(FRAMES_AT + 2 * PAGE, PAGE)), Ok(()));
+    });
+}
+
+#[test]
+fn the_last_addresses_are_looked_at_without_overflow() {
+    in_world(1, PLAIN, |mut world| {
+        let top = VirtAddr::new(LARGE.wrapping_neg());
+        let mapping = Mapping {
+            virt: top,
+            phys: PhysRange::of_length(PhysAddr::new(FRAMES_AT), LARGE - PAGE).unwrap(),
+            attributes: Attributes::kernel(Access::ReadWrite),
+            largest: PageSize::Size4K,
+        };
+        Mapper::new(world.mmu.root(), &mut world.tables).map(&mapping, &mut world.source).unwrap();
+        let last = top.plus(LARGE - 2 * PAGE);
+        assert!(world.mmu.access(CpuId::BOOT, last, Use::Read).is_ok());
+        assert_eq!(world.mmu.reused(frames(60 << 20, 4 << 20)), Ok(()));
+        let walk = rhumb_pagetable::walk(&world.tables, world.mmu.root(), last);
+        let step = *walk.steps().last().unwrap();
+        world.tables.write(step.table, step.index, Entry::EMPTY);
+        assert!(world.mmu.reused(frames(FRAMES_AT, LARGE)).is_err());
+    });
+}
+
+#[test]
+fn a_lazy_cpu_speculates() {
+    in_world(2, MmuConfig::new(3), |mut world| {
+        world.map(0, FRAMES_AT, 4 * LARGE, PageSize::Size4K, Access::ReadWrite);
+        world.mmu.enter_lazy(cpu(1));
+        (0..50).for_each(|_| assert!(world.access(0, LARGE, Use::Read).is_ok()));
+        assert!(world.mmu.cached(cpu(1)).unwrap().0 > 5, "{:?}", world.mmu.cached(cpu(1)));
+        world.mmu.speculate(cpu(1), virt(3 * LARGE));
+        world.set_leaf(3 * LARGE, read_only);
+        world.mmu.leave_lazy(cpu(1));
+        assert!(world.mmu.promised(range(3 * LARGE, PAGE), &CpuMask::first(2)).is_err());
+    });
+}
+
+/// A lazy CPU begins to wake while its TLB is looked at: it is not accused of a translation that it drops as it wakes.
+#[test]
+fn a_cpu_that_wakes_meanwhile_is_not_accused() {
+    in_world(2, PLAIN, |mut world| {
+        world.map(0, FRAMES_AT, PAGE, PageSize::Size4K, Access::ReadWrite);
+        world.access(1, 0, Use::Read).unwrap();
+        world.mmu.enter_lazy(cpu(1));
+        world.set_leaf(0, read_only);
+        assert_eq!(world.mmu.leave_to_lazy(&CpuMask::only(cpu(1))), CpuMask::only(cpu(1)));
+        let mmu = world.mmu;
+        std::thread::scope(|scope| {
+            let found = mmu.inspect(&CpuMask::first(2), FoundAt::Promise, |_, start, bytes| {
+                scope.spawn(|| mmu.leave_lazy(cpu(1)));
+                // Time for it to begin. Where that is not enough, the test shows nothing, and does not fail.
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                Some(Part { start, last: start.plus(bytes - 1) })
+            });
+            assert_eq!(found, Ok(()));
+        });
+    });
+}
+
+/// The observer lets another CPU walk in the middle of a change, and so tells one order of two stores from the other.
+#[test]
+fn an_observer_sees_the_order_of_stores() {
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Order {
+        FillThenHang,
+        HangThenFill,
+    }
+    let seen = |order: Order| {
+        let machine = HostedMachine::builder().cpus(2).ram_bytes(64 << 20).build().unwrap();
+        machine
+            .enter(CpuId::BOOT, |this| {
+                let mut world = World::new(&machine, PLAIN);
+                world.map(0, FRAMES_AT, LARGE, PageSize::Size2M, Access::ReadWrite);
+                let table = world.source.take_zeroed_table().unwrap();
+                let attributes = Attributes::kernel(Access::ReadWrite);
+                let leaf = Entry::leaf(PhysAddr::new(FRAMES_AT), PageSize::Size4K, attributes);
+                let mmu = world.mmu;
+                let mut wrong = 0u32;
+                let mut observer = |_: crate::Store| {
+                    // The other CPU has nothing cached each time.
+                    mmu.flush(cpu(1), FlushScope::All);
+                    wrong += u32::from(mmu.access(cpu(1), virt(5 * PAGE), Use::Read).is_err());
+                };
+                let ((), stores) = this.with_observer(&mut observer, || {
+                    if order == Order::FillThenHang {
+                        world.tables.write_run(table, 0, leaf, PAGE, ENTRIES);
+                    }
+                    world.set_leaf(0, |_| Entry::table(table, rhumb_pagetable::Privilege::Supervisor));
+                    if order == Order::HangThenFill {
+                        world.tables.write_run(table, 0, leaf, PAGE, ENTRIES);
+                    }
+                });
+                assert_eq!(stores, ENTRIES as u64 + 1);
+                wrong
+            })
+            .unwrap()
+    };
+    assert_eq!(seen(Order::FillThenHang), 0);
+    assert_eq!(seen(Order::HangThenFill), 1 + 5, "entries 0 to 4 are filled before the fifth");
+}
+
+#[test]
+fn an_interrupt_strikes_after_a_store_that_is_made_with_interrupts_on() {
+    let machine = HostedMachine::builder().cpus(1).ram_bytes(64 << 20).build().unwrap();
+    let struck = |guarded: bool| {
+        machine
+            .enter(CpuId::BOOT, |this| {
+                // SAFETY: frame 5 is for tables alone.
+                let mut tables = unsafe { HostedTables::new(&machine) };
+                let mut struck = 0;
+                let mut observer = |_: crate::Store| struck += u32::from(this.interrupt(|_| {}));
+                this.with_observer(&mut observer, || {
+                    let _off = guarded.then(|| machine.irq_off());
+                    tables.write(Pfn::new(5), 0, Entry::EMPTY);
+                });
+                struck
+            })
+            .unwrap()
+    };
+    assert_eq!((struck(false), struck(true)), (1, 0));
+}
+
+/// The handler of a storm uses the unit, whose locks the body holds most of the time.
+#[test]
+fn a_storm_may_use_the_unit() {
+    let machine = HostedMachine::builder().cpus(1).ram_bytes(64 << 20).build().unwrap();
+    machine
+        .enter(CpuId::BOOT, |this| {
+            let mut world = World::new(&machine, PLAIN);
+            world.map(0, FRAMES_AT, LARGE, PageSize::Size4K, Access::ReadWrite);
+            let mmu = world.mmu;
+            let access = |page: u64| {
+                assert!(mmu.access(CpuId::BOOT, virt(page % 512 * PAGE), Use::Read).is_ok());
+                mmu.flush(CpuId::BOOT, FlushScope::All);
+            };
+            let mut page = 0;
+            let mut handler = |_: rhumb_machine::IrqOff<'_>| {
+                page += 7;
+                access(page);
+            };
+            // SAFETY: body and handler use the heap in the unit alone, which keeps interrupts off meanwhile.
+            let mut storm = || unsafe { this.with_storm(&mut handler, || (0..5_000).for_each(access)) };
+            let mut struck = 0;
+            while struck < 10 {
+                struck += storm().unwrap().1;
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_freed_frame_that_a_cpu_still_reaches_is_found() {
+    in_world(2, PLAIN, |mut world| {
+        world.map(0, FRAMES_AT, PAGE, PageSize::Size4K, Access::ReadWrite);
+        world.access(1, 0, Use::Read).unwrap();
+        let free = |world: &World<'_>| {
+            let start = world.machine.direct(PhysAddr::new(FRAMES_AT));
+            let freed = VirtRange::of_length(start, PAGE).unwrap();
+            world.machine.set_access(freed, rhumb_machine::Access::FreeFrame);
+            world.mmu.take_reports().len()
+        };
+        assert_eq!(free(&world), 0, "the tables have it, too");
+        world.set_leaf(0, |_| Entry::EMPTY);
+        assert_eq!(free(&world), 1);
+        world.mmu.unused_until_flushed(range(0, PAGE));
+        assert_eq!(free(&world), 0, "no CPU uses the address until its flush");
+        world.access(1, 0, Use::Read).unwrap();
+        assert_eq!(world.mmu.take_reports().len(), 1, "but CPU 1 has");
     });
 }

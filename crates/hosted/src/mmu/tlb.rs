@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rhumb_machine::{FlushScope, PageSize, Pfn, PhysAddr, VirtAddr};
+use rhumb_machine::{FlushScope, PageSize, Pfn, PfnRange, PhysAddr, VirtAddr};
 use rhumb_pagetable::levels::span_bytes;
-use rhumb_pagetable::{CacheMode, Entry, Leaf, Permissions, Root, Scope, TableMemory, Walk};
+use rhumb_pagetable::{CacheMode, Entry, Key, Leaf, Permissions, Root, Scope, TableMemory, Walk};
 
-use crate::mmu::MmuConfig;
 use crate::mmu::report::{Fault, Use, What};
 use crate::mmu::tables::HostedTables;
+use crate::mmu::{MmuConfig, TableEntries};
 
 /// Speculative walks stay within this many pages of the access, of 4 KiB or of 2 MiB.
 const NEIGHBOURHOOD: u64 = 4;
@@ -81,21 +81,23 @@ impl Tlb {
         root: Root,
         virt: VirtAddr,
         access: Use,
+        keys: u32,
     ) -> Result<PhysAddr, Fault> {
-        self.speculate(memory, root, virt);
+        self.speculate_around(memory, root, virt);
         let found = match self.lookup(virt) {
             Some(found) => found,
-            None => self.walk(memory, root, virt).inspect_err(|_| self.drop_page(virt))?,
+            None => self.walk(memory, root, virt).inspect_err(|_| self.fault(virt))?,
         };
         if found.standing == Standing::Condemned {
             let first = virt.align_down(found.fragment);
             self.condemned.push((what(&found, first), first));
         }
-        if access.is_allowed_by(found.leaf.permissions) {
-            Ok(found.leaf.phys.plus(virt.since(found.leaf.virt)))
-        } else {
-            self.drop_page(virt);
-            Err(Fault::Protection)
+        match access.fault(found.leaf.permissions, found.leaf.entry.key(), keys) {
+            None => Ok(found.leaf.phys.plus(virt.since(found.leaf.virt))),
+            Some(fault) => {
+                self.fault(virt);
+                Err(fault)
+            }
         }
     }
 
@@ -165,7 +167,7 @@ impl Tlb {
     }
 
     /// Walks that no program asked for, and evictions that no flush asked for.
-    fn speculate(&mut self, memory: &HostedTables, root: Root, virt: VirtAddr) {
+    pub(super) fn speculate_around(&mut self, memory: &HostedTables, root: Root, virt: VirtAddr) {
         if self.happens(self.config.evictions) {
             self.translations.pop_first();
             self.tables.pop_last();
@@ -174,10 +176,15 @@ impl Tlb {
             let size = if self.happens(512) { PageSize::Size4K } else { PageSize::Size2M };
             let distance = self.number(2 * NEIGHBOURHOOD + 1).wrapping_sub(NEIGHBOURHOOD);
             let there = VirtAddr::new(virt.get().wrapping_add(distance.wrapping_mul(size.bytes())));
-            if self.lookup(there).is_none() {
-                // A walk that finds nothing leaves nothing behind but table entries.
-                let _ = self.walk(memory, root, there);
-            }
+            self.speculate(memory, root, there);
+        }
+    }
+
+    /// Walks an address on speculation, where it is not cached.
+    pub(super) fn speculate(&mut self, memory: &HostedTables, root: Root, virt: VirtAddr) {
+        if self.lookup(virt).is_none() {
+            // A walk that finds nothing leaves nothing behind but table entries.
+            let _ = self.walk(memory, root, virt);
         }
     }
 
@@ -185,7 +192,7 @@ impl Tlb {
     pub(super) fn flush(&mut self, scope: FlushScope<'_>) {
         match scope {
             FlushScope::Pages { runs, .. } => {
-                runs.iter().flat_map(|run| run.addresses()).for_each(|page| self.drop_page(page));
+                runs.iter().flat_map(|run| run.addresses()).for_each(|page| self.invlpg(page));
             }
             FlushScope::NonGlobal => {
                 self.translations.retain(|_, cached| cached.leaf.scope == Scope::Global);
@@ -198,11 +205,33 @@ impl Tlb {
         }
     }
 
-    /// What `invlpg`, or a fault, drops: the page around the address, by the size that it was walked with, and table
-    /// entries.
-    fn drop_page(&mut self, page: VirtAddr) {
+    /// What `invlpg` drops: the page around the address, by the size that it was walked with, and table entries: all of
+    /// them, or those that serve the address, as the configuration says.
+    fn invlpg(&mut self, page: VirtAddr) {
         self.translations.retain(|_, cached| cached.leaf.virt != page.align_down(cached.leaf.size));
-        self.tables.clear();
+        match self.config.invlpg {
+            TableEntries::All => self.tables.clear(),
+            TableEntries::OfAddress => self.drop_table_entries(page),
+        }
+    }
+
+    /// What a fault drops: what would serve the address again, and nothing else.
+    fn fault(&mut self, virt: VirtAddr) {
+        self.translations.retain(|&(first, fragment), _| first != virt.align_down(fragment));
+        self.drop_table_entries(virt);
+    }
+
+    fn drop_table_entries(&mut self, virt: VirtAddr) {
+        self.tables.retain(|&(first, level), _| first != spanned(virt, level));
+    }
+
+    /// Each cached translation: the frames that it reaches, their memory type, and what it is.
+    pub(super) fn memory_types(&self) -> impl Iterator<Item = (PfnRange, CacheMode, What, VirtAddr)> {
+        self.translations.iter().filter_map(|(&(virt, fragment), cached)| {
+            let what = what(cached, virt);
+            let frames = PfnRange::of_length(what.target(), fragment.frames())?;
+            Some((frames, cached.leaf.cache, what, virt))
+        })
     }
 
     /// Marks what the tables do not have in the part that `concerns` picks of an entry, and names it.
@@ -252,8 +281,8 @@ fn spanned(virt: VirtAddr, level: u8) -> VirtAddr {
 }
 
 /// What a walk says of a page, as far as a program can tell.
-fn meaning(leaf: &Leaf, virt: VirtAddr) -> (PhysAddr, Permissions, CacheMode, Scope) {
-    (leaf.phys.plus(virt.since(leaf.virt)), leaf.permissions, leaf.cache, leaf.scope)
+fn meaning(leaf: &Leaf, virt: VirtAddr) -> (PhysAddr, Permissions, CacheMode, Scope, Option<Key>) {
+    (leaf.phys.plus(virt.since(leaf.virt)), leaf.permissions, leaf.cache, leaf.scope, leaf.entry.key())
 }
 
 /// Whether the cached translation is what the tables say in `part`, whatever the sizes of the pages there.

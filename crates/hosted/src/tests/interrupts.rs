@@ -131,3 +131,33 @@ fn a_storm_finds_code_that_leaves_interrupts_on() {
     let (_, lost) = lost_in_a_storm(&machine, true);
     assert_eq!(lost, 0);
 }
+
+/// Stretches are counted by the line of their first guard, however the guards end.
+#[test]
+#[cfg(feature = "interrupts")]
+fn stretches_with_interrupts_off_are_traced_by_place() {
+    let machine = small(1);
+    machine
+        .enter(cpu(0), |cpu| {
+            let line = line!();
+            let (value, stretches) = cpu.trace_irqs_off(|| {
+                for _ in 0..3 {
+                    let first = machine.irq_off();
+                    let second = machine.irq_off();
+                    drop(first);
+                    drop(second);
+                }
+                drop(machine.irq_off());
+                7
+            });
+            drop(machine.irq_off());
+            assert_eq!(value, 7);
+            let mut found: Vec<_> =
+                stretches.iter().map(|stretch| (stretch.place.line() - line, stretch.times)).collect();
+            found.sort_unstable();
+            assert_eq!(found, [(3, 3), (8, 1)], "the second guard of a stretch is no place of its own");
+            assert!(stretches.is_sorted_by_key(|stretch| core::cmp::Reverse(stretch.longest_ns)));
+            assert!(stretches.iter().all(|stretch| stretch.place.file().ends_with("interrupts.rs")));
+        })
+        .unwrap();
+}

@@ -120,6 +120,11 @@ fn untouched_memory_is_free() {
     // SAFETY: nobody relies on the two words written above.
     unsafe { machine.discard(half) }.unwrap();
     assert_eq!(machine.resident_frames(window).unwrap(), 2);
+    for end in [(1 << 28) + 1, 1 << 60, u64::MAX] {
+        let past_the_end = PfnRange::new(Pfn::new(0), Pfn::new(end)).unwrap();
+        let refused = machine.resident_frames(past_the_end).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput, "{end:#x}");
+    }
     // SAFETY: it is refused.
     let past_the_end = unsafe { machine.discard(range(0, (1 << 40) + 4096)) };
     assert_eq!(past_the_end.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);

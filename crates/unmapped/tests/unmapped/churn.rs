@@ -12,7 +12,7 @@ const OPERATIONS: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 }
 
 #[test]
 fn after_a_million_operations_every_gigabyte_is_one_page_again() {
-    let quiet = MmuConfig { seed: 1, speculation: 0, fragments: 0, evictions: 0 };
+    let quiet = MmuConfig::plain(1);
     let world = World::new(4, 2 * GIB, 16, quiet);
     world
         .machine

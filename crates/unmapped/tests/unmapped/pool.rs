@@ -255,8 +255,7 @@ fn i5_a_frame_that_is_dropped_is_counted_and_stays_out() {
 
 #[test]
 fn several_cpus_take_and_give_at_once() {
-    let world =
-        World::new(3, 256 * MIB, 64, MmuConfig { seed: 3, speculation: 64, fragments: 0, evictions: 0 });
+    let world = World::new(3, 256 * MIB, 64, MmuConfig { speculation: 64, ..MmuConfig::plain(3) });
     world
         .machine
         .run_on(world.machine.cpus(), |cpu| {

@@ -195,7 +195,10 @@ impl World {
         let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
         let pages = window_tables(machine, &mut tables, &mut source, root);
         // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
-        unsafe { machine.attach_mmu(root, config) }.unwrap();
+        let mmu = unsafe { machine.attach_mmu(root, config) }.unwrap();
+        // A closed window's slot is not used again before it is flushed.
+        let windows = rhumb_machine::MAX_CPUS as u64 * PageSize::Size2M.bytes();
+        mmu.unused_until_flushed(VirtRange::of_length(WINDOW_BASE, windows).unwrap());
 
         let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages };
         let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
