@@ -4,7 +4,7 @@ use rhumb_machine::{Machine, Pfn, PfnRange};
 
 use crate::block::{Block, State};
 use crate::descriptor::{Descriptor, DescriptorView};
-use crate::frame::{Frame, Presence};
+use crate::frame::{Frame, Freeable};
 use crate::frames::Frames;
 use crate::words::FRAMES;
 
@@ -47,7 +47,16 @@ impl<M: Machine> Frames<M> {
     ///     frames.descriptor_to_write(pfn).expect("a descriptor").set_private(1);
     /// }
     /// ```
-    pub fn descriptor_of<'frame, P: Presence>(
+    /// Nor does the holder of a frame that is out of the direct map write its descriptor: the pool that took the frame out
+    /// keeps its record there.
+    /// ```compile_fail,E0277
+    /// # use rhumb_frames::{Frame, Frames, Unmapped};
+    /// # use rhumb_machine::Machine;
+    /// fn forge<M: Machine>(frames: &Frames<M>, frame: &Frame<Unmapped>) {
+    ///     frames.descriptor_of(frame).expect("descriptors").set_private(1);
+    /// }
+    /// ```
+    pub fn descriptor_of<'frame, P: Freeable>(
         &'frame self,
         frame: &'frame Frame<P>,
     ) -> Option<&'frame Descriptor> {

@@ -18,10 +18,6 @@ pub enum Fault {
     KeyClosedNotRestored,
     /// A frame can be taken again before it is zero.
     ShelvedBeforeZeroed,
-    /// A frame goes back into the pool as it is.
-    NotZeroed,
-    /// A block that is free in the pool can be taken while it goes back to the map.
-    FreedFromShelf,
 }
 
 #[cfg(feature = "planted")]

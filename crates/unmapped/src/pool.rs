@@ -46,15 +46,18 @@
 //! }
 //! ```
 //! 3. **I10** A block's state is kept in the descriptors of its first frames, in the words that belong to whoever holds
-//!    the frame. So the pool allocates nothing for itself, however large it grows. Who takes a frame leaves the private
-//!    word and the owner of its descriptor to the pool.
-//! 4. **I11** Each owner has an account with two limits: on the blocks that were taken from the map on its behalf, and
-//!    on frames. At the first, it is served from blocks that are out already, or refused. The map's own limit, on large
-//!    pages broken, stands beside it.
-//! 5. **Fullest first.** A request is served from the fullest block that can, so that the others empty out.
+//!    the frame: the pool. So it allocates nothing for itself, however large it grows. A holder of a `Frame<Unmapped>`
+//!    cannot write its descriptor.
+//! 4. **I11** A block that has frames out is one account's, and no other owner gets a frame of it. An account has three
+//!    limits: on its blocks, on its frames, and on how often a block leaves the map for it. So however owners share
+//!    work among them, no more is out of the map, and no more flushes happen, than their limits add up to, and the
+//!    spares: `max(4, blocks / 8)`. The map's own limit, on large pages broken, holds for the pool as a whole.
+//! 5. **Fullest first.** A request is served from the fullest of the owner's blocks that can, so that the others empty
+//!    out.
 //!
-//! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called or CPUs are
-//! flushed.
+//! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called, memory is
+//! cleared or CPUs are flushed. Each hold of the shelf's lock is a constant number of steps: what concerns a whole
+//! gigabyte, or all blocks, takes the lock for one 2-MiB block after another.
 
 pub mod account;
 pub mod counters;
@@ -68,32 +71,29 @@ mod shelf;
 mod shrink;
 
 use rhumb_frames::{Frame, Owner, Unmapped};
-use rhumb_machine::{Order, PageSize, Pinned};
+use rhumb_machine::{Machine, Order, Pinned};
 
-pub use account::{Account, Limits};
+pub use account::{Account, Holdings, Limits};
 pub use counters::PoolCounters;
 pub use error::{GiveError, PoolError, Refused};
 pub use home::Home;
 pub use report::PoolInconsistency;
 pub use shelf::Shelf;
 
-use shelf::Served;
+use shelf::{Request, Served};
+
+use crate::planted::{self, Fault};
 
 /// Frames out of the direct map. See the module.
 #[derive(Debug)]
 pub struct UnmappedPool<H: Home> {
-    pub(crate) home: H,
+    home: H,
 }
 
 impl<H: Home> UnmappedPool<H> {
-    /// A pool that is empty, over what `home` leads to.
+    /// Makes the pool over what `home` leads to.
     pub const fn new(home: H) -> Self {
         Self { home }
-    }
-
-    /// What it stands on.
-    pub const fn home(&self) -> &H {
-        &self.home
     }
 
     /// Opens an account: what `owner` may have from now on. One that is open gets the new limits, and keeps what it
@@ -101,13 +101,13 @@ impl<H: Home> UnmappedPool<H> {
     ///
     /// # Errors
     /// [`PoolError::NoAccount`] where the shelf has no place for this owner's number.
-    pub fn open_account(&self, owner: Owner, account: Account) -> Result<(), PoolError> {
-        self.home.with_shelf(|shelf| shelf.open_account(owner, account))
+    pub fn open_account(&self, owner: Owner, limits: Limits) -> Result<(), PoolError> {
+        self.home.with_shelf(|shelf| shelf.open_account(owner, limits))
     }
 
-    /// What `owner` has; `None` where it has no account.
-    pub fn account(&self, owner: Owner) -> Option<Account> {
-        self.home.with_shelf(|shelf| shelf.account(owner).copied())
+    /// Returns what `owner` has; `None` where it has no account.
+    pub fn account(&self, owner: Owner) -> Option<Holdings> {
+        self.home.with_shelf(|shelf| shelf.holdings(owner))
     }
 
     /// Closes an account.
@@ -118,41 +118,61 @@ impl<H: Home> UnmappedPool<H> {
         self.home.with_shelf(|shelf| shelf.close_account(owner))
     }
 
+    /// Sets how many wholly free blocks stay in the pool at least, and returns how many did before; four if not set.
+    /// One in eight of the blocks that are out stays in any case.
+    pub fn keep_blocks(&self, blocks: u64) -> u64 {
+        self.home.with_shelf(|shelf| {
+            let before = shelf.kept_blocks();
+            shelf.keep_blocks(blocks);
+            before
+        })
+    }
+
     /// Takes a block of `order` (0 to 9), zeroed, out of the direct map, charged to `owner`.
     ///
-    /// Where no block that is out has room, it takes one of 2 MiB, after a compaction if need be.
+    /// Where none of the owner's blocks has room, it takes one of 2 MiB, after a compaction if need be. One CPU at a
+    /// time does that for an owner; others that want one for this owner wait for it.
     ///
     /// # Errors
     /// [`PoolError`]; nothing has changed then.
     ///
-    /// Cost: two short holds of the shelf's lock. Once in 512 frames 2 MiB are cleared, the map is changed (one write,
-    /// 513 where a 1-GiB page is cut), and all CPUs are flushed once.
+    /// Cost: a short hold of the shelf's lock. Once in 512 frames 2 MiB are cleared, the map is changed (one write, 513
+    /// where a 1-GiB page is cut), and all CPUs are flushed once.
     pub fn take(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
-        let served = self.home.with_shelf(|shelf| shelf.take(self.home.frames(), owner, order))?;
-        let pfn = match served {
-            Served::Frame(pfn) => pfn,
-            Served::NeedsBlock => self.grow_and_take(pinned, owner, order)?,
+        let frames = self.home.frames();
+        let pfn = loop {
+            let request = Request { owner, order, cpu: pinned.cpu(), now_ns: frames.machine().now_ns() };
+            match self.home.with_shelf(|shelf| shelf.take(frames, request))? {
+                Served::Frame(pfn) => break pfn,
+                Served::NeedsBlock => break self.grow_and_take(pinned, request)?,
+                Served::Wait => self.home.relax(),
+            }
         };
-        crossing::part(self.home.frames(), pfn, order).ok_or(PoolError::NotABlock { pfn })
+        crossing::part(frames, pfn, order).ok_or(PoolError::NotABlock { pfn })
     }
 
-    /// Gives a frame back. It is zeroed through a window while it is still out of the map.
+    /// Gives a frame back. It is zeroed through a window while it is still out of the map, and before another taker can
+    /// have it.
     ///
     /// The block whose last frame it was goes back to the allocator, unless few such are kept.
     ///
     /// # Errors
     /// The frame, unchanged, where it is not of this pool, or the pool has it already.
     pub fn give(&self, pinned: Pinned<'_>, mut frame: Frame<Unmapped>) -> Result<(), Refused> {
-        let (pfn, order) = (frame.pfn(), frame.order());
-        let checked = self.home.with_shelf(|shelf| shelf.check_out(self.home.frames(), pfn, order));
-        if let Err(error) = checked {
+        let (frames, pfn, order) = (self.home.frames(), frame.pfn(), frame.order());
+        if let Err(error) = self.home.with_shelf(|shelf| shelf.check_out(frames, pfn, order)) {
             return Err(Refused { frame, error });
+        }
+        if planted::is(Fault::ShelvedBeforeZeroed) {
+            let _ = self.home.with_shelf(|shelf| shelf.give(frames, pfn, order));
+            let _ = self.home.zero(&mut frame);
+            let _ = frame.into_pfn();
+            return Ok(());
         }
         if let Err(error) = self.home.zero(&mut frame) {
             return Err(Refused { frame, error: GiveError::NotZeroed(error) });
         }
-        let put = self.home.with_shelf(|shelf| shelf.give(self.home.frames(), pfn, order));
-        match put {
+        match self.home.with_shelf(|shelf| shelf.give(frames, pfn, order)) {
             Ok(()) => {
                 let _ = frame.into_pfn();
                 self.shed(pinned);
@@ -160,16 +180,5 @@ impl<H: Home> UnmappedPool<H> {
             }
             Err(error) => Err(Refused { frame, error }),
         }
-    }
-
-    /// Takes a block of 2 MiB or 1 GiB in advance, charged to `owner`. One of 1 GiB goes out by a single change and a
-    /// single flush.
-    ///
-    /// # Errors
-    /// [`PoolError`]; nothing has changed then.
-    ///
-    /// Cost: all of it is cleared.
-    pub fn grow(&self, pinned: Pinned<'_>, owner: Owner, size: PageSize) -> Result<(), PoolError> {
-        self.grow_by(pinned, owner, size)
     }
 }

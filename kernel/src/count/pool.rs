@@ -3,7 +3,7 @@
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::Order;
 use rhumb_mark::RegionId;
-use rhumb_unmapped::pool::{Home, UnmappedPool};
+use rhumb_unmapped::pool::UnmappedPool;
 
 use super::refusals::Refusals;
 use super::{Operation, Region, number, window};
@@ -136,11 +136,7 @@ impl<H: Half> Operation for Across<H> {
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
         let pool = the_pool()?;
         unmapped::shrink();
-        let kept = pool.home().with_shelf(|shelf| {
-            let kept = shelf.kept_blocks();
-            shelf.keep_blocks(0);
-            kept
-        });
+        let kept = pool.keep_blocks(0);
         Ok(Self {
             toggle: Toggle { frame: None, refusals: Refusals::NONE },
             kept,
@@ -172,7 +168,7 @@ impl<H: Half> Operation for Across<H> {
 
     fn finish(self) -> Result<(), Wrong> {
         let pool = the_pool()?;
-        pool.home().with_shelf(|shelf| shelf.keep_blocks(self.kept));
+        pool.keep_blocks(self.kept);
         let blocks = pool.counters().blocks_taken - self.blocks_before;
         self.toggle.refusals.must_be_none()?;
         ensure!(blocks == self.runs, "{} frames took {blocks} blocks", self.runs);

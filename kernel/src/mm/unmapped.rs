@@ -5,15 +5,16 @@
 //! ```
 //!
 //! Blocks come from the frame allocator and go back to it when it is short: the pool is one of its reclaimers. In the
-//! direct map's journal all blocks are held by one owner, `unmapped pool`; who has how much of them, the pool's
-//! accounts tell.
+//! direct map's journal all blocks are held by one owner, `unmapped pool`; the pool's accounts tell who has how much of
+//! them. A block is one account's.
 //!
 //! Locking: the shelf's lock is a leaf. Windows take none.
 
 use core::fmt;
 
+use rhumb_directmap::OwnerId;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
-use rhumb_machine::{CpuMask, Machine, Order, PageSize, Pinned};
+use rhumb_machine::{CpuMask, Machine, Order, Pinned};
 use rhumb_pagetable::{FlushCause, Flushed};
 use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
@@ -28,7 +29,7 @@ use crate::mm::movable;
 use crate::mm::owners::Holder;
 use crate::mm::tables::{self, DirectTables, KernelDirectMap};
 use crate::mm::windows::{self, KernelWindows, NoTable};
-use crate::smp::{self, flush};
+use crate::smp::{self, call, flush};
 use crate::sync::IrqMutex;
 
 /// Who has an account.
@@ -36,7 +37,7 @@ pub const HOLDERS: [Holder; 4] = [Holder::Monitor, Holder::Stress, Holder::SelfT
 
 static POOL: Once<UnmappedPool<KernelHome>> = Once::new();
 /// The shelf has them for good.
-static ACCOUNTS: SpinMutex<[Account; Holder::END]> = SpinMutex::new([Account::CLOSED; Holder::END]);
+static ACCOUNTS: SpinMutex<[Account; Holder::END]> = SpinMutex::new([const { Account::CLOSED }; Holder::END]);
 static RECLAIMER: Registration = &SpareBlocks;
 
 /// Why there is no pool.
@@ -69,12 +70,10 @@ impl fmt::Display for StartError {
 /// [`StartError`]: there is no pool then.
 pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), StartError> {
     let windows = windows::start(boot).map_err(StartError::Windows)?;
-    if Changer::UnmappedPool.id().is_none() {
-        return Err(StartError::NoOwner);
-    }
+    let owner = Changer::UnmappedPool.id().ok_or(StartError::NoOwner)?;
     let pool = POOL.call_once(|| {
         let accounts = SpinMutexGuard::leak(ACCOUNTS.lock());
-        UnmappedPool::new(KernelHome { frames, windows, shelf: IrqMutex::new(Shelf::new(accounts)) })
+        UnmappedPool::new(KernelHome { frames, windows, owner, shelf: IrqMutex::new(Shelf::new(accounts)) })
     });
     for holder in HOLDERS {
         set_limits(pool, holder, Limits::NONE).map_err(StartError::Account)?;
@@ -92,9 +91,7 @@ pub fn pool() -> Option<&'static UnmappedPool<KernelHome>> {
 /// # Errors
 /// [`PoolError::NoAccount`] where there is none, nor place for one.
 pub fn set_limits(pool: &UnmappedPool<KernelHome>, holder: Holder, limits: Limits) -> Result<(), PoolError> {
-    let owner = holder.owner();
-    let id = Changer::UnmappedPool.id().ok_or(PoolError::NoAccount { owner })?;
-    pool.open_account(owner, Account::new(id, limits))
+    pool.open_account(holder.owner(), limits)
 }
 
 /// Takes a zeroed block of `order` out of the direct map.
@@ -114,18 +111,18 @@ pub fn take(holder: Holder, order: Order) -> Result<Frame<Unmapped>, PoolError> 
     taken
 }
 
-/// Takes a block of 2 MiB or 1 GiB out of the direct map in advance, zeroed: by one change and one flush.
+/// Takes 1 GiB out of the direct map in advance, zeroed: by one change and one flush.
 ///
 /// # Errors
 /// See [`UnmappedPool::grow`].
 ///
 /// Cost: all of it is cleared; a part of a 1-GiB page takes its cut, too.
-pub fn grow(holder: Holder, size: PageSize) -> Result<(), PoolError> {
+pub fn grow(holder: Holder) -> Result<(), PoolError> {
     let owner = holder.owner();
     let pool = pool().ok_or(PoolError::NoAccount { owner })?;
     let grown = {
         let guard = MACHINE.pin();
-        pool.grow(guard.pinned(), owner, size)
+        pool.grow(guard.pinned(), owner)
     };
     fill_reserve();
     grown
@@ -170,10 +167,14 @@ fn fill_reserve() {
 pub struct KernelHome {
     frames: &'static Frames<KernelMachine>,
     windows: &'static KernelWindows,
+    owner: OwnerId,
     shelf: IrqMutex<Shelf>,
 }
 
-impl Home for KernelHome {
+// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the shelf in it is the
+// pool's alone; no other part of the kernel changes the map as `Changer::UnmappedPool`; `zero` clears each page through
+// a window; a CPU that begins to use the map flushes all that it has after it is counted in `online`.
+unsafe impl Home for KernelHome {
     type Machine = KernelMachine;
     type Tables = DirectTables;
     type Rules = KernelRules;
@@ -202,6 +203,15 @@ impl Home for KernelHome {
 
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
         self.windows.zero(frame)
+    }
+
+    fn map_owner(&self) -> OwnerId {
+        self.owner
+    }
+
+    fn relax(&self) {
+        call::serve_if_here();
+        core::hint::spin_loop();
     }
 
     fn flush_targets(&self) -> CpuMask {

@@ -241,7 +241,7 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> 
     undone(|| {
         let (before, splits) = (pool.counters(), direct_map::counters());
         let rounds_before = rounds();
-        let grown = unmapped::grow(WHO, PageSize::Size1G);
+        let grown = unmapped::grow(WHO);
         match grown {
             Ok(()) => {}
             // All of RAM lies below the hole for devices, or other nodes have it.
@@ -283,14 +283,14 @@ fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
     undone(|| {
         let first = take(WHO, Order::BASE).map_err(Wrong::because)?;
         let outcome = (|| {
-            set_limits(pool, WHO, Limits { blocks: 1, frames: 2 }).map_err(Wrong::because)?;
+            set_limits(pool, WHO, Limits { blocks: 1, frames: 2, ..Limits::NONE }).map_err(Wrong::because)?;
             let second = take(WHO, Order::BASE).map_err(Wrong::because)?;
             let third = take(WHO, Order::BASE);
-            set_limits(pool, WHO, Limits { blocks: 1, frames: u64::MAX }).map_err(Wrong::because)?;
+            set_limits(pool, WHO, Limits { blocks: 1, ..Limits::NONE }).map_err(Wrong::because)?;
             let block = take(WHO, Order::LARGE);
             // A block of 1 GiB counts 512, whether there is one or not.
-            set_limits(pool, WHO, Limits { blocks: 512, frames: u64::MAX }).map_err(Wrong::because)?;
-            let gibibyte = unmapped::grow(WHO, PageSize::Size1G);
+            set_limits(pool, WHO, Limits { blocks: 512, ..Limits::NONE }).map_err(Wrong::because)?;
+            let gibibyte = unmapped::grow(WHO);
             put_back(second)?;
             let third_refused = matches!(third, Err(PoolError::OverFrames { .. }));
             let block_refused = matches!(block, Err(PoolError::OverBlocks { .. }));

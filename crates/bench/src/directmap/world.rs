@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rhumb_directmap::{DirectMap, OffLimits};
+use rhumb_directmap::{DirectMap, OffLimits, OwnerId};
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped, Zone};
 use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
@@ -40,6 +40,7 @@ pub(super) struct World {
     pub(super) map: Mutex<Map>,
     pub(super) windows: Windows<&'static HostedMachine, Entries>,
     shelf: Mutex<Shelf>,
+    map_owner: OwnerId,
     targets: CpuMask,
     /// How often the pool has changed the map.
     changes: AtomicU64,
@@ -74,7 +75,7 @@ impl World {
         });
         let frames = frames.map_err(unfit)?.map_err(unfit)?;
         Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
-        let shelf = Shelf::new(vec![Account::CLOSED; 2].leak());
+        let shelf = Shelf::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
         let slots: Vec<CpuSlots> = (0..cpus).map(|_| CpuSlots::new()).collect();
         let world: &'static Self = Box::leak(Box::new(Self {
             machine,
@@ -82,10 +83,11 @@ impl World {
             map: Mutex::new(map),
             windows: Windows::new(machine, Entries::new(machine, cpus), slots.leak()),
             shelf: Mutex::new(shelf),
+            map_owner,
             targets,
             changes: AtomicU64::new(0),
         }));
-        world.pool().open_account(OWNER, Account::new(map_owner, Limits::NONE)).map_err(unfit)?;
+        world.pool().open_account(OWNER, Limits::NONE).map_err(unfit)?;
         Ok(world)
     }
 
@@ -99,8 +101,8 @@ impl World {
     }
 
     /// How many wholly free blocks the pool keeps.
-    pub(super) fn keep_blocks(&self, blocks: u64) {
-        lock(&self.shelf).keep_blocks(blocks);
+    pub(super) fn keep_blocks(&'static self, blocks: u64) {
+        self.pool().keep_blocks(blocks);
     }
 
     /// Writes into a frame that is in the map.
@@ -148,7 +150,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Home for Here {
+// SAFETY: a world has one allocator, one map and one shelf, which only its pool reaches, and one user of the map; windows
+// clear a frame; where no simulated CPU is flushed, none has a translation, since each reaches RAM by the host's map.
+unsafe impl Home for Here {
     type Machine = &'static HostedMachine;
     type Tables = Tables;
     type Rules = OffLimits<'static>;
@@ -175,6 +179,10 @@ impl Home for Here {
 
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
         self.0.windows.zero(frame)
+    }
+
+    fn map_owner(&self) -> OwnerId {
+        self.0.map_owner
     }
 
     fn flush_targets(&self) -> CpuMask {

@@ -1,58 +1,134 @@
 //! Who has how much, and who may (I11).
 //!
-//! Accounts stand in memory that the caller lends, by the owner's number: the numbers that frame descriptors keep.
+//! Accounts are in memory that the caller lends, by the owner's number: the numbers that frame descriptors keep.
+//!
+//! A block that is out of the map is one account's: no other owner has a frame in it. So an owner keeps as many blocks
+//! out of the map as are charged to it, together with others or alone, and its limit is a bound.
 
-use rhumb_directmap::OwnerId;
+use rhumb_frames::Owner;
+use rhumb_machine::CpuId;
+
+use crate::pool::error::PoolError;
+use crate::pool::record::{Link, OWN_BINS};
 
 /// How much an owner may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// 2-MiB blocks that are out of the map on its behalf; a block of 1 GiB counts 512.
+    /// 2-MiB blocks in which it has frames; a block of 1 GiB that was taken for it in advance counts 512.
     pub blocks: u64,
     /// Frames.
     pub frames: u64,
+    /// Nanoseconds for each block that leaves the map for it, on average; 0 is no limit. Each such block costs a flush
+    /// on all CPUs. `blocks` of them may leave at once.
+    pub block_ns: u64,
 }
 
 impl Limits {
     /// No limit.
-    pub const NONE: Self = Self { blocks: u64::MAX, frames: u64::MAX };
+    pub const NONE: Self = Self { blocks: u64::MAX, frames: u64::MAX, block_ns: 0 };
 }
 
-/// What an owner has.
-///
-/// A block is charged to whoever asked when it was taken, until it goes back: others may have frames in it, too. What
-/// its owner gave back of it serves the owner's own requests like anyone's.
+/// What an owner has, and may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Account {
-    /// The owner by the map's journal: it is named there for the blocks that it has taken.
-    pub(crate) map_owner: Option<OwnerId>,
-    pub(crate) limits: Limits,
-    pub(crate) blocks: u64,
-    pub(crate) frames: u64,
+pub struct Holdings {
+    /// What it may have.
+    pub limits: Limits,
+    blocks: u64,
+    frames: u64,
 }
 
-impl Account {
-    /// A place for an account.
-    pub const CLOSED: Self =
-        Self { map_owner: None, limits: Limits { blocks: 0, frames: 0 }, blocks: 0, frames: 0 };
-
-    /// An account of someone whom the map's journal knows as `map_owner`.
-    pub const fn new(map_owner: OwnerId, limits: Limits) -> Self {
-        Self { map_owner: Some(map_owner), limits, blocks: 0, frames: 0 }
-    }
-
-    /// Its limits.
-    pub const fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    /// 2-MiB blocks that were taken on its behalf.
+impl Holdings {
+    /// Returns how many 2-MiB blocks are out of the map for it: those in which it has frames, and those taken in
+    /// advance.
     pub const fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// Frames that it has.
+    /// Returns how many frames it has.
     pub const fn frames(&self) -> u64 {
         self.frames
+    }
+}
+
+/// A place for an account.
+#[derive(Debug)]
+pub struct Account {
+    limits: Option<Limits>,
+    pub(crate) blocks: u64,
+    pub(crate) frames: u64,
+    /// When the blocks that have left the map for it will have lasted as long as they must.
+    due_ns: u64,
+    /// The CPU that is taking a block for it.
+    pub(crate) grower: Option<CpuId>,
+    /// Its blocks that have something free.
+    pub(crate) bins: [Link; OWN_BINS],
+    /// Which bins are not empty.
+    pub(crate) occupied: u64,
+}
+
+impl Account {
+    /// Not open.
+    pub const CLOSED: Self = Self {
+        limits: None,
+        blocks: 0,
+        frames: 0,
+        due_ns: 0,
+        grower: None,
+        bins: [None; OWN_BINS],
+        occupied: 0,
+    };
+
+    pub(crate) const fn set_limits(&mut self, limits: Limits) {
+        self.limits = Some(limits);
+    }
+
+    pub(crate) const fn is_open(&self) -> bool {
+        self.limits.is_some()
+    }
+
+    pub(crate) fn holdings(&self) -> Option<Holdings> {
+        self.limits.map(|limits| Holdings { limits, blocks: self.blocks, frames: self.frames })
+    }
+
+    /// Whether it is at its limit of blocks.
+    pub(crate) fn is_full(&self) -> bool {
+        self.limits.is_none_or(|limits| self.blocks >= limits.blocks)
+    }
+
+    pub(crate) fn charge_frames(&mut self, owner: Owner, frames: u64) -> Result<(), PoolError> {
+        let limit = self.limits.ok_or(PoolError::NoAccount { owner })?.frames;
+        if limit.saturating_sub(self.frames) < frames {
+            return Err(PoolError::OverFrames { owner, limit });
+        }
+        self.frames += frames;
+        Ok(())
+    }
+
+    pub(crate) fn charge_blocks(&mut self, owner: Owner, blocks: u64) -> Result<(), PoolError> {
+        let limit = self.limits.ok_or(PoolError::NoAccount { owner })?.blocks;
+        if limit.saturating_sub(self.blocks) < blocks {
+            return Err(PoolError::OverBlocks { owner, limit });
+        }
+        self.blocks += blocks;
+        Ok(())
+    }
+
+    /// Lets one change of the map happen for it, unless too many have: a bucket that `block_ns` fills by one, and that
+    /// holds `blocks`.
+    pub(crate) fn spend_change(&mut self, owner: Owner, now_ns: u64) -> Result<(), PoolError> {
+        let Limits { blocks, block_ns, .. } = self.limits.ok_or(PoolError::NoAccount { owner })?;
+        let ahead_ns = block_ns.saturating_mul(blocks.saturating_sub(1));
+        let wait_ns = self.due_ns.saturating_sub(now_ns.saturating_add(ahead_ns));
+        if block_ns > 0 && wait_ns > 0 {
+            return Err(PoolError::TooFast { owner, wait_ns });
+        }
+        self.due_ns = self.due_ns.max(now_ns).saturating_add(block_ns);
+        Ok(())
+    }
+
+    /// The change did not happen.
+    pub(crate) fn refund_change(&mut self) {
+        let block_ns = self.limits.map_or(0, |limits| limits.block_ns);
+        self.due_ns = self.due_ns.saturating_sub(block_ns);
     }
 }

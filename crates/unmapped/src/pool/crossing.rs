@@ -4,29 +4,23 @@
 
 #![expect(unsafe_code, reason = "changes the type of frames whose presence it has changed")]
 
-use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, DirectMap, OwnerId};
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, DirectMap};
 use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::pool::home::Home;
 
-/// A block that is wholly out of the map, as the allocator knows it. Its handle lives on as its number.
-pub(crate) struct Out {
-    pub(crate) start: Pfn,
-    /// Whether any CPU had something to drop.
-    pub(crate) flushes: u64,
-}
-
-/// Takes a block, zeroed by its maker, out of the map: one change, one flush.
+/// Takes a block, zeroed by its maker, out of the map: one change, one flush. Its handle lives on as its number. Returns
+/// how many flushes it took: none where no CPU had anything to drop.
 pub(crate) fn out<H: Home>(
     home: &H,
     pinned: Pinned<'_>,
     block: Frame<Mapped>,
-    cause: Cause,
-) -> Result<Out, (Frame<Mapped>, ChangeError)> {
+    reason: &'static str,
+) -> Result<u64, (Frame<Mapped>, ChangeError)> {
     let machine = home.frames().machine();
     let at = At::now(machine, pinned);
-    let mut batch = Batch::new();
+    let (mut batch, cause) = (Batch::new(), Cause::new(home.map_owner(), reason));
     let changed = home.with_map(|map| {
         let held = map.change(block.frames(), Change::NotPresent, cause, at, &mut batch)?;
         // The pool finds it again by owner and frames.
@@ -42,7 +36,8 @@ pub(crate) fn out<H: Home>(
     // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations
     // (I5, I6).
     let unmapped = unsafe { block.assume_unmapped() };
-    Ok(Out { start: unmapped.into_pfn(), flushes: u64::from(!flushed.was_empty()) })
+    let _ = unmapped.into_pfn();
+    Ok(u64::from(!flushed.was_empty()))
 }
 
 /// Why a block did not come back.
@@ -68,11 +63,11 @@ pub(crate) fn back<H: Home>(
     home: &H,
     pinned: Pinned<'_>,
     (start, order): (Pfn, Order),
-    owner: OwnerId,
     wait: Wait,
 ) -> Result<u64, Stays> {
     let Some(block) = whole(home.frames(), start, order) else { return Err(Stays::Unknown) };
     let mut batch = Batch::new();
+    let owner = home.map_owner();
     let restore = |map: &mut DirectMap<H::Tables, H::Rules>| {
         let held = map.adopt(owner, block.frames())?;
         map.restore(held, &mut batch);

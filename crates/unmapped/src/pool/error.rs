@@ -4,7 +4,7 @@ use core::fmt;
 
 use rhumb_directmap::ChangeError;
 use rhumb_frames::{AllocError, Frame, Owner, Unmapped};
-use rhumb_machine::{Order, PageSize, Pfn};
+use rhumb_machine::{Order, Pfn};
 
 use crate::windows::copy::CopyError;
 
@@ -15,11 +15,6 @@ pub enum PoolError {
     TooLarge {
         /// The order asked for.
         order: Order,
-    },
-    /// Blocks are of 2 MiB or 1 GiB.
-    NotABlockSize {
-        /// The size asked for.
-        size: PageSize,
     },
     /// The owner has no account.
     NoAccount {
@@ -38,12 +33,19 @@ pub enum PoolError {
         /// How many it may have.
         limit: u64,
     },
-    /// No block that is out has room, and no more may be taken on the owner's behalf (I11).
+    /// None of the owner's blocks has room, and it may have no more (I11).
     OverBlocks {
         /// Its number.
         owner: Owner,
         /// How many may be.
         limit: u64,
+    },
+    /// None of the owner's blocks has room, and as many have left the map for it lately as may (I11).
+    TooFast {
+        /// Its number.
+        owner: Owner,
+        /// Nanoseconds until it may have one.
+        wait_ns: u64,
     },
     /// The allocator has no whole block, after reclaim and compaction.
     NoBlock(AllocError),
@@ -60,7 +62,6 @@ impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::TooLarge { order } => write!(f, "order {order} is more than a block"),
-            Self::NotABlockSize { size } => write!(f, "blocks of {size} cannot be taken"),
             Self::NoAccount { owner } => write!(f, "owner {} has no account", owner.0),
             Self::AccountInUse { owner } => write!(f, "the account of owner {} is in use", owner.0),
             Self::OverFrames { owner, limit } => {
@@ -68,6 +69,9 @@ impl fmt::Display for PoolError {
             }
             Self::OverBlocks { owner, limit } => {
                 write!(f, "no block has room, and owner {} has the {limit} that it may have", owner.0)
+            }
+            Self::TooFast { owner, wait_ns } => {
+                write!(f, "no block has room, and owner {} may have one in {wait_ns} ns", owner.0)
             }
             Self::NoBlock(ref error) => error.fmt(f),
             Self::Change(ref error) => error.fmt(f),

@@ -1,87 +1,80 @@
 //! Taking blocks from the allocator and out of the map.
 
-use rhumb_directmap::Cause;
 use rhumb_frames::{AllocError, Frame, Mapped, Owner};
-use rhumb_machine::{Order, PageSize, Pfn, Pinned};
+use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::pool::UnmappedPool;
 use crate::pool::crossing;
 use crate::pool::error::PoolError;
 use crate::pool::home::Home;
-use crate::pool::record::{BlockId, Kind, MEMBERS, Records};
-use crate::pool::shelf::Served;
+use crate::pool::record::{BlockId, MEMBERS, Records};
+use crate::pool::shelf::Request;
 
 impl<H: Home> UnmappedPool<H> {
-    /// Takes a block that has been charged to `owner`, and serves its request from it.
-    pub(crate) fn grow_and_take(
-        &self,
-        pinned: Pinned<'_>,
-        owner: Owner,
-        order: Order,
-    ) -> Result<Pfn, PoolError> {
-        // Others may take what was put on the shelf before it is asked again; each turn takes another block, up to the
-        // limit.
-        loop {
-            self.add_charged(pinned, owner, PageSize::Size2M)?;
-            let served = self.home.with_shelf(|shelf| shelf.take(self.home.frames(), owner, order))?;
-            if let Served::Frame(pfn) = served {
-                return Ok(pfn);
+    /// Takes a block that has been charged to the owner, with its frames, and serves the request from it. One CPU at a
+    /// time does so for an owner.
+    pub(crate) fn grow_and_take(&self, pinned: Pinned<'_>, request: Request) -> Result<Pfn, PoolError> {
+        let frames = self.home.frames();
+        match self.take_out(pinned, request.owner, Order::LARGE) {
+            Ok(id) => {
+                let taken = self.home.with_shelf(|shelf| shelf.insert_and_take(frames, id, request));
+                taken.ok_or(PoolError::NotABlock { pfn: id.start() })
+            }
+            Err(error) => {
+                let wanted = request.order.frames();
+                self.home.with_shelf(|shelf| shelf.end_growing(request.owner, 1, wanted));
+                Err(error)
             }
         }
     }
 
-    /// Takes a block of `size` in advance.
-    pub(crate) fn grow_by(&self, pinned: Pinned<'_>, owner: Owner, size: PageSize) -> Result<(), PoolError> {
-        let blocks = blocks_of(size).ok_or(PoolError::NotABlockSize { size })?;
-        self.home.with_shelf(|shelf| shelf.charge(owner, blocks))?;
-        self.add_charged(pinned, owner, size)
-    }
-
-    /// Puts a block on the shelf that is charged already; takes the charge back where there is none.
-    fn add_charged(&self, pinned: Pinned<'_>, owner: Owner, size: PageSize) -> Result<(), PoolError> {
-        let added = self.add(pinned, owner, size);
-        if let Err(error) = added {
-            self.home.with_shelf(|shelf| {
-                shelf.uncharge(owner, blocks_of(size).unwrap_or(0));
-                shelf.counters.refusals += 1;
-            });
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    fn add(&self, pinned: Pinned<'_>, owner: Owner, size: PageSize) -> Result<(), PoolError> {
-        let account = self.home.with_shelf(|shelf| shelf.account(owner).copied());
-        let map_owner =
-            account.and_then(|account| account.map_owner).ok_or(PoolError::NoAccount { owner })?;
+    /// Takes 1 GiB in advance, charged to `owner`: it goes out by a single change and a single flush.
+    ///
+    /// # Errors
+    /// [`PoolError`]; nothing has changed then.
+    ///
+    /// Cost: all of it is cleared.
+    pub fn grow(&self, pinned: Pinned<'_>, owner: Owner) -> Result<(), PoolError> {
         let frames = self.home.frames();
-        let block = self.allocate(pinned, owner, size.order()).map_err(PoolError::NoBlock)?;
-        let first = BlockId::around(block.pfn());
-        if !Records(frames).has_room(first) {
+        let now_ns = frames.machine().now_ns();
+        self.home.with_shelf(|shelf| shelf.begin_group(owner, pinned.cpu(), now_ns))?;
+        match self.take_out(pinned, owner, Order::HUGE) {
+            Ok(first) => {
+                // One at a time: each is a short hold of the lock, the first use of its descriptors included.
+                for member in first.members() {
+                    let _ = Records(frames).has_room(member);
+                    self.home.with_shelf(|shelf| shelf.insert_member(frames, member, owner));
+                }
+                self.home.with_shelf(|shelf| shelf.end_group(owner));
+                Ok(())
+            }
+            Err(error) => {
+                self.home.with_shelf(|shelf| shelf.end_growing(owner, MEMBERS, 0));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a block from the allocator and out of the map.
+    fn take_out(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<BlockId, PoolError> {
+        let frames = self.home.frames();
+        let block = self.allocate(pinned, owner, order).map_err(PoolError::NoBlock)?;
+        let id = BlockId::around(block.pfn());
+        if !Records(frames).has_room(id) {
             let pfn = block.pfn();
             frames.free(pinned, block);
             return Err(PoolError::NotABlock { pfn });
         }
-        let cause = Cause::new(map_owner, "a block of unmapped frames");
-        let out = match crossing::out(&self.home, pinned, block, cause) {
-            Ok(out) => out,
+        match crossing::out(&self.home, pinned, block, "a block of unmapped frames") {
+            Ok(flushes) => {
+                self.home.with_shelf(|shelf| shelf.counters.flushes += flushes);
+                Ok(id)
+            }
             Err((block, error)) => {
                 frames.free(pinned, block);
-                return Err(PoolError::Change(error));
+                Err(PoolError::Change(error))
             }
-        };
-        self.home.with_shelf(|shelf| shelf.counters.flushes += out.flushes);
-        let first = BlockId::around(out.start);
-        if size == PageSize::Size1G {
-            // One at a time: each is a short hold of the lock, the first use of its descriptors included.
-            for member in first.members() {
-                let _ = Records(frames).has_room(member);
-                self.home.with_shelf(|shelf| shelf.insert(frames, member, Kind::Member, owner));
-            }
-        } else {
-            self.home.with_shelf(|shelf| shelf.insert(frames, first, Kind::Alone, owner));
         }
-        Ok(())
     }
 
     /// A whole block, zeroed, after a compaction if need be.
@@ -94,14 +87,5 @@ impl<H: Home> UnmappedPool<H> {
             }
             answer => answer,
         }
-    }
-}
-
-/// How many 2-MiB blocks a block of `size` is.
-pub(crate) const fn blocks_of(size: PageSize) -> Option<u64> {
-    match size {
-        PageSize::Size4K => None,
-        PageSize::Size2M => Some(1),
-        PageSize::Size1G => Some(MEMBERS),
     }
 }

@@ -11,8 +11,9 @@
 //! The first frame of what was taken has its owner and, as page type, [`TAKEN`] plus its order in the rest of its
 //! descriptor.
 //!
-//! Why there: a block's state is wanted exactly while the pool holds the block, and its descriptors are the holder's to
-//! use. Anywhere else it would take memory that grows with the pool, and a search from a frame to its block.
+//! Why there: a block's state is wanted exactly while the pool holds the block, and its descriptors are the pool's to
+//! write: a holder of an unmapped frame cannot write any. Anywhere else it would take memory that grows with the pool,
+//! and a search from a frame to its block.
 
 #![expect(unsafe_code, reason = "writes the descriptors of frames that the pool holds")]
 
@@ -37,11 +38,11 @@ pub(crate) const TAKEN: u8 = 0x40;
 /// Blocks in 1 GiB.
 pub(crate) const MEMBERS: u64 = 512;
 
-/// Number of bins: see the shelf.
-pub(crate) const BINS: usize = 65;
+/// Number of an account's bins: see the shelf.
+pub(crate) const OWN_BINS: usize = 64;
 /// Members of 1-GiB blocks that are wholly free.
 pub(crate) const FREE_MEMBERS_BIN: u8 = 63;
-/// Blocks of their own that are wholly free.
+/// The list of wholly free blocks that are no account's.
 pub(crate) const SPARE_BIN: u8 = 64;
 /// Blocks that have nothing free are in no bin.
 pub(crate) const NO_BIN: u8 = 127;
@@ -64,7 +65,7 @@ impl BlockId {
         Self(self.0 & !(MEMBERS as u32 - 1))
     }
 
-    pub(crate) fn members(self) -> impl Iterator<Item = Self> {
+    pub(crate) fn members(self) -> impl DoubleEndedIterator<Item = Self> {
         (self.0..self.0.saturating_add(MEMBERS as u32)).map(Self)
     }
 }
@@ -113,7 +114,7 @@ pub(crate) struct Record {
     pub(crate) free: u32,
     pub(crate) kind: Kind,
     pub(crate) bin: u8,
-    /// Who asked when it was taken.
+    /// The account that it is charged to; of a spare: that it was charged to last.
     pub(crate) owner: Owner,
 }
 
@@ -178,11 +179,17 @@ impl<M: Machine> Records<'_, M> {
         self.set_word(id, STATE, state);
     }
 
-    /// Leaves the words as the allocator's other users expect them; the first frame is `owner`'s, as the allocator was
-    /// told.
+    /// Leaves the words as the allocator's other users expect them; the first frame has an owner, so that the allocator
+    /// forgets it.
     pub(crate) fn wipe(&self, id: BlockId, owner: Owner) {
         (0..USED).for_each(|at| self.set_word(id, at, 0));
         self.describe(id.start(), owner, 0);
+    }
+
+    /// Whether a block of a pool is wholly free.
+    pub(crate) fn is_whole(&self, id: BlockId) -> bool {
+        let whole = |state| state & MAGIC_MASK == MAGIC && state as u32 & 0xffff == FRAMES;
+        self.word(id, STATE).is_some_and(whole)
     }
 
     pub(crate) fn links(&self, id: BlockId, chain: Chain) -> Links {

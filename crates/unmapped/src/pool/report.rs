@@ -1,14 +1,13 @@
 //! Whether the pool's bookkeeping is exact, and what it tells of itself.
 
+use rhumb_frames::Owner;
 use rhumb_frames::words::FRAMES;
-use rhumb_frames::{Frames, Owner};
 use rhumb_machine::{Machine, Pfn};
 
 use crate::pool::UnmappedPool;
 use crate::pool::counters::PoolCounters;
 use crate::pool::home::Home;
-use crate::pool::record::{BINS, BlockId, Chain, Kind, Link, Links, Record, Records, SPARE_BIN};
-use crate::pool::shelf::Shelf;
+use crate::pool::record::{BlockId, Chain, Kind, Link, Links, Record, Records, SPARE_BIN};
 
 /// What is wrong in the pool's bookkeeping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +41,7 @@ pub enum PoolInconsistency {
 impl<H: Home> UnmappedPool<H> {
     /// What was done so far.
     pub fn counters(&self) -> PoolCounters {
-        self.home.with_shelf(|shelf| shelf.counters())
+        self.home.with_shelf(|shelf| shelf.counters)
     }
 
     /// Who has a frame that was taken; `None` where it is not the first of one that is out.
@@ -55,80 +54,83 @@ impl<H: Home> UnmappedPool<H> {
         })
     }
 
-    /// Recomputes all that can be. No request is under way meanwhile.
+    /// Recomputes all that can be, a block at a time. No request is under way meanwhile.
     ///
     /// # Errors
     /// The first thing that is wrong.
     ///
-    /// Cost: a look at each block that has something free.
+    /// Cost: a short hold of the lock for each account and for each block that has something free.
     pub fn validate(&self) -> Result<(), PoolInconsistency> {
-        self.home.with_shelf(|shelf| shelf.validate(self.home.frames()))
-    }
-}
-
-impl Shelf {
-    fn validate<M: Machine>(&self, frames: &Frames<M>) -> Result<(), PoolInconsistency> {
-        let records = Records(frames);
-        let (mut occupied, mut spares) = (0, 0);
-        for (bin, &head) in (0u8..).zip(&self.bins) {
-            let blocks = check_list(&records, head, |id, record| check_record(&records, bin, id, record))?;
-            if bin == SPARE_BIN {
-                spares = blocks;
-            } else if blocks > 0 {
-                occupied |= 1 << bin;
+        let (mut frames_held, mut charged) = (0, 0);
+        let accounts = self.home.with_shelf(|shelf| shelf.accounts.len());
+        for owner in 0..accounts {
+            let (frames, blocks, bins, occupied) = self.home.with_shelf(|shelf| {
+                let account = &shelf.accounts[owner];
+                (account.frames, account.blocks, account.bins, account.occupied)
+            });
+            frames_held += frames;
+            charged += blocks;
+            for (bin, &head) in (0u8..).zip(&bins) {
+                if head.is_some() != (occupied & 1 << bin != 0) {
+                    return Err(PoolInconsistency::BadBins);
+                }
+                self.check_list(head, |record| record.bin == bin && usize::from(record.owner.0) == owner)?;
             }
         }
-        debug_assert_eq!(self.bins.len(), BINS);
-        if (occupied, spares) != (self.occupied, self.spares) {
+        let (head, spare_blocks, counters) =
+            self.home.with_shelf(|shelf| (shelf.spares, shelf.spare_blocks, shelf.counters));
+        if self.check_list(head, |record| record.bin == SPARE_BIN)? != spare_blocks {
             return Err(PoolInconsistency::BadBins);
         }
-        let frames_held: u64 = self.accounts.iter().map(|account| account.frames).sum();
-        if frames_held != self.counters.frames_out {
-            let out = self.counters.frames_out;
+        if frames_held != counters.frames_out {
+            let out = counters.frames_out;
             return Err(PoolInconsistency::BadAccounts { accounts: frames_held, out });
         }
-        let charged: u64 = self.accounts.iter().map(|account| account.blocks).sum();
-        let out = self.counters.blocks() + self.counters.lost_blocks;
+        // A spare is no account's.
+        let out = counters.blocks() - spare_blocks;
         if charged == out { Ok(()) } else { Err(PoolInconsistency::BadCharges { accounts: charged, out }) }
     }
-}
 
-/// Walks a list of blocks; says how many.
-fn check_list<M: Machine>(
-    records: &Records<'_, M>,
-    head: Link,
-    check: impl Fn(BlockId, &Record) -> Result<(), PoolInconsistency>,
-) -> Result<u64, PoolInconsistency> {
-    let (mut before, mut at, mut blocks) = (None, head, 0);
-    while let Some(id) = at {
-        let record = records.load(id).ok_or(PoolInconsistency::NoRecord(id.start()))?;
-        let links: Links = records.links(id, Chain::Bin);
-        if links.before != before {
-            return Err(PoolInconsistency::BadLinks(id.start()));
+    /// Walks a list of blocks, each of them as `belongs` says; returns how many there are.
+    fn check_list(&self, head: Link, belongs: impl Fn(&Record) -> bool) -> Result<u64, PoolInconsistency> {
+        let records = Records(self.home.frames());
+        let (mut before, mut at, mut blocks) = (None, head, 0);
+        while let Some(id) = at {
+            let next = self.home.with_shelf(|_| {
+                let record = records.load(id).ok_or(PoolInconsistency::NoRecord(id.start()))?;
+                let links: Links = records.links(id, Chain::Bin);
+                if links.before != before {
+                    return Err(PoolInconsistency::BadLinks(id.start()));
+                }
+                if !belongs(&record) {
+                    return Err(PoolInconsistency::BadRecord(id.start()));
+                }
+                check_record(&records, id, &record)?;
+                Ok(links.next)
+            })?;
+            blocks += 1;
+            (before, at) = (at, next);
         }
-        check(id, &record)?;
-        blocks += 1;
-        (before, at) = (at, links.next);
+        Ok(blocks)
     }
-    Ok(blocks)
 }
 
 fn check_record<M: Machine>(
     records: &Records<'_, M>,
-    bin: u8,
     id: BlockId,
     record: &Record,
 ) -> Result<(), PoolInconsistency> {
     let bits: u32 = record.bits.iter().map(|word| word.count_ones()).sum();
-    if record.bin != bin || record.wanted_bin() != bin || record.free != bits || bits > FRAMES {
+    if record.wanted_bin() != record.bin || record.free != bits || bits > FRAMES {
         return Err(PoolInconsistency::BadRecord(id.start()));
     }
     if record.kind == Kind::Member {
-        let whole = |id: &BlockId| records.load(*id).is_some_and(|record| record.is_whole());
-        let free = id.group().members().filter(whole).count() as u64;
         // Each member would count 512 others: the first does for all.
-        if id == id.group() && free != records.free_members(id) {
-            return Err(PoolInconsistency::BadGroup(id.start()));
+        if id == id.group() {
+            let free = id.members().filter(|&member| records.is_whole(member)).count() as u64;
+            if free != records.free_members(id) {
+                return Err(PoolInconsistency::BadGroup(id.start()));
+            }
         }
     }
     Ok(())

@@ -1,27 +1,33 @@
-//! [`Shelf`]: the blocks of the pool by how full they are, and the accounts. What its lock protects.
+//! [`Shelf`]: the accounts and their blocks by how full they are, and the blocks that are no one's. What the pool's lock
+//! protects.
 //!
-//! Blocks that have something free stand in bins: seven steps of fullness (at most 8, 16, 32, 64, 128, 256, 511 frames
-//! free), nine largest free orders each. A request is served from the first bin that can: the fullest, and of these the
-//! tightest. Wholly free blocks come after all others: members of a 1-GiB block first, then those that could go back by
-//! themselves.
+//! Each account has bins for its blocks that have something free: seven steps of fullness (at most 8, 16, 32, 64, 128,
+//! 256, 511 frames free), nine largest free orders each. A request is served from the first bin that can: the fullest,
+//! and of these the tightest. Wholly free members of a 1-GiB block come after all others. Another block that becomes
+//! wholly free is a *spare*: no account's, the next that any of them gets.
 //!
 //! Cost: a search of one 64-bit word; twelve descriptors read and at most as many written, and two more for each list
 //! entry moved.
 
 use rhumb_frames::words::{FRAMES, find_run, run_mask};
 use rhumb_frames::{Frames, Owner};
-use rhumb_machine::{Machine, Order, Pfn};
+use rhumb_machine::{CpuId, Machine, Order, Pfn};
 
-use crate::pool::account::Account;
+use crate::pool::account::{Account, Holdings, Limits};
 use crate::pool::counters::PoolCounters;
 use crate::pool::error::{GiveError, PoolError};
 use crate::pool::record::{
-    BINS, BlockId, Chain, FREE_MEMBERS_BIN, Kind, Link, Links, MEMBERS, NO_BIN, Record, Records, SPARE_BIN,
+    BlockId, Chain, FREE_MEMBERS_BIN, Kind, Link, Links, MEMBERS, NO_BIN, OWN_BINS, Record, Records,
+    SPARE_BIN,
 };
 
-/// Wholly free blocks that stay, so that a frame given and taken again does not cost two flushes and 2 MiB of clearing
-/// each time. Four are 8 MiB at most that lie idle, and go when the allocator is short.
+/// Wholly free blocks that stay at least, so that a frame given and taken again does not cost two flushes and 2 MiB of
+/// clearing each time.
 const KEPT_BLOCKS: u64 = 4;
+
+/// One in so many blocks that are out stays when it is wholly free, so that a large load that swings by an eighth
+/// changes the map no more often than a small one.
+const KEPT_FRACTION: u64 = 8;
 
 /// Which bins have a free run of an order or more.
 const SERVING: [u64; 9] = {
@@ -40,63 +46,63 @@ const SERVING: [u64; 9] = {
     masks
 };
 
+const _: () = assert!(OWN_BINS == 64 && FREE_MEMBERS_BIN == 63);
+
 /// What a request got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Served {
     /// The block that begins here.
     Frame(Pfn),
-    /// Nothing has room. A block has been charged to the owner: take it from the map and put it on the shelf.
+    /// Nothing has room. The frames and a block have been charged to the owner: take the block from the map.
     NeedsBlock,
+    /// Nothing has room yet: another CPU is taking a block for this owner.
+    Wait,
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) owner: Owner,
+    pub(crate) order: Order,
+    pub(crate) cpu: CpuId,
+    pub(crate) now_ns: u64,
 }
 
 /// Blocks and accounts.
 #[derive(Debug)]
 pub struct Shelf {
-    pub(crate) bins: [Link; BINS],
-    /// Which of bins 0 to 63 are not empty.
-    pub(crate) occupied: u64,
+    pub(crate) spares: Link,
+    pub(crate) spare_blocks: u64,
     pub(crate) free_groups: Link,
-    pub(crate) spares: u64,
     kept_blocks: u64,
     pub(crate) accounts: &'static mut [Account],
     pub(crate) counters: PoolCounters,
 }
 
 impl Shelf {
-    /// An empty one. `accounts` has a place for each owner number that will have an account.
+    /// Makes an empty one. `accounts` has a place for each owner number that will have an account.
     pub const fn new(accounts: &'static mut [Account]) -> Self {
         Self {
-            bins: [None; BINS],
-            occupied: 0,
+            spares: None,
+            spare_blocks: 0,
             free_groups: None,
-            spares: 0,
             kept_blocks: KEPT_BLOCKS,
             accounts,
             counters: PoolCounters::NONE,
         }
     }
 
-    /// How many wholly free blocks stay in the pool; four if not set.
-    pub const fn keep_blocks(&mut self, blocks: u64) {
+    pub(crate) const fn keep_blocks(&mut self, blocks: u64) {
         self.kept_blocks = blocks;
     }
 
-    /// How many that is.
-    pub const fn kept_blocks(&self) -> u64 {
+    pub(crate) const fn kept_blocks(&self) -> u64 {
         self.kept_blocks
     }
 
-    /// What was done so far.
-    pub const fn counters(&self) -> PoolCounters {
-        self.counters
-    }
-
-    pub(crate) fn open_account(&mut self, owner: Owner, new: Account) -> Result<(), PoolError> {
+    pub(crate) fn open_account(&mut self, owner: Owner, limits: Limits) -> Result<(), PoolError> {
         let place = self.accounts.get_mut(usize::from(owner.0)).ok_or(PoolError::NoAccount { owner })?;
-        if place.blocks > 0 && place.map_owner != new.map_owner {
-            return Err(PoolError::AccountInUse { owner });
-        }
-        *place = Account { blocks: place.blocks, frames: place.frames, ..new };
+        place.set_limits(limits);
         Ok(())
     }
 
@@ -109,67 +115,119 @@ impl Shelf {
         Ok(())
     }
 
-    pub(crate) fn account(&self, owner: Owner) -> Option<&Account> {
-        self.accounts.get(usize::from(owner.0)).filter(|account| account.map_owner.is_some())
+    pub(crate) fn holdings(&self, owner: Owner) -> Option<Holdings> {
+        self.accounts.get(usize::from(owner.0))?.holdings()
     }
 
     fn account_mut(&mut self, owner: Owner) -> Result<&mut Account, PoolError> {
         let account = self.accounts.get_mut(usize::from(owner.0));
-        account.filter(|account| account.map_owner.is_some()).ok_or(PoolError::NoAccount { owner })
+        account.filter(|account| account.is_open()).ok_or(PoolError::NoAccount { owner })
     }
 
-    /// Serves a request, or charges the block that it takes to serve it.
+    /// Serves a request, or charges the frames and the block that it takes to serve it.
     pub(crate) fn take<M: Machine>(
         &mut self,
         frames: &Frames<M>,
-        owner: Owner,
-        order: Order,
+        request: Request,
     ) -> Result<Served, PoolError> {
+        let Request { owner, order, cpu, now_ns } = request;
+        let has_spare = self.spare_blocks > 0;
         let account = self.account_mut(owner)?;
         if order > Order::LARGE {
             return Err(PoolError::TooLarge { order });
         }
-        if account.limits.frames.saturating_sub(account.frames) < order.frames() {
-            return Err(PoolError::OverFrames { owner, limit: account.limits.frames });
-        }
+        account.charge_frames(owner, order.frames())?;
         let records = Records(frames);
-        if let Some(pfn) = self.carve(&records, owner, order) {
-            self.account_mut(owner)?.frames += order.frames();
-            self.counters.frames_out += order.frames();
-            return Ok(Served::Frame(pfn));
+        let pfn = if let Some(id) = account.find(order) {
+            self.carve(&records, id, request)
+        } else if has_spare && !account.is_full() {
+            self.adopt_spare(&records, owner).and_then(|id| self.carve(&records, id, request))
+        } else {
+            // The block that is on its way may be the last that the owner may have. An interrupt's handler does not
+            // wait for what it interrupted.
+            let served = match account.grower {
+                Some(grower) if grower != cpu => Ok(Served::Wait),
+                _ => account.begin_growing(owner, cpu, 1, now_ns).map(|()| Served::NeedsBlock),
+            };
+            match served {
+                Ok(Served::NeedsBlock) => self.counters.frames_out += order.frames(),
+                _ => account.frames -= order.frames(),
+            }
+            return served;
+        };
+        match pfn {
+            Some(pfn) => {
+                self.counters.frames_out += order.frames();
+                Ok(Served::Frame(pfn))
+            }
+            None => {
+                self.account_mut(owner)?.frames -= order.frames();
+                Err(PoolError::NotABlock { pfn: Pfn::new(0) })
+            }
         }
-        self.charge(owner, 1)?;
-        Ok(Served::NeedsBlock)
     }
 
-    /// Charges blocks that are about to be taken.
-    pub(crate) fn charge(&mut self, owner: Owner, blocks: u64) -> Result<(), PoolError> {
-        let account = self.account_mut(owner)?;
-        if account.limits.blocks.saturating_sub(account.blocks) < blocks {
-            return Err(PoolError::OverBlocks { owner, limit: account.limits.blocks });
-        }
-        account.blocks += blocks;
-        Ok(())
+    /// Charges 1 GiB that is about to be taken in advance.
+    pub(crate) fn begin_group(&mut self, owner: Owner, cpu: CpuId, now_ns: u64) -> Result<(), PoolError> {
+        self.account_mut(owner)?.begin_growing(owner, cpu, MEMBERS, now_ns)
     }
 
-    /// Takes a charge back: the blocks are in the map again, or were not taken.
-    pub(crate) fn uncharge(&mut self, owner: Owner, blocks: u64) {
+    /// Takes the charges of a request back: there is no block for it.
+    pub(crate) fn end_growing(&mut self, owner: Owner, blocks: u64, frames: u64) {
         if let Ok(account) = self.account_mut(owner) {
             account.blocks -= blocks;
+            account.frames -= frames;
+            account.grower = None;
+            account.refund_change();
+        }
+        self.counters.frames_out -= frames;
+        self.counters.refusals += 1;
+    }
+
+    /// Serves the request for which the block was taken out of the map, and puts what is left on the shelf.
+    pub(crate) fn insert_and_take<M: Machine>(
+        &mut self,
+        frames: &Frames<M>,
+        id: BlockId,
+        request: Request,
+    ) -> Option<Pfn> {
+        let records = Records(frames);
+        self.counters.blocks_taken += 1;
+        if let Ok(account) = self.account_mut(request.owner) {
+            account.grower = None;
+        }
+        records.store(id, &Record::new(Kind::Alone, request.owner));
+        self.carve(&records, id, request)
+    }
+
+    /// Puts a member of a 1-GiB block on the shelf; the block's first is the first.
+    pub(crate) fn insert_member<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId, owner: Owner) {
+        let records = Records(frames);
+        if id == id.group() {
+            records.set_free_members(id, 0);
+        }
+        let mut record = Record::new(Kind::Member, owner);
+        self.place(&records, id, &mut record);
+        self.count_free_member(&records, id.group(), Turned::Whole);
+    }
+
+    /// Puts a wholly free block on the shelf.
+    pub(crate) fn insert_spare<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId, owner: Owner) {
+        self.place(&Records(frames), id, &mut Record::new(Kind::Alone, owner));
+    }
+
+    /// 1 GiB is on the shelf, all of it.
+    pub(crate) fn end_group(&mut self, owner: Owner) {
+        self.counters.blocks_taken += MEMBERS;
+        if let Ok(account) = self.account_mut(owner) {
+            account.grower = None;
         }
     }
 
-    /// Puts a block that is out of the map, and zero, on the shelf.
-    pub(crate) fn insert<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId, kind: Kind, owner: Owner) {
-        let records = Records(frames);
-        if kind == Kind::Alone || id == id.group() {
-            self.counters.blocks_taken += if kind == Kind::Alone { 1 } else { MEMBERS };
-            records.set_free_members(id, 0);
-        }
-        let mut record = Record::new(kind, owner);
-        self.place(&records, id, &mut record);
-        if kind == Kind::Member {
-            self.count_free_member(&records, id.group(), Turned::Whole);
+    /// 1 GiB is in the map again.
+    pub(crate) fn uncharge_group(&mut self, owner: Owner) {
+        if let Ok(account) = self.account_mut(owner) {
+            account.blocks -= MEMBERS;
         }
     }
 
@@ -209,52 +267,62 @@ impl Shelf {
             *word |= bits;
         }
         record.free += order.frames() as u32;
+        if let Ok(account) = self.account_mut(owner) {
+            account.frames -= order.frames();
+            account.blocks -= u64::from(record.is_whole() && record.kind == Kind::Alone);
+        }
         self.place(&records, id, &mut record);
         if record.is_whole() && record.kind == Kind::Member {
             self.count_free_member(&records, id.group(), Turned::Whole);
-        }
-        if let Ok(account) = self.account_mut(owner) {
-            account.frames -= order.frames();
         }
         self.counters.frames_out -= order.frames();
         Ok(())
     }
 
-    /// A wholly free block above those that stay, off the shelf; `keep` says how many stay at most.
+    /// Takes a spare off the shelf if more than those that stay are there; `keep` says how many stay at most.
     pub(crate) fn pop_spare<M: Machine>(
         &mut self,
         frames: &Frames<M>,
         keep: u64,
     ) -> Option<(BlockId, Owner)> {
-        if self.spares <= keep.min(self.kept_blocks) {
+        let stay = self.kept_blocks.max(self.counters.blocks() / KEPT_FRACTION);
+        if self.spare_blocks <= keep.min(stay) {
             return None;
         }
-        let records = Records(frames);
-        let id = self.bins[usize::from(SPARE_BIN)]?;
+        let (records, id) = (Records(frames), self.spares?);
         let record = records.load(id)?;
-        self.unlink_from_bin(&records, id, record.bin);
+        self.unlink_from_bin(&records, id, &record);
         records.wipe(id, record.owner);
         Some((id, record.owner))
     }
 
-    /// A wholly free block of 1 GiB, off the shelf.
-    pub(crate) fn pop_group<M: Machine>(&mut self, frames: &Frames<M>) -> Option<(BlockId, Owner)> {
+    /// Takes a wholly free member of a 1-GiB block off the shelf, and says whose it is.
+    pub(crate) fn pop_member<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId) -> Option<Owner> {
         let records = Records(frames);
-        let group = self.free_groups?;
-        let owner = records.load(group)?.owner;
-        let mut head = self.free_groups;
-        unlink(&records, &mut head, group, Chain::Groups);
-        self.free_groups = head;
-        for id in group.members() {
-            self.unlink_from_bin(&records, id, FREE_MEMBERS_BIN);
-            records.wipe(id, if id == group { owner } else { Owner::NONE });
-        }
-        Some((group, owner))
+        let record = records.load(id).filter(|record| record.is_whole() && record.kind == Kind::Member)?;
+        self.unlink_from_bin(&records, id, &record);
+        self.count_free_member(&records, id.group(), Turned::Broken);
+        records.wipe(id, if id == id.group() { record.owner } else { Owner::NONE });
+        Some(record.owner)
     }
 
-    /// Finds room and marks it as taken.
-    fn carve<M: Machine>(&mut self, records: &Records<'_, M>, owner: Owner, order: Order) -> Option<Pfn> {
-        let id = self.find(order)?;
+    /// Makes a spare `owner`'s.
+    fn adopt_spare<M: Machine>(&mut self, records: &Records<'_, M>, owner: Owner) -> Option<BlockId> {
+        let id = self.spares?;
+        let record = records.load(id)?;
+        self.account_mut(owner).ok()?.charge_blocks(owner, 1).ok()?;
+        self.unlink_from_bin(records, id, &record);
+        records.store(id, &Record::new(Kind::Alone, owner));
+        Some(id)
+    }
+
+    /// Marks a free run of a block as taken.
+    fn carve<M: Machine>(
+        &mut self,
+        records: &Records<'_, M>,
+        id: BlockId,
+        Request { owner, order, .. }: Request,
+    ) -> Option<Pfn> {
         let mut record = records.load(id)?;
         let was_whole = record.is_whole();
         let run = if order == Order::LARGE { 0 } else { find_run(&record.bits, order.get().into())? };
@@ -271,42 +339,43 @@ impl Shelf {
         Some(pfn)
     }
 
-    fn find(&self, order: Order) -> Link {
-        let serving = SERVING.get(usize::from(order.get())).copied().unwrap_or(0) | 1 << FREE_MEMBERS_BIN;
-        let bins = self.occupied & serving;
-        let bin = if bins == 0 { u32::from(SPARE_BIN) } else { bins.trailing_zeros() };
-        self.bins.get(bin as usize).copied().flatten()
-    }
-
     /// Writes a block's state, and moves it to the bin that it belongs in.
     fn place<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, record: &mut Record) {
-        let (old, new) = (record.bin, record.wanted_bin());
-        record.bin = new;
+        let old = *record;
+        record.bin = record.wanted_bin();
         records.store(id, record);
-        if old != new {
-            self.unlink_from_bin(records, id, old);
-            self.link_to_bin(records, id, new);
+        if old.bin != record.bin {
+            self.unlink_from_bin(records, id, &old);
+            self.link_to_bin(records, id, record);
         }
     }
 
-    fn link_to_bin<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, bin: u8) {
-        let Some(head) = self.bins.get_mut(usize::from(bin)) else { return };
-        link(records, head, id, Chain::Bin);
+    fn link_to_bin<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, record: &Record) {
+        let Record { bin, owner, .. } = *record;
         if bin == SPARE_BIN {
-            self.spares += 1;
-        } else {
-            self.occupied |= 1 << bin;
+            link(records, &mut self.spares, id, Chain::Bin);
+            self.spare_blocks += 1;
+        } else if let Some(account) = self.accounts.get_mut(usize::from(owner.0))
+            && let Some(head) = account.bins.get_mut(usize::from(bin))
+        {
+            link(records, head, id, Chain::Bin);
+            account.occupied |= 1 << bin;
         }
     }
 
-    fn unlink_from_bin<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, bin: u8) {
-        debug_assert!(bin == NO_BIN || usize::from(bin) < BINS);
-        let Some(head) = self.bins.get_mut(usize::from(bin)) else { return };
-        unlink(records, head, id, Chain::Bin);
+    fn unlink_from_bin<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, record: &Record) {
+        let Record { bin, owner, .. } = *record;
+        debug_assert!(bin == NO_BIN || bin <= SPARE_BIN);
         if bin == SPARE_BIN {
-            self.spares -= 1;
-        } else if head.is_none() {
-            self.occupied &= !(1 << bin);
+            unlink(records, &mut self.spares, id, Chain::Bin);
+            self.spare_blocks -= 1;
+        } else if let Some(account) = self.accounts.get_mut(usize::from(owner.0))
+            && let Some(head) = account.bins.get_mut(usize::from(bin))
+        {
+            unlink(records, head, id, Chain::Bin);
+            if head.is_none() {
+                account.occupied &= !(1 << bin);
+            }
         }
     }
 
@@ -327,6 +396,25 @@ impl Shelf {
                 }
             }
         }
+    }
+}
+
+impl Account {
+    /// The block of its own that serves a request best.
+    fn find(&self, order: Order) -> Link {
+        let serving = SERVING.get(usize::from(order.get())).copied().unwrap_or(0) | 1 << FREE_MEMBERS_BIN;
+        let bins = self.occupied & serving;
+        if bins == 0 { None } else { self.bins[bins.trailing_zeros() as usize] }
+    }
+
+    fn begin_growing(&mut self, owner: Owner, cpu: CpuId, blocks: u64, now_ns: u64) -> Result<(), PoolError> {
+        self.charge_blocks(owner, blocks)?;
+        if let Err(error) = self.spend_change(owner, now_ns) {
+            self.blocks -= blocks;
+            return Err(error);
+        }
+        self.grower = Some(cpu);
+        Ok(())
     }
 }
 

@@ -6,78 +6,107 @@ use rhumb_machine::{Order, Pinned};
 use crate::pool::UnmappedPool;
 use crate::pool::crossing::{self, Stays, Wait};
 use crate::pool::home::Home;
-use crate::pool::record::{BlockId, Kind, MEMBERS};
+use crate::pool::record::{BlockId, MEMBERS};
+
+/// A block that is off the shelf.
+#[derive(Clone, Copy, Debug)]
+enum Popped {
+    /// A block of 2 MiB, and whose it was.
+    Spare(BlockId, Owner),
+    /// A gigabyte, and whose it is.
+    Group(BlockId, Owner),
+}
 
 impl<H: Home> UnmappedPool<H> {
     /// Gives all wholly free blocks back but `keep` of 2 MiB, and says how many frames.
     ///
     /// Cost: for each block one change of the map and at most one flush.
     pub fn shrink(&self, pinned: Pinned<'_>, keep: u64) -> u64 {
-        let frames = self.home.frames();
         let mut freed = 0;
-        while let Some(block) = self.home.with_shelf(|shelf| shelf.pop_group(frames)) {
-            freed += self.put_back(pinned, block, Order::HUGE, Wait::Allowed).unwrap_or(0);
+        while let Some(group) = self.pop_group() {
+            freed += self.put_back(pinned, group, Wait::Allowed).unwrap_or(0);
         }
-        while let Some(block) = self.home.with_shelf(|shelf| shelf.pop_spare(frames, keep)) {
-            freed += self.put_back(pinned, block, Order::LARGE, Wait::Allowed).unwrap_or(0);
+        while let Some(spare) = self.pop_spare(keep) {
+            freed += self.put_back(pinned, spare, Wait::Allowed).unwrap_or(0);
         }
         freed
     }
 
     /// Gives back what is more than stays.
     pub(crate) fn shed(&self, pinned: Pinned<'_>) {
+        while let Some(spare) = self.pop_spare(u64::MAX) {
+            let _ = self.put_back(pinned, spare, Wait::Allowed);
+        }
+    }
+
+    fn pop_spare(&self, keep: u64) -> Option<Popped> {
+        self.home
+            .with_shelf(|shelf| shelf.pop_spare(self.home.frames(), keep))
+            .map(|(id, owner)| Popped::Spare(id, owner))
+    }
+
+    /// Takes a wholly free gigabyte off the shelf, member by member; puts them back where one of them is wanted
+    /// meanwhile.
+    fn pop_group(&self) -> Option<Popped> {
+        let group = self.home.with_shelf(|shelf| shelf.free_groups)?;
+        self.pop_members(group).map(|owner| Popped::Group(group, owner))
+    }
+
+    fn pop_members(&self, group: BlockId) -> Option<Owner> {
+        let (frames, mut owner, mut popped) = (self.home.frames(), Owner::NONE, 0);
+        // The first is the last to go: it has the group's count.
+        for member in group.members().rev() {
+            match self.home.with_shelf(|shelf| shelf.pop_member(frames, member)) {
+                Some(of) => (owner, popped) = (of, popped + 1),
+                None => {
+                    self.reinsert(group, owner, popped);
+                    return None;
+                }
+            }
+        }
+        Some(owner)
+    }
+
+    /// Puts the last `count` members of a gigabyte on the shelf again.
+    fn reinsert(&self, group: BlockId, owner: Owner, count: usize) {
         let frames = self.home.frames();
-        while let Some(block) = self.home.with_shelf(|shelf| shelf.pop_spare(frames, u64::MAX)) {
-            let _ = self.put_back(pinned, block, Order::LARGE, Wait::Allowed);
+        for member in group.members().skip(MEMBERS as usize - count) {
+            self.home.with_shelf(|shelf| shelf.insert_member(frames, member, owner));
         }
     }
 
     /// Brings a block that is off the shelf back into the map; back on the shelf where the map's lock cannot be had.
-    fn put_back(
-        &self,
-        pinned: Pinned<'_>,
-        (id, owner): (BlockId, Owner),
-        order: Order,
-        wait: Wait,
-    ) -> Option<u64> {
-        let blocks = if order == Order::HUGE { MEMBERS } else { 1 };
-        let map_owner =
-            self.home.with_shelf(|shelf| shelf.account(owner).and_then(|account| account.map_owner));
-        let stays = match map_owner {
-            Some(map_owner) => crossing::back(&self.home, pinned, (id.start(), order), map_owner, wait),
-            None => Err(Stays::Unknown),
+    fn put_back(&self, pinned: Pinned<'_>, popped: Popped, wait: Wait) -> Option<u64> {
+        let (Popped::Spare(_, owner) | Popped::Group(_, owner)) = popped;
+        let (id, order, blocks) = match popped {
+            Popped::Spare(id, _) => (id, Order::LARGE, 1),
+            Popped::Group(id, _) => (id, Order::HUGE, MEMBERS),
         };
-        match stays {
-            Ok(flushes) => {
-                self.home.with_shelf(|shelf| {
-                    shelf.uncharge(owner, blocks);
+        let back = crossing::back(&self.home, pinned, (id.start(), order), wait);
+        if let (Err(Stays::Busy), Popped::Group(..)) = (&back, popped) {
+            self.reinsert(id, owner, MEMBERS as usize);
+            return None;
+        }
+        self.home.with_shelf(|shelf| {
+            if let Popped::Group(..) = popped {
+                shelf.uncharge_group(owner);
+            }
+            match back {
+                Ok(flushes) => {
                     shelf.counters.flushes += flushes;
                     shelf.counters.blocks_given_back += blocks;
-                });
-                Some(order.frames())
+                    Some(order.frames())
+                }
+                Err(Stays::Busy) => {
+                    shelf.insert_spare(self.home.frames(), id, owner);
+                    None
+                }
+                Err(Stays::Unknown) => {
+                    shelf.counters.lost_blocks += blocks;
+                    None
+                }
             }
-            Err(Stays::Busy) => {
-                self.reinsert(id, owner, order);
-                None
-            }
-            Err(Stays::Unknown) => {
-                self.home.with_shelf(|shelf| shelf.counters.lost_blocks += blocks);
-                None
-            }
-        }
-    }
-
-    fn reinsert(&self, id: BlockId, owner: Owner, order: Order) {
-        let frames = self.home.frames();
-        self.home.with_shelf(|shelf| {
-            if order == Order::HUGE {
-                id.members().for_each(|member| shelf.insert(frames, member, Kind::Member, owner));
-                shelf.counters.blocks_taken -= MEMBERS;
-            } else {
-                shelf.insert(frames, id, Kind::Alone, owner);
-                shelf.counters.blocks_taken -= 1;
-            }
-        });
+        })
     }
 }
 
@@ -92,12 +121,14 @@ impl<H: Home> Reclaimer for UnmappedPool<H> {
         let frames = self.home.frames();
         let mut freed = 0;
         while freed < shortage.order.frames() {
-            let popped = self.home.try_with_shelf(|shelf| match shelf.pop_spare(frames, 0) {
-                Some(block) => Some((block, Order::LARGE)),
-                None => shelf.pop_group(frames).map(|block| (block, Order::HUGE)),
-            });
-            let Some(Some((block, order))) = popped else { break };
-            match self.put_back(pinned, block, order, Wait::Forbidden) {
+            let found = self.home.try_with_shelf(|shelf| (shelf.pop_spare(frames, 0), shelf.free_groups));
+            let popped = match found {
+                Some((Some((spare, owner)), _)) => Some(Popped::Spare(spare, owner)),
+                Some((None, Some(group))) => self.pop_members(group).map(|owner| Popped::Group(group, owner)),
+                Some((None, None)) | None => None,
+            };
+            let Some(popped) = popped else { break };
+            match self.put_back(pinned, popped, Wait::Forbidden) {
                 Some(frames) => freed += frames,
                 None => break,
             }

@@ -118,8 +118,8 @@ impl CpuSlots {
     #[cold]
     fn begin_anew(&self, ring: usize) {
         let last = if ring == TABLES { TABLES } else { DEPTH - 1 };
-        for ring in ring..=last {
-            self.next[ring].store(RINGS[ring].start as u64, Relaxed);
+        for (next, slots) in self.next.iter().zip(&RINGS).take(last + 1).skip(ring) {
+            next.store(slots.start as u64, Relaxed);
         }
         add(&self.wraps, 1);
     }

@@ -18,7 +18,7 @@ fn after_a_million_operations_every_gigabyte_is_one_page_again() {
         .machine
         .enter(CpuId::BOOT, |cpu| {
             let pool = world.pool();
-            world.shelf.lock().unwrap().keep_blocks(4);
+            world.pool().keep_blocks(4);
             let before = world.machine.counters();
             let (mut held, mut random, mut taken, mut given) = (Vec::new(), Random(42), 0u64, 0u64);
             let mut target = 0;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_hosted::mmu::Fault;
-use rhumb_machine::{Order, PageSize, Pinned};
+use rhumb_machine::{Order, Pinned};
 
 use crate::world::*;
 
@@ -11,7 +11,6 @@ use crate::world::*;
 enum Turn {
     Take(u8, bool),
     Give(usize),
-    Grow(bool),
     Shrink(u64),
 }
 
@@ -19,7 +18,6 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let turn = prop_oneof![
         10 => (prop_oneof![4 => 0u8..4, 2 => 4u8..10], any::<bool>()).prop_map(|(order, bob)| Turn::Take(order, bob)),
         9 => any::<usize>().prop_map(Turn::Give),
-        1 => any::<bool>().prop_map(Turn::Grow),
         1 => (0u64..3).prop_map(Turn::Shrink),
     ];
     prop::collection::vec(turn, 1..120)
@@ -63,9 +61,6 @@ impl Both {
                 self.give(pinned, known);
             }
             Turn::Give(_) => {}
-            Turn::Grow(bob) => {
-                self.pool.grow(pinned, if bob { BOB } else { ALICE }, PageSize::Size2M).unwrap();
-            }
             Turn::Shrink(keep) => {
                 self.pool.shrink(pinned, keep);
             }
@@ -111,7 +106,7 @@ proptest! {
     #[test]
     fn i5_i6_any_history_does_what_the_list_does(turns in turns(), keep in 0u64..3) {
         in_world(2, GIB, 16, |world, cpu| {
-            world.shelf.lock().unwrap().keep_blocks(keep);
+            world.pool().keep_blocks(keep);
             let mut both = Both { world, pool: world.pool(), out: Vec::new(), next: 0 };
             turns.iter().for_each(|&turn| both.play(cpu.pinned(), turn));
             while let Some(known) = both.out.pop() {

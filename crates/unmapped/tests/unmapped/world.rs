@@ -90,6 +90,8 @@ pub(crate) struct Plant {
     pub(crate) moving: Moving,
 }
 
+pub(crate) type BeforeZeroing = Box<dyn FnOnce(&'static World) + Send>;
+
 pub(crate) struct World {
     pub(crate) machine: Hosted,
     pub(crate) frames: Frames<Hosted>,
@@ -100,6 +102,10 @@ pub(crate) struct World {
     pub(crate) at_boot: PageCounts,
     pub(crate) ram: PfnRange,
     pub(crate) plant: Mutex<Plant>,
+    /// Whom the map's journal knows by the pool's name.
+    pub(crate) pool_owner: OwnerId,
+    /// Done once, when the pool is about to zero a frame.
+    pub(crate) before_zeroing: Mutex<Option<BeforeZeroing>>,
     /// What the pool says of its flushes.
     pub(crate) flushes: FlushCounters,
     /// What a compaction frees.
@@ -114,7 +120,9 @@ pub(crate) struct World {
 pub(crate) struct Here(pub &'static World);
 pub(crate) type Pool = UnmappedPool<Here>;
 
-impl Home for Here {
+// SAFETY: one allocator, one map, one shelf, which the pool alone reaches but for the tests of `keep_blocks`; the rest
+// is as promised where no fault is planted.
+unsafe impl Home for Here {
     type Machine = Hosted;
     type Tables = HostedTables;
     type Rules = OffLimits<'static>;
@@ -142,7 +150,16 @@ impl Home for Here {
         if self.0.plant.lock().unwrap().no_zeroing {
             return Ok(());
         }
+        if let Some(before) = self.0.before_zeroing.lock().unwrap().take() {
+            before(self.0);
+        }
         self.0.windows.zero(frame)
+    }
+    fn map_owner(&self) -> OwnerId {
+        self.0.pool_owner
+    }
+    fn relax(&self) {
+        std::thread::yield_now();
     }
     fn compact(&self, pinned: Pinned<'_>) -> u64 {
         let moved = self.0.movable.lock().unwrap().pop();
@@ -204,11 +221,11 @@ impl World {
         let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
         map.refill(reserve, &mut source).unwrap();
         (0..200).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
-        let alice = map.add_owner(OwnerName::of("alice"), u64::MAX).unwrap();
-        let bob = map.add_owner(OwnerName::of("bob"), u64::MAX).unwrap();
+        let pool_owner = map.add_owner(OwnerName::of("unmapped pool"), u64::MAX).unwrap();
+        map.add_owner(OwnerName::of("alice"), u64::MAX).unwrap();
 
-        let mut shelf = Shelf::new(Box::leak(vec![Account::CLOSED; 8].into_boxed_slice()));
-        shelf.keep_blocks(0);
+        let accounts = [const { Account::CLOSED }; 8];
+        let shelf = Shelf::new(Box::leak(Box::new(accounts)));
         let slots = machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
         let watch: &'static Watch = leak(Watch::default());
         let windows = HostedWindows { machine, tables: tables.clone(), pages, watch };
@@ -222,6 +239,8 @@ impl World {
             at_boot: built.pages,
             ram,
             plant: Mutex::default(),
+            pool_owner,
+            before_zeroing: Mutex::default(),
             flushes: FlushCounters::new(),
             movable: Mutex::default(),
             scattered: Mutex::default(),
@@ -230,8 +249,9 @@ impl World {
         });
         let _ = watch.windows.set(&world.windows);
         let pool = world.pool();
-        pool.open_account(ALICE, Account::new(alice, Limits::NONE)).unwrap();
-        pool.open_account(BOB, Account::new(bob, Limits::NONE)).unwrap();
+        pool.keep_blocks(0);
+        pool.open_account(ALICE, Limits::NONE).unwrap();
+        pool.open_account(BOB, Limits::NONE).unwrap();
         world
     }
 
@@ -289,11 +309,6 @@ impl World {
         // SAFETY: the caller's.
         let block = unsafe { self.frames.from_pfn(start, Order::LARGE).unwrap().assume_unmapped() };
         std::mem::ManuallyDrop::new(block)
-    }
-
-    /// Whom the map's journal knows by the owner's name.
-    pub(crate) fn map_owner(&self, owner: Owner) -> OwnerId {
-        self.owner_in(&self.map.lock().unwrap(), if owner == BOB { "bob" } else { "alice" })
     }
 
     pub(crate) fn owner_in(&self, map: &Map, name: &str) -> OwnerId {

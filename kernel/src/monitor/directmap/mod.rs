@@ -30,7 +30,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            age HOW          breaks 2-MiB blocks on purpose: full (all), 1-in-N, or random:SEED (half of them).\n\
            heal             undoes all that was set or aged, and fails unless the map is then what boot made, bit for bit.\n\
            stress SECONDS   all CPUs change, restore, read, write and fault at once; each access is checked.\n\
-           pool             frames out of the map by whole blocks: who has how many. 'pool grow 2M' or '1G' takes a block\n\
+           pool             frames out of the map by whole blocks: who has how many. 'pool grow 1G' takes 1 GiB\n\
            \x20                in advance, 'pool take N' and 'give' frames by hand; 'pool shrink' gives back what is wholly free.\n\
            pool stress SECONDS   all CPUs take frames, use them through windows, and give them back.",
     complete: Complete::Words(WORDS),

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{Frame, Unmapped};
-use rhumb_machine::{Order, PageSize};
+use rhumb_machine::Order;
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use crate::mm::owners::Holder;
@@ -17,16 +17,13 @@ const MOST: usize = 2048;
 /// What was taken by hand.
 static TAKEN: IrqMutex<ArrayVec<Frame<Unmapped>, MOST>> = IrqMutex::new(ArrayVec::new_const());
 
-/// `directmap pool [grow 2M|1G|take N|give|shrink|stress SECONDS]`.
+/// `directmap pool [grow 1G|take N|give|shrink|stress SECONDS]`.
 pub fn run(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     match arguments.optional(|words| words.one_of("what", &["grow", "take", "give", "shrink", "stress"]))? {
         Some("grow") => {
-            let size = match arguments.one_of("size", &["2M", "1G"])? {
-                "2M" => PageSize::Size2M,
-                _ => PageSize::Size1G,
-            };
+            arguments.one_of("size", &["1G"])?;
             arguments.end()?;
-            unmapped::grow(Holder::Monitor, size).map_err(CommandError::failed)?;
+            unmapped::grow(Holder::Monitor).map_err(CommandError::failed)?;
         }
         Some("shrink") => {
             arguments.end()?;
@@ -87,7 +84,7 @@ fn show(out: &mut dyn Output) -> Result<(), CommandError> {
     for holder in unmapped::HOLDERS {
         if let Some(account) = pool.account(holder.owner()) {
             let (name, blocks, frames) = (Name(holder.owner()), account.blocks(), account.frames());
-            writeln!(out, "  {name}: {frames} frames, {blocks} blocks taken for it");
+            writeln!(out, "  {name}: {frames} frames, {blocks} blocks");
         }
     }
     let counters = windows.counters();

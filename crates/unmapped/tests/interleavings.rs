@@ -1,0 +1,268 @@
+//! Takers, givers and an allocator that is short, in the orders of their locks that shuttle tries. CPUs change at each
+//! lock and while a frame is cleared; each taker looks at its frames as the next taker would.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rhumb_directmap::{DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Standing, window};
+use rhumb_frames::{
+    Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Reclaimer, Registration, Unmapped, Zone,
+};
+use rhumb_machine::{
+    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, PageSize, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr,
+};
+use rhumb_pagetable::sim::{SimSource, SimTables};
+use rhumb_pagetable::{Levels, Root, TableSource};
+use rhumb_unmapped::planted::{self, Fault};
+use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
+use rhumb_unmapped::windows::copy::CopyError;
+use shuttle::sync::{Mutex, TryLockError};
+
+const CPUS: usize = 4;
+const BLOCKS: u64 = 4;
+const BLOCK_BYTES: u64 = 2 << 20;
+const RAM_AT: u64 = 4 << 30;
+const OWNER: Owner = Owner(1);
+
+shuttle::thread_local! {
+    static CPU: Cell<usize> = Cell::new(0);
+}
+
+/// CPUs that are shuttle's threads.
+#[derive(Clone, Copy)]
+struct Threads;
+
+/// Returns the machine's RAM, in which every frame is the test's for good. Shuttle's threads are one of the host's.
+fn ram() -> *mut u8 {
+    thread_local! {
+        static RAM: *mut u64 = vec![0u64; (BLOCKS * BLOCK_BYTES / 8) as usize].leak().as_mut_ptr();
+    }
+    RAM.with(|&ram| ram.cast())
+}
+
+/// Returns where the test sees a frame.
+fn place(pfn: Pfn) -> *mut u64 {
+    ram().wrapping_add((pfn.addr().get() - RAM_AT) as usize).cast()
+}
+
+fn this_cpu() -> CpuId {
+    CpuId::new(CPU.with(Cell::get)).unwrap()
+}
+
+// SAFETY: each thread is one CPU; nothing interrupts it, and no CPU has a TLB.
+unsafe impl Machine for Threads {
+    fn direct_map_base(&self) -> VirtAddr {
+        VirtAddr::new((ram() as u64).wrapping_sub(RAM_AT))
+    }
+    fn cpu_count(&self) -> usize {
+        CPUS
+    }
+    fn node_of(&self, _: CpuId) -> NodeId {
+        NodeId::FIRST
+    }
+    fn preempt_disable(&self) -> CpuId {
+        this_cpu()
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> CpuId {
+        this_cpu()
+    }
+    unsafe fn irq_restore(&self) {}
+    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
+    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+type Map = DirectMap<SimTables, OffLimits<'static>>;
+
+struct World {
+    frames: Frames<Threads>,
+    map: Mutex<Map>,
+    shelf: Mutex<Shelf>,
+    owner: OwnerId,
+}
+
+#[derive(Clone, Copy)]
+struct Here(&'static World);
+
+// SAFETY: one allocator, map and shelf, which the pool alone uses; `zero` clears all pages; no CPU has a TLB.
+unsafe impl Home for Here {
+    type Machine = Threads;
+    type Tables = SimTables;
+    type Rules = OffLimits<'static>;
+
+    fn frames(&self) -> &Frames<Threads> {
+        &self.0.frames
+    }
+    fn with_map<A>(&self, act: impl FnOnce(&mut Map) -> A) -> A {
+        act(&mut self.0.map.lock().unwrap())
+    }
+    fn try_with_map<A>(&self, act: impl FnOnce(&mut Map) -> A) -> Option<A> {
+        match self.0.map.try_lock() {
+            Ok(mut map) => Some(act(&mut map)),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("poisoned"),
+        }
+    }
+    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
+        act(&mut self.0.shelf.lock().unwrap())
+    }
+    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
+        self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
+    }
+    fn map_owner(&self) -> OwnerId {
+        self.0.owner
+    }
+    fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
+        for page in frame.frames().iter() {
+            shuttle::thread::yield_now();
+            // SAFETY: a frame in the test's RAM, whose holder lends it; threads change at yields only.
+            unsafe { place(page).write_bytes(0, 512) };
+        }
+        Ok(())
+    }
+    fn relax(&self) {
+        shuttle::thread::yield_now();
+    }
+}
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+fn world() -> &'static World {
+    let (levels, memory) =
+        (Levels::Four, PhysRange::of_length(PhysAddr::new(RAM_AT), BLOCKS * BLOCK_BYTES).unwrap());
+    let mut tables = SimTables::new();
+    let mut source = SimSource::new(&mut tables, Pfn::new(1), 32);
+    let root = Root::new(source.take_zeroed_table().unwrap(), levels);
+    let base = window(levels).start();
+    let request = rhumb_directmap::Request {
+        base,
+        levels,
+        ram: [memory],
+        read_only: &[],
+        largest: PageSize::Size2M,
+        limit: None,
+    };
+    let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
+    let standing = Standing { root, base, largest: PageSize::Size2M, pages: built.pages };
+    let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
+    map.add_record_page(Box::leak(Box::new(RecordPage::new())));
+    let owner = map.add_owner(OwnerName::of("unmapped pool"), u64::MAX).unwrap();
+    let span = memory.whole_frames();
+    let known = [MemoryRange { frames: span, node: NodeId::FIRST }];
+    let layout = Layout::new(&known, CPUS, span.end()).unwrap();
+    let storage = vec![0u64; layout.storage_bytes().div_ceil(8)].leak();
+    let descriptor_bytes = BLOCKS as usize * 512 * size_of::<Descriptor>();
+    let descriptors = vec![0u64; descriptor_bytes.div_ceil(8)].leak().as_ptr() as u64;
+    let first = span.start().get() * size_of::<Descriptor>() as u64;
+    // SAFETY: the frames are the test's RAM, of which nothing else is used now; the array has a descriptor of each of
+    // them, and is leaked.
+    let frames = unsafe {
+        let frames = Frames::new(Threads, &layout, [span], storage).unwrap();
+        frames.with_descriptors(VirtAddr::new(descriptors.wrapping_sub(first)))
+    };
+    Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
+    let shelf = Shelf::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
+    let world = leak(World { frames, map: Mutex::new(map), shelf: Mutex::new(shelf), owner });
+    let pool: &'static UnmappedPool<Here> = leak(UnmappedPool::new(Here(world)));
+    pool.open_account(OWNER, Limits::NONE).unwrap();
+    pool.keep_blocks(1);
+    let registration: &'static Registration = leak(pool as &(dyn Reclaimer + 'static));
+    world.frames.register_reclaimer(registration).unwrap();
+    world
+}
+
+/// Takes frames, looks at them and gives them back; returns how many were not zero, or changed while they were held.
+fn take_and_give(world: &'static World, cpu: usize) -> u64 {
+    CPU.with(|this| this.set(cpu));
+    let (pool, pin) = (UnmappedPool::new(Here(world)), Threads.pin());
+    let (mut held, mut wrong) = (Vec::new(), 0);
+    for turn in 0..6u64 {
+        let order = Order::new([0, 9, 0, 3, 9, 1][(turn as usize + cpu) % 6]).unwrap();
+        match pool.take(pin.pinned(), OWNER, order) {
+            Ok(frame) => {
+                // SAFETY: the frame is this thread's, in the test's RAM; threads change at locks and yields only.
+                wrong += u64::from(unsafe { place(frame.pfn()).read() } != 0);
+                // SAFETY: as above.
+                unsafe { place(frame.pfn()).write(turn << 8 | cpu as u64 | 0x80) };
+                held.push((frame, turn << 8 | cpu as u64 | 0x80));
+            }
+            Err(PoolError::NoBlock(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        if turn % 2 == 1 {
+            wrong += give_one(&pool, pin.pinned(), &mut held);
+        }
+    }
+    while !held.is_empty() {
+        wrong += give_one(&pool, pin.pinned(), &mut held);
+    }
+    wrong
+}
+
+fn give_one(pool: &UnmappedPool<Here>, pinned: Pinned<'_>, held: &mut Vec<(Frame<Unmapped>, u64)>) -> u64 {
+    let Some((frame, mark)) = held.pop() else { return 0 };
+    // SAFETY: as in `take_and_give`.
+    let is_changed = unsafe { place(frame.pfn()).read() } != mark;
+    // A frame that two threads hold comes back twice.
+    let is_refused = pool.give(pinned, frame).map_err(|refused| refused.frame.into_pfn()).is_err();
+    u64::from(is_changed) + u64::from(is_refused)
+}
+
+/// Takes whole blocks from the allocator until it has none, which asks the pool for its spares, and frees them.
+fn be_short(world: &'static World, cpu: usize) {
+    CPU.with(|this| this.set(cpu));
+    let pin = Threads.pin();
+    for _ in 0..3 {
+        let taken: Vec<Frame> =
+            std::iter::from_fn(|| world.frames.alloc(pin.pinned(), rhumb_frames::Request::LARGE).ok())
+                .collect();
+        shuttle::thread::yield_now();
+        taken.into_iter().for_each(|block| world.frames.free(pin.pinned(), block));
+    }
+}
+
+/// Tries `runs` orders; returns how much was wrong in all of them.
+fn wrong_in(runs: usize) -> u64 {
+    let total = std::sync::Arc::new(AtomicU64::new(0));
+    let sum = total.clone();
+    let mut config = shuttle::Config::new();
+    config.stack_size = 1 << 20;
+    shuttle::Runner::new(shuttle::scheduler::RandomScheduler::new(runs), config).run(move || {
+        let world = world();
+        let takers: Vec<_> =
+            (0..CPUS - 1).map(|cpu| shuttle::thread::spawn(move || take_and_give(world, cpu))).collect();
+        let short = shuttle::thread::spawn(move || be_short(world, CPUS - 1));
+        let wrong: u64 = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
+        short.join().unwrap();
+        sum.fetch_add(wrong, Relaxed);
+        if wrong == 0 && !planted::is(Fault::ShelvedBeforeZeroed) {
+            let (pool, pin) = (UnmappedPool::new(Here(world)), Threads.pin());
+            pool.validate().unwrap();
+            pool.shrink(pin.pinned(), 0);
+            pool.validate().unwrap();
+            world.map.lock().unwrap().validate().unwrap();
+            (0..CPUS).for_each(|cpu| {
+                CPU.with(|this| this.set(cpu));
+                world.frames.drain(Threads.pin().pinned());
+            });
+            assert_eq!(world.frames.free_frames(), BLOCKS * 512);
+        }
+    });
+    total.load(Relaxed)
+}
+
+#[test]
+fn every_frame_has_one_holder_and_is_zero_when_it_is_taken() {
+    assert_eq!(wrong_in(80), 0);
+}
+
+#[test]
+fn a_frame_that_is_shelved_before_it_is_zero_is_found() {
+    let wrong = planted::with(Fault::ShelvedBeforeZeroed, || wrong_in(80));
+    assert!(wrong > 0, "the planted fault was not seen");
+}
