@@ -81,6 +81,10 @@ fn bring_up(boot: &'static boot::Boot) {
     x86_64::instructions::interrupts::enable();
     logging::leave_lines();
 
+    // The boot CPU is the first that is listed. Its node is known before anything is allocated for it.
+    if let Some(this) = boot.topology.cpus.first() {
+        here.set_node(this.node);
+    }
     boot.make_areas();
     match mm::frames::take_over(boot) {
         Ok(frames) => {
@@ -122,10 +126,6 @@ fn bring_up(boot: &'static boot::Boot) {
 
 /// Starts the CPUs that the firmware lists and the command line allows.
 fn start_cpus(boot: &boot::Boot) -> usize {
-    // The boot CPU is the first, and runs.
-    if let Some(this) = boot.topology.cpus.first() {
-        percpu::here().set_node(this.node);
-    }
     let candidate =
         |cpu: &Cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node, inputs: inputs(boot, Some(cpu)) };
     let listed = boot.topology.startable().skip(1).map(candidate);

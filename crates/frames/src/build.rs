@@ -3,13 +3,14 @@
 //! Zeroed storage already describes blocks that are wholly free, so the hand-over writes one bit for each of those, and
 //! more only for blocks that are used, absent or partly free.
 
-use rhumb_machine::{CpuId, MAX_NODES, Machine, NodeId, Pfn, PfnRange};
+use rhumb_machine::{CpuId, MAX_NODES, Machine, Pfn, PfnRange};
 
 use crate::block::Info;
 use crate::depot::{Depot, MAX_POOLS};
 use crate::error::LayoutError;
-use crate::layout::{Layout, MemoryRange, Piece, check_range, for_each_piece};
+use crate::layout::{Layout, MemoryRange, Piece, check_range};
 use crate::pool::Pool;
+use crate::raw::Brand;
 use crate::request::{Mobility, Zone};
 use crate::storage::{Storage, Table};
 use crate::sync::{AtomicU32, AtomicUsize, Ordering, Relaxed};
@@ -29,19 +30,23 @@ impl Depot {
         if machine.cpu_count() > layout.cpus {
             return Err(LayoutError::TooManyCpus(machine.cpu_count()));
         }
+        for cpu in (0..machine.cpu_count()).filter_map(CpuId::new) {
+            let node = machine.node_of(cpu);
+            if node.index() >= layout.nodes {
+                return Err(LayoutError::NoSuchNode(node));
+            }
+        }
         let mut storage = Storage::new(storage);
         let mut has_high = false;
-        for_each_piece(layout.memory, layout.direct_limit, |piece| {
-            has_high |= piece.zone == Zone::High;
-            Ok(())
-        })?;
+        layout.for_each_piece(|piece| has_high |= piece.zone == Zone::High);
         let depot = Self {
-            pools: Table::new(),
+            brand: Brand::next(),
+            pools: &storage.zeroed::<Table<Pool, MAX_POOLS>>(1)?[0],
             pool_count: AtomicUsize::new(0),
+            starts: storage.zeroed(MAX_POOLS)?,
             zonelists: storage.zeroed(layout.nodes * MAX_POOLS)?,
-            caches: storage.zeroed(layout.cpus * (1 + usize::from(has_high)))?,
-            cpus: layout.cpus,
-            anywhere: if has_high { layout.cpus } else { 0 },
+            caches: storage.zeroed(layout.cpus)?,
+            has_high,
             small_limit: AtomicU32::new(0),
             bite_limit: AtomicU32::new(0),
             distances: storage.zeroed(layout.nodes * MAX_NODES)?,
@@ -50,19 +55,13 @@ impl Depot {
         for (index, distance) in depot.distances.iter().enumerate() {
             distance.store(layout.distance(index / MAX_NODES, index % MAX_NODES), Relaxed);
         }
-        for (index, cache) in depot.caches.iter().enumerate() {
-            let cpu = index % layout.cpus;
-            let running = CpuId::new(cpu).filter(|cpu| cpu.index() < machine.cpu_count());
-            let node = running.map_or(NodeId::FIRST, |cpu| machine.node_of(cpu));
-            if node.index() >= layout.nodes {
-                return Err(LayoutError::NoSuchNode(node));
+        let mut made = Ok(());
+        layout.for_each_piece(|piece| {
+            if made.is_ok() {
+                made = depot.make_pool(piece, layout.memory, &mut storage).map(|pool| depot.publish(pool));
             }
-            cache.home.store(crate::raw::Raw::pool_tag(0, node, 0).0, Relaxed);
-        }
-        for_each_piece(layout.memory, layout.direct_limit, |piece| {
-            depot.publish(depot.make_pool(piece, layout.memory, &mut storage)?);
-            Ok(())
-        })?;
+        });
+        made?;
         depot.hand_over(layout.memory, free)?;
         depot.pools.iter().for_each(Pool::set_default_reserve);
         depot.guard_low_zones();
@@ -97,7 +96,7 @@ impl Depot {
             return Err(LayoutError::TooManyPools(index + 1));
         }
         let arrays = piece.arrays(storage)?;
-        let pool = storage.place(Pool::new(index, piece.span, piece.node, piece.zone, arrays))?;
+        let pool = storage.place(Pool::new(self.brand, piece.span, piece.node, piece.zone, arrays))?;
         let mut at = pool.base;
         for range in memory {
             let inside = range.frames.intersection(piece.span);
@@ -113,6 +112,7 @@ impl Depot {
     fn publish(&self, pool: &'static Pool) {
         let index = self.pool_count.load(Relaxed);
         self.pools.set(index, pool);
+        self.add_to_starts(index, index);
         self.pool_count.store(index + 1, Ordering::Release);
         self.add_to_zonelists(index);
     }
@@ -135,6 +135,8 @@ impl Depot {
                 return Err(LayoutError::Overlap(before, range));
             }
             before = Some(range);
+            // Frame 0 stays in use: where the direct map begins at 0, its address is the null pointer.
+            let range = range.intersection(ALL_BUT_THE_FIRST);
             if !is_memory(memory, range) {
                 return Err(LayoutError::NotMemory(range));
             }
@@ -171,38 +173,53 @@ impl Depot {
         if memory.node.index() * MAX_POOLS >= self.zonelists.len() {
             return Err(LayoutError::NoSuchNode(memory.node));
         }
-        let mut pieces = 0;
-        for_each_piece(&[memory], self.direct_limit, |piece| {
+        let memory = &[memory];
+        let layout = Layout::of(memory, self.direct_limit);
+        let (mut pieces, mut past_limit) = (0, None);
+        layout.for_each_piece(|piece| {
             pieces += 1;
-            if piece.zone == Zone::High && self.anywhere == 0 {
-                return Err(LayoutError::PastLimit(piece.span.end()));
+            if piece.zone == Zone::High && !self.has_high {
+                past_limit = Some(piece.span.end());
             }
-            Ok(())
-        })?;
+        });
+        if let Some(end) = past_limit {
+            return Err(LayoutError::PastLimit(end));
+        }
         let count = self.pool_count.load(Ordering::Acquire);
         if count + pieces > MAX_POOLS {
             return Err(LayoutError::TooManyPools(count + pieces));
         }
-        if let Some(old) = self.pools.iter().find(|pool| pool.span.overlaps(memory.frames)) {
-            return Err(LayoutError::Overlap(old.span, memory.frames));
+        let [MemoryRange { frames, .. }] = *memory;
+        if let Some(old) = self.pools.iter().find(|pool| pool.span.overlaps(frames)) {
+            return Err(LayoutError::Overlap(old.span, frames));
         }
-        let (given, needed) = (size_of_val(storage), crate::layout::added_bytes(memory, self.direct_limit));
+        let (given, needed) = (size_of_val(storage), layout.piece_bytes());
         if given < needed && cfg!(not(feature = "model")) {
             return Err(LayoutError::StorageTooSmall(given, needed));
         }
         let mut storage = Storage::new(storage);
-        for_each_piece(&[memory], self.direct_limit, |piece| {
-            let pool = self.make_pool(piece, &[memory], &mut storage)?;
-            pool.hand_over(piece.span);
-            pool.set_default_reserve();
-            self.publish(pool);
-            Ok(())
-        })?;
+        let mut made = Ok(());
+        layout.for_each_piece(|piece| {
+            if made.is_ok() {
+                made = self.make_pool(piece, memory, &mut storage).map(|pool| {
+                    pool.hand_over(piece.span.intersection(ALL_BUT_THE_FIRST));
+                    pool.set_default_reserve();
+                    self.publish(pool);
+                });
+            }
+        });
+        made?;
         self.guard_low_zones();
         self.set_limits();
         Ok(())
     }
 }
+
+/// All frames but frame 0.
+const ALL_BUT_THE_FIRST: PfnRange = match PfnRange::new(Pfn::new(1), Pfn::new(1 << 40)) {
+    Some(range) => range,
+    None => panic!("1 is less"),
+};
 
 /// Whether `range` lies in memory, over as many adjoining ranges as it takes.
 fn is_memory(memory: &[MemoryRange], range: PfnRange) -> bool {

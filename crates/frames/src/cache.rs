@@ -30,6 +30,14 @@ const CACHED_ORDERS: usize = Order::LARGE.get() as usize + 1;
 /// The most common handles of a CPU's own node, from their kind upwards.
 const BASE_UNMOVABLE: u64 = Mobility::Unmovable as u64;
 const BASE_MOVABLE: u64 = Mobility::Movable as u64;
+/// What [`CpuCache`]'s `cap` holds while another CPU wants this one to give back what it holds. Negative as a signed
+/// number, as which it is compared: nothing is kept meanwhile.
+const WANTED: u32 = u32::MAX;
+/// Frames that a magazine of orders 1 to 8 holds at most: one block of order 8. All eight of a kind together are less
+/// than four 2-MiB blocks.
+const RUN_FRAMES: i32 = 256;
+/// Blocks that a magazine of order 9 holds at most.
+const LARGE_BLOCKS: i32 = 8;
 const LARGE_MOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Movable as u64;
 /// Slots for frames of other nodes on their way home.
 pub(crate) const AWAY: usize = if cfg!(feature = "model") { 16 } else { 128 };
@@ -38,8 +46,6 @@ pub(crate) const AWAY: usize = if cfg!(feature = "model") { 16 } else { 128 };
 pub(crate) struct Ring<const SLOTS: usize> {
     head: AtomicU32,
     tail: AtomicU32,
-    /// Blocks that it may hold: at most `SLOTS`; 0 sends the next free to the slow path.
-    pub(crate) limit: AtomicU32,
     slots: [AtomicU64; SLOTS],
 }
 
@@ -49,7 +55,6 @@ impl<const SLOTS: usize> Default for Ring<SLOTS> {
         Self {
             head: AtomicU32::new(0),
             tail: AtomicU32::new(0),
-            limit: AtomicU32::new(0),
             slots: core::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -73,6 +78,11 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
     }
 
+    /// Calls `each` with every block, as another CPU sees them.
+    pub(crate) fn for_each(&self, each: &mut impl FnMut(Raw)) {
+        (0..self.glimpse() as u32).map(self.oldest_first()).for_each(each);
+    }
+
     /// The newest.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Raw> {
@@ -90,11 +100,11 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         (self.len() > 0).then(|| Raw(self.slot(self.head.load(Relaxed).wrapping_sub(1)).load(Relaxed)))
     }
 
-    /// Adds `raw`, unless the limit is reached.
+    /// Adds `raw`, unless as many as `limit` are there: at most `SLOTS`; 0 or less sends the free to the slow path.
     #[inline(always)]
-    pub(crate) fn push(&self, raw: Raw) -> bool {
+    pub(crate) fn push(&self, raw: Raw, limit: i32) -> bool {
         let head = self.head.load(Relaxed);
-        if head.wrapping_sub(self.tail.load(Relaxed)) >= self.limit.load(Relaxed) {
+        if head.wrapping_sub(self.tail.load(Relaxed)) as i32 >= limit {
             return false;
         }
         self.slot(head).store(raw.0, Relaxed);
@@ -186,11 +196,12 @@ impl OpenBlock {
 #[derive(Default)]
 pub(crate) struct CpuCache {
     busy: AtomicBool,
-    /// Another CPU wants this one to give back what it holds.
-    pub(crate) wanted: AtomicBool,
     /// A reclaimer runs on this CPU: what it allocates must not call reclaimers again.
     pub(crate) reclaiming: AtomicBool,
-    /// The node field of handles to this CPU's own node.
+    /// Frames that a magazine of single frames may hold, from which the other limits follow; or [`WANTED`]. One word, so
+    /// that a CPU which asks and the CPU which sets its cap cannot each overwrite half of what the other said.
+    cap: AtomicU32,
+    /// What handles to blocks of this CPU's own node have in common; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
     pub(crate) small: [Ring<SMALL>; Mobility::COUNT],
     /// Orders 1 to 9 of each kind.
@@ -247,11 +258,12 @@ impl CpuCache {
         // Kind and order, and above them what must be alike in the handle and `home`. Branches, where an index would
         // do: they are foreseen, and what follows need not wait for the handle.
         let differs = (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT;
+        let cap = self.cap();
         let kept = self.alone(|cache| {
             let kept = match differs {
-                BASE_MOVABLE => cache.small[1].push(raw),
-                BASE_UNMOVABLE => cache.small[0].push(raw),
-                LARGE_MOVABLE => cache.runs[1][CACHED_ORDERS - 2].push(raw),
+                BASE_MOVABLE => cache.small[1].push(raw, cap),
+                BASE_UNMOVABLE => cache.small[0].push(raw, cap),
+                LARGE_MOVABLE => cache.runs[1][CACHED_ORDERS - 2].push(raw, large_limit(cap)),
                 _ => cache.push_other(differs, raw),
             };
             kept.then_some(())
@@ -266,8 +278,55 @@ impl CpuCache {
             return false;
         }
         match raw.order() {
-            Order::BASE => self.small.get(raw.kind_index()).is_some_and(|ring| ring.push(raw)),
-            order => self.runs(order, raw.kind_index()).is_some_and(|ring| ring.push(raw)),
+            Order::BASE => self.small.get(raw.kind_index()).is_some_and(|ring| ring.push(raw, self.cap())),
+            order => {
+                let limit = self.run_limit(order);
+                self.runs(order, raw.kind_index()).is_some_and(|ring| ring.push(raw, limit))
+            }
+        }
+    }
+
+    /// Frames that a magazine of single frames may hold; negative while this CPU is to give back what it holds.
+    #[inline(always)]
+    pub(crate) fn cap(&self) -> i32 {
+        self.cap.load(Relaxed) as i32
+    }
+
+    /// Blocks that a magazine of `order`, from 1 to 9, may hold.
+    pub(crate) fn run_limit(&self, order: Order) -> i32 {
+        let cap = self.cap();
+        if order == Order::LARGE {
+            return large_limit(cap);
+        }
+        ((cap / 2).min(RUN_FRAMES) >> order.get()).min(RUNS as i32)
+    }
+
+    /// Lets the magazines of this CPU hold `small` frames each, unless another CPU wants what it holds.
+    pub(crate) fn bound(&self, small: u32) {
+        let old = self.cap.load(Relaxed);
+        if old != small && old != WANTED {
+            // Where another CPU asks meanwhile, its word stays.
+            let _ = self.cap.compare_exchange(old, small, Relaxed, Relaxed);
+        }
+    }
+
+    /// Says to the CPU that it should drain, and stops what it would keep without looking.
+    pub(crate) fn ask(&self) {
+        if !self.is_wanted() {
+            self.cap.store(WANTED, Relaxed);
+        }
+    }
+
+    /// Whether another CPU asked this one to drain.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.cap.load(Relaxed) == WANTED
+    }
+
+    /// Says that this CPU drains now.
+    pub(crate) fn answer(&self) {
+        if self.is_wanted() {
+            self.cap.store(0, Relaxed);
         }
     }
 
@@ -289,4 +348,10 @@ impl CpuCache {
         let runs: u64 = self.all_runs().map(|(order, ring)| ring.glimpse() << order).sum();
         small + open + runs + self.away.glimpse()
     }
+}
+
+/// Blocks that a magazine of order 9 may hold: eight times the frames of one of order 0.
+#[inline(always)]
+fn large_limit(cap: i32) -> i32 {
+    (cap >> 6).min(LARGE_BLOCKS)
 }

@@ -21,7 +21,7 @@ impl<M: Machine> Frames<M> {
         in_pools + self.faults.refused()
     }
 
-    /// The frame of the last free that a checked build refused.
+    /// The frame of the last free that was refused at once: of another allocator, and in checked builds any.
     pub fn last_refused(&self) -> Option<Pfn> {
         self.faults.last()
     }
@@ -90,8 +90,7 @@ impl<M: Machine> Frames<M> {
     /// Whether the block may be freed.
     pub(crate) fn note_free(&self, pinned: Pinned<'_>, raw: Raw) -> bool {
         let pfn = raw.pfn();
-        let home = self.depot.pools.get(raw.pool()).filter(|pool| pool.span.contains(pfn));
-        if home.is_none() {
+        if raw.brand() != self.depot.brand || self.depot.pool_of(pfn).is_none() {
             self.faults.refuse(pfn);
             return false;
         }

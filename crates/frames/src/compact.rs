@@ -3,25 +3,30 @@
 //! The allocator knows which frames are in use, not what is in them. Their owner does: it implements [`Relocate`], says
 //! how far the block at a frame reaches, and moves content and mappings to another block when asked.
 //!
-//! A 2-MiB block is emptied like this: it is *isolated* first (its free frames stay where they are, but nobody is given
-//! one); then each block of frames in it is moved to one that is allocated elsewhere; at the end the whole block is
-//! either allocated ([`Frames::alloc_range`]) or given back as one. If a frame cannot be moved, what was moved stays
-//! moved, and no frame is lost. No lock is held while an owner works.
+//! A 2-MiB block is emptied like this: it is *isolated* first, so that no CPU is given what of it is free or becomes
+//! free; that holds for parts of larger allocated blocks, too. Then each block of frames in it is moved to one that is
+//! allocated elsewhere; at the end the whole block is either allocated ([`Frames::alloc_range`]) or given back as one.
+//! If a frame cannot be moved, what was moved stays moved, and no frame is lost. No lock is held while an owner works,
+//! and an owner that panics leaves no block isolated.
 //!
-//! One compaction or contiguous allocation runs at a time: isolation belongs to it.
+//! One compaction or allocation of a range runs at a time: isolation belongs to it.
+
+use core::ops::Range;
 
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned};
 
 use crate::block::State;
 use crate::descriptor::DescriptorView;
+use crate::drain::give;
 use crate::error::AllocError;
 use crate::frame::{Anywhere, Frame, FrameRange};
 use crate::frames::Frames;
 use crate::isolation::Target;
 use crate::pool::Pool;
 use crate::raw::Raw;
-use crate::request::{AllocClass, Mobility, Owner, Request, Zone};
-use crate::words::FRAMES;
+use crate::request::{AllocClass, Mobility, Owner, Zone};
+use crate::sync::Relaxed;
+use crate::words::{self, FRAMES};
 
 /// A block of frames as its owner allocated it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,10 +129,15 @@ impl Goal {
 /// A block is worth emptying while at most this many of its frames are in use: moving costs a copy of each.
 const MOST_USED: u32 = FRAMES * 7 / 8;
 
+/// What a look at a block costs of a budget at least: the search for what is in use in it, and a question to the owner
+/// for each find.
+const LOOK_FRAMES: u64 = 16;
+
 impl<M: Machine> Frames<M> {
     /// Empties broken movable blocks of `node`, emptiest first, into fuller ones, until `budget_frames` frames were
-    /// moved or nothing is left that is worth it. Zones are taken in the order in which requests are served from them.
-    /// Runs to its end on this CPU: the budget is the bound on its time. Does nothing while another compaction runs.
+    /// moved or nothing is left that is worth it. A block costs at least 16 frames of the budget, also one that cannot
+    /// be emptied: the budget bounds the time, whatever the size of memory. Zones are taken in the order in which
+    /// requests are served from them. Does nothing while another compaction runs.
     pub fn compact(
         &self,
         pinned: Pinned<'_>,
@@ -140,12 +150,13 @@ impl<M: Machine> Frames<M> {
         let Some(_turn) = self.isolation.take() else { return done };
         self.drain(pinned);
         self.request_drain(pinned);
+        let mut budget = budget_frames;
         let here = self.depot.zonelist(node.index(), goal.ceiling()).filter(|pool| pool.node == node);
         for pool in here.filter(|pool| goal.is_served_by(pool)) {
             // What one pass could not move may find room in what its last blocks left.
             loop {
                 let (emptied, stuck) =
-                    self.compact_once(pinned, pool, relocate, budget_frames, &mut done.moved);
+                    self.compact_once(pinned, pool, relocate, &mut budget, &mut done.moved);
                 done.blocks += emptied;
                 if emptied == 0 || stuck == 0 {
                     done.stuck += stuck;
@@ -160,26 +171,28 @@ impl<M: Machine> Frames<M> {
     fn compact_once(
         &self,
         pinned: Pinned<'_>,
-        pool: &Pool,
+        pool: &'static Pool,
         relocate: &dyn Relocate,
-        budget_frames: u64,
+        budget: &mut u64,
         moved: &mut u64,
     ) -> (u64, u64) {
         let (mut emptied, mut stuck) = (0, 0);
-        while *moved < budget_frames
+        // A block that cannot be emptied stays in the chain until the end, so that each is tried once.
+        let mut chain = Chain { frames: self, pool, first: None };
+        while *budget > 0
             && let Some(block) = self.isolate_emptiest(pool)
         {
-            let start = pool.block_start(block);
-            let range = PfnRange::of_length(start, u64::from(FRAMES)).unwrap_or_default();
+            chain.push(block);
+            let range = PfnRange::of_length(pool.block_start(block), u64::from(FRAMES)).unwrap_or_default();
+            let before = *moved;
             if self.empty(pinned, pool, range, relocate, moved, Target::Broken).is_ok() {
                 emptied += 1;
-                self.release_block(pool, block);
+                chain.release_newest();
             } else {
-                // It stays isolated until the end, so that each block is tried once.
                 stuck += 1;
             }
+            *budget = budget.saturating_sub((*moved - before).max(LOOK_FRAMES));
         }
-        (0..pool.blocks.len()).for_each(|block| self.release_block(pool, block));
         (emptied, stuck)
     }
 
@@ -197,10 +210,8 @@ impl<M: Machine> Frames<M> {
     }
 
     fn release_block(&self, pool: &Pool, block: usize) {
-        if pool.blocks[block].info().is_isolated() {
-            let guard = self.machine.irq_off();
-            pool.lock(guard.irq_off()).release(block);
-        }
+        let guard = self.machine.irq_off();
+        pool.lock(guard.irq_off()).release(block);
     }
 
     /// Moves everything that is in use in `range`, whose blocks are isolated. First looks whether all of it can be
@@ -215,13 +226,13 @@ impl<M: Machine> Frames<M> {
         target: Target,
     ) -> Result<(), AllocError> {
         let mut at = range.start();
-        while let Some(pfn) = next_in_use(pool, at, range.end()) {
+        while let Some(pfn) = pool.next_in_use(at, range.end()) {
             at = movable_extent(pool, relocate, pfn)?.end();
         }
         let mut at = range.start();
-        while let Some(pfn) = next_in_use(pool, at, range.end()) {
+        while let Some(pfn) = pool.next_in_use(at, range.end()) {
             let from = movable_extent(pool, relocate, pfn)?;
-            self.move_extent(pinned, pool, from, relocate, (target, range))?;
+            self.move_extent(pinned, pool, from, relocate, target)?;
             *moved += from.order.frames();
             at = from.end();
         }
@@ -234,7 +245,7 @@ impl<M: Machine> Frames<M> {
         pool: &Pool,
         from: Extent,
         relocate: &dyn Relocate,
-        (target, range): (Target, PfnRange),
+        target: Target,
     ) -> Result<(), AllocError> {
         let to = {
             let guard = self.machine.irq_off();
@@ -250,16 +261,11 @@ impl<M: Machine> Frames<M> {
         self.note_moved(pinned, from.start);
         self.forbid_range(PfnRange::of_length(from.start, from.order.frames()).unwrap_or_default());
         let guard = self.machine.irq_off();
-        let mut held = pool.lock(guard.irq_off());
-        if from.order < Order::LARGE {
-            held.give_run(from.start, from.order);
-        } else {
-            held.give_isolated(from.start, from.order, range);
-        }
+        give(&mut pool.lock(guard.irq_off()), from.start, from.order);
         Ok(())
     }
 
-    /// The handle of what is moved to: held by whom the block was held by that is moved.
+    /// A handle to the destination, stamped with the owner of the source block.
     fn attribute(&self, from: Extent, to: Raw) -> Frame<Anywhere> {
         let owner = self.descriptor(from.start).map_or(Owner::NONE, DescriptorView::owner);
         if owner != Owner::NONE
@@ -271,7 +277,7 @@ impl<M: Machine> Frames<M> {
         Frame::from_raw(to)
     }
 
-    /// Exactly the frames of `range`, which lie in one zone of one node; what is in the way is moved.
+    /// Allocates exactly the frames of `range`, which lie in one zone of one node, after moving what is in the way.
     ///
     /// # Errors
     /// The range is no memory or not in one zone; a frame in it cannot be moved (it is named); there is no room for
@@ -288,95 +294,93 @@ impl<M: Machine> Frames<M> {
         let pool = pool.ok_or(AllocError::BadRange(range))?;
         self.drain(pinned);
         self.request_drain(pinned);
-        self.claim_range(pinned, pool, range, relocate)
+        let window = self.isolate_range(pool, range)?;
+        self.empty(pinned, pool, range, relocate, &mut 0, Target::Any)?;
+        self.claim_range(pool, range)?;
+        self.allow_range(range);
+        drop(window);
+        Ok(FrameRange::new(range, self.depot.brand))
     }
 
-    fn claim_range(
+    /// Isolates the blocks of `range`, one lock visit for each.
+    pub(crate) fn isolate_range(
         &self,
-        pinned: Pinned<'_>,
-        pool: &Pool,
+        pool: &'static Pool,
         range: PfnRange,
-        relocate: &dyn Relocate,
-    ) -> Result<FrameRange, AllocError> {
-        let blocks = pool.offset(range.start()) / 512..pool.offset(range.end()).div_ceil(512);
-        let isolate = |block: usize| {
+    ) -> Result<Window<'_, M>, AllocError> {
+        let (first, end) = (pool.offset(range.start()) / 512, pool.offset(range.end()).div_ceil(512));
+        let mut window = Window { frames: self, pool, blocks: first..first };
+        for block in first..end {
             let guard = self.machine.irq_off();
             let mut held = pool.lock(guard.irq_off());
-            match pool.blocks[block].info().state() {
-                State::Absent => return Err(AllocError::BadRange(range)),
-                State::Large => {}
-                State::Whole | State::Split => held.isolate(block),
+            if pool.blocks[block].info().state() == State::Absent {
+                return Err(AllocError::BadRange(range));
             }
-            Ok(())
-        };
-        let emptied = blocks
-            .clone()
-            .try_for_each(isolate)
-            .and_then(|()| self.empty(pinned, pool, range, relocate, &mut 0, Target::Any));
-        if emptied.is_ok() {
-            let guard = self.machine.irq_off();
-            pool.lock(guard.irq_off()).claim_range(range);
-            self.allow_range(range);
+            held.isolate(block);
+            window.blocks.end = block + 1;
         }
-        blocks.for_each(|block| self.release_block(pool, block));
-        emptied.map(|()| FrameRange::new(range))
+        Ok(window)
     }
 
-    /// `frames` frames in a row, starting at a multiple of 2^`align` frames, in the direct map: from free memory if
-    /// there is such a run, else by moving what is in the way.
-    ///
-    /// # Errors
-    /// There is no such run and none can be made; or `frames` is 0.
-    pub fn alloc_contig(
-        &self,
-        pinned: Pinned<'_>,
-        frames: u64,
-        align: Order,
-        relocate: &dyn Relocate,
-    ) -> Result<FrameRange, AllocError> {
-        let wanted = PfnRange::of_length(Pfn::new(0), frames).filter(|range| !range.is_empty());
-        let wanted = wanted.ok_or(AllocError::BadRange(PfnRange::default()))?;
-        if let Some(order) = Order::holding(frames)
-            && let Ok(block) = self.alloc(pinned, Request::new(order.max(align)))
-        {
-            return Ok(self.trim(block, frames));
-        }
-        let Some(_turn) = self.isolation.take() else { return Err(AllocError::Busy) };
-        self.drain(pinned);
-        self.request_drain(pinned);
-        let pools = self.depot.pools.iter().filter(|pool| pool.zone <= Zone::Direct);
-        for pool in pools {
-            let mut at = pool.span.start().get().next_multiple_of(align.frames());
-            while let Some(range) =
-                PfnRange::of_length(Pfn::new(at), frames).filter(|&range| pool.span.covers(range))
-            {
-                match self.claim_range(pinned, pool, range, relocate) {
-                    Ok(range) => return Ok(range),
-                    // The next window begins behind what is in the way.
-                    Err(AllocError::Unmovable(pfn)) => at = (pfn.get() + 1).next_multiple_of(align.frames()),
-                    Err(AllocError::Exhausted(order)) => return Err(AllocError::Exhausted(order)),
-                    Err(_) => at += align.frames().max(u64::from(FRAMES)),
+    /// Takes the frames of `range`, one lock visit for each block: the blocks are isolated, so no CPU is given any of
+    /// them in between. If a frame is not free after all, nothing has changed.
+    pub(crate) fn claim_range(&self, pool: &Pool, range: PfnRange) -> Result<(), AllocError> {
+        for part in pool.blocks_in(range) {
+            let guard = self.machine.irq_off();
+            let claimed = pool.lock(guard.irq_off()).claim(part);
+            drop(guard);
+            if let Err(in_use) = claimed {
+                let before = PfnRange::new(range.start(), part.start()).unwrap_or_default();
+                for part in pool.blocks_in(before) {
+                    let guard = self.machine.irq_off();
+                    pool.lock(guard.irq_off()).give_range(part);
                 }
+                return Err(AllocError::Unmovable(in_use));
             }
         }
-        Err(AllocError::NoRun(wanted.frames()))
+        Ok(())
+    }
+}
+
+/// Isolated blocks, linked through their records, which no bin uses meanwhile. All are released in the end.
+struct Chain<'frames, M: Machine> {
+    frames: &'frames Frames<M>,
+    pool: &'static Pool,
+    first: Option<usize>,
+}
+
+impl<M: Machine> Chain<'_, M> {
+    fn push(&mut self, block: usize) {
+        self.pool.blocks[block].next.store(self.first.map_or(0, |first| first as u32 + 1), Relaxed);
+        self.first = Some(block);
     }
 
-    /// Keeps the first `frames` frames of a block and frees the others.
-    fn trim(&self, block: Frame, frames: u64) -> FrameRange {
-        let (raw, all) = (block.into_raw(), PfnRange::of_length);
-        let range = all(raw.pfn(), frames).unwrap_or_default();
-        let rest = all(range.end(), raw.order().frames() - frames).unwrap_or_default();
-        if let Some(pool) = self.depot.pools.get(raw.pool()) {
-            let guard = self.machine.irq_off();
-            let mut held = pool.lock(guard.irq_off());
-            if raw.order() >= Order::LARGE {
-                held.break_blocks(raw.pfn(), raw.order());
-            }
-            self.forbid_range(rest);
-            held.give_range(rest);
+    fn release_newest(&mut self) {
+        if let Some(block) = self.first {
+            self.first = (self.pool.blocks[block].next.load(Relaxed) as usize).checked_sub(1);
+            self.frames.release_block(self.pool, block);
         }
-        FrameRange::new(range)
+    }
+}
+
+impl<M: Machine> Drop for Chain<'_, M> {
+    fn drop(&mut self) {
+        while self.first.is_some() {
+            self.release_newest();
+        }
+    }
+}
+
+/// The isolated blocks of a range. All are released in the end.
+pub(crate) struct Window<'frames, M: Machine> {
+    frames: &'frames Frames<M>,
+    pool: &'static Pool,
+    blocks: Range<usize>,
+}
+
+impl<M: Machine> Drop for Window<'_, M> {
+    fn drop(&mut self) {
+        self.blocks.clone().for_each(|block| self.frames.release_block(self.pool, block));
     }
 }
 
@@ -386,19 +390,25 @@ impl Extent {
     }
 }
 
-/// The first frame in `from..end` that is not free.
-fn next_in_use(pool: &Pool, from: Pfn, end: Pfn) -> Option<Pfn> {
-    (from.get()..end.get()).map(Pfn::new).find(|&pfn| !pool.is_free(pfn))
-}
-
 /// The extent of a frame in use, if its owner can move it and it is what it can be.
 fn movable_extent(pool: &Pool, relocate: &dyn Relocate, pfn: Pfn) -> Result<Extent, AllocError> {
     let extent = relocate.extent(pfn).ok_or(AllocError::Unmovable(pfn))?;
     let range = PfnRange::of_length(extent.start, extent.order.frames()).unwrap_or_default();
-    let info = pool.blocks[pool.offset(pfn) / 512].info();
-    let sound = range.contains(pfn)
+    let is_possible = range.contains(pfn)
         && pool.span.covers(range)
         && extent.start.get().is_multiple_of(extent.order.frames())
-        && (extent.order >= Order::LARGE) == (info.state() == State::Large);
-    if sound { Ok(extent) } else { Err(AllocError::Unmovable(pfn)) }
+        && is_allocated(pool, extent);
+    if is_possible { Ok(extent) } else { Err(AllocError::Unmovable(pfn)) }
+}
+
+/// Whether the pool knows of nothing that speaks against a block of this order being allocated here.
+fn is_allocated(pool: &Pool, extent: Extent) -> bool {
+    let head = pool.blocks[pool.offset(extent.start) / 512].info();
+    if extent.order >= Order::LARGE {
+        return head.state() == State::Large && head.order() == extent.order.get();
+    }
+    let at = pool.offset(extent.start) % 512;
+    let wanted = words::mask_of(at, at + extent.order.frames() as usize);
+    let bits = pool.bits(pool.offset(extent.start) / 512);
+    head.state() == State::Split && bits.iter().zip(wanted).all(|(bits, wanted)| bits & wanted == 0)
 }

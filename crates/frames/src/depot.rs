@@ -9,33 +9,36 @@ use rhumb_machine::{CpuId, MAX_NODES, Pfn};
 
 use crate::cache::{CpuCache, SMALL};
 use crate::pool::Pool;
-use crate::raw::Reach;
+use crate::raw::Brand;
 use crate::request::Zone;
 use crate::storage::Table;
-use crate::sync::{AtomicU8, AtomicU32, AtomicUsize, Ordering, Relaxed};
+use crate::sync::{Acquire, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed};
 
-/// The most pools: each node has up to four, plus one for each memory block added at run time.
-pub(crate) const MAX_POOLS: usize = 64;
+/// The most pools: their numbers plus one fit a byte.
+pub(crate) const MAX_POOLS: usize = 255;
+/// The most pools at first: 64 nodes of three zones each. The others are for memory that is added at run time.
+pub(crate) const FIRST_POOLS: usize = 192;
 
 /// How far an attempt goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Effort {
     /// Leaves the low watermark in each pool, so that another zone is taken before a reserve is touched.
     Easy,
-    /// Down to what the request's class may take.
+    /// Down to what the request's class may take, and no frame more than is asked for: what a cache kept besides, it
+    /// would give to requests of any class.
     Hard,
 }
 
 pub(crate) struct Depot {
-    pub(crate) pools: Table<Pool, MAX_POOLS>,
+    pub(crate) brand: Brand,
+    pub(crate) pools: &'static Table<Pool, MAX_POOLS>,
     pub(crate) pool_count: AtomicUsize,
+    /// The first frame of each pool times 256 plus the pool's number, ascending.
+    pub(crate) starts: &'static [AtomicU64],
     /// A row of `MAX_POOLS` pool numbers plus one for each node.
     pub(crate) zonelists: &'static [AtomicU8],
-    /// `cpus` caches for mapped frames, then `cpus` for frames from anywhere if there is high memory.
     pub(crate) caches: &'static [CpuCache],
-    pub(crate) cpus: usize,
-    /// What the caches for frames from anywhere are offset by: 0 where there is no high memory.
-    pub(crate) anywhere: usize,
+    pub(crate) has_high: bool,
     /// Bounds of a CPU's hoard: frames in a magazine, and frames in a bite.
     pub(crate) small_limit: AtomicU32,
     pub(crate) bite_limit: AtomicU32,
@@ -46,18 +49,14 @@ pub(crate) struct Depot {
 
 impl Depot {
     #[inline(always)]
-    pub(crate) fn cache(&self, cpu: CpuId, reach: Reach) -> Option<&CpuCache> {
-        let offset = match reach {
-            Reach::Mapped => 0,
-            Reach::Anywhere => self.anywhere,
-        };
-        self.caches.get(cpu.index() + offset)
+    pub(crate) fn cache(&self, cpu: CpuId) -> Option<&CpuCache> {
+        self.caches.get(cpu.index())
     }
 
     /// Sets the bounds of what a CPU may keep: a 64th of memory among all CPUs in each magazine.
     pub(crate) fn set_limits(&self) {
         let present: u64 = self.pools.iter().map(|pool| pool.present.load(Relaxed)).sum();
-        let share = present / (64 * self.cpus as u64);
+        let share = present / (64 * self.caches.len() as u64);
         self.small_limit.store(share.clamp(8, SMALL as u64) as u32, Relaxed);
         self.bite_limit.store(share.clamp(8, 512) as u32, Relaxed);
     }
@@ -66,7 +65,7 @@ impl Depot {
     pub(crate) fn zonelist(&self, near: usize, ceiling: Zone) -> impl Iterator<Item = &'static Pool> + '_ {
         let row = self.zonelists.get(near * MAX_POOLS..(near + 1) * MAX_POOLS).unwrap_or(&[]);
         row.iter()
-            .map_while(|entry| self.pools.get((entry.load(Relaxed) as usize).checked_sub(1)?))
+            .map_while(|entry| self.pools.get((entry.load(Acquire) as usize).checked_sub(1)?))
             .filter(move |pool| pool.zone <= ceiling)
     }
 
@@ -102,8 +101,44 @@ impl Depot {
         self.zonelists.len() / MAX_POOLS
     }
 
-    /// The pool that holds `pfn`.
+    /// Puts a new pool into the list by address. As in the zonelists, entries move up one by one from the end.
+    pub(crate) fn add_to_starts(&self, new: usize, count: usize) {
+        let Some(pool) = self.pools.get(new) else { return };
+        let entry = pool.span.start().get() << 8 | new as u64;
+        let mut at = count;
+        while at > 0 {
+            let before = self.starts[at - 1].load(Relaxed);
+            if before < entry {
+                break;
+            }
+            self.starts[at].store(before, Ordering::Release);
+            at -= 1;
+        }
+        self.starts[at].store(entry, Ordering::Release);
+    }
+
+    /// The pool that holds `pfn`. Cost: a search by halves in a list of eight pools a cache line.
+    #[inline]
     pub(crate) fn pool_of(&self, pfn: Pfn) -> Option<&'static Pool> {
+        let last = pfn.get() << 8 | 0xff;
+        let (mut low, mut high) = (0, self.pool_count.load(Acquire).min(self.starts.len()));
+        let mut found = 0;
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let entry = self.starts[middle].load(Acquire);
+            if entry <= last {
+                (found, low) = (entry, middle + 1);
+            } else {
+                high = middle;
+            }
+        }
+        let pool = self.pools.get((found & 0xff) as usize)?;
+        if pool.span.contains(pfn) { Some(pool) } else { self.search(pfn) }
+    }
+
+    /// The pool that holds `pfn`, one by one: it may have been added while the list was searched.
+    #[cold]
+    fn search(&self, pfn: Pfn) -> Option<&'static Pool> {
         self.pools.iter().find(|pool| pool.span.contains(pfn))
     }
 }

@@ -20,7 +20,8 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Returns the descriptor of the first frame of a block, for the block's holder to write. The first call for a
-    /// frame of a 2-MiB block clears the descriptors of all of it: 6 KiB, once. `None` where there are no descriptors.
+    /// frame of a 2-MiB block clears the descriptors of all of it: 6 KiB, once. `None` where there are no descriptors,
+    /// or the block is another allocator's.
     ///
     /// The borrow ends before the handle is freed or given up, so that no holder writes after its time:
     /// ```compile_fail,E0505
@@ -60,6 +61,9 @@ impl<M: Machine> Frames<M> {
         &'frame self,
         frame: &'frame Frame<P>,
     ) -> Option<&'frame Descriptor> {
+        if frame.peek().brand() != self.depot.brand {
+            return None;
+        }
         // SAFETY: the handle proves that the caller holds the block, for as long as the handle is borrowed.
         unsafe { self.descriptor_to_write(frame.pfn()) }
     }

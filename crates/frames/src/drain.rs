@@ -1,28 +1,23 @@
 //! From a free back to the pools: the CPU's magazine, its drain, and the direct way for what no cache takes.
 //!
-//! All of it runs with interrupts off, in pieces of at most about 300 ns: a drain is one batch. A batch is taken from
+//! All of it runs with interrupts off, in pieces of at most about 300 ns: a batch each, also where a CPU gives back all
+//! that it holds. A batch is taken from
 //! the magazine's old end in the order in which the frames came, so that neighbours that were freed together go back
 //! together, a word at a time; their cache lines are asked for before the lock is taken.
 
-use rhumb_machine::{CpuId, IrqOff, Order};
+use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
 
-use crate::cache::{AWAY, CpuCache, RUNS, Ring};
+use crate::cache::{AWAY, CpuCache, Ring};
 use crate::depot::Depot;
 use crate::pool::{Held, Pool};
 use crate::raw::Raw;
-use crate::raw::Reach;
 use crate::request::Mobility;
-use crate::sync::{Ordering, Relaxed, fence};
+use crate::sync::Relaxed;
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together under about 300 ns.
 const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
 
-/// Frames that a magazine of orders 1 to 8 holds at most: one block of order 8. All eight of a kind together are less
-/// than four 2-MiB blocks.
-const RUN_FRAMES: u32 = 256;
-/// Frames that a magazine of order 9 holds at most: 8 blocks.
-const LARGE_FRAMES: u32 = 4096;
 /// Frames that a magazine holds at most while memory is loose ([`Pool::is_loose`]). Of a burst of a thousand frees and
 /// allocations, 1 in 60 is then used again in place.
 const LOOSE_FRAMES: u32 = 16;
@@ -30,62 +25,73 @@ const LOOSE_FRAMES: u32 = 16;
 impl Depot {
     /// Gives a block back by the slower way: a full magazine makes room first, and what no magazine takes goes to its
     /// pool.
-    pub(crate) fn free(&self, irq_off: IrqOff<'_>, raw: Raw, reach: Reach) {
-        let Some(pool) = self.pools.get(raw.pool()) else { return };
-        if let Some(cache) = self.cache(irq_off.cpu(), reach)
+    pub(crate) fn free(&self, irq_off: IrqOff<'_>, raw: Raw) {
+        let Some(pool) = self.pool_of(raw.pfn()) else { return };
+        if raw.0 & Raw::BYPASS == 0
+            && let Some(cache) = self.cache(irq_off.cpu())
             && !cache.is_busy()
+            && self.keep(irq_off, cache, pool, raw)
         {
-            self.bound_rings(cache, pool);
-            let kind = raw.kind_index().min(Mobility::COUNT - 1);
-            let away = (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0;
-            let kept = match raw.order() {
-                _ if raw.0 & Raw::BYPASS != 0 => false,
-                Order::BASE if away => self.push_or_drain(irq_off, &cache.away, raw),
-                Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw),
-                order => {
-                    !away
-                        && cache.runs(order, kind).is_some_and(|ring| self.push_or_drain(irq_off, ring, raw))
-                }
-            };
-            if kept {
-                return;
+            return;
+        }
+        give(&mut pool.lock(irq_off), raw.pfn(), raw.order());
+    }
+
+    /// Keeps a block in a magazine, where there is room or can be made.
+    fn keep(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &Pool, raw: Raw) -> bool {
+        let kind = raw.kind_index().min(Mobility::COUNT - 1);
+        if (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0 {
+            let limit = cache.cap().min(AWAY as i32);
+            return raw.order() == Order::BASE && self.push_or_drain(irq_off, &cache.away, raw, limit);
+        }
+        // What other nodes' pools lack says nothing of what this CPU may keep of its own node's.
+        cache.bound(self.cap_for(pool));
+        match raw.order() {
+            Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.cap()),
+            order => {
+                let limit = cache.run_limit(order);
+                cache.runs(order, kind).is_some_and(|ring| self.push_or_drain(irq_off, ring, raw, limit))
             }
         }
-        give(&mut pool.lock(irq_off), raw);
     }
 
     /// Keeps `raw` in `ring`, where there is room or can be made. A magazine that is full gives back its older half; of
     /// loose memory, all.
-    fn push_or_drain<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, raw: Raw) -> bool {
-        let limit = ring.limit.load(Relaxed);
-        if limit == 0 {
-            return false;
-        }
+    fn push_or_drain<const SLOTS: usize>(
+        &self,
+        irq_off: IrqOff<'_>,
+        ring: &Ring<SLOTS>,
+        raw: Raw,
+        limit: i32,
+    ) -> bool {
+        let Some(limit) = u32::try_from(limit).ok().filter(|&limit| limit > 0) else { return false };
         if ring.len() >= limit {
             let most = if limit <= LOOSE_FRAMES { limit } else { limit / 2 };
-            self.drain_batch(irq_off, ring, most);
+            self.drain_batch(irq_off, ring, most.max(ring.len() - limit + 1));
         }
-        ring.push(raw)
+        ring.push(raw, limit as i32)
     }
 
-    /// Sets what the magazines may hold now. Another CPU that wants this one to drain sets all limits to 0 after it has
-    /// said so in `wanted`; here it is the other way round, so that the request cannot be missed.
-    fn bound_rings(&self, cache: &CpuCache, pool: &Pool) {
-        let most = self.small_limit.load(Relaxed);
-        let small = if pool.free_frames() < pool.marks.high() {
+    /// Frames that a magazine of single frames may hold now: none where the pool is below its low watermark, because a
+    /// frame of the reserve that a cache keeps would serve requests of any class.
+    fn cap_for(&self, pool: &Pool) -> u32 {
+        let (most, free) = (self.small_limit.load(Relaxed), pool.free_frames());
+        if free < pool.marks.low() {
+            0
+        } else if free < pool.marks.high() {
             (most / 16).max(1)
         } else if pool.is_loose() {
             most.min(LOOSE_FRAMES)
         } else {
             most
-        };
-        if cache.small[0].limit.load(Relaxed) != small {
-            bound(cache, small);
         }
     }
 
     /// Gives back a batch of the oldest blocks, `most` at most, and says how many.
     fn drain_batch<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, most: u32) -> u32 {
+        if ring.len() == 0 {
+            return 0;
+        }
         let mut batch = Batch::default();
         let (oldest, most) = (ring.oldest_first(), ring.len().min(most).min(BATCH_FRAMES));
         let mut count = 0;
@@ -113,91 +119,56 @@ impl Depot {
         count
     }
 
-    pub(crate) fn drain_ring<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, count: u32) {
-        let mut left = count.min(ring.len());
-        while left > 0 {
-            left -= self.drain_batch(irq_off, ring, left);
-        }
-    }
-
-    /// Gives back all that `cpu`, on which this runs, holds. A handler that came in the middle of an operation gives
-    /// back nothing, and what was asked for stays asked for.
-    pub(crate) fn drain(&self, irq_off: IrqOff<'_>) {
-        for reach in [Reach::Mapped, Reach::Anywhere] {
-            let Some(cache) = self.cache(irq_off.cpu(), reach) else { continue };
-            if cache.is_busy() {
-                continue;
-            }
-            cache.wanted.store(false, Relaxed);
-            for kind in 0..Mobility::COUNT {
-                self.drain_ring(irq_off, &cache.small[kind], u32::MAX);
-                self.drain_open(irq_off, cache, kind);
-            }
-            cache.all_runs().for_each(|(_, ring)| self.drain_ring(irq_off, ring, u32::MAX));
-            self.drain_ring(irq_off, &cache.away, u32::MAX);
-        }
-    }
-
-    fn drain_open(&self, irq_off: IrqOff<'_>, cache: &CpuCache, kind: usize) {
-        while let Some((first, word)) = cache.open[kind].take_word() {
-            if let Some(pool) = self.pools.get(first.pool()) {
-                pool.lock(irq_off).give_word(pool.offset(first.pfn()) / 64, word);
+    /// Gives back one batch of what the CPU on which this runs holds; whether there was any. A handler that came in the
+    /// middle of an operation gives back nothing, and what was asked for stays asked for.
+    pub(crate) fn drain_step(&self, irq_off: IrqOff<'_>) -> bool {
+        let Some(cache) = self.cache(irq_off.cpu()).filter(|cache| !cache.is_busy()) else { return false };
+        cache.answer();
+        for kind in 0..Mobility::COUNT {
+            if self.drain_batch(irq_off, &cache.small[kind], u32::MAX) > 0
+                || self.drain_open(irq_off, cache, kind)
+            {
+                return true;
             }
         }
+        cache.all_runs().any(|(_, ring)| self.drain_batch(irq_off, ring, u32::MAX) > 0)
+            || self.drain_batch(irq_off, &cache.away, u32::MAX) > 0
     }
 
-    /// Whether another CPU asked this one to drain.
-    pub(crate) fn is_wanted(&self, cpu: CpuId) -> bool {
-        let wanted = |reach| self.cache(cpu, reach).is_some_and(|cache| cache.wanted.load(Relaxed));
-        wanted(Reach::Mapped) || wanted(Reach::Anywhere)
+    /// Gives back an open block, eight words at most; whether it held any frame.
+    fn drain_open(&self, irq_off: IrqOff<'_>, cache: &CpuCache, kind: usize) -> bool {
+        let Some(mut next) = cache.open[kind].take_word() else { return false };
+        let Some(pool) = self.pool_of(next.0.pfn()) else { return true };
+        let mut held = pool.lock(irq_off);
+        loop {
+            let (first, word) = next;
+            held.give_word(pool.offset(first.pfn()) / 64, word);
+            match cache.open[kind].take_word() {
+                Some(more) => next = more,
+                None => return true,
+            }
+        }
     }
 
     /// Frames in the caches of all CPUs but `me`.
     pub(crate) fn held_by_others(&self, me: CpuId) -> u64 {
-        let others = self.caches.iter().enumerate().filter(|(index, _)| index % self.cpus != me.index());
+        let others = self.caches.iter().enumerate().filter(|(index, _)| *index != me.index());
         others.map(|(_, cache)| cache.held()).sum()
     }
 
-    /// Asks every CPU but `me` to drain.
+    /// Asks every CPU but `me` to drain: a load for each, and a store for each that was not asked before.
     pub(crate) fn request_drain(&self, me: CpuId) {
-        for (index, cache) in self.caches.iter().enumerate() {
-            if index % self.cpus == me.index() || cache.held() == 0 {
-                continue;
-            }
-            ask_to_drain(cache);
-        }
+        let others = self.caches.iter().enumerate().filter(|(index, _)| *index != me.index());
+        others.for_each(|(_, cache)| cache.ask());
     }
-}
-
-/// Lets the magazines of this CPU hold `small` frames each.
-pub(crate) fn bound(cache: &CpuCache, small: u32) {
-    cache.small.iter().for_each(|ring| ring.limit.store(small, Relaxed));
-    for (order, ring) in cache.all_runs() {
-        let frames = if order == Order::LARGE.get() {
-            (small * 8).min(LARGE_FRAMES)
-        } else {
-            (small / 2).min(RUN_FRAMES)
-        };
-        ring.limit.store((frames >> order).min(RUNS as u32), Relaxed);
-    }
-    cache.away.limit.store(small.min(AWAY as u32), Relaxed);
-    fence(Ordering::SeqCst);
-}
-
-/// Says to another CPU that it should drain, and stops what it would keep without looking.
-pub(crate) fn ask_to_drain(cache: &CpuCache) {
-    cache.wanted.store(true, Relaxed);
-    fence(Ordering::SeqCst);
-    cache.small.iter().for_each(|ring| ring.limit.store(0, Relaxed));
-    cache.all_runs().for_each(|(_, ring)| ring.limit.store(0, Relaxed));
 }
 
 /// Gives a block of any order back to its pool.
-pub(crate) fn give(held: &mut Held<'_>, raw: Raw) {
-    if raw.order() < Order::LARGE {
-        held.give_run(raw.pfn(), raw.order());
+pub(crate) fn give(held: &mut Held<'_>, pfn: Pfn, order: Order) {
+    if order < Order::LARGE {
+        held.give_run(pfn, order);
     } else {
-        held.give_blocks(raw.pfn(), raw.order());
+        held.give_blocks(pfn, order);
     }
 }
 
@@ -207,6 +178,8 @@ struct Batch {
     count: usize,
     /// The handle number of any frame of the word, and its frames' bits; or of a larger block, and 0.
     entries: [(u64, u64); BATCH_WORDS],
+    /// The pool of the newest entry.
+    pool: Option<&'static Pool>,
 }
 
 impl Batch {
@@ -216,7 +189,8 @@ impl Batch {
         let Some(entry) = self.entries.get_mut(self.count) else { return false };
         *entry = (raw.0, bits);
         self.count += 1;
-        if let Some(pool) = depot.pools.get(raw.pool()) {
+        self.pool = pool_from(depot, self.pool, raw.pfn());
+        if let Some(pool) = self.pool {
             pool.prefetch(raw.pfn());
         }
         true
@@ -227,7 +201,8 @@ impl Batch {
         let mut last: Option<Held<'static>> = None;
         for &(raw, bits) in &self.entries[..self.count] {
             let raw = Raw(raw);
-            let Some(pool) = depot.pools.get(raw.pool()) else { continue };
+            let known = last.as_ref().map(|held| held.pool).or(self.pool);
+            let Some(pool) = pool_from(depot, known, raw.pfn()) else { continue };
             if last.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
                 // The one lock is let go before the next is taken: no CPU ever holds two.
                 drop(last.take());
@@ -235,10 +210,16 @@ impl Batch {
             }
             let Some(held) = &mut last else { continue };
             if bits == 0 {
-                give(held, raw);
+                give(held, raw.pfn(), raw.order());
             } else {
                 held.give_word(pool.offset(raw.pfn()) / 64, bits);
             }
         }
     }
+}
+
+/// The pool of `pfn`, which is mostly the one that was met last.
+#[inline(always)]
+fn pool_from(depot: &Depot, last: Option<&'static Pool>, pfn: Pfn) -> Option<&'static Pool> {
+    last.filter(|pool| pool.span.contains(pfn)).or_else(|| depot.pool_of(pfn))
 }

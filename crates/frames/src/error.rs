@@ -27,8 +27,6 @@ pub enum LayoutError {
     TooManyPools(usize),
     /// Fewer bytes than [`crate::Layout::storage_bytes`] asks for: (given, needed).
     StorageTooSmall(usize, usize),
-    /// Storage that is not zero, at this byte.
-    StorageNotZeroed(usize),
 }
 
 impl fmt::Display for LayoutError {
@@ -47,7 +45,6 @@ impl fmt::Display for LayoutError {
             Self::StorageTooSmall(given, needed) => {
                 write!(f, "{given} bytes of storage where {needed} are needed")
             }
-            Self::StorageNotZeroed(at) => write!(f, "byte {at} of the storage is not zero"),
         }
     }
 }
@@ -63,13 +60,11 @@ pub enum AllocError {
     NoSuchNode(NodeId),
     /// There is no memory at or below this zone ceiling.
     NothingBelow(Zone),
-    /// The request is malformed: zero frames, an alignment that is no power of two, or a range outside memory.
+    /// The range is empty, or not all of it is memory of one zone of one node.
     BadRange(PfnRange),
     /// A frame within the wanted range cannot be moved.
     Unmovable(Pfn),
-    /// There are not this many free frames in a row, and none can be made.
-    NoRun(u64),
-    /// Another compaction or contiguous allocation is running.
+    /// Another compaction or allocation of a range is running.
     Busy,
     /// The CPU of the token is past the layout's count.
     NoSuchCpu,
@@ -83,7 +78,6 @@ impl fmt::Display for AllocError {
             Self::NothingBelow(zone) => write!(f, "no memory at or below zone {zone}"),
             Self::BadRange(range) => write!(f, "frames {range} cannot be asked for"),
             Self::Unmovable(pfn) => write!(f, "frame {pfn} cannot be moved"),
-            Self::NoRun(frames) => write!(f, "no run of {frames} frames"),
             Self::Busy => f.write_str("another compaction is running"),
             Self::NoSuchCpu => f.write_str("this CPU is not one of the layout's"),
         }

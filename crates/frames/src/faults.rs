@@ -25,7 +25,6 @@ impl Faults {
     }
 
     #[cold]
-    #[cfg_attr(not(feature = "checked"), expect(dead_code))]
     pub(crate) fn refuse(&self, pfn: Pfn) {
         self.refused.fetch_add(1, Relaxed);
         self.last.store(pfn.get() + 1, Relaxed);

@@ -15,14 +15,12 @@ use core::num::NonZeroU64;
 
 use rhumb_machine::{Order, Pfn, PfnRange, PhysAddr};
 
-use crate::raw::{Raw, Reach};
+use crate::raw::{Brand, Raw};
 use crate::request::Mobility;
 
 mod sealed {
-    /// Closes the traits, and says which caches handles of a presence use.
-    pub trait Sealed {
-        const REACH: crate::raw::Reach;
-    }
+    /// Closes the traits.
+    pub trait Sealed {}
 }
 
 /// Where a frame stands with regard to the direct map: [`Mapped`], [`Anywhere`] or [`Unmapped`].
@@ -44,15 +42,9 @@ pub enum Anywhere {}
 #[derive(Debug)]
 pub enum Unmapped {}
 
-impl sealed::Sealed for Mapped {
-    const REACH: Reach = Reach::Mapped;
-}
-impl sealed::Sealed for Anywhere {
-    const REACH: Reach = Reach::Anywhere;
-}
-impl sealed::Sealed for Unmapped {
-    const REACH: Reach = Reach::Mapped;
-}
+impl sealed::Sealed for Mapped {}
+impl sealed::Sealed for Anywhere {}
+impl sealed::Sealed for Unmapped {}
 impl Presence for Mapped {
     const NAME: &'static str = "mapped";
 }
@@ -199,11 +191,13 @@ impl fmt::LowerHex for Raw {
     }
 }
 
-/// A run of frames of any length and alignment, held as one: from [`crate::Frames::alloc_contig`], or memory of the
+/// A run of frames of any length and alignment, held as one: from [`crate::Frames::alloc_range`], or memory of the
 /// boot loader that is to be given to the allocator.
 #[must_use = "a range that is dropped without being freed is lost"]
 pub struct FrameRange {
     range: PfnRange,
+    /// `None` where its maker said that it owns the frames, whatever allocator has them.
+    brand: Option<Brand>,
 }
 
 impl FrameRange {
@@ -212,11 +206,16 @@ impl FrameRange {
     /// # Safety
     /// The caller owns these frames: no other handle, mapping or device uses them.
     pub const unsafe fn assume(range: PfnRange) -> Self {
-        Self { range }
+        Self { range, brand: None }
     }
 
-    pub(crate) const fn new(range: PfnRange) -> Self {
-        Self { range }
+    pub(crate) const fn new(range: PfnRange, brand: Brand) -> Self {
+        Self { range, brand: Some(brand) }
+    }
+
+    /// Whether the allocator of this brand may take it back.
+    pub(crate) fn is_of(&self, brand: Brand) -> bool {
+        self.brand.is_none_or(|mine| mine == brand)
     }
 
     /// The frames.

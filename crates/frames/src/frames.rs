@@ -13,9 +13,11 @@ use crate::faults::Faults;
 use crate::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped};
 use crate::isolation::Isolation;
 use crate::layout::{Layout, MemoryRange};
+use crate::pool::Pool;
 use crate::pressure::Reclaimers;
-use crate::raw::{Raw, Reach};
+use crate::raw::Raw;
 use crate::request::{Contents, Mobility, Owner, Preference, Request, Zone};
+use crate::words::{self, FRAMES};
 
 /// The page-frame allocator of a machine. See the [crate's documentation](crate) for the design.
 pub struct Frames<M: Machine> {
@@ -30,11 +32,17 @@ pub struct Frames<M: Machine> {
 impl<M: Machine> Frames<M> {
     /// Builds the allocator over `layout`, with the frames of `free` (ascending) to give out; all other memory counts
     /// as allocated, and can be given later with [`Frames::free_range`]. `storage` is zeroed memory of at least
-    /// [`Layout::storage_bytes`], itself not in `free`.
+    /// [`Layout::storage_bytes`], itself not in `free`. Frame 0 is never given out, because where the direct map begins at
+    /// 0 its address is the null pointer.
+    ///
+    /// Cost: one store for each 512 free frames, and more at the ends of ranges. Stack: less than 32 KiB, also unoptimised.
     ///
     /// # Safety
     /// The frames of `free` are used by nobody, now and until the allocator gives them out; those below the layout's
     /// direct limit are in the direct map. `storage` is zero.
+    ///
+    /// The first 127 allocators of a program are told apart by their handles. Where a program builds more, the caller
+    /// lets no handle of one of the later ones come to another of them.
     ///
     /// # Errors
     /// Free ranges that are unsorted or no memory; too little storage; more CPUs or nodes than the layout has.
@@ -71,17 +79,26 @@ impl<M: Machine> Frames<M> {
         &self.machine
     }
 
-    /// One block of frames in the direct map. Where the request is of order 0 to 9 and asks for nothing special, and
-    /// the CPU's magazine has a block: no locked operation, no shared cache line, about 2 ns.
+    /// Allocates one block of frames in the direct map. Where the request is of order 0 to 9 and asks for nothing
+    /// special, and the CPU's magazine has a block: no locked operation, no shared cache line, about 2 ns.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
     #[inline]
     pub fn alloc(&self, pinned: Pinned<'_>, request: Request) -> Result<Frame, AllocError> {
-        self.alloc_raw(pinned, request, Reach::Mapped).map(Frame::from_raw)
+        if request.is_plain()
+            && let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
+            && let Some(raw) = cache.pop(request.order, request.kind)
+        {
+            self.note_alloc(pinned, raw);
+            self.allow(raw);
+            return Ok(Frame::from_raw(raw));
+        }
+        self.alloc_slow(pinned, request.in_direct_map()).map(Frame::from_raw)
     }
 
-    /// One block of frames, in the direct map or past it.
+    /// Allocates one block of frames, past the direct map where there is one and the request goes so high, else in the
+    /// direct map. What is past the direct map is in no cache: each such call takes a pool's lock.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
@@ -91,26 +108,15 @@ impl<M: Machine> Frames<M> {
         pinned: Pinned<'_>,
         request: Request,
     ) -> Result<Frame<Anywhere>, AllocError> {
-        self.alloc_raw(pinned, request, Reach::Anywhere).map(Frame::from_raw)
-    }
-
-    #[inline(always)]
-    fn alloc_raw(&self, pinned: Pinned<'_>, request: Request, reach: Reach) -> Result<Raw, AllocError> {
-        // Only a request that may go past the direct map uses the caches of such frames.
-        let reach = if matches!(request.ceiling, Zone::High) { reach } else { Reach::Mapped };
-        if request.is_plain()
-            && let Some(cache) = self.depot.cache(pinned.cpu(), reach)
-            && let Some(raw) = cache.pop(request.order, request.kind)
-        {
-            self.note_alloc(pinned, raw);
-            self.allow(raw);
-            return Ok(raw);
+        if self.depot.has_high && request.ceiling == Zone::High {
+            return self.alloc_slow(pinned, request).map(Frame::from_raw);
         }
-        self.alloc_slow(pinned, request, reach)
+        self.alloc(pinned, request).map(Frame::into_anywhere)
     }
 
     /// Gives a block back. Where the block is of order 0 to 9 and of this CPU's node, and the magazine has room: no
-    /// locked operation, no shared cache line, about 2 ns.
+    /// locked operation, no shared cache line, about 2 ns. A block of another allocator of the same program is refused
+    /// ([`Frames::refused_frees`]) and stays in use.
     #[inline]
     pub fn free<P: Freeable>(&self, pinned: Pinned<'_>, frame: Frame<P>) {
         let raw = frame.into_raw();
@@ -118,12 +124,12 @@ impl<M: Machine> Frames<M> {
             return;
         }
         self.forbid(raw);
-        if let Some(cache) = self.depot.cache(pinned.cpu(), P::REACH)
+        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
             && cache.push(raw)
         {
             return;
         }
-        self.free_slow(pinned, raw, P::REACH);
+        self.free_slow(pinned, raw);
     }
 
     /// The handle of a block whose handle was given up with [`Frame::into_pfn`].
@@ -179,37 +185,46 @@ impl<M: Machine> Frames<M> {
         Ok(if owned { Raw(raw.0 | Raw::OWNED) } else { raw })
     }
 
-    /// Gives back a range of frames: from [`Frames::alloc_contig`], or memory that was in use when the allocator was
-    /// built.
+    /// Gives back a range of frames: from [`Frames::alloc_range`], or memory that was in use when the allocator was
+    /// built. Cost: one lock visit for each 2-MiB block, between which interrupts are on.
     ///
     /// # Errors
-    /// The range holds frames that are not managed here or are free; then nothing is freed and the handle returns.
+    /// The range holds frames that are not managed here or are free, or it is another allocator's; then nothing is freed
+    /// and the handle returns.
     pub fn free_range(&self, pinned: Pinned<'_>, range: FrameRange) -> Result<(), (FrameRange, FrameFault)> {
         let _ = pinned;
         let frames = range.frames();
-        let guard = self.machine.irq_off();
-        if let Some(fault) = frames.iter().find_map(|pfn| match self.depot.pool_of(pfn) {
-            None => Some(FrameFault::Foreign(pfn)),
-            Some(pool) => match pool.blocks[pool.offset(pfn) / 512].info() {
-                info if info.state() == State::Absent => Some(FrameFault::Foreign(pfn)),
-                info if info.state() == State::Large => {
-                    let order = Order::new(info.order()).unwrap_or_default();
-                    Some(FrameFault::WrongOrder(pfn, order, Order::BASE))
-                }
-                _ => pool.is_free(pfn).then_some(FrameFault::Free(pfn)),
-            },
-        }) {
+        if !range.is_of(self.depot.brand) {
+            return Err((range, FrameFault::Foreign(frames.start())));
+        }
+        // Its holder holds all of it: a frame that is in use now is in use below.
+        if let Some(fault) = self.parts(frames).find_map(|(part, pool)| fault_in(part, pool)) {
             return Err((range, fault));
         }
         let _ = range.into_frames();
         self.forbid_range(frames);
-        for pool in self.depot.pools.iter() {
-            let inside = frames.intersection(pool.span);
-            if !inside.is_empty() {
-                pool.lock(guard.irq_off()).give_range(inside);
+        for (part, pool) in self.parts(frames) {
+            if let Some(pool) = pool {
+                let guard = self.machine.irq_off();
+                pool.lock(guard.irq_off()).give_range(part);
             }
         }
         Ok(())
+    }
+
+    /// `range`, cut at the ends of blocks and pools; where there is no pool, one frame at a time.
+    fn parts(&self, range: PfnRange) -> impl Iterator<Item = (PfnRange, Option<&'static Pool>)> + '_ {
+        let mut rest = range;
+        core::iter::from_fn(move || {
+            let start = Some(rest.start()).filter(|_| !rest.is_empty())?;
+            let pool = self.depot.pool_of(start);
+            let block_end = start.get() / u64::from(FRAMES) * u64::from(FRAMES) + u64::from(FRAMES);
+            let end = pool.map_or(start.plus(1), |pool| pool.span.end().min(Pfn::new(block_end)));
+            let end = end.min(rest.end());
+            let part = PfnRange::new(start, end)?;
+            rest = PfnRange::new(end, rest.end())?;
+            Some((part, pool))
+        })
     }
 
     /// Adds memory at run time. All of it is free afterwards. One caller at a time. Lower zones that are not guarded
@@ -228,22 +243,68 @@ impl<M: Machine> Frames<M> {
         self.depot.add_memory(memory, storage)
     }
 
-    /// Gives back all that this CPU's caches hold. For a CPU that goes idle for long, and before exact reports.
+    /// Gives back all that this CPU's caches hold, with interrupts on between one batch and the next. For a CPU that goes
+    /// idle for long, and before exact reports.
     pub fn drain(&self, pinned: Pinned<'_>) {
+        while self.drain_some(pinned) == Drained::Partly {}
+    }
+
+    /// Gives back some of what this CPU's caches hold, at most 384 cache lines' worth: for interrupt handlers, which
+    /// have interrupts off all the time.
+    pub fn drain_some(&self, pinned: Pinned<'_>) -> Drained {
         let _ = pinned;
-        self.depot.drain(self.machine.irq_off().irq_off());
+        let is_done = (0..DRAIN_STEPS).any(|_| !self.depot.drain_step(self.machine.irq_off().irq_off()));
+        if is_done { Drained::Wholly } else { Drained::Partly }
     }
 
     /// Asks every other CPU to give back what its caches hold: each does at its next call that misses its cache, its
     /// next free, or its next [`Frames::tick`]. No interrupt is sent (invariant I2).
     pub fn request_drain(&self, pinned: Pinned<'_>) {
-        self.depot.request_drain(pinned.cpu());
+        self.depot.request_drain(self.machine.cpu_of(pinned));
     }
 
-    /// For the idle loop and the timer tick: does what other CPUs asked this one for. Two loads where they did not.
+    /// For the idle loop and the timer tick: does some of what other CPUs asked this one for, and the rest at the next
+    /// call. One load where they did not ask.
     pub fn tick(&self, pinned: Pinned<'_>) {
-        if self.depot.is_wanted(pinned.cpu()) {
-            self.drain(pinned);
+        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
+            && cache.is_wanted()
+            && self.drain_some(pinned) == Drained::Partly
+        {
+            cache.ask();
+        }
+    }
+}
+
+/// Batches that one call of [`Frames::drain_some`] gives back at most.
+const DRAIN_STEPS: usize = 16;
+
+/// How far a drain has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drained {
+    /// The caches are empty.
+    Wholly,
+    /// There may be more.
+    Partly,
+}
+
+/// What speaks against a part of a range being freed.
+fn fault_in(part: PfnRange, pool: Option<&Pool>) -> Option<FrameFault> {
+    let Some(pool) = pool else { return Some(FrameFault::Foreign(part.start())) };
+    let block = pool.offset(part.start()) / 512;
+    let info = pool.blocks[block].info();
+    match info.state() {
+        State::Absent => Some(FrameFault::Foreign(part.start())),
+        State::Whole => Some(FrameFault::Free(part.start())),
+        State::Large => {
+            let order = Order::new(info.order()).unwrap_or_default();
+            Some(FrameFault::WrongOrder(part.start(), order, Order::BASE))
+        }
+        State::Split => {
+            let at = pool.offset(part.start()) % 512;
+            let wanted = words::mask_of(at, at + part.frames() as usize);
+            let in_use = pool.bits(block).map(|word| !word);
+            let free = words::first_missing(&in_use, &wanted)?;
+            Some(FrameFault::Free(pool.block_start(block).plus(u64::from(free))))
         }
     }
 }

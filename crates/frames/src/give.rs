@@ -5,10 +5,18 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::block::{Info, Isolated, State};
+use crate::block::{Block, Info, Isolated, State};
 use crate::pool::Held;
 use crate::sync::Relaxed;
 use crate::words::{self, FRAMES, WORDS};
+
+/// Whether a block that was named is free now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Given {
+    Back,
+    /// It was not allocated like this: nothing has changed.
+    Refused,
+}
 
 impl Held<'_> {
     /// Gives back the frames of `mask` in the word of the pool with this number.
@@ -17,7 +25,7 @@ impl Held<'_> {
         self.give(word / WORDS, word % WORDS, 1, mask);
     }
 
-    /// Gives back an aligned run of `order`, at most 8.
+    /// Gives back an aligned run of `order`, at most 8; frames of it that are free already are refused.
     pub(crate) fn give_run(&mut self, pfn: Pfn, order: Order) {
         let offset = self.pool.offset(pfn);
         let log2 = u32::from(order.get());
@@ -63,22 +71,31 @@ impl Held<'_> {
         self.add_free(u64::from(frames));
     }
 
-    /// Gives back an allocated block of `order`, at least 9.
-    pub(crate) fn give_blocks(&mut self, pfn: Pfn, order: Order) {
-        let block = self.pool.offset(pfn) / 512;
+    /// Gives back an allocated block of `order`, at least 9, unless there is no such block. Parts of it that are isolated
+    /// stay so: they are free, and are given out to nobody.
+    pub(crate) fn give_blocks(&mut self, pfn: Pfn, order: Order) -> Given {
+        let first = self.pool.offset(pfn) / 512;
         let count = 1 << (order.get() - Order::LARGE.get());
-        let head = self.pool.blocks.get(block).map(|record| record.info());
+        let head = self.pool.blocks.get(first).map(Block::info);
         if head.is_none_or(|info| info.state() != State::Large || info.order() != order.get()) {
             self.refuse(order.frames());
-            return;
+            return Given::Refused;
         }
-        for at in block..block + count {
-            self.settle(at, Info::WHOLE);
+        let blocks = first..first + count;
+        if blocks.clone().any(|block| self.pool.blocks[block].info().is_isolated()) {
+            for block in blocks {
+                let info = self.pool.blocks[block].info();
+                let new = if info.is_isolated() { self.isolated(block, info) } else { Info::WHOLE };
+                self.settle(block, new);
+            }
+        } else {
+            self.make_whole(first, count);
         }
         self.add_free(order.frames());
+        Given::Back
     }
 
-    /// Gives back any range within the pool's span, none of which is free.
+    /// Gives back any range within the pool's span, none of which is free. The caller bounds its length.
     pub(crate) fn give_range(&mut self, range: PfnRange) {
         let (mut at, end) = (self.pool.offset(range.start()), self.pool.offset(range.end()));
         while at < end {
@@ -89,40 +106,30 @@ impl Held<'_> {
         }
     }
 
-    /// Gives back an allocated block of `order`, at least 9, and isolates what of it lies in the blocks of `range`.
-    pub(crate) fn give_isolated(&mut self, pfn: Pfn, order: Order, range: PfnRange) {
-        self.give_blocks(pfn, order);
-        let given = PfnRange::of_length(pfn, order.frames()).unwrap_or_default().intersection(range);
-        let (first, end) =
-            (self.pool.offset(given.start()) / 512, self.pool.offset(given.end()).div_ceil(512));
-        (first..end).for_each(|block| self.isolate(block));
-    }
-
-    /// Keeps a block that is not allocated as a whole from being given out.
+    /// Keeps what is free of a block, and what comes back to it, from being given out.
     pub(crate) fn isolate(&mut self, block: usize) {
         let info = self.pool.blocks[block].info();
-        if info.state() == State::Whole {
-            self.write_bits(block, &[u64::MAX; WORDS]);
-            let split = Info::full(info.kind()).with_free(FRAMES, words::full_words_rank(0xff));
-            self.settle(block, split.with_isolated(Isolated::Yes));
-        } else {
-            self.settle(block, info.with_isolated(Isolated::Yes));
-        }
+        let new = match info.state() {
+            State::Whole => self.isolated(block, info),
+            State::Split | State::Large => info.with_isolated(Isolated::Yes),
+            State::Absent => info,
+        };
+        self.settle(block, new);
+    }
+
+    /// The record of a block that is wholly free, and isolated.
+    fn isolated(&mut self, block: usize, info: Info) -> Info {
+        self.write_bits(block, &[u64::MAX; WORDS]);
+        let split = Info::full(info.kind()).with_free(FRAMES, words::full_words_rank(0xff));
+        split.with_isolated(Isolated::Yes)
     }
 
     /// Ends the isolation of a block.
     pub(crate) fn release(&mut self, block: usize) {
-        let info = self.pool.blocks[block].info().with_isolated(Isolated::No);
-        self.settle(block, if info.free() == FRAMES { Info::WHOLE } else { info });
-    }
-
-    /// Makes an allocated block of `order`, at least 9, one of single frames, all in use.
-    pub(crate) fn break_blocks(&mut self, pfn: Pfn, order: Order) {
-        let first = self.pool.offset(pfn) / 512;
-        for block in first..first + (1 << (order.get() - Order::LARGE.get())) {
-            self.write_bits(block, &[0; WORDS]);
-            let kind = self.pool.blocks[block].info().kind();
-            self.settle(block, Info::full(kind));
+        let old = self.pool.blocks[block].info();
+        if old.is_isolated() {
+            let info = old.with_isolated(Isolated::No);
+            self.settle(block, if info.free() == FRAMES { Info::WHOLE } else { info });
         }
     }
 

@@ -2,24 +2,30 @@
 //!
 //! A [`Layout`] is checked when it is made; after that, building the allocator can fail only on its storage and on
 //! free ranges that are no memory.
+//!
+//! Memory is cut into pieces of one node in one zone. Where there are more pieces than pools, the layout joins them over
+//! larger holes, and then small pieces with their neighbours of other nodes: a map that says nonsense costs knowledge of
+//! nodes, and no memory ([`Layout::misplaced_frames`]).
 
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, Pfn, PfnRange};
 
 use crate::block::Block;
 use crate::cache::CpuCache;
-use crate::depot::MAX_POOLS;
+use crate::depot::{FIRST_POOLS, MAX_POOLS};
 use crate::error::LayoutError;
-use crate::pool::{Arrays, Pool};
-use crate::request::Zone;
-use crate::storage::{LINE_BYTES, Storage, Zeroable, bytes_for};
+use crate::pool::{Arrays, Bins, Pool};
+use crate::request::{Mobility, Zone};
+use crate::storage::{LINE_BYTES, Storage, Table, Zeroable, bytes_for};
 use crate::sync::{AtomicU8, AtomicU64};
-use crate::tree::{self, BitTree};
+use crate::tree::{self, WholeBlocks};
 use crate::words::WORDS;
 
 // SAFETY: made of integers and atomic integers.
 unsafe impl Zeroable for Block {}
 // SAFETY: made of atomic integers and atomic booleans.
 unsafe impl Zeroable for CpuCache {}
+// SAFETY: made of atomic integers.
+unsafe impl Zeroable for Bins {}
 
 /// A range of memory and the node that it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +44,10 @@ pub struct Layout<'memory> {
     pub(crate) cpus: usize,
     pub(crate) nodes: usize,
     distances: Option<&'memory [u8]>,
+    /// A hole of this many frames ends a piece.
+    hole: u64,
+    /// A piece of fewer frames is joined with the next one, whatever that one's node.
+    least: u64,
 }
 
 impl<'memory> Layout<'memory> {
@@ -61,7 +71,39 @@ impl<'memory> Layout<'memory> {
             }
         }
         let nodes = memory.iter().map(|range| range.node.index() + 1).max().unwrap_or(1);
-        Ok(Self { memory, direct_limit, cpus, nodes, distances: None })
+        let mut layout = Self { cpus, nodes, ..Self::of(memory, direct_limit) };
+        while layout.pieces() > FIRST_POOLS {
+            // A wide hole costs storage: past 8 GiB, nodes are given up at the same rate.
+            if layout.hole >= WIDEST_HOLE_FRAMES {
+                layout.least = layout.least.max(HOLE_FRAMES / 1024) * 2;
+            }
+            if layout.hole < WIDEST_HOLE_FRAMES || layout.least > layout.hole {
+                layout.hole *= 2;
+            }
+        }
+        Ok(layout)
+    }
+
+    /// For one CPU, nothing being checked or joined.
+    pub(crate) const fn of(memory: &'memory [MemoryRange], direct_limit: Pfn) -> Self {
+        Self { memory, direct_limit, cpus: 1, nodes: 1, distances: None, hole: HOLE_FRAMES, least: 0 }
+    }
+
+    fn pieces(&self) -> usize {
+        let mut count = 0;
+        self.for_each_piece(|_| count += 1);
+        count
+    }
+
+    /// Frames that are managed as another node's than they are, because there are too many pieces of memory to keep
+    /// all apart. 0 for all but absurd maps.
+    pub fn misplaced_frames(&self) -> u64 {
+        let mut misplaced = 0;
+        self.for_each_piece(|piece| {
+            let others = self.memory.iter().filter(|range| range.node != piece.node);
+            misplaced += others.map(|range| range.frames.intersection(piece.span).frames()).sum::<u64>();
+        });
+        misplaced
     }
 
     /// For a machine of `nodes` nodes, some of which have no memory yet. Never fewer than the memory names.
@@ -108,7 +150,7 @@ impl Piece {
 
     /// Words of the tree of whole blocks.
     pub(crate) fn tree_words(&self) -> usize {
-        tree::storage_words(self.blocks() + Pool::skew_of(self.span))
+        tree::whole_words(self.blocks() + Pool::skew_of(self.span))
     }
 
     /// Bytes of storage for this pool.
@@ -116,6 +158,7 @@ impl Piece {
         bytes_for::<Pool>(1)
             + bytes_for::<AtomicU64>(self.blocks() * WORDS)
             + bytes_for::<Block>(self.blocks())
+            + bytes_for::<Bins>(Mobility::COUNT)
             + bytes_for::<AtomicU64>(self.tree_words())
     }
 
@@ -125,7 +168,8 @@ impl Piece {
         Ok(Arrays {
             words: storage.zeroed(self.blocks() * WORDS)?,
             blocks: storage.zeroed(self.blocks())?,
-            whole: BitTree::new(bound, storage.zeroed(self.tree_words())?),
+            whole: WholeBlocks::new(bound, storage.zeroed(self.tree_words())?),
+            bins: storage.zeroed(Mobility::COUNT)?,
         })
     }
 }
@@ -133,74 +177,72 @@ impl Piece {
 /// A hole of this many frames, 1 GiB, is worth a pool of its own behind it: its records would take 40 KiB.
 const HOLE_FRAMES: u64 = 1 << 18;
 
-/// Calls `each` for every piece of `memory`, ascending: cut at zone limits and between nodes, joined over small holes.
-pub(crate) fn for_each_piece<E>(
-    memory: &[MemoryRange],
-    direct_limit: Pfn,
-    mut each: impl FnMut(Piece) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut open: Option<Piece> = None;
-    for range in memory {
-        let mut rest = range.frames;
-        for zone in Zone::ALL {
-            let cut = rest.end().min(zone.end(direct_limit)).max(rest.start());
-            let (Some(span), Some(above)) =
-                (PfnRange::new(rest.start(), cut), PfnRange::new(cut, rest.end()))
-            else {
-                continue;
-            };
-            rest = above;
-            if span.is_empty() {
-                continue;
-            }
-            let new = Piece { span, node: range.node, zone };
-            open = match open {
-                Some(old) if old.node == new.node && old.zone == zone && is_near(old.span, span) => {
-                    Some(Piece { span: PfnRange::new(old.span.start(), span.end()).unwrap_or(span), ..old })
-                }
-                Some(old) => {
-                    each(old)?;
-                    Some(new)
-                }
-                None => Some(new),
-            };
-        }
-    }
-    open.map_or(Ok(()), each)
-}
-
-fn is_near(before: PfnRange, after: PfnRange) -> bool {
-    after.start().since(before.end()) < HOLE_FRAMES
-}
+/// The widest hole, 8 GiB, that is joined over before nodes are given up: its records take 320 KiB.
+const WIDEST_HOLE_FRAMES: u64 = 1 << 21;
 
 impl Layout<'_> {
+    /// Calls `each` for every piece of memory, ascending: cut at zone limits and between nodes, joined over small holes.
+    pub(crate) fn for_each_piece(&self, mut each: impl FnMut(Piece)) {
+        let mut open: Option<Piece> = None;
+        for range in self.memory {
+            let mut rest = range.frames;
+            for zone in Zone::ALL {
+                let cut = rest.end().min(zone.end(self.direct_limit)).max(rest.start());
+                let (Some(span), Some(above)) =
+                    (PfnRange::new(rest.start(), cut), PfnRange::new(cut, rest.end()))
+                else {
+                    continue;
+                };
+                rest = above;
+                if span.is_empty() {
+                    continue;
+                }
+                let new = Piece { span, node: range.node, zone };
+                open = Some(match open {
+                    None => new,
+                    Some(old) => self.join(old, new).unwrap_or_else(|| {
+                        each(old);
+                        new
+                    }),
+                });
+            }
+        }
+        if let Some(last) = open {
+            each(last);
+        }
+    }
+
+    /// Both pieces as one, if they belong together. It is of the larger one's node.
+    fn join(&self, old: Piece, new: Piece) -> Option<Piece> {
+        let is_near = new.span.start().since(old.span.end()) < self.hole;
+        let is_small = old.span.frames() < self.least;
+        if !is_near || old.zone != new.zone || (old.node != new.node && !is_small) {
+            return None;
+        }
+        let node = if new.span.frames() > old.span.frames() { new.node } else { old.node };
+        Some(Piece { span: PfnRange::new(old.span.start(), new.span.end())?, node, ..old })
+    }
+
     /// Bytes of zeroed storage that [`crate::Frames::new`] needs for this memory: 0.157 byte a frame, and 33 KiB a CPU,
     /// of which only what is used is ever touched.
     pub fn storage_bytes(&self) -> usize {
-        // Finding pieces cannot fail where the closure does not.
-        let (mut bytes, mut has_high) = (LINE_BYTES, 0);
-        let _ = for_each_piece(self.memory, self.direct_limit, |piece| {
-            bytes += piece.bytes();
-            has_high |= usize::from(piece.zone == Zone::High);
-            Ok::<(), LayoutError>(())
-        });
-        bytes
-            + bytes_for::<CpuCache>(self.cpus * (1 + has_high))
+        self.piece_bytes()
+            + bytes_for::<CpuCache>(self.cpus)
+            + bytes_for::<Table<Pool, MAX_POOLS>>(1)
+            + bytes_for::<AtomicU64>(MAX_POOLS)
             + bytes_for::<AtomicU8>(self.nodes * MAX_POOLS)
             + bytes_for::<AtomicU8>(self.nodes * MAX_NODES)
     }
 
     /// Bytes of zeroed storage that [`crate::Frames::add_memory`] needs for `memory`.
     pub fn added_bytes(&self, memory: MemoryRange) -> usize {
-        added_bytes(memory, self.direct_limit)
+        Layout::of(&[memory], self.direct_limit).piece_bytes()
     }
-}
 
-pub(crate) fn added_bytes(memory: MemoryRange, direct_limit: Pfn) -> usize {
-    let mut bytes = LINE_BYTES;
-    let _ = for_each_piece(&[memory], direct_limit, |piece| {
-        bytes += piece.bytes();
-        Ok::<(), LayoutError>(())
-    });
-    bytes
+    /// Bytes that the pools take, and what aligning the storage may take.
+    pub(crate) fn piece_bytes(&self) -> usize {
+        let mut bytes = LINE_BYTES;
+        self.for_each_piece(|piece| bytes += piece.bytes());
+        bytes
+    }
 }

@@ -9,7 +9,7 @@
 //! | `depot` | the pools of a machine and the order in which a request visits them |
 //! | `pool`, `take`, `give` | one zone of one node: bins of broken blocks, tree of whole ones |
 //! | `block`, [`words`], `tree` | 512 bits and 16 bytes a block; runs by folding; a set with summaries |
-//! | [`compact`], `isolation` | moving what can be moved: compaction, contiguous ranges |
+//! | [`compact`], `isolation` | moving what can be moved: compaction, ranges |
 //! | [`pressure`], `reclaim` | watermarks, reserves, reclaimers |
 //! | [`layout`], `build`, `storage` | from ranges and zeroed memory to pools; hand-over from boot; hot-add |
 //! | [`descriptor`], `described`, `describe`, `faults`, `checked`, [`report`], [`validate`] | what is known of a frame, what is refused, counters, the exact check |
@@ -94,11 +94,11 @@ pub use compact::{Compaction, Extent, Goal, NothingMoves, Relocate};
 pub use descriptor::{Descriptor, DescriptorView, History};
 pub use error::{AllocError, FrameFault, LayoutError};
 pub use frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};
-pub use frames::Frames;
+pub use frames::{Drained, Frames};
 pub use layout::{Layout, MemoryRange};
 pub use leak::{Leaks, leaks};
 pub use pressure::{Levels, Recall, RecallRegistration, Reclaimer, Registration, Shortage};
-pub use report::{Description, Place, Totals, UnmovableBlock, ZoneReport};
+pub use report::{Description, Place, Totals, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
 pub use validate::Inconsistency;
 

@@ -8,14 +8,21 @@ use rhumb_machine::{IrqOff, NodeId, Order, Pfn, PfnRange};
 
 use crate::block::bin::{self, Bin};
 use crate::block::{Block, Info, State};
-use crate::raw::Raw;
+use crate::raw::{Brand, Raw};
 use crate::request::{AllocClass, Mobility, Zone};
 use crate::storage::prefetch_write;
 use crate::sync::{AtomicU32, AtomicU64, Relaxed, SpinLock};
-use crate::tree::BitTree;
-use crate::words::{Bits, FRAMES, WORDS};
+use crate::tree::WholeBlocks;
+use crate::words::{self, Bits, FRAMES, WORDS};
 
-/// The memory of one node in one zone, in one piece.
+/// Lets the next field begin a cache line.
+#[derive(Default)]
+#[repr(align(64))]
+struct NextLine;
+
+/// The memory of one node in one zone, in one piece. What each CPU reads and nobody writes lies apart from what each
+/// holder of the lock writes.
+#[repr(C)]
 pub(crate) struct Pool {
     /// First to last frame, exactly.
     pub(crate) span: PfnRange,
@@ -30,20 +37,21 @@ pub(crate) struct Pool {
     pub(crate) words: &'static [AtomicU64],
     pub(crate) blocks: &'static [Block],
     /// Wholly free blocks: number of the block plus `skew`, so that the bits of a 1-GiB region are aligned.
-    pub(crate) whole: BitTree,
+    pub(crate) whole: WholeBlocks,
     pub(crate) skew: usize,
     pub(crate) marks: Watermarks,
+    bins: &'static [Bins],
+    _next_line: NextLine,
     lock: SpinLock,
     /// Free frames. Written under the lock, read by anyone.
     pub(crate) free: AtomicU64,
     pub(crate) free_blocks: AtomicU64,
     /// Frees that were refused since the frame was free already.
     pub(crate) refused: AtomicU64,
-    bins: [Bins; Mobility::COUNT],
 }
 
 /// The blocks of one kind that are partly free.
-struct Bins {
+pub(crate) struct Bins {
     /// For each grain and order: bit c says that the bin of class c is not empty.
     filled: [[AtomicU32; bin::ORDERS]; bin::GRAINS],
     /// The first block of each bin plus one, or zero.
@@ -110,15 +118,16 @@ impl Watermarks {
 pub(crate) struct Arrays {
     pub(crate) words: &'static [AtomicU64],
     pub(crate) blocks: &'static [Block],
-    pub(crate) whole: BitTree,
+    pub(crate) whole: WholeBlocks,
+    pub(crate) bins: &'static [Bins],
 }
 
 impl Pool {
-    pub(crate) fn new(index: usize, span: PfnRange, node: NodeId, zone: Zone, arrays: Arrays) -> Self {
+    pub(crate) fn new(brand: Brand, span: PfnRange, node: NodeId, zone: Zone, arrays: Arrays) -> Self {
         let base = Self::base_of(span);
         let flags = match zone {
             Zone::Dma => Raw::BYPASS,
-            Zone::High => Raw::HIGH,
+            Zone::High => Raw::HIGH | Raw::BYPASS,
             _ => 0,
         };
         Self {
@@ -127,17 +136,18 @@ impl Pool {
             node,
             zone,
             present: AtomicU64::new(0),
-            tag: Raw::pool_tag(index, node, flags),
+            tag: Raw::pool_tag(brand, node, flags),
             words: arrays.words,
             blocks: arrays.blocks,
             whole: arrays.whole,
             skew: Self::skew_of(span),
             marks: Watermarks::default(),
+            bins: arrays.bins,
+            _next_line: NextLine,
             lock: SpinLock::default(),
             free: AtomicU64::new(0),
             free_blocks: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            bins: Default::default(),
         }
     }
 
@@ -176,6 +186,12 @@ impl Pool {
         (self.free_frames().saturating_sub(whole * u64::from(FRAMES))) * 4 > broken * u64::from(FRAMES)
     }
 
+    /// Whether it is worth taking the lock for a block of `order` that leaves `floor` frames.
+    pub(crate) fn may_have(&self, order: Order, floor: u64) -> bool {
+        let blocks = order.frames() / u64::from(FRAMES);
+        self.free_frames() >= floor + order.frames() && self.free_blocks.load(Relaxed) >= blocks
+    }
+
     pub(crate) fn free_frames(&self) -> u64 {
         self.free.load(Relaxed)
     }
@@ -209,7 +225,31 @@ impl Pool {
         }
     }
 
-    /// Whether nobody has the frame, as far as the pool knows: frames in per-CPU caches are not free here.
+    /// `range`, cut at the ends of blocks.
+    pub(crate) fn blocks_in(&self, range: PfnRange) -> impl Iterator<Item = PfnRange> + use<> {
+        let frames = u64::from(FRAMES);
+        let first = range.start().get() / frames;
+        (first..range.end().get().div_ceil(frames).max(first)).filter_map(move |block| {
+            let block = PfnRange::of_length(Pfn::new(block * frames), frames)?;
+            Some(block.intersection(range)).filter(|part| !part.is_empty())
+        })
+    }
+
+    /// The first frame in `from..end` that is not free.
+    pub(crate) fn next_in_use(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
+        let (mut at, end) = (self.offset(from), self.offset(end));
+        while at < end {
+            let (block, stop) = (at / 512, end.min((at / 512 + 1) * 512));
+            let wanted = words::mask_of(at % 512, stop - block * 512);
+            if let Some(first) = words::first_missing(&self.bits(block), &wanted) {
+                return Some(self.block_start(block).plus(u64::from(first)));
+            }
+            at = stop;
+        }
+        None
+    }
+
+    /// Whether the frame is free, as far as the pool knows: frames in per-CPU caches are not free here.
     pub(crate) fn is_free(&self, pfn: Pfn) -> bool {
         let offset = self.offset(pfn);
         self.bits(offset / 512)[offset % 512 / 64] & 1 << (offset % 64) != 0
@@ -349,6 +389,22 @@ impl Held<'_> {
             pool.whole.remove(block + pool.skew);
             pool.free_blocks.store(count - 1, Relaxed);
         }
+    }
+
+    /// Makes allocated blocks of whole pages whole and free.
+    pub(crate) fn make_whole(&mut self, first: usize, count: usize) {
+        let pool = self.pool;
+        (first..first + count).for_each(|block| pool.blocks[block].set(Info::WHOLE));
+        pool.whole.insert_range(first + pool.skew, first + count + pool.skew);
+        pool.free_blocks.store(pool.free_blocks.load(Relaxed) + count as u64, Relaxed);
+    }
+
+    /// Takes whole blocks out of the tree, and gives each the record that `record` says.
+    pub(crate) fn take_whole(&mut self, first: usize, count: usize, record: impl Fn(usize) -> Info) {
+        let pool = self.pool;
+        (first..first + count).for_each(|block| pool.blocks[block].set(record(block)));
+        pool.whole.remove_range(first + pool.skew, first + count + pool.skew);
+        pool.free_blocks.store(pool.free_blocks.load(Relaxed) - count as u64, Relaxed);
     }
 
     #[inline]

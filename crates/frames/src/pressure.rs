@@ -1,7 +1,7 @@
 //! Watermarks, and whom to call when memory is short.
 //!
 //! Each pool keeps a reserve, `min`; `low` is a quarter above it and `high` a half. Below `high`, CPUs keep less to
-//! themselves; below `low`, other zones and nodes are tried first, and [`Frames::is_short`] tells a background thread
+//! themselves, and below `low` nothing; there, other zones and nodes are tried first, and [`Frames::is_short`] tells a background thread
 //! to reclaim; at `min`, normal requests call the reclaimers themselves, and the other classes go on into the reserve.
 //!
 //! Before a request that may wait fails, what the other CPUs keep is called back ([`Recall`]): the one time that this
@@ -38,8 +38,8 @@ pub trait Reclaimer: Sync {
 
 /// Makes the other CPUs give back what their caches hold: the last resort of a request that may wait.
 pub trait Recall: Sync {
-    /// Has [`Frames::drain`] run on every CPU but this one, and returns when it has: by an interrupt, or by waiting for
-    /// their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts are off, say).
+    /// Has [`Frames::drain_some`] run on every CPU but this one until each is drained, and returns then: by interrupts,
+    /// or by waiting for their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts are off, say).
     /// Called with no lock of the allocator held.
     fn drain_others(&self, pinned: Pinned<'_>);
 }
@@ -74,7 +74,7 @@ impl core::error::Error for TooManyReclaimers {}
 
 impl Reclaimers {
     pub(crate) fn new() -> Self {
-        Self { list: Table::new(), count: AtomicUsize::new(0), recall: Table::new() }
+        Self { list: Table::default(), count: AtomicUsize::new(0), recall: Table::default() }
     }
 
     pub(crate) fn add(&self, reclaimer: &'static Registration) -> Result<(), TooManyReclaimers> {

@@ -1,46 +1,43 @@
 //! [`Raw`]: the number that a handle is, and that magazines keep.
 //!
 //! ```text
-//!  63  62      61     60..55  54..50  49..48  47    46..40  39..0
-//!   1  bypass  owned  node    order   kind    high  pool    pfn
+//!  63  62..56  55     54      53    52..47  46..42  41..40  39..0
+//!   1  brand   owned  bypass  high  node    order   kind    pfn
 //! ```
-//! *bypass*: of a zone that per-CPU caches leave alone; *owned*: the descriptor names an owner; *high*: past the direct
-//! map; bit 63 makes the number non-zero. The upper 16 bits say whether, and into which magazine of a CPU, the block
-//! goes.
+//! *brand*: which allocator gave it out; *owned*: the descriptor names an owner; *bypass*: of a zone that per-CPU caches
+//! leave alone; *high*: past the direct map; bit 63 makes the number non-zero. The upper 24 bits say whether, and into
+//! which magazine of a CPU, the block goes, so that a foreign block is found out without a further comparison.
 
 use rhumb_machine::{NodeId, Order, Pfn};
 
 use crate::request::Mobility;
-
-/// Which handles an allocation may return, and so which of a CPU's caches it uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    Mapped,
-    Anywhere,
-}
 
 /// The number in a handle: see the module's picture.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Raw(pub(crate) u64);
 
 impl Raw {
-    pub(crate) const PFN: u64 = (1 << Self::POOL_SHIFT) - 1;
-    const POOL_SHIFT: u32 = 40;
-    pub(crate) const HIGH: u64 = 1 << 47;
-    pub(crate) const KIND_SHIFT: u32 = 48;
+    pub(crate) const PFN: u64 = (1 << Self::KIND_SHIFT) - 1;
+    pub(crate) const KIND_SHIFT: u32 = 40;
     pub(crate) const KIND: u64 = 0b11 << Self::KIND_SHIFT;
-    const ORDER_SHIFT: u32 = 50;
+    const ORDER_SHIFT: u32 = 42;
     pub(crate) const ORDER: u64 = 0x1f << Self::ORDER_SHIFT;
-    const NODE_SHIFT: u32 = 55;
+    const NODE_SHIFT: u32 = 47;
     pub(crate) const NODE: u64 = 0x3f << Self::NODE_SHIFT;
-    pub(crate) const OWNED: u64 = 1 << 61;
-    pub(crate) const BYPASS: u64 = 1 << 62;
+    pub(crate) const HIGH: u64 = 1 << 53;
+    pub(crate) const BYPASS: u64 = 1 << 54;
+    pub(crate) const OWNED: u64 = 1 << 55;
+    const BRAND_SHIFT: u32 = 56;
     pub(crate) const SET: u64 = 1 << 63;
 
     /// The number of frame 0 in a pool: its frames' numbers are this plus their pfn.
-    pub(crate) const fn pool_tag(pool: usize, node: NodeId, flags: u64) -> Self {
+    pub(crate) const fn pool_tag(brand: Brand, node: NodeId, flags: u64) -> Self {
+        let Brand(brand) = brand;
         Self(
-            Self::SET | (pool as u64) << Self::POOL_SHIFT | (node.index() as u64) << Self::NODE_SHIFT | flags,
+            Self::SET
+                | (brand as u64) << Self::BRAND_SHIFT
+                | (node.index() as u64) << Self::NODE_SHIFT
+                | flags,
         )
     }
 
@@ -73,12 +70,29 @@ impl Raw {
         ((self.0 >> Self::KIND_SHIFT) & 3) as usize
     }
 
-    #[inline(always)]
-    pub(crate) const fn pool(self) -> usize {
-        ((self.0 >> Self::POOL_SHIFT) & 0x7f) as usize
-    }
-
     pub(crate) const fn node_index(self) -> usize {
         ((self.0 >> Self::NODE_SHIFT) & 0x3f) as usize
+    }
+
+    pub(crate) const fn brand(self) -> Brand {
+        Brand(((self.0 >> Self::BRAND_SHIFT) & 0x7f) as u8)
+    }
+}
+
+/// Which allocator of the program gave a handle out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Brand(u8);
+
+impl Brand {
+    /// The brand of all allocators past the first 127 of a program.
+    const SHARED: u8 = 127;
+
+    /// The brand of a new allocator.
+    pub(crate) fn next() -> Self {
+        // Not one of the model checkers' atomics: a static is built at compile time, and no order matters here.
+        use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        let more = |brand: u8| (brand < Self::SHARED).then_some(brand + 1);
+        Self(NEXT.fetch_update(Relaxed, Relaxed, more).unwrap_or(Self::SHARED))
     }
 }

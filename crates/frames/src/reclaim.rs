@@ -3,14 +3,31 @@
 use rhumb_machine::{Machine, NodeId, Pinned};
 
 use crate::frames::Frames;
+use crate::pool::Watermarks;
 use crate::pressure::{Levels, RecallRegistration, Registration, Shortage, TooManyReclaimers};
-use crate::raw::{Raw, Reach};
+use crate::raw::Raw;
 use crate::request::{Request, Zone};
-use crate::sync::Relaxed;
+use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
 /// How often a request calls back what others keep: a CPU that was in the middle of an operation keeps it the first
 /// time, and one that goes on working keeps something every time.
 const RECALLS: usize = 3;
+
+/// Says that a reclaimer runs on this CPU, until it is dropped: also where the reclaimer panics.
+struct Reclaiming<'cache>(&'cache AtomicBool);
+
+impl<'cache> Reclaiming<'cache> {
+    fn begin(flag: &'cache AtomicBool) -> Self {
+        flag.store(true, Relaxed);
+        Self(flag)
+    }
+}
+
+impl Drop for Reclaiming<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
 
 impl<M: Machine> Frames<M> {
     /// Adds a reclaimer behind those that are there. They are called in this order.
@@ -28,21 +45,19 @@ impl<M: Machine> Frames<M> {
         request: &Request,
         mut retry: impl FnMut() -> Option<Raw>,
     ) -> Option<Raw> {
-        let cache = self.depot.cache(pinned.cpu(), Reach::Mapped)?;
+        let cache = self.depot.cache(self.machine.cpu_of(pinned))?;
         // A handler on this CPU sees the flag and fails instead of calling a reclaimer that it interrupted.
         if cache.reclaiming.load(Relaxed) {
             return None;
         }
-        cache.reclaiming.store(true, Relaxed);
+        let _reclaiming = Reclaiming::begin(&cache.reclaiming);
         let shortage = Shortage { order: request.order, ceiling: request.ceiling, kind: request.kind };
-        let served = self.reclaimers.list.iter().find_map(|reclaimer| {
+        self.reclaimers.list.iter().find_map(|reclaimer| {
             if reclaimer.reclaim(pinned, &shortage) == 0 {
                 return None;
             }
             retry()
-        });
-        cache.reclaiming.store(false, Relaxed);
-        served
+        })
     }
 
     /// Says how other CPUs' caches are called back. Without it, a request fails while they hold what it wants.
@@ -53,27 +68,32 @@ impl<M: Machine> Frames<M> {
     /// Calls back what other CPUs keep, and calls `retry` after each time, until it succeeds or they keep nothing.
     pub(crate) fn recall(&self, pinned: Pinned<'_>, mut retry: impl FnMut() -> Option<Raw>) -> Option<Raw> {
         let recall = self.reclaimers.recall.get(0)?;
-        (0..RECALLS).take_while(|_| self.depot.held_by_others(pinned.cpu()) > 0).find_map(|_| {
-            recall.drain_others(pinned);
-            retry()
-        })
+        (0..RECALLS).take_while(|_| self.depot.held_by_others(self.machine.cpu_of(pinned)) > 0).find_map(
+            |_| {
+                recall.drain_others(pinned);
+                retry()
+            },
+        )
     }
 
-    /// Sets the reserve of a zone, spread over its pools by size. 0 lets normal requests take the last frame.
+    /// Sets the reserve of a zone, spread over its pools by size; never more than the zone has. 0 lets normal requests
+    /// take the last frame.
     pub fn set_reserve(&self, node: NodeId, zone: Zone, min_frames: u64) {
+        self.spread(node, zone, min_frames, |marks| &marks.min);
+    }
+
+    /// Sets how many frames of a zone requests leave that could have been served from a higher zone, spread over its
+    /// pools by size; never more than the zone has.
+    pub fn set_guard(&self, node: NodeId, zone: Zone, guard_frames: u64) {
+        self.spread(node, zone, guard_frames, |marks| &marks.guard);
+    }
+
+    fn spread(&self, node: NodeId, zone: Zone, frames: u64, mark: impl Fn(&Watermarks) -> &AtomicU64) {
         let here = || self.depot.pools.iter().filter(|pool| pool.node == node && pool.zone == zone);
         let present: u64 = here().map(|pool| pool.present.load(Relaxed)).sum();
         for pool in here() {
-            let part =
-                u128::from(min_frames) * u128::from(pool.present.load(Relaxed)) / u128::from(present.max(1));
-            pool.marks.min.store(part as u64, Relaxed);
-        }
-    }
-
-    /// Sets how many frames of a zone requests leave that could have been served from a higher zone.
-    pub fn set_guard(&self, node: NodeId, zone: Zone, guard_frames: u64) {
-        for pool in self.depot.pools.iter().filter(|pool| pool.node == node && pool.zone == zone) {
-            pool.marks.guard.store(guard_frames, Relaxed);
+            let part = u128::from(frames.min(present)) * u128::from(pool.present.load(Relaxed));
+            mark(&pool.marks).store((part / u128::from(present.max(1))) as u64, Relaxed);
         }
     }
 

@@ -2,13 +2,13 @@
 //!
 //! All of it runs with interrupts off, in pieces of at most about 300 ns: a refill is one bite of one block.
 
-use rhumb_machine::{IrqOff, Order};
+use rhumb_machine::{IrqOff, NodeId, Order};
 
-use crate::cache::{CpuCache, RUNS, Ring};
+use crate::cache::CpuCache;
 use crate::depot::{Depot, Effort};
 use crate::isolation::Target;
 use crate::pool::{Held, Pool};
-use crate::raw::{Raw, Reach};
+use crate::raw::Raw;
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
 use crate::sync::Relaxed;
 
@@ -17,30 +17,35 @@ use crate::sync::Relaxed;
 const REFILL_FRAMES: u32 = if cfg!(feature = "model") { 8 } else { 104 };
 
 impl Depot {
-    /// One attempt to serve `request`, without calling anybody for help.
+    /// One attempt to serve `request` on a CPU of node `here`, without calling anybody for help.
     pub(crate) fn attempt(
         &self,
         irq_off: IrqOff<'_>,
+        here: NodeId,
         request: &Request,
-        reach: Reach,
         effort: Effort,
     ) -> Option<Raw> {
-        let cpu = irq_off.cpu();
-        let cache = self.cache(cpu, reach)?;
-        let home = Raw(cache.home.load(Relaxed)).node_index();
+        let cache = self.cache(irq_off.cpu())?;
         let near = match request.node() {
-            Preference::Any => home,
-            Preference::Prefer(node) | Preference::Bind(node) => node.index(),
+            Preference::Any => here,
+            Preference::Prefer(node) | Preference::Bind(node) => node,
         };
-        let cached = near == home && request.ceiling >= Zone::Direct && !cache.is_busy();
-        if cached && let Some(raw) = self.serve_cached(irq_off, cache, request, effort) {
+        // Frames past the direct map come first where they will do: they are in no cache.
+        let cached = near == here && request.ceiling == Zone::Direct && !cache.is_busy();
+        if cached && let Some(raw) = self.serve_cached(irq_off, cache, near, request, effort) {
             return Some(raw);
+        }
+        if effort == Effort::Hard {
+            cache.bound(0);
         }
         self.pools_for(request, near).find_map(|pool| {
             let floor = floor(pool, request, effort);
-            let ring = cache.runs(request.order, request.kind as usize);
-            let ring = ring.filter(|_| cached && pool.node.index() == home && pool.zone != Zone::Dma);
-            take_with_more(&mut pool.lock(irq_off), request, floor, ring)
+            if !pool.may_have(request.order, floor) {
+                return None;
+            }
+            let is_near = pool.node == here && pool.tag.0 & Raw::BYPASS == 0;
+            let more = cached && is_near && effort == Effort::Easy;
+            take_with_more(&mut pool.lock(irq_off), request, floor, more.then_some(cache))
         })
     }
 
@@ -60,21 +65,21 @@ impl Depot {
             return None;
         }
         self.zonelist(pool.node.index(), pool.zone).find_map(|pool| {
-            take(
-                &mut pool.lock(irq_off),
-                order,
-                kind,
-                pool.marks.floor(pool.zone, AllocClass::Normal, pool.zone),
-            )
+            let floor = pool.marks.floor(pool.zone, AllocClass::Normal, pool.zone);
+            if !pool.may_have(order, floor) {
+                return None;
+            }
+            take(&mut pool.lock(irq_off), order, kind, floor)
         })
     }
 
-    fn pools_for(&self, request: &Request, near: usize) -> impl Iterator<Item = &'static Pool> + '_ {
+    fn pools_for(&self, request: &Request, near: NodeId) -> impl Iterator<Item = &'static Pool> + '_ {
         let bound = match request.node() {
             Preference::Bind(node) => Some(node),
             _ => None,
         };
-        self.zonelist(near, request.ceiling).filter(move |pool| bound.is_none_or(|node| pool.node == node))
+        self.zonelist(near.index(), request.ceiling)
+            .filter(move |pool| bound.is_none_or(|node| pool.node == node))
     }
 
     /// Serves from the CPU's cache, which is refilled for order 0.
@@ -82,34 +87,33 @@ impl Depot {
         &self,
         irq_off: IrqOff<'_>,
         cache: &CpuCache,
+        near: NodeId,
         request: &Request,
         effort: Effort,
     ) -> Option<Raw> {
         let kind = request.kind as usize;
+        // A magazine may hold frames of other nodes: a request that names a node looks first.
+        let fits = |newest: Raw| request.node() == Preference::Any || newest.node_index() == near.index();
         if request.order != Order::BASE {
-            return cache.runs(request.order, kind)?.pop();
+            let ring = cache.runs(request.order, kind)?;
+            return if fits(ring.peek()?) { ring.pop() } else { None };
         }
         let ring = &cache.small[kind];
-        if ring.len() == 0 {
-            self.refill(irq_off, cache, request, effort);
+        if ring.len() == 0 && (effort == Effort::Easy || cache.open[kind].frames() > 0) {
+            self.refill(irq_off, cache, near, request);
         }
-        // This magazine may hold frames of other nodes: a request that names a node looks first.
-        let newest = ring.peek()?;
-        let fits =
-            request.node() == Preference::Any || (newest.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
-        if fits { ring.pop() } else { None }
+        if fits(ring.peek()?) { ring.pop() } else { None }
     }
 
     /// Fills an empty magazine from the open block, which is first filled by a bite of the best block in reach.
-    fn refill(&self, irq_off: IrqOff<'_>, cache: &CpuCache, request: &Request, effort: Effort) {
+    fn refill(&self, irq_off: IrqOff<'_>, cache: &CpuCache, near: NodeId, request: &Request) {
         let (kind, open) = (request.kind, &cache.open[request.kind as usize]);
         if open.frames() == 0 {
-            let near = Raw(cache.home.load(Relaxed)).node_index();
             for pool in self.pools_for(request, near) {
-                if pool.zone == Zone::Dma {
+                let floor = floor(pool, request, Effort::Easy);
+                if pool.tag.0 & Raw::BYPASS != 0 || !pool.may_have(Order::BASE, floor) {
                     continue;
                 }
-                let floor = floor(pool, request, effort);
                 let most = self.bite_frames(pool);
                 let bite = pool.lock(irq_off).take_bite(kind, most, floor);
                 if let Some(bite) = bite {
@@ -157,13 +161,14 @@ fn take_with_more(
     held: &mut Held<'_>,
     request: &Request,
     floor: u64,
-    ring: Option<&Ring<RUNS>>,
+    cache: Option<&CpuCache>,
 ) -> Option<Raw> {
     let (order, kind) = (request.order, request.kind);
-    let Some(ring) = ring.filter(|ring| order < Order::LARGE && ring.len() == 0) else {
+    let empty = cache.and_then(|cache| Some((cache, cache.runs(order, kind as usize)?)));
+    let Some((cache, ring)) = empty.filter(|(_, ring)| order < Order::LARGE && ring.len() == 0) else {
         return take(held, order, kind, floor);
     };
-    let more = ring.limit.load(Relaxed).min(RUNS as u32) / 2;
+    let more = cache.run_limit(order).max(0) as u32 / 2;
     let (tag, mut first) = (held.pool.tag, None);
     held.take_runs(order, kind, floor, 1 + u64::from(more), |pfn| {
         let raw = tag.at(pfn, order, kind);

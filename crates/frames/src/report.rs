@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::pressure::Levels;
 use crate::request::{Mobility, Owner, Zone};
 use crate::sync::Relaxed;
-use crate::words::{self, FRAMES};
+use crate::words;
 
 /// What one zone of one node holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,7 +128,7 @@ impl<M: Machine> Frames<M> {
             report.add_pool(pool);
         }
         self.depot.for_each_cached(|_, raw| {
-            if self.depot.pools.get(raw.pool()).is_some_and(is_here) {
+            if self.depot.pool_of(raw.pfn()).is_some_and(is_here) {
                 report.cached += raw.order().frames();
             }
         });
@@ -196,63 +196,6 @@ impl<M: Machine> Frames<M> {
     /// `MemTotal` and `MemFree` in kB, as in Linux' `/proc/meminfo`.
     pub const fn meminfo(&self) -> Meminfo<'_, M> {
         Meminfo(self)
-    }
-}
-
-/// Owners that one [`UnmovableBlock`] names.
-const OWNERS: usize = 4;
-
-/// A 2-MiB block that compaction cannot empty.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UnmovableBlock {
-    /// Its first frame.
-    pub start: Pfn,
-    /// Unmovable or reclaimable.
-    pub kind: Mobility,
-    /// Frames in use in it; frames in per-CPU caches are among them.
-    pub in_use: u32,
-    /// Frames by owner, of the first four owners that were found; nobody's are left out.
-    pub owners: [(Owner, u32); OWNERS],
-}
-
-impl<M: Machine> Frames<M> {
-    /// Calls `each` for every 2-MiB block that holds unmovable or reclaimable frames, ascending within each pool: what
-    /// stands in the way of large blocks, and whose it is.
-    pub fn for_each_unmovable(&self, mut each: impl FnMut(UnmovableBlock)) {
-        for pool in self.depot.pools.iter() {
-            let mut reach = (Pfn::new(0), Owner::NONE);
-            for (block, record) in pool.blocks.iter().enumerate() {
-                let info = record.info();
-                let in_use = FRAMES - info.free();
-                if info.kind() != Mobility::Movable && info.state() != State::Absent && in_use > 0 {
-                    let (start, owners) = (pool.block_start(block), self.owners_in(pool, block, &mut reach));
-                    each(UnmovableBlock { start, kind: info.kind(), in_use, owners });
-                }
-            }
-        }
-    }
-
-    /// Owners of the frames in use in a block. `reach` says up to where, and whose, the last owned block reaches.
-    fn owners_in(&self, pool: &Pool, block: usize, reach: &mut (Pfn, Owner)) -> [(Owner, u32); OWNERS] {
-        let mut owners = [(Owner::NONE, 0); OWNERS];
-        let (start, bits) = (pool.block_start(block), pool.bits(block));
-        for at in (0..FRAMES as usize).filter(|at| bits[at / 64] & 1 << (at % 64) == 0) {
-            let pfn = start.plus(at as u64);
-            if pfn >= reach.0
-                && let Some(descriptor) = self.descriptor(pfn)
-                && let Some(order) = descriptor.allocated()
-            {
-                *reach = (pfn.plus(order.frames()), descriptor.owner());
-            }
-            let owner = if pfn < reach.0 { reach.1 } else { Owner::NONE };
-            let is_its = |entry: &&mut (Owner, u32)| entry.0 == owner || entry.1 == 0;
-            if owner != Owner::NONE
-                && let Some(entry) = owners.iter_mut().find(is_its)
-            {
-                *entry = (owner, entry.1 + 1);
-            }
-        }
-        owners
     }
 }
 

@@ -241,6 +241,15 @@ impl Request {
         Self { owner, ..self }
     }
 
+    /// The same, but not past the direct map.
+    #[inline(always)]
+    pub(crate) const fn in_direct_map(self) -> Self {
+        match self.ceiling {
+            Zone::High => Self { ceiling: Zone::Direct, ..self },
+            _ => self,
+        }
+    }
+
     /// On which node.
     #[inline(always)]
     pub(crate) const fn node(&self) -> Preference {

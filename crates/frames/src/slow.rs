@@ -11,38 +11,28 @@
 //! The last two are for classes that may wait. A failure leaves all counters as they were: nothing is taken before it
 //! is certain.
 
-use rhumb_machine::{Machine, Pinned};
+use rhumb_machine::{Machine, NodeId, Pinned};
 
 use crate::depot::Effort;
 use crate::error::AllocError;
 use crate::frames::Frames;
 use crate::raw::Raw;
-use crate::raw::Reach;
-use crate::request::{AllocClass, Contents, Owner, Preference, Request, Zone};
+use crate::request::{AllocClass, Contents, Owner, Preference, Request};
+use crate::sync::Relaxed;
 
 impl<M: Machine> Frames<M> {
     #[cold]
     #[inline(never)]
-    pub(crate) fn alloc_slow(
-        &self,
-        pinned: Pinned<'_>,
-        request: Request,
-        reach: Reach,
-    ) -> Result<Raw, AllocError> {
+    pub(crate) fn alloc_slow(&self, pinned: Pinned<'_>, request: Request) -> Result<Raw, AllocError> {
         let zeroed = request.contents == Contents::Zeroed;
-        let mapped = reach == Reach::Mapped || zeroed;
-        let (reach, ceiling) = if mapped {
-            (Reach::Mapped, request.ceiling.min(Zone::Direct))
-        } else {
-            (reach, request.ceiling)
-        };
-        let request = request.ceiling(ceiling);
+        // What is past the direct map cannot be zeroed here.
+        let request = if zeroed { request.in_direct_map() } else { request };
         self.inject_failure(&request)?;
-        self.tick(pinned);
-        let easy = self.attempt(&request, reach, Effort::Easy);
-        let raw = match easy.or_else(|| self.attempt(&request, reach, Effort::Hard)) {
+        self.settle_in(pinned);
+        let easy = self.attempt(pinned, &request, Effort::Easy);
+        let raw = match easy.or_else(|| self.attempt(pinned, &request, Effort::Hard)) {
             Some(raw) => raw,
-            None => self.alloc_hard(pinned, &request, reach)?,
+            None => self.alloc_hard(pinned, &request)?,
         };
         self.note_alloc(pinned, raw);
         self.allow(raw);
@@ -58,26 +48,51 @@ impl<M: Machine> Frames<M> {
         Ok(raw)
     }
 
-    fn attempt(&self, request: &Request, reach: Reach, effort: Effort) -> Option<Raw> {
+    /// What each slow path begins with: takes note of this CPU's node, which it may have learnt since it was here last,
+    /// and gives back what other CPUs asked for.
+    fn settle_in(&self, pinned: Pinned<'_>) {
+        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned)) {
+            let home = Raw::pool_tag(self.depot.brand, self.node_of(pinned), 0).0;
+            if cache.home.load(Relaxed) != home && !cache.is_busy() {
+                cache.home.store(home, Relaxed);
+                self.drain(pinned);
+            }
+        }
+        self.tick(pinned);
+    }
+
+    /// This CPU's node; the first where the layout has no such node.
+    fn node_of(&self, pinned: Pinned<'_>) -> NodeId {
+        let node = self.machine.node_of(self.machine.cpu_of(pinned));
+        if node.index() < self.depot.nodes() { node } else { NodeId::FIRST }
+    }
+
+    fn attempt(&self, pinned: Pinned<'_>, request: &Request, effort: Effort) -> Option<Raw> {
+        let here = self.node_of(pinned);
         let guard = self.machine.irq_off();
-        self.depot.attempt(guard.irq_off(), request, reach, effort)
+        self.depot.attempt(guard.irq_off(), here, request, effort)
     }
 
     #[cold]
-    fn alloc_hard(&self, pinned: Pinned<'_>, request: &Request, reach: Reach) -> Result<Raw, AllocError> {
+    fn alloc_hard(&self, pinned: Pinned<'_>, request: &Request) -> Result<Raw, AllocError> {
         self.check(pinned, request)?;
-        self.drain(pinned);
-        if let Some(raw) = self.attempt(request, reach, Effort::Hard) {
+        let may_wait = matches!(request.class, AllocClass::Normal | AllocClass::PageTables);
+        if may_wait {
+            self.drain(pinned);
+        } else {
+            self.drain_some(pinned);
+        }
+        if let Some(raw) = self.attempt(pinned, request, Effort::Hard) {
             return Ok(raw);
         }
         self.request_drain(pinned);
-        if matches!(request.class, AllocClass::Normal | AllocClass::PageTables) {
+        if may_wait {
             let served = self.reclaim(pinned, request, || {
                 self.drain(pinned);
-                self.attempt(request, reach, Effort::Hard)
+                self.attempt(pinned, request, Effort::Hard)
             });
             let served =
-                served.or_else(|| self.recall(pinned, || self.attempt(request, reach, Effort::Hard)));
+                served.or_else(|| self.recall(pinned, || self.attempt(pinned, request, Effort::Hard)));
             if let Some(raw) = served {
                 return Ok(raw);
             }
@@ -87,7 +102,7 @@ impl<M: Machine> Frames<M> {
 
     /// Whether the request could be served by an empty machine.
     fn check(&self, pinned: Pinned<'_>, request: &Request) -> Result<(), AllocError> {
-        if pinned.cpu().index() >= self.depot.cpus {
+        if self.machine.cpu_of(pinned).index() >= self.depot.caches.len() {
             return Err(AllocError::NoSuchCpu);
         }
         let has = |zone| self.depot.pools.iter().any(|pool| pool.zone <= zone);
@@ -107,17 +122,20 @@ impl<M: Machine> Frames<M> {
 
     #[cold]
     #[inline(never)]
-    pub(crate) fn free_slow(&self, pinned: Pinned<'_>, raw: Raw, reach: Reach) {
+    pub(crate) fn free_slow(&self, pinned: Pinned<'_>, raw: Raw) {
+        if raw.brand() != self.depot.brand {
+            return self.faults.refuse(raw.pfn());
+        }
         let raw = if raw.0 & Raw::OWNED != 0 {
             if let Some(descriptor) = self.filled_descriptor(raw.pfn()) {
-                descriptor.note_free(pinned.cpu());
+                descriptor.note_free(self.machine.cpu_of(pinned));
             }
             Raw(raw.0 & !Raw::OWNED)
         } else {
             raw
         };
-        self.tick(pinned);
+        self.settle_in(pinned);
         let guard = self.machine.irq_off();
-        self.depot.free(guard.irq_off(), raw, reach);
+        self.depot.free(guard.irq_off(), raw);
     }
 }

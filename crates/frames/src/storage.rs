@@ -96,11 +96,16 @@ pub(crate) struct Table<T: 'static, const N: usize> {
     entries: [AtomicPtr<T>; N],
 }
 
-impl<T: Sync, const N: usize> Table<T, N> {
-    pub(crate) fn new() -> Self {
+// SAFETY: made of null pointers, which are zero.
+unsafe impl<T: Sync + 'static, const N: usize> Zeroable for Table<T, N> {}
+
+impl<T: 'static, const N: usize> Default for Table<T, N> {
+    fn default() -> Self {
         Self { entries: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())) }
     }
+}
 
+impl<T: Sync, const N: usize> Table<T, N> {
     pub(crate) fn set(&self, index: usize, value: &'static T) {
         self.entries[index].store(core::ptr::from_ref(value).cast_mut(), Ordering::Release);
     }

@@ -10,7 +10,7 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::block::{Info, bin};
+use crate::block::{Info, State, bin};
 use crate::pool::Held;
 use crate::request::Mobility;
 use crate::sync::Relaxed;
@@ -135,9 +135,7 @@ impl Held<'_> {
     /// Marks whole blocks as one allocated block of `order`.
     pub(crate) fn claim_blocks(&mut self, block: usize, order: Order, kind: Mobility) {
         let count = 1 << (order.get() - Order::LARGE.get());
-        for at in 0..count {
-            self.settle(block + at, Info::large(if at == 0 { order.get() } else { 0 }, kind));
-        }
+        self.take_whole(block, count, |at| Info::large(if at == block { order.get() } else { 0 }, kind));
         self.sub_free(order.frames());
     }
 
@@ -174,19 +172,26 @@ impl Held<'_> {
         None
     }
 
-    /// Takes all frames of `range`, which are free, in isolated blocks.
-    pub(crate) fn claim_range(&mut self, range: PfnRange) {
-        let (mut at, end) = (self.pool.offset(range.start()), self.pool.offset(range.end()));
-        while at < end {
-            let (block, stop) = (at / 512, end.min((at / 512 + 1) * 512));
-            let mut bits = self.pool.bits(block);
-            (at..stop).for_each(|at| bits[at % 512 / 64] &= !(1 << (at % 64)));
-            self.write_bits(block, &bits);
-            let info = self.pool.blocks[block].info();
-            self.settle(block, info.with_free(info.free() - (stop - at) as u32, words::block_rank(&bits)));
-            self.sub_free((stop - at) as u64);
-            at = stop;
+    /// Takes the frames of `range`, which lies in one block, if the block is isolated and all of them are free.
+    ///
+    /// # Errors
+    /// The first frame that is not; nothing has changed then.
+    pub(crate) fn claim(&mut self, range: PfnRange) -> Result<(), Pfn> {
+        let (start, frames) = (self.pool.offset(range.start()), range.frames());
+        let (block, at) = (start / 512, start % 512);
+        let info = self.pool.blocks[block].info();
+        if info.state() != State::Split || !info.is_isolated() {
+            return Err(range.start());
         }
+        let (mut bits, wanted) = (self.pool.bits(block), words::mask_of(at, at + frames as usize));
+        if let Some(missing) = words::first_missing(&bits, &wanted) {
+            return Err(self.pool.block_start(block).plus(u64::from(missing)));
+        }
+        bits.iter_mut().zip(wanted).for_each(|(bits, wanted)| *bits &= !wanted);
+        self.write_bits(block, &bits);
+        self.settle(block, info.with_free(info.free() - frames as u32, words::block_rank(&bits)));
+        self.sub_free(frames);
+        Ok(())
     }
 
     /// Writes all the bits of a block that was whole or is new.

@@ -5,6 +5,8 @@
 mod bad_input;
 #[cfg(not(feature = "model"))]
 mod basics;
+#[cfg(not(feature = "model"))]
+mod bounded;
 #[cfg(all(feature = "checked", not(feature = "model")))]
 mod checked;
 #[cfg(not(feature = "model"))]

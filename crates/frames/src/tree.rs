@@ -1,8 +1,10 @@
 //! A set of numbers below a fixed bound, as bits with summaries: bit i of a level says that word i of the level below
 //! is not empty. Insert, remove, first and last cost one word a level, and the whole takes 1.016 bits a number.
 //!
-//! It holds a pool's wholly free blocks. Blocks aligned to 2^j are found as aligned runs of bits, so that memory that
-//! comes back needs no merging for the orders 10 to 18 either. All accesses are under the pool's lock.
+//! [`WholeBlocks`] holds a pool's wholly free blocks. Blocks aligned to 2^j are aligned runs of bits, so that memory that
+//! comes back needs no merging for the orders 10 to 18 either; for each of these orders, one more tree knows the words
+//! that have such a run, so that a search, also one that finds nothing, takes a few loads however large the memory is.
+//! All accesses are under the pool's lock.
 
 use crate::sync::{AtomicU64, Relaxed};
 use crate::words;
@@ -17,14 +19,14 @@ pub(crate) enum End {
     High,
 }
 
-pub(crate) struct BitTree {
+struct BitTree {
     /// Lowest level first; empty slices above the top.
     levels: [&'static [AtomicU64]; LEVELS],
     depth: usize,
 }
 
 /// Words that the levels of a tree over `bound` numbers have together.
-pub(crate) const fn storage_words(bound: usize) -> usize {
+const fn storage_words(bound: usize) -> usize {
     let (mut words, mut total) = (bound, 0);
     loop {
         words = words.div_ceil(64);
@@ -37,7 +39,7 @@ pub(crate) const fn storage_words(bound: usize) -> usize {
 
 impl BitTree {
     /// An empty tree over `bound` numbers in `storage`, which is zero and has [`storage_words`] words.
-    pub(crate) fn new(bound: usize, storage: &'static [AtomicU64]) -> Self {
+    fn new(bound: usize, storage: &'static [AtomicU64]) -> Self {
         let mut levels: [&'static [AtomicU64]; LEVELS] = [&[]; LEVELS];
         let (mut words, mut rest, mut depth) = (bound, storage, 0);
         while depth < LEVELS {
@@ -53,7 +55,7 @@ impl BitTree {
         Self { levels, depth }
     }
 
-    pub(crate) fn insert(&self, number: usize) {
+    fn insert(&self, number: usize) {
         let mut at = number;
         for level in &self.levels[..self.depth] {
             let word = &level[at / 64];
@@ -66,7 +68,7 @@ impl BitTree {
         }
     }
 
-    pub(crate) fn remove(&self, number: usize) {
+    fn remove(&self, number: usize) {
         let mut at = number;
         for level in &self.levels[..self.depth] {
             let word = &level[at / 64];
@@ -79,12 +81,12 @@ impl BitTree {
         }
     }
 
-    pub(crate) fn contains(&self, number: usize) -> bool {
+    fn contains(&self, number: usize) -> bool {
         self.levels[0].get(number / 64).is_some_and(|word| word.load(Relaxed) & 1 << (number % 64) != 0)
     }
 
     /// Inserts `start..end`, none of which is in the set: a word at a time.
-    pub(crate) fn insert_range(&self, start: usize, end: usize) {
+    fn insert_range(&self, start: usize, end: usize) {
         let mut at = start;
         while at < end {
             let stop = end.min((at / 64 + 1) * 64);
@@ -97,7 +99,7 @@ impl BitTree {
     }
 
     /// The least or the greatest number in the set.
-    pub(crate) fn find(&self, from: End) -> Option<usize> {
+    fn find(&self, from: End) -> Option<usize> {
         let mut at = 0;
         for level in self.levels[..self.depth].iter().rev() {
             let word = level[at].load(Relaxed);
@@ -113,51 +115,221 @@ impl BitTree {
         Some(at)
     }
 
-    /// The start of the first run of 2^`log2` numbers, aligned to its length, from that end; `log2` is at most 9.
-    /// Cost: a load per 64 blocks of the pool.
-    pub(crate) fn find_run(&self, log2: u32, from: End) -> Option<usize> {
-        let leaves = self.levels[0];
-        let span = if log2 > 6 { 1 << (log2 - 6) } else { 1 };
-        let within = |group: &[AtomicU64]| {
-            if group.len() < span {
-                return None;
-            }
-            if log2 > 6 {
-                return group.iter().all(|word| word.load(Relaxed) == u64::MAX).then_some(0);
-            }
-            let starts = words::run_starts(group[0].load(Relaxed), log2);
-            match from {
-                _ if starts == 0 => None,
-                End::Low => Some(starts.trailing_zeros() as usize),
-                End::High => Some(63 - starts.leading_zeros() as usize),
-            }
-        };
-        let mut groups = leaves.chunks(span).enumerate();
-        let mut hit = |(at, group): (usize, &[AtomicU64])| within(group).map(|bit| at * span * 64 + bit);
-        match from {
-            End::Low => groups.find_map(&mut hit),
-            End::High => groups.rev().find_map(&mut hit),
+    /// Removes `start..end`: a word at a time.
+    fn remove_range(&self, start: usize, end: usize) {
+        let mut at = start;
+        while at < end {
+            let stop = end.min((at / 64 + 1) * 64);
+            let word = &self.levels[0][at / 64];
+            let mask = (u64::MAX >> (64 - (stop - at))) << (at % 64);
+            // The last bit of the word goes the long way, so that the summaries follow.
+            word.store(word.load(Relaxed) & !mask | 1 << (at % 64), Relaxed);
+            self.remove(at);
+            at = stop;
         }
     }
 
-    /// How many aligned runs of 2^`log2` numbers, at most 9, there are.
+    fn word(&self, at: usize) -> u64 {
+        self.levels[0].get(at).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn set(&self, number: usize, present: bool) {
+        match present {
+            _ if self.contains(number) == present => {}
+            true => self.insert(number),
+            false => self.remove(number),
+        }
+    }
+
+    /// Whether the summaries above the word `at` say what they should of it.
+    fn is_consistent_at(&self, mut at: usize) -> bool {
+        self.levels[..self.depth].windows(2).all(|pair| {
+            let said = pair[1][at / 64].load(Relaxed) & 1 << (at % 64) != 0;
+            let is = pair[0][at].load(Relaxed) != 0;
+            at /= 64;
+            said == is
+        })
+    }
+}
+
+/// The longest runs that are looked for: 2^9 blocks are 1 GiB.
+const RUN_ORDERS: usize = 9;
+
+/// The wholly free blocks of a pool, and where runs of them are.
+pub(crate) struct WholeBlocks {
+    all: BitTree,
+    /// For runs of 2^1 to 2^9 blocks: the words of `all`, or for 2^7 and more the groups of words, that have one.
+    runs: [BitTree; RUN_ORDERS],
+}
+
+/// Words, or groups of words, of which the tree for runs of 2^`log2` of `bound` blocks says something.
+const fn run_groups(bound: usize, log2: usize) -> usize {
+    let words = bound.div_ceil(64);
+    if log2 > 6 { words.div_ceil(1 << (log2 - 6)) } else { words }
+}
+
+/// Words of storage that [`WholeBlocks`] over `bound` blocks needs.
+pub(crate) const fn whole_words(bound: usize) -> usize {
+    let (mut words, mut log2) = (storage_words(bound), 1);
+    while log2 <= RUN_ORDERS {
+        words += storage_words(run_groups(bound, log2));
+        log2 += 1;
+    }
+    words
+}
+
+/// The longest aligned run in a word, up to 2^6.
+fn rank(word: u64) -> u32 {
+    let mut rank = 0;
+    while rank < 6 && words::run_starts(word, rank + 1) != 0 {
+        rank += 1;
+    }
+    rank
+}
+
+impl WholeBlocks {
+    /// No blocks out of `bound`, in `storage`, which is zero and has [`whole_words`] words.
+    pub(crate) fn new(bound: usize, storage: &'static [AtomicU64]) -> Self {
+        let mut rest = storage;
+        let mut tree = |bound: usize| {
+            let (mine, others) = rest.split_at(storage_words(bound).min(rest.len()));
+            rest = others;
+            BitTree::new(bound, mine)
+        };
+        let all = tree(bound);
+        Self { all, runs: core::array::from_fn(|at| tree(run_groups(bound, at + 1))) }
+    }
+
+    pub(crate) fn contains(&self, block: usize) -> bool {
+        self.all.contains(block)
+    }
+
+    /// The lowest or the highest block.
+    pub(crate) fn find(&self, from: End) -> Option<usize> {
+        self.all.find(from)
+    }
+
+    /// The start of the first run of 2^`log2` blocks, 1 to 9, aligned to its length, from that end.
+    pub(crate) fn find_run(&self, log2: u32, from: End) -> Option<usize> {
+        let group = self.runs.get(log2 as usize - 1)?.find(from)?;
+        if log2 > 6 {
+            return Some(group << log2);
+        }
+        let starts = words::run_starts(self.all.word(group), log2);
+        let bit = match from {
+            End::Low => starts.trailing_zeros(),
+            End::High => starts.checked_ilog2()?,
+        };
+        Some(group * 64 + bit as usize)
+    }
+
+    /// Adds one block.
+    #[inline]
+    pub(crate) fn insert(&self, block: usize) {
+        let old = self.all.word(block / 64);
+        self.all.insert(block);
+        self.note_runs(block / 64, old);
+    }
+
+    /// Removes one block.
+    #[inline]
+    pub(crate) fn remove(&self, block: usize) {
+        let old = self.all.word(block / 64);
+        self.all.remove(block);
+        self.note_runs(block / 64, old);
+    }
+
+    /// Adds the blocks `start..end`. Cost: a few stores for each 64 blocks.
+    pub(crate) fn insert_range(&self, start: usize, end: usize) {
+        self.change(start, end, BitTree::insert_range);
+    }
+
+    /// Removes the blocks `start..end`.
+    pub(crate) fn remove_range(&self, start: usize, end: usize) {
+        self.change(start, end, BitTree::remove_range);
+    }
+
+    /// Changes `start..end` by `change`: parts of words one by one, and what is made of whole words all at once.
+    fn change(&self, start: usize, end: usize, change: impl Fn(&BitTree, usize, usize)) {
+        let (first, last) = (start.div_ceil(64), end / 64);
+        let part = |from: usize, to: usize| {
+            if from < to {
+                let old = self.all.word(from / 64);
+                change(&self.all, from, to);
+                self.note_runs(from / 64, old);
+            }
+        };
+        if first >= last {
+            let middle = (first * 64).clamp(start, end);
+            part(start, middle);
+            part(middle, end);
+            return;
+        }
+        change(&self.all, first * 64, last * 64);
+        self.runs[..6].iter().for_each(|tree| change(tree, first, last));
+        for log2 in 7..=RUN_ORDERS {
+            let span = 1 << (log2 - 6);
+            let (inner, outer) = (first.div_ceil(span), last / span);
+            if inner < outer {
+                change(&self.runs[log2 - 1], inner, outer);
+            }
+            self.note_group(log2, first / span);
+            self.note_group(log2, (last - 1) / span);
+        }
+        part(start, first * 64);
+        part(last * 64, end);
+    }
+
+    /// Notes which runs the word `at` has, which was `old`.
+    fn note_runs(&self, at: usize, old: u64) {
+        let new = self.all.word(at);
+        let (was, is) = (rank(old), rank(new));
+        for log2 in was.min(is) + 1..=was.max(is) {
+            self.runs[log2 as usize - 1].set(at, is >= log2);
+        }
+        if was.max(is) == 6 && was != is {
+            (7..=RUN_ORDERS).for_each(|log2| self.note_group(log2, at >> (log2 - 6)));
+        }
+    }
+
+    /// Notes whether all words of a group are full.
+    fn note_group(&self, log2: usize, group: usize) {
+        self.runs[log2 - 1].set(group, self.is_full(log2, group));
+    }
+
+    fn is_full(&self, log2: usize, group: usize) -> bool {
+        let span = 1 << (log2 - 6);
+        (group * span..(group + 1) * span).all(|at| self.all.word(at) == u64::MAX)
+    }
+
+    /// How many aligned runs of 2^`log2` blocks, at most 9, there are. Cost: a load per 64 blocks, without the lock.
     pub(crate) fn count_runs(&self, log2: u32) -> u64 {
+        let leaves = self.all.levels[0];
         if log2 <= 6 {
             let count = |word: &AtomicU64| words::run_starts(word.load(Relaxed), log2).count_ones();
-            return self.levels[0].iter().map(|word| u64::from(count(word))).sum();
+            return leaves.iter().map(|word| u64::from(count(word))).sum();
         }
-        let span = 1 << (log2 - 6);
-        let groups = self.levels[0].chunks_exact(span);
+        let groups = leaves.chunks_exact(1 << (log2 - 6));
         groups.filter(|words| words.iter().all(|word| word.load(Relaxed) == u64::MAX)).count() as u64
     }
 
-    /// Whether each summary bit says what it should.
-    pub(crate) fn is_consistent(&self) -> bool {
-        self.levels[..self.depth].windows(2).all(|pair| {
-            pair[0].iter().enumerate().all(|(at, word)| {
-                let said = pair[1][at / 64].load(Relaxed) & 1 << (at % 64) != 0;
-                said == (word.load(Relaxed) != 0)
+    /// How many words of 64 blocks there are.
+    pub(crate) fn words(&self) -> usize {
+        self.all.levels[0].len()
+    }
+
+    /// Whether all that is said of the word `at` is so.
+    pub(crate) fn is_consistent_at(&self, at: usize) -> bool {
+        let rank = rank(self.all.word(at)) as usize;
+        let said = |log2: usize, at: usize| {
+            let tree = &self.runs[log2 - 1];
+            tree.is_consistent_at(at / 64).then(|| tree.contains(at))
+        };
+        self.all.is_consistent_at(at)
+            && (1..=6).all(|log2| said(log2, at) == Some(rank >= log2))
+            && (7..=RUN_ORDERS).all(|log2| {
+                let group = at >> (log2 - 6);
+                said(log2, group) == Some(self.is_full(log2, group))
             })
-        })
     }
 }

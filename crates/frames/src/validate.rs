@@ -2,13 +2,13 @@
 
 use core::fmt;
 
-use rhumb_machine::{IrqOff, Machine, Pfn};
+use rhumb_machine::{Machine, Pfn};
 
 use crate::block::State;
 use crate::block::bin::{self, Bin};
 use crate::depot::Depot;
 use crate::frames::Frames;
-use crate::pool::{Held, Pool};
+use crate::pool::Pool;
 use crate::raw::Raw;
 use crate::request::Mobility;
 use crate::sync::Relaxed;
@@ -56,15 +56,114 @@ impl fmt::Display for Inconsistency {
 
 impl core::error::Error for Inconsistency {}
 
+/// Blocks that one step of the check looks at: with interrupts off, under a pool's lock.
+const STEP_BLOCKS: usize = 64;
+
 impl<M: Machine> Frames<M> {
-    /// Checks every structure. No other CPU may be inside the allocator meanwhile.
+    /// Checks every structure, in steps of 64 blocks: interrupts are on in between. Exact while no CPU allocates or
+    /// frees, and no interrupt handler on this one.
     ///
     /// # Errors
     /// The first thing that does not agree.
     pub fn validate(&self) -> Result<(), Inconsistency> {
-        let guard = self.machine.irq_off();
-        self.depot.pools.iter().try_for_each(|pool| check_pool(pool, guard.irq_off()))?;
+        self.depot.pools.iter().try_for_each(|pool| self.check_pool(pool))?;
         self.depot.check_caches()
+    }
+
+    fn check_pool(&self, pool: &Pool) -> Result<(), Inconsistency> {
+        let mut sums = Sums::default();
+        for first in (0..pool.blocks.len()).step_by(STEP_BLOCKS) {
+            let guard = self.machine.irq_off();
+            let _held = pool.lock(guard.irq_off());
+            let end = pool.blocks.len().min(first + STEP_BLOCKS);
+            (first..end).try_for_each(|block| sums.add(pool, block))?;
+        }
+        for at in 0..pool.whole.words() {
+            let guard = self.machine.irq_off();
+            let _held = pool.lock(guard.irq_off());
+            if !pool.whole.is_consistent_at(at) {
+                return Err(Inconsistency::Summary(pool.base));
+            }
+        }
+        let mut left = sums.binned;
+        for kind in Mobility::ALL {
+            for index in 0..bin::GRAINS * bin::ORDERS * bin::CLASSES {
+                let (row, class) = (index / bin::CLASSES, index % bin::CLASSES);
+                let bin = Bin { grain: row / bin::ORDERS, order: row % bin::ORDERS, class };
+                left -= self.check_bin(pool, kind, bin, left)?;
+            }
+        }
+        if left != 0 {
+            return Err(Inconsistency::Bin(pool.base));
+        }
+        if sums.free != pool.free_frames() {
+            return Err(Inconsistency::PoolFree(pool.base, pool.free_frames(), sums.free));
+        }
+        let said = pool.free_blocks.load(Relaxed);
+        if sums.whole != said {
+            return Err(Inconsistency::PoolBlocks(pool.base, said, sums.whole));
+        }
+        Ok(())
+    }
+
+    /// Walks a bin and returns how many blocks it has, at most `most`.
+    fn check_bin(&self, pool: &Pool, kind: Mobility, bin: Bin, most: u64) -> Result<u64, Inconsistency> {
+        let (mut at, mut before, mut count) = (None, 0, 0);
+        loop {
+            let guard = self.machine.irq_off();
+            let held = pool.lock(guard.irq_off());
+            if before == 0 {
+                at = held.head(kind, bin);
+                if at.is_some() != held.is_filled(kind, bin) {
+                    return Err(Inconsistency::Bin(pool.base));
+                }
+            }
+            for _ in 0..STEP_BLOCKS {
+                let Some(block) = at else { return Ok(count) };
+                let record = &pool.blocks[block];
+                let info = record.info();
+                count += 1;
+                let belongs =
+                    info.state() == State::Split && info.kind() == kind && bin::of(info) == Some(bin);
+                if !belongs || record.prev.load(Relaxed) != before || count > most {
+                    return Err(Inconsistency::Bin(pool.block_start(block)));
+                }
+                before = block as u32 + 1;
+                at = held.next(block);
+            }
+        }
+    }
+}
+
+/// What the blocks of a pool add up to.
+#[derive(Default)]
+struct Sums {
+    free: u64,
+    whole: u64,
+    binned: u64,
+}
+
+impl Sums {
+    fn add(&mut self, pool: &Pool, block: usize) -> Result<(), Inconsistency> {
+        let (info, start) = (pool.blocks[block].info(), pool.block_start(block));
+        let in_tree = pool.whole.contains(block + pool.skew);
+        if in_tree != (info.state() == State::Whole) {
+            return Err(Inconsistency::Tree(start));
+        }
+        let bits = pool.bits(block);
+        let found: u32 = bits.iter().map(|word| word.count_ones()).sum();
+        self.free += u64::from(found);
+        self.whole += u64::from(in_tree);
+        if info.state() != State::Absent && found != info.free() {
+            return Err(Inconsistency::FreeCount(start));
+        }
+        if info.state() == State::Split {
+            if info.rank() != words::block_rank(&bits) || found == FRAMES {
+                return Err(Inconsistency::Rank(start));
+            }
+            self.binned += u64::from(found > 0);
+        }
+        Ok(())
     }
 }
 
@@ -72,7 +171,7 @@ impl Depot {
     fn check_caches(&self) -> Result<(), Inconsistency> {
         let mut result = Ok(());
         self.for_each_cached(|_, raw| {
-            let Some(pool) = self.pools.get(raw.pool()) else { return };
+            let Some(pool) = self.pool_of(raw.pfn()) else { return };
             let frames = raw.pfn().get()..raw.pfn().get() + raw.order().frames();
             if let Some(pfn) = frames.map(Pfn::new).find(|&pfn| pool.is_free(pfn)) {
                 result = Err(Inconsistency::CachedTwice(pfn));
@@ -81,85 +180,16 @@ impl Depot {
         result
     }
 
-    /// Calls `each` with every block in every CPU's cache.
+    /// Calls `each` with every block in every CPU's cache; with what a look finds there, while the CPU works with it.
     pub(crate) fn for_each_cached(&self, mut each: impl FnMut(usize, Raw)) {
         for (index, cache) in self.caches.iter().enumerate() {
-            let mut each = |raw| each(index % self.cpus, raw);
+            let mut each = |raw| each(index, raw);
             for kind in 0..Mobility::COUNT {
-                (0..cache.small[kind].len()).map(cache.small[kind].oldest_first()).for_each(&mut each);
+                cache.small[kind].for_each(&mut each);
                 cache.open[kind].for_each(&mut each);
             }
-            for (_, ring) in cache.all_runs() {
-                (0..ring.len()).map(ring.oldest_first()).for_each(&mut each);
-            }
-            (0..cache.away.len()).map(cache.away.oldest_first()).for_each(&mut each);
+            cache.all_runs().for_each(|(_, ring)| ring.for_each(&mut each));
+            cache.away.for_each(&mut each);
         }
     }
-}
-
-fn check_pool(pool: &Pool, irq_off: IrqOff<'_>) -> Result<(), Inconsistency> {
-    let held = pool.lock(irq_off);
-    let (mut free, mut whole, mut binned) = (0, 0, 0);
-    for (block, record) in pool.blocks.iter().enumerate() {
-        let (info, start) = (record.info(), pool.block_start(block));
-        let in_tree = pool.whole.contains(block + pool.skew);
-        if in_tree != (info.state() == State::Whole) {
-            return Err(Inconsistency::Tree(start));
-        }
-        let bits = pool.bits(block);
-        let found: u32 = bits.iter().map(|word| word.count_ones()).sum();
-        free += u64::from(found);
-        whole += u64::from(in_tree);
-        if info.state() != State::Absent && found != info.free() {
-            return Err(Inconsistency::FreeCount(start));
-        }
-        if info.state() == State::Split {
-            if info.rank() != words::block_rank(&bits) || found == FRAMES {
-                return Err(Inconsistency::Rank(start));
-            }
-            binned += u64::from(found > 0);
-        }
-    }
-    for kind in Mobility::ALL {
-        for index in 0..bin::GRAINS * bin::ORDERS * bin::CLASSES {
-            let (row, class) = (index / bin::CLASSES, index % bin::CLASSES);
-            let bin = Bin { grain: row / bin::ORDERS, order: row % bin::ORDERS, class };
-            binned -= check_bin(&held, kind, bin, binned)?;
-        }
-    }
-    if binned != 0 {
-        return Err(Inconsistency::Bin(pool.base));
-    }
-    if !pool.whole.is_consistent() {
-        return Err(Inconsistency::Summary(pool.base));
-    }
-    if free != pool.free_frames() {
-        return Err(Inconsistency::PoolFree(pool.base, pool.free_frames(), free));
-    }
-    let said = pool.free_blocks.load(Relaxed);
-    if whole != said {
-        return Err(Inconsistency::PoolBlocks(pool.base, said, whole));
-    }
-    Ok(())
-}
-
-/// Walks a bin and returns how many blocks it has, at most `most`.
-fn check_bin(held: &Held<'_>, kind: Mobility, bin: Bin, most: u64) -> Result<u64, Inconsistency> {
-    let pool = held.pool;
-    let (mut at, mut before, mut count) = (held.head(kind, bin), 0, 0);
-    if at.is_some() != held.is_filled(kind, bin) {
-        return Err(Inconsistency::Bin(pool.base));
-    }
-    while let Some(block) = at {
-        let record = &pool.blocks[block];
-        let info = record.info();
-        count += 1;
-        let belongs = info.state() == State::Split && info.kind() == kind && bin::of(info) == Some(bin);
-        if !belongs || record.prev.load(Relaxed) != before || count > most {
-            return Err(Inconsistency::Bin(pool.block_start(block)));
-        }
-        before = block as u32 + 1;
-        at = held.next(block);
-    }
-    Ok(count)
 }

@@ -105,6 +105,21 @@ pub fn find_run(bits: &Bits, order: u32) -> Option<u32> {
     whole
 }
 
+/// The bits `start..end` of a block.
+pub(crate) fn mask_of(start: usize, end: usize) -> Bits {
+    core::array::from_fn(|word| {
+        let (from, to) = (start.clamp(word * 64, word * 64 + 64), end.clamp(word * 64, word * 64 + 64));
+        if from >= to { 0 } else { (u64::MAX >> (64 - (to - from))) << (from % 64) }
+    })
+}
+
+/// The first bit of `wanted` that `bits` lacks.
+pub(crate) fn first_missing(bits: &Bits, wanted: &Bits) -> Option<u32> {
+    let missing = |at: &usize| wanted[*at] & !bits[*at] != 0;
+    let at = (0..WORDS).find(missing)?;
+    Some(at as u32 * 64 + (wanted[at] & !bits[at]).trailing_zeros())
+}
+
 /// Which words are all free: a bit for each.
 fn full_words(bits: &Bits) -> u32 {
     bits.iter().enumerate().fold(0, |full, (at, &word)| full | u32::from(word == u64::MAX) << at)

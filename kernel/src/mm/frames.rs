@@ -79,6 +79,13 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     let layout =
         Layout::new(&memory, boot.cpus, limit)?.nodes(boot.topology.node_count()).distances(&distances);
 
+    if layout.misplaced_frames() > 0 {
+        log::warn!(
+            "memory is in too many pieces to keep the nodes apart: {} counts to another node than its own",
+            Human(layout.misplaced_frames() * PageSize::Size4K.bytes())
+        );
+    }
+
     let bytes = layout.storage_bytes();
     let wanted = (bytes as u64).div_ceil(PageSize::Size4K.bytes());
     let run = BootFrames::below(&mut map, limit.min(NO_LIMIT).addr()).take_run(

@@ -1,8 +1,13 @@
 //! The last resort of a request for frames: an interrupt makes the other CPUs give back what their caches hold.
 //!
+//! Each call gives back some, because it runs with interrupts off; there are as many calls as it takes.
+//!
 //! The one place where the frame allocator has CPUs interrupted, and the exception that invariant I2 names.
 
-use rhumb_frames::{Recall, RecallRegistration};
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
+
+use rhumb_frames::{Drained, Recall, RecallRegistration};
 use rhumb_machine::{Machine, Pinned};
 use x86_64::instructions::interrupts;
 
@@ -14,16 +19,27 @@ use crate::smp::call;
 /// What the allocator is told at boot.
 pub static RECALL: RecallRegistration = &CrossCall;
 
+/// Calls after which a CPU that goes on filling its caches is left alone. A full cache takes about ten.
+const MOST_CALLS: usize = 32;
+
 struct CrossCall;
 
 impl Recall for CrossCall {
     /// Not with interrupts off: the caller may hold a lock for which a CPU waits that cannot be interrupted.
     fn drain_others(&self, pinned: Pinned<'_>) {
         let Some(frames) = frames().filter(|_| interrupts::are_enabled()) else { return };
-        let drain = || {
-            let guard = MACHINE.pin();
-            frames.drain(guard.pinned());
-        };
-        call::run_on(pinned, &smp::online(), &drain, || ());
+        for _ in 0..MOST_CALLS {
+            let is_more = AtomicBool::new(false);
+            let drain = || {
+                let guard = MACHINE.pin();
+                if frames.drain_some(guard.pinned()) == Drained::Partly {
+                    is_more.store(true, Relaxed);
+                }
+            };
+            call::run_on(pinned, &smp::online(), &drain, || ());
+            if !is_more.into_inner() {
+                break;
+            }
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! The frame allocator in the kernel: silence (I2), no panic on exhaustion (I12), its books.
 
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
 use rhumb_frames::{AllocError, Frame, Frames, Place, Request, Zone};
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PhysAddr};
 
@@ -18,6 +21,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "frames::i2_silence", run: i2_silence },
     Test { name: "frames::i12_exhaustion", run: i12_exhaustion },
     Test { name: "frames::nodes_and_zones", run: nodes_and_zones },
+    Test { name: "frames::each_cpu_is_served_from_its_own_node", run: each_cpu_is_served_from_its_own_node },
     Test { name: "frames::reserved_memory_is_never_given_out", run: reserved_memory_is_never_given_out },
 ];
 
@@ -135,6 +139,39 @@ fn nodes_and_zones(boot: &'static Boot) -> Result<(), Wrong> {
         frames.free(guard.pinned(), frame);
         ensure!(at < PhysAddr::new(end), "a frame for zone {zone} lies at {at}");
     }
+    Ok(())
+}
+
+/// On each CPU, a request that names no node gets a frame of the CPU's own node while that has any.
+fn each_cpu_is_served_from_its_own_node(boot: &'static Boot) -> Result<(), Wrong> {
+    let frames = allocator()?;
+    drain_all(frames);
+    let (wrong, asked) = (AtomicU64::new(0), AtomicU64::new(0));
+    work::on_every_cpu(&|| {
+        let guard = MACHINE.pin();
+        let node = MACHINE.node_of(guard.pinned().cpu());
+        // DMA memory is served last, whatever its node.
+        let has_any = [Zone::Dma32, Zone::Direct].into_iter().any(|zone| {
+            let levels = frames.levels(node, zone);
+            levels.free > levels.low + Order::LARGE.frames()
+        });
+        for order in [0, 3].into_iter().filter_map(Order::new) {
+            let request = Request::new(order);
+            let Ok(frame) = frames.alloc(guard.pinned(), request) else { continue };
+            let found = boot.topology.node_of(frame.addr());
+            frames.free(guard.pinned(), frame);
+            if !has_any {
+                continue;
+            }
+            asked.fetch_add(1, Relaxed);
+            if found != node {
+                wrong.fetch_or(1 << (guard.pinned().cpu().index() % 64), Relaxed);
+            }
+        }
+    });
+    let wrong = wrong.into_inner();
+    ensure!(wrong == 0, "CPUs {wrong:#b} got memory of another node");
+    ensure!(asked.into_inner() > 0, "no CPU's node has memory to spare");
     Ok(())
 }
 

@@ -43,8 +43,6 @@ fn layouts() {
         assert_eq!(built(&[ok], &free, 0), Err(error));
     }
     assert!(matches!(built(&[ok], &[], 4096), Err(LayoutError::StorageTooSmall(4096, _))));
-    let many: Vec<_> = (0..70).map(|index| (index << 20, (index << 20) + 512, 0)).collect();
-    assert!(matches!(built(&many, &[], 0), Err(LayoutError::TooManyPools(_))));
     let memory = memory(&[ok]);
     assert!(matches!(Layout::new(&memory, 0, LIMIT), Err(LayoutError::TooManyCpus(0))));
     assert!(matches!(Layout::new(&memory, 257, LIMIT), Err(LayoutError::TooManyCpus(257))));
@@ -70,10 +68,6 @@ fn requests() {
     be_cpu(200);
     assert_eq!(ask(Request::FRAME), AllocError::NoSuchCpu);
     be_cpu(0);
-    let contig =
-        |frames_wanted| frames.alloc_contig(pinned(), frames_wanted, Order::BASE, &NothingMoves).unwrap_err();
-    assert_eq!(contig(0), AllocError::BadRange(PfnRange::default()));
-    assert_eq!(contig(1025), AllocError::NoRun(1025));
     let outside = range((1 << 20) + 1000, (1 << 20) + 1025);
     assert_eq!(
         frames.alloc_range(pinned(), outside, &NothingMoves).unwrap_err(),
@@ -166,4 +160,59 @@ fn a_part_lies_within_its_block_and_is_aligned() {
     assert_eq!(part(start, 10), None);
     // SAFETY: it was never out of any map.
     frames.free(pinned(), unsafe { block.assume_mapped() });
+}
+
+#[test]
+fn another_allocators_frames_are_refused() {
+    let build = || frames_over(1, &[(1 << 20, (1 << 20) + 4096, 0)]);
+    let (mine, other) = (build(), build());
+    // SAFETY: the array covers every block of the memory.
+    let other = unsafe { other.with_descriptors(descriptors((1 << 20) + 4096)) };
+    for order in [0, 3, 9, 10] {
+        let request = Request::new(Order::new(order).unwrap());
+        let frame = mine.alloc(pinned(), request).unwrap();
+        assert!(other.descriptor_of(&frame).is_none());
+        let (free, refused) = (other.free_frames(), other.refused_frees());
+        other.free(pinned(), frame);
+        assert_eq!((other.free_frames(), other.refused_frees()), (free, refused + 1));
+    }
+    let mine = build();
+    let taken = mine.alloc_range(pinned(), range(1 << 20, (1 << 20) + 100), &NothingMoves).unwrap();
+    let (taken, fault) = other.free_range(pinned(), taken).unwrap_err();
+    assert_eq!(fault, FrameFault::Foreign(Pfn::new(1 << 20)));
+    mine.free_range(pinned(), taken).unwrap();
+    other.validate().unwrap();
+    mine.validate().unwrap();
+}
+
+#[test]
+fn a_cpu_past_the_layout_gets_nothing_high_or_low() {
+    let frames = frames_with(1, &memory(&[(1 << 20, (1 << 20) + 1024, 0)]), (1 << 20) + 512);
+    let kept = frames.alloc_anywhere(pinned(), Request::FRAME).unwrap();
+    assert!(kept.pfn().get() >= (1 << 20) + 512, "high memory first");
+    be_cpu(1);
+    assert_eq!(frames.alloc_anywhere(pinned(), Request::FRAME).unwrap_err(), AllocError::NoSuchCpu);
+    frames.free(pinned(), kept);
+    be_cpu(0);
+    assert_eq!(frames.free_frames(), 1024);
+    frames.validate().unwrap();
+}
+
+#[test]
+fn frame_0_is_never_given_out() {
+    let frames = frames_over(1, &[(0, 1024, 0)]);
+    let held: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
+    assert_eq!(held.len(), 1023);
+    assert!(held.iter().all(|frame| frame.pfn().get() > 0));
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.validate().unwrap();
+}
+
+#[test]
+fn building_takes_little_stack() {
+    let build = || {
+        frames_over(2, &[(0x200, 0x600, 0), (1 << 20, (1 << 20) + 1024, 1)]);
+    };
+    // The standard library's own use of the stack is in this, too.
+    std::thread::Builder::new().stack_size(32 << 10).spawn(build).unwrap().join().unwrap();
 }

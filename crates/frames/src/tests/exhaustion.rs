@@ -24,7 +24,7 @@ impl Recall for Play {
         let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         for cpu in (0..CPUS).filter(|&cpu| cpu != me.cpu().index()) {
             be_cpu(cpu);
-            let cache = self.frames.depot.cache(cpu_id(cpu), crate::raw::Reach::Mapped).unwrap();
+            let cache = self.frames.depot.cache(cpu_id(cpu)).unwrap();
             if call == 0 && cpu == self.busy {
                 cache.interrupted(|| self.frames.drain(pinned()));
             } else {

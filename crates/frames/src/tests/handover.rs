@@ -83,3 +83,45 @@ fn a_hole_costs_nothing_and_a_terabyte_little() {
     huge.into_iter().for_each(|frame| frames.free(pinned(), frame));
     assert_eq!(frames.zone(node(0), Zone::Direct).unwrap().free_by_order[Order::HUGE.get() as usize], 1024);
 }
+
+/// Frames of each node that come out, of memory that is all free.
+fn by_node(ranges: &[(u64, u64, usize)]) -> (u64, usize) {
+    let memory = memory(ranges);
+    let layout = Layout::new(&memory, 1, Pfn::new(1 << 40)).unwrap();
+    let frames = frames_with(1, &memory, 1 << 40);
+    frames.validate().unwrap();
+    let total: u64 = memory.iter().map(|range| range.frames.frames()).sum();
+    assert_eq!((frames.totals().present, frames.free_frames()), (total, total));
+    for range in &memory {
+        let place = frames.describe(range.frames.start()).unwrap();
+        assert!(layout.misplaced_frames() > 0 || place.node == range.node);
+    }
+    (layout.misplaced_frames(), frames.depot.pools.iter().count())
+}
+
+#[test]
+fn sixty_four_nodes_of_three_zones_fit() {
+    // Each node has memory below 16 MiB, below 4 GiB, and above.
+    let zones = [(64, 48), (1 << 13, 1 << 13), (1 << 20, 1 << 20)];
+    let ranges: Vec<_> = zones
+        .iter()
+        .flat_map(|&(base, stride)| {
+            (0..64).map(move |node| (base + node * stride, base + (node + 1) * stride, node as usize))
+        })
+        .map(|(start, end, node)| (start, start + (end - start).min(600), node))
+        .collect();
+    assert_eq!(by_node(&ranges), (0, 192));
+}
+
+#[test]
+fn more_pieces_than_pools_are_joined_and_none_is_lost() {
+    // Far apart, of one node: joined over the holes.
+    let far: Vec<_> = (0..300).map(|at| ((at + 4) << 18, ((at + 4) << 18) + 40, 0)).collect();
+    let (misplaced, pools) = by_node(&far);
+    assert!(misplaced == 0 && pools <= 192, "{misplaced} {pools}");
+    // Interleaved: some node knowledge is lost, and said to be.
+    let woven: Vec<_> =
+        (0..300).map(|at| ((1 << 20) + at * 600, (1 << 20) + (at + 1) * 600, at as usize % 8)).collect();
+    let (misplaced, pools) = by_node(&woven);
+    assert!(misplaced > 0 && misplaced <= 150 * 600 && pools >= 100, "{misplaced} {pools}");
+}

@@ -32,7 +32,7 @@ enum Step {
     BeCpu(usize),
     Drain,
     Compact(usize, u64),
-    Contig(u64, u8),
+    Range(usize, u64, u64),
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -57,7 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..CPUS).prop_map(Step::BeCpu),
         1 => Just(Step::Drain),
         1 => (0usize..2, 1u64..400).prop_map(|(node, budget)| Step::Compact(node, budget)),
-        1 => (1u64..1500, 0u8..10).prop_map(|(frames, align)| Step::Contig(frames, align)),
+        2 => (0..RANGES.len(), any::<u64>(), 1u64..1500)
+            .prop_map(|(which, start, frames)| Step::Range(which, start, frames)),
     ]
 }
 
@@ -116,19 +117,26 @@ fn alloc(frames: &Frames<TestMachine>, holder: &Holder, request: Request) -> Res
     Ok(())
 }
 
-fn contig(frames: &Frames<TestMachine>, holder: &Holder, count: u64, align: u8) -> Result<(), TestCaseError> {
-    let align = Order::new(align).unwrap();
-    if let Ok(range) = frames.alloc_contig(pinned(), count, align, holder) {
-        let all = range.frames();
-        prop_assert_eq!(all.frames(), count);
-        prop_assert!(all.start().get().is_multiple_of(align.frames()));
+/// Takes `count` frames from somewhere in a range of memory, and gives them back.
+fn take_range(
+    frames: &Frames<TestMachine>,
+    holder: &Holder,
+    which: usize,
+    start: u64,
+    count: u64,
+) -> Result<(), TestCaseError> {
+    let (from, to, _) = RANGES[which];
+    let start = from + start % (to - from);
+    let wanted = range(start, to.min(start + count));
+    if let Ok(taken) = frames.alloc_range(pinned(), wanted, holder) {
+        prop_assert_eq!(taken.frames(), wanted);
         // The model takes them one by one, to see that each was free.
-        for pfn in all.iter() {
+        for pfn in wanted.iter() {
             prop_assert!(holder.model.borrow_mut().alloc(pfn, &Request::FRAME).is_ok(), "{pfn}");
         }
         frames.validate().unwrap();
-        all.iter().for_each(|pfn| holder.model.borrow_mut().free(pfn));
-        prop_assert!(frames.free_range(pinned(), range).is_ok());
+        wanted.iter().for_each(|pfn| holder.model.borrow_mut().free(pfn));
+        prop_assert!(frames.free_range(pinned(), taken).is_ok());
     }
     Ok(())
 }
@@ -158,7 +166,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let done = frames.compact(pinned(), node(index), Goal::Anything, &holder, budget);
                 prop_assert!(frames.free_large_blocks() >= before + done.blocks);
             }
-            Step::Contig(count, align) => contig(&frames, &holder, count, align)?,
+            Step::Range(which, start, count) => take_range(&frames, &holder, which, start, count)?,
         }
         let valid = frames.validate();
         prop_assert!(valid.is_ok(), "{valid:?}");

@@ -13,6 +13,7 @@ use crate::{Frames, Layout, MemoryRange};
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static IRQ_DEPTH: Cell<IrqDepth> = const { Cell::new(IrqDepth::NONE) };
+    static STRETCHES: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Each thread is the CPU that it said it is.
@@ -26,6 +27,11 @@ pub(super) struct TestMachine {
 /// Says which CPU this thread is from now on.
 pub(super) fn be_cpu(cpu: usize) {
     CPU.set(cpu);
+}
+
+/// How often this thread has turned interrupts off.
+pub(super) fn irq_off_stretches() -> u64 {
+    STRETCHES.get()
 }
 
 pub(super) fn cpu() -> CpuId {
@@ -54,7 +60,9 @@ unsafe impl Machine for TestMachine {
     }
     unsafe fn preempt_enable(&self) {}
     fn irq_save(&self) -> CpuId {
-        IRQ_DEPTH.set(IRQ_DEPTH.get().enter(IrqState::On));
+        let before = IRQ_DEPTH.get();
+        STRETCHES.set(STRETCHES.get() + u64::from(before == IrqDepth::NONE));
+        IRQ_DEPTH.set(before.enter(IrqState::On));
         cpu()
     }
     unsafe fn irq_restore(&self) {

@@ -52,24 +52,26 @@ mod small {
         });
     }
 
-    /// A CPU that sets its limits while another asks it to drain sees the request, or its limit stays 0: one of them.
+    /// A CPU that sets its cap while another asks it to drain: the request stays, and after it is answered the next cap
+    /// does.
     #[test]
-    fn a_request_to_drain_is_not_missed() {
+    fn a_request_to_drain_is_neither_missed_nor_kept() {
         use crate::cache::CpuCache;
-        use crate::drain::{ask_to_drain, bound};
-        // The magazines are many; what can go wrong needs one change of CPU on each side.
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
         model.check(|| {
             let cache = Arc::new(CpuCache::default());
             let asker = {
                 let cache = Arc::clone(&cache);
-                loom::thread::spawn(move || ask_to_drain(&cache))
+                loom::thread::spawn(move || cache.ask())
             };
-            bound(&cache, 8);
-            let seen = cache.wanted.load(Relaxed);
+            cache.bound(8);
+            cache.bound(4);
             asker.join().unwrap();
-            assert!(seen || cache.small[0].limit.load(Relaxed) == 0);
+            assert!(cache.is_wanted() && cache.cap() < 0);
+            cache.answer();
+            cache.bound(8);
+            assert_eq!(cache.cap(), 8);
         });
     }
 }
@@ -184,6 +186,64 @@ mod whole {
             frames.validate().unwrap();
             assert_eq!(frames.free_frames() + numbers.len() as u64, FRAMES);
             all.into_iter().for_each(|frame| frames.free(pinned(0), frame));
+            for cpu in 0..CPUS {
+                CPU.with(|this| this.set(cpu));
+                frames.drain(pinned(cpu));
+            }
+            frames.validate().unwrap();
+            assert_eq!((frames.free_frames(), frames.free_large_blocks()), (FRAMES, 2));
+            assert_eq!(frames.refused_frees(), 0);
+        });
+    }
+
+    /// Ranges are taken while other CPUs take, free and drain blocks of all orders in them.
+    #[test]
+    fn a_range_is_whole_and_given_out_once() {
+        let mut config = shuttle::Config::new();
+        config.stack_size = 16 << 20;
+        shuttle::Runner::new(shuttle::scheduler::RandomScheduler::new(300), config).run(|| {
+            let frames = Arc::new(build());
+            let held = Arc::new(shuttle::sync::Mutex::new(std::collections::BTreeSet::new()));
+            let threads: Vec<_> = (0..2)
+                .map(|cpu| {
+                    let (frames, held) = (Arc::clone(&frames), Arc::clone(&held));
+                    shuttle::thread::spawn(move || {
+                        CPU.with(|this| this.set(cpu));
+                        for step in 0..6usize {
+                            let order = Order::new([9, 9, 8, 0][(step + cpu) % 4]).unwrap();
+                            let Ok(frame) = frames.alloc(pinned(cpu), Request::new(order)) else { continue };
+                            let numbers: Vec<_> = frame.frames().iter().step_by(64).collect();
+                            {
+                                let mut held = held.lock().unwrap();
+                                numbers
+                                    .iter()
+                                    .for_each(|&pfn| assert!(held.insert(pfn), "{pfn} is held twice"));
+                            }
+                            shuttle::thread::yield_now();
+                            {
+                                let mut held = held.lock().unwrap();
+                                numbers.iter().for_each(|pfn| assert!(held.remove(pfn)));
+                            }
+                            frames.free(pinned(cpu), frame);
+                            frames.drain(pinned(cpu));
+                        }
+                    })
+                })
+                .collect();
+            CPU.with(|this| this.set(2));
+            for step in 0..4 {
+                let start = Pfn::new(BASE + step % 2 * 512);
+                let wanted = PfnRange::of_length(start, 512).unwrap();
+                let Ok(taken) = frames.alloc_range(pinned(2), wanted, &crate::NothingMoves) else { continue };
+                {
+                    let mut held = held.lock().unwrap();
+                    let mut numbers = wanted.iter().step_by(64);
+                    assert!(numbers.all(|pfn| held.insert(pfn)), "held twice");
+                    wanted.iter().step_by(64).for_each(|pfn| assert!(held.remove(&pfn)));
+                }
+                frames.free_range(pinned(2), taken).unwrap();
+            }
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
             for cpu in 0..CPUS {
                 CPU.with(|this| this.set(cpu));
                 frames.drain(pinned(cpu));

@@ -7,7 +7,10 @@ use std::vec::Vec;
 use rhumb_machine::{Order, Pfn, Pinned};
 
 use super::machine::*;
-use crate::{AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Goal, Owner, Relocate, Request, Zone};
+use crate::{
+    AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Goal, NothingMoves, Owner, Relocate, Request,
+    Zone,
+};
 
 const BASE: u64 = 1 << 20;
 
@@ -202,20 +205,13 @@ fn what_cannot_be_moved_is_named_with_its_owner() {
     let frame = frames.alloc(pinned(), owned).unwrap();
     let at = frames.describe(frame.pfn()).unwrap();
     assert_eq!((at.owner, frame.order().get()), (Owner(7), 1));
-    let mut blocks = Vec::new();
-    frames.for_each_unmovable(|block| blocks.push(block));
-    assert_eq!(blocks.len(), 1);
-    assert_eq!(blocks[0].owners[0], (Owner(7), 2));
-    assert!((blocks[0].start.get()..blocks[0].start.get() + 512).contains(&frame.pfn().get()));
-    let whole = range(blocks[0].start.get(), blocks[0].start.get() + 512);
+    let start = frame.pfn().get() / 512 * 512;
+    let whole = range(start, start + 512);
     // Its movable neighbours may go, but it stays and is named.
     let error = frames.alloc_range(pinned(), whole, &mover).unwrap_err();
     assert_eq!(error, AllocError::Unmovable(frame.pfn()));
     frames.free(pinned(), frame);
     frames.validate().unwrap();
-    let mut none = true;
-    frames.for_each_unmovable(|block| none = block.owners[0].1 == 0);
-    assert!(none, "the owner is forgotten");
 }
 
 #[test]
@@ -249,5 +245,167 @@ fn after_churn_compaction_leaves_97_per_cent() {
         "{} of {ideal}: {done:?}",
         frames.free_large_blocks()
     );
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+}
+
+/// Frees a large block while a range that has it in it is being emptied.
+struct FreesMeanwhile<'frames> {
+    frames: &'frames Frames<TestMachine>,
+    kept: RefCell<Vec<Frame>>,
+}
+
+// SAFETY: it names no block.
+unsafe impl Relocate for FreesMeanwhile<'_> {
+    fn extent(&self, _: Pfn) -> Option<Extent> {
+        self.kept.borrow_mut().drain(..).for_each(|frame| self.frames.free(pinned(), frame));
+        self.frames.drain(pinned());
+        None
+    }
+
+    fn relocate(&self, _: Pinned<'_>, _: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+        Err(to)
+    }
+}
+
+#[test]
+fn a_large_block_that_is_freed_meanwhile_is_given_out_once() {
+    for order in [9, 10] {
+        let frames = frames_over(1, &[(BASE, BASE + 4 * 512, 0)]);
+        let request = Request::new(Order::new(order).unwrap()).movable();
+        let large = frames.alloc(pinned(), request).unwrap();
+        let small = frames.alloc(pinned(), Request::FRAME).unwrap();
+        // The range begins at the frame that is looked at first, and has part of the large block behind it.
+        let window = range(small.pfn().get() / 512 * 512, large.pfn().get() + 300);
+        let owner = FreesMeanwhile { frames: &frames, kept: RefCell::new([large].into()) };
+        let taken = frames.alloc_range(pinned(), window, &owner);
+        assert_eq!(taken.unwrap_err(), AllocError::Unmovable(window.start()));
+        frames.validate().unwrap();
+        frames.free(pinned(), small);
+        frames.drain(pinned());
+        // Again, with the large block freed by another CPU's drain, and nothing in the way.
+        let large = frames.alloc(pinned(), request).unwrap();
+        let window = range(large.pfn().get(), large.pfn().get() + 700.min(large.order().frames()));
+        let pool = frames.depot.pool_of(window.start()).unwrap();
+        let isolated = frames.isolate_range(pool, window).unwrap();
+        frames.free(pinned(), large);
+        frames.drain(pinned());
+        assert!(pool.next_in_use(window.start(), window.end()).is_none(), "it is free now");
+        let others: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
+        assert!(others.iter().all(|frame| !window.contains(frame.pfn())), "and given to nobody");
+        frames.claim_range(pool, window).unwrap();
+        drop(isolated);
+        frames.validate().unwrap();
+        // SAFETY: the range was claimed here.
+        frames.free_range(pinned(), unsafe { crate::FrameRange::assume(window) }).unwrap();
+        others.into_iter().for_each(|frame| frames.free(pinned(), frame));
+        frames.drain(pinned());
+        frames.validate().unwrap();
+        assert_eq!(frames.free_large_blocks(), 4);
+    }
+}
+
+#[test]
+fn a_range_with_a_frame_in_use_is_not_claimed() {
+    let frames = frames_over(1, &[(BASE, BASE + 4 * 512, 0)]);
+    let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
+    let (kept, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|frame| frame.pfn().get() == BASE + 900);
+    rest.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    let (window, free) = (range(BASE + 100, BASE + 1200), frames.free_frames());
+    let pool = frames.depot.pool_of(window.start()).unwrap();
+    let isolated = frames.isolate_range(pool, window).unwrap();
+    let claimed = frames.claim_range(pool, window);
+    assert_eq!(claimed, Err(AllocError::Unmovable(Pfn::new(BASE + 900))));
+    drop(isolated);
+    frames.validate().unwrap();
+    assert_eq!(frames.free_frames(), free);
+    kept.into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+/// Names a block of another order than it has.
+struct Mistaken(u8, Cell<u64>);
+
+// SAFETY: it moves nothing.
+unsafe impl Relocate for Mistaken {
+    fn extent(&self, pfn: Pfn) -> Option<Extent> {
+        let order = Order::new(self.0).unwrap();
+        Some(Extent { start: Pfn::new(pfn.get() & !(order.frames() - 1)), order })
+    }
+
+    fn relocate(&self, _: Pinned<'_>, _: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+        self.1.set(self.1.get() + 1);
+        Err(to)
+    }
+}
+
+#[test]
+fn an_owner_that_names_another_order_is_not_believed() {
+    for (real, named) in [(10, 9), (9, 10), (9, 0), (0, 9), (10, 11)] {
+        let frames = frames_over(1, &[(BASE, BASE + 8 * 512, 0)]);
+        let frame = frames.alloc(pinned(), Request::new(Order::new(real).unwrap()).movable()).unwrap();
+        let owner = Mistaken(named, Cell::new(0));
+        let got = frames.alloc_range(pinned(), range(frame.pfn().get(), frame.pfn().get() + 1), &owner);
+        assert_eq!(got.unwrap_err(), AllocError::Unmovable(frame.pfn()));
+        assert_eq!(owner.1.get(), 0, "{real} named {named}");
+        frames.validate().unwrap();
+        frames.free(pinned(), frame);
+    }
+}
+
+#[test]
+fn a_budget_bounds_the_looks_at_what_cannot_be_moved() {
+    struct Stuck(Cell<u64>);
+    // SAFETY: it names no block.
+    unsafe impl Relocate for Stuck {
+        fn extent(&self, _: Pfn) -> Option<Extent> {
+            self.0.set(self.0.get() + 1);
+            None
+        }
+        fn relocate(&self, _: Pinned<'_>, _: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+            Err(to)
+        }
+    }
+    for blocks in [32, 256] {
+        let (frames, mover) = scattered(blocks, 0);
+        let stuck = Stuck(Cell::new(0));
+        let done = frames.compact(pinned(), node(0), Goal::Anything, &stuck, 64);
+        assert_eq!((done.blocks, done.stuck, stuck.0.get()), (0, 4, 4), "of {blocks}");
+        frames.validate().unwrap();
+        // None is withheld afterwards.
+        let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
+        assert_eq!(done.blocks, blocks / 4 * 3);
+        mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+    }
+}
+
+#[test]
+fn an_owner_that_panics_leaves_no_block_isolated() {
+    struct Panics;
+    // SAFETY: it names no block.
+    unsafe impl Relocate for Panics {
+        fn extent(&self, _: Pfn) -> Option<Extent> {
+            panic!("on purpose")
+        }
+        fn relocate(&self, _: Pinned<'_>, _: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+            Err(to)
+        }
+    }
+    let (frames, mover) = scattered(8, 0);
+    let caught = |work: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err();
+    assert!(caught(&|| {
+        let _ = frames.compact(pinned(), node(0), Goal::Anything, &Panics, u64::MAX);
+    }));
+    assert!(caught(&|| {
+        let _ = frames.alloc_range(pinned(), range(BASE, BASE + 2048), &Panics);
+    }));
+    frames.validate().unwrap();
+    let is_isolated = |block: &crate::block::Block| block.info().is_isolated();
+    assert!(!frames.depot.pools.get(0).unwrap().blocks.iter().any(is_isolated));
+    let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
+    assert_eq!(done.blocks, 6);
+    assert!(matches!(
+        frames.alloc_range(pinned(), range(BASE + 4096, BASE + 8192), &NothingMoves),
+        Err(AllocError::BadRange(_))
+    ));
     mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
 }

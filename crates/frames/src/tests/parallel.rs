@@ -8,7 +8,6 @@ use std::vec::Vec;
 use rhumb_machine::Order;
 
 use super::machine::*;
-use crate::raw::Reach;
 use crate::{Frame, Frames, Mobility, Request};
 
 const BASE: u64 = 1 << 20;
@@ -85,7 +84,7 @@ fn no_frame_is_held_twice_by_four_cpus() {
 fn a_handler_leaves_an_interrupted_cache_alone() {
     let frames = frames_over(1, &[(BASE, BASE + 2048, 0)]);
     let outside = frames.alloc(pinned(), Request::FRAME).unwrap();
-    let cache = frames.depot.cache(cpu(), Reach::Mapped).unwrap();
+    let cache = frames.depot.cache(cpu()).unwrap();
     let before = cache.held();
     let from_handler = cache.interrupted(|| {
         let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
@@ -140,10 +139,77 @@ fn others_give_back_what_one_needs() {
 #[test]
 fn a_cache_that_moves_while_it_is_looked_at_seems_to_hold_little() {
     let frames = frames_over(1, &[(BASE, BASE + 2048, 0)]);
-    let cache = frames.depot.cache(cpu(), Reach::Mapped).unwrap();
+    let cache = frames.depot.cache(cpu()).unwrap();
     assert_eq!(cache.held(), 0);
     // What another CPU sees that reads the new end, waits for two frees and a drain, and reads the old end.
     cache.small[0].forget_oldest(2);
     cache.away.forget_oldest(1);
     assert_eq!(cache.held(), 0);
+    // A report ends, and finds nothing either.
+    assert_eq!(frames.zone(node(0), crate::Zone::Direct).unwrap().cached, 0);
+    assert!(frames.describe(rhumb_machine::Pfn::new(BASE)).is_some());
+}
+
+/// One CPU takes and frees large blocks, which other CPUs' magazines keep for a while; the other takes ranges of them.
+#[test]
+fn no_frame_of_a_range_is_held_twice() {
+    const CPUS: usize = 2;
+    const BLOCKS: u64 = 8;
+    let frames: &'static Frames<_> =
+        Box::leak(Box::new(frames_over(CPUS, &[(BASE, BASE + BLOCKS * 512, 0)])));
+    let counts: Vec<_> = (0..BLOCKS * 512).map(|_| AtomicUsize::new(0)).collect();
+    let hold_range = |range: rhumb_machine::PfnRange, by: usize| {
+        for pfn in range.iter().step_by(64) {
+            let before = counts[(pfn.get() - BASE) as usize].fetch_add(by, Ordering::Relaxed);
+            assert_eq!(before, usize::from(by != 1), "{pfn} is held twice");
+        }
+    };
+    let (stop, hold_range) = (&AtomicUsize::new(0), &hold_range);
+    /// Ends the other thread, also where this one fails.
+    struct Stop<'stop>(&'stop AtomicUsize);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(1, Ordering::Relaxed);
+        }
+    }
+    let taken = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            be_cpu(1);
+            let mut random = Random(5);
+            while stop.load(Ordering::Relaxed) == 0 {
+                let order = Order::new([9, 9, 10, 3][random.below(4)]).unwrap();
+                let held: Vec<_> = (0..3)
+                    .filter_map(|_| frames.alloc(pinned(), Request::new(order).movable()).ok())
+                    .inspect(|frame| hold_range(frame.frames(), 1))
+                    .collect();
+                for frame in held {
+                    hold_range(frame.frames(), usize::MAX);
+                    frames.free(pinned(), frame);
+                }
+                frames.drain(pinned());
+            }
+        });
+        let _stop = Stop(stop);
+        let (mut random, mut taken) = (Random(9), 0);
+        for _ in 0..3_000 {
+            let first = random.below(BLOCKS as usize - 1) as u64 * 512 + BASE;
+            let length = 512 * (1 + random.below(2) as u64);
+            if let Ok(got) = frames.alloc_range(pinned(), range(first, first + length), &crate::NothingMoves)
+            {
+                hold_range(got.frames(), 1);
+                hold_range(got.frames(), usize::MAX);
+                frames.free_range(pinned(), got).unwrap();
+                taken += 1;
+            }
+        }
+        taken
+    });
+    assert!(taken > 0, "nothing was ever taken");
+    for cpu in 0..CPUS {
+        be_cpu(cpu);
+        frames.drain(pinned());
+    }
+    be_cpu(0);
+    frames.validate().unwrap();
+    assert_eq!((frames.free_large_blocks(), frames.refused_frees()), (BLOCKS, 0));
 }

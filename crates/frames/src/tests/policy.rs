@@ -242,3 +242,116 @@ fn single_frames_and_long_runs_break_different_blocks() {
     frames.validate().unwrap();
     held.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
+
+#[test]
+fn a_cpu_that_learns_its_node_late_is_served_from_it() {
+    let middle = (1 << 20) + 8 * 512;
+    let mut frames = frames_over(2, &[(1 << 20, middle, 0), (middle, middle + 8 * 512, 1)]);
+    // The machine says node 0 of each CPU, until they run.
+    frames.machine.nodes = 1;
+    be_cpu(1);
+    let early: Vec<_> = [0, 4, 9]
+        .map(|order| frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).unwrap())
+        .into();
+    assert!(early.iter().all(|frame| frames.describe(frame.pfn()).unwrap().node == node(0)));
+    early.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.machine.nodes = 2;
+    // The first visit to the pools learns the node, and gives back what was kept before.
+    let first = frames.alloc(pinned(), Request::FRAME.owner(crate::Owner(1))).unwrap();
+    frames.free(pinned(), first);
+    for order in [0, 4, 8, 9] {
+        let frame = frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).unwrap();
+        assert_eq!(frames.describe(frame.pfn()).unwrap().node, node(1), "order {order}");
+        frames.free(pinned(), frame);
+        assert!(frames.depot.cache(cpu()).unwrap().held() > 0, "it is kept as one of the own node");
+    }
+    frames.drain(pinned());
+    be_cpu(0);
+    frames.validate().unwrap();
+}
+
+#[test]
+fn the_reserve_does_not_reach_normal_requests_through_the_caches() {
+    for class in [AllocClass::Atomic, AllocClass::PageTables, AllocClass::Emergency] {
+        for order in [0, 2] {
+            let frames = frames_over(1, &[(1 << 20, (1 << 20) + 64 * 512, 0)]);
+            frames.set_reserve(node(0), Zone::Direct, 2048);
+            let request = Request::new(Order::new(order).unwrap());
+            let normal = || std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect::<Vec<_>>();
+            let mut held = normal();
+            assert_eq!(frames.free_frames(), 2048);
+            for _ in 0..64 {
+                let frame = frames.alloc(pinned(), request.class(class)).unwrap();
+                assert_eq!(normal().len(), 0, "{class:?}, order {order}");
+                // Nor by being freed.
+                frames.free(pinned(), frame);
+                assert_eq!(normal().len(), 0, "{class:?}, order {order}");
+                held.push(frames.alloc(pinned(), request.class(class)).unwrap());
+            }
+            held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+        }
+    }
+}
+
+#[test]
+fn what_is_set_for_a_zone_is_spread_over_its_pools_and_never_more_than_they_have() {
+    let hole = 1 << 19;
+    let frames =
+        frames_over(1, &[(1 << 20, (1 << 20) + 0x800, 0), ((1 << 20) + hole, (1 << 20) + hole + 0x800, 0)]);
+    frames.set_guard(node(0), Zone::Direct, 0x100);
+    let guards =
+        || frames.depot.pools.iter().map(|pool| pool.marks.guard.load(crate::sync::Relaxed)).sum::<u64>();
+    assert_eq!(guards(), 0x100);
+    frames.set_guard(node(0), Zone::Direct, u64::MAX);
+    assert_eq!(guards(), 0x1000);
+    frames.set_guard(node(0), Zone::Direct, 0);
+    frames.set_reserve(node(0), Zone::Direct, u64::MAX);
+    assert_eq!(frames.levels(node(0), Zone::Direct).min, 0x1000);
+    for order in [0, 5, 9, 10] {
+        assert!(frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).is_err());
+    }
+}
+
+#[test]
+fn frees_of_another_nodes_frames_do_not_bound_this_nodes_caches() {
+    let frames = frames_over(
+        2,
+        &[(1 << 20, (1 << 20) + 64 * 512, 0), ((1 << 20) + 64 * 512, (1 << 20) + 128 * 512, 1)],
+    );
+    let all: Vec<_> =
+        std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME.bind(node(1))).ok()).collect();
+    frames.set_reserve(node(1), Zone::Direct, 1 << 14);
+    let mine = frames.alloc(pinned(), Request::FRAME).unwrap();
+    frames.free(pinned(), mine);
+    let cap = frames.depot.cache(cpu()).unwrap().cap();
+    assert!(cap > 0);
+    for frame in all {
+        frames.free(pinned(), frame);
+        assert_eq!(frames.depot.cache(cpu()).unwrap().cap(), cap);
+    }
+    frames.drain(pinned());
+    frames.validate().unwrap();
+}
+
+struct Panics;
+
+impl Reclaimer for Panics {
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    fn reclaim(&self, _: Pinned<'_>, _: &Shortage) -> u64 {
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn a_reclaimer_that_panics_is_called_again() {
+    let frames = frames_over(1, &[DIRECT0]);
+    let reclaimer: Registration = &Panics;
+    frames.register_reclaimer(Box::leak(Box::new(reclaimer))).unwrap();
+    for _ in 0..2 {
+        let ask = std::panic::AssertUnwindSafe(|| frames.alloc(pinned(), Request::HUGE).map(Frame::into_pfn));
+        assert!(std::panic::catch_unwind(ask).is_err());
+    }
+}

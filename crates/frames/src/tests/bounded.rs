@@ -1,0 +1,132 @@
+//! Each stretch with interrupts off is short: what is long is done in many.
+
+use std::boxed::Box;
+use std::vec::Vec;
+
+use rhumb_machine::{Order, Pfn};
+
+use super::machine::*;
+use crate::tree::{End, WholeBlocks, whole_words};
+use crate::{FrameRange, Goal, NothingMoves, Request};
+
+const BASE: u64 = 1 << 20;
+
+/// Stretches with interrupts off that `work` has.
+fn stretches(work: impl FnOnce()) -> u64 {
+    let before = irq_off_stretches();
+    work();
+    irq_off_stretches() - before
+}
+
+#[test]
+fn a_drain_lets_interrupts_in_between_batches() {
+    let frames = frames_over(1, &[(BASE, BASE + 512 * 512, 0)]);
+    let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME.movable()).ok()).collect();
+    // One in a word, so that each is a line of its own.
+    let (far, near): (Vec<_>, Vec<_>) = all.into_iter().partition(|frame| frame.pfn().get() % 64 == 5);
+    far.into_iter().take(900).for_each(|frame| frames.free(pinned(), frame));
+    let cached = frames.totals().cached;
+    assert!(cached > 800, "{cached}");
+    assert!(stretches(|| frames.drain(pinned())) > cached / 24);
+    assert_eq!(frames.totals().cached, 0);
+    near.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    // A tick does some of it, and the rest next time.
+    let cache = frames.depot.cache(cpu()).unwrap();
+    cache.ask();
+    let mut ticks = 0;
+    while cache.is_wanted() {
+        assert!(stretches(|| frames.tick(pinned())) <= 16);
+        ticks += 1;
+    }
+    assert!(ticks < 64);
+    assert_eq!(frames.totals().cached, 0);
+}
+
+#[test]
+fn ranges_and_the_check_go_a_block_at_a_time() {
+    const BLOCKS: u64 = 2048;
+    let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0)]);
+    let all = range(BASE, BASE + BLOCKS * 512);
+    let mut taken = None;
+    let steps = stretches(|| taken = Some(frames.alloc_range(pinned(), all, &NothingMoves).unwrap()));
+    assert!(steps >= 3 * BLOCKS, "isolated, claimed and released: {steps}");
+    assert!(stretches(|| frames.validate().unwrap()) >= BLOCKS / 64);
+    assert!(stretches(|| frames.free_range(pinned(), taken.take().unwrap()).unwrap()) >= BLOCKS);
+    assert_eq!(frames.free_large_blocks(), BLOCKS);
+    // SAFETY: refused.
+    let free = unsafe { FrameRange::assume(all) };
+    let (free, _) = frames.free_range(pinned(), free).unwrap_err();
+    let _ = free.into_frames();
+    // A compaction with nothing to do does nothing.
+    let done = || {
+        frames.compact(pinned(), node(0), Goal::Anything, &NothingMoves, u64::MAX);
+    };
+    assert!(stretches(done) < 64);
+}
+
+#[test]
+fn runs_of_whole_blocks_are_found_as_a_search_finds_them() {
+    const BOUND: usize = 5 * 512 + 77;
+    let storage = (0..whole_words(BOUND)).map(|_| crate::sync::AtomicU64::new(0)).collect::<Vec<_>>();
+    let tree = WholeBlocks::new(BOUND, Box::leak(storage.into_boxed_slice()));
+    let mut model = std::vec![false; BOUND];
+    let mut seed = 7u64;
+    let mut random = |bound: usize| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % bound
+    };
+    for _ in 0..1500 {
+        // A stretch that is all in, or all out, changes to the other.
+        let start = random(BOUND);
+        let most = (1 << random(12)).min(BOUND - start);
+        let end = (start..start + most).find(|&at| model[at] != model[start]).unwrap_or(start + most);
+        match (model[start], end - start) {
+            (true, 1) => tree.remove(start),
+            (false, 1) => tree.insert(start),
+            (true, _) => tree.remove_range(start, end),
+            (false, _) => tree.insert_range(start, end),
+        }
+        let new = !model[start];
+        model[start..end].fill(new);
+        assert!((0..tree.words()).all(|at| tree.is_consistent_at(at)));
+        for log2 in 1..=9 {
+            let runs = || {
+                let starts = (0..BOUND >> log2).map(|at| at << log2);
+                starts.filter(|&at| model[at..at + (1 << log2)].iter().all(|&is_in| is_in))
+            };
+            assert_eq!(tree.find_run(log2, End::Low), runs().next(), "order {log2}");
+            assert_eq!(tree.find_run(log2, End::High), runs().next_back(), "order {log2}");
+            assert_eq!(tree.count_runs(log2), runs().count() as u64);
+        }
+    }
+}
+
+#[test]
+fn each_frame_finds_its_pool() {
+    let ranges: Vec<_> =
+        (0..40).map(|at| ((at + 5) << 19, ((at + 5) << 19) + 600, at as usize % 3)).collect();
+    let frames = frames_over(1, &ranges);
+    for (start, end, index) in ranges {
+        for pfn in [start, start + 77, end - 1] {
+            assert_eq!(frames.depot.pool_of(Pfn::new(pfn)).unwrap().node, node(index));
+        }
+        assert!(
+            frames.depot.pool_of(Pfn::new(end)).is_none()
+                && frames.depot.pool_of(Pfn::new(start - 1)).is_none()
+        );
+    }
+    // Memory that comes later may lie before, between and behind.
+    for (count, start) in [3u64 << 19, (7 << 19) + (1 << 18), 90 << 19].into_iter().enumerate() {
+        let added = memory(&[(start, start + 512, 2)])[0];
+        // SAFETY: nothing stands behind the frames.
+        unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
+        assert_eq!(frames.depot.pool_of(Pfn::new(start + 511)).unwrap().span.start(), Pfn::new(start));
+        assert_eq!(frames.depot.pools.iter().count(), 41 + count);
+    }
+    for (start, _, index) in (0..40u64).map(|at| ((at + 5) << 19, 0, at as usize % 3)) {
+        assert_eq!(frames.depot.pool_of(Pfn::new(start)).unwrap().node, node(index));
+    }
+    let frame = frames.alloc(pinned(), Request::new(Order::new(3).unwrap())).unwrap();
+    frames.free(pinned(), frame);
+    frames.validate().unwrap();
+}
