@@ -1,5 +1,6 @@
 //! This hardware as the memory crates see it: the kernel's [`Machine`].
 
+use core::panic::Location;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{
@@ -71,6 +72,9 @@ unsafe impl Machine for KernelMachine {
         let here = percpu::here();
         let depth = IrqDepth::from_bits(here.irq_depth.load(Relaxed));
         here.irq_depth.store(depth.enter(found).bits(), Relaxed);
+        if found == IrqState::On {
+            here.irqs_off.begin(Location::caller());
+        }
         here.id()
     }
 
@@ -80,6 +84,7 @@ unsafe impl Machine for KernelMachine {
         let (depth, state) = IrqDepth::from_bits(here.irq_depth.load(Relaxed)).leave();
         here.irq_depth.store(depth.bits(), Relaxed);
         if state == IrqState::On {
+            here.irqs_off.end();
             interrupts::enable();
         }
     }

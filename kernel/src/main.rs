@@ -23,6 +23,7 @@ mod arch;
 mod boot;
 mod console;
 mod count;
+mod irqsoff;
 #[cfg(feature = "kasan")]
 mod kasan;
 #[cfg(not(feature = "kasan"))]

@@ -29,6 +29,7 @@ impl<T> IrqMutex<T> {
     }
 
     /// Waits for the lock. Not reentrant: a holder that asks again waits permanently.
+    #[track_caller]
     pub fn lock(&self) -> IrqMutexGuard<'_, T> {
         loop {
             let irq = MACHINE.irq_off();
@@ -44,6 +45,7 @@ impl<T> IrqMutex<T> {
     }
 
     /// The lock if it is open now.
+    #[track_caller]
     pub fn try_lock(&self) -> Option<IrqMutexGuard<'_, T>> {
         let irq = MACHINE.irq_off();
         self.0.try_lock().map(|value| IrqMutexGuard { value, _irq: irq })

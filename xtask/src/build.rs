@@ -42,6 +42,9 @@ pub(crate) fn kernel(options: &BuildOptions) -> Result<PathBuf> {
     if options.kasan {
         kasan::instrument(&mut cargo, &mut flags, &toolchain, profile)?;
     }
+    if options.irqsoff {
+        cargo.args(["--features", "irqsoff"]);
+    }
     // The form that keeps words with spaces whole.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     if !watch(cargo, "Building the kernel (the first time takes about a minute)")? {

@@ -165,6 +165,7 @@ Examples:
   cargo xtask test --filter kernel/                the kernel's tests only
   cargo xtask test --filter memory/1T              tests with this in their names
   cargo xtask test --kasan                         the kernel's tests, every memory access checked
+  cargo xtask test --irqsoff                       the same, and how long interrupts are off
   cargo xtask test --list                          the names of all tests";
 
 const IMAGE_EXAMPLES: &str = "\
@@ -185,6 +186,9 @@ pub(crate) struct TestOptions {
     /// Run the kernel's tests on a kernel with the checker of memory accesses (KASAN), and the checker's own.
     #[arg(long)]
     pub(crate) kasan: bool,
+    /// Run the kernel's tests on a kernel that traces how long interrupts are off, and the tracer's own.
+    #[arg(long)]
+    pub(crate) irqsoff: bool,
     /// Run the tests that take minutes each, too.
     #[arg(long)]
     pub(crate) soak: bool,
@@ -212,6 +216,9 @@ pub(crate) struct BuildOptions {
     /// Build with the checker of memory accesses (KASAN): slower, and stops at the first forbidden one.
     #[arg(long)]
     pub(crate) kasan: bool,
+    /// Build with the tracer of stretches with interrupts off: the command irqsoff.
+    #[arg(long)]
+    pub(crate) irqsoff: bool,
 }
 
 /// Which machine to boot on, and what to do there.

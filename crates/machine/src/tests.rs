@@ -235,6 +235,6 @@ fn a_forgotten_guard_keeps_interrupts_off() {
 fn a_token_of_another_machine_is_refused() {
     let (one, other) =
         (OneCpu { identity: 1, ..OneCpu::default() }, OneCpu { identity: 2, ..OneCpu::default() });
-    assert_eq!((&one).cpu_of(one.pin().pinned()), CpuId::BOOT);
+    assert_eq!(<&OneCpu as Machine>::cpu_of(&&one, one.pin().pinned()), CpuId::BOOT);
     other.cpu_of(one.pin().pinned());
 }

@@ -21,6 +21,7 @@ use x86_64::registers::model_specific::Msr;
 
 use crate::arch::gdt::Descriptors;
 use crate::arch::mce;
+use crate::irqsoff;
 use crate::logging;
 use crate::smp::nmi::Nmis;
 
@@ -123,6 +124,8 @@ pub struct PerCpu {
     pub preempt_depth: AtomicU64,
     /// The [`IrqDepth`](rhumb_machine::IrqDepth): guards that keep interrupts off, and how the first one found them.
     pub irq_depth: AtomicU64,
+    /// How long guards keep interrupts off, where that is traced.
+    pub irqs_off: irqsoff::Trace,
     /// How many traps are being reported: a fault inside a report ends the report.
     pub report_depth: AtomicU32,
     /// Where an expected fault of `arch::probe` goes on, 0 when none is expected.
@@ -170,6 +173,7 @@ impl PerCpu {
             node: AtomicU32::new(0),
             preempt_depth: AtomicU64::new(0),
             irq_depth: AtomicU64::new(0),
+            irqs_off: irqsoff::Trace::new(),
             report_depth: AtomicU32::new(0),
             probe_resume: AtomicU64::new(0),
             handler_keys: AtomicU64::new(0),

@@ -24,6 +24,7 @@ use crate::arch::clock;
 use crate::boot::Boot;
 use crate::console;
 use crate::count;
+use crate::irqsoff;
 use crate::kasan;
 use crate::logging;
 use crate::mm;
@@ -48,6 +49,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     audit::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,
+    irqsoff::COMMANDS,
     log::COMMANDS,
     stop::COMMANDS,
     selftest::COMMANDS,

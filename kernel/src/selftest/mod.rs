@@ -74,6 +74,7 @@ const TESTS: &[&[Test]] = &[
     exhaustion::TESTS,
     compaction::TESTS,
     objects::TESTS,
+    crate::irqsoff::TESTS,
     crate::kasan::TESTS,
 ];
 

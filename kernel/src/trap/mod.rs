@@ -17,6 +17,7 @@ use crate::arch::clock::Deadline;
 use crate::arch::idt::{TrapFrame, vector};
 use crate::arch::{apic, cpu, mce, percpu, probe};
 use crate::console;
+use crate::irqsoff;
 use crate::mm::protect;
 use crate::smp::{self, call, flush, nmi};
 
@@ -75,6 +76,7 @@ fn exception(frame: &mut TrapFrame) {
 
 fn interrupt(vector: u8) {
     let here = percpu::here();
+    let _traced = irqsoff::handler();
     match vector {
         vector::TIMER => {
             here.counters.timer_interrupts.count();

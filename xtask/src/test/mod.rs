@@ -32,7 +32,10 @@ use crate::cli::{BuildOptions, TestOptions};
 /// `cargo xtask test`.
 pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or("");
-    let all = if options.kasan { cases::with_kasan() } else { cases::all() };
+    let mut all = if options.kasan { cases::with_kasan() } else { cases::all() };
+    if options.irqsoff {
+        all.splice(0..0, cases::with_irqsoff());
+    }
     let is_wanted =
         |case: &Case| case.name.contains(filter) && (options.soak || case.length == Length::Seconds);
     let cases: Vec<Case> = all.into_iter().filter(is_wanted).collect();
@@ -56,7 +59,8 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
         host::run(filter, &mut report)?;
     }
     if !cases.is_empty() || !tools.is_empty() {
-        let build = BuildOptions { kasan: options.kasan, ..BuildOptions::default() };
+        let build =
+            BuildOptions { kasan: options.kasan, irqsoff: options.irqsoff, ..BuildOptions::default() };
         guest::run(cases, &build, &mut report)?;
         if !options.kasan {
             tool::run(filter, &mut report);

@@ -12,6 +12,7 @@
 //! | [`console`] | the monitor's commands, and wrong input |
 //! | [`kasan`] | forbidden accesses are caught, in a kernel that checks them |
 //! | [`machines`] | other boards, consoles and interrupt controllers; interrupts and errors from outside |
+//! | [`irqsoff`] | the longest stretches with interrupts off are named, in a kernel that traces them |
 //! | [`image`] | the ISO boots under both kinds of firmware |
 
 mod console;
@@ -20,6 +21,7 @@ mod direct_map;
 mod faults;
 mod frames;
 mod image;
+mod irqsoff;
 mod kasan;
 mod machines;
 mod matrix;
@@ -56,6 +58,11 @@ pub(crate) fn with_kasan() -> Vec<Case> {
     let slower = |case: Case| Case { limit: case.limit * KASAN_LIMIT_FACTOR, ..case };
     let others = all().into_iter().filter(|case| !objects::accesses_what_is_forbidden(case));
     kasan::cases().into_iter().chain(others).map(slower).collect()
+}
+
+/// Those for a kernel that traces how long interrupts are off, beside all others.
+pub(crate) fn with_irqsoff() -> Vec<Case> {
+    irqsoff::cases()
 }
 
 #[cfg(test)]
