@@ -11,6 +11,7 @@ use x86_64::instructions::port::Port;
 
 use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
+use crate::arch::clock::Deadline;
 use crate::arch::{clock, cpu, idt, pci};
 use crate::{boot, console, logging};
 
@@ -32,6 +33,10 @@ const PULSE_RESET_LINE: u8 = 0xfe;
 
 /// Sleep type and sleep enable in a PM1 control register.
 const PM1_SLEEP_BITS: u16 = 0b1111 << 10;
+/// In a PM1 control register: events come to the operating system (SCI), not to the firmware.
+const PM1_ACPI_MODE: u16 = 1 << 0;
+/// Firmware takes its time (Linux waits three seconds).
+const ACPI_MODE_NS: u64 = 3_000_000_000;
 /// Power supplies answer within milliseconds.
 const OFF_NS: u64 = 1_000_000_000;
 /// A reset that comes at all comes at once.
@@ -67,6 +72,8 @@ pub fn off(outcome: Outcome) -> ! {
     if matches!(outcome, Outcome::Success | Outcome::Failed) {
         match FIRMWARE.get().and_then(|power| power.off) {
             Some(PowerOff::Pm1 { a, b }) => {
+                // SAFETY: the firmware's tables name the register as the power-management control register.
+                unsafe { take_over(a.0) };
                 for (register, value) in [Some(a), b].into_iter().flatten() {
                     // SAFETY: the firmware's tables name the register as the power-management control register. Its
                     // other bits are not ours to change (ACPI 6.5, 4.8.3.2).
@@ -82,6 +89,25 @@ pub fn off(outcome: Outcome) -> ! {
         console::write("this machine cannot turn itself off; it is safe to do so by hand\n");
     }
     cpu::halt_for_ever()
+}
+
+/// Asks the firmware for the power-management registers, unless they are ours already.
+///
+/// # Safety
+/// The register is the power-management control register.
+unsafe fn take_over(control: Register) {
+    // SAFETY: the caller's promise; what is read goes back.
+    let is_ours = || unsafe { change_16(control, |value| value) } & PM1_ACPI_MODE != 0;
+    let Some((port, value)) = FIRMWARE.get().and_then(|power| power.enable) else { return };
+    if is_ours() {
+        return;
+    }
+    // SAFETY: the firmware's tables name the port and the value for this.
+    unsafe { Port::<u8>::new(port).write(value) };
+    let deadline = Deadline::after_ns(ACPI_MODE_NS);
+    while !is_ours() && !deadline.has_passed() {
+        core::hint::spin_loop();
+    }
 }
 
 /// Starts the machine again. A run of a script ends with `outcome` instead, where an exit port takes it: the script's side
@@ -120,28 +146,34 @@ unsafe fn write_8(register: Register, value: u8) {
     }
 }
 
+/// Changes 16 bits; returns what they are afterwards.
+///
 /// # Safety
 /// The register takes the value as the caller means it.
-unsafe fn change_16(register: Register, change: impl FnOnce(u16) -> u16) {
+unsafe fn change_16(register: Register, change: impl FnOnce(u16) -> u16) -> u16 {
     match register {
         Register::Port(port) => {
             let mut register = Port::<u16>::new(port);
             // SAFETY: the caller's promise.
             unsafe {
-                let value = register.read();
-                register.write(change(value));
+                let value = change(register.read());
+                register.write(value);
+                value
             }
         }
         Register::Memory(at) => {
             let at = boot::boot().and_then(|boot| boot.mapped(at));
-            if let Some(at) = at.filter(|at| at.get().is_multiple_of(2)) {
-                let register = at.as_mut_ptr::<u16>();
-                // SAFETY: the caller's promise; boot mapped the register uncached, and it is aligned.
-                unsafe { register.write_volatile(change(register.read_volatile())) };
+            let Some(at) = at.filter(|at| at.get().is_multiple_of(2)) else { return 0 };
+            let register = at.as_mut_ptr::<u16>();
+            // SAFETY: the caller's promise; boot mapped the register uncached, and it is aligned.
+            unsafe {
+                let value = change(register.read_volatile());
+                register.write_volatile(value);
+                value
             }
         }
         // The control registers are nowhere else (ACPI 5.2.9).
-        Register::Pci { .. } => {}
+        Register::Pci { .. } => 0,
     }
 }
 

@@ -157,6 +157,11 @@ pub fn end_of_interrupt() {
     write(Register::EndOfInterrupt, 0);
 }
 
+/// Whether this CPU's APIC interrupts when it finds an error.
+pub fn tells_errors() -> bool {
+    read(Register::ErrorVector) & MASKED == 0
+}
+
 /// Reads and clears the error bits.
 pub fn take_errors() -> u32 {
     rhumb_smp::apic::take_errors(&mut Here)

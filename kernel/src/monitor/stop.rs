@@ -1,15 +1,22 @@
 //! Commands that end the run: `poweroff`, `reboot`, `panic`, `fault`.
 
-use rhumb_machine::{Machine, VirtAddr};
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+
+use rhumb_machine::{CpuMask, Machine, VirtAddr};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 
 use super::{Kernel, Then};
-use crate::arch::provoke;
+use crate::arch::{percpu, provoke};
 use crate::machine::MACHINE;
 use crate::mm::layout::image;
 use crate::mm::tables;
+use crate::smp::{self, call, work};
 
-const FAULTS: &[&str] = &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi"];
+const FAULTS: &[&str] =
+    &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi", "report", "silent"];
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -47,7 +54,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     },
     Command {
         name: "fault",
-        usage: "read|write|table|exec|stack|ud|gp|de|df|nmi",
+        usage: "read|write|table|exec|stack|ud|gp|de|df|nmi|report|silent",
         summary: "provoke a CPU exception and see its report",
         help: "read   of an address that is not mapped\n\
                write  to the kernel's text\n\
@@ -58,11 +65,47 @@ pub const COMMANDS: &[Command<Kernel>] = &[
                gp     a non-canonical address\n\
                de     a division by zero\n\
                df     a fault with no stack left for it\n\
-               nmi    a non-maskable interrupt that nobody announced",
+               nmi    a non-maskable interrupt that nobody announced\n\
+               report a fault in the middle of a report\n\
+               silent a call to a CPU that does not answer: it is given 20 s",
         complete: Complete::Words(FAULTS),
         run: fault,
     },
 ];
+
+/// Cannot be shown.
+struct FaultsWhenShown;
+
+impl core::fmt::Display for FaultsWhenShown {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a message that")?;
+        provoke::invalid_opcode();
+        Ok(())
+    }
+}
+
+/// Calls the last CPU, which has turned its interrupts off and does not look.
+fn call_a_silent_cpu() {
+    let guard = MACHINE.pin();
+    let last = smp::online().without(guard.pinned().cpu()).iter().last();
+    let Some(last) = last else { return };
+    let is_silent = AtomicBool::new(false);
+    let fall_silent = || {
+        if percpu::here().id() == last {
+            x86_64::instructions::interrupts::disable();
+            is_silent.store(true, Release);
+            loop {
+                core::hint::spin_loop();
+            }
+        }
+    };
+    work::on_others(&fall_silent, || {
+        while !is_silent.load(Acquire) {
+            core::hint::spin_loop();
+        }
+        call::run_on(guard.pinned(), &CpuMask::only(last), &|| (), || ());
+    });
+}
 
 fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Result<(), CommandError> {
     let kind = arguments.one_of("kind", FAULTS)?;
@@ -77,6 +120,8 @@ fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Re
         "gp" => provoke::read(VirtAddr::new(0x8000_0000_0000_0000)),
         "de" => provoke::divide_by_zero(),
         "df" => provoke::double_fault(),
+        "report" => panic!("{}", FaultsWhenShown),
+        "silent" => call_a_silent_cpu(),
         _ => provoke::nmi(),
     }
     Err(CommandError::failed(format_args!("the CPU let '{kind}' pass")))

@@ -5,6 +5,7 @@
 
 mod calls;
 mod compaction;
+mod cpus;
 mod descriptors;
 mod direct_map;
 mod executable;
@@ -63,6 +64,7 @@ const TESTS: &[&[Test]] = &[
     protection::TESTS,
     protect::TESTS,
     calls::TESTS,
+    cpus::TESTS,
     nmi::TESTS,
     flush::TESTS,
     time::TESTS,

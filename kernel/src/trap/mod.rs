@@ -113,6 +113,8 @@ fn is_reporter() -> bool {
 /// Stops this CPU for the report of another one, and leaves word where it was.
 fn stop(frame: &TrapFrame) -> ! {
     let here = percpu::here();
+    // A machine check that is told to all may have met the reporter first: what this CPU knows of it belongs to the report.
+    mce::note();
     here.stopped_rbp.store(frame.rbp, Relaxed);
     here.stopped_rip.store(frame.rip, Relaxed);
     STOPPED.fetch_add(1, Release);

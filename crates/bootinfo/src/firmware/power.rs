@@ -83,6 +83,9 @@ pub struct Power {
     pub reset: Option<(Register, u8)>,
     /// Power it off.
     pub off: Option<PowerOff>,
+    /// Where the firmware has the control registers to itself until it is told otherwise: the I/O port and what to write
+    /// there, so that they are the operating system's.
+    pub enable: Option<(u16, u8)>,
 }
 
 /// What FADT and DSDT say.
@@ -129,6 +132,10 @@ pub(super) fn power<'m>(
     Power {
         pm_timer: pm_timer.map(|register| PmTimer { register, bits }),
         reset: reset.map(|register| (register, fadt.reset_value)),
+        enable: u16::try_from(fadt.smi_cmd_port)
+            .ok()
+            .filter(|&port| port != 0 && fadt.acpi_enable != 0)
+            .map(|port| (port, fadt.acpi_enable)),
         off: types.and_then(|(type_a, type_b)| {
             let pm1 = |sleep_type: u8| u16::from(sleep_type) << 10 | 1 << 13;
             match (flags.system_is_hw_reduced_acpi(), a, sleep) {

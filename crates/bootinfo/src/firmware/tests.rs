@@ -419,6 +419,23 @@ fn power_off_in_all_its_forms() {
     );
 }
 
+#[test]
+fn a_reset_register_in_configuration_space_and_a_mode_to_turn_on() {
+    let mut bytes = fadt();
+    bytes[48..52].copy_from_slice(&0xb2u32.to_le_bytes());
+    bytes[52] = 0xf1;
+    bytes[116] = 2;
+    bytes[120..128].copy_from_slice(&(0x1f << 32 | 3 << 16 | 0x44u64).to_le_bytes());
+    seal(&mut bytes);
+    let power = discover(&with(FADT, bytes.clone())).0.power;
+    let pci = Register::Pci { device: 0x1f, function: 3, offset: 0x44 };
+    assert_eq!(power.reset.map(|(register, _)| register), Some(pci));
+    assert_eq!(power.enable, Some((0xb2, 0xf1)));
+    bytes[52] = 0;
+    seal(&mut bytes);
+    assert_eq!(discover(&with(FADT, bytes)).0.power.enable, None);
+}
+
 mod cases;
 mod nodes;
 

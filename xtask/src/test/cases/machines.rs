@@ -100,12 +100,15 @@ fn from_outside() -> Vec<Case> {
             .when("up 0:", MACHINE_CHECK)
             .ends(Ends::Panicking)
             .expect(report()),
+        // QEMU tells errors to all CPUs of models that do.
         Case::new("machine-check/every-cpu", waiting)
+            .cpu("Haswell")
             .when("up 0:", MACHINE_CHECK_FOR_ALL)
             .ends(Ends::Panicking)
             .expect(report()),
         // A CPU that waits for its start-up would reset the machine.
         Case::new("machine-check/some-cpus-are-parked", waiting)
+            .cpu("Haswell")
             .append("maxcpus=2")
             .when("up 0:", MACHINE_CHECK_FOR_ALL)
             .ends(Ends::Panicking)
