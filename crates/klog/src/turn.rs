@@ -4,51 +4,52 @@
 //! was asked for meanwhile is done, too: by it. What the work is, and what it has to do, is found elsewhere (in the rings,
 //! for a console); asking twice while it waits is asking once.
 //!
-//! **Proof.** All four steps are sequentially consistent. A CPU A that asks and finds the turn taken has stored `wanted`
-//! before its look; the holder B gives the turn back after that look, and looks at `wanted` after giving it back. So B
-//! sees that it is wanted. An interrupt on B itself is A in this proof.
+//! **Proof.** One word holds both: that the turn is taken, and that something is wanted. A CPU A that asks sets the second
+//! bit, and goes away only where it finds the first one set. Then the holder B clears the first bit later in the word's one
+//! order of changes, by an exchange that returns the second bit, too: B sees that it is wanted, and what A did before it
+//! asked. An interrupt on B itself is A in this proof.
 
-use crate::sync::{AtomicBool, Ordering::SeqCst};
+use crate::sync::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+
+const TAKEN: u64 = 1 << 0;
+const WANTED: u64 = 1 << 1;
 
 /// How often a holder looks again before it leaves the rest to the next CPU that looks: a CPU may have other things to do
 /// than the work of all others.
 const MOST_ROUNDS: usize = 16;
 
-/// Who is at it, and whether there is more to do.
+/// Whether a CPU is at it, and whether there is more to do.
 #[derive(Debug)]
-pub struct Turn {
-    wanted: AtomicBool,
-    taken: AtomicBool,
-}
+pub struct Turn(AtomicU64);
 
 impl Turn {
     /// Nothing to do.
     #[cfg(not(all(test, loom)))]
     pub const fn new() -> Self {
-        Self { wanted: AtomicBool::new(false), taken: AtomicBool::new(false) }
+        Self(AtomicU64::new(0))
     }
 
     /// Nothing to do; loom's atomics cannot be made at compile time.
     #[cfg(all(test, loom))]
     pub fn new() -> Self {
-        Self { wanted: AtomicBool::new(false), taken: AtomicBool::new(false) }
+        Self(AtomicU64::new(0))
     }
 
     /// Says that there is something to do, which is there to be found already.
     pub fn ask(&self) {
-        self.wanted.store(true, SeqCst);
+        self.0.fetch_or(WANTED, AcqRel);
     }
 
     /// Does `work`, as often as it is asked for, unless another CPU is at it. Does not wait. Cost where nothing is wanted:
     /// one load.
     pub fn run(&self, mut work: impl FnMut()) {
         for _ in 0..MOST_ROUNDS {
-            if !self.wanted.load(SeqCst) || self.taken.swap(true, SeqCst) {
+            let is_free_and_wanted = self.0.load(Relaxed) == WANTED;
+            if !is_free_and_wanted || self.0.compare_exchange(WANTED, TAKEN, AcqRel, Acquire).is_err() {
                 return;
             }
-            self.wanted.store(false, SeqCst);
             work();
-            self.taken.store(false, SeqCst);
+            self.0.fetch_and(!TAKEN, AcqRel);
         }
     }
 }
