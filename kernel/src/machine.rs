@@ -37,7 +37,7 @@ pub fn holds_irqs_off() -> bool {
 }
 
 // SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps
-// the code on its CPU; `flush_remote` waits for every target, and a lazy CPU flushes first thing when it wakes.
+// the code on its CPU; `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and one that starts says that it runs before it flushes (`smp::settle`).
 unsafe impl Machine for KernelMachine {
     const CHECKS_ACCESSES: bool = cfg!(feature = "kasan");
 
@@ -96,6 +96,10 @@ unsafe impl Machine for KernelMachine {
 
     fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
         flush::remote(pinned, targets, scope);
+    }
+
+    fn flush_targets(&self) -> CpuMask {
+        smp::online()
     }
 
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {

@@ -9,7 +9,7 @@
 //! through the tables.
 
 use rhumb_machine::{CpuMask, Machine, PageSize, Pinned, VirtRange};
-use rhumb_pagetable::flush::{FlushBatch, Flushed};
+use rhumb_pagetable::flush::{FlushBatch, FlushStats};
 
 use crate::journal::Journal;
 use crate::records::SplitId;
@@ -52,9 +52,9 @@ impl Batch {
         Self { flush: FlushBatch::new(), merged: MergedTables::NONE }
     }
 
-    /// The pages that are to be flushed; others that changed in the same breath may be added.
-    pub const fn flush_batch(&mut self) -> &mut FlushBatch {
-        &mut self.flush
+    /// The pages that are to be flushed.
+    pub const fn flush_batch(&self) -> &FlushBatch {
+        &self.flush
     }
 
     /// Whether nothing needs a flush: so after a change that only filled in what was absent.
@@ -67,20 +67,35 @@ impl Batch {
         self.merged.tables
     }
 
-    /// Flushes on the CPUs of `targets`: all that may hold a translation of the map. The map's lock need not be held.
+    /// Flushes on all CPUs that may hold a translation ([`Machine::flush_targets`]). The map's lock need not be held.
     ///
     /// Cost: one local flush, one interrupt for each other CPU; nothing where the batch is empty.
-    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Settled
+    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>) -> Settled
     where
         M: Machine + ?Sized,
     {
-        let flushed = self.flush.flush(machine, pinned, targets);
-        Settled { flushed, merged: self.merged }
+        Settled { stats: self.flush.flush(machine, pinned), merged: self.merged }
+    }
+
+    /// Flushes on the CPUs of `targets` only.
+    ///
+    /// # Safety
+    /// No other CPU holds a translation of the map, nor walks its tables.
+    #[expect(unsafe_code, reason = "claims what the type cannot show")]
+    pub unsafe fn flush_on<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Settled
+    where
+        M: Machine + ?Sized,
+    {
+        Settled { stats: self.flush.flush_on(machine, pinned, targets), merged: self.merged }
     }
 
     /// For a map that no CPU walks: one that is being built, or a simulated one.
-    pub fn never_walked(self) -> Settled {
-        Settled { flushed: Flushed::never_walked(), merged: self.merged }
+    ///
+    /// # Safety
+    /// No CPU holds a translation of the map, nor walks its tables, on speculation included.
+    #[expect(unsafe_code, reason = "claims what the type cannot show")]
+    pub unsafe fn never_walked(self) -> Settled {
+        Settled { stats: FlushStats::NOTHING, merged: self.merged }
     }
 
     /// Pages of `size` changed that a CPU may have cached.
@@ -110,17 +125,25 @@ impl Default for Batch {
     }
 }
 
-/// A flushed batch: proof for the reuse of what was unmapped, and tables on their way to the reserve.
+/// A flushed batch: its tables are on their way to the reserve, and there is no other way for them.
+///
+/// ```compile_fail,E0133
+/// # use rhumb_directmap::{Batch, DirectMap, Rules};
+/// # use rhumb_pagetable::TableMemory;
+/// fn reuse<T: TableMemory, R: Rules>(map: &mut DirectMap<T, R>, batch: Batch) {
+///     map.settle(batch.never_walked()); // a CPU may walk them
+/// }
+/// ```
 #[must_use = "dropping it loses its tables: give it to `DirectMap::settle`"]
 #[derive(Debug)]
 pub struct Settled {
-    pub(crate) flushed: Flushed,
+    pub(crate) stats: FlushStats,
     pub(crate) merged: MergedTables,
 }
 
 impl Settled {
-    /// The proof.
-    pub const fn flushed(&self) -> &Flushed {
-        &self.flushed
+    /// How much was flushed.
+    pub const fn stats(&self) -> FlushStats {
+        self.stats
     }
 }

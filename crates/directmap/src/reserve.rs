@@ -3,7 +3,7 @@
 //! Only [`DirectMap::refill`] and [`DirectMap::add_record_page`] bring in memory, and neither is called by a change: no
 //! change waits for memory, and no allocation waits for a change (I10).
 
-use rhumb_pagetable::flush::Flushed;
+use rhumb_pagetable::flush::FlushStats;
 use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
 
 use crate::batch::Settled;
@@ -62,10 +62,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.journal.add_page(page);
     }
 
-    /// Takes back the tables of a batch of this map that was flushed, and returns the proof of the flush.
+    /// Takes back the tables of a batch of this map that was flushed, and says how much was.
     ///
     /// Cost: two writes for each table.
-    pub fn settle(&mut self, mut settled: Settled) -> Flushed {
+    pub fn settle(&mut self, mut settled: Settled) -> FlushStats {
         while let Some(id) = settled.merged.pop(&self.journal) {
             if let Some(split) = self.journal.split(id).copied() {
                 // A link takes the place of the first entry; what else is in the table stays until it is used again.
@@ -75,7 +75,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             self.journal.free_split(id);
             self.tree.waiting -= 1;
         }
-        settled.flushed
+        settled.stats
     }
 
     /// Registers someone who may keep up to `limit` large pages broken (I11). Takes a record.

@@ -41,6 +41,7 @@ pub enum Access {
 ///    the matching calls come.
 /// 4. A flush has happened, on each CPU that it names, when the call returns.
 /// 5. Machines that live at the same time and share a type have different [`Machine::identity`] numbers.
+/// 6. [`Machine::flush_targets`] leaves out no CPU that may hold a translation of the kernel's tables.
 pub unsafe trait Machine: Send + Sync {
     /// Returns where physical address 0 lies in the direct map. Fixed from boot on; a multiple of 1 GiB.
     fn direct_map_base(&self) -> VirtAddr;
@@ -86,6 +87,15 @@ pub unsafe trait Machine: Send + Sync {
     /// that are not online are skipped. May be called with interrupts off and locks held that other CPUs wait for.
     /// Cost: one interrupt for each target.
     fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>);
+
+    /// The CPUs that may hold a translation of the kernel's tables: all that run.
+    ///
+    /// A CPU that is not among them has yet to drop all that it holds before it uses anything that may change. It says
+    /// first that it runs, then passes a sequentially consistent fence, then drops; the flusher passes one between its
+    /// last write of an entry and this call. So either the flusher finds the CPU here, or the CPU walks the new entries.
+    fn flush_targets(&self) -> CpuMask {
+        CpuMask::first(self.cpu_count())
+    }
 
     /// Leaves a full flush to those of `targets` that are lazy (they idle, and use none of the mappings that change),
     /// and says which they are: each of them flushes before it uses any mapping again. The tables have been changed by
@@ -316,6 +326,10 @@ unsafe impl<M: Machine> Machine for &M {
     #[inline(always)]
     fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
         (**self).flush_remote(pinned, targets, scope);
+    }
+    #[inline(always)]
+    fn flush_targets(&self) -> CpuMask {
+        (**self).flush_targets()
     }
     #[inline(always)]
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {

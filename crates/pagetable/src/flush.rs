@@ -1,7 +1,7 @@
 //! Dropping what CPUs have cached of tables that changed, in one round for many changes.
 //!
 //! ```text
-//!   change entries ──> FlushBatch: pages, tables ──flush──> one local flush, one round of interrupts ──> Flushed
+//!   change entries ──> FlushBatch: pages, tables ──flush──> one local flush, one round of interrupts ──> done
 //!        ...      ──>  (merged where they touch)              │ lazy CPUs: a mark instead                    │
 //!                                                             v                                              v
 //!                                              LazyCpu: flushes when it wakes            frames and tables may be reused
@@ -10,25 +10,26 @@
 //! | module | owns |
 //! |---|---|
 //! | [`batch`] | [`FlushBatch`]: what has changed and not been flushed yet |
-//! | [`ticket`] | [`Flushed`]: the proof that the reuse of frames and tables takes (invariant I6) |
+//! | [`stats`] | [`FlushStats`]: how much a flush dropped |
 //! | [`counters`] | [`FlushCounters`]: flushes, interrupts and pages, by [`FlushCause`] |
 //! | [`lazy`] | [`LazyCpu`]: a CPU that idles is left alone and catches up |
 //! | [`mod@sequence`] | [`Sequence`]: which instructions drop it, by what the CPU has |
 //!
 //! Order: first the entries are changed, then the batch is flushed, then what they referred to is reused. A CPU
-//! may read an entry at any time before, on speculation, and hold it until the flush.
+//! may read an entry at any time before, on speculation, and hold it until the flush. A batch by itself proves nothing.
+//! What waits for its flush owns it, and comes out by the flush alone (I6): the tables of [`crate::Unmapped`] do.
 
 pub mod batch;
 pub mod counters;
 pub mod lazy;
 pub mod sequence;
-pub mod ticket;
+pub mod stats;
 
 pub use batch::{FLUSH_PAGES_MAX, FlushBatch};
 pub use counters::{FlushCause, FlushCounters, FlushCounts};
 pub use lazy::{LazyCpu, MarkLeft, Woken};
 pub use sequence::{FlushFeatures, Sequence, sequence};
-pub use ticket::Flushed;
+pub use stats::FlushStats;
 
 #[cfg(all(test, feature = "model"))]
 mod models;

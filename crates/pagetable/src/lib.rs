@@ -9,8 +9,8 @@
 //! | [`levels`] | [`Levels`], [`Root`]: depth, indices, canonical addresses |
 //! | [`memory`] | [`TableMemory`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
 //! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
-//! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`MapError`] |
-//! | [`flush`] | [`FlushBatch`], its ticket [`Flushed`], [`LazyCpu`]: what CPUs have cached of changed tables |
+//! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`Unmapped`], [`Flushed`]; [`MapError`] |
+//! | [`flush`] | [`FlushBatch`], [`FlushStats`], [`LazyCpu`]: what CPUs have cached of changed tables |
 //! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level |
 //! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
 //! | [`audit`], [`finding`] | [`Audit`]: W^X across all aliases, offsets, device memory, overlaps |
@@ -21,7 +21,7 @@
 //! 3. The bits of a leaf are a function of address, size and attributes: what is split and merged comes back the same.
 //! 4. What can fail comes first, what cannot comes last (I7). Nothing allocates (I10).
 #![no_std]
-#![cfg_attr(not(test), forbid(unsafe_code))]
+#![cfg_attr(not(test), deny(unsafe_code))]
 
 pub mod attributes;
 pub mod audit;
@@ -46,10 +46,10 @@ pub use audit::{Audit, AuditSummary, DirectMapRule};
 pub use entry::{Entry, bits};
 pub use error::MapError;
 pub use finding::Finding;
-pub use flush::{FlushBatch, FlushCause, FlushCounters, Flushed, LazyCpu};
+pub use flush::{FlushBatch, FlushCause, FlushCounters, FlushStats, LazyCpu};
 pub use key::{Key, Rights};
 pub use levels::{ENTRIES, Levels, Root};
-pub use mapper::{DetachedTables, EmptyTables, Mapped, Mapper, NotFlushed, Unmapped};
+pub use mapper::{EmptyTables, Flushed, Mapped, Mapper, Unmapped};
 pub use memory::{OutOfTables, TableChain, TableMemory, TableSource};
 pub use runs::{Mapping, PageCounts, Run, tables_needed};
 pub use scan::{Leaves, Malformed, Scan, Visit};

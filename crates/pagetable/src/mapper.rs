@@ -9,16 +9,15 @@
 //!
 //! Locking: none. The caller is the only writer of the tree (I8).
 //!
-//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be
-//! flushed as a [`FlushBatch`]; the caller flushes it, and only then reuses frames and tables (I6): [`DetachedTables`]
-//! ask for the ticket.
+//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be flushed
+//! together with the tables that wait for it: [`Unmapped`] becomes [`Flushed`], and gives them back only as that (I6).
 
-use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
+use rhumb_machine::{Machine, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
 
 use crate::attributes::Privilege;
 use crate::entry::Entry;
 use crate::error::MapError;
-use crate::flush::{FlushBatch, Flushed};
+use crate::flush::{FlushBatch, FlushStats};
 use crate::levels::{ENTRIES, Root, index_at, span_bytes};
 use crate::memory::{OutOfTables, TableChain, TableMemory, TableSource};
 use crate::runs::{Mapping, PageCounts, Run, TableCounter, clip};
@@ -44,68 +43,85 @@ pub enum EmptyTables {
     Detach,
 }
 
-/// Tables that no entry refers to any more, but that a CPU may still have in its paging-structure cache.
-#[must_use = "dropping it leaks the tables"]
-#[derive(Debug, Default)]
-pub struct DetachedTables(TableChain);
-
-impl DetachedTables {
-    /// How many.
-    pub const fn len(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Gives them back. `ticket` is that of the batch that came with them, flushed on every CPU that may have walked
-    /// there (invariant I6).
-    ///
-    /// # Errors
-    /// [`NotFlushed`], with the tables in it, where the flush did not reach entries that refer to tables.
-    pub fn release_after_flush<M, S>(
-        self,
-        ticket: &Flushed,
-        memory: &mut M,
-        source: &mut S,
-    ) -> Result<(), NotFlushed>
-    where
-        M: TableMemory + ?Sized,
-        S: TableSource + ?Sized,
-    {
-        if !self.is_empty() && !ticket.covers_tables() {
-            return Err(NotFlushed(self));
-        }
-        self.0.give_back(memory, source);
-        Ok(())
-    }
-}
-
-/// The ticket is of a flush that did not drop entries which refer to tables: these tables may still be walked.
-#[must_use = "dropping it leaks the tables"]
-#[derive(Debug)]
-pub struct NotFlushed(pub DetachedTables);
-
-impl core::fmt::Display for NotFlushed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} tables may still be walked: no flush of table entries came before", self.0.len())
-    }
-}
-
-impl core::error::Error for NotFlushed {}
-
-/// What [`Mapper::unmap`] did.
-#[must_use = "frames and tables may be reused only after a flush"]
+/// What [`Mapper::unmap`] took away: tables that a CPU may still walk, and what has to be flushed before they are used
+/// again (I6). They come out by the flush, and by nothing else:
+///
+/// ```compile_fail,E0599
+/// # use rhumb_pagetable::{TableMemory, TableSource, Unmapped};
+/// fn reuse<M: TableMemory, S: TableSource>(unmapped: Unmapped, memory: &mut M, source: &mut S) {
+///     unmapped.release(memory, source); // not flushed yet
+/// }
+/// ```
+///
+/// nor may it be said in passing that there was nothing to flush:
+///
+/// ```compile_fail,E0133
+/// # use rhumb_pagetable::{TableMemory, TableSource, Unmapped};
+/// fn reuse<M: TableMemory, S: TableSource>(unmapped: Unmapped, memory: &mut M, source: &mut S) {
+///     unmapped.never_walked().release(memory, source);
+/// }
+/// ```
+#[must_use = "frames and tables may be reused only after the flush"]
 #[derive(Debug)]
 pub struct Unmapped {
     /// Pages that were mapped and no longer are; holes in the range count nothing.
     pub pages: PageCounts,
-    /// Tables left over, to be given back after the flush.
-    pub tables: DetachedTables,
-    /// What CPUs may have cached of it: to be flushed.
-    pub flush: FlushBatch,
+    tables: TableChain,
+    flush: FlushBatch,
+}
+
+impl Unmapped {
+    /// How many tables are left over.
+    pub const fn tables(&self) -> u64 {
+        self.tables.len()
+    }
+
+    /// What CPUs may have cached.
+    pub const fn batch(&self) -> &FlushBatch {
+        &self.flush
+    }
+
+    /// Drops it on every CPU that may hold a translation ([`FlushBatch::flush`]).
+    pub fn flush<C>(self, machine: &C, pinned: Pinned<'_>) -> Flushed
+    where
+        C: Machine + ?Sized,
+    {
+        Flushed { stats: self.flush.flush(machine, pinned), tables: self.tables }
+    }
+
+    /// For a tree that no CPU walks: there is nothing to drop.
+    ///
+    /// # Safety
+    /// No CPU holds a translation, or an entry of a table, of what was unmapped, nor walks there on speculation: the
+    /// tree was never a CPU's, or each CPU has dropped everything since.
+    #[expect(unsafe_code, reason = "claims what the type cannot show")]
+    pub unsafe fn never_walked(self) -> Flushed {
+        Flushed { stats: FlushStats::NOTHING, tables: self.tables }
+    }
+}
+
+/// What was unmapped, after its flush: no CPU walks the tables in it, and the frames may be reused.
+#[must_use = "dropping it leaks the tables"]
+#[derive(Debug)]
+pub struct Flushed {
+    stats: FlushStats,
+    tables: TableChain,
+}
+
+impl Flushed {
+    /// How much was flushed.
+    pub const fn stats(&self) -> FlushStats {
+        self.stats
+    }
+
+    /// Gives the tables back.
+    pub fn release<M, S>(self, memory: &mut M, source: &mut S)
+    where
+        M: TableMemory + ?Sized,
+        S: TableSource + ?Sized,
+    {
+        self.tables.give_back(memory, source);
+    }
 }
 
 /// One tree of tables and the memory that it stands in, for changing.
@@ -259,11 +275,11 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
 
     /// Removes all mappings in `range`; holes in it are no error. All or nothing.
     ///
-    /// The caller then flushes the batch that comes back, and only after that reuses the frames and releases the
-    /// tables.
+    /// The caller then flushes what comes back, and only after that reuses the frames and releases the tables.
     ///
     /// # Errors
-    /// [`MapError::CutsLargePage`] where a page reaches over an end of `range`; otherwise for a bad range.
+    /// [`MapError::CutsLargePage`] where a page reaches over an end of `range`, [`MapError::Malformed`] where an entry
+    /// does that cannot be followed; otherwise for a bad range.
     ///
     /// Cost: one write per page and per detached table; reads of the tables that cover the range.
     pub fn unmap(&mut self, range: VirtRange, empty: EmptyTables) -> Result<Unmapped, MapError> {
@@ -278,7 +294,17 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
             return Err(MapError::NotCanonical { range });
         };
         for end in [range.start(), levels.virt_of(last)] {
-            if let Some(leaf) = self.walk(end).leaf()
+            let walk = self.walk(end);
+            if let Some(step) = walk.steps().last()
+                && step.entry.reserved_bits(step.level, self.root.phys_bits()) != 0
+            {
+                let start = levels.linear_of(end) & !(span_bytes(step.level) - 1);
+                if start < first || start + (span_bytes(step.level) - 1) > last {
+                    let (virt, level, entry) = (levels.virt_of(start), step.level, step.entry);
+                    return Err(MapError::Malformed { virt, level, entry });
+                }
+            }
+            if let Some(leaf) = walk.leaf()
                 && (levels.linear_of(leaf.virt) < first
                     || levels.linear_of(leaf.virt) + (leaf.size.bytes() - 1) > last)
             {
@@ -290,7 +316,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
             }
         }
         let mut unmapped =
-            Unmapped { pages: PageCounts::NONE, tables: DetachedTables::default(), flush: FlushBatch::new() };
+            Unmapped { pages: PageCounts::NONE, tables: TableChain::new(), flush: FlushBatch::new() };
         let part = Part { first, last, lowest: 1 };
         self.clear(self.root.table, levels.top(), part, empty, &mut unmapped);
         Ok(unmapped)
@@ -317,7 +343,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 self.clear(child, level - 1, spanned, empty, unmapped);
                 if detach && self.is_blank(child) {
                     self.memory.write(table, index, Entry::EMPTY);
-                    unmapped.tables.0.push(self.memory, child);
+                    unmapped.tables.push(self.memory, child);
                     unmapped.flush.add_table(self.page_at(spanned.first, PageSize::Size4K));
                 }
             }

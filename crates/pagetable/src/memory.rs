@@ -106,7 +106,7 @@ impl TableChain {
         let link = memory.read(table, 0);
         memory.write(table, 0, Entry::EMPTY);
         // A link is marked by a bit beside the frame number, so that frame 0 can be in a chain.
-        self.first = (link != Entry::EMPTY).then(|| Pfn::new((link.bits() & bits::ADDRESS) >> LINK_SHIFT));
+        self.first = (link != Entry::EMPTY).then(|| Pfn::new((!link.bits() & bits::ADDRESS) >> LINK_SHIFT));
         self.tables -= 1;
         Some(table)
     }
@@ -114,7 +114,7 @@ impl TableChain {
     /// Puts a zeroed table in. The link is not PRESENT: a CPU that still walks the table finds nothing in it.
     pub fn push<M: TableMemory + ?Sized>(&mut self, memory: &mut M, table: Pfn) {
         if let Some(next) = self.first {
-            let link = (next.get() << LINK_SHIFT) & bits::ADDRESS | LINK_MARK;
+            let link = !(next.get() << LINK_SHIFT) & bits::ADDRESS | LINK_MARK;
             memory.write(table, 0, Entry::from_bits(link));
         }
         self.first = Some(table);
@@ -133,7 +133,8 @@ impl TableChain {
     }
 }
 
-/// A link holds a frame number where an entry holds its address.
+/// A link holds a frame number where an entry holds its address, each bit inverted: so it names no memory that there is.
+/// A CPU with the L1 terminal fault reads, on speculation, the cached memory that a non-present entry names.
 const LINK_SHIFT: u32 = 12;
 /// Bit 1 of a link: always set, so that no link is zero. PRESENT, bit 0, never is.
 const LINK_MARK: u64 = 1 << 1;

@@ -73,9 +73,8 @@ impl Pair {
             self.failures += 1;
             return;
         };
-        let ticket = flush::everywhere(unmapped.flush, FlushCause::KernelMap);
-        let released = unmapped.tables.release_after_flush(&ticket, &mut *memory, &mut self.stock).is_ok();
-        self.failures += u32::from(!(mapped && released));
+        flush::unmapped(unmapped, FlushCause::KernelMap).release(&mut *memory, &mut self.stock);
+        self.failures += u32::from(!mapped);
     }
 }
 

@@ -15,7 +15,7 @@ use core::fmt;
 use rhumb_directmap::OwnerId;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
 use rhumb_machine::{CpuMask, Machine, Order, Pinned};
-use rhumb_pagetable::{FlushCause, Flushed};
+use rhumb_pagetable::{FlushCause, FlushStats};
 use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
 use spin::Once;
@@ -222,7 +222,7 @@ unsafe impl Home for KernelHome {
         movable::make_block(pinned)
     }
 
-    fn note_flush(&self, flushed: &Flushed) {
+    fn note_flush(&self, flushed: FlushStats) {
         flush::COUNTERS.count(FlushCause::Pool, flushed);
     }
 }

@@ -14,7 +14,7 @@ use core::arch::asm;
 
 use rhumb_machine::{CpuMask, FlushScope, Machine, Pinned, VirtAddr};
 use rhumb_pagetable::flush::{FlushCounts, FlushFeatures, MarkLeft, Sequence, Woken, sequence};
-use rhumb_pagetable::{FlushBatch, FlushCause, FlushCounters, Flushed};
+use rhumb_pagetable::{FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, Unmapped};
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
@@ -38,10 +38,18 @@ pub fn counts(cause: FlushCause) -> FlushCounts {
 }
 
 /// Flushes `batch` on every CPU that runs, and counts it.
-pub fn everywhere(batch: FlushBatch, cause: FlushCause) -> Flushed {
+pub fn everywhere(batch: FlushBatch, cause: FlushCause) -> FlushStats {
     let guard = MACHINE.pin();
-    let flushed = batch.flush(&MACHINE, guard.pinned(), &smp::online());
-    COUNTERS.count(cause, &flushed);
+    let stats = batch.flush(&MACHINE, guard.pinned());
+    COUNTERS.count(cause, stats);
+    stats
+}
+
+/// Flushes what was unmapped on every CPU that runs, and counts it.
+pub fn unmapped(unmapped: Unmapped, cause: FlushCause) -> Flushed {
+    let guard = MACHINE.pin();
+    let flushed = unmapped.flush(&MACHINE, guard.pinned());
+    COUNTERS.count(cause, flushed.stats());
     flushed
 }
 

@@ -12,7 +12,8 @@ pub mod work;
 
 use core::sync::atomic::{
     AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+    fence,
 };
 
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine};
@@ -82,8 +83,9 @@ fn settle(area: &'static PerCpu) -> Result<(), NotTaken> {
 /// Lets the CPU that `area` belongs to take part.
 fn take_part(area: &PerCpu) {
     set_online(area.id());
-    // A CPU that changed the tables before that did not count this CPU among those to flush; one that changes them from
-    // now on does (I6).
+    // A flusher that did not find this CPU online has written its entries before this fence (`Machine::flush_targets`):
+    // walks from here on see them, and the flush drops all that was read before. One that comes later finds it (I6).
+    fence(SeqCst);
     flush::all_local();
 }
 

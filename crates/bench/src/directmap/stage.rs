@@ -12,7 +12,7 @@ use rhumb_directmap::{Batch, Settled};
 use rhumb_hosted::HostedMachine;
 use rhumb_hosted::native::{NativeAccess, NativeMap};
 use rhumb_machine::{CpuMask, PfnRange, Pinned};
-use rhumb_pagetable::flush::{FlushBatch, FlushCause, FlushCounters, FlushCounts, Flushed};
+use rhumb_pagetable::flush::{FlushBatch, FlushCause, FlushCounters, FlushCounts, FlushStats};
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::driver::Unfit;
@@ -74,10 +74,12 @@ impl<'stage> Stage<'stage> {
     pub(super) fn flush(&self, batch: Batch, effect: Effect) -> Settled {
         let round = Round::of(batch.is_empty());
         let settled = match &self.cpus {
-            Some(cpus) => batch.flush(cpus.machine, cpus.pinned, &cpus.targets),
-            None => batch.never_walked(),
+            // SAFETY: no other CPU has a translation of the map: none runs.
+            Some(cpus) => unsafe { batch.flush_on(cpus.machine, cpus.pinned, &cpus.targets) },
+            // SAFETY: no CPU walks these tables.
+            None => unsafe { batch.never_walked() },
         };
-        self.counters.count(FlushCause::Other, settled.flushed());
+        self.counters.count(FlushCause::Other, settled.stats());
         self.follow(round, effect);
         settled
     }
@@ -86,10 +88,10 @@ impl<'stage> Stage<'stage> {
     pub(super) fn flush_pages(&self, batch: FlushBatch, effect: Effect) {
         let round = Round::of(batch.is_empty());
         let flushed = match &self.cpus {
-            Some(cpus) => batch.flush(cpus.machine, cpus.pinned, &cpus.targets),
-            None => Flushed::never_walked(),
+            Some(cpus) => batch.flush_on(cpus.machine, cpus.pinned, &cpus.targets),
+            None => FlushStats::NOTHING,
         };
-        self.counters.count(FlushCause::Other, &flushed);
+        self.counters.count(FlushCause::Other, flushed);
         self.follow(round, effect);
     }
 

@@ -7,7 +7,7 @@ use rhumb_directmap::{DirectMap, OffLimits, OwnerId};
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped, Zone};
 use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
-use rhumb_pagetable::{Entry, Flushed};
+use rhumb_pagetable::{Entry, FlushStats};
 use rhumb_unmapped::pool::{Account, Home, Limits, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
 use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows};
@@ -189,7 +189,7 @@ unsafe impl Home for Here {
         self.0.targets
     }
 
-    fn note_flush(&self, _: &Flushed) {
+    fn note_flush(&self, _: FlushStats) {
         self.0.changes.fetch_add(1, Relaxed);
     }
 }

@@ -105,9 +105,15 @@ impl Sim {
         let mut batch = Batch::new();
         let answer = act(&mut self.map, &mut batch);
         self.map.validate().unwrap();
-        let _ = self.map.settle(batch.never_walked());
+        self.settle(batch);
         self.map.validate().unwrap();
         answer
+    }
+
+    /// Settles what no flush needs to come before.
+    pub(super) fn settle(&mut self, batch: Batch) {
+        // SAFETY: no CPU walks tables in a hash map.
+        self.map.settle(unsafe { batch.never_walked() });
     }
 
     /// The size of the page at `addr`, and its state; `None` for a hole or what is out of the map.

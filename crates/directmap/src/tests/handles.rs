@@ -24,7 +24,7 @@ fn a_parted_handle_is_two_and_a_joined_one_is_whole_again() {
         batch.flush_batch().scope(),
         FlushScope::Pages { runs } if runs.len() == 2
     ));
-    let _ = sim.map.settle(batch.never_walked());
+    sim.settle(batch);
     assert_eq!(sim.map.splits().count(), 0, "one absent page of 1 GiB");
     assert_eq!(low.frames(), frames(4 * GIB, 5 * GIB));
     sim.restore(low);

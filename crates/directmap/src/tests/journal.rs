@@ -113,7 +113,7 @@ fn the_order_holds_for_thousands_in_any_order() {
     for turn in 0..count {
         sim.map.restore(held.remove(&at(turn, 7_919)).unwrap(), &mut batch);
     }
-    let _ = sim.map.settle(batch.never_walked());
+    sim.settle(batch);
     sim.map.validate().unwrap();
     sim.assert_as_at_boot();
 }

@@ -112,7 +112,7 @@ impl Both {
                 None
             }
             Turn::Flush => {
-                let _ = self.sim.map.settle(core::mem::take(&mut self.batch).never_walked());
+                self.sim.settle(core::mem::take(&mut self.batch));
                 None
             }
         };
@@ -277,7 +277,7 @@ impl Both {
         while !self.held.is_empty() {
             self.restore(self.held.len() / 2);
         }
-        let _ = self.sim.map.settle(self.batch.never_walked());
+        self.sim.settle(core::mem::take(&mut self.batch));
         self.sim.map.validate().unwrap();
         self.sim.assert_as_at_boot();
     }
@@ -327,7 +327,7 @@ fn i3_breaking_everything_and_healing_ends_with_the_boot_map() {
     assert_eq!((pages.size_2m, pages.size_1g), (0, 0));
     assert_eq!(pages.bytes(), RAM.iter().map(|(start, end)| end - start).sum::<u64>());
     pins.into_iter().for_each(|pin| sim.map.restore(pin, &mut batch));
-    let _ = sim.map.settle(batch.never_walked());
+    sim.settle(batch);
     sim.map.validate().unwrap();
     sim.assert_as_at_boot();
 }

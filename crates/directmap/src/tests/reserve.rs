@@ -72,7 +72,7 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
     let page = frames(GIB, GIB + 4 * KIB);
     let mut batch = Batch::new();
     let held = sim.map.change(page, Change::NotPresent, cause, now, &mut batch).unwrap();
-    let _ = sim.map.settle(core::mem::take(&mut batch).never_walked());
+    sim.settle(core::mem::take(&mut batch));
     let tables: Vec<Pfn> = sim.source.taken_tables().collect();
     sim.map.restore(held, &mut batch);
     assert_eq!((batch.tables(), sim.map.reserve().tables), (2, 0));
@@ -89,7 +89,7 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
     assert_eq!(refused.err(), Some(ChangeError::OutOfTables { needed: 2, left: 0 }));
     sim.map.validate().unwrap();
     assert!(batch.flush_batch().is_full_flush(), "512 small pages may be cached");
-    assert!(sim.map.settle(batch.never_walked()).covers_tables());
+    sim.settle(batch);
     sim.assert_as_at_boot();
 }
 
@@ -108,13 +108,13 @@ fn i6_a_large_page_is_flushed_small_while_a_merge_waits() {
     let held = take(&mut sim, &mut other);
     assert!(other.flush_batch().is_full_flush());
     sim.map.restore(held, &mut other);
-    let _ = sim.map.settle(other.never_walked());
-    let _ = sim.map.settle(merging.never_walked());
+    sim.settle(other);
+    sim.settle(merging);
     let mut later = Batch::new();
     let held = take(&mut sim, &mut later);
     assert_eq!(later.flush_batch().pages(), 1);
     sim.map.restore(held, &mut later);
-    let _ = sim.map.settle(later.never_walked());
+    sim.settle(later);
     sim.assert_as_at_boot();
 }
 

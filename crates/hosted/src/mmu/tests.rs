@@ -6,7 +6,7 @@ use rhumb_machine::{
     CpuId, CpuMask, FlushScope, Machine, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange,
 };
 use rhumb_pagetable::{
-    Access, Attributes, ENTRIES, EmptyTables, Entry, FlushBatch, Flushed, Key, Levels, Mapper, Mapping,
+    Access, Attributes, ENTRIES, EmptyTables, Entry, FlushBatch, FlushStats, Key, Levels, Mapper, Mapping,
     Rights, Root, TableMemory, TableSource,
 };
 
@@ -83,9 +83,9 @@ impl<'machine> World<'machine> {
         last.entry
     }
 
-    fn flush(&self, batch: FlushBatch, targets: &CpuMask) -> Flushed {
+    fn flush(&self, batch: FlushBatch, targets: &CpuMask) -> FlushStats {
         let pin = self.machine.pin();
-        batch.flush(&self.machine, pin.pinned(), targets)
+        batch.flush_on(&self.machine, pin.pinned(), targets)
     }
 
     fn access(&self, index: usize, offset: u64, access: Use) -> Result<u64, Fault> {
@@ -318,27 +318,26 @@ fn remove(
 ) {
     let bytes = frames.addrs().bytes();
     let unmapped = world.unmap(offset, bytes);
-    let release = |world: &mut World<'_>, tables: rhumb_pagetable::DetachedTables, ticket: Flushed| {
-        tables.release_after_flush(&ticket, &mut world.tables, &mut world.source).unwrap();
-    };
+    let due = unmapped.batch().clone();
+    // SAFETY: it is not so where a fault is planted; elsewhere the flush of `due` comes first.
+    let flushed = unsafe { unmapped.never_walked() };
     if plant == Plant::FrameBeforeTicket {
         let _ = world.mmu.reused(frames);
     }
     if plant == Plant::TableBeforeTicket {
-        release(world, unmapped.tables, Flushed::never_walked());
-        let _ticket = world.flush(unmapped.flush, cpus);
+        flushed.release(&mut world.tables, &mut world.source);
+        let _ticket = world.flush(due, cpus);
         return;
     }
     let (batch, targets) = match plant {
         Plant::SkipFlush => (FlushBatch::new(), *cpus),
-        Plant::SkipRemote => (unmapped.flush, CpuMask::only(CpuId::BOOT)),
+        Plant::SkipRemote => (due, CpuMask::only(CpuId::BOOT)),
         Plant::TooSmall => (pages(offset, bytes, PageSize::Size2M), *cpus),
         Plant::NoTableMark => (pages(offset, bytes, size), *cpus),
-        _ => (unmapped.flush, *cpus),
+        _ => (due, *cpus),
     };
     let _ticket = world.flush(batch, &targets);
-    // The lies take the ticket that is for the taking.
-    release(world, unmapped.tables, Flushed::never_walked());
+    flushed.release(&mut world.tables, &mut world.source);
     let _ = world.mmu.promised(range(offset, bytes), cpus);
     let _ = world.mmu.reused(frames);
 }

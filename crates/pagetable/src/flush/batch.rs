@@ -2,7 +2,8 @@
 
 use rhumb_machine::{CpuMask, FlushScope, Machine, PageRun, PageSize, Pinned, VirtRange};
 
-use crate::flush::ticket::Flushed;
+use crate::flush::stats::FlushStats;
+use crate::sync::{Ordering::SeqCst, fence};
 
 /// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full
 /// flush costs the misses that follow it.
@@ -39,15 +40,6 @@ enum Extent {
     Everything,
 }
 
-/// Whether entries that referred to tables are among what changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Tables {
-    /// None.
-    Unchanged,
-    /// Some.
-    Changed,
-}
-
 /// Whether CPUs that idle may flush later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Laziness {
@@ -68,7 +60,6 @@ pub struct FlushBatch {
     used: usize,
     pages: u32,
     extent: Extent,
-    tables: Tables,
     laziness: Laziness,
 }
 
@@ -80,7 +71,6 @@ impl FlushBatch {
             used: 0,
             pages: 0,
             extent: Extent::Runs,
-            tables: Tables::Unchanged,
             laziness: Laziness::Allowed,
         }
     }
@@ -106,7 +96,6 @@ impl FlushBatch {
         if let Some(page) = VirtRange::of_length(range.start(), 1) {
             self.add_leaf(page, PageSize::Size4K);
         }
-        self.tables = Tables::Changed;
         self.refuse_laziness();
     }
 
@@ -121,25 +110,6 @@ impl FlushBatch {
     /// may happen with the old one.
     pub fn refuse_laziness(&mut self) {
         self.laziness = Laziness::Refused;
-    }
-
-    /// Adds what `other` holds.
-    pub fn merge(&mut self, other: Self) {
-        if other.extent == Extent::Everything {
-            self.add_everything();
-        }
-        for &run in other.runs() {
-            if self.extent == Extent::Everything {
-                break;
-            }
-            self.insert(run);
-        }
-        if other.tables == Tables::Changed {
-            self.tables = Tables::Changed;
-        }
-        if other.laziness == Laziness::Refused {
-            self.refuse_laziness();
-        }
     }
 
     /// Whether there is nothing to flush.
@@ -165,17 +135,29 @@ impl FlushBatch {
         }
     }
 
-    /// Drops it all on the CPUs of `targets`: those that may hold what changed. Returns when each of them has, but for
-    /// lazy ones, which do before they use any mapping.
+    /// Drops it all on every CPU that may hold a translation. Returns when each of them has, but for lazy ones, which
+    /// do before they use any mapping.
     ///
-    /// Cost: one local flush and one round of interrupts, to those of `targets` that are not lazy; nothing for an empty
-    /// batch.
-    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Flushed
+    /// Cost: one local flush and one round of interrupts, to those that are not lazy; nothing for an empty batch.
+    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>) -> FlushStats
     where
         M: Machine + ?Sized,
     {
         if self.is_empty() {
-            return Flushed::nothing(self.tables);
+            return FlushStats::NOTHING;
+        }
+        // Between the last write of an entry and the look at who runs: see `Machine::flush_targets`.
+        fence(SeqCst);
+        self.flush_on(machine, pinned, &machine.flush_targets())
+    }
+
+    /// As [`FlushBatch::flush`], on the CPUs of `targets` only.
+    pub fn flush_on<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushStats
+    where
+        M: Machine + ?Sized,
+    {
+        if self.is_empty() {
+            return FlushStats::NOTHING;
         }
         let others = targets.without(pinned.cpu()).and(&CpuMask::first(machine.cpu_count()));
         let lazy = match self.laziness {
@@ -189,12 +171,7 @@ impl FlushBatch {
         if !awake.is_empty() {
             machine.flush_remote(pinned, &awake, self.scope());
         }
-        Flushed::by(&self, awake.len(), lazy.len())
-    }
-
-    /// Whether entries that referred to tables changed.
-    pub(crate) const fn tables(&self) -> Tables {
-        self.tables
+        FlushStats::of(&self, awake.len(), lazy.len())
     }
 
     fn runs(&self) -> &[PageRun] {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::flush::ticket::Flushed;
+use crate::flush::stats::FlushStats;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Why tables were changed.
@@ -122,7 +122,7 @@ impl FlushCounters {
     }
 
     /// Counts one flush. One of an empty batch counts nothing.
-    pub fn count(&self, cause: FlushCause, flushed: &Flushed) {
+    pub fn count(&self, cause: FlushCause, flushed: FlushStats) {
         if flushed.was_empty() {
             return;
         }

@@ -12,10 +12,11 @@ use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinne
 use std::sync::Arc;
 use std::vec::Vec;
 
-use super::{FlushBatch, Flushed, LazyCpu, MarkLeft, Woken};
+use super::{FlushBatch, FlushStats, LazyCpu, MarkLeft, Woken};
 use crate::sync::{
     AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
+    fence,
 };
 
 #[cfg(all(feature = "loom", not(feature = "shuttle")))]
@@ -64,6 +65,8 @@ struct World {
     inbox: Vec<AtomicU32>,
     /// CPUs that run no more: whoever waits for them would wait for ever.
     gone: Vec<AtomicU32>,
+    /// 1 once the last CPU is among those that run: the others always are.
+    online: AtomicU32,
 }
 
 // SAFETY: loom's cell is accessed for its own bookkeeping only: it checks what the protocol promises.
@@ -79,6 +82,7 @@ impl World {
             lazy: (0..cpus).map(|_| LazyCpu::new()).collect(),
             inbox: (0..cpus).map(|_| AtomicU32::new(0)).collect(),
             gone: (0..cpus).map(|_| AtomicU32::new(0)).collect(),
+            online: AtomicU32::new(1),
         }
     }
 }
@@ -111,6 +115,9 @@ unsafe impl Machine for World {
                 thread::yield_now();
             }
         }
+    }
+    fn flush_targets(&self) -> CpuMask {
+        CpuMask::first(self.cpu_count() - 1 + self.online.load(Relaxed) as usize)
     }
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
         targets.iter().filter(|cpu| self.lazy[cpu.index()].leave_mark() == MarkLeft::Left).collect()
@@ -173,11 +180,11 @@ fn batch() -> FlushBatch {
     batch
 }
 
-/// Flushes as CPU 0 and returns the ticket.
-fn flush(world: &World, batch: FlushBatch) -> Flushed {
+/// Flushes as CPU 0.
+fn flush(world: &World, batch: FlushBatch) -> FlushStats {
     // SAFETY: this thread is CPU 0.
     let pinned = unsafe { Pinned::assume(CpuId::BOOT) };
-    batch.flush(world, pinned, &CpuMask::first(world.cpu_count()))
+    batch.flush(world, pinned)
 }
 
 fn change_flush_reuse(cpus: usize, idles: usize, batch: FlushBatch) {
@@ -189,10 +196,30 @@ fn change_flush_reuse(cpus: usize, idles: usize, batch: FlushBatch) {
         })
         .collect();
     world.entry.store(NEW, Relaxed);
-    let ticket = flush(&world, batch);
-    assert_eq!(ticket.interrupts() + ticket.left_to_lazy(), cpus as u32 - 1);
+    let stats = flush(&world, batch);
+    assert_eq!(stats.interrupts() + stats.left_to_lazy(), cpus as u32 - 1);
     world.old_frame.reuse();
     walkers.into_iter().for_each(|walker| walker.join().unwrap());
+}
+
+/// A CPU comes online while another changes an entry: it is counted among those to flush, or it walks the new entry.
+fn change_while_a_cpu_starts() {
+    let world = Arc::new(World::new(2));
+    world.online.store(0, Relaxed);
+    let starting = {
+        let mut walker = Walker { world: Arc::clone(&world), cpu: 1, cached: None };
+        thread::spawn(move || {
+            // What `Machine::flush_targets` asks of a CPU: it says that it runs, fence, drops what it has.
+            walker.world.online.store(1, Relaxed);
+            fence(SeqCst);
+            walker.cached = None;
+            walker.run(0);
+        })
+    };
+    world.entry.store(NEW, Relaxed);
+    let _stats = flush(&world, batch());
+    world.old_frame.reuse();
+    starting.join().unwrap();
 }
 
 /// Two flushers of two entries and one CPU that idles: the second finds the first one's mark.
@@ -247,6 +274,11 @@ mod small {
     #[test]
     fn no_use_after_the_ticket_with_two_idles() {
         check(2, || change_flush_reuse(2, 2, batch()));
+    }
+
+    #[test]
+    fn a_cpu_that_starts_is_flushed_or_walks_what_is_new() {
+        check(3, change_while_a_cpu_starts);
     }
 
     #[test]

@@ -118,9 +118,9 @@ fn one_round_for_the_whole_batch() {
         batch.add_leaf(range(BASE + 7 * number * PAGE, 1), PageSize::Size4K);
     }
     batch.add_leaf(range(BASE + LARGE * 50, LARGE), PageSize::Size2M);
-    let flushed = batch.flush(&machine, boot_cpu(), &CpuMask::first(4));
+    let flushed = batch.flush(&machine, boot_cpu());
     assert_eq!((flushed.pages(), flushed.interrupts(), flushed.left_to_lazy()), (11, 3, 0));
-    assert!(!flushed.is_full() && !flushed.covers_tables() && !flushed.was_empty());
+    assert!(!flushed.is_full() && !flushed.was_empty());
     let asked = machine.asked();
     let [Asked::Lazy(_), Asked::Local(local), Asked::Remote(targets, remote)] = asked.as_slice() else {
         panic!("{asked:?}");
@@ -133,7 +133,7 @@ fn one_round_for_the_whole_batch() {
 #[test]
 fn an_empty_batch_asks_for_nothing() {
     let machine = Recorder::new(4, CpuMask::EMPTY);
-    let flushed = FlushBatch::new().flush(&machine, boot_cpu(), &CpuMask::first(4));
+    let flushed = FlushBatch::new().flush(&machine, boot_cpu());
     assert!(flushed.was_empty() && machine.asked().is_empty());
 }
 
@@ -144,7 +144,7 @@ fn targets_are_who_is_asked() {
     batch.add_everything();
     // CPU 9 is none of the machine's, and this CPU is no target.
     let targets = [cpu(2), cpu(9)].into_iter().collect();
-    let flushed = batch.flush(&machine, boot_cpu(), &targets);
+    let flushed = batch.flush_on(&machine, boot_cpu(), &targets);
     assert_eq!((flushed.interrupts(), flushed.is_full()), (1, true));
     assert_eq!(machine.asked(), [Asked::Lazy(CpuMask::EMPTY), Asked::RemoteAll(CpuMask::only(cpu(2)))]);
 }
@@ -156,26 +156,24 @@ fn lazy_cpus_are_skipped_but_not_for_tables() {
     batch.add_leaf(range(BASE, PAGE), PageSize::Size4K);
     let mut strict = batch.clone();
     let mut with_table = batch.clone();
-    let flushed = batch.flush(&machine, boot_cpu(), &CpuMask::first(4));
+    let flushed = batch.flush(&machine, boot_cpu());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (1, 2));
     assert!(matches!(machine.asked()[2], Asked::Remote(targets, _) if targets == CpuMask::only(cpu(2))));
 
     strict.refuse_laziness();
-    let flushed = strict.flush(&machine, boot_cpu(), &CpuMask::first(4));
-    assert_eq!((flushed.interrupts(), flushed.left_to_lazy(), flushed.covers_tables()), (3, 0, false));
+    let flushed = strict.flush(&machine, boot_cpu());
+    assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
     with_table.add_table(range(BASE, LARGE));
-    let flushed = with_table.flush(&machine, boot_cpu(), &CpuMask::first(4));
-    assert_eq!((flushed.interrupts(), flushed.left_to_lazy(), flushed.covers_tables()), (3, 0, true));
+    let flushed = with_table.flush(&machine, boot_cpu());
+    assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
-    // Also where it comes out of a merged batch, and where the batch became a full flush.
-    let mut table = FlushBatch::new();
-    table.add_table(range(BASE, LARGE));
-    let mut merged = FlushBatch::new();
-    merged.add_leaf(range(BASE, LARGE), PageSize::Size4K);
-    merged.merge(table);
-    let flushed = merged.flush(&machine, boot_cpu(), &CpuMask::first(4));
-    assert_eq!((flushed.interrupts(), flushed.is_full(), flushed.covers_tables()), (3, true, true));
+    // Also where the batch became a full flush.
+    let mut full = FlushBatch::new();
+    full.add_table(range(BASE, LARGE));
+    full.add_leaf(range(BASE, LARGE), PageSize::Size4K);
+    let flushed = full.flush(&machine, boot_cpu());
+    assert_eq!((flushed.interrupts(), flushed.is_full()), (3, true));
 }
 
 #[test]
@@ -209,7 +207,7 @@ fn the_threshold_counts_pages_of_any_size() {
 }
 
 #[test]
-fn unmapping_says_what_to_flush_and_tables_ask_for_their_ticket() {
+fn unmapping_says_what_to_flush_and_tables_come_back_by_that() {
     let machine = Recorder::new(2, CpuMask::EMPTY);
     let mut memory = SimTables::new();
     let root = Root::new(Pfn::new(1 << 30), Levels::Four);
@@ -228,8 +226,8 @@ fn unmapping_says_what_to_flush_and_tables_ask_for_their_ticket() {
     };
     // A large page and a small one; three tables. `add_table` takes one page each, all at one place: merged.
     let unmapped = unmap(&mut memory, &mut source, LARGE + PAGE, PageSize::Size2M);
-    assert_eq!(unmapped.tables.len(), 3);
-    let runs: BTreeSet<_> = match unmapped.flush.scope() {
+    assert_eq!(unmapped.tables(), 3);
+    let runs: BTreeSet<_> = match unmapped.batch().scope() {
         FlushScope::Pages { runs } => {
             runs.iter().map(|run| (run.range().start().get(), run.pages(), run.size())).collect()
         }
@@ -238,19 +236,16 @@ fn unmapping_says_what_to_flush_and_tables_ask_for_their_ticket() {
     assert!(runs.contains(&(BASE + 4 * LARGE, 1, PageSize::Size2M)), "{runs:?}");
     assert!(runs.iter().any(|run| run.0 == BASE + 5 * LARGE && run.2 == PageSize::Size4K), "{runs:?}");
 
-    let mut wrong = FlushBatch::new();
-    wrong.add_leaf(range(BASE, PAGE), PageSize::Size4K);
-    let wrong = wrong.flush(&machine, boot_cpu(), &CpuMask::first(2));
     let taken = source.taken();
-    let NotFlushed(tables) =
-        unmapped.tables.release_after_flush(&wrong, &mut memory, &mut source).unwrap_err();
-    assert_eq!((tables.len(), source.taken()), (3, taken));
-    let ticket = unmapped.flush.flush(&machine, boot_cpu(), &CpuMask::first(2));
-    tables.release_after_flush(&ticket, &mut memory, &mut source).unwrap();
+    let flushed = unmapped.flush(&machine, boot_cpu());
+    assert_eq!(
+        (flushed.stats().interrupts(), source.taken()),
+        (1, taken),
+        "tables came back before they were asked"
+    );
+    flushed.release(&mut memory, &mut source);
     assert_eq!(source.taken(), 0);
 }
-
-use crate::mapper::NotFlushed;
 
 #[test]
 fn counters_add_up_by_cause() {
@@ -259,12 +254,12 @@ fn counters_add_up_by_cause() {
     for _ in 0..3 {
         let mut batch = FlushBatch::new();
         batch.add_leaf(range(BASE, 5 * PAGE), PageSize::Size4K);
-        counters.count(FlushCause::Remove, &batch.flush(&machine, boot_cpu(), &CpuMask::first(4)));
+        counters.count(FlushCause::Remove, batch.flush(&machine, boot_cpu()));
     }
     let mut full = FlushBatch::new();
     full.add_everything();
-    counters.count(FlushCause::Split, &full.flush(&machine, boot_cpu(), &CpuMask::first(4)));
-    counters.count(FlushCause::Split, &FlushBatch::new().flush(&machine, boot_cpu(), &CpuMask::first(4)));
+    counters.count(FlushCause::Split, full.flush(&machine, boot_cpu()));
+    counters.count(FlushCause::Split, FlushBatch::new().flush(&machine, boot_cpu()));
     let expected = FlushCounts { flushes: 3, full: 0, pages: 15, interrupts: 6, left_to_lazy: 3 };
     assert_eq!(counters.read(FlushCause::Remove), expected);
     let expected = FlushCounts { flushes: 1, full: 1, pages: 0, interrupts: 2, left_to_lazy: 1 };
@@ -349,7 +344,7 @@ fn batch_of(adds: &[Add]) -> FlushBatch {
 proptest! {
     /// The pages of a batch are the set of what was added, each size apart; more than the threshold is a full flush.
     #[test]
-    fn a_batch_is_the_set_of_what_was_added(adds in adds(), cut in 0usize..30) {
+    fn a_batch_is_the_set_of_what_was_added(adds in adds()) {
         let mut model = BTreeSet::new();
         let mut table = false;
         for &add in &adds {
@@ -363,11 +358,8 @@ proptest! {
                 }
             }
         }
-        let whole = batch_of(&adds);
-        let cut = cut.min(adds.len());
-        let mut merged = batch_of(&adds[..cut]);
-        merged.merge(batch_of(&adds[cut..]));
-        for batch in [whole, merged] {
+        let batch = batch_of(&adds);
+        {
             prop_assert_eq!(batch.is_empty(), model.is_empty());
             match batch.scope() {
                 FlushScope::Pages { runs } => {
@@ -386,8 +378,7 @@ proptest! {
                 FlushScope::NonGlobal => prop_assert!(false),
             }
             let machine = Recorder::new(3, CpuMask::only(cpu(2)));
-            let flushed = batch.flush(&machine, boot_cpu(), &CpuMask::first(3));
-            prop_assert_eq!(flushed.covers_tables(), table);
+            let flushed = batch.flush(&machine, boot_cpu());
             prop_assert_eq!(flushed.left_to_lazy() == 0, table || model.is_empty());
             prop_assert_eq!(machine.asked().len(), if model.is_empty() { 0 } else if table { 2 } else { 3 });
         }

@@ -30,8 +30,9 @@ pub(crate) fn out<H: Home>(
     if let Err(error) = changed {
         return Err((block, error));
     }
-    let settled = batch.flush(machine, pinned, &home.flush_targets());
-    home.note_flush(settled.flushed());
+    // SAFETY: a home names all CPUs that may have cached the map.
+    let settled = unsafe { batch.flush_on(machine, pinned, &home.flush_targets()) };
+    home.note_flush(settled.stats());
     let flushed = home.with_map(|map| map.settle(settled));
     // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations
     // (I5, I6).
@@ -86,8 +87,9 @@ pub(crate) fn back<H: Home>(
     if restored.is_none() {
         return Err(Stays::Unknown);
     }
-    let settled = batch.flush(home.frames().machine(), pinned, &home.flush_targets());
-    home.note_flush(settled.flushed());
+    // SAFETY: a home names all CPUs that may have cached the map.
+    let settled = unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) };
+    home.note_flush(settled.stats());
     let flushed = home.with_map(|map| map.settle(settled));
     // SAFETY: the map shows it (`restore`); what tables it freed no CPU walks any more (I6); all of it is zero (I5).
     let block = unsafe { block.assume_mapped() };

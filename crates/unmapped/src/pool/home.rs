@@ -6,7 +6,7 @@ use rhumb_directmap::{DirectMap, OwnerId, Rules};
 use rhumb_frames::{Frame, Frames, Unmapped};
 use rhumb_machine::{CpuMask, Machine, Pinned};
 use rhumb_pagetable::TableMemory;
-use rhumb_pagetable::flush::Flushed;
+use rhumb_pagetable::flush::FlushStats;
 
 use crate::pool::shelf::Shelf;
 use crate::windows::copy::CopyError;
@@ -73,7 +73,7 @@ pub unsafe trait Home: Sync {
     }
 
     /// Counts a flush that the pool has made. Called for each, with no lock held.
-    fn note_flush(&self, flushed: &Flushed) {
+    fn note_flush(&self, flushed: FlushStats) {
         let _ = flushed;
     }
 

@@ -15,7 +15,8 @@ use rhumb_machine::{
     VirtRange,
 };
 use rhumb_pagetable::{
-    Entry, FlushCause, FlushCounters, Flushed, Levels, PageCounts, Privilege, Root, TableMemory, TableSource,
+    Entry, FlushCause, FlushCounters, FlushStats, Levels, PageCounts, Privilege, Root, TableMemory,
+    TableSource,
 };
 use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
@@ -167,7 +168,7 @@ unsafe impl Home for Here {
         self.0.frames.free(pinned, frame);
         1
     }
-    fn note_flush(&self, flushed: &Flushed) {
+    fn note_flush(&self, flushed: FlushStats) {
         self.0.flushes.count(FlushCause::Pool, flushed);
     }
     fn flush_targets(&self) -> CpuMask {

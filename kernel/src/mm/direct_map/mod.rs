@@ -37,13 +37,13 @@ use rhumb_directmap::{
 };
 use rhumb_frames::{Frame, FrameRange};
 use rhumb_machine::{Machine, Pfn, PfnRange};
-use rhumb_pagetable::{Access, FlushCause, Flushed};
+use rhumb_pagetable::{Access, FlushCause};
 use spin::Once;
 
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::tables::{self, KernelDirectMap};
-use crate::smp::{self, flush};
+use crate::smp::flush;
 
 pub use adopt::{adopt, leave};
 pub use names::{
@@ -300,9 +300,9 @@ fn edit<A>(
             (answer, refine(cause, before, map.counters()))
         })?;
         if !batch.is_empty() {
-            let settled = batch.flush(&MACHINE, guard.pinned(), &smp::online());
-            flush::COUNTERS.count(cause, settled.flushed());
-            let _proof: Result<Flushed, _> = with(|map| map.settle(settled));
+            let settled = batch.flush(&MACHINE, guard.pinned());
+            flush::COUNTERS.count(cause, settled.stats());
+            let _ = with(|map| map.settle(settled));
         }
         answer
     };

@@ -1,0 +1,52 @@
+//! How much one flush dropped: figures for counters.
+
+use crate::flush::batch::FlushBatch;
+
+/// The figures of one flush. They prove nothing: the proof that tables may be reused is [`crate::Flushed`], which owns
+/// them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlushStats {
+    pages: u32,
+    full: bool,
+    interrupts: u32,
+    left_to_lazy: u32,
+}
+
+impl FlushStats {
+    /// Those of an empty batch.
+    pub const NOTHING: Self = Self { pages: 0, full: false, interrupts: 0, left_to_lazy: 0 };
+
+    pub(crate) const fn of(batch: &FlushBatch, interrupts: usize, left_to_lazy: usize) -> Self {
+        Self {
+            pages: batch.pages(),
+            full: batch.is_full_flush(),
+            interrupts: interrupts as u32,
+            left_to_lazy: left_to_lazy as u32,
+        }
+    }
+
+    /// Pages dropped one by one; 0 for a full flush.
+    pub const fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// Whether everything was dropped.
+    pub const fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// CPUs that were interrupted.
+    pub const fn interrupts(&self) -> u32 {
+        self.interrupts
+    }
+
+    /// CPUs that will flush when they wake.
+    pub const fn left_to_lazy(&self) -> u32 {
+        self.left_to_lazy
+    }
+
+    /// Whether the batch was empty.
+    pub const fn was_empty(&self) -> bool {
+        self.pages == 0 && !self.full
+    }
+}
