@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rhumb_directmap::{
-    At, Batch, Cause, Change, DirectMap, Held, OffLimits, OwnerName, Plan, RECORDS_PER_PAGE, RecordPage,
-    Request, Standing, window,
+    At, Batch, Cause, Change, DirectMap, Held, Limits, OffLimits, OwnerName, Plan, RECORDS_PER_PAGE,
+    RecordPage, Request, Standing, window,
 };
 use rhumb_machine::{CpuId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, Entry, Levels, OutOfTables, Root, TableMemory, TableSource};
@@ -62,7 +62,7 @@ fn map() -> Map {
     let mut memory = Tables { tables: vec![[Entry::EMPTY; ENTRIES]; TABLES as usize + 16], writes: 0 };
     let mut source = Counter(0);
     let built = plan.build(root, &mut memory, &mut source).unwrap();
-    let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages };
+    let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7 };
     let mut map = DirectMap::new(standing, memory, OffLimits(&[]));
     map.refill(TABLES - source.0, &mut source).unwrap();
     for _ in 0..120_000 / RECORDS_PER_PAGE {
@@ -86,7 +86,8 @@ fn pairs(map: &mut Map, cause: Cause, at: At, range: PfnRange) -> (f64, f64, u64
             let before = map.memory().writes;
             let start = Instant::now();
             let mut batch = Batch::new();
-            let held = map.change(range, Change::NotPresent, cause, at, &mut batch).unwrap();
+            // SAFETY: the frames are made up.
+            let held = unsafe { map.change(range, Change::NotPresent, cause, at, &mut batch) }.unwrap();
             // SAFETY: no CPU walks these tables.
             black_box(map.settle(unsafe { batch.never_walked() }));
             change_ns += start.elapsed().as_nanos();
@@ -108,7 +109,7 @@ fn pairs(map: &mut Map, cause: Cause, at: At, range: PfnRange) -> (f64, f64, u64
 fn main() {
     println!("workload,holds,change_ns,restore_ns,change_writes,restore_writes");
     let mut map = map();
-    let owner = map.add_owner(OwnerName::of("bench"), u64::MAX).unwrap();
+    let owner = map.add_owner(OwnerName::of("bench"), Limits::NONE).unwrap();
     let (cause, at) = (Cause::new(owner, "a bench"), At { cpu: CpuId::BOOT, time_ns: 0 });
     let mut held: Vec<Held> = Vec::new();
     let mut batch = Batch::new();
@@ -116,9 +117,12 @@ fn main() {
         // Every other page from 8 GiB on: none of the workloads' blocks is touched.
         while held.len() < holds {
             let page = frames((8 << 18) + 2 * held.len() as u64, 1);
-            held.push(map.change(page, Change::NotPresent, cause, at, &mut batch).unwrap());
+            // SAFETY: as above.
+            held.push(unsafe { map.change(page, Change::NotPresent, cause, at, &mut batch) }.unwrap());
         }
-        let kept = map.change(frames((2 << 18) + 1, 1), Change::NotPresent, cause, at, &mut batch).unwrap();
+        let page = frames((2 << 18) + 1, 1);
+        // SAFETY: as above.
+        let kept = unsafe { map.change(page, Change::NotPresent, cause, at, &mut batch) }.unwrap();
         for (workload, range) in [
             ("page of a whole GiB", frames(4 << 18, 1)),
             ("page of a broken block", frames((2 << 18) + 5, 1)),

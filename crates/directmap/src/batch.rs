@@ -113,8 +113,12 @@ impl Batch {
         self.merged.push(journal, table);
     }
 
-    /// A change of cache mode: no CPU may read through the old translation, not even on speculation.
-    pub(crate) fn refuse_laziness(&mut self) {
+    /// A change of cache mode: from the flush on no CPU may read through a translation of the old mode, not even on
+    /// speculation. So everything is dropped everywhere, since not all such translations are those of pages that are in
+    /// the map now: a CPU that idles may hold one of a page that was taken out before, and a window that was closed
+    /// leaves one behind.
+    pub(crate) fn add_cache_change(&mut self) {
+        self.flush.add_everything();
         self.flush.refuse_laziness();
     }
 }

@@ -8,6 +8,8 @@
 //! Nothing is allocated on the way and nothing sleeps: a change may be made with interrupts off. Whoever owns the map
 //! refills its reserve beforehand, with the map's lock and nothing else held ([`DirectMap::refill`]).
 //!
+//! A change of many pages is made in steps where the map's lock must not be held for long: see [`crate::work`].
+//!
 //! # Holds
 //! A change returns a [`Held`]: the frames are its holder's until it gives them back with [`DirectMap::restore`].
 //! Nobody else can change them meanwhile. Restoring makes them ordinary and merges every large page that nothing keeps
@@ -15,9 +17,9 @@
 //! gives back.
 //!
 //! A large page is kept broken by the *edges* of holds, and by nothing else. So a hold that covers a large page whole
-//! never breaks it, and one that is as large as possible is best: two that adjoin and are alike can be made one
-//! ([`DirectMap::join`]). Why two such holds do not share a large page before: to give one of them back, the page would
-//! have to be cut again, which takes a table, and restoring takes none.
+//! never breaks it, and one that is as large as possible is best: two that
+//! adjoin share no large page: to give one of them back, the page would have to be cut again, which takes a table, and
+//! restoring takes none.
 //!
 //! # Flushing
 //! Every operation puts into the caller's [`Batch`] what CPUs may have cached. What was true before the operation may
@@ -27,17 +29,21 @@
 //! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its window,
 //! are nobody else's.
 
+use core::task::Poll;
+
 use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr};
-use rhumb_pagetable::{Levels, PageCounts, Root, TableChain, TableMemory};
+use rhumb_pagetable::{ENTRIES, Levels, PageCounts, Root, TableChain, TableMemory};
 
 use crate::batch::Batch;
 use crate::error::ChangeError;
 use crate::journal::Journal;
+use crate::limits::steps_of;
 use crate::records::{At, Block, Cause, Handle, Hold, HoldId, SplitId};
 use crate::rules::Rules;
-use crate::state::{BadChange, Change, State};
+use crate::state::{Change, Presence, State};
 use crate::tree::Tree;
 use crate::window::window;
+use crate::work::{Altering, Changing, Restoring};
 
 /// The map as boot has built it.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +56,8 @@ pub struct Standing {
     pub largest: PageSize,
     /// Its pages: [`crate::Built::pages`].
     pub pages: PageCounts,
+    /// A random number that no owner can know: it keeps the journal's tree flat against owners that pick their frames.
+    pub seed: u64,
 }
 
 /// How often what was done, since boot.
@@ -104,21 +112,24 @@ pub struct DirectMap<T: TableMemory, R: Rules> {
     pub(crate) reserve: TableChain,
     pub(crate) largest: PageSize,
     pub(crate) counters: Counters,
+    /// Goes up with whatever is done to the map: two looks with the same number between them see one state.
+    pub(crate) edits: u64,
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Takes over the map that boot has built. From now on nobody else writes its tables. The reserve is empty.
     pub fn new(standing: Standing, memory: T, rules: R) -> Self {
-        let Standing { root, base, largest, pages } = standing;
+        let Standing { root, base, largest, pages, seed } = standing;
         let end = window(root.levels).end();
         let frames = if base < end { end.since(base) >> 12 } else { 0 };
         Self {
             tree: Tree { memory, root, base, frames, pages, waiting: 0 },
             rules,
-            journal: Journal::new(),
+            journal: Journal::new(largest, seed),
             reserve: TableChain::new(),
             largest,
             counters: Counters::default(),
+            edits: 0,
         }
     }
 
@@ -128,11 +139,16 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// Each says which rule would be broken: a frame that is not RAM in the map, is held or off limits, writable and
-    /// executable; an empty reserve; the owner's limit.
+    /// executable; an empty reserve; the owner's limits.
+    ///
+    /// # Safety
+    /// The frames are the caller's. Until they are restored only the handle's holder uses them through the map, and only
+    /// as the map then lets it.
     ///
     /// Cost: reads as many entries as it changes; writes one for each page changed, 513 for each large page cut (at
-    /// most four); no allocation. Finding its place among `n` holds takes about `2 log2 n` steps.
-    pub fn change(
+    /// most four); no allocation. Finding its place among `n` holds takes about `2 log2 n` steps. In steps: [`Changing`].
+    #[expect(unsafe_code, reason = "the caller holds the frames")]
+    pub unsafe fn change(
         &mut self,
         frames: PfnRange,
         change: Change,
@@ -140,25 +156,30 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         at: At,
         batch: &mut Batch,
     ) -> Result<Held, ChangeError> {
-        let held = self.try_change(frames, change, cause, at, batch);
-        self.note(held)
+        let mut work = Changing::begin(frames, change, cause, at);
+        loop {
+            if let Poll::Ready(answer) = self.advance_change(&mut work, u64::MAX, batch) {
+                return answer;
+            }
+        }
     }
 
     /// Keeps `frames` in pages of `size` at most, whatever else would fit, with their attributes as they are.
     ///
     /// # Errors
-    /// As [`DirectMap::change`], and where `frames` are not whole pages of `size`, or `size` is the largest there is.
+    /// As [`DirectMap::change`], and where `frames` are not whole pages of `size`, or `size` is the largest there is;
+    /// [`ChangeError::PinTooLarge`] where it takes more than eight cuts, or 4,096 looks at entries.
     ///
-    /// Cost: 513 writes for each large page cut.
+    /// Cost: 513 writes for each large page cut. Nothing is to be flushed.
     pub fn pin_small(
         &mut self,
         frames: PfnRange,
         size: PageSize,
         cause: Cause,
         at: At,
-        batch: &mut Batch,
     ) -> Result<Held, ChangeError> {
-        let held = self.try_pin(frames, size, cause, at, batch);
+        self.edits += 1;
+        let held = self.try_pin(frames, size, cause, at);
         self.note(held)
     }
 
@@ -167,11 +188,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// The frames can be reached through the map when it returns. Frames that hold a secret are zeroed through a window
     /// first (I5).
     ///
-    /// Cost: one write for each page, one for each large page made whole; no allocation.
+    /// Cost: one write for each page, one for each large page made whole; no allocation. In steps: [`Restoring`].
     pub fn restore(&mut self, held: Held, batch: &mut Batch) {
-        if let Some(id) = held.hold {
-            self.release(id, batch);
-        }
+        let mut work = Restoring::new(held);
+        while self.advance_restore(&mut work, u64::MAX, batch).is_pending() {}
     }
 
     /// Changes held frames once more. Needs nothing from the reserve.
@@ -180,10 +200,23 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// [`ChangeError::WriteExecute`], [`ChangeError::AlreadyRemoved`], [`ChangeError::Forbidden`],
-    /// [`ChangeError::Pinned`], or [`ChangeError::NothingHeld`] where the handle is not in force.
-    pub fn alter(&mut self, held: &mut Held, change: Change, batch: &mut Batch) -> Result<(), ChangeError> {
-        let altered = self.try_alter(held, change, batch);
-        self.note(altered)
+    /// [`ChangeError::Pinned`], [`ChangeError::TooOften`], or [`ChangeError::NothingHeld`] where the handle is not in
+    /// force.
+    ///
+    /// Cost: one write for each page. In steps: [`Altering`].
+    pub fn alter(
+        &mut self,
+        held: &mut Held,
+        change: Change,
+        at: At,
+        batch: &mut Batch,
+    ) -> Result<(), ChangeError> {
+        let mut work = Altering::new(held, change, at);
+        loop {
+            if let Poll::Ready(answer) = self.advance_alter(&mut work, u64::MAX, batch) {
+                return answer;
+            }
+        }
     }
 
     /// The tables, for reading.
@@ -194,11 +227,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// The tables' memory, for whoever writes tables that are not the map's.
     pub const fn memory_mut(&mut self) -> &mut T {
         &mut self.tree.memory
-    }
-
-    /// The rules, to change what they know.
-    pub const fn rules_mut(&mut self) -> &mut R {
-        &mut self.rules
     }
 
     /// How deep the tables are.
@@ -215,80 +243,32 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         result
     }
 
-    fn try_change(
-        &mut self,
-        frames: PfnRange,
-        change: Change,
-        cause: Cause,
-        at: At,
-        batch: &mut Batch,
-    ) -> Result<Held, ChangeError> {
-        let state = match State::ORDINARY.after(change) {
-            Ok(state) => state,
-            Err(_) => return Err(ChangeError::WriteExecute),
-        };
-        self.survey_change(cause.owner, frames, state)?;
-        if state.is_ordinary() {
-            return Ok(Held { frames, hold: None });
-        }
-        let cuts = self.cuts_at([frames.start(), frames.end()]);
-        self.afford(cause.owner, cuts.len(), 1)?;
-        let Some(hold) = self.open(frames, state, None, cause, at) else { return Err(self.out_of_records()) };
-        for block in cuts.iter() {
-            self.cut(block, hold, batch);
-        }
-        self.paint(frames, State::ORDINARY, state, batch);
-        Ok(Held { frames, hold: Some(hold) })
-    }
-
     fn try_pin(
         &mut self,
         frames: PfnRange,
         size: PageSize,
         cause: Cause,
         at: At,
-        batch: &mut Batch,
     ) -> Result<Held, ChangeError> {
         let cuts = self.survey_pin(frames, size)?;
-        self.afford(cause.owner, cuts, 1)?;
-        let hold = self.open(frames, State::ORDINARY, Some(size), cause, at);
+        self.allow(cause.owner, self.journal.breaks_of(frames, Some(size)), at)?;
+        self.provide(cuts, 1)?;
+        let hold = self.open(frames, State::ORDINARY, Some(size), Handle::Out, cause, at);
         let Some(hold) = hold else { return Err(self.out_of_records()) };
         let mut next = frames.start();
         while next < frames.end() {
-            let Some((_, found)) = self.tree.end_of_walk(next) else { break };
+            let Some((step, found)) = self.tree.end_of_walk(next) else { break };
             if found > size {
-                self.cut(Block::around(next, found), hold, batch);
+                self.cut(Block::around(next, found), hold);
             } else {
-                next = Block::around(next, found).end();
+                // The rest of this table is no larger.
+                let left = frames.end().since(next) / found.frames();
+                let run = self.tree.run_of_pages(step, usize::try_from(left).unwrap_or(ENTRIES));
+                next = next.plus(run as u64 * found.frames());
             }
         }
+        self.charge_time(cause.owner, at, steps_of(cuts, 0));
         Ok(Held { frames, hold: Some(hold) })
-    }
-
-    fn try_alter(&mut self, held: &mut Held, change: Change, batch: &mut Batch) -> Result<(), ChangeError> {
-        let id = held.hold.ok_or(ChangeError::NothingHeld)?;
-        let hold = *self.journal.hold(id).ok_or(ChangeError::NothingHeld)?;
-        let frames = hold.frames;
-        if hold.pinned.is_some() {
-            return Err(ChangeError::Pinned { frames });
-        }
-        let next = match hold.state.after(change) {
-            Ok(next) => next,
-            Err(BadChange::WriteExecute) => return Err(ChangeError::WriteExecute),
-            Err(BadChange::AlreadyRemoved) => {
-                let owner = self.journal.name_of(hold.cause.owner);
-                return Err(ChangeError::AlreadyRemoved { frames, owner });
-            }
-        };
-        if next.is_ordinary() {
-            self.release(id, batch);
-            held.hold = None;
-        } else if next != hold.state {
-            self.rules.check(hold.cause.owner, frames, next)?;
-            self.paint(frames, hold.state, next, batch);
-            self.journal.update_hold(id, |hold| hold.state = next);
-        }
-        Ok(())
     }
 
     pub(crate) fn open(
@@ -296,18 +276,18 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         frames: PfnRange,
         state: State,
         pinned: Option<PageSize>,
+        handle: Handle,
         cause: Cause,
         at: At,
     ) -> Option<HoldId> {
-        let handle = Handle::Out;
         let hold = Hold { frames, state, pinned, handle, cause, at, splits: None, left: None, right: None };
         self.journal.open(hold)
     }
 
     /// Cuts a page, with a table and a record that the reserve was found to have.
-    pub(crate) fn cut(&mut self, block: Block, holder: HoldId, batch: &mut Batch) {
+    pub(crate) fn cut(&mut self, block: Block, holder: HoldId) {
         let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
-        self.tree.cut(block, table, batch);
+        self.tree.cut(block, table);
         self.journal.open_split(block, table, holder);
         match block.size() {
             PageSize::Size1G => self.counters.level3_splits += 1,
@@ -315,22 +295,22 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
     }
 
-    fn paint(&mut self, frames: PfnRange, old: State, new: State, batch: &mut Batch) {
+    /// Gives `frames` the entries of `new`, as far as `budget` goes, and takes from it; returns where it has stopped.
+    pub(crate) fn paint(
+        &mut self,
+        frames: PfnRange,
+        old: State,
+        new: State,
+        budget: &mut u64,
+        batch: &mut Batch,
+    ) -> Pfn {
         if old.cache != new.cache {
-            batch.refuse_laziness();
+            batch.add_cache_change();
         }
-        self.tree.paint(frames, new, batch);
-    }
-
-    /// Undoes a hold.
-    fn release(&mut self, id: HoldId, batch: &mut Batch) {
-        let Some(hold) = self.journal.hold(id).copied() else { return };
-        if hold.pinned.is_none() {
-            self.paint(hold.frames, hold.state, State::ORDINARY, batch);
+        if old.presence == Presence::Absent && new.presence == Presence::Absent {
+            return frames.end();
         }
-        let splits = self.journal.close(id);
-        self.place(splits, batch);
-        self.counters.restores += 1;
+        self.tree.paint(frames, new, budget, batch)
     }
 
     /// Each split of a list that is nobody's is charged to a hold that keeps its block broken, or the block is made
@@ -372,7 +352,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
     }
 
-    const fn out_of_records(&self) -> ChangeError {
+    pub(crate) const fn out_of_records(&self) -> ChangeError {
         ChangeError::OutOfRecords { needed: 1, left: self.journal.available() }
     }
 }

@@ -3,13 +3,19 @@
 //! Whatever a change has cut is merged by the restore that removes the last reason; nobody need ask. A map that was
 //! built of small pages (`directmap=4k`) has tables that no change has cut: those can be merged on request.
 
+use core::task::Poll;
+
 use rhumb_machine::{PageSize, Pfn, PfnRange};
-use rhumb_pagetable::TableMemory;
+use rhumb_pagetable::{ENTRIES, TableMemory};
 
 use crate::batch::Batch;
 use crate::change::DirectMap;
 use crate::records::Block;
 use crate::rules::Rules;
+use crate::work::STEP_ENTRIES;
+
+/// A walk and a look into the journal, in entries.
+const COST_OF_A_LOOK: u64 = 16;
 
 /// What [`DirectMap::collapse`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -22,38 +28,94 @@ pub struct Collapsed {
     pub left: u64,
 }
 
+/// Tables that a collapse leaves in a batch before it waits for the flush.
+pub const MERGES_OF_A_FLUSH: u64 = 64;
+
+/// A collapse under way: what [`DirectMap::collapse`] does, in steps.
+#[must_use = "it does nothing until its steps are done"]
+#[derive(Debug)]
+pub struct Collapsing {
+    frames: PfnRange,
+    size: PageSize,
+    next: Pfn,
+    done: Collapsed,
+}
+
+impl Collapsing {
+    /// One that has not begun.
+    pub const fn new(frames: PfnRange) -> Self {
+        Self {
+            frames,
+            size: PageSize::Size2M,
+            next: frames.start(),
+            done: Collapsed { level2: 0, level3: 0, left: 0 },
+        }
+    }
+
+    /// Does the next step on `map`. Where the batch has [`MERGES_OF_A_FLUSH`] tables, nothing more is done until it has
+    /// been flushed and settled, and another is given.
+    pub fn step<T: TableMemory, R: Rules>(
+        &mut self,
+        map: &mut DirectMap<T, R>,
+        batch: &mut Batch,
+    ) -> Poll<Collapsed> {
+        map.advance_collapse(self, STEP_ENTRIES, MERGES_OF_A_FLUSH, batch)
+    }
+}
+
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Merges all blocks within `frames` whose pages are alike and that no hold keeps broken, up to the largest page of
     /// the CPU. Their tables go to the reserve. No attribute changes: where it stops short, the map is as good as
     /// before.
     ///
     /// Cost: a read of each entry of each table in the range; one write and one record for each page made. What has no
-    /// tables, holes and larger pages, is passed over by the entry that ends the walk.
+    /// tables, holes and larger pages, is passed over by the entry that ends the walk. In steps: [`Collapsing`].
     pub fn collapse(&mut self, frames: PfnRange, batch: &mut Batch) -> Collapsed {
-        let mut done = Collapsed::default();
-        let all = PfnRange::new(Pfn::new(0), Pfn::new(self.tree.frames)).unwrap_or_default();
-        let (start, end) = (frames.intersection(all).start(), frames.intersection(all).end());
-        for size in [PageSize::Size2M, PageSize::Size1G] {
-            if size > self.largest {
-                break;
-            }
-            let mut block = Block::around(Pfn::new(start.get() + size.frames() - 1), size);
-            while block.end() <= end {
-                match self.collapse_block(block, batch) {
-                    Step::Merged if size == PageSize::Size2M => done.level2 += 1,
-                    Step::Merged => done.level3 += 1,
-                    Step::NoRecord => done.left += 1,
-                    Step::Whole => {}
-                    Step::NoTables { end } => {
-                        // The end is one of blocks, too: what is left out has none of their tables.
-                        block = Block::around(end, size);
-                        continue;
-                    }
-                }
-                block = Block::around(block.end(), size);
+        let mut work = Collapsing::new(frames);
+        loop {
+            if let Poll::Ready(done) = self.advance_collapse(&mut work, u64::MAX, u64::MAX, batch) {
+                return done;
             }
         }
-        done
+    }
+
+    fn advance_collapse(
+        &mut self,
+        work: &mut Collapsing,
+        mut budget: u64,
+        merges: u64,
+        batch: &mut Batch,
+    ) -> Poll<Collapsed> {
+        self.edits += 1;
+        let end = work.frames.end().min(Pfn::new(self.tree.frames));
+        loop {
+            // The first block that begins there or later.
+            let mut block = Block::around(work.next.plus(work.size.frames() - 1), work.size);
+            while block.end() <= end {
+                if budget == 0 || batch.tables() >= merges {
+                    work.next = block.start();
+                    return Poll::Pending;
+                }
+                budget = budget.saturating_sub(COST_OF_A_LOOK);
+                let step = self.collapse_block(block, batch);
+                block = Block::around(block.end(), work.size);
+                match step {
+                    Step::Merged if work.size == PageSize::Size2M => work.done.level2 += 1,
+                    Step::Merged => work.done.level3 += 1,
+                    Step::NoRecord => work.done.left += 1,
+                    Step::Whole => {}
+                    // The end is one of blocks, too: what is left out has none of their tables.
+                    Step::NoTables { end } => block = Block::around(end, work.size),
+                }
+                if !matches!(step, Step::NoTables { .. }) {
+                    budget = budget.saturating_sub(ENTRIES as u64);
+                }
+            }
+            if work.size >= self.largest || work.size == PageSize::Size1G {
+                return Poll::Ready(work.done);
+            }
+            (work.size, work.next) = (PageSize::Size1G, work.frames.start());
+        }
     }
 
     fn collapse_block(&mut self, block: Block, batch: &mut Batch) -> Step {
@@ -82,6 +144,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 }
 
 /// What became of one block.
+#[derive(Clone, Copy)]
 enum Step {
     Merged,
     /// It is one page already, or cannot be.

@@ -69,13 +69,6 @@ pub enum ChangeError {
     },
     /// The handle holds nothing: its change changed nothing, or was undone.
     NothingHeld,
-    /// The place where a handle is to be parted is not within its range.
-    NotInside {
-        /// That place.
-        pfn: Pfn,
-    },
-    /// Two handles cannot become one: they do not adjoin, or differ in owner or state.
-    NotAlike,
     /// Nobody has registered this owner.
     UnknownOwner,
     /// The owner still holds something.
@@ -85,16 +78,28 @@ pub enum ChangeError {
         /// How many ranges.
         holds: u64,
     },
-    /// The owner may not keep so many large pages broken (I11).
+    /// The owner's holds may not break so many large pages (I11).
     OverLimit {
         /// The owner.
         owner: OwnerName,
-        /// How many it keeps broken.
+        /// How many they break, each counted for each hold.
         broken: u64,
         /// How many more the change would break.
         more: u64,
-        /// How many it may.
+        /// How many they may.
         limit: u64,
+    },
+    /// The owner has changed the map too often of late (I11).
+    TooOften {
+        /// The owner.
+        owner: OwnerName,
+        /// When it may try again.
+        wait_ns: u64,
+    },
+    /// The range is too much for one pin: it takes too many cuts, or has too many pages already.
+    PinTooLarge {
+        /// How many entries one pin may look at.
+        most: u64,
     },
     /// The reserve has too few tables.
     OutOfTables {
@@ -135,13 +140,17 @@ impl fmt::Display for ChangeError {
             Self::Pinned { frames } => write!(f, "frames {frames} are pinned small"),
             Self::BadPin { size } => write!(f, "pages of {size} cannot be kept in this range"),
             Self::NothingHeld => f.write_str("the handle holds nothing"),
-            Self::NotInside { pfn } => write!(f, "frame {pfn} is not within the range"),
-            Self::NotAlike => f.write_str("the two ranges do not adjoin, or differ in owner or state"),
             Self::UnknownOwner => f.write_str("the owner is not registered"),
             Self::OwnerHolds { owner, holds } => write!(f, "{owner} still holds {holds} ranges"),
             Self::OverLimit { owner, broken, more, limit } => {
-                write!(f, "{owner} keeps {broken} large pages broken and may keep {limit}: ")?;
+                write!(f, "the ranges of {owner} break {broken} large pages and may break {limit}: ")?;
                 write!(f, "{more} more are refused")
+            }
+            Self::TooOften { owner, wait_ns } => {
+                write!(f, "{owner} changes the map too often: not for another {} us", wait_ns.div_ceil(1000))
+            }
+            Self::PinTooLarge { most } => {
+                write!(f, "the range is too large to be pinned at once: at most {most} entries")
             }
             Self::OutOfTables { needed, left } => {
                 write!(f, "{needed} page tables are needed, the reserve has {left}")

@@ -5,23 +5,30 @@
 //! the block; if it begins at or before the block's start, no other hold can reach into the block. So one look-up
 //! answers, and no counter can be wrong.
 
-use rhumb_machine::{Pfn, PfnRange};
+use rhumb_machine::{PageSize, Pfn, PfnRange};
 
 use crate::error::ChangeError;
-use crate::records::{Block, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, Totals};
+use crate::limits::Limits;
+use crate::order::keyed;
+use crate::records::{Block, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
 use crate::slots::{RecordPage, Slot, Slots};
 
 /// All records. See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Journal {
     slots: Slots,
     pub(crate) root: Option<HoldId>,
     owners: Option<OwnerId>,
+    /// Known to no owner.
+    pub(crate) seed: u64,
+    largest: PageSize,
+    pub(crate) holds: u64,
+    pub(crate) splits: u64,
 }
 
 impl Journal {
-    pub(crate) const fn new() -> Self {
-        Self { slots: Slots::new(), root: None, owners: None }
+    pub(crate) const fn new(largest: PageSize, seed: u64) -> Self {
+        Self { slots: Slots::new(), root: None, owners: None, seed, largest, holds: 0, splits: 0 }
     }
 
     pub(crate) fn add_page(&mut self, page: &'static mut RecordPage) {
@@ -63,14 +70,14 @@ impl Journal {
         }
     }
 
-    fn update_owner(&mut self, id: OwnerId, update: impl FnOnce(&mut Totals)) {
+    pub(crate) fn update_owner(&mut self, id: OwnerId, update: impl FnOnce(&mut Owner)) {
         if let Some(Slot::Owner(owner)) = self.slots.get_mut(id.0) {
-            update(&mut owner.totals);
+            update(owner);
         }
     }
 
     pub(crate) fn name_of(&self, id: OwnerId) -> OwnerName {
-        self.owner(id).map_or(OwnerName::of("nobody"), |owner| owner.name)
+        self.owner(id).map_or(OwnerName::of("nobody"), Owner::name)
     }
 
     /// The first owner, and after each the next.
@@ -81,35 +88,28 @@ impl Journal {
         }
     }
 
-    pub(crate) fn add_owner(&mut self, name: OwnerName, limit: u64) -> Option<OwnerId> {
-        let totals = Totals { holds: 0, frames: 0, splits: 0, limit };
-        let id = OwnerId(self.slots.take(Slot::Owner(Owner { name, totals, next: self.owners }))?);
+    pub(crate) fn add_owner(&mut self, name: OwnerName, limits: Limits) -> Option<OwnerId> {
+        let first = self.owners;
+        let id = OwnerId(self.slots.take(Slot::Owner(Owner::new(name, limits, first)))?);
+        if let Some(first) = first {
+            self.update_owner(first, |owner| owner.previous = Some(id));
+        }
         self.owners = Some(id);
         Some(id)
-    }
-
-    pub(crate) fn set_limit(&mut self, id: OwnerId, limit: u64) {
-        self.update_owner(id, |totals| totals.limit = limit);
     }
 
     /// Forgets an owner that holds nothing.
     pub(crate) fn remove_owner(&mut self, id: OwnerId) -> Result<(), ChangeError> {
         let owner = *self.owner(id).ok_or(ChangeError::UnknownOwner)?;
-        if owner.totals.holds != 0 {
-            return Err(ChangeError::OwnerHolds { owner: owner.name, holds: owner.totals.holds });
+        if owner.holds != 0 {
+            return Err(ChangeError::OwnerHolds { owner: owner.name(), holds: u64::from(owner.holds) });
         }
-        if self.owners == Some(id) {
-            self.owners = owner.next;
-        } else {
-            let mut at = self.owners;
-            while let Some(before) = at {
-                at = self.next_owner(Some(before));
-                if at == Some(id)
-                    && let Some(Slot::Owner(before)) = self.slots.get_mut(before.0)
-                {
-                    before.next = owner.next;
-                }
-            }
+        match owner.previous {
+            Some(previous) => self.update_owner(previous, |previous| previous.next = owner.next),
+            None => self.owners = owner.next,
+        }
+        if let Some(next) = owner.next {
+            self.update_owner(next, |next| next.previous = owner.previous);
         }
         self.slots.free(id.0);
         Ok(())
@@ -119,9 +119,12 @@ impl Journal {
     pub(crate) fn open(&mut self, hold: Hold) -> Option<HoldId> {
         let id = HoldId(self.slots.take(Slot::Hold(hold))?);
         self.enter(id);
-        self.update_owner(hold.cause.owner, |totals| {
-            totals.holds += 1;
-            totals.frames += hold.frames.frames();
+        self.holds += 1;
+        let breaks = breaks_of(hold.frames, hold.pinned, self.largest);
+        self.update_owner(hold.cause.owner, |owner| {
+            owner.holds += 1;
+            owner.frames += hold.frames.frames();
+            owner.breaks += breaks as u32;
         });
         Some(id)
     }
@@ -132,20 +135,14 @@ impl Journal {
         let hold = *self.hold(id)?;
         self.remove(id);
         self.slots.free(id.0);
-        self.update_owner(hold.cause.owner, |totals| {
-            totals.holds -= 1;
-            totals.frames -= hold.frames.frames();
+        self.holds -= 1;
+        let breaks = breaks_of(hold.frames, hold.pinned, self.largest);
+        self.update_owner(hold.cause.owner, |owner| {
+            owner.holds -= 1;
+            owner.frames -= hold.frames.frames();
+            owner.breaks -= breaks as u32;
         });
         splits
-    }
-
-    /// Gives a hold other frames. They begin where they began, so its place in the order is the same.
-    pub(crate) fn resize(&mut self, id: HoldId, frames: PfnRange) {
-        let Some(hold) = self.hold(id).copied() else { return };
-        self.update_hold(id, |hold| hold.frames = frames);
-        self.update_owner(hold.cause.owner, |totals| {
-            totals.frames = totals.frames - hold.frames.frames() + frames.frames();
-        });
     }
 
     /// Writes a split down and charges it to a hold.
@@ -169,20 +166,22 @@ impl Journal {
         let Some(hold) = self.hold(holder).copied() else { return };
         self.set_next(id, hold.splits);
         self.update_hold(holder, |hold| hold.splits = Some(id));
-        self.update_owner(hold.cause.owner, |totals| totals.splits += 1);
+        self.splits += 1;
+        self.update_owner(hold.cause.owner, |owner| owner.splits += 1);
     }
 
     /// Takes all splits out of a hold's list.
     pub(crate) fn uncharge_all(&mut self, holder: HoldId) -> Option<SplitId> {
         let hold = *self.hold(holder)?;
         let mut next = hold.splits;
-        let mut count = 0;
+        let mut count = 0u32;
         while let Some(split) = next.and_then(|id| self.split(id)) {
             count += 1;
             next = split.next;
         }
         self.update_hold(holder, |hold| hold.splits = None);
-        self.update_owner(hold.cause.owner, |totals| totals.splits -= count);
+        self.splits -= u64::from(count);
+        self.update_owner(hold.cause.owner, |owner| owner.splits -= count);
         hold.splits
     }
 
@@ -190,6 +189,18 @@ impl Journal {
         if let Some(Slot::Split(split)) = self.slots.get_mut(id.0) {
             split.next = next;
         }
+    }
+
+    /// Whether the split of `block` is charged to that hold.
+    pub(crate) fn is_charged_to(&self, block: Block, holder: HoldId) -> bool {
+        let mut next = self.hold(holder).and_then(|hold| hold.splits);
+        while let Some(split) = next.and_then(|id| self.split(id)) {
+            if split.block == block {
+                return true;
+            }
+            next = split.next;
+        }
+        false
     }
 
     /// The hold that covers `pfn`.
@@ -217,16 +228,21 @@ impl Journal {
         self.hold(last)?.breaks(block).then_some(last)
     }
 
-    /// The lowest hold of `owner` whose handle was left and that has a frame in `within`.
-    pub(crate) fn left_by(&self, owner: OwnerId, within: PfnRange) -> Option<HoldId> {
-        let mut next = self.first_in(within);
-        while let Some(id) = next {
-            let hold = self.hold(id).filter(|hold| hold.frames.overlaps(within))?;
-            if hold.cause.owner == owner && hold.handle == Handle::Left {
-                return Some(id);
-            }
-            next = self.next_hold(id);
-        }
-        None
+    /// The hold of exactly `frames` that `owner` has left.
+    pub(crate) fn left_by(&self, owner: OwnerId, frames: PfnRange) -> Option<HoldId> {
+        let id = self.floor(frames.start())?;
+        let hold = self.hold(id)?;
+        let is_it = hold.frames == frames && hold.cause.owner == owner && hold.handle == Handle::Left;
+        is_it.then_some(id)
+    }
+
+    /// A number for an owner that only the journal knows: what sums are weighted by.
+    pub(crate) const fn weight(&self, owner: OwnerId) -> u64 {
+        keyed(self.seed, owner.0.number() as u64) | 1
+    }
+
+    /// How many large pages a hold of `frames` would break.
+    pub(crate) fn breaks_of(&self, frames: PfnRange, pinned: Option<PageSize>) -> u64 {
+        breaks_of(frames, pinned, self.largest)
     }
 }

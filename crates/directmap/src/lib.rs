@@ -7,7 +7,9 @@
 //! | [`plan`] | [`Request`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |
 //! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Held`], restoring, merging |
-//! | [`handles`](mod@handles) | handles parted, joined, left behind and found again |
+//! | [`work`] | the same in steps, so that no lock is held for long: [`Changing`], [`Altering`], [`Restoring`] |
+//! | [`handles`](mod@handles) | handles left behind and found again |
+//! | [`limits`] | what an owner may break, and how often |
 //! | [`state`], [`rules`], [`error`] | what may be asked ([`Change`]), who may forbid it ([`Rules`]), and the answer |
 //! | [`survey`](mod@survey) | what is looked at before anything is done |
 //! | [`batch`] | what is to be flushed, and the tables that wait for it |
@@ -32,6 +34,7 @@ pub mod collapse;
 pub mod error;
 pub mod handles;
 mod journal;
+pub mod limits;
 mod order;
 pub mod pieces;
 pub mod plan;
@@ -46,23 +49,26 @@ pub mod survey;
 mod tree;
 pub mod validate;
 pub mod window;
+pub mod work;
 
 pub use batch::{Batch, Settled};
 pub use build::{BuildError, Built};
 pub use change::{Counters, DirectMap, Held, Standing};
-pub use collapse::Collapsed;
+pub use collapse::{Collapsed, Collapsing};
 pub use error::ChangeError;
+pub use limits::{Limits, Rate};
 pub use pieces::{Piece, Pieces};
 pub use plan::{DirectMapError, List, Plan, Request};
 pub use records::{At, Block, Cause, OwnerId, OwnerName, Totals};
-pub use report::{HoldReport, OwnerReport, SplitReport, Why};
+pub use report::{BootReason, Broken, HoldReport, OwnerReport, SplitReport, Why};
 pub use reserve::Reserve;
 pub use rules::{Forbidden, OffLimits, Rule, Rules};
 pub use slots::{RECORDS_PER_PAGE, RecordPage};
 pub use state::{BadChange, Change, ParseChangeError, Presence, State};
 pub use survey::frames_at;
-pub use validate::Inconsistency;
+pub use validate::{Inconsistency, Validation};
 pub use window::{needs_five_levels, window};
+pub use work::{Altering, Changing, Restoring, STEP_ENTRIES};
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 //! Holds in the order of their frames: a treap, so that finding, entering and removing one takes about `2 log2 n`
 //! steps.
 //!
-//! A treap is a binary tree by key and a heap by priority; priorities that look random keep it flat without any
-//! rebalancing. The priority is a hash of the first frame, so it is not stored. Links are record numbers: the tree
+//! A treap is a binary tree by key and a heap by priority; random priorities keep it flat without any rebalancing. The
+//! priority is a hash of the first frame and of a seed that no owner knows, so it is not stored, and an owner that picks
+//! its frames cannot make the tree a list. Links are record numbers: the tree
 //! needs no memory but the records themselves (I10). All loops, no recursion: the stack does not grow with the journal.
 //!
 //! Source: Seidel, Aragon, "Randomized search trees", Algorithmica 16 (1996).
@@ -20,15 +21,23 @@ enum Link {
     Right(HoldId),
 }
 
-/// A hash of the first frame (the finalizer of splitmix64).
-fn priority(start: Pfn) -> u64 {
-    let mut hash = start.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+/// The finalizer of splitmix64.
+const fn mix(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
 }
 
+/// A hash of a number under a seed: two rounds, with the seed before each.
+pub(crate) const fn keyed(seed: u64, number: u64) -> u64 {
+    mix(mix(number ^ seed).wrapping_add(seed.rotate_left(32)))
+}
+
 impl Journal {
+    fn priority(&self, start: Pfn) -> u64 {
+        keyed(self.seed, start.get())
+    }
+
     fn link(&self, link: Link) -> Option<HoldId> {
         match link {
             Link::Root => self.root,
@@ -75,15 +84,31 @@ impl Journal {
         found
     }
 
+    /// How many steps it takes to find the hold that begins at `start`.
+    #[cfg(test)]
+    pub(crate) fn depth_of(&self, start: Pfn) -> usize {
+        let (mut next, mut steps) = (self.root, 0);
+        while let Some(hold) = next.and_then(|id| self.hold(id)) {
+            steps += 1;
+            match start.cmp(&hold.frames.start()) {
+                core::cmp::Ordering::Less => next = hold.left,
+                core::cmp::Ordering::Equal => return steps,
+                core::cmp::Ordering::Greater => next = hold.right,
+            }
+        }
+        steps
+    }
+
     /// Enters a hold. No other begins at the same frame.
     pub(crate) fn enter(&mut self, new: HoldId) {
         let Some(start) = self.hold(new).map(|hold| hold.frames.start()) else { return };
+        let priority = self.priority(start);
         // Down to where the heap wants it,
         let mut place = Link::Root;
         let mut below = None;
         while let Some(id) = self.link(place) {
             let Some(at) = self.hold(id).map(|hold| hold.frames.start()) else { break };
-            if priority(at) < priority(start) {
+            if self.priority(at) < priority {
                 below = Some(id);
                 break;
             }
@@ -124,7 +149,7 @@ impl Journal {
         while let (Some(left), Some(right)) = (less, more) {
             let start_of = |id| self.hold(id).map(|hold| hold.frames.start());
             let (Some(left_start), Some(right_start)) = (start_of(left), start_of(right)) else { return };
-            if priority(left_start) >= priority(right_start) {
+            if self.priority(left_start) >= self.priority(right_start) {
                 self.set_link(place, Some(left));
                 place = Link::Right(left);
                 less = self.link(place);

@@ -10,10 +10,12 @@ use core::panic::Location;
 
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange, Pinned};
 
+use crate::limits::{Limits, Rate};
 use crate::slot_id::SlotId;
 use crate::state::State;
 
-/// Who asks for changes; made by [`crate::DirectMap::add_owner`].
+/// The right to ask for changes in an owner's name: from [`crate::DirectMap::add_owner`], to be had from nowhere else. No
+/// report has one in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OwnerId(pub(crate) SlotId);
 
@@ -46,8 +48,7 @@ impl fmt::Display for OwnerName {
 /// Who asks, why, and where in the source.
 #[derive(Clone, Copy, Debug)]
 pub struct Cause {
-    /// Who.
-    pub owner: OwnerId,
+    pub(crate) owner: OwnerId,
     /// Why: a few words.
     pub reason: &'static str,
     /// Where.
@@ -87,7 +88,9 @@ pub struct Totals {
     pub frames: u64,
     /// Large pages, of 2 MiB and of 1 GiB, that are split on its account.
     pub splits: u64,
-    /// How many of them there may be.
+    /// Large pages that its holds break, each counted for each of them: what its limit is for.
+    pub breaks: u64,
+    /// How many of those there may be.
     pub limit: u64,
 }
 
@@ -97,11 +100,15 @@ pub(crate) struct HoldId(pub(crate) SlotId);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct SplitId(pub(crate) SlotId);
 
-/// Whether somebody has the handle of a hold.
+/// Where the handle of a hold is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Handle {
+    /// Its holder has it.
     Out,
+    /// It was left, to be adopted.
     Left,
+    /// A change is under way that takes several steps: pages before its cursor are changed, those behind are not.
+    Working,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,11 +130,27 @@ impl Hold {
     /// Whether `block` cannot be one page because of this hold alone.
     pub(crate) fn breaks(&self, block: Block) -> bool {
         let (frames, whole) = (self.frames, block.frames());
-        match self.pinned {
-            Some(size) if size < block.size => frames.overlaps(whole),
-            _ => frames.overlaps(whole) && !frames.covers(whole),
-        }
+        let may_cover = match self.pinned {
+            Some(size) => size >= block.size,
+            None => self.handle != Handle::Working,
+        };
+        frames.overlaps(whole) && !(may_cover && frames.covers(whole))
     }
+}
+
+/// How many large pages, up to `largest`, a hold of `frames` breaks.
+pub(crate) fn breaks_of(frames: PfnRange, pinned: Option<PageSize>, largest: PageSize) -> u64 {
+    let of_size = |size: PageSize| {
+        let (first, last) =
+            (Block::around(frames.start(), size), Block::around(Pfn::new(frames.end().get() - 1), size));
+        if pinned.is_some_and(|pinned| pinned < size) {
+            return (last.start().get() - first.start().get()) / size.frames() + 1;
+        }
+        let (below, above) = (first.is_cut_at(frames.start()), last.is_cut_at(frames.end()));
+        if first == last { u64::from(below || above) } else { u64::from(below) + u64::from(above) }
+    };
+    let sizes = [PageSize::Size2M, PageSize::Size1G].into_iter();
+    if frames.is_empty() { 0 } else { sizes.filter(|&size| size <= largest).map(of_size).sum() }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,11 +162,72 @@ pub(crate) struct Split {
     pub(crate) next: Option<SplitId>,
 }
 
+/// An owner, packed so that records are no larger for it. Its holds break fewer than 2^32 pages: so many take more than
+/// 90 GB of records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
-    pub(crate) name: OwnerName,
-    pub(crate) totals: Totals,
+    name: &'static str,
+    /// `u64::MAX` for none.
+    number: u64,
+    pub(crate) frames: u64,
+    pub(crate) paid_until_ns: u64,
+    /// 0 for no rate.
+    step_ns: u32,
+    burst: u32,
+    pub(crate) breaks: u32,
+    /// `u32::MAX` for none.
+    breaks_limit: u32,
+    pub(crate) holds: u32,
+    pub(crate) splits: u32,
+    pub(crate) previous: Option<OwnerId>,
     pub(crate) next: Option<OwnerId>,
+}
+
+impl Owner {
+    pub(crate) fn new(name: OwnerName, limits: Limits, next: Option<OwnerId>) -> Self {
+        let mut owner = Self {
+            name: name.name,
+            number: name.number.unwrap_or(u64::MAX),
+            frames: 0,
+            breaks: 0,
+            breaks_limit: 0,
+            step_ns: 0,
+            paid_until_ns: 0,
+            burst: 0,
+            holds: 0,
+            splits: 0,
+            previous: None,
+            next,
+        };
+        owner.set_limits(limits);
+        owner
+    }
+
+    pub(crate) const fn set_limits(&mut self, limits: Limits) {
+        self.breaks_limit = if limits.breaks < u32::MAX as u64 { limits.breaks as u32 } else { u32::MAX };
+        (self.step_ns, self.burst) = match limits.rate {
+            Some(rate) => (rate.step_ns, rate.burst),
+            None => (0, 0),
+        };
+    }
+
+    pub(crate) fn name(&self) -> OwnerName {
+        OwnerName { name: self.name, number: (self.number != u64::MAX).then_some(self.number) }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            holds: u64::from(self.holds),
+            frames: self.frames,
+            splits: u64::from(self.splits),
+            breaks: u64::from(self.breaks),
+            limit: if self.breaks_limit == u32::MAX { u64::MAX } else { u64::from(self.breaks_limit) },
+        }
+    }
+
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        (self.step_ns > 0).then_some(Rate { step_ns: self.step_ns, burst: self.burst })
+    }
 }
 
 /// An aligned stretch of RAM that one page of `size` can map.

@@ -1,13 +1,14 @@
 //! What the journal tells people: why a page is small, who holds what, in all or one by one.
 
 use core::fmt;
+use core::panic::Location;
 
 use rhumb_machine::{PageSize, Pfn, PfnRange};
-use rhumb_pagetable::{PageCounts, TableMemory};
+use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory};
 
 use crate::change::{Counters, DirectMap};
 use crate::journal::Journal;
-use crate::records::{At, Block, Cause, HoldId, OwnerId, OwnerName, SplitId, Totals};
+use crate::records::{At, Block, Cause, Handle, HoldId, OwnerId, OwnerName, Totals};
 use crate::rules::Rules;
 use crate::state::State;
 
@@ -22,11 +23,23 @@ pub struct HoldReport {
     pub pinned: Option<PageSize>,
     /// Who holds them.
     pub owner: OwnerName,
-    /// Who, why, and where in the source.
-    pub cause: Cause,
+    /// Why: a few words.
+    pub reason: &'static str,
+    /// Where in the source.
+    pub call_site: &'static Location<'static>,
     /// On which CPU and when.
     pub at: At,
+    /// Whether its handle was left, to be adopted.
+    pub is_left: bool,
+    cause: Cause,
     id: HoldId,
+}
+
+impl HoldReport {
+    /// Whether it is `owner`'s.
+    pub fn is_of(&self, owner: OwnerId) -> bool {
+        self.cause.owner == owner
+    }
 }
 
 impl fmt::Display for HoldReport {
@@ -37,8 +50,8 @@ impl fmt::Display for HoldReport {
             Some(size) => write!(f, "kept in {size} pages")?,
             None => self.state.fmt(f)?,
         }
-        let site = self.cause.call_site;
-        write!(f, ", by {}: {}, {}:{}, ", self.owner, self.cause.reason, site.file(), site.line())?;
+        let site = self.call_site;
+        write!(f, ", by {}: {}, {}:{}, ", self.owner, self.reason, site.file(), site.line())?;
         let (seconds, rest) = (self.at.time_ns / 1_000_000_000, self.at.time_ns % 1_000_000_000);
         write!(f, "CPU {} at {seconds}.{:06} s", self.at.cpu, rest / 1000)
     }
@@ -62,8 +75,6 @@ impl fmt::Display for SplitReport {
 /// An owner and its totals.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnerReport {
-    /// For [`DirectMap::adopt`] and the like.
-    pub id: OwnerId,
     /// Its name.
     pub name: OwnerName,
     /// What it has.
@@ -71,27 +82,79 @@ pub struct OwnerReport {
 }
 
 impl fmt::Display for OwnerReport {
-    /// `secret memory: 3 ranges, 12 kB, 2 large pages split of at most 16`
+    /// `secret memory: 3 ranges, 12 kB, 2 large pages split, 6 of 16 breaks`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { holds, frames, splits, limit } = self.totals;
+        let Totals { holds, frames, splits, breaks, limit } = self.totals;
         write!(f, "{}: {holds} ranges, {} kB, {splits} large pages split", self.name, frames * 4)?;
-        if limit == u64::MAX { Ok(()) } else { write!(f, " of at most {limit}") }
+        if limit == u64::MAX { Ok(()) } else { write!(f, ", {breaks} of {limit} breaks") }
     }
 }
 
-/// Why a frame stands in the map as it does.
+/// Why boot has not mapped a block by one page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BootReason {
+    /// Not all of it is RAM in the map.
+    Hole,
+    /// Parts of it are mapped otherwise than the rest: what is read-only, the kernel's text.
+    Permissions,
+    /// Boot was told to use small pages.
+    Small,
+}
+
+impl fmt::Display for BootReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hole => "not all of it is RAM in the map",
+            Self::Permissions => "boot maps a part of it otherwise than the rest",
+            Self::Small => "boot has built it of smaller pages",
+        })
+    }
+}
+
+/// Why a block is not one page.
+#[derive(Clone, Copy, Debug)]
+pub enum Broken {
+    /// A change has cut it, and holds keep it so.
+    By {
+        /// The hold that it is charged to, as in [`DirectMap::splits`]; another where that is not among the first
+        /// [`LOOKED_AT`].
+        hold: HoldReport,
+        /// How many others break it, too; at least so many where it is [`LOOKED_AT`].
+        others: u64,
+    },
+    /// It never was one.
+    SinceBoot(BootReason),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::By { hold, others: 0 } => write!(f, "because of {hold}"),
+            Self::By { hold, others } => {
+                let more = if *others >= LOOKED_AT { " or more" } else { "" };
+                write!(f, "because of {hold}, and of {others}{more} other ranges")
+            }
+            Self::SinceBoot(reason) => write!(f, "since boot: {reason}"),
+        }
+    }
+}
+
+/// Holds in a block that [`DirectMap::why`] looks at.
+pub const LOOKED_AT: u64 = 32;
+
+/// Why a frame is mapped as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Why {
     /// The frame.
     pub pfn: Pfn,
-    /// The page that it stands in, or would stand in if it were in the map.
+    /// The page that it is in, or would be in if it were in the map.
     pub page: Option<Block>,
     /// The hold on it.
     pub held: Option<HoldReport>,
-    /// A hold that keeps its 2-MiB block broken.
-    pub breaks_2m: Option<HoldReport>,
-    /// A hold that keeps its 1-GiB block broken.
-    pub breaks_1g: Option<HoldReport>,
+    /// Why its 2-MiB block is not one page; `None` where it is.
+    pub broken_2m: Option<Broken>,
+    /// Why its 1-GiB block is not one page; `None` where it is, or where the CPU has no such pages.
+    pub broken_1g: Option<Broken>,
 }
 
 impl fmt::Display for Why {
@@ -103,9 +166,9 @@ impl fmt::Display for Why {
         if let Some(held) = &self.held {
             write!(f, "\n  held: {held}")?;
         }
-        for (size, breaks) in [("2M", &self.breaks_2m), ("1G", &self.breaks_1g)] {
-            if let Some(hold) = breaks {
-                write!(f, "\n  no {size} page because of {hold}")?;
+        for (size, broken) in [("2M", &self.broken_2m), ("1G", &self.broken_1g)] {
+            if let Some(broken) = broken {
+                write!(f, "\n  no {size} page {broken}")?;
             }
         }
         Ok(())
@@ -117,31 +180,102 @@ impl Journal {
         let hold = self.hold(id)?;
         let owner = self.name_of(hold.cause.owner);
         let (frames, state, pinned) = (hold.frames, hold.state, hold.pinned);
-        Some(HoldReport { frames, state, pinned, owner, cause: hold.cause, at: hold.at, id })
+        let Cause { reason, call_site, .. } = hold.cause;
+        let is_left = hold.handle == Handle::Left;
+        let (cause, at) = (hold.cause, hold.at);
+        Some(HoldReport { frames, state, pinned, owner, reason, call_site, at, is_left, cause, id })
     }
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Why `pfn` stands in the map as it does: `directmap why`.
+    /// Why `pfn` is mapped as it is: `directmap why`.
+    ///
+    /// Cost: a few walks, a look at [`LOOKED_AT`] holds for each size, and at two tables where boot is the reason.
     pub fn why(&self, pfn: Pfn) -> Why {
         let report = |id: Option<HoldId>| self.journal.report(id?);
         let inside = pfn.get() < self.tree.frames;
         let held = report(self.journal.covering(pfn));
         let end = if inside { self.tree.end_of_walk(pfn) } else { None };
         let page = end.filter(|(step, _)| held.is_some() || step.entry.is_present());
-        let broken_by = |size: PageSize| {
+        let broken = |size: PageSize| {
             if page.is_none_or(|(_, found)| found >= size) || size > self.largest {
                 return None;
             }
-            report(self.journal.breaker(Block::around(pfn, size)))
+            let block = Block::around(pfn, size);
+            let by = if self.tree.cut_table(block).is_some() { self.broken_by(block) } else { None };
+            Some(by.unwrap_or_else(|| Broken::SinceBoot(self.boot_reason(block))))
         };
         Why {
             pfn,
             page: page.map(|(_, size)| Block::around(pfn, size)),
             held,
-            breaks_2m: broken_by(PageSize::Size2M),
-            breaks_1g: broken_by(PageSize::Size1G),
+            broken_2m: broken(PageSize::Size2M),
+            broken_1g: broken(PageSize::Size1G),
         }
+    }
+
+    /// The hold that a block is charged to, and how many others break it.
+    fn broken_by(&self, block: Block) -> Option<Broken> {
+        let last = self.journal.breaker(block)?;
+        let mut charged = if self.journal.is_charged_to(block, last) { Some(last) } else { None };
+        let (mut next, mut looked_at) = (self.journal.first_in(block.frames()), 0);
+        let mut others = 0;
+        while let Some(id) = next.filter(|_| looked_at < LOOKED_AT) {
+            let Some(hold) = self.journal.hold(id).filter(|hold| hold.frames.overlaps(block.frames())) else {
+                break;
+            };
+            if charged.is_none() && self.journal.is_charged_to(block, id) {
+                charged = Some(id);
+            }
+            looked_at += 1;
+            others += u64::from(hold.breaks(block));
+            next = self.journal.next_hold(id);
+        }
+        // The last one is one of them, or lies behind those that were looked at.
+        let others = if looked_at < LOOKED_AT { others.saturating_sub(1) } else { LOOKED_AT };
+        Some(Broken::By { hold: self.journal.report(charged.unwrap_or(last))?, others })
+    }
+
+    /// Why a block is not one page that no change has cut.
+    fn boot_reason(&self, block: Block) -> BootReason {
+        let walk = self.tree.walk(block.start());
+        let level = block.size().level();
+        let Some(table) =
+            walk.steps().iter().find(|step| step.level == level).and_then(|s| s.entry.child(level))
+        else {
+            return BootReason::Hole;
+        };
+        let Some(smaller) = block.size().smaller() else { return BootReason::Small };
+        let mut access = None;
+        let mut looked_at = 0;
+        for index in 0..ENTRIES {
+            let part = Block::around(block.start().plus(index as u64 * smaller.frames()), smaller);
+            let entry = self.tree.memory.read(table, index);
+            if entry.child(smaller.level()).is_some() {
+                if self.tree.cut_table(part).is_some() {
+                    continue;
+                }
+                return self.boot_reason(part);
+            }
+            let is_ordinary = entry == State::ORDINARY.entry(part.start().addr(), smaller);
+            if !is_ordinary {
+                // What a hold has made of it is not boot's doing.
+                looked_at += 1;
+                if looked_at > LOOKED_AT {
+                    break;
+                }
+                if self.journal.covering(part.start()).is_some() {
+                    continue;
+                }
+                if !entry.is_present() {
+                    return BootReason::Hole;
+                }
+            }
+            if *access.get_or_insert(is_ordinary) != is_ordinary {
+                return BootReason::Permissions;
+            }
+        }
+        BootReason::Small
     }
 
     /// All changed ranges, in ascending order.
@@ -161,19 +295,27 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// All large pages that are split, each with the hold that it is charged to: `directmap journal`.
     pub fn splits(&self) -> impl Iterator<Item = SplitReport> + '_ {
-        let mut hold =
-            self.journal.first_in(PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap_or_default());
-        let mut split: Option<SplitId> = hold.and_then(|id| self.journal.hold(id)?.splits);
+        self.holds().flat_map(|hold| self.splits_of(hold))
+    }
+
+    /// The large pages that are split on a hold's account: a dozen at most.
+    pub fn splits_of(&self, hold: HoldReport) -> impl Iterator<Item = SplitReport> + '_ {
+        let mut next = self.journal.hold(hold.id).and_then(|hold| hold.splits);
         core::iter::from_fn(move || {
-            loop {
-                if let Some(found) = split.and_then(|id| self.journal.split(id)) {
-                    split = found.next;
-                    return Some(SplitReport { block: found.block, hold: self.journal.report(hold?)? });
-                }
-                hold = self.journal.next_hold(hold?);
-                split = self.journal.hold(hold?)?.splits;
-            }
+            let split = self.journal.split(next?)?;
+            next = split.next;
+            Some(SplitReport { block: split.block, hold })
         })
+    }
+
+    /// How many changed ranges there are.
+    pub const fn hold_count(&self) -> u64 {
+        self.journal.holds
+    }
+
+    /// How many large pages are split.
+    pub const fn split_count(&self) -> u64 {
+        self.journal.splits
     }
 
     /// All owners: `directmap owners`.
@@ -188,7 +330,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// One owner; `None` if it is not registered.
     pub fn owner(&self, id: OwnerId) -> Option<OwnerReport> {
-        self.journal.owner(id).map(|owner| OwnerReport { id, name: owner.name, totals: owner.totals })
+        self.journal.owner(id).map(|owner| OwnerReport { name: owner.name(), totals: owner.totals() })
     }
 
     /// Pages in the map, by size: what meminfo calls `DirectMap4k`, `DirectMap2M`, `DirectMap1G`.

@@ -9,6 +9,7 @@ use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
 use crate::batch::Settled;
 use crate::change::DirectMap;
 use crate::error::ChangeError;
+use crate::limits::Limits;
 use crate::records::{OwnerId, OwnerName};
 use crate::rules::Rules;
 use crate::slots::RecordPage;
@@ -59,6 +60,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Adds a page for records. It is the journal's for good: records that are struck out are used again.
     pub fn add_record_page(&mut self, page: &'static mut RecordPage) {
+        self.edits += 1;
         self.journal.add_page(page);
     }
 
@@ -66,6 +68,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// Cost: two writes for each table.
     pub fn settle(&mut self, mut settled: Settled) -> FlushStats {
+        self.edits += 1;
         while let Some(id) = settled.merged.pop(&self.journal) {
             if let Some(split) = self.journal.split(id).copied() {
                 // A link takes the place of the first entry; what else is in the table stays until it is used again.
@@ -78,18 +81,19 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         settled.stats
     }
 
-    /// Registers someone who may keep up to `limit` large pages broken (I11). Takes a record.
+    /// Registers an owner with its limits (I11). Takes a record.
     ///
     /// # Errors
     /// [`ChangeError::OutOfRecords`].
-    pub fn add_owner(&mut self, name: OwnerName, limit: u64) -> Result<OwnerId, ChangeError> {
+    pub fn add_owner(&mut self, name: OwnerName, limits: Limits) -> Result<OwnerId, ChangeError> {
+        self.edits += 1;
         let left = self.journal.available();
-        self.journal.add_owner(name, limit).ok_or(ChangeError::OutOfRecords { needed: 1, left })
+        self.journal.add_owner(name, limits).ok_or(ChangeError::OutOfRecords { needed: 1, left })
     }
 
-    /// Sets an owner's limit. One that is past it keeps what it has, and gets no more.
-    pub fn set_limit(&mut self, owner: OwnerId, limit: u64) {
-        self.journal.set_limit(owner, limit);
+    /// Sets an owner's limits. One that is past them keeps what it has, and gets no more.
+    pub fn set_limits(&mut self, owner: OwnerId, limits: Limits) {
+        self.journal.update_owner(owner, |owner| owner.set_limits(limits));
     }
 
     /// Forgets an owner. Its number may be another's then: keep none.
@@ -97,6 +101,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// # Errors
     /// [`ChangeError::OwnerHolds`] while it holds anything.
     pub fn remove_owner(&mut self, owner: OwnerId) -> Result<(), ChangeError> {
+        self.edits += 1;
         self.journal.remove_owner(owner)
     }
 }

@@ -11,7 +11,7 @@ impl SlotId {
         NonZeroU32::new(number.checked_add(1)?).map(Self)
     }
 
-    pub(crate) fn number(self) -> usize {
+    pub(crate) const fn number(self) -> usize {
         self.0.get() as usize - 1
     }
 }

@@ -1,14 +1,15 @@
 //! What is looked at before anything is done: the frames, the pages that must be cut, the reserve, the limit.
 
 use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
-use rhumb_pagetable::TableMemory;
+use rhumb_pagetable::{ENTRIES, TableMemory};
 
 use crate::change::DirectMap;
 use crate::error::ChangeError;
-use crate::records::{Block, OwnerId};
+use crate::records::{At, Block, OwnerId};
 use crate::reserve::Reserve;
 use crate::rules::Rules;
 use crate::state::{Change, Presence, State};
+use crate::work::STEP_ENTRIES;
 
 /// The frames that `bytes` at `start` are.
 ///
@@ -55,7 +56,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// As [`DirectMap::change`], but for the reserve and the owner's limit.
     pub fn needs(&self, owner: OwnerId, frames: PfnRange, change: Change) -> Result<Reserve, ChangeError> {
         let Ok(state) = State::ORDINARY.after(change) else { return Err(ChangeError::WriteExecute) };
-        self.survey_change(owner, frames, state)?;
+        self.survey_claim(owner, frames, state)?;
+        self.survey_pages(&mut frames.start(), frames.end(), u64::MAX)?;
         if state.is_ordinary() {
             return Ok(Reserve::default());
         }
@@ -72,8 +74,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(Reserve { tables, records: tables + 1 })
     }
 
-    /// Whether ordinary frames may become `state`, held by `owner`.
-    pub(crate) fn survey_change(
+    /// Whether `owner` may claim frames, if they are ordinary, to make them `state`.
+    pub(crate) fn survey_claim(
         &self,
         owner: OwnerId,
         frames: PfnRange,
@@ -91,19 +93,29 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 ChangeError::Held { frames: hold.frames, owner }
             });
         }
-        self.rules.check(owner, frames, state)?;
-        let mut next = frames.start();
-        for leaf in self.tree.leaves(frames) {
+        Ok(self.rules.check(owner, frames, state)?)
+    }
+
+    /// Goes on from `next`, as long as frames are ordinary, to `end` or past `budget` entries; returns how many it was.
+    pub(crate) fn survey_pages(&self, next: &mut Pfn, end: Pfn, budget: u64) -> Result<u64, ChangeError> {
+        let mut scan = self.tree.scan(PfnRange::new(*next, end).unwrap_or_default());
+        let mut entries = 0;
+        while *next < end && entries < budget {
+            let Some((leaf, pages)) = self.tree.next_run(&mut scan, budget - entries) else {
+                return Err(ChangeError::NotInMap { pfn: *next });
+            };
             let first = self.tree.pfn(leaf.virt);
-            if first > next {
-                return Err(ChangeError::NotInMap { pfn: next });
+            if first > *next {
+                return Err(ChangeError::NotInMap { pfn: *next });
             }
+            // The pages of a run have the same bits, and each its own frame: the first speaks for all.
             if leaf.entry != State::ORDINARY.entry(first.addr(), leaf.size) {
                 return Err(ChangeError::NotOrdinary { pfn: first, entry: leaf.entry });
             }
-            next = Block::around(first, leaf.size).end();
+            *next = first.plus(pages * leaf.size.frames()).min(end);
+            entries += pages;
         }
-        if next < frames.end() { Err(ChangeError::NotInMap { pfn: next }) } else { Ok(()) }
+        Ok(entries)
     }
 
     /// How many pages must be cut to keep `frames` in pages of `size`.
@@ -116,19 +128,28 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             let owner = self.journal.name_of(hold.cause.owner);
             return Err(ChangeError::Held { frames: hold.frames, owner });
         }
+        let mut scan = self.tree.scan(frames);
         let mut next = frames.start();
-        let mut cuts = 0;
-        for leaf in self.tree.leaves(frames) {
-            let page = Block::around(self.tree.pfn(leaf.virt), leaf.size);
-            if page.start() > next {
-                return Err(ChangeError::NotInMap { pfn: next });
+        let (mut cuts, mut entries) = (0, 0);
+        while next < frames.end() {
+            let Some((leaf, pages)) = self.tree.next_run(&mut scan, u64::MAX) else { break };
+            let first = self.tree.pfn(leaf.virt);
+            if first > next {
+                break;
             }
-            next = page.end();
-            cuts += u64::from(leaf.size > size);
+            next = first.plus(pages * leaf.size.frames());
+            entries += pages;
+            if leaf.size > size {
+                cuts += pages;
+            }
             if leaf.size == PageSize::Size1G && size == PageSize::Size4K {
-                let within = page.frames().intersection(frames).addrs();
+                let run = PfnRange::new(first, next).unwrap_or_default();
+                let within = run.intersection(frames).addrs();
                 let blocks = within.align_outward(PageSize::Size2M).unwrap_or(within);
                 cuts += blocks.bytes() >> PageSize::Size2M.shift();
+            }
+            if entries > STEP_ENTRIES || cuts * ENTRIES as u64 > STEP_ENTRIES {
+                return Err(ChangeError::PinTooLarge { most: STEP_ENTRIES });
             }
         }
         if next < frames.end() { Err(ChangeError::NotInMap { pfn: next }) } else { Ok(cuts) }
@@ -159,14 +180,29 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         cuts
     }
 
-    /// Whether the reserve has `tables`, with a record for each, and `records` more, and `owner` may break so many
-    /// pages.
-    pub(crate) fn afford(&self, owner: OwnerId, tables: u64, records: u64) -> Result<(), ChangeError> {
+    /// Whether `owner` may have holds that break `more` large pages, and change the map at all now.
+    pub(crate) fn allow(&self, owner: OwnerId, more: u64, at: At) -> Result<(), ChangeError> {
         let owner = self.journal.owner(owner).ok_or(ChangeError::UnknownOwner)?;
-        let (broken, limit) = (owner.totals.splits, owner.totals.limit);
-        if tables > limit.saturating_sub(broken) && tables > 0 {
-            return Err(ChangeError::OverLimit { owner: owner.name, broken, more: tables, limit });
+        let (totals, name) = (owner.totals(), owner.name());
+        if more > totals.limit.saturating_sub(totals.breaks) {
+            let (broken, limit) = (totals.breaks, totals.limit);
+            return Err(ChangeError::OverLimit { owner: name, broken, more, limit });
         }
+        let wait_ns = owner.rate().map_or(0, |rate| rate.wait_ns(owner.paid_until_ns, at.time_ns));
+        if wait_ns > 0 { Err(ChangeError::TooOften { owner: name, wait_ns }) } else { Ok(()) }
+    }
+
+    /// Has `owner` pay for `steps`.
+    pub(crate) fn charge_time(&mut self, owner: OwnerId, at: At, steps: u64) {
+        self.journal.update_owner(owner, |owner| {
+            if let Some(rate) = owner.rate() {
+                owner.paid_until_ns = rate.charged(owner.paid_until_ns, at.time_ns, steps);
+            }
+        });
+    }
+
+    /// Whether the reserve has `tables`, with a record for each, and `records` more.
+    pub(crate) const fn provide(&self, tables: u64, records: u64) -> Result<(), ChangeError> {
         let Reserve { tables: left, records: records_left } = self.reserve();
         if tables > left {
             return Err(ChangeError::OutOfTables { needed: tables, left });

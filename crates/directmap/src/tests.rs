@@ -20,12 +20,13 @@ use super::*;
 mod bad_input;
 mod change;
 mod fixture;
-mod handles;
 mod journal;
+mod limits;
 mod model;
 mod random;
-
 mod reserve;
+mod steps;
+mod why;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

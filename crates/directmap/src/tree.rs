@@ -11,8 +11,8 @@
 
 use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{
-    ENTRIES, Entry, Leaf, Leaves, PageCounts, Privilege, Root, Step, TableMemory, Walk, levels::span_bytes,
-    walk,
+    ENTRIES, Entry, Leaf, PageCounts, Privilege, Root, Scan, Step, TableMemory, Visit, Walk, bits,
+    levels::span_bytes, walk,
 };
 
 use crate::batch::Batch;
@@ -48,9 +48,18 @@ impl<T: TableMemory> Tree<T> {
         walk(&self.memory, self.root, self.virt(pfn))
     }
 
-    /// All pages that overlap `frames`.
-    pub(crate) fn leaves(&self, frames: PfnRange) -> impl Iterator<Item = Leaf> + '_ {
-        Leaves::new(&self.memory, self.root, self.virt_range(frames))
+    /// A scan of all pages that overlap `frames`, for [`Tree::next_run`].
+    pub(crate) fn scan(&self, frames: PfnRange) -> Scan<'_, T> {
+        Scan::new(&self.memory, self.root, self.virt_range(frames))
+    }
+
+    /// The next page of a scan, with up to `most - 1` alike behind it. Entries that cannot be followed are holes.
+    pub(crate) fn next_run(&self, scan: &mut Scan<'_, T>, most: u64) -> Option<(Leaf, u64)> {
+        loop {
+            if let (Visit::Leaf(leaf), pages) = scan.next_run(most)? {
+                return Some((leaf, pages));
+            }
+        }
     }
 
     /// The frame that stands at `virt`.
@@ -76,9 +85,12 @@ impl<T: TableMemory> Tree<T> {
         self.end_of_walk(block.start()).is_some_and(|(_, size)| size >= block.size())
     }
 
-    /// Puts `table`, whatever is in it, in place of the page that is `block`: the same attributes in the next smaller
-    /// size.
-    pub(crate) fn cut(&mut self, block: Block, table: Pfn, batch: &mut Batch) {
+    /// Puts `table` in place of the page that is `block`: the same attributes in the next smaller size.
+    ///
+    /// The table is filled before it is hung in, since its entries may be those of another block yet. Nothing is to be
+    /// flushed: the large page and its pieces mean the same, and a piece that is painted then is flushed by itself,
+    /// which drops what a CPU holds of the large page for its addresses.
+    pub(crate) fn cut(&mut self, block: Block, table: Pfn) {
         let Some((step, size)) = self.end_of_walk(block.start()) else { return };
         let Some(smaller) = size.smaller() else { return };
         let (first, distance) = match step.entry.attributes(size) {
@@ -88,11 +100,10 @@ impl<T: TableMemory> Tree<T> {
             _ => (Entry::EMPTY, 0),
         };
         self.memory.write_run(table, 0, first, distance, ENTRIES);
-        self.memory.write(step.table, step.index, Entry::table(table, Privilege::Supervisor));
+        self.memory.write(step.table, step.index, cut_entry(table));
         if first.is_present() {
             self.count(size, 0, 1);
             self.count(smaller, ENTRIES as u64, 0);
-            batch.add_leaf(self.virt_range(block.frames()), size);
         }
     }
 
@@ -136,17 +147,33 @@ impl<T: TableMemory> Tree<T> {
         (1..ENTRIES).all(|index| self.memory.read(table, index) == first.advanced(distance * index as u64))
     }
 
-    /// Gives every page of `frames` the entry of `state`. Both ends are borders of pages.
-    pub(crate) fn paint(&mut self, frames: PfnRange, state: State, batch: &mut Batch) {
+    /// The table that a change has put in place of the page that is `block`, while it is there.
+    pub(crate) fn cut_table(&self, block: Block) -> Option<Pfn> {
+        let level = block.size().level();
+        let walk = self.walk(block.start());
+        let entry = walk.steps().iter().find(|step| step.level == level)?.entry;
+        entry.child(level).filter(|_| entry.bits() & bits::SOFTWARE != 0)
+    }
+
+    /// Gives every page of `frames` the entry of `state`, as far as `budget` goes, and returns where it has stopped.
+    /// Both ends are borders of pages.
+    pub(crate) fn paint(
+        &mut self,
+        frames: PfnRange,
+        state: State,
+        budget: &mut u64,
+        batch: &mut Batch,
+    ) -> Pfn {
         let mut next = frames.start();
-        while next < frames.end() {
-            let Some((step, size)) = self.end_of_walk(next) else { return };
-            let left = frames.end().since(next) / size.frames();
+        while next < frames.end() && *budget > 0 {
+            let Some((step, size)) = self.end_of_walk(next) else { return frames.end() };
+            let left = (frames.end().since(next) / size.frames()).min(*budget);
             let run = self.run_of_pages(step, usize::try_from(left).unwrap_or(ENTRIES));
             let first = state.entry(next.addr(), size);
             let distance = if first.is_present() { size.bytes() } else { 0 };
             self.memory.write_run(step.table, step.index, first, distance, run);
             let pages = run as u64;
+            *budget = budget.saturating_sub(pages);
             let was_present = step.entry.is_present();
             self.count(size, if first.is_present() { pages } else { 0 }, if was_present { pages } else { 0 });
             let end = next.plus(pages * size.frames());
@@ -158,11 +185,12 @@ impl<T: TableMemory> Tree<T> {
             }
             next = end;
         }
+        next
     }
 
     /// How many entries from `step` on, in its table, are no tables and as present as the first; at most `most`, at
     /// least 1.
-    fn run_of_pages(&self, step: Step, most: usize) -> usize {
+    pub(crate) fn run_of_pages(&self, step: Step, most: usize) -> usize {
         let end = ENTRIES.min(step.index.saturating_add(most));
         let alike = |&index: &usize| {
             let entry = self.memory.read(step.table, index);
@@ -175,4 +203,9 @@ impl<T: TableMemory> Tree<T> {
         self.pages.add(size, more);
         self.pages.remove(size, fewer);
     }
+}
+
+/// The entry of a table that a change has put in place of a page. The mark tells it from those of boot.
+fn cut_entry(table: Pfn) -> Entry {
+    Entry::from_bits(Entry::table(table, Privilege::Supervisor).bits() | bits::SOFTWARE)
 }

@@ -1,13 +1,15 @@
 //! All that is kept beside the tables, recomputed from them.
 
 use core::fmt;
+use core::task::Poll;
 
 use rhumb_machine::{PageSize, Pfn, PfnRange};
-use rhumb_pagetable::{PageCounts, TableMemory};
+use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory};
 
 use crate::change::DirectMap;
-use crate::records::{Block, Hold, Totals};
+use crate::records::{Block, Handle, Hold, OwnerId, Totals};
 use crate::rules::Rules;
+use crate::work::STEP_ENTRIES;
 
 /// What does not fit together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,13 +36,8 @@ pub enum Inconsistency {
         /// The block.
         block: Block,
     },
-    /// An owner's totals are wrong.
-    Owner {
-        /// What the journal adds up to.
-        found: Totals,
-        /// What is kept.
-        counted: Totals,
-    },
+    /// The totals of some owner are not what its holds add up to.
+    Owners,
     /// Records are lost, or counted twice.
     Records {
         /// In use by holds, splits and owners.
@@ -61,9 +58,7 @@ impl fmt::Display for Inconsistency {
             Self::Order { frames } => write!(f, "the hold of {frames} is out of order"),
             Self::Entry { pfn } => write!(f, "frame {pfn} is not mapped as its hold says"),
             Self::Split { block } => write!(f, "the split of {block} is not as it is written down"),
-            Self::Owner { found, counted } => {
-                write!(f, "an owner has {found:?}, but {counted:?} is written down")
-            }
+            Self::Owners => f.write_str("the totals of owners are not what their holds add up to"),
             Self::Records { used, free, capacity } => {
                 write!(f, "{used} records are used and {free} free, of {capacity}")
             }
@@ -73,83 +68,233 @@ impl fmt::Display for Inconsistency {
 
 impl core::error::Error for Inconsistency {}
 
+/// What is added up over all holds, each weighted by its owner: equal sums mean equal totals of each owner.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Sums {
+    holds: u64,
+    frames: u64,
+    splits: u64,
+    breaks: u64,
+}
+
+impl Sums {
+    fn add(&mut self, weight: u64, totals: &Totals) {
+        for (sum, count) in [
+            (&mut self.holds, totals.holds),
+            (&mut self.frames, totals.frames),
+            (&mut self.splits, totals.splits),
+            (&mut self.breaks, totals.breaks),
+        ] {
+            *sum = sum.wrapping_add(weight.wrapping_mul(count));
+        }
+    }
+}
+
+/// Where a validation is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Pages,
+    Holds,
+    Owners,
+}
+
+/// A validation under way: what [`DirectMap::validate`] does, in steps. Others may change the map between two of them:
+/// then what was added up fits nothing any more, and is not compared; each hold is checked all the same.
+#[must_use = "it does nothing until its steps are done"]
+#[derive(Debug)]
+pub struct Validation {
+    stage: Stage,
+    /// The map's number of edits at the last step.
+    edits: Option<u64>,
+    is_disturbed: bool,
+    next: Pfn,
+    owner: Option<OwnerId>,
+    pages: PageCounts,
+    used: u64,
+    holds: Sums,
+    owners: Sums,
+}
+
+impl Validation {
+    /// One that has not begun.
+    pub fn new() -> Self {
+        Self {
+            stage: Stage::Pages,
+            edits: None,
+            is_disturbed: false,
+            next: Pfn::new(0),
+            owner: None,
+            pages: PageCounts::NONE,
+            used: 0,
+            holds: Sums::default(),
+            owners: Sums::default(),
+        }
+    }
+
+    /// Does the next step on `map`, the same one each time.
+    ///
+    /// # Errors
+    /// As [`DirectMap::validate`].
+    pub fn step<T: TableMemory, R: Rules>(
+        &mut self,
+        map: &DirectMap<T, R>,
+    ) -> Poll<Result<(), Inconsistency>> {
+        match map.advance_validation(self, STEP_ENTRIES) {
+            Ok(false) => Poll::Pending,
+            Ok(true) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A hold or an owner costs as much as so many entries.
+const COST_OF_A_RECORD: u64 = 32;
+
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Checks everything against everything.
     ///
     /// # Errors
     /// The first thing that does not fit.
     ///
-    /// Cost: a look at each entry and, for each owner, at each hold.
+    /// Cost: a look at each entry, hold and owner. In steps: [`Validation`].
     pub fn validate(&self) -> Result<(), Inconsistency> {
-        self.validate_pages()?;
-        let mut used = 0;
-        let mut end = Pfn::new(0);
-        let mut next = self.journal.ceiling(end);
-        while let Some(id) = next {
-            let Some(hold) = self.journal.hold(id) else { break };
-            if hold.frames.is_empty()
-                || hold.frames.start() < end
-                || self.journal.floor(hold.frames.start()) != Some(id)
-            {
-                return Err(Inconsistency::Order { frames: hold.frames });
+        let mut work = Validation::new();
+        while !self.advance_validation(&mut work, u64::MAX)? {}
+        Ok(())
+    }
+
+    /// Whether it is done.
+    fn advance_validation(&self, work: &mut Validation, mut budget: u64) -> Result<bool, Inconsistency> {
+        work.is_disturbed |= work.edits.is_some_and(|edits| edits != self.edits);
+        work.edits = Some(self.edits);
+        if work.stage == Stage::Pages {
+            if !self.count_pages(work, &mut budget) {
+                return Ok(false);
             }
-            end = hold.frames.end();
-            used += 1 + self.validate_hold(hold)?;
-            next = self.journal.next_hold(id);
+            let (found, counted) = (work.pages, self.tree.pages);
+            if !work.is_disturbed && found != counted {
+                return Err(Inconsistency::Pages { found, counted });
+            }
+            (work.stage, work.next) = (Stage::Holds, Pfn::new(0));
         }
-        for owner in self.owners() {
-            used += 1;
-            let mut found = Totals { holds: 0, frames: 0, splits: 0, limit: owner.totals.limit };
-            for hold in self.holds().filter(|hold| hold.cause.owner == owner.id) {
-                found.holds += 1;
-                found.frames += hold.frames.frames();
+        if work.stage == Stage::Holds {
+            if !self.validate_holds(work, &mut budget)? {
+                return Ok(false);
             }
-            found.splits = self.splits().filter(|split| split.hold.cause.owner == owner.id).count() as u64;
-            if found != owner.totals {
-                return Err(Inconsistency::Owner { found, counted: owner.totals });
-            }
+            work.stage = Stage::Owners;
         }
-        let (free, capacity) = (self.journal.available(), self.journal.capacity() - self.tree.waiting);
+        if !self.sum_owners(work, &mut budget) {
+            return Ok(false);
+        }
+        if work.is_disturbed {
+            return Ok(true);
+        }
+        if work.holds != work.owners {
+            return Err(Inconsistency::Owners);
+        }
+        let (used, free) = (work.used, self.journal.available());
+        let capacity = self.journal.capacity() - self.tree.waiting;
         if used + free != capacity {
             return Err(Inconsistency::Records { used, free, capacity });
+        }
+        Ok(true)
+    }
+
+    /// Counts pages by size. Whether it is done.
+    fn count_pages(&self, work: &mut Validation, budget: &mut u64) -> bool {
+        let all = PfnRange::new(work.next, Pfn::new(self.tree.frames)).unwrap_or_default();
+        let mut scan = self.tree.scan(all);
+        while *budget > 0 {
+            let Some((leaf, pages)) = self.tree.next_run(&mut scan, *budget) else { return true };
+            work.pages.add(leaf.size, pages);
+            work.next = self.tree.pfn(leaf.virt).plus(pages * leaf.size.frames());
+            *budget = budget.saturating_sub(pages);
+        }
+        false
+    }
+
+    /// Checks holds, and adds up what they and their splits are. Whether it is done.
+    fn validate_holds(&self, work: &mut Validation, budget: &mut u64) -> Result<bool, Inconsistency> {
+        while *budget > 0 {
+            let Some(id) = self.journal.covering(work.next).or_else(|| self.journal.ceiling(work.next))
+            else {
+                return Ok(true);
+            };
+            let Some(hold) = self.journal.hold(id) else { return Ok(true) };
+            if work.next <= hold.frames.start() {
+                if hold.frames.is_empty() || self.journal.floor(hold.frames.start()) != Some(id) {
+                    return Err(Inconsistency::Order { frames: hold.frames });
+                }
+                let splits = self.validate_splits(hold)?;
+                let breaks = self.journal.breaks_of(hold.frames, hold.pinned);
+                let totals = Totals { holds: 1, frames: hold.frames.frames(), splits, breaks, limit: 0 };
+                work.holds.add(self.journal.weight(hold.cause.owner), &totals);
+                work.used += 1 + splits;
+                work.next = hold.frames.start();
+                *budget = budget.saturating_sub(COST_OF_A_RECORD);
+            }
+            self.validate_pages(hold, &mut work.next, budget)?;
+        }
+        Ok(false)
+    }
+
+    fn sum_owners(&self, work: &mut Validation, budget: &mut u64) -> bool {
+        while *budget > 0 {
+            let Some(id) = self.journal.next_owner(work.owner) else { return true };
+            let Some(owner) = self.journal.owner(id) else { return true };
+            work.owners.add(self.journal.weight(id), &owner.totals());
+            work.used += 1;
+            work.owner = Some(id);
+            *budget = budget.saturating_sub(COST_OF_A_RECORD);
+        }
+        false
+    }
+
+    /// Checks a hold's pages from `next` on, and leaves in it where to go on.
+    fn validate_pages(&self, hold: &Hold, next: &mut Pfn, budget: &mut u64) -> Result<(), Inconsistency> {
+        if hold.handle == Handle::Working {
+            *next = hold.frames.end();
+        }
+        while *next < hold.frames.end() && *budget > 0 {
+            let pfn = *next;
+            let wrong = Inconsistency::Entry { pfn };
+            let Some((step, size)) = self.tree.end_of_walk(pfn) else { return Err(wrong) };
+            let left = hold.frames.end().since(pfn) / size.frames();
+            if Block::around(pfn, size).start() != pfn || left == 0 {
+                return Err(wrong);
+            }
+            let run = self.tree.run_of_pages(step, usize::try_from(left.min(*budget)).unwrap_or(ENTRIES));
+            for page in 0..run {
+                let pfn = pfn.plus(page as u64 * size.frames());
+                let entry = self.tree.memory.read(step.table, step.index + page);
+                let is_as_said = match hold.pinned {
+                    Some(largest) => entry.is_present() && size <= largest,
+                    None => entry == hold.state.entry(pfn.addr(), size),
+                };
+                if !is_as_said {
+                    return Err(Inconsistency::Entry { pfn });
+                }
+            }
+            *next = pfn.plus(run as u64 * size.frames());
+            *budget = budget.saturating_sub(run as u64);
         }
         Ok(())
     }
 
-    fn validate_pages(&self) -> Result<(), Inconsistency> {
-        let mut found = PageCounts::NONE;
-        let all = PfnRange::new(Pfn::new(0), Pfn::new(self.tree.frames)).unwrap_or_default();
-        self.tree.leaves(all).for_each(|leaf| found.add(leaf.size, 1));
-        let counted = self.tree.pages;
-        if found == counted { Ok(()) } else { Err(Inconsistency::Pages { found, counted }) }
-    }
-
-    /// Checks a hold's pages and splits, and returns how many splits it has.
-    fn validate_hold(&self, hold: &Hold) -> Result<u64, Inconsistency> {
-        let mut pfn = hold.frames.start();
-        while pfn < hold.frames.end() {
-            let Some((step, size)) = self.tree.end_of_walk(pfn) else {
-                return Err(Inconsistency::Entry { pfn });
-            };
-            let page = Block::around(pfn, size);
-            let as_said = match hold.pinned {
-                Some(largest) => step.entry.is_present() && size <= largest,
-                None => step.entry == hold.state.entry(pfn.addr(), size),
-            };
-            if page.start() != pfn || page.end() > hold.frames.end() || !as_said {
-                return Err(Inconsistency::Entry { pfn });
-            }
-            pfn = page.end();
-        }
+    /// Checks a hold's splits, and returns how many there are.
+    fn validate_splits(&self, hold: &Hold) -> Result<u64, Inconsistency> {
         let mut splits = 0;
         let mut next = hold.splits;
         while let Some(split) = next.and_then(|id| self.journal.split(id)) {
-            let walk = self.tree.walk(split.block.start());
-            let level = split.block.size().level();
-            let above = walk.steps().iter().find(|step| step.level == level);
             if !hold.breaks(split.block)
                 || split.block.size() == PageSize::Size4K
-                || above.and_then(|step| step.entry.child(level)) != Some(split.table)
+                || self.tree.cut_table(split.block) != Some(split.table)
             {
                 return Err(Inconsistency::Split { block: split.block });
             }

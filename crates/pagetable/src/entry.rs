@@ -46,6 +46,8 @@ pub mod bits {
     pub const PAT_SMALL: u64 = 1 << 7;
     /// Bit 8: the translation is the same in every address space (leaves only).
     pub const GLOBAL: u64 = 1 << 8;
+    /// Bit 9: no CPU looks at it. The writer of a tree may mark its entries with it.
+    pub const SOFTWARE: u64 = 1 << 9;
     /// Bit 12 of a large page's entry: bit 2 of the PAT slot.
     pub const PAT_LARGE: u64 = 1 << 12;
     /// Bits 51..12: the address, as far as the page size leaves them to it.

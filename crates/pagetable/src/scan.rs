@@ -119,7 +119,7 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
 
     /// The next thing found; if a page, together with up to `most - 1` pages behind it that have the same bits and
     /// adjoin it in physical memory, too. A table of equal pages is one step.
-    pub(crate) fn next_run(&mut self, most: u64) -> Option<(Visit, u64)> {
+    pub fn next_run(&mut self, most: u64) -> Option<(Visit, u64)> {
         while self.next <= self.last {
             let level = self.level;
             let (table, above) = self.path[usize::from(level)];

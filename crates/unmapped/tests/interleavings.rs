@@ -148,10 +148,10 @@ fn world() -> &'static World {
         limit: None,
     };
     let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-    let standing = Standing { root, base, largest: PageSize::Size2M, pages: built.pages };
+    let standing = Standing { root, base, largest: PageSize::Size2M, pages: built.pages, seed: 7 };
     let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
     map.add_record_page(Box::leak(Box::new(RecordPage::new())));
-    let owner = map.add_owner(OwnerName::of("unmapped pool"), u64::MAX).unwrap();
+    let owner = map.add_owner(OwnerName::of("unmapped pool"), rhumb_directmap::Limits::NONE).unwrap();
     let span = memory.whole_frames();
     let known = [MemoryRange { frames: span, node: NodeId::FIRST }];
     let layout = Layout::new(&known, CPUS, span.end()).unwrap();

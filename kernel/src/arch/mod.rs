@@ -3,6 +3,7 @@
 pub mod apic;
 pub mod clock;
 pub mod cpu;
+pub mod entropy;
 pub mod gdt;
 pub mod idt;
 pub mod ioapic;

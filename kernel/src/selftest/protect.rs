@@ -178,7 +178,7 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     let last = stocks.last().and_then(|stock| stock.iter().last());
     let stray = last.map(check);
     let planned = shape::of_plan(boot).map_err(Wrong::because)?;
-    let held = direct_map::with(|map| map.holds().count()).map_err(Wrong::because)?;
+    let held = direct_map::with(|map| map.hold_count()).map_err(Wrong::because)?;
     let (grown, shape_grown) = (blocks(), shape::of_tables());
     stocks.into_iter().for_each(Stock::release);
     reserve::renew();
@@ -187,10 +187,7 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     let most = before * TABLES_PER_BLOCK + reserve::BATCH as u64;
     ensure!(taken <= most, "a block more came only after {taken} tables");
     ensure!(flaws == 0, "the audit found {flaws} flaws with a block more");
-    ensure!(
-        held > grown as usize || planned == shape_grown,
-        "the plan is {planned}, the tables hold {shape_grown}"
-    );
+    ensure!(held > grown || planned == shape_grown, "the plan is {planned}, the tables hold {shape_grown}");
     ensure!(blocks() == before, "{} blocks are left of {grown}, not {before}", blocks());
     let now = shape::of_tables();
     ensure!(now == shape_before, "the map was {shape_before}, and is {now}");

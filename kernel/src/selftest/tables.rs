@@ -41,8 +41,8 @@ fn i1_offset(boot: &'static Boot) -> Result<(), Wrong> {
 
 /// The tables hold what is counted, and no two neighbouring pages could be one larger page.
 fn i3_largest(boot: &'static Boot) -> Result<(), Wrong> {
-    let (counted, held) = direct_map::with(|map| (map.pages(), map.holds().count() > 0))
-        .unwrap_or((boot.direct_map.pages, false));
+    let (counted, held) =
+        direct_map::with(|map| (map.pages(), map.hold_count() > 0)).unwrap_or((boot.direct_map.pages, false));
     let mut pages = PageCounts::NONE;
     for span in
         Spans::new(Leaves::new(tables::reader(), tables::root(), layout::direct_map()), Join::Physical)

@@ -45,7 +45,8 @@ fn i7_frames_that_are_not_the_maps() {
     refused(&mut sim, ChangeError::NotInMap { pfn: window_end }, |sim| {
         let all = PfnRange::new(pfn(4 * GIB), Pfn::new(u64::MAX)).unwrap();
         let (cause, now) = (sim.cause(), sim.now());
-        sim.with_batch(|map, batch| map.change(all, Change::NotPresent, cause, now, batch))
+        // SAFETY: the frames are made up.
+        sim.with_batch(|map, batch| unsafe { map.change(all, Change::NotPresent, cause, now, batch) })
     });
     refused(&mut sim, ChangeError::Empty, |sim| sim.change(GIB, GIB, Change::NotPresent));
 }

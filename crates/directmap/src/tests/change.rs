@@ -1,6 +1,6 @@
 //! Cutting, painting and merging, each by itself.
 
-use super::fixture::{Sim, frames, pfn};
+use super::fixture::{Sim, frames};
 use super::*;
 use rhumb_machine::PfnRange;
 use rhumb_pagetable::{CacheMode, Key};
@@ -40,37 +40,40 @@ fn i3_one_page_out_and_back_is_bit_identical() {
 /// Elsewhere a cut 1-GiB page got entries of the wrong frames.
 #[test]
 fn each_of_the_entries_that_replace_a_large_page_maps_its_own_frames() {
-    for (cache, key) in [
-        (CacheMode::WriteBack, None),
-        (CacheMode::WriteProtected, None),
-        (CacheMode::Uncached, None),
-        (CacheMode::WriteBack, Key::new(15)),
-        (CacheMode::WriteProtected, Key::new(6)),
-    ] {
-        let mut sim = Sim::usual();
-        let mut held = sim.change(4 * GIB, 5 * GIB, Change::NotPresent).unwrap();
-        sim.alter(&mut held, Change::Present).unwrap();
-        assert!(!held.is_in_force());
-        // Large pages whose cache mode sets the PAT bit, which moves when they are cut.
-        let first = if key.is_some() { Change::Key(key) } else { Change::Cache(cache) };
-        let mut held = sim.change(4 * GIB, 5 * GIB, first).unwrap();
-        if held.is_in_force() {
-            sim.alter(&mut held, Change::Cache(cache)).unwrap();
-            let middle = 4 * GIB + 300 * MIB + 4 * KIB;
-            let upper = sim.with_batch(|map, batch| map.split(&mut held, pfn(middle), batch)).unwrap();
-            for leaf in sim.leaves().iter().filter(|leaf| leaf.phys.get() >= 4 * GIB) {
-                assert_eq!(leaf.virt.get() - window(Levels::Four).start().get(), leaf.phys.get());
-                assert_eq!(leaf.cache, cache);
-                let state = State { cache, key, ..State::ORDINARY };
-                assert_eq!(leaf.entry, state.entry(leaf.phys, leaf.size));
-            }
-            let count =
-                |size| sim.leaves().iter().filter(|l| l.phys.get() >= 4 * GIB && l.size == size).count();
-            assert_eq!((count(PageSize::Size2M), count(PageSize::Size4K)), (511, 512));
-            sim.restore(upper);
-        }
+    let mut sim = Sim::usual();
+    let middle = 4 * GIB + 300 * MIB + 4 * KIB;
+    let pin = sim.pin(middle, middle + 4 * KIB, PageSize::Size4K).unwrap();
+    let leaves = sim.leaves();
+    let cut = || leaves.iter().filter(|leaf| leaf.phys.get() >= 4 * GIB);
+    for leaf in cut() {
+        assert_eq!(leaf.virt.get() - window(Levels::Four).start().get(), leaf.phys.get());
+        assert_eq!(leaf.entry, State::ORDINARY.entry(leaf.phys, leaf.size));
+    }
+    let count = |size| cut().filter(|leaf| leaf.size == size).count();
+    assert_eq!((count(PageSize::Size2M), count(PageSize::Size4K)), (511, 512));
+    sim.restore(pin);
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn a_merged_page_has_the_cache_mode_and_the_key_of_its_pieces() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
+    let modes = [(CacheMode::WriteProtected, Key::new(6)), (CacheMode::Uncached, Key::new(15))];
+    for (number, (cache, key)) in modes.into_iter().enumerate() {
+        // The PAT bit of a small page is elsewhere than that of a large one.
+        let start = 4 * GIB + number as u64 * 2 * MIB;
+        let end = start + 2 * MIB;
+        let mut held = sim.change(start, end, Change::Cache(cache)).unwrap();
+        sim.alter(&mut held, Change::Key(key)).unwrap();
+        let merged = sim.with_batch(|map, batch| map.collapse(frames(start, end), batch));
+        assert_eq!((merged.level2, merged.left), (1, 0));
+        let state = State { cache, key, ..State::ORDINARY };
+        assert_eq!(
+            sim.page(start),
+            Some((PageSize::Size2M, state.entry(PhysAddr::new(start), PageSize::Size2M)))
+        );
         sim.restore(held);
-        sim.assert_as_at_boot();
+        assert_eq!(sim.page(start).unwrap(), (PageSize::Size2M, ordinary(start, PageSize::Size2M)));
     }
 }
 
@@ -155,10 +158,11 @@ fn counts_of_writes_are_as_written_down() {
 #[test]
 fn pins_keep_pages_small_until_they_go() {
     let mut sim = Sim::usual();
-    assert_eq!(
-        sim.map.needs_to_pin(frames(4 * GIB, 5 * GIB), PageSize::Size4K),
-        Ok(Reserve { tables: 513, records: 514 })
-    );
+    let needs = |start, end| sim.map.needs_to_pin(frames(start, end), PageSize::Size4K);
+    assert_eq!(needs(4 * GIB, 4 * GIB + 14 * MIB), Ok(Reserve { tables: 8, records: 9 }));
+    let too_large = Err(ChangeError::PinTooLarge { most: STEP_ENTRIES });
+    assert_eq!(needs(4 * GIB, 4 * GIB + 16 * MIB), too_large);
+    assert_eq!(needs(4 * GIB, 5 * GIB), too_large);
     let pin = sim.pin(4 * GIB, 5 * GIB, PageSize::Size2M).unwrap();
     assert_eq!(sim.page(4 * GIB + 600 * MIB).unwrap().0, PageSize::Size2M);
     let taken = sim.change(4 * GIB, 4 * GIB + 4 * KIB, Change::ReadOnly);

@@ -62,10 +62,10 @@ impl Sim {
             (range(TEXT.0, TEXT.1), Rule::KernelImage),
             (range(TABLE.0, TABLE.1), Rule::PageTables),
         ]));
-        let standing = Standing { root, base, largest, pages: plan.pages() };
+        let standing = Standing { root, base, largest, pages: plan.pages(), seed: 0x5eed };
         let mut map = DirectMap::new(standing, memory, OffLimits(rules));
         map.add_record_page(record_page());
-        let owner = map.add_owner(OwnerName::of("test"), LIMIT).unwrap();
+        let owner = map.add_owner(OwnerName::of("test"), Limits::of_breaks(LIMIT)).unwrap();
         map.memory_mut().writes = 0;
         Self { map, source, owner, boot, boot_tables, time_ns: 0 }
     }
@@ -83,13 +83,14 @@ impl Sim {
     #[track_caller]
     pub(super) fn change(&mut self, start: u64, end: u64, change: Change) -> Result<Held, ChangeError> {
         let (cause, now) = (self.cause(), self.now());
-        self.with_batch(|map, batch| map.change(frames(start, end), change, cause, now, batch))
+        // SAFETY: the frames are made up.
+        self.with_batch(|map, batch| unsafe { map.change(frames(start, end), change, cause, now, batch) })
     }
 
     #[track_caller]
     pub(super) fn pin(&mut self, start: u64, end: u64, size: PageSize) -> Result<Held, ChangeError> {
         let (cause, now) = (self.cause(), self.now());
-        self.with_batch(|map, batch| map.pin_small(frames(start, end), size, cause, now, batch))
+        self.with_batch(|map, _| map.pin_small(frames(start, end), size, cause, now))
     }
 
     pub(super) fn restore(&mut self, held: Held) {
@@ -97,7 +98,8 @@ impl Sim {
     }
 
     pub(super) fn alter(&mut self, held: &mut Held, change: Change) -> Result<(), ChangeError> {
-        self.with_batch(|map, batch| map.alter(held, change, batch))
+        let now = self.now();
+        self.with_batch(|map, batch| map.alter(held, change, now, batch))
     }
 
     /// Does something, flushes, settles and validates.
@@ -137,5 +139,6 @@ impl Sim {
         }
         assert_eq!(self.map.reserve().tables, self.source.taken());
         assert_eq!((self.map.holds().count(), self.map.splits().count()), (0, 0));
+        assert_eq!((self.map.hold_count(), self.map.split_count()), (0, 0));
     }
 }

@@ -71,7 +71,8 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
     let (cause, now) = (sim.cause(), sim.now());
     let page = frames(GIB, GIB + 4 * KIB);
     let mut batch = Batch::new();
-    let held = sim.map.change(page, Change::NotPresent, cause, now, &mut batch).unwrap();
+    // SAFETY: the frames are made up.
+    let held = unsafe { sim.map.change(page, Change::NotPresent, cause, now, &mut batch) }.unwrap();
     sim.settle(core::mem::take(&mut batch));
     let tables: Vec<Pfn> = sim.source.taken_tables().collect();
     sim.map.restore(held, &mut batch);
@@ -85,7 +86,8 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
             assert_eq!(sim.map.memory().read(table, index), first.advanced(index as u64 * step));
         }
     }
-    let refused = sim.map.change(page, Change::NotPresent, cause, now, &mut batch);
+    // SAFETY: as above.
+    let refused = unsafe { sim.map.change(page, Change::NotPresent, cause, now, &mut batch) };
     assert_eq!(refused.err(), Some(ChangeError::OutOfTables { needed: 2, left: 0 }));
     sim.map.validate().unwrap();
     assert!(batch.flush_batch().is_full_flush(), "512 small pages may be cached");
@@ -102,7 +104,8 @@ fn i6_a_large_page_is_flushed_small_while_a_merge_waits() {
     // Somebody else takes the whole page while CPUs may still hold 4-KiB translations of it.
     let take = |sim: &mut Sim, batch: &mut Batch| {
         let (cause, now) = (sim.cause(), sim.now());
-        sim.map.change(frames(4 * GIB, 5 * GIB), Change::NotPresent, cause, now, batch).unwrap()
+        // SAFETY: the frames are made up.
+        unsafe { sim.map.change(frames(4 * GIB, 5 * GIB), Change::NotPresent, cause, now, batch) }.unwrap()
     };
     let mut other = Batch::new();
     let held = take(&mut sim, &mut other);
@@ -145,8 +148,11 @@ fn records_come_from_any_number_of_pages() {
         sim.map.add_record_page(record_page());
         assert_eq!(sim.map.reserve().records, first + pages * RECORDS_PER_PAGE as u64);
     }
-    let pin = sim.pin(4 * GIB, 4 * GIB + 60 * MIB, PageSize::Size4K).unwrap();
+    let pins: Vec<Held> = (0..15)
+        .map(|number| 4 * GIB + number * 4 * MIB)
+        .map(|start| sim.pin(start, start + 4 * MIB, PageSize::Size4K).unwrap())
+        .collect();
     assert_eq!(sim.map.splits().count(), 31);
-    sim.restore(pin);
+    pins.into_iter().for_each(|pin| sim.restore(pin));
     sim.assert_as_at_boot();
 }

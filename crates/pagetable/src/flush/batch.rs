@@ -122,6 +122,11 @@ impl FlushBatch {
         matches!(self.extent, Extent::Everything)
     }
 
+    /// Whether CPUs that idle may flush later.
+    pub const fn may_be_lazy(&self) -> bool {
+        matches!(self.laziness, Laziness::Allowed)
+    }
+
     /// How many pages it drops one by one: 0 for a full flush.
     pub const fn pages(&self) -> u32 {
         self.pages

@@ -4,7 +4,9 @@
 
 #![expect(unsafe_code, reason = "changes the type of frames whose presence it has changed")]
 
-use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, DirectMap};
+use core::task::Poll;
+
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Restoring};
 use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
@@ -21,19 +23,27 @@ pub(crate) fn out<H: Home>(
     let machine = home.frames().machine();
     let at = At::now(machine, pinned);
     let (mut batch, cause) = (Batch::new(), Cause::new(home.map_owner(), reason));
-    let changed = home.with_map(|map| {
-        let held = map.change(block.frames(), Change::NotPresent, cause, at, &mut batch)?;
+    // SAFETY: the block's handle is here, and becomes one of frames that are not in the map.
+    let mut work = unsafe { Changing::new(block.frames(), Change::NotPresent, cause, at) };
+    let changed = loop {
         // The pool finds it again by owner and frames.
-        map.leave(held);
-        Ok(())
-    });
-    if let Err(error) = changed {
+        let step =
+            home.with_map(|map| work.step(map, &mut batch).map(|done| done.map(|held| map.leave(held))));
+        if let Poll::Ready(changed) = step {
+            break changed;
+        }
+    };
+    if let (Err(error), true) = (changed, batch.is_empty()) {
         return Err((block, error));
     }
+    // Also where it was refused after some steps: what others have given back meanwhile was merged then.
     // SAFETY: a home names all CPUs that may have cached the map.
     let settled = unsafe { batch.flush_on(machine, pinned, &home.flush_targets()) };
     home.note_flush(settled.stats());
     let flushed = home.with_map(|map| map.settle(settled));
+    if let Err(error) = changed {
+        return Err((block, error));
+    }
     // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations
     // (I5, I6).
     let unmapped = unsafe { block.assume_unmapped() };
@@ -69,22 +79,29 @@ pub(crate) fn back<H: Home>(
     let Some(block) = whole(home.frames(), start, order) else { return Err(Stays::Unknown) };
     let mut batch = Batch::new();
     let owner = home.map_owner();
-    let restore = |map: &mut DirectMap<H::Tables, H::Rules>| {
-        let held = map.adopt(owner, block.frames())?;
-        map.restore(held, &mut batch);
-        Some(())
+    let mut restoring = None;
+    let mut step = |map: &mut DirectMap<H::Tables, H::Rules>| {
+        if restoring.is_none() {
+            // SAFETY: `out` left it, and every frame of the block is in the pool.
+            let held = unsafe { map.adopt(owner, block.frames()) };
+            restoring = held.map(Restoring::new);
+        }
+        let Some(work) = &mut restoring else { return Poll::Ready(None) };
+        work.step(map, &mut batch).map(Some)
     };
-    let restored = match wait {
-        Wait::Allowed => home.with_map(restore),
-        Wait::Forbidden => match home.try_with_map(restore) {
-            Some(restored) => restored,
-            None => {
-                let _ = block.into_pfn();
-                return Err(Stays::Busy);
-            }
-        },
+    let first = match wait {
+        Wait::Allowed => Some(home.with_map(&mut step)),
+        Wait::Forbidden => home.try_with_map(&mut step),
     };
-    if restored.is_none() {
+    let Some(mut restored) = first else {
+        let _ = block.into_pfn();
+        return Err(Stays::Busy);
+    };
+    // The lock was free, so the caller does not hold it: from here on it may be waited for.
+    while restored.is_pending() {
+        restored = home.with_map(&mut step);
+    }
+    if restored == Poll::Ready(None) {
         return Err(Stays::Unknown);
     }
     // SAFETY: a home names all CPUs that may have cached the map.

@@ -23,8 +23,7 @@ fn executable_and_not(
 ) -> Vec<Result<(), Fault>> {
     let frames = PfnRange::of_length(world.ram.start().plus(512 + 7), 3).unwrap();
     let mut map = world.map.lock().unwrap();
-    let (cause, at) =
-        (Cause::new(world.owner_in(&map, "alice"), "code"), At::now(&world.machine, cpu.pinned()));
+    let (cause, at) = (Cause::new(world.map_owner(ALICE), "code"), At::now(&world.machine, cpu.pinned()));
     let settle = |batch: Batch, flush: Flush| -> Settled {
         match flush {
             Flush::Everywhere => batch.flush(&world.machine, cpu.pinned()),
@@ -40,13 +39,14 @@ fn executable_and_not(
     assert_eq!(on_all(Use::Execute), [Err(Fault::Protection); 2]);
     assert_eq!(on_all(Use::Write), [Ok(()); 2]);
     let mut batch = Batch::new();
-    let mut held = map.change(frames, Change::ReadOnlyExecute, cause, at, &mut batch).unwrap();
+    // SAFETY: no one uses these frames but by what follows.
+    let mut held = unsafe { map.change(frames, Change::ReadOnlyExecute, cause, at, &mut batch) }.unwrap();
     map.settle(settle(batch, Flush::Everywhere));
     assert_eq!(on_all(Use::Execute), [Ok(()); 2]);
     assert_eq!(on_all(Use::Write), [Err(Fault::Protection); 2]);
     assert_eq!(on_all(Use::Execute), [Ok(()); 2]);
     let mut batch = Batch::new();
-    undo.iter().for_each(|&change| map.alter(&mut held, change, &mut batch).unwrap());
+    undo.iter().for_each(|&change| map.alter(&mut held, change, at, &mut batch).unwrap());
     map.settle(settle(batch, flush));
     let able = on_all(Use::Execute);
     let mut batch = Batch::new();

@@ -26,9 +26,10 @@ fn a_table_that_is_freed_before_the_ticket_is_found() {
         let frames = PfnRange::of_length(world.ram.start(), 512).unwrap();
         let mut map = world.map.lock().unwrap();
         let (cause, at) =
-            (Cause::new(world.owner_in(&map, "alice"), "a plant"), At::now(&world.machine, cpu.pinned()));
+            (Cause::new(world.map_owner(ALICE), "a plant"), At::now(&world.machine, cpu.pinned()));
         let mut batch = Batch::new();
-        let held = map.change(frames, Change::NotPresent, cause, at, &mut batch).unwrap();
+        // SAFETY: no one uses these frames.
+        let held = unsafe { map.change(frames, Change::NotPresent, cause, at, &mut batch) }.unwrap();
         map.settle(batch.flush(&world.machine, cpu.pinned()));
         // The other CPU walks the table of the broken GiB.
         world.warm(frames.end());

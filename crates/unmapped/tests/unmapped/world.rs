@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, TryLockError};
 
 use rhumb_directmap::{
-    DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing, window,
+    DirectMap, Limits as MapLimits, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing,
+    window,
 };
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped};
 use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, TableFrames, Use};
@@ -97,6 +98,7 @@ pub(crate) struct World {
     pub(crate) machine: Hosted,
     pub(crate) frames: Frames<Hosted>,
     pub(crate) map: Mutex<Map>,
+    alice: OwnerId,
     pub(crate) shelf: Mutex<Shelf>,
     pub(crate) windows: HostedViews,
     pub(crate) source: Mutex<TableFrames<'static>>,
@@ -218,12 +220,12 @@ impl World {
         let windows = rhumb_machine::MAX_CPUS as u64 * PageSize::Size2M.bytes();
         mmu.unused_until_flushed(VirtRange::of_length(WINDOW_BASE, windows).unwrap());
 
-        let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages };
+        let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7 };
         let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
         map.refill(reserve, &mut source).unwrap();
         (0..200).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
-        let pool_owner = map.add_owner(OwnerName::of("unmapped pool"), u64::MAX).unwrap();
-        map.add_owner(OwnerName::of("alice"), u64::MAX).unwrap();
+        let pool_owner = map.add_owner(OwnerName::of("unmapped pool"), MapLimits::NONE).unwrap();
+        let alice = map.add_owner(OwnerName::of("alice"), MapLimits::NONE).unwrap();
 
         let accounts = [const { Account::CLOSED }; 8];
         let shelf = Shelf::new(Box::leak(Box::new(accounts)));
@@ -234,6 +236,7 @@ impl World {
             machine,
             frames: allocator(machine, ram),
             map: Mutex::new(map),
+            alice,
             shelf: Mutex::new(shelf),
             windows: Windows::new(machine, windows, slots),
             source: Mutex::new(source),
@@ -312,8 +315,9 @@ impl World {
         std::mem::ManuallyDrop::new(block)
     }
 
-    pub(crate) fn owner_in(&self, map: &Map, name: &str) -> OwnerId {
-        map.owners().find(|owner| owner.name.to_string() == name).unwrap().id
+    /// The owner of what tests change by themselves.
+    pub(crate) fn map_owner(&self, _: Owner) -> OwnerId {
+        self.alice
     }
 
     /// The first frame of the block that the allocator gives next.

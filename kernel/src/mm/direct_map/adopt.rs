@@ -1,23 +1,42 @@
-//! Changes that outlast whoever made them: the handle is left with the journal, and found again by its owner's name.
+//! Changes that outlast their maker: the handle is left with the journal, and found again by its owner's name.
+
+use core::ops::ControlFlow;
 
 use rhumb_frames::FrameRange;
 use rhumb_machine::PfnRange;
 
-use super::{Changed, Changer, with};
+use super::{Changed, Changer, for_each_hold, with};
 
 /// Leaves changed frames as they are, for [`adopt`] to find.
 pub fn leave(changed: Changed<FrameRange>) {
     let Changed { frames, held } = changed;
-    // The frames stay their owner's: nobody frees them.
+    // The frames stay their owner's: they are not freed.
     let _ = frames.into_frames();
     let _ = with(|map| map.leave(held));
 }
 
-/// The lowest change of `who` that was left and has a frame in `within`.
-pub fn adopt(who: Changer, within: PfnRange) -> Option<Changed<FrameRange>> {
+/// The change of exactly `frames` that `who` has left.
+///
+/// # Safety
+/// The caller is the part of the kernel that `who` names, it left these frames by [`leave`], and it has not taken them
+/// back into use since. (The pool of unmapped frames leaves its blocks otherwise: they are not to be had here.)
+pub unsafe fn adopt(who: Changer, frames: PfnRange) -> Option<Changed<FrameRange>> {
     let owner = who.id()?;
-    let held = with(|map| map.adopt(owner, within)).ok()??;
-    // SAFETY: only `leave` leaves a hold, and it had the handle of these very frames; the journal gives each out once.
+    // SAFETY: the caller's promise is passed on.
+    let held = with(|map| unsafe { map.adopt(owner, frames) }).ok()??;
+    // SAFETY: `leave` had the handle of these very frames, by the caller's promise; the journal gives each out once.
     let frames = unsafe { FrameRange::assume(held.frames()) };
     Some(Changed { frames, held })
+}
+
+/// The first range that `who` has left and of which a frame is in `within`.
+pub fn first_left(who: Changer, within: PfnRange) -> Option<PfnRange> {
+    let owner = who.id()?;
+    for_each_hold(within, |_, hold| {
+        if hold.is_left && hold.is_of(owner) {
+            ControlFlow::Break(hold.frames)
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
 }

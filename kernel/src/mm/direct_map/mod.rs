@@ -21,6 +21,9 @@
 //! middle of one (the lock keeps interrupts off). It allocates nothing: its tables come from the reserve, which is
 //! filled up afterwards where interrupts are on, and by the idle loop otherwise.
 //!
+//! **Steps.** The lock is held, and interrupts are off, for some microseconds at a time: a change of many pages is made
+//! in steps, and so are looks at the whole map ([`for_each_hold`], [`validate`]).
+//!
 //! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released. When an
 //! operation returns, no CPU uses what was true before it. Merged tables go back to the reserve only then (I6).
 
@@ -31,21 +34,26 @@ pub mod reserve;
 mod rules;
 pub mod shape;
 
+use core::ops::ControlFlow;
+use core::task::Poll;
+
+use rhumb_directmap::collapse::MERGES_OF_A_FLUSH;
 use rhumb_directmap::{
-    At, Batch, Cause, Change, ChangeError, Collapsed, Counters, Held, HoldReport, Inconsistency, OwnerId,
-    OwnerName, Standing,
+    Altering, At, Batch, Cause, Change, ChangeError, Changing, Collapsed, Collapsing, Counters, Held,
+    HoldReport, Inconsistency, Limits, OwnerId, OwnerName, Reserve, Restoring, Standing, Validation,
 };
 use rhumb_frames::{Frame, FrameRange};
 use rhumb_machine::{Machine, Pfn, PfnRange};
 use rhumb_pagetable::{Access, FlushCause};
 use spin::Once;
 
+use crate::arch::entropy;
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::tables::{self, KernelDirectMap};
 use crate::smp::flush;
 
-pub use adopt::{adopt, leave};
+pub use adopt::{adopt, first_left, leave};
 pub use names::{
     set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_nx, set_memory_p,
     set_memory_ro, set_memory_rox, set_memory_rw, set_memory_x,
@@ -125,12 +133,13 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
         base: boot.direct_map.base,
         largest: boot.largest_page,
         pages: boot.direct_map.pages,
+        seed: entropy::random(),
     };
     tables::hand_over(standing, KernelRules::of(boot));
     reserve::fill();
     let owners = Changer::ALL.map(|changer| {
         // Parts of the kernel itself are trusted: their limit is none. Others get theirs when they come.
-        with(|map| map.add_owner(OwnerName::of(changer.name()), u64::MAX))
+        with(|map| map.add_owner(OwnerName::of(changer.name()), Limits::NONE))
     });
     let mut ids = arrayvec::ArrayVec::<OwnerId, { Changer::ALL.len() }>::new();
     for owner in owners {
@@ -209,7 +218,9 @@ pub fn change<F: HeldFrames>(
 ) -> Result<Changed<F>, Refused<F>> {
     let Some(owner) = who.id() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
     let cause = Cause::new(owner, reason);
-    match edit(cause_of(change), |map, at, batch| map.change(frames.range(), change, cause, at, batch)) {
+    // SAFETY: the frames' handle is here, and is kept until they are restored.
+    let mut work = unsafe { Changing::new(frames.range(), change, cause, now()) };
+    match edit(cause_of(change), |map, batch| work.step(map, batch)) {
         Ok(held) => Ok(Changed { frames, held }),
         Err(error) => Err(Refused { frames, error }),
     }
@@ -222,7 +233,8 @@ pub fn change<F: HeldFrames>(
 ///
 /// Cost: as [`change()`], without cuts.
 pub fn alter<F: HeldFrames>(changed: &mut Changed<F>, change: Change) -> Result<(), ChangeError> {
-    edit(cause_of(change), |map, _, batch| map.alter(&mut changed.held, change, batch))
+    let mut work = Altering::new(&mut changed.held, change, now());
+    edit(cause_of(change), |map, batch| work.step(map, batch))
 }
 
 /// Makes the frames ordinary, merges what nothing else keeps small, and returns them. Cannot fail.
@@ -231,10 +243,8 @@ pub fn alter<F: HeldFrames>(changed: &mut Changed<F>, change: Change) -> Result<
 pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
     let Changed { frames, held } = changed;
     // There is a map: the handle came from it.
-    let _ = edit(FlushCause::Restore, |map, _, batch| {
-        map.restore(held, batch);
-        Ok(())
-    });
+    let mut work = Restoring::new(held);
+    let _ = edit(FlushCause::Restore, |map, batch| work.step(map, batch).map(Ok));
     frames
 }
 
@@ -242,7 +252,8 @@ pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
 ///
 /// Cost: a walk for each 2 MiB of `frames`, and a read of each entry of each table.
 pub fn collapse(frames: PfnRange) -> Collapsed {
-    edit(FlushCause::Collapse, |map, _, batch| Ok(map.collapse(frames, batch))).unwrap_or_default()
+    let mut work = Collapsing::new(frames);
+    edit(FlushCause::Collapse, |map, batch| work.step(map, batch).map(Ok)).unwrap_or_default()
 }
 
 /// All frames.
@@ -258,26 +269,62 @@ pub fn with<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Result<A, ChangeE
     tables::with_direct_map(act).ok_or(ChangeError::UnknownOwner)
 }
 
-/// Whether every frame of `frames` is held as executable, by whoever may.
-pub fn is_held_executable(frames: PfnRange) -> bool {
-    with(|map| {
-        let executable =
-            |hold: &HoldReport| hold.pinned.is_none() && hold.state.access == Access::ReadExecute;
-        let end_of_all = map
-            .holds_in(frames)
-            .take_while(executable)
-            .try_fold(frames.start(), |end, hold| (hold.frames.start() <= end).then(|| hold.frames.end()));
-        !frames.is_empty() && end_of_all.is_some_and(|end| end >= frames.end())
-    })
-    .unwrap_or(false)
+/// Ranges that are looked at for each time that the lock is taken: a search in the journal for each.
+const LOOKED_AT: usize = 16;
+
+/// Calls `act` for each changed range that has a frame in `within`, in ascending order, until it breaks. The lock is held
+/// for some of them at a time: others may come and go meanwhile.
+pub fn for_each_hold<B>(
+    within: PfnRange,
+    mut act: impl FnMut(&KernelDirectMap, &HoldReport) -> ControlFlow<B>,
+) -> Option<B> {
+    let mut next = within.start();
+    loop {
+        let rest = PfnRange::new(next, within.end()).filter(|rest| !rest.is_empty())?;
+        let looked = with(|map| {
+            let mut last = None;
+            for hold in map.holds_in(rest).take(LOOKED_AT) {
+                last = Some(hold.frames.end());
+                if let ControlFlow::Break(found) = act(map, &hold) {
+                    return ControlFlow::Break(found);
+                }
+            }
+            ControlFlow::Continue(last)
+        });
+        match looked.ok()? {
+            ControlFlow::Break(found) => return Some(found),
+            ControlFlow::Continue(last) => next = last?,
+        }
+    }
 }
 
-/// Checks all books against the tables.
+/// Whether every frame of `frames` is held as executable.
+pub fn is_held_executable(frames: PfnRange) -> bool {
+    let mut end = frames.start();
+    let _: Option<()> = for_each_hold(frames, |_, hold| {
+        let executable = hold.pinned.is_none() && hold.state.access == Access::ReadExecute;
+        if !executable || hold.frames.start() > end {
+            return ControlFlow::Break(());
+        }
+        end = hold.frames.end();
+        ControlFlow::Continue(())
+    });
+    !frames.is_empty() && end >= frames.end()
+}
+
+/// Checks all books against the tables, in steps. What others change meanwhile is no finding.
 ///
 /// # Errors
-/// What does not fit; `None` in it before [`take_over`].
+/// What does not fit.
 pub fn validate() -> Result<(), Inconsistency> {
-    with(|map| map.validate()).unwrap_or(Ok(()))
+    let mut work = Validation::new();
+    loop {
+        match with(|map| work.step(map)) {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(answer)) => return answer,
+            Err(_) => return Ok(()),
+        }
+    }
 }
 
 /// How often what was done.
@@ -285,29 +332,46 @@ pub fn counters() -> Counters {
     with(|map| map.counters()).unwrap_or_default()
 }
 
-/// Does something to the map, flushes what it left, once and everywhere, and fills up the reserve.
+/// Here and now.
+fn now() -> At {
+    At::now(&MACHINE, MACHINE.pin().pinned())
+}
+
+/// Does something to the map, step by step, flushes what it left, once and everywhere, and fills up the reserve.
 fn edit<A>(
-    cause: FlushCause,
-    act: impl FnOnce(&mut KernelDirectMap, At, &mut Batch) -> Result<A, ChangeError>,
+    mut cause: FlushCause,
+    mut act: impl FnMut(&mut KernelDirectMap, &mut Batch) -> Poll<Result<A, ChangeError>>,
 ) -> Result<A, ChangeError> {
-    let answer = {
-        let guard = MACHINE.pin();
-        let at = At::now(&MACHINE, guard.pinned());
-        let mut batch = Batch::new();
-        let (answer, cause) = with(|map| {
+    let mut batch = Batch::new();
+    loop {
+        let (step, mut left) = with(|map| {
             let before = map.counters();
-            let answer = act(map, at, &mut batch);
-            (answer, refine(cause, before, map.counters()))
+            let step = act(map, &mut batch);
+            cause = refine(cause, before, map.counters());
+            (step, map.reserve())
         })?;
-        if !batch.is_empty() {
-            let settled = batch.flush(&MACHINE, guard.pinned());
-            flush::COUNTERS.count(cause, settled.stats());
-            let _ = with(|map| map.settle(settled));
+        // A long collapse goes on when the tables that it has left are back.
+        if !batch.is_empty() && (step.is_ready() || batch.tables() >= MERGES_OF_A_FLUSH) {
+            left = finish(core::mem::take(&mut batch), cause)?;
         }
-        answer
+        if let Poll::Ready(answer) = step {
+            reserve::fill_if_allowed(left);
+            return answer;
+        }
+    }
+}
+
+/// Flushes a batch, and gives its tables back. Returns what the reserve has then.
+fn finish(batch: Batch, cause: FlushCause) -> Result<Reserve, ChangeError> {
+    let settled = {
+        let guard = MACHINE.pin();
+        batch.flush(&MACHINE, guard.pinned())
     };
-    reserve::fill_if_allowed();
-    answer
+    flush::COUNTERS.count(cause, settled.stats());
+    with(|map| {
+        map.settle(settled);
+        map.reserve()
+    })
 }
 
 /// The cause that a flush is counted by, if no page is cut or merged.

@@ -1,10 +1,12 @@
 //! Large pages kept small on purpose. Nothing else about the frames changes.
 
+use core::task::Poll;
+
 use rhumb_directmap::{Cause, ChangeError};
 use rhumb_machine::PageSize;
 use rhumb_pagetable::FlushCause;
 
-use super::{Changed, Changer, HeldFrames, Refused, edit, reserve, with};
+use super::{Changed, Changer, HeldFrames, Refused, edit, now, reserve, with};
 
 /// Keeps `frames` in pages of `size` at most, until they are restored. Not with interrupts off: it fetches the tables
 /// that it takes.
@@ -12,7 +14,7 @@ use super::{Changed, Changer, HeldFrames, Refused, edit, reserve, with};
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::pin_small`].
 ///
-/// Cost: 513 writes for each large page cut, one round of interrupts.
+/// Cost: 513 writes for each large page cut; no flush, since nothing but the size of pages changes.
 #[track_caller]
 pub fn pin_small<F: HeldFrames>(
     frames: F,
@@ -26,7 +28,9 @@ pub fn pin_small<F: HeldFrames>(
         Ok(Ok(needs)) => reserve::fill_for(needs),
         Ok(Err(error)) | Err(error) => return Err(Refused { frames, error }),
     }
-    match edit(FlushCause::Split, |map, at, batch| map.pin_small(frames.range(), size, cause, at, batch)) {
+    let at = now();
+    // One step: what takes more is refused.
+    match edit(FlushCause::Split, |map, _| Poll::Ready(map.pin_small(frames.range(), size, cause, at))) {
         Ok(held) => Ok(Changed { frames, held }),
         Err(error) => Err(Refused { frames, error }),
     }

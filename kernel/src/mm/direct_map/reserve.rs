@@ -51,8 +51,12 @@ pub fn now() -> Reserve {
     with(|map| map.reserve()).unwrap_or_default()
 }
 
-/// Fills up the reserve, or leaves it to the idle loop where interrupts are off.
-pub(super) fn fill_if_allowed() {
+/// Fills up the reserve where it has `left` only, or leaves that to the idle loop where interrupts are off.
+pub(super) fn fill_if_allowed(left: Reserve) {
+    let level = level();
+    if left.records >= level.records && (level.tables..=2 * level.tables).contains(&left.tables) {
+        return;
+    }
     if interrupts::are_enabled() {
         fill();
     } else {

@@ -14,7 +14,7 @@ use rhumb_pagetable::{Attributes, Entry, Leaves, bits};
 
 use crate::boot::Boot;
 use crate::boot::paging::MAX_READ_ONLY;
-use crate::mm::direct_map::{Changer, everywhere, with};
+use crate::mm::direct_map::{Changer, everywhere, first_left};
 use crate::mm::layout::{self, image};
 use crate::mm::{protect, tables};
 use crate::smp::trampoline;
@@ -128,10 +128,6 @@ impl Protected {
     fn from(start: Pfn) -> Option<(PfnRange, State)> {
         let state = protect::state()?;
         let above = PfnRange::new(start, everywhere().end())?;
-        let is_tables = |name: &str| name == Changer::PageTables.name();
-        with(|map| {
-            map.holds_in(above).find(|hold| is_tables(hold.owner.name)).map(|hold| (hold.frames, state))
-        })
-        .ok()?
+        first_left(Changer::PageTables, above).map(|block| (block, state))
     }
 }

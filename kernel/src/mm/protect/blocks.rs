@@ -94,9 +94,9 @@ pub fn shrink_if_large() {
 
 /// A block out of the store: first ordinary, then free.
 fn release(block: Block) {
-    let (Some(changed), Some(frames)) = (adopt(Changer::PageTables, block.frames()), frames()) else {
-        return;
-    };
+    // SAFETY: `grow` or `protect_all` left the block, and it has just come out of the store.
+    let changed = unsafe { adopt(Changer::PageTables, block.frames()) };
+    let (Some(changed), Some(frames)) = (changed, frames()) else { return };
     let _ = direct_map::restore(changed).into_frames();
     let guard = MACHINE.pin();
     // SAFETY: the block was allocated as one frame by `grow`, and is in neither store nor tables.

@@ -9,7 +9,7 @@ use super::super::frames::{allocator, drain_all};
 use super::{mapped_ram, set};
 use crate::boot::Boot;
 use crate::mm;
-use crate::mm::direct_map::{self, Changer, Refused, leave, pin_small, reserve, shape};
+use crate::mm::direct_map::{self, Changer, Refused, first_left, leave, pin_small, reserve, shape};
 use crate::stress::Random;
 
 /// Which blocks are broken.
@@ -44,7 +44,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
     let mut how = how.ok_or_else(|| CommandError::failed("how: not one of full 1-in-N random:SEED"))?;
     arguments.end()?;
     drain_all(allocator()?);
-    let (mut broken, mut full, mut number) = (0u64, 0u64, 0u64);
+    let (mut broken, mut full, mut already, mut number) = (0u64, 0u64, 0u64, 0u64);
     for block in mapped_ram(boot).into_iter().flat_map(blocks_of) {
         let is_meant = how.takes(number);
         number += 1;
@@ -53,6 +53,10 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
         }
         if out.interrupted() {
             return Err(CommandError::Interrupted);
+        }
+        if first_left(Changer::Age, block.frames()).is_some() {
+            already += 1;
+            continue;
         }
         let Some(frame) = free_frame(block) else {
             full += 1;
@@ -71,7 +75,8 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
     }
     writeln!(
         out,
-        "{broken} of {number} blocks of 2 MiB are kept in 4-KiB pages; {full} more have no free frame"
+        "{broken} of {number} blocks of 2 MiB are kept in 4-KiB pages, {already} were before; \
+         {full} more have no free frame"
     );
     Ok(())
 }
@@ -118,7 +123,7 @@ pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Resu
         writeln!(out, "the direct map is what boot made, bit for bit");
         return Ok(());
     }
-    let held = direct_map::with(|map| map.holds().count()).map_err(CommandError::failed)?;
+    let held = direct_map::with(|map| map.hold_count()).map_err(CommandError::failed)?;
     Err(CommandError::failed(format_args!(
         "the direct map is not what boot made; {held} ranges are held by others: see 'directmap owners'"
     )))

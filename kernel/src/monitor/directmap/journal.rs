@@ -1,8 +1,10 @@
 //! `directmap why`, `owners`, `journal`: who did it.
 
+use core::ops::ControlFlow;
+
 use arrayvec::ArrayVec;
 use rhumb_directmap::{OwnerReport, SplitReport};
-use rhumb_machine::{PhysAddr, VirtAddr};
+use rhumb_machine::{PfnRange, PhysAddr, VirtAddr};
 use rhumb_monitor::{Address, Arguments, Column, CommandError, Human, Output, Table};
 
 use crate::mm::{direct_map, layout, tables};
@@ -38,6 +40,7 @@ const OWNER_COLUMNS: &[Column] = &[
     Column::right("ranges", 8),
     Column::right("size", 10),
     Column::right("split", 8),
+    Column::right("breaks", 8),
     Column::right("limit", 8),
 ];
 
@@ -50,9 +53,9 @@ pub fn owners(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Comm
     for OwnerReport { name, totals, .. } in owners {
         let size = Human(totals.frames * 4096);
         if totals.limit == u64::MAX {
-            table.row(&[&name, &totals.holds, &size, &totals.splits, &"none"]);
+            table.row(&[&name, &totals.holds, &size, &totals.splits, &totals.breaks, &"none"]);
         } else {
-            table.row(&[&name, &totals.holds, &size, &totals.splits, &totals.limit]);
+            table.row(&[&name, &totals.holds, &size, &totals.splits, &totals.breaks, &totals.limit]);
         }
     }
     Ok(())
@@ -62,10 +65,14 @@ pub fn owners(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Comm
 pub fn journal(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     arguments.end()?;
     let mut shown = 0;
+    let mut rest = direct_map::everywhere();
     loop {
-        let splits: ArrayVec<SplitReport, COPIED> =
-            direct_map::with(|map| map.splits().skip(shown).take(COPIED).collect())
-                .map_err(CommandError::failed)?;
+        // A range has a dozen of them at most, so those of the first that has any fit.
+        let mut splits = ArrayVec::<SplitReport, COPIED>::new();
+        let end = direct_map::for_each_hold(rest, |map, hold| {
+            splits.extend(map.splits_of(*hold).take(COPIED));
+            if splits.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(hold.frames.end()) }
+        });
         for split in &splits {
             if out.interrupted() {
                 return Err(CommandError::Interrupted);
@@ -73,12 +80,13 @@ pub fn journal(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
             writeln!(out, "{split}");
         }
         shown += splits.len();
-        if !splits.is_full() {
-            break;
+        match end.and_then(|end| PfnRange::new(end, rest.end())) {
+            Some(behind) => rest = behind,
+            None => break,
         }
     }
     let (holds, pages) =
-        direct_map::with(|map| (map.holds().count(), map.pages())).map_err(CommandError::failed)?;
+        direct_map::with(|map| (map.hold_count(), map.pages())).map_err(CommandError::failed)?;
     writeln!(out, "{shown} large pages split, {holds} ranges changed; the map has {pages}");
     Ok(())
 }

@@ -24,7 +24,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     help: "Without a word: all RAM, a character for each block, by page size and permission.\n\
            set RANGE ATTR   takes free frames and changes how they stand in the map: ro rw rox x nx np p uc wc wt wb default.\n\
            \x20                RANGE is START..END or START+SIZE in physical addresses, or frames:START..END.\n\
-           restore RANGE    undoes that, for all that was set within RANGE; 'restore all' everywhere.\n\
+           restore RANGE    undoes that, for all that lies within RANGE, as it was set; 'restore all' everywhere.\n\
            why ADDRESS      why the page there is as it is; an address of the direct map, or phys:ADDRESS.\n\
            owners, journal  who keeps large pages broken; each broken page with reason, place in the source, CPU and time.\n\
            age HOW          breaks 2-MiB blocks on purpose: full (all), 1-in-N, or random:SEED (half of them).\n\

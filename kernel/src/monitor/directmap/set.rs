@@ -9,7 +9,7 @@ use rhumb_monitor::{Arguments, CommandError, Human, Output};
 use super::super::frames::{allocator, drain_all};
 use crate::machine::MACHINE;
 use crate::mm;
-use crate::mm::direct_map::{self, Changed, Changer, adopt, alter, change, leave};
+use crate::mm::direct_map::{self, Changed, Changer, adopt, alter, change, first_left, leave};
 
 /// `directmap set RANGE ATTR`.
 pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
@@ -19,21 +19,16 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
         .parse()
         .map_err(|error: ParseChangeError| CommandError::failed(format_args!("attribute: {error}")))?;
     arguments.end()?;
-    let changed = match adopt(Changer::Monitor, frames) {
-        Some(mut changed) if changed.range() == frames => {
+    // SAFETY: what the monitor leaves it does not use.
+    let changed = match unsafe { adopt(Changer::Monitor, frames) } {
+        Some(mut changed) => {
             if let Err(error) = alter(&mut changed, wanted) {
                 leave(changed);
                 return Err(CommandError::failed(error));
             }
             changed
         }
-        other => {
-            // What was found is not what was looked for.
-            if let Some(other) = other {
-                leave(other);
-            }
-            begin(frames, wanted)?
-        }
+        None => begin(frames, wanted)?,
     };
     if changed.is_in_force() {
         leave(changed);
@@ -83,6 +78,14 @@ pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(),
         }
     };
     let (ranges, bytes) = restore_all(Changer::Monitor, within);
+    // A range is given back as it was set, whole.
+    let reaches_out = |left: &PfnRange| !within.covers(*left);
+    if let Some(left) = first_left(Changer::Monitor, within).filter(reaches_out) {
+        let (start, end) = (left.addrs().start(), left.addrs().end());
+        return Err(CommandError::failed(format_args!(
+            "{ranges} ranges restored; {start}..{end} was set as one range and reaches out of this one"
+        )));
+    }
     if ranges == 0 {
         return Err(CommandError::failed("nothing in there was set by hand"));
     }
@@ -90,13 +93,24 @@ pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(),
     Ok(())
 }
 
-/// Restores all that `who` left and that has a frame in `within`; returns how many ranges, and their bytes.
+/// Restores all that `who` left and that lies within `within`; returns how many ranges, and their bytes. `who` is a
+/// command of this monitor: [`Changer::Monitor`] or [`Changer::Age`].
 pub fn restore_all(who: Changer, within: PfnRange) -> (u64, u64) {
     let (mut ranges, mut bytes) = (0, 0);
-    while let Some(changed) = adopt(who, within) {
-        ranges += 1;
-        bytes += changed.range().addrs().bytes();
-        give_back(direct_map::restore(changed));
+    let mut next = within.start();
+    while let Some(left) =
+        PfnRange::new(next, within.end()).and_then(|rest| direct_map::first_left(who, rest))
+    {
+        next = left.end();
+        if !within.covers(left) || !matches!(who, Changer::Monitor | Changer::Age) {
+            continue;
+        }
+        // SAFETY: what these commands leave they do not use.
+        if let Some(changed) = unsafe { adopt(who, left) } {
+            ranges += 1;
+            bytes += left.addrs().bytes();
+            give_back(direct_map::restore(changed));
+        }
     }
     (ranges, bytes)
 }

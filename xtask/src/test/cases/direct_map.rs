@@ -46,6 +46,24 @@ fn changed() -> Vec<Case> {
             text("flush_collapse_flushes 1"),
             healed(),
         ]),
+        case("why", "directmap why phys:0x10000000; directmap set 0x10000000+4K ro; directmap why phys:0x10001000; directmap heal")
+            .expect([
+                text("no 1G page since boot: not all of it is RAM in the map"),
+                text("no 2M page because of [0x10000, 0x10001) ro"),
+                healed(),
+            ]),
+        case(
+            "part",
+            "directmap set 0x10000000..0x10800000 np; directmap restore 0x107ff000+4K; directmap journal; directmap heal",
+        )
+        .ends(Ends::Failing)
+        .expect([
+            text("was set as one range and reaches out of this one"),
+            text("1 ranges changed"),
+            healed(),
+        ]),
+        case("age-twice", "directmap age 1-in-8; directmap age 1-in-8; directmap heal")
+            .expect([text("\n0 of "), healed()]),
         case(
             "refused",
             "directmap set 0x1000000+4K ro; directmap set 0x20000000+4K rwx; directmap set 0x20000000+4K x; \

@@ -1,0 +1,241 @@
+//! Changes in steps: each step is bounded, the end is that of the whole, and what is refused leaves no trace.
+
+use core::task::Poll;
+
+use super::fixture::{Map, Sim, frames, pfn};
+use super::*;
+use rhumb_pagetable::CacheMode;
+
+/// 2-GiB map of 4-KiB pages.
+fn small() -> Sim {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
+    sim.map.refill(64, &mut sim.source).unwrap();
+    (0..8).for_each(|_| sim.map.add_record_page(fixture::record_page()));
+    sim
+}
+
+/// Does `step` until it answers, looks at the map in between, and returns the answer, the steps and the most writes
+/// that one of them took.
+fn drive<A>(
+    sim: &mut Sim,
+    batch: &mut Batch,
+    mut between: impl FnMut(&mut Sim, u64),
+    mut step: impl FnMut(&mut Map, &mut Batch) -> Poll<A>,
+) -> (A, u64, u64) {
+    let (mut steps, mut most) = (0, 0);
+    loop {
+        let before = sim.map.memory().writes;
+        let answer = step(&mut sim.map, batch);
+        most = most.max(sim.map.memory().writes - before);
+        steps += 1;
+        match answer {
+            Poll::Ready(answer) => return (answer, steps, most),
+            Poll::Pending => between(sim, steps),
+        }
+    }
+}
+
+/// A step's entries, and four tables filled.
+const MOST_WRITES: u64 = STEP_ENTRIES + 4 * 514;
+
+#[test]
+fn i7_a_long_change_is_made_in_bounded_steps_and_undone_in_such() {
+    let mut sim = small();
+    let (start, end) = (GIB + 4 * KIB, GIB + 61 * MIB);
+    let before = sim.leaves();
+    let mut batch = Batch::new();
+    let (cause, now) = (sim.cause(), sim.now());
+    // SAFETY: the frames are made up.
+    let mut work = unsafe { Changing::new(frames(start, end), Change::NotPresent, cause, now) };
+    let owner = OwnerName::of("test");
+    let (held, steps, most) = drive(
+        &mut sim,
+        &mut batch,
+        |sim, _| {
+            // The frames are claimed, their neighbours are not.
+            sim.map.validate().unwrap();
+            assert_eq!(sim.map.hold_count(), 1);
+            let gone = ChangeError::AlreadyRemoved { frames: frames(start, end), owner };
+            assert_eq!(sim.change(end - 4 * KIB, end, Change::NotPresent).err(), Some(gone));
+            let other = sim.change(end, end + 4 * KIB, Change::NotPresent).unwrap();
+            sim.restore(other);
+            // Nothing is merged that is half changed.
+            sim.with_batch(|map, batch| map.collapse(frames(GIB, GIB + 2 * MIB), batch));
+        },
+        |map, batch| work.step(map, batch),
+    );
+    let held = held.unwrap();
+    let pages = (end - start) / 4096;
+    assert!(steps >= 2 * pages / STEP_ENTRIES && steps <= 2 * pages / STEP_ENTRIES + 4, "{steps} steps");
+    assert!(most <= MOST_WRITES, "{most} writes in one step");
+    assert!(sim.page(start).is_none() && sim.page(end - 4 * KIB).is_none() && sim.page(end).is_some());
+    sim.settle(core::mem::take(&mut batch));
+    sim.map.validate().unwrap();
+    let mut held = held;
+    {
+        let mut work = Altering::new(&mut held, Change::Present, now);
+        let (altered, steps, most) = drive(
+            &mut sim,
+            &mut batch,
+            |sim, _| sim.map.validate().unwrap(),
+            |map, batch| work.step(map, batch),
+        );
+        altered.unwrap();
+        assert!(steps > 3 && most <= MOST_WRITES);
+    }
+    assert!(!held.is_in_force());
+    assert_eq!(sim.leaves(), before);
+    let mut held = sim.change(start, end, Change::ReadOnly).unwrap();
+    sim.alter(&mut held, Change::Cache(CacheMode::WriteCombining)).unwrap();
+    let mut work = Restoring::new(held);
+    let ((), steps, most) =
+        drive(&mut sim, &mut batch, |sim, _| sim.map.validate().unwrap(), |map, batch| work.step(map, batch));
+    assert!(steps > 3 && most <= MOST_WRITES);
+    sim.settle(batch);
+    sim.map.validate().unwrap();
+    assert_eq!(sim.leaves(), before);
+    assert_eq!((sim.map.hold_count(), sim.map.split_count()), (0, 0));
+}
+
+#[test]
+fn i7_a_long_change_that_is_refused_late_leaves_no_trace() {
+    let mut sim = small();
+    // RAM ends within the range, many steps after its start.
+    let (start, end) = (GIB + 4 * KIB, 3 * GIB);
+    let before = sim.map.memory().clone();
+    let (reserve, mut batch) = (sim.map.reserve(), Batch::new());
+    let (cause, now) = (sim.cause(), sim.now());
+    // SAFETY: the frames are made up.
+    let mut work = unsafe { Changing::new(frames(start, end), Change::NotPresent, cause, now) };
+    let (refused, steps, most) = drive(&mut sim, &mut batch, |_, _| (), |map, batch| work.step(map, batch));
+    assert_eq!(refused.err(), Some(ChangeError::NotInMap { pfn: pfn(fixture::RAM[1].1) }));
+    assert!(steps > 50 && most == 0);
+    assert!(sim.map.memory().has_same_entries(&before) && batch.is_empty());
+    assert_eq!((sim.map.reserve(), sim.map.hold_count()), (reserve, 0));
+    sim.map.validate().unwrap();
+}
+
+#[test]
+fn i3_what_stays_broken_for_a_claim_is_whole_again_when_it_is_refused() {
+    let mut sim = Sim::usual();
+    let (cause, now) = (sim.cause(), sim.now());
+    let mut batch = Batch::new();
+    // A page of the claim's first block, cut by another hold that goes meanwhile; the range runs into a hole.
+    let held = sim.change(4 * GIB, 4 * GIB + 4 * KIB, Change::NotPresent).unwrap();
+    // SAFETY: the frames are made up.
+    let mut work =
+        unsafe { Changing::new(frames(4 * GIB + 4 * KIB, 5 * GIB + 4 * KIB), Change::ReadOnly, cause, now) };
+    let pending = sim.map.advance_change(&mut work, 1, &mut batch);
+    assert!(pending.is_pending());
+    sim.restore(held);
+    assert_eq!(sim.map.split_count(), 2, "the claim keeps it broken");
+    let refused = sim.map.advance_change(&mut work, u64::MAX, &mut batch);
+    assert!(matches!(refused, Poll::Ready(Err(ChangeError::NotInMap { .. }))));
+    sim.settle(batch);
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn a_collapse_in_steps_waits_for_its_flushes_and_ends_as_the_whole_does() {
+    let mut sim = small();
+    let mut whole = small();
+    for sim in [&mut sim, &mut whole] {
+        (0..40).for_each(|_| sim.map.add_record_page(fixture::record_page()));
+    }
+    let all = frames(0, 5 * GIB);
+    let expected = whole.with_batch(|map, batch| map.collapse(all, batch));
+    let mut work = Collapsing::new(all);
+    let mut batch = Batch::new();
+    let mut steps = 0;
+    let done = loop {
+        steps += 1;
+        match work.step(&mut sim.map, &mut batch) {
+            Poll::Ready(done) => break done,
+            Poll::Pending => {
+                assert!(batch.tables() <= crate::collapse::MERGES_OF_A_FLUSH);
+                if batch.tables() == crate::collapse::MERGES_OF_A_FLUSH {
+                    sim.settle(core::mem::take(&mut batch));
+                }
+            }
+        }
+    };
+    sim.settle(batch);
+    sim.map.validate().unwrap();
+    assert_eq!((done, sim.leaves()), (expected, whole.leaves()));
+    assert!(steps > 100);
+}
+
+#[test]
+fn a_validation_in_steps_finds_what_the_whole_does() {
+    let mut sim = small();
+    let held = sim.change(GIB + 4 * KIB, GIB + 80 * MIB, Change::ReadOnly).unwrap();
+    let validate = |sim: &mut Sim, mut between: &mut dyn FnMut(&mut Sim)| {
+        let (mut work, mut steps) = (Validation::new(), 0);
+        loop {
+            steps += 1;
+            if let Poll::Ready(answer) = work.step(&sim.map) {
+                return (answer, steps);
+            }
+            (&mut between)(sim);
+        }
+    };
+    let (sound, steps) = validate(&mut sim, &mut |_| ());
+    assert_eq!(sound, Ok(()));
+    assert!(steps > 100);
+    // Changes between the steps disturb it, and are no finding.
+    let mut number = 0;
+    let (sound, _) = validate(&mut sim, &mut |sim| {
+        number += 1;
+        let addr = 4 * GIB + (number % 300) * 8 * KIB;
+        let mut batch = Batch::new();
+        let (cause, now) = (sim.cause(), sim.now());
+        let page = frames(addr, addr + 4 * KIB);
+        // SAFETY: the frames are made up.
+        let held = unsafe { sim.map.change(page, Change::NotPresent, cause, now, &mut batch) }.unwrap();
+        if number % 2 == 0 {
+            sim.map.restore(held, &mut batch);
+        } else {
+            sim.map.leave(held);
+        }
+        sim.settle(batch);
+    });
+    assert_eq!(sound, Ok(()));
+    // An entry that was changed behind the map's back is found.
+    let virt = window(Levels::Four).start().plus(GIB + 70 * MIB);
+    let step = *walk(sim.map.memory(), Root::new(ROOT_FRAME, Levels::Four), virt).steps().last().unwrap();
+    sim.map.memory_mut().write(
+        step.table,
+        step.index,
+        State::ORDINARY.entry(PhysAddr::new(GIB + 70 * MIB), PageSize::Size4K),
+    );
+    let wrong = Err(Inconsistency::Entry { pfn: pfn(GIB + 70 * MIB) });
+    assert_eq!(validate(&mut sim, &mut |_| ()).0, wrong);
+    assert_eq!(sim.map.validate(), wrong);
+    sim.map.memory_mut().write(step.table, step.index, step.entry);
+    // And so is a wrong count of one owner, though another has what it lacks.
+    let owner = sim.owner;
+    let other = sim.map.add_owner(OwnerName::of("other"), Limits::NONE).unwrap();
+    sim.map.journal.update_owner(owner, |owner| owner.frames -= 1);
+    sim.map.journal.update_owner(other, |owner| owner.frames += 1);
+    assert_eq!(validate(&mut sim, &mut |_| ()).0, Err(Inconsistency::Owners));
+    sim.map.journal.update_owner(owner, |owner| owner.frames += 1);
+    sim.map.journal.update_owner(other, |owner| owner.frames -= 1);
+    sim.restore(held);
+}
+
+#[test]
+fn a_change_of_cache_mode_reaches_cpus_that_missed_the_removal() {
+    // Removed lazily: a CPU that idles may hold the page in the old mode, which nothing of the map shows any more.
+    let mut sim = Sim::usual();
+    let mut held = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent).unwrap();
+    let now = sim.now();
+    let mut batch = Batch::new();
+    sim.map.alter(&mut held, Change::Cache(CacheMode::UncachedStrong), now, &mut batch).unwrap();
+    assert!(batch.flush_batch().is_full_flush());
+    assert!(!batch.flush_batch().may_be_lazy());
+    sim.settle(core::mem::take(&mut batch));
+    sim.map.restore(held, &mut batch);
+    assert!(batch.flush_batch().is_full_flush() && !batch.flush_batch().may_be_lazy());
+    sim.settle(batch);
+    sim.assert_as_at_boot();
+}

@@ -1,0 +1,324 @@
+//! Changes of any length in steps, so that the map's lock is held for a bounded time.
+//!
+//! ```text
+//!   Changing:   claim the frames ─> survey them, some entries a step ─> cut, paint, some entries a step ─> Held
+//!                        │ refused: the claim is struck out, nothing was painted
+//!   Altering:   paint, some entries a step          Restoring: paint, some entries a step ─> merge
+//! ```
+//!
+//! A step looks at or writes [`STEP_ENTRIES`] entries, and cuts or merges four large pages on top of that. What one step
+//! can do is done in one, and nothing is written down in between. Longer work is *claimed* with its first step: its hold
+//! is in the journal, so its frames are its own, and what the survey has seen stays true. So a change is made whole or
+//! not at all (I7), however many steps it takes, and what others do between two steps concerns other frames.
+//!
+//! One flush at the end does for all steps. Until then a CPU may use the old translation of any page, whichever step
+//! has painted it.
+
+use core::task::Poll;
+
+use rhumb_machine::{Pfn, PfnRange};
+use rhumb_pagetable::TableMemory;
+
+use crate::batch::Batch;
+use crate::change::{DirectMap, Held};
+use crate::error::ChangeError;
+use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
+use crate::records::{At, Cause, Handle, HoldId};
+use crate::rules::Rules;
+use crate::state::{BadChange, Change, State};
+
+/// Entries that one step looks at or writes. At 2 to 5 ns for each, a step takes 10 to 20 us.
+pub const STEP_ENTRIES: u64 = 4096;
+
+/// How far a change is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Begin,
+    Survey,
+    Paint,
+}
+
+/// A change under way: what [`DirectMap::change`] does, in steps.
+#[must_use = "the frames are held, and perhaps half changed, until the last step is done"]
+#[derive(Debug)]
+pub struct Changing {
+    frames: PfnRange,
+    change: Change,
+    cause: Cause,
+    at: At,
+    stage: Stage,
+    /// The claim, once there is one.
+    hold: Option<HoldId>,
+    next: Pfn,
+    entries: u64,
+    cuts: u64,
+}
+
+impl Changing {
+    /// A change that has not begun.
+    ///
+    /// # Safety
+    /// As [`DirectMap::change`].
+    #[expect(unsafe_code, reason = "the caller holds the frames")]
+    pub const unsafe fn new(frames: PfnRange, change: Change, cause: Cause, at: At) -> Self {
+        Self::begin(frames, change, cause, at)
+    }
+
+    pub(crate) const fn begin(frames: PfnRange, change: Change, cause: Cause, at: At) -> Self {
+        let next = frames.start();
+        Self { frames, change, cause, at, stage: Stage::Begin, hold: None, next, entries: 0, cuts: 0 }
+    }
+
+    /// Does the next step on `map`, the same one each time. After an answer there is none to be done.
+    ///
+    /// # Errors
+    /// As [`DirectMap::change`].
+    pub fn step<T: TableMemory, R: Rules>(
+        &mut self,
+        map: &mut DirectMap<T, R>,
+        batch: &mut Batch,
+    ) -> Poll<Result<Held, ChangeError>> {
+        map.advance_change(self, STEP_ENTRIES, batch)
+    }
+}
+
+/// A change of held frames under way: what [`DirectMap::alter`] does, in steps.
+#[must_use = "the frames are perhaps half changed until the last step is done"]
+#[derive(Debug)]
+pub struct Altering<'held> {
+    held: &'held mut Held,
+    change: Change,
+    at: At,
+    /// Where to go on, once it is known what is to become of the frames.
+    going: Option<(State, Pfn)>,
+    entries: u64,
+}
+
+impl<'held> Altering<'held> {
+    /// One that has not begun.
+    pub const fn new(held: &'held mut Held, change: Change, at: At) -> Self {
+        Self { held, change, at, going: None, entries: 0 }
+    }
+
+    /// Does the next step on `map`, the same one each time. After an answer there is none to be done.
+    ///
+    /// # Errors
+    /// As [`DirectMap::alter`].
+    pub fn step<T: TableMemory, R: Rules>(
+        &mut self,
+        map: &mut DirectMap<T, R>,
+        batch: &mut Batch,
+    ) -> Poll<Result<(), ChangeError>> {
+        map.advance_alter(self, STEP_ENTRIES, batch)
+    }
+}
+
+/// A restore under way: what [`DirectMap::restore`] does, in steps.
+#[must_use = "the frames are held, and perhaps half restored, until the last step is done"]
+#[derive(Debug)]
+pub struct Restoring {
+    held: Held,
+    next: Pfn,
+}
+
+impl Restoring {
+    /// One that has not begun.
+    pub const fn new(held: Held) -> Self {
+        let next = held.frames.start();
+        Self { held, next }
+    }
+
+    /// Does the next step on `map`, the same one each time. After an answer there is none to be done.
+    pub fn step<T: TableMemory, R: Rules>(
+        &mut self,
+        map: &mut DirectMap<T, R>,
+        batch: &mut Batch,
+    ) -> Poll<()> {
+        map.advance_restore(self, STEP_ENTRIES, batch)
+    }
+}
+
+impl<T: TableMemory, R: Rules> DirectMap<T, R> {
+    pub(crate) fn advance_change(
+        &mut self,
+        work: &mut Changing,
+        budget: u64,
+        batch: &mut Batch,
+    ) -> Poll<Result<Held, ChangeError>> {
+        self.edits += 1;
+        match self.go_on(work, budget, batch) {
+            Ok(None) => return Poll::Pending,
+            Ok(Some(held)) => Poll::Ready(self.note(Ok(held))),
+            Err(error) => {
+                if let Some(id) = work.hold.take() {
+                    // Nothing was painted; a block that was to stay broken for this hold only is whole again.
+                    let splits = self.journal.close(id);
+                    self.place(splits, batch);
+                }
+                Poll::Ready(self.note(Err(error)))
+            }
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        work: &mut Changing,
+        mut budget: u64,
+        batch: &mut Batch,
+    ) -> Result<Option<Held>, ChangeError> {
+        let Changing { frames, cause, at, .. } = *work;
+        let Ok(state) = State::ORDINARY.after(work.change) else { return Err(ChangeError::WriteExecute) };
+        if work.stage == Stage::Begin {
+            self.survey_claim(cause.owner, frames, state)?;
+            work.stage = Stage::Survey;
+        }
+        if work.stage == Stage::Survey {
+            let entries = self.survey_pages(&mut work.next, frames.end(), budget)?;
+            work.entries += entries;
+            budget = budget.saturating_sub(entries);
+            if state.is_ordinary() {
+                let is_done = work.next == frames.end();
+                return Ok(is_done.then_some(Held { frames, hold: None }));
+            }
+            if work.hold.is_none() {
+                self.allow(cause.owner, self.journal.breaks_of(frames, None), at)?;
+            }
+            if work.next < frames.end() {
+                if work.hold.is_none() {
+                    self.provide(0, 1)?;
+                    work.hold = self.open(frames, state, None, Handle::Working, cause, at);
+                }
+                return Ok(None);
+            }
+            let cuts = self.cuts_at([frames.start(), frames.end()]);
+            self.provide(cuts.len(), u64::from(work.hold.is_none()))?;
+            if work.hold.is_none() {
+                work.hold = self.open(frames, state, None, Handle::Out, cause, at);
+            }
+            let Some(hold) = work.hold else { return Err(self.out_of_records()) };
+            for block in cuts.iter() {
+                self.cut(block, hold);
+            }
+            (work.stage, work.next, work.cuts) = (Stage::Paint, frames.start(), cuts.len());
+        }
+        let Some(hold) = work.hold else { return Err(ChangeError::NothingHeld) };
+        work.next = self.paint(rest(work.next, frames), State::ORDINARY, state, &mut budget, batch);
+        self.set_handle(hold, work.next == frames.end());
+        if work.next < frames.end() {
+            return Ok(None);
+        }
+        self.charge_time(cause.owner, at, steps_of(work.cuts, work.entries));
+        work.hold = None;
+        Ok(Some(Held { frames, hold: Some(hold) }))
+    }
+
+    pub(crate) fn advance_alter(
+        &mut self,
+        work: &mut Altering<'_>,
+        budget: u64,
+        batch: &mut Batch,
+    ) -> Poll<Result<(), ChangeError>> {
+        self.edits += 1;
+        let done = self.go_on_altering(work, budget, batch);
+        match done {
+            Ok(false) => Poll::Pending,
+            Ok(true) => Poll::Ready(self.note(Ok(()))),
+            Err(error) => Poll::Ready(self.note(Err(error))),
+        }
+    }
+
+    /// Whether it is done.
+    fn go_on_altering(
+        &mut self,
+        work: &mut Altering<'_>,
+        mut budget: u64,
+        batch: &mut Batch,
+    ) -> Result<bool, ChangeError> {
+        let id = work.held.hold.ok_or(ChangeError::NothingHeld)?;
+        let hold = *self.journal.hold(id).ok_or(ChangeError::NothingHeld)?;
+        let (frames, owner) = (hold.frames, hold.cause.owner);
+        let (target, next) = match work.going {
+            Some(going) => going,
+            None => {
+                if hold.pinned.is_some() {
+                    return Err(ChangeError::Pinned { frames });
+                }
+                let target = match hold.state.after(work.change) {
+                    Ok(target) => target,
+                    Err(BadChange::WriteExecute) => return Err(ChangeError::WriteExecute),
+                    Err(BadChange::AlreadyRemoved) => {
+                        let owner = self.journal.name_of(owner);
+                        return Err(ChangeError::AlreadyRemoved { frames, owner });
+                    }
+                };
+                if target == hold.state {
+                    return Ok(true);
+                }
+                if !target.is_ordinary() {
+                    self.allow(owner, 0, work.at)?;
+                    self.rules.check(owner, frames, target)?;
+                }
+                (target, frames.start())
+            }
+        };
+        let before = budget;
+        let next = self.paint(rest(next, frames), hold.state, target, &mut budget, batch);
+        work.entries += before - budget;
+        work.going = Some((target, next));
+        if next < frames.end() {
+            self.set_handle(id, false);
+            return Ok(false);
+        }
+        if target.is_ordinary() {
+            self.end(id, batch);
+            work.held.hold = None;
+        } else {
+            self.set_handle(id, true);
+            self.journal.update_hold(id, |hold| hold.state = target);
+            self.charge_time(owner, work.at, 1 + work.entries / ENTRIES_OF_A_STEP);
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn advance_restore(
+        &mut self,
+        work: &mut Restoring,
+        mut budget: u64,
+        batch: &mut Batch,
+    ) -> Poll<()> {
+        self.edits += 1;
+        let Some(id) = work.held.hold else { return Poll::Ready(()) };
+        let Some(hold) = self.journal.hold(id).copied() else { return Poll::Ready(()) };
+        if hold.pinned.is_none() {
+            work.next =
+                self.paint(rest(work.next, hold.frames), hold.state, State::ORDINARY, &mut budget, batch);
+            if work.next < hold.frames.end() {
+                self.set_handle(id, false);
+                return Poll::Pending;
+            }
+        }
+        self.end(id, batch);
+        work.held.hold = None;
+        Poll::Ready(())
+    }
+
+    /// Strikes a hold out whose frames are ordinary again.
+    fn end(&mut self, id: HoldId, batch: &mut Batch) {
+        let splits = self.journal.close(id);
+        self.place(splits, batch);
+        self.counters.restores += 1;
+    }
+
+    /// Says whether the handle is its holder's, or work is going on.
+    fn set_handle(&mut self, id: HoldId, is_done: bool) {
+        let handle = if is_done { Handle::Out } else { Handle::Working };
+        if self.journal.hold(id).is_some_and(|hold| hold.handle != handle) {
+            self.journal.update_hold(id, |hold| hold.handle = handle);
+        }
+    }
+}
+
+/// The frames from `next` on.
+fn rest(next: Pfn, frames: PfnRange) -> PfnRange {
+    PfnRange::new(next, frames.end()).unwrap_or_default()
+}
