@@ -22,6 +22,9 @@ use crate::{build, paths};
 /// Where an ELF64 header has the place, the number and the names of its sections.
 const SECTION_FIELDS: [std::ops::Range<usize>; 2] = [40..48, 60..64];
 
+/// The only line that Rhumb's menu entry shows on a screen: without it, a machine that runs looks like one that hangs.
+const NOTICE: &str = "Rhumb talks on the first serial port (115200 8N1); nothing more comes here.";
+
 /// `cargo xtask image`.
 pub(crate) fn command(options: &ImageOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::ImageTools])?;
@@ -53,7 +56,7 @@ fn configuration(command_line: &str) -> Result<String> {
     }
     let words: String = command_line.split_whitespace().map(|word| format!(" '{word}'")).collect();
     Ok(format!(
-        "set timeout_style=hidden\nset timeout=0\n\nmenuentry 'Rhumb' {{\n    multiboot2 /boot/rhumb{words}\n}}\n"
+        "set timeout_style=hidden\nset timeout=0\n\nmenuentry 'Rhumb' {{\n    echo '{NOTICE}'\n    set gfxpayload=text\n    multiboot2 /boot/rhumb{words}\n}}\n"
     ))
 }
 
@@ -114,5 +117,17 @@ mod tests {
         assert!(text.contains("multiboot2 /boot/rhumb 'directmap=4k' 'a;b' '$x'\n"), "{text}");
         assert!(configuration("").expect("fine").contains("multiboot2 /boot/rhumb\n"));
         assert!(configuration("it's").is_err());
+    }
+
+    #[test]
+    fn the_screen_says_where_rhumb_talks_and_stays_in_text_mode() {
+        let text = configuration("").expect("fine");
+        let (_, entry) = text.split_once("menuentry 'Rhumb' {\n").expect("an entry");
+        let lines: Vec<_> = entry.lines().map(str::trim).collect();
+        assert_eq!(
+            lines[0],
+            "echo 'Rhumb talks on the first serial port (115200 8N1); nothing more comes here.'"
+        );
+        assert_eq!(lines[1..], ["set gfxpayload=text", "multiboot2 /boot/rhumb", "}"]);
     }
 }
