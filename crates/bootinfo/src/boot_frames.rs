@@ -8,15 +8,18 @@
 //! boot (the boot page tables' reach). From the top, since low memory is the scarce kind: the first MiB holds the
 //! trampoline, the first 16 MiB are the DMA zone, and a device that cannot reach past them can use nothing else.
 //!
+//! Where it matters which node a frame is of, [`BootFrames::take_run_near`] looks at that node's own memory first. Memory
+//! that may be unplugged comes last, because nothing that boot takes can be moved out of it.
+//!
 //! A frame is *not* zeroed: this crate touches no memory. The caller zeroes it through its own mapping.
 //!
 //! Why no free: whatever is taken at boot stays, or is given to the frame allocator by address later.
 
 use core::fmt;
 
-use rhumb_machine::{Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::{NodeId, Pfn, PfnRange, PhysAddr, PhysRange};
 
-use crate::{MemoryMap, MemoryMapError, Reservation};
+use crate::{MemoryMap, MemoryMapError, Reservation, Topology};
 
 /// A source of frames at boot.
 #[derive(Debug)]
@@ -88,6 +91,33 @@ impl<'map> BootFrames<'map> {
     }
 }
 
+impl BootFrames<'_> {
+    /// Takes frames as [`Self::take_run`] does, of the memory that is best for `node`: the node's own, then that of other
+    /// nodes, and only then memory that may be unplugged.
+    ///
+    /// # Errors
+    /// [`OutOfBootFrames`]; nothing has changed then.
+    pub fn take_run_near(
+        &mut self,
+        topology: &Topology,
+        node: NodeId,
+        frames: u64,
+        align_frames: u64,
+        why: Reservation,
+    ) -> Result<PfnRange, OutOfBootFrames> {
+        let window = self.window;
+        let stays =
+            topology.memory.iter().rev().filter(|memory| memory.node == node && !memory.hot_pluggable);
+        let own = stays.map(|memory| memory.range).chain(topology.fixed_memory_down());
+        for near in own.map(|range| range.intersection(window)).filter(|near| !near.is_empty()) {
+            if let Ok(run) = self.elsewhere(near).take_run(frames, align_frames, why) {
+                return Ok(run);
+            }
+        }
+        self.take_run(frames, align_frames, why)
+    }
+}
+
 /// No such frames can be had at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfBootFrames {
@@ -125,3 +155,52 @@ impl fmt::Display for OutOfBootFrames {
 }
 
 impl core::error::Error for OutOfBootFrames {}
+
+#[cfg(test)]
+mod tests {
+    use rhumb_machine::{NodeId, PhysAddr, PhysRange};
+
+    use crate::firmware::MemoryAffinity;
+    use crate::{BootFrames, FirmwareEntry, MemoryMap, Reservation, Topology};
+
+    const G: u64 = 1 << 30;
+
+    /// RAM of 8 GiB: node 0, node 1, a part of node 1 that may be unplugged, a part that no table names.
+    fn machine() -> (MemoryMap, Topology) {
+        let entry = FirmwareEntry { base: 1 << 20, length: 8 * G - (1 << 20), type_code: 1 };
+        let map = MemoryMap::from_firmware([entry]).unwrap().0;
+        let mut topology = Topology::single(0);
+        topology.domains.push(1);
+        for (start, end, node, hot_pluggable) in [(0, 2, 0, false), (2, 4, 1, false), (4, 6, 1, true)] {
+            let range = PhysRange::new(PhysAddr::new(start * G), PhysAddr::new(end * G)).unwrap();
+            let node = NodeId::new(node).unwrap();
+            topology.memory.push(MemoryAffinity { range, domain: 0, node, hot_pluggable });
+        }
+        (map, topology)
+    }
+
+    #[test]
+    fn a_nodes_own_memory_comes_first_and_what_may_be_unplugged_last() {
+        let (mut map, topology) = machine();
+        let all = PhysAddr::new(u64::MAX);
+        let mut take = |node: usize, gib: u64, ceiling: PhysAddr| {
+            let node = NodeId::new(node).unwrap();
+            let run = BootFrames::below(&mut map, ceiling).take_run_near(
+                &topology,
+                node,
+                gib << 18,
+                1 << 18,
+                Reservation::PerCpu,
+            );
+            run.ok().map(|run| run.start().addr().get() / G)
+        };
+        assert_eq!(take(1, 1, all), Some(3));
+        assert_eq!(take(0, 1, all), Some(1));
+        assert_eq!(take(1, 1, PhysAddr::new(3 * G)), Some(2), "below the ceiling");
+        assert_eq!(take(1, 1, all), Some(7), "its own is used up: memory that stays, of any node");
+        assert_eq!(take(0, 1, all), Some(6), "the lowest GiB is not whole");
+        assert_eq!(take(0, 1, all), Some(5), "in the end what may be unplugged");
+        assert_eq!(take(1, 1, all), Some(4));
+        assert_eq!(take(1, 1, all), None);
+    }
+}

@@ -8,9 +8,9 @@
 
 use core::fmt;
 
-use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation, Topology};
+use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation};
 use rhumb_frames::Descriptor;
-use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtRange};
+use rhumb_machine::{NodeId, PageSize, PfnRange, PhysRange, VirtRange};
 use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, PageCounts, TableMemory};
 
 use super::paging::{PagingError, Tables};
@@ -55,11 +55,11 @@ impl fmt::Display for NoDescriptors {
 pub(super) fn map<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
-    topology: &Topology,
     ram: &[PhysRange],
     largest: PageSize,
 ) -> Result<DescriptorFigures, PagingError> {
-    let mut array = Array { mapper, source, topology, figures: DescriptorFigures::default() };
+    let topology = source.topology;
+    let mut array = Array { mapper, source, figures: DescriptorFigures::default() };
     let pieces = ram.iter().flat_map(|&range| topology.pieces(range));
     for run in ARRAY.runs(pieces) {
         array.map_run(run.virt, run.node, largest)?;
@@ -70,7 +70,6 @@ pub(super) fn map<M: TableMemory>(
 struct Array<'a, 'tables, 'frames, 'map, M: TableMemory> {
     mapper: &'a mut Mapper<'tables, M>,
     source: &'a mut Tables<'frames, 'map>,
-    topology: &'a Topology,
     figures: DescriptorFigures,
 }
 
@@ -109,18 +108,12 @@ impl<M: TableMemory> Array<'_, '_, '_, '_, M> {
         }
     }
 
-    /// Frames in a row: of `node`, from its highest memory down; else of any.
+    /// Frames in a row, near `node`.
     fn take(&mut self, frames: u64, node: NodeId, size: PageSize) -> Result<PfnRange, OutOfBootFrames> {
-        let frames_of = &mut self.source.frames;
-        let mut take = |window| {
-            frames_of.elsewhere(window).take_run(frames, size.frames(), Reservation::FrameDescriptors)
-        };
-        let near = self.topology.memory.iter().rev().filter(|memory| memory.node == node);
-        if let Some(run) = near.filter_map(|memory| take(memory.range).ok()).next() {
-            return Ok(run);
-        }
-        let run = take(PhysRange::new(PhysAddr::ZERO, PhysAddr::new(u64::MAX)).unwrap_or_default())?;
-        if self.topology.node_of(run.start().addr()) != node {
+        let topology = self.source.topology;
+        let why = Reservation::FrameDescriptors;
+        let run = self.source.frames.take_run_near(topology, node, frames, size.frames(), why)?;
+        if topology.node_of(run.start().addr()) != node {
             self.figures.far_bytes += frames * PageSize::Size4K.bytes();
         }
         Ok(run)

@@ -239,7 +239,7 @@ boot_gdt_high_pointer:
     .short boot_gdt_end - boot_gdt - 1
     .quad boot_gdt
 
-    .section .bss.boot, "aw", @nobits
+    .section .bss.boot_tables, "aw", @nobits
     .balign 4096
     .global boot_root
     .global boot_window
@@ -248,6 +248,7 @@ boot_low_pointers: .skip 4096
 boot_high_pointers: .skip 4096
 boot_directories: .skip 4 * 4096
 boot_window: .skip 4096
+    .section .bss.boot, "aw", @nobits
     .balign 16
 boot_stack: .skip STACK_BYTES
     .text
@@ -257,6 +258,34 @@ boot_stack: .skip STACK_BYTES
 
 unsafe extern "C" {
     static boot_gdt_high_pointer: u8;
+    static mut __boot_code_start: u8;
+    static mut __boot_code_end: u8;
+    static mut __boot_tables_start: u8;
+    static mut __boot_tables_end: u8;
+}
+
+/// A breakpoint, which ends in a report.
+const INT3: u8 = 0xcc;
+
+fn fill(start: *mut u8, end: *mut u8, byte: u8) {
+    // SAFETY: by the callers' contract; the linker script defines the end behind the start.
+    unsafe { start.write_bytes(byte, end as usize - start as usize) };
+}
+
+/// Overwrites the code above with breakpoints: it turns paging and protections off and on, and no one may jump there.
+///
+/// # Safety
+/// The boot tables are loaded (they show the image writable), and the code is not needed any more.
+pub unsafe fn erase_code() {
+    fill(&raw mut __boot_code_start, &raw mut __boot_code_end, INT3);
+}
+
+/// Empties the boot tables: loaded by mistake or by an attacker, they would show 4 GiB writable and executable.
+///
+/// # Safety
+/// Other tables are loaded, which show the image's data writable, and no CPU uses the boot tables any more.
+pub unsafe fn erase_tables() {
+    fill(&raw mut __boot_tables_start, &raw mut __boot_tables_end, 0);
 }
 
 /// Loads the boot descriptors at their linked address: the low one goes with the boot tables. After [`super::la57`],

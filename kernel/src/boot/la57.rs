@@ -62,7 +62,7 @@ boot_five_high:
     popq %rbx
     retq
 
-    .section .bss.boot, "aw", @nobits
+    .section .bss.boot_tables, "aw", @nobits
     .balign 4096
     .global boot_root_5
 boot_root_5: .skip 4096

@@ -22,8 +22,9 @@ use spin::Once;
 
 use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
 use rhumb_bootinfo::loader::{multiboot2, pvh};
+use rhumb_bootinfo::memory_map::Capped;
 use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Protocol, Reservation};
-use rhumb_machine::{CpuId, MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{CpuId, MAX_CPUS, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::Levels;
 
 use crate::arch::cpu::features;
@@ -46,6 +47,10 @@ const DEVICE_PAGE_BYTES: u64 = 4096;
 const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1;
 /// Below this, real mode can begin.
 const REAL_MODE_END: PhysAddr = PhysAddr::new(0xa_0000);
+/// The first MiB is the firmware's: see [`Reservation::FirstMebibyte`].
+pub const FIRST_MEBIBYTE_END: PhysAddr = PhysAddr::new(1 << 20);
+/// Free RAM that `mem=` must leave: boot takes 2 MiB or so, and the rest is for the prompt and its commands.
+const LEAST_FREE_BYTES: u64 = 8 << 20;
 
 /// What boot found out and later code asks for.
 pub struct Boot {
@@ -63,8 +68,8 @@ pub struct Boot {
     pub table_frames: u64,
     /// CPUs that have an area and stacks.
     pub cpus: usize,
-    /// Where the areas of CPUs 1 and up stand.
-    areas: VirtAddr,
+    /// Where each CPU's area is, in memory of its node; the boot CPU's is in the image.
+    areas: ArrayVec<VirtAddr, MAX_CPUS>,
     /// Device registers and where they are mapped.
     pub devices: ArrayVec<Device, MAX_DEVICES>,
 }
@@ -115,22 +120,26 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     let mut options = read_options(&info);
     warn_of(&findings);
 
-    let mut map = read_memory_map(&info, &options);
-    let (topology, findings) = Topology::discover(low, info.rsdp, apic::id_by_cpuid());
+    let mut map = read_memory_map(&info);
+    let (topology, findings) =
+        Topology::discover(&window.firmware(low, &map), info.rsdp, apic::id_by_cpuid());
     warn_of(&findings);
     options.unlisted_cpu = options.unlisted_cpu.filter(|&apic_id| is_unlisted(&topology, apic_id));
     choose_apic_mode(&topology, &options);
     move_console(&topology, &options);
-    let levels = choose_levels(&options, &map);
+    let mut devices = list_devices(&topology, &mut map);
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
-    let mut devices = list_devices(&topology, &map);
+    let first_mebibyte = PhysRange::new(PhysAddr::ZERO, FIRST_MEBIBYTE_END).unwrap_or_default();
+    reserve(&mut map, first_mebibyte, Reservation::FirstMebibyte);
+    limit_memory(&mut map, &options);
+    let levels = choose_levels(&options, &map);
     let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
 
     let largest_page = choose_page_size(&options);
     let limit = options.direct_map_limit_bytes.map(PhysAddr::new);
     let mut first_block = None;
     protect::decide(&options, || {
-        first_block = paging::take_first_block(&mut map, limit).ok();
+        first_block = paging::take_first_block(&mut map, limit, &topology).ok();
         first_block.is_some()
     });
     let wanted = Wanted {
@@ -157,7 +166,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
         let root = root.table.addr().get() as u32;
         trampoline::write(page.start(), window.frame(page.start().pfn()), root, cr4);
     }
-    let areas = reserve_areas(&mut map, built.direct_map.base, cpus, wanted.limit);
+    let areas = reserve_areas(&mut map, built.direct_map.base, &wanted);
     kasan::reserve(&mut map, built.direct_map.base, wanted.limit, cpus);
 
     machine::set_direct_map_base(built.direct_map.base);
@@ -213,22 +222,27 @@ fn is_unlisted(topology: &Topology, apic_id: u32) -> bool {
     !is_listed
 }
 
-fn read_memory_map(info: &BootInfo, options: &Options) -> MemoryMap {
+fn reserve(map: &mut MemoryMap, range: PhysRange, why: Reservation) {
+    map.reserve(range, why).unwrap_or_else(|error| refuse(error));
+}
+
+/// The firmware's memory map, with everything that is in use already reserved.
+fn read_memory_map(info: &BootInfo) -> MemoryMap {
     let (mut map, findings) =
         MemoryMap::from_firmware(info.memory.iter().copied()).unwrap_or_else(|error| refuse(error));
     warn_of(&findings);
-    let image = PhysRange::new(image::physical(image::text()).start(), image::physical(image::data()).end());
-    let first_page = PhysRange::of_length(PhysAddr::ZERO, DEVICE_PAGE_BYTES);
-    for (range, why) in [(first_page, Reservation::FirstPage), (image, Reservation::KernelImage)] {
-        map.reserve(range.unwrap_or_default(), why).unwrap_or_else(|error| refuse(error));
+    let image = PhysRange::new(image::physical(image::text()).start(), image::physical(image::data()).end())
+        .unwrap_or_default();
+    if map.include(image).unwrap_or_else(|error| refuse(error)) {
+        log::warn!(
+            "memory map: the kernel runs at {image}, so that is RAM, though the firmware says otherwise"
+        );
     }
+    reserve(&mut map, image, Reservation::KernelImage);
+    // Not even a trampoline: an address of 0 looks like none.
+    let first_page = PhysRange::of_length(PhysAddr::ZERO, PageSize::Size4K.bytes()).unwrap_or_default();
+    reserve(&mut map, first_page, Reservation::FirstMebibyte);
     info.reserve_occupied(&mut map).unwrap_or_else(|error| refuse(error));
-    if let Some(bytes) = options.memory_limit_bytes {
-        // Too little is no reason not to start: the word is ignored, and said to be.
-        if let Err(error) = map.cap(bytes) {
-            log::warn!("mem=: {error}; using all RAM");
-        }
-    }
     map
 }
 
@@ -247,6 +261,19 @@ fn move_console(topology: &Topology, options: &Options) {
     // is a serial port.
     if !unsafe { console::take(port, VirtAddr::new) } {
         log::warn!("the console stays where it is: there is no serial port at {:x?}", port.registers);
+    }
+}
+
+/// `mem=`. Too little is no reason not to start: the word is ignored then, and said to be.
+fn limit_memory(map: &mut MemoryMap, options: &Options) {
+    let Some(bytes) = options.memory_limit_bytes else { return };
+    match map.cap(bytes, LEAST_FREE_BYTES) {
+        Err(error) => log::warn!("mem=: {error}; using all RAM"),
+        Ok(Capped { kept_bytes: 0, .. }) => {}
+        Ok(Capped { kept_bytes, .. }) => log::warn!(
+            "mem=: {} KiB of RAM above that address stay in use: they hold the kernel or what the loader placed",
+            kept_bytes >> 10
+        ),
     }
 }
 
@@ -315,9 +342,12 @@ fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (us
     }
 }
 
-/// The pages of device registers to map, each once: two I/O APICs may share one. What the firmware places in RAM is
-/// none.
-fn list_devices(topology: &Topology, map: &MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
+/// The pages of device registers to map, each once: two I/O APICs may share one.
+///
+/// Where the firmware calls such a page RAM, one of its tables is wrong. The page is taken out of RAM and used as
+/// registers: if it is RAM after all, a page is lost and nothing else. Only a page that holds something already, the
+/// kernel or the loader's data, is RAM for certain and holds no registers.
+fn list_devices(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
     let mut devices = ArrayVec::<Device, MAX_DEVICES>::new();
     let local = apic::page_to_map().map(|at| (LOCAL_APIC, at));
     let io_apics = topology.io_apics.iter().map(|io_apic| (IO_APIC, io_apic.address));
@@ -326,8 +356,16 @@ fn list_devices(topology: &Topology, map: &MemoryMap) -> ArrayVec<Device, MAX_DE
     for (name, at) in local.into_iter().chain(io_apics).chain(power).chain(console) {
         let page =
             PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default();
+        if map.exclude(page).unwrap_or_else(|error| refuse(error)) {
+            log::warn!("the memory map calls the {name} at {at} RAM: it is not used as such");
+        }
         if map.ram().any(|ram| ram.overlaps(page)) {
-            log::warn!("the firmware places an {name} at {at}, which is RAM: not used");
+            if name == LOCAL_APIC {
+                refuse(format_args!("the {name} is at {at}, where the loader placed something in RAM"));
+            }
+            log::warn!(
+                "the firmware places an {name} at {at}, where the loader placed something in RAM: not used"
+            );
         } else if devices.iter().all(|device| device.phys != page) {
             devices.push(Device { name, phys: page, virt: VirtAddr::ZERO });
         }
@@ -335,20 +373,26 @@ fn list_devices(topology: &Topology, map: &MemoryMap) -> ArrayVec<Device, MAX_DE
     devices
 }
 
-/// Frames in the direct map for the areas of the CPUs that will be started.
-fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, cpus: usize, limit: Option<PhysAddr>) -> VirtAddr {
-    if cpus < 2 {
-        return VirtAddr::ZERO;
+/// Frames in the direct map for the areas of the CPUs that will be started: for each node in one run, of its memory.
+fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, wanted: &Wanted<'_>) -> ArrayVec<VirtAddr, MAX_CPUS> {
+    let nodes = || (0..wanted.cpus).map(|cpu| wanted.node_of(cpu));
+    let mut areas: ArrayVec<_, MAX_CPUS> = (0..wanted.cpus).map(|_| VirtAddr::ZERO).collect();
+    for node in (0..wanted.topology.node_count()).filter_map(NodeId::new) {
+        let others = || (1..).zip(nodes().skip(1)).filter(|&(_, of)| of == node).map(|(cpu, _)| cpu);
+        let bytes = others().count() * size_of::<PerCpu>();
+        if bytes == 0 {
+            continue;
+        }
+        let frames = bytes.div_ceil(PageSize::Size4K.bytes() as usize) as u64;
+        let run = BootFrames::below(map, wanted.limit.unwrap_or(PhysAddr::new(u64::MAX)))
+            .take_run_near(wanted.topology, node, frames, 1, Reservation::PerCpu)
+            .unwrap_or_else(|error| refuse(error));
+        let first = base.plus(run.start().addr().get());
+        for (place, cpu) in others().enumerate() {
+            areas[cpu] = first.plus((place * size_of::<PerCpu>()) as u64);
+        }
     }
-    let frames = ((cpus - 1) * size_of::<PerCpu>()).div_ceil(PageSize::Size4K.bytes() as usize) as u64;
-    match BootFrames::below(map, limit.unwrap_or(PhysAddr::new(u64::MAX))).take_run(
-        frames,
-        1,
-        Reservation::PerCpu,
-    ) {
-        Ok(run) => base.plus(run.start().addr().get()),
-        Err(error) => refuse(error),
-    }
+    areas
 }
 
 impl Boot {
@@ -371,7 +415,7 @@ impl Boot {
     /// Fills in the areas of the other CPUs and makes them known. Once, on the kernel's tables.
     pub fn make_areas(&self) {
         for cpu in (1..self.cpus).filter_map(CpuId::new) {
-            let place = self.areas.plus(((cpu.index() - 1) * size_of::<PerCpu>()) as u64);
+            let Some(&place) = self.areas.get(cpu.index()) else { continue };
             // SAFETY: the frames were reserved for this at boot, are in the direct map, and nobody else knows them. The
             // direct map is 4-KiB aligned there and the area's size is a multiple of its alignment.
             let area: &'static PerCpu = unsafe {
@@ -388,9 +432,13 @@ impl Boot {
 /// Leaves the boot tables and the boot stack for the kernel's own.
 fn enter(boot: &'static Boot) -> ! {
     let top = Stack::Main.top(CpuId::BOOT);
+    // SAFETY: the boot tables are loaded, and no CPU runs the boot code again: others start in the trampoline.
+    unsafe { entry::erase_code() };
     tables::load_root();
     // SAFETY: the tables show the registers there, uncached and permanently.
     unsafe { console::remap(|at| boot.mapped(at)) };
+    // SAFETY: the kernel's own tables have just taken their place, on the only CPU that runs.
+    unsafe { entry::erase_tables() };
     // SAFETY: the stack is mapped in the tree just loaded, and unused; nothing on the old one is needed any more. The
     // call leaves the stack aligned as the ABI wants it.
     unsafe {

@@ -11,7 +11,7 @@ use core::fmt;
 
 use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
 use rhumb_directmap::{Block, BuildError, DirectMapError, Plan, Request};
-use rhumb_machine::{CpuId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{CpuId, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
     Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables,
     PageCounts, Root, Scope, TableMemory, TableSource,
@@ -44,6 +44,13 @@ pub struct Wanted<'a> {
     pub topology: &'a Topology,
     /// The largest page that the frame descriptors may use.
     pub largest_for_descriptors: PageSize,
+}
+
+impl Wanted<'_> {
+    /// The node of the CPU that will have this number, if all CPUs before it start.
+    pub fn node_of(&self, cpu: usize) -> NodeId {
+        self.topology.startable().nth(cpu).map_or(NodeId::FIRST, |cpu| cpu.node)
+    }
 }
 
 /// What was built.
@@ -138,18 +145,30 @@ fn ceiling(limit: Option<PhysAddr>) -> PhysAddr {
 }
 
 /// A block for tables that are to be protected, low enough for each of them.
-pub fn take_first_block(map: &mut MemoryMap, limit: Option<PhysAddr>) -> Result<PfnRange, OutOfBootFrames> {
-    take_block(&mut BootFrames::below(map, ceiling(limit).min(LOW_CEILING)))
+pub fn take_first_block(
+    map: &mut MemoryMap,
+    limit: Option<PhysAddr>,
+    topology: &Topology,
+) -> Result<PfnRange, OutOfBootFrames> {
+    let node = topology.cpus.first().map_or(NodeId::FIRST, |boot| boot.node);
+    take_block(&mut BootFrames::below(map, ceiling(limit).min(LOW_CEILING)), topology, node)
 }
 
-fn take_block(frames: &mut BootFrames<'_>) -> Result<PfnRange, OutOfBootFrames> {
+fn take_block(
+    frames: &mut BootFrames<'_>,
+    topology: &Topology,
+    node: NodeId,
+) -> Result<PfnRange, OutOfBootFrames> {
     let length = PageSize::Size2M.frames();
-    frames.take_run(length, length, Reservation::PageTables)
+    frames.take_run_near(topology, node, length, length, Reservation::PageTables)
 }
 
 /// Frames for tables, zeroed as they are taken and counted: where they are to be protected, from whole blocks.
 pub(super) struct Tables<'a, 'map> {
     pub(super) frames: &'a mut BootFrames<'map>,
+    pub(super) topology: &'a Topology,
+    /// The node that uses most what is taken now.
+    node: NodeId,
     window: &'a Window,
     taken: u64,
     store: TableStore,
@@ -166,12 +185,13 @@ impl TableSource for Tables<'_, '_> {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
         let mut memory = self.window.tables();
         let frame = if self.store.blocks() == 0 {
-            let frame = self.frames.take(Reservation::PageTables).map_err(|_| OutOfTables)?;
+            let run = self.frames.take_run_near(self.topology, self.node, 1, 1, Reservation::PageTables);
+            let frame = run.map_err(|_| OutOfTables)?.start();
             self.window.zero(frame);
             frame
         } else {
             if self.store.free() == 0 {
-                let block = take_block(self.frames).map_err(|_| OutOfTables)?;
+                let block = take_block(self.frames, self.topology, self.node).map_err(|_| OutOfTables)?;
                 self.add_block(block);
             }
             self.store.take(&mut memory).ok_or(OutOfTables)?
@@ -208,7 +228,9 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     let ceiling = ceiling(wanted.limit);
     let tree = |table| Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
     let mut low_frames = BootFrames::below(map, ceiling.min(LOW_CEILING));
-    let mut source = Tables { frames: &mut low_frames, window, taken: 0, store: TableStore::new() };
+    let (topology, node) = (wanted.topology, wanted.node_of(0));
+    let mut source =
+        Tables { frames: &mut low_frames, topology, node, window, taken: 0, store: TableStore::new() };
     if let Some(block) = wanted.first_block {
         source.add_block(block);
     }
@@ -218,7 +240,7 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     };
     let Tables { taken, store, .. } = source;
     let mut frames = BootFrames::below(map, ceiling);
-    let mut source = Tables { frames: &mut frames, window, taken, store };
+    let mut source = Tables { frames: &mut frames, topology, node, window, taken, store };
     let root = tree(source.take_zeroed_table()?);
 
     let mut memory = window.tables();
@@ -226,11 +248,12 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     let build_ticks = clock::ticks() - before;
     let mut mapper = Mapper::new(root, &mut memory);
     map_image(&mut mapper, &mut source)?;
-    map_stacks(&mut mapper, &mut source, wanted.cpus)?;
+    map_stacks(&mut mapper, &mut source, wanted)?;
     map_devices(&mut mapper, &mut source, wanted.devices)?;
-    prepare_windows(&mut mapper, &mut source, wanted.cpus)?;
+    prepare_windows(&mut mapper, &mut source, wanted)?;
+    source.node = node;
     let largest = wanted.largest_for_descriptors;
-    let descriptors = descriptors::map(&mut mapper, &mut source, wanted.topology, &ram, largest)?;
+    let descriptors = descriptors::map(&mut mapper, &mut source, &ram, largest)?;
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
         build_trampoline(&mut memory, &mut source, root, trampoline_root, page)?;
     }
@@ -267,17 +290,19 @@ fn map_image<M: TableMemory>(
     Ok(())
 }
 
-/// Each CPU's stacks, with the page below each left out.
+/// Each CPU's stacks, of its node's memory, with the page below each left out.
 fn map_stacks<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
-    cpus: usize,
+    wanted: &Wanted<'_>,
 ) -> Result<(), PagingError> {
-    for cpu in (0..cpus).filter_map(CpuId::new) {
+    for cpu in (0..wanted.cpus).filter_map(CpuId::new) {
+        source.node = wanted.node_of(cpu.index());
         for stack in Stack::ALL {
             let range = stack.range(cpu);
+            let frames = range.bytes() / PageSize::Size4K.bytes();
             let frames =
-                source.frames.take_run(range.bytes() / PageSize::Size4K.bytes(), 1, Reservation::PerCpu)?;
+                source.frames.take_run_near(source.topology, source.node, frames, 1, Reservation::PerCpu)?;
             let mapping = Mapping {
                 virt: range.start(),
                 phys: frames.addrs(),
@@ -290,14 +315,15 @@ fn map_stacks<M: TableMemory>(
     Ok(())
 }
 
-/// A table for each CPU's windows, all entries clear: a page is mapped there and removed again, and the table stays.
+/// A table for each CPU's windows, of its node's memory, all entries clear: a page is mapped there and removed again, and the table stays.
 /// Nothing has used these addresses, so nothing is flushed.
 fn prepare_windows<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
-    cpus: usize,
+    wanted: &Wanted<'_>,
 ) -> Result<(), PagingError> {
-    for cpu in (0..cpus).filter_map(CpuId::new) {
+    for cpu in (0..wanted.cpus).filter_map(CpuId::new) {
+        source.node = wanted.node_of(cpu.index());
         let page = layout::range(layout::windows(cpu).start(), PageSize::Size4K.bytes());
         let mapping = Mapping {
             virt: page.start(),

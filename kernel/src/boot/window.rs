@@ -1,16 +1,20 @@
 //! Reaching physical memory before there is a direct map.
 //!
-//! Two ways, both through the boot tables. Below 4 GiB everything stands at its physical address: loader and firmware
+//! Two ways, both through the boot tables. Below 4 GiB everything is mapped at its physical address: loader and firmware
 //! data are read there. Frames above are reached through the *window*: 512 slots of 2 MiB, where an address's slot is
 //! given by its bits 29..21, so that building tables in one run moves a slot only every 512 tables. New page tables are
-//! written through it, wherever they lie.
+//! written through it, wherever they lie. Before that, the window lends its slots to [`FirmwareMemory`], which reads
+//! firmware tables above 4 GiB.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 
-use rhumb_bootinfo::PhysMemory;
+use arrayvec::ArrayVec;
+use rhumb_bootinfo::memory_map::RegionKind;
+use rhumb_bootinfo::{MemoryMap, PhysMemory};
 use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Entry, TableMemory};
 
+use crate::arch::cpu::features;
 use crate::smp::flush;
 
 use super::entry::{IDENTITY_BYTES, WINDOW_BASE};
@@ -65,17 +69,17 @@ impl Window {
     fn show(&self, phys: PhysAddr) -> VirtAddr {
         let page = phys.get() >> PageSize::Size2M.shift();
         let slot = page as usize % SLOTS;
-        let at = WINDOW_BASE + slot as u64 * PageSize::Size2M.bytes();
         if self.shown[slot].get() != page + 1 {
-            // SAFETY: the window's table is used by nobody else; the flush follows the write, on the only CPU that
-            // runs.
-            unsafe {
-                (&raw mut boot_window[slot]).write_volatile(page << PageSize::Size2M.shift() | SLOT_BITS)
-            };
-            flush::page_local(VirtAddr::new(at));
+            set_slot(slot, page);
             self.shown[slot].set(page + 1);
         }
-        VirtAddr::new(at).plus(phys.offset_in(PageSize::Size2M))
+        slot_address(slot).plus(phys.offset_in(PageSize::Size2M))
+    }
+
+    /// Lends all slots to a reader of firmware tables.
+    pub fn firmware<'a>(&'a mut self, low: &'a LowMemory, map: &'a MemoryMap) -> FirmwareMemory<'a> {
+        self.shown.iter().for_each(|shown| shown.set(0));
+        FirmwareMemory { _window: self, low, map, runs: RefCell::new(ArrayVec::new()) }
     }
 
     /// Zeroes a frame.
@@ -95,6 +99,90 @@ impl Window {
     /// As memory that holds page tables. Their source may zero frames through the same window meanwhile.
     pub fn tables(&self) -> WindowTables<'_> {
         WindowTables(self)
+    }
+}
+
+fn slot_address(slot: usize) -> VirtAddr {
+    VirtAddr::new(WINDOW_BASE + slot as u64 * PageSize::Size2M.bytes())
+}
+
+/// Lets `slot` show the 2-MiB page with this number.
+fn set_slot(slot: usize, page: u64) {
+    // SAFETY: the window's table belongs to the one `Window`; the flush follows the write, on the only CPU that runs.
+    unsafe { (&raw mut boot_window[slot]).write_volatile(page << PageSize::Size2M.shift() | SLOT_BITS) };
+    flush::page_local(slot_address(slot));
+}
+
+/// Runs of slots that a reader of firmware tables can hold: most machines have all tables in one or two 2-MiB pages.
+const MAX_RUNS: usize = 64;
+
+/// 2-MiB pages that adjoining slots show.
+#[derive(Clone, Copy)]
+struct Run {
+    page: u64,
+    pages: u64,
+    slot: usize,
+}
+
+/// Physical memory as the firmware left it: all of it below 4 GiB, and above that what the memory map lists.
+///
+/// Slots are given out one after the other and keep what they show, so that the slices stay valid.
+pub struct FirmwareMemory<'a> {
+    _window: &'a mut Window,
+    low: &'a LowMemory,
+    map: &'a MemoryMap,
+    runs: RefCell<ArrayVec<Run, MAX_RUNS>>,
+}
+
+impl FirmwareMemory<'_> {
+    /// Whether the memory map has a region for each byte of `range`, and the CPU an address. Elsewhere there may be
+    /// registers, which must not be read, or nothing.
+    fn is_memory(&self, range: PhysRange) -> bool {
+        let regions = self.map.regions().iter().filter(|region| region.kind != RegionKind::Bad);
+        let covered =
+            regions.fold(
+                range.start(),
+                |from, region| {
+                    if region.range.contains(from) { region.range.end() } else { from }
+                },
+            );
+        covered >= range.end() && range.end().get() <= 1 << features().physical_bits
+    }
+
+    /// A run that shows `pages` pages from `page` on.
+    fn run_of(&self, page: u64, pages: u64) -> Option<Run> {
+        let mut runs = self.runs.borrow_mut();
+        let shows = |run: &&Run| run.page <= page && page + pages <= run.page + run.pages;
+        if let Some(&run) = runs.iter().find(shows) {
+            return Some(run);
+        }
+        let slot = runs.last().map_or(0, |last| last.slot + last.pages as usize);
+        let new = Run { page, pages, slot };
+        if slot as u64 + pages > SLOTS as u64 || runs.try_push(new).is_err() {
+            return None;
+        }
+        (0..pages).for_each(|index| set_slot(slot + index as usize, page + index));
+        Some(new)
+    }
+}
+
+impl PhysMemory for FirmwareMemory<'_> {
+    fn bytes(&self, range: PhysRange) -> Option<&[u8]> {
+        if range.end().get() <= IDENTITY_BYTES {
+            return self.low.bytes(range);
+        }
+        if !self.is_memory(range) {
+            return None;
+        }
+        let page = range.start().get() >> PageSize::Size2M.shift();
+        let end = range.end().checked_align_up(PageSize::Size2M)?.get() >> PageSize::Size2M.shift();
+        let run = self.run_of(page, end - page)?;
+        let at = slot_address(run.slot)
+            .plus((page - run.page) * PageSize::Size2M.bytes())
+            .plus(range.start().offset_in(PageSize::Size2M));
+        // SAFETY: the run shows the range, and goes on to while the borrow of the window lasts; any bytes are valid, and
+        // the firmware's are not written by anything that runs now.
+        Some(unsafe { core::slice::from_raw_parts(at.as_ptr(), range.bytes() as usize) })
     }
 }
 

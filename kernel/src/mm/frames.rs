@@ -8,14 +8,15 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::MAX_PIECES;
+use rhumb_bootinfo::memory_map::Reserved;
 use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS};
 use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
 use rhumb_frames::{Description, FrameRange, Frames, Layout, LayoutError, MemoryRange, Owner};
-use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_monitor::Human;
 use spin::Once;
 
-use crate::boot::Boot;
+use crate::boot::{Boot, FIRST_MEBIBYTE_END};
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::owners::Name;
 use crate::mm::{layout, recall};
@@ -88,7 +89,10 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
 
     let bytes = layout.storage_bytes();
     let wanted = (bytes as u64).div_ceil(PageSize::Size4K.bytes());
-    let run = BootFrames::below(&mut map, limit.min(NO_LIMIT).addr()).take_run(
+    let node = boot.topology.cpus.first().map_or(NodeId::FIRST, |boot| boot.node);
+    let run = BootFrames::below(&mut map, limit.min(NO_LIMIT).addr()).take_run_near(
+        &boot.topology,
+        node,
         wanted,
         1,
         Reservation::FrameMetadata,
@@ -123,22 +127,21 @@ fn distance_table(boot: &Boot) -> [u8; MAX_NODES * MAX_NODES] {
     table
 }
 
-/// Whether boot took it to read it, and gives it back.
-pub(super) const fn is_boot_data(why: Reservation) -> bool {
-    matches!(
-        why,
-        Reservation::BootLoaderData
-            | Reservation::CommandLine
-            | Reservation::InitialRamDisk
-            | Reservation::BootModule
-    )
+/// The frames of `taken` that boot took to read them, and gives back: none of the first MiB, which is the firmware's.
+pub(super) fn boot_data(taken: &Reserved) -> Option<PhysRange> {
+    let above = PhysRange::new(FIRST_MEBIBYTE_END, PhysAddr::new(u64::MAX)).unwrap_or_default();
+    Some(taken.range.intersection(above)).filter(|range| !range.is_empty() && is_boot_data(taken.why))
+}
+
+const fn is_boot_data(why: Reservation) -> bool {
+    matches!(why, Reservation::BootLoaderData | Reservation::CommandLine | Reservation::InitialRamDisk)
 }
 
 /// What boot took the frame for and keeps it; `None` where the allocator has it.
 pub fn taken_at_boot(boot: &Boot, pfn: Pfn) -> Option<Reservation> {
     let map = boot.memory.lock();
     let taken = map.reservations().iter().find(|taken| taken.range.contains(pfn.addr()))?;
-    (!is_boot_data(taken.why)).then_some(taken.why)
+    (!boot_data(taken).is_some_and(|given_back| given_back.contains(pfn.addr()))).then_some(taken.why)
 }
 
 /// Gives back what the loader left: its information and the command line have been copied, and nothing here reads the
@@ -147,8 +150,7 @@ pub fn give_back_boot_data(boot: &Boot) -> u64 {
     let Some(frames) = frames() else { return 0 };
     let taken: ArrayVec<PfnRange, MAX_RESERVATIONS> = {
         let map = boot.memory.lock();
-        let boot_data = map.reservations().iter().filter(|taken| is_boot_data(taken.why));
-        boot_data.map(|taken| taken.range.whole_frames()).collect()
+        map.reservations().iter().filter_map(boot_data).map(PhysRange::whole_frames).collect()
     };
     let mut given = 0;
     for range in taken {

@@ -212,6 +212,18 @@ impl Topology {
         })
     }
 
+    /// All addresses that no range of pluggable memory has, descending.
+    pub(crate) fn fixed_memory_down(&self) -> impl Iterator<Item = PhysRange> {
+        let pluggable = self.memory.iter().filter(|memory| memory.hot_pluggable).map(|memory| memory.range);
+        let bottom = core::iter::once(PhysRange::default());
+        let mut end = PhysAddr::new(u64::MAX);
+        bottom.chain(pluggable).rev().filter_map(move |range| {
+            let gap = PhysRange::new(range.end(), end)?;
+            end = range.start();
+            Some(gap)
+        })
+    }
+
     /// The nearest border of a memory range past `at`.
     fn edge_after(&self, at: PhysAddr) -> PhysAddr {
         let next = self.memory.partition_point(|memory| memory.range.end() <= at);

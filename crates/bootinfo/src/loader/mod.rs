@@ -12,7 +12,9 @@ use arrayvec::ArrayVec;
 use rhumb_machine::{PhysAddr, PhysRange};
 
 use crate::findings::Finding;
-use crate::memory_map::{FirmwareEntry, MAX_REGIONS, MemoryMap, MemoryMapError, Reservation, Reserved};
+use crate::memory_map::{
+    FirmwareEntry, MAX_REGIONS, MemoryMap, MemoryMapError, RegionKind, Reservation, Reserved,
+};
 use crate::phys::Unreadable;
 
 pub mod multiboot2;
@@ -24,9 +26,12 @@ pub const COMMAND_LINE_BYTES: usize = 4096;
 /// How much of the loader's name is kept: it is only shown.
 pub const LOADER_NAME_BYTES: usize = 64;
 
-/// Room for the loader's own pieces: its information block, map, lists and strings, and a few modules beside the RAM
-/// disk.
-pub const MAX_OCCUPIED: usize = 16;
+/// Room for the loader's own pieces: at most its information block, memory map, module list, command line and RAM disk.
+pub const MAX_OCCUPIED: usize = 5;
+
+/// The longest memory map that is believed. Of one that is longer than [`MAX_REGIONS`] the smallest pieces of RAM are
+/// left out.
+pub const MAX_ENTRIES: u64 = 16_384;
 
 /// By which protocol the kernel was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +110,31 @@ impl BootInfo {
         }
     }
 
+    /// Takes over one entry of the memory map. Where there is no room, the smallest entry of RAM is left out: RAM that is
+    /// not used does no harm, but an entry that is not RAM may lie over one that is.
+    fn entry(
+        &mut self,
+        new: FirmwareEntry,
+        findings: &mut crate::Findings<LoaderFinding>,
+    ) -> Result<(), LoaderError> {
+        let Err(full) = self.memory.try_push(new) else { return Ok(()) };
+        let new = full.element();
+        let is_ram = |entry: &FirmwareEntry| entry.type_code == RegionKind::USABLE_TYPE;
+        let ram = self.memory.iter().enumerate().filter(|(_, entry)| is_ram(entry));
+        let smallest = ram.min_by_key(|(_, entry)| entry.length).map(|(at, entry)| (at, *entry));
+        match smallest {
+            _ if is_ram(&new) && smallest.is_none_or(|(_, entry)| new.length <= entry.length) => {
+                findings.push(LoaderFinding::EntryLeftOut(new));
+            }
+            Some((at, entry)) => {
+                findings.push(LoaderFinding::EntryLeftOut(entry));
+                self.memory[at] = new;
+            }
+            None => return Err(LoaderError::TooManyEntries(MAX_REGIONS as u64 + 1)),
+        }
+        Ok(())
+    }
+
     /// Takes over one module: the first is the RAM disk.
     fn module(
         &mut self,
@@ -115,14 +145,13 @@ impl BootInfo {
             findings.push(LoaderFinding::BadModule);
             return Ok(());
         };
-        let why = if self.initial_ram_disk.is_some() {
+        // A further module is not read, so its memory is free.
+        if self.initial_ram_disk.is_some() {
             findings.push(LoaderFinding::FurtherModule(range));
-            Reservation::BootModule
-        } else {
-            self.initial_ram_disk = Some(range);
-            Reservation::InitialRamDisk
-        };
-        self.occupy(range.start(), range.bytes(), why)
+            return Ok(());
+        }
+        self.initial_ram_disk = Some(range);
+        self.occupy(range.start(), range.bytes(), Reservation::InitialRamDisk)
     }
 }
 
@@ -137,8 +166,10 @@ pub enum LoaderFinding {
     ModulesUnreadable(Unreadable),
     /// A module that is empty, runs backwards or past 2^64.
     BadModule,
-    /// A module beside the RAM disk: nobody asked for it.
+    /// A module beside the RAM disk, which has no use.
     FurtherModule(PhysRange),
+    /// There is no room for so many entries of the memory map; this one, which is RAM, was left out.
+    EntryLeftOut(FirmwareEntry),
     /// A multiboot2 tag of this type is too short for what it should hold, and was left out.
     ShortTag {
         /// The tag's type.
@@ -179,6 +210,11 @@ impl fmt::Display for LoaderFinding {
             Self::FurtherModule(range) => {
                 write!(f, "the module at {range} is ignored: only the first one is used, as initial RAM disk")
             }
+            Self::EntryLeftOut(entry) => write!(
+                f,
+                "no room for more than {MAX_REGIONS} entries of the memory map; the RAM at {:#x} of {:#x} bytes is not used",
+                entry.base, entry.length
+            ),
             Self::ShortTag { tag, size } => {
                 write!(f, "the multiboot2 tag of type {tag} is ignored: its {size} bytes are too few")
             }
@@ -231,7 +267,7 @@ impl fmt::Display for LoaderError {
                 f.write_str("the boot loader gave no memory map, and Rhumb needs one: the multiboot2 tag of type 6")
             }
             Self::TooManyEntries(count) => {
-                write!(f, "the boot loader's memory map has {count} entries, and Rhumb has room for {MAX_REGIONS}")
+                write!(f, "the boot loader's memory map has {count} entries, too many for Rhumb, which has room for {MAX_REGIONS}")
             }
             Self::BadEntrySize(size) => {
                 write!(f, "the entries of the boot loader's memory map have {size} bytes, and Rhumb needs at least 24")

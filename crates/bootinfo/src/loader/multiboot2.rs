@@ -13,9 +13,9 @@
 
 use rhumb_machine::{PhysAddr, PhysRange};
 
-use super::{BootInfo, LoaderError, LoaderFinding, Protocol, RsdpSource};
+use super::{BootInfo, LoaderError, LoaderFinding, MAX_ENTRIES, Protocol, RsdpSource};
 use crate::Findings;
-use crate::memory_map::{FirmwareEntry, MAX_REGIONS, Reservation};
+use crate::memory_map::{FirmwareEntry, Reservation};
 use crate::phys::{Fields, PhysMemory};
 
 /// What the loader leaves in EAX.
@@ -114,7 +114,7 @@ fn take(
         }
         MEMORY_MAP => {
             let Some(entry_bytes) = fields.u32(0) else { return Ok(Taken::TooShort) };
-            return memory_map(entry_bytes, content.get(8..), info);
+            return memory_map(entry_bytes, content.get(8..), info, findings);
         }
         RSDP_OLD if info.rsdp.is_none() => match content.get(..RSDP_OLD_BYTES) {
             Some(bytes) => info.rsdp = Some(rsdp_copy(bytes)),
@@ -128,21 +128,27 @@ fn take(
     Ok(Taken::Whole)
 }
 
-fn memory_map(entry_bytes: u32, entries: Option<&[u8]>, info: &mut BootInfo) -> Result<Taken, LoaderError> {
+fn memory_map(
+    entry_bytes: u32,
+    entries: Option<&[u8]>,
+    info: &mut BootInfo,
+    findings: &mut Findings<LoaderFinding>,
+) -> Result<Taken, LoaderError> {
     let Some(entries) = entries else { return Ok(Taken::TooShort) };
     // Later versions of the protocol may make entries longer; the first 20 bytes stay as they are, padded to 24.
     if entry_bytes < 24 {
         return Err(LoaderError::BadEntrySize(entry_bytes));
     }
+    let count = (entries.len() / entry_bytes as usize) as u64;
+    if count > MAX_ENTRIES {
+        return Err(LoaderError::TooManyEntries(count));
+    }
     info.memory.clear();
-    let count = entries.len() / entry_bytes as usize;
     for entry in entries.chunks_exact(entry_bytes as usize).map(Fields) {
         if let (Some(base), Some(length), Some(type_code)) = (entry.u64(0), entry.u64(8), entry.u32(16)) {
-            let entry = FirmwareEntry { base, length, type_code };
-            info.memory.try_push(entry).map_err(|_| LoaderError::TooManyEntries(count as u64))?;
+            info.entry(FirmwareEntry { base, length, type_code }, findings)?;
         }
     }
-    debug_assert!(info.memory.len() <= MAX_REGIONS);
     Ok(Taken::Whole)
 }
 

@@ -13,9 +13,9 @@
 
 use rhumb_machine::{PhysAddr, PhysRange};
 
-use super::{BootInfo, LoaderError, LoaderFinding, Protocol, RsdpSource};
+use super::{BootInfo, LoaderError, LoaderFinding, MAX_ENTRIES, Protocol, RsdpSource};
 use crate::Findings;
-use crate::memory_map::{FirmwareEntry, MAX_REGIONS, Reservation};
+use crate::memory_map::{FirmwareEntry, Reservation};
 use crate::phys::{Copied, Fields, PhysMemory, Unreadable, copy_string};
 
 /// The number with which the structure begins.
@@ -51,7 +51,7 @@ pub fn parse(
     let mut info = BootInfo::new(Protocol::Pvh);
     let mut findings = Findings::default();
     info.occupy(at, VERSION_1_BYTES, Reservation::BootLoaderData)?;
-    memory_map(memory, fields, &mut info)?;
+    memory_map(memory, fields, &mut info, &mut findings)?;
     command_line(memory, fields, &mut info, &mut findings)?;
     if let (Some(count), Some(list)) = (fields.u32(12), fields.addr(16))
         && count > 0
@@ -63,11 +63,16 @@ pub fn parse(
     Ok((info, findings))
 }
 
-fn memory_map(memory: &impl PhysMemory, fields: Fields<'_>, info: &mut BootInfo) -> Result<(), LoaderError> {
+fn memory_map(
+    memory: &impl PhysMemory,
+    fields: Fields<'_>,
+    info: &mut BootInfo,
+    findings: &mut Findings<LoaderFinding>,
+) -> Result<(), LoaderError> {
     let (Some(list), Some(count @ 1..)) = (fields.addr(40), fields.u32(48).map(u64::from)) else {
         return Err(LoaderError::NoMemoryMap(Protocol::Pvh));
     };
-    if count > MAX_REGIONS as u64 {
+    if count > MAX_ENTRIES {
         return Err(LoaderError::TooManyEntries(count));
     }
     let bytes = memory
@@ -76,8 +81,7 @@ fn memory_map(memory: &impl PhysMemory, fields: Fields<'_>, info: &mut BootInfo)
     info.occupy(list, count * ENTRY_BYTES, Reservation::BootLoaderData)?;
     for entry in bytes.chunks_exact(ENTRY_BYTES as usize).map(Fields) {
         if let (Some(base), Some(length), Some(type_code)) = (entry.u64(0), entry.u64(8), entry.u32(16)) {
-            let entry = FirmwareEntry { base, length, type_code };
-            info.memory.try_push(entry).map_err(|_| LoaderError::TooManyEntries(count))?;
+            info.entry(FirmwareEntry { base, length, type_code }, findings)?;
         }
     }
     Ok(())

@@ -136,7 +136,8 @@ fn pvh_lying_about_the_rest() {
             "boot loader: the module at [0x600000, 0x601000) is ignored: only the first one is used, as initial RAM disk",
         ]
     );
-    assert_eq!(info.occupied.last().unwrap().why, Reservation::BootModule);
+    let last = info.occupied.last().unwrap();
+    assert_eq!((last.range, last.why), (range(0x50_0000, 0x50_0001), Reservation::InitialRamDisk));
 
     // A command line that never ends, and one that is nowhere.
     let mut memory = pvh_memory();
@@ -267,13 +268,47 @@ fn multiboot2_lying_tags() {
         let map = Bytes::default().u32(size).u32(0).bytes(&map_entries().0).0;
         assert_eq!(with(tag(6, &map)).unwrap_err(), LoaderError::BadEntrySize(size));
     }
-    let many = Bytes::default().u32(24).u32(0).bytes(&map_entries().0.repeat(300)).0;
-    assert_eq!(with(tag(6, &many)).unwrap_err(), LoaderError::TooManyEntries(600));
-    let modules: Vec<_> =
-        (0..20u32).map(|i| tag(3, &Bytes::default().u32(i << 12).u32((i << 12) + 1).0)).collect();
-    assert_eq!(multiboot2_of(&information(&modules)).unwrap_err(), LoaderError::TooManyPieces);
+    let many = Bytes::default().u32(24).u32(0).bytes(&map_entries().0.repeat(10_000)).0;
+    assert_eq!(with(tag(6, &many)).unwrap_err(), LoaderError::TooManyEntries(20_000));
+    // Modules that are not used need no place.
+    let mut tags = whole.clone();
+    let modules = (1..40u32).map(|i| tag(3, &Bytes::default().u32(i << 12).u32((i << 12) + 1).0));
+    tags.splice(0..0, modules);
+    let (info, findings) = multiboot2_of(&information(&tags)).unwrap();
+    assert_eq!((info.occupied.len(), findings.total()), (2, 39));
+    assert_eq!(info.initial_ram_disk, Some(range(0x1000, 0x1001)));
     let long = with(tag(1, &[b'x'; 5000]));
     assert_eq!(long.unwrap().1.iter().next(), Some(&LoaderFinding::CommandLineCut));
+}
+
+#[test]
+fn of_too_many_entries_the_smallest_of_ram_are_left_out() {
+    // Pieces of RAM of 1, 2, 3 ... pages, each beside a page that is not RAM.
+    let entries = |pairs: u64| {
+        (1..=pairs).fold(Bytes::default(), |bytes, index| {
+            let at = index << 24;
+            bytes.u64(at).u64(index << 12).u32(1).u32(0).u64(at - 4096).u64(4096).u32(2).u32(0)
+        })
+    };
+    let map_tag = |pairs| tag(6, &Bytes::default().u32(24).u32(0).bytes(&entries(pairs).0).0);
+    let (info, findings) = multiboot2_of(&information(&[map_tag(300), tag(0, &[])])).unwrap();
+    let kept = |kind: u32| info.memory.iter().filter(|entry| entry.type_code == kind).count();
+    assert_eq!((kept(1), kept(2), findings.total()), (MAX_REGIONS - 300, 300, 88));
+    assert!(info.memory.iter().all(|entry| entry.type_code == 2 || entry.length > 88 << 12));
+    assert_eq!(
+        said(&findings)[0],
+        "boot loader: no room for more than 512 entries of the memory map; the RAM at 0x1000000 of 0x1000 bytes is not used"
+    );
+    // The same through PVH.
+    let mut memory = pvh_memory();
+    memory.piece(START)[48..52].copy_from_slice(&600u32.to_le_bytes());
+    *memory.piece(MAP) = entries(300).0;
+    assert_eq!(pvh::parse(&memory, phys(START)).unwrap().0.memory, info.memory);
+    // Nothing that is not RAM is ever left out.
+    assert_eq!(
+        multiboot2_of(&information(&[map_tag(600)])).unwrap_err(),
+        LoaderError::TooManyEntries(MAX_REGIONS as u64 + 1)
+    );
 }
 
 #[test]

@@ -13,6 +13,10 @@ use rhumb_machine::{PhysAddr, PhysRange};
 use super::{FirmwareEntry, MapFinding, MemoryMap, MemoryMapError, Region, RegionKind, joined};
 use crate::Findings;
 
+/// The PC's hole for the screen and for firmware: no PC has RAM there that programs can use, whatever its map says.
+const HOLE_START: PhysAddr = PhysAddr::new(0xa_0000);
+const HOLE_END: PhysAddr = PhysAddr::new(0x10_0000);
+
 /// One past the last physical address that an x86-64 page-table entry can name (bits 51..12).
 const PHYSICAL_LIMIT: PhysAddr = PhysAddr::new(1 << 52);
 
@@ -21,8 +25,8 @@ impl MemoryMap {
     ///
     /// # Errors
     /// [`MemoryMapError::NoUsableRam`] where there is not one whole frame of RAM; [`MemoryMapError::TooManyRegions`]
-    /// where there is no room. A region that does not fit must not be ignored: it may be the one that says that a piece
-    /// of "usable" RAM is not.
+    /// where there is no room though all regions but one of RAM were left out. RAM that does not fit is left out, the
+    /// smallest regions first. A region that is not RAM is never left out before RAM is.
     pub fn from_firmware<I>(entries: I) -> Result<(Self, Findings<MapFinding>), MemoryMapError>
     where
         I: IntoIterator<Item = FirmwareEntry>,
@@ -31,7 +35,7 @@ impl MemoryMap {
         let entries = entries.into_iter();
         let mut findings = Findings::default();
         entries.clone().filter_map(|entry| oddity(entry).err()).for_each(|finding| findings.push(finding));
-        let given = entries.clone().filter_map(region);
+        let given = entries.clone().flat_map(regions);
         if !given.clone().is_sorted_by_key(|region| region.range.start()) {
             findings.push(MapFinding::Unsorted);
         }
@@ -62,15 +66,37 @@ impl MemoryMap {
                     Some(last) if last.kind == most && last.range.end() == start => {
                         last.range = joined(last.range, range);
                     }
-                    _ => self
-                        .regions
-                        .try_push(Region { range, kind: most })
-                        .map_err(|_| MemoryMapError::TooManyRegions)?,
+                    _ => self.push(Region { range, kind: most }, findings)?,
                 }
             }
             point = Some(end);
         }
         Ok(())
+    }
+}
+
+impl MemoryMap {
+    /// Appends a region. Where there is no room, the smallest region of RAM is left out.
+    fn push(&mut self, new: Region, findings: &mut Findings<MapFinding>) -> Result<(), MemoryMapError> {
+        let Err(full) = self.regions.try_push(new) else { return Ok(()) };
+        let new = full.element();
+        let ram = self.regions.iter().enumerate().filter(|(_, region)| region.kind == RegionKind::Usable);
+        let smallest = ram.min_by_key(|(_, region)| region.range.bytes());
+        let smallest = smallest.map(|(at, region)| (at, region.range));
+        match smallest {
+            _ if new.kind == RegionKind::Usable
+                && smallest.is_none_or(|(_, range)| new.range.bytes() <= range.bytes()) =>
+            {
+                findings.push(MapFinding::LeftOut(new.range));
+                Ok(())
+            }
+            Some((at, range)) => {
+                findings.push(MapFinding::LeftOut(range));
+                self.regions.remove(at);
+                self.regions.try_push(new).map_err(|_| MemoryMapError::TooManyRegions)
+            }
+            None => Err(MemoryMapError::TooManyRegions),
+        }
     }
 }
 
@@ -81,21 +107,29 @@ fn oddity(entry: FirmwareEntry) -> Result<(), MapFinding> {
     }
     let range =
         PhysRange::of_length(PhysAddr::new(entry.base), entry.length).ok_or(MapFinding::Wraps(entry))?;
-    match beyond_limit(range) {
-        Some(beyond) if entry.type_code == RegionKind::USABLE_TYPE => {
-            Err(MapFinding::BeyondPhysicalLimit(beyond))
-        }
-        _ => Ok(()),
+    if entry.type_code != RegionKind::USABLE_TYPE {
+        return Ok(());
     }
+    if let Some(beyond) = beyond_limit(range) {
+        return Err(MapFinding::BeyondPhysicalLimit(beyond));
+    }
+    let in_hole = PhysRange::new(HOLE_START, HOLE_END).unwrap_or_default().intersection(range);
+    if in_hole.is_empty() { Ok(()) } else { Err(MapFinding::DeviceHole(in_hole)) }
 }
 
-/// The region of one entry, or `None` where it describes nothing.
-fn region(entry: FirmwareEntry) -> Option<Region> {
+/// The regions of one entry: none where it describes nothing, two where it is RAM on both sides of the hole.
+fn regions(entry: FirmwareEntry) -> impl Iterator<Item = Region> + Clone {
     let kind = RegionKind::from_type(entry.type_code);
-    let range = PhysRange::of_length(PhysAddr::new(entry.base), entry.length)?;
-    let end = if kind == RegionKind::Usable { range.end().min(PHYSICAL_LIMIT) } else { range.end() };
-    let range = PhysRange::new(range.start(), end).filter(|range| !range.is_empty())?;
-    Some(Region { range, kind })
+    let windows = if kind == RegionKind::Usable {
+        [(PhysAddr::ZERO, HOLE_START), (HOLE_END, PHYSICAL_LIMIT)]
+    } else {
+        [(PhysAddr::ZERO, PhysAddr::new(u64::MAX)), (PhysAddr::ZERO, PhysAddr::ZERO)]
+    };
+    let range = PhysRange::of_length(PhysAddr::new(entry.base), entry.length).unwrap_or_default();
+    windows.into_iter().filter_map(move |(start, end)| {
+        let range = range.intersection(PhysRange::new(start, end)?);
+        (!range.is_empty()).then_some(Region { range, kind })
+    })
 }
 
 /// What of `range` no page table can name.

@@ -27,6 +27,10 @@ pub enum MapFinding {
         /// What is taken to be true: the more restrictive kind.
         won: RegionKind,
     },
+    /// RAM in the hole that every PC has for the screen and the firmware; it is not used.
+    DeviceHole(PhysRange),
+    /// RAM that was left out, because there are more regions than there is room for.
+    LeftOut(PhysRange),
     /// The entries were not in ascending order. That does no harm.
     Unsorted,
 }
@@ -61,6 +65,18 @@ impl fmt::Display for MapFinding {
             Self::Overlap { range, lost, won } => {
                 write!(f, "memory map: {range} is given as {lost} and as {won}; it is taken to be {won}")
             }
+            Self::DeviceHole(range) => {
+                write!(
+                    f,
+                    "memory map: RAM in {range}, where devices and firmware are on every PC, is not used"
+                )
+            }
+            Self::LeftOut(range) => {
+                write!(
+                    f,
+                    "memory map: no room for more than {MAX_REGIONS} regions; the RAM at {range} is not used"
+                )
+            }
             Self::Unsorted => {
                 f.write_str("memory map: the entries are not in ascending order, and were sorted")
             }
@@ -87,6 +103,10 @@ pub enum MemoryMapError {
     CapTooLow {
         /// The first address that was not to be used any more.
         limit: PhysAddr,
+        /// Bytes of free RAM below that address.
+        left_bytes: u64,
+        /// Bytes of free RAM that are needed.
+        least_bytes: u64,
     },
 }
 
@@ -106,12 +126,12 @@ impl fmt::Display for MemoryMapError {
             Self::TooManyReservations { why } => {
                 write!(f, "no room to note RAM taken for: {why}; all {MAX_RESERVATIONS} notes are in use")
             }
-            Self::CapTooLow { limit } => {
-                write!(
-                    f,
-                    "mem={limit} would leave no free RAM below that address, and Rhumb needs RAM to run in"
-                )
-            }
+            Self::CapTooLow { limit, left_bytes, least_bytes } => write!(
+                f,
+                "{} KiB of free RAM lie below {limit}, and Rhumb needs {} KiB to run in",
+                left_bytes >> 10,
+                least_bytes >> 10
+            ),
         }
     }
 }

@@ -15,7 +15,7 @@
 //! free list but reserves here what it hands out. What `usable()` still yields afterwards is exactly what is left.
 //!
 //! Regions are kept to the byte, since firmware gives them so; `ram()` and `usable()` round *inward*, so that a frame
-//! which is only partly RAM is nobody's. Reservations round *outward*, so that a frame which is partly taken is taken.
+//! which is only partly RAM is not used. Reservations round *outward*, so that a frame which is partly taken is taken.
 //!
 //! Why not split the regions on each reservation (as E820 tables do): "is it RAM" and "is it free" are asked by
 //! different people (direct map, allocator), and the first answer must not change when the second does.
@@ -24,9 +24,11 @@ use arrayvec::ArrayVec;
 use rhumb_machine::{PageSize, PhysAddr, PhysRange};
 
 mod build;
+mod correct;
 mod finding;
 mod region;
 
+pub use correct::Capped;
 pub use finding::{MapFinding, MemoryMapError};
 pub use region::{FirmwareEntry, Region, RegionKind, Reservation, Reserved};
 
@@ -35,10 +37,11 @@ pub use region::{FirmwareEntry, Region, RegionKind, Reservation, Reserved};
 pub const MAX_REGIONS: usize = 512;
 
 /// Room for reservations. Neighbours with the same reason share one, so what counts is how often reasons alternate:
-/// about a dozen for the loader's and the kernel's own pieces, and the rest for memory per CPU and per node.
-pub const MAX_RESERVATIONS: usize = 256;
+/// about a dozen for the loader's and the kernel's own pieces, and some for each node, which has tables, stacks and
+/// descriptors of its own.
+pub const MAX_RESERVATIONS: usize = 512;
 
-/// The memory map. About 18 KiB: keep it in a static or at the bottom of a large stack.
+/// The memory map. About 24 KiB: keep it in a static or at the bottom of a large stack.
 #[derive(Clone, Debug)]
 pub struct MemoryMap {
     /// Ascending, disjoint, neighbours of the same kind merged.
@@ -67,7 +70,7 @@ impl MemoryMap {
             .filter(|range| !range.is_empty())
     }
 
-    /// The whole frames of RAM that nobody has taken, as ascending ranges: what an allocator may hand out.
+    /// The whole frames of RAM that are not taken, as ascending ranges: what an allocator may hand out.
     pub fn usable(&self) -> impl Iterator<Item = PhysRange> + Clone {
         core::iter::successors(self.free_from(PhysAddr::ZERO), |last| self.free_from(last.end()))
     }
@@ -77,7 +80,7 @@ impl MemoryMap {
         self.ram().map(PhysRange::bytes).sum()
     }
 
-    /// Bytes of RAM in whole frames that nobody has taken.
+    /// Bytes of RAM in whole frames that are not taken.
     pub fn usable_bytes(&self) -> u64 {
         self.usable().map(PhysRange::bytes).sum()
     }
@@ -114,55 +117,6 @@ impl MemoryMap {
         {
             self.note(piece, why)?;
             from = piece.end();
-        }
-        Ok(())
-    }
-
-    /// Forgets the RAM at and above address `limit_bytes` (`mem=`), and gives how many bytes that were.
-    ///
-    /// As on Linux, the number is an address, not an amount: with a hole below 4 GiB, `mem=4G` leaves less than 4 GiB.
-    /// What is already reserved stays RAM wherever it lies: the loader may have put the RAM disk above the limit.
-    ///
-    /// # Errors
-    /// [`MemoryMapError::CapTooLow`] where no free RAM would be left, [`MemoryMapError::TooManyRegions`]; nothing has
-    /// changed then.
-    pub fn cap(&mut self, limit_bytes: u64) -> Result<u64, MemoryMapError> {
-        let limit = PhysAddr::new(limit_bytes).align_down(PageSize::Size4K);
-        if self.usable().next().is_none_or(|first| first.start() >= limit) {
-            return Err(MemoryMapError::CapTooLow { limit });
-        }
-        let before = self.ram_bytes();
-        let mut kept = ArrayVec::new();
-        for &region in &self.regions {
-            self.keep_below(region, limit, &mut kept).map_err(|_| MemoryMapError::TooManyRegions)?;
-        }
-        self.regions = kept;
-        Ok(before - self.ram_bytes())
-    }
-
-    /// Copies to `kept` what stays of `region` under a limit: what is not RAM, what lies below, what is reserved.
-    fn keep_below(
-        &self,
-        region: Region,
-        limit: PhysAddr,
-        kept: &mut ArrayVec<Region, MAX_REGIONS>,
-    ) -> Result<(), arrayvec::CapacityError<Region>> {
-        if region.kind != RegionKind::Usable || region.range.end() <= limit {
-            return kept.try_push(region);
-        }
-        if let Some(range) = PhysRange::new(region.range.start(), limit).filter(|range| !range.is_empty()) {
-            kept.try_push(Region { range, ..region })?;
-        }
-        for taken in &self.reserved {
-            let above = PhysRange::new(limit, PhysAddr::new(u64::MAX)).unwrap_or_default();
-            let range = taken.range.intersection(region.range).intersection(above);
-            match kept.last_mut() {
-                _ if range.is_empty() => {}
-                Some(last) if last.kind == RegionKind::Usable && last.range.end() == range.start() => {
-                    last.range = joined(last.range, range);
-                }
-                _ => kept.try_push(Region { range, ..region })?,
-            }
         }
         Ok(())
     }

@@ -94,8 +94,9 @@ impl fmt::Display for MemLine {
 /// Why a piece of usable RAM is not free. Displays as a name for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reservation {
-    /// The first page: the BIOS data area, and the address that looks like null.
-    FirstPage,
+    /// The first MiB, which firmware writes into long after boot (power management, resume, graphics): nothing of
+    /// worth may lie there. Its first page looks like null besides.
+    FirstMebibyte,
     /// The kernel's own text, data and BSS.
     KernelImage,
     /// What the boot loader left for us to read.
@@ -104,8 +105,6 @@ pub enum Reservation {
     CommandLine,
     /// The initial RAM disk.
     InitialRamDisk,
-    /// A further module that the loader placed.
-    BootModule,
     /// Code below 1 MiB in which the other CPUs start.
     Trampoline,
     /// Page tables made at boot.
@@ -125,12 +124,11 @@ pub enum Reservation {
 impl fmt::Display for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::FirstPage => "first page",
+            Self::FirstMebibyte => "first MiB",
             Self::KernelImage => "kernel image",
             Self::BootLoaderData => "boot loader data",
             Self::CommandLine => "command line",
             Self::InitialRamDisk => "initial RAM disk",
-            Self::BootModule => "boot module",
             Self::Trampoline => "trampoline",
             Self::PageTables => "page tables",
             Self::PerCpu => "per-CPU data",

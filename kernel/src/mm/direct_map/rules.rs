@@ -19,7 +19,7 @@ use spin::Once;
 
 use super::Changer;
 use crate::boot::Boot;
-use crate::mm::frames::is_boot_data;
+use crate::mm::frames::boot_data;
 use crate::mm::protect;
 
 static LIST: Once<ArrayVec<(PhysRange, Rule), MAX_RESERVATIONS>> = Once::new();
@@ -33,7 +33,7 @@ impl KernelRules {
     pub fn of(boot: &'static Boot) -> Self {
         let list = LIST.call_once(|| {
             let map = boot.memory.lock();
-            let kept = map.reservations().iter().filter(|taken| !is_boot_data(taken.why));
+            let kept = map.reservations().iter().filter(|taken| boot_data(taken).is_none());
             kept.map(|taken| (taken.range, rule_of(taken.why))).collect()
         });
         Self(OffLimits(list))
