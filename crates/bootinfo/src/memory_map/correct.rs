@@ -33,6 +33,15 @@ fn between(start: PhysAddr, end: PhysAddr) -> PhysRange {
     PhysRange::new(start, end).unwrap_or_default()
 }
 
+/// The frames that `range` touches: none where it is empty, though rounding its ends would give one.
+fn touched(range: PhysRange) -> PhysRange {
+    if range.is_empty() {
+        PhysRange::default()
+    } else {
+        range.align_outward(PageSize::Size4K).unwrap_or(range)
+    }
+}
+
 /// What a limit (`mem=`) came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capped {
@@ -50,7 +59,7 @@ impl MemoryMap {
     /// # Errors
     /// [`MemoryMapError::TooManyRegions`]; nothing has changed then.
     pub fn exclude(&mut self, range: PhysRange) -> Result<bool, MemoryMapError> {
-        let range = range.align_outward(PageSize::Size4K).unwrap_or(range);
+        let range = touched(range);
         let is_ram = |region: &Region| region.kind == RegionKind::Usable && region.range.overlaps(range);
         let is_reserved = self.reserved.iter().any(|taken| taken.range.overlaps(range));
         if is_reserved || !self.regions.iter().any(is_ram) {
@@ -76,7 +85,7 @@ impl MemoryMap {
     /// # Errors
     /// [`MemoryMapError::TooManyRegions`]; nothing has changed then.
     pub fn include(&mut self, range: PhysRange) -> Result<bool, MemoryMapError> {
-        let range = range.align_outward(PageSize::Size4K).unwrap_or(range);
+        let range = touched(range);
         if range.is_empty() || self.ram().any(|ram| ram.covers(range)) {
             return Ok(false);
         }

@@ -162,6 +162,10 @@ fn device_registers_are_no_ram_and_the_image_is() {
     assert!(!map.ram().any(|ram| ram.overlaps(page)));
     assert_eq!(map.ram_bytes(), 0x9f000 + 0x7fed_f000 + 0x8000_0000 - PAGE);
     validate(&map);
+    // A range of no bytes touches no frame, wherever it lies.
+    assert_eq!(map.exclude(range(0x4100_0010, 0x4100_0010)), Ok(false));
+    assert_eq!(map.include(range(0x9000_0010, 0x9000_0010)), Ok(false));
+    assert!(!map.ram().any(|ram| ram.contains(PhysAddr::new(0x9000_0010))));
     // What is reserved was seen to be RAM.
     map.reserve(range(0x5000_0000, 0x5000_1000), Reservation::InitialRamDisk).unwrap();
     assert_eq!(map.exclude(range(0x5000_0000, 0x5000_2000)), Ok(false));
