@@ -312,8 +312,9 @@ impl CpuCache {
 
     /// Says to the CPU that it should drain, and stops what it would keep without looking.
     pub(crate) fn ask(&self) {
+        // An exchange, so that it comes wholly before or wholly after one of `bound`.
         if !self.is_wanted() {
-            self.cap.store(WANTED, Relaxed);
+            self.cap.swap(WANTED, Relaxed);
         }
     }
 
