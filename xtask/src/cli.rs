@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
-use crate::machine::{Accelerator, Boot, Machine, MemorySize};
+use crate::machine::{Accelerator, Board, Boot, MAX_CPUS, Machine, MemorySize};
 
 /// Builds, runs and tests the Rhumb microkernel.
 ///
@@ -153,6 +154,7 @@ Examples:
   cargo xtask run                                  a prompt; Ctrl-A x ends the machine, Ctrl-C is the kernel's
   cargo xtask run --cpus 8 --mem 1T --nodes 4      more than the host has: memory is sparse
   cargo xtask run --cpu qemu64                     a CPU without 1-GiB pages
+  cargo xtask run --machine microvm                a machine without PCI; or pc
   cargo xtask run --append directmap=4k            words for the kernel's command line
   cargo xtask run --exec 'meminfo; maps audit'     run these commands and power off
   echo meminfo | cargo xtask run                   the same from a pipe
@@ -224,8 +226,8 @@ pub(crate) struct BuildOptions {
 /// Which machine to boot on, and what to do there.
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
-    /// Virtual CPUs.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=255))]
+    /// Virtual CPUs; more than 255 need QEMU 9, and the kernel starts 256 of them.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CPUS)))]
     cpus: u32,
     /// Memory, such as 64M, 1G or 1T; it may exceed the host's.
     #[arg(long, value_name = "SIZE", default_value = "1G")]
@@ -233,6 +235,9 @@ pub(crate) struct RunOptions {
     /// NUMA nodes, which share memory and CPUs evenly.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     nodes: u32,
+    /// Which of QEMU's machines.
+    #[arg(long, value_enum, default_value_t)]
+    machine: Board,
     /// CPU model and features in QEMU's words, such as qemu64, max,-pdpe1gb or max,la57.
     #[arg(long, value_name = "MODEL", default_value = "max")]
     cpu: String,
@@ -253,17 +258,25 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
-    /// The machine that these options describe.
-    pub(crate) fn machine(&self) -> Machine {
-        Machine {
+    /// Returns the machine that these options describe.
+    ///
+    /// # Errors
+    /// QEMU has no such machine.
+    pub(crate) fn machine(&self) -> Result<Machine> {
+        let (board, most) = (self.machine.name(), self.machine.max_cpus());
+        ensure!(self.cpus <= most, "{board} has at most {most} CPUs");
+        ensure!(self.machine != Board::Microvm || self.nodes == 1, "microvm has one node");
+        Ok(Machine {
             cpus: self.cpus,
             memory: self.mem,
             nodes: self.nodes,
+            memoryless_nodes: 0,
+            board: self.machine,
             cpu_model: self.cpu.clone(),
             accelerator: self.accel,
             boot: Boot::Direct,
             ..Machine::default()
-        }
+        })
     }
 }
 

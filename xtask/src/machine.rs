@@ -5,8 +5,12 @@ use std::str::FromStr;
 
 /// The least memory that makes sense: the kernel image alone ends at 22 MiB or so.
 const MIN_MEMORY_BYTES: u64 = 32 << 20;
-/// The most memory: 52 bits of physical address, less room for devices.
-const MAX_MEMORY_BYTES: u64 = 1 << 51;
+/// The most memory. QEMU keeps some bits for each page of the guest, and gives up without a sentence where it cannot have
+/// them: at 64 TiB they are 6 GiB.
+const MAX_MEMORY_BYTES: u64 = 32 << 40;
+/// The one size that does not boot: the firmware's own heap lies 16 MiB below the end of memory, which is over the first
+/// MiB of the kernel's text here. With less it does not reach the text, with more it lies behind the image.
+const UNBOOTABLE_BYTES: u64 = 33 << 20;
 
 /// An amount of memory, in whole MiB.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -43,7 +47,11 @@ impl FromStr for MemorySize {
             .map_err(|_| format!("`{digits}` is no whole number: use 64M, 1G or 1T, for example"))?;
         let bytes = number.checked_mul(1 << shift).filter(|&bytes| bytes <= MAX_MEMORY_BYTES);
         match bytes {
-            None => Err(format!("{text} is more than x86-64 can address here: at most 2048T")),
+            None => Err(format!("{text} is more than QEMU can be asked for: at most 32T")),
+            Some(UNBOOTABLE_BYTES) => {
+                Err("33M does not boot: the firmware's heap would lie over the kernel's text; use 32M or 34M"
+                    .into())
+            }
             Some(bytes) if bytes < MIN_MEMORY_BYTES => Err("Rhumb needs at least 32M to load".into()),
             Some(bytes) => Ok(Self(bytes)),
         }
@@ -69,6 +77,45 @@ pub(crate) enum Accelerator {
     /// The host's virtualisation: real speed, the host's CPU features.
     Kvm,
 }
+
+/// Which of QEMU's machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub(crate) enum Board {
+    /// A PC of 2009: PCI Express, interrupt remapping where there are more than 255 CPUs.
+    #[default]
+    Q35,
+    /// A PC of 1996.
+    Pc,
+    /// A machine without PCI, and of one node.
+    Microvm,
+}
+
+impl Board {
+    /// QEMU's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Q35 => "q35",
+            Self::Pc => "pc",
+            Self::Microvm => "microvm",
+        }
+    }
+
+    /// The most CPUs that it can have.
+    pub(crate) fn max_cpus(self) -> u32 {
+        match self {
+            // QEMU gives interrupts only 8 bits for the CPU without remapping, and remaps on q35 only.
+            Self::Q35 => MAX_CPUS,
+            Self::Pc => 255,
+            // QEMU's own limit.
+            Self::Microvm => 288,
+        }
+    }
+}
+
+/// QEMU's limit for q35 (4096 since 9.0). The kernel starts 256 of them and leaves out the others.
+pub(crate) const MAX_CPUS: u32 = 1024;
+/// With more CPUs the last ones have numbers that only x2APIC has room for.
+pub(crate) const MAX_XAPIC_CPUS: u32 = 255;
 
 /// How the kernel gets into the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -109,8 +156,7 @@ pub(crate) enum OnReset {
 /// A virtual machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Machine {
-    /// QEMU's name of the board.
-    pub(crate) board: &'static str,
+    pub(crate) board: Board,
     pub(crate) serial: Serial,
     pub(crate) on_reset: OnReset,
     /// More of QEMU's words, separated by blanks.
@@ -118,6 +164,8 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
     pub(crate) memory: MemorySize,
     pub(crate) nodes: u32,
+    /// Of the nodes the last ones, so many, have CPUs but no memory.
+    pub(crate) memoryless_nodes: u32,
     pub(crate) cpu_model: String,
     pub(crate) accelerator: Accelerator,
     pub(crate) boot: Boot,
@@ -126,13 +174,14 @@ pub(crate) struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
-            board: "q35",
+            board: Board::default(),
             serial: Serial::Com1,
             on_reset: OnReset::End,
             devices: "",
             cpus: 4,
             memory: MemorySize::gib(1),
             nodes: 1,
+            memoryless_nodes: 0,
             cpu_model: "max".into(),
             accelerator: Accelerator::Tcg,
             boot: Boot::Direct,

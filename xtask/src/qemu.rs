@@ -9,7 +9,8 @@
 
 use std::path::Path;
 
-use crate::machine::{Accelerator, Boot, Machine, OnReset, Serial};
+use crate::machine::{Accelerator, Board, Boot, MAX_XAPIC_CPUS, Machine, OnReset, Serial};
+use crate::setup::Version;
 
 /// The I/O port behind which QEMU's `isa-debug-exit` listens.
 pub(crate) const EXIT_PORT: u16 = 0xf4;
@@ -59,6 +60,10 @@ pub(crate) fn arguments_with_monitor(
     words.pair("-accel", if machine.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" });
     words.pair("-cpu", cpu_model(machine));
     words.pair("-smp", machine.cpus.to_string());
+    if machine.cpus > MAX_XAPIC_CPUS && machine.board == Board::Q35 {
+        // Without it QEMU refuses so many: an I/O APIC could not name the last ones.
+        words.pair("-device", "intel-iommu,intremap=on");
+    }
     memory(machine, &mut words);
     match machine.boot {
         Boot::Direct => {
@@ -79,22 +84,36 @@ pub(crate) fn arguments_with_monitor(
     words.0
 }
 
-/// One memory object a node; memory and CPUs divided evenly, the first nodes taking what is left over.
+/// Says why this version of QEMU cannot be such a machine, or one that does what the kernel's command line asks for,
+/// where it cannot.
+pub(crate) fn lack(machine: &Machine, command_line: &str, version: Option<Version>) -> Option<&'static str> {
+    let is_complete = version.is_some_and(Version::is_complete);
+    let asks_for_it = command_line.split_whitespace().any(|word| word == "x2apic");
+    let wants_x2apic = machine.cpus > MAX_XAPIC_CPUS || asks_for_it;
+    (wants_x2apic && machine.accelerator == Accelerator::Tcg && !is_complete).then_some("needs QEMU 9")
+}
+
+/// One memory object for each node that has memory; memory and CPUs divided evenly, the first nodes taking what is left
+/// over.
 fn memory(machine: &Machine, words: &mut Words) {
     words.pair("-m", machine.memory);
     let backend = |id: u32, mib: u64| format!("memory-backend-memfd,id=ram{id},size={mib}M,reserve=off");
-    let mib = machine.memory.bytes() >> 20;
+    let (mib, board) = (machine.memory.bytes() >> 20, machine.board.name());
     if machine.nodes <= 1 {
-        words.pair("-machine", format!("{},memory-backend=ram0", machine.board));
+        words.pair("-machine", format!("{board},memory-backend=ram0"));
         words.pair("-object", backend(0, mib));
         return;
     }
-    words.pair("-machine", machine.board);
+    words.pair("-machine", board);
     let mut next_cpu = 0;
+    let with_memory = machine.nodes.saturating_sub(machine.memoryless_nodes).max(1);
     for node in 0..machine.nodes {
         let cpus = share(u64::from(machine.cpus), machine.nodes, node);
-        words.pair("-object", backend(node, share(mib, machine.nodes, node)));
-        let mut numa = format!("node,nodeid={node},memdev=ram{node}");
+        let mut numa = format!("node,nodeid={node}");
+        if node < with_memory {
+            words.pair("-object", backend(node, share(mib, with_memory, node)));
+            numa += &format!(",memdev=ram{node}");
+        }
         if cpus > 0 {
             numa += &format!(",cpus={next_cpu}-{}", next_cpu + cpus - 1);
         }

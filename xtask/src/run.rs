@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -16,7 +16,7 @@ use crate::console::{Ending, Event, Feed, HOW_TO_LEAVE, Session, Stop};
 use crate::host::{Host, ThisHost};
 use crate::machine::OnReset;
 use crate::qemu::{self, EXIT_PORT, Files};
-use crate::setup::{self, Need};
+use crate::setup::{self, Need, Version};
 use crate::terminal::RawTerminal;
 use crate::{build, paths};
 
@@ -32,9 +32,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `cargo xtask run`.
 pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
+    let mut machine = options.machine()?;
     setup::ensure(&[Need::Core, Need::Qemu])?;
+    if let Some(lack) = qemu::lack(&machine, "", Version::of(&ThisHost)) {
+        bail!("{lack}");
+    }
     let kernel = build::kernel(&options.build)?;
-    let mut machine = options.machine();
     let feed = match &options.exec {
         Some(commands) => Feed::Commands(split(commands)),
         None if stdin().is_terminal() => Feed::Keys,

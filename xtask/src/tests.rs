@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::machine::{Accelerator, Boot, Machine, MemorySize};
-use crate::qemu::{Files, arguments};
+use crate::machine::{Accelerator, Board, Boot, Machine, MemorySize};
+use crate::qemu::{Files, arguments, lack};
+use crate::setup::Version;
 
 fn words(machine: &Machine) -> String {
     let ovmf = Some((Path::new("code,1.fd"), Path::new("vars.fd")));
@@ -30,6 +31,8 @@ fn wrong_sizes_say_what_is_wrong() {
     assert!(error("1.5G").contains("whole number"));
     assert!(error("").contains("unit"));
     assert!(error("16M").contains("at least"));
+    assert!(error("33M").contains("firmware"));
+    assert!(error("64T").contains("at most 32T"));
     assert!(error("99999999T").contains("at most"));
     assert!(error("99999999999999999999T").contains("whole number"));
 }
@@ -68,6 +71,30 @@ fn nodes_share_everything() {
         words.contains("dist,src=0,dst=3,val=40") && words.contains("dist,src=2,dst=2,val=10"),
         "{words}"
     );
+}
+
+#[test]
+fn nodes_without_memory_keep_their_cpus() {
+    let machine =
+        Machine { nodes: 4, memoryless_nodes: 1, memory: MemorySize::mib(768), ..Machine::default() };
+    let words = words(&machine);
+    assert!(words.contains("node,nodeid=2,memdev=ram2,cpus=2-2"), "{words}");
+    assert!(words.contains("node,nodeid=3,cpus=3-3") && !words.contains("id=ram3"), "{words}");
+    assert!(words.contains("id=ram2,size=256M"), "{words}");
+}
+
+#[test]
+fn other_machines_and_many_cpus() {
+    let pc = words(&Machine { board: Board::Pc, ..Machine::default() });
+    assert!(pc.contains("-machine pc,memory-backend=ram0 ") && !pc.contains("iommu"), "{pc}");
+    let machine = Machine { cpus: 260, ..Machine::default() };
+    let many = words(&machine);
+    assert!(many.contains("-smp 260") && many.contains("-device intel-iommu,intremap=on"), "{many}");
+    let version = |major| Some(Version { major, minor: 0 });
+    assert_eq!(lack(&machine, "", version(9)), None);
+    assert_eq!(lack(&machine, "", version(8)), Some("needs QEMU 9"));
+    assert_eq!(lack(&Machine::default(), "quiet", version(7)), None);
+    assert_eq!(lack(&Machine::default(), "quiet x2apic", version(7)), Some("needs QEMU 9"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::expect::Expect;
-use crate::machine::{Boot, Machine, MemorySize, Serial};
+use crate::machine::{Board, Boot, Machine, MemorySize, Serial};
 
 /// How the run must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,14 +77,20 @@ impl Case {
         self
     }
 
-    pub(crate) fn cpu(mut self, model: &str) -> Self {
-        self.machine.cpu_model = model.into();
+    /// Of the nodes the last ones, so many, have no memory.
+    pub(crate) fn memoryless(mut self, nodes: u32) -> Self {
+        self.machine.memoryless_nodes = nodes;
         self
     }
 
     /// On another of QEMU's boards.
-    pub(crate) fn board(mut self, board: &'static str) -> Self {
+    pub(crate) fn board(mut self, board: Board) -> Self {
         self.machine.board = board;
+        self
+    }
+
+    pub(crate) fn cpu(mut self, model: &str) -> Self {
+        self.machine.cpu_model = model.into();
         self
     }
 

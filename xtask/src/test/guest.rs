@@ -18,7 +18,7 @@ use crate::console::{Ending, Feed, Session};
 use crate::host::ThisHost;
 use crate::machine::Boot;
 use crate::qemu::{self, Files};
-use crate::setup::{self, Need};
+use crate::setup::{self, Need, Version};
 use crate::{build, image, paths, progress, run};
 
 const PARALLEL: usize = 2;
@@ -29,6 +29,8 @@ const SHOWN_LINES: usize = 200;
 struct Parts {
     kernel: PathBuf,
     iso: PathBuf,
+    /// QEMU's version.
+    version: Option<Version>,
 }
 
 /// A test that has run.
@@ -51,7 +53,8 @@ pub(super) fn run(cases: Vec<Case>, build: &BuildOptions, report: &mut Report) -
     setup::ensure(&needs)?;
 
     let kernel = build::kernel(build)?;
-    let parts = Parts { kernel, iso: paths::kernel_target().join("test.iso") };
+    let parts =
+        Parts { kernel, iso: paths::kernel_target().join("test.iso"), version: Version::of(&ThisHost) };
     if bios || uefi {
         image::make(&parts.kernel, &run::command_line(false, ""), &parts.iso)?;
     }
@@ -89,6 +92,9 @@ fn work(waiting: &Mutex<std::vec::IntoIter<Case>>, parts: &Parts, results: &Send
 
 /// Boots the case's machine and judges what comes of it.
 fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
+    if let Some(lack) = qemu::lack(&case.machine, &case.append, parts.version) {
+        return Ok(Verdict::Skipped(lack.into()));
+    }
     let variables = Variables::for_case(case)?;
     let ovmf = variables.as_ref().map(|variables| (variables.code, variables.file.as_path()));
     let files = Files { kernel: &parts.kernel, iso: &parts.iso, ovmf };

@@ -1,7 +1,7 @@
 //! Boards, consoles and CPUs that are not the usual ones, and what comes from outside: interrupts and errors that nothing
 //! announced.
 
-use crate::machine::{MemorySize, Serial};
+use crate::machine::{Board, MemorySize, Serial};
 use crate::test::case::{Case, Ends};
 use crate::test::expect::{lines, no_text, text};
 
@@ -31,7 +31,7 @@ fn consoles() -> Vec<Case> {
 /// Boards that lack what a PC has.
 fn boards() -> Vec<Case> {
     vec![
-        Case::new("board/pc", INTERRUPTS).board("pc").expect([text("sound")]),
+        Case::new("board/pc", INTERRUPTS).board(Board::Pc).expect([text("sound")]),
         // A table that describes the remapping of interrupts.
         Case::new("board/remapping", INTERRUPTS)
             .devices("-device intel-iommu,intremap=on")
@@ -39,12 +39,12 @@ fn boards() -> Vec<Case> {
             .expect([text("local APICs: x2APIC"), text("sound")]),
         // No ACPI timer, and the PIT without its port 0x61.
         Case::new("board/microvm", &format!("dmesg; {INTERRUPTS}"))
-            .board("microvm")
+            .board(Board::Microvm)
             .append("loglevel=info")
             .expect([text("(by the PIT)"), no_text("taking it to run"), text("sound")]),
         // The register that turns it off is in memory. The exit port is none.
         Case::new("board/microvm/turns-off", "uptime")
-            .board("microvm")
+            .board(Board::Microvm)
             .append("exit_port=0xe0")
             .ends(Ends::TurnedOff)
             .expect([text("up 0:"), no_text("cannot turn itself off")]),
