@@ -12,14 +12,14 @@ use rhumb_bootinfo::memory_map::Reserved;
 use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS};
 use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
 use rhumb_frames::{Description, FrameRange, Frames, Layout, LayoutError, MemoryRange, Owner};
-use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::{MAX_NODES, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_monitor::Human;
 use spin::Once;
 
 use crate::boot::{Boot, FIRST_MEBIBYTE_END};
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::owners::Name;
-use crate::mm::{layout, recall};
+use crate::mm::{direct_map, layout, recall};
 
 /// Ranges of free RAM.
 const MAX_FREE: usize = MAX_REGIONS + MAX_RESERVATIONS;
@@ -188,7 +188,18 @@ impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(pfn, known) = self;
         writeln!(f, "frame {pfn}: physical {} to {}", pfn.addr(), pfn.plus(1).addr())?;
-        writeln!(f, "  direct map {}", MACHINE.direct(pfn.addr()))?;
+        // Where the map cannot be asked, the frame is where boot put it.
+        let why = direct_map::with(|map| map.why(*pfn)).ok();
+        match why.as_ref().map(|why| why.page) {
+            Some(None) => writeln!(f, "  not in the direct map")?,
+            Some(Some(page)) => {
+                writeln!(f, "  direct map {}, in a page of {page}", MACHINE.direct(pfn.addr()))?
+            }
+            None => writeln!(f, "  direct map {}", MACHINE.direct(pfn.addr()))?,
+        }
+        if let Some(held) = why.and_then(|why| why.held) {
+            writeln!(f, "  changed there: {held}")?;
+        }
         writeln!(f, "  node {}, zone {}, in a 2-MiB block of kind {}", known.node, known.zone, known.kind)?;
         writeln!(f, "  {}", Place(known.place))?;
         if let Some((start, order)) = known.block {
@@ -218,6 +229,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use rhumb_frames::Place::{Cached, Free, InUse, InUseLarge};
         match self.0 {
+            // The allocator looks at a block of 2 MiB and no further.
+            Free(order) if order == Order::LARGE => f.write_str("free, like all of its 2-MiB block"),
             Free(order) => write!(f, "free, in a run of order {order} ({})", Human(order.bytes())),
             Cached(cpu) => write!(f, "free, in the cache of CPU {cpu}"),
             InUse => f.write_str("in use"),

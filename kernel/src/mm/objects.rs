@@ -29,10 +29,16 @@ static TRIM_EVERY_NS: AtomicU64 = AtomicU64::new(2_000_000_000);
 static TRIMMED_NS: AtomicU64 = AtomicU64::new(0);
 
 static SLABS: Once<Slabs<KernelMachine>> = Once::new();
+static CHECKS: Once<CheckList> = Once::new();
 
 /// The object caches; `None` before [`start`].
 pub fn slabs() -> Option<&'static Slabs<KernelMachine>> {
     SLABS.get()
+}
+
+/// Returns which caches are checked, as the kernel's command line says.
+pub fn checks() -> CheckList {
+    CHECKS.get().copied().unwrap_or(CheckList::NONE)
 }
 
 /// Makes the object caches. Once, at boot, before other CPUs allocate.
@@ -43,6 +49,7 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
             CheckList::NONE
         })
     });
+    CHECKS.call_once(|| checks);
     let config = Config {
         cpus: boot.cpus,
         nodes: boot.topology.node_count().clamp(1, MAX_NODES),

@@ -22,9 +22,10 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            wx       kernel text, writable\n\
            overlap  a stack's frame, a second time\n\
            device   the local APIC's registers, cached\n\
-           table    no page: the top page table, writable in the direct map, where tables are protected\n\
+           table    no page: the top page table's block of 2 MiB, writable in the direct map, where tables are protected\n\
            key      no page: the key of page tables, open on this CPU, where they have one\n\
-           none     takes all of it away again",
+           none     takes it away again\n\
+           One page can be planted at a time: a second one takes the place of the first.",
     complete: Complete::Words(PLANTS),
     run: plant_command,
 }];

@@ -58,6 +58,12 @@ pub fn movable(
             let one_in = one_in.ok_or_else(|| CommandError::failed("what: not one of 1-in-N free stress"))?;
             arguments.end()?;
             drain_all(frames);
+            let held = sample::check_all().map_err(CommandError::failed)?.frames;
+            if held > 0 {
+                return Err(CommandError::failed(format_args!(
+                    "{held} movable frames are held: 'frames movable free' gives them back"
+                )));
+            }
             let guard = MACHINE.pin();
             sample::scatter(frames, guard.pinned(), one_in).map_err(CommandError::failed)?;
         }
@@ -65,7 +71,7 @@ pub fn movable(
     let tally = sample::check_all().map_err(CommandError::failed)?;
     writeln!(
         out,
-        "{} movable frames in {} blocks, each holds what was written; {} blocks of 2 MiB are whole",
+        "{} movable frames in {} pieces, each holds what was written; {} blocks of 2 MiB are whole",
         tally.frames,
         tally.blocks,
         frames.free_large_blocks()

@@ -14,8 +14,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     summary: "counters of all CPUs, as /proc/vmstat shows them",
     help: "One name and number a line. nr_* are sums over all CPUs; nr_tlb_flush is each flush once, by the CPU that began it,\n\
            and the sum of all flush_*_flushes. nr_tlb_lazy_flush counts CPUs that idled, were not\n\
-           interrupted, and flushed when they woke. compact_stall counts requests for blocks that had frames moved for them, of which\n\
-           compact_success got one; pgmigrate_* count frames. direct_map_level2_* are 2-MiB pages of the direct map cut and made whole,\n\
+           interrupted, and flushed when they woke. compact_stall counts requests for blocks that looked for frames to\n\
+           move, compact_success those that made a block whole; pgmigrate_* count frames. direct_map_level2_* are 2-MiB pages of the direct map cut and made whole,\n\
            level3_* those of 1 GiB. flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
            CPUs interrupted, CPUs left alone. Causes that never came are not listed.",
     complete: Complete::Nothing,

@@ -9,7 +9,7 @@ use rhumb_unmapped::pool::PoolError;
 
 use super::exhaustion::{Reserves, free_all, take_all};
 use super::frames::{allocator, drain_all};
-use super::{Test, Wrong, ensure};
+use super::{Test, Wrong, ensure, memory};
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::direct_map::{self, Changer, restore, set_memory_ro};
@@ -35,11 +35,13 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
     // Of the highest zone: lower ones are guarded from the requests that follow.
     let highest = frames.zones().filter(|zone| zone.zone <= Zone::Direct).max_by_key(|zone| zone.zone);
     let node = highest.map_or(NodeId::FIRST, |zone| zone.node);
+    memory::no_sample_must_be_held()?;
+    memory::no_quarantine()?;
     fetch_records(frames, node)?;
     drain_all(frames);
     let before = frames.free_frames();
     let reserves = Reserves::lift(frames);
-    let rest = {
+    let (rest, whole_blocks) = {
         let guard = MACHINE.pin();
         let mut blocks = ArrayVec::<Frame, BLOCKS>::new();
         while !blocks.is_full()
@@ -48,15 +50,19 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
             blocks.push(block);
         }
         let rest = take_all(frames, guard.pinned(), Order::LARGE.get()..=Order::HUGE.get());
+        let whole_blocks = blocks.len();
         blocks.into_iter().for_each(|block| frames.free(guard.pinned(), block));
         frames.drain(guard.pinned());
-        rest
+        (rest, whole_blocks)
     };
     let outcome = (|| {
         let tally = {
             let guard = MACHINE.pin();
             sample::scatter(frames, guard.pinned(), ONE_IN).map_err(Wrong::because)?
         };
+        if whole_blocks < BLOCKS {
+            return Err(memory::short(format_args!("{whole_blocks} blocks are whole, not {BLOCKS}")));
+        }
         ensure!(
             tally.frames >= BLOCKS as u64 * (512 / ONE_IN),
             "only {} frames were scattered",
@@ -85,7 +91,7 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
 fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wrong> {
     let frame = {
         let guard = MACHINE.pin();
-        frames.alloc(guard.pinned(), Request::FRAME.bind(node)).map_err(Wrong::because)?
+        frames.alloc(guard.pinned(), Request::FRAME.bind(node)).map_err(memory::short)?
     };
     let changed = set_memory_ro(frame, Changer::SelfTest, "records for a test");
     let (frame, outcome) = match changed {

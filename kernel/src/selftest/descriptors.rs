@@ -6,7 +6,7 @@ use rhumb_machine::{Machine, Order, PageSize, PhysRange};
 use rhumb_pagetable::{Join, Leaves, PageCounts, Permissions, Spans};
 
 use super::frames::allocator;
-use super::{Test, Wrong, ensure};
+use super::{Test, Wrong, ensure, memory};
 use crate::boot::Boot;
 use crate::boot::descriptors::ARRAY;
 use crate::machine::MACHINE;
@@ -82,7 +82,7 @@ fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
     let guard = MACHINE.pin();
     let order = Order::new(3).unwrap_or_default();
     let request = Request::new(order).owner(Holder::SelfTest.owner());
-    let frame = frames.alloc(guard.pinned(), request).map_err(Wrong::because)?;
+    let frame = memory::take(frames, guard.pinned(), request)?;
     let (pfn, last) = (frame.pfn(), frame.pfn().plus(7));
     // SAFETY: the frame is part of the block that the test holds.
     let known = match (frames.descriptor_of(&frame), unsafe { frames.descriptor_to_write(last) }) {

@@ -13,7 +13,7 @@ use rhumb_machine::{Machine, PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::FlushCause;
 use rhumb_unmapped::protect::Protection;
 
-use super::{Test, Wrong, ensure};
+use super::{Test, Wrong, ensure, memory};
 use crate::arch::{percpu, probe};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
@@ -47,8 +47,7 @@ impl Large {
     pub(super) fn new() -> Result<Self, Wrong> {
         let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
         let guard = MACHINE.pin();
-        let frame = frames.alloc(guard.pinned(), Request::LARGE).map_err(Wrong::because)?;
-        Ok(Self(Some(frame)))
+        Ok(Self(Some(memory::take(frames, guard.pinned(), Request::LARGE)?)))
     }
 
     pub(super) fn start(&self) -> Pfn {
@@ -144,29 +143,37 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
         );
         // Out, back, read-only, writable: ordinary again without a restore.
         let mut changed = set_memory_np(block.pages(first, count), WHO, "a round trip").map_err(wrong)?;
-        set_memory_p(&mut changed).map_err(Wrong::because)?;
-        ensure!(!changed.is_in_force(), "pages that are back in the map are still held");
+        let outcome = set_memory_p(&mut changed);
+        let is_in_force = changed.is_in_force();
         let _ = restore(changed);
+        outcome.map_err(Wrong::because)?;
+        ensure!(!is_in_force, "pages that are back in the map are still held");
         let mut changed = set_memory_ro(block.pages(first, count), WHO, "a round trip").map_err(wrong)?;
-        alter(&mut changed, Change::NotPresent).map_err(Wrong::because)?;
-        alter(&mut changed, Change::Present).map_err(Wrong::because)?;
-        set_memory_rw(&mut changed).map_err(Wrong::because)?;
+        let outcome = alter(&mut changed, Change::NotPresent)
+            .and_then(|()| alter(&mut changed, Change::Present))
+            .and_then(|()| set_memory_rw(&mut changed));
         let _ = restore(changed);
+        outcome.map_err(Wrong::because)?;
     }
     // Two holds in one block, given back in either order.
     for last_first in [1, 0] {
         let mut both: [Option<Changed<Pages<'_>>>; 2] = [None, None];
+        let mut outcome = Ok(());
         for (index, place) in both.iter_mut().enumerate() {
             let pages = block.pages(index as u64 * 300, 7);
-            *place = Some(set_memory_ro(pages, WHO, "two holds").map_err(wrong)?);
+            match set_memory_ro(pages, WHO, "two holds") {
+                Ok(changed) => *place = Some(changed),
+                Err(refused) => outcome = Err(wrong(refused)),
+            }
         }
         if let Some(changed) = both[last_first].take() {
             let _ = restore(changed);
         }
-        direct_map::validate().map_err(Wrong::because)?;
+        let is_valid = direct_map::validate().map_err(Wrong::because);
         both.into_iter().flatten().for_each(|changed| {
             let _ = restore(changed);
         });
+        outcome.and(is_valid)?;
     }
     if boot.largest_page > PageSize::Size4K {
         let _ = restore(pin_small(block.pages(0, 512), PageSize::Size4K, WHO, "kept small").map_err(wrong)?);
@@ -309,13 +316,22 @@ fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> 
     let before = State::now()?;
     let block = Large::new()?;
     let removed = set_memory_np(block.pages(9, 2), WHO, "removed once").map_err(wrong)?;
+    // Whatever is found, the pages come back before their block is freed.
+    let outcome = refusals(boot, block.start());
+    let _ = restore(removed);
+    outcome?;
+    drop(block);
+    before.must_be_now()
+}
+
+/// Asks for what must be refused, with two pages from the tenth of the block at `start` on out of the map.
+fn refusals(boot: &'static Boot, start: Pfn) -> Result<(), Wrong> {
     let within = State::now()?;
     let writes = counted(|counters| &counters.page_table_writes);
 
     let ram_end = boot.memory.lock().ram_end();
     let text = image::physical(image::text()).start().pfn();
     let root = tables::root().table;
-    let start = block.start();
     type Expected = fn(&ChangeError) -> bool;
     let cases: [(&str, Pfn, u64, Change, Expected); 10] = [
         ("the image", text, 1, Change::ReadOnly, |error| is_forbidden(error, Rule::KernelImage)),
@@ -375,10 +391,7 @@ fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> 
 
     let written = counted(|counters| &counters.page_table_writes) - writes;
     ensure!(written == 0, "refused changes wrote {written} entries");
-    within.must_be_now()?;
-    let _ = restore(removed);
-    drop(block);
-    before.must_be_now()
+    within.must_be_now()
 }
 
 pub(super) fn is_forbidden(error: &ChangeError, wanted: Rule) -> bool {
@@ -418,7 +431,9 @@ fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Wrong> {
     let line = line!() + 1;
     let changed = set_memory_ro(block.pages(17, 1), WHO, "to be found").map_err(wrong)?;
     // A page beside the one that is held.
-    let why = direct_map::with(|map| map.why(block.start().plus(18))).map_err(Wrong::because)?;
+    let why = direct_map::with(|map| map.why(block.start().plus(18))).map_err(Wrong::because);
+    let _ = restore(changed);
+    let why = why?;
     if boot.largest_page > PageSize::Size4K {
         let Some(Broken::By { hold: breaks, others: 0 }) = why.broken_2m else {
             return Err(Wrong::because(format_args!("the page is said to be broken so: {why}")));
@@ -434,7 +449,6 @@ fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Wrong> {
         );
         ensure!(breaks.at.cpu == percpu::here().id(), "CPU {} is said to have done it", breaks.at.cpu);
     }
-    let _ = restore(changed);
     drop(block);
     before.must_be_now()
 }
@@ -448,27 +462,31 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let (block, other) = (Large::new()?, Large::new()?);
     let first = set_memory_ro(block.pages(17, 1), WHO, "the limit").map_err(wrong)?;
-    let broken = direct_map::with(|map| map.owner(owner).map_or(0, |owner| owner.totals.breaks));
-    let broken = broken.map_err(Wrong::because)?;
     let set_limits = |limits| direct_map::with(|map| map.set_limits(owner, limits)).map_err(Wrong::because);
-    set_limits(Limits::of_breaks(broken))?;
+    let broken = direct_map::with(|map| map.owner(owner).map_or(0, |owner| owner.totals.breaks));
+    let limited = broken.map_err(Wrong::because).and_then(|broken| set_limits(Limits::of_breaks(broken)));
     let same_block = set_memory_ro(block.pages(30, 1), WHO, "in a broken block");
     let next_block = set_memory_ro(other.pages(30, 1), WHO, "in a whole block");
-    set_limits(Limits::NONE)?;
+    let lifted = set_limits(Limits::NONE);
+    // What was changed goes back before anything is said of it: the blocks are freed where this returns.
+    let undo = |result: Result<Changed<Pages<'_>>, Refused<Pages<'_>>>| match result {
+        Ok(changed) => {
+            let _ = restore(changed);
+            None
+        }
+        Err(refused) => Some(refused.error),
+    };
+    let (same_block, next_block) = (undo(same_block), undo(next_block));
     let _ = restore(first);
+    limited.and(lifted)?;
     // Whether the block is broken already makes no difference: others may be the ones that broke it.
-    for change in [same_block, next_block] {
-        match change {
-            Ok(changed) => {
-                let _ = restore(changed);
-                return Err(Wrong::because("an owner broke more than its limit"));
-            }
-            Err(Refused { error, .. }) => {
-                ensure!(
-                    matches!(error, ChangeError::OverLimit { .. }),
-                    "the change was refused because {error}"
-                )
-            }
+    for refusal in [same_block, next_block] {
+        match refusal {
+            None => return Err(Wrong::because("an owner broke more than its limit")),
+            Some(error) => ensure!(
+                matches!(error, ChangeError::OverLimit { .. }),
+                "the change was refused because {error}"
+            ),
         }
     }
     drop((block, other));

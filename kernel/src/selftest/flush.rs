@@ -10,13 +10,12 @@ use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, FlushStats, TableMemory};
 use x86_64::registers::control::Cr4Flags;
 
-use super::{Test, Wrong, ensure};
+use super::{Test, Wrong, ensure, memory};
 use crate::arch::percpu::{Counter, Counters};
 use crate::arch::{clock, cpu, percpu};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::direct_map::{Changer, restore, set_memory_np};
-use crate::mm::owners::Holder;
 use crate::mm::{self, plant, tables, unmapped};
 use crate::smp::{self, call, flush, work};
 
@@ -48,7 +47,7 @@ impl TwoFaces {
         let guard = MACHINE.pin();
         let mut faces = Self { frames: [None, None], page: plant::place() };
         for (face, place) in faces.frames.iter_mut().enumerate() {
-            let frame = allocator.alloc(guard.pinned(), Request::FRAME).map_err(Wrong::because)?;
+            let frame = memory::take(allocator, guard.pinned(), Request::FRAME)?;
             let first = MACHINE.direct(frame.addr()).as_mut_ptr::<u64>();
             // SAFETY: the frame is ours, and the direct map shows it.
             unsafe { first.write_volatile(word(face)) };
@@ -239,14 +238,14 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
     unmapped::shrink();
     // Each of 512 pages is cleared through a window, so that the windows wrap at the second turn.
     for _ in 0..2 {
-        let frame = unmapped::take(Holder::SelfTest, Order::LARGE).map_err(Wrong::because)?;
+        let frame = memory::take_unmapped(Order::LARGE)?;
         unmapped::give(frame).map_err(|refused| Wrong::because(refused.error))?;
     }
     unmapped::shrink();
     let allocator = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
     let block = {
         let guard = MACHINE.pin();
-        allocator.alloc(guard.pinned(), Request::LARGE).map_err(Wrong::because)?
+        memory::take(allocator, guard.pinned(), Request::LARGE)?
     };
     let removed = set_memory_np(block, Changer::SelfTest, "a flush with a cause");
     let block = match removed {

@@ -6,11 +6,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use rhumb_frames::{AllocError, Frame, Frames, Place, Request, Zone};
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PhysAddr};
 
-use super::{Test, Wrong, ensure};
+use super::exhaustion::free_all;
+use super::{Test, Wrong, ensure, memory};
 use crate::arch::percpu;
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
+use crate::mm::chain::Chain;
 use crate::mm::layout::image;
 use crate::mm::tables;
 use crate::monitor::objects::reclaim_everywhere;
@@ -85,7 +87,9 @@ fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
                 frames.free(guard.pinned(), frame);
             }
         }
-        ensure!(missing == 0, "{missing} requests of order {order} failed");
+        if missing > 0 {
+            return Err(memory::short(format_args!("{missing} requests of order {order} failed")));
+        }
     }
     let after = noise();
     ensure!(before == after, "{before:?} page-table writes, flushes and interrupts before, {after:?} after");
@@ -94,29 +98,25 @@ fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
 
 /// Large blocks until there are none: an error, and everything comes back.
 fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
-    const HELD: usize = 1024;
+    const ENOUGH: u64 = 256;
     let frames = allocator()?;
     drain_all(frames);
     let before = frames.free_frames();
-    // The largest order of which all of memory fits the list.
-    let order = [Order::LARGE, Order::HUGE].into_iter().find(|order| before / order.frames() < HELD as u64);
-    let order = order.ok_or_else(|| Wrong::because("this machine has more memory than the test can hold"))?;
+    // The largest order of which there are some; else a terabyte would be half a million blocks.
+    let order = if before / Order::HUGE.frames() >= ENOUGH { Order::HUGE } else { Order::LARGE };
     let guard = MACHINE.pin();
-    let mut held: [Option<Frame>; HELD] = [const { None }; HELD];
-    let mut last = Ok(());
-    for place in &mut held {
+    let mut chain = Chain::default();
+    let last = loop {
         match frames.alloc(guard.pinned(), Request::new(order)) {
-            Ok(frame) => *place = Some(frame),
-            Err(error) => {
-                last = Err(error);
-                break;
-            }
+            Ok(frame) => chain.push(frame),
+            Err(error) => break error,
         }
-    }
-    held.into_iter().flatten().for_each(|frame| frames.free(guard.pinned(), frame));
+    };
+    let unknown = free_all(chain, frames, guard.pinned());
     drop(guard);
     drain_all(frames);
-    ensure!(matches!(last, Err(AllocError::Exhausted { .. })), "memory never ran out: {last:?}");
+    ensure!(matches!(last, AllocError::Exhausted { .. }), "memory ran out with another error: {last}");
+    ensure!(unknown == 0, "{unknown} blocks are not known to the allocator that gave them");
     let after = frames.free_frames();
     ensure!(before == after, "{before} frames were free before, {after} are after");
     frames.validate().map_err(Wrong::because)
@@ -171,7 +171,9 @@ fn each_cpu_is_served_from_its_own_node(boot: &'static Boot) -> Result<(), Wrong
     });
     let wrong = wrong.into_inner();
     ensure!(wrong == 0, "CPUs {wrong:#b} got memory of another node");
-    ensure!(asked.into_inner() > 0, "no CPU's node has memory to spare");
+    if asked.into_inner() == 0 {
+        return Err(memory::short("no CPU's node has some to spare"));
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use rhumb_machine::{Machine, Order};
 use rhumb_unmapped::protect::{Protection, Rights, keyed};
 
 use super::direct_map::{Large, State, WHO};
-use super::{Test, Wrong, ensure};
+use super::{Test, Wrong, ensure, memory};
 use crate::arch::idt::TrapFrame;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::pkrs::Pkrs;
@@ -16,9 +16,8 @@ use crate::arch::{clock, cpu, probe};
 use crate::boot::Boot;
 use crate::machine::MACHINE;
 use crate::mm::direct_map::{Refused, reserve, restore, set_memory_np};
-use crate::mm::owners::Holder;
 use crate::mm::protect::{self, in_force};
-use crate::mm::unmapped::{give, take};
+use crate::mm::unmapped::give;
 use crate::mm::windows::windows;
 use crate::monitor::audit::audit;
 use crate::smp::{self, nmi, work};
@@ -112,7 +111,7 @@ fn finds_the_key_closed(_: &'static Boot) -> Result<(), Wrong> {
 /// While a window is open, and while an access is probed that does not fault.
 fn leaves_a_window(_: &'static Boot) -> Result<(), Wrong> {
     let windows = windows().ok_or_else(|| Wrong::because("there are no windows"))?;
-    let mut frame = take(Holder::SelfTest, Order::BASE).map_err(Wrong::because)?;
+    let mut frame = memory::take_unmapped(Order::BASE)?;
     let outcome = (|| {
         let seen = windows.with_page(&mut frame, 0, |window| {
             let before = probe::read_byte(window.address());
@@ -135,6 +134,8 @@ fn no_write_is_lost(boot: &'static Boot) -> Result<(), Wrong> {
     if others.is_empty() {
         return Ok(());
     }
+    // A block for each CPU, as they take them at once.
+    memory::must_have_blocks(others.len())?;
     let (state, before) = (State::now()?, Seen::now());
     let (changed, done, seen_open) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let wrong = AtomicU64::new(0);

@@ -6,13 +6,14 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::alloc::Layout;
+use core::ptr::NonNull;
 
 use rhumb_frames::{Frame, Request};
-use rhumb_machine::Machine;
+use rhumb_machine::{Machine, Order, VirtAddr};
 use rhumb_slab::{AllocError, CacheSpec, DestroyError, RawCache, Slabs, SpecError};
 
 use super::frames::noise;
-use super::{Test, Wrong, ensure};
+use super::{Test, Wrong, ensure, memory};
 use crate::arch::clock;
 use crate::boot::Boot;
 use crate::machine::{KernelMachine, MACHINE};
@@ -44,8 +45,12 @@ fn allocator() -> Result<&'static Slabs<KernelMachine>, Wrong> {
 
 fn collections(_: &'static Boot) -> Result<(), Wrong> {
     const COUNT: u64 = 10_000;
+    // 2 MiB: several times what follows, which no error can refuse, because a map has no way to be refused memory.
+    memory::must_be_free(512)?;
     let map: BTreeMap<u64, Box<u64>> = (0..COUNT).map(|key| (key * 7 % COUNT, Box::new(key))).collect();
-    let list: Vec<u64> = map.values().map(|value| **value).collect();
+    let mut list = Vec::new();
+    list.try_reserve_exact(COUNT as usize).map_err(memory::short)?;
+    list.extend(map.values().map(|value| **value));
     ensure!(list.iter().sum::<u64>() == COUNT * (COUNT - 1) / 2, "values were lost in a map");
     ensure!(map.keys().copied().eq(0..COUNT), "keys are out of order");
     let shared = Arc::new(list);
@@ -60,20 +65,37 @@ fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
     const HELD: usize = 250;
     let slabs = allocator()?;
     let mut held = Vec::new();
-    held.try_reserve_exact(HELD).map_err(Wrong::because)?;
+    held.try_reserve_exact(HELD).map_err(memory::short)?;
     let before = noise();
+    let mut refusal = None;
     for round in 0..ROUNDS {
         let guard = MACHINE.pin();
         let layout = Layout::from_size_align(8 << (round % 10), 8).map_err(Wrong::because)?;
         for _ in 0..HELD {
-            held.push(slabs.alloc(guard.pinned(), layout).map_err(Wrong::because)?);
+            match slabs.alloc(guard.pinned(), layout) {
+                Ok(object) => held.push(object),
+                Err(error) => refusal = Some(error),
+            }
         }
+        let near = held.first().map_or(Ok(()), |&object| is_near(object));
         // SAFETY: allocated above with this layout.
         held.drain(..).for_each(|object| unsafe { slabs.free(guard.pinned(), object, layout) });
+        near?;
+        if let Some(error) = refusal {
+            return Err(memory::short(error));
+        }
     }
     let after = noise();
     ensure!(before == after, "tables, flushes, interrupts: {before:?} before, {after:?} after");
     Ok(())
+}
+
+/// Sees that an object lies on this CPU's node, while that has memory.
+fn is_near(object: NonNull<u8>) -> Result<(), Wrong> {
+    let frames = super::frames::allocator()?;
+    let at = VirtAddr::new(object.addr().get() as u64);
+    let phys = mm::tables::walk(at).phys().ok_or_else(|| Wrong::because("an object is not mapped"))?;
+    memory::must_be_near(frames, phys.pfn(), Order::BASE)
 }
 
 /// Takes objects until there are none, and gives them back: an error, no panic, and all memory returns.
@@ -82,7 +104,7 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
     let layout = Layout::new::<[u64; 512]>();
     // A machine of a terabyte has too many frames to take one by one: most are taken in large blocks, out of the way.
     let mut hoard: Vec<Frame> = Vec::new();
-    hoard.try_reserve_exact(HOARD).map_err(Wrong::because)?;
+    hoard.try_reserve_exact(HOARD).map_err(memory::short)?;
     let guard = MACHINE.pin();
     for request in [Request::HUGE, Request::LARGE] {
         while hoard.len() < HOARD
@@ -123,10 +145,13 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
 fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
     const COUNT: usize = 20_000;
     let slabs = allocator()?;
+    memory::no_quarantine()?;
+    // 8 MiB: twice what the boxes take, which no error can refuse.
+    memory::must_be_free(2048)?;
     reclaim_everywhere(slabs);
     let before = slabs.totals().held_bytes;
     let mut boxes: Vec<Box<[u64; 16]>> = Vec::new();
-    boxes.try_reserve_exact(COUNT).map_err(Wrong::because)?;
+    boxes.try_reserve_exact(COUNT).map_err(memory::short)?;
     (0..COUNT).for_each(|at| boxes.push(Box::new([at as u64; 16])));
     let peak = slabs.totals().held_bytes;
     drop(boxes);
@@ -143,13 +168,14 @@ fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> 
     const TRIM_NS: u64 = 10_000_000;
     const PATIENCE_NS: u64 = 10_000_000_000;
     let slabs = allocator()?;
+    memory::must_be_unchecked("peak")?;
     reclaim_everywhere(slabs);
     let held = || slabs.totals().held_bytes;
     let mut objects = Vec::new();
-    objects.try_reserve_exact(COUNT).map_err(Wrong::because)?;
+    objects.try_reserve_exact(COUNT).map_err(memory::short)?;
     let cache = {
         let guard = MACHINE.pin();
-        RawCache::new(slabs, guard.pinned(), &CacheSpec::new("peak", 512)).map_err(Wrong::because)?
+        RawCache::new(slabs, guard.pinned(), &CacheSpec::new("peak", 512)).map_err(memory::short)?
     };
     let before = held();
     {
@@ -186,8 +212,14 @@ fn bad_requests(_: &'static Boot) -> Result<(), Wrong> {
     let wide = 1 << 30;
     ensure!(refusal(CacheSpec::new("wide", 8).align(wide)) == Some(SpecError::AlignTooLarge(wide)), "1 GiB");
     ensure!(refusal(CacheSpec::new("huge", 1 << 20)) == Some(SpecError::TooLarge(1 << 20)), "1 MiB");
-    let cache = RawCache::new(slabs, guard.pinned(), &CacheSpec::new("kept", 64)).map_err(Wrong::because)?;
-    let object = cache.alloc(guard.pinned()).map_err(Wrong::because)?;
+    let cache = RawCache::new(slabs, guard.pinned(), &CacheSpec::new("kept", 64)).map_err(memory::short)?;
+    let object = match cache.alloc(guard.pinned()) {
+        Ok(object) => object,
+        Err(error) => {
+            let _ = mm::objects::give_up(cache);
+            return Err(memory::short(error));
+        }
+    };
     let Err((cache, DestroyError::InUse(in_use))) = mm::objects::give_up(cache) else {
         return Err(Wrong::because("a cache with an object out was destroyed, or could not be looked at"));
     };

@@ -10,7 +10,7 @@ use rhumb_machine::{Machine, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::TableMemory;
 use rhumb_unmapped::protect::{Protection, Rights, TABLES_PER_BLOCK, keyed};
 
-use super::{Test, Wrong, ensure};
+use super::{Test, Wrong, ensure, memory};
 use crate::arch::pkrs::Pkrs;
 use crate::arch::{percpu, probe};
 use crate::boot::Boot;
@@ -54,7 +54,7 @@ fn a_stray_write_faults(_: &'static Boot) -> Result<(), Wrong> {
     let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
     let block = {
         let guard = MACHINE.pin();
-        frames.alloc(guard.pinned(), Request::LARGE).map_err(Wrong::because)?
+        memory::take(frames, guard.pinned(), Request::LARGE)?
     };
     let page = block.pfn().plus(77);
     let part = Part(PfnRange::of_length(page, 1).unwrap_or_default());
@@ -166,6 +166,8 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
         return Ok(());
     }
     let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    // One for the tables, and one to see that blocks that came back can be written.
+    memory::must_have_blocks(2)?;
     reserve::renew();
     let blocks = || tables::with_store(|store, _| store.blocks());
     let (before, shape_before) = (blocks(), shape::of_tables());
@@ -196,7 +198,7 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     direct_map::validate().map_err(Wrong::because)?;
     // The block is anybody's: it can be written.
     let guard = MACHINE.pin();
-    let block = frames.alloc(guard.pinned(), Request::LARGE.zeroed()).map_err(Wrong::because)?;
+    let block = memory::take(frames, guard.pinned(), Request::LARGE.zeroed())?;
     frames.free(guard.pinned(), block);
     Ok(())
 }

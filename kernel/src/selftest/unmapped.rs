@@ -7,6 +7,7 @@ use rhumb_machine::{Machine, Order, PageSize, Pfn, VirtAddr};
 use rhumb_unmapped::pool::{Limits, PoolError};
 use rhumb_unmapped::windows::RING;
 
+use super::memory::{self, take_unmapped};
 use super::{Test, Wrong, ensure};
 use crate::arch::{percpu, probe};
 use crate::boot::Boot;
@@ -59,7 +60,7 @@ fn rounds() -> u64 {
 /// Runs `test` with no spare block in the pool, and finds map and books afterwards as they were.
 fn undone(test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Wrong> {
     let pool = the_pool()?;
-    unmapped::shrink();
+    memory::pool_must_be_empty()?;
     let (shape, before) = (shape::of_tables(), pool.counters());
     test()?;
     unmapped::shrink();
@@ -81,7 +82,7 @@ fn undone(test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Wrong> {
 fn windows_reach_it(_: &'static Boot) -> Result<(), Wrong> {
     const TURNS: u64 = 1024;
     undone(|| {
-        let mut frame = take(WHO, Order::new(1).unwrap_or_default()).map_err(Wrong::because)?;
+        let mut frame = take_unmapped(Order::new(1).unwrap_or_default())?;
         let before = the_windows()?.counters();
         let rounds_before = rounds();
         let writes = || percpu::all().map(|area| area.counters.page_table_writes.get()).sum::<u64>();
@@ -114,9 +115,9 @@ fn windows_reach_it(_: &'static Boot) -> Result<(), Wrong> {
 fn i4_a_window_breaks_no_rule(boot: &'static Boot) -> Result<(), Wrong> {
     let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
     undone(|| {
-        let mut hidden = take(WHO, Order::BASE).map_err(Wrong::because)?;
+        let mut hidden = take_unmapped(Order::BASE)?;
         let guard = MACHINE.pin();
-        let mut shown = frames.alloc(guard.pinned(), Request::FRAME).map_err(Wrong::because)?;
+        let mut shown = memory::take(frames, guard.pinned(), Request::FRAME)?;
         let windows = the_windows()?;
         let look = |first: VirtAddr, second: VirtAddr| {
             let findings = audit(boot, |_| ()).findings;
@@ -144,7 +145,7 @@ fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Wrong> {
     undone(|| {
         let start = {
             let guard = MACHINE.pin();
-            let block = frames.alloc(guard.pinned(), Request::LARGE).map_err(Wrong::because)?;
+            let block = memory::take(frames, guard.pinned(), Request::LARGE)?;
             let start = block.pfn();
             frames.free(guard.pinned(), block);
             start
@@ -160,7 +161,7 @@ fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Wrong> {
         };
         reached(start);
         // The allocator gives out last what came back last, so this is the same block, most often.
-        let frame = take(WHO, Order::LARGE).map_err(Wrong::because)?;
+        let frame = take_unmapped(Order::LARGE)?;
         let first = frame.pfn();
         let reads = reached(first);
         put_back(frame)?;
@@ -176,13 +177,13 @@ fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Wrong> {
 fn i5_what_was_given_back_is_zero(_: &'static Boot) -> Result<(), Wrong> {
     undone(|| {
         let order = Order::new(2).unwrap_or_default();
-        let mut frame = take(WHO, order).map_err(Wrong::because)?;
+        let mut frame = take_unmapped(order)?;
         let pfn = frame.pfn();
         for page in 0..4 {
             write(&mut frame, page * 4096 + 2048, b"a secret")?;
         }
         put_back(frame)?;
-        let frame = take(WHO, order).map_err(Wrong::because)?;
+        let frame = take_unmapped(order)?;
         let same = frame.pfn() == pfn;
         let mut old = 0;
         for page in 0..4 {
@@ -212,7 +213,7 @@ fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Wrong> {
         let mut outcome = Ok(());
         let rounds_before = rounds();
         while !held.is_full() && outcome.is_ok() {
-            outcome = take(WHO, Order::BASE).map_err(Wrong::because).map(|frame| held.push(frame));
+            outcome = take_unmapped(Order::BASE).map(|frame| held.push(frame));
         }
         let (out, rounds_out) = (pool.counters(), rounds() - rounds_before);
         for frame in held {
@@ -249,8 +250,8 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> 
             Err(error) => return Err(Wrong::because(error)),
         }
         let (grown, rounds_out) = (pool.counters(), rounds() - rounds_before);
-        let block = take(WHO, Order::LARGE).map_err(Wrong::because)?;
-        let mut frame = take(WHO, Order::BASE).map_err(Wrong::because)?;
+        let block = take_unmapped(Order::LARGE)?;
+        let mut frame = take_unmapped(Order::BASE)?;
         let is_near = frame.pfn().get() >> 18 == block.pfn().get() >> 18;
         let written = write(&mut frame, 0, b"in the middle of a gibibyte");
         let within = pool.counters();
@@ -281,10 +282,10 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> 
 fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
     let pool = the_pool()?;
     undone(|| {
-        let first = take(WHO, Order::BASE).map_err(Wrong::because)?;
+        let first = take_unmapped(Order::BASE)?;
         let outcome = (|| {
             set_limits(pool, WHO, Limits { blocks: 1, frames: 2, ..Limits::NONE }).map_err(Wrong::because)?;
-            let second = take(WHO, Order::BASE).map_err(Wrong::because)?;
+            let second = take_unmapped(Order::BASE)?;
             let third = take(WHO, Order::BASE);
             set_limits(pool, WHO, Limits { blocks: 1, ..Limits::NONE }).map_err(Wrong::because)?;
             let block = take(WHO, Order::LARGE);

@@ -13,6 +13,7 @@ use rhumb_machine::{Machine, Order, PhysAddr, Pinned};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
+use super::free_frames;
 use super::random::Random;
 use crate::arch::{clock, percpu};
 use crate::machine::{KernelMachine, MACHINE};
@@ -58,12 +59,7 @@ pub fn frames(
     seconds: u64,
     out: &mut dyn Output,
 ) -> Result<(), StressFailure> {
-    let drain = || {
-        let guard = MACHINE.pin();
-        frames.drain(guard.pinned());
-    };
-    work::on_every_cpu(&drain);
-    let before = frames.free_frames();
+    let before = free_frames(frames);
     let shared = Shared {
         passed: SpinMutex::new(ArrayVec::new_const()),
         stop: AtomicBool::new(false),
@@ -89,8 +85,7 @@ pub fn frames(
         let guard = MACHINE.pin();
         shared.passed.lock().drain(..).for_each(|frame| frames.free(guard.pinned(), frame));
     }
-    work::on_every_cpu(&drain);
-    let after = frames.free_frames();
+    let after = free_frames(frames);
     writeln!(
         out,
         "frames stress: {} CPUs, {} allocations, {} refused, {after} of {before} frames free again",

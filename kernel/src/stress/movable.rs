@@ -11,13 +11,12 @@ use rhumb_machine::{Machine, Order};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
+use super::free_frames;
 use super::random::Random;
 use crate::arch::{clock, percpu};
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::movable::{self, compact_all};
-use crate::mm::objects::slabs;
 use crate::mm::sample::{self, SampleError};
-use crate::monitor::objects::reclaim_everywhere;
 use crate::smp::{self, work};
 
 /// Blocks that a CPU adds at most, on average: enough for several broken blocks of 2 MiB.
@@ -30,6 +29,7 @@ const PATIENCE: u64 = 20;
 #[derive(Clone, Copy, Debug)]
 pub enum StressFailure {
     Sample(SampleError),
+    Held { frames: u64 },
     Lost { before: u64, after: u64 },
     NothingMoved,
     Inconsistent,
@@ -39,6 +39,9 @@ impl fmt::Display for StressFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sample(error) => error.fmt(f),
+            Self::Held { frames } => {
+                write!(f, "{frames} movable frames are held: 'frames movable free' gives them back")
+            }
             Self::Lost { before, after } => write!(f, "{before} frames were free before, {after} are after"),
             Self::NothingMoved => f.write_str("no frame was moved"),
             Self::Inconsistent => f.write_str("the allocator's own books do not balance"),
@@ -52,8 +55,12 @@ pub fn movable(
     seconds: u64,
     out: &mut dyn Output,
 ) -> Result<(), StressFailure> {
-    drain_all(frames);
-    let (before, moved_before) = (frames.free_frames(), movable::counters().pgmigrate_success);
+    // At the end all movable frames of the sample are freed: a person's would be among them.
+    let held = sample::check_all().map_err(StressFailure::Sample)?;
+    if held.frames > 0 {
+        return Err(StressFailure::Held { frames: held.frames });
+    }
+    let (before, moved_before) = (free_frames(frames), movable::counters().pgmigrate_success);
     let (stop, steps, compactions) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let failure = SpinMutex::<_>::new(None);
     let start = clock::now_ns();
@@ -90,8 +97,7 @@ pub fn movable(
         let guard = MACHINE.pin();
         sample::free_all(frames, guard.pinned())
     };
-    drain_all(frames);
-    let (after, moved) = (frames.free_frames(), moved());
+    let (after, moved) = (free_frames(frames), moved());
     writeln!(
         out,
         "movable stress: {} CPUs, {} steps, {} compactions, {moved} frames moved, {after} of {before} frames free again",
@@ -111,17 +117,6 @@ pub fn movable(
         (true, 0) => Err(StressFailure::NothingMoved),
         _ => Ok(()),
     }
-}
-
-/// Makes free what caches keep; the lists were made of objects.
-fn drain_all(frames: &Frames<KernelMachine>) {
-    if let Some(slabs) = slabs() {
-        reclaim_everywhere(slabs);
-    }
-    work::on_every_cpu(&|| {
-        let guard = MACHINE.pin();
-        frames.drain(guard.pinned());
-    });
 }
 
 /// Adds a block, reads one, or frees one. Lack of memory is no failure.

@@ -15,6 +15,8 @@ pub(crate) enum Expect {
     Kib(&'static [&'static str], RangeInclusive<u64>),
     /// So many lines that hold this text, in any case of letters.
     Lines(usize, String),
+    /// So many lines or more that hold this text, in any case of letters.
+    AtLeast(usize, String),
 }
 
 /// The output shows this text.
@@ -35,6 +37,11 @@ pub(crate) fn kib(names: &'static [&'static str], range: RangeInclusive<u64>) ->
 /// `count` lines of the output hold `text`.
 pub(crate) fn lines(count: u32, text: impl Into<String>) -> Expect {
     Expect::Lines(count as usize, text.into())
+}
+
+/// `count` lines of the output or more hold `text`.
+pub(crate) fn at_least(count: u32, text: impl Into<String>) -> Expect {
+    Expect::AtLeast(count as usize, text.into())
 }
 
 /// All of `memory` in KiB, less at most `missing_percent` of it and `missing_mib` more.
@@ -63,12 +70,21 @@ impl Expect {
                 (!range.contains(&sum)).then(|| format!("{names} is {sum} kB, not within {low}..={high}"))
             }
             Self::Lines(count, text) => {
-                let text = text.to_lowercase();
-                let found = output.lines().filter(|line| line.to_lowercase().contains(&text)).count();
+                let found = lines_with(output, text);
                 (found != *count).then(|| format!("{found} lines with `{text}`, not {count}"))
+            }
+            Self::AtLeast(count, text) => {
+                let found = lines_with(output, text);
+                (found < *count).then(|| format!("{found} lines with `{text}`, not {count} or more"))
             }
         }
     }
+}
+
+/// How many lines hold `text`, in any case of letters.
+fn lines_with(output: &str, text: &str) -> usize {
+    let text = text.to_lowercase();
+    output.lines().filter(|line| line.to_lowercase().contains(&text)).count()
 }
 
 /// N of the line `NAME: N kB`.
@@ -79,7 +95,7 @@ fn field_kib(output: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{kib, lines, nearly, no_text, text};
+    use super::{at_least, kib, lines, nearly, no_text, text};
     use crate::machine::MemorySize;
 
     const OUTPUT: &str =
@@ -91,6 +107,7 @@ mod tests {
             text("memtotal"),
             no_text("panic"),
             lines(2, "CPU"),
+            at_least(1, "CPU"),
             kib(&["DirectMap4k", "DirectMap2M"], 2072..=2072),
         ];
         wanted.iter().for_each(|expect| assert_eq!(expect.complaint(OUTPUT), None));
@@ -102,6 +119,7 @@ mod tests {
         assert!(complaint(text("MemFree")).contains("MemFree"));
         assert!(complaint(no_text("cpu 1")).contains("must not"));
         assert!(complaint(lines(3, "cpu")).starts_with("2 lines"));
+        assert!(complaint(at_least(3, "cpu")).ends_with("3 or more"));
         assert!(complaint(kib(&["MemTotal"], 0..=999)).contains("1000 kB, not within 0..=999"));
         assert!(complaint(kib(&["DirectMap1G"], 0..=0)).contains("expected a line"));
     }

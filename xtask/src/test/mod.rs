@@ -5,6 +5,7 @@
 //! | [`host`] | runs `cargo test`, and retells it in one format |
 //! | [`case`] | what a kernel test is: a machine, commands, and what must come of them |
 //! | [`cases`] | the tests themselves, a file a subject |
+//! | [`lines`] | random command lines for one of them |
 //! | [`guest`] | boots the machines, two at a time |
 //! | [`tool`] | runs this tool itself: exit status, pipes, the terminal |
 //! | [`counting`] | the same for its counts |
@@ -18,6 +19,7 @@ mod counting;
 mod expect;
 mod guest;
 mod host;
+mod lines;
 mod report;
 mod tool;
 

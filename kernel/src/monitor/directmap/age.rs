@@ -52,6 +52,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             continue;
         }
         if out.interrupted() {
+            writeln!(out, "{broken} blocks of 2 MiB were broken: 'directmap heal' mends them");
             return Err(CommandError::Interrupted);
         }
         if first_left(Changer::Age, block.frames()).is_some() {

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::machine::MemorySize;
-use crate::test::case::Case;
+use crate::test::case::{Case, Ends};
 use crate::test::expect::{kib, lines, no_text, text};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -17,7 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("frames/taken-at-boot", "frames phys:0x1000000; frames phys:0")
             .expect([text("taken at boot: kernel image"), text("taken at boot: first page")]),
         Case::new("frames/no-such-frame", "frames phys:0xfee00000")
-            .ends(crate::test::case::Ends::Failing)
+            .ends(Ends::Failing)
             .expect([text("is not RAM")]),
         Case::new("frames/stress", "frames stress 2; selftest frames").expect([all_back()]),
         Case::new("frames/stress/64M", "frames stress 2; selftest frames")
@@ -31,6 +31,44 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("frames/high-memory", "zoneinfo; meminfo; frames stress 1; selftest frames; maps audit")
             .append("directmap_limit=512M")
             .expect([all_back(), text("HighMem")]),
+        // What a selftest leaves in caches is no loss.
+        Case::new("frames/stress/after-selftest", "selftest objects; frames stress 1")
+            .cpus(8)
+            .memory(MemorySize::mib(64))
+            .expect([all_back()]),
+        Case::new("frames/stress/1100G", "selftest frames; selftest exhaustion; maps audit")
+            .memory(MemorySize::gib(1100))
+            .expect([no_text("... skipped"), text("sound")]),
+        // Commands that would free a person's movable frames leave them.
+        Case::new(
+            "frames/movable/held",
+            "frames movable 1-in-64; frames movable stress 0; frames movable 1-in-8; selftest compaction; \
+             frames movable; frames movable free",
+        )
+        .memory(MemorySize::mib(128))
+        .ends(Ends::Failing)
+        .expect([
+            lines(2, "frames: "),
+            lines(5, "movable frames are held"),
+            lines(2, "each holds what was written; "),
+            text("each held what was written"),
+        ]),
+        // A test whose memory is held by hand says so: none fails, and none takes the kernel down.
+        Case::new(
+            "frames/selftest-without-memory",
+            "frames movable 1-in-1; selftest; frames movable free; directmap pool take 10; selftest unmapped; \
+             directmap pool give; selftest unmapped; maps audit",
+        )
+        .cpus(2)
+        .memory(MemorySize::mib(64))
+        .expect([
+            no_text("FAILED"),
+            text("skipped: memory is short"),
+            text("skipped: the pool has 10 frames out"),
+            text("8 passed, 0 failed"),
+        ]),
+        Case::new("frames/out-of-the-map", "directmap set 0x8000000+2M np; frames 8000; directmap restore all")
+            .expect([text("not in the direct map"), text("changed there: "), text("by monitor")]),
         compaction("64M", MemorySize::mib(64), 4),
         compaction("128M", MemorySize::mib(128), 1),
         compaction("128M/4-cpus", MemorySize::mib(128), 4),

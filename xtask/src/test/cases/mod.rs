@@ -13,6 +13,7 @@
 //! | [`kasan`] | forbidden accesses are caught, in a kernel that checks them |
 //! | [`machines`] | other boards, consoles and interrupt controllers; interrupts and errors from outside |
 //! | [`irqsoff`] | the longest stretches with interrupts off are named, in a kernel that traces them |
+//! | [`soak`] | thousands of random command lines |
 //! | [`image`] | the ISO boots under both kinds of firmware |
 
 mod console;
@@ -27,6 +28,7 @@ mod machines;
 mod matrix;
 mod objects;
 mod protect;
+mod soak;
 
 use super::case::Case;
 
@@ -43,6 +45,7 @@ pub(crate) fn all() -> Vec<Case> {
         machines::cases(),
         matrix::cases(),
         image::cases(),
+        soak::cases(),
     ]
     .into_iter()
     .flatten()

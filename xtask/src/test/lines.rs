@@ -1,0 +1,244 @@
+//! Random command lines for the kernel's prompt: right ones, nearly right ones, and rubbish.
+//!
+//! The same seed makes the same lines, so that what they find can be found again. Commands that end the run or break a
+//! rule of the page tables on purpose are left out, by [`FORBIDDEN`]; all others are in, on any range, in any order.
+
+use std::time::SystemTime;
+
+/// Variable that gives the seed.
+const SEED: &str = "RHUMB_SEED";
+
+/// Words that end the run, break what the audit looks at, or take minutes.
+const FORBIDDEN: [&str; 7] = ["poweroff", "reboot", "panic", "fault", "plant", "selftest", "count"];
+
+/// What a line is made of: `{...}` is replaced, [`Lines::fill`] says by what. The first ones are had more often.
+const TEMPLATES: [&str; 64] = [
+    "directmap set {range} {attribute}",
+    "directmap set {range} {attribute}",
+    "directmap set {range} {attribute}",
+    "directmap restore {range}",
+    "directmap restore {range}",
+    "directmap restore all",
+    "directmap why phys:{hex}",
+    "directmap why {virtual}",
+    "directmap pool take {small}",
+    "directmap pool take {small}",
+    "directmap pool give",
+    "directmap pool grow {size}",
+    "directmap pool shrink",
+    "directmap pool",
+    "directmap owners",
+    "directmap journal | head {small}",
+    "directmap journal | count",
+    "directmap",
+    "directmap age 1-in-{small}",
+    "directmap age random:{small}",
+    "directmap age full",
+    "directmap heal",
+    "directmap heal",
+    "walk {virtual}",
+    "walk phys:{hex}",
+    "walk {word}",
+    "frames {frame}",
+    "frames {frame}",
+    "frames phys:{hex}",
+    "frames compact",
+    "frames movable 1-in-{small}",
+    "frames movable 1-in-{small}",
+    "frames movable free",
+    "frames movable free",
+    "frames movable",
+    "frames movable {word}",
+    "frames stress 0",
+    "frames movable stress 0",
+    "slabs stress 0",
+    "directmap stress 0",
+    "directmap pool stress 0",
+    "slabs",
+    "slabs reclaim",
+    "slabs leaks",
+    "slabinfo | grep {word}",
+    "buddyinfo",
+    "zoneinfo | head {small}",
+    "meminfo",
+    "meminfo | grep {word} | count",
+    "memmap",
+    "maps | grep -v {word} | head {small}",
+    "maps audit",
+    "cpus",
+    "cpuid {small}",
+    "cpuid {word}",
+    "uptime # {word}",
+    "vmstat | grep -i {word}",
+    "dmesg | head {small}",
+    "dmesg -x | count",
+    "help {word}",
+    "help directmap",
+    "{word} {word} {word}",
+    "{rubbish}",
+    "{long}",
+];
+
+const ATTRIBUTES: [&str; 13] =
+    ["ro", "rw", "rox", "x", "nx", "np", "p", "uc", "wc", "wt", "wb", "default", "rwx"];
+const WORDS: [&str; 16] = [
+    "Direct",
+    "normal",
+    "-1",
+    "0",
+    "18446744073709551616",
+    "0x",
+    "\"",
+    "'x'",
+    "a;b",
+    "|",
+    "-v",
+    "grep",
+    "frames",
+    "directmap",
+    "日本",
+    "..",
+];
+
+/// Makes lines.
+pub(super) struct Lines {
+    state: u64,
+    /// Addresses below this are RAM or nearly so.
+    memory_bytes: u64,
+}
+
+/// Returns the seed that a person has chosen, or one of the clock's.
+pub(super) fn seed() -> u64 {
+    let chosen = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
+    chosen.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.as_millis() as u64 % 1_000_000
+    })
+}
+
+impl Lines {
+    pub(super) fn new(seed: u64, memory_bytes: u64) -> Self {
+        Self { state: seed, memory_bytes }
+    }
+
+    /// Returns another line, which may be of any length and may hold anything but line ends and control characters.
+    pub(super) fn line(&mut self) -> String {
+        loop {
+            let template = self.pick(&TEMPLATES);
+            let mut line = self.expand(template);
+            match self.below(16) {
+                0 => line = self.damaged(&line),
+                1 => line = format!("{line}; {}", self.expand("meminfo")),
+                _ => {}
+            }
+            if !FORBIDDEN.iter().any(|word| line.contains(word)) || line.contains("| count") {
+                return line;
+            }
+        }
+    }
+
+    /// A number below `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % limit.max(1)
+    }
+
+    fn pick(&mut self, from: &[&'static str]) -> &'static str {
+        from[self.below(from.len() as u64) as usize]
+    }
+
+    fn expand(&mut self, template: &str) -> String {
+        let mut line = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}').unwrap_or((after, ""));
+            line += before;
+            line += &self.fill(name);
+            rest = after;
+        }
+        line + rest
+    }
+
+    fn fill(&mut self, name: &str) -> String {
+        match name {
+            "range" => self.range(),
+            "attribute" => self.pick(&ATTRIBUTES).into(),
+            "hex" => format!("{:x}", self.address()),
+            "frame" => format!("{:x}", self.address() >> 12),
+            "small" => self.below(64).to_string(),
+            "size" => self.pick(&["2M", "2M", "2M", "1G", "4K"]).into(),
+            "virtual" => {
+                let base = self.pick(&["ffff8", "ffffc", "ffffe", "fffff", "00000", "80000"]);
+                format!("0x{base}{:011x}", self.below(1 << 44) >> self.below(44))
+            }
+            "word" => self.pick(&WORDS).into(),
+            "long" => "x ".repeat(200 + self.below(200) as usize),
+            _ => (0..self.below(60)).map(|_| char::from(b' ' + self.below(95) as u8)).collect(),
+        }
+    }
+
+    /// An address that is RAM, most often.
+    fn address(&mut self) -> u64 {
+        match self.below(16) {
+            0 => self.below(1 << 52),
+            1 => 0xfee0_0000,
+            _ => self.below(self.memory_bytes + self.memory_bytes / 16),
+        }
+    }
+
+    fn range(&mut self) -> String {
+        let unit = [1u64 << 12, 1 << 21, 1 << 30][self.below(16).min(18).saturating_sub(13) as usize];
+        let start = self.address() / unit * unit;
+        let count = 1 + self.below(if unit == 1 << 12 { 600 } else { 3 });
+        match self.below(8) {
+            0 => format!("frames:{:x}..{:x}", start >> 12, (start >> 12) + self.below(700)),
+            1 => format!("0x{start:x}..0x{:x}", start + count * unit),
+            2 => format!("0x{:x}+{}", start + self.below(4096), self.below(9000)),
+            3 => format!("0x{start:x}+{}M", self.below(9)),
+            _ => format!("0x{start:x}+{}K", count * (unit >> 10)),
+        }
+    }
+
+    /// The line with a character lost, doubled, or replaced.
+    fn damaged(&mut self, line: &str) -> String {
+        let mut characters: Vec<char> = line.chars().collect();
+        let at = self.below(characters.len() as u64) as usize;
+        match self.below(3) {
+            0 if !characters.is_empty() => drop(characters.remove(at)),
+            1 if !characters.is_empty() => characters.insert(at, characters[at]),
+            _ => characters.insert(at, char::from(b' ' + self.below(95) as u8)),
+        }
+        characters.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FORBIDDEN, Lines};
+
+    #[test]
+    fn the_same_seed_makes_the_same_lines() {
+        let lines = |seed| -> Vec<String> {
+            let mut lines = Lines::new(seed, 1 << 28);
+            (0..2000).map(|_| lines.line()).collect()
+        };
+        assert_eq!(lines(7), lines(7));
+        assert_ne!(lines(7), lines(8));
+    }
+
+    #[test]
+    fn no_line_ends_the_run_or_holds_another() {
+        let mut lines = Lines::new(1, 1 << 28);
+        for _ in 0..20_000 {
+            let line = lines.line();
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            let ends = FORBIDDEN.iter().filter(|&&word| word != "count");
+            assert!(!ends.into_iter().any(|word| line.contains(word)), "{line}");
+            assert!(!line.starts_with("count"), "{line}");
+        }
+    }
+}
