@@ -19,7 +19,7 @@ use spin::Once;
 use crate::boot::{Boot, FIRST_MEBIBYTE_END};
 use crate::machine::{KernelMachine, MACHINE};
 use crate::mm::owners::Name;
-use crate::mm::{direct_map, layout, recall};
+use crate::mm::{direct_map, layout, recall, tables};
 
 /// Ranges of free RAM.
 const MAX_FREE: usize = MAX_REGIONS + MAX_RESERVATIONS;
@@ -188,14 +188,12 @@ impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(pfn, known) = self;
         writeln!(f, "frame {pfn}: physical {} to {}", pfn.addr(), pfn.plus(1).addr())?;
-        // Where the map cannot be asked, the frame is where boot put it.
-        let why = direct_map::with(|map| map.why(*pfn)).ok();
-        match why.as_ref().map(|why| why.page) {
-            Some(None) => writeln!(f, "  not in the direct map")?,
-            Some(Some(page)) => {
-                writeln!(f, "  direct map {}, in a page of {page}", MACHINE.direct(pfn.addr()))?
-            }
-            None => writeln!(f, "  direct map {}", MACHINE.direct(pfn.addr()))?,
+        let (at, why) = (MACHINE.direct(pfn.addr()), direct_map::with(|map| map.why(*pfn)).ok());
+        // The map's books name the page that it would be in, too: the tables say whether it is.
+        match (tables::walk(at).phys(), why.as_ref().and_then(|why| why.page)) {
+            (None, _) => writeln!(f, "  not in the direct map")?,
+            (Some(_), Some(page)) => writeln!(f, "  direct map {at}, in a page of {page}")?,
+            (Some(_), None) => writeln!(f, "  direct map {at}")?,
         }
         if let Some(held) = why.and_then(|why| why.held) {
             writeln!(f, "  changed there: {held}")?;

@@ -32,7 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .cpus(2)
             .memory(MemorySize::mib(256))
             .append("slab_debug=FZPUQ")
-            .expect([no_text("FAILED"), text("skipped: slab_debug=Q keeps"), all_back()]),
+            .expect([no_text("... FAILED"), text("skipped: slab_debug=Q keeps"), all_back()]),
         planted("overrun", "was overrun: byte 64"),
         planted("underrun", "was overrun: byte -1"),
         planted("write-after-free", "was written after its free: byte 0"),
