@@ -88,7 +88,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ) -> Poll<Collapsed> {
         self.edits += 1;
         let end = work.frames.end().min(Pfn::new(self.tree.frames));
-        loop {
+        while work.size <= self.largest {
             // The first block that begins there or later.
             let mut block = Block::around(work.next.plus(work.size.frames() - 1), work.size);
             while block.end() <= end {
@@ -111,11 +111,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                     budget = budget.saturating_sub(ENTRIES as u64);
                 }
             }
-            if work.size >= self.largest || work.size == PageSize::Size1G {
-                return Poll::Ready(work.done);
+            if work.size == PageSize::Size1G {
+                break;
             }
             (work.size, work.next) = (PageSize::Size1G, work.frames.start());
         }
+        Poll::Ready(work.done)
     }
 
     fn collapse_block(&mut self, block: Block, batch: &mut Batch) -> Step {

@@ -212,6 +212,16 @@ fn i3_what_boot_left_small_is_collapsed_on_request() {
     assert_eq!(small.map.owner(owner).unwrap().totals.splits, 0);
 }
 
+#[test]
+fn no_page_is_made_that_is_larger_than_the_largest() {
+    for largest in [PageSize::Size4K, PageSize::Size2M] {
+        let mut small = Sim::bare(Levels::Four, largest, largest);
+        let collapsed = small.with_batch(|map, batch| map.collapse(frames(0, 5 * GIB), batch));
+        assert_eq!(collapsed, Collapsed::default());
+        small.assert_as_at_boot();
+    }
+}
+
 /// Five levels, of which one entry at the top is in use: 2^34 blocks of 2 MiB, nearly all of them nowhere.
 #[test]
 fn a_collapse_of_everything_passes_over_what_has_no_tables() {
