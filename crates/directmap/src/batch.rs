@@ -12,6 +12,7 @@ use rhumb_machine::{CpuMask, Machine, PageSize, Pinned, VirtRange};
 use rhumb_pagetable::flush::{FlushBatch, FlushStats};
 
 use crate::journal::Journal;
+use crate::planted::{self, Fault};
 use crate::records::SplitId;
 
 /// Tables that nothing refers to any more, but that a CPU may still walk.
@@ -118,8 +119,13 @@ impl Batch {
     /// the map now: a CPU that idles may hold one of a page that was taken out before, and a window that was closed
     /// leaves one behind.
     pub(crate) fn add_cache_change(&mut self) {
+        if planted::is(Fault::CacheChangeOfPages) {
+            return;
+        }
         self.flush.add_everything();
-        self.flush.refuse_laziness();
+        if !planted::is(Fault::LazyCacheChange) {
+            self.flush.refuse_laziness();
+        }
     }
 }
 

@@ -38,6 +38,7 @@ use crate::batch::Batch;
 use crate::error::ChangeError;
 use crate::journal::Journal;
 use crate::limits::steps_of;
+use crate::planted::{self, Fault};
 use crate::records::{At, Block, Cause, Handle, Hold, HoldId, SplitId};
 use crate::rules::Rules;
 use crate::state::{Change, Presence, State};
@@ -310,6 +311,14 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         if old.presence == Presence::Absent && new.presence == Presence::Absent {
             return frames.end();
         }
+        let unflushed = match (old.is_ordinary(), new.is_ordinary()) {
+            (true, _) => Fault::ChangeUnflushed,
+            (false, false) => Fault::AlterUnflushed,
+            (false, true) => Fault::RestoreUnflushed,
+        };
+        if planted::is(unflushed) {
+            return self.tree.paint(frames, new, budget, &mut Batch::new());
+        }
         self.tree.paint(frames, new, budget, batch)
     }
 
@@ -318,10 +327,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     pub(crate) fn place(&mut self, splits: Option<SplitId>, batch: &mut Batch) {
         let mut large = splits;
         let mut huge = None;
+        let later = if planted::is(Fault::LargestFirst) { PageSize::Size2M } else { PageSize::Size1G };
         while let Some(id) = large {
             let Some(split) = self.journal.split(id).copied() else { break };
             large = split.next;
-            if split.block.size() == PageSize::Size1G {
+            if split.block.size() == later {
                 self.journal.set_next(id, huge);
                 huge = Some(id);
             } else {

@@ -16,6 +16,7 @@
 //! | [`reserve`] | tables and records set aside; owners and their limits |
 //! | [`records`], [`report`] | who broke what, why and when: the journal |
 //! | [`collapse`](mod@collapse) | making whole what boot left small |
+//! | [`planted`] | faults that tests plant |
 //! | [`validate`](mod@validate) | all counts, recomputed from the tables |
 //!
 //! Principles:
@@ -38,6 +39,7 @@ pub mod limits;
 mod order;
 pub mod pieces;
 pub mod plan;
+pub mod planted;
 pub mod records;
 pub mod report;
 pub mod reserve;

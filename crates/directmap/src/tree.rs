@@ -16,6 +16,7 @@ use rhumb_pagetable::{
 };
 
 use crate::batch::Batch;
+use crate::planted::{self, Fault};
 use crate::records::Block;
 use crate::state::State;
 
@@ -99,6 +100,9 @@ impl<T: TableMemory> Tree<T> {
             }
             _ => (Entry::EMPTY, 0),
         };
+        if planted::is(Fault::HungInUnfilled) {
+            self.memory.write(step.table, step.index, cut_entry(table));
+        }
         self.memory.write_run(table, 0, first, distance, ENTRIES);
         self.memory.write(step.table, step.index, cut_entry(table));
         if first.is_present() {
@@ -121,13 +125,17 @@ impl<T: TableMemory> Tree<T> {
         let Some(step) = walk.steps().iter().find(|step| step.level == block.size().level()) else { return };
         self.memory.write(step.table, step.index, whole);
         let range = self.virt_range(block.frames());
-        batch.add_table(range);
+        if !planted::is(Fault::MergedTableUnflushed) {
+            batch.add_table(range);
+        }
         self.waiting += 1;
         if whole.is_present() {
             self.count(smaller, 0, ENTRIES as u64);
             self.count(block.size(), 1, 0);
             // Not one small page may stay cached: a later flush of the large page would drop one of them only.
-            batch.add_leaf(range, smaller);
+            if !planted::is(Fault::MergedPagesUnflushed) {
+                batch.add_leaf(range, smaller);
+            }
         }
     }
 
@@ -177,10 +185,12 @@ impl<T: TableMemory> Tree<T> {
             let was_present = step.entry.is_present();
             self.count(size, if first.is_present() { pages } else { 0 }, if was_present { pages } else { 0 });
             let end = next.plus(pages * size.frames());
-            if was_present {
+            let is_forgotten = next > frames.start() && planted::is(Fault::FirstRunFlushed);
+            if was_present && !is_forgotten {
                 let painted = PfnRange::new(next, end).unwrap_or_default();
                 // Another's batch may hold the flush of small pages that became this large one, and be flushed later.
-                let cached = if self.waiting == 0 { size } else { PageSize::Size4K };
+                let is_one = self.waiting == 0 || planted::is(Fault::WaitingForgotten);
+                let cached = if is_one { size } else { PageSize::Size4K };
                 batch.add_leaf(self.virt_range(painted), cached);
             }
             next = end;

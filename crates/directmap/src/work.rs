@@ -147,7 +147,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ) -> Poll<Result<Held, ChangeError>> {
         self.edits += 1;
         match self.go_on(work, budget, batch) {
-            Ok(None) => return Poll::Pending,
+            Ok(None) => Poll::Pending,
             Ok(Some(held)) => Poll::Ready(self.note(Ok(held))),
             Err(error) => {
                 if let Some(id) = work.hold.take() {

@@ -9,6 +9,7 @@
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, TLB flushes, guards, clock |
 //! | [`nesting`] | [`IrqDepth`]: guards that keep interrupts off, in whatever order they end |
+//! | [`planted`] | faults that tests plant |
 //!
 //! Principles:
 //! 1. The offset between physical memory and its direct mapping is added in one place:
@@ -24,6 +25,7 @@ pub mod flush;
 pub mod machine;
 pub mod nesting;
 pub mod page;
+pub mod planted;
 pub mod range;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};

@@ -33,6 +33,7 @@ pub mod key;
 pub mod levels;
 pub mod mapper;
 pub mod memory;
+pub mod planted;
 pub mod runs;
 pub mod scan;
 #[cfg(any(test, feature = "sim"))]

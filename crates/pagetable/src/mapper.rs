@@ -20,6 +20,7 @@ use crate::error::MapError;
 use crate::flush::{FlushBatch, FlushStats};
 use crate::levels::{ENTRIES, Root, index_at, span_bytes};
 use crate::memory::{OutOfTables, TableChain, TableMemory, TableSource};
+use crate::planted::{self, Fault};
 use crate::runs::{Mapping, PageCounts, Run, TableCounter, clip};
 use crate::walk::{Walk, walk};
 
@@ -344,7 +345,9 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 if detach && self.is_blank(child) {
                     self.memory.write(table, index, Entry::EMPTY);
                     unmapped.tables.push(self.memory, child);
-                    unmapped.flush.add_table(self.page_at(spanned.first, PageSize::Size4K));
+                    if !planted::is(Fault::TablesUnflushed) {
+                        unmapped.flush.add_table(self.page_at(spanned.first, PageSize::Size4K));
+                    }
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! Faults that a test plants into this crate, to see them found.
-//!
-//! Without the crate's feature `planted`, which its own tests turn on, no fault can be planted and [`is`] is `false`
-//! when the code is compiled.
+
+pub use rhumb_machine::planted::*;
 
 /// A fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,46 +17,4 @@ pub enum Fault {
     KeyClosedNotRestored,
     /// A frame can be taken again before it is zero.
     ShelvedBeforeZeroed,
-}
-
-#[cfg(feature = "planted")]
-mod plant {
-    extern crate std;
-
-    use core::cell::Cell;
-
-    use super::Fault;
-
-    std::thread_local! {
-        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
-    }
-
-    /// Whether `fault` is planted in this thread.
-    pub fn is(fault: Fault) -> bool {
-        PLANTED.get() == Some(fault)
-    }
-
-    /// Runs `act` with `fault` planted in this thread. A hosted CPU is a thread of its own: plant the fault there.
-    pub fn with<A>(fault: Fault, act: impl FnOnce() -> A) -> A {
-        struct Removed;
-        impl Drop for Removed {
-            fn drop(&mut self) {
-                PLANTED.set(None);
-            }
-        }
-        PLANTED.set(Some(fault));
-        let _removed = Removed;
-        act()
-    }
-}
-
-#[cfg(feature = "planted")]
-pub use plant::{is, with};
-
-/// Whether `fault` is planted.
-#[cfg(not(feature = "planted"))]
-#[inline(always)]
-pub const fn is(fault: Fault) -> bool {
-    let _ = fault;
-    false
 }

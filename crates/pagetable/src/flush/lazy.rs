@@ -30,6 +30,7 @@
 //! Source of the idea: lazy TLB mode (Black and others, "Translation Lookaside Buffer Consistency", 1989); here for the
 //! kernel's own mappings.
 
+use crate::planted::{self, Fault};
 use crate::sync::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -102,6 +103,9 @@ impl LazyCpu {
     pub fn leave_mark(&self) -> MarkLeft {
         let mut seen = self.0.load(Relaxed);
         while seen != RUNNING {
+            if seen == MISSED && planted::is(Fault::MarkNotExchanged) {
+                return MarkLeft::Left;
+            }
             match self.0.compare_exchange_weak(seen, MISSED, AcqRel, Acquire) {
                 Ok(_) => return MarkLeft::Left,
                 Err(now) => seen = now,

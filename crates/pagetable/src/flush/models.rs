@@ -259,6 +259,7 @@ fn two_flushers_one_lazy(world: Arc<World>, second: Arc<World>) {
 #[cfg(all(feature = "loom", not(feature = "shuttle")))]
 mod small {
     use super::*;
+    use crate::planted::{self, Fault};
 
     fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
@@ -279,6 +280,13 @@ mod small {
     #[test]
     fn a_cpu_that_starts_is_flushed_or_walks_what_is_new() {
         check(3, change_while_a_cpu_starts);
+    }
+
+    #[test]
+    #[should_panic = "Causality violation"]
+    fn a_mark_that_is_not_exchanged_is_found() {
+        let two = || two_flushers_one_lazy(Arc::new(World::new(2)), Arc::new(World::new(2)));
+        planted::with(Fault::MarkNotExchanged, || check(3, two));
     }
 
     #[test]
