@@ -4,9 +4,13 @@
 //! other CPUs use the map after each store to a table, speculate, idle and wake. A flat model says what each CPU may
 //! see: how the frame is now, or how it was before a change whose flush is pending.
 
+mod changes;
+mod check;
+mod eyes;
 mod model;
 mod planted;
 mod play;
+mod ranges;
 mod side;
 mod world;
 

@@ -5,7 +5,7 @@ use rhumb_hosted::mmu::{Fault, Use};
 use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::{Access, Rights};
 
-/// What is known of one hold.
+/// One hold, as it should be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub(crate) frames: PfnRange,
@@ -34,7 +34,7 @@ pub(crate) struct Touch {
     pub(crate) batch: u64,
 }
 
-/// The number of a batch that none has: of what a change under way makes of its frames.
+/// A number that no batch has: for states that a change under way makes.
 pub(crate) const UNDER_WAY: u64 = u64::MAX;
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// How `pfn` is in the map.
+    /// Returns how `pfn` is in the map.
     pub(crate) fn state(&self, pfn: Pfn) -> State {
         self.holds
             .iter()
@@ -56,7 +56,7 @@ impl Model {
         !self.holds.iter().any(|known| known.frames.overlaps(frames))
     }
 
-    /// What is wrong with the `result` of an access to `pfn` by a CPU whose register of keys is `keys`.
+    /// Says what is wrong with the `result` of an access to `pfn` by a CPU whose register of keys is `keys`.
     pub(crate) fn judge(
         &self,
         pfn: Pfn,
@@ -73,7 +73,7 @@ impl Model {
         Err(format!("{access:?} of frame {pfn} ends in {result:?}, but the map says {now}"))
     }
 
-    /// The frames of which a CPU may hold nothing old once `batch` is flushed: all that it touched and no other pending
+    /// Returns the frames of which a CPU may hold nothing old once `batch` is flushed: all that it touched and no other pending
     /// batch did.
     pub(crate) fn due(&self, batch: u64) -> Vec<PfnRange> {
         let (mine, others): (Vec<Touch>, Vec<Touch>) =
@@ -96,7 +96,7 @@ impl Model {
     }
 }
 
-/// What an access to `pfn` in `state` ends in.
+/// Returns what an access to `pfn` in `state` ends in.
 fn outcome(state: State, pfn: Pfn, access: Use, keys: u32) -> Result<PhysAddr, Fault> {
     let is_allowed = match access {
         Use::Read => true,

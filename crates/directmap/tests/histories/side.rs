@@ -10,7 +10,7 @@ use crate::world::{Random, World};
 const SIDE_AT: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
 const SLOTS: usize = 4;
 
-/// What each slot, 2 MiB apart, shows.
+/// The slots, 2 MiB apart, and the frames that they show.
 #[derive(Default)]
 pub(crate) struct Side {
     slots: [Option<PfnRange>; SLOTS],

@@ -20,7 +20,7 @@ const RAM_AT: u64 = 4 << 30;
 /// Tables that the reserve is filled up to.
 const RESERVE: u64 = 48;
 
-/// What kind of map a history has.
+/// The kind of a history's map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// 3 GiB, built of the largest pages.
@@ -49,7 +49,7 @@ fn phys(start: u64, bytes: u64) -> PhysRange {
     PhysRange::of_length(PhysAddr::new(start), bytes).unwrap()
 }
 
-/// A machine for a map of `kind`.
+/// Builds a machine for a map of `kind`.
 pub(crate) fn machine(kind: Kind) -> HostedMachine {
     let builder = HostedMachine::builder().cpus(CPUS).large_pages(LargePages::Never);
     builder.ram(phys(0, TABLES + SIDE)).ram(ram(kind)).build().unwrap()
@@ -59,7 +59,7 @@ fn ram(kind: Kind) -> PhysRange {
     phys(RAM_AT, if kind == Kind::Large { 3 << 30 } else { 24 * MIB + 4096 })
 }
 
-/// How the CPUs of a history with `seed` behave.
+/// Returns how the CPUs of a history with `seed` behave.
 fn config(seed: u64) -> MmuConfig {
     let invlpg = if seed.is_multiple_of(2) { TableEntries::All } else { TableEntries::OfAddress };
     let evictions = if seed.is_multiple_of(3) { 64 } else { 0 };
@@ -111,23 +111,23 @@ impl<'machine> World<'machine> {
         self.given += (before - self.source.free_tables()) as u64;
     }
 
-    /// The frames that tables are made of.
+    /// Returns the frames that tables are made of.
     pub(crate) fn table_frames(&self) -> PfnRange {
         phys(0, TABLES).whole_frames()
     }
 
-    /// The frames that the side mappings show.
+    /// Returns the frames that the side mappings show.
     pub(crate) fn side_frames() -> PfnRange {
         phys(TABLES, SIDE).whole_frames()
     }
 
-    /// Where the map shows `frames`.
+    /// Returns where the map shows `frames`.
     pub(crate) fn range(frames: PfnRange) -> VirtRange {
         VirtRange::of_length(virt(frames.start()), frames.addrs().bytes()).unwrap()
     }
 }
 
-/// Where the map shows `pfn` (I1).
+/// Returns where the map shows `pfn` (I1).
 pub(crate) fn virt(pfn: Pfn) -> VirtAddr {
     window(Levels::Four).start().plus(pfn.addr().get())
 }
@@ -144,7 +144,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// 0..end, 0 where that is empty.
+    /// Returns a number of 0..end, 0 where that is empty.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
