@@ -117,9 +117,15 @@ impl Depot {
         self.starts[at].store(entry, Ordering::Release);
     }
 
-    /// The pool that holds `pfn`. Cost: a search by halves in a list of eight pools a cache line.
+    /// Returns the pool that holds `pfn`. Cost: a search by halves in a list of eight pools a cache line.
     #[inline]
     pub(crate) fn pool_of(&self, pfn: Pfn) -> Option<&'static Pool> {
+        self.listed_pool_of(pfn).or_else(|| self.search(pfn))
+    }
+
+    /// Finds the pool that holds `pfn` by halves. A pool that is being added may be missed.
+    #[inline]
+    pub(crate) fn listed_pool_of(&self, pfn: Pfn) -> Option<&'static Pool> {
         let last = pfn.get() << 8 | 0xff;
         let (mut low, mut high) = (0, self.pool_count.load(Acquire).min(self.starts.len()));
         let mut found = 0;
@@ -132,11 +138,10 @@ impl Depot {
                 high = middle;
             }
         }
-        let pool = self.pools.get((found & 0xff) as usize)?;
-        if pool.span.contains(pfn) { Some(pool) } else { self.search(pfn) }
+        self.pools.get((found & 0xff) as usize).filter(|pool| pool.span.contains(pfn))
     }
 
-    /// The pool that holds `pfn`, one by one: it may have been added while the list was searched.
+    /// Returns the pool that holds `pfn`, one by one: it may have been added while the list was searched.
     #[cold]
     fn search(&self, pfn: Pfn) -> Option<&'static Pool> {
         self.pools.iter().find(|pool| pool.span.contains(pfn))

@@ -109,6 +109,7 @@ fn each_frame_finds_its_pool() {
     for (start, end, index) in ranges {
         for pfn in [start, start + 77, end - 1] {
             assert_eq!(frames.depot.pool_of(Pfn::new(pfn)).unwrap().node, node(index));
+            assert_eq!(frames.depot.listed_pool_of(Pfn::new(pfn)).unwrap().span.end(), Pfn::new(end));
         }
         assert!(
             frames.depot.pool_of(Pfn::new(end)).is_none()
@@ -122,6 +123,10 @@ fn each_frame_finds_its_pool() {
         unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
         assert_eq!(frames.depot.pool_of(Pfn::new(start + 511)).unwrap().span.start(), Pfn::new(start));
         assert_eq!(frames.depot.pools.iter().count(), 41 + count);
+        // Not only by the slow search: the list has them all, in order.
+        for pool in frames.depot.pools.iter() {
+            assert!(core::ptr::eq(frames.depot.listed_pool_of(pool.span.start()).unwrap(), pool));
+        }
     }
     for (start, _, index) in (0..40u64).map(|at| ((at + 5) << 19, 0, at as usize % 3)) {
         assert_eq!(frames.depot.pool_of(Pfn::new(start)).unwrap().node, node(index));
