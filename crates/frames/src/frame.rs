@@ -185,12 +185,6 @@ impl<P: Presence> fmt::Debug for Frame<P> {
     }
 }
 
-impl fmt::LowerHex for Raw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::LowerHex::fmt(&self.0, f)
-    }
-}
-
 /// A run of frames of any length and alignment, held as one: from [`crate::Frames::alloc_range`], or memory of the
 /// boot loader that is to be given to the allocator.
 #[must_use = "a range that is dropped without being freed is lost"]

@@ -2,17 +2,23 @@
 //! `loom` and `shuttle`, model checking instead.
 
 #[cfg(not(feature = "model"))]
+mod access;
+#[cfg(not(feature = "model"))]
 mod bad_input;
 #[cfg(not(feature = "model"))]
 mod basics;
 #[cfg(not(feature = "model"))]
 mod bounded;
+#[cfg(not(feature = "model"))]
+mod caches;
 #[cfg(all(feature = "checked", not(feature = "model")))]
 mod checked;
 #[cfg(not(feature = "model"))]
 mod descriptors;
 #[cfg(not(feature = "model"))]
 mod exhaustion;
+#[cfg(not(feature = "model"))]
+mod goals;
 #[cfg(not(feature = "model"))]
 mod handover;
 #[cfg(not(feature = "model"))]
@@ -27,5 +33,7 @@ mod moving;
 mod parallel;
 #[cfg(not(feature = "model"))]
 mod policy;
+#[cfg(not(feature = "model"))]
+mod records;
 #[cfg(not(feature = "model"))]
 mod report;

@@ -164,8 +164,7 @@ pub(crate) struct WholeBlocks {
 
 /// Words, or groups of words, of which the tree for runs of 2^`log2` of `bound` blocks says something.
 const fn run_groups(bound: usize, log2: usize) -> usize {
-    let words = bound.div_ceil(64);
-    if log2 > 6 { words.div_ceil(1 << (log2 - 6)) } else { words }
+    bound.div_ceil(64).div_ceil(1 << log2.saturating_sub(6))
 }
 
 /// Words of storage that [`WholeBlocks`] over `bound` blocks needs.

@@ -7,7 +7,8 @@ use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtAddr};
 
 use super::machine::*;
 use crate::{
-    AllocError, FrameFault, FrameRange, Frames, Layout, LayoutError, MemoryRange, NothingMoves, Request, Zone,
+    AllocError, Frame, FrameFault, FrameRange, Frames, Layout, LayoutError, MemoryRange, NothingMoves,
+    Request, Zone,
 };
 
 const LIMIT: Pfn = Pfn::new(1 << 34);
@@ -100,6 +101,72 @@ fn frame_numbers() {
     assert_eq!(fault, FrameFault::Free(Pfn::new(1 << 20)));
     let _ = free.into_frames();
     assert!(fault.to_string().contains("free already"));
+}
+
+#[test]
+fn a_range_is_freed_only_where_all_of_it_is_held() {
+    const BASE: u64 = 1 << 20;
+    let frames = frames_over(1, &[(BASE, BASE + 2048, 0)]);
+    let held = range(BASE + 512 + 100, BASE + 512 + 200);
+    let held = frames.alloc_range(pinned(), held, &NothingMoves).unwrap();
+    let large = frames.alloc(pinned(), Request::LARGE.movable()).unwrap();
+    let inside = large.pfn().get() + 7;
+    let free = |pfn| FrameFault::Free(Pfn::new(pfn));
+    for (start, end, fault) in [
+        (BASE + 512 + 150, BASE + 512 + 250, free(BASE + 512 + 200)),
+        (BASE + 512 + 99, BASE + 512 + 150, free(BASE + 512 + 99)),
+        (BASE + 512 + 300, BASE + 512 + 301, free(BASE + 512 + 300)),
+        (BASE + 500, BASE + 512 + 150, free(BASE + 500)),
+        (inside, inside + 1, FrameFault::WrongOrder(Pfn::new(inside), Order::LARGE, Order::BASE)),
+        (BASE - 1, BASE + 1, FrameFault::Foreign(Pfn::new(BASE - 1))),
+    ] {
+        // SAFETY: refused.
+        let wrong = unsafe { FrameRange::assume(range(start, end)) };
+        let (wrong, found) = frames.free_range(pinned(), wrong).unwrap_err();
+        assert_eq!(found, fault, "{start:#x}..{end:#x}");
+        let _ = wrong.into_frames();
+        assert_eq!(frames.free_frames(), 2048 - 512 - 100, "nothing of it was freed");
+    }
+    frames.free_range(pinned(), held).unwrap();
+    frames.free(pinned(), large);
+    frames.drain(pinned());
+    assert_eq!((frames.free_frames(), frames.refused_frees()), (2048, 0));
+    frames.validate().unwrap();
+}
+
+#[test]
+fn a_free_frame_of_a_broken_block_is_not_nameable() {
+    const BASE: u64 = 1 << 20;
+    let frames = frames_over(1, &[(BASE, BASE + 1024, 0)]);
+    let held = frames.alloc_range(pinned(), range(BASE + 70, BASE + 300), &NothingMoves).unwrap();
+    for pfn in BASE..BASE + 512 {
+        // SAFETY: the number is the holder's, and is not used.
+        let named = unsafe { frames.from_pfn(Pfn::new(pfn), Order::BASE) }.map(Frame::into_pfn);
+        let is_held = held.frames().contains(Pfn::new(pfn));
+        let fault = Err(FrameFault::Free(Pfn::new(pfn)));
+        assert_eq!(named, if is_held { Ok(Pfn::new(pfn)) } else { fault });
+    }
+    frames.free_range(pinned(), held).unwrap();
+}
+
+#[test]
+fn only_frames_of_the_direct_map_become_mapped_ones() {
+    const LIMIT: u64 = (1 << 20) + 512;
+    let frames = frames_with(1, &memory(&[(1 << 20, LIMIT + 512, 0)]), LIMIT);
+    for order in [0, 5, 9].map(|order| Order::new(order).unwrap()) {
+        let low = frames.alloc(pinned(), Request::new(order)).unwrap().into_anywhere();
+        let pfn = low.pfn();
+        let mapped = low.try_mapped().map_err(Frame::into_pfn).unwrap();
+        assert_eq!((mapped.pfn(), mapped.order()), (pfn, order));
+        frames.free(pinned(), mapped);
+        frames.drain(pinned());
+        let high = frames.alloc_anywhere(pinned(), Request::new(order)).unwrap();
+        let pfn = high.pfn();
+        assert!(pfn.get() >= LIMIT);
+        let high = high.try_mapped().map(Frame::into_pfn).unwrap_err();
+        assert_eq!((high.pfn(), high.order()), (pfn, order));
+        frames.free(pinned(), high);
+    }
 }
 
 #[test]

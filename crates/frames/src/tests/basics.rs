@@ -62,12 +62,15 @@ fn each_order_takes_all_aligned_blocks() {
 #[test]
 fn handles_survive_as_numbers() {
     let frames = frames_over(1, &[(BASE, BASE + GIB, 0)]);
-    for order in [0, 3, 8, 9, 12, 18].map(|order| Order::new(order).unwrap()) {
-        let pfn = frames.alloc(pinned(), Request::new(order)).unwrap().into_pfn();
-        // SAFETY: the handle was just given up.
-        let frame = unsafe { frames.from_pfn(pfn, order) }.unwrap();
-        assert_eq!((frame.pfn(), frame.order()), (pfn, order));
-        frames.free(pinned(), frame);
+    for kind in Mobility::ALL {
+        for order in [0, 3, 8, 9, 12, 18].map(|order| Order::new(order).unwrap()) {
+            let pfn = frames.alloc(pinned(), Request::new(order).kind(kind)).unwrap().into_pfn();
+            // SAFETY: the handle was just given up.
+            let frame = unsafe { frames.from_pfn(pfn, order) }.unwrap();
+            assert_eq!((frame.pfn(), frame.order(), frame.kind()), (pfn, order, kind));
+            frames.free(pinned(), frame);
+            frames.drain(pinned());
+        }
     }
     frames.drain(pinned());
     assert_eq!(frames.free_frames(), GIB);

@@ -77,6 +77,23 @@ fn a_holder_without_a_name_may_write_too() {
     without.free(pinned(), frame);
 }
 
+/// The descriptor is another cache line, which a free without a name does not touch.
+#[cfg(not(feature = "checked"))]
+#[test]
+fn a_free_without_a_name_leaves_the_descriptor_alone_and_one_with_a_name_clears_it() {
+    for order in [0, 3, 9, 10].map(|order| Order::new(order).unwrap()) {
+        let (frames, _) = with_descriptors(1, &[(BASE, BASE + 4096, 0)]);
+        for (request, left) in [(Request::new(order), 77), (Request::new(order).owner(Owner(4)), 0)] {
+            let frame = frames.alloc(pinned(), request).unwrap();
+            let pfn = frame.pfn();
+            frames.descriptor_of(&frame).unwrap().set_private(77);
+            frames.free(pinned(), frame);
+            assert_eq!(frames.descriptor(pfn).unwrap().private(), left, "order {order}");
+            frames.drain(pinned());
+        }
+    }
+}
+
 #[test]
 fn a_holder_that_names_itself_finds_nothing_of_one_that_did_not() {
     let (frames, _) = with_descriptors(1, &[(BASE, BASE + 512, 0)]);

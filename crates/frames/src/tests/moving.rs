@@ -15,7 +15,7 @@ use crate::{
 const BASE: u64 = 1 << 20;
 
 /// Owns frames, and refuses to move after a number of moves.
-struct Mover {
+pub(super) struct Mover {
     held: RefCell<BTreeMap<u64, Frame<Anywhere>>>,
     moves_left: Cell<u64>,
 }
@@ -42,7 +42,7 @@ unsafe impl Relocate for Mover {
 }
 
 /// Every block of the memory three quarters empty.
-fn scattered(blocks: u64, order: u8) -> (Frames<TestMachine>, Mover) {
+pub(super) fn scattered(blocks: u64, order: u8) -> (Frames<TestMachine>, Mover) {
     let frames = frames_over(1, &[(BASE, BASE + blocks * 512, 0)]);
     let request = Request::new(Order::new(order).unwrap()).movable();
     let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect();

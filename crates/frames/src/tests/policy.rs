@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::vec::Vec;
 
-use rhumb_machine::{Order, Pinned};
+use rhumb_machine::{MAX_NODES, Order, Pfn, Pinned, VirtAddr};
 
 use super::machine::*;
 use crate::{
-    AllocClass, AllocError, Frame, Frames, Mobility, Reclaimer, Registration, Request, Shortage, Zone,
+    AllocClass, AllocError, Frame, Frames, Layout, Mobility, Reclaimer, Registration, Request, Shortage, Zone,
 };
 
 const DMA: (u64, u64, usize) = (0x200, 0x600, 0);
@@ -47,6 +47,36 @@ fn own_node_highest_zone_first_then_by_distance_and_dma_last() {
         assert_eq!(away, [own[2], own[0], own[1], own[3]]);
         be_cpu(1);
         assert_eq!(order_of_places(&frames, request), away, "CPU 1 is on node 1");
+        be_cpu(0);
+    }
+}
+
+#[test]
+fn other_nodes_come_in_the_order_of_the_distances_that_the_layout_has() {
+    let memory = memory(&[DIRECT0, DIRECT1, (DIRECT1.1, DIRECT1.1 + 0x400, 2)]);
+    // Not alike in both directions, as a table of a firmware need not be.
+    let mut table = std::vec![255; 3 * MAX_NODES];
+    for (from, row) in [[10, 40, 20], [15, 10, 30], [50, 25, 10]].iter().enumerate() {
+        table[from * MAX_NODES..][..3].copy_from_slice(row);
+    }
+    let layout = Layout::new(&memory, 3, Pfn::new(1 << 34)).unwrap();
+    for (layout, orders) in [
+        (layout, [[0, 1, 2], [1, 0, 2], [2, 0, 1]]),
+        (layout.distances(&table), [[0, 2, 1], [1, 0, 2], [2, 1, 0]]),
+    ] {
+        let machine = TestMachine { cpus: 3, nodes: 3, base: VirtAddr::ZERO };
+        let free = memory.iter().map(|range| range.frames);
+        // SAFETY: no memory stands behind the frames; nothing touches it.
+        let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();
+        (0..3).for_each(|index| {
+            frames.set_reserve(node(index), Zone::Direct, 0);
+            frames.set_guard(node(index), Zone::Direct, 0);
+        });
+        for (cpu, order) in orders.into_iter().enumerate() {
+            be_cpu(cpu);
+            let wanted = order.map(|node| (Zone::Direct, node));
+            assert_eq!(order_of_places(&frames, Request::new(Order::new(4).unwrap())), wanted, "CPU {cpu}");
+        }
         be_cpu(0);
     }
 }

@@ -1,0 +1,130 @@
+//! A checker of accesses is told of each frame that is given out and comes back, and of no other.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use rhumb_machine::{
+    Access, CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr, VirtRange,
+};
+
+use super::machine::*;
+use crate::{Frames, Layout, NothingMoves, Request};
+
+const BASE: u64 = 1 << 20;
+const LIMIT: u64 = BASE + 2048;
+const END: u64 = BASE + 4096;
+/// Where the direct map begins, so that an address is not taken for a frame's.
+const MAP: u64 = 0xffff_8000_0000_0000;
+
+std::thread_local! {
+    static TOLD: RefCell<BTreeMap<u64, Access>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// A machine that writes down what it is told.
+struct Watched(TestMachine);
+
+// SAFETY: as for the machine inside.
+unsafe impl Machine for Watched {
+    fn direct_map_base(&self) -> VirtAddr {
+        self.0.direct_map_base()
+    }
+    fn cpu_count(&self) -> usize {
+        self.0.cpu_count()
+    }
+    fn node_of(&self, cpu: CpuId) -> NodeId {
+        self.0.node_of(cpu)
+    }
+    fn preempt_disable(&self) -> CpuId {
+        self.0.preempt_disable()
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> CpuId {
+        self.0.irq_save()
+    }
+    unsafe fn irq_restore(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.irq_restore() }
+    }
+    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope) {
+        self.0.flush_local(pinned, scope);
+    }
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope) {
+        self.0.flush_remote(pinned, targets, scope);
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+    const CHECKS_ACCESSES: bool = true;
+    fn set_access(&self, range: VirtRange, access: Access) {
+        let page = |addr: VirtAddr| (addr.get() - MAP) >> 12;
+        TOLD.with_borrow_mut(|told| {
+            (page(range.start())..page(range.end())).for_each(|pfn| {
+                told.insert(pfn, access);
+            });
+        });
+    }
+}
+
+fn watched() -> Frames<Watched> {
+    let memory = memory(&[(BASE, END, 0)]);
+    let layout = Layout::new(&memory, 1, Pfn::new(LIMIT)).unwrap();
+    let machine = Watched(TestMachine { cpus: 1, nodes: 1, base: VirtAddr::new(MAP) });
+    // SAFETY: no memory stands behind the frames; nothing touches it.
+    let frames = unsafe {
+        Frames::new(machine, &layout, [range(BASE, END)], storage(layout.storage_bytes())).unwrap()
+    };
+    be_cpu(0);
+    for report in frames.zones().collect::<Vec<_>>() {
+        frames.set_reserve(report.node, report.zone, 0);
+        frames.set_guard(report.node, report.zone, 0);
+    }
+    TOLD.with_borrow_mut(BTreeMap::clear);
+    frames
+}
+
+/// The frames of which the checker has been told this last.
+fn told(access: Access) -> Vec<u64> {
+    TOLD.with_borrow(|told| told.iter().filter(|&(_, is)| *is == access).map(|(&pfn, _)| pfn).collect())
+}
+
+fn numbers(range: PfnRange) -> Vec<u64> {
+    range.iter().map(Pfn::get).collect()
+}
+
+#[test]
+fn a_block_is_allowed_while_it_is_held() {
+    for order in [0, 3, 9, 10].map(|order| Order::new(order).unwrap()) {
+        let frames = watched();
+        let frame = frames.alloc(pinned(), Request::new(order)).unwrap();
+        let its = numbers(frame.frames());
+        assert_eq!(told(Access::Allowed), its, "order {order}");
+        assert_eq!(told(Access::FreeFrame), []);
+        frames.free(pinned(), frame);
+        assert_eq!(told(Access::FreeFrame), its, "order {order}");
+        assert_eq!(told(Access::Allowed), []);
+    }
+}
+
+#[test]
+fn a_range_is_allowed_while_it_is_held() {
+    let frames = watched();
+    let wanted = range(BASE + 500, BASE + 1030);
+    let held = frames.alloc_range(pinned(), wanted, &NothingMoves).unwrap();
+    assert_eq!(told(Access::Allowed), numbers(wanted));
+    assert_eq!(told(Access::FreeFrame), []);
+    frames.free_range(pinned(), held).unwrap();
+    assert_eq!(told(Access::FreeFrame), numbers(wanted));
+    assert_eq!(told(Access::Allowed), []);
+}
+
+#[test]
+fn of_frames_past_the_direct_map_no_address_is_told() {
+    let frames = watched();
+    let held = frames.alloc_range(pinned(), range(LIMIT + 5, LIMIT + 600), &NothingMoves).unwrap();
+    let frame = frames.alloc_anywhere(pinned(), Request::FRAME).unwrap();
+    assert!(frame.pfn().get() >= LIMIT);
+    frames.free(pinned(), frame);
+    frames.free_range(pinned(), held).unwrap();
+    assert!(TOLD.with_borrow(BTreeMap::is_empty));
+}
