@@ -20,6 +20,10 @@ mod models;
 #[cfg(not(feature = "model"))]
 mod parallel;
 #[cfg(not(feature = "model"))]
+mod planted;
+#[cfg(not(feature = "model"))]
+mod shapes;
+#[cfg(not(feature = "model"))]
 mod steps;
 #[cfg(any(not(feature = "loom"), feature = "shuttle"))]
 mod world;

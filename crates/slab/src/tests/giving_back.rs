@@ -220,6 +220,32 @@ fn another_cpu_gives_back_what_it_is_asked_for() {
     world.slabs.validate(pinned()).unwrap();
 }
 
+#[test]
+fn only_other_cpus_that_hold_something_are_asked_for_it() {
+    const CPUS: usize = 5;
+    let world = World::new(4096, 1, Config::new(CPUS));
+    let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
+    for cpu in [0, 1, 3] {
+        be_cpu(cpu);
+        turn_over(&cache, 1);
+    }
+    be_cpu(0);
+    let asked = || {
+        let is_asked = |cpu: &usize| world.slabs.asked[*cpu].load(core::sync::atomic::Ordering::Relaxed);
+        (0..CPUS).filter(is_asked).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(), []);
+    world.slabs.reclaim(pinned());
+    assert_eq!(asked(), [1, 3], "neither itself nor CPUs without magazines");
+    let wanted: Vec<_> = cache.record.lines().map(crate::magazine::CpuLine::is_wanted).collect();
+    assert_eq!(wanted, [false, true, false, true, false]);
+    be_cpu(3);
+    world.slabs.tick(pinned());
+    assert_eq!(asked(), [1]);
+    be_cpu(0);
+    cache.destroy(pinned()).unwrap();
+}
+
 /// A tick in the middle of an operation leaves that line alone, and the next tick drains it.
 #[test]
 fn a_request_outlives_a_tick_that_could_not_answer_it() {
