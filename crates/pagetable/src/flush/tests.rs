@@ -384,3 +384,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cpu_is_lazy_from_its_entry_to_its_leaving_and_hears_of_each_mark_once() {
+    let cpu = LazyCpu::default();
+    assert!(!cpu.is_lazy());
+    assert_eq!(cpu.leave_mark(), MarkLeft::NotLazy);
+    assert_eq!(cpu.leave(), Woken::Clean);
+    for marks in 0..3 {
+        cpu.enter();
+        assert!(cpu.is_lazy());
+        for _ in 0..marks {
+            assert_eq!(cpu.leave_mark(), MarkLeft::Left);
+            assert!(cpu.is_lazy(), "a mark does not wake it");
+            cpu.enter();
+        }
+        assert_eq!(cpu.leave(), if marks > 0 { Woken::FlushAll } else { Woken::Clean });
+        assert!(!cpu.is_lazy());
+        assert_eq!(cpu.leave_mark(), MarkLeft::NotLazy, "it runs");
+        assert_eq!(cpu.leave(), Woken::Clean, "no mark is heard of twice");
+    }
+}

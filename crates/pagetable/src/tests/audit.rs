@@ -269,3 +269,50 @@ fn shared_halves_of_several_trees_are_looked_at_once() {
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings.iter().all(|finding| matches!(finding, Finding::WriteExecuteAlias { .. })));
 }
+
+/// Wherever the window lies in the kernel's half, each page is looked at once, and by the rules of its place.
+#[test]
+fn the_window_cuts_the_kernels_half_without_a_gap() {
+    let half = Levels::Four.kernel_half().get();
+    // A range ends at an address, so that the very last page is in none.
+    let (user, last) = (0x40_0000, u64::MAX - 0x1fff);
+    let places = [half, half + 0x1000, BASE + 9 * GIB, STACKS, last - 0x1000, last];
+    let mut machine = Machine::new(Levels::Four, 64);
+    for (number, &place) in places.iter().enumerate() {
+        machine.map(&at(place, GIB + number as u64 * 0x2000, 0x1000, Access::ReadWrite)).unwrap();
+    }
+    let attributes = Attributes::user(Access::ReadWrite);
+    machine.map(&Mapping { attributes, ..at(user, 2 * GIB, 0x1000, Access::ReadWrite) }).unwrap();
+    let (roots, ram) = ([machine.root], ram());
+    for (start, end) in [
+        (half, half + 0x1000),
+        (half, half + 0x2000),
+        (half + 0x1000, half + 0x2000),
+        (half + 0x2000, BASE + 9 * GIB),
+        (BASE + GIB, STACKS),
+        (BASE + 10 * GIB, STACKS + 0x1000),
+        (half + 0x1000, last),
+        (last - 0x1000, last),
+        (half, last),
+        (STACKS, u64::MAX),
+    ] {
+        let window = virt_range(start, end - start);
+        let base = virt(start);
+        let audit =
+            Audit { roots: &roots, ram, direct_map: Some(DirectMapRule { window, base }), aliases: &[] };
+        let mut findings = Vec::new();
+        let summary = audit.run(&machine.memory, |finding| findings.push(finding));
+        let inside: Vec<u64> = places.into_iter().filter(|place| (start..end).contains(place)).collect();
+        assert_eq!(summary.pages.pages(), places.len() as u64 + 1, "{window}");
+        assert_eq!(summary.direct_map_pages.pages(), inside.len() as u64, "{window}");
+        // No page lies where this window's base would have it, and no other rule is broken.
+        let broken: Vec<u64> = findings
+            .iter()
+            .map(|finding| match finding {
+                Finding::OffsetBroken { span, .. } => span.virt.get(),
+                other => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(broken, inside, "{window}");
+    }
+}

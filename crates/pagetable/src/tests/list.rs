@@ -204,3 +204,18 @@ fn a_run_of_pages_ends_at_the_range_and_at_the_width_of_physical_addresses() {
     let spans: Vec<Span> = Spans::new(low, Join::Physical).collect();
     assert_eq!(spans.iter().map(|span| span.bytes).collect::<Vec<_>>(), [0x2000]);
 }
+
+#[test]
+fn counts_of_pages_add_up_to_bytes() {
+    let counts = |size_4k, size_2m, size_1g| PageCounts { size_4k, size_2m, size_1g };
+    for (counts, bytes) in [
+        (PageCounts::NONE, 0),
+        (counts(3, 0, 0), 3 << 12),
+        (counts(0, 5, 0), 5 << 21),
+        (counts(0, 0, 7), 7 << 30),
+        (counts(3, 5, 7), (3 << 12) + (5 << 21) + (7 << 30)),
+    ] {
+        assert_eq!(counts.bytes(), bytes, "{counts}");
+        assert_eq!(counts.pages(), counts.size_4k + counts.size_2m + counts.size_1g);
+    }
+}

@@ -212,6 +212,24 @@ fn apply(machine: &mut Machine, model: &mut Model, operation: Operation) {
     assert!(machine.source.free_tables().all(|table| machine.memory.is_blank(table)));
 }
 
+#[test]
+fn tables_count_as_used_while_an_entry_of_theirs_is_set() {
+    for levels in [Levels::Four, Levels::Five] {
+        let mut machine = Machine::new(levels, 8);
+        assert_eq!(machine.memory.used_tables(), 0);
+        let page = Mapping {
+            virt: virt(0x40_0000),
+            phys: phys(GIB, 0x1000),
+            attributes: Attributes::kernel(Access::ReadWrite),
+            largest: rhumb_machine::PageSize::Size4K,
+        };
+        machine.map(&page).unwrap();
+        assert_eq!(machine.memory.used_tables(), usize::from(levels.top()));
+        machine.unmap(virt_range(0x40_0000, 0x1000), EmptyTables::Detach).unwrap();
+        assert_eq!(machine.memory.used_tables(), 0);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
