@@ -1,6 +1,6 @@
 //! Cutting, painting and merging, each by itself.
 
-use super::fixture::{Sim, frames};
+use super::fixture::{Sim, frames, pfn};
 use super::*;
 use rhumb_machine::PfnRange;
 use rhumb_pagetable::{CacheMode, Key};
@@ -222,6 +222,42 @@ fn no_page_is_made_that_is_larger_than_the_largest() {
     }
 }
 
+#[test]
+fn i3_a_collapse_merges_the_blocks_that_lie_wholly_in_its_range() {
+    let mut small = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
+    for _ in 0..40 {
+        small.map.add_record_page(fixture::record_page());
+    }
+    let mut base = GIB;
+    let mut check = |from: u64, to: u64, level2: u64| {
+        let (start, end) = (base + from, base + to);
+        let mut batch = Batch::new();
+        let done = small.map.collapse(frames(start, end), &mut batch);
+        small.settle(batch);
+        assert_eq!(done, Collapsed { level2, level3: 0, left: 0 }, "{from:#x}..{to:#x}");
+        for addr in (base..base + 6 * MIB).step_by((2 * MIB) as usize) {
+            let is_merged = small.page(addr).unwrap().0 != PageSize::Size4K;
+            let block = Block::around(pfn(addr), PageSize::Size2M).frames();
+            assert_eq!(is_merged, frames(start, end).covers(block), "{addr:#x} in {start:#x}..{end:#x}");
+        }
+        base += 8 * MIB;
+    };
+    check(0, 2 * MIB, 1);
+    check(0, 4 * MIB, 2);
+    check(4 * KIB, 4 * MIB, 1);
+    check(2 * MIB - 4 * KIB, 4 * MIB, 1);
+    check(0, 4 * MIB - 4 * KIB, 1);
+    check(4 * KIB, 4 * MIB - 4 * KIB, 0);
+    // A page less at either end, and it is no block of the next size.
+    for (from, to, level3) in [(4 * KIB, 0, 0), (0, 4 * KIB, 0), (0, 0, 1)] {
+        let mut batch = Batch::new();
+        let done = small.map.collapse(frames(GIB + from, 2 * GIB - to), &mut batch);
+        small.settle(batch);
+        assert_eq!((done.level3, done.left), (level3, 0));
+    }
+    small.map.validate().unwrap();
+}
+
 /// Five levels, of which one entry at the top is in use: 2^34 blocks of 2 MiB, nearly all of them nowhere.
 #[test]
 fn a_collapse_of_everything_passes_over_what_has_no_tables() {
@@ -256,4 +292,33 @@ fn i3_executable_and_back_is_bit_identical() {
     let nothing = sim.change(GIB, 2 * GIB, Change::NoExecute).unwrap();
     assert!(!nothing.is_in_force());
     sim.restore(nothing);
+}
+
+#[test]
+fn i3_a_pin_keeps_broken_only_pages_that_are_larger_than_it_allows() {
+    for (allowed, others) in [(PageSize::Size4K, PageSize::Size2M), (PageSize::Size2M, PageSize::Size2M)] {
+        let mut small = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
+        small.map.refill(4, &mut small.source).unwrap();
+        for _ in 0..40 {
+            small.map.add_record_page(fixture::record_page());
+        }
+        let (cause, now) = (small.cause(), small.now());
+        let pins = [(2 * MIB, 4 * MIB), (8 * MIB, 12 * MIB)].map(|(start, end)| {
+            small.map.pin_small(frames(GIB + start, GIB + end), allowed, cause, now).unwrap()
+        });
+        let collapse = |small: &mut Sim| {
+            let mut batch = Batch::new();
+            small.map.collapse(frames(GIB, 2 * GIB), &mut batch);
+            small.settle(batch);
+        };
+        collapse(&mut small);
+        let sizes: Vec<_> = (0..7).map(|block| small.page(GIB + block * 2 * MIB).unwrap().0).collect();
+        assert_eq!(sizes, [others, allowed, others, others, allowed, allowed, others]);
+        let mut batch = Batch::new();
+        pins.into_iter().for_each(|pin| small.map.restore(pin, &mut batch));
+        small.settle(batch);
+        collapse(&mut small);
+        assert_eq!(small.page(GIB).unwrap().0, PageSize::Size1G);
+        small.map.validate().unwrap();
+    }
 }

@@ -143,3 +143,17 @@ fn the_order_holds_for_thousands_in_any_order() {
     sim.map.validate().unwrap();
     sim.assert_as_at_boot();
 }
+
+/// What flattens the tree is a published hash: these are its first results for the seeds 0 and 1234567.
+#[test]
+fn the_priorities_are_those_of_splitmix64() {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    for (seed, results) in [
+        (0u64, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]),
+        (1_234_567, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]),
+    ] {
+        for (turn, result) in (1..).zip(results) {
+            assert_eq!(crate::order::mix(seed.wrapping_add(STEP.wrapping_mul(turn))), result);
+        }
+    }
+}
