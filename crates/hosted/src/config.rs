@@ -131,6 +131,8 @@ impl std::error::Error for ConfigError {}
 pub struct Builder {
     pub(crate) nodes: usize,
     pub(crate) cpus: Vec<NodeId>,
+    /// CPUs asked for: more than are in the list, where they are more than there can be.
+    asked: usize,
     pub(crate) ram: Vec<Ram>,
     pub(crate) pinning: CorePinning,
     pub(crate) large_pages: LargePages,
@@ -141,6 +143,7 @@ impl Default for Builder {
         Self {
             nodes: 1,
             cpus: Vec::new(),
+            asked: 0,
             ram: Vec::new(),
             pinning: CorePinning::default(),
             large_pages: LargePages::default(),
@@ -162,7 +165,8 @@ impl Builder {
 
     /// Adds `count` CPUs on `node`; CPUs are numbered in the order in which they are added.
     pub fn cpus_on(mut self, node: NodeId, count: usize) -> Self {
-        self.cpus.extend(core::iter::repeat_n(node, count));
+        self.asked = self.asked.saturating_add(count);
+        self.cpus.extend(core::iter::repeat_n(node, count.min(MAX_CPUS)));
         self
     }
 
@@ -218,8 +222,8 @@ impl Builder {
         if self.cpus.is_empty() {
             return Err(ConfigError::NoCpu);
         }
-        if self.cpus.len() > MAX_CPUS {
-            return Err(ConfigError::TooManyCpus { asked: self.cpus.len() });
+        if self.asked > MAX_CPUS {
+            return Err(ConfigError::TooManyCpus { asked: self.asked });
         }
         let mut named = self.cpus.iter().copied().chain(self.ram.iter().map(|ram| ram.node));
         if let Some(node) = named.find(|node| node.index() >= self.nodes) {

@@ -265,7 +265,7 @@ impl Drop for Sitting<'_> {
 // other thread is that CPU meanwhile: a seat is taken once. Interrupts strike at a depth of 0 only. Translations are
 // cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up.
 unsafe impl Machine for HostedMachine {
-    // Benchmarks, which have one machine, leave it out.
+    // Benchmarks leave it out: they use no token of one machine on another.
     const CHECKS_TOKENS: bool = cfg!(feature = "interrupts");
     // An allocator says so where a frame becomes free: then the unit looks for translations that should be gone.
     const CHECKS_ACCESSES: bool = cfg!(feature = "interrupts");

@@ -18,6 +18,8 @@ fn bad_configurations_are_named() {
     assert_eq!(refused(HostedMachine::builder().ram_bytes(MIB)), ConfigError::NoCpu);
     assert_eq!(refused(HostedMachine::builder().cpus(1)), ConfigError::NoRam);
     assert_eq!(refused(builder().cpus(MAX_CPUS)), ConfigError::TooManyCpus { asked: MAX_CPUS + 1 });
+    let most = ConfigError::TooManyCpus { asked: usize::MAX };
+    assert_eq!(refused(builder().cpus(usize::MAX)), most);
     assert_eq!(refused(builder().nodes(0)), ConfigError::BadNodeCount { asked: 0 });
     assert_eq!(refused(builder().nodes(65)), ConfigError::BadNodeCount { asked: 65 });
     let missing = ConfigError::NoSuchNode { node: node(2), nodes: 2 };
