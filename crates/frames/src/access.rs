@@ -21,7 +21,8 @@ impl<M: Machine> Frames<M> {
 
     #[inline(always)]
     fn set_access(&self, raw: Raw, access: Access) {
-        if M::CHECKS_ACCESSES && raw.0 & Raw::HIGH == 0 {
+        // A block of another allocator is refused, and stays what it is.
+        if M::CHECKS_ACCESSES && raw.0 & Raw::HIGH == 0 && raw.brand() == self.depot.brand {
             let start = self.machine.direct(raw.pfn().addr());
             self.machine
                 .set_access(VirtRange::of_length(start, raw.order().bytes()).unwrap_or_default(), access);

@@ -3,7 +3,7 @@
 use std::string::ToString;
 use std::vec::Vec;
 
-use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtAddr};
+use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtAddr, VirtRange};
 
 use super::machine::*;
 use crate::{
@@ -240,14 +240,17 @@ fn another_allocators_frames_are_refused() {
         let frame = mine.alloc(pinned(), request).unwrap();
         assert!(other.descriptor_of(&frame).is_none());
         let (free, refused) = (other.free_frames(), other.refused_frees());
+        let forbidden = last_forbidden();
         other.free(pinned(), frame);
         assert_eq!((other.free_frames(), other.refused_frees()), (free, refused + 1));
+        assert_eq!(last_forbidden(), forbidden, "a frame in use is told to be free");
     }
     let mine = build();
     let taken = mine.alloc_range(pinned(), range(1 << 20, (1 << 20) + 100), &NothingMoves).unwrap();
     let (taken, fault) = other.free_range(pinned(), taken).unwrap_err();
     assert_eq!(fault, FrameFault::Foreign(Pfn::new(1 << 20)));
     mine.free_range(pinned(), taken).unwrap();
+    assert_ne!(last_forbidden(), VirtRange::default());
     other.validate().unwrap();
     mine.validate().unwrap();
 }

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::vec::Vec;
 
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr,
+    Access, CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr,
+    VirtRange,
 };
 
 use crate::{Frames, Layout, MemoryRange};
@@ -14,6 +15,7 @@ std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static IRQ_DEPTH: Cell<IrqDepth> = const { Cell::new(IrqDepth::NONE) };
     static STRETCHES: Cell<u64> = const { Cell::new(0) };
+    static FORBIDDEN: Cell<VirtRange> = const { Cell::new(VirtRange::new(VirtAddr::ZERO, VirtAddr::ZERO).unwrap()) };
 }
 
 /// Each thread is the CPU that it said it is.
@@ -34,6 +36,11 @@ pub(super) fn irq_off_stretches() -> u64 {
     STRETCHES.get()
 }
 
+/// What this thread was told last to be free.
+pub(super) fn last_forbidden() -> VirtRange {
+    FORBIDDEN.get()
+}
+
 pub(super) fn cpu() -> CpuId {
     CpuId::new(CPU.get()).unwrap()
 }
@@ -46,6 +53,13 @@ pub(super) fn pinned() -> Pinned<'static> {
 
 // SAFETY: a thread stays the CPU that it said it is; nothing flushes.
 unsafe impl Machine for TestMachine {
+    const CHECKS_ACCESSES: bool = true;
+
+    fn set_access(&self, range: VirtRange, access: Access) {
+        if access == Access::FreeFrame {
+            FORBIDDEN.set(range);
+        }
+    }
     fn direct_map_base(&self) -> VirtAddr {
         self.base
     }
