@@ -129,15 +129,22 @@ impl Goal {
 /// A block is worth emptying while at most this many of its frames are in use: moving costs a copy of each.
 const MOST_USED: u32 = FRAMES * 7 / 8;
 
-/// What a look at a block costs of a budget at least: the search for what is in use in it, and a question to the owner
-/// for each find.
-const LOOK_FRAMES: u64 = 16;
+/// Blocks that are looked at, at most, for the one whose turn it is.
+const TURN_BLOCKS: usize = 64;
+
+impl Compaction {
+    /// What a look at a block costs of a budget at least, in frames: the search for what is in use in it, and a question
+    /// to the owner for each find.
+    pub const LEAST_COST: u64 = 16;
+}
 
 impl<M: Machine> Frames<M> {
     /// Empties broken movable blocks of `node`, emptiest first, into fuller ones, until `budget_frames` frames were
-    /// moved or nothing is left that is worth it. A block costs at least 16 frames of the budget, also one that cannot
-    /// be emptied: the budget bounds the time, whatever the size of memory. Zones are taken in the order in which
-    /// requests are served from them. Does nothing while another compaction runs.
+    /// moved or nothing is left that is worth it. A block costs at least [`Compaction::LEAST_COST`] frames of the
+    /// budget, also one that cannot be emptied: the budget bounds the time, whatever the size of memory. After one that
+    /// cannot be emptied, blocks take turns, also from one call to the next, so that those which cannot be emptied do
+    /// not use up each budget. Zones are taken in the order in which requests are served from them. Does nothing while
+    /// another compaction runs.
     pub fn compact(
         &self,
         pinned: Pinned<'_>,
@@ -180,31 +187,36 @@ impl<M: Machine> Frames<M> {
         // A block that cannot be emptied stays in the chain until the end, so that each is tried once.
         let mut chain = Chain { frames: self, pool, first: None };
         while *budget > 0
-            && let Some(block) = self.isolate_emptiest(pool)
+            && let Some(block) = self.isolate_next(pool)
         {
             chain.push(block);
             let range = PfnRange::of_length(pool.block_start(block), u64::from(FRAMES)).unwrap_or_default();
             let before = *moved;
-            if self.empty(pinned, pool, range, relocate, moved, Target::Broken).is_ok() {
+            let is_stuck = self.empty(pinned, pool, range, relocate, moved, Target::Broken).is_err();
+            // Kept from call to call, because a call's budget may be for one block alone.
+            pool.is_stuck.store(is_stuck, Relaxed);
+            if is_stuck {
+                stuck += 1;
+            } else {
                 emptied += 1;
                 chain.release_newest();
-            } else {
-                stuck += 1;
             }
-            *budget = budget.saturating_sub((*moved - before).max(LOOK_FRAMES));
+            *budget = budget.saturating_sub((*moved - before).max(Compaction::LEAST_COST));
         }
         (emptied, stuck)
     }
 
-    /// Isolates the movable block that has the fewest frames in use, if few enough.
-    fn isolate_emptiest(&self, pool: &Pool) -> Option<usize> {
+    /// Isolates the movable block that has the fewest frames in use, if few enough. After one that could not be emptied,
+    /// it is the block whose turn it is: otherwise the emptiest blocks, where each holds a frame that stays, would use up
+    /// every budget, and no other block would ever be tried.
+    fn isolate_next(&self, pool: &Pool) -> Option<usize> {
         let guard = self.machine.irq_off();
         let mut held = pool.lock(guard.irq_off());
-        let bin = held.emptiest(Mobility::Movable, 0)?;
-        let block = held.head(Mobility::Movable, bin)?;
-        if FRAMES - pool.blocks[block].info().free() > MOST_USED {
-            return None;
-        }
+        let emptiest = held.emptiest(Mobility::Movable, 0);
+        let block = held.head(Mobility::Movable, emptiest?).filter(|&block| is_worth_it(pool, block))?;
+        let is_stuck = pool.is_stuck.load(Relaxed);
+        let in_turn = is_stuck.then(|| held.in_turn(TURN_BLOCKS, |block| is_worth_it(pool, block)));
+        let block = in_turn.flatten().unwrap_or(block);
         held.isolate(block);
         Some(block)
     }
@@ -382,6 +394,13 @@ impl<M: Machine> Drop for Window<'_, M> {
     fn drop(&mut self) {
         self.blocks.clone().for_each(|block| self.frames.release_block(self.pool, block));
     }
+}
+
+/// Whether emptying the block is worth what it costs.
+fn is_worth_it(pool: &Pool, block: usize) -> bool {
+    let info = pool.blocks[block].info();
+    let is_broken = info.state() == State::Split && info.kind() == Mobility::Movable && !info.is_isolated();
+    is_broken && FRAMES - info.free() <= MOST_USED
 }
 
 impl Extent {

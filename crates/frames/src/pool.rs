@@ -11,7 +11,7 @@ use crate::block::{Block, Info, State};
 use crate::raw::{Brand, Raw};
 use crate::request::{AllocClass, Mobility, Zone};
 use crate::storage::prefetch_write;
-use crate::sync::{AtomicU32, AtomicU64, Relaxed, SpinLock};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Relaxed, SpinLock};
 use crate::tree::WholeBlocks;
 use crate::words::{self, Bits, FRAMES, WORDS};
 
@@ -48,6 +48,10 @@ pub(crate) struct Pool {
     pub(crate) free_blocks: AtomicU64,
     /// Frees that were refused since the frame was free already.
     pub(crate) refused: AtomicU64,
+    /// The block whose turn it is to be emptied.
+    turn: AtomicU32,
+    /// Whether the last one could not be.
+    pub(crate) is_stuck: AtomicBool,
 }
 
 /// The blocks of one kind that are partly free.
@@ -148,6 +152,8 @@ impl Pool {
             free: AtomicU64::new(0),
             free_blocks: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            turn: AtomicU32::new(0),
+            is_stuck: AtomicBool::new(false),
         }
     }
 
@@ -301,6 +307,17 @@ impl Held<'_> {
             Some(Bin { grain, class, order })
         });
         last.max_by_key(|bin| bin.class)
+    }
+
+    /// Looks for the first block that will do from the one whose turn it is, among `most`; the turn goes to the block
+    /// behind those that were looked at.
+    pub(crate) fn in_turn(&mut self, most: usize, will_do: impl Fn(usize) -> bool) -> Option<usize> {
+        let (turn, blocks) = (&self.pool.turn, self.pool.blocks.len());
+        let first = turn.load(Relaxed) as usize;
+        let mut looked_at = (first..first + most.min(blocks)).map(|at| at % blocks);
+        let found = looked_at.find(|&block| will_do(block));
+        turn.store(looked_at.next().unwrap_or((first + most) % blocks) as u32, Relaxed);
+        found
     }
 
     pub(crate) fn is_filled(&self, kind: Mobility, bin: Bin) -> bool {

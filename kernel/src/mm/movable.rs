@@ -43,6 +43,10 @@ const MAX_OWNERS: usize = 4;
 /// Frames that are moved for one request at most: 8 MiB, some milliseconds of copying.
 const MOST_MOVED: u64 = 2048;
 
+/// Blocks of a node that could not be emptied, after which the next node is tried: a quarter of the frames for one
+/// request goes on their looks.
+const MOST_STUCK: u64 = 32;
+
 /// Requests that go by after a compaction was for nothing once more.
 const MOST_PUT_OFF: u32 = 64;
 
@@ -149,15 +153,18 @@ fn on_node(
 ) -> Option<u64> {
     // More than a block takes luck; one is made as soon as anything has moved.
     let budget = if order > Order::LARGE { *left } else { 1 };
-    while *left > 0 {
+    let mut stuck = 0;
+    while *left > 0 && stuck < MOST_STUCK {
         let done = frames.compact(pinned, node, Goal::Requests(ceiling), &Owners, budget);
-        *left = left.saturating_sub(done.moved);
+        // A block that cannot be emptied costs its look, and the next call tries another.
+        *left = left.saturating_sub(done.moved.max(Compaction::LEAST_COST));
         if done.blocks > 0 {
             return Some(done.blocks);
         }
-        if done.moved == 0 {
+        if done.moved == 0 && done.stuck == 0 {
             break;
         }
+        stuck += done.stuck;
     }
     None
 }

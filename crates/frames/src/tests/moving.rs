@@ -8,8 +8,8 @@ use rhumb_machine::{Order, Pfn, Pinned};
 
 use super::machine::*;
 use crate::{
-    AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Goal, NothingMoves, Owner, Relocate, Request,
-    Zone,
+    AllocClass, AllocError, Anywhere, Compaction, Extent, Frame, Frames, Goal, NothingMoves, Owner, Relocate,
+    Request, Zone,
 };
 
 const BASE: u64 = 1 << 20;
@@ -76,6 +76,40 @@ fn a_budget_bounds_it() {
     let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, 300);
     assert_eq!((done.blocks, done.moved), (3, 384), "whole blocks: the last one is finished");
     frames.validate().unwrap();
+}
+
+#[test]
+fn blocks_that_stay_do_not_use_up_each_budget() {
+    const STUCK: u64 = 64;
+    let frames = frames_over(1, &[(BASE, BASE + (STUCK + 20) * 512, 0)]);
+    let request = Request::FRAME.movable();
+    let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect();
+    let (mut held, mut stay, mut made) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for frame in all {
+        let at = frame.pfn().get() - BASE;
+        if at >= STUCK * 512 && at.is_multiple_of(3) {
+            held.insert(frame.pfn().get(), frame.into_anywhere());
+        } else if at < STUCK * 512 && at.is_multiple_of(512) {
+            // One frame in each of the emptiest blocks: no owner can move it.
+            stay.push(frame);
+        } else {
+            frames.free(pinned(), frame);
+        }
+    }
+    frames.drain(pinned());
+    let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
+    // A budget is for fewer blocks than those that stay, or for one alone.
+    for budget in core::iter::repeat_n(STUCK / 4 * Compaction::LEAST_COST, 10).chain([1; 400]) {
+        frames.compact(pinned(), node(0), Goal::Anything, &mover, budget);
+        made.push(frames.free_large_blocks());
+    }
+    frames.validate().unwrap();
+    assert!(made[9] > 0 && made[409] >= 13, "of 20 blocks, whole after each call: {made:?}");
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+    stay.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    frames.validate().unwrap();
+    assert_eq!(frames.free_large_blocks(), STUCK + 20);
 }
 
 #[test]
