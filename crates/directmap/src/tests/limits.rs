@@ -123,9 +123,9 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
         let frames: Vec<u64> = ((4 << 18)..(5 << 18)).step_by(2).collect();
         let priority = |at: usize| crate::order::keyed(seed, frames[at]);
         let (mut last_of, mut before) = (Vec::<usize>::new(), std::vec![usize::MAX; frames.len()]);
-        for at in 0..frames.len() {
+        for (at, earlier) in before.iter_mut().enumerate() {
             let length = last_of.partition_point(|&last| priority(last) < priority(at));
-            before[at] = length.checked_sub(1).map_or(usize::MAX, |shorter| last_of[shorter]);
+            *earlier = length.checked_sub(1).map_or(usize::MAX, |shorter| last_of[shorter]);
             match last_of.get_mut(length) {
                 Some(last) => *last = at,
                 None => last_of.push(at),

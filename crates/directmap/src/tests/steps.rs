@@ -169,14 +169,14 @@ fn a_collapse_in_steps_waits_for_its_flushes_and_ends_as_the_whole_does() {
 fn a_validation_in_steps_finds_what_the_whole_does() {
     let mut sim = small();
     let held = sim.change(GIB + 4 * KIB, GIB + 80 * MIB, Change::ReadOnly).unwrap();
-    let validate = |sim: &mut Sim, mut between: &mut dyn FnMut(&mut Sim)| {
+    let validate = |sim: &mut Sim, between: &mut dyn FnMut(&mut Sim)| {
         let (mut work, mut steps) = (Validation::new(), 0);
         loop {
             steps += 1;
             if let Poll::Ready(answer) = work.step(&sim.map) {
                 return (answer, steps);
             }
-            (&mut between)(sim);
+            between(sim);
         }
     };
     let (sound, steps) = validate(&mut sim, &mut |_| ());
