@@ -38,7 +38,7 @@ const WANTED: u32 = u32::MAX;
 const RUN_FRAMES: i32 = 256;
 /// Blocks that a magazine of order 9 holds at most.
 const LARGE_BLOCKS: i32 = 8;
-const LARGE_MOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Movable as u64;
+const LARGE_UNMOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Unmovable as u64;
 /// Slots for frames of other nodes on their way home.
 pub(crate) const AWAY: usize = if cfg!(feature = "model") { 16 } else { 128 };
 
@@ -122,6 +122,16 @@ impl<const SLOTS: usize> Ring<SLOTS> {
     /// Adds the frames of the set bits of `word`, so that they leave lowest first; the caller knows that there is room.
     pub(crate) fn push_word(&self, first: Raw, mut word: u64) {
         let mut head = self.head.load(Relaxed);
+        let at = head as usize % SLOTS;
+        // The usual case of a fresh block: two instructions for each frame.
+        if word == u64::MAX
+            && let Some(slots) = self.slots.get(at..at + 64)
+        {
+            let numbers = (first.0..first.0 + 64).rev();
+            slots.iter().zip(numbers).for_each(|(slot, number)| slot.store(number, Relaxed));
+            head = head.wrapping_add(64);
+            word = 0;
+        }
         while word != 0 {
             let bit = 63 - word.leading_zeros();
             word ^= 1 << bit;
@@ -136,6 +146,26 @@ impl<const SLOTS: usize> Ring<SLOTS> {
     pub(crate) fn oldest_first(&self) -> impl Fn(u32) -> Raw {
         let tail = self.tail.load(Relaxed);
         move |index| Raw(self.slot(tail.wrapping_add(index)).load(Relaxed))
+    }
+
+    /// Tells of the `at`-th oldest frame, and of those up to the `end`-th that follow it and are of the same 64: a bit for
+    /// each, and the first that is of others or there already.
+    #[inline(always)]
+    pub(crate) fn neighbours(&self, at: u32, end: u32) -> (u64, u32) {
+        let tail = self.tail.load(Relaxed);
+        let slot = |index: u32| self.slot(tail.wrapping_add(index)).load(Relaxed);
+        let first = slot(at);
+        let (mut bits, mut next) = (1 << (first % 64), at + 1);
+        while next < end {
+            let number = slot(next);
+            let bit = 1 << (number % 64);
+            if (number ^ first) >= 64 || bits & bit != 0 {
+                break;
+            }
+            bits |= bit;
+            next += 1;
+        }
+        (bits, next)
     }
 
     /// Forgets the `count` oldest, which the caller has given back.
@@ -252,38 +282,47 @@ impl CpuCache {
         })
     }
 
-    /// Keeps a block of this CPU's own node, if it is of a cached order and there is room.
+    /// Keeps a block of this CPU's own node, if it is one of the most common and there is room.
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw) -> bool {
-        // Kind and order, and above them what must be alike in the handle and `home`. Branches, where an index would
-        // do: they are foreseen, and what follows need not wait for the handle.
-        let differs = (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT;
-        let cap = self.cap();
+        // Branches, where an index would do: they are foreseen, and what follows need not wait for the handle.
+        let differs = self.differs(raw);
         let kept = self.alone(|cache| {
-            let kept = match differs {
-                BASE_MOVABLE => cache.small[1].push(raw, cap),
-                BASE_UNMOVABLE => cache.small[0].push(raw, cap),
-                LARGE_MOVABLE => cache.runs[1][CACHED_ORDERS - 2].push(raw, large_limit(cap)),
-                _ => cache.push_other(differs, raw),
+            let kept = if differs == BASE_MOVABLE {
+                cache.small[1].push(raw, cache.cap())
+            } else if differs == BASE_UNMOVABLE {
+                cache.small[0].push(raw, cache.cap())
+            } else if differs & !1 == LARGE_UNMOVABLE {
+                cache.runs[(differs & 1) as usize][CACHED_ORDERS - 2].push(raw, large_limit(cache.cap()))
+            } else {
+                false
             };
             kept.then_some(())
         });
         kept.is_some()
     }
 
-    /// [`CpuCache::push`] for all but the most common blocks.
-    #[inline(never)]
-    fn push_other(&self, differs: u64, raw: Raw) -> bool {
-        if differs >= 4 * CACHED_ORDERS as u64 {
-            return false;
-        }
-        match raw.order() {
-            Order::BASE => self.small.get(raw.kind_index()).is_some_and(|ring| ring.push(raw, self.cap())),
-            order => {
-                let limit = self.run_limit(order);
-                self.runs(order, raw.kind_index()).is_some_and(|ring| ring.push(raw, limit))
-            }
-        }
+    /// Keeps any block of this CPU's own node, if it is of a cached order and there is room.
+    #[inline(always)]
+    pub(crate) fn push_any(&self, raw: Raw) -> bool {
+        // What is not of this allocator, this node, or a cached order has no such magazine.
+        let differs = self.differs(raw);
+        let (order, kind) = ((differs >> 2) as usize, (differs & 3) as usize);
+        let kept = self.alone(|cache| {
+            let kept = if order == 0 {
+                cache.small.get(kind)?.push(raw, cache.cap())
+            } else {
+                cache.runs.get(kind)?.get(order - 1)?.push(raw, cache.run_limit(order as u8))
+            };
+            kept.then_some(())
+        });
+        kept.is_some()
+    }
+
+    /// Kind and order, and above them what must be alike in the handle and `home`.
+    #[inline(always)]
+    fn differs(&self, raw: Raw) -> u64 {
+        (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT
     }
 
     /// Frames that a magazine of single frames may hold; negative while this CPU is to give back what it holds.
@@ -293,12 +332,13 @@ impl CpuCache {
     }
 
     /// Blocks that a magazine of `order`, from 1 to 9, may hold.
-    pub(crate) fn run_limit(&self, order: Order) -> i32 {
+    #[inline]
+    pub(crate) fn run_limit(&self, order: u8) -> i32 {
         let cap = self.cap();
-        if order == Order::LARGE {
+        if order == Order::LARGE.get() {
             return large_limit(cap);
         }
-        ((cap / 2).min(RUN_FRAMES) >> order.get()).min(RUNS as i32)
+        ((cap >> 1).min(RUN_FRAMES) >> order).min(RUNS as i32)
     }
 
     /// Lets the magazines of this CPU hold `small` frames each, unless another CPU wants what it holds.

@@ -38,36 +38,39 @@ impl Depot {
     }
 
     /// Keeps a block in a magazine, where there is room or can be made.
-    fn keep(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &Pool, raw: Raw) -> bool {
+    fn keep(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &'static Pool, raw: Raw) -> bool {
         let kind = raw.kind_index().min(Mobility::COUNT - 1);
         if (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0 {
             let limit = cache.cap().min(AWAY as i32);
-            return raw.order() == Order::BASE && self.push_or_drain(irq_off, &cache.away, raw, limit);
+            return raw.order() == Order::BASE && self.push_or_drain(irq_off, &cache.away, raw, limit, pool);
         }
         // What other nodes' pools lack says nothing of what this CPU may keep of its own node's.
         cache.bound(self.cap_for(pool));
         match raw.order() {
-            Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.cap()),
+            Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.cap(), pool),
             order => {
-                let limit = cache.run_limit(order);
-                cache.runs(order, kind).is_some_and(|ring| self.push_or_drain(irq_off, ring, raw, limit))
+                let limit = cache.run_limit(order.get());
+                cache
+                    .runs(order, kind)
+                    .is_some_and(|ring| self.push_or_drain(irq_off, ring, raw, limit, pool))
             }
         }
     }
 
-    /// Keeps `raw` in `ring`, where there is room or can be made. A magazine that is full gives back its older half; of
-    /// loose memory, all.
+    /// Keeps `raw`, which is of `pool`, in `ring`, where there is room or can be made. A magazine that is full gives back
+    /// its older half; of loose memory, all.
     fn push_or_drain<const SLOTS: usize>(
         &self,
         irq_off: IrqOff<'_>,
         ring: &Ring<SLOTS>,
         raw: Raw,
         limit: i32,
+        pool: &'static Pool,
     ) -> bool {
         let Some(limit) = u32::try_from(limit).ok().filter(|&limit| limit > 0) else { return false };
         if ring.len() >= limit {
             let most = if limit <= LOOSE_FRAMES { limit } else { limit / 2 };
-            self.drain_batch(irq_off, ring, most.max(ring.len() - limit + 1));
+            self.drain_batch(irq_off, ring, most.max(ring.len() - limit + 1), Some(pool));
         }
         ring.push(raw, limit as i32)
     }
@@ -87,28 +90,33 @@ impl Depot {
         }
     }
 
-    /// Gives back a batch of the oldest blocks, `most` at most, and says how many.
-    fn drain_batch<const SLOTS: usize>(&self, irq_off: IrqOff<'_>, ring: &Ring<SLOTS>, most: u32) -> u32 {
-        if ring.len() == 0 {
-            return 0;
-        }
-        let mut batch = Batch::default();
+    /// Gives back a batch of the oldest blocks, `most` at most and mostly of the pool `near`, and says how many.
+    #[inline]
+    fn drain_batch<const SLOTS: usize>(
+        &self,
+        irq_off: IrqOff<'_>,
+        ring: &Ring<SLOTS>,
+        most: u32,
+        near: Option<&'static Pool>,
+    ) -> u32 {
+        if ring.len() == 0 { 0 } else { self.drain_some_of(irq_off, ring, most, near) }
+    }
+
+    #[inline(never)]
+    fn drain_some_of<const SLOTS: usize>(
+        &self,
+        irq_off: IrqOff<'_>,
+        ring: &Ring<SLOTS>,
+        most: u32,
+        near: Option<&'static Pool>,
+    ) -> u32 {
+        let mut batch = Batch { pool: near, ..Batch::default() };
         let (oldest, most) = (ring.oldest_first(), ring.len().min(most).min(BATCH_FRAMES));
         let mut count = 0;
         while count < most {
             let raw = oldest(count);
-            let (mut bits, mut next) = (0, count + 1);
-            if raw.order() == Order::BASE {
-                bits = 1 << (raw.0 % 64);
-                while next < most {
-                    let (neighbour, bit) = (oldest(next).0, 1 << (oldest(next).0 % 64));
-                    if neighbour / 64 != raw.0 / 64 || bits & bit != 0 {
-                        break;
-                    }
-                    bits |= bit;
-                    next += 1;
-                }
-            }
+            let is_frame = raw.order() == Order::BASE;
+            let (bits, next) = if is_frame { ring.neighbours(count, most) } else { (0, count + 1) };
             if !batch.add(self, raw, bits) {
                 break;
             }
@@ -125,14 +133,14 @@ impl Depot {
         let Some(cache) = self.cache(irq_off.cpu()).filter(|cache| !cache.is_busy()) else { return false };
         cache.answer();
         for kind in 0..Mobility::COUNT {
-            if self.drain_batch(irq_off, &cache.small[kind], u32::MAX) > 0
+            if self.drain_batch(irq_off, &cache.small[kind], u32::MAX, None) > 0
                 || self.drain_open(irq_off, cache, kind)
             {
                 return true;
             }
         }
-        cache.all_runs().any(|(_, ring)| self.drain_batch(irq_off, ring, u32::MAX) > 0)
-            || self.drain_batch(irq_off, &cache.away, u32::MAX) > 0
+        cache.all_runs().any(|(_, ring)| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
+            || self.drain_batch(irq_off, &cache.away, u32::MAX, None) > 0
     }
 
     /// Gives back an open block, eight words at most; whether it held any frame.

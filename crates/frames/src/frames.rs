@@ -129,7 +129,7 @@ impl<M: Machine> Frames<M> {
         {
             return;
         }
-        self.free_slow(pinned, raw);
+        self.free_uncommon(pinned, raw);
     }
 
     /// The handle of a block whose handle was given up with [`Frame::into_pfn`].

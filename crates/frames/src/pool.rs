@@ -412,6 +412,9 @@ impl Held<'_> {
     pub(crate) fn make_whole(&mut self, first: usize, count: usize) {
         let pool = self.pool;
         (first..first + count).for_each(|block| pool.blocks[block].set(Info::WHOLE));
+        if count == 1 {
+            return self.set_whole(first, true);
+        }
         pool.whole.insert_range(first + pool.skew, first + count + pool.skew);
         pool.free_blocks.store(pool.free_blocks.load(Relaxed) + count as u64, Relaxed);
     }
@@ -420,6 +423,9 @@ impl Held<'_> {
     pub(crate) fn take_whole(&mut self, first: usize, count: usize, record: impl Fn(usize) -> Info) {
         let pool = self.pool;
         (first..first + count).for_each(|block| pool.blocks[block].set(record(block)));
+        if count == 1 {
+            return self.set_whole(first, false);
+        }
         pool.whole.remove_range(first + pool.skew, first + count + pool.skew);
         pool.free_blocks.store(pool.free_blocks.load(Relaxed) - count as u64, Relaxed);
     }

@@ -168,7 +168,7 @@ fn take_with_more(
     let Some((cache, ring)) = empty.filter(|(_, ring)| order < Order::LARGE && ring.len() == 0) else {
         return take(held, order, kind, floor);
     };
-    let more = cache.run_limit(order).max(0) as u32 / 2;
+    let more = cache.run_limit(order.get()).max(0) as u32 / 2;
     let (tag, mut first) = (held.pool.tag, None);
     held.take_runs(order, kind, floor, 1 + u64::from(more), |pfn| {
         let raw = tag.at(pfn, order, kind);

@@ -13,6 +13,7 @@
 
 use rhumb_machine::{Machine, NodeId, Pinned};
 
+use crate::cache::CpuCache;
 use crate::depot::Effort;
 use crate::error::AllocError;
 use crate::frames::Frames;
@@ -28,11 +29,11 @@ impl<M: Machine> Frames<M> {
         // What is past the direct map cannot be zeroed here.
         let request = if zeroed { request.in_direct_map() } else { request };
         self.inject_failure(&request)?;
-        self.settle_in(pinned);
-        let easy = self.attempt(pinned, &request, Effort::Easy);
-        let raw = match easy.or_else(|| self.attempt(pinned, &request, Effort::Hard)) {
+        let here = self.settle_in(pinned);
+        let easy = self.attempt(here, &request, Effort::Easy);
+        let raw = match easy.or_else(|| self.attempt(here, &request, Effort::Hard)) {
             Some(raw) => raw,
-            None => self.alloc_hard(pinned, &request)?,
+            None => self.alloc_hard(pinned, here, &request)?,
         };
         self.note_alloc(pinned, raw);
         self.allow(raw);
@@ -49,16 +50,29 @@ impl<M: Machine> Frames<M> {
     }
 
     /// What each slow path begins with: takes note of this CPU's node, which it may have learnt since it was here last,
-    /// and gives back what other CPUs asked for.
-    fn settle_in(&self, pinned: Pinned<'_>) {
+    /// gives back what other CPUs asked for, and returns the node.
+    #[inline(always)]
+    fn settle_in(&self, pinned: Pinned<'_>) -> NodeId {
+        let here = self.node_of(pinned);
         if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned)) {
-            let home = Raw::pool_tag(self.depot.brand, self.node_of(pinned), 0).0;
-            if cache.home.load(Relaxed) != home && !cache.is_busy() {
-                cache.home.store(home, Relaxed);
-                self.drain(pinned);
+            let home = Raw::pool_tag(self.depot.brand, here, 0).0;
+            if cache.home.load(Relaxed) != home {
+                self.move_home(pinned, cache, home);
+            }
+            if cache.is_wanted() {
+                self.tick(pinned);
             }
         }
-        self.tick(pinned);
+        here
+    }
+
+    /// Takes note of this CPU's node; what it kept of another one's goes back.
+    #[cold]
+    fn move_home(&self, pinned: Pinned<'_>, cache: &CpuCache, home: u64) {
+        if !cache.is_busy() {
+            cache.home.store(home, Relaxed);
+            self.drain(pinned);
+        }
     }
 
     /// This CPU's node; the first where the layout has no such node.
@@ -67,14 +81,13 @@ impl<M: Machine> Frames<M> {
         if node.index() < self.depot.nodes() { node } else { NodeId::FIRST }
     }
 
-    fn attempt(&self, pinned: Pinned<'_>, request: &Request, effort: Effort) -> Option<Raw> {
-        let here = self.node_of(pinned);
+    fn attempt(&self, here: NodeId, request: &Request, effort: Effort) -> Option<Raw> {
         let guard = self.machine.irq_off();
         self.depot.attempt(guard.irq_off(), here, request, effort)
     }
 
     #[cold]
-    fn alloc_hard(&self, pinned: Pinned<'_>, request: &Request) -> Result<Raw, AllocError> {
+    fn alloc_hard(&self, pinned: Pinned<'_>, here: NodeId, request: &Request) -> Result<Raw, AllocError> {
         self.check(pinned, request)?;
         let may_wait = matches!(request.class, AllocClass::Normal | AllocClass::PageTables);
         if may_wait {
@@ -82,17 +95,16 @@ impl<M: Machine> Frames<M> {
         } else {
             self.drain_some(pinned);
         }
-        if let Some(raw) = self.attempt(pinned, request, Effort::Hard) {
+        if let Some(raw) = self.attempt(here, request, Effort::Hard) {
             return Ok(raw);
         }
         self.request_drain(pinned);
         if may_wait {
             let served = self.reclaim(pinned, request, || {
                 self.drain(pinned);
-                self.attempt(pinned, request, Effort::Hard)
+                self.attempt(here, request, Effort::Hard)
             });
-            let served =
-                served.or_else(|| self.recall(pinned, || self.attempt(pinned, request, Effort::Hard)));
+            let served = served.or_else(|| self.recall(pinned, || self.attempt(here, request, Effort::Hard)));
             if let Some(raw) = served {
                 return Ok(raw);
             }
@@ -120,9 +132,21 @@ impl<M: Machine> Frames<M> {
         }
     }
 
+    /// Where a free goes that is not one of the most common, or whose magazine is full. A call of its own, and the last
+    /// thing that its caller does, so that the common path saves no registers.
+    #[inline(never)]
+    pub(crate) fn free_uncommon(&self, pinned: Pinned<'_>, raw: Raw) {
+        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
+            && cache.push_any(raw)
+        {
+            return;
+        }
+        self.free_slow(pinned, raw);
+    }
+
     #[cold]
     #[inline(never)]
-    pub(crate) fn free_slow(&self, pinned: Pinned<'_>, raw: Raw) {
+    fn free_slow(&self, pinned: Pinned<'_>, raw: Raw) {
         if raw.brand() != self.depot.brand {
             return self.faults.refuse(raw.pfn());
         }

@@ -56,8 +56,12 @@ impl BitTree {
     }
 
     fn insert(&self, number: usize) {
-        let mut at = number;
-        for level in &self.levels[..self.depth] {
+        self.insert_from(0, number);
+    }
+
+    /// Says in `level` and above that the word `at` below is not empty.
+    fn insert_from(&self, level: usize, mut at: usize) {
+        for level in &self.levels[level.min(self.depth)..self.depth] {
             let word = &level[at / 64];
             let old = word.load(Relaxed);
             word.store(old | 1 << (at % 64), Relaxed);
@@ -69,12 +73,16 @@ impl BitTree {
     }
 
     fn remove(&self, number: usize) {
-        let mut at = number;
-        for level in &self.levels[..self.depth] {
+        self.remove_from(0, number);
+    }
+
+    /// Says in `level` and above that the word `at` below is empty.
+    fn remove_from(&self, level: usize, mut at: usize) {
+        for level in &self.levels[level.min(self.depth)..self.depth] {
             let word = &level[at / 64];
-            let left = word.load(Relaxed) & !(1 << (at % 64));
-            word.store(left, Relaxed);
-            if left != 0 {
+            let new = word.load(Relaxed) & !(1 << (at % 64));
+            word.store(new, Relaxed);
+            if new != 0 {
                 return;
             }
             at /= 64;
@@ -225,17 +233,27 @@ impl WholeBlocks {
     /// Adds one block.
     #[inline]
     pub(crate) fn insert(&self, block: usize) {
-        let old = self.all.word(block / 64);
-        self.all.insert(block);
-        self.note_runs(block / 64, old);
+        let word = &self.all.levels[0][block / 64];
+        let old = word.load(Relaxed);
+        let new = old | 1 << (block % 64);
+        word.store(new, Relaxed);
+        if old == 0 {
+            self.all.insert_from(1, block / 64);
+        }
+        self.note_runs(block / 64, old, new);
     }
 
     /// Removes one block.
     #[inline]
     pub(crate) fn remove(&self, block: usize) {
-        let old = self.all.word(block / 64);
-        self.all.remove(block);
-        self.note_runs(block / 64, old);
+        let word = &self.all.levels[0][block / 64];
+        let old = word.load(Relaxed);
+        let new = old & !(1 << (block % 64));
+        word.store(new, Relaxed);
+        if new == 0 {
+            self.all.remove_from(1, block / 64);
+        }
+        self.note_runs(block / 64, old, new);
     }
 
     /// Adds the blocks `start..end`. Cost: a few stores for each 64 blocks.
@@ -255,7 +273,7 @@ impl WholeBlocks {
             if from < to {
                 let old = self.all.word(from / 64);
                 change(&self.all, from, to);
-                self.note_runs(from / 64, old);
+                self.note_runs(from / 64, old, self.all.word(from / 64));
             }
         };
         if first >= last {
@@ -279,16 +297,32 @@ impl WholeBlocks {
         part(last * 64, end);
     }
 
-    /// Notes which runs the word `at` has, which was `old`.
-    fn note_runs(&self, at: usize, old: u64) {
-        let new = self.all.word(at);
-        let (was, is) = (rank(old), rank(new));
-        for log2 in was.min(is) + 1..=was.max(is) {
-            self.runs[log2 as usize - 1].set(at, is >= log2);
+    /// Notes which runs the word `at` has, which was `old` and is `new`. Most changes end no run and make none, because
+    /// a neighbour is not free: they are over after the first step.
+    #[inline]
+    fn note_runs(&self, at: usize, old: u64, new: u64) {
+        let (was, is) = (words::pairs(old), words::pairs(new));
+        if was != is {
+            self.note_longer_runs(at, was, is);
         }
-        if was.max(is) == 6 && was != is {
-            (7..=RUN_ORDERS).for_each(|log2| self.note_group(log2, at >> (log2 - 6)));
+    }
+
+    /// The same, from the pairs that the word had and has: each longer run is made of two of the length before it.
+    #[inline(never)]
+    fn note_longer_runs(&self, at: usize, mut was: u64, mut is: u64) {
+        for log2 in 1..=6 {
+            if (was != 0) != (is != 0) {
+                self.runs[log2 - 1].set(at, is != 0);
+            }
+            // Of equal runs come equal longer ones.
+            if was == is {
+                return;
+            }
+            if log2 < 6 {
+                (was, is) = (words::double(was, log2), words::double(is, log2));
+            }
         }
+        (7..=RUN_ORDERS).for_each(|log2| self.note_group(log2, at >> (log2 - 6)));
     }
 
     /// Notes whether all words of a group are full.

@@ -45,6 +45,18 @@ pub(crate) const fn run_starts(word: u64, order: u32) -> u64 {
     }
 }
 
+/// The starts of the aligned pairs of free frames in `word`.
+#[inline(always)]
+pub(crate) const fn pairs(word: u64) -> u64 {
+    fold::<0>(word)
+}
+
+/// The starts of the aligned runs of 2^(`log2` + 1), made from those of 2^`log2`, at most 5.
+#[inline(always)]
+pub(crate) const fn double(starts: u64, log2: usize) -> u64 {
+    starts & starts >> (1 << log2) & ALIGNED[log2 + 1]
+}
+
 /// A mask of 2^`order` bits from bit `start` of a word; `order` is at most 6.
 #[inline]
 pub const fn run_mask(start: u32, order: u32) -> u64 {
