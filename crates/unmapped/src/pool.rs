@@ -71,7 +71,7 @@ mod shelf;
 mod shrink;
 
 use rhumb_frames::{Frame, Owner, Unmapped};
-use rhumb_machine::{Machine, Order, Pinned};
+use rhumb_machine::{Order, Pinned};
 
 pub use account::{Account, Holdings, Limits};
 pub use counters::PoolCounters;
@@ -140,8 +140,8 @@ impl<H: Home> UnmappedPool<H> {
     /// where a 1-GiB page is cut), and all CPUs are flushed once.
     pub fn take(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
         let frames = self.home.frames();
+        let request = Request { owner, order, cpu: pinned.cpu() };
         let pfn = loop {
-            let request = Request { owner, order, cpu: pinned.cpu(), now_ns: frames.machine().now_ns() };
             match self.home.with_shelf(|shelf| shelf.take(frames, request))? {
                 Served::Frame(pfn) => break pfn,
                 Served::NeedsBlock => break self.grow_and_take(pinned, request)?,

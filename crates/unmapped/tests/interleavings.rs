@@ -28,6 +28,11 @@ shuttle::thread_local! {
     static CPU: Cell<usize> = Cell::new(0);
 }
 
+thread_local! {
+    /// How often the clock was read. Shuttle's threads are one of the host's.
+    static CLOCK_READS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// CPUs that are shuttle's threads.
 #[derive(Clone, Copy)]
 struct Threads;
@@ -71,6 +76,7 @@ unsafe impl Machine for Threads {
     fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
     fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
     fn now_ns(&self) -> u64 {
+        CLOCK_READS.with(|reads| reads.set(reads.get() + 1));
         0
     }
 }
@@ -254,6 +260,23 @@ fn wrong_in(runs: usize) -> u64 {
         }
     });
     total.load(Relaxed)
+}
+
+#[test]
+fn a_frame_of_a_block_that_is_out_is_taken_without_a_look_at_the_clock() {
+    let one_order = || {
+        let world = world();
+        let (pool, pin) = (UnmappedPool::new(Here(world)), Threads.pin());
+        for block_ns in [0, 1] {
+            pool.open_account(OWNER, Limits { block_ns, ..Limits::NONE }).unwrap();
+            let first = pool.take(pin.pinned(), OWNER, Order::BASE).unwrap();
+            let before = CLOCK_READS.with(Cell::get);
+            let second = pool.take(pin.pinned(), OWNER, Order::BASE).unwrap();
+            assert_eq!(CLOCK_READS.with(Cell::get), before, "with {block_ns} ns a block");
+            [first, second].into_iter().for_each(|frame| assert!(pool.give(pin.pinned(), frame).is_ok()));
+        }
+    };
+    shuttle::check_random(one_order, 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Taking blocks from the allocator and out of the map.
 
 use rhumb_frames::{AllocError, Frame, Mapped, Owner};
-use rhumb_machine::{Machine, Order, Pfn, Pinned};
+use rhumb_machine::{Order, Pfn, Pinned};
 
 use crate::pool::UnmappedPool;
 use crate::pool::crossing;
@@ -36,8 +36,7 @@ impl<H: Home> UnmappedPool<H> {
     /// Cost: all of it is cleared.
     pub fn grow(&self, pinned: Pinned<'_>, owner: Owner) -> Result<(), PoolError> {
         let frames = self.home.frames();
-        let now_ns = frames.machine().now_ns();
-        self.home.with_shelf(|shelf| shelf.begin_group(owner, pinned.cpu(), now_ns))?;
+        self.home.with_shelf(|shelf| shelf.begin_group(frames, owner, pinned.cpu()))?;
         match self.take_out(pinned, owner, Order::HUGE) {
             Ok(first) => {
                 // One at a time: each is a short hold of the lock, the first use of its descriptors included.

@@ -65,7 +65,6 @@ pub(crate) struct Request {
     pub(crate) owner: Owner,
     pub(crate) order: Order,
     pub(crate) cpu: CpuId,
-    pub(crate) now_ns: u64,
 }
 
 /// Blocks and accounts.
@@ -130,7 +129,7 @@ impl Shelf {
         frames: &Frames<M>,
         request: Request,
     ) -> Result<Served, PoolError> {
-        let Request { owner, order, cpu, now_ns } = request;
+        let Request { owner, order, cpu } = request;
         let has_spare = self.spare_blocks > 0;
         let account = self.account_mut(owner)?;
         if order > Order::LARGE {
@@ -147,7 +146,7 @@ impl Shelf {
             // wait for what it interrupted.
             let served = match account.grower {
                 Some(grower) if grower != cpu => Ok(Served::Wait),
-                _ => account.begin_growing(owner, cpu, 1, now_ns).map(|()| Served::NeedsBlock),
+                _ => account.begin_growing(frames.machine(), owner, cpu, 1).map(|()| Served::NeedsBlock),
             };
             match served {
                 Ok(Served::NeedsBlock) => self.counters.frames_out += order.frames(),
@@ -168,8 +167,13 @@ impl Shelf {
     }
 
     /// Charges 1 GiB that is about to be taken in advance.
-    pub(crate) fn begin_group(&mut self, owner: Owner, cpu: CpuId, now_ns: u64) -> Result<(), PoolError> {
-        self.account_mut(owner)?.begin_growing(owner, cpu, MEMBERS, now_ns)
+    pub(crate) fn begin_group<M: Machine>(
+        &mut self,
+        frames: &Frames<M>,
+        owner: Owner,
+        cpu: CpuId,
+    ) -> Result<(), PoolError> {
+        self.account_mut(owner)?.begin_growing(frames.machine(), owner, cpu, MEMBERS)
     }
 
     /// Takes the charges of a request back: there is no block for it.
@@ -407,9 +411,15 @@ impl Account {
         if bins == 0 { None } else { self.bins[bins.trailing_zeros() as usize] }
     }
 
-    fn begin_growing(&mut self, owner: Owner, cpu: CpuId, blocks: u64, now_ns: u64) -> Result<(), PoolError> {
+    fn begin_growing<M: Machine>(
+        &mut self,
+        machine: &M,
+        owner: Owner,
+        cpu: CpuId,
+        blocks: u64,
+    ) -> Result<(), PoolError> {
         self.charge_blocks(owner, blocks)?;
-        if let Err(error) = self.spend_change(owner, now_ns) {
+        if let Err(error) = self.spend_change(owner, || machine.now_ns()) {
             self.blocks -= blocks;
             return Err(error);
         }
