@@ -111,7 +111,8 @@ impl Trace {
         }
         // Constants lie 8 bytes apart at least.
         let first = line as usize / 8;
-        (0..PLACES).filter_map(|step| self.places.get((first + step) % PLACES.max(1))).find(|place| {
+        let from = first.checked_rem(PLACES)?;
+        self.places[from..].iter().chain(&self.places[..from]).find(|place| {
             let known = place.line.load(Relaxed);
             if known.is_null() {
                 place.line.store(line, Relaxed);

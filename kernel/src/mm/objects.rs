@@ -88,6 +88,10 @@ const GIVE_UP_NS: u64 = 1_000_000_000;
 
 /// Gives a cache up. Where another CPU walks it just then (a tick, a reclaim, a report), tries again for a second: with
 /// the machine's interrupts on, and unpinned in between.
+#[expect(
+    clippy::result_large_err,
+    reason = "the cache itself comes back, and its caller has it on the stack anyway"
+)]
 pub fn give_up(mut cache: RawCache<KernelMachine>) -> Result<(), (RawCache<KernelMachine>, DestroyError)> {
     let end = clock::now_ns().saturating_add(GIVE_UP_NS);
     loop {
