@@ -201,7 +201,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// [`ChangeError::WriteExecute`], [`ChangeError::AlreadyRemoved`], [`ChangeError::Forbidden`],
-    /// [`ChangeError::Pinned`], [`ChangeError::TooOften`], or [`ChangeError::NothingHeld`] where the handle is not in
+    /// [`ChangeError::Pinned`], [`ChangeError::HalfChanged`], [`ChangeError::TooOften`], or [`ChangeError::NothingHeld`] where the handle is not in
     /// force.
     ///
     /// Cost: one write for each page. In steps: [`Altering`].

@@ -67,6 +67,11 @@ pub enum ChangeError {
         /// The size.
         size: PageSize,
     },
+    /// A change of the held frames was dropped between two steps: they can only be restored.
+    HalfChanged {
+        /// The frames.
+        frames: PfnRange,
+    },
     /// The handle holds nothing: its change changed nothing, or was undone.
     NothingHeld,
     /// Nobody has registered this owner.
@@ -139,6 +144,7 @@ impl fmt::Display for ChangeError {
             Self::WriteExecute => f.write_str("the frames would be writable and executable: read-only first"),
             Self::Pinned { frames } => write!(f, "frames {frames} are pinned small"),
             Self::BadPin { size } => write!(f, "pages of {size} cannot be kept in this range"),
+            Self::HalfChanged { frames } => write!(f, "frames {frames} are half changed: restore them"),
             Self::NothingHeld => f.write_str("the handle holds nothing"),
             Self::UnknownOwner => f.write_str("the owner is not registered"),
             Self::OwnerHolds { owner, holds } => write!(f, "{owner} still holds {holds} ranges"),

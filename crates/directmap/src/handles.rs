@@ -8,11 +8,16 @@ use crate::records::{Handle, OwnerId};
 use crate::rules::Rules;
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Gives up a handle without giving back the frames: its owner can have it again.
+    /// Gives up a handle without giving back the frames: its owner can have it again, unless a change was dropped half
+    /// way.
     pub fn leave(&mut self, held: Held) {
         self.edits += 1;
         if let Some(id) = held.hold {
-            self.journal.update_hold(id, |hold| hold.handle = Handle::Left);
+            self.journal.update_hold(id, |hold| {
+                if hold.handle != Handle::Working {
+                    hold.handle = Handle::Left;
+                }
+            });
         }
     }
 

@@ -36,6 +36,8 @@ enum Stage {
     Begin,
     Survey,
     Paint,
+    /// The frames may be another's by now: nothing more is done to them.
+    Answered,
 }
 
 /// A change under way: what [`DirectMap::change`] does, in steps.
@@ -72,7 +74,7 @@ impl Changing {
     /// Does the next step on `map`, the same one each time. After an answer there is none to be done.
     ///
     /// # Errors
-    /// As [`DirectMap::change`].
+    /// As [`DirectMap::change`]; [`ChangeError::NothingHeld`] after an answer.
     pub fn step<T: TableMemory, R: Rules>(
         &mut self,
         map: &mut DirectMap<T, R>,
@@ -83,6 +85,8 @@ impl Changing {
 }
 
 /// A change of held frames under way: what [`DirectMap::alter`] does, in steps.
+///
+/// Dropping it between two steps leaves the frames half changed: they can only be restored then.
 #[must_use = "the frames are perhaps half changed until the last step is done"]
 #[derive(Debug)]
 pub struct Altering<'held> {
@@ -148,13 +152,17 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.edits += 1;
         match self.go_on(work, budget, batch) {
             Ok(None) => Poll::Pending,
-            Ok(Some(held)) => Poll::Ready(self.note(Ok(held))),
+            Ok(Some(held)) => {
+                work.stage = Stage::Answered;
+                Poll::Ready(self.note(Ok(held)))
+            }
             Err(error) => {
                 if let Some(id) = work.hold.take() {
                     // Nothing was painted; a block that was to stay broken for this hold only is whole again.
                     let splits = self.journal.close(id);
                     self.place(splits, batch);
                 }
+                work.stage = Stage::Answered;
                 Poll::Ready(self.note(Err(error)))
             }
         }
@@ -167,6 +175,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         batch: &mut Batch,
     ) -> Result<Option<Held>, ChangeError> {
         let Changing { frames, cause, at, .. } = *work;
+        if work.stage == Stage::Answered {
+            return Err(ChangeError::NothingHeld);
+        }
         let Ok(state) = State::ORDINARY.after(work.change) else { return Err(ChangeError::WriteExecute) };
         if work.stage == Stage::Begin {
             self.survey_claim(cause.owner, frames, state)?;
@@ -243,6 +254,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 if hold.pinned.is_some() {
                     return Err(ChangeError::Pinned { frames });
                 }
+                if hold.handle == Handle::Working {
+                    return Err(ChangeError::HalfChanged { frames });
+                }
                 let target = match hold.state.after(work.change) {
                     Ok(target) => target,
                     Err(BadChange::WriteExecute) => return Err(ChangeError::WriteExecute),
@@ -290,6 +304,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         let Some(id) = work.held.hold else { return Poll::Ready(()) };
         let Some(hold) = self.journal.hold(id).copied() else { return Poll::Ready(()) };
         if hold.pinned.is_none() {
+            if hold.handle == Handle::Working && work.next == hold.frames.start() {
+                // An alteration was dropped half way, so some pages may have the cache mode that it was to bring.
+                batch.add_cache_change();
+            }
             work.next =
                 self.paint(rest(work.next, hold.frames), hold.state, State::ORDINARY, &mut budget, batch);
             if work.next < hold.frames.end() {

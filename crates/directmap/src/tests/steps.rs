@@ -239,3 +239,62 @@ fn a_change_of_cache_mode_reaches_cpus_that_missed_the_removal() {
     sim.settle(batch);
     sim.assert_as_at_boot();
 }
+
+#[test]
+fn i7_a_change_that_has_answered_does_nothing_more() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+    let range = frames(4 * GIB + 4 * KIB, 4 * GIB + 8 * KIB);
+    let (cause, now, mut batch) = (sim.cause(), sim.now(), Batch::new());
+    // SAFETY: the frames are made up.
+    let mut first = unsafe { Changing::new(range, Change::ReadOnly, cause, now) };
+    let refused = first.step(&mut sim.map, &mut batch);
+    assert!(matches!(refused, Poll::Ready(Err(ChangeError::OutOfTables { .. }))));
+    // The frames go to another, who changes them.
+    sim.map.refill(64, &mut sim.source).unwrap();
+    // SAFETY: as above.
+    let mut second = unsafe { Changing::new(range, Change::NotPresent, cause, now) };
+    let Poll::Ready(Ok(held)) = second.step(&mut sim.map, &mut batch) else { panic!("it is refused") };
+    for _ in 0..2 {
+        for work in [&mut first, &mut second] {
+            let again = work.step(&mut sim.map, &mut batch);
+            assert!(matches!(again, Poll::Ready(Err(ChangeError::NothingHeld))), "{again:?}");
+        }
+    }
+    sim.map.validate().unwrap();
+    assert_eq!(sim.map.hold_count(), 1);
+    // Nor does it when they are ordinary again.
+    sim.map.restore(held, &mut batch);
+    let again = first.step(&mut sim.map, &mut batch);
+    assert!(matches!(again, Poll::Ready(Err(ChangeError::NothingHeld))), "{again:?}");
+    sim.settle(batch);
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn i7_held_frames_that_were_left_half_changed_can_only_be_restored() {
+    let mut sim = small();
+    let before = sim.leaves();
+    let (start, end) = (GIB, GIB + 17 * MIB);
+    let mut held = sim.change(start, end, Change::NotPresent).unwrap();
+    let (now, mut batch) = (sim.now(), Batch::new());
+    {
+        let mut work = Altering::new(&mut held, Change::Present, now);
+        assert!(work.step(&mut sim.map, &mut batch).is_pending());
+        // And is given up.
+    }
+    assert!(sim.page(start).is_some() && sim.page(end - 4 * KIB).is_none());
+    for change in [Change::NotPresent, Change::ReadOnly, Change::Present, Change::Cache(CacheMode::WriteBack)]
+    {
+        let refused = sim.map.alter(&mut held, change, now, &mut batch);
+        assert_eq!(refused, Err(ChangeError::HalfChanged { frames: frames(start, end) }));
+    }
+    sim.settle(core::mem::take(&mut batch));
+    sim.map.validate().unwrap();
+    sim.map.restore(held, &mut batch);
+    // Of what kind the half was, nothing says any more.
+    assert!(batch.flush_batch().is_full_flush() && !batch.flush_batch().may_be_lazy());
+    sim.settle(batch);
+    sim.map.validate().unwrap();
+    assert_eq!(sim.leaves(), before);
+    assert_eq!(sim.map.hold_count(), 0);
+}
