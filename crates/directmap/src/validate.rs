@@ -4,7 +4,7 @@ use core::fmt;
 use core::task::Poll;
 
 use rhumb_machine::{PageSize, Pfn, PfnRange};
-use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory};
+use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory, Visit};
 
 use crate::change::DirectMap;
 use crate::records::{Block, Handle, Hold, OwnerId, Totals};
@@ -210,13 +210,16 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     fn count_pages(&self, work: &mut Validation, budget: &mut u64) -> bool {
         let all = PfnRange::new(work.next, Pfn::new(self.tree.frames)).unwrap_or_default();
         let mut scan = self.tree.scan(all);
-        while *budget > 0 {
-            let Some((leaf, pages)) = self.tree.next_run(&mut scan, *budget) else { return true };
-            work.pages.add(leaf.size, pages);
-            work.next = self.tree.pfn(leaf.virt).plus(pages * leaf.size.frames());
-            *budget = budget.saturating_sub(pages);
+        while let Some(next) = scan.next_address() {
+            work.next = self.tree.pfn(next);
+            if *budget == 0 {
+                return false;
+            }
+            if let Some((Visit::Leaf(leaf), pages)) = scan.next_run_within(u64::MAX, budget) {
+                work.pages.add(leaf.size, pages);
+            }
         }
-        false
+        true
     }
 
     /// Checks holds, and adds up what they and their splits are. Whether it is done.

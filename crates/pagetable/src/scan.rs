@@ -120,7 +120,19 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
     /// The next thing found; if a page, together with up to `most - 1` pages behind it that have the same bits and
     /// adjoin it in physical memory, too. A table of equal pages is one step.
     pub fn next_run(&mut self, most: u64) -> Option<(Visit, u64)> {
-        while self.next <= self.last {
+        self.next_run_within(most, &mut { u64::MAX })
+    }
+
+    /// Where the scan goes on; `None` at its end.
+    pub fn next_address(&self) -> Option<VirtAddr> {
+        (self.next <= self.last).then(|| self.root.levels.virt_of(self.next))
+    }
+
+    /// As [`Scan::next_run`], by at most `looks` looks at entries, which are taken from `looks`. `None` also where they
+    /// are used up; [`Scan::next_address`] tells. For those who scan with a lock held: an absent entry is a look, too.
+    pub fn next_run_within(&mut self, most: u64, looks: &mut u64) -> Option<(Visit, u64)> {
+        while self.next <= self.last && *looks > 0 {
+            *looks -= 1;
             let level = self.level;
             let (table, above) = self.path[usize::from(level)];
             let index = index_at(self.next, level);
@@ -136,7 +148,8 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
                 return Some((Visit::Malformed(Malformed { virt, level, table, index, entry, reserved }), 1));
             }
             if let Some(size) = entry.page_size(level) {
-                let pages = self.run_length(table, index, entry, size, most);
+                let pages = self.run_length(table, index, entry, size, most.min(looks.saturating_add(1)));
+                *looks = looks.saturating_sub(pages - 1);
                 self.step_over(pages);
                 return Some((Visit::Leaf(Leaf::of(entry, virt, size, above)), pages));
             }

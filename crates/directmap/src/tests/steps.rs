@@ -298,3 +298,23 @@ fn i7_held_frames_that_were_left_half_changed_can_only_be_restored() {
     assert_eq!(sim.leaves(), before);
     assert_eq!(sim.map.hold_count(), 0);
 }
+
+#[test]
+fn i13_a_validation_looks_at_no_more_absent_pages_than_present_ones_in_a_step() {
+    let steps_of = |sim: &Sim| {
+        let (mut work, mut steps) = (Validation::new(), 1);
+        while work.step(&sim.map).is_pending() {
+            steps += 1;
+        }
+        steps
+    };
+    let mut sim = small();
+    let all_present = steps_of(&sim);
+    let held = sim.change(GIB, 2 * GIB, Change::NotPresent).unwrap();
+    let (pages, of_hold) = (GIB / 4096, GIB / 4096 / STEP_ENTRIES);
+    assert!(pages > 10 * STEP_ENTRIES);
+    // The hold's own pages are looked at besides.
+    let some_absent = steps_of(&sim);
+    assert!(some_absent >= all_present + of_hold - 2, "{some_absent} steps, {all_present} before");
+    sim.restore(held);
+}
