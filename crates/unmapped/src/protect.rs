@@ -28,7 +28,7 @@ use rhumb_pagetable::TableMemory;
 
 pub use keyed::{KeyRegister, KeyedTables};
 pub use rhumb_pagetable::{Key, Rights};
-pub use store::{StoreFault, TABLES_PER_BLOCK, TableStore};
+pub use store::{NotGiven, StoreFault, TABLES_PER_BLOCK, TableStore, Tenure};
 pub use windowed::WindowedTables;
 
 /// How tables are protected.

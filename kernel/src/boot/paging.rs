@@ -16,7 +16,7 @@ use rhumb_pagetable::{
     Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables,
     PageCounts, Root, Scope, TableMemory, TableSource,
 };
-use rhumb_unmapped::protect::TableStore;
+use rhumb_unmapped::protect::{TableStore, Tenure};
 
 use super::descriptors::{self, DescriptorFigures, NoDescriptors};
 use super::window::Window;
@@ -177,7 +177,8 @@ pub(super) struct Tables<'a, 'map> {
 impl Tables<'_, '_> {
     fn add_block(&mut self, block: PfnRange) {
         block.iter().for_each(|frame| self.window.zero(frame));
-        self.store.add(&mut self.window.tables(), Block::around(block.start(), PageSize::Size2M));
+        let block = Block::around(block.start(), PageSize::Size2M);
+        self.store.add(&mut self.window.tables(), block, Tenure::Stays);
     }
 }
 

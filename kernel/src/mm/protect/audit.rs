@@ -7,7 +7,7 @@ use rhumb_machine::{CpuId, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Leaf, TableMemory};
 use rhumb_unmapped::protect::{Protection, Rights};
 
-use super::{KEY, in_force};
+use super::{KEY, blocks, in_force};
 use crate::arch::percpu;
 use crate::arch::pkrs::Pkrs;
 use crate::machine::MACHINE;
@@ -53,14 +53,10 @@ pub fn run(mut report: impl FnMut(Flaw)) -> u64 {
     for root in [Some(tables::root()), tables::trampoline_root()].into_iter().flatten() {
         visit(root.table, root.levels.top(), &mut |table| check(table, &mut note));
     }
-    let mut index = 0;
-    while let Some(block) = tables::with_store(|store, memory| store.iter(memory).nth(index)) {
-        match leaf_of(block.start()) {
-            Some(leaf) if leaf.size >= PageSize::Size2M => check(block.start(), &mut note),
-            _ => block.frames().iter().for_each(|frame| check(frame, &mut note)),
-        }
-        index += 1;
-    }
+    blocks::for_each(|block| match leaf_of(block.start()) {
+        Some(leaf) if leaf.size >= PageSize::Size2M => check(block.start(), &mut note),
+        _ => block.frames().iter().for_each(|frame| check(frame, &mut note)),
+    });
     check_cpus(&mut note);
     flaws
 }

@@ -14,9 +14,9 @@ use core::sync::atomic::{
 };
 
 use rhumb_directmap::{Block, ChangeError};
-use rhumb_frames::{AllocClass, FrameRange, Place, Request};
+use rhumb_frames::{AllocClass, FrameRange, Request};
 use rhumb_machine::{Machine, Order, Pfn};
-use rhumb_unmapped::protect::{Protection, TABLES_PER_BLOCK};
+use rhumb_unmapped::protect::{Protection, TABLES_PER_BLOCK, Tenure};
 
 use super::{change, in_force, wanted};
 use crate::machine::MACHINE;
@@ -71,18 +71,16 @@ pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
 
 /// Takes back a zeroed table. Not with the tables' lock held.
 pub fn give(table: Pfn) {
-    tables::with_store(|store, memory| store.give(memory, table));
+    if let Err(refused) = tables::with_store(|store, memory| store.give(memory, table)) {
+        log::error!("frame {} came back as a page table, and was not given out as one", refused.frame);
+    }
 }
 
 /// Gives wholly free blocks back to the allocator, as long as `keep` tables are left.
 pub fn shrink(keep: u64) {
     let Some(_resizing) = Resizing::begin() else { return };
     // What boot took stays: nobody else may change it.
-    let is_allocated = |block: Block| {
-        let place = frames().and_then(|frames| frames.describe(block.start()));
-        place.is_some_and(|known| matches!(known.place, Place::InUseLarge(Order::LARGE)))
-    };
-    while let Some(block) = tables::with_store(|store, memory| store.take_spare(memory, keep, is_allocated)) {
+    while let Some(block) = tables::with_store(|store, memory| store.take_spare(memory, keep)) {
         release(block);
     }
 }
@@ -94,7 +92,7 @@ pub fn shrink_if_large() {
 
 /// A block out of the store: first ordinary, then free.
 fn release(block: Block) {
-    // SAFETY: `grow` or `protect_all` left the block, and it has just come out of the store.
+    // SAFETY: `grow` left the block, and it has just come out of the store.
     let changed = unsafe { adopt(Changer::PageTables, block.frames()) };
     let (Some(changed), Some(frames)) = (changed, frames()) else { return };
     let _ = direct_map::restore(changed).into_frames();
@@ -126,7 +124,7 @@ fn grow() {
     match direct_map::change(range, change, Changer::PageTables, "tables for changes of the map") {
         Ok(changed) => {
             leave(changed);
-            tables::with_store(|store, memory| store.add(memory, block));
+            tables::with_store(|store, memory| store.add(memory, block, Tenure::Leaves));
         }
         Err(Refused { frames: range, error }) => {
             log::warn!("no more tables: the block at {} cannot be protected: {error}", block.start().addr());
@@ -140,17 +138,30 @@ fn grow() {
     }
 }
 
+/// Walks the blocks, with a short hold of the lock for each, while no other CPU grows or shrinks the store. Not with a
+/// lock held, nor from an interrupt.
+pub fn for_each(act: impl FnMut(Block)) {
+    let _resizing = loop {
+        match Resizing::begin() {
+            Some(resizing) => break resizing,
+            None => core::hint::spin_loop(),
+        }
+    };
+    each().for_each(act);
+}
+
+/// Each block. The store must not shrink meanwhile.
+fn each() -> impl Iterator<Item = Block> {
+    let next = |after| tables::with_store(|store, memory| store.next(memory, after));
+    core::iter::successors(next(None), move |&block| next(Some(block)))
+}
+
 /// Protects the blocks that boot took. Nobody else changes the store meanwhile.
 pub fn protect_all() -> Result<(), ChangeError> {
     let Some(change) = change() else { return Ok(()) };
     let is_held =
         |block: &Block| direct_map::with(|map| map.why(block.start()).held.is_some()).unwrap_or(true);
-    let blocks = tables::with_store(|store, _| store.blocks());
-    for _ in 0..blocks {
-        let next = (0..blocks as usize)
-            .filter_map(|index| tables::with_store(|store, memory| store.iter(memory).nth(index)))
-            .find(|block| !is_held(block));
-        let Some(block) = next else { break };
+    for block in each().filter(|block| !is_held(block)) {
         // SAFETY: boot took the block for tables, and the store has it for good.
         let range = unsafe { FrameRange::assume(block.frames()) };
         match direct_map::change(range, change, Changer::PageTables, "boot's tables") {
