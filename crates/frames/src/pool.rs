@@ -1,7 +1,7 @@
 //! A pool: the memory of one node in one zone, in one piece. It has one lock, and everything in it is under that lock.
 //!
 //! A block that is partly free sits in a bin of its kind by how full it is ([`bin`]); wholly free blocks are bits in a
-//! [`BitTree`]. Frames leave in large bites (a whole block's free frames at once for order 0), so that the lock is
+//! [`WholeBlocks`]. Frames leave in large bites (a whole block's free frames at once for order 0), so that the lock is
 //! taken once for hundreds of frames; see `take.rs` and `give.rs`.
 
 use rhumb_machine::{IrqOff, NodeId, Order, Pfn, PfnRange};

@@ -1,4 +1,4 @@
-//! Page tables in the hosted machine's RAM. Each store to one is shown to the CPU's [observer](crate::observer).
+//! Page tables in the hosted machine's RAM. Each store to one is shown to the CPU's [observer](crate::observer::Store).
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
