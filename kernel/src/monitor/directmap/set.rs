@@ -1,6 +1,6 @@
 //! `directmap set` and `restore`: changes by hand, of frames that are free.
 
-use rhumb_directmap::{Change, ChangeError, ParseChangeError, frames_at};
+use rhumb_directmap::{Change, ChangeError, ParseChangeError, STEP_ENTRIES, frames_at};
 use rhumb_frames::{AllocError, FrameRange, NothingMoves};
 use rhumb_machine::{Machine, Pfn, PfnRange, PhysAddr};
 use rhumb_monitor::arguments::hexadecimal;
@@ -44,9 +44,16 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
 /// Takes the frames and changes them. What the map would refuse is said first, since it names the rule.
 fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, CommandError> {
     let owner = Changer::Monitor.id().ok_or_else(|| CommandError::failed(ChangeError::UnknownOwner))?;
-    direct_map::with(|map| map.needs(owner, frames, wanted))
-        .and_then(|needs| needs)
-        .map_err(CommandError::failed)?;
+    // A part at a time, because each look is made with the map's lock held.
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let end = rest.end().min(rest.start().plus(STEP_ENTRIES));
+        let part = PfnRange::new(rest.start(), end).unwrap_or_default();
+        direct_map::with(|map| map.needs(owner, part, wanted))
+            .and_then(|needs| needs)
+            .map_err(CommandError::failed)?;
+        rest = PfnRange::new(end, rest.end()).unwrap_or_default();
+    }
     drain_all(allocator()?);
     let taken = take(frames).map_err(|error| match error {
         AllocError::Unmovable(pfn) => {
