@@ -52,8 +52,8 @@ impl Collapsing {
         }
     }
 
-    /// Does the next step on `map`. Where the batch has [`MERGES_OF_A_FLUSH`] tables, nothing more is done until it has
-    /// been flushed and settled, and another is given.
+    /// Does the next step on `map`. Where the batch has [`MERGES_OF_A_FLUSH`] tables, or it has some and the reserve no
+    /// record, nothing more is done until the batch has been flushed and settled, and another is given.
     pub fn step<T: TableMemory, R: Rules>(
         &mut self,
         map: &mut DirectMap<T, R>,
@@ -98,6 +98,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 }
                 budget = budget.saturating_sub(COST_OF_A_LOOK);
                 let step = self.collapse_block(block, batch);
+                if matches!(step, Step::NoRecord) && merges < u64::MAX && batch.tables() > 0 {
+                    // The tables in the batch have the records, and give them back.
+                    work.next = block.start();
+                    return Poll::Pending;
+                }
                 block = Block::around(block.end(), work.size);
                 match step {
                     Step::Merged if work.size == PageSize::Size2M => work.done.level2 += 1,

@@ -166,6 +166,32 @@ fn a_collapse_in_steps_waits_for_its_flushes_and_ends_as_the_whole_does() {
 }
 
 #[test]
+fn i3_a_collapse_in_steps_leaves_nothing_small_for_want_of_records() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
+    let mut whole = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
+    assert!(sim.map.reserve().records < crate::collapse::MERGES_OF_A_FLUSH);
+    (0..15).for_each(|_| whole.map.add_record_page(fixture::record_page()));
+    let all = frames(4 * GIB, 5 * GIB);
+    let mut batch = Batch::new();
+    let expected = whole.map.collapse(all, &mut batch);
+    whole.settle(batch);
+    assert_eq!((expected.level2, expected.level3, expected.left), (512, 1, 0));
+    let (mut work, mut batch) = (Collapsing::new(all), Batch::new());
+    let done = loop {
+        match work.step(&mut sim.map, &mut batch) {
+            Poll::Ready(done) => break done,
+            Poll::Pending if sim.map.reserve().records == 0 => sim.settle(core::mem::take(&mut batch)),
+            Poll::Pending => {}
+        }
+    };
+    sim.settle(batch);
+    sim.map.validate().unwrap();
+    assert_eq!(done, expected);
+    assert_eq!(sim.page(4 * GIB).map(|(size, _)| size), Some(PageSize::Size1G));
+    assert!(sim.leaves() == whole.leaves());
+}
+
+#[test]
 fn a_validation_in_steps_finds_what_the_whole_does() {
     let mut sim = small();
     let held = sim.change(GIB + 4 * KIB, GIB + 80 * MIB, Change::ReadOnly).unwrap();

@@ -350,8 +350,9 @@ fn edit<A>(
             cause = refine(cause, before, map.counters());
             (step, map.reserve())
         })?;
-        // A long collapse goes on when the tables that it has left are back.
-        if !batch.is_empty() && (step.is_ready() || batch.tables() >= MERGES_OF_A_FLUSH) {
+        // A long collapse goes on when the tables that it has left are back, and their records.
+        let is_enough = batch.tables() >= MERGES_OF_A_FLUSH || left.records == 0;
+        if !batch.is_empty() && (step.is_ready() || is_enough) {
             left = finish(core::mem::take(&mut batch), cause)?;
         }
         if let Poll::Ready(answer) = step {
