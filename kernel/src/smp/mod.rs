@@ -18,6 +18,7 @@ use core::sync::atomic::{
 
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine};
 use rhumb_smp::apic::Input;
+use rhumb_smp::call::Waited;
 use rhumb_smp::start::{Progress, StartWord, TooLate};
 use x86_64::instructions::interrupts;
 
@@ -169,8 +170,13 @@ fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
             Err(NoAnswer)
         }
         Err(TooLate) if START.progress(apic_id) == Progress::Online => {
-            // From its decision to its bit is a moment.
-            wait_while(ANSWER_NS, || !online().contains(area.id()));
+            // From its decision to its bit is a moment, unless a host lets it wait. The next CPU may not come online
+            // before it: CPUs that run are numbered without gaps, and who flushes relies on that.
+            let mut waited = Waited::default();
+            while !online().contains(area.id()) {
+                core::hint::spin_loop();
+                call::lose_patience(&mut waited, || CpuMask::only(area.id()));
+            }
             Ok(())
         }
         // It has parked.
