@@ -259,12 +259,13 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         false
     }
 
-    /// Checks a hold's pages from `next` on, and leaves in it where to go on.
+    /// Checks a hold's pages from `next` on, and leaves in it where to go on. At least one run of one page is checked,
+    /// so that `next` lies past the start of each hold that has been added up: it is added up once.
     fn validate_pages(&self, hold: &Hold, next: &mut Pfn, budget: &mut u64) -> Result<(), Inconsistency> {
         if hold.handle == Handle::Working {
             *next = hold.frames.end();
         }
-        while *next < hold.frames.end() && *budget > 0 {
+        while *next < hold.frames.end() {
             let pfn = *next;
             let wrong = Inconsistency::Entry { pfn };
             let Some((step, size)) = self.tree.end_of_walk(pfn) else { return Err(wrong) };
@@ -272,7 +273,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             if Block::around(pfn, size).start() != pfn || left == 0 {
                 return Err(wrong);
             }
-            let run = self.tree.run_of_pages(step, usize::try_from(left.min(*budget)).unwrap_or(ENTRIES));
+            let run =
+                self.tree.run_of_pages(step, usize::try_from(left.min((*budget).max(1))).unwrap_or(ENTRIES));
             for page in 0..run {
                 let pfn = pfn.plus(page as u64 * size.frames());
                 let entry = self.tree.memory.read(step.table, step.index + page);
@@ -286,6 +288,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             *next = pfn.plus(run as u64 * size.frames());
             *budget = budget.saturating_sub(run as u64);
+            if *budget == 0 {
+                break;
+            }
         }
         Ok(())
     }

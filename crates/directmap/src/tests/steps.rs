@@ -344,3 +344,20 @@ fn i13_a_validation_looks_at_no_more_absent_pages_than_present_ones_in_a_step() 
     assert!(some_absent >= all_present + of_hold - 2, "{some_absent} steps, {all_present} before");
     sim.restore(held);
 }
+
+#[test]
+fn i13_a_step_of_a_validation_that_ends_at_a_hold_adds_it_up_once() {
+    let mut sim = small();
+    // A step has looks for 124 holds of one page, and ends at the start of the next.
+    for count in 1..=130 {
+        let at = GIB + count * 8 * KIB;
+        core::mem::forget(sim.change(at, at + 4 * KIB, Change::ReadOnly).unwrap());
+    }
+    let mut work = Validation::new();
+    let answer = loop {
+        if let Poll::Ready(answer) = work.step(&sim.map) {
+            break answer;
+        }
+    };
+    assert_eq!(answer, Ok(()));
+}

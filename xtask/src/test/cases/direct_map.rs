@@ -48,7 +48,7 @@ fn changed() -> Vec<Case> {
         ]),
         case("why", "directmap why phys:0x10000000; directmap set 0x10000000+4K ro; directmap why phys:0x10001000; directmap heal")
             .expect([
-                text("no 1G page since boot: not all of it is RAM in the map"),
+                text("no 1G page since boot: boot maps a part of it otherwise than the rest"),
                 text("no 2M page because of [0x10000, 0x10001) ro"),
                 healed(),
             ]),
