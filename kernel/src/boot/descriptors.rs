@@ -10,7 +10,7 @@ use core::fmt;
 
 use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation};
 use rhumb_frames::Descriptor;
-use rhumb_machine::{NodeId, PageSize, PfnRange, PhysRange, VirtRange};
+use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtRange};
 use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, PageCounts, TableMemory};
 
 use super::paging::{PagingError, Tables};
@@ -108,11 +108,13 @@ impl<M: TableMemory> Array<'_, '_, '_, '_, M> {
         }
     }
 
-    /// Frames in a row, near `node`.
+    /// Takes frames in a row, near `node`: past the end of the direct map, too, because the array is a map of its own.
     fn take(&mut self, frames: u64, node: NodeId, size: PageSize) -> Result<PfnRange, OutOfBootFrames> {
         let topology = self.source.topology;
         let why = Reservation::FrameDescriptors;
-        let run = self.source.frames.take_run_near(topology, node, frames, size.frames(), why)?;
+        let anywhere = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(u64::MAX)).unwrap_or_default();
+        let mut source = self.source.frames.elsewhere(anywhere);
+        let run = source.take_run_near(topology, node, frames, size.frames(), why)?;
         if topology.node_of(run.start().addr()) != node {
             self.figures.far_bytes += frames * PageSize::Size4K.bytes();
         }

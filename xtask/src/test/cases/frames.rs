@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
             text("in use"),
         ]),
         Case::new("frames/taken-at-boot", "frames phys:0x1000000; frames phys:0")
-            .expect([text("taken at boot: kernel image"), text("taken at boot: first page")]),
+            .expect([text("taken at boot: kernel image"), text("taken at boot: first MiB")]),
         Case::new("frames/no-such-frame", "frames phys:0xfee00000")
             .ends(Ends::Failing)
             .expect([text("is not RAM")]),
