@@ -11,7 +11,9 @@
 use rhumb_machine::{CpuMask, Machine, PageSize, Pinned, VirtRange};
 use rhumb_pagetable::flush::{FlushBatch, FlushStats};
 
+use crate::error::ChangeError;
 use crate::journal::Journal;
+use crate::map_id::MapId;
 use crate::planted::{self, Fault};
 use crate::records::SplitId;
 
@@ -39,18 +41,21 @@ impl MergedTables {
     }
 }
 
-/// Collects what any number of changes of one map leave behind. One flush does for all of them.
+/// Collects what any number of changes of one map leave behind. One flush does for all of them. The first map that is
+/// given a batch is its map: no other takes it.
 #[must_use = "CPUs go on using the old translations until the batch is flushed"]
 #[derive(Debug)]
 pub struct Batch {
     flush: FlushBatch,
     merged: MergedTables,
+    /// The map that has used it.
+    map: Option<MapId>,
 }
 
 impl Batch {
     /// Nothing yet.
     pub const fn new() -> Self {
-        Self { flush: FlushBatch::new(), merged: MergedTables::NONE }
+        Self { flush: FlushBatch::new(), merged: MergedTables::NONE, map: None }
     }
 
     /// The pages that are to be flushed.
@@ -75,7 +80,7 @@ impl Batch {
     where
         M: Machine + ?Sized,
     {
-        Settled { stats: self.flush.flush(machine, pinned), merged: self.merged }
+        Settled { stats: self.flush.flush(machine, pinned), merged: self.merged, map: self.map }
     }
 
     /// Flushes on the CPUs of `targets` only.
@@ -87,7 +92,7 @@ impl Batch {
     where
         M: Machine + ?Sized,
     {
-        Settled { stats: self.flush.flush_on(machine, pinned, targets), merged: self.merged }
+        Settled { stats: self.flush.flush_on(machine, pinned, targets), merged: self.merged, map: self.map }
     }
 
     /// For a map that no CPU walks: one that is being built, or a simulated one.
@@ -96,7 +101,21 @@ impl Batch {
     /// No CPU holds a translation of the map, nor walks its tables, on speculation included.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
     pub unsafe fn never_walked(self) -> Settled {
-        Settled { stats: FlushStats::NOTHING, merged: self.merged }
+        Settled { stats: FlushStats::NOTHING, merged: self.merged, map: self.map }
+    }
+
+    /// Makes it the batch of `map`, unless another map has used it.
+    pub(crate) fn enter(&mut self, map: MapId) -> Result<(), ChangeError> {
+        map.check(*self.map.get_or_insert(map))
+    }
+
+    /// The same, where the caller has no error to answer with.
+    ///
+    /// # Panics
+    /// If another map has used it.
+    #[track_caller]
+    pub(crate) fn demand(&mut self, map: MapId) {
+        map.demand(*self.map.get_or_insert(map));
     }
 
     /// Pages of `size` changed that a CPU may have cached.
@@ -149,6 +168,8 @@ impl Default for Batch {
 pub struct Settled {
     pub(crate) stats: FlushStats,
     pub(crate) merged: MergedTables,
+    /// The map that the tables are of.
+    pub(crate) map: Option<MapId>,
 }
 
 impl Settled {

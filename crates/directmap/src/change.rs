@@ -38,6 +38,7 @@ use crate::batch::Batch;
 use crate::error::ChangeError;
 use crate::journal::Journal;
 use crate::limits::steps_of;
+use crate::map_id::MapId;
 use crate::planted::{self, Fault};
 use crate::records::{At, Block, Cause, Handle, Hold, HoldId, SplitId};
 use crate::rules::Rules;
@@ -80,13 +81,15 @@ pub struct Counters {
     pub refusals: u64,
 }
 
-/// Frames whose state in the map is their holder's to decide, until given back to [`DirectMap::restore`].
+/// Frames whose state in the map is their holder's to decide, until given back to [`DirectMap::restore`]. The handle is
+/// good for the map that it came from, and refused by others.
 ///
 /// Dropping it leaves the frames as they are, for ever: the journal goes on naming the owner. To do so on purpose, and
 /// have it back some day, use [`DirectMap::leave`] and [`DirectMap::adopt`].
 #[must_use = "the frames stay changed until the handle is given to `DirectMap::restore`"]
 #[derive(Debug)]
 pub struct Held {
+    pub(crate) map: MapId,
     pub(crate) frames: PfnRange,
     /// `None` where the frames are ordinary: the change changed nothing, or was undone.
     pub(crate) hold: Option<HoldId>,
@@ -119,6 +122,9 @@ pub struct DirectMap<T: TableMemory, R: Rules> {
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Takes over the map that boot has built. From now on nobody else writes its tables. The reserve is empty.
+    ///
+    /// # Panics
+    /// If the program has made 2^32 - 1 maps already: no number is left to tell this one's handles by.
     pub fn new(standing: Standing, memory: T, rules: R) -> Self {
         let Standing { root, base, largest, pages, seed } = standing;
         let end = window(root.levels).end();
@@ -140,7 +146,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// Each says which rule would be broken: a frame that is not RAM in the map, is held or off limits, writable and
-    /// executable; an empty reserve; the owner's limits.
+    /// executable; an empty reserve; the owner's limits; [`ChangeError::OtherMap`].
     ///
     /// # Safety
     /// The frames are the caller's. Until they are restored only the handle's holder uses them through the map, and only
@@ -186,6 +192,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Makes the frames ordinary again and merges all that nothing else keeps broken. Cannot fail.
     ///
+    /// # Panics
+    /// If the handle or the batch is another map's.
+    ///
     /// The frames can be reached through the map when it returns. Frames that hold a secret are zeroed through a window
     /// first (I5).
     ///
@@ -201,8 +210,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// [`ChangeError::WriteExecute`], [`ChangeError::AlreadyRemoved`], [`ChangeError::Forbidden`],
-    /// [`ChangeError::Pinned`], [`ChangeError::HalfChanged`], [`ChangeError::TooOften`], or [`ChangeError::NothingHeld`] where the handle is not in
-    /// force.
+    /// [`ChangeError::Pinned`], [`ChangeError::HalfChanged`], [`ChangeError::TooOften`], [`ChangeError::OtherMap`], or
+    /// [`ChangeError::NothingHeld`] where the handle is not in force.
     ///
     /// Cost: one write for each page. In steps: [`Altering`].
     pub fn alter(
@@ -269,7 +278,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
         }
         self.charge_time(cause.owner, at, steps_of(cuts, 0));
-        Ok(Held { frames, hold: Some(hold) })
+        Ok(Held { map: self.journal.map, frames, hold: Some(hold) })
     }
 
     pub(crate) fn open(

@@ -54,6 +54,9 @@ impl Collapsing {
 
     /// Does the next step on `map`. Where the batch has [`MERGES_OF_A_FLUSH`] tables, or it has some and the reserve no
     /// record, nothing more is done until the batch has been flushed and settled, and another is given.
+    ///
+    /// # Panics
+    /// If the batch is another map's.
     pub fn step<T: TableMemory, R: Rules>(
         &mut self,
         map: &mut DirectMap<T, R>,
@@ -70,6 +73,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// Cost: a read of each entry of each table in the range; one write and one record for each page made. What has no
     /// tables, holes and larger pages, is passed over by the entry that ends the walk. In steps: [`Collapsing`].
+    ///
+    /// # Panics
+    /// If the batch is another map's.
     pub fn collapse(&mut self, frames: PfnRange, batch: &mut Batch) -> Collapsed {
         let mut work = Collapsing::new(frames);
         loop {
@@ -86,6 +92,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         merges: u64,
         batch: &mut Batch,
     ) -> Poll<Collapsed> {
+        batch.demand(self.journal.map);
         self.edits += 1;
         let end = work.frames.end().min(Pfn::new(self.tree.frames));
         while work.size <= self.largest {

@@ -74,6 +74,8 @@ pub enum ChangeError {
     },
     /// The handle holds nothing: its change changed nothing, or was undone.
     NothingHeld,
+    /// The owner, the handle or the batch is another map's. Nothing was done, and the handle is as it was.
+    OtherMap,
     /// Nobody has registered this owner.
     UnknownOwner,
     /// The owner still holds something.
@@ -146,6 +148,7 @@ impl fmt::Display for ChangeError {
             Self::BadPin { size } => write!(f, "pages of {size} cannot be kept in this range"),
             Self::HalfChanged { frames } => write!(f, "frames {frames} are half changed: restore them"),
             Self::NothingHeld => f.write_str("the handle holds nothing"),
+            Self::OtherMap => f.write_str("the owner, the handle or the batch is another direct map's"),
             Self::UnknownOwner => f.write_str("the owner is not registered"),
             Self::OwnerHolds { owner, holds } => write!(f, "{owner} still holds {holds} ranges"),
             Self::OverLimit { owner, broken, more, limit } => {

@@ -10,7 +10,11 @@ use crate::rules::Rules;
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Gives up a handle without giving back the frames: its owner can have it again, unless a change was dropped half
     /// way.
+    ///
+    /// # Panics
+    /// If the handle is another map's.
     pub fn leave(&mut self, held: Held) {
+        self.journal.map.demand(held.map);
         self.edits += 1;
         if let Some(id) = held.hold {
             self.journal.update_hold(id, |hold| {
@@ -30,6 +34,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.edits += 1;
         let id = self.journal.left_by(owner, frames)?;
         self.journal.update_hold(id, |hold| hold.handle = Handle::Out);
-        Some(Held { frames, hold: Some(id) })
+        Some(Held { map: self.journal.map, frames, hold: Some(id) })
     }
 }

@@ -9,16 +9,20 @@ use rhumb_machine::{PageSize, Pfn, PfnRange};
 
 use crate::error::ChangeError;
 use crate::limits::Limits;
+use crate::map_id::MapId;
 use crate::order::keyed;
 use crate::records::{Block, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
+use crate::slot_id::SlotId;
 use crate::slots::{RecordPage, Slot, Slots};
 
 /// All records. See the module.
 #[derive(Debug)]
 pub(crate) struct Journal {
+    /// Whose journal it is: no owner of another map is found in it.
+    pub(crate) map: MapId,
     slots: Slots,
     pub(crate) root: Option<HoldId>,
-    owners: Option<OwnerId>,
+    owners: Option<SlotId>,
     /// Known to no owner.
     pub(crate) seed: u64,
     largest: PageSize,
@@ -27,8 +31,17 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) const fn new(largest: PageSize, seed: u64) -> Self {
-        Self { slots: Slots::new(), root: None, owners: None, seed, largest, holds: 0, splits: 0 }
+    pub(crate) fn new(largest: PageSize, seed: u64) -> Self {
+        Self {
+            map: MapId::next(),
+            slots: Slots::new(),
+            root: None,
+            owners: None,
+            seed,
+            largest,
+            holds: 0,
+            splits: 0,
+        }
     }
 
     pub(crate) fn add_page(&mut self, page: &'static mut RecordPage) {
@@ -64,16 +77,31 @@ impl Journal {
     }
 
     pub(crate) fn owner(&self, id: OwnerId) -> Option<&Owner> {
-        match self.slots.get(id.0)? {
+        match self.slots.get(self.slot_of(id)?)? {
             Slot::Owner(owner) => Some(owner),
             _ => None,
         }
     }
 
     pub(crate) fn update_owner(&mut self, id: OwnerId, update: impl FnOnce(&mut Owner)) {
-        if let Some(Slot::Owner(owner)) = self.slots.get_mut(id.0) {
+        if let Some(Slot::Owner(owner)) = self.slot_of(id).and_then(|slot| self.slots.get_mut(slot)) {
             update(owner);
         }
+    }
+
+    /// The owner, or why there is none.
+    pub(crate) fn known(&self, id: OwnerId) -> Result<&Owner, ChangeError> {
+        self.map.check(id.map)?;
+        self.owner(id).ok_or(ChangeError::UnknownOwner)
+    }
+
+    const fn owner_id(&self, slot: SlotId) -> OwnerId {
+        OwnerId { slot, map: self.map }
+    }
+
+    /// The record of an owner of this map.
+    fn slot_of(&self, id: OwnerId) -> Option<SlotId> {
+        (id.map == self.map).then_some(id.slot)
     }
 
     pub(crate) fn name_of(&self, id: OwnerId) -> OwnerName {
@@ -86,32 +114,35 @@ impl Journal {
             None => self.owners,
             Some(id) => self.owner(id)?.next,
         }
+        .map(|slot| self.owner_id(slot))
     }
 
     pub(crate) fn add_owner(&mut self, name: OwnerName, limits: Limits) -> Option<OwnerId> {
         let first = self.owners;
-        let id = OwnerId(self.slots.take(Slot::Owner(Owner::new(name, limits, first)))?);
+        let slot = self.slots.take(Slot::Owner(Owner::new(name, limits, first)))?;
         if let Some(first) = first {
-            self.update_owner(first, |owner| owner.previous = Some(id));
+            self.update_owner(self.owner_id(first), |owner| owner.previous = Some(slot));
         }
-        self.owners = Some(id);
-        Some(id)
+        self.owners = Some(slot);
+        Some(self.owner_id(slot))
     }
 
     /// Forgets an owner that holds nothing.
     pub(crate) fn remove_owner(&mut self, id: OwnerId) -> Result<(), ChangeError> {
-        let owner = *self.owner(id).ok_or(ChangeError::UnknownOwner)?;
+        let owner = *self.known(id)?;
         if owner.holds != 0 {
             return Err(ChangeError::OwnerHolds { owner: owner.name(), holds: u64::from(owner.holds) });
         }
         match owner.previous {
-            Some(previous) => self.update_owner(previous, |previous| previous.next = owner.next),
+            Some(previous) => {
+                self.update_owner(self.owner_id(previous), |previous| previous.next = owner.next)
+            }
             None => self.owners = owner.next,
         }
         if let Some(next) = owner.next {
-            self.update_owner(next, |next| next.previous = owner.previous);
+            self.update_owner(self.owner_id(next), |next| next.previous = owner.previous);
         }
-        self.slots.free(id.0);
+        self.slots.free(id.slot);
         Ok(())
     }
 
@@ -238,7 +269,7 @@ impl Journal {
 
     /// A number for an owner that only the journal knows: what sums are weighted by.
     pub(crate) const fn weight(&self, owner: OwnerId) -> u64 {
-        keyed(self.seed, owner.0.number() as u64) | 1
+        keyed(self.seed, owner.slot.number() as u64) | 1
     }
 
     /// How many large pages a hold of `frames` would break.

@@ -24,7 +24,8 @@
 //! 2. Each piece is mapped by the largest pages that alignment and permission allow (I3).
 //! 3. Nothing in the map that boot builds is executable; what is executable elsewhere is read-only here (I4).
 //! 4. Everything is counted before anything is taken, and taken before anything is written (I7). Nothing allocates.
-//! 5. What is changed can always be given back: restoring needs nothing and cannot fail.
+//! 5. A change can always be undone: restoring needs nothing and cannot fail.
+//! 6. A handle, a batch and an owner are good for the map that they came from, and refused by every other.
 #![no_std]
 #![cfg_attr(not(test), deny(unsafe_code))]
 
@@ -36,6 +37,7 @@ pub mod error;
 pub mod handles;
 mod journal;
 pub mod limits;
+mod map_id;
 mod order;
 pub mod pieces;
 pub mod plan;

@@ -11,13 +11,17 @@ use core::panic::Location;
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange, Pinned};
 
 use crate::limits::{Limits, Rate};
+use crate::map_id::MapId;
 use crate::slot_id::SlotId;
 use crate::state::State;
 
-/// The right to ask for changes in an owner's name: from [`crate::DirectMap::add_owner`], to be had from nowhere else. No
-/// report has one in it.
+/// The right to ask for changes in an owner's name: from [`crate::DirectMap::add_owner`], to be had from nowhere else, and
+/// good for that map alone. No report has one in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct OwnerId(pub(crate) SlotId);
+pub struct OwnerId {
+    pub(crate) slot: SlotId,
+    pub(crate) map: MapId,
+}
 
 /// How people know an owner: a word, and a number where there are several of the kind (`task 17`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,12 +183,12 @@ pub(crate) struct Owner {
     breaks_limit: u32,
     pub(crate) holds: u32,
     pub(crate) splits: u32,
-    pub(crate) previous: Option<OwnerId>,
-    pub(crate) next: Option<OwnerId>,
+    pub(crate) previous: Option<SlotId>,
+    pub(crate) next: Option<SlotId>,
 }
 
 impl Owner {
-    pub(crate) fn new(name: OwnerName, limits: Limits, next: Option<OwnerId>) -> Self {
+    pub(crate) fn new(name: OwnerName, limits: Limits, next: Option<SlotId>) -> Self {
         let mut owner = Self {
             name: name.name,
             number: name.number.unwrap_or(u64::MAX),

@@ -67,7 +67,13 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Takes back the tables of a batch of this map that was flushed, and says how much was.
     ///
     /// Cost: two writes for each table.
+    ///
+    /// # Panics
+    /// If the batch is another map's.
     pub fn settle(&mut self, mut settled: Settled) -> FlushStats {
+        if let Some(map) = settled.map {
+            self.journal.map.demand(map);
+        }
         self.edits += 1;
         while let Some(id) = settled.merged.pop(&self.journal) {
             if let Some(split) = self.journal.split(id).copied() {
@@ -92,14 +98,19 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Sets an owner's limits. One that is past them keeps what it has, and gets no more.
-    pub fn set_limits(&mut self, owner: OwnerId, limits: Limits) {
+    ///
+    /// # Errors
+    /// [`ChangeError::UnknownOwner`], [`ChangeError::OtherMap`].
+    pub fn set_limits(&mut self, owner: OwnerId, limits: Limits) -> Result<(), ChangeError> {
+        self.journal.known(owner)?;
         self.journal.update_owner(owner, |owner| owner.set_limits(limits));
+        Ok(())
     }
 
     /// Forgets an owner. Its number may be another's then: keep none.
     ///
     /// # Errors
-    /// [`ChangeError::OwnerHolds`] while it holds anything.
+    /// [`ChangeError::OwnerHolds`] while it holds anything, [`ChangeError::UnknownOwner`], [`ChangeError::OtherMap`].
     pub fn remove_owner(&mut self, owner: OwnerId) -> Result<(), ChangeError> {
         self.edits += 1;
         self.journal.remove_owner(owner)

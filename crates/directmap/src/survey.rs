@@ -81,6 +81,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         frames: PfnRange,
         state: State,
     ) -> Result<(), ChangeError> {
+        self.journal.map.check(owner.map)?;
         self.survey_range(frames)?;
         if let Some(id) = self.journal.first_in(frames)
             && let Some(hold) = self.journal.hold(id)
@@ -182,7 +183,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Whether `owner` may have holds that break `more` large pages, and change the map at all now.
     pub(crate) fn allow(&self, owner: OwnerId, more: u64, at: At) -> Result<(), ChangeError> {
-        let owner = self.journal.owner(owner).ok_or(ChangeError::UnknownOwner)?;
+        let owner = self.journal.known(owner)?;
         let (totals, name) = (owner.totals(), owner.name());
         if more > totals.limit.saturating_sub(totals.breaks) {
             let (broken, limit) = (totals.breaks, totals.limit);

@@ -26,6 +26,7 @@ mod model;
 mod random;
 mod reserve;
 mod steps;
+mod two_maps;
 mod why;
 
 const KIB: u64 = 1 << 10;

@@ -23,6 +23,7 @@ use crate::batch::Batch;
 use crate::change::{DirectMap, Held};
 use crate::error::ChangeError;
 use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
+use crate::map_id::MapId;
 use crate::records::{At, Cause, Handle, HoldId};
 use crate::rules::Rules;
 use crate::state::{BadChange, Change, State};
@@ -71,10 +72,11 @@ impl Changing {
         Self { frames, change, cause, at, stage: Stage::Begin, hold: None, next, entries: 0, cuts: 0 }
     }
 
-    /// Does the next step on `map`, the same one each time. After an answer there is none to be done.
+    /// Does the next step on `map`, its owner's. After an answer there is none to be done.
     ///
     /// # Errors
-    /// As [`DirectMap::change`]; [`ChangeError::NothingHeld`] after an answer.
+    /// As [`DirectMap::change`]; [`ChangeError::NothingHeld`] after an answer. [`ChangeError::OtherMap`] is no answer:
+    /// the change goes on where it was.
     pub fn step<T: TableMemory, R: Rules>(
         &mut self,
         map: &mut DirectMap<T, R>,
@@ -104,7 +106,7 @@ impl<'held> Altering<'held> {
         Self { held, change, at, going: None, entries: 0 }
     }
 
-    /// Does the next step on `map`, the same one each time. After an answer there is none to be done.
+    /// Does the next step on `map`, the one that holds the frames. After an answer there is none to be done.
     ///
     /// # Errors
     /// As [`DirectMap::alter`].
@@ -132,7 +134,10 @@ impl Restoring {
         Self { held, next }
     }
 
-    /// Does the next step on `map`, the same one each time. After an answer there is none to be done.
+    /// Does the next step on `map`, the one that holds the frames. After an answer there is none to be done.
+    ///
+    /// # Panics
+    /// As [`DirectMap::restore`].
     pub fn step<T: TableMemory, R: Rules>(
         &mut self,
         map: &mut DirectMap<T, R>,
@@ -149,6 +154,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         budget: u64,
         batch: &mut Batch,
     ) -> Poll<Result<Held, ChangeError>> {
+        if let Err(error) = self.admit(work.cause.owner.map, batch) {
+            return Poll::Ready(self.note(Err(error)));
+        }
         self.edits += 1;
         match self.go_on(work, budget, batch) {
             Ok(None) => Poll::Pending,
@@ -189,7 +197,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             budget = budget.saturating_sub(entries);
             if state.is_ordinary() {
                 let is_done = work.next == frames.end();
-                return Ok(is_done.then_some(Held { frames, hold: None }));
+                return Ok(is_done.then_some(Held { map: self.journal.map, frames, hold: None }));
             }
             if work.hold.is_none() {
                 self.allow(cause.owner, self.journal.breaks_of(frames, None), at)?;
@@ -220,7 +228,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
         self.charge_time(cause.owner, at, steps_of(work.cuts, work.entries));
         work.hold = None;
-        Ok(Some(Held { frames, hold: Some(hold) }))
+        Ok(Some(Held { map: self.journal.map, frames, hold: Some(hold) }))
     }
 
     pub(crate) fn advance_alter(
@@ -229,6 +237,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         budget: u64,
         batch: &mut Batch,
     ) -> Poll<Result<(), ChangeError>> {
+        if let Err(error) = self.admit(work.held.map, batch) {
+            return Poll::Ready(self.note(Err(error)));
+        }
         self.edits += 1;
         let done = self.go_on_altering(work, budget, batch);
         match done {
@@ -300,6 +311,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         mut budget: u64,
         batch: &mut Batch,
     ) -> Poll<()> {
+        self.journal.map.demand(work.held.map);
+        batch.demand(self.journal.map);
         self.edits += 1;
         let Some(id) = work.held.hold else { return Poll::Ready(()) };
         let Some(hold) = self.journal.hold(id).copied() else { return Poll::Ready(()) };
@@ -318,6 +331,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.end(id, batch);
         work.held.hold = None;
         Poll::Ready(())
+    }
+
+    /// Refuses a handle or a batch of another map.
+    fn admit(&self, handle: MapId, batch: &mut Batch) -> Result<(), ChangeError> {
+        self.journal.map.check(handle)?;
+        batch.enter(self.journal.map)
     }
 
     /// Strikes a hold out whose frames are ordinary again.

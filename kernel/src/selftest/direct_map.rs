@@ -462,7 +462,10 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let (block, other) = (Large::new()?, Large::new()?);
     let first = set_memory_ro(block.pages(17, 1), WHO, "the limit").map_err(wrong)?;
-    let set_limits = |limits| direct_map::with(|map| map.set_limits(owner, limits)).map_err(Wrong::because);
+    let set_limits = |limits| {
+        let set = direct_map::with(|map| map.set_limits(owner, limits)).map_err(Wrong::because)?;
+        set.map_err(Wrong::because)
+    };
     let broken = direct_map::with(|map| map.owner(owner).map_or(0, |owner| owner.totals.breaks));
     let limited = broken.map_err(Wrong::because).and_then(|broken| set_limits(Limits::of_breaks(broken)));
     let same_block = set_memory_ro(block.pages(30, 1), WHO, "in a broken block");

@@ -50,7 +50,12 @@ impl Sim {
 
     /// With no table in the reserve; built of pages of `built` at most.
     pub(super) fn bare(levels: Levels, built: PageSize, largest: PageSize) -> Self {
-        let ram = RAM.map(|(start, end)| range(start, end));
+        Self::bare_of(&RAM, levels, built, largest)
+    }
+
+    /// The same for other RAM.
+    pub(super) fn bare_of(ram: &[(u64, u64)], levels: Levels, built: PageSize, largest: PageSize) -> Self {
+        let ram: Vec<PhysRange> = ram.iter().map(|&(start, end)| range(start, end)).collect();
         let read_only = [range(TEXT.0, TEXT.1)];
         let base = window(levels).start();
         let request = Request { levels, base, largest: built, ..request(&ram, &read_only) };

@@ -11,7 +11,7 @@ fn name(number: u64) -> OwnerName {
 #[test]
 fn i11_no_owner_breaks_more_than_its_limit() {
     let mut sim = Sim::usual();
-    sim.map.set_limits(sim.owner, Limits::of_breaks(5));
+    sim.map.set_limits(sim.owner, Limits::of_breaks(5)).unwrap();
     let one = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent).unwrap();
     let two = sim.change(GIB + 2 * MIB, GIB + 2 * MIB + 4 * KIB, Change::NotPresent).unwrap();
     // Each page counts for its 2-MiB block and its GiB, whether they are broken already or not.
@@ -57,7 +57,7 @@ fn i11_a_pin_counts_each_larger_page_that_it_reaches_into() {
     let pin = sim.pin(4 * GIB + 4 * KIB, 4 * GIB + 5 * MIB, PageSize::Size4K).unwrap();
     assert_eq!(sim.map.owner(sim.owner).unwrap().totals.breaks, 4);
     sim.restore(pin);
-    sim.map.set_limits(sim.owner, Limits::of_breaks(3));
+    sim.map.set_limits(sim.owner, Limits::of_breaks(3)).unwrap();
     let refused = sim.pin(4 * GIB + 4 * KIB, 4 * GIB + 5 * MIB, PageSize::Size4K);
     assert!(matches!(refused, Err(ChangeError::OverLimit { more: 4, .. })));
     sim.assert_as_at_boot();

@@ -88,7 +88,7 @@ impl Both {
     fn new(levels: Levels, largest: PageSize, tables: u64, limit: u64) -> Self {
         let mut sim = Sim::bare(levels, largest, largest);
         sim.map.refill(tables, &mut sim.source).unwrap();
-        sim.map.set_limits(sim.owner, Limits::of_breaks(limit));
+        sim.map.set_limits(sim.owner, Limits::of_breaks(limit)).unwrap();
         if tables > 64 {
             (0..6).for_each(|_| sim.map.add_record_page(record_page()));
         }

@@ -104,10 +104,10 @@ fn i11_blocks_leave_the_map_for_an_owner_only_so_often() {
         let pool = world.pool();
         pool.open_account(BOB, Limits { blocks: 3, block_ns: HOUR_NS, ..Limits::NONE }).unwrap();
         // One that does not happen costs nothing.
-        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::of_breaks(0));
+        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::of_breaks(0)).unwrap();
         (0..5)
             .for_each(|_| assert!(matches!(world.take(cpu.pinned(), BOB).err(), Some(PoolError::Change(_)))));
-        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::NONE);
+        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::NONE).unwrap();
         // Three at once, and then one each hour, however many it has.
         for _ in 0..3 {
             let frame = world.take(cpu.pinned(), BOB).unwrap();
@@ -137,7 +137,7 @@ fn i11_blocks_leave_the_map_for_an_owner_only_so_often() {
 fn i11_the_maps_own_limit_on_broken_pages_refuses_and_leaves_all_as_it_was() {
     in_world(1, 2 * GIB, 16, |world, cpu| {
         let pool = world.pool();
-        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::of_breaks(0));
+        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::of_breaks(0)).unwrap();
         let refused = world.take(cpu.pinned(), BOB).err();
         assert!(matches!(refused, Some(PoolError::Change(ChangeError::OverLimit { .. }))), "{refused:?}");
         let bob = pool.account(BOB).unwrap();
