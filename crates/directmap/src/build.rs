@@ -70,6 +70,7 @@ where
     ///
     /// Cost: one entry written for each page, three entry accesses for each table. Nothing to flush: only absent
     /// entries are filled.
+    #[expect(unsafe_code, reason = "gives back what it has taken and not used")]
     pub fn build<M, S>(&self, root: Root, memory: &mut M, source: &mut S) -> Result<Built, BuildError>
     where
         M: TableMemory + ?Sized,
@@ -86,7 +87,8 @@ where
             TableChain::take(needed, memory, source).map_err(|_| BuildError::OutOfTables { needed })?;
         let pages = fill(self, root, memory, &mut chain);
         let tables = needed - chain.len();
-        chain.give_back(memory, source);
+        // SAFETY: they came from this source just now, and were not used.
+        unsafe { chain.give_back(memory, source) };
         Ok(Built { tables, pages: pages? })
     }
 }

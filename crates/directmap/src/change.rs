@@ -234,8 +234,22 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         &self.tree.memory
     }
 
-    /// The tables' memory, for whoever writes tables that are not the map's.
-    pub const fn memory_mut(&mut self) -> &mut T {
+    /// The tables' memory, for writing tables that are not the map's.
+    ///
+    /// # Safety
+    /// The caller writes no table of this map, and what it writes into others maps no memory in a way that its holder
+    /// does not expect.
+    ///
+    /// ```compile_fail,E0133
+    /// # use rhumb_directmap::{DirectMap, Rules};
+    /// # use rhumb_machine::Pfn;
+    /// # use rhumb_pagetable::{Entry, TableMemory};
+    /// fn behind_its_back<T: TableMemory, R: Rules>(map: &mut DirectMap<T, R>, table: Pfn) {
+    ///     map.memory_mut().write(table, 0, Entry::EMPTY);
+    /// }
+    /// ```
+    #[expect(unsafe_code, reason = "the caller can write any table")]
+    pub const unsafe fn memory_mut(&mut self) -> &mut T {
         &mut self.tree.memory
     }
 

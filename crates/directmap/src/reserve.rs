@@ -47,14 +47,28 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Gives tables back to `source`, zeroed, until the reserve has no more than `keep`.
     ///
     /// Cost: 512 writes for each.
-    pub fn drain<S>(&mut self, keep: u64, source: &mut S)
+    ///
+    /// # Safety
+    /// The tables of this map came from `source`, or from another over the same memory that gives them up to it: those
+    /// of [`DirectMap::refill`], and those that boot has built the map of.
+    ///
+    /// ```compile_fail,E0133
+    /// # use rhumb_directmap::{DirectMap, Rules};
+    /// # use rhumb_pagetable::{TableMemory, TableSource};
+    /// fn mixed<T: TableMemory, R: Rules, S: TableSource>(map: &mut DirectMap<T, R>, others: &mut S) {
+    ///     map.drain(0, others); // the tables of one map for another
+    /// }
+    /// ```
+    #[expect(unsafe_code, reason = "the source trusts what comes back")]
+    pub unsafe fn drain<S>(&mut self, keep: u64, source: &mut S)
     where
         S: TableSource + ?Sized,
     {
         while self.reserve.len() > keep {
             let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
             self.tree.memory.write_run(table, 0, Entry::EMPTY, 0, ENTRIES);
-            source.give_back(table);
+            // SAFETY: the caller's; the table is zero, and has been flushed since it was last hung in (`settle`).
+            unsafe { source.give_back(table) };
         }
     }
 

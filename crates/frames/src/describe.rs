@@ -6,6 +6,7 @@ use crate::block::{Block, State};
 use crate::descriptor::{Descriptor, DescriptorView};
 use crate::frame::{Frame, Freeable};
 use crate::frames::Frames;
+use crate::raw::Brand;
 use crate::words::FRAMES;
 
 impl<M: Machine> Frames<M> {
@@ -61,7 +62,7 @@ impl<M: Machine> Frames<M> {
         &'frame self,
         frame: &'frame Frame<P>,
     ) -> Option<&'frame Descriptor> {
-        if frame.peek().brand() != self.depot.brand {
+        if frame.brand() != self.brand() {
             return None;
         }
         // SAFETY: the handle proves that the caller holds the block, for as long as the handle is borrowed.
@@ -98,6 +99,12 @@ impl<M: Machine> Frames<M> {
         }
         // SAFETY: `block_of` found that the block holds memory.
         unsafe { self.descriptors.get(pfn) }
+    }
+
+    /// Returns the number by which handles of this allocator are known ([`Frame::brand`]).
+    #[inline]
+    pub const fn brand(&self) -> Brand {
+        self.depot.brand
     }
 
     /// Says whether frames have descriptors at all ([`Frames::with_descriptors`]).

@@ -87,6 +87,12 @@ impl<P: Presence> Frame<P> {
         self.peek().pfn()
     }
 
+    /// Which allocator gave it out.
+    #[inline]
+    pub const fn brand(&self) -> Brand {
+        self.peek().brand()
+    }
+
     /// The physical address of its first byte.
     #[inline(always)]
     pub const fn addr(&self) -> PhysAddr {

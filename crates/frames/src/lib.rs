@@ -98,6 +98,7 @@ pub use frames::{Drained, Frames};
 pub use layout::{Layout, MemoryRange};
 pub use leak::{Leaks, leaks};
 pub use pressure::{Levels, Recall, RecallRegistration, Reclaimer, Registration, Shortage};
+pub use raw::Brand;
 pub use report::{Description, Place, Totals, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
 pub use validate::Inconsistency;

@@ -79,9 +79,10 @@ impl Raw {
     }
 }
 
-/// Which allocator of the program gave a handle out.
+/// The number of an allocator among those of a program, which each of its handles carries. All allocators past the first
+/// 127 share one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Brand(u8);
+pub struct Brand(u8);
 
 impl Brand {
     /// The brand of all allocators past the first 127 of a program.

@@ -116,12 +116,25 @@ impl Flushed {
     }
 
     /// Gives the tables back.
-    pub fn release<M, S>(self, memory: &mut M, source: &mut S)
+    ///
+    /// # Safety
+    /// `memory` is that of the tree in which the range was unmapped, its tables came from `source`
+    /// ([`TableSource::give_back`]), and the machine that flushed is the one whose CPUs use that tree.
+    ///
+    /// ```compile_fail,E0133
+    /// # use rhumb_pagetable::{Flushed, TableMemory, TableSource};
+    /// fn mixed<M: TableMemory, S: TableSource>(one: Flushed, others: &mut M, source: &mut S) {
+    ///     one.release(others, source); // the tables of one address space for another
+    /// }
+    /// ```
+    #[expect(unsafe_code, reason = "the source trusts what comes back")]
+    pub unsafe fn release<M, S>(self, memory: &mut M, source: &mut S)
     where
         M: TableMemory + ?Sized,
         S: TableSource + ?Sized,
     {
-        self.tables.give_back(memory, source);
+        // SAFETY: the caller's; the tables were blank when they were detached, and the flush is over.
+        unsafe { self.tables.give_back(memory, source) };
     }
 }
 
@@ -151,6 +164,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
     /// Maps, with tables from `source`, by the largest pages that fit. All or nothing.
     ///
     /// Cost: one write per page and two per new table; reads of the tables that exist on the way. No flush.
+    #[expect(unsafe_code, reason = "gives back what it has taken and not used")]
     pub fn map<S>(&mut self, mapping: &Mapping, source: &mut S) -> Result<Mapped, MapError>
     where
         S: TableSource + ?Sized,
@@ -159,7 +173,8 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         let mut chain = TableChain::take(tables, self.memory, source)
             .map_err(|OutOfTables| MapError::OutOfTables { needed: tables })?;
         let pages = self.fill(mapping, &mut chain);
-        chain.give_back(self.memory, source);
+        // SAFETY: they came from this source just now, and were not used.
+        unsafe { chain.give_back(self.memory, source) };
         Ok(Mapped { pages: pages?, tables })
     }
 

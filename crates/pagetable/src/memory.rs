@@ -37,12 +37,38 @@ pub trait TableMemory {
 }
 
 /// Where new tables come from.
-pub trait TableSource {
+///
+/// # Safety
+/// Page tables are built of the frames that a source hands out, so an implementation promises, of each frame that
+/// [`TableSource::take_zeroed_table`] returns:
+/// - It is a frame of RAM that the [`TableMemory`] reaches with which the source is used, and all of it is zero.
+/// - It is the caller's alone: nothing else reads, writes, frees or hands out the frame until
+///   [`TableSource::give_back`] has been called with it.
+///
+/// Safe code cannot promise that:
+/// ```compile_fail,E0200
+/// # use rhumb_machine::Pfn;
+/// # use rhumb_pagetable::{OutOfTables, TableSource};
+/// struct SameAgain;
+/// impl TableSource for SameAgain {
+///     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
+///         Ok(Pfn::new(1))
+///     }
+///     unsafe fn give_back(&mut self, _: Pfn) {}
+/// }
+/// ```
+#[expect(unsafe_code, reason = "declares what tables rest on")]
+pub unsafe trait TableSource {
     /// A frame, exclusively the caller's, all of it zero.
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables>;
 
-    /// Takes a frame back. It is zero again, and no CPU can reach it.
-    fn give_back(&mut self, table: Pfn);
+    /// Takes a frame back.
+    ///
+    /// # Safety
+    /// The frame came from this source, or from another over the same memory that gives its frames up to this one. All
+    /// of it is zero again, no CPU can reach it through a tree or a cached entry of a table, and the caller uses it no
+    /// more.
+    unsafe fn give_back(&mut self, table: Pfn);
 }
 
 /// The source has no frame for a table.
@@ -72,6 +98,7 @@ impl TableChain {
     }
 
     /// Takes `tables` tables, or none of them.
+    #[expect(unsafe_code, reason = "gives back what it has taken")]
     pub fn take<M, S>(tables: u64, memory: &mut M, source: &mut S) -> Result<Self, OutOfTables>
     where
         M: TableMemory + ?Sized,
@@ -82,7 +109,8 @@ impl TableChain {
             match source.take_zeroed_table() {
                 Ok(table) => chain.push(memory, table),
                 Err(error) => {
-                    chain.give_back(memory, source);
+                    // SAFETY: the source gave them just now, and no tree has had them.
+                    unsafe { chain.give_back(memory, source) };
                     return Err(error);
                 }
             }
@@ -122,13 +150,19 @@ impl TableChain {
     }
 
     /// Gives all tables back, zeroed.
-    pub fn give_back<M, S>(mut self, memory: &mut M, source: &mut S)
+    ///
+    /// # Safety
+    /// `memory` is the memory that the chain is linked in, and each table of it fulfils the contract of
+    /// [`TableSource::give_back`].
+    #[expect(unsafe_code, reason = "the source trusts what comes back")]
+    pub unsafe fn give_back<M, S>(mut self, memory: &mut M, source: &mut S)
     where
         M: TableMemory + ?Sized,
         S: TableSource + ?Sized,
     {
         while let Some(table) = self.pop(memory) {
-            source.give_back(table);
+            // SAFETY: passed on; `pop` has cleared the link, all that was not zero.
+            unsafe { source.give_back(table) };
         }
     }
 }

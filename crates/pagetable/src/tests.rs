@@ -42,7 +42,7 @@ impl Machine {
         let unmapped = Mapper::new(self.root, &mut self.memory).unmap(range, empty)?;
         let pages = unmapped.pages;
         // SAFETY: no CPU walks tables in a hash map.
-        unsafe { unmapped.never_walked() }.release(&mut self.memory, &mut self.source);
+        unsafe { unmapped.never_walked().release(&mut self.memory, &mut self.source) };
         Ok(pages)
     }
 

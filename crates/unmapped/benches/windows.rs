@@ -97,8 +97,9 @@ fn a_frame(machine: OneCpu) -> Frame {
 
 fn main() {
     let slots = vec![CpuSlots::new()].leak();
-    let windows = Windows::new(OneCpu, OnePage([const { AtomicU64::new(0) }; SLOTS]), slots);
     let mut frame = a_frame(OneCpu);
+    let tables = OnePage([const { AtomicU64::new(0) }; SLOTS]);
+    let windows = Windows::new(OneCpu, tables, slots, frame.brand());
     println!("operation,ns");
     let times = 200_000;
     let ns = best(times, |_| {

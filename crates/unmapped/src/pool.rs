@@ -160,6 +160,9 @@ impl<H: Home> UnmappedPool<H> {
     /// The frame, unchanged, where it is not of this pool, or the pool has it already.
     pub fn give(&self, pinned: Pinned<'_>, mut frame: Frame<Unmapped>) -> Result<(), Refused> {
         let (frames, pfn, order) = (self.home.frames(), frame.pfn(), frame.order());
+        if frame.brand() != frames.brand() {
+            return Err(Refused { frame, error: GiveError::Foreign { pfn } });
+        }
         if let Err(error) = self.home.with_shelf(|shelf| shelf.check_out(frames, pfn, order)) {
             return Err(Refused { frame, error });
         }

@@ -39,7 +39,7 @@ pub mod window;
 
 use core::fmt;
 
-use rhumb_frames::{Frame, Presence};
+use rhumb_frames::{Brand, Frame, Presence};
 use rhumb_machine::{CpuId, FlushScope, Machine, PageSize, Pfn};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, Privilege, Scope};
 
@@ -59,6 +59,8 @@ pub enum WindowError {
     TooDeep,
     /// The CPU has no slots: it is past those that the windows were made for.
     NoSuchCpu,
+    /// The frame is not of the allocator that the windows were made for: its number means other memory there.
+    OtherAllocator,
     /// The frame has no page of this number.
     NoSuchPage {
         /// The number.
@@ -73,6 +75,7 @@ impl fmt::Display for WindowError {
         match self {
             Self::TooDeep => write!(f, "{DEPTH} windows are open already, one within the other"),
             Self::NoSuchCpu => f.write_str("this CPU has no windows"),
+            Self::OtherAllocator => f.write_str("the frame is another allocator's"),
             Self::NoSuchPage { page, pages } => write!(f, "page {page} of a frame that has {pages}"),
         }
     }
@@ -97,22 +100,36 @@ pub struct Windows<M: Machine, T: WindowTables> {
     machine: M,
     tables: T,
     cpus: &'static [CpuSlots],
+    /// Whose frames can be shown.
+    brand: Brand,
 }
 
 impl<M: Machine, T: WindowTables> Windows<M, T> {
-    /// Makes windows for CPUs `0..cpus.len()`, whose tables are prepared, all entries clear.
+    /// Makes windows for CPUs `0..cpus.len()`, whose tables are prepared, all entries clear. They show frames of the
+    /// allocator of `brand` ([`rhumb_frames::Frames::brand`]), which is this machine's.
     ///
     /// Slots are exclusively these windows', as the tables are:
     ///
     /// ```compile_fail,E0308
     /// use rhumb_machine::Machine;
+    /// use rhumb_frames::Frames;
     /// use rhumb_unmapped::windows::{CpuSlots, WindowTables, Windows};
-    /// fn shared<M: Machine, T: WindowTables>(machine: M, tables: T, cpus: &'static [CpuSlots]) -> Windows<M, T> {
-    ///     Windows::new(machine, tables, cpus)
+    /// fn shared<M: Machine + Copy, T: WindowTables>(
+    ///     frames: &Frames<M>,
+    ///     tables: T,
+    ///     cpus: &'static [CpuSlots],
+    /// ) -> Windows<M, T> {
+    ///     Windows::new(*frames.machine(), tables, cpus, frames.brand())
     /// }
     /// ```
-    pub const fn new(machine: M, tables: T, cpus: &'static mut [CpuSlots]) -> Self {
-        Self { machine, tables, cpus }
+    pub const fn new(machine: M, tables: T, cpus: &'static mut [CpuSlots], brand: Brand) -> Self {
+        Self { machine, tables, cpus, brand }
+    }
+
+    /// Refuses frames of another allocator.
+    #[inline]
+    fn check<P: Presence>(&self, frame: &Frame<P>) -> Result<(), WindowError> {
+        if frame.brand() == self.brand { Ok(()) } else { Err(WindowError::OtherAllocator) }
     }
 
     /// Shows page `page` (0 for a frame of order 0) of a frame to this CPU while `act` runs, with interrupts off.
@@ -128,6 +145,7 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         page: u64,
         act: impl FnOnce(&mut Window<'_, T>) -> A,
     ) -> Result<A, WindowError> {
+        self.check(frame)?;
         let pages = frame.order().frames();
         if page >= pages {
             return Err(WindowError::NoSuchPage { page, pages });

@@ -170,7 +170,8 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     kasan::reserve(&mut map, built.direct_map.base, wanted.limit, cpus);
 
     machine::set_direct_map_base(built.direct_map.base);
-    tables::adopt(built.root, built.trampoline_root, built.store);
+    // SAFETY: `build` has made the trees and the store, once; boot writes none of their tables from here on.
+    unsafe { tables::adopt(built.root, built.trampoline_root, built.store) };
     Boot {
         loader: info.protocol,
         options,

@@ -182,7 +182,8 @@ impl Tables<'_, '_> {
     }
 }
 
-impl TableSource for Tables<'_, '_> {
+// SAFETY: each frame is taken from the memory map or from the store, which give a frame once, and was zeroed.
+unsafe impl TableSource for Tables<'_, '_> {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
         let mut memory = self.window.tables();
         let frame = if self.store.blocks() == 0 {
@@ -202,7 +203,7 @@ impl TableSource for Tables<'_, '_> {
     }
 
     /// Boot frames cannot be given back. Only a mapping that fails gives any, and the kernel stops then.
-    fn give_back(&mut self, _table: Pfn) {}
+    unsafe fn give_back(&mut self, _table: Pfn) {}
 }
 
 /// Builds everything.

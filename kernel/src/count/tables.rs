@@ -66,14 +66,17 @@ impl Pair {
     /// Maps and unmaps the page, and flushes it on every CPU.
     #[inline(always)]
     fn pair(&mut self, empty: EmptyTables) {
-        let mut memory = tables::writer();
+        // SAFETY: the mapper maps the operation's own frame at an address that is for such use alone.
+        let mut memory = unsafe { tables::writer() };
         let mut mapper = Mapper::new(tables::root(), &mut *memory);
         let mapped = mapper.map(&self.mapping, &mut self.stock).is_ok();
         let Ok(unmapped) = mapper.unmap(self.range, empty) else {
             self.failures += 1;
             return;
         };
-        flush::unmapped(unmapped, FlushCause::KernelMap).release(&mut *memory, &mut self.stock);
+        let flushed = flush::unmapped(unmapped, FlushCause::KernelMap);
+        // SAFETY: the kernel has one machine, one memory of tables, and stocks that share their frames.
+        unsafe { flushed.release(&mut *memory, &mut self.stock) };
         self.failures += u32::from(!mapped);
     }
 }

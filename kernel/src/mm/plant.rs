@@ -84,7 +84,8 @@ pub fn plant(what: Plant) -> Result<(), NoPlace> {
             Entry::EMPTY
         }
     };
-    tables::replace_entry(place(), entry).map(|_| ()).ok_or(NoPlace::Guard)
+    // SAFETY: the page is for planted faults alone. Probes read it, and none writes through it.
+    unsafe { tables::replace_entry(place(), entry) }.map(|_| ()).ok_or(NoPlace::Guard)
 }
 
 /// Gives the page of the root's frame the entry of another state, behind the map's back.
@@ -93,5 +94,6 @@ fn unprotect(state: State) -> Result<(), NoPlace> {
         return Err(NoPlace::Protection);
     }
     let page = MACHINE.direct(tables::root().table.addr());
-    tables::replace_leaf(page, |leaf| state.entry(leaf.phys, leaf.size)).ok_or(NoPlace::Guard)
+    // SAFETY: the same frame, readable in each of the states that tables have; what writes tables can write it in each.
+    unsafe { tables::replace_leaf(page, |leaf| state.entry(leaf.phys, leaf.size)) }.ok_or(NoPlace::Guard)
 }

@@ -57,7 +57,7 @@ impl TableMemory for InPlace {
 }
 
 /// How tables are written.
-pub enum Way {
+enum Way {
     /// At their places in the direct map.
     InPlace(InPlace),
     /// Through windows.
@@ -69,22 +69,9 @@ pub enum Way {
 impl Way {
     /// As boot begins.
     const BOOT: Self = Self::InPlace(InPlace(()));
-
-    /// Through `windows`, which are there for every CPU that may run.
-    pub fn windows(windows: &'static windows::KernelWindows) -> Self {
-        // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned
-        // 64-bit accesses only; what is mapped in them is decided by the map and its rules. `start` made windows for each
-        // CPU that may run.
-        Self::Windows(unsafe { WindowedTables::new(InPlace(()), windows) })
-    }
-
-    /// While `key` is open.
-    pub const fn key(key: Key) -> Self {
-        Self::Key(KeyedTables::new(InPlace(()), MACHINE, Pkrs, key))
-    }
 }
 
-/// The kernel's page tables.
+/// The kernel's page tables. A value that can be written is to be had from unsafe functions only.
 pub struct DirectTables(Way);
 
 impl TableMemory for DirectTables {
@@ -134,7 +121,8 @@ impl Writer {
     const fn memory_mut(&mut self) -> &mut DirectTables {
         match self {
             Self::Tables(tables) => tables,
-            Self::Map(map) => map.memory_mut(),
+            // SAFETY: it is lent to callers of unsafe functions alone, who promise the same.
+            Self::Map(map) => unsafe { map.memory_mut() },
         }
     }
 }
@@ -151,7 +139,11 @@ static WRITER: IrqMutex<Tables> =
 static READER: DirectTables = DirectTables(Way::BOOT);
 
 /// Tells which trees boot has built, and from what blocks it took their tables where these are to be protected.
-pub fn adopt(root: Root, trampoline: Option<Root>, store: TableStore) {
+///
+/// # Safety
+/// Called once. The trees are as this kernel relies on them, and nothing but this module writes their tables from now on.
+/// The store has blocks of frames for tables alone.
+pub unsafe fn adopt(root: Root, trampoline: Option<Root>, store: TableStore) {
     WRITER.lock().store = store;
     LEVELS.store(root.levels.top(), Relaxed);
     TRAMPOLINE_ROOT.store(trampoline.map_or(0, |root| root.table.get()), Relaxed);
@@ -206,18 +198,45 @@ impl DerefMut for TablesGuard {
 }
 
 /// The tables for changing: those that are not the direct map's.
-pub fn writer() -> TablesGuard {
+///
+/// # Safety
+/// The caller writes into tables alone, not into the direct map's, and maps no memory in a way that its holder does not
+/// expect: no frame that safe code has a reference to, no code that can be written (I4). What it removes it flushes
+/// before the address or the frame is used again (I6).
+pub unsafe fn writer() -> TablesGuard {
     TablesGuard(WRITER.lock())
 }
 
+/// Runs `act` on the store of tables, with the lock held and interrupts off.
+pub fn look_at_store<A>(act: impl FnOnce(&TableStore, &DirectTables) -> A) -> A {
+    let Tables { writer, store } = &*WRITER.lock();
+    act(store, writer.memory())
+}
+
 /// Runs `act` on the store of tables and the way to write them, with the lock held and interrupts off.
-pub fn with_store<A>(act: impl FnOnce(&mut TableStore, &mut DirectTables) -> A) -> A {
+///
+/// # Safety
+/// The caller writes no table but by the store's methods. What it adds to the store is a block of zeroed frames that
+/// nothing else uses, and what it gives back is a zeroed table that no CPU can reach.
+pub unsafe fn with_store<A>(act: impl FnOnce(&mut TableStore, &mut DirectTables) -> A) -> A {
     let Tables { writer, store } = &mut *WRITER.lock();
     act(store, writer.memory_mut())
 }
 
-/// From now on tables are written in this way.
-pub fn write_by(way: Way) {
+/// From now on tables are written through `windows`, which are there for every CPU that may run.
+pub fn write_by_windows(windows: &'static windows::KernelWindows) {
+    // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned
+    // 64-bit accesses only; what is mapped in them is decided by the map and its rules. `start` made windows for each
+    // CPU that may run.
+    write_by(Way::Windows(unsafe { WindowedTables::new(InPlace(()), windows) }));
+}
+
+/// From now on tables are written while `key` is open.
+pub fn write_by_key(key: Key) {
+    write_by(Way::Key(KeyedTables::new(InPlace(()), MACHINE, Pkrs, key)));
+}
+
+fn write_by(way: Way) {
     *WRITER.lock().writer.memory_mut() = DirectTables(way);
 }
 
@@ -247,7 +266,10 @@ pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Op
 }
 
 /// Gives the direct map's tables to a [`DirectMap`]. Once, at boot.
-pub fn hand_over(standing: Standing, rules: KernelRules) {
+///
+/// # Safety
+/// `standing` says how the map is, in the kernel's tree.
+pub unsafe fn hand_over(standing: Standing, rules: KernelRules) {
     WRITER.lock().writer = Writer::Map(DirectMap::new(standing, DirectTables(Way::BOOT), rules));
 }
 
@@ -258,8 +280,13 @@ pub fn walk(address: VirtAddr) -> Walk {
 
 /// Replaces the entry that the walk of `page` ends at, drops the old translation everywhere, and returns the old entry;
 /// `None` where the walk does not end at level 1. For faults planted on purpose.
-pub fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
-    let mut tables = writer();
+///
+/// # Safety
+/// Nothing but the caller's own probes uses the page, before and after; and what a frame that it shows is used for bears
+/// that it can be reached there, too.
+pub unsafe fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
+    // SAFETY: the caller's.
+    let mut tables = unsafe { writer() };
     let walk = rhumb_pagetable::walk(&*tables, root(), page);
     let last = walk.steps().last().filter(|step| step.level == 1)?;
     let mut batch = FlushBatch::new();
@@ -272,8 +299,12 @@ pub fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
 
 /// Replaces the page's entry that the walk of `page` ends at, whatever its size, and drops the old translation
 /// everywhere; `None` where nothing is mapped there. For faults planted on purpose.
-pub fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Option<()> {
-    let mut tables = writer();
+///
+/// # Safety
+/// The new entry maps the same frames, and every use of the page that the old one allowed and that goes on.
+pub unsafe fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Option<()> {
+    // SAFETY: the caller's.
+    let mut tables = unsafe { writer() };
     let walk = rhumb_pagetable::walk(&*tables, root(), page);
     let (last, leaf) = (*walk.steps().last()?, walk.leaf()?);
     let mut batch = FlushBatch::new();
@@ -283,10 +314,14 @@ pub fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Option
     Some(())
 }
 
-/// Empties the lower half of the trampoline's tree: no CPU needs the identity mapping any more.
-pub fn retire_trampoline() {
+/// Empties the lower half of the trampoline's tree.
+///
+/// # Safety
+/// No CPU needs the identity mapping any more.
+pub unsafe fn retire_trampoline() {
     if let Some(root) = trampoline_root() {
-        writer().write(root.table, 0, Entry::EMPTY);
+        // SAFETY: the root of a tree that no CPU uses; an entry is cleared.
+        unsafe { writer() }.write(root.table, 0, Entry::EMPTY);
         TRAMPOLINE_ROOT.store(0, Release);
     }
 }

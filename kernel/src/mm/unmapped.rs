@@ -69,7 +69,7 @@ impl fmt::Display for StartError {
 /// # Errors
 /// [`StartError`]: there is no pool then.
 pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), StartError> {
-    let windows = windows::start(boot).map_err(StartError::Windows)?;
+    let windows = windows::start(boot, frames.brand()).map_err(StartError::Windows)?;
     let owner = Changer::UnmappedPool.id().ok_or(StartError::NoOwner)?;
     let pool = POOL.call_once(|| {
         let accounts = SpinMutexGuard::leak(ACCOUNTS.lock());

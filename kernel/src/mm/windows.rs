@@ -17,6 +17,7 @@ use core::sync::atomic::{
     compiler_fence,
 };
 
+use rhumb_frames::Brand;
 use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
 use rhumb_unmapped::protect::{Protection, keyed};
@@ -54,11 +55,11 @@ impl fmt::Display for NoTable {
     }
 }
 
-/// Finds the tables. Once, at boot.
+/// Finds the tables. The windows show frames of the allocator of `brand`. Once, at boot.
 ///
 /// # Errors
 /// [`NoTable`]: there are no windows at all then.
-pub fn start(boot: &Boot) -> Result<&'static KernelWindows, NoTable> {
+pub fn start(boot: &Boot, brand: Brand) -> Result<&'static KernelWindows, NoTable> {
     let way = protect::wanted();
     for cpu in (0..boot.cpus).filter_map(CpuId::new) {
         let walk = tables::walk(layout::windows(cpu).start());
@@ -72,14 +73,16 @@ pub fn start(boot: &Boot) -> Result<&'static KernelWindows, NoTable> {
     }
     Ok(WINDOWS.call_once(|| {
         let (slots, _) = SpinMutexGuard::leak(CPU_SLOTS.lock()).split_at_mut(boot.cpus.min(MAX_CPUS));
-        Windows::new(MACHINE, KernelTables(way), slots)
+        Windows::new(MACHINE, KernelTables(way), slots, brand)
     }))
 }
 
 /// Shows a CPU its table in the slot that no window uses. Before that CPU opens a window.
 fn show_own(table: Pfn) {
     let attributes = Attributes { scope: Scope::AddressSpace, ..Attributes::kernel(Access::ReadWrite) };
-    tables::writer().write(table, KEPT_SLOT, Entry::leaf(table.addr(), PageSize::Size4K, attributes));
+    let entry = Entry::leaf(table.addr(), PageSize::Size4K, attributes);
+    // SAFETY: the table of a CPU's windows, in which this slot is for the table itself and shows it to that CPU alone.
+    unsafe { tables::writer() }.write(table, KEPT_SLOT, entry);
 }
 
 /// The tables that boot has made for windows, and how they are written.

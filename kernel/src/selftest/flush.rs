@@ -63,7 +63,8 @@ impl TwoFaces {
     }
 
     fn write(&self, entry: Entry) -> Result<FlushBatch, Wrong> {
-        let mut writer = tables::writer();
+        // SAFETY: the page is for planted faults, and shows a frame of this test or nothing.
+        let mut writer = unsafe { tables::writer() };
         let walk = rhumb_pagetable::walk(&*writer, tables::root(), self.page);
         let last = walk.steps().last().filter(|step| step.level == 1);
         let last = last.ok_or_else(|| Wrong::because(plant::NoPlace::Guard))?;

@@ -169,7 +169,7 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     // One for the tables, and one to see that blocks that came back can be written.
     memory::must_have_blocks(2)?;
     reserve::renew();
-    let blocks = || tables::with_store(|store, _| store.blocks());
+    let blocks = || tables::look_at_store(|store, _| store.blocks());
     let (before, shape_before) = (blocks(), shape::of_tables());
     let mut stocks = arrayvec::ArrayVec::<Stock, 32>::new();
     while blocks() == before && !stocks.is_full() {
@@ -193,7 +193,7 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     ensure!(blocks() == before, "{} blocks are left of {grown}, not {before}", blocks());
     let now = shape::of_tables();
     ensure!(now == shape_before, "the map was {shape_before}, and is {now}");
-    tables::with_store(|store, memory| store.validate(memory))
+    tables::look_at_store(|store, memory| store.validate(memory))
         .map_err(|fault| Wrong::because(format_args!("{fault:?}")))?;
     direct_map::validate().map_err(Wrong::because)?;
     // The block is anybody's: it can be written.

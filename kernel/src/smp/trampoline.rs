@@ -262,7 +262,8 @@ pub fn write(page: PhysAddr, bytes: &mut [u8; 4096], root: u32, cr4: u32) {
 
 /// Takes the identity mapping out of the trampoline's tables: no CPU is on its way any more.
 pub fn retire() {
-    mm::tables::retire_trampoline();
+    // SAFETY: no CPU is on its way any more, and none is started later.
+    unsafe { mm::tables::retire_trampoline() };
 }
 
 /// A letter for one starting CPU.

@@ -33,7 +33,8 @@ impl TableMemory for Tables {
 /// Hands tables out by counting.
 pub(super) struct Counter(pub(super) u64);
 
-impl TableSource for Counter {
+// SAFETY: each number is handed out once, and names a table that the memory makes at its first write, all zero.
+unsafe impl TableSource for Counter {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
         if self.0 == TABLES {
             return Err(OutOfTables);
@@ -42,7 +43,7 @@ impl TableSource for Counter {
         Ok(Pfn::new(self.0))
     }
 
-    fn give_back(&mut self, _: Pfn) {}
+    unsafe fn give_back(&mut self, _: Pfn) {}
 }
 
 /// A map as boot leaves it: whole 1-GiB pages.

@@ -77,11 +77,13 @@ impl World {
         Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
         let shelf = Shelf::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
         let slots: Vec<CpuSlots> = (0..cpus).map(|_| CpuSlots::new()).collect();
+        let entries = Entries::new(machine, cpus);
+        let windows = Windows::new(machine, entries, slots.leak(), frames.brand());
         let world: &'static Self = Box::leak(Box::new(Self {
             machine,
             frames,
             map: Mutex::new(map),
-            windows: Windows::new(machine, Entries::new(machine, cpus), slots.leak()),
+            windows,
             shelf: Mutex::new(shelf),
             map_owner,
             targets,

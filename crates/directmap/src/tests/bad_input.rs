@@ -124,10 +124,10 @@ fn an_entry_that_somebody_else_wrote_is_found() {
     let virt = window(Levels::Four).start().plus(GIB + 8 * KIB);
     let step = *walk(sim.map.memory(), Root::new(ROOT_FRAME, Levels::Four), virt).steps().last().unwrap();
     let odd = Entry::from_bits(step.entry.bits() & !(1 << 8));
-    sim.map.memory_mut().write(step.table, step.index, odd);
+    sim.map.tree.memory.write(step.table, step.index, odd);
     let error = ChangeError::NotOrdinary { pfn: pfn(GIB + 8 * KIB), entry: odd };
     refused(&mut sim, error, |sim| sim.change(GIB + 4 * KIB, GIB + 12 * KIB, Change::ReadOnly));
-    sim.map.memory_mut().write(step.table, step.index, step.entry);
+    sim.map.tree.memory.write(step.table, step.index, step.entry);
     sim.restore(held);
     sim.assert_as_at_boot();
 }

@@ -71,7 +71,7 @@ impl Sim {
         let mut map = DirectMap::new(standing, memory, OffLimits(rules));
         map.add_record_page(record_page());
         let owner = map.add_owner(OwnerName::of("test"), Limits::of_breaks(LIMIT)).unwrap();
-        map.memory_mut().writes = 0;
+        map.tree.memory.writes = 0;
         Self { map, source, owner, boot, boot_tables, time_ns: 0 }
     }
 

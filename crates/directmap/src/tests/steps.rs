@@ -230,7 +230,7 @@ fn a_validation_in_steps_finds_what_the_whole_does() {
     // An entry that was changed behind the map's back is found.
     let virt = window(Levels::Four).start().plus(GIB + 70 * MIB);
     let step = *walk(sim.map.memory(), Root::new(ROOT_FRAME, Levels::Four), virt).steps().last().unwrap();
-    sim.map.memory_mut().write(
+    sim.map.tree.memory.write(
         step.table,
         step.index,
         State::ORDINARY.entry(PhysAddr::new(GIB + 70 * MIB), PageSize::Size4K),
@@ -238,7 +238,7 @@ fn a_validation_in_steps_finds_what_the_whole_does() {
     let wrong = Err(Inconsistency::Entry { pfn: pfn(GIB + 70 * MIB) });
     assert_eq!(validate(&mut sim, &mut |_| ()).0, wrong);
     assert_eq!(sim.map.validate(), wrong);
-    sim.map.memory_mut().write(step.table, step.index, step.entry);
+    sim.map.tree.memory.write(step.table, step.index, step.entry);
     // And so is a wrong count of one owner, though another has what it lacks.
     let owner = sim.owner;
     let other = sim.map.add_owner(OwnerName::of("other"), Limits::NONE).unwrap();

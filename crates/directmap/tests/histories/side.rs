@@ -36,7 +36,8 @@ impl Side {
             let flushed = unmapped.unwrap().flush(world.machine, cpu.pinned());
             world.mmu.promised(range, &world.machine.cpus()).map_err(|stale| stale.to_string())?;
             // The tables' source asks the detector of each.
-            flushed.release(&mut world.tables, &mut world.source);
+            // SAFETY: the world has one tree, one source and one machine.
+            unsafe { flushed.release(&mut world.tables, &mut world.source) };
             return Ok(());
         }
         let all = World::side_frames();

@@ -81,14 +81,16 @@ impl<'machine> TableFrames<'machine> {
     }
 }
 
-impl TableSource for TableFrames<'_> {
+// SAFETY: each of the frames is handed out once until it comes back; `new` was promised that they are RAM of the machine and
+// for tables alone.
+unsafe impl TableSource for TableFrames<'_> {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
         let table = self.free.pop().ok_or(OutOfTables)?;
         (0..ENTRIES).for_each(|index| self.tables.write(table, index, Entry::EMPTY));
         Ok(table)
     }
 
-    fn give_back(&mut self, table: Pfn) {
+    unsafe fn give_back(&mut self, table: Pfn) {
         if let (Some(mmu), Some(frame)) = (self.machine.mmu(), PfnRange::of_length(table, 1)) {
             // Kept in the unit's reports, where the test looks.
             let _ = mmu.reused(frame);

@@ -325,7 +325,8 @@ fn remove(
         let _ = world.mmu.reused(frames);
     }
     if plant == Plant::TableBeforeTicket {
-        flushed.release(&mut world.tables, &mut world.source);
+        // SAFETY: the world has one tree, one source and one machine.
+        unsafe { flushed.release(&mut world.tables, &mut world.source) };
         let _ticket = world.flush(due, cpus);
         return;
     }
@@ -337,7 +338,8 @@ fn remove(
         _ => (due, *cpus),
     };
     let _ticket = world.flush(batch, &targets);
-    flushed.release(&mut world.tables, &mut world.source);
+    // SAFETY: as above.
+    unsafe { flushed.release(&mut world.tables, &mut world.source) };
     let _ = world.mmu.promised(range(offset, bytes), cpus);
     let _ = world.mmu.reused(frames);
 }
@@ -528,7 +530,7 @@ fn table_given_back_after(config: MmuConfig, between: impl FnOnce(&mut World<'_>
         let unmapped = world.unmap(0, PAGE);
         between(&mut world);
         // SAFETY: it is not so: this is the fault that is planted.
-        unsafe { unmapped.never_walked() }.release(&mut world.tables, &mut world.source);
+        unsafe { unmapped.never_walked().release(&mut world.tables, &mut world.source) };
         world.mmu.take_reports()
     })
 }

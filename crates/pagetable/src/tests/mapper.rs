@@ -389,7 +389,7 @@ fn a_table_that_waits_for_its_flush_holds_nothing_present() {
     }
     assert_eq!(machine.source.taken(), 4, "tables came back before the flush");
     // SAFETY: no CPU walks tables in a hash map.
-    unsafe { unmapped.never_walked() }.release(&mut machine.memory, &mut machine.source);
+    unsafe { unmapped.never_walked().release(&mut machine.memory, &mut machine.source) };
     assert_eq!(machine.source.taken(), 0);
 }
 

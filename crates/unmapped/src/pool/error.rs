@@ -85,7 +85,7 @@ impl core::error::Error for PoolError {}
 /// What is wrong with a frame that is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GiveError {
-    /// It is in no block of this pool.
+    /// It is in no block of this pool, or another allocator's.
     Foreign {
         /// The frame.
         pfn: Pfn,

@@ -103,7 +103,7 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
     /// Writes `bytes` into a frame, from `offset` on.
     ///
     /// # Errors
-    /// The stretch is not within the frame; the CPU has no windows.
+    /// The stretch is not within the frame; the frame is another allocator's; the CPU has no windows.
     ///
     /// Cost: a window for each page.
     pub fn copy_to<P: Presence>(
@@ -112,6 +112,7 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), CopyError> {
+        self.check(frame)?;
         for part in parts(frame, offset, bytes.len())? {
             let piece = bytes.get(part.at..part.at + part.bytes).unwrap_or_default();
             self.copy_page(part.page, |window| window.copy_to(part.offset, piece))?;
@@ -131,6 +132,7 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
         offset: u64,
         bytes: &mut [u8],
     ) -> Result<(), CopyError> {
+        self.check(frame)?;
         for part in parts(frame, offset, bytes.len())? {
             let piece = bytes.get_mut(part.at..part.at + part.bytes).unwrap_or_default();
             self.copy_page(part.page, |window| window.copy_from(part.offset, piece))?;
@@ -141,10 +143,11 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
     /// Clears a frame.
     ///
     /// # Errors
-    /// The CPU has no windows.
+    /// The frame is another allocator's; the CPU has no windows.
     ///
     /// Cost: a window for each page.
     pub fn zero<P: Presence>(&self, frame: &mut Frame<P>) -> Result<(), CopyError> {
+        self.check(frame)?;
         for page in frame.frames().iter() {
             self.copy_page(page, |window| window.zero(0, PAGE_BYTES as usize))?;
         }

@@ -10,5 +10,6 @@ mod pool;
 mod protect;
 mod reserve;
 mod storm;
+mod two_worlds;
 mod views;
 mod world;

@@ -232,13 +232,15 @@ impl World {
         let slots = machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
         let watch: &'static Watch = leak(Watch::default());
         let windows = HostedWindows { machine, tables: tables.clone(), pages, watch };
+        let frames = allocator(machine, ram);
+        let brand = frames.brand();
         let world: &'static Self = leak(Self {
             machine,
-            frames: allocator(machine, ram),
+            frames,
             map: Mutex::new(map),
             alice,
             shelf: Mutex::new(shelf),
-            windows: Windows::new(machine, windows, slots),
+            windows: Windows::new(machine, windows, slots, brand),
             source: Mutex::new(source),
             at_boot: built.pages,
             ram,

@@ -135,7 +135,8 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
         pages: boot.direct_map.pages,
         seed: entropy::random(),
     };
-    tables::hand_over(standing, KernelRules::of(boot));
+    // SAFETY: boot has built the map so.
+    unsafe { tables::hand_over(standing, KernelRules::of(boot)) };
     reserve::fill();
     let owners = Changer::ALL.map(|changer| {
         // Parts of the kernel itself are trusted: their limit is none. Others get theirs when they come.

@@ -99,7 +99,8 @@ pub fn fill() {
 /// Gives the reserve the last tables of the store, for the change that makes the store larger.
 pub fn refill_from_store() {
     let mut stock = Stock::default();
-    if let Some(table) = tables::with_store(|store, memory| store.take(memory)) {
+    // SAFETY: a table is taken.
+    if let Some(table) = unsafe { tables::with_store(|store, memory| store.take(memory)) } {
         stock.0.push(table);
     }
     let _ = with(|map| map.refill(1, &mut stock));
@@ -133,7 +134,9 @@ fn drain(keep: u64) {
     loop {
         let mut stock = Stock::default();
         let now = now().tables;
-        let _ = with(|map| map.drain(keep.max(now.saturating_sub(BATCH as u64)), &mut stock));
+        let keep = keep.max(now.saturating_sub(BATCH as u64));
+        // SAFETY: the map's tables came by a stock, all of the kernel's.
+        let _ = with(|map| unsafe { map.drain(keep, &mut stock) });
         if stock.0.is_empty() {
             return;
         }
@@ -168,7 +171,8 @@ impl Stock {
     /// Gives all of them back. Not with a lock held.
     pub fn release(self) {
         if blocks::is_source() {
-            return self.0.into_iter().for_each(blocks::give);
+            // SAFETY: what a stock has is zero, and in no tree.
+            return self.0.into_iter().for_each(|table| unsafe { blocks::give(table) });
         }
         let Some(frames) = frames() else { return };
         let guard = MACHINE.pin();
@@ -181,13 +185,14 @@ impl Stock {
     }
 }
 
-impl TableSource for Stock {
+// SAFETY: each frame was allocated for the stock, zeroed, or given back to it so, and is handed out once.
+unsafe impl TableSource for Stock {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
         self.0.pop().ok_or(OutOfTables)
     }
 
     /// The reserve gives back no more than a batch at a time.
-    fn give_back(&mut self, table: Pfn) {
+    unsafe fn give_back(&mut self, table: Pfn) {
         let _ = self.0.try_push(table);
     }
 }

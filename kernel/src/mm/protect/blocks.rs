@@ -52,16 +52,18 @@ pub fn is_source() -> bool {
 
 /// Takes up to `count` zeroed tables and hands each to `put`. Not with a lock held.
 pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
-    if tables::with_store(|store, _| store.free()) < count + KEPT_FOR_GROWING {
+    if tables::look_at_store(|store, _| store.free()) < count + KEPT_FOR_GROWING {
         grow();
     }
     for _ in 0..count {
-        let taken =
+        // SAFETY: a table is taken.
+        let taken = unsafe {
             tables::with_store(
                 |store, memory| {
                     if store.free() > KEPT_FOR_GROWING { store.take(memory) } else { None }
                 },
-            );
+            )
+        };
         match taken {
             Some(table) => put(table),
             None => return reserve::want(),
@@ -69,9 +71,13 @@ pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
     }
 }
 
-/// Takes back a zeroed table. Not with the tables' lock held.
-pub fn give(table: Pfn) {
-    if let Err(refused) = tables::with_store(|store, memory| store.give(memory, table)) {
+/// Takes back a table. Not with the tables' lock held.
+///
+/// # Safety
+/// The table is zero, and no CPU can reach it.
+pub unsafe fn give(table: Pfn) {
+    // SAFETY: the caller's; the store refuses a table that is not out.
+    if let Err(refused) = unsafe { tables::with_store(|store, memory| store.give(memory, table)) } {
         log::error!("frame {} came back as a page table, and was not given out as one", refused.frame);
     }
 }
@@ -80,7 +86,8 @@ pub fn give(table: Pfn) {
 pub fn shrink(keep: u64) {
     let Some(_resizing) = Resizing::begin() else { return };
     // What boot took stays: nobody else may change it.
-    while let Some(block) = tables::with_store(|store, memory| store.take_spare(memory, keep)) {
+    // SAFETY: a block is taken.
+    while let Some(block) = unsafe { tables::with_store(|store, memory| store.take_spare(memory, keep)) } {
         release(block);
     }
 }
@@ -124,7 +131,8 @@ fn grow() {
     match direct_map::change(range, change, Changer::PageTables, "tables for changes of the map") {
         Ok(changed) => {
             leave(changed);
-            tables::with_store(|store, memory| store.add(memory, block, Tenure::Leaves));
+            // SAFETY: the block was allocated just now, zeroed, and is left to the store.
+            unsafe { tables::with_store(|store, memory| store.add(memory, block, Tenure::Leaves)) };
         }
         Err(Refused { frames: range, error }) => {
             log::warn!("no more tables: the block at {} cannot be protected: {error}", block.start().addr());
@@ -152,7 +160,7 @@ pub fn for_each(act: impl FnMut(Block)) {
 
 /// Each block. The store must not shrink meanwhile.
 fn each() -> impl Iterator<Item = Block> {
-    let next = |after| tables::with_store(|store, memory| store.next(memory, after));
+    let next = |after| tables::look_at_store(|store, memory| store.next(memory, after));
     core::iter::successors(next(None), move |&block| next(Some(block)))
 }
 

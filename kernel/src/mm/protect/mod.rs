@@ -41,7 +41,7 @@ use spin::Once;
 use crate::arch::cpu::features;
 use crate::arch::pkrs::Pkrs;
 use crate::boot::Boot;
-use crate::mm::tables::{self, Way};
+use crate::mm::tables;
 use crate::mm::windows;
 
 /// The key of page tables. No other page has one.
@@ -134,12 +134,11 @@ pub fn state() -> Option<State> {
 /// # Errors
 /// What is missing: tables stay as they are then.
 pub fn start(_: &'static Boot) -> Result<(), StartError> {
-    let way = match wanted() {
+    match wanted() {
         Protection::Off => return Ok(()),
-        Protection::Windows => Way::windows(windows::windows().ok_or(StartError::NoWindows)?),
-        Protection::Keys => Way::key(KEY),
-    };
-    tables::write_by(way);
+        Protection::Windows => tables::write_by_windows(windows::windows().ok_or(StartError::NoWindows)?),
+        Protection::Keys => tables::write_by_key(KEY),
+    }
     blocks::protect_all().map_err(StartError::Change)?;
     IN_FORCE.store(true, Release);
     log::info!("{Status}");
@@ -202,7 +201,7 @@ impl fmt::Display for Status {
             Protection::Keys => write!(f, "page tables: of {KEY}, which is open while they are written")?,
         }
         if in_force() != Protection::Off {
-            let (blocks, free) = tables::with_store(|store, _| (store.blocks(), store.free()));
+            let (blocks, free) = tables::look_at_store(|store, _| (store.blocks(), store.free()));
             write!(f, "; in {blocks} blocks of 2 MiB, {free} frames of them spare")?;
         }
         match CHOSEN.get().and_then(|chosen| chosen.less) {
