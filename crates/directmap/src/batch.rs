@@ -27,6 +27,10 @@ pub(crate) struct MergedTables {
 impl MergedTables {
     const NONE: Self = Self { first: None, tables: 0 };
 
+    fn take(&mut self) -> Self {
+        core::mem::replace(self, Self::NONE)
+    }
+
     fn push(&mut self, journal: &mut Journal, id: SplitId) {
         journal.set_next(id, self.first);
         self.first = Some(id);
@@ -41,8 +45,8 @@ impl MergedTables {
     }
 }
 
-/// Collects what any number of changes of one map leave behind. One flush does for all of them. The first map that is
-/// given a batch is its map: no other takes it.
+/// Collects what any number of changes of one map leave behind. One flush does for all of them, and empties the batch.
+/// The first map that is given an empty batch is its map: no other takes it.
 #[must_use = "CPUs go on using the old translations until the batch is flushed"]
 #[derive(Debug)]
 pub struct Batch {
@@ -76,11 +80,11 @@ impl Batch {
     /// Flushes on all CPUs that may hold a translation ([`Machine::flush_targets`]). The map's lock need not be held.
     ///
     /// Cost: one local flush, one interrupt for each other CPU; nothing where the batch is empty.
-    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>) -> Settled
+    pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> Settled
     where
         M: Machine + ?Sized,
     {
-        Settled { stats: self.flush.flush(machine, pinned), merged: self.merged, map: self.map }
+        Settled { stats: self.flush.flush(machine, pinned), merged: self.merged.take(), map: self.map.take() }
     }
 
     /// Flushes on the CPUs of `targets` only.
@@ -88,11 +92,11 @@ impl Batch {
     /// # Safety
     /// No other CPU holds a translation of the map, nor walks its tables.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn flush_on<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Settled
+    pub unsafe fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Settled
     where
         M: Machine + ?Sized,
     {
-        Settled { stats: self.flush.flush_on(machine, pinned, targets), merged: self.merged, map: self.map }
+        Settled { stats: self.flush.flush_on(machine, pinned, targets), merged: self.merged.take(), map: self.map.take() }
     }
 
     /// For a map that no CPU walks: one that is being built, or a simulated one.

@@ -83,7 +83,7 @@ impl Unmapped {
     }
 
     /// Drops it on every CPU that may hold a translation ([`FlushBatch::flush`]).
-    pub fn flush<C>(self, machine: &C, pinned: Pinned<'_>) -> Flushed
+    pub fn flush<C>(mut self, machine: &C, pinned: Pinned<'_>) -> Flushed
     where
         C: Machine + ?Sized,
     {

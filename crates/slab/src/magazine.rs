@@ -285,6 +285,11 @@ impl CpuLine {
         self.wanted.store(false, Relaxed);
     }
 
+    /// Whether there is any magazine.
+    pub(crate) fn has_magazines(&self) -> bool {
+        self.is_loaded() || self.has_previous()
+    }
+
     /// Whether there is a magazine behind the loaded one.
     pub(crate) fn has_previous(&self) -> bool {
         !self.previous.load(Relaxed).is_null()

@@ -156,6 +156,9 @@ impl<M: Machine> Slabs<M> {
                 return None;
             }
             line.answer();
+            if !line.has_magazines() {
+                return Some(0);
+            }
             line.take_all()
         };
         Some(held.into_iter().map(|magazine| self.give_up_magazine(record, pinned, magazine)).sum())

@@ -32,7 +32,7 @@ impl Operation for Page {
     fn run(&mut self) {
         let mut batch = FlushBatch::new();
         batch.add_leaf(page(), PageSize::Size4K);
-        let _ticket = flush::everywhere(batch, FlushCause::Other);
+        let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
     }
 }
 
@@ -51,7 +51,7 @@ impl Operation for Everything {
     fn run(&mut self) {
         let mut batch = FlushBatch::new();
         batch.add_everything();
-        let _ticket = flush::everywhere(batch, FlushCause::Other);
+        let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
     }
 }
 
@@ -70,6 +70,6 @@ impl Operation for Table {
     fn run(&mut self) {
         let mut batch = FlushBatch::new();
         batch.add_table(page());
-        let _ticket = flush::everywhere(batch, FlushCause::Other);
+        let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
     }
 }

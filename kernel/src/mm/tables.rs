@@ -293,7 +293,7 @@ pub unsafe fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
     batch.add_leaf(VirtRange::of_length(page, 1)?, PageSize::Size4K);
     let old = tables.read(last.table, last.index);
     tables.write(last.table, last.index, entry);
-    let _ticket = flush::everywhere(batch, FlushCause::Other);
+    let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
     Some(old)
 }
 
@@ -310,7 +310,7 @@ pub unsafe fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) ->
     let mut batch = FlushBatch::new();
     batch.add_leaf(VirtRange::of_length(leaf.virt, leaf.size.bytes())?, leaf.size);
     tables.write(last.table, last.index, entry(leaf));
-    let _ticket = flush::everywhere(batch, FlushCause::Other);
+    let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
     Some(())
 }
 

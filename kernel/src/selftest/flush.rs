@@ -89,9 +89,9 @@ impl TwoFaces {
 
 impl Drop for TwoFaces {
     fn drop(&mut self) {
-        let Ok(batch) = self.write(Entry::EMPTY) else { return };
+        let Ok(mut batch) = self.write(Entry::EMPTY) else { return };
         // The frames go back only after the flush, and no CPU may still be on its way to it.
-        let _ticket: FlushStats = flush::everywhere(batch, FlushCause::Other);
+        let _ticket: FlushStats = flush::everywhere(&mut batch, FlushCause::Other);
         let Some(allocator) = mm::frames::frames() else { return };
         let guard = MACHINE.pin();
         for frame in self.frames.iter_mut().filter_map(Option::take) {
@@ -126,14 +126,14 @@ fn received() -> (u64, u64) {
 /// Idle CPUs have the old translation cached, get no interrupt when it changes, and see the new one when they wake.
 fn idle_cpus_are_left_alone(_: &'static Boot) -> Result<(), Wrong> {
     let faces = TwoFaces::new()?;
-    let _first = flush::everywhere(faces.show(0)?, FlushCause::Other);
+    let _first = flush::everywhere(&mut faces.show(0)?, FlushCause::Other);
     for round in 0..20 {
         let (old, new) = (round % 2, (round + 1) % 2);
         let before = faces.strangers(word(old));
         ensure!(before == 0, "{before} CPUs did not see frame {old} in round {round}");
         wait_until_idle()?;
         let (calls, lazy) = received();
-        let ticket = flush::everywhere(faces.show(new)?, FlushCause::Other);
+        let ticket = flush::everywhere(&mut faces.show(new)?, FlushCause::Other);
         let left = ticket.left_to_lazy() as usize;
         ensure!(left == others().len(), "{left} of {} CPUs were left alone", others().len());
         let sent = received().0 - calls;
@@ -156,7 +156,7 @@ fn tables_wake_idle_cpus(_: &'static Boot) -> Result<(), Wrong> {
     let (calls, _) = received();
     let mut batch = FlushBatch::new();
     batch.add_table(VirtRange::of_length(plant::place(), 1).unwrap_or_default());
-    let ticket = flush::everywhere(batch, FlushCause::Other);
+    let ticket = flush::everywhere(&mut batch, FlushCause::Other);
     let interrupts = ticket.interrupts() as usize;
     ensure!(interrupts == others().len(), "{interrupts} of {} CPUs were interrupted", others().len());
     let taken = received().0 - calls;
@@ -169,7 +169,7 @@ fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Wrong> {
     static STAGE: AtomicU64 = AtomicU64::new(0);
     const READ_NEW: u64 = 1 << 32;
     let faces = TwoFaces::new()?;
-    let _first = flush::everywhere(faces.show(0)?, FlushCause::Other);
+    let _first = flush::everywhere(&mut faces.show(0)?, FlushCause::Other);
     let (stale, page) = (AtomicU64::new(0), faces.page);
     STAGE.store(0, Release);
     let read = || {
@@ -196,7 +196,7 @@ fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Wrong> {
                     let other = VirtRange::of_length(VirtAddr::new(page.get() - number * 3 * 4096), 4096);
                     batch.add_leaf(other.unwrap_or_default(), PageSize::Size4K);
                 }
-                let ticket = flush::everywhere(batch, FlushCause::Other);
+                let ticket = flush::everywhere(&mut batch, FlushCause::Other);
                 (received().0 - calls, ticket)
             });
             STAGE.fetch_or(READ_NEW, Release);
@@ -259,7 +259,7 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
     }
     let mut batch = FlushBatch::new();
     batch.add_everything();
-    let _ticket = flush::everywhere(batch, FlushCause::Other);
+    let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
     let after = counted();
     let grew = before.iter().zip(&after).all(|(before, after)| after > before);
     ensure!(grew, "pool, windows, removals, others: {before:?} flushes before, {after:?} after");

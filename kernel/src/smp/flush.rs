@@ -38,7 +38,7 @@ pub fn counts(cause: FlushCause) -> FlushCounts {
 }
 
 /// Flushes `batch` on every CPU that runs, and counts it.
-pub fn everywhere(batch: FlushBatch, cause: FlushCause) -> FlushStats {
+pub fn everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats {
     let guard = MACHINE.pin();
     let stats = batch.flush(&MACHINE, guard.pinned());
     COUNTERS.count(cause, stats);

@@ -71,7 +71,7 @@ impl<'stage> Stage<'stage> {
     }
 
     /// Flushes a batch of Rhumb's map.
-    pub(super) fn flush(&self, batch: Batch, effect: Effect) -> Settled {
+    pub(super) fn flush(&self, mut batch: Batch, effect: Effect) -> Settled {
         let round = Round::of(batch.is_empty());
         let settled = match &self.cpus {
             // SAFETY: no other CPU has a translation of the map: none runs.
@@ -85,7 +85,7 @@ impl<'stage> Stage<'stage> {
     }
 
     /// Flushes pages of any map.
-    pub(super) fn flush_pages(&self, batch: FlushBatch, effect: Effect) {
+    pub(super) fn flush_pages(&self, mut batch: FlushBatch, effect: Effect) {
         let round = Round::of(batch.is_empty());
         let flushed = match &self.cpus {
             Some(cpus) => batch.flush_on(cpus.machine, cpus.pinned, &cpus.targets),

@@ -207,7 +207,7 @@ impl<'world, 'machine> Play<'world, 'machine> {
 
     /// Flushes a pending batch; from then on no CPU may hold what that batch alone has changed.
     pub(crate) fn flush(&mut self, which: usize) -> Result<(), String> {
-        let (id, batch) = self.pending.swap_remove(which);
+        let (id, mut batch) = self.pending.swap_remove(which);
         let due = self.model.due(id);
         let settled = batch.flush(self.world.machine, self.cpu.pinned());
         self.model.touches.retain(|touch| touch.batch != id);

@@ -83,7 +83,7 @@ impl<'machine> World<'machine> {
         last.entry
     }
 
-    fn flush(&self, batch: FlushBatch, targets: &CpuMask) -> FlushStats {
+    fn flush(&self, mut batch: FlushBatch, targets: &CpuMask) -> FlushStats {
         let pin = self.machine.pin();
         batch.flush_on(&self.machine, pin.pinned(), targets)
     }

@@ -1,5 +1,6 @@
 //! What has changed in the tables and has not been flushed yet.
 
+use arrayvec::ArrayVec;
 use rhumb_machine::{CpuMask, FlushScope, Machine, PageRun, PageSize, Pinned, VirtRange};
 
 use crate::flush::stats::FlushStats;
@@ -57,8 +58,7 @@ enum Laziness {
 #[must_use = "what has changed is cached by CPUs until the batch is flushed"]
 #[derive(Clone, Debug)]
 pub struct FlushBatch {
-    runs: [PageRun; RUNS],
-    used: usize,
+    runs: ArrayVec<PageRun, RUNS>,
     pages: u32,
     extent: Extent,
     laziness: Laziness,
@@ -68,8 +68,7 @@ impl FlushBatch {
     /// Nothing to flush.
     pub const fn new() -> Self {
         Self {
-            runs: [PageRun::EMPTY; RUNS],
-            used: 0,
+            runs: ArrayVec::new_const(),
             pages: 0,
             extent: Extent::Runs,
             laziness: Laziness::Allowed,
@@ -105,7 +104,7 @@ impl FlushBatch {
     /// Everything changed.
     pub fn add_everything(&mut self) {
         self.extent = Extent::Everything;
-        self.used = 0;
+        self.runs.clear();
         self.pages = 0;
     }
 
@@ -117,7 +116,7 @@ impl FlushBatch {
 
     /// Whether there is nothing to flush.
     pub const fn is_empty(&self) -> bool {
-        self.used == 0 && matches!(self.extent, Extent::Runs)
+        self.runs.is_empty() && matches!(self.extent, Extent::Runs)
     }
 
     /// Whether it drops every translation.
@@ -138,16 +137,16 @@ impl FlushBatch {
     /// What a machine is asked to drop.
     pub fn scope(&self) -> FlushScope<'_> {
         match self.extent {
-            Extent::Runs => FlushScope::Pages { runs: self.runs() },
+            Extent::Runs => FlushScope::Pages { runs: &self.runs },
             Extent::Everything => FlushScope::All,
         }
     }
 
-    /// Drops it all on every CPU that may hold a translation. Returns when each of them has, but for lazy ones, which
-    /// do before they use any mapping.
+    /// Drops it all on every CPU that may hold a translation, and empties the batch. Returns when each of them has, but
+    /// for lazy ones, which do before they use any mapping.
     ///
     /// Cost: one local flush and one round of interrupts, to those that are not lazy; nothing for an empty batch.
-    pub fn flush<M>(self, machine: &M, pinned: Pinned<'_>) -> FlushStats
+    pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> FlushStats
     where
         M: Machine + ?Sized,
     {
@@ -160,7 +159,7 @@ impl FlushBatch {
     }
 
     /// As [`FlushBatch::flush`], on the CPUs of `targets` only.
-    pub fn flush_on<M>(self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushStats
+    pub fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushStats
     where
         M: Machine + ?Sized,
     {
@@ -179,34 +178,34 @@ impl FlushBatch {
         if !awake.is_empty() {
             machine.flush_remote(pinned, &awake, self.scope());
         }
-        FlushStats::of(&self, awake.len(), lazy.len())
+        let stats = FlushStats::of(self, awake.len(), lazy.len());
+        self.clear();
+        stats
     }
 
-    fn runs(&self) -> &[PageRun] {
-        self.runs.get(..self.used).unwrap_or(&self.runs)
+    fn clear(&mut self) {
+        self.runs.clear();
+        (self.pages, self.extent, self.laziness) = (0, Extent::Runs, Laziness::Allowed);
     }
 
     /// Adds a run, joined with all that it touches. What it joins grows and may touch another: the search begins anew.
     fn insert(&mut self, mut run: PageRun) {
         let mut index = 0;
-        while index < self.used {
-            let old = self.runs[index];
-            index += 1;
+        while let Some(old) = self.runs.get(index) {
             if let Some(joined) = old.join(run) {
                 run = joined;
                 self.pages -= old.pages();
-                self.used -= 1;
-                self.runs[index - 1] = self.runs[self.used];
+                self.runs.swap_remove(index);
                 index = 0;
+            } else {
+                index += 1;
             }
         }
         self.pages += run.pages();
-        if self.pages > FLUSH_PAGES_MAX {
-            return self.add_everything();
+        // Each run has a page at least, so there is room for as many runs as pages.
+        if self.pages > FLUSH_PAGES_MAX || self.runs.try_push(run).is_err() {
+            self.add_everything();
         }
-        // There is room: each run has a page at least, and the pages are at most as many as the runs.
-        self.runs[self.used] = run;
-        self.used += 1;
     }
 }
 

@@ -359,7 +359,7 @@ proptest! {
                 }
             }
         }
-        let batch = batch_of(&adds);
+        let mut batch = batch_of(&adds);
         {
             prop_assert_eq!(batch.is_empty(), model.is_empty());
             match batch.scope() {

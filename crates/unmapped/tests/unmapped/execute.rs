@@ -24,7 +24,7 @@ fn executable_and_not(
     let frames = PfnRange::of_length(world.ram.start().plus(512 + 7), 3).unwrap();
     let mut map = world.map.lock().unwrap();
     let (cause, at) = (Cause::new(world.map_owner(ALICE), "code"), At::now(&world.machine, cpu.pinned()));
-    let settle = |batch: Batch, flush: Flush| -> Settled {
+    let settle = |mut batch: Batch, flush: Flush| -> Settled {
         match flush {
             Flush::Everywhere => batch.flush(&world.machine, cpu.pinned()),
             // SAFETY: it is not so: this is the fault that is planted.

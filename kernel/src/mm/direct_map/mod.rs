@@ -354,7 +354,7 @@ fn edit<A>(
         // A long collapse goes on when the tables that it has left are back, and their records.
         let is_enough = batch.tables() >= MERGES_OF_A_FLUSH || left.records == 0;
         if !batch.is_empty() && (step.is_ready() || is_enough) {
-            left = finish(core::mem::take(&mut batch), cause)?;
+            left = finish(&mut batch, cause)?;
         }
         if let Poll::Ready(answer) = step {
             reserve::fill_if_allowed(left);
@@ -363,8 +363,8 @@ fn edit<A>(
     }
 }
 
-/// Flushes a batch, and gives its tables back. Returns what the reserve has then.
-fn finish(batch: Batch, cause: FlushCause) -> Result<Reserve, ChangeError> {
+/// Flushes a batch, gives its tables back, and leaves it empty. Returns what the reserve has then.
+fn finish(batch: &mut Batch, cause: FlushCause) -> Result<Reserve, ChangeError> {
     let settled = {
         let guard = MACHINE.pin();
         batch.flush(&MACHINE, guard.pinned())
