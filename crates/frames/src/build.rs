@@ -13,7 +13,7 @@ use crate::pool::Pool;
 use crate::raw::Brand;
 use crate::request::{Mobility, Zone};
 use crate::storage::{Storage, Table};
-use crate::sync::{AtomicU32, AtomicUsize, Ordering, Relaxed};
+use crate::sync::{AtomicU8, AtomicU32, AtomicUsize, Ordering, Relaxed};
 use crate::words::FRAMES;
 
 impl Depot {
@@ -44,6 +44,7 @@ impl Depot {
             pools: &storage.zeroed::<Table<Pool, MAX_POOLS>>(1)?[0],
             pool_count: AtomicUsize::new(0),
             starts: storage.zeroed(MAX_POOLS)?,
+            largest: AtomicU8::new(0),
             zonelists: storage.zeroed(layout.nodes * MAX_POOLS)?,
             caches: storage.zeroed(layout.cpus)?,
             has_high,

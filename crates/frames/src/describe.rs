@@ -6,6 +6,7 @@ use crate::block::{Block, State};
 use crate::descriptor::{Descriptor, DescriptorView};
 use crate::frame::{Frame, Freeable};
 use crate::frames::Frames;
+use crate::pool::Pool;
 use crate::raw::Brand;
 use crate::words::FRAMES;
 
@@ -79,6 +80,33 @@ impl<M: Machine> Frames<M> {
         self.described(pfn)
     }
 
+    /// Returns the descriptors of `frames`, to read them, in ascending order; or `None`: where [`Frames::descriptor`]
+    /// returns `None`, and where `frames` are none, or are not all of one pool and one 2-MiB block.
+    ///
+    /// Cost: one search among the pools for all of them, no lock.
+    pub fn descriptors(&self, frames: PfnRange) -> Option<impl ExactSizeIterator<Item = DescriptorView<'_>>> {
+        let block = self.block_of_all(frames)?;
+        if !block.described.is_filled() {
+            return None;
+        }
+        // SAFETY: `block_of_all` found that they are in one block, and that it holds memory.
+        Some(unsafe { self.descriptors.run(frames) }?.iter().map(DescriptorView::new))
+    }
+
+    /// Returns the descriptors of `frames`, for their holder to write; or `None`: where there are no descriptors, and
+    /// where `frames` are none, or are not all of one pool and one 2-MiB block.
+    ///
+    /// # Safety
+    /// As for [`Frames::descriptor_to_write`]: the caller holds each of `frames` as long as it uses the descriptors.
+    pub unsafe fn descriptors_to_write(&self, frames: PfnRange) -> Option<&[Descriptor]> {
+        let block = self.block_of_all(frames)?;
+        if !block.described.is_filled() {
+            self.fill_descriptors(block, frames.start())?;
+        }
+        // SAFETY: `block_of_all` found that they are in one block, and that it holds memory.
+        unsafe { self.descriptors.run(frames) }
+    }
+
     /// The descriptor of a frame, if its block's descriptors are filled in.
     #[inline]
     pub(crate) fn filled_descriptor(&self, pfn: Pfn) -> Option<&Descriptor> {
@@ -113,9 +141,17 @@ impl<M: Machine> Frames<M> {
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<&'static Block> {
-        let pool = self.depot.pool_of(pfn)?;
-        let block = &pool.blocks[pool.offset(pfn) / FRAMES as usize];
-        (block.info().state() != State::Absent).then_some(block)
+        self.depot.pool_of(pfn).and_then(|pool| block_in(pool, pfn))
+    }
+
+    /// The block that holds all of `frames`, none of which is another pool's.
+    fn block_of_all(&self, frames: PfnRange) -> Option<&'static Block> {
+        let pool = self.depot.pool_of(frames.start())?;
+        let last = Pfn::new(frames.end().get().checked_sub(1)?);
+        let is_one = frames.start() <= last
+            && pool.span.contains(last)
+            && frames.start().get() / u64::from(FRAMES) == last.get() / u64::from(FRAMES);
+        if is_one { block_in(pool, frames.start()) } else { None }
     }
 
     /// Clears the descriptors of the frames that this block has in its pool: at a pool's ends that may be less than 512.
@@ -135,4 +171,10 @@ impl<M: Machine> Frames<M> {
         });
         Some(())
     }
+}
+
+/// The block of a frame of `pool`, if it holds memory.
+fn block_in(pool: &'static Pool, pfn: Pfn) -> Option<&'static Block> {
+    let block = &pool.blocks[pool.offset(pfn) / FRAMES as usize];
+    (block.info().state() != State::Absent).then_some(block)
 }

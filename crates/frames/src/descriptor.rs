@@ -20,7 +20,7 @@
 //! frame gets its [`Descriptor`]: from the handle ([`crate::Frames::descriptor_of`]), or by number where it promises
 //! that it holds the frame. All others get a [`DescriptorView`].
 
-use rhumb_machine::{CpuId, Order, Pfn, VirtAddr};
+use rhumb_machine::{CpuId, Order, Pfn, PfnRange, VirtAddr};
 
 use crate::request::Owner;
 use crate::sync::{AtomicU32, Relaxed};
@@ -229,5 +229,18 @@ impl Descriptors {
         // SAFETY: the array's maker promised that the descriptors of such blocks are there; they are atomics, for which
         // any bits are a value.
         Some(unsafe { &*at })
+    }
+
+    /// The descriptors of `frames`, whatever they hold.
+    ///
+    /// # Safety
+    /// `frames` are in one 2-MiB block that holds memory which the allocator manages.
+    pub(crate) unsafe fn run(&self, frames: PfnRange) -> Option<&[Descriptor]> {
+        if self.is_absent() {
+            return None;
+        }
+        let at = self.base.as_ptr::<Descriptor>().wrapping_add(frames.start().get() as usize);
+        // SAFETY: as in `get`, for each of them; they lie side by side.
+        Some(unsafe { core::slice::from_raw_parts(at, frames.frames() as usize) })
     }
 }

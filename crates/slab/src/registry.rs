@@ -47,22 +47,6 @@ impl Table {
         Some((word * WORD_BITS + bit) as u16)
     }
 
-    /// Lists the caches that may be walked, from the number `from` on: a step for each taken number and each word.
-    fn walkable(&self, from: usize) -> impl Iterator<Item = (usize, &'static Record)> {
-        let (first, below) = (from / WORD_BITS, (1 << (from % WORD_BITS)) - 1);
-        let taken = self.taken.iter().enumerate().skip(first);
-        taken
-            .flat_map(move |(word, &bits)| {
-                let mut bits = if word == first { bits & !below } else { bits };
-                core::iter::from_fn(move || {
-                    let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-                    bits &= bits - 1;
-                    Some(word * WORD_BITS + bit)
-                })
-            })
-            .filter_map(|id| Some((id, self.caches[id]?)))
-    }
-
     fn give(&mut self, id: u16) {
         self.taken[usize::from(id) / WORD_BITS] &= !(1 << (usize::from(id) % WORD_BITS));
     }
@@ -102,7 +86,8 @@ impl Registry {
     /// Returns the first cache at or after the number `from`, and its number.
     pub(crate) fn walk(&self, irq_off: IrqOff<'_>, from: usize) -> Option<(usize, Walked)> {
         let table = self.table.lock(irq_off);
-        let (id, record) = table.walkable(from).next()?;
+        let (id, record) =
+            (from..).zip(table.caches.get(from..)?).find_map(|(id, &record)| Some((id, record?)))?;
         record.walkers.fetch_add(1, Relaxed);
         Some((id, Walked(record)))
     }

@@ -4,10 +4,10 @@ use std::boxed::Box;
 use std::sync::Barrier;
 use std::vec::Vec;
 
-use rhumb_machine::{Order, Pfn, VirtAddr};
+use rhumb_machine::{Order, Pfn, PfnRange, VirtAddr};
 
 use super::machine::*;
-use crate::{Descriptor, Frames, Owner, Place, Request};
+use crate::{Descriptor, DescriptorView, Frames, Owner, Place, Request};
 
 const BASE: u64 = 1 << 20;
 const STALE: u8 = 0xa5;
@@ -154,4 +154,40 @@ fn cpus_that_fill_a_block_at_once_lose_no_stamp() {
             });
         }
     });
+}
+
+#[test]
+fn descriptors_side_by_side_are_those_of_one_block_of_one_pool() {
+    let end = BASE + 1024 + 256;
+    let ranges = [(BASE, BASE + 1024, 0), (BASE + 1024, end, 1)];
+    let (frames, _) = with_descriptors(1, &ranges);
+    let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end)).unwrap();
+    assert!(frames.descriptors(range(BASE, BASE + 12)).is_none(), "nobody has written any yet");
+
+    let write = |start, end| {
+        // SAFETY: nobody else uses this allocator.
+        unsafe { frames.descriptors_to_write(range(start, end)) }
+    };
+    for (at, descriptor) in (0..).zip(write(BASE + 500, BASE + 512).unwrap()) {
+        descriptor.set_private(at + 1);
+    }
+    let read: Vec<u64> =
+        frames.descriptors(range(BASE + 498, BASE + 512)).unwrap().map(DescriptorView::private).collect();
+    assert_eq!(read, [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    assert_eq!(frames.descriptor(Pfn::new(BASE + 511)).unwrap().private(), 12);
+
+    assert_eq!(write(end - 256, end).unwrap().len(), 256);
+    for (start, end) in [
+        (BASE + 500, BASE + 513),
+        (BASE + 1000, BASE + 1030),
+        (end - 1, end + 1),
+        (end, end + 1),
+        (BASE - 1, BASE + 1),
+        (BASE, BASE),
+        (0, 0),
+        (0, u64::MAX),
+    ] {
+        assert!(write(start, end).is_none(), "{start:#x} to {end:#x}");
+        assert!(frames.descriptors(range(start, end)).is_none(), "{start:#x} to {end:#x}");
+    }
 }

@@ -67,12 +67,7 @@ pub struct FlushBatch {
 impl FlushBatch {
     /// Nothing to flush.
     pub const fn new() -> Self {
-        Self {
-            runs: ArrayVec::new_const(),
-            pages: 0,
-            extent: Extent::Runs,
-            laziness: Laziness::Allowed,
-        }
+        Self { runs: ArrayVec::new_const(), pages: 0, extent: Extent::Runs, laziness: Laziness::Allowed }
     }
 
     /// Leaves of `range` changed or went; each had `size` when a CPU may have cached it.

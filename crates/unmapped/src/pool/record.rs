@@ -19,7 +19,7 @@
 
 use rhumb_frames::words::{Bits, FRAMES, WORDS, block_rank};
 use rhumb_frames::{Descriptor, DescriptorView, Frames, Owner};
-use rhumb_machine::{Machine, Pfn};
+use rhumb_machine::{Machine, Pfn, PfnRange};
 
 /// Marks a block of a pool; anything else in the word of a frame that is not is as good as random.
 const MAGIC: u64 = 0x52_756e << 40;
@@ -148,13 +148,14 @@ pub(crate) struct Records<'frames, M: Machine>(pub(crate) &'frames Frames<M>);
 impl<M: Machine> Records<'_, M> {
     /// The state of a block; `None` where no block of a pool is.
     pub(crate) fn load(&self, id: BlockId) -> Option<Record> {
-        let state = self.word(id, STATE)?;
+        let mut words = self.0.descriptors(state_of(id))?.map(DescriptorView::private);
+        let mut bits = [0; WORDS];
+        for (word, read) in bits.iter_mut().zip(&mut words) {
+            *word = read;
+        }
+        let state = words.nth((STATE - WORDS as u64) as usize)?;
         if state & MAGIC_MASK != MAGIC {
             return None;
-        }
-        let mut bits = [0; WORDS];
-        for (at, word) in (0u64..).zip(&mut bits) {
-            *word = self.word(id, at)?;
         }
         Some(Record {
             bits,
@@ -167,22 +168,27 @@ impl<M: Machine> Records<'_, M> {
 
     /// Writes a block's state, all but its links.
     pub(crate) fn store(&self, id: BlockId, record: &Record) {
-        for (at, &word) in (0u64..).zip(&record.bits) {
-            self.set_word(id, at, word);
-        }
         let member = if record.kind == Kind::Member { MEMBER } else { 0 };
         let state = MAGIC
             | u64::from(record.owner.0) << 24
             | member
             | u64::from(record.bin) << 16
             | u64::from(record.free);
-        self.set_word(id, STATE, state);
+        let Some(descriptors) = self.all_held(id) else { return };
+        for (descriptor, &word) in descriptors.iter().zip(&record.bits) {
+            descriptor.set_private(word);
+        }
+        if let Some(descriptor) = descriptors.get(STATE as usize) {
+            descriptor.set_private(state);
+        }
     }
 
     /// Leaves the words as the allocator's other users expect them; the first frame has an owner, so that the allocator
     /// forgets it.
     pub(crate) fn wipe(&self, id: BlockId, owner: Owner) {
-        (0..USED).for_each(|at| self.set_word(id, at, 0));
+        for descriptor in self.all_held(id).into_iter().flatten() {
+            descriptor.set_private(0);
+        }
         self.describe(id.start(), owner, 0);
     }
 
@@ -244,6 +250,12 @@ impl<M: Machine> Records<'_, M> {
         unsafe { self.0.descriptor_to_write(pfn) }
     }
 
+    /// The descriptors with a block's state.
+    fn all_held(&self, id: BlockId) -> Option<&[Descriptor]> {
+        // SAFETY: as above.
+        unsafe { self.0.descriptors_to_write(state_of(id)) }
+    }
+
     const fn word_of(chain: Chain) -> u64 {
         match chain {
             Chain::Bin => LINKS,
@@ -260,4 +272,9 @@ impl<M: Machine> Records<'_, M> {
             descriptor.set_private(word);
         }
     }
+}
+
+/// The frames of a block whose descriptors have its state.
+fn state_of(id: BlockId) -> PfnRange {
+    PfnRange::of_length(id.start(), USED).unwrap_or_default()
 }

@@ -242,18 +242,7 @@ impl Shelf {
         pfn: Pfn,
         order: Order,
     ) -> Result<Owner, GiveError> {
-        let records = Records(frames);
-        let record = records.load(BlockId::around(pfn)).ok_or(GiveError::Foreign { pfn })?;
-        let bits = mask(pfn, order);
-        if record.bits.iter().zip(&bits).any(|(free, wanted)| free & wanted != 0) {
-            return Err(GiveError::NotOut { pfn });
-        }
-        let (owner, taken) = records.taken(pfn).ok_or(GiveError::NotOut { pfn })?;
-        if taken != order.get() {
-            let taken = Order::new(taken).unwrap_or_default();
-            return Err(GiveError::WrongOrder { pfn, given: order, taken });
-        }
-        Ok(owner)
+        find_out(&Records(frames), pfn, order).map(|(owner, _)| owner)
     }
 
     /// Takes back what is out, zeroed.
@@ -263,9 +252,8 @@ impl Shelf {
         pfn: Pfn,
         order: Order,
     ) -> Result<(), GiveError> {
-        let owner = self.check_out(frames, pfn, order)?;
         let (records, id) = (Records(frames), BlockId::around(pfn));
-        let mut record = records.load(id).ok_or(GiveError::Foreign { pfn })?;
+        let (owner, mut record) = find_out(&records, pfn, order)?;
         records.clear_taken(pfn);
         for (word, bits) in record.bits.iter_mut().zip(mask(pfn, order)) {
             *word |= bits;
@@ -433,6 +421,25 @@ impl Account {
 enum Turned {
     Whole,
     Broken,
+}
+
+/// Who has the block of `order` that begins at `pfn` and is out, and the state of the 2 MiB around it.
+fn find_out<M: Machine>(
+    records: &Records<'_, M>,
+    pfn: Pfn,
+    order: Order,
+) -> Result<(Owner, Record), GiveError> {
+    let record = records.load(BlockId::around(pfn)).ok_or(GiveError::Foreign { pfn })?;
+    let bits = mask(pfn, order);
+    if record.bits.iter().zip(&bits).any(|(free, wanted)| free & wanted != 0) {
+        return Err(GiveError::NotOut { pfn });
+    }
+    let (owner, taken) = records.taken(pfn).ok_or(GiveError::NotOut { pfn })?;
+    if taken != order.get() {
+        let taken = Order::new(taken).unwrap_or_default();
+        return Err(GiveError::WrongOrder { pfn, given: order, taken });
+    }
+    Ok((owner, record))
 }
 
 /// Puts a block at the head of a list.
