@@ -96,7 +96,11 @@ impl Batch {
     where
         M: Machine + ?Sized,
     {
-        Settled { stats: self.flush.flush_on(machine, pinned, targets), merged: self.merged.take(), map: self.map.take() }
+        Settled {
+            stats: self.flush.flush_on(machine, pinned, targets),
+            merged: self.merged.take(),
+            map: self.map.take(),
+        }
     }
 
     /// For a map that no CPU walks: one that is being built, or a simulated one.

@@ -132,11 +132,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     fn collapse_block(&mut self, block: Block, batch: &mut Batch) -> Step {
-        let walk = self.tree.walk(block.start());
         let level = block.size().level();
-        let Some(step) = walk.steps().iter().find(|step| step.level == level) else {
-            let above = walk.steps().last().map_or(level, |step| step.level);
-            return Step::NoTables { end: self.tree.end_of_entry(block.start(), above) };
+        let step = match self.tree.entry_of(block) {
+            Ok(step) => step,
+            Err(above) => return Step::NoTables { end: self.tree.end_of_entry(block.start(), above) },
         };
         let Some(table) = step.entry.child(level) else { return Step::Whole };
         if self.journal.breaker(block).is_some() || !self.tree.is_uniform(block, table) {

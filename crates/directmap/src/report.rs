@@ -238,11 +238,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Why a block is not one page that no change has cut.
     fn boot_reason(&self, block: Block) -> BootReason {
-        let walk = self.tree.walk(block.start());
-        let level = block.size().level();
-        let Some(table) =
-            walk.steps().iter().find(|step| step.level == level).and_then(|s| s.entry.child(level))
-        else {
+        let entry = self.tree.entry_of(block).map(|step| step.entry);
+        let Some(table) = entry.ok().and_then(|entry| entry.child(block.size().level())) else {
             return BootReason::Hole;
         };
         let Some(smaller) = block.size().smaller() else { return BootReason::Small };

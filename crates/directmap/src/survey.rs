@@ -170,10 +170,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// The pages that are whole across one of `edges`.
     pub(crate) fn cuts_at(&self, edges: [Pfn; 2]) -> Cuts {
         let mut cuts = Cuts::default();
-        for size in [PageSize::Size1G, PageSize::Size2M] {
-            for edge in edges {
+        for edge in edges {
+            // The page across the edge, or that begins there. What is as large or smaller, and across the edge, is whole.
+            let Some((_, whole)) = self.tree.end_of_walk(edge) else { continue };
+            for size in [PageSize::Size1G, PageSize::Size2M] {
                 let block = Block::around(edge, size);
-                if block.is_cut_at(edge) && self.tree.is_whole(block) {
+                if size <= whole && block.is_cut_at(edge) {
                     cuts.push(block);
                 }
             }

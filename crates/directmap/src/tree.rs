@@ -11,8 +11,8 @@
 
 use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{
-    ENTRIES, Entry, Leaf, PageCounts, Privilege, Root, Scan, Step, TableMemory, Visit, Walk, bits,
-    levels::span_bytes, walk,
+    ENTRIES, Entry, Leaf, PageCounts, Privilege, Root, Scan, Step, TableMemory, Visit, bits, descend,
+    levels::span_bytes,
 };
 
 use crate::batch::Batch;
@@ -45,10 +45,6 @@ impl<T: TableMemory> Tree<T> {
         VirtRange::of_length(self.virt(frames.start()), frames.addrs().bytes()).unwrap_or_default()
     }
 
-    pub(crate) fn walk(&self, pfn: Pfn) -> Walk {
-        walk(&self.memory, self.root, self.virt(pfn))
-    }
-
     /// A scan of all pages that overlap `frames`, for [`Tree::next_run`].
     pub(crate) fn scan(&self, frames: PfnRange) -> Scan<'_, T> {
         Scan::new(&self.memory, self.root, self.virt_range(frames))
@@ -70,8 +66,17 @@ impl<T: TableMemory> Tree<T> {
 
     /// The entry at which the walk of `pfn` ends, present or not.
     pub(crate) fn end_of_walk(&self, pfn: Pfn) -> Option<(Step, PageSize)> {
-        let step = *self.walk(pfn).steps().last()?;
+        let step = descend(&self.memory, self.root, self.virt(pfn), 1)?;
         Some((step, PageSize::from_level(step.level)?))
+    }
+
+    /// The entry that stands for `block` itself; or the level above it at which the walk ends.
+    pub(crate) fn entry_of(&self, block: Block) -> Result<Step, u8> {
+        let level = block.size().level();
+        match descend(&self.memory, self.root, self.virt(block.start()), level) {
+            Some(step) if step.level == level => Ok(step),
+            other => Err(other.map_or(level, |step| step.level)),
+        }
     }
 
     /// One past the last frame that the entry at `level` on the way to `pfn` stands for. The base is not a multiple of
@@ -79,11 +84,6 @@ impl<T: TableMemory> Tree<T> {
     pub(crate) const fn end_of_entry(&self, pfn: Pfn, level: u8) -> Pfn {
         let last = self.virt(pfn).get() | (span_bytes(level) - 1);
         self.pfn(VirtAddr::new(last)).plus(1)
-    }
-
-    /// Whether the page, present or absent, at `block` is `block` or larger.
-    pub(crate) fn is_whole(&self, block: Block) -> bool {
-        self.end_of_walk(block.start()).is_some_and(|(_, size)| size >= block.size())
     }
 
     /// Puts `table` in place of the page that is `block`: the same attributes in the next smaller size.
@@ -121,8 +121,7 @@ impl<T: TableMemory> Tree<T> {
             }
             _ => Entry::EMPTY,
         };
-        let walk = self.walk(block.start());
-        let Some(step) = walk.steps().iter().find(|step| step.level == block.size().level()) else { return };
+        let Ok(step) = self.entry_of(block) else { return };
         self.memory.write(step.table, step.index, whole);
         let range = self.virt_range(block.frames());
         if !planted::is(Fault::MergedTableUnflushed) {
@@ -157,10 +156,8 @@ impl<T: TableMemory> Tree<T> {
 
     /// The table that a change has put in place of the page that is `block`, while it is there.
     pub(crate) fn cut_table(&self, block: Block) -> Option<Pfn> {
-        let level = block.size().level();
-        let walk = self.walk(block.start());
-        let entry = walk.steps().iter().find(|step| step.level == level)?.entry;
-        entry.child(level).filter(|_| entry.bits() & bits::SOFTWARE != 0)
+        let entry = self.entry_of(block).ok()?.entry;
+        entry.child(block.size().level()).filter(|_| entry.bits() & bits::SOFTWARE != 0)
     }
 
     /// Gives every page of `frames` the entry of `state`, as far as `budget` goes, and returns where it has stopped.

@@ -11,7 +11,7 @@
 //! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
 //! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`Unmapped`], [`Flushed`]; [`MapError`] |
 //! | [`flush`] | [`FlushBatch`], [`FlushStats`], [`LazyCpu`]: what CPUs have cached of changed tables |
-//! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level |
+//! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level; [`descend`]: its last entry alone |
 //! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
 //! | [`audit`], [`finding`] | [`Audit`]: W^X across all aliases, offsets, device memory, overlaps |
 //!
@@ -55,7 +55,7 @@ pub use memory::{OutOfTables, TableChain, TableMemory, TableSource};
 pub use runs::{Mapping, PageCounts, Run, tables_needed};
 pub use scan::{Leaves, Malformed, Scan, Visit};
 pub use span::{Join, Span, Spans};
-pub use walk::{Leaf, Outcome, Step, Walk, walk};
+pub use walk::{Leaf, Outcome, Step, Walk, descend, walk};
 
 #[cfg(test)]
 mod tests;

@@ -175,6 +175,25 @@ pub fn walk<M: TableMemory + ?Sized>(memory: &M, root: Root, virt: VirtAddr) -> 
     walk
 }
 
+/// Returns the read at which a walk ends, or the one at `level` where the walk comes so far: what [`Walk::steps`] would
+/// show, for those who want no more. `None` where the address is not canonical.
+pub fn descend<M: TableMemory + ?Sized>(memory: &M, root: Root, virt: VirtAddr, level: u8) -> Option<Step> {
+    if !root.levels.is_canonical(virt) {
+        return None;
+    }
+    let mut at = root.levels.top();
+    let mut table = root.table;
+    loop {
+        let index = root.levels.index(virt, at);
+        let entry = memory.read(table, index);
+        match entry.child(at) {
+            Some(child) if at > level && entry.reserved_bits(at, root.phys_bits()) == 0 => table = child,
+            _ => return Some(Step { level: at, table, index, entry }),
+        }
+        at -= 1;
+    }
+}
+
 impl fmt::Display for Walk {
     /// ```text
     /// walk of 0xffff800040000123, 4 levels

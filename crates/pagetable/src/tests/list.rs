@@ -3,7 +3,7 @@
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use rhumb_machine::PageSize;
+use rhumb_machine::{PageSize, VirtAddr};
 
 use super::*;
 
@@ -34,7 +34,19 @@ fn a_walk_reads_one_entry_for_each_level_down_to_the_page() {
             // 2 reads for 1 GiB, 3 for 2 MiB, 4 for 4 KiB; one more with five levels.
             let extra = usize::from(levels.top() - 4);
             assert_eq!(walk.memory_reads(), 2 + place + extra);
+            for at in [start, start + size.bytes(), 1 << 46, 1 << 50] {
+                assert_descends(&machine, virt(base.wrapping_add(at)));
+            }
         }
+    }
+}
+
+/// Says that for each level `descend` ends where a walk does, or passes it.
+fn assert_descends(machine: &Machine, address: VirtAddr) {
+    let walk = walk(&machine.memory, machine.root, address);
+    for level in 1..=6 {
+        let passed = walk.steps().iter().find(|step| step.level <= level).or(walk.steps().last());
+        assert_eq!(descend(&machine.memory, machine.root, address, level).as_ref(), passed, "{walk}");
     }
 }
 
@@ -94,6 +106,7 @@ fn a_walk_is_printed_level_by_level() {
     assert!(print(&machine, 0).contains("reserved bits 0x80 set, 1 memory read"));
     let walk = walk(&machine.memory, machine.root, virt(0));
     assert_eq!(walk.outcome(), Outcome::Reserved { level: 4, reserved: bits::HUGE });
+    assert_descends(&machine, virt(0));
 }
 
 #[test]
