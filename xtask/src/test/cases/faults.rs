@@ -1,5 +1,6 @@
 //! What goes wrong on purpose: each fault ends in a full report, and each plant is found.
 
+use crate::machine::Serial;
 use crate::test::case::{Case, Ends};
 use crate::test::expect::{lines, no_text, text};
 
@@ -64,6 +65,12 @@ pub(crate) fn cases() -> Vec<Case> {
         let case = Case::new(format!("refused/{model}"), "unreached").cpu(model).ends(Ends::Refusing);
         cases.push(case.expect([text(sentence), lines(0, "unreached")]));
     }
+    // An IDE controller where COM1 should be: its registers never say that a byte can be sent. The machine ends all the
+    // same, in silence.
+    let mute =
+        Case::new("refused/nothing-takes-the-sentence", "unreached").cpu("max,-nx").ends(Ends::Refusing);
+    let mute = mute.serial(Serial::Com2).devices("-device isa-ide,iobase=0x3f8,iobase2=0x3e0,irq=14");
+    cases.push(mute.expect([no_text("no-execute"), lines(0, "unreached")]));
     cases.push(
         Case::new("plant/nothing", "maps audit; maps audit").expect([text("sound"), no_text("broken")]),
     );
