@@ -37,7 +37,8 @@ pub fn holds_irqs_off() -> bool {
 }
 
 // SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps
-// the code on its CPU; `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and one that starts says that it runs before it flushes (`smp::settle`).
+// the code on its CPU; `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher
+// waits for a CPU that starts until that CPU is listed (`smp::flush_targets`).
 unsafe impl Machine for KernelMachine {
     const CHECKS_ACCESSES: bool = cfg!(feature = "kasan");
 
@@ -99,7 +100,7 @@ unsafe impl Machine for KernelMachine {
     }
 
     fn flush_targets(&self) -> CpuMask {
-        smp::online()
+        smp::flush_targets()
     }
 
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {

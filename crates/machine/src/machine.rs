@@ -91,9 +91,9 @@ pub unsafe trait Machine: Send + Sync {
 
     /// The CPUs that may hold a translation of the kernel's tables: all that run.
     ///
-    /// A CPU that is not among them has yet to drop all that it holds before it uses anything that may change. It says
-    /// first that it runs, then passes a sequentially consistent fence, then drops; the flusher passes one between its
-    /// last write of an entry and this call. So either the flusher finds the CPU here, or the CPU walks the new entries.
+    /// A CPU that is not among them holds none, and walks only what it reads from now on: the flusher passes a sequentially
+    /// consistent fence between its last write of an entry and this call, so that such a CPU walks the new entries. Where
+    /// a CPU has begun to walk the tables and cannot be named yet, because it cannot answer, this call waits for it.
     fn flush_targets(&self) -> CpuMask {
         CpuMask::first(self.cpu_count())
     }

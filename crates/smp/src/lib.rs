@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`call`] | [`Inbox`](call::Inbox): running a function on other CPUs, without a lock and without a deadlock |
-//! | [`start`] | [`StartWord`](start::StartWord): whether a CPU has come online or has been given up: one of both, never both |
+//! | [`start`] | [`StartWord`](start::StartWord): whether a CPU has come online or has been given up: one of both, never both; [`Starts`](start::Starts): whether one is under way |
 //! | [`apic`] | the order in which a local APIC is set up, over a trait of its registers |
 //! | [`clock`] | the rate of a counter measured against another one, and how far the counters of two CPUs differ |
 //!

@@ -15,10 +15,14 @@
 //!
 //! The word names the CPU by its APIC id. A CPU that was given up and comes late, when the next one has its area and its
 //! word, does not find itself named, and stops.
+//!
+//! [`Starts`] is for those who flush translations. A CPU that starts walks the kernel's page tables before it is counted
+//! among the CPUs that run, and can answer no call then: a flusher waits until that start is over.
 
 use crate::sync::{
     AtomicU64,
-    Ordering::{AcqRel, Acquire, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
 };
 
 const STARTING: u64 = 1 << 32;
@@ -112,5 +116,72 @@ impl StartWord {
 impl Default for StartWord {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Which start of a CPU is under way: an odd number while one is.
+///
+/// ```text
+///   a CPU that starts another            a CPU that flushes
+///   begin                                changes entries of page tables
+///   tells the CPU to start               fence
+///   it walks the tables, unlisted        wait: a start that is under way, until it is over
+///   it is listed, or reset               looks which CPUs run, and flushes those
+///   end                                  gives tables and frames to others
+/// ```
+///
+/// Either the flusher sees the start, waits, and finds the CPU listed, so that it is flushed like any other, or gone; or
+/// its entries were written before the start began, so that the CPU walks the new ones alone.
+#[derive(Debug)]
+pub struct Starts(AtomicU64);
+
+impl Starts {
+    /// No CPU is being started.
+    #[cfg(not(all(test, loom)))]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// No CPU is being started; loom's atomics cannot be made at compile time.
+    #[cfg(all(test, loom))]
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Says that a CPU is told to start now; the start is over when the value is dropped. One at a time. Until then the
+    /// caller does not flush.
+    pub fn begin(&self) -> Start<'_> {
+        self.0.store(self.0.load(Relaxed) | 1, Relaxed);
+        // Before the CPU can be told: see above.
+        fence(SeqCst);
+        Start(self)
+    }
+
+    /// Returns when the start that is under way is over; at once where none is. The caller has passed a `SeqCst` fence
+    /// since its last write of an entry. `has_waited` is called for each turn of the loop.
+    #[inline]
+    pub fn wait(&self, mut has_waited: impl FnMut()) {
+        let found = self.0.load(Acquire);
+        // Another start may follow at once. It does not matter: it began after the entries were written.
+        while found & 1 == 1 && self.0.load(Acquire) == found {
+            has_waited();
+        }
+    }
+}
+
+impl Default for Starts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A start that is under way.
+#[derive(Debug)]
+#[must_use = "the start counts as over when this is dropped"]
+pub struct Start<'a>(&'a Starts);
+
+impl Drop for Start<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(self.0.0.load(Relaxed).wrapping_add(1), Release);
     }
 }

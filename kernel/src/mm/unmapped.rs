@@ -14,7 +14,7 @@ use core::fmt;
 
 use rhumb_directmap::OwnerId;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
-use rhumb_machine::{CpuMask, Machine, Order, Pinned};
+use rhumb_machine::{Machine, Order, Pinned};
 use rhumb_pagetable::{FlushCause, FlushStats};
 use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
 use rhumb_unmapped::windows::copy::CopyError;
@@ -29,7 +29,7 @@ use crate::mm::movable;
 use crate::mm::owners::Holder;
 use crate::mm::tables::{self, DirectTables, KernelDirectMap};
 use crate::mm::windows::{self, KernelWindows, NoTable};
-use crate::smp::{self, call, flush};
+use crate::smp::{call, flush};
 use crate::sync::IrqMutex;
 
 /// Who has an account.
@@ -212,10 +212,6 @@ unsafe impl Home for KernelHome {
     fn relax(&self) {
         call::serve_if_here();
         core::hint::spin_loop();
-    }
-
-    fn flush_targets(&self) -> CpuMask {
-        smp::online()
     }
 
     fn compact(&self, pinned: Pinned<'_>) -> u64 {

@@ -3,7 +3,7 @@
 use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_machine::Machine;
+use rhumb_machine::{Counted, Machine};
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
 
 use super::Kernel;
@@ -91,7 +91,12 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
     writeln!(out, "{}", protect::Status);
     writeln!(out, "local APICs: {}", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
     if trampoline::parked() > 0 {
-        writeln!(out, "{} more do not take part, and are parked", trampoline::parked());
+        let verb = if trampoline::parked() == 1 {
+            "does not take part, and is parked"
+        } else {
+            "do not take part, and are parked"
+        };
+        writeln!(out, "{} more {verb}", trampoline::parked());
     }
     Ok(())
 }
@@ -161,10 +166,9 @@ fn uptime(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), 
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     write!(out, "up ");
     if days > 0 {
-        write!(out, "{days} day{}, ", if days == 1 { "" } else { "s" });
+        write!(out, "{}, ", Counted(days, "day"));
     }
     let cpus = smp::online().len();
-    let plural = if cpus == 1 { "" } else { "s" };
-    writeln!(out, "{hours}:{minutes:02}:{:02}, {cpus} CPU{plural}", seconds % 60);
+    writeln!(out, "{hours}:{minutes:02}:{:02}, {}", seconds % 60, Counted(cpus, "CPU"));
     Ok(())
 }

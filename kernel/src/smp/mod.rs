@@ -19,7 +19,7 @@ use core::sync::atomic::{
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine};
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::Waited;
-use rhumb_smp::start::{Progress, StartWord, TooLate};
+use rhumb_smp::start::{Progress, Start, StartWord, Starts, TooLate};
 use x86_64::instructions::interrupts;
 
 use crate::arch::clock::Deadline;
@@ -42,6 +42,8 @@ const BETWEEN_STARTUPS_NS: u64 = 200_000;
 
 /// Whether the CPU that is being started takes part.
 static START: StartWord = StartWord::new();
+/// While it is under way, a CPU that is not listed walks the kernel's tables: see [`flush_targets`].
+static STARTS: Starts = Starts::new();
 
 static ONLINE: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
 
@@ -58,6 +60,22 @@ pub fn online() -> CpuMask {
         }
     }
     mask
+}
+
+/// The CPUs that may hold a translation of the kernel's tables, but for those that have parked: these use the image alone,
+/// whose tables stay.
+///
+/// A CPU that starts walks the tables before it is listed, and cannot flush for others then. So the caller waits for a
+/// start that is under way: a millisecond; where that CPU does not answer, as long as it is waited for. Calls are served
+/// meanwhile.
+pub fn flush_targets() -> CpuMask {
+    let mut waited = Waited::default();
+    STARTS.wait(|| {
+        call::serve_if_here();
+        core::hint::spin_loop();
+        call::lose_patience(&mut waited, || CpuMask::only(CpuId::BOOT));
+    });
+    online()
 }
 
 fn set_online(cpu: CpuId) {
@@ -84,8 +102,8 @@ fn settle(area: &'static PerCpu) -> Result<(), NotTaken> {
 /// Lets the CPU that `area` belongs to take part.
 fn take_part(area: &PerCpu) {
     set_online(area.id());
-    // A flusher that did not find this CPU online has written its entries before this fence (`Machine::flush_targets`):
-    // walks from here on see them, and the flush drops all that was read before. One that comes later finds it (I6).
+    // A flusher that does not find this CPU online has written its entries before the start began (`flush_targets`). For
+    // the boot CPU, which nobody starts: before this fence, and the flush drops all that was read before (I6).
     fence(SeqCst);
     flush::all_local();
 }
@@ -124,7 +142,8 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
         }
         let Some(area) = CpuId::new(next).and_then(percpu::of) else {
             if trampoline::page().is_some() {
-                park(apic_id);
+                reset(apic_id);
+                park(apic_id, &STARTS.begin());
             }
             continue;
         };
@@ -136,9 +155,11 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
                 next += 1;
                 clock::align(area);
             }
-            Err(NoAnswer) => {
+            Err(NotStarted::NoAnswer) => {
                 log::warn!("the CPU with APIC id {apic_id} does not start: left out");
             }
+            // It has said why.
+            Err(NotStarted::Refused) => {}
         }
     }
     if trampoline::page().is_some() {
@@ -147,60 +168,80 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
     next
 }
 
-/// The CPU was told to start and does not take part.
-struct NoAnswer;
+/// Why a CPU that was told to start does not take part.
+enum NotStarted {
+    /// It does not answer.
+    NoAnswer,
+    /// It has come, and cannot.
+    Refused,
+}
 
 /// Starts one CPU. One that does not answer is given up, and then reset, whatever it does: it may not come late, when the
 /// trampoline is gone (it would fault without an interrupt table and take the machine with it). Since it was given up
 /// first, it cannot be online by then. Then it gets a second chance, to park.
-fn start(area: &'static PerCpu) -> Result<(), NoAnswer> {
+fn start(area: &'static PerCpu) -> Result<(), NotStarted> {
     let apic_id = area.apic_id.load(Relaxed);
     kasan::stack_is_fresh(area.id());
     START.begin(apic_id);
     let mailbox = Mailbox::post(area);
+    let parked_before = trampoline::parked();
+    reset(apic_id);
+    let under_way = STARTS.begin();
     send_startups(apic_id, || mailbox.is_taken());
     wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
     // A letter that nobody takes comes back; one that is taken means that the CPU is on its way: it gets a second wait.
     if START.progress(apic_id) == Progress::Starting && !mailbox.take_back() {
         wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
     }
+    // Where the CPU has decided, it runs on this area until it is listed or parked: a moment, unless a host lets it wait.
+    // The next CPU may not have the area, or come online, before that: CPUs that run are numbered without gaps, and who
+    // flushes relies on that.
     match START.cancel(apic_id) {
         Ok(()) => {
-            park(apic_id);
-            Err(NoAnswer)
+            reset(apic_id);
+            park(apic_id, &under_way);
+            Err(NotStarted::NoAnswer)
         }
         Err(TooLate) if START.progress(apic_id) == Progress::Online => {
-            // From its decision to its bit is a moment, unless a host lets it wait. The next CPU may not come online
-            // before it: CPUs that run are numbered without gaps, and who flushes relies on that.
-            let mut waited = Waited::default();
-            while !online().contains(area.id()) {
-                core::hint::spin_loop();
-                call::lose_patience(&mut waited, || CpuMask::only(area.id()));
-            }
+            await_answer(area, || online().contains(area.id()));
             Ok(())
         }
-        // It has parked.
-        Err(TooLate) => Err(NoAnswer),
+        Err(TooLate) => {
+            await_answer(area, || trampoline::parked() != parked_before);
+            Err(NotStarted::Refused)
+        }
     }
 }
 
-/// Resets a CPU that is not to take part, and lets it park. One that does not even do that is reset again and waits for a
-/// start-up that never comes.
-fn park(apic_id: u32) {
+/// Waits until `has_come`, which the CPU of `area` is about to see to.
+fn await_answer(area: &PerCpu, has_come: impl Fn() -> bool) {
+    let mut waited = Waited::default();
+    while !has_come() {
+        core::hint::spin_loop();
+        call::lose_patience(&mut waited, || CpuMask::only(area.id()));
+    }
+}
+
+/// Lets a CPU park that is not to take part and has been reset. One that does not even do that is reset again and waits
+/// for a start-up that never comes. It walks the kernel's tables on its way, so its start is under way.
+fn park(apic_id: u32, _under_way: &Start<'_>) {
     let before = trampoline::parked();
     let has_parked = || trampoline::parked() != before;
     send_startups(apic_id, has_parked);
     wait_while(PARK_NS, || !has_parked());
     if !has_parked() {
-        apic::send_init(apic_id);
-        clock::delay_ns(INIT_NS);
+        reset(apic_id);
     }
 }
 
-/// Resets a CPU and tells it to start. Twice, as the manual wants (some CPUs miss the first), unless it has come.
-fn send_startups(apic_id: u32, has_come: impl Fn() -> bool) {
+/// Resets a CPU: it waits for a start-up then.
+fn reset(apic_id: u32) {
     apic::send_init(apic_id);
     clock::delay_ns(INIT_NS);
+}
+
+/// Tells a CPU that was reset to start. Twice, as the manual wants (some CPUs miss the first), unless it has come.
+fn send_startups(apic_id: u32, has_come: impl Fn() -> bool) {
     for _ in 0..2 {
         if has_come() {
             break;
@@ -241,11 +282,12 @@ pub fn arrive(area: &'static PerCpu) -> ! {
     idle()
 }
 
-/// Says why this CPU cannot take part, and parks it.
+/// Says why this CPU cannot take part, and parks it. It decides first: until then it may be given up and reset at any
+/// moment, in the middle of a line of the log. Afterwards its area is its own until it has parked.
 fn refuse(area: &PerCpu, apic_id: u32, why: core::fmt::Arguments<'_>) -> ! {
-    log::warn!("CPU {} does not take part: {why}", area.id());
-    // Where it was given up before, nothing is left to decide.
-    let _ = START.refuse(apic_id);
+    if START.refuse(apic_id).is_ok() {
+        log::warn!("CPU {} does not take part: {why}", area.id());
+    }
     trampoline::park()
 }
 

@@ -1,5 +1,6 @@
 //! Every interleaving of small cases: `RUSTFLAGS="--cfg loom" cargo test -p rhumb-smp --lib --release loom`.
 
+use ::loom::cell::UnsafeCell;
 use ::loom::sync::Arc;
 use ::loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use ::loom::thread;
@@ -7,8 +8,8 @@ use ::loom::thread;
 use rhumb_machine::CpuMask;
 
 use super::machine::{Threads, become_cpu, cpu};
-use crate::start::{Progress, StartWord};
-use crate::sync::{AtomicU64, Ordering};
+use crate::start::{Progress, StartWord, Starts};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// All interleavings with up to this many switches at awkward moments.
 fn check(switches: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -165,4 +166,93 @@ fn a_late_cpu_never_takes_the_next_ones_place() {
         assert!(!late.join().unwrap());
         assert!(next.join().unwrap() != is_given_up);
     });
+}
+
+/// A table that an entry refers to, and a CPU that starts: whether it is listed as running, and whether it has answered
+/// the call that asks it to flush.
+struct Tables {
+    entry: AtomicU64,
+    old_table: UnsafeCell<()>,
+    listed: AtomicU64,
+    answered: AtomicU64,
+    starts: Starts,
+}
+
+// SAFETY: loom's cell is accessed for its own bookkeeping only: it checks what the protocol promises.
+unsafe impl Sync for Tables {}
+// SAFETY: as above.
+unsafe impl Send for Tables {}
+
+const OLD: u64 = 1;
+const NEW: u64 = 2;
+
+impl Tables {
+    fn new() -> Self {
+        Self {
+            entry: AtomicU64::new(OLD),
+            old_table: UnsafeCell::new(()),
+            listed: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            starts: Starts::new(),
+        }
+    }
+
+    /// A walk: by what is cached, or by the entry.
+    fn walk(&self, cached: &mut Option<u64>) {
+        if *cached.get_or_insert_with(|| self.entry.load(Ordering::Relaxed)) == OLD {
+            self.old_table.with(|_| ());
+        }
+    }
+
+    /// The CPU that starts, and the one that starts it, which waits for it all the time and so is the same thread here.
+    /// It walks before it is listed, and afterwards, and then serves a call.
+    fn start(&self) {
+        let start = self.starts.begin();
+        let mut cached = None;
+        self.walk(&mut cached);
+        self.listed.store(1, Ordering::Release);
+        fence(Ordering::SeqCst);
+        cached = None;
+        drop(start);
+        self.walk(&mut cached);
+        self.answered.store(1, Ordering::Release);
+    }
+
+    /// Changes the entry, flushes, and gives the old table to another use. Between both it waits as `wait` does.
+    fn change(&self, wait: fn(&Starts)) {
+        self.entry.store(NEW, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        wait(&self.starts);
+        if self.listed.load(Ordering::Acquire) == 1 {
+            while self.answered.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+        }
+        self.old_table.with_mut(|_| ());
+    }
+}
+
+/// One CPU starts another while a third one changes an entry and frees the table behind it.
+fn change_while_a_cpu_starts(wait: fn(&Starts)) {
+    check(3, move || {
+        let tables = Arc::new(Tables::new());
+        let starting = {
+            let tables = tables.clone();
+            thread::spawn(move || tables.start())
+        };
+        tables.change(wait);
+        starting.join().unwrap();
+    });
+}
+
+/// No walk of the CPU that starts reaches the table afterwards, whether the CPU is listed by then or not.
+#[test]
+fn a_table_outlives_the_walks_of_a_cpu_that_starts() {
+    change_while_a_cpu_starts(|starts| starts.wait(thread::yield_now));
+}
+
+#[test]
+#[should_panic = "Causality violation"]
+fn a_flusher_that_does_not_wait_is_found() {
+    change_while_a_cpu_starts(|_| ());
 }

@@ -4,9 +4,10 @@
 
 #![expect(unsafe_code, reason = "changes the type of frames whose presence it has changed")]
 
+use core::sync::atomic::{Ordering::SeqCst, fence};
 use core::task::Poll;
 
-use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Restoring};
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Restoring, Settled};
 use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
@@ -37,8 +38,7 @@ pub(crate) fn out<H: Home>(
         return Err((block, error));
     }
     // Also where it was refused after some steps: what others have given back meanwhile was merged then.
-    // SAFETY: a home names all CPUs that may have cached the map.
-    let settled = unsafe { batch.flush_on(machine, pinned, &home.flush_targets()) };
+    let settled = flush(home, pinned, &mut batch);
     home.note_flush(settled.stats());
     let flushed = home.with_map(|map| map.settle(settled));
     if let Err(error) = changed {
@@ -49,6 +49,14 @@ pub(crate) fn out<H: Home>(
     let unmapped = unsafe { block.assume_unmapped() };
     let _ = unmapped.into_pfn();
     Ok(u64::from(!flushed.was_empty()))
+}
+
+/// Flushes on the CPUs that the home names.
+fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> Settled {
+    // Between the last write of an entry and the look at who runs: see `Machine::flush_targets`.
+    fence(SeqCst);
+    // SAFETY: a home names all CPUs that may have cached the map.
+    unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) }
 }
 
 /// Why a block did not come back.
@@ -104,8 +112,7 @@ pub(crate) fn back<H: Home>(
     if restored == Poll::Ready(None) {
         return Err(Stays::Unknown);
     }
-    // SAFETY: a home names all CPUs that may have cached the map.
-    let settled = unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) };
+    let settled = flush(home, pinned, &mut batch);
     home.note_flush(settled.stats());
     let flushed = home.with_map(|map| map.settle(settled));
     // SAFETY: the map shows it (`restore`); what tables it freed no CPU walks any more (I6); all of it is zero (I5).

@@ -69,7 +69,7 @@ pub unsafe trait Home: Sync {
 
     /// The CPUs that may have cached the map.
     fn flush_targets(&self) -> CpuMask {
-        CpuMask::first(self.frames().machine().cpu_count())
+        self.frames().machine().flush_targets()
     }
 
     /// Counts a flush that the pool has made. Called for each, with no lock held.

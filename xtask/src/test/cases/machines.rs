@@ -75,6 +75,20 @@ fn cpus() -> Vec<Case> {
         Case::new("cpus/parked", "cpus; selftest calls")
             .append("maxcpus=2")
             .expect([lines(2, "online"), text("2 more do not take part, and are parked")]),
+        // Its place goes to the next one, once it has parked.
+        Case::new("cpus/one-lacks-something", "cpus; selftest calls")
+            .cpus(1)
+            .devices(
+                "-smp maxcpus=3,sockets=3,cores=1,threads=1 \
+                 -device max-x86_64-cpu,socket-id=1,core-id=0,thread-id=0,smap=off \
+                 -device max-x86_64-cpu,socket-id=2,core-id=0,thread-id=0",
+            )
+            .expect([
+                text("CPU 1 does not take part: it lacks SMAP"),
+                no_text("does not start"),
+                lines(2, "online"),
+                text("1 more does not take part, and is parked"),
+            ]),
         Case::new("cpus/all-parked", "cpus").append("maxcpus=1").expect([text("3 more do not take part")]),
     ]
 }
