@@ -173,11 +173,13 @@ impl fmt::Display for Complaint<'_> {
         match self {
             Self::NoCommand => f.write_str("line: no command stands before '|'"),
             Self::TooManyFilters => write!(f, "line: more than {FILTERS_MOST} filters"),
-            Self::Filter { name, error } => write!(f, "{name}: {error}"),
+            Self::Filter { name, error } => write!(f, "{}: {error}", Typed(name)),
             Self::Unknown { name, nearest: Some(other) } => {
-                write!(f, "{name}: unknown command; did you mean '{other}'?")
+                write!(f, "{}: unknown command; did you mean '{other}'?", Typed(name))
             }
-            Self::Unknown { name, nearest: None } => write!(f, "{name}: unknown command; 'help' lists them"),
+            Self::Unknown { name, nearest: None } => {
+                write!(f, "{}: unknown command; 'help' lists them", Typed(name))
+            }
             Self::Command { name, usage, error } => {
                 write!(f, "{name}: {error}")?;
                 match error {
@@ -186,6 +188,15 @@ impl fmt::Display for Complaint<'_> {
                 }
             }
         }
+    }
+}
+
+/// A name as it was typed: one that is empty was `""`.
+struct Typed<'line>(&'line str);
+
+impl fmt::Display for Typed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "\"\"" } else { self.0 })
     }
 }
 

@@ -10,8 +10,10 @@
 //! | Tab, Tab Tab | complete, list what is possible |
 //! | Ctrl-L, Ctrl-C, Ctrl-D on an empty line | clear the screen, abandon the line, end the input |
 //!
-//! A change to a line of the history lasts until it is run or left. What cannot be done rings the bell.
+//! A change to a line of the history lasts until it is run or left. What cannot be done rings the bell. A line of which
+//! characters did not fit is never run: what a person pasted is run whole or not at all.
 
+use crate::batch::LineError;
 use crate::complete::{Agreement, Completer, word_start};
 use crate::history::History;
 use crate::keys::{Key, KeyDecoder};
@@ -74,8 +76,11 @@ impl Editor {
     }
 
     /// The line as it stands.
-    pub fn line(&self) -> &str {
-        self.line.as_str()
+    ///
+    /// # Errors
+    /// More was typed than a line has room for.
+    pub fn line(&self) -> Result<&str, LineError> {
+        if self.line.is_cut() { Err(LineError::TooLong) } else { Ok(self.line.as_str()) }
     }
 
     /// Begins a new line: shows the prompt.
@@ -153,7 +158,7 @@ impl Editor {
 
     /// Leaves the line on the screen, whole as far as it fits, with `ending` behind it.
     fn finish(&mut self, ending: &str, event: Event, out: &mut dyn Output) -> Event {
-        if event == Event::Line {
+        if event == Event::Line && !self.line.is_cut() {
             self.history.push(self.line.as_str());
         }
         self.line.move_to(self.line.end());
@@ -163,10 +168,12 @@ impl Editor {
     }
 
     fn type_character(&mut self, character: char, out: &mut dyn Output) {
-        let fits = columns_of(character).is_some() && self.line.insert(character.encode_utf8(&mut [0; 4]));
-        if fits {
+        if columns_of(character).is_none() {
+            out.write_str(BELL);
+        } else if self.line.insert(character.encode_utf8(&mut [0; 4])) {
             self.view.inserted(self.prompt, &self.line, character, out);
         } else {
+            self.line.note_cut();
             out.write_str(BELL);
         }
     }

@@ -17,12 +17,14 @@ pub(crate) struct Line {
     bytes: [u8; LINE_BYTES],
     length: usize,
     cursor: usize,
+    /// A character that was typed did not fit, and is lost: the line is not what was meant.
+    is_cut: bool,
 }
 
 impl Line {
     /// The empty line.
     pub(crate) const fn new() -> Self {
-        Self { bytes: [0; LINE_BYTES], length: 0, cursor: 0 }
+        Self { bytes: [0; LINE_BYTES], length: 0, cursor: 0, is_cut: false }
     }
 
     /// Its characters.
@@ -54,6 +56,17 @@ impl Line {
     pub(crate) const fn clear(&mut self) {
         self.length = 0;
         self.cursor = 0;
+        self.is_cut = false;
+    }
+
+    /// Whether a character that was typed is missing. An empty line is a new one.
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.is_cut && self.length > 0
+    }
+
+    /// Remembers that a character that was typed did not fit.
+    pub(crate) const fn note_cut(&mut self) {
+        self.is_cut = true;
     }
 
     /// Replaces everything by `text`, cut at a character where it is too long, cursor at the end.
@@ -65,6 +78,7 @@ impl Line {
         self.bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
         self.length = length;
         self.cursor = length;
+        self.is_cut = false;
     }
 
     /// Inserts `text` at the cursor and moves behind it; all of it or, where it does not fit, nothing (`false`).
@@ -84,6 +98,7 @@ impl Line {
         self.bytes.copy_within(range.end..self.length, range.start);
         self.length -= range.len();
         self.cursor = range.start;
+        self.is_cut = self.is_cut();
     }
 
     /// Moves the cursor to `position`, which is at a character: one of the positions that this line named.

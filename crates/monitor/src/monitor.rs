@@ -93,7 +93,7 @@ impl<C> Monitor<C> {
             Event::EndOfInput => return Progress::End(Outcome::default()),
             Event::Abandoned => Progress::Waiting,
             Event::Line => {
-                let outcome = run(&self.commands, Ok(self.editor.line()), context, out);
+                let outcome = run(&self.commands, self.editor.line(), context, out);
                 Progress::Ran(self.count(outcome))
             }
         };

@@ -32,6 +32,8 @@ fn complaints_have_one_form() {
     says("map", "map: unknown command; did you mean 'maps'?\n", 1);
     says("count", "count: unknown command; did you mean 'count-up'?\n", 1);
     says("xyzzy", "xyzzy: unknown command; 'help' lists them\n", 1);
+    says("\"\"", "\"\": unknown command; 'help' lists them\n", 1);
+    says("maps | \"\"", "\"\": FILTER: '' is not one of count, grep, head\n", 1);
     says("walk", "walk: ADDR is missing (usage: walk ADDR)\n", 1);
     says("walk q", "walk: ADDR: 'q' is not a hexadecimal address (usage: walk ADDR)\n", 1);
     says(
@@ -110,6 +112,29 @@ fn batches() {
     assert!(batch.house.ran.is_empty());
     assert!(batch.screen.text.starts_with("line: longer than 512 bytes, not run\n"));
     assert!(batch.screen.text.ends_with("line: not UTF-8, not run\n"));
+}
+
+#[test]
+fn a_line_that_is_typed_too_long_is_refused_whole() {
+    const REFUSAL: &str = "line: longer than 512 bytes, not run";
+    let mut person = Session::new();
+    person.keys("maps ; ".repeat(100)).keys("\r");
+    assert!(person.house.ran.is_empty() && person.screen.text.contains(REFUSAL));
+    assert_eq!(person.last, Progress::Ran(Outcome { commands: 1, failures: 1, interrupted: false }));
+    // It is not in the history, and characters of its middle are missing, whatever is deleted of it.
+    person.keys("\x10").sees("rhumb> _");
+    person.keys("x".repeat(600)).keys("\x7f".repeat(508)).keys("\r");
+    assert!(person.house.ran.is_empty());
+    // A line that was emptied is a new one, and so is one of the history.
+    person.keys("x".repeat(600)).keys("\x15maps\r");
+    assert_eq!(person.house.ran, ["maps"]);
+    person.keys("x".repeat(600)).keys("\x10\r");
+    assert_eq!(person.house.ran, ["maps", "maps"]);
+    person.keys("x".repeat(600)).keys("\x10\x0e\r");
+    assert_eq!(person.house.ran, ["maps", "maps"]);
+    // As long as there is room for.
+    person.keys("#".repeat(512)).keys("\r");
+    assert_eq!(person.last, Progress::Ran(Outcome::default()));
 }
 
 #[test]

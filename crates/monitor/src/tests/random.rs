@@ -149,9 +149,9 @@ proptest! {
         editor.set_columns(usize::from(columns));
         editor.begin(&mut screen);
         for byte in bytes {
-            let before = editor.line().to_string();
+            let before = editor.line.as_str().to_string();
             if editor.feed(byte, &Fixed, &mut screen) != Event::Pending {
-                assert!(before == editor.line());
+                assert!(before == editor.line.as_str());
                 editor.begin(&mut screen);
             }
             let prompt = editor.search.as_ref().map_or("> ".to_string(), |search| search.prompt().to_string());
@@ -176,7 +176,7 @@ proptest! {
             for byte in key.bytes() {
                 assert_eq!(editor.feed(byte, &Fixed, &mut screen), Event::Pending);
             }
-            prop_assert_eq!(editor.line(), model.text.iter().collect::<String>());
+            prop_assert_eq!(editor.line.as_str(), model.text.iter().collect::<String>());
             prop_assert_eq!(editor.line.before().chars().count(), model.cursor);
         }
     }
