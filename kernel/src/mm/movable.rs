@@ -48,7 +48,7 @@ const MOST_MOVED: u64 = 2048;
 const MOST_STUCK: u64 = 32;
 
 /// Requests that go by after a compaction was for nothing once more.
-const MOST_PUT_OFF: u32 = 64;
+pub const MOST_PUT_OFF: u32 = 64;
 
 static OWNERS: [Once<&'static (dyn Relocate + Sync)>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
 /// Whose turn it is.

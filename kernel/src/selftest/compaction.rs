@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 use rhumb_directmap::OwnerName;
 use rhumb_frames::{AllocError, Frame, Frames, Request, Unmapped, Zone};
-use rhumb_machine::{Machine, NodeId, Order, PageSize};
+use rhumb_machine::{Machine, NodeId, Order, PageSize, Pinned};
 use rhumb_unmapped::pool::PoolError;
 
 use super::exhaustion::{Reserves, free_all, take_all};
@@ -127,18 +127,37 @@ fn a_pool_block(_: &'static Boot) -> Result<(), Wrong> {
 /// The same for an ordinary request, which no pool helps.
 fn a_large_block(_: &'static Boot) -> Result<(), Wrong> {
     scattered(|frames| {
-        // After compactions for nothing some requests are turned away.
         for order in [9, 8, 9].into_iter().filter_map(Order::new) {
             let guard = MACHINE.pin();
-            let block = (0..128)
-                .find_map(|_| frames.alloc(guard.pinned(), Request::new(order)).ok())
-                .ok_or_else(|| Wrong::because(format_args!("no block of order {order}")))?;
+            let block = ask_patiently(frames, guard.pinned(), order)?;
             frames.free(guard.pinned(), block);
             let tally = sample::check_all().map_err(Wrong::because)?;
             ensure!(tally.frames > 0, "the scattered frames are gone");
         }
         Ok(())
     })
+}
+
+/// Asks for a block until there is one. A request must get one as soon as a compaction is made for it, unless another CPU
+/// was giving back frames just then; requests that come after compactions for nothing are turned away without one.
+fn ask_patiently(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order) -> Result<Frame, Wrong> {
+    const MOST_FAILURES: u64 = 4;
+    let failed = || movable::counters().compact_fail;
+    let before = failed();
+    for _ in 0..=MOST_FAILURES * u64::from(movable::MOST_PUT_OFF + 1) {
+        if let Ok(block) = frames.alloc(pinned, Request::new(order)) {
+            return Ok(block);
+        }
+        ensure!(
+            failed() - before < MOST_FAILURES,
+            "no block of order {order} after {MOST_FAILURES} compactions: {:?}",
+            movable::counters()
+        );
+    }
+    Err(Wrong::because(format_args!(
+        "no block of order {order}, and no compaction: {:?}",
+        movable::counters()
+    )))
 }
 
 /// Frames that stay where they are, and interrupts off: a typed error. With neither the same request is served.
