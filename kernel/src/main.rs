@@ -47,7 +47,7 @@ use arch::ioapic::Line;
 use arch::{clock, cpu, percpu, pic};
 use rhumb_bootinfo::SerialInterrupt;
 use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
-use rhumb_machine::NodeId;
+use rhumb_machine::{Counted, NodeId};
 use rhumb_smp::apic::Input;
 use smp::Candidate;
 
@@ -116,9 +116,9 @@ fn bring_up(boot: &'static boot::Boot) {
     mm::direct_map::reserve::fill();
     let nodes = boot.topology.node_count();
     log::info!(
-        "{running} of {} CPUs, {nodes} node{}; {}",
-        boot.cpus,
-        if nodes == 1 { "" } else { "s" },
+        "{running} of {}, {}; {}",
+        Counted(boot.cpus, "CPU"),
+        Counted(nodes, "node"),
         cpu::Controls::read()
     );
     let up_us = clock::now_ns() / 1000;

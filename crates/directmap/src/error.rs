@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{Counted, PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::Entry;
 
 use crate::records::OwnerName;
@@ -150,22 +150,28 @@ impl fmt::Display for ChangeError {
             Self::NothingHeld => f.write_str("the handle holds nothing"),
             Self::OtherMap => f.write_str("the owner, the handle or the batch is another direct map's"),
             Self::UnknownOwner => f.write_str("the owner is not registered"),
-            Self::OwnerHolds { owner, holds } => write!(f, "{owner} still holds {holds} ranges"),
+            Self::OwnerHolds { owner, holds } => {
+                write!(f, "{owner} still holds {}", Counted(holds, "range"))
+            }
             Self::OverLimit { owner, broken, more, limit } => {
-                write!(f, "the ranges of {owner} break {broken} large pages and may break {limit}: ")?;
-                write!(f, "{more} more are refused")
+                write!(
+                    f,
+                    "the ranges of {owner} break {} and may break {limit}: ",
+                    Counted(broken, "large page")
+                )?;
+                write!(f, "refused, as there would be {more} more")
             }
             Self::TooOften { owner, wait_ns } => {
                 write!(f, "{owner} changes the map too often: not for another {} us", wait_ns.div_ceil(1000))
             }
             Self::PinTooLarge { most } => {
-                write!(f, "the range is too large to be pinned at once: at most {most} entries")
+                write!(f, "the range is too large to be pinned at once: at most {}", Counted(most, "entry"))
             }
             Self::OutOfTables { needed, left } => {
-                write!(f, "{needed} page tables are needed, the reserve has {left}")
+                write!(f, "{} needed, and the reserve has {left}", Counted(needed, "page table"))
             }
             Self::OutOfRecords { needed, left } => {
-                write!(f, "{needed} records are needed, the reserve has {left}")
+                write!(f, "{} needed, and the reserve has {left}", Counted(needed, "record"))
             }
         }
     }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::panic::Location;
 
-use rhumb_machine::{PageSize, Pfn, PfnRange};
+use rhumb_machine::{Counted, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory};
 
 use crate::change::{Counters, DirectMap};
@@ -85,8 +85,15 @@ impl fmt::Display for OwnerReport {
     /// `secret memory: 3 ranges, 12 kB, 2 large pages split, 6 of 16 breaks`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Totals { holds, frames, splits, breaks, limit } = self.totals;
-        write!(f, "{}: {holds} ranges, {} kB, {splits} large pages split", self.name, frames * 4)?;
-        if limit == u64::MAX { Ok(()) } else { write!(f, ", {breaks} of {limit} breaks") }
+        write!(
+            f,
+            "{}: {}, {} kB, {} split",
+            self.name,
+            Counted(holds, "range"),
+            frames * 4,
+            Counted(splits, "large page")
+        )?;
+        if limit == u64::MAX { Ok(()) } else { write!(f, ", {breaks} of {}", Counted(limit, "break")) }
     }
 }
 
@@ -132,7 +139,8 @@ impl fmt::Display for Broken {
             Self::By { hold, others: 0 } => write!(f, "because of {hold}"),
             Self::By { hold, others } => {
                 let more = if *others >= LOOKED_AT { " or more" } else { "" };
-                write!(f, "because of {hold}, and of {others}{more} other ranges")
+                let range = if *others == 1 { "range" } else { "ranges" };
+                write!(f, "because of {hold}, and of {others}{more} other {range}")
             }
             Self::SinceBoot(reason) => write!(f, "since boot: {reason}"),
         }

@@ -5,6 +5,7 @@
 //! | [`addr`] | [`PhysAddr`], [`VirtAddr`], [`Pfn`]: a number that is an address says which kind |
 //! | [`page`] | [`PageSize`] (4 KiB, 2 MiB, 1 GiB) and [`Order`] (4 KiB << order) |
 //! | [`range`] | half-open ranges of each of them |
+//! | [`counted`] | [`Counted`]: a number of things in words, for what people read |
 //! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, TLB flushes, guards, clock |
@@ -20,6 +21,7 @@
 #![no_std]
 
 pub mod addr;
+pub mod counted;
 pub mod cpu;
 pub mod flush;
 pub mod machine;
@@ -29,6 +31,7 @@ pub mod planted;
 pub mod range;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
+pub use counted::Counted;
 pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
 pub use flush::{FlushScope, PageRun};
 pub use machine::{Access, IrqGuard, Machine, PinGuard};

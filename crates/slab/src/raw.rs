@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use arrayvec::ArrayVec;
 use rhumb_frames::AllocClass;
-use rhumb_machine::{Machine, Pinned};
+use rhumb_machine::{Counted, Machine, Pinned};
 
 use crate::error::{AllocError, SpecError};
 use crate::record::Record;
@@ -57,7 +57,7 @@ pub struct InUse {
 
 impl fmt::Display for InUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} objects are in use", self.objects)?;
+        write!(f, "in use: {}", Counted(self.objects, "object"))?;
         self.owners.iter().try_for_each(|owner| write!(f, "; {owner}"))
     }
 }

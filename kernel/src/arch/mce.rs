@@ -14,6 +14,7 @@ use x86_64::registers::model_specific::Msr;
 
 use crate::arch::cpu::features;
 use crate::arch::percpu::{self, PerCpu};
+use rhumb_machine::Counted;
 
 const MCG_CAP: u32 = 0x179;
 const MCG_STATUS: u32 = 0x17a;
@@ -161,7 +162,7 @@ pub fn write_noted(out: &mut dyn core::fmt::Write) -> core::fmt::Result {
     for (cpu, (records, record)) in all {
         writeln!(out, "CPU {cpu}: {record}")?;
         if records > 1 {
-            writeln!(out, "CPU {cpu}: {} records more", records - 1)?;
+            writeln!(out, "CPU {cpu}: and {}", Counted(records - 1, "more record"))?;
         }
     }
     Ok(())

@@ -36,6 +36,7 @@ mod refusals;
 mod tables;
 mod window;
 
+use rhumb_machine::Counted;
 use rhumb_mark::RegionId;
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
 
@@ -210,7 +211,7 @@ fn run(kernel: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> R
         }
     }
     if failed > 0 {
-        return Err(CommandError::failed(format_args!("{failed} regions were not measured")));
+        return Err(CommandError::failed(format_args!("not measured: {}", Counted(failed, "region"))));
     }
     Ok(())
 }

@@ -12,7 +12,9 @@ use rhumb_bootinfo::memory_map::Reserved;
 use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS};
 use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
 use rhumb_frames::{Description, FrameRange, Frames, Layout, LayoutError, MemoryRange, Owner};
-use rhumb_machine::{MAX_NODES, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::{
+    Counted, MAX_NODES, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange,
+};
 use rhumb_monitor::Human;
 use spin::Once;
 
@@ -214,8 +216,10 @@ impl fmt::Display for Known {
         }
         writeln!(
             f,
-            "  allocated {} times, last by CPU {}; last freed by CPU {}",
-            history.allocations, history.allocated_by, history.freed_by
+            "  allocated {}, last by CPU {}; last freed by CPU {}",
+            Counted(history.allocations, "time"),
+            history.allocated_by,
+            history.freed_by
         )
     }
 }

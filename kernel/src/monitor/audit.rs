@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
-use rhumb_machine::{PhysAddr, PhysRange};
+use rhumb_machine::{Counted, PhysAddr, PhysRange};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 use rhumb_pagetable::{Audit, AuditSummary, DirectMapRule, Finding, Root};
 
@@ -65,9 +65,9 @@ pub fn run(kernel: &Kernel, out: &mut dyn Output) -> Result<(), CommandError> {
     let findings = summary.findings + protect::audit::run(|flaw| writeln!(out, "audit: {flaw}"));
     writeln!(
         out,
-        "audit: {} pages in {} spans, {} of them in the direct map: {}",
-        summary.pages.pages(),
-        summary.spans,
+        "audit: {} in {}, {} of them in the direct map: {}",
+        Counted(summary.pages.pages(), "page"),
+        Counted(summary.spans, "span"),
         summary.direct_map_pages.pages(),
         Verdict(findings)
     );

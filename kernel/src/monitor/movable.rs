@@ -1,7 +1,7 @@
 //! `frames compact`, and `frames movable`: something for it to move.
 
 use rhumb_frames::Frames;
-use rhumb_machine::Machine;
+use rhumb_machine::{Counted, Machine};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use super::frames::drain_all;
@@ -23,10 +23,10 @@ pub fn compact(
     };
     writeln!(
         out,
-        "compaction: {} blocks of 2 MiB became whole, {} frames moved, {} blocks cannot be emptied; {} are whole now",
-        done.blocks,
-        done.moved,
-        done.stuck,
+        "compaction: {} of 2 MiB made whole, {} moved, {} not to be emptied; whole now: {}",
+        Counted(done.blocks, "block"),
+        Counted(done.moved, "frame"),
+        Counted(done.stuck, "block"),
         frames.free_large_blocks()
     );
     Ok(())
@@ -44,7 +44,11 @@ pub fn movable(
             arguments.end()?;
             let guard = MACHINE.pin();
             let freed = sample::free_all(frames, guard.pinned()).map_err(CommandError::failed)?;
-            writeln!(out, "{} movable frames given back, each held what was written", freed.frames);
+            writeln!(
+                out,
+                "{} given back, each held what was written",
+                Counted(freed.frames, "movable frame")
+            );
             return Ok(());
         }
         Some("stress") => {
@@ -61,7 +65,7 @@ pub fn movable(
             let held = sample::check_all().map_err(CommandError::failed)?.frames;
             if held > 0 {
                 return Err(CommandError::failed(format_args!(
-                    "{held} movable frames are held: 'frames movable free' gives them back"
+                    "movable frames are held, {held} in all: 'frames movable free' gives them back"
                 )));
             }
             let guard = MACHINE.pin();
@@ -71,10 +75,10 @@ pub fn movable(
     let tally = sample::check_all().map_err(CommandError::failed)?;
     writeln!(
         out,
-        "{} movable frames in {} pieces, each holds what was written; {} blocks of 2 MiB are whole",
-        tally.frames,
-        tally.blocks,
-        frames.free_large_blocks()
+        "{} in {}, each holds what was written; {} of 2 MiB whole",
+        Counted(tally.frames, "movable frame"),
+        Counted(tally.blocks, "piece"),
+        Counted(frames.free_large_blocks(), "block")
     );
     Ok(())
 }

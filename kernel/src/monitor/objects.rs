@@ -1,6 +1,6 @@
 //! Commands about objects: `slabinfo`, `slabs`.
 
-use rhumb_machine::Machine;
+use rhumb_machine::{Counted, Machine};
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Human, Output, Table};
 use rhumb_slab::{Checks, Slabs};
 
@@ -155,7 +155,7 @@ fn leaks(slabs: &Slabs<KernelMachine>, out: &mut dyn Output) {
     let mut caches = 0;
     slabs.leaks(|name, in_use| {
         caches += 1;
-        writeln!(out, "{name}: {} objects in use", in_use.objects);
+        writeln!(out, "{name}: {} in use", Counted(in_use.objects, "object"));
         for owner in &in_use.owners {
             writeln!(out, "  {} at {} from {}", owner.objects, owner.object, Site(owner.site));
         }

@@ -20,7 +20,7 @@ use core::sync::atomic::{
 
 use rhumb_directmap::{Change, ChangeError, Inconsistency};
 use rhumb_frames::{Frame, Request};
-use rhumb_machine::{CpuId, MAX_CPUS, Machine, Order, Pfn, PhysAddr};
+use rhumb_machine::{Counted, CpuId, MAX_CPUS, Machine, Order, Pfn, PhysAddr};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
@@ -177,12 +177,12 @@ pub fn direct_map(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailur
     let after = shape::of_tables();
     writeln!(
         out,
-        "directmap stress: {} CPUs, {} changes, {} accesses checked, {} of them faults; {} waits for the reserve",
-        smp::online().len(),
-        shared.changes.load(Relaxed),
-        shared.accesses.load(Relaxed),
-        shared.faults.load(Relaxed),
-        shared.waits.load(Relaxed)
+        "directmap stress: {}, {}, {} checked, {} among them; {} for the reserve",
+        Counted(smp::online().len(), "CPU"),
+        Counted(shared.changes.load(Relaxed), "change"),
+        Counted(shared.accesses.load(Relaxed), "access"),
+        Counted(shared.faults.load(Relaxed), "fault"),
+        Counted(shared.waits.load(Relaxed), "wait")
     );
     if let Some(failure) = shared.failure.into_inner() {
         return Err(failure);

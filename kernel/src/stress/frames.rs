@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{AllocError, Frame, Frames, Mobility, Owner, Request};
-use rhumb_machine::{Machine, Order, PhysAddr, Pinned};
+use rhumb_machine::{Counted, Machine, Order, PhysAddr, Pinned};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
@@ -88,10 +88,11 @@ pub fn frames(
     let after = free_frames(frames);
     writeln!(
         out,
-        "frames stress: {} CPUs, {} allocations, {} refused, {after} of {before} frames free again",
-        smp::online().len(),
-        shared.allocations.load(Relaxed),
-        shared.refusals.load(Relaxed)
+        "frames stress: {}, {}, {} refused, {after} of {} free again",
+        Counted(smp::online().len(), "CPU"),
+        Counted(shared.allocations.load(Relaxed), "allocation"),
+        shared.refusals.load(Relaxed),
+        Counted(before, "frame")
     );
     match shared.shared_at.load(Relaxed) {
         0 => {}

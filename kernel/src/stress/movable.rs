@@ -7,7 +7,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Frames;
-use rhumb_machine::{Machine, Order};
+use rhumb_machine::{Counted, Machine, Order};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
@@ -40,7 +40,7 @@ impl fmt::Display for StressFailure {
         match self {
             Self::Sample(error) => error.fmt(f),
             Self::Held { frames } => {
-                write!(f, "{frames} movable frames are held: 'frames movable free' gives them back")
+                write!(f, "movable frames are held, {frames} in all: 'frames movable free' gives them back")
             }
             Self::Lost { before, after } => write!(f, "{before} frames were free before, {after} are after"),
             Self::NothingMoved => f.write_str("no frame was moved"),
@@ -100,10 +100,12 @@ pub fn movable(
     let (after, moved) = (free_frames(frames), moved());
     writeln!(
         out,
-        "movable stress: {} CPUs, {} steps, {} compactions, {moved} frames moved, {after} of {before} frames free again",
-        smp::online().len(),
-        steps.into_inner(),
-        compactions.into_inner()
+        "movable stress: {}, {}, {}, {} moved, {after} of {} free again",
+        Counted(smp::online().len(), "CPU"),
+        Counted(steps.into_inner(), "step"),
+        Counted(compactions.into_inner(), "compaction"),
+        Counted(moved, "frame"),
+        Counted(before, "frame")
     );
     if let Some(error) = failure.into_inner().or(freed.err()) {
         return Err(StressFailure::Sample(error));

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::AllocClass;
-use rhumb_machine::{Machine, Pinned, VirtAddr};
+use rhumb_machine::{Counted, Machine, Pinned, VirtAddr};
 use rhumb_monitor::Output;
 use rhumb_slab::{CacheSpec, Checks, RawCache, Slabs, SpecError};
 use spin::mutex::SpinMutex;
@@ -225,12 +225,12 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
     let (frames, after) = (free_frames(), slabs.totals());
     writeln!(
         out,
-        "slabs stress: {} CPUs, {} allocations, {} refused, {} bytes in use and {frames} of {} frames free again",
-        smp::online().len(),
-        shared.allocations.load(Relaxed),
+        "slabs stress: {}, {}, {} refused, {} in use and {frames} of {} free again",
+        Counted(smp::online().len(), "CPU"),
+        Counted(shared.allocations.load(Relaxed), "allocation"),
         shared.refusals.load(Relaxed),
-        after.live_bytes,
-        before.frames,
+        Counted(after.live_bytes, "byte"),
+        Counted(before.frames, "frame"),
     );
     if let Err((_, error)) = destroyed {
         writeln!(out, "slabs stress: {error}");

@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use arrayvec::ArrayVec;
 use rhumb_directmap::ChangeError;
 use rhumb_frames::{Frame, Unmapped};
-use rhumb_machine::{CpuId, Machine, Order, PhysAddr};
+use rhumb_machine::{Counted, CpuId, Machine, Order, PhysAddr};
 use rhumb_monitor::Output;
 use rhumb_unmapped::pool::{GiveError, PoolError};
 use rhumb_unmapped::windows::copy::CopyError;
@@ -127,11 +127,13 @@ pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure>
     let moved = movable::counters().pgmigrate_success - moved;
     writeln!(
         out,
-        "pool stress: {} CPUs, {taken} frames taken and given back, {} blocks, {flushes} flushes; \
-         {moved} frames moved for them; {} waits",
-        smp::online().len(),
-        now.blocks_taken - held.blocks_taken,
-        shared.waits.load(Relaxed)
+        "pool stress: {}, {} taken and given back, {}, {}; {} moved for them; {}",
+        Counted(smp::online().len(), "CPU"),
+        Counted(taken, "frame"),
+        Counted(now.blocks_taken - held.blocks_taken, "block"),
+        Counted(flushes, "flush"),
+        Counted(moved, "frame"),
+        Counted(shared.waits.load(Relaxed), "wait")
     );
     if let Some(failure) = shared.failure.into_inner() {
         return Err(failure);

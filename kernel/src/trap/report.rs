@@ -7,8 +7,8 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_machine::CpuId;
 use rhumb_machine::VirtAddr;
+use rhumb_machine::{Counted, CpuId};
 use x86_64::registers::control::{Cr2, Cr3};
 
 use super::backtrace::{self, Name};
@@ -157,7 +157,7 @@ fn write_others(out: &mut dyn Write, me: CpuId) -> fmt::Result {
     }
     match others.len().saturating_sub(SHOWN_CPUS) {
         0 => Ok(()),
-        more => writeln!(out, "and {more} CPUs more"),
+        more => writeln!(out, "and {}", Counted(more, "more CPU")),
     }
 }
 

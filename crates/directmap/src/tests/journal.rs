@@ -57,7 +57,7 @@ fn i9_attribution_passes_to_the_owner_that_keeps_a_block_broken() {
     assert_eq!((splits(&sim, first), splits(&sim, second)), (0, 2));
     assert!(sim.map.splits().all(|split| split.hold.owner == name && split.hold.is_of(second)));
     let text: Vec<_> = sim.map.owners().map(|owner| owner.to_string()).collect();
-    assert_eq!(text[0], "task 17: 1 ranges, 4 kB, 2 large pages split, 2 of 2 breaks");
+    assert_eq!(text[0], "task 17: 1 range, 4 kB, 2 large pages split, 2 of 2 breaks");
     assert_eq!(sim.map.remove_owner(second), Err(ChangeError::OwnerHolds { owner: name, holds: 1 }));
     sim.restore(other);
     assert_eq!(sim.map.remove_owner(second), Ok(()));

@@ -74,12 +74,12 @@ fn i9_why_and_the_journal_name_the_same_hold_of_many() {
         sim.restore(gone);
     }
     let text = sim.map.why(pfn(4 * GIB + 4 * KIB)).to_string();
-    assert!(!text.contains("other ranges"), "{text}");
+    assert!(!text.contains("other range"), "{text}");
     held.into_iter().for_each(|held| sim.restore(held));
     sim.assert_as_at_boot();
     let two = [GIB, GIB + 64 * KIB].map(|addr| sim.change(addr, addr + 4 * KIB, Change::ReadOnly).unwrap());
     let text = sim.map.why(pfn(GIB + 4 * KIB)).to_string();
-    assert!(text.contains(", and of 1 other ranges"), "{text}");
+    assert!(text.contains(", and of 1 other range"), "{text}");
     assert_eq!(sim.map.why(pfn(GIB)).held.unwrap().frames, frames(GIB, GIB + 4 * KIB));
     two.into_iter().for_each(|held| sim.restore(held));
 }

@@ -1,6 +1,7 @@
 //! [`PoolCounters`]: what the pool has and has done.
 
 use core::fmt;
+use rhumb_machine::Counted;
 
 /// How often what was done, since boot; what there is now.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -44,8 +45,8 @@ impl fmt::Display for PoolCounters {
     /// `3 blocks (7 taken, 4 given back), 1200 frames out, 9 flushes`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { blocks_taken, blocks_given_back, frames_out, flushes, .. } = self;
-        let blocks = self.blocks();
-        write!(f, "{blocks} blocks ({blocks_taken} taken, {blocks_given_back} given back), ")?;
-        write!(f, "{frames_out} frames out, {flushes} flushes")
+        let blocks = Counted(self.blocks(), "block");
+        write!(f, "{blocks} ({blocks_taken} taken, {blocks_given_back} given back), ")?;
+        write!(f, "{} out, {}", Counted(*frames_out, "frame"), Counted(*flushes, "flush"))
     }
 }

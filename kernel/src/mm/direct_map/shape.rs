@@ -9,7 +9,7 @@
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
 use rhumb_directmap::{DirectMapError, Plan, Request, State};
-use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{Counted, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Attributes, Entry, Leaves, bits};
 
 use crate::boot::Boot;
@@ -29,7 +29,7 @@ pub struct Checksum {
 
 impl core::fmt::Display for Checksum {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:016x} over {} pages", self.sum, self.pages)
+        write!(f, "{:016x} over {}", self.sum, Counted(self.pages, "page"))
     }
 }
 

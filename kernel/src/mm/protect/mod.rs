@@ -35,6 +35,7 @@ use core::sync::atomic::{
 
 use rhumb_bootinfo::Options;
 use rhumb_directmap::{Change, State};
+use rhumb_machine::Counted;
 use rhumb_unmapped::protect::{Key, NoKeys, Protection, Rights, SupervisorKeys, Wish, decide as choose};
 use spin::Once;
 
@@ -202,7 +203,12 @@ impl fmt::Display for Status {
         }
         if in_force() != Protection::Off {
             let (blocks, free) = tables::look_at_store(|store, _| (store.blocks(), store.free()));
-            write!(f, "; in {blocks} blocks of 2 MiB, {free} frames of them spare")?;
+            write!(
+                f,
+                "; in {} of 2 MiB, {} of them spare",
+                Counted(blocks, "block"),
+                Counted(free, "frame")
+            )?;
         }
         match CHOSEN.get().and_then(|chosen| chosen.less) {
             Some(less) => write!(f, " ({less})"),

@@ -2,7 +2,7 @@
 
 use rhumb_directmap::Block;
 use rhumb_frames::{FrameRange, Place};
-use rhumb_machine::{PageSize, Pfn, PfnRange, PhysRange};
+use rhumb_machine::{Counted, PageSize, Pfn, PfnRange, PhysRange};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use super::super::frames::{allocator, drain_all};
@@ -52,7 +52,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             continue;
         }
         if out.interrupted() {
-            writeln!(out, "{broken} blocks of 2 MiB were broken: 'directmap heal' mends them");
+            writeln!(out, "{} of 2 MiB broken: 'directmap heal' mends all", Counted(broken, "block"));
             return Err(CommandError::Interrupted);
         }
         if first_left(Changer::Age, block.frames()).is_some() {
@@ -70,14 +70,17 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             }
             Err(Refused { frames, error }) => {
                 set::give_back(frames);
-                return Err(CommandError::failed(format_args!("{error}; {broken} blocks were broken")));
+                return Err(CommandError::failed(format_args!(
+                    "{error}; {} broken",
+                    Counted(broken, "block")
+                )));
             }
         }
     }
     writeln!(
         out,
-        "{broken} of {number} blocks of 2 MiB are kept in 4-KiB pages, {already} were before; \
-         {full} more have no free frame"
+        "{broken} of {} of 2 MiB kept in 4-KiB pages, {already} since before; {full} without a free frame",
+        Counted(number, "block")
     );
     Ok(())
 }
@@ -117,7 +120,13 @@ pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Resu
     reserve::renew();
     let planned = shape::of_plan(boot).map_err(CommandError::failed)?;
     let found = shape::of_tables();
-    writeln!(out, "{set} ranges and {aged} aged blocks restored, {merged} more pages merged");
+    writeln!(
+        out,
+        "{} and {} restored, {} merged",
+        Counted(set, "range"),
+        Counted(aged, "aged block"),
+        Counted(merged, "more page")
+    );
     writeln!(out, "planned by boot: {planned}\nin the tables:   {found}");
     direct_map::validate().map_err(CommandError::failed)?;
     if found == planned {
@@ -126,6 +135,7 @@ pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Resu
     }
     let held = direct_map::with(|map| map.hold_count()).map_err(CommandError::failed)?;
     Err(CommandError::failed(format_args!(
-        "the direct map is not what boot made; {held} ranges are held by others: see 'directmap owners'"
+        "the direct map is not what boot made; others hold {}: see 'directmap owners'",
+        Counted(held, "range")
     )))
 }

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
 use rhumb_directmap::{OwnerReport, SplitReport};
-use rhumb_machine::{PfnRange, PhysAddr, VirtAddr};
+use rhumb_machine::{Counted, PfnRange, PhysAddr, VirtAddr};
 use rhumb_monitor::{Address, Arguments, Column, CommandError, Human, Output, Table};
 
 use crate::mm::{direct_map, layout, tables};
@@ -87,6 +87,11 @@ pub fn journal(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
     }
     let (holds, pages) =
         direct_map::with(|map| (map.hold_count(), map.pages())).map_err(CommandError::failed)?;
-    writeln!(out, "{shown} large pages split, {holds} ranges changed; the map has {pages}");
+    writeln!(
+        out,
+        "{} split, {} changed; the map has {pages}",
+        Counted(shown, "large page"),
+        Counted(holds, "range")
+    );
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{Frame, Unmapped};
-use rhumb_machine::Order;
+use rhumb_machine::{Counted, Order};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use crate::mm::owners::Holder;
@@ -84,14 +84,16 @@ fn show(out: &mut dyn Output) -> Result<(), CommandError> {
     for holder in unmapped::HOLDERS {
         if let Some(account) = pool.account(holder.owner()) {
             let (name, blocks, frames) = (Name(holder.owner()), account.blocks(), account.frames());
-            writeln!(out, "  {name}: {frames} frames, {blocks} blocks");
+            writeln!(out, "  {name}: {}, {}", Counted(frames, "frame"), Counted(blocks, "block"));
         }
     }
     let counters = windows.counters();
     writeln!(
         out,
-        "windows: {} opened, {} local flushes of all, {} open",
-        counters.opened, counters.wraps, counters.open
+        "windows: {} opened, {} of all, {} open",
+        counters.opened,
+        Counted(counters.wraps, "local flush"),
+        counters.open
     );
     pool.validate().map_err(|error| CommandError::failed(format_args!("the pool's books: {error:?}")))
 }

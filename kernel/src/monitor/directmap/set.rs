@@ -2,7 +2,7 @@
 
 use rhumb_directmap::{Change, ChangeError, ParseChangeError, STEP_ENTRIES, frames_at};
 use rhumb_frames::{AllocError, FrameRange, NothingMoves};
-use rhumb_machine::{Machine, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{Counted, Machine, Pfn, PfnRange, PhysAddr};
 use rhumb_monitor::arguments::hexadecimal;
 use rhumb_monitor::{Arguments, CommandError, Human, Output};
 
@@ -90,13 +90,14 @@ pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(),
     if let Some(left) = first_left(Changer::Monitor, within).filter(reaches_out) {
         let (start, end) = (left.addrs().start(), left.addrs().end());
         return Err(CommandError::failed(format_args!(
-            "{ranges} ranges restored; {start}..{end} was set as one range and reaches out of this one"
+            "{} restored; {start}..{end} was set as one range and reaches out of this one",
+            Counted(ranges, "range")
         )));
     }
     if ranges == 0 {
         return Err(CommandError::failed("nothing in there was set by hand"));
     }
-    writeln!(out, "{ranges} ranges restored, {}", Human(bytes));
+    writeln!(out, "{} restored, {}", Counted(ranges, "range"), Human(bytes));
     Ok(())
 }
 

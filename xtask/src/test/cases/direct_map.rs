@@ -41,7 +41,7 @@ fn changed() -> Vec<Case> {
             text("direct_map_level2_splits 1"),
             text("no 1G page because of"),
             text("by monitor: set by hand"),
-            text("2 large pages split, 1 ranges changed"),
+            text("2 large pages split, 1 range changed"),
             text("direct_map_level3_collapses 1"),
             text("flush_collapse_flushes 1"),
             healed(),
@@ -59,7 +59,7 @@ fn changed() -> Vec<Case> {
         .ends(Ends::Failing)
         .expect([
             text("was set as one range and reaches out of this one"),
-            text("1 ranges changed"),
+            text("1 range changed"),
             healed(),
         ]),
         case("age-twice", "directmap age 1-in-8; directmap age 1-in-8; directmap heal")
@@ -178,8 +178,8 @@ fn gibibyte(name: &str) -> Case {
         .memory(MemorySize::gib(8))
         .within(120)
         .expect([
-            text("512 blocks (512 taken, 0 given back), 0 frames out, 1 flushes"),
-            text("512 blocks (512 taken, 0 given back), 1500 frames out, 1 flushes"),
+            text("512 blocks (512 taken, 0 given back), 0 frames out, 1 flush"),
+            text("512 blocks (512 taken, 0 given back), 1500 frames out, 1 flush"),
             text("unmapped pool         1       1 GiB         0"),
             text("0 blocks (512 taken, 512 given back), 0 frames out"),
             text("sound"),

@@ -99,12 +99,12 @@ fn compaction(name: &str, memory: MemorySize, cpus: u32) -> Case {
                     frames movable; directmap pool give; frames compact; frames movable free; \
                     frames movable stress 2; selftest compaction; directmap heal";
     Case::new(format!("frames/compaction/{name}"), commands).cpus(cpus).memory(memory).expect([
-        lines(2, "each holds what was written; 0 blocks of 2 MiB are whole"),
+        lines(2, "each holds what was written; 0 blocks of 2 MiB whole"),
         // Orders 9 to 18 of both zones.
         lines(2, "      0".repeat(10)),
-        text("1 blocks (1 taken, 0 given back), 1 frames out, 1 flushes"),
+        text("1 block (1 taken, 0 given back), 1 frame out, 1 flush"),
         text("unmapped pool         1       2 MiB"),
-        text("blocks of 2 MiB became whole"),
+        text("of 2 MiB made whole"),
         text("movable frames given back, each held what was written"),
         no_text("compact_success 0"),
         text("movable stress: "),

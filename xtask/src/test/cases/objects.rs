@@ -40,7 +40,7 @@ pub(crate) fn cases() -> Vec<Case> {
         planted("foreign-free", "is in no slab"),
         Case::new("objects/planted/leak", "slabs plant leak; slabs leaks")
             .append("slab_debug=FZPU")
-            .expect([text("kmalloc-64: 1 objects in use"), text("plant_objects::plant")]),
+            .expect([text("kmalloc-64: 1 object in use"), text("plant_objects::plant")]),
         Case::new("objects/unchecked", "slabs plant overrun")
             .ends(Ends::Failing)
             .expect([text("boot with slab_debug")]),

@@ -54,7 +54,7 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
         // No 2-MiB block is whole: one is made for tables.
         case("/fragmented", "frames movable 1-in-64; selftest protect::i5_blocks; vmstat; frames movable free; maps audit; directmap heal")
             .memory(MemorySize::mib(64))
-            .expect([text("0 blocks of 2 MiB are whole"), text("1 passed, 0 failed"), no_text("compact_success 0"), text("sound"), text(HEALED)]),
+            .expect([text("0 blocks of 2 MiB whole"), text("1 passed, 0 failed"), no_text("compact_success 0"), text("sound"), text(HEALED)]),
         case("/nmi", "selftest nmi; dmesg; vmstat; selftest protect; maps audit; directmap heal")
             .within(180)
             .expect([text("4 passed, 0 failed"), text("nr_interrupts_nmi"), text("sound"), text(HEALED)]),
