@@ -23,6 +23,22 @@ impl Depot {
         free: impl IntoIterator<Item = PfnRange>,
         storage: &'static mut [u64],
     ) -> Result<Self, LayoutError> {
+        // There are few: a depot that is refused costs none.
+        let brand = Brand::next();
+        let built = Self::build_as(brand, machine, layout, free, storage);
+        if built.is_err() {
+            brand.give_back();
+        }
+        built
+    }
+
+    fn build_as<M: Machine>(
+        brand: Brand,
+        machine: &M,
+        layout: &Layout<'_>,
+        free: impl IntoIterator<Item = PfnRange>,
+        storage: &'static mut [u64],
+    ) -> Result<Self, LayoutError> {
         let (given, needed) = (size_of_val(storage), layout.storage_bytes());
         if given < needed && cfg!(not(feature = "model")) {
             return Err(LayoutError::StorageTooSmall(given, needed));
@@ -40,7 +56,7 @@ impl Depot {
         let mut has_high = false;
         layout.for_each_piece(|piece| has_high |= piece.zone == Zone::High);
         let depot = Self {
-            brand: Brand::next(),
+            brand,
             pools: &storage.zeroed::<Table<Pool, MAX_POOLS>>(1)?[0],
             pool_count: AtomicUsize::new(0),
             starts: storage.zeroed(MAX_POOLS)?,

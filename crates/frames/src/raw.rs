@@ -8,6 +8,9 @@
 //! leave alone; *high*: past the direct map; bit 63 makes the number non-zero. The upper 24 bits say whether, and into
 //! which magazine of a CPU, the block goes, so that a foreign block is found out without a further comparison.
 
+// Not one of the model checkers' atomics: a static is built at compile time, and no order matters for the count.
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 use rhumb_machine::{NodeId, Order, Pfn};
 
 use crate::request::Mobility;
@@ -84,16 +87,24 @@ impl Raw {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Brand(u8);
 
+/// How many brands are in use, all but those of allocators that were refused.
+static BRANDS: AtomicU8 = AtomicU8::new(0);
+
 impl Brand {
     /// The brand of all allocators past the first 127 of a program.
     const SHARED: u8 = 127;
 
     /// The brand of a new allocator.
     pub(crate) fn next() -> Self {
-        // Not one of the model checkers' atomics: a static is built at compile time, and no order matters here.
-        use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
-        static NEXT: AtomicU8 = AtomicU8::new(0);
         let more = |brand: u8| (brand < Self::SHARED).then_some(brand + 1);
-        Self(NEXT.fetch_update(Relaxed, Relaxed, more).unwrap_or(Self::SHARED))
+        Self(BRANDS.fetch_update(Relaxed, Relaxed, more).unwrap_or(Self::SHARED))
+    }
+
+    /// Gives the number of an allocator back that was not built after all: no handle has it.
+    pub(crate) fn give_back(self) {
+        if self.0 < Self::SHARED {
+            // Lost where another allocator has got the next number meanwhile.
+            let _ = BRANDS.compare_exchange(self.0 + 1, self.0, Relaxed, Relaxed);
+        }
     }
 }

@@ -101,6 +101,11 @@ impl ThisThread {
         self.cpu.get()
     }
 
+    /// Whether it is a CPU of any machine.
+    pub(crate) fn is_cpu(&self) -> bool {
+        self.machine.get() != 0
+    }
+
     #[inline(always)]
     pub(crate) fn preempt_disable(&self) {
         if DEPTH_COUNTED {

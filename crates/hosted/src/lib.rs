@@ -42,6 +42,7 @@ pub mod memory;
 pub mod mmu;
 pub mod native;
 pub mod observer;
+mod seats;
 pub mod storm;
 
 pub use config::{Builder, ConfigError, CorePinning, LargePages, Ram};

@@ -23,6 +23,7 @@ use crate::counters::{Counters, CpuCounters};
 use crate::cpu::{self, Cpu, EnterError, THIS, ThisThread};
 use crate::memory::Reservation;
 use crate::mmu::{HostedTables, MmuConfig, SoftMmu};
+use crate::seats;
 
 /// One CPU's place: the thread that sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent lines are
 /// fetched in pairs).
@@ -168,7 +169,8 @@ impl HostedMachine {
     /// ```
     ///
     /// # Errors
-    /// If the CPU does not exist or is taken.
+    /// If the CPU does not exist or is taken. Without the crate's feature `interrupts` another machine's CPU of the same
+    /// number is waited for, or refused where the caller is a CPU itself.
     pub fn enter<T: Send>(
         &self,
         cpu: CpuId,
@@ -248,24 +250,40 @@ impl HostedMachine {
         if seat.taken.swap(true, Ordering::Acquire) {
             return Err(EnterError::CpuTaken { cpu });
         }
-        Ok(Sitting(seat))
+        let mut sitting = Sitting { seat, place: None };
+        if !Self::CHECKS_TOKENS {
+            let is_cpu = THIS.with(ThisThread::is_cpu);
+            if !seats::PROGRAM.take(cpu, self.id, is_cpu) {
+                return Err(EnterError::CpuTaken { cpu });
+            }
+            sitting.place = Some(cpu);
+        }
+        Ok(sitting)
     }
 }
 
 /// A taken seat; free again when dropped.
-struct Sitting<'machine>(&'machine Seat);
+struct Sitting<'machine> {
+    seat: &'machine Seat,
+    /// Its place among the program's, where tokens are not compared.
+    place: Option<CpuId>,
+}
 
 impl Drop for Sitting<'_> {
     fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
+        if let Some(cpu) = self.place {
+            seats::PROGRAM.free(cpu);
+        }
+        self.seat.taken.store(false, Ordering::Release);
     }
 }
 
 // SAFETY: the base never changes. A thread is the CPU that `preempt_disable` and `irq_save` name until it ends, and no
 // other thread is that CPU meanwhile: a seat is taken once. Interrupts strike at a depth of 0 only. Translations are
-// cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up.
+// cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up; where they are not compared, a number names
+// one CPU of all machines at a time (`seats`).
 unsafe impl Machine for HostedMachine {
-    // Benchmarks leave it out: they use no token of one machine on another.
+    // Benchmarks leave it out: see `seats`.
     const CHECKS_TOKENS: bool = cfg!(feature = "interrupts");
     // An allocator says so where a frame becomes free: then the unit looks for translations that should be gone.
     const CHECKS_ACCESSES: bool = cfg!(feature = "interrupts");

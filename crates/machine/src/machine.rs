@@ -41,7 +41,8 @@ pub enum Access {
 ///    the matching calls come.
 /// 4. A flush has happened, on each CPU that it names, when the call returns.
 /// 5. Machines that live at the same time and share a type have different [`Machine::identity`] numbers, and their type
-///    has [`Machine::CHECKS_TOKENS`]: otherwise a token of one is taken for a proof of another one's CPU.
+///    has [`Machine::CHECKS_TOKENS`]: otherwise a token of one is taken for a proof of another one's CPU. Or else no two
+///    of these machines have a CPU of one number at the same time.
 /// 6. [`Machine::flush_targets`] leaves out no CPU that may hold a translation of the kernel's tables.
 pub unsafe trait Machine: Send + Sync {
     /// Returns where physical address 0 lies in the direct map. Fixed from boot on; a multiple of 1 GiB.

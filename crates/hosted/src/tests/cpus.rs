@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rhumb_machine::{CpuMask, FlushScope, IrqState, MAX_CPUS, Machine, PhysAddr, PinGuard};
 
 use super::{MIB, cpu, depth, node, small};
+use crate::seats::Seats;
 use crate::{CorePinning, Counters, EnterError, HostedMachine};
 
 #[test]
@@ -46,7 +47,9 @@ fn a_cpu_is_one_thread() {
             assert_eq!(machine.enter(cpu(0), |_| ()), Err(EnterError::CpuTaken { cpu: cpu(0) }));
             // Each CPU has its own thread, so a CPU may wait for another, of its own machine or not.
             assert_eq!(machine.enter(cpu(1), |cpu| cpu.id()), Ok(cpu(1)));
-            assert_eq!(other.enter(cpu(0), |cpu| cpu.id()), Ok(cpu(0)));
+            let others = other.enter(cpu(0), |cpu| cpu.id());
+            let taken = Err(EnterError::CpuTaken { cpu: cpu(0) });
+            assert_eq!(others, if cfg!(feature = "interrupts") { Ok(cpu(0)) } else { taken });
             assert_eq!(machine.run_on(machine.cpus(), |_| ()), Err(EnterError::CpuTaken { cpu: cpu(0) }));
             assert_eq!(machine.run_on(CpuMask::only(cpu(1)), |cpu| cpu.id()), Ok(vec![cpu(1)]));
         })
@@ -79,6 +82,7 @@ fn a_cpu_of_one_machine_is_none_of_another() {
     machine.enter(cpu(0), |_| drop(other.pin())).unwrap();
 }
 
+#[cfg(feature = "interrupts")]
 #[test]
 #[should_panic(expected = "token of another machine")]
 fn a_token_of_one_machine_is_none_of_another() {
@@ -206,4 +210,49 @@ fn cpus_share_memory() {
         })
         .unwrap();
     assert_eq!(sum.load(Ordering::Relaxed), 6_000);
+}
+
+#[test]
+fn a_place_of_the_program_is_one_machines_at_a_time() {
+    let seats = Seats::new();
+    assert!(seats.take(cpu(0), 7, false) && seats.take(cpu(1), 8, true));
+    assert!(!seats.take(cpu(0), 7, false), "the same machine does not wait for itself");
+    assert!(!seats.take(cpu(0), 8, true), "a CPU does not wait for what may wait for it");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| seats.take(cpu(0), 8, false));
+        seats.free(cpu(0));
+        assert!(waits.join().unwrap());
+    });
+    assert!(!seats.take(cpu(0), 9, true));
+}
+
+/// Where tokens are not compared, a token of any machine names a CPU that no other thread is.
+#[cfg(not(feature = "interrupts"))]
+#[test]
+fn no_two_machines_have_a_cpu_of_one_number_at_a_time() {
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    let machines = [(); 2].map(|()| HostedMachine::builder().cpus(2).ram_bytes(MIB).build().unwrap());
+    let inside = [const { AtomicU32::new(0) }; 2];
+    std::thread::scope(|scope| {
+        for machine in &machines {
+            scope.spawn(|| {
+                for turn in 0..200 {
+                    let look = |cpu: &crate::Cpu<'_>| {
+                        let inside = &inside[cpu.id().index()];
+                        assert_eq!(inside.fetch_add(1, SeqCst), 0);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, SeqCst);
+                    };
+                    if turn % 2 == 0 {
+                        machine.run_on(machine.cpus(), look).unwrap();
+                    } else {
+                        machine.enter(cpu(1), look).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let [one, other] = machines;
+    let nested = one.enter(cpu(0), |_| other.enter(cpu(0), |_| ()).err()).unwrap();
+    assert_eq!(nested, Some(EnterError::CpuTaken { cpu: cpu(0) }));
 }
