@@ -112,6 +112,7 @@ fn bring_up(boot: &'static boot::Boot) {
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }
     let running = start_cpus(boot);
+    mm::objects::warn_of_absent_caches();
     // More CPUs may change the direct map at once now.
     mm::direct_map::reserve::fill();
     let nodes = boot.topology.node_count();

@@ -143,15 +143,26 @@ impl CheckList {
         Ok(Self(kept, Origin::Listed))
     }
 
+    /// The names in the list, as they are given: of caches, or first parts of them with a `*` behind.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let named = self.0.split(';').filter_map(|block| block.split_once(','));
+        named.flat_map(|(_, names)| names.split(','))
+    }
+
+    /// Whether `pattern`, one of [`CheckList::names`], names the cache `name`.
+    pub fn fits(pattern: &str, name: &str) -> bool {
+        match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == pattern,
+        }
+    }
+
     /// The checks of the cache with this name.
     pub fn of(&self, name: &str) -> Checks {
         if matches!(self.1, Origin::Off) {
             return Checks::OFF;
         }
-        let fits = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == pattern,
-        };
+        let fits = |pattern: &str| Self::fits(pattern, name);
         let mut block = self.0.split(';').filter_map(|block| {
             let (letters, names) = block.split_once(',').unwrap_or((block, "*"));
             names.split(',').any(fits).then(|| Checks::of_letters(letters).unwrap_or_default())

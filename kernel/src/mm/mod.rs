@@ -19,6 +19,7 @@ pub mod windows;
 use core::fmt::{self, Write};
 
 use layout::image;
+use rhumb_machine::Counted;
 use rhumb_machine::VirtAddr;
 use rhumb_monitor::Human;
 
@@ -78,9 +79,9 @@ pub fn report_frames(boot: &Boot) {
     if let Some(frames) = frames::frames() {
         let totals = frames.totals();
         log::info!(
-            "frames: {} in {} zones; {} in use, {} given back by boot",
+            "frames: {} in {}; {} in use, {} given back by boot",
             totals.present,
-            frames.zones().count(),
+            Counted(frames.zones().count(), "zone"),
             Human((totals.present - totals.free) * 4096),
             Human(given * 4096)
         );

@@ -68,6 +68,18 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     Ok(())
 }
 
+/// Warns of names in `slab_debug=` that no cache has. When the kernel is up.
+pub fn warn_of_absent_caches() {
+    let (Some(slabs), checks) = (slabs(), checks()) else { return };
+    for pattern in checks.names() {
+        let mut is_there = false;
+        slabs.for_each_report(|cache| is_there |= CheckList::fits(pattern, cache.name.as_str()));
+        if !is_there {
+            log::warn!("slab_debug: no cache is called {pattern} so far");
+        }
+    }
+}
+
 /// Checks the object caches on every CPU, each of which looks at its own magazines, too. Not from an interrupt.
 ///
 /// # Errors

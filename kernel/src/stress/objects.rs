@@ -55,7 +55,7 @@ impl fmt::Display for StressFailure {
                 write!(f, "{before} bytes were in use before, {after} are after")
             }
             Self::Lost { before, after } => write!(f, "{before} frames were free before, {after} are after"),
-            Self::Faults { count } => write!(f, "{count} faults were reported"),
+            Self::Faults { count } => write!(f, "reported: {}", Counted(*count, "fault")),
             Self::CacheKept => f.write_str("the test's own cache could not be given up"),
             Self::Inconsistent => f.write_str("the allocator's own books do not balance"),
         }

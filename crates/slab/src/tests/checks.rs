@@ -233,6 +233,13 @@ fn a_cache_that_is_not_named_is_not_checked() {
     assert_eq!(CheckList::parse("-,a;").unwrap().of("a"), Checks::USUAL);
     assert_eq!(CheckList::parse(";-,a").unwrap().of("a"), Checks::OFF);
     assert!(CheckList::NONE.of("a").is_off());
+    let list = CheckList::parse("FZ,t*,other;P;-,third").unwrap();
+    assert_eq!(list.names().collect::<Vec<_>>(), ["t*", "other", "third"]);
+    assert!(
+        CheckList::fits("t*", "tail")
+            && !CheckList::fits("t", "tail")
+            && CheckList::NONE.names().count() == 0
+    );
 }
 
 #[test]

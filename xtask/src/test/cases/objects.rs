@@ -41,6 +41,13 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("objects/planted/leak", "slabs plant leak; slabs leaks")
             .append("slab_debug=FZPU")
             .expect([text("kmalloc-64: 1 object in use"), text("plant_objects::plant")]),
+        Case::new("objects/checked-and-absent", "uptime")
+            .append("slab_debug=FZ,kmalloc-64,nosuch,no*")
+            .expect([
+                text("slab_debug: no cache is called nosuch so far"),
+                text("slab_debug: no cache is called no* so far"),
+                no_text("called kmalloc-64"),
+            ]),
         Case::new("objects/unchecked", "slabs plant overrun")
             .ends(Ends::Failing)
             .expect([text("boot with slab_debug")]),
