@@ -67,7 +67,11 @@ fn bring_up(boot: &'static boot::Boot) {
     trap::backtrace::check_symbols();
     here.set_inputs(inputs(boot, boot.topology.cpus.first()));
     smp::settle_boot(here);
-    let reference = clock::calibrate(boot.topology.power.pm_timer);
+    let reference = clock::calibrate(clock::Counters {
+        acpi_timer: boot.topology.power.pm_timer,
+        hpet: boot.topology.hpet.and_then(|at| boot.mapped(at)),
+        first: boot.options.clock,
+    });
     log::info!(
         "clock: TSC {} MHz (by {reference}), timer {} MHz",
         clock::tsc_hz() / 1_000_000,

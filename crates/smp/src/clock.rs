@@ -17,6 +17,19 @@ pub trait Reference {
     fn read(&mut self) -> u64;
 }
 
+/// The rate of an HPET's counter, by its capabilities register: the upper half is the length of a tick in femtoseconds.
+/// `None` where that is none which the specification (1.0a, 2.3.4) and physics allow: what was read are no such registers.
+///
+/// The lower half says whether 32 or 64 bits count. It does not matter: the lower 32 bits do in either case, and wrap
+/// after minutes; and a read of 64 is two reads on some machines.
+pub fn hpet_hz(capabilities: u64) -> Option<u64> {
+    const FS_PER_SECOND: u64 = 1_000_000_000_000_000;
+    const LEAST_FS: u64 = 100_000;
+    const MOST_FS: u64 = 100_000_000;
+    let period = capabilities >> 32;
+    (LEAST_FS..=MOST_FS).contains(&period).then(|| (FS_PER_SECOND + period / 2) / period)
+}
+
 /// The CPU's own two counters, at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Own {

@@ -11,6 +11,7 @@
 //! What cannot be worked with ends in one sentence on the console: see [`refuse`].
 
 pub mod descriptors;
+mod devices;
 pub mod entry;
 pub mod la57;
 pub mod paging;
@@ -20,7 +21,7 @@ use arrayvec::ArrayVec;
 use core::fmt::Display;
 use spin::Once;
 
-use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
+use rhumb_bootinfo::firmware::Topology;
 use rhumb_bootinfo::loader::{multiboot2, pvh};
 use rhumb_bootinfo::memory_map::Capped;
 use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Protocol, Reservation};
@@ -28,7 +29,6 @@ use rhumb_machine::{CpuId, MAX_CPUS, NodeId, PageSize, PhysAddr, PhysRange, Virt
 use rhumb_pagetable::Levels;
 
 use crate::arch::cpu::features;
-use crate::arch::ioapic::IoApic;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, clock, idt};
 use crate::machine;
@@ -38,13 +38,10 @@ use crate::smp::trampoline;
 use crate::sync::IrqMutex;
 use crate::{console, kasan, logging, power};
 use descriptors::DescriptorFigures;
+use devices::{DEVICE_PAGE_BYTES, Device, LOCAL_APIC, MAX_DEVICES};
 use paging::{DirectMapFigures, Wanted};
 use window::{LowMemory, Window};
 
-/// Registers of an APIC: one page.
-const DEVICE_PAGE_BYTES: u64 = 4096;
-/// One local APIC page, the I/O APICs, up to three registers that turn the machine off or reset it, a serial port.
-const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1;
 /// Below this, real mode can begin.
 const REAL_MODE_END: PhysAddr = PhysAddr::new(0xa_0000);
 /// The first MiB is the firmware's: see [`Reservation::FirstMebibyte`].
@@ -72,14 +69,6 @@ pub struct Boot {
     areas: ArrayVec<VirtAddr, MAX_CPUS>,
     /// Device registers and where they are mapped.
     pub devices: ArrayVec<Device, MAX_DEVICES>,
-}
-
-/// Device registers in the kernel map.
-#[derive(Clone, Copy, Debug)]
-pub struct Device {
-    pub name: &'static str,
-    pub phys: PhysRange,
-    pub virt: VirtAddr,
 }
 
 static BOOT: Once<Boot> = Once::new();
@@ -127,7 +116,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     options.unlisted_cpu = options.unlisted_cpu.filter(|&apic_id| is_unlisted(&topology, apic_id));
     choose_apic_mode(&topology, &options);
     move_console(&topology, &options);
-    let mut devices = list_devices(&topology, &mut map);
+    let mut devices = devices::list(&topology, &mut map);
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
     let first_mebibyte = PhysRange::new(PhysAddr::ZERO, FIRST_MEBIBYTE_END).unwrap_or_default();
     reserve(&mut map, first_mebibyte, Reservation::FirstMebibyte);
@@ -190,11 +179,6 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
 
 const CR4_PAE: u32 = 1 << 5;
 const CR4_LA57: u32 = 1 << 12;
-const LOCAL_APIC: &str = "local APIC";
-const IO_APIC: &str = "I/O APIC";
-const POWER: &str = "power control";
-const CONSOLE: &str = "serial port";
-
 fn read_options(info: &BootInfo) -> Options {
     let (options, warnings) = Options::parse(&info.command_line);
     logging::show(options.log_level);
@@ -343,37 +327,6 @@ fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (us
     }
 }
 
-/// The pages of device registers to map, each once: two I/O APICs may share one.
-///
-/// Where the firmware calls such a page RAM, one of its tables is wrong. The page is taken out of RAM and used as
-/// registers: if it is RAM after all, a page is lost and nothing else. Only a page that holds something already, the
-/// kernel or the loader's data, is RAM for certain and holds no registers.
-fn list_devices(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
-    let mut devices = ArrayVec::<Device, MAX_DEVICES>::new();
-    let local = apic::page_to_map().map(|at| (LOCAL_APIC, at));
-    let io_apics = topology.io_apics.iter().map(|io_apic| (IO_APIC, io_apic.address));
-    let power = power::registers_in_memory(&topology.power).map(|at| (POWER, at));
-    let console = console::registers_in_memory().map(|at| (CONSOLE, at));
-    for (name, at) in local.into_iter().chain(io_apics).chain(power).chain(console) {
-        let page =
-            PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default();
-        if map.exclude(page).unwrap_or_else(|error| refuse(error)) {
-            log::warn!("the memory map calls the {name} at {at} RAM: it is not used as such");
-        }
-        if map.ram().any(|ram| ram.overlaps(page)) {
-            if name == LOCAL_APIC {
-                refuse(format_args!("the {name} is at {at}, where the loader placed something in RAM"));
-            }
-            log::warn!(
-                "the firmware places an {name} at {at}, where the loader placed something in RAM: not used"
-            );
-        } else if devices.iter().all(|device| device.phys != page) {
-            devices.push(Device { name, phys: page, virt: VirtAddr::ZERO });
-        }
-    }
-    devices
-}
-
 /// Frames in the direct map for the areas of the CPUs that will be started: for each node in one run, of its memory.
 fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, wanted: &Wanted<'_>) -> ArrayVec<VirtAddr, MAX_CPUS> {
     let nodes = || (0..wanted.cpus).map(|cpu| wanted.node_of(cpu));
@@ -397,22 +350,6 @@ fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, wanted: &Wanted<'_>) -> Ar
 }
 
 impl Boot {
-    /// Where the kernel map shows a device's register, if boot has mapped its page.
-    pub fn mapped(&self, register: PhysAddr) -> Option<VirtAddr> {
-        let device = self.devices.iter().find(|device| device.phys.contains(register))?;
-        Some(device.virt.plus(register.since(device.phys.start())))
-    }
-
-    /// The I/O APICs that are mapped. For whoever routes interrupts, alone.
-    pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
-        self.topology.io_apics.iter().filter_map(|io_apic| {
-            let device = self.devices.iter().find(|device| device.phys.contains(io_apic.address))?;
-            let registers = device.virt.plus(io_apic.address.offset_in(PageSize::Size4K));
-            // SAFETY: boot mapped the registers uncached, for ever.
-            Some(unsafe { IoApic::new(registers, io_apic.gsi_base) })
-        })
-    }
-
     /// Fills in the areas of the other CPUs and makes them known. Once, on the kernel's tables.
     pub fn make_areas(&self) {
         for cpu in (1..self.cpus).filter_map(CpuId::new) {

@@ -12,7 +12,7 @@ use rhumb_bootinfo::{PhysMemory, Topology};
 use rhumb_machine::{MAX_NODES, PageSize, PhysAddr, PhysRange};
 
 const SIGNATURES: [&[u8; 4]; 9] =
-    [b"APIC", b"SRAT", b"SLIT", b"FACP", b"DSDT", b"SSDT", b"SPCR", b"DBG2", b"DMAR"];
+    [b"APIC", b"SRAT", b"SLIT", b"FACP", b"DSDT", b"SSDT", b"SPCR", b"DBG2", b"DMAR", b"HPET"];
 const RSDP: u64 = 0xe_5a20;
 const ROOT: u64 = 0x7_0000;
 /// Reads that one discovery may make: the BIOS area has 8,192 places for a root pointer, a list some pointers.

@@ -38,12 +38,17 @@ pub struct Options {
     pub exit_port: Option<u16>,
     /// `protect_tables=`: how page tables are protected; one of [`PROTECT_TABLES`], as the direct map reads it.
     pub protect_tables: Option<&'static str>,
+    /// `clock=`: the counter to measure the TSC with; one of [`CLOCKS`].
+    pub clock: Option<&'static str>,
     /// `slab_debug=`: which object caches are checked, and for what, as the object allocator reads it.
     pub slab_debug: Option<ArrayString<SLAB_DEBUG_BYTES>>,
 }
 
 /// What `protect_tables=` accepts.
 pub const PROTECT_TABLES: [&str; 4] = ["off", "on", "window", "pks"];
+
+/// What `clock=` accepts.
+pub const CLOCKS: [&str; 3] = ["acpi", "pit", "hpet"];
 
 /// The longest value of `slab_debug=`.
 pub const SLAB_DEBUG_BYTES: usize = 192;
@@ -64,6 +69,7 @@ impl Default for Options {
             console: None,
             exit_port: None,
             protect_tables: None,
+            clock: None,
             slab_debug: None,
         }
     }
@@ -126,6 +132,7 @@ pub const WORDS: &[KnownWord] = &[
     word("maxcpus", Text("a number of CPUs, at least 1"), "start no more CPUs than this", |o, v| assign(&mut o.max_cpus, count(v))),
     word("startcpu", Text("an APIC id"), "also try to start this CPU, which the firmware does not list", |o, v| assign(&mut o.unlisted_cpu, apic_id(v))),
     word("x2apic", NoValue, "use x2APIC mode even where the firmware left the other one", |o, _| { o.x2apic = true; Some(()) }),
+    word("clock", Text("acpi, pit or hpet"), "measure the TSC with this counter first", |o, v| assign(&mut o.clock, one_of(&CLOCKS, v))),
     word("la57", NoValue, "use 5-level paging even where 4 levels do", |o, _| { o.five_levels = true; Some(()) }),
     word("quiet", NoValue, "print errors only", |o, _| { o.log_level = LevelFilter::Error; Some(()) }),
     word("loglevel", Text("error, warn, info, debug, trace or 0 to 7"), "print messages down to this level", |o, v| { o.log_level = level(v)?; Some(()) }),

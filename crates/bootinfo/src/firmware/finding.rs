@@ -3,7 +3,7 @@
 use core::fmt;
 use core::mem::discriminant;
 
-use rhumb_machine::{PhysAddr, PhysRange};
+use rhumb_machine::{Counted, PhysAddr, PhysRange};
 
 use crate::findings::Finding;
 use crate::phys::Unreadable;
@@ -31,6 +31,8 @@ impl Signature {
     pub const DBG2: Self = Self(*b"DBG2");
     /// "DMAR": remapping of DMA and interrupts.
     pub const DMAR: Self = Self(*b"DMAR");
+    /// "HPET": the high-precision event timer.
+    pub const HPET: Self = Self(*b"HPET");
     /// "XSDT".
     pub const XSDT: Self = Self(*b"XSDT");
     /// "RSDT".
@@ -77,8 +79,13 @@ pub enum TableFault {
     },
     /// This many bytes at its end are too few for one more entry.
     Remainder(usize),
-    /// There are more of these than there is room for; the rest was left out.
-    Full(&'static str),
+    /// There are more of these than there is room for; so many were left out.
+    Full {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many were left out.
+        omitted: usize,
+    },
     /// Two entries for the same APIC id say different things; the second one was left out.
     DuplicateApic(u32),
     /// A CPU has the APIC id that addresses every CPU, and was left out: a start-up sent to it would reset them all.
@@ -144,8 +151,12 @@ impl fmt::Display for TableFault {
                     "the entry at offset {offset:#x} is ignored: {length} bytes are too few for type {kind}"
                 )
             }
-            Self::Remainder(bytes) => write!(f, "{bytes} bytes at its end are too few for one more entry"),
-            Self::Full(what) => write!(f, "it has more {what} than there is room for; the rest is ignored"),
+            Self::Remainder(bytes) => {
+                write!(f, "{} at its end, too few for one more entry", Counted(*bytes, "byte"))
+            }
+            Self::Full { what, omitted } => {
+                write!(f, "it has more {what} than there is room for; {omitted} of them left out")
+            }
             Self::DuplicateApic(id) => write!(f, "APIC id {id} is listed twice; the second entry is ignored"),
             Self::BroadcastApic(id) => {
                 write!(

@@ -102,16 +102,14 @@ pub(super) fn take_madt(madt: &Table<'_>, topology: &mut Topology, findings: &mu
     };
     topology.local_apic = PhysAddr::new(local_apic.into());
     topology.has_8259 = flags & PC_AT_COMPATIBLE != 0;
+    let mut tally = Tally::default();
     for entry in madt.entries(FIRST_ENTRY) {
         match entry {
-            Ok(entry) => {
-                if let Err(fault) = take_entry(&entry, topology) {
-                    findings.push(madt.finding(fault));
-                }
-            }
+            Ok(entry) => tally.note(take_entry(&entry, topology), madt, findings),
             Err(finding) => findings.push(finding),
         }
     }
+    tally.tell(madt, findings);
 }
 
 fn take_entry(entry: &Entry<'_>, topology: &mut Topology) -> Result<(), TableFault> {
@@ -224,11 +222,44 @@ fn wiring(flags: u16) -> (Polarity, Trigger, Result<(), TableFault>) {
     (polarity, trigger, known)
 }
 
+/// Entries that had no room, by what they are: one finding for each kind tells how many.
+#[derive(Default)]
+pub(super) struct Tally(ArrayVec<(&'static str, usize), 8>);
+
+impl Tally {
+    /// Counts an entry that had no room; any other fault is a finding at once.
+    pub(super) fn note(
+        &mut self,
+        taken: Result<(), TableFault>,
+        table: &Table<'_>,
+        findings: &mut Findings<FirmwareFinding>,
+    ) {
+        match taken {
+            Ok(()) => {}
+            Err(TableFault::Full { what, omitted }) => {
+                match self.0.iter_mut().find(|(known, _)| *known == what) {
+                    Some((_, sum)) => *sum += omitted,
+                    // There are fewer kinds than there is room for.
+                    None => drop(self.0.try_push((what, omitted))),
+                }
+            }
+            Err(fault) => findings.push(table.finding(fault)),
+        }
+    }
+
+    /// Tells what was counted.
+    pub(super) fn tell(self, table: &Table<'_>, findings: &mut Findings<FirmwareFinding>) {
+        for (what, omitted) in self.0 {
+            findings.push(table.finding(TableFault::Full { what, omitted }));
+        }
+    }
+}
+
 /// Appends `item`, of which the firmware has more than there is room for if that fails.
 pub(super) fn push<T, const N: usize>(
     list: &mut ArrayVec<T, N>,
     item: T,
     what: &'static str,
 ) -> Result<(), TableFault> {
-    list.try_push(item).map_err(|_| TableFault::Full(what))
+    list.try_push(item).map_err(|_| TableFault::Full { what, omitted: 1 })
 }

@@ -6,6 +6,7 @@
 //! | `interrupts` | MADT: CPUs, I/O APICs, routes, NMIs |
 //! | `nodes` | SRAT and SLIT: memory and CPUs to nodes, distances |
 //! | `console` | SPCR and DBG2: the firmware's serial port |
+//! | `hpet` | HPET: where the event timer's registers are |
 //! | `remapping` | DMAR: whether x2APICs are welcome |
 //! | `power` | FADT and `\_S5`: timer, reset, power-off |
 //! | `layout` | bytes as the structures of the crate `acpi` |
@@ -22,6 +23,7 @@ use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PhysAddr, PhysRange};
 
 mod console;
 mod finding;
+mod hpet;
 mod interrupts;
 mod layout;
 mod nodes;
@@ -108,6 +110,8 @@ pub struct Topology {
     pub remapping: Option<Remapping>,
     /// The serial port that the firmware talks on; `None` where it does not say.
     pub console: Option<SerialPort>,
+    /// The registers of the high-precision event timer; `None` where there is none.
+    pub hpet: Option<PhysAddr>,
     /// Timer, reset and power-off.
     pub power: Power,
 }
@@ -129,6 +133,7 @@ impl Topology {
             distances: Distances::default(),
             remapping: None,
             console: None,
+            hpet: None,
             power: Power::default(),
         }
     }
@@ -163,6 +168,9 @@ impl Topology {
         topology.remapping = root
             .load(memory, Signature::DMAR, &mut findings)
             .and_then(|dmar| remapping::from_dmar(&dmar).map_err(|finding| findings.push(finding)).ok());
+        topology.hpet = root.load(memory, Signature::HPET, &mut findings).and_then(|table| {
+            hpet::from_table(&table).map_err(|finding| findings.push(finding)).ok().flatten()
+        });
         topology.console = console(memory, &root, &mut findings);
         topology.power = power::power(memory, &root, &mut findings);
         (topology, findings)

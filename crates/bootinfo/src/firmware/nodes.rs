@@ -23,6 +23,7 @@ use arrayvec::ArrayVec;
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange};
 
 use super::finding::{FirmwareFinding, TableFault};
+use super::interrupts::Tally;
 use super::tables::{Entry, HEADER_BYTES, Table};
 use super::{MAX_MEMORY_RANGES, Topology};
 use crate::Findings;
@@ -90,25 +91,29 @@ pub(super) fn take_srat(srat: &Table<'_>, topology: &mut Topology, findings: &mu
     // By index of the CPU; the firmware may name a domain for a CPU that does not exist.
     let mut domains_of_cpus = [None; MAX_CPUS];
     let wide_domains = srat.bytes[8] >= 2;
+    let mut tally = Tally::default();
     for entry in srat.entries(SRAT_FIRST_ENTRY) {
-        let result = entry.and_then(|entry| {
-            let taken = match entry.kind {
-                1 => take_memory(&entry, topology),
-                0 | 2 => take_cpu(&entry, wide_domains).map(|affinity| {
-                    if let Some((apic_id, domain)) = affinity
-                        && let Some(index) = topology.cpus.iter().position(|cpu| cpu.apic_id == apic_id)
-                    {
-                        domains_of_cpus[index] = Some(domain);
-                    }
-                }),
-                _ => Ok(()),
-            };
-            taken.map_err(|fault| srat.finding(fault))
-        });
-        if let Err(finding) = result {
-            findings.push(finding);
-        }
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(finding) => {
+                findings.push(finding);
+                continue;
+            }
+        };
+        let taken = match entry.kind {
+            1 => take_memory(&entry, topology),
+            0 | 2 => take_cpu(&entry, wide_domains).map(|affinity| {
+                if let Some((apic_id, domain)) = affinity
+                    && let Some(index) = topology.cpus.iter().position(|cpu| cpu.apic_id == apic_id)
+                {
+                    domains_of_cpus[index] = Some(domain);
+                }
+            }),
+            _ => Ok(()),
+        };
+        tally.note(taken, srat, findings);
     }
+    tally.tell(srat, findings);
     let domains =
         topology.memory.iter().map(|memory| memory.domain).chain(domains_of_cpus.into_iter().flatten());
     let mut sorted = ArrayVec::<u32, MAX_NODES>::new();
@@ -201,7 +206,7 @@ fn insert_part(list: &mut MemoryList, at: usize, part: MemoryAffinity) -> Result
         (Some(index), None) => list[index].range = joined,
         (None, Some(_)) => list[at].range = joined,
         (None, None) => {
-            list.try_insert(at, part).map_err(|_| TableFault::Full("memory ranges"))?;
+            list.try_insert(at, part).map_err(|_| TableFault::Full { what: "memory ranges", omitted: 1 })?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use crate::clock::{Choice, Look, Own, Rates, Reference, agree, choose, measure, offset};
+use crate::clock::{Choice, Look, Own, Rates, Reference, agree, choose, hpet_hz, measure, offset};
 
 const TSC_HZ: u64 = 2_100_000_000;
 const TIMER_HZ: u64 = 62_500_000;
@@ -143,4 +143,15 @@ fn a_counter_that_lags_or_leads_gets_an_offset() {
     let leads = [look(1000, 2030, 1100), look(2000, 3005, 2010)];
     assert_eq!(offset(&leads), 0u64.wrapping_sub(1000));
     assert_eq!(3005u64.wrapping_add(offset(&leads)), 2005);
+}
+
+#[test]
+fn an_hpet_is_believed_where_its_period_can_be() {
+    // QEMU's, and that of Intel's chipsets; the lower half says 32 or 64 bits.
+    assert_eq!(hpet_hz(10_000_000 << 32 | 0x8086_a201), Some(100_000_000));
+    assert_eq!(hpet_hz(69_841_279 << 32 | 0x8086_8201), Some(14_318_180));
+    assert_eq!(hpet_hz(100_000 << 32), Some(10_000_000_000));
+    for nonsense in [0, 0x8086_a201, 99_999 << 32, 100_000_001 << 32, u64::MAX, u64::MAX << 32] {
+        assert_eq!(hpet_hz(nonsense), None, "{nonsense:#x}");
+    }
 }

@@ -42,6 +42,14 @@ fn boards() -> Vec<Case> {
             .board(Board::Microvm)
             .append("loglevel=info")
             .expect([text("(by the PIT)"), no_text("taking it to run"), text("sound")]),
+        // A counter that says its rate itself, and a machine that has none.
+        Case::new("clock/hpet", "dmesg; selftest time")
+            .append("clock=hpet loglevel=info")
+            .expect([text("(by the HPET)"), no_text("FAILED")]),
+        Case::new("clock/no-hpet", "dmesg; selftest time")
+            .devices("-machine hpet=off")
+            .append("clock=hpet loglevel=info")
+            .expect([text("clock=hpet: there is no such counter"), text("(by the ACPI timer)")]),
         // The register that turns it off is in memory. The exit port is none.
         Case::new("board/microvm/turns-off", "uptime")
             .board(Board::Microvm)

@@ -240,6 +240,28 @@ fn firmware_that_cannot_live_with_x2apics_says_so() {
 }
 
 #[test]
+fn the_event_timer_is_used_where_its_registers_can_be() {
+    let hpet = |space: u8, at: u64| {
+        let head = Bytes::default().u32(0x8086_a201).u8(space).u8(64).u8(0).u8(0).u64(at);
+        table(b"HPET", 1, &head.u8(0).u16(100).u8(0).0)
+    };
+    let (topology, findings) = with_table(&hpet(0, 0xfed0_0000));
+    assert_eq!((topology.hpet, findings.len()), (Some(PhysAddr::new(0xfed0_0000)), 0));
+    let (topology, findings) = with_table(&hpet(0, 0));
+    assert_eq!((topology.hpet, findings.len()), (None, 0), "there is none");
+    // In I/O space, at an odd address, across the end of its page, past the end of physical memory.
+    for (space, at) in [(1, 0xfed0_0000), (0, 0xfed0_0004), (0, 0xfed0_0f08), (0, 1 << 52), (0, u64::MAX)] {
+        let (topology, findings) = with_table(&hpet(space, at));
+        assert_eq!((topology.hpet, findings.len()), (None, 1), "{at:#x}");
+        assert!(findings[0].contains("event timer"), "{findings:?}");
+    }
+    for length in 0..20 {
+        let (topology, findings) = with_table(&table(b"HPET", 1, &hpet(0, 0xfed0_0000)[36..36 + length]));
+        assert_eq!((topology.hpet, findings.len()), (None, 1), "{length} bytes");
+    }
+}
+
+#[test]
 fn the_boot_cpu_can_be_started_whatever_is_said_of_it() {
     // The boot CPU (id 1) is listed as a slot that may be filled later.
     let mut bytes = madt();

@@ -3,7 +3,8 @@
 //! The TSC's rate comes from the hypervisor where there is one that tells it, else from CPUID where the CPU tells it; what
 //! is told is checked against a counter of known rate, and a contradiction is decided by the counter. Where nothing tells
 //! it, the counter measures it. References: the ACPI timer (3.579545 MHz), else channel 0 of the PIT (1.193182 MHz), whose
-//! count is read back by a latch command, so that no other port is needed. The APIC timer's rate is measured against the
+//! count is read back by a latch command, so that no other port is needed, else the HPET, which says its rate itself. The
+//! APIC timer's rate is measured against the
 //! TSC over the same time. Nanoseconds are `ticks * multiplier >> 32`: one multiplication of 64 by 64 bits.
 //!
 //! The TSCs of the CPUs should run together. Whether they do is looked at as each CPU starts ([`align`]); one that does
@@ -14,23 +15,24 @@
 //! data sheet (counter latch command); KVM's `Documentation/virt/kvm/x86/msr.rst`; Microsoft's Hypervisor Top-Level
 //! Functional Specification, 12.2.
 
+mod reference;
+mod told;
+
 use core::arch::x86_64::{__cpuid_count, _rdtsc};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_bootinfo::firmware::{PmTimer, Register};
 use rhumb_machine::{CpuMask, Machine};
-use rhumb_smp::clock::{Choice, Look, MEASURED_NS, Own, Rates, agree, choose, measure, offset};
-use x86_64::instructions::port::Port;
+use rhumb_smp::clock::{Choice, Look, MEASURED_NS, Rates, agree, choose, offset};
 use x86_64::registers::model_specific::Msr;
 
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{apic, cpu::features};
-use crate::boot::entry::IMAGE_OFFSET;
 use crate::machine::MACHINE;
 use crate::smp::call;
+pub use reference::{Counters, Reference};
+use reference::{measure_by_best, own};
+use told::{cpuid_hz, hypervisor_hz};
 
-const ACPI_TIMER_HZ: u64 = 3_579_545;
-const PIT_HZ: u64 = 1_193_182;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 /// A rate that hardly any CPU exceeds: a time by it is rather too long than too short.
 const HIGH_HZ: u64 = 4_000_000_000;
@@ -39,28 +41,6 @@ static START: AtomicU64 = AtomicU64::new(0);
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 static NS_PER_TICK: AtomicU64 = AtomicU64::new(0);
 static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
-
-/// What the rate was taken from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reference {
-    Hypervisor,
-    Cpuid,
-    AcpiTimer,
-    Pit,
-    Assumed,
-}
-
-impl core::fmt::Display for Reference {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Hypervisor => "the hypervisor",
-            Self::Cpuid => "CPUID",
-            Self::AcpiTimer => "the ACPI timer",
-            Self::Pit => "the PIT",
-            Self::Assumed => "assumption",
-        })
-    }
-}
 
 /// Takes now as time zero. Before [`calibrate`], [`now_ns`] is 0.
 pub fn start() {
@@ -123,92 +103,12 @@ impl Deadline {
     }
 }
 
-/// The ACPI timer at an I/O port.
-struct AcpiTimer {
-    port: Port<u32>,
-    bits: u32,
-}
-
-impl rhumb_smp::clock::Reference for AcpiTimer {
-    fn hz(&self) -> u64 {
-        ACPI_TIMER_HZ
-    }
-
-    fn bits(&self) -> u32 {
-        self.bits
-    }
-
-    fn read(&mut self) -> u64 {
-        // SAFETY: the firmware's tables name the port as the timer's, and a read changes nothing.
-        u64::from(unsafe { self.port.read() })
-    }
-}
-
-/// Channel 0 of the PIT, which counts down from 65536 again and again. Its interrupt is masked.
-struct Pit {
-    control: Port<u8>,
-    channel: Port<u8>,
-}
-
-impl Pit {
-    fn start() -> Self {
-        const CHANNEL_0_BOTH_BYTES_RATE: u8 = 0b0011_0100;
-        let mut pit = Self { control: Port::new(0x43), channel: Port::new(0x40) };
-        // SAFETY: the PIT's ports on every PC; nothing else uses the channel, and no interrupt of it arrives.
-        unsafe {
-            pit.control.write(CHANNEL_0_BOTH_BYTES_RATE);
-            pit.channel.write(0);
-            pit.channel.write(0);
-        }
-        pit
-    }
-}
-
-impl rhumb_smp::clock::Reference for Pit {
-    fn hz(&self) -> u64 {
-        PIT_HZ
-    }
-
-    fn bits(&self) -> u32 {
-        16
-    }
-
-    fn read(&mut self) -> u64 {
-        const LATCH_CHANNEL_0: u8 = 0;
-        // SAFETY: as in `start`; the latch holds both bytes of one count.
-        let (low, high) = unsafe {
-            self.control.write(LATCH_CHANNEL_0);
-            (self.channel.read(), self.channel.read())
-        };
-        u64::from(u16::from_le_bytes([low, high])).wrapping_neg()
-    }
-}
-
-fn own() -> Own {
-    // The countdown first: the TSC, which is the clock, is what lies nearer to the reference.
-    let countdown = apic::countdown();
-    Own { tsc: ticks(), countdown }
-}
-
-/// Both rates by the best reference that counts; `None` where none does: small virtual machines have neither.
-fn measure_by_best(acpi_timer: Option<PmTimer>) -> Option<(Rates, Reference)> {
-    apic::start_countdown(u32::MAX);
-    let by_acpi = || {
-        let Some(PmTimer { register: Register::Port(port), bits }) = acpi_timer else { return None };
-        Some((measure(&mut AcpiTimer { port: Port::new(port), bits }, own)?, Reference::AcpiTimer))
-    };
-    let by_pit = || Some((measure(&mut Pit::start(), own)?, Reference::Pit));
-    let measured = by_acpi().or_else(by_pit);
-    apic::arm_after(0);
-    measured
-}
-
 /// Finds both rates. The APIC of this CPU is on.
-pub fn calibrate(acpi_timer: Option<PmTimer>) -> Reference {
+pub fn calibrate(counters: Counters) -> Reference {
     let told = hypervisor_hz()
         .map(|hz| (hz, Reference::Hypervisor))
         .or_else(|| cpuid_hz().map(|hz| (hz, Reference::Cpuid)));
-    let measured = measure_by_best(acpi_timer);
+    let measured = measure_by_best(counters);
     let choice = choose(told.map(|(hz, _)| hz), measured.map(|(rates, _)| rates.tsc_hz));
     let (hz, reference) = match (choice, told, measured) {
         (Some(Choice::Told(hz)), Some((_, by)), _) => (hz, by),
@@ -250,86 +150,6 @@ fn measure_timer(hz: u64) -> Rates {
     let counted = u64::from(before.countdown.wrapping_sub(after.countdown));
     let timer_hz = u128::from(counted) * u128::from(hz) / u128::from(passed);
     Rates { tsc_hz: hz, timer_hz: timer_hz as u64 }
-}
-
-/// The TSC's rate, where the CPU tells it.
-fn cpuid_hz() -> Option<u64> {
-    if __cpuid_count(0, 0).eax < 0x15 {
-        return None;
-    }
-    let leaf = __cpuid_count(0x15, 0);
-    if leaf.eax == 0 || leaf.ebx == 0 || leaf.ecx == 0 {
-        return None;
-    }
-    Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax))
-}
-
-/// The TSC's rate, where a hypervisor tells it. It knows better than CPUID's leaf 0x15, which may be the hardware's: a
-/// guest's TSC can be scaled.
-fn hypervisor_hz() -> Option<u64> {
-    const IS_VIRTUAL: u32 = 1 << 31;
-    if __cpuid_count(1, 0).ecx & IS_VIRTUAL == 0 {
-        return None;
-    }
-    let leaf = __cpuid_count(0x4000_0000, 0);
-    let mut signature = [0; 12];
-    for (part, register) in signature.as_chunks_mut().0.iter_mut().zip([leaf.ebx, leaf.ecx, leaf.edx]) {
-        *part = register.to_le_bytes();
-    }
-    // These three define leaf 0x40000010 as the TSC's rate in kHz; others use the number otherwise, or not at all.
-    let by_leaf = || {
-        let khz = if leaf.eax >= 0x4000_0010 { __cpuid_count(0x4000_0010, 0).eax } else { 0 };
-        (khz > 0).then(|| u64::from(khz) * 1000)
-    };
-    match &signature {
-        b"KVMKVMKVM\0\0\0" => by_leaf().or_else(kvm_clock_hz),
-        b"VMwareVMware" | b"bhyve bhyve " => by_leaf(),
-        b"Microsoft Hv" => hyper_v_hz(),
-        _ => None,
-    }
-    .filter(|&hz| hz > 0)
-}
-
-/// Hyper-V tells the rate in a register, if it grants access to the registers of rates.
-fn hyper_v_hz() -> Option<u64> {
-    const ACCESS_TO_RATES: u32 = 1 << 11;
-    const HV_X64_MSR_TSC_FREQUENCY: u32 = 0x4000_0022;
-    if __cpuid_count(0x4000_0003, 0).eax & ACCESS_TO_RATES == 0 {
-        return None;
-    }
-    // SAFETY: the hypervisor grants access.
-    Some(unsafe { Msr::new(HV_X64_MSR_TSC_FREQUENCY).read() })
-}
-
-/// KVM writes how to turn TSC ticks into nanoseconds to a place that it is told, in the shape of its clock.
-fn kvm_clock_hz() -> Option<u64> {
-    const HAS_CLOCK: u32 = 1 << 3;
-    const MSR_KVM_SYSTEM_TIME_NEW: u32 = 0x4b56_4d01;
-    const ENABLE: u64 = 1;
-    /// Version, TSC and nanoseconds at some moment, multiplier, shift and flags. One cache line, in one page.
-    #[repr(C, align(64))]
-    struct Clock([AtomicU64; 4]);
-    static CLOCK: Clock = Clock([const { AtomicU64::new(0) }; 4]);
-
-    if __cpuid_count(0x4000_0001, 0).eax & HAS_CLOCK == 0 {
-        return None;
-    }
-    let place = core::ptr::from_ref(&CLOCK) as u64 - IMAGE_OFFSET;
-    let mut register = Msr::new(MSR_KVM_SYSTEM_TIME_NEW);
-    // SAFETY: the hypervisor has the register; it writes to the static, which is atomic words, until the second write.
-    let factors = unsafe {
-        register.write(place | ENABLE);
-        let factors = CLOCK.0[3].load(Relaxed);
-        register.write(0);
-        factors
-    };
-    // ns = ticks * 2^shift * multiplier / 2^32.
-    let (multiplier, shift) = (factors as u32, (factors >> 32) as u8 as i8);
-    if multiplier == 0 || !(-32..=32).contains(&shift) {
-        return None;
-    }
-    let scaled = (u128::from(NS_PER_SECOND) << 64) / u128::from(multiplier);
-    u64::try_from(scaled >> (32 + i32::from(shift))).ok()
 }
 
 /// A rate where nothing tells it and nothing measures it: the CPU's base frequency, else one that hardly any CPU
