@@ -44,7 +44,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use arch::idt::vector;
 use arch::ioapic::Line;
-use arch::{clock, cpu, percpu, pic};
+use arch::{clock, cpu, mtrr, percpu, pic};
 use rhumb_bootinfo::SerialInterrupt;
 use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
 use rhumb_machine::{Counted, NodeId};
@@ -81,6 +81,7 @@ fn bring_up(boot: &'static boot::Boot) {
         log::debug!("clock: the TSC need not run at one rate in all power states");
     }
     mm::report(boot);
+    mtrr::report(boot);
     power::set_firmware(boot.topology.power);
     route_interrupts(boot);
     x86_64::instructions::interrupts::enable();
@@ -116,6 +117,7 @@ fn bring_up(boot: &'static boot::Boot) {
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }
     let running = start_cpus(boot);
+    mtrr::report_differences();
     mm::objects::warn_of_absent_caches();
     // More CPUs may change the direct map at once now.
     mm::direct_map::reserve::fill();

@@ -10,4 +10,6 @@ mod clock;
 mod loom;
 mod machine;
 #[cfg(not(loom))]
+mod mtrr;
+#[cfg(not(loom))]
 mod start;

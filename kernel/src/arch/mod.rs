@@ -8,6 +8,7 @@ pub mod gdt;
 pub mod idt;
 pub mod ioapic;
 pub mod mce;
+pub mod mtrr;
 pub mod pci;
 pub mod percpu;
 pub mod pic;

@@ -16,7 +16,7 @@ use core::sync::atomic::{
     fence,
 };
 
-use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine};
+use rhumb_machine::{Counted, CpuId, CpuMask, MAX_CPUS, Machine};
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::Waited;
 use rhumb_smp::start::{Progress, Start, StartWord, Starts, TooLate};
@@ -25,7 +25,7 @@ use x86_64::instructions::interrupts;
 use crate::arch::clock::Deadline;
 use crate::arch::cpu::{self, Features, NotTaken};
 use crate::arch::percpu::{self, PerCpu};
-use crate::arch::{apic, clock, idt, mce, quirks};
+use crate::arch::{apic, clock, idt, mce, mtrr, quirks};
 use crate::kasan;
 use crate::logging;
 use crate::machine::{self, MACHINE};
@@ -129,11 +129,13 @@ pub struct Candidate {
 /// how many run now, this CPU included.
 pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
     let mut next = 1;
+    let (mut unaddressable, mut first) = (0u32, None);
     trampoline::prepare_parking(mm::tables::root().table.addr().get());
     for candidate in candidates {
         let apic_id = candidate.apic_id;
         if !apic::can_address(apic_id) {
-            log::warn!("the CPU with APIC id {apic_id} needs an x2APIC to be called: left out");
+            unaddressable += 1;
+            first.get_or_insert(apic_id);
             continue;
         }
         if apic_id == apic::id() {
@@ -161,6 +163,12 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
             // It has said why.
             Err(NotStarted::Refused) => {}
         }
+    }
+    if let Some(first) = first {
+        log::warn!(
+            "{} with APIC ids from {first} on can be called through an x2APIC only, which is off: left out",
+            Counted(unaddressable, "CPU")
+        );
     }
     if trampoline::page().is_some() {
         trampoline::retire();
@@ -274,6 +282,7 @@ pub fn arrive(area: &'static PerCpu) -> ! {
     if let Err(error) = settle(area) {
         refuse(area, apic_id, format_args!("{error}"));
     }
+    mtrr::compare(area.id());
     // One that was given up while it was on its way does not take part.
     if START.come_online(apic_id) == Err(TooLate) {
         trampoline::park();
