@@ -30,8 +30,11 @@ pub(crate) struct Storm<'body> {
 /// The address of a [`Storm`], its lifetime erased: it is in the thread's cell only while [`storm`] has not returned.
 pub(crate) type Raging = NonNull<Storm<'static>>;
 
-/// The signal's handler. A panic in it ends the process, since it cannot unwind.
+/// The signal's handler. A panic in it ends the process, since it cannot unwind. The body's `errno` is as it was, so that
+/// the body does not take an error of the handler's for its own.
 extern "C" fn strike(_signal: libc::c_int) {
+    // SAFETY: the C library answers with the address of this thread's `errno`.
+    let (errno, before) = unsafe { (libc::__errno_location(), *libc::__errno_location()) };
     THIS.with(|this| {
         let Some(mut raging) = this.storm.get() else { return };
         if this.irq() == IrqState::Off {
@@ -45,6 +48,8 @@ extern "C" fn strike(_signal: libc::c_int) {
         // SAFETY: interrupts are off until `_held` is dropped, after the call, and the thread is this CPU.
         (storm.handler)(unsafe { IrqOff::assume_on(storm.cpu, storm.machine) });
     });
+    // SAFETY: as above; the thread has not ended.
+    unsafe { errno.write(before) };
 }
 
 fn install() {

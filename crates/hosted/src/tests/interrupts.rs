@@ -132,6 +132,36 @@ fn a_storm_finds_code_that_leaves_interrupts_on() {
     assert_eq!(lost, 0);
 }
 
+/// What a system call answers to the body is not lost to a handler that makes one, too.
+#[test]
+fn a_storm_leaves_the_error_of_the_body_alone() {
+    let machine = small(1);
+    machine
+        .enter(cpu(0), |cpu| {
+            // SAFETY: the C library answers with the address of this thread's `errno`.
+            let errno = unsafe { libc::__errno_location() };
+            // SAFETY: as above, on the same thread.
+            let mut handler = |_: rhumb_machine::IrqOff<'_>| unsafe { errno.write_volatile(libc::EINTR) };
+            let mut body = || {
+                (0..20_000).all(|_| {
+                    // SAFETY: as above.
+                    unsafe { errno.write_volatile(libc::ENOMEM) };
+                    (0..20).for_each(|_| core::hint::spin_loop());
+                    // SAFETY: as above.
+                    unsafe { errno.read_volatile() == libc::ENOMEM }
+                })
+            };
+            let mut struck = 0;
+            while struck < 10 {
+                // SAFETY: the handler writes one word of its own thread, which the storm restores.
+                let (kept, times) = unsafe { cpu.with_storm(&mut handler, &mut body) }.unwrap();
+                assert!(kept, "a handler's error is the body's");
+                struck += times;
+            }
+        })
+        .unwrap();
+}
+
 /// Stretches are counted by the line of their first guard, however the guards end.
 #[test]
 #[cfg(feature = "interrupts")]
