@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
 use rhumb_hosted::interrupt::Strike;
 use rhumb_hosted::{HostedMachine, LargePages};
-use rhumb_machine::{CpuId, IrqOff, NodeId, Order, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::{CpuId, IrqOff, Machine, NodeId, Order, Pfn, PfnRange, PhysAddr, PhysRange};
 
 const BASE_BYTES: u64 = 4 << 30;
 const BYTES: u64 = 256 << 20;
@@ -55,6 +55,41 @@ fn i2_a_million_operations_are_silent_and_touch_no_frame() {
         .unwrap();
     assert!((machine.counters() - before).is_silent());
     assert_eq!(machine.resident_frames(ram_frames(&frames)).unwrap(), 0, "a free frame was written");
+}
+
+/// A frame is its holder's, content and all, and what one CPU wrote is done before another CPU holds the frame: plain
+/// writes, so that a lock or an exchange with too weak an ordering is a race for ThreadSanitizer.
+#[test]
+fn frames_wander_between_cpus_with_their_content() {
+    const CPUS: usize = 4;
+    let frames = bring_up(CPUS);
+    let machine = *frames.machine();
+    let word = |pfn: Pfn| machine.direct(pfn.addr()).as_mut_ptr::<u64>();
+    machine
+        .run_on(machine.cpus(), |cpu| {
+            let tag = cpu.id().index() as u64 + 1;
+            for round in 0..100u64 {
+                let take = |step: u64| {
+                    let order = Order::new((step * 7 % 1024).trailing_zeros().min(9) as u8).unwrap();
+                    let frame = frames.alloc(cpu.pinned(), Request::new(order)).ok()?;
+                    // SAFETY: RAM of the machine, and the frame is this CPU's.
+                    frame.frames().iter().for_each(|pfn| unsafe { word(pfn).write(tag) });
+                    Some(frame)
+                };
+                let held: Vec<Frame> = (0..100 + round).filter_map(take).collect();
+                assert!(!held.is_empty());
+                for frame in held {
+                    // SAFETY: as above.
+                    let whole = frame.frames().iter().all(|pfn| unsafe { word(pfn).read() } == tag);
+                    assert!(whole, "another CPU wrote to {frame:?}");
+                    frames.free(cpu.pinned(), frame);
+                }
+                if round % 4 == tag % 4 {
+                    frames.drain(cpu.pinned());
+                }
+            }
+        })
+        .unwrap();
 }
 
 #[test]
