@@ -168,6 +168,7 @@ Examples:
   cargo xtask test --filter memory/1T              tests with this in their names
   cargo xtask test --kasan                         the kernel's tests, every memory access checked
   cargo xtask test --irqsoff                       the same, and how long interrupts are off
+  cargo xtask test --tsan                          the host's tests with threads, under ThreadSanitizer
   cargo xtask test --list                          the names of all tests";
 
 const IMAGE_EXAMPLES: &str = "\
@@ -191,6 +192,9 @@ pub(crate) struct TestOptions {
     /// Run the kernel's tests on a kernel that traces how long interrupts are off, and the tracer's own.
     #[arg(long)]
     pub(crate) irqsoff: bool,
+    /// Run the host's tests of code that CPUs share, and no others, under ThreadSanitizer, which finds data races.
+    #[arg(long, conflicts_with_all = ["kasan", "irqsoff", "soak"])]
+    pub(crate) tsan: bool,
     /// Run the tests that take minutes each, too.
     #[arg(long)]
     pub(crate) soak: bool,

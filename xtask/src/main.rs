@@ -4,7 +4,7 @@
 //!   cli       what can be asked            main     who answers
 //!   host      what this machine has        setup    what is missing, and getting it
 //!   build     the kernel's ELF file        symbols  names for its backtraces
-//!   kasan     instrumenting it
+//!   kasan     instrumenting it             tsan     instrumenting the host's tests
 //!   machine   which virtual machine        qemu     QEMU's arguments for it
 //!   console   one QEMU from start to end   run      `cargo xtask run`: terminal, pipes, exit status
 //!   image     the ISO                      test     host tests and the matrix of machines
@@ -33,6 +33,7 @@ mod setup;
 mod symbols;
 mod terminal;
 mod test;
+mod tsan;
 
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,11 @@ pub(crate) fn kasan_target() -> PathBuf {
     target().join("rhumb-kasan")
 }
 
+/// The target directory of the host's tests under ThreadSanitizer: other flags for every crate, `std` included.
+pub(crate) fn tsan_target() -> PathBuf {
+    target().join("rhumb-tsan")
+}
+
 /// The linked kernel with its symbol table: what QEMU and GRUB load.
 pub(crate) fn kernel_elf() -> PathBuf {
     target().join("rhumb.elf")

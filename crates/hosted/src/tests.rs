@@ -4,6 +4,8 @@ mod cpus;
 mod interrupts;
 mod memory;
 mod native;
+#[cfg(rhumb_tsan)]
+mod races;
 
 use rhumb_machine::{CpuId, NodeId, PhysAddr, PhysRange};
 

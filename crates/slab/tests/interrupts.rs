@@ -132,8 +132,8 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
 #[test]
 fn interrupts_may_allocate_and_free_between_any_two_instructions() {
     const CPUS: usize = 2;
-    // Without optimization most of the time is the handler's.
-    const STEPS: u64 = if cfg!(debug_assertions) { 15_000 } else { 300_000 };
+    // Without optimization, or instrumented, most of the time is the handler's.
+    const STEPS: u64 = if cfg!(any(debug_assertions, rhumb_tsan)) { 15_000 } else { 300_000 };
     let (machine, frames, slabs) = bring_up(CPUS);
     let struck = machine
         .run_on(machine.cpus(), |cpu| {

@@ -9,12 +9,13 @@ mod qemu;
 mod toolchain;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 pub(crate) use self::qemu::{PROGRAM as QEMU, Version};
-pub(crate) use self::toolchain::{TARGET, Toolchain};
+use self::toolchain::builds_library;
+pub(crate) use self::toolchain::{TARGET, Toolchain, system_cargo};
 use crate::host::{Host, ThisHost};
 use crate::paths;
 
@@ -33,12 +34,21 @@ pub(crate) enum Need {
     Ovmf,
     /// Compilers for C and C++, and make.
     NativeCompilers,
+    /// A compiler that instruments the standard library, too, and ThreadSanitizer's runtime.
+    ThreadSanitizer,
 }
 
 impl Need {
     /// All of them, in the order in which a newcomer meets them.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Core, Self::Qemu, Self::Plugins, Self::ImageTools, Self::Ovmf, Self::NativeCompilers];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Core,
+        Self::Qemu,
+        Self::Plugins,
+        Self::ImageTools,
+        Self::Ovmf,
+        Self::NativeCompilers,
+        Self::ThreadSanitizer,
+    ];
 
     /// What it is, for people.
     pub(crate) fn name(self) -> &'static str {
@@ -49,6 +59,7 @@ impl Need {
             Self::ImageTools => "GRUB's image tools",
             Self::Ovmf => "UEFI firmware (OVMF)",
             Self::NativeCompilers => "C and C++ compilers, make",
+            Self::ThreadSanitizer => "ThreadSanitizer",
         }
     }
 
@@ -61,6 +72,7 @@ impl Need {
             Self::ImageTools => "to make a bootable image",
             Self::Ovmf => "to test the image under UEFI",
             Self::NativeCompilers => "to compare with C's allocators",
+            Self::ThreadSanitizer => "to find data races",
         }
     }
 
@@ -72,6 +84,7 @@ impl Need {
             Self::ImageTools => &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "mtools"],
             Self::Ovmf => &["ovmf"],
             Self::NativeCompilers => &["build-essential"],
+            Self::ThreadSanitizer => &["rustc-web", "cargo-web", "rust-web-src", "libclang-rt-22-dev"],
         }
     }
 }
@@ -138,6 +151,7 @@ fn find(host: &dyn Host, need: Need) -> Option<String> {
             let complete = ["cc", "c++", "make"].iter().all(|tool| host.program(tool).is_some());
             program("c++").filter(|_| complete)
         }
+        Need::ThreadSanitizer => thread_sanitizer(host).map(|runtime| runtime.display().to_string()),
     }
 }
 
@@ -161,6 +175,7 @@ fn advice(host: &dyn Host, need: Need, apt: bool) -> String {
         ],
         Need::Ovmf => ["edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "qemu"],
         Need::NativeCompilers => ["gcc gcc-c++ make", "base-devel", "gcc gcc-c++ make", "gcc make"],
+        Need::ThreadSanitizer => return format!("use Debian, which has {}", need.packages().join(" ")),
     };
     let managers = [
         ("dnf", "sudo dnf install"),
@@ -184,6 +199,14 @@ pub(crate) fn ovmf(host: &dyn Host) -> Option<(&'static str, &'static str)> {
         ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
     ];
     PLACES.into_iter().find(|(code, vars)| host.exists(Path::new(code)) && host.exists(Path::new(vars)))
+}
+
+/// ThreadSanitizer's runtime, the newest, where there is a toolchain that rebuilds the standard library for it.
+pub(crate) fn thread_sanitizer(host: &dyn Host) -> Option<PathBuf> {
+    let place = |version| {
+        format!("/usr/lib/llvm-{version}/lib/clang/{version}/lib/linux/libclang_rt.tsan-x86_64.a").into()
+    };
+    (16..=40).rev().map(place).find(|runtime: &PathBuf| host.exists(runtime)).filter(|_| builds_library(host))
 }
 
 /// Makes sure that all of `needs` are met: installs what it may, prints what it may not.

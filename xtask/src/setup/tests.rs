@@ -176,6 +176,22 @@ fn compilers_count_only_when_complete() {
     assert_eq!(decide(&host, Need::NativeCompilers), Answer::Present("/usr/bin/c++".into()));
 }
 
+#[test]
+fn the_newest_runtime_of_the_sanitizer_counts_where_the_library_can_be_built() {
+    let runtimes = [
+        "/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan-x86_64.a",
+        "/usr/lib/llvm-22/lib/clang/22/lib/linux/libclang_rt.tsan-x86_64.a",
+    ];
+    let mut host = Fake::debian_toolchain("rustc 1.96.0");
+    let packages: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "libclang-rt-22-dev"];
+    assert_eq!(decide(&host, Need::ThreadSanitizer), Answer::Apt(packages), "no runtime");
+    host.files.extend(runtimes);
+    assert_eq!(decide(&host, Need::ThreadSanitizer), Answer::Present(runtimes[1].into()));
+    host.files.retain(|file| !file.contains("library"));
+    assert_eq!(decide(&host, Need::ThreadSanitizer), Answer::Apt(packages), "no source of the library");
+    assert!(advice(&Fake::fresh(), Need::ThreadSanitizer).contains("libclang-rt-22-dev"));
+}
+
 /// Debian 12 with its own QEMU of this version, or with none.
 fn bookworm(version: Option<&'static str>) -> Fake {
     let mut host = Fake { codename: Some("bookworm"), ..Fake::debian(true) };

@@ -43,23 +43,14 @@ impl Toolchain {
         if has_target(host, &rustc) {
             return Some(Self::Installed);
         }
-        let system = Path::new(SYSTEM_RUSTC);
-        let recent =
-            host.output(system, &["--version"]).as_deref().and_then(minor_version) >= Some(MIN_MINOR);
-        let source = sysroot(host, system)?.join("lib/rustlib/src/rust/library/Cargo.lock");
-        let usable = host.exists(Path::new(SYSTEM_CARGO)) && recent && host.exists(&source);
-        linker(host).filter(|_| usable).map(|linker| Self::BuildStd { linker })
+        linker(host).filter(|_| builds_library(host)).map(|linker| Self::BuildStd { linker })
     }
 
     /// The start of a cargo command that builds for the kernel's target.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut command = match self {
             Self::Installed => Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
-            Self::BuildStd { .. } => {
-                let mut command = foreign(Path::new(SYSTEM_CARGO));
-                command.env("RUSTC", SYSTEM_RUSTC).env("RUSTC_BOOTSTRAP", "1");
-                command
-            }
+            Self::BuildStd { .. } => system_cargo(),
         };
         command.args([subcommand, "--target", TARGET]);
         if let Self::BuildStd { .. } = self {
@@ -87,6 +78,23 @@ impl fmt::Display for Toolchain {
             }
         }
     }
+}
+
+/// The distribution's cargo with its compiler, which is told that unstable options are known to be such.
+pub(crate) fn system_cargo() -> Command {
+    let mut command = foreign(Path::new(SYSTEM_CARGO));
+    command.env("RUSTC", SYSTEM_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+    command
+}
+
+/// Whether the distribution's toolchain is recent enough and has the library's source to build from.
+pub(super) fn builds_library(host: &dyn Host) -> bool {
+    let system = Path::new(SYSTEM_RUSTC);
+    let recent = host.output(system, &["--version"]).as_deref().and_then(minor_version) >= Some(MIN_MINOR);
+    let source = |sysroot: PathBuf| sysroot.join("lib/rustlib/src/rust/library/Cargo.lock");
+    host.exists(Path::new(SYSTEM_CARGO))
+        && recent
+        && sysroot(host, system).is_some_and(|sysroot| host.exists(&source(sysroot)))
 }
 
 /// Whether `rustc` has a prebuilt `core` for the kernel.

@@ -3,16 +3,16 @@
 //! A test is `host/PACKAGE::PATH`, a documentation example `host/PACKAGE::doc::PATH`, with the package's `rhumb-` left
 //! out. libtest filters by the path alone; so with a filter the tests are listed first, and chosen by full name.
 //!
-//! Some packages are tested once more in another build ([`Build`]): with every check, or under a model checker. These
-//! tests are `host/PACKAGE-BUILD::PATH`.
+//! Some packages are tested once more in another build, as `host/PACKAGE-BUILD::PATH`: see [`super::builds`]. Where a process fails although no test in it says so,
+//! `(process)` is the path: a test took the process down, or ThreadSanitizer saw a race.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::io::{BufRead, BufReader, pipe};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
+use super::builds::{Build, Builds};
 use super::report::{Report, Verdict};
 use crate::paths;
 use crate::progress::Progress;
@@ -20,67 +20,9 @@ use crate::progress::Progress;
 /// Cargo's word for what it builds, in the progress line.
 const BUILDING: &str = "Building the host's tests";
 
-/// A build of the host's tests: the usual one, or one package in another way.
-#[derive(Debug)]
-struct Build {
-    /// What test names have in place of the package; empty in the usual build.
-    name: &'static str,
-    /// Cargo's arguments.
-    arguments: &'static [&'static str],
-    /// The compiler's, for what cargo has no word for.
-    rustflags: &'static str,
-}
-
-const USUAL: Build = Build { name: "", arguments: &[], rustflags: "" };
-
-/// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 10] = [
-    featured("frames-checked", &["--release", "--package", "rhumb-frames", "--lib", "--features", "checked"]),
-    featured("frames-loom", &["--release", "--package", "rhumb-frames", "--lib", "--features", "loom"]),
-    featured("frames-shuttle", &["--release", "--package", "rhumb-frames", "--lib", "--features", "shuttle"]),
-    featured("slab-checked", &["--release", "--package", "rhumb-slab", "--lib", "--features", "checked"]),
-    featured("slab-loom", &["--release", "--package", "rhumb-slab", "--lib", "--features", "loom"]),
-    featured("slab-shuttle", &["--release", "--package", "rhumb-slab", "--lib", "--features", "shuttle"]),
-    featured("pagetable-loom", &["--release", "--package", "rhumb-pagetable", "--lib", "--features", "loom"]),
-    featured(
-        "pagetable-shuttle",
-        &["--release", "--package", "rhumb-pagetable", "--lib", "--features", "shuttle"],
-    ),
-    Build {
-        rustflags: "--cfg loom",
-        ..featured("klog-loom", &["--release", "--package", "rhumb-klog", "--lib"])
-    },
-    Build {
-        rustflags: "--cfg loom",
-        ..featured("smp-loom", &["--release", "--package", "rhumb-smp", "--lib"])
-    },
-];
-
-const fn featured(name: &'static str, arguments: &'static [&'static str]) -> Build {
-    Build { name, arguments, rustflags: "" }
-}
-
-impl Build {
-    /// The full name of the test `path` in `suite`.
-    fn full_name(&self, suite: &Suite, path: &str) -> String {
-        if self.name.is_empty() { suite.full_name(path) } else { format!("host/{}::{path}", self.name) }
-    }
-
-    /// Whether `filter` asks for this build. The other builds take minutes to make on a busy machine: it must hold
-    /// their word (`loom`, say), unless it takes all there is.
-    fn is_wanted(&self, filter: &str) -> bool {
-        let word = self.name.rsplit('-').next().unwrap_or("");
-        filter.is_empty() || "host/".contains(filter) || filter.contains(word)
-    }
-}
-
-fn builds(filter: &str) -> impl Iterator<Item = &'static Build> {
-    [&USUAL].into_iter().chain(&OTHERS).filter(move |build| build.is_wanted(filter))
-}
-
 /// A set of tests that cargo runs together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Suite {
+pub(super) enum Suite {
     /// Unit tests of a library, by the name of its binary.
     Library(String),
     /// Unit tests of a program, by its name.
@@ -108,15 +50,13 @@ impl Suite {
         })
     }
 
-    /// The full name of the suite's test `path`.
-    fn full_name(&self, path: &str) -> String {
-        let short = |name: &str| name.trim_start_matches("rhumb_").to_string();
-        match self {
-            Self::Library(name) | Self::Program(name) | Self::Integration(name) => {
-                format!("host/{}::{path}", short(name))
-            }
-            Self::Doc(name) => format!("host/{}::doc::{path}", short(name)),
-        }
+    /// The full name of the suite's test `path` in the build with this word.
+    pub(super) fn full_name(&self, word: &str, path: &str) -> String {
+        let (Self::Library(name) | Self::Program(name) | Self::Integration(name) | Self::Doc(name)) = self;
+        let short = name.trim_start_matches("rhumb_");
+        let hyphen = if word.is_empty() { "" } else { "-" };
+        let doc = if let Self::Doc(_) = self { "doc::" } else { "" };
+        format!("host/{short}{hyphen}{word}::{doc}{path}")
     }
 
     /// Cargo's arguments for this suite alone.
@@ -132,13 +72,13 @@ impl Suite {
     }
 }
 
-/// The full names of all host tests that `filter` is a part of.
+/// The full names of all host tests of these builds that `filter` is a part of.
 ///
 /// # Errors
 /// The tests do not build: cargo's messages are in the error.
-pub(super) fn list(filter: &str) -> Result<Vec<String>> {
+pub(super) fn list(builds: Builds, filter: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for build in builds(filter) {
+    for build in builds.chosen(filter) {
         for (suite, paths) in choose(build, filter)? {
             names.extend(paths.iter().map(|path| build.full_name(&suite, path)));
         }
@@ -146,22 +86,18 @@ pub(super) fn list(filter: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs the host tests that `filter` is a part of.
+/// Runs the host tests of these builds that `filter` is a part of.
 ///
 /// # Errors
 /// Cargo does not start, or a filter's tests do not build.
-pub(super) fn run(filter: &str, report: &mut Report) -> Result<()> {
-    for build in builds(filter) {
+pub(super) fn run(builds: Builds, filter: &str, report: &mut Report) -> Result<()> {
+    for build in builds.chosen(filter) {
         if filter.is_empty() {
-            retell(build, &["--no-fail-fast"], report)?;
+            retell(build, &build.selection(), &[], report)?;
             continue;
         }
         for (suite, paths) in choose(build, filter)? {
-            // The other builds name their package and what of it to test already.
-            let mut arguments = if build.name.is_empty() { suite.arguments() } else { Vec::new() };
-            arguments.extend(["--no-fail-fast", "--", "--exact"].map(String::from));
-            arguments.extend(paths);
-            retell(build, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), report)?;
+            retell(build, &suite.arguments(), &paths, report)?;
         }
     }
     Ok(())
@@ -172,7 +108,7 @@ fn choose(build: &Build, filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
     let mut suite = None;
     let mut chosen: BTreeMap<Suite, Vec<String>> = BTreeMap::new();
     let mut rest = Vec::new();
-    let success = cargo(build, &["--", "--list"], |line| {
+    let success = cargo(build, &build.selection(), &["--", "--list"], |line| {
         if let Some(announced) = Suite::announced(line) {
             suite = Some(announced);
         } else if let (Some(suite), Some(path)) = (&suite, line.strip_suffix(": test")) {
@@ -187,10 +123,15 @@ fn choose(build: &Build, filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
     Ok(chosen)
 }
 
-/// Runs `cargo test` with these arguments and reports each test.
-fn retell(build: &'static Build, arguments: &[&str], report: &mut Report) -> Result<()> {
+/// Runs the selected tests, of them those with these paths if there are any, and reports each.
+fn retell(build: &'static Build, selection: &[String], paths: &[String], report: &mut Report) -> Result<()> {
+    let mut arguments = vec!["--no-fail-fast"];
+    if !paths.is_empty() {
+        arguments.extend(["--", "--exact"]);
+        arguments.extend(paths.iter().map(String::as_str));
+    }
     let mut teller = Teller::of(build);
-    let success = cargo(build, arguments, |line| teller.hear(line, report))?;
+    let success = cargo(build, selection, &arguments, |line| teller.hear(line, report))?;
     teller.close(success, report);
     Ok(())
 }
@@ -203,12 +144,15 @@ struct Teller {
     failed: Vec<String>,
     /// Whatever is neither a result nor a heading: compiler messages, output of failed tests.
     rest: Vec<String>,
+    /// Cargo says that the suite's process failed.
+    process_failed: bool,
     told_failure: bool,
 }
 
 impl Teller {
     fn of(build: &'static Build) -> Self {
-        Self { build, suite: None, failed: Vec::new(), rest: Vec::new(), told_failure: false }
+        let (failed, rest) = (Vec::new(), Vec::new());
+        Self { build, suite: None, failed, rest, process_failed: false, told_failure: false }
     }
 
     fn hear(&mut self, line: &str, report: &mut Report) {
@@ -222,9 +166,12 @@ impl Teller {
                 "FAILED" => self.failed.push(name),
                 _ => report.add(&name, Verdict::Skipped(result.replace("ignored, ", "")), None),
             }
-        } else if line.starts_with("test result: ") {
-            self.settle(report);
-        } else if !line.trim().is_empty() && !line.starts_with("running ") {
+        } else if !line.trim().is_empty()
+            && !line.starts_with("running ")
+            && !line.starts_with("test result: ")
+        {
+            // After the suite's results, since the process may fail as it ends.
+            self.process_failed |= line.starts_with("error: ") && line.contains("test failed, to rerun");
             self.rest.push(line.into());
         }
     }
@@ -232,21 +179,26 @@ impl Teller {
     /// The suite is over: what failed is reported with what was said.
     fn settle(&mut self, report: &mut Report) {
         let said = std::mem::take(&mut self.rest).join("\n");
-        for (index, name) in std::mem::take(&mut self.failed).iter().enumerate() {
+        let failed = std::mem::take(&mut self.failed);
+        for (index, name) in failed.iter().enumerate() {
             let why = if index == 0 { said.clone() } else { "see above".into() };
             report.add(name, Verdict::Failed(why), None);
             self.told_failure = true;
         }
+        if let (Some(suite), true, false) = (&self.suite, self.process_failed, !failed.is_empty()) {
+            report.add(&self.build.full_name(suite, "(process)"), Verdict::Failed(said), None);
+            self.told_failure = true;
+        }
+        self.process_failed = false;
     }
 
-    /// Cargo is done. A failure that no test told is one of building, or of a test that took its process down.
+    /// Cargo is done. A failure that neither a test nor its process told is one of building.
     fn close(mut self, success: bool, report: &mut Report) {
         let rest = self.rest.join("\n");
         self.settle(report);
         if !success && !self.told_failure {
-            let unbuilt =
+            let name =
                 ["host/build", self.build.name].join(if self.build.name.is_empty() { "" } else { "-" });
-            let name = self.suite.map_or(unbuilt, |suite| self.build.full_name(&suite, "(process)"));
             report.add(&name, Verdict::Failed(rest), None);
         }
     }
@@ -258,16 +210,18 @@ fn result(line: &str) -> Option<(&str, &str)> {
     Some((path.trim_end_matches(" - should panic"), result))
 }
 
-/// Runs `cargo test` for a build with these arguments besides; hands each line of its output to `hear`, as it comes and
-/// in order, less what only says that cargo works. Returns whether it succeeded.
-fn cargo(build: &Build, arguments: &[&str], mut hear: impl FnMut(&str)) -> Result<bool> {
+/// Runs `cargo test` for what is selected of a build; hands each line of its output to `hear`, as it comes and in
+/// order, less what only says that cargo works. Returns whether it succeeded.
+fn cargo(
+    build: &Build,
+    selection: &[String],
+    arguments: &[&str],
+    mut hear: impl FnMut(&str),
+) -> Result<bool> {
     // One pipe for both: headings come on standard error, results on standard output.
     let (output, input) = pipe().context("no pipe for cargo's output")?;
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.arg("test").args(build.arguments).args(arguments).current_dir(paths::root());
-    if !build.rustflags.is_empty() {
-        command.env("RUSTFLAGS", build.rustflags);
-    }
+    let mut command = build.cargo_test()?;
+    command.args(selection).args(arguments).current_dir(paths::root());
     command.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never").stdin(Stdio::null());
     command.stdout(input.try_clone().context("no pipe for cargo's output")?).stderr(input);
     let mut child = command.spawn().context("cargo does not start")?;
@@ -298,7 +252,8 @@ fn cargo(build: &Build, arguments: &[&str], mut hear: impl FnMut(&str)) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::{OTHERS, Suite, USUAL, result};
+    use super::{Report, Suite, Teller, result};
+    use crate::test::builds::USUAL;
 
     #[test]
     fn understands_cargos_headings() {
@@ -307,25 +262,11 @@ mod tests {
         assert_eq!(unit, Some(Suite::Library("rhumb_machine".into())));
         let program = Suite::announced("     Running unittests src/main.rs (target/debug/deps/xtask-0a1b)");
         assert_eq!(program, Some(Suite::Program("xtask".into())));
-        assert_eq!(unit.expect("above").full_name("tests::range"), "host/machine::tests::range");
+        assert_eq!(unit.expect("above").full_name("", "tests::range"), "host/machine::tests::range");
         let integration = Suite::announced("     Running tests/whole.rs (/t/debug/deps/whole-0a1b)");
         assert_eq!(integration, Some(Suite::Integration("whole".into())));
         assert_eq!(Suite::announced("   Doc-tests rhumb_symbols"), Some(Suite::Doc("rhumb_symbols".into())));
         assert_eq!(Suite::announced("running 3 tests"), None);
-    }
-
-    #[test]
-    fn names_of_other_builds() {
-        let [_, loom, ..] = &OTHERS;
-        let suite = Suite::Library("rhumb_frames".into());
-        assert_eq!(USUAL.full_name(&suite, "tests::a"), "host/frames::tests::a");
-        assert_eq!(loom.full_name(&suite, "tests::a"), "host/frames-loom::tests::a");
-        for filter in ["", "host/", "loom", "frames-loom", "host/frames-loom::tests"] {
-            assert!(loom.is_wanted(filter) && USUAL.is_wanted(filter), "{filter}");
-        }
-        for filter in ["host/frames::", "frames", "frames-checked"] {
-            assert!(!loom.is_wanted(filter) && USUAL.is_wanted(filter), "{filter}");
-        }
     }
 
     #[test]
@@ -337,5 +278,29 @@ mod tests {
             Some(("src/lib.rs - X (line 3)", "ignored, slow"))
         );
         assert_eq!(result("test result: ok. 1 passed; 0 failed"), None);
+    }
+
+    /// Cargo's words where the second suite's process fails after its last test.
+    #[test]
+    fn a_process_that_fails_after_its_tests_is_told() {
+        let lines = [
+            "     Running unittests src/lib.rs (target/debug/deps/rhumb_frames-0a1b)",
+            "test tests::a ... ok",
+            "test result: ok. 1 passed; 0 failed",
+            "     Running unittests src/lib.rs (target/debug/deps/rhumb_slab-0a1b)",
+            "test tests::b ... ok",
+            "test result: ok. 1 passed; 0 failed",
+            "error: test failed, to rerun pass `-p rhumb-slab --lib`",
+            "  process didn't exit successfully: `rhumb_slab-0a1b` (exit status: 66)",
+            "     Running unittests src/lib.rs (target/debug/deps/rhumb_smp-0a1b)",
+            "test tests::c ... FAILED",
+            "test result: FAILED. 0 passed; 1 failed",
+            "error: test failed, to rerun pass `-p rhumb-smp --lib`",
+            "error: 2 targets failed:",
+        ];
+        let (mut teller, mut report) = (Teller::of(&USUAL), Report::default());
+        lines.iter().for_each(|line| teller.hear(line, &mut report));
+        teller.close(false, &mut report);
+        assert_eq!(report.failed(), ["host/slab::(process)", "host/smp::tests::c"]);
     }
 }

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`host`] | runs `cargo test`, and retells it in one format |
+//! | [`builds`] | in which builds: checked, under model checkers, under ThreadSanitizer |
 //! | [`case`] | what a kernel test is: a machine, commands, and what must come of them |
 //! | [`cases`] | the tests themselves, a file a subject |
 //! | [`lines`] | random command lines for one of them |
@@ -13,6 +14,7 @@
 //!
 //! A test's name begins with `host/`, `kernel/` or `tool/`; `--filter` takes any part of it.
 
+mod builds;
 mod case;
 mod cases;
 mod counting;
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use self::builds::Builds;
 use self::case::{Case, Length};
 use self::report::Report;
 use crate::cli::{BuildOptions, TestOptions};
@@ -34,6 +37,9 @@ use crate::cli::{BuildOptions, TestOptions};
 /// `cargo xtask test`.
 pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or("");
+    if options.tsan {
+        return sanitized(options, filter);
+    }
     let mut all = if options.kasan { cases::with_kasan() } else { cases::all() };
     if options.irqsoff {
         all.splice(0..0, cases::with_irqsoff());
@@ -47,7 +53,7 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let tools = if options.kasan { Vec::new() } else { tool::list(filter) };
 
     if options.list {
-        let names = if host_may_match { host::list(filter)? } else { Vec::new() };
+        let names = if host_may_match { host::list(Builds::Ordinary, filter)? } else { Vec::new() };
         names
             .into_iter()
             .chain(cases.into_iter().map(|case| case.name))
@@ -58,7 +64,7 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
 
     let mut report = Report::default();
     if host_may_match {
-        host::run(filter, &mut report)?;
+        host::run(Builds::Ordinary, filter, &mut report)?;
     }
     if !cases.is_empty() || !tools.is_empty() {
         let build =
@@ -68,5 +74,16 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
             tool::run(filter, &mut report);
         }
     }
+    Ok(report.close(filter))
+}
+
+/// Runs or lists the host's tests under ThreadSanitizer, which knows nothing of the kernel.
+fn sanitized(options: &TestOptions, filter: &str) -> Result<ExitCode> {
+    if options.list {
+        host::list(Builds::Sanitized, filter)?.iter().for_each(|name| println!("{name}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut report = Report::default();
+    host::run(Builds::Sanitized, filter, &mut report)?;
     Ok(report.close(filter))
 }

@@ -42,6 +42,12 @@ impl Report {
         }
     }
 
+    /// The names of the tests that failed so far.
+    #[cfg(test)]
+    pub(crate) fn failed(&self) -> &[String] {
+        &self.failed
+    }
+
     /// Prints the count, and what failed before it. The exit status says whether all is well: at least one test ran,
     /// none failed.
     pub(crate) fn close(self, filter: &str) -> ExitCode {

@@ -94,6 +94,7 @@ fn ram_can_be_touched_and_holes_cannot() {
 }
 
 #[test]
+#[cfg_attr(rhumb_tsan, ignore = "ThreadSanitizer has a place for no more than a few TiB")]
 fn dropping_a_machine_unmaps_it() {
     // Each of them takes nearly half of the process's 128 TiB: without unmapping, the third does not fit.
     for _ in 0..4 {

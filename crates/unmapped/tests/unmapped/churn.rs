@@ -1,5 +1,5 @@
-//! The figures: a million random operations (a hundred thousand in a debug build), and what is left of the map after
-//! them.
+//! The figures: a million random operations (a hundred thousand in a build that is slow), and what is left of the map
+//! after them.
 
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_hosted::mmu::MmuConfig;
@@ -8,7 +8,7 @@ use rhumb_pagetable::FlushCause;
 
 use crate::world::*;
 
-const OPERATIONS: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+const OPERATIONS: u64 = if cfg!(any(debug_assertions, rhumb_tsan)) { 100_000 } else { 1_000_000 };
 
 #[test]
 fn after_a_million_operations_every_gigabyte_is_one_page_again() {

@@ -1,0 +1,162 @@
+//! In which builds the host's tests run: the usual one; single packages with every check or under a model checker; and
+//! apart from these, what CPUs share under ThreadSanitizer.
+
+use std::env;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::host::Suite;
+use crate::tsan;
+
+/// Which builds to test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Builds {
+    /// The usual one, and those with checks and model checkers.
+    Ordinary,
+    /// The one under ThreadSanitizer.
+    Sanitized,
+}
+
+impl Builds {
+    /// The builds that `filter` asks for.
+    pub(super) fn chosen(self, filter: &str) -> Vec<&'static Build> {
+        match self {
+            Self::Ordinary => {
+                [&USUAL].into_iter().chain(&OTHERS).filter(|build| build.is_wanted(filter)).collect()
+            }
+            Self::Sanitized => vec![&SANITIZED],
+        }
+    }
+}
+
+/// A build of the host's tests: the usual one, or some packages in another way.
+#[derive(Debug)]
+pub(super) struct Build {
+    /// Its last word is what test names have behind the package; empty in the usual build.
+    pub(super) name: &'static str,
+    /// The packages; none for all.
+    packages: &'static [&'static str],
+    /// Which of their tests, in cargo's words; empty for all.
+    targets: &'static str,
+    /// The features that are on; empty for those that are on by default.
+    features: &'static str,
+    compiler: Compiler,
+}
+
+/// What compiles a build.
+#[derive(Clone, Copy, Debug)]
+enum Compiler {
+    /// The compiler of this tool, with these flags.
+    Ours(&'static str),
+    /// The compiler that instruments for ThreadSanitizer.
+    ThreadSanitizer,
+}
+
+pub(super) const USUAL: Build =
+    Build { name: "", packages: &[], targets: "", features: "", compiler: Compiler::Ours("") };
+
+/// The others: optimised, since checks and model checkers multiply the work.
+const OTHERS: [Build; 10] = [
+    featured("frames-checked", &["rhumb-frames"], "checked"),
+    featured("frames-loom", &["rhumb-frames"], "loom"),
+    featured("frames-shuttle", &["rhumb-frames"], "shuttle"),
+    featured("slab-checked", &["rhumb-slab"], "checked"),
+    featured("slab-loom", &["rhumb-slab"], "loom"),
+    featured("slab-shuttle", &["rhumb-slab"], "shuttle"),
+    featured("pagetable-loom", &["rhumb-pagetable"], "loom"),
+    featured("pagetable-shuttle", &["rhumb-pagetable"], "shuttle"),
+    Build { compiler: Compiler::Ours("--cfg loom"), ..featured("klog-loom", &["rhumb-klog"], "") },
+    Build { compiler: Compiler::Ours("--cfg loom"), ..featured("smp-loom", &["rhumb-smp"], "") },
+];
+
+/// The packages whose tests run code on several CPUs at once. Those of `rhumb-directmap` run it on one at a time, for
+/// minutes here; the tests of `rhumb-unmapped` run the same code on several.
+const SANITIZED: Build = Build {
+    targets: "--tests",
+    compiler: Compiler::ThreadSanitizer,
+    ..featured(
+        "tsan",
+        &[
+            "rhumb-machine",
+            "rhumb-hosted",
+            "rhumb-frames",
+            "rhumb-slab",
+            "rhumb-pagetable",
+            "rhumb-unmapped",
+            "rhumb-smp",
+            "rhumb-klog",
+        ],
+        "",
+    )
+};
+
+const fn featured(name: &'static str, packages: &'static [&'static str], features: &'static str) -> Build {
+    Build { name, packages, targets: "--lib", features, compiler: Compiler::Ours("") }
+}
+
+impl Build {
+    /// The word for how it is built.
+    fn word(&self) -> &'static str {
+        self.name.rsplit('-').next().unwrap_or("")
+    }
+
+    /// The full name of the test `path` in `suite`.
+    pub(super) fn full_name(&self, suite: &Suite, path: &str) -> String {
+        suite.full_name(self.word(), path)
+    }
+
+    /// Cargo's arguments for all tests of the build.
+    pub(super) fn selection(&self) -> Vec<String> {
+        let packages = self.packages.iter().flat_map(|package| ["--package", package]);
+        packages.chain([self.targets]).filter(|word| !word.is_empty()).map(String::from).collect()
+    }
+
+    /// The start of a cargo command that tests this build.
+    pub(super) fn cargo_test(&self) -> Result<Command> {
+        let mut command = match self.compiler {
+            Compiler::Ours(flags) => {
+                let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+                command.arg("test");
+                if !flags.is_empty() {
+                    command.env("RUSTFLAGS", flags);
+                }
+                command
+            }
+            Compiler::ThreadSanitizer => tsan::cargo_test()?,
+        };
+        if !self.name.is_empty() {
+            command.arg("--release");
+        }
+        if !self.features.is_empty() {
+            command.args(["--features", self.features]);
+        }
+        Ok(command)
+    }
+
+    /// Whether `filter` asks for this build. The other builds take minutes to make on a busy machine: it must hold
+    /// their word (`loom`, say), unless it takes all there is.
+    fn is_wanted(&self, filter: &str) -> bool {
+        filter.is_empty() || "host/".contains(filter) || filter.contains(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OTHERS, SANITIZED, Suite, USUAL};
+
+    #[test]
+    fn names_of_other_builds() {
+        let [_, loom, ..] = &OTHERS;
+        let suite = Suite::Library("rhumb_frames".into());
+        assert_eq!(USUAL.full_name(&suite, "tests::a"), "host/frames::tests::a");
+        assert_eq!(loom.full_name(&suite, "tests::a"), "host/frames-loom::tests::a");
+        assert_eq!(SANITIZED.full_name(&suite, "tests::a"), "host/frames-tsan::tests::a");
+        for filter in ["", "host/", "loom", "frames-loom", "host/frames-loom::tests"] {
+            assert!(loom.is_wanted(filter) && USUAL.is_wanted(filter), "{filter}");
+        }
+        for filter in ["host/frames::", "frames", "frames-checked"] {
+            assert!(!loom.is_wanted(filter) && USUAL.is_wanted(filter), "{filter}");
+        }
+    }
+}
