@@ -16,7 +16,7 @@
 //! The word names the CPU by its APIC id. A CPU that was given up and comes late, when the next one has its area and its
 //! word, does not find itself named, and stops.
 //!
-//! [`Starts`] is for those who flush translations. A CPU that starts walks the kernel's page tables before it is counted
+//! [`Starts`] is for CPUs that flush translations. A CPU that starts walks the kernel's page tables before it is counted
 //! among the CPUs that run, and can answer no call then: a flusher waits until that start is over.
 
 use crate::sync::{

@@ -103,7 +103,7 @@ fn settle(area: &'static PerCpu) -> Result<(), NotTaken> {
 fn take_part(area: &PerCpu) {
     set_online(area.id());
     // A flusher that does not find this CPU online has written its entries before the start began (`flush_targets`). For
-    // the boot CPU, which nobody starts: before this fence, and the flush drops all that was read before (I6).
+    // the boot CPU, which no CPU starts: before this fence, and the flush drops all that was read before (I6).
     fence(SeqCst);
     flush::all_local();
 }
@@ -202,8 +202,8 @@ fn start(area: &'static PerCpu) -> Result<(), NotStarted> {
         wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
     }
     // Where the CPU has decided, it runs on this area until it is listed or parked: a moment, unless a host lets it wait.
-    // The next CPU may not have the area, or come online, before that: CPUs that run are numbered without gaps, and who
-    // flushes relies on that.
+    // The next CPU may not have the area, or come online, before that: CPUs that run are numbered without gaps, and a
+    // flusher relies on that.
     match START.cancel(apic_id) {
         Ok(()) => {
             reset(apic_id);

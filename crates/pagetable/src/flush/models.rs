@@ -209,7 +209,8 @@ fn change_while_a_cpu_starts() {
     let starting = {
         let mut walker = Walker { world: Arc::clone(&world), cpu: 1, cached: None };
         thread::spawn(move || {
-            // What `Machine::flush_targets` asks of a CPU: it says that it runs, fence, drops what it has.
+            // It has walked nothing so far (`rhumb_smp::start::Starts`). It says that it runs, passes a fence, and drops
+            // what it has read since.
             walker.world.online.store(1, Relaxed);
             fence(SeqCst);
             walker.cached = None;

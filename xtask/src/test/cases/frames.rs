@@ -67,6 +67,11 @@ pub(crate) fn cases() -> Vec<Case> {
             text("skipped: the pool has 10 frames out"),
             text("8 passed, 0 failed"),
         ]),
+        // The least memory, with more CPUs than it is meant for: tests are skipped, none fails.
+        Case::new("frames/selftest-on-32M", "selftest; frames stress 1; maps audit")
+            .cpus(5)
+            .memory(MemorySize::mib(32))
+            .expect([no_text("... FAILED"), text("skipped: memory is short"), all_back(), text("sound")]),
         Case::new("frames/out-of-the-map", "directmap set 0x8000000+2M np; frames 8000; directmap restore all")
             .expect([text("not in the direct map"), text("changed there: "), text("by monitor")]),
         compaction("64M", MemorySize::mib(64), 4),
