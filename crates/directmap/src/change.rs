@@ -37,7 +37,7 @@ use rhumb_pagetable::{ENTRIES, Levels, PageCounts, Root, TableChain, TableMemory
 use crate::batch::Batch;
 use crate::error::ChangeError;
 use crate::journal::Journal;
-use crate::limits::steps_of;
+use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
 use crate::map_id::MapId;
 use crate::planted::{self, Fault};
 use crate::records::{At, Block, Cause, Handle, Hold, HoldId, SplitId};
@@ -274,7 +274,14 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         cause: Cause,
         at: At,
     ) -> Result<Held, ChangeError> {
-        let cuts = self.survey_pin(frames, size)?;
+        self.allow(cause.owner, 0, at)?;
+        let cuts = match self.survey_pin(frames, size) {
+            Err(error @ ChangeError::PinTooLarge { most }) => {
+                self.charge_time(cause.owner, at, most / ENTRIES_OF_A_STEP);
+                return Err(error);
+            }
+            surveyed => surveyed?,
+        };
         self.allow(cause.owner, self.journal.breaks_of(frames, Some(size)), at)?;
         self.provide(cuts, 1)?;
         let hold = self.open(frames, State::ORDINARY, Some(size), Handle::Out, cause, at);

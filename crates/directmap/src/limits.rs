@@ -3,14 +3,17 @@
 //! **Large pages.** A hold is charged, when it begins, for each large page that it breaks: of 2 MiB and of 1 GiB, at each
 //! of its two ends, so four at most; a pin for each larger page that it reaches into. It makes no difference whether the
 //! page was broken already. So an owner's sum is a matter of its own holds alone: no other owner's act changes it, and
-//! owners that take turns in breaking a block pay for it each. Since each hold that is not made of whole 1-GiB pages
-//! counts, the limit bounds an owner's records, too.
+//! owners that take turns in breaking a block pay for it each. A hold that breaks none, because it is made of whole pages
+//! of the largest size, is charged as if it broke one: it has a record, and its removal and its return cost flushes. So
+//! the limit bounds an owner's records, too, whatever the largest page is.
 //!
 //! **Time.** A change costs steps: one for its round of flushes, one for each large page that it cuts, one for each
 //! [`ENTRIES_OF_A_STEP`] entries that it writes; its undoing, which cannot be refused, is paid for beforehand. An owner
 //! with a [`Rate`] runs into debt, and where the debt is more than its burst, its next change is refused until the rest
 //! is paid by time passing. So all flushes and all cuts on an owner's account, over any stretch of time, are at most its
-//! burst, one change, and what its rate allows in that time. Each merge undoes a cut that was paid for.
+//! burst, one change, and what its rate allows in that time. Each merge undoes a cut that was paid for. A change that is
+//! refused pays for the entries that were looked at until then: an owner that fails again and again is not served free of
+//! charge.
 //!
 //! Source of the second: the generic cell rate algorithm (ITU-T I.371), which needs one number for each owner.
 
@@ -39,7 +42,7 @@ impl Rate {
 /// What an owner may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Large pages that its holds break, each counted for each of the holds.
+    /// Large pages that its holds break, each counted for each of the holds; one for a hold that breaks none.
     pub breaks: u64,
     /// How often; `None` for the kernel's own parts.
     pub rate: Option<Rate>,

@@ -92,7 +92,8 @@ pub struct Totals {
     pub frames: u64,
     /// Large pages, of 2 MiB and of 1 GiB, that are split on its account.
     pub splits: u64,
-    /// Large pages that its holds break, each counted for each of them: what its limit is for.
+    /// Large pages that its holds break, each counted for each of them, and one for each hold that breaks none: what its
+    /// limit is for.
     pub breaks: u64,
     /// How many of those there may be.
     pub limit: u64,
@@ -142,7 +143,8 @@ impl Hold {
     }
 }
 
-/// How many large pages, up to `largest`, a hold of `frames` breaks.
+/// How many large pages, up to `largest`, a hold of `frames` is charged for: those that it breaks, and one where it breaks
+/// none, because its record and its flushes are had by no one else.
 pub(crate) fn breaks_of(frames: PfnRange, pinned: Option<PageSize>, largest: PageSize) -> u64 {
     let of_size = |size: PageSize| {
         let (first, last) =
@@ -154,7 +156,7 @@ pub(crate) fn breaks_of(frames: PfnRange, pinned: Option<PageSize>, largest: Pag
         if first == last { u64::from(below || above) } else { u64::from(below) + u64::from(above) }
     };
     let sizes = [PageSize::Size2M, PageSize::Size1G].into_iter();
-    if frames.is_empty() { 0 } else { sizes.filter(|&size| size <= largest).map(of_size).sum() }
+    if frames.is_empty() { 0 } else { sizes.filter(|&size| size <= largest).map(of_size).sum::<u64>().max(1) }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,9 @@ use crate::records::{At, Block, OwnerId};
 use crate::reserve::Reserve;
 use crate::rules::Rules;
 use crate::state::{Change, Presence, State};
-use crate::work::STEP_ENTRIES;
+
+/// Entries that a pin, which is made in one step, looks at or writes.
+pub(crate) const PIN_ENTRIES: u64 = 4096;
 
 /// The frames that `bytes` at `start` are.
 ///
@@ -57,7 +59,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     pub fn needs(&self, owner: OwnerId, frames: PfnRange, change: Change) -> Result<Reserve, ChangeError> {
         let Ok(state) = State::ORDINARY.after(change) else { return Err(ChangeError::WriteExecute) };
         self.survey_claim(owner, frames, state)?;
-        self.survey_pages(&mut frames.start(), frames.end(), u64::MAX)?;
+        self.survey_pages(&mut frames.start(), frames.end(), u64::MAX, &mut 0)?;
         if state.is_ordinary() {
             return Ok(Reserve::default());
         }
@@ -97,12 +99,19 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(self.rules.check(owner, frames, state)?)
     }
 
-    /// Goes on from `next`, as long as frames are ordinary, to `end` or past `budget` entries; returns how many it was.
-    pub(crate) fn survey_pages(&self, next: &mut Pfn, end: Pfn, budget: u64) -> Result<u64, ChangeError> {
+    /// Goes on from `next`, as long as frames are ordinary, to `end` or past `budget` entries, and adds to `entries` how
+    /// many it was.
+    pub(crate) fn survey_pages(
+        &self,
+        next: &mut Pfn,
+        end: Pfn,
+        budget: u64,
+        entries: &mut u64,
+    ) -> Result<(), ChangeError> {
         let mut scan = self.tree.scan(PfnRange::new(*next, end).unwrap_or_default());
-        let mut entries = 0;
-        while *next < end && entries < budget {
-            let Some((leaf, pages)) = self.tree.next_run(&mut scan, budget - entries) else {
+        let until = entries.saturating_add(budget);
+        while *next < end && *entries < until {
+            let Some((leaf, pages)) = self.tree.next_run(&mut scan, until - *entries) else {
                 return Err(ChangeError::NotInMap { pfn: *next });
             };
             let first = self.tree.pfn(leaf.virt);
@@ -114,9 +123,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 return Err(ChangeError::NotOrdinary { pfn: first, entry: leaf.entry });
             }
             *next = first.plus(pages * leaf.size.frames()).min(end);
-            entries += pages;
+            *entries += pages;
         }
-        Ok(entries)
+        Ok(())
     }
 
     /// How many pages must be cut to keep `frames` in pages of `size`.
@@ -149,8 +158,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 let blocks = within.align_outward(PageSize::Size2M).unwrap_or(within);
                 cuts += blocks.bytes() >> PageSize::Size2M.shift();
             }
-            if entries > STEP_ENTRIES || cuts * ENTRIES as u64 > STEP_ENTRIES {
-                return Err(ChangeError::PinTooLarge { most: STEP_ENTRIES });
+            if entries > PIN_ENTRIES || cuts * ENTRIES as u64 > PIN_ENTRIES {
+                return Err(ChangeError::PinTooLarge { most: PIN_ENTRIES });
             }
         }
         if next < frames.end() { Err(ChangeError::NotInMap { pfn: next }) } else { Ok(cuts) }

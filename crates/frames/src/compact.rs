@@ -9,7 +9,9 @@
 //! If a frame cannot be moved, what was moved stays moved, and no frame is lost. No lock is held while an owner works,
 //! and an owner that panics leaves no block isolated.
 //!
-//! One compaction or allocation of a range runs at a time: isolation belongs to it.
+//! One compaction or allocation of a range runs at a time: isolation belongs to it. Each hold of a pool's lock concerns one
+//! block of 2 MiB: it is chosen and isolated, claimed, given back or released. The choice looks at 64 blocks at most. So
+//! the whole takes as long as the budget or the range says, and interrupts are off for some microseconds at a time.
 
 use core::ops::Range;
 
@@ -143,7 +145,8 @@ impl<M: Machine> Frames<M> {
     /// moved or nothing is left that is worth it. A block costs at least [`Compaction::LEAST_COST`] frames of the
     /// budget, also one that cannot be emptied: the budget bounds the time, whatever the size of memory. After one that
     /// cannot be emptied, blocks take turns, also from one call to the next, so that those which cannot be emptied do
-    /// not use up each budget. Zones are taken in the order in which requests are served from them. Does nothing while
+    /// not use up each budget. Pools are taken in the order in which requests are served from them; a call that spent its
+    /// budget in one of them on blocks that cannot be emptied lets the next call begin at the next. Does nothing while
     /// another compaction runs.
     pub fn compact(
         &self,
@@ -154,12 +157,16 @@ impl<M: Machine> Frames<M> {
         budget_frames: u64,
     ) -> Compaction {
         let mut done = Compaction::default();
-        let Some(_turn) = self.isolation.take() else { return done };
+        let Some(turn) = self.isolation.take() else { return done };
         self.drain(pinned);
         self.request_drain(pinned);
         let mut budget = budget_frames;
-        let here = self.depot.zonelist(node.index(), goal.ceiling()).filter(|pool| pool.node == node);
-        for pool in here.filter(|pool| goal.is_served_by(pool)) {
+        let here = || {
+            let all = self.depot.zonelist(node.index(), goal.ceiling());
+            all.filter(|pool| pool.node == node && goal.is_served_by(pool))
+        };
+        let first = turn.first(node) % here().count().max(1);
+        for (index, pool) in here().enumerate().skip(first).chain(here().enumerate().take(first)) {
             // What one pass could not move may find room in what its last blocks left.
             loop {
                 let (emptied, stuck) =
@@ -170,7 +177,13 @@ impl<M: Machine> Frames<M> {
                     break;
                 }
             }
+            if budget == 0 {
+                // Where all of it went into blocks that cannot be emptied, the next call begins at the next pool.
+                turn.set_first(node, if done.blocks == 0 { index + 1 } else { index });
+                return done;
+            }
         }
+        turn.set_first(node, 0);
         done
     }
 
@@ -214,9 +227,11 @@ impl<M: Machine> Frames<M> {
         let mut held = pool.lock(guard.irq_off());
         let emptiest = held.emptiest(Mobility::Movable, 0);
         let block = held.head(Mobility::Movable, emptiest?).filter(|&block| is_worth_it(pool, block))?;
-        let is_stuck = pool.is_stuck.load(Relaxed);
-        let in_turn = is_stuck.then(|| held.in_turn(TURN_BLOCKS, |block| is_worth_it(pool, block)));
-        let block = in_turn.flatten().unwrap_or(block);
+        let is_edge = !lies_within(pool, block);
+        let will_do = |block| is_worth_it(pool, block) && lies_within(pool, block);
+        let takes_turns = is_edge || pool.is_stuck.load(Relaxed);
+        let in_turn = takes_turns.then(|| held.in_turn(TURN_BLOCKS, will_do)).flatten();
+        let block = in_turn.or((!is_edge).then_some(block))?;
         held.isolate(block);
         Some(block)
     }
@@ -401,6 +416,12 @@ fn is_worth_it(pool: &Pool, block: usize) -> bool {
     let info = pool.blocks[block].info();
     let is_broken = info.state() == State::Split && info.kind() == Mobility::Movable && !info.is_isolated();
     is_broken && FRAMES - info.free() <= MOST_USED
+}
+
+/// Whether all of the block is the pool's: one of which a part lies outside can never be whole.
+fn lies_within(pool: &Pool, block: usize) -> bool {
+    PfnRange::of_length(pool.block_start(block), u64::from(FRAMES))
+        .is_some_and(|range| pool.span.covers(range))
 }
 
 impl Extent {

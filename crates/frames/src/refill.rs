@@ -1,6 +1,7 @@
 //! From the pools to a request: the CPU's magazine, its refill, and the direct way for what no cache holds.
 //!
-//! All of it runs with interrupts off, in pieces of at most about 300 ns: a refill is one bite of one block.
+//! All of it runs with interrupts off, in pieces: a refill is one bite of one block, some 300 ns with warm
+//! lines.
 
 use rhumb_machine::{IrqOff, NodeId, Order};
 

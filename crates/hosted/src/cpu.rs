@@ -22,7 +22,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config::CorePinning;
 use crate::interrupt::{self, Armed, Strike};
-use crate::irqsoff::{self, IrqsOff, Tracing};
+use crate::irqsoff::{self, IrqsOff, Stretch, Tracing};
 use crate::machine::HostedMachine;
 use crate::observer::{self, Store, Watching};
 use crate::storm::{self, Raging};
@@ -288,6 +288,12 @@ impl<'machine> Cpu<'machine> {
     /// longest stretch of each place that turned them off, the longest of all first. See [`crate::irqsoff`].
     pub fn trace_irqs_off<T>(&self, body: impl FnOnce() -> T) -> (T, Vec<IrqsOff>) {
         irqsoff::traced(body)
+    }
+
+    /// The same, with every stretch by itself, in the order in which they came. Work that is done again takes the same
+    /// stretches: of several runs, the least time of each stretch is what the host has added nothing to.
+    pub fn trace_each_irqs_off<T>(&self, body: impl FnOnce() -> T) -> (T, Vec<Stretch>) {
+        irqsoff::traced_each(body)
     }
 
     /// Interrupts this CPU now: runs `handler` as an interrupt's handler, if the CPU takes interrupts. Says whether it

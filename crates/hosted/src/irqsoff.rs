@@ -47,14 +47,25 @@ impl fmt::Display for IrqsOff {
     }
 }
 
-/// A trace under way, on the stack of [`traced`].
+/// One stretch with interrupts off.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    /// The line that turned interrupts off.
+    pub place: &'static Location<'static>,
+    /// Its length, in nanoseconds.
+    pub ns: u64,
+}
+
+/// A trace under way, on the stack of [`run`].
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {
     begun: Option<(&'static Location<'static>, u64)>,
     places: Vec<IrqsOff>,
+    /// Every stretch, where they are wanted one by one.
+    each: Option<Vec<Stretch>>,
 }
 
-/// The address of a [`Tracer`]: it is reachable only while [`traced`] has not returned.
+/// The address of a [`Tracer`]: it is reachable only while [`run`] has not returned.
 pub(crate) type Tracing = NonNull<Tracer>;
 
 /// Nanoseconds that this thread has run.
@@ -86,7 +97,7 @@ pub(crate) fn end(this: &ThisThread) {
 fn with(this: &ThisThread, mut tracing: Tracing, work: impl FnOnce(&mut Tracer)) {
     // A storm's handler that strikes here is not traced: it finds the cell empty.
     this.tracer.set(None);
-    // SAFETY: `traced` keeps the tracer alive while it is in the thread's cell, where it was just now; it has been taken
+    // SAFETY: `run` keeps the tracer alive while it is in the thread's cell, where it was just now; it has been taken
     // out of the cell, so that no other code reaches it until the line below puts it back.
     work(unsafe { tracing.as_mut() });
     this.tracer.set(Some(tracing));
@@ -96,6 +107,9 @@ impl Tracer {
     fn note(&mut self) {
         let Some((place, since)) = self.begun.take() else { return };
         let ns = thread_ns().saturating_sub(since);
+        if let Some(each) = &mut self.each {
+            return each.push(Stretch { place, ns });
+        }
         match self.places.iter_mut().find(|known| known.place == place) {
             Some(known) => {
                 known.longest_ns = known.longest_ns.max(ns);
@@ -115,16 +129,26 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `body` with each stretch of this thread measured.
+/// Runs `body` with each stretch of this thread measured: the longest of each place, the longest of all first.
 pub(crate) fn traced<T>(body: impl FnOnce() -> T) -> (T, Vec<IrqsOff>) {
-    let mut tracer = Tracer::default();
+    let (result, Tracer { mut places, .. }) = run(Tracer::default(), body);
+    places.sort_by_key(|place| core::cmp::Reverse(place.longest_ns));
+    (result, places)
+}
+
+/// Runs `body` with each stretch of this thread measured, in the order in which they came.
+pub(crate) fn traced_each<T>(body: impl FnOnce() -> T) -> (T, Vec<Stretch>) {
+    let (result, tracer) = run(Tracer { each: Some(Vec::new()), ..Tracer::default() }, body);
+    (result, tracer.each.unwrap_or_default())
+}
+
+fn run<T>(mut tracer: Tracer, body: impl FnOnce() -> T) -> (T, Tracer) {
     let tracing = NonNull::from(&mut tracer);
     let result = {
         let _before = Restore(THIS.with(|this| this.tracer.replace(Some(tracing))));
         body()
     };
     // SAFETY: the pointer is that of the local above; it is in no cell any more.
-    let mut places = core::mem::take(unsafe { &mut (*tracing.as_ptr()).places });
-    places.sort_by_key(|place| core::cmp::Reverse(place.longest_ns));
-    (result, places)
+    let tracer = core::mem::take(unsafe { &mut *tracing.as_ptr() });
+    (result, tracer)
 }

@@ -81,6 +81,7 @@ pub use check::{CallSite, CheckList, CheckListError, Checks, Track};
 pub use error::{AllocError, Fault, Report, SpecError};
 pub use heap::{AlreadySet, Heap};
 pub use raw::{DestroyError, InUse, NAMED_SITES, RawCache};
+pub use reclaim::Reclaiming;
 pub use record::{NAME_BYTES, Name};
 pub use report::{CacheReport, LeakSite, SlabInfo, Totals};
 pub use slabs::{Config, Slabs};

@@ -5,6 +5,7 @@
 //! anybody's.
 
 use core::sync::atomic::Ordering;
+use core::task::Poll;
 
 use rhumb_frames::{AllocClass, Reclaimer, Shortage};
 use rhumb_machine::{CpuId, Machine, Pinned};
@@ -13,6 +14,7 @@ use crate::error::SpecError;
 use crate::magazine::{CpuLine, Magazine};
 use crate::node::Node;
 use crate::record::Record;
+use crate::registry::Walked;
 use crate::slab::Slab;
 use crate::slabs::Slabs;
 use crate::sync::Relaxed;
@@ -25,13 +27,44 @@ enum Magazines {
     Unneeded,
 }
 
+/// A reclaim under way: what [`Slabs::reclaim`] does, in steps of one cache each, so that the caller need not stay on its
+/// CPU for all of them. Caches that are made or given up meanwhile may be missed.
+#[must_use = "it does nothing until its steps are done"]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reclaiming {
+    next: usize,
+    frames: u64,
+}
+
+impl Reclaiming {
+    /// One that has not begun.
+    pub const fn new() -> Self {
+        Self { next: 0, frames: 0 }
+    }
+
+    /// Reclaims from the next cache, and says at the end how many frames went back in all.
+    pub fn step<M: Machine>(&mut self, slabs: &Slabs<M>, pinned: Pinned<'_>) -> Poll<u64> {
+        let next = slabs.cache_from(self.next);
+        let frames = match &next {
+            Some((id, walked)) => {
+                self.next = id + 1;
+                slabs.reclaim_cache(walked.record(), pinned)
+            }
+            None => slabs.cells.trim(&slabs.memory, pinned),
+        };
+        self.frames += frames;
+        slabs.reclaimed_frames.fetch_add(frames, Relaxed);
+        if next.is_some() { Poll::Pending } else { Poll::Ready(self.frames) }
+    }
+}
+
 impl<M: Machine> Slabs<M> {
     /// Looks at each cache. The cache is walked while `look` looks at it, and not any more when the iterator yields what
     /// `look` made of it: the iterator's user may do what it likes with the cache.
     pub(crate) fn caches<T>(&self, mut look: impl FnMut(&'static Record) -> T) -> impl Iterator<Item = T> {
         let mut from = 0;
         core::iter::from_fn(move || {
-            let (id, walked) = self.registry.walk(self.machine().irq_off().irq_off(), from)?;
+            let (id, walked) = self.cache_from(from)?;
             from = id + 1;
             Some(look(walked.record()))
         })
@@ -70,27 +103,36 @@ impl<M: Machine> Slabs<M> {
         result
     }
 
+    /// The first cache at or after the number `from`.
+    fn cache_from(&self, from: usize) -> Option<(usize, Walked)> {
+        self.registry.walk(self.machine().irq_off().irq_off(), from)
+    }
+
     /// Calls `work`, which is this crate's own, with each cache.
     fn for_each_cache(&self, work: impl FnMut(&'static Record)) {
         self.caches(work).for_each(drop);
     }
 
     /// Gives back what can be: this CPU's magazines, all depots, all wholly free slabs; and asks the other CPUs for
-    /// their magazines. Says how many frames went back now. Cost: a lock for 32 objects.
+    /// their magazines. Says how many frames went back now. Cost: a lock for 32 objects. In steps: [`Reclaiming`].
     pub fn reclaim(&self, pinned: Pinned<'_>) -> u64 {
-        let mut frames = 0;
-        self.for_each_cache(|record| {
-            record.shrink();
-            self.ask_others(record, pinned);
-            let given = self.drain_line(record, pinned).unwrap_or(0)
-                + self.drain_depots(record, pinned, Magazines::All)
-                + self.drain_slabs(record, pinned);
-            record.reclaimed.fetch_add(given, Relaxed);
-            frames += given;
-        });
-        frames += self.cells.trim(&self.memory, pinned);
-        self.reclaimed_frames.fetch_add(frames, Relaxed);
-        frames
+        let mut work = Reclaiming::new();
+        loop {
+            if let Poll::Ready(frames) = work.step(self, pinned) {
+                return frames;
+            }
+        }
+    }
+
+    /// Gives back what one cache has.
+    fn reclaim_cache(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
+        record.shrink();
+        self.ask_others(record, pinned);
+        let given = self.drain_line(record, pinned).unwrap_or(0)
+            + self.drain_depots(record, pinned, Magazines::All)
+            + self.drain_slabs(record, pinned);
+        record.reclaimed.fetch_add(given, Relaxed);
+        given
     }
 
     /// Asks the other CPUs for their magazines of a cache.

@@ -148,10 +148,7 @@ pub fn give(frame: Frame<Unmapped>) -> Result<(), Refused> {
 /// Gives all wholly free blocks back to the allocator, and says how many frames.
 pub fn shrink() -> u64 {
     let Some(pool) = pool() else { return 0 };
-    let freed = {
-        let guard = MACHINE.pin();
-        pool.shrink(guard.pinned(), 0)
-    };
+    let freed = core::iter::from_fn(|| pool.shrink_by_one(MACHINE.pin().pinned(), 0)).sum();
     fill_reserve();
     freed
 }

@@ -1,8 +1,10 @@
 //! Commands about objects: `slabinfo`, `slabs`.
 
+use core::task::Poll;
+
 use rhumb_machine::{Counted, Machine};
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Human, Output, Table};
-use rhumb_slab::{Checks, Slabs};
+use rhumb_slab::{Checks, Reclaiming, Slabs};
 
 use super::Kernel;
 use crate::machine::{KernelMachine, MACHINE};
@@ -122,8 +124,12 @@ pub fn reclaim_everywhere(slabs: &Slabs<KernelMachine>) -> u64 {
         let guard = MACHINE.pin();
         slabs.drain(guard.pinned());
     });
-    let guard = MACHINE.pin();
-    slabs.reclaim(guard.pinned())
+    let mut work = Reclaiming::new();
+    loop {
+        if let Poll::Ready(frames) = work.step(slabs, MACHINE.pin().pinned()) {
+            return frames;
+        }
+    }
 }
 
 fn reclaim(slabs: &Slabs<KernelMachine>, out: &mut dyn Output) {

@@ -160,7 +160,7 @@ fn pins_keep_pages_small_until_they_go() {
     let mut sim = Sim::usual();
     let needs = |start, end| sim.map.needs_to_pin(frames(start, end), PageSize::Size4K);
     assert_eq!(needs(4 * GIB, 4 * GIB + 14 * MIB), Ok(Reserve { tables: 8, records: 9 }));
-    let too_large = Err(ChangeError::PinTooLarge { most: STEP_ENTRIES });
+    let too_large = Err(ChangeError::PinTooLarge { most: survey::PIN_ENTRIES });
     assert_eq!(needs(4 * GIB, 4 * GIB + 16 * MIB), too_large);
     assert_eq!(needs(4 * GIB, 5 * GIB), too_large);
     let pin = sim.pin(4 * GIB, 5 * GIB, PageSize::Size2M).unwrap();

@@ -19,10 +19,13 @@ fn i11_no_owner_breaks_more_than_its_limit() {
     for addr in [GIB + 4 * MIB, GIB + 8 * KIB, 4 * GIB] {
         assert_eq!(sim.change(addr, addr + 4 * KIB, Change::NotPresent).err(), Some(refused));
     }
-    // A whole block breaks its GiB only; a whole GiB breaks nothing.
+    // A whole block breaks its GiB only; a whole GiB breaks nothing, and is charged for its record and its flushes.
     let large = sim.change(GIB + 4 * MIB, GIB + 6 * MIB, Change::NotPresent).unwrap();
+    let refused = ChangeError::OverLimit { owner: OwnerName::of("test"), broken: 5, more: 1, limit: 5 };
+    assert_eq!(sim.change(4 * GIB, 5 * GIB, Change::NotPresent).err(), Some(refused));
+    sim.map.set_limits(sim.owner, Limits::of_breaks(6)).unwrap();
     let huge = sim.change(4 * GIB, 5 * GIB, Change::NotPresent).unwrap();
-    assert_eq!(sim.map.owner(sim.owner).unwrap().totals.breaks, 5);
+    assert_eq!(sim.map.owner(sim.owner).unwrap().totals.breaks, 6);
     [one, two, large, huge].into_iter().for_each(|held| sim.restore(held));
     assert_eq!(sim.map.owner(sim.owner).unwrap().totals.breaks, 0);
     sim.assert_as_at_boot();
@@ -171,3 +174,49 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
 }
 
 use rhumb_machine::PfnRange;
+
+/// Whatever the largest page is, each hold counts.
+#[test]
+fn i11_an_owner_has_no_more_holds_than_its_limit_where_no_page_can_be_broken() {
+    for largest in [PageSize::Size4K, PageSize::Size2M] {
+        let mut sim = Sim::new(Levels::Four, largest);
+        sim.map.set_limits(sim.owner, Limits::of_breaks(3)).unwrap();
+        let hold = |sim: &mut Sim, number: u64| {
+            let addr = GIB + number * largest.bytes();
+            sim.change(addr, addr + largest.bytes(), Change::ReadOnly)
+        };
+        let held: Vec<Held> = (0..3).map(|number| hold(&mut sim, number).unwrap()).collect();
+        let refused = ChangeError::OverLimit { owner: OwnerName::of("test"), broken: 3, more: 1, limit: 3 };
+        assert_eq!(hold(&mut sim, 3).err(), Some(refused));
+        held.into_iter().for_each(|held| sim.restore(held));
+        sim.assert_as_at_boot();
+    }
+}
+
+/// Changes that are refused after many looks at entries are paid for like others, so their owner has to wait.
+#[test]
+fn i11_an_owner_whose_changes_fail_runs_into_debt() {
+    let mut sim = Sim::new(Levels::Four, PageSize::Size4K);
+    let rate = Rate { step_ns: 1_000_000, burst: 64 };
+    let owner = sim.map.add_owner(name(4), Limits { breaks: 100, rate: Some(rate) }).unwrap();
+    let (cause, at) = (Cause::new(owner, "fails"), At { cpu: CpuId::BOOT, time_ns: 0 });
+    // The last frame is a hole.
+    let range = frames(2 * GIB - 32 * MIB, 2 * GIB + 8 * MIB);
+    let looks = range.frames() - 512;
+    let attempts = (0..100).take_while(|_| {
+        let mut batch = Batch::new();
+        // SAFETY: the frames are made up.
+        let changed = unsafe { sim.map.change(range, Change::ReadOnly, cause, at, &mut batch) };
+        assert!(batch.is_empty());
+        match changed.unwrap_err() {
+            ChangeError::NotInMap { .. } => true,
+            ChangeError::TooOften { .. } => false,
+            error => panic!("{error}"),
+        }
+    });
+    let attempts = attempts.count() as u64;
+    assert_eq!(attempts, 64 / (looks / crate::limits::ENTRIES_OF_A_STEP) + 1);
+    let pin = sim.map.pin_small(frames(GIB, 2 * GIB), PageSize::Size4K, cause, at);
+    assert!(matches!(pin, Err(ChangeError::TooOften { .. }) | Err(ChangeError::BadPin { .. })));
+    sim.assert_as_at_boot();
+}

@@ -112,6 +112,80 @@ fn blocks_that_stay_do_not_use_up_each_budget() {
     assert_eq!(frames.free_large_blocks(), STUCK + 20);
 }
 
+/// A pool whose blocks cannot be emptied does not keep the budget of each call from the node's other pools.
+#[test]
+fn pools_of_a_node_take_turns_where_one_is_stuck() {
+    const BLOCKS: u64 = 40;
+    let far = BASE + (1 << 20);
+    let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0), (far, far + BLOCKS * 512, 0)]);
+    assert_eq!(frames.depot.pools.iter().count(), 2);
+    let first = frames.depot.zonelist(0, Zone::High).next().unwrap().base.get();
+    let request = Request::FRAME.movable();
+    let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect();
+    let (mut held, mut stay) = (BTreeMap::new(), Vec::new());
+    for frame in all {
+        let at = frame.pfn().get();
+        if !at.is_multiple_of(4) {
+            frames.free(pinned(), frame);
+        } else if (first..first + BLOCKS * 512).contains(&at) {
+            stay.push(frame);
+        } else {
+            held.insert(at, frame.into_anywhere());
+        }
+    }
+    frames.drain(pinned());
+    let mover = Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) };
+    let whole: Vec<u64> = (0..8)
+        .map(|_| frames.compact(pinned(), node(0), Goal::Anything, &mover, 8 * Compaction::LEAST_COST).blocks)
+        .collect();
+    assert!(whole.iter().sum::<u64>() >= 3, "blocks made whole by each call: {whole:?}");
+    frames.validate().unwrap();
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+    stay.into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+/// A block of which a part is outside of the pool is no candidate, and does not hide those that are.
+#[test]
+fn blocks_at_the_edges_of_a_pool_are_left_alone() {
+    let frames = frames_over(1, &[(BASE + 1, BASE + 10 * 512 + 500, 0)]);
+    let request = Request::FRAME.movable();
+    let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect();
+    let mut held = BTreeMap::new();
+    for frame in all {
+        let at = frame.pfn().get();
+        let is_edge = !(BASE + 512..BASE + 10 * 512).contains(&at);
+        // The edges are the emptiest in use, counted in frames.
+        if at.is_multiple_of(if is_edge { 100 } else { 2 }) {
+            held.insert(at, frame.into_anywhere());
+        } else {
+            frames.free(pinned(), frame);
+        }
+    }
+    frames.drain(pinned());
+    struct NoEdges(Mover);
+    // SAFETY: as the mover.
+    unsafe impl Relocate for NoEdges {
+        fn extent(&self, pfn: Pfn) -> Option<Extent> {
+            assert!((BASE + 512..BASE + 10 * 512).contains(&pfn.get()), "asked for {pfn}, at an edge");
+            self.0.extent(pfn)
+        }
+        fn relocate(
+            &self,
+            pinned: Pinned<'_>,
+            from: Extent,
+            to: Frame<Anywhere>,
+        ) -> Result<(), Frame<Anywhere>> {
+            self.0.relocate(pinned, from, to)
+        }
+    }
+    let mover = NoEdges(Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) });
+    let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
+    assert!(done.blocks >= 4, "{done:?}");
+    let NoEdges(mover) = mover;
+    frames.validate().unwrap();
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+}
+
 #[test]
 fn what_is_moved_keeps_its_owner_and_what_is_not_named_stays_unnamed() {
     let frames = frames_over(1, &[(BASE, BASE + 4 * 512, 0)]);

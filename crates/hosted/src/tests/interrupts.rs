@@ -192,6 +192,13 @@ fn stretches_with_interrupts_off_are_traced_by_place() {
             assert_eq!(found, [(3, 3), (8, 1)], "the second guard of a stretch is no place of its own");
             assert!(stretches.is_sorted_by_key(|stretch| core::cmp::Reverse(stretch.longest_ns)));
             assert!(stretches.iter().all(|stretch| stretch.place.file().ends_with("interrupts.rs")));
+            let ((), each) = cpu.trace_each_irqs_off(|| {
+                (0..2).for_each(|_| drop(machine.irq_off()));
+                drop(machine.irq_off());
+            });
+            let lines: Vec<_> = each.iter().map(|stretch| stretch.place.line()).collect();
+            assert_eq!(lines.len(), 3);
+            assert!(lines[0] == lines[1] && lines[1] + 1 == lines[2], "in the order in which they came");
         })
         .unwrap();
 }

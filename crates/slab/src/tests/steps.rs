@@ -1,11 +1,12 @@
 //! Long work goes in steps: no stretch with interrupts off grows with what there is.
 
+use core::task::Poll;
 use std::vec::Vec;
 
 use rhumb_machine::Machine;
 
 use super::world::*;
-use crate::{CacheSpec, CheckList, Config, DestroyError, Inconsistency, RawCache};
+use crate::{CacheSpec, CheckList, Config, DestroyError, Inconsistency, RawCache, Reclaiming};
 
 /// A stretch with interrupts off for each slab at least, where each slab is looked at.
 #[test]
@@ -104,4 +105,32 @@ fn the_check_sees_what_does_not_fit() {
     // SAFETY: an object of this cache.
     unsafe { cache.free(pinned(), all[0]) };
     cache.destroy(pinned()).unwrap();
+}
+
+/// A step of a reclaim gives back what one cache has, and the steps together what the whole does.
+#[test]
+fn i13_a_reclaim_in_steps_looks_at_one_cache_in_each() {
+    let world = World::small();
+    let slabs = world.slabs;
+    let caches: Vec<_> =
+        (0..20).map(|_| RawCache::new(slabs, pinned(), &CacheSpec::new("t", 1000)).unwrap()).collect();
+    for cache in &caches {
+        let all: Vec<_> = (0..200).map(|_| cache.alloc(pinned()).unwrap()).collect();
+        // SAFETY: objects of this cache.
+        all.into_iter().for_each(|object| unsafe { cache.free(pinned(), object) });
+    }
+    let in_use = || caches.iter().filter(|cache| slabs.report_of(cache.record).held_bytes() > 0).count();
+    let (mut work, mut left, mut steps) = (Reclaiming::new(), in_use(), 0);
+    assert_eq!(left, 20);
+    let frames = loop {
+        let answer = work.step(slabs, pinned());
+        steps += 1;
+        assert!(in_use() + 1 >= left, "one step has emptied {} caches", left - in_use());
+        left = in_use();
+        if let Poll::Ready(frames) = answer {
+            break frames;
+        }
+    };
+    assert!(steps > 20 && left == 0 && frames > 0, "{steps} steps, {left} caches left, {frames} frames");
+    assert_eq!(slabs.reclaim(pinned()), 0);
 }

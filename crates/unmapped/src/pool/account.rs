@@ -19,7 +19,7 @@ pub struct Limits {
     /// Frames.
     pub frames: u64,
     /// Nanoseconds for each block that leaves the map for it, on average; 0 is no limit. Each such block costs a flush
-    /// on all CPUs. `blocks` of them may leave at once.
+    /// on all CPUs. `blocks` of them may leave at once. A block that is sought in vain counts, too.
     pub block_ns: u64,
 }
 
@@ -114,7 +114,8 @@ impl Account {
     }
 
     /// Lets one change of the map happen for it, unless too many have: a bucket that `block_ns` fills by one, and that
-    /// holds `blocks`. Reads the clock only where there is a rate.
+    /// holds `blocks`. It is spent also where the change fails, since by then a block has been sought, memory compacted
+    /// for it, and 2 MiB cleared. Reads the clock only where there is a rate.
     pub(crate) fn spend_change(
         &mut self,
         owner: Owner,
@@ -132,11 +133,5 @@ impl Account {
         }
         self.due_ns = self.due_ns.max(now_ns).saturating_add(block_ns);
         Ok(())
-    }
-
-    /// The change did not happen.
-    pub(crate) fn refund_change(&mut self) {
-        let block_ns = self.limits.map_or(0, |limits| limits.block_ns);
-        self.due_ns = self.due_ns.saturating_sub(block_ns);
     }
 }

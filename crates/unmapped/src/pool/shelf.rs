@@ -182,7 +182,6 @@ impl Shelf {
             account.blocks -= blocks;
             account.frames -= frames;
             account.grower = None;
-            account.refund_change();
         }
         self.counters.frames_out -= frames;
         self.counters.refusals += 1;

@@ -8,6 +8,10 @@ use crate::pool::crossing::{self, Stays, Wait};
 use crate::pool::home::Home;
 use crate::pool::record::{BlockId, MEMBERS};
 
+/// Blocks that go back when a frame is given: the one that the frame has made spare, and one of those that are left over
+/// from before, where fewer are to stay than did. So giving a frame takes bounded time.
+const SHED_BLOCKS: u32 = 2;
+
 /// A block that is off the shelf.
 #[derive(Clone, Copy, Debug)]
 enum Popped {
@@ -20,21 +24,25 @@ enum Popped {
 impl<H: Home> UnmappedPool<H> {
     /// Gives all wholly free blocks back but `keep` of 2 MiB, and says how many frames.
     ///
-    /// Cost: for each block one change of the map and at most one flush.
+    /// Cost: for each block one change of the map and at most one flush. One block at a time: [`UnmappedPool::shrink_by_one`].
     pub fn shrink(&self, pinned: Pinned<'_>, keep: u64) -> u64 {
-        let mut freed = 0;
-        while let Some(group) = self.pop_group() {
-            freed += self.put_back(pinned, group, Wait::Allowed).unwrap_or(0);
-        }
-        while let Some(spare) = self.pop_spare(keep) {
-            freed += self.put_back(pinned, spare, Wait::Allowed).unwrap_or(0);
-        }
-        freed
+        core::iter::from_fn(|| self.shrink_by_one(pinned, keep)).sum()
     }
 
-    /// Gives back what is more than stays.
+    /// Gives one wholly free block back, a gigabyte if there is one, and says how many frames; `None` where no more than
+    /// `keep` of 2 MiB are left. For callers that do not want to stay on their CPU for all that [`UnmappedPool::shrink`]
+    /// does.
+    ///
+    /// Cost: one change of the map and at most one flush.
+    pub fn shrink_by_one(&self, pinned: Pinned<'_>, keep: u64) -> Option<u64> {
+        let popped = self.pop_group().or_else(|| self.pop_spare(keep))?;
+        Some(self.put_back(pinned, popped, Wait::Allowed).unwrap_or(0))
+    }
+
+    /// Gives back what is more than stays, [`SHED_BLOCKS`] at most.
     pub(crate) fn shed(&self, pinned: Pinned<'_>) {
-        while let Some(spare) = self.pop_spare(u64::MAX) {
+        for _ in 0..SHED_BLOCKS {
+            let Some(spare) = self.pop_spare(u64::MAX) else { return };
             let _ = self.put_back(pinned, spare, Wait::Allowed);
         }
     }

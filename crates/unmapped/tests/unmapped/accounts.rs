@@ -103,11 +103,6 @@ fn i11_blocks_leave_the_map_for_an_owner_only_so_often() {
     in_world(1, 2 * GIB, 16, |world, cpu| {
         let pool = world.pool();
         pool.open_account(BOB, Limits { blocks: 3, block_ns: HOUR_NS, ..Limits::NONE }).unwrap();
-        // One that does not happen costs nothing.
-        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::of_breaks(0)).unwrap();
-        (0..5)
-            .for_each(|_| assert!(matches!(world.take(cpu.pinned(), BOB).err(), Some(PoolError::Change(_)))));
-        world.map.lock().unwrap().set_limits(world.pool_owner, MapLimits::NONE).unwrap();
         // Three at once, and then one each hour, however many it has.
         for _ in 0..3 {
             let frame = world.take(cpu.pinned(), BOB).unwrap();
@@ -129,6 +124,32 @@ fn i11_blocks_leave_the_map_for_an_owner_only_so_often() {
         let frame = world.take(cpu.pinned(), BOB).unwrap();
         pool.give(cpu.pinned(), frame).unwrap();
         pool.shrink(cpu.pinned(), 0);
+        world.assert_healed();
+    });
+}
+
+/// A block that is sought, cleared and refused by the map has cost as much as one that left it.
+#[test]
+fn i11_an_owner_that_fails_again_and_again_has_to_wait_like_others() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    in_world(1, 2 * GIB, 16, |world, cpu| {
+        let pool = world.pool();
+        pool.open_account(BOB, Limits { blocks: 3, block_ns: HOUR_NS, ..Limits::NONE }).unwrap();
+        let limit = |limits| world.map.lock().unwrap().set_limits(world.pool_owner, limits).unwrap();
+        limit(MapLimits::of_breaks(0));
+        for attempt in 0..10 {
+            let refused = world.take(cpu.pinned(), BOB).err();
+            let is_as_due = match refused {
+                Some(PoolError::Change(_)) => attempt < 3,
+                Some(PoolError::TooFast { owner: BOB, .. }) => attempt >= 3,
+                _ => false,
+            };
+            assert!(is_as_due, "attempt {attempt}: {refused:?}");
+        }
+        let bob = pool.account(BOB).unwrap();
+        assert_eq!((bob.blocks(), bob.frames(), pool.counters().frames_out), (0, 0, 0));
+        limit(MapLimits::NONE);
+        pool.validate().unwrap();
         world.assert_healed();
     });
 }

@@ -142,6 +142,33 @@ fn the_fullest_block_serves_and_the_tightest_of_those() {
 }
 
 #[test]
+fn i13_a_give_returns_two_blocks_at_most_however_many_are_left_over() {
+    in_world(1, 128 * MIB, 16, |world, cpu| {
+        let pool = world.pool();
+        pool.keep_blocks(100);
+        let all: Vec<_> = (0..24).map(|_| pool.take(cpu.pinned(), ALICE, Order::LARGE).unwrap()).collect();
+        all.into_iter().for_each(|frame| pool.give(cpu.pinned(), frame).unwrap());
+        assert_eq!(pool.counters().blocks(), 24);
+        pool.keep_blocks(0);
+        let mut blocks = 24;
+        while blocks > 7 {
+            let frame = world.take(cpu.pinned(), ALICE).unwrap();
+            pool.give(cpu.pinned(), frame).unwrap();
+            let left = pool.counters().blocks();
+            assert!(left < blocks && left + 2 >= blocks, "{blocks} blocks became {left} by one give");
+            blocks = left;
+        }
+        // On request they go one by one, too, each for a call.
+        for left in (0..blocks).rev() {
+            assert_eq!(pool.shrink_by_one(cpu.pinned(), 0), Some(512));
+            assert_eq!(pool.counters().blocks(), left);
+        }
+        assert_eq!(pool.shrink_by_one(cpu.pinned(), 0), None);
+        world.assert_healed();
+    });
+}
+
+#[test]
 fn few_empty_blocks_stay_and_go_when_memory_is_short() {
     in_world(1, 64 * MIB, 16, |world, cpu| {
         let pool = world.pool();

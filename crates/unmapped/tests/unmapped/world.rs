@@ -134,6 +134,7 @@ unsafe impl Home for Here {
         &self.0.frames
     }
     fn with_map<A>(&self, act: impl FnOnce(&mut Map) -> A) -> A {
+        let _off = self.0.machine.irq_off();
         act(&mut self.0.map.lock().unwrap())
     }
     fn try_with_map<A>(&self, act: impl FnOnce(&mut Map) -> A) -> Option<A> {
@@ -144,6 +145,7 @@ unsafe impl Home for Here {
         }
     }
     fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
+        let _off = self.0.machine.irq_off();
         act(&mut self.0.shelf.lock().unwrap())
     }
     fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {

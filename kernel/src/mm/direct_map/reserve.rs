@@ -130,11 +130,14 @@ fn fill_to(wanted: Reserve) {
     }
 }
 
+/// Tables that one hold of the lock clears, with 512 writes for each.
+const CLEARED: u64 = 8;
+
 fn drain(keep: u64) {
     loop {
         let mut stock = Stock::default();
         let now = now().tables;
-        let keep = keep.max(now.saturating_sub(BATCH as u64));
+        let keep = keep.max(now.saturating_sub(CLEARED));
         // SAFETY: the map's tables came by a stock, all of the kernel's.
         let _ = with(|map| unsafe { map.drain(keep, &mut stock) });
         if stock.0.is_empty() {
