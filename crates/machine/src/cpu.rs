@@ -79,6 +79,11 @@ impl CpuMask {
         }))
     }
 
+    /// The CPUs whose bits are set: CPU n is bit n % 64 of word n / 64.
+    pub const fn from_words(words: [u64; MAX_CPUS / 64]) -> Self {
+        Self(words)
+    }
+
     /// Only `cpu`.
     pub fn only(cpu: CpuId) -> Self {
         let mut mask = Self::EMPTY;

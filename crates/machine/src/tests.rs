@@ -42,6 +42,10 @@ fn ids_stop_at_their_limits() {
     assert_eq!(CpuId::new(MAX_CPUS - 1).map(CpuId::index), Some(MAX_CPUS - 1));
     assert_eq!(NodeId::new(MAX_NODES), None);
     assert_eq!(CpuMask::first(MAX_CPUS + 5).len(), MAX_CPUS);
+    assert_eq!(CpuMask::from_words([!0; MAX_CPUS / 64]), CpuMask::first(MAX_CPUS));
+    let (high, words) =
+        (CpuId::new(65).unwrap(), core::array::from_fn(|word| if word == 1 { 0b10 } else { 0 }));
+    assert_eq!(CpuMask::from_words(words), CpuMask::only(high));
 }
 
 #[test]

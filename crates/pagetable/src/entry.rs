@@ -69,6 +69,12 @@ impl Entry {
     /// All bits clear: not present.
     pub const EMPTY: Self = Self(0);
 
+    /// Where entry `index` lies in its table, in bytes.
+    #[inline(always)]
+    pub const fn offset(index: usize) -> u64 {
+        index as u64 * 8
+    }
+
     /// The entry with these bits.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)

@@ -38,7 +38,7 @@ pub struct InPlace(());
 
 impl InPlace {
     fn entry(table: Pfn, index: usize) -> VirtAddr {
-        MACHINE.direct(table.addr()).plus(index as u64 * 8)
+        MACHINE.direct(table.addr()).plus(Entry::offset(index))
     }
 }
 

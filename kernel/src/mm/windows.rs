@@ -101,7 +101,7 @@ impl KernelTables {
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
         percpu::here().counters.page_table_writes.count();
-        let at = |table: VirtAddr| table.plus(slot as u64 * 8).as_mut_ptr::<u64>();
+        let at = |table: VirtAddr| table.plus(Entry::offset(slot)).as_mut_ptr::<u64>();
         let write = |table: VirtAddr| {
             // SAFETY: `start` has found the table of every CPU that has slots, it stays where it is (I1), and only
             // `cpu` writes it (I8).

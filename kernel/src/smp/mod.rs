@@ -49,17 +49,7 @@ static ONLINE: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CP
 
 /// The CPUs that run.
 pub fn online() -> CpuMask {
-    let mut mask = CpuMask::EMPTY;
-    for (index, word) in ONLINE.iter().enumerate() {
-        let mut bits = word.load(Acquire);
-        while bits != 0 {
-            if let Some(cpu) = CpuId::new(index * 64 + bits.trailing_zeros() as usize) {
-                mask.insert(cpu);
-            }
-            bits &= bits - 1;
-        }
-    }
-    mask
+    CpuMask::from_words(core::array::from_fn(|word| ONLINE[word].load(Acquire)))
 }
 
 /// The CPUs that may hold a translation of the kernel's tables, but for those that have parked: these use the image alone,
