@@ -125,7 +125,7 @@ pub struct OutOfBootFrames {
     pub frames: u64,
     /// The alignment asked for, in frames.
     pub align_frames: u64,
-    /// What they were for.
+    /// Their purpose.
     pub why: Reservation,
     /// Where they were looked for.
     pub window: PhysRange,

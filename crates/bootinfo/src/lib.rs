@@ -1,4 +1,4 @@
-//! What the boot loader and the firmware tell, parsed into plain data.
+//! The boot loader's and the firmware's information, parsed into plain data.
 //!
 //! ```text
 //!   EBX at entry                      physical memory (trait PhysMemory)

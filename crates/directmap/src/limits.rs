@@ -39,7 +39,7 @@ impl Rate {
     }
 }
 
-/// What an owner may.
+/// The most that an owner may have, and how often it may change the map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Large pages that its holds break, each counted for each of the holds; one for a hold that breaks none.
@@ -61,7 +61,7 @@ impl Limits {
 /// Entries that cost as much as one flush.
 pub const ENTRIES_OF_A_STEP: u64 = 512;
 
-/// What a change costs that cuts `cuts` pages and writes `entries`, its undoing included.
+/// Returns the cost of a change that cuts `cuts` pages and writes `entries`, its undoing included.
 pub(crate) const fn steps_of(cuts: u64, entries: u64) -> u64 {
     2 * (1 + cuts + entries / ENTRIES_OF_A_STEP)
 }

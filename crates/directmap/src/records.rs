@@ -1,4 +1,4 @@
-//! What is written down: who holds which frames changed, which large pages that keeps broken, and whose they are.
+//! Records: the owners of changed frames, the large pages that their holds keep broken, and the causes.
 //!
 //! A *hold* is a changed range: its frames, their state, its cause. Holds do not overlap. A *split* is a large page
 //! that was replaced by a table, for as long as that lasts. Each split is charged to one hold that keeps its block
@@ -83,7 +83,7 @@ impl At {
     }
 }
 
-/// What an owner has, and how much it may.
+/// The sums of an owner, and its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Totals {
     /// Changed ranges.
@@ -162,7 +162,7 @@ pub(crate) fn breaks_of(frames: PfnRange, pinned: Option<PageSize>, largest: Pag
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
     pub(crate) block: Block,
-    /// What stands in place of the large page.
+    /// The table in place of the large page.
     pub(crate) table: Pfn,
     /// The next in the list of the hold that it is charged to, or of a batch.
     pub(crate) next: Option<SplitId>,

@@ -1,4 +1,4 @@
-//! What the map's user knows and the map does not: which frames are off limits, and what stands elsewhere.
+//! Rules of the map's user, who knows which frames are off limits and how frames are mapped elsewhere: the map does not.
 //!
 //! The map sees its own tables only. That frames are the kernel's text, or a table, or writable through another
 //! mapping, it is told by [`Rules`], which it asks before each change.

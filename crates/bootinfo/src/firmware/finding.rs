@@ -1,4 +1,4 @@
-//! What can be wrong with the firmware's tables. None of it ends the boot.
+//! Faults of the firmware's tables. None of them ends the boot.
 
 use core::fmt;
 use core::mem::discriminant;
@@ -50,7 +50,7 @@ impl fmt::Display for Signature {
     }
 }
 
-/// What is wrong with one table.
+/// A fault of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFault {
     /// It is not in memory, or not all of it.
@@ -81,7 +81,7 @@ pub enum TableFault {
     Remainder(usize),
     /// There are more of these than there is room for; so many were left out.
     Full {
-        /// What there are too many of.
+        /// The things of which there are too many.
         what: &'static str,
         /// How many were left out.
         omitted: usize,
@@ -116,7 +116,7 @@ pub enum TableFault {
         from: usize,
         /// To this proximity domain.
         to: usize,
-        /// What the table says.
+        /// The table's value.
         distance: u8,
     },
     /// A serial console that is no 16550; it is not used.

@@ -5,8 +5,8 @@
 //! address structure:  0 space u8   1 width u8   2 offset u8   3 access size u8   4 address u64
 //! ```
 //!
-//! The registers are a KiB, of which the first 256 bytes are the counter's own. What they say (the period) is read from
-//! them, not from here: `rhumb_smp::clock::hpet_rate`.
+//! The registers are a KiB, of which the first 256 bytes are the counter's own. Their content (the period) is read by
+//! `rhumb_smp::clock::hpet_rate`, not here.
 //!
 //! Source: IA-PC HPET Specification 1.0a, sections 2.3 and 3.2.4.
 

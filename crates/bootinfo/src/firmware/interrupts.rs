@@ -47,7 +47,7 @@ pub enum Polarity {
     ActiveLow,
 }
 
-/// What of a line's change means "interrupt".
+/// The change of a line that means "interrupt".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// Becoming active.
@@ -189,8 +189,8 @@ fn add_cpu(
     }
 }
 
-/// Adds an I/O APIC. Two of them at one address would be one chip under two numbers: what is set through the one would
-/// be cleared through the other.
+/// Adds an I/O APIC. Two of them at one address would be one chip under two numbers: the one would clear
+/// entries that were set through the other.
 fn add_io_apic(topology: &mut Topology, io_apic: IoApic) -> Result<(), TableFault> {
     match topology.io_apics.iter().find(|known| known.address == io_apic.address) {
         Some(&known) if known == io_apic => Ok(()),

@@ -1,7 +1,7 @@
 //! Bytes as the ACPI crate's structures: the one place here that needs `unsafe`.
 //!
-//! The crate `acpi` knows how each entry is laid out and what the fields of the FADT mean over its revisions. What it
-//! does not do is doubt: its iterators believe each length, loop without end on a length of 0, and read past the end of
+//! The crate `acpi` knows how each entry is laid out and what the fields of the FADT mean over its revisions. It
+//! does not doubt: its iterators believe each length, loop without end on a length of 0, and read past the end of
 //! a table that was cut. So tables and entries are found and measured by safe code ([`super::tables`]), and only then,
 //! one at a time, *copied* into the crate's types by [`read`], which checks that all of it is there.
 #![allow(unsafe_code)]

@@ -1,4 +1,4 @@
-//! What the firmware's ACPI tables tell: CPUs, nodes, interrupts, the timer, power-off.
+//! The firmware's ACPI tables, read: CPUs, nodes, interrupts, the timer, power-off.
 //!
 //! | module | owns |
 //! |---|---|
@@ -138,7 +138,7 @@ impl Topology {
         }
     }
 
-    /// What the tables under `rsdp` tell; where that is `None` or wrong, those that a search of the BIOS area finds.
+    /// Reads the tables under `rsdp`; where that is `None` or wrong, those that a search of the BIOS area finds.
     ///
     /// `boot_apic_id` is the local APIC id of the CPU that runs this: it is listed first, and is there in any case.
     pub fn discover(

@@ -74,7 +74,7 @@ pub enum PowerOff {
     SleepControl(Register, u8),
 }
 
-/// What the firmware says of time and power.
+/// Time and power, as the firmware describes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Power {
     /// The power-management timer.
@@ -88,7 +88,7 @@ pub struct Power {
     pub enable: Option<(u16, u8)>,
 }
 
-/// What FADT and DSDT say.
+/// Reads FADT and DSDT.
 pub(super) fn power<'m>(
     memory: &'m impl PhysMemory,
     root: &Root<'m>,

@@ -12,7 +12,7 @@ const FLAGS: usize = 37;
 const INTERRUPT_REMAPPING: u8 = 1 << 0;
 const X2APIC_OPT_OUT: u8 = 1 << 1;
 
-/// What the platform says of interrupt remapping.
+/// Interrupt remapping, as the platform describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remapping {
     /// Whether the platform has interrupt remapping.
@@ -21,7 +21,7 @@ pub struct Remapping {
     pub x2apic_opt_out: bool,
 }
 
-/// What the DMAR says.
+/// Reads the DMAR.
 pub(super) fn from_dmar(dmar: &Table<'_>) -> Result<Remapping, FirmwareFinding> {
     let flags = dmar.bytes.get(FLAGS).ok_or_else(|| dmar.too_short())?;
     Ok(Remapping {

@@ -199,7 +199,7 @@ impl<'m> Root<'m> {
         })
     }
 
-    /// Where the tables called `wanted` are. What cannot be read has no name and is passed over.
+    /// Finds the tables called `wanted`. A table that cannot be read has no name and is passed over.
     pub(super) fn named(
         &self,
         memory: &'m impl PhysMemory,
@@ -239,7 +239,7 @@ fn find_pointer(
     search(memory, findings).or_else(|| given.inspect(|_| findings.push(FirmwareFinding::DoubtfulRoot)))
 }
 
-/// What the root pointer says.
+/// The content of the root pointer.
 #[derive(Clone, Copy)]
 struct Pointer {
     rsdt: Option<PhysAddr>,

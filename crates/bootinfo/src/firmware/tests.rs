@@ -367,7 +367,7 @@ fn distances_that_lie() {
         assert_eq!(topology.distances, Distances::default());
         assert_eq!(findings, [text]);
     }
-    // Too small for our second domain: what it says of the first is all right.
+    // Too small for our second domain; its part for the first is all right.
     let (topology, findings) = discover(&with(SLIT, slit(1, &[10])));
     assert_eq!((topology.distances, findings), (Distances::default(), vec![]));
 }
@@ -439,7 +439,7 @@ fn a_reset_register_in_configuration_space_and_a_mode_to_turn_on() {
 mod cases;
 mod nodes;
 
-/// What must hold of whatever came out.
+/// Checks what must hold of any result.
 fn validate(topology: &Topology) {
     assert_eq!(topology.cpus[0].apic_id, 1);
     assert!((1..=MAX_NODES).contains(&topology.node_count()));

@@ -132,7 +132,7 @@ fn regions(entry: FirmwareEntry) -> impl Iterator<Item = Region> + Clone {
     })
 }
 
-/// What of `range` no page table can name.
+/// Returns the part of `range` that no page table can name.
 fn beyond_limit(range: PhysRange) -> Option<PhysRange> {
     PhysRange::new(range.start().max(PHYSICAL_LIMIT), range.end()).filter(|beyond| !beyond.is_empty())
 }

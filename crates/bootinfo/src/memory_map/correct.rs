@@ -42,7 +42,7 @@ fn touched(range: PhysRange) -> PhysRange {
     }
 }
 
-/// What a limit (`mem=`) came to.
+/// The effect of a limit (`mem=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capped {
     /// Bytes of RAM that are not used any more.

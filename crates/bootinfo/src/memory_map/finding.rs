@@ -1,4 +1,4 @@
-//! What can be wrong with a firmware memory map: findings (boot goes on) and errors (it does not).
+//! Faults of a firmware memory map: findings (boot goes on) and errors (it does not).
 
 use core::fmt;
 use core::mem::discriminant;
@@ -22,9 +22,9 @@ pub enum MapFinding {
     Overlap {
         /// The addresses in question.
         range: PhysRange,
-        /// What one entry said.
+        /// The kind that one entry named.
         lost: RegionKind,
-        /// What is taken to be true: the more restrictive kind.
+        /// The kind that is taken to be true: the more restrictive one.
         won: RegionKind,
     },
     /// RAM in the hole that every PC has for the screen and the firmware; it is not used.
@@ -96,7 +96,7 @@ pub enum MemoryMapError {
     TooManyRegions,
     /// There is no room for one more reservation.
     TooManyReservations {
-        /// What was to be reserved.
+        /// The purpose of the reservation.
         why: Reservation,
     },
     /// `mem=` leaves nothing to run in.

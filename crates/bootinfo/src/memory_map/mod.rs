@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Until the frame allocator takes over, this map is the only truth about free memory: [`crate::BootFrames`] keeps no
-//! free list but reserves here what it hands out. What `usable()` still yields afterwards is exactly what is left.
+//! free list but reserves here what it hands out. Afterwards `usable()` yields exactly the memory that is left.
 //!
 //! Regions are kept to the byte, since firmware gives them so; `ram()` and `usable()` round *inward*, so that a frame
 //! which is only partly RAM is not used. Reservations round *outward*, so that a frame which is partly taken is taken.

@@ -15,7 +15,7 @@ pub struct FirmwareEntry {
     pub type_code: u32,
 }
 
-/// What a region is, the least restrictive kind first: where two entries of the firmware overlap, the greater one wins.
+/// The kind of a region, the least restrictive first: where two entries of the firmware overlap, the greater one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RegionKind {
     /// RAM that the kernel may use. The only kind that is in the direct map.
@@ -71,7 +71,7 @@ impl fmt::Display for RegionKind {
 pub struct Region {
     /// Where it is; to the byte, as the firmware gave it.
     pub range: PhysRange,
-    /// What it is.
+    /// Its kind.
     pub kind: RegionKind,
 }
 
@@ -99,7 +99,7 @@ pub enum Reservation {
     FirstMebibyte,
     /// The kernel's own text, data and BSS.
     KernelImage,
-    /// What the boot loader left for us to read.
+    /// The boot loader's data, left for the kernel to read.
     BootLoaderData,
     /// The command line, where the loader put it.
     CommandLine,
@@ -113,9 +113,9 @@ pub enum Reservation {
     PerCpu,
     /// The array of frame descriptors.
     FrameDescriptors,
-    /// What the frame allocator keeps of the frames besides.
+    /// The frame allocator's records of the frames.
     FrameMetadata,
-    /// What a checker of memory accesses knows of each byte.
+    /// The knowledge that a checker of memory accesses has of each byte.
     Shadow,
     /// Anything else that the kernel took before it had an allocator.
     BootAllocation,
@@ -145,7 +145,7 @@ impl fmt::Display for Reservation {
 pub struct Reserved {
     /// Where it is.
     pub range: PhysRange,
-    /// What it is for.
+    /// Its purpose.
     pub why: Reservation,
 }
 

@@ -31,7 +31,7 @@ fn pages(ranges: impl Iterator<Item = PhysRange>) -> BTreeSet<u64> {
     ranges.flat_map(|range| range.whole_frames().iter().map(Pfn::get).collect::<Vec<_>>()).collect()
 }
 
-/// What QEMU's q35 gives for 4 GiB.
+/// The map of QEMU's q35 with 4 GiB.
 fn q35() -> Vec<FirmwareEntry> {
     vec![
         entry(0, 0x9fc00, 1),
@@ -289,7 +289,7 @@ fn boot_frames_come_from_the_top_below_the_ceiling() {
     assert!(low.take_run(u64::MAX, 1, Reservation::PerCpu).is_err());
 }
 
-/// What must hold of every map.
+/// Checks what must hold of every map.
 fn validate(map: &MemoryMap) {
     for pair in map.regions().windows(2) {
         assert!(pair[0].range.end() <= pair[1].range.start(), "disjoint and ascending");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What an SRAT with these memory ranges (domain, base, end, flags) comes to.
+/// Reads an SRAT with these memory ranges (domain, base, end, flags).
 fn of(ranges: &[(u32, u64, u64, u32)]) -> (Topology, Vec<String>) {
     let entries: Vec<_> = ranges
         .iter()
