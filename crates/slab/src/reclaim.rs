@@ -282,13 +282,18 @@ impl<M: Machine> Slabs<M> {
     pub fn register(&'static self, pinned: Pinned<'_>) -> Result<(), SpecError> {
         let bytes = size_of::<rhumb_frames::Registration>();
         let cell = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Normal);
-        let place = cell.ok_or(SpecError::NoMemory)?.cast::<rhumb_frames::Registration>();
-        // SAFETY: the cell was taken just now, is aligned to 64, and never given back.
+        let cell = cell.ok_or(SpecError::NoMemory)?;
+        let place = cell.cast::<rhumb_frames::Registration>();
+        // SAFETY: the cell was taken just now, is aligned to 64, and given back only where it was not registered.
         let registration: &'static rhumb_frames::Registration = unsafe {
             place.write(self);
             place.as_ref()
         };
-        self.memory.frames().register_reclaimer(registration).map_err(|_| SpecError::TooManyReclaimers)
+        self.memory.frames().register_reclaimer(registration).map_err(|_| {
+            // SAFETY: it was taken above, with this size, and the allocator has refused the reference to it.
+            unsafe { self.cells.free(&self.memory, pinned, cell, bytes) };
+            SpecError::TooManyReclaimers
+        })
     }
 }
 
