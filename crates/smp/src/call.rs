@@ -35,7 +35,7 @@ const WORDS: usize = SLOTS.div_ceil(64);
 /// by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU, without any interrupt of this CPU that
 /// calls or serves in between.
 pub unsafe trait Cpus {
-    /// The inbox of `cpu`; `None` where it does not run: a call leaves it out.
+    /// The inbox of `cpu`; `None` where it has none: a call leaves it out, as it does a CPU that is not online.
     fn inbox(&self, cpu: CpuId) -> Option<&Inbox>;
 
     /// The CPUs that run.

@@ -10,6 +10,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use arrayvec::ArrayVec;
 use x86_64::registers::model_specific::Msr;
 
 use crate::arch::cpu::features;
@@ -27,6 +28,9 @@ const CTL: u32 = 0x400;
 const STATUS: u32 = 0x401;
 const ADDRESS: u32 = 0x402;
 const MISC: u32 = 0x403;
+
+/// Registers are architectural for so many banks.
+const MOST_BANKS: usize = 32;
 
 const VALID: u64 = 1 << 63;
 const UNCORRECTED: u64 = 1 << 61;
@@ -123,22 +127,39 @@ fn record(bank: u32) -> Option<Record> {
     (status & VALID != 0).then(record)
 }
 
-/// Turns every error of this CPU on, so that it is told, and clears what the banks hold. Before CR4 allows the exception.
-pub fn enable() {
+/// Records from before this boot, of as many banks as a CPU can have.
+#[derive(Default)]
+pub struct Old(ArrayVec<Record, MOST_BANKS>);
+
+impl Old {
+    /// Logs them.
+    pub fn tell(self) {
+        for record in self.0 {
+            log::warn!("a machine check from before this boot: CPU {}, {record}", percpu::here().id());
+        }
+    }
+}
+
+/// Turns every error of this CPU on, so that it is told, and clears what the banks hold, which it returns. Before CR4
+/// allows the exception. Logs nothing: a CPU that starts may be given up at any moment.
+pub fn enable() -> Old {
+    let mut old = Old::default();
     if !features().machine_check_banks {
-        return;
+        return old;
     }
     if read(MCG_CAP) & CAP_HAS_CTL != 0 {
         write(MCG_CTL, u64::MAX);
     }
     for bank in 0..banks() {
         if let Some(record) = record(bank) {
-            log::warn!("a machine check from before this boot: CPU {}, {record}", percpu::here().id());
+            // There is room: the registers of more banks would be others'.
+            let _ = old.0.try_push(record);
         }
         write(CTL + 4 * bank, u64::MAX);
         write(STATUS + 4 * bank, 0);
     }
     write(MCG_STATUS, 0);
+    old
 }
 
 /// Notes what this CPU's banks hold in its area, and lets the next machine check be told: a CPU on which one comes before

@@ -11,7 +11,7 @@ use crate::arch::cpu::{Controls, features};
 use crate::arch::{apic, clock, percpu};
 use crate::machine::MACHINE;
 use crate::mm::protect;
-use crate::smp::{self, call, trampoline};
+use crate::smp::{self, call};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -90,13 +90,13 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
     }
     writeln!(out, "{}", protect::Status);
     writeln!(out, "local APICs: {}", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
-    if trampoline::parked() > 0 {
-        let verb = if trampoline::parked() == 1 {
+    if smp::parked() > 0 {
+        let verb = if smp::parked() == 1 {
             "does not take part, and is parked"
         } else {
             "do not take part, and are parked"
         };
-        writeln!(out, "{} more {verb}", trampoline::parked());
+        writeln!(out, "{} more {verb}", smp::parked());
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ pub mod trampoline;
 pub mod work;
 
 use core::sync::atomic::{
-    AtomicU64,
+    AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
     fence,
 };
@@ -75,18 +75,20 @@ fn set_online(cpu: CpuId) {
 /// Settles the CPU that `area` belongs to, all but for taking part: descriptors, traps, protections, machine checks, APIC.
 /// Interrupts stay off.
 ///
+/// Returns what the firmware has left of machine checks: to be told when the CPU takes part.
+///
 /// # Errors
 /// The CPU cannot go on.
-fn settle(area: &'static PerCpu) -> Result<(), NotTaken> {
+fn settle(area: &'static PerCpu) -> Result<mce::Old, NotTaken> {
     // SAFETY: each CPU comes here once, on its own area; its stacks were mapped at boot and nothing uses them yet.
     unsafe { area.descriptors.load(|stack| Stack::Interrupt(stack).top(area.id())) };
     idt::load();
-    mce::enable();
+    let old = mce::enable();
     cpu::enable_protections()?;
     quirks::keep_timer_in_halt();
     apic::enable(area.inputs());
     area.apic_id.store(apic::id(), Relaxed);
-    Ok(())
+    Ok(old)
 }
 
 /// Lets the CPU that `area` belongs to take part.
@@ -100,8 +102,9 @@ fn take_part(area: &PerCpu) {
 
 /// Settles the boot CPU.
 pub fn settle_boot(area: &'static PerCpu) {
-    if let Err(error) = settle(area) {
-        log::error!("{error}");
+    match settle(area) {
+        Ok(old) => old.tell(),
+        Err(error) => log::error!("{error}"),
     }
     clock::remember_adjustment();
     take_part(area);
@@ -115,6 +118,23 @@ pub struct Candidate {
     pub inputs: [Input; 2],
 }
 
+/// CPUs that do not take part, and have parked.
+static PARKED: AtomicU32 = AtomicU32::new(0);
+
+/// How many CPUs do not take part, and have parked.
+pub fn parked() -> u32 {
+    PARKED.load(Relaxed)
+}
+
+/// Counts a CPU that has parked meanwhile once, though it may have been reset and have parked again.
+struct CountParked(u32);
+
+impl Drop for CountParked {
+    fn drop(&mut self) {
+        PARKED.fetch_add(u32::from(trampoline::parked() != self.0), Relaxed);
+    }
+}
+
 /// Starts each candidate that answers, until the areas are used up. Those beyond park: see [`trampoline::park`]. Returns
 /// how many run now, this CPU included.
 pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
@@ -123,6 +143,7 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>) -> usize {
     trampoline::prepare_parking(mm::tables::root().table.addr().get());
     for candidate in candidates {
         let apic_id = candidate.apic_id;
+        let _count = CountParked(trampoline::parked());
         if !apic::can_address(apic_id) {
             unaddressable += 1;
             first.get_or_insert(apic_id);
@@ -269,15 +290,17 @@ pub fn arrive(area: &'static PerCpu) -> ! {
         refuse(area, apic_id, format_args!("it lacks {name}, which the boot CPU has"));
     }
     clock::take_adjustment();
-    if let Err(error) = settle(area) {
-        refuse(area, apic_id, format_args!("{error}"));
-    }
+    let old = match settle(area) {
+        Ok(old) => old,
+        Err(error) => refuse(area, apic_id, format_args!("{error}")),
+    };
     mtrr::compare(area.id());
     // One that was given up while it was on its way does not take part.
     if START.come_online(apic_id) == Err(TooLate) {
         trampoline::park();
     }
     take_part(area);
+    old.tell();
     idle()
 }
 

@@ -195,7 +195,7 @@ static PARK_CR4: AtomicU64 = AtomicU64::new(0);
 /// How many CPUs have parked.
 static PARKED: AtomicU32 = AtomicU32::new(0);
 
-/// How many CPUs have parked.
+/// How often a CPU has parked.
 pub fn parked() -> u32 {
     PARKED.load(Acquire)
 }
