@@ -130,7 +130,10 @@ impl Frame<Mapped> {
     /// Says that the frame is out of the direct map now. From here on it can be neither freed nor dereferenced.
     ///
     /// # Safety
-    /// No mapping of the direct map leads to it, on any CPU: the flush has happened (invariants I5, I6).
+    /// - No mapping of the direct map leads to it, on any CPU: the flush has happened (invariants I5, I6).
+    /// - It is in the pool of unmapped frames, where its allocator has one. Such a pool takes back what is of this type and
+    ///   out by its records, and it keeps its records in the descriptors of its own blocks; those of other blocks are
+    ///   their holders' to write.
     pub unsafe fn assume_unmapped(self) -> Frame<Unmapped> {
         self.with_presence()
     }

@@ -85,21 +85,23 @@ fn best(times: u32, mut act: impl FnMut(u64)) -> f64 {
     (0..7).map(round).fold(f64::INFINITY, f64::min)
 }
 
-fn a_frame(machine: OneCpu) -> Frame {
+/// An allocator of made-up frames, and one of them.
+fn a_frame(machine: OneCpu) -> (Frames<OneCpu>, Frame) {
     let span = PfnRange::new(Pfn::new(1 << 20), Pfn::new((1 << 20) + 512)).unwrap();
     let memory = [MemoryRange { frames: span, node: NodeId::FIRST }];
     let layout = Layout::new(&memory, 1, span.end()).unwrap();
     let storage = vec![0u64; layout.storage_bytes().div_ceil(8)].leak();
     // SAFETY: nobody touches the made-up frames.
     let frames = unsafe { Frames::new(machine, &layout, [span], storage) }.unwrap();
-    frames.alloc(machine.pin().pinned(), Request::new(Order::BASE)).unwrap()
+    let frame = frames.alloc(machine.pin().pinned(), Request::new(Order::BASE)).unwrap();
+    (frames, frame)
 }
 
 fn main() {
     let slots = vec![CpuSlots::new()].leak();
-    let mut frame = a_frame(OneCpu);
+    let (frames, mut frame) = a_frame(OneCpu);
     let tables = OnePage([const { AtomicU64::new(0) }; SLOTS]);
-    let windows = Windows::new(OneCpu, tables, slots, frame.brand());
+    let windows = Windows::new(&frames, tables, slots);
     println!("operation,ns");
     let times = 200_000;
     let ns = best(times, |_| {

@@ -39,7 +39,7 @@ pub mod window;
 
 use core::fmt;
 
-use rhumb_frames::{Brand, Frame, Presence};
+use rhumb_frames::{Brand, Frame, Frames, Presence};
 use rhumb_machine::{CpuId, FlushScope, Machine, PageSize, Pfn};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, Privilege, Scope};
 
@@ -105,8 +105,9 @@ pub struct Windows<M: Machine, T: WindowTables> {
 }
 
 impl<M: Machine, T: WindowTables> Windows<M, T> {
-    /// Makes windows for CPUs `0..cpus.len()`, whose tables are prepared, all entries clear. They show frames of the
-    /// allocator of `brand` ([`rhumb_frames::Frames::brand`]), which is this machine's.
+    /// Makes windows for CPUs `0..cpus.len()` of the allocator's machine, whose tables are prepared, all entries clear.
+    /// They show frames of `frames`, and refuse those of other allocators: another machine has other memory under the same
+    /// numbers.
     ///
     /// Slots are exclusively these windows', as the tables are:
     ///
@@ -119,11 +120,14 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
     ///     tables: T,
     ///     cpus: &'static [CpuSlots],
     /// ) -> Windows<M, T> {
-    ///     Windows::new(*frames.machine(), tables, cpus, frames.brand())
+    ///     Windows::new(frames, tables, cpus)
     /// }
     /// ```
-    pub const fn new(machine: M, tables: T, cpus: &'static mut [CpuSlots], brand: Brand) -> Self {
-        Self { machine, tables, cpus, brand }
+    pub fn new(frames: &Frames<M>, tables: T, cpus: &'static mut [CpuSlots]) -> Self
+    where
+        M: Copy,
+    {
+        Self { machine: *frames.machine(), tables, cpus, brand: frames.brand() }
     }
 
     /// Refuses frames of another allocator.

@@ -154,7 +154,8 @@ fn world() -> &'static World {
         limit: None,
     };
     let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-    let standing = Standing { root, base, largest: PageSize::Size2M, pages: built.pages, seed: 7 };
+    let standing =
+        Standing { root, base, largest: PageSize::Size2M, pages: built.pages, seed: 7, machine: 0 };
     let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
     map.add_record_page(Box::leak(Box::new(RecordPage::new())));
     let owner = map.add_owner(OwnerName::of("unmapped pool"), rhumb_directmap::Limits::NONE).unwrap();

@@ -69,7 +69,7 @@ impl fmt::Display for StartError {
 /// # Errors
 /// [`StartError`]: there is no pool then.
 pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), StartError> {
-    let windows = windows::start(boot, frames.brand()).map_err(StartError::Windows)?;
+    let windows = windows::start(boot, frames).map_err(StartError::Windows)?;
     let owner = Changer::UnmappedPool.id().ok_or(StartError::NoOwner)?;
     let pool = POOL.call_once(|| {
         let accounts = SpinMutexGuard::leak(ACCOUNTS.lock());
@@ -170,7 +170,7 @@ pub struct KernelHome {
 
 // SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the shelf in it is the
 // pool's alone; no other part of the kernel changes the map as `Changer::UnmappedPool`; `zero` clears each page through
-// a window; a CPU that begins to use the map flushes all that it has after it is counted in `online`.
+// a window; `smp::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
 unsafe impl Home for KernelHome {
     type Machine = KernelMachine;
     type Tables = DirectTables;

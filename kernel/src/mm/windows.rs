@@ -17,7 +17,7 @@ use core::sync::atomic::{
     compiler_fence,
 };
 
-use rhumb_frames::Brand;
+use rhumb_frames::Frames;
 use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
 use rhumb_unmapped::protect::{Protection, keyed};
@@ -55,11 +55,11 @@ impl fmt::Display for NoTable {
     }
 }
 
-/// Finds the tables. The windows show frames of the allocator of `brand`. Once, at boot.
+/// Finds the tables. The windows show frames of `frames`. Once, at boot.
 ///
 /// # Errors
 /// [`NoTable`]: there are no windows at all then.
-pub fn start(boot: &Boot, brand: Brand) -> Result<&'static KernelWindows, NoTable> {
+pub fn start(boot: &Boot, frames: &Frames<KernelMachine>) -> Result<&'static KernelWindows, NoTable> {
     let way = protect::wanted();
     for cpu in (0..boot.cpus).filter_map(CpuId::new) {
         let walk = tables::walk(layout::windows(cpu).start());
@@ -73,7 +73,7 @@ pub fn start(boot: &Boot, brand: Brand) -> Result<&'static KernelWindows, NoTabl
     }
     Ok(WINDOWS.call_once(|| {
         let (slots, _) = SpinMutexGuard::leak(CPU_SLOTS.lock()).split_at_mut(boot.cpus.min(MAX_CPUS));
-        Windows::new(MACHINE, KernelTables(way), slots, brand)
+        Windows::new(frames, KernelTables(way), slots)
     }))
 }
 

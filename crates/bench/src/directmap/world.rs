@@ -60,7 +60,7 @@ impl World {
         let builder = HostedMachine::builder().cpus(cpus).pinning(pinning);
         let machine = builder.large_pages(LargePages::Never).ram(ram).build();
         let machine: &'static HostedMachine = Box::leak(Box::new(machine.map_err(unfit)?));
-        let (map, map_owner) = fresh_map(RAM_BYTES, 0)?;
+        let (map, map_owner) = fresh_map(RAM_BYTES, 0, machine.identity())?;
         let memory = [MemoryRange { frames: ram.whole_frames(), node: NodeId::FIRST }];
         let layout = Layout::new(&memory, cpus, ram.whole_frames().end()).map_err(unfit)?;
         let storage = vec![0u64; layout.storage_bytes().div_ceil(8)].leak();
@@ -78,7 +78,7 @@ impl World {
         let shelf = Shelf::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
         let slots: Vec<CpuSlots> = (0..cpus).map(|_| CpuSlots::new()).collect();
         let entries = Entries::new(machine, cpus);
-        let windows = Windows::new(machine, entries, slots.leak(), frames.brand());
+        let windows = Windows::new(&frames, entries, slots.leak());
         let world: &'static Self = Box::leak(Box::new(Self {
             machine,
             frames,

@@ -310,3 +310,26 @@ fn several_cpus_take_and_give_at_once() {
         })
         .unwrap();
 }
+
+#[test]
+fn what_others_have_left_in_descriptors_names_no_owner() {
+    in_world(1, GIB, 64, |world, cpu| {
+        let pinned = cpu.pinned();
+        let all: Vec<Frame> =
+            std::iter::from_fn(|| world.frames.alloc(pinned, Request::FRAME).ok()).take(262_000).collect();
+        for frame in &all {
+            // As the first frame of what is out is marked.
+            let descriptor = world.frames.descriptor_of(frame).unwrap();
+            descriptor.set_owner(BOB);
+            descriptor.set_page_type(0x40);
+        }
+        all.into_iter().for_each(|frame| world.frames.free(pinned, frame));
+        world.frames.drain(pinned);
+        let taken = world.pool().take(pinned, ALICE, order(3)).unwrap();
+        assert_eq!(world.pool().owner_of(taken.pfn()), Some(ALICE));
+        for inner in 1..8 {
+            assert_eq!(world.pool().owner_of(taken.pfn().plus(inner)), None);
+        }
+        world.pool().give(pinned, taken).unwrap();
+    });
+}

@@ -26,7 +26,8 @@ fn i7_i12_the_nth_block_finds_no_table_whatever_n_is() {
             world.map.lock().unwrap().validate().unwrap();
             assert_eq!(pool.counters().blocks(), tables);
             let mut source = world.source.lock().unwrap();
-            world.map.lock().unwrap().refill(1, &mut *source).unwrap();
+            // SAFETY: the source is of the machine that the map is of.
+            unsafe { world.map.lock().unwrap().refill(1, &mut *source) }.unwrap();
             drop(source);
             held.push(world.take_from_fresh_gib(cpu.pinned(), tables).unwrap());
             held.into_iter().for_each(|frame| pool.give(cpu.pinned(), frame).unwrap());

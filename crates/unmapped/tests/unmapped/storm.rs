@@ -96,7 +96,7 @@ fn wrong_in_a_storm(fault: Option<Fault>) -> u64 {
             let storage = vec![0u64; layout.storage_bytes().div_ceil(8)].leak();
             // SAFETY: the frames are in the machine's RAM, of which nothing else is used.
             let frames = unsafe { Frames::new(machine, &layout, [ram], storage) }.unwrap();
-            let windows = Windows::new(machine, machine, slots, frames.brand());
+            let windows = Windows::new(&frames, machine, slots);
             let windows: &Windows<WithTlb, WithTlb> = Box::leak(Box::new(windows));
             let mut taken: Vec<Frame> =
                 (0..3).map(|_| frames.alloc(cpu.pinned(), Request::FRAME).unwrap()).collect();

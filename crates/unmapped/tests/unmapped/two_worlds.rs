@@ -1,5 +1,7 @@
 //! Two machines in one program, whose frames have the same numbers: pool and windows of one refuse frames of the other.
 
+use rhumb_directmap::{At, Batch, Cause, Change};
+use rhumb_frames::Request;
 use rhumb_hosted::mmu::MmuConfig;
 use rhumb_machine::CpuId;
 use rhumb_unmapped::pool::GiveError;
@@ -41,4 +43,26 @@ fn i5_i6_a_frame_of_another_pool_is_refused_and_its_namesake_stays_as_it_is() {
     for (world, frame) in [(one, mine), (other, theirs)] {
         world.machine.enter(CpuId::BOOT, |cpu| world.pool().give(cpu.pinned(), frame).unwrap()).unwrap();
     }
+}
+
+#[test]
+#[should_panic = "another machine"]
+fn i6_a_batch_that_another_machine_has_flushed_is_refused() {
+    let worlds = [(); 2].map(|()| World::new(1, GIB, 64, MmuConfig::new(1)));
+    let (one, other) = (worlds[0], worlds[1]);
+    let mut batch = Batch::new();
+    one.machine
+        .enter(CpuId::BOOT, |cpu| {
+            let frame = one.frames.alloc(cpu.pinned(), Request::FRAME).unwrap();
+            let (cause, at) =
+                (Cause::new(one.map_owner(ALICE), "a test"), At::now(&one.machine, cpu.pinned()));
+            let mut map = one.map.lock().unwrap();
+            // SAFETY: the frame's handle is here.
+            let held = unsafe { map.change(frame.frames(), Change::NotPresent, cause, at, &mut batch) };
+            map.leave(held.unwrap());
+            let _ = frame.into_pfn();
+        })
+        .unwrap();
+    let settled = other.machine.enter(CpuId::BOOT, |cpu| batch.flush(&other.machine, cpu.pinned())).unwrap();
+    one.map.lock().unwrap().settle(settled);
 }

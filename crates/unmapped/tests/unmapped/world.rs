@@ -222,9 +222,17 @@ impl World {
         let windows = rhumb_machine::MAX_CPUS as u64 * PageSize::Size2M.bytes();
         mmu.unused_until_flushed(VirtRange::of_length(WINDOW_BASE, windows).unwrap());
 
-        let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7 };
+        let standing = Standing {
+            root,
+            base,
+            largest: PageSize::Size1G,
+            pages: built.pages,
+            seed: 7,
+            machine: machine.identity(),
+        };
         let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
-        map.refill(reserve, &mut source).unwrap();
+        // SAFETY: the source is over the map's tables.
+        unsafe { map.refill(reserve, &mut source) }.unwrap();
         (0..200).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
         let pool_owner = map.add_owner(OwnerName::of("unmapped pool"), MapLimits::NONE).unwrap();
         let alice = map.add_owner(OwnerName::of("alice"), MapLimits::NONE).unwrap();
@@ -235,14 +243,14 @@ impl World {
         let watch: &'static Watch = leak(Watch::default());
         let windows = HostedWindows { machine, tables: tables.clone(), pages, watch };
         let frames = allocator(machine, ram);
-        let brand = frames.brand();
+        let windows = Windows::new(&frames, windows, slots);
         let world: &'static Self = leak(Self {
             machine,
             frames,
             map: Mutex::new(map),
             alice,
             shelf: Mutex::new(shelf),
-            windows: Windows::new(machine, windows, slots, brand),
+            windows,
             source: Mutex::new(source),
             at_boot: built.pages,
             ram,

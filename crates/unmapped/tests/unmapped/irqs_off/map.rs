@@ -47,9 +47,17 @@ impl Locked<'_> {
             limit: None,
         };
         let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-        let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7 };
+        let standing = Standing {
+            root,
+            base,
+            largest: PageSize::Size1G,
+            pages: built.pages,
+            seed: 7,
+            machine: machine.identity(),
+        };
         let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
-        map.refill(256, &mut source).unwrap();
+        // SAFETY: the source is over the map's tables.
+        unsafe { map.refill(256, &mut source) }.unwrap();
         (0..400).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
         let owner = map.add_owner(OwnerName::of("clock"), Limits::NONE).unwrap();
         Locked { machine, cpu, clock, map, source, cause: Cause::new(owner, "a clock") }
@@ -182,7 +190,8 @@ fn collapse(locked: &mut Locked<'_>) {
         locked.settle(batch);
         if done.is_some() {
             let Locked { map, source, .. } = locked;
-            map.refill(2 * HOLDS, source).unwrap();
+            // SAFETY: the source is over the map's tables.
+            unsafe { map.refill(2 * HOLDS, source) }.unwrap();
             return;
         }
     }
