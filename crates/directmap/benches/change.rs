@@ -63,9 +63,11 @@ fn map() -> Map {
     let mut memory = Tables { tables: vec![[Entry::EMPTY; ENTRIES]; TABLES as usize + 16], writes: 0 };
     let mut source = Counter(0);
     let built = plan.build(root, &mut memory, &mut source).unwrap();
-    let standing = Standing { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7 };
+    let standing =
+        Standing { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7, machine: 0 };
     let mut map = DirectMap::new(standing, memory, OffLimits(&[]));
-    map.refill(TABLES - source.0, &mut source).unwrap();
+    // SAFETY: the source counts this map's tables.
+    unsafe { map.refill(TABLES - source.0, &mut source) }.unwrap();
     for _ in 0..120_000 / RECORDS_PER_PAGE {
         map.add_record_page(Box::leak(Box::new(RecordPage::new())));
     }

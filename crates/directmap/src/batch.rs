@@ -27,7 +27,7 @@ pub(crate) struct MergedTables {
 impl MergedTables {
     const NONE: Self = Self { first: None, tables: 0 };
 
-    fn take(&mut self) -> Self {
+    const fn take(&mut self) -> Self {
         core::mem::replace(self, Self::NONE)
     }
 
@@ -84,7 +84,8 @@ impl Batch {
     where
         M: Machine + ?Sized,
     {
-        Settled { stats: self.flush.flush(machine, pinned), merged: self.merged.take(), map: self.map.take() }
+        let stats = self.flush.flush(machine, pinned);
+        self.settled(stats, Some(machine.identity()))
     }
 
     /// Flushes on the CPUs of `targets` only.
@@ -96,11 +97,8 @@ impl Batch {
     where
         M: Machine + ?Sized,
     {
-        Settled {
-            stats: self.flush.flush_on(machine, pinned, targets),
-            merged: self.merged.take(),
-            map: self.map.take(),
-        }
+        let stats = self.flush.flush_on(machine, pinned, targets);
+        self.settled(stats, Some(machine.identity()))
     }
 
     /// For a map that no CPU walks: one that is being built, or a simulated one.
@@ -108,8 +106,12 @@ impl Batch {
     /// # Safety
     /// No CPU holds a translation of the map, nor walks its tables, on speculation included.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn never_walked(self) -> Settled {
-        Settled { stats: FlushStats::NOTHING, merged: self.merged, map: self.map }
+    pub unsafe fn never_walked(mut self) -> Settled {
+        self.settled(FlushStats::NOTHING, None)
+    }
+
+    const fn settled(&mut self, stats: FlushStats, machine: Option<u32>) -> Settled {
+        Settled { stats, merged: self.merged.take(), map: self.map.take(), machine }
     }
 
     /// Makes it the batch of `map`, unless another map has used it.
@@ -178,6 +180,8 @@ pub struct Settled {
     pub(crate) merged: MergedTables,
     /// The map that the tables are of.
     pub(crate) map: Option<MapId>,
+    /// The machine that has flushed, where one had to.
+    pub(crate) machine: Option<u32>,
 }
 
 impl Settled {

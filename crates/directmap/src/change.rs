@@ -60,6 +60,8 @@ pub struct Standing {
     pub pages: PageCounts,
     /// A random number that no owner can know: it keeps the journal's tree flat against owners that pick their frames.
     pub seed: u64,
+    /// The machine whose CPUs walk it: its [`identity`](rhumb_machine::Machine::identity).
+    pub machine: u32,
 }
 
 /// How often what was done, since boot.
@@ -115,6 +117,8 @@ pub struct DirectMap<T: TableMemory, R: Rules> {
     pub(crate) journal: Journal,
     pub(crate) reserve: TableChain,
     pub(crate) largest: PageSize,
+    /// The machine whose CPUs walk it.
+    pub(crate) machine: u32,
     pub(crate) counters: Counters,
     /// Goes up with whatever is done to the map: two looks with the same number between them see one state.
     pub(crate) edits: u64,
@@ -126,7 +130,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// # Panics
     /// If the program has made 2^32 - 1 maps already: no number is left to tell this one's handles by.
     pub fn new(standing: Standing, memory: T, rules: R) -> Self {
-        let Standing { root, base, largest, pages, seed } = standing;
+        let Standing { root, base, largest, pages, seed, machine } = standing;
         let end = window(root.levels).end();
         let frames = if base < end { end.since(base) >> 12 } else { 0 };
         Self {
@@ -135,6 +139,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             journal: Journal::new(largest, seed),
             reserve: TableChain::new(),
             largest,
+            machine,
             counters: Counters::default(),
             edits: 0,
         }
@@ -274,7 +279,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         cause: Cause,
         at: At,
     ) -> Result<Held, ChangeError> {
-        self.allow(cause.owner, 0, at)?;
+        self.survey_range(frames)?;
+        self.allow(cause.owner, self.journal.breaks_of(frames, Some(size)), at)?;
         let cuts = match self.survey_pin(frames, size) {
             Err(error @ ChangeError::PinTooLarge { most }) => {
                 self.charge_time(cause.owner, at, most / ENTRIES_OF_A_STEP);
@@ -282,7 +288,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             surveyed => surveyed?,
         };
-        self.allow(cause.owner, self.journal.breaks_of(frames, Some(size)), at)?;
         self.provide(cuts, 1)?;
         let hold = self.open(frames, State::ORDINARY, Some(size), Handle::Out, cause, at);
         let Some(hold) = hold else { return Err(self.out_of_records()) };
@@ -317,7 +322,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Cuts a page, with a table and a record that the reserve was found to have.
     pub(crate) fn cut(&mut self, block: Block, holder: HoldId) {
-        let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
+        let Some(table) = self.reserve.pop(&mut self.tree.memory) else {
+            panic!("the reserve has no table for a cut that was provided for");
+        };
         self.tree.cut(block, table);
         self.journal.open_split(block, table, holder);
         match block.size() {

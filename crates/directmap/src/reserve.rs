@@ -33,7 +33,19 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// [`OutOfTables`] where the source runs out; what it gave stays in the reserve.
-    pub fn refill<S>(&mut self, tables: u64, source: &mut S) -> Result<(), OutOfTables>
+    ///
+    /// # Safety
+    /// The tables of `source` lie in this map's memory: its numbers mean the frames that the map writes.
+    ///
+    /// ```compile_fail,E0133
+    /// # use rhumb_directmap::{DirectMap, Rules};
+    /// # use rhumb_pagetable::{TableMemory, TableSource};
+    /// fn mixed<T: TableMemory, R: Rules, S: TableSource>(map: &mut DirectMap<T, R>, others: &mut S) {
+    ///     let _ = map.refill(1, others); // frames of another machine, under numbers that are somebody's here
+    /// }
+    /// ```
+    #[expect(unsafe_code, reason = "the numbers of frames say nothing of the machine that they are of")]
+    pub unsafe fn refill<S>(&mut self, tables: u64, source: &mut S) -> Result<(), OutOfTables>
     where
         S: TableSource + ?Sized,
     {
@@ -83,10 +95,14 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Cost: two writes for each table.
     ///
     /// # Panics
-    /// If the batch is another map's.
+    /// If the batch is another map's, or another machine than the map's has flushed it.
     pub fn settle(&mut self, mut settled: Settled) -> FlushStats {
         if let Some(map) = settled.map {
             self.journal.map.demand(map);
+            assert!(
+                settled.machine.is_none_or(|machine| machine == self.machine),
+                "the batch was flushed on another machine than the map's"
+            );
         }
         self.edits += 1;
         while let Some(id) = settled.merged.pop(&self.journal) {

@@ -165,7 +165,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         if next < frames.end() { Err(ChangeError::NotInMap { pfn: next }) } else { Ok(cuts) }
     }
 
-    fn survey_range(&self, frames: PfnRange) -> Result<(), ChangeError> {
+    pub(crate) fn survey_range(&self, frames: PfnRange) -> Result<(), ChangeError> {
         if frames.is_empty() {
             return Err(ChangeError::Empty);
         }

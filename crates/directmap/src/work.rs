@@ -191,8 +191,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
         let Ok(state) = State::ORDINARY.after(work.change) else { return Err(ChangeError::WriteExecute) };
         if work.stage == Stage::Begin {
-            self.allow(cause.owner, 0, at)?;
             self.survey_claim(cause.owner, frames, state)?;
+            // Before an entry is looked at: an owner that may not change the frames causes no such work.
+            let breaks = if state.is_ordinary() { 0 } else { self.journal.breaks_of(frames, None) };
+            self.allow(cause.owner, breaks, at)?;
             work.stage = Stage::Survey;
         }
         if work.stage == Stage::Survey {
@@ -202,9 +204,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             if state.is_ordinary() {
                 let is_done = work.next == frames.end();
                 return Ok(is_done.then_some(Held { map: self.journal.map, frames, hold: None }));
-            }
-            if work.hold.is_none() {
-                self.allow(cause.owner, self.journal.breaks_of(frames, None), at)?;
             }
             if work.next < frames.end() {
                 if work.hold.is_none() {

@@ -129,9 +129,13 @@ impl TableChain {
     }
 
     /// Takes one zeroed table out.
+    ///
+    /// # Panics
+    /// If a table of the chain was written meanwhile, so that the chain ends before it should.
     pub fn pop<M: TableMemory + ?Sized>(&mut self, memory: &mut M) -> Option<Pfn> {
         let table = self.first?;
         let link = memory.read(table, 0);
+        assert!((link != Entry::EMPTY) == (self.tables > 1), "a spare table, {table}, was written");
         memory.write(table, 0, Entry::EMPTY);
         // A link is marked by a bit beside the frame number, so that frame 0 can be in a chain.
         self.first = (link != Entry::EMPTY).then(|| Pfn::new((!link.bits() & bits::ADDRESS) >> LINK_SHIFT));

@@ -71,17 +71,16 @@ impl<'stage> Stage<'stage> {
     }
 
     /// Flushes a batch of Rhumb's map.
-    pub(super) fn flush(&self, mut batch: Batch, effect: Effect) -> Settled {
+    pub(super) fn flush(&self, batch: Batch, effect: Effect) -> Settled {
         let round = Round::of(batch.is_empty());
-        let settled = match &self.cpus {
-            // SAFETY: no other CPU has a translation of the map: none runs.
-            Some(cpus) => unsafe { batch.flush_on(cpus.machine, cpus.pinned, &cpus.targets) },
-            // SAFETY: no CPU walks these tables.
-            None => unsafe { batch.never_walked() },
+        let flushed = match &self.cpus {
+            Some(cpus) => batch.flush_batch().clone().flush_on(cpus.machine, cpus.pinned, &cpus.targets),
+            None => FlushStats::NOTHING,
         };
-        self.counters.count(FlushCause::Other, settled.stats());
+        self.counters.count(FlushCause::Other, flushed);
         self.follow(round, effect);
-        settled
+        // SAFETY: no CPU walks these tables: those of the machine count what they are asked to drop.
+        unsafe { batch.never_walked() }
     }
 
     /// Flushes pages of any map.

@@ -65,5 +65,9 @@ pub(super) fn build(ram_bytes: u64) -> Result<Built, Unfit> {
     let mut source = Counter(0);
     let built = plan.build(root, &mut tables, &mut source).map_err(|error| Unfit(error.to_string()))?;
     tables.writes = 0;
-    Ok(Built { standing: Standing { root, base, largest, pages: built.pages, seed: 7 }, tables, source })
+    Ok(Built {
+        standing: Standing { root, base, largest, pages: built.pages, seed: 7, machine: 0 },
+        tables,
+        source,
+    })
 }

@@ -98,7 +98,7 @@ fn i3_a_large_page_stays_whole_where_it_is_covered_or_nothing_changes() {
 #[test]
 fn changes_of_held_frames_add_up_and_need_nothing() {
     let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-    sim.map.refill(2, &mut sim.source).unwrap();
+    sim.refill(2).unwrap();
     let (start, end) = (GIB + 4 * KIB, GIB + 12 * KIB);
     let mut held = sim.change(start, end, Change::ReadOnly).unwrap();
     assert_eq!(sim.map.reserve().tables, 0);
@@ -186,7 +186,7 @@ fn pins_keep_pages_small_until_they_go() {
 #[test]
 fn i3_what_boot_left_small_is_collapsed_on_request() {
     let mut small = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
-    small.map.refill(1, &mut small.source).unwrap();
+    small.refill(1).unwrap();
     let owner = small.owner;
     for _ in 0..40 {
         small.map.add_record_page(fixture::record_page());
@@ -298,7 +298,7 @@ fn i3_executable_and_back_is_bit_identical() {
 fn i3_a_pin_keeps_broken_only_pages_that_are_larger_than_it_allows() {
     for (allowed, others) in [(PageSize::Size4K, PageSize::Size2M), (PageSize::Size2M, PageSize::Size2M)] {
         let mut small = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size1G);
-        small.map.refill(4, &mut small.source).unwrap();
+        small.refill(4).unwrap();
         for _ in 0..40 {
             small.map.add_record_page(fixture::record_page());
         }

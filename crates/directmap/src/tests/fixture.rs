@@ -37,10 +37,17 @@ pub(super) fn record_page() -> &'static mut RecordPage {
 }
 
 impl Sim {
+    /// Takes tables until the reserve has `tables`.
+    #[expect(unsafe_code, reason = "has the map's own source")]
+    pub(super) fn refill(&mut self, tables: u64) -> Result<(), rhumb_pagetable::OutOfTables> {
+        // SAFETY: the source was made over the map's memory.
+        unsafe { self.map.refill(tables, &mut self.source) }
+    }
+
     /// With a full reserve.
     pub(super) fn new(levels: Levels, largest: PageSize) -> Self {
         let mut sim = Self::bare(levels, largest, largest);
-        sim.map.refill(64, &mut sim.source).unwrap();
+        sim.refill(64).unwrap();
         sim
     }
 
@@ -67,7 +74,7 @@ impl Sim {
             (range(TEXT.0, TEXT.1), Rule::KernelImage),
             (range(TABLE.0, TABLE.1), Rule::PageTables),
         ]));
-        let standing = Standing { root, base, largest, pages: plan.pages(), seed: 0x5eed };
+        let standing = Standing { root, base, largest, pages: plan.pages(), seed: 0x5eed, machine: 0 };
         let mut map = DirectMap::new(standing, memory, OffLimits(rules));
         map.add_record_page(record_page());
         let owner = map.add_owner(OwnerName::of("test"), Limits::of_breaks(LIMIT)).unwrap();

@@ -32,6 +32,18 @@ fn i11_no_owner_breaks_more_than_its_limit() {
 }
 
 #[test]
+fn i11_an_owner_that_may_not_change_frames_has_none_looked_at() {
+    let mut sim = Sim::usual();
+    sim.map.set_limits(sim.owner, Limits::of_breaks(0)).unwrap();
+    // A hole lies behind the first frames: to see it, the map would have to look at the entries.
+    let mut change = |sim: &mut Sim| sim.change(4 * KIB, 644 * KIB, Change::NotPresent).err();
+    assert!(matches!(change(&mut sim), Some(ChangeError::OverLimit { .. })));
+    sim.map.set_limits(sim.owner, Limits::NONE).unwrap();
+    assert_eq!(change(&mut sim), Some(ChangeError::NotInMap { pfn: pfn(640 * KIB) }));
+    sim.assert_as_at_boot();
+}
+
+#[test]
 fn i11_two_owners_together_break_no_more_than_both_limits_allow() {
     let mut sim = Sim::usual();
     let helper = sim.map.add_owner(name(1), Limits::of_breaks(2)).unwrap();
@@ -146,7 +158,7 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
     let build = |seed: u64, frames_of: &[u64]| {
         let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
         sim.source = SimSource::new(&mut sim.map.tree.memory, ROOT_FRAME.plus(0x20_0000), 600);
-        sim.map.refill(600, &mut sim.source).unwrap();
+        sim.refill(600).unwrap();
         sim.map.journal.seed = seed;
         (0..40).for_each(|_| sim.map.add_record_page(record_page()));
         let mut batch = Batch::new();

@@ -87,7 +87,7 @@ const fn is_shortage(error: &ChangeError) -> bool {
 impl Both {
     fn new(levels: Levels, largest: PageSize, tables: u64, limit: u64) -> Self {
         let mut sim = Sim::bare(levels, largest, largest);
-        sim.map.refill(tables, &mut sim.source).unwrap();
+        sim.refill(tables).unwrap();
         sim.map.set_limits(sim.owner, Limits::of_breaks(limit)).unwrap();
         if tables > 64 {
             (0..6).for_each(|_| sim.map.add_record_page(record_page()));
@@ -262,7 +262,7 @@ proptest! {
 fn i3_breaking_everything_and_healing_ends_with_the_boot_map() {
     let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
     sim.source = SimSource::new(&mut sim.map.tree.memory, ROOT_FRAME.plus(0x20_0000), 2000);
-    sim.map.refill(2000, &mut sim.source).unwrap();
+    sim.refill(2000).unwrap();
     (0..50).for_each(|_| sim.map.add_record_page(record_page()));
     let mut batch = Batch::new();
     let mut pins = Vec::new();

@@ -16,7 +16,7 @@ fn i7_a_change_with_one_table_too_few_changes_nothing() {
     ] {
         for tables in 0..=needed {
             let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-            sim.map.refill(tables, &mut sim.source).unwrap();
+            sim.refill(tables).unwrap();
             let before = sim.map.memory().clone();
             let needs = sim.map.needs(sim.owner, frames(start, end), Change::NotPresent);
             assert_eq!(needs, Ok(Reserve { tables: needed, records: needed + 1 }));
@@ -67,7 +67,7 @@ fn i7_a_change_with_one_record_too_few_changes_nothing() {
 #[test]
 fn i6_a_merged_table_is_not_used_before_the_flush() {
     let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-    sim.map.refill(2, &mut sim.source).unwrap();
+    sim.refill(2).unwrap();
     let (cause, now) = (sim.cause(), sim.now());
     let page = frames(GIB, GIB + 4 * KIB);
     let mut batch = Batch::new();
@@ -135,7 +135,7 @@ fn a_drained_reserve_gives_blank_tables() {
 #[test]
 fn a_source_that_runs_out_keeps_what_it_gave() {
     let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-    assert!(sim.map.refill(257, &mut sim.source).is_err());
+    assert!(sim.refill(257).is_err());
     assert_eq!(sim.map.reserve().tables, 256);
     // SAFETY: as above.
     unsafe { sim.map.drain(7, &mut sim.source) };

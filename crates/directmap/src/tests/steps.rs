@@ -10,7 +10,7 @@ use rhumb_pagetable::CacheMode;
 fn small() -> Sim {
     let ram = [(0, 640 * KIB), (MIB, 32 * MIB), (GIB, 2 * GIB + 6 * MIB)];
     let mut sim = Sim::bare_of(&ram, Levels::Four, PageSize::Size4K, PageSize::Size1G);
-    sim.map.refill(64, &mut sim.source).unwrap();
+    sim.refill(64).unwrap();
     (0..8).for_each(|_| sim.map.add_record_page(fixture::record_page()));
     sim
 }
@@ -277,7 +277,7 @@ fn i7_a_change_that_has_answered_does_nothing_more() {
     let refused = first.step(&mut sim.map, &mut batch);
     assert!(matches!(refused, Poll::Ready(Err(ChangeError::OutOfTables { .. }))));
     // The frames go to another, who changes them.
-    sim.map.refill(64, &mut sim.source).unwrap();
+    sim.refill(64).unwrap();
     // SAFETY: as above.
     let mut second = unsafe { Changing::new(range, Change::NotPresent, cause, now) };
     let Poll::Ready(Ok(held)) = second.step(&mut sim.map, &mut batch) else { panic!("it is refused") };

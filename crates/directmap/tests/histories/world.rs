@@ -5,7 +5,7 @@ use rhumb_directmap::{
 };
 use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries, TableFrames};
 use rhumb_hosted::{HostedMachine, LargePages};
-use rhumb_machine::{CpuId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{Key, Levels, PageCounts, Rights, Root, TableSource};
 
 pub(crate) type Map = DirectMap<HostedTables, OffLimits<'static>>;
@@ -93,7 +93,7 @@ impl<'machine> World<'machine> {
         let mmu = unsafe { machine.attach_mmu(root, config(seed)) }.unwrap();
         let read_only = Key::new(1).unwrap().with_rights(0, Rights::ReadOnly);
         mmu.set_keys(CpuId::new(1).unwrap(), read_only);
-        let standing = Standing { root, base, largest, pages, seed };
+        let standing = Standing { root, base, largest, pages, seed, machine: machine.identity() };
         let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
         (0..20).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
         let owners = NAMES.map(|name| map.add_owner(OwnerName::of(name), Limits::NONE).unwrap());
@@ -107,7 +107,8 @@ impl<'machine> World<'machine> {
     /// Fills the map's reserve up.
     pub(crate) fn refill(&mut self) {
         let before = self.source.free_tables();
-        self.map.refill(RESERVE, &mut self.source).unwrap();
+        // SAFETY: the source is of the machine that the map is of.
+        unsafe { self.map.refill(RESERVE, &mut self.source) }.unwrap();
         self.given += (before - self.source.free_tables()) as u64;
     }
 

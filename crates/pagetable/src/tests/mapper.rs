@@ -417,6 +417,17 @@ fn a_part_of_an_entry_that_cannot_be_followed_is_not_unmapped() {
 }
 
 #[test]
+#[should_panic = "was written"]
+fn a_spare_table_that_was_written_is_noticed() {
+    let mut machine = Machine::new(Levels::Four, 8);
+    let mut chain = TableChain::take(3, &mut machine.memory, &mut machine.source).unwrap();
+    for table in machine.source.taken_tables().collect::<Vec<_>>() {
+        machine.memory.write(table, 0, Entry::EMPTY);
+    }
+    while chain.pop(&mut machine.memory).is_some() {}
+}
+
+#[test]
 fn a_link_between_waiting_tables_names_no_memory() {
     // A CPU with the L1 terminal fault reads what the address bits of a non-present entry name.
     let mut machine = Machine::new(Levels::Four, 8);

@@ -134,6 +134,7 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
         largest: boot.largest_page,
         pages: boot.direct_map.pages,
         seed: entropy::random(),
+        machine: MACHINE.identity(),
     };
     // SAFETY: boot has built the map so.
     unsafe { tables::hand_over(standing, KernelRules::of(boot)) };

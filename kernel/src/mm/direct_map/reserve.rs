@@ -103,7 +103,8 @@ pub fn refill_from_store() {
     if let Some(table) = unsafe { tables::with_store(|store, memory| store.take(memory)) } {
         stock.0.push(table);
     }
-    let _ = with(|map| map.refill(1, &mut stock));
+    // SAFETY: the store's tables are frames of this machine, as the map's are.
+    let _ = with(|map| unsafe { map.refill(1, &mut stock) });
     stock.release();
 }
 
@@ -125,7 +126,8 @@ fn fill_to(wanted: Reserve) {
             return;
         }
         // Others may have filled it up meanwhile: what is left over goes back.
-        let _ = with(|map| map.refill(wanted.tables, &mut stock));
+        // SAFETY: the stock's tables are frames of this machine, as the map's are.
+        let _ = with(|map| unsafe { map.refill(wanted.tables, &mut stock) });
         stock.release();
     }
 }

@@ -2,7 +2,7 @@
 
 use rhumb_directmap::{
     At, Batch, Cause, Change, DirectMap, Held, Limits, OffLimits, OwnerId, OwnerName, RECORDS_PER_PAGE,
-    RecordPage,
+    RecordPage, Standing,
 };
 use rhumb_machine::{CpuId, PfnRange};
 
@@ -48,14 +48,17 @@ pub(in crate::directmap) fn effect_of(change: Change, frames: PfnRange) -> Effec
     }
 }
 
-/// A map as boot leaves it, with a reserve for `holds` changed ranges, and somebody who may change it without limit.
+/// A map as boot leaves it, of the machine that `machine` identifies, with a reserve for `holds` changed ranges, and an
+/// owner that may change it without limit.
 pub(in crate::directmap) fn fresh_map(
     ram_bytes: u64,
     holds: usize,
+    machine: u32,
 ) -> Result<(DirectMap<Tables, OffLimits<'static>>, OwnerId), Unfit> {
     let Built { standing, tables, mut source } = build(ram_bytes)?;
-    let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
-    map.refill(TABLES - source.0, &mut source).map_err(|error| Unfit(error.to_string()))?;
+    let mut map = DirectMap::new(Standing { machine, ..standing }, tables, OffLimits(&[]));
+    // SAFETY: the source counts this map's tables.
+    unsafe { map.refill(TABLES - source.0, &mut source) }.map_err(|error| Unfit(error.to_string()))?;
     for _ in 0..(holds + OTHER_RECORDS).div_ceil(RECORDS_PER_PAGE) {
         // The journal keeps its pages for good.
         map.add_record_page(Box::leak(Box::new(RecordPage::new())));
@@ -73,7 +76,7 @@ impl Way for Rhumb {
     type Held = Held;
 
     fn new(ram_bytes: u64, holds: usize) -> Result<Self, Unfit> {
-        let (map, owner) = fresh_map(ram_bytes, holds)?;
+        let (map, owner) = fresh_map(ram_bytes, holds, 0)?;
         let tables = map.reserve().tables;
         Ok(Self { map, owner, made: Change::NotPresent, tables })
     }
