@@ -11,7 +11,7 @@ use crate::error::ChangeError;
 use crate::limits::Limits;
 use crate::map_id::MapId;
 use crate::order::keyed;
-use crate::records::{Block, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
+use crate::records::{At, Block, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
 use crate::slot_id::SlotId;
 use crate::slots::{RecordPage, Slot, Slots};
 
@@ -127,11 +127,15 @@ impl Journal {
         Some(self.owner_id(slot))
     }
 
-    /// Forgets an owner that holds nothing.
-    pub(crate) fn remove_owner(&mut self, id: OwnerId) -> Result<(), ChangeError> {
+    /// Forgets an owner that holds nothing and owes nothing.
+    pub(crate) fn remove_owner(&mut self, id: OwnerId, at: At) -> Result<(), ChangeError> {
         let owner = *self.known(id)?;
         if owner.holds != 0 {
             return Err(ChangeError::OwnerHolds { owner: owner.name(), holds: u64::from(owner.holds) });
+        }
+        let wait_ns = owner.paid_until_ns.saturating_sub(at.time_ns);
+        if owner.rate().is_some() && wait_ns > 0 {
+            return Err(ChangeError::TooOften { owner: owner.name(), wait_ns });
         }
         match owner.previous {
             Some(previous) => {

@@ -10,7 +10,7 @@ use crate::batch::Settled;
 use crate::change::DirectMap;
 use crate::error::ChangeError;
 use crate::limits::Limits;
-use crate::records::{OwnerId, OwnerName};
+use crate::records::{At, OwnerId, OwnerName};
 use crate::rules::Rules;
 use crate::slots::RecordPage;
 
@@ -140,9 +140,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Forgets an owner. Its number may be another's then: keep none.
     ///
     /// # Errors
-    /// [`ChangeError::OwnerHolds`] while it holds anything, [`ChangeError::UnknownOwner`], [`ChangeError::OtherMap`].
-    pub fn remove_owner(&mut self, owner: OwnerId) -> Result<(), ChangeError> {
+    /// [`ChangeError::OwnerHolds`] while it holds anything; [`ChangeError::TooOften`] while it has not paid for its changes
+    /// by its rate, since an owner that is added anew has no debt; [`ChangeError::UnknownOwner`],
+    /// [`ChangeError::OtherMap`].
+    pub fn remove_owner(&mut self, owner: OwnerId, at: At) -> Result<(), ChangeError> {
         self.edits += 1;
-        self.journal.remove_owner(owner)
+        self.journal.remove_owner(owner, at)
     }
 }

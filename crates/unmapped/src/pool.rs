@@ -71,7 +71,7 @@ mod shelf;
 mod shrink;
 
 use rhumb_frames::{Frame, Owner, Unmapped};
-use rhumb_machine::{Order, Pinned};
+use rhumb_machine::{Machine, Order, Pinned};
 
 pub use account::{Account, Holdings, Limits};
 pub use counters::PoolCounters;
@@ -113,9 +113,11 @@ impl<H: Home> UnmappedPool<H> {
     /// Closes an account.
     ///
     /// # Errors
-    /// [`PoolError::AccountInUse`] while frames or blocks are charged to it.
+    /// [`PoolError::AccountInUse`] while frames or blocks are charged to it; [`PoolError::TooFast`] while the owner has
+    /// spent more of its rate than the time since has given it: an account that is opened anew begins without that debt.
     pub fn close_account(&self, owner: Owner) -> Result<(), PoolError> {
-        self.home.with_shelf(|shelf| shelf.close_account(owner))
+        let now_ns = self.home.frames().machine().now_ns();
+        self.home.with_shelf(|shelf| shelf.close_account(owner, now_ns))
     }
 
     /// Sets how many wholly free blocks stay in the pool at least, and returns how many did before; four if not set.

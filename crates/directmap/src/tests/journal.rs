@@ -4,6 +4,8 @@ use super::fixture::{Sim, frames, pfn, record_page};
 use super::*;
 use rhumb_machine::CpuId;
 
+const NOW: At = At { cpu: CpuId::BOOT, time_ns: 0 };
+
 #[test]
 fn i9_every_split_has_an_owner_a_reason_and_a_time() {
     let mut sim = Sim::usual();
@@ -58,9 +60,9 @@ fn i9_attribution_passes_to_the_owner_that_keeps_a_block_broken() {
     assert!(sim.map.splits().all(|split| split.hold.owner == name && split.hold.is_of(second)));
     let text: Vec<_> = sim.map.owners().map(|owner| owner.to_string()).collect();
     assert_eq!(text[0], "task 17: 1 range, 4 kB, 2 large pages split, 2 of 2 breaks");
-    assert_eq!(sim.map.remove_owner(second), Err(ChangeError::OwnerHolds { owner: name, holds: 1 }));
+    assert_eq!(sim.map.remove_owner(second, NOW), Err(ChangeError::OwnerHolds { owner: name, holds: 1 }));
     sim.restore(other);
-    assert_eq!(sim.map.remove_owner(second), Ok(()));
+    assert_eq!(sim.map.remove_owner(second, NOW), Ok(()));
     let gone = sim.change(GIB, GIB + 4 * KIB, Change::ReadOnly);
     assert_eq!(gone.err(), Some(ChangeError::UnknownOwner));
     assert_eq!(sim.map.owners().count(), 1);
@@ -79,7 +81,7 @@ fn owners_are_forgotten_in_any_order() {
     // The first, the last, and some between.
     for number in [8, 0, 4, 5, 1, 7, 2, 6, 3] {
         assert_eq!(names(&sim), left);
-        assert_eq!(sim.map.remove_owner(ids[number]), Ok(()));
+        assert_eq!(sim.map.remove_owner(ids[number], NOW), Ok(()));
         left.retain(|&other| other != number as u64);
         sim.map.validate().unwrap();
     }

@@ -36,7 +36,7 @@ fn i11_an_owner_that_may_not_change_frames_has_none_looked_at() {
     let mut sim = Sim::usual();
     sim.map.set_limits(sim.owner, Limits::of_breaks(0)).unwrap();
     // A hole lies behind the first frames: to see it, the map would have to look at the entries.
-    let mut change = |sim: &mut Sim| sim.change(4 * KIB, 644 * KIB, Change::NotPresent).err();
+    let change = |sim: &mut Sim| sim.change(4 * KIB, 644 * KIB, Change::NotPresent).err();
     assert!(matches!(change(&mut sim), Some(ChangeError::OverLimit { .. })));
     sim.map.set_limits(sim.owner, Limits::NONE).unwrap();
     assert_eq!(change(&mut sim), Some(ChangeError::NotInMap { pfn: pfn(640 * KIB) }));
@@ -230,5 +230,11 @@ fn i11_an_owner_whose_changes_fail_runs_into_debt() {
     assert_eq!(attempts, 64 / (looks / crate::limits::ENTRIES_OF_A_STEP) + 1);
     let pin = sim.map.pin_small(frames(GIB, 2 * GIB), PageSize::Size4K, cause, at);
     assert!(matches!(pin, Err(ChangeError::TooOften { .. }) | Err(ChangeError::BadPin { .. })));
+    // It is not forgotten, and its debt with it, before that is paid.
+    let Err(ChangeError::TooOften { wait_ns, .. }) = sim.map.remove_owner(owner, at) else { panic!() };
+    let early = At { time_ns: wait_ns - 1, ..at };
+    let refused = ChangeError::TooOften { owner: name(4), wait_ns: 1 };
+    assert_eq!(sim.map.remove_owner(owner, early), Err(refused));
+    assert_eq!(sim.map.remove_owner(owner, At { time_ns: wait_ns, ..at }), Ok(()));
     sim.assert_as_at_boot();
 }

@@ -78,7 +78,7 @@ fn owners_of_one_map_are_strangers_to_another() {
     let pinned = other.map.pin_small(range, PageSize::Size4K, cause, now);
     assert_eq!(pinned.err(), Some(ChangeError::OtherMap));
     assert_eq!(other.map.set_limits(owner, Limits::of_breaks(0)), Err(ChangeError::OtherMap));
-    assert_eq!(other.map.remove_owner(owner), Err(ChangeError::OtherMap));
+    assert_eq!(other.map.remove_owner(owner, now), Err(ChangeError::OtherMap));
     assert!(other.map.owner(owner).is_none());
     other.map.leave(theirs);
     // SAFETY: the frames are made up.

@@ -90,6 +90,11 @@ impl Account {
         self.limits.map(|limits| Holdings { limits, blocks: self.blocks, frames: self.frames })
     }
 
+    /// How long until the blocks that have left the map for it have lasted as long as they must.
+    pub(crate) const fn debt_ns(&self, now_ns: u64) -> u64 {
+        self.due_ns.saturating_sub(now_ns)
+    }
+
     /// Whether it is at its limit of blocks.
     pub(crate) fn is_full(&self) -> bool {
         self.limits.is_none_or(|limits| self.blocks >= limits.blocks)

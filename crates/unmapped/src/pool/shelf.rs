@@ -105,10 +105,14 @@ impl Shelf {
         Ok(())
     }
 
-    pub(crate) fn close_account(&mut self, owner: Owner) -> Result<(), PoolError> {
+    pub(crate) fn close_account(&mut self, owner: Owner, now_ns: u64) -> Result<(), PoolError> {
         let account = self.account_mut(owner)?;
         if account.blocks > 0 || account.frames > 0 {
             return Err(PoolError::AccountInUse { owner });
+        }
+        let wait_ns = account.debt_ns(now_ns);
+        if wait_ns > 0 {
+            return Err(PoolError::TooFast { owner, wait_ns });
         }
         *account = Account::CLOSED;
         Ok(())

@@ -242,3 +242,18 @@ fn i5_a_frame_is_zero_before_the_next_taker_can_have_it() {
         assert!(seen, "the planted fault was not seen");
     });
 }
+
+#[test]
+fn i11_an_account_is_not_closed_to_be_rid_of_a_debt() {
+    in_world(1, GIB, 64, |world, cpu| {
+        let pool = world.pool();
+        let limits = Limits { blocks: 1, frames: 512, block_ns: u64::MAX / 4 };
+        pool.open_account(BOB, limits).unwrap();
+        let frame = world.take(cpu.pinned(), BOB).unwrap();
+        pool.give(cpu.pinned(), frame).unwrap();
+        assert!(matches!(pool.close_account(BOB), Err(PoolError::TooFast { owner: BOB, .. })));
+        pool.shrink(cpu.pinned(), 0);
+        assert!(matches!(world.take(cpu.pinned(), BOB), Err(PoolError::TooFast { owner: BOB, .. })));
+        world.assert_healed();
+    });
+}
