@@ -183,15 +183,6 @@ impl<M: Machine> Records<'_, M> {
         }
     }
 
-    /// Forgets what others have left in the descriptors of a block that arrives: nothing in it is out.
-    pub(crate) fn arrive(&self, id: BlockId) {
-        let frames = PfnRange::of_length(id.start(), FRAMES.into()).unwrap_or_default();
-        // SAFETY: as in `held`.
-        for descriptor in unsafe { self.0.descriptors_to_write(frames) }.into_iter().flatten() {
-            descriptor.set_page_type(0);
-        }
-    }
-
     /// Leaves the words as the allocator's other users expect them; the first frame has an owner, so that the allocator
     /// forgets it.
     pub(crate) fn wipe(&self, id: BlockId, owner: Owner) {
@@ -232,7 +223,15 @@ impl<M: Machine> Records<'_, M> {
         Some((descriptor.owner(), order))
     }
 
+    /// Marks what is out, and forgets what others have left in the descriptors of its later frames: nothing begins there.
     pub(crate) fn set_taken(&self, pfn: Pfn, owner: Owner, order: u8) {
+        if order > 0 {
+            let frames = PfnRange::of_length(pfn, 1 << order).unwrap_or_default();
+            // SAFETY: as in `held`.
+            for descriptor in unsafe { self.0.descriptors_to_write(frames) }.into_iter().flatten() {
+                descriptor.set_page_type(0);
+            }
+        }
         self.describe(pfn, owner, TAKEN + order);
     }
 

@@ -203,7 +203,6 @@ impl Shelf {
         if let Ok(account) = self.account_mut(request.owner) {
             account.grower = None;
         }
-        records.arrive(id);
         records.store(id, &Record::new(Kind::Alone, request.owner));
         self.carve(&records, id, request)
     }
@@ -214,7 +213,6 @@ impl Shelf {
         if id == id.group() {
             records.set_free_members(id, 0);
         }
-        records.arrive(id);
         let mut record = Record::new(Kind::Member, owner);
         self.place(&records, id, &mut record);
         self.count_free_member(&records, id.group(), Turned::Whole);
@@ -222,9 +220,7 @@ impl Shelf {
 
     /// Puts a wholly free block on the shelf.
     pub(crate) fn insert_spare<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId, owner: Owner) {
-        let records = Records(frames);
-        records.arrive(id);
-        self.place(&records, id, &mut Record::new(Kind::Alone, owner));
+        self.place(&Records(frames), id, &mut Record::new(Kind::Alone, owner));
     }
 
     /// 1 GiB is on the shelf, all of it.
