@@ -38,7 +38,7 @@ fn features(family: &str) -> &'static [&'static str] {
     match setup::ensure(&[Need::NativeCompilers]) {
         Ok(()) => &["--features", "user-space"],
         Err(error) => {
-            eprintln!("mimalloc, snmalloc and jemalloc are left out: {error:#}");
+            tell!("mimalloc, snmalloc and jemalloc are left out: {error:#}");
             &[]
         }
     }

@@ -90,7 +90,7 @@ pub(crate) fn watch(mut cargo: Command, what: &str) -> Result<bool> {
     }
     let success = child.wait().context("cargo's end cannot be awaited")?.success();
     drop(progress);
-    diagnostics.iter().for_each(|line| eprintln!("{line}"));
+    diagnostics.iter().for_each(|line| tell!("{line}"));
     Ok(success)
 }
 

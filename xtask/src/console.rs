@@ -200,7 +200,7 @@ impl Session {
         if self.patience.is_some_and(|patience| elapsed >= patience) {
             self.patience = None;
             if self.ready.is_some() {
-                eprintln!("The kernel has not asked for commands yet (ENQ, 0x05, on the first serial port).");
+                tell!("The kernel has not asked for commands yet (ENQ, 0x05, on the first serial port).");
             }
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn command() -> Result<ExitCode> {
                 ("missing", format!("please run: {command}"))
             }
         };
-        writeln!(out, "{mark:<8}{:<30}{:<30}{text}", need.name(), need.purpose())?;
+        writeln!(out, "{mark:<8}{:<30}{:<32}{text}", need.name(), need.purpose())?;
     }
     Ok(status)
 }

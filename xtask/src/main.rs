@@ -14,6 +14,14 @@
 //!
 //! A command asks [`setup`] for what it needs, then does its work; nothing is installed for a command that is not run.
 
+/// Writes a line to standard error. Where nothing reads it any more, the line is lost and the command goes on.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod bench;
 mod build;
 mod check;
@@ -56,7 +64,7 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::command(),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        tell!("error: {error:#}");
         ExitCode::FAILURE
     })
 }

@@ -51,7 +51,7 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     let arguments = qemu::arguments(&machine, &files, &command_line(interactive, &options.append));
 
     if interactive {
-        eprintln!("{HOW_TO_LEAVE}");
+        tell!("{HOW_TO_LEAVE}");
     }
     let terminal = if interactive { RawTerminal::enter()? } else { None };
     let session = Session::start(program(arguments)?, feed)?.with_patience(PATIENCE);
@@ -136,7 +136,7 @@ fn report(ending: &Ending) -> ExitCode {
             1
         }
     };
-    eprintln!("error: {}", ending.describe());
+    tell!("error: {}", ending.describe());
     ExitCode::from(status)
 }
 

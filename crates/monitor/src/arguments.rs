@@ -107,6 +107,16 @@ impl<'line> Arguments<'line> {
         }
     }
 
+    /// A hexadecimal number of at most `most`, with `0x` or without.
+    pub fn hexadecimal_to(&mut self, name: &'static str, most: u64) -> Result<u64, ArgumentError> {
+        let word = self.word(name)?;
+        match hexadecimal(word) {
+            None => Err(wrong(name, word, Problem::NotANumber)),
+            Some(value) if value > most => Err(wrong(name, word, Problem::Above(most))),
+            Some(value) => Ok(value),
+        }
+    }
+
     /// The number of a CPU that can exist; whether it does is for the command to find out.
     pub fn cpu(&mut self, name: &'static str) -> Result<CpuId, ArgumentError> {
         let word = self.word(name)?;

@@ -155,8 +155,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     summary: "run marked operations, for 'cargo xtask count' and by the TSC",
     help: "REGION is a name of 'count list' or its first parts: 'count frames' runs all that begin with frames/.\n\
            With 'busy' in front the other CPUs run meanwhile; else they idle, and are not interrupted where that can wait.\n\
-           A row has the runs, the least TSC ticks of one, and sums over all runs: ticks, page-table writes, flushes on\n\
-           this CPU, rounds of flushes on others, interrupts on all CPUs. Ticks of the region 'empty' are the measuring itself.",
+           A row has the runs, the least TSC ticks of one, and sums over all runs: ticks, page-table writes, flushes,\n\
+           rounds of flushes on other CPUs and interrupts, all of them on all CPUs. Ticks of the region 'empty' are the measuring itself.",
     complete: Complete::Words(&["list", "busy"]),
     run,
 }];

@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         usage: "[LEAF [SUBLEAF]]",
         summary: "what the boot CPU is and can do",
         help: "Without arguments: vendor, model, and the features that Rhumb uses. With LEAF: the four registers of that\n\
-               leaf, for those who know the manual.",
+               leaf, for those who know the manual. LEAF and SUBLEAF are hexadecimal, with 0x or without.",
         complete: Complete::Nothing,
         run: cpuid,
     },
@@ -102,11 +102,19 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
 }
 
 fn cpuid(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    let leaf = arguments.optional(|words| words.number_to("leaf", u64::from(u32::MAX)))?;
-    let subleaf = arguments.optional(|words| words.number_to("subleaf", u64::from(u32::MAX)))?.unwrap_or(0);
+    let leaf = arguments.optional(|words| words.hexadecimal_to("leaf", u64::from(u32::MAX)))?;
+    let subleaf = arguments.optional(|words| words.hexadecimal_to("subleaf", u64::from(u32::MAX)))?;
     arguments.end()?;
     if let Some(leaf) = leaf {
-        let r = __cpuid_count(leaf as u32, subleaf as u32);
+        let (leaf, subleaf) = (leaf as u32, subleaf.unwrap_or(0) as u32);
+        // The first leaf of a group (basic, hypervisor's, extended) says which is its last.
+        let last = __cpuid_count(leaf & 0xf000_0000, 0).eax;
+        if leaf > last {
+            let text = format_args!("leaf {leaf:#x} is past the last one that this CPU has there, {last:#x}");
+            return Err(CommandError::failed(text));
+        }
+        let r = __cpuid_count(leaf, subleaf);
+        write!(out, "leaf {leaf:#x}, subleaf {subleaf:#x}: ");
         writeln!(out, "eax {:#010x}  ebx {:#010x}  ecx {:#010x}  edx {:#010x}", r.eax, r.ebx, r.ecx, r.edx);
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use rhumb_frames::Frames;
-use rhumb_machine::{Machine, PhysAddr};
+use rhumb_machine::{Machine, Pfn};
 use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Output};
 
 use super::{Kernel, movable};
@@ -11,6 +11,9 @@ use crate::machine::{KernelMachine, MACHINE};
 use crate::mm;
 use crate::smp::work;
 use crate::stress;
+
+/// Physical addresses have 52 bits at most.
+const FRAME_NUMBER_BITS: u32 = 52 - 12;
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -93,7 +96,13 @@ fn frames(
     }
     let pfn = match arguments.address("frame")? {
         Address::Physical(phys) => phys.pfn(),
-        Address::Virtual(number) => PhysAddr::new(number.get() << 12).pfn(),
+        Address::Virtual(number) if number.get() >> FRAME_NUMBER_BITS != 0 => {
+            let number = number.get();
+            return Err(CommandError::failed(format_args!(
+                "{number:#x} is past all numbers of frames; an address is written phys:{number:x}"
+            )));
+        }
+        Address::Virtual(number) => Pfn::new(number.get()),
     };
     arguments.end()?;
     let known = mm::frames::known(pfn).ok_or_else(|| {

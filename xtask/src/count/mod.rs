@@ -95,7 +95,7 @@ fn count(options: &CountOptions, cpus: u32, kernel: &Path, library: &Path, names
     let console = converse(options, cpus, kernel, &words.join(" "), &arguments)?;
     let report = file.read()?;
     for fault in &report.faults {
-        eprintln!("error: {fault}");
+        tell!("error: {fault}");
     }
     ensure!(report.faults.is_empty(), "marks do not pair: nothing that was counted can be trusted");
     let mut figures = Figures::join(&console, &report, options, (cpus, TIME_SHIFT))?;

@@ -24,7 +24,7 @@ pub(super) fn command_line(packages: &[&str]) -> String {
 /// Installs `packages`. A new machine has no package lists, and an old one has stale ones: both are cured by one
 /// update, which is not made where it is not needed.
 pub(super) fn install(need: Need, packages: &[&str]) -> Result<()> {
-    eprintln!("Installing {} {}: apt-get install {}", need.name(), need.purpose(), packages.join(" "));
+    tell!("Installing {} {}: apt-get install {}", need.name(), need.purpose(), packages.join(" "));
     let mut progress = Progress::new(format!("installing {}", need.name()));
     progress.update("apt-get install");
     if apt(&[&OPTIONS[..], packages].concat())?.status.success() {
@@ -56,7 +56,7 @@ pub(super) fn install(need: Need, packages: &[&str]) -> Result<()> {
 pub(super) fn install_backport(need: Need, packages: &[&str]) -> Result<()> {
     let release = ThisHost.codename().context("the release has no name")?;
     let suite = format!("{release}-backports");
-    eprintln!(
+    tell!(
         "Installing a newer {} {}: apt-get install -t {suite} {}",
         need.name(),
         need.purpose(),

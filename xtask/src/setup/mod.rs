@@ -250,7 +250,7 @@ fn install_newer(need: Need, packages: &[&str]) -> Result<()> {
     let outcome = apt::install_backport(need, packages);
     if let Err(error) = outcome {
         let refusal = qemu::refusal();
-        eprintln!(
+        tell!(
             "The backports have no newer QEMU for now ({error:#}): the release's does; delete {} to ask again.",
             paths::shown(&refusal)
         );

@@ -120,7 +120,7 @@ fn minor_version(text: &str) -> Option<u32> {
 
 /// Asks rustup for the target.
 pub(super) fn add_target(need: Need) -> Result<()> {
-    eprintln!("Installing {} {}: rustup target add {TARGET}", need.name(), need.purpose());
+    tell!("Installing {} {}: rustup target add {TARGET}", need.name(), need.purpose());
     let output = Command::new("rustup").args(["target", "add", TARGET]).stdin(Stdio::null()).output();
     let output = output.context("rustup does not start")?;
     if !output.status.success() {

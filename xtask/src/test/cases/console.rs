@@ -30,6 +30,13 @@ pub(crate) fn cases() -> Vec<Case> {
             .ends(Ends::Failing)
             .expect([text("MemTotal:")]),
         Case::new("console/bad-argument", "walk nowhere").ends(Ends::Failing).expect([text("nowhere")]),
+        Case::new("console/hexadecimal", "cpuid 80000000; cpuid 7fffffff; frames ffff800001600000")
+            .ends(Ends::Failing)
+            .expect([
+                text("leaf 0x80000000, subleaf 0x0: eax 0x8000"),
+                text("cpuid: leaf 0x7fffffff is past the last one"),
+                text("frames: 0xffff800001600000 is past all numbers of frames"),
+            ]),
         Case::new("console/poweroff", "poweroff; unreached").expect([no_text("unreached")]),
         Case::new("console/poweroff-tells-failures", "frobnicate; poweroff").ends(Ends::Failing),
         Case::new("console/reboot-ends-a-script", "reboot; unreached").expect([no_text("unreached")]),
