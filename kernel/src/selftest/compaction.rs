@@ -58,7 +58,7 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
     let outcome = (|| {
         let tally = {
             let guard = MACHINE.pin();
-            sample::scatter(frames, guard.pinned(), ONE_IN).map_err(Wrong::because)?
+            sample::scatter(frames, guard.pinned(), ONE_IN).map_err(memory::short)?
         };
         if whole_blocks < BLOCKS {
             return Err(memory::short(format_args!("{whole_blocks} blocks are whole, not {BLOCKS}")));
