@@ -203,7 +203,7 @@ fn change_flush_reuse(cpus: usize, idles: usize, batch: FlushBatch) {
 }
 
 /// A CPU comes online while another changes an entry: it is counted among those to flush, or it walks the new entry.
-#[cfg(feature = "loom")]
+#[cfg(all(feature = "loom", not(feature = "shuttle")))]
 fn change_while_a_cpu_starts() {
     let world = Arc::new(World::new(2));
     world.online.store(0, Relaxed);

@@ -42,7 +42,7 @@ pub struct Counters {
     pub acpi_timer: Option<PmTimer>,
     /// The registers of an HPET, mapped uncached for good, if the firmware names one.
     pub hpet: Option<VirtAddr>,
-    /// Which one to take first; one of [`rhumb_bootinfo::CLOCKS`].
+    /// Which one to take first; one of [`CLOCKS`](rhumb_bootinfo::command_line::CLOCKS).
     pub first: Option<&'static str>,
 }
 
