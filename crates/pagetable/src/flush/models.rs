@@ -15,8 +15,7 @@ use std::vec::Vec;
 use super::{FlushBatch, FlushStats, LazyCpu, MarkLeft, Woken};
 use crate::sync::{
     AtomicU32,
-    Ordering::{Acquire, Relaxed, Release, SeqCst},
-    fence,
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 #[cfg(all(feature = "loom", not(feature = "shuttle")))]
@@ -213,7 +212,7 @@ fn change_while_a_cpu_starts() {
             // It has walked nothing so far (`rhumb_smp::start::Starts`). It says that it runs, passes a fence, and drops
             // what it has read since.
             walker.world.online.store(1, Relaxed);
-            fence(SeqCst);
+            crate::sync::fence(crate::sync::Ordering::SeqCst);
             walker.cached = None;
             walker.run(0);
         })
