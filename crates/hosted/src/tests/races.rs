@@ -10,6 +10,9 @@ use std::thread;
 struct HandedOver {
     word: UnsafeCell<u64>,
     ready: AtomicBool,
+    /// The reader is done. Until then the writer lives: of a thread that has ended ThreadSanitizer may have forgotten what it
+    /// did, and reports nothing then.
+    taken: AtomicBool,
 }
 
 // SAFETY: it is not, where a thread says with too weak an ordering that the word is ready: that is the race on purpose.
@@ -17,19 +20,25 @@ unsafe impl Sync for HandedOver {}
 
 impl HandedOver {
     fn pass(publish: Ordering, look: Ordering) -> u64 {
-        let passed = Self { word: UnsafeCell::new(0), ready: AtomicBool::new(false) };
+        let passed =
+            Self { word: UnsafeCell::new(0), ready: AtomicBool::new(false), taken: AtomicBool::new(false) };
         let giver = &passed;
         thread::scope(|scope| {
             scope.spawn(move || {
                 // SAFETY: the other thread reads the word after this one has said that it is ready.
                 unsafe { giver.word.get().write(7) };
                 giver.ready.store(true, publish);
+                while !giver.taken.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
             });
             while !passed.ready.load(look) {
                 thread::yield_now();
             }
             // SAFETY: the thread that wrote it has said so.
-            unsafe { passed.word.get().read() }
+            let word = unsafe { passed.word.get().read() };
+            passed.taken.store(true, Ordering::Relaxed);
+            word
         })
     }
 }
