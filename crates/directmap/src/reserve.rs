@@ -41,7 +41,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// # use rhumb_directmap::{DirectMap, Rules};
     /// # use rhumb_pagetable::{TableMemory, TableSource};
     /// fn mixed<T: TableMemory, R: Rules, S: TableSource>(map: &mut DirectMap<T, R>, others: &mut S) {
-    ///     let _ = map.refill(1, others); // frames of another machine, under numbers that are somebody's here
+    ///     let _ = map.refill(1, others); // frames of another machine: their numbers are in use here
     /// }
     /// ```
     #[expect(unsafe_code, reason = "the numbers of frames say nothing of the machine that they are of")]

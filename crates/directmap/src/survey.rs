@@ -180,7 +180,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     pub(crate) fn cuts_at(&self, edges: [Pfn; 2]) -> Cuts {
         let mut cuts = Cuts::default();
         for edge in edges {
-            // The page across the edge, or that begins there. What is as large or smaller, and across the edge, is whole.
+            // The walk ends at the page that lies across the edge, or at one that begins there. A block of that size or a
+            // smaller one that lies across the edge is whole, because the page covers it.
             let Some((_, whole)) = self.tree.end_of_walk(edge) else { continue };
             for size in [PageSize::Size1G, PageSize::Size2M] {
                 let block = Block::around(edge, size);

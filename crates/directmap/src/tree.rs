@@ -70,7 +70,7 @@ impl<T: TableMemory> Tree<T> {
         Some((step, PageSize::from_level(step.level)?))
     }
 
-    /// The entry that stands for `block` itself; or the level above it at which the walk ends.
+    /// Returns the entry that maps `block` itself, or the level above it at which the walk ends.
     pub(crate) fn entry_of(&self, block: Block) -> Result<Step, u8> {
         let level = block.size().level();
         match descend(&self.memory, self.root, self.virt(block.start()), level) {

@@ -305,7 +305,7 @@ impl CpuCache {
     /// Keeps any block of this CPU's own node, if it is of a cached order and there is room.
     #[inline(always)]
     pub(crate) fn push_any(&self, raw: Raw) -> bool {
-        // What is not of this allocator, this node, or a cached order has no such magazine.
+        // A block of another allocator, of another node, or of an order that is not cached has no such magazine.
         let differs = self.differs(raw);
         let (order, kind) = ((differs >> 2) as usize, (differs & 3) as usize);
         let kept = self.alone(|cache| {

@@ -135,7 +135,7 @@ const MOST_USED: u32 = FRAMES * 7 / 8;
 const TURN_BLOCKS: usize = 64;
 
 impl Compaction {
-    /// What a look at a block costs of a budget at least, in frames: the search for what is in use in it, and a question
+    /// The frames of a budget that a look at a block takes at least: the search for what is in use in it, and a question
     /// to the owner for each find.
     pub const LEAST_COST: u64 = 16;
 }

@@ -12,7 +12,7 @@ use crate::words::FRAMES;
 
 impl<M: Machine> Frames<M> {
     /// Returns the descriptor of any frame, to read it; or `None`: the frame is not managed here, the allocator was
-    /// built without descriptors, or nobody has written any descriptor of this 2-MiB block yet, so that there is
+    /// built without descriptors, or no holder has written a descriptor of this 2-MiB block yet, so that there is
     /// nothing to read.
     ///
     /// A frame whose request named an owner has one. Cost: a search among the pools, no lock.

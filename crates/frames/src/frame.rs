@@ -131,9 +131,9 @@ impl Frame<Mapped> {
     ///
     /// # Safety
     /// - No mapping of the direct map leads to it, on any CPU: the flush has happened (invariants I5, I6).
-    /// - It is in the pool of unmapped frames, where its allocator has one. Such a pool takes back what is of this type and
-    ///   out by its records, and it keeps its records in the descriptors of its own blocks; those of other blocks are
-    ///   their holders' to write.
+    /// - It belongs to the pool of unmapped frames, if its allocator has one. The pool takes back a frame of this type by the
+    ///   records that it keeps in the descriptors of its own blocks, and cannot trust the descriptors of other blocks,
+    ///   because their holders may write them.
     pub unsafe fn assume_unmapped(self) -> Frame<Unmapped> {
         self.with_presence()
     }

@@ -280,8 +280,8 @@ impl Drop for Sitting<'_> {
 
 // SAFETY: the base never changes. A thread is the CPU that `preempt_disable` and `irq_save` name until it ends, and no
 // other thread is that CPU meanwhile: a seat is taken once. Interrupts strike at a depth of 0 only. Translations are
-// cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up; where they are not compared, a number names
-// one CPU of all machines at a time (`seats`).
+// cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up; where they
+// are not compared, a number names one CPU of all machines at a time (`seats`).
 unsafe impl Machine for HostedMachine {
     // Benchmarks leave it out: see `seats`.
     const CHECKS_TOKENS: bool = cfg!(feature = "interrupts");

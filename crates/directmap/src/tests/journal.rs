@@ -146,7 +146,7 @@ fn the_order_holds_for_thousands_in_any_order() {
     sim.assert_as_at_boot();
 }
 
-/// What flattens the tree is a published hash: these are its first results for the seeds 0 and 1234567.
+/// A published hash keeps the tree flat. These are its first results for the seeds 0 and 1234567.
 #[test]
 fn the_priorities_are_those_of_splitmix64() {
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -70,7 +70,7 @@ fn watched() -> Frames<Watched> {
     let memory = memory(&[(BASE, END, 0)]);
     let layout = Layout::new(&memory, 1, Pfn::new(LIMIT)).unwrap();
     let machine = Watched(TestMachine { cpus: 1, nodes: 1, base: VirtAddr::new(MAP) });
-    // SAFETY: no memory stands behind the frames; nothing touches it.
+    // SAFETY: the frames have no memory, and nothing touches them.
     let frames = unsafe {
         Frames::new(machine, &layout, [range(BASE, END)], storage(layout.storage_bytes())).unwrap()
     };

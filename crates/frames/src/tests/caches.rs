@@ -1,4 +1,4 @@
-//! What a CPU's magazines keep, how much of it, and what comes back out of them.
+//! The magazines of a CPU: which frames they keep, how many, and which of them come out again.
 
 use std::vec::Vec;
 

@@ -162,10 +162,10 @@ fn descriptors_side_by_side_are_those_of_one_block_of_one_pool() {
     let ranges = [(BASE, BASE + 1024, 0), (BASE + 1024, end, 1)];
     let (frames, _) = with_descriptors(1, &ranges);
     let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end)).unwrap();
-    assert!(frames.descriptors(range(BASE, BASE + 12)).is_none(), "nobody has written any yet");
+    assert!(frames.descriptors(range(BASE, BASE + 12)).is_none(), "no descriptor was written yet");
 
     let write = |start, end| {
-        // SAFETY: nobody else uses this allocator.
+        // SAFETY: this test alone uses the allocator.
         unsafe { frames.descriptors_to_write(range(start, end)) }
     };
     for (at, descriptor) in (0..).zip(write(BASE + 500, BASE + 512).unwrap()) {

@@ -1,4 +1,4 @@
-//! For whom a compaction works, and what an owner without blocks answers.
+//! The zones and nodes that a compaction works for, and the answer of an owner without blocks.
 
 use rhumb_machine::Order;
 

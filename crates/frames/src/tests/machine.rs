@@ -36,7 +36,7 @@ pub(super) fn irq_off_stretches() -> u64 {
     STRETCHES.get()
 }
 
-/// What this thread was told last to be free.
+/// The frames that an allocator last told this thread are free.
 pub(super) fn last_forbidden() -> VirtRange {
     FORBIDDEN.get()
 }
@@ -128,7 +128,7 @@ pub(super) fn frames_as_built(cpus: usize, memory: &[MemoryRange], limit: u64) -
     let layout = Layout::new(memory, cpus, Pfn::new(limit)).unwrap();
     let machine = TestMachine { cpus, nodes: layout.nodes, base: VirtAddr::ZERO };
     let free = memory.iter().map(|range| range.frames);
-    // SAFETY: no memory stands behind the frames; nothing touches it.
+    // SAFETY: the frames have no memory, and nothing touches them.
     let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();
     be_cpu(0);
     frames

@@ -66,7 +66,7 @@ fn other_nodes_come_in_the_order_of_the_distances_that_the_layout_has() {
     ] {
         let machine = TestMachine { cpus: 3, nodes: 3, base: VirtAddr::ZERO };
         let free = memory.iter().map(|range| range.frames);
-        // SAFETY: no memory stands behind the frames; nothing touches it.
+        // SAFETY: the frames have no memory, and nothing touches them.
         let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();
         (0..3).for_each(|index| {
             frames.set_reserve(node(index), Zone::Direct, 0);
