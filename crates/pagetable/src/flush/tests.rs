@@ -138,6 +138,22 @@ fn an_empty_batch_asks_for_nothing() {
 }
 
 #[test]
+fn a_flush_leaves_nothing_of_its_batch_behind() {
+    let machine = Recorder::new(2, CpuMask::EMPTY);
+    let pages = |batch: &mut FlushBatch| batch.add_leaf(range(0x1000, 0x3000), PageSize::Size4K);
+    let table = |batch: &mut FlushBatch| batch.add_table(range(0, 0x20_0000));
+    for fill in [&pages as &dyn Fn(&mut FlushBatch), &table, &FlushBatch::add_everything] {
+        let mut batch = FlushBatch::new();
+        fill(&mut batch);
+        assert!(!batch.flush(&machine, boot_cpu()).was_empty());
+        assert!(batch.is_empty() && batch.may_be_lazy() && batch.pages() == 0 && !batch.is_full_flush());
+        assert!(!machine.asked().is_empty());
+        assert!(batch.flush(&machine, boot_cpu()).was_empty());
+        assert_eq!(machine.asked(), []);
+    }
+}
+
+#[test]
 fn targets_are_who_is_asked() {
     let machine = Recorder::new(4, CpuMask::EMPTY);
     let mut batch = FlushBatch::new();
