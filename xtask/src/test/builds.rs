@@ -16,6 +16,8 @@ pub(super) enum Builds {
     Ordinary,
     /// The one under ThreadSanitizer.
     Sanitized,
+    /// The tests that take minutes, which the others leave out.
+    Soaks,
 }
 
 impl Builds {
@@ -26,6 +28,7 @@ impl Builds {
                 [&USUAL].into_iter().chain(&OTHERS).filter(|build| build.is_wanted(filter)).collect()
             }
             Self::Sanitized => vec![&SANITIZED],
+            Self::Soaks => vec![&SOAKS],
         }
     }
 }
@@ -42,6 +45,8 @@ pub(super) struct Build {
     /// The features that are on; empty for those that are on by default.
     features: &'static str,
     compiler: Compiler,
+    /// Runs the tests that are marked as ignored, and no other.
+    pub(super) only_ignored: bool,
 }
 
 /// What compiles a build.
@@ -53,8 +58,14 @@ enum Compiler {
     ThreadSanitizer,
 }
 
-pub(super) const USUAL: Build =
-    Build { name: "", packages: &[], targets: "", features: "", compiler: Compiler::Ours("") };
+pub(super) const USUAL: Build = Build {
+    name: "",
+    packages: &[],
+    targets: "",
+    features: "",
+    compiler: Compiler::Ours(""),
+    only_ignored: false,
+};
 
 /// The others: optimised, since checks and model checkers multiply the work.
 const OTHERS: [Build; 10] = [
@@ -91,8 +102,12 @@ const SANITIZED: Build = Build {
     )
 };
 
+/// Longer histories of the direct map.
+const SOAKS: Build =
+    Build { targets: "--test=histories", only_ignored: true, ..featured("soak", &["rhumb-directmap"], "") };
+
 const fn featured(name: &'static str, packages: &'static [&'static str], features: &'static str) -> Build {
-    Build { name, packages, targets: "--lib", features, compiler: Compiler::Ours("") }
+    Build { name, packages, targets: "--lib", features, compiler: Compiler::Ours(""), only_ignored: false }
 }
 
 impl Build {

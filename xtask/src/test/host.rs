@@ -108,7 +108,9 @@ fn choose(build: &Build, filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
     let mut suite = None;
     let mut chosen: BTreeMap<Suite, Vec<String>> = BTreeMap::new();
     let mut rest = Vec::new();
-    let success = cargo(build, &build.selection(), &["--", "--list"], |line| {
+    let mut arguments = vec!["--", "--list"];
+    arguments.extend(build.only_ignored.then_some("--ignored"));
+    let success = cargo(build, &build.selection(), &arguments, |line| {
         if let Some(announced) = Suite::announced(line) {
             suite = Some(announced);
         } else if let (Some(suite), Some(path)) = (&suite, line.strip_suffix(": test")) {
@@ -126,8 +128,12 @@ fn choose(build: &Build, filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
 /// Runs the selected tests, of them those with these paths if there are any, and reports each.
 fn retell(build: &'static Build, selection: &[String], paths: &[String], report: &mut Report) -> Result<()> {
     let mut arguments = vec!["--no-fail-fast"];
+    if !paths.is_empty() || build.only_ignored {
+        arguments.push("--");
+    }
+    arguments.extend(build.only_ignored.then_some("--ignored"));
     if !paths.is_empty() {
-        arguments.extend(["--", "--exact"]);
+        arguments.push("--exact");
         arguments.extend(paths.iter().map(String::as_str));
     }
     let mut teller = Teller::of(build);

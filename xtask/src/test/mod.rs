@@ -53,7 +53,10 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let tools = if options.kasan { Vec::new() } else { tool::list(filter) };
 
     if options.list {
-        let names = if host_may_match { host::list(Builds::Ordinary, filter)? } else { Vec::new() };
+        let mut names = if host_may_match { host::list(Builds::Ordinary, filter)? } else { Vec::new() };
+        if host_may_match && options.soak {
+            names.extend(host::list(Builds::Soaks, filter)?);
+        }
         names
             .into_iter()
             .chain(cases.into_iter().map(|case| case.name))
@@ -65,6 +68,9 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let mut report = Report::default();
     if host_may_match {
         host::run(Builds::Ordinary, filter, &mut report)?;
+        if options.soak {
+            host::run(Builds::Soaks, filter, &mut report)?;
+        }
     }
     if !cases.is_empty() || !tools.is_empty() {
         let build =
