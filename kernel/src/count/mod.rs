@@ -206,7 +206,7 @@ fn run(kernel: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> R
             Err(why) => {
                 // What this machine cannot do is an error only where it was asked for by its full name.
                 failed += u32::from(words.split_whitespace().any(|word| word == region.name));
-                table.row(&[&region.name, &region.id, &format_args!("not measured: {why}")]);
+                table.row(&[&region.name, &region.id, &format_args!("not measured: {}", why.reason())]);
             }
         }
     }

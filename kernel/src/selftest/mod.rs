@@ -45,6 +45,11 @@ impl Wrong {
     pub fn skipped(reason: impl fmt::Display) -> Self {
         Self { reason: Text::of(reason), is_skipped: true }
     }
+
+    /// Returns the sentence alone.
+    pub fn reason(&self) -> impl fmt::Display {
+        &self.reason
+    }
 }
 
 impl fmt::Display for Wrong {
