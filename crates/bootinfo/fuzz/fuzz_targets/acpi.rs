@@ -11,7 +11,7 @@ use rhumb_bootinfo::loader::RsdpSource;
 use rhumb_bootinfo::{PhysMemory, Topology};
 use rhumb_machine::{MAX_NODES, PageSize, PhysAddr, PhysRange};
 
-const SIGNATURES: [&[u8; 4]; 9] =
+const SIGNATURES: [&[u8; 4]; 10] =
     [b"APIC", b"SRAT", b"SLIT", b"FACP", b"DSDT", b"SSDT", b"SPCR", b"DBG2", b"DMAR", b"HPET"];
 const RSDP: u64 = 0xe_5a20;
 const ROOT: u64 = 0x7_0000;
