@@ -19,7 +19,7 @@ struct Step {
 
 /// The kernel is linted and documented for the host: that needs no `core` for the kernel's target, and its profile
 /// aborts on panic, so nothing of the host's runtime is asked for.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 9] = [
     Step { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] },
     Step {
         name: "clippy",
@@ -63,6 +63,43 @@ const STEPS: [Step; 6] = [
         name: "documentation",
         arguments: &["doc", "--quiet", "--no-deps", "--all-features", "--document-private-items"],
         environment: &[("RUSTDOCFLAGS", "--deny warnings")],
+    },
+    // No test builds the fuzz targets: each set of them is a workspace of its own, which cargo-fuzz builds.
+    Step {
+        name: "fuzz targets of bootinfo",
+        arguments: &[
+            "check",
+            "--quiet",
+            "--manifest-path",
+            "crates/bootinfo/fuzz/Cargo.toml",
+            "--target-dir",
+            "target",
+        ],
+        environment: &[],
+    },
+    Step {
+        name: "fuzz targets of frames",
+        arguments: &[
+            "check",
+            "--quiet",
+            "--manifest-path",
+            "crates/frames/fuzz/Cargo.toml",
+            "--target-dir",
+            "target",
+        ],
+        environment: &[],
+    },
+    Step {
+        name: "fuzz targets of slab",
+        arguments: &[
+            "check",
+            "--quiet",
+            "--manifest-path",
+            "crates/slab/fuzz/Cargo.toml",
+            "--target-dir",
+            "target",
+        ],
+        environment: &[],
     },
     Step {
         name: "documentation of the kernel",

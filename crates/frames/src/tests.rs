@@ -11,6 +11,7 @@ mod basics;
 mod bounded;
 #[cfg(not(feature = "model"))]
 mod caches;
+#[cfg(not(feature = "model"))]
 mod candidates;
 #[cfg(all(feature = "checked", not(feature = "model")))]
 mod checked;
