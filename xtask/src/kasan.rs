@@ -14,7 +14,7 @@ use crate::setup::Toolchain;
 const PLAIN_PACKAGES: [&str; 4] = ["core", "compiler_builtins", "rhumb-machine", "rhumb-kasan"];
 
 /// Each check is a call, stack variables are marked by calls, addresses of the shadow are plain address / 8, copies and
-/// fills go through the checker: see `crates/kasan/src/outline.rs`.
+/// fills go through the checker: see `crates/parts/kasan/src/outline.rs`.
 const LLVM_ARGUMENTS: [&str; 5] = [
     "-asan-instrumentation-with-call-threshold=0",
     "-asan-max-inline-poisoning-size=0",

@@ -1,12 +1,12 @@
 //! Any history of allocations and frees on three CPUs and two nodes: no frame is given out twice, nothing is lost,
 //! every structure stays consistent, and descriptors say what their holder wrote.
 //!
-//! With a nightly toolchain, in `crates/frames` (cargo-fuzz from the registry):
+//! With a nightly toolchain, in `crates/memory/frames` (cargo-fuzz from the registry):
 //!
 //! ```text
 //! cargo +nightly fuzz run histories -- -max_len=512 -max_total_time=300
 //! ```
-//! or, without cargo-fuzz, in `crates/frames/fuzz`:
+//! or, without cargo-fuzz, in `crates/memory/frames/fuzz`:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
