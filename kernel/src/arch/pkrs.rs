@@ -3,7 +3,7 @@
 //! Source: Intel SDM volume 3, 2.7 (Protection-Key Rights Registers), and volume 4, table 2-2.
 
 use rhumb_machine::IrqOff;
-use rhumb_unmapped::protect::KeyRegister;
+use rhumb_tableguard::KeyRegister;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 

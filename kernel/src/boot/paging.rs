@@ -10,13 +10,13 @@ use arrayvec::ArrayVec;
 use core::fmt;
 
 use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
-use rhumb_directmap::{Block, BuildError, DirectMapError, Plan, Request};
-use rhumb_machine::{CpuId, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
+use rhumb_machine::{Block, CpuId, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
     Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables,
     PageCounts, Root, Scope, TableMemory, TableSource,
 };
-use rhumb_unmapped::protect::{TableStore, Tenure};
+use rhumb_tableguard::{TableStore, Tenure};
 
 use super::descriptors::{self, DescriptorFigures, NoDescriptors};
 use super::window::Window;

@@ -3,7 +3,7 @@
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::Order;
 use rhumb_mark::RegionId;
-use rhumb_unmapped::pool::UnmappedPool;
+use rhumb_unmapped::UnmappedPool;
 
 use super::refusals::Refusals;
 use super::{Operation, Region, number, window};

@@ -4,7 +4,7 @@
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{Machine, Order, PinGuard};
 use rhumb_mark::RegionId;
-use rhumb_unmapped::windows::RING;
+use rhumb_windows::RING;
 
 use super::refusals::Refusals;
 use super::{Operation, Region, number};

@@ -17,7 +17,7 @@
 use rhumb_frames::Descriptor;
 use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::Levels;
-use rhumb_unmapped::windows::{SLOTS, WINDOW_BASE, slot_address};
+use rhumb_windows::{SLOTS, WINDOW_BASE, slot_address};
 
 use crate::arch::gdt::InterruptStack;
 use crate::boot::entry::IMAGE_OFFSET;

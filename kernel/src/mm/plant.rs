@@ -8,7 +8,7 @@ use core::fmt;
 use rhumb_directmap::State;
 use rhumb_machine::{CpuId, Machine, PageSize, PhysAddr, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry};
-use rhumb_unmapped::protect::{Protection, Rights};
+use rhumb_tableguard::{Protection, Rights};
 
 use super::layout::{Stack, image};
 use super::{protect, tables};

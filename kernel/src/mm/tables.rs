@@ -16,7 +16,7 @@ use core::sync::atomic::{
 use rhumb_directmap::{DirectMap, Standing};
 use rhumb_machine::{Machine, PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::{Entry, FlushBatch, FlushCause, Leaf, Levels, Root, TableMemory, Walk};
-use rhumb_unmapped::protect::{Key, KeyedTables, TableStore, WindowedTables};
+use rhumb_tableguard::{Key, KeyedTables, TableStore, WindowedTables};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 

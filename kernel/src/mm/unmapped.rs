@@ -16,8 +16,8 @@ use rhumb_directmap::OwnerId;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
 use rhumb_machine::{Machine, Order, Pinned};
 use rhumb_pagetable::{FlushCause, FlushStats};
-use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
-use rhumb_unmapped::windows::copy::CopyError;
+use rhumb_unmapped::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
+use rhumb_windows::copy::CopyError;
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;
@@ -134,7 +134,7 @@ pub fn grow(holder: Holder) -> Result<(), PoolError> {
 /// The frame, where it is not the pool's.
 pub fn give(frame: Frame<Unmapped>) -> Result<(), Refused> {
     let Some(pool) = pool() else {
-        let error = rhumb_unmapped::pool::GiveError::Foreign { pfn: frame.pfn() };
+        let error = rhumb_unmapped::GiveError::Foreign { pfn: frame.pfn() };
         return Err(Refused { frame, error });
     };
     let given = {

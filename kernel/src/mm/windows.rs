@@ -1,7 +1,7 @@
 //! Windows: how each CPU sees, for a short while, frames that the direct map does not show.
 //!
 //! Boot has made a table for each CPU's windows; here is where it is found and how an entry is written. All else is
-//! [`rhumb_unmapped::windows`].
+//! [`rhumb_windows`].
 //!
 //! Where page tables are protected, so are these. By a key: it is open while an entry is written. By read-only pages: a
 //! window cannot be opened to open a window, so each CPU keeps its last slot for its own table, which it can write
@@ -20,8 +20,8 @@ use core::sync::atomic::{
 use rhumb_frames::Frames;
 use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
-use rhumb_unmapped::protect::{Protection, keyed};
-use rhumb_unmapped::windows::{CpuSlots, KEPT_SLOT, WindowTables, Windows, slot_address};
+use rhumb_tableguard::{Protection, keyed};
+use rhumb_windows::{CpuSlots, KEPT_SLOT, WindowTables, Windows, slot_address};
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 

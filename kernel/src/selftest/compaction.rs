@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use rhumb_directmap::OwnerName;
 use rhumb_frames::{AllocError, Frame, Frames, Request, Unmapped, Zone};
 use rhumb_machine::{Machine, NodeId, Order, PageSize, Pinned};
-use rhumb_unmapped::pool::PoolError;
+use rhumb_unmapped::PoolError;
 
 use super::exhaustion::{Reserves, free_all, take_all};
 use super::frames::{allocator, drain_all};

@@ -11,7 +11,7 @@ use rhumb_directmap::{
 use rhumb_frames::{Frame, FrameRange, Request};
 use rhumb_machine::{Machine, PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::FlushCause;
-use rhumb_unmapped::protect::Protection;
+use rhumb_tableguard::Protection;
 
 use super::{Test, Wrong, ensure, memory};
 use crate::arch::{percpu, probe};

@@ -11,7 +11,7 @@ use core::fmt::Display;
 use rhumb_frames::{Frame, Frames, Levels, Request, Unmapped, Zone};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 use rhumb_slab::Checks;
-use rhumb_unmapped::pool::PoolError;
+use rhumb_unmapped::PoolError;
 
 use super::frames::allocator;
 use super::{Wrong, ensure};

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_directmap::ChangeError;
 use rhumb_machine::{Machine, Order};
-use rhumb_unmapped::protect::{Protection, Rights, keyed};
+use rhumb_tableguard::{Protection, Rights, keyed};
 
 use super::direct_map::{Large, State, WHO};
 use super::{Test, Wrong, ensure, memory};

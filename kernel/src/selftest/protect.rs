@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rhumb_frames::Request;
 use rhumb_machine::{Machine, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::TableMemory;
-use rhumb_unmapped::protect::{Protection, Rights, TABLES_PER_BLOCK, keyed};
+use rhumb_tableguard::{Protection, Rights, TABLES_PER_BLOCK, keyed};
 
 use super::{Test, Wrong, ensure, memory};
 use crate::arch::pkrs::Pkrs;

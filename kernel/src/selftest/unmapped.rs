@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::{Anywhere, Frame, Presence, Request, Unmapped};
 use rhumb_machine::{Machine, Order, PageSize, Pfn, VirtAddr};
-use rhumb_unmapped::pool::{Limits, PoolError};
-use rhumb_unmapped::windows::RING;
+use rhumb_unmapped::{Limits, PoolError};
+use rhumb_windows::RING;
 
 use super::memory::{self, take_unmapped};
 use super::{Test, Wrong, ensure};
@@ -37,7 +37,7 @@ fn the_windows() -> Result<&'static KernelWindows, Wrong> {
     windows().ok_or_else(|| Wrong::because("there are no windows"))
 }
 
-fn the_pool() -> Result<&'static rhumb_unmapped::pool::UnmappedPool<KernelHome>, Wrong> {
+fn the_pool() -> Result<&'static rhumb_unmapped::UnmappedPool<KernelHome>, Wrong> {
     unmapped::pool().ok_or_else(|| Wrong::because("there is no pool"))
 }
 

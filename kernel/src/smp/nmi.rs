@@ -18,7 +18,7 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use rhumb_unmapped::protect::Rights;
+use rhumb_tableguard::Rights;
 
 use crate::arch::idt::TrapFrame;
 use crate::arch::percpu::{self, Counter, PerCpu};

@@ -16,8 +16,8 @@ use rhumb_directmap::ChangeError;
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{Counted, CpuId, Machine, Order, PhysAddr};
 use rhumb_monitor::Output;
-use rhumb_unmapped::pool::{GiveError, PoolError};
-use rhumb_unmapped::windows::copy::CopyError;
+use rhumb_unmapped::{GiveError, PoolError};
+use rhumb_windows::copy::CopyError;
 use spin::mutex::SpinMutex;
 
 use super::random::Random;

@@ -18,6 +18,7 @@
 //! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
 //! | [`mmu`] | [`SoftMmu`]: a TLB per CPU in software, and the detector of stale translations (I6) |
 //! | [`native`] | [`NativeMap`](native::NativeMap): RAM whose direct map the host really takes apart, for measurements |
+//! | `windows` (a feature) | tables of CPU-local windows that the software unit walks |
 //! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
 //!
 //! Principles:
@@ -44,6 +45,8 @@ pub mod native;
 pub mod observer;
 mod seats;
 pub mod storm;
+#[cfg(feature = "windows")]
+pub mod windows;
 
 pub use config::{Builder, ConfigError, CorePinning, LargePages, Ram};
 pub use counters::Counters;

@@ -94,6 +94,8 @@ const SANITIZED: Build = Build {
             "rhumb-frames",
             "rhumb-slab",
             "rhumb-pagetable",
+            "rhumb-windows",
+            "rhumb-tableguard",
             "rhumb-unmapped",
             "rhumb-smp",
             "rhumb-klog",

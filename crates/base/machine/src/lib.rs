@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`addr`] | [`PhysAddr`], [`VirtAddr`], [`Pfn`]: a number that is an address says which kind |
 //! | [`page`] | [`PageSize`] (4 KiB, 2 MiB, 1 GiB) and [`Order`] (4 KiB << order) |
+//! | [`block`] | [`Block`]: a piece of physical memory that one page of the map can show |
 //! | [`range`] | half-open ranges of each of them |
 //! | [`counted`] | [`Counted`]: a number of things in words, for what people read |
 //! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
@@ -21,6 +22,7 @@
 #![no_std]
 
 pub mod addr;
+pub mod block;
 pub mod counted;
 pub mod cpu;
 pub mod flush;
@@ -31,6 +33,7 @@ pub mod planted;
 pub mod range;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
+pub use block::Block;
 pub use counted::Counted;
 pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
 pub use flush::{FlushScope, PageRun};

@@ -31,7 +31,7 @@
 
 use core::task::Poll;
 
-use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Levels, PageCounts, Root, TableChain, TableMemory};
 
 use crate::batch::Batch;
@@ -40,7 +40,7 @@ use crate::journal::Journal;
 use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
 use crate::map_id::MapId;
 use crate::planted::{self, Fault};
-use crate::records::{At, Block, Cause, Handle, Hold, HoldId, SplitId};
+use crate::records::{At, Cause, Handle, Hold, HoldId, SplitId};
 use crate::rules::Rules;
 use crate::state::{Change, Presence, State};
 use crate::tree::Tree;

@@ -5,12 +5,11 @@
 
 use core::task::Poll;
 
-use rhumb_machine::{PageSize, Pfn, PfnRange};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, TableMemory};
 
 use crate::batch::Batch;
 use crate::change::DirectMap;
-use crate::records::Block;
 use crate::rules::Rules;
 use crate::work::STEP_ENTRIES;
 

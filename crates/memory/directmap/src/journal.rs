@@ -5,13 +5,13 @@
 //! the block; if it begins at or before the block's start, no other hold can reach into the block. So one look-up
 //! answers, and no counter can be wrong.
 
-use rhumb_machine::{PageSize, Pfn, PfnRange};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
 
 use crate::error::ChangeError;
 use crate::limits::Limits;
 use crate::map_id::MapId;
 use crate::order::keyed;
-use crate::records::{At, Block, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
+use crate::records::{At, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
 use crate::slot_id::SlotId;
 use crate::slots::{RecordPage, Slot, Slots};
 

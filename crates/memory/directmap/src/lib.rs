@@ -63,7 +63,7 @@ pub use error::ChangeError;
 pub use limits::{Limits, Rate};
 pub use pieces::{Piece, Pieces};
 pub use plan::{DirectMapError, List, Plan, Request};
-pub use records::{At, Block, Cause, OwnerId, OwnerName, Totals};
+pub use records::{At, Cause, OwnerId, OwnerName, Totals};
 pub use report::{BootReason, Broken, HoldReport, OwnerReport, SplitReport, Why};
 pub use reserve::Reserve;
 pub use rules::{Forbidden, OffLimits, Rule, Rules};

@@ -8,7 +8,7 @@
 use core::fmt;
 use core::panic::Location;
 
-use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange, Pinned};
+use rhumb_machine::{Block, CpuId, Machine, PageSize, Pfn, PfnRange, Pinned};
 
 use crate::limits::{Limits, Rate};
 use crate::map_id::MapId;
@@ -136,7 +136,7 @@ impl Hold {
     pub(crate) fn breaks(&self, block: Block) -> bool {
         let (frames, whole) = (self.frames, block.frames());
         let may_cover = match self.pinned {
-            Some(size) => size >= block.size,
+            Some(size) => size >= block.size(),
             None => self.handle != Handle::Working,
         };
         frames.overlaps(whole) && !(may_cover && frames.covers(whole))
@@ -152,7 +152,7 @@ pub(crate) fn breaks_of(frames: PfnRange, pinned: Option<PageSize>, largest: Pag
         if pinned.is_some_and(|pinned| pinned < size) {
             return (last.start().get() - first.start().get()) / size.frames() + 1;
         }
-        let (below, above) = (first.is_cut_at(frames.start()), last.is_cut_at(frames.end()));
+        let (below, above) = (first.is_split_at(frames.start()), last.is_split_at(frames.end()));
         if first == last { u64::from(below || above) } else { u64::from(below) + u64::from(above) }
     };
     let sizes = [PageSize::Size2M, PageSize::Size1G].into_iter();
@@ -233,50 +233,5 @@ impl Owner {
 
     pub(crate) fn rate(&self) -> Option<Rate> {
         (self.step_ns > 0).then_some(Rate { step_ns: self.step_ns, burst: self.burst })
-    }
-}
-
-/// An aligned stretch of RAM that one page of `size` can map.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Block {
-    start: Pfn,
-    size: PageSize,
-}
-
-impl Block {
-    /// The block of `size` around `pfn`.
-    pub const fn around(pfn: Pfn, size: PageSize) -> Self {
-        Self { start: Pfn::new(pfn.get() & !(size.frames() - 1)), size }
-    }
-
-    /// Its first frame.
-    pub const fn start(self) -> Pfn {
-        self.start
-    }
-
-    /// Its size.
-    pub const fn size(self) -> PageSize {
-        self.size
-    }
-
-    /// One past its last frame.
-    pub const fn end(self) -> Pfn {
-        self.start.plus(self.size.frames())
-    }
-
-    /// Its frames.
-    pub fn frames(self) -> PfnRange {
-        PfnRange::new(self.start, self.end()).unwrap_or_default()
-    }
-
-    /// Whether a border at `pfn` cuts it in two.
-    pub const fn is_cut_at(self, pfn: Pfn) -> bool {
-        self.start.get() < pfn.get() && pfn.get() < self.end().get()
-    }
-}
-
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {:#x}", self.size, self.start.addr().get())
     }
 }

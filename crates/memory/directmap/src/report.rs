@@ -3,12 +3,12 @@
 use core::fmt;
 use core::panic::Location;
 
-use rhumb_machine::{Counted, PageSize, Pfn, PfnRange};
+use rhumb_machine::{Block, Counted, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory};
 
 use crate::change::{Counters, DirectMap};
 use crate::journal::Journal;
-use crate::records::{At, Block, Cause, Handle, HoldId, OwnerId, OwnerName, Totals};
+use crate::records::{At, Cause, Handle, HoldId, OwnerId, OwnerName, Totals};
 use crate::rules::Rules;
 use crate::state::State;
 

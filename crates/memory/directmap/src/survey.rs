@@ -1,11 +1,11 @@
 //! What is looked at before anything is done: the frames, the pages that must be cut, the reserve, the limit.
 
-use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, TableMemory};
 
 use crate::change::DirectMap;
 use crate::error::ChangeError;
-use crate::records::{At, Block, OwnerId};
+use crate::records::{At, OwnerId};
 use crate::reserve::Reserve;
 use crate::rules::Rules;
 use crate::state::{Change, Presence, State};
@@ -185,7 +185,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             let Some((_, whole)) = self.tree.end_of_walk(edge) else { continue };
             for size in [PageSize::Size1G, PageSize::Size2M] {
                 let block = Block::around(edge, size);
-                if size <= whole && block.is_cut_at(edge) {
+                if size <= whole && block.is_split_at(edge) {
                     cuts.push(block);
                 }
             }

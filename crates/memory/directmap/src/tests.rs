@@ -8,7 +8,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{Block, PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::sim::{SimSource, SimTables};
 use rhumb_pagetable::{
     Access, Attributes, Entry, Leaf, Leaves, Levels, MapError, PageCounts, Permissions, Privilege, Root,

@@ -9,7 +9,7 @@
 //! Absent pages are entries of all zero bits, at the level where the page stood: whether zeroes mean a hole or frames
 //! that were taken out is for the journal to know.
 
-use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{
     ENTRIES, Entry, Leaf, PageCounts, Privilege, Root, Scan, Step, TableMemory, Visit, bits, descend,
     levels::span_bytes,
@@ -17,7 +17,6 @@ use rhumb_pagetable::{
 
 use crate::batch::Batch;
 use crate::planted::{self, Fault};
-use crate::records::Block;
 use crate::state::State;
 
 /// Tables, and where the map stands in them.

@@ -3,11 +3,11 @@
 use core::fmt;
 use core::task::Poll;
 
-use rhumb_machine::{PageSize, Pfn, PfnRange};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory, Visit};
 
 use crate::change::DirectMap;
-use crate::records::{Block, Handle, Hold, OwnerId, Totals};
+use crate::records::{Handle, Hold, OwnerId, Totals};
 use crate::rules::Rules;
 use crate::work::STEP_ENTRIES;
 

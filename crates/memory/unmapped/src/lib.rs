@@ -1,33 +1,196 @@
-//! Frames that the direct map does not show: how they leave it and come back, and how they are reached meanwhile.
+//! The unmapped pool: frames out of the direct map, taken from it by whole large pages and handed out in pieces.
 //!
 //! ```text
-//!   rhumb-frames ──whole block──> pool ──Frame<Unmapped>──> holder
-//!                                  │                           │
-//!                     one change, one flush a block       reads and writes
-//!                                  v                           v
-//!                          rhumb-directmap                  windows <── protect ── writers of page tables
+//!   Frames ──order 9──> one change, one flush ──> block: 512 bits ──buddy──> Frame<Unmapped>, orders 0..=9, all zero
+//!     ^                                             │    ^                          │
+//!     └──── one restore, one flush <── last frame ──┘    └── zeroed by a window <───┘ give
 //! ```
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`pool`] | [`pool::UnmappedPool`]: frames out of the map, by whole large pages |
-//! | [`windows`] | [`windows::Windows`]: short-lived mappings for one CPU of what the map does not show |
-//! | [`protect`] | page tables that only a window, or an open key, can write |
+//! | [`home`] | [`Home`]: the allocator, the map, and the locks that the caller has for them |
+//! | [`account`] | [`Account`]s: who has how much, and who may |
+//! | `record` | a block's state, kept in the descriptors of its own frames |
+//! | `shelf` | [`Shelf`]: the blocks by fullness, under one lock |
+//! | `crossing` | the two places where frames change their type: out of the map and back |
+//! | `grow`, `shrink` | taking blocks and giving them back |
 //! | [`planted`] | faults that the tests plant |
+//! | [`error`], [`report`] | typed answers, counters, [`UnmappedPool::validate`] |
 //!
-//! Principles:
-//! 1. Out by whole blocks: one change of the map and one flush for 512 frames, and the map whole again afterwards (I3,
-//!    I6).
-//! 2. What is out has another type, and is zero before it is anybody else's (I5).
-//! 3. Reaching it concerns one CPU: an entry of its own table, no flush of others.
-//! 4. Nothing allocates for itself (I10); whoever asks has an account (I11).
+//! # What holds
+//! 1. **I3, I6** A block leaves the map by one change of a whole large page, and one flush follows for its 512 frames.
+//!    It returns by one restore, which cannot fail and merges what the block had broken; after its flush it goes back
+//!    to the allocator.
+//! 2. **I5** What is free in the pool is zero: a block is zeroed before it leaves the map, a frame that is given back
+//!    through a window while it is still out. So nothing that was secret is ever reachable through the map, and what is
+//!    handed out is clean. A `Frame<Unmapped>` can be neither freed nor made a mapped one without unsafe code, and
+//!    losing one is counted:
+//!
+//! ```compile_fail,E0277
+//! use rhumb_frames::{Frame, Frames, Unmapped};
+//! fn free<M: rhumb_machine::Machine>(frames: &Frames<M>, pinned: rhumb_machine::Pinned<'_>, frame: Frame<Unmapped>) {
+//!     frames.free(pinned, frame);
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use rhumb_frames::{Frame, Unmapped};
+//! fn back(frame: Frame<Unmapped>) -> Frame {
+//!     frame.assume_mapped()
+//! }
+//! ```
+//! ```compile_fail
+//! #![deny(unused_must_use)]
+//! use rhumb_unmapped::{Home, UnmappedPool};
+//! use rhumb_frames::Owner;
+//! fn lose<H: Home>(pool: &UnmappedPool<H>, pinned: rhumb_machine::Pinned<'_>) {
+//!     pool.take(pinned, Owner(1), rhumb_machine::Order::BASE);
+//! }
+//! ```
+//! 3. **I10** A block's state is kept in the descriptors of its first frames, in the words that belong to whoever holds
+//!    the frame: the pool. So it allocates nothing for itself, however large it grows. A holder of a `Frame<Unmapped>`
+//!    cannot write its descriptor.
+//! 4. **I11** A block that has frames out is one account's, and no other owner gets a frame of it. An account has three
+//!    limits: on its blocks, on its frames, and on how often a block leaves the map for it. So however owners share
+//!    work among them, no more is out of the map, and no more flushes happen, than their limits add up to, and the
+//!    spares: `max(4, blocks / 8)`. The map's own limit, on large pages broken, holds for the pool as a whole.
+//! 5. **Fullest first.** A request is served from the fullest of the owner's blocks that can, so that the others empty
+//!    out.
+//!
+//! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called, memory is
+//! cleared or CPUs are flushed. Each hold of the shelf's lock is a constant number of steps: what concerns a whole
+//! gigabyte, or all blocks, takes the lock for one 2-MiB block after another.
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod account;
+pub mod counters;
+mod crossing;
+pub mod error;
+mod grow;
+pub mod home;
 pub mod planted;
-pub mod pool;
-pub mod protect;
-pub mod windows;
+mod record;
+pub mod report;
+mod shelf;
+mod shrink;
+
+use rhumb_frames::{Frame, Owner, Unmapped};
+use rhumb_machine::{Machine, Order, Pinned};
+
+pub use account::{Account, Holdings, Limits};
+pub use counters::PoolCounters;
+pub use error::{GiveError, PoolError, Refused};
+pub use home::Home;
+pub use report::PoolInconsistency;
+pub use shelf::Shelf;
+
+use shelf::{Request, Served};
+
+use planted::Fault;
+
+/// Frames out of the direct map. See the module.
+#[derive(Debug)]
+pub struct UnmappedPool<H: Home> {
+    home: H,
+}
+
+impl<H: Home> UnmappedPool<H> {
+    /// Makes the pool over what `home` leads to.
+    pub const fn new(home: H) -> Self {
+        Self { home }
+    }
+
+    /// Opens an account: what `owner` may have from now on. One that is open gets the new limits, and keeps what it
+    /// has.
+    ///
+    /// # Errors
+    /// [`PoolError::NoAccount`] where the shelf has no place for this owner's number.
+    pub fn open_account(&self, owner: Owner, limits: Limits) -> Result<(), PoolError> {
+        self.home.with_shelf(|shelf| shelf.open_account(owner, limits))
+    }
+
+    /// Returns what `owner` has; `None` where it has no account.
+    pub fn account(&self, owner: Owner) -> Option<Holdings> {
+        self.home.with_shelf(|shelf| shelf.holdings(owner))
+    }
+
+    /// Closes an account.
+    ///
+    /// # Errors
+    /// [`PoolError::AccountInUse`] while frames or blocks are charged to it; [`PoolError::TooFast`] while the owner has
+    /// spent more of its rate than the time since has given it: an account that is opened anew begins without that debt.
+    pub fn close_account(&self, owner: Owner) -> Result<(), PoolError> {
+        let now_ns = self.home.frames().machine().now_ns();
+        self.home.with_shelf(|shelf| shelf.close_account(owner, now_ns))
+    }
+
+    /// Sets how many wholly free blocks stay in the pool at least, and returns how many did before; four if not set.
+    /// One in eight of the blocks that are out stays in any case.
+    pub fn keep_blocks(&self, blocks: u64) -> u64 {
+        self.home.with_shelf(|shelf| {
+            let before = shelf.kept_blocks();
+            shelf.keep_blocks(blocks);
+            before
+        })
+    }
+
+    /// Takes a block of `order` (0 to 9), zeroed, out of the direct map, charged to `owner`.
+    ///
+    /// Where none of the owner's blocks has room, it takes one of 2 MiB, after a compaction if need be. One CPU at a
+    /// time does that for an owner; others that want one for this owner wait for it.
+    ///
+    /// # Errors
+    /// [`PoolError`]; nothing has changed then.
+    ///
+    /// Cost: a short hold of the shelf's lock. Once in 512 frames 2 MiB are cleared, the map is changed (one write, 513
+    /// where a 1-GiB page is cut), and all CPUs are flushed once.
+    pub fn take(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
+        let frames = self.home.frames();
+        let request = Request { owner, order, cpu: pinned.cpu() };
+        let pfn = loop {
+            match self.home.with_shelf(|shelf| shelf.take(frames, request))? {
+                Served::Frame(pfn) => break pfn,
+                Served::NeedsBlock => break self.grow_and_take(pinned, request)?,
+                Served::Wait => self.home.relax(),
+            }
+        };
+        crossing::part(frames, pfn, order).ok_or(PoolError::NotABlock { pfn })
+    }
+
+    /// Gives a frame back. It is zeroed through a window while it is still out of the map, and before another taker can
+    /// have it.
+    ///
+    /// The block whose last frame it was goes back to the allocator, unless few such are kept.
+    ///
+    /// # Errors
+    /// The frame, unchanged, where it is not of this pool, or the pool has it already.
+    pub fn give(&self, pinned: Pinned<'_>, mut frame: Frame<Unmapped>) -> Result<(), Refused> {
+        let (frames, pfn, order) = (self.home.frames(), frame.pfn(), frame.order());
+        if frame.brand() != frames.brand() {
+            return Err(Refused { frame, error: GiveError::Foreign { pfn } });
+        }
+        if let Err(error) = self.home.with_shelf(|shelf| shelf.check_out(frames, pfn, order)) {
+            return Err(Refused { frame, error });
+        }
+        if planted::is(Fault::ShelvedBeforeZeroed) {
+            let _ = self.home.with_shelf(|shelf| shelf.give(frames, pfn, order));
+            let _ = self.home.zero(&mut frame);
+            let _ = frame.into_pfn();
+            return Ok(());
+        }
+        if let Err(error) = self.home.zero(&mut frame) {
+            return Err(Refused { frame, error: GiveError::NotZeroed(error) });
+        }
+        match self.home.with_shelf(|shelf| shelf.give(frames, pfn, order)) {
+            Ok(()) => {
+                let _ = frame.into_pfn();
+                self.shed(pinned);
+                Ok(())
+            }
+            Err(error) => Err(Refused { frame, error }),
+        }
+    }
+}
 
 /// The example of the README compiles.
 #[cfg(doctest)]

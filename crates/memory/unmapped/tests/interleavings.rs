@@ -14,8 +14,8 @@ use rhumb_machine::{
 use rhumb_pagetable::sim::{SimSource, SimTables};
 use rhumb_pagetable::{Levels, Root, TableSource};
 use rhumb_unmapped::planted::{self, Fault};
-use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
-use rhumb_unmapped::windows::copy::CopyError;
+use rhumb_unmapped::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
+use rhumb_windows::copy::CopyError;
 use shuttle::sync::{Mutex, TryLockError};
 
 const CPUS: usize = 4;

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Leaf, TableMemory};
-use rhumb_unmapped::protect::{Protection, Rights};
+use rhumb_tableguard::{Protection, Rights};
 
 use super::{KEY, blocks, in_force};
 use crate::arch::percpu;

@@ -1,6 +1,6 @@
 //! Blocks of 2 MiB for tables: from the allocator, protected as a whole, and ordinary again before they go back (I5).
 //!
-//! The frames of a block belong to the store ([`rhumb_unmapped::protect::TableStore`]) and, in the map's journal, to
+//! The frames of a block belong to the store ([`rhumb_tableguard::TableStore`]) and, in the map's journal, to
 //! `page tables`; its handle is left there. Tables are fetched from the store by whoever fills the map's reserve, so a
 //! change of the map never comes here (I7, I10): growing *is* a change. One CPU at a time grows or shrinks the store;
 //! the filling that follows its own change takes what is left.
@@ -13,10 +13,10 @@ use core::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-use rhumb_directmap::{Block, ChangeError};
+use rhumb_directmap::ChangeError;
 use rhumb_frames::{AllocClass, FrameRange, Request};
-use rhumb_machine::{Machine, Order, Pfn};
-use rhumb_unmapped::protect::{Protection, TABLES_PER_BLOCK, Tenure};
+use rhumb_machine::{Block, Machine, Order, Pfn};
+use rhumb_tableguard::{Protection, TABLES_PER_BLOCK, Tenure};
 
 use super::{change, in_force, wanted};
 use crate::machine::MACHINE;

@@ -36,7 +36,7 @@ use core::sync::atomic::{
 use rhumb_bootinfo::Options;
 use rhumb_directmap::{Change, State};
 use rhumb_machine::Counted;
-use rhumb_unmapped::protect::{Key, NoKeys, Protection, Rights, SupervisorKeys, Wish, decide as choose};
+use rhumb_tableguard::{Key, NoKeys, Protection, Rights, SupervisorKeys, Wish, decide as choose};
 use spin::Once;
 
 use crate::arch::cpu::features;

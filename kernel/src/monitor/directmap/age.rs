@@ -1,8 +1,7 @@
 //! `directmap age` breaks the map on purpose; `directmap heal` gives everything back and proves it.
 
-use rhumb_directmap::Block;
 use rhumb_frames::{FrameRange, Place};
-use rhumb_machine::{Counted, PageSize, Pfn, PfnRange, PhysRange};
+use rhumb_machine::{Block, Counted, PageSize, Pfn, PfnRange, PhysRange};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use super::super::frames::{allocator, drain_all};

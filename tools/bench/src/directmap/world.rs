@@ -8,9 +8,9 @@ use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapp
 use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Entry, FlushStats};
-use rhumb_unmapped::pool::{Account, Home, Limits, Shelf, UnmappedPool};
-use rhumb_unmapped::windows::copy::CopyError;
-use rhumb_unmapped::windows::{CpuSlots, SLOTS, WindowTables, Windows};
+use rhumb_unmapped::{Account, Home, Limits, Shelf, UnmappedPool};
+use rhumb_windows::copy::CopyError;
+use rhumb_windows::{CpuSlots, SLOTS, WindowTables, Windows};
 
 use super::tables::Tables;
 use super::ways::rhumb::fresh_map;

@@ -2,8 +2,8 @@
 
 use core::task::Poll;
 
-use rhumb_directmap::{Altering, At, Batch, Block, Change, Changing, Restoring, State};
-use rhumb_machine::{PageSize, PfnRange};
+use rhumb_directmap::{Altering, At, Batch, Change, Changing, Restoring, State};
+use rhumb_machine::{Block, PageSize, PfnRange};
 use rhumb_pagetable::{CacheMode, Key};
 
 use crate::model::{Known, Touch};

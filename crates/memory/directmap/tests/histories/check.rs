@@ -1,6 +1,6 @@
 //! The checks after each turn.
 
-use rhumb_directmap::Block;
+use rhumb_machine::Block;
 use rhumb_machine::PageSize;
 use rhumb_pagetable::Leaves;
 

@@ -1,8 +1,8 @@
 //! The flat model: the holds, and for each pending flush how frames were before. No page sizes, no tables.
 
-use rhumb_directmap::{Block, Presence, State};
+use rhumb_directmap::{Presence, State};
 use rhumb_hosted::mmu::{Fault, Use};
-use rhumb_machine::{PageSize, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::{Access, Rights};
 
 /// One hold, as it should be.
@@ -19,7 +19,7 @@ impl Known {
     pub(crate) fn breaks(&self, block: Block) -> bool {
         match self.pinned {
             Some(size) => size < block.size() && self.frames.overlaps(block.frames()),
-            None => block.is_cut_at(self.frames.start()) || block.is_cut_at(self.frames.end()),
+            None => block.is_split_at(self.frames.start()) || block.is_split_at(self.frames.end()),
         }
     }
 }

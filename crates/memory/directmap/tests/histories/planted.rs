@@ -9,7 +9,7 @@
 //! | a table of the reserve is not cleared when it is taken | all its 512 entries are written before it is hung in |
 //!
 //! A mark that a flusher finds and does not exchange is a matter of memory order: the models of `rhumb-pagetable` plant
-//! and find it. Windows and the pool have their faults in `rhumb-unmapped`.
+//! and find it. Windows and the pool have their faults in `rhumb-windows` and `rhumb-unmapped`.
 
 use rhumb_directmap::planted::Fault;
 use rhumb_pagetable::planted::Fault as TableFault;

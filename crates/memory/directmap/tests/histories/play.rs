@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rhumb_directmap::{At, Batch, Block, Cause, Held, State};
+use rhumb_directmap::{At, Batch, Cause, Held, State};
 use rhumb_hosted::Cpu;
-use rhumb_machine::{CpuId, CpuMask, PfnRange, planted};
+use rhumb_machine::{Block, CpuId, CpuMask, PfnRange, planted};
 
 use crate::eyes::Eyes;
 use crate::model::{Model, Touch, UNDER_WAY};

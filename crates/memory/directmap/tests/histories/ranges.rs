@@ -1,6 +1,6 @@
 //! The frames that a history changes.
 
-use rhumb_directmap::Block;
+use rhumb_machine::Block;
 use rhumb_machine::{PageSize, PfnRange};
 
 use crate::play::Play;

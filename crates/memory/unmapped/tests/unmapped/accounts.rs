@@ -1,10 +1,10 @@
 //! Limits (I11): they bound what owners do alone and together.
 
-use rhumb_directmap::{Block, ChangeError, Limits as MapLimits};
+use rhumb_directmap::{ChangeError, Limits as MapLimits};
 use rhumb_hosted::mmu::MmuConfig;
-use rhumb_machine::{CpuId, Order, PageSize};
+use rhumb_machine::{Block, CpuId, Order, PageSize};
 use rhumb_unmapped::planted::{self, Fault};
-use rhumb_unmapped::pool::{Limits, PoolError};
+use rhumb_unmapped::{Limits, PoolError};
 
 use crate::world::*;
 

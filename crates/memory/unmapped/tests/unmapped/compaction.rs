@@ -93,7 +93,7 @@ fn take_out_of_scattered(world: &'static World, pinned: Pinned<'_>, moving: Movi
     let before = world.scattered.lock().unwrap().clone();
     let frame = world.take(pinned, ALICE).unwrap();
     assert_eq!(world.pool().counters().compactions, 1);
-    let block = rhumb_directmap::Block::around(frame.pfn(), rhumb_machine::PageSize::Size2M).frames();
+    let block = rhumb_machine::Block::around(frame.pfn(), rhumb_machine::PageSize::Size2M).frames();
     let emptied: Vec<_> = before.iter().filter(|frame| block.contains(frame.pfn)).collect();
     assert_eq!(emptied.len(), 512 / 64);
     for frame in emptied {

@@ -1,4 +1,4 @@
-//! The unmapped pool, the windows and the protected tables on a machine whose CPUs forget no translation by themselves.
+//! The unmapped pool on a machine whose CPUs forget no translation by themselves.
 
 mod accounts;
 mod churn;
@@ -8,9 +8,6 @@ mod irqs_off;
 mod model;
 mod planted;
 mod pool;
-mod protect;
 mod reserve;
-mod storm;
 mod two_worlds;
-mod views;
 mod world;

@@ -1,10 +1,9 @@
 //! Directed cases of the pool.
 
-use rhumb_directmap::Block;
 use rhumb_frames::{AllocError, Frame, Owner, Reclaimer, Registration, Request, Unmapped, Zone};
 use rhumb_hosted::mmu::{Fault, MmuConfig};
-use rhumb_machine::{CpuId, Machine, NodeId, Order, PageSize, PfnRange};
-use rhumb_unmapped::pool::{GiveError, PoolError};
+use rhumb_machine::{Block, CpuId, Machine, NodeId, Order, PageSize, PfnRange};
+use rhumb_unmapped::{GiveError, PoolError};
 
 use crate::world::*;
 

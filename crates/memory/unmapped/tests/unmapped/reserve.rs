@@ -1,7 +1,7 @@
 //! Every shortage is an answer, and nothing has changed.
 
 use rhumb_directmap::ChangeError;
-use rhumb_unmapped::pool::PoolError;
+use rhumb_unmapped::PoolError;
 
 use crate::world::*;
 

@@ -4,9 +4,9 @@ use rhumb_directmap::{At, Batch, Cause, Change};
 use rhumb_frames::Request;
 use rhumb_hosted::mmu::MmuConfig;
 use rhumb_machine::CpuId;
-use rhumb_unmapped::pool::GiveError;
-use rhumb_unmapped::windows::WindowError;
-use rhumb_unmapped::windows::copy::CopyError;
+use rhumb_unmapped::GiveError;
+use rhumb_windows::WindowError;
+use rhumb_windows::copy::CopyError;
 
 use crate::world::{ALICE, BOB, GIB, World};
 

@@ -1,8 +1,7 @@
 //! A hosted machine with everything: RAM, an allocator, a direct map and windows that a software MMU translates, a
 //! pool.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock, TryLockError};
+use std::sync::{Mutex, TryLockError};
 
 use rhumb_directmap::{
     DirectMap, Limits as MapLimits, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing,
@@ -10,18 +9,16 @@ use rhumb_directmap::{
 };
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped};
 use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, TableFrames, Use};
+use rhumb_hosted::windows::HostedWindows;
 use rhumb_hosted::{HostedMachine, LargePages};
 use rhumb_machine::{
     CpuId, CpuMask, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
     VirtRange,
 };
-use rhumb_pagetable::{
-    Entry, FlushCause, FlushCounters, FlushStats, Levels, PageCounts, Privilege, Root, TableMemory,
-    TableSource,
-};
-use rhumb_unmapped::pool::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
-use rhumb_unmapped::windows::copy::CopyError;
-use rhumb_unmapped::windows::{CpuSlots, WINDOW_BASE, WindowTables, Windows, slot_address};
+use rhumb_pagetable::{FlushCause, FlushCounters, FlushStats, Levels, PageCounts, Root, TableSource};
+use rhumb_unmapped::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
+use rhumb_windows::copy::CopyError;
+use rhumb_windows::{CpuSlots, Windows};
 
 use crate::compaction::{Moving, Scattered, make_block};
 
@@ -37,47 +34,6 @@ const RAM_AT: u64 = 4 * GIB;
 pub(crate) const ALICE: Owner = Owner(1);
 pub(crate) const BOB: Owner = Owner(2);
 pub(crate) const NOBODY: Owner = Owner(3);
-
-/// Page tables of the windows, in the machine's RAM.
-pub(crate) struct HostedWindows {
-    machine: Hosted,
-    tables: HostedTables,
-    pages: Vec<Pfn>,
-    watch: &'static Watch,
-}
-
-/// What the windows' tables see of the order in which they are written.
-#[derive(Default)]
-pub(crate) struct Watch {
-    windows: OnceLock<&'static HostedViews>,
-    /// How often an entry was cleared when no window was open any more.
-    pub(crate) cleared_late: AtomicU64,
-}
-
-// SAFETY: entries are written into tables that the MMU walks, and a slot's page is where the MMU says.
-unsafe impl WindowTables for HostedWindows {
-    fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
-        // An interrupt comes before and after, if one may.
-        drop(self.machine.pin());
-        if !entry.is_present() && self.watch.windows.get().is_some_and(|windows| windows.counters().open == 0)
-        {
-            self.watch.cleared_late.fetch_add(1, Relaxed);
-        }
-        self.tables.clone().write(self.pages[cpu.index()], slot, entry);
-        drop(self.machine.pin());
-    }
-
-    fn read(&self, cpu: CpuId, slot: usize) -> Entry {
-        self.tables.read(self.pages[cpu.index()], slot)
-    }
-
-    fn show(&self, cpu: CpuId, slot: usize) -> VirtAddr {
-        drop(self.machine.pin());
-        let mmu = self.machine.mmu().unwrap();
-        let phys = mmu.access(cpu, slot_address(cpu, slot), Use::Write).expect("a window faults");
-        self.machine.direct(phys)
-    }
-}
 
 pub(crate) type HostedViews = Windows<Hosted, HostedWindows>;
 
@@ -115,8 +71,6 @@ pub(crate) struct World {
     pub(crate) movable: Mutex<Vec<Frame>>,
     /// What it moves where there is no such.
     pub(crate) scattered: Mutex<Vec<Scattered>>,
-    pub(crate) tables: HostedTables,
-    pub(crate) watch: &'static Watch,
 }
 
 #[derive(Clone, Copy)]
@@ -215,12 +169,10 @@ impl World {
             limit: None,
         };
         let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-        let pages = window_tables(machine, &mut tables, &mut source, root);
+        let windows = HostedWindows::new(machine, tables.clone(), &mut source, root).unwrap();
         // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
         let mmu = unsafe { machine.attach_mmu(root, config) }.unwrap();
-        // A closed window's slot is not used again before it is flushed.
-        let windows = rhumb_machine::MAX_CPUS as u64 * PageSize::Size2M.bytes();
-        mmu.unused_until_flushed(VirtRange::of_length(WINDOW_BASE, windows).unwrap());
+        mmu.unused_until_flushed(HostedWindows::range());
 
         let standing = Standing {
             root,
@@ -240,8 +192,6 @@ impl World {
         let accounts = [const { Account::CLOSED }; 8];
         let shelf = Shelf::new(Box::leak(Box::new(accounts)));
         let slots = machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
-        let watch: &'static Watch = leak(Watch::default());
-        let windows = HostedWindows { machine, tables: tables.clone(), pages, watch };
         let frames = allocator(machine, ram);
         let windows = Windows::new(&frames, windows, slots);
         let world: &'static Self = leak(Self {
@@ -260,10 +210,7 @@ impl World {
             flushes: FlushCounters::new(),
             movable: Mutex::default(),
             scattered: Mutex::default(),
-            tables,
-            watch,
         });
-        let _ = watch.windows.set(&world.windows);
         let pool = world.pool();
         pool.keep_blocks(0);
         pool.open_account(ALICE, Limits::NONE).unwrap();
@@ -384,29 +331,6 @@ impl World {
     ) -> Result<Frame<Unmapped>, PoolError> {
         self.pool().take(pinned, owner, Order::BASE)
     }
-}
-
-/// A table a CPU at level 1, under common tables above.
-fn window_tables(
-    machine: Hosted,
-    tables: &mut HostedTables,
-    source: &mut TableFrames<'static>,
-    root: Root,
-) -> Vec<Pfn> {
-    let mut table = root.table;
-    for level in [4, 3] {
-        let next = source.take_zeroed_table().unwrap();
-        let index = WINDOW_BASE.get() >> (12 + 9 * (level - 1)) & 511;
-        tables.write(table, index as usize, Entry::table(next, Privilege::Supervisor));
-        table = next;
-    }
-    let cpus = machine.cpus().iter();
-    cpus.map(|cpu| {
-        let page = source.take_zeroed_table().unwrap();
-        tables.write(table, cpu.index(), Entry::table(page, Privilege::Supervisor));
-        page
-    })
-    .collect()
 }
 
 fn allocator(machine: Hosted, ram: PfnRange) -> Frames<Hosted> {

@@ -1,0 +1,10 @@
+//! Faults that a test plants into this crate, to see them found.
+
+pub use rhumb_machine::planted::*;
+
+/// A fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// A key that was open when it was opened again is closed afterwards.
+    KeyClosedNotRestored,
+}

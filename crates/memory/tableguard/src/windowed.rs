@@ -1,0 +1,50 @@
+//! [`WindowedTables`]: tables that are written through windows.
+
+#![expect(unsafe_code, reason = "its maker promises that what it is given are tables")]
+
+use rhumb_machine::{Machine, Pfn};
+use rhumb_pagetable::{Entry, TableMemory};
+use rhumb_windows::{WindowTables, Windows};
+
+/// Tables that are read where they are, and written through a window, one window for each run of entries, with
+/// interrupts off.
+///
+/// A write finds a window always: writers of tables have a slot of their own on each CPU, and nothing that would write
+/// tables runs while one is open.
+#[derive(Debug)]
+pub struct WindowedTables<'windows, R: TableMemory, M: Machine, T: WindowTables> {
+    inner: R,
+    windows: &'windows Windows<M, T>,
+}
+
+impl<'windows, R: TableMemory, M: Machine, T: WindowTables> WindowedTables<'windows, R, M, T> {
+    /// Wraps `inner`, which reads through the direct map.
+    ///
+    /// # Safety
+    /// As the maker of `inner` promised: every `table` given is a page table, reached by nothing but 64-bit atomics,
+    /// and what is mapped may be mapped (I4, I8). Each CPU that writes has windows.
+    pub const unsafe fn new(inner: R, windows: &'windows Windows<M, T>) -> Self {
+        Self { inner, windows }
+    }
+}
+
+impl<R: TableMemory, M: Machine, T: WindowTables> TableMemory for WindowedTables<'_, R, M, T> {
+    fn read(&self, table: Pfn, index: usize) -> Entry {
+        self.inner.read(table, index)
+    }
+
+    fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
+        self.write_run(table, index, entry, 0, 1);
+    }
+
+    /// # Panics
+    /// Where the CPU has no windows, or writes tables while it writes tables: the promise of
+    /// [`WindowedTables::new`] is broken, and a table would keep its old entry.
+    fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {
+        // SAFETY: `new` was promised that what it is given are tables, which may map what they are made to map.
+        let written = unsafe { self.windows.write_table(table, index, first, step_bytes, count) };
+        if let Err(error) = written {
+            panic!("page table {table} cannot be written: {error}");
+        }
+    }
+}

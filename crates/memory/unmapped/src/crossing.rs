@@ -1,0 +1,150 @@
+//! The two places where frames change their type: out of the direct map, and back into it. And the pieces in between.
+//!
+//! Each function does all that the change of type claims, so that there is no way to have the one without the other.
+
+#![expect(unsafe_code, reason = "changes the type of frames whose presence it has changed")]
+
+use core::sync::atomic::{Ordering::SeqCst, fence};
+use core::task::Poll;
+
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Restoring, Settled};
+use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
+use rhumb_machine::{Machine, Order, Pfn, Pinned};
+
+use crate::home::Home;
+
+/// Takes a block, zeroed by its maker, out of the map: one change, one flush. Its handle lives on as its number. Returns
+/// how many flushes it took: none where no CPU had anything to drop.
+pub(crate) fn out<H: Home>(
+    home: &H,
+    pinned: Pinned<'_>,
+    block: Frame<Mapped>,
+    reason: &'static str,
+) -> Result<u64, (Frame<Mapped>, ChangeError)> {
+    let machine = home.frames().machine();
+    let at = At::now(machine, pinned);
+    let (mut batch, cause) = (Batch::new(), Cause::new(home.map_owner(), reason));
+    // SAFETY: the block's handle is here, and becomes one of frames that are not in the map.
+    let mut work = unsafe { Changing::new(block.frames(), Change::NotPresent, cause, at) };
+    let changed = loop {
+        // The pool finds it again by owner and frames.
+        let step =
+            home.with_map(|map| work.step(map, &mut batch).map(|done| done.map(|held| map.leave(held))));
+        if let Poll::Ready(changed) = step {
+            break changed;
+        }
+    };
+    if let (Err(error), true) = (changed, batch.is_empty()) {
+        return Err((block, error));
+    }
+    // Also where it was refused after some steps: what others have given back meanwhile was merged then.
+    let settled = flush(home, pinned, &mut batch);
+    home.note_flush(settled.stats());
+    let flushed = home.with_map(|map| map.settle(settled));
+    if let Err(error) = changed {
+        return Err((block, error));
+    }
+    // SAFETY: the map does not show these frames (`change`), and every CPU that may have has dropped its translations
+    // (I5, I6).
+    let unmapped = unsafe { block.assume_unmapped() };
+    let _ = unmapped.into_pfn();
+    Ok(u64::from(!flushed.was_empty()))
+}
+
+/// Flushes on the CPUs that the home names.
+fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> Settled {
+    // Between the last write of an entry and the look at who runs: see `Machine::flush_targets`.
+    fence(SeqCst);
+    // SAFETY: a home names all CPUs that may have cached the map.
+    unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) }
+}
+
+/// Why a block did not come back.
+pub(crate) enum Stays {
+    /// The map's lock is held by somebody; ask again.
+    Busy,
+    /// Neither the map nor the allocator knows it: lost.
+    Unknown,
+}
+
+/// Whether to wait for the map's lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// Yes.
+    Allowed,
+    /// No: whoever called may hold it.
+    Forbidden,
+}
+
+/// Brings a block of `order` back into the map, and frees it after the flush. Every frame of it is zero and in the
+/// pool: the caller has taken it off the shelf. Returns how many flushes it took.
+pub(crate) fn back<H: Home>(
+    home: &H,
+    pinned: Pinned<'_>,
+    (start, order): (Pfn, Order),
+    wait: Wait,
+) -> Result<u64, Stays> {
+    let Some(block) = whole(home.frames(), start, order) else { return Err(Stays::Unknown) };
+    let mut batch = Batch::new();
+    let owner = home.map_owner();
+    let mut restoring = None;
+    let mut step = |map: &mut DirectMap<H::Tables, H::Rules>| {
+        if restoring.is_none() {
+            // SAFETY: `out` left it, and every frame of the block is in the pool.
+            let held = unsafe { map.adopt(owner, block.frames()) };
+            restoring = held.map(Restoring::new);
+        }
+        let Some(work) = &mut restoring else { return Poll::Ready(None) };
+        work.step(map, &mut batch).map(Some)
+    };
+    let first = match wait {
+        Wait::Allowed => Some(home.with_map(&mut step)),
+        Wait::Forbidden => home.try_with_map(&mut step),
+    };
+    let Some(mut restored) = first else {
+        let _ = block.into_pfn();
+        return Err(Stays::Busy);
+    };
+    // The lock was free, so the caller does not hold it: from here on it may be waited for.
+    while restored.is_pending() {
+        restored = home.with_map(&mut step);
+    }
+    if restored == Poll::Ready(None) {
+        return Err(Stays::Unknown);
+    }
+    let settled = flush(home, pinned, &mut batch);
+    home.note_flush(settled.stats());
+    let flushed = home.with_map(|map| map.settle(settled));
+    // SAFETY: the map shows it (`restore`); what tables it freed no CPU walks any more (I6); all of it is zero (I5).
+    let block = unsafe { block.assume_mapped() };
+    home.frames().free(pinned, block);
+    Ok(u64::from(!flushed.was_empty()))
+}
+
+/// The handle of a piece that the shelf has marked as taken, just now.
+pub(crate) fn part<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Option<Frame<Unmapped>> {
+    // A piece of a 1-GiB block is a piece of nothing smaller in the allocator's eyes.
+    let block = whole_around(frames, pfn, Order::LARGE).or_else(|| whole_around(frames, pfn, Order::HUGE))?;
+    // SAFETY: the shelf marks each frame as taken once, so no other handle of a piece has any of these; the block's own
+    // is a number again, right away.
+    let part = unsafe { block.part(pfn, order) };
+    let _ = block.into_pfn();
+    part
+}
+
+fn whole_around<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Option<Frame<Unmapped>> {
+    whole(frames, Pfn::new(pfn.get() & !(order.frames() - 1)), order)
+}
+
+/// The handle of a block that is out of the map, from its number.
+fn whole<M: Machine>(frames: &Frames<M>, start: Pfn, order: Order) -> Option<Frame<Unmapped>> {
+    // SAFETY: the pool holds the block since `out`, of this order, as its number.
+    let block = unsafe { frames.from_pfn(start, order) }.ok()?;
+    // SAFETY: since `out` the map does not show it (I5).
+    Some(unsafe { block.assume_unmapped() })
+}
+
+/// The order and owner to ask the allocator for, for reports that show who holds a frame.
+pub(crate) const fn request(order: Order, owner: Owner) -> rhumb_frames::Request {
+    rhumb_frames::Request::new(order).zeroed().owner(owner)
+}

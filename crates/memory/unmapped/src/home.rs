@@ -1,0 +1,91 @@
+//! What the pool rests on, and whose locks it takes.
+
+#![expect(unsafe_code, reason = "declares an unsafe trait")]
+
+use rhumb_directmap::{DirectMap, OwnerId, Rules};
+use rhumb_frames::{Frame, Frames, Unmapped};
+use rhumb_machine::{CpuMask, Machine, Pinned};
+use rhumb_pagetable::TableMemory;
+use rhumb_pagetable::flush::FlushStats;
+
+use crate::shelf::Shelf;
+use rhumb_windows::copy::CopyError;
+
+/// The pool's surroundings. In a kernel: a unit struct before statics.
+///
+/// The pool holds one of the two locks at a time, and calls nothing else of its home meanwhile but [`Home::frames`], of
+/// which it reads and writes descriptors only.
+///
+/// # Safety
+/// The pool changes the type of frames by what its home says, so an implementation promises:
+/// - All methods lead to the same things for as long as the value and its copies live: one allocator, and the one
+///   direct map that shows this allocator's frames to the machine's CPUs.
+/// - The shelf is exclusively this allocator's: no other home with another shelf leads to the allocator, and nothing
+///   but the pool calls [`Home::with_shelf`] and [`Home::try_with_shelf`], or reaches the shelf in another way.
+/// - [`Home::map_owner`] is exclusively the pool's: nothing else changes, leaves or adopts frames in its name.
+/// - [`Home::zero`] answers `Ok` only where all of the frame is zero.
+/// - [`Home::flush_targets`] names every CPU that may have cached a translation of the map, but for those that begin to
+///   use the map after the call.
+///
+/// ```compile_fail,E0200
+/// use rhumb_unmapped::Home;
+/// fn lies<M: rhumb_machine::Machine>() {
+///     struct Lies;
+///     impl Home for Lies {}
+/// }
+/// ```
+pub unsafe trait Home: Sync {
+    /// The machine of the allocator.
+    type Machine: Machine;
+    /// The map's tables.
+    type Tables: TableMemory;
+    /// The map's rules.
+    type Rules: Rules;
+
+    /// Where blocks come from and go to. It has descriptors ([`Frames::with_descriptors`]).
+    fn frames(&self) -> &Frames<Self::Machine>;
+
+    /// Runs `act` with the map's lock held.
+    fn with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> A;
+
+    /// The same where the lock is free now; else `None`. Called by the allocator for want of memory, perhaps under that
+    /// very lock.
+    fn try_with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> Option<A>;
+
+    /// Runs `act` with the shelf's lock held, interrupts off.
+    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A;
+
+    /// The same where the lock is free now; else `None`.
+    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A>;
+
+    /// The name of the pool in the map's journal. Whose a block is, [`crate::UnmappedPool::owner_of`] tells.
+    fn map_owner(&self) -> OwnerId;
+
+    /// Clears a frame that is out of the map: [`rhumb_windows::Windows::zero`].
+    ///
+    /// # Errors
+    /// This CPU has no window. The frame stays out then, and the taker's.
+    fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError>;
+
+    /// The CPUs that may have cached the map.
+    fn flush_targets(&self) -> CpuMask {
+        self.frames().machine().flush_targets()
+    }
+
+    /// Counts a flush that the pool has made. Called for each, with no lock held.
+    fn note_flush(&self, flushed: FlushStats) {
+        let _ = flushed;
+    }
+
+    /// Lets time pass while another CPU does what this one waits for; called again and again. In a kernel in which CPUs
+    /// call each other: answers such calls.
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    /// Makes 2-MiB blocks whole by moving frames ([`Frames::compact`]), and says how many. Called with no lock held.
+    fn compact(&self, pinned: Pinned<'_>) -> u64 {
+        let _ = pinned;
+        0
+    }
+}

@@ -1,0 +1,164 @@
+//! Copies to and from frames that the direct map does not show, a page at a time.
+//!
+//! Each page is done through one window, with interrupts off for that page alone.
+
+use core::fmt;
+
+use rhumb_frames::{Frame, Presence};
+use rhumb_machine::{Machine, PageSize, Pfn};
+
+use crate::slots::Place;
+use crate::{Window, WindowTables, Windows};
+
+const PAGE_BYTES: u64 = PageSize::Size4K.bytes();
+
+/// A stretch of bytes that is not within the frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfFrame {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// The frame's length.
+    pub size_bytes: u64,
+}
+
+impl fmt::Display for OutOfFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {} of a frame of {}", self.bytes, self.offset, self.size_bytes)
+    }
+}
+
+impl core::error::Error for OutOfFrame {}
+
+/// A copy that could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyError {
+    /// It is not within the frame. Nothing was copied.
+    OutOfFrame(OutOfFrame),
+    /// There is no window: the CPU has none, or its reserve is held by the caller itself. The pages before this one
+    /// were copied.
+    Window(crate::WindowError),
+}
+
+impl From<OutOfFrame> for CopyError {
+    fn from(error: OutOfFrame) -> Self {
+        Self::OutOfFrame(error)
+    }
+}
+
+impl From<crate::WindowError> for CopyError {
+    fn from(error: crate::WindowError) -> Self {
+        Self::Window(error)
+    }
+}
+
+impl fmt::Display for CopyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfFrame(error) => error.fmt(f),
+            Self::Window(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CopyError {}
+
+/// A stretch of one page, and where it stands in the whole.
+struct Part {
+    page: Pfn,
+    offset: u64,
+    at: usize,
+    bytes: usize,
+}
+
+/// Cuts `bytes` bytes at `offset` of a frame into parts of one page each.
+fn parts<P: Presence>(
+    frame: &Frame<P>,
+    offset: u64,
+    bytes: usize,
+) -> Result<impl Iterator<Item = Part> + use<P>, OutOfFrame> {
+    let (size_bytes, length) = (frame.order().bytes(), bytes as u64);
+    let Some(end) = offset.checked_add(length).filter(|&end| end <= size_bytes) else {
+        return Err(OutOfFrame { offset, bytes: length, size_bytes });
+    };
+    let first = frame.pfn();
+    let mut next = offset;
+    Ok(core::iter::from_fn(move || {
+        let here = next;
+        if here >= end {
+            return None;
+        }
+        next = (here / PAGE_BYTES + 1).saturating_mul(PAGE_BYTES).min(end);
+        Some(Part {
+            page: first.plus(here / PAGE_BYTES),
+            offset: here % PAGE_BYTES,
+            at: (here - offset) as usize,
+            bytes: (next - here) as usize,
+        })
+    }))
+}
+
+impl<M: Machine, T: WindowTables> Windows<M, T> {
+    /// Writes `bytes` into a frame, from `offset` on.
+    ///
+    /// # Errors
+    /// The stretch is not within the frame; the frame is another allocator's; the CPU has no windows.
+    ///
+    /// Cost: a window for each page.
+    pub fn copy_to<P: Presence>(
+        &self,
+        frame: &mut Frame<P>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), CopyError> {
+        self.check(frame)?;
+        for part in parts(frame, offset, bytes.len())? {
+            let piece = bytes.get(part.at..part.at + part.bytes).unwrap_or_default();
+            self.copy_page(part.page, |window| window.copy_to(part.offset, piece))?;
+        }
+        Ok(())
+    }
+
+    /// Reads from a frame into `bytes`, from `offset` on.
+    ///
+    /// # Errors
+    /// As [`Windows::copy_to`].
+    ///
+    /// Cost: a window for each page.
+    pub fn copy_from<P: Presence>(
+        &self,
+        frame: &Frame<P>,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), CopyError> {
+        self.check(frame)?;
+        for part in parts(frame, offset, bytes.len())? {
+            let piece = bytes.get_mut(part.at..part.at + part.bytes).unwrap_or_default();
+            self.copy_page(part.page, |window| window.copy_from(part.offset, piece))?;
+        }
+        Ok(())
+    }
+
+    /// Clears a frame.
+    ///
+    /// # Errors
+    /// The frame is another allocator's; the CPU has no windows.
+    ///
+    /// Cost: a window for each page.
+    pub fn zero<P: Presence>(&self, frame: &mut Frame<P>) -> Result<(), CopyError> {
+        self.check(frame)?;
+        for page in frame.frames().iter() {
+            self.copy_page(page, |window| window.zero(0, PAGE_BYTES as usize))?;
+        }
+        Ok(())
+    }
+
+    fn copy_page(
+        &self,
+        page: Pfn,
+        act: impl FnOnce(&mut Window<'_, T>) -> Result<(), OutOfFrame>,
+    ) -> Result<(), CopyError> {
+        Ok(self.with_pfn(page, Place::Caller, act)??)
+    }
+}

@@ -1,0 +1,74 @@
+//! Page tables of the CPU-local windows, in the machine's RAM: the software unit walks them, and a slot's page is where
+//! that unit says.
+
+use rhumb_machine::{CpuId, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr, VirtRange};
+use rhumb_pagetable::{Entry, Privilege, Root, TableMemory, TableSource};
+use rhumb_windows::{WINDOW_BASE, WindowTables, slot_address};
+
+use crate::machine::HostedMachine;
+use crate::mmu::{HostedTables, TableFrames, Use};
+
+/// See the module.
+#[derive(Debug)]
+pub struct HostedWindows {
+    machine: &'static HostedMachine,
+    tables: HostedTables,
+    pages: Vec<Pfn>,
+}
+
+impl HostedWindows {
+    /// Makes a table at level 1 for each CPU, under common tables above; `None` where `source` has too few.
+    pub fn new(
+        machine: &'static HostedMachine,
+        mut tables: HostedTables,
+        source: &mut TableFrames<'static>,
+        root: Root,
+    ) -> Option<Self> {
+        let mut table = root.table;
+        for level in [4, 3] {
+            let next = source.take_zeroed_table().ok()?;
+            let index = WINDOW_BASE.get() >> (12 + 9 * (level - 1)) & 511;
+            tables.write(table, index as usize, Entry::table(next, Privilege::Supervisor));
+            table = next;
+        }
+        let pages = machine.cpus().iter().map(|cpu| {
+            let page = source.take_zeroed_table().ok()?;
+            tables.write(table, cpu.index(), Entry::table(page, Privilege::Supervisor));
+            Some(page)
+        });
+        let pages = pages.collect::<Option<Vec<_>>>()?;
+        Some(Self { machine, tables, pages })
+    }
+
+    /// Returns the addresses of all windows. The unit is told of them
+    /// ([`unused_until_flushed`](crate::SoftMmu::unused_until_flushed)), since a closed window's slot is not used again
+    /// before it is flushed.
+    pub fn range() -> VirtRange {
+        VirtRange::of_length(WINDOW_BASE, MAX_CPUS as u64 * PageSize::Size2M.bytes()).unwrap_or_default()
+    }
+}
+
+// SAFETY: entries are written into tables that the unit walks, and a slot's page is where the unit says.
+unsafe impl WindowTables for HostedWindows {
+    fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
+        // An interrupt comes before and after, if one may.
+        drop(self.machine.pin());
+        self.tables.clone().write(self.pages[cpu.index()], slot, entry);
+        drop(self.machine.pin());
+    }
+
+    fn read(&self, cpu: CpuId, slot: usize) -> Entry {
+        self.tables.read(self.pages[cpu.index()], slot)
+    }
+
+    /// # Panics
+    /// A window that faults: the machine has no unit, or the window's entry is not there.
+    fn show(&self, cpu: CpuId, slot: usize) -> VirtAddr {
+        drop(self.machine.pin());
+        let mmu = self.machine.mmu();
+        match mmu.map(|mmu| mmu.access(cpu, slot_address(cpu, slot), Use::Write)) {
+            Some(Ok(phys)) => self.machine.direct(phys),
+            fault => panic!("a window faults: {fault:?}"),
+        }
+    }
+}
