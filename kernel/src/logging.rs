@@ -5,12 +5,13 @@
 //! that is logged with interrupts off (in a handler, under a lock) is only kept: a line takes milliseconds. It is shown
 //! when a CPU next logs with interrupts on, idles, or ends a command; and in any case before the machine stops.
 
-use core::fmt::Write;
+use core::fmt::{self, Write};
+use core::panic::Location;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use log::LevelFilter;
 use rhumb_klog::{Host, Log, Record, Records, Ring, Sink, Slot, Turn};
-use rhumb_machine::CpuId;
+use rhumb_machine::{CpuId, impossible};
 use spin::mutex::SpinMutex;
 use x86_64::instructions::interrupts;
 
@@ -21,6 +22,8 @@ use crate::console;
 const BOOT_SLOTS: usize = 256;
 /// Records of each other CPU, which have little to say.
 pub const SLOTS_PER_CPU: usize = 16;
+/// Places that cannot be reached are logged up to this many times: half of what a CPU's own ring keeps.
+const IMPOSSIBLE_LOGGED: u64 = SLOTS_PER_CPU as u64 / 2;
 
 /// This machine, as the log sees it.
 pub struct Here;
@@ -79,6 +82,15 @@ pub fn init() {
     LOG.keep(LevelFilter::Debug);
     // It fails only where there is a log already, which is this one.
     let _ = LOG.install();
+    impossible::set_handler(&(log_impossible as impossible::Handler));
+}
+
+/// Logs a place that cannot be reached and was: the kernel goes on. The first of them tell the story; the rest are counted
+/// alone, so that a place that is reached over and over (by the log itself, too) leaves room for other records.
+fn log_impossible(why: fmt::Arguments<'_>, place: &'static Location<'static>) {
+    if impossible::count() <= IMPOSSIBLE_LOGGED {
+        log::error!("this cannot be: {why} ({}:{})", place.file(), place.line());
+    }
 }
 
 /// Shows records of this level and graver on the console.

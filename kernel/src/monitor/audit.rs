@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
-use rhumb_machine::{Counted, PhysAddr, PhysRange};
+use rhumb_machine::{Counted, PhysAddr, PhysRange, impossible};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 use rhumb_pagetable::{Audit, AuditSummary, DirectMapRule, Finding, Root};
 
@@ -12,19 +12,20 @@ use crate::mm::direct_map::is_held_executable;
 use crate::mm::plant::{self, Plant};
 use crate::mm::{layout, protect, tables};
 
-const PLANTS: &[&str] = &["wx", "overlap", "device", "table", "key", "none"];
+const PLANTS: &[&str] = &["wx", "overlap", "device", "table", "key", "impossible", "none"];
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "plant",
-    usage: "wx|overlap|device|table|key|none",
+    usage: "wx|overlap|device|table|key|impossible|none",
     summary: "break a rule of the page tables on purpose",
     help: "Maps one page behind the kernel's back, so that 'maps audit' can be seen to fail:\n\
-           wx       kernel text, writable\n\
-           overlap  a stack's frame, a second time\n\
-           device   the local APIC's registers, cached\n\
-           table    no page: the top page table's block of 2 MiB, writable in the direct map, where tables are protected\n\
-           key      no page: the key of page tables, open on this CPU, where they have one\n\
-           none     takes it away again\n\
+           wx          kernel text, writable\n\
+           overlap     a stack's frame, a second time\n\
+           device      the local APIC's registers, cached\n\
+           table       no page: the top page table's block of 2 MiB, writable in the direct map, where tables are protected\n\
+           key         no page: the key of page tables, open on this CPU, where they have one\n\
+           impossible  no page: a place in the kernel's code that cannot be reached is; it stays counted\n\
+           none        takes it away again\n\
            One page can be planted at a time: a second one takes the place of the first.",
     complete: Complete::Words(PLANTS),
     run: plant_command,
@@ -62,7 +63,12 @@ fn run_audit(boot: &Boot, report: impl FnMut(Finding)) -> AuditSummary {
 /// `maps audit`.
 pub fn run(kernel: &Kernel, out: &mut dyn Output) -> Result<(), CommandError> {
     let summary = audit(kernel.boot, |finding| writeln!(out, "audit: {finding}"));
-    let findings = summary.findings + protect::audit::run(|flaw| writeln!(out, "audit: {flaw}"));
+    let impossible = impossible::count();
+    if impossible > 0 {
+        writeln!(out, "audit: {}: see 'dmesg'", Counted(impossible, "impossible step"));
+    }
+    let flaws = protect::audit::run(|flaw| writeln!(out, "audit: {flaw}"));
+    let findings = summary.findings + flaws + impossible;
     writeln!(
         out,
         "audit: {} in {}, {} of them in the direct map: {}",
@@ -102,6 +108,10 @@ fn plant_command(
         "device" => Plant::CachedDevice(local_apic(kernel.boot)),
         "table" => Plant::WritableTable,
         "key" => Plant::OpenKey,
+        "impossible" => {
+            impossible!("'plant' asked for it");
+            return Ok(());
+        }
         _ => Plant::Nothing,
     };
     plant::plant(plant).map_err(CommandError::failed)

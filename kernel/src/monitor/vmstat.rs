@@ -1,5 +1,6 @@
 //! The command `vmstat`: what the kernel counts, as /proc/vmstat shows it.
 
+use rhumb_machine::impossible;
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output, Text, counter_line};
 use rhumb_pagetable::FlushCause;
 
@@ -17,7 +18,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            interrupted, and flushed when they woke. compact_stall counts requests for blocks that looked for frames to\n\
            move, compact_success those that made a block whole; pgmigrate_* count frames. direct_map_level2_* are 2-MiB pages of the direct map cut and made whole,\n\
            level3_* those of 1 GiB. flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
-           CPUs interrupted, CPUs left alone. Causes that never came are not listed.",
+           CPUs interrupted, CPUs left alone. Causes that never came are not listed.\n\
+           nr_impossible counts places in the code that cannot be reached and were: it is 0.",
     complete: Complete::Nothing,
     run: vmstat,
 }];
@@ -52,6 +54,7 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
         counter_line(out, name, count);
     }
     writeln!(out, "{}", direct_map::counters());
+    counter_line(out, "nr_impossible", impossible::count());
     for cause in FlushCause::ALL {
         let counts = flush::counts(cause);
         if counts.flushes == 0 {

@@ -22,6 +22,8 @@ use crate::setup::{self, Need, Version};
 use crate::{build, image, paths, progress, run};
 
 const PARALLEL: usize = 2;
+/// How the kernel's log names a place in its code that cannot be reached.
+const IMPOSSIBLE: &str = "this cannot be: ";
 /// The end of a failed test's console is where the reason is.
 const SHOWN_LINES: usize = 200;
 
@@ -133,6 +135,10 @@ fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict 
         case.expectations.iter().filter_map(|expect| expect.complaint(output)).collect();
     if *ending != wanted {
         complaints.insert(0, format!("ended otherwise: {}, not {}", ending.describe(), wanted.describe()));
+    }
+    // Whatever a case looks for, a step that its kernel calls impossible is a fault; a case that plants one says so.
+    if output.contains(IMPOSSIBLE) && !case.name.ends_with("plant/impossible") {
+        complaints.push(format!("the kernel took a step that cannot be: look for `{IMPOSSIBLE}`"));
     }
     if complaints.is_empty() {
         return Verdict::Passed;

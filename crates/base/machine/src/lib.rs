@@ -10,6 +10,7 @@
 //! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, TLB flushes, guards, clock |
+//! | [`impossible`] | [`impossible!`]: a place that cannot be reached fails a test, and is logged and counted in a kernel |
 //! | [`nesting`] | [`IrqDepth`]: guards that keep interrupts off, in whatever order they end |
 //! | [`planted`] | faults that tests plant |
 //!
@@ -26,6 +27,7 @@ pub mod block;
 pub mod counted;
 pub mod cpu;
 pub mod flush;
+pub mod impossible;
 pub mod machine;
 pub mod nesting;
 pub mod page;

@@ -42,6 +42,13 @@ pub(crate) fn cases() -> Vec<Case> {
         let commands = format!("plant {kind}; plant none; maps audit");
         cases.push(Case::new(format!("plant/{kind}/none"), &commands).expect([text("sound"), no_text(name)]));
     }
+    // The kernel logs the place, counts it, and goes on.
+    let impossible = "plant impossible; maps audit; vmstat";
+    cases.push(Case::new("plant/impossible", impossible).ends(Ends::Failing).expect([
+        text("this cannot be: 'plant' asked for it (kernel/src/"),
+        text("1 impossible step"),
+        text("nr_impossible 1"),
+    ]));
     cases.push(Case::new("fault/in-a-report", "fault report").ends(Ends::Panicking).expect([
         text("a message that"),
         text("a fault inside the report: #UD invalid opcode, at "),
