@@ -4,7 +4,8 @@ use core::panic::Location;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{
-    Access, CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, NodeId, Pinned, VirtAddr, VirtRange,
+    CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, MemoryUse, NodeId, Pinned, Tlb, VirtAddr,
+    VirtRange,
 };
 use x86_64::instructions::interrupts;
 
@@ -37,8 +38,7 @@ pub fn holds_irqs_off() -> bool {
 }
 
 // SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps
-// the code on its CPU; `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher
-// waits for a CPU that starts until that CPU is listed (`smp::flush_targets`).
+// the code on its CPU.
 unsafe impl Machine for KernelMachine {
     const CHECKS_ACCESSES: bool = cfg!(feature = "kasan");
 
@@ -89,7 +89,19 @@ unsafe impl Machine for KernelMachine {
             interrupts::enable();
         }
     }
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
 
+    #[inline(always)]
+    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
+        kasan::set_memory_use(range, memory_use);
+    }
+}
+
+// SAFETY: `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher waits for a
+// CPU that starts until that CPU is listed (`smp::flush_targets`).
+unsafe impl Tlb for KernelMachine {
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
         percpu::of_pinned(pinned).counters.flushes.count();
         flush::local(scope);
@@ -105,14 +117,5 @@ unsafe impl Machine for KernelMachine {
 
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
         flush::leave_to_lazy(targets)
-    }
-
-    fn now_ns(&self) -> u64 {
-        clock::now_ns()
-    }
-
-    #[inline(always)]
-    fn set_access(&self, range: VirtRange, access: Access) {
-        kasan::set_access(range, access);
     }
 }

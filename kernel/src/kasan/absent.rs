@@ -15,6 +15,6 @@ pub fn reserve(_: &mut MemoryMap, _: VirtAddr, _: Option<PhysAddr>, _: usize) {}
 pub fn start(_: &[PfnRange]) {}
 
 #[inline(always)]
-pub fn set_access(_: VirtRange, _: rhumb_machine::Access) {}
+pub fn set_memory_use(_: VirtRange, _: rhumb_machine::MemoryUse) {}
 
 pub fn stack_is_fresh(_: CpuId) {}

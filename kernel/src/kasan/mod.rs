@@ -7,7 +7,7 @@
 //! reserve   while the page tables are built   one run of frames: an eighth of RAM, of the image and of the stacks
 //! start     when the frame allocator is made  the shadow becomes zero (all allowed); checks begin; red zones behind globals;
 //!                                             free frames are forbidden
-//! then      by Machine::set_access            allocators say what is taken and what is given back
+//! then      by Machine::set_memory_use            allocators say what is taken and what is given back
 //! ```
 //!
 //! Watched are the direct map (up to [`WATCHED_RAM_BYTES`]), the kernel image and the stacks; all other addresses pass.
@@ -120,16 +120,16 @@ fn run_constructors() {
     constructors.iter().for_each(|constructor| constructor());
 }
 
-/// [`Machine::set_access`].
-pub fn set_access(range: VirtRange, access: rhumb_machine::Access) {
+/// [`Machine::set_memory_use`].
+pub fn set_memory_use(range: VirtRange, memory_use: rhumb_machine::MemoryUse) {
     if let Some(checker) = outline::installed() {
-        checker.shadow.set(range, access.into());
+        checker.shadow.set(range, memory_use.into());
     }
 }
 
 /// A CPU's main stack begins anew: whoever used it before has left it without returning.
 pub fn stack_is_fresh(cpu: CpuId) {
-    set_access(Stack::Main.range(cpu), rhumb_machine::Access::Allowed);
+    set_memory_use(Stack::Main.range(cpu), rhumb_machine::MemoryUse::Allowed);
 }
 
 fn direct(frames: PfnRange) -> VirtRange {

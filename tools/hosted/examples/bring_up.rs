@@ -26,8 +26,6 @@ unsafe impl Machine for MyKernel {
         CpuId::BOOT
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
     fn now_ns(&self) -> u64 {
         self.0.now_ns()
     }

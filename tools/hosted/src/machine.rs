@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Instant;
 
 use rhumb_machine::{
-    Access, CpuId, CpuMask, FlushScope, Machine, NodeId, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
-    VirtRange,
+    CpuId, CpuMask, FlushScope, Machine, MemoryUse, NodeId, PfnRange, PhysAddr, PhysRange, Pinned, Tlb,
+    VirtAddr, VirtRange,
 };
 use rhumb_pagetable::Root;
 
@@ -279,9 +279,8 @@ impl Drop for Sitting<'_> {
 }
 
 // SAFETY: the base never changes. A thread is the CPU that `preempt_disable` and `irq_save` name until it ends, and no
-// other thread is that CPU meanwhile: a seat is taken once. Interrupts strike at a depth of 0 only. Translations are
-// cached by the attached unit alone, and a flush drops them there before it returns. Identities are counted up; where they
-// are not compared, a number names one CPU of all machines at a time (`seats`).
+// other thread is that CPU meanwhile: a seat is taken once. Interrupts strike at a depth of 0 only. Identities are
+// counted up; where they are not compared, a number names one CPU of all machines at a time (`seats`).
 unsafe impl Machine for HostedMachine {
     // Benchmarks leave it out: see `seats`.
     const CHECKS_TOKENS: bool = cfg!(feature = "interrupts");
@@ -335,7 +334,23 @@ unsafe impl Machine for HostedMachine {
     unsafe fn irq_restore(&self) {
         THIS.with(ThisThread::irq_restore);
     }
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.booted.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 
+    #[inline(always)]
+    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
+        if memory_use == MemoryUse::FreeFrame
+            && let Some(mmu) = self.mmu.get()
+        {
+            self.reused(mmu, range);
+        }
+    }
+}
+
+// SAFETY: translations are cached by the attached unit alone, and a flush drops them there before it returns; a lazy CPU of
+// the unit flushes before its next access.
+unsafe impl Tlb for HostedMachine {
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
         let here = self.cpu_of(pinned);
         if let Some(seat) = self.seats.get(here.index()) {
@@ -359,18 +374,5 @@ unsafe impl Machine for HostedMachine {
 
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
         self.mmu.get().map_or(CpuMask::EMPTY, |mmu| mmu.leave_to_lazy(targets))
-    }
-
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.booted.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    #[inline(always)]
-    fn set_access(&self, range: VirtRange, access: Access) {
-        if access == Access::FreeFrame
-            && let Some(mmu) = self.mmu.get()
-        {
-            self.reused(mmu, range);
-        }
     }
 }

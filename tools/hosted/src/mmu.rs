@@ -11,7 +11,7 @@
 //!                 └──────────────> StaleUse: CPU, address, old entry, new entry <──┘
 //! ```
 //!
-//! Entries go only by flushes ([`Machine::flush_local`], [`Machine::flush_remote`] of the machine that the unit is
+//! Entries go only by flushes ([`Tlb::flush_local`], [`Tlb::flush_remote`] of the machine that the unit is
 //! attached to), by faults, and, where the configuration says so, by chance. So a flush that is missing or too small is
 //! found the first time, not once in a year.
 //!
@@ -38,7 +38,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 #[cfg(doc)]
-use rhumb_machine::Machine;
+use rhumb_machine::Tlb;
 use rhumb_machine::{CpuId, CpuMask, FlushScope, PageSize, PfnRange, PhysAddr, VirtAddr, VirtRange};
 #[cfg(doc)]
 use rhumb_pagetable::Key;

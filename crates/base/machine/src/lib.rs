@@ -1,4 +1,4 @@
-//! Addresses, page sizes, CPUs, and the one trait through which Rhumb's memory crates know the hardware.
+//! Addresses, page sizes, CPUs, and the two traits through which Rhumb's memory crates know the hardware.
 //!
 //! | module | owns |
 //! |---|---|
@@ -9,10 +9,11 @@
 //! | [`counted`] | [`Counted`]: a number of things in words, for what people read |
 //! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
-//! | [`machine`] | [`Machine`]: direct-map base, this CPU, TLB flushes, guards, clock |
 //! | [`impossible`] | [`impossible!`]: a place that cannot be reached fails a test, and is logged and counted in a kernel |
+//! | [`machine`] | [`Machine`]: direct-map base, this CPU, guards, nodes, clock |
 //! | [`nesting`] | [`IrqDepth`]: guards that keep interrupts off, in whatever order they end |
 //! | [`planted`] | faults that tests plant |
+//! | [`tlb`] | [`Tlb`]: flushes of cached translations |
 //!
 //! Principles:
 //! 1. The offset between physical memory and its direct mapping is added in one place:
@@ -33,16 +34,18 @@ pub mod nesting;
 pub mod page;
 pub mod planted;
 pub mod range;
+pub mod tlb;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};
 pub use block::Block;
 pub use counted::Counted;
 pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
 pub use flush::{FlushScope, PageRun};
-pub use machine::{Access, IrqGuard, Machine, PinGuard};
+pub use machine::{IrqGuard, Machine, MemoryUse, PinGuard};
 pub use nesting::{IrqDepth, IrqState};
 pub use page::{Order, PageSize};
 pub use range::{PfnRange, PhysRange, VirtRange};
+pub use tlb::Tlb;
 
 #[cfg(test)]
 mod tests;

@@ -1,35 +1,29 @@
-//! The [`Machine`] trait: all that Rhumb's memory crates know of the hardware below them.
+//! The [`Machine`] trait: what Rhumb's memory crates know of the CPUs below them, and where memory is mapped.
 //!
 //! The kernel implements it on bare x86-64; the hosted machine implements it in a Linux process, where threads are
 //! CPUs. A crate holds its machine by value: the kernel's is a zero-sized type, a hosted one is a `&'static`, for which
-//! the trait is implemented, too.
-//!
-//! Flushes: an entry of a TLB is dropped on the CPU that holds it. [`Machine::flush_local`] drops on this CPU,
-//! [`Machine::flush_remote`] on others, and returns only when each of them has answered (invariant I6). A CPU that
-//! waits for answers keeps answering, so two CPUs that flush each other with interrupts off do not deadlock.
-//! A CPU that idles need not be interrupted for it: [`Machine::leave_to_lazy`].
+//! the trait is implemented, too. Code that also changes mappings asks for a [`Tlb`](crate::Tlb).
 
 use core::marker::PhantomData;
 
 use crate::addr::{PhysAddr, VirtAddr};
-use crate::cpu::{CpuId, CpuMask, IrqOff, NodeId, Pinned};
-use crate::flush::FlushScope;
+use crate::cpu::{CpuId, IrqOff, NodeId, Pinned};
 use crate::range::VirtRange;
 
-/// What directly mapped memory may be used for from now on.
+/// A use of directly mapped memory that a checker of accesses allows from now on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// Somebody owns it.
+pub enum MemoryUse {
+    /// It has an owner.
     Allowed,
     /// A frame that is free.
     FreeFrame,
     /// An object that is free.
     FreeObject,
-    /// Room around an object that belongs to nobody.
+    /// Room around an object; it has no owner.
     RedZone,
 }
 
-/// The hardware as the memory crates see it.
+/// CPUs, interrupts, nodes and the direct map's base, as the memory crates see them.
 ///
 /// # Safety
 /// The crates above build memory safety on each contract below, so an implementation must keep all of them:
@@ -39,11 +33,9 @@ pub enum Access {
 ///    except that an interrupt handler runs on top of the code that it interrupts.
 /// 3. From `irq_save` to the matching [`Machine::irq_restore`] the CPU takes no maskable interrupt, in whatever order
 ///    the matching calls come.
-/// 4. A flush has happened, on each CPU that it names, when the call returns.
-/// 5. Machines that live at the same time and share a type have different [`Machine::identity`] numbers, and their type
+/// 4. Machines that live at the same time and share a type have different [`Machine::identity`] numbers, and their type
 ///    has [`Machine::CHECKS_TOKENS`]: otherwise a token of one is taken for a proof of another one's CPU. Or else no two
 ///    of these machines have a CPU of one number at the same time.
-/// 6. [`Machine::flush_targets`] leaves out no CPU that may hold a translation of the kernel's tables.
 pub unsafe trait Machine: Send + Sync {
     /// Returns where physical address 0 lies in the direct map. Fixed from boot on; a multiple of 1 GiB.
     fn direct_map_base(&self) -> VirtAddr;
@@ -82,33 +74,6 @@ pub unsafe trait Machine: Send + Sync {
     /// Called once for each `irq_save`, on the same CPU, with no token of that call alive. Calls may come in any order.
     unsafe fn irq_restore(&self);
 
-    /// Drops translations on this CPU. Cost: one `invlpg` for each page, or one instruction that drops all.
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>);
-
-    /// Drops translations on each CPU of `targets` and returns when all have answered. The caller's own CPU and CPUs
-    /// that are not online are skipped. May be called with interrupts off and locks held that other CPUs wait for.
-    /// Cost: one interrupt for each target.
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>);
-
-    /// The CPUs that may hold a translation of the kernel's tables: all that run.
-    ///
-    /// A CPU that is not among them holds none, and walks only what it reads from now on: the flusher passes a sequentially
-    /// consistent fence between its last write of an entry and this call, so that such a CPU walks the new entries. Where
-    /// a CPU has begun to walk the tables and cannot be named yet, because it cannot answer, this call waits for it.
-    fn flush_targets(&self) -> CpuMask {
-        CpuMask::first(self.cpu_count())
-    }
-
-    /// Leaves a full flush to those of `targets` that are lazy (they idle, and use none of the mappings that change),
-    /// and says which they are: each of them flushes before it uses any mapping again. The tables have been changed by
-    /// then. A machine that knows no lazy CPU leaves it to none. Cost: one locked operation per lazy CPU, no interrupt.
-    ///
-    /// A lazy CPU may still *walk* tables on speculation: not for tables that will be reused.
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
-        let _ = targets;
-        CpuMask::EMPTY
-    }
-
     /// Returns nanoseconds since boot, for records and reports: no decision rests on it. Never goes back on one CPU. A
     /// machine without a clock (or before it has one) returns 0.
     fn now_ns(&self) -> u64;
@@ -137,15 +102,15 @@ pub unsafe trait Machine: Send + Sync {
         pinned.cpu()
     }
 
-    /// Whether there is a checker that [`Machine::set_access`] tells. Where there is none, callers need not even work
+    /// Whether there is a checker that [`Machine::set_memory_use`] tells. Where there is none, callers need not even work
     /// out what they would tell it.
     const CHECKS_ACCESSES: bool = false;
 
     /// Tells a checker of memory accesses what `range` may be used for. Allocators say so of all that they take and
     /// give; a machine without a checker does nothing, and the call is no instruction.
     #[inline(always)]
-    fn set_access(&self, range: VirtRange, access: Access) {
-        let _ = (range, access);
+    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
+        let _ = (range, memory_use);
     }
 
     /// Where the direct map shows `phys` (invariant I1). Whether that address may be touched is the caller's argument:
@@ -322,27 +287,11 @@ unsafe impl<M: Machine> Machine for &M {
         unsafe { (**self).irq_restore() }
     }
     #[inline(always)]
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
-        (**self).flush_local(pinned, scope);
-    }
-    #[inline(always)]
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
-        (**self).flush_remote(pinned, targets, scope);
-    }
-    #[inline(always)]
-    fn flush_targets(&self) -> CpuMask {
-        (**self).flush_targets()
-    }
-    #[inline(always)]
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
-        (**self).leave_to_lazy(targets)
-    }
-    #[inline(always)]
     fn now_ns(&self) -> u64 {
         (**self).now_ns()
     }
     #[inline(always)]
-    fn set_access(&self, range: VirtRange, access: Access) {
-        (**self).set_access(range, access);
+    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
+        (**self).set_memory_use(range, memory_use);
     }
 }

@@ -197,8 +197,6 @@ unsafe impl Machine for OneCpu {
             self.irq_off.store(false, Relaxed);
         }
     }
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
     fn now_ns(&self) -> u64 {
         0
     }

@@ -8,7 +8,7 @@
 //! translations of the large page that took its place. So the list of such tables runs through their records, not
 //! through the tables.
 
-use rhumb_machine::{CpuMask, Machine, PageSize, Pinned, VirtRange};
+use rhumb_machine::{CpuMask, PageSize, Pinned, Tlb, VirtRange};
 use rhumb_pagetable::flush::{FlushBatch, FlushStats};
 
 use crate::error::ChangeError;
@@ -77,12 +77,12 @@ impl Batch {
         self.merged.tables
     }
 
-    /// Flushes on all CPUs that may hold a translation ([`Machine::flush_targets`]). The map's lock need not be held.
+    /// Flushes on all CPUs that may hold a translation ([`Tlb::flush_targets`]). The map's lock need not be held.
     ///
     /// Cost: one local flush, one interrupt for each other CPU; nothing where the batch is empty.
     pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> Settled
     where
-        M: Machine + ?Sized,
+        M: Tlb + ?Sized,
     {
         let stats = self.flush.flush(machine, pinned);
         self.settled(stats, Some(machine.identity()))
@@ -95,7 +95,7 @@ impl Batch {
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
     pub unsafe fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Settled
     where
-        M: Machine + ?Sized,
+        M: Tlb + ?Sized,
     {
         let stats = self.flush.flush_on(machine, pinned, targets);
         self.settled(stats, Some(machine.identity()))

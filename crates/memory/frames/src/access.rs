@@ -2,7 +2,7 @@
 //!
 //! A block is allowed before its handle is given out and forbidden before anybody else can get it.
 
-use rhumb_machine::{Access, Machine, PageSize, PfnRange, VirtRange};
+use rhumb_machine::{Machine, MemoryUse, PageSize, PfnRange, VirtRange};
 
 use crate::frames::Frames;
 use crate::raw::Raw;
@@ -11,34 +11,36 @@ use crate::request::Zone;
 impl<M: Machine> Frames<M> {
     #[inline(always)]
     pub(crate) fn allow(&self, raw: Raw) {
-        self.set_access(raw, Access::Allowed);
+        self.set_memory_use(raw, MemoryUse::Allowed);
     }
 
     #[inline(always)]
     pub(crate) fn forbid(&self, raw: Raw) {
-        self.set_access(raw, Access::FreeFrame);
+        self.set_memory_use(raw, MemoryUse::FreeFrame);
     }
 
     #[inline(always)]
-    fn set_access(&self, raw: Raw, access: Access) {
+    fn set_memory_use(&self, raw: Raw, memory_use: MemoryUse) {
         // A block of another allocator is refused, and stays what it is.
         if M::CHECKS_ACCESSES && raw.0 & Raw::HIGH == 0 && raw.brand() == self.depot.brand {
             let start = self.machine.direct(raw.pfn().addr());
-            self.machine
-                .set_access(VirtRange::of_length(start, raw.order().bytes()).unwrap_or_default(), access);
+            self.machine.set_memory_use(
+                VirtRange::of_length(start, raw.order().bytes()).unwrap_or_default(),
+                memory_use,
+            );
         }
     }
 
     pub(crate) fn allow_range(&self, frames: PfnRange) {
-        self.set_range(frames, Access::Allowed);
+        self.set_range(frames, MemoryUse::Allowed);
     }
 
     pub(crate) fn forbid_range(&self, frames: PfnRange) {
-        self.set_range(frames, Access::FreeFrame);
+        self.set_range(frames, MemoryUse::FreeFrame);
     }
 
     /// Only what lies in the direct map.
-    fn set_range(&self, frames: PfnRange, access: Access) {
+    fn set_range(&self, frames: PfnRange, memory_use: MemoryUse) {
         if !M::CHECKS_ACCESSES {
             return;
         }
@@ -46,7 +48,7 @@ impl<M: Machine> Frames<M> {
             let inside = frames.intersection(pool.span);
             let start = self.machine.direct(inside.start().addr());
             let bytes = inside.frames() * PageSize::Size4K.bytes();
-            self.machine.set_access(VirtRange::of_length(start, bytes).unwrap_or_default(), access);
+            self.machine.set_memory_use(VirtRange::of_length(start, bytes).unwrap_or_default(), memory_use);
         }
     }
 }

@@ -12,7 +12,7 @@
 //! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be flushed
 //! together with the tables that wait for it: [`Unmapped`] becomes [`Flushed`], and gives them back only as that (I6).
 
-use rhumb_machine::{Machine, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
+use rhumb_machine::{PageSize, Pfn, Pinned, Tlb, VirtAddr, VirtRange};
 
 use crate::attributes::Privilege;
 use crate::entry::Entry;
@@ -85,7 +85,7 @@ impl Unmapped {
     /// Drops it on every CPU that may hold a translation ([`FlushBatch::flush`]).
     pub fn flush<C>(mut self, machine: &C, pinned: Pinned<'_>) -> Flushed
     where
-        C: Machine + ?Sized,
+        C: Tlb + ?Sized,
     {
         Flushed { stats: self.flush.flush(machine, pinned), tables: self.tables }
     }

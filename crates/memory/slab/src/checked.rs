@@ -9,7 +9,7 @@
 use core::ptr::NonNull;
 
 use rhumb_frames::AllocClass;
-use rhumb_machine::{Access, Machine, Pinned};
+use rhumb_machine::{Machine, MemoryUse, Pinned};
 
 use crate::check::{Checks, Quarantine, RED_ZONE_BYTES, Track};
 use crate::error::{AllocError, Fault, Report};
@@ -191,7 +191,7 @@ impl<M: Machine> Slabs<M> {
             // SAFETY: the slab is new, and its slots are ours.
             all.for_each(|object| unsafe { Slot::of(record, object) }.make());
         }
-        self.set_access(start, record.shape.slab_bytes(), Access::FreeObject);
+        self.set_memory_use(start, record.shape.slab_bytes(), MemoryUse::FreeObject);
     }
 
     pub(crate) fn alloc_checked(
@@ -226,7 +226,7 @@ impl<M: Machine> Slabs<M> {
             slot.set_state(State::Out);
             slot.set_track(0, track);
         });
-        self.close(&slot, Access::Allowed);
+        self.close(&slot, MemoryUse::Allowed);
         Ok(slot.object())
     }
 
@@ -240,7 +240,7 @@ impl<M: Machine> Slabs<M> {
         self.open(&slot);
         if slab.is_free(index) || matches!(slot.state(), Some(State::Free | State::Quarantined)) {
             self.tell(&slot, Fault::DoubleFree);
-            return self.close(&slot, Access::FreeObject);
+            return self.close(&slot, MemoryUse::FreeObject);
         }
         if slot.state() != Some(State::Out) {
             self.tell(&slot, Fault::RedZone(slot.state_at() as i32 - slot.object_at() as i32));
@@ -252,12 +252,12 @@ impl<M: Machine> Slabs<M> {
         slot.poison();
         if !record.setup.checks.has(Checks::QUARANTINE) {
             self.with_node(&slot, |slot| slot.set_state(State::Free));
-            self.close(&slot, Access::FreeObject);
+            self.close(&slot, MemoryUse::FreeObject);
             self.give_back_batch(record, pinned, &[object]);
             return;
         }
         self.with_node(&slot, |slot| slot.set_state(State::Quarantined));
-        self.close(&slot, Access::FreeObject);
+        self.close(&slot, MemoryUse::FreeObject);
         self.quarantine(record, pinned, object);
     }
 
@@ -289,7 +289,7 @@ impl<M: Machine> Slabs<M> {
             slot.poison();
         }
         self.with_node(&slot, |slot| slot.set_state(State::Free));
-        self.close(&slot, Access::FreeObject);
+        self.close(&slot, MemoryUse::FreeObject);
         self.give_back_batch(record, pinned, &[object]);
     }
 
@@ -322,13 +322,13 @@ impl<M: Machine> Slabs<M> {
 
     /// Lets this crate look at a slot, where a checker of accesses watches.
     pub(crate) fn open(&self, slot: &Slot<'_>) {
-        self.set_access(slot.start, slot.record.shape.slot_bytes as usize, Access::Allowed);
+        self.set_memory_use(slot.start, slot.record.shape.slot_bytes as usize, MemoryUse::Allowed);
     }
 
     /// Ends that: the object is `object` now, what is around it nobody's.
-    pub(crate) fn close(&self, slot: &Slot<'_>, object: Access) {
-        self.set_access(slot.start, slot.record.shape.slot_bytes as usize, Access::RedZone);
-        self.set_access(slot.object(), slot.record.shape.object_bytes as usize, object);
+    pub(crate) fn close(&self, slot: &Slot<'_>, object: MemoryUse) {
+        self.set_memory_use(slot.start, slot.record.shape.slot_bytes as usize, MemoryUse::RedZone);
+        self.set_memory_use(slot.object(), slot.record.shape.object_bytes as usize, object);
     }
 
     fn tell(&self, slot: &Slot<'_>, fault: Fault) {

@@ -7,7 +7,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, Request};
-use rhumb_machine::{Access, Machine, Order, Pinned};
+use rhumb_machine::{Machine, MemoryUse, Order, Pinned};
 
 use crate::error::{AllocError, Fault, Report};
 use crate::memory::{FRAME_BYTES, PageType};
@@ -84,7 +84,7 @@ impl<M: Machine> Slabs<M> {
         // SAFETY: the first frame of the block that was just taken is kept.
         unsafe { self.memory.stamp(start, 1, PageType::Large, kept) };
         self.large_frames.fetch_add(kept, Relaxed);
-        self.set_access(start, (kept * FRAME_BYTES) as usize, Access::Allowed);
+        self.set_memory_use(start, (kept * FRAME_BYTES) as usize, MemoryUse::Allowed);
         Ok(start)
     }
 

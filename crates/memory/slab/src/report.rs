@@ -3,7 +3,7 @@
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{Access, Machine, VirtAddr};
+use rhumb_machine::{Machine, MemoryUse, VirtAddr};
 
 use crate::check::{CallSite, Checks};
 use crate::checked::{Slot, State};
@@ -186,7 +186,7 @@ impl<M: Machine> Slabs<M> {
                 // Read under the lock, as it is written.
                 let is_out = slot.state() == Some(State::Out);
                 let site = slot.allocated().map_or(CallSite::UNKNOWN, |track| track.site);
-                self.close(&slot, if is_out { Access::Allowed } else { Access::FreeObject });
+                self.close(&slot, if is_out { MemoryUse::Allowed } else { MemoryUse::FreeObject });
                 if is_out {
                     in_use.add(site, VirtAddr::new(object.addr().get() as u64));
                 }

@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, Frames, Owner};
-use rhumb_machine::{Access, CpuId, MAX_CPUS, MAX_NODES, Machine, Pinned, VirtAddr, VirtRange};
+use rhumb_machine::{CpuId, MAX_CPUS, MAX_NODES, Machine, MemoryUse, Pinned, VirtAddr, VirtRange};
 
 use crate::cells::Cells;
 use crate::check::{CallSite, CheckList};
@@ -216,7 +216,7 @@ impl<M: Machine> Slabs<M> {
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
         if let Some(object) = line.and_then(CpuLine::pop) {
-            self.set_access(object, record().shape.object_bytes as usize, Access::Allowed);
+            self.set_memory_use(object, record().shape.object_bytes as usize, MemoryUse::Allowed);
             return Ok(object);
         }
         self.alloc_slow(record(), pinned, class)
@@ -235,7 +235,7 @@ impl<M: Machine> Slabs<M> {
         object: NonNull<u8>,
     ) {
         if line.is_some_and(|line| line.push(object)) {
-            self.set_access(object, record().shape.object_bytes as usize, Access::FreeObject);
+            self.set_memory_use(object, record().shape.object_bytes as usize, MemoryUse::FreeObject);
             return;
         }
         self.free_slow(record(), pinned, object);
@@ -243,13 +243,13 @@ impl<M: Machine> Slabs<M> {
 
     /// Tells a checker of accesses. Where the machine has none: no instruction.
     #[inline(always)]
-    pub(crate) fn set_access(&self, start: NonNull<u8>, bytes: usize, access: Access) {
+    pub(crate) fn set_memory_use(&self, start: NonNull<u8>, bytes: usize, memory_use: MemoryUse) {
         if !M::CHECKS_ACCESSES {
             return;
         }
         let start = VirtAddr::new(start.addr().get() as u64);
         if let Some(range) = VirtRange::of_length(start, bytes as u64) {
-            self.machine().set_access(range, access);
+            self.machine().set_memory_use(range, memory_use);
         }
     }
 

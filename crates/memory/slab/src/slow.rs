@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{AllocClass, Request};
-use rhumb_machine::{Access, Machine, Pinned};
+use rhumb_machine::{Machine, MemoryUse, Pinned};
 
 use crate::error::{AllocError, Fault, Report};
 use crate::magazine::{CpuLine, Magazine, Round};
@@ -76,7 +76,7 @@ impl<M: Machine> Slabs<M> {
             return self.alloc_checked(record, pinned, class);
         }
         let object = self.alloc_unchecked(record, pinned, class)?;
-        self.set_access(object, record.shape.object_bytes as usize, Access::Allowed);
+        self.set_memory_use(object, record.shape.object_bytes as usize, MemoryUse::Allowed);
         Ok(object)
     }
 
@@ -216,7 +216,7 @@ impl<M: Machine> Slabs<M> {
         if !record.setup.checks.is_off() {
             return self.free_checked(record, pinned, object);
         }
-        self.set_access(object, record.shape.object_bytes as usize, Access::FreeObject);
+        self.set_memory_use(object, record.shape.object_bytes as usize, MemoryUse::FreeObject);
         let Some(line) = record.line(self.cpu(pinned)) else {
             self.give_back_batch(record, pinned, &[object]);
             return;
@@ -395,7 +395,7 @@ impl<M: Machine> Slabs<M> {
     /// Gives the memory of a slab back that is in no list any more, and says how many frames that was.
     pub(crate) fn release(&self, record: &'static Record, pinned: Pinned<'_>, slab: Slab) -> u64 {
         if let Some(start) = slab.start() {
-            self.set_access(start, record.shape.slab_bytes(), Access::Allowed);
+            self.set_memory_use(start, record.shape.slab_bytes(), MemoryUse::Allowed);
             // SAFETY: `grow` took it with this order; no object of it is out.
             unsafe { self.memory.give(pinned, start, record.shape.order, record.shape.order.frames()) };
         }

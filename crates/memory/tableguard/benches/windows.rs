@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
-use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
+use rhumb_machine::{
+    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, Tlb, VirtAddr,
+};
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
 use rhumb_tableguard::WindowedTables;
 use rhumb_windows::{CpuSlots, SLOTS, WindowTables, Windows};
@@ -36,11 +38,16 @@ unsafe impl Machine for OneCpu {
         CpuId::BOOT
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
     fn now_ns(&self) -> u64 {
         0
     }
+}
+
+// SAFETY: one thread that caches nothing.
+unsafe impl Tlb for OneCpu {
+    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
+
+    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
 }
 
 /// Every slot shows this page.

@@ -87,14 +87,6 @@ unsafe impl Machine for OneCpu {
         rhumb_machine::CpuId::BOOT
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: rhumb_machine::Pinned<'_>, _: rhumb_machine::FlushScope<'_>) {}
-    fn flush_remote(
-        &self,
-        _: rhumb_machine::Pinned<'_>,
-        _: &rhumb_machine::CpuMask,
-        _: rhumb_machine::FlushScope<'_>,
-    ) {
-    }
     fn now_ns(&self) -> u64 {
         0
     }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "its maker promises that what it is given are tables")]
 
-use rhumb_machine::{Machine, Pfn};
+use rhumb_machine::{Pfn, Tlb};
 use rhumb_pagetable::{Entry, TableMemory};
 use rhumb_windows::{WindowTables, Windows};
 
@@ -12,12 +12,12 @@ use rhumb_windows::{WindowTables, Windows};
 /// A write finds a window always: writers of tables have a slot of their own on each CPU, and nothing that would write
 /// tables runs while one is open.
 #[derive(Debug)]
-pub struct WindowedTables<'windows, R: TableMemory, M: Machine, T: WindowTables> {
+pub struct WindowedTables<'windows, R: TableMemory, M: Tlb, T: WindowTables> {
     inner: R,
     windows: &'windows Windows<M, T>,
 }
 
-impl<'windows, R: TableMemory, M: Machine, T: WindowTables> WindowedTables<'windows, R, M, T> {
+impl<'windows, R: TableMemory, M: Tlb, T: WindowTables> WindowedTables<'windows, R, M, T> {
     /// Wraps `inner`, which reads through the direct map.
     ///
     /// # Safety
@@ -28,7 +28,7 @@ impl<'windows, R: TableMemory, M: Machine, T: WindowTables> WindowedTables<'wind
     }
 }
 
-impl<R: TableMemory, M: Machine, T: WindowTables> TableMemory for WindowedTables<'_, R, M, T> {
+impl<R: TableMemory, M: Tlb, T: WindowTables> TableMemory for WindowedTables<'_, R, M, T> {
     fn read(&self, table: Pfn, index: usize) -> Entry {
         self.inner.read(table, index)
     }

@@ -53,7 +53,7 @@ pub(crate) fn out<H: Home>(
 
 /// Flushes on the CPUs that the home names.
 fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> Settled {
-    // Between the last write of an entry and the look at who runs: see `Machine::flush_targets`.
+    // Between the last write of an entry and the look at who runs: see `Tlb::flush_targets`.
     fence(SeqCst);
     // SAFETY: a home names all CPUs that may have cached the map.
     unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) }

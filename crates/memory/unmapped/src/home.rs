@@ -4,7 +4,7 @@
 
 use rhumb_directmap::{DirectMap, OwnerId, Rules};
 use rhumb_frames::{Frame, Frames, Unmapped};
-use rhumb_machine::{CpuMask, Machine, Pinned};
+use rhumb_machine::{CpuMask, Pinned, Tlb};
 use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::FlushStats;
 
@@ -36,7 +36,7 @@ use rhumb_windows::copy::CopyError;
 /// ```
 pub unsafe trait Home: Sync {
     /// The machine of the allocator.
-    type Machine: Machine;
+    type Machine: Tlb;
     /// The map's tables.
     type Tables: TableMemory;
     /// The map's rules.

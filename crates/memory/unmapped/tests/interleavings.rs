@@ -9,7 +9,8 @@ use rhumb_frames::{
     Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Reclaimer, Registration, Unmapped, Zone,
 };
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, PageSize, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr,
+    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, PageSize, Pfn, PhysAddr, PhysRange, Pinned, Tlb,
+    VirtAddr,
 };
 use rhumb_pagetable::sim::{SimSource, SimTables};
 use rhumb_pagetable::{Levels, Root, TableSource};
@@ -73,12 +74,17 @@ unsafe impl Machine for Threads {
         this_cpu()
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
     fn now_ns(&self) -> u64 {
         CLOCK_READS.with(|reads| reads.set(reads.get() + 1));
         0
     }
+}
+
+// SAFETY: no CPU has a TLB.
+unsafe impl Tlb for Threads {
+    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
+
+    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
 }
 
 type Map = DirectMap<SimTables, OffLimits<'static>>;

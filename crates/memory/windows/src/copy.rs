@@ -5,7 +5,7 @@
 use core::fmt;
 
 use rhumb_frames::{Frame, Presence};
-use rhumb_machine::{Machine, PageSize, Pfn};
+use rhumb_machine::{PageSize, Pfn, Tlb};
 
 use crate::slots::Place;
 use crate::{Window, WindowTables, Windows};
@@ -99,7 +99,7 @@ fn parts<P: Presence>(
     }))
 }
 
-impl<M: Machine, T: WindowTables> Windows<M, T> {
+impl<M: Tlb, T: WindowTables> Windows<M, T> {
     /// Writes `bytes` into a frame, from `offset` on.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ pub mod window;
 use core::fmt;
 
 use rhumb_frames::{Brand, Frame, Frames, Presence};
-use rhumb_machine::{CpuId, FlushScope, Machine, PageSize, Pfn};
+use rhumb_machine::{CpuId, FlushScope, PageSize, Pfn, Tlb};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, Privilege, Scope};
 
 pub use copy::OutOfFrame;
@@ -100,7 +100,7 @@ pub struct WindowCounters {
 
 /// The windows of all CPUs. See the module.
 #[derive(Debug)]
-pub struct Windows<M: Machine, T: WindowTables> {
+pub struct Windows<M: Tlb, T: WindowTables> {
     machine: M,
     tables: T,
     cpus: &'static [CpuSlots],
@@ -108,7 +108,7 @@ pub struct Windows<M: Machine, T: WindowTables> {
     brand: Brand,
 }
 
-impl<M: Machine, T: WindowTables> Windows<M, T> {
+impl<M: Tlb, T: WindowTables> Windows<M, T> {
     /// Makes windows for CPUs `0..cpus.len()` of the allocator's machine, whose tables are prepared, all entries clear.
     /// They show frames of `frames`, and refuse those of other allocators: another machine has other memory under the same
     /// numbers.
@@ -116,10 +116,10 @@ impl<M: Machine, T: WindowTables> Windows<M, T> {
     /// Slots are exclusively these windows', as the tables are:
     ///
     /// ```compile_fail,E0308
-    /// use rhumb_machine::Machine;
+    /// use rhumb_machine::Tlb;
     /// use rhumb_frames::Frames;
     /// use rhumb_windows::{CpuSlots, WindowTables, Windows};
-    /// fn shared<M: Machine + Copy, T: WindowTables>(
+    /// fn shared<M: Tlb + Copy, T: WindowTables>(
     ///     frames: &Frames<M>,
     ///     tables: T,
     ///     cpus: &'static [CpuSlots],

@@ -8,7 +8,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::{CpuId, Machine, PageSize, Pfn, VirtAddr};
+use rhumb_machine::{CpuId, PageSize, Pfn, Tlb, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Entry};
 
 use crate::copy::OutOfFrame;
@@ -24,9 +24,9 @@ const PAGE_BYTES: u64 = PageSize::Size4K.bytes();
 ///
 /// ```compile_fail
 /// use rhumb_frames::{Frame, Unmapped};
-/// use rhumb_machine::Machine;
+/// use rhumb_machine::Tlb;
 /// use rhumb_windows::{WindowTables, Windows};
-/// fn keep<M: Machine, T: WindowTables>(windows: &Windows<M, T>, frame: &mut Frame<Unmapped>) {
+/// fn keep<M: Tlb, T: WindowTables>(windows: &Windows<M, T>, frame: &mut Frame<Unmapped>) {
 ///     let mut kept = None;
 ///     let _ = windows.with_page(frame, 0, |window| kept = Some(window));
 /// }
@@ -53,9 +53,9 @@ const PAGE_BYTES: u64 = PageSize::Size4K.bytes();
 ///
 /// ```compile_fail
 /// use rhumb_frames::{Frame, Unmapped};
-/// use rhumb_machine::Machine;
+/// use rhumb_machine::Tlb;
 /// use rhumb_windows::{WindowTables, Windows};
-/// fn swap<M: Machine, T: WindowTables>(windows: &Windows<M, T>, one: &mut Frame<Unmapped>, two: &mut Frame<Unmapped>) {
+/// fn swap<M: Tlb, T: WindowTables>(windows: &Windows<M, T>, one: &mut Frame<Unmapped>, two: &mut Frame<Unmapped>) {
 ///     let _ = windows.with_page(one, 0, |outer| {
 ///         let _ = windows.with_page(two, 0, |inner| core::mem::swap(outer, inner));
 ///     });
@@ -66,9 +66,9 @@ const PAGE_BYTES: u64 = PageSize::Size4K.bytes();
 ///
 /// ```compile_fail,E0505
 /// use rhumb_frames::{Frame, Unmapped};
-/// use rhumb_machine::Machine;
+/// use rhumb_machine::Tlb;
 /// use rhumb_windows::{WindowTables, Windows};
-/// fn give<M: Machine, T: WindowTables>(windows: &Windows<M, T>, mut frame: Frame<Unmapped>) {
+/// fn give<M: Tlb, T: WindowTables>(windows: &Windows<M, T>, mut frame: Frame<Unmapped>) {
 ///     let _ = windows.with_page(&mut frame, 0, |window| {
 ///         drop(frame);
 ///         window.address();
@@ -144,7 +144,7 @@ impl<'a, T: WindowTables> Window<'a, T> {
     }
 }
 
-impl<M: Machine, T: WindowTables> Windows<M, T> {
+impl<M: Tlb, T: WindowTables> Windows<M, T> {
     /// Writes `count` entries of a page table, from `index` on, through one window: `first`, and each next one
     /// `step_bytes` further in physical memory. Writers of tables have slots of their own on each CPU, so a slot is
     /// free unless this CPU is writing a table already.

@@ -12,8 +12,7 @@ use rhumb_bootinfo::{FirmwareEntry, MemoryMap, Reservation, Topology};
 use rhumb_directmap::{Plan, Request, needs_five_levels, window};
 use rhumb_frames::{AllocClass, Frames, Layout, MemoryRange};
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned,
-    VirtAddr,
+    CpuId, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
 };
 use rhumb_pagetable::{Levels, PageCounts};
 
@@ -41,8 +40,6 @@ unsafe impl Machine for OneCpu {
         CpuId::BOOT
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
     fn now_ns(&self) -> u64 {
         0
     }

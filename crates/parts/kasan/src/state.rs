@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rhumb_machine::Access;
+use rhumb_machine::MemoryUse;
 
 /// Bytes of memory that one shadow byte speaks for.
 pub const GRANULE_BYTES: u64 = 8;
@@ -88,13 +88,13 @@ impl State {
     }
 }
 
-impl From<Access> for State {
-    fn from(access: Access) -> Self {
-        match access {
-            Access::Allowed => Self::Accessible,
-            Access::FreeFrame => Self::FreeFrame,
-            Access::FreeObject => Self::FreeObject,
-            Access::RedZone => Self::RedZone,
+impl From<MemoryUse> for State {
+    fn from(memory_use: MemoryUse) -> Self {
+        match memory_use {
+            MemoryUse::Allowed => Self::Accessible,
+            MemoryUse::FreeFrame => Self::FreeFrame,
+            MemoryUse::FreeObject => Self::FreeObject,
+            MemoryUse::RedZone => Self::RedZone,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use rhumb_machine::{Access, VirtAddr, VirtRange};
+use rhumb_machine::{MemoryUse, VirtAddr, VirtRange};
 
 use crate::model::Model;
 use crate::plan::BRIDGED_BYTES;
@@ -39,10 +39,10 @@ fn bytes_and_states_are_the_same_thing() {
     for byte in 0..=255 {
         assert_eq!(State::from_byte(byte).to_byte(), byte);
     }
-    assert_eq!(State::from(Access::Allowed), State::Accessible);
-    assert_eq!(State::from(Access::FreeFrame).to_byte(), 0xff);
-    assert_eq!(State::from(Access::FreeObject).bug(), "use-after-free");
-    assert_eq!(State::from(Access::RedZone).bug(), "slab-out-of-bounds");
+    assert_eq!(State::from(MemoryUse::Allowed), State::Accessible);
+    assert_eq!(State::from(MemoryUse::FreeFrame).to_byte(), 0xff);
+    assert_eq!(State::from(MemoryUse::FreeObject).bug(), "use-after-free");
+    assert_eq!(State::from(MemoryUse::RedZone).bug(), "slab-out-of-bounds");
 }
 
 #[test]

@@ -9,7 +9,8 @@ mod translating;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange,
+    CpuId, CpuMask, FlushScope, Machine, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Tlb, VirtAddr,
+    VirtRange,
 };
 use rhumb_pagetable::{
     Access, Attributes, ENTRIES, EmptyTables, Entry, FlushBatch, FlushStats, Key, Levels, Mapper, Mapping,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rhumb_machine::{CpuMask, FlushScope, IrqState, MAX_CPUS, Machine, PhysAddr, PinGuard};
+use rhumb_machine::{CpuMask, FlushScope, IrqState, MAX_CPUS, Machine, PhysAddr, PinGuard, Tlb};
 
 use super::{MIB, cpu, depth, node, small};
 use crate::seats::Seats;

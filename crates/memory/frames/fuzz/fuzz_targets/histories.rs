@@ -24,7 +24,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Mobility, Owner, Request, Zone};
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
+    CpuId, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
 };
 
 const CPUS: usize = 3;
@@ -61,8 +61,6 @@ unsafe impl Machine for Threads {
         cpu()
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
     fn now_ns(&self) -> u64 {
         0
     }

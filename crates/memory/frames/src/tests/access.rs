@@ -4,9 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use rhumb_machine::{
-    Access, CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr, VirtRange,
-};
+use rhumb_machine::{CpuId, Machine, MemoryUse, NodeId, Order, Pfn, PfnRange, VirtAddr, VirtRange};
 
 use super::machine::*;
 use crate::{Frames, Layout, NothingMoves, Request};
@@ -18,7 +16,7 @@ const END: u64 = BASE + 4096;
 const MAP: u64 = 0xffff_8000_0000_0000;
 
 std::thread_local! {
-    static TOLD: RefCell<BTreeMap<u64, Access>> = const { RefCell::new(BTreeMap::new()) };
+    static TOLD: RefCell<BTreeMap<u64, MemoryUse>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A machine that writes down what it is told.
@@ -46,21 +44,15 @@ unsafe impl Machine for Watched {
         // SAFETY: the caller's promise.
         unsafe { self.0.irq_restore() }
     }
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope) {
-        self.0.flush_local(pinned, scope);
-    }
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope) {
-        self.0.flush_remote(pinned, targets, scope);
-    }
     fn now_ns(&self) -> u64 {
         0
     }
     const CHECKS_ACCESSES: bool = true;
-    fn set_access(&self, range: VirtRange, access: Access) {
+    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
         let page = |addr: VirtAddr| (addr.get() - MAP) >> 12;
         TOLD.with_borrow_mut(|told| {
             (page(range.start())..page(range.end())).for_each(|pfn| {
-                told.insert(pfn, access);
+                told.insert(pfn, memory_use);
             });
         });
     }
@@ -84,8 +76,8 @@ fn watched() -> Frames<Watched> {
 }
 
 /// The frames of which the checker has been told this last.
-fn told(access: Access) -> Vec<u64> {
-    TOLD.with_borrow(|told| told.iter().filter(|&(_, is)| *is == access).map(|(&pfn, _)| pfn).collect())
+fn told(memory_use: MemoryUse) -> Vec<u64> {
+    TOLD.with_borrow(|told| told.iter().filter(|&(_, is)| *is == memory_use).map(|(&pfn, _)| pfn).collect())
 }
 
 fn numbers(range: PfnRange) -> Vec<u64> {
@@ -98,11 +90,11 @@ fn a_block_is_allowed_while_it_is_held() {
         let frames = watched();
         let frame = frames.alloc(pinned(), Request::new(order)).unwrap();
         let its = numbers(frame.frames());
-        assert_eq!(told(Access::Allowed), its, "order {order}");
-        assert_eq!(told(Access::FreeFrame), []);
+        assert_eq!(told(MemoryUse::Allowed), its, "order {order}");
+        assert_eq!(told(MemoryUse::FreeFrame), []);
         frames.free(pinned(), frame);
-        assert_eq!(told(Access::FreeFrame), its, "order {order}");
-        assert_eq!(told(Access::Allowed), []);
+        assert_eq!(told(MemoryUse::FreeFrame), its, "order {order}");
+        assert_eq!(told(MemoryUse::Allowed), []);
     }
 }
 
@@ -111,11 +103,11 @@ fn a_range_is_allowed_while_it_is_held() {
     let frames = watched();
     let wanted = range(BASE + 500, BASE + 1030);
     let held = frames.alloc_range(pinned(), wanted, &NothingMoves).unwrap();
-    assert_eq!(told(Access::Allowed), numbers(wanted));
-    assert_eq!(told(Access::FreeFrame), []);
+    assert_eq!(told(MemoryUse::Allowed), numbers(wanted));
+    assert_eq!(told(MemoryUse::FreeFrame), []);
     frames.free_range(pinned(), held).unwrap();
-    assert_eq!(told(Access::FreeFrame), numbers(wanted));
-    assert_eq!(told(Access::Allowed), []);
+    assert_eq!(told(MemoryUse::FreeFrame), numbers(wanted));
+    assert_eq!(told(MemoryUse::Allowed), []);
 }
 
 #[test]

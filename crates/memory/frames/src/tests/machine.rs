@@ -5,8 +5,7 @@ use std::cell::Cell;
 use std::vec::Vec;
 
 use rhumb_machine::{
-    Access, CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr,
-    VirtRange,
+    CpuId, IrqDepth, IrqState, Machine, MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange,
 };
 
 use crate::{Frames, Layout, MemoryRange};
@@ -55,8 +54,8 @@ pub(super) fn pinned() -> Pinned<'static> {
 unsafe impl Machine for TestMachine {
     const CHECKS_ACCESSES: bool = true;
 
-    fn set_access(&self, range: VirtRange, access: Access) {
-        if access == Access::FreeFrame {
+    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
+        if memory_use == MemoryUse::FreeFrame {
             FORBIDDEN.set(range);
         }
     }
@@ -81,12 +80,6 @@ unsafe impl Machine for TestMachine {
     }
     unsafe fn irq_restore(&self) {
         IRQ_DEPTH.set(IRQ_DEPTH.get().leave().0);
-    }
-    fn flush_local(&self, _pinned: Pinned<'_>, _scope: FlushScope) {
-        unreachable!("I2: the frame allocator flushes nothing");
-    }
-    fn flush_remote(&self, _pinned: Pinned<'_>, _targets: &CpuMask, _scope: FlushScope) {
-        unreachable!("I2: the frame allocator interrupts no CPU");
     }
     fn now_ns(&self) -> u64 {
         0

@@ -81,9 +81,7 @@ mod whole {
     use std::sync::Arc;
     use std::vec::Vec;
 
-    use rhumb_machine::{
-        CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
-    };
+    use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
     use crate::{Frame, Frames, Layout, MemoryRange, Mobility, Request, Zone};
 
@@ -121,8 +119,6 @@ mod whole {
             self.preempt_disable()
         }
         unsafe fn irq_restore(&self) {}
-        fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
-        fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
         fn now_ns(&self) -> u64 {
             0
         }

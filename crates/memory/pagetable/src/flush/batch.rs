@@ -1,7 +1,7 @@
 //! What has changed in the tables and has not been flushed yet.
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{CpuMask, FlushScope, Machine, PageRun, PageSize, Pinned, VirtRange};
+use rhumb_machine::{CpuMask, FlushScope, PageRun, PageSize, Pinned, Tlb, VirtRange};
 
 use crate::flush::stats::FlushStats;
 use crate::planted::{self, Fault};
@@ -143,12 +143,12 @@ impl FlushBatch {
     /// Cost: one local flush and one round of interrupts, to those that are not lazy; nothing for an empty batch.
     pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> FlushStats
     where
-        M: Machine + ?Sized,
+        M: Tlb + ?Sized,
     {
         if self.is_empty() {
             return FlushStats::NOTHING;
         }
-        // Between the last write of an entry and the look at who runs: see `Machine::flush_targets`.
+        // Between the last write of an entry and the look at who runs: see `Tlb::flush_targets`.
         fence(SeqCst);
         self.flush_on(machine, pinned, &machine.flush_targets())
     }
@@ -156,7 +156,7 @@ impl FlushBatch {
     /// As [`FlushBatch::flush`], on the CPUs of `targets` only.
     pub fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushStats
     where
-        M: Machine + ?Sized,
+        M: Tlb + ?Sized,
     {
         if self.is_empty() {
             return FlushStats::NOTHING;

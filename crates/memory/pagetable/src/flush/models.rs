@@ -8,7 +8,9 @@
 
 extern crate std;
 
-use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, VirtAddr, VirtRange};
+use rhumb_machine::{
+    CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, Tlb, VirtAddr, VirtRange,
+};
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -105,8 +107,16 @@ unsafe impl Machine for World {
         CpuId::BOOT
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
     /// A round of cross-calls: fills the inboxes, then waits for each to be emptied, which is the acknowledgement.
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+// SAFETY: a flush has happened when the call that runs it on the other thread returns.
+unsafe impl Tlb for World {
+    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
+
     fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, _: FlushScope<'_>) {
         targets.iter().for_each(|cpu| self.inbox[cpu.index()].store(1, Release));
         for cpu in targets.iter() {
@@ -115,14 +125,13 @@ unsafe impl Machine for World {
             }
         }
     }
+
     fn flush_targets(&self) -> CpuMask {
         CpuMask::first(self.cpu_count() - 1 + self.online.load(Relaxed) as usize)
     }
+
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
         targets.iter().filter(|cpu| self.lazy[cpu.index()].leave_mark() == MarkLeft::Left).collect()
-    }
-    fn now_ns(&self) -> u64 {
-        0
     }
 }
 

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr, Pinned, VirtAddr,
+    CpuId, CpuMask, FlushScope, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr, Pinned, Tlb, VirtAddr,
     VirtRange,
 };
 
@@ -71,25 +71,31 @@ unsafe impl Machine for Recorder {
         CpuId::BOOT
     }
     unsafe fn irq_restore(&self) {}
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+// SAFETY: the recorder caches nothing.
+unsafe impl Tlb for Recorder {
     fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
         self.note(match scope {
             FlushScope::Pages { runs, .. } => Asked::Local(runs.to_vec()),
             _ => Asked::LocalAll,
         });
     }
+
     fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
         self.note(match scope {
             FlushScope::Pages { runs, .. } => Asked::Remote(*targets, runs.to_vec()),
             _ => Asked::RemoteAll(*targets),
         });
     }
+
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
         let lazy = targets.and(&self.lazy);
         self.note(Asked::Lazy(lazy));
         lazy
-    }
-    fn now_ns(&self) -> u64 {
-        0
     }
 }
 

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
 use rhumb_slab::{CheckList, Config, Slabs};
 
 const CPUS: usize = 3;
@@ -46,8 +46,6 @@ unsafe impl Machine for Threads {
         cpu()
     }
     unsafe fn irq_restore(&self) {}
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope) {}
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope) {}
     fn now_ns(&self) -> u64 {
         0
     }

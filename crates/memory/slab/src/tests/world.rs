@@ -6,9 +6,7 @@ use std::cell::Cell;
 use std::vec::Vec;
 
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr,
-};
+use rhumb_machine::{CpuId, IrqDepth, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
 
 use crate::{Config, Slabs};
 
@@ -71,12 +69,6 @@ unsafe impl Machine for TestMachine {
     }
     unsafe fn irq_restore(&self) {
         IRQ_DEPTH.set(IRQ_DEPTH.get().leave().0);
-    }
-    fn flush_local(&self, _pinned: Pinned<'_>, _scope: FlushScope) {
-        unreachable!("I2: the slab flushes nothing");
-    }
-    fn flush_remote(&self, _pinned: Pinned<'_>, _targets: &CpuMask, _scope: FlushScope) {
-        unreachable!("I2: the slab interrupts no CPU");
     }
     fn now_ns(&self) -> u64 {
         7_000

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
 use rhumb_hosted::{HostedMachine, LargePages};
-use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, Tlb, VirtAddr};
 use rhumb_pagetable::Entry;
 use rhumb_windows::planted::{self, Fault};
 use rhumb_windows::{CpuSlots, SLOTS, WindowTables, Windows};
@@ -48,13 +48,18 @@ unsafe impl Machine for WithTlb {
         // SAFETY: the caller's promise is passed on.
         unsafe { self.0.irq_restore() }
     }
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {
-        self.1.tlb.iter().for_each(|translation| translation.store(0, Relaxed));
-    }
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
     fn now_ns(&self) -> u64 {
         self.0.now_ns()
     }
+}
+
+// SAFETY: the only translations are those of `tlb`, and there is one CPU.
+unsafe impl Tlb for WithTlb {
+    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {
+        self.1.tlb.iter().for_each(|translation| translation.store(0, Relaxed));
+    }
+
+    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
 }
 
 // SAFETY: a slot shows the frame that the TLB knows it by: that of its entry when it was used first since the flush.

@@ -123,7 +123,7 @@ fn a_freed_frame_that_a_cpu_still_reaches_is_found() {
         let free = |world: &World<'_>| {
             let start = world.machine.direct(PhysAddr::new(FRAMES_AT));
             let freed = VirtRange::of_length(start, PAGE).unwrap();
-            world.machine.set_access(freed, rhumb_machine::Access::FreeFrame);
+            world.machine.set_memory_use(freed, rhumb_machine::MemoryUse::FreeFrame);
             world.mmu.take_reports().len()
         };
         assert_eq!(free(&world), 0, "the tables have it, too");
