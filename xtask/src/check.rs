@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::cli::TestOptions;
-use crate::{paths, test};
+use crate::{paths, test, text};
 
 /// One thing to check, by cargo with these arguments.
 struct Step {
@@ -125,12 +125,27 @@ pub(crate) fn command() -> Result<ExitCode> {
             failed.push(step.name);
         }
     }
+    if !run_text()? {
+        failed.push(TEXT);
+    }
     let tests = test::command(&TestOptions::default())?;
     if failed.is_empty() {
         return Ok(tests);
     }
     println!("failed checks: {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+/// The name of the step that reads pages and comments.
+const TEXT: &str = "links, names and words";
+
+/// Checks pages and comments, and prints a line, after the findings if there are any.
+fn run_text() -> Result<bool> {
+    let started = Instant::now();
+    let is_sound = text::check(&paths::root())?;
+    let outcome = if is_sound { "ok" } else { "FAILED" };
+    println!("check {TEXT} ... {outcome} ({:.1} s)", started.elapsed().as_secs_f64());
+    Ok(is_sound)
 }
 
 /// Runs one step and prints a line, with what cargo says where it fails.

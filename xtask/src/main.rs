@@ -10,6 +10,7 @@
 //!   image     the ISO                      test     host tests and the matrix of machines
 //!   doctor    what is there, what is not   check    format, clippy, docs, tests
 //!   bench     the benchmarks           count    instructions of marked regions
+//!   text      links, names, words of pages and comments
 //! ```
 //!
 //! A command asks [`setup`] for what it needs, then does its work; nothing is installed for a command that is not run.
@@ -41,6 +42,7 @@ mod setup;
 mod symbols;
 mod terminal;
 mod test;
+mod text;
 mod tsan;
 
 #[cfg(test)]

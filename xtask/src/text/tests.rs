@@ -1,0 +1,106 @@
+//! The tree's pages are right, and each check finds the fault that it is for.
+
+use super::{Tree, findings, house, links, words};
+use crate::paths;
+
+fn tree(files: &[(&str, &str)]) -> Tree {
+    Tree { files: files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect() }
+}
+
+/// Returns what a check says of these files.
+fn said(check: impl Fn(&Tree) -> Vec<super::Finding>, files: &[(&str, &str)]) -> Vec<String> {
+    check(&tree(files)).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_tree_says_what_is_so() {
+    let findings = findings(&Tree::read(&paths::root()).expect("a readable tree"));
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "{} findings:\n{}", lines.len(), lines.join("\n"));
+}
+
+#[test]
+fn a_link_to_a_missing_file_or_heading_is_found() {
+    let page = "[a](b.md) [a](../c.rs)\n[a](b.md#the-end) [a](b.md#no-end)\n```\n[not](looked/at)\n```\n[out](https://example.org)\n";
+    let files = [("docs/a.md", page), ("docs/b.md", "## The end\n")];
+    assert_eq!(
+        said(links::findings, &files),
+        ["docs/a.md:1: no such file: c.rs", "docs/a.md:2: no heading #no-end in docs/b.md"]
+    );
+}
+
+#[test]
+fn a_name_that_its_file_does_not_have_is_found() {
+    let page = "[`split`](src/tree.rs) [`cut`](src/tree.rs)\n`Tree::cut` in [`tree.rs`](src/tree.rs)\n";
+    let files = [("a.md", page), ("src/tree.rs", "impl Tree {\n    fn split() {}\n}\n")];
+    assert_eq!(
+        said(links::findings, &files),
+        ["a.md:1: no cut in src/tree.rs", "a.md:2: no cut in src/tree.rs"]
+    );
+}
+
+#[test]
+fn a_name_that_no_crate_defines_is_found() {
+    let files = [
+        ("c/Cargo.toml", "name = \"rhumb-c\"\n"),
+        ("c/src/lib.rs", "pub enum Zone {\n    Normal,\n}\n// struct Depot;\n#[test]\nfn it_works() {}\n"),
+        (
+            "page.md",
+            "`rhumb_c::Zone::Normal` `rhumb_c::Depot` `rhumb_d::X` `host/c::tests::it_works` `selftest a::it_fails`\n",
+        ),
+    ];
+    assert_eq!(
+        said(links::findings, &files),
+        ["page.md:1: rhumb_c defines no Depot", "page.md:1: no crate rhumb_d", "page.md:1: no test it_fails"]
+    );
+}
+
+const MANIFESTS: [(&str, &str); 3] = [
+    ("b/Cargo.toml", "name = \"rhumb-b\"\n[dependencies]\n"),
+    (
+        "k/Cargo.toml",
+        "name = \"rhumb-k\"\n[dependencies]\nrhumb-b.workspace = true\n[dev-dependencies]\nrhumb-x = \"1\"\n",
+    ),
+    ("t/fuzz/Cargo.toml", "name = \"rhumb-fuzz\"\n[workspace]\n"),
+];
+
+/// Returns what the check says of a picture with these lines.
+fn picture(lines: &str) -> Vec<String> {
+    let page = format!("# A\n\n## The house\n\n```\n title\n{lines}```\n");
+    let mut files = vec![("README.md", page.as_str())];
+    files.extend(MANIFESTS);
+    said(house::findings, &files)
+}
+
+#[test]
+fn a_wrong_arrow_in_the_picture_is_found() {
+    assert_eq!(picture("   k ──> b\n   b ──> nothing\n"), [""; 0]);
+    assert_eq!(picture("   k ──>\n          b\n   b ──> nothing\n"), [""; 0]);
+    assert_eq!(picture("   b ──> nothing\n   k ──> b\n"), ["README.md:8: the arrow from k to b goes up"]);
+    assert_eq!(
+        picture("   k ──> nothing\n   b ──> nothing\n"),
+        ["README.md:7: k uses b, which the picture does not show"]
+    );
+    assert_eq!(
+        picture("   k ──> b x\n   b ──> nothing\n"),
+        ["README.md:7: the picture shows that k uses x, which it does not"]
+    );
+    assert_eq!(picture("   k ──> b\n"), ["README.md:3: the picture of the house does not have b"]);
+    assert_eq!(
+        picture("   k ──> b\n   b ──> nothing\n   c ──> nothing\n"),
+        ["README.md:9: the picture has c, which is no package"]
+    );
+}
+
+#[test]
+fn a_word_that_is_ruled_out_is_found() {
+    let source = "//! What a CPU keeps.\nlet stand = 1; // where it stands\n/// Understands what `whoever` stands for.\n/// What begins a line\n/// what goes on.\n";
+    let files = [
+        ("s.rs", source),
+        ("p.md", "```\nnobody\n```\nNobody waits for ever.\n\nWhat is free\nWho knows\n## What it is\n"),
+    ];
+    let lines = said(words::findings, &files);
+    let places: Vec<&str> =
+        lines.iter().map(|line| line.split_once(": ").map_or("", |(place, _)| place)).collect();
+    assert_eq!(places, ["s.rs:1", "s.rs:2", "p.md:4", "p.md:4", "p.md:6"], "{lines:#?}");
+}

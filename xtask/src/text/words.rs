@@ -1,0 +1,92 @@
+//! Words that pages and comments do without.
+//!
+//! The project's English has six rules; those of them that a search can check are here. Name the actor: the CPU, the
+//! caller, the holder. No sentence whose subject is a clause with *what* or *who*. Memory *is* or *lies* somewhere, and is
+//! *mapped* there.
+//!
+//! Sources are searched in their comments, pages outside of fences and code spans.
+
+use super::{Finding, Tree, prose};
+
+/// Words that are ruled out wherever they are, and what to write instead.
+const WORDS: [(&str, &str); 8] = [
+    ("nobody", "name the actor: no CPU, no caller, no code"),
+    ("somebody", "name the actor"),
+    ("whoever", "name the actor: the caller, the holder, code that"),
+    ("whom", "name the actor"),
+    ("stand", "is, lies, is mapped"),
+    ("stands", "is, lies, is mapped"),
+    ("for ever", "permanently, endlessly"),
+    ("forever", "permanently, endlessly"),
+];
+
+/// Words that begin no comment and no paragraph. A heading may begin with them.
+const OPENERS: [&str; 2] = ["What", "Who"];
+
+/// Phrases in which a ruled-out word is right.
+const ALLOWED: [&str; 4] = ["stands for", "stand for", "stand-in", "stand in for"];
+
+/// Folders whose sources are not searched.
+const LEFT_OUT: [&str; 4] = ["crates/", "kernel/", "tools/", "xtask/"];
+
+/// Returns the ruled-out words of all pages and comments.
+pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let sources =
+        tree.ending(".rs").filter(|(file, _)| !LEFT_OUT.iter().any(|folder| file.starts_with(folder)));
+    for (file, text) in sources {
+        let comments = text.lines().enumerate().filter_map(|(index, line)| Some((index + 1, comment(line)?)));
+        search(file, comments, &mut findings);
+    }
+    for (file, text) in tree.ending(".md") {
+        search(file, prose(text), &mut findings);
+    }
+    findings
+}
+
+/// Searches lines of prose, of which each begins a comment or a paragraph where the one before it is no prose.
+fn search<'a>(file: &str, lines: impl Iterator<Item = (usize, &'a str)>, findings: &mut Vec<Finding>) {
+    let mut last = 0;
+    let mut blank = true;
+    for (line, text) in lines {
+        let begins = (blank || last + 1 != line) && !text.starts_with('#');
+        (last, blank) = (line, text.trim().is_empty());
+        let mut report = |text: String| findings.push(Finding { file: file.to_owned(), line, text });
+        let text = outside_of_spans(text);
+        let first = text.trim_start_matches(|each: char| !each.is_alphanumeric());
+        for opener in OPENERS.iter().filter(|opener| begins && starts_with_word(first, opener)) {
+            report(format!("a sentence whose subject is a clause: {opener} ..."));
+        }
+        let mut text = text.to_lowercase();
+        for phrase in ALLOWED {
+            text = text.replace(phrase, "");
+        }
+        for (word, instead) in WORDS.iter().filter(|(word, _)| has_word(&text, word)) {
+            report(format!("`{word}`: {instead}"));
+        }
+    }
+}
+
+/// Returns the text of a line's comment.
+fn comment(line: &str) -> Option<&str> {
+    let start = if line.trim_start().starts_with("//") { line.find("//") } else { line.find(" // ") }?;
+    Some(line[start..].trim_start_matches([' ', '/', '!']))
+}
+
+/// Returns a line without its code spans.
+fn outside_of_spans(line: &str) -> String {
+    line.split('`').step_by(2).collect::<Vec<_>>().join("`")
+}
+
+fn starts_with_word(text: &str, word: &str) -> bool {
+    text.strip_prefix(word)
+        .is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '\''))
+}
+
+/// Tells whether `text` has `word` with no letter on either side.
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(char::is_alphanumeric)
+            && !text[at + word.len()..].starts_with(char::is_alphanumeric)
+    })
+}
