@@ -1,17 +1,21 @@
 //! The Rhumb microkernel for x86-64.
 //!
-//! | module | owns |
+//! Each room names only those below it (`cargo xtask check` sees to that):
+//!
+//! | room | owns |
 //! |---|---|
+//! | `main` | the order of coming up, and nothing else |
+//! | [`lab`] | tests, stress, counting, faults on purpose; in kernels built with it |
+//! | [`debug`] | the prompt and its commands |
+//! | [`trap`] | exceptions and interrupts, reports |
+//! | [`task`] | what CPUs run: the idle loop |
 //! | [`boot`] | from the loader to the kernel's own address space |
-//! | [`arch`] | registers: features, descriptors, interrupt table, APIC, clock, per-CPU area |
-//! | [`mm`] | the kernel's address space: layout, page tables, reports of them |
-//! | [`smp`] | other CPUs: starting, idling, cross-calls |
-//! | [`kasan`] | the checker of memory accesses, in kernels built with it |
-//! | [`trap`] | exceptions and interrupts, reports, backtraces |
-//! | [`monitor`] | the prompt and its commands |
-//! | [`count`] | marked operations, for a counter outside the machine |
-//! | [`machine`], [`sync`] | this hardware as the memory crates see it; the kernel's lock |
-//! | [`console`], [`logging`], [`power`] | serial line, log, turning off |
+//! | [`mm`] | memory: frames, objects, page tables, the direct map |
+//! | [`platform`] | serial line, log, turning off |
+//! | [`facts`] | what boot has found out |
+//! | [`cpu`] | CPUs: their areas, starting them, calls, flushes, the lock, time |
+//! | [`layout`] | where everything lies in the kernel's address space |
+//! | [`arch`] | registers |
 #![no_std]
 #![no_main]
 // A kernel's modules are its own: nothing is exported, and the names of registers document themselves.
@@ -21,52 +25,57 @@ extern crate alloc;
 
 mod arch;
 mod boot;
-mod console;
-mod count;
-mod irqsoff;
-#[cfg(feature = "kasan")]
-mod kasan;
-#[cfg(not(feature = "kasan"))]
-#[path = "kasan/absent.rs"]
-mod kasan;
-mod logging;
-mod machine;
+mod cpu;
+mod debug;
+mod facts;
+#[cfg(feature = "lab")]
+mod lab;
+mod layout;
 mod mm;
-mod monitor;
-mod power;
-mod selftest;
-mod smp;
-mod stress;
-mod sync;
+mod platform;
+mod task;
 mod trap;
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use arch::features::features;
 use arch::idt::vector;
 use arch::ioapic::Line;
-use arch::{clock, cpu, mtrr, percpu, pic};
+use arch::{control, halt, mtrr, pic};
+use cpu::start::Candidate;
+use cpu::{area, backtrace, clock};
+use debug::Kernel;
+use facts::Boot;
+use platform::{console, logging, power};
 use rhumb_bootinfo::SerialInterrupt;
 use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
-use rhumb_machine::{Counted, NodeId};
+use rhumb_machine::{Counted, NodeId, PhysRange};
+use rhumb_monitor::Command;
 use rhumb_smp::apic::Input;
-use smp::Candidate;
 
-/// On the kernel's own tables and the boot CPU's main stack.
-pub extern "sysv64" fn main() -> ! {
-    let Some(boot) = boot::boot() else { cpu::halt_for_ever() };
+/// Commands at the prompt beside those of [`debug`].
+#[cfg(feature = "lab")]
+const MORE_COMMANDS: &[Command<Kernel>] = lab::COMMANDS;
+#[cfg(not(feature = "lab"))]
+const MORE_COMMANDS: &[Command<Kernel>] = &[];
+
+/// Where boot calls: on the kernel's own tables and the boot CPU's main stack.
+#[unsafe(no_mangle)]
+extern "sysv64" fn rhumb_main() -> ! {
+    let Some(boot) = facts::boot() else { halt::permanently() };
     bring_up(boot);
-    monitor::run(boot)
+    debug::run(boot, MORE_COMMANDS)
 }
 
 /// From one CPU with interrupts off to all of them with a frame allocator. A function of its own, never inlined: its
 /// lists are tens of KiB of stack, which the monitor needs afterwards.
 #[inline(never)]
-fn bring_up(boot: &'static boot::Boot) {
-    let here = percpu::here();
+fn bring_up(boot: &'static Boot) {
+    let here = area::here();
     pic::disable();
-    trap::backtrace::check_symbols();
+    backtrace::check_symbols();
     here.set_inputs(inputs(boot, boot.topology.cpus.first()));
-    smp::settle_boot(here);
+    cpu::start::set_up_boot(here);
     let reference = clock::calibrate(clock::Counters {
         acpi_timer: boot.topology.power.pm_timer,
         hpet: boot.topology.hpet.and_then(|at| boot.mapped(at)),
@@ -77,11 +86,13 @@ fn bring_up(boot: &'static boot::Boot) {
         clock::tsc_hz() / 1_000_000,
         clock::timer_hz() / 1_000_000
     );
-    if !cpu::features().invariant_tsc {
+    if !features().invariant_tsc {
         log::debug!("clock: the TSC need not run at one rate in all power states");
     }
     mm::report(boot);
-    mtrr::report(boot);
+    let above_first_mebibyte =
+        |ram: PhysRange| PhysRange::new(ram.start().max(facts::FIRST_MEBIBYTE_END), ram.end());
+    mtrr::report(boot.memory.lock().ram().filter_map(above_first_mebibyte));
     power::set_firmware(boot.topology.power);
     route_interrupts(boot);
     x86_64::instructions::interrupts::enable();
@@ -91,7 +102,9 @@ fn bring_up(boot: &'static boot::Boot) {
     if let Some(this) = boot.topology.cpus.first() {
         here.set_node(this.node);
     }
-    boot.make_areas();
+    boot::areas::make(boot);
+    #[cfg(feature = "kasan")]
+    cpu::kasan::report_by(trap::kasan::report);
     match mm::frames::take_over(boot) {
         Ok(frames) => {
             mm::report_frames(boot);
@@ -107,9 +120,8 @@ fn bring_up(boot: &'static boot::Boot) {
             if let Err(error) = mm::movable::start(frames) {
                 log::error!("no request leads to a compaction: {error}");
             }
-            if let Err(error) = mm::movable::register(&mm::sample::SAMPLE) {
-                log::error!("the movable sample cannot be moved: {error}");
-            }
+            #[cfg(feature = "lab")]
+            lab::start();
             if let Err(error) = mm::protect::start(boot) {
                 log::error!("page tables cannot be protected: {error}");
             }
@@ -126,14 +138,14 @@ fn bring_up(boot: &'static boot::Boot) {
         "{running} of {}, {}; {}",
         Counted(boot.cpus, "CPU"),
         Counted(nodes, "node"),
-        cpu::Controls::read()
+        control::Controls::read()
     );
     let up_us = clock::now_ns() / 1000;
     log::info!("up {}.{:03} ms after the first instruction", up_us / 1000, up_us % 1000);
 }
 
 /// Starts the CPUs that the firmware lists and the command line allows.
-fn start_cpus(boot: &boot::Boot) -> usize {
+fn start_cpus(boot: &Boot) -> usize {
     let candidate =
         |cpu: &Cpu| Candidate { apic_id: cpu.apic_id, node: cpu.node, inputs: inputs(boot, Some(cpu)) };
     let listed = boot.topology.startable().skip(1).map(candidate);
@@ -142,12 +154,15 @@ fn start_cpus(boot: &boot::Boot) -> usize {
         node: NodeId::FIRST,
         inputs: inputs(boot, None),
     });
-    smp::start_others(listed.chain(unlisted))
+    let running = cpu::start::start_others(listed.chain(unlisted), task::idle::idle);
+    // SAFETY: no CPU is on its way any more, and none is started later.
+    unsafe { mm::tables::retire_trampoline() };
+    running
 }
 
 /// What the inputs of a CPU's APIC are for: what the firmware says of it. Where it says nothing of any, the second one
 /// carries non-maskable interrupts, as on every PC.
-fn inputs(boot: &boot::Boot, cpu: Option<&Cpu>) -> [Input; 2] {
+fn inputs(boot: &Boot, cpu: Option<&Cpu>) -> [Input; 2] {
     if boot.topology.nmi_lines.is_empty() {
         return [Input::Unused, Input::Nmi { active_low: false }];
     }
@@ -162,7 +177,7 @@ fn inputs(boot: &boot::Boot, cpu: Option<&Cpu>) -> [Input; 2] {
 
 /// Routes the console's interrupt, and those that are non-maskable, to the boot CPU. Without an I/O APIC for its line the
 /// console is polled.
-fn route_interrupts(boot: &boot::Boot) {
+fn route_interrupts(boot: &Boot) {
     let line = |gsi, polarity, trigger| Line {
         gsi,
         active_low: polarity == Polarity::ActiveLow,
@@ -176,7 +191,7 @@ fn route_interrupts(boot: &boot::Boot) {
         // As PCI's are, which is what a port has that is on no ISA interrupt.
         SerialInterrupt::Global(gsi) => line(gsi, Polarity::ActiveLow, Trigger::Level),
     });
-    let boot_apic = percpu::here().apic_id.load(Relaxed);
+    let boot_apic = area::here().apic_id.load(Relaxed);
     for mut io_apic in boot.io_apics() {
         io_apic.mask_all();
         let Ok(destination) = u8::try_from(boot_apic) else { continue };

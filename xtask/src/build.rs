@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::BuildOptions;
+use crate::cli::{BuildCommand, BuildOptions};
 use crate::host::ThisHost;
 use crate::progress::{self, Progress};
 use crate::setup::{self, Need, TARGET, Toolchain};
@@ -17,9 +17,18 @@ use crate::{kasan, paths, symbols};
 pub(crate) const RUST_FLAGS: [&str; 3] =
     ["-Crelocation-model=static", "-Ccode-model=kernel", "-Cforce-frame-pointers=yes"];
 
+/// What a kernel has in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Contents {
+    /// The kernel alone.
+    Product,
+    /// Its laboratory, too: self-tests, stress, counting, faults on purpose.
+    WithLab,
+}
+
 /// `cargo xtask build`.
-pub(crate) fn command(options: &BuildOptions) -> Result<ExitCode> {
-    println!("{}", paths::shown(&kernel(options)?));
+pub(crate) fn command(options: &BuildCommand) -> Result<ExitCode> {
+    println!("{}", paths::shown(&kernel(&options.build, options.contents())?));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -27,14 +36,14 @@ pub(crate) fn command(options: &BuildOptions) -> Result<ExitCode> {
 ///
 /// # Errors
 /// Something cannot be installed, or the kernel does not compile: the compiler's messages have been printed.
-pub(crate) fn kernel(options: &BuildOptions) -> Result<PathBuf> {
+pub(crate) fn kernel(options: &BuildOptions, contents: Contents) -> Result<PathBuf> {
     setup::ensure(&[Need::Core])?;
     let toolchain = Toolchain::find(&ThisHost).context("the toolchain that was just found is gone")?;
     let profile = if options.dev { "kernel-dev" } else { "kernel" };
-    let (target, complete) = match options.kasan {
-        true => (paths::kasan_target(), paths::kasan_elf()),
-        false => (paths::kernel_target(), paths::kernel_elf()),
-    };
+    let target = if options.kasan { paths::kasan_target() } else { paths::kernel_target() };
+    let has = [("kasan", options.kasan), ("lab", contents == Contents::WithLab)];
+    let more: Vec<&str> = has.into_iter().filter_map(|(word, is_in)| is_in.then_some(word)).collect();
+    let complete = paths::kernel_elf(&more);
 
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--package", "rhumb-kernel", "--profile", profile, "--target-dir"]).arg(&target);
@@ -44,6 +53,9 @@ pub(crate) fn kernel(options: &BuildOptions) -> Result<PathBuf> {
     }
     if options.irqsoff {
         cargo.args(["--features", "irqsoff"]);
+    }
+    if contents == Contents::WithLab {
+        cargo.args(["--features", "lab"]);
     }
     // The form that keeps words with spaces whole.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));

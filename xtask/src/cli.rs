@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
+use crate::build::Contents;
 use crate::machine::{Accelerator, Board, Boot, MAX_CPUS, Machine, MemorySize};
 
 /// Builds, runs and tests the Rhumb microkernel.
@@ -25,7 +26,7 @@ pub(crate) enum Command {
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunOptions),
     /// Build the kernel: an ELF file for `qemu -kernel` and for multiboot2 loaders.
-    Build(BuildOptions),
+    Build(BuildCommand),
     /// Run the host's tests, then the kernel's on many machines in QEMU.
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestOptions),
@@ -174,6 +175,7 @@ Examples:
 const IMAGE_EXAMPLES: &str = "\
 Examples:
   cargo xtask image                                target/rhumb.iso
+  cargo xtask image --lab                          the same with self-tests, stress and counting
   cargo xtask image --append nogbpages --output small.iso
   sudo dd if=target/rhumb.iso of=/dev/sdX bs=1M    onto a USB stick";
 
@@ -200,9 +202,32 @@ pub(crate) struct TestOptions {
     pub(crate) soak: bool,
 }
 
+/// Which kernel to build.
+#[derive(Args, Debug)]
+pub(crate) struct BuildCommand {
+    /// Build the laboratory in: self-tests, stress, counting, faults on purpose.
+    #[arg(long)]
+    lab: bool,
+    #[command(flatten)]
+    pub(crate) build: BuildOptions,
+}
+
+impl BuildCommand {
+    pub(crate) fn contents(&self) -> Contents {
+        contents(self.lab)
+    }
+}
+
+fn contents(lab: bool) -> Contents {
+    if lab { Contents::WithLab } else { Contents::Product }
+}
+
 /// Which image to make.
 #[derive(Args, Debug)]
 pub(crate) struct ImageOptions {
+    /// Put the laboratory on it, too: self-tests, stress, counting, faults on purpose.
+    #[arg(long)]
+    lab: bool,
     /// The image [default: rhumb.iso in the target directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -211,6 +236,12 @@ pub(crate) struct ImageOptions {
     pub(crate) append: String,
     #[command(flatten)]
     pub(crate) build: BuildOptions,
+}
+
+impl ImageOptions {
+    pub(crate) fn contents(&self) -> Contents {
+        contents(self.lab)
+    }
 }
 
 /// How to build the kernel.
@@ -257,11 +288,18 @@ pub(crate) struct RunOptions {
     /// Run these prompt commands, separated by `;`, print what they print, and power off.
     #[arg(long, value_name = "COMMANDS")]
     pub(crate) exec: Option<String>,
+    /// Boot the kernel without its laboratory, as `build` and `image` make it.
+    #[arg(long)]
+    product: bool,
     #[command(flatten)]
     pub(crate) build: BuildOptions,
 }
 
 impl RunOptions {
+    pub(crate) fn contents(&self) -> Contents {
+        contents(!self.product)
+    }
+
     /// Returns the machine that these options describe.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ const NOTICE: &str = "Rhumb talks on the first serial port (115200 8N1); nothing
 /// `cargo xtask image`.
 pub(crate) fn command(options: &ImageOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::ImageTools])?;
-    let kernel = build::kernel(&options.build)?;
+    let kernel = build::kernel(&options.build, options.contents())?;
     let output = options.output.clone().unwrap_or_else(|| paths::target().join("rhumb.iso"));
     make(&kernel, &options.append, &output)?;
     println!("{}", paths::shown(&output));

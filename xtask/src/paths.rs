@@ -32,14 +32,11 @@ pub(crate) fn tsan_target() -> PathBuf {
     target().join("rhumb-tsan")
 }
 
-/// The linked kernel with its symbol table: what QEMU and GRUB load.
-pub(crate) fn kernel_elf() -> PathBuf {
-    target().join("rhumb.elf")
-}
-
-/// The same with the checker of memory accesses.
-pub(crate) fn kasan_elf() -> PathBuf {
-    target().join("rhumb-kasan.elf")
+/// A linked kernel with its symbol table, which QEMU and GRUB load: `rhumb.elf`, or `rhumb-lab.elf` and so on for
+/// kernels with more.
+pub(crate) fn kernel_elf(more: &[&str]) -> PathBuf {
+    let more: String = more.iter().map(|word| format!("-{word}")).collect();
+    target().join(format!("rhumb{more}.elf"))
 }
 
 /// `path` as a person would type it from here.

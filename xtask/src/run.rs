@@ -37,7 +37,7 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     if let Some(lack) = qemu::lack(&machine, "", Version::of(&ThisHost)) {
         bail!("{lack}");
     }
-    let kernel = build::kernel(&options.build)?;
+    let kernel = build::kernel(&options.build, options.contents())?;
     let feed = match &options.exec {
         Some(commands) => Feed::Commands(split(commands)),
         None if stdin().is_terminal() => Feed::Keys,

@@ -14,8 +14,8 @@ use rhumb_smp::apic::{Input, MASKED, ModeQuestion, Register, Registers, Vectors,
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::registers::model_specific::Msr;
 
-use crate::arch::cpu::features;
-use crate::arch::idt::vector;
+use super::features::features;
+use super::idt::vector;
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const BASE_X2APIC: u64 = 1 << 10;

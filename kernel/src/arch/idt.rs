@@ -13,7 +13,7 @@ use rhumb_machine::VirtAddr;
 use spin::Once;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
-use crate::arch::gdt::InterruptStack;
+use super::gdt::InterruptStack;
 
 /// Vectors that the kernel assigns. Higher vectors have higher priority.
 pub mod vector {

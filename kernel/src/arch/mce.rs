@@ -11,11 +11,10 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
+use rhumb_machine::{Counted, CpuId};
 use x86_64::registers::model_specific::Msr;
 
-use crate::arch::cpu::features;
-use crate::arch::percpu::{self, PerCpu};
-use rhumb_machine::Counted;
+use super::features::features;
 
 const MCG_CAP: u32 = 0x179;
 const MCG_STATUS: u32 = 0x17a;
@@ -132,10 +131,10 @@ fn record(bank: u32) -> Option<Record> {
 pub struct Old(ArrayVec<Record, MOST_BANKS>);
 
 impl Old {
-    /// Logs them.
-    pub fn tell(self) {
+    /// Logs them, as `cpu`'s.
+    pub fn tell(self, cpu: CpuId) {
         for record in self.0 {
-            log::warn!("a machine check from before this boot: CPU {}, {record}", percpu::here().id());
+            log::warn!("a machine check from before this boot: CPU {cpu}, {record}");
         }
     }
 }
@@ -162,21 +161,22 @@ pub fn enable() -> Old {
     old
 }
 
-/// Notes what this CPU's banks hold in its area, and lets the next machine check be told: a CPU on which one comes before
+/// Notes what this CPU's banks hold in `noted`, which is in its area, and lets the next machine check be told: a CPU on which one comes before
 /// that resets the machine. First thing in the exception's handler.
-pub fn note() {
+pub fn note(noted: &Noted) {
     if !features().machine_check_banks {
         return;
     }
-    let here = percpu::here();
-    (0..banks()).filter_map(record).for_each(|record| here.machine_check.note(record));
+    (0..banks()).filter_map(record).for_each(|record| noted.note(record));
     write(MCG_STATUS, 0);
 }
 
 /// Writes what each CPU has noted, one a line.
-pub fn write_noted(out: &mut dyn core::fmt::Write) -> core::fmt::Result {
-    let mut all =
-        percpu::all().filter_map(|area: &PerCpu| Some((area.id(), area.machine_check.read()?))).peekable();
+pub fn write_noted<'a>(
+    out: &mut dyn core::fmt::Write,
+    all: impl Iterator<Item = (CpuId, &'a Noted)>,
+) -> core::fmt::Result {
+    let mut all = all.filter_map(|(cpu, noted)| Some((cpu, noted.read()?))).peekable();
     if all.peek().is_none() {
         return writeln!(out, "no CPU has a record of it in its banks");
     }

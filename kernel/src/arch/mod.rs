@@ -1,19 +1,28 @@
-//! x86-64: everything that names a register.
+//! x86-64: registers, and nothing of this kernel.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`features`], [`quirks`] | what a CPU can do, and what it does not keep of that |
+//! | [`control`], [`pkrs`] | control registers; the register of protection keys |
+//! | [`halt`] | halting a CPU |
+//! | [`gdt`], [`idt`] | segments and interrupt stacks; the table of traps and its stubs |
+//! | [`apic`], [`ioapic`], [`pic`] | interrupt controllers |
+//! | [`mce`], [`mtrr`] | machine checks; how memory is cached |
+//! | [`pci`], [`uart`] | devices |
+//! | [`entropy`] | random numbers |
 
 pub mod apic;
-pub mod clock;
-pub mod cpu;
+pub mod control;
 pub mod entropy;
+pub mod features;
 pub mod gdt;
+pub mod halt;
 pub mod idt;
 pub mod ioapic;
 pub mod mce;
 pub mod mtrr;
 pub mod pci;
-pub mod percpu;
 pub mod pic;
 pub mod pkrs;
-pub mod probe;
-pub mod provoke;
 pub mod quirks;
 pub mod uart;

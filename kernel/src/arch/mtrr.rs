@@ -11,8 +11,6 @@ use rhumb_machine::{Counted, CpuId, PhysRange};
 use rhumb_smp::mtrr::{FIXED_REGISTERS, MAX_PAIRS, Mtrrs};
 use x86_64::registers::model_specific::Msr;
 
-use crate::boot::{Boot, FIRST_MEBIBYTE_END};
-
 const IA32_MTRRCAP: u32 = 0xfe;
 const IA32_MTRR_DEF_TYPE: u32 = 0x2ff;
 const IA32_MTRR_PHYSBASE0: u32 = 0x200;
@@ -46,8 +44,8 @@ fn read() -> Option<Mtrrs> {
     Some(Mtrrs::new(register(IA32_MTRR_DEF_TYPE), fixed, pairs))
 }
 
-/// Warns of RAM that the boot CPU's do not make write-back. Before other CPUs compare theirs.
-pub fn report(boot: &Boot) {
+/// Warns of `ram`, which is above the first MiB, that the boot CPU's do not make write-back. Before other CPUs compare theirs.
+pub fn report(ram: impl Iterator<Item = PhysRange>) {
     let Some(mtrrs) = read() else { return };
     BOOT_DIGEST.store(mtrrs.digest(), Relaxed);
     if !mtrrs.are_on() {
@@ -59,8 +57,7 @@ pub fn report(boot: &Boot) {
         return;
     }
     let mut parts = 0;
-    for ram in boot.memory.lock().ram() {
-        let Some(ram) = PhysRange::new(ram.start().max(FIRST_MEBIBYTE_END), ram.end()) else { continue };
+    for ram in ram {
         mtrrs.not_write_back(ram, |part, kind| {
             parts += 1;
             if parts <= MOST_LINES {

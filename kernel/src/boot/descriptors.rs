@@ -11,10 +11,11 @@ use core::fmt;
 use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation};
 use rhumb_frames::Descriptor;
 use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtRange};
-use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, PageCounts, TableMemory};
+use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, TableMemory};
 
 use super::paging::{PagingError, Tables};
-use crate::mm::layout;
+use crate::facts::DescriptorFigures;
+use crate::layout;
 
 /// The array: see `layout`. The allocator clears it in groups of 2-MiB blocks.
 pub const ARRAY: FrameArray = FrameArray {
@@ -25,14 +26,6 @@ pub const ARRAY: FrameArray = FrameArray {
 
 // Any frame that a page-table entry can name has its place.
 const _: () = assert!(ARRAY.element_bytes << (52 - 12) <= layout::DESCRIPTORS_BYTES);
-
-/// Figures of the array at boot.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DescriptorFigures {
-    pub pages: PageCounts,
-    /// Bytes that are not on the node which they describe.
-    pub far_bytes: u64,
-}
 
 /// The memory of the descriptors cannot be had.
 #[derive(Debug)]

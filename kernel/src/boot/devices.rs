@@ -1,34 +1,24 @@
 //! Registers of devices that the kernel uses in memory: which pages boot maps, and where they are afterwards.
 
+use crate::facts::Device;
+use crate::facts::MAX_DEVICES;
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::MemoryMap;
-use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
-use rhumb_machine::{PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_bootinfo::firmware::Topology;
+use rhumb_machine::{PageSize, PhysRange, VirtAddr};
 
-use super::{Boot, refuse};
+use super::refuse;
 use crate::arch::apic;
-use crate::arch::cpu::features;
-use crate::arch::ioapic::IoApic;
-use crate::{console, power};
+use crate::arch::features::features;
+use crate::platform::{console, power};
 
 /// Registers of an APIC: one page.
 pub const DEVICE_PAGE_BYTES: u64 = 4096;
-/// One local APIC page, the I/O APICs, up to three registers that turn the machine off or reset it, a serial port, an
-/// event timer.
-pub const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1 + 1;
 pub const LOCAL_APIC: &str = "local APIC";
 const IO_APIC: &str = "I/O APIC";
 const POWER: &str = "power control";
 const CONSOLE: &str = "serial port";
 const HPET: &str = "event timer";
-
-/// Device registers in the kernel map.
-#[derive(Clone, Copy, Debug)]
-pub struct Device {
-    pub name: &'static str,
-    pub phys: PhysRange,
-    pub virt: VirtAddr,
-}
 
 /// The pages of device registers to map, each once: two I/O APICs may share one.
 ///
@@ -61,22 +51,4 @@ pub fn list(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DE
         }
     }
     devices
-}
-
-impl Boot {
-    /// Where the kernel map shows a device's register, if boot has mapped its page.
-    pub fn mapped(&self, register: PhysAddr) -> Option<VirtAddr> {
-        let device = self.devices.iter().find(|device| device.phys.contains(register))?;
-        Some(device.virt.plus(register.since(device.phys.start())))
-    }
-
-    /// The I/O APICs that are mapped. For whoever routes interrupts, alone.
-    pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
-        self.topology.io_apics.iter().filter_map(|io_apic| {
-            let device = self.devices.iter().find(|device| device.phys.contains(io_apic.address))?;
-            let registers = device.virt.plus(io_apic.address.offset_in(PageSize::Size4K));
-            // SAFETY: boot mapped the registers uncached, for ever.
-            Some(unsafe { IoApic::new(registers, io_apic.gsi_base) })
-        })
-    }
 }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! 0000_0000_0000_0000 .. +4 GiB   physical 0..4 GiB   so that this code survives the switch, and firmware tables can be read
-//! ffff_ff80_0000_0000 .. +1 GiB   window              512 slots of 2 MiB, moved by `boot::window` to reach any frame
+//! ffff_ff80_0000_0000 .. +1 GiB   scratch slots       512 slots of 2 MiB, moved by `boot::scratch` to reach any frame
 //! ffff_ffff_8000_0000 .. +2 GiB   physical 0..2 GiB   the kernel image where it is linked
 //! ```
 //!
@@ -18,10 +18,8 @@
 
 use core::arch::global_asm;
 
-/// Virtual minus physical address of the kernel image.
-pub const IMAGE_OFFSET: u64 = 0xffff_ffff_8000_0000;
-/// Where the boot tables show the window: entry 0 of the highest page-directory-pointer table.
-pub const WINDOW_BASE: u64 = 0xffff_ff80_0000_0000;
+/// Where the boot tables show the scratch slots: entry 0 of the highest page-directory-pointer table.
+pub const SCRATCH_BASE: u64 = 0xffff_ff80_0000_0000;
 /// How much physical memory the boot tables show at address 0.
 pub const IDENTITY_BYTES: u64 = 4 << 30;
 
@@ -127,7 +125,7 @@ multiboot_entry:
     cmpl $2048, %ecx
     jne 2b
 
-    // The low pointer table holds all four, the high one the window and the first two.
+    // The low pointer table holds all four, the high one the scratch slots and the first two.
     movl $(boot_directories - OFFSET + 3), %eax
     movl %eax, (boot_low_pointers - OFFSET)
     movl %eax, (boot_high_pointers - OFFSET + 510 * 8)
@@ -138,7 +136,7 @@ multiboot_entry:
     movl %eax, (boot_low_pointers - OFFSET + 16)
     addl $0x1000, %eax
     movl %eax, (boot_low_pointers - OFFSET + 24)
-    movl $(boot_window - OFFSET + 3), %eax
+    movl $(boot_scratch - OFFSET + 3), %eax
     movl %eax, (boot_high_pointers - OFFSET)
     movl $(boot_low_pointers - OFFSET + 3), %eax
     movl %eax, (boot_root - OFFSET)
@@ -246,12 +244,12 @@ boot_gdt_high_pointer:
     .section .bss.boot_tables, "aw", @nobits
     .balign 4096
     .global boot_root
-    .global boot_window
+    .global boot_scratch
 boot_root: .skip 4096
 boot_low_pointers: .skip 4096
 boot_high_pointers: .skip 4096
 boot_directories: .skip 4 * 4096
-boot_window: .skip 4096
+boot_scratch: .skip 4096
     .section .bss.boot, "aw", @nobits
     .balign 16
 boot_stack: .skip STACK_BYTES

@@ -10,73 +10,47 @@
 //!
 //! What cannot be worked with ends in one sentence on the console: see [`refuse`].
 
+pub mod areas;
 pub mod descriptors;
 mod devices;
 pub mod entry;
 pub mod la57;
 pub mod paging;
-pub mod window;
+pub mod scratch;
 
+use crate::cpu::root;
+use crate::facts;
+use crate::facts::Boot;
+use crate::facts::FIRST_MEBIBYTE_END;
+use crate::facts::MAX_DEVICES;
 use arrayvec::ArrayVec;
 use core::fmt::Display;
-use spin::Once;
 
 use rhumb_bootinfo::firmware::Topology;
 use rhumb_bootinfo::loader::{multiboot2, pvh};
 use rhumb_bootinfo::memory_map::Capped;
-use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Protocol, Reservation};
-use rhumb_machine::{CpuId, MAX_CPUS, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Reservation};
+use rhumb_machine::{CpuId, MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::Levels;
 
-use crate::arch::cpu::features;
-use crate::arch::percpu::{self, PerCpu};
-use crate::arch::{apic, clock, idt};
-use crate::machine;
-use crate::mm::layout::{Stack, image};
+use crate::arch::features::features;
+use crate::arch::{apic, idt};
+use crate::cpu::area;
+use crate::cpu::clock;
+use crate::cpu::kasan;
+use crate::cpu::lock::IrqMutex;
+use crate::cpu::trampoline;
+use crate::layout::{Stack, image};
 use crate::mm::{protect, tables};
-use crate::smp::trampoline;
-use crate::sync::IrqMutex;
-use crate::{console, kasan, logging, power};
-use descriptors::DescriptorFigures;
-use devices::{DEVICE_PAGE_BYTES, Device, LOCAL_APIC, MAX_DEVICES};
-use paging::{DirectMapFigures, Wanted};
-use window::{LowMemory, Window};
+use crate::platform::{console, logging, power};
+use devices::{DEVICE_PAGE_BYTES, LOCAL_APIC};
+use paging::Wanted;
+use scratch::{LowMemory, Scratch};
 
 /// Below this, real mode can begin.
 const REAL_MODE_END: PhysAddr = PhysAddr::new(0xa_0000);
-/// The first MiB is the firmware's: see [`Reservation::FirstMebibyte`].
-pub const FIRST_MEBIBYTE_END: PhysAddr = PhysAddr::new(1 << 20);
 /// Free RAM that `mem=` must leave: boot takes 2 MiB or so, and the rest is for the prompt and its commands.
 const LEAST_FREE_BYTES: u64 = 8 << 20;
-
-/// What boot found out and later code asks for.
-pub struct Boot {
-    pub loader: Protocol,
-    pub options: Options,
-    pub topology: Topology,
-    pub initial_ram_disk: Option<PhysRange>,
-    /// The memory map. Until there is an allocator, what it calls usable is free.
-    pub memory: IrqMutex<MemoryMap>,
-    pub direct_map: DirectMapFigures,
-    pub descriptors: DescriptorFigures,
-    /// The largest page that the direct map may use.
-    pub largest_page: PageSize,
-    /// Frames in page tables.
-    pub table_frames: u64,
-    /// CPUs that have an area and stacks.
-    pub cpus: usize,
-    /// Where each CPU's area is, in memory of its node; the boot CPU's is in the image.
-    areas: ArrayVec<VirtAddr, MAX_CPUS>,
-    /// Device registers and where they are mapped.
-    pub devices: ArrayVec<Device, MAX_DEVICES>,
-}
-
-static BOOT: Once<Boot> = Once::new();
-
-/// What boot found out; `None` until the kernel's tables are loaded.
-pub fn boot() -> Option<&'static Boot> {
-    BOOT.get()
-}
 
 /// Says in one sentence why Rhumb cannot run here, and stops.
 fn refuse(why: impl Display) -> ! {
@@ -88,18 +62,18 @@ fn refuse(why: impl Display) -> ! {
 /// Where the stub arrives: in 64-bit mode, on the boot stack, with the boot tables loaded.
 #[unsafe(no_mangle)]
 extern "sysv64" fn boot_start(loader: u32, information: u32) -> ! {
-    percpu::install_boot();
+    area::install_boot();
     idt::load_for_boot();
     console::init();
     clock::start();
     logging::init();
     // SAFETY: the boot tables stay loaded until `enter`, after the last use of either.
-    let (low, window) = unsafe { (LowMemory::new(), Window::new()) };
-    let boot = BOOT.call_once(|| prepare(loader, PhysAddr::new(u64::from(information)), &low, window));
+    let (low, scratch) = unsafe { (LowMemory::new(), Scratch::new()) };
+    let boot = facts::keep(|| prepare(loader, PhysAddr::new(u64::from(information)), &low, scratch));
     enter(boot)
 }
 
-fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Window) -> Boot {
+fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scratch) -> Boot {
     let parsed = if loader == entry::LOADER_PVH {
         pvh::parse(low, information)
     } else {
@@ -111,7 +85,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
 
     let mut map = read_memory_map(&info);
     let (topology, findings) =
-        Topology::discover(&window.firmware(low, &map), info.rsdp, apic::id_by_cpuid());
+        Topology::discover(&scratch.firmware(low, &map), info.rsdp, apic::id_by_cpuid());
     warn_of(&findings);
     options.unlisted_cpu = options.unlisted_cpu.filter(|&apic_id| is_unlisted(&topology, apic_id));
     choose_apic_mode(&topology, &options);
@@ -142,7 +116,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
         topology: &topology,
         largest_for_descriptors: largest_possible(&options),
     };
-    let built = paging::build(&mut map, &window, &wanted)
+    let built = paging::build(&mut map, &scratch, &wanted)
         .unwrap_or_else(|error| refuse(format_args!("the kernel's page tables cannot be built: {error}")));
     for (device, virt) in devices.iter_mut().zip(paging::device_places(&ranges)) {
         device.virt = virt;
@@ -153,12 +127,12 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut window: Wind
     let cr4 = CR4_PAE | if levels == Levels::Five { CR4_LA57 } else { 0 };
     if let (Some(page), Some(root)) = (trampoline_page, built.trampoline_root) {
         let root = root.table.addr().get() as u32;
-        trampoline::write(page.start(), window.frame(page.start().pfn()), root, cr4);
+        trampoline::write(page.start(), scratch.frame(page.start().pfn()), root, cr4);
     }
-    let areas = reserve_areas(&mut map, built.direct_map.base, &wanted);
+    let areas = areas::reserve(&mut map, built.direct_map.base, &wanted);
     kasan::reserve(&mut map, built.direct_map.base, wanted.limit, cpus);
 
-    machine::set_direct_map_base(built.direct_map.base);
+    crate::layout::set_direct_map_base(built.direct_map.base);
     // SAFETY: `build` has made the trees and the store, once; boot writes none of their tables from here on.
     unsafe { tables::adopt(built.root, built.trampoline_root, built.store) };
     Boot {
@@ -327,44 +301,9 @@ fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (us
     }
 }
 
-/// Frames in the direct map for the areas of the CPUs that will be started: for each node in one run, of its memory.
-fn reserve_areas(map: &mut MemoryMap, base: VirtAddr, wanted: &Wanted<'_>) -> ArrayVec<VirtAddr, MAX_CPUS> {
-    let nodes = || (0..wanted.cpus).map(|cpu| wanted.node_of(cpu));
-    let mut areas: ArrayVec<_, MAX_CPUS> = (0..wanted.cpus).map(|_| VirtAddr::ZERO).collect();
-    for node in (0..wanted.topology.node_count()).filter_map(NodeId::new) {
-        let others = || (1..).zip(nodes().skip(1)).filter(|&(_, of)| of == node).map(|(cpu, _)| cpu);
-        let bytes = others().count() * size_of::<PerCpu>();
-        if bytes == 0 {
-            continue;
-        }
-        let frames = bytes.div_ceil(PageSize::Size4K.bytes() as usize) as u64;
-        let run = BootFrames::below(map, wanted.limit.unwrap_or(PhysAddr::new(u64::MAX)))
-            .take_run_near(wanted.topology, node, frames, 1, Reservation::PerCpu)
-            .unwrap_or_else(|error| refuse(error));
-        let first = base.plus(run.start().addr().get());
-        for (place, cpu) in others().enumerate() {
-            areas[cpu] = first.plus((place * size_of::<PerCpu>()) as u64);
-        }
-    }
-    areas
-}
-
-impl Boot {
-    /// Fills in the areas of the other CPUs and makes them known. Once, on the kernel's tables.
-    pub fn make_areas(&self) {
-        for cpu in (1..self.cpus).filter_map(CpuId::new) {
-            let Some(&place) = self.areas.get(cpu.index()) else { continue };
-            // SAFETY: the frames were reserved for this at boot, are in the direct map, and nobody else knows them. The
-            // direct map is 4-KiB aligned there and the area's size is a multiple of its alignment.
-            let area: &'static PerCpu = unsafe {
-                let area = place.as_mut_ptr::<PerCpu>();
-                area.write(PerCpu::new(cpu));
-                &*area
-            };
-            logging::attach(cpu, area.log_ring());
-            percpu::register(area);
-        }
-    }
+unsafe extern "sysv64" {
+    /// Where the kernel goes on: in the crate's root, which boot does not know.
+    fn rhumb_main() -> !;
 }
 
 /// Leaves the boot tables and the boot stack for the kernel's own.
@@ -372,7 +311,7 @@ fn enter(boot: &'static Boot) -> ! {
     let top = Stack::Main.top(CpuId::BOOT);
     // SAFETY: the boot tables are loaded, and no CPU runs the boot code again: others start in the trampoline.
     unsafe { entry::erase_code() };
-    tables::load_root();
+    root::load();
     // SAFETY: the tables show the registers there, uncached and permanently.
     unsafe { console::remap(|at| boot.mapped(at)) };
     // SAFETY: the kernel's own tables have just taken their place, on the only CPU that runs.
@@ -386,7 +325,7 @@ fn enter(boot: &'static Boot) -> ! {
             "call {main}",
             "ud2",
             top = in(reg) top.get(),
-            main = sym crate::main,
+            main = sym rhumb_main,
             options(noreturn)
         )
     }

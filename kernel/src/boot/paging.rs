@@ -6,6 +6,7 @@
 //! and executable, by any alias (invariant I4): what the image or the trampoline executes is read-only in the direct
 //! map.
 
+use crate::facts::DirectMapFigures;
 use arrayvec::ArrayVec;
 use core::fmt;
 
@@ -13,16 +14,19 @@ use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topolo
 use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
 use rhumb_machine::{Block, CpuId, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
-    Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables,
-    PageCounts, Root, Scope, TableMemory, TableSource,
+    Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables, Root,
+    Scope, TableMemory, TableSource,
 };
 use rhumb_tableguard::{TableStore, Tenure};
 
-use super::descriptors::{self, DescriptorFigures, NoDescriptors};
-use super::window::Window;
-use crate::arch::clock;
-use crate::arch::cpu::features;
-use crate::mm::layout::{self, Stack, image};
+use super::descriptors;
+use super::descriptors::NoDescriptors;
+use super::scratch::Scratch;
+use crate::arch::features::features;
+use crate::cpu::clock;
+use crate::facts::DescriptorFigures;
+use crate::layout;
+use crate::layout::{Stack, image};
 
 /// Text, read-only data, trampoline: three, with room for the executable pool's first piece.
 pub const MAX_READ_ONLY: usize = 4;
@@ -63,17 +67,6 @@ pub struct Built {
     pub table_frames: u64,
     /// The blocks that tables were taken from, where they are to be protected.
     pub store: TableStore,
-}
-
-/// Figures of the direct map at boot.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DirectMapFigures {
-    pub base: VirtAddr,
-    pub pages: PageCounts,
-    pub tables: u64,
-    pub high_bytes: u64,
-    /// How long planning and writing it took, in TSC ticks.
-    pub build_ticks: u64,
 }
 
 /// Why the tables cannot be built. The kernel cannot go on then.
@@ -169,27 +162,27 @@ pub(super) struct Tables<'a, 'map> {
     pub(super) topology: &'a Topology,
     /// The node that uses most what is taken now.
     node: NodeId,
-    window: &'a Window,
+    scratch: &'a Scratch,
     taken: u64,
     store: TableStore,
 }
 
 impl Tables<'_, '_> {
     fn add_block(&mut self, block: PfnRange) {
-        block.iter().for_each(|frame| self.window.zero(frame));
+        block.iter().for_each(|frame| self.scratch.zero(frame));
         let block = Block::around(block.start(), PageSize::Size2M);
-        self.store.add(&mut self.window.tables(), block, Tenure::Stays);
+        self.store.add(&mut self.scratch.tables(), block, Tenure::Stays);
     }
 }
 
 // SAFETY: each frame is taken from the memory map or from the store, which give a frame once, and was zeroed.
 unsafe impl TableSource for Tables<'_, '_> {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
-        let mut memory = self.window.tables();
+        let mut memory = self.scratch.tables();
         let frame = if self.store.blocks() == 0 {
             let run = self.frames.take_run_near(self.topology, self.node, 1, 1, Reservation::PageTables);
             let frame = run.map_err(|_| OutOfTables)?.start();
-            self.window.zero(frame);
+            self.scratch.zero(frame);
             frame
         } else {
             if self.store.free() == 0 {
@@ -207,7 +200,7 @@ unsafe impl TableSource for Tables<'_, '_> {
 }
 
 /// Builds everything.
-pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Result<Built, PagingError> {
+pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Result<Built, PagingError> {
     let ram: ArrayVec<PhysRange, { rhumb_bootinfo::memory_map::MAX_REGIONS }> = map.ram().collect();
     let mut read_only = ArrayVec::<PhysRange, MAX_READ_ONLY>::new();
     read_only.extend([image::physical(image::text()), image::physical(image::rodata())]);
@@ -232,7 +225,7 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     let mut low_frames = BootFrames::below(map, ceiling.min(LOW_CEILING));
     let (topology, node) = (wanted.topology, wanted.node_of(0));
     let mut source =
-        Tables { frames: &mut low_frames, topology, node, window, taken: 0, store: TableStore::new() };
+        Tables { frames: &mut low_frames, topology, node, scratch, taken: 0, store: TableStore::new() };
     if let Some(block) = wanted.first_block {
         source.add_block(block);
     }
@@ -242,10 +235,10 @@ pub fn build(map: &mut MemoryMap, window: &Window, wanted: &Wanted<'_>) -> Resul
     };
     let Tables { taken, store, .. } = source;
     let mut frames = BootFrames::below(map, ceiling);
-    let mut source = Tables { frames: &mut frames, topology, node, window, taken, store };
+    let mut source = Tables { frames: &mut frames, topology, node, scratch, taken, store };
     let root = tree(source.take_zeroed_table()?);
 
-    let mut memory = window.tables();
+    let mut memory = scratch.tables();
     plan.build(root, &mut memory, &mut source)?;
     let build_ticks = clock::ticks() - before;
     let mut mapper = Mapper::new(root, &mut memory);

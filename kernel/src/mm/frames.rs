@@ -18,10 +18,11 @@ use rhumb_machine::{
 use rhumb_monitor::Human;
 use spin::Once;
 
-use crate::boot::{Boot, FIRST_MEBIBYTE_END};
-use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::owners::Name;
-use crate::mm::{direct_map, layout, recall, tables};
+use super::owners::Name;
+use super::{direct_map, recall, tables};
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::facts::{Boot, FIRST_MEBIBYTE_END};
+use crate::layout;
 
 /// Ranges of free RAM.
 const MAX_FREE: usize = MAX_REGIONS + MAX_RESERVATIONS;
@@ -114,7 +115,7 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
     let frames = FRAMES.call_once(|| frames);
     frames.set_recall(&recall::RECALL);
-    crate::kasan::start(&free);
+    crate::cpu::kasan::start(&free);
     Ok(frames)
 }
 

@@ -1,30 +1,25 @@
 //! The kernel's address space.
 
-pub mod chain;
 pub mod direct_map;
 pub mod frames;
-pub mod layout;
 pub mod movable;
 pub mod objects;
 pub mod owners;
-pub mod plant;
-pub mod plant_objects;
 pub mod protect;
 pub mod recall;
-pub mod sample;
 pub mod tables;
 pub mod unmapped;
 pub mod windows;
 
 use core::fmt::{self, Write};
 
-use layout::image;
+use crate::layout::{self, image};
 use rhumb_machine::Counted;
 use rhumb_machine::VirtAddr;
 use rhumb_monitor::Human;
 
-use crate::arch::clock;
-use crate::boot::Boot;
+use crate::cpu::clock;
+use crate::facts::Boot;
 
 /// One line about what belongs at `address`, mapped or not.
 pub fn describe(address: VirtAddr) -> layout::Place {
@@ -33,7 +28,7 @@ pub fn describe(address: VirtAddr) -> layout::Place {
 
 /// Writes the page walk for `address`, level by level, if there are tables to walk.
 pub fn write_walk(out: &mut dyn Write, address: VirtAddr) -> fmt::Result {
-    if crate::boot::boot().is_none() {
+    if crate::facts::boot().is_none() {
         return writeln!(out, "(the kernel's own page tables are not built yet)");
     }
     writeln!(out, "{}", tables::walk(address))

@@ -33,9 +33,9 @@ use spin::Once;
 use spin::mutex::SpinMutex;
 use x86_64::instructions::interrupts;
 
-use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::frames::frames;
-use crate::mm::recall;
+use super::frames::frames;
+use super::recall;
+use crate::cpu::machine::{KernelMachine, MACHINE};
 
 /// Owners of movable frames that there can be.
 const MAX_OWNERS: usize = 4;

@@ -13,12 +13,12 @@ use rhumb_slab::{
 use spin::Once;
 use spin::mutex::SpinMutex;
 
-use crate::arch::clock;
-use crate::boot::Boot;
-use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::owners::Holder;
-use crate::smp::work;
-use crate::trap::backtrace;
+use super::owners::Holder;
+use crate::cpu::backtrace;
+use crate::cpu::clock;
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::work;
+use crate::facts::Boot;
 
 #[global_allocator]
 static HEAP: Heap<KernelMachine> = Heap::empty();

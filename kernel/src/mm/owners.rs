@@ -13,7 +13,7 @@ use rhumb_frames::Owner;
 pub enum Holder {
     /// The kernel's own tests.
     SelfTest = 1,
-    /// `frames stress`.
+    /// `stress frames`.
     Stress,
     /// Object caches.
     Objects,
@@ -23,7 +23,7 @@ pub enum Holder {
     Count,
     /// A person at the monitor: `directmap pool take`.
     Monitor,
-    /// Movable frames with known contents: `frames movable`.
+    /// Movable frames with known contents: `sample`.
     Sample,
 }
 

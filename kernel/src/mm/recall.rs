@@ -11,10 +11,10 @@ use rhumb_frames::{Drained, Recall, RecallRegistration};
 use rhumb_machine::{Machine, Pinned};
 use x86_64::instructions::interrupts;
 
-use crate::machine::MACHINE;
-use crate::mm::frames::frames;
-use crate::smp;
-use crate::smp::call;
+use super::frames::frames;
+use crate::cpu;
+use crate::cpu::call;
+use crate::cpu::machine::MACHINE;
 
 /// What the allocator is told at boot.
 pub static RECALL: RecallRegistration = &CrossCall;
@@ -36,7 +36,7 @@ impl Recall for CrossCall {
                     is_more.store(true, Relaxed);
                 }
             };
-            call::run_on(pinned, &smp::online(), &drain, || ());
+            call::run_on(pinned, &cpu::online(), &drain, || ());
             if !is_more.into_inner() {
                 break;
             }

@@ -7,6 +7,7 @@
 //! then through a window, or while a key is open. Every write is counted, so that "allocates without writing a page
 //! table" (I2) can be shown and not only said.
 
+use crate::cpu;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
     AtomicU8, AtomicU64,
@@ -14,22 +15,18 @@ use core::sync::atomic::{
 };
 
 use rhumb_directmap::{DirectMap, Standing};
-use rhumb_machine::{Machine, PageSize, Pfn, VirtAddr, VirtRange};
-use rhumb_pagetable::{Entry, FlushBatch, FlushCause, Leaf, Levels, Root, TableMemory, Walk};
+use rhumb_machine::{Machine, Pfn, VirtAddr};
+use rhumb_pagetable::{Entry, Levels, Root, TableMemory, Walk};
 use rhumb_tableguard::{Key, KeyedTables, TableStore, WindowedTables};
-use x86_64::registers::control::{Cr3, Cr3Flags};
-use x86_64::structures::paging::PhysFrame;
 
-use crate::arch::cpu::features;
-use crate::arch::percpu;
+use super::direct_map::KernelRules;
+use super::windows;
+use crate::arch::features::features;
 use crate::arch::pkrs::Pkrs;
-use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::direct_map::KernelRules;
-use crate::mm::windows;
-use crate::smp::flush;
-use crate::sync::{IrqMutex, IrqMutexGuard};
+use crate::cpu::area;
+use crate::cpu::lock::{IrqMutex, IrqMutexGuard};
+use crate::cpu::machine::{KernelMachine, MACHINE};
 
-static ROOT: AtomicU64 = AtomicU64::new(0);
 static TRAMPOLINE_ROOT: AtomicU64 = AtomicU64::new(0);
 static LEVELS: AtomicU8 = AtomicU8::new(0);
 
@@ -80,7 +77,7 @@ impl TableMemory for DirectTables {
     }
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
-        percpu::here().counters.page_table_writes.count();
+        area::here().counters.page_table_writes.count();
         match &mut self.0 {
             Way::InPlace(tables) => tables.write(table, index, entry),
             Way::Windows(tables) => tables.write(table, index, entry),
@@ -89,7 +86,7 @@ impl TableMemory for DirectTables {
     }
 
     fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {
-        percpu::here().counters.page_table_writes.add(count as u64);
+        area::here().counters.page_table_writes.add(count as u64);
         match &mut self.0 {
             Way::InPlace(tables) => tables.write_run(table, index, first, step_bytes, count),
             Way::Windows(tables) => tables.write_run(table, index, first, step_bytes, count),
@@ -147,12 +144,13 @@ pub unsafe fn adopt(root: Root, trampoline: Option<Root>, store: TableStore) {
     WRITER.lock().store = store;
     LEVELS.store(root.levels.top(), Relaxed);
     TRAMPOLINE_ROOT.store(trampoline.map_or(0, |root| root.table.get()), Relaxed);
-    ROOT.store(root.table.get(), Release);
+    // SAFETY: the caller has promised how the tree is.
+    unsafe { cpu::root::set(root.table) };
 }
 
 /// The kernel's tree.
 pub fn root() -> Root {
-    tree(ROOT.load(Acquire))
+    tree(cpu::root::table().get())
 }
 
 /// The tree that other CPUs start on; `None` once it is retired.
@@ -166,13 +164,6 @@ pub fn trampoline_root() -> Option<Root> {
 fn tree(table: u64) -> Root {
     let levels = if LEVELS.load(Relaxed) == Levels::Five.top() { Levels::Five } else { Levels::Four };
     Root::new(Pfn::new(table), levels).with_phys_bits(u32::from(features().physical_bits))
-}
-
-/// Makes the kernel's tree this CPU's.
-pub fn load_root() {
-    let frame = PhysFrame::containing_address(x86_64::PhysAddr::new(root().table.addr().get()));
-    // SAFETY: the tree maps the kernel image, the stacks and the direct map where this code relies on them.
-    unsafe { Cr3::write(frame, Cr3Flags::empty()) };
 }
 
 /// The tables for reading. What is read may be changing: for reports and lists.
@@ -276,42 +267,6 @@ pub unsafe fn hand_over(standing: Standing, rules: KernelRules) {
 /// The walk that a CPU makes for `address`.
 pub fn walk(address: VirtAddr) -> Walk {
     rhumb_pagetable::walk(reader(), root(), address)
-}
-
-/// Replaces the entry that the walk of `page` ends at, drops the old translation everywhere, and returns the old entry;
-/// `None` where the walk does not end at level 1. For faults planted on purpose.
-///
-/// # Safety
-/// Nothing but the caller's own probes uses the page, before and after; and what a frame that it shows is used for bears
-/// that it can be reached there, too.
-pub unsafe fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
-    // SAFETY: the caller's.
-    let mut tables = unsafe { writer() };
-    let walk = rhumb_pagetable::walk(&*tables, root(), page);
-    let last = walk.steps().last().filter(|step| step.level == 1)?;
-    let mut batch = FlushBatch::new();
-    batch.add_leaf(VirtRange::of_length(page, 1)?, PageSize::Size4K);
-    let old = tables.read(last.table, last.index);
-    tables.write(last.table, last.index, entry);
-    let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
-    Some(old)
-}
-
-/// Replaces the page's entry that the walk of `page` ends at, whatever its size, and drops the old translation
-/// everywhere; `None` where nothing is mapped there. For faults planted on purpose.
-///
-/// # Safety
-/// The new entry maps the same frames, and every use of the page that the old one allowed and that goes on.
-pub unsafe fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Option<()> {
-    // SAFETY: the caller's.
-    let mut tables = unsafe { writer() };
-    let walk = rhumb_pagetable::walk(&*tables, root(), page);
-    let (last, leaf) = (*walk.steps().last()?, walk.leaf()?);
-    let mut batch = FlushBatch::new();
-    batch.add_leaf(VirtRange::of_length(leaf.virt, leaf.size.bytes())?, leaf.size);
-    tables.write(last.table, last.index, entry(leaf));
-    let _ticket = flush::everywhere(&mut batch, FlushCause::Other);
-    Some(())
 }
 
 /// Empties the lower half of the trampoline's tree.

@@ -22,15 +22,17 @@ use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;
 
-use crate::boot::Boot;
-use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::direct_map::{Changer, KernelRules, reserve};
-use crate::mm::movable;
-use crate::mm::owners::Holder;
-use crate::mm::tables::{self, DirectTables, KernelDirectMap};
-use crate::mm::windows::{self, KernelWindows, NoTable};
-use crate::smp::{call, flush};
-use crate::sync::IrqMutex;
+use super::direct_map::{Changer, KernelRules, reserve};
+use super::movable;
+use super::owners::Holder;
+use super::tables;
+use super::tables::{DirectTables, KernelDirectMap};
+use super::windows;
+use super::windows::{KernelWindows, NoTable};
+use crate::cpu::lock::IrqMutex;
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::{call, tlb};
+use crate::facts::Boot;
 
 /// Who has an account.
 pub const HOLDERS: [Holder; 4] = [Holder::Monitor, Holder::Stress, Holder::SelfTest, Holder::Count];
@@ -170,7 +172,7 @@ pub struct KernelHome {
 
 // SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the shelf in it is the
 // pool's alone; no other part of the kernel changes the map as `Changer::UnmappedPool`; `zero` clears each page through
-// a window; `smp::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
+// a window; `cpu::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
 unsafe impl Home for KernelHome {
     type Machine = KernelMachine;
     type Tables = DirectTables;
@@ -216,7 +218,7 @@ unsafe impl Home for KernelHome {
     }
 
     fn note_flush(&self, flushed: FlushStats) {
-        flush::COUNTERS.count(FlushCause::Pool, flushed);
+        tlb::COUNTERS.count(FlushCause::Pool, flushed);
     }
 }
 

@@ -10,6 +10,7 @@
 //! **I8** Each table has one writer: its CPU, with interrupts off. So no lock is taken, and none may be: windows are
 //! opened under locks. Nothing else in these tables changes after boot.
 
+use crate::arch::pkrs;
 use core::fmt;
 use core::sync::atomic::{
     AtomicU64,
@@ -25,11 +26,12 @@ use rhumb_windows::{CpuSlots, KEPT_SLOT, WindowTables, Windows, slot_address};
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-use crate::arch::percpu;
+use super::{protect, tables};
 use crate::arch::pkrs::Pkrs;
-use crate::boot::Boot;
-use crate::machine::{KernelMachine, MACHINE};
-use crate::mm::{layout, protect, tables};
+use crate::cpu::area;
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::facts::Boot;
+use crate::layout;
 
 /// The windows of this kernel.
 pub type KernelWindows = Windows<KernelMachine, KernelTables>;
@@ -100,7 +102,7 @@ impl KernelTables {
 // CPU by its memory model.
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
-        percpu::here().counters.page_table_writes.count();
+        area::here().counters.page_table_writes.count();
         let at = |table: VirtAddr| table.plus(Entry::offset(slot)).as_mut_ptr::<u64>();
         let write = |table: VirtAddr| {
             // SAFETY: `start` has found the table of every CPU that has slots, it stays where it is (I1), and only
@@ -114,7 +116,7 @@ unsafe impl WindowTables for KernelTables {
             Protection::Keys => {
                 // SAFETY: windows write their entries on their CPU, with interrupts off.
                 let irq_off = unsafe { IrqOff::assume(cpu) };
-                keyed::while_open(&Pkrs, protect::KEY, irq_off, || {
+                keyed::while_open(&Pkrs, pkrs::KEY, irq_off, || {
                     write(MACHINE.direct(Self::table(cpu).addr()))
                 });
             }

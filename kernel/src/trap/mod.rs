@@ -1,25 +1,29 @@
 //! Traps: where every exception and interrupt arrives.
 //!
 //! Exceptions end in a report, since the kernel has no user programs to blame: see [`report`]. So do non-maskable
-//! interrupts that nobody has announced ([`nmi`]). Interrupts are few: the timer, cross-calls, the console.
+//! interrupts of which no handler knows ([`on_nmi`]). Interrupts are few: the timer, cross-calls, the console.
 
-pub mod backtrace;
+#[cfg(feature = "kasan")]
+pub mod kasan;
 pub mod report;
 
 use core::sync::atomic::{
     AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
+use spin::Once;
 
 use rhumb_machine::IrqOff;
 
-use crate::arch::clock::Deadline;
 use crate::arch::idt::{TrapFrame, vector};
-use crate::arch::{apic, cpu, mce, percpu, probe};
-use crate::console;
-use crate::irqsoff;
-use crate::mm::protect;
-use crate::smp::{self, call, flush, nmi};
+use crate::arch::pkrs::Closed;
+use crate::arch::{apic, halt, mce};
+use crate::cpu;
+use crate::cpu::clock::Deadline;
+use crate::cpu::irqsoff;
+use crate::cpu::{area, probe};
+use crate::cpu::{call, tlb};
+use crate::platform::console;
 
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
@@ -34,10 +38,31 @@ static STOPPED: AtomicUsize = AtomicUsize::new(0);
 /// A CPU that takes longer does not take the interrupt at all: it is in firmware, or in such a handler itself.
 const STOP_NS: u64 = 100_000_000;
 
+/// Handles a non-maskable interrupt if it knows of it, and says whether it does; it is told what the key of page tables
+/// was before.
+pub type NmiHandler = fn(&mut TrapFrame, &Closed) -> bool;
+
+static ON_NMI: Once<NmiHandler> = Once::new();
+
+/// Lets non-maskable interrupts be handled by `handler` first. Those of which it does not know end in a report: hardware
+/// sends them when memory or a bus has failed. Once.
+///
+/// A non-maskable interrupt comes anywhere: in the middle of a lock, of a write of tables with their key or a window
+/// open, of an interrupt's entry, of waking from laziness before the TLB is flushed. So the handler uses its own stack,
+/// this CPU's area and this CPU's registers: no lock, no log, no window, no table. It does not fault, since the return
+/// from a fault takes the next one, onto the same stack.
+#[cfg_attr(
+    not(feature = "lab"),
+    expect(dead_code, reason = "only the laboratory sends non-maskable interrupts so far")
+)]
+pub fn on_nmi(handler: NmiHandler) {
+    ON_NMI.call_once(|| handler);
+}
+
 /// Where the stubs call. Interrupts are off.
 #[unsafe(no_mangle)]
 extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
-    flush::leave_laziness();
+    tlb::leave_laziness();
     if frame.vector < FIRST_INTERRUPT {
         exception(frame);
     } else {
@@ -48,7 +73,7 @@ extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
 fn exception(frame: &mut TrapFrame) {
     // A fault or a non-maskable interrupt can come while this CPU writes a table. (Interrupts cannot: they are off
     // then.)
-    let closed = protect::Closed::for_handler();
+    let closed = Closed::for_handler();
     match frame.vector {
         NMI if REPORTER.load(Relaxed) != 0 => {
             // Whatever sends one to the CPU that reports, a watchdog or a button: the report is what is wanted.
@@ -57,11 +82,11 @@ fn exception(frame: &mut TrapFrame) {
             }
         }
         MACHINE_CHECK => {
-            mce::note();
+            mce::note(&area::here().machine_check);
             report::exception(frame)
         }
         NMI => {
-            if !nmi::handle(frame, &closed) {
+            if !ON_NMI.get().is_some_and(|handle| handle(frame, &closed)) {
                 report::exception(frame)
             }
         }
@@ -75,7 +100,7 @@ fn exception(frame: &mut TrapFrame) {
 }
 
 fn interrupt(vector: u8) {
-    let here = percpu::here();
+    let here = area::here();
     let _traced = irqsoff::handler();
     match vector {
         vector::TIMER => {
@@ -107,18 +132,18 @@ fn interrupt(vector: u8) {
 }
 
 fn is_reporter() -> bool {
-    REPORTER.load(Relaxed) == percpu::here().id().index() + 1
+    REPORTER.load(Relaxed) == area::here().id().index() + 1
 }
 
 /// Stops this CPU for the report of another one, and leaves word where it was.
 fn stop(frame: &TrapFrame) -> ! {
-    let here = percpu::here();
+    let here = area::here();
     // A machine check that is told to all may have met the reporter first: what this CPU knows of it belongs to the report.
-    mce::note();
+    mce::note(&here.machine_check);
     here.stopped_rbp.store(frame.rbp, Relaxed);
     here.stopped_rip.store(frame.rip, Relaxed);
     STOPPED.fetch_add(1, Release);
-    cpu::halt_for_ever()
+    halt::permanently()
 }
 
 /// Stops every other CPU, wherever it is, and waits until they have stopped: only then does none of them take a lock any
@@ -126,13 +151,13 @@ fn stop(frame: &TrapFrame) -> ! {
 ///
 /// Each is named by itself: a broadcast would also reach CPUs that were never started, which have no handler.
 pub fn stop_others() {
-    let me = percpu::here().id().index() + 1;
+    let me = area::here().id().index() + 1;
     if REPORTER.compare_exchange(0, me, Relaxed, Relaxed).is_err_and(|reporter| reporter != me) {
         // Its non-maskable interrupt is on its way, and finds where this CPU was; it waits no longer than that takes.
-        cpu::halt_for_ever();
+        halt::permanently();
     }
-    let others = smp::online().without(percpu::here().id());
-    for area in others.iter().filter_map(percpu::of) {
+    let others = cpu::online().without(area::here().id());
+    for area in others.iter().filter_map(area::of) {
         apic::send_nmi(area.apic_id.load(Relaxed));
     }
     let deadline = Deadline::after_ns(STOP_NS);

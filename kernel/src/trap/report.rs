@@ -11,13 +11,17 @@ use rhumb_machine::VirtAddr;
 use rhumb_machine::{Counted, CpuId};
 use x86_64::registers::control::{Cr2, Cr3};
 
-use super::backtrace::{self, Name};
-use crate::arch::cpu::Controls;
+use crate::arch::control::Controls;
 use crate::arch::idt::TrapFrame;
-use crate::arch::{cpu, mce, percpu};
-use crate::mm::layout::Stack;
-use crate::smp::{self, call};
-use crate::{console, logging, mm, power};
+use crate::arch::{control, halt, mce};
+use crate::cpu;
+use crate::cpu::area;
+use crate::cpu::backtrace;
+use crate::cpu::backtrace::Name;
+use crate::cpu::call;
+use crate::layout::Stack;
+use crate::mm;
+use crate::platform::{console, logging, power};
 
 /// Names of vectors 0 to 31: what the manuals call them.
 const NAMES: [(&str, &str); 32] = {
@@ -64,7 +68,7 @@ pub fn exception(frame: &TrapFrame) -> ! {
     last_words(&What(frame), |out| {
         writeln!(out, "{}", What(frame))?;
         if frame.vector == MACHINE_CHECK {
-            mce::write_noted(out)?;
+            mce::write_noted(out, area::all().map(|area| (area.id(), &area.machine_check)))?;
         }
         write_registers(out, frame)?;
         if matches!(frame.vector, PAGE_FAULT | DOUBLE_FAULT) {
@@ -112,7 +116,7 @@ impl fmt::Display for What<'_> {
 /// middle of another report.
 pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
     x86_64::instructions::interrupts::disable();
-    let here = percpu::here();
+    let here = area::here();
     let depth = here.report_depth.fetch_add(1, Relaxed);
     let out = &mut console::Writer;
     match depth {
@@ -124,7 +128,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
             let _ = writeln!(out, "\nkernel panic: a fault inside the report: {what}; giving up");
             power::off(power::Outcome::Panicked)
         }
-        _ => cpu::halt_for_ever(),
+        _ => halt::permanently(),
     }
     // An access that was being probed is not gone back to: a fault from here on is the report's own.
     here.probe_resume.store(0, Relaxed);
@@ -144,8 +148,8 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
 
 /// Says where the other CPUs were, in full for those that another one has waited for in vain.
 fn write_others(out: &mut dyn Write, me: CpuId) -> fmt::Result {
-    let (others, silent) = (smp::online().without(me), call::silent());
-    for area in others.iter().filter_map(percpu::of).take(SHOWN_CPUS) {
+    let (others, silent) = (cpu::online().without(me), call::silent());
+    for area in others.iter().filter_map(area::of).take(SHOWN_CPUS) {
         let (rip, rbp) = (area.stopped_rip.load(Relaxed), area.stopped_rbp.load(Relaxed));
         match rip {
             0 => writeln!(out, "CPU {} does not take a non-maskable interrupt", area.id())?,
@@ -200,7 +204,7 @@ fn write_registers(out: &mut dyn Write, f: &TrapFrame) -> fmt::Result {
         out,
         "cr0 {cr0:#010x}  cr3 {:#018x}  cr4 {cr4:#010x}  efer {efer:#06x}  gs {:#018x}  dr6 {:#010x}",
         root.start_address().as_u64() | u64::from(flags),
-        percpu::gs_base(),
-        cpu::debug_status()
+        area::gs_base(),
+        control::debug_status()
     )
 }

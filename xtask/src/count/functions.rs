@@ -11,7 +11,7 @@ use rhumb_symbols::SymbolTable;
 
 use crate::symbols;
 
-/// The kernel's loop for CPUs that are kept busy: `kernel/src/count/busy.rs`.
+/// The kernel's loop for CPUs that are kept busy: `kernel/src/lab/count/busy.rs`.
 const WAITING: &str = "run_meanwhile";
 
 /// The names of a kernel's functions, as its own backtraces know them.

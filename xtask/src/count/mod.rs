@@ -29,12 +29,13 @@ use rhumb_count::Report;
 
 use self::figures::{CSV_HEAD, Figures};
 use self::functions::Names;
+use crate::build::{self, Contents};
 use crate::cli::CountOptions;
 use crate::console::{Ending, Feed, Session};
 use crate::machine::Machine;
 use crate::qemu::{self, Files};
 use crate::setup::{self, Need};
-use crate::{build, paths, run};
+use crate::{paths, run};
 
 /// An instruction takes 2^4 ns of the guest's time. A start-up waits tens of milliseconds for each CPU: at 1 ns an
 /// instruction most of the emulation would be that. Not more, since QEMU changes CPUs every 100 ms, and a region should
@@ -52,7 +53,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// `cargo xtask count`.
 pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::Qemu, Need::Plugins])?;
-    let kernel = build::kernel(&options.build)?;
+    let kernel = build::kernel(&options.build, Contents::WithLab)?;
     if options.list {
         print!("{}", converse(options, 1, &kernel, "count list", &[])?);
         return Ok(ExitCode::SUCCESS);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::expect::Expect;
+use crate::build::Contents;
 use crate::machine::{Board, Boot, Machine, MemorySize, Serial};
 
 /// How the run must end.
@@ -33,6 +34,7 @@ pub(crate) enum Length {
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) machine: Machine,
+    pub(crate) contents: Contents,
     /// Words for the kernel's command line.
     pub(crate) append: String,
     /// What the monitor is told, one command each.
@@ -51,6 +53,7 @@ impl Case {
         Self {
             name: format!("kernel/{}", name.as_ref()),
             machine: Machine::default(),
+            contents: Contents::WithLab,
             append: String::new(),
             commands: crate::run::split(commands),
             ends: Ends::Succeeding,
@@ -60,6 +63,12 @@ impl Case {
             length: Length::Seconds,
             injection: None,
         }
+    }
+
+    /// With the kernel alone, as it is given away.
+    pub(crate) fn product(mut self) -> Self {
+        self.contents = Contents::Product;
+        self
     }
 
     pub(crate) fn cpus(mut self, cpus: u32) -> Self {

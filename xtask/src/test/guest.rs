@@ -13,13 +13,14 @@ use anyhow::{Context, Result};
 
 use super::case::{Case, Ends};
 use super::report::{Report, Verdict};
+use crate::build::{self, Contents};
 use crate::cli::BuildOptions;
 use crate::console::{Ending, Feed, Session};
 use crate::host::ThisHost;
 use crate::machine::Boot;
 use crate::qemu::{self, Files};
 use crate::setup::{self, Need, Version};
-use crate::{build, image, paths, progress, run};
+use crate::{image, paths, progress, run};
 
 const PARALLEL: usize = 2;
 /// How the kernel's log names a place in its code that cannot be reached.
@@ -29,10 +30,46 @@ const SHOWN_LINES: usize = 200;
 
 /// What all tests boot from.
 struct Parts {
-    kernel: PathBuf,
-    iso: PathBuf,
+    with_lab: Image,
+    product: Image,
     /// QEMU's version.
     version: Option<Version>,
+}
+
+/// A kernel, and an ISO of it where a test needs one.
+#[derive(Default)]
+struct Image {
+    kernel: PathBuf,
+    iso: PathBuf,
+}
+
+impl Image {
+    /// Builds the kernel of `contents`, and its ISO, as far as `cases` boot from them.
+    fn make(contents: Contents, cases: &[Case], build: &BuildOptions) -> Result<Self> {
+        let mut boots =
+            cases.iter().filter(|case| case.contents == contents).map(|case| case.machine.boot).peekable();
+        if boots.peek().is_none() {
+            return Ok(Self::default());
+        }
+        let name = match contents {
+            Contents::WithLab => "test.iso",
+            Contents::Product => "test-product.iso",
+        };
+        let image = Self { kernel: build::kernel(build, contents)?, iso: paths::kernel_target().join(name) };
+        if boots.any(|boot| matches!(boot, Boot::IsoBios | Boot::IsoUefi)) {
+            image::make(&image.kernel, &run::command_line(false, ""), &image.iso)?;
+        }
+        Ok(image)
+    }
+}
+
+impl Parts {
+    fn image(&self, contents: Contents) -> &Image {
+        match contents {
+            Contents::WithLab => &self.with_lab,
+            Contents::Product => &self.product,
+        }
+    }
 }
 
 /// A test that has run.
@@ -54,12 +91,11 @@ pub(super) fn run(cases: Vec<Case>, build: &BuildOptions, report: &mut Report) -
     needs.extend(uefi.then_some(Need::Ovmf));
     setup::ensure(&needs)?;
 
-    let kernel = build::kernel(build)?;
-    let parts =
-        Parts { kernel, iso: paths::kernel_target().join("test.iso"), version: Version::of(&ThisHost) };
-    if bios || uefi {
-        image::make(&parts.kernel, &run::command_line(false, ""), &parts.iso)?;
-    }
+    let parts = Parts {
+        with_lab: Image::make(Contents::WithLab, &cases, build)?,
+        product: Image::make(Contents::Product, &cases, build)?,
+        version: Version::of(&ThisHost),
+    };
 
     let waiting = Mutex::new(cases.into_iter());
     let (sender, results) = channel();
@@ -99,7 +135,8 @@ fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     }
     let variables = Variables::for_case(case)?;
     let ovmf = variables.as_ref().map(|variables| (variables.code, variables.file.as_path()));
-    let files = Files { kernel: &parts.kernel, iso: &parts.iso, ovmf };
+    let image = parts.image(case.contents);
+    let files = Files { kernel: &image.kernel, iso: &image.iso, ovmf };
     let socket = case.injection.map(|_| paths::kernel_target().join(format!("{}.monitor", unique(case))));
     let command_line = run::command_line(false, &case.append);
     let arguments = qemu::arguments_with_monitor(&case.machine, &files, &command_line, socket.as_deref());
@@ -136,8 +173,8 @@ fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict 
     if *ending != wanted {
         complaints.insert(0, format!("ended otherwise: {}, not {}", ending.describe(), wanted.describe()));
     }
-    // Whatever a case looks for, a step that its kernel calls impossible is a fault; a case that plants one says so.
-    if output.contains(IMPOSSIBLE) && !case.name.ends_with("plant/impossible") {
+    // Whatever a case looks for, a step that its kernel calls impossible is a fault; a case that injects one says so.
+    if output.contains(IMPOSSIBLE) && !case.name.ends_with("inject/impossible") {
         complaints.push(format!("the kernel took a step that cannot be: look for `{IMPOSSIBLE}`"));
     }
     if complaints.is_empty() {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 const SEED: &str = "RHUMB_SEED";
 
 /// Words that end the run, break what the audit looks at, or take minutes.
-const FORBIDDEN: [&str; 7] = ["poweroff", "reboot", "panic", "fault", "plant", "selftest", "count"];
+const FORBIDDEN: [&str; 7] = ["poweroff", "reboot", "panic", "fault", "inject", "selftest", "count"];
 
 /// What a line is made of: `{...}` is replaced, [`Lines::fill`] says by what. The first ones are had more often.
 const TEMPLATES: [&str; 64] = [
@@ -43,17 +43,17 @@ const TEMPLATES: [&str; 64] = [
     "frames {frame}",
     "frames phys:{hex}",
     "frames compact",
-    "frames movable 1-in-{small}",
-    "frames movable 1-in-{small}",
-    "frames movable free",
-    "frames movable free",
-    "frames movable",
-    "frames movable {word}",
-    "frames stress 0",
-    "frames movable stress 0",
-    "slabs stress 0",
-    "directmap stress 0",
-    "directmap pool stress 0",
+    "sample 1-in-{small}",
+    "sample 1-in-{small}",
+    "sample free",
+    "sample free",
+    "sample",
+    "sample {word}",
+    "stress frames 0",
+    "stress movable 0",
+    "stress slabs 0",
+    "stress directmap 0",
+    "stress pool 0",
     "slabs",
     "slabs reclaim",
     "slabs leaks",

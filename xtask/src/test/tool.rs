@@ -104,7 +104,7 @@ fn unknown_cpu() -> Result<()> {
 /// Ctrl-C ends a command and not the machine; Ctrl-A x ends that.
 fn ctrl_c() -> Result<()> {
     on_terminal(0, |terminal, _| {
-        terminal.write_all(b"slabs stress 600\r").context("the terminal cannot be written")?;
+        terminal.write_all(b"stress slabs 600\r").context("the terminal cannot be written")?;
         thread::sleep(Duration::from_secs(1));
         terminal.write_all(b"\x03").context("the terminal cannot be written")?;
         await_text(terminal, b"frames free again")?;

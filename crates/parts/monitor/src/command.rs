@@ -53,17 +53,25 @@ pub struct Outcome {
 }
 
 /// All commands: lists of them, so that each part of a kernel adds its own. `help` is always there.
-pub struct Commands<C: 'static>(&'static [&'static [Command<C>]]);
+pub struct Commands<C: 'static> {
+    lists: &'static [&'static [Command<C>]],
+    more: &'static [Command<C>],
+}
 
 impl<C> Commands<C> {
     /// The commands of these lists; where two bear one name, the first counts.
     pub const fn new(lists: &'static [&'static [Command<C>]]) -> Self {
-        Self(lists)
+        Self { lists, more: &[] }
+    }
+
+    /// Adds the commands of one more list, behind the others.
+    pub const fn add(&mut self, more: &'static [Command<C>]) {
+        self.more = more;
     }
 
     /// Each command.
     pub fn iter(&self) -> impl Iterator<Item = &'static Command<C>> + Clone + use<C> {
-        self.0.iter().flat_map(|list| list.iter())
+        self.lists.iter().copied().chain([self.more]).flatten()
     }
 
     /// The command of this name.

@@ -1,7 +1,7 @@
 //! [`Monitor`]: the prompt. Bytes of a console go in; commands run; what is seen comes out.
 
 use crate::batch::{Batch, BatchEvent, LineError};
-use crate::command::{Commands, InContext, Outcome};
+use crate::command::{Command, Commands, InContext, Outcome};
 use crate::editor::{Editor, Event};
 use crate::output::Output;
 
@@ -38,6 +38,11 @@ impl<C> Monitor<C> {
     /// A monitor that runs `commands` and shows `prompt` to people.
     pub const fn new(prompt: &'static str, commands: Commands<C>, mode: Mode) -> Self {
         Self { commands, mode, editor: Editor::new(prompt), batch: Batch::new(), failures: 0 }
+    }
+
+    /// Adds commands behind those that the monitor has been made with; before [`Monitor::start`].
+    pub const fn add_commands(&mut self, more: &'static [Command<C>]) {
+        self.commands.add(more);
     }
 
     /// Changes who types; before [`Monitor::start`].

@@ -12,7 +12,6 @@
 //! | [`reserve`] | tables and records for changes, from the frame allocator |
 //! | [`rules`] | what nobody may change, and what nothing may become |
 //! | [`pins`] | large pages kept small on purpose |
-//! | [`shape`] | whether the map is, bit for bit, what boot planned |
 //!
 //! Who changes frames holds them, and gives the handle away for as long as they are changed: a frame that is read-only
 //! or out of the map can be neither freed nor written by mistake (I5). Restoring returns the handle and cannot fail.
@@ -32,7 +31,6 @@ mod names;
 mod pins;
 pub mod reserve;
 mod rules;
-pub mod shape;
 
 use core::ops::ControlFlow;
 use core::task::Poll;
@@ -47,11 +45,12 @@ use rhumb_machine::{Machine, Pfn, PfnRange};
 use rhumb_pagetable::{Access, FlushCause};
 use spin::Once;
 
+use super::tables;
+use super::tables::KernelDirectMap;
 use crate::arch::entropy;
-use crate::boot::Boot;
-use crate::machine::MACHINE;
-use crate::mm::tables::{self, KernelDirectMap};
-use crate::smp::flush;
+use crate::cpu::machine::MACHINE;
+use crate::cpu::tlb;
+use crate::facts::Boot;
 
 pub use adopt::{adopt, first_left, leave};
 pub use names::{
@@ -68,7 +67,7 @@ pub enum Changer {
     Monitor,
     /// `directmap age`.
     Age,
-    /// `directmap stress`.
+    /// `stress directmap`.
     Stress,
     /// The kernel's own tests.
     SelfTest,
@@ -370,7 +369,7 @@ fn finish(batch: &mut Batch, cause: FlushCause) -> Result<Reserve, ChangeError> 
         let guard = MACHINE.pin();
         batch.flush(&MACHINE, guard.pinned())
     };
-    flush::COUNTERS.count(cause, settled.stats());
+    tlb::COUNTERS.count(cause, settled.stats());
     with(|map| {
         map.settle(settled);
         map.reserve()

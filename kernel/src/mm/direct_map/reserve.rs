@@ -21,12 +21,12 @@ use rhumb_pagetable::{OutOfTables, TableSource};
 use x86_64::instructions::interrupts;
 
 use super::with;
-use crate::machine::MACHINE;
+use crate::cpu;
+use crate::cpu::machine::MACHINE;
 use crate::mm::frames::frames;
 use crate::mm::owners::Holder;
 use crate::mm::protect::blocks;
 use crate::mm::tables;
-use crate::smp;
 
 /// Tables that a change takes at most.
 const TABLES_OF_A_CHANGE: u64 = 4;
@@ -42,7 +42,7 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 
 /// What there is to be, with the CPUs that run.
 pub fn level() -> Reserve {
-    let changes = CHANGES_OF_A_CPU * smp::online().len() as u64;
+    let changes = CHANGES_OF_A_CPU * cpu::online().len() as u64;
     Reserve { tables: TABLES_OF_A_CHANGE * changes, records: RECORDS_OF_A_CHANGE * changes }
 }
 

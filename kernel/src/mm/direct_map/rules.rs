@@ -18,7 +18,7 @@ use rhumb_pagetable::Access;
 use spin::Once;
 
 use super::Changer;
-use crate::boot::Boot;
+use crate::facts::Boot;
 use crate::mm::frames::boot_data;
 use crate::mm::protect;
 

@@ -8,11 +8,11 @@ use rhumb_pagetable::{ENTRIES, Leaf, TableMemory};
 use rhumb_tableguard::{Protection, Rights};
 
 use super::{KEY, blocks, in_force};
-use crate::arch::percpu;
 use crate::arch::pkrs::Pkrs;
-use crate::machine::MACHINE;
+use crate::cpu::area;
+use crate::cpu::machine::MACHINE;
+use crate::cpu::work;
 use crate::mm::tables;
-use crate::smp::work;
 
 /// What is wrong with the protection of tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +95,7 @@ fn check_cpus(note: &mut impl FnMut(Flaw)) {
     }
     let (off, open) = (AtomicUsize::new(0), AtomicUsize::new(0));
     work::on_every_cpu(&|| {
-        let me = percpu::here().id().index() + 1;
+        let me = area::here().id().index() + 1;
         if !Pkrs.is_on() {
             off.fetch_max(me, Relaxed);
         }

@@ -19,8 +19,9 @@ use rhumb_machine::{Block, Machine, Order, Pfn};
 use rhumb_tableguard::{Protection, TABLES_PER_BLOCK, Tenure};
 
 use super::{change, in_force, wanted};
-use crate::machine::MACHINE;
-use crate::mm::direct_map::{self, Changer, Refused, adopt, leave, reserve};
+use crate::cpu::machine::MACHINE;
+use crate::mm::direct_map;
+use crate::mm::direct_map::{Changer, Refused, adopt, leave, reserve};
 use crate::mm::frames::frames;
 use crate::mm::owners::Holder;
 use crate::mm::tables;

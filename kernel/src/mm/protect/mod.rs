@@ -19,7 +19,7 @@
 //!
 //! **CPUs.** Each sets CR4.PKS and closes the key before it takes part in anything (`arch::cpu`). One without
 //! protection keys is left out where they are used. The key is open with interrupts off only; a fault or a non-maskable
-//! interrupt in between has its handler run with the key closed ([`Closed`]).
+//! interrupt in between has its handler run with the key closed ([`pkrs::Closed`]).
 //!
 //! **What stays writable.** By windows: each CPU's own window shows it the table of its windows (`mm::windows`), and
 //! while a table is written, a window shows that. Both are the CPU's own and not in the direct map. By keys: nothing.
@@ -36,23 +36,14 @@ use core::sync::atomic::{
 use rhumb_bootinfo::Options;
 use rhumb_directmap::{Change, State};
 use rhumb_machine::Counted;
-use rhumb_tableguard::{Key, NoKeys, Protection, Rights, SupervisorKeys, Wish, decide as choose};
+use rhumb_tableguard::{NoKeys, Protection, SupervisorKeys, Wish, decide as choose};
 use spin::Once;
 
-use crate::arch::cpu::features;
-use crate::arch::pkrs::Pkrs;
-use crate::boot::Boot;
-use crate::mm::tables;
-use crate::mm::windows;
-
-/// The key of page tables. No other page has one.
-pub const KEY: Key = match Key::new(1) {
-    Some(key) => key,
-    None => panic!("1 is a key"),
-};
-
-/// The key register of a CPU that does not write tables now.
-pub const CLOSED: u32 = KEY.with_rights(0, Rights::ReadOnly);
+use super::tables;
+use super::windows;
+use crate::arch::features::features;
+use crate::arch::pkrs::{self, KEY};
+use crate::facts::Boot;
 
 static CHOSEN: Once<Chosen> = Once::new();
 static IN_FORCE: AtomicBool = AtomicBool::new(false);
@@ -99,16 +90,14 @@ pub fn decide(options: &Options, has_block: impl FnOnce() -> bool) {
         log::warn!("{less}");
     }
     CHOSEN.call_once(|| Chosen { protection, less });
+    if protection == Protection::Keys {
+        pkrs::use_keys();
+    }
 }
 
 /// How tables are to be protected; off before boot has decided.
 pub fn wanted() -> Protection {
     CHOSEN.get().map_or(Protection::Off, |chosen| chosen.protection)
-}
-
-/// Whether CPUs must have protection keys, and use them.
-pub fn wants_keys() -> bool {
-    wanted() == Protection::Keys
 }
 
 /// How tables are protected now.
@@ -160,33 +149,6 @@ impl fmt::Display for StartError {
         match self {
             Self::NoWindows => f.write_str("there are no windows"),
             Self::Change(error) => error.fmt(f),
-        }
-    }
-}
-
-/// The key is closed while a handler runs, and as it was before when it returns to what it interrupted.
-pub struct Closed(Option<u32>);
-
-impl Closed {
-    /// First thing in a handler that may have come while a table was written.
-    pub fn for_handler() -> Self {
-        let before = wants_keys().then(|| Pkrs.value()).filter(|&before| before != CLOSED);
-        if before.is_some() {
-            Pkrs.set(CLOSED);
-        }
-        Self(before)
-    }
-
-    /// Whether what was interrupted had the key open.
-    pub fn found_open(&self) -> bool {
-        self.0.is_some_and(|before| KEY.rights(before) == Rights::ReadWrite)
-    }
-}
-
-impl Drop for Closed {
-    fn drop(&mut self) {
-        if let Some(before) = self.0 {
-            Pkrs.set(before);
         }
     }
 }

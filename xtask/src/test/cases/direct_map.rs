@@ -98,24 +98,24 @@ fn changed() -> Vec<Case> {
             lines(2, "sound"),
             healed(),
         ]),
-        case("age/1-in-3", "directmap age 1-in-3; directmap stress 1; directmap heal; selftest direct_map")
+        case("age/1-in-3", "directmap age 1-in-3; stress directmap 1; directmap heal; selftest direct_map")
             .memory(MemorySize::gib(4))
             .expect([healed()]),
-        case("age/random", "directmap age random:7; maps audit; directmap stress 1; directmap heal")
+        case("age/random", "directmap age random:7; maps audit; stress directmap 1; directmap heal")
             .append("nogbpages")
             .expect([text("sound"), healed()]),
-        case("stress", "directmap stress 2; directmap heal; maps audit").expect([text("sound"), healed()]),
-        case("stress/8-cpus", "directmap stress 4; directmap heal; maps audit; selftest direct_map")
+        case("stress", "stress directmap 2; directmap heal; maps audit").expect([text("sound"), healed()]),
+        case("stress/8-cpus", "stress directmap 4; directmap heal; maps audit; selftest direct_map")
             .cpus(8)
             .memory(MemorySize::gib(4))
             .within(180)
             .expect([text("8 CPUs"), text("sound"), healed()]),
-        case("stress/5-levels", "directmap stress 1; directmap heal; maps audit")
+        case("stress/5-levels", "stress directmap 1; directmap heal; maps audit")
             .append("la57")
             .expect([text("sound"), healed()]),
         case(
             "soak",
-            "directmap age random:1; directmap stress 240; directmap heal; maps audit; frames stress 2",
+            "directmap age random:1; stress directmap 240; directmap heal; maps audit; stress frames 2",
         )
         .cpus(8)
         .memory(MemorySize::gib(4))
@@ -130,12 +130,10 @@ fn pool() -> Vec<Case> {
     let by_hand = "directmap pool take 600; directmap pool; maps audit; directmap pool give; selftest unmapped; \
                    directmap heal";
     let stressed = |seconds: u64| {
-        format!(
-            "directmap pool stress {seconds}; directmap stress 1; selftest unmapped; maps audit; directmap heal"
-        )
+        format!("stress pool {seconds}; stress directmap 1; selftest unmapped; maps audit; directmap heal")
     };
     // No block is whole: each that the pool takes is made so by moving what is in it.
-    let scattered = format!("frames movable 1-in-64; {}; frames movable free", stressed(2));
+    let scattered = format!("sample 1-in-64; {}; sample free", stressed(2));
     let sound = || [text("0 frames out"), text("sound"), text(HEALED)];
     vec![
         case("", by_hand).expect([
@@ -158,9 +156,9 @@ fn pool() -> Vec<Case> {
         gibibyte("nogbpages").append("nogbpages").expect([text("direct_map_level2_splits 0"), none(&["DirectMap1G"])]),
         case(
             "/soak",
-            "directmap pool grow 1G; directmap pool stress 60; directmap pool shrink; directmap age random:2; directmap stress 120; \
-             directmap pool stress 180; frames movable 1-in-64; directmap pool stress 30; frames movable; frames movable free; \
-             frames movable stress 60; directmap stress 30; selftest flush; directmap heal; maps audit; frames stress 2",
+            "directmap pool grow 1G; stress pool 60; directmap pool shrink; directmap age random:2; stress directmap 120; \
+             stress pool 180; sample 1-in-64; stress pool 30; sample; sample free; \
+             stress movable 60; stress directmap 30; selftest flush; directmap heal; maps audit; stress frames 2",
         )
         .cpus(8)
         .memory(MemorySize::gib(8))
@@ -172,7 +170,7 @@ fn pool() -> Vec<Case> {
 /// The pool grows by 1 GiB: it goes by one flush, serves within, and comes back whole.
 fn gibibyte(name: &str) -> Case {
     let commands = "directmap pool grow 1G; directmap; directmap pool take 1500; directmap owners; maps audit; \
-                    vmstat; directmap pool give; directmap pool stress 1; meminfo; directmap heal";
+                    vmstat; directmap pool give; stress pool 1; meminfo; directmap heal";
     Case::new(format!("direct-map/pool/grow-1g/{name}"), commands)
         .cpus(4)
         .memory(MemorySize::gib(8))

@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: each fault ends in a full report, and each plant is found.
+//! What goes wrong on purpose: each fault ends in a full report, and each injected fault of the tables is found.
 
 use crate::machine::Serial;
 use crate::test::case::{Case, Ends};
@@ -17,8 +17,8 @@ const FAULTS: [(&str, &str); 9] = [
     ("nmi", "non-maskable interrupt"),
 ];
 
-/// A fault in the tables that the monitor plants, and what the audit must call it.
-const PLANTS: [(&str, &str); 3] =
+/// A fault in the tables that the monitor injects, and what the audit must call it.
+const INJECTIONS: [(&str, &str); 3] =
     [("wx", "are writable at"), ("overlap", "stand twice"), ("device", "is not RAM, but cached")];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -32,20 +32,21 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(Case::new("panic", "panic").ends(Ends::Panicking).expect([
         text("panic"),
         text("backtrace"),
-        text("rhumb::monitor::run+0x"),
+        text("rhumb::debug::run+0x"),
     ]));
-    for (kind, name) in PLANTS {
-        let commands = format!("maps audit; plant {kind}; maps audit");
+    for (kind, name) in INJECTIONS {
+        let commands = format!("maps audit; inject {kind}; maps audit");
         let found = [text("sound"), text(name), text("the audit found")];
-        cases.push(Case::new(format!("plant/{kind}"), &commands).ends(Ends::Failing).expect(found));
-        // What is taken out again is not found any more: the audit reads the tables, not a record of what was planted.
-        let commands = format!("plant {kind}; plant none; maps audit");
-        cases.push(Case::new(format!("plant/{kind}/none"), &commands).expect([text("sound"), no_text(name)]));
+        cases.push(Case::new(format!("inject/{kind}"), &commands).ends(Ends::Failing).expect(found));
+        // What is taken out again is not found any more: the audit reads the tables, not a record of what was injected.
+        let commands = format!("inject {kind}; inject none; maps audit");
+        cases
+            .push(Case::new(format!("inject/{kind}/none"), &commands).expect([text("sound"), no_text(name)]));
     }
     // The kernel logs the place, counts it, and goes on.
-    let impossible = "plant impossible; maps audit; vmstat";
-    cases.push(Case::new("plant/impossible", impossible).ends(Ends::Failing).expect([
-        text("this cannot be: 'plant' asked for it (kernel/src/"),
+    let impossible = "inject impossible; maps audit; vmstat";
+    cases.push(Case::new("inject/impossible", impossible).ends(Ends::Failing).expect([
+        text("this cannot be: 'inject' asked for it (kernel/src/"),
         text("1 impossible step"),
         text("nr_impossible 1"),
     ]));
@@ -79,7 +80,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mute = mute.serial(Serial::Com2).devices("-device isa-ide,iobase=0x3f8,iobase2=0x3e0,irq=14");
     cases.push(mute.expect([no_text("no-execute"), lines(0, "unreached")]));
     cases.push(
-        Case::new("plant/nothing", "maps audit; maps audit").expect([text("sound"), no_text("broken")]),
+        Case::new("inject/nothing", "maps audit; maps audit").expect([text("sound"), no_text("broken")]),
     );
     cases
 }

@@ -19,20 +19,20 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("frames/no-such-frame", "frames phys:0xfee00000")
             .ends(Ends::Failing)
             .expect([text("is not RAM")]),
-        Case::new("frames/stress", "frames stress 2; selftest frames").expect([all_back()]),
-        Case::new("frames/stress/64M", "frames stress 2; selftest frames")
+        Case::new("frames/stress", "stress frames 2; selftest frames").expect([all_back()]),
+        Case::new("frames/stress/64M", "stress frames 2; selftest frames")
             .memory(MemorySize::mib(64))
             .expect([all_back()]),
-        Case::new("frames/stress/8-cpus-4-nodes", "frames stress 4; selftest frames")
+        Case::new("frames/stress/8-cpus-4-nodes", "stress frames 4; selftest frames")
             .cpus(8)
             .nodes(4)
             .memory(MemorySize::gib(8))
             .expect([all_back(), text("8 CPUs")]),
-        Case::new("frames/high-memory", "zoneinfo; meminfo; frames stress 1; selftest frames; maps audit")
+        Case::new("frames/high-memory", "zoneinfo; meminfo; stress frames 1; selftest frames; maps audit")
             .append("directmap_limit=512M")
             .expect([all_back(), text("HighMem")]),
         // What a selftest leaves in caches is no loss.
-        Case::new("frames/stress/after-selftest", "selftest objects; frames stress 1")
+        Case::new("frames/stress/after-selftest", "selftest objects; stress frames 1")
             .cpus(8)
             .memory(MemorySize::mib(64))
             .expect([all_back()]),
@@ -42,8 +42,8 @@ pub(crate) fn cases() -> Vec<Case> {
         // Commands that would free a person's movable frames leave them.
         Case::new(
             "frames/movable/held",
-            "frames movable 1-in-64; frames movable stress 0; frames movable 1-in-8; selftest compaction; \
-             frames movable; frames movable free",
+            "sample 1-in-64; stress movable 0; sample 1-in-8; selftest compaction; \
+             sample; sample free",
         )
         .memory(MemorySize::mib(128))
         .ends(Ends::Failing)
@@ -56,7 +56,7 @@ pub(crate) fn cases() -> Vec<Case> {
         // A test whose memory is held by hand says so: none fails, and none takes the kernel down.
         Case::new(
             "frames/selftest-without-memory",
-            "frames movable 1-in-1; selftest; frames movable free; directmap pool take 10; selftest unmapped; \
+            "sample 1-in-1; selftest; sample free; directmap pool take 10; selftest unmapped; \
              directmap pool give; selftest unmapped; maps audit",
         )
         .cpus(2)
@@ -68,24 +68,24 @@ pub(crate) fn cases() -> Vec<Case> {
             text("8 passed, 0 failed"),
         ]),
         // The least memory, with more CPUs than it is meant for: tests are skipped, none fails.
-        Case::new("frames/selftest-on-32M", "selftest; frames stress 1; maps audit")
+        Case::new("frames/selftest-on-32M", "selftest; stress frames 1; maps audit")
             .cpus(5)
             .memory(MemorySize::mib(32))
             .expect([no_text("... FAILED"), text("skipped: memory is short"), all_back(), text("sound")]),
-        Case::new("frames/out-of-the-map", "directmap set 0x8000000+2M np; frames 8000; directmap restore all")
-            .expect([text("not in the direct map"), text("changed there: "), text("by monitor")]),
+        Case::new(
+            "frames/out-of-the-map",
+            "directmap set 0x8000000+2M np; frames 8000; directmap restore all",
+        )
+        .expect([text("not in the direct map"), text("changed there: "), text("by monitor")]),
         compaction("64M", MemorySize::mib(64), 4),
         compaction("128M", MemorySize::mib(128), 1),
         compaction("128M/4-cpus", MemorySize::mib(128), 4),
-        Case::new(
-            "frames/compaction/4-nodes",
-            "frames movable stress 2; selftest compaction; selftest frames",
-        )
-        .cpus(8)
-        .nodes(4)
-        .memory(MemorySize::gib(4))
-        .within(180)
-        .expect([all_back(), text("8 CPUs")]),
+        Case::new("frames/compaction/4-nodes", "stress movable 2; selftest compaction; selftest frames")
+            .cpus(8)
+            .nodes(4)
+            .memory(MemorySize::gib(4))
+            .within(180)
+            .expect([all_back(), text("8 CPUs")]),
         // Descriptors: 3 KiB a MiB of RAM, rounded to pages, in large ones where they fit.
         descriptors("64M", MemorySize::mib(64), 1, 192..=200),
         descriptors("1G", MemorySize::gib(1), 1, 3072..=3080),
@@ -100,9 +100,9 @@ pub(crate) fn cases() -> Vec<Case> {
 /// One frame in 64 of all memory stays in use: no block is whole, and a frame out of the direct map, which takes a
 /// block, is had through compaction; all contents survive.
 fn compaction(name: &str, memory: MemorySize, cpus: u32) -> Case {
-    let commands = "frames movable 1-in-64; buddyinfo; directmap pool take 1; directmap owners; vmstat; \
-                    frames movable; directmap pool give; frames compact; frames movable free; \
-                    frames movable stress 2; selftest compaction; directmap heal";
+    let commands = "sample 1-in-64; buddyinfo; directmap pool take 1; directmap owners; vmstat; \
+                    sample; directmap pool give; frames compact; sample free; \
+                    stress movable 2; selftest compaction; directmap heal";
     Case::new(format!("frames/compaction/{name}"), commands).cpus(cpus).memory(memory).expect([
         lines(2, "each holds what was written; 0 blocks of 2 MiB whole"),
         // Orders 9 to 18 of both zones.

@@ -14,10 +14,10 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     vec![
         Case::new("irqsoff/places", "selftest irqsoff").expect([text("1 passed")]),
-        stress("frames", "frames stress 2"),
-        stress("movable", "frames movable stress 2"),
-        stress("objects", "slabs stress 2"),
-        stress("direct-map", "directmap stress 2"),
-        stress("pool", "directmap pool stress 2"),
+        stress("frames", "stress frames 2"),
+        stress("movable", "stress movable 2"),
+        stress("objects", "stress slabs 2"),
+        stress("direct-map", "stress directmap 2"),
+        stress("pool", "stress pool 2"),
     ]
 }

@@ -18,19 +18,19 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (kind, bug, detail) in FAULTS {
         let report = [
-            text(format!("BUG: KASAN: {bug} in rhumb::kasan::faults::")),
+            text(format!("BUG: KASAN: {bug} in rhumb::lab::inject::accesses::")),
             text(detail),
             text("shadow, a byte for 8 bytes of memory"),
             text("backtrace"),
             lines(0, "unreached"),
         ];
-        let commands = format!("kasan; kasan {kind}; unreached");
+        let commands = format!("kasan; inject {kind}; unreached");
         cases.push(Case::new(format!("kasan/{kind}"), &commands).ends(Ends::Panicking).expect(report));
     }
     for memory in [64, 1 << 10, 4 << 10].map(MemorySize::mib) {
         let name = format!("kasan/clean/{memory}");
         // The matrix runs all self-tests on such machines.
-        let commands = "kasan; selftest kasan; frames stress 2; selftest kasan; maps audit";
+        let commands = "kasan; selftest kasan; stress frames 2; selftest kasan; maps audit";
         cases.push(
             Case::new(name, commands)
                 .memory(memory)

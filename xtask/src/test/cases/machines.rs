@@ -107,7 +107,7 @@ const MACHINE_CHECK_FOR_ALL: &str = "mce -b 0 1 0xbd00000000000134 0x5 0x1234500
 
 fn from_outside() -> Vec<Case> {
     // Longer than any machine takes to be told.
-    let waiting = "uptime; frames stress 20; unreached";
+    let waiting = "uptime; stress frames 20; unreached";
     let report = || {
         [
             text("#MC machine check"),

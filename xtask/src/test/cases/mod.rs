@@ -7,7 +7,7 @@
 //! | [`protect`] | page tables that nothing but their writer can write: by windows, by a key, and where that is not to be had |
 //! | [`faults`] | what goes wrong on purpose is found, reported, and told to the outside |
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
-//! | [`objects`] | object caches under stress, and checks that notice planted faults |
+//! | [`objects`] | object caches under stress, and checks that notice injected faults |
 //! | [`count`] | marked regions run without a counter, too |
 //! | [`console`] | the monitor's commands, and wrong input |
 //! | [`kasan`] | forbidden accesses are caught, in a kernel that checks them |
@@ -15,6 +15,7 @@
 //! | [`irqsoff`] | the longest stretches with interrupts off are named, in a kernel that traces them |
 //! | [`soak`] | thousands of random command lines |
 //! | [`image`] | the ISO boots under both kinds of firmware |
+//! | [`product`] | the kernel without its laboratory |
 
 mod console;
 mod count;
@@ -27,6 +28,7 @@ mod kasan;
 mod machines;
 mod matrix;
 mod objects;
+mod product;
 mod protect;
 mod soak;
 
@@ -45,6 +47,7 @@ pub(crate) fn all() -> Vec<Case> {
         machines::cases(),
         matrix::cases(),
         image::cases(),
+        product::cases(),
         soak::cases(),
     ]
     .into_iter()

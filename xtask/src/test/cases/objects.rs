@@ -1,4 +1,4 @@
-//! Object caches in the kernel: all CPUs at once, checks that notice planted faults, memory that returns.
+//! Object caches in the kernel: all CPUs at once, checks that notice injected faults, memory that returns.
 
 use crate::machine::MemorySize;
 use crate::test::case::{Case, Ends};
@@ -12,35 +12,35 @@ pub(crate) fn cases() -> Vec<Case> {
             text("Slab:"),
             text("held before"),
         ]),
-        Case::new("objects/stress", "slabs stress 2; selftest objects")
+        Case::new("objects/stress", "stress slabs 2; selftest objects")
             .cpus(4)
             .expect([text("4 CPUs"), all_back()]),
-        Case::new("objects/stress/64M", "slabs stress 1; selftest objects")
+        Case::new("objects/stress/64M", "stress slabs 1; selftest objects")
             .memory(MemorySize::mib(64))
             .expect([all_back()]),
-        Case::new("objects/stress/8-cpus-4-nodes", "slabs stress 4; selftest objects")
+        Case::new("objects/stress/8-cpus-4-nodes", "stress slabs 4; selftest objects")
             .cpus(8)
             .nodes(4)
             .memory(MemorySize::gib(8))
             .expect([all_back(), text("8 CPUs")]),
-        Case::new("objects/stress/checked", "slabs stress 1; selftest collections; slabs leaks")
+        Case::new("objects/stress/checked", "stress slabs 1; selftest collections; slabs leaks")
             .cpus(2)
             .append("slab_debug=FZPU")
             .expect([all_back(), text("no cache that keeps its users has objects in use")]),
         // Checked objects come back otherwise than others: later, or by no magazine. That is no failure.
-        Case::new("objects/all-checked", "selftest objects; selftest compaction; slabs stress 1")
+        Case::new("objects/all-checked", "selftest objects; selftest compaction; stress slabs 1")
             .cpus(2)
             .memory(MemorySize::mib(256))
             .append("slab_debug=FZPUQ")
             .expect([no_text("... FAILED"), text("skipped: slab_debug=Q keeps"), all_back()]),
-        planted("overrun", "was overrun: byte 64"),
-        planted("underrun", "was overrun: byte -1"),
-        planted("write-after-free", "was written after its free: byte 0"),
-        planted("double-free", "is free already"),
-        planted("foreign-free", "is in no slab"),
-        Case::new("objects/planted/leak", "slabs plant leak; slabs leaks")
+        injected("overrun", "was overrun: byte 64"),
+        injected("underrun", "was overrun: byte -1"),
+        injected("write-after-free", "was written after its free: byte 0"),
+        injected("double-free", "is free already"),
+        injected("foreign-free", "is in no slab"),
+        Case::new("objects/injected/leak", "inject leak; slabs leaks")
             .append("slab_debug=FZPU")
-            .expect([text("kmalloc-64: 1 object in use"), text("plant_objects::plant")]),
+            .expect([text("kmalloc-64: 1 object in use"), text("inject::objects::inject")]),
         Case::new("objects/checked-and-absent", "uptime")
             .append("slab_debug=FZ,kmalloc-64,nosuch,no*")
             .expect([
@@ -48,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 text("slab_debug: no cache is called no* so far"),
                 no_text("called kmalloc-64"),
             ]),
-        Case::new("objects/unchecked", "slabs plant overrun")
+        Case::new("objects/unchecked", "inject overrun")
             .ends(Ends::Failing)
             .expect([text("boot with slab_debug")]),
     ]
@@ -59,15 +59,15 @@ fn all_back() -> Expect {
 }
 
 /// The fault is noticed, and its report names the cache and the function that did it.
-fn planted(fault: &str, report: &'static str) -> Case {
-    Case::new(format!("objects/planted/{fault}"), &format!("slabs plant {fault}"))
+fn injected(fault: &str, report: &'static str) -> Case {
+    Case::new(format!("objects/injected/{fault}"), &format!("inject {fault}"))
         .append("slab_debug=FZPU loglevel=error")
         .expect([text("slab: kmalloc-64: object at"), text(report), text("1 reported")])
 }
 
-/// Whether the fault that a case plants is a forbidden access, and not only a wrong free.
+/// Whether the fault that a case injects is a forbidden access, and not only a wrong free.
 pub(crate) fn accesses_what_is_forbidden(case: &Case) -> bool {
     ["overrun", "underrun", "write-after-free"]
         .iter()
-        .any(|fault| case.name.ends_with(&format!("planted/{fault}")))
+        .any(|fault| case.name.ends_with(&format!("injected/{fault}")))
 }

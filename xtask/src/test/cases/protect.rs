@@ -28,7 +28,8 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
     };
     let sound = || [text("sound"), text(HEALED)];
     let whole = "cpus; directmap owners; selftest; maps; maps audit; directmap heal";
-    let stressed = "directmap stress 2; directmap pool stress 1; frames stress 1; maps audit; directmap heal; selftest protect";
+    let stressed =
+        "stress directmap 2; stress pool 1; stress frames 1; maps audit; directmap heal; selftest protect";
     vec![
         case("", whole).within(120).expect([text(status), text("page tables"), text(HEALED)]),
         case("/8-cpus", "selftest protect; selftest direct_map; selftest unmapped; maps audit").cpus(8).memory(MemorySize::gib(4)).within(240).expect([text("sound")]),
@@ -38,11 +39,11 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
             .memory(MemorySize::gib(4))
             .expect([text("by page tables: boot's tables"), text("page tables          1       2 MiB")]),
         case("/stress", stressed).within(180).expect(sound()),
-        case("/age", "directmap age full; directmap owners; maps audit; directmap stress 1; directmap heal; maps audit")
+        case("/age", "directmap age full; directmap owners; maps audit; stress directmap 1; directmap heal; maps audit")
             .within(120)
             .expect([lines(2, "sound"), text(HEALED)]),
         case("/5-levels", "selftest protect; selftest direct_map; directmap heal").append(&format!("protect_tables={way} la57")).within(120).expect([text(HEALED)]),
-        case("/4k", "selftest protect; selftest direct_map; directmap stress 1; maps audit; directmap heal")
+        case("/4k", "selftest protect; selftest direct_map; stress directmap 1; maps audit; directmap heal")
             .append(&format!("protect_tables={way} directmap=4k"))
             .within(120)
             .expect(sound()),
@@ -52,7 +53,7 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
             .expect(sound()),
         case("/64M", "selftest protect; selftest direct_map; maps audit; directmap heal").memory(MemorySize::mib(64)).within(120).expect(sound()),
         // No 2-MiB block is whole: one is made for tables.
-        case("/fragmented", "frames movable 1-in-64; selftest protect::i5_blocks; vmstat; frames movable free; maps audit; directmap heal")
+        case("/fragmented", "sample 1-in-64; selftest protect::i5_blocks; vmstat; sample free; maps audit; directmap heal")
             .memory(MemorySize::mib(64))
             .expect([text("0 blocks of 2 MiB whole"), text("1 passed, 0 failed"), no_text("compact_success 0"), text("sound"), text(HEALED)]),
         case("/nmi", "selftest nmi; dmesg; vmstat; selftest protect; maps audit; directmap heal")
@@ -62,11 +63,11 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
         case("/stray-write", "fault table; unreached")
             .ends(Ends::Panicking)
             .expect([text("page fault"), text(why), lines(0, "unreached")]),
-        case("/plant-table", "maps audit; plant table; maps audit")
+        case("/inject-table", "maps audit; inject table; maps audit")
             .ends(Ends::Failing)
             .expect([text("sound"), text("can be written at"), text("the audit found")]),
-        case("/plant-none", "plant table; plant none; maps audit; directmap heal").expect(sound()),
-        case("/soak", "directmap age random:1; directmap stress 120; directmap heal; maps audit; selftest")
+        case("/inject-none", "inject table; inject none; maps audit; directmap heal").expect(sound()),
+        case("/soak", "directmap age random:1; stress directmap 120; directmap heal; maps audit; selftest")
             .cpus(4)
             .memory(MemorySize::gib(4))
             .soak(8)
@@ -96,10 +97,10 @@ fn decided() -> Vec<Case> {
         Case::new("protect/off/fault", "fault table; cpus")
             .ends(Ends::Failing)
             .expect([text("the CPU let 'table' pass"), unprotected]),
-        Case::new("protect/off/plant", "plant table; plant key; plant none; maps audit")
+        Case::new("protect/off/inject", "inject table; inject key; inject none; maps audit")
             .ends(Ends::Failing)
             .expect([lines(2, "page tables are not protected in this way"), text("sound")]),
-        Case::new("protect/pks/plant-key", "plant key; maps audit; plant none; maps audit")
+        Case::new("protect/pks/inject-key", "inject key; maps audit; inject none; maps audit")
             .append("protect_tables=pks")
             .ends(Ends::Failing)
             .expect([text("the key of page tables is open on CPU"), text("sound")]),

@@ -10,8 +10,8 @@ use crate::test::lines::{Lines, seed};
 /// Lines between two audits.
 const BETWEEN: usize = 100;
 /// Gives back all that a command may hold, and shows that the kernel is then as it was at boot.
-const END: &str = "directmap pool give; directmap pool shrink; frames movable free; directmap restore all; directmap heal; \
-                   frames stress 1; slabs stress 1; maps audit";
+const END: &str = "directmap pool give; directmap pool shrink; sample free; directmap restore all; directmap heal; \
+                   stress frames 1; stress slabs 1; maps audit";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![

@@ -1,0 +1,36 @@
+//! CPUs: what belongs to one, and what they do to each other.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`area`] | what belongs to one CPU, reached through the GS base |
+//! | [`start`], [`trampoline`] | starting the others, and setting up each |
+//! | [`online`](mod@online) | which CPUs run |
+//! | [`call`], [`work`] | calls from one CPU to others: in an interrupt, and in ordinary context |
+//! | [`tlb`] | flushes, here and on others; the laziness of a CPU that idles |
+//! | [`root`] | the tree of page tables that all load |
+//! | [`machine`], [`lock`] | this hardware as the memory crates see it; the kernel's lock |
+//! | [`clock`] | time, and alarms |
+//! | [`probe`], [`backtrace`] | touching what may not be there; who called whom |
+//! | [`irqsoff`], [`kasan`] | the tracer of interrupts off and the checker of accesses, in kernels built with them |
+
+pub mod area;
+pub mod backtrace;
+pub mod call;
+pub mod clock;
+pub mod irqsoff;
+#[cfg(feature = "kasan")]
+pub mod kasan;
+#[cfg(not(feature = "kasan"))]
+#[path = "kasan/absent.rs"]
+pub mod kasan;
+pub mod lock;
+pub mod machine;
+mod online;
+pub mod probe;
+pub mod root;
+pub mod start;
+pub mod tlb;
+pub mod trampoline;
+pub mod work;
+
+pub use online::{flush_targets, online};

@@ -1,0 +1,113 @@
+//! Touching an address that may not be there, and living on.
+//!
+//! Tests and reports ask whether a read, a write or an instruction fetch would fault. Each access is a leaf of a few
+//! instructions; before it, the CPU's area says where to go on should it fault, and the page-fault handler goes there.
+
+use crate::arch::pkrs;
+use core::arch::naked_asm;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use rhumb_machine::VirtAddr;
+
+use super::area;
+use crate::arch::idt::TrapFrame;
+use crate::arch::pkrs::Pkrs;
+
+/// The access faulted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Faulted;
+
+/// Reads the byte at `addr`.
+pub fn read_byte(addr: VirtAddr) -> Result<u8, Faulted> {
+    // SAFETY: a byte read at any address either faults, which is caught, or has no effect (callers do not name device
+    // registers).
+    let result = expecting(|| unsafe { raw_read(addr.get()) });
+    u8::try_from(result).map_err(|_| Faulted)
+}
+
+/// Reads the 8 bytes at `addr`, which may be anything.
+pub fn read_word(addr: VirtAddr) -> Result<u64, Faulted> {
+    let mut bytes = [0; 8];
+    for (offset, byte) in bytes.iter_mut().enumerate() {
+        *byte = read_byte(VirtAddr::new(addr.get().wrapping_add(offset as u64)))?;
+    }
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Whether a write to `addr` would go through: it writes back the byte that is there.
+///
+/// # Safety
+/// `addr` names memory that nobody writes meanwhile, or memory that cannot be written.
+pub unsafe fn rewrite_byte(addr: VirtAddr) -> Result<(), Faulted> {
+    // SAFETY: the same byte goes back, and the caller promised that nobody else writes.
+    if expecting(|| unsafe { raw_rewrite(addr.get()) }) == FAULTED { Err(Faulted) } else { Ok(()) }
+}
+
+/// Whether the CPU would fetch an instruction at `addr`.
+///
+/// # Safety
+/// The byte at `addr` is a `ret` instruction (0xc3), or the address cannot be executed.
+pub unsafe fn execute(addr: VirtAddr) -> Result<(), Faulted> {
+    // SAFETY: the caller promised that at most a return is executed.
+    unsafe { call(addr) }.map(|_| ())
+}
+
+/// Calls the function at `addr`, interrupts off, and returns what it leaves in EAX.
+///
+/// # Safety
+/// There is a function that changes no register but RAX, whose upper half it clears, and no memory; or the address
+/// cannot be executed.
+pub unsafe fn call(addr: VirtAddr) -> Result<u32, Faulted> {
+    // SAFETY: the caller's promise.
+    u32::try_from(expecting(|| unsafe { raw_execute(addr.get()) })).map_err(|_| Faulted)
+}
+
+const FAULTED: u64 = u64::MAX;
+
+fn expecting(access: impl FnOnce() -> u64) -> u64 {
+    // The mark belongs to the CPU, so neither another thread nor an interrupt's own probe may come between.
+    x86_64::instructions::interrupts::without_interrupts(|| {
+        let here = area::here();
+        let outer = here.probe_resume.swap(raw_fault as *const () as u64, Acquire);
+        let result = access();
+        here.probe_resume.store(outer, Release);
+        result
+    })
+}
+
+/// Called on a page or general-protection fault: goes on behind the access if the fault was expected.
+pub fn resume(frame: &mut TrapFrame) -> bool {
+    let resume = area::here().probe_resume.load(Relaxed);
+    if resume == 0 {
+        return false;
+    }
+    if pkrs::are_used() {
+        area::here().handler_keys.store(u64::from(Pkrs.value()), Relaxed);
+    }
+    // The leaf keeps its entry stack pointer in rdi's place: see `raw_*`.
+    frame.rsp = frame.r11;
+    frame.rip = resume;
+    true
+}
+
+// Each leaf notes its stack pointer in r11, so that the handler can return for it however deep the access was.
+
+#[unsafe(naked)]
+unsafe extern "sysv64" fn raw_read(addr: u64) -> u64 {
+    naked_asm!("mov r11, rsp", "movzx eax, byte ptr [rdi]", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "sysv64" fn raw_rewrite(addr: u64) -> u64 {
+    naked_asm!("mov r11, rsp", "mov al, byte ptr [rdi]", "mov byte ptr [rdi], al", "movzx eax, al", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "sysv64" fn raw_execute(addr: u64) -> u64 {
+    naked_asm!("mov r11, rsp", "xor eax, eax", "call rdi", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "sysv64" fn raw_fault() -> u64 {
+    naked_asm!("mov rax, -1", "ret")
+}

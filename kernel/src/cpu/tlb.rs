@@ -1,0 +1,147 @@
+//! Flushes of TLBs: on this CPU, on others, and for CPUs that idle.
+//!
+//! What to drop comes from a batch ([`rhumb_pagetable::flush`]); which instructions drop it is chosen there, too. Here
+//! are the instructions, the round of cross-calls, and the idle CPU's laziness:
+//!
+//! ```text
+//!   idle loop (interrupts off): nothing to do ─> enter_laziness ─> halt ─> interrupt: leave_laziness first ─> its handler
+//! ```
+//!
+//! Between entering and leaving, an idle CPU uses the code of the idle loop and of the entry of interrupts, its stack,
+//! its own area and the descriptor tables: none of them ever gets another frame or less access while a CPU runs.
+
+use core::arch::asm;
+
+use rhumb_machine::{CpuMask, FlushScope, Machine, Pinned, VirtAddr};
+use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Sequence, Woken, sequence};
+use rhumb_pagetable::{FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, Unmapped};
+use x86_64::registers::control::{Cr4, Cr4Flags};
+
+use super::area;
+use super::call;
+use super::machine::MACHINE;
+use super::online::online;
+use crate::arch::features::features;
+
+/// What was flushed, by cause; windows count their own.
+pub static COUNTERS: FlushCounters = FlushCounters::new();
+
+/// Flushes `batch` on every CPU that runs, and counts it.
+pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats {
+    let guard = MACHINE.pin();
+    let stats = batch.flush(&MACHINE, guard.pinned());
+    COUNTERS.count(cause, stats);
+    stats
+}
+
+/// Flushes what was unmapped on every CPU that runs, and counts it.
+pub fn flush_unmapped(unmapped: Unmapped, cause: FlushCause) -> Flushed {
+    let guard = MACHINE.pin();
+    let flushed = unmapped.flush(&MACHINE, guard.pinned());
+    COUNTERS.count(cause, flushed.stats());
+    flushed
+}
+
+/// Drops `scope` on this CPU.
+pub fn flush_local(scope: FlushScope<'_>) {
+    let counters = &area::here().counters;
+    match (sequence(scope, flush_features()), scope) {
+        (Sequence::EachPage, FlushScope::Pages { runs }) => {
+            for &run in runs {
+                counters.flushes_page.add(u64::from(run.pages()));
+                run.addresses().for_each(flush_page_local);
+            }
+        }
+        (sequence, _) => {
+            counters.flushes_all.count();
+            drop_by(sequence);
+        }
+    }
+}
+
+/// Drops `scope` on each CPU of `targets` but this one, in one round, and returns when all have.
+pub fn flush_remote(pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+    area::of_pinned(pinned).counters.flushes_remote.count();
+    call::run_on(
+        pinned,
+        targets,
+        &|| {
+            area::here().counters.flushes_received.count();
+            flush_local(scope);
+        },
+        || (),
+    );
+}
+
+/// Leaves a mark on each CPU of `targets` that idles, and says which they are.
+pub fn leave_to_lazy(targets: &CpuMask) -> CpuMask {
+    let is_left = |&cpu: &_| area::of(cpu).is_some_and(|area| area.lazy.leave_mark() == MarkLeft::Left);
+    targets.and(&online()).iter().filter(is_left).collect()
+}
+
+/// From now on this CPU uses nothing that may be flushed. Interrupts are off, and the next thing is to halt.
+pub fn enter_laziness() {
+    area::here().lazy.enter();
+}
+
+/// First thing in every trap, and after a halt: catches up on what this CPU has missed. One load where it was not lazy.
+#[inline(always)]
+pub fn leave_laziness() {
+    if area::here().lazy.leave() == Woken::FlushAll {
+        catch_up();
+    }
+}
+
+/// A non-maskable interrupt that comes right before it finds a CPU that runs and has not flushed: its handler uses no
+/// more than an idle CPU does (`lab::nmi`), stops the CPU, or reports what will stop it.
+#[cold]
+fn catch_up() {
+    flush_all_local();
+    area::here().counters.flushes_lazy.count();
+}
+
+/// Drops every translation of this CPU, global ones included.
+pub fn flush_all_local() {
+    flush_local(FlushScope::All);
+}
+
+/// Drops this CPU's translation of the page that holds `page`, of whatever size, global or not.
+///
+/// Why not the x86_64 crate's: its addresses are 48 bits wide.
+pub fn flush_page_local(page: VirtAddr) {
+    // SAFETY: dropping a translation changes no meaning: the CPU walks the tables again.
+    unsafe { asm!("invlpg [{}]", in(reg) page.get(), options(nostack, preserves_flags)) };
+}
+
+fn flush_features() -> FlushFeatures {
+    FlushFeatures { global_enabled: Cr4::read().contains(Cr4Flags::PAGE_GLOBAL), invpcid: features().invpcid }
+}
+
+fn drop_by(sequence: Sequence) {
+    match sequence {
+        Sequence::InvpcidAll => invpcid_all(),
+        Sequence::EachPage | Sequence::ToggleGlobal => toggle_global(),
+        Sequence::ReloadRoot => x86_64::instructions::tlb::flush_all(),
+    }
+}
+
+/// INVPCID type 2, which looks at no address: drops everything, global translations included.
+///
+/// To the compiler it writes memory, so that no access moves to the other side of the flush.
+fn invpcid_all() {
+    let descriptor = [0u64; 2];
+    // SAFETY: chosen only where CPUID has the instruction, on this CPU, too (`Features::missing_in`); the descriptor is
+    // 16 readable bytes, all zero as this type wants.
+    unsafe { asm!("invpcid {}, [{}]", in(reg) 2u64, in(reg) &raw const descriptor, options(nostack)) };
+}
+
+/// Changes CR4.PGE and changes it back: either drops everything (SDM volume 3, 5.10.4.1). An interrupt in between finds
+/// the bit clear, which costs it time only.
+fn toggle_global() {
+    let bits = Cr4::read();
+    // SAFETY: chosen only where the CPU has the bit; the second write restores what was there.
+    unsafe {
+        Cr4::write(bits ^ Cr4Flags::PAGE_GLOBAL);
+        Cr4::write(bits);
+    }
+}

@@ -1,0 +1,100 @@
+//! Work for every CPU at once, in ordinary context: interrupts on, on the CPU's own stack.
+//!
+//! Until there are threads, this is how stress tests use all CPUs. The idle loop of each CPU looks for a job it has not
+//! done yet; whoever hands one out wakes them with a cross-call, does its own share, and waits for all.
+
+use core::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{AcqRel, Acquire, Release},
+};
+
+use rhumb_machine::{CpuId, Machine};
+use rhumb_smp::call::Waited;
+
+use super::area;
+use super::call;
+use super::machine::MACHINE;
+use crate::cpu;
+
+/// A job that is being done.
+struct Job {
+    function: unsafe fn(*const ()),
+    argument: *const (),
+    left: AtomicU32,
+}
+
+/// Turns of a waiting loop between two looks at the clock.
+const TURNS_PER_LOOK: u64 = 1024;
+
+/// One job at a time.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// Runs `job` once on every CPU that runs, this one included, and returns when all are done. Not from an interrupt, and
+/// not from within a job.
+pub fn on_every_cpu<F: Fn() + Sync>(job: &F) {
+    on_others(job, job);
+}
+
+/// Runs `job` once on every other CPU and `mine` on this one, and returns when all are done. As [`on_every_cpu`]
+/// otherwise.
+pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
+    unsafe fn invoke<F: Fn()>(argument: *const ()) {
+        // SAFETY: `on_others` passed a reference to an F and waits until the last CPU has left this call.
+        unsafe { (*argument.cast::<F>())() }
+    }
+    while BUSY.swap(true, AcqRel) {
+        call::serve_if_here();
+        core::hint::spin_loop();
+    }
+    let others = {
+        let guard = MACHINE.pin();
+        cpu::online().without(guard.pinned().cpu())
+    };
+    let record = Job {
+        function: invoke::<F>,
+        argument: core::ptr::from_ref(job).cast(),
+        left: AtomicU32::new(others.len() as u32),
+    };
+    let pointer = core::ptr::from_ref(&record).cast_mut();
+    for cpu in others.iter() {
+        if let Some(area) = area::of(cpu) {
+            area.job.store(pointer.cast(), Release);
+        }
+    }
+    {
+        // The call itself does nothing: its interrupt ends the halt.
+        let guard = MACHINE.pin();
+        call::run_on(guard.pinned(), &others, &|| (), || ());
+    }
+    mine();
+    let mut waited = Waited::default();
+    while record.left.load(Acquire) != 0 {
+        call::serve_if_here();
+        core::hint::spin_loop();
+        waited.turns += 1;
+        // A job may take its time; each CPU that idles begins with it at once.
+        if waited.turns.is_multiple_of(TURNS_PER_LOOK) {
+            let has_not_begun =
+                |&cpu: &CpuId| area::of(cpu).is_some_and(|area| area.job.load(Acquire) == pointer.cast());
+            call::lose_patience(&mut waited, || others.iter().filter(has_not_begun).collect());
+        }
+    }
+    BUSY.store(false, Release);
+}
+
+/// Whether a job waits for this CPU.
+pub fn is_waiting() -> bool {
+    !area::here().job.load(Acquire).is_null()
+}
+
+/// Does the job that waits for this CPU, if there is one. Called by the idle loop.
+pub fn do_waiting() {
+    let pointer = area::here().job.swap(core::ptr::null_mut(), AcqRel).cast::<Job>();
+    // SAFETY: `on_others` stored a reference that lives until `left` reaches zero, which this CPU's share has yet to
+    // do.
+    if let Some(job) = unsafe { pointer.as_ref() } {
+        // SAFETY: function and argument were stored together.
+        unsafe { (job.function)(job.argument) };
+        job.left.fetch_sub(1, Release);
+    }
+}

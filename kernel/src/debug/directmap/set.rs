@@ -1,0 +1,151 @@
+//! `directmap set` and `restore`: changes by hand, of frames that are free.
+
+use rhumb_directmap::{Change, ChangeError, ParseChangeError, STEP_ENTRIES, frames_at};
+use rhumb_frames::{AllocError, FrameRange, NothingMoves};
+use rhumb_machine::{Counted, Machine, Pfn, PfnRange, PhysAddr};
+use rhumb_monitor::arguments::hexadecimal;
+use rhumb_monitor::{Arguments, CommandError, Human, Output};
+
+use crate::cpu::machine::MACHINE;
+use crate::debug::frames::{allocator, drain_all};
+use crate::mm;
+use crate::mm::direct_map;
+use crate::mm::direct_map::{Changed, Changer, adopt, alter, change, first_left, leave};
+
+/// `directmap set RANGE ATTR`.
+pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let frames = range(&mut arguments)?;
+    let wanted: Change = arguments
+        .word("attribute")?
+        .parse()
+        .map_err(|error: ParseChangeError| CommandError::failed(format_args!("attribute: {error}")))?;
+    arguments.end()?;
+    // SAFETY: what the monitor leaves it does not use.
+    let changed = match unsafe { adopt(Changer::Monitor, frames) } {
+        Some(mut changed) => {
+            if let Err(error) = alter(&mut changed, wanted) {
+                leave(changed);
+                return Err(CommandError::failed(error));
+            }
+            changed
+        }
+        None => begin(frames, wanted)?,
+    };
+    if changed.is_in_force() {
+        leave(changed);
+        let bytes = Human(frames.addrs().bytes());
+        writeln!(out, "{bytes} at {}: {wanted}", frames.start().addr());
+    } else {
+        give_back(direct_map::restore(changed));
+        writeln!(out, "these frames are as boot made them");
+    }
+    Ok(())
+}
+
+/// Takes the frames and changes them. What the map would refuse is said first, since it names the rule.
+fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, CommandError> {
+    let owner = Changer::Monitor.id().ok_or_else(|| CommandError::failed(ChangeError::UnknownOwner))?;
+    // A part at a time, because each look is made with the map's lock held.
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let end = rest.end().min(rest.start().plus(STEP_ENTRIES));
+        let part = PfnRange::new(rest.start(), end).unwrap_or_default();
+        direct_map::with(|map| map.needs(owner, part, wanted))
+            .and_then(|needs| needs)
+            .map_err(CommandError::failed)?;
+        rest = PfnRange::new(end, rest.end()).unwrap_or_default();
+    }
+    drain_all(allocator()?);
+    let taken = take(frames).map_err(|error| match error {
+        AllocError::Unmovable(pfn) => {
+            CommandError::failed(format_args!("frame {pfn} is in use: see 'frames {pfn}'"))
+        }
+        other => CommandError::failed(other),
+    })?;
+    change(taken, wanted, Changer::Monitor, "set by hand").map_err(|refused| {
+        give_back(refused.frames);
+        CommandError::failed(refused.error)
+    })
+}
+
+/// These very frames, if all of them are free.
+pub fn take(frames: PfnRange) -> Result<FrameRange, AllocError> {
+    let Some(allocator) = mm::frames::frames() else { return Err(AllocError::BadRange(frames)) };
+    let guard = MACHINE.pin();
+    allocator.alloc_range(guard.pinned(), frames, &NothingMoves)
+}
+
+/// `directmap restore RANGE|all`.
+pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let within = match arguments.rest().trim() {
+        "all" => direct_map::everywhere(),
+        _ => {
+            let frames = range(&mut arguments)?;
+            arguments.end()?;
+            frames
+        }
+    };
+    let (ranges, bytes) = restore_all(Changer::Monitor, within);
+    // A range is given back as it was set, whole.
+    let reaches_out = |left: &PfnRange| !within.covers(*left);
+    if let Some(left) = first_left(Changer::Monitor, within).filter(reaches_out) {
+        let (start, end) = (left.addrs().start(), left.addrs().end());
+        return Err(CommandError::failed(format_args!(
+            "{} restored; {start}..{end} was set as one range and reaches out of this one",
+            Counted(ranges, "range")
+        )));
+    }
+    if ranges == 0 {
+        return Err(CommandError::failed("nothing in there was set by hand"));
+    }
+    writeln!(out, "{} restored, {}", Counted(ranges, "range"), Human(bytes));
+    Ok(())
+}
+
+/// Restores all that `who` left and that lies within `within`; returns how many ranges, and their bytes. `who` is a
+/// command of this monitor: [`Changer::Monitor`] or [`Changer::Age`].
+pub fn restore_all(who: Changer, within: PfnRange) -> (u64, u64) {
+    let (mut ranges, mut bytes) = (0, 0);
+    let mut next = within.start();
+    while let Some(left) =
+        PfnRange::new(next, within.end()).and_then(|rest| direct_map::first_left(who, rest))
+    {
+        next = left.end();
+        if !within.covers(left) || !matches!(who, Changer::Monitor | Changer::Age) {
+            continue;
+        }
+        // SAFETY: what these commands leave they do not use.
+        if let Some(changed) = unsafe { adopt(who, left) } {
+            ranges += 1;
+            bytes += left.addrs().bytes();
+            give_back(direct_map::restore(changed));
+        }
+    }
+    (ranges, bytes)
+}
+
+pub fn give_back(frames: FrameRange) {
+    let Ok(allocator) = allocator() else { return };
+    let guard = MACHINE.pin();
+    if let Err((frames, fault)) = allocator.free_range(guard.pinned(), frames) {
+        log::error!("the frames {} cannot be freed: {fault}", frames.into_frames());
+    }
+}
+
+/// `START..END`, `START+SIZE`, or `frames:START..END`.
+fn range(arguments: &mut Arguments<'_>) -> Result<PfnRange, CommandError> {
+    if let Some(words) = arguments.rest().trim_start().strip_prefix("frames:") {
+        let word = words.split_whitespace().next().unwrap_or_default();
+        let _ = arguments.word("range")?;
+        let ends = word.split_once("..").map(|(start, end)| (hexadecimal(start), hexadecimal(end)));
+        let Some((Some(start), Some(end))) = ends else {
+            return Err(CommandError::failed(
+                "range: frames:START..END takes two frame numbers in hexadecimal",
+            ));
+        };
+        let frames = PfnRange::new(Pfn::new(start), Pfn::new(end)).filter(|frames| !frames.is_empty());
+        return frames.ok_or_else(|| CommandError::failed("range: it ends before it begins"));
+    }
+    let bytes = arguments.phys_range("range")?;
+    frames_at(PhysAddr::new(bytes.start().get()), bytes.bytes()).map_err(CommandError::failed)
+}

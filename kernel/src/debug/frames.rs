@@ -1,0 +1,104 @@
+//! Commands about page frames: `buddyinfo`, `zoneinfo`, `frames`.
+
+use core::fmt;
+
+use rhumb_frames::Frames;
+use rhumb_machine::{Machine, Pfn};
+use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Output};
+
+use super::{Kernel, compaction};
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::work;
+use crate::mm;
+
+/// Physical addresses have 52 bits at most.
+const FRAME_NUMBER_BITS: u32 = 52 - 12;
+
+pub const COMMANDS: &[Command<Kernel>] = &[
+    Command {
+        name: "buddyinfo",
+        usage: "",
+        summary: "free blocks by order, as /proc/buddyinfo shows them",
+        help: "One line a zone; the columns are orders 0 (4 KiB) to 18 (1 GiB). Frames in per-CPU caches are not among them.",
+        complete: Complete::Nothing,
+        run: buddyinfo,
+    },
+    Command {
+        name: "zoneinfo",
+        usage: "",
+        summary: "zones and watermarks, as /proc/zoneinfo shows them",
+        help: "",
+        complete: Complete::Nothing,
+        run: zoneinfo,
+    },
+    Command {
+        name: "frames",
+        usage: "FRAME | compact",
+        summary: "what is known of a frame; compaction",
+        help: "FRAME is a frame number in hexadecimal, or phys:ADDRESS: where it is, who holds it, what its descriptor says.\n\
+               'frames compact' moves movable frames together until nothing is left that is worth it.",
+        complete: Complete::Words(&["compact"]),
+        run: frames,
+    },
+];
+
+pub fn allocator() -> Result<&'static Frames<KernelMachine>, CommandError> {
+    mm::frames::frames().ok_or_else(|| CommandError::failed("there is no frame allocator: boot says why"))
+}
+
+/// Prints a report that is a [`fmt::Display`].
+fn print(out: &mut dyn Output, report: impl fmt::Display) -> Result<(), CommandError> {
+    write!(out, "{report}");
+    Ok(())
+}
+
+/// What CPUs keep to themselves counts as free, and is to be seen as such.
+pub fn drain_all(frames: &Frames<KernelMachine>) {
+    work::on_every_cpu(&|| {
+        let guard = MACHINE.pin();
+        frames.drain(guard.pinned());
+    });
+}
+
+fn buddyinfo(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let frames = allocator()?;
+    drain_all(frames);
+    print(out, frames.buddyinfo())
+}
+
+fn zoneinfo(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    print(out, allocator()?.zoneinfo())
+}
+
+fn frames(
+    kernel: &mut Kernel,
+    mut arguments: Arguments<'_>,
+    out: &mut dyn Output,
+) -> Result<(), CommandError> {
+    let frames = allocator()?;
+    let mut ahead = arguments;
+    if ahead.word("frame")? == "compact" {
+        return compaction::compact(ahead, frames, out);
+    }
+    let pfn = match arguments.address("frame")? {
+        Address::Physical(phys) => phys.pfn(),
+        Address::Virtual(number) if number.get() >> FRAME_NUMBER_BITS != 0 => {
+            let number = number.get();
+            return Err(CommandError::failed(format_args!(
+                "{number:#x} is past all numbers of frames; an address is written phys:{number:x}"
+            )));
+        }
+        Address::Virtual(number) => Pfn::new(number.get()),
+    };
+    arguments.end()?;
+    let known = mm::frames::known(pfn).ok_or_else(|| {
+        CommandError::failed(format_args!("frame {pfn} is not RAM that the allocator manages"))
+    })?;
+    print(out, &known)?;
+    if !known.is_owned()
+        && let Some(why) = mm::frames::taken_at_boot(kernel.boot, pfn)
+    {
+        writeln!(out, "  taken at boot: {why}");
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The prompt: bytes of the console go in, commands run, text comes out.
+//!
+//! The machinery is the monitor crate's; here are the commands, a file for each subject:
+//!
+//! | module | commands |
+//! |---|---|
+//! | [`memory`] | `meminfo`, `memmap`, `maps`, `walk` |
+//! | [`audit`] | `maps audit` |
+//! | [`frames`], [`compaction`] | `buddyinfo`, `zoneinfo`, `frames` |
+//! | [`objects`] | `slabinfo`, `slabs` |
+//! | [`directmap`] | `directmap` |
+//! | [`cpus`] | `cpus` |
+//! | [`vmstat`] | `vmstat` |
+//! | [`irqsoff`], [`kasan`] | what these two have found, in kernels built with them |
+//! | [`log`] | `dmesg`, `loglevel` |
+//! | [`stop`] | `poweroff`, `reboot`, `panic` |
+//!
+//! Commands of the laboratory are added by `main`.
+//!
+//! In batch mode (for scripts) there is no prompt; one ENQ byte (0x05) tells the other side that the kernel reads, since
+//! bytes that arrive before the UART is programmed are lost. At the end of input the machine turns off, and the exit
+//! port says whether every command succeeded.
+
+pub mod audit;
+mod compaction;
+mod cpus;
+pub mod directmap;
+pub mod frames;
+mod irqsoff;
+#[cfg(feature = "kasan")]
+mod kasan;
+mod log;
+mod memory;
+pub mod objects;
+pub mod random;
+mod stop;
+pub mod vmstat;
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rhumb_monitor::{Command, Commands, Mode, Monitor, Output, Progress};
+use spin::Mutex;
+
+use crate::cpu::clock;
+use crate::facts::Boot;
+use crate::mm;
+use crate::platform::power::{self, Outcome};
+use crate::platform::{console, logging};
+use crate::task::idle;
+
+const PROMPT: &str = "rhumb> ";
+/// Tells a script's side that the kernel reads its input.
+const READY: &str = "\x05";
+
+/// What the commands act on.
+pub struct Kernel {
+    pub boot: &'static Boot,
+}
+
+const COMMANDS: Commands<Kernel> = Commands::new(&[
+    memory::COMMANDS,
+    frames::COMMANDS,
+    objects::COMMANDS,
+    directmap::COMMANDS,
+    cpus::COMMANDS,
+    vmstat::COMMANDS,
+    irqsoff::COMMANDS,
+    log::COMMANDS,
+    stop::COMMANDS,
+    #[cfg(feature = "kasan")]
+    kasan::COMMANDS,
+]);
+
+/// A command has asked for the end: what follows it is not run.
+static ENDS: AtomicBool = AtomicBool::new(false);
+/// And for a new start.
+static RESTARTS: AtomicBool = AtomicBool::new(false);
+
+/// What is to come behind the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    TurnOff,
+    Restart,
+}
+
+/// Ends once the running command has returned, so that the outcome tells how all that was run went.
+pub fn end(then: Then) {
+    RESTARTS.store(then == Then::Restart, Relaxed);
+    ENDS.store(true, Relaxed);
+}
+
+/// Static, since it is larger than a stack should hold.
+static MONITOR: Mutex<Monitor<Kernel>> = Mutex::new(Monitor::new(PROMPT, COMMANDS, Mode::Interactive));
+
+/// The console as commands see it.
+struct Console;
+
+impl Output for Console {
+    fn write_str(&mut self, text: &str) {
+        console::write(text);
+    }
+
+    fn interrupted(&self) -> bool {
+        ENDS.load(Relaxed) || console::is_interrupted()
+    }
+}
+
+/// What the prompt does while nobody types: tidies up, and waits until an interrupt has come or `alarm_ns` have passed;
+/// not at all where `is_ready` says so.
+pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
+    idle::tidy_up();
+    mm::objects::trim_if_due();
+    idle::wait_for_interrupt(|| {
+        let is_ready = is_ready();
+        // With interrupts off: an alarm that came before the halt would be missed, and be the last.
+        if !is_ready && let Some(ns) = alarm_ns {
+            clock::arm_ns(ns);
+        }
+        is_ready
+    });
+}
+
+/// Reads and runs commands, `more` of them than these, until the input ends, then turns the machine off.
+pub fn run(boot: &'static Boot, more: &'static [Command<Kernel>]) -> ! {
+    let mut monitor = MONITOR.lock();
+    monitor.add_commands(more);
+    let mut kernel = Kernel { boot };
+    let out = &mut Console;
+    if boot.options.batch {
+        monitor.set_mode(Mode::Batch);
+        out.write_str(READY);
+    } else {
+        out.write_str("\nType 'help' for the commands, Tab to complete, Ctrl-D to turn the machine off.\n");
+    }
+    monitor.start(out);
+    loop {
+        logging::show_waiting();
+        let Some(byte) = console::read() else {
+            // No idle trimming in batch mode: the input never pauses for long, and runs must be repeatable.
+            let next_trim = (!boot.options.batch).then(mm::objects::ns_to_next_trim);
+            let alarm = next_trim.into_iter().chain([console::poll_ns()]).min();
+            wait(console::has_input, alarm);
+            continue;
+        };
+        console::clear_interrupt();
+        let progress = monitor.feed(byte, &mut kernel, out);
+        if matches!(progress, Progress::End(_)) || ENDS.load(Relaxed) {
+            // A person has read what failed; a script is told by the exit status.
+            let all_well = !boot.options.batch || monitor.failures() == 0;
+            let outcome = if all_well { Outcome::Success } else { Outcome::Failed };
+            if RESTARTS.load(Relaxed) {
+                power::reset(boot.options.batch.then_some(outcome));
+            }
+            power::off(outcome);
+        }
+    }
+}

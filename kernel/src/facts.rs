@@ -1,0 +1,97 @@
+//! What boot has found out, for all that comes after it: plain data, filled in once.
+
+use arrayvec::ArrayVec;
+use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
+use rhumb_bootinfo::{MemoryMap, Options, Protocol};
+use rhumb_machine::{MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_pagetable::PageCounts;
+use spin::Once;
+
+use crate::arch::ioapic::IoApic;
+use crate::cpu::lock::IrqMutex;
+
+/// The first MiB is the firmware's: see [`rhumb_bootinfo::Reservation::FirstMebibyte`].
+pub const FIRST_MEBIBYTE_END: PhysAddr = PhysAddr::new(1 << 20);
+
+/// One local APIC page, the I/O APICs, up to three registers that turn the machine off or reset it, a serial port, an
+/// event timer.
+pub const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1 + 1;
+
+/// What boot found out and later code asks for.
+pub struct Boot {
+    pub loader: Protocol,
+    pub options: Options,
+    pub topology: Topology,
+    pub initial_ram_disk: Option<PhysRange>,
+    /// The memory map. Until there is an allocator, what it calls usable is free.
+    pub memory: IrqMutex<MemoryMap>,
+    pub direct_map: DirectMapFigures,
+    pub descriptors: DescriptorFigures,
+    /// The largest page that the direct map may use.
+    pub largest_page: PageSize,
+    /// Frames in page tables.
+    pub table_frames: u64,
+    /// CPUs that have an area and stacks.
+    pub cpus: usize,
+    /// Where each CPU's area is, in memory of its node; the boot CPU's is in the image.
+    pub areas: ArrayVec<VirtAddr, MAX_CPUS>,
+    /// Device registers and where they are mapped.
+    pub devices: ArrayVec<Device, MAX_DEVICES>,
+}
+
+/// Figures of the direct map at boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DirectMapFigures {
+    pub base: VirtAddr,
+    pub pages: PageCounts,
+    pub tables: u64,
+    pub high_bytes: u64,
+    /// How long planning and writing it took, in TSC ticks.
+    pub build_ticks: u64,
+}
+
+/// Figures of the array at boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DescriptorFigures {
+    pub pages: PageCounts,
+    /// Bytes that are not on the node which they describe.
+    pub far_bytes: u64,
+}
+
+/// Device registers in the kernel map.
+#[derive(Clone, Copy, Debug)]
+pub struct Device {
+    pub name: &'static str,
+    pub phys: PhysRange,
+    pub virt: VirtAddr,
+}
+
+static BOOT: Once<Boot> = Once::new();
+
+/// What boot found out; `None` until the kernel's tables are loaded.
+pub fn boot() -> Option<&'static Boot> {
+    BOOT.get()
+}
+
+/// Keeps what `find` finds out. Once, by boot.
+pub fn keep(find: impl FnOnce() -> Boot) -> &'static Boot {
+    BOOT.call_once(find)
+}
+
+impl Boot {
+    /// Where the kernel map shows a device's register, if boot has mapped its page.
+    pub fn mapped(&self, register: PhysAddr) -> Option<VirtAddr> {
+        let device = self.devices.iter().find(|device| device.phys.contains(register))?;
+        Some(device.virt.plus(register.since(device.phys.start())))
+    }
+
+    /// The I/O APICs that are mapped. For whoever routes interrupts, alone.
+    pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
+        self.topology.io_apics.iter().filter_map(|io_apic| {
+            let device = self.devices.iter().find(|device| device.phys.contains(io_apic.address))?;
+            let registers = device.virt.plus(io_apic.address.offset_in(PageSize::Size4K));
+            // SAFETY: boot mapped the registers uncached, for ever.
+            Some(unsafe { IoApic::new(registers, io_apic.gsi_base) })
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! Blocks in a chain through their first words: a list of any length that takes no memory of its own.
+
+use rhumb_frames::{Frame, FrameFault, Frames};
+use rhumb_machine::{Machine, Order, PhysAddr};
+
+use crate::cpu::machine::{KernelMachine, MACHINE};
+
+/// Blocks of any orders; the newest comes out first. Dropped with blocks in it, it loses them.
+#[derive(Default)]
+pub struct Chain {
+    /// Address and order of the newest, or 0.
+    newest: u64,
+    frames: u64,
+}
+
+/// Marks a link: physical address 0 with order 0 is one, too.
+const LINK: u64 = 1 << 11;
+
+impl Chain {
+    /// Frames in it.
+    pub const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Puts a block in. Its first word is overwritten.
+    pub fn push(&mut self, frame: Frame) {
+        let (addr, order) = (frame.addr(), frame.order());
+        // SAFETY: the block is ours and in the direct map, by its type.
+        unsafe { MACHINE.direct(addr).as_mut_ptr::<u64>().write(self.newest) };
+        self.newest = addr.get() | u64::from(order.get()) | LINK;
+        self.frames += order.frames();
+        let _ = frame.into_pfn();
+    }
+
+    /// Takes the newest out; `None` where there is none.
+    ///
+    /// # Errors
+    /// The allocator does not know the block as one in use: it is lost.
+    pub fn pop(&mut self, frames: &Frames<KernelMachine>) -> Option<Result<Frame, FrameFault>> {
+        if self.newest == 0 {
+            return None;
+        }
+        let addr = PhysAddr::new(self.newest & !0xfff);
+        let order = Order::new((self.newest & 0x1f) as u8).unwrap_or_default();
+        // SAFETY: `push` wrote the word, and nobody has freed the block since.
+        self.newest = unsafe { MACHINE.direct(addr).as_ptr::<u64>().read() };
+        self.frames -= order.frames();
+        // SAFETY: the chain held the block with this order.
+        Some(unsafe { frames.from_pfn(addr.pfn(), order) })
+    }
+}

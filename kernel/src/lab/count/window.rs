@@ -1,0 +1,181 @@
+//! Windows onto frames that the direct map does not show: opened and closed, with and without the local flush of a
+//! wrap, and 4 KiB through one.
+
+use rhumb_frames::{Frame, Unmapped};
+use rhumb_machine::{Machine, Order, PinGuard};
+use rhumb_mark::RegionId;
+use rhumb_windows::RING;
+
+use super::refusals::Refusals;
+use super::{Operation, Region, number};
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::facts::Boot;
+use crate::lab::selftest::Wrong;
+use crate::mm::owners::Holder;
+use crate::mm::unmapped;
+use crate::mm::unmapped::{give, take};
+use crate::mm::windows::{KernelWindows, windows};
+
+pub const REGIONS: &[Region] = &[
+    Region::of::<Through<Pair>>(),
+    Region::of::<Through<Wrap>>(),
+    Region::of::<Through<CopyTo>>(),
+    Region::of::<Through<CopyFrom>>(),
+    Region::of::<Through<Zero>>(),
+];
+
+fn the_windows() -> Result<&'static KernelWindows, Wrong> {
+    windows().ok_or_else(|| Wrong::because("there are no windows"))
+}
+
+/// Opens windows onto `frame` until this CPU has flushed and begun anew: then the next is the second of its slots.
+pub fn wrap(frame: &mut Frame<Unmapped>) -> Result<(), Wrong> {
+    // On one CPU: each has slots of its own.
+    let _guard = MACHINE.pin();
+    let windows = the_windows()?;
+    let before = windows.counters().wraps;
+    while windows.counters().wraps == before {
+        windows.with_page(frame, 0, |_| ()).map_err(Wrong::because)?;
+    }
+    Ok(())
+}
+
+/// A frame, windows, and a page of memory.
+pub struct Setting {
+    guard: PinGuard<'static, KernelMachine>,
+    windows: &'static KernelWindows,
+    frame: Frame<Unmapped>,
+    page: [u8; 4096],
+    refusals: Refusals,
+}
+
+/// What is done.
+pub trait Act {
+    const ID: u16;
+    const NAME: &'static str;
+    const SUMMARY: &'static str;
+
+    /// Ahead of each run.
+    fn before(setting: &mut Setting) {
+        // So that each run uses the same window.
+        setting.refusals.note(&wrap(&mut setting.frame));
+    }
+
+    fn act(setting: &mut Setting);
+}
+
+pub struct Pair;
+
+impl Act for Pair {
+    const ID: u16 = 168;
+    const NAME: &'static str = "window/pair";
+    const SUMMARY: &'static str = "open a window and close it";
+
+    #[inline(always)]
+    fn act(Setting { windows, frame, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.with_page(frame, 0, |_| ()));
+    }
+}
+
+pub struct Wrap;
+
+impl Act for Wrap {
+    const ID: u16 = 169;
+    const NAME: &'static str = "window/wrap";
+    const SUMMARY: &'static str = "open a window when all are spent, which flushes this CPU, and close it";
+
+    fn before(setting: &mut Setting) {
+        // The wrap itself opens one.
+        setting.refusals.note(&wrap(&mut setting.frame));
+        (1..RING).for_each(|_| Pair::act(setting));
+    }
+
+    #[inline(always)]
+    fn act(setting: &mut Setting) {
+        Pair::act(setting);
+    }
+}
+
+pub struct CopyTo;
+
+impl Act for CopyTo {
+    const ID: u16 = 170;
+    const NAME: &'static str = "window/copy_to/4k";
+    const SUMMARY: &'static str = "copy 4 KiB into a frame through a window";
+
+    #[inline(always)]
+    fn act(Setting { windows, frame, page, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.copy_to(frame, 0, page));
+    }
+}
+
+pub struct CopyFrom;
+
+impl Act for CopyFrom {
+    const ID: u16 = 171;
+    const NAME: &'static str = "window/copy_from/4k";
+    const SUMMARY: &'static str = "copy 4 KiB out of a frame through a window";
+
+    #[inline(always)]
+    fn act(Setting { windows, frame, page, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.copy_from(frame, 0, page));
+    }
+}
+
+pub struct Zero;
+
+impl Act for Zero {
+    const ID: u16 = 172;
+    const NAME: &'static str = "window/zero/4k";
+    const SUMMARY: &'static str = "zero a 4-KiB frame through a window";
+
+    #[inline(always)]
+    fn act(Setting { windows, frame, refusals, .. }: &mut Setting) {
+        refusals.note(&windows.zero(frame));
+    }
+}
+
+/// One of these acts.
+struct Through<A> {
+    setting: Setting,
+    wraps: u64,
+    _act: core::marker::PhantomData<A>,
+}
+
+impl<A: Act> Operation for Through<A> {
+    const ID: RegionId = number(A::ID);
+    const NAME: &'static str = A::NAME;
+    const SUMMARY: &'static str = A::SUMMARY;
+
+    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+        let frame = take(Holder::Count, Order::BASE).map_err(Wrong::because)?;
+        let windows = the_windows()?;
+        let setting =
+            Setting { guard: MACHINE.pin(), windows, frame, page: [0x5a; 4096], refusals: Refusals::NONE };
+        Ok(Self { setting, wraps: windows.counters().wraps, _act: core::marker::PhantomData })
+    }
+
+    fn before(&mut self) {
+        A::before(&mut self.setting);
+        self.wraps = self.setting.windows.counters().wraps;
+    }
+
+    #[inline(always)]
+    fn run(&mut self) {
+        A::act(&mut self.setting);
+    }
+
+    fn after(&mut self) {
+        let wraps = self.setting.windows.counters().wraps - self.wraps;
+        // One that flushed when it should not, or did not.
+        self.setting.refusals.add(u32::from(wraps != u64::from(A::ID == Wrap::ID)));
+    }
+
+    fn finish(self) -> Result<(), Wrong> {
+        let Setting { guard, frame, refusals, .. } = self.setting;
+        drop(guard);
+        give(frame).map_err(|refused| Wrong::because(refused.error))?;
+        unmapped::shrink();
+        refusals.must_be_none()
+    }
+}

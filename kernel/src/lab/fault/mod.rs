@@ -1,0 +1,94 @@
+//! The command `fault`: CPU exceptions on purpose, to see their reports.
+
+mod provoke;
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+
+use rhumb_machine::{CpuMask, Machine, VirtAddr};
+use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
+
+use crate::cpu::machine::MACHINE;
+use crate::cpu::{area, call, online, work};
+use crate::debug::Kernel;
+use crate::layout::image;
+use crate::mm::tables;
+
+const FAULTS: &[&str] =
+    &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi", "report", "silent"];
+
+pub const COMMAND: Command<Kernel> = Command {
+    name: "fault",
+    usage: "read|write|table|exec|stack|ud|gp|de|df|nmi|report|silent",
+    summary: "provoke a CPU exception and see its report",
+    help: "read   of an address that is not mapped\n\
+           write  to the kernel's text\n\
+           table  a write to a page table through the direct map, which passes where tables are not protected\n\
+           exec   of the kernel's data\n\
+           stack  overflow into the guard page\n\
+           ud     an invalid instruction\n\
+           gp     a non-canonical address\n\
+           de     a division by zero\n\
+           df     a fault with no stack left for it\n\
+           nmi    a non-maskable interrupt that nobody announced\n\
+           report a fault in the middle of a report\n\
+           silent a call to a CPU that does not answer: it is given 20 s",
+    complete: Complete::Words(FAULTS),
+    run: fault,
+};
+
+/// Cannot be shown.
+struct FaultsWhenShown;
+
+impl core::fmt::Display for FaultsWhenShown {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a message that")?;
+        provoke::invalid_opcode();
+        Ok(())
+    }
+}
+
+/// Calls the last CPU, which has turned its interrupts off and does not look.
+fn call_a_silent_cpu() {
+    let guard = MACHINE.pin();
+    let last = online().without(guard.pinned().cpu()).iter().last();
+    let Some(last) = last else { return };
+    let is_silent = AtomicBool::new(false);
+    let fall_silent = || {
+        if area::here().id() == last {
+            x86_64::instructions::interrupts::disable();
+            is_silent.store(true, Release);
+            loop {
+                core::hint::spin_loop();
+            }
+        }
+    };
+    work::on_others(&fall_silent, || {
+        while !is_silent.load(Acquire) {
+            core::hint::spin_loop();
+        }
+        call::run_on(guard.pinned(), &CpuMask::only(last), &|| (), || ());
+    });
+}
+
+fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Result<(), CommandError> {
+    let kind = arguments.one_of("kind", FAULTS)?;
+    arguments.end()?;
+    match kind {
+        "read" => provoke::read(VirtAddr::new(0xffff_bfff_ffff_f000)),
+        "write" => provoke::write(image::text().start()),
+        "table" => provoke::write(MACHINE.direct(tables::root().table.addr())),
+        "exec" => provoke::execute(image::data().start()),
+        "stack" => provoke::overflow_stack(),
+        "ud" => provoke::invalid_opcode(),
+        "gp" => provoke::read(VirtAddr::new(0x8000_0000_0000_0000)),
+        "de" => provoke::divide_by_zero(),
+        "df" => provoke::double_fault(),
+        "report" => panic!("{}", FaultsWhenShown),
+        "silent" => call_a_silent_cpu(),
+        _ => provoke::nmi(),
+    }
+    Err(CommandError::failed(format_args!("the CPU let '{kind}' pass")))
+}

@@ -1,0 +1,46 @@
+//! The laboratory: what proves and measures the kernel, in kernels built with it (feature `lab`).
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`selftest`] | tests that run in the kernel |
+//! | [`stress`] | tests of all CPUs at once |
+//! | [`count`] | marked operations, for a counter outside the machine |
+//! | [`inject`] | faults in tables, with objects, of accesses, for checks to find |
+//! | [`fault`] | CPU exceptions, to see their reports |
+//! | [`sample`] | movable frames with known contents, for compaction to move |
+//! | [`nmi`] | non-maskable interrupts that a test announces |
+//! | [`chain`] | a list of frames that lies in the frames |
+//!
+//! Only `main` names it: it starts it, and adds its commands to the prompt's. What the laboratory needs of the kernel it
+//! uses as any other part does, or lays a hook.
+
+mod chain;
+pub mod count;
+mod fault;
+mod inject;
+mod nmi;
+mod sample;
+mod selftest;
+mod stress;
+
+use rhumb_monitor::Command;
+
+use crate::debug::Kernel;
+use crate::mm::movable;
+
+pub const COMMANDS: &[Command<Kernel>] = &[
+    selftest::COMMAND,
+    stress::COMMAND,
+    count::COMMAND,
+    inject::COMMAND,
+    fault::COMMAND,
+    sample::command::COMMAND,
+];
+
+/// Registers with the kernel. Once, when frames can be moved and before other CPUs run.
+pub fn start() {
+    nmi::start();
+    if let Err(error) = movable::register(&sample::SAMPLE) {
+        log::error!("the movable sample cannot be moved: {error}");
+    }
+}

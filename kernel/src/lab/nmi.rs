@@ -1,0 +1,104 @@
+//! Non-maskable interrupts that a test announces: a CPU is interrupted wherever it is, and goes on.
+//!
+//! What the handler may touch: see [`on_nmi`].
+//!
+//! **One at a time.** While one is handled the CPU keeps one more, and drops others. So a CPU is sent the next when it
+//! has handled the last, and each that is sent is handled.
+//!
+//! Source: Intel SDM volume 3, 7.7.1 (Handling Multiple NMIs).
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+use rhumb_machine::MAX_CPUS;
+use rhumb_tableguard::Rights;
+
+use crate::arch::apic;
+use crate::arch::halt::idle_halt;
+use crate::arch::idt::TrapFrame;
+use crate::arch::pkrs::{self, Closed, Pkrs};
+use crate::cpu::area::{self, Counter, PerCpu};
+use crate::trap::on_nmi;
+
+/// What a CPU is sent, and what its handler has seen.
+pub struct Nmis {
+    /// One is under way.
+    announced: AtomicBool,
+    /// Those that came while the key of page tables was open.
+    pub found_open: Counter,
+    /// Of these, those whose handler ran with it open nevertheless.
+    pub left_open: Counter,
+}
+
+impl Nmis {
+    /// None so far.
+    pub const fn new() -> Self {
+        Self { announced: AtomicBool::new(false), found_open: Counter::new(), left_open: Counter::new() }
+    }
+
+    /// Whether what was sent has been handled.
+    pub fn are_handled(&self) -> bool {
+        !self.announced.load(Acquire)
+    }
+}
+
+static NMIS: [Nmis; MAX_CPUS] = [const { Nmis::new() }; MAX_CPUS];
+
+/// Those of the CPU of `area`.
+pub fn of(area: &PerCpu) -> &'static Nmis {
+    &NMIS[area.id().index()]
+}
+
+/// Has announced ones handled. Once.
+pub fn start() {
+    on_nmi(handle);
+}
+
+/// The last one has not been handled yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Busy;
+
+/// Sends one to the CPU of `area`, which may be this one, and does not wait for it.
+///
+/// # Errors
+/// [`Busy`]: nothing was sent.
+pub fn send(area: &PerCpu) -> Result<(), Busy> {
+    if of(area).announced.swap(true, AcqRel) {
+        return Err(Busy);
+    }
+    apic::send_nmi(area.apic_id.load(Relaxed));
+    Ok(())
+}
+
+/// Handles one, if it was announced. Called with the key closed; `closed` knows what it was before.
+fn handle(frame: &mut TrapFrame, closed: &Closed) -> bool {
+    let here = area::here();
+    let nmis = of(here);
+    if nmis.are_handled() {
+        return false;
+    }
+    // Where a probed access was interrupted: a fault from here to the end is not that access's.
+    let probed = here.probe_resume.swap(0, Relaxed);
+    here.counters.nmis.count();
+    if closed.found_open() {
+        nmis.found_open.count();
+    }
+    if pkrs::are_used() && pkrs::KEY.rights(Pkrs.value()) == Rights::ReadWrite {
+        nmis.left_open.count();
+    }
+    skip_halt(frame);
+    here.probe_resume.store(probed, Relaxed);
+    nmis.announced.store(false, Release);
+    true
+}
+
+/// Called by a non-maskable interrupt that returns: a CPU that was about to halt does not. It looks again whether there
+/// is anything to do.
+pub fn skip_halt(frame: &mut TrapFrame) {
+    if frame.rip == idle_halt().get() {
+        // `hlt` is one byte.
+        frame.rip += 1;
+    }
+}

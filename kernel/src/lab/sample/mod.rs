@@ -1,0 +1,333 @@
+//! Movable frames whose contents are known: the kernel's first owner of such frames, and what compaction is tested
+//! with.
+//!
+//! Each block holds, in every word, a number of its own mixed with the word's place. So a block that was moved wrongly,
+//! or that somebody else has written to, is found by reading it.
+//!
+//! ```text
+//!   frame ──descriptor: owner, private word──> list, place in it ──> Block { frame, order, mark }
+//! ```
+//!
+//! Locking: a list a lock, which is held while a block of it is copied or read. Compaction only tries it
+//! ([`crate::mm::movable`]), so frames may be allocated with it held.
+
+pub mod command;
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rhumb_frames::{AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Relocate, Request, Zone};
+use rhumb_machine::{Machine, Order, Pfn, PhysAddr, Pinned};
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+use super::chain::Chain;
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::mm::owners::Holder;
+
+/// How many lists there are: so many CPUs work without waiting for each other.
+pub const LISTS: usize = 8;
+
+/// The largest block.
+const LARGEST: u8 = 8;
+
+/// A block that is ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Block {
+    start: Pfn,
+    order: Order,
+    mark: u64,
+}
+
+static BLOCKS: [SpinMutex<Vec<Block>>; LISTS] = [const { SpinMutex::new(Vec::new()) }; LISTS];
+/// No two blocks have the same mark.
+static MARKS: AtomicU64 = AtomicU64::new(1);
+
+/// What is registered at boot.
+pub static SAMPLE: Sample = Sample(());
+
+/// All blocks of the sample.
+pub struct Sample(());
+
+/// Why there is no other block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SampleError {
+    /// No frames.
+    Frames(AllocError),
+    /// No memory for the list.
+    List,
+    /// A block does not hold what was written into it.
+    Damaged { at: PhysAddr },
+}
+
+impl fmt::Display for SampleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frames(error) => error.fmt(f),
+            Self::List => f.write_str("no memory for a list of the blocks"),
+            Self::Damaged { at } => write!(f, "the movable block at {at} does not hold what was written"),
+        }
+    }
+}
+
+impl From<AllocError> for SampleError {
+    fn from(error: AllocError) -> Self {
+        Self::Frames(error)
+    }
+}
+
+/// How much there is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tally {
+    pub blocks: u64,
+    pub frames: u64,
+}
+
+impl Tally {
+    const fn add(&mut self, order: Order) {
+        self.blocks += 1;
+        self.frames += order.frames();
+    }
+}
+
+/// Adds a block to a list.
+///
+/// # Errors
+/// There is no memory for it.
+pub fn add(
+    frames: &Frames<KernelMachine>,
+    pinned: Pinned<'_>,
+    list: usize,
+    order: Order,
+) -> Result<(), SampleError> {
+    let request = Request::new(order.min(Order::new(LARGEST).unwrap_or_default()));
+    let frame = frames.alloc(pinned, request.movable().owner(Holder::Sample.owner()))?;
+    let mut blocks = BLOCKS[list % LISTS].lock();
+    if blocks.try_reserve(1).is_err() {
+        drop(blocks);
+        frames.free(pinned, frame);
+        return Err(SampleError::List);
+    }
+    insert(frames, list % LISTS, &mut blocks, frame);
+    Ok(())
+}
+
+/// Takes the block at `place`, modulo their number, out of a list, and frees it. `None` where the list is empty.
+///
+/// # Errors
+/// It was damaged. It is freed all the same.
+pub fn remove(
+    frames: &Frames<KernelMachine>,
+    pinned: Pinned<'_>,
+    list: usize,
+    place: usize,
+) -> Result<Option<Order>, SampleError> {
+    let (block, frame) = {
+        let mut blocks = BLOCKS[list % LISTS].lock();
+        if blocks.is_empty() {
+            return Ok(None);
+        }
+        let place = place % blocks.len();
+        let block = blocks.swap_remove(place);
+        if let Some(last) = blocks.get(place) {
+            point(frames, last.start, list % LISTS, place);
+        }
+        // Not in the list any more: nobody moves it.
+        // SAFETY: `insert` and `relocate` have put it there with its order, and it was taken out once.
+        (block, unsafe { frames.from_pfn(block.start, block.order) })
+    };
+    let verdict = block.check();
+    match frame {
+        Ok(frame) => frames.free(pinned, frame),
+        Err(_) => return Err(SampleError::Damaged { at: block.start.addr() }),
+    }
+    verdict.map(|()| Some(block.order))
+}
+
+/// Reads the block at `place`, modulo their number.
+///
+/// # Errors
+/// It is damaged.
+pub fn check(list: usize, place: usize) -> Result<(), SampleError> {
+    let blocks = BLOCKS[list % LISTS].lock();
+    if blocks.is_empty() { Ok(()) } else { blocks[place % blocks.len()].check() }
+}
+
+/// Reads all blocks, and says how many there are.
+///
+/// # Errors
+/// One is damaged.
+pub fn check_all() -> Result<Tally, SampleError> {
+    let mut tally = Tally::default();
+    for list in &BLOCKS {
+        for block in list.lock().iter() {
+            block.check()?;
+            tally.add(block.order);
+        }
+    }
+    Ok(tally)
+}
+
+/// Frees all blocks, and says how many there were.
+///
+/// # Errors
+/// One was damaged; all are freed.
+pub fn free_all(frames: &Frames<KernelMachine>, pinned: Pinned<'_>) -> Result<Tally, SampleError> {
+    let (mut tally, mut verdict) = (Tally::default(), Ok(()));
+    for list in 0..LISTS {
+        loop {
+            match remove(frames, pinned, list, usize::MAX) {
+                Ok(Some(order)) => tally.add(order),
+                Ok(None) => break,
+                Err(error) => verdict = Err(error),
+            }
+        }
+    }
+    // The lists' memory goes, too.
+    BLOCKS.iter().for_each(|list| *list.lock() = Vec::new());
+    verdict.map(|()| tally)
+}
+
+/// Runs `act` while no block can be moved.
+pub fn held_still<A>(act: impl FnOnce() -> A) -> A {
+    let _lists: [SpinMutexGuard<'_, Vec<Block>>; LISTS] = core::array::from_fn(|list| BLOCKS[list].lock());
+    act()
+}
+
+/// Takes every free frame of the direct map, reserves included, keeps one in `one_in`, and frees the others: no block
+/// is whole any more where `one_in` is 256 or less. What other CPUs keep in their caches is theirs.
+///
+/// # Errors
+/// There is no memory for the list. Nothing is taken then.
+///
+/// Cost: two operations for each free frame, one of 4 KiB written for each that is kept. Others get no frame meanwhile.
+pub fn scatter(
+    frames: &Frames<KernelMachine>,
+    pinned: Pinned<'_>,
+    one_in: u64,
+) -> Result<Tally, SampleError> {
+    let one_in = one_in.max(1);
+    let mut blocks = BLOCKS[0].lock();
+    // At the ends of the pieces of RAM there may be one more each.
+    let most = frames.free_frames() / one_in + 512;
+    blocks.try_reserve(most as usize).map_err(|_| SampleError::List)?;
+    let mut chain = Chain::default();
+    for zone in [Zone::Direct, Zone::Dma32, Zone::Dma] {
+        let request = Request::FRAME.movable().class(AllocClass::Emergency).ceiling(zone);
+        while let Ok(frame) = frames.alloc(pinned, request) {
+            chain.push(frame);
+        }
+    }
+    let mut tally = Tally::default();
+    while let Some(popped) = chain.pop(frames) {
+        let Ok(frame) = popped else { continue };
+        if frame.pfn().get().is_multiple_of(one_in) && blocks.len() < blocks.capacity() {
+            tally.add(frame.order());
+            insert(frames, 0, &mut blocks, frame);
+        } else {
+            frames.free(pinned, frame);
+        }
+    }
+    frames.drain(pinned);
+    Ok(tally)
+}
+
+/// Writes a block, and lists it. There is room.
+fn insert(frames: &Frames<KernelMachine>, list: usize, blocks: &mut Vec<Block>, frame: Frame) {
+    let order = frame.order();
+    if let Some(descriptor) = frames.descriptor_of(&frame) {
+        descriptor.set_owner(Holder::Sample.owner());
+    }
+    let block = Block { start: frame.into_pfn(), order, mark: MARKS.fetch_add(1, Relaxed) };
+    block.fill();
+    point(frames, block.start, list, blocks.len());
+    blocks.push(block);
+}
+
+/// Lets the descriptor of a block's first frame say where the block is listed.
+fn point(frames: &Frames<KernelMachine>, start: Pfn, list: usize, place: usize) {
+    // SAFETY: the block is the sample's: it is listed, or about to be.
+    if let Some(descriptor) = unsafe { frames.descriptor_to_write(start) } {
+        descriptor.set_private((list as u64) << 32 | place as u64);
+    }
+}
+
+impl Block {
+    fn words(&self) -> impl Iterator<Item = (*mut u64, u64)> {
+        let (start, mark) =
+            (MACHINE.direct(self.start.addr()), self.mark.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (0..self.order.bytes() / 8)
+            .map(move |word| (start.plus(word * 8).as_mut_ptr(), mark.wrapping_add(word)))
+    }
+
+    fn fill(&self) {
+        for (place, word) in self.words() {
+            // SAFETY: the block is ours, and in the direct map.
+            unsafe { place.write_volatile(word) };
+        }
+    }
+
+    fn check(&self) -> Result<(), SampleError> {
+        // SAFETY: as in `fill`.
+        let is_intact = self.words().all(|(place, word)| unsafe { place.read_volatile() } == word);
+        if is_intact { Ok(()) } else { Err(SampleError::Damaged { at: self.start.addr() }) }
+    }
+
+    fn holds(&self, pfn: Pfn) -> bool {
+        (self.start.get()..self.start.get() + self.order.frames()).contains(&pfn.get())
+    }
+}
+
+impl Sample {
+    /// Where the block that holds `pfn` is listed, if its descriptor says so. Only its list can confirm it.
+    fn listed_at(pfn: Pfn) -> Option<(usize, usize, Pfn)> {
+        let frames = crate::mm::frames::frames()?;
+        (0..=LARGEST).find_map(|log2| {
+            let start = Pfn::new(pfn.get() >> log2 << log2);
+            let descriptor = frames.descriptor(start)?;
+            let word = descriptor.private();
+            let is_ours = descriptor.owner() == Holder::Sample.owner();
+            let listed = ((word >> 32) as usize, word as u32 as usize, start);
+            (is_ours && listed.0 < LISTS && Self::confirmed(listed, pfn)).then_some(listed)
+        })
+    }
+
+    /// Whether the list has it there now. `false` where somebody works on the list.
+    fn confirmed((list, place, start): (usize, usize, Pfn), pfn: Pfn) -> bool {
+        let Some(blocks) = BLOCKS[list].try_lock() else { return false };
+        blocks.get(place).is_some_and(|block| block.start == start && block.holds(pfn))
+    }
+}
+
+// SAFETY: it names blocks that are listed, which the sample allocated and holds; the list knows the new place before
+// `relocate` returns, and who reads or frees a block takes the list's lock.
+unsafe impl Relocate for Sample {
+    fn extent(&self, pfn: Pfn) -> Option<Extent> {
+        let (list, place, start) = Self::listed_at(pfn)?;
+        let blocks = BLOCKS[list].try_lock()?;
+        let block = blocks.get(place).filter(|block| block.start == start)?;
+        Some(Extent { start, order: block.order })
+    }
+
+    fn relocate(&self, _: Pinned<'_>, from: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+        // Past the direct map it could not be read.
+        let to = to.try_mapped()?;
+        let Some((list, place, _)) = Self::listed_at(from.start) else { return Err(to.into_anywhere()) };
+        let Some(mut blocks) = BLOCKS[list].try_lock() else { return Err(to.into_anywhere()) };
+        let found = blocks.get_mut(place);
+        let Some(block) = found.filter(|block| (block.start, block.order) == (from.start, from.order)) else {
+            return Err(to.into_anywhere());
+        };
+        let source = MACHINE.direct(block.start.addr()).as_ptr::<u8>();
+        let target = MACHINE.direct(to.addr()).as_mut_ptr::<u8>();
+        // SAFETY: both are ours, of this order, in the direct map and not the same; who reads or frees them takes the
+        // list's lock.
+        unsafe { target.copy_from_nonoverlapping(source, from.order.bytes() as usize) };
+        block.start = to.into_pfn();
+        let start = block.start;
+        if let Some(frames) = crate::mm::frames::frames() {
+            point(frames, start, list, place);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Code in the direct map: executed where a declared owner holds it so, never writable meanwhile, and by no CPU
+//! afterwards (I4).
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rhumb_directmap::{Change, ChangeError, Rule};
+use rhumb_machine::{Machine, VirtAddr};
+use rhumb_pagetable::Finding;
+
+use super::direct_map::{Large, Pages, State, WHO, is_forbidden, wrong};
+use super::{Test, Wrong, ensure, tables};
+use crate::cpu;
+use crate::cpu::machine::MACHINE;
+use crate::cpu::probe;
+use crate::cpu::work;
+use crate::debug::audit::audit;
+use crate::facts::Boot;
+use crate::lab::inject::tables::TableFault;
+use crate::mm::direct_map::{
+    Changed, Changer, Refused, restore, set_memory_nx, set_memory_ro, set_memory_rox, set_memory_rw,
+    set_memory_x,
+};
+
+pub const TESTS: &[Test] = &[
+    Test { name: "executable::i4_only_declared_owners", run: i4_only_declared_owners },
+    Test { name: "executable::i4_i6_code_runs_until_it_may_not", run: i4_i6_code_runs_until_it_may_not },
+];
+
+/// What the code returns.
+const ANSWER: u32 = 0x5eed_c0de;
+/// Its page.
+const PAGE: u64 = 77;
+
+/// `mov eax, ANSWER; ret`, in a page of `block`.
+fn assemble(block: &Large) -> VirtAddr {
+    let [a, b, c, d] = ANSWER.to_le_bytes();
+    let address = MACHINE.direct(block.start().plus(PAGE).addr());
+    // SAFETY: the block is the test's, ordinary, and nobody else uses it.
+    unsafe { address.as_mut_ptr::<[u8; 6]>().write_volatile([0xb8, a, b, c, d, 0xc3]) };
+    address
+}
+
+/// How many CPUs may do something at an address.
+#[derive(PartialEq, Eq, Debug)]
+struct Able {
+    execute: u64,
+    write: u64,
+}
+
+/// Asks every CPU.
+fn able(address: VirtAddr) -> Able {
+    let (executed, written) = (AtomicU64::new(0), AtomicU64::new(0));
+    work::on_every_cpu(&|| {
+        // SAFETY: `assemble` has put a function there that changes EAX only.
+        let answer = unsafe { probe::call(address) };
+        executed.fetch_add(u64::from(answer == Ok(ANSWER)), Relaxed);
+    });
+    for cpu in cpu::online().iter() {
+        work::on_every_cpu(&|| {
+            if crate::cpu::area::here().id() == cpu {
+                // SAFETY: one CPU after the other; the same byte goes back.
+                written.fetch_add(u64::from(unsafe { probe::rewrite_byte(address) }.is_ok()), Relaxed);
+            }
+        });
+    }
+    Able { execute: executed.into_inner(), write: written.into_inner() }
+}
+
+/// Nobody by default; and never what is writable.
+fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
+    let before = State::now()?;
+    let block = Large::new()?;
+    for who in [Changer::Age, Changer::Stress, Changer::UnmappedPool] {
+        match set_memory_rox(block.pages(PAGE, 1), who, "to be refused") {
+            Ok(changed) => {
+                let _ = restore(changed);
+                return Err(Wrong::because("whoever likes makes frames executable"));
+            }
+            Err(Refused { error, .. }) => {
+                ensure!(is_forbidden(&error, Rule::ExecutableHere), "it was refused because {error}");
+            }
+        }
+        let mut changed = set_memory_ro(block.pages(PAGE, 1), who, "to be executed").map_err(wrong)?;
+        let refused = set_memory_x(&mut changed);
+        let _ = restore(changed);
+        ensure!(refused.is_err_and(|error| is_forbidden(&error, Rule::ExecutableHere)), "it was not refused");
+    }
+    drop(block);
+    before.must_be_now()
+}
+
+/// On every CPU, whatever it has cached.
+fn i4_i6_code_runs_until_it_may_not(boot: &'static Boot) -> Result<(), Wrong> {
+    let before = State::now()?;
+    let block = Large::new()?;
+    let address = assemble(&block);
+    let cpus = cpu::online().len() as u64;
+    let must = |what: &str, execute: u64, write: u64| {
+        let (found, wanted) = (able(address), Able { execute, write });
+        ensure!(found == wanted, "{what}: of {cpus} CPUs {found:?}, not {wanted:?}");
+        Ok(())
+    };
+    must("at first", 0, cpus)?;
+    let mut changed =
+        set_memory_rox(block.pages(PAGE, 1), WHO, "code that a test executes").map_err(wrong)?;
+    let outcome = go_through(boot, &mut changed, must);
+    let _ = restore(changed);
+    outcome?;
+    must("restored", 0, cpus)?;
+    drop(block);
+    before.must_be_now()
+}
+
+fn go_through(
+    boot: &'static Boot,
+    changed: &mut Changed<Pages<'_>>,
+    must: impl Fn(&str, u64, u64) -> Result<(), Wrong>,
+) -> Result<(), Wrong> {
+    let cpus = cpu::online().len() as u64;
+    must("executable", cpus, 0)?;
+    let findings = audit(boot, |_| ()).findings;
+    ensure!(findings == 0, "the audit finds {findings} broken rules though the code is held");
+    let writable = set_memory_rw(changed);
+    ensure!(writable == Err(ChangeError::WriteExecute), "executable frames became writable: {writable:?}");
+    let code = changed.range().start().addr();
+    tables::sees(boot, TableFault::WritableAlias(code), |finding| {
+        matches!(finding, Finding::WriteExecuteAlias { .. })
+    })?;
+    set_memory_nx(changed).map_err(Wrong::because)?;
+    must("not executable", 0, 0)?;
+    set_memory_x(changed).map_err(Wrong::because)?;
+    must("executable again", cpus, 0)?;
+    // Out of the map and back it is what it was.
+    for change in [Change::NotPresent, Change::Present] {
+        crate::mm::direct_map::alter(changed, change).map_err(Wrong::because)?;
+        let able = if change == Change::Present { cpus } else { 0 };
+        must("out or back", able, 0)?;
+    }
+    set_memory_nx(changed).map_err(Wrong::because)?;
+    set_memory_rw(changed).map_err(Wrong::because)?;
+    ensure!(!changed.is_in_force(), "writable frames that cannot be executed are still held");
+    must("writable", 0, cpus)
+}

@@ -1,0 +1,113 @@
+//! One CPU takes all memory, what the others' caches hold included, and gives it back (I12, and the exception of I2).
+
+use core::ops::RangeInclusive;
+
+use arrayvec::ArrayVec;
+use rhumb_frames::{Frame, Frames, Request, Zone};
+use rhumb_machine::{Machine, NodeId, Order, Pinned};
+
+use super::frames::{allocator, drain_all};
+use super::{Test, Wrong, ensure};
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::work;
+use crate::facts::Boot;
+use crate::lab::chain::Chain;
+
+pub const TESTS: &[Test] =
+    &[Test { name: "exhaustion::one_cpu_finds_every_last_frame", run: every_last_frame }];
+
+/// Frees all; says how many blocks the allocator did not know.
+pub(super) fn free_all(mut chain: Chain, frames: &Frames<KernelMachine>, pinned: Pinned<'_>) -> u64 {
+    let mut unknown = 0;
+    while let Some(popped) = chain.pop(frames) {
+        match popped {
+            Ok(frame) => frames.free(pinned, frame),
+            Err(_) => unknown += 1,
+        }
+    }
+    unknown
+}
+
+/// Frames in the direct map that are free, in caches included. Past its limit none is taken here.
+fn free_and_mapped(frames: &Frames<KernelMachine>) -> u64 {
+    let mapped = frames.zones().filter(|zone| zone.zone <= Zone::Direct);
+    mapped.map(|zone| zone.levels.free + zone.cached).sum()
+}
+
+/// A CPU that does nothing but hold free frames.
+fn fill_cache(frames: &Frames<KernelMachine>) {
+    const HELD: usize = 48;
+    let guard = MACHINE.pin();
+    for order in [0, 3, 9].into_iter().filter_map(Order::new) {
+        let count = if order == Order::LARGE { 2 } else { HELD };
+        let mut held: [Option<Frame>; HELD] = [const { None }; HELD];
+        for place in &mut held[..count] {
+            *place = frames.alloc(guard.pinned(), Request::new(order)).ok();
+        }
+        held.into_iter().flatten().for_each(|frame| frames.free(guard.pinned(), frame));
+    }
+}
+
+fn every_last_frame(_: &'static Boot) -> Result<(), Wrong> {
+    let frames = allocator()?;
+    drain_all(frames);
+    work::on_others(&|| fill_cache(frames), || ());
+    let before = free_and_mapped(frames);
+    let reserves = Reserves::lift(frames);
+    let guard = MACHINE.pin();
+    let chain = take_all(frames, guard.pinned(), 0..=Order::HUGE.get());
+    let taken = chain.frames();
+    let unknown = free_all(chain, frames, guard.pinned());
+    drop((reserves, guard));
+    drain_all(frames);
+    let after = free_and_mapped(frames);
+    ensure!(taken == before, "{before} frames were free, one CPU found {taken}");
+    ensure!(
+        unknown == 0 && after == before,
+        "{after} of {before} frames are free again, {unknown} blocks refused"
+    );
+    frames.validate().map_err(Wrong::because)
+}
+
+/// All free blocks of these orders. The largest first: memory of a terabyte is then a thousand blocks.
+pub(super) fn take_all(
+    frames: &Frames<KernelMachine>,
+    pinned: Pinned<'_>,
+    orders: RangeInclusive<u8>,
+) -> Chain {
+    let mut chain = Chain::default();
+    // Low ceilings reach what is guarded from higher ones.
+    for order in orders.rev().filter_map(Order::new) {
+        for zone in [Zone::Direct, Zone::Dma32, Zone::Dma] {
+            while let Ok(frame) = frames.alloc(pinned, Request::new(order).ceiling(zone)) {
+                chain.push(frame);
+            }
+        }
+    }
+    chain
+}
+
+/// The zones' reserves, put back when this goes.
+pub(super) struct Reserves<'a> {
+    frames: &'a Frames<KernelMachine>,
+    kept: ArrayVec<(NodeId, Zone, u64), MAX_ZONES>,
+}
+
+/// Those of four nodes; on a machine of more, the others keep theirs and the test would say so.
+const MAX_ZONES: usize = 16;
+
+impl<'a> Reserves<'a> {
+    pub(super) fn lift(frames: &'a Frames<KernelMachine>) -> Self {
+        let kept =
+            frames.zones().map(|zone| (zone.node, zone.zone, zone.levels.min)).take(MAX_ZONES).collect();
+        let reserves = Self { frames, kept };
+        reserves.kept.iter().for_each(|&(node, zone, _)| frames.set_reserve(node, zone, 0));
+        reserves
+    }
+}
+
+impl Drop for Reserves<'_> {
+    fn drop(&mut self) {
+        self.kept.iter().for_each(|&(node, zone, min)| self.frames.set_reserve(node, zone, min));
+    }
+}

@@ -1,0 +1,161 @@
+//! Tests that run in the kernel: what only the real tables, CPUs and interrupts can show.
+//!
+//! `selftest` runs them all, or those whose name holds a word, with one line each, and fails if one does. They leave
+//! the kernel as they found it, also where they end early. A test is a function that returns what was wrong, or why it
+//! was skipped: it could not have its memory, or a command at the prompt holds what the test would count.
+
+mod calls;
+mod compaction;
+mod cpus;
+mod descriptors;
+mod direct_map;
+mod executable;
+mod exhaustion;
+mod flush;
+mod frames;
+mod irqsoff;
+#[cfg(feature = "kasan")]
+mod kasan;
+mod memory;
+mod nmi;
+mod objects;
+mod protect;
+mod protection;
+mod tables;
+mod time;
+mod unmapped;
+
+use core::fmt;
+
+use rhumb_machine::{Counted, impossible};
+use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output, Text};
+
+use crate::debug::Kernel;
+use crate::facts::Boot;
+
+/// Why a test did not pass.
+pub struct Wrong {
+    reason: Text<112>,
+    is_skipped: bool,
+}
+
+impl Wrong {
+    /// The kernel did not do what it must: one sentence.
+    pub fn because(reason: impl fmt::Display) -> Self {
+        Self { reason: Text::of(reason), is_skipped: false }
+    }
+
+    /// The test could not look, because of how the machine is used now: one sentence.
+    pub fn skipped(reason: impl fmt::Display) -> Self {
+        Self { reason: Text::of(reason), is_skipped: true }
+    }
+
+    /// Returns the sentence alone.
+    pub fn reason(&self) -> impl fmt::Display {
+        &self.reason
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.is_skipped { "skipped" } else { "FAILED" };
+        write!(f, "{verdict}: {}", self.reason)
+    }
+}
+
+/// Fails the test with a message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::lab::selftest::Wrong::because(format_args!($($message)+)));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// A test: its name, and how it is run.
+pub struct Test {
+    pub name: &'static str,
+    pub run: fn(&'static Boot) -> Result<(), Wrong>,
+}
+
+const TESTS: &[&[Test]] = &[
+    tables::TESTS,
+    protection::TESTS,
+    protect::TESTS,
+    calls::TESTS,
+    cpus::TESTS,
+    nmi::TESTS,
+    flush::TESTS,
+    time::TESTS,
+    frames::TESTS,
+    descriptors::TESTS,
+    direct_map::TESTS,
+    executable::TESTS,
+    unmapped::TESTS,
+    exhaustion::TESTS,
+    compaction::TESTS,
+    objects::TESTS,
+    irqsoff::TESTS,
+    #[cfg(feature = "kasan")]
+    kasan::TESTS,
+];
+
+pub const COMMAND: Command<Kernel> = Command {
+    name: "selftest",
+    usage: "[list|WORD]",
+    summary: "run the kernel's own tests",
+    help: "With WORD, only the tests whose name holds it. 'selftest list' names them all. A test is skipped where it cannot\n\
+               have the memory that it needs, or where a command holds what it would count: 'directmap pool give',\n\
+               'sample free' and 'directmap heal' give back what the prompt holds.",
+    complete: Complete::Words(&["list"]),
+    run,
+};
+
+fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let word = arguments.optional(|words| words.word("word"))?;
+    arguments.end()?;
+    let all = TESTS.iter().flat_map(|list| list.iter());
+    if word == Some("list") {
+        all.for_each(|test| writeln!(out, "{}", test.name));
+        return Ok(());
+    }
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for test in all.filter(|test| word.is_none_or(|word| test.name.contains(word))) {
+        if out.interrupted() {
+            return Err(CommandError::Interrupted);
+        }
+        // The name first: a test that hangs is known by it.
+        write!(out, "test {} ... ", test.name);
+        match (test.run)(kernel.boot) {
+            Ok(()) => {
+                passed += 1;
+                writeln!(out, "ok");
+            }
+            Err(wrong) => {
+                if wrong.is_skipped {
+                    skipped += 1;
+                } else {
+                    failed += 1;
+                }
+                writeln!(out, "{wrong}");
+            }
+        }
+    }
+    write!(out, "{passed} passed, {failed} failed");
+    if skipped > 0 {
+        write!(out, ", {skipped} skipped");
+    }
+    writeln!(out);
+    let impossible = impossible::count();
+    if impossible > 0 {
+        let steps = Counted(impossible, "impossible step");
+        return Err(CommandError::failed(format_args!("the kernel has taken {steps}: see 'dmesg'")));
+    }
+    match (passed + skipped, failed) {
+        (0, 0) => Err(CommandError::failed("no test has such a name")),
+        (_, 0) => Ok(()),
+        (_, 1) => Err(CommandError::failed("1 test failed")),
+        _ => Err(CommandError::failed(format_args!("{failed} tests failed"))),
+    }
+}

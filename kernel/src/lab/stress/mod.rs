@@ -1,0 +1,74 @@
+//! Stress tests: all CPUs at once, for as long as asked, each step checked.
+//!
+//! | module | what is under stress |
+//! |---|---|
+//! | [`frames`] | the frame allocator |
+//! | [`movable`] | movable blocks, which are read while compaction moves them |
+//! | [`objects`] | object caches |
+//! | [`direct_map`] | changes of the direct map |
+//! | [`unmapped`] | the pool of frames out of the map, and windows |
+
+mod direct_map;
+mod frames;
+mod movable;
+mod objects;
+mod unmapped;
+
+use rhumb_frames::Frames;
+use rhumb_machine::Machine;
+use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
+
+use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::work;
+use crate::debug::Kernel;
+use crate::debug::frames::allocator;
+use crate::debug::objects::{self as object_commands, reclaim_everywhere};
+use crate::mm;
+
+const WHAT: &[&str] = &["frames", "movable", "slabs", "directmap", "pool"];
+
+pub const COMMAND: Command<Kernel> = Command {
+    name: "stress",
+    usage: "frames|movable|slabs|directmap|pool SECONDS",
+    summary: "stress tests of all CPUs",
+    help: "frames     allocates and frees blocks of all orders on every CPU, hands some to other CPUs to free, and checks\n\
+           \x20          that no two holders share a frame and that none is lost\n\
+           movable    allocates, reads and frees movable blocks while they are moved\n\
+           slabs      allocates, checks, resizes and frees objects of all sizes, hands some to other CPUs to free, and\n\
+           \x20          checks that no two holders share an object and that all memory returns\n\
+           directmap  changes, restores, reads, writes and faults at once; each access is checked\n\
+           pool       takes frames out of the map, uses them through windows, and gives them back",
+    complete: Complete::Words(WHAT),
+    run,
+};
+
+/// The longest test, in seconds: a day.
+const LONGEST: u64 = 86_400;
+
+fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let what = arguments.one_of("what", WHAT)?;
+    let seconds = arguments.number_to("seconds", LONGEST)?;
+    arguments.end()?;
+    match what {
+        "frames" => frames::frames(allocator()?, seconds, out).map_err(CommandError::failed),
+        "movable" => movable::movable(allocator()?, seconds, out).map_err(CommandError::failed),
+        "slabs" => {
+            objects::objects(object_commands::allocator()?, seconds, out).map_err(CommandError::failed)
+        }
+        "directmap" => direct_map::direct_map(seconds, out).map_err(CommandError::failed),
+        _ => unmapped::unmapped(seconds, out).map_err(CommandError::failed),
+    }
+}
+
+/// Counts the free frames, with what caches of frames and of objects hold for later given back first: else that would
+/// come back during a test, or be taken.
+fn free_frames(frames: &Frames<KernelMachine>) -> u64 {
+    if let Some(slabs) = mm::objects::slabs() {
+        reclaim_everywhere(slabs);
+    }
+    work::on_every_cpu(&|| {
+        let guard = MACHINE.pin();
+        frames.drain(guard.pinned());
+    });
+    frames.free_frames()
+}

@@ -1,0 +1,267 @@
+//! `stress pool`: every CPU takes frames out of the direct map, uses them through windows, and gives them
+//! back.
+//!
+//! What is taken must be zero, must not be reachable in the direct map, and must keep what is written to it, while all
+//! other CPUs do the same. At the end everything is given back: the books balance, nothing is lost, and the map is, bit
+//! for bit, what it was.
+//!
+//! Where movable frames stand in every block (`sample 1-in-64`), the pool's blocks come by compaction: then
+//! what was moved for them must hold what was written, wherever it is now.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use arrayvec::ArrayVec;
+use rhumb_directmap::ChangeError;
+use rhumb_frames::{Frame, Unmapped};
+use rhumb_machine::{Counted, CpuId, Machine, Order, PhysAddr};
+use rhumb_monitor::Output;
+use rhumb_unmapped::{GiveError, PoolError};
+use rhumb_windows::copy::CopyError;
+use spin::mutex::SpinMutex;
+
+use crate::cpu;
+use crate::cpu::machine::MACHINE;
+use crate::cpu::work;
+use crate::cpu::{area, clock, probe};
+use crate::debug::directmap::shape;
+use crate::debug::random::Random;
+use crate::lab::sample;
+use crate::lab::sample::{SampleError, Tally};
+use crate::mm::direct_map;
+use crate::mm::direct_map::reserve;
+use crate::mm::movable;
+use crate::mm::owners::Holder;
+use crate::mm::unmapped;
+use crate::mm::unmapped::{give, take};
+use crate::mm::windows::windows;
+
+/// Frames that a CPU holds at most.
+const HELD: usize = 48;
+
+/// What was found wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum StressFailure {
+    /// There is no pool.
+    NoPool,
+    /// A request that breaks no rule was refused.
+    Refused(PoolError),
+    /// A frame was not taken back.
+    NotTakenBack(GiveError),
+    /// There was no window.
+    Window(CopyError),
+    /// A frame holds what it must not.
+    Contents { cpu: CpuId, at: PhysAddr, what: &'static str },
+    /// The direct map still shows a frame.
+    Reachable { cpu: CpuId, at: PhysAddr },
+    /// The books do not balance afterwards.
+    Books(&'static str),
+    /// No frame was taken at all.
+    NothingTaken,
+    /// A movable frame was damaged.
+    Movable(SampleError),
+    /// There are other movable frames than before.
+    MovableLost { before: Tally, after: Tally },
+    /// The map is not what it was.
+    Shape { before: shape::Checksum, after: shape::Checksum },
+}
+
+impl fmt::Display for StressFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPool => f.write_str("there is no pool"),
+            Self::Refused(error) => write!(f, "a request that breaks no rule was refused: {error}"),
+            Self::NotTakenBack(error) => write!(f, "a frame was not taken back: {error}"),
+            Self::Window(error) => error.fmt(f),
+            Self::Contents { cpu, at, what } => write!(f, "CPU {cpu} finds {what} at {at}"),
+            Self::Reachable { cpu, at } => write!(f, "CPU {cpu} reads {at}, which is out of the map"),
+            Self::Books(what) => write!(f, "afterwards {what}"),
+            Self::NothingTaken => f.write_str("no frame could be taken"),
+            Self::Movable(error) => error.fmt(f),
+            Self::MovableLost { before, after } => {
+                write!(f, "{} movable frames were there, {} are", before.frames, after.frames)
+            }
+            Self::Shape { before, after } => write!(f, "the map was {before}, and is {after}"),
+        }
+    }
+}
+
+/// What all CPUs share.
+struct Shared {
+    stop: AtomicBool,
+    failure: SpinMutex<Option<StressFailure>>,
+    taken: AtomicU64,
+    waits: AtomicU64,
+}
+
+/// Runs for `seconds` on all CPUs.
+pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure> {
+    let pool = unmapped::pool().ok_or(StressFailure::NoPool)?;
+    unmapped::shrink();
+    let (before, held) = (shape::of_tables(), pool.counters());
+    let (tally, moved) =
+        (sample::check_all().map_err(StressFailure::Movable)?, movable::counters().pgmigrate_success);
+    let shared = Shared {
+        stop: AtomicBool::new(false),
+        failure: SpinMutex::new(None),
+        taken: AtomicU64::new(0),
+        waits: AtomicU64::new(0),
+    };
+    let end = clock::now_ns() + seconds * 1_000_000_000;
+    let share = |after_each: &mut dyn FnMut()| {
+        let mut worker = Worker::new(&shared);
+        while clock::now_ns() < end && !shared.stop.load(Relaxed) {
+            let done = worker.step();
+            worker.note(done);
+            after_each();
+        }
+        while !worker.held.is_empty() {
+            let done = worker.give_one();
+            worker.note(done.map(|_| ()));
+        }
+    };
+    // This CPU alone looks at the console.
+    let mut look = || {
+        shared.stop.fetch_or(out.interrupted(), Relaxed);
+    };
+    work::on_others(&|| share(&mut || ()), || share(&mut look));
+    unmapped::shrink();
+    reserve::fill();
+    let (after, now) = (shape::of_tables(), pool.counters());
+    let (taken, flushes) = (shared.taken.load(Relaxed), now.flushes - held.flushes);
+    let moved = movable::counters().pgmigrate_success - moved;
+    writeln!(
+        out,
+        "pool stress: {}, {} taken and given back, {}, {}; {} moved for them; {}",
+        Counted(cpu::online().len(), "CPU"),
+        Counted(taken, "frame"),
+        Counted(now.blocks_taken - held.blocks_taken, "block"),
+        Counted(flushes, "flush"),
+        Counted(moved, "frame"),
+        Counted(shared.waits.load(Relaxed), "wait")
+    );
+    if let Some(failure) = shared.failure.into_inner() {
+        return Err(failure);
+    }
+    let tally_now = sample::check_all().map_err(StressFailure::Movable)?;
+    if tally != tally_now {
+        return Err(StressFailure::MovableLost { before: tally, after: tally_now });
+    }
+    if taken == 0 {
+        return Err(StressFailure::NothingTaken);
+    }
+    pool.validate().map_err(|_| StressFailure::Books("the pool's books do not balance"))?;
+    direct_map::validate().map_err(|_| StressFailure::Books("the map's books do not balance"))?;
+    if windows().is_none_or(|windows| windows.validate().is_err() || windows.counters().open > 0) {
+        return Err(StressFailure::Books("windows are left open"));
+    }
+    if now.lost_blocks != held.lost_blocks || now.frames_out != held.frames_out {
+        return Err(StressFailure::Books("frames are missing"));
+    }
+    if before == after { Ok(()) } else { Err(StressFailure::Shape { before, after }) }
+}
+
+/// One CPU's share.
+struct Worker<'a> {
+    shared: &'a Shared,
+    random: Random,
+    held: ArrayVec<Frame<Unmapped>, HELD>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let me = area::here().id().index() as u64;
+        Self { shared, random: Random::new(clock::ticks() ^ (me + 1)), held: ArrayVec::new() }
+    }
+
+    fn note(&self, done: Result<(), StressFailure>) {
+        if let Err(failure) = done {
+            self.shared.failure.lock().get_or_insert(failure);
+            self.shared.stop.store(true, Relaxed);
+        }
+    }
+
+    /// Takes a frame, or gives one back.
+    fn step(&mut self) -> Result<(), StressFailure> {
+        // Now and then all of it, so that blocks empty out.
+        if self.held.is_full() || self.random.below(3) == 0 {
+            let all = self.random.below(64) == 0;
+            while self.give_one()? && all {}
+            return Ok(());
+        }
+        self.take_one()
+    }
+
+    fn take_one(&mut self) -> Result<(), StressFailure> {
+        let exponent = if self.random.below(64) == 0 { 9 } else { self.random.below(4) as u8 };
+        let order = Order::new(exponent).unwrap_or_default();
+        let mut frame = match take(Holder::Stress, order) {
+            Ok(frame) => frame,
+            Err(PoolError::NoBlock(_)) => return Ok(()),
+            Err(PoolError::Change(ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. })) => {
+                self.shared.waits.fetch_add(1, Relaxed);
+                reserve::fill();
+                return Ok(());
+            }
+            Err(error) => return Err(StressFailure::Refused(error)),
+        };
+        self.shared.taken.fetch_add(1, Relaxed);
+        let used = self.first_use(&mut frame);
+        if let Err(full) = self.held.try_push(frame) {
+            let _ = give(full.element());
+        }
+        used
+    }
+
+    /// It is zero and out of the map, and keeps a stamp on one of its pages.
+    fn first_use(&mut self, frame: &mut Frame<Unmapped>) -> Result<(), StressFailure> {
+        let page = self.random.below(frame.order().frames());
+        let mut found = [1; 64];
+        copy_from(frame, page * 4096 + self.random.below(63) * 64, &mut found)?;
+        if found != [0; 64] {
+            return Err(wrong(frame, "something old"));
+        }
+        let at = frame.pfn().plus(page).addr();
+        if probe::read_byte(MACHINE.direct(at)).is_ok() {
+            return Err(StressFailure::Reachable { cpu: area::here().id(), at });
+        }
+        copy_to(frame, 0, &stamp_of(frame))?;
+        let last = frame.order().bytes() - 8;
+        copy_to(frame, last, &stamp_of(frame))
+    }
+
+    /// Gives one back that still has its stamps. Whether there was one.
+    fn give_one(&mut self) -> Result<bool, StressFailure> {
+        if self.held.is_empty() {
+            return Ok(false);
+        }
+        let index = self.random.below(self.held.len() as u64) as usize;
+        let frame = self.held.swap_remove(index);
+        let (mut first, mut last) = ([0; 8], [0; 8]);
+        copy_from(&frame, 0, &mut first)?;
+        copy_from(&frame, frame.order().bytes() - 8, &mut last)?;
+        let is_kept = [first, last] == [stamp_of(&frame); 2];
+        let verdict = if is_kept { Ok(true) } else { Err(wrong(&frame, "something else")) };
+        give(frame).map_err(|refused| StressFailure::NotTakenBack(refused.error))?;
+        verdict
+    }
+}
+
+fn wrong(frame: &Frame<Unmapped>, what: &'static str) -> StressFailure {
+    StressFailure::Contents { cpu: area::here().id(), at: frame.pfn().addr(), what }
+}
+
+/// A word that no other frame has.
+const fn stamp_of(frame: &Frame<Unmapped>) -> [u8; 8] {
+    (frame.pfn().get().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xa5a5_a5a5_a5a5_a5a5).to_le_bytes()
+}
+
+fn copy_to(frame: &mut Frame<Unmapped>, offset: u64, bytes: &[u8]) -> Result<(), StressFailure> {
+    let windows = windows().ok_or(StressFailure::NoPool)?;
+    windows.copy_to(frame, offset, bytes).map_err(StressFailure::Window)
+}
+
+fn copy_from(frame: &Frame<Unmapped>, offset: u64, bytes: &mut [u8]) -> Result<(), StressFailure> {
+    let windows = windows().ok_or(StressFailure::NoPool)?;
+    windows.copy_from(frame, offset, bytes).map_err(StressFailure::Window)
+}

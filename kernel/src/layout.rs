@@ -1,0 +1,350 @@
+//! Where everything stands in the kernel's address space.
+//!
+//! ```text
+//! 4 levels                                        5 levels, where it differs
+//! ffff_8000_0000_0000 .. ffff_bfff_ffff_ffff      ff00_0000_0000_0000 .. ff7f_ffff_ffff_ffff   direct map (64 TiB; 32 PiB)
+//! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
+//!   ffff_c000_0000_0000   256 KiB a CPU             stacks, a guard page below each (512 KiB with KASAN)
+//!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
+//!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
+//! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
+//! ffff_f000_0000_0000 .. 2 MiB a CPU              windows: each CPU's own, written by it alone (see `windows`)
+//! ffff_ffff_8000_0000 .. ffff_ffff_ffff_ffff      kernel image
+//! ```
+//!
+//! Only the direct map moves with five levels: every other place is canonical in both.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rhumb_frames::Descriptor;
+use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use rhumb_pagetable::Levels;
+use rhumb_windows::{SLOTS, WINDOW_BASE, slot_address};
+
+use crate::arch::gdt::InterruptStack;
+
+/// What the kernel image's addresses are above its physical ones. The linker script has the number, too.
+pub const IMAGE_OFFSET: u64 = 0xffff_ffff_8000_0000;
+
+/// The direct map's base and size with four levels.
+pub const DIRECT_MAP_4: VirtAddr = VirtAddr::new(0xffff_8000_0000_0000);
+/// The direct map's base with five levels.
+pub const DIRECT_MAP_5: VirtAddr = VirtAddr::new(0xff00_0000_0000_0000);
+
+static DIRECT_MAP_BASE: AtomicU64 = AtomicU64::new(0);
+
+/// Fixes the direct map's base. Once, at boot.
+pub fn set_direct_map_base(base: VirtAddr) {
+    DIRECT_MAP_BASE.store(base.get(), Relaxed);
+}
+
+/// The direct map's base; zero before boot has chosen it.
+#[inline(always)]
+pub fn direct_map_base() -> VirtAddr {
+    VirtAddr::new(DIRECT_MAP_BASE.load(Relaxed))
+}
+
+/// The direct map's addresses on this machine.
+pub fn direct_map() -> VirtRange {
+    rhumb_directmap::window(levels())
+}
+
+/// The lower half.
+pub fn user() -> VirtRange {
+    range(VirtAddr::ZERO, 1 << (levels().virt_bits() - 1))
+}
+
+fn levels() -> Levels {
+    if DIRECT_MAP_5 == direct_map_base() { Levels::Five } else { Levels::Four }
+}
+
+/// The kernel map: what is truly virtual.
+pub const KERNEL_MAP: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
+/// Bytes in the kernel map.
+pub const KERNEL_MAP_BYTES: u64 = 32 << 40;
+
+const PAGE: u64 = 4096;
+/// 128 KiB. The largest frames are those of the bring-up and of tests, which hold lists of some tens of KiB (a memory
+/// map is 18 KiB); an interrupt and a report come on top. A checker's red zones around variables double it.
+const MAIN_STACK_PAGES: u64 = 32 * RED_ZONES;
+/// A report with its backtrace.
+const INTERRUPT_STACK_PAGES: u64 = 4 * RED_ZONES;
+/// One CPU's stacks and guards, rounded up to a power of two.
+const STACKS_STRIDE: u64 = 64 * RED_ZONES * PAGE;
+const RED_ZONES: u64 = if cfg!(feature = "kasan") { 2 } else { 1 };
+
+const _: () = assert!((1 + MAIN_STACK_PAGES) + 3 * (1 + INTERRUPT_STACK_PAGES) <= STACKS_STRIDE / PAGE);
+
+/// A page for measuring what mapping one costs; nothing else is ever mapped in its 512 GiB.
+pub const SCRATCH: VirtAddr = KERNEL_MAP.plus(2 << 40);
+/// Device registers.
+pub const DEVICES: VirtAddr = KERNEL_MAP.plus(1 << 40);
+/// Bytes for device registers.
+pub const DEVICES_BYTES: u64 = 1 << 30;
+
+const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);
+
+/// The array of frame descriptors, one for each frame number.
+pub const DESCRIPTORS: VirtAddr = VirtAddr::new(0xffff_e000_0000_0000);
+/// Bytes for frame descriptors: 16 for each frame below 2^52, where physical addresses end.
+pub const DESCRIPTORS_BYTES: u64 = 16 << 40;
+
+/// The windows of `cpu`: one table of small pages.
+pub const fn windows(cpu: CpuId) -> VirtRange {
+    range(slot_address(cpu, 0), WINDOWS_BYTES)
+}
+
+const WINDOWS_BYTES: u64 = SLOTS as u64 * PAGE;
+
+fn window_at(address: VirtAddr) -> Option<CpuId> {
+    if address < WINDOW_BASE {
+        return None;
+    }
+    CpuId::new((address.since(WINDOW_BASE) / WINDOWS_BYTES) as usize)
+}
+
+/// A stack of some CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stack {
+    /// What ordinary code and most interrupts run on.
+    Main,
+    /// One of those that exceptions switch to.
+    Interrupt(InterruptStack),
+}
+
+impl Stack {
+    /// All stacks of a CPU, lowest address first.
+    pub const ALL: [Self; 4] = [
+        Self::Main,
+        Self::Interrupt(InterruptStack::DoubleFault),
+        Self::Interrupt(InterruptStack::Nmi),
+        Self::Interrupt(InterruptStack::MachineCheck),
+    ];
+
+    /// Where it stands for `cpu`. The page below it is its guard and is never mapped.
+    pub fn range(self, cpu: CpuId) -> VirtRange {
+        let base = KERNEL_MAP.plus(cpu.index() as u64 * STACKS_STRIDE);
+        let (first_page, pages) = match self {
+            Self::Main => (1, MAIN_STACK_PAGES),
+            Self::Interrupt(stack) => (
+                1 + MAIN_STACK_PAGES + 1 + u64::from(stack.index()) * (INTERRUPT_STACK_PAGES + 1),
+                INTERRUPT_STACK_PAGES,
+            ),
+        };
+        range(base.plus(first_page * PAGE), pages * PAGE)
+    }
+
+    /// One past its highest byte, where it begins to grow down from.
+    pub fn top(self, cpu: CpuId) -> VirtAddr {
+        self.range(cpu).end()
+    }
+
+    /// The middle of it, where what comes during a report grows down from.
+    pub fn middle(self, cpu: CpuId) -> VirtAddr {
+        let range = self.range(cpu);
+        range.start().plus(range.bytes() / 2)
+    }
+
+    /// What `maps` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main stack",
+            Self::Interrupt(InterruptStack::DoubleFault) => "double-fault stack",
+            Self::Interrupt(InterruptStack::Nmi) => "NMI stack",
+            Self::Interrupt(InterruptStack::MachineCheck) => "machine-check stack",
+        }
+    }
+}
+
+/// Frames that one CPU's stacks take.
+pub const STACK_FRAMES_PER_CPU: u64 = MAIN_STACK_PAGES + 3 * INTERRUPT_STACK_PAGES;
+
+/// The CPU and the stack whose pages or guard hold `address`, and whether it is the guard.
+pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, bool)> {
+    if address < KERNEL_MAP {
+        return None;
+    }
+    let cpu = CpuId::new((address.since(KERNEL_MAP) / STACKS_STRIDE) as usize)?;
+    Stack::ALL.into_iter().find_map(|stack| {
+        let pages = stack.range(cpu);
+        let guard = range(VirtAddr::new(pages.start().get() - PAGE), PAGE);
+        if pages.contains(address) {
+            Some((cpu, stack, false))
+        } else if guard.contains(address) {
+            Some((cpu, stack, true))
+        } else {
+            None
+        }
+    })
+}
+
+/// A range whose length is known not to wrap: every caller adds small numbers to a constant.
+pub const fn range(start: VirtAddr, bytes: u64) -> VirtRange {
+    match VirtRange::of_length(start, bytes) {
+        Some(range) => range,
+        None => panic!("a constant range wraps"),
+    }
+}
+
+/// The kernel image's segments, from the linker script.
+pub mod image {
+    use super::*;
+
+    unsafe extern "C" {
+        static __text_start: u8;
+        static __text_segment_end: u8;
+        static __rodata_start: u8;
+        static __rodata_segment_end: u8;
+        static __data_start: u8;
+        static __data_segment_end: u8;
+        static __symbols_start: u8;
+        static __symbols_end: u8;
+    }
+
+    fn between(start: *const u8, end: *const u8) -> VirtRange {
+        let (start, end) = (VirtAddr::from(start), VirtAddr::from(end));
+        // The linker script defines the end of each segment behind its start.
+        VirtRange::new(start, end).unwrap_or_default()
+    }
+
+    /// Read-only and executable, on 2-MiB boundaries.
+    pub fn text() -> VirtRange {
+        between(&raw const __text_start, &raw const __text_segment_end)
+    }
+
+    /// Read-only, on 2-MiB boundaries; the symbols are at its end.
+    pub fn rodata() -> VirtRange {
+        between(&raw const __rodata_start, &raw const __rodata_segment_end)
+    }
+
+    /// Writable, on 2-MiB boundaries; the zeroed data is at its end.
+    pub fn data() -> VirtRange {
+        between(&raw const __data_start, &raw const __data_segment_end)
+    }
+
+    /// Where the segment at `range` was loaded.
+    pub fn physical(range: VirtRange) -> PhysRange {
+        PhysRange::new(
+            PhysAddr::new(range.start().get() - IMAGE_OFFSET),
+            PhysAddr::new(range.end().get() - IMAGE_OFFSET),
+        )
+        .unwrap_or_default()
+    }
+
+    /// The room for symbols: a table written after linking, or zeros.
+    pub fn symbols() -> &'static [u8] {
+        let range = between(&raw const __symbols_start, &raw const __symbols_end);
+        // SAFETY: the linker script reserves this room inside the read-only data, which is mapped for ever and never
+        // written.
+        unsafe { core::slice::from_raw_parts(range.start().as_ptr(), range.bytes() as usize) }
+    }
+}
+
+/// What an address is for. Displays as a sentence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    User,
+    DirectMap { offset: u64 },
+    Stack { cpu: CpuId, stack: Stack },
+    Guard { cpu: CpuId, stack: Stack },
+    Devices,
+    KernelMap,
+    Descriptors { of: Pfn },
+    Window { cpu: CpuId },
+    Text,
+    RoData,
+    Data,
+    Nothing,
+}
+
+/// What `address` is for, mapped or not.
+pub fn place_of(address: VirtAddr) -> Place {
+    let direct_map = direct_map();
+    if direct_map.contains(address) {
+        return Place::DirectMap { offset: address.since(direct_map.start()) };
+    }
+    match stack_at(address) {
+        Some((cpu, stack, true)) => return Place::Guard { cpu, stack },
+        Some((cpu, stack, false)) => return Place::Stack { cpu, stack },
+        None => {}
+    }
+    let descriptors = range(DESCRIPTORS, DESCRIPTORS_BYTES);
+    if descriptors.contains(address) {
+        let number = address.since(DESCRIPTORS) / size_of::<Descriptor>() as u64;
+        return Place::Descriptors { of: Pfn::new(number) };
+    }
+    if let Some(cpu) = window_at(address) {
+        return Place::Window { cpu };
+    }
+    for (part, place) in [
+        (range(DEVICES, DEVICES_BYTES), Place::Devices),
+        (range(KERNEL_MAP, KERNEL_MAP_BYTES), Place::KernelMap),
+        (image::text(), Place::Text),
+        (image::rodata(), Place::RoData),
+        (image::data(), Place::Data),
+        (user(), Place::User),
+    ] {
+        if part.contains(address) {
+            return place;
+        }
+    }
+    Place::Nothing
+}
+
+impl Place {
+    /// What `maps` calls it.
+    pub fn name(self) -> PlaceName {
+        PlaceName(self)
+    }
+}
+
+/// A place as a few words.
+pub struct PlaceName(Place);
+
+impl core::fmt::Display for PlaceName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Place::User => f.write_str("user"),
+            Place::DirectMap { .. } => f.write_str("direct map"),
+            Place::Stack { cpu, stack } => write!(f, "CPU {cpu} {}", stack.name()),
+            Place::Guard { cpu, stack } => write!(f, "CPU {cpu} {}: guard page", stack.name()),
+            Place::Devices => f.write_str("device registers"),
+            Place::KernelMap => f.write_str("kernel map"),
+            Place::Descriptors { .. } => f.write_str("frame descriptors"),
+            Place::Window { cpu } => write!(f, "CPU {cpu} windows"),
+            Place::Text => f.write_str("kernel text"),
+            Place::RoData => f.write_str("kernel read-only data"),
+            Place::Data => f.write_str("kernel data"),
+            Place::Nothing => f.write_str("?"),
+        }
+    }
+}
+
+impl core::fmt::Display for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::User => f.write_str("the address lies in the user half, where nothing is mapped"),
+            Self::DirectMap { offset } => {
+                write!(f, "the address lies in the direct map, physical {offset:#x}")
+            }
+            Self::Stack { cpu, stack } => write!(f, "the address lies in the {} of CPU {cpu}", stack.name()),
+            Self::Guard { cpu, stack } => {
+                write!(
+                    f,
+                    "the address lies in the guard page below the {} of CPU {cpu}: the stack overflowed",
+                    stack.name()
+                )
+            }
+            Self::Devices => f.write_str("the address lies among the device registers"),
+            Self::KernelMap => f.write_str("the address lies in the kernel map, where nothing is mapped"),
+            Self::Descriptors { of } => {
+                write!(f, "the address lies among the frame descriptors, in that of frame {of}")
+            }
+            Self::Window { cpu } => write!(f, "the address lies among the windows of CPU {cpu}"),
+            Self::Text => f.write_str("the address lies in the kernel's text"),
+            Self::RoData => f.write_str("the address lies in the kernel's read-only data"),
+            Self::Data => f.write_str("the address lies in the kernel's data"),
+            Self::Nothing => f.write_str("the address lies in no part of the kernel's address space"),
+        }
+    }
+}

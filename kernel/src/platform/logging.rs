@@ -1,0 +1,125 @@
+//! The kernel's log: the klog crate's rings, this machine's clock, the serial console.
+//!
+//! Everything down to debug level is kept for `dmesg`; the console shows what the command line asks for. One CPU at a time
+//! shows, out of the rings, what all have logged ([`Turn`]), so lines do not mix, and no CPU waits for another. A record
+//! that is logged with interrupts off (in a handler, under a lock) is only kept: a line takes milliseconds. It is shown
+//! when a CPU next logs with interrupts on, idles, or ends a command; and in any case before the machine stops.
+
+use core::fmt::{self, Write};
+use core::panic::Location;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use log::LevelFilter;
+use rhumb_klog::{Host, Log, Record, Records, Ring, Sink, Slot, Turn};
+use rhumb_machine::{CpuId, impossible};
+use spin::mutex::SpinMutex;
+use x86_64::instructions::interrupts;
+
+use super::console;
+use crate::cpu::area::LOG_SLOTS;
+use crate::cpu::{area, clock};
+
+/// Records of the boot CPU and of each CPU that has no ring yet: a whole boot at debug level fits several times.
+const BOOT_SLOTS: usize = 256;
+/// Places that cannot be reached are logged up to this many times: half of what a CPU's own ring keeps.
+const IMPOSSIBLE_LOGGED: u64 = LOG_SLOTS as u64 / 2;
+
+/// This machine, as the log sees it.
+pub struct Here;
+
+impl Host for Here {
+    fn cpu(&self) -> CpuId {
+        area::here().id()
+    }
+
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+}
+
+/// The console.
+pub struct Screen;
+
+impl Sink for Screen {
+    fn write(&self, _: &Record) {
+        TURN.ask();
+        if interrupts::are_enabled() || !LEAVES_LINES.load(Relaxed) {
+            show_waiting();
+        }
+    }
+}
+
+static TURN: Turn = Turn::new();
+/// How far the console has come in the rings. Locked by the CPU whose turn it is alone.
+static SHOWN: SpinMutex<Option<Records<'static, Here, Screen>>> = SpinMutex::new(None);
+/// Whether lines that are logged with interrupts off wait: not while the kernel comes up with interrupts off.
+static LEAVES_LINES: AtomicBool = AtomicBool::new(false);
+
+/// From now on, lines that are logged with interrupts off are shown later.
+pub fn leave_lines() {
+    LEAVES_LINES.store(true, Relaxed);
+}
+
+/// Shows what has been logged and waits for it. One load where nothing does.
+pub fn show_waiting() {
+    TURN.run(|| {
+        let Some(mut shown) = SHOWN.try_lock() else { return };
+        let records = shown.get_or_insert_with(records);
+        records.refresh();
+        for record in records.filter(|record| LOG.is_shown(record.level())) {
+            // The console takes everything.
+            let _ = writeln!(console::Writer, "{record}");
+        }
+    });
+}
+
+static SLOTS: [Slot; BOOT_SLOTS] = [const { Slot::new() }; BOOT_SLOTS];
+static LOG: Log<Here, Screen> = Log::new(Here, Screen, Ring::new(&SLOTS));
+
+/// Makes this the log. Once, at boot.
+pub fn init() {
+    LOG.keep(LevelFilter::Debug);
+    // It fails only where there is a log already, which is this one.
+    let _ = LOG.install();
+    impossible::set_handler(&(log_impossible as impossible::Handler));
+}
+
+/// Logs a place that cannot be reached and was: the kernel goes on. The first of them tell the story; the rest are counted
+/// alone, so that a place that is reached over and over (by the log itself, too) leaves room for other records.
+fn log_impossible(why: fmt::Arguments<'_>, place: &'static Location<'static>) {
+    if impossible::count() <= IMPOSSIBLE_LOGGED {
+        log::error!("this cannot be: {why} ({}:{})", place.file(), place.line());
+    }
+}
+
+/// Shows records of this level and graver on the console.
+pub fn show(level: LevelFilter) {
+    LOG.show(level);
+    LOG.keep(level.max(LevelFilter::Debug));
+}
+
+/// Gives a CPU its own ring.
+pub fn attach(cpu: CpuId, ring: &'static Ring<'static>) {
+    // Each CPU's area is made once; a second ring would only be left unused.
+    let _ = LOG.attach(cpu, ring);
+}
+
+/// What is kept, of all CPUs, oldest first.
+pub fn records() -> Records<'static, Here, Screen> {
+    LOG.records()
+}
+
+/// Writes the last `most` records that the console was not to show.
+pub fn write_unshown(out: &mut dyn Write, most: usize) -> core::fmt::Result {
+    let unshown = || records().filter(|record| !LOG.is_shown(record.level()));
+    let count = unshown().count();
+    if count > 0 {
+        writeln!(out, "the last records of the log that were not shown:")?;
+    }
+    unshown().skip(count.saturating_sub(most)).try_for_each(|record| writeln!(out, "  {record}"))
+}
+
+/// How many records have been overwritten by later ones.
+pub fn lost() -> u64 {
+    LOG.lost()
+}

@@ -1,0 +1,57 @@
+//! What a CPU does when it has nothing to do.
+
+use rhumb_machine::Machine;
+use x86_64::instructions::interrupts;
+
+use crate::arch::halt;
+use crate::cpu::machine::{self, MACHINE};
+use crate::cpu::{tlb, work};
+use crate::mm;
+use crate::platform::logging;
+
+/// What a CPU does when it has nothing to do: tidies up, and halts until an interrupt.
+pub fn idle() -> ! {
+    loop {
+        tidy_up();
+        wait_for_interrupt(work::is_waiting);
+        work::do_waiting();
+    }
+}
+
+/// What a CPU does before it halts: gives back the frames and objects that others asked it for, and fills up the direct
+/// map's reserve.
+pub fn tidy_up() {
+    logging::show_waiting();
+    if let Some(frames) = mm::frames::frames() {
+        let guard = MACHINE.pin();
+        frames.tick(guard.pinned());
+        if let Some(slabs) = mm::objects::slabs() {
+            slabs.tick(guard.pinned());
+        }
+    }
+    mm::direct_map::reserve::fill_if_wanted();
+}
+
+/// Halts until an interrupt comes, unless `ready` says that what is waited for is there already. Meanwhile the CPU is
+/// lazy: flushes do not wake it. Under a guard that keeps interrupts off there is nothing to wait for: it returns.
+pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
+    if machine::holds_irqs_off() {
+        core::hint::spin_loop();
+        return;
+    }
+    interrupts::disable();
+    if ready() {
+        interrupts::enable();
+    } else {
+        tlb::enter_laziness();
+        // Interrupts come on with the halt itself: one that comes between check and halt ends the halt.
+        halt::until_interrupt();
+        // The interrupt has left laziness already. What ends a halt without one that reaches us must not end it lazily.
+        leave_after_halt();
+    }
+}
+
+fn leave_after_halt() {
+    let _irq_off = MACHINE.irq_off();
+    tlb::leave_laziness();
+}
