@@ -17,7 +17,7 @@
 
 use core::fmt;
 
-use rhumb_machine::{NodeId, Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::{NodeId, Pfn, PfnRange, PhysAddr, PhysRange, impossible};
 
 use crate::{MemoryMap, MemoryMapError, Reservation, Topology};
 
@@ -31,7 +31,8 @@ pub struct BootFrames<'map> {
 impl<'map> BootFrames<'map> {
     /// Frames of `map` below `ceiling`.
     pub fn below(map: &'map mut MemoryMap, ceiling: PhysAddr) -> Self {
-        let window = PhysRange::new(PhysAddr::ZERO, ceiling).unwrap_or_default();
+        let window = PhysRange::new(PhysAddr::ZERO, ceiling)
+            .unwrap_or_else(|| impossible!("{ceiling} is below zero" => PhysRange::default()));
         Self { map, window }
     }
 

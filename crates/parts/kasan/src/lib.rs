@@ -17,7 +17,8 @@
 //! | [`state`] | what a shadow byte says |
 //! | [`plan`] | which addresses have a shadow, and how much memory that takes |
 //! | [`shadow`] | telling the shadow, asking it |
-//! | [`report`] | what an access did wrong, and the shadow around it |
+//! | [`access`] | an access, and how it breaks the shadow's rule |
+//! | [`dump`] | the shadow around an address |
 //! | `outline` | the functions that the compiler calls (feature `outline`; the only `unsafe` code) |
 //!
 //! Principles:
@@ -32,15 +33,17 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod access;
+pub mod dump;
 #[cfg(feature = "outline")]
 pub mod outline;
 pub mod plan;
-pub mod report;
 pub mod shadow;
 pub mod state;
 
+pub use access::{Kind, Violation};
+pub use dump::Dump;
 pub use plan::{Plan, PlanError};
-pub use report::{Dump, Kind, Violation};
 pub use shadow::{MAX_REGIONS, Shadow};
 pub use state::{GRANULE_BYTES, State};
 

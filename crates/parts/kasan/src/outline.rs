@@ -13,7 +13,7 @@ use core::sync::atomic::{
 
 use rhumb_machine::{VirtAddr, VirtRange};
 
-use crate::report::{Kind, Violation};
+use crate::access::{Kind, Violation};
 use crate::shadow::Shadow;
 use crate::state::{GRANULE_BYTES, State};
 

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{VirtAddr, VirtRange};
 
-use crate::report::{Kind, Violation};
+use crate::access::{Kind, Violation};
 use crate::state::{GRANULE_BYTES, State, allowed_bytes};
 
 /// Ranges that a shadow holds at most: RAM in up to a dozen large pieces, the kernel image, stacks, and some to spare.

@@ -7,7 +7,6 @@ use once_cell::race::OnceRef;
 use rhumb_machine::{CpuId, MAX_CPUS};
 
 use crate::record::Record;
-use crate::records::Records;
 use crate::ring::Ring;
 
 /// What the log must know of the machine. Called from any context, also before a CPU's data stand: it then answers
@@ -121,11 +120,6 @@ impl<H: Host, S: Sink> Log<H, S> {
         if is_shown {
             self.console.write(&record);
         }
-    }
-
-    /// What is kept, of all CPUs, oldest first.
-    pub fn records(&self) -> Records<'_, H, S> {
-        Records::new(self)
     }
 
     /// How many records were kept and are gone: overwritten by later ones.

@@ -3,9 +3,17 @@
 use core::fmt::{self, Write};
 
 use log::Level;
-use rhumb_machine::CpuId;
+use rhumb_machine::{CpuId, impossible};
 
-use crate::ring::{PAYLOAD_WORDS, WORD_BYTES};
+const WORD_BYTES: usize = 8;
+
+/// Words of a record in a ring, its target and text apart: the time, and everything small.
+pub(crate) const HEAD_WORDS: usize = 2;
+
+/// Words of a record in a ring that hold target and text. With the head and a sequence number a slot has 256 bytes, four
+/// cache lines, of which 232 are for target and text: twice the longest line of a boot. loom's state grows with each
+/// atomic, so its tests use short slots.
+pub(crate) const PAYLOAD_WORDS: usize = if cfg!(all(test, loom)) { 1 } else { 32 - 1 - HEAD_WORDS };
 
 /// The most bytes of target and text together. A message longer than that is cut, and marked.
 pub const PAYLOAD_BYTES: usize = PAYLOAD_WORDS * WORD_BYTES;
@@ -65,13 +73,13 @@ impl Record {
 
     /// What logged it: a module path, or its end.
     pub fn target(&self) -> &str {
-        core::str::from_utf8(&self.payload[..usize::from(self.target_bytes)]).unwrap_or_default()
+        characters(&self.payload[..usize::from(self.target_bytes)])
     }
 
     /// What it says.
     pub fn text(&self) -> &str {
         let start = usize::from(self.target_bytes);
-        core::str::from_utf8(&self.payload[start..start + usize::from(self.text_bytes)]).unwrap_or_default()
+        characters(&self.payload[start..start + usize::from(self.text_bytes)])
     }
 
     fn length(&self) -> usize {
@@ -79,7 +87,7 @@ impl Record {
     }
 
     /// Its words but for the payload: time, and everything small.
-    pub(crate) fn head_words(&self) -> [u64; 2] {
+    pub(crate) fn head_words(&self) -> [u64; HEAD_WORDS] {
         let small = [
             self.cpu.index() as u8,
             self.level as u8,
@@ -100,7 +108,7 @@ impl Record {
     }
 
     /// The record of these words, or `None` where they are none. `payload` gives the word of each index.
-    pub(crate) fn from_words(head: [u64; 2], payload: impl Fn(usize) -> u64) -> Option<Self> {
+    pub(crate) fn from_words(head: [u64; HEAD_WORDS], payload: impl Fn(usize) -> u64) -> Option<Self> {
         let [cpu, level, is_cut, target_bytes, text_bytes, ..] = head[1].to_le_bytes();
         let level = Level::iter().find(|&one| one as u8 == level)?;
         let cpu = CpuId::new(usize::from(cpu))?;
@@ -117,6 +125,12 @@ impl Record {
         }
         Some(record)
     }
+}
+
+/// Returns as text what was copied from texts, cut between characters.
+fn characters(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes)
+        .unwrap_or_else(|_| impossible!("whole characters alone were copied here" => ""))
 }
 
 // A CPU's index is kept in one byte.

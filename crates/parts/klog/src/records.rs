@@ -15,15 +15,18 @@ pub struct Records<'log, H, S> {
     missed: u64,
 }
 
-impl<'log, H: Host, S: Sink> Records<'log, H, S> {
-    pub(crate) fn new(log: &'log Log<H, S>) -> Self {
+impl<H: Host, S: Sink> Log<H, S> {
+    /// Returns the records that are kept, of all CPUs, oldest first.
+    pub fn records(&self) -> Records<'_, H, S> {
         let mut next = [0; RINGS];
         for (number, next) in next.iter_mut().enumerate() {
-            *next = log.ring(number).map_or(0, |ring| ring.tickets().start);
+            *next = self.ring(number).map_or(0, |ring| ring.tickets().start);
         }
-        Self { log, next, until_ns: log.host().now_ns(), missed: 0 }
+        Records { log: self, next, until_ns: self.host().now_ns(), missed: 0 }
     }
+}
 
+impl<H: Host, S: Sink> Records<'_, H, S> {
     /// Goes on with the records logged until now.
     pub fn refresh(&mut self) {
         self.until_ns = self.log.host().now_ns();

@@ -25,20 +25,10 @@
 //! Why not slots of the record's own length: a reader that lost its place could not find the next record again, and a
 //! handler would have to skip over a record whose length is not written yet.
 
-use crate::record::Record;
+use rhumb_machine::impossible;
+
+use crate::record::{HEAD_WORDS, PAYLOAD_WORDS, Record};
 use crate::sync::{AtomicU64, Ordering, fence};
-
-pub(crate) const WORD_BYTES: usize = 8;
-
-/// Sequence, time, and the small things.
-const HEAD_WORDS: usize = 3;
-
-/// Words of a slot: 256 bytes, four cache lines, 232 bytes of target and text: twice the longest line of a boot.
-/// loom's state grows with each atomic, so its tests use short slots.
-const SLOT_WORDS: usize = if cfg!(all(test, loom)) { HEAD_WORDS + 1 } else { 32 };
-
-/// Words of a slot that hold target and text.
-pub(crate) const PAYLOAD_WORDS: usize = SLOT_WORDS - HEAD_WORDS;
 
 /// How many slots a writer tries before it gives its record up. Two claimed in a row means that writers are cut short
 /// all around the ring.
@@ -48,7 +38,7 @@ const TRIES: usize = 4;
 #[repr(C, align(64))]
 pub struct Slot {
     sequence: AtomicU64,
-    head: [AtomicU64; HEAD_WORDS - 1],
+    head: [AtomicU64; HEAD_WORDS],
     payload: [AtomicU64; PAYLOAD_WORDS],
 }
 
@@ -186,8 +176,7 @@ impl<'memory> Ring<'memory> {
             let head = [time_ns.load(Ordering::Relaxed), small.load(Ordering::Relaxed)];
             Record::from_words(head, |index| slot.payload[index].load(Ordering::Relaxed))
         })?;
-        // Whole records are what `write` stored: only a torn one can be malformed.
-        seen.ok_or(Absent::Overwritten)
+        seen.ok_or_else(|| impossible!("a whole record is one that `write` stored" => Absent::Overwritten))
     }
 
     /// The time of the record of `ticket`.

@@ -39,16 +39,16 @@ pub enum Event {
 
 /// A line editor with history: about 6.5 KiB, usable in a `static`.
 pub struct Editor {
-    pub(crate) prompt: &'static str,
+    prompt: &'static str,
     decoder: KeyDecoder,
     pub(crate) line: Line,
-    pub(crate) history: History,
-    pub(crate) view: View,
+    history: History,
+    view: View,
     killed: Line,
     /// The line being typed, while another one is shown.
-    pub(crate) draft: Line,
+    draft: Line,
     /// Which line of the history is shown (0 is the newest).
-    pub(crate) shown_age: Option<usize>,
+    shown_age: Option<usize>,
     pub(crate) search: Option<Search>,
     last_was_tab: bool,
 }
@@ -201,7 +201,7 @@ impl Editor {
     }
 
     /// Shows a change of the whole line, or rings the bell where there was none.
-    pub(crate) fn changed(&mut self, is_done: bool, out: &mut dyn Output) {
+    fn changed(&mut self, is_done: bool, out: &mut dyn Output) {
         if is_done { self.repaint(out) } else { out.write_str(BELL) }
     }
 
@@ -242,5 +242,56 @@ impl Editor {
             let done = self.line.insert(addition) && self.line.insert(ending);
             self.changed(done, out);
         }
+    }
+
+    fn begin_search(&mut self, out: &mut dyn Output) {
+        if self.shown_age.is_none() {
+            self.draft = self.line.clone();
+        }
+        self.search = Some(Search::default());
+        self.repaint(out);
+    }
+
+    /// Takes a key while a search is on. A key that is none of the search's ends it, keeps the line that was found,
+    /// and is handed back to do there what it always does.
+    fn search_key(&mut self, key: Key, out: &mut dyn Output) -> Option<Key> {
+        let Some(search) = &mut self.search else { return Some(key) };
+        let is_done = match key {
+            Key::Char(character) => {
+                search.push(character) && {
+                    let found = self.find(self.shown_age.unwrap_or(0));
+                    // What is not there cannot be typed: the pattern always matches what is shown.
+                    if !found {
+                        self.search.as_mut().map(Search::pop);
+                    }
+                    found
+                }
+            }
+            Key::Search => self.find(self.shown_age.map_or(0, |age| age + 1)),
+            Key::Backspace => search.pop() && self.find(0),
+            Key::Cancel | Key::Interrupt => {
+                self.search = None;
+                self.shown_age = None;
+                self.line = self.draft.clone();
+                true
+            }
+            _ => {
+                self.search = None;
+                self.repaint(out);
+                return Some(key);
+            }
+        };
+        self.changed(is_done, out);
+        None
+    }
+
+    /// Shows the newest line of at least `age` that holds the pattern, cursor on the match; tells whether there is one.
+    fn find(&mut self, age: usize) -> bool {
+        let found = self.search.as_ref().and_then(|search| search.find(&self.history, age));
+        let Some((age, line, position)) = found else { return false };
+        self.line.set(line);
+        self.line.move_to(position);
+        self.shown_age = Some(age);
+        true
     }
 }

@@ -11,6 +11,7 @@
 use crate::arguments::Arguments;
 use crate::error::ArgumentError;
 use crate::output::Output;
+use crate::text::characters;
 
 /// The names of the filters, in order.
 pub(crate) const FILTERS: &[&str] = &["count", "grep", "head"];
@@ -107,7 +108,7 @@ impl<'line, 'out> Pipeline<'line, 'out> {
     }
 
     fn judge(&mut self) -> bool {
-        let line = core::str::from_utf8(&self.start[..self.length]).unwrap_or_default();
+        let line = characters(&self.start[..self.length]);
         let keeps = self.filters.iter_mut().flatten().all(|filter| filter.keeps(line));
         if keeps {
             self.out.write_str(line);

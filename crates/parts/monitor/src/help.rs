@@ -1,12 +1,11 @@
 //! `help`: the commands in a table, or all about one.
 
 use crate::arguments::Arguments;
-use crate::command::{Command, Commands};
+use crate::command::{Command, Commands, HELP};
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::suggest::nearest;
 
-pub(crate) const NAME: &str = "help";
 pub(crate) const USAGE: &str = "[COMMAND]";
 const SUMMARY: &str = "this table, or all about one command";
 const REST: &str =
@@ -24,7 +23,7 @@ pub(crate) fn run<C>(
     arguments.end()?;
     match name {
         None => table(commands, out),
-        Some(NAME) => entry(NAME, USAGE, SUMMARY, REST, out),
+        Some(HELP) => entry(HELP, USAGE, SUMMARY, REST, out),
         Some(name) => {
             let Some(Command { name, usage, summary, help, .. }) = commands.find(name) else {
                 return Err(match nearest(name, commands.names()) {
@@ -53,7 +52,7 @@ fn table<C>(commands: &Commands<C>, out: &mut dyn Output) {
     let rows = commands
         .iter()
         .map(|command| (command.name, command.usage, command.summary))
-        .chain([(NAME, USAGE, SUMMARY)]);
+        .chain([(HELP, USAGE, SUMMARY)]);
     let width_of = |(name, usage, _): (&str, &str, _)| name.len() + 1 + usage.len();
     let widest = rows.clone().map(width_of).filter(|&width| width <= WIDEST).max().unwrap_or(0);
     let mut last = "";

@@ -4,6 +4,8 @@
 //! them in one piece instead of around the end of a ring costs one copy of a few KiB per line typed by a person,
 //! and buys that every entry is a plain `&str`.
 
+use crate::text::characters;
+
 /// The bytes kept: some 200 commands of usual length.
 pub(crate) const HISTORY_BYTES: usize = 4096;
 
@@ -52,7 +54,7 @@ impl History {
     }
 
     fn text(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        characters(&self.bytes[..self.length])
     }
 }
 

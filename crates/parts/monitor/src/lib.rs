@@ -10,7 +10,8 @@
 //! | module | owns |
 //! |---|---|
 //! | [`monitor`] | [`Monitor`]: a prompt for a person, or a reader of batches |
-//! | [`command`] | [`Command`], [`Commands`]: what can be typed, and running a line of it |
+//! | [`command`] | [`Command`], [`Commands`]: what can be typed |
+//! | [`run`] | how a line of commands runs, and how Tab completes it; [`Outcome`] |
 //! | [`arguments`] | [`Arguments`]: words as addresses, ranges, sizes, numbers |
 //! | [`error`] | [`CommandError`], [`ArgumentError`]: what was wrong |
 //! | [`output`] | [`Output`]: where commands print |
@@ -41,6 +42,7 @@ pub mod keys;
 mod line;
 pub mod monitor;
 pub mod output;
+pub mod run;
 mod search;
 mod suggest;
 pub mod text;
@@ -49,7 +51,7 @@ mod words;
 
 pub use arguments::{Address, Arguments};
 pub use batch::{Batch, BatchEvent, LineError};
-pub use command::{Command, Commands, Complete, Outcome, Run};
+pub use command::{Command, Commands, Complete, Run};
 pub use complete::{Candidates, Completer};
 pub use editor::{Editor, Event};
 pub use error::{ArgumentError, CommandError, Problem};
@@ -58,6 +60,7 @@ pub use format::{Align, Column, Human, Table, counter_line, hexdump, meminfo_lin
 pub use line::LINE_BYTES;
 pub use monitor::{Mode, Monitor, Progress};
 pub use output::Output;
+pub use run::Outcome;
 pub use text::Text;
 
 #[cfg(test)]

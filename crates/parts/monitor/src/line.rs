@@ -8,6 +8,8 @@
 
 use core::ops::Range;
 
+use crate::text::characters;
+
 /// The longest line, in bytes: what fits on a dozen rows of a screen, and far more than a command needs.
 pub const LINE_BYTES: usize = 512;
 
@@ -29,7 +31,7 @@ impl Line {
 
     /// Its characters.
     pub(crate) fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        characters(&self.bytes[..self.length])
     }
 
     /// The characters before the cursor.

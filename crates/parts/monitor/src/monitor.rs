@@ -1,9 +1,10 @@
 //! [`Monitor`]: the prompt. Bytes of a console go in; commands run; what is seen comes out.
 
 use crate::batch::{Batch, BatchEvent, LineError};
-use crate::command::{Command, Commands, InContext, Outcome};
+use crate::command::{Command, Commands};
 use crate::editor::{Editor, Event};
 use crate::output::Output;
+use crate::run::{InContext, Outcome};
 
 /// Who types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

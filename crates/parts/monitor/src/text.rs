@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use rhumb_machine::impossible;
+
 /// A string of at most `N` bytes (and at most 255), stored inline.
 ///
 /// What does not fit is cut at a character, and the cut is shown by a final `~`. Writing never fails.
@@ -31,7 +33,7 @@ impl<const N: usize> Text<N> {
 
     /// Its characters.
     pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+        characters(&self.bytes[..usize::from(self.length)])
     }
 
     /// Whether something did not fit.
@@ -49,6 +51,12 @@ impl<const N: usize> Text<N> {
         self.length = keep as u8 + 1;
         self.is_cut = true;
     }
+}
+
+/// Returns as text what was copied from texts, cut between characters.
+pub(crate) fn characters(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes)
+        .unwrap_or_else(|_| impossible!("whole characters alone were copied here" => ""))
 }
 
 impl<const N: usize> Default for Text<N> {

@@ -17,7 +17,7 @@
 //!
 //! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged, so the function may borrow.
 
-use rhumb_machine::{CpuId, CpuMask, IrqOff, MAX_CPUS, Pinned};
+use rhumb_machine::{CpuId, CpuMask, IrqOff, MAX_CPUS, Pinned, impossible};
 
 use crate::sync::{
     AtomicPtr, AtomicU64,
@@ -265,13 +265,19 @@ fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
 pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
     let pinned = irq_off.pinned();
     let me = pinned.cpu();
-    let Some(inbox) = cpus.inbox(me) else { return };
+    let Some(inbox) = cpus.inbox(me) else {
+        impossible!("CPU {me} serves calls without an inbox, where nothing could call it");
+        return;
+    };
     for (index, word) in inbox.filled.iter().enumerate() {
         // One at a time: the function may wait for a CPU that waits for another call in here to be served.
         while let Some(sender) = take_lowest(word) {
             let pointer = inbox.slots[index * 64 + sender].swap(core::ptr::null_mut(), AcqRel);
             // SAFETY: the sender put a reference there that lives until the acknowledgement below.
-            let Some(call) = (unsafe { pointer.as_ref() }) else { continue };
+            let Some(call) = (unsafe { pointer.as_ref() }) else {
+                impossible!("the bit of an inbox is set after its slot is filled, and the slot is empty");
+                continue;
+            };
             // SAFETY: function and argument were stored together by `run_on`, whose F is `Sync`.
             unsafe { (call.function)(call.argument) };
             cpus.has_served(pinned);

@@ -20,7 +20,7 @@
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange};
+use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange, impossible};
 
 use super::finding::{FirmwareFinding, TableFault};
 use super::interrupts::Tally;
@@ -157,7 +157,8 @@ fn take_memory(entry: &Entry<'_>, topology: &mut Topology) -> Result<(), TableFa
     let base = PhysAddr::new(base);
     let range = PhysRange::of_length(base, length).ok_or(TableFault::MemoryRange { base, length })?;
     let [start, end] = [range.start(), range.end()].map(|border| border.align_down(PageSize::Size4K));
-    let range = PhysRange::new(start, end).unwrap_or_default();
+    let range = PhysRange::new(start, end)
+        .unwrap_or_else(|| impossible!("rounded down alike, {start} is above {end}" => PhysRange::default()));
     let hot_pluggable = flags & HOT_PLUGGABLE != 0;
     add_memory(&mut topology.memory, MemoryAffinity { range, domain, node: NodeId::FIRST, hot_pluggable })
 }

@@ -14,8 +14,7 @@ use super::{FirmwareEntry, MapFinding, MemoryMap, MemoryMapError, Region, Region
 use crate::Findings;
 
 /// The PC's hole for the screen and for firmware: no PC has RAM there that programs can use, whatever its map says.
-const HOLE_START: PhysAddr = PhysAddr::new(0xa_0000);
-const HOLE_END: PhysAddr = PhysAddr::new(0x10_0000);
+const HOLE: PhysRange = PhysRange::new(PhysAddr::new(0xa_0000), PhysAddr::new(0x10_0000)).unwrap();
 
 /// One past the last physical address that an x86-64 page-table entry can name (bits 51..12).
 const PHYSICAL_LIMIT: PhysAddr = PhysAddr::new(1 << 52);
@@ -113,7 +112,7 @@ fn oddity(entry: FirmwareEntry) -> Result<(), MapFinding> {
     if let Some(beyond) = beyond_limit(range) {
         return Err(MapFinding::BeyondPhysicalLimit(beyond));
     }
-    let in_hole = PhysRange::new(HOLE_START, HOLE_END).unwrap_or_default().intersection(range);
+    let in_hole = HOLE.intersection(range);
     if in_hole.is_empty() { Ok(()) } else { Err(MapFinding::DeviceHole(in_hole)) }
 }
 
@@ -121,7 +120,7 @@ fn oddity(entry: FirmwareEntry) -> Result<(), MapFinding> {
 fn regions(entry: FirmwareEntry) -> impl Iterator<Item = Region> + Clone {
     let kind = RegionKind::from_type(entry.type_code);
     let windows = if kind == RegionKind::Usable {
-        [(PhysAddr::ZERO, HOLE_START), (HOLE_END, PHYSICAL_LIMIT)]
+        [(PhysAddr::ZERO, HOLE.start()), (HOLE.end(), PHYSICAL_LIMIT)]
     } else {
         [(PhysAddr::ZERO, PhysAddr::new(u64::MAX)), (PhysAddr::ZERO, PhysAddr::ZERO)]
     };

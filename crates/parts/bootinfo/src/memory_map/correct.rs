@@ -3,7 +3,7 @@
 //! Each correction makes a new list of regions and takes its place only when all of it has fitted.
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{PageSize, PhysAddr, PhysRange};
+use rhumb_machine::{PageSize, PhysAddr, PhysRange, impossible};
 
 use super::{MAX_REGIONS, MemoryMap, MemoryMapError, Region, RegionKind, joined};
 
@@ -30,7 +30,8 @@ impl List {
 }
 
 fn between(start: PhysAddr, end: PhysAddr) -> PhysRange {
-    PhysRange::new(start, end).unwrap_or_default()
+    PhysRange::new(start, end)
+        .unwrap_or_else(|| impossible!("{start} is above {end}" => PhysRange::default()))
 }
 
 /// The frames that `range` touches: none where it is empty, though rounding its ends would give one.
