@@ -10,111 +10,37 @@ use anyhow::{Context, Result};
 use crate::cli::TestOptions;
 use crate::{paths, test, text};
 
-/// One thing to check, by cargo with these arguments.
-struct Step {
-    name: &'static str,
-    arguments: &'static [&'static str],
-    environment: &'static [(&'static str, &'static str)],
-}
+/// A thing to check by cargo: its name, and cargo's words.
+struct Step(&'static str, &'static str);
 
 /// The kernel is linted and documented for the host: that needs no `core` for the kernel's target, and its profile
-/// aborts on panic, so nothing of the host's runtime is asked for.
+/// aborts on panic, so nothing of the host's runtime is asked for. No test of the ordinary suite builds the kernel with
+/// KASAN, and none the fuzz targets: each set of them is a workspace of its own, which cargo-fuzz builds.
 const STEPS: [Step; 9] = [
-    Step { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] },
-    Step {
-        name: "clippy",
-        arguments: &["clippy", "--quiet", "--all-targets", "--all-features", "--", "--deny", "warnings"],
-        environment: &[],
-    },
-    Step {
-        name: "clippy of the kernel",
-        arguments: &[
-            "clippy",
-            "--quiet",
-            "-p",
-            "rhumb-kernel",
-            "--profile",
-            "kernel-dev",
-            "--",
-            "--deny",
-            "warnings",
-        ],
-        environment: &[],
-    },
-    // No test of the ordinary suite builds this one.
-    Step {
-        name: "clippy of the kernel with KASAN",
-        arguments: &[
-            "clippy",
-            "--quiet",
-            "-p",
-            "rhumb-kernel",
-            "--features",
-            "kasan",
-            "--profile",
-            "kernel-dev",
-            "--",
-            "--deny",
-            "warnings",
-        ],
-        environment: &[],
-    },
-    Step {
-        name: "documentation",
-        arguments: &["doc", "--quiet", "--no-deps", "--all-features", "--document-private-items"],
-        environment: &[("RUSTDOCFLAGS", "--deny warnings")],
-    },
-    // No test builds the fuzz targets: each set of them is a workspace of its own, which cargo-fuzz builds.
-    Step {
-        name: "fuzz targets of bootinfo",
-        arguments: &[
-            "check",
-            "--quiet",
-            "--manifest-path",
-            "crates/parts/bootinfo/fuzz/Cargo.toml",
-            "--target-dir",
-            "target",
-        ],
-        environment: &[],
-    },
-    Step {
-        name: "fuzz targets of frames",
-        arguments: &[
-            "check",
-            "--quiet",
-            "--manifest-path",
-            "crates/memory/frames/fuzz/Cargo.toml",
-            "--target-dir",
-            "target",
-        ],
-        environment: &[],
-    },
-    Step {
-        name: "fuzz targets of slab",
-        arguments: &[
-            "check",
-            "--quiet",
-            "--manifest-path",
-            "crates/memory/slab/fuzz/Cargo.toml",
-            "--target-dir",
-            "target",
-        ],
-        environment: &[],
-    },
-    Step {
-        name: "documentation of the kernel",
-        arguments: &[
-            "doc",
-            "--quiet",
-            "--no-deps",
-            "-p",
-            "rhumb-kernel",
-            "--profile",
-            "kernel-dev",
-            "--document-private-items",
-        ],
-        environment: &[("RUSTDOCFLAGS", "--deny warnings")],
-    },
+    Step("format", "fmt --all --check"),
+    Step("clippy", "clippy --quiet --all-targets --all-features -- --deny warnings"),
+    Step("clippy of the kernel", "clippy --quiet -p rhumb-kernel --profile kernel-dev -- --deny warnings"),
+    Step(
+        "clippy of the kernel with KASAN",
+        "clippy --quiet -p rhumb-kernel --features kasan --profile kernel-dev -- --deny warnings",
+    ),
+    Step("documentation", "doc --quiet --no-deps --all-features --document-private-items"),
+    Step(
+        "fuzz targets of bootinfo",
+        "check --quiet --manifest-path crates/parts/bootinfo/fuzz/Cargo.toml --target-dir target",
+    ),
+    Step(
+        "fuzz targets of frames",
+        "check --quiet --manifest-path crates/memory/frames/fuzz/Cargo.toml --target-dir target",
+    ),
+    Step(
+        "fuzz targets of slab",
+        "check --quiet --manifest-path crates/memory/slab/fuzz/Cargo.toml --target-dir target",
+    ),
+    Step(
+        "documentation of the kernel",
+        "doc --quiet --no-deps -p rhumb-kernel --profile kernel-dev --document-private-items",
+    ),
 ];
 
 /// Runs every step, then the tests; fails if one does, but tries them all.
@@ -122,7 +48,7 @@ pub(crate) fn command() -> Result<ExitCode> {
     let mut failed = Vec::new();
     for step in &STEPS {
         if !run(step)? {
-            failed.push(step.name);
+            failed.push(step.0);
         }
     }
     if !run_text()? {
@@ -149,13 +75,13 @@ fn run_text() -> Result<bool> {
 }
 
 /// Runs one step and prints a line, with what cargo says where it fails.
-fn run(step: &Step) -> Result<bool> {
-    print!("check {} ... ", step.name);
+fn run(&Step(name, words): &Step) -> Result<bool> {
+    print!("check {name} ... ");
     stdout().flush().context("standard output is gone")?;
     let started = Instant::now();
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(step.arguments)
-        .envs(step.environment.iter().copied())
+        .args(words.split(' '))
+        .env("RUSTDOCFLAGS", "--deny warnings")
         .current_dir(paths::root())
         .stdin(Stdio::null())
         .output()

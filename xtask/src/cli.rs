@@ -135,7 +135,7 @@ impl FromStr for CpuCounts {
             counts.extend(number(first)?..=number(last)?);
         }
         if counts.is_empty() || !counts.is_sorted_by(|one, next| one < next) {
-            return Err("numbers of CPUs ascend, as in 1,2,4 or 1-8".into());
+            return Err(format!("`{text}` does not ascend, as numbers of CPUs do in 1,2,4 or 1-8"));
         }
         Ok(Self(counts))
     }
@@ -145,7 +145,9 @@ impl FromStr for CpuCounts {
 fn region(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
     if text.is_empty() || !text.chars().all(plain) {
-        return Err("a region's name has letters, digits, `/`, `-` and `_`: see --list".into());
+        return Err(format!(
+            "`{text}` is no region: a name has letters, digits, `/`, `-` and `_` (see --list)"
+        ));
     }
     Ok(text.into())
 }
@@ -306,8 +308,12 @@ impl RunOptions {
     /// QEMU has no such machine.
     pub(crate) fn machine(&self) -> Result<Machine> {
         let (board, most) = (self.machine.name(), self.machine.max_cpus());
-        ensure!(self.cpus <= most, "{board} has at most {most} CPUs");
-        ensure!(self.machine != Board::Microvm || self.nodes == 1, "microvm has one node");
+        ensure!(self.cpus <= most, "{board} has at most {most} CPUs, not {}", self.cpus);
+        ensure!(
+            self.machine != Board::Microvm || self.nodes == 1,
+            "{board} has one node, not {}",
+            self.nodes
+        );
         Ok(Machine {
             cpus: self.cpus,
             memory: self.mem,
@@ -327,11 +333,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
     let duration =
         Duration::try_from_secs_f64(number).map_err(|_| format!("`{text}` seconds cannot be waited for"))?;
-    if duration.is_zero() {
-        Err("a time-out of 0 seconds leaves no time to boot".into())
-    } else {
-        Ok(duration)
-    }
+    if duration.is_zero() { Err(format!("`{text}` seconds leave no time to boot")) } else { Ok(duration) }
 }
 
 #[cfg(test)]

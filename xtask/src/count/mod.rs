@@ -55,7 +55,7 @@ pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::Qemu, Need::Plugins])?;
     let kernel = build::kernel(&options.build, Contents::WithLab)?;
     if options.list {
-        print!("{}", converse(options, 1, &kernel, "count list", &[])?);
+        print!("{}", chosen(&converse(options, 1, &kernel, "count list", &[])?, &options.regions)?);
         return Ok(ExitCode::SUCCESS);
     }
 
@@ -81,6 +81,20 @@ pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the lines of the kernel's list that `regions` name as the kernel understands them: by a name, or by its first
+/// parts. Without regions, all lines.
+fn chosen(list: &str, regions: &[String]) -> Result<String> {
+    let is_meant = |line: &str, region: &String| {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        name.strip_prefix(region.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for region in regions {
+        ensure!(list.lines().any(|line| is_meant(line, region)), "no region is called {region} (see --list)");
+    }
+    let meant = |line: &&str| regions.is_empty() || regions.iter().any(|region| is_meant(line, region));
+    Ok(list.lines().filter(meant).map(|line| format!("{line}\n")).collect())
 }
 
 /// Counts with so many CPUs.
@@ -148,5 +162,24 @@ impl Drop for ReportFile {
     fn drop(&mut self) {
         // A file too many in the target directory is no reason to fail.
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    const LIST: &str = "frames/alloc  a pair\nframes/free   half of it\nframe  another\nmap  a walk\n";
+
+    #[test]
+    fn a_list_holds_what_is_named() {
+        let of =
+            |regions: &[&str]| chosen(LIST, &regions.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(of(&[]).unwrap(), LIST);
+        assert_eq!(of(&["frames"]).unwrap().lines().count(), 2);
+        assert_eq!(of(&["map", "frames/free"]).unwrap(), "frames/free   half of it\nmap  a walk\n");
+        for wrong in ["fra", "nosuch", "frames/"] {
+            assert!(of(&["map", wrong]).unwrap_err().to_string().contains(&format!("called {wrong} (")));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-use super::Need;
+use super::need::Need;
 use crate::host::{Host, ThisHost};
 use crate::progress::Progress;
 

@@ -5,6 +5,7 @@
 //! rustup); or a person must type a command, which is printed. Only [`ensure`] acts.
 
 mod apt;
+mod need;
 mod qemu;
 mod toolchain;
 
@@ -13,81 +14,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use self::need::Need;
 pub(crate) use self::qemu::{PROGRAM as QEMU, Version};
 use self::toolchain::builds_library;
 pub(crate) use self::toolchain::{TARGET, Toolchain, system_cargo};
 use crate::host::{Host, ThisHost};
 use crate::paths;
-
-/// Something that must be on the machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Need {
-    /// A compiler with `core` for x86_64-unknown-none, and a linker.
-    Core,
-    /// The emulator.
-    Qemu,
-    /// An emulator that loads plugins.
-    Plugins,
-    /// GRUB's image tools.
-    ImageTools,
-    /// UEFI firmware for the emulator.
-    Ovmf,
-    /// Compilers for C and C++, and make.
-    NativeCompilers,
-    /// A compiler that instruments the standard library, too, and ThreadSanitizer's runtime.
-    ThreadSanitizer,
-}
-
-impl Need {
-    /// All of them, in the order in which a newcomer meets them.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Core,
-        Self::Qemu,
-        Self::Plugins,
-        Self::ImageTools,
-        Self::Ovmf,
-        Self::NativeCompilers,
-        Self::ThreadSanitizer,
-    ];
-
-    /// What it is, for people.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Core => "core for x86_64-unknown-none",
-            Self::Qemu => "QEMU",
-            Self::Plugins => "QEMU with TCG plugins",
-            Self::ImageTools => "GRUB's image tools",
-            Self::Ovmf => "UEFI firmware (OVMF)",
-            Self::NativeCompilers => "C and C++ compilers, make",
-            Self::ThreadSanitizer => "ThreadSanitizer",
-        }
-    }
-
-    /// What it is needed for.
-    pub(crate) fn purpose(self) -> &'static str {
-        match self {
-            Self::Core => "to build the kernel",
-            Self::Qemu => "to run the kernel",
-            Self::Plugins => "to count instructions",
-            Self::ImageTools => "to make a bootable image",
-            Self::Ovmf => "to test the image under UEFI",
-            Self::NativeCompilers => "to compare with C's allocators",
-            Self::ThreadSanitizer => "to find data races",
-        }
-    }
-
-    /// The Debian packages that bring it.
-    fn packages(self) -> &'static [&'static str] {
-        match self {
-            Self::Core => &["rustc-web", "cargo-web", "rust-web-src", "lld-22"],
-            Self::Qemu | Self::Plugins => &["qemu-system-x86"],
-            Self::ImageTools => &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "mtools"],
-            Self::Ovmf => &["ovmf"],
-            Self::NativeCompilers => &["build-essential"],
-            Self::ThreadSanitizer => &["rustc-web", "cargo-web", "rust-web-src", "libclang-rt-22-dev"],
-        }
-    }
-}
 
 /// What to do about a need.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -220,7 +152,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
             Answer::Present(_) => {}
             Answer::Apt(packages) => install(need, packages)?,
             Answer::Backports(packages) => install_newer(need, packages)?,
-            Answer::Rustup => toolchain::add_target(need)?,
+            Answer::Rustup => add_target(need)?,
             Answer::Person(command) => {
                 left_to_person.push(format!("{} ({}):\n    {command}", need.name(), need.purpose()))
             }
@@ -236,13 +168,19 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
 fn install(need: Need, packages: &[&str]) -> Result<()> {
     let outcome = apt::install(need, packages);
     if need == Need::Core && outcome.is_err() && ThisHost.program("rustup").is_some() {
-        return toolchain::add_target(need);
+        return add_target(need);
     }
     outcome?;
     match find(&ThisHost, need) {
         Some(_) => Ok(()),
         None => bail!("apt installed {}, but {} is still not found", packages.join(" "), need.name()),
     }
+}
+
+/// Brings `need` from rustup.
+fn add_target(need: Need) -> Result<()> {
+    tell!("Installing {} {}: rustup target add {TARGET}", need.name(), need.purpose());
+    toolchain::add_target().with_context(|| format!("try: {}", advice(&ThisHost, need, ThisHost.is_debian())))
 }
 
 /// Brings a newer QEMU than the release's. Where none is to be had, the older one does, and this is said once.

@@ -11,10 +11,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
-use super::{Need, advice};
-use crate::host::{Host, ThisHost, foreign};
+use crate::host::{Host, foreign};
 
 /// The kernel's target.
 pub(crate) const TARGET: &str = "x86_64-unknown-none";
@@ -119,14 +118,10 @@ fn minor_version(text: &str) -> Option<u32> {
 }
 
 /// Asks rustup for the target.
-pub(super) fn add_target(need: Need) -> Result<()> {
-    tell!("Installing {} {}: rustup target add {TARGET}", need.name(), need.purpose());
+pub(super) fn add_target() -> Result<()> {
     let output = Command::new("rustup").args(["target", "add", TARGET]).stdin(Stdio::null()).output();
     let output = output.context("rustup does not start")?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let other = advice(&ThisHost, need, ThisHost.is_debian());
-        bail!("rustup could not add the target:\n{}\ntry: {other}", text.trim_end());
-    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "rustup could not add the target:\n{}", text.trim_end());
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::host::Suite;
+use super::suite::Suite;
 use crate::tsan;
 
 /// Which builds to test.
@@ -44,6 +44,8 @@ pub(super) struct Build {
     targets: &'static str,
     /// The features that are on; empty for those that are on by default.
     features: &'static str,
+    /// Whether the features are on, too, that are on by default.
+    default_features: bool,
     compiler: Compiler,
     /// Runs the tests that are marked as ignored, and no other.
     pub(super) only_ignored: bool,
@@ -63,12 +65,13 @@ pub(super) const USUAL: Build = Build {
     packages: &[],
     targets: "",
     features: "",
+    default_features: true,
     compiler: Compiler::Ours(""),
     only_ignored: false,
 };
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 10] = [
+const OTHERS: [Build; 11] = [
     featured("frames-checked", &["rhumb-frames"], "checked"),
     featured("frames-loom", &["rhumb-frames"], "loom"),
     featured("frames-shuttle", &["rhumb-frames"], "shuttle"),
@@ -79,6 +82,8 @@ const OTHERS: [Build; 10] = [
     featured("pagetable-shuttle", &["rhumb-pagetable"], "shuttle"),
     Build { compiler: Compiler::Ours("--cfg loom"), ..featured("klog-loom", &["rhumb-klog"], "") },
     Build { compiler: Compiler::Ours("--cfg loom"), ..featured("smp-loom", &["rhumb-smp"], "") },
+    // As the benchmarks have it: tokens are not compared, and no handler strikes.
+    Build { targets: "--tests", default_features: false, ..featured("hosted-bare", &["rhumb-hosted"], "") },
 ];
 
 /// The packages whose tests run code on several CPUs at once. Those of `rhumb-directmap` run it on one at a time, for
@@ -109,7 +114,7 @@ const SOAKS: Build =
     Build { targets: "--test=histories", only_ignored: true, ..featured("soak", &["rhumb-directmap"], "") };
 
 const fn featured(name: &'static str, packages: &'static [&'static str], features: &'static str) -> Build {
-    Build { name, packages, targets: "--lib", features, compiler: Compiler::Ours(""), only_ignored: false }
+    Build { name, packages, targets: "--lib", features, ..USUAL }
 }
 
 impl Build {
@@ -144,6 +149,9 @@ impl Build {
         };
         if !self.name.is_empty() {
             command.arg("--release");
+        }
+        if !self.default_features {
+            command.arg("--no-default-features");
         }
         if !self.features.is_empty() {
             command.args(["--features", self.features]);

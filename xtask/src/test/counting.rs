@@ -55,15 +55,16 @@ pub(super) fn repeats() -> Result<()> {
 
 /// A region that does not exist is a sentence, not a table.
 pub(super) fn unknown_region() -> Result<()> {
-    let refused = |region: &str, says: &str| {
-        let output = tool(&[region]).output().context("the tool does not start")?;
+    let refused = |arguments: &[&str], says: &str| {
+        let output = tool(arguments).output().context("the tool does not start")?;
         let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(!output.status.success(), "region {region} was accepted");
+        ensure!(!output.status.success(), "{arguments:?} was accepted");
         ensure!(errors.contains(says), "on standard error: {errors}");
         Ok(())
     };
-    refused("frobnicate", "no region is called frobnicate")?;
-    refused("a;poweroff", "letters, digits")
+    refused(&["frobnicate"], "no region is called frobnicate")?;
+    refused(&["--list", "frobnicate"], "no region is called frobnicate")?;
+    refused(&["a;poweroff"], "letters, digits")
 }
 
 fn tool(arguments: &[&str]) -> Command {

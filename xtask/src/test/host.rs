@@ -3,8 +3,9 @@
 //! A test is `host/PACKAGE::PATH`, a documentation example `host/PACKAGE::doc::PATH`, with the package's `rhumb-` left
 //! out. libtest filters by the path alone; so with a filter the tests are listed first, and chosen by full name.
 //!
-//! Some packages are tested once more in another build, as `host/PACKAGE-BUILD::PATH`: see [`super::builds`]. Where a process fails although no test in it says so,
-//! `(process)` is the path: a test took the process down, or ThreadSanitizer saw a race.
+//! Some packages are tested once more in another build, as `host/PACKAGE-BUILD::PATH`: see [`super::builds`]. Where a
+//! process fails although no test in it says so, `(process)` is the path: a test took the process down, or
+//! ThreadSanitizer saw a race.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, pipe};
@@ -14,63 +15,12 @@ use anyhow::{Context, Result};
 
 use super::builds::{Build, Builds};
 use super::report::{Report, Verdict};
+use super::suite::Suite;
 use crate::paths;
 use crate::progress::Progress;
 
 /// Cargo's word for what it builds, in the progress line.
 const BUILDING: &str = "Building the host's tests";
-
-/// A set of tests that cargo runs together.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Suite {
-    /// Unit tests of a library, by the name of its binary.
-    Library(String),
-    /// Unit tests of a program, by its name.
-    Program(String),
-    /// An integration test.
-    Integration(String),
-    /// Examples in a package's documentation.
-    Doc(String),
-}
-
-impl Suite {
-    /// The suite that a line of cargo's announces.
-    fn announced(line: &str) -> Option<Self> {
-        let line = line.trim_start();
-        if let Some(package) = line.strip_prefix("Doc-tests ") {
-            return Some(Self::Doc(package.into()));
-        }
-        // `Running unittests src/lib.rs (target/debug/deps/rhumb_machine-0123456789abcdef)`
-        let (kind, binary) = line.strip_prefix("Running ")?.strip_suffix(')')?.split_once(" (")?;
-        let stem = binary.rsplit('/').next()?.rsplit_once('-')?.0.to_string();
-        Some(match kind.strip_prefix("unittests ") {
-            Some(file) if file.ends_with("lib.rs") => Self::Library(stem),
-            Some(_) => Self::Program(stem),
-            None => Self::Integration(stem),
-        })
-    }
-
-    /// The full name of the suite's test `path` in the build with this word.
-    pub(super) fn full_name(&self, word: &str, path: &str) -> String {
-        let (Self::Library(name) | Self::Program(name) | Self::Integration(name) | Self::Doc(name)) = self;
-        let short = name.trim_start_matches("rhumb_");
-        let hyphen = if word.is_empty() { "" } else { "-" };
-        let doc = if let Self::Doc(_) = self { "doc::" } else { "" };
-        format!("host/{short}{hyphen}{word}::{doc}{path}")
-    }
-
-    /// Cargo's arguments for this suite alone.
-    fn arguments(&self) -> Vec<String> {
-        let package = |name: &str| name.replace('_', "-");
-        match self {
-            Self::Library(name) => vec!["--package".into(), package(name), "--lib".into()],
-            // Cargo's announcement has underscores where the program's own name may have hyphens.
-            Self::Program(name) => vec!["--package".into(), package(name), "--bins".into()],
-            Self::Integration(name) => vec!["--test".into(), name.clone()],
-            Self::Doc(name) => vec!["--package".into(), package(name), "--doc".into()],
-        }
-    }
-}
 
 /// The full names of all host tests of these builds that `filter` is a part of.
 ///
@@ -258,22 +208,8 @@ fn cargo(
 
 #[cfg(test)]
 mod tests {
-    use super::{Report, Suite, Teller, result};
+    use super::{Report, Teller, result};
     use crate::test::builds::USUAL;
-
-    #[test]
-    fn understands_cargos_headings() {
-        let unit =
-            Suite::announced("     Running unittests src/lib.rs (target/debug/deps/rhumb_machine-0a1b)");
-        assert_eq!(unit, Some(Suite::Library("rhumb_machine".into())));
-        let program = Suite::announced("     Running unittests src/main.rs (target/debug/deps/xtask-0a1b)");
-        assert_eq!(program, Some(Suite::Program("xtask".into())));
-        assert_eq!(unit.expect("above").full_name("", "tests::range"), "host/machine::tests::range");
-        let integration = Suite::announced("     Running tests/whole.rs (/t/debug/deps/whole-0a1b)");
-        assert_eq!(integration, Some(Suite::Integration("whole".into())));
-        assert_eq!(Suite::announced("   Doc-tests rhumb_symbols"), Some(Suite::Doc("rhumb_symbols".into())));
-        assert_eq!(Suite::announced("running 3 tests"), None);
-    }
 
     #[test]
     fn understands_results() {

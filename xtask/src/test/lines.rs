@@ -5,6 +5,8 @@
 
 use std::time::SystemTime;
 
+use anyhow::{Context, Result};
+
 /// Variable that gives the seed.
 const SEED: &str = "RHUMB_SEED";
 
@@ -108,12 +110,17 @@ pub(super) struct Lines {
 }
 
 /// Returns the seed that a person has chosen, or one of the clock's.
-pub(super) fn seed() -> u64 {
-    let chosen = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
-    chosen.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.as_millis() as u64 % 1_000_000
-    })
+///
+/// # Errors
+/// The variable holds no number.
+pub(super) fn seed() -> Result<u64> {
+    match std::env::var(SEED) {
+        Ok(text) => text.parse().with_context(|| format!("{SEED}={text} is no seed: it is a number")),
+        Err(_) => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Ok(now.as_millis() as u64 % 1_000_000)
+        }
+    }
 }
 
 impl Lines {

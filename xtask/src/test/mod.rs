@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`host`] | runs `cargo test`, and retells it in one format |
+//! | [`suite`] | what cargo calls a set of tests, and what it is called here |
 //! | [`builds`] | in which builds: checked, under model checkers, under ThreadSanitizer |
 //! | [`case`] | what a kernel test is: a machine, commands, and what must come of them |
 //! | [`cases`] | the tests themselves, a file a subject |
@@ -23,6 +24,7 @@ mod guest;
 mod host;
 mod lines;
 mod report;
+mod suite;
 mod tool;
 
 use std::process::ExitCode;
@@ -40,7 +42,8 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     if options.tsan {
         return sanitized(options, filter);
     }
-    let mut all = if options.kasan { cases::with_kasan() } else { cases::all() };
+    let seed = lines::seed()?;
+    let mut all = if options.kasan { cases::with_kasan(seed) } else { cases::all(seed) };
     if options.irqsoff {
         all.splice(0..0, cases::with_irqsoff());
     }
@@ -57,12 +60,8 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
         if host_may_match && options.soak {
             names.extend(host::list(Builds::Soaks, filter)?);
         }
-        names
-            .into_iter()
-            .chain(cases.into_iter().map(|case| case.name))
-            .chain(tools)
-            .for_each(|name| println!("{name}"));
-        return Ok(ExitCode::SUCCESS);
+        names.extend(cases.into_iter().map(|case| case.name).chain(tools));
+        return Ok(print_list(&names, filter));
     }
 
     let mut report = Report::default();
@@ -83,13 +82,35 @@ pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     Ok(report.close(filter))
 }
 
+/// Prints the names of tests. Where there are none, says so and fails: a filter that is misspelt is no success.
+fn print_list(names: &[String], filter: &str) -> ExitCode {
+    names.iter().for_each(|name| println!("{name}"));
+    if names.is_empty() {
+        tell!("error: {}", report::no_test_has(filter));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
 /// Runs or lists the host's tests under ThreadSanitizer, which knows nothing of the kernel.
 fn sanitized(options: &TestOptions, filter: &str) -> Result<ExitCode> {
     if options.list {
-        host::list(Builds::Sanitized, filter)?.iter().for_each(|name| println!("{name}"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(print_list(&host::list(Builds::Sanitized, filter)?, filter));
     }
     let mut report = Report::default();
     host::run(Builds::Sanitized, filter, &mut report)?;
     Ok(report.close(filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitCode;
+
+    #[test]
+    fn a_list_without_a_test_is_a_failure() {
+        // An exit code can be shown, not compared.
+        let ends = |names: &[String]| format!("{:?}", super::print_list(names, "nosuch"));
+        assert_eq!(ends(&[]), format!("{:?}", ExitCode::FAILURE));
+        assert_eq!(ends(&["host/a::b".into()]), format!("{:?}", ExitCode::SUCCESS));
+    }
 }

@@ -13,6 +13,11 @@ pub(crate) enum Verdict {
     Skipped(String),
 }
 
+/// Says that `filter` chooses no test.
+pub(crate) fn no_test_has(filter: &str) -> String {
+    format!("no test has `{filter}` in its name (see --list)")
+}
+
 /// The count so far.
 #[derive(Default)]
 pub(crate) struct Report {
@@ -56,7 +61,7 @@ impl Report {
             self.failed.iter().for_each(|name| println!("    {name}"));
         }
         if self.passed + self.failed.len() + self.skipped == 0 && !filter.is_empty() {
-            println!("no test has `{filter}` in its name (see --list)");
+            println!("{}", no_test_has(filter));
         }
         let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
         println!("\n{} passed, {} failed{skipped}", self.passed, self.failed.len());

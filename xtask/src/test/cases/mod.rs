@@ -34,8 +34,8 @@ mod soak;
 
 use super::case::Case;
 
-/// All of them, the quick and telling ones first.
-pub(crate) fn all() -> Vec<Case> {
+/// Returns all of them, the quick and telling ones first. Random ones are made from `seed`.
+pub(crate) fn all(seed: u64) -> Vec<Case> {
     [
         console::cases(),
         faults::cases(),
@@ -48,7 +48,7 @@ pub(crate) fn all() -> Vec<Case> {
         matrix::cases(),
         image::cases(),
         product::cases(),
-        soak::cases(),
+        soak::cases(seed),
     ]
     .into_iter()
     .flatten()
@@ -58,15 +58,15 @@ pub(crate) fn all() -> Vec<Case> {
 /// Checked accesses take longer, and so does writing the shadow of a large memory.
 const KASAN_LIMIT_FACTOR: u32 = 5;
 
-/// Those for a kernel that checks its memory accesses: with more time, and with the checker's own. It reports a
+/// Returns those for a kernel that checks its memory accesses: with more time, and with the checker's own. It reports a
 /// forbidden access when it is made, and stops there: what another check would notice later is left out.
-pub(crate) fn with_kasan() -> Vec<Case> {
+pub(crate) fn with_kasan(seed: u64) -> Vec<Case> {
     let slower = |case: Case| Case { limit: case.limit * KASAN_LIMIT_FACTOR, ..case };
-    let others = all().into_iter().filter(|case| !objects::accesses_what_is_forbidden(case));
+    let others = all(seed).into_iter().filter(|case| !objects::accesses_what_is_forbidden(case));
     kasan::cases().into_iter().chain(others).map(slower).collect()
 }
 
-/// Those for a kernel that traces how long interrupts are off, beside all others.
+/// Returns those for a kernel that traces how long interrupts are off, beside all others.
 pub(crate) fn with_irqsoff() -> Vec<Case> {
     irqsoff::cases()
 }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own() {
-        let cases = super::with_kasan();
+        let cases = super::with_kasan(1);
         let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
         assert_eq!(names.len(), cases.len());
     }

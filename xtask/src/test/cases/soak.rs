@@ -5,7 +5,7 @@
 use crate::machine::MemorySize;
 use crate::test::case::{Case, Ends};
 use crate::test::expect::{at_least, lines, no_text, text};
-use crate::test::lines::{Lines, seed};
+use crate::test::lines::Lines;
 
 /// Lines between two audits.
 const BETWEEN: usize = 100;
@@ -13,7 +13,8 @@ const BETWEEN: usize = 100;
 const END: &str = "directmap pool give; directmap pool shrink; sample free; directmap restore all; directmap heal; \
                    stress frames 1; stress slabs 1; maps audit";
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases(seed: u64) -> Vec<Case> {
+    let random = |name, count, memory| random(seed, name, count, memory);
     vec![
         random("4-cpus", 10_000, MemorySize::mib(256)).cpus(4),
         random("protected", 2000, MemorySize::mib(192)).cpus(2).append("protect_tables=on"),
@@ -23,8 +24,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// So many lines on a machine of so much memory.
-fn random(name: &str, count: usize, memory: MemorySize) -> Case {
-    let seed = seed();
+fn random(seed: u64, name: &str, count: usize, memory: MemorySize) -> Case {
     let mut source = Lines::new(seed, memory.bytes());
     let mut commands = Vec::new();
     for number in 1..=count {
