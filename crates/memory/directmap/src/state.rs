@@ -11,7 +11,6 @@
 //! | [`Change::Present`] | `set_memory_p` | present, with the permissions that they had |
 //! | [`Change::Default`] | `set_direct_map_default` | ordinary RAM: read-write, write-back |
 //! | [`Change::Cache`] | `set_memory_uc`, `_wc`, `_wt`, `_wb` | cached in that mode |
-//!
 //! | [`Change::Key`] | | of this protection key, which decides whether they can be written |
 //!
 //! Access, cache mode, key and presence are independent: frames that are taken out and put back are as they were
