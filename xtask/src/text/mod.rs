@@ -94,13 +94,26 @@ pub(crate) fn check(root: &Path) -> Result<bool> {
     Ok(findings.is_empty())
 }
 
-/// Returns everything that the three checks find, in the order of the files.
+/// Returns everything that the checks find, in the order of the files.
 fn findings(tree: &Tree) -> Vec<Finding> {
     let mut findings = links::findings(tree);
+    findings.extend(conflicts(tree));
     findings.extend(house::findings(tree));
     findings.extend(words::findings(tree));
     findings.sort();
     findings
+}
+
+/// Returns the marks that an unresolved merge has left.
+fn conflicts(tree: &Tree) -> impl Iterator<Item = Finding> {
+    tree.ending("").flat_map(|(file, text)| {
+        let marks = text.lines().enumerate().filter(|(_, line)| line.starts_with("<<<<<<< "));
+        marks.map(|(index, _)| Finding {
+            file: file.to_owned(),
+            line: index + 1,
+            text: "an unresolved merge".into(),
+        })
+    })
 }
 
 /// Returns the lines of a page that are prose: outside of fences, with their numbers from 1.

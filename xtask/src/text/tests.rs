@@ -20,6 +20,12 @@ fn the_tree_says_what_is_so() {
 }
 
 #[test]
+fn an_unresolved_merge_is_found() {
+    let text = format!("one\n{} main\ntwo\n", "<".repeat(7));
+    assert_eq!(said(findings, &[("a.toml", text.as_str())]), ["a.toml:2: an unresolved merge"]);
+}
+
+#[test]
 fn a_link_to_a_missing_file_or_heading_is_found() {
     let page = "[a](b.md) [a](../c.rs)\n[a](b.md#the-end) [a](b.md#no-end)\n```\n[not](looked/at)\n```\n[out](https://example.org)\n";
     let files = [("docs/a.md", page), ("docs/b.md", "## The end\n")];
