@@ -8,7 +8,7 @@
 //! translations of the large page that took its place. So the list of such tables runs through their records, not
 //! through the tables.
 
-use rhumb_machine::{CpuMask, PageSize, Pinned, Tlb, VirtRange};
+use rhumb_machine::{CpuMask, Pinned, Tlb};
 use rhumb_pagetable::flush::{FlushBatch, FlushStats};
 
 use crate::error::ChangeError;
@@ -128,14 +128,9 @@ impl Batch {
         map.demand(*self.map.get_or_insert(map));
     }
 
-    /// Pages of `size` changed that a CPU may have cached.
-    pub(crate) fn add_leaf(&mut self, range: VirtRange, size: PageSize) {
-        self.flush.add_leaf(range, size);
-    }
-
-    /// The entry that spans `range` refers to a table no longer.
-    pub(crate) fn add_table(&mut self, range: VirtRange) {
-        self.flush.add_table(range);
+    /// Returns the pages to be flushed, for adding more.
+    pub(crate) const fn pages_mut(&mut self) -> &mut FlushBatch {
+        &mut self.flush
     }
 
     /// A table waits for the flush.

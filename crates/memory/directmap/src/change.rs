@@ -32,7 +32,7 @@
 use core::task::Poll;
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr};
-use rhumb_pagetable::{ENTRIES, Levels, PageCounts, Root, TableChain, TableMemory};
+use rhumb_pagetable::{ENTRIES, Levels, PageCounts, Root, TableChain, TableMemory, edit};
 
 use crate::batch::Batch;
 use crate::error::ChangeError;
@@ -295,11 +295,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         while next < frames.end() {
             let Some((step, found)) = self.tree.end_of_walk(next) else { break };
             if found > size {
-                self.cut(Block::around(next, found), hold);
+                self.split(Block::around(next, found), hold);
             } else {
                 // The rest of this table is no larger.
                 let left = frames.end().since(next) / found.frames();
-                let run = self.tree.run_of_pages(step, usize::try_from(left).unwrap_or(ENTRIES));
+                let run =
+                    edit::run_of_pages(&self.tree.memory, step, usize::try_from(left).unwrap_or(ENTRIES));
                 next = next.plus(run as u64 * found.frames());
             }
         }
@@ -321,11 +322,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Cuts a page, with a table and a record that the reserve was found to have.
-    pub(crate) fn cut(&mut self, block: Block, holder: HoldId) {
+    pub(crate) fn split(&mut self, block: Block, holder: HoldId) {
         let Some(table) = self.reserve.pop(&mut self.tree.memory) else {
             panic!("the reserve has no table for a cut that was provided for");
         };
-        self.tree.cut(block, table);
+        self.tree.split(block, table);
         self.journal.open_split(block, table, holder);
         match block.size() {
             PageSize::Size1G => self.counters.level3_splits += 1,
@@ -334,7 +335,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Gives `frames` the entries of `new`, as far as `budget` goes, and takes from it; returns where it has stopped.
-    pub(crate) fn paint(
+    pub(crate) fn set_pages(
         &mut self,
         frames: PfnRange,
         old: State,
@@ -354,9 +355,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             (false, true) => Fault::RestoreUnflushed,
         };
         if planted::is(unflushed) {
-            return self.tree.paint(frames, new, budget, &mut Batch::new());
+            return self.tree.set(frames, new, budget, &mut Batch::new());
         }
-        self.tree.paint(frames, new, budget, batch)
+        self.tree.set(frames, new, budget, batch)
     }
 
     /// Each split of a list that is nobody's is charged to a hold that keeps its block broken, or the block is made

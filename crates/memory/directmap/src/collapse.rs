@@ -6,7 +6,7 @@
 use core::task::Poll;
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
-use rhumb_pagetable::{ENTRIES, TableMemory};
+use rhumb_pagetable::{ENTRIES, TableMemory, edit};
 
 use crate::batch::Batch;
 use crate::change::DirectMap;
@@ -137,7 +137,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             Err(above) => return Step::NoTables { end: self.tree.end_of_entry(block.start(), above) },
         };
         let Some(table) = step.entry.child(level) else { return Step::Whole };
-        if self.journal.breaker(block).is_some() || !self.tree.is_uniform(block, table) {
+        if self.journal.breaker(block).is_some() || !edit::is_uniform(&self.tree.memory, table, block.size())
+        {
             return Step::Whole;
         }
         // An absent block that nobody holds is a hole.

@@ -210,7 +210,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 return None;
             }
             let block = Block::around(pfn, size);
-            let by = if self.tree.cut_table(block).is_some() { self.broken_by(block) } else { None };
+            let by = if self.tree.split_table(block).is_some() { self.broken_by(block) } else { None };
             Some(by.unwrap_or_else(|| Broken::SinceBoot(self.boot_reason(block))))
         };
         Why {
@@ -257,7 +257,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             let part = Block::around(block.start().plus(index as u64 * smaller.frames()), smaller);
             let entry = self.tree.memory.read(table, index);
             if entry.child(smaller.level()).is_some() {
-                if self.tree.cut_table(part).is_some() {
+                if self.tree.split_table(part).is_some() {
                     continue;
                 }
                 return self.boot_reason(part);

@@ -88,12 +88,19 @@ impl State {
 
     /// The one entry of a page of `size` at `phys` in this state: all bits clear where absent.
     pub const fn entry(self, phys: PhysAddr, size: PageSize) -> Entry {
+        match self.attributes() {
+            Some(attributes) => Entry::leaf(phys, size, attributes),
+            None => Entry::EMPTY,
+        }
+    }
+
+    /// Returns the attributes of a page in this state; `None` where it is absent.
+    pub(crate) const fn attributes(self) -> Option<Attributes> {
         match self.presence {
             Presence::Present => {
-                let attributes = Attributes::kernel(self.access).with_cache(self.cache).with_key(self.key);
-                Entry::leaf(phys, size, attributes)
+                Some(Attributes::kernel(self.access).with_cache(self.cache).with_key(self.key))
             }
-            Presence::Absent => Entry::EMPTY,
+            Presence::Absent => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use core::fmt;
 use core::task::Poll;
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
-use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory, Visit};
+use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory, Visit, edit};
 
 use crate::change::DirectMap;
 use crate::records::{Handle, Hold, OwnerId, Totals};
@@ -273,8 +273,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             if Block::around(pfn, size).start() != pfn || left == 0 {
                 return Err(wrong);
             }
-            let run =
-                self.tree.run_of_pages(step, usize::try_from(left.min((*budget).max(1))).unwrap_or(ENTRIES));
+            let run = edit::run_of_pages(
+                &self.tree.memory,
+                step,
+                usize::try_from(left.min((*budget).max(1))).unwrap_or(ENTRIES),
+            );
             for page in 0..run {
                 let pfn = pfn.plus(page as u64 * size.frames());
                 let entry = self.tree.memory.read(step.table, step.index + page);
@@ -302,7 +305,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         while let Some(split) = next.and_then(|id| self.journal.split(id)) {
             if !hold.breaks(split.block)
                 || split.block.size() == PageSize::Size4K
-                || self.tree.cut_table(split.block) != Some(split.table)
+                || self.tree.split_table(split.block) != Some(split.table)
             {
                 return Err(Inconsistency::Split { block: split.block });
             }

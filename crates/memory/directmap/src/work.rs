@@ -219,12 +219,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             let Some(hold) = work.hold else { return Err(self.out_of_records()) };
             for block in cuts.iter() {
-                self.cut(block, hold);
+                self.split(block, hold);
             }
             (work.stage, work.next, work.cuts) = (Stage::Paint, frames.start(), cuts.len());
         }
         let Some(hold) = work.hold else { return Err(ChangeError::NothingHeld) };
-        work.next = self.paint(rest(work.next, frames), State::ORDINARY, state, &mut budget, batch);
+        work.next = self.set_pages(rest(work.next, frames), State::ORDINARY, state, &mut budget, batch);
         self.set_handle(hold, work.next == frames.end());
         if work.next < frames.end() {
             return Ok(None);
@@ -290,7 +290,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
         };
         let before = budget;
-        let next = self.paint(rest(next, frames), hold.state, target, &mut budget, batch);
+        let next = self.set_pages(rest(next, frames), hold.state, target, &mut budget, batch);
         work.entries += before - budget;
         work.going = Some((target, next));
         if next < frames.end() {
@@ -325,7 +325,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 batch.add_cache_change();
             }
             work.next =
-                self.paint(rest(work.next, hold.frames), hold.state, State::ORDINARY, &mut budget, batch);
+                self.set_pages(rest(work.next, hold.frames), hold.state, State::ORDINARY, &mut budget, batch);
             if work.next < hold.frames.end() {
                 self.set_handle(id, false);
                 return Poll::Pending;

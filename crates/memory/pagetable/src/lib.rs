@@ -10,6 +10,7 @@
 //! | [`memory`] | [`TableMemory`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
 //! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
 //! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`Unmapped`], [`Flushed`]; [`MapError`] |
+//! | [`edit`] | [`Editor`]: splits pages, sets their attributes, merges them again |
 //! | [`flush`] | [`FlushBatch`], [`FlushStats`], [`LazyCpu`]: what CPUs have cached of changed tables |
 //! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level; [`descend`]: its last entry alone |
 //! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
@@ -25,6 +26,7 @@
 
 pub mod attributes;
 pub mod audit;
+pub mod edit;
 pub mod entry;
 pub mod error;
 pub mod finding;
@@ -44,6 +46,7 @@ pub mod walk;
 
 pub use attributes::{Access, Attributes, CacheMode, IA32_PAT, PAT_LAYOUT, Permissions, Privilege, Scope};
 pub use audit::{Audit, AuditSummary, DirectMapRule};
+pub use edit::{CachedAs, Editor};
 pub use entry::{Entry, bits};
 pub use error::MapError;
 pub use finding::Finding;
@@ -55,7 +58,7 @@ pub use memory::{OutOfTables, TableChain, TableMemory, TableSource};
 pub use runs::{Mapping, PageCounts, Run, tables_needed};
 pub use scan::{Leaves, Malformed, Scan, Visit};
 pub use span::{Join, Span, Spans};
-pub use walk::{Leaf, Outcome, Step, Walk, descend, walk};
+pub use walk::{Leaf, Outcome, Step, Walk, descend, entry_at, walk};
 
 #[cfg(test)]
 mod tests;

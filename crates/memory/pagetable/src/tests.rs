@@ -3,6 +3,7 @@
 extern crate std;
 
 mod audit;
+mod edit;
 mod entry;
 mod list;
 mod mapper;

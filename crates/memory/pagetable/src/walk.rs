@@ -194,6 +194,19 @@ pub fn descend<M: TableMemory + ?Sized>(memory: &M, root: Root, virt: VirtAddr, 
     }
 }
 
+/// Returns the entry at `level` on the way to `virt`, or the level above it at which the walk ends.
+pub fn entry_at<M: TableMemory + ?Sized>(
+    memory: &M,
+    root: Root,
+    virt: VirtAddr,
+    level: u8,
+) -> Result<Step, u8> {
+    match descend(memory, root, virt, level) {
+        Some(step) if step.level == level => Ok(step),
+        other => Err(other.map_or(level, |step| step.level)),
+    }
+}
+
 impl fmt::Display for Walk {
     /// ```text
     /// walk of 0xffff800040000123, 4 levels

@@ -1,0 +1,222 @@
+//! [`Editor`]: changing pages that are mapped. It splits them, sets their attributes, and merges them again.
+//!
+//! ```text
+//!                split: the same attributes in 512 smaller pages
+//!   one page ──────────────────────────────────────────────────> table of 512 entries
+//!            <──────────────────────────────────────────────────   │     ^
+//!                merge: the entries are alike                      └─────┘ set: other attributes, or absent
+//! ```
+//!
+//! Each write of an entry changes the size of a page or its attributes, never both: a page is split with its attributes,
+//! then the pieces change; the pieces are made alike, then they are merged. So a CPU that walks meanwhile, or holds a
+//! translation from before, finds a translation that was true before the change or is true after it, and one flush at
+//! the end of the change is enough.
+//!
+//! | act | writes | the batch gets |
+//! |---|---|---|
+//! | [`Editor::split`] | 513 | nothing: the page and its pieces mean the same, and a piece that is set then is flushed by itself, which drops a cached large page for its addresses |
+//! | [`Editor::set`] | one for each page | each page that was present |
+//! | [`Editor::merge`] | one | the table, which CPUs may walk until the flush, and its pages: none may stay cached, since a later flush of the large page would drop one of them only |
+//!
+//! An absent page is an entry of all zero bits, at the level where the page was: the caller knows whether zeroes mean a
+//! hole or memory that was taken out, and so are absent pages split and merged, too. Attributes that are writable and
+//! executable cannot be said (I4). Nothing here can fail or allocates (I7, I10): the caller has found the pages, brings
+//! the table for a split, and keeps the table of a merge until the batch is flushed (I6).
+//!
+//! The entry of a table that a split has put in place of a page carries a mark, so that it is told from the tables that
+//! the tree was built with ([`split_table`]).
+//!
+//! Locking: none. The caller is the only writer of the tree (I8).
+//!
+//! Source: Intel SDM volume 3, 5.10.2.3 (details of TLB use) and 5.10.4 (invalidation).
+
+use rhumb_machine::{PageSize, Pfn, PhysAddr, VirtAddr, VirtRange, impossible};
+
+use crate::attributes::{Attributes, Privilege};
+use crate::entry::{Entry, bits};
+use crate::flush::FlushBatch;
+use crate::levels::{ENTRIES, Root};
+use crate::memory::TableMemory;
+use crate::planted::{self, Fault};
+use crate::runs::PageCounts;
+use crate::walk::{Step, descend, entry_at};
+
+/// How CPUs may have cached the pages that are set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CachedAs {
+    /// By the sizes by which they are mapped.
+    Mapped,
+    /// Perhaps by the smallest: pages were merged, and the batch of that merge is not flushed yet.
+    Smallest,
+}
+
+/// One tree of tables, its memory, and the count of its pages, for changing pages that are mapped. See the module.
+#[derive(Debug)]
+pub struct Editor<'tree, M: TableMemory + ?Sized> {
+    root: Root,
+    memory: &'tree mut M,
+    pages: &'tree mut PageCounts,
+}
+
+impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
+    /// Makes an editor of the tree under `root`, which keeps `pages` true.
+    pub const fn new(root: Root, memory: &'tree mut M, pages: &'tree mut PageCounts) -> Self {
+        Self { root, memory, pages }
+    }
+
+    /// Splits the page of `size` at `virt`, present or absent: `table` takes its place, with the same attributes in the
+    /// next smaller size.
+    ///
+    /// `table` may hold any entries, perhaps those of other memory. So it is filled before a CPU can reach it.
+    pub fn split(&mut self, virt: VirtAddr, size: PageSize, table: Pfn) {
+        let (Ok(step), Some(smaller)) =
+            (entry_at(self.memory, self.root, virt, size.level()), size.smaller())
+        else {
+            return impossible!("{virt} has no page of {size} that could be split");
+        };
+        let privilege =
+            if virt >= self.root.levels.kernel_half() { Privilege::Supervisor } else { Privilege::User };
+        let entry = Entry::from_bits(Entry::table(table, privilege).bits() | bits::SOFTWARE);
+        let first = resized(step.entry, size, smaller);
+        if planted::is(Fault::HungInUnfilled) {
+            self.memory.write(step.table, step.index, entry);
+        }
+        self.memory.write_run(table, 0, first, distance(first, smaller), ENTRIES);
+        self.memory.write(step.table, step.index, entry);
+        if first.is_present() {
+            self.pages.remove(size, 1);
+            self.pages.add(smaller, ENTRIES as u64);
+        }
+    }
+
+    /// Merges the pages of `table`, all of them alike, into one of `size` at `virt`. The table keeps its entries, which
+    /// mean what the large page means, so a CPU may go on walking it; it may be used again once `batch` is flushed.
+    pub fn merge(&mut self, virt: VirtAddr, size: PageSize, table: Pfn, batch: &mut FlushBatch) {
+        let (Ok(step), Some(smaller)) =
+            (entry_at(self.memory, self.root, virt, size.level()), size.smaller())
+        else {
+            return impossible!("{virt} has no table for a page of {size}");
+        };
+        let whole = resized(self.memory.read(table, 0), smaller, size);
+        self.memory.write(step.table, step.index, whole);
+        let range = VirtRange::of_length(virt, size.bytes()).unwrap_or_default();
+        if !planted::is(Fault::MergedTableUnflushed) {
+            batch.add_table(range);
+        }
+        if whole.is_present() {
+            self.pages.remove(smaller, ENTRIES as u64);
+            self.pages.add(size, 1);
+            if !planted::is(Fault::MergedPagesUnflushed) {
+                batch.add_leaf(range, smaller);
+            }
+        }
+    }
+
+    /// Gives every page of `range`, which shows memory from `phys` on, these attributes, or takes it out with `None`, as
+    /// far as `budget` goes. Returns where it has stopped. Both ends of `range` are borders of pages, and the tables above
+    /// allow what the attributes do.
+    pub fn set(
+        &mut self,
+        range: VirtRange,
+        phys: PhysAddr,
+        attributes: Option<Attributes>,
+        cached: CachedAs,
+        budget: &mut u64,
+        batch: &mut FlushBatch,
+    ) -> VirtAddr {
+        let mut next = range.start();
+        while next < range.end() && *budget > 0 {
+            let Some((step, size)) = end_of_walk(self.memory, self.root, next) else {
+                return impossible!("{next} has no page" => range.end());
+            };
+            let left = (range.end().since(next) >> size.shift()).min(*budget);
+            let run = run_of_pages(self.memory, step, usize::try_from(left).unwrap_or(ENTRIES));
+            let first = attributes.map_or(Entry::EMPTY, |attributes| {
+                Entry::leaf(phys.plus(next.since(range.start())), size, attributes)
+            });
+            self.memory.write_run(step.table, step.index, first, distance(first, size), run);
+            let pages = run as u64;
+            *budget = budget.saturating_sub(pages);
+            if first.is_present() {
+                self.pages.add(size, pages);
+            }
+            let end = next.plus(pages << size.shift());
+            if step.entry.is_present() {
+                self.pages.remove(size, pages);
+                if next == range.start() || !planted::is(Fault::FirstRunFlushed) {
+                    let size = if cached == CachedAs::Smallest { PageSize::Size4K } else { size };
+                    batch.add_leaf(VirtRange::new(next, end).unwrap_or_default(), size);
+                }
+            }
+            next = end;
+        }
+        next
+    }
+}
+
+/// Returns the entry at which the walk of `virt` ends, present or not, and the size of its page; `None` where that is at
+/// a level that has no pages.
+pub fn end_of_walk<M: TableMemory + ?Sized>(
+    memory: &M,
+    root: Root,
+    virt: VirtAddr,
+) -> Option<(Step, PageSize)> {
+    let step = descend(memory, root, virt, 1)?;
+    Some((step, PageSize::from_level(step.level)?))
+}
+
+/// Counts the entries from `step` on, in its table, that are no tables and as present as the first: at most `most`, at
+/// least 1.
+pub fn run_of_pages<M: TableMemory + ?Sized>(memory: &M, step: Step, most: usize) -> usize {
+    let end = ENTRIES.min(step.index.saturating_add(most));
+    let alike = |&index: &usize| {
+        let entry = memory.read(step.table, index);
+        entry.child(step.level).is_none() && entry.is_present() == step.entry.is_present()
+    };
+    1 + (step.index + 1..end).take_while(alike).count()
+}
+
+/// Returns the table that a split has put in place of the page of `size` at `virt`, while it is there.
+pub fn split_table<M: TableMemory + ?Sized>(
+    memory: &M,
+    root: Root,
+    virt: VirtAddr,
+    size: PageSize,
+) -> Option<Pfn> {
+    let entry = entry_at(memory, root, virt, size.level()).ok()?.entry;
+    entry.child(size.level()).filter(|_| entry.bits() & bits::SOFTWARE != 0)
+}
+
+/// Whether all entries of `table` are what a split of one page of `size` would write, so that they can be merged.
+pub fn is_uniform<M: TableMemory + ?Sized>(memory: &M, table: Pfn, size: PageSize) -> bool {
+    let Some(smaller) = size.smaller() else { return false };
+    let first = memory.read(table, 0);
+    if first.is_present() {
+        let (phys, attributes) = (first.phys(smaller), first.attributes(smaller));
+        let leaf = attributes.map(|attributes| Entry::leaf(phys, smaller, attributes));
+        if !phys.is_aligned(size) || leaf != Some(first) {
+            return false;
+        }
+    } else if first != Entry::EMPTY {
+        return false;
+    }
+    let step = distance(first, smaller);
+    (1..ENTRIES).all(|index| memory.read(table, index) == first.advanced(step * index as u64))
+}
+
+/// Returns the leaf of size `to` that begins where the page of size `from` does that `entry` maps, with its attributes.
+/// What is absent stays absent.
+fn resized(entry: Entry, from: PageSize, to: PageSize) -> Entry {
+    if !entry.is_present() {
+        return Entry::EMPTY;
+    }
+    match entry.attributes(from) {
+        Some(attributes) => Entry::leaf(entry.phys(from), to, attributes),
+        None => impossible!("{entry} would be writable and executable" => Entry::EMPTY),
+    }
+}
+
+/// Returns by how much the next page's entry differs from `first`, the entry of a page of `size`.
+const fn distance(first: Entry, size: PageSize) -> u64 {
+    if first.is_present() { size.bytes() } else { 0 }
+}
