@@ -16,13 +16,23 @@ struct Step(&'static str, &'static str);
 /// The kernel is linted and documented for the host: that needs no `core` for the kernel's target, and its profile
 /// aborts on panic, so nothing of the host's runtime is asked for. No test of the ordinary suite builds the kernel with
 /// KASAN, and none the fuzz targets: each set of them is a workspace of its own, which cargo-fuzz builds.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 11] = [
     Step("format", "fmt --all --check"),
     Step("clippy", "clippy --quiet --all-targets --all-features -- --deny warnings"),
     Step("clippy of the kernel", "clippy --quiet -p rhumb-kernel --profile kernel-dev -- --deny warnings"),
     Step(
         "clippy of the kernel with KASAN",
         "clippy --quiet -p rhumb-kernel --features kasan --profile kernel-dev -- --deny warnings",
+    ),
+    Step(
+        "clippy of the models for loom",
+        "clippy --quiet --config build.rustflags=[\"--cfg=loom\"] --target-dir target/models -p rhumb-sync -p rhumb-frames \
+         -p rhumb-slab -p rhumb-pagetable -p rhumb-klog -p rhumb-smp --lib --tests -- --deny warnings",
+    ),
+    Step(
+        "clippy of the models for shuttle",
+        "clippy --quiet --config build.rustflags=[\"--cfg=shuttle\"] --target-dir target/models -p rhumb-frames -p rhumb-slab \
+         -p rhumb-pagetable --lib --tests -- --deny warnings",
     ),
     Step("documentation", "doc --quiet --no-deps --all-features --document-private-items"),
     Step(

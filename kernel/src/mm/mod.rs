@@ -59,7 +59,10 @@ pub fn report(boot: &Boot) {
         log::warn!("{} of frame descriptors lie on another node than their frames", Human(array.far_bytes));
     }
     if figures.high_bytes > 0 {
-        log::info!("{} of RAM lie past the direct map's limit: only windows reach them", Human(figures.high_bytes));
+        log::info!(
+            "{} of RAM lie past the direct map's limit: only windows reach them",
+            Human(figures.high_bytes)
+        );
     }
     for (what, segment) in
         [("text", image::text()), ("read-only data", image::rodata()), ("data", image::data())]

@@ -71,17 +71,18 @@ pub(super) const USUAL: Build = Build {
 };
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 11] = [
+const OTHERS: [Build; 12] = [
     featured("frames-checked", &["rhumb-frames"], "checked"),
-    featured("frames-loom", &["rhumb-frames"], "loom"),
-    featured("frames-shuttle", &["rhumb-frames"], "shuttle"),
+    modelled("frames-loom", &["rhumb-frames"], "--cfg loom"),
+    modelled("frames-shuttle", &["rhumb-frames"], "--cfg shuttle"),
     featured("slab-checked", &["rhumb-slab"], "checked"),
-    featured("slab-loom", &["rhumb-slab"], "loom"),
-    featured("slab-shuttle", &["rhumb-slab"], "shuttle"),
-    featured("pagetable-loom", &["rhumb-pagetable"], "loom"),
-    featured("pagetable-shuttle", &["rhumb-pagetable"], "shuttle"),
-    Build { compiler: Compiler::Ours("--cfg loom"), ..featured("klog-loom", &["rhumb-klog"], "") },
-    Build { compiler: Compiler::Ours("--cfg loom"), ..featured("smp-loom", &["rhumb-smp"], "") },
+    modelled("slab-loom", &["rhumb-slab"], "--cfg loom"),
+    modelled("slab-shuttle", &["rhumb-slab"], "--cfg shuttle"),
+    modelled("pagetable-loom", &["rhumb-pagetable"], "--cfg loom"),
+    modelled("pagetable-shuttle", &["rhumb-pagetable"], "--cfg shuttle"),
+    modelled("klog-loom", &["rhumb-klog"], "--cfg loom"),
+    modelled("smp-loom", &["rhumb-smp"], "--cfg loom"),
+    modelled("sync-loom", &["rhumb-sync"], "--cfg loom"),
     // As the benchmarks have it: tokens are not compared, and no handler strikes.
     Build { targets: "--tests", default_features: false, ..featured("hosted-bare", &["rhumb-hosted"], "") },
 ];
@@ -95,6 +96,7 @@ const SANITIZED: Build = Build {
         "tsan",
         &[
             "rhumb-machine",
+            "rhumb-sync",
             "rhumb-hosted",
             "rhumb-frames",
             "rhumb-slab",
@@ -115,6 +117,11 @@ const SOAKS: Build =
 
 const fn featured(name: &'static str, packages: &'static [&'static str], features: &'static str) -> Build {
     Build { name, packages, targets: "--lib", features, ..USUAL }
+}
+
+/// The packages with a model checker's atomics, which `flags` select.
+const fn modelled(name: &'static str, packages: &'static [&'static str], flags: &'static str) -> Build {
+    Build { compiler: Compiler::Ours(flags), ..featured(name, packages, "") }
 }
 
 impl Build {

@@ -10,8 +10,8 @@
 
 use crate::described::Described;
 use crate::request::Mobility;
-use crate::sync::{AtomicU32, Relaxed};
 use crate::words::FRAMES;
+use rhumb_sync::atomic::{AtomicU32, IS_MODELLED, Relaxed};
 
 /// How a block stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,7 +122,7 @@ pub(crate) struct Block {
     pub(crate) prev: AtomicU32,
 }
 
-const _: () = assert!(cfg!(feature = "model") || size_of::<Block>() == 16);
+const _: () = assert!(IS_MODELLED || size_of::<Block>() == 16);
 
 impl Block {
     #[inline]

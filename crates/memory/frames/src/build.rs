@@ -13,8 +13,8 @@ use crate::pool::Pool;
 use crate::raw::Brand;
 use crate::request::{Mobility, Zone};
 use crate::storage::{Storage, Table};
-use crate::sync::{AtomicU8, AtomicU32, AtomicUsize, Ordering, Relaxed};
 use crate::words::FRAMES;
+use rhumb_sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, IS_MODELLED, Ordering, Relaxed};
 
 impl Depot {
     pub(crate) fn build<M: Machine>(
@@ -40,7 +40,7 @@ impl Depot {
         storage: &'static mut [u64],
     ) -> Result<Self, LayoutError> {
         let (given, needed) = (size_of_val(storage), layout.storage_bytes());
-        if given < needed && cfg!(not(feature = "model")) {
+        if given < needed && !IS_MODELLED {
             return Err(LayoutError::StorageTooSmall(given, needed));
         }
         if machine.cpu_count() > layout.cpus {
@@ -211,7 +211,7 @@ impl Depot {
             return Err(LayoutError::Overlap(old.span, frames));
         }
         let (given, needed) = (size_of_val(storage), layout.piece_bytes());
-        if given < needed && cfg!(not(feature = "model")) {
+        if given < needed && !IS_MODELLED {
             return Err(LayoutError::StorageTooSmall(given, needed));
         }
         let mut storage = Storage::new(storage);

@@ -1,9 +1,9 @@
 //! What a CPU keeps for itself: magazines of blocks of 4 KiB to 2 MiB, and one open block per mobility kind.
 //!
 //! Only the CPU itself touches its cache; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
-//! are relaxed atomics, which are plain instructions: no locked operation, no shared line. The one other party is an
-//! interrupt handler on the same CPU in the middle of an operation. The operation says so in `busy` first; a handler
-//! that finds it set leaves the cache alone and goes to the pools, whose locks are taken with interrupts off only.
+//! are relaxed atomics, which are plain instructions: no locked operation, no shared line. A [`CpuGate`] keeps interrupt
+//! handlers out of an operation's middle: a handler that finds the gate busy goes to the pools, whose locks are taken
+//! with interrupts off only. Other CPUs ask for what the cache holds through the same gate.
 //!
 //! ```text
 //!   alloc <- magazine (newest first)  <- open block, a word at a time <- pool, up to a whole block's free frames
@@ -17,22 +17,20 @@ use rhumb_machine::Order;
 
 use crate::raw::Raw;
 use crate::request::Mobility;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Relaxed, handler_fence};
 use crate::take::Bite;
 use crate::words::WORDS;
+use rhumb_sync::CpuGate;
+use rhumb_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, IS_MODELLED, Relaxed};
 
 /// Slots of a magazine of 4-KiB frames. A burst of a thousand frees and allocations stays within it.
-pub(crate) const SMALL: usize = if cfg!(feature = "model") { 16 } else { 1024 };
+pub(crate) const SMALL: usize = if IS_MODELLED { 16 } else { 1024 };
 /// Slots of a magazine of blocks of each order from 1 to 9.
-pub(crate) const RUNS: usize = if cfg!(feature = "model") { 8 } else { 32 };
+pub(crate) const RUNS: usize = if IS_MODELLED { 8 } else { 32 };
 /// The orders that are cached: 0 to 9.
 const CACHED_ORDERS: usize = Order::LARGE.get() as usize + 1;
 /// The most common handles of a CPU's own node, from their kind upwards.
 const BASE_UNMOVABLE: u64 = Mobility::Unmovable as u64;
 const BASE_MOVABLE: u64 = Mobility::Movable as u64;
-/// What [`CpuCache`]'s `cap` holds while another CPU wants this one to give back what it holds. Negative as a signed
-/// number, as which it is compared: nothing is kept meanwhile.
-const WANTED: u32 = u32::MAX;
 /// Frames that a magazine of orders 1 to 8 holds at most: one block of order 8. All eight of a kind together are less
 /// than four 2-MiB blocks.
 const RUN_FRAMES: i32 = 256;
@@ -40,7 +38,7 @@ const RUN_FRAMES: i32 = 256;
 const LARGE_BLOCKS: i32 = 8;
 const LARGE_UNMOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Unmovable as u64;
 /// Slots for frames of other nodes on their way home.
-pub(crate) const AWAY: usize = if cfg!(feature = "model") { 16 } else { 128 };
+pub(crate) const AWAY: usize = if IS_MODELLED { 16 } else { 128 };
 
 /// A stack at one end (alloc, free) and a queue at the other (drain): `tail..head` of the slots, counted without end.
 pub(crate) struct Ring<const SLOTS: usize> {
@@ -225,12 +223,10 @@ impl OpenBlock {
 #[repr(align(64))]
 #[derive(Default)]
 pub(crate) struct CpuCache {
-    busy: AtomicBool,
+    /// Its cap is how many frames a magazine of single frames may hold; the other limits follow from it.
+    pub(crate) gate: CpuGate,
     /// A reclaimer runs on this CPU: what it allocates must not call reclaimers again.
     pub(crate) reclaiming: AtomicBool,
-    /// Frames that a magazine of single frames may hold, from which the other limits follow; or [`WANTED`]. One word, so
-    /// that a CPU which asks and the CPU which sets its cap cannot each overwrite half of what the other said.
-    cap: AtomicU32,
     /// What handles to blocks of this CPU's own node have in common; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
     pub(crate) small: [Ring<SMALL>; Mobility::COUNT],
@@ -241,45 +237,17 @@ pub(crate) struct CpuCache {
 }
 
 impl CpuCache {
-    /// Whether an operation of this CPU was interrupted.
-    #[inline(always)]
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Relaxed)
-    }
-
-    /// Runs `work` as an interrupt handler would that came in the middle of an operation of this CPU.
-    #[cfg(all(test, not(feature = "model")))]
-    pub(crate) fn interrupted<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.busy.store(true, Relaxed);
-        let result = work();
-        self.busy.store(false, Relaxed);
-        result
-    }
-
-    /// Runs `operation` unless the cache is busy, and keeps interrupt handlers out of it meanwhile.
-    #[inline(always)]
-    fn alone<T>(&self, operation: impl FnOnce(&Self) -> Option<T>) -> Option<T> {
-        if self.is_busy() {
-            return None;
-        }
-        self.busy.store(true, Relaxed);
-        handler_fence();
-        let result = operation(self);
-        handler_fence();
-        self.busy.store(false, Relaxed);
-        result
-    }
-
     /// A block of this order and kind, if a magazine has one. None has for orders above 9.
     #[inline(always)]
     pub(crate) fn pop(&self, order: Order, kind: Mobility) -> Option<Raw> {
-        self.alone(|cache| {
+        let popped = self.gate.alone(|| {
             if order == Order::BASE {
-                cache.small[kind as usize].pop()
+                self.small[kind as usize].pop()
             } else {
-                cache.runs(order, kind as usize)?.pop()
+                self.runs(order, kind as usize)?.pop()
             }
-        })
+        });
+        popped.flatten()
     }
 
     /// Keeps a block of this CPU's own node, if it is one of the most common and there is room.
@@ -287,19 +255,19 @@ impl CpuCache {
     pub(crate) fn push(&self, raw: Raw) -> bool {
         // Branches, where an index would do: they are foreseen, and what follows need not wait for the handle.
         let differs = self.differs(raw);
-        let kept = self.alone(|cache| {
-            let kept = if differs == BASE_MOVABLE {
-                cache.small[1].push(raw, cache.cap())
+        let kept = self.gate.alone(|| {
+            let cap = self.gate.cap();
+            if differs == BASE_MOVABLE {
+                self.small[1].push(raw, cap)
             } else if differs == BASE_UNMOVABLE {
-                cache.small[0].push(raw, cache.cap())
+                self.small[0].push(raw, cap)
             } else if differs & !1 == LARGE_UNMOVABLE {
-                cache.runs[(differs & 1) as usize][CACHED_ORDERS - 2].push(raw, large_limit(cache.cap()))
+                self.runs[(differs & 1) as usize][CACHED_ORDERS - 2].push(raw, large_limit(cap))
             } else {
                 false
-            };
-            kept.then_some(())
+            }
         });
-        kept.is_some()
+        kept == Some(true)
     }
 
     /// Keeps any block of this CPU's own node, if it is of a cached order and there is room.
@@ -308,15 +276,14 @@ impl CpuCache {
         // A block of another allocator, of another node, or of an order that is not cached has no such magazine.
         let differs = self.differs(raw);
         let (order, kind) = ((differs >> 2) as usize, (differs & 3) as usize);
-        let kept = self.alone(|cache| {
-            let kept = if order == 0 {
-                cache.small.get(kind)?.push(raw, cache.cap())
+        let kept = self.gate.alone(|| {
+            Some(if order == 0 {
+                self.small.get(kind)?.push(raw, self.gate.cap())
             } else {
-                cache.runs.get(kind)?.get(order - 1)?.push(raw, cache.run_limit(order as u8))
-            };
-            kept.then_some(())
+                self.runs.get(kind)?.get(order - 1)?.push(raw, self.run_limit(order as u8))
+            })
         });
-        kept.is_some()
+        kept.flatten() == Some(true)
     }
 
     /// Kind and order, and above them what must be alike in the handle and `home`.
@@ -325,50 +292,14 @@ impl CpuCache {
         (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT
     }
 
-    /// Frames that a magazine of single frames may hold; negative while this CPU is to give back what it holds.
-    #[inline(always)]
-    pub(crate) fn cap(&self) -> i32 {
-        self.cap.load(Relaxed) as i32
-    }
-
     /// Blocks that a magazine of `order`, from 1 to 9, may hold.
     #[inline]
     pub(crate) fn run_limit(&self, order: u8) -> i32 {
-        let cap = self.cap();
+        let cap = self.gate.cap();
         if order == Order::LARGE.get() {
             return large_limit(cap);
         }
         ((cap >> 1).min(RUN_FRAMES) >> order).min(RUNS as i32)
-    }
-
-    /// Lets the magazines of this CPU hold `small` frames each, unless another CPU wants what it holds.
-    pub(crate) fn bound(&self, small: u32) {
-        let old = self.cap.load(Relaxed);
-        if old != small && old != WANTED {
-            // Where another CPU asks meanwhile, its word stays.
-            let _ = self.cap.compare_exchange(old, small, Relaxed, Relaxed);
-        }
-    }
-
-    /// Says to the CPU that it should drain, and stops what it would keep without looking.
-    pub(crate) fn ask(&self) {
-        // An exchange, so that it comes wholly before or wholly after one of `bound`.
-        if !self.is_wanted() {
-            self.cap.swap(WANTED, Relaxed);
-        }
-    }
-
-    /// Whether another CPU asked this one to drain.
-    #[inline]
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.cap.load(Relaxed) == WANTED
-    }
-
-    /// Says that this CPU drains now.
-    pub(crate) fn answer(&self) {
-        if self.is_wanted() {
-            self.cap.store(0, Relaxed);
-        }
     }
 
     /// The magazine for orders 1 to 9.

@@ -12,7 +12,7 @@ use crate::frame::{Frame, Presence};
 use crate::frames::Frames;
 use crate::raw::Raw;
 use crate::request::Request;
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 impl<M: Machine> Frames<M> {
     /// Frees that were refused since the start. A system that is right reports 0.

@@ -27,8 +27,8 @@ use crate::isolation::Target;
 use crate::pool::Pool;
 use crate::raw::Raw;
 use crate::request::{AllocClass, Mobility, Owner, Zone};
-use crate::sync::Relaxed;
 use crate::words::{self, FRAMES};
+use rhumb_sync::atomic::Relaxed;
 
 /// A block of frames as its owner allocated it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

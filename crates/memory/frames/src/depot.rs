@@ -12,7 +12,7 @@ use crate::pool::Pool;
 use crate::raw::Brand;
 use crate::request::Zone;
 use crate::storage::Table;
-use crate::sync::{Acquire, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed};
+use rhumb_sync::atomic::{Acquire, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed};
 
 /// The most pools: their numbers plus one fit a byte.
 pub(crate) const MAX_POOLS: usize = 255;

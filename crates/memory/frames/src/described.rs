@@ -1,6 +1,6 @@
 //! [`Described`]: whether the descriptors of a block hold anything yet.
 
-use crate::sync::{Acquire, AtomicU32, Release, relax};
+use rhumb_sync::atomic::{Acquire, AtomicU32, Release, relax};
 
 /// Whether the descriptors of a block are filled in. Goes from no to yes once, and never back.
 #[derive(Default)]

@@ -23,7 +23,7 @@
 use rhumb_machine::{CpuId, Order, Pfn, PfnRange, VirtAddr};
 
 use crate::request::Owner;
-use crate::sync::{AtomicU32, Relaxed};
+use rhumb_sync::atomic::{AtomicU32, IS_MODELLED, Relaxed};
 
 /// The descriptor of a frame, for the frame's holder to write.
 #[repr(C)]
@@ -36,9 +36,8 @@ pub struct Descriptor {
     history: AtomicU32,
 }
 
-const _: () = assert!(
-    cfg!(feature = "model") || size_of::<Descriptor>() == if cfg!(feature = "checked") { 16 } else { 12 }
-);
+const _: () =
+    assert!(IS_MODELLED || size_of::<Descriptor>() == if cfg!(feature = "checked") { 16 } else { 12 });
 
 /// The CPUs of the last allocation and the last free, and how often the frame was allocated (modulo 2^16).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -14,7 +14,7 @@ use crate::depot::Depot;
 use crate::pool::{Held, Pool};
 use crate::raw::Raw;
 use crate::request::Mobility;
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together some 300 ns with
 /// warm lines.
@@ -32,7 +32,7 @@ impl Depot {
         let Some(pool) = self.pool_of(raw.pfn()) else { return };
         if raw.0 & Raw::BYPASS == 0
             && let Some(cache) = self.cache(irq_off.cpu())
-            && !cache.is_busy()
+            && !cache.gate.is_busy()
             && self.keep(irq_off, cache, pool, raw)
         {
             return;
@@ -44,13 +44,13 @@ impl Depot {
     fn keep(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &'static Pool, raw: Raw) -> bool {
         let kind = raw.kind_index().min(Mobility::COUNT - 1);
         if (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0 {
-            let limit = cache.cap().min(AWAY as i32);
+            let limit = cache.gate.cap().min(AWAY as i32);
             return raw.order() == Order::BASE && self.push_or_drain(irq_off, &cache.away, raw, limit, pool);
         }
         // What other nodes' pools lack says nothing of what this CPU may keep of its own node's.
-        cache.bound(self.cap_for(pool));
+        cache.gate.bound(self.cap_for(pool));
         match raw.order() {
-            Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.cap(), pool),
+            Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.gate.cap(), pool),
             order => {
                 let limit = cache.run_limit(order.get());
                 cache
@@ -133,8 +133,10 @@ impl Depot {
     /// Gives back one batch of what the CPU on which this runs holds; whether there was any. A handler that came in the
     /// middle of an operation gives back nothing, and what was asked for stays asked for.
     pub(crate) fn drain_step(&self, irq_off: IrqOff<'_>) -> bool {
-        let Some(cache) = self.cache(irq_off.cpu()).filter(|cache| !cache.is_busy()) else { return false };
-        cache.answer();
+        let Some(cache) = self.cache(irq_off.cpu()).filter(|cache| !cache.gate.is_busy()) else {
+            return false;
+        };
+        cache.gate.answer();
         for kind in 0..Mobility::COUNT {
             if self.drain_batch(irq_off, &cache.small[kind], u32::MAX, None) > 0
                 || self.drain_open(irq_off, cache, kind)
@@ -170,7 +172,7 @@ impl Depot {
     /// Asks every CPU but `me` to drain: a load for each, and a store for each that was not asked before.
     pub(crate) fn request_drain(&self, me: CpuId) {
         let others = self.caches.iter().enumerate().filter(|(index, _)| *index != me.index());
-        others.for_each(|(_, cache)| cache.ask());
+        others.for_each(|(_, cache)| cache.gate.ask());
     }
 }
 
@@ -208,8 +210,8 @@ impl Batch {
     }
 
     /// Gives all of it back: one lock while the pool stays the same.
-    fn give(&self, depot: &Depot, irq_off: IrqOff<'_>) {
-        let mut last: Option<Held<'static>> = None;
+    fn give<'a>(&self, depot: &Depot, irq_off: IrqOff<'a>) {
+        let mut last: Option<Held<'a>> = None;
         for &(raw, bits) in &self.entries[..self.count] {
             let raw = Raw(raw);
             let known = last.as_ref().map(|held| held.pool).or(self.pool);
@@ -231,6 +233,6 @@ impl Batch {
 
 /// The pool of `pfn`, which is mostly the one that was met last.
 #[inline(always)]
-fn pool_from(depot: &Depot, last: Option<&'static Pool>, pfn: Pfn) -> Option<&'static Pool> {
+fn pool_from<'a>(depot: &Depot, last: Option<&'a Pool>, pfn: Pfn) -> Option<&'a Pool> {
     last.filter(|pool| pool.span.contains(pfn)).or_else(|| depot.pool_of(pfn))
 }

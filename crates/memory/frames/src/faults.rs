@@ -2,7 +2,7 @@
 
 use rhumb_machine::Pfn;
 
-use crate::sync::{AtomicU64, Relaxed};
+use rhumb_sync::atomic::{AtomicU64, Relaxed};
 
 /// Refused frees, and the countdown to a failure on purpose.
 #[derive(Default)]

@@ -267,10 +267,10 @@ impl<M: Machine> Frames<M> {
     /// call. One load where they did not ask.
     pub fn tick(&self, pinned: Pinned<'_>) {
         if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
-            && cache.is_wanted()
+            && cache.gate.is_wanted()
             && self.drain_some(pinned) == Drained::Partly
         {
-            cache.ask();
+            cache.gate.ask();
         }
     }
 }

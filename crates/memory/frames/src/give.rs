@@ -7,8 +7,8 @@ use rhumb_machine::{Order, Pfn, PfnRange};
 
 use crate::block::{Block, Info, Isolated, State};
 use crate::pool::Held;
-use crate::sync::Relaxed;
 use crate::words::{self, FRAMES, WORDS};
+use rhumb_sync::atomic::Relaxed;
 
 /// Whether a block that was named is free now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

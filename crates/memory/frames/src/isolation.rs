@@ -2,7 +2,7 @@
 
 use rhumb_machine::{MAX_NODES, NodeId};
 
-use crate::sync::{Acquire, AtomicBool, AtomicU32, Relaxed, Release};
+use rhumb_sync::atomic::{Acquire, AtomicBool, AtomicU32, Relaxed, Release};
 
 /// Where what is moved goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

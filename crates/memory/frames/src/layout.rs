@@ -16,9 +16,9 @@ use crate::error::LayoutError;
 use crate::pool::{Arrays, Bins, Pool};
 use crate::request::{Mobility, Zone};
 use crate::storage::{LINE_BYTES, Storage, Table, Zeroable, bytes_for};
-use crate::sync::{AtomicU8, AtomicU64};
 use crate::tree::{self, WholeBlocks};
 use crate::words::WORDS;
+use rhumb_sync::atomic::{AtomicU8, AtomicU64};
 
 // SAFETY: made of integers and atomic integers.
 unsafe impl Zeroable for Block {}

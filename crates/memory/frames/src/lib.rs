@@ -53,7 +53,7 @@
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
-#[cfg(any(test, feature = "model"))]
+#[cfg(any(test, loom, shuttle))]
 extern crate std;
 
 mod access;
@@ -84,7 +84,6 @@ pub mod report;
 pub mod request;
 mod slow;
 mod storage;
-mod sync;
 mod take;
 mod tree;
 pub mod validate;
@@ -104,9 +103,10 @@ pub use report::{Description, Place, Totals, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
 pub use validate::Inconsistency;
 
-#[cfg(all(test, not(feature = "model")))]
-mod model;
-#[cfg(test)]
+#[cfg(all(test, any(loom, shuttle)))]
+#[path = "tests/models.rs"]
+mod models;
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 /// The example of the README is compiled, too.

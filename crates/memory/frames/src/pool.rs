@@ -4,16 +4,17 @@
 //! [`WholeBlocks`]. Frames leave in large bites (a whole block's free frames at once for order 0), so that the lock is
 //! taken once for hundreds of frames; see `take.rs` and `give.rs`.
 
-use rhumb_machine::{IrqOff, NodeId, Order, Pfn, PfnRange};
+use rhumb_machine::{CpuId, IrqOff, NodeId, Order, Pfn, PfnRange};
 
 use crate::block::bin::{self, Bin};
 use crate::block::{Block, Info, State};
 use crate::raw::{Brand, Raw};
 use crate::request::{AllocClass, Mobility, Zone};
 use crate::storage::prefetch_write;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Relaxed, SpinLock};
 use crate::tree::WholeBlocks;
 use crate::words::{self, Bits, FRAMES, WORDS};
+use rhumb_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Relaxed};
+use rhumb_sync::{Guard, Lock};
 
 /// Lets the next field begin a cache line.
 #[derive(Default)]
@@ -42,7 +43,7 @@ pub(crate) struct Pool {
     pub(crate) marks: Watermarks,
     bins: &'static [Bins],
     _next_line: NextLine,
-    lock: SpinLock,
+    lock: Lock<()>,
     /// Free frames. Written under the lock, read by anyone.
     pub(crate) free: AtomicU64,
     pub(crate) free_blocks: AtomicU64,
@@ -148,7 +149,7 @@ impl Pool {
             marks: Watermarks::default(),
             bins: arrays.bins,
             _next_line: NextLine,
-            lock: SpinLock::default(),
+            lock: Lock::new(()),
             free: AtomicU64::new(0),
             free_blocks: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -173,15 +174,15 @@ impl Pool {
 
     /// Takes the lock. Interrupts stay off until the guard is gone, so no handler can wait for its own CPU.
     #[inline]
-    pub(crate) fn lock<'pool>(&'pool self, _irq_off: IrqOff<'_>) -> Held<'pool> {
-        self.lock.acquire();
-        Held { pool: self }
+    pub(crate) fn lock<'a>(&'a self, irq_off: IrqOff<'a>) -> Held<'a> {
+        Held { pool: self, _guard: self.lock.lock(irq_off) }
     }
 
-    /// Takes the lock of a pool that is not in the table yet, where nobody can wait for it.
+    /// Takes the lock of a pool that is in no table yet.
     pub(crate) fn lock_unpublished(&self) -> Held<'_> {
-        self.lock.acquire();
-        Held { pool: self }
+        // SAFETY: no table leads an interrupt handler to the pool, so that none can wait for its lock; and the token
+        // proves nothing else, because it leaves this function in the lock's guard alone.
+        self.lock(unsafe { IrqOff::assume(CpuId::BOOT) })
     }
 
     /// Whether much of what is free lies scattered in broken blocks: a quarter of them or more. Blocks can come
@@ -263,15 +264,9 @@ impl Pool {
 }
 
 /// A pool whose lock is held.
-pub(crate) struct Held<'pool> {
-    pub(crate) pool: &'pool Pool,
-}
-
-impl Drop for Held<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.pool.lock.release();
-    }
+pub(crate) struct Held<'a> {
+    pub(crate) pool: &'a Pool,
+    _guard: Guard<'a, (), IrqOff<'a>>,
 }
 
 impl Held<'_> {

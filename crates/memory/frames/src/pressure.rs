@@ -13,7 +13,7 @@ use rhumb_machine::{Order, Pinned};
 use crate::Frames;
 use crate::request::{Mobility, Zone};
 use crate::storage::Table;
-use crate::sync::{AtomicUsize, Relaxed};
+use rhumb_sync::atomic::{AtomicUsize, Relaxed};
 
 /// What is wanted of a reclaimer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use crate::pool::Watermarks;
 use crate::pressure::{Levels, RecallRegistration, Registration, Shortage, TooManyReclaimers};
 use crate::raw::Raw;
 use crate::request::{Request, Zone};
-use crate::sync::{AtomicBool, AtomicU64, Relaxed};
+use rhumb_sync::atomic::{AtomicBool, AtomicU64, Relaxed};
 
 /// How often a request calls back what others keep: a CPU that was in the middle of an operation keeps it the first
 /// time, and one that goes on working keeps something every time.

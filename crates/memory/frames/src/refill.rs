@@ -11,11 +11,11 @@ use crate::isolation::Target;
 use crate::pool::{Held, Pool};
 use crate::raw::Raw;
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 
 /// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred
 /// waits for a refill.
-const REFILL_FRAMES: u32 = if cfg!(feature = "model") { 8 } else { 104 };
+const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
 
 impl Depot {
     /// One attempt to serve `request` on a CPU of node `here`, without calling anybody for help.
@@ -32,12 +32,12 @@ impl Depot {
             Preference::Prefer(node) | Preference::Bind(node) => node,
         };
         // Frames past the direct map come first where they will do: they are in no cache.
-        let cached = near == here && request.ceiling == Zone::Direct && !cache.is_busy();
+        let cached = near == here && request.ceiling == Zone::Direct && !cache.gate.is_busy();
         if cached && let Some(raw) = self.serve_cached(irq_off, cache, near, request, effort) {
             return Some(raw);
         }
         if effort == Effort::Hard {
-            cache.bound(0);
+            cache.gate.bound(0);
         }
         self.pools_for(request, near).find_map(|pool| {
             let floor = floor(pool, request, effort);

@@ -13,8 +13,8 @@ use crate::frames::Frames;
 use crate::pool::Pool;
 use crate::pressure::Levels;
 use crate::request::{Mobility, Owner, Zone};
-use crate::sync::Relaxed;
 use crate::words;
+use rhumb_sync::atomic::Relaxed;
 
 /// What one zone of one node holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

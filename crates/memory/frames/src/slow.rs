@@ -19,7 +19,7 @@ use crate::error::AllocError;
 use crate::frames::Frames;
 use crate::raw::Raw;
 use crate::request::{AllocClass, Contents, Owner, Preference, Request};
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 impl<M: Machine> Frames<M> {
     #[cold]
@@ -59,7 +59,7 @@ impl<M: Machine> Frames<M> {
             if cache.home.load(Relaxed) != home {
                 self.move_home(pinned, cache, home);
             }
-            if cache.is_wanted() {
+            if cache.gate.is_wanted() {
                 self.tick(pinned);
             }
         }
@@ -69,7 +69,7 @@ impl<M: Machine> Frames<M> {
     /// Takes note of this CPU's node; what it kept of another one's goes back.
     #[cold]
     fn move_home(&self, pinned: Pinned<'_>, cache: &CpuCache, home: u64) {
-        if !cache.is_busy() {
+        if !cache.gate.is_busy() {
             cache.home.store(home, Relaxed);
             self.drain(pinned);
         }

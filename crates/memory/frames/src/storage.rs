@@ -4,7 +4,7 @@
 //! array is built on the heap instead.
 
 use crate::error::LayoutError;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use rhumb_sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Every array starts on a cache line of its own.
 pub(crate) const LINE_BYTES: usize = 64;
@@ -55,7 +55,7 @@ impl Storage {
     }
 
     /// An array of zeroes.
-    #[cfg(not(feature = "model"))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn zeroed<T: Zeroable>(&mut self, count: usize) -> Result<&'static [T], LayoutError> {
         const { assert!(align_of::<T>() <= LINE_BYTES) };
         let start = self.cut(bytes_for::<T>(count))?;
@@ -65,7 +65,7 @@ impl Storage {
     }
 
     /// A value for ever.
-    #[cfg(not(feature = "model"))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn place<T: 'static>(&mut self, value: T) -> Result<&'static T, LayoutError> {
         const { assert!(align_of::<T>() <= LINE_BYTES) };
         let start = self.cut(bytes_for::<T>(1))?.cast::<T>();
@@ -77,14 +77,14 @@ impl Storage {
     }
 
     /// An array of zeroes.
-    #[cfg(feature = "model")]
+    #[cfg(any(loom, shuttle))]
     pub(crate) fn zeroed<T: Zeroable>(&mut self, count: usize) -> Result<&'static [T], LayoutError> {
         self.cut(0)?;
         Ok(std::boxed::Box::leak((0..count).map(|_| T::default()).collect()))
     }
 
     /// A value for ever.
-    #[cfg(feature = "model")]
+    #[cfg(any(loom, shuttle))]
     pub(crate) fn place<T: 'static>(&mut self, value: T) -> Result<&'static T, LayoutError> {
         self.cut(0)?;
         Ok(std::boxed::Box::leak(std::boxed::Box::new(value)))

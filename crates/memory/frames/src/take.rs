@@ -13,9 +13,9 @@ use rhumb_machine::{Order, Pfn, PfnRange};
 use crate::block::{Info, State, bin};
 use crate::pool::Held;
 use crate::request::Mobility;
-use crate::sync::Relaxed;
 use crate::tree::End;
 use crate::words::{self, Bits, FRAMES, WORDS};
+use rhumb_sync::atomic::Relaxed;
 
 /// Single frames of one block that left the pool together.
 #[derive(Clone, Copy)]

@@ -11,8 +11,8 @@ use crate::frames::Frames;
 use crate::pool::Pool;
 use crate::raw::Raw;
 use crate::request::Mobility;
-use crate::sync::Relaxed;
 use crate::words::{self, FRAMES};
+use rhumb_sync::atomic::Relaxed;
 
 /// What does not agree, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -31,7 +31,7 @@ pub use lazy::{LazyCpu, MarkLeft, Woken};
 pub use sequence::{FlushFeatures, Sequence, sequence};
 pub use stats::FlushStats;
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models;
-#[cfg(all(test, not(feature = "model")))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

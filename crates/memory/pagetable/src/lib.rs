@@ -41,7 +41,6 @@ pub mod scan;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod span;
-mod sync;
 pub mod walk;
 
 pub use attributes::{Access, Attributes, CacheMode, IA32_PAT, PAT_LAYOUT, Permissions, Privilege, Scope};

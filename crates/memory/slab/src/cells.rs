@@ -11,7 +11,8 @@ use rhumb_frames::{AllocClass, DescriptorView, Request};
 use rhumb_machine::{IrqOff, Machine, Order, Pinned};
 
 use crate::memory::{FRAME_BYTES, Memory, PageType};
-use crate::sync::{AtomicU64, Lock, Relaxed};
+use rhumb_sync::Lock;
+use rhumb_sync::atomic::{AtomicU64, Relaxed};
 
 const SMALLEST: usize = 64;
 /// Cells of 64, 128, 256, 512, 1,024 and 2,048 bytes.

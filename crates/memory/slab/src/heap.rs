@@ -12,7 +12,7 @@ use crate::class;
 use crate::large::Extent;
 use crate::memory::FRAME_BYTES;
 use crate::slabs::Slabs;
-use crate::sync::{AtomicPtr, Ordering};
+use rhumb_sync::atomic::{AtomicPtr, Ordering};
 
 /// A [`GlobalAlloc`] for a static: before [`Heap::set`] every allocation fails.
 pub struct Heap<M: Machine + 'static>(AtomicPtr<Slabs<M>>);
@@ -30,10 +30,11 @@ impl fmt::Display for AlreadySet {
 impl core::error::Error for AlreadySet {}
 
 impl<M: Machine> Heap<M> {
-    /// Without an allocator.
-    #[cfg(not(all(feature = "loom", not(feature = "shuttle"))))]
-    pub const fn empty() -> Self {
-        Self(AtomicPtr::new(null_mut()))
+    rhumb_sync::const_fn! {
+        /// Makes a heap without an allocator.
+        pub fn empty() -> Self {
+            Self(AtomicPtr::new(null_mut()))
+        }
     }
 
     /// Allocates from `slabs` from here on.

@@ -12,7 +12,7 @@ use rhumb_machine::{Machine, MemoryUse, Order, Pinned};
 use crate::error::{AllocError, Fault, Report};
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::slabs::Slabs;
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 /// The frames of a large object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -49,7 +49,7 @@
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
-#[cfg(any(test, feature = "model"))]
+#[cfg(any(test, loom, shuttle))]
 extern crate std;
 
 mod cache;
@@ -73,7 +73,6 @@ mod slab;
 mod slabs;
 mod slow;
 mod spec;
-mod sync;
 pub mod validate;
 
 pub use cache::{Cache, Object, Refused};
@@ -88,9 +87,10 @@ pub use slabs::{Config, Slabs};
 pub use spec::CacheSpec;
 pub use validate::Inconsistency;
 
-#[cfg(all(test, not(feature = "model")))]
-mod model;
-#[cfg(test)]
+#[cfg(all(test, any(loom, shuttle)))]
+#[path = "tests/models.rs"]
+mod models;
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 /// The example of the README is compiled, too.

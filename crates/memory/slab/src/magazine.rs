@@ -3,12 +3,11 @@
 //!
 //! Only the CPU itself touches its line; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
 //! are relaxed atomics, which are plain instructions: no locked operation, no shared line, and the object itself is not
-//! touched. The one other party is an interrupt handler on the same CPU in the middle of an operation. The operation
-//! says so in `busy` first; a handler that finds it set leaves the line alone and goes to the slabs, whose locks are
-//! taken with interrupts off only.
+//! touched. A [`CpuGate`] keeps interrupt handlers out of an operation's middle: a handler that finds the gate busy goes
+//! to the slabs, whose locks are taken with interrupts off only. Other CPUs ask for the magazines through the same gate.
 //!
 //! ```text
-//!   line:      | rounds* | count | limit | busy wanted | previous* | objects in previous | exchanges |
+//!   line:      | rounds* | count | gate: limit, busy | previous* | objects in previous | exchanges |
 //!   magazine:  | next* | count | room | round 0 | round 1 | ... |
 //! ```
 
@@ -16,7 +15,8 @@ use core::ptr::NonNull;
 
 use arrayvec::ArrayVec;
 
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Ordering, Relaxed, fence, handler_fence};
+use rhumb_sync::CpuGate;
+use rhumb_sync::atomic::{AtomicPtr, AtomicU32, Relaxed};
 
 #[repr(C)]
 struct Head {
@@ -133,11 +133,8 @@ pub(crate) struct CpuLine {
     /// The rounds of the loaded magazine; null where there is none, and then count and limit are 0.
     rounds: AtomicPtr<Round>,
     count: AtomicU32,
-    /// Rounds that the loaded magazine may hold; 0 sends the next free to the slow path.
-    limit: AtomicU32,
-    busy: AtomicBool,
-    /// Another CPU wants this one to give back what it holds.
-    wanted: AtomicBool,
+    /// Its cap is how many rounds the loaded magazine may hold; 0 or less sends the next free to the slow path.
+    pub(crate) gate: CpuGate,
     previous: AtomicPtr<Round>,
     /// Objects in the previous magazine.
     behind: AtomicU32,
@@ -151,9 +148,7 @@ impl CpuLine {
         Self {
             rounds: AtomicPtr::new(null()),
             count: AtomicU32::new(0),
-            limit: AtomicU32::new(0),
-            busy: AtomicBool::new(false),
-            wanted: AtomicBool::new(false),
+            gate: CpuGate::new(),
             previous: AtomicPtr::new(null()),
             behind: AtomicU32::new(0),
             exchanges: AtomicU32::new(0),
@@ -163,54 +158,32 @@ impl CpuLine {
     /// The newest object, unless the magazine is empty or the CPU's own operation was interrupted.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Round> {
-        if self.busy.load(Relaxed) {
-            return None;
-        }
-        self.busy.store(true, Relaxed);
-        handler_fence();
-        let popped = self.count.load(Relaxed).checked_sub(1).map(|left| {
+        let popped = self.gate.alone(|| {
+            let left = self.count.load(Relaxed).checked_sub(1)?;
             self.count.store(left, Relaxed);
             // SAFETY: rounds below the count are written, and the loaded magazine is this CPU's alone.
-            unsafe { self.rounds.load(Relaxed).add(left as usize).read() }
+            Some(unsafe { self.rounds.load(Relaxed).add(left as usize).read() })
         });
-        handler_fence();
-        self.busy.store(false, Relaxed);
-        popped
+        popped.flatten()
     }
 
     /// Keeps `object`, unless the magazine is full or the CPU's own operation was interrupted.
     #[inline(always)]
     pub(crate) fn push(&self, object: Round) -> bool {
-        if self.busy.load(Relaxed) {
-            return false;
-        }
-        self.busy.store(true, Relaxed);
-        handler_fence();
-        let count = self.count.load(Relaxed);
-        let fits = count < self.limit.load(Relaxed);
-        if fits {
-            // SAFETY: the limit is at most the rounds of the loaded magazine, which is this CPU's alone.
-            unsafe { self.rounds.load(Relaxed).add(count as usize).write(object) };
-            self.count.store(count + 1, Relaxed);
-        }
-        handler_fence();
-        self.busy.store(false, Relaxed);
-        fits
+        let kept = self.gate.alone(|| {
+            let count = self.count.load(Relaxed);
+            let fits = (count as i32) < self.gate.cap();
+            if fits {
+                // SAFETY: the cap is at most the rounds of the loaded magazine, which is this CPU's alone.
+                unsafe { self.rounds.load(Relaxed).add(count as usize).write(object) };
+                self.count.store(count + 1, Relaxed);
+            }
+            fits
+        });
+        kept == Some(true)
     }
 
-    /// Whether an operation of this CPU was interrupted. From here on: with interrupts off, on this CPU.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Relaxed)
-    }
-
-    /// Runs `work` as an interrupt handler would that came in the middle of an operation of this CPU.
-    #[cfg(all(test, not(feature = "model")))]
-    pub(crate) fn interrupted<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.busy.store(true, Relaxed);
-        let result = work();
-        self.busy.store(false, Relaxed);
-        result
-    }
+    // From here on: with interrupts off, on this CPU, the gate not being busy.
 
     pub(crate) fn is_loaded(&self) -> bool {
         !self.rounds.load(Relaxed).is_null()
@@ -235,16 +208,12 @@ impl CpuLine {
         exchanges
     }
 
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.load(Relaxed)
-    }
-
     /// Takes out the loaded magazine, its count set.
     pub(crate) fn unload(&self) -> Option<Magazine> {
         // SAFETY: `load` stored them and kept no handle; they are taken out of the line below.
         let mut magazine = unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) }?;
         magazine.set_count(self.count.load(Relaxed));
-        self.limit.store(0, Relaxed);
+        self.gate.bound(0);
         self.count.store(0, Relaxed);
         self.rounds.store(core::ptr::null_mut(), Relaxed);
         Some(magazine)
@@ -257,32 +226,11 @@ impl CpuLine {
         self.bound();
     }
 
-    /// Sets the limit to the room of the loaded magazine. Who wants this CPU to drain says so in `wanted` first and
-    /// sets the limit to 0 then; here it is the other way round, so that one of the two is seen.
+    /// Sets the limit to the room of the loaded magazine, unless another CPU wants what is in it.
     pub(crate) fn bound(&self) {
         // SAFETY: the loaded magazine is this CPU's, and the handle is dropped without its being taken out.
-        let room =
-            unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) }.map_or(0, |loaded| loaded.room());
-        if self.limit.load(Relaxed) == room {
-            return;
-        }
-        self.limit.store(room, Relaxed);
-        fence(Ordering::SeqCst);
-        if self.wanted.load(Relaxed) {
-            self.limit.store(0, Relaxed);
-        }
-    }
-
-    /// Asks the line's CPU to drain at its next slow step. From any CPU.
-    pub(crate) fn ask(&self) {
-        self.wanted.store(true, Relaxed);
-        fence(Ordering::SeqCst);
-        self.limit.store(0, Relaxed);
-    }
-
-    /// The request to drain has been done.
-    pub(crate) fn answer(&self) {
-        self.wanted.store(false, Relaxed);
+        let loaded = unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) };
+        self.gate.bound(loaded.map_or(0, |loaded| loaded.room()));
     }
 
     /// Whether there is any magazine.
@@ -319,7 +267,7 @@ impl CpuLine {
 
     /// Puts a magazine back that was taken out, in the place of none; returns it where there is none.
     pub(crate) fn restore(&self, magazine: Magazine) -> Option<Magazine> {
-        if self.is_busy() {
+        if self.gate.is_busy() {
             return Some(magazine);
         }
         if !self.is_loaded() {

@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::registry::Walked;
 use crate::slab::Slab;
 use crate::slabs::Slabs;
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 /// Which full magazines of a depot go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,7 +139,7 @@ impl<M: Machine> Slabs<M> {
     fn ask_others(&self, record: &Record, pinned: Pinned<'_>) {
         for (cpu, line) in record.lines().enumerate() {
             if cpu != self.cpu(pinned).index() && line.is_loaded() {
-                line.ask();
+                line.gate.ask();
                 self.asked[cpu].store(true, Ordering::Release);
             }
         }
@@ -149,7 +149,7 @@ impl<M: Machine> Slabs<M> {
     pub fn tick(&self, pinned: Pinned<'_>) {
         let Some(asked) = self.asked.get(self.cpu(pinned).index()) else { return };
         if asked.load(Relaxed) {
-            self.drain_lines(pinned, CpuLine::is_wanted);
+            self.drain_lines(pinned, |line| line.gate.is_wanted());
         }
     }
 
@@ -194,10 +194,10 @@ impl<M: Machine> Slabs<M> {
         let Some(line) = record.line(self.cpu(pinned)) else { return Some(0) };
         let held = {
             let _guard = self.machine().irq_off();
-            if line.is_busy() {
+            if line.gate.is_busy() {
                 return None;
             }
-            line.answer();
+            line.gate.answer();
             if !line.has_magazines() {
                 return Some(0);
             }

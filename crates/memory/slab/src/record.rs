@@ -19,7 +19,8 @@ use crate::magazine::CpuLine;
 use crate::node::Node;
 use crate::registry::MAX_CACHES;
 use crate::shape::Shape;
-use crate::sync::{AtomicU32, AtomicU64, Guard, Lock, Relaxed};
+use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
+use rhumb_sync::{Guard, Lock};
 
 /// Objects that a depot keeps for each CPU, in bytes.
 const DEPOT_BYTES: u32 = 64 << 10;
@@ -229,7 +230,7 @@ impl Record {
 
     /// Locks a node's part; nodes past the last count as the last.
     #[inline]
-    pub(crate) fn node<'a>(&'a self, irq_off: IrqOff<'a>, node: usize) -> Guard<'a, Node> {
+    pub(crate) fn node<'a>(&'a self, irq_off: IrqOff<'a>, node: usize) -> Guard<'a, Node, IrqOff<'a>> {
         let node = node.min(self.setup.nodes - 1);
         // SAFETY: there is at least one node, and the parts live as long as the record.
         let lock: &Lock<Node> = unsafe { self.nodes.byte_add(node * Self::node_stride()).as_ref() };

@@ -17,7 +17,8 @@ use crate::record::{Lines, Name, Record, Setup};
 use crate::shape::Shape;
 use crate::slabs::Config;
 use crate::spec::CacheSpec;
-use crate::sync::{Lock, Ordering, Relaxed};
+use rhumb_sync::Lock;
+use rhumb_sync::atomic::{Ordering, Relaxed};
 
 /// The most caches.
 pub(crate) const MAX_CACHES: usize = 256;

@@ -14,7 +14,7 @@ use crate::record::{Name, Record};
 use crate::shape::Shape;
 use crate::slab::Slab;
 use crate::slabs::Slabs;
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 /// One cache's figures. Counts of objects in magazines are a glimpse while other CPUs run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -22,7 +22,7 @@ use core::sync::atomic::AtomicU64;
 
 use crate::magazine::Round;
 use crate::shape::Shape;
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 #[repr(C, align(64))]
 struct Header {

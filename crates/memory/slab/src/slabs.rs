@@ -15,7 +15,7 @@ use crate::memory::Memory;
 use crate::record::{CacheLines, Lines, Name, Record};
 use crate::registry::Registry;
 use crate::spec::CacheSpec;
-use crate::sync::{AtomicBool, AtomicU64};
+use rhumb_sync::atomic::{AtomicBool, AtomicU64};
 
 /// What the allocator is told about its machine.
 #[derive(Clone, Copy, Debug)]
@@ -266,7 +266,7 @@ impl<M: Machine> Slabs<M> {
     /// Tells of a fault, and counts it.
     #[cold]
     pub(crate) fn report(&self, record: Option<&Record>, report: &Report) {
-        record.map_or(&self.faults, |record| &record.faults).fetch_add(1, crate::sync::Relaxed);
+        record.map_or(&self.faults, |record| &record.faults).fetch_add(1, rhumb_sync::atomic::Relaxed);
         (self.config.report)(report);
     }
 

@@ -24,7 +24,7 @@ use crate::memory::PageType;
 use crate::record::{Name, Record};
 use crate::slab::{Slab, header_bytes};
 use crate::slabs::Slabs;
-use crate::sync::Relaxed;
+use rhumb_sync::atomic::Relaxed;
 
 /// Objects that one lock visit gives back.
 const BATCH: usize = 32;
@@ -109,7 +109,7 @@ impl<M: Machine> Slabs<M> {
         let guard = self.machine().irq_off();
         let shape = &record.shape;
         let mut single = None;
-        if line.is_busy() {
+        if line.gate.is_busy() {
             record.node(guard.irq_off(), self.node_of(pinned)).take(shape, 1, |object| single = Some(object));
             return single.ok_or(Lack::Slab);
         }
@@ -253,11 +253,11 @@ impl<M: Machine> Slabs<M> {
         sizes: Sizes,
     ) -> Result<(), Step> {
         let guard = self.machine().irq_off();
-        if line.is_busy() {
+        if line.gate.is_busy() {
             return Err(Step::Direct);
         }
-        if line.is_wanted() {
-            line.answer();
+        if line.gate.is_wanted() {
+            line.gate.answer();
             let held = line.take_all();
             return Err(if held.is_empty() { Step::Direct } else { Step::Flush(held) });
         }

@@ -158,7 +158,7 @@ impl<M: Machine> Slabs<M> {
         let Some(line) = record.line(self.cpu(pinned)) else { return Ok(()) };
         let held = {
             let _guard = self.machine().irq_off();
-            if line.is_busy() { ArrayVec::new() } else { line.take_all() }
+            if line.gate.is_busy() { ArrayVec::new() } else { line.take_all() }
         };
         let result = held.iter().try_for_each(|magazine| self.validate_magazine(record, magazine));
         for magazine in held {

@@ -2,7 +2,7 @@
 //! instructions.
 //!
 //! Two owners of one object are seen by its tag, which stands in its first and in its last word.
-#![cfg(not(feature = "model"))]
+#![cfg(not(any(loom, shuttle)))]
 
 use std::alloc::Layout;
 use std::ptr::NonNull;

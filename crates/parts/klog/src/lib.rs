@@ -19,13 +19,11 @@
 //! 3. It works from the first instruction of Rust on: nothing is allocated and nothing must be set up first.
 #![no_std]
 #![forbid(unsafe_code)]
-#![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand to run the model checker's tests")]
 
 pub mod logger;
 pub mod record;
 pub mod records;
 pub mod ring;
-mod sync;
 pub mod turn;
 
 pub use logger::{AlreadyAttached, Host, Log, Sink};

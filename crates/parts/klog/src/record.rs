@@ -4,6 +4,7 @@ use core::fmt::{self, Write};
 
 use log::Level;
 use rhumb_machine::{CpuId, impossible};
+use rhumb_sync::atomic::IS_MODELLED;
 
 const WORD_BYTES: usize = 8;
 
@@ -11,9 +12,9 @@ const WORD_BYTES: usize = 8;
 pub(crate) const HEAD_WORDS: usize = 2;
 
 /// Words of a record in a ring that hold target and text. With the head and a sequence number a slot has 256 bytes, four
-/// cache lines, of which 232 are for target and text: twice the longest line of a boot. loom's state grows with each
+/// cache lines, of which 232 are for target and text: twice the longest line of a boot. A model checker's state grows with each
 /// atomic, so its tests use short slots.
-pub(crate) const PAYLOAD_WORDS: usize = if cfg!(all(test, loom)) { 1 } else { 32 - 1 - HEAD_WORDS };
+pub(crate) const PAYLOAD_WORDS: usize = if IS_MODELLED { 1 } else { 32 - 1 - HEAD_WORDS };
 
 /// The most bytes of target and text together. A message longer than that is cut, and marked.
 pub const PAYLOAD_BYTES: usize = PAYLOAD_WORDS * WORD_BYTES;

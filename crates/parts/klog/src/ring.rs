@@ -28,7 +28,7 @@
 use rhumb_machine::impossible;
 
 use crate::record::{HEAD_WORDS, PAYLOAD_WORDS, Record};
-use crate::sync::{AtomicU64, Ordering, fence};
+use rhumb_sync::atomic::{AtomicU64, IS_MODELLED, Ordering, fence};
 
 /// How many slots a writer tries before it gives its record up. Two claimed in a row means that writers are cut short
 /// all around the ring.
@@ -42,28 +42,17 @@ pub struct Slot {
     payload: [AtomicU64; PAYLOAD_WORDS],
 }
 
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Slot>() == 256);
+const _: () = assert!(IS_MODELLED || size_of::<Slot>() == 256);
 
 impl Slot {
-    /// An empty slot.
-    #[cfg(not(all(test, loom)))]
-    pub const fn new() -> Self {
-        Self {
-            sequence: AtomicU64::new(0),
-            head: [const { AtomicU64::new(0) }; _],
-            payload: [const { AtomicU64::new(0) }; _],
-        }
-    }
-
-    /// An empty slot; loom's atomics cannot be made at compile time.
-    #[cfg(all(test, loom))]
-    pub fn new() -> Self {
-        let zeros = |_| AtomicU64::new(0);
-        Self {
-            sequence: AtomicU64::new(0),
-            head: core::array::from_fn(zeros),
-            payload: core::array::from_fn(zeros),
+    rhumb_sync::const_fn! {
+        /// Makes an empty slot.
+        pub fn new() -> Self {
+            Self {
+                sequence: AtomicU64::new(0),
+                head: rhumb_sync::atomics!(AtomicU64::new(0)),
+                payload: rhumb_sync::atomics!(AtomicU64::new(0)),
+            }
         }
     }
 
@@ -108,7 +97,6 @@ impl Slot {
     }
 }
 
-#[cfg(not(all(test, loom)))]
 impl Default for Slot {
     fn default() -> Self {
         Self::new()
@@ -142,16 +130,11 @@ pub struct Ring<'memory> {
 }
 
 impl<'memory> Ring<'memory> {
-    /// A ring that keeps as many records as there are slots; with none, it keeps nothing.
-    #[cfg(not(all(test, loom)))]
-    pub const fn new(slots: &'memory [Slot]) -> Self {
-        Self { slots, head: AtomicU64::new(0), skipped: AtomicU64::new(0) }
-    }
-
-    /// A ring that keeps as many records as there are slots.
-    #[cfg(all(test, loom))]
-    pub fn new(slots: &'memory [Slot]) -> Self {
-        Self { slots, head: AtomicU64::new(0), skipped: AtomicU64::new(0) }
+    rhumb_sync::const_fn! {
+        /// Makes a ring that keeps as many records as there are slots; with none, it keeps nothing.
+        pub fn new(slots: &'memory [Slot]) -> Self {
+            Self { slots, head: AtomicU64::new(0), skipped: AtomicU64::new(0) }
+        }
     }
 
     /// Keeps `record`. From any context; never waits. Cost: two locked instructions and up to 256 bytes of stores.

@@ -12,11 +12,11 @@ use crate::*;
 
 #[cfg(loom)]
 mod loom;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod merging;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod racing;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod writing;
 
 /// A record whose parts all say the same number, so that a torn one can be told.

@@ -9,7 +9,7 @@
 //! order of changes, by an exchange that returns the second bit, too: B sees that it is wanted, and what A did before it
 //! asked. An interrupt on B itself is A in this proof.
 
-use crate::sync::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use rhumb_sync::atomic::{AcqRel, Acquire, AtomicU64, Relaxed};
 
 const TAKEN: u64 = 1 << 0;
 const WANTED: u64 = 1 << 1;
@@ -23,16 +23,11 @@ const MOST_ROUNDS: usize = 16;
 pub struct Turn(AtomicU64);
 
 impl Turn {
-    /// Nothing to do.
-    #[cfg(not(all(test, loom)))]
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Nothing to do; loom's atomics cannot be made at compile time.
-    #[cfg(all(test, loom))]
-    pub fn new() -> Self {
-        Self(AtomicU64::new(0))
+    rhumb_sync::const_fn! {
+        /// Makes a turn with nothing to do.
+        pub fn new() -> Self {
+            Self(AtomicU64::new(0))
+        }
     }
 
     /// Says that there is something to do, which is there to be found already.

@@ -19,13 +19,10 @@
 
 use rhumb_machine::{CpuId, CpuMask, IrqOff, MAX_CPUS, Pinned, impossible};
 
-use crate::sync::{
-    AtomicPtr, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-};
+use rhumb_sync::atomic::{AcqRel, Acquire, AtomicPtr, AtomicU64, IS_MODELLED, Relaxed, Release};
 
-/// CPUs that an inbox has slots for. loom's state grows with each atomic, so its tests have few.
-const SLOTS: usize = if cfg!(all(test, loom)) { 3 } else { MAX_CPUS };
+/// CPUs that an inbox has slots for. A model checker's state grows with each atomic, so its tests have few.
+const SLOTS: usize = if IS_MODELLED { 3 } else { MAX_CPUS };
 const WORDS: usize = SLOTS.div_ceil(64);
 
 /// The machine, as calls see it.
@@ -77,21 +74,13 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An empty inbox.
-    #[cfg(not(all(test, loom)))]
-    pub const fn new() -> Self {
-        Self {
-            filled: [const { AtomicU64::new(0) }; WORDS],
-            slots: [const { AtomicPtr::new(core::ptr::null_mut()) }; SLOTS],
-        }
-    }
-
-    /// An empty inbox; loom's atomics cannot be made at compile time.
-    #[cfg(all(test, loom))]
-    pub fn new() -> Self {
-        Self {
-            filled: core::array::from_fn(|_| AtomicU64::new(0)),
-            slots: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
+    rhumb_sync::const_fn! {
+        /// Makes an empty inbox.
+        pub fn new() -> Self {
+            Self {
+                filled: rhumb_sync::atomics!(AtomicU64::new(0)),
+                slots: rhumb_sync::atomics!(AtomicPtr::new(core::ptr::null_mut())),
+            }
         }
     }
 

@@ -11,7 +11,6 @@
 //! The kernel supplies registers, interrupts and waiting through small traits; tests supply models of them, and loom's
 //! tests run the protocols in every order.
 #![no_std]
-#![allow(unexpected_cfgs, reason = "cfg(loom) is set by hand to run the model checker's tests")]
 
 #[cfg(test)]
 extern crate std;
@@ -21,7 +20,6 @@ pub mod call;
 pub mod clock;
 pub mod mtrr;
 pub mod start;
-mod sync;
 
 #[cfg(test)]
 mod tests;

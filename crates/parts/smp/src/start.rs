@@ -19,7 +19,7 @@
 //! [`Starts`] is for CPUs that flush translations. A CPU that starts walks the kernel's page tables before it is counted
 //! among the CPUs that run, and can answer no call then: a flusher waits until that start is over.
 
-use crate::sync::{
+use rhumb_sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     fence,
@@ -54,16 +54,11 @@ pub struct TooLate;
 pub struct StartWord(AtomicU64);
 
 impl StartWord {
-    /// No CPU is being started.
-    #[cfg(not(all(test, loom)))]
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// No CPU is being started; loom's atomics cannot be made at compile time.
-    #[cfg(all(test, loom))]
-    pub fn new() -> Self {
-        Self(AtomicU64::new(0))
+    rhumb_sync::const_fn! {
+        /// Makes the word of a machine that starts no CPU.
+        pub fn new() -> Self {
+            Self(AtomicU64::new(0))
+        }
     }
 
     /// Begins the start of the CPU with this APIC id. The start before has been decided.
@@ -136,16 +131,11 @@ impl Default for StartWord {
 pub struct Starts(AtomicU64);
 
 impl Starts {
-    /// No CPU is being started.
-    #[cfg(not(all(test, loom)))]
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// No CPU is being started; loom's atomics cannot be made at compile time.
-    #[cfg(all(test, loom))]
-    pub fn new() -> Self {
-        Self(AtomicU64::new(0))
+    rhumb_sync::const_fn! {
+        /// Makes the word of a machine that starts no CPU.
+        pub fn new() -> Self {
+            Self(AtomicU64::new(0))
+        }
     }
 
     /// Says that a CPU is told to start now; the start is over when the value is dropped. One at a time. Until then the

@@ -1,15 +1,15 @@
 //! Tests by module; `loom` runs the protocols in every order.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod apic;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod calls;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod clock;
 #[cfg(loom)]
 mod loom;
 mod machine;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod mtrr;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod start;

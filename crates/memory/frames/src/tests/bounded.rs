@@ -32,9 +32,9 @@ fn a_drain_lets_interrupts_in_between_batches() {
     near.into_iter().for_each(|frame| frames.free(pinned(), frame));
     // A tick does some of it, and the rest next time.
     let cache = frames.depot.cache(cpu()).unwrap();
-    cache.ask();
+    cache.gate.ask();
     let mut ticks = 0;
-    while cache.is_wanted() {
+    while cache.gate.is_wanted() {
         assert!(stretches(|| frames.tick(pinned())) <= 16);
         ticks += 1;
     }
@@ -67,7 +67,7 @@ fn ranges_and_the_check_go_a_block_at_a_time() {
 #[test]
 fn runs_of_whole_blocks_are_found_as_a_search_finds_them() {
     const BOUND: usize = 5 * 512 + 77;
-    let storage = (0..whole_words(BOUND)).map(|_| crate::sync::AtomicU64::new(0)).collect::<Vec<_>>();
+    let storage = (0..whole_words(BOUND)).map(|_| rhumb_sync::atomic::AtomicU64::new(0)).collect::<Vec<_>>();
     let tree = WholeBlocks::new(BOUND, Box::leak(storage.into_boxed_slice()));
     let mut model = std::vec![false; BOUND];
     let mut seed = 7u64;

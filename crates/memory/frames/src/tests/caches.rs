@@ -5,8 +5,8 @@ use std::vec::Vec;
 use rhumb_machine::{Order, Pfn};
 
 use super::machine::*;
-use crate::sync::Relaxed;
 use crate::{Frames, Mobility, Request, Zone};
+use rhumb_sync::atomic::Relaxed;
 
 const BASE: u64 = 1 << 20;
 const BLOCKS: u64 = 512;
@@ -51,7 +51,7 @@ fn a_run_comes_with_more_only_from_memory_that_may_be_kept_here() {
         for log2 in [1, 3] {
             let frames = frames_over(2, memory);
             let request = Request::new(order(log2));
-            frames.depot.cache(cpu()).unwrap().bound(128);
+            frames.depot.cache(cpu()).unwrap().gate.bound(128);
             let run = frames.alloc(pinned(), request).unwrap();
             assert_eq!(held(&frames) > 0, keeps, "order {log2} of {memory:?}");
             assert_eq!(held(&frames) % request.order.frames(), 0);
@@ -64,7 +64,7 @@ fn a_run_comes_with_more_only_from_memory_that_may_be_kept_here() {
     let all: Vec<_> =
         std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME.bind(node(0))).ok()).collect();
     frames.drain(pinned());
-    frames.depot.cache(cpu()).unwrap().bound(128);
+    frames.depot.cache(cpu()).unwrap().gate.bound(128);
     let run = frames.alloc(pinned(), Request::new(order(3))).unwrap();
     assert_eq!(frames.describe(run.pfn()).unwrap().node, node(1));
     assert_eq!(held(&frames), 0);
@@ -82,7 +82,7 @@ fn a_cpu_keeps_little_of_scarce_memory_and_nothing_of_the_reserve() {
         frames.free(pinned(), frame);
         let most = frames.depot.small_limit.load(Relaxed);
         assert!(most > 16 && most % 16 != most / 16, "{most} tells a part from a remainder");
-        let cap = frames.depot.cache(cpu()).unwrap().cap();
+        let cap = frames.depot.cache(cpu()).unwrap().gate.cap();
         assert_eq!(cap, (most * sixteenths / 16) as i32, "reserve {reserve}");
         frames.drain(pinned());
         assert_eq!(frames.free_frames(), present);
@@ -117,7 +117,7 @@ fn the_check_finds_a_frame_that_is_free_and_in_a_magazine() {
     let warm = frames.alloc(pinned(), Request::new(order(9))).unwrap();
     frames.free(pinned(), warm);
     frames.drain(pinned());
-    cache.bound(64);
+    cache.gate.bound(64);
     for (pfn, is_found) in [(BASE + 150, false), (BASE + 99, true), (BASE + 200, true), (BASE + 600, true)] {
         frames.validate().unwrap();
         let pool = frames.depot.pool_of(Pfn::new(pfn)).unwrap();

@@ -26,7 +26,7 @@ impl Recall for Play {
             be_cpu(cpu);
             let cache = self.frames.depot.cache(cpu_id(cpu)).unwrap();
             if call == 0 && cpu == self.busy {
-                cache.interrupted(|| self.frames.drain(pinned()));
+                cache.gate.alone(|| self.frames.drain(pinned()));
             } else {
                 self.frames.drain(pinned());
             }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rhumb_machine::{Order, Pfn, Pinned};
 
 use super::machine::*;
-use crate::model::Model;
+use super::model::Model;
 use crate::{
     AllocError, Anywhere, Extent, Frame, Frames, Goal, Mobility, Preference, Relocate, Request, Zone,
 };

@@ -1,39 +1,17 @@
 //! Model checking: loom on what two CPUs share without a lock, shuttle on the whole.
 //!
-//! `cargo test -p rhumb-frames --features loom` and `--features shuttle`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p rhumb-frames --lib --release`, and the same with `--cfg shuttle`.
 
-#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+#[cfg(loom)]
 mod small {
-    use crate::sync::{AtomicU64, Relaxed, SpinLock};
     use loom::sync::Arc;
-
-    /// What the lock protects is plain loads and stores: none is lost.
-    #[test]
-    fn the_lock_excludes() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| {
-            let shared = Arc::new((SpinLock::default(), AtomicU64::new(0)));
-            let add = |shared: &(SpinLock, AtomicU64)| {
-                shared.0.acquire();
-                shared.1.store(shared.1.load(Relaxed) + 1, Relaxed);
-                shared.0.release();
-            };
-            let other = {
-                let shared = Arc::clone(&shared);
-                loom::thread::spawn(move || add(&shared))
-            };
-            add(&shared);
-            other.join().unwrap();
-            assert_eq!(shared.1.load(Relaxed), 2);
-        });
-    }
+    use rhumb_sync::atomic::Relaxed;
 
     /// Two CPUs fill in a block's descriptors: they are cleared once, and before either writes.
     #[test]
     fn descriptors_are_cleared_once_and_first() {
         use crate::described::Described;
-        use crate::sync::AtomicU32;
+        use rhumb_sync::atomic::AtomicU32;
         loom::model(|| {
             let shared = Arc::new((Described::default(), [AtomicU32::new(7), AtomicU32::new(7)]));
             let write = |shared: &(Described, [AtomicU32; 2]), mine: usize| {
@@ -51,32 +29,9 @@ mod small {
             assert_eq!([0, 1].map(|at| shared.1[at].load(Relaxed)), [1, 2]);
         });
     }
-
-    /// A CPU that sets its cap while another asks it to drain: the request stays, and after it is answered the next cap
-    /// does.
-    #[test]
-    fn a_request_to_drain_is_neither_missed_nor_kept() {
-        use crate::cache::CpuCache;
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
-        model.check(|| {
-            let cache = Arc::new(CpuCache::default());
-            let asker = {
-                let cache = Arc::clone(&cache);
-                loom::thread::spawn(move || cache.ask())
-            };
-            cache.bound(8);
-            cache.bound(4);
-            asker.join().unwrap();
-            assert!(cache.is_wanted() && cache.cap() < 0);
-            cache.answer();
-            cache.bound(8);
-            assert_eq!(cache.cap(), 8);
-        });
-    }
 }
 
-#[cfg(feature = "shuttle")]
+#[cfg(shuttle)]
 mod whole {
     use std::sync::Arc;
     use std::vec::Vec;

@@ -86,7 +86,7 @@ fn a_handler_leaves_an_interrupted_cache_alone() {
     let outside = frames.alloc(pinned(), Request::FRAME).unwrap();
     let cache = frames.depot.cache(cpu()).unwrap();
     let before = cache.held();
-    let from_handler = cache.interrupted(|| {
+    let from_handler = cache.gate.alone(|| {
         let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
         let large = frames.alloc(pinned(), Request::LARGE).unwrap();
         frames.free(pinned(), large);
@@ -96,7 +96,7 @@ fn a_handler_leaves_an_interrupted_cache_alone() {
     });
     assert_eq!(cache.held(), before, "nothing was taken from it or put into it");
     frames.validate().unwrap();
-    frames.free(pinned(), from_handler);
+    frames.free(pinned(), from_handler.unwrap());
     frames.drain(pinned());
     assert_eq!(frames.free_large_blocks(), 4);
 }

@@ -329,8 +329,9 @@ fn what_is_set_for_a_zone_is_spread_over_its_pools_and_never_more_than_they_have
     let frames =
         frames_over(1, &[(1 << 20, (1 << 20) + 0x800, 0), ((1 << 20) + hole, (1 << 20) + hole + 0x800, 0)]);
     frames.set_guard(node(0), Zone::Direct, 0x100);
-    let guards =
-        || frames.depot.pools.iter().map(|pool| pool.marks.guard.load(crate::sync::Relaxed)).sum::<u64>();
+    let guards = || {
+        frames.depot.pools.iter().map(|pool| pool.marks.guard.load(rhumb_sync::atomic::Relaxed)).sum::<u64>()
+    };
     assert_eq!(guards(), 0x100);
     frames.set_guard(node(0), Zone::Direct, u64::MAX);
     assert_eq!(guards(), 0x1000);
@@ -353,11 +354,11 @@ fn frees_of_another_nodes_frames_do_not_bound_this_nodes_caches() {
     frames.set_reserve(node(1), Zone::Direct, 1 << 14);
     let mine = frames.alloc(pinned(), Request::FRAME).unwrap();
     frames.free(pinned(), mine);
-    let cap = frames.depot.cache(cpu()).unwrap().cap();
+    let cap = frames.depot.cache(cpu()).unwrap().gate.cap();
     assert!(cap > 0);
     for frame in all {
         frames.free(pinned(), frame);
-        assert_eq!(frames.depot.cache(cpu()).unwrap().cap(), cap);
+        assert_eq!(frames.depot.cache(cpu()).unwrap().gate.cap(), cap);
     }
     frames.drain(pinned());
     frames.validate().unwrap();

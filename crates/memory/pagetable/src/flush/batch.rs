@@ -5,7 +5,7 @@ use rhumb_machine::{CpuMask, FlushScope, PageRun, PageSize, Pinned, Tlb, VirtRan
 
 use crate::flush::stats::FlushStats;
 use crate::planted::{self, Fault};
-use crate::sync::{Ordering::SeqCst, fence};
+use rhumb_sync::atomic::{Ordering::SeqCst, fence};
 
 /// The most pages that are flushed one by one; beyond, everything is. A page takes an `invlpg` on each CPU; a full
 /// flush costs the misses that follow it.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::flush::stats::FlushStats;
-use crate::sync::{AtomicU64, Ordering::Relaxed};
+use rhumb_sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Why tables were changed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -93,32 +93,17 @@ struct Cell {
 pub struct FlushCounters([Cell; FlushCause::ALL.len()]);
 
 impl FlushCounters {
-    /// All zero.
-    #[cfg(not(feature = "model"))]
-    pub const fn new() -> Self {
-        Self(
-            [const {
-                Cell {
-                    flushes: AtomicU64::new(0),
-                    full: AtomicU64::new(0),
-                    pages: AtomicU64::new(0),
-                    interrupts: AtomicU64::new(0),
-                    left_to_lazy: AtomicU64::new(0),
-                }
-            }; _],
-        )
-    }
-
-    /// All zero.
-    #[cfg(feature = "model")]
-    pub fn new() -> Self {
-        Self(core::array::from_fn(|_| Cell {
-            flushes: AtomicU64::new(0),
-            full: AtomicU64::new(0),
-            pages: AtomicU64::new(0),
-            interrupts: AtomicU64::new(0),
-            left_to_lazy: AtomicU64::new(0),
-        }))
+    rhumb_sync::const_fn! {
+        /// Makes counts that are all zero.
+        pub fn new() -> Self {
+            Self(rhumb_sync::atomics!(Cell {
+                flushes: AtomicU64::new(0),
+                full: AtomicU64::new(0),
+                pages: AtomicU64::new(0),
+                interrupts: AtomicU64::new(0),
+                left_to_lazy: AtomicU64::new(0),
+            }))
+        }
     }
 
     /// Counts one flush. One of an empty batch counts nothing.

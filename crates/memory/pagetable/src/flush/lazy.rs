@@ -31,7 +31,7 @@
 //! kernel's own mappings.
 
 use crate::planted::{self, Fault};
-use crate::sync::{
+use rhumb_sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
@@ -65,16 +65,11 @@ pub enum Woken {
 pub struct LazyCpu(AtomicU32);
 
 impl LazyCpu {
-    /// Running.
-    #[cfg(not(feature = "model"))]
-    pub const fn new() -> Self {
-        Self(AtomicU32::new(RUNNING))
-    }
-
-    /// Running.
-    #[cfg(feature = "model")]
-    pub fn new() -> Self {
-        Self(AtomicU32::new(RUNNING))
+    rhumb_sync::const_fn! {
+        /// Makes the state of a CPU that runs.
+        pub fn new() -> Self {
+            Self(AtomicU32::new(RUNNING))
+        }
     }
 
     /// The CPU itself, with interrupts off: from now on it uses nothing that others may change. Where it is lazy

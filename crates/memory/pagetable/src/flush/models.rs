@@ -1,6 +1,6 @@
 //! Model checking of the whole protocol: entry, batch, lazy mark, cross-call and ticket, on loom or shuttle.
 //!
-//! `cargo test -p rhumb-pagetable --features loom` and `--features shuttle`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p rhumb-pagetable --lib --release`, and the same with `--cfg shuttle`.
 //!
 //! A CPU caches an entry and reads the frame that it refers to; the flusher changes the entry, flushes, and then *writes*
 //! the frame, as its next owner would. A use through a stale translation is a read that is not ordered before that
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::{FlushBatch, FlushStats, LazyCpu, MarkLeft, Woken};
-use crate::sync::{
+use rhumb_sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+#[cfg(loom)]
 use loom::thread;
-#[cfg(feature = "shuttle")]
+#[cfg(shuttle)]
 use shuttle::thread;
 
 /// Which frame the entry refers to.
@@ -31,7 +31,7 @@ const NEW: u32 = 2;
 
 /// What stands in a frame. Loom watches accesses; shuttle, which checks sequential interleavings, sees the value.
 struct FrameContent {
-    #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+    #[cfg(loom)]
     watched: loom::cell::UnsafeCell<()>,
     reused: AtomicU32,
 }
@@ -39,20 +39,20 @@ struct FrameContent {
 impl FrameContent {
     fn new() -> Self {
         Self {
-            #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+            #[cfg(loom)]
             watched: loom::cell::UnsafeCell::new(()),
             reused: AtomicU32::new(0),
         }
     }
 
     fn use_it(&self) {
-        #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+        #[cfg(loom)]
         self.watched.with(|_| ());
         assert_eq!(self.reused.load(Relaxed), 0, "the frame was used after it was reused");
     }
 
     fn reuse(&self) {
-        #[cfg(all(feature = "loom", not(feature = "shuttle")))]
+        #[cfg(loom)]
         self.watched.with_mut(|_| ());
         self.reused.store(1, Relaxed);
     }
@@ -211,7 +211,7 @@ fn change_flush_reuse(cpus: usize, idles: usize, batch: FlushBatch) {
 }
 
 /// A CPU comes online while another changes an entry: it is counted among those to flush, or it walks the new entry.
-#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+#[cfg(loom)]
 fn change_while_a_cpu_starts() {
     let world = Arc::new(World::new(2));
     world.online.store(0, Relaxed);
@@ -221,7 +221,7 @@ fn change_while_a_cpu_starts() {
             // It has walked nothing so far (`rhumb_smp::start::Starts`). It says that it runs, passes a fence, and drops
             // what it has read since.
             walker.world.online.store(1, Relaxed);
-            crate::sync::fence(crate::sync::Ordering::SeqCst);
+            rhumb_sync::atomic::fence(rhumb_sync::atomic::Ordering::SeqCst);
             walker.cached = None;
             walker.run(0);
         })
@@ -266,7 +266,7 @@ fn two_flushers_one_lazy(world: Arc<World>, second: Arc<World>) {
     cpu.join().unwrap();
 }
 
-#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+#[cfg(loom)]
 mod small {
     use super::*;
     use crate::planted::{self, Fault};
@@ -305,7 +305,7 @@ mod small {
     }
 }
 
-#[cfg(feature = "shuttle")]
+#[cfg(shuttle)]
 mod whole {
     use super::*;
 

@@ -237,7 +237,7 @@ fn only_other_cpus_that_hold_something_are_asked_for_it() {
     assert_eq!(asked(), []);
     world.slabs.reclaim(pinned());
     assert_eq!(asked(), [1, 3], "neither itself nor CPUs without magazines");
-    let wanted: Vec<_> = cache.record.lines().map(crate::magazine::CpuLine::is_wanted).collect();
+    let wanted: Vec<_> = cache.record.lines().map(|line| line.gate.is_wanted()).collect();
     assert_eq!(wanted, [false, true, false, true, false]);
     be_cpu(3);
     world.slabs.tick(pinned());
@@ -260,7 +260,7 @@ fn a_request_outlives_a_tick_that_could_not_answer_it() {
         assert!(kept() > 0);
         be_cpu(1);
         let line = cache.record.line(pinned().cpu()).unwrap();
-        line.interrupted(|| if of_all { world.slabs.drain(pinned()) } else { world.slabs.tick(pinned()) });
+        line.gate.alone(|| if of_all { world.slabs.drain(pinned()) } else { world.slabs.tick(pinned()) });
         assert!(kept() > 0, "the line was busy");
         world.slabs.tick(pinned());
         assert_eq!(kept(), 0);

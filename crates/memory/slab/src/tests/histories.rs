@@ -7,8 +7,8 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::model::Model;
 use super::world::*;
-use crate::model::Model;
 use crate::{CacheSpec, CheckList, Config, RawCache};
 
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +123,7 @@ fn play(steps: &[Step], checks: &str) {
             Step::Trim => world.slabs.trim(pinned()),
             Step::Handler => {
                 let line = cache.record.line(pinned().cpu()).unwrap();
-                line.interrupted(|| {
+                line.gate.alone(|| {
                     if let Ok(at) = cache.alloc(pinned()) {
                         // SAFETY: an object of this cache.
                         unsafe { cache.free(pinned(), at) };

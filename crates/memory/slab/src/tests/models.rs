@@ -1,13 +1,17 @@
 //! Model checking: loom on the request to drain, shuttle on the whole.
 //!
-//! `cargo test -p rhumb-slab --features loom` and `--features shuttle`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p rhumb-slab --lib --release`, and the same with `--cfg shuttle`.
 
-#[cfg(all(feature = "loom", not(feature = "shuttle")))]
+#[cfg(shuttle)]
+#[path = "world.rs"]
+mod world;
+
+#[cfg(loom)]
 mod small {
     use loom::sync::Arc;
 
     use crate::magazine::{CpuLine, Magazine};
-    use crate::sync::Lock;
+    use rhumb_sync::Lock;
 
     fn check(work: impl Fn() + Sync + Send + 'static) {
         let mut model = loom::model::Builder::new();
@@ -28,10 +32,10 @@ mod small {
             let line = Arc::new(CpuLine::new());
             let asker = {
                 let line = Arc::clone(&line);
-                loom::thread::spawn(move || line.ask())
+                loom::thread::spawn(move || line.gate.ask())
             };
             line.load(magazine());
-            let seen = line.is_wanted();
+            let seen = line.gate.is_wanted();
             asker.join().unwrap();
             let one = core::ptr::NonNull::<u64>::dangling().cast();
             assert!(
@@ -66,13 +70,13 @@ mod small {
     }
 }
 
-#[cfg(feature = "shuttle")]
+#[cfg(shuttle)]
 mod whole {
     use core::ptr::NonNull;
     use std::sync::Arc;
     use std::vec::Vec;
 
-    use crate::tests::world::*;
+    use super::world::*;
     use crate::{CacheSpec, Config, DestroyError, RawCache};
 
     const CPUS: usize = 3;

@@ -89,7 +89,7 @@ fn a_handler_leaves_an_interrupted_line_alone() {
     let outside = cache.alloc(pinned()).unwrap();
     let line = cache.record.line(pinned().cpu()).unwrap();
     let before = line.objects();
-    let from_handler = line.interrupted(|| {
+    let from_handler = line.gate.alone(|| {
         let object = cache.alloc(pinned()).unwrap();
         // SAFETY: an object of this cache.
         unsafe { cache.free(pinned(), outside) };
@@ -98,6 +98,7 @@ fn a_handler_leaves_an_interrupted_line_alone() {
         object
     });
     assert_eq!(line.objects(), before, "nothing was taken from it or put into it");
+    let from_handler = from_handler.unwrap();
     assert_ne!(from_handler, outside);
     world.slabs.validate(pinned()).unwrap();
     // SAFETY: an object of this cache.

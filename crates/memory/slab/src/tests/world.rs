@@ -34,7 +34,7 @@ fn cpu() -> CpuId {
 }
 
 /// Does `work`, and says how many stretches with interrupts off that took.
-#[cfg(not(feature = "model"))]
+#[cfg(not(any(loom, shuttle)))]
 pub(super) fn stretches(work: impl FnOnce()) -> usize {
     let before = STRETCHES.get();
     work();
@@ -132,13 +132,13 @@ impl World {
     }
 
     /// One CPU, one node, nothing checked.
-    #[cfg(not(feature = "model"))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn small() -> Self {
         Self::new(4096, 1, Config::new(1))
     }
 
     /// Frames that are not free, per-CPU caches of frames not counting as free.
-    #[cfg(not(feature = "model"))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(super) fn used_frames(&self) -> u64 {
         let total: u64 = self.frames.zones().map(|zone| zone.present).sum();
         total - self.frames.free_frames()
@@ -159,7 +159,7 @@ impl Drop for World {
 }
 
 /// Frames that were made without descriptors. Their memory is the process's for good, and is not touched.
-#[cfg(not(feature = "model"))]
+#[cfg(not(any(loom, shuttle)))]
 pub(super) fn frames_without_descriptors() -> &'static Frames<TestMachine> {
     let frames = PfnRange::of_length(Pfn::new(FIRST), 512).unwrap();
     let memory = [MemoryRange { frames, node: NodeId::FIRST }];
@@ -171,10 +171,10 @@ pub(super) fn frames_without_descriptors() -> &'static Frames<TestMachine> {
 }
 
 /// A small generator: the same numbers on every run.
-#[cfg(not(feature = "model"))]
+#[cfg(not(any(loom, shuttle)))]
 pub(super) struct Random(pub(super) u64);
 
-#[cfg(not(feature = "model"))]
+#[cfg(not(any(loom, shuttle)))]
 impl Random {
     pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -50,7 +50,7 @@ fn two_writers_never_mix_their_records() {
 /// at it.
 #[test]
 fn what_is_asked_for_is_done_by_one_of_two() {
-    use crate::sync::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+    use rhumb_sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
     ::loom::model(|| {
         let shared = Arc::new((Turn::new(), AtomicU64::new(0), AtomicU64::new(0)));

@@ -9,7 +9,7 @@ use rhumb_machine::CpuMask;
 
 use super::machine::{Threads, become_cpu, cpu};
 use crate::start::{Progress, StartWord, Starts};
-use crate::sync::{AtomicU64, Ordering, fence};
+use rhumb_sync::atomic::{AtomicU64, Ordering, fence};
 
 /// All interleavings with up to this many switches at awkward moments.
 fn check(switches: usize, model: impl Fn() + Sync + Send + 'static) {

@@ -5,7 +5,7 @@ use std::vec::Vec;
 use rhumb_machine::{CpuId, CpuMask, IrqOff, Pinned};
 
 use crate::call::{self, Cpus, Inbox, Waited};
-use crate::sync::{AtomicU64, Ordering::SeqCst};
+use rhumb_sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// A machine of a few CPUs.
 pub(super) struct Threads {

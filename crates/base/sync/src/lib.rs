@@ -1,0 +1,32 @@
+//! What CPUs share, and what a CPU keeps from the others: atomics, one lock, one gate.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`atomic`] | the atomics, so that loom and shuttle can stand in for them; fences and waiting |
+//! | [`lock`] | [`Lock`]: a spin lock that is taken with interrupts off |
+//! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that others may ask it to give back |
+//!
+//! Principles:
+//! 1. Each protocol between CPUs that more than one crate needs is here once, with its proof and its model.
+//! 2. A build for a model checker is asked for by `RUSTFLAGS="--cfg loom"` or `"--cfg shuttle"`, never by a feature:
+//!    cargo would turn a feature on for every crate of the build.
+//! 3. Nothing here knows memory, allocates, or waits for anything but a lock.
+#![no_std]
+
+#[cfg(any(test, loom, shuttle))]
+extern crate std;
+
+pub mod atomic;
+pub mod gate;
+pub mod lock;
+
+pub use gate::CpuGate;
+pub use lock::{Guard, InterruptsOff, Lock};
+
+#[cfg(test)]
+mod tests;
+
+/// The example of the README is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,6 @@
+//! Tests: the lock and the gate on threads; built for a model checker, every interleaving of small cases instead.
+
+#[cfg(loom)]
+mod models;
+#[cfg(not(any(loom, shuttle)))]
+mod threads;

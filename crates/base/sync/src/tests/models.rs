@@ -1,0 +1,72 @@
+//! Every interleaving of small cases: `RUSTFLAGS="--cfg loom" cargo test -p rhumb-sync --lib --release`.
+
+use loom::sync::Arc;
+use rhumb_machine::{CpuId, IrqOff};
+
+use crate::{CpuGate, Lock};
+
+fn check(work: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(work);
+}
+
+/// A proof for a thread of the model.
+fn irq_off(cpu: usize) -> IrqOff<'static> {
+    // SAFETY: each thread of the model is a CPU of its own, and has no interrupts.
+    unsafe { IrqOff::assume(CpuId::new(cpu).unwrap()) }
+}
+
+/// Two CPUs change a plain value under the lock, one of them without waiting: no change is lost, and loom sees no race.
+#[test]
+fn the_lock_excludes() {
+    check(|| {
+        let shared = Arc::new(Lock::new(loom::cell::Cell::new(0)));
+        let add = |value: &loom::cell::Cell<u32>| value.set(value.get() + 1);
+        let other = {
+            let shared = Arc::clone(&shared);
+            loom::thread::spawn(move || add(&shared.lock(irq_off(1))))
+        };
+        let tried = shared.try_lock(irq_off(0)).map(|value| add(&value)).is_ok();
+        add(&shared.lock(irq_off(0)));
+        other.join().unwrap();
+        assert_eq!(shared.lock(irq_off(0)).get(), 2 + u32::from(tried));
+    });
+}
+
+/// A CPU sets its cap while another one asks it to drain: the request stays, and the next cap counts after it was
+/// answered.
+#[test]
+fn a_request_to_drain_is_neither_missed_nor_kept() {
+    check(|| {
+        let gate = Arc::new(CpuGate::new());
+        let asker = {
+            let gate = Arc::clone(&gate);
+            loom::thread::spawn(move || gate.ask())
+        };
+        gate.bound(8);
+        gate.bound(4);
+        asker.join().unwrap();
+        assert!(gate.is_wanted() && gate.cap() < 0);
+        gate.answer();
+        gate.bound(8);
+        assert_eq!(gate.cap(), 8);
+    });
+}
+
+/// A CPU answers while another one asks: it sees a request that came after the answer, or it drains for both.
+#[test]
+fn a_request_that_meets_an_answer_is_answered_or_stays() {
+    check(|| {
+        let gate = Arc::new(CpuGate::new());
+        gate.ask();
+        let asker = {
+            let gate = Arc::clone(&gate);
+            loom::thread::spawn(move || gate.ask())
+        };
+        gate.answer();
+        gate.bound(8);
+        asker.join().unwrap();
+        assert!(gate.is_wanted() || gate.cap() == 8);
+    });
+}
