@@ -29,8 +29,8 @@ pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
     }
 }
 
-/// What the family needs beyond what is always built. The heaps of user space are for one family only, so that nobody
-/// else waits for them.
+/// Returns the features that the family needs beyond those that are always built. The heaps of user space are for one
+/// family only, so that no one else waits for them.
 fn features(family: &str) -> &'static [&'static str] {
     if family != "slab" {
         return &[];

@@ -17,7 +17,7 @@ use crate::{kasan, paths, symbols};
 pub(crate) const RUST_FLAGS: [&str; 3] =
     ["-Crelocation-model=static", "-Ccode-model=kernel", "-Cforce-frame-pointers=yes"];
 
-/// What a kernel has in it.
+/// The contents of a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Contents {
     /// The kernel alone.
@@ -68,7 +68,7 @@ pub(crate) fn kernel(options: &BuildOptions, contents: Contents) -> Result<PathB
     Ok(complete)
 }
 
-/// The compiler's flags for every crate.
+/// Returns the compiler's flags for every crate.
 fn flags(toolchain: &Toolchain) -> Vec<String> {
     let mut flags: Vec<String> = RUST_FLAGS.map(String::from).into();
     flags.extend(toolchain.linker().map(|linker| format!("-Clinker={}", linker.display())));
@@ -106,7 +106,7 @@ pub(crate) fn watch(mut cargo: Command, what: &str) -> Result<bool> {
     Ok(success)
 }
 
-/// What a line of cargo's says about its progress.
+/// The progress that a line of cargo's tells.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Status {
     /// Something takes time.
@@ -116,7 +116,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// What takes time, if something does.
+    /// Returns the part that takes time, if one does.
     pub(crate) fn working(&self) -> Option<&str> {
         match self {
             Self::Working(detail) => Some(detail),
@@ -125,7 +125,7 @@ impl Status {
     }
 }
 
-/// The status in a line such as `   Compiling core v0.0.0 (...)`; `None` in anything else.
+/// Returns the status in a line such as `   Compiling core v0.0.0 (...)`; `None` in anything else.
 pub(crate) fn status(line: &str) -> Option<Status> {
     let plain = progress::plain(line);
     let (verb, rest) = plain.trim_start().split_once(' ')?;

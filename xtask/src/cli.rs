@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The commands and options.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -58,7 +58,7 @@ Examples:
 /// `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// What to measure.
+    /// The family to measure.
     #[arg(value_name = "WHAT", value_parser = ["frames", "slab", "directmap"])]
     pub(crate) family: String,
     /// Options of the benchmark.
@@ -141,7 +141,7 @@ impl FromStr for CpuCounts {
     }
 }
 
-/// A region's name: what would not be one word of one command on the kernel's console is refused here.
+/// Returns a region's name: what would not be one word of one command on the kernel's console is refused here.
 fn region(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
     if text.is_empty() || !text.chars().all(plain) {
@@ -278,7 +278,7 @@ pub(crate) struct RunOptions {
     /// CPU model and features in QEMU's words, such as qemu64, max,-pdpe1gb or max,la57.
     #[arg(long, value_name = "MODEL", default_value = "max")]
     cpu: String,
-    /// What executes the guest: kvm only where you ask for it.
+    /// The executor of the guest: kvm only where you ask for it.
     #[arg(long, value_enum, default_value_t)]
     accel: Accelerator,
     /// Words for the kernel's command line.
@@ -328,7 +328,7 @@ impl RunOptions {
     }
 }
 
-/// A number of seconds above 0, whole or not.
+/// Returns a number of seconds above 0, whole or not.
 fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
     let duration =

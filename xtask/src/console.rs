@@ -32,10 +32,10 @@ const REPORT_REFUSAL: i32 = 0x13;
 const ENQ: u8 = 0x05;
 /// No more commands.
 const EOT: u8 = 0x04;
-/// What begins a key of this tool's own, as with `qemu -nographic`.
+/// The key that begins one of this tool's own, as with `qemu -nographic`.
 const CTRL_A: u8 = 0x01;
 
-/// What the guest is fed.
+/// The input of the guest.
 pub(crate) enum Feed {
     /// Standard input, a raw terminal: key by key, from the start.
     Keys,
@@ -60,7 +60,7 @@ pub(crate) enum Ending {
     TimedOut(Duration),
     /// A person or a signal ended it.
     Stopped(Stop),
-    /// Nobody reads its output any more.
+    /// Its output is no longer read.
     Unheard,
     /// The machine was reset or turned off without a word from the kernel.
     Unreported,
@@ -69,7 +69,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// The ending as the middle of a sentence.
+    /// Returns the ending as the middle of a sentence.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Succeeded => "all commands succeeded".into(),
@@ -78,7 +78,7 @@ impl Ending {
             Self::Refused => "the kernel cannot run on this machine".into(),
             Self::TimedOut(limit) => format!("not done after {} s, the time limit", limit.as_secs_f64()),
             Self::Stopped(_) => "stopped from outside".into(),
-            Self::Unheard => "nobody reads the output".into(),
+            Self::Unheard => "the output is not read any more".into(),
             Self::Unreported => {
                 "the machine was reset (by a triple fault, most likely) or switched off without a report"
                     .into()
@@ -88,7 +88,7 @@ impl Ending {
     }
 }
 
-/// Who ended a machine from outside.
+/// The cause that ended a machine from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stop {
     /// Ctrl-A x on the raw terminal.
@@ -97,7 +97,7 @@ pub(crate) enum Stop {
     Signal(i32),
 }
 
-/// What happens to a session.
+/// An event of a session.
 pub(crate) enum Event {
     Output(Vec<u8>),
     OutputEnded,
@@ -109,7 +109,7 @@ pub(crate) struct Session {
     child: Child,
     sender: Sender<Event>,
     events: Receiver<Event>,
-    /// Tells the feeder that the kernel is ready; `None` once told, or where nobody waits.
+    /// Tells the feeder that the kernel is ready; `None` once told, or where no feeder waits.
     ready: Option<Sender<()>>,
     /// When to say that the kernel is not ready yet.
     patience: Option<Duration>,
@@ -147,7 +147,7 @@ impl Session {
         Ok(Self { child, sender, events, ready, patience: None, messages, started: Instant::now() })
     }
 
-    /// Where events from elsewhere (signals) come in.
+    /// Returns where events from elsewhere (signals) come in.
     pub(crate) fn sender(&self) -> Sender<Event> {
         self.sender.clone()
     }
@@ -215,7 +215,7 @@ impl Session {
     }
 }
 
-/// What QEMU's exit status says about the kernel.
+/// Returns the kernel's outcome by QEMU's exit status.
 fn ending(status: ExitStatus, messages: &str) -> Ending {
     let reported = |report| Some(2 * report + 1);
     match status.code() {
@@ -283,7 +283,7 @@ fn feed_keys(mut guest: ChildStdin, events: &Sender<Event>) {
             return;
         }
     };
-    // Nobody listens only when the machine has ended anyway.
+    // There is no listener only when the machine has ended anyway.
     let _ = events.send(Event::Stop(stop));
 }
 
@@ -333,7 +333,7 @@ fn die_with_parent(qemu: &mut Command) {
 mod tests {
     use super::{Keys, Stop};
 
-    /// What the guest gets of `keys`, and how they end the machine.
+    /// Returns the part of `keys` that the guest gets, and how they end the machine.
     fn typed(keys: &[u8]) -> (Vec<u8>, Option<Stop>) {
         let (mut state, mut typed) = (Keys::default(), Vec::new());
         let stop = keys.iter().find_map(|&key| state.take(key, &mut typed));

@@ -1,4 +1,4 @@
-//! What this machine has: programs, files, packages, rights. The only module that looks.
+//! The programs, files, packages and rights of this machine. The only module that looks.
 //!
 //! Everything goes through the trait, so that the decisions of [`crate::setup`] are tested against machines that are
 //! not there.
@@ -10,17 +10,17 @@ use std::process::{Command, Stdio};
 
 /// A machine that Rhumb is to be built on.
 pub(crate) trait Host {
-    /// The program's path, where it is in the search path.
+    /// Returns the program's path, where it is in the search path.
     fn program(&self, name: &str) -> Option<PathBuf>;
-    /// Whether this file or directory exists.
+    /// Tells whether this file or directory exists.
     fn exists(&self, path: &Path) -> bool;
-    /// Whether packages can be installed without asking for a password.
+    /// Tells whether packages can be installed without asking for a password.
     fn is_root(&self) -> bool;
-    /// Whether this is Debian or made of it.
+    /// Tells whether this is Debian or made of it.
     fn is_debian(&self) -> bool;
-    /// The release's name, as `bookworm`.
+    /// Returns the release's name, as `bookworm`.
     fn codename(&self) -> Option<String>;
-    /// What a program prints on standard output, where it succeeds.
+    /// Returns the standard output of a program, where it succeeds.
     fn output(&self, program: &Path, arguments: &[&str]) -> Option<String>;
 }
 
@@ -59,8 +59,8 @@ impl Host for ThisHost {
     }
 }
 
-/// A command of another toolchain than the one that runs us: `cargo run` leaves its own choices in the environment,
-/// and they would mislead it.
+/// Returns a command of another toolchain than the one that runs us: `cargo run` leaves its own choices in the
+/// environment, and they would mislead it.
 pub(crate) fn foreign(program: &Path) -> Command {
     let mut command = Command::new(program);
     for name in [

@@ -1,7 +1,7 @@
 //! `cargo xtask image`: an ISO that boots on PC hardware, from CD or USB stick, under BIOS and UEFI.
 //!
 //! GRUB loads the kernel through multiboot2. The copy on the image is cut after the last segment: GRUB would put
-//! symbols and debug information into memory, where nobody looks at them (the kernel's names are in its read-only
+//! symbols and debug information into memory, where no reader looks at them (the kernel's names are in its read-only
 //! data).
 
 use std::fs;
@@ -69,7 +69,7 @@ fn fill(tree: &Path, kernel: &Path, configuration: &str) -> Result<()> {
     fs::write(grub.join("grub.cfg"), configuration).context("GRUB's configuration cannot be written")
 }
 
-/// An ELF file without sections, and without what only they describe.
+/// Returns an ELF file without sections, and without what only they describe.
 fn stripped(mut image: Vec<u8>) -> Result<Vec<u8>> {
     let elf = ElfFile64::<LittleEndian>::parse(&*image).context("the kernel is not a 64-bit ELF file")?;
     let endian = elf.endian();

@@ -1,7 +1,7 @@
 //! How the kernel is instrumented for its checker of memory accesses.
 //!
 //! The sanitizer is asked for by *profile*, not by the flags of all crates: cargo lets a package say otherwise, and the
-//! checker itself, with what it calls, must not be instrumented, or it would check itself for ever. Both options of
+//! checker itself, with what it calls, must not be instrumented, or it would check itself endlessly. Both options of
 //! cargo and compiler are unstable; Debian's toolchain is told that this is known (`RUSTC_BOOTSTRAP`) as for `core`.
 
 use std::process::Command;
@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use crate::setup::Toolchain;
 
-/// What is not instrumented: the checker and what it calls.
+/// The packages that are not instrumented: the checker and its dependencies.
 const PLAIN_PACKAGES: [&str; 4] = ["core", "compiler_builtins", "rhumb-machine", "rhumb-kasan"];
 
 /// Each check is a call, stack variables are marked by calls, addresses of the shadow are plain address / 8, copies and

@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 /// The least memory that makes sense: the kernel image alone ends at 22 MiB or so.
 const MIN_MEMORY_BYTES: u64 = 32 << 20;
-/// The most memory. QEMU keeps some bits for each page of the guest, and gives up without a sentence where it cannot have
-/// them: at 64 TiB they are 6 GiB.
+/// The most memory. QEMU keeps some bits for each page of the guest, and gives up without a sentence where it cannot
+/// have them: at 64 TiB they are 6 GiB.
 const MAX_MEMORY_BYTES: u64 = 32 << 40;
-/// The one size that does not boot: the firmware's own heap lies 16 MiB below the end of memory, which is over the first
-/// MiB of the kernel's text here. With less it does not reach the text, with more it lies behind the image.
+/// The one size that does not boot: the firmware's own heap lies 16 MiB below the end of memory, which is over the
+/// first MiB of the kernel's text here. With less it does not reach the text, with more it lies behind the image.
 const UNBOOTABLE_BYTES: u64 = 33 << 20;
 
 /// An amount of memory, in whole MiB.
@@ -68,7 +68,7 @@ impl fmt::Display for MemorySize {
     }
 }
 
-/// What executes the guest.
+/// The executor of the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub(crate) enum Accelerator {
     /// QEMU's own translator: works everywhere, has every CPU feature.
@@ -100,7 +100,7 @@ impl Board {
         }
     }
 
-    /// The most CPUs that it can have.
+    /// Returns the most CPUs that it can have.
     pub(crate) fn max_cpus(self) -> u32 {
         match self {
             // QEMU gives interrupts only 8 bits for the CPU without remapping, and remaps on q35 only.
@@ -143,7 +143,7 @@ pub(crate) enum Serial {
     Pci,
 }
 
-/// What happens when the machine resets.
+/// The effect of a reset of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum OnReset {
     /// QEMU ends: a reset that no person asked for is a crash.

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The root of the workspace.
+/// Returns the root of the workspace.
 pub(crate) fn root() -> PathBuf {
     // At run time cargo says where this package is; the compiled-in answer serves a binary that was started by hand.
     let package =
@@ -16,30 +16,31 @@ pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |directory| root().join(directory))
 }
 
-/// The target directory of the kernel's own builds. Apart from the host's, since another compiler may make it and two
-/// compilers in one directory rebuild each other's work.
+/// Returns the target directory of the kernel's own builds. Apart from the host's, since another compiler may make it
+/// and two compilers in one directory rebuild each other's work.
 pub(crate) fn kernel_target() -> PathBuf {
     target().join("rhumb")
 }
 
-/// The target directory of kernels with the checker of memory accesses: other flags for every crate, `core` included.
+/// Returns the target directory of kernels with the checker of memory accesses: other flags for every crate, `core`
+/// included.
 pub(crate) fn kasan_target() -> PathBuf {
     target().join("rhumb-kasan")
 }
 
-/// The target directory of the host's tests under ThreadSanitizer: other flags for every crate, `std` included.
+/// Returns the target directory of the host's tests under ThreadSanitizer: other flags for every crate, `std` included.
 pub(crate) fn tsan_target() -> PathBuf {
     target().join("rhumb-tsan")
 }
 
-/// A linked kernel with its symbol table, which QEMU and GRUB load: `rhumb.elf`, or `rhumb-lab.elf` and so on for
-/// kernels with more.
+/// Returns a linked kernel with its symbol table, which QEMU and GRUB load: `rhumb.elf`, or `rhumb-lab.elf` and so on
+/// for kernels with more.
 pub(crate) fn kernel_elf(more: &[&str]) -> PathBuf {
     let more: String = more.iter().map(|word| format!("-{word}")).collect();
     target().join(format!("rhumb{more}.elf"))
 }
 
-/// `path` as a person would type it from here.
+/// Returns `path` as a person would type it from here.
 pub(crate) fn shown(path: &Path) -> String {
     let here = env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()

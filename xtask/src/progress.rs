@@ -15,7 +15,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A step called `what`; silent until [`Progress::update`] is called.
+    /// Returns a step called `what`; silent until [`Progress::update`] is called.
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),

@@ -25,12 +25,12 @@ pub(crate) struct Files<'a> {
     pub(crate) ovmf: Option<(&'a Path, &'a Path)>,
 }
 
-/// The arguments that start `machine` with `command_line` for the kernel (an ISO carries its own).
+/// Returns the arguments that start `machine` with `command_line` for the kernel (an ISO carries its own).
 pub(crate) fn arguments(machine: &Machine, files: &Files<'_>, command_line: &str) -> Vec<String> {
     arguments_with_monitor(machine, files, command_line, None)
 }
 
-/// The same with QEMU's own monitor listening on `monitor`, where it is named.
+/// Returns the same with QEMU's own monitor listening on `monitor`, where it is named.
 pub(crate) fn arguments_with_monitor(
     machine: &Machine,
     files: &Files<'_>,
@@ -125,7 +125,7 @@ fn memory(machine: &Machine, words: &mut Words) {
     }
 }
 
-/// The part of `total` that falls to `index` of `parts`.
+/// Returns the part of `total` that falls to `index` of `parts`.
 fn share(total: u64, parts: u32, index: u32) -> u64 {
     let (parts, index) = (u64::from(parts), u64::from(index));
     total / parts + u64::from(index < total % parts)
@@ -136,7 +136,7 @@ fn distance(from: u32, to: u32) -> u32 {
     (10 + 10 * from.abs_diff(to)).min(254)
 }
 
-/// The CPU model in QEMU's words, with physical address bits for all of the memory.
+/// Returns the CPU model in QEMU's words, with physical address bits for all of the memory.
 fn cpu_model(machine: &Machine) -> String {
     let mut words = machine.cpu_model.split(',').map(str::trim);
     let mut model = words.next().filter(|name| !name.is_empty()).unwrap_or("max").to_string();

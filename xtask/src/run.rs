@@ -79,14 +79,14 @@ pub(crate) fn program(arguments: Vec<String>) -> Result<Command> {
     Ok(qemu)
 }
 
-/// The kernel's command line: ours first, so that a person's words win.
+/// Returns the kernel's command line: ours first, so that a person's words win.
 pub(crate) fn command_line(interactive: bool, append: &str) -> String {
     let ours = if interactive { "" } else { " batch loglevel=warn" };
     format!("exit_port={EXIT_PORT:#x}{ours} {append}").trim_end().to_string()
 }
 
-/// The commands of `--exec`: separated by `;` outside of quotes, as at the prompt, and by line ends, which end a quote,
-/// too.
+/// Returns the commands of `--exec`: separated by `;` outside of quotes, as at the prompt, and by line ends, which end
+/// a quote, too.
 pub(crate) fn split(commands: &str) -> Vec<String> {
     let mut is_quoted = false;
     commands

@@ -24,7 +24,7 @@ pub(crate) fn complete(linked: &Path, complete: &Path) -> Result<()> {
     fs::rename(&fresh, complete).with_context(|| format!("{} cannot be replaced", complete.display()))
 }
 
-/// The table of the functions in the ELF file `kernel`.
+/// Returns the table of the functions in the ELF file `kernel`.
 ///
 /// # Errors
 /// It cannot be read, or is no ELF file of one image.
@@ -60,7 +60,7 @@ fn embed(image: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Where in the file the addresses `start..end` are.
+/// Returns where in the file the addresses `start..end` are.
 fn file_offset(elf: &ElfFile64<'_, LittleEndian>, start: u64, end: u64) -> Result<usize> {
     let endian = elf.endian();
     for segment in elf.elf_program_headers().iter().filter(|segment| segment.p_type(endian) == PT_LOAD) {
@@ -77,8 +77,8 @@ fn file_offset(elf: &ElfFile64<'_, LittleEndian>, start: u64, end: u64) -> Resul
     bail!("no segment of the file holds {start:#x}..{end:#x}, which the linker script keeps for them")
 }
 
-/// All symbols in executable segments, demangled. An assembly label has no size and often no type; the linker script's
-/// own marks are left out.
+/// Returns all symbols in executable segments, demangled. An assembly label has no size and often no type; the linker
+/// script's own marks are left out.
 fn functions(elf: &ElfFile64<'_, LittleEndian>) -> Vec<Input> {
     let endian = elf.endian();
     let code: Vec<_> = elf

@@ -35,7 +35,7 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // There is nobody left to tell if this fails.
+        // There is no one left to tell if this fails.
         let _ = termios::tcsetattr(stdin(), OptionalActions::Now, &self.before);
     }
 }

@@ -16,8 +16,8 @@ use crate::setup::{self, Need};
 /// Named so that cargo tells build scripts and procedural macros, which are not instrumented, from the rest.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What a crate under test can ask for, and `rustix`'s word for calling the C library, whose `mmap` and `munmap` the
-/// sanitizer follows, in place of the kernel.
+/// The configuration that a crate under test can ask for, and `rustix`'s word for calling the C library, whose `mmap`
+/// and `munmap` the sanitizer follows, in place of the kernel.
 const CONDITIONS: [&str; 2] = ["rhumb_tsan", "rustix_use_libc"];
 
 /// Returns the start of a `cargo test` command that instruments; installs what it takes.

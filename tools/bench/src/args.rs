@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rhumb_hosted::LargePages;
 
-/// What `--help` says.
+/// The text of `--help`.
 pub(crate) const HELP: &str = "\
 usage: rhumb-bench COMMAND [OPTIONS]
 
@@ -37,11 +37,11 @@ const QUICK_ROUNDS: usize = 3;
 /// A fifth of the work, for a look.
 const QUICK_PER_MILLE: usize = 200;
 
-/// What `--pages` can say.
+/// The values of `--pages`.
 const PAGES: [(&str, LargePages); 3] =
     [("large", LargePages::Wanted), ("small", LargePages::Never), ("host", LargePages::AsHost)];
 
-/// What is measured.
+/// The family that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
     /// Page-frame allocators.
@@ -78,7 +78,7 @@ pub(crate) struct Options {
     only: Vec<Filter>,
 }
 
-/// What is wrong with the command line.
+/// The fault of a command line.
 #[derive(Debug)]
 pub(crate) enum ArgsError {
     /// Anything the parser itself finds.
@@ -89,7 +89,7 @@ pub(crate) enum ArgsError {
     UnknownCommand(OsString),
     /// A size or count that is none: the option, and what it said.
     BadNumber(&'static str, String),
-    /// Pages that nobody knows.
+    /// An unknown kind of pages.
     BadPages(String),
 }
 
@@ -117,7 +117,7 @@ impl Options {
         Self::parse(lexopt::Parser::from_env())
     }
 
-    /// What holds where the command line says nothing.
+    /// Returns the values that hold where the command line names none.
     pub(crate) fn defaults(command: Command) -> Self {
         let all = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -171,12 +171,12 @@ impl Options {
         Ok(Some(options))
     }
 
-    /// Whether this case was asked for.
+    /// Tells whether this case was asked for.
     pub(crate) fn wants(&self, workload: &str, subject: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only.matches(workload, subject))
     }
 
-    /// Whether the only case that was asked for is this one, by its whole name.
+    /// Tells whether the only case that was asked for is this one, by its whole name.
     pub(crate) fn names_exactly(&self, workload: &str, subject: &str) -> bool {
         matches!(self.only.as_slice(), [only] if (only.workload.as_str(), only.subject.as_str()) == (workload, subject))
     }
@@ -187,17 +187,17 @@ impl Options {
         self.pages.unwrap_or(if is_slab { LargePages::Wanted } else { LargePages::AsHost })
     }
 
-    /// The word of `--pages` for them.
+    /// Returns the word of `--pages` for them.
     pub(crate) fn pages_word(&self) -> &'static str {
         PAGES.iter().find(|&&(_, pages)| pages == self.pages()).map_or("host", |&(name, _)| name)
     }
 
-    /// Whether it is for a look only.
+    /// Tells whether it is for a look only.
     pub(crate) fn is_quick(&self) -> bool {
         self.work_per_mille == QUICK_PER_MILLE
     }
 
-    /// What is done of `full` operations.
+    /// Returns how many of `full` operations are done.
     pub(crate) fn operations(&self, full: usize) -> usize {
         (full * self.work_per_mille / 1000).max(1)
     }

@@ -1,6 +1,6 @@
 //! The time-stamp counter as a clock: a few nanoseconds to read, and its own cost known.
 //!
-//! Fenced on both sides, a reading stands between the loads before it and those after it (Intel SDM volume 2B, RDTSC:
+//! Fenced on both sides, a reading comes between the loads before it and those after it (Intel SDM volume 2B, RDTSC:
 //! "LFENCE; RDTSC; LFENCE"). The counter runs at one rate on every CPU made since 2008.
 
 use core::arch::x86_64::{_mm_lfence, _rdtsc};
@@ -47,7 +47,7 @@ impl Clock {
     }
 }
 
-/// The counter now, fenced.
+/// Returns the counter now, fenced.
 #[inline(always)]
 pub(crate) fn ticks() -> u64 {
     // SAFETY: both instructions are on every x86-64 CPU and touch no memory.

@@ -25,7 +25,7 @@ impl Sample {
         Self { metric, unit: "ns", better: Better::Lower, value }
     }
 
-    /// A count of `unit`.
+    /// Returns a count of `unit`.
     pub(crate) const fn count(metric: &'static str, unit: &'static str, better: Better, value: u64) -> Self {
         Self { metric, unit, better, value: value as f64 }
     }
@@ -41,7 +41,7 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// What a run of a case gives.
+/// The result of a run of a case.
 pub(crate) type Outcome = Result<Vec<Sample>, Unfit>;
 
 /// One subject in one workload.
@@ -57,7 +57,7 @@ pub(crate) struct Group {
     pub(crate) cases: Vec<Case>,
 }
 
-/// What a case has said so far: values per metric, in the order in which the metrics first came.
+/// The results of a case so far: values per metric, in the order in which the metrics first came.
 #[derive(Default)]
 struct Record {
     metrics: Vec<Sample>,

@@ -1,4 +1,4 @@
-//! What the hosted machine's own guards cost: they stand in every benchmark that pins, so they must be small.
+//! The cost of the hosted machine's own guards: every benchmark that pins contains it, so it must be small.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ const OPERATIONS: usize = 1_000_000;
 /// Operations between two looks at whether the other CPUs still run.
 const STRIDE: usize = 1000;
 
-/// All groups.
+/// Returns all groups.
 pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     let cpus = options.cpus.iter().copied().max().unwrap_or(1);
     let machine =

@@ -88,7 +88,7 @@ fn run(options: &Options) -> ExitCode {
     }
 }
 
-/// A case of [`slab`], in the process that its parent started for it.
+/// Returns a case of [`slab`], in the process that its parent started for it.
 fn one_case(options: &Options) -> ExitCode {
     match slab::child::run(options) {
         Ok(samples) => {
@@ -102,7 +102,7 @@ fn one_case(options: &Options) -> ExitCode {
     }
 }
 
-/// To whom the host gives large pages; "?" where it does not say.
+/// Returns the host's setting for large pages; "?" where it does not say.
 fn large_pages() -> String {
     let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
     let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));

@@ -1,4 +1,4 @@
-//! What was measured: an aligned table with the ratio to the best competitor in each row, and a CSV file.
+//! The report of a run: an aligned table with the ratio to the best competitor in each row, and a CSV file.
 
 use std::fmt;
 use std::fs::File;
@@ -48,7 +48,7 @@ impl Report {
         self.notes.push(note);
     }
 
-    /// All of them.
+    /// Returns all of them.
     pub(crate) fn figures(&self) -> &[Figure] {
         &self.figures
     }
@@ -86,7 +86,7 @@ impl Report {
         subjects
     }
 
-    /// The figures of each row: the same workload, CPUs and metric.
+    /// Returns the figures of each row: the same workload, CPUs and metric.
     fn rows(&self) -> Vec<Vec<&Figure>> {
         let mut rows: Vec<Vec<&Figure>> = Vec::new();
         for figure in &self.figures {
@@ -99,12 +99,12 @@ impl Report {
     }
 }
 
-/// Whether the subject is ours.
+/// Tells whether the subject is ours.
 fn is_ours(subject: &str) -> bool {
     subject.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// The best figure of a row that is not ours, and how many times better ours is.
+/// Returns the best figure of a row that is not ours, and how many times better ours is.
 fn comparison<'row>(row: &[&'row Figure]) -> (Option<&'row Figure>, Option<f64>) {
     let others = row.iter().filter(|figure| !is_ours(figure.subject) && figure.subject != FLOOR);
     let best = others.copied().min_by(|a, b| {
@@ -131,7 +131,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A median and half of its spread, in per cent.
+/// Returns a median and half of its spread, in per cent.
 fn cell(summary: &Summary) -> String {
     let spread = (summary.high - summary.low) / 2.0 / summary.median * 100.0;
     if spread.is_finite() {

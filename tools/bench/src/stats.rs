@@ -9,7 +9,7 @@ pub(crate) enum Better {
     Higher,
 }
 
-/// What several rounds said of one figure.
+/// One figure over several rounds.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Summary {
     pub(crate) median: f64,
@@ -26,7 +26,7 @@ impl Summary {
     }
 }
 
-/// The median of `values`, which are put in order; 0 of nothing.
+/// Returns the median of `values`, which are put in order; 0 of nothing.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     middle(values).unwrap_or(0.0)
@@ -37,7 +37,7 @@ fn middle(sorted: &[f64]) -> Option<f64> {
     Some(if sorted.len() % 2 == 1 { upper } else { (upper + sorted[sorted.len() / 2 - 1]) / 2.0 })
 }
 
-/// The value below which `per_mille` thousandths of `sorted` lie; 0 of nothing.
+/// Returns the value below which `per_mille` thousandths of `sorted` lie; 0 of nothing.
 pub(crate) fn percentile(sorted: &[u32], per_mille: usize) -> u32 {
     let index = (sorted.len() * per_mille / 1000).min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().unwrap_or(0)

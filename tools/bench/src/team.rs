@@ -1,8 +1,8 @@
 //! A workload on several CPUs of a hosted machine at once.
 //!
 //! A timed phase ends for all when the first CPU has done its operations: what follows would run with less company. Its
-//! figure is the CPU time of all threads over the operations of all: time in which the host ran somebody else does not
-//! count, time spent spinning does, and a CPU that starves at an unfair lock shows, as it would not in a median.
+//! figure is the CPU time of all threads over the operations of all: time in which the host ran other processes does
+//! not count, time spent spinning does, and a CPU that starves at an unfair lock shows, as it would not in a median.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -22,7 +22,7 @@ thread_local! {
     static CPU_INDEX: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Which CPU of the team this thread is, for subjects that ask without a token; 0 outside a team.
+/// Returns which CPU of the team this thread is, for subjects that ask without a token; 0 outside a team.
 pub(crate) fn cpu_index() -> usize {
     CPU_INDEX.get()
 }
@@ -61,7 +61,7 @@ impl std::fmt::Display for TeamError {
 /// How long a team may take: ten times what the slowest of the usable allocators needs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a CPU did in a timed phase; sums over CPUs.
+/// The work of a CPU in a timed phase; sums over CPUs.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(crate) struct Timing {
     pub(crate) cpu_ns: f64,
@@ -133,12 +133,12 @@ impl Member<'_> {
         self.barrier.wait();
     }
 
-    /// Whether the team has run out of time: then each loop that may be long ends.
+    /// Tells whether the team has run out of time: then each loop that may be long ends.
     pub(crate) fn is_late(&self) -> bool {
         Instant::now() >= self.deadline
     }
 
-    /// This CPU's part of `total`: the parts of all CPUs add up to it.
+    /// Returns this CPU's part of `total`: the parts of all CPUs add up to it.
     pub(crate) fn share(&self, total: usize) -> usize {
         total / self.team_size + usize::from(self.index < total % self.team_size)
     }
@@ -195,7 +195,7 @@ struct Barrier {
     is_broken: AtomicBool,
 }
 
-/// Breaks the barrier when its member panics, so that the others do not wait for ever.
+/// Breaks the barrier when its member panics, so that the others do not wait endlessly.
 struct Breaker<'team>(&'team Barrier);
 
 impl Drop for Breaker<'_> {

@@ -32,14 +32,14 @@ unsafe impl Machine for MyKernel {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // What the boot loader tells: RAM from 16 MiB to 1 GiB, all of it free.
+    // The boot loader's map: RAM from 16 MiB to 1 GiB, all of it free.
     let kernel = MyKernel(HostedMachine::builder().cpus(1).ram_bytes(1 << 30).build()?);
     let free = PfnRange::new(Pfn::new(16 << 8), Pfn::new(1 << 18)).unwrap_or_default();
     let memory = [MemoryRange { frames: free, node: NodeId::FIRST }];
     let layout = Layout::new(&memory, kernel.cpu_count(), free.end())?;
     // Zeroed memory for the allocator's own bits, 0.16 byte a frame: a kernel takes it from the boot allocator.
     let storage = Box::leak(vec![0; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
-    // SAFETY: nobody uses the free frames, and the storage is not among them.
+    // SAFETY: no code uses the free frames, and the storage is not among them.
     let frames = unsafe { Frames::new(kernel, &layout, [free], storage) }?;
 
     let pin = frames.machine().pin();

@@ -1,4 +1,4 @@
-//! What taking memory out of a real direct map costs: page by page against 2 MiB at once, with and without a second
+//! The cost of taking memory out of a real direct map: page by page against 2 MiB at once, with and without a second
 //! thread that runs. `cargo run --release -p rhumb-hosted --example native_cost`
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -24,12 +24,12 @@ fn round(map: &NativeMap, number: u64, step: u64) -> std::io::Result<f64> {
             .filter_map(move |piece| PhysRange::of_length(PhysAddr::new(number * BLOCK + piece * step), step))
     };
     for page in pieces(PAGE) {
-        // SAFETY: the block is mapped, and nobody else uses it.
+        // SAFETY: the block is mapped, and no other code uses it.
         unsafe { map.base().plus(page.start().get()).as_mut_ptr::<u64>().write_volatile(number) };
     }
     let start = Instant::now();
     for piece in pieces(step) {
-        // SAFETY: nobody touches the block until it is restored below.
+        // SAFETY: no code touches the block until it is restored below.
         unsafe { map.remove(piece) }?;
     }
     for piece in pieces(step) {

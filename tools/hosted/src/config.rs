@@ -1,4 +1,4 @@
-//! What a hosted machine is made of, checked before anything is reserved.
+//! The parts of a hosted machine, checked before anything is reserved.
 
 use core::fmt;
 
@@ -15,7 +15,7 @@ pub const PHYS_LIMIT: PhysAddr = PhysAddr::new(64 << 40);
 pub struct Ram {
     /// Physical addresses, whole frames.
     pub range: PhysRange,
-    /// Where it stands.
+    /// Its place.
     pub node: NodeId,
 }
 
@@ -152,7 +152,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// How many nodes there are (1 unless told).
+    /// Returns how many nodes there are (1 unless told).
     pub fn nodes(mut self, count: usize) -> Self {
         self.nodes = count;
         self
@@ -188,19 +188,19 @@ impl Builder {
         self
     }
 
-    /// Whether CPUs are bound to cores of the host.
+    /// Tells whether CPUs are bound to cores of the host.
     pub fn pinning(mut self, pinning: CorePinning) -> Self {
         self.pinning = pinning;
         self
     }
 
-    /// Whether the host may back touched RAM by large pages.
+    /// Tells whether the host may back touched RAM by large pages.
     pub fn large_pages(mut self, large_pages: LargePages) -> Self {
         self.large_pages = large_pages;
         self
     }
 
-    /// The machine.
+    /// Returns the machine.
     ///
     /// # Errors
     /// The first rule of [`ConfigError`] that the configuration breaks.

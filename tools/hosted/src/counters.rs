@@ -1,4 +1,4 @@
-//! What the memory crates asked of the hardware, counted on the CPU that asked.
+//! The requests of the memory crates to the hardware, counted on the CPU that made them.
 
 use core::fmt;
 use core::iter::Sum;
@@ -19,7 +19,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Whether there was no flush and no flush interrupt: what invariant I2 asks of an allocation.
+    /// Tells whether there was no flush and no flush interrupt: what invariant I2 asks of an allocation.
     pub fn is_silent(&self) -> bool {
         self.local_flushes == 0 && self.remote_flushes == 0 && self.flush_interrupts == 0
     }

@@ -1,7 +1,7 @@
 //! A thread as a CPU: who it is, and how deep preemption and interrupts are off on it.
 //!
-//! All of it lies in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and
-//! an increment in checked builds). [`HostedMachine::run_on`] and [`HostedMachine::enter`] give each CPU a thread of its
+//! All of it lies in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and an
+//! increment in checked builds). [`HostedMachine::run_on`] and [`HostedMachine::enter`] give each CPU a thread of its
 //! own, and the CPU is free again only when that thread has ended. A guard is not `Send`, so a guard cannot leave its
 //! thread: no guard and no token can outlive the time in which the thread is the CPU, thread-locals and leaks included.
 //!
@@ -57,10 +57,10 @@ impl fmt::Display for EnterError {
 impl std::error::Error for EnterError {}
 
 /// Whether guards are counted: in checked builds. A count that goes up and down in memory is a chain through the
-/// store buffer, 3 ns for a pair of guards, which would stand in every benchmark that pins.
+/// store buffer, 3 ns for a pair of guards, which would be part of every benchmark that pins.
 const DEPTH_COUNTED: bool = cfg!(debug_assertions);
 
-/// What a thread knows of itself. Machine 0 is no machine.
+/// A thread's knowledge of itself. Machine 0 is no machine.
 #[derive(Debug)]
 pub(crate) struct ThisThread {
     machine: Cell<u32>,
@@ -89,7 +89,7 @@ thread_local! {
 }
 
 impl ThisThread {
-    /// Which CPU of `machine` this thread is.
+    /// Returns which CPU of `machine` this thread is.
     ///
     /// # Panics
     /// If it is none: there is no CPU that the caller could be told.
@@ -101,7 +101,7 @@ impl ThisThread {
         self.cpu.get()
     }
 
-    /// Whether it is a CPU of any machine.
+    /// Tells whether it is a CPU of any machine.
     pub(crate) fn is_cpu(&self) -> bool {
         self.machine.get() != 0
     }
@@ -206,27 +206,28 @@ pub struct Cpu<'machine> {
 }
 
 impl<'machine> Cpu<'machine> {
-    /// Its number.
+    /// Returns its number.
     pub fn id(&self) -> CpuId {
         self.id
     }
 
-    /// Its node.
+    /// Returns its node.
     pub fn node(&self) -> NodeId {
         self.machine.cpu_node(self.id)
     }
 
-    /// The machine that it belongs to.
+    /// Returns the machine that it belongs to.
     pub fn machine(&self) -> &'machine HostedMachine {
         self.machine
     }
 
-    /// The core of the host that it is bound to; `None` where it is not bound or the host refused.
+    /// Returns the core of the host that it is bound to; `None` where it is not bound or the host refused.
     pub fn core(&self) -> Option<usize> {
         self.core
     }
 
-    /// The proof that the code runs on this CPU, free of charge: no other thread is this CPU while the closure runs.
+    /// Returns the proof that the code runs on this CPU, free of charge: no other thread is this CPU while the closure
+    /// runs.
     #[inline(always)]
     pub fn pinned(&self) -> Pinned<'_> {
         // SAFETY: this thread is the CPU until the closure that was lent `self` returns, the token borrows `self`,
@@ -234,13 +235,13 @@ impl<'machine> Cpu<'machine> {
         unsafe { Pinned::assume_on(self.id, self.machine.id()) }
     }
 
-    /// How many [`Machine::pin`] guards live on this CPU; `None` in builds without debug assertions, which do not
-    /// count.
+    /// Returns how many [`Machine::pin`] guards live on this CPU; `None` in builds without debug assertions, which do
+    /// not count.
     pub fn preempt_depth(&self) -> Option<u32> {
         DEPTH_COUNTED.then(|| THIS.with(|this| this.preempt_depth.get()))
     }
 
-    /// Whether this CPU takes interrupts.
+    /// Tells whether this CPU takes interrupts.
     pub fn irq_state(&self) -> IrqState {
         THIS.with(ThisThread::irq)
     }
@@ -284,14 +285,14 @@ impl<'machine> Cpu<'machine> {
         observer::observed(observer, body)
     }
 
-    /// Runs `body` and measures each stretch in which a guard keeps interrupts off. Returns what `body` returned, and the
-    /// longest stretch of each place that turned them off, the longest of all first. See [`crate::irqsoff`].
+    /// Runs `body` and measures each stretch in which a guard keeps interrupts off. Returns what `body` returned, and
+    /// the longest stretch of each place that turned them off, the longest of all first. See [`crate::irqsoff`].
     pub fn trace_irqs_off<T>(&self, body: impl FnOnce() -> T) -> (T, Vec<IrqsOff>) {
         irqsoff::traced(body)
     }
 
-    /// The same, with every stretch by itself, in the order in which they came. Work that is done again takes the same
-    /// stretches: of several runs, the least time of each stretch is what the host has added nothing to.
+    /// Returns the same, with every stretch by itself, in the order in which they came. Work that is done again takes
+    /// the same stretches: of several runs, the least time of each stretch is what the host has added nothing to.
     pub fn trace_each_irqs_off<T>(&self, body: impl FnOnce() -> T) -> (T, Vec<Stretch>) {
         irqsoff::traced_each(body)
     }

@@ -1,8 +1,8 @@
 //! How long interrupts are off, by the place that turned them off.
 //!
-//! A stretch begins where the CPU's first guard is made ([`Machine::irq_off`](crate::Machine::irq_off)) and ends with its
-//! last guard. Its place is the line that made the first guard. Time is that of the thread, so that a host that lets
-//! another thread run meanwhile adds nothing; reading the clock adds some 200 ns to each stretch.
+//! A stretch begins where the CPU's first guard is made ([`Machine::irq_off`](crate::Machine::irq_off)) and ends with
+//! its last guard. Its place is the line that made the first guard. Time is that of the thread, so that a host that
+//! lets another thread run meanwhile adds nothing; reading the clock adds some 200 ns to each stretch.
 //!
 //! ```
 //! # use rhumb_hosted::{HostedMachine, Machine};

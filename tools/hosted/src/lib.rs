@@ -22,8 +22,8 @@
 //! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
 //!
 //! Principles:
-//! 1. RAM costs address space only: a frame that nobody touches takes no memory of the host, so a machine of 1 TiB runs
-//!    on a laptop. Metadata is the caller's own.
+//! 1. RAM costs address space only: a frame that no thread touches takes no memory of the host, so a machine of 1 TiB
+//!    runs on a laptop. Metadata is the caller's own.
 //! 2. `pin` costs two thread-local loads, so that benchmarks may run through it; [`Cpu::pinned`] costs nothing.
 //! 3. A bad configuration is a typed error. A thread that is no CPU of the machine and pins on it is a bug in the
 //!    caller: it panics and says so.

@@ -1,7 +1,7 @@
 //! The machine itself: its parts, its CPUs' seats, and what it answers to the memory crates.
 //!
 //! The host's mapping of RAM never changes, so a flush has nothing to drop of it and every CPU's answer is immediate.
-//! What is counted is what hardware would have been asked for. What an attached [`SoftMmu`] has cached is dropped from
+//! It counts the requests that hardware would have got. The translations of an attached [`SoftMmu`] are dropped from
 //! it.
 
 use core::panic::Location;
@@ -25,8 +25,8 @@ use crate::memory::Reservation;
 use crate::mmu::{HostedTables, MmuConfig, SoftMmu};
 use crate::seats;
 
-/// One CPU's place: the thread that sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent lines are
-/// fetched in pairs).
+/// One CPU's place: the thread that sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent
+/// lines are fetched in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
 struct Seat {
@@ -62,7 +62,7 @@ impl std::fmt::Display for MmuAttached {
 impl std::error::Error for MmuAttached {}
 
 impl HostedMachine {
-    /// An empty configuration.
+    /// Returns an empty configuration.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -103,22 +103,22 @@ impl HostedMachine {
         self.mmu.get().ok_or(MmuAttached)
     }
 
-    /// The unit, if there is one.
+    /// Returns the unit, if there is one.
     pub fn mmu(&self) -> Option<&SoftMmu> {
         self.mmu.get()
     }
 
-    /// How many nodes there are.
+    /// Returns how many nodes there are.
     pub fn node_count(&self) -> usize {
         self.nodes
     }
 
-    /// Its RAM, sorted and disjoint: what a boot loader's memory map would say.
+    /// Returns its RAM, sorted and disjoint: what a boot loader's memory map would say.
     pub fn ram(&self) -> &[Ram] {
         &self.ram
     }
 
-    /// All its CPUs.
+    /// Returns all its CPUs.
     pub fn cpus(&self) -> CpuMask {
         CpuMask::first(self.seats.len())
     }
@@ -151,8 +151,8 @@ impl HostedMachine {
 
     /// Runs `work` as CPU `cpu`, on a thread of its own, and returns what it returned. A panic goes on in the caller.
     ///
-    /// The thread is what makes guards safe: a guard is not `Send`, so a guard that `work` makes ends with the thread at
-    /// the latest, and only then the CPU is free again.
+    /// The thread is what makes guards safe: a guard is not `Send`, so a guard that `work` makes ends with the thread
+    /// at the latest, and only then the CPU is free again.
     ///
     /// ```compile_fail
     /// # use rhumb_hosted::{HostedMachine, Machine};
@@ -169,8 +169,8 @@ impl HostedMachine {
     /// ```
     ///
     /// # Errors
-    /// If the CPU does not exist or is taken. Without the crate's feature `interrupts` another machine's CPU of the same
-    /// number is waited for, or refused where the caller is a CPU itself.
+    /// If the CPU does not exist or is taken. Without the crate's feature `interrupts` another machine's CPU of the
+    /// same number is waited for, or refused where the caller is a CPU itself.
     pub fn enter<T: Send>(
         &self,
         cpu: CpuId,
@@ -182,19 +182,19 @@ impl HostedMachine {
         Ok(ended.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// What all CPUs have counted.
+    /// Returns the counts of all CPUs.
     pub fn counters(&self) -> Counters {
         self.seats.iter().map(|seat| seat.counters.read()).sum()
     }
 
-    /// What one CPU has counted; `None` where it does not exist.
+    /// Returns the counts of one CPU; `None` where it does not exist.
     pub fn counters_of(&self, cpu: CpuId) -> Option<Counters> {
         Some(self.seats.get(cpu.index())?.counters.read())
     }
 
-    /// How many of `frames` were touched since the machine was made (or since [`HostedMachine::discard`]): the host
-    /// gave memory to them. Exact with [`LargePages::Never`](crate::LargePages::Never); rounded up to 2 MiB where the
-    /// host uses large pages.
+    /// Returns how many of `frames` were touched since the machine was made (or since [`HostedMachine::discard`]): the
+    /// host gave memory to them. Exact with [`LargePages::Never`](crate::LargePages::Never); rounded up to 2 MiB where
+    /// the host uses large pages.
     ///
     /// # Errors
     /// `InvalidInput` for frames past the end of the span; what reading `/proc/self/pagemap` answers otherwise.
@@ -348,8 +348,8 @@ unsafe impl Machine for HostedMachine {
     }
 }
 
-// SAFETY: translations are cached by the attached unit alone, and a flush drops them there before it returns; a lazy CPU of
-// the unit flushes before its next access.
+// SAFETY: translations are cached by the attached unit alone, and a flush drops them there before it returns; a lazy
+// CPU of the unit flushes before its next access.
 unsafe impl Tlb for HostedMachine {
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
         let here = self.cpu_of(pinned);

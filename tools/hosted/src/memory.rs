@@ -62,7 +62,7 @@ impl Reservation {
 
     fn open(&self, range: PhysRange, large_pages: LargePages) -> rustix::io::Result<()> {
         let (start, bytes) = self.place(range);
-        // SAFETY: the range lies inside our own mapping, which nobody uses yet.
+        // SAFETY: the range lies inside our own mapping, which no code uses yet.
         unsafe { mprotect(start, bytes, MprotectFlags::READ | MprotectFlags::WRITE) }?;
         let advice = match large_pages {
             LargePages::AsHost => return Ok(()),
@@ -79,7 +79,7 @@ impl Reservation {
         (self.base.plus(range.start().get()).as_mut_ptr(), range.bytes() as usize)
     }
 
-    /// Where physical address 0 stands.
+    /// Returns the address of physical address 0.
     pub(crate) const fn base(&self) -> VirtAddr {
         self.base
     }
@@ -87,14 +87,14 @@ impl Reservation {
     /// Gives the host pages of `range` back; they read as zero afterwards.
     ///
     /// # Safety
-    /// `range` lies in the span, and nobody relies on what stands in it.
+    /// `range` lies in the span, and no code relies on its contents.
     pub(crate) unsafe fn discard(&self, range: PhysRange) -> io::Result<()> {
         let (start, bytes) = self.place(range);
         // SAFETY: inside our mapping; the caller gave its content up.
         Ok(unsafe { madvise(start, bytes, Advice::LinuxDontNeed) }?)
     }
 
-    /// How many frames of `frames` the host has given memory to, because somebody touched them.
+    /// Returns how many frames of `frames` have memory of the host, because they were touched.
     pub(crate) fn resident_frames(&self, frames: PfnRange) -> io::Result<u64> {
         let past_the_end = || io::Error::from(io::ErrorKind::InvalidInput);
         let span = self.mapping_bytes as u64 - PageSize::Size1G.bytes();
@@ -122,7 +122,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // SAFETY: our own mapping, and the machine that lent its addresses out is going away. Were unmapping refused,
-        // the address range would leak, which harms nobody.
+        // the address range would leak, which does no harm.
         let _ = unsafe { munmap(self.mapping, self.mapping_bytes) };
     }
 }

@@ -1,7 +1,7 @@
 //! A memory-management unit in software: a TLB per CPU that forgets nothing by itself, and a detector of stale
 //! translations.
 //!
-//! Page tables stand in the hosted machine's RAM ([`HostedTables`]). [`SoftMmu::access`] translates as a CPU does: by
+//! Page tables are in the hosted machine's RAM ([`HostedTables`]). [`SoftMmu::access`] translates as a CPU does: by
 //! what it has cached, else by a walk, which may begin at a cached table entry. What it caches comes by accesses and by
 //! speculation (random fills from a seed), as the manual allows:
 //!
@@ -20,10 +20,10 @@
 //! of frames that are about to get another owner (invariant I6). A lazy CPU that has been left a mark may hold leaves
 //! still, but a use of one is reported.
 //!
-//! **What `invlpg` drops**: the translations of the page at its address, all fragments of it included, by the size it
-//! was cached with, and all cached table entries, or only those that serve the address ([`TableEntries`]). A fault drops
-//! what serves its address and nothing else: it hides no table that was freed too early elsewhere. Source: Intel SDM
-//! volume 3, 5.10.2.3 and 5.10.4.1; AMD APM volume 2, 5.5.2. One address space: no PCID.
+//! **`invlpg`** drops the translations of the page at its address, all fragments of it included, by the size it was
+//! cached with, and all cached table entries, or only those that serve the address ([`TableEntries`]). A fault drops
+//! the entries that serve its address and no others: it hides no table that was freed too early elsewhere. Source:
+//! Intel SDM volume 3, 5.10.2.3 and 5.10.4.1; AMD APM volume 2, 5.5.2. One address space: no PCID.
 //!
 //! **Lazy CPUs** use nothing, but they may walk: while other CPUs access, a lazy one speculates near their addresses.
 //!
@@ -131,7 +131,7 @@ impl SoftMmu {
         }
     }
 
-    /// The tree that every CPU walks.
+    /// Returns the tree that every CPU walks.
     pub const fn root(&self) -> Root {
         self.root
     }
@@ -185,12 +185,13 @@ impl SoftMmu {
         }
     }
 
-    /// The flush of `range` is said to have happened on `cpus`: all that they still hold of it and that differs from the
-    /// tables is stale, table entries on the way included. Returns the first such entry, and keeps all for
+    /// The flush of `range` is said to have happened on `cpus`: all that they still hold of it and that differs from
+    /// the tables is stale, table entries on the way included. Returns the first such entry, and keeps all for
     /// [`SoftMmu::take_reports`]. The tables do not change meanwhile.
     ///
     /// # Errors
-    /// What is stale. A lazy CPU that was left a mark is accused only of table entries, and of leaves when it uses one.
+    /// Returns the stale entries. A lazy CPU that was left a mark is accused only of table entries, and of leaves when
+    /// it uses one.
     pub fn promised(&self, range: VirtRange, cpus: &CpuMask) -> Result<(), StaleUse> {
         let Some(range_last) = range.end().get().checked_sub(1).filter(|_| !range.is_empty()) else {
             return Ok(());
@@ -206,7 +207,7 @@ impl SoftMmu {
     /// that refers to them, that the tables do not have.
     ///
     /// # Errors
-    /// What is stale; as with [`SoftMmu::promised`].
+    /// Returns the stale entries; as with [`SoftMmu::promised`].
     pub fn reused(&self, frames: PfnRange) -> Result<(), StaleUse> {
         let all = CpuMask::first(self.cpus.len());
         self.inspect(&all, FoundAt::Reuse, |what, virt, bytes| {
@@ -260,14 +261,14 @@ impl SoftMmu {
         Ok(())
     }
 
-    /// All that was found stale since the last call.
+    /// Returns all that was found stale since the last call.
     pub fn take_reports(&self) -> Vec<StaleUse> {
         with(&self.reports, std::mem::take)
     }
 
-    /// Says of `range` that no CPU uses an address of it after a change and before the flush, as with windows whose slots
-    /// go round. A stale translation of it may then stay when its frame is reused, and is found where a CPU uses it.
-    /// Counts once: later calls change nothing.
+    /// Says of `range` that no CPU uses an address of it after a change and before the flush, as with windows whose
+    /// slots go round. A stale translation of it may then stay when its frame is reused, and is found where a CPU uses
+    /// it. Counts once: later calls change nothing.
     pub fn unused_until_flushed(&self, range: VirtRange) {
         let _ = self.unused.set(range);
     }
@@ -294,12 +295,12 @@ impl SoftMmu {
         });
     }
 
-    /// How many translations and table entries `cpu` has cached; `None` where it does not exist.
+    /// Returns how many translations and table entries `cpu` has cached; `None` where it does not exist.
     pub fn cached(&self, cpu: CpuId) -> Option<(usize, usize)> {
         Some(with(&self.cpus.get(cpu.index())?.tlb, |tlb| tlb.len()))
     }
 
-    /// What a flush does to `cpu`.
+    /// Applies a flush to `cpu`.
     pub(crate) fn flush(&self, cpu: CpuId, scope: FlushScope<'_>) {
         if let Some(unit) = self.cpus.get(cpu.index()) {
             with(&unit.tlb, |tlb| tlb.flush(scope));

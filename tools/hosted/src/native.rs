@@ -23,7 +23,7 @@ use rustix::mm::{
     Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap,
 };
 
-/// What a range of the map allows.
+/// The rights of a range of the map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NativeAccess {
     /// Reads only.
@@ -49,10 +49,11 @@ unsafe impl Send for NativeMap {}
 unsafe impl Sync for NativeMap {}
 
 impl NativeMap {
-    /// `bytes` of RAM, all of it mapped read-write; the host gives memory on first touch. The base is aligned to 1 GiB.
+    /// Returns `bytes` of RAM, all of it mapped read-write; the host gives memory on first touch. The base is aligned
+    /// to 1 GiB.
     ///
     /// # Errors
-    /// What the host answers; `InvalidInput` where `bytes` is no whole number of frames, or none.
+    /// The host's error; `InvalidInput` where `bytes` is no whole number of frames, or none.
     pub fn new(bytes: u64) -> io::Result<Self> {
         if bytes == 0 || !bytes.is_multiple_of(PageSize::Size4K.bytes()) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -62,7 +63,7 @@ impl NativeMap {
         if number < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: a descriptor that was opened just now, and that nobody else knows.
+        // SAFETY: a descriptor that was opened just now, and that no other code knows.
         let file = unsafe { OwnedFd::from_raw_fd(number) };
         std::fs::File::from(file.try_clone()?).set_len(bytes)?;
         let mapping_bytes = bytes.checked_add(PageSize::Size1G.bytes()).ok_or(io::ErrorKind::InvalidInput)?;
@@ -77,12 +78,12 @@ impl NativeMap {
         Ok(map)
     }
 
-    /// Where physical address 0 stands.
+    /// Returns the address of physical address 0.
     pub const fn base(&self) -> VirtAddr {
         self.base
     }
 
-    /// All of it.
+    /// Returns all of it.
     pub fn whole(&self) -> PhysRange {
         PhysRange::of_length(rhumb_machine::PhysAddr::ZERO, self.bytes).unwrap_or_default()
     }
@@ -101,7 +102,7 @@ impl NativeMap {
     /// thread of this process.
     ///
     /// # Safety
-    /// Nobody touches the range through the map until it is restored: that would end the process.
+    /// No code touches the range through the map until it is restored: that would end the process.
     ///
     /// # Errors
     /// As for [`NativeMap::restore`].
@@ -116,7 +117,7 @@ impl NativeMap {
     /// Changes what `range`, which is mapped, allows. Cost: as for [`NativeMap::remove`].
     ///
     /// # Safety
-    /// Nobody writes to what becomes read-only: that would end the process.
+    /// No code writes to frames that become read-only: that would end the process.
     ///
     /// # Errors
     /// As for [`NativeMap::restore`].
@@ -139,7 +140,7 @@ impl NativeMap {
         let (start, bytes) = self.place(range)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: it replaces part of our own mapping by the same part of the file: what stood there stands there
+        // SAFETY: it replaces part of our own mapping by the same part of the file: its old contents are there
         // again.
         unsafe { mmap(start, bytes, access, flags, self.file.as_fd(), range.start().get()) }?;
         Ok(())
@@ -156,7 +157,7 @@ impl NativeMap {
 impl Drop for NativeMap {
     fn drop(&mut self) {
         // SAFETY: our own mapping, and the value that lent its addresses out is going away. Were unmapping refused, the
-        // address range would leak, which harms nobody.
+        // address range would leak, which does no harm.
         let _ = unsafe { munmap(self.mapping, self.mapping_bytes) };
     }
 }

@@ -1,9 +1,9 @@
 //! Which machine of the program has each CPU number.
 //!
-//! A token names a CPU by its number. A build that compares tokens with their machine ([`Machine::CHECKS_TOKENS`]) takes a
-//! token of one machine for no other. Benchmarks cannot bear the comparison, which costs a tenth of a pair of operations:
-//! in their build a number is one CPU at a time in the whole program. So whichever machine a token comes from, no other
-//! thread has a token that names the same CPU.
+//! A token names a CPU by its number. A build that compares tokens with their machine ([`Machine::CHECKS_TOKENS`])
+//! takes a token of one machine for no other. Benchmarks cannot bear the comparison, which costs a tenth of a pair of
+//! operations: in their build a number is one CPU at a time in the whole program. So whichever machine a token comes
+//! from, no other thread has a token that names the same CPU.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

@@ -2,7 +2,7 @@
 //!
 //! A timer of the host sends signals to the CPU's thread; the signal's handler is the interrupt. Where it strikes is up
 //! to chance, and every run is another: [`crate::interrupt`] strikes at few places, but at the same ones each time.
-//! What is signalled while the CPU has interrupts off is lost, as an edge is that comes twice.
+//! A signal that comes while the CPU has interrupts off is lost, as an edge is that comes twice.
 
 use core::ptr::{self, NonNull};
 use std::io;
@@ -12,7 +12,7 @@ use rhumb_machine::{CpuId, IrqOff, IrqState, Pinned};
 
 use crate::cpu::THIS;
 
-/// What carries the interrupt. By default a process ignores it, so that one that comes late does no harm.
+/// The signal that carries the interrupt. By default a process ignores it, so that one that comes late does no harm.
 const SIGNAL: libc::c_int = libc::SIGURG;
 
 /// Nanoseconds between two signals: a prime, so that they do not fall into step with the body's loop, and about the
@@ -30,8 +30,8 @@ pub(crate) struct Storm<'body> {
 /// The address of a [`Storm`], its lifetime erased: it is in the thread's cell only while [`storm`] has not returned.
 pub(crate) type Raging = NonNull<Storm<'static>>;
 
-/// The signal's handler. A panic in it ends the process, since it cannot unwind. The body's `errno` is as it was, so that
-/// the body does not take an error of the handler's for its own.
+/// The signal's handler. A panic in it ends the process, since it cannot unwind. The body's `errno` is as it was, so
+/// that the body does not take an error of the handler's for its own.
 extern "C" fn strike(_signal: libc::c_int) {
     // SAFETY: the C library answers with the address of this thread's `errno`.
     let (errno, before) = unsafe { (libc::__errno_location(), *libc::__errno_location()) };

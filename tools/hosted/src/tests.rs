@@ -26,7 +26,7 @@ fn node(index: usize) -> NodeId {
     NodeId::new(index).unwrap()
 }
 
-/// What a checked build counts.
+/// Returns the counts of a checked build.
 fn depth(guards: u32) -> Option<u32> {
     cfg!(debug_assertions).then_some(guards)
 }

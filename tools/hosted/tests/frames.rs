@@ -22,7 +22,7 @@ fn bring_up(cpus: usize) -> Frames<&'static HostedMachine> {
     let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
     machine
         .enter(CpuId::BOOT, |_| {
-            // SAFETY: nobody else uses the RAM, and the storage is outside it.
+            // SAFETY: no other code uses the RAM, and the storage is outside it.
             unsafe { Frames::new(machine, &layout, [ram.whole_frames()], storage) }.unwrap()
         })
         .unwrap()
@@ -150,7 +150,7 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
     let total = frames.free_frames();
     let struck = machine
         .run_on(machine.cpus(), |cpu| {
-            // What the handler holds: no heap in a signal.
+            // The frames that the handler holds: no heap in a signal.
             let mut theirs: [Option<Frame>; 16] = Default::default();
             let mut turn = 0;
             let mut handler = |off: IrqOff<'_>| {

@@ -2,7 +2,7 @@
 
 use super::figures::{Figures, Measured, aligned};
 
-/// What has a row of its own, by its heading and how a cell is made.
+/// The figures that have a row of their own, by heading and how a cell is made.
 type Row = (&'static str, fn(&Measured) -> String);
 
 const ROWS: [Row; 6] = [
@@ -14,8 +14,8 @@ const ROWS: [Row; 6] = [
     ("interrupts", |measured| measured.counters()[3].clone()),
 ];
 
-/// The regions of all runs, in their order. Rows that are nothing but 0 are left out; `-` is where a run did not have
-/// the region.
+/// Returns the regions of all runs, in their order. Rows that are nothing but 0 are left out; `-` is where a run did
+/// not have the region.
 pub(super) fn table(runs: &[Figures]) -> String {
     let head = ["region".to_string(), String::new()];
     let columns = runs.iter().map(|run| match run.cpus {

@@ -1,4 +1,4 @@
-//! What the kernel's rows and the plugin's report say together: a table, a CSV file, profiles by function.
+//! The kernel's rows and the plugin's report together: a table, a CSV file, profiles by function.
 
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ pub(super) struct Measured {
     region: Region,
     /// Sums over all runs, from the kernel: table writes, flushes, remote flushes, interrupts.
     noise: [u64; 4],
-    /// What other CPUs executed in all runs while they waited to be interrupted.
+    /// The instructions of other CPUs in all runs while they waited to be interrupted.
     waiting: Executed,
 }
 
@@ -43,7 +43,7 @@ struct Row {
 }
 
 impl Row {
-    /// The row in a line of the console, if it is one.
+    /// Returns the row in a line of the console, if it is one.
     fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [name, id, runs, _least, ticks, noise @ ..] = words.as_slice() else { return None };
@@ -79,7 +79,7 @@ impl Summary {
         Self { median, low: at(0), high: at(numbers.len().saturating_sub(1)) }
     }
 
-    /// The same number in all runs: a sum divided by them.
+    /// Returns the same number in all runs: a sum divided by them.
     fn mean(sum: u64, runs: u64) -> Self {
         let mean = sum as f64 / runs.max(1) as f64;
         Self { median: mean, low: mean, high: mean }
@@ -117,7 +117,7 @@ impl Measured {
         Summary::of(self.region.samples.iter().map(metric).collect())
     }
 
-    /// All steps of all runs, on all CPUs.
+    /// Returns all steps of all runs, on all CPUs.
     fn steps(&self) -> u64 {
         self.region.samples.iter().map(|sample| sample.here.steps() + sample.elsewhere.steps()).sum()
     }
@@ -128,8 +128,8 @@ impl Measured {
         if self.is_exact() { cell } else { format!("{cell} ~") }
     }
 
-    /// What other CPUs executed besides waiting, a run. The mean where they waited, since that is known of all runs
-    /// together.
+    /// Returns the instructions of other CPUs besides waiting, for each run. The mean where they waited, since that is
+    /// known of all runs together.
     pub(super) fn elsewhere(&self) -> String {
         if self.waiting == Executed::default() {
             return self.cell(|sample| sample.elsewhere);
@@ -150,7 +150,7 @@ impl Measured {
         Summaries { instructions: sum(|e| e.instructions), iterations: sum(|e| e.iterations) }
     }
 
-    /// The kernel's own counters, a run, in the order of [`NOISE`].
+    /// Returns the kernel's own counters, a run, in the order of [`NOISE`].
     pub(super) fn counters(&self) -> [String; 4] {
         self.noise.map(|sum| number(sum as f64 / self.runs.max(1) as f64))
     }
@@ -168,7 +168,7 @@ impl Measured {
         }
     }
 
-    /// Whether all runs were the same, or from where to where they went.
+    /// Tells whether all runs were the same, or from where to where they went.
     fn spread(&self) -> String {
         let Summary { low, high, .. } = self.summary(|sample| sample.here.steps());
         if self.is_exact() { "exact".into() } else { format!("{}..{}", number(low), number(high)) }
@@ -246,12 +246,12 @@ impl Figures {
         Ok(())
     }
 
-    /// What a reader has to know beside the figures.
+    /// Returns the notes that a reader needs beside the figures.
     pub(super) fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The table for people: medians a run.
+    /// Returns the table for people: medians a run.
     pub(super) fn table(&self, options: &CountOptions) -> String {
         let mut head = vec!["region", "instructions", "spread", "code lines"];
         if options.memory {
@@ -283,7 +283,7 @@ impl Figures {
         aligned(&lines)
     }
 
-    /// One list a region: its functions, most instructions first, a run.
+    /// Returns one list a region: its functions, most instructions first, a run.
     pub(super) fn profiles(&self, names: &Names, options: &CountOptions) -> String {
         let mut text = String::new();
         for measured in &self.measured {
@@ -309,7 +309,7 @@ impl Figures {
         text
     }
 
-    /// All figures as lines of the project's CSV.
+    /// Returns all figures as lines of the project's CSV.
     pub(super) fn csv(&self, options: &CountOptions) -> String {
         let mut text = String::new();
         for measured in &self.measured {
@@ -341,7 +341,7 @@ impl Figures {
     }
 }
 
-/// What the kernel says that it could not measure.
+/// Returns the regions that the kernel could not measure.
 fn unmeasured(console: &str) -> impl Iterator<Item = String> {
     console.lines().filter_map(|line| {
         let (region, why) = line.split_once("not measured: ")?;
@@ -350,7 +350,7 @@ fn unmeasured(console: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// A whole number as it is, with its thousands apart; any other with two digits.
+/// Returns a whole number as it is, with its thousands apart; any other with two digits.
 fn number(value: f64) -> String {
     if value.fract() != 0.0 {
         return format!("{value:.2}");

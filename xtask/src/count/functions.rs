@@ -23,7 +23,7 @@ impl Names {
         symbols::table_of(kernel).map(Self).with_context(|| format!("no symbols in {}", kernel.display()))
     }
 
-    /// What other CPUs executed in the loop in which they wait while they are kept busy.
+    /// Returns the instructions of other CPUs in the loop in which they wait while they are kept busy.
     pub(super) fn waiting(&self, places: &BTreeMap<Place, Executed>) -> Result<Executed> {
         let mut sum = Executed::default();
         for (name, executed) in self.add_up(places, Side::Elsewhere)? {
@@ -34,7 +34,7 @@ impl Names {
         Ok(sum)
     }
 
-    /// What each function executed on one side, most first.
+    /// Returns the instructions of each function on one side, most first.
     pub(super) fn add_up(
         &self,
         places: &BTreeMap<Place, Executed>,

@@ -45,7 +45,7 @@ const TIME_SHIFT: u32 = 4;
 /// instruction of a block read the time, and `wrmsr` is not always the last. The APIC's pages work, and older versions
 /// have nothing else.
 const CPU_MODEL: &str = "max,-x2apic";
-/// What the measuring itself takes.
+/// The part that the measuring itself takes.
 const EMPTY: &str = "empty";
 /// A busy host counts slowly.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -83,8 +83,8 @@ pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the lines of the kernel's list that `regions` name as the kernel understands them: by a name, or by its first
-/// parts. Without regions, all lines.
+/// Returns the lines of the kernel's list that `regions` name as the kernel understands them: by a name, or by its
+/// first parts. Without regions, all lines.
 fn chosen(list: &str, regions: &[String]) -> Result<String> {
     let is_meant = |line: &str, region: &String| {
         let name = line.split_whitespace().next().unwrap_or_default();
@@ -124,7 +124,8 @@ fn converse(options: &CountOptions, cpus: u32, kernel: &Path, line: &str, more: 
     let files = Files { kernel, iso: Path::new(""), ovmf: None };
     let mut arguments = qemu::arguments(&machine, &files, &run::command_line(false, &options.append));
     arguments.extend(["-icount".into(), format!("shift={TIME_SHIFT},sleep=off")]);
-    // The guest's random numbers (RDRAND, RDSEED) are a part of the run: the order of the map's records depends on them.
+    // The guest's random numbers (RDRAND, RDSEED) are a part of the run: the order of the map's records depends on
+    // them.
     arguments.extend(["-seed".into(), "1".into()]);
     arguments.extend_from_slice(more);
     let session = Session::start(run::program(arguments)?, Feed::Commands(vec![line.into()]))?;

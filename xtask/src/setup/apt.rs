@@ -16,7 +16,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Files of recommended packages (desktop audio and the like for QEMU) serve nothing here.
 const OPTIONS: [&str; 4] = ["install", "--yes", "--quiet", "--no-install-recommends"];
 
-/// The command that a person types for the same effect.
+/// Returns the command that a person types for the same effect.
 pub(super) fn command_line(packages: &[&str]) -> String {
     format!("sudo apt-get update && sudo apt-get install --no-install-recommends {}", packages.join(" "))
 }
@@ -70,7 +70,7 @@ pub(super) fn install_backport(need: Need, packages: &[&str]) -> Result<()> {
     if !update.status.success() {
         bail!("{}", last_line(&update));
     }
-    // What the package needs beside it comes from the release, whose lists a new machine does not have.
+    // The package's other dependencies come from the release, whose lists a new machine does not have.
     let install = [&OPTIONS[..], &["-t", &suite], packages].concat();
     let listed = [list.option()];
     let install = with_options(&listed, &install);
@@ -109,7 +109,7 @@ fn with_options<'a>(options: &'a [String], arguments: &[&'a str]) -> Vec<&'a str
     options.iter().flat_map(|option| ["-o", option]).chain(arguments.iter().copied()).collect()
 }
 
-/// The last thing that apt complained of.
+/// Returns the last thing that apt complained of.
 fn last_line(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("apt-get failed").trim().into()
@@ -127,7 +127,7 @@ impl SourceList {
         Ok(Self(file))
     }
 
-    /// The setting that has apt read it.
+    /// Returns the setting that has apt read it.
     fn option(&self) -> String {
         format!("Dir::Etc::sourcelist={}", self.0.display())
     }

@@ -21,7 +21,7 @@ pub(crate) use self::toolchain::{TARGET, Toolchain, system_cargo};
 use crate::host::{Host, ThisHost};
 use crate::paths;
 
-/// What to do about a need.
+/// The remedy for a need.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
     /// It is there; the text says where.
@@ -36,7 +36,7 @@ pub(crate) enum Answer {
     Person(String),
 }
 
-/// What to do about `need` on `host`. Decides only.
+/// Returns the remedy for `need` on `host`. Decides only.
 pub(crate) fn decide(host: &dyn Host, need: Need) -> Answer {
     if matches!(need, Need::Qemu | Need::Plugins) && qemu::wants_backport(host) {
         return Answer::Backports(need.packages());
@@ -61,7 +61,7 @@ pub(crate) fn decide(host: &dyn Host, need: Need) -> Answer {
     Answer::Person(advice(host, need, apt))
 }
 
-/// Where `need` is, if it is there.
+/// Returns where `need` is, if it is there.
 fn find(host: &dyn Host, need: Need) -> Option<String> {
     let program = |name| host.program(name).map(|path| path.display().to_string());
     match need {
@@ -87,7 +87,7 @@ fn find(host: &dyn Host, need: Need) -> Option<String> {
     }
 }
 
-/// The command that brings `need` on a machine where we cannot.
+/// Returns the command that brings `need` on a machine where we cannot.
 fn advice(host: &dyn Host, need: Need, apt: bool) -> String {
     if need == Need::Core && !apt {
         return "install rustup (https://rustup.rs), then: rustup target add x86_64-unknown-none".into();

@@ -31,7 +31,7 @@ impl Need {
         Self::ThreadSanitizer,
     ];
 
-    /// What it is, for people.
+    /// Returns its name, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Core => "core for x86_64-unknown-none",
@@ -44,7 +44,7 @@ impl Need {
         }
     }
 
-    /// What it is needed for.
+    /// Returns its purpose.
     pub(crate) fn purpose(self) -> &'static str {
         match self {
             Self::Core => "to build the kernel",
@@ -57,7 +57,7 @@ impl Need {
         }
     }
 
-    /// The Debian packages that bring it.
+    /// Returns the Debian packages that bring it.
     pub(super) fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Core => &["rustc-web", "cargo-web", "rust-web-src", "lld-22"],

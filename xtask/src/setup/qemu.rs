@@ -38,7 +38,7 @@ impl Version {
         Some(Self { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.parse().ok()? })
     }
 
-    /// Whether every test can be run with it.
+    /// Tells whether every test can be run with it.
     pub(crate) fn is_complete(self) -> bool {
         self.major >= COMPLETE_MAJOR
     }
@@ -55,8 +55,8 @@ impl fmt::Display for Version {
     }
 }
 
-/// Whether a newer QEMU than the one on `host`, or than the distribution's where there is none, is to be asked of the
-/// backports.
+/// Tells whether a newer QEMU than the one on `host`, or than the distribution's where there is none, is to be asked of
+/// the backports.
 pub(super) fn wants_backport(host: &dyn Host) -> bool {
     let replaceable = match host.program(PROGRAM) {
         None => true,
@@ -72,8 +72,8 @@ pub(super) fn wants_backport(host: &dyn Host) -> bool {
         && !host.exists(&refusal())
 }
 
-/// The file that says that the backports were asked in vain: they are not asked again while it is there, because each
-/// attempt takes as long as the network lets it.
+/// Returns the file that says that the backports were asked in vain: they are not asked again while it is there,
+/// because each attempt takes as long as the network lets it.
 pub(super) fn refusal() -> PathBuf {
     paths::target().join("no-newer-qemu")
 }

@@ -36,7 +36,7 @@ pub(crate) enum Toolchain {
 }
 
 impl Toolchain {
-    /// The best one on `host`.
+    /// Returns the best one on `host`.
     pub(crate) fn find(host: &dyn Host) -> Option<Self> {
         let rustc = env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from);
         if has_target(host, &rustc) {
@@ -45,7 +45,7 @@ impl Toolchain {
         linker(host).filter(|_| builds_library(host)).map(|linker| Self::BuildStd { linker })
     }
 
-    /// The start of a cargo command that builds for the kernel's target.
+    /// Returns the start of a cargo command that builds for the kernel's target.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut command = match self {
             Self::Installed => Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
@@ -59,7 +59,7 @@ impl Toolchain {
         command
     }
 
-    /// The linker that rustc must be told of.
+    /// Returns the linker that rustc must be told of.
     pub(crate) fn linker(&self) -> Option<&Path> {
         match self {
             Self::Installed => None,
@@ -79,14 +79,14 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// The distribution's cargo with its compiler, which is told that unstable options are known to be such.
+/// Returns the distribution's cargo with its compiler, which is told that unstable options are known to be such.
 pub(crate) fn system_cargo() -> Command {
     let mut command = foreign(Path::new(SYSTEM_CARGO));
     command.env("RUSTC", SYSTEM_RUSTC).env("RUSTC_BOOTSTRAP", "1");
     command
 }
 
-/// Whether the distribution's toolchain is recent enough and has the library's source to build from.
+/// Tells whether the distribution's toolchain is recent enough and has the library's source to build from.
 pub(super) fn builds_library(host: &dyn Host) -> bool {
     let system = Path::new(SYSTEM_RUSTC);
     let recent = host.output(system, &["--version"]).as_deref().and_then(minor_version) >= Some(MIN_MINOR);
@@ -96,7 +96,7 @@ pub(super) fn builds_library(host: &dyn Host) -> bool {
         && sysroot(host, system).is_some_and(|sysroot| host.exists(&source(sysroot)))
 }
 
-/// Whether `rustc` has a prebuilt `core` for the kernel.
+/// Tells whether `rustc` has a prebuilt `core` for the kernel.
 fn has_target(host: &dyn Host, rustc: &Path) -> bool {
     sysroot(host, rustc)
         .is_some_and(|sysroot| host.exists(&sysroot.join("lib/rustlib").join(TARGET).join("lib")))
@@ -112,7 +112,7 @@ fn linker(host: &dyn Host) -> Option<PathBuf> {
     ["rust-lld".into(), "ld.lld".into()].into_iter().chain(versioned).find_map(|name| host.program(&name))
 }
 
-/// `95` of `rustc 1.95.0 (...)`.
+/// Returns `95` of `rustc 1.95.0 (...)`.
 fn minor_version(text: &str) -> Option<u32> {
     text.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }

@@ -21,7 +21,7 @@ pub(super) enum Builds {
 }
 
 impl Builds {
-    /// The builds that `filter` asks for.
+    /// Returns the builds that `filter` asks for.
     pub(super) fn chosen(self, filter: &str) -> Vec<&'static Build> {
         match self {
             Self::Ordinary => {
@@ -51,7 +51,7 @@ pub(super) struct Build {
     pub(super) only_ignored: bool,
 }
 
-/// What compiles a build.
+/// The compiler of a build.
 #[derive(Clone, Copy, Debug)]
 enum Compiler {
     /// The compiler of this tool, with these flags.
@@ -125,12 +125,12 @@ const fn modelled(name: &'static str, packages: &'static [&'static str], flags: 
 }
 
 impl Build {
-    /// The word for how it is built.
+    /// Returns the word for how it is built.
     fn word(&self) -> &'static str {
         self.name.rsplit('-').next().unwrap_or("")
     }
 
-    /// The full name of the test `path` in `suite`.
+    /// Returns the full name of the test `path` in `suite`.
     pub(super) fn full_name(&self, suite: &Suite, path: &str) -> String {
         suite.full_name(self.word(), path)
     }
@@ -141,7 +141,7 @@ impl Build {
         packages.chain([self.targets]).filter(|word| !word.is_empty()).map(String::from).collect()
     }
 
-    /// The start of a cargo command that tests this build.
+    /// Returns the start of a cargo command that tests this build.
     pub(super) fn cargo_test(&self) -> Result<Command> {
         let mut command = match self.compiler {
             Compiler::Ours(flags) => {
@@ -166,8 +166,8 @@ impl Build {
         Ok(command)
     }
 
-    /// Whether `filter` asks for this build. The other builds take minutes to make on a busy machine: it must hold
-    /// their word (`loom`, say), unless it takes all there is.
+    /// Tells whether `filter` asks for this build. The other builds take minutes to make on a busy machine: it must
+    /// hold their word (`loom`, say), unless it takes all there is.
     fn is_wanted(&self, filter: &str) -> bool {
         filter.is_empty() || "host/".contains(filter) || filter.contains(self.word())
     }

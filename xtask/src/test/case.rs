@@ -37,7 +37,7 @@ pub(crate) struct Case {
     pub(crate) contents: Contents,
     /// Words for the kernel's command line.
     pub(crate) append: String,
-    /// What the monitor is told, one command each.
+    /// The commands for the monitor.
     pub(crate) commands: Vec<String>,
     pub(crate) ends: Ends,
     pub(crate) expectations: Vec<Expect>,

@@ -33,9 +33,9 @@ pub(super) fn known() -> Result<()> {
     Ok(())
 }
 
-/// Everything twice, with two CPUs: loads, stores, lines and other CPUs' work included. The medians repeat. The least and
-/// the most of a region's runs need not, nor what is a sum or a mean over all runs: QEMU may change CPUs
-/// while a region is open, at a moment that depends on when the prompt's input came, and another CPU may be awake then.
+/// Everything twice, with two CPUs: loads, stores, lines and other CPUs' work included. The medians repeat. The least
+/// and the most of a region's runs need not, nor what is a sum or a mean over all runs: QEMU may change CPUs while a
+/// region is open, at a moment that depends on when the prompt's input came, and another CPU may be awake then.
 pub(super) fn repeats() -> Result<()> {
     let arguments = ["--cpus", "2", "--mem", "--all-cpus"];
     let (first, second) = (count("first", &arguments)?, count("second", &arguments)?);

@@ -1,4 +1,4 @@
-//! What a test wants to read on the console.
+//! Expectations of a test about the console's text.
 
 use std::ops::RangeInclusive;
 
@@ -51,7 +51,7 @@ pub(crate) fn nearly(memory: MemorySize, missing_percent: u64, missing_mib: u64)
 }
 
 impl Expect {
-    /// What is wrong with `output`, or `None`.
+    /// Returns the fault of `output`, or `None`.
     pub(crate) fn complaint(&self, output: &str) -> Option<String> {
         let has = |text: &str| output.to_lowercase().contains(&text.to_lowercase());
         match self {
@@ -81,7 +81,7 @@ impl Expect {
     }
 }
 
-/// How many lines hold `text`, in any case of letters.
+/// Returns how many lines hold `text`, in any case of letters.
 fn lines_with(output: &str, text: &str) -> usize {
     let text = text.to_lowercase();
     output.lines().filter(|line| line.to_lowercase().contains(&text)).count()

@@ -28,7 +28,7 @@ const IMPOSSIBLE: &str = "this cannot be: ";
 /// The end of a failed test's console is where the reason is.
 const SHOWN_LINES: usize = 200;
 
-/// What all tests boot from.
+/// The files that all tests boot from.
 struct Parts {
     with_lab: Image,
     product: Image,
@@ -159,7 +159,7 @@ fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     Ok(judge(case, &ending, &output, &messages))
 }
 
-/// Whether a test ended and said what it must.
+/// Tells whether a test ended and said what it must.
 fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict {
     let wanted = match case.ends {
         Ends::Succeeding => Ending::Succeeded,
@@ -191,7 +191,7 @@ fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict 
     Verdict::Failed(why)
 }
 
-/// A name for files of this run of a case.
+/// Returns a name for files of this run of a case.
 fn unique(case: &Case) -> String {
     format!("{}-{}", case.name.replace('/', "-"), std::process::id())
 }

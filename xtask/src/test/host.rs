@@ -22,7 +22,7 @@ use crate::progress::Progress;
 /// Cargo's word for what it builds, in the progress line.
 const BUILDING: &str = "Building the host's tests";
 
-/// The full names of all host tests of these builds that `filter` is a part of.
+/// Returns the full names of all host tests of these builds that `filter` is a part of.
 ///
 /// # Errors
 /// The tests do not build: cargo's messages are in the error.
@@ -53,7 +53,7 @@ pub(super) fn run(builds: Builds, filter: &str, report: &mut Report) -> Result<(
     Ok(())
 }
 
-/// The tests of a build that `filter` is a part of, by suite.
+/// Returns the tests of a build that `filter` is a part of, by suite.
 fn choose(build: &Build, filter: &str) -> Result<BTreeMap<Suite, Vec<String>>> {
     let mut suite = None;
     let mut chosen: BTreeMap<Suite, Vec<String>> = BTreeMap::new();

@@ -13,7 +13,7 @@ const SEED: &str = "RHUMB_SEED";
 /// Words that end the run, break what the audit looks at, or take minutes.
 const FORBIDDEN: [&str; 7] = ["poweroff", "reboot", "panic", "fault", "inject", "selftest", "count"];
 
-/// What a line is made of: `{...}` is replaced, [`Lines::fill`] says by what. The first ones are had more often.
+/// The forms of lines: [`Lines::fill`] replaces each `{...}`. The first ones are had more often.
 const TEMPLATES: [&str; 64] = [
     "directmap set {range} {attribute}",
     "directmap set {range} {attribute}",
@@ -144,7 +144,7 @@ impl Lines {
         }
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     fn below(&mut self, limit: u64) -> u64 {
         // SplitMix64 (Steele, Lea, Flood 2014).
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -188,7 +188,7 @@ impl Lines {
         }
     }
 
-    /// An address that is RAM, most often.
+    /// Returns an address that is RAM, most often.
     fn address(&mut self) -> u64 {
         match self.below(16) {
             0 => self.below(1 << 52),
@@ -210,7 +210,7 @@ impl Lines {
         }
     }
 
-    /// The line with a character lost, doubled, or replaced.
+    /// Returns the line with a character lost, doubled, or replaced.
     fn damaged(&mut self, line: &str) -> String {
         let mut characters: Vec<char> = line.chars().collect();
         let at = self.below(characters.len() as u64) as usize;

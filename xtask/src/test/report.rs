@@ -47,7 +47,7 @@ impl Report {
         }
     }
 
-    /// The names of the tests that failed so far.
+    /// Returns the names of the tests that failed so far.
     #[cfg(test)]
     pub(crate) fn failed(&self) -> &[String] {
         &self.failed

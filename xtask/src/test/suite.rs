@@ -14,7 +14,7 @@ pub(super) enum Suite {
 }
 
 impl Suite {
-    /// The suite that a line of cargo's announces.
+    /// Returns the suite that a line of cargo's announces.
     pub(super) fn announced(line: &str) -> Option<Self> {
         let line = line.trim_start();
         if let Some(package) = line.strip_prefix("Doc-tests ") {
@@ -30,7 +30,7 @@ impl Suite {
         })
     }
 
-    /// The full name of the suite's test `path` in the build with this word.
+    /// Returns the full name of the suite's test `path` in the build with this word.
     pub(super) fn full_name(&self, word: &str, path: &str) -> String {
         let (Self::Library(name) | Self::Program(name) | Self::Integration(name) | Self::Doc(name)) = self;
         let short = name.trim_start_matches("rhumb_");

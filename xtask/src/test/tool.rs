@@ -35,14 +35,14 @@ const TESTS: [Test; 12] = [
     ("tool/count/unknown-region", counting::unknown_region),
 ];
 
-/// What the prompt shows when the kernel is ready for a person.
+/// The prompt of a kernel that is ready for a person.
 const PROMPT: &[u8] = b"> ";
 /// How often to look at the clock while nothing comes.
 const POLL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// A busy host boots slowly.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The names that `filter` is a part of.
+/// Returns the names that `filter` is a part of.
 pub(super) fn list(filter: &str) -> Vec<String> {
     TESTS.iter().map(|(name, _)| (*name).into()).filter(|name: &String| name.contains(filter)).collect()
 }
@@ -119,7 +119,7 @@ fn terminated() -> Result<()> {
     })
 }
 
-/// What a run left.
+/// The result of a run.
 struct Done {
     status: Option<i32>,
     output: String,
@@ -155,7 +155,7 @@ fn piped(arguments: &[&str], input: &str) -> Result<Done> {
         .spawn()
         .context("no tool")?;
     let mut pipe = child.stdin.take().context("no pipe")?;
-    // With --exec nobody reads it, which is no failure.
+    // With --exec it is not read, which is no failure.
     let _ = pipe.write_all(input.as_bytes());
     drop(pipe);
     let mut errors = child.stderr.take().context("no pipe")?;
@@ -218,7 +218,7 @@ fn await_text(terminal: &mut File, text: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A new terminal: our end, and the end that programs see.
+/// Returns a new terminal: our end, and the end that programs see.
 fn terminal() -> Result<(File, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
     let ours = openpt(flags).context("no terminal")?;
@@ -229,7 +229,7 @@ fn terminal() -> Result<(File, OwnedFd)> {
     Ok((File::from(ours), theirs))
 }
 
-/// The child's exit status; a child that does not end is ended.
+/// Returns the child's exit status; a child that does not end is ended.
 fn wait(child: &mut Child) -> Result<Option<i32>> {
     let started = Instant::now();
     while started.elapsed() < LIMIT {

@@ -1,9 +1,9 @@
 //! The picture of the house in README, held against the manifests.
 //!
 //! The picture is the fence under "## The house". A line `name ──> a b c` says that the crate `name` uses `a`, `b` and
-//! `c`; lines without an arrow continue the one above, if they are names, or are titles. It must name every package of the
-//! workspace once, with exactly the dependencies of its manifest (those of tests are not drawn), and each crate above
-//! all that it uses.
+//! `c`; lines without an arrow continue the one above, if they are names, or are titles. It must name every package of
+//! the workspace once, with exactly the dependencies of its manifest (those of tests are not drawn), and each crate
+//! above all that it uses.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a flush of the TLBs drops: runs of pages, or all.
+//! The scope of a TLB flush: runs of pages, or all.
 //!
 //! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). `invlpg` drops
 //! the translations of one page, global ones included, and every table entry that is cached. A large page that the CPU
@@ -62,7 +62,7 @@ impl PageRun {
     }
 }
 
-/// What a TLB flush drops.
+/// The translations that a TLB flush drops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlushScope<'runs> {
     /// Each translation of these pages, and the table entries that walks have cached.

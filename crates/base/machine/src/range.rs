@@ -62,7 +62,7 @@ macro_rules! range {
                 !self.intersection(other).is_empty()
             }
 
-            /// What they share; empty where they share nothing.
+            /// Returns their common part; empty where they share nothing.
             pub const fn intersection(self, other: Self) -> Self {
                 let start = if self.start.get() > other.start.get() { self.start } else { other.start };
                 let end = if self.end.get() < other.end.get() { self.end } else { other.end };

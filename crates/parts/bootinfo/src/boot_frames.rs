@@ -8,8 +8,8 @@
 //! boot (the boot page tables' reach). From the top, since low memory is the scarce kind: the first MiB holds the
 //! trampoline, the first 16 MiB are the DMA zone, and a device that cannot reach past them can use nothing else.
 //!
-//! Where it matters which node a frame is of, [`BootFrames::take_run_near`] looks at that node's own memory first. Memory
-//! that may be unplugged comes last, because nothing that boot takes can be moved out of it.
+//! Where it matters which node a frame is of, [`BootFrames::take_run_near`] looks at that node's own memory first.
+//! Memory that may be unplugged comes last, because nothing that boot takes can be moved out of it.
 //!
 //! A frame is *not* zeroed: this crate touches no memory. The caller zeroes it through its own mapping.
 //!
@@ -46,7 +46,7 @@ impl<'map> BootFrames<'map> {
         BootFrames { map: self.map, window }
     }
 
-    /// The map from which the frames come.
+    /// Returns the map from which the frames come.
     pub fn map(&self) -> &MemoryMap {
         self.map
     }
@@ -93,8 +93,8 @@ impl<'map> BootFrames<'map> {
 }
 
 impl BootFrames<'_> {
-    /// Takes frames as [`Self::take_run`] does, of the memory that is best for `node`: the node's own, then that of other
-    /// nodes, and only then memory that may be unplugged.
+    /// Takes frames as [`Self::take_run`] does, of the memory that is best for `node`: the node's own, then that of
+    /// other nodes, and only then memory that may be unplugged.
     ///
     /// # Errors
     /// [`OutOfBootFrames`]; nothing has changed then.

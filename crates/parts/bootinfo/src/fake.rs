@@ -18,7 +18,7 @@ impl FakeMemory {
         self
     }
 
-    /// The bytes of the piece that begins at `at`.
+    /// Returns the bytes of the piece that begins at `at`.
     pub(crate) fn piece(&mut self, at: u64) -> &mut Vec<u8> {
         &mut self.0.iter_mut().find(|(start, _)| *start == at).unwrap().1
     }

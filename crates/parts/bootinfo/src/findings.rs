@@ -12,7 +12,7 @@ pub const KEPT: usize = 12;
 
 /// A finding as a list sees it.
 pub trait Finding: PartialEq {
-    /// Whether `other` says the same of something else, so that one of the two is an example of both.
+    /// Tells whether `other` says the same of something else, so that one of the two is an example of both.
     fn is_like(&self, other: &Self) -> bool;
 }
 
@@ -30,8 +30,8 @@ impl<F> Default for Findings<F> {
 }
 
 impl<F: Finding> Findings<F> {
-    /// Counts `finding`, and keeps it if there is room or if it is the first of its kind. A finding that is kept already
-    /// is not counted again.
+    /// Counts `finding`, and keeps it if there is room or if it is the first of its kind. A finding that is kept
+    /// already is not counted again.
     pub fn push(&mut self, finding: F) {
         if self.kept.contains(&finding) {
             return;
@@ -45,7 +45,7 @@ impl<F: Finding> Findings<F> {
         self.kept.push(finding);
     }
 
-    /// The last finding of whose kind there is an earlier one.
+    /// Returns the last finding of whose kind there is an earlier one.
     fn last_repeated(&self) -> Option<usize> {
         (0..self.kept.len()).rev().find(|&at| self.kept[..at].iter().any(|kept| kept.is_like(&self.kept[at])))
     }
@@ -57,17 +57,17 @@ impl<F> Findings<F> {
         self.kept.iter()
     }
 
-    /// How many there were, kept or not.
+    /// Returns how many there were, kept or not.
     pub fn total(&self) -> usize {
         self.total
     }
 
-    /// How many were counted but not kept.
+    /// Returns how many were counted but not kept.
     pub fn omitted(&self) -> usize {
         self.total - self.kept.len()
     }
 
-    /// Whether nothing was odd.
+    /// Tells whether nothing was odd.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }

@@ -15,7 +15,7 @@ use rhumb_machine::{NodeId, PageSize, PhysRange, VirtAddr, VirtRange};
 /// An array with one element for each frame.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameArray {
-    /// Where the element of frame 0 stands: on a page's boundary.
+    /// The address of the element of frame 0: on a page's boundary.
     pub base: VirtAddr,
     /// Bytes of an element.
     pub element_bytes: u64,
@@ -33,7 +33,7 @@ pub struct ArrayRun {
 }
 
 impl FrameArray {
-    /// The pages that the elements of `ram` need, ascending and disjoint. `ram` is ascending and disjoint, too.
+    /// Returns the pages that the elements of `ram` need, ascending and disjoint. `ram` is ascending and disjoint, too.
     pub fn runs<I>(self, ram: I) -> impl Iterator<Item = ArrayRun>
     where
         I: IntoIterator<Item = (PhysRange, NodeId)>,
@@ -51,7 +51,7 @@ impl FrameArray {
         })
     }
 
-    /// The pages of each piece, less those that an earlier one has.
+    /// Returns the pages of each piece, less those that an earlier one has.
     fn pieces(self, ram: impl Iterator<Item = (PhysRange, NodeId)>) -> impl Iterator<Item = ArrayRun> {
         let mut done = self.base;
         ram.filter_map(move |(piece, node)| {

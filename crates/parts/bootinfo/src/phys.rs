@@ -1,4 +1,4 @@
-//! Reading physical memory that somebody else filled.
+//! Reading physical memory that firmware or a loader filled.
 //!
 //! Everything a loader or the firmware leaves is a pointer to a structure that says its own size. None of it is
 //! trusted: each piece is asked of [`PhysMemory`], which refuses what is not there, and read through `Fields`, which
@@ -12,11 +12,11 @@ use rhumb_machine::{PageSize, PhysAddr, PhysRange};
 ///
 /// The kernel implements it on whatever mapping it has, the tests on a few byte arrays.
 pub trait PhysMemory {
-    /// The bytes of `range`, or `None` where any part of it cannot be read. `range` may be anything, and is never
-    /// empty.
+    /// Returns the bytes of `range`, or `None` where any part of it cannot be read. `range` may be anything, and is
+    /// never empty.
     fn bytes(&self, range: PhysRange) -> Option<&[u8]>;
 
-    /// The `length` bytes at `at`.
+    /// Returns the `length` bytes at `at`.
     ///
     /// # Errors
     /// [`Unreadable`] where the range wraps, or where the memory does not have all of it.

@@ -55,15 +55,16 @@ impl SerialPort {
         }
     }
 
-    /// A serial port at `port`, with the interrupt that it has on a PC; `None` where not all registers are ports.
+    /// Returns a serial port at `port`, with the interrupt that it has on a PC; `None` where not all registers are
+    /// ports.
     pub(crate) fn at_port(port: u64) -> Option<Self> {
         let registers = SerialRegisters::Ports(u16::try_from(port).ok().filter(|_| port <= LAST_PORT)?);
         let known = (0..COM.len()).map(Self::com).find(|com| com.registers == registers);
         Some(known.unwrap_or(Self { registers, interrupt: None, baud: None }))
     }
 
-    /// A serial port in memory at `at`, its registers `register_bytes` apart; `None` where that is neither 1 nor 4, or
-    /// where the registers wrap.
+    /// Returns a serial port in memory at `at`, its registers `register_bytes` apart; `None` where that is neither 1
+    /// nor 4, or where the registers wrap.
     pub(crate) fn in_memory(at: u64, register_bytes: u8) -> Option<Self> {
         let at = PhysAddr::new(at);
         at.checked_add(u64::from(register_bytes) * 8)?;

@@ -1,8 +1,8 @@
 //! The memory maps of real machines, forward and backward, through all that boot does with them.
 //!
-//! Each map is compared with a plain model: of each byte, whether some entry calls it RAM, whether none calls it anything
-//! else, and whether it lies outside the hole of a PC. From that follow the whole frames of RAM, the pages and tables of
-//! the direct map, and the frames that the allocator gives out.
+//! Each map is compared with a plain model: of each byte, whether some entry calls it RAM, whether none calls it
+//! anything else, and whether it lies outside the hole of a PC. From that follow the whole frames of RAM, the pages and
+//! tables of the direct map, and the frames that the allocator gives out.
 #![allow(missing_docs)]
 
 use std::collections::BTreeSet;
@@ -45,7 +45,8 @@ unsafe impl Machine for OneCpu {
     }
 }
 
-/// The maps of the file by name: `start-end type` (last byte included) or `b:base l:length t:type`, hexadecimal.
+/// Returns the maps of the file by name: `start-end type` (last byte included) or `b:base l:length t:type`,
+/// hexadecimal.
 fn maps() -> Vec<(&'static str, Vec<FirmwareEntry>)> {
     let number = |text: &str| u64::from_str_radix(text, 16).expect(text);
     let mut maps: Vec<(&str, Vec<FirmwareEntry>)> = Vec::new();
@@ -120,7 +121,7 @@ fn ram_is_what_a_plain_model_says() {
     });
 }
 
-/// The largest pages that fit, one after the other, and the tables that hold them.
+/// Returns the largest pages that fit, one after the other, and the tables that hold them.
 fn pages_of(ram: &[(u64, u64)], base: u64, levels: Levels) -> (PageCounts, u64) {
     let (mut pages, mut tables) = (PageCounts::NONE, BTreeSet::new());
     for &(start, end) in ram {

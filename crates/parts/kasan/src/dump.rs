@@ -15,7 +15,7 @@ const ROWS_AROUND: u64 = 2;
 pub struct Dump<'a> {
     /// Where the bytes are.
     pub shadow: &'a Shadow<'a>,
-    /// What to point at.
+    /// The address that the dump points at.
     pub address: VirtAddr,
 }
 

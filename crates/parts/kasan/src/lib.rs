@@ -2,8 +2,8 @@
 //!
 //! The compiler, asked for `-Zsanitizer=kernel-address`, puts a call before each access to memory. The call looks at
 //! the *shadow*: one byte for 8 bytes of memory (a *granule*), which says whether they may be touched. Allocators keep
-//! the shadow true by [`Machine::set_memory_use`](rhumb_machine::Machine::set_memory_use); the compiler does so for stack
-//! variables and globals.
+//! the shadow true by [`Machine::set_memory_use`](rhumb_machine::Machine::set_memory_use); the compiler does so for
+//! stack variables and globals.
 //!
 //! ```text
 //! memory   | 8 bytes | 8 bytes | 8 bytes | 8 bytes | ...         shadow byte   meaning

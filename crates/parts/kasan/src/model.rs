@@ -28,7 +28,7 @@ impl Model {
         inside.start().since(self.start) as usize..inside.end().since(self.start) as usize
     }
 
-    /// Allows the range, and what stands before it in its first granule.
+    /// Allows the range, and the bytes before it in its first granule.
     pub(crate) fn allow(&mut self, range: VirtRange) {
         let offsets = self.offsets(range);
         if !offsets.is_empty() {
@@ -37,7 +37,7 @@ impl Model {
         }
     }
 
-    /// Forbids the range, except in granules where something allowed would stand behind something forbidden.
+    /// Forbids the range, except in granules where an allowed byte would follow a forbidden one.
     pub(crate) fn forbid(&mut self, range: VirtRange) {
         let before = self.allowed.clone();
         let offsets = self.offsets(range);
@@ -49,7 +49,7 @@ impl Model {
         }
     }
 
-    /// The first byte of the range that is forbidden.
+    /// Returns the first byte of the range that is forbidden.
     pub(crate) fn first_bad(&self, range: VirtRange) -> Option<VirtAddr> {
         self.offsets(range).find(|&at| !self.allowed[at]).map(|at| self.start.plus(at as u64))
     }

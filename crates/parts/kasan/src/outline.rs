@@ -17,7 +17,7 @@ use crate::access::{Kind, Violation};
 use crate::shadow::Shadow;
 use crate::state::{GRANULE_BYTES, State};
 
-/// What the functions ask, and whom they tell.
+/// The checker that the functions ask, and the handler that they call.
 pub struct Checker {
     /// The shadow of everything that is watched.
     pub shadow: Shadow<'static>,
@@ -37,10 +37,10 @@ pub fn suspend() {
     CHECKER.store(core::ptr::null_mut(), Release);
 }
 
-/// What is installed.
+/// Returns the installed checker and handler.
 #[inline]
 pub fn installed() -> Option<&'static Checker> {
-    // SAFETY: null, or what `install` made of a reference that lives for ever; nothing writes through it.
+    // SAFETY: null, or made by `install` of a `'static` reference; nothing writes through it.
     unsafe { CHECKER.load(Acquire).as_ref() }
 }
 
@@ -176,7 +176,7 @@ stack_marks! {
     __asan_set_shadow_f8: 0xf8;
 }
 
-/// What the compiler says of a global.
+/// The compiler's description of a global.
 #[repr(C)]
 pub struct Global {
     start: usize,
@@ -200,7 +200,7 @@ static UNITS_KNOWN: AtomicUsize = AtomicUsize::new(0);
 /// [`install`], by one CPU.
 ///
 /// # Safety
-/// `globals` are `count` descriptions that live for ever.
+/// `globals` are `count` descriptions that live permanently.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __asan_register_globals(globals: *const Global, count: usize) {
     let Some(checker) = installed() else { return };
@@ -218,12 +218,12 @@ pub unsafe extern "C" fn __asan_register_globals(globals: *const Global, count: 
     }
 }
 
-/// The global that `address` lies in or in whose red zone: its own bytes.
+/// Returns the global that `address` lies in or in whose red zone: its own bytes.
 pub fn global_at(address: VirtAddr) -> Option<VirtRange> {
     let known = UNITS_KNOWN.load(Acquire).min(MAX_UNITS);
     let wanted = usize::try_from(address.get()).ok()?;
     UNITS.get(..known)?.iter().find_map(|(start, length)| {
-        // SAFETY: as it was registered: descriptions that live for ever.
+        // SAFETY: as it was registered: descriptions that live permanently.
         let globals = unsafe { core::slice::from_raw_parts(start.load(Relaxed), length.load(Relaxed)) };
         let holds =
             |global: &&Global| (global.start..global.start + global.bytes_with_red_zone).contains(&wanted);

@@ -72,7 +72,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The ranges that will be watched, ascending.
+    /// Returns the ranges that will be watched, ascending.
     pub fn ranges(&self) -> &[VirtRange] {
         self.ranges.get(..self.count).unwrap_or_default()
     }
@@ -82,7 +82,8 @@ impl Plan {
         self.ranges().iter().map(|&range| words_for(range)).sum()
     }
 
-    /// The shadow in `words`, which are overwritten: everything is allowed. Cost: a store for each 64 bytes watched.
+    /// Returns the shadow in `words`, which are overwritten: everything is allowed. Cost: a store for each 64 bytes
+    /// watched.
     ///
     /// # Errors
     /// [`PlanError::TooFewWords`].

@@ -1,8 +1,8 @@
 //! The shadow itself: telling it what memory is for, and asking it.
 //!
 //! Kept as atomic words of eight shadow bytes, so that a check is one load in most cases and marking a frame is 64
-//! stores. All of it is relaxed: whoever hands memory to another CPU orders the shadow's stores with its own hand-over.
-//! Where a word also speaks for memory of others, only the bytes meant are exchanged.
+//! stores. All of it is relaxed: code that hands memory to another CPU orders the shadow's stores with its own
+//! hand-over. Where a word also speaks for memory of others, only the bytes meant are exchanged.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -34,8 +34,8 @@ pub struct Shadow<'words> {
 }
 
 impl Shadow<'_> {
-    /// Whether all of `bytes` bytes at `address` may be touched. Cost: a comparison a region, and a load for each 64
-    /// bytes.
+    /// Tells whether all of `bytes` bytes at `address` may be touched. Cost: a comparison a region, and a load for each
+    /// 64 bytes.
     #[inline]
     pub fn is_allowed(&self, address: VirtAddr, bytes: u64) -> bool {
         match self.region_of(address) {
@@ -44,12 +44,12 @@ impl Shadow<'_> {
         }
     }
 
-    /// What is wrong with an access, or `None`.
+    /// Returns the violation that an access is, or `None`.
     pub fn check(&self, address: VirtAddr, bytes: u64, kind: Kind) -> Option<Violation> {
         let region = self.region_of(address)?;
         let offset = region.first_bad(address.since(region.range.start()), bytes)?;
         let granule = offset / GRANULE_BYTES;
-        // What follows a granule's last good byte is told by the next granule.
+        // The next granule tells what follows a granule's last good byte.
         let state = match State::from_byte(region.byte(granule)) {
             State::Partly(_) => State::from_byte(region.byte(granule + 1)),
             state => state,
@@ -85,23 +85,23 @@ impl Shadow<'_> {
         region.fill(first, end, byte);
     }
 
-    /// What the shadow says of the granule at `address`; `None` where it is not watched.
+    /// Returns the state of the granule at `address`; `None` where it is not watched.
     pub fn state(&self, address: VirtAddr) -> Option<State> {
         self.byte(address).map(State::from_byte)
     }
 
-    /// The shadow byte of the granule at `address`; `None` where it is not watched.
+    /// Returns the shadow byte of the granule at `address`; `None` where it is not watched.
     pub fn byte(&self, address: VirtAddr) -> Option<u8> {
         let region = self.region_of(address)?;
         Some(region.byte(address.since(region.range.start()) / GRANULE_BYTES))
     }
 
-    /// The ranges that are watched, ascending.
+    /// Returns the ranges that are watched, ascending.
     pub fn ranges(&self) -> impl Iterator<Item = VirtRange> + '_ {
         self.regions().iter().map(|region| region.range)
     }
 
-    /// Whether each region has the words it needs and none overlaps the next.
+    /// Tells whether each region has the words it needs and none overlaps the next.
     pub fn validate(&self) -> bool {
         let sized = |region: &Region<'_>| {
             region.range.bytes() == region.words.len() as u64 * WORD_COVERS_BYTES && !region.range.is_empty()
@@ -122,7 +122,7 @@ impl Shadow<'_> {
 
 /// Offsets are bytes, and granules are numbered, from the region's start.
 impl Region<'_> {
-    /// The offset of the first byte of an access that may not be touched. What lies past the region's end may.
+    /// Returns the offset of the first byte of an access that may not be touched. What lies past the region's end may.
     #[inline]
     fn first_bad(&self, offset: u64, bytes: u64) -> Option<u64> {
         let end = offset.saturating_add(bytes).min(self.range.bytes());
@@ -213,7 +213,7 @@ impl Region<'_> {
     }
 }
 
-/// The first byte of `from..to` that `word` forbids, offsets being within the 64 bytes that it speaks for.
+/// Returns the first byte of `from..to` that `word` forbids, offsets being within the 64 bytes that it speaks for.
 #[inline]
 fn first_bad_in(word: u64, from: u64, to: u64) -> Option<u64> {
     let mut granule = from / GRANULE_BYTES;

@@ -1,4 +1,4 @@
-//! What a shadow byte says. The values are Linux's, so that a dump reads the same.
+//! The meaning of a shadow byte. The values are Linux's, so that a dump reads the same.
 
 use core::fmt;
 
@@ -7,7 +7,7 @@ use rhumb_machine::MemoryUse;
 /// Bytes of memory that one shadow byte speaks for.
 pub const GRANULE_BYTES: u64 = 8;
 
-/// What a granule may be used for.
+/// The use that a granule may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// All of it may be touched.
@@ -32,12 +32,12 @@ pub enum State {
     StackReturned,
     /// A variable outside its scope.
     StackScope,
-    /// A byte that nobody writes.
+    /// A byte that no code writes.
     Unknown(u8),
 }
 
 impl State {
-    /// What the shadow byte `byte` says.
+    /// Returns the meaning of the shadow byte `byte`.
     pub const fn from_byte(byte: u8) -> Self {
         match byte {
             0 => Self::Accessible,
@@ -55,7 +55,7 @@ impl State {
         }
     }
 
-    /// The shadow byte that says this.
+    /// Returns the shadow byte that says this.
     pub const fn to_byte(self) -> u8 {
         match self {
             Self::Accessible => 0,
@@ -73,7 +73,7 @@ impl State {
         }
     }
 
-    /// What an access to such memory is called. The names are Linux's.
+    /// Returns the name of an access to such memory. The names are Linux's.
     pub const fn bug(self) -> &'static str {
         match self {
             Self::FreeFrame | Self::FreeObject => "use-after-free",
@@ -113,12 +113,12 @@ impl fmt::Display for State {
             Self::StackRight => f.write_str("above the last variable of a stack frame"),
             Self::StackReturned => f.write_str("in a variable of a function that has returned"),
             Self::StackScope => f.write_str("in a variable outside its scope"),
-            Self::Unknown(byte) => write!(f, "{byte:#04x}, which nobody writes"),
+            Self::Unknown(byte) => write!(f, "{byte:#04x}, which no code writes"),
         }
     }
 }
 
-/// How many bytes at the front of a granule its shadow byte lets one touch.
+/// Returns how many bytes at the front of a granule its shadow byte lets one touch.
 pub(crate) const fn allowed_bytes(byte: u8) -> u64 {
     match byte {
         0 => GRANULE_BYTES,

@@ -21,7 +21,7 @@ fn range(offset: u64, bytes: u64) -> VirtRange {
 }
 
 fn words(plan: &Plan) -> Vec<AtomicU64> {
-    // What the memory held before does not matter.
+    // The old contents of the memory do not matter.
     (0..plan.words()).map(|_| AtomicU64::new(u64::MAX)).collect()
 }
 

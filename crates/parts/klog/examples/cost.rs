@@ -1,4 +1,4 @@
-//! What a record costs: `cargo run --release -p rhumb-klog --example cost`.
+//! The cost of a record: `cargo run --release -p rhumb-klog --example cost`.
 
 use std::hint::black_box;
 use std::time::Instant;

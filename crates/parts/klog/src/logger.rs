@@ -9,10 +9,10 @@ use rhumb_machine::{CpuId, MAX_CPUS};
 use crate::record::Record;
 use crate::ring::Ring;
 
-/// What the log must know of the machine. Called from any context, also before a CPU's data stand: it then answers
+/// The log's view of the machine. Called from any context, also before a CPU's data exist: it then answers
 /// [`CpuId::BOOT`] and the best time it has.
 pub trait Host: Send + Sync {
-    /// The CPU that runs the caller. An answer that is out of date a moment later does no harm.
+    /// Returns the CPU that runs the caller. An answer that is out of date a moment later does no harm.
     fn cpu(&self) -> CpuId;
 
     /// Nanoseconds since boot.
@@ -21,9 +21,9 @@ pub trait Host: Send + Sync {
 
 /// Where records are shown as they are logged: the console.
 pub trait Sink: Send + Sync {
-    /// Shows `record`, which is in its ring already if it is kept. Called from any context: it never waits, neither for a
-    /// lock that the interrupted code may hold nor for another CPU, but leaves the record to a later reader of the ring
-    /// (a [`Turn`](crate::Turn) tells which). It does not log.
+    /// Shows `record`, which is in its ring already if it is kept. Called from any context: it never waits, neither for
+    /// a lock that the interrupted code may hold nor for another CPU, but leaves the record to a later reader of the
+    /// ring (a [`Turn`](crate::Turn) tells which). It does not log.
     fn write(&self, record: &Record);
 }
 
@@ -64,7 +64,8 @@ pub struct Log<H, S> {
 }
 
 impl<H: Host, S: Sink> Log<H, S> {
-    /// A log that keeps records in `boot` until CPUs have rings of their own. Keeps and shows `Info` and graver.
+    /// Returns a log that keeps records in `boot` until CPUs have rings of their own. Keeps and shows `Info` and
+    /// graver.
     pub const fn new(host: H, console: S, boot: Ring<'static>) -> Self {
         Self {
             host,
@@ -100,7 +101,7 @@ impl<H: Host, S: Sink> Log<H, S> {
         self.publish_level();
     }
 
-    /// Whether records of this level are shown on the console.
+    /// Tells whether records of this level are shown on the console.
     pub fn is_shown(&self, level: ::log::Level) -> bool {
         level as usize <= self.shown.load(Ordering::Relaxed)
     }
@@ -122,12 +123,12 @@ impl<H: Host, S: Sink> Log<H, S> {
         }
     }
 
-    /// How many records were kept and are gone: overwritten by later ones.
+    /// Returns how many records were kept and are gone: overwritten by later ones.
     pub fn lost(&self) -> u64 {
         self.rings().map(Ring::lost).sum()
     }
 
-    /// The console, which can be asked to show records that it could not show when they were logged.
+    /// Returns the console, which can be asked to show records that it could not show when they were logged.
     pub const fn console(&self) -> &S {
         &self.console
     }
@@ -136,7 +137,7 @@ impl<H: Host, S: Sink> Log<H, S> {
         &self.host
     }
 
-    /// The ring with this number: 0 is the shared one, `n + 1` that of CPU `n`.
+    /// Returns the ring with this number: 0 is the shared one, `n + 1` that of CPU `n`.
     pub(crate) fn ring(&self, number: usize) -> Option<&Ring<'static>> {
         match number.checked_sub(1) {
             None => Some(&self.boot),

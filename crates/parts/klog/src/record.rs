@@ -11,9 +11,9 @@ const WORD_BYTES: usize = 8;
 /// Words of a record in a ring, its target and text apart: the time, and everything small.
 pub(crate) const HEAD_WORDS: usize = 2;
 
-/// Words of a record in a ring that hold target and text. With the head and a sequence number a slot has 256 bytes, four
-/// cache lines, of which 232 are for target and text: twice the longest line of a boot. A model checker's state grows with each
-/// atomic, so its tests use short slots.
+/// Words of a record in a ring that hold target and text. With the head and a sequence number a slot has 256 bytes,
+/// four cache lines, of which 232 are for target and text: twice the longest line of a boot. A model checker's state
+/// grows with each atomic, so its tests use short slots.
 pub(crate) const PAYLOAD_WORDS: usize = if IS_MODELLED { 1 } else { 32 - 1 - HEAD_WORDS };
 
 /// The most bytes of target and text together. A message longer than that is cut, and marked.
@@ -35,7 +35,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of a message. Cost: formatting it, once; no lock, no allocation.
+    /// Returns the record of a message. Cost: formatting it, once; no lock, no allocation.
     pub fn new(time_ns: u64, cpu: CpuId, level: Level, target: &str, message: fmt::Arguments<'_>) -> Self {
         let payload = [0; PAYLOAD_BYTES];
         let mut record = Self { time_ns, cpu, level, is_cut: false, target_bytes: 0, text_bytes: 0, payload };
@@ -52,32 +52,32 @@ impl Record {
         record
     }
 
-    /// When it was logged, in nanoseconds since boot.
+    /// Returns when it was logged, in nanoseconds since boot.
     pub const fn time_ns(&self) -> u64 {
         self.time_ns
     }
 
-    /// Where it was logged.
+    /// Returns where it was logged.
     pub const fn cpu(&self) -> CpuId {
         self.cpu
     }
 
-    /// How grave it is.
+    /// Returns how grave it is.
     pub const fn level(&self) -> Level {
         self.level
     }
 
-    /// Whether its text did not fit and was cut.
+    /// Tells whether its text did not fit and was cut.
     pub const fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// What logged it: a module path, or its end.
+    /// Returns the module that logged it: a path, or its end.
     pub fn target(&self) -> &str {
         characters(&self.payload[..usize::from(self.target_bytes)])
     }
 
-    /// What it says.
+    /// Returns the message.
     pub fn text(&self) -> &str {
         let start = usize::from(self.target_bytes);
         characters(&self.payload[start..start + usize::from(self.text_bytes)])
@@ -87,7 +87,7 @@ impl Record {
         usize::from(self.target_bytes) + usize::from(self.text_bytes)
     }
 
-    /// Its words but for the payload: time, and everything small.
+    /// Returns its words but for the payload: time, and everything small.
     pub(crate) fn head_words(&self) -> [u64; HEAD_WORDS] {
         let small = [
             self.cpu.index() as u8,
@@ -102,13 +102,13 @@ impl Record {
         [self.time_ns, u64::from_le_bytes(small)]
     }
 
-    /// The words of its payload that hold something.
+    /// Returns the words of its payload that hold something.
     pub(crate) fn payload_words(&self) -> impl Iterator<Item = u64> {
         let (words, _) = self.payload.as_chunks::<WORD_BYTES>();
         words.iter().take(self.length().div_ceil(WORD_BYTES)).map(|&bytes| u64::from_le_bytes(bytes))
     }
 
-    /// The record of these words, or `None` where they are none. `payload` gives the word of each index.
+    /// Returns the record of these words, or `None` where they are none. `payload` gives the word of each index.
     pub(crate) fn from_words(head: [u64; HEAD_WORDS], payload: impl Fn(usize) -> u64) -> Option<Self> {
         let [cpu, level, is_cut, target_bytes, text_bytes, ..] = head[1].to_le_bytes();
         let level = Level::iter().find(|&one| one as u8 == level)?;

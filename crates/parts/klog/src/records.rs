@@ -32,12 +32,12 @@ impl<H: Host, S: Sink> Records<'_, H, S> {
         self.until_ns = self.log.host().now_ns();
     }
 
-    /// How many records were overwritten while this reader was on its way to them.
+    /// Returns how many records were overwritten while this reader was on its way to them.
     pub const fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// The time of the next readable record of a ring; moves past those that are not.
+    /// Returns the time of the next readable record of a ring; moves past those that are not.
     fn peek(&mut self, number: usize) -> Option<u64> {
         let ring = self.log.ring(number)?;
         let next = &mut self.next[number];

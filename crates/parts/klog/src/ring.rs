@@ -56,7 +56,7 @@ impl Slot {
         }
     }
 
-    /// Claims the slot for `ticket`, unless somebody is writing it or a later ticket has it.
+    /// Claims the slot for `ticket`, unless a CPU is writing it or a later ticket has it.
     fn claim(&self, ticket: u64) -> bool {
         let found = self.sequence.load(Ordering::Relaxed);
         if found % 2 == 1 || found > writing(ticket) {
@@ -151,7 +151,7 @@ impl<'memory> Ring<'memory> {
         self.skipped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The record of `ticket`. From any context, on any CPU.
+    /// Returns the record of `ticket`. From any context, on any CPU.
     pub fn read(&self, ticket: u64) -> Result<Record, Absent> {
         let slot = self.slot(ticket).ok_or(Absent::Overwritten)?;
         let seen = slot.read(ticket, |slot| {
@@ -162,21 +162,21 @@ impl<'memory> Ring<'memory> {
         seen.ok_or_else(|| impossible!("a whole record is one that `write` stored" => Absent::Overwritten))
     }
 
-    /// The time of the record of `ticket`.
+    /// Returns the time of the record of `ticket`.
     pub fn time_ns(&self, ticket: u64) -> Result<u64, Absent> {
         let slot = self.slot(ticket).ok_or(Absent::Overwritten)?;
         slot.read(ticket, |slot| slot.head[0].load(Ordering::Relaxed))
     }
 
-    /// The tickets that may be kept: the oldest, and one past the newest.
+    /// Returns the tickets that may be kept: the oldest, and one past the newest.
     pub fn tickets(&self) -> core::ops::Range<u64> {
         let head = self.head.load(Ordering::Acquire);
         head.saturating_sub(self.slots.len() as u64)..head
     }
 
-    /// How many records were written but are gone: overwritten by later ones, or without room. A ticket that a writer
-    /// passed over, since its slot was claimed, counts as a record: the figure is exact unless a handler has logged
-    /// a whole ring's worth in the middle of another record.
+    /// Returns how many records were written but are gone: overwritten by later ones, or without room. A ticket that a
+    /// writer passed over, since its slot was claimed, counts as a record: the figure is exact unless a handler has
+    /// logged a whole ring's worth in the middle of another record.
     pub fn lost(&self) -> u64 {
         self.tickets().start + self.skipped.load(Ordering::Relaxed)
     }

@@ -19,7 +19,7 @@ mod racing;
 #[cfg(not(any(loom, shuttle)))]
 mod writing;
 
-/// A record whose parts all say the same number, so that a torn one can be told.
+/// Returns a record whose parts all say the same number, so that a torn one can be told.
 fn telling(number: u64) -> Record {
     let cpu = CpuId::new((number % 7) as usize).unwrap();
     Record::new(number, cpu, Level::Info, "t", format_args!("{number}"))

@@ -1,21 +1,21 @@
 //! [`Turn`]: one CPU at a time does what several ask for, and none of them waits.
 //!
-//! A CPU asks, and then does the work if no other one is at it. The one that is at it looks again afterwards, so whatever
-//! was asked for meanwhile is done, too: by it. What the work is, and what it has to do, is found elsewhere (in the rings,
-//! for a console); asking twice while it waits is asking once.
+//! A CPU asks, and then does the work if no other one is at it. The one that is at it looks again afterwards, so
+//! whatever was asked for meanwhile is done, too: by it. What the work is, and what it has to do, is found elsewhere
+//! (in the rings, for a console); asking twice while it waits is asking once.
 //!
-//! **Proof.** One word holds both: that the turn is taken, and that something is wanted. A CPU A that asks sets the second
-//! bit, and goes away only where it finds the first one set. Then the holder B clears the first bit later in the word's one
-//! order of changes, by an exchange that returns the second bit, too: B sees that it is wanted, and what A did before it
-//! asked. An interrupt on B itself is A in this proof.
+//! **Proof.** One word holds both: that the turn is taken, and that something is wanted. A CPU A that asks sets the
+//! second bit, and goes away only where it finds the first one set. Then the holder B clears the first bit later in the
+//! word's one order of changes, by an exchange that returns the second bit, too: B sees that it is wanted, and what A
+//! did before it asked. An interrupt on B itself is A in this proof.
 
 use rhumb_sync::atomic::{AcqRel, Acquire, AtomicU64, Relaxed};
 
 const TAKEN: u64 = 1 << 0;
 const WANTED: u64 = 1 << 1;
 
-/// How often a holder looks again before it leaves the rest to the next CPU that looks: a CPU may have other things to do
-/// than the work of all others.
+/// How often a holder looks again before it leaves the rest to the next CPU that looks: a CPU may have other things to
+/// do than the work of all others.
 const MOST_ROUNDS: usize = 16;
 
 /// Whether a CPU is at it, and whether there is more to do.
@@ -35,8 +35,8 @@ impl Turn {
         self.0.fetch_or(WANTED, AcqRel);
     }
 
-    /// Does `work`, as often as it is asked for, unless another CPU is at it. Does not wait. Cost where nothing is wanted:
-    /// one load.
+    /// Does `work`, as often as it is asked for, unless another CPU is at it. Does not wait. Cost where nothing is
+    /// wanted: one load.
     pub fn run(&self, mut work: impl FnMut()) {
         for _ in 0..MOST_ROUNDS {
             let is_free_and_wanted = self.0.load(Relaxed) == WANTED;

@@ -35,7 +35,7 @@ pub enum Address {
     Physical(PhysAddr),
 }
 
-/// What stood before an address.
+/// The prefix of an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Prefix {
     None,
@@ -44,17 +44,17 @@ enum Prefix {
 }
 
 impl<'line> Arguments<'line> {
-    /// The words of `text`.
+    /// Returns the words of `text`.
     pub const fn new(text: &'line str) -> Self {
         Self { rest: text }
     }
 
-    /// Whether no word is left.
+    /// Tells whether no word is left.
     pub fn is_empty(&self) -> bool {
         self.rest.trim().is_empty()
     }
 
-    /// All that is left, as it was typed.
+    /// Returns all that is left, as it was typed.
     pub fn rest(self) -> &'line str {
         self.rest.trim()
     }
@@ -64,7 +64,7 @@ impl<'line> Arguments<'line> {
         self.next().map_or(Ok(()), |word| Err(wrong("", word, Problem::Unexpected)))
     }
 
-    /// What `parse` makes of the next words, or `None` where none is left.
+    /// Returns the value that `parse` makes of the next words, or `None` where none is left.
     pub fn optional<T>(
         &mut self,
         parse: impl FnOnce(&mut Self) -> Result<T, ArgumentError>,
@@ -72,12 +72,12 @@ impl<'line> Arguments<'line> {
         if self.is_empty() { Ok(None) } else { parse(self).map(Some) }
     }
 
-    /// The next word, whatever it is.
+    /// Returns the next word, whatever it is.
     pub fn word(&mut self, name: &'static str) -> Result<&'line str, ArgumentError> {
         self.next().ok_or_else(|| wrong(name, "", Problem::Missing))
     }
 
-    /// The next word, which is one of `words`.
+    /// Returns the next word, which is one of `words`.
     pub fn one_of(
         &mut self,
         name: &'static str,
@@ -91,13 +91,13 @@ impl<'line> Arguments<'line> {
             .ok_or_else(|| wrong(name, word, Problem::NotOneOf(words)))
     }
 
-    /// A number of any size.
+    /// Returns a number of any size.
     pub fn number(&mut self, name: &'static str) -> Result<u64, ArgumentError> {
         let word = self.word(name)?;
         number(word).ok_or_else(|| wrong(name, word, Problem::NotANumber))
     }
 
-    /// A number of at most `most`.
+    /// Returns a number of at most `most`.
     pub fn number_to(&mut self, name: &'static str, most: u64) -> Result<u64, ArgumentError> {
         let word = self.word(name)?;
         match number(word) {
@@ -107,7 +107,7 @@ impl<'line> Arguments<'line> {
         }
     }
 
-    /// A hexadecimal number of at most `most`, with `0x` or without.
+    /// Returns a hexadecimal number of at most `most`, with `0x` or without.
     pub fn hexadecimal_to(&mut self, name: &'static str, most: u64) -> Result<u64, ArgumentError> {
         let word = self.word(name)?;
         match hexadecimal(word) {
@@ -117,20 +117,21 @@ impl<'line> Arguments<'line> {
         }
     }
 
-    /// The number of a CPU that can exist; whether it does is for the command to find out.
+    /// Returns the number of a CPU that can exist; whether it does is for the command to find out.
     pub fn cpu(&mut self, name: &'static str) -> Result<CpuId, ArgumentError> {
         let word = self.word(name)?;
         let index = number(word).and_then(|index| usize::try_from(index).ok());
         index.and_then(CpuId::new).ok_or_else(|| wrong(name, word, Problem::NotACpu))
     }
 
-    /// A size in bytes: a number, then nothing, K, M, G or T (powers of 1024; `KiB`, `kB` and so on say the same).
+    /// Returns a size in bytes: a number, then nothing, K, M, G or T (powers of 1024; `KiB`, `kB` and so on say the
+    /// same).
     pub fn size(&mut self, name: &'static str) -> Result<u64, ArgumentError> {
         let word = self.word(name)?;
         size(word).ok_or_else(|| wrong(name, word, Problem::NotASize))
     }
 
-    /// An address of either kind.
+    /// Returns an address of either kind.
     pub fn address(&mut self, name: &'static str) -> Result<Address, ArgumentError> {
         let word = self.word(name)?;
         let (prefix, digits) = split_prefix(word);
@@ -141,14 +142,14 @@ impl<'line> Arguments<'line> {
         })
     }
 
-    /// A virtual address; the prefix `virt:` may stand before it.
+    /// Returns a virtual address; the prefix `virt:` may come before it.
     pub fn virt_addr(&mut self, name: &'static str) -> Result<VirtAddr, ArgumentError> {
         let word = self.word(name)?;
         let digits = without(name, word, Prefix::Physical)?;
         hexadecimal(digits).map(VirtAddr::new).ok_or_else(|| wrong(name, word, Problem::NotAnAddress))
     }
 
-    /// A physical address; the prefix `phys:` may stand before it.
+    /// Returns a physical address; the prefix `phys:` may come before it.
     pub fn phys_addr(&mut self, name: &'static str) -> Result<PhysAddr, ArgumentError> {
         let word = self.word(name)?;
         let digits = without(name, word, Prefix::Virtual)?;
@@ -226,7 +227,7 @@ fn range(name: &'static str, word: &str, bounds: &str) -> Result<(u64, u64), Arg
     parsed.ok_or_else(|| wrong(name, word, Problem::NotARange))
 }
 
-/// A size in bytes, such as `4096`, `64K`, `2M`, `1GiB`; `None` where it is none or past 2^64.
+/// Returns a size in bytes, such as `4096`, `64K`, `2M`, `1GiB`; `None` where it is none or past 2^64.
 pub fn size(text: &str) -> Option<u64> {
     // Hexadecimal sizes take no unit: their B is a digit.
     let length = if text.starts_with("0x") {
@@ -247,12 +248,12 @@ pub fn size(text: &str) -> Option<u64> {
     number(digits)?.checked_mul(1 << shift)
 }
 
-/// A number: decimal, or hexadecimal after `0x`; `_` may stand between digits.
+/// Returns a number: decimal, or hexadecimal after `0x`; `_` may separate digits.
 pub fn number(text: &str) -> Option<u64> {
     if text.starts_with("0x") || text.starts_with("0X") { hexadecimal(text) } else { digits(text, 10) }
 }
 
-/// A hexadecimal number, with or without `0x`; `_` may stand between digits.
+/// Returns a hexadecimal number, with or without `0x`; `_` may separate digits.
 pub fn hexadecimal(text: &str) -> Option<u64> {
     digits(text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text), 16)
 }

@@ -5,7 +5,7 @@ use crate::line::LINE_BYTES;
 /// End of input, as a terminal sends it.
 const END_OF_TRANSMISSION: u8 = 0x04;
 
-/// What a byte brought about.
+/// The effect of a byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchEvent {
     /// The line goes on.
@@ -71,7 +71,7 @@ impl Batch {
         if byte == END_OF_TRANSMISSION { BatchEvent::End } else { BatchEvent::Line }
     }
 
-    /// The line as far as it has come.
+    /// Returns the line as far as it has come.
     pub fn line(&self) -> Result<&str, LineError> {
         let bytes = self.bytes.get(..self.length).ok_or(LineError::TooLong)?;
         core::str::from_utf8(bytes).map_err(|_| LineError::NotUtf8)

@@ -8,18 +8,18 @@ use crate::output::Output;
 /// The name of the command that is always there.
 pub(crate) const HELP: &str = "help";
 
-/// What runs a command: the context, the words after the name, where to print.
+/// The function behind a command: it gets the context, the words after the name, and where to print.
 pub type Run<C> = fn(&mut C, Arguments<'_>, &mut dyn Output) -> Result<(), CommandError>;
 
 /// A command of the prompt. `C` is what it acts on: the kernel, a model, anything.
 pub struct Command<C: 'static> {
-    /// What is typed.
+    /// The word that is typed.
     pub name: &'static str,
     /// Its arguments, such as `ADDR [SIZE]`; where this is empty, arguments are refused before it runs.
     pub usage: &'static str,
     /// One line of at most 50 characters, for the table of `help`.
     pub summary: &'static str,
-    /// What `help NAME` prints below that; may be empty.
+    /// The text that `help NAME` prints below that; may be empty.
     pub help: &'static str,
     /// The words that Tab knows behind its name.
     pub complete: Complete<C>,
@@ -44,7 +44,7 @@ pub struct Commands<C: 'static> {
 }
 
 impl<C> Commands<C> {
-    /// The commands of these lists; where two bear one name, the first counts.
+    /// Returns the commands of these lists; where two bear one name, the first counts.
     pub const fn new(lists: &'static [&'static [Command<C>]]) -> Self {
         Self { lists, more: &[] }
     }
@@ -54,17 +54,17 @@ impl<C> Commands<C> {
         self.more = more;
     }
 
-    /// Each command.
+    /// Returns each command.
     pub fn iter(&self) -> impl Iterator<Item = &'static Command<C>> + Clone + use<C> {
         self.lists.iter().copied().chain([self.more]).flatten()
     }
 
-    /// The command of this name.
+    /// Returns the command of this name.
     pub fn find(&self, name: &str) -> Option<&'static Command<C>> {
         self.iter().find(|command| command.name == name)
     }
 
-    /// Each command's name, `help` included.
+    /// Returns each command's name, `help` included.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + Clone + use<C> {
         self.iter().map(|command| command.name).chain([HELP])
     }

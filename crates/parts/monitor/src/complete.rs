@@ -1,4 +1,4 @@
-//! Completion: what could stand where the cursor is.
+//! Completion: the words that fit where the cursor is.
 //!
 //! A [`Completer`] offers words; [`Candidates`] keeps those that begin as the typed word does. Nothing is stored: a
 //! first pass finds how many there are and how far they agree, a second one lists them.
@@ -25,7 +25,7 @@ enum Pass<'a> {
 }
 
 impl Candidates<'_> {
-    /// What was typed of the word.
+    /// Returns the typed part of the word.
     pub fn prefix(&self) -> &str {
         self.prefix
     }
@@ -58,7 +58,7 @@ impl Candidates<'_> {
 
 /// How many candidates there are and how they begin.
 pub(crate) struct Agreement {
-    /// What all of them begin with.
+    /// Returns their common beginning.
     common: Line,
     count: usize,
     widest: usize,
@@ -110,7 +110,7 @@ impl Agreement {
     }
 }
 
-/// Where the word that ends `before` begins: after the last blank, `;` or `|`.
+/// Returns where the word that ends `before` begins: after the last blank, `;` or `|`.
 pub(crate) fn word_start(before: &str) -> usize {
     before.rfind([' ', '\t', ';', '|']).map_or(0, |index| index + 1)
 }

@@ -24,7 +24,7 @@ use crate::view::{View, columns_of};
 
 const BELL: &str = "\x07";
 
-/// What a byte brought about.
+/// The effect of a byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The line is still being edited.
@@ -54,7 +54,7 @@ pub struct Editor {
 }
 
 impl Editor {
-    /// An editor with this prompt, which is one row of plain characters.
+    /// Returns an editor with this prompt, which is one row of plain characters.
     pub const fn new(prompt: &'static str) -> Self {
         Self {
             prompt,
@@ -70,12 +70,12 @@ impl Editor {
         }
     }
 
-    /// Tells how wide the terminal is; 80 columns where nobody tells.
+    /// Tells how wide the terminal is; 80 columns where no one has told it.
     pub const fn set_columns(&mut self, columns: usize) {
         self.view.set_columns(columns);
     }
 
-    /// The line as it stands.
+    /// Returns the line as it is now.
     ///
     /// # Errors
     /// More was typed than a line has room for.
@@ -260,7 +260,7 @@ impl Editor {
             Key::Char(character) => {
                 search.push(character) && {
                     let found = self.find(self.shown_age.unwrap_or(0));
-                    // What is not there cannot be typed: the pattern always matches what is shown.
+                    // A pattern without a match cannot be typed, so the pattern always matches the shown line.
                     if !found {
                         self.search.as_mut().map(Search::pop);
                     }

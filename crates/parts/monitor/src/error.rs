@@ -1,4 +1,4 @@
-//! What can go wrong with a command, and how it is said: `name: what was wrong`, on one line.
+//! Errors of commands, and their form for people: `name: what was wrong`, on one line.
 
 use core::fmt;
 
@@ -9,13 +9,13 @@ use crate::text::Text;
 pub struct ArgumentError {
     /// Which argument, as the usage line names it.
     pub name: &'static str,
-    /// What was typed there.
+    /// The text that was typed there.
     pub word: Text<40>,
-    /// What is wrong with it.
+    /// The fault that was found.
     pub problem: Problem,
 }
 
-/// What is wrong with an argument.
+/// The fault of an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Problem {
     /// It is not there.

@@ -31,7 +31,7 @@ pub(crate) enum Filter<'line> {
 }
 
 impl<'line> Filter<'line> {
-    /// The filter that `text` (a name and arguments) names.
+    /// Returns the filter that `text` (a name and arguments) names.
     pub(crate) fn parse(text: &'line str) -> Result<Self, ArgumentError> {
         let mut arguments = Arguments::new(text);
         let filter = match arguments.one_of("FILTER", FILTERS)? {

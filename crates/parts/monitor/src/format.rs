@@ -46,7 +46,7 @@ impl Display for Human {
     }
 }
 
-/// To which side a column's cells stand.
+/// The side to which a column's cells are aligned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Align {
     /// Words.
@@ -60,19 +60,19 @@ pub enum Align {
 pub struct Column {
     /// Its head.
     pub title: &'static str,
-    /// To which side its cells stand.
+    /// The side to which its cells are aligned.
     pub align: Align,
     /// Its least width; its title's is the least in any case.
     pub width: usize,
 }
 
 impl Column {
-    /// A column of words.
+    /// Returns a column of words.
     pub const fn left(title: &'static str, width: usize) -> Self {
         Self { title, align: Align::Left, width }
     }
 
-    /// A column of numbers.
+    /// Returns a column of numbers.
     pub const fn right(title: &'static str, width: usize) -> Self {
         Self { title, align: Align::Right, width }
     }
@@ -109,7 +109,7 @@ impl<'a> Table<'a> {
         self.cells(cells.iter().copied());
     }
 
-    /// Whether the reader wants no more rows.
+    /// Tells whether the reader wants no more rows.
     pub fn interrupted(&self) -> bool {
         self.out.interrupted()
     }
@@ -134,7 +134,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// How many columns `value` takes.
+/// Returns how many columns `value` takes.
 fn printed_width(value: &dyn Display) -> usize {
     struct Counter(usize);
     impl Write for Counter {

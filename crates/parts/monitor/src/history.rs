@@ -43,12 +43,12 @@ impl History {
         self.bytes[self.length - 1] = b'\n';
     }
 
-    /// The line `age` steps back: 0 is the newest.
+    /// Returns the line `age` steps back: 0 is the newest.
     pub(crate) fn get(&self, age: usize) -> Option<&str> {
         self.newest_first().nth(age)
     }
 
-    /// All lines, newest first.
+    /// Returns all lines, newest first.
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = &str> {
         self.text().split_terminator('\n').rev()
     }

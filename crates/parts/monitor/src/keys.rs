@@ -5,7 +5,7 @@
 //! give one [`Key::Enter`]. A sequence it does not know is swallowed whole: it never leaves its tail behind as text.
 //! Sources: ECMA-48 (sections 5.4, 8.3), xterm's ctlseqs.
 
-/// What a person pressed.
+/// A pressed key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Key {
     /// A character to insert.
@@ -104,7 +104,7 @@ impl KeyDecoder {
             State::Ground | State::AfterReturn => self.ground(byte),
             State::Utf8 { .. } if byte & 0xc0 != 0x80 => self.ground(byte),
             State::Utf8 { bytes, have, want } => self.utf8(bytes, have, want, byte),
-            // A control within a sequence ends it: nobody wants Ctrl-C to be swallowed.
+            // A control within a sequence ends it, so that no Ctrl-C is swallowed.
             _ if byte < 0x20 => self.ground(byte),
             State::Escape => self.escape(byte),
             State::Csi { parameters, index } => self.csi(parameters, index, byte),
@@ -215,7 +215,7 @@ impl Default for KeyDecoder {
     }
 }
 
-/// The key of a whole CSI sequence. A second parameter above 1 says that a modifier was held.
+/// Returns the key of a whole CSI sequence. A second parameter above 1 says that a modifier was held.
 fn csi_key(parameters: [u16; 2], last: u8) -> Option<Key> {
     let has_modifier = parameters[1] > 1;
     Some(match (last, parameters[0]) {
@@ -233,7 +233,7 @@ fn csi_key(parameters: [u16; 2], last: u8) -> Option<Key> {
     })
 }
 
-/// The key of a final letter, the same after CSI and SS3.
+/// Returns the key of a final letter, the same after CSI and SS3.
 fn letter(last: u8) -> Key {
     match last {
         b'A' => Key::Up,

@@ -1,7 +1,7 @@
 //! [`Line`]: the text being edited and the cursor in it.
 //!
-//! Invariant: `bytes[..length]` is UTF-8 and `cursor` stands at a character. Every change keeps it, because every
-//! change goes through [`Line::insert`], [`Line::remove`] or [`Line::set`], which take whole characters.
+//! Invariant: `bytes[..length]` is UTF-8 and `cursor` is at the start of a character. Every change keeps it, because
+//! every change goes through [`Line::insert`], [`Line::remove`] or [`Line::set`], which take whole characters.
 //!
 //! Two kinds of word, as in readline: a *word* is a run of letters, digits and `_` (so that Meta-B stops within
 //! `phys:1000`), a *blank word* is a run of anything but white space (what Ctrl-W takes away).
@@ -24,32 +24,32 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The empty line.
+    /// Returns the empty line.
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; LINE_BYTES], length: 0, cursor: 0, is_cut: false }
     }
 
-    /// Its characters.
+    /// Returns its characters.
     pub(crate) fn as_str(&self) -> &str {
         characters(&self.bytes[..self.length])
     }
 
-    /// The characters before the cursor.
+    /// Returns the characters before the cursor.
     pub(crate) fn before(&self) -> &str {
         &self.as_str()[..self.cursor]
     }
 
-    /// The characters from the cursor on.
+    /// Returns the characters from the cursor on.
     pub(crate) fn after(&self) -> &str {
         &self.as_str()[self.cursor..]
     }
 
-    /// Where the cursor is, in bytes from the start.
+    /// Returns where the cursor is, in bytes from the start.
     pub(crate) const fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// Whether there is no character.
+    /// Tells whether there is no character.
     pub(crate) const fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -61,7 +61,7 @@ impl Line {
         self.is_cut = false;
     }
 
-    /// Whether a character that was typed is missing. An empty line is a new one.
+    /// Tells whether a character that was typed is missing. An empty line is a new one.
     pub(crate) const fn is_cut(&self) -> bool {
         self.is_cut && self.length > 0
     }
@@ -108,34 +108,34 @@ impl Line {
         self.cursor = position;
     }
 
-    /// One past the last character.
+    /// Returns one past the last character.
     pub(crate) const fn end(&self) -> usize {
         self.length
     }
 
-    /// One character before the cursor, or the start.
+    /// Returns one character before the cursor, or the start.
     pub(crate) fn left(&self) -> usize {
         self.before().char_indices().next_back().map_or(0, |(index, _)| index)
     }
 
-    /// One character after the cursor, or the end.
+    /// Returns one character after the cursor, or the end.
     pub(crate) fn right(&self) -> usize {
         self.cursor + self.after().chars().next().map_or(0, char::len_utf8)
     }
 
-    /// The start of the word before the cursor.
+    /// Returns the start of the word before the cursor.
     pub(crate) fn word_left(&self) -> usize {
         let words = self.before().trim_end_matches(|character| !is_word(character));
         words.trim_end_matches(is_word).len()
     }
 
-    /// The end of the word after the cursor.
+    /// Returns the end of the word after the cursor.
     pub(crate) fn word_right(&self) -> usize {
         let words = self.after().trim_start_matches(|character| !is_word(character));
         self.length - words.trim_start_matches(is_word).len()
     }
 
-    /// The start of the blank word before the cursor.
+    /// Returns the start of the blank word before the cursor.
     pub(crate) fn blank_word_left(&self) -> usize {
         let words = self.before().trim_end_matches(char::is_whitespace);
         words.trim_end_matches(|character: char| !character.is_whitespace()).len()

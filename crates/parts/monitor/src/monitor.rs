@@ -6,7 +6,7 @@ use crate::editor::{Editor, Event};
 use crate::output::Output;
 use crate::run::{InContext, Outcome};
 
-/// Who types.
+/// The kind of user: a person or a script.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// A person at a terminal: prompt, echo, editing.
@@ -15,7 +15,7 @@ pub enum Mode {
     Batch,
 }
 
-/// What a byte brought about.
+/// The effect of a byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// Nothing ran.
@@ -36,7 +36,7 @@ pub struct Monitor<C: 'static> {
 }
 
 impl<C> Monitor<C> {
-    /// A monitor that runs `commands` and shows `prompt` to people.
+    /// Returns a monitor that runs `commands` and shows `prompt` to people.
     pub const fn new(prompt: &'static str, commands: Commands<C>, mode: Mode) -> Self {
         Self { commands, mode, editor: Editor::new(prompt), batch: Batch::new(), failures: 0 }
     }
@@ -51,7 +51,7 @@ impl<C> Monitor<C> {
         self.mode = mode;
     }
 
-    /// Tells how wide the terminal is; 80 columns where nobody tells.
+    /// Tells how wide the terminal is; 80 columns where no one has told it.
     pub const fn set_columns(&mut self, columns: usize) {
         self.editor.set_columns(columns);
     }
@@ -72,7 +72,7 @@ impl<C> Monitor<C> {
         }
     }
 
-    /// Prints what somebody else has to say (a line of the log) above the line being edited.
+    /// Prints other output (a line of the log) above the line being edited.
     pub fn interject(&mut self, out: &mut dyn Output, say: impl FnOnce(&mut dyn Output)) {
         if self.mode == Mode::Batch {
             return say(out);
@@ -88,7 +88,7 @@ impl<C> Monitor<C> {
         self.count(outcome)
     }
 
-    /// How many commands have failed so far: what a batch run's exit status tells.
+    /// Returns how many commands have failed so far: what a batch run's exit status tells.
     pub const fn failures(&self) -> u32 {
         self.failures
     }

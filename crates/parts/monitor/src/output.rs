@@ -11,14 +11,14 @@ pub trait Output {
     /// Writes `text`; lines end in `\n`.
     fn write_str(&mut self, text: &str);
 
-    /// Whether the reader wants no more: Ctrl-C was typed since the line began, or a filter such as `head` has
+    /// Tells whether the reader wants no more: Ctrl-C was typed since the line began, or a filter such as `head` has
     /// enough. A command that may run for long asks once per line it prints or step it takes, and returns
     /// [`crate::CommandError::Interrupted`] (or simply `Ok`) when it is so.
     fn interrupted(&self) -> bool {
         false
     }
 
-    /// What `write!` and `writeln!` call.
+    /// Prints formatted text: `write!` and `writeln!` call it.
     fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) {
         // The adaptor below never fails; a Display that fails by itself has said what it could.
         let _ = fmt::write(&mut Adaptor(self), arguments);

@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::suggest::nearest;
 use crate::words::{Parts, has_open_quote, split_word};
 
-/// What became of a line.
+/// The outcome of a line.
 #[must_use = "a failed command is what a batch run exits non-zero for"]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Outcome {
@@ -108,7 +108,7 @@ fn parse_filters<'line>(
     Ok(filters)
 }
 
-/// What is said of a command that did not do its work: always `name: what was wrong`.
+/// The complaint about a command that did not do its work: always `name: what was wrong`.
 enum Complaint<'line> {
     NoCommand,
     TooManyFilters,
@@ -120,7 +120,7 @@ enum Complaint<'line> {
 impl fmt::Display for Complaint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoCommand => f.write_str("line: no command stands before '|'"),
+            Self::NoCommand => f.write_str("line: no command before '|'"),
             Self::TooManyFilters => write!(f, "line: more than {FILTERS_MOST} filters"),
             Self::Filter { name, error } => write!(f, "{}: {error}", Typed(name)),
             Self::Unknown { name, nearest: Some(other) } => {

@@ -3,8 +3,8 @@
 /// Longer words are not compared: no command's name is that long.
 const LONGEST: usize = 24;
 
-/// The word of `known` that `word` was most likely meant to be, if any is near: at most one edit in a short word, two
-/// in a longer one, or `word` is the beginning of it. The first of several equally near ones.
+/// Returns the word of `known` that `word` was most likely meant to be, if any is near: at most one edit in a short
+/// word, two in a longer one, or `word` is the beginning of it. The first of several equally near ones.
 pub(crate) fn nearest<'known>(word: &str, known: impl Iterator<Item = &'known str>) -> Option<&'known str> {
     let allowed = if word.len() <= 4 { 1 } else { 2 };
     let rank = |candidate: &'known str| {

@@ -1,4 +1,4 @@
-//! What a person sees: keys go in, a terminal (the `vt100` crate) shows the screen.
+//! The screen that a person sees: keys go in, a terminal (the `vt100` crate) shows it.
 
 extern crate std;
 
@@ -36,13 +36,13 @@ impl Screen {
         }
     }
 
-    /// The rows of the screen, without blanks at the end of rows and of the screen.
+    /// Returns the rows of the screen, without blanks at the end of rows and of the screen.
     fn rows(&self) -> Vec<String> {
         let contents = self.terminal.screen().contents();
         contents.lines().map(|line| line.trim_end().to_string()).collect()
     }
 
-    /// The row of the cursor, and its column.
+    /// Returns the row of the cursor, and its column.
     fn cursor(&self) -> (String, usize) {
         let (row, column) = self.terminal.screen().cursor_position();
         let width = self.terminal.screen().size().1.get();
@@ -63,7 +63,7 @@ impl Output for Screen {
     }
 }
 
-/// What the commands of the tests act on.
+/// The context of the tests' commands.
 #[derive(Default)]
 struct House {
     ran: Vec<String>,
@@ -191,7 +191,7 @@ impl Session {
         self
     }
 
-    /// The row of the cursor with `_` put where the cursor is; the cell under it follows.
+    /// Returns the row of the cursor with `_` put where the cursor is; the cell under it follows.
     fn seen(&self) -> String {
         let (row, column) = self.screen.cursor();
         let row: Vec<char> = row.chars().collect();

@@ -6,7 +6,7 @@ use rhumb_machine::impossible;
 
 /// A string of at most `N` bytes (and at most 255), stored inline.
 ///
-/// What does not fit is cut at a character, and the cut is shown by a final `~`. Writing never fails.
+/// Text that does not fit is cut at a character, and a final `~` shows the cut. Writing never fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],
@@ -17,13 +17,13 @@ pub struct Text<const N: usize> {
 impl<const N: usize> Text<N> {
     const LENGTH_FITS: () = assert!(N >= 1 && N <= u8::MAX as usize);
 
-    /// The empty text.
+    /// Returns the empty text.
     pub const fn new() -> Self {
         let () = Self::LENGTH_FITS;
         Self { bytes: [0; N], length: 0, is_cut: false }
     }
 
-    /// What `value` displays.
+    /// Returns the text that `value` displays.
     pub fn of(value: impl fmt::Display) -> Self {
         let mut text = Self::new();
         // Writing into a text cannot fail, and a Display that fails by itself has said what it could.
@@ -31,12 +31,12 @@ impl<const N: usize> Text<N> {
         text
     }
 
-    /// Its characters.
+    /// Returns its characters.
     pub fn as_str(&self) -> &str {
         characters(&self.bytes[..usize::from(self.length)])
     }
 
-    /// Whether something did not fit.
+    /// Tells whether something did not fit.
     pub const fn is_cut(&self) -> bool {
         self.is_cut
     }

@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthChar;
 use crate::line::Line;
 use crate::output::Output;
 
-/// What terminals have where nobody says otherwise.
+/// The columns of a terminal whose width is not known.
 pub(crate) const DEFAULT_COLUMNS: usize = 80;
 
 /// The least room for the line beside the prompt: enough that a scroll by a quarter shows a wide character whole.
@@ -28,13 +28,13 @@ pub(crate) struct View {
     first: usize,
 }
 
-/// The columns that `character` takes on a terminal, or `None` for one that cannot stand alone in a cell (controls,
+/// Returns the columns that `character` takes on a terminal, or `None` for one that cannot fill a cell alone (controls,
 /// combining marks): the editor refuses those, so that each position of the cursor can be seen.
 pub(crate) fn columns_of(character: char) -> Option<usize> {
     character.width().filter(|&width| width > 0)
 }
 
-/// The columns that `text` takes.
+/// Returns the columns that `text` takes.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().filter_map(columns_of).sum()
 }
@@ -52,7 +52,7 @@ impl View {
         self.columns
     }
 
-    /// The columns for the line, its marks included.
+    /// Returns the columns for the line, its marks included.
     fn room(&self, prompt: &str) -> usize {
         self.columns.saturating_sub(1 + width(prompt)).max(LEAST_ROOM)
     }
@@ -131,7 +131,7 @@ impl View {
     }
 }
 
-/// The start of `text` that fits in `columns`.
+/// Returns the start of `text` that fits in `columns`.
 fn head(text: &str, columns: usize) -> &str {
     let mut left = columns;
     let end = text.char_indices().find(|&(_, character)| {

@@ -30,12 +30,12 @@ impl<'line> Iterator for Parts<'line> {
     }
 }
 
-/// Whether a quote is left open.
+/// Tells whether a quote is left open.
 pub(crate) fn has_open_quote(text: &str) -> bool {
     text.matches('"').count() % 2 == 1
 }
 
-/// The first word of `text`, without quotes around it, and what follows.
+/// Returns the first word of `text`, without quotes around it, and what follows.
 pub(crate) fn split_word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
     if text.is_empty() {

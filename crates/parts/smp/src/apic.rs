@@ -62,7 +62,7 @@ pub struct Vectors {
     pub spurious: u8,
 }
 
-/// What one of the two inputs of an APIC is for.
+/// The purpose of one of the two inputs of an APIC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Input {
     /// Nothing: masked.
@@ -120,13 +120,13 @@ impl Input {
     }
 }
 
-/// Whether a command can name the CPU with this APIC id. All ones means every CPU, and in xAPIC mode a destination has 8
-/// bits.
+/// Tells whether a command can name the CPU with this APIC id. All ones means every CPU, and in xAPIC mode a
+/// destination has 8 bits.
 pub const fn can_address(id: u32, is_x2apic: bool) -> bool {
     if is_x2apic { id != u32::MAX } else { id < 0xff }
 }
 
-/// What decides in which mode the APICs run.
+/// The facts that decide in which mode the APICs run.
 #[derive(Clone, Copy, Debug)]
 pub struct ModeQuestion {
     /// The CPUs have x2APIC mode.
@@ -142,9 +142,9 @@ pub struct ModeQuestion {
 }
 
 impl ModeQuestion {
-    /// Whether to use x2APIC mode. The mode that the firmware left is kept, since its own code (in system management
-    /// mode) need not know the other one: x2APIC mode is never left (where it is locked, it cannot be), and is turned on
-    /// only where ids need it, or on request.
+    /// Tells whether to use x2APIC mode. The mode that the firmware left is kept, since its own code (in system
+    /// management mode) need not know the other one: x2APIC mode is never left (where it is locked, it cannot be), and
+    /// is turned on only where ids need it, or on request.
     pub const fn wants_x2apic(&self) -> bool {
         let needs = !can_address(self.highest_id, false) && !self.opts_out;
         self.is_on || self.has_x2apic && (needs || self.is_wanted)

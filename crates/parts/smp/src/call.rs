@@ -1,19 +1,19 @@
 //! Cross-calls: running a function on other CPUs.
 //!
-//! Each CPU has an [`Inbox`]: one slot for each sender and a bit that says which slots are filled. To call, a sender puts
-//! a pointer to its call into its own slot of each target's inbox, sets the bit, and interrupts the target unless another
-//! bit of that word was set already (then an interrupt is on its way). A slot has one writer and one reader, so nothing
-//! is locked and nothing is allocated. The target empties the slot, runs the function, and then acknowledges by clearing
-//! its bit in the call.
+//! Each CPU has an [`Inbox`]: one slot for each sender and a bit that says which slots are filled. To call, a sender
+//! puts a pointer to its call into its own slot of each target's inbox, sets the bit, and interrupts the target unless
+//! another bit of that word was set already (then an interrupt is on its way). A slot has one writer and one reader, so
+//! nothing is locked and nothing is allocated. The target empties the slot, runs the function, and then acknowledges by
+//! clearing its bit in the call.
 //!
 //! **No deadlock.** A CPU that waits, for a slot or for acknowledgements, serves its own inbox meanwhile, so two CPUs
-//! that call each other with interrupts off both go on. A function runs with interrupts off, and its own slot is empty by
-//! then, so it may call in turn (such functions nest on the stack of the CPU that serves, as many as CPUs call at once); it
-//! must not wait for a lock whose holder waits for it.
+//! that call each other with interrupts off both go on. A function runs with interrupts off, and its own slot is empty
+//! by then, so it may call in turn (such functions nest on the stack of the CPU that serves, as many as CPUs call at
+//! once); it must not wait for a lock whose holder waits for it.
 //!
-//! **No debt.** While a CPU serves, no target waits for an interrupt that the CPU owes it: [`run_on`] fills the slots that
-//! are empty, sends their interrupts, and only then waits for the slots that are not. (A slot of ours is full where a
-//! function that we serve calls while an outer call of ours has not been picked up yet.)
+//! **No debt.** While a CPU serves, no target waits for an interrupt that the CPU owes it: [`run_on`] fills the slots
+//! that are empty, sends their interrupts, and only then waits for the slots that are not. (A slot of ours is full
+//! where a function that we serve calls while an outer call of ours has not been picked up yet.)
 //!
 //! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged, so the function may borrow.
 
@@ -28,14 +28,14 @@ const WORDS: usize = SLOTS.div_ceil(64);
 /// The machine, as calls see it.
 ///
 /// # Safety
-/// [`Cpus::inbox`] returns the same inbox for a CPU each time, another one for each CPU, and the inbox of a CPU is served
-/// by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU, without any interrupt of this CPU that
-/// calls or serves in between.
+/// [`Cpus::inbox`] returns the same inbox for a CPU each time, another one for each CPU, and the inbox of a CPU is
+/// served by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU, without any interrupt of this CPU
+/// that calls or serves in between.
 pub unsafe trait Cpus {
-    /// The inbox of `cpu`; `None` where it has none: a call leaves it out, as it does a CPU that is not online.
+    /// Returns the inbox of `cpu`; `None` where it has none: a call leaves it out, as it does a CPU that is not online.
     fn inbox(&self, cpu: CpuId) -> Option<&Inbox>;
 
-    /// The CPUs that run.
+    /// Returns the CPUs that run.
     fn online(&self) -> CpuMask;
 
     /// Interrupts `target`, which serves its inbox then.
@@ -67,7 +67,7 @@ pub struct Waited {
     pub since: u64,
 }
 
-/// What waits for one CPU.
+/// The calls that wait for one CPU.
 pub struct Inbox {
     filled: [AtomicU64; WORDS],
     slots: [AtomicPtr<Call>; SLOTS],
@@ -84,7 +84,7 @@ impl Inbox {
         }
     }
 
-    /// Whether a call waits.
+    /// Tells whether a call waits.
     pub fn has_calls(&self) -> bool {
         self.filled.iter().any(|word| word.load(Relaxed) != 0)
     }
@@ -133,10 +133,11 @@ fn cpus_of(words: &[AtomicU64; WORDS]) -> CpuMask {
     (0..SLOTS).filter_map(CpuId::new).filter(is_set).collect()
 }
 
-/// Runs `remote` on each CPU of `targets` other than this one, `meanwhile` here, and waits until all are done. CPUs that
-/// do not run are left out.
+/// Runs `remote` on each CPU of `targets` other than this one, `meanwhile` here, and waits until all are done. CPUs
+/// that do not run are left out.
 ///
-/// Cost: one interrupt for each target (one in all where the targets are all other CPUs), none where `targets` is empty.
+/// Cost: one interrupt for each target (one in all where the targets are all other CPUs), none where `targets` is
+/// empty.
 pub fn run_on<C: Cpus, F: Fn() + Sync>(
     cpus: &C,
     pinned: Pinned<'_>,
@@ -221,7 +222,7 @@ fn send<C: Cpus>(cpus: &C, pinned: Pinned<'_>, targets: &CpuMask, online: &CpuMa
     }
 }
 
-/// What came of putting a call into a slot.
+/// The outcome of putting a call into a slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Posted {
     /// It is there, and the target must be interrupted.

@@ -10,15 +10,16 @@ pub trait Reference {
     /// Ticks a second.
     fn hz(&self) -> u64;
 
-    /// How many bits count: 8 to 64.
+    /// Returns how many bits count: 8 to 64.
     fn bits(&self) -> u32;
 
     /// Reads it; bits above [`Reference::bits`] do not matter.
     fn read(&mut self) -> u64;
 }
 
-/// The rate of an HPET's counter, by its capabilities register: the upper half is the length of a tick in femtoseconds.
-/// `None` where that is none which the specification (1.0a, 2.3.4) and physics allow: what was read are no such registers.
+/// Returns the rate of an HPET's counter, by its capabilities register: the upper half is the length of a tick in
+/// femtoseconds. `None` where that is none which the specification (1.0a, 2.3.4) and physics allow: what was read are
+/// no such registers.
 ///
 /// The lower half says whether 32 or 64 bits count. It does not matter: the lower 32 bits do in either case, and wrap
 /// after minutes; and a read of 64 is two reads on some machines.
@@ -108,13 +109,13 @@ fn wait(reference: &mut impl Reference, wanted: u64) -> Option<u64> {
     None
 }
 
-/// Whether two rates differ by less than one part in `parts`.
+/// Tells whether two rates differ by less than one part in `parts`.
 pub const fn agree(one: u64, other: u64, parts: u64) -> bool {
     one.abs_diff(other) < one / parts
 }
 
-/// The rate to believe: what the CPU or its hypervisor tells, unless a measurement contradicts it by more than a
-/// hundredth. `None` where there is neither.
+/// Returns the rate to believe: what the CPU or its hypervisor tells, unless a measurement contradicts it by more than
+/// a hundredth. `None` where there is neither.
 pub fn choose(told: Option<u64>, measured: Option<u64>) -> Option<Choice> {
     match (told, measured) {
         (Some(told), Some(measured)) if !agree(told, measured, 100) => {
@@ -150,8 +151,8 @@ pub struct Look {
     pub after: u64,
 }
 
-/// What to add to another CPU's counter so that it shows what this CPU's shows: 0 where each look allows that they run
-/// together; else by the look that took least, and so knows best. Wrapping.
+/// Returns the number to add to another CPU's counter so that it shows what this CPU's shows: 0 where each look allows
+/// that they run together; else by the look that took least, and so knows best. Wrapping.
 pub fn offset(looks: &[Look]) -> u64 {
     let lies_between =
         |look: &Look| look.there.wrapping_sub(look.before) <= look.after.wrapping_sub(look.before);

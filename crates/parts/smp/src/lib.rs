@@ -1,4 +1,4 @@
-//! What the CPUs of a machine must agree on, without the hardware: protocols and arithmetic that a host can test.
+//! Agreements between the CPUs of a machine, without the hardware: protocols and arithmetic that a host can test.
 //!
 //! | module | owns |
 //! |---|---|

@@ -49,8 +49,8 @@ impl MemoryType {
         }
     }
 
-    /// What two pairs that name the same address make of it: uncached wins, write-through wins over write-back, and of
-    /// all else the manual says that it is undefined (13.11.4.1).
+    /// Returns the type that two pairs give to an address that both name: uncached wins, write-through wins over
+    /// write-back, and of all else the manual says that it is undefined (13.11.4.1).
     const fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::WriteBack, Self::WriteBack) => Self::WriteBack,
@@ -98,13 +98,13 @@ impl Mtrrs {
         Self { default_type, fixed, pairs: kept }
     }
 
-    /// Whether they are on. Where they are not, all memory is uncached by them: firmware of virtual machines leaves them
-    /// so, where the host decides.
+    /// Tells whether they are on. Where they are not, all memory is uncached by them: firmware of virtual machines
+    /// leaves them so, where the host decides.
     pub const fn are_on(&self) -> bool {
         self.default_type & ON != 0
     }
 
-    /// The type of the memory at `at`, past the first MiB.
+    /// Returns the type of the memory at `at`, past the first MiB.
     pub fn at(&self, at: PhysAddr) -> MemoryType {
         if !self.are_on() {
             return MemoryType::Uncached;
@@ -149,7 +149,7 @@ impl Mtrrs {
         }
     }
 
-    /// A digest of all registers: the same for the same contents, and hardly ever for others.
+    /// Returns a digest of all registers: the same for the same contents, and hardly ever for others.
     pub fn digest(&self) -> u64 {
         let pairs = self.pairs.iter().flat_map(|&(base, mask)| [base, mask]);
         let all = [self.default_type].into_iter().chain(self.fixed).chain(pairs);
@@ -163,7 +163,7 @@ impl Mtrrs {
         self.pairs.iter().copied().filter(|(_, mask)| mask & IN_USE != 0)
     }
 
-    /// The nearest address past `at` at which a pair may begin or cease to name memory.
+    /// Returns the nearest address past `at` at which a pair may begin or cease to name memory.
     fn border_after(&self, at: PhysAddr) -> PhysAddr {
         let next =
             self.in_use().map(|(base, mask)| border_of(base & ADDRESS, mask & ADDRESS, at.get())).min();
@@ -171,8 +171,9 @@ impl Mtrrs {
     }
 }
 
-/// The nearest address past `at` at which this pair may begin or cease to name memory. A mask of adjoining ones names one
-/// range, and that again and again above its highest bit; one with gaps may change at each multiple of its lowest bit.
+/// Returns the nearest address past `at` at which this pair may begin or cease to name memory. A mask of adjoining ones
+/// names one range, and that again and again above its highest bit; one with gaps may change at each multiple of its
+/// lowest bit.
 fn border_of(base: u64, mask: u64, at: u64) -> u64 {
     if mask == 0 {
         return u64::MAX;

@@ -13,11 +13,11 @@
 //! the word out of STARTING by one compare-and-swap, so exactly one of them succeeds, and both know which: a CPU that
 //! was given up never takes part, and a CPU that takes part is never given up (and reset).
 //!
-//! The word names the CPU by its APIC id. A CPU that was given up and comes late, when the next one has its area and its
-//! word, does not find itself named, and stops.
+//! The word names the CPU by its APIC id. A CPU that was given up and comes late, when the next one has its area and
+//! its word, does not find itself named, and stops.
 //!
-//! [`Starts`] is for CPUs that flush translations. A CPU that starts walks the kernel's page tables before it is counted
-//! among the CPUs that run, and can answer no call then: a flusher waits until that start is over.
+//! [`Starts`] is for CPUs that flush translations. A CPU that starts walks the kernel's page tables before it is
+//! counted among the CPUs that run, and can answer no call then: a flusher waits until that start is over.
 
 use rhumb_sync::atomic::{
     AtomicU64,
@@ -90,7 +90,7 @@ impl StartWord {
         self.decide(apic_id, CANCELLED)
     }
 
-    /// How far the CPU with this APIC id has come.
+    /// Returns how far the CPU with this APIC id has come.
     pub fn progress(&self, apic_id: u32) -> Progress {
         let word = self.0.load(Acquire);
         match word & STATE {
@@ -125,8 +125,8 @@ impl Default for StartWord {
 ///   end                                  gives tables and frames to others
 /// ```
 ///
-/// Either the flusher sees the start, waits, and finds the CPU listed, so that it is flushed like any other, or gone; or
-/// its entries were written before the start began, so that the CPU walks the new ones alone.
+/// Either the flusher sees the start, waits, and finds the CPU listed, so that it is flushed like any other, or gone;
+/// or its entries were written before the start began, so that the CPU walks the new ones alone.
 #[derive(Debug)]
 pub struct Starts(AtomicU64);
 

@@ -34,7 +34,7 @@ pub use table::{ParseError, Symbol, SymbolTable};
 #[cfg(test)]
 mod tests;
 
-/// What a table begins with. The last byte is the format's version.
+/// The bytes with which a table begins. The last one is the format's version.
 const MAGIC: [u8; 8] = *b"rhumbsy1";
 /// Bytes before the first entry.
 const HEADER_BYTES: usize = 24;

@@ -7,7 +7,7 @@ use core::fmt;
 
 use crate::{ENTRY_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC};
 
-/// What is wrong with bytes that should be a symbol table.
+/// The fault of bytes that should be a symbol table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParseError {
     /// They do not begin as a table of this version does: nothing was written there, or by another version.
@@ -84,7 +84,7 @@ pub struct SymbolTable<'table> {
     names: &'table [u8],
 }
 
-/// One entry, as it stands in the table.
+/// One entry, as the table has it.
 struct Entry {
     offset: u32,
     size: u32,
@@ -92,10 +92,10 @@ struct Entry {
 }
 
 impl<'table> SymbolTable<'table> {
-    /// The table at the start of `bytes`; what follows it does not matter.
+    /// Returns the table at the start of `bytes`; what follows it does not matter.
     ///
     /// # Errors
-    /// [`ParseError`] says what is wrong; whoever holds no table can go on without names.
+    /// [`ParseError`] says what is wrong; a caller without a table can go on without names.
     pub fn parse(bytes: &'table [u8]) -> Result<Self, ParseError> {
         let truncated =
             |needed_bytes| ParseError::Truncated { needed_bytes, found_bytes: bytes.len() as u64 };
@@ -120,7 +120,7 @@ impl<'table> SymbolTable<'table> {
         Ok(table)
     }
 
-    /// The symbol that holds `address`, or `None` where none does.
+    /// Returns the symbol that holds `address`, or `None` where none does.
     pub fn lookup(&self, address: u64) -> Option<Symbol<'table>> {
         let offset = u32::try_from(address.checked_sub(self.base)?).ok()?;
         let (mut low, mut high) = (0, self.len());
@@ -138,17 +138,17 @@ impl<'table> SymbolTable<'table> {
         (offset < symbol.size_bytes).then_some(Symbol { offset, ..symbol })
     }
 
-    /// How many symbols the table holds.
+    /// Returns how many symbols the table holds.
     pub fn len(&self) -> usize {
         self.entries.len() / ENTRY_BYTES
     }
 
-    /// Whether it holds none.
+    /// Tells whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// All symbols in ascending order, each at offset 0.
+    /// Returns all symbols in ascending order, each at offset 0.
     pub fn iter(&self) -> impl Iterator<Item = Symbol<'table>> + use<'_, 'table> {
         (0..self.len()).filter_map(|index| self.symbol(index))
     }
@@ -202,7 +202,7 @@ impl<'table> SymbolTable<'table> {
     }
 }
 
-/// The little-endian number at `at`; the caller knows that four bytes are there.
+/// Returns the little-endian number at `at`; the caller knows that four bytes are there.
 fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -117,7 +117,8 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
     proptest::collection::vec(symbol, 0..60)
 }
 
-/// What `lookup` must say, by looking at every symbol: the last one at or below the address decides.
+/// Returns the answer that `lookup` must give, by looking at every symbol: the last one at or below the address
+/// decides.
 fn model(symbols: &[Input], address: u64) -> Option<(String, u64)> {
     let start = symbols.iter().map(|symbol| symbol.address).filter(|&start| start <= address).max()?;
     let next = symbols.iter().map(|symbol| symbol.address).filter(|&start| start > address).min();

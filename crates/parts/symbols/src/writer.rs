@@ -53,7 +53,7 @@ impl fmt::Display for WriteError {
 
 impl core::error::Error for WriteError {}
 
-/// The table of these symbols.
+/// Returns the table of these symbols.
 ///
 /// # Errors
 /// [`WriteError`] where the format's 32-bit numbers do not reach.
@@ -85,7 +85,7 @@ struct Placed<'a> {
     name: &'a str,
 }
 
-/// One symbol an address, in ascending order, none reaching into the next.
+/// Returns one symbol an address, in ascending order, none reaching into the next.
 fn disjoint(symbols: &[Input]) -> Vec<Placed<'_>> {
     let mut sorted: Vec<&Input> = symbols.iter().collect();
     sorted.sort_by_key(|symbol| {

@@ -6,18 +6,18 @@ use crate::stand_in;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CpuId(pub(crate) usize);
 
-/// What keeps the code on its CPU.
+/// A guard that keeps the code on its CPU.
 pub trait PinCurrentCpu {
     /// That CPU.
     fn current_cpu(&self) -> CpuId;
 }
 
-/// How many CPUs there are.
+/// Returns how many CPUs there are.
 pub fn num_cpus() -> usize {
     stand_in::cpus()
 }
 
-/// All of them.
+/// Returns all of them.
 pub fn all_cpus() -> impl Iterator<Item = CpuId> {
     (0..num_cpus()).map(CpuId)
 }
@@ -54,14 +54,14 @@ pub mod local {
             Self(unsafe { core::mem::transmute_copy(&cells) })
         }
 
-        /// This CPU's value.
+        /// Returns this CPU's value.
         #[inline]
         pub fn get_with(&'static self, _guard: &DisabledLocalIrqGuard) -> &'static T {
             // SAFETY: only this CPU's thread comes here, and the allocator's cells check borrowing themselves.
             unsafe { &*self.0[cpu_index() % MAX_CPUS].0.get() }
         }
 
-        /// The value of `cpu`.
+        /// Returns the value of `cpu`.
         #[inline]
         pub fn get_on_cpu(&'static self, cpu: CpuId) -> &'static T
         where

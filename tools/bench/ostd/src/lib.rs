@@ -1,4 +1,4 @@
-//! A stand-in for the parts of OSTD (the framework of the Asterinas kernel) on which `osdk-frame-allocator` stands, so
+//! A stand-in for the parts of OSTD (the framework of the Asterinas kernel) on which `osdk-frame-allocator` rests, so
 //! that this allocator can be measured in a process. Interface as in ostd 0.19; the code is the benchmark's own.
 //!
 //! It does what the original does where that costs time: 64-byte descriptors, claimed by compare-and-swap; intrusive

@@ -1,4 +1,4 @@
-//! What only the benchmark calls, and how statics begin anew.
+//! Functions that only the benchmark calls, and how statics begin anew.
 
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
@@ -20,7 +20,7 @@ pub(crate) static FIRST_PADDR: AtomicUsize = AtomicUsize::new(0);
 /// thread's CPU.
 ///
 /// # Safety
-/// No thread is in the allocator; `slots` live until the next call, and are used by nobody else.
+/// No thread is in the allocator; `slots` live until the next call, and no other code uses them.
 pub unsafe fn begin(slots: &mut [MetaSlot], first_paddr: usize, cpus: usize, cpu_index: fn() -> usize) {
     SLOTS.store(slots.as_mut_ptr(), Ordering::Relaxed);
     SLOT_COUNT.store(slots.len(), Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl<T> Renewed<T> {
         Self { generation: AtomicU64::new(0), value: UnsafeCell::new(value), initial }
     }
 
-    /// The value of this generation.
+    /// Returns the value of this generation.
     ///
     /// The caller is the only one who reaches the value now: it holds its lock, or it is its CPU.
     #[inline]

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::stand_in::Renewed;
 
-/// What a lock turns off while it is held: interrupts. There are none.
+/// The interrupts that a lock turns off while it is held. There are none.
 #[derive(Debug)]
 pub enum LocalIrqDisabled {}
 
@@ -18,11 +18,11 @@ pub struct SpinLock<T, G> {
     _guard: PhantomData<fn() -> G>,
 }
 
-// SAFETY: whoever holds the lock is alone with the value.
+// SAFETY: the holder of the lock is alone with the value.
 unsafe impl<T: Send, G> Sync for SpinLock<T, G> {}
 
 impl<T, G> SpinLock<T, G> {
-    /// An open lock.
+    /// Returns an open lock.
     pub const fn new(value: T) -> Self {
         Self { locked: AtomicBool::new(false), value: Renewed::new(value), _guard: PhantomData }
     }

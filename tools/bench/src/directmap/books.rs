@@ -1,4 +1,4 @@
-//! What a way of changing the map itself costs: looking up, writing entries, keeping its journal. Nobody is flushed.
+//! The cost of changing the map itself: looking up, writing entries, keeping its journal. No CPU is flushed.
 
 use std::hint::black_box;
 
@@ -19,7 +19,7 @@ const GIB: u64 = 1 << 18;
 /// Pairs of a full run.
 const PAIRS: usize = 2000;
 
-/// What is changed.
+/// The frames that are changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Target {
     /// A page of a 1-GiB page that is whole.

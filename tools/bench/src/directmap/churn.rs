@@ -1,5 +1,5 @@
 //! Secrets that come and go: a million random requests and returns of frames out of the map, then all of it given back.
-//! What is counted is how many rounds of flushes it took for each page, and what is left of the map's 1-GiB pages.
+//! It counts how many rounds of flushes each page took, and how many of the map's 1-GiB pages are left.
 //!
 //! Rhumb serves them by its pool of whole blocks; the model of Linux's way takes frames from the same allocator and
 //! changes the map for each. Rounds are counted, on simulated CPUs.
@@ -38,7 +38,7 @@ pub(super) fn cases(workload: &str, setting: &Setting) -> Vec<Case> {
     let wanted = both.into_iter().filter(|(subject, _)| setting.options.wants(workload, subject));
     wanted
         .map(|(subject, churn)| {
-            // One world for all rounds: it is as it was when all has been given back, and stays for ever.
+            // One world for all rounds: it is as it was when all has been given back, and stays permanently.
             let world = OnceCell::new();
             let run = move || {
                 if world.get().is_none() {
@@ -93,7 +93,7 @@ fn page_by_page(world: &'static World, pinned: Pinned<'_>, operations: usize) ->
     Ok(samples(taken, stage.counts().flushes, left))
 }
 
-/// Takes and gives at random; the same for everybody. All is given at the end. Returns how many pages were taken.
+/// Takes and gives at random; the same for every subject. All is given at the end. Returns how many pages were taken.
 fn churn<H>(
     operations: usize,
     mut take: impl FnMut(Order) -> Result<H, Unfit>,

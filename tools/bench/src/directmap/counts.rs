@@ -1,4 +1,4 @@
-//! What changes cost in things that can be counted: entries written, flushes, interrupts, pages flushed. On simulated
+//! The countable costs of changes: entries written, flushes, interrupts, pages flushed. On simulated
 //! CPUs; each round gives the same.
 
 use rhumb_directmap::Change;
@@ -18,7 +18,7 @@ const RAM_BYTES: u64 = 2 << 30;
 /// there are.
 pub(super) const MOST_CPUS: usize = 8;
 
-/// What leaves the map and comes back.
+/// The frames that leave the map and come back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Counts {
     /// One page of a whole 1-GiB page.

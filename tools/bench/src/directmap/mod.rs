@@ -11,7 +11,7 @@
 //! | [`books`] | nanoseconds of the map's own work |
 //! | [`threshold`] | nanoseconds of flushes page by page and of full ones |
 //! | [`churn`] | a million requests and returns through the pool: rounds of flushes, what is left of the map |
-//! | [`world`] | what the pool stands on |
+//! | [`world`] | the machine, allocator and map under the pool |
 //! | [`mod@counts`] | entries written, flushes and interrupts, for 1 to 8 CPUs |
 
 mod books;
@@ -52,11 +52,11 @@ fn block(number: u64) -> PfnRange {
 
 /// A workload over any way: generic, so that each way's calls are inlined into it.
 trait Workload: Copy + 'static {
-    /// What runs it once; it may keep what takes long to set up.
+    /// Returns the function that runs it once; it may keep a state that takes long to set up.
     fn runner<S: Way>(self, setting: Setting) -> Box<dyn FnMut() -> Outcome>;
 }
 
-/// What a workload is told.
+/// The parameters of a workload.
 #[derive(Clone)]
 struct Setting {
     machine: &'static HostedMachine,
@@ -65,7 +65,7 @@ struct Setting {
     options: Options,
 }
 
-/// All groups.
+/// Returns all groups.
 pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     let most = options.cpus.iter().copied().max().unwrap_or(1);
     let machine =
@@ -111,7 +111,7 @@ fn add<W: Workload>(groups: &mut Vec<Group>, name: &str, setting: Setting, work:
     }
 }
 
-/// The changes of a real map, by name.
+/// Returns the changes of a real map, by name.
 fn natives() -> [(&'static str, Native); 5] {
     let (remove, protect) = (Change::NotPresent, Change::ReadOnly);
     [
@@ -123,7 +123,7 @@ fn natives() -> [(&'static str, Native); 5] {
     ]
 }
 
-/// What is done with frames out of the map, by name.
+/// Returns the workloads with frames out of the map, by name.
 fn works() -> [(&'static str, Work); 3] {
     [("pool-warm", Work::Warm), ("pool-block", Work::Block), ("window-copy", Work::Copy)]
 }

@@ -103,7 +103,7 @@ impl Native {
 pub(super) fn look(host: &NativeMap, frames: PfnRange, index: u64) {
     let pfn = frames.start().plus(index % frames.frames());
     let place = host.base().plus(pfn.addr().get()).as_ptr::<u64>();
-    // SAFETY: the frame is RAM of the map, and in it; nobody changes or writes it.
+    // SAFETY: the frame is RAM of the map, and in it; no code changes or writes it.
     black_box(unsafe { place.read_volatile() });
 }
 
@@ -111,7 +111,7 @@ pub(super) fn look(host: &NativeMap, frames: PfnRange, index: u64) {
 pub(super) fn touch(host: &NativeMap, frames: PfnRange) {
     for pfn in frames.iter() {
         let place = host.base().plus(pfn.addr().get()).as_mut_ptr::<u64>();
-        // SAFETY: the frame is RAM of the map, and in it; nobody else uses its content.
+        // SAFETY: the frame is RAM of the map, and in it; no other code uses its content.
         unsafe { place.write_volatile(Pfn::get(pfn)) };
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One CPU takes frames, gives them back, and writes into one; the others of the team read another part of the same map
 //! all the time. The host's map follows each change, so that its shootdowns are part of the figures; each frame that is
-//! taken was touched before, where it is in the map, so that there is a translation to drop. Contents stand in the
+//! taken was touched before, where it is in the map, so that there is a translation to drop. Contents are in the
 //! simulated machine's RAM, which is always there: so clearing and copying cost what they do through a window whose
 //! translation is warm, and no fault of the host's is part of a figure.
 //!
@@ -49,7 +49,7 @@ const READS: usize = 1000;
 
 const PAGE_BYTES: usize = PageSize::Size4K.bytes() as usize;
 
-/// What is done.
+/// The operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Work {
     /// Frames of a block that is out.
@@ -87,10 +87,10 @@ trait Server: Sized {
     type Held;
 
     /// # Safety
-    /// While a frame is out, nobody touches it in `host`.
+    /// While a frame is out, no code touches it in `host`.
     unsafe fn new(world: &'static World, host: &'static NativeMap) -> Result<Self, Unfit>;
 
-    /// A frame, cleared.
+    /// Returns a frame, cleared.
     fn take(&mut self, pinned: Pinned<'_>) -> Result<Self::Held, Unfit>;
 
     /// Takes it back, and clears it.
@@ -99,10 +99,10 @@ trait Server: Sized {
     /// Writes the bytes of a page into it.
     fn copy_to(&mut self, pinned: Pinned<'_>, held: &mut Self::Held, bytes: &[u8]) -> Result<(), Unfit>;
 
-    /// Which frame it is.
+    /// Returns which frame it is.
     fn pfn(held: &Self::Held) -> Pfn;
 
-    /// Whether the host's map shows a frame that is not held.
+    /// Tells whether the host's map shows a frame that is not held.
     fn shows(&self, pfn: Pfn) -> bool;
 }
 
@@ -119,7 +119,7 @@ struct ByPool {
 }
 
 impl ByPool {
-    /// Whether the pool has changed the map since the last call.
+    /// Tells whether the pool has changed the map since the last call.
     fn has_changed(&mut self) -> bool {
         let changes = self.world.changes();
         std::mem::replace(&mut self.changes, changes) != changes
@@ -243,7 +243,7 @@ pub(super) fn cases(workload: &str, setting: &Setting, work: Work) -> Vec<Case> 
     let wanted = both.into_iter().filter(|(subject, _)| setting.options.wants(workload, subject));
     wanted
         .map(|(subject, run)| {
-            // One place for all rounds: it is as it was when all has been given back, and stays for ever.
+            // One place for all rounds: it is as it was when all has been given back, and stays permanently.
             let (place, setting) = (OnceCell::new(), setting.clone());
             let run = move || {
                 if place.get().is_none() {
@@ -310,7 +310,7 @@ fn serve<S: Server>(
     let bytes = [0x5a; PAGE_BYTES];
     // All phases are gone through whatever happens: the others of the team wait in them.
     for turn in 0..=turns {
-        // What was taken in the last turn is taken again.
+        // The frames of the last turn are taken again.
         let _ = step(&mut |server| {
             let shown = places.iter().filter(|&&pfn| server.shows(pfn));
             shown.for_each(|&pfn| touch(host, PfnRange::of_length(pfn, 1).unwrap_or_default()));

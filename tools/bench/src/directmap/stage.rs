@@ -17,7 +17,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::driver::Unfit;
 
-/// What the flush of a batch is for, as the host's map has to follow it.
+/// The purpose of a batch's flush, as the host's map has to follow it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Effect {
     /// Pages became smaller or larger; nothing else.
@@ -48,7 +48,7 @@ pub(super) struct Stage<'stage> {
 }
 
 impl<'stage> Stage<'stage> {
-    /// Nobody has cached anything: for what a way itself costs.
+    /// No CPU has cached anything: for the cost of a way itself.
     pub(super) fn unflushed() -> Self {
         Self { cpus: None, host: None, counters: FlushCounters::new(), failure: RefCell::new(None) }
     }
@@ -61,7 +61,7 @@ impl<'stage> Stage<'stage> {
     /// The host's map follows each change.
     ///
     /// # Safety
-    /// Nobody touches the frames of `host` that a way changes until it has restored them.
+    /// No code touches the frames of `host` that a way changes until it has restored them.
     ///
     /// # Errors
     /// Where the host has no `membarrier` for one process.
@@ -94,12 +94,12 @@ impl<'stage> Stage<'stage> {
         self.follow(round, effect);
     }
 
-    /// What was flushed so far.
+    /// Returns the flushes so far.
     pub(super) fn counts(&self) -> FlushCounts {
         self.counters.read(FlushCause::Other)
     }
 
-    /// What the host has refused, if anything: the figures are none then.
+    /// Returns the host's refusal, if there was one: then there are no figures.
     pub(super) fn failure(&self) -> Result<(), Unfit> {
         match self.failure.borrow_mut().take() {
             Some(error) => Err(Unfit(error.to_string())),
@@ -115,7 +115,7 @@ impl<'stage> Stage<'stage> {
         };
         let result = match effect {
             Effect::Sizes => barrier(),
-            // SAFETY: nobody touches the frames until they are restored, as `real` was promised.
+            // SAFETY: no code touches the frames until they are restored, as `real` was promised.
             Effect::Removed(frames) => unsafe { host.remove(frames.addrs()) },
             Effect::Returned(frames) => host.restore(frames.addrs()).and_then(|()| barrier()),
             // SAFETY: as above.

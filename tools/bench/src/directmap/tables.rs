@@ -1,7 +1,7 @@
 //! Page tables in plain memory, and a direct map of simulated RAM in them: what every way of changing a map begins
 //! with.
 //!
-//! Tables stand in one array, as they stand in the direct map itself: reaching one is an addition. Nothing walks them.
+//! Tables are in one array, as they are in the direct map itself: reaching one is an addition. Nothing walks them.
 
 use rhumb_directmap::{Plan, Request, Standing, window};
 use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange};
@@ -53,7 +53,7 @@ pub(super) struct Built {
     pub(super) source: Counter,
 }
 
-/// A map of `ram_bytes` from physical address 0 on.
+/// Returns a map of `ram_bytes` from physical address 0 on.
 pub(super) fn build(ram_bytes: u64) -> Result<Built, Unfit> {
     let ram = PhysRange::of_length(PhysAddr::ZERO, ram_bytes).unwrap_or_default();
     let (levels, base) = (Levels::Four, window(Levels::Four).start());

@@ -52,7 +52,7 @@ fn a_page_takes_one_round_each_way_and_is_mended() {
         assert_eq!(value(&rhumb, &format!("{half}-interrupts")), 7.0);
     }
     assert_eq!((value(&rhumb, "allocated"), value(&rhumb, "left-split")), (0.0, 0.0));
-    // A split of each level, then the page; and back without a flush, in pieces for ever.
+    // A split of each level, then the page; and back without a flush, in pieces permanently.
     assert_eq!((value(&linux, "out-flushes"), value(&linux, "back-flushes")), (3.0, 0.0));
     assert_eq!(value(&linux, "out-interrupts"), 3.0 * 7.0);
     assert_eq!((value(&linux, "allocated"), value(&linux, "left-split")), (2.0, 2.0));
@@ -63,7 +63,7 @@ fn a_page_takes_one_round_each_way_and_is_mended() {
 fn a_block_takes_one_round_where_its_pages_take_one_each() {
     let [rhumb, linux] = counted(Counts::Block, MOST_CPUS);
     assert_eq!(value(&rhumb, "flushes-per-page"), 1.0 / 512.0);
-    // A table from the reserve, its 512 entries, the entry that it stands at, the block's.
+    // A table from the reserve, its 512 entries, the entry that refers to it, the block's.
     assert_eq!(value(&rhumb, "out-writes"), 515.0);
     assert!(value(&linux, "flushes-per-page") > 1.0);
     let [rhumb, linux] = counted(Counts::OneByOne, MOST_CPUS);

@@ -24,7 +24,7 @@ pub(super) const WORKING_SET: u64 = 256;
 /// Flushes of a full run.
 const FLUSHES: usize = 1000;
 
-/// The host's own way, for [`PAGES`]: not one of ours, so there is one case only.
+/// Returns the host's own way, for [`PAGES`]: not one of ours, so there is one case only.
 pub(super) fn cases(workload: &str, setting: &Setting, pages: u64) -> Vec<Case> {
     let subject = "host";
     if !setting.options.wants(workload, subject) {
@@ -51,7 +51,7 @@ fn run(setting: &Setting, pages: u64) -> Outcome {
         let before = ticks();
         walk_chain(&host, first);
         let start = ticks();
-        // SAFETY: nobody writes to these until they are writable again, below.
+        // SAFETY: no code writes to these until they are writable again, below.
         unsafe { host.protect(asked.addrs(), NativeAccess::ReadOnly) }.map_err(unfit)?;
         let middle = ticks();
         walk_chain(&host, first);
@@ -69,13 +69,13 @@ fn run(setting: &Setting, pages: u64) -> Outcome {
     ])
 }
 
-/// Where page `number` of the working set keeps the number of the next: each in a cache line of its own set.
+/// Returns where page `number` of the working set keeps the number of the next: each in a cache line of its own set.
 fn place(host: &NativeMap, number: u64) -> *mut u64 {
     let offset = number % 64 * 64;
     host.base().plus(block(1).start().plus(number).addr().get() + offset).as_mut_ptr()
 }
 
-/// A chain through all pages in random order; returns where it begins and ends.
+/// Returns a chain through all pages in random order; returns where it begins and ends.
 fn lay_chain(host: &NativeMap) -> u64 {
     let mut order: Vec<u64> = (0..WORKING_SET).collect();
     Random::new(1).shuffle(&mut order);

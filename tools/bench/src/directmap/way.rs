@@ -1,4 +1,4 @@
-//! What a way of changing a direct map must be able to do to take part.
+//! [`Way`]: the interface of a way of changing a direct map, so that it can take part.
 
 use rhumb_directmap::Change;
 use rhumb_machine::PfnRange;
@@ -15,7 +15,7 @@ pub(super) enum Asked {
     PageByPage,
 }
 
-/// What a way has done since it was made.
+/// The work that a way has done since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Done {
     /// Entries written.
@@ -33,13 +33,13 @@ pub(super) trait Way: Sized + 'static {
     /// Its name in table and file.
     const NAME: &'static str;
 
-    /// What stands for changed frames.
+    /// The record of changed frames.
     type Held;
 
-    /// A map of `ram_bytes`, as boot leaves it, with room for `holds` changed ranges.
+    /// Returns a map of `ram_bytes`, as boot leaves it, with room for `holds` changed ranges.
     fn new(ram_bytes: u64, holds: usize) -> Result<Self, Unfit>;
 
-    /// Changes the frames of `request`, and flushes; what stands for them is added to `held`.
+    /// Changes the frames of `request`, and flushes; their record is added to `held`.
     fn change(
         &mut self,
         stage: &Stage<'_>,
@@ -51,6 +51,6 @@ pub(super) trait Way: Sized + 'static {
     /// Makes ordinary all that is `held`, which is adjoining frames in ascending order, and flushes.
     fn restore(&mut self, stage: &Stage<'_>, held: &mut Vec<Self::Held>) -> Result<(), Unfit>;
 
-    /// What it has done.
+    /// Returns the work that it has done.
     fn done(&self) -> Done;
 }

@@ -1,4 +1,4 @@
-//! What the pool of unmapped frames stands on: an allocator over simulated RAM, a direct map of it, windows, a shelf.
+//! The ground under the pool of unmapped frames: an allocator over simulated RAM, a direct map of it, windows, a shelf.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use crate::driver::Unfit;
 /// Simulated RAM: address space, until it is touched.
 pub(super) const RAM_BYTES: u64 = 2 << 30;
 
-/// Who asks the pool.
+/// The owner of all requests to the pool.
 pub(super) const OWNER: Owner = Owner(1);
 
 /// Where the pool's flushes go.
@@ -67,7 +67,7 @@ impl World {
         let descriptor_bytes = ram.whole_frames().frames() as usize * size_of::<Descriptor>();
         let descriptors = VirtAddr::from(vec![0u64; descriptor_bytes.div_ceil(8)].leak().as_ptr());
         let frames = machine.enter(CpuId::BOOT, |_| {
-            // SAFETY: the RAM is nobody else's; storage and descriptors are outside it, zero, and there for ever.
+            // SAFETY: the RAM has no other user; storage and descriptors are outside it, zero, and permanent.
             unsafe {
                 let frames = Frames::new(machine, &layout, [ram.whole_frames()], storage);
                 frames.map(|frames| frames.with_descriptors(descriptors))
@@ -97,7 +97,7 @@ impl World {
         UnmappedPool::new(Here(self))
     }
 
-    /// How often the pool has taken a block out of the map or brought one back.
+    /// Returns how often the pool has taken a block out of the map or brought one back.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Relaxed)
     }
@@ -148,12 +148,13 @@ unsafe impl WindowTables for Entries {
 pub(super) struct Here(&'static World);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked with the lock held has ended the benchmark.
+    // A thread that panicked with the lock held has ended the benchmark.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// SAFETY: a world has one allocator, one map and one shelf, which only its pool reaches, and one user of the map; windows
-// clear a frame; where no simulated CPU is flushed, none has a translation, since each reaches RAM by the host's map.
+// SAFETY: a world has one allocator, one map and one shelf, which only its pool reaches, and one user of the map;
+// windows clear a frame; where no simulated CPU is flushed, none has a translation, since each reaches RAM by the
+// host's map.
 unsafe impl Home for Here {
     type Machine = &'static HostedMachine;
     type Tables = Tables;

@@ -1,6 +1,6 @@
 //! How long one get takes, each of them timed on its own: percentiles, and the longest refill and flush.
 //!
-//! What the loop writes to is backed by the host before: a page fault in a thousand gets would be their p99.9.
+//! The host backs the loop's own memory beforehand: a page fault in a thousand gets would be their p99.9.
 //!
 //! A host interrupts a process now and then for microseconds: the very longest time of a run says only that. The
 //! longest of each burst of a thousand does hold each refill, and the median over the bursts holds no interruption.
@@ -51,7 +51,7 @@ impl Workload for Single {
     }
 }
 
-/// The median, the 99th and the 99.9th percentile.
+/// Returns the median, the 99th and the 99.9th percentile.
 fn percentiles(mut times: Vec<u32>, clock: Clock) -> [Sample; 3] {
     times.sort_unstable();
     [("p50", 500), ("p99", 990), ("p99.9", 999)]
@@ -62,7 +62,7 @@ fn percentiles(mut times: Vec<u32>, clock: Clock) -> [Sample; 3] {
 #[derive(Clone, Copy)]
 pub(super) struct Burst;
 
-/// What one CPU saw: each get, and the longest get and put of each burst.
+/// The times that one CPU saw: each get, and the longest get and put of each burst.
 #[derive(Default)]
 struct Seen {
     gets: Vec<u32>,

@@ -69,7 +69,7 @@ pub(super) fn blocks_left<S: FrameSubject>(subject: &S, member: &Member<'_>, fra
     count
 }
 
-/// `blocks` as a share of what `free_frames` could be at best.
+/// Returns `blocks` as a share of what `free_frames` could be at best.
 fn of_ideal(metric: &'static str, blocks: u64, free_frames: u64) -> Sample {
     let ideal = (free_frames / Order::LARGE.frames()).max(1);
     Sample { metric, unit: "% of ideal", better: Better::Higher, value: 100.0 * blocks as f64 / ideal as f64 }
@@ -79,7 +79,7 @@ fn of_ideal(metric: &'static str, blocks: u64, free_frames: u64) -> Sample {
 #[derive(Clone, Copy)]
 pub(super) struct Mixed;
 
-/// What one CPU saw.
+/// The results of one CPU.
 struct Seen {
     timing: Timing,
     failed: u64,
@@ -215,7 +215,7 @@ impl Workload for Compaction {
     }
 }
 
-/// What a compaction left and cost.
+/// The result and the cost of a compaction.
 #[derive(Clone, Copy)]
 struct Compacted {
     blocks: u64,

@@ -30,7 +30,7 @@ use crate::driver::{Group, Outcome};
 use steady::Free;
 use subject::{FrameSubject, Region};
 
-/// Where the managed memory begins: 4 GiB, so that it is one zone for those who know zones. What stands below it is
+/// Where the managed memory begins: 4 GiB, so that it is one zone for subjects that know zones. Memory below it is
 /// for subjects that keep their metadata in the memory that they are given.
 const MEMORY_START: u64 = 4 << 30;
 
@@ -45,18 +45,18 @@ trait Workload: Copy + 'static {
     /// Runs it once on a fresh allocator.
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome;
 
-    /// Whether it is for subjects that can move frames only.
+    /// Tells whether it is for subjects that can move frames only.
     fn needs_moving(&self) -> bool {
         false
     }
 
-    /// The largest order that it asks for.
+    /// Returns the largest order that it asks for.
     fn largest_order(&self) -> Order {
         Order::BASE
     }
 }
 
-/// What a workload is told.
+/// The parameters of a workload.
 #[derive(Clone)]
 struct Setting {
     region: Region,
@@ -64,7 +64,7 @@ struct Setting {
     options: Options,
 }
 
-/// All groups.
+/// Returns all groups.
 pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     let cpus = options.cpus.iter().copied().max().unwrap_or(1);
     let ram = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(MEMORY_START + LARGEST_BYTES)).unwrap_or_default();

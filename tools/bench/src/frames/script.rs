@@ -1,5 +1,5 @@
-//! What a churn of mixed orders frees and asks for, written down before the clock starts. It depends on no address, so
-//! each subject gets the same.
+//! The frees and requests of a churn of mixed orders, written down before the clock starts. It depends on no address,
+//! so each subject gets the same.
 
 use rhumb_machine::Order;
 
@@ -15,7 +15,7 @@ pub(super) enum Step {
     Put(Order),
 }
 
-/// What one CPU does: first the fill, then the churn.
+/// The operations of one CPU: first the fill, then the churn.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     pub(super) fill: Vec<(u32, Step)>,

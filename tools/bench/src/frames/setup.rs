@@ -1,4 +1,4 @@
-//! What it takes to begin: initialisation, and metadata per frame.
+//! The cost of beginning: initialisation, and metadata per frame.
 
 use super::subject::FrameSubject;
 use super::{Setting, Workload};

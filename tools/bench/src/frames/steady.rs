@@ -20,7 +20,7 @@ const STRIDE: usize = 100;
 /// How many times a get that failed is asked again: lock-free allocators may fail though frames are free, and say so.
 const RETRIES: usize = 8;
 
-/// A get, asked again where it fails.
+/// Returns a get, asked again where it fails.
 #[inline]
 pub(super) fn persistent_get<S: FrameSubject>(
     subject: &S,
@@ -49,7 +49,7 @@ fn use_frame(pfn: Pfn) {
     unsafe { asm!("/* {} */", in(reg) pfn.get(), options(nomem, nostack, preserves_flags)) };
 }
 
-/// Whether the get had a block.
+/// Tells whether the get had a block.
 #[inline(always)]
 fn pair<S: FrameSubject, const ORDER: u8>(subject: &S, pinned: Pinned<'_>) -> bool {
     let order = const { Order::new(ORDER).unwrap() };
@@ -143,7 +143,7 @@ pub(super) fn take<S: FrameSubject>(subject: &S, member: &Member<'_>, count: usi
     }
 }
 
-/// An empty vector whose memory the host has backed already.
+/// Returns an empty vector whose memory the host has backed already.
 pub(super) fn touched<T>(capacity: usize) -> Vec<T> {
     let mut vector: Vec<T> = Vec::with_capacity(capacity);
     let page = 4096 / size_of::<T>().max(1);

@@ -1,4 +1,4 @@
-//! What a page-frame allocator must be able to do to take part.
+//! The interface of a page-frame allocator that takes part.
 
 use std::hint::black_box;
 
@@ -55,7 +55,7 @@ pub(crate) trait FrameSubject: Sized + Send + Sync + 'static {
     /// Its name in table and file.
     const NAME: &'static str;
 
-    /// What it hands out: a handle, or a bare number where it knows no handles. Dropping it does nothing.
+    /// The thing that it hands out: a handle, or a bare number where it knows no handles. Dropping it does nothing.
     type Held: Send;
 
     /// Memory for its metadata, allocated and touched before the clock starts, as a kernel's would be mapped already.
@@ -64,24 +64,24 @@ pub(crate) trait FrameSubject: Sized + Send + Sync + 'static {
     /// Makes room for the metadata.
     fn storage(region: &Region) -> Result<Self::Storage, Unfit>;
 
-    /// An allocator with all of the region free: this is what initialisation measures.
+    /// Returns an allocator with all of the region free: this is what initialisation measures.
     fn new(region: &Region, storage: Self::Storage) -> Result<Self, Unfit>;
 
     /// Metadata that a get or a put may touch, in bytes for all of the region; `None` where it cannot be told.
     fn metadata_bytes(&self) -> Option<u64>;
 
-    /// Whether it knows blocks of this order at all.
+    /// Tells whether it knows blocks of this order at all.
     fn serves(_order: Order) -> bool {
         true
     }
 
-    /// One block, or `None`.
+    /// Returns one block, or `None`.
     fn get(&self, pinned: Pinned<'_>, order: Order) -> Option<Self::Held>;
 
     /// Gives a block back that `get` gave out with the same order.
     fn put(&self, pinned: Pinned<'_>, held: Self::Held, order: Order);
 
-    /// Its first frame.
+    /// Returns its first frame.
     fn first(&self, held: &Self::Held) -> Pfn;
 
     /// Gives back what this CPU's caches hold, where the allocator can be asked to.
@@ -99,7 +99,7 @@ pub(crate) trait FrameSubject: Sized + Send + Sync + 'static {
         (held, Moved(0))
     }
 
-    /// A fresh allocator over all of the region.
+    /// Returns a fresh allocator over all of the region.
     fn fresh(region: &Region) -> Result<Self, Unfit> {
         let storage = Self::storage(region)?;
         region.on_boot_cpu(|| Self::new(region, storage))?
@@ -119,7 +119,7 @@ impl Zeroed {
         Self(words)
     }
 
-    /// The memory itself.
+    /// Returns the memory itself.
     pub(crate) fn into_words(self) -> Box<[u64]> {
         self.0
     }

@@ -32,12 +32,12 @@ fn setting() -> Setting {
     }
 }
 
-/// Counts frames that are held twice, or stand outside the region or askew, over random gets and puts on two
+/// Counts frames that are held twice, or lie outside the region or askew, over random gets and puts on two
 /// CPUs; then 2-MiB blocks that are not whole again when all is given back.
 #[derive(Clone, Copy)]
 struct Honest;
 
-/// A count that must be zero.
+/// Returns a count that must be zero.
 fn wrong(metric: &'static str, count: usize) -> Sample {
     Sample::count(metric, "frames", Better::Lower, count as u64)
 }
@@ -106,7 +106,7 @@ fn every_subject_is_honest() {
     for mut case in subjects::cases("honest", &setting(), Honest) {
         for sample in (case.run)().unwrap() {
             let allowed = match (sample.metric, case.subject) {
-                // Its other CPU's pool keeps what it has: nobody can ask for it.
+                // Its other CPU's pool keeps its frames: no call asks for them.
                 ("unmerged", "osdk-frame-allocator") => 16.0,
                 // One block holds the metadata of those that keep it in the region.
                 ("unmerged", _) => 1.0,

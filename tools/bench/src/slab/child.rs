@@ -12,7 +12,7 @@ use crate::driver::{Better, Case, Outcome, Sample, Unfit};
 /// All metrics and units of this family, so that a child's words become the parent's.
 const WORDS: [&str; 8] = ["time", "failed", "wrong", "churn", "sparse", "ns", "objects", "held/live"];
 
-/// `case` as a case that runs in a process of its own.
+/// Returns `case` as a case that runs in a process of its own.
 pub(super) fn apart(options: &Options, workload: &'static str, cpus: usize, case: Case) -> Case {
     let subject = case.subject;
     let mut arguments = vec!["slab-case".to_owned(), "--only".to_owned(), format!("{workload}/{subject}")];

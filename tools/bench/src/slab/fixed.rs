@@ -43,7 +43,7 @@ fn use_object(object: NonNull<u8>) {
     unsafe { asm!("/* {} */", in(reg) object.as_ptr(), options(nostack, preserves_flags)) };
 }
 
-/// A pair, with a check as in [`burst`].
+/// Returns a pair, with a check as in [`burst`].
 #[inline(always)]
 fn pair<S: ObjectSubject>(
     subject: &S,
@@ -87,7 +87,7 @@ fn burst<S: ObjectSubject, const BURST: usize>(
         }
     }
     faults.failed += (BURST - count as usize) as u64;
-    // What an owner does with its objects is hidden from the compiler.
+    // The compiler does not see what an owner does with its objects.
     black_box(&mut *objects);
     for (index, &object) in objects.iter().take(count as usize).enumerate() {
         faults.wrong += u64::from(!check(object, u32::MAX - index as u32));
@@ -136,7 +136,7 @@ impl<const BURST: usize> Workload for Burst<BURST> {
     }
 }
 
-/// Runs `work` on all CPUs, while objects live that nobody else may have.
+/// Runs `work` on all CPUs, while objects live that no other caller may get.
 fn among_bystanders<S: ObjectSubject>(
     setting: &Setting,
     work: impl Fn(&S, &Member<'_>, &mut Faults) -> Timing + Sync,

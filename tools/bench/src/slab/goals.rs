@@ -30,7 +30,7 @@ pub(super) fn kind_of(subject: &str) -> Option<Kind> {
     KINDS.into_iter().find(|&(name, _)| name == subject).map(|(_, kind)| kind)
 }
 
-/// With whom a figure is compared.
+/// The subject with which a figure is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Against {
     /// The best of a kind.
@@ -39,7 +39,7 @@ enum Against {
     BestOfAll,
     /// One subject.
     Subject(&'static str),
-    /// Nobody: the figure itself has a limit.
+    /// No subject: the figure itself has a limit.
     Limit,
 }
 
@@ -64,7 +64,7 @@ impl Against {
     }
 }
 
-/// What one of our subjects is to reach in a workload.
+/// The figure that one of our subjects is to reach in a workload.
 struct Goal {
     workload: &'static str,
     metric: &'static str,
@@ -99,7 +99,7 @@ const GOALS: [Goal; 12] = [
     goal("held", "sparse", OURS, Against::Limit, 4.0),
 ];
 
-/// One line for each goal and number of CPUs; empty where nothing of ours ran.
+/// Returns one line for each goal and number of CPUs; empty where nothing of ours ran.
 pub(crate) fn judged(report: &Report) -> String {
     let mut text = String::new();
     for ours in report.figures() {

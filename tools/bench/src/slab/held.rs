@@ -1,7 +1,7 @@
 //! Memory held for each live byte.
 //!
 //! Churn makes holes; then nine tenths of the objects are freed at random, and the allocator is asked to give back what
-//! it can. Held is what the process has grown by, or, for allocators that give frames back to somebody who keeps them,
+//! it can. Held is the growth of the process, or, for allocators that give frames back to a keeper of frames,
 //! the frames that they have.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ const PASSES: usize = 5;
 #[derive(Clone, Copy)]
 pub(super) struct Held;
 
-/// What the CPUs see together.
+/// The state that the CPUs share.
 #[derive(Default)]
 struct Seen {
     live_bytes: AtomicU64,
@@ -74,7 +74,7 @@ impl Workload for Held {
             member.meet();
             subject.reclaim(member.pinned);
             member.meet();
-            // What one CPU's caches gave up may be the last of what another one looked at.
+            // The objects that one CPU's caches gave up may be the last of a slab that another CPU looked at.
             subject.reclaim(member.pinned);
             let sparse = seen.ratio(&subject, member, &population)?;
             population.check();

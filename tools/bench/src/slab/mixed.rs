@@ -1,6 +1,6 @@
 //! Many sizes: random frees, each followed by the allocation of an object of another size.
 //!
-//! The live objects stand in random order, and a pass goes over all of them, so that the timed loop reads what it frees
+//! The live objects are in random order, and a pass goes over all of them, so that the timed loop reads what it frees
 //! one after the other; between passes the order is drawn anew.
 
 use super::fixed::times_and_faults;
@@ -26,12 +26,12 @@ pub(super) struct Mixed {
     operations: usize,
 }
 
-/// What the caches of a CPU hold.
+/// The bytes that the caches of a CPU hold.
 pub(super) const SMALL: Mixed = Mixed { name: "mixed-10k", live: 10_000, operations: 600_000 };
-/// What they do not hold.
+/// The bytes that they do not hold.
 pub(super) const LARGE: Mixed = Mixed { name: "mixed-200k", live: 200_000, operations: 600_000 };
 
-/// What an allocator that is not optimized can do in a test; the others differ by these numbers.
+/// The size for an allocator that is not optimized, in a test; the others differ by these numbers.
 #[cfg(test)]
 pub(super) const TINY: Mixed = Mixed { name: "mixed-tiny", live: 2_000, operations: 400_000 };
 
@@ -58,7 +58,7 @@ impl Population {
         Self { held, faults: Faults::default(), sizes, next_size: 0, tags: Tags::of(member.index), random }
     }
 
-    /// The next size, in bytes.
+    /// Returns the next size, in bytes.
     #[inline(always)]
     fn size(&mut self) -> u32 {
         self.next_size = (self.next_size + 1) % SIZES;
@@ -89,8 +89,8 @@ impl Population {
         self.random = random;
     }
 
-    /// A pass: each object is freed, and another one allocated in its place. A function of its own, so that the loop
-    /// body has one place and is inlined there, however long it is.
+    /// Returns a pass: each object is freed, and another one allocated in its place. A function of its own, so that the
+    /// loop body has one place and is inlined there, however long it is.
     #[inline(never)]
     pub(super) fn pass<S: ObjectSubject>(&mut self, subject: &S, member: &Member<'_>) -> Timing {
         let (pinned, count) = (member.pinned, self.held.len());

@@ -43,19 +43,19 @@ const MEMORY_BYTES: u64 = 1 << 30;
 
 /// A workload over any subject: generic, so that each subject's calls are inlined into it.
 trait Workload: Copy + 'static {
-    /// Its name in table and file.
+    /// Returns its name in table and file.
     fn name(&self) -> &'static str;
 
     /// Runs it once on a fresh allocator.
     fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome;
 
-    /// The fewest CPUs on which it makes sense.
+    /// Returns the fewest CPUs on which it makes sense.
     fn fewest_cpus(&self) -> usize {
         1
     }
 }
 
-/// What a workload is told.
+/// The parameters of a workload.
 #[derive(Clone)]
 struct Setting {
     place: Place,
@@ -63,12 +63,12 @@ struct Setting {
     options: Options,
 }
 
-/// All groups, with cases that run in processes of their own.
+/// Returns all groups, with cases that run in processes of their own.
 pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     groups_of(options, child::apart)
 }
 
-/// All groups; `wrap` makes a case of a subject's name, and of the closure that runs it here.
+/// Returns all groups; `wrap` makes a case of a subject's name, and of the closure that runs it here.
 fn groups_of(
     options: &Options,
     wrap: fn(&Options, &'static str, usize, Case) -> Case,

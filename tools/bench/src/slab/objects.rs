@@ -18,7 +18,7 @@ const SMALLEST_BYTES: usize = 16;
 /// the memory. The mean is 423 B.
 const LARGEST_BYTES: usize = 2048;
 
-/// What is live of a workload.
+/// The live objects of a workload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) object: NonNull<u8>,
@@ -26,7 +26,7 @@ pub(super) struct Held {
     tag: u32,
 }
 
-// SAFETY: whoever holds it owns the object.
+// SAFETY: its holder owns the object.
 unsafe impl Send for Held {}
 
 /// Writes an object's first word.
@@ -39,7 +39,7 @@ pub(super) unsafe fn tag(object: NonNull<u8>, tag: u32) {
     unsafe { object.cast::<u64>().write_volatile(u64::from(tag)) };
 }
 
-/// Whether the object has the tag still.
+/// Tells whether the object has the tag still.
 ///
 /// # Safety
 /// As with [`tag`].
@@ -49,14 +49,14 @@ pub(super) unsafe fn has_tag(object: NonNull<u8>, tag: u32) -> bool {
     unsafe { object.cast::<u64>().read_volatile() == u64::from(tag) }
 }
 
-/// The layout of `bytes`.
+/// Returns the layout of `bytes`.
 #[inline(always)]
 pub(super) fn layout(bytes: u32) -> Layout {
     // SAFETY: the alignment is a power of two, and no `u32` overflows.
     unsafe { Layout::from_size_align_unchecked(bytes as usize, 8) }
 }
 
-/// What went wrong.
+/// The faults that were seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Faults {
     /// Requests without an object.
@@ -94,7 +94,7 @@ impl Tags {
         Self((index as u32) << 27)
     }
 
-    /// The next one.
+    /// Returns the next one.
     #[inline(always)]
     pub(super) fn next(&mut self) -> u32 {
         self.0 = self.0.wrapping_add(1);
@@ -103,7 +103,7 @@ impl Tags {
 }
 
 impl Held {
-    /// An object of `bytes`, tagged.
+    /// Returns an object of `bytes`, tagged.
     #[inline(always)]
     pub(super) fn take<S: ObjectSubject>(
         subject: &S,
@@ -124,19 +124,19 @@ impl Held {
         unsafe { subject.put(pinned, self.object, layout(self.bytes)) };
     }
 
-    /// Whether it is this owner's alone.
+    /// Tells whether it is this owner's alone.
     pub(super) fn is_whole(&self) -> bool {
         // SAFETY: it is held.
         unsafe { has_tag(self.object, self.tag) }
     }
 }
 
-/// How many of `held` are not their owner's alone.
+/// Returns how many of `held` are not their owner's alone.
 pub(super) fn broken(held: &[Held]) -> u64 {
     held.iter().filter(|held| !held.is_whole()).count() as u64
 }
 
-/// The size of the next object, in bytes.
+/// Returns the size of the next object, in bytes.
 pub(super) fn mixed_size(random: &mut Random) -> u32 {
     let fraction = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
     let ratio = LARGEST_BYTES as f64 / SMALLEST_BYTES as f64;

@@ -54,7 +54,7 @@ impl Ring {
         }
     }
 
-    /// The next slot to fill, when there is one; `None` when the member's time has run out.
+    /// Returns the next slot to fill, when there is one; `None` when the member's time has run out.
     #[inline]
     fn to_fill(&self, member: &Member<'_>) -> Option<*mut [NonNull<u8>; BATCH]> {
         let filled = self.filled.0.load(Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl Ring {
             .then(|| self.slots[filled % SLOTS].get())
     }
 
-    /// The next slot to empty, when there is one; `None` when the member's time has run out.
+    /// Returns the next slot to empty, when there is one; `None` when the member's time has run out.
     #[inline]
     fn to_empty(&self, member: &Member<'_>) -> Option<*mut [NonNull<u8>; BATCH]> {
         let emptied = self.emptied.0.load(Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl<const BYTES: usize> Workload for Remote<BYTES> {
 
     fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.place, one_size::<BYTES>())?;
-        // An odd CPU has nobody to hand anything to: it stays out.
+        // An odd CPU has no partner to hand anything to: it stays out.
         let cpus = setting.place.cpus / 2 * 2;
         let rings: Vec<Ring> = (0..cpus / 2).map(|_| Ring::new()).collect();
         let batches = setting.options.operations(OBJECTS / BATCH);
@@ -168,7 +168,7 @@ impl<const BYTES: usize> Workload for Remote<BYTES> {
                 let step = if member.index.is_multiple_of(2) {
                     produce::<S, BYTES>(&subject, ring, member, &mut faults)
                 } else {
-                    // SAFETY: the neighbour tagged it, and nobody else has it.
+                    // SAFETY: the neighbour tagged it, and no other CPU has it.
                     let check = |object, tag| unsafe { objects::has_tag(object, tag) };
                     consume::<S, BYTES>(&subject, ring, member, check, &mut faults)
                 };
@@ -182,7 +182,7 @@ impl<const BYTES: usize> Workload for Remote<BYTES> {
                 let timing = member.timed_until(batches, 1, |_| {
                     consume::<S, BYTES>(&subject, ring, member, |_, _| true, &mut faults)
                 });
-                // What came too late to count.
+                // Objects that came too late to count.
                 while !ring.is_empty() {
                     let _ = consume::<S, BYTES>(&subject, ring, member, |_, _| true, &mut faults);
                 }

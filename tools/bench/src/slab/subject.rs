@@ -1,4 +1,4 @@
-//! What an object allocator must be able to do to take part.
+//! The interface of an object allocator that takes part.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     Kernel,
     /// A heap of user space.
     UserSpace,
-    /// What is possible; no competitor.
+    /// The lower bound; no competitor.
     Floor,
 }
 
@@ -38,12 +38,12 @@ impl Place {
         self.machine
     }
 
-    /// The first byte of the memory: aligned to 4 KiB at least.
+    /// Returns the first byte of the memory: aligned to 4 KiB at least.
     pub(crate) fn base(&self) -> *mut u8 {
         self.machine.direct(self.memory.start()).as_mut_ptr()
     }
 
-    /// How much memory there is, in bytes.
+    /// Returns how much memory there is, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.memory.bytes() as usize
     }
@@ -62,10 +62,10 @@ pub(crate) trait ObjectSubject: Sized + Sync + 'static {
     /// Whose it is.
     const KIND: Kind;
 
-    /// An allocator with nothing allocated. Workloads of one size say it beforehand, for caches of one size.
+    /// Returns an allocator with nothing allocated. Workloads of one size say it beforehand, for caches of one size.
     fn fresh(place: &Place, one_size: Layout) -> Result<Self, Unfit>;
 
-    /// An object, or `None`.
+    /// Returns an object, or `None`.
     fn get(&self, pinned: Pinned<'_>, layout: Layout) -> Option<NonNull<u8>>;
 
     /// Gives an object back.
@@ -74,7 +74,7 @@ pub(crate) trait ObjectSubject: Sized + Sync + 'static {
     /// `get` gave it out with the same layout, and its owner lets it go.
     unsafe fn put(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout);
 
-    /// An object of the one size: its layout is known when this is compiled.
+    /// Returns an object of the one size: its layout is known when this is compiled.
     #[inline(always)]
     fn get_one<const BYTES: usize>(&self, pinned: Pinned<'_>) -> Option<NonNull<u8>> {
         self.get(pinned, one_size::<BYTES>())
@@ -90,7 +90,7 @@ pub(crate) trait ObjectSubject: Sized + Sync + 'static {
         unsafe { self.put(pinned, object, one_size::<BYTES>()) }
     }
 
-    /// Gives back what this CPU's caches hold, then what nobody uses, as far as the allocator can be asked to.
+    /// Gives back what this CPU's caches hold, then all unused memory, as far as the allocator can be asked to.
     fn reclaim(&self, _pinned: Pinned<'_>) {}
 
     /// Memory that it holds, in bytes, where it was `touched_bytes` by which the process has grown.
@@ -99,7 +99,7 @@ pub(crate) trait ObjectSubject: Sized + Sync + 'static {
     }
 }
 
-/// The layout of objects of one size.
+/// Returns the layout of objects of one size.
 pub(crate) const fn one_size<const BYTES: usize>() -> Layout {
     const {
         match Layout::from_size_align(BYTES, 8) {
@@ -158,7 +158,7 @@ impl<G: GlobalSubject> ObjectSubject for G {
     }
 }
 
-/// What of this process stands in memory, in bytes: exact, where `statm` is a guess.
+/// Returns the bytes of this process that are in memory: exact, where `statm` is a guess.
 pub(crate) fn resident_bytes() -> Result<u64, Unfit> {
     let text =
         std::fs::read_to_string("/proc/self/smaps_rollup").map_err(|error| Unfit(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Each subject, through its wrapper, gives out objects that are nobody else's; each workload sees it when one does
+//! Each subject, through its wrapper, gives each object out once; each workload sees it when one does
 //! not.
 
 use std::alloc::Layout;
@@ -107,7 +107,7 @@ fn every_workload_runs() {
     check(held::Held);
 }
 
-/// What is wrong with a planted allocator.
+/// The fault of a planted allocator.
 const TWICE: u8 = 0;
 const SMEARS: u8 = 1;
 const LOSES: u8 = 2;

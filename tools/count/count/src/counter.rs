@@ -13,7 +13,7 @@ use crate::report::{Executed, Fault, FaultKind, Place, Report, Sample, Side};
 /// Bytes of a cache line, as a shift.
 const LINE_SHIFT: u32 = 6;
 
-/// What an access to memory does.
+/// The kind of an access to memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Loads.
@@ -29,7 +29,7 @@ pub struct Counter {
     report: Report,
 }
 
-/// What is known of one CPU.
+/// The state of one CPU.
 #[derive(Default, Debug)]
 struct Cpu {
     /// Innermost last.
@@ -48,7 +48,7 @@ struct Open {
 }
 
 impl Counter {
-    /// Whether no region is open on any CPU: instructions and accesses then change nothing.
+    /// Tells whether no region is open on any CPU: instructions and accesses then change nothing.
     pub fn is_idle(&self) -> bool {
         self.cpus.iter().all(|cpu| cpu.open.is_empty())
     }
@@ -63,7 +63,7 @@ impl Counter {
 
     fn begin(&mut self, cpu: usize, id: RegionId) {
         if self.is_idle() {
-            // Nobody was watched: what CPUs executed last is not known.
+            // No CPU was watched: what CPUs executed last is not known.
             self.cpus.iter_mut().for_each(|cpu| cpu.repeating = None);
         }
         let here = self.cpu(cpu);
@@ -124,7 +124,7 @@ impl Counter {
         }
     }
 
-    /// What was counted. Regions that are still open are faults.
+    /// Ends the count and returns the report. Regions that are still open are faults.
     pub fn finish(&mut self) -> Report {
         let mut report = std::mem::take(&mut self.report);
         for (cpu, state) in std::mem::take(&mut self.cpus).into_iter().enumerate() {

@@ -28,7 +28,7 @@ pub struct Instruction {
 }
 
 impl Instruction {
-    /// The instruction `code` at `address`.
+    /// Returns the instruction `code` at `address`.
     pub fn new(address: u64, code: &[u8]) -> Self {
         Self { address, bytes: (code.len() as u64 & LENGTH) as u8, repeats: repeats(code) }
     }
@@ -49,7 +49,7 @@ impl Instruction {
     }
 }
 
-/// Whether `code` is INS, OUTS, MOVS, CMPS, STOS, LODS or SCAS under REP, REPE or REPNE.
+/// Tells whether `code` is INS, OUTS, MOVS, CMPS, STOS, LODS or SCAS under REP, REPE or REPNE.
 fn repeats(code: &[u8]) -> bool {
     let mut repeat = false;
     for &byte in code {

@@ -38,7 +38,7 @@ impl Executed {
     /// One iteration.
     pub const ITERATION: Self = Self { instructions: 0, iterations: 1 };
 
-    /// What an emulator that counts each iteration as an instruction counts.
+    /// Returns the count of an emulator that counts each iteration as an instruction.
     pub const fn steps(self) -> u64 {
         self.instructions + self.iterations
     }
@@ -56,9 +56,9 @@ impl AddAssign for Executed {
 pub struct Sample {
     /// The CPU that executed the marks.
     pub cpu: usize,
-    /// What that CPU executed.
+    /// The work of that CPU.
     pub here: Executed,
-    /// What the other CPUs executed meanwhile.
+    /// The work of the other CPUs meanwhile.
     pub elsewhere: Executed,
     /// Loads by instructions; 0 where memory was not watched.
     pub reads: u64,
@@ -97,7 +97,7 @@ pub struct Region {
     pub places: BTreeMap<Place, Executed>,
 }
 
-/// What is wrong with a pair of marks.
+/// The fault of a pair of marks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultKind {
     /// Begun while open on the same CPU; the second mark was ignored.
@@ -123,7 +123,7 @@ impl FaultKind {
 /// Marks that do not pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// What is wrong.
+    /// The fault.
     pub kind: FaultKind,
     /// The CPU that executed the mark.
     pub cpu: usize,
@@ -180,7 +180,7 @@ impl fmt::Display for Report {
 pub enum ReportError {
     /// It does not begin as one of this version does.
     NotAReport,
-    /// Its last line is missing: whoever wrote it was stopped.
+    /// Its last line is missing: its writer was stopped.
     Truncated,
     /// This line says nothing that a report says; the number counts from 1.
     BadLine(usize),
@@ -240,7 +240,7 @@ impl FromStr for Report {
 }
 
 impl Report {
-    /// The region with this number, if it was begun and ended at least once.
+    /// Returns the region with this number, if it was begun and ended at least once.
     pub fn region(&self, id: RegionId) -> Option<&Region> {
         self.regions.get(&id).filter(|region| !region.samples.is_empty())
     }

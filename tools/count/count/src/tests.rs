@@ -17,7 +17,7 @@ fn string(address: u64) -> Instruction {
     Instruction::new(address, &[0xf3, 0xa4])
 }
 
-/// A counter with region 1 open on CPU 0.
+/// Returns a counter with region 1 open on CPU 0.
 fn counter() -> Counter {
     let mut counter = Counter::default();
     counter.mark(0, Mark::Begin(id(1)));

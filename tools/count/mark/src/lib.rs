@@ -40,7 +40,7 @@ const BEGIN: u32 = 0b01 << KIND_SHIFT;
 const END: u32 = 0b00 << KIND_SHIFT;
 const KIND_SHIFT: u32 = 14;
 
-/// What a pair of marks encloses: a number that the measured code chooses.
+/// The region that a pair of marks encloses: a number that the measured code chooses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RegionId(u16);
 
@@ -48,12 +48,12 @@ impl RegionId {
     /// The highest number.
     pub const MAX: u16 = (1 << KIND_SHIFT) - 1;
 
-    /// The region with this number, or `None` above [`RegionId::MAX`].
+    /// Returns the region with this number, or `None` above [`RegionId::MAX`].
     pub const fn new(number: u16) -> Option<Self> {
         if number <= Self::MAX { Some(Self(number)) } else { None }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub const fn get(self) -> u16 {
         self.0
     }
@@ -65,7 +65,7 @@ impl fmt::Display for RegionId {
     }
 }
 
-/// What a mark says.
+/// The meaning of a mark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mark {
     /// The next instruction is the region's first.
@@ -75,7 +75,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// The displacement that says it.
+    /// Returns the displacement that says it.
     pub const fn displacement(self) -> u32 {
         match self {
             Self::Begin(id) => MAGIC | BEGIN | id.0 as u32,
@@ -83,8 +83,8 @@ impl Mark {
         }
     }
 
-    /// The mark that the instruction `bytes` is, if it is one. Longer slices hold more than one instruction and are
-    /// none.
+    /// Returns the mark that the instruction `bytes` is, if it is one. Longer slices hold more than one instruction and
+    /// are none.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let displacement = bytes.strip_prefix(&OPCODE)?;
         let displacement = u32::from_le_bytes(displacement.try_into().ok()?);

@@ -77,7 +77,7 @@ pub(crate) struct Translated {
     _opaque: [u8; 0],
 }
 
-/// What an access to memory is, in bits.
+/// The description of an access to memory, in bits.
 pub(crate) type MemoryInfo = u32;
 
 /// `QEMU_PLUGIN_CB_NO_REGS`: the callback reads no register of the guest.

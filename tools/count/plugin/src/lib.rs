@@ -38,7 +38,7 @@ extern "C" fn declare_version() {
     qemu_plugin_version.store(api::version_to_declare(), Relaxed);
 }
 
-/// What `-plugin` asked for.
+/// The options of `-plugin`.
 struct Options {
     /// Where the report goes.
     out: PathBuf,

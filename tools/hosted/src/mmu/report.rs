@@ -1,11 +1,11 @@
-//! What an access can end in, and what the detector says.
+//! The outcomes of an access, and the detector's findings.
 
 use core::fmt;
 
 use rhumb_machine::{CpuId, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{Entry, Key, Permissions, Rights};
 
-/// What a CPU does with an address, as a supervisor (ring 0, CR0.WP and SMEP on).
+/// A CPU's use of an address, as a supervisor (ring 0, CR0.WP and SMEP on).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
     /// Reads.
@@ -17,8 +17,8 @@ pub enum Use {
 }
 
 impl Use {
-    /// The fault that `permissions` raise, or the page's protection key: `keys` is the CPU's register of rights, which
-    /// counts for data of supervisor pages.
+    /// Returns the fault that `permissions` raise, or the page's protection key: `keys` is the CPU's register of
+    /// rights, which counts for data of supervisor pages.
     pub(crate) fn fault(self, permissions: Permissions, key: Option<Key>, keys: u32) -> Option<Fault> {
         let is_allowed = match self {
             Self::Read => true,
@@ -51,7 +51,7 @@ pub enum Fault {
     NotCanonical,
 }
 
-/// What is cached.
+/// The cached entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
     /// The translation of a page.
@@ -75,7 +75,7 @@ pub enum What {
 }
 
 impl What {
-    /// The first frame that a CPU reaches by it.
+    /// Returns the first frame that a CPU reaches by it.
     pub const fn target(self) -> Pfn {
         match self {
             Self::Translation { frame, .. } => frame,
@@ -83,7 +83,7 @@ impl What {
         }
     }
 
-    /// The entry that was cached.
+    /// Returns the entry that was cached.
     pub const fn entry(self) -> Entry {
         match self {
             Self::Translation { entry, .. } | Self::Table { entry, .. } => entry,
@@ -111,7 +111,7 @@ pub struct StaleUse {
     pub cpu: CpuId,
     /// The first address that it translates.
     pub virt: VirtAddr,
-    /// What is cached.
+    /// The cached entry.
     pub what: What,
     /// The entry that a walk of the address ends at now.
     pub current: Option<Entry>,

@@ -24,7 +24,7 @@ impl HostedTables {
     ///
     /// # Safety
     /// The value and its clones are used only while the machine lives. Every frame of its RAM that they are given as a
-    /// table is one, and nobody else writes to it.
+    /// table is one, and no other code writes to it.
     pub unsafe fn new(machine: &HostedMachine) -> Self {
         let ram = machine.ram().iter().map(|ram| ram.range).collect();
         Self { base: machine.direct_map_base(), ram }
@@ -75,14 +75,14 @@ impl<'machine> TableFrames<'machine> {
         Self { machine, tables, free: frames.iter().rev().collect() }
     }
 
-    /// How many are left.
+    /// Returns how many are left.
     pub fn free_tables(&self) -> usize {
         self.free.len()
     }
 }
 
-// SAFETY: each of the frames is handed out once until it comes back; `new` was promised that they are RAM of the machine and
-// for tables alone.
+// SAFETY: each of the frames is handed out once until it comes back; `new` was promised that they are RAM of the
+// machine and for tables alone.
 unsafe impl TableSource for TableFrames<'_> {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
         let table = self.free.pop().ok_or(OutOfTables)?;

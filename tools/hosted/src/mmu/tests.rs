@@ -1,5 +1,5 @@
-//! The unit translates as the manual says, is silent about right flushing, and finds each planted fault. By theme; and the world
-//! that the themes share.
+//! The unit translates as the manual says, is silent about right flushing, and finds each planted fault. By theme; and
+//! the world that the themes share.
 
 mod careless;
 mod detecting;
@@ -23,7 +23,7 @@ use crate::HostedMachine;
 const BASE: u64 = 0xffff_8000_0000_0000;
 const LARGE: u64 = 2 << 20;
 const PAGE: u64 = 4096;
-/// Blocks of 2 MiB that tests map and unmap; frames for them stand after the tables' 4 MiB.
+/// Blocks of 2 MiB that tests map and unmap; frames for them come after the tables' 4 MiB.
 const BLOCKS: u64 = 6;
 const FRAMES_AT: u64 = 4 << 20;
 

@@ -1,4 +1,4 @@
-//! What one CPU has cached of the tables.
+//! The entries of the tables that one CPU has cached.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl Tlb {
         (self.translations.len(), self.tables.len())
     }
 
-    /// What was used since the last call although it should be gone.
+    /// Returns the entries that were used since the last call although they should be gone.
     pub(super) fn take_condemned(&mut self) -> Vec<(What, VirtAddr)> {
         std::mem::take(&mut self.condemned)
     }
@@ -101,7 +101,7 @@ impl Tlb {
         }
     }
 
-    /// A cached translation of `virt`; where there are several, any of them.
+    /// Returns a cached translation of `virt`; where there are several, any of them.
     fn lookup(&mut self, virt: VirtAddr) -> Option<Translation> {
         let sizes = PageSize::DESCENDING;
         let first = self.number(sizes.len() as u64) as usize;
@@ -188,7 +188,7 @@ impl Tlb {
         }
     }
 
-    /// What a flush drops.
+    /// Drops the entries in the scope of a flush.
     pub(super) fn flush(&mut self, scope: FlushScope<'_>) {
         match scope {
             FlushScope::Pages { runs, .. } => {
@@ -205,8 +205,8 @@ impl Tlb {
         }
     }
 
-    /// What `invlpg` drops: the page around the address, by the size that it was walked with, and table entries: all of
-    /// them, or those that serve the address, as the configuration says.
+    /// Drops the entries of an `invlpg`: the page around the address, by the size that it was walked with, and table
+    /// entries: all of them, or those that serve the address, as the configuration says.
     fn invlpg(&mut self, page: VirtAddr) {
         self.translations.retain(|_, cached| cached.leaf.virt != page.align_down(cached.leaf.size));
         match self.config.invlpg {
@@ -215,7 +215,7 @@ impl Tlb {
         }
     }
 
-    /// What a fault drops: what would serve the address again, and nothing else.
+    /// Drops the entries that a fault drops: those that would serve the address again, and nothing else.
     fn fault(&mut self, virt: VirtAddr) {
         self.translations.retain(|&(first, fragment), _| first != virt.align_down(fragment));
         self.drop_table_entries(virt);
@@ -225,7 +225,7 @@ impl Tlb {
         self.tables.retain(|&(first, level), _| first != spanned(virt, level));
     }
 
-    /// Each cached translation: the frames that it reaches, their memory type, and what it is.
+    /// Returns each cached translation: the frames that it reaches, their memory type, and what it is.
     pub(super) fn memory_types(&self) -> impl Iterator<Item = (PfnRange, CacheMode, What, VirtAddr)> {
         self.translations.iter().filter_map(|(&(virt, fragment), cached)| {
             let what = what(cached, virt);
@@ -261,7 +261,7 @@ impl Tlb {
         condemned
     }
 
-    /// A number below `bound` (splitmix64).
+    /// Returns a number below `bound` (splitmix64).
     fn number(&mut self, bound: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;
@@ -275,17 +275,17 @@ impl Tlb {
     }
 }
 
-/// The first address that an entry at `level` spans.
+/// Returns the first address that an entry at `level` spans.
 fn spanned(virt: VirtAddr, level: u8) -> VirtAddr {
     VirtAddr::new(virt.get() & !(span_bytes(level) - 1))
 }
 
-/// What a walk says of a page, as far as a program can tell.
+/// Returns the result of a walk, as far as a program can tell.
 fn meaning(leaf: &Leaf, virt: VirtAddr) -> (PhysAddr, Permissions, CacheMode, Scope, Option<Key>) {
     (leaf.phys.plus(virt.since(leaf.virt)), leaf.permissions, leaf.cache, leaf.scope, leaf.entry.key())
 }
 
-/// Whether the cached translation is what the tables say in `part`, whatever the sizes of the pages there.
+/// Tells whether the cached translation is what the tables say in `part`, whatever the sizes of the pages there.
 fn agrees(memory: &HostedTables, root: Root, cached: &Translation, part: Part) -> bool {
     let mut virt = part.start;
     loop {
@@ -301,7 +301,7 @@ fn agrees(memory: &HostedTables, root: Root, cached: &Translation, part: Part) -
     }
 }
 
-/// Whether the walk still goes through the cached entry.
+/// Tells whether the walk still goes through the cached entry.
 fn refers(walk: &Walk, level: u8, cached: &TableEntry) -> bool {
     let mut permissions = Permissions::ALL;
     for step in walk.steps() {

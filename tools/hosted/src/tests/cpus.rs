@@ -39,9 +39,9 @@ fn each_cpu_runs_once_with_its_own_token() {
 #[test]
 fn a_cpu_is_one_thread() {
     let (machine, other) = (small(2), small(1));
-    let nobody = EnterError::NoSuchCpu { cpu: cpu(2), cpus: 2 };
-    assert_eq!(machine.enter(cpu(2), |_| ()), Err(nobody));
-    assert_eq!(machine.run_on(CpuMask::first(3), |_| ()), Err(nobody));
+    let missing = EnterError::NoSuchCpu { cpu: cpu(2), cpus: 2 };
+    assert_eq!(machine.enter(cpu(2), |_| ()), Err(missing));
+    assert_eq!(machine.run_on(CpuMask::first(3), |_| ()), Err(missing));
     machine
         .enter(cpu(0), |_| {
             assert_eq!(machine.enter(cpu(0), |_| ()), Err(EnterError::CpuTaken { cpu: cpu(0) }));

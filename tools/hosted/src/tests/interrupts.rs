@@ -136,7 +136,7 @@ fn a_storm_finds_code_that_leaves_interrupts_on() {
     assert_eq!(lost, 0);
 }
 
-/// What a system call answers to the body is not lost to a handler that makes one, too.
+/// The body keeps the answer of its system call, also where a handler makes a system call, too.
 #[test]
 fn a_storm_leaves_the_error_of_the_body_alone() {
     let machine = small(1);

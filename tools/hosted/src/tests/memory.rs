@@ -52,7 +52,7 @@ fn bad_configurations_are_named() {
     );
 }
 
-/// How the host lets this process use `address`: `rw-p`, `---p`, or `None` where nothing is mapped.
+/// Returns how the host lets this process use `address`: `rw-p`, `---p`, or `None` where nothing is mapped.
 fn permissions(address: u64) -> Option<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     maps.lines().find_map(|line| {
@@ -87,7 +87,7 @@ fn ram_can_be_touched_and_holes_cannot() {
         assert_eq!(permissions(virt.get()).as_deref(), Some(expected), "{phys:#x}");
     }
     let last = machine.direct(PhysAddr::new(6 * GIB - 8)).as_mut_ptr::<u64>();
-    // SAFETY: the last word of RAM, which nobody else uses.
+    // SAFETY: the last word of RAM, which no other code uses.
     unsafe { last.write(7) };
     // SAFETY: as above.
     assert_eq!(unsafe { last.read() }, 7);
@@ -115,12 +115,12 @@ fn untouched_memory_is_free() {
     assert_eq!(machine.resident_frames(window).unwrap(), 0);
     for frame in [0, 4_095, 4_096, 9_999] {
         let word = machine.direct(Pfn::new((1 << 27) + frame).addr()).as_mut_ptr::<u64>();
-        // SAFETY: RAM that nobody else uses.
+        // SAFETY: RAM that no other code uses.
         unsafe { word.write(1) };
     }
     assert_eq!(machine.resident_frames(window).unwrap(), 4);
     let half = PhysRange::of_length(Pfn::new(1 << 27).addr(), 4096 * 4096).unwrap();
-    // SAFETY: nobody relies on the two words written above.
+    // SAFETY: no code relies on the two words written above.
     unsafe { machine.discard(half) }.unwrap();
     assert_eq!(machine.resident_frames(window).unwrap(), 2);
     for end in [(1 << 28) + 1, 1 << 60, u64::MAX] {

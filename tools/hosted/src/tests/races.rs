@@ -10,8 +10,8 @@ use std::thread;
 struct HandedOver {
     word: UnsafeCell<u64>,
     ready: AtomicBool,
-    /// The reader is done. Until then the writer lives: of a thread that has ended ThreadSanitizer may have forgotten what it
-    /// did, and reports nothing then.
+    /// The reader is done. Until then the writer lives: of a thread that has ended ThreadSanitizer may have forgotten
+    /// what it did, and reports nothing then.
     taken: AtomicBool,
 }
 

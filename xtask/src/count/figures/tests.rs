@@ -49,7 +49,7 @@ fn the_table_is_aligned_and_says_what_it_knows() {
 #[test]
 fn the_csv_has_the_agreed_columns() {
     let csv = join(CONSOLE, REPORT, "known").expect("they fit").csv(&options("known"));
-    assert!(!csv.contains("reads"), "nobody watched memory");
+    assert!(!csv.contains("reads"), "memory was not watched");
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(CSV_HEAD.trim_end().split(',').count(), lines[0].split(',').count());
     assert_eq!(lines[0], "known/string,1,rhumb,instructions,instructions,4.000,4.000,4.000");

@@ -22,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
     as_built().into_iter().chain(changed()).chain(pool()).collect()
 }
 
-/// What is said when the map is what boot made.
+/// The sentence for a map that is as boot made it.
 const HEALED: &str = "bit for bit";
 
 /// Changes by hand, on purpose, and on all CPUs.

@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: each fault ends in a full report, and each injected fault of the tables is found.
+//! Faults on purpose: each fault ends in a full report, and each injected fault of the tables is found.
 
 use crate::machine::Serial;
 use crate::test::case::{Case, Ends};
@@ -38,7 +38,8 @@ pub(crate) fn cases() -> Vec<Case> {
         let commands = format!("maps audit; inject {kind}; maps audit");
         let found = [text("sound"), text(name), text("the audit found")];
         cases.push(Case::new(format!("inject/{kind}"), &commands).ends(Ends::Failing).expect(found));
-        // What is taken out again is not found any more: the audit reads the tables, not a record of what was injected.
+        // A plant that is taken out again is not found any more: the audit reads the tables, not a record of what was
+        // injected.
         let commands = format!("inject {kind}; inject none; maps audit");
         cases
             .push(Case::new(format!("inject/{kind}/none"), &commands).expect([text("sound"), no_text(name)]));
@@ -66,7 +67,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let case = Case::new(format!("fault/{kind}/no-error-code"), &format!("fault {kind}"));
         cases.push(case.ends(Ends::Panicking).expect([no_text("error code")]));
     }
-    // What the kernel cannot run on, in one sentence.
+    // Machines on which the kernel cannot run: it says so in one sentence.
     for (model, sentence) in
         [("qemu64,-lm", "this CPU has no long mode"), ("max,-nx", "has no no-execute pages")]
     {

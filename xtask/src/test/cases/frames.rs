@@ -31,7 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("frames/high-memory", "zoneinfo; meminfo; stress frames 1; selftest frames; maps audit")
             .append("directmap_limit=512M")
             .expect([all_back(), text("HighMem")]),
-        // What a selftest leaves in caches is no loss.
+        // Frames that a selftest leaves in caches are no loss.
         Case::new("frames/stress/after-selftest", "selftest objects; stress frames 1")
             .cpus(8)
             .memory(MemorySize::mib(64))

@@ -1,5 +1,5 @@
-//! Boards, consoles and CPUs that are not the usual ones, and what comes from outside: interrupts and errors that nothing
-//! announced.
+//! Boards, consoles and CPUs that are not the usual ones, and what comes from outside: interrupts and errors that
+//! nothing announced.
 
 use crate::machine::{Board, MemorySize, Serial};
 use crate::test::case::{Case, Ends};
@@ -140,7 +140,7 @@ fn from_outside() -> Vec<Case> {
             .when("kernel panic", "nmi")
             .ends(Ends::Panicking)
             .expect([text("kernel panic on CPU 0: boom"), text("backtrace"), text("the machine stops here")]),
-        // What was logged and not shown comes with the report, and where the others were.
+        // The report has the log lines that were not shown, and the places of the other CPUs.
         Case::new("panic/complete", "panic boom").ends(Ends::Panicking).expect([
             text("CPU 3 was at"),
             text("that were not shown"),

@@ -4,9 +4,9 @@ use crate::machine::{Board, MemorySize};
 use crate::test::case::Case;
 use crate::test::expect::{kib, lines, nearly, no_text, text};
 
-/// What every machine must pass.
+/// The commands that every machine must pass.
 const WHOLE: &str = "cpus; memmap; meminfo; selftest; maps audit";
-/// What a machine of hundreds of CPUs must pass: the same would take minutes there.
+/// The commands that a machine of hundreds of CPUs must pass: the others would take minutes there.
 const BRIEF: &str = "uptime; meminfo; selftest calls::all; maps audit";
 
 /// Firmware, the kernel image and the boot CPU's needs; below 1 GiB they weigh more than a per cent.

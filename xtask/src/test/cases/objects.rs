@@ -65,7 +65,7 @@ fn injected(fault: &str, report: &'static str) -> Case {
         .expect([text("slab: kmalloc-64: object at"), text(report), text("1 reported")])
 }
 
-/// Whether the fault that a case injects is a forbidden access, and not only a wrong free.
+/// Tells whether the fault that a case injects is a forbidden access, and not only a wrong free.
 pub(crate) fn accesses_what_is_forbidden(case: &Case) -> bool {
     ["overrun", "underrun", "write-after-free"]
         .iter()

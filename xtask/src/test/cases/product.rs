@@ -1,4 +1,5 @@
-//! The kernel alone, as `build` and `image` make it: it boots, its prompt answers, and nothing of the laboratory is there.
+//! The kernel alone, as `build` and `image` make it: it boots, its prompt answers, and nothing of the laboratory is
+//! there.
 
 use crate::machine::Boot;
 use crate::test::case::{Case, Ends};

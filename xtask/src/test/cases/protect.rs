@@ -11,7 +11,7 @@ const WAYS: [(&str, &str, &str); 2] = [
     ("pks", "page tables: of key 1", "its protection key forbids it"),
 ];
 
-/// What is said when the map is what boot made.
+/// The sentence for a map that is as boot made it.
 const HEALED: &str = "bit for bit";
 const NO_KEYS: &str =
     "protect_tables=pks: this CPU has no protection keys for supervisor pages; windows are used";
@@ -75,7 +75,7 @@ fn of_way(way: &str, status: &str, why: &str) -> Vec<Case> {
     ]
 }
 
-/// What is asked for, and what this CPU gives.
+/// Returns the protection that is asked for, and the one that this CPU gives.
 fn decided() -> Vec<Case> {
     let case = |name: &str, word: &str, status: &str| {
         Case::new(format!("protect/{name}"), "cpus; maps audit; selftest protect")

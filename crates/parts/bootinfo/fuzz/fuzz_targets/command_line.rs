@@ -11,7 +11,7 @@ fuzz_target!(|line: &[u8]| {
     assert!(warnings.total() <= line.len().div_ceil(2));
     assert!(options.max_cpus != Some(0) && options.unlisted_cpu != Some(u32::MAX));
     assert!(options.memory_limit_bytes != Some(0) && options.direct_map_limit_bytes != Some(0));
-    // What was understood, written out, is understood again.
+    // An understood line, written out, is understood again.
     let mut again = String::new();
     let mut word = |name: &str, value: Option<String>| {
         if let Some(value) = value {

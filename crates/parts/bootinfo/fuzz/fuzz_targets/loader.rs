@@ -1,4 +1,4 @@
-//! What a boot loader leaves, from any bytes: PVH's structures or multiboot2's tags.
+//! A boot loader's information, from any bytes: PVH's structures or multiboot2's tags.
 #![no_main]
 
 use arbitrary::Arbitrary;

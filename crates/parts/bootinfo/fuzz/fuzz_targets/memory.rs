@@ -44,7 +44,7 @@ struct Input {
     limit: Option<u16>,
 }
 
-/// What each frame is.
+/// The state of each frame.
 #[derive(Clone, PartialEq)]
 struct Model {
     ram: Vec<bool>,
@@ -85,7 +85,7 @@ fn range(start: u16, length: u16) -> PhysRange {
     PhysRange::new(PhysAddr::new(start * PART), PhysAddr::new(end * PART)).unwrap_or_default()
 }
 
-/// The frames that a range touches.
+/// Returns the frames that a range touches.
 fn touched(range: PhysRange) -> core::ops::Range<u64> {
     range.start().get() / PAGE..range.end().get().div_ceil(PAGE)
 }

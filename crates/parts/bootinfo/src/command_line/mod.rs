@@ -20,7 +20,7 @@ use words::{Word, Words};
 const SHOWN_BYTES: usize = 48;
 
 impl Options {
-    /// What `line` asks for, and what in it was not understood.
+    /// Returns the options that `line` asks for, and the words that were not understood.
     pub fn parse(line: &[u8]) -> (Self, Findings<Warning<'_>>) {
         let mut options = Self::default();
         let mut warnings = Findings::default();
@@ -66,7 +66,7 @@ impl Finding for Warning<'_> {
 }
 
 impl Warning<'_> {
-    /// The word, as it stands in the line.
+    /// Returns the word as the line has it.
     pub fn word(&self) -> &[u8] {
         self.word
     }

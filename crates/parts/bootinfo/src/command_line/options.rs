@@ -1,4 +1,4 @@
-//! What the command line can ask for, and the table of words that ask for it.
+//! The options that a command line can set, and the table of its words.
 //!
 //! A new word is a field of [`Options`] and one line of [`WORDS`].
 
@@ -9,7 +9,7 @@ use rhumb_machine::PageSize;
 use super::words::{number, size};
 use crate::serial::SerialPort;
 
-/// What the command line asks for. `Default` is an empty line.
+/// The options that a command line sets. `Default` is an empty line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether the direct map may use 1-GiB pages; `nogbpages` says no.
@@ -44,10 +44,10 @@ pub struct Options {
     pub slab_debug: Option<ArrayString<SLAB_DEBUG_BYTES>>,
 }
 
-/// What `protect_tables=` accepts.
+/// The values that `protect_tables=` accepts.
 pub const PROTECT_TABLES: [&str; 4] = ["off", "on", "window", "pks"];
 
-/// What `clock=` accepts.
+/// The values that `clock=` accepts.
 pub const CLOCKS: [&str; 3] = ["acpi", "pit", "hpet"];
 
 /// The longest value of `slab_debug=`.
@@ -80,16 +80,16 @@ impl Default for Options {
 pub struct KnownWord {
     /// Its name, before the `=` if it takes a value.
     pub name: &'static str,
-    /// What it takes.
+    /// The form of its value.
     pub value: ValueForm,
-    /// What it does, in half a line.
+    /// Its effect, in half a line.
     pub help: &'static str,
     /// Puts the value into the options; `None` where it is none of those accepted. A word without value gets an empty
     /// one.
     pub(super) set: fn(&mut Options, &[u8]) -> Option<()>,
 }
 
-/// What a word takes after its name.
+/// The form of the value that follows a word's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueForm {
     /// Nothing.
@@ -167,12 +167,13 @@ fn count(text: &[u8]) -> Option<usize> {
     number(text).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0)
 }
 
-/// An APIC id. All ones is none: it addresses every CPU.
+/// Returns an APIC id. All ones is none: it addresses every CPU.
 fn apic_id(text: &[u8]) -> Option<u32> {
     number(text).and_then(|id| u32::try_from(id).ok()).filter(|&id| id != u32::MAX)
 }
 
-/// A serial port by its name (`com1`, Linux's `ttyS0`), by its I/O port, or in the form of Linux's `console=uart,`.
+/// Returns a serial port by its name (`com1`, Linux's `ttyS0`), by its I/O port, or in the form of Linux's
+/// `console=uart,`.
 fn serial_port(text: &[u8]) -> Option<SerialPort> {
     let parts: [&[u8]; 3] = {
         let mut parts = text.splitn(3, |&byte| byte == b',');
@@ -197,8 +198,8 @@ fn port(text: &[u8]) -> Option<u16> {
     number(text).and_then(|port| u16::try_from(port).ok())
 }
 
-/// A level by name, or by Linux's number: that prints what is *less* than the number, where 3 is an error, 4 a warning
-/// and 6 information. Errors are never hidden, and Linux has no number for what `trace` prints.
+/// Returns a level by name, or by Linux's number: that prints what is *less* than the number, where 3 is an error, 4 a
+/// warning and 6 information. Errors are never hidden, and Linux has no number for what `trace` prints.
 fn level(text: &[u8]) -> Option<LevelFilter> {
     match number(text) {
         Some(0..=4) => Some(LevelFilter::Error),

@@ -13,7 +13,7 @@ pub(super) struct Words<'line> {
 /// One word: `name` or `name=value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word<'line> {
-    /// The whole word as it stands in the line.
+    /// The whole word, as the line has it.
     pub(super) text: &'line [u8],
     pub(super) name: &'line [u8],
     pub(super) value: Option<&'line [u8]>,
@@ -59,7 +59,7 @@ impl<'line> Word<'line> {
         }
     }
 
-    /// Whether its name is `name`; dashes and underscores are the same, as on Linux.
+    /// Tells whether its name is `name`; dashes and underscores are the same, as on Linux.
     pub(super) fn is_named(&self, name: &str) -> bool {
         let plain = |byte: u8| if byte == b'-' { b'_' } else { byte };
         self.name.len() == name.len()
@@ -78,7 +78,7 @@ fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
-/// A number, decimal or `0x` and hexadecimal.
+/// Returns a number, decimal or `0x` and hexadecimal.
 pub(super) fn number(text: &[u8]) -> Option<u64> {
     let (digits, radix) = match text {
         [b'0', b'x' | b'X', digits @ ..] => (digits, 16),
@@ -93,7 +93,7 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// A size in bytes: a number, and K, M, G or T (either case) for powers of 1,024. Zero is no size.
+/// Returns a size in bytes: a number, and K, M, G or T (either case) for powers of 1,024. Zero is no size.
 pub(super) fn size(text: &[u8]) -> Option<u64> {
     let (digits, shift) = match text {
         [digits @ .., b'k' | b'K'] => (digits, 10),

@@ -32,8 +32,8 @@ const SPACE_IO: u8 = 1;
 const INTERRUPT_8259: u8 = 1 << 0;
 const INTERRUPT_IO_APIC: u8 = 1 << 1;
 
-/// The console that the SPCR names; `None` where it is no 16550 that can be reached, or where there is no console
-/// (address 0).
+/// Returns the console that the SPCR names; `None` where it is no 16550 that can be reached, or where there is no
+/// console (address 0).
 pub(super) fn from_spcr(spcr: &Table<'_>) -> Result<Option<SerialPort>, FirmwareFinding> {
     let bytes = spcr.bytes;
     let fields = Fields(bytes);
@@ -60,7 +60,7 @@ pub(super) fn from_spcr(spcr: &Table<'_>) -> Result<Option<SerialPort>, Firmware
     }))
 }
 
-/// The first serial port among the DBG2's devices that is a 16550 that can be reached.
+/// Returns the first serial port among the DBG2's devices that is a 16550 that can be reached.
 pub(super) fn from_dbg2(dbg2: &Table<'_>) -> Result<Option<SerialPort>, FirmwareFinding> {
     let fields = Fields(dbg2.bytes);
     let (Some(first), Some(count)) = (fields.u32(36), fields.u32(40)) else { return Err(dbg2.too_short()) };
@@ -84,7 +84,7 @@ pub(super) fn from_dbg2(dbg2: &Table<'_>) -> Result<Option<SerialPort>, Firmware
     Ok(None)
 }
 
-/// The 16550 that a device of the DBG2 is.
+/// Returns the 16550 that a device of the DBG2 is.
 fn port_of_device(device: &[u8]) -> Option<SerialPort> {
     let word = |at: usize| u16::from(device[at]) | u16::from(device[at + 1]) << 8;
     if word(12) != PORT_TYPE_SERIAL || device[3] == 0 {
@@ -94,7 +94,7 @@ fn port_of_device(device: &[u8]) -> Option<SerialPort> {
     port(word(14), Fields(address)).ok().flatten()
 }
 
-/// The port with this interface at this address; `None` where the address is 0, which means that there is none.
+/// Returns the port with this interface at this address; `None` where the address is 0, which means that there is none.
 fn port(interface: u16, address: Fields<'_>) -> Result<Option<SerialPort>, TableFault> {
     let Some(at) = address.u64(4).filter(|&at| at != 0) else { return Ok(None) };
     if !INTERFACES_16550.contains(&interface) {

@@ -213,7 +213,7 @@ pub enum FirmwareFinding {
         table: Signature,
         /// Where.
         at: PhysAddr,
-        /// What.
+        /// The name of what is odd.
         fault: TableFault,
     },
     /// The boot CPU is not among those listed; it was added.

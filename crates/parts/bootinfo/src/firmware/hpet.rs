@@ -23,7 +23,7 @@ const SPACE_MEMORY: u8 = 0;
 /// Registers that a reader of the counter needs.
 const REGISTER_BYTES: u64 = 0x100;
 
-/// Where the registers are; `None` where the table names none (address 0).
+/// Returns where the registers are; `None` where the table names none (address 0).
 pub(super) fn from_table(hpet: &Table<'_>) -> Result<Option<PhysAddr>, FirmwareFinding> {
     let address = Fields(hpet.bytes).u64(ADDRESS).filter(|_| hpet.bytes.len() >= TABLE_BYTES);
     let at = PhysAddr::new(address.ok_or_else(|| hpet.too_short())?);

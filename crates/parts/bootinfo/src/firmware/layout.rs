@@ -38,7 +38,7 @@ unsafe impl Layout for LocalApicAddressOverrideEntry {}
 // (acpi 5.2.0, fadt.rs, sdt.rs, address.rs).
 unsafe impl Layout for Fadt {}
 
-/// The structure at the beginning of `bytes`, or `None` where they are too few.
+/// Returns the structure at the beginning of `bytes`, or `None` where they are too few.
 pub(super) fn read<T: Layout>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
     // SAFETY: the slice has just been cut to the size of `T`; `read_unaligned` asks for no alignment, and by `Layout`

@@ -72,7 +72,7 @@ pub enum CpuState {
 /// A CPU, as the firmware lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu {
-    /// The id of its local APIC: to whom to send the start-up interrupts.
+    /// The id of its local APIC, to which start-up interrupts are sent.
     pub apic_id: u32,
     /// By which number the ACPI namespace knows it.
     pub acpi_uid: u32,
@@ -117,7 +117,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// A machine of one CPU and one node, of which nothing else is known.
+    /// Returns a machine of one CPU and one node, of which nothing else is known.
     pub fn single(boot_apic_id: u32) -> Self {
         let boot = Cpu { apic_id: boot_apic_id, acpi_uid: 0, state: CpuState::Enabled, node: NodeId::FIRST };
         Self {
@@ -176,24 +176,24 @@ impl Topology {
         (topology, findings)
     }
 
-    /// The CPUs that can be started, the boot CPU first: it runs, whatever the firmware says of it.
+    /// Returns the CPUs that can be started, the boot CPU first: it runs, whatever the firmware says of it.
     pub fn startable(&self) -> impl Iterator<Item = &Cpu> + Clone {
         let (boot, others) = self.cpus.split_at(1.min(self.cpus.len()));
         boot.iter().chain(others.iter().filter(|cpu| cpu.state == CpuState::Enabled))
     }
 
-    /// The inputs of the local APIC of `cpu` that are NMIs: those for this CPU and those for all.
+    /// Returns the inputs of the local APIC of `cpu` that are NMIs: those for this CPU and those for all.
     pub fn nmi_lines_of(&self, cpu: &Cpu) -> impl Iterator<Item = NmiLine> {
         let lines = self.nmi_lines.iter().copied();
         lines.filter(move |line| line.acpi_uid.is_none_or(|acpi_uid| acpi_uid == cpu.acpi_uid))
     }
 
-    /// How many nodes there are: at least one.
+    /// Returns how many nodes there are: at least one.
     pub fn node_count(&self) -> usize {
         self.domains.len()
     }
 
-    /// The node of the memory at `at`; the first one where the firmware names none.
+    /// Returns the node of the memory at `at`; the first one where the firmware names none.
     pub fn node_of(&self, at: PhysAddr) -> NodeId {
         let first = self.memory.partition_point(|memory| memory.range.end() <= at);
         self.memory
@@ -220,7 +220,7 @@ impl Topology {
         })
     }
 
-    /// All addresses that no range of pluggable memory has, descending.
+    /// Returns all addresses that no range of pluggable memory has, descending.
     pub(crate) fn fixed_memory_down(&self) -> impl Iterator<Item = PhysRange> {
         let pluggable = self.memory.iter().filter(|memory| memory.hot_pluggable).map(|memory| memory.range);
         let bottom = core::iter::once(PhysRange::default());
@@ -232,7 +232,7 @@ impl Topology {
         })
     }
 
-    /// The nearest border of a memory range past `at`.
+    /// Returns the nearest border of a memory range past `at`.
     fn edge_after(&self, at: PhysAddr) -> PhysAddr {
         let next = self.memory.partition_point(|memory| memory.range.end() <= at);
         self.memory.get(next).map_or(PhysAddr::new(u64::MAX), |memory| {
@@ -240,8 +240,8 @@ impl Topology {
         })
     }
 
-    /// Where the ISA interrupt `irq` arrives: as overridden, else at the input of the same number, active high, by
-    /// edge.
+    /// Returns where the ISA interrupt `irq` arrives: as overridden, else at the input of the same number, active high,
+    /// by edge.
     pub fn isa_route(&self, irq: u8) -> IsaRoute {
         let default =
             IsaRoute { irq, gsi: irq.into(), polarity: Polarity::ActiveHigh, trigger: Trigger::Edge };
@@ -265,7 +265,7 @@ impl Topology {
     }
 }
 
-/// The serial port of the SPCR, else of the DBG2.
+/// Returns the serial port of the SPCR, else of the DBG2.
 fn console<'m>(
     memory: &'m impl PhysMemory,
     root: &Root<'m>,

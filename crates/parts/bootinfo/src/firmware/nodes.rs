@@ -11,8 +11,8 @@
 //! The crate `acpi` has neither of them. Source: ACPI specification 6.5, sections 5.2.16 and 5.2.17.
 //!
 //! Firmware lists ranges of one domain twice, lets them overlap, and ends them within a frame. Nothing of that costs
-//! memory, because the ranges say only which node is near: borders are rounded down to whole frames, ranges of one domain
-//! are joined, and what two domains claim belongs to the one that was named first.
+//! memory, because the ranges say only which node is near: borders are rounded down to whole frames, ranges of one
+//! domain are joined, and what two domains claim belongs to the one that was named first.
 //!
 //! The firmware's domains are numbers of 32 bits with gaps; nodes are dense. Domains become nodes in ascending order,
 //! so that domain 0 is node 0 wherever there is one.
@@ -76,7 +76,7 @@ impl fmt::Debug for Distances {
 }
 
 impl Distances {
-    /// The distance from `from` to `to`.
+    /// Returns the distance from `from` to `to`.
     pub fn between(&self, from: NodeId, to: NodeId) -> u8 {
         self.0[from.index()][to.index()]
     }

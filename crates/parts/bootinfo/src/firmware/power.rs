@@ -1,7 +1,7 @@
 //! FADT and DSDT: the timer, the reset register, and how to power off.
 //!
-//! Powering off means writing a "sleep type" and an enable bit to one or two control registers. The registers stand in
-//! the FADT. The sleep type stands in a package called `\_S5` of the DSDT (or of an SSDT), which is a program for an
+//! Powering off means writing a "sleep type" and an enable bit to one or two control registers. The registers are in
+//! the FADT. The sleep type is in a package called `\_S5` of the DSDT (or of an SSDT), which is a program for an
 //! interpreter; but firmware writes that package as a constant, so it can be found by its bytes:
 //!
 //! ```text
@@ -83,8 +83,8 @@ pub struct Power {
     pub reset: Option<(Register, u8)>,
     /// Power it off.
     pub off: Option<PowerOff>,
-    /// Where the firmware has the control registers to itself until it is told otherwise: the I/O port and what to write
-    /// there, so that they are the operating system's.
+    /// Where the firmware has the control registers to itself until it is told otherwise: the I/O port and what to
+    /// write there, so that they are the operating system's.
     pub enable: Option<(u16, u8)>,
 }
 
@@ -151,7 +151,7 @@ pub(super) fn power<'m>(
     }
 }
 
-/// A register in configuration space: device, function and offset in 16 bits each (ACPI 5.2.3.2).
+/// Returns a register in configuration space: device, function and offset in 16 bits each (ACPI 5.2.3.2).
 fn pci_register(address: u64) -> Option<Register> {
     let part = |shift: u32, end: u64| {
         u8::try_from(address >> shift & 0xffff).ok().filter(|&part| u64::from(part) < end)
@@ -160,7 +160,7 @@ fn pci_register(address: u64) -> Option<Register> {
     Some(Register::Pci { device, function, offset })
 }
 
-/// The table's bytes in the crate's layout, with what an older revision lacks as zeroes.
+/// Returns the table's bytes in the crate's layout, with what an older revision lacks as zeroes.
 fn fadt(bytes: &[u8]) -> Option<Fadt> {
     let mut copy = [0; size_of::<Fadt>()];
     copy.iter_mut().zip(bytes).for_each(|(to, &from)| *to = from);
@@ -168,7 +168,7 @@ fn fadt(bytes: &[u8]) -> Option<Fadt> {
     read(&copy)
 }
 
-/// The sleep types of `\_S5`: from the DSDT, else from the SSDTs.
+/// Returns the sleep types of `\_S5`: from the DSDT, else from the SSDTs.
 fn sleep_types<'m>(
     memory: &'m impl PhysMemory,
     root: &Root<'m>,
@@ -192,7 +192,8 @@ fn sleep_types<'m>(
     types
 }
 
-/// The first two elements of the package called `_S5_` in `aml`; the second is the first again where there is but one.
+/// Returns the first two elements of the package called `_S5_` in `aml`; the second is the first again where there is
+/// but one.
 fn find_s5(aml: &[u8]) -> Option<(u8, u8)> {
     aml.windows(4).enumerate().filter(|(_, name)| name == b"_S5_").find_map(|(at, _)| {
         let named = matches!(aml[..at], [.., NAME_OP] | [.., NAME_OP, ROOT_CHAR]);
@@ -206,7 +207,7 @@ fn find_s5(aml: &[u8]) -> Option<(u8, u8)> {
     })
 }
 
-/// The integer at the beginning of `aml`, if it fits the three bits of a sleep type, and what follows it.
+/// Returns the integer at the beginning of `aml`, if it fits the three bits of a sleep type, and what follows it.
 fn small_integer(aml: &[u8]) -> Option<(u8, &[u8])> {
     let (value, rest) = match aml {
         [value @ (0 | 1), rest @ ..] => (*value, rest),

@@ -17,7 +17,7 @@ pub(super) const FADT: u64 = 0x5_0000;
 pub(super) const DSDT: u64 = 0x6_0000;
 pub(super) const SSDT: u64 = 0x7_0000;
 
-/// A table with this content after its header, its length and checksum right.
+/// Returns a table with this content after its header, its length and checksum right.
 pub(super) fn table(signature: &[u8; 4], revision: u8, content: &[u8]) -> Vec<u8> {
     let head = Bytes::default().bytes(signature).u32(36 + content.len() as u32).u8(revision).u8(0);
     let mut bytes = head.bytes(b"RHUMB TESTTABL").u32(1).u32(1).u32(1).bytes(content).0;
@@ -100,7 +100,7 @@ pub(super) fn slit(count: u64, distances: &[u8]) -> Vec<u8> {
     table(b"SLIT", 1, &Bytes::default().u64(count).bytes(distances).0)
 }
 
-/// A SLIT for domains 0 to 0x300, all others unused.
+/// Returns a SLIT for domains 0 to 0x300, all others unused.
 pub(super) fn wide_slit() -> Vec<u8> {
     let count = 0x301;
     let mut distances = vec![30; count * count];

@@ -7,8 +7,9 @@
 //!          └── FADT ── DSDT
 //! ```
 //!
-//! A [`Table`] is proof that all of the table's bytes are there. Their meaning is still open: a table whose bytes do not
-//! sum up to 0 is used, with a finding, because each of its fields is checked anyway and real firmware has such tables.
+//! A [`Table`] is proof that all of the table's bytes are there. Their meaning is still open: a table whose bytes do
+//! not sum up to 0 is used, with a finding, because each of its fields is checked anyway and real firmware has such
+//! tables.
 //!
 //! Source: ACPI specification 6.5, sections 5.2.5 to 5.2.8.
 
@@ -46,7 +47,7 @@ pub(super) struct Table<'m> {
 }
 
 impl<'m> Table<'m> {
-    /// The table at `at`, if it is one and is called `expected`; if not, the reason is among `findings`.
+    /// Returns the table at `at`, if it is one and is called `expected`; if not, the reason is among `findings`.
     pub(super) fn load(
         memory: &'m impl PhysMemory,
         at: PhysAddr,
@@ -56,7 +57,7 @@ impl<'m> Table<'m> {
         Self::best_of(memory, core::iter::once((at, expected)), findings)
     }
 
-    /// The first of `candidates` whose checksum is right, else the first one that is a table at all.
+    /// Returns the first of `candidates` whose checksum is right, else the first one that is a table at all.
     fn best_of(
         memory: &'m impl PhysMemory,
         candidates: impl Iterator<Item = (PhysAddr, Signature)>,
@@ -73,7 +74,7 @@ impl<'m> Table<'m> {
         doubtful.inspect(|table| findings.push(table.finding(TableFault::Checksum(sum(table.bytes)))))
     }
 
-    /// The table at `at`, whatever its bytes sum up to.
+    /// Returns the table at `at`, whatever its bytes sum up to.
     fn measure(
         memory: &'m impl PhysMemory,
         at: PhysAddr,
@@ -104,8 +105,8 @@ impl<'m> Table<'m> {
         self.finding(TableFault::Length(self.bytes.len() as u32))
     }
 
-    /// The entries (type u8, length u8, content) from offset `from` on, as MADT and SRAT have them. Each has at least
-    /// the two bytes of its head. Ends with the table, or with the first entry whose length is impossible.
+    /// Returns the entries (type u8, length u8, content) from offset `from` on, as MADT and SRAT have them. Each has at
+    /// least the two bytes of its head. Ends with the table, or with the first entry whose length is impossible.
     pub(super) fn entries(&self, from: usize) -> Entries<'_, 'm> {
         Entries { table: self, offset: from }
     }
@@ -189,7 +190,7 @@ impl<'m> Root<'m> {
         Some(root)
     }
 
-    /// Where the tables are, as listed.
+    /// Returns where the tables are, as listed.
     fn addresses(&self) -> impl Iterator<Item = PhysAddr> + use<'m> {
         let pointers = self.table.bytes[HEADER_BYTES..].chunks_exact(self.pointer_bytes);
         pointers.map(|bytes| {
@@ -208,7 +209,8 @@ impl<'m> Root<'m> {
         self.addresses().filter(move |&at| memory.read(at, 4).is_ok_and(|bytes| signature(bytes) == wanted))
     }
 
-    /// The first table called `wanted` whose checksum is right, else the first one; each one that is none is a finding.
+    /// Returns the first table called `wanted` whose checksum is right, else the first one; each one that is none is a
+    /// finding.
     pub(super) fn load(
         &self,
         memory: &'m impl PhysMemory,
@@ -219,7 +221,7 @@ impl<'m> Root<'m> {
     }
 }
 
-/// The root pointer that `source` names or that the BIOS area has.
+/// Returns the root pointer that `source` names or that the BIOS area has.
 fn find_pointer(
     memory: &impl PhysMemory,
     source: Option<RsdpSource>,
@@ -264,8 +266,8 @@ impl Pointer {
         Self::parse(whole.unwrap_or(first), findings)
     }
 
-    /// The pointer whose structure is `bytes`, if it begins as one. Its second half is used if its own sum is right, or
-    /// if the first half names no list.
+    /// Returns the pointer whose structure is `bytes`, if it begins as one. Its second half is used if its own sum is
+    /// right, or if the first half names no list.
     fn parse(bytes: &[u8], findings: &mut Findings<FirmwareFinding>) -> Option<Self> {
         let first = bytes.get(..RSDP_FIRST_BYTES).filter(|first| first.starts_with(RSDP_SIGNATURE))?;
         let address = |value: u64| Some(PhysAddr::new(value)).filter(|&at| at != PhysAddr::ZERO);
@@ -299,12 +301,12 @@ fn search(memory: &impl PhysMemory, findings: &mut Findings<FirmwareFinding>) ->
     )
 }
 
-/// The first four bytes, or zeroes where there are fewer.
+/// Returns the first four bytes, or zeroes where there are fewer.
 fn signature(bytes: &[u8]) -> Signature {
     Signature(bytes.first_chunk().copied().unwrap_or_default())
 }
 
-/// The sum of all bytes, modulo 256: 0 for what is valid.
+/// Returns the sum of all bytes, modulo 256: 0 for what is valid.
 fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, &byte| sum.wrapping_add(byte))
 }

@@ -19,7 +19,7 @@ fn discover(memory: &FakeMemory) -> (Topology, Vec<String>) {
     (topology, findings.iter().map(|finding| finding.to_string()).collect())
 }
 
-/// The machine with one table replaced.
+/// Returns the machine with one table replaced.
 fn with(at: u64, bytes: Vec<u8>) -> FakeMemory {
     let mut memory = machine();
     *memory.piece(at) = bytes;
@@ -108,7 +108,7 @@ fn the_root_is_found_by_every_way() {
     {
         assert_eq!(from(&machine(), source).0, whole, "{source:?}");
     }
-    // Through the EBDA, whose segment stands at 0x40e.
+    // Through the EBDA, whose segment is at 0x40e.
     let mut memory = machine();
     memory.piece(RSDP).clear();
     memory.put(0x40e, &0x9fc0u16.to_le_bytes()).put(0x9_fd00, &rsdp(XSDT, 0));

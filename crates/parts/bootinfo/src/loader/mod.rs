@@ -1,8 +1,8 @@
-//! What the boot loader tells, whichever it was.
+//! The information that a boot loader leaves, whichever it was.
 //!
 //! Two protocols, one answer: [`pvh`] (QEMU's `-kernel`, Firecracker, Cloud Hypervisor) and [`multiboot2`] (GRUB) both
 //! give a [`BootInfo`]. It owns copies of all it says, since the originals lie in memory that the loader calls usable:
-//! what must not be overwritten while somebody still reads it (and the RAM disk) is listed in [`BootInfo::occupied`],
+//! memory that must not be overwritten while it is still read (and the RAM disk) is listed in [`BootInfo::occupied`],
 //! to be reserved first.
 
 use core::fmt;
@@ -65,7 +65,7 @@ pub enum RsdpSource {
 pub struct BootInfo {
     /// How the kernel was started.
     pub protocol: Protocol,
-    /// What the loader calls itself (any bytes); empty where it does not say.
+    /// The loader's name for itself (any bytes); empty where it does not say.
     pub loader_name: ArrayVec<u8, LOADER_NAME_BYTES>,
     /// The firmware's memory map, as given.
     pub memory: ArrayVec<FirmwareEntry, MAX_REGIONS>,
@@ -75,7 +75,7 @@ pub struct BootInfo {
     pub initial_ram_disk: Option<PhysRange>,
     /// The root of the ACPI tables; `None`: search the BIOS area.
     pub rsdp: Option<RsdpSource>,
-    /// What of memory holds what the loader left; may lie in what the map calls usable.
+    /// The memory that holds the loader's data; it may lie in what the map calls usable.
     pub occupied: ArrayVec<Reserved, MAX_OCCUPIED>,
 }
 
@@ -110,8 +110,8 @@ impl BootInfo {
         }
     }
 
-    /// Takes over one entry of the memory map. Where there is no room, the smallest entry of RAM is left out: RAM that is
-    /// not used does no harm, but an entry that is not RAM may lie over one that is.
+    /// Takes over one entry of the memory map. Where there is no room, the smallest entry of RAM is left out: RAM that
+    /// is not used does no harm, but an entry that is not RAM may lie over one that is.
     fn entry(
         &mut self,
         new: FirmwareEntry,

@@ -18,7 +18,7 @@ use crate::Findings;
 use crate::memory_map::{FirmwareEntry, Reservation};
 use crate::phys::{Fields, PhysMemory};
 
-/// What the loader leaves in EAX.
+/// The number that the loader leaves in EAX.
 pub const MAGIC: u32 = 0x36d7_6289;
 
 /// The longest information block that is believed. GRUB's has a few KiB, and some hundred with all of the kernel's ELF
@@ -36,7 +36,7 @@ const RSDP_NEW: u32 = 15;
 const HEADER_BYTES: usize = 8;
 const RSDP_OLD_BYTES: usize = 20;
 
-/// What the multiboot2 information at `at` says.
+/// Reads the multiboot2 information at `at`.
 ///
 /// # Errors
 /// [`LoaderError`] where there is no memory map to be had. Anything else that is wrong is a finding.
@@ -152,7 +152,7 @@ fn memory_map(
     Ok(Taken::Whole)
 }
 
-/// The bytes up to the first NUL, or all of them.
+/// Returns the bytes up to the first NUL, or all of them.
 fn string(content: &[u8]) -> &[u8] {
     content.split(|&byte| byte == 0).next().unwrap_or(content)
 }

@@ -29,7 +29,7 @@ const ENTRY_BYTES: u64 = 24;
 /// Modules that are looked at: QEMU gives one; a list that says more than this is not believed any further.
 const MAX_MODULES: u64 = 8;
 
-/// What the PVH start information at `at` says.
+/// Reads the PVH start information at `at`.
 ///
 /// # Errors
 /// [`LoaderError`] where there is no memory map to be had. Anything else that is wrong is a finding.

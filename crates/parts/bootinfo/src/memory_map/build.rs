@@ -20,7 +20,7 @@ const HOLE: PhysRange = PhysRange::new(PhysAddr::new(0xa_0000), PhysAddr::new(0x
 const PHYSICAL_LIMIT: PhysAddr = PhysAddr::new(1 << 52);
 
 impl MemoryMap {
-    /// The memory map that the firmware's `entries` describe, and what was odd about them.
+    /// Returns the memory map that the firmware's `entries` describe, and what was odd about them.
     ///
     /// # Errors
     /// [`MemoryMapError::NoUsableRam`] where there is not one whole frame of RAM; [`MemoryMapError::TooManyRegions`]
@@ -99,7 +99,7 @@ impl MemoryMap {
     }
 }
 
-/// Whether an entry can be taken as it stands.
+/// Tells whether an entry can be taken as it is.
 fn oddity(entry: FirmwareEntry) -> Result<(), MapFinding> {
     if entry.length == 0 {
         return Err(MapFinding::Empty(entry));
@@ -116,7 +116,7 @@ fn oddity(entry: FirmwareEntry) -> Result<(), MapFinding> {
     if in_hole.is_empty() { Ok(()) } else { Err(MapFinding::DeviceHole(in_hole)) }
 }
 
-/// The regions of one entry: none where it describes nothing, two where it is RAM on both sides of the hole.
+/// Returns the regions of one entry: none where it describes nothing, two where it is RAM on both sides of the hole.
 fn regions(entry: FirmwareEntry) -> impl Iterator<Item = Region> + Clone {
     let kind = RegionKind::from_type(entry.type_code);
     let windows = if kind == RegionKind::Usable {
@@ -136,7 +136,7 @@ fn beyond_limit(range: PhysRange) -> Option<PhysRange> {
     PhysRange::new(range.start().max(PHYSICAL_LIMIT), range.end()).filter(|beyond| !beyond.is_empty())
 }
 
-/// The least and the most restrictive kind given for the byte at `point`.
+/// Returns the least and the most restrictive kind given for the byte at `point`.
 fn kinds_at(
     given: impl Iterator<Item = Region> + Clone,
     point: PhysAddr,
@@ -145,7 +145,7 @@ fn kinds_at(
     Some((here.clone().min()?, here.max()?))
 }
 
-/// The nearest start or end of any region past `point`.
+/// Returns the nearest start or end of any region past `point`.
 fn next_edge(given: impl Iterator<Item = Region>, point: PhysAddr) -> Option<PhysAddr> {
     given.flat_map(|region| [region.range.start(), region.range.end()]).filter(|&edge| edge > point).min()
 }

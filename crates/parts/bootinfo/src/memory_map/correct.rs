@@ -34,7 +34,7 @@ fn between(start: PhysAddr, end: PhysAddr) -> PhysRange {
         .unwrap_or_else(|| impossible!("{start} is above {end}" => PhysRange::default()))
 }
 
-/// The frames that `range` touches: none where it is empty, though rounding its ends would give one.
+/// Returns the frames that `range` touches: none where it is empty, though rounding its ends would give one.
 fn touched(range: PhysRange) -> PhysRange {
     if range.is_empty() {
         PhysRange::default()
@@ -54,8 +54,8 @@ pub struct Capped {
 
 impl MemoryMap {
     /// Says that the frames of `range` are not RAM, whatever the firmware says: device registers are there. Gives
-    /// whether that was news. Nothing changes where something of the range is reserved, because then it has been seen to
-    /// be RAM.
+    /// whether that was news. Nothing changes where something of the range is reserved, because then it has been seen
+    /// to be RAM.
     ///
     /// # Errors
     /// [`MemoryMapError::TooManyRegions`]; nothing has changed then.
@@ -80,8 +80,8 @@ impl MemoryMap {
         Ok(true)
     }
 
-    /// Says that the frames of `range` are RAM, whatever the firmware says: the kernel runs there. Gives whether that was
-    /// news.
+    /// Says that the frames of `range` are RAM, whatever the firmware says: the kernel runs there. Gives whether that
+    /// was news.
     ///
     /// # Errors
     /// [`MemoryMapError::TooManyRegions`]; nothing has changed then.
@@ -105,8 +105,8 @@ impl MemoryMap {
     /// Forgets the RAM at and above address `limit_bytes` (`mem=`), if at least `least_bytes` of free RAM are left.
     ///
     /// As on Linux, the number is an address, not an amount: with a hole below 4 GiB, `mem=4G` leaves less than 4 GiB.
-    /// RAM that is already reserved stays RAM wherever it lies: the loader may have put the kernel or the RAM disk above
-    /// the limit.
+    /// RAM that is already reserved stays RAM wherever it lies: the loader may have put the kernel or the RAM disk
+    /// above the limit.
     ///
     /// # Errors
     /// [`MemoryMapError::CapTooLow`] where less free RAM would be left, [`MemoryMapError::TooManyRegions`]; nothing has

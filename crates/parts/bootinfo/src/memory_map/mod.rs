@@ -51,17 +51,17 @@ pub struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// All regions, ascending and disjoint, for display; what no region covers is a hole.
+    /// Returns all regions, ascending and disjoint, for display; what no region covers is a hole.
     pub fn regions(&self) -> &[Region] {
         &self.regions
     }
 
-    /// All reservations, ascending and disjoint.
+    /// Returns all reservations, ascending and disjoint.
     pub fn reservations(&self) -> &[Reserved] {
         &self.reserved
     }
 
-    /// The whole frames of RAM, free or not, as ascending ranges: what the direct map maps.
+    /// Returns the whole frames of RAM, free or not, as ascending ranges: what the direct map maps.
     pub fn ram(&self) -> impl DoubleEndedIterator<Item = PhysRange> + Clone {
         self.regions
             .iter()
@@ -70,7 +70,7 @@ impl MemoryMap {
             .filter(|range| !range.is_empty())
     }
 
-    /// The whole frames of RAM that are not taken, as ascending ranges: what an allocator may hand out.
+    /// Returns the whole frames of RAM that are not taken, as ascending ranges: what an allocator may hand out.
     pub fn usable(&self) -> impl Iterator<Item = PhysRange> + Clone {
         core::iter::successors(self.free_from(PhysAddr::ZERO), |last| self.free_from(last.end()))
     }
@@ -85,7 +85,7 @@ impl MemoryMap {
         self.usable().map(PhysRange::bytes).sum()
     }
 
-    /// One past the last byte of RAM.
+    /// Returns one past the last byte of RAM.
     pub fn ram_end(&self) -> PhysAddr {
         self.ram().last().map_or(PhysAddr::ZERO, PhysRange::end)
     }
@@ -121,7 +121,7 @@ impl MemoryMap {
         Ok(())
     }
 
-    /// The first free range at or after `from`; its start is `from` itself where that lies within free RAM.
+    /// Returns the first free range at or after `from`; its start is `from` itself where that lies within free RAM.
     fn free_from(&self, from: PhysAddr) -> Option<PhysRange> {
         self.ram().filter(|ram| ram.end() > from).find_map(|ram| {
             let (mut start, mut end) = (ram.start().max(from), ram.end());
@@ -137,7 +137,7 @@ impl MemoryMap {
         })
     }
 
-    /// The highest free range that begins below `to`; it ends at `to` itself where that lies within free RAM.
+    /// Returns the highest free range that begins below `to`; it ends at `to` itself where that lies within free RAM.
     fn free_below(&self, to: PhysAddr) -> Option<PhysRange> {
         self.ram().rev().filter(|ram| ram.start() < to).find_map(|ram| {
             let (mut start, mut end) = (ram.start(), ram.end().min(to));
@@ -153,22 +153,22 @@ impl MemoryMap {
         })
     }
 
-    /// The free pieces of `range`, ascending.
+    /// Returns the free pieces of `range`, ascending.
     fn free_in(&self, range: PhysRange) -> impl Iterator<Item = PhysRange> {
         core::iter::successors(self.free_from(range.start()), |last| self.free_from(last.end()))
             .take_while(move |free| free.start() < range.end())
             .map(move |free| free.intersection(range))
     }
 
-    /// The free pieces of `range`, descending.
+    /// Returns the free pieces of `range`, descending.
     pub(crate) fn free_down_in(&self, range: PhysRange) -> impl Iterator<Item = PhysRange> {
         core::iter::successors(self.free_below(range.end()), |last| self.free_below(last.start()))
             .take_while(move |free| free.end() > range.start())
             .map(move |free| free.intersection(range))
     }
 
-    /// Where the note on `piece` belongs, and the notes for the same reason that end where it begins and begin where it
-    /// ends.
+    /// Returns where the note on `piece` belongs, and the notes for the same reason that end where it begins and begin
+    /// where it ends.
     fn neighbours(&self, piece: PhysRange, why: Reservation) -> (usize, Option<usize>, Option<usize>) {
         let at = self.reserved.partition_point(|taken| taken.range.end() <= piece.start());
         let same = |index: &usize| self.reserved.get(*index).is_some_and(|taken| taken.why == why);
@@ -198,7 +198,7 @@ impl MemoryMap {
     }
 }
 
-/// The range from the start of the first to the end of the last of two.
+/// Returns the range from the start of the first to the end of the last of two.
 fn joined(one: PhysRange, other: PhysRange) -> PhysRange {
     // Cannot be `None`: the lesser start is not past the greater end.
     PhysRange::new(one.start().min(other.start()), one.end().max(other.end())).unwrap_or(one)

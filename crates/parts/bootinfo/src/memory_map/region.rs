@@ -38,7 +38,8 @@ impl RegionKind {
     /// The type code of usable RAM.
     pub const USABLE_TYPE: u32 = 1;
 
-    /// The kind with this type code (ACPI 6.5, table 15.4; 12 is what persistent memory was before it was standard).
+    /// Returns the kind with this type code (ACPI 6.5, table 15.4; 12 is what persistent memory was before it was
+    /// standard).
     pub const fn from_type(type_code: u32) -> Self {
         match type_code {
             Self::USABLE_TYPE => Self::Usable,

@@ -31,7 +31,7 @@ fn pages(ranges: impl Iterator<Item = PhysRange>) -> BTreeSet<u64> {
     ranges.flat_map(|range| range.whole_frames().iter().map(Pfn::get).collect::<Vec<_>>()).collect()
 }
 
-/// The map of QEMU's q35 with 4 GiB.
+/// Returns the map of QEMU's q35 with 4 GiB.
 fn q35() -> Vec<FirmwareEntry> {
     vec![
         entry(0, 0x9fc00, 1),
@@ -166,7 +166,7 @@ fn device_registers_are_no_ram_and_the_image_is() {
     assert_eq!(map.exclude(range(0x4100_0010, 0x4100_0010)), Ok(false));
     assert_eq!(map.include(range(0x9000_0010, 0x9000_0010)), Ok(false));
     assert!(!map.ram().any(|ram| ram.contains(PhysAddr::new(0x9000_0010))));
-    // What is reserved was seen to be RAM.
+    // Reserved memory was seen to be RAM.
     map.reserve(range(0x5000_0000, 0x5000_1000), Reservation::InitialRamDisk).unwrap();
     assert_eq!(map.exclude(range(0x5000_0000, 0x5000_2000)), Ok(false));
     // The image in a hole, over the border of a reserved region, and in RAM.

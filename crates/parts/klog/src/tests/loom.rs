@@ -46,8 +46,8 @@ fn two_writers_never_mix_their_records() {
     });
 }
 
-/// Each of two CPUs adds something and asks; whoever has the turn takes all there is. Nothing is left, and never are both
-/// at it.
+/// Each of two CPUs adds something and asks; the CPU that has the turn takes all there is. Nothing is left, and never
+/// are both at it.
 #[test]
 fn what_is_asked_for_is_done_by_one_of_two() {
     use rhumb_sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};

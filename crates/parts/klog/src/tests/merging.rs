@@ -40,7 +40,7 @@ fn log(slots: usize) -> TestLog {
     Log::new(Threads, Shown(Mutex::default()), *ring(slots))
 }
 
-/// A ring that lives for ever, as the kernel's do.
+/// Makes a ring that lives permanently, as the kernel's do.
 fn ring(slots: usize) -> std::boxed::Box<Ring<'static>> {
     let slots: Vec<Slot> = (0..slots).map(|_| Slot::new()).collect();
     std::boxed::Box::new(Ring::new(slots.leak()))

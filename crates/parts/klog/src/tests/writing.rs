@@ -68,7 +68,7 @@ fn a_handler_may_log_while_a_record_is_made() {
     assert_eq!(texts, ["7", "8", "9", "outer"]);
 }
 
-/// A writer cut short for ever in the middle of a slot costs that slot, and nothing else.
+/// A writer that never comes back from the middle of a slot costs that slot, and nothing else.
 #[test]
 fn a_writer_that_never_returns_blocks_nobody() {
     let slots = [const { Slot::new() }; 4];

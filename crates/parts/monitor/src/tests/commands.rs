@@ -45,7 +45,7 @@ fn complaints_have_one_form() {
     says("meminfo x", "meminfo: 'x' is one argument too many\n", 1);
     says("maps all", "maps: MODE: 'all' is not one of audit, short (usage: maps [audit|short])\n", 1);
     says("walk \"1", "line: a quote (\") is not closed\n", 1);
-    says("| head", "line: no command stands before '|'\n", 1);
+    says("| head", "line: no command before '|'\n", 1);
     says("maps | tail", "tail: FILTER: 'tail' is not one of count, grep, head\n", 1);
     says("maps | grep", "grep: WORD is missing\n", 1);
     says("maps | count | count | count | count | count", "line: more than 4 filters\n", 1);
@@ -75,7 +75,7 @@ fn filters() {
     says("count-up 20 | count | grep 20", "20\n", 0);
     says("memmap | count", "1\n", 0);
     says("memmap | head 1", "no newline at the end\n", 0);
-    // What goes wrong is said past the filter.
+    // A complaint goes past the filter.
     says("walk q | count", "0\nwalk: ADDR: 'q' is not a hexadecimal address (usage: walk ADDR)\n", 1);
 }
 

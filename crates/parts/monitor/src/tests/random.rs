@@ -31,8 +31,8 @@ impl Completer for Fixed {
     }
 }
 
-/// What must be seen while `line` is edited: all of it, or the part around the cursor with a mark on each side that
-/// hides something.
+/// Returns the row that must be seen while `line` is edited: all of it, or the part around the cursor with a mark on
+/// each side that hides something.
 fn assert_shows(screen: &Screen, prompt: &str, line: &Line) {
     let (_, column) = screen.cursor();
     let view = screen.terminal.screen();

@@ -20,8 +20,8 @@ const ENTRIES: [Register; 7] = [
 ];
 const ILLEGAL_VECTOR: u32 = 1 << 6;
 
-/// An APIC that does as the manual says: disabled by software it keeps every entry masked; a vector below 16 is an error;
-/// errors are latched by a write.
+/// An APIC that does as the manual says: disabled by software it keeps every entry masked; a vector below 16 is an
+/// error; errors are latched by a write.
 struct Model {
     values: BTreeMap<Register, u32>,
     pending: u32,

@@ -10,7 +10,7 @@ const TIMER_HZ: u64 = 62_500_000;
 /// A machine whose time goes on with each read of a register, by about a microsecond.
 struct Time {
     ns: Cell<u64>,
-    /// What a read takes.
+    /// The time that a read takes.
     read_ns: u64,
     /// At which read the CPU is held up, and for how long.
     held_up: Cell<Option<(u64, u64)>>,

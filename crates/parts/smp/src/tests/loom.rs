@@ -111,12 +111,12 @@ fn a_stop_while_calling() {
     });
 }
 
-/// What one CPU does that has been told to start: the letter, and then the word decide whether it takes part.
+/// The work of a CPU that has been told to start: the letter, and then the word decide whether it takes part.
 fn arrive(word: &StartWord, letter: &AtomicU64, id: u32) -> bool {
     letter.swap(0, Ordering::AcqRel) != 0 && word.come_online(id).is_ok()
 }
 
-/// What the CPU that starts it does when it has waited long enough.
+/// The work of the CPU that starts it, when it has waited long enough.
 fn give_up(word: &StartWord, letter: &AtomicU64, id: u32) -> bool {
     let is_given_up = word.cancel(id).is_ok();
     if is_given_up {

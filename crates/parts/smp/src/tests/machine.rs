@@ -32,7 +32,7 @@ impl Threads {
         }
     }
 
-    /// Has done its own work, and serves interrupts until all CPUs have: a call that nobody interrupted for hangs here.
+    /// Has done its own work, and serves interrupts until all CPUs have: a call without its interrupt hangs here.
     pub(super) fn idle(&self, cpu: CpuId) {
         self.idle.fetch_add(1, SeqCst);
         while self.idle.load(SeqCst) < self.inboxes.len() as u64 {
@@ -47,7 +47,7 @@ impl Threads {
         call::run_on(self, unsafe { Pinned::assume(cpu) }, targets, remote, || ());
     }
 
-    /// Whether no call waits anywhere.
+    /// Tells whether no call waits anywhere.
     pub(super) fn is_quiet(&self) -> bool {
         !self.inboxes.iter().any(Inbox::has_calls)
     }
@@ -115,7 +115,7 @@ pub(super) fn become_cpu(cpu: CpuId) {
     THIS.with(|this| this.set(cpu.index()));
 }
 
-/// The CPU that this thread is.
+/// Returns the CPU that this thread is.
 #[cfg(not(loom))]
 pub(super) fn this_cpu() -> CpuId {
     THIS.with(|this| cpu(this.get()))

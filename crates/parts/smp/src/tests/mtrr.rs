@@ -18,7 +18,7 @@ const WB: u64 = 6;
 /// The address bits of a mask.
 const HIGH: u64 = ((1 << 39) - 1) & !0xfff;
 
-/// The pair that gives `bytes` at `start` a type, on a CPU of 39 address bits.
+/// Returns the pair that gives `bytes` at `start` a type, on a CPU of 39 address bits.
 fn pair(start: u64, bytes: u64, kind: u64) -> (u64, u64) {
     (start | kind, ((1 << 39) - bytes) | ON)
 }

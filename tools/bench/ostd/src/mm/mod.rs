@@ -10,7 +10,7 @@ pub const PAGE_SIZE: usize = 4096;
 /// A physical address.
 pub type Paddr = usize;
 
-/// What has a physical address.
+/// A thing that has a physical address.
 pub trait HasPaddr {
     /// It.
     fn paddr(&self) -> Paddr;

@@ -29,7 +29,7 @@ pub(in crate::directmap) struct LinuxWay {
     splits: u64,
 }
 
-/// Changed frames, and what was made of them: nobody else knows.
+/// Changed frames, and their new state, of which there is no other record.
 pub(in crate::directmap) struct Changed {
     frames: PfnRange,
     change: Change,
@@ -41,7 +41,7 @@ impl LinuxWay {
         VirtRange::of_length(start, frames.addrs().bytes()).unwrap_or_default()
     }
 
-    /// The entry at which the walk of `pfn` ends.
+    /// Returns the entry at which the walk of `pfn` ends.
     fn end_of_walk(&self, pfn: Pfn) -> Result<(Step, PageSize), Unfit> {
         let walk = walk(&self.tables, self.root, self.base.plus(pfn.addr().get()));
         let step = walk.steps().last().copied();

@@ -7,7 +7,7 @@ use super::way::Way;
 use super::{Setting, Workload};
 use crate::driver::Case;
 
-/// A case for each way.
+/// Returns a case for each way.
 pub(super) fn cases<W: Workload>(workload: &str, setting: &Setting, work: W) -> Vec<Case> {
     let mut cases = Vec::new();
     add::<rhumb::Rhumb, W>(&mut cases, workload, setting, work);

@@ -15,7 +15,7 @@ use crate::driver::Unfit;
 pub(in crate::directmap) struct Rhumb {
     map: DirectMap<Tables, OffLimits<'static>>,
     owner: OwnerId,
-    /// What the changes that are in force made of their frames.
+    /// The state that the changes in force gave to their frames.
     made: Change,
     /// The reserve before any change.
     tables: u64,
@@ -25,7 +25,7 @@ pub(in crate::directmap) struct Rhumb {
 const OTHER_RECORDS: usize = 1500;
 
 impl Rhumb {
-    /// What the effect on a host's map of undoing `self.made` is.
+    /// Returns the effect on a host's map of undoing `self.made`.
     fn undoing(&self, frames: PfnRange) -> Effect {
         match self.made {
             Change::NotPresent => Effect::Returned(frames),
@@ -39,7 +39,7 @@ impl Rhumb {
     }
 }
 
-/// What a change does to a host's map.
+/// Returns the effect of a change on a host's map.
 pub(in crate::directmap) fn effect_of(change: Change, frames: PfnRange) -> Effect {
     match change {
         Change::NotPresent => Effect::Removed(frames),
@@ -48,8 +48,8 @@ pub(in crate::directmap) fn effect_of(change: Change, frames: PfnRange) -> Effec
     }
 }
 
-/// A map as boot leaves it, of the machine that `machine` identifies, with a reserve for `holds` changed ranges, and an
-/// owner that may change it without limit.
+/// Returns a map as boot leaves it, of the machine that `machine` identifies, with a reserve for `holds` changed
+/// ranges, and an owner that may change it without limit.
 pub(in crate::directmap) fn fresh_map(
     ram_bytes: u64,
     holds: usize,
@@ -118,7 +118,7 @@ impl Way for Rhumb {
     fn done(&self) -> Done {
         Done {
             table_writes: self.map.memory().writes,
-            // What a change takes was set aside before; nothing is allocated on its way.
+            // Tables and records were set aside before; nothing is allocated on a change's way.
             tables_allocated: 0,
             split_pages: self.tables - self.map.reserve().tables,
             whole_1g: self.map.pages().size_1g,

@@ -7,7 +7,7 @@ use spin::Mutex;
 use crate::driver::Unfit;
 use crate::frames::subject::{FrameSubject, Region};
 
-/// What [`Small`] holds: 4 GiB.
+/// The capacity of [`Small`]: 4 GiB.
 pub(super) const SMALL_FRAMES: u64 = BitAlloc1M::CAP as u64;
 
 /// Up to 4 GiB.

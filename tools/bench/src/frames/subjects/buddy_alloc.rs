@@ -23,8 +23,8 @@ pub(super) struct BuddyAlloc {
     metadata_bytes: u64,
 }
 
-/// What its constructor takes off the front of `frames` frames, as its source computes it: per order a descriptor, a
-/// list head, and two bitmaps; the lowest order has one bitmap.
+/// Returns the part that its constructor takes off the front of `frames` frames, as its source computes it: per order a
+/// descriptor, a list head, and two bitmaps; the lowest order has one bitmap.
 const fn metadata_bytes(frames: u64) -> u64 {
     // Enough levels for the blocks and one above; metadata in front adds less than one block of the top order.
     let entries = frames.ilog2() as u64 + 2;
@@ -62,7 +62,7 @@ impl FrameSubject for BuddyAlloc {
     fn new(region: &Region, below: PhysRange) -> Result<Self, Unfit> {
         let start = region.machine().direct(below.start()).as_ptr::<u8>();
         let bytes = below.bytes() + region.memory.bytes();
-        // SAFETY: RAM of the machine, which lives for ever; no other subject uses it while this one does.
+        // SAFETY: RAM of the machine, which lives permanently; no other subject uses it while this one does.
         let buddy = unsafe {
             Buddy::new(BuddyAllocParam::new(start, bytes as usize, PageSize::Size4K.bytes() as usize))
         };

@@ -7,7 +7,7 @@ use spin::Mutex;
 use crate::driver::Unfit;
 use crate::frames::subject::{FrameSubject, Region};
 
-/// Room for the section descriptor that stands before the page descriptors.
+/// Room for the section descriptor before the page descriptors.
 const SECTION_BYTES: u64 = 512;
 
 /// It hands out addresses in the direct map.
@@ -36,8 +36,8 @@ impl FrameSubject for BuddySlab {
         let start = region.machine().direct(below.start()).as_mut_ptr::<u8>();
         let bytes = (below.bytes() + region.memory.bytes()) as usize;
         let mut buddy = BuddyAllocator::new();
-        // SAFETY: RAM of the machine, which lives for ever; no other subject uses it while this one does, and this one
-        // writes to the part below the region only.
+        // SAFETY: RAM of the machine, which lives permanently; no other subject uses it while this one does, and this
+        // one writes to the part below the region only.
         let begun = unsafe { buddy.init(std::slice::from_raw_parts_mut(start, bytes)) };
         begun.map_err(|error| Unfit(error.to_string()))?;
         let managed = buddy.section(0).map(|section| section.start as u64);

@@ -25,8 +25,8 @@ static DIRECT_MAP_BASE: AtomicU64 = AtomicU64::new(0);
 
 struct DirectMap;
 
-// SAFETY: the direct map shows all of the machine's RAM, for ever, and the mapping was made by a system call, which the
-// compiler does not see through: its provenance is exposed.
+// SAFETY: the direct map shows all of the machine's RAM, permanently, and the mapping was made by a system call, which
+// the compiler does not see through: its provenance is exposed.
 unsafe impl Provenance for DirectMap {
     unsafe fn create(phys: usize) -> NonNull<u8> {
         let address = DIRECT_MAP_BASE.load(Ordering::Relaxed) + phys as u64;
@@ -50,7 +50,7 @@ impl CpuId for TeamCpu {
 type Depot =
     DepotAllocator<SummaryBuddyAllocator<ORDERS, DirectMap>, TeamCpu, SLOTS, 128, 512, NoInterruptControl>;
 
-/// It hands out physical addresses. Its bitmaps stand in the region itself: the first block is not whole.
+/// It hands out physical addresses. Its bitmaps are in the region itself: the first block is not whole.
 pub(super) struct FrameAlloc {
     depot: Depot,
     metadata_bytes: u64,

@@ -6,7 +6,7 @@
 //!   zone: lock, free lists of orders 0..=10, each through the descriptors of its blocks' first pages
 //! ```
 //!
-//! What it has of Linux (mm/page_alloc.c, as of 6.x): a lock for each CPU's lists, last in first out; refill and drain
+//! It has of Linux (mm/page_alloc.c, as of 6.x): a lock for each CPU's lists, last in first out; refill and drain
 //! in batches of 63, drained from the cold end; merging with the buddy by looking into its descriptor; blocks of up to
 //! 4 MiB. What it has not: migrate types, watermarks, statistics, and the disabling of preemption. It is thus a bit
 //! faster than the original.
@@ -176,7 +176,7 @@ pub(crate) struct LinuxModel {
     cpus: Box<[Padded<Mutex<CpuLists>>]>,
 }
 
-/// Which of a CPU's lists is for `order`.
+/// Returns which of a CPU's lists is for `order`.
 #[inline]
 fn list_of(order: usize) -> Option<usize> {
     match order {

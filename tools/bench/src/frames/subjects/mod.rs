@@ -34,7 +34,7 @@ use super::subject::FrameSubject;
 use super::{Setting, Workload};
 use crate::driver::Case;
 
-/// All subjects of a workload that were asked for.
+/// Returns all subjects of a workload that were asked for.
 pub(super) fn cases(name: &str, setting: &Setting, workload: impl Workload) -> Vec<Case> {
     let mut cases = Vec::new();
     add::<rhumb::Rhumb>(name, setting, workload, &mut cases);

@@ -11,7 +11,7 @@ use rhumb_machine::{NodeId, Order, Pfn, Pinned};
 use crate::driver::Unfit;
 use crate::frames::subject::{FrameSubject, Moved, Region, Zeroed};
 
-/// The allocator, and the storage that it stands on.
+/// The allocator, and its storage.
 pub(super) struct Rhumb {
     frames: ManuallyDrop<Frames<&'static HostedMachine>>,
     storage: *mut [u64],
@@ -41,7 +41,7 @@ fn layout<'memory>(region: &Region, memory: &'memory [MemoryRange]) -> Result<La
         .map_err(|error| Unfit(error.to_string()))
 }
 
-/// What the workload holds, by first frame: all of it can be moved.
+/// The blocks that the workload holds, by first frame: all of them can be moved.
 struct Owner(RefCell<BTreeMap<Pfn, (ManuallyDrop<Frame>, Order)>>);
 
 // SAFETY: it names blocks that the workload holds; the handle to the old place is forgotten.

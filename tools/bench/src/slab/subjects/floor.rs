@@ -30,14 +30,14 @@ impl Magazine {
     }
 }
 
-/// What a CPU has of a class.
+/// A CPU's part of a class.
 #[repr(align(128))]
 struct Local {
     loaded: Box<Magazine>,
     other: Box<Magazine>,
 }
 
-/// What all CPUs share of a class.
+/// The part of a class that all CPUs share.
 #[derive(Default)]
 #[expect(clippy::vec_box, reason = "whole magazines are exchanged, not copied")]
 struct Depot {
@@ -49,7 +49,7 @@ struct Depot {
 pub(super) struct Floor {
     locals: Box<[UnsafeCell<Local>]>,
     depots: Box<[spin::Mutex<Depot>]>,
-    /// What nobody has used yet: address and end.
+    /// The unused rest of the region: address and end.
     fresh: spin::Mutex<(usize, usize)>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Floor {
 unsafe impl Sync for Floor {}
 // SAFETY: it owns what it points to.
 unsafe impl Send for Floor {}
-// SAFETY: free objects are nobody's.
+// SAFETY: free objects have no user.
 unsafe impl Send for Magazine {}
 
 #[inline(always)]

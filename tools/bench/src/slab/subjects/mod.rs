@@ -29,7 +29,7 @@ use super::subject::ObjectSubject;
 use super::{Setting, Workload, goals};
 use crate::driver::Case;
 
-/// All subjects of a workload that were asked for.
+/// Returns all subjects of a workload that were asked for.
 pub(super) fn cases(setting: &Setting, workload: impl Workload) -> Vec<Case> {
     let mut cases = Vec::new();
     add::<rhumb::Rhumb>(setting, workload, &mut cases);

@@ -15,12 +15,12 @@ use crate::slab::subject::{FRAME_BYTES, GlobalSubject, Kind, ObjectSubject, Plac
 type OurFrames = Frames<&'static HostedMachine>;
 type OurSlabs = Slabs<&'static HostedMachine>;
 
-/// Zeroed words for ever: the case has its process to itself.
+/// Returns zeroed words that are never freed: the case has its process to itself.
 fn zeroed(bytes: usize) -> &'static mut [u64] {
     vec![0u64; bytes.div_ceil(8)].leak()
 }
 
-/// An allocator of objects over an allocator of all the frames of the place.
+/// Returns an allocator of objects over an allocator of all the frames of the place.
 fn slabs(place: &Place) -> Result<(&'static OurFrames, &'static OurSlabs), Unfit> {
     let (frames, machine) = (place.memory.whole_frames(), place.machine());
     let memory = [MemoryRange { frames, node: NodeId::FIRST }];
@@ -43,7 +43,7 @@ fn slabs(place: &Place) -> Result<(&'static OurFrames, &'static OurSlabs), Unfit
     })?
 }
 
-/// Bytes of frames that somebody has: the slabs, the magazines, the records.
+/// Returns the bytes of allocated frames: the slabs, the magazines, the records.
 fn used_bytes(frames: &OurFrames) -> u64 {
     let present: u64 = frames.zones().map(|zone| zone.present).sum();
     (present - frames.free_frames()) * FRAME_BYTES as u64
@@ -94,7 +94,7 @@ impl ObjectSubject for Rhumb {
         self.slabs.reclaim(pinned);
     }
 
-    /// What is free in its frame allocator is free for everybody.
+    /// Memory that is free in its frame allocator is free for every user.
     fn held_bytes(&self, _touched_bytes: u64) -> u64 {
         used_bytes(self.frames)
     }

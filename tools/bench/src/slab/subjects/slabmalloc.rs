@@ -8,7 +8,7 @@ use slabmalloc::{AllocationError, Allocator, LargeObjectPage, ObjectPage, ZoneAl
 use crate::driver::Unfit;
 use crate::slab::subject::{FRAME_BYTES, GlobalSubject, Kind, Place};
 
-/// What its large pages are.
+/// The size of its large pages.
 const LARGE_BYTES: usize = 2 << 20;
 
 /// Where its pages come from.

@@ -5,7 +5,7 @@ use std::alloc::System;
 use crate::driver::Unfit;
 use crate::slab::subject::{GlobalSubject, Kind, Place};
 
-/// What `malloc` is here.
+/// The name of this host's `malloc`.
 pub(super) type SystemHeap = System;
 
 #[cfg(target_env = "gnu")]

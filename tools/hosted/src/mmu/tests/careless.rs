@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a careless kernel does.
+/// The acts of a careless kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Plant {
     Nothing,

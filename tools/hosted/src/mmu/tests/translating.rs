@@ -33,7 +33,7 @@ fn a_stale_translation_counts_until_it_is_flushed() {
         let _ticket = world.flush(pages(0, PAGE, PageSize::Size4K), &CpuMask::first(2));
         world.mmu.promised(range(0, PAGE), &CpuMask::first(2)).unwrap();
         assert_eq!(world.access(1, 0, Use::Write), Err(Fault::Protection));
-        // What becomes wider is found by the fault: the second time it works.
+        // A widened right is found by the fault: the second time it works.
         assert!(world.access(1, 0, Use::Read).is_ok());
         world.set_leaf(0, |entry| Entry::from_bits(entry.bits() | rhumb_pagetable::bits::WRITE));
         assert_eq!(world.access(1, 0, Use::Write), Err(Fault::Protection));

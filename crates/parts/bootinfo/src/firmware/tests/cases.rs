@@ -3,7 +3,7 @@
 use super::*;
 use crate::serial::{SerialInterrupt, SerialPort, SerialRegisters};
 
-/// The machine with these entries put before the MADT's others.
+/// Returns the machine with these entries put before the MADT's others.
 fn with_entries(entries: &[u8]) -> (Topology, Vec<String>) {
     let mut bytes = madt();
     bytes.splice(44..44, entries.iter().copied());
@@ -132,7 +132,7 @@ fn a_table_out_of_reach_is_named() {
     assert_eq!(findings, ["ACPI: a table is ignored: 36 bytes at 0x1234567000 cannot be read"]);
 }
 
-/// The machine with one more table.
+/// Returns the machine with one more table.
 fn with_table(bytes: &[u8]) -> (Topology, Vec<String>) {
     let mut memory = machine();
     let at = 0x9_0000;

@@ -45,7 +45,7 @@ fn overlapping_ranges_of_one_domain_are_joined() {
     let (topology, findings) =
         of(&[(1, G, 2 * G, 1), (1, 3 * G, 4 * G, 1), (1, 0, 8 * G, 1), (1, 0, 8 * G, 1)]);
     assert_eq!((shown(&topology), findings.len()), (vec![(0, 8 * G, 1)], 0));
-    // What may be plugged in stays apart.
+    // Pluggable memory stays apart.
     let (topology, findings) = of(&[(1, 0, 4 * G, 1), (1, 2 * G, 6 * G, 3)]);
     assert_eq!((shown(&topology), findings.len()), (vec![(0, 4 * G, 1), (4 * G, 6 * G, 1)], 0));
     assert!(topology.memory[1].hot_pluggable && !topology.memory[0].hot_pluggable);

@@ -66,7 +66,7 @@ impl<M: core::fmt::Debug> LinkedList<M> {
         Self { front: None, back: None, size: 0, id: 0, _meta: PhantomData }
     }
 
-    /// Whether it is empty.
+    /// Tells whether it is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.size == 0
@@ -106,7 +106,7 @@ impl<M: core::fmt::Debug> LinkedList<M> {
         CursorMut { list: self, current }.take_current()
     }
 
-    /// The place of a frame, if it is in this list.
+    /// Returns the place of a frame, if it is in this list.
     #[inline]
     pub fn cursor_mut_at(&mut self, frame: Paddr) -> Option<CursorMut<'_, M>> {
         let slot = meta::slot(frame)?;

@@ -7,12 +7,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::mm::{PAGE_SIZE, Paddr};
 use crate::stand_in::{FIRST_PADDR, SLOT_COUNT, SLOTS};
 
-/// The reference count of a frame that nobody uses. Zero: fresh descriptors are unused.
+/// The reference count of an unused frame. Zero: fresh descriptors are unused.
 pub(crate) const UNUSED: u64 = u64::MAX;
 /// The reference count of a frame with one owner.
 pub(crate) const UNIQUE: u64 = u64::MAX - 1;
 
-/// What can be metadata: at most 40 bytes.
+/// A value that can be metadata: at most 40 bytes.
 pub trait AnyFrameMeta: Debug {}
 
 /// Makes a type metadata.
@@ -44,7 +44,7 @@ pub struct MetaSlot {
     pub(crate) in_list: AtomicU64,
 }
 
-// SAFETY: the storage belongs to whoever claimed the slot through its reference count.
+// SAFETY: the storage belongs to the code that claimed the slot through its reference count.
 unsafe impl Sync for MetaSlot {}
 
 const _: () = assert!(size_of::<MetaSlot>() == 64);
@@ -63,7 +63,7 @@ impl MetaSlot {
     }
 }
 
-/// The descriptor of the frame at `paddr`.
+/// Returns the descriptor of the frame at `paddr`.
 #[inline]
 pub(crate) fn slot(paddr: Paddr) -> Option<&'static MetaSlot> {
     let index = paddr.wrapping_sub(FIRST_PADDR.load(Ordering::Relaxed)) / PAGE_SIZE;
@@ -73,7 +73,7 @@ pub(crate) fn slot(paddr: Paddr) -> Option<&'static MetaSlot> {
     })
 }
 
-/// The frame that `slot` describes.
+/// Returns the frame that `slot` describes.
 #[inline]
 pub(crate) fn paddr(slot: &MetaSlot) -> Paddr {
     let bytes = core::ptr::from_ref(slot).addr() - SLOTS.load(Ordering::Relaxed).addr();

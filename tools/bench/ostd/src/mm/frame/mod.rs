@@ -20,7 +20,7 @@ pub trait GlobalFrameAllocator: Sync {
     fn add_free_memory(&self, addr: Paddr, size: usize);
 }
 
-/// A frame that nobody else holds.
+/// A frame with one holder.
 #[derive(Debug)]
 pub struct UniqueFrame<M: AnyFrameMeta> {
     slot: &'static MetaSlot,
@@ -43,14 +43,14 @@ impl<M: AnyFrameMeta> UniqueFrame<M> {
         Ok(Self { slot, _meta: PhantomData })
     }
 
-    /// Its metadata.
+    /// Returns its metadata.
     #[inline]
     pub fn meta(&self) -> &M {
         // SAFETY: the handle is the only one, and was made with this type.
         unsafe { &*self.slot.meta_ptr() }
     }
 
-    /// Its metadata.
+    /// Returns its metadata.
     #[inline]
     pub fn meta_mut(&mut self) -> &mut M {
         // SAFETY: as above.
@@ -79,7 +79,7 @@ impl<M: AnyFrameMeta> HasPaddr for UniqueFrame<M> {
 pub struct Frame<M: ?Sized>(PhantomData<M>);
 
 impl Frame<dyn AnyFrameMeta> {
-    /// The frame, if it is in use.
+    /// Returns the frame, if it is in use.
     ///
     /// # Errors
     /// It is not.
