@@ -87,7 +87,7 @@ pub fn register(owner: &'static (dyn Relocate + Sync)) -> Result<(), TooManyOwne
 ///
 /// # Errors
 /// The allocator has no place for it.
-pub fn start(frames: &Frames<KernelMachine>) -> Result<(), rhumb_frames::pressure::TooManyReclaimers> {
+pub fn start(frames: &Frames<KernelMachine>) -> Result<(), rhumb_frames::TooManyReclaimers> {
     frames.register_reclaimer(&RECLAIMER)
 }
 

@@ -3,21 +3,25 @@
 //! The functions here are the common path: a pop from, or a push to, the CPU's magazine. Everything else is one call
 //! away in `slow.rs`.
 
+mod access;
+mod slow;
+mod zero;
+
 use rhumb_machine::{Machine, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
-use crate::block::State;
-use crate::depot::Depot;
-use crate::descriptor::Descriptors;
 use crate::error::{AllocError, FrameFault, LayoutError};
-use crate::faults::Faults;
-use crate::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped};
-use crate::isolation::Isolation;
-use crate::layout::{Layout, MemoryRange};
+use crate::handle::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped};
+use crate::handle::raw::Raw;
+use crate::known::descriptor::Descriptors;
+use crate::known::faults::Faults;
+use crate::moving::isolation::Isolation;
 use crate::pool::Pool;
+use crate::pool::block::State;
+use crate::pool::words::{self, FRAMES};
 use crate::pressure::Reclaimers;
-use crate::raw::Raw;
 use crate::request::{Contents, Mobility, Owner, Preference, Request, Zone};
-use crate::words::{self, FRAMES};
+use crate::zones::Depot;
+use crate::zones::layout::{Layout, MemoryRange};
 
 /// The page-frame allocator of a machine. See the [crate's documentation](crate) for the design.
 pub struct Frames<M: Machine> {

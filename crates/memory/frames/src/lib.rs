@@ -1,18 +1,19 @@
 //! Which physical frame is free: nodes, zones, orders 0 to 18 (4 KiB to 1 GiB), without touching a frame.
 //!
-//! | module | owns |
+//! A request goes down this table, a frame comes up. A folder uses those below it, and `known` and `moving` look into
+//! all of them.
+//!
+//! | folder | owns |
 //! |---|---|
-//! | [`request`] | what a caller asks for: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`] |
-//! | [`frame`], `raw` | handles: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; the number in them |
-//! | `frames`, `slow` | [`Frames`]: the common path, and what happens when it fails |
-//! | `cache`, `refill`, `drain` | per-CPU magazines and open blocks, what fills and empties them, and the direct way |
-//! | `depot` | the pools of a machine and the order in which a request visits them |
-//! | `pool`, `take`, `give` | one zone of one node: bins of broken blocks, tree of whole ones |
-//! | `block`, [`words`], `tree` | 512 bits and 16 bytes a block; runs by folding; a set with summaries |
-//! | [`compact`], `isolation` | moving what can be moved: compaction, ranges |
-//! | [`pressure`], `reclaim` | watermarks, reserves, reclaimers |
-//! | [`layout`], `build`, `storage` | from ranges and zeroed memory to pools; hand-over from boot; hot-add |
-//! | [`descriptor`], `described`, `describe`, `faults`, `checked`, [`report`], [`validate`] | what is known of a frame, what is refused, counters, the exact check |
+//! | `request`, `error` | a caller's wish: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`]; and the refusals |
+//! | `frames/` | [`Frames`]: the common path; `slow`: what happens when it fails; `zero` and `access`: a frame's content |
+//! | `handle/` | `frame`: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; `raw`: the number in them; `leak`: lost ones |
+//! | `cpu/` | `cache`: a CPU's magazines and open blocks; `refill`, `drain`: what fills and empties them, and the direct way |
+//! | `zones/` | the pools of a machine, in the order in which a request visits them; `layout`, `build`, `storage`: from ranges and zeroed memory to pools, hand-over from boot, hot-add |
+//! | `pool/` | one zone of one node: bins of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding |
+//! | `pressure/` | watermarks, reserves; `reclaim`: reclaimers |
+//! | `moving/` | `compact`: compaction, ranges that are wanted as a whole; `isolation` |
+//! | `known/` | `descriptor`, `described`, `describe`: what is known of a frame; `faults`, `checked`: what is refused; `report`: counters; `validate`: the exact check |
 //!
 //! # Theory
 //!
@@ -56,52 +57,32 @@
 #[cfg(any(test, loom, shuttle))]
 extern crate std;
 
-mod access;
-mod block;
-mod build;
-mod cache;
-mod checked;
-pub mod compact;
-mod depot;
-mod describe;
-mod described;
-pub mod descriptor;
-mod drain;
-pub mod error;
-mod faults;
-pub mod frame;
+mod cpu;
+mod error;
 mod frames;
-mod give;
-mod isolation;
-pub mod layout;
-mod leak;
+mod handle;
+mod known;
+mod moving;
 mod pool;
-pub mod pressure;
-mod raw;
-mod reclaim;
-mod refill;
-pub mod report;
-pub mod request;
-mod slow;
-mod storage;
-mod take;
-mod tree;
-pub mod validate;
-pub mod words;
-mod zero;
+mod pressure;
+mod request;
+mod zones;
 
-pub use compact::{Compaction, Extent, Goal, NothingMoves, Relocate};
-pub use descriptor::{Descriptor, DescriptorView, History};
 pub use error::{AllocError, FrameFault, LayoutError};
-pub use frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};
 pub use frames::{Drained, Frames};
-pub use layout::{Layout, MemoryRange};
-pub use leak::{Leaks, leaks};
-pub use pressure::{Levels, Recall, RecallRegistration, Reclaimer, Registration, Shortage};
-pub use raw::Brand;
-pub use report::{Description, Place, Totals, ZoneReport};
+pub use handle::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};
+pub use handle::leak::{Leaks, leaks};
+pub use handle::raw::Brand;
+pub use known::descriptor::{Descriptor, DescriptorView, History};
+pub use known::report::{Buddyinfo, Description, Meminfo, Place, Totals, ZoneReport, Zoneinfo};
+pub use known::validate::Inconsistency;
+pub use moving::compact::{Compaction, Extent, Goal, NothingMoves, Relocate};
+pub use pool::words;
+pub use pressure::{
+    Levels, Recall, RecallRegistration, Reclaimer, Registration, Shortage, TooManyReclaimers,
+};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
-pub use validate::Inconsistency;
+pub use zones::layout::{Layout, MemoryRange};
 
 #[cfg(all(test, any(loom, shuttle)))]
 #[path = "tests/models.rs"]

@@ -4,15 +4,21 @@
 //! [`WholeBlocks`]. Frames leave in large bites (a whole block's free frames at once for order 0), so that the lock is
 //! taken once for hundreds of frames; see `take.rs` and `give.rs`.
 
+pub(crate) mod block;
+pub(crate) mod give;
+pub(crate) mod take;
+pub(crate) mod tree;
+pub mod words;
+
 use rhumb_machine::{CpuId, IrqOff, NodeId, Order, Pfn, PfnRange};
 
-use crate::block::bin::{self, Bin};
-use crate::block::{Block, Info, State};
-use crate::raw::{Brand, Raw};
+use crate::handle::raw::{Brand, Raw};
+use crate::pool::block::bin::{self, Bin};
+use crate::pool::block::{Block, Info, State};
+use crate::pool::tree::WholeBlocks;
+use crate::pool::words::{Bits, FRAMES, WORDS};
 use crate::request::{AllocClass, Mobility, Zone};
-use crate::storage::prefetch_write;
-use crate::tree::WholeBlocks;
-use crate::words::{self, Bits, FRAMES, WORDS};
+use crate::zones::storage::prefetch_write;
 use rhumb_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Relaxed};
 use rhumb_sync::{Guard, Lock};
 

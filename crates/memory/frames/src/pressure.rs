@@ -7,12 +7,14 @@
 //! Before a request that may wait fails, what the other CPUs keep is called back ([`Recall`]): the one time that this
 //! allocator has other CPUs interrupted, and the exception of invariant I2.
 
+pub(crate) mod reclaim;
+
 use rhumb_machine::{Order, Pinned};
 
 #[cfg(doc)]
 use crate::Frames;
 use crate::request::{Mobility, Zone};
-use crate::storage::Table;
+use crate::zones::storage::Table;
 use rhumb_sync::atomic::{AtomicUsize, Relaxed};
 
 /// What is wanted of a reclaimer.

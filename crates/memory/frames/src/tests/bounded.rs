@@ -6,7 +6,7 @@ use std::vec::Vec;
 use rhumb_machine::{Order, Pfn};
 
 use super::machine::*;
-use crate::tree::{End, WholeBlocks, whole_words};
+use crate::pool::tree::{End, WholeBlocks, whole_words};
 use crate::{FrameRange, Goal, NothingMoves, Request};
 
 const BASE: u64 = 1 << 20;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhumb_machine::{Order, Pfn};
 
-use crate::compact::Extent;
-use crate::layout::MemoryRange;
+use crate::moving::compact::Extent;
 use crate::request::{Mobility, Preference, Request, Zone};
+use crate::zones::layout::MemoryRange;
 
 /// What the allocator should know.
 pub(crate) struct Model {

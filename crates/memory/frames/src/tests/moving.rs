@@ -325,7 +325,7 @@ fn an_owner_that_panics_leaves_no_block_isolated() {
         let _ = frames.alloc_range(pinned(), range(BASE, BASE + 2048), &Panics);
     }));
     frames.validate().unwrap();
-    let is_isolated = |block: &crate::block::Block| block.info().is_isolated();
+    let is_isolated = |block: &crate::pool::block::Block| block.info().is_isolated();
     assert!(!frames.depot.pools.get(0).unwrap().blocks.iter().any(is_isolated));
     let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
     assert_eq!(done.blocks, 6);

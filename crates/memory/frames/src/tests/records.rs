@@ -3,8 +3,8 @@
 use rhumb_machine::Order;
 
 use crate::Mobility;
-use crate::block::{Info, Isolated, State};
-use crate::tree::whole_words;
+use crate::pool::block::{Info, Isolated, State};
+use crate::pool::tree::whole_words;
 
 const ISOLATED: [Isolated; 2] = [Isolated::Yes, Isolated::No];
 

@@ -5,15 +5,15 @@
 
 use rhumb_machine::{CpuId, MAX_NODES, Machine, Pfn, PfnRange};
 
-use crate::block::Info;
-use crate::depot::{Depot, MAX_POOLS};
 use crate::error::LayoutError;
-use crate::layout::{Layout, MemoryRange, Piece, check_range};
+use crate::handle::raw::Brand;
 use crate::pool::Pool;
-use crate::raw::Brand;
+use crate::pool::block::Info;
+use crate::pool::words::FRAMES;
 use crate::request::{Mobility, Zone};
-use crate::storage::{Storage, Table};
-use crate::words::FRAMES;
+use crate::zones::layout::{Layout, MemoryRange, Piece, check_range};
+use crate::zones::storage::{Storage, Table};
+use crate::zones::{Depot, MAX_POOLS};
 use rhumb_sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, IS_MODELLED, Ordering, Relaxed};
 
 impl Depot {

@@ -15,7 +15,7 @@ use core::num::NonZeroU64;
 
 use rhumb_machine::{Order, Pfn, PfnRange, PhysAddr};
 
-use crate::raw::{Brand, Raw};
+use crate::handle::raw::{Brand, Raw};
 use crate::request::Mobility;
 
 mod sealed {
@@ -184,7 +184,7 @@ impl Frame<Anywhere> {
 impl<P: Presence> Drop for Frame<P> {
     #[cold]
     fn drop(&mut self) {
-        crate::leak::record(self.frames());
+        crate::handle::leak::record(self.frames());
     }
 }
 
@@ -235,7 +235,7 @@ impl FrameRange {
 impl Drop for FrameRange {
     #[cold]
     fn drop(&mut self) {
-        crate::leak::record(self.range);
+        crate::handle::leak::record(self.range);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use rhumb_machine::Machine;
 
-use crate::raw::Raw;
+use crate::handle::raw::Raw;
 
 /// Fills an allocated block of the direct map with zeroes.
 pub(crate) fn zero<M: Machine>(machine: &M, raw: Raw) {

@@ -5,13 +5,17 @@
 //! else. A request skips pools above its ceiling, and with a binding those of
 //! other nodes. Within a zone, memory that was there at boot comes before memory that was added.
 
+pub(crate) mod build;
+pub(crate) mod layout;
+pub(crate) mod storage;
+
 use rhumb_machine::{CpuId, MAX_NODES, Pfn};
 
-use crate::cache::{CpuCache, SMALL};
+use crate::cpu::cache::{CpuCache, SMALL};
+use crate::handle::raw::Brand;
 use crate::pool::Pool;
-use crate::raw::Brand;
 use crate::request::Zone;
-use crate::storage::Table;
+use crate::zones::storage::Table;
 use rhumb_sync::atomic::{Acquire, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed};
 
 /// The most pools: their numbers plus one fit a byte.

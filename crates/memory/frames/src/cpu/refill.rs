@@ -5,12 +5,12 @@
 
 use rhumb_machine::{IrqOff, NodeId, Order};
 
-use crate::cache::CpuCache;
-use crate::depot::{Depot, Effort};
-use crate::isolation::Target;
+use crate::cpu::cache::CpuCache;
+use crate::handle::raw::Raw;
+use crate::moving::isolation::Target;
 use crate::pool::{Held, Pool};
-use crate::raw::Raw;
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
+use crate::zones::{Depot, Effort};
 use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 
 /// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred

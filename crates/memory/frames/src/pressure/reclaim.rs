@@ -3,9 +3,9 @@
 use rhumb_machine::{Machine, NodeId, Pinned};
 
 use crate::frames::Frames;
+use crate::handle::raw::Raw;
 use crate::pool::Watermarks;
 use crate::pressure::{Levels, RecallRegistration, Registration, Shortage, TooManyReclaimers};
-use crate::raw::Raw;
 use crate::request::{Request, Zone};
 use rhumb_sync::atomic::{AtomicBool, AtomicU64, Relaxed};
 

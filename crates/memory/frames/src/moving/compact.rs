@@ -17,17 +17,17 @@ use core::ops::Range;
 
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned};
 
-use crate::block::State;
-use crate::descriptor::DescriptorView;
-use crate::drain::give;
+use crate::cpu::drain::give;
 use crate::error::AllocError;
-use crate::frame::{Anywhere, Frame, FrameRange};
 use crate::frames::Frames;
-use crate::isolation::Target;
+use crate::handle::frame::{Anywhere, Frame, FrameRange};
+use crate::handle::raw::Raw;
+use crate::known::descriptor::DescriptorView;
+use crate::moving::isolation::Target;
 use crate::pool::Pool;
-use crate::raw::Raw;
+use crate::pool::block::State;
+use crate::pool::words::{self, FRAMES};
 use crate::request::{AllocClass, Mobility, Owner, Zone};
-use crate::words::{self, FRAMES};
 use rhumb_sync::atomic::Relaxed;
 
 /// A block of frames as its owner allocated it.

@@ -6,7 +6,7 @@
 //! that have such a run, so that a search, also one that finds nothing, takes a few loads however large the memory is.
 //! All accesses are under the pool's lock.
 
-use crate::words;
+use crate::pool::words;
 use rhumb_sync::atomic::{AtomicU64, Relaxed};
 
 /// Levels that a tree can have: 64^5 numbers are 2 PiB of blocks.

@@ -5,9 +5,9 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::block::{Block, Info, Isolated, State};
 use crate::pool::Held;
-use crate::words::{self, FRAMES, WORDS};
+use crate::pool::block::{Block, Info, Isolated, State};
+use crate::pool::words::{self, FRAMES, WORDS};
 use rhumb_sync::atomic::Relaxed;
 
 /// Whether a block that was named is free now.

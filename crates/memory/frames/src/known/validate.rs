@@ -4,14 +4,14 @@ use core::fmt;
 
 use rhumb_machine::{Machine, Pfn};
 
-use crate::block::State;
-use crate::block::bin::{self, Bin};
-use crate::depot::Depot;
 use crate::frames::Frames;
+use crate::handle::raw::Raw;
 use crate::pool::Pool;
-use crate::raw::Raw;
+use crate::pool::block::State;
+use crate::pool::block::bin::{self, Bin};
+use crate::pool::words::{self, FRAMES};
 use crate::request::Mobility;
-use crate::words::{self, FRAMES};
+use crate::zones::Depot;
 use rhumb_sync::atomic::Relaxed;
 
 /// What does not agree, and where.

@@ -9,11 +9,11 @@
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
 
-use crate::cache::{AWAY, CpuCache, Ring};
-use crate::depot::Depot;
+use crate::cpu::cache::{AWAY, CpuCache, Ring};
+use crate::handle::raw::Raw;
 use crate::pool::{Held, Pool};
-use crate::raw::Raw;
 use crate::request::Mobility;
+use crate::zones::Depot;
 use rhumb_sync::atomic::Relaxed;
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together some 300 ns with

@@ -5,7 +5,7 @@
 use rhumb_machine::{Machine, MemoryUse, PageSize, PfnRange, VirtRange};
 
 use crate::frames::Frames;
-use crate::raw::Raw;
+use crate::handle::raw::Raw;
 use crate::request::Zone;
 
 impl<M: Machine> Frames<M> {

@@ -10,11 +10,11 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::block::{Info, State, bin};
 use crate::pool::Held;
+use crate::pool::block::{Info, State, bin};
+use crate::pool::tree::End;
+use crate::pool::words::{self, Bits, FRAMES, WORDS};
 use crate::request::Mobility;
-use crate::tree::End;
-use crate::words::{self, Bits, FRAMES, WORDS};
 use rhumb_sync::atomic::Relaxed;
 
 /// Single frames of one block that left the pool together.

@@ -8,9 +8,9 @@
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::error::{AllocError, FrameFault};
-use crate::frame::{Frame, Presence};
 use crate::frames::Frames;
-use crate::raw::Raw;
+use crate::handle::frame::{Frame, Presence};
+use crate::handle::raw::Raw;
 use crate::request::Request;
 use rhumb_sync::atomic::Relaxed;
 

@@ -13,12 +13,12 @@
 
 use rhumb_machine::{Machine, NodeId, Pinned};
 
-use crate::cache::CpuCache;
-use crate::depot::Effort;
+use crate::cpu::cache::CpuCache;
 use crate::error::AllocError;
 use crate::frames::Frames;
-use crate::raw::Raw;
+use crate::handle::raw::Raw;
 use crate::request::{AllocClass, Contents, Owner, Preference, Request};
+use crate::zones::Effort;
 use rhumb_sync::atomic::Relaxed;
 
 impl<M: Machine> Frames<M> {
@@ -38,7 +38,7 @@ impl<M: Machine> Frames<M> {
         self.note_alloc(pinned, raw);
         self.allow(raw);
         if zeroed {
-            crate::zero::zero(&self.machine, raw);
+            crate::frames::zero::zero(&self.machine, raw);
         }
         if request.owner != Owner::NONE
             && let Some(descriptor) = self.described(raw.pfn())

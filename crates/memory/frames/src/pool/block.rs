@@ -8,9 +8,9 @@
 //! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
 //! writes nothing per block. The bits of a block count only while it is [`State::Split`].
 
-use crate::described::Described;
+use crate::known::described::Described;
+use crate::pool::words::FRAMES;
 use crate::request::Mobility;
-use crate::words::FRAMES;
 use rhumb_sync::atomic::{AtomicU32, IS_MODELLED, Relaxed};
 
 /// How a block stands.

@@ -15,10 +15,10 @@
 
 use rhumb_machine::Order;
 
-use crate::raw::Raw;
+use crate::handle::raw::Raw;
+use crate::pool::take::Bite;
+use crate::pool::words::WORDS;
 use crate::request::Mobility;
-use crate::take::Bite;
-use crate::words::WORDS;
 use rhumb_sync::CpuGate;
 use rhumb_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, IS_MODELLED, Relaxed};
 

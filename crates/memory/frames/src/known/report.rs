@@ -7,13 +7,13 @@ use core::fmt;
 
 use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn};
 
-use crate::block::{Info, State};
-use crate::descriptor::{DescriptorView, History};
 use crate::frames::Frames;
+use crate::known::descriptor::{DescriptorView, History};
 use crate::pool::Pool;
+use crate::pool::block::{Info, State};
+use crate::pool::words;
 use crate::pressure::Levels;
 use crate::request::{Mobility, Owner, Zone};
-use crate::words;
 use rhumb_sync::atomic::Relaxed;
 
 /// What one zone of one node holds.

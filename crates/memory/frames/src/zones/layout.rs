@@ -9,15 +9,15 @@
 
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, Pfn, PfnRange};
 
-use crate::block::Block;
-use crate::cache::CpuCache;
-use crate::depot::{FIRST_POOLS, MAX_POOLS};
+use crate::cpu::cache::CpuCache;
 use crate::error::LayoutError;
+use crate::pool::block::Block;
+use crate::pool::tree::{self, WholeBlocks};
+use crate::pool::words::WORDS;
 use crate::pool::{Arrays, Bins, Pool};
 use crate::request::{Mobility, Zone};
-use crate::storage::{LINE_BYTES, Storage, Table, Zeroable, bytes_for};
-use crate::tree::{self, WholeBlocks};
-use crate::words::WORDS;
+use crate::zones::storage::{LINE_BYTES, Storage, Table, Zeroable, bytes_for};
+use crate::zones::{FIRST_POOLS, MAX_POOLS};
 use rhumb_sync::atomic::{AtomicU8, AtomicU64};
 
 // SAFETY: made of integers and atomic integers.

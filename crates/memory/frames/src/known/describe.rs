@@ -2,13 +2,13 @@
 
 use rhumb_machine::{Machine, Pfn, PfnRange};
 
-use crate::block::{Block, State};
-use crate::descriptor::{Descriptor, DescriptorView};
-use crate::frame::{Frame, Freeable};
 use crate::frames::Frames;
+use crate::handle::frame::{Frame, Freeable};
+use crate::handle::raw::Brand;
+use crate::known::descriptor::{Descriptor, DescriptorView};
 use crate::pool::Pool;
-use crate::raw::Brand;
-use crate::words::FRAMES;
+use crate::pool::block::{Block, State};
+use crate::pool::words::FRAMES;
 
 impl<M: Machine> Frames<M> {
     /// Returns the descriptor of any frame, to read it; or `None`: the frame is not managed here, the allocator was
