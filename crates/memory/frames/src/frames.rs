@@ -20,13 +20,13 @@ use crate::pool::block::State;
 use crate::pool::words::{self, FRAMES};
 use crate::pressure::Reclaimers;
 use crate::request::{Contents, Mobility, Owner, Preference, Request, Zone};
-use crate::zones::Depot;
+use crate::zones::Zones;
 use crate::zones::layout::{Layout, MemoryRange};
 
 /// The page-frame allocator of a machine. See the [crate's documentation](crate) for the design.
 pub struct Frames<M: Machine> {
     pub(crate) machine: M,
-    pub(crate) depot: Depot,
+    pub(crate) zones: Zones,
     pub(crate) descriptors: Descriptors,
     pub(crate) reclaimers: Reclaimers,
     pub(crate) faults: Faults,
@@ -56,10 +56,10 @@ impl<M: Machine> Frames<M> {
         free: impl IntoIterator<Item = PfnRange>,
         storage: &'static mut [u64],
     ) -> Result<Self, LayoutError> {
-        let depot = Depot::build(&machine, layout, free, storage)?;
+        let zones = Zones::build(&machine, layout, free, storage)?;
         Ok(Self {
             machine,
-            depot,
+            zones,
             descriptors: Descriptors::NONE,
             reclaimers: Reclaimers::new(),
             faults: Faults::default(),
@@ -91,7 +91,7 @@ impl<M: Machine> Frames<M> {
     #[inline]
     pub fn alloc(&self, pinned: Pinned<'_>, request: Request) -> Result<Frame, AllocError> {
         if request.is_plain()
-            && let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
+            && let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && let Some(raw) = cache.pop(request.order, request.kind)
         {
             self.note_alloc(pinned, raw);
@@ -112,7 +112,7 @@ impl<M: Machine> Frames<M> {
         pinned: Pinned<'_>,
         request: Request,
     ) -> Result<Frame<Anywhere>, AllocError> {
-        if self.depot.has_high && request.ceiling == Zone::High {
+        if self.zones.has_high && request.ceiling == Zone::High {
             return self.alloc_slow(pinned, request).map(Frame::from_raw);
         }
         self.alloc(pinned, request).map(Frame::into_anywhere)
@@ -128,7 +128,7 @@ impl<M: Machine> Frames<M> {
             return;
         }
         self.forbid(raw);
-        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
+        if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && cache.push(raw)
         {
             return;
@@ -168,15 +168,15 @@ impl<M: Machine> Frames<M> {
         if !pfn.get().is_multiple_of(order.frames()) {
             return Err(FrameFault::Misaligned(pfn, order));
         }
-        let pool = self.depot.pool_of(pfn).ok_or(FrameFault::Foreign(pfn))?;
+        let pool = self.zones.pool_of(pfn).ok_or(FrameFault::Foreign(pfn))?;
         let info = pool.blocks[pool.offset(pfn) / 512].info();
         match info.state() {
             State::Absent => return Err(FrameFault::Foreign(pfn)),
             State::Whole => return Err(FrameFault::Free(pfn)),
-            State::Split if order >= Order::LARGE => {
+            State::Partial if order >= Order::LARGE => {
                 return Err(FrameFault::WrongOrder(pfn, Order::BASE, order));
             }
-            State::Split if pool.is_free(pfn) => return Err(FrameFault::Free(pfn)),
+            State::Partial if pool.is_free(pfn) => return Err(FrameFault::Free(pfn)),
             State::Large if info.order() != order.get() => {
                 let real = Order::new(info.order()).unwrap_or_default();
                 return Err(FrameFault::WrongOrder(pfn, real, order));
@@ -198,7 +198,7 @@ impl<M: Machine> Frames<M> {
     pub fn free_range(&self, pinned: Pinned<'_>, range: FrameRange) -> Result<(), (FrameRange, FrameFault)> {
         let _ = pinned;
         let frames = range.frames();
-        if !range.is_of(self.depot.brand) {
+        if !range.is_of(self.zones.brand) {
             return Err((range, FrameFault::Foreign(frames.start())));
         }
         // Its holder holds all of it: a frame that is in use now is in use below.
@@ -221,7 +221,7 @@ impl<M: Machine> Frames<M> {
         let mut rest = range;
         core::iter::from_fn(move || {
             let start = Some(rest.start()).filter(|_| !rest.is_empty())?;
-            let pool = self.depot.pool_of(start);
+            let pool = self.zones.pool_of(start);
             let block_end = start.get() / u64::from(FRAMES) * u64::from(FRAMES) + u64::from(FRAMES);
             let end = pool.map_or(start.plus(1), |pool| pool.span.end().min(Pfn::new(block_end)));
             let end = end.min(rest.end());
@@ -244,7 +244,7 @@ impl<M: Machine> Frames<M> {
         memory: MemoryRange,
         storage: &'static mut [u64],
     ) -> Result<(), LayoutError> {
-        self.depot.add_memory(memory, storage)
+        self.zones.add_memory(memory, storage)
     }
 
     /// Gives back all that this CPU's caches hold, with interrupts on between one batch and the next. For a CPU that goes
@@ -257,20 +257,20 @@ impl<M: Machine> Frames<M> {
     /// have interrupts off all the time.
     pub fn drain_some(&self, pinned: Pinned<'_>) -> Drained {
         let _ = pinned;
-        let is_done = (0..DRAIN_STEPS).any(|_| !self.depot.drain_step(self.machine.irq_off().irq_off()));
+        let is_done = (0..DRAIN_STEPS).any(|_| !self.zones.drain_step(self.machine.irq_off().irq_off()));
         if is_done { Drained::Wholly } else { Drained::Partly }
     }
 
     /// Asks every other CPU to give back what its caches hold: each does at its next call that misses its cache, its
     /// next free, or its next [`Frames::tick`]. No interrupt is sent (invariant I2).
     pub fn request_drain(&self, pinned: Pinned<'_>) {
-        self.depot.request_drain(self.machine.cpu_of(pinned));
+        self.zones.request_drain(self.machine.cpu_of(pinned));
     }
 
     /// For the idle loop and the timer tick: does some of what other CPUs asked this one for, and the rest at the next
     /// call. One load where they did not ask.
     pub fn tick(&self, pinned: Pinned<'_>) {
-        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
+        if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && cache.gate.is_wanted()
             && self.drain_some(pinned) == Drained::Partly
         {
@@ -303,7 +303,7 @@ fn fault_in(part: PfnRange, pool: Option<&Pool>) -> Option<FrameFault> {
             let order = Order::new(info.order()).unwrap_or_default();
             Some(FrameFault::WrongOrder(part.start(), order, Order::BASE))
         }
-        State::Split => {
+        State::Partial => {
             let at = pool.offset(part.start()) % 512;
             let wanted = words::mask_of(at, at + part.frames() as usize);
             let in_use = pool.bits(block).map(|word| !word);
@@ -318,7 +318,7 @@ impl Request {
     #[inline(always)]
     const fn is_plain(&self) -> bool {
         matches!(self.node(), Preference::Any)
-            && self.ceiling as usize >= Zone::Direct as usize
+            && self.ceiling as usize >= Zone::Normal as usize
             && matches!(self.contents, Contents::Stale)
             && self.owner.0 == Owner::NONE.0
     }

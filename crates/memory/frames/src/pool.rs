@@ -1,7 +1,7 @@
 //! A pool: the memory of one node in one zone, in one piece. It has one lock, and everything in it is under that lock.
 //!
 //! A block that is partly free sits in a bin of its kind by how full it is ([`bin`]); wholly free blocks are bits in a
-//! [`WholeBlocks`]. Frames leave in large bites (a whole block's free frames at once for order 0), so that the lock is
+//! [`WholeBlocks`]. Frames leave in large batches (a whole block's free frames at once for order 0), so that the lock is
 //! taken once for hundreds of frames; see `take.rs` and `give.rs`.
 
 pub(crate) mod block;
@@ -117,7 +117,7 @@ impl Watermarks {
         let min = self.min.load(Relaxed);
         let guard = if ceiling > zone { self.guard.load(Relaxed) } else { 0 };
         match class {
-            AllocClass::Normal => min + guard,
+            AllocClass::Ordinary => min + guard,
             AllocClass::Atomic => min / 2,
             AllocClass::PageTables => min / 4,
             AllocClass::Emergency => 0,
@@ -180,23 +180,23 @@ impl Pool {
 
     /// Takes the lock. Interrupts stay off until the guard is gone, so no handler can wait for its own CPU.
     #[inline]
-    pub(crate) fn lock<'a>(&'a self, irq_off: IrqOff<'a>) -> Held<'a> {
-        Held { pool: self, _guard: self.lock.lock(irq_off) }
+    pub(crate) fn lock<'a>(&'a self, irq_off: IrqOff<'a>) -> PoolGuard<'a> {
+        PoolGuard { pool: self, _guard: self.lock.lock(irq_off) }
     }
 
     /// Takes the lock of a pool that is in no table yet.
-    pub(crate) fn lock_unpublished(&self) -> Held<'_> {
+    pub(crate) fn lock_unpublished(&self) -> PoolGuard<'_> {
         // SAFETY: no table leads an interrupt handler to the pool, so that none can wait for its lock; and the token
         // proves nothing else, because it leaves this function in the lock's guard alone.
         self.lock(unsafe { IrqOff::assume(CpuId::BOOT) })
     }
 
-    /// Whether much of what is free lies scattered in broken blocks: a quarter of them or more. Blocks can come
+    /// Whether much of what is free lies scattered in partial blocks: a quarter of them or more. Blocks can come
     /// together then, if frames go home soon instead of being used again where they happen to lie.
     pub(crate) fn is_loose(&self) -> bool {
         let whole = self.free_blocks.load(Relaxed);
-        let broken = (self.blocks.len() as u64).saturating_sub(whole);
-        (self.free_frames().saturating_sub(whole * u64::from(FRAMES))) * 4 > broken * u64::from(FRAMES)
+        let partial = (self.blocks.len() as u64).saturating_sub(whole);
+        (self.free_frames().saturating_sub(whole * u64::from(FRAMES))) * 4 > partial * u64::from(FRAMES)
     }
 
     /// Whether it is worth taking the lock for a block of `order` that leaves `floor` frames.
@@ -233,7 +233,7 @@ impl Pool {
     pub(crate) fn bits(&self, block: usize) -> Bits {
         match self.blocks[block].info().state() {
             State::Whole => [u64::MAX; WORDS],
-            State::Split => core::array::from_fn(|at| self.words[block * WORDS + at].load(Relaxed)),
+            State::Partial => core::array::from_fn(|at| self.words[block * WORDS + at].load(Relaxed)),
             State::Large | State::Absent => [0; WORDS],
         }
     }
@@ -270,15 +270,15 @@ impl Pool {
 }
 
 /// A pool whose lock is held.
-pub(crate) struct Held<'a> {
+pub(crate) struct PoolGuard<'a> {
     pub(crate) pool: &'a Pool,
     _guard: Guard<'a, (), IrqOff<'a>>,
 }
 
-impl Held<'_> {
+impl PoolGuard<'_> {
     /// The bin of `kind` and `grain` from which a run of `order` is best taken. For single frames, the fullest blocks:
     /// the others then empty out. For longer runs, the blocks whose largest run is the smallest that will do, and of
-    /// those the fullest: a long run is not broken for a short one.
+    /// those the fullest: a long run is not opened for a short one.
     #[inline]
     pub(crate) fn best(&self, kind: Mobility, grain: usize, order: usize) -> Option<Bin> {
         let filled = &self.pool.bins[kind as usize].filled[grain];
@@ -374,12 +374,12 @@ impl Held<'_> {
 
     /// Changes a block's record, and its place in the tree and the bins with it.
     #[inline]
-    pub(crate) fn settle(&mut self, block: usize, new: Info) {
+    pub(crate) fn rebin(&mut self, block: usize, new: Info) {
         let record = &self.pool.blocks[block];
         let old = record.info();
         record.set(new);
         let place = |info: Info| match info.state() {
-            State::Split if !info.is_isolated() => bin::of(info),
+            State::Partial if !info.is_isolated() => bin::of(info),
             _ => None,
         };
         let (was, is) = (place(old), place(new));

@@ -15,7 +15,7 @@ pub enum Zone {
     /// Below 4 GiB: what devices with 32-bit addresses reach.
     Dma32,
     /// In the direct map, above 4 GiB.
-    Direct,
+    Normal,
     /// Past the direct map's limit.
     High,
 }
@@ -24,7 +24,7 @@ impl Zone {
     /// How many zones there are.
     pub const COUNT: usize = 4;
     /// All zones, lowest first.
-    pub const ALL: [Self; Self::COUNT] = [Self::Dma, Self::Dma32, Self::Direct, Self::High];
+    pub const ALL: [Self; Self::COUNT] = [Self::Dma, Self::Dma32, Self::Normal, Self::High];
 
     /// The first frame past this zone, in a machine whose direct map ends at `direct_limit`.
     pub(crate) const fn end(self, direct_limit: Pfn) -> Pfn {
@@ -32,7 +32,7 @@ impl Zone {
         let end = match self {
             Self::Dma => 16 << 8,
             Self::Dma32 => 4 << 18,
-            Self::Direct => limit,
+            Self::Normal => limit,
             Self::High => u64::MAX,
         };
         Pfn::new(if matches!(self, Self::High) || end < limit { end } else { limit })
@@ -44,7 +44,7 @@ impl fmt::Display for Zone {
         f.pad(match self {
             Self::Dma => "DMA",
             Self::Dma32 => "DMA32",
-            Self::Direct => "Normal",
+            Self::Normal => "Normal",
             Self::High => "HighMem",
         })
     }
@@ -111,7 +111,7 @@ pub enum Preference {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AllocClass {
     /// Stops at the `min` watermark, after having called the reclaimers.
-    Normal,
+    Ordinary,
     /// Interrupt handlers: down to half of `min`, and never calls a reclaimer.
     Atomic,
     /// Page tables: down to a quarter of `min`.
@@ -176,12 +176,12 @@ impl Request {
             node: PackedPreference::ANY,
             kind: Mobility::Unmovable,
             contents: Contents::Stale,
-            class: AllocClass::Normal,
+            class: AllocClass::Ordinary,
             owner: Owner::NONE,
         }
     }
 
-    /// Only zones up to and including `zone`. [`crate::Frames::alloc`] never goes past [`Zone::Direct`].
+    /// Only zones up to and including `zone`. [`crate::Frames::alloc`] never goes past [`Zone::Normal`].
     #[must_use]
     pub const fn ceiling(self, zone: Zone) -> Self {
         Self { ceiling: zone, ..self }
@@ -245,7 +245,7 @@ impl Request {
     #[inline(always)]
     pub(crate) const fn in_direct_map(self) -> Self {
         match self.ceiling {
-            Zone::High => Self { ceiling: Zone::Direct, ..self },
+            Zone::High => Self { ceiling: Zone::Normal, ..self },
             _ => self,
         }
     }

@@ -33,7 +33,7 @@ pub(crate) enum Effort {
     Hard,
 }
 
-pub(crate) struct Depot {
+pub(crate) struct Zones {
     pub(crate) brand: Brand,
     pub(crate) pools: &'static Table<Pool, MAX_POOLS>,
     pub(crate) pool_count: AtomicUsize,
@@ -45,15 +45,15 @@ pub(crate) struct Depot {
     pub(crate) zonelists: &'static [AtomicU8],
     pub(crate) caches: &'static [CpuCache],
     pub(crate) has_high: bool,
-    /// Bounds of a CPU's hoard: frames in a magazine, and frames in a bite.
+    /// Bounds of a CPU's hoard: frames in a magazine, and frames in a batch.
     pub(crate) small_limit: AtomicU32,
-    pub(crate) bite_limit: AtomicU32,
+    pub(crate) batch_limit: AtomicU32,
     pub(crate) direct_limit: Pfn,
     /// A row of `MAX_NODES` for each node.
     pub(crate) distances: &'static [AtomicU8],
 }
 
-impl Depot {
+impl Zones {
     #[inline(always)]
     pub(crate) fn cache(&self, cpu: CpuId) -> Option<&CpuCache> {
         self.caches.get(cpu.index())
@@ -64,7 +64,7 @@ impl Depot {
         let present: u64 = self.pools.iter().map(|pool| pool.present.load(Relaxed)).sum();
         let share = present / (64 * self.caches.len() as u64);
         self.small_limit.store(share.clamp(8, SMALL as u64) as u32, Relaxed);
-        self.bite_limit.store(share.clamp(8, 512) as u32, Relaxed);
+        self.batch_limit.store(share.clamp(8, 512) as u32, Relaxed);
     }
 
     /// The pools that a request may use, in their order.

@@ -92,7 +92,7 @@ impl Node {
         while taken < want {
             let Some(slab) = self.bins[FULL + 1..].iter().find_map(|&slab| slab) else { break };
             taken += slab.take(shape, want - taken, &mut each);
-            self.settle(shape, slab);
+            self.rebin(shape, slab);
         }
         self.free -= u64::from(taken);
         self.turns = self.turns.wrapping_add(1);
@@ -104,7 +104,7 @@ impl Node {
         slab.put(index)?;
         self.free += 1;
         self.turns = self.turns.wrapping_add(1);
-        self.settle(shape, slab);
+        self.rebin(shape, slab);
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Node {
     }
 
     /// Moves a slab to the bin that it belongs to.
-    fn settle(&mut self, shape: &Shape, slab: Slab) {
+    fn rebin(&mut self, shape: &Shape, slab: Slab) {
         let bin = bin_of(shape, slab);
         if bin != slab.bin() {
             self.unlink(slab);

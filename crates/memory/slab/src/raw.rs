@@ -82,7 +82,7 @@ impl<M: Machine> RawCache<M> {
     /// [`AllocError`]; nothing has changed then.
     #[inline]
     pub fn alloc(&self, pinned: Pinned<'_>) -> Result<NonNull<u8>, AllocError> {
-        self.slabs.alloc_from(self.record, pinned, AllocClass::Normal)
+        self.slabs.alloc_from(self.record, pinned, AllocClass::Ordinary)
     }
 
     /// Gives an object back.

@@ -281,7 +281,7 @@ impl<M: Machine> Slabs<M> {
     /// has no room for another reclaimer.
     pub fn register(&'static self, pinned: Pinned<'_>) -> Result<(), SpecError> {
         let bytes = size_of::<rhumb_frames::Registration>();
-        let cell = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Normal);
+        let cell = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Ordinary);
         let cell = cell.ok_or(SpecError::NoMemory)?;
         let place = cell.cast::<rhumb_frames::Registration>();
         // SAFETY: the cell was taken just now, is aligned to 64, and given back only where it was not registered.

@@ -105,7 +105,7 @@ impl Registry {
         let checks = config.checks.of(spec.name);
         let shape = Shape::new(spec.size, spec.align, checks.margins())?;
         let bytes = Record::bytes(config.nodes);
-        let cell = cells.alloc(memory, pinned, bytes, AllocClass::Normal).ok_or(SpecError::NoMemory)?;
+        let cell = cells.alloc(memory, pinned, bytes, AllocClass::Ordinary).ok_or(SpecError::NoMemory)?;
         let taken = self.table.lock(memory.machine().irq_off().irq_off()).take();
         let Some(id) = taken else {
             // SAFETY: the cell was taken just now.

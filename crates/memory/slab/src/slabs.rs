@@ -81,7 +81,7 @@ impl<M: Machine> Slabs<M> {
         }
         let (memory, cells) = (Memory::new(frames, config.owner), Cells::new());
         let bytes = Lines::bytes(config.cpus);
-        let place = cells.alloc(&memory, pinned, bytes, AllocClass::Normal).ok_or(SpecError::NoMemory)?;
+        let place = cells.alloc(&memory, pinned, bytes, AllocClass::Ordinary).ok_or(SpecError::NoMemory)?;
         // SAFETY: the memory was taken just now, with this size.
         let lines = unsafe { Lines::place(place, config.cpus) };
         let registry = Registry::new(lines);
@@ -145,7 +145,7 @@ impl<M: Machine> Slabs<M> {
     /// [`AllocError`]; nothing has changed then.
     #[inline]
     pub fn alloc(&self, pinned: Pinned<'_>, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        self.alloc_as(pinned, layout, AllocClass::Normal)
+        self.alloc_as(pinned, layout, AllocClass::Ordinary)
     }
 
     /// As [`Slabs::alloc`], of another class: interrupt handlers say [`AllocClass::Atomic`], and no reclaimer is

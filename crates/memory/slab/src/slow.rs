@@ -71,7 +71,7 @@ impl<M: Machine> Slabs<M> {
         if self.cpu(pinned).index() >= record.setup.cpus {
             return Err(AllocError::NoSuchCpu);
         }
-        let class = if class == AllocClass::Normal { record.setup.class } else { class };
+        let class = if class == AllocClass::Ordinary { record.setup.class } else { class };
         if !record.setup.checks.is_off() {
             return self.alloc_checked(record, pinned, class);
         }

@@ -16,7 +16,7 @@ pub struct CacheSpec<'a> {
 impl<'a> CacheSpec<'a> {
     /// Objects of `size` bytes, at multiples of 8.
     pub const fn new(name: &'a str, size: usize) -> Self {
-        Self { name, size, align: 8, class: AllocClass::Normal, ceiling: Zone::High }
+        Self { name, size, align: 8, class: AllocClass::Ordinary, ceiling: Zone::High }
     }
 
     /// Objects with the size and alignment of `T`.

@@ -78,7 +78,7 @@ impl Tagged {
 }
 
 /// All memory comes back, and every structure is whole.
-fn settle(slabs: &OurSlabs, frames: &OurFrames, pinned: Pinned<'_>, used: u64) {
+fn rebin(slabs: &OurSlabs, frames: &OurFrames, pinned: Pinned<'_>, used: u64) {
     slabs.drain(pinned);
     slabs.reclaim(pinned);
     slabs.validate(pinned).unwrap();
@@ -111,14 +111,14 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
                 // Refills, exchanges, new slabs, reclaim: the slow paths hold all the points there are.
                 let ((), struck) = cpu.with_interrupts(Strike::Once { after }, &mut handler, || {
                     for tag in 0..60 {
-                        mine.extend(Tagged::take(slabs, cpu.pinned(), AllocClass::Normal, tag));
+                        mine.extend(Tagged::take(slabs, cpu.pinned(), AllocClass::Ordinary, tag));
                     }
                     assert!(mine.drain(20..).all(|one| one.give(slabs, cpu.pinned())), "at point {after}");
                     slabs.reclaim(cpu.pinned());
                 });
                 let mut all = mine.into_iter().chain(theirs);
                 assert!(all.all(|one| one.give(slabs, cpu.pinned())), "two owners at point {after}");
-                settle(slabs, frames, cpu.pinned(), free);
+                rebin(slabs, frames, cpu.pinned(), free);
                 points = after;
                 if struck == 0 {
                     break;
@@ -161,7 +161,7 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
                 cpu.with_storm(&mut handler, || {
                     let mut torn = 0u64;
                     for step in 0..STEPS {
-                        mine.extend(Tagged::take(slabs, cpu.pinned(), AllocClass::Normal, start + step));
+                        mine.extend(Tagged::take(slabs, cpu.pinned(), AllocClass::Ordinary, start + step));
                         if mine.len() > 500 || step % 1024 > 700 {
                             let one = mine.swap_remove((step * 31) as usize % mine.len());
                             torn += u64::from(!one.give(slabs, cpu.pinned()));

@@ -212,7 +212,7 @@ pub fn scatter(
     let most = frames.free_frames() / one_in + 512;
     blocks.try_reserve(most as usize).map_err(|_| SampleError::List)?;
     let mut chain = Chain::default();
-    for zone in [Zone::Direct, Zone::Dma32, Zone::Dma] {
+    for zone in [Zone::Normal, Zone::Dma32, Zone::Dma] {
         let request = Request::FRAME.movable().class(AllocClass::Emergency).ceiling(zone);
         while let Ok(frame) = frames.alloc(pinned, request) {
             chain.push(frame);

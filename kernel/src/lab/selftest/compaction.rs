@@ -35,7 +35,7 @@ const ONE_IN: u64 = 32;
 fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> Result<(), Wrong> {
     let frames = allocator()?;
     // Of the highest zone: lower ones are guarded from the requests that follow.
-    let highest = frames.zones().filter(|zone| zone.zone <= Zone::Direct).max_by_key(|zone| zone.zone);
+    let highest = frames.zones().filter(|zone| zone.zone <= Zone::Normal).max_by_key(|zone| zone.zone);
     let node = highest.map_or(NodeId::FIRST, |zone| zone.node);
     memory::no_sample_must_be_held()?;
     memory::no_quarantine()?;
@@ -70,7 +70,7 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
             "only {} frames were scattered",
             tally.frames
         );
-        let mapped = frames.zones().filter(|zone| zone.zone <= Zone::Direct);
+        let mapped = frames.zones().filter(|zone| zone.zone <= Zone::Normal);
         let whole: u64 = mapped.map(|zone| zone.free_by_order[9..].iter().sum::<u64>()).sum();
         ensure!(whole == 0, "{whole} blocks are whole");
         test(frames)?;

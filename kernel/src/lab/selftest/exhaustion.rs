@@ -30,7 +30,7 @@ pub(super) fn free_all(mut chain: Chain, frames: &Frames<KernelMachine>, pinned:
 
 /// Frames in the direct map that are free, in caches included. Past its limit none is taken here.
 fn free_and_mapped(frames: &Frames<KernelMachine>) -> u64 {
-    let mapped = frames.zones().filter(|zone| zone.zone <= Zone::Direct);
+    let mapped = frames.zones().filter(|zone| zone.zone <= Zone::Normal);
     mapped.map(|zone| zone.levels.free + zone.cached).sum()
 }
 
@@ -78,7 +78,7 @@ pub(super) fn take_all(
     let mut chain = Chain::default();
     // Low ceilings reach what is guarded from higher ones.
     for order in orders.rev().filter_map(Order::new) {
-        for zone in [Zone::Direct, Zone::Dma32, Zone::Dma] {
+        for zone in [Zone::Normal, Zone::Dma32, Zone::Dma] {
             while let Ok(frame) = frames.alloc(pinned, Request::new(order).ceiling(zone)) {
                 chain.push(frame);
             }

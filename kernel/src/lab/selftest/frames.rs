@@ -151,7 +151,7 @@ fn each_cpu_is_served_from_its_own_node(boot: &'static Boot) -> Result<(), Wrong
         let guard = MACHINE.pin();
         let node = MACHINE.node_of(guard.pinned().cpu());
         // DMA memory is served last, whatever its node.
-        let has_any = [Zone::Dma32, Zone::Direct].into_iter().any(|zone| {
+        let has_any = [Zone::Dma32, Zone::Normal].into_iter().any(|zone| {
             let levels = frames.levels(node, zone);
             levels.free > levels.low + Order::LARGE.frames()
         });

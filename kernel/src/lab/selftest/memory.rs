@@ -58,7 +58,7 @@ pub fn must_be_near(frames: &Frames<KernelMachine>, pfn: Pfn, order: Order) -> R
             |free: &[u64]| free[usize::from(order.get().max(Order::LARGE.get()))..].iter().any(|&n| n > 0);
         frames.zones().any(|zone| {
             zone.node == home
-                && zone.zone <= Zone::Direct
+                && zone.zone <= Zone::Normal
                 && zone.zone >= Zone::Dma32
                 && has_more(zone.levels)
                 && whole(&zone.free_by_order)

@@ -16,7 +16,7 @@
 use rhumb_machine::Order;
 
 use crate::handle::raw::Raw;
-use crate::pool::take::Bite;
+use crate::pool::take::Batch;
 use crate::pool::words::WORDS;
 use crate::request::Mobility;
 use rhumb_sync::CpuGate;
@@ -187,11 +187,11 @@ impl OpenBlock {
         self.frames.load(Relaxed)
     }
 
-    /// Opens `bite`; the old content is used up.
-    pub(crate) fn open(&self, first: Raw, bite: &Bite) {
+    /// Opens `batch`; the old content is used up.
+    pub(crate) fn open(&self, first: Raw, batch: &Batch) {
         self.first.store(first.0, Relaxed);
-        self.frames.store(bite.frames as u32, Relaxed);
-        for (word, &bits) in self.bits.iter().zip(&bite.bits) {
+        self.frames.store(batch.frames as u32, Relaxed);
+        for (word, &bits) in self.bits.iter().zip(&batch.bits) {
             word.store(bits, Relaxed);
         }
     }

@@ -11,9 +11,9 @@ use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
 
 use crate::cpu::cache::{AWAY, CpuCache, Ring};
 use crate::handle::raw::Raw;
-use crate::pool::{Held, Pool};
+use crate::pool::{Pool, PoolGuard};
 use crate::request::Mobility;
-use crate::zones::Depot;
+use crate::zones::Zones;
 use rhumb_sync::atomic::Relaxed;
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together some 300 ns with
@@ -25,7 +25,7 @@ const BATCH_WORDS: usize = 24;
 /// allocations, 1 in 60 is then used again in place.
 const LOOSE_FRAMES: u32 = 16;
 
-impl Depot {
+impl Zones {
     /// Gives a block back by the slower way: a full magazine makes room first, and what no magazine takes goes to its
     /// pool.
     pub(crate) fn free(&self, irq_off: IrqOff<'_>, raw: Raw) {
@@ -113,7 +113,7 @@ impl Depot {
         most: u32,
         near: Option<&'static Pool>,
     ) -> u32 {
-        let mut batch = Batch { pool: near, ..Batch::default() };
+        let mut batch = DrainBatch { pool: near, ..DrainBatch::default() };
         let (oldest, most) = (ring.oldest_first(), ring.len().min(most).min(BATCH_FRAMES));
         let mut count = 0;
         while count < most {
@@ -177,7 +177,7 @@ impl Depot {
 }
 
 /// Gives a block of any order back to its pool.
-pub(crate) fn give(held: &mut Held<'_>, pfn: Pfn, order: Order) {
+pub(crate) fn give(held: &mut PoolGuard<'_>, pfn: Pfn, order: Order) {
     if order < Order::LARGE {
         held.give_run(pfn, order);
     } else {
@@ -187,7 +187,7 @@ pub(crate) fn give(held: &mut Held<'_>, pfn: Pfn, order: Order) {
 
 /// Blocks on their way to their pools, neighbours together: a word of frames is one entry, a larger block another.
 #[derive(Default)]
-struct Batch {
+struct DrainBatch {
     count: usize,
     /// The handle number of any frame of the word, and its frames' bits; or of a larger block, and 0.
     entries: [(u64, u64); BATCH_WORDS],
@@ -195,14 +195,14 @@ struct Batch {
     pool: Option<&'static Pool>,
 }
 
-impl Batch {
+impl DrainBatch {
     /// Adds a block and asks for the lines that its free will write; or says that the batch is full.
     #[inline(always)]
-    fn add(&mut self, depot: &Depot, raw: Raw, bits: u64) -> bool {
+    fn add(&mut self, zones: &Zones, raw: Raw, bits: u64) -> bool {
         let Some(entry) = self.entries.get_mut(self.count) else { return false };
         *entry = (raw.0, bits);
         self.count += 1;
-        self.pool = pool_from(depot, self.pool, raw.pfn());
+        self.pool = pool_from(zones, self.pool, raw.pfn());
         if let Some(pool) = self.pool {
             pool.prefetch(raw.pfn());
         }
@@ -210,12 +210,12 @@ impl Batch {
     }
 
     /// Gives all of it back: one lock while the pool stays the same.
-    fn give<'a>(&self, depot: &Depot, irq_off: IrqOff<'a>) {
-        let mut last: Option<Held<'a>> = None;
+    fn give<'a>(&self, zones: &Zones, irq_off: IrqOff<'a>) {
+        let mut last: Option<PoolGuard<'a>> = None;
         for &(raw, bits) in &self.entries[..self.count] {
             let raw = Raw(raw);
             let known = last.as_ref().map(|held| held.pool).or(self.pool);
-            let Some(pool) = pool_from(depot, known, raw.pfn()) else { continue };
+            let Some(pool) = pool_from(zones, known, raw.pfn()) else { continue };
             if last.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
                 // The one lock is let go before the next is taken: no CPU ever holds two.
                 drop(last.take());
@@ -233,6 +233,6 @@ impl Batch {
 
 /// The pool of `pfn`, which is mostly the one that was met last.
 #[inline(always)]
-fn pool_from<'a>(depot: &Depot, last: Option<&'a Pool>, pfn: Pfn) -> Option<&'a Pool> {
-    last.filter(|pool| pool.span.contains(pfn)).or_else(|| depot.pool_of(pfn))
+fn pool_from<'a>(zones: &Zones, last: Option<&'a Pool>, pfn: Pfn) -> Option<&'a Pool> {
+    last.filter(|pool| pool.span.contains(pfn)).or_else(|| zones.pool_of(pfn))
 }

@@ -1,6 +1,6 @@
 //! From the pools to a request: the CPU's magazine, its refill, and the direct way for what no cache holds.
 //!
-//! All of it runs with interrupts off, in pieces: a refill is one bite of one block, some 300 ns with warm
+//! All of it runs with interrupts off, in pieces: a refill is one batch of one block, some 300 ns with warm
 //! lines.
 
 use rhumb_machine::{IrqOff, NodeId, Order};
@@ -8,16 +8,16 @@ use rhumb_machine::{IrqOff, NodeId, Order};
 use crate::cpu::cache::CpuCache;
 use crate::handle::raw::Raw;
 use crate::moving::isolation::Target;
-use crate::pool::{Held, Pool};
+use crate::pool::{Pool, PoolGuard};
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
-use crate::zones::{Depot, Effort};
+use crate::zones::{Effort, Zones};
 use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 
 /// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred
 /// waits for a refill.
 const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
 
-impl Depot {
+impl Zones {
     /// One attempt to serve `request` on a CPU of node `here`, without calling anybody for help.
     pub(crate) fn attempt(
         &self,
@@ -32,7 +32,7 @@ impl Depot {
             Preference::Prefer(node) | Preference::Bind(node) => node,
         };
         // Frames past the direct map come first where they will do: they are in no cache.
-        let cached = near == here && request.ceiling == Zone::Direct && !cache.gate.is_busy();
+        let cached = near == here && request.ceiling == Zone::Normal && !cache.gate.is_busy();
         if cached && let Some(raw) = self.serve_cached(irq_off, cache, near, request, effort) {
             return Some(raw);
         }
@@ -50,7 +50,7 @@ impl Depot {
         })
     }
 
-    /// A movable block for what is moved out of `pool`: from broken blocks of this pool, or from anywhere.
+    /// A movable block for what is moved out of `pool`: from partial blocks of this pool, or from anywhere.
     pub(crate) fn take_target(
         &self,
         irq_off: IrqOff<'_>,
@@ -59,14 +59,14 @@ impl Depot {
         target: Target,
     ) -> Option<Raw> {
         let kind = Mobility::Movable;
-        if let Some(pfn) = pool.lock(irq_off).take_broken(order, kind) {
+        if let Some(pfn) = pool.lock(irq_off).take_partial(order, kind) {
             return Some(pool.tag.at(pfn, order, kind));
         }
-        if target == Target::Broken {
+        if target == Target::Partial {
             return None;
         }
         self.zonelist(pool.node.index(), pool.zone).find_map(|pool| {
-            let floor = pool.marks.floor(pool.zone, AllocClass::Normal, pool.zone);
+            let floor = pool.marks.floor(pool.zone, AllocClass::Ordinary, pool.zone);
             if !pool.may_have(order, floor) {
                 return None;
             }
@@ -106,7 +106,7 @@ impl Depot {
         if fits(ring.peek()?) { ring.pop() } else { None }
     }
 
-    /// Fills an empty magazine from the open block, which is first filled by a bite of the best block in reach.
+    /// Fills an empty magazine from the open block, which is first filled by a batch of the best block in reach.
     fn refill(&self, irq_off: IrqOff<'_>, cache: &CpuCache, near: NodeId, request: &Request) {
         let (kind, open) = (request.kind, &cache.open[request.kind as usize]);
         if open.frames() == 0 {
@@ -115,10 +115,10 @@ impl Depot {
                 if pool.tag.0 & Raw::BYPASS != 0 || !pool.may_have(Order::BASE, floor) {
                     continue;
                 }
-                let most = self.bite_frames(pool);
-                let bite = pool.lock(irq_off).take_bite(kind, most, floor);
-                if let Some(bite) = bite {
-                    open.open(pool.tag.at(bite.start, Order::BASE, kind), &bite);
+                let most = self.batch_frames(pool);
+                let batch = pool.lock(irq_off).take_batch(kind, most, floor);
+                if let Some(batch) = batch {
+                    open.open(pool.tag.at(batch.start, Order::BASE, kind), &batch);
                     break;
                 }
             }
@@ -132,8 +132,8 @@ impl Depot {
     }
 
     /// Frames that a CPU may take from `pool` at once: fewer where the pool is short.
-    fn bite_frames(&self, pool: &Pool) -> u32 {
-        let most = self.bite_limit.load(Relaxed);
+    fn batch_frames(&self, pool: &Pool) -> u32 {
+        let most = self.batch_limit.load(Relaxed);
         if pool.free_frames() < pool.marks.high() { (most / 16).max(1) } else { most }
     }
 }
@@ -147,7 +147,7 @@ fn floor(pool: &Pool, request: &Request, effort: Effort) -> u64 {
 }
 
 /// Takes a block of any order from the pool.
-fn take(held: &mut Held<'_>, order: Order, kind: Mobility, floor: u64) -> Option<Raw> {
+fn take(held: &mut PoolGuard<'_>, order: Order, kind: Mobility, floor: u64) -> Option<Raw> {
     if order >= Order::LARGE {
         let pfn = held.take_blocks(order, kind, floor)?;
         return Some(held.pool.tag.at(pfn, order, kind));
@@ -159,7 +159,7 @@ fn take(held: &mut Held<'_>, order: Order, kind: Mobility, floor: u64) -> Option
 
 /// As [`take`], and fills an empty magazine with a few more runs of the same block.
 fn take_with_more(
-    held: &mut Held<'_>,
+    held: &mut PoolGuard<'_>,
     request: &Request,
     floor: u64,
     cache: Option<&CpuCache>,

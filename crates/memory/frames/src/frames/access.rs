@@ -22,7 +22,7 @@ impl<M: Machine> Frames<M> {
     #[inline(always)]
     fn set_memory_use(&self, raw: Raw, memory_use: MemoryUse) {
         // A block of another allocator is refused, and stays what it is.
-        if M::CHECKS_ACCESSES && raw.0 & Raw::HIGH == 0 && raw.brand() == self.depot.brand {
+        if M::CHECKS_ACCESSES && raw.0 & Raw::HIGH == 0 && raw.brand() == self.zones.brand {
             let start = self.machine.direct(raw.pfn().addr());
             self.machine.set_memory_use(
                 VirtRange::of_length(start, raw.order().bytes()).unwrap_or_default(),
@@ -44,7 +44,7 @@ impl<M: Machine> Frames<M> {
         if !M::CHECKS_ACCESSES {
             return;
         }
-        for pool in self.depot.pools.iter().filter(|pool| pool.zone <= Zone::Direct) {
+        for pool in self.zones.pools.iter().filter(|pool| pool.zone <= Zone::Normal) {
             let inside = frames.intersection(pool.span);
             let start = self.machine.direct(inside.start().addr());
             let bytes = inside.frames() * PageSize::Size4K.bytes();

@@ -29,7 +29,7 @@ impl<M: Machine> Frames<M> {
         // What is past the direct map cannot be zeroed here.
         let request = if zeroed { request.in_direct_map() } else { request };
         self.inject_failure(&request)?;
-        let here = self.settle_in(pinned);
+        let here = self.go_home(pinned);
         let easy = self.attempt(here, &request, Effort::Easy);
         let raw = match easy.or_else(|| self.attempt(here, &request, Effort::Hard)) {
             Some(raw) => raw,
@@ -52,10 +52,10 @@ impl<M: Machine> Frames<M> {
     /// What each slow path begins with: takes note of this CPU's node, which it may have learnt since it was here last,
     /// gives back what other CPUs asked for, and returns the node.
     #[inline(always)]
-    fn settle_in(&self, pinned: Pinned<'_>) -> NodeId {
+    fn go_home(&self, pinned: Pinned<'_>) -> NodeId {
         let here = self.node_of(pinned);
-        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned)) {
-            let home = Raw::pool_tag(self.depot.brand, here, 0).0;
+        if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned)) {
+            let home = Raw::pool_tag(self.zones.brand, here, 0).0;
             if cache.home.load(Relaxed) != home {
                 self.move_home(pinned, cache, home);
             }
@@ -78,18 +78,18 @@ impl<M: Machine> Frames<M> {
     /// This CPU's node; the first where the layout has no such node.
     fn node_of(&self, pinned: Pinned<'_>) -> NodeId {
         let node = self.machine.node_of(self.machine.cpu_of(pinned));
-        if node.index() < self.depot.nodes() { node } else { NodeId::FIRST }
+        if node.index() < self.zones.nodes() { node } else { NodeId::FIRST }
     }
 
     fn attempt(&self, here: NodeId, request: &Request, effort: Effort) -> Option<Raw> {
         let guard = self.machine.irq_off();
-        self.depot.attempt(guard.irq_off(), here, request, effort)
+        self.zones.attempt(guard.irq_off(), here, request, effort)
     }
 
     #[cold]
     fn alloc_hard(&self, pinned: Pinned<'_>, here: NodeId, request: &Request) -> Result<Raw, AllocError> {
         self.check(pinned, request)?;
-        let may_wait = matches!(request.class, AllocClass::Normal | AllocClass::PageTables);
+        let may_wait = matches!(request.class, AllocClass::Ordinary | AllocClass::PageTables);
         if may_wait {
             self.drain(pinned);
         } else {
@@ -114,18 +114,18 @@ impl<M: Machine> Frames<M> {
 
     /// Whether the request could be served by an empty machine.
     fn check(&self, pinned: Pinned<'_>, request: &Request) -> Result<(), AllocError> {
-        if self.machine.cpu_of(pinned).index() >= self.depot.caches.len() {
+        if self.machine.cpu_of(pinned).index() >= self.zones.caches.len() {
             return Err(AllocError::NoSuchCpu);
         }
-        let has = |zone| self.depot.pools.iter().any(|pool| pool.zone <= zone);
+        let has = |zone| self.zones.pools.iter().any(|pool| pool.zone <= zone);
         if !has(request.ceiling) {
             return Err(AllocError::NothingBelow(request.ceiling));
         }
         match request.node() {
-            Preference::Bind(node) if !self.depot.pools.iter().any(|pool| pool.node == node) => {
+            Preference::Bind(node) if !self.zones.pools.iter().any(|pool| pool.node == node) => {
                 Err(AllocError::NoSuchNode(node))
             }
-            Preference::Prefer(node) if node.index() >= self.depot.nodes() => {
+            Preference::Prefer(node) if node.index() >= self.zones.nodes() => {
                 Err(AllocError::NoSuchNode(node))
             }
             _ => Ok(()),
@@ -136,7 +136,7 @@ impl<M: Machine> Frames<M> {
     /// thing that its caller does, so that the common path saves no registers.
     #[inline(never)]
     pub(crate) fn free_uncommon(&self, pinned: Pinned<'_>, raw: Raw) {
-        if let Some(cache) = self.depot.cache(self.machine.cpu_of(pinned))
+        if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && cache.push_any(raw)
         {
             return;
@@ -147,7 +147,7 @@ impl<M: Machine> Frames<M> {
     #[cold]
     #[inline(never)]
     fn free_slow(&self, pinned: Pinned<'_>, raw: Raw) {
-        if raw.brand() != self.depot.brand {
+        if raw.brand() != self.zones.brand {
             return self.faults.refuse(raw.pfn());
         }
         let raw = if raw.0 & Raw::OWNED != 0 {
@@ -158,8 +158,8 @@ impl<M: Machine> Frames<M> {
         } else {
             raw
         };
-        self.settle_in(pinned);
+        self.go_home(pinned);
         let guard = self.machine.irq_off();
-        self.depot.free(guard.irq_off(), raw);
+        self.zones.free(guard.irq_off(), raw);
     }
 }

@@ -17,7 +17,7 @@ use rhumb_sync::atomic::Relaxed;
 impl<M: Machine> Frames<M> {
     /// Frees that were refused since the start. A system that is right reports 0.
     pub fn refused_frees(&self) -> u64 {
-        let in_pools: u64 = self.depot.pools.iter().map(|pool| pool.refused.load(Relaxed)).sum();
+        let in_pools: u64 = self.zones.pools.iter().map(|pool| pool.refused.load(Relaxed)).sum();
         in_pools + self.faults.refused()
     }
 
@@ -90,7 +90,7 @@ impl<M: Machine> Frames<M> {
     /// Whether the block may be freed.
     pub(crate) fn note_free(&self, pinned: Pinned<'_>, raw: Raw) -> bool {
         let pfn = raw.pfn();
-        if raw.brand() != self.depot.brand || self.depot.pool_of(pfn).is_none() {
+        if raw.brand() != self.zones.brand || self.zones.pool_of(pfn).is_none() {
             self.faults.refuse(pfn);
             return false;
         }

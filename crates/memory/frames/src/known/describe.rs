@@ -132,7 +132,7 @@ impl<M: Machine> Frames<M> {
     /// Returns the number by which handles of this allocator are known ([`Frame::brand`]).
     #[inline]
     pub const fn brand(&self) -> Brand {
-        self.depot.brand
+        self.zones.brand
     }
 
     /// Says whether frames have descriptors at all ([`Frames::with_descriptors`]).
@@ -141,12 +141,12 @@ impl<M: Machine> Frames<M> {
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<&'static Block> {
-        self.depot.pool_of(pfn).and_then(|pool| block_in(pool, pfn))
+        self.zones.pool_of(pfn).and_then(|pool| block_in(pool, pfn))
     }
 
     /// The block that holds all of `frames`, none of which is another pool's.
     fn block_of_all(&self, frames: PfnRange) -> Option<&'static Block> {
-        let pool = self.depot.pool_of(frames.start())?;
+        let pool = self.zones.pool_of(frames.start())?;
         let last = Pfn::new(frames.end().get().checked_sub(1)?);
         let is_one = frames.start() <= last
             && pool.span.contains(last)
@@ -157,7 +157,7 @@ impl<M: Machine> Frames<M> {
     /// Clears the descriptors of the frames that this block has in its pool: at a pool's ends that may be less than 512.
     #[cold]
     fn fill_descriptors(&self, block: &Block, pfn: Pfn) -> Option<()> {
-        let pool = self.depot.pool_of(pfn).filter(|_| !self.descriptors.is_absent())?;
+        let pool = self.zones.pool_of(pfn).filter(|_| !self.descriptors.is_absent())?;
         let start = pool.block_start(pool.offset(pfn) / FRAMES as usize);
         let frames = PfnRange::of_length(start, FRAMES.into())?.intersection(pool.span);
         let _irq_off = self.machine.irq_off();

@@ -33,7 +33,7 @@ pub struct ZoneReport {
     pub free_by_order: [u64; Order::COUNT],
     /// 2-MiB blocks of each kind that are in use, wholly or partly.
     pub blocks_by_kind: [u64; Mobility::COUNT],
-    /// Free frames in broken blocks of each kind.
+    /// Free frames in partial blocks of each kind.
     pub free_by_kind: [u64; Mobility::COUNT],
 }
 
@@ -81,7 +81,7 @@ pub enum Place {
     Free(Order),
     /// Free, in the cache of this CPU.
     Cached(CpuId),
-    /// In use within a broken block; its order is its holder's to know.
+    /// In use within a partial block; its order is its holder's to know.
     InUse,
     /// In use, in a block of this order that begins here or, with order 0, before.
     InUseLarge(Order),
@@ -91,11 +91,11 @@ impl<M: Machine> Frames<M> {
     /// All frames of the machine.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for pool in self.depot.pools.iter() {
+        for pool in self.zones.pools.iter() {
             totals.present += pool.present.load(Relaxed);
             totals.free += pool.free_frames();
         }
-        totals.cached = self.depot.caches.iter().map(|cache| cache.held()).sum();
+        totals.cached = self.zones.caches.iter().map(|cache| cache.held()).sum();
         totals.free += totals.cached;
         totals
     }
@@ -107,7 +107,7 @@ impl<M: Machine> Frames<M> {
 
     /// Whole free 2-MiB blocks, those in per-CPU caches excluded.
     pub fn free_large_blocks(&self) -> u64 {
-        self.depot.pools.iter().map(|pool| pool.free_blocks.load(Relaxed)).sum()
+        self.zones.pools.iter().map(|pool| pool.free_blocks.load(Relaxed)).sum()
     }
 
     /// The zone of a node, or `None` where the node has no such memory.
@@ -123,12 +123,12 @@ impl<M: Machine> Frames<M> {
             free_by_kind: [0; Mobility::COUNT],
         };
         let is_here = |pool: &Pool| pool.node == node && pool.zone == zone;
-        for pool in self.depot.pools.iter().filter(|pool| is_here(pool)) {
+        for pool in self.zones.pools.iter().filter(|pool| is_here(pool)) {
             report.present += pool.present.load(Relaxed);
             report.add_pool(pool);
         }
-        self.depot.for_each_cached(|_, raw| {
-            if self.depot.pool_of(raw.pfn()).is_some_and(is_here) {
+        self.zones.for_each_cached(|_, raw| {
+            if self.zones.pool_of(raw.pfn()).is_some_and(is_here) {
                 report.cached += raw.order().frames();
             }
         });
@@ -137,22 +137,22 @@ impl<M: Machine> Frames<M> {
 
     /// Every zone of every node that has memory, ascending.
     pub fn zones(&self) -> impl Iterator<Item = ZoneReport> + '_ {
-        let nodes = (0..self.depot.nodes()).filter_map(NodeId::new);
+        let nodes = (0..self.zones.nodes()).filter_map(NodeId::new);
         nodes.flat_map(move |node| Zone::ALL.into_iter().filter_map(move |zone| self.zone(node, zone)))
     }
 
     /// What is known of `pfn`, or `None` where it is no memory of this allocator.
     pub fn describe(&self, pfn: Pfn) -> Option<Description> {
-        let pool = self.depot.pool_of(pfn)?;
+        let pool = self.zones.pool_of(pfn)?;
         let block = pool.offset(pfn) / 512;
         let info = pool.blocks[block].info();
         let mut place = match info.state() {
             State::Absent => return None,
             State::Whole => Place::Free(Order::LARGE),
             State::Large => Place::InUseLarge(Order::new(info.order()).unwrap_or_default()),
-            State::Split => free_run(pool, pfn).map_or(Place::InUse, Place::Free),
+            State::Partial => free_run(pool, pfn).map_or(Place::InUse, Place::Free),
         };
-        self.depot.for_each_cached(|cpu, raw| {
+        self.zones.for_each_cached(|cpu, raw| {
             if (raw.pfn().get()..raw.pfn().get() + raw.order().frames()).contains(&pfn.get()) {
                 place = Place::Cached(CpuId::new(cpu).unwrap_or_default());
             }
@@ -215,7 +215,7 @@ impl ZoneReport {
         for block in 0..pool.blocks.len() {
             let info = pool.blocks[block].info();
             match info.state() {
-                State::Split => self.add_split(pool, block, info),
+                State::Partial => self.add_partial(pool, block, info),
                 State::Large => self.blocks_by_kind[info.kind() as usize] += 1,
                 State::Whole | State::Absent => {}
             }
@@ -228,7 +228,7 @@ impl ZoneReport {
         }
     }
 
-    fn add_split(&mut self, pool: &Pool, block: usize, info: Info) {
+    fn add_partial(&mut self, pool: &Pool, block: usize, info: Info) {
         let kind = info.kind() as usize;
         self.blocks_by_kind[kind] += 1;
         self.free_by_kind[kind] += u64::from(info.free());

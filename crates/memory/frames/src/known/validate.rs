@@ -11,7 +11,7 @@ use crate::pool::block::State;
 use crate::pool::block::bin::{self, Bin};
 use crate::pool::words::{self, FRAMES};
 use crate::request::Mobility;
-use crate::zones::Depot;
+use crate::zones::Zones;
 use rhumb_sync::atomic::Relaxed;
 
 /// What does not agree, and where.
@@ -66,8 +66,8 @@ impl<M: Machine> Frames<M> {
     /// # Errors
     /// The first thing that does not agree.
     pub fn validate(&self) -> Result<(), Inconsistency> {
-        self.depot.pools.iter().try_for_each(|pool| self.check_pool(pool))?;
-        self.depot.check_caches()
+        self.zones.pools.iter().try_for_each(|pool| self.check_pool(pool))?;
+        self.zones.check_caches()
     }
 
     fn check_pool(&self, pool: &Pool) -> Result<(), Inconsistency> {
@@ -124,7 +124,7 @@ impl<M: Machine> Frames<M> {
                 let info = record.info();
                 count += 1;
                 let belongs =
-                    info.state() == State::Split && info.kind() == kind && bin::of(info) == Some(bin);
+                    info.state() == State::Partial && info.kind() == kind && bin::of(info) == Some(bin);
                 if !belongs || record.prev.load(Relaxed) != before || count > most {
                     return Err(Inconsistency::Bin(pool.block_start(block)));
                 }
@@ -157,7 +157,7 @@ impl Sums {
         if info.state() != State::Absent && found != info.free() {
             return Err(Inconsistency::FreeCount(start));
         }
-        if info.state() == State::Split {
+        if info.state() == State::Partial {
             if info.rank() != words::block_rank(&bits) || found == FRAMES {
                 return Err(Inconsistency::Rank(start));
             }
@@ -167,7 +167,7 @@ impl Sums {
     }
 }
 
-impl Depot {
+impl Zones {
     fn check_caches(&self) -> Result<(), Inconsistency> {
         let mut result = Ok(());
         self.for_each_cached(|_, raw| {

@@ -121,7 +121,7 @@ impl Goal {
         match self {
             Self::Anything => true,
             Self::Requests(ceiling) => {
-                let floor = pool.marks.floor(pool.zone, AllocClass::Normal, ceiling);
+                let floor = pool.marks.floor(pool.zone, AllocClass::Ordinary, ceiling);
                 pool.free_frames() >= floor + Order::LARGE.frames()
             }
         }
@@ -141,7 +141,7 @@ impl Compaction {
 }
 
 impl<M: Machine> Frames<M> {
-    /// Empties broken movable blocks of `node`, emptiest first, into fuller ones, until `budget_frames` frames were
+    /// Empties partial movable blocks of `node`, emptiest first, into fuller ones, until `budget_frames` frames were
     /// moved or nothing is left that is worth it. A block costs at least [`Compaction::LEAST_COST`] frames of the
     /// budget, also one that cannot be emptied: the budget bounds the time, whatever the size of memory. After one that
     /// cannot be emptied, blocks take turns, also from one call to the next, so that those which cannot be emptied do
@@ -162,7 +162,7 @@ impl<M: Machine> Frames<M> {
         self.request_drain(pinned);
         let mut budget = budget_frames;
         let here = || {
-            let all = self.depot.zonelist(node.index(), goal.ceiling());
+            let all = self.zones.zonelist(node.index(), goal.ceiling());
             all.filter(|pool| pool.node == node && goal.is_served_by(pool))
         };
         let first = turn.first(node) % here().count().max(1);
@@ -205,7 +205,7 @@ impl<M: Machine> Frames<M> {
             chain.push(block);
             let range = PfnRange::of_length(pool.block_start(block), u64::from(FRAMES)).unwrap_or_default();
             let before = *moved;
-            let is_stuck = self.empty(pinned, pool, range, relocate, moved, Target::Broken).is_err();
+            let is_stuck = self.empty(pinned, pool, range, relocate, moved, Target::Partial).is_err();
             // Kept from call to call, because a call's budget may be for one block alone.
             pool.is_stuck.store(is_stuck, Relaxed);
             if is_stuck {
@@ -276,7 +276,7 @@ impl<M: Machine> Frames<M> {
     ) -> Result<(), AllocError> {
         let to = {
             let guard = self.machine.irq_off();
-            self.depot.take_target(guard.irq_off(), pool, from.order, target)
+            self.zones.take_target(guard.irq_off(), pool, from.order, target)
         };
         let to = self.attribute(from, to.ok_or(AllocError::Exhausted(from.order))?);
         self.note_alloc_of(pinned, &to);
@@ -317,7 +317,7 @@ impl<M: Machine> Frames<M> {
     ) -> Result<FrameRange, AllocError> {
         let Some(_turn) = self.isolation.take() else { return Err(AllocError::Busy) };
         let pool =
-            self.depot.pool_of(range.start()).filter(|pool| pool.span.covers(range) && !range.is_empty());
+            self.zones.pool_of(range.start()).filter(|pool| pool.span.covers(range) && !range.is_empty());
         let pool = pool.ok_or(AllocError::BadRange(range))?;
         self.drain(pinned);
         self.request_drain(pinned);
@@ -326,7 +326,7 @@ impl<M: Machine> Frames<M> {
         self.claim_range(pool, range)?;
         self.allow_range(range);
         drop(window);
-        Ok(FrameRange::new(range, self.depot.brand))
+        Ok(FrameRange::new(range, self.zones.brand))
     }
 
     /// Isolates the blocks of `range`, one lock visit for each.
@@ -414,8 +414,9 @@ impl<M: Machine> Drop for Window<'_, M> {
 /// Whether emptying the block is worth what it costs.
 fn is_worth_it(pool: &Pool, block: usize) -> bool {
     let info = pool.blocks[block].info();
-    let is_broken = info.state() == State::Split && info.kind() == Mobility::Movable && !info.is_isolated();
-    is_broken && FRAMES - info.free() <= MOST_USED
+    let is_partial =
+        info.state() == State::Partial && info.kind() == Mobility::Movable && !info.is_isolated();
+    is_partial && FRAMES - info.free() <= MOST_USED
 }
 
 /// Whether all of the block is the pool's: one of which a part lies outside can never be whole.
@@ -450,5 +451,5 @@ fn is_allocated(pool: &Pool, extent: Extent) -> bool {
     let at = pool.offset(extent.start) % 512;
     let wanted = words::mask_of(at, at + extent.order.frames() as usize);
     let bits = pool.bits(pool.offset(extent.start) / 512);
-    head.state() == State::Split && bits.iter().zip(wanted).all(|(bits, wanted)| bits & wanted == 0)
+    head.state() == State::Partial && bits.iter().zip(wanted).all(|(bits, wanted)| bits & wanted == 0)
 }

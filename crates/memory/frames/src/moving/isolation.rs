@@ -7,8 +7,8 @@ use rhumb_sync::atomic::{Acquire, AtomicBool, AtomicU32, Relaxed, Release};
 /// Where what is moved goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
-    /// Broken blocks only: a compaction that breaks a block gains nothing.
-    Broken,
+    /// Partial blocks only: a compaction that breaks a block gains nothing.
+    Partial,
     /// Anywhere.
     Any,
 }

@@ -6,7 +6,7 @@
 //! next, prev: block + 1, or 0
 //! ```
 //! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
-//! writes nothing per block. The bits of a block count only while it is [`State::Split`].
+//! writes nothing per block. The bits of a block count only while it is [`State::Partial`].
 
 use crate::known::described::Described;
 use crate::pool::words::FRAMES;
@@ -19,7 +19,7 @@ pub(crate) enum State {
     /// All of it is free; it is in the pool's tree.
     Whole,
     /// Its bits say which frames are free; it is in a bin unless none is.
-    Split,
+    Partial,
     /// It belongs to an allocated block of order 9 or more; the first one's `order` says which.
     Large,
     /// There is no memory here.
@@ -48,7 +48,7 @@ impl Info {
     }
 
     /// The same block, split and without a free frame.
-    pub(crate) const fn broken(self) -> Self {
+    pub(crate) const fn partial(self) -> Self {
         Self::full(self.kind()).with_grain(self.grain())
     }
 
@@ -60,7 +60,7 @@ impl Info {
     pub(crate) const fn state(self) -> State {
         match self.0 >> 18 & 3 {
             0 => State::Whole,
-            1 => State::Split,
+            1 => State::Partial,
             2 => State::Large,
             _ => State::Absent,
         }
@@ -78,7 +78,7 @@ impl Info {
         FRAMES - (self.0 & 0x3ff) as u32
     }
 
-    /// What a split block was broken for: see [`bin`].
+    /// What a split block was opened for: see [`bin`].
     pub(crate) const fn grain(self) -> usize {
         (self.0 >> 20 & 3) as usize
     }
@@ -138,7 +138,7 @@ impl Block {
 
 /// The bins of one kind of blocks: by its grain, its largest free run, and how full it is.
 ///
-/// The grain is what the block was broken for: orders 0 to 2, 3 to 5, or 6 to 8. Blocks of one grain are shared by
+/// The grain is what the block was opened for: orders 0 to 2, 3 to 5, or 6 to 8. Blocks of one grain are shared by
 /// requests of these orders, and by others only when no block is whole. Blocks that hold a few long runs then become
 /// whole again soon, which they would not with a single frame among them, and what lives long in small pieces lies
 /// together.

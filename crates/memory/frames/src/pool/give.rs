@@ -5,7 +5,7 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::pool::Held;
+use crate::pool::PoolGuard;
 use crate::pool::block::{Block, Info, Isolated, State};
 use crate::pool::words::{self, FRAMES, WORDS};
 use rhumb_sync::atomic::Relaxed;
@@ -18,7 +18,7 @@ pub(crate) enum Given {
     Refused,
 }
 
-impl Held<'_> {
+impl PoolGuard<'_> {
     /// Gives back the frames of `mask` in the word of the pool with this number.
     #[inline]
     pub(crate) fn give_word(&mut self, word: usize, mask: u64) {
@@ -42,7 +42,7 @@ impl Held<'_> {
             return;
         };
         let info = record.info();
-        if info.state() != State::Split {
+        if info.state() != State::Partial {
             self.refuse(u64::from(mask.count_ones()) * count as u64);
             return;
         }
@@ -67,7 +67,7 @@ impl Held<'_> {
             rank = words::full_words_rank(full);
         }
         let whole = free == FRAMES && !info.is_isolated();
-        self.settle(block, if whole { Info::WHOLE } else { info.with_free(free, rank) });
+        self.rebin(block, if whole { Info::WHOLE } else { info.with_free(free, rank) });
         self.add_free(u64::from(frames));
     }
 
@@ -86,7 +86,7 @@ impl Held<'_> {
             for block in blocks {
                 let info = self.pool.blocks[block].info();
                 let new = if info.is_isolated() { self.isolated(block, info) } else { Info::WHOLE };
-                self.settle(block, new);
+                self.rebin(block, new);
             }
         } else {
             self.make_whole(first, count);
@@ -111,10 +111,10 @@ impl Held<'_> {
         let info = self.pool.blocks[block].info();
         let new = match info.state() {
             State::Whole => self.isolated(block, info),
-            State::Split | State::Large => info.with_isolated(Isolated::Yes),
+            State::Partial | State::Large => info.with_isolated(Isolated::Yes),
             State::Absent => info,
         };
-        self.settle(block, new);
+        self.rebin(block, new);
     }
 
     /// The record of a block that is wholly free, and isolated.
@@ -129,7 +129,7 @@ impl Held<'_> {
         let old = self.pool.blocks[block].info();
         if old.is_isolated() {
             let info = old.with_isolated(Isolated::No);
-            self.settle(block, if info.free() == FRAMES { Info::WHOLE } else { info });
+            self.rebin(block, if info.free() == FRAMES { Info::WHOLE } else { info });
         }
     }
 

@@ -1,7 +1,7 @@
-//! Frames leave a pool: a bite of single frames, a run within a block, or whole blocks.
+//! Frames leave a pool: a batch of single frames, a run within a block, or whole blocks.
 //!
-//! Each search goes: blocks of the kind that were broken for such orders ([`bin`]), fullest first; then a whole block,
-//! which becomes one of this kind; then any broken block of the kind; then blocks of the other kinds
+//! Each search goes: blocks of the kind that were opened for such orders ([`bin`]), fullest first; then a whole block,
+//! which becomes one of this kind; then any partial block of the kind; then blocks of the other kinds
 //! ([`Mobility::steals_from`]), emptiest first. A block that is stolen while at least half of it is free changes its
 //! kind, and one that unmovable frames enter always does: what follows them then goes to the same block and not to
 //! another one.
@@ -10,7 +10,7 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
-use crate::pool::Held;
+use crate::pool::PoolGuard;
 use crate::pool::block::{Info, State, bin};
 use crate::pool::tree::End;
 use crate::pool::words::{self, Bits, FRAMES, WORDS};
@@ -19,7 +19,7 @@ use rhumb_sync::atomic::Relaxed;
 
 /// Single frames of one block that left the pool together.
 #[derive(Clone, Copy)]
-pub(crate) struct Bite {
+pub(crate) struct Batch {
     /// The block's first frame.
     pub(crate) start: Pfn,
     pub(crate) bits: Bits,
@@ -33,9 +33,9 @@ const fn end_for(kind: Mobility) -> End {
     }
 }
 
-impl Held<'_> {
+impl PoolGuard<'_> {
     /// Up to `most` free frames of the best block, `floor` frames being left in the pool.
-    pub(crate) fn take_bite(&mut self, kind: Mobility, most: u32, floor: u64) -> Option<Bite> {
+    pub(crate) fn take_batch(&mut self, kind: Mobility, most: u32, floor: u64) -> Option<Batch> {
         let spare = self.pool.free_frames().checked_sub(floor)?;
         let most = u64::from(most).min(spare) as u32;
         if most == 0 {
@@ -53,10 +53,10 @@ impl Held<'_> {
         for (word, left) in words.iter().zip(left) {
             word.store(left, Relaxed);
         }
-        let new = info.broken().with_free(info.free() - frames, words::block_rank(&left));
-        self.settle(block, new);
+        let new = info.partial().with_free(info.free() - frames, words::block_rank(&left));
+        self.rebin(block, new);
         self.sub_free(u64::from(frames));
-        Some(Bite { start: self.pool.block_start(block), bits, frames: u64::from(frames) })
+        Some(Batch { start: self.pool.block_start(block), bits, frames: u64::from(frames) })
     }
 
     /// Aligned runs of `order`, 0..=8, up to `most` of one block, `floor` frames being left in the pool. Says whether
@@ -78,8 +78,8 @@ impl Held<'_> {
         self.take_runs_of(block, order, most, each)
     }
 
-    /// A run as [`Held::take_runs`] takes it, but from broken blocks of this kind only.
-    pub(crate) fn take_broken(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
+    /// A run as [`PoolGuard::take_runs`] takes it, but from partial blocks of this kind only.
+    pub(crate) fn take_partial(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
         let log2 = usize::from(order.get());
         let found = || self.best(kind, bin::grain_of(log2), log2).or_else(|| self.best_of_others(kind, log2));
         let bin = (order < Order::LARGE).then(found)??;
@@ -114,7 +114,7 @@ impl Held<'_> {
         }
         self.write_bits(block, &bits);
         let free = info.free() - (taken * frames) as u32;
-        self.settle(block, info.broken().with_free(free, words::block_rank(&bits)));
+        self.rebin(block, info.partial().with_free(free, words::block_rank(&bits)));
         self.sub_free(taken * frames);
         Some(())
     }
@@ -165,7 +165,7 @@ impl Held<'_> {
             let block = self.head(other, bin)?;
             let info = self.pool.blocks[block].info();
             if kind == Mobility::Unmovable || info.free() >= FRAMES / 2 {
-                self.settle(block, info.with_kind(kind));
+                self.rebin(block, info.with_kind(kind));
             }
             return Some(block);
         }
@@ -180,7 +180,7 @@ impl Held<'_> {
         let (start, frames) = (self.pool.offset(range.start()), range.frames());
         let (block, at) = (start / 512, start % 512);
         let info = self.pool.blocks[block].info();
-        if info.state() != State::Split || !info.is_isolated() {
+        if info.state() != State::Partial || !info.is_isolated() {
             return Err(range.start());
         }
         let (mut bits, wanted) = (self.pool.bits(block), words::mask_of(at, at + frames as usize));
@@ -189,7 +189,7 @@ impl Held<'_> {
         }
         bits.iter_mut().zip(wanted).for_each(|(bits, wanted)| *bits &= !wanted);
         self.write_bits(block, &bits);
-        self.settle(block, info.with_free(info.free() - frames as u32, words::block_rank(&bits)));
+        self.rebin(block, info.with_free(info.free() - frames as u32, words::block_rank(&bits)));
         self.sub_free(frames);
         Ok(())
     }

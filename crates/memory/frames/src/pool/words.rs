@@ -95,7 +95,7 @@ pub(crate) const fn full_words_rank(full: u32) -> u32 {
     7 + (pairs != 0) as u32 + (quads != 0) as u32 + (quads == 0x11) as u32
 }
 
-/// The first aligned free run of 2^`order` frames; `order` is at most 8. Words that are broken already come first.
+/// The first aligned free run of 2^`order` frames; `order` is at most 8. Words that are in part used already come first.
 pub fn find_run(bits: &Bits, order: u32) -> Option<u32> {
     if order > 6 {
         let span = 1 << (order - 6);

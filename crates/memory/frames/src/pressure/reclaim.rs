@@ -45,7 +45,7 @@ impl<M: Machine> Frames<M> {
         request: &Request,
         mut retry: impl FnMut() -> Option<Raw>,
     ) -> Option<Raw> {
-        let cache = self.depot.cache(self.machine.cpu_of(pinned))?;
+        let cache = self.zones.cache(self.machine.cpu_of(pinned))?;
         // A handler on this CPU sees the flag and fails instead of calling a reclaimer that it interrupted.
         if cache.reclaiming.load(Relaxed) {
             return None;
@@ -68,7 +68,7 @@ impl<M: Machine> Frames<M> {
     /// Calls back what other CPUs keep, and calls `retry` after each time, until it succeeds or they keep nothing.
     pub(crate) fn recall(&self, pinned: Pinned<'_>, mut retry: impl FnMut() -> Option<Raw>) -> Option<Raw> {
         let recall = self.reclaimers.recall.get(0)?;
-        (0..RECALLS).take_while(|_| self.depot.held_by_others(self.machine.cpu_of(pinned)) > 0).find_map(
+        (0..RECALLS).take_while(|_| self.zones.held_by_others(self.machine.cpu_of(pinned)) > 0).find_map(
             |_| {
                 recall.drain_others(pinned);
                 retry()
@@ -89,7 +89,7 @@ impl<M: Machine> Frames<M> {
     }
 
     fn spread(&self, node: NodeId, zone: Zone, frames: u64, mark: impl Fn(&Watermarks) -> &AtomicU64) {
-        let here = || self.depot.pools.iter().filter(|pool| pool.node == node && pool.zone == zone);
+        let here = || self.zones.pools.iter().filter(|pool| pool.node == node && pool.zone == zone);
         let present: u64 = here().map(|pool| pool.present.load(Relaxed)).sum();
         for pool in here() {
             let part = u128::from(frames.min(present)) * u128::from(pool.present.load(Relaxed));
@@ -100,7 +100,7 @@ impl<M: Machine> Frames<M> {
     /// The levels of a zone; all 0 where the node has no such zone.
     pub fn levels(&self, node: NodeId, zone: Zone) -> Levels {
         let mut sum = Levels::default();
-        for pool in self.depot.pools.iter().filter(|pool| pool.node == node && pool.zone == zone) {
+        for pool in self.zones.pools.iter().filter(|pool| pool.node == node && pool.zone == zone) {
             sum.free += pool.free_frames();
             sum.min += pool.marks.min.load(Relaxed);
             sum.low += pool.marks.low();
@@ -111,6 +111,6 @@ impl<M: Machine> Frames<M> {
 
     /// Whether any zone of `node` is below its low watermark: time for a background thread to reclaim.
     pub fn is_short(&self, node: NodeId) -> bool {
-        self.depot.pools.iter().any(|pool| pool.node == node && pool.free_frames() < pool.marks.low())
+        self.zones.pools.iter().any(|pool| pool.node == node && pool.free_frames() < pool.marks.low())
     }
 }

@@ -135,7 +135,7 @@ fn a_range_is_freed_only_where_all_of_it_is_held() {
 }
 
 #[test]
-fn a_free_frame_of_a_broken_block_is_not_nameable() {
+fn a_free_frame_of_a_partial_block_is_not_nameable() {
     const BASE: u64 = 1 << 20;
     let frames = frames_over(1, &[(BASE, BASE + 1024, 0)]);
     let held = frames.alloc_range(pinned(), range(BASE + 70, BASE + 300), &NothingMoves).unwrap();

@@ -31,7 +31,7 @@ fn a_drain_lets_interrupts_in_between_batches() {
     assert_eq!(frames.totals().cached, 0);
     near.into_iter().for_each(|frame| frames.free(pinned(), frame));
     // A tick does some of it, and the rest next time.
-    let cache = frames.depot.cache(cpu()).unwrap();
+    let cache = frames.zones.cache(cpu()).unwrap();
     cache.gate.ask();
     let mut ticks = 0;
     while cache.gate.is_wanted() {
@@ -108,12 +108,12 @@ fn each_frame_finds_its_pool() {
     let frames = frames_over(1, &ranges);
     for (start, end, index) in ranges {
         for pfn in [start, start + 77, end - 1] {
-            assert_eq!(frames.depot.pool_of(Pfn::new(pfn)).unwrap().node, node(index));
-            assert_eq!(frames.depot.listed_pool_of(Pfn::new(pfn)).unwrap().span.end(), Pfn::new(end));
+            assert_eq!(frames.zones.pool_of(Pfn::new(pfn)).unwrap().node, node(index));
+            assert_eq!(frames.zones.listed_pool_of(Pfn::new(pfn)).unwrap().span.end(), Pfn::new(end));
         }
         assert!(
-            frames.depot.pool_of(Pfn::new(end)).is_none()
-                && frames.depot.pool_of(Pfn::new(start - 1)).is_none()
+            frames.zones.pool_of(Pfn::new(end)).is_none()
+                && frames.zones.pool_of(Pfn::new(start - 1)).is_none()
         );
     }
     // Memory that comes later may lie before, between and behind.
@@ -121,15 +121,15 @@ fn each_frame_finds_its_pool() {
         let added = memory(&[(start, start + 512, 2)])[0];
         // SAFETY: nothing stands behind the frames.
         unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
-        assert_eq!(frames.depot.pool_of(Pfn::new(start + 511)).unwrap().span.start(), Pfn::new(start));
-        assert_eq!(frames.depot.pools.iter().count(), 41 + count);
+        assert_eq!(frames.zones.pool_of(Pfn::new(start + 511)).unwrap().span.start(), Pfn::new(start));
+        assert_eq!(frames.zones.pools.iter().count(), 41 + count);
         // Not only by the slow search: the list has them all, in order.
-        for pool in frames.depot.pools.iter() {
-            assert!(core::ptr::eq(frames.depot.listed_pool_of(pool.span.start()).unwrap(), pool));
+        for pool in frames.zones.pools.iter() {
+            assert!(core::ptr::eq(frames.zones.listed_pool_of(pool.span.start()).unwrap(), pool));
         }
     }
     for (start, _, index) in (0..40u64).map(|at| ((at + 5) << 19, 0, at as usize % 3)) {
-        assert_eq!(frames.depot.pool_of(Pfn::new(start)).unwrap().node, node(index));
+        assert_eq!(frames.zones.pool_of(Pfn::new(start)).unwrap().node, node(index));
     }
     let frame = frames.alloc(pinned(), Request::new(Order::new(3).unwrap())).unwrap();
     frames.free(pinned(), frame);

@@ -22,7 +22,7 @@ fn order(order: u8) -> Order {
 /// Frames in this CPU's magazines, those of open blocks not counted.
 fn held(frames: &Frames<TestMachine>) -> u64 {
     let mut held = 0;
-    frames.depot.for_each_cached(|_, raw| held += raw.order().frames());
+    frames.zones.for_each_cached(|_, raw| held += raw.order().frames());
     held
 }
 
@@ -51,7 +51,7 @@ fn a_run_comes_with_more_only_from_memory_that_may_be_kept_here() {
         for log2 in [1, 3] {
             let frames = frames_over(2, memory);
             let request = Request::new(order(log2));
-            frames.depot.cache(cpu()).unwrap().gate.bound(128);
+            frames.zones.cache(cpu()).unwrap().gate.bound(128);
             let run = frames.alloc(pinned(), request).unwrap();
             assert_eq!(held(&frames) > 0, keeps, "order {log2} of {memory:?}");
             assert_eq!(held(&frames) % request.order.frames(), 0);
@@ -64,7 +64,7 @@ fn a_run_comes_with_more_only_from_memory_that_may_be_kept_here() {
     let all: Vec<_> =
         std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME.bind(node(0))).ok()).collect();
     frames.drain(pinned());
-    frames.depot.cache(cpu()).unwrap().gate.bound(128);
+    frames.zones.cache(cpu()).unwrap().gate.bound(128);
     let run = frames.alloc(pinned(), Request::new(order(3))).unwrap();
     assert_eq!(frames.describe(run.pfn()).unwrap().node, node(1));
     assert_eq!(held(&frames), 0);
@@ -77,12 +77,12 @@ fn a_cpu_keeps_little_of_scarce_memory_and_nothing_of_the_reserve() {
     // Above the high watermark, between the two, and below the low one: 3/2 and 5/4 of the least.
     for (reserve, sixteenths) in [(0, 16), (present * 72 / 100, 1), (present * 85 / 100, 0)] {
         let frames = large_memory();
-        frames.set_reserve(node(0), Zone::Direct, reserve);
+        frames.set_reserve(node(0), Zone::Normal, reserve);
         let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
         frames.free(pinned(), frame);
-        let most = frames.depot.small_limit.load(Relaxed);
+        let most = frames.zones.small_limit.load(Relaxed);
         assert!(most > 16 && most % 16 != most / 16, "{most} tells a part from a remainder");
-        let cap = frames.depot.cache(cpu()).unwrap().gate.cap();
+        let cap = frames.zones.cache(cpu()).unwrap().gate.cap();
         assert_eq!(cap, (most * sixteenths / 16) as i32, "reserve {reserve}");
         frames.drain(pinned());
         assert_eq!(frames.free_frames(), present);
@@ -113,14 +113,14 @@ fn a_single_frame_freed_twice_is_refused_once_wherever_the_batch_has_it() {
 fn the_check_finds_a_frame_that_is_free_and_in_a_magazine() {
     let frames = large_memory();
     let taken = frames.alloc_range(pinned(), range(BASE + 100, BASE + 200), &crate::NothingMoves).unwrap();
-    let cache = frames.depot.cache(cpu()).unwrap();
+    let cache = frames.zones.cache(cpu()).unwrap();
     let warm = frames.alloc(pinned(), Request::new(order(9))).unwrap();
     frames.free(pinned(), warm);
     frames.drain(pinned());
     cache.gate.bound(64);
     for (pfn, is_found) in [(BASE + 150, false), (BASE + 99, true), (BASE + 200, true), (BASE + 600, true)] {
         frames.validate().unwrap();
-        let pool = frames.depot.pool_of(Pfn::new(pfn)).unwrap();
+        let pool = frames.zones.pool_of(Pfn::new(pfn)).unwrap();
         assert_eq!(pool.is_free(Pfn::new(pfn)), is_found, "{pfn:#x}");
         assert!(cache.push(pool.tag.at(Pfn::new(pfn), Order::BASE, Mobility::Movable)));
         let found = frames.validate();

@@ -60,8 +60,8 @@ fn pools_of_a_node_take_turns_where_one_is_stuck() {
     const BLOCKS: u64 = 40;
     let far = BASE + (1 << 20);
     let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0), (far, far + BLOCKS * 512, 0)]);
-    assert_eq!(frames.depot.pools.iter().count(), 2);
-    let first = frames.depot.zonelist(0, Zone::High).next().unwrap().base.get();
+    assert_eq!(frames.zones.pools.iter().count(), 2);
+    let first = frames.zones.zonelist(0, Zone::High).next().unwrap().base.get();
     let request = Request::FRAME.movable();
     let all: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect();
     let (mut held, mut stay) = (BTreeMap::new(), Vec::new());
@@ -133,7 +133,7 @@ fn zones_that_would_not_serve_the_request_are_left_alone() {
     // The last 2 MiB below 16 MiB, and as much above: two zones.
     let below = 16 << 8;
     let frames = frames_over(1, &[(below - 4 * 512, below + 4 * 512, 0)]);
-    let all: Vec<_> = [Zone::Direct, Zone::Dma]
+    let all: Vec<_> = [Zone::Normal, Zone::Dma]
         .into_iter()
         .map(|zone| Request::FRAME.movable().class(AllocClass::Emergency).ceiling(zone))
         .flat_map(|request| std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect::<Vec<_>>())
@@ -153,10 +153,10 @@ fn zones_that_would_not_serve_the_request_are_left_alone() {
     let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Dma), &mover, 1);
     assert_eq!(done.blocks, 1, "not guarded from those that have no other zone");
     // What serves most requests comes first.
-    let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Direct), &mover, 1);
+    let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Normal), &mover, 1);
     let above = frames.zone(node(0), Zone::Dma32).unwrap();
     assert_eq!((done.blocks, above.free_by_order[9]), (1, 1));
-    let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Direct), &mover, u64::MAX);
+    let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Normal), &mover, u64::MAX);
     let below = frames.zone(node(0), Zone::Dma).unwrap();
     assert_eq!((done.blocks, below.free_by_order[9]), (2, 1), "what is guarded is left alone");
     let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);

@@ -24,7 +24,7 @@ impl Recall for Play {
         let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         for cpu in (0..CPUS).filter(|&cpu| cpu != me.cpu().index()) {
             be_cpu(cpu);
-            let cache = self.frames.depot.cache(cpu_id(cpu)).unwrap();
+            let cache = self.frames.zones.cache(cpu_id(cpu)).unwrap();
             if call == 0 && cpu == self.busy {
                 cache.gate.alone(|| self.frames.drain(pinned()));
             } else {
@@ -62,7 +62,7 @@ fn fill_caches(frames: &Frames<TestMachine>) {
         }
     }
     be_cpu(0);
-    assert!(frames.depot.held_by_others(cpu_id(0)) > 100);
+    assert!(frames.zones.held_by_others(cpu_id(0)) > 100);
 }
 
 fn take_all(frames: &Frames<TestMachine>, request: Request) -> Vec<Frame> {
@@ -98,7 +98,7 @@ fn a_cpu_in_the_middle_of_an_operation_is_asked_again() {
     }
     be_cpu(0);
     held.append(&mut take_all(frames, Request::FRAME));
-    let kept = frames.depot.held_by_others(cpu_id(0));
+    let kept = frames.zones.held_by_others(cpu_id(0));
     assert_eq!((held.len() as u64 + kept, frames.free_frames()), (FRAMES, kept));
     assert!(kept > 0);
     // All that is left is with a CPU that keeps it the first time.

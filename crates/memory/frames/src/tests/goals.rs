@@ -9,20 +9,20 @@ use crate::{Extent, Goal, NothingMoves, Relocate, Request, Zone};
 #[test]
 fn a_zone_is_emptied_for_requests_that_it_could_serve_and_for_no_others() {
     const FREE: u64 = 8 * 384;
-    for ceiling in [Zone::Direct, Zone::High] {
+    for ceiling in [Zone::Normal, Zone::High] {
         let goal = Goal::Requests(ceiling);
         // A block more than the watermark, or than watermark and guard, and one frame less than that.
         for (reserve, guard, blocks) in [
             (FREE - 512, 0, 6),
             (FREE - 511, 0, 0),
             (64, FREE - 576, 6),
-            (64, FREE - 575, if ceiling > Zone::Direct { 0 } else { 6 }),
+            (64, FREE - 575, if ceiling > Zone::Normal { 0 } else { 6 }),
             (0, 0, 6),
         ] {
             let (frames, mover) = scattered(8, 0);
             assert_eq!(frames.free_frames(), FREE);
-            frames.set_reserve(node(0), Zone::Direct, reserve);
-            frames.set_guard(node(0), Zone::Direct, guard);
+            frames.set_reserve(node(0), Zone::Normal, reserve);
+            frames.set_guard(node(0), Zone::Normal, guard);
             let done = frames.compact(pinned(), node(0), goal, &mover, u64::MAX);
             assert_eq!(done.blocks, blocks, "{ceiling:?}, reserve {reserve}, guard {guard}");
             frames.validate().unwrap();

@@ -29,7 +29,7 @@ proptest! {
         // SAFETY: nothing stands behind the frames.
         let frames = unsafe { Frames::new(machine, &layout, free.iter().copied(), storage) }.unwrap();
         frames.validate().unwrap();
-        (0..2).for_each(|index| frames.set_reserve(node(index), Zone::Direct, 0));
+        (0..2).for_each(|index| frames.set_reserve(node(index), Zone::Normal, 0));
         let expected: Vec<_> = free.iter().flat_map(|range| range.iter()).collect();
         prop_assert_eq!(frames.free_frames(), expected.len() as u64);
         let held: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
@@ -58,8 +58,8 @@ fn memory_comes_later() {
     // SAFETY: nothing stands behind the frames.
     unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
     frames.validate().unwrap();
-    assert_eq!(frames.zone(node(0), Zone::Direct).unwrap().present, 1724);
-    frames.set_reserve(node(0), Zone::Direct, 0);
+    assert_eq!(frames.zone(node(0), Zone::Normal).unwrap().present, 1724);
+    frames.set_reserve(node(0), Zone::Normal, 0);
     let held: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
     assert_eq!(held.len(), 2748);
     let first_away = held.iter().position(|frame| frame.pfn().get() >= 1 << 21).unwrap();
@@ -81,7 +81,7 @@ fn a_hole_costs_nothing_and_a_terabyte_little() {
     let huge: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::HUGE).ok()).collect();
     assert_eq!(huge.len(), 1024);
     huge.into_iter().for_each(|frame| frames.free(pinned(), frame));
-    assert_eq!(frames.zone(node(0), Zone::Direct).unwrap().free_by_order[Order::HUGE.get() as usize], 1024);
+    assert_eq!(frames.zone(node(0), Zone::Normal).unwrap().free_by_order[Order::HUGE.get() as usize], 1024);
 }
 
 /// Frames of each node that come out, of memory that is all free.
@@ -96,7 +96,7 @@ fn by_node(ranges: &[(u64, u64, usize)]) -> (u64, usize) {
         let place = frames.describe(range.frames.start()).unwrap();
         assert!(layout.misplaced_frames() > 0 || place.node == range.node);
     }
-    (layout.misplaced_frames(), frames.depot.pools.iter().count())
+    (layout.misplaced_frames(), frames.zones.pools.iter().count())
 }
 
 #[test]

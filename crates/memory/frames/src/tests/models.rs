@@ -85,7 +85,7 @@ mod whole {
         let layout = Layout::new(&memory, CPUS, Pfn::new(1 << 34)).unwrap();
         // SAFETY: nothing stands behind the frames.
         let frames = unsafe { Frames::new(Threads, &layout, [range], &mut []) }.unwrap();
-        frames.set_reserve(NodeId::FIRST, Zone::Direct, 0);
+        frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
         frames
     }
 

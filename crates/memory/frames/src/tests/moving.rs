@@ -237,7 +237,7 @@ fn a_large_block_that_is_freed_meanwhile_is_given_out_once() {
         // Again, with the large block freed by another CPU's drain, and nothing in the way.
         let large = frames.alloc(pinned(), request).unwrap();
         let window = range(large.pfn().get(), large.pfn().get() + 700.min(large.order().frames()));
-        let pool = frames.depot.pool_of(window.start()).unwrap();
+        let pool = frames.zones.pool_of(window.start()).unwrap();
         let isolated = frames.isolate_range(pool, window).unwrap();
         frames.free(pinned(), large);
         frames.drain(pinned());
@@ -264,7 +264,7 @@ fn a_range_with_a_frame_in_use_is_not_claimed() {
     rest.into_iter().for_each(|frame| frames.free(pinned(), frame));
     frames.drain(pinned());
     let (window, free) = (range(BASE + 100, BASE + 1200), frames.free_frames());
-    let pool = frames.depot.pool_of(window.start()).unwrap();
+    let pool = frames.zones.pool_of(window.start()).unwrap();
     let isolated = frames.isolate_range(pool, window).unwrap();
     let claimed = frames.claim_range(pool, window);
     assert_eq!(claimed, Err(AllocError::Unmovable(Pfn::new(BASE + 900))));
@@ -326,7 +326,7 @@ fn an_owner_that_panics_leaves_no_block_isolated() {
     }));
     frames.validate().unwrap();
     let is_isolated = |block: &crate::pool::block::Block| block.info().is_isolated();
-    assert!(!frames.depot.pools.get(0).unwrap().blocks.iter().any(is_isolated));
+    assert!(!frames.zones.pools.get(0).unwrap().blocks.iter().any(is_isolated));
     let done = frames.compact(pinned(), node(0), Goal::Anything, &mover, u64::MAX);
     assert_eq!(done.blocks, 6);
     assert!(matches!(

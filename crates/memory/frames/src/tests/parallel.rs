@@ -84,7 +84,7 @@ fn no_frame_is_held_twice_by_four_cpus() {
 fn a_handler_leaves_an_interrupted_cache_alone() {
     let frames = frames_over(1, &[(BASE, BASE + 2048, 0)]);
     let outside = frames.alloc(pinned(), Request::FRAME).unwrap();
-    let cache = frames.depot.cache(cpu()).unwrap();
+    let cache = frames.zones.cache(cpu()).unwrap();
     let before = cache.held();
     let from_handler = cache.gate.alone(|| {
         let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
@@ -139,14 +139,14 @@ fn others_give_back_what_one_needs() {
 #[test]
 fn a_cache_that_moves_while_it_is_looked_at_seems_to_hold_little() {
     let frames = frames_over(1, &[(BASE, BASE + 2048, 0)]);
-    let cache = frames.depot.cache(cpu()).unwrap();
+    let cache = frames.zones.cache(cpu()).unwrap();
     assert_eq!(cache.held(), 0);
     // What another CPU sees that reads the new end, waits for two frees and a drain, and reads the old end.
     cache.small[0].forget_oldest(2);
     cache.away.forget_oldest(1);
     assert_eq!(cache.held(), 0);
     // A report ends, and finds nothing either.
-    assert_eq!(frames.zone(node(0), crate::Zone::Direct).unwrap().cached, 0);
+    assert_eq!(frames.zone(node(0), crate::Zone::Normal).unwrap().cached, 0);
     assert!(frames.describe(rhumb_machine::Pfn::new(BASE)).is_some());
 }
 

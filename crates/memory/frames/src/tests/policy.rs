@@ -37,7 +37,7 @@ fn order_of_places(frames: &Frames<TestMachine>, request: Request) -> Vec<(Zone,
 #[test]
 fn own_node_highest_zone_first_then_by_distance_and_dma_last() {
     let frames = frames_over(2, &[DMA, DMA32, DIRECT0, DIRECT1]);
-    let own = [(Zone::Direct, 0), (Zone::Dma32, 0), (Zone::Direct, 1), (Zone::Dma, 0)];
+    let own = [(Zone::Normal, 0), (Zone::Dma32, 0), (Zone::Normal, 1), (Zone::Dma, 0)];
     for order in [0, 4, 9].map(|order| Order::new(order).unwrap()) {
         let request = Request::new(order);
         assert_eq!(order_of_places(&frames, request), own);
@@ -69,12 +69,12 @@ fn other_nodes_come_in_the_order_of_the_distances_that_the_layout_has() {
         // SAFETY: the frames have no memory, and nothing touches them.
         let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();
         (0..3).for_each(|index| {
-            frames.set_reserve(node(index), Zone::Direct, 0);
-            frames.set_guard(node(index), Zone::Direct, 0);
+            frames.set_reserve(node(index), Zone::Normal, 0);
+            frames.set_guard(node(index), Zone::Normal, 0);
         });
         for (cpu, order) in orders.into_iter().enumerate() {
             be_cpu(cpu);
-            let wanted = order.map(|node| (Zone::Direct, node));
+            let wanted = order.map(|node| (Zone::Normal, node));
             assert_eq!(order_of_places(&frames, Request::new(Order::new(4).unwrap())), wanted, "CPU {cpu}");
         }
         be_cpu(0);
@@ -84,13 +84,13 @@ fn other_nodes_come_in_the_order_of_the_distances_that_the_layout_has() {
 #[test]
 fn classes_stop_where_they_should() {
     let frames = frames_over(1, &[DIRECT0]);
-    frames.set_reserve(node(0), Zone::Direct, 64);
+    frames.set_reserve(node(0), Zone::Normal, 64);
     let request = Request::new(Order::new(1).unwrap());
     let take =
         |class| std::iter::from_fn(|| frames.alloc(pinned(), request.class(class)).ok()).collect::<Vec<_>>();
     let mut held = Vec::new();
     for (class, left) in [
-        (AllocClass::Normal, 64),
+        (AllocClass::Ordinary, 64),
         (AllocClass::Atomic, 32),
         (AllocClass::PageTables, 16),
         (AllocClass::Emergency, 0),
@@ -101,7 +101,7 @@ fn classes_stop_where_they_should() {
     }
     held.into_iter().for_each(|frame| frames.free(pinned(), frame));
     assert!(!frames.is_short(node(0)));
-    let levels = frames.levels(node(0), Zone::Direct);
+    let levels = frames.levels(node(0), Zone::Normal);
     assert_eq!((levels.min, levels.low, levels.high), (64, 80, 96));
 }
 
@@ -200,7 +200,7 @@ fn kinds_keep_to_their_own_blocks() {
     for frame in &held {
         assert_eq!(frames.describe(frame.pfn()).unwrap().kind, frame.kind());
     }
-    let zone = frames.zone(node(0), Zone::Direct).unwrap();
+    let zone = frames.zone(node(0), Zone::Normal).unwrap();
     assert!(zone.blocks_by_kind.iter().all(|&blocks| blocks <= 6), "{:?}", zone.blocks_by_kind);
     let highest_unmovable = held.iter().filter(|f| f.kind() != Mobility::Movable).map(Frame::pfn).max();
     let lowest_movable = held.iter().filter(|f| f.kind() == Mobility::Movable).map(Frame::pfn).min();
@@ -233,12 +233,12 @@ fn frames_of_another_node_go_home_in_batches() {
     let held: Vec<_> =
         (0..200).map(|_| frames.alloc(pinned(), Request::FRAME.bind(node(0))).unwrap()).collect();
     be_cpu(1);
-    let before = frames.levels(node(0), Zone::Direct).free;
+    let before = frames.levels(node(0), Zone::Normal).free;
     held.into_iter().for_each(|frame| frames.free(pinned(), frame));
-    let after = frames.levels(node(0), Zone::Direct).free;
+    let after = frames.levels(node(0), Zone::Normal).free;
     assert!(after > before, "some are home");
     frames.drain(pinned());
-    assert_eq!(frames.zone(node(0), Zone::Direct).unwrap().cached, frames.totals().cached);
+    assert_eq!(frames.zone(node(0), Zone::Normal).unwrap().cached, frames.totals().cached);
     let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
     assert_eq!(frames.describe(frame.pfn()).unwrap().node, node(1));
     frames.free(pinned(), frame);
@@ -293,7 +293,7 @@ fn a_cpu_that_learns_its_node_late_is_served_from_it() {
         let frame = frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).unwrap();
         assert_eq!(frames.describe(frame.pfn()).unwrap().node, node(1), "order {order}");
         frames.free(pinned(), frame);
-        assert!(frames.depot.cache(cpu()).unwrap().held() > 0, "it is kept as one of the own node");
+        assert!(frames.zones.cache(cpu()).unwrap().held() > 0, "it is kept as one of the own node");
     }
     frames.drain(pinned());
     be_cpu(0);
@@ -305,7 +305,7 @@ fn the_reserve_does_not_reach_normal_requests_through_the_caches() {
     for class in [AllocClass::Atomic, AllocClass::PageTables, AllocClass::Emergency] {
         for order in [0, 2] {
             let frames = frames_over(1, &[(1 << 20, (1 << 20) + 64 * 512, 0)]);
-            frames.set_reserve(node(0), Zone::Direct, 2048);
+            frames.set_reserve(node(0), Zone::Normal, 2048);
             let request = Request::new(Order::new(order).unwrap());
             let normal = || std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect::<Vec<_>>();
             let mut held = normal();
@@ -328,16 +328,16 @@ fn what_is_set_for_a_zone_is_spread_over_its_pools_and_never_more_than_they_have
     let hole = 1 << 19;
     let frames =
         frames_over(1, &[(1 << 20, (1 << 20) + 0x800, 0), ((1 << 20) + hole, (1 << 20) + hole + 0x800, 0)]);
-    frames.set_guard(node(0), Zone::Direct, 0x100);
+    frames.set_guard(node(0), Zone::Normal, 0x100);
     let guards = || {
-        frames.depot.pools.iter().map(|pool| pool.marks.guard.load(rhumb_sync::atomic::Relaxed)).sum::<u64>()
+        frames.zones.pools.iter().map(|pool| pool.marks.guard.load(rhumb_sync::atomic::Relaxed)).sum::<u64>()
     };
     assert_eq!(guards(), 0x100);
-    frames.set_guard(node(0), Zone::Direct, u64::MAX);
+    frames.set_guard(node(0), Zone::Normal, u64::MAX);
     assert_eq!(guards(), 0x1000);
-    frames.set_guard(node(0), Zone::Direct, 0);
-    frames.set_reserve(node(0), Zone::Direct, u64::MAX);
-    assert_eq!(frames.levels(node(0), Zone::Direct).min, 0x1000);
+    frames.set_guard(node(0), Zone::Normal, 0);
+    frames.set_reserve(node(0), Zone::Normal, u64::MAX);
+    assert_eq!(frames.levels(node(0), Zone::Normal).min, 0x1000);
     for order in [0, 5, 9, 10] {
         assert!(frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).is_err());
     }
@@ -351,14 +351,14 @@ fn frees_of_another_nodes_frames_do_not_bound_this_nodes_caches() {
     );
     let all: Vec<_> =
         std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME.bind(node(1))).ok()).collect();
-    frames.set_reserve(node(1), Zone::Direct, 1 << 14);
+    frames.set_reserve(node(1), Zone::Normal, 1 << 14);
     let mine = frames.alloc(pinned(), Request::FRAME).unwrap();
     frames.free(pinned(), mine);
-    let cap = frames.depot.cache(cpu()).unwrap().gate.cap();
+    let cap = frames.zones.cache(cpu()).unwrap().gate.cap();
     assert!(cap > 0);
     for frame in all {
         frames.free(pinned(), frame);
-        assert_eq!(frames.depot.cache(cpu()).unwrap().gate.cap(), cap);
+        assert_eq!(frames.zones.cache(cpu()).unwrap().gate.cap(), cap);
     }
     frames.drain(pinned());
     frames.validate().unwrap();

@@ -12,16 +12,16 @@ const ISOLATED: [Isolated; 2] = [Isolated::Yes, Isolated::No];
 fn each_state_says_what_it_was_made_of() {
     for kind in Mobility::ALL {
         let full = Info::full(kind);
-        assert_eq!((full.state(), full.kind(), full.free(), full.rank()), (State::Split, kind, 0, 0));
+        assert_eq!((full.state(), full.kind(), full.free(), full.rank()), (State::Partial, kind, 0, 0));
         for order in Order::all().map(Order::get) {
             let large = Info::large(order, kind);
             assert_eq!((large.state(), large.kind(), large.order()), (State::Large, kind, order));
             assert_eq!((large.free(), large.grain(), large.is_isolated()), (0, 0, false));
         }
         for grain in 0..3 {
-            let broken = Info::WHOLE.with_kind(kind).with_grain(grain).broken();
-            assert_eq!((broken.state(), broken.kind(), broken.grain()), (State::Split, kind, grain));
-            assert_eq!(broken.free(), 0);
+            let partial = Info::WHOLE.with_kind(kind).with_grain(grain).partial();
+            assert_eq!((partial.state(), partial.kind(), partial.grain()), (State::Partial, kind, grain));
+            assert_eq!(partial.free(), 0);
         }
     }
     assert_eq!((Info::WHOLE.state(), Info::WHOLE.free()), (State::Whole, 512));
@@ -41,7 +41,7 @@ fn each_field_of_a_block_is_set_alone_over_whatever_was_there() {
         })
     });
     let fields = |info: Info| {
-        assert_eq!((info.state(), info.order()), (State::Split, 0));
+        assert_eq!((info.state(), info.order()), (State::Partial, 0));
         (info.kind(), info.grain(), info.free(), info.rank(), info.is_isolated())
     };
     for (start, (kind, grain, free, rank, isolated)) in starts {

@@ -21,7 +21,7 @@ fn buddyinfo_counts_each_frame_once() {
             let frame = held.swap_remove((round / 2) as usize % held.len());
             frames.free(pinned(), frame);
         }
-        let zone = frames.zone(node(0), Zone::Direct).unwrap();
+        let zone = frames.zone(node(0), Zone::Normal).unwrap();
         let counted: u64 = zone.free_by_order.iter().enumerate().map(|(order, count)| count << order).sum();
         assert_eq!(counted, zone.levels.free);
         let in_use: u64 = held.iter().map(|frame| frame.order().frames()).sum();

@@ -13,17 +13,17 @@ use crate::pool::words::FRAMES;
 use crate::request::{Mobility, Zone};
 use crate::zones::layout::{Layout, MemoryRange, Piece, check_range};
 use crate::zones::storage::{Storage, Table};
-use crate::zones::{Depot, MAX_POOLS};
+use crate::zones::{MAX_POOLS, Zones};
 use rhumb_sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, IS_MODELLED, Ordering, Relaxed};
 
-impl Depot {
+impl Zones {
     pub(crate) fn build<M: Machine>(
         machine: &M,
         layout: &Layout<'_>,
         free: impl IntoIterator<Item = PfnRange>,
         storage: &'static mut [u64],
     ) -> Result<Self, LayoutError> {
-        // There are few: a depot that is refused costs none.
+        // There are few: an allocator that is refused costs none.
         let brand = Brand::next();
         let built = Self::build_as(brand, machine, layout, free, storage);
         if built.is_err() {
@@ -55,7 +55,7 @@ impl Depot {
         let mut storage = Storage::new(storage);
         let mut has_high = false;
         layout.for_each_piece(|piece| has_high |= piece.zone == Zone::High);
-        let depot = Self {
+        let zones = Self {
             brand,
             pools: &storage.zeroed::<Table<Pool, MAX_POOLS>>(1)?[0],
             pool_count: AtomicUsize::new(0),
@@ -65,36 +65,36 @@ impl Depot {
             caches: storage.zeroed(layout.cpus)?,
             has_high,
             small_limit: AtomicU32::new(0),
-            bite_limit: AtomicU32::new(0),
+            batch_limit: AtomicU32::new(0),
             distances: storage.zeroed(layout.nodes * MAX_NODES)?,
             direct_limit: layout.direct_limit,
         };
-        for (index, distance) in depot.distances.iter().enumerate() {
+        for (index, distance) in zones.distances.iter().enumerate() {
             distance.store(layout.distance(index / MAX_NODES, index % MAX_NODES), Relaxed);
         }
         let mut made = Ok(());
         layout.for_each_piece(|piece| {
             if made.is_ok() {
-                made = depot.make_pool(piece, layout.memory, &mut storage).map(|pool| depot.publish(pool));
+                made = zones.make_pool(piece, layout.memory, &mut storage).map(|pool| zones.publish(pool));
             }
         });
         made?;
-        depot.hand_over(layout.memory, free)?;
-        depot.pools.iter().for_each(Pool::set_default_reserve);
-        depot.guard_low_zones();
-        depot.set_limits();
-        Ok(depot)
+        zones.hand_over(layout.memory, free)?;
+        zones.pools.iter().for_each(Pool::set_default_reserve);
+        zones.guard_low_zones();
+        zones.set_limits();
+        Ok(zones)
     }
 
     /// Guards the DMA zone (half of it) and DMA32 (a 64th) from requests that could be served higher up: where there is
     /// memory higher up in the direct map, and unless they are guarded already.
     fn guard_low_zones(&self) {
-        let highest = self.pools.iter().map(|pool| pool.zone).filter(|&zone| zone <= Zone::Direct).max();
+        let highest = self.pools.iter().map(|pool| pool.zone).filter(|&zone| zone <= Zone::Normal).max();
         for pool in self.pools.iter().filter(|pool| Some(pool.zone) < highest) {
             let part = match pool.zone {
                 Zone::Dma => 2,
                 Zone::Dma32 => 64,
-                Zone::Direct | Zone::High => continue,
+                Zone::Normal | Zone::High => continue,
             };
             let guard = pool.present.load(Relaxed) / part;
             let _ = pool.marks.guard.compare_exchange(0, guard, Relaxed, Relaxed);

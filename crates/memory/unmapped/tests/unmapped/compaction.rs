@@ -60,7 +60,7 @@ unsafe impl Relocate for Owner {
 
 /// Takes all memory, and keeps a frame in 64: no block is whole.
 fn scatter(world: &World, pinned: Pinned<'_>) {
-    world.frames.set_reserve(NodeId::FIRST, Zone::Direct, 0);
+    world.frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
     let all: Vec<Frame> =
         std::iter::from_fn(|| world.frames.alloc(pinned, Request::FRAME.movable()).ok()).collect();
     for frame in all {

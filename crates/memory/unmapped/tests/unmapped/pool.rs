@@ -172,7 +172,7 @@ fn few_empty_blocks_stay_and_go_when_memory_is_short() {
     in_world(1, 64 * MIB, 16, |world, cpu| {
         let pool = world.pool();
         world.pool().keep_blocks(4);
-        world.frames.set_reserve(NodeId::FIRST, Zone::Direct, 0);
+        world.frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
         let pool: &'static Pool = Box::leak(Box::new(pool));
         let registration: &'static Registration = Box::leak(Box::new(pool as &(dyn Reclaimer + 'static)));
         world.frames.register_reclaimer(registration).unwrap();

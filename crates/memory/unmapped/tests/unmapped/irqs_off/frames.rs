@@ -26,7 +26,7 @@ pub(super) fn allocator(machine: Hosted) -> Frames<Hosted> {
     // SAFETY: nothing else uses the RAM; storage and descriptors are outside it, zero, and never freed.
     unsafe {
         let frames = Frames::new(machine, &layout, [ram()], storage).unwrap();
-        frames.set_reserve(NodeId::FIRST, Zone::Direct, 0);
+        frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
         frames.with_descriptors(VirtAddr::new(descriptors.as_ptr() as u64))
     }
 }
