@@ -7,12 +7,13 @@
 //! reads firmware tables above 4 GiB.
 
 use core::cell::{Cell, RefCell};
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::RegionKind;
 use rhumb_bootinfo::{MemoryMap, PhysMemory};
 use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
-use rhumb_pagetable::{Entry, TableMemory};
+use rhumb_pagetable::{Entry, TableEntry, TableMemory};
 
 use crate::arch::features::features;
 use crate::cpu::tlb;
@@ -108,6 +109,8 @@ fn slot_address(slot: usize) -> VirtAddr {
 
 /// Lets `slot` show the 2-MiB page with this number.
 fn set_slot(slot: usize, page: u64) {
+    // Accesses through the slot so far are to the page that it showed.
+    compiler_fence(SeqCst);
     // SAFETY: the slots' table belongs to the one `Scratch`; the flush follows the write, on the only CPU that runs.
     unsafe { (&raw mut boot_scratch[slot]).write_volatile(page << PageSize::Size2M.shift() | SLOT_BITS) };
     tlb::flush_page_local(slot_address(slot));
@@ -189,28 +192,30 @@ impl PhysMemory for FirmwareMemory<'_> {
 /// Page tables seen through a [`Scratch`].
 pub struct ScratchTables<'a>(&'a Scratch);
 
+impl ScratchTables<'_> {
+    fn entry(&self, table: Pfn, index: usize) -> &TableEntry {
+        // SAFETY: tables belong to the caller, by the promise of `new`. Each access goes through the slot at once: no
+        // reference outlives the next `show`.
+        unsafe { TableEntry::at(self.0.show(table.addr()).plus(Entry::offset(index))) }
+    }
+}
+
 impl TableMemory for ScratchTables<'_> {
     fn read(&self, table: Pfn, index: usize) -> Entry {
-        // SAFETY: tables belong to the caller, by the promise of `new`; an entry is 8 aligned bytes.
-        Entry::from_bits(unsafe {
-            self.0.show(table.addr()).plus(index as u64 * 8).as_ptr::<u64>().read_volatile()
-        })
+        self.entry(table, index).load()
     }
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
-        // SAFETY: as in `read`.
-        unsafe {
-            self.0.show(table.addr()).plus(index as u64 * 8).as_mut_ptr::<u64>().write_volatile(entry.bits())
-        };
+        self.entry(table, index).store(entry);
     }
 
     fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {
         // One look at the slot for the whole run: a map of 4-KiB pages writes 512 entries a table.
-        let start = self.0.show(table.addr()).plus(index as u64 * 8).as_mut_ptr::<u64>();
+        let table = self.0.show(table.addr());
         let mut entry = first;
-        for position in 0..count {
-            // SAFETY: the run stays within the table, by the trait's contract; otherwise as in `read`.
-            unsafe { start.add(position).write_volatile(entry.bits()) };
+        for position in index..index + count {
+            // SAFETY: the run stays within the table, by the trait's contract; otherwise as in `entry`.
+            unsafe { TableEntry::at(table.plus(Entry::offset(position))) }.store(entry);
             entry = entry.advanced(step_bytes);
         }
     }

@@ -14,7 +14,9 @@ use core::arch::asm;
 
 use rhumb_machine::{CpuMask, FlushScope, Machine, Pinned, VirtAddr};
 use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Sequence, Woken, sequence};
-use rhumb_pagetable::{FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, Unmapped};
+use rhumb_pagetable::{
+    DetachedTables, FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, UnmapOutcome,
+};
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
 use super::area;
@@ -35,9 +37,9 @@ pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats
 }
 
 /// Flushes what was unmapped on every CPU that runs, and counts it.
-pub fn flush_unmapped(unmapped: Unmapped, cause: FlushCause) -> Flushed {
+pub fn flush_unmapped(unmapped: UnmapOutcome, cause: FlushCause) -> Flushed<DetachedTables> {
     let guard = MACHINE.pin();
-    let flushed = unmapped.flush(&MACHINE, guard.pinned());
+    let flushed = unmapped.tables.flush(&MACHINE, guard.pinned());
     COUNTERS.count(cause, flushed.stats());
     flushed
 }

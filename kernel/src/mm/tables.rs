@@ -16,7 +16,7 @@ use core::sync::atomic::{
 
 use rhumb_directmap::{DirectMap, Standing};
 use rhumb_machine::{Machine, Pfn, VirtAddr};
-use rhumb_pagetable::{Entry, Levels, Root, TableMemory, Walk};
+use rhumb_pagetable::{Entry, Levels, Root, TableEntry, TableMemory, Walk};
 use rhumb_tableguard::{Key, KeyedTables, TableStore, WindowedTables};
 
 use super::direct_map::KernelRules;
@@ -34,22 +34,23 @@ static LEVELS: AtomicU8 = AtomicU8::new(0);
 pub struct InPlace(());
 
 impl InPlace {
-    fn entry(table: Pfn, index: usize) -> VirtAddr {
-        MACHINE.direct(table.addr()).plus(Entry::offset(index))
+    #[inline(always)]
+    fn entry(table: Pfn, index: usize) -> &'static TableEntry {
+        // SAFETY: table frames stay in the direct map (I1), and are reached by atomics alone.
+        unsafe { TableEntry::at(MACHINE.direct(table.addr()).plus(Entry::offset(index))) }
     }
 }
 
 impl TableMemory for InPlace {
     #[inline(always)]
     fn read(&self, table: Pfn, index: usize) -> Entry {
-        // SAFETY: table frames stay in the direct map (I1), and an entry is read with one aligned access.
-        Entry::from_bits(unsafe { Self::entry(table, index).as_ptr::<u64>().read_volatile() })
+        Self::entry(table, index).load()
     }
 
     #[inline(always)]
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
-        // SAFETY: as in `read`; the values of this type that can write are behind `WRITER`'s lock (I8).
-        unsafe { Self::entry(table, index).as_mut_ptr::<u64>().write_volatile(entry.bits()) };
+        // The values of this type that can write are behind `WRITER`'s lock (I8).
+        Self::entry(table, index).store(entry);
     }
 }
 

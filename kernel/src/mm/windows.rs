@@ -20,7 +20,7 @@ use core::sync::atomic::{
 
 use rhumb_frames::Frames;
 use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, PageSize, Pfn, VirtAddr};
-use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
+use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableEntry, TableMemory};
 use rhumb_tableguard::{Protection, keyed};
 use rhumb_windows::{CpuSlots, KEPT_SLOT, WindowTables, Windows, slot_address};
 use spin::Once;
@@ -103,11 +103,10 @@ impl KernelTables {
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
         area::here().counters.page_table_writes.count();
-        let at = |table: VirtAddr| table.plus(Entry::offset(slot)).as_mut_ptr::<u64>();
         let write = |table: VirtAddr| {
             // SAFETY: `start` has found the table of every CPU that has slots, it stays where it is (I1), and only
             // `cpu` writes it (I8).
-            unsafe { at(table).write_volatile(entry.bits()) }
+            unsafe { TableEntry::at(table.plus(Entry::offset(slot))) }.store(entry)
         };
         compiler_fence(SeqCst);
         match self.0 {

@@ -92,14 +92,14 @@ fn pairs(map: &mut Map, cause: Cause, at: At, range: PfnRange) -> (f64, f64, u64
             // SAFETY: the frames are made up.
             let held = unsafe { map.change(range, Change::NotPresent, cause, at, &mut batch) }.unwrap();
             // SAFETY: no CPU walks these tables.
-            black_box(map.settle(unsafe { batch.never_walked() }));
+            black_box(map.reclaim_tables(unsafe { batch.never_walked() }));
             change_ns += start.elapsed().as_nanos();
             let between = map.memory().writes;
             let start = Instant::now();
             let mut batch = Batch::new();
             map.restore(held, &mut batch);
             // SAFETY: no CPU walks these tables.
-            black_box(map.settle(unsafe { batch.never_walked() }));
+            black_box(map.reclaim_tables(unsafe { batch.never_walked() }));
             restore_ns += start.elapsed().as_nanos();
             (change_writes, restore_writes) = (between - before, map.memory().writes - between);
         }
@@ -139,6 +139,6 @@ fn main() {
     }
     held.into_iter().for_each(|held| map.restore(held, &mut batch));
     // SAFETY: as above.
-    map.settle(unsafe { batch.never_walked() });
+    map.reclaim_tables(unsafe { batch.never_walked() });
     assert_eq!(map.pages().size_1g, RAM_BYTES >> 30);
 }

@@ -1,15 +1,17 @@
 //! What changes leave to be flushed, and the tables that may be used again only after that (I6).
 //!
 //! ```text
-//!   change, restore ──> Batch { pages to flush, merged tables } ──flush──> Settled ──DirectMap::settle──> reserve
+//!   change, restore ──> Batch { pages to flush, merged tables } ──flush──> FlushedBatch ──reclaim_tables──> reserve
 //! ```
 //!
 //! A merged table keeps its entries until the flush is over: a CPU that still walks it finds in it the very
 //! translations of the large page that took its place. So the list of such tables runs through their records, not
 //! through the tables.
 
+use core::mem;
+
 use rhumb_machine::{CpuMask, Pinned, Tlb};
-use rhumb_pagetable::flush::{FlushBatch, FlushStats};
+use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed};
 
 use crate::error::ChangeError;
 use crate::journal::Journal;
@@ -17,19 +19,16 @@ use crate::map_id::MapId;
 use crate::planted::{self, Fault};
 use crate::records::SplitId;
 
-/// Tables that nothing refers to any more, but that a CPU may still walk.
+/// Tables that nothing refers to any more, but that a CPU may still walk, and the map that they are of.
 #[derive(Debug, Default)]
-pub(crate) struct MergedTables {
+pub struct MergedTables {
     first: Option<SplitId>,
-    pub(crate) tables: u64,
+    tables: u64,
+    pub(crate) map: Option<MapId>,
 }
 
 impl MergedTables {
-    const NONE: Self = Self { first: None, tables: 0 };
-
-    const fn take(&mut self) -> Self {
-        core::mem::replace(self, Self::NONE)
-    }
+    const NONE: Self = Self { first: None, tables: 0, map: None };
 
     fn push(&mut self, journal: &mut Journal, id: SplitId) {
         journal.set_next(id, self.first);
@@ -45,47 +44,52 @@ impl MergedTables {
     }
 }
 
+/// A flushed batch: its tables are on their way to the reserve, and there is no other way for them.
+///
+/// ```compile_fail,E0133
+/// # use rhumb_directmap::{Batch, DirectMap, Rules};
+/// # use rhumb_pagetable::TableMemory;
+/// fn reuse<T: TableMemory, R: Rules>(map: &mut DirectMap<T, R>, batch: Batch) {
+///     map.reclaim_tables(batch.never_walked()); // a CPU may walk them
+/// }
+/// ```
+pub type FlushedBatch = Flushed<MergedTables>;
+
 /// Collects what any number of changes of one map leave behind. One flush does for all of them, and empties the batch.
 /// The first map that is given an empty batch is its map: no other takes it.
 #[must_use = "CPUs go on using the old translations until the batch is flushed"]
 #[derive(Debug)]
-pub struct Batch {
-    flush: FlushBatch,
-    merged: MergedTables,
-    /// The map that has used it.
-    map: Option<MapId>,
-}
+pub struct Batch(Unflushed<MergedTables>);
 
 impl Batch {
-    /// Nothing yet.
+    /// Makes an empty batch.
     pub const fn new() -> Self {
-        Self { flush: FlushBatch::new(), merged: MergedTables::NONE, map: None }
+        Self(Unflushed::new(MergedTables::NONE))
     }
 
-    /// The pages that are to be flushed.
+    /// Returns the pages that are to be flushed.
     pub const fn flush_batch(&self) -> &FlushBatch {
-        &self.flush
+        self.0.batch()
     }
 
     /// Whether nothing needs a flush: so after a change that only filled in what was absent.
     pub const fn is_empty(&self) -> bool {
-        self.flush.is_empty() && self.merged.tables == 0
+        self.flush_batch().is_empty() && self.tables() == 0
     }
 
-    /// How many tables wait for the flush.
+    /// Returns how many tables wait for the flush.
     pub const fn tables(&self) -> u64 {
-        self.merged.tables
+        self.0.waiting().tables
     }
 
     /// Flushes on all CPUs that may hold a translation ([`Tlb::flush_targets`]). The map's lock need not be held.
     ///
     /// Cost: one local flush, one interrupt for each other CPU; nothing where the batch is empty.
-    pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> Settled
+    pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> FlushedBatch
     where
         M: Tlb + ?Sized,
     {
-        let stats = self.flush.flush(machine, pinned);
-        self.settled(stats, Some(machine.identity()))
+        mem::take(self).0.flush(machine, pinned)
     }
 
     /// Flushes on the CPUs of `targets` only.
@@ -93,52 +97,49 @@ impl Batch {
     /// # Safety
     /// No other CPU holds a translation of the map, nor walks its tables.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Settled
+    pub unsafe fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushedBatch
     where
         M: Tlb + ?Sized,
     {
-        let stats = self.flush.flush_on(machine, pinned, targets);
-        self.settled(stats, Some(machine.identity()))
+        // SAFETY: the caller's.
+        unsafe { mem::take(self).0.flush_on(machine, pinned, targets) }
     }
 
-    /// For a map that no CPU walks: one that is being built, or a simulated one.
+    /// Makes the ticket for a map that no CPU walks: one that is being built, or a simulated one.
     ///
     /// # Safety
     /// No CPU holds a translation of the map, nor walks its tables, on speculation included.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn never_walked(mut self) -> Settled {
-        self.settled(FlushStats::NOTHING, None)
-    }
-
-    const fn settled(&mut self, stats: FlushStats, machine: Option<u32>) -> Settled {
-        Settled { stats, merged: self.merged.take(), map: self.map.take(), machine }
+    pub unsafe fn never_walked(self) -> FlushedBatch {
+        // SAFETY: the caller's.
+        unsafe { self.0.never_walked() }
     }
 
     /// Makes it the batch of `map`, unless another map has used it.
     pub(crate) fn enter(&mut self, map: MapId) -> Result<(), ChangeError> {
-        map.check(*self.map.get_or_insert(map))
+        map.check(*self.0.waiting_mut().map.get_or_insert(map))
     }
 
-    /// The same, where the caller has no error to answer with.
+    /// Makes it the batch of `map`, where the caller has no error to answer with.
     ///
     /// # Panics
     /// If another map has used it.
     #[track_caller]
     pub(crate) fn demand(&mut self, map: MapId) {
-        map.demand(*self.map.get_or_insert(map));
+        map.demand(*self.0.waiting_mut().map.get_or_insert(map));
     }
 
     /// Returns the pages to be flushed, for adding more.
     pub(crate) const fn pages_mut(&mut self) -> &mut FlushBatch {
-        &mut self.flush
+        self.0.batch_mut()
     }
 
-    /// A table waits for the flush.
+    /// Has a table wait for the flush.
     pub(crate) fn add_merged(&mut self, journal: &mut Journal, table: SplitId) {
-        self.merged.push(journal, table);
+        self.0.waiting_mut().push(journal, table);
     }
 
-    /// A change of cache mode: from the flush on no CPU may read through a translation of the old mode, not even on
+    /// Adds a change of cache mode: from the flush on no CPU may read through a translation of the old mode, not even on
     /// speculation. So everything is dropped everywhere, since not all such translations are those of pages that are in
     /// the map now: a CPU that idles may hold one of a page that was taken out before, and a window that was closed
     /// leaves one behind.
@@ -146,9 +147,9 @@ impl Batch {
         if planted::is(Fault::CacheChangeOfPages) {
             return;
         }
-        self.flush.add_everything();
+        self.pages_mut().add_everything();
         if !planted::is(Fault::LazyCacheChange) {
-            self.flush.refuse_laziness();
+            self.pages_mut().refuse_laziness();
         }
     }
 }
@@ -156,32 +157,5 @@ impl Batch {
 impl Default for Batch {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// A flushed batch: its tables are on their way to the reserve, and there is no other way for them.
-///
-/// ```compile_fail,E0133
-/// # use rhumb_directmap::{Batch, DirectMap, Rules};
-/// # use rhumb_pagetable::TableMemory;
-/// fn reuse<T: TableMemory, R: Rules>(map: &mut DirectMap<T, R>, batch: Batch) {
-///     map.settle(batch.never_walked()); // a CPU may walk them
-/// }
-/// ```
-#[must_use = "dropping it loses its tables: give it to `DirectMap::settle`"]
-#[derive(Debug)]
-pub struct Settled {
-    pub(crate) stats: FlushStats,
-    pub(crate) merged: MergedTables,
-    /// The map that the tables are of.
-    pub(crate) map: Option<MapId>,
-    /// The machine that has flushed, where one had to.
-    pub(crate) machine: Option<u32>,
-}
-
-impl Settled {
-    /// How much was flushed.
-    pub const fn stats(&self) -> FlushStats {
-        self.stats
     }
 }

@@ -52,7 +52,7 @@ impl Collapsing {
     }
 
     /// Does the next step on `map`. Where the batch has [`MERGES_OF_A_FLUSH`] tables, or it has some and the reserve no
-    /// record, nothing more is done until the batch has been flushed and settled, and another is given.
+    /// record, nothing more is done until the batch has been flushed, its tables reclaimed, and another is given.
     ///
     /// # Panics
     /// If the batch is another map's.

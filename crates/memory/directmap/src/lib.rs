@@ -55,7 +55,7 @@ pub mod validate;
 pub mod window;
 pub mod work;
 
-pub use batch::{Batch, Settled};
+pub use batch::{Batch, FlushedBatch, MergedTables};
 pub use build::{BuildError, Built};
 pub use change::{Counters, DirectMap, Held, Standing};
 pub use collapse::{Collapsed, Collapsing};

@@ -3,10 +3,11 @@
 //! Only [`DirectMap::refill`] and [`DirectMap::add_record_page`] bring in memory, and neither is called by a change: no
 //! change waits for memory, and no allocation waits for a change (I10).
 
+use rhumb_machine::impossible;
 use rhumb_pagetable::flush::FlushStats;
 use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
 
-use crate::batch::Settled;
+use crate::batch::FlushedBatch;
 use crate::change::DirectMap;
 use crate::error::ChangeError;
 use crate::limits::Limits;
@@ -79,7 +80,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         while self.reserve.len() > keep {
             let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
             self.tree.memory.write_run(table, 0, Entry::EMPTY, 0, ENTRIES);
-            // SAFETY: the caller's; the table is zero, and has been flushed since it was last hung in (`settle`).
+            // SAFETY: the caller's; the table is zero, and has been flushed since it was last hung in (`reclaim_tables`).
             unsafe { source.give_back(table) };
         }
     }
@@ -96,25 +97,28 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Panics
     /// If the batch is another map's, or another machine than the map's has flushed it.
-    pub fn settle(&mut self, mut settled: Settled) -> FlushStats {
-        if let Some(map) = settled.map {
+    pub fn reclaim_tables(&mut self, flushed: FlushedBatch) -> FlushStats {
+        let stats = flushed.stats();
+        let Some(mut merged) = flushed.redeem(self.machine) else {
+            panic!("the batch was flushed on another machine than the map's");
+        };
+        if let Some(map) = merged.map {
             self.journal.map.demand(map);
-            assert!(
-                settled.machine.is_none_or(|machine| machine == self.machine),
-                "the batch was flushed on another machine than the map's"
-            );
         }
         self.edits += 1;
-        while let Some(id) = settled.merged.pop(&self.journal) {
-            if let Some(split) = self.journal.split(id).copied() {
-                // A link takes the place of the first entry; what else is in the table stays until it is used again.
-                self.tree.memory.write(split.table, 0, Entry::EMPTY);
-                self.reserve.push(&mut self.tree.memory, split.table);
+        while let Some(id) = merged.pop(&self.journal) {
+            match self.journal.split(id).map(|split| split.table) {
+                Some(table) => {
+                    // A link takes the place of the first entry; what else is in the table stays until it is used again.
+                    self.tree.memory.write(table, 0, Entry::EMPTY);
+                    self.reserve.push(&mut self.tree.memory, table);
+                }
+                None => impossible!("a table that waits for a flush keeps its record"),
             }
             self.journal.free_split(id);
             self.tree.waiting -= 1;
         }
-        settled.stats
+        stats
     }
 
     /// Registers an owner with its limits (I11). Takes a record.

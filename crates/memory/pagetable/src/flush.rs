@@ -11,25 +11,28 @@
 //! |---|---|
 //! | [`batch`] | [`FlushBatch`]: what has changed and not been flushed yet |
 //! | [`stats`] | [`FlushStats`]: how much a flush dropped |
+//! | [`ticket`] | [`Unflushed`], [`Flushed`]: memory that waits for a flush, and the ticket by which it comes out |
 //! | [`counters`] | [`FlushCounters`]: flushes, interrupts and pages, by [`FlushCause`] |
 //! | [`lazy`] | [`LazyCpu`]: a CPU that idles is left alone and catches up |
 //! | [`mod@sequence`] | [`Sequence`]: which instructions drop it, by what the CPU has |
 //!
 //! Order: first the entries are changed, then the batch is flushed, then what they referred to is reused. A CPU
 //! may read an entry at any time before, on speculation, and hold it until the flush. A batch by itself proves nothing.
-//! What waits for its flush owns it, and comes out by the flush alone (I6): the tables of [`crate::Unmapped`] do.
+//! What waits for a flush owns its batch, and comes out by that flush alone (I6): an [`Unflushed`].
 
 pub mod batch;
 pub mod counters;
 pub mod lazy;
 pub mod sequence;
 pub mod stats;
+pub mod ticket;
 
 pub use batch::{FLUSH_PAGES_MAX, FlushBatch};
 pub use counters::{FlushCause, FlushCounters, FlushCounts};
 pub use lazy::{LazyCpu, MarkLeft, Woken};
 pub use sequence::{FlushFeatures, Sequence, sequence};
 pub use stats::FlushStats;
+pub use ticket::{Flushed, Unflushed};
 
 #[cfg(all(test, any(loom, shuttle)))]
 mod models;

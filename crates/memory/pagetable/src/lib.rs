@@ -7,11 +7,11 @@
 //! | [`entry`] | [`Entry`]: the bits, and the one canonical form of a leaf |
 //! | [`key`] | [`Key`]: protection keys, and what the register says of them |
 //! | [`levels`] | [`Levels`], [`Root`]: depth, indices, canonical addresses |
-//! | [`memory`] | [`TableMemory`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
+//! | [`memory`] | [`TableMemory`], [`TableEntry`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
 //! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
-//! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`Unmapped`], [`Flushed`]; [`MapError`] |
+//! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`MapOutcome`], [`UnmapOutcome`]; [`MapError`] |
 //! | [`edit`] | [`Editor`]: splits pages, sets their attributes, merges them again |
-//! | [`flush`] | [`FlushBatch`], [`FlushStats`], [`LazyCpu`]: what CPUs have cached of changed tables |
+//! | [`flush`] | [`FlushBatch`], [`Flushed`], [`FlushStats`], [`LazyCpu`]: what CPUs have cached of changed tables |
 //! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level; [`descend`]: its last entry alone |
 //! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
 //! | [`audit`], [`finding`] | [`Audit`]: W^X across all aliases, offsets, device memory, overlaps |
@@ -49,11 +49,11 @@ pub use edit::{CachedAs, Editor};
 pub use entry::{Entry, bits};
 pub use error::MapError;
 pub use finding::Finding;
-pub use flush::{FlushBatch, FlushCause, FlushCounters, FlushStats, LazyCpu};
+pub use flush::{FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, LazyCpu, Unflushed};
 pub use key::{Key, Rights};
 pub use levels::{ENTRIES, Levels, Root};
-pub use mapper::{EmptyTables, Flushed, Mapped, Mapper, Unmapped};
-pub use memory::{OutOfTables, TableChain, TableMemory, TableSource};
+pub use mapper::{DetachedTables, EmptyTables, MapOutcome, Mapper, UnmapOutcome};
+pub use memory::{OutOfTables, TableChain, TableEntry, TableMemory, TableSource};
 pub use runs::{Mapping, PageCounts, Run, tables_needed};
 pub use scan::{Leaves, Malformed, Scan, Visit};
 pub use span::{Join, Span, Spans};

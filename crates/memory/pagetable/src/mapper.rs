@@ -10,23 +10,23 @@
 //! Locking: none. The caller is the only writer of the tree (I8).
 //!
 //! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be flushed
-//! together with the tables that wait for it: [`Unmapped`] becomes [`Flushed`], and gives them back only as that (I6).
+//! together with the tables that wait for it ([`Unflushed`]), and only the [`Flushed`] ticket gives these back (I6).
 
-use rhumb_machine::{PageSize, Pfn, Pinned, Tlb, VirtAddr, VirtRange};
+use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 
 use crate::attributes::Privilege;
 use crate::entry::Entry;
 use crate::error::MapError;
-use crate::flush::{FlushBatch, FlushStats};
+use crate::flush::{Flushed, Unflushed};
 use crate::levels::{ENTRIES, Root, index_at, span_bytes};
 use crate::memory::{OutOfTables, TableChain, TableMemory, TableSource};
 use crate::planted::{self, Fault};
 use crate::runs::{Mapping, PageCounts, Run, TableCounter, clip};
 use crate::walk::{Walk, walk};
 
-/// What [`Mapper::map`] did.
+/// The result of [`Mapper::map`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Mapped {
+pub struct MapOutcome {
     /// Pages mapped.
     pub pages: PageCounts,
     /// Tables taken.
@@ -44,86 +44,45 @@ pub enum EmptyTables {
     Detach,
 }
 
-/// What [`Mapper::unmap`] took away: tables that a CPU may still walk, and what has to be flushed before they are used
-/// again (I6). They come out by the flush, and by nothing else:
-///
-/// ```compile_fail,E0599
-/// # use rhumb_pagetable::{TableMemory, TableSource, Unmapped};
-/// fn reuse<M: TableMemory, S: TableSource>(unmapped: Unmapped, memory: &mut M, source: &mut S) {
-///     unmapped.release(memory, source); // not flushed yet
-/// }
-/// ```
-///
-/// nor may it be said in passing that there was nothing to flush:
-///
-/// ```compile_fail,E0133
-/// # use rhumb_pagetable::{TableMemory, TableSource, Unmapped};
-/// fn reuse<M: TableMemory, S: TableSource>(unmapped: Unmapped, memory: &mut M, source: &mut S) {
-///     unmapped.never_walked().release(memory, source);
-/// }
-/// ```
+/// The result of [`Mapper::unmap`]: pages that are mapped no longer, and tables that were left empty. A CPU may still
+/// walk the tables, so they come out by the flush of their batch, and by nothing else (I6).
 #[must_use = "frames and tables may be reused only after the flush"]
 #[derive(Debug)]
-pub struct Unmapped {
+pub struct UnmapOutcome {
     /// Pages that were mapped and no longer are; holes in the range count nothing.
     pub pages: PageCounts,
-    tables: TableChain,
-    flush: FlushBatch,
+    /// The tables, and the batch whose flush they wait for.
+    pub tables: Unflushed<DetachedTables>,
 }
 
-impl Unmapped {
-    /// How many tables are left over.
-    pub const fn tables(&self) -> u64 {
-        self.tables.len()
-    }
-
-    /// What CPUs may have cached.
-    pub const fn batch(&self) -> &FlushBatch {
-        &self.flush
-    }
-
-    /// Drops it on every CPU that may hold a translation ([`FlushBatch::flush`]).
-    pub fn flush<C>(mut self, machine: &C, pinned: Pinned<'_>) -> Flushed
-    where
-        C: Tlb + ?Sized,
-    {
-        Flushed { stats: self.flush.flush(machine, pinned), tables: self.tables }
-    }
-
-    /// For a tree that no CPU walks: there is nothing to drop.
-    ///
-    /// # Safety
-    /// No CPU holds a translation, or an entry of a table, of what was unmapped, nor walks there on speculation: the
-    /// tree was never a CPU's, or each CPU has dropped everything since.
-    #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn never_walked(self) -> Flushed {
-        Flushed { stats: FlushStats::NOTHING, tables: self.tables }
-    }
-}
-
-/// What was unmapped, after its flush: no CPU walks the tables in it, and the frames may be reused.
+/// Tables that an unmap has detached from their tree.
 #[must_use = "dropping it leaks the tables"]
-#[derive(Debug)]
-pub struct Flushed {
-    stats: FlushStats,
-    tables: TableChain,
-}
+#[derive(Debug, Default)]
+pub struct DetachedTables(TableChain);
 
-impl Flushed {
-    /// How much was flushed.
-    pub const fn stats(&self) -> FlushStats {
-        self.stats
+impl DetachedTables {
+    /// Returns how many there are.
+    pub const fn len(&self) -> u64 {
+        self.0.len()
     }
 
-    /// Gives the tables back.
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Flushed<DetachedTables> {
+    /// Gives the tables back: no CPU walks them any more.
     ///
     /// # Safety
     /// `memory` is that of the tree in which the range was unmapped, its tables came from `source`
     /// ([`TableSource::give_back`]), and the machine that flushed is the one whose CPUs use that tree.
     ///
     /// ```compile_fail,E0133
-    /// # use rhumb_pagetable::{Flushed, TableMemory, TableSource};
-    /// fn mixed<M: TableMemory, S: TableSource>(one: Flushed, others: &mut M, source: &mut S) {
+    /// # use rhumb_pagetable::flush::Flushed;
+    /// # use rhumb_pagetable::{DetachedTables, TableMemory, TableSource};
+    /// fn mixed<M: TableMemory, S: TableSource>(one: Flushed<DetachedTables>, others: &mut M, source: &mut S) {
     ///     one.release(others, source); // the tables of one address space for another
     /// }
     /// ```
@@ -134,7 +93,7 @@ impl Flushed {
         S: TableSource + ?Sized,
     {
         // SAFETY: the caller's; the tables were blank when they were detached, and the flush is over.
-        unsafe { self.tables.give_back(memory, source) };
+        unsafe { self.into_waiting().0.give_back(memory, source) };
     }
 }
 
@@ -165,7 +124,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
     ///
     /// Cost: one write per page and two per new table; reads of the tables that exist on the way. No flush.
     #[expect(unsafe_code, reason = "gives back what it has taken and not used")]
-    pub fn map<S>(&mut self, mapping: &Mapping, source: &mut S) -> Result<Mapped, MapError>
+    pub fn map<S>(&mut self, mapping: &Mapping, source: &mut S) -> Result<MapOutcome, MapError>
     where
         S: TableSource + ?Sized,
     {
@@ -175,16 +134,16 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         let pages = self.fill(mapping, &mut chain);
         // SAFETY: they came from this source just now, and were not used.
         unsafe { chain.give_back(self.memory, source) };
-        Ok(Mapped { pages: pages?, tables })
+        Ok(MapOutcome { pages: pages?, tables })
     }
 
     /// As [`Mapper::map`], with tables that were taken beforehand.
-    pub fn map_from(&mut self, mapping: &Mapping, chain: &mut TableChain) -> Result<Mapped, MapError> {
+    pub fn map_from(&mut self, mapping: &Mapping, chain: &mut TableChain) -> Result<MapOutcome, MapError> {
         let tables = self.survey(mapping)?;
         if chain.len() < tables {
             return Err(MapError::OutOfTables { needed: tables });
         }
-        Ok(Mapped { pages: self.fill(mapping, chain)?, tables })
+        Ok(MapOutcome { pages: self.fill(mapping, chain)?, tables })
     }
 
     /// How many new tables `mapping` takes in this tree as it is, or why it cannot be made. Writes nothing.
@@ -298,7 +257,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
     /// does that cannot be followed; otherwise for a bad range.
     ///
     /// Cost: one write per page and per detached table; reads of the tables that cover the range.
-    pub fn unmap(&mut self, range: VirtRange, empty: EmptyTables) -> Result<Unmapped, MapError> {
+    pub fn unmap(&mut self, range: VirtRange, empty: EmptyTables) -> Result<UnmapOutcome, MapError> {
         if range.is_empty() {
             return Err(MapError::Empty { virt: range.start() });
         }
@@ -331,15 +290,14 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 });
             }
         }
-        let mut unmapped =
-            Unmapped { pages: PageCounts::NONE, tables: TableChain::new(), flush: FlushBatch::new() };
+        let mut unmapped = UnmapOutcome { pages: PageCounts::NONE, tables: Unflushed::default() };
         let part = Part { first, last, lowest: 1 };
         self.clear(self.root.table, levels.top(), part, empty, &mut unmapped);
         Ok(unmapped)
     }
 
     /// Clears the leaves of `part` below `table`. Recursion at most four deep.
-    fn clear(&mut self, table: Pfn, level: u8, part: Part, empty: EmptyTables, unmapped: &mut Unmapped) {
+    fn clear(&mut self, table: Pfn, level: u8, part: Part, empty: EmptyTables, unmapped: &mut UnmapOutcome) {
         let detach = match empty {
             EmptyTables::Keep => false,
             EmptyTables::DetachBelowRoot => level < self.root.levels.top(),
@@ -351,7 +309,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
             if let Some(size) = entry.page_size(level) {
                 self.memory.write(table, index, Entry::EMPTY);
                 unmapped.pages.add(size, 1);
-                unmapped.flush.add_leaf(self.page_at(spanned.first, size), size);
+                unmapped.tables.batch_mut().add_leaf(self.page_at(spanned.first, size), size);
             } else if let Some(child) = entry.child(level)
                 && level > 1
                 && entry.reserved_bits(level, self.root.phys_bits()) == 0
@@ -359,9 +317,9 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 self.clear(child, level - 1, spanned, empty, unmapped);
                 if detach && self.is_blank(child) {
                     self.memory.write(table, index, Entry::EMPTY);
-                    unmapped.tables.push(self.memory, child);
+                    unmapped.tables.waiting_mut().0.push(self.memory, child);
                     if !planted::is(Fault::TablesUnflushed) {
-                        unmapped.flush.add_table(self.page_at(spanned.first, PageSize::Size4K));
+                        unmapped.tables.batch_mut().add_table(self.page_at(spanned.first, PageSize::Size4K));
                     }
                 }
             }

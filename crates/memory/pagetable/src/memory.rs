@@ -6,20 +6,73 @@
 //! A [`TableChain`] is a stack of zeroed tables linked through their own first entries, so that it needs no memory of
 //! its own (invariant I10). Whoever will need tables takes them all first; what follows cannot run out half-way (I7).
 
-use rhumb_machine::Pfn;
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
+
+use rhumb_machine::{Pfn, VirtAddr};
 
 use crate::entry::{Entry, bits};
 
+/// An entry of a table in memory that CPUs may walk.
+///
+/// Tables are reached by nothing but 64-bit atomics, since there are other readers than the one writer (I8): CPUs walk
+/// them at any time, and a report may walk them without the writer's lock. The orders:
+///
+/// | | order | why |
+/// |---|---|---|
+/// | store | release | a table's entries are written before the entry that refers to it, so a reader that finds the table finds it filled |
+/// | load | acquire | the other half of that, for a walk in software; a CPU's own walk follows the entry that it has read |
+///
+/// No order is asked between a store and a CPU's use of what it has cached: that is what a flush is for (I6), and the
+/// flusher passes a full fence before it looks which CPUs run ([`Tlb::flush_targets`](rhumb_machine::Tlb::flush_targets)).
+/// On x86-64 each is a plain `mov`.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct TableEntry(AtomicU64);
+
+impl TableEntry {
+    /// Makes an entry that is not in a table yet.
+    pub const fn new(entry: Entry) -> Self {
+        Self(AtomicU64::new(entry.bits()))
+    }
+
+    /// Returns the entry at `place`.
+    ///
+    /// # Safety
+    /// `place` is a multiple of 8, is an entry of a table that stays for `'table`, and is reached meanwhile by nothing
+    /// but atomics and the walks of CPUs.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the caller knows where tables are")]
+    pub const unsafe fn at<'table>(place: VirtAddr) -> &'table Self {
+        // SAFETY: the caller's; `TableEntry` has the layout of its word.
+        unsafe { &*place.as_ptr::<Self>() }
+    }
+
+    /// Reads it.
+    #[inline(always)]
+    pub fn load(&self) -> Entry {
+        Entry::from_bits(self.0.load(Acquire))
+    }
+
+    /// Sets it.
+    #[inline(always)]
+    pub fn store(&self, entry: Entry) {
+        self.0.store(entry.bits(), Release);
+    }
+}
+
 /// Memory that holds page tables.
 ///
-/// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation reads and writes each entry
-/// with one 64-bit access, since CPUs may walk the table meanwhile. There is one writer of a tree at a time (I8).
+/// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation whose tables CPUs may walk reads
+/// and writes each entry as a [`TableEntry`]. There is one writer of a tree at a time (I8).
 ///
 /// The trait is safe to implement for memory that is only looked at. One that reaches the tables of a running CPU has
 /// an unsafe constructor, where whoever makes it promises that every `table` it will be given is one, and that what it
 /// will map may be mapped.
 pub trait TableMemory {
-    /// One entry.
+    /// Reads one entry.
     fn read(&self, table: Pfn, index: usize) -> Entry;
 
     /// Sets one entry.

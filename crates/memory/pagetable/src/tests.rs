@@ -35,7 +35,7 @@ impl Machine {
         Self { memory, source, root: Root::new(TABLES, levels) }
     }
 
-    fn map(&mut self, mapping: &Mapping) -> Result<Mapped, MapError> {
+    fn map(&mut self, mapping: &Mapping) -> Result<MapOutcome, MapError> {
         Mapper::new(self.root, &mut self.memory).map(mapping, &mut self.source)
     }
 
@@ -43,7 +43,7 @@ impl Machine {
         let unmapped = Mapper::new(self.root, &mut self.memory).unmap(range, empty)?;
         let pages = unmapped.pages;
         // SAFETY: no CPU walks tables in a hash map.
-        unsafe { unmapped.never_walked().release(&mut self.memory, &mut self.source) };
+        unsafe { unmapped.tables.never_walked().release(&mut self.memory, &mut self.source) };
         Ok(pages)
     }
 

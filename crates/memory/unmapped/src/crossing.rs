@@ -7,7 +7,7 @@
 use core::sync::atomic::{Ordering::SeqCst, fence};
 use core::task::Poll;
 
-use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Restoring, Settled};
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, FlushedBatch, Restoring};
 use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
@@ -38,9 +38,9 @@ pub(crate) fn out<H: Home>(
         return Err((block, error));
     }
     // Also where it was refused after some steps: what others have given back meanwhile was merged then.
-    let settled = flush(home, pinned, &mut batch);
-    home.note_flush(settled.stats());
-    let flushed = home.with_map(|map| map.settle(settled));
+    let flushed = flush(home, pinned, &mut batch);
+    home.note_flush(flushed.stats());
+    let flushed = home.with_map(|map| map.reclaim_tables(flushed));
     if let Err(error) = changed {
         return Err((block, error));
     }
@@ -52,7 +52,7 @@ pub(crate) fn out<H: Home>(
 }
 
 /// Flushes on the CPUs that the home names.
-fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> Settled {
+fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> FlushedBatch {
     // Between the last write of an entry and the look at who runs: see `Tlb::flush_targets`.
     fence(SeqCst);
     // SAFETY: a home names all CPUs that may have cached the map.
@@ -112,9 +112,9 @@ pub(crate) fn back<H: Home>(
     if restored == Poll::Ready(None) {
         return Err(Stays::Unknown);
     }
-    let settled = flush(home, pinned, &mut batch);
-    home.note_flush(settled.stats());
-    let flushed = home.with_map(|map| map.settle(settled));
+    let flushed = flush(home, pinned, &mut batch);
+    home.note_flush(flushed.stats());
+    let flushed = home.with_map(|map| map.reclaim_tables(flushed));
     // SAFETY: the map shows it (`restore`); what tables it freed no CPU walks any more (I6); all of it is zero (I5).
     let block = unsafe { block.assume_mapped() };
     home.frames().free(pinned, block);

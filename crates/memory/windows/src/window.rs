@@ -6,10 +6,9 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{CpuId, PageSize, Pfn, Tlb, VirtAddr};
-use rhumb_pagetable::{ENTRIES, Entry};
+use rhumb_pagetable::{ENTRIES, Entry, TableEntry};
 
 use crate::copy::OutOfFrame;
 use crate::slots::Place;
@@ -129,10 +128,9 @@ impl<'a, T: WindowTables> Window<'a, T> {
 
     /// Writes one entry of a page table, which CPUs may walk meanwhile.
     fn write_entry(&mut self, index: usize, entry: Entry) {
-        let place = self.address().plus((index % ENTRIES * size_of::<Entry>()) as u64);
-        // SAFETY: an aligned word within the window's page; tables are reached by atomics alone, as
-        // `Windows::write_table` was promised.
-        unsafe { AtomicU64::from_ptr(place.as_mut_ptr()) }.store(entry.bits(), Relaxed);
+        // SAFETY: an entry within the window's page; tables are reached by atomics alone, as `Windows::write_table` was
+        // promised.
+        unsafe { TableEntry::at(self.address().plus(Entry::offset(index % ENTRIES))) }.store(entry);
     }
 
     fn place(&self, offset: u64, bytes: usize) -> Result<*mut u8, OutOfFrame> {

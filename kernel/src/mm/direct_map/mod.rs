@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   frames F ──change──> Changed<F> ──restore──> frames F
-//!            lock, change, unlock; one round of flushes; lock, settle, unlock; fill up the reserve
+//!            lock, change, unlock; one round of flushes; lock, reclaim tables, unlock; fill up the reserve
 //! ```
 //!
 //! | module | owns |
@@ -365,13 +365,13 @@ fn edit<A>(
 
 /// Flushes a batch, gives its tables back, and leaves it empty. Returns what the reserve has then.
 fn finish(batch: &mut Batch, cause: FlushCause) -> Result<Reserve, ChangeError> {
-    let settled = {
+    let flushed = {
         let guard = MACHINE.pin();
         batch.flush(&MACHINE, guard.pinned())
     };
-    tlb::COUNTERS.count(cause, settled.stats());
+    tlb::COUNTERS.count(cause, flushed.stats());
     with(|map| {
-        map.settle(settled);
+        map.reclaim_tables(flushed);
         map.reserve()
     })
 }

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::io;
 
-use rhumb_directmap::{Batch, Settled};
+use rhumb_directmap::{Batch, FlushedBatch};
 use rhumb_hosted::HostedMachine;
 use rhumb_hosted::native::{NativeAccess, NativeMap};
 use rhumb_machine::{CpuMask, PfnRange, Pinned};
@@ -71,7 +71,7 @@ impl<'stage> Stage<'stage> {
     }
 
     /// Flushes a batch of Rhumb's map.
-    pub(super) fn flush(&self, batch: Batch, effect: Effect) -> Settled {
+    pub(super) fn flush(&self, batch: Batch, effect: Effect) -> FlushedBatch {
         let round = Round::of(batch.is_empty());
         let flushed = match &self.cpus {
             Some(cpus) => batch.flush_batch().clone().flush_on(cpus.machine, cpus.pinned, &cpus.targets),

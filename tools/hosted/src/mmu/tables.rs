@@ -1,10 +1,9 @@
 //! Page tables in the hosted machine's RAM. Each store to one is shown to the CPU's [observer](crate::observer::Store).
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 use rhumb_machine::{Machine, Pfn, PfnRange, PhysRange, VirtAddr};
-use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
+use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableEntry, TableMemory, TableSource};
 
 use crate::machine::HostedMachine;
 use crate::observer::{self, Store};
@@ -30,28 +29,28 @@ impl HostedTables {
         Self { base: machine.direct_map_base(), ram }
     }
 
-    fn entry(&self, table: Pfn, index: usize) -> Option<&AtomicU64> {
+    fn entry(&self, table: Pfn, index: usize) -> Option<&TableEntry> {
         let place = table.addr();
         if index >= ENTRIES || !self.ram.iter().any(|range| range.contains(place)) {
             return None;
         }
-        let place = self.base.plus(place.get()).plus(index as u64 * 8).as_mut_ptr::<u64>();
+        let place = self.base.plus(place.get()).plus(Entry::offset(index));
         // SAFETY: an aligned word of a frame of RAM, used as a table, as `new` was promised; tables are reached by
         // atomics alone.
-        Some(unsafe { AtomicU64::from_ptr(place) })
+        Some(unsafe { TableEntry::at(place) })
     }
 }
 
 impl TableMemory for HostedTables {
     fn read(&self, table: Pfn, index: usize) -> Entry {
-        self.entry(table, index).map_or(Entry::EMPTY, |word| Entry::from_bits(word.load(Relaxed)))
+        self.entry(table, index).map_or(Entry::EMPTY, TableEntry::load)
     }
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
         if let Some(word) = self.entry(table, index) {
-            let old = word.load(Relaxed);
-            word.store(entry.bits(), Relaxed);
-            observer::stored(|| Store { table, index, old: Entry::from_bits(old), new: entry });
+            let old = word.load();
+            word.store(entry);
+            observer::stored(|| Store { table, index, old, new: entry });
         }
     }
 }

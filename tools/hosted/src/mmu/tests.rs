@@ -76,7 +76,7 @@ impl<'machine> World<'machine> {
         Mapper::new(self.mmu.root(), &mut self.tables).map(&mapping, &mut self.source).unwrap();
     }
 
-    fn unmap(&mut self, offset: u64, bytes: u64) -> rhumb_pagetable::Unmapped {
+    fn unmap(&mut self, offset: u64, bytes: u64) -> rhumb_pagetable::UnmapOutcome {
         Mapper::new(self.mmu.root(), &mut self.tables)
             .unmap(range(offset, bytes), EmptyTables::DetachBelowRoot)
             .unwrap()

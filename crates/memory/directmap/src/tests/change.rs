@@ -233,7 +233,7 @@ fn i3_a_collapse_merges_the_blocks_that_lie_wholly_in_its_range() {
         let (start, end) = (base + from, base + to);
         let mut batch = Batch::new();
         let done = small.map.collapse(frames(start, end), &mut batch);
-        small.settle(batch);
+        small.finish(batch);
         assert_eq!(done, Collapsed { level2, level3: 0, left: 0 }, "{from:#x}..{to:#x}");
         for addr in (base..base + 6 * MIB).step_by((2 * MIB) as usize) {
             let is_merged = small.page(addr).unwrap().0 != PageSize::Size4K;
@@ -252,7 +252,7 @@ fn i3_a_collapse_merges_the_blocks_that_lie_wholly_in_its_range() {
     for (from, to, level3) in [(4 * KIB, 0, 0), (0, 4 * KIB, 0), (0, 0, 1)] {
         let mut batch = Batch::new();
         let done = small.map.collapse(frames(GIB + from, 2 * GIB - to), &mut batch);
-        small.settle(batch);
+        small.finish(batch);
         assert_eq!((done.level3, done.left), (level3, 0));
     }
     small.map.validate().unwrap();
@@ -309,14 +309,14 @@ fn i3_a_pin_keeps_broken_only_pages_that_are_larger_than_it_allows() {
         let collapse = |small: &mut Sim| {
             let mut batch = Batch::new();
             small.map.collapse(frames(GIB, 2 * GIB), &mut batch);
-            small.settle(batch);
+            small.finish(batch);
         };
         collapse(&mut small);
         let sizes: Vec<_> = (0..7).map(|block| small.page(GIB + block * 2 * MIB).unwrap().0).collect();
         assert_eq!(sizes, [others, allowed, others, others, allowed, allowed, others]);
         let mut batch = Batch::new();
         pins.into_iter().for_each(|pin| small.map.restore(pin, &mut batch));
-        small.settle(batch);
+        small.finish(batch);
         collapse(&mut small);
         assert_eq!(small.page(GIB).unwrap().0, PageSize::Size1G);
         small.map.validate().unwrap();

@@ -114,20 +114,20 @@ impl Sim {
         self.with_batch(|map, batch| map.alter(held, change, now, batch))
     }
 
-    /// Does something, flushes, settles and validates.
+    /// Does something, flushes, reclaims the tables and validates.
     pub(super) fn with_batch<A>(&mut self, act: impl FnOnce(&mut Map, &mut Batch) -> A) -> A {
         let mut batch = Batch::new();
         let answer = act(&mut self.map, &mut batch);
         self.map.validate().unwrap();
-        self.settle(batch);
+        self.finish(batch);
         self.map.validate().unwrap();
         answer
     }
 
     /// Settles what no flush needs to come before.
-    pub(super) fn settle(&mut self, batch: Batch) {
+    pub(super) fn finish(&mut self, batch: Batch) {
         // SAFETY: no CPU walks tables in a hash map.
-        self.map.settle(unsafe { batch.never_walked() });
+        self.map.reclaim_tables(unsafe { batch.never_walked() });
     }
 
     /// The size of the page at `addr`, and its state; `None` for a hole or what is out of the map.

@@ -141,7 +141,7 @@ fn the_order_holds_for_thousands_in_any_order() {
     for turn in 0..count {
         sim.map.restore(held.remove(&at(turn, 7_919)).unwrap(), &mut batch);
     }
-    sim.settle(batch);
+    sim.finish(batch);
     sim.map.validate().unwrap();
     sim.assert_as_at_boot();
 }

@@ -93,9 +93,9 @@ fn i11_an_owner_with_a_rate_flushes_and_cuts_no_more_often() {
         // SAFETY: the frames are made up.
         match unsafe { sim.map.change(page, Change::NotPresent, cause, at, &mut batch) } {
             Ok(held) => {
-                sim.settle(core::mem::take(&mut batch));
+                sim.finish(core::mem::take(&mut batch));
                 sim.map.restore(held, &mut batch);
-                sim.settle(batch);
+                sim.finish(batch);
                 rounds += 2;
                 time_ns += 2_000;
             }
@@ -171,7 +171,7 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
             .collect();
         let depth = depth(&sim.map, &frames_of.iter().map(|&frame| Pfn::new(frame)).collect::<Vec<_>>());
         held.into_iter().for_each(|held| sim.map.restore(held, &mut batch));
-        sim.settle(batch);
+        sim.finish(batch);
         sim.assert_as_at_boot();
         depth
     };

@@ -109,7 +109,7 @@ impl Both {
                 None
             }
             Turn::Flush => {
-                self.sim.settle(core::mem::take(&mut self.batch));
+                self.sim.finish(core::mem::take(&mut self.batch));
                 None
             }
         };
@@ -225,7 +225,7 @@ impl Both {
         while !self.held.is_empty() {
             self.restore(self.held.len() / 2);
         }
-        self.sim.settle(core::mem::take(&mut self.batch));
+        self.sim.finish(core::mem::take(&mut self.batch));
         self.sim.map.validate().unwrap();
         self.sim.assert_as_at_boot();
     }
@@ -279,7 +279,7 @@ fn i3_breaking_everything_and_healing_ends_with_the_boot_map() {
     assert_eq!((pages.size_2m, pages.size_1g), (0, 0));
     assert_eq!(pages.bytes(), RAM.iter().map(|(start, end)| end - start).sum::<u64>());
     pins.into_iter().for_each(|pin| sim.map.restore(pin, &mut batch));
-    sim.settle(batch);
+    sim.finish(batch);
     sim.map.validate().unwrap();
     sim.assert_as_at_boot();
 }

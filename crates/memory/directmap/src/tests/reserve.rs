@@ -73,7 +73,7 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
     let mut batch = Batch::new();
     // SAFETY: the frames are made up.
     let held = unsafe { sim.map.change(page, Change::NotPresent, cause, now, &mut batch) }.unwrap();
-    sim.settle(core::mem::take(&mut batch));
+    sim.finish(core::mem::take(&mut batch));
     let tables: Vec<Pfn> = sim.source.taken_tables().collect();
     sim.map.restore(held, &mut batch);
     assert_eq!((batch.tables(), sim.map.reserve().tables), (2, 0));
@@ -91,7 +91,7 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
     assert_eq!(refused.err(), Some(ChangeError::OutOfTables { needed: 2, left: 0 }));
     sim.map.validate().unwrap();
     assert!(batch.flush_batch().is_full_flush(), "512 small pages may be cached");
-    sim.settle(batch);
+    sim.finish(batch);
     sim.assert_as_at_boot();
 }
 
@@ -111,13 +111,13 @@ fn i6_a_large_page_is_flushed_small_while_a_merge_waits() {
     let held = take(&mut sim, &mut other);
     assert!(other.flush_batch().is_full_flush());
     sim.map.restore(held, &mut other);
-    sim.settle(other);
-    sim.settle(merging);
+    sim.finish(other);
+    sim.finish(merging);
     let mut later = Batch::new();
     let held = take(&mut sim, &mut later);
     assert_eq!(later.flush_batch().pages(), 1);
     sim.map.restore(held, &mut later);
-    sim.settle(later);
+    sim.finish(later);
     sim.assert_as_at_boot();
 }
 

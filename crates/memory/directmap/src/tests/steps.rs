@@ -70,7 +70,7 @@ fn i7_a_long_change_is_made_in_bounded_steps_and_undone_in_such() {
     assert!(steps >= 2 * pages / STEP_ENTRIES && steps <= 2 * pages / STEP_ENTRIES + 4, "{steps} steps");
     assert!(most <= MOST_WRITES, "{most} writes in one step");
     assert!(sim.page(start).is_none() && sim.page(end - 4 * KIB).is_none() && sim.page(end).is_some());
-    sim.settle(core::mem::take(&mut batch));
+    sim.finish(core::mem::take(&mut batch));
     sim.map.validate().unwrap();
     let mut held = held;
     {
@@ -92,7 +92,7 @@ fn i7_a_long_change_is_made_in_bounded_steps_and_undone_in_such() {
     let ((), steps, most) =
         drive(&mut sim, &mut batch, |sim, _| sim.map.validate().unwrap(), |map, batch| work.step(map, batch));
     assert!(steps > 3 && most <= MOST_WRITES);
-    sim.settle(batch);
+    sim.finish(batch);
     sim.map.validate().unwrap();
     assert_eq!(sim.leaves(), before);
     assert_eq!((sim.map.hold_count(), sim.map.split_count()), (0, 0));
@@ -132,7 +132,7 @@ fn i3_what_stays_broken_for_a_claim_is_whole_again_when_it_is_refused() {
     assert_eq!(sim.map.split_count(), 2, "the claim keeps it broken");
     let refused = sim.map.advance_change(&mut work, u64::MAX, &mut batch);
     assert!(matches!(refused, Poll::Ready(Err(ChangeError::NotInMap { .. }))));
-    sim.settle(batch);
+    sim.finish(batch);
     sim.assert_as_at_boot();
 }
 
@@ -155,12 +155,12 @@ fn a_collapse_in_steps_waits_for_its_flushes_and_ends_as_the_whole_does() {
             Poll::Pending => {
                 assert!(batch.tables() <= crate::collapse::MERGES_OF_A_FLUSH);
                 if batch.tables() == crate::collapse::MERGES_OF_A_FLUSH {
-                    sim.settle(core::mem::take(&mut batch));
+                    sim.finish(core::mem::take(&mut batch));
                 }
             }
         }
     };
-    sim.settle(batch);
+    sim.finish(batch);
     sim.map.validate().unwrap();
     assert_eq!((done, sim.leaves()), (expected, whole.leaves()));
     assert!(steps > 100);
@@ -175,17 +175,17 @@ fn i3_a_collapse_in_steps_leaves_nothing_small_for_want_of_records() {
     let all = frames(4 * GIB, 5 * GIB);
     let mut batch = Batch::new();
     let expected = whole.map.collapse(all, &mut batch);
-    whole.settle(batch);
+    whole.finish(batch);
     assert_eq!((expected.level2, expected.level3, expected.left), (512, 1, 0));
     let (mut work, mut batch) = (Collapsing::new(all), Batch::new());
     let done = loop {
         match work.step(&mut sim.map, &mut batch) {
             Poll::Ready(done) => break done,
-            Poll::Pending if sim.map.reserve().records == 0 => sim.settle(core::mem::take(&mut batch)),
+            Poll::Pending if sim.map.reserve().records == 0 => sim.finish(core::mem::take(&mut batch)),
             Poll::Pending => {}
         }
     };
-    sim.settle(batch);
+    sim.finish(batch);
     sim.map.validate().unwrap();
     assert_eq!(done, expected);
     assert_eq!(sim.page(4 * GIB).map(|(size, _)| size), Some(PageSize::Size1G));
@@ -224,7 +224,7 @@ fn a_validation_in_steps_finds_what_the_whole_does() {
         } else {
             sim.map.leave(held);
         }
-        sim.settle(batch);
+        sim.finish(batch);
     });
     assert_eq!(sound, Ok(()));
     // An entry that was changed behind the map's back is found.
@@ -260,10 +260,10 @@ fn a_change_of_cache_mode_reaches_cpus_that_missed_the_removal() {
     sim.map.alter(&mut held, Change::Cache(CacheMode::UncachedStrong), now, &mut batch).unwrap();
     assert!(batch.flush_batch().is_full_flush());
     assert!(!batch.flush_batch().may_be_lazy());
-    sim.settle(core::mem::take(&mut batch));
+    sim.finish(core::mem::take(&mut batch));
     sim.map.restore(held, &mut batch);
     assert!(batch.flush_batch().is_full_flush() && !batch.flush_batch().may_be_lazy());
-    sim.settle(batch);
+    sim.finish(batch);
     sim.assert_as_at_boot();
 }
 
@@ -293,7 +293,7 @@ fn i7_a_change_that_has_answered_does_nothing_more() {
     sim.map.restore(held, &mut batch);
     let again = first.step(&mut sim.map, &mut batch);
     assert!(matches!(again, Poll::Ready(Err(ChangeError::NothingHeld))), "{again:?}");
-    sim.settle(batch);
+    sim.finish(batch);
     sim.assert_as_at_boot();
 }
 
@@ -315,12 +315,12 @@ fn i7_held_frames_that_were_left_half_changed_can_only_be_restored() {
         let refused = sim.map.alter(&mut held, change, now, &mut batch);
         assert_eq!(refused, Err(ChangeError::HalfChanged { frames: frames(start, end) }));
     }
-    sim.settle(core::mem::take(&mut batch));
+    sim.finish(core::mem::take(&mut batch));
     sim.map.validate().unwrap();
     sim.map.restore(held, &mut batch);
     // Of what kind the half was, nothing says any more.
     assert!(batch.flush_batch().is_full_flush() && !batch.flush_batch().may_be_lazy());
-    sim.settle(batch);
+    sim.finish(batch);
     sim.map.validate().unwrap();
     assert_eq!(sim.leaves(), before);
     assert_eq!(sim.map.hold_count(), 0);

@@ -106,8 +106,8 @@ fn batches_of_one_map_are_refused_by_another() {
     panics(&mut other, |other| restoring.step(&mut other.map, &mut batch));
     // Its tables would be one map's and another's at once.
     // SAFETY: no CPU walks tables in a hash map.
-    let settled = unsafe { batch.never_walked() };
-    panics(&mut other, |other| other.map.settle(settled));
+    let flushed = unsafe { batch.never_walked() };
+    panics(&mut other, |other| other.map.reclaim_tables(flushed));
     one.map.validate().unwrap();
     other.with_batch(|map, batch| restoring.step(map, batch)).is_ready().then_some(()).unwrap();
     other.assert_as_at_boot();
@@ -133,7 +133,7 @@ fn a_change_under_way_stays_with_its_map() {
             break changed.unwrap();
         }
     };
-    one.settle(batch);
+    one.finish(batch);
     one.restore(held);
     one.assert_as_at_boot();
 }

@@ -81,7 +81,7 @@ impl Play<'_, '_> {
                 if !is_right {
                     return Err(format!("{change} of {frames} was let through"));
                 }
-                self.settle_touch();
+                self.finish_touch();
                 if held.is_in_force() {
                     self.model.holds.push(Known { frames, state: new, pinned: None, owner });
                     self.held.push(held);
@@ -125,7 +125,7 @@ impl Play<'_, '_> {
                 Poll::Pending => self.between(known.frames, id)?,
             }
         }
-        self.settle_touch();
+        self.finish_touch();
         self.model.holds.swap_remove(which);
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Play<'_, '_> {
         let last = self.model.holds.len() - 1;
         match (answer, target) {
             (Ok(()), Some(target)) => {
-                self.settle_touch();
+                self.finish_touch();
                 if held.is_in_force() {
                     self.model.holds[last].state = target;
                     self.held.push(held);

@@ -195,7 +195,7 @@ impl<'world, 'machine> Play<'world, 'machine> {
     }
 
     /// Forgets how frames would be after the step: it is done.
-    pub(crate) fn settle_touch(&mut self) {
+    pub(crate) fn finish_touch(&mut self) {
         self.model.touches.retain(|touch| touch.batch != UNDER_WAY);
     }
 
@@ -209,7 +209,7 @@ impl<'world, 'machine> Play<'world, 'machine> {
     pub(crate) fn flush(&mut self, which: usize) -> Result<(), String> {
         let (id, mut batch) = self.pending.swap_remove(which);
         let due = self.model.due(id);
-        let settled = batch.flush(self.world.machine, self.cpu.pinned());
+        let flushed = batch.flush(self.world.machine, self.cpu.pinned());
         self.model.touches.retain(|touch| touch.batch != id);
         let (mmu, cpus) = (self.world.mmu, self.world.machine.cpus());
         for frames in due {
@@ -219,7 +219,7 @@ impl<'world, 'machine> Play<'world, 'machine> {
             mmu.reused(self.world.table_frames()).map_err(|stale| stale.to_string())?;
             mmu.one_memory_type(self.world.ram).map_err(|stale| stale.to_string())?;
         }
-        self.world.map.settle(settled);
+        self.world.map.reclaim_tables(flushed);
         self.world.refill();
         Ok(())
     }

@@ -33,7 +33,7 @@ impl Side {
         if let Some(frames) = self.slots[slot].take() {
             let range = VirtRange::of_length(slot_at(slot), frames.addrs().bytes()).unwrap();
             let unmapped = Mapper::new(root, &mut world.tables).unmap(range, EmptyTables::DetachBelowRoot);
-            let flushed = unmapped.unwrap().flush(world.machine, cpu.pinned());
+            let flushed = unmapped.unwrap().tables.flush(world.machine, cpu.pinned());
             world.mmu.promised(range, &world.machine.cpus()).map_err(|stale| stale.to_string())?;
             // The tables' source asks the detector of each.
             // SAFETY: the world has one tree, one source and one machine.

@@ -2,8 +2,8 @@
 
 use crate::flush::batch::FlushBatch;
 
-/// The figures of one flush. They prove nothing: the proof that tables may be reused is [`crate::Flushed`], which owns
-/// them.
+/// The figures of one flush. They prove nothing: the proof that tables may be reused is [`Flushed`](crate::flush::Flushed), which
+/// owns them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlushStats {
     pages: u32,

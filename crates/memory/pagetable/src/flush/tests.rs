@@ -248,8 +248,8 @@ fn unmapping_says_what_to_flush_and_tables_come_back_by_that() {
     };
     // A large page and a small one; three tables. `add_table` takes one page each, all at one place: merged.
     let unmapped = unmap(&mut memory, &mut source, LARGE + PAGE, PageSize::Size2M);
-    assert_eq!(unmapped.tables(), 3);
-    let runs: BTreeSet<_> = match unmapped.batch().scope() {
+    assert_eq!(unmapped.tables.waiting().len(), 3);
+    let runs: BTreeSet<_> = match unmapped.tables.batch().scope() {
         FlushScope::Pages { runs } => {
             runs.iter().map(|run| (run.range().start().get(), run.pages(), run.size())).collect()
         }
@@ -259,7 +259,7 @@ fn unmapping_says_what_to_flush_and_tables_come_back_by_that() {
     assert!(runs.iter().any(|run| run.0 == BASE + 5 * LARGE && run.2 == PageSize::Size4K), "{runs:?}");
 
     let taken = source.taken();
-    let flushed = unmapped.flush(&machine, boot_cpu());
+    let flushed = unmapped.tables.flush(&machine, boot_cpu());
     assert_eq!(
         (flushed.stats().interrupts(), source.taken()),
         (1, taken),

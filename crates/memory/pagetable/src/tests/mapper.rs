@@ -383,13 +383,13 @@ fn a_table_that_waits_for_its_flush_holds_nothing_present() {
     let taken: Vec<Pfn> = machine.source.taken_tables().collect();
     let range = pages.check(&machine.root).unwrap();
     let unmapped = Mapper::new(machine.root, &mut machine.memory).unmap(range, EmptyTables::Detach).unwrap();
-    assert_eq!(unmapped.tables(), 4);
+    assert_eq!(unmapped.tables.waiting().len(), 4);
     for table in taken {
         assert!((0..ENTRIES).all(|index| !machine.memory.read(table, index).is_present()));
     }
     assert_eq!(machine.source.taken(), 4, "tables came back before the flush");
     // SAFETY: no CPU walks tables in a hash map.
-    unsafe { unmapped.never_walked().release(&mut machine.memory, &mut machine.source) };
+    unsafe { unmapped.tables.never_walked().release(&mut machine.memory, &mut machine.source) };
     assert_eq!(machine.source.taken(), 0);
 }
 

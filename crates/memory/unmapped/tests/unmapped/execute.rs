@@ -1,6 +1,6 @@
 //! Code in the map, as the CPUs' TLBs see it.
 
-use rhumb_directmap::{At, Batch, Cause, Change, Settled};
+use rhumb_directmap::{At, Batch, Cause, Change, FlushedBatch};
 use rhumb_hosted::Cpu;
 use rhumb_hosted::mmu::{Fault, Use};
 use rhumb_machine::PfnRange;
@@ -24,7 +24,7 @@ fn executable_and_not(
     let frames = PfnRange::of_length(world.ram.start().plus(512 + 7), 3).unwrap();
     let mut map = world.map.lock().unwrap();
     let (cause, at) = (Cause::new(world.map_owner(ALICE), "code"), At::now(&world.machine, cpu.pinned()));
-    let settle = |mut batch: Batch, flush: Flush| -> Settled {
+    let flushed_by = |mut batch: Batch, flush: Flush| -> FlushedBatch {
         match flush {
             Flush::Everywhere => batch.flush(&world.machine, cpu.pinned()),
             // SAFETY: it is not so: this is the fault that is planted.
@@ -41,17 +41,17 @@ fn executable_and_not(
     let mut batch = Batch::new();
     // SAFETY: no one uses these frames but by what follows.
     let mut held = unsafe { map.change(frames, Change::ReadOnlyExecute, cause, at, &mut batch) }.unwrap();
-    map.settle(settle(batch, Flush::Everywhere));
+    map.reclaim_tables(flushed_by(batch, Flush::Everywhere));
     assert_eq!(on_all(Use::Execute), [Ok(()); 2]);
     assert_eq!(on_all(Use::Write), [Err(Fault::Protection); 2]);
     assert_eq!(on_all(Use::Execute), [Ok(()); 2]);
     let mut batch = Batch::new();
     undo.iter().for_each(|&change| map.alter(&mut held, change, at, &mut batch).unwrap());
-    map.settle(settle(batch, flush));
+    map.reclaim_tables(flushed_by(batch, flush));
     let able = on_all(Use::Execute);
     let mut batch = Batch::new();
     map.restore(held, &mut batch);
-    map.settle(settle(batch, Flush::Everywhere));
+    map.reclaim_tables(flushed_by(batch, Flush::Everywhere));
     assert_eq!(on_all(Use::Write), [Ok(()); 2]);
     drop(map);
     able

@@ -30,13 +30,13 @@ fn a_table_that_is_freed_before_the_ticket_is_found() {
         let mut batch = Batch::new();
         // SAFETY: no one uses these frames.
         let held = unsafe { map.change(frames, Change::NotPresent, cause, at, &mut batch) }.unwrap();
-        map.settle(batch.flush(&world.machine, cpu.pinned()));
+        map.reclaim_tables(batch.flush(&world.machine, cpu.pinned()));
         // The other CPU walks the table of the broken GiB.
         world.warm(frames.end());
         let mut batch = Batch::new();
         map.restore(held, &mut batch);
         // SAFETY: it is not so: this is the fault that is planted.
-        map.settle(unsafe { batch.never_walked() });
+        map.reclaim_tables(unsafe { batch.never_walked() });
         assert_eq!(world.mmu().take_reports(), []);
         // SAFETY: all of the world's tables are from its source.
         unsafe { map.drain(0, &mut *world.source.lock().unwrap()) };

@@ -63,6 +63,6 @@ fn i6_a_batch_that_another_machine_has_flushed_is_refused() {
             let _ = frame.into_pfn();
         })
         .unwrap();
-    let settled = other.machine.enter(CpuId::BOOT, |cpu| batch.flush(&other.machine, cpu.pinned())).unwrap();
-    one.map.lock().unwrap().settle(settled);
+    let flushed = other.machine.enter(CpuId::BOOT, |cpu| batch.flush(&other.machine, cpu.pinned())).unwrap();
+    one.map.lock().unwrap().reclaim_tables(flushed);
 }

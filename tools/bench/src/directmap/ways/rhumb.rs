@@ -33,9 +33,9 @@ impl Rhumb {
         }
     }
 
-    fn settle(&mut self, stage: &Stage<'_>, batch: Batch, effect: Effect) {
-        let settled = stage.flush(batch, effect);
-        let _ = self.map.settle(settled);
+    fn finish(&mut self, stage: &Stage<'_>, batch: Batch, effect: Effect) {
+        let flushed = stage.flush(batch, effect);
+        let _ = self.map.reclaim_tables(flushed);
     }
 }
 
@@ -102,7 +102,7 @@ impl Way for Rhumb {
                 frames.iter().try_for_each(|pfn| one(PfnRange::of_length(pfn, 1).unwrap_or_default()))?;
             }
         }
-        self.settle(stage, batch, effect_of(change, frames));
+        self.finish(stage, batch, effect_of(change, frames));
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl Way for Rhumb {
         let frames = PfnRange::new(first.frames().start(), last.frames().end()).unwrap_or_default();
         let mut batch = Batch::new();
         held.drain(..).for_each(|held| self.map.restore(held, &mut batch));
-        self.settle(stage, batch, self.undoing(frames));
+        self.finish(stage, batch, self.undoing(frames));
         Ok(())
     }
 

@@ -110,9 +110,9 @@ fn remove(
 ) {
     let bytes = frames.addrs().bytes();
     let unmapped = world.unmap(offset, bytes);
-    let due = unmapped.batch().clone();
+    let due = unmapped.tables.batch().clone();
     // SAFETY: it is not so where a fault is planted; elsewhere the flush of `due` comes first.
-    let flushed = unsafe { unmapped.never_walked() };
+    let flushed = unsafe { unmapped.tables.never_walked() };
     if plant == Plant::FrameBeforeTicket {
         let _ = world.mmu.reused(frames);
     }

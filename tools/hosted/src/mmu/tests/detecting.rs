@@ -40,7 +40,7 @@ fn table_given_back_after(config: MmuConfig, between: impl FnOnce(&mut World<'_>
         let unmapped = world.unmap(0, PAGE);
         between(&mut world);
         // SAFETY: it is not so: this is the fault that is planted.
-        unsafe { unmapped.never_walked().release(&mut world.tables, &mut world.source) };
+        unsafe { unmapped.tables.never_walked().release(&mut world.tables, &mut world.source) };
         world.mmu.take_reports()
     })
 }

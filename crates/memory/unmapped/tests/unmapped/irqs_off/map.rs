@@ -76,12 +76,12 @@ impl Locked<'_> {
         })
     }
 
-    fn settle(&mut self, batch: Batch) {
+    fn finish(&mut self, batch: Batch) {
         // SAFETY: no CPU walks the tree.
-        let mut settled = Some(unsafe { batch.never_walked() });
+        let mut flushed = Some(unsafe { batch.never_walked() });
         self.steps("settle of what an operation left", |map| {
-            settled.take().map_or(Poll::Ready(()), |settled| {
-                map.settle(settled);
+            flushed.take().map_or(Poll::Ready(()), |flushed| {
+                map.reclaim_tables(flushed);
                 Poll::Ready(())
             })
         });
@@ -92,7 +92,7 @@ impl Locked<'_> {
         // SAFETY: nothing uses these frames.
         let mut work = unsafe { Changing::new(frames, Change::ReadOnly, self.cause, AT) };
         let held = self.steps(operation, |map| work.step(map, &mut batch)).unwrap();
-        self.settle(batch);
+        self.finish(batch);
         held
     }
 
@@ -100,7 +100,7 @@ impl Locked<'_> {
         let mut batch = Batch::new();
         let mut work = Restoring::new(held);
         self.steps(operation, |map| work.step(map, &mut batch));
-        self.settle(batch);
+        self.finish(batch);
     }
 }
 
@@ -141,7 +141,7 @@ fn long_change(locked: &mut Locked<'_>) {
         let mut batch = Batch::new();
         let mut work = Altering::new(&mut held, change, AT);
         locked.steps("alteration of it", |map| work.step(map, &mut batch)).unwrap();
-        locked.settle(batch);
+        locked.finish(batch);
     }
     locked.restore("restore of it", held);
 }
@@ -187,7 +187,7 @@ fn collapse(locked: &mut Locked<'_>) {
                 Poll::Pending => Poll::Pending,
             }
         });
-        locked.settle(batch);
+        locked.finish(batch);
         if done.is_some() {
             let Locked { map, source, .. } = locked;
             // SAFETY: the source is over the map's tables.

@@ -1,0 +1,154 @@
+//! [`Unflushed`] and [`Flushed`]: memory that waits for a flush, and comes out by that flush alone (I6).
+//!
+//! ```text
+//!   Unflushed<W> { batch of pages and tables, W } ──flush──> Flushed<W> { how much was dropped, W } ──redeem──> W
+//! ```
+//!
+//! The batch and what waits for it are one value, so no other batch's flush lets it go. The ticket is neither `Copy` nor
+//! `Clone` and is redeemed by value, so it lets go of it once.
+//!
+//! Why not a stamp that each release looks at: a stamp proves that *some* flush happened.
+
+use rhumb_machine::{CpuMask, Pinned, Tlb};
+
+use crate::flush::batch::FlushBatch;
+use crate::flush::stats::FlushStats;
+
+/// Memory, `W`, that CPUs may still reach, and the batch whose flush ends that.
+///
+/// It comes out by the flush, and by nothing else:
+///
+/// ```compile_fail,E0599
+/// # use rhumb_pagetable::flush::Unflushed;
+/// fn reuse<W>(unflushed: Unflushed<W>) -> Option<W> {
+///     unflushed.redeem(0) // not flushed yet
+/// }
+/// ```
+///
+/// nor may it be said in passing that there was nothing to flush:
+///
+/// ```compile_fail,E0133
+/// # use rhumb_pagetable::flush::Unflushed;
+/// fn reuse<W>(unflushed: Unflushed<W>) -> Option<W> {
+///     unflushed.never_walked().redeem(0)
+/// }
+/// ```
+#[must_use = "what waits may be used again only after the flush"]
+#[derive(Debug, Default)]
+pub struct Unflushed<W> {
+    pub(crate) batch: FlushBatch,
+    waiting: W,
+}
+
+impl<W> Unflushed<W> {
+    /// Makes an empty batch, for which `waiting` waits.
+    pub const fn new(waiting: W) -> Self {
+        Self { batch: FlushBatch::new(), waiting }
+    }
+
+    /// Returns the batch.
+    pub const fn batch(&self) -> &FlushBatch {
+        &self.batch
+    }
+
+    /// Returns the batch, for adding to it.
+    pub const fn batch_mut(&mut self) -> &mut FlushBatch {
+        &mut self.batch
+    }
+
+    /// Returns what waits.
+    pub const fn waiting(&self) -> &W {
+        &self.waiting
+    }
+
+    /// Returns what waits, for adding to it.
+    pub const fn waiting_mut(&mut self) -> &mut W {
+        &mut self.waiting
+    }
+
+    /// Drops the batch on every CPU that may hold a translation ([`FlushBatch::flush`]).
+    ///
+    /// Cost: as that.
+    pub fn flush<M>(mut self, machine: &M, pinned: Pinned<'_>) -> Flushed<W>
+    where
+        M: Tlb + ?Sized,
+    {
+        let stats = self.batch.flush(machine, pinned);
+        Flushed { stats, machine: Some(machine.identity()), waiting: self.waiting }
+    }
+
+    /// Drops the batch on the CPUs of `targets` only.
+    ///
+    /// # Safety
+    /// No other CPU holds a translation, or an entry of a table, of what was changed, nor walks there on speculation.
+    #[expect(unsafe_code, reason = "claims what the type cannot show")]
+    pub unsafe fn flush_on<M>(mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Flushed<W>
+    where
+        M: Tlb + ?Sized,
+    {
+        let stats = self.batch.flush_on(machine, pinned, targets);
+        Flushed { stats, machine: Some(machine.identity()), waiting: self.waiting }
+    }
+
+    /// Makes the ticket without a flush: for a tree that no CPU walks.
+    ///
+    /// # Safety
+    /// No CPU holds a translation, or an entry of a table, of what was changed, nor walks there on speculation: the tree
+    /// was never a CPU's, or each CPU has dropped everything since.
+    #[expect(unsafe_code, reason = "claims what the type cannot show")]
+    pub unsafe fn never_walked(self) -> Flushed<W> {
+        Flushed { stats: FlushStats::NOTHING, machine: None, waiting: self.waiting }
+    }
+}
+
+/// The ticket of a flush, and what has waited for it: no CPU of the machine that has flushed reaches it any more.
+///
+/// It cannot be copied, so it is redeemed once:
+///
+/// ```compile_fail,E0382
+/// # use rhumb_pagetable::flush::Flushed;
+/// fn twice<W>(flushed: Flushed<W>) -> (Option<W>, Option<W>) {
+///     (flushed.redeem(0), flushed.redeem(0))
+/// }
+/// ```
+/// ```compile_fail,E0599
+/// # use rhumb_pagetable::flush::Flushed;
+/// fn twice<W: Clone>(flushed: &Flushed<W>) -> Option<W> {
+///     flushed.clone().redeem(0)
+/// }
+/// ```
+///
+/// and made by a flush alone:
+///
+/// ```compile_fail,E0451
+/// # use rhumb_pagetable::flush::{Flushed, FlushStats};
+/// fn forged<W>(waiting: W) -> Flushed<W> {
+///     Flushed { stats: FlushStats::NOTHING, machine: None, waiting }
+/// }
+/// ```
+#[must_use = "dropping it loses what has waited"]
+#[derive(Debug)]
+pub struct Flushed<W> {
+    stats: FlushStats,
+    /// The machine that has flushed, where one had to.
+    machine: Option<u32>,
+    waiting: W,
+}
+
+impl<W> Flushed<W> {
+    /// Returns how much was flushed.
+    pub const fn stats(&self) -> FlushStats {
+        self.stats
+    }
+
+    /// Returns what has waited, if the machine of that [identity](rhumb_machine::Machine::identity), whose CPUs could
+    /// reach it, is the one that has flushed.
+    pub fn redeem(self, machine: u32) -> Option<W> {
+        self.machine.is_none_or(|flushed| flushed == machine).then_some(self.waiting)
+    }
+
+    /// Returns what has waited, whichever machine has flushed.
+    pub(crate) fn into_waiting(self) -> W {
+        self.waiting
+    }
+}
