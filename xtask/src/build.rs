@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::{BuildCommand, BuildOptions};
+use crate::cli::{BuildCommand, BuildOptions, Contents};
 use crate::host::ThisHost;
 use crate::progress::{self, Progress};
 use crate::setup::{self, Need, TARGET, Toolchain};
@@ -16,15 +16,6 @@ use crate::{kasan, paths, symbols};
 /// arguments are in `kernel/build.rs`, beside the linker script.
 pub(crate) const RUST_FLAGS: [&str; 3] =
     ["-Crelocation-model=static", "-Ccode-model=kernel", "-Cforce-frame-pointers=yes"];
-
-/// The contents of a kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Contents {
-    /// The kernel alone.
-    Product,
-    /// Its laboratory, too: self-tests, stress, counting, faults on purpose.
-    WithLab,
-}
 
 /// `cargo xtask build`.
 pub(crate) fn command(options: &BuildCommand) -> Result<ExitCode> {

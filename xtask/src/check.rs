@@ -16,13 +16,17 @@ struct Step(&'static str, &'static str);
 /// The kernel is linted and documented for the host: that needs no `core` for the kernel's target, and its profile
 /// aborts on panic, so nothing of the host's runtime is asked for. No test of the ordinary suite builds the kernel with
 /// KASAN, and none the fuzz targets: each set of them is a workspace of its own, which cargo-fuzz builds.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step("format", "fmt --all --check"),
     Step("clippy", "clippy --quiet --all-targets --all-features -- --deny warnings"),
     Step("clippy of the kernel", "clippy --quiet -p rhumb-kernel --profile kernel-dev -- --deny warnings"),
     Step(
+        "clippy of the kernel with its laboratory",
+        "clippy --quiet -p rhumb-kernel --features lab --profile kernel-dev -- --deny warnings",
+    ),
+    Step(
         "clippy of the kernel with KASAN",
-        "clippy --quiet -p rhumb-kernel --features kasan --profile kernel-dev -- --deny warnings",
+        "clippy --quiet -p rhumb-kernel --features kasan,lab --profile kernel-dev -- --deny warnings",
     ),
     Step(
         "clippy of the models for loom",
@@ -49,7 +53,7 @@ const STEPS: [Step; 11] = [
     ),
     Step(
         "documentation of the kernel",
-        "doc --quiet --no-deps -p rhumb-kernel --profile kernel-dev --document-private-items",
+        "doc --quiet --no-deps -p rhumb-kernel --features lab --profile kernel-dev --document-private-items",
     ),
 ];
 
@@ -73,7 +77,7 @@ pub(crate) fn command() -> Result<ExitCode> {
 }
 
 /// The name of the step that reads pages and comments.
-const TEXT: &str = "links, names and words";
+const TEXT: &str = "links, names, words and arrows";
 
 /// Checks pages and comments, and prints a line, after the findings if there are any.
 fn run_text() -> Result<bool> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
-use crate::build::Contents;
 use crate::machine::{Accelerator, Board, Boot, MAX_CPUS, Machine, MemorySize};
 
 /// Builds, runs and tests the Rhumb microkernel.
@@ -202,6 +201,15 @@ pub(crate) struct TestOptions {
     /// Run the tests that take minutes each, too.
     #[arg(long)]
     pub(crate) soak: bool,
+}
+
+/// The contents of a kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Contents {
+    /// The kernel alone.
+    Product,
+    /// Its laboratory, too: self-tests, stress, counting, faults on purpose.
+    WithLab,
 }
 
 /// Which kernel to build.

@@ -2,21 +2,12 @@
 
 use core::arch::naked_asm;
 
-use rhumb_machine::VirtAddr;
-
-/// Where a CPU is that has turned interrupts on and is about to halt.
-pub fn idle_halt() -> VirtAddr {
-    unsafe extern "C" {
-        static idle_halt: u8;
-    }
-    VirtAddr::from(&raw const idle_halt)
-}
-
 /// Turns interrupts on and halts until one comes. One that waits already ends the halt: interrupts come on behind the
 /// instruction that follows.
 ///
 /// A non-maskable interrupt may come between the two; those that wait then strike when it returns, before the halt,
-/// which nothing would end: a handler that returns skips it ([`idle_halt`]).
+/// which nothing would end: a handler that returns skips the halt, which
+/// the symbol `idle_halt` names.
 #[unsafe(naked)]
 pub extern "sysv64" fn until_interrupt() {
     naked_asm!("sti", ".globl idle_halt", "idle_halt:", "hlt", "ret")

@@ -87,6 +87,10 @@ impl Closed {
     }
 
     /// Whether what was interrupted had the key open.
+    #[cfg_attr(
+        not(feature = "lab"),
+        expect(dead_code, reason = "for handlers of non-maskable interrupts: see `trap::on_nmi`")
+    )]
     pub fn found_open(&self) -> bool {
         self.0.is_some_and(|before| KEY.rights(before) == Rights::ReadWrite)
     }

@@ -1,9 +1,8 @@
 //! Touching an address that may not be there, and living on.
 //!
-//! Tests and reports ask whether a read, a write or an instruction fetch would fault. Each access is a leaf of a few
+//! Reports ask whether a read would fault, and tests so of writes and fetches, too. Each access is a leaf of a few
 //! instructions; before it, the CPU's area says where to go on should it fault, and the page-fault handler goes there.
 
-use crate::arch::pkrs;
 use core::arch::naked_asm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -11,7 +10,7 @@ use rhumb_machine::VirtAddr;
 
 use super::area;
 use crate::arch::idt::TrapFrame;
-use crate::arch::pkrs::Pkrs;
+use crate::arch::pkrs::{self, Pkrs};
 
 /// The access faulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +20,7 @@ pub struct Faulted;
 pub fn read_byte(addr: VirtAddr) -> Result<u8, Faulted> {
     // SAFETY: a byte read at any address either faults, which is caught, or has no effect (callers do not name device
     // registers).
-    let result = expecting(|| unsafe { raw_read(addr.get()) });
+    let result = unsafe { expecting(|| raw_read(addr.get())) };
     u8::try_from(result).map_err(|_| Faulted)
 }
 
@@ -34,37 +33,15 @@ pub fn read_word(addr: VirtAddr) -> Result<u64, Faulted> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// Whether a write to `addr` would go through: it writes back the byte that is there.
+/// What [`expecting`] returns for an access that faulted.
+pub const FAULTED: u64 = u64::MAX;
+
+/// Makes an access that may fault, and returns what its leaf returns, or [`FAULTED`].
 ///
 /// # Safety
-/// `addr` names memory that nobody writes meanwhile, or memory that cannot be written.
-pub unsafe fn rewrite_byte(addr: VirtAddr) -> Result<(), Faulted> {
-    // SAFETY: the same byte goes back, and the caller promised that nobody else writes.
-    if expecting(|| unsafe { raw_rewrite(addr.get()) }) == FAULTED { Err(Faulted) } else { Ok(()) }
-}
-
-/// Whether the CPU would fetch an instruction at `addr`.
-///
-/// # Safety
-/// The byte at `addr` is a `ret` instruction (0xc3), or the address cannot be executed.
-pub unsafe fn execute(addr: VirtAddr) -> Result<(), Faulted> {
-    // SAFETY: the caller promised that at most a return is executed.
-    unsafe { call(addr) }.map(|_| ())
-}
-
-/// Calls the function at `addr`, interrupts off, and returns what it leaves in EAX.
-///
-/// # Safety
-/// There is a function that changes no register but RAX, whose upper half it clears, and no memory; or the address
-/// cannot be executed.
-pub unsafe fn call(addr: VirtAddr) -> Result<u32, Faulted> {
-    // SAFETY: the caller's promise.
-    u32::try_from(expecting(|| unsafe { raw_execute(addr.get()) })).map_err(|_| Faulted)
-}
-
-const FAULTED: u64 = u64::MAX;
-
-fn expecting(access: impl FnOnce() -> u64) -> u64 {
+/// The access is made by a leaf function that notes its stack pointer in r11 first, so that the handler can return for
+/// it however deep the access was.
+pub unsafe fn expecting(access: impl FnOnce() -> u64) -> u64 {
     // The mark belongs to the CPU, so neither another thread nor an interrupt's own probe may come between.
     x86_64::instructions::interrupts::without_interrupts(|| {
         let here = area::here();
@@ -90,24 +67,12 @@ pub fn resume(frame: &mut TrapFrame) -> bool {
     true
 }
 
-// Each leaf notes its stack pointer in r11, so that the handler can return for it however deep the access was.
-
 #[unsafe(naked)]
 unsafe extern "sysv64" fn raw_read(addr: u64) -> u64 {
     naked_asm!("mov r11, rsp", "movzx eax, byte ptr [rdi]", "ret")
 }
 
 #[unsafe(naked)]
-unsafe extern "sysv64" fn raw_rewrite(addr: u64) -> u64 {
-    naked_asm!("mov r11, rsp", "mov al, byte ptr [rdi]", "mov byte ptr [rdi], al", "movzx eax, al", "ret")
-}
-
-#[unsafe(naked)]
-unsafe extern "sysv64" fn raw_execute(addr: u64) -> u64 {
-    naked_asm!("mov r11, rsp", "xor eax, eax", "call rdi", "ret")
-}
-
-#[unsafe(naked)]
 unsafe extern "sysv64" fn raw_fault() -> u64 {
-    naked_asm!("mov rax, -1", "ret")
+    naked_asm!("mov rax, {faulted}", "ret", faulted = const FAULTED as i64)
 }

@@ -29,6 +29,10 @@ use crate::arch::features::features;
 pub static COUNTERS: FlushCounters = FlushCounters::new();
 
 /// Flushes `batch` on every CPU that runs, and counts it.
+#[cfg_attr(
+    not(feature = "lab"),
+    expect(dead_code, reason = "batches of the direct map are flushed with their map")
+)]
 pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats {
     let guard = MACHINE.pin();
     let stats = batch.flush(&MACHINE, guard.pinned());
@@ -37,6 +41,7 @@ pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats
 }
 
 /// Flushes what was unmapped on every CPU that runs, and counts it.
+#[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "the kernel maps nothing after boot"))]
 pub fn flush_unmapped(unmapped: UnmapOutcome, cause: FlushCause) -> Flushed<DetachedTables> {
     let guard = MACHINE.pin();
     let flushed = unmapped.tables.flush(&MACHINE, guard.pinned());

@@ -9,16 +9,20 @@
 //! | [`fault`] | CPU exceptions, to see their reports |
 //! | [`sample`] | movable frames with known contents, for compaction to move |
 //! | [`nmi`] | non-maskable interrupts that a test announces |
+//! | [`probe`] | whether a write or a fetch would fault |
+//! | [`caches`] | object caches of tests |
 //! | [`chain`] | a list of frames that lies in the frames |
 //!
 //! Only `main` names it: it starts it, and adds its commands to the prompt's. What the laboratory needs of the kernel it
 //! uses as any other part does, or lays a hook.
 
+mod caches;
 mod chain;
 pub mod count;
 mod fault;
 mod inject;
 mod nmi;
+mod probe;
 mod sample;
 mod selftest;
 mod stress;

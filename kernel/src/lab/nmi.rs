@@ -12,11 +12,10 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use rhumb_machine::MAX_CPUS;
+use rhumb_machine::{MAX_CPUS, VirtAddr};
 use rhumb_tableguard::Rights;
 
 use crate::arch::apic;
-use crate::arch::halt::idle_halt;
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::{self, Closed, Pkrs};
 use crate::cpu::area::{self, Counter, PerCpu};
@@ -92,6 +91,14 @@ fn handle(frame: &mut TrapFrame, closed: &Closed) -> bool {
     here.probe_resume.store(probed, Relaxed);
     nmis.announced.store(false, Release);
     true
+}
+
+/// Where a CPU is that has turned interrupts on and is about to halt.
+pub fn idle_halt() -> VirtAddr {
+    unsafe extern "C" {
+        static idle_halt: u8;
+    }
+    VirtAddr::from(&raw const idle_halt)
 }
 
 /// Called by a non-maskable interrupt that returns: a CPU that was about to halt does not. It looks again whether there

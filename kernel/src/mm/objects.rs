@@ -7,17 +7,13 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Frames;
 use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
-use rhumb_slab::{
-    CallSite, CheckList, Config, DestroyError, Heap, Inconsistency, RawCache, Report, Slabs, SpecError,
-};
+use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, SpecError};
 use spin::Once;
-use spin::mutex::SpinMutex;
 
 use super::owners::Holder;
 use crate::cpu::backtrace;
 use crate::cpu::clock;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::work;
 use crate::facts::Boot;
 
 #[global_allocator]
@@ -80,43 +76,6 @@ pub fn warn_of_absent_caches() {
     }
 }
 
-/// Checks the object caches on every CPU, each of which looks at its own magazines, too. Not from an interrupt.
-///
-/// # Errors
-/// The first thing that does not fit, of those that a CPU found.
-pub fn validate(slabs: &Slabs<KernelMachine>) -> Result<(), Inconsistency> {
-    let result: SpinMutex<Result<(), Inconsistency>> = SpinMutex::new(Ok(()));
-    work::on_every_cpu(&|| {
-        let guard = MACHINE.pin();
-        if let Err(inconsistency) = slabs.validate(guard.pinned()) {
-            *result.lock() = Err(inconsistency);
-        }
-    });
-    result.into_inner()
-}
-
-/// How long [`give_up`] tries.
-const GIVE_UP_NS: u64 = 1_000_000_000;
-
-/// Gives a cache up. Where another CPU walks it just then (a tick, a reclaim, a report), tries again for a second: with
-/// the machine's interrupts on, and unpinned in between.
-#[expect(
-    clippy::result_large_err,
-    reason = "the cache itself comes back, and its caller has it on the stack anyway"
-)]
-pub fn give_up(mut cache: RawCache<KernelMachine>) -> Result<(), (RawCache<KernelMachine>, DestroyError)> {
-    let end = clock::now_ns().saturating_add(GIVE_UP_NS);
-    loop {
-        let guard = MACHINE.pin();
-        match cache.destroy(guard.pinned()) {
-            Err((back, DestroyError::Busy)) if clock::now_ns() < end => cache = back,
-            other => return other,
-        }
-        drop(guard);
-        core::hint::spin_loop();
-    }
-}
-
 /// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was long enough ago. For the
 /// boot CPU, while it waits for a command: so never in the middle of one.
 pub fn trim_if_due() {
@@ -136,6 +95,7 @@ pub fn ns_to_next_trim() -> u64 {
 }
 
 /// Sets how often magazines are trimmed, for tests that cannot wait; returns what it was.
+#[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "tests cannot wait"))]
 pub fn set_trim_interval(every_ns: u64) -> u64 {
     TRIM_EVERY_NS.swap(every_ns, Relaxed)
 }

@@ -29,8 +29,8 @@ use rhumb_count::Report;
 
 use self::figures::{CSV_HEAD, Figures};
 use self::functions::Names;
-use crate::build::{self, Contents};
-use crate::cli::CountOptions;
+use crate::build;
+use crate::cli::{Contents, CountOptions};
 use crate::console::{Ending, Feed, Session};
 use crate::machine::Machine;
 use crate::qemu::{self, Files};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::expect::Expect;
-use crate::build::Contents;
+use crate::cli::Contents;
 use crate::machine::{Board, Boot, Machine, MemorySize, Serial};
 
 /// How the run must end.

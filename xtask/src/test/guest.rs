@@ -13,14 +13,13 @@ use anyhow::{Context, Result};
 
 use super::case::{Case, Ends};
 use super::report::{Report, Verdict};
-use crate::build::{self, Contents};
-use crate::cli::BuildOptions;
+use crate::cli::{BuildOptions, Contents};
 use crate::console::{Ending, Feed, Session};
 use crate::host::ThisHost;
 use crate::machine::Boot;
 use crate::qemu::{self, Files};
 use crate::setup::{self, Need, Version};
-use crate::{image, paths, progress, run};
+use crate::{build, image, paths, progress, run};
 
 const PARALLEL: usize = 2;
 /// How the kernel's log names a place in its code that cannot be reached.

@@ -4,14 +4,17 @@
 //! |---|---|
 //! | [`links`] | a link to a file or heading that is not there; a name that its file or crate does not define |
 //! | [`house`] | an arrow between crates that README's picture does not have, or has and should not |
+//! | [`arrows`] | an arrow from a room of the kernel to one above it; a circle among the modules of a crate |
 //! | [`words`] | words that the six rules of the project's English rule out |
 //!
 //! All of it is text: no file is parsed as more than lines and words, so the check takes a moment and needs no build.
 
+mod arrows;
 mod house;
 mod links;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod words;
 
 use std::collections::BTreeMap;
@@ -99,6 +102,7 @@ fn findings(tree: &Tree) -> Vec<Finding> {
     let mut findings = links::findings(tree);
     findings.extend(conflicts(tree));
     findings.extend(house::findings(tree));
+    findings.extend(arrows::findings(tree));
     findings.extend(words::findings(tree));
     findings.sort();
     findings

@@ -1,6 +1,7 @@
 //! The tree's pages are right, and each check finds the fault that it is for.
 
-use super::{Tree, findings, house, links, words};
+use super::tokens::tokens;
+use super::{Tree, arrows, findings, house, links, words};
 use crate::paths;
 
 fn tree(files: &[(&str, &str)]) -> Tree {
@@ -109,4 +110,89 @@ fn a_word_that_is_ruled_out_is_found() {
     let places: Vec<&str> =
         lines.iter().map(|line| line.split_once(": ").map_or("", |(place, _)| place)).collect();
     assert_eq!(places, ["s.rs:1", "s.rs:2", "p.md:4", "p.md:4", "p.md:6"], "{lines:#?}");
+}
+
+const ROOMS: &str = "//! | room | owns |\n//! |---|---|\n//! | `main` | all |\n//! | [`debug`] | x |\n//! | [`mm`] | y |\n//! | [`cpu`] | z |\n";
+
+fn said_of_rooms(files: &[(&str, &str)]) -> Vec<String> {
+    let mut all = vec![("kernel/src/main.rs", ROOMS)];
+    all.extend(files);
+    said(arrows::findings, &all)
+}
+
+#[test]
+fn an_arrow_to_a_room_above_is_found() {
+    let down = "use crate::cpu::lock;\nuse crate::{cpu, mm};\nuse super::frames;\n";
+    assert_eq!(said_of_rooms(&[("kernel/src/mm/tables.rs", down), ("kernel/src/cpu/mod.rs", "")]), [""; 0]);
+    let up = "use rhumb_machine::Pfn;\n\nuse crate::{\n    cpu::lock,\n    mm::{frames, tables},\n};\n";
+    let by_path =
+        "fn f() {\n    // crate::debug\n    let x = \"crate::debug\";\n    crate::debug::stop();\n}\n";
+    let by_super = "mod inner {\n    use super::super::super::debug::Kernel;\n}\n";
+    let files = [
+        ("kernel/src/cpu/start.rs", up),
+        ("kernel/src/mm/frames.rs", by_path),
+        ("kernel/src/mm/tables.rs", by_super),
+        ("kernel/src/debug/mod.rs", ""),
+    ];
+    assert_eq!(
+        said_of_rooms(&files),
+        [
+            "kernel/src/cpu/start.rs:5: the arrow from cpu to mm::frames goes up",
+            "kernel/src/cpu/start.rs:5: the arrow from cpu to mm::tables goes up",
+            "kernel/src/mm/frames.rs:4: the arrow from mm to debug goes up",
+            "kernel/src/mm/tables.rs:2: the arrow from mm to debug goes up",
+        ]
+    );
+}
+
+#[test]
+fn a_room_that_the_table_does_not_have_is_found() {
+    let said = said_of_rooms(&[("kernel/src/attic.rs", "")]);
+    assert_eq!(said, ["kernel/src/main.rs:1: the table of rooms does not have attic"]);
+}
+
+fn circles(files: &[(&str, &str)]) -> Vec<String> {
+    said(|tree| arrows::circles(tree, "c/src"), files)
+}
+
+#[test]
+fn a_circle_of_modules_is_found() {
+    let files = [
+        ("c/src/lib.rs", "pub mod a;\npub use b::B;\nuse a::A;\n"),
+        ("c/src/a.rs", "use crate::B;\n#[cfg(test)]\nmod tests;\n"),
+        ("c/src/a/tests.rs", "use crate::d::D;\n"),
+        ("c/src/b.rs", "use super::d;\n"),
+        ("c/src/d.rs", "fn f() -> crate::a::A {}\n"),
+        ("c/src/e.rs", "use crate::a;\n"),
+    ];
+    assert_eq!(circles(&files), ["c/src/a.rs:1: the modules a, b, d name each other in a circle"]);
+    assert_eq!(circles(&files[..4]), [""; 0]);
+}
+
+#[test]
+fn folders_are_compared_with_folders() {
+    let between = [
+        ("c/src/lib.rs", ""),
+        ("c/src/pool/mod.rs", "pub use take::Take;\n"),
+        ("c/src/pool/take.rs", "use super::give::Give;\nuse super::Pool;\n"),
+        ("c/src/pool/give.rs", "use crate::node::Node;\n"),
+        ("c/src/node.rs", "use crate::pool::Take;\n"),
+    ];
+    assert_eq!(circles(&between), ["c/src/node.rs:1: the modules node, pool name each other in a circle"]);
+    let within = [
+        ("c/src/pool/mod.rs", ""),
+        ("c/src/pool/take.rs", "use super::give::Give;\n"),
+        ("c/src/pool/give.rs", "use super::take::Take;\n"),
+    ];
+    assert_eq!(
+        circles(&within),
+        ["c/src/pool/give.rs:1: the modules give, take of pool name each other in a circle"]
+    );
+}
+
+#[test]
+fn tokens_have_no_comments_strings_or_characters() {
+    let text = "a::b /* c */ // d\n'e' '\\'' \"f\\\"g\" r#\"h\"i\"# b'j' &'k l";
+    let words: Vec<(usize, &str)> = tokens(text).iter().map(|token| (token.line, token.text)).collect();
+    assert_eq!(words, [(1, "a"), (1, "::"), (1, "b"), (2, "&"), (2, "'"), (2, "k"), (2, "l")]);
 }

@@ -13,9 +13,7 @@ use super::{Operation, Region, number};
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::lab::selftest::{Wrong, ensure};
-use crate::mm::direct_map::{
-    Changed, Changer, HeldFrames, change, reserve, restore, set_memory_nx, set_memory_ro, set_memory_x,
-};
+use crate::mm::direct_map::{Changed, Changer, HeldFrames, alter, change, reserve, restore};
 use crate::mm::frames::frames;
 use crate::mm::owners::Holder;
 
@@ -209,12 +207,12 @@ struct Code<H, const ID: u16> {
 impl<H, const ID: u16> Code<H, ID> {
     #[inline(always)]
     fn allow(&mut self) {
-        self.failures += u32::from(set_memory_x(&mut self.changed).is_err());
+        self.failures += u32::from(alter(&mut self.changed, Change::Execute).is_err());
     }
 
     #[inline(always)]
     fn forbid(&mut self) {
-        self.failures += u32::from(set_memory_nx(&mut self.changed).is_err());
+        self.failures += u32::from(alter(&mut self.changed, Change::NoExecute).is_err());
     }
 }
 
@@ -229,7 +227,7 @@ impl<H: Half, const ID: u16> Operation for Code<H, ID> {
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
         let block = allocate()?;
         let page = PfnRange::of_length(block.pfn().plus(200), 1).unwrap_or_default();
-        let changed = set_memory_ro(Part(page), Changer::Count, "measured");
+        let changed = change(Part(page), Change::ReadOnly, Changer::Count, "measured");
         let changed = changed.map_err(|refused| Wrong::because(refused.error))?;
         Ok(Self { block, changed, failures: 0, _half: core::marker::PhantomData })
     }

@@ -17,6 +17,7 @@ use crate::cpu;
 use crate::cpu::call;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
+use crate::lab::caches;
 use crate::lab::selftest::Wrong;
 use crate::mm;
 
@@ -68,7 +69,7 @@ impl Operation for Pair {
 
     fn finish(self) -> Result<(), Wrong> {
         self.refusals.must_be_none()?;
-        mm::objects::give_up(self.cache).map_err(|(_, error)| Wrong::because(error))
+        caches::give_up(self.cache).map_err(|(_, error)| Wrong::because(error))
     }
 }
 

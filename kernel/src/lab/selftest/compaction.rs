@@ -2,7 +2,7 @@
 //! moved, it is refused, and nothing else happens.
 
 use arrayvec::ArrayVec;
-use rhumb_directmap::OwnerName;
+use rhumb_directmap::{Change, OwnerName};
 use rhumb_frames::{AllocError, Frame, Frames, Request, Unmapped, Zone};
 use rhumb_machine::{Machine, NodeId, Order, PageSize, Pinned};
 use rhumb_unmapped::PoolError;
@@ -14,7 +14,7 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
 use crate::lab::sample;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changer, restore, set_memory_ro};
+use crate::mm::direct_map::{Changer, change, restore};
 use crate::mm::owners::Holder;
 use crate::mm::unmapped::{give, take};
 use crate::mm::{movable, unmapped};
@@ -95,7 +95,7 @@ fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wro
         let guard = MACHINE.pin();
         frames.alloc(guard.pinned(), Request::FRAME.bind(node)).map_err(memory::short)?
     };
-    let changed = set_memory_ro(frame, Changer::SelfTest, "records for a test");
+    let changed = change(frame, Change::ReadOnly, Changer::SelfTest, "records for a test");
     let (frame, outcome) = match changed {
         Ok(changed) => (restore(changed), Ok(())),
         Err(refused) => (refused.frames, Err(Wrong::because(refused.error))),

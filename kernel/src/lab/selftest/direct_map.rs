@@ -15,18 +15,17 @@ use rhumb_tableguard::Protection;
 
 use super::{Test, Wrong, ensure, memory};
 use crate::cpu;
+use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, probe};
 use crate::cpu::{call, tlb, work};
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
+use crate::lab::probe;
 use crate::layout::image;
 use crate::mm;
 use crate::mm::direct_map;
 use crate::mm::direct_map::{
     Changed, Changer, HeldFrames, Refused, alter, change, pin_small, reserve, restore,
-    set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_p, set_memory_ro,
-    set_memory_rw,
 };
 use crate::mm::{protect, tables};
 
@@ -141,21 +140,24 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
     for (first, count) in [(0, 1), (511, 1), (3, 200), (0, 512), (1, 511)] {
-        let _ = restore(set_memory_ro(block.pages(first, count), WHO, "a round trip").map_err(wrong)?);
-        let _ = set_direct_map_default(
-            set_direct_map_invalid(block.pages(first, count), WHO, "a round trip").map_err(wrong)?,
+        let _ =
+            restore(change(block.pages(first, count), Change::ReadOnly, WHO, "a round trip").map_err(wrong)?);
+        let _ = restore(
+            change(block.pages(first, count), Change::NotPresent, WHO, "a round trip").map_err(wrong)?,
         );
         // Out, back, read-only, writable: ordinary again without a restore.
-        let mut changed = set_memory_np(block.pages(first, count), WHO, "a round trip").map_err(wrong)?;
-        let outcome = set_memory_p(&mut changed);
+        let mut changed =
+            change(block.pages(first, count), Change::NotPresent, WHO, "a round trip").map_err(wrong)?;
+        let outcome = alter(&mut changed, Change::Present);
         let is_in_force = changed.is_in_force();
         let _ = restore(changed);
         outcome.map_err(Wrong::because)?;
         ensure!(!is_in_force, "pages that are back in the map are still held");
-        let mut changed = set_memory_ro(block.pages(first, count), WHO, "a round trip").map_err(wrong)?;
+        let mut changed =
+            change(block.pages(first, count), Change::ReadOnly, WHO, "a round trip").map_err(wrong)?;
         let outcome = alter(&mut changed, Change::NotPresent)
             .and_then(|()| alter(&mut changed, Change::Present))
-            .and_then(|()| set_memory_rw(&mut changed));
+            .and_then(|()| alter(&mut changed, Change::ReadWrite));
         let _ = restore(changed);
         outcome.map_err(Wrong::because)?;
     }
@@ -165,7 +167,7 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
         let mut outcome = Ok(());
         for (index, place) in both.iter_mut().enumerate() {
             let pages = block.pages(index as u64 * 300, 7);
-            match set_memory_ro(pages, WHO, "two holds") {
+            match change(pages, Change::ReadOnly, WHO, "two holds") {
                 Ok(changed) => *place = Some(changed),
                 Err(refused) => outcome = Err(wrong(refused)),
             }
@@ -283,11 +285,13 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Wrong> {
             // With interrupts off the reserve is not filled up, so what is missing from it was taken by the change.
             let irq_off = MACHINE.irq_off();
             seen[0] = look();
-            outcome = set_memory_np(block.pages(5, 1), WHO, "one round").map_err(wrong).map(|changed| {
-                seen[1] = look();
-                let _ = restore(changed);
-                seen[2] = look();
-            });
+            outcome = change(block.pages(5, 1), Change::NotPresent, WHO, "one round").map_err(wrong).map(
+                |changed| {
+                    seen[1] = look();
+                    let _ = restore(changed);
+                    seen[2] = look();
+                },
+            );
             drop(irq_off);
             GO_ON.store(others + 1, Release);
         },
@@ -319,7 +323,7 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Wrong> {
 fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
-    let removed = set_memory_np(block.pages(9, 2), WHO, "removed once").map_err(wrong)?;
+    let removed = change(block.pages(9, 2), Change::NotPresent, WHO, "removed once").map_err(wrong)?;
     // Whatever is found, the pages come back before their block is freed.
     let outcome = refusals(boot, block.start());
     let _ = restore(removed);
@@ -412,7 +416,12 @@ fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Wrong> {
         for round in 0..16u64 {
             let irq_off = MACHINE.irq_off();
             // CPUs past the 128th share pages with others; a page that is held is refused then.
-            match set_memory_ro(block.pages((me * 4 + round % 3) % 512, 1), WHO, "interrupts are off") {
+            match change(
+                block.pages((me * 4 + round % 3) % 512, 1),
+                Change::ReadOnly,
+                WHO,
+                "interrupts are off",
+            ) {
                 Ok(changed) => drop(restore(changed)),
                 Err(_) => {
                     refused.fetch_add(u64::from(me < 128), Relaxed);
@@ -433,7 +442,7 @@ fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
     let line = line!() + 1;
-    let changed = set_memory_ro(block.pages(17, 1), WHO, "to be found").map_err(wrong)?;
+    let changed = change(block.pages(17, 1), Change::ReadOnly, WHO, "to be found").map_err(wrong)?;
     // A page beside the one that is held.
     let why = direct_map::with(|map| map.why(block.start().plus(18))).map_err(Wrong::because);
     let _ = restore(changed);
@@ -465,15 +474,15 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
     let owner = WHO.id().ok_or_else(|| Wrong::because("the map cannot be changed"))?;
     let before = State::now()?;
     let (block, other) = (Large::new()?, Large::new()?);
-    let first = set_memory_ro(block.pages(17, 1), WHO, "the limit").map_err(wrong)?;
+    let first = change(block.pages(17, 1), Change::ReadOnly, WHO, "the limit").map_err(wrong)?;
     let set_limits = |limits| {
         let set = direct_map::with(|map| map.set_limits(owner, limits)).map_err(Wrong::because)?;
         set.map_err(Wrong::because)
     };
     let broken = direct_map::with(|map| map.owner(owner).map_or(0, |owner| owner.totals.breaks));
     let limited = broken.map_err(Wrong::because).and_then(|broken| set_limits(Limits::of_breaks(broken)));
-    let same_block = set_memory_ro(block.pages(30, 1), WHO, "in a broken block");
-    let next_block = set_memory_ro(other.pages(30, 1), WHO, "in a whole block");
+    let same_block = change(block.pages(30, 1), Change::ReadOnly, WHO, "in a broken block");
+    let next_block = change(other.pages(30, 1), Change::ReadOnly, WHO, "in a whole block");
     let lifted = set_limits(Limits::NONE);
     // What was changed goes back before anything is said of it: the blocks are freed where this returns.
     let undo = |result: Result<Changed<Pages<'_>>, Refused<Pages<'_>>>| match result {

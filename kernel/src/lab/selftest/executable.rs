@@ -11,15 +11,12 @@ use super::direct_map::{Large, Pages, State, WHO, is_forbidden, wrong};
 use super::{Test, Wrong, ensure, tables};
 use crate::cpu;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::probe;
 use crate::cpu::work;
 use crate::debug::audit::audit;
 use crate::facts::Boot;
 use crate::lab::inject::tables::TableFault;
-use crate::mm::direct_map::{
-    Changed, Changer, Refused, restore, set_memory_nx, set_memory_ro, set_memory_rox, set_memory_rw,
-    set_memory_x,
-};
+use crate::lab::probe;
+use crate::mm::direct_map::{Changed, Changer, Refused, alter, change, restore};
 
 pub const TESTS: &[Test] = &[
     Test { name: "executable::i4_only_declared_owners", run: i4_only_declared_owners },
@@ -71,7 +68,7 @@ fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
     for who in [Changer::Age, Changer::Stress, Changer::UnmappedPool] {
-        match set_memory_rox(block.pages(PAGE, 1), who, "to be refused") {
+        match change(block.pages(PAGE, 1), Change::ReadOnlyExecute, who, "to be refused") {
             Ok(changed) => {
                 let _ = restore(changed);
                 return Err(Wrong::because("whoever likes makes frames executable"));
@@ -80,8 +77,9 @@ fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
                 ensure!(is_forbidden(&error, Rule::ExecutableHere), "it was refused because {error}");
             }
         }
-        let mut changed = set_memory_ro(block.pages(PAGE, 1), who, "to be executed").map_err(wrong)?;
-        let refused = set_memory_x(&mut changed);
+        let mut changed =
+            change(block.pages(PAGE, 1), Change::ReadOnly, who, "to be executed").map_err(wrong)?;
+        let refused = alter(&mut changed, Change::Execute);
         let _ = restore(changed);
         ensure!(refused.is_err_and(|error| is_forbidden(&error, Rule::ExecutableHere)), "it was not refused");
     }
@@ -101,8 +99,8 @@ fn i4_i6_code_runs_until_it_may_not(boot: &'static Boot) -> Result<(), Wrong> {
         Ok(())
     };
     must("at first", 0, cpus)?;
-    let mut changed =
-        set_memory_rox(block.pages(PAGE, 1), WHO, "code that a test executes").map_err(wrong)?;
+    let mut changed = change(block.pages(PAGE, 1), Change::ReadOnlyExecute, WHO, "code that a test executes")
+        .map_err(wrong)?;
     let outcome = go_through(boot, &mut changed, must);
     let _ = restore(changed);
     outcome?;
@@ -120,15 +118,15 @@ fn go_through(
     must("executable", cpus, 0)?;
     let findings = audit(boot, |_| ()).findings;
     ensure!(findings == 0, "the audit finds {findings} broken rules though the code is held");
-    let writable = set_memory_rw(changed);
+    let writable = alter(changed, Change::ReadWrite);
     ensure!(writable == Err(ChangeError::WriteExecute), "executable frames became writable: {writable:?}");
     let code = changed.range().start().addr();
     tables::sees(boot, TableFault::WritableAlias(code), |finding| {
         matches!(finding, Finding::WriteExecuteAlias { .. })
     })?;
-    set_memory_nx(changed).map_err(Wrong::because)?;
+    alter(changed, Change::NoExecute).map_err(Wrong::because)?;
     must("not executable", 0, 0)?;
-    set_memory_x(changed).map_err(Wrong::because)?;
+    alter(changed, Change::Execute).map_err(Wrong::because)?;
     must("executable again", cpus, 0)?;
     // Out of the map and back it is what it was.
     for change in [Change::NotPresent, Change::Present] {
@@ -136,8 +134,8 @@ fn go_through(
         let able = if change == Change::Present { cpus } else { 0 };
         must("out or back", able, 0)?;
     }
-    set_memory_nx(changed).map_err(Wrong::because)?;
-    set_memory_rw(changed).map_err(Wrong::because)?;
+    alter(changed, Change::NoExecute).map_err(Wrong::because)?;
+    alter(changed, Change::ReadWrite).map_err(Wrong::because)?;
     ensure!(!changed.is_in_force(), "writable frames that cannot be executed are still held");
     must("writable", 0, cpus)
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use rhumb_directmap::Change;
 
 use rhumb_frames::{Frame, Request};
 use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr, VirtRange};
@@ -22,7 +23,7 @@ use crate::cpu::{call, tlb, work};
 use crate::facts::Boot;
 use crate::lab::inject;
 use crate::mm;
-use crate::mm::direct_map::{Changer, restore, set_memory_np};
+use crate::mm::direct_map::{Changer, change, restore};
 use crate::mm::{tables, unmapped};
 
 pub const TESTS: &[Test] = &[
@@ -254,7 +255,7 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
         let guard = MACHINE.pin();
         memory::take(allocator, guard.pinned(), Request::LARGE)?
     };
-    let removed = set_memory_np(block, Changer::SelfTest, "a flush with a cause");
+    let removed = change(block, Change::NotPresent, Changer::SelfTest, "a flush with a cause");
     let block = match removed {
         Ok(changed) => restore(changed),
         Err(refused) => refused.frames,

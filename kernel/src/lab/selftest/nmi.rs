@@ -4,25 +4,25 @@
 use crate::arch::pkrs;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use rhumb_directmap::ChangeError;
+use rhumb_directmap::{Change, ChangeError};
 use rhumb_machine::{Machine, Order};
 use rhumb_tableguard::{Protection, Rights, keyed};
 
 use super::direct_map::{Large, State, WHO};
 use super::{Test, Wrong, ensure, memory};
-use crate::arch::halt::idle_halt;
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::Pkrs;
 use crate::cpu;
 use crate::cpu::area;
 use crate::cpu::area::PerCpu;
+use crate::cpu::clock;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
-use crate::cpu::{clock, probe};
 use crate::debug::audit::audit;
 use crate::facts::Boot;
 use crate::lab::nmi;
-use crate::mm::direct_map::{Refused, reserve, restore, set_memory_np};
+use crate::lab::probe;
+use crate::mm::direct_map::{Refused, change, reserve, restore};
 use crate::mm::protect;
 use crate::mm::protect::in_force;
 use crate::mm::unmapped::give;
@@ -187,7 +187,7 @@ fn cut_and_mend() -> bool {
     let Ok(block) = Large::new() else { return false };
     let page = block.start().plus(77);
     let address = MACHINE.direct(page.addr());
-    match set_memory_np(block.pages(77, 1), WHO, "while interrupts come that cannot be masked") {
+    match change(block.pages(77, 1), Change::NotPresent, WHO, "while interrupts come that cannot be masked") {
         Ok(changed) => {
             let is_absent = probe::read_byte(address).is_err();
             let _ = restore(changed);
@@ -209,7 +209,7 @@ fn cut_and_mend() -> bool {
 fn about_to_halt(_: &'static Boot) -> Result<(), Wrong> {
     // It seldom comes just there: what it does then is asked for by itself, too.
     const HLT: u8 = 0xf4;
-    let halt = idle_halt();
+    let halt = nmi::idle_halt();
     let mut frame = TrapFrame { rip: halt.get(), ..TrapFrame::default() };
     nmi::skip_halt(&mut frame);
     ensure!(probe::read_byte(halt) == Ok(HLT), "there is no halt at {halt}");

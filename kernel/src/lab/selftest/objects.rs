@@ -20,6 +20,7 @@ use crate::cpu::work;
 use crate::debug;
 use crate::debug::objects::reclaim_everywhere;
 use crate::facts::Boot;
+use crate::lab::caches;
 use crate::mm;
 
 pub const TESTS: &[Test] = &[
@@ -139,7 +140,7 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
     let after = slabs.totals().live_bytes;
     ensure!(refusal == AllocError::Exhausted, "the error was {refusal:?}");
     ensure!(count > 0 && before == after, "{count} objects; {before} bytes in use before, {after} after");
-    mm::objects::validate(slabs).map_err(Wrong::because)
+    caches::validate(slabs).map_err(Wrong::because)
 }
 
 fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
@@ -159,7 +160,7 @@ fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
     let after = slabs.totals().held_bytes;
     ensure!(peak > before + (COUNT * 128) as u64, "{peak} bytes were held at the peak, {before} before");
     ensure!(after <= before, "{after} bytes are held, {before} were before");
-    mm::objects::validate(slabs).map_err(Wrong::because)
+    caches::validate(slabs).map_err(Wrong::because)
 }
 
 /// After a peak of one cache nobody asks for anything: what its magazines held comes back in time.
@@ -194,7 +195,7 @@ fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> 
     }
     mm::objects::set_trim_interval(every);
     let after = held();
-    mm::objects::give_up(cache).map_err(|(_, error)| Wrong::because(error))?;
+    caches::give_up(cache).map_err(|(_, error)| Wrong::because(error))?;
     ensure!(
         idle > before,
         "{idle} bytes are held after the peak, {before} were before: there is nothing to see"
@@ -216,15 +217,15 @@ fn bad_requests(_: &'static Boot) -> Result<(), Wrong> {
     let object = match cache.alloc(guard.pinned()) {
         Ok(object) => object,
         Err(error) => {
-            let _ = mm::objects::give_up(cache);
+            let _ = caches::give_up(cache);
             return Err(memory::short(error));
         }
     };
-    let Err((cache, DestroyError::InUse(in_use))) = mm::objects::give_up(cache) else {
+    let Err((cache, DestroyError::InUse(in_use))) = caches::give_up(cache) else {
         return Err(Wrong::because("a cache with an object out was destroyed, or could not be looked at"));
     };
     ensure!(in_use.objects == 1, "{} objects are said to be out", in_use.objects);
     // SAFETY: allocated above.
     unsafe { cache.free(guard.pinned(), object) };
-    mm::objects::give_up(cache).map_err(|(_, error)| Wrong::because(error))
+    caches::give_up(cache).map_err(|(_, error)| Wrong::because(error))
 }

@@ -5,6 +5,7 @@
 
 use crate::arch::pkrs;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use rhumb_directmap::Change;
 
 use rhumb_frames::Request;
 use rhumb_machine::{Machine, Pfn, PfnRange, VirtAddr};
@@ -14,17 +15,18 @@ use rhumb_tableguard::{Protection, Rights, TABLES_PER_BLOCK, keyed};
 use super::{Test, Wrong, ensure, memory};
 use crate::arch::pkrs::Pkrs;
 use crate::cpu;
+use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
-use crate::cpu::{area, probe};
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
 use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
+use crate::lab::probe;
 use crate::mm::direct_map;
 use crate::mm::direct_map::reserve;
 use crate::mm::direct_map::reserve::Stock;
-use crate::mm::direct_map::{Changer, HeldFrames, Refused, restore, set_memory_np};
+use crate::mm::direct_map::{Changer, HeldFrames, Refused, change, restore};
 use crate::mm::protect;
 use crate::mm::protect::audit;
 use crate::mm::protect::audit::Flaw;
@@ -67,7 +69,7 @@ fn a_stray_write_faults(_: &'static Boot) -> Result<(), Wrong> {
     };
     let page = block.pfn().plus(77);
     let part = Part(PfnRange::of_length(page, 1).unwrap_or_default());
-    let outcome = match set_memory_np(part, Changer::SelfTest, "to have a new table") {
+    let outcome = match change(part, Change::NotPresent, Changer::SelfTest, "to have a new table") {
         Ok(changed) => {
             let outcome = check_all(page);
             let _ = restore(changed);

@@ -5,9 +5,9 @@ use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
 use super::{Test, Wrong, ensure};
 use crate::cpu;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::probe;
 use crate::cpu::trampoline;
 use crate::facts::Boot;
+use crate::lab::probe;
 use crate::layout;
 use crate::layout::{Stack, image};
 

@@ -26,10 +26,11 @@ use spin::mutex::SpinMutex;
 
 use crate::cpu;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, clock, probe};
+use crate::cpu::{area, clock};
 use crate::cpu::{call, work};
 use crate::debug::directmap::shape;
 use crate::debug::random::Random;
+use crate::lab::probe;
 use crate::mm::direct_map;
 use crate::mm::direct_map::{Changed, Changer, alter, change, reserve, restore};
 use crate::mm::frames::frames;

@@ -22,6 +22,7 @@ use crate::cpu::{area, clock};
 use crate::cpu::{call, work};
 use crate::debug::objects::reclaim_everywhere;
 use crate::debug::random::Random;
+use crate::lab::caches;
 use crate::mm;
 
 /// Objects that a CPU holds at most.
@@ -221,7 +222,7 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
         rest.into_iter().for_each(|held| shared.free(guard.pinned(), held));
     }
     reclaim_everywhere(slabs);
-    let destroyed = mm::objects::give_up(shared.own);
+    let destroyed = caches::give_up(shared.own);
     reclaim_everywhere(slabs);
     let (frames, after) = (free_frames(), slabs.totals());
     writeln!(
@@ -244,7 +245,7 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
     if shared.unlisted.load(Relaxed) {
         return Err(StressFailure::NoMemoryForLists);
     }
-    if let Err(inconsistency) = mm::objects::validate(slabs) {
+    if let Err(inconsistency) = caches::validate(slabs) {
         writeln!(out, "stress slabs: {inconsistency}");
         return Err(StressFailure::Inconsistent);
     }

@@ -8,7 +8,6 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`names`] | the changes by the names that people know: `set_memory_ro` and its kin |
 //! | [`reserve`] | tables and records for changes, from the frame allocator |
 //! | [`rules`] | what nobody may change, and what nothing may become |
 //! | [`pins`] | large pages kept small on purpose |
@@ -27,7 +26,6 @@
 //! operation returns, no CPU uses what was true before it. Merged tables go back to the reserve only then (I6).
 
 mod adopt;
-mod names;
 mod pins;
 pub mod reserve;
 mod rules;
@@ -53,10 +51,6 @@ use crate::cpu::tlb;
 use crate::facts::Boot;
 
 pub use adopt::{adopt, first_left, leave};
-pub use names::{
-    set_direct_map_default, set_direct_map_invalid, set_memory_np, set_memory_nx, set_memory_p,
-    set_memory_ro, set_memory_rox, set_memory_rw, set_memory_x,
-};
 pub use pins::pin_small;
 pub use rules::KernelRules;
 
@@ -184,7 +178,8 @@ pub struct Changed<F: HeldFrames> {
 }
 
 impl<F: HeldFrames> Changed<F> {
-    /// The frames.
+    /// Returns the frames.
+    #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "holders know their frames"))]
     pub fn range(&self) -> PfnRange {
         self.frames.range()
     }

@@ -169,6 +169,7 @@ impl Stock {
     }
 
     /// What is in it.
+    #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only a test looks"))]
     pub fn iter(&self) -> impl Iterator<Item = Pfn> + '_ {
         self.0.iter().copied()
     }
