@@ -13,6 +13,7 @@
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, guards, nodes, clock |
 //! | [`nesting`] | [`IrqDepth`]: guards that keep interrupts off, in whatever order they end |
 //! | [`planted`] | faults that tests plant |
+//! | `testing` | a machine for tests (feature `testing`) |
 //! | [`tlb`] | [`Tlb`]: flushes of cached translations |
 //!
 //! Principles:
@@ -34,6 +35,8 @@ pub mod nesting;
 pub mod page;
 pub mod planted;
 pub mod range;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tlb;
 
 pub use addr::{Pfn, PhysAddr, VirtAddr};

@@ -2,10 +2,10 @@
 
 extern crate std;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use proptest::prelude::*;
 use std::vec::Vec;
 
+use super::testing::{TestMachine, irqs, set_irqs};
 use super::*;
 
 #[test]
@@ -153,60 +153,15 @@ macro_rules! assert_is_not {
 
 assert_is_not!(Pinned<'static>, Send, Sync);
 assert_is_not!(IrqOff<'static>, Send, Sync);
-assert_is_not!(PinGuard<'static, OneCpu>, Send, Sync);
-assert_is_not!(IrqGuard<'static, OneCpu>, Send, Sync);
-
-/// A CPU whose interrupts are a cell.
-#[derive(Default)]
-struct OneCpu {
-    irq_off: AtomicBool,
-    depth: AtomicU64,
-    identity: u32,
-}
-
-// SAFETY: the tests use each value on one thread.
-unsafe impl Machine for OneCpu {
-    const CHECKS_TOKENS: bool = true;
-
-    fn identity(&self) -> u32 {
-        self.identity
-    }
-    fn direct_map_base(&self) -> VirtAddr {
-        VirtAddr::ZERO
-    }
-    fn cpu_count(&self) -> usize {
-        1
-    }
-    fn node_of(&self, _: CpuId) -> NodeId {
-        NodeId::FIRST
-    }
-    fn preempt_disable(&self) -> CpuId {
-        CpuId::BOOT
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        let found = if self.irq_off.swap(true, Relaxed) { IrqState::Off } else { IrqState::On };
-        let depth = IrqDepth::from_bits(self.depth.load(Relaxed)).enter(found);
-        self.depth.store(depth.bits(), Relaxed);
-        CpuId::BOOT
-    }
-    unsafe fn irq_restore(&self) {
-        let (depth, state) = IrqDepth::from_bits(self.depth.load(Relaxed)).leave();
-        self.depth.store(depth.bits(), Relaxed);
-        if state == IrqState::On {
-            self.irq_off.store(false, Relaxed);
-        }
-    }
-    fn now_ns(&self) -> u64 {
-        0
-    }
-}
+assert_is_not!(PinGuard<'static, TestMachine>, Send, Sync);
+assert_is_not!(IrqGuard<'static, TestMachine>, Send, Sync);
 
 proptest! {
     /// Guards made and dropped in any order: interrupts are off exactly while one lives.
     #[test]
     fn interrupts_are_off_while_a_guard_lives(steps in proptest::collection::vec(0usize..8, 0..60), begins_off: bool) {
-        let machine = OneCpu { irq_off: AtomicBool::new(begins_off), ..OneCpu::default() };
+        let (machine, before) = (TestMachine::new(1, 1), if begins_off { IrqState::Off } else { IrqState::On });
+        set_irqs(before);
         let mut guards = Vec::new();
         for step in steps {
             if step < 4 || guards.is_empty() {
@@ -214,29 +169,29 @@ proptest! {
             } else {
                 drop(guards.swap_remove(step % guards.len()));
             }
-            prop_assert_eq!(machine.irq_off.load(Relaxed), begins_off || !guards.is_empty());
-            prop_assert_eq!(IrqDepth::from_bits(machine.depth.load(Relaxed)).guards(), guards.len() as u64);
+            let state = if guards.is_empty() { before } else { IrqState::Off };
+            prop_assert_eq!(irqs(), (state, guards.len() as u64));
         }
         drop(guards);
-        prop_assert_eq!(machine.irq_off.load(Relaxed), begins_off);
+        prop_assert_eq!(irqs(), (before, 0));
     }
 }
 
 #[test]
 fn a_forgotten_guard_keeps_interrupts_off() {
-    let machine = OneCpu::default();
+    let machine = TestMachine::new(1, 1);
+    set_irqs(IrqState::On);
     let outer = machine.irq_off();
     core::mem::forget(machine.irq_off());
     drop(outer);
-    assert!(machine.irq_off.load(Relaxed));
+    assert_eq!(irqs(), (IrqState::Off, 1));
     assert_eq!(IrqDepth::NONE.leave(), (IrqDepth::NONE, IrqState::Off));
 }
 
 #[test]
 #[should_panic(expected = "token of another machine")]
 fn a_token_of_another_machine_is_refused() {
-    let (one, other) =
-        (OneCpu { identity: 1, ..OneCpu::default() }, OneCpu { identity: 2, ..OneCpu::default() });
-    assert_eq!(<&OneCpu as Machine>::cpu_of(&&one, one.pin().pinned()), CpuId::BOOT);
+    let [one, other] = [1, 2].map(|identity| TestMachine { identity, ..TestMachine::new(1, 1) });
+    assert_eq!(<&TestMachine as Machine>::cpu_of(&&one, one.pin().pinned()), CpuId::BOOT);
     other.cpu_of(one.pin().pinned());
 }

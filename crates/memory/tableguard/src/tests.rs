@@ -8,6 +8,7 @@ use core::cell::Cell;
 use std::boxed::Box;
 use std::string::ToString;
 
+use rhumb_machine::testing::TestMachine;
 use rhumb_machine::{PageSize, Pfn, PhysAddr};
 use rhumb_pagetable::{Access, Attributes};
 
@@ -64,33 +65,7 @@ fn a_key_has_two_bits_of_the_register_and_four_of_an_entry() {
     }
 }
 
-/// One CPU.
-struct OneCpu;
-
-// SAFETY: one thread, nothing interrupts it, nothing is cached.
-#[expect(unsafe_code, reason = "a machine for the test")]
-unsafe impl Machine for OneCpu {
-    fn direct_map_base(&self) -> rhumb_machine::VirtAddr {
-        rhumb_machine::VirtAddr::ZERO
-    }
-    fn cpu_count(&self) -> usize {
-        1
-    }
-    fn node_of(&self, _: rhumb_machine::CpuId) -> rhumb_machine::NodeId {
-        rhumb_machine::NodeId::FIRST
-    }
-    fn preempt_disable(&self) -> rhumb_machine::CpuId {
-        rhumb_machine::CpuId::BOOT
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> rhumb_machine::CpuId {
-        rhumb_machine::CpuId::BOOT
-    }
-    unsafe fn irq_restore(&self) {}
-    fn now_ns(&self) -> u64 {
-        0
-    }
-}
+const ONE_CPU: TestMachine = TestMachine::new(1, 1);
 
 struct Register<'a>(&'a Cell<u32>);
 
@@ -128,7 +103,7 @@ fn the_key_is_open_while_tables_are_written_and_as_before_after_that() {
         let closed = key.with_rights(others, Rights::ReadOnly);
         let register = Cell::new(closed);
         let locked = Locked { register: &register, key, writes: 0 };
-        let mut tables = KeyedTables::new(locked, OneCpu, Register(&register), key);
+        let mut tables = KeyedTables::new(locked, ONE_CPU, Register(&register), key);
         tables.write(Pfn::new(1), 0, Entry::EMPTY);
         tables.write_run(Pfn::new(1), 0, Entry::EMPTY, 0, 512);
         assert_eq!(tables.read(Pfn::new(1), 3), Entry::EMPTY);
@@ -139,7 +114,7 @@ fn the_key_is_open_while_tables_are_written_and_as_before_after_that() {
 /// Opens the key within a stretch in which it is open, and returns the rights between the two ends, and after both.
 fn rights_of_nested_writers(key: Key) -> (Rights, Rights) {
     let register = Cell::new(key.with_rights(0, Rights::ReadOnly));
-    let guard = OneCpu.irq_off();
+    let guard = ONE_CPU.irq_off();
     let (irq_off, by) = (guard.irq_off(), Register(&register));
     let between = while_open(&by, key, irq_off, || {
         while_open(&by, key, irq_off, || assert_eq!(key.rights(register.get()), Rights::ReadWrite));
@@ -161,7 +136,7 @@ fn a_writer_that_panics_leaves_the_key_closed() {
     let key = Key::new(5).unwrap();
     let register = Cell::new(key.with_rights(0, Rights::ReadOnly));
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let guard = OneCpu.irq_off();
+        let guard = ONE_CPU.irq_off();
         while_open(&Register(&register), key, guard.irq_off(), || std::panic::resume_unwind(Box::new(())));
     }));
     assert!(panicked.is_err());

@@ -8,10 +8,8 @@ use rhumb_directmap::{DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage
 use rhumb_frames::{
     Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Reclaimer, Registration, Unmapped, Zone,
 };
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, PageSize, Pfn, PhysAddr, PhysRange, Pinned, Tlb,
-    VirtAddr,
-};
+use rhumb_machine::testing::{EmptyTlb, TestMachine};
+use rhumb_machine::{CpuId, Machine, NodeId, Order, PageSize, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr};
 use rhumb_pagetable::sim::{SimSource, SimTables};
 use rhumb_pagetable::{Levels, Root, TableSource};
 use rhumb_unmapped::planted::{self, Fault};
@@ -34,10 +32,6 @@ thread_local! {
     static CLOCK_READS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// CPUs that are shuttle's threads.
-#[derive(Clone, Copy)]
-struct Threads;
-
 /// Returns the machine's RAM, in which every frame is the test's for good. Shuttle's threads are one of the host's.
 fn ram() -> *mut u8 {
     thread_local! {
@@ -51,46 +45,23 @@ fn place(pfn: Pfn) -> *mut u64 {
     ram().wrapping_add((pfn.addr().get() - RAM_AT) as usize).cast()
 }
 
-fn this_cpu() -> CpuId {
-    CpuId::new(CPU.with(Cell::get)).unwrap()
-}
-
-// SAFETY: each thread is one CPU; nothing interrupts it, and no CPU has a TLB.
-unsafe impl Machine for Threads {
-    fn direct_map_base(&self) -> VirtAddr {
-        VirtAddr::new((ram() as u64).wrapping_sub(RAM_AT))
+/// Returns a machine of shuttle's threads, whose clock counts how often it is read.
+fn machine() -> TestMachine<EmptyTlb> {
+    TestMachine {
+        base: VirtAddr::new((ram() as u64).wrapping_sub(RAM_AT)),
+        this_cpu: || CpuId::new(CPU.with(Cell::get)).unwrap(),
+        now_ns: || {
+            CLOCK_READS.set(CLOCK_READS.get() + 1);
+            0
+        },
+        ..TestMachine::with_tlb(CPUS, 1, EmptyTlb)
     }
-    fn cpu_count(&self) -> usize {
-        CPUS
-    }
-    fn node_of(&self, _: CpuId) -> NodeId {
-        NodeId::FIRST
-    }
-    fn preempt_disable(&self) -> CpuId {
-        this_cpu()
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        this_cpu()
-    }
-    unsafe fn irq_restore(&self) {}
-    fn now_ns(&self) -> u64 {
-        CLOCK_READS.with(|reads| reads.set(reads.get() + 1));
-        0
-    }
-}
-
-// SAFETY: no CPU has a TLB.
-unsafe impl Tlb for Threads {
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
-
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
 }
 
 type Map = DirectMap<SimTables, OffLimits<'static>>;
 
 struct World {
-    frames: Frames<Threads>,
+    frames: Frames<TestMachine<EmptyTlb>>,
     map: Mutex<Map>,
     shelf: Mutex<Shelf>,
     owner: OwnerId,
@@ -101,11 +72,11 @@ struct Here(&'static World);
 
 // SAFETY: one allocator, map and shelf, which the pool alone uses; `zero` clears all pages; no CPU has a TLB.
 unsafe impl Home for Here {
-    type Machine = Threads;
+    type Machine = TestMachine<EmptyTlb>;
     type Tables = SimTables;
     type Rules = OffLimits<'static>;
 
-    fn frames(&self) -> &Frames<Threads> {
+    fn frames(&self) -> &Frames<TestMachine<EmptyTlb>> {
         &self.0.frames
     }
     fn with_map<A>(&self, act: impl FnOnce(&mut Map) -> A) -> A {
@@ -175,7 +146,7 @@ fn world() -> &'static World {
     // SAFETY: the frames are the test's RAM, of which nothing else is used now; the array has a descriptor of each of
     // them, and is leaked.
     let frames = unsafe {
-        let frames = Frames::new(Threads, &layout, [span], storage).unwrap();
+        let frames = Frames::new(machine(), &layout, [span], storage).unwrap();
         frames.with_descriptors(VirtAddr::new(descriptors.wrapping_sub(first)))
     };
     Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
@@ -192,7 +163,8 @@ fn world() -> &'static World {
 /// Takes frames, looks at them and gives them back; returns how many were not zero, or changed while they were held.
 fn take_and_give(world: &'static World, cpu: usize) -> u64 {
     CPU.with(|this| this.set(cpu));
-    let (pool, pin) = (UnmappedPool::new(Here(world)), Threads.pin());
+    let (pool, machine) = (UnmappedPool::new(Here(world)), machine());
+    let pin = machine.pin();
     let (mut held, mut wrong) = (Vec::new(), 0);
     for turn in 0..6u64 {
         let order = Order::new([0, 9, 0, 3, 9, 1][(turn as usize + cpu) % 6]).unwrap();
@@ -229,7 +201,8 @@ fn give_one(pool: &UnmappedPool<Here>, pinned: Pinned<'_>, held: &mut Vec<(Frame
 /// Takes whole blocks from the allocator until it has none, which asks the pool for its spares, and frees them.
 fn be_short(world: &'static World, cpu: usize) {
     CPU.with(|this| this.set(cpu));
-    let pin = Threads.pin();
+    let machine = machine();
+    let pin = machine.pin();
     for _ in 0..3 {
         let taken: Vec<Frame> =
             std::iter::from_fn(|| world.frames.alloc(pin.pinned(), rhumb_frames::Request::LARGE).ok())
@@ -254,14 +227,15 @@ fn wrong_in(runs: usize) -> u64 {
         short.join().unwrap();
         sum.fetch_add(wrong, Relaxed);
         if wrong == 0 && !planted::is(Fault::ShelvedBeforeZeroed) {
-            let (pool, pin) = (UnmappedPool::new(Here(world)), Threads.pin());
+            let (pool, machine) = (UnmappedPool::new(Here(world)), machine());
+            let pin = machine.pin();
             pool.validate().unwrap();
             pool.shrink(pin.pinned(), 0);
             pool.validate().unwrap();
             world.map.lock().unwrap().validate().unwrap();
             (0..CPUS).for_each(|cpu| {
                 CPU.with(|this| this.set(cpu));
-                world.frames.drain(Threads.pin().pinned());
+                world.frames.drain(machine.pin().pinned());
             });
             assert_eq!(world.frames.free_frames(), BLOCKS * 512);
         }
@@ -273,7 +247,8 @@ fn wrong_in(runs: usize) -> u64 {
 fn a_frame_of_a_block_that_is_out_is_taken_without_a_look_at_the_clock() {
     let one_order = || {
         let world = world();
-        let (pool, pin) = (UnmappedPool::new(Here(world)), Threads.pin());
+        let (pool, machine) = (UnmappedPool::new(Here(world)), machine());
+        let pin = machine.pin();
         for block_ns in [0, 1] {
             pool.open_account(OWNER, Limits { block_ns, ..Limits::NONE }).unwrap();
             let first = pool.take(pin.pinned(), OWNER, Order::BASE).unwrap();

@@ -11,39 +11,12 @@ use rhumb_bootinfo::firmware::MAX_PIECES;
 use rhumb_bootinfo::{FirmwareEntry, MemoryMap, Reservation, Topology};
 use rhumb_directmap::{Plan, Request, needs_five_levels, window};
 use rhumb_frames::{AllocClass, Frames, Layout, MemoryRange};
-use rhumb_machine::{
-    CpuId, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
-};
+use rhumb_machine::testing::{TestMachine, pinned};
+use rhumb_machine::{NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{Levels, PageCounts};
 
 const MAPS: &str = include_str!("data/memory-maps.txt");
 const PAGE: u64 = 4096;
-
-struct OneCpu;
-
-// SAFETY: one thread is the only CPU, and nothing interrupts it.
-unsafe impl Machine for OneCpu {
-    fn direct_map_base(&self) -> VirtAddr {
-        VirtAddr::ZERO
-    }
-    fn cpu_count(&self) -> usize {
-        1
-    }
-    fn node_of(&self, _: CpuId) -> NodeId {
-        NodeId::FIRST
-    }
-    fn preempt_disable(&self) -> CpuId {
-        CpuId::BOOT
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        CpuId::BOOT
-    }
-    unsafe fn irq_restore(&self) {}
-    fn now_ns(&self) -> u64 {
-        0
-    }
-}
 
 /// Returns the maps of the file by name: `start-end type` (last byte included) or `b:base l:length t:type`,
 /// hexadecimal.
@@ -209,9 +182,8 @@ fn give_out_all(name: &str, mut map: MemoryMap, topology: &Topology) {
         unsafe { core::slice::from_raw_parts_mut(storage.as_mut_ptr(), storage.len()) };
     let free: Vec<PfnRange> = map.usable().map(PhysRange::whole_frames).collect();
     // SAFETY: nothing is behind the frames, and none of them is touched.
-    let frames = unsafe { Frames::new(OneCpu, &layout, free.iter().copied(), lent) }.expect(name);
-    // SAFETY: one thread is the only CPU.
-    let pinned = || unsafe { Pinned::assume(CpuId::BOOT) };
+    let frames =
+        unsafe { Frames::new(TestMachine::new(1, 1), &layout, free.iter().copied(), lent) }.expect(name);
     let mut given = Vec::new();
     for order in (0..=Order::HUGE.get()).rev() {
         // The class that stops at no reserve.

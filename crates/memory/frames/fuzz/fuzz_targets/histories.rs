@@ -17,54 +17,18 @@
 //! ```
 #![no_main]
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Mobility, Owner, Request, Zone};
-use rhumb_machine::{
-    CpuId, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr,
-};
+use rhumb_machine::testing::{TestMachine, be_cpu, pinned};
+use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtAddr};
 
 const CPUS: usize = 3;
 /// Frames that have a descriptor: up to the end of memory, in whole blocks.
 const DESCRIBED: usize = 0x2c00;
 const STALE: [u32; size_of::<Descriptor>() / 4] = [0xa5a5_a5a5; size_of::<Descriptor>() / 4];
-
-thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Threads;
-
-fn cpu() -> CpuId {
-    CpuId::new(CPU.get()).unwrap_or_default()
-}
-
-// SAFETY: one thread plays all CPUs, one at a time.
-unsafe impl Machine for Threads {
-    fn direct_map_base(&self) -> VirtAddr {
-        VirtAddr::ZERO
-    }
-    fn cpu_count(&self) -> usize {
-        CPUS
-    }
-    fn node_of(&self, cpu: CpuId) -> NodeId {
-        NodeId::new(cpu.index() % 2).unwrap_or_default()
-    }
-    fn preempt_disable(&self) -> CpuId {
-        cpu()
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        cpu()
-    }
-    unsafe fn irq_restore(&self) {}
-    fn now_ns(&self) -> u64 {
-        0
-    }
-}
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -97,13 +61,11 @@ fuzz_target!(|steps: Vec<Step>| {
     // SAFETY: the allocator is gone before the storage.
     let lent: &'static mut [u64] = unsafe { std::slice::from_raw_parts_mut(storage.as_mut_ptr(), storage.len()) };
     // SAFETY: nothing stands behind the frames.
-    let frames = unsafe { Frames::new(Threads, &layout, memory.iter().map(|range| range.frames), lent) }.unwrap();
+    let frames = unsafe { Frames::new(TestMachine::new(CPUS, 2), &layout, memory.iter().map(|range| range.frames), lent) }.unwrap();
     // What the memory behind the descriptors holds at first does not matter.
     let mut array = vec![STALE; DESCRIBED];
     // SAFETY: the array covers every block of the memory, and goes after the allocator.
     let frames = unsafe { frames.with_descriptors(VirtAddr::from(array.as_mut_ptr().cast::<u8>().cast_const())) };
-    // SAFETY: one thread plays all CPUs, one at a time.
-    let pinned = || unsafe { Pinned::assume(cpu()) };
     let mut held: Vec<Frame> = Vec::new();
     let mut taken = BTreeSet::new();
     for step in steps {
@@ -133,7 +95,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 frames.free(pinned(), frame);
             }
             Step::Free(_) => {}
-            Step::BeCpu(cpu) => CPU.set(usize::from(cpu) % CPUS),
+            Step::BeCpu(cpu) => be_cpu(usize::from(cpu) % CPUS),
             Step::Drain => frames.drain(pinned()),
             Step::RequestDrain => frames.request_drain(pinned()),
         }

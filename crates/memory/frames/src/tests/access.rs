@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use rhumb_machine::{CpuId, Machine, MemoryUse, NodeId, Order, Pfn, PfnRange, VirtAddr, VirtRange};
+use rhumb_machine::{MemoryUse, Order, Pfn, PfnRange, VirtAddr, VirtRange};
 
 use super::machine::*;
 use crate::{Frames, Layout, NothingMoves, Request};
@@ -19,49 +19,17 @@ std::thread_local! {
     static TOLD: RefCell<BTreeMap<u64, MemoryUse>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// A machine that writes down what it is told.
-struct Watched(TestMachine);
-
-// SAFETY: as for the machine inside.
-unsafe impl Machine for Watched {
-    fn direct_map_base(&self) -> VirtAddr {
-        self.0.direct_map_base()
-    }
-    fn cpu_count(&self) -> usize {
-        self.0.cpu_count()
-    }
-    fn node_of(&self, cpu: CpuId) -> NodeId {
-        self.0.node_of(cpu)
-    }
-    fn preempt_disable(&self) -> CpuId {
-        self.0.preempt_disable()
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        self.0.irq_save()
-    }
-    unsafe fn irq_restore(&self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.irq_restore() }
-    }
-    fn now_ns(&self) -> u64 {
-        0
-    }
-    const CHECKS_ACCESSES: bool = true;
-    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
-        let page = |addr: VirtAddr| (addr.get() - MAP) >> 12;
-        TOLD.with_borrow_mut(|told| {
-            (page(range.start())..page(range.end())).for_each(|pfn| {
-                told.insert(pfn, memory_use);
-            });
-        });
-    }
+/// Writes down what the memory of each page may be used for.
+fn tell(range: VirtRange, memory_use: MemoryUse) {
+    let page = |addr: VirtAddr| (addr.get() - MAP) >> 12;
+    let pages = page(range.start())..page(range.end());
+    TOLD.with_borrow_mut(|told| told.extend(pages.map(|pfn| (pfn, memory_use))));
 }
 
-fn watched() -> Frames<Watched> {
+fn watched() -> Frames<TestMachine> {
     let memory = memory(&[(BASE, END, 0)]);
     let layout = Layout::new(&memory, 1, Pfn::new(LIMIT)).unwrap();
-    let machine = Watched(TestMachine { cpus: 1, nodes: 1, base: VirtAddr::new(MAP) });
+    let machine = TestMachine { base: VirtAddr::new(MAP), told: tell, ..TestMachine::new(1, 1) };
     // SAFETY: the frames have no memory, and nothing touches them.
     let frames = unsafe {
         Frames::new(machine, &layout, [range(BASE, END)], storage(layout.storage_bytes())).unwrap()

@@ -3,7 +3,7 @@
 use std::string::ToString;
 use std::vec::Vec;
 
-use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtAddr, VirtRange};
+use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtRange};
 
 use super::machine::*;
 use crate::{
@@ -16,7 +16,7 @@ const LIMIT: Pfn = Pfn::new(1 << 34);
 fn built(ranges: &[(u64, u64, usize)], free: &[PfnRange], bytes: usize) -> Result<(), LayoutError> {
     let memory = memory(ranges);
     let layout = Layout::new(&memory, 2, LIMIT)?;
-    let machine = TestMachine { cpus: 2, nodes: 1, base: VirtAddr::ZERO };
+    let machine = TestMachine::new(2, 1);
     let bytes = if bytes == 0 { layout.storage_bytes() } else { bytes };
     // SAFETY: nothing stands behind the frames.
     unsafe { Frames::new(machine, &layout, free.iter().copied(), storage(bytes)) }.map(|_| ())
@@ -51,7 +51,7 @@ fn layouts() {
     for (cpus, nodes, error) in
         [(3, 1, LayoutError::TooManyCpus(3)), (2, 2, LayoutError::NoSuchNode(NodeId::new(1).unwrap()))]
     {
-        let machine = TestMachine { cpus, nodes, base: VirtAddr::ZERO };
+        let machine = TestMachine::new(cpus, nodes);
         // SAFETY: nothing stands behind the frames.
         let built = unsafe { Frames::new(machine, &layout, [], storage(layout.storage_bytes())) };
         assert_eq!(built.err(), Some(error));

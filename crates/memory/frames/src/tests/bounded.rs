@@ -11,13 +11,6 @@ use crate::{FrameRange, Goal, NothingMoves, Request};
 
 const BASE: u64 = 1 << 20;
 
-/// Stretches with interrupts off that `work` has.
-fn stretches(work: impl FnOnce()) -> u64 {
-    let before = irq_off_stretches();
-    work();
-    irq_off_stretches() - before
-}
-
 #[test]
 fn a_drain_lets_interrupts_in_between_batches() {
     let frames = frames_over(1, &[(BASE, BASE + 512 * 512, 0)]);
@@ -27,7 +20,7 @@ fn a_drain_lets_interrupts_in_between_batches() {
     far.into_iter().take(900).for_each(|frame| frames.free(pinned(), frame));
     let cached = frames.totals().cached;
     assert!(cached > 800, "{cached}");
-    assert!(stretches(|| frames.drain(pinned())) > cached / 24);
+    assert!(irqs_off(|| frames.drain(pinned())) > cached / 24);
     assert_eq!(frames.totals().cached, 0);
     near.into_iter().for_each(|frame| frames.free(pinned(), frame));
     // A tick does some of it, and the rest next time.
@@ -35,7 +28,7 @@ fn a_drain_lets_interrupts_in_between_batches() {
     cache.gate.ask();
     let mut ticks = 0;
     while cache.gate.is_wanted() {
-        assert!(stretches(|| frames.tick(pinned())) <= 16);
+        assert!(irqs_off(|| frames.tick(pinned())) <= 16);
         ticks += 1;
     }
     assert!(ticks < 64);
@@ -48,10 +41,10 @@ fn ranges_and_the_check_go_a_block_at_a_time() {
     let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0)]);
     let all = range(BASE, BASE + BLOCKS * 512);
     let mut taken = None;
-    let steps = stretches(|| taken = Some(frames.alloc_range(pinned(), all, &NothingMoves).unwrap()));
+    let steps = irqs_off(|| taken = Some(frames.alloc_range(pinned(), all, &NothingMoves).unwrap()));
     assert!(steps >= 3 * BLOCKS, "isolated, claimed and released: {steps}");
-    assert!(stretches(|| frames.validate().unwrap()) >= BLOCKS / 64);
-    assert!(stretches(|| frames.free_range(pinned(), taken.take().unwrap()).unwrap()) >= BLOCKS);
+    assert!(irqs_off(|| frames.validate().unwrap()) >= BLOCKS / 64);
+    assert!(irqs_off(|| frames.free_range(pinned(), taken.take().unwrap()).unwrap()) >= BLOCKS);
     assert_eq!(frames.free_large_blocks(), BLOCKS);
     // SAFETY: refused.
     let free = unsafe { FrameRange::assume(all) };
@@ -61,7 +54,7 @@ fn ranges_and_the_check_go_a_block_at_a_time() {
     let done = || {
         frames.compact(pinned(), node(0), Goal::Anything, &NothingMoves, u64::MAX);
     };
-    assert!(stretches(done) < 64);
+    assert!(irqs_off(done) < 64);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use rhumb_machine::{Order, Pfn, VirtAddr};
+use rhumb_machine::{Order, Pfn};
 
 use super::machine::*;
 use crate::{Frame, FrameRange, Frames, Layout, MemoryRange, Request, Zone};
@@ -22,7 +22,7 @@ proptest! {
         let middle = (1 << 20) + split;
         let memory = memory(&[(1 << 20, middle, 0), (middle, (1 << 20) + SPAN, 1)]);
         let layout = Layout::new(&memory, 1, Pfn::new(1 << 34)).unwrap();
-        let machine = TestMachine { cpus: 1, nodes: 1, base: VirtAddr::ZERO };
+        let machine = TestMachine::new(1, 1);
         be_cpu(0);
         let free: Vec<_> = cuts.chunks_exact(2).map(|pair| range(pair[0], pair[1])).collect();
         let storage = storage(layout.storage_bytes());

@@ -1,89 +1,21 @@
-//! A machine for tests: CPUs are numbers that a test names, memory is address space that is never touched.
+//! Allocators on the machine for tests, over address space that is never touched.
 
 use std::boxed::Box;
 use std::cell::Cell;
 use std::vec::Vec;
 
-use rhumb_machine::{
-    CpuId, IrqDepth, IrqState, Machine, MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange,
-};
+pub(super) use rhumb_machine::testing::{TestMachine, be_cpu, irqs_off, pinned, this_cpu as cpu};
+use rhumb_machine::{MemoryUse, NodeId, Pfn, PfnRange, VirtAddr, VirtRange};
 
 use crate::{Frames, Layout, MemoryRange};
 
 std::thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
-    static IRQ_DEPTH: Cell<IrqDepth> = const { Cell::new(IrqDepth::NONE) };
-    static STRETCHES: Cell<u64> = const { Cell::new(0) };
     static FORBIDDEN: Cell<VirtRange> = const { Cell::new(VirtRange::new(VirtAddr::ZERO, VirtAddr::ZERO).unwrap()) };
 }
 
-/// Each thread is the CPU that it said it is.
-#[derive(Clone, Copy)]
-pub(super) struct TestMachine {
-    pub(super) cpus: usize,
-    pub(super) nodes: usize,
-    pub(super) base: VirtAddr,
-}
-
-/// Says which CPU this thread is from now on.
-pub(super) fn be_cpu(cpu: usize) {
-    CPU.set(cpu);
-}
-
-/// How often this thread has turned interrupts off.
-pub(super) fn irq_off_stretches() -> u64 {
-    STRETCHES.get()
-}
-
-/// The frames that an allocator last told this thread are free.
+/// Returns the frames that an allocator last told this thread are free.
 pub(super) fn last_forbidden() -> VirtRange {
     FORBIDDEN.get()
-}
-
-pub(super) fn cpu() -> CpuId {
-    CpuId::new(CPU.get()).unwrap()
-}
-
-/// A token for the CPU that this thread is.
-pub(super) fn pinned() -> Pinned<'static> {
-    // SAFETY: the tests give each thread a CPU number of its own while several run.
-    unsafe { Pinned::assume(cpu()) }
-}
-
-// SAFETY: a thread stays the CPU that it said it is; nothing flushes.
-unsafe impl Machine for TestMachine {
-    const CHECKS_ACCESSES: bool = true;
-
-    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
-        if memory_use == MemoryUse::FreeFrame {
-            FORBIDDEN.set(range);
-        }
-    }
-    fn direct_map_base(&self) -> VirtAddr {
-        self.base
-    }
-    fn cpu_count(&self) -> usize {
-        self.cpus
-    }
-    fn node_of(&self, cpu: CpuId) -> NodeId {
-        NodeId::new(cpu.index() % self.nodes).unwrap()
-    }
-    fn preempt_disable(&self) -> CpuId {
-        cpu()
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        let before = IRQ_DEPTH.get();
-        STRETCHES.set(STRETCHES.get() + u64::from(before == IrqDepth::NONE));
-        IRQ_DEPTH.set(before.enter(IrqState::On));
-        cpu()
-    }
-    unsafe fn irq_restore(&self) {
-        IRQ_DEPTH.set(IRQ_DEPTH.get().leave().0);
-    }
-    fn now_ns(&self) -> u64 {
-        0
-    }
 }
 
 pub(super) fn range(start: u64, end: u64) -> PfnRange {
@@ -119,7 +51,12 @@ pub(super) fn memory(ranges: &[(u64, u64, usize)]) -> Vec<MemoryRange> {
 /// `limit`.
 pub(super) fn frames_as_built(cpus: usize, memory: &[MemoryRange], limit: u64) -> Frames<TestMachine> {
     let layout = Layout::new(memory, cpus, Pfn::new(limit)).unwrap();
-    let machine = TestMachine { cpus, nodes: layout.nodes, base: VirtAddr::ZERO };
+    let told = |range, memory_use| {
+        if memory_use == MemoryUse::FreeFrame {
+            FORBIDDEN.set(range);
+        }
+    };
+    let machine = TestMachine { told, ..TestMachine::new(cpus, layout.nodes) };
     let free = memory.iter().map(|range| range.frames);
     // SAFETY: the frames have no memory, and nothing touches them.
     let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();

@@ -36,7 +36,8 @@ mod whole {
     use std::sync::Arc;
     use std::vec::Vec;
 
-    use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
+    use rhumb_machine::testing::TestMachine;
+    use rhumb_machine::{CpuId, NodeId, Order, Pfn, PfnRange, Pinned};
 
     use crate::{Frame, Frames, Layout, MemoryRange, Mobility, Request, Zone};
 
@@ -48,49 +49,30 @@ mod whole {
         static CPU: core::cell::Cell<usize> = core::cell::Cell::new(0);
     }
 
-    struct Threads;
-
     fn pinned(cpu: usize) -> Pinned<'static> {
         // SAFETY: each thread of the test is one CPU.
         unsafe { Pinned::assume(CpuId::new(cpu).unwrap()) }
     }
 
-    // SAFETY: a thread stays the CPU that it is.
-    unsafe impl Machine for Threads {
-        fn direct_map_base(&self) -> VirtAddr {
-            VirtAddr::ZERO
-        }
-        fn cpu_count(&self) -> usize {
-            CPUS
-        }
-        fn node_of(&self, _: CpuId) -> NodeId {
-            NodeId::FIRST
-        }
-        fn preempt_disable(&self) -> CpuId {
-            CpuId::new(CPU.with(|cpu| cpu.get())).unwrap()
-        }
-        unsafe fn preempt_enable(&self) {}
-        fn irq_save(&self) -> CpuId {
-            self.preempt_disable()
-        }
-        unsafe fn irq_restore(&self) {}
-        fn now_ns(&self) -> u64 {
-            0
-        }
-    }
-
-    fn build() -> Frames<Threads> {
+    /// Shuttle's threads are the CPUs.
+    fn build() -> Frames<TestMachine> {
+        let this_cpu = || CpuId::new(CPU.with(|cpu| cpu.get())).unwrap();
+        let machine = TestMachine { this_cpu, ..TestMachine::new(CPUS, 1) };
         let range = PfnRange::of_length(Pfn::new(BASE), FRAMES).unwrap();
         let memory = [MemoryRange { frames: range, node: NodeId::FIRST }];
         let layout = Layout::new(&memory, CPUS, Pfn::new(1 << 34)).unwrap();
         // SAFETY: nothing stands behind the frames.
-        let frames = unsafe { Frames::new(Threads, &layout, [range], &mut []) }.unwrap();
+        let frames = unsafe { Frames::new(machine, &layout, [range], &mut []) }.unwrap();
         frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
         frames
     }
 
     /// What a CPU does: allocates, passes on, frees what others passed on, asks others to drain.
-    fn work(frames: &Frames<Threads>, cpu: usize, passed: &shuttle::sync::Mutex<Vec<Frame>>) -> Vec<Frame> {
+    fn work(
+        frames: &Frames<TestMachine>,
+        cpu: usize,
+        passed: &shuttle::sync::Mutex<Vec<Frame>>,
+    ) -> Vec<Frame> {
         let pinned = pinned(cpu);
         let mut held: Vec<Frame> = Vec::new();
         for step in 0..14usize {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::vec::Vec;
 
-use rhumb_machine::{MAX_NODES, Order, Pfn, Pinned, VirtAddr};
+use rhumb_machine::{MAX_NODES, Order, Pfn, Pinned};
 
 use super::machine::*;
 use crate::{
@@ -64,7 +64,7 @@ fn other_nodes_come_in_the_order_of_the_distances_that_the_layout_has() {
         (layout, [[0, 1, 2], [1, 0, 2], [2, 0, 1]]),
         (layout.distances(&table), [[0, 2, 1], [1, 0, 2], [2, 1, 0]]),
     ] {
-        let machine = TestMachine { cpus: 3, nodes: 3, base: VirtAddr::ZERO };
+        let machine = TestMachine::new(3, 3);
         let free = memory.iter().map(|range| range.frames);
         // SAFETY: the frames have no memory, and nothing touches them.
         let frames = unsafe { Frames::new(machine, &layout, free, storage(layout.storage_bytes())) }.unwrap();

@@ -8,9 +8,8 @@
 
 extern crate std;
 
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, Tlb, VirtAddr, VirtRange,
-};
+use rhumb_machine::testing::{TestMachine, TestTlb, pinned};
+use rhumb_machine::{CpuMask, FlushScope, PageSize, VirtAddr, VirtRange};
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -88,36 +87,9 @@ impl World {
     }
 }
 
-// SAFETY: a thread of the model stays the CPU that it is.
-unsafe impl Machine for World {
-    fn direct_map_base(&self) -> VirtAddr {
-        VirtAddr::ZERO
-    }
-    fn cpu_count(&self) -> usize {
-        self.lazy.len()
-    }
-    fn node_of(&self, _: CpuId) -> NodeId {
-        NodeId::FIRST
-    }
-    fn preempt_disable(&self) -> CpuId {
-        CpuId::BOOT
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        CpuId::BOOT
-    }
-    unsafe fn irq_restore(&self) {}
+impl TestTlb for World {
     /// A round of cross-calls: fills the inboxes, then waits for each to be emptied, which is the acknowledgement.
-    fn now_ns(&self) -> u64 {
-        0
-    }
-}
-
-// SAFETY: a flush has happened when the call that runs it on the other thread returns.
-unsafe impl Tlb for World {
-    fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
-
-    fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, _: FlushScope<'_>) {
+    fn flush_remote(&self, targets: &CpuMask, _: FlushScope<'_>) {
         targets.iter().for_each(|cpu| self.inbox[cpu.index()].store(1, Release));
         for cpu in targets.iter() {
             while self.inbox[cpu.index()].load(Acquire) == 1 && self.gone[cpu.index()].load(Acquire) == 0 {
@@ -126,8 +98,8 @@ unsafe impl Tlb for World {
         }
     }
 
-    fn flush_targets(&self) -> CpuMask {
-        CpuMask::first(self.cpu_count() - 1 + self.online.load(Relaxed) as usize)
+    fn flush_targets(&self, online: CpuMask) -> CpuMask {
+        CpuMask::first(online.len() - 1 + self.online.load(Relaxed) as usize)
     }
 
     fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
@@ -190,9 +162,7 @@ fn batch() -> FlushBatch {
 
 /// Flushes as CPU 0.
 fn flush(world: &World, mut batch: FlushBatch) -> FlushStats {
-    // SAFETY: this thread is CPU 0.
-    let pinned = unsafe { Pinned::assume(CpuId::BOOT) };
-    batch.flush(world, pinned)
+    batch.flush(&TestMachine::with_tlb(world.lazy.len(), 1, world), pinned())
 }
 
 fn change_flush_reuse(cpus: usize, idles: usize, batch: FlushBatch) {

@@ -2,15 +2,12 @@
 
 extern crate std;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, PageRun, PageSize, Pfn, PhysAddr, Pinned, Tlb, VirtAddr,
-    VirtRange,
-};
+use rhumb_machine::testing::{TestMachine, TestTlb, pinned};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, PageRun, PageSize, Pfn, PhysAddr, VirtAddr, VirtRange};
 
 use super::batch::FLUSH_PAGES_MAX;
 use super::sequence::{FlushFeatures, Sequence, sequence};
@@ -33,59 +30,34 @@ enum Asked {
 
 /// Writes down what it is asked; some CPUs are lazy.
 struct Recorder {
-    cpus: usize,
     lazy: CpuMask,
-    asked: std::sync::Mutex<RefCell<Vec<Asked>>>,
+    asked: std::sync::Mutex<Vec<Asked>>,
 }
 
 impl Recorder {
-    fn new(cpus: usize, lazy: CpuMask) -> Self {
-        Self { cpus, lazy, asked: Default::default() }
+    /// A machine of so many CPUs, of which these are lazy.
+    fn new(cpus: usize, lazy: CpuMask) -> TestMachine<Self> {
+        TestMachine::with_tlb(cpus, 1, Self { lazy, asked: Default::default() })
     }
 
     fn note(&self, asked: Asked) {
-        self.asked.lock().unwrap().borrow_mut().push(asked);
+        self.asked.lock().unwrap().push(asked);
     }
 
     fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().take()
+        core::mem::take(&mut *self.asked.lock().unwrap())
     }
 }
 
-// SAFETY: nothing relies on it.
-unsafe impl Machine for Recorder {
-    fn direct_map_base(&self) -> VirtAddr {
-        VirtAddr::ZERO
-    }
-    fn cpu_count(&self) -> usize {
-        self.cpus
-    }
-    fn node_of(&self, _: CpuId) -> NodeId {
-        NodeId::FIRST
-    }
-    fn preempt_disable(&self) -> CpuId {
-        CpuId::BOOT
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        CpuId::BOOT
-    }
-    unsafe fn irq_restore(&self) {}
-    fn now_ns(&self) -> u64 {
-        0
-    }
-}
-
-// SAFETY: the recorder caches nothing.
-unsafe impl Tlb for Recorder {
-    fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
+impl TestTlb for Recorder {
+    fn flush_local(&self, scope: FlushScope<'_>) {
         self.note(match scope {
             FlushScope::Pages { runs, .. } => Asked::Local(runs.to_vec()),
             _ => Asked::LocalAll,
         });
     }
 
-    fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+    fn flush_remote(&self, targets: &CpuMask, scope: FlushScope<'_>) {
         self.note(match scope {
             FlushScope::Pages { runs, .. } => Asked::Remote(*targets, runs.to_vec()),
             _ => Asked::RemoteAll(*targets),
@@ -101,11 +73,6 @@ unsafe impl Tlb for Recorder {
 
 fn cpu(index: usize) -> CpuId {
     CpuId::new(index).unwrap()
-}
-
-fn boot_cpu() -> Pinned<'static> {
-    // SAFETY: the recorder has no CPU that could be left.
-    unsafe { Pinned::assume(CpuId::BOOT) }
 }
 
 fn range(start: u64, bytes: u64) -> VirtRange {
@@ -124,10 +91,10 @@ fn one_round_for_the_whole_batch() {
         batch.add_leaf(range(BASE + 7 * number * PAGE, 1), PageSize::Size4K);
     }
     batch.add_leaf(range(BASE + LARGE * 50, LARGE), PageSize::Size2M);
-    let flushed = batch.flush(&machine, boot_cpu());
+    let flushed = batch.flush(&machine, pinned());
     assert_eq!((flushed.pages(), flushed.interrupts(), flushed.left_to_lazy()), (11, 3, 0));
     assert!(!flushed.is_full() && !flushed.was_empty());
-    let asked = machine.asked();
+    let asked = machine.tlb.asked();
     let [Asked::Lazy(_), Asked::Local(local), Asked::Remote(targets, remote)] = asked.as_slice() else {
         panic!("{asked:?}");
     };
@@ -139,8 +106,8 @@ fn one_round_for_the_whole_batch() {
 #[test]
 fn an_empty_batch_asks_for_nothing() {
     let machine = Recorder::new(4, CpuMask::EMPTY);
-    let flushed = FlushBatch::new().flush(&machine, boot_cpu());
-    assert!(flushed.was_empty() && machine.asked().is_empty());
+    let flushed = FlushBatch::new().flush(&machine, pinned());
+    assert!(flushed.was_empty() && machine.tlb.asked().is_empty());
 }
 
 #[test]
@@ -151,11 +118,11 @@ fn a_flush_leaves_nothing_of_its_batch_behind() {
     for fill in [&pages as &dyn Fn(&mut FlushBatch), &table, &FlushBatch::add_everything] {
         let mut batch = FlushBatch::new();
         fill(&mut batch);
-        assert!(!batch.flush(&machine, boot_cpu()).was_empty());
+        assert!(!batch.flush(&machine, pinned()).was_empty());
         assert!(batch.is_empty() && batch.may_be_lazy() && batch.pages() == 0 && !batch.is_full_flush());
-        assert!(!machine.asked().is_empty());
-        assert!(batch.flush(&machine, boot_cpu()).was_empty());
-        assert_eq!(machine.asked(), []);
+        assert!(!machine.tlb.asked().is_empty());
+        assert!(batch.flush(&machine, pinned()).was_empty());
+        assert_eq!(machine.tlb.asked(), []);
     }
 }
 
@@ -166,9 +133,9 @@ fn targets_are_who_is_asked() {
     batch.add_everything();
     // CPU 9 is none of the machine's, and this CPU is no target.
     let targets = [cpu(2), cpu(9)].into_iter().collect();
-    let flushed = batch.flush_on(&machine, boot_cpu(), &targets);
+    let flushed = batch.flush_on(&machine, pinned(), &targets);
     assert_eq!((flushed.interrupts(), flushed.is_full()), (1, true));
-    assert_eq!(machine.asked(), [Asked::Lazy(CpuMask::EMPTY), Asked::RemoteAll(CpuMask::only(cpu(2)))]);
+    assert_eq!(machine.tlb.asked(), [Asked::Lazy(CpuMask::EMPTY), Asked::RemoteAll(CpuMask::only(cpu(2)))]);
 }
 
 #[test]
@@ -178,23 +145,23 @@ fn lazy_cpus_are_skipped_but_not_for_tables() {
     batch.add_leaf(range(BASE, PAGE), PageSize::Size4K);
     let mut strict = batch.clone();
     let mut with_table = batch.clone();
-    let flushed = batch.flush(&machine, boot_cpu());
+    let flushed = batch.flush(&machine, pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (1, 2));
-    assert!(matches!(machine.asked()[2], Asked::Remote(targets, _) if targets == CpuMask::only(cpu(2))));
+    assert!(matches!(machine.tlb.asked()[2], Asked::Remote(targets, _) if targets == CpuMask::only(cpu(2))));
 
     strict.refuse_laziness();
-    let flushed = strict.flush(&machine, boot_cpu());
+    let flushed = strict.flush(&machine, pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
     with_table.add_table(range(BASE, LARGE));
-    let flushed = with_table.flush(&machine, boot_cpu());
+    let flushed = with_table.flush(&machine, pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
     // Also where the batch became a full flush.
     let mut full = FlushBatch::new();
     full.add_table(range(BASE, LARGE));
     full.add_leaf(range(BASE, LARGE), PageSize::Size4K);
-    let flushed = full.flush(&machine, boot_cpu());
+    let flushed = full.flush(&machine, pinned());
     assert_eq!((flushed.interrupts(), flushed.is_full()), (3, true));
 }
 
@@ -259,7 +226,7 @@ fn unmapping_says_what_to_flush_and_tables_come_back_by_that() {
     assert!(runs.iter().any(|run| run.0 == BASE + 5 * LARGE && run.2 == PageSize::Size4K), "{runs:?}");
 
     let taken = source.taken();
-    let flushed = unmapped.tables.flush(&machine, boot_cpu());
+    let flushed = unmapped.tables.flush(&machine, pinned());
     assert_eq!(
         (flushed.stats().interrupts(), source.taken()),
         (1, taken),
@@ -277,12 +244,12 @@ fn counters_add_up_by_cause() {
     for _ in 0..3 {
         let mut batch = FlushBatch::new();
         batch.add_leaf(range(BASE, 5 * PAGE), PageSize::Size4K);
-        counters.count(FlushCause::Remove, batch.flush(&machine, boot_cpu()));
+        counters.count(FlushCause::Remove, batch.flush(&machine, pinned()));
     }
     let mut full = FlushBatch::new();
     full.add_everything();
-    counters.count(FlushCause::Split, full.flush(&machine, boot_cpu()));
-    counters.count(FlushCause::Split, FlushBatch::new().flush(&machine, boot_cpu()));
+    counters.count(FlushCause::Split, full.flush(&machine, pinned()));
+    counters.count(FlushCause::Split, FlushBatch::new().flush(&machine, pinned()));
     let expected = FlushCounts { flushes: 3, full: 0, pages: 15, interrupts: 6, left_to_lazy: 3 };
     assert_eq!(counters.read(FlushCause::Remove), expected);
     let expected = FlushCounts { flushes: 1, full: 1, pages: 0, interrupts: 2, left_to_lazy: 1 };
@@ -401,9 +368,9 @@ proptest! {
                 FlushScope::NonGlobal => prop_assert!(false),
             }
             let machine = Recorder::new(3, CpuMask::only(cpu(2)));
-            let flushed = batch.flush(&machine, boot_cpu());
+            let flushed = batch.flush(&machine, pinned());
             prop_assert_eq!(flushed.left_to_lazy() == 0, table || model.is_empty());
-            prop_assert_eq!(machine.asked().len(), if model.is_empty() { 0 } else if table { 2 } else { 3 });
+            prop_assert_eq!(machine.tlb.asked().len(), if model.is_empty() { 0 } else if table { 2 } else { 3 });
         }
     }
 }

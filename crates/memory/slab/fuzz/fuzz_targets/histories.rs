@@ -3,53 +3,19 @@
 #![no_main]
 
 use std::alloc::Layout;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{CpuId, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
+use rhumb_machine::testing::{TestMachine, be_cpu, pinned};
+use rhumb_machine::{NodeId, Pfn, PfnRange, VirtAddr};
 use rhumb_slab::{CheckList, Config, Slabs};
 
 const CPUS: usize = 3;
 const FIRST: u64 = 512;
 const FRAMES: u64 = 1024;
-
-thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Threads(VirtAddr);
-
-fn cpu() -> CpuId {
-    CpuId::new(CPU.get()).unwrap_or_default()
-}
-
-// SAFETY: one thread plays all CPUs, one at a time.
-unsafe impl Machine for Threads {
-    fn direct_map_base(&self) -> VirtAddr {
-        self.0
-    }
-    fn cpu_count(&self) -> usize {
-        CPUS
-    }
-    fn node_of(&self, cpu: CpuId) -> NodeId {
-        NodeId::new(cpu.index() % 2).unwrap_or_default()
-    }
-    fn preempt_disable(&self) -> CpuId {
-        cpu()
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        cpu()
-    }
-    unsafe fn irq_restore(&self) {}
-    fn now_ns(&self) -> u64 {
-        0
-    }
-}
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -84,7 +50,8 @@ fuzz_target!(|history: History| {
     let descriptors: Vec<_> = (0..FIRST + FRAMES).map(|_| Descriptor::default()).collect();
     // SAFETY: the allocator is gone before the storage.
     let lent: &'static mut [u64] = unsafe { std::slice::from_raw_parts_mut(storage.as_mut_ptr(), storage.len()) };
-    let machine = Threads(VirtAddr::new(start as u64 - (FIRST << 12)));
+    let base = VirtAddr::new(start as u64 - (FIRST << 12));
+    let machine = TestMachine { base, ..TestMachine::new(CPUS, 2) };
     // SAFETY: the memory is the process's own; there is a descriptor for each frame.
     let frames = unsafe {
         Frames::new(machine, &plan, memory.iter().map(|range| range.frames), lent)
@@ -92,10 +59,8 @@ fuzz_target!(|history: History| {
             .with_descriptors(VirtAddr::from(descriptors.as_ptr().cast::<u8>()))
     };
     // SAFETY: the object caches are gone before the frames.
-    let lent: &'static Frames<Threads> = unsafe { &*std::ptr::from_ref(&frames) };
-    CPU.set(0);
-    // SAFETY: one thread plays all CPUs, one at a time.
-    let pinned = || unsafe { Pinned::assume(cpu()) };
+    let lent: &'static Frames<TestMachine> = unsafe { &*std::ptr::from_ref(&frames) };
+    be_cpu(0);
     let checks = CheckList::parse(if history.is_checked { "FZPUQ" } else { "-" }).unwrap();
     let config = Config { nodes: 2, checks, report: |report| panic!("{report}"), ..Config::new(CPUS) };
     let slabs = Slabs::new(lent, pinned(), config).unwrap();
@@ -140,7 +105,7 @@ fuzz_target!(|history: History| {
                     held[at] = (new, Layout::from_size_align(usize::from(size), layout.align()).unwrap());
                 }
             }
-            Step::BeCpu(cpu) => CPU.set(usize::from(cpu) % CPUS),
+            Step::BeCpu(cpu) => be_cpu(usize::from(cpu) % CPUS),
             Step::Drain => slabs.drain(pinned()),
             Step::Reclaim => {
                 slabs.reclaim(pinned());
@@ -149,7 +114,7 @@ fuzz_target!(|history: History| {
         }
     }
     for cpu in 0..CPUS {
-        CPU.set(cpu);
+        be_cpu(cpu);
         slabs.validate(pinned()).unwrap();
     }
     for (object, layout) in held {
@@ -157,7 +122,7 @@ fuzz_target!(|history: History| {
         unsafe { slabs.free(pinned(), object, layout) };
     }
     for cpu in 0..CPUS {
-        CPU.set(cpu);
+        be_cpu(cpu);
         slabs.drain(pinned());
     }
     slabs.reclaim(pinned());

@@ -17,7 +17,7 @@ fn each_slab_is_a_stretch_of_its_own() {
         let cache = RawCache::new(slabs, pinned(), &CacheSpec::new("t", 400)).unwrap();
         let keeps_users = !cache.record.setup.checks.is_off();
         let all: Vec<_> = (0..objects).map(|_| cache.alloc(pinned()).unwrap()).collect();
-        let count = slabs.report_of(cache.record).slabs as usize;
+        let count = slabs.report_of(cache.record).slabs;
         assert!(count > 400, "{count} slabs");
         assert!(stretches(|| slabs.validate(pinned()).unwrap()) >= count);
         let listed = stretches(|| {

@@ -1,79 +1,17 @@
-//! A machine for tests: CPUs are numbers that a test names, memory is memory of the process.
+//! Object caches on the machine for tests, over memory of the process.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::boxed::Box;
-use std::cell::Cell;
 use std::vec::Vec;
 
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{CpuId, IrqDepth, IrqState, Machine, NodeId, Pfn, PfnRange, Pinned, VirtAddr};
+use rhumb_machine::{NodeId, Pfn, PfnRange, VirtAddr};
 
 use crate::{Config, Slabs};
 
-std::thread_local! {
-    static CPU: Cell<usize> = const { Cell::new(0) };
-    static IRQ_DEPTH: Cell<IrqDepth> = const { Cell::new(IrqDepth::NONE) };
-    static STRETCHES: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Each thread is the CPU that it said it is.
-#[derive(Clone, Copy)]
-pub(super) struct TestMachine {
-    cpus: usize,
-    nodes: usize,
-    base: VirtAddr,
-}
-
-/// Says which CPU this thread is from now on.
-pub(super) fn be_cpu(cpu: usize) {
-    CPU.set(cpu);
-}
-
-fn cpu() -> CpuId {
-    CpuId::new(CPU.get()).unwrap()
-}
-
-/// Does `work`, and says how many stretches with interrupts off that took.
 #[cfg(not(any(loom, shuttle)))]
-pub(super) fn stretches(work: impl FnOnce()) -> usize {
-    let before = STRETCHES.get();
-    work();
-    STRETCHES.get() - before
-}
-
-/// A token for the CPU that this thread is.
-pub(super) fn pinned() -> Pinned<'static> {
-    // SAFETY: the tests give each thread a CPU number of its own while several run.
-    unsafe { Pinned::assume(cpu()) }
-}
-
-// SAFETY: a thread stays the CPU that it said it is; nothing flushes.
-unsafe impl Machine for TestMachine {
-    fn direct_map_base(&self) -> VirtAddr {
-        self.base
-    }
-    fn cpu_count(&self) -> usize {
-        self.cpus
-    }
-    fn node_of(&self, cpu: CpuId) -> NodeId {
-        NodeId::new(cpu.index() % self.nodes).unwrap()
-    }
-    fn preempt_disable(&self) -> CpuId {
-        cpu()
-    }
-    unsafe fn preempt_enable(&self) {}
-    fn irq_save(&self) -> CpuId {
-        STRETCHES.set(STRETCHES.get() + usize::from(IRQ_DEPTH.get().guards() == 0));
-        IRQ_DEPTH.set(IRQ_DEPTH.get().enter(IrqState::On));
-        cpu()
-    }
-    unsafe fn irq_restore(&self) {
-        IRQ_DEPTH.set(IRQ_DEPTH.get().leave().0);
-    }
-    fn now_ns(&self) -> u64 {
-        7_000
-    }
-}
+pub(super) use rhumb_machine::testing::irqs_off as stretches;
+pub(super) use rhumb_machine::testing::{TestMachine, be_cpu, pinned};
 
 /// A machine's memory, its frames and its object caches. They are lent for ever to each other, and all end together.
 pub(super) struct World {
@@ -111,7 +49,7 @@ impl World {
         let storage_at: *mut [u64] = storage;
         let descriptors: Vec<_> = (0..FIRST + frames).map(|_| Descriptor::default()).collect();
         let descriptors = Box::into_raw(descriptors.into_boxed_slice());
-        let machine = TestMachine { cpus: config.cpus, nodes, base };
+        let machine = TestMachine { base, now_ns: || 7000, ..TestMachine::new(config.cpus, nodes) };
         let free = memory.iter().map(|range| range.frames);
         // SAFETY: the memory is the process's own and used by nobody; the storage is zero; there is a descriptor for
         // each frame.
@@ -165,7 +103,7 @@ pub(super) fn frames_without_descriptors() -> &'static Frames<TestMachine> {
     let memory = [MemoryRange { frames, node: NodeId::FIRST }];
     let plan = rhumb_frames::Layout::new(&memory, 1, Pfn::new(1 << 34)).unwrap();
     let storage = std::vec![0u64; plan.storage_bytes().div_ceil(8)].leak();
-    let machine = TestMachine { cpus: 1, nodes: 1, base: VirtAddr::new(1 << 46) };
+    let machine = TestMachine { base: VirtAddr::new(1 << 46), ..TestMachine::new(1, 1) };
     // SAFETY: no test takes a frame of these to touch it; the storage is zero.
     Box::leak(Box::new(unsafe { Frames::new(machine, &plan, [frames], storage) }.unwrap()))
 }

@@ -1,0 +1,208 @@
+//! [`TestMachine`]: a machine for tests, in which a thread says which CPU it is.
+//!
+//! | a test wants | it has |
+//! |---|---|
+//! | many CPUs on one thread, one at a time | [`be_cpu`], [`pinned`] |
+//! | threads of a model checker as CPUs | its own [`TestMachine::this_cpu`] |
+//! | several nodes | CPU *n* is on node *n* mod [`TestMachine::nodes`] |
+//! | memory where the direct map shows it | [`TestMachine::base`] |
+//! | what an allocator tells a checker of accesses | [`TestMachine::told`] |
+//! | TLBs, or a record of flushes | a [`TestTlb`] of its own as [`TestMachine::tlb`] |
+//! | stretches with interrupts off, counted | [`irqs_off`] |
+//!
+//! A machine without TLBs is no [`Tlb`]: code that is tested on it flushes nothing (I2). Tests that need real threads and
+//! interrupts between any two instructions take the hosted machine instead.
+//!
+//! For tests alone: that no two threads are the same CPU at a time is their promise, and nothing checks it.
+
+extern crate std;
+
+use core::cell::Cell;
+
+use crate::addr::VirtAddr;
+use crate::cpu::{CpuId, CpuMask, NodeId, Pinned};
+use crate::flush::FlushScope;
+use crate::machine::{Machine, MemoryUse};
+use crate::nesting::{IrqDepth, IrqState};
+use crate::range::VirtRange;
+use crate::tlb::Tlb;
+
+std::thread_local! {
+    static CPU: Cell<CpuId> = const { Cell::new(CpuId::BOOT) };
+    static IRQS: Cell<(IrqState, IrqDepth)> = const { Cell::new((IrqState::On, IrqDepth::NONE)) };
+    static STRETCHES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Says which CPU this thread is from now on.
+///
+/// # Panics
+/// If there is no CPU of this number.
+pub fn be_cpu(cpu: usize) {
+    CPU.set(CpuId::new(cpu).expect("a CPU's number"));
+}
+
+/// Returns the CPU that this thread said it is; the boot CPU, if it said nothing.
+pub fn this_cpu() -> CpuId {
+    CPU.get()
+}
+
+/// Returns a token for the CPU that this thread is.
+pub fn pinned() -> Pinned<'static> {
+    // SAFETY: the tests give each thread a CPU of its own while several run, and a thread stays the CPU that it said it is
+    // for as long as it uses the token.
+    unsafe { Pinned::assume(this_cpu()) }
+}
+
+/// Does `work`, and returns how many stretches with interrupts off that took on this thread.
+pub fn irqs_off(work: impl FnOnce()) -> u64 {
+    let before = STRETCHES.get();
+    work();
+    STRETCHES.get() - before
+}
+
+/// Returns whether this thread's CPU takes interrupts, and how many guards keep them off.
+pub fn irqs() -> (IrqState, u64) {
+    let (state, depth) = IRQS.get();
+    (state, depth.guards())
+}
+
+/// Turns interrupts on or off on this thread's CPU, as code does that knows no guard. No guard is alive.
+pub fn set_irqs(state: IrqState) {
+    IRQS.set((state, IrqDepth::NONE));
+}
+
+/// A machine for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct TestMachine<T = ()> {
+    /// How many CPUs are online.
+    pub cpus: usize,
+    /// How many nodes the CPUs are on, in turn.
+    pub nodes: usize,
+    /// Where the direct map begins.
+    pub base: VirtAddr,
+    /// What tells it from other machines of the test.
+    pub identity: u32,
+    /// Returns the CPU that the caller is.
+    pub this_cpu: fn() -> CpuId,
+    /// Returns the time.
+    pub now_ns: fn() -> u64,
+    /// Is told what memory may be used for.
+    pub told: fn(VirtRange, MemoryUse),
+    /// The TLBs of its CPUs.
+    pub tlb: T,
+}
+
+impl TestMachine {
+    /// Makes a machine of so many CPUs on so many nodes. Its direct map begins at 0, its clock stands, and it has no TLB.
+    pub const fn new(cpus: usize, nodes: usize) -> Self {
+        Self::with_tlb(cpus, nodes, ())
+    }
+}
+
+impl<T> TestMachine<T> {
+    /// Makes a machine as [`TestMachine::new`] does, with these TLBs.
+    pub const fn with_tlb(cpus: usize, nodes: usize, tlb: T) -> Self {
+        Self { cpus, nodes, base: VirtAddr::ZERO, identity: 0, this_cpu, now_ns: || 0, told: |_, _| {}, tlb }
+    }
+}
+
+// SAFETY: a thread stays the CPU that it said it is while the code under test runs, and no two say the same number: the
+// tests' promise. A thread is interrupted by nothing.
+unsafe impl<T: Send + Sync> Machine for TestMachine<T> {
+    const CHECKS_TOKENS: bool = true;
+    const CHECKS_ACCESSES: bool = true;
+
+    fn identity(&self) -> u32 {
+        self.identity
+    }
+    fn direct_map_base(&self) -> VirtAddr {
+        self.base
+    }
+    fn cpu_count(&self) -> usize {
+        self.cpus
+    }
+    fn node_of(&self, cpu: CpuId) -> NodeId {
+        NodeId::new(cpu.index() % self.nodes).expect("a node's number")
+    }
+    fn preempt_disable(&self) -> CpuId {
+        (self.this_cpu)()
+    }
+    unsafe fn preempt_enable(&self) {}
+    fn irq_save(&self) -> CpuId {
+        let (state, depth) = IRQS.get();
+        STRETCHES.set(STRETCHES.get() + u64::from(depth == IrqDepth::NONE));
+        IRQS.set((IrqState::Off, depth.enter(state)));
+        (self.this_cpu)()
+    }
+    unsafe fn irq_restore(&self) {
+        let (depth, state) = IRQS.get().1.leave();
+        IRQS.set((state, depth));
+    }
+    fn now_ns(&self) -> u64 {
+        (self.now_ns)()
+    }
+    fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
+        (self.told)(range, memory_use);
+    }
+}
+
+/// The TLBs of a [`TestMachine`]: what a test does where the code under test flushes.
+pub trait TestTlb: Send + Sync {
+    /// Drops translations on the caller's CPU.
+    fn flush_local(&self, scope: FlushScope<'_>) {
+        let _ = scope;
+    }
+
+    /// Drops translations on each of `targets`.
+    fn flush_remote(&self, targets: &CpuMask, scope: FlushScope<'_>) {
+        let _ = (targets, scope);
+    }
+
+    /// Returns those of the CPUs that are `online` that may hold a translation.
+    fn flush_targets(&self, online: CpuMask) -> CpuMask {
+        online
+    }
+
+    /// Leaves a full flush to those of `targets` that are lazy, and returns them.
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        let _ = targets;
+        CpuMask::EMPTY
+    }
+}
+
+impl<T: TestTlb> TestTlb for &T {
+    fn flush_local(&self, scope: FlushScope<'_>) {
+        (**self).flush_local(scope);
+    }
+    fn flush_remote(&self, targets: &CpuMask, scope: FlushScope<'_>) {
+        (**self).flush_remote(targets, scope);
+    }
+    fn flush_targets(&self, online: CpuMask) -> CpuMask {
+        (**self).flush_targets(online)
+    }
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        (**self).leave_to_lazy(targets)
+    }
+}
+
+/// TLBs that hold nothing: each flush has been done before it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct EmptyTlb;
+
+impl TestTlb for EmptyTlb {}
+
+// SAFETY: no CPU has a translation but those that the test's TLBs hold, of which the test sees to itself.
+unsafe impl<T: TestTlb> Tlb for TestMachine<T> {
+    fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
+        self.tlb.flush_local(scope);
+    }
+    fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+        self.tlb.flush_remote(targets, scope);
+    }
+    fn flush_targets(&self) -> CpuMask {
+        self.tlb.flush_targets(CpuMask::first(self.cpus))
+    }
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        self.tlb.leave_to_lazy(targets)
+    }
+}
