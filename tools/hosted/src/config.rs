@@ -4,8 +4,6 @@ use core::fmt;
 
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange};
 
-use crate::machine::HostedMachine;
-
 /// The end of what a hosted machine can reserve: 64 TiB, the size of the direct map in the kernel's own address space,
 /// and half of what a 47-bit process has.
 pub const PHYS_LIMIT: PhysAddr = PhysAddr::new(64 << 40);
@@ -200,11 +198,11 @@ impl Builder {
         self
     }
 
-    /// Returns the machine.
+    /// Checks the configuration, and sorts its RAM.
     ///
     /// # Errors
-    /// The first rule of [`ConfigError`] that the configuration breaks.
-    pub fn build(mut self) -> Result<HostedMachine, ConfigError> {
+    /// The first rule of [`ConfigError`] that it breaks.
+    pub(crate) fn checked(mut self) -> Result<Self, ConfigError> {
         self.check()?;
         self.ram.sort_by_key(|ram| ram.range.start());
         for pair in self.ram.windows(2) {
@@ -212,7 +210,7 @@ impl Builder {
                 return Err(ConfigError::Overlap { first: pair[0], second: pair[1] });
             }
         }
-        HostedMachine::assemble(self)
+        Ok(self)
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -1,31 +1,28 @@
-//! A thread as a CPU: who it is, and how deep preemption and interrupts are off on it.
+//! A thread as a CPU: how it becomes one, and what it holds while it is.
 //!
-//! All of it lies in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and an
-//! increment in checked builds). [`HostedMachine::run_on`] and [`HostedMachine::enter`] give each CPU a thread of its
-//! own, and the CPU is free again only when that thread has ended. A guard is not `Send`, so a guard cannot leave its
-//! thread: no guard and no token can outlive the time in which the thread is the CPU, thread-locals and leaks included.
-//!
-//! Why preemption is only a depth: the host may preempt the thread, but no other thread ever runs *as the same CPU*,
-//! and that is all that a [`Pinned`] token promises.
+//! [`HostedMachine::run_on`] and [`HostedMachine::enter`] give each CPU a thread of its own, and the CPU is free again
+//! only when that thread has ended. A guard is not `Send`, so a guard cannot leave its thread: no guard and no token can
+//! outlive the time in which the thread is the CPU, thread-locals and leaks included.
 
-use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
-use core::panic::Location;
-use core::sync::atomic::{Ordering, compiler_fence};
+use core::sync::atomic::Ordering;
 use std::io;
+use std::panic::resume_unwind;
+use std::sync::Barrier;
+use std::thread;
 
-#[cfg(doc)]
-use rhumb_machine::Machine;
-use rhumb_machine::{CpuId, IrqDepth, IrqState, NodeId, Pinned};
+use rhumb_machine::{CpuId, CpuMask, IrqOff, IrqState, Machine, NodeId, Pinned};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config::CorePinning;
-use crate::interrupt::{self, Armed, Strike};
-use crate::irqsoff::{self, IrqsOff, Stretch, Tracing};
-use crate::machine::HostedMachine;
-use crate::observer::{self, Store, Watching};
-use crate::storm::{self, Raging};
+use crate::interrupt::{self, Strike};
+use crate::irqsoff::{self, IrqsOff, Stretch};
+use crate::machine::{HostedMachine, Seat};
+use crate::observer::{self, Store};
+use crate::seats;
+use crate::storm;
+use crate::thread::{THIS, ThisThread};
 
 /// Why a thread cannot become a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,140 +52,6 @@ impl fmt::Display for EnterError {
 }
 
 impl std::error::Error for EnterError {}
-
-/// Whether guards are counted: in checked builds. A count that goes up and down in memory is a chain through the
-/// store buffer, 3 ns for a pair of guards, which would be part of every benchmark that pins.
-const DEPTH_COUNTED: bool = cfg!(debug_assertions);
-
-/// A thread's knowledge of itself. Machine 0 is no machine.
-#[derive(Debug)]
-pub(crate) struct ThisThread {
-    machine: Cell<u32>,
-    cpu: Cell<CpuId>,
-    preempt_depth: Cell<u32>,
-    irq_depth: Cell<IrqDepth>,
-    pub(crate) armed: Cell<Option<Armed>>,
-    pub(crate) storm: Cell<Option<Raging>>,
-    pub(crate) observer: Cell<Option<Watching>>,
-    pub(crate) tracer: Cell<Option<Tracing>>,
-}
-
-thread_local! {
-    pub(crate) static THIS: ThisThread = const {
-        ThisThread {
-            machine: Cell::new(0),
-            cpu: Cell::new(CpuId::BOOT),
-            preempt_depth: Cell::new(0),
-            irq_depth: Cell::new(IrqDepth::NONE),
-            armed: Cell::new(None),
-            storm: Cell::new(None),
-            observer: Cell::new(None),
-            tracer: Cell::new(None),
-        }
-    };
-}
-
-impl ThisThread {
-    /// Returns which CPU of `machine` this thread is.
-    ///
-    /// # Panics
-    /// If it is none: there is no CPU that the caller could be told.
-    #[inline(always)]
-    pub(crate) fn cpu_of(&self, machine: u32) -> CpuId {
-        if self.machine.get() != machine {
-            not_a_cpu();
-        }
-        self.cpu.get()
-    }
-
-    /// Tells whether it is a CPU of any machine.
-    pub(crate) fn is_cpu(&self) -> bool {
-        self.machine.get() != 0
-    }
-
-    #[inline(always)]
-    pub(crate) fn preempt_disable(&self) {
-        if DEPTH_COUNTED {
-            self.preempt_depth.set(self.preempt_depth.get() + 1);
-        }
-        interrupt::point(self);
-    }
-
-    #[inline(always)]
-    pub(crate) fn preempt_enable(&self) {
-        interrupt::point(self);
-        if DEPTH_COUNTED {
-            debug_assert!(self.preempt_depth.get() > 0, "preemption enabled more often than disabled");
-            self.preempt_depth.set(self.preempt_depth.get().wrapping_sub(1));
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn irq_save(&self, place: &'static Location<'static>) {
-        interrupt::point(self);
-        if cfg!(feature = "interrupts") && self.irq() == IrqState::On {
-            irqsoff::begin(self, place);
-        }
-        self.hold_irqs();
-    }
-
-    #[inline(always)]
-    pub(crate) fn irq_restore(&self) {
-        self.release_irqs();
-        if cfg!(feature = "interrupts") && self.irq() == IrqState::On {
-            irqsoff::end(self);
-        }
-        interrupt::point(self);
-    }
-
-    /// Keeps interrupts off until the matching [`ThisThread::release_irqs`], without an interrupt point.
-    #[inline(always)]
-    pub(crate) fn hold_irqs(&self) {
-        // Only guards turn interrupts off here: the first one has found them on.
-        self.set_irq_depth(self.irq_depth.get().enter(IrqState::On));
-    }
-
-    #[inline(always)]
-    pub(crate) fn release_irqs(&self) {
-        self.set_irq_depth(self.irq_depth.get().leave().0);
-    }
-
-    /// Keeps interrupts off until the value is dropped, without an interrupt point.
-    pub(crate) fn held(&self) -> Held<'_> {
-        self.hold_irqs();
-        Held(self)
-    }
-
-    /// Code before the change stays before, code after it stays after, for the compiler as for the instructions of a
-    /// CPU: a signal must find it so.
-    #[inline(always)]
-    fn set_irq_depth(&self, depth: IrqDepth) {
-        compiler_fence(Ordering::SeqCst);
-        self.irq_depth.set(depth);
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    #[inline(always)]
-    pub(crate) fn irq(&self) -> IrqState {
-        if self.irq_depth.get() == IrqDepth::NONE { IrqState::On } else { IrqState::Off }
-    }
-}
-
-/// A stretch without interrupts. A guard that the code inside has left behind keeps them off.
-#[derive(Debug)]
-pub(crate) struct Held<'this>(&'this ThisThread);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.release_irqs();
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn not_a_cpu() -> ! {
-    panic!("this thread is no CPU of this machine: call from within HostedMachine::run_on or enter");
-}
 
 /// A CPU, as its thread holds it. It stays on its thread.
 ///
@@ -238,7 +101,7 @@ impl<'machine> Cpu<'machine> {
     /// Returns how many [`Machine::pin`] guards live on this CPU; `None` in builds without debug assertions, which do
     /// not count.
     pub fn preempt_depth(&self) -> Option<u32> {
-        DEPTH_COUNTED.then(|| THIS.with(|this| this.preempt_depth.get()))
+        THIS.with(ThisThread::preempt_depth)
     }
 
     /// Tells whether this CPU takes interrupts.
@@ -251,7 +114,7 @@ impl<'machine> Cpu<'machine> {
     pub fn with_interrupts<T>(
         &self,
         strike: Strike,
-        handler: &mut dyn FnMut(rhumb_machine::IrqOff<'_>),
+        handler: &mut dyn FnMut(IrqOff<'_>),
         body: impl FnOnce() -> T,
     ) -> (T, u64) {
         let (result, struck) = interrupt::armed(self.pinned(), strike, handler, body);
@@ -270,7 +133,7 @@ impl<'machine> Cpu<'machine> {
     /// If the host gives no timer; then the body has not run.
     pub unsafe fn with_storm<T>(
         &self,
-        handler: &mut dyn FnMut(rhumb_machine::IrqOff<'_>),
+        handler: &mut dyn FnMut(IrqOff<'_>),
         body: impl FnOnce() -> T,
     ) -> io::Result<(T, u64)> {
         // SAFETY: the caller's promise is passed on.
@@ -291,22 +154,23 @@ impl<'machine> Cpu<'machine> {
         irqsoff::traced(body)
     }
 
-    /// Returns the same, with every stretch by itself, in the order in which they came. Work that is done again takes
-    /// the same stretches: of several runs, the least time of each stretch is what the host has added nothing to.
+    /// Runs `body` as [`Cpu::trace_irqs_off`] does, and returns every stretch by itself, in the order in which they
+    /// came. Work that is done again takes the same stretches: of several runs, the least time of each stretch is what
+    /// the host has added nothing to.
     pub fn trace_each_irqs_off<T>(&self, body: impl FnOnce() -> T) -> (T, Vec<Stretch>) {
         irqsoff::traced_each(body)
     }
 
     /// Interrupts this CPU now: runs `handler` as an interrupt's handler, if the CPU takes interrupts. Says whether it
     /// did.
-    pub fn interrupt(&self, handler: impl FnOnce(rhumb_machine::IrqOff<'_>)) -> bool {
+    pub fn interrupt(&self, handler: impl FnOnce(IrqOff<'_>)) -> bool {
         THIS.with(|this| {
             if this.irq() == IrqState::Off {
                 return false;
             }
             let _held = this.held();
             // SAFETY: interrupts are off until `_held` is dropped, after the handler; this thread is this CPU.
-            handler(unsafe { rhumb_machine::IrqOff::assume_on(self.id, self.machine.id()) });
+            handler(unsafe { IrqOff::assume_on(self.id, self.machine.id()) });
             self.machine.count_injected(self.id, 1);
             true
         })
@@ -318,6 +182,102 @@ impl<'machine> Cpu<'machine> {
     }
 }
 
+impl HostedMachine {
+    /// Runs `work` on a thread of its own for each CPU of `cpus`; all of them start together. Returns what each
+    /// returned, in ascending order of CPUs. A panic on one CPU goes on in the caller, after all have ended.
+    ///
+    /// # Errors
+    /// If a CPU does not exist or is taken; then nothing ran.
+    pub fn run_on<T: Send>(
+        &self,
+        cpus: CpuMask,
+        work: impl Fn(&Cpu<'_>) -> T + Sync,
+    ) -> Result<Vec<T>, EnterError> {
+        let seats = cpus.iter().map(|cpu| self.sit(cpu)).collect::<Result<Vec<_>, _>>()?;
+        let start = Barrier::new(seats.len().max(1));
+        let run = |cpu: CpuId| {
+            become_cpu(self, cpu, |cpu| {
+                start.wait();
+                work(cpu)
+            })
+        };
+        let run = &run;
+        Ok(thread::scope(|scope| {
+            let threads: Vec<_> = cpus.iter().map(|cpu| scope.spawn(move || run(cpu))).collect();
+            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            ended.into_iter().map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        }))
+    }
+
+    /// Runs `work` as CPU `cpu`, on a thread of its own, and returns what it returned. A panic goes on in the caller.
+    ///
+    /// The thread is what makes guards safe: a guard is not `Send`, so a guard that `work` makes ends with the thread
+    /// at the latest, and only then the CPU is free again.
+    ///
+    /// ```compile_fail
+    /// # use rhumb_hosted::{HostedMachine, Machine};
+    /// # use rhumb_machine::CpuId;
+    /// let machine = HostedMachine::builder().cpus(1).ram_bytes(1 << 20).build().unwrap();
+    /// let escaped = machine.enter(CpuId::BOOT, |_| machine.pin()); // CPU 0 is free, and this says that it is not
+    /// ```
+    /// ```compile_fail
+    /// # use rhumb_hosted::{HostedMachine, Machine};
+    /// # use rhumb_machine::CpuId;
+    /// let machine = HostedMachine::builder().cpus(1).ram_bytes(1 << 20).build().unwrap();
+    /// let mut escaped = None;
+    /// machine.enter(CpuId::BOOT, |_| escaped = Some(machine.irq_off())).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// If the CPU does not exist or is taken. Without the crate's feature `interrupts` another machine's CPU of the
+    /// same number is waited for, or refused where the caller is a CPU itself.
+    pub fn enter<T: Send>(
+        &self,
+        cpu: CpuId,
+        work: impl FnOnce(&Cpu<'_>) -> T + Send,
+    ) -> Result<T, EnterError> {
+        let _seat = self.sit(cpu)?;
+        // To join is to wait until the thread is gone, destructors of its thread-locals included.
+        let ended = thread::scope(|scope| scope.spawn(|| become_cpu(self, cpu, work)).join());
+        Ok(ended.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// Takes the seat of `cpu`.
+    fn sit(&self, cpu: CpuId) -> Result<Sitting<'_>, EnterError> {
+        let cpus = self.seats().len();
+        let seat = self.seats().get(cpu.index()).ok_or(EnterError::NoSuchCpu { cpu, cpus })?;
+        // Acquire and release: the thread that sits down sees what the one before did as this CPU.
+        if seat.taken.swap(true, Ordering::Acquire) {
+            return Err(EnterError::CpuTaken { cpu });
+        }
+        let mut sitting = Sitting { seat, place: None };
+        if !Self::CHECKS_TOKENS {
+            let is_cpu = THIS.with(ThisThread::is_cpu);
+            if !seats::PROGRAM.take(cpu, self.id(), is_cpu) {
+                return Err(EnterError::CpuTaken { cpu });
+            }
+            sitting.place = Some(cpu);
+        }
+        Ok(sitting)
+    }
+}
+
+/// A taken seat; free again when dropped.
+struct Sitting<'machine> {
+    seat: &'machine Seat,
+    /// Its place among the program's, where tokens are not compared.
+    place: Option<CpuId>,
+}
+
+impl Drop for Sitting<'_> {
+    fn drop(&mut self) {
+        if let Some(cpu) = self.place {
+            seats::PROGRAM.free(cpu);
+        }
+        self.seat.taken.store(false, Ordering::Release);
+    }
+}
+
 /// Makes the calling thread `id` of `machine` for the length of `work`. The caller holds the CPU's seat until this
 /// thread has ended.
 pub(crate) fn become_cpu<T>(machine: &HostedMachine, id: CpuId, work: impl FnOnce(&Cpu<'_>) -> T) -> T {
@@ -325,10 +285,7 @@ pub(crate) fn become_cpu<T>(machine: &HostedMachine, id: CpuId, work: impl FnOnc
         CorePinning::Free => None,
         CorePinning::OneEach => bind_to_core(id),
     };
-    THIS.with(|this| {
-        this.machine.set(machine.id());
-        this.cpu.set(id);
-    });
+    THIS.with(|this| this.become_cpu(machine.id(), id));
     let _leave = Leave;
     let cpu = Cpu { machine, id, core, _this_thread: PhantomData };
     let result = work(&cpu);
@@ -353,6 +310,6 @@ struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        THIS.with(|this| this.machine.set(0));
+        THIS.with(ThisThread::leave);
     }
 }

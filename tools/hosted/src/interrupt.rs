@@ -26,13 +26,14 @@
 //!
 //! [`crate::storm`] strikes between any two instructions, but not in the same place twice.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 #[cfg(doc)]
 use rhumb_machine::Machine;
 use rhumb_machine::{CpuId, IrqOff, IrqState, Pinned};
 
-use crate::cpu::{THIS, ThisThread};
+use crate::thread::ThisThread;
 
 /// When an armed handler runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,7 +51,7 @@ pub enum Strike {
 }
 
 /// An armed handler, on the stack of [`armed`].
-pub(crate) struct Interrupt<'body> {
+struct Interrupt<'body> {
     cpu: CpuId,
     machine: u32,
     handler: &'body mut dyn FnMut(IrqOff<'_>),
@@ -61,13 +62,18 @@ pub(crate) struct Interrupt<'body> {
 }
 
 /// The address of an [`Interrupt`], its lifetime erased: it is reachable only while [`armed`] has not returned.
-pub(crate) type Armed = NonNull<Interrupt<'static>>;
+type Armed = NonNull<Interrupt<'static>>;
 
-/// Where an interrupt may strike.
+thread_local! {
+    /// The handler that is armed on this thread.
+    static ARMED: Cell<Option<Armed>> = const { Cell::new(None) };
+}
+
+/// Marks a point where an interrupt may strike.
 #[inline(always)]
 pub(crate) fn point(this: &ThisThread) {
     if cfg!(feature = "interrupts")
-        && let Some(armed) = this.armed.get()
+        && let Some(armed) = ARMED.get()
     {
         reached(this, armed);
     }
@@ -79,8 +85,8 @@ fn reached(this: &ThisThread, mut armed: Armed) {
     if this.irq() == IrqState::Off {
         return;
     }
-    this.armed.set(None);
-    let _rearm = Rearm { this, armed };
+    ARMED.set(None);
+    let _rearm = Rearm(armed);
     // SAFETY: `armed` keeps the interrupt alive while it is in the thread's cell, where it was just now; it has been
     // taken out of the cell, so that no other code reaches it until `_rearm` puts it back.
     let interrupt = unsafe { armed.as_mut() };
@@ -99,14 +105,11 @@ fn reached(this: &ThisThread, mut armed: Armed) {
 }
 
 /// Puts the interrupt back into the thread's cell.
-struct Rearm<'this> {
-    this: &'this ThisThread,
-    armed: Armed,
-}
+struct Rearm(Armed);
 
-impl Drop for Rearm<'_> {
+impl Drop for Rearm {
     fn drop(&mut self) {
-        self.this.armed.set(Some(self.armed));
+        ARMED.set(Some(self.0));
     }
 }
 
@@ -115,7 +118,7 @@ struct Disarm(Option<Armed>);
 
 impl Drop for Disarm {
     fn drop(&mut self) {
-        THIS.with(|this| this.armed.set(self.0));
+        ARMED.set(self.0);
     }
 }
 
@@ -134,7 +137,7 @@ pub(crate) fn armed<T>(
     let mut interrupt = Interrupt { cpu, machine, handler, until: Some(until), again, struck: 0 };
     let pointer: Armed = NonNull::from(&mut interrupt).cast();
     let result = {
-        let _disarm = Disarm(THIS.with(|this| this.armed.replace(Some(pointer))));
+        let _disarm = Disarm(ARMED.replace(Some(pointer)));
         body()
     };
     // SAFETY: the pointer is that of the local above; it is in no cell any more.

@@ -24,11 +24,10 @@
 //!
 //! Without the crate's feature `interrupts` nothing is traced.
 
+use core::cell::Cell;
 use core::fmt;
 use core::panic::Location;
 use core::ptr::NonNull;
-
-use crate::cpu::{THIS, ThisThread};
 
 /// The stretches with interrupts off that began at one place.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +57,7 @@ pub struct Stretch {
 
 /// A trace under way, on the stack of [`run`].
 #[derive(Debug, Default)]
-pub(crate) struct Tracer {
+struct Tracer {
     begun: Option<(&'static Location<'static>, u64)>,
     places: Vec<IrqsOff>,
     /// Every stretch, where they are wanted one by one.
@@ -66,7 +65,12 @@ pub(crate) struct Tracer {
 }
 
 /// The address of a [`Tracer`]: it is reachable only while [`run`] has not returned.
-pub(crate) type Tracing = NonNull<Tracer>;
+type Tracing = NonNull<Tracer>;
+
+thread_local! {
+    /// The trace of this thread that is under way.
+    static TRACER: Cell<Option<Tracing>> = const { Cell::new(None) };
+}
 
 /// Nanoseconds that this thread has run.
 fn thread_ns() -> u64 {
@@ -78,29 +82,29 @@ fn thread_ns() -> u64 {
 
 /// Interrupts, which were on, are about to be turned off.
 #[inline(always)]
-pub(crate) fn begin(this: &ThisThread, place: &'static Location<'static>) {
-    if let Some(tracing) = this.tracer.get() {
-        with(this, tracing, |tracer| tracer.begun = Some((place, thread_ns())));
+pub(crate) fn begin(place: &'static Location<'static>) {
+    if let Some(tracing) = TRACER.get() {
+        with(tracing, |tracer| tracer.begun = Some((place, thread_ns())));
     }
 }
 
 /// Interrupts have been turned on.
 #[inline(always)]
-pub(crate) fn end(this: &ThisThread) {
-    if let Some(tracing) = this.tracer.get() {
-        with(this, tracing, Tracer::note);
+pub(crate) fn end() {
+    if let Some(tracing) = TRACER.get() {
+        with(tracing, Tracer::note);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn with(this: &ThisThread, mut tracing: Tracing, work: impl FnOnce(&mut Tracer)) {
+fn with(mut tracing: Tracing, work: impl FnOnce(&mut Tracer)) {
     // A storm's handler that strikes here is not traced: it finds the cell empty.
-    this.tracer.set(None);
+    TRACER.set(None);
     // SAFETY: `run` keeps the tracer alive while it is in the thread's cell, where it was just now; it has been taken
     // out of the cell, so that no other code reaches it until the line below puts it back.
     work(unsafe { tracing.as_mut() });
-    this.tracer.set(Some(tracing));
+    TRACER.set(Some(tracing));
 }
 
 impl Tracer {
@@ -125,7 +129,7 @@ struct Restore(Option<Tracing>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        THIS.with(|this| this.tracer.set(self.0));
+        TRACER.set(self.0);
     }
 }
 
@@ -145,7 +149,7 @@ pub(crate) fn traced_each<T>(body: impl FnOnce() -> T) -> (T, Vec<Stretch>) {
 fn run<T>(mut tracer: Tracer, body: impl FnOnce() -> T) -> (T, Tracer) {
     let tracing = NonNull::from(&mut tracer);
     let result = {
-        let _before = Restore(THIS.with(|this| this.tracer.replace(Some(tracing))));
+        let _before = Restore(TRACER.replace(Some(tracing)));
         body()
     };
     // SAFETY: the pointer is that of the local above; it is in no cell any more.

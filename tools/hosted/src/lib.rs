@@ -9,14 +9,16 @@
 //! | module | owns |
 //! |---|---|
 //! | [`config`] | [`Builder`], [`ConfigError`]: nodes, CPUs, RAM ranges and holes, pinning to cores |
-//! | [`machine`] | [`HostedMachine`], its [`Machine`] implementation, [`HostedMachine::run_on`] |
-//! | [`cpu`] | [`Cpu`]: what a thread holds while it is a CPU; nesting of preemption and interrupts |
+//! | [`machine`] | [`HostedMachine`], [`Builder::build`], its [`Machine`] and `Tlb` implementations |
+//! | [`cpu`] | [`HostedMachine::run_on`], [`HostedMachine::enter`]; [`Cpu`]: what a thread holds while it is a CPU |
+//! | `thread` | which CPU the calling thread is; nesting of preemption and interrupts |
 //! | [`interrupt`] | handlers that a test makes strike at the next point where the CPU takes interrupts |
 //! | [`irqsoff`] | the longest stretch with interrupts off, by the place that turned them off |
 //! | [`observer`] | an observer that runs after each store to a page table, in the middle of a change |
 //! | [`storm`] | a handler that strikes between any two instructions |
 //! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
 //! | [`mmu`] | [`SoftMmu`]: a TLB per CPU in software, and the detector of stale translations (I6) |
+//! | `table_frames` | [`TableFrames`]: frames of the machine's RAM to make page tables of |
 //! | [`native`] | [`NativeMap`](native::NativeMap): RAM whose direct map the host really takes apart, for measurements |
 //! | `windows` (a feature) | tables of CPU-local windows that the software unit walks |
 //! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
@@ -45,6 +47,8 @@ pub mod native;
 pub mod observer;
 mod seats;
 pub mod storm;
+mod table_frames;
+mod thread;
 #[cfg(feature = "windows")]
 pub mod windows;
 
@@ -53,9 +57,10 @@ pub use counters::Counters;
 pub use cpu::{Cpu, EnterError};
 pub use irqsoff::IrqsOff;
 pub use machine::{HostedMachine, MmuAttached};
-pub use mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries, TableFrames};
+pub use mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries};
 pub use observer::Store;
 pub use rhumb_machine::Machine;
+pub use table_frames::TableFrames;
 
 #[cfg(test)]
 mod tests;

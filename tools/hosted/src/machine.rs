@@ -7,31 +7,30 @@
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::io;
-use std::panic::resume_unwind;
-use std::sync::{Barrier, OnceLock};
-use std::thread;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, MemoryUse, NodeId, PfnRange, PhysAddr, PhysRange, Pinned, Tlb,
-    VirtAddr, VirtRange,
+    CpuId, CpuMask, FlushScope, IrqState, Machine, MemoryUse, NodeId, PfnRange, PhysAddr, PhysRange, Pinned,
+    Tlb, VirtAddr, VirtRange,
 };
 use rhumb_pagetable::Root;
 
 use crate::config::{Builder, ConfigError, CorePinning, Ram};
 use crate::counters::{Counters, CpuCounters};
-use crate::cpu::{self, Cpu, EnterError, THIS, ThisThread};
+use crate::interrupt;
+use crate::irqsoff;
 use crate::memory::Reservation;
 use crate::mmu::{HostedTables, MmuConfig, SoftMmu};
-use crate::seats;
+use crate::thread::THIS;
 
 /// One CPU's place: the thread that sits on it is that CPU. Apart from its neighbours by two cache lines (adjacent
 /// lines are fetched in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
-struct Seat {
+pub(crate) struct Seat {
     node: NodeId,
-    taken: AtomicBool,
+    pub(crate) taken: AtomicBool,
     counters: CpuCounters,
 }
 
@@ -47,6 +46,32 @@ pub struct HostedMachine {
     reservation: Reservation,
     booted: Instant,
     mmu: OnceLock<SoftMmu>,
+}
+
+impl Builder {
+    /// Makes the machine.
+    ///
+    /// # Errors
+    /// The first rule of [`ConfigError`] that the configuration breaks.
+    pub fn build(self) -> Result<HostedMachine, ConfigError> {
+        let builder = self.checked()?;
+        // 2^32 machines in one process: they would take days to make.
+        static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+        let reservation = Reservation::new(&builder.ram, builder.large_pages)?;
+        let seat =
+            |&node: &NodeId| Seat { node, taken: AtomicBool::new(false), counters: CpuCounters::default() };
+        Ok(HostedMachine {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            base: reservation.base(),
+            seats: builder.cpus.iter().map(seat).collect(),
+            nodes: builder.nodes,
+            ram: builder.ram.into_boxed_slice(),
+            pinning: builder.pinning,
+            reservation,
+            booted: Instant::now(),
+            mmu: OnceLock::new(),
+        })
+    }
 }
 
 /// The machine has a memory-management unit already.
@@ -67,26 +92,6 @@ impl HostedMachine {
         Builder::default()
     }
 
-    /// Puts a checked configuration together.
-    pub(crate) fn assemble(builder: Builder) -> Result<Self, ConfigError> {
-        // 2^32 machines in one process: they would take days to make.
-        static NEXT_ID: AtomicU32 = AtomicU32::new(1);
-        let reservation = Reservation::new(&builder.ram, builder.large_pages)?;
-        let seat =
-            |&node: &NodeId| Seat { node, taken: AtomicBool::new(false), counters: CpuCounters::default() };
-        Ok(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            base: reservation.base(),
-            seats: builder.cpus.iter().map(seat).collect(),
-            nodes: builder.nodes,
-            ram: builder.ram.into_boxed_slice(),
-            pinning: builder.pinning,
-            reservation,
-            booted: Instant::now(),
-            mmu: OnceLock::new(),
-        })
-    }
-
     /// Gives every CPU a memory-management unit in software that walks the tree under `root`. From now on flushes drop
     /// what it has cached, and CPUs can be lazy.
     ///
@@ -97,7 +102,7 @@ impl HostedMachine {
     /// If it has one already.
     pub unsafe fn attach_mmu(&self, root: Root, config: MmuConfig) -> Result<&SoftMmu, MmuAttached> {
         // SAFETY: the unit lives as long as the machine; the caller promised the rest.
-        let tables = unsafe { HostedTables::new(self) };
+        let tables = unsafe { HostedTables::over(self.base, self.ram.iter().map(|ram| ram.range).collect()) };
         let mmu = SoftMmu::new(tables, root, self.seats.len(), config);
         self.mmu.set(mmu).map_err(|_| MmuAttached)?;
         self.mmu.get().ok_or(MmuAttached)
@@ -121,65 +126,6 @@ impl HostedMachine {
     /// Returns all its CPUs.
     pub fn cpus(&self) -> CpuMask {
         CpuMask::first(self.seats.len())
-    }
-
-    /// Runs `work` on a thread of its own for each CPU of `cpus`; all of them start together. Returns what each
-    /// returned, in ascending order of CPUs. A panic on one CPU goes on in the caller, after all have ended.
-    ///
-    /// # Errors
-    /// If a CPU does not exist or is taken; then nothing ran.
-    pub fn run_on<T: Send>(
-        &self,
-        cpus: CpuMask,
-        work: impl Fn(&Cpu<'_>) -> T + Sync,
-    ) -> Result<Vec<T>, EnterError> {
-        let seats = cpus.iter().map(|cpu| self.sit(cpu)).collect::<Result<Vec<_>, _>>()?;
-        let start = Barrier::new(seats.len().max(1));
-        let run = |cpu: CpuId| {
-            cpu::become_cpu(self, cpu, |cpu| {
-                start.wait();
-                work(cpu)
-            })
-        };
-        let run = &run;
-        Ok(thread::scope(|scope| {
-            let threads: Vec<_> = cpus.iter().map(|cpu| scope.spawn(move || run(cpu))).collect();
-            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-            ended.into_iter().map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
-        }))
-    }
-
-    /// Runs `work` as CPU `cpu`, on a thread of its own, and returns what it returned. A panic goes on in the caller.
-    ///
-    /// The thread is what makes guards safe: a guard is not `Send`, so a guard that `work` makes ends with the thread
-    /// at the latest, and only then the CPU is free again.
-    ///
-    /// ```compile_fail
-    /// # use rhumb_hosted::{HostedMachine, Machine};
-    /// # use rhumb_machine::CpuId;
-    /// let machine = HostedMachine::builder().cpus(1).ram_bytes(1 << 20).build().unwrap();
-    /// let escaped = machine.enter(CpuId::BOOT, |_| machine.pin()); // CPU 0 is free, and this says that it is not
-    /// ```
-    /// ```compile_fail
-    /// # use rhumb_hosted::{HostedMachine, Machine};
-    /// # use rhumb_machine::CpuId;
-    /// let machine = HostedMachine::builder().cpus(1).ram_bytes(1 << 20).build().unwrap();
-    /// let mut escaped = None;
-    /// machine.enter(CpuId::BOOT, |_| escaped = Some(machine.irq_off())).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// If the CPU does not exist or is taken. Without the crate's feature `interrupts` another machine's CPU of the
-    /// same number is waited for, or refused where the caller is a CPU itself.
-    pub fn enter<T: Send>(
-        &self,
-        cpu: CpuId,
-        work: impl FnOnce(&Cpu<'_>) -> T + Send,
-    ) -> Result<T, EnterError> {
-        let _seat = self.sit(cpu)?;
-        // To join is to wait until the thread is gone, destructors of its thread-locals included.
-        let ended = thread::scope(|scope| scope.spawn(|| cpu::become_cpu(self, cpu, work)).join());
-        Ok(ended.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     /// Returns the counts of all CPUs.
@@ -217,6 +163,10 @@ impl HostedMachine {
         unsafe { self.reservation.discard(range) }
     }
 
+    pub(crate) const fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
     pub(crate) const fn id(&self) -> u32 {
         self.id
     }
@@ -241,40 +191,6 @@ impl HostedMachine {
         if let Some(freed) = PhysRange::new(phys(range.start()), phys(range.end())) {
             let _ = mmu.reused(freed.whole_frames());
         }
-    }
-
-    fn sit(&self, cpu: CpuId) -> Result<Sitting<'_>, EnterError> {
-        let cpus = self.seats.len();
-        let seat = self.seats.get(cpu.index()).ok_or(EnterError::NoSuchCpu { cpu, cpus })?;
-        // Acquire and release: the thread that sits down sees what the one before did as this CPU.
-        if seat.taken.swap(true, Ordering::Acquire) {
-            return Err(EnterError::CpuTaken { cpu });
-        }
-        let mut sitting = Sitting { seat, place: None };
-        if !Self::CHECKS_TOKENS {
-            let is_cpu = THIS.with(ThisThread::is_cpu);
-            if !seats::PROGRAM.take(cpu, self.id, is_cpu) {
-                return Err(EnterError::CpuTaken { cpu });
-            }
-            sitting.place = Some(cpu);
-        }
-        Ok(sitting)
-    }
-}
-
-/// A taken seat; free again when dropped.
-struct Sitting<'machine> {
-    seat: &'machine Seat,
-    /// Its place among the program's, where tokens are not compared.
-    place: Option<CpuId>,
-}
-
-impl Drop for Sitting<'_> {
-    fn drop(&mut self) {
-        if let Some(cpu) = self.place {
-            seats::PROGRAM.free(cpu);
-        }
-        self.seat.taken.store(false, Ordering::Release);
     }
 }
 
@@ -310,14 +226,18 @@ unsafe impl Machine for HostedMachine {
     fn preempt_disable(&self) -> CpuId {
         THIS.with(|this| {
             let cpu = this.cpu_of(self.id);
-            this.preempt_disable();
+            this.pin();
+            interrupt::point(this);
             cpu
         })
     }
 
     #[inline(always)]
     unsafe fn preempt_enable(&self) {
-        THIS.with(|this| this.preempt_enable());
+        THIS.with(|this| {
+            interrupt::point(this);
+            this.unpin();
+        });
     }
 
     #[inline(always)]
@@ -325,15 +245,26 @@ unsafe impl Machine for HostedMachine {
         let place = Location::caller();
         THIS.with(|this| {
             let cpu = this.cpu_of(self.id);
-            this.irq_save(place);
+            interrupt::point(this);
+            if cfg!(feature = "interrupts") && this.irq() == IrqState::On {
+                irqsoff::begin(place);
+            }
+            this.hold_irqs();
             cpu
         })
     }
 
     #[inline(always)]
     unsafe fn irq_restore(&self) {
-        THIS.with(ThisThread::irq_restore);
+        THIS.with(|this| {
+            this.release_irqs();
+            if cfg!(feature = "interrupts") && this.irq() == IrqState::On {
+                irqsoff::end();
+            }
+            interrupt::point(this);
+        });
     }
+
     fn now_ns(&self) -> u64 {
         u64::try_from(self.booted.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }

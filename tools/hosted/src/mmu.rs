@@ -11,8 +11,8 @@
 //!                 └──────────────> StaleUse: CPU, address, old entry, new entry <──┘
 //! ```
 //!
-//! Entries go only by flushes ([`Tlb::flush_local`], [`Tlb::flush_remote`] of the machine that the unit is
-//! attached to), by faults, and, where the configuration says so, by chance. So a flush that is missing or too small is
+//! Entries go only by flushes ([`flush_local`](rhumb_machine::Tlb::flush_local), [`flush_remote`](rhumb_machine::Tlb::flush_remote)
+//! of the machine that the unit is attached to), by faults, and, where the configuration says so, by chance. So a flush that is missing or too small is
 //! found the first time, not once in a year.
 //!
 //! **Promise.** Between a change and its flush a stale translation is right. [`SoftMmu::promised`] says that the flush
@@ -37,8 +37,6 @@ mod tlb;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-#[cfg(doc)]
-use rhumb_machine::Tlb;
 use rhumb_machine::{CpuId, CpuMask, FlushScope, PageSize, PfnRange, PhysAddr, VirtAddr, VirtRange};
 #[cfg(doc)]
 use rhumb_pagetable::Key;
@@ -46,10 +44,10 @@ use rhumb_pagetable::flush::{MarkLeft, Woken};
 use rhumb_pagetable::{CacheMode, LazyCpu, Root};
 
 pub use report::{Fault, FoundAt, StaleUse, Use, What};
-pub use tables::{HostedTables, TableFrames};
+pub use tables::HostedTables;
 use tlb::{Part, Tlb};
 
-use crate::cpu::THIS;
+use crate::thread::THIS;
 
 /// Which cached table entries an `invlpg` drops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

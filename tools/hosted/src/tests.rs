@@ -1,11 +1,13 @@
 //! By theme; and what the themes share: short names for CPUs, nodes and ranges, and a small machine.
 
 mod cpus;
-mod interrupts;
 mod memory;
 mod native;
+#[cfg(feature = "interrupts")]
+mod points;
 #[cfg(rhumb_tsan)]
 mod races;
+mod storms;
 
 use rhumb_machine::{CpuId, NodeId, PhysAddr, PhysRange};
 

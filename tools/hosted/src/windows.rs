@@ -6,7 +6,8 @@ use rhumb_pagetable::{Entry, Privilege, Root, TableMemory, TableSource};
 use rhumb_windows::{WINDOW_BASE, WindowTables, slot_address};
 
 use crate::machine::HostedMachine;
-use crate::mmu::{HostedTables, TableFrames, Use};
+use crate::mmu::{HostedTables, Use};
+use crate::table_frames::TableFrames;
 
 /// See the module.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
-use rhumb_hosted::interrupt::Strike;
 use rhumb_hosted::{HostedMachine, LargePages};
 use rhumb_machine::{CpuId, IrqOff, Machine, NodeId, Order, Pfn, PfnRange, PhysAddr, PhysRange};
 
@@ -93,6 +92,7 @@ fn frames_wander_between_cpus_with_their_content() {
 }
 
 #[test]
+#[cfg(feature = "interrupts")]
 fn an_interrupt_may_allocate_and_free_at_every_point() {
     let frames = bring_up(1);
     let machine = *frames.machine();
@@ -112,17 +112,21 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
                     }
                 };
                 // Refills, drains, every order: the slow paths hold all the points there are.
-                let ((), struck) = cpu.with_interrupts(Strike::Once { after }, &mut handler, || {
-                    for round in 0..3u8 {
-                        for order in [0, 0, 3, 9, 11] {
-                            mine.extend(frames.alloc(cpu.pinned(), request(order)).ok());
+                let ((), struck) = cpu.with_interrupts(
+                    rhumb_hosted::interrupt::Strike::Once { after },
+                    &mut handler,
+                    || {
+                        for round in 0..3u8 {
+                            for order in [0, 0, 3, 9, 11] {
+                                mine.extend(frames.alloc(cpu.pinned(), request(order)).ok());
+                            }
+                            if round == 1 {
+                                mine.drain(..).for_each(|frame| frames.free(cpu.pinned(), frame));
+                                frames.drain(cpu.pinned());
+                            }
                         }
-                        if round == 1 {
-                            mine.drain(..).for_each(|frame| frames.free(cpu.pinned(), frame));
-                            frames.drain(cpu.pinned());
-                        }
-                    }
-                });
+                    },
+                );
                 let mut seen = HashSet::new();
                 for frame in mine.iter().chain(&theirs) {
                     assert!(

@@ -18,7 +18,7 @@ use rhumb_pagetable::{
 };
 
 use super::*;
-use crate::HostedMachine;
+use crate::{HostedMachine, TableFrames};
 
 const BASE: u64 = 0xffff_8000_0000_0000;
 const LARGE: u64 = 2 << 20;

@@ -3,8 +3,8 @@
 use rhumb_directmap::{
     DirectMap, Limits, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing, window,
 };
-use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries, TableFrames};
-use rhumb_hosted::{HostedMachine, LargePages};
+use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries};
+use rhumb_hosted::{HostedMachine, LargePages, TableFrames};
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{Key, Levels, PageCounts, Rights, Root, TableSource};
 

@@ -8,9 +8,9 @@ use rhumb_directmap::{
     window,
 };
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped};
-use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, TableFrames, Use};
+use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, Use};
 use rhumb_hosted::windows::HostedWindows;
-use rhumb_hosted::{HostedMachine, LargePages};
+use rhumb_hosted::{HostedMachine, LargePages, TableFrames};
 use rhumb_machine::{
     CpuId, CpuMask, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
     VirtRange,

@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
-use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, TableFrames};
+use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu};
 use rhumb_hosted::windows::HostedWindows;
-use rhumb_hosted::{Cpu, HostedMachine, LargePages};
+use rhumb_hosted::{Cpu, HostedMachine, LargePages, TableFrames};
 use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr};
 use rhumb_pagetable::{Entry, Levels, Root, TableSource};
 use rhumb_windows::{CpuSlots, WindowTables, Windows};

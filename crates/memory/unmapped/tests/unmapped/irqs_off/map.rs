@@ -7,8 +7,8 @@ use rhumb_directmap::{
     Altering, At, Batch, Cause, Change, Changing, Collapsing, DirectMap, Held, Limits, OffLimits, OwnerName,
     Plan, RecordPage, Request, Restoring, Standing, Validation, window,
 };
-use rhumb_hosted::Cpu;
-use rhumb_hosted::mmu::{HostedTables, TableFrames};
+use rhumb_hosted::mmu::HostedTables;
+use rhumb_hosted::{Cpu, TableFrames};
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{CacheMode, Levels, Root, TableSource};
 
