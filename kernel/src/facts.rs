@@ -1,4 +1,4 @@
-//! What boot has found out, for all that comes after it: plain data, filled in once.
+//! The findings of boot, for all code that comes after it: plain data, filled in once.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
@@ -17,7 +17,7 @@ pub const FIRST_MEBIBYTE_END: PhysAddr = PhysAddr::new(1 << 20);
 /// event timer.
 pub const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1 + 1;
 
-/// What boot found out and later code asks for.
+/// The findings of boot that later code asks for.
 pub struct Boot {
     pub loader: Protocol,
     pub options: Options,
@@ -68,7 +68,7 @@ pub struct Device {
 
 static BOOT: Once<Boot> = Once::new();
 
-/// What boot found out; `None` until the kernel's tables are loaded.
+/// Returns the findings of boot; `None` until the kernel's tables are loaded.
 pub fn boot() -> Option<&'static Boot> {
     BOOT.get()
 }
@@ -79,18 +79,18 @@ pub fn keep(find: impl FnOnce() -> Boot) -> &'static Boot {
 }
 
 impl Boot {
-    /// Where the kernel map shows a device's register, if boot has mapped its page.
+    /// Returns where the kernel map shows a device's register, if boot has mapped its page.
     pub fn mapped(&self, register: PhysAddr) -> Option<VirtAddr> {
         let device = self.devices.iter().find(|device| device.phys.contains(register))?;
         Some(device.virt.plus(register.since(device.phys.start())))
     }
 
-    /// The I/O APICs that are mapped. For whoever routes interrupts, alone.
+    /// Returns the I/O APICs that are mapped. For the code that routes interrupts, alone.
     pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
         self.topology.io_apics.iter().filter_map(|io_apic| {
             let device = self.devices.iter().find(|device| device.phys.contains(io_apic.address))?;
             let registers = device.virt.plus(io_apic.address.offset_in(PageSize::Size4K));
-            // SAFETY: boot mapped the registers uncached, for ever.
+            // SAFETY: boot mapped the registers uncached, permanently.
             Some(unsafe { IoApic::new(registers, io_apic.gsi_base) })
         })
     }

@@ -160,8 +160,8 @@ fn start_cpus(boot: &Boot) -> usize {
     running
 }
 
-/// What the inputs of a CPU's APIC are for: what the firmware says of it. Where it says nothing of any, the second one
-/// carries non-maskable interrupts, as on every PC.
+/// Returns the purpose of the inputs of a CPU's APIC, as the firmware tells it. Where it says nothing of any, the
+/// second one carries non-maskable interrupts, as on every PC.
 fn inputs(boot: &Boot, cpu: Option<&Cpu>) -> [Input; 2] {
     if boot.topology.nmi_lines.is_empty() {
         return [Input::Unused, Input::Nmi { active_low: false }];
@@ -175,8 +175,8 @@ fn inputs(boot: &Boot, cpu: Option<&Cpu>) -> [Input; 2] {
     inputs
 }
 
-/// Routes the console's interrupt, and those that are non-maskable, to the boot CPU. Without an I/O APIC for its line the
-/// console is polled.
+/// Routes the console's interrupt, and those that are non-maskable, to the boot CPU. Without an I/O APIC for its line
+/// the console is polled.
 fn route_interrupts(boot: &Boot) {
     let line = |gsi, polarity, trigger| Line {
         gsi,

@@ -18,8 +18,8 @@ pub struct Controls {
     pub efer: u64,
 }
 
-/// CR0 of every CPU, whatever its loader left: paging and write protection on, caches on, floating-point errors by their
-/// own exception.
+/// CR0 of every CPU, whatever its loader left: paging and write protection on, caches on, floating-point errors by
+/// their own exception.
 const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
     .union(Cr0Flags::MONITOR_COPROCESSOR)
     .union(Cr0Flags::EXTENSION_TYPE)
@@ -31,13 +31,13 @@ const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
 const IA32_SYSENTER_CS: u32 = 0x174;
 
 impl Controls {
-    /// This CPU's now.
+    /// Returns this CPU's now.
     pub fn read() -> Self {
         Self { cr0: Cr0::read_raw(), cr4: Cr4::read_raw(), efer: Efer::read_raw() }
     }
 
-    /// What every CPU must have. Of what is there only the number of levels of page tables is kept, which cannot be
-    /// changed any more, and what EFER has beside.
+    /// Returns the controls that every CPU must have. Of the old ones only the number of levels of page tables is kept,
+    /// which cannot be changed any more, and what EFER has beside.
     fn wanted() -> Self {
         let features = features();
         let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4::read() & Cr4Flags::L5_PAGING;
@@ -106,9 +106,9 @@ impl core::fmt::Display for NotTaken {
 }
 
 /// Gives the control registers the same value on each CPU: what the kernel's own tables rely on (write protection,
-/// no-execute, global pages, SMEP, SMAP, UMIP, protection keys where tables have one, closed from the start), and machine
-/// checks, which reset the machine without a word where they cannot raise their exception. System calls stay off. Called
-/// once the kernel's tables are loaded. PCIDs stay off: see `rhumb_pagetable::flush::sequence`.
+/// no-execute, global pages, SMEP, SMAP, UMIP, protection keys where tables have one, closed from the start), and
+/// machine checks, which reset the machine without a word where they cannot raise their exception. System calls stay
+/// off. Called once the kernel's tables are loaded. PCIDs stay off: see `rhumb_pagetable::flush::sequence`.
 ///
 /// # Errors
 /// The CPU did not take a value: it may not go on.
@@ -121,8 +121,8 @@ pub fn enable_protections() -> Result<(), NotTaken> {
     // SAFETY: every 64-bit CPU has it; nothing uses SYSENTER.
     unsafe { Msr::new(IA32_SYSENTER_CS).write(0) };
     let wanted = Controls::wanted();
-    // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us; what
-    // is cleared nothing uses.
+    // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us;
+    // what is cleared nothing uses.
     unsafe {
         Efer::write_raw(wanted.efer);
         Cr0::write_raw(wanted.cr0);
@@ -133,7 +133,7 @@ pub fn enable_protections() -> Result<(), NotTaken> {
     if found == wanted { Ok(()) } else { Err(NotTaken { wanted, found }) }
 }
 
-/// What the last debug exception was for: DR6.
+/// Returns the reason of the last debug exception: DR6.
 pub fn debug_status() -> u64 {
     let status: u64;
     // SAFETY: reads a register.

@@ -14,7 +14,7 @@ const READINGS: u32 = 256;
 /// Attempts at the generator, which may be empty for a moment (SDM volume 1, 7.3.17).
 const ATTEMPTS: u32 = 16;
 
-/// A number that was drawn now.
+/// Returns a number that was drawn now.
 pub fn random() -> u64 {
     let mut pool = generated().unwrap_or(0);
     for _ in 0..READINGS {
@@ -28,7 +28,7 @@ pub fn random() -> u64 {
     pool
 }
 
-/// The finalizer of splitmix64: each bit of the answer depends on each of the number's.
+/// Returns the finalizer of splitmix64: each bit of the answer depends on each of the number's.
 const fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! What this CPU can do, by CPUID.
+//! The features of this CPU, by CPUID.
 //!
 //! The boot CPU's features decide for all; a CPU that has less is not started.
 
@@ -101,7 +101,7 @@ impl Features {
 
 static BOOT_FEATURES: Once<Features> = Once::new();
 
-/// What the boot CPU can do, read once.
+/// Returns the boot CPU's features, read once.
 pub fn features() -> &'static Features {
     BOOT_FEATURES.call_once(Features::read)
 }

@@ -5,7 +5,7 @@
 //! instruction on.
 //!
 //! Why not the x86_64 crate's table: its addresses are 48 bits wide, and with 5-level paging the areas that hold these
-//! tables stand in a direct map that needs 57.
+//! tables are in a direct map that needs 57.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -48,7 +48,7 @@ const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
 /// Present, available 64-bit task-state segment.
 const TASK_TYPE: u64 = 0x89 << 40;
 
-/// What `lgdt` takes.
+/// The operand of `lgdt`.
 #[repr(C, packed)]
 struct TablePointer {
     last_byte: u16,
@@ -72,7 +72,7 @@ impl Descriptors {
     /// # Safety
     /// Called once, by the CPU that owns this structure, with tops of mapped, otherwise unused stacks.
     pub unsafe fn load(&'static self, stack_top: impl Fn(InterruptStack) -> VirtAddr) {
-        // SAFETY: one call, one CPU: nobody else looks at the cells, and after this only the CPU does.
+        // SAFETY: one call, one CPU: no other code looks at the cells, and after this only the CPU does.
         let (table, task) = unsafe { (&mut *self.table.get(), &mut *self.task.get()) };
         for stack in InterruptStack::ALL {
             task.interrupt_stack_table[stack.index() as usize] =
@@ -82,8 +82,8 @@ impl Descriptors {
         *table = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, low, high];
         let pointer =
             TablePointer { last_byte: (size_of::<Table>() - 1) as u16, base: self.table.get() as u64 };
-        // SAFETY: the table lives for ever, and the selectors name the descriptors just made. The GS base is an MSR and
-        // is left alone: its selector is not reloaded.
+        // SAFETY: the table lives permanently, and the selectors name the descriptors just made. The GS base is an MSR
+        // and is left alone: its selector is not reloaded.
         unsafe {
             asm!("lgdt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags));
             CS::set_reg(CODE);
@@ -96,8 +96,8 @@ impl Descriptors {
         }
     }
 
-    /// Splits the interrupt stacks of the calling CPU: those that come from now on use the lower halves. A report may run
-    /// on any of these stacks, and whatever comes meanwhile must not write over it.
+    /// Splits the interrupt stacks of the calling CPU: those that come from now on use the lower halves. A report may
+    /// run on any of these stacks, and whatever comes meanwhile must not write over it.
     ///
     /// # Safety
     /// Called by the CPU that owns this structure, which does not go back to what it did before.
@@ -114,7 +114,7 @@ impl Descriptors {
     }
 }
 
-/// The 16-byte descriptor of the task-state segment at `base` (Intel SDM volume 3, 9.2.3).
+/// Returns the 16-byte descriptor of the task-state segment at `base` (Intel SDM volume 3, 9.2.3).
 const fn task_descriptor(base: u64) -> (u64, u64) {
     let limit = size_of::<TaskStateSegment>() as u64 - 1;
     let low = limit | (base & 0x00ff_ffff) << 16 | TASK_TYPE | (base >> 24 & 0xff) << 56;

@@ -124,7 +124,7 @@ unsafe extern "C" {
     static trap_stubs: u8;
 }
 
-/// Where the dispatcher returns to: above its frame lies a [`TrapFrame`].
+/// Returns where the dispatcher returns to: above its frame lies a [`TrapFrame`].
 pub fn trap_return() -> VirtAddr {
     unsafe extern "C" {
         static trap_return: u8;
@@ -153,7 +153,7 @@ pub fn triple_fault() -> ! {
     unsafe { core::arch::asm!("ud2", options(noreturn)) }
 }
 
-/// A table for CPUs that are parked: a handler for machine checks, and one for whatever else may come.
+/// Returns a table for CPUs that are parked: a handler for machine checks, and one for whatever else may come.
 ///
 /// # Safety
 /// The handlers do not return.

@@ -1,6 +1,7 @@
 //! The I/O APIC: routes a device's interrupt line to a CPU.
 //!
-//! Rhumb takes the console's line and those of non-maskable interrupts; all others are masked. Source: Intel 82093AA data sheet, 3.0 to 3.2.
+//! Rhumb takes the console's line and those of non-maskable interrupts; all others are masked. Source: Intel 82093AA
+//! data sheet, 3.0 to 3.2.
 
 use rhumb_machine::VirtAddr;
 
@@ -35,10 +36,10 @@ pub struct IoApic {
 }
 
 impl IoApic {
-    /// The I/O APIC whose registers stand at `registers` and whose first line is `first_gsi`.
+    /// Returns the I/O APIC whose registers are at `registers` and whose first line is `first_gsi`.
     ///
     /// # Safety
-    /// `registers` is an uncached mapping of an I/O APIC's page that stays, and nobody else uses it.
+    /// `registers` is an uncached mapping of an I/O APIC's page that stays, and no other code uses it.
     pub const unsafe fn new(registers: VirtAddr, first_gsi: u32) -> Self {
         Self { registers, first_gsi }
     }
@@ -59,12 +60,12 @@ impl IoApic {
         }
     }
 
-    /// How many lines it has.
+    /// Returns how many lines it has.
     pub fn lines(&mut self) -> u32 {
         (self.read(VERSION) >> 16 & 0xff) + 1
     }
 
-    /// Whether `gsi` is one of its lines.
+    /// Tells whether `gsi` is one of its lines.
     pub fn serves(&mut self, gsi: u32) -> bool {
         gsi.checked_sub(self.first_gsi).is_some_and(|line| line < self.lines())
     }

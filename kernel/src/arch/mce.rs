@@ -1,10 +1,11 @@
 //! Machine checks: what the hardware found broken.
 //!
-//! Each CPU has banks of registers, in which it records errors: a status, often an address. The exception says only that
-//! there is a record. Every CPU looks into its own banks first thing in the exception and notes the worst record in its
-//! area, because an error that concerns all is told to all, and the CPU that reports need not be the one that has it.
+//! Each CPU has banks of registers, in which it records errors: a status, often an address. The exception says only
+//! that there is a record. Every CPU looks into its own banks first thing in the exception and notes the worst record
+//! in its area, because an error that concerns all is told to all, and the CPU that reports need not be the one that
+//! has it.
 //!
-//! What the firmware left in the banks is from before this boot: it is logged, and cleared.
+//! Records that the firmware left in the banks are from before this boot: they are logged, and cleared.
 //!
 //! Source: Intel SDM volume 3, chapter 17 (17.3 banks, 17.8 initialisation, 17.10 handling).
 
@@ -36,7 +37,7 @@ const UNCORRECTED: u64 = 1 << 61;
 const HAS_MISC: u64 = 1 << 59;
 const HAS_ADDRESS: u64 = 1 << 58;
 
-/// What a bank holds.
+/// The contents of a bank.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
     pub bank: u32,
@@ -80,7 +81,7 @@ impl Noted {
         }
     }
 
-    /// How many records the CPU has found, and the worst of them.
+    /// Returns how many records the CPU has found, and the worst of them.
     pub fn read(&self) -> Option<(u32, Record)> {
         let records = self.records.load(Relaxed);
         if records == 0 {
@@ -118,7 +119,7 @@ fn banks() -> u32 {
     if features().machine_check_banks { (read(MCG_CAP) & CAP_COUNT) as u32 } else { 0 }
 }
 
-/// The record in `bank`, if there is a valid one.
+/// Returns the record in `bank`, if there is a valid one.
 fn record(bank: u32) -> Option<Record> {
     let status = read(STATUS + 4 * bank);
     let with = |bit, register| (status & bit != 0).then(|| read(register + 4 * bank));
@@ -161,8 +162,8 @@ pub fn enable() -> Old {
     old
 }
 
-/// Notes what this CPU's banks hold in `noted`, which is in its area, and lets the next machine check be told: a CPU on which one comes before
-/// that resets the machine. First thing in the exception's handler.
+/// Notes what this CPU's banks hold in `noted`, which is in its area, and lets the next machine check be told: a CPU on
+/// which one comes before that resets the machine. First thing in the exception's handler.
 pub fn note(noted: &Noted) {
     if !features().machine_check_banks {
         return;

@@ -1,8 +1,9 @@
 //! This CPU's MTRRs: read, held against the memory map, and compared among the CPUs.
 //!
-//! The kernel changes none of them. RAM that they do not make write-back is slow at best, and a large page of the direct
-//! map over a border of types is undefined; CPUs that differ see one memory in two ways. Neither is mended here: a warning
-//! names it, since nothing else would. What they mean is `rhumb_smp::mtrr`'s. Source: Intel SDM volume 3, 13.11.
+//! The kernel changes none of them. RAM that they do not make write-back is slow at best, and a large page of the
+//! direct map over a border of types is undefined; CPUs that differ see one memory in two ways. Neither is mended here:
+//! a warning names it, since nothing else would. What they mean is `rhumb_smp::mtrr`'s. Source: Intel SDM volume 3,
+//! 13.11.
 
 use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -21,13 +22,13 @@ const CAP_HAS_FIXED: u64 = 1 << 8;
 /// Lines about RAM that is not write-back: enough to see what is wrong.
 const MOST_LINES: usize = 4;
 
-/// What the boot CPU's registers come to; 0 where it has none.
+/// The digest of the boot CPU's registers; 0 where it has none.
 static BOOT_DIGEST: AtomicU64 = AtomicU64::new(0);
 /// How many CPUs have others, and one of them.
 static DIFFERENT: AtomicU32 = AtomicU32::new(0);
 static AN_EXAMPLE: AtomicU32 = AtomicU32::new(0);
 
-/// This CPU's; `None` where it has none.
+/// Returns this CPU's; `None` where it has none.
 fn read() -> Option<Mtrrs> {
     const HAS_MTRRS: u32 = 1 << 12;
     if __cpuid_count(1, 0).edx & HAS_MTRRS == 0 {
@@ -44,7 +45,8 @@ fn read() -> Option<Mtrrs> {
     Some(Mtrrs::new(register(IA32_MTRR_DEF_TYPE), fixed, pairs))
 }
 
-/// Warns of `ram`, which is above the first MiB, that the boot CPU's do not make write-back. Before other CPUs compare theirs.
+/// Warns of `ram`, which is above the first MiB, that the boot CPU's do not make write-back. Before other CPUs compare
+/// theirs.
 pub fn report(ram: impl Iterator<Item = PhysRange>) {
     let Some(mtrrs) = read() else { return };
     BOOT_DIGEST.store(mtrrs.digest(), Relaxed);
@@ -70,7 +72,7 @@ pub fn report(ram: impl Iterator<Item = PhysRange>) {
     }
 }
 
-/// Whether a hypervisor says that it is there.
+/// Tells whether a hypervisor says that it is there.
 fn is_virtual() -> bool {
     const HYPERVISOR: u32 = 1 << 31;
     __cpuid_count(1, 0).ecx & HYPERVISOR != 0

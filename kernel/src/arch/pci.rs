@@ -1,4 +1,5 @@
-//! PCI configuration space, by the two ports that every PC has (mechanism 1): enough to find a serial port and to reset.
+//! PCI configuration space, by the two ports that every PC has (mechanism 1): enough to find a serial port and to
+//! reset.
 //!
 //! Source: PCI Local Bus Specification 3.0, 3.2.2.3.2 and 6.1.
 
@@ -60,8 +61,8 @@ impl Function {
     }
 }
 
-/// The I/O ports of the first serial port among the devices of all buses that is a 16550 and that the firmware has given
-/// ports. Not for use while others use the configuration space.
+/// Returns the I/O ports of the first serial port among the devices of all buses that is a 16550 and that the firmware
+/// has given ports. Not for use while others use the configuration space.
 pub fn find_serial_port() -> Option<u16> {
     let functions = (0..=u8::MAX).flat_map(|bus| (0..32).flat_map(move |device| functions_of(bus, device)));
     functions.filter_map(ports_of_serial).next()

@@ -1,7 +1,7 @@
 //! CPUs that do not keep what their features promise.
 //!
-//! Sources: Intel's specification updates (errata "APIC timer may not be as expected in TSC-deadline mode", HSE, BDF, SKX
-//! and others; the revisions are those that Linux demands); AMD's BIOS and Kernel Developer's Guide for family 10h,
+//! Sources: Intel's specification updates (errata "APIC timer may not be as expected in TSC-deadline mode", HSE, BDF,
+//! SKX and others; the revisions are those that Linux demands); AMD's BIOS and Kernel Developer's Guide for family 10h,
 //! 2.4.3.3.3 (C1E).
 
 use core::arch::x86_64::__cpuid_count;
@@ -13,7 +13,7 @@ const AMD_INTERRUPT_PENDING: u32 = 0xc001_0055;
 /// The two ways in which both cores' halt becomes a deeper sleep, in which the APIC timer does not count.
 const AMD_C1E: u64 = 1 << 27 | 1 << 28;
 
-/// What this CPU is.
+/// The make of this CPU.
 struct Model {
     is_intel: bool,
     is_amd: bool,
@@ -44,7 +44,7 @@ impl Model {
     }
 }
 
-/// The first revision of the microcode with which a model's APIC timer keeps its deadlines; 0 where all do.
+/// Returns the first revision of the microcode with which a model's APIC timer keeps its deadlines; 0 where all do.
 const fn deadline_microcode(model: u32, stepping: u32) -> u32 {
     match (model, stepping) {
         (0x3f, 2) => 0x3a,
@@ -66,7 +66,7 @@ const fn deadline_microcode(model: u32, stepping: u32) -> u32 {
     }
 }
 
-/// Whether the APIC timer of this CPU misses TSC deadlines. A virtual machine's timer is its host's affair.
+/// Tells whether the APIC timer of this CPU misses TSC deadlines. A virtual machine's timer is its host's affair.
 pub fn deadline_is_broken() -> bool {
     let cpu = Model::read();
     if !cpu.is_intel || cpu.is_virtual || cpu.family != 6 {
@@ -76,7 +76,7 @@ pub fn deadline_is_broken() -> bool {
     needed != 0 && microcode() < needed
 }
 
-/// The revision of this CPU's microcode: CPUID puts it into the register.
+/// Returns the revision of this CPU's microcode: CPUID puts it into the register.
 fn microcode() -> u32 {
     let mut signature = Msr::new(IA32_BIOS_SIGN_ID);
     // SAFETY: every Intel CPU of family 6 has the register, and a write of 0 changes nothing but its own next value.

@@ -62,7 +62,7 @@ impl Uart {
         })
     }
 
-    /// Whether there is one: its four interrupts can be turned on and off, and the bits above cannot.
+    /// Tells whether there is one: its four interrupts can be turned on and off, and the bits above cannot.
     fn is_there(&mut self) -> bool {
         self.write(INTERRUPTS, 0);
         let off = self.read(INTERRUPTS);
@@ -85,13 +85,13 @@ impl Uart {
         if self.read(FIFO) & FIFO_IS_ON == FIFO_IS_ON {
             self.room = FIFO_BYTES;
         }
-        // What was there before is no interrupt any more.
+        // The bytes that were there before raise no interrupt any more.
         for register in [LINE_STATUS, DATA, FIFO, MODEM_STATUS] {
             self.read(register);
         }
     }
 
-    /// How many bytes it takes now: none while it sends.
+    /// Returns how many bytes it takes now: none while it sends.
     pub fn room(&mut self) -> usize {
         if self.read(LINE_STATUS) & CAN_TAKE != 0 { self.room } else { 0 }
     }
@@ -101,7 +101,7 @@ impl Uart {
         self.write(DATA, byte);
     }
 
-    /// A byte that has arrived.
+    /// Returns a byte that has arrived.
     pub fn receive(&mut self) -> Option<u8> {
         (self.read(LINE_STATUS) & HAS_DATA != 0).then(|| self.read(DATA))
     }

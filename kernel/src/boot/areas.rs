@@ -40,7 +40,7 @@ pub(super) fn reserve(
 pub fn make(boot: &Boot) {
     for cpu in (1..boot.cpus).filter_map(CpuId::new) {
         let Some(&place) = boot.areas.get(cpu.index()) else { continue };
-        // SAFETY: the frames were reserved for this at boot, are in the direct map, and nobody else knows them. The
+        // SAFETY: the frames were reserved for this at boot, are in the direct map, and no other code knows them. The
         // direct map is 4-KiB aligned there and the area's size is a multiple of its alignment.
         let area: &'static PerCpu = unsafe {
             let area = place.as_mut_ptr::<PerCpu>();

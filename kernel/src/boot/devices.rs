@@ -20,7 +20,7 @@ const POWER: &str = "power control";
 const CONSOLE: &str = "serial port";
 const HPET: &str = "event timer";
 
-/// The pages of device registers to map, each once: two I/O APICs may share one.
+/// Returns the pages of device registers to map, each once: two I/O APICs may share one.
 ///
 /// Where the firmware calls such a page RAM, one of its tables is wrong. The page is taken out of RAM and used as
 /// registers: if it is RAM after all, a page is lost and nothing else. Only a page that holds something already, the

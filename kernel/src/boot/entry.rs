@@ -23,7 +23,7 @@ pub const SCRATCH_BASE: u64 = 0xffff_ff80_0000_0000;
 /// How much physical memory the boot tables show at address 0.
 pub const IDENTITY_BYTES: u64 = 4 << 30;
 
-/// What the stub tells Rust where a PVH loader loaded the kernel; else it was multiboot2.
+/// The number that the stub passes to Rust where a PVH loader loaded the kernel; else it was multiboot2.
 pub const LOADER_PVH: u32 = 0;
 
 global_asm!(
@@ -55,7 +55,7 @@ multiboot2_header:
     .short 1, 1
     .long 16
     .long 14, 15
-    // Entry point of an ELF image whose e_entry is for somebody else.
+    // Entry point of an ELF image whose e_entry is for another loader.
     .balign 8
     .short 3, 0
     .long 12

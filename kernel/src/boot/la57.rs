@@ -87,7 +87,8 @@ const TABLE_BITS: u64 = 3;
 pub unsafe fn enter() {
     let physical = |table: *const [u64; 512]| table as u64 - IMAGE_OFFSET;
     let below = physical(&raw const boot_root) | TABLE_BITS;
-    // SAFETY: nobody else touches this table. Entry 0 shows the low addresses, entry 511 the image and the scratch slots.
+    // SAFETY: no other code touches this table. Entry 0 shows the low addresses, entry 511 the image and the scratch
+    // slots.
     unsafe {
         (&raw mut boot_root_5[0]).write_volatile(below);
         (&raw mut boot_root_5[511]).write_volatile(below);

@@ -8,7 +8,7 @@
 //! enter      those tables and the main stack; the boot tables and their identity mapping are gone
 //! ```
 //!
-//! What cannot be worked with ends in one sentence on the console: see [`refuse`].
+//! A machine on which the kernel cannot run ends the boot in one sentence on the console: see [`refuse`].
 
 pub mod areas;
 pub mod descriptors;
@@ -171,8 +171,8 @@ fn warn_of<F: Display>(findings: &Findings<F>) {
     }
 }
 
-/// Whether the firmware does not list the CPU that `startcpu=` names. A CPU that is listed is started anyway, and must
-/// not be started twice: the second time would reset it.
+/// Tells whether the firmware does not list the CPU that `startcpu=` names. A CPU that is listed is started anyway, and
+/// must not be started twice: the second time would reset it.
 fn is_unlisted(topology: &Topology, apic_id: u32) -> bool {
     let is_listed = topology.startable().any(|cpu| cpu.apic_id == apic_id);
     if is_listed {
@@ -185,7 +185,7 @@ fn reserve(map: &mut MemoryMap, range: PhysRange, why: Reservation) {
     map.reserve(range, why).unwrap_or_else(|error| refuse(error));
 }
 
-/// The firmware's memory map, with everything that is in use already reserved.
+/// Returns the firmware's memory map, with everything that is in use already reserved.
 fn read_memory_map(info: &BootInfo) -> MemoryMap {
     let (mut map, findings) =
         MemoryMap::from_firmware(info.memory.iter().copied()).unwrap_or_else(|error| refuse(error));
@@ -262,7 +262,7 @@ fn choose_levels(options: &Options, map: &MemoryMap) -> Levels {
     Levels::Five
 }
 
-/// The largest page for the direct map: what the CPU has, within what the command line allows.
+/// Returns the largest page for the direct map: what the CPU has, within what the command line allows.
 fn choose_page_size(options: &Options) -> PageSize {
     let allowed = options.direct_map_pages.unwrap_or(PageSize::Size1G);
     let huge = largest_possible(options) == PageSize::Size1G;
@@ -275,12 +275,12 @@ fn choose_page_size(options: &Options) -> PageSize {
     allowed
 }
 
-/// The largest page that the CPU has, unless the command line says no.
+/// Returns the largest page that the CPU has, unless the command line says no.
 fn largest_possible(options: &Options) -> PageSize {
     if features().huge_pages && options.gigabyte_pages { PageSize::Size1G } else { PageSize::Size2M }
 }
 
-/// How many CPUs to be ready for, and the page that the others start in; one CPU where no page is free for it.
+/// Returns how many CPUs to be ready for, and the page that the others start in; one CPU where no page is free for it.
 fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (usize, Option<PhysRange>) {
     let cpus = (topology.startable().count() + usize::from(options.unlisted_cpu.is_some()))
         .min(options.max_cpus.unwrap_or(MAX_CPUS))

@@ -31,7 +31,7 @@ use crate::layout::{Stack, image};
 /// Text, read-only data, trampoline: three, with room for the executable pool's first piece.
 pub const MAX_READ_ONLY: usize = 4;
 
-/// What is to be built.
+/// The trees that are to be built.
 pub struct Wanted<'a> {
     pub levels: Levels,
     pub largest: PageSize,
@@ -51,13 +51,13 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The node of the CPU that will have this number, if all CPUs before it start.
+    /// Returns the node of the CPU that will have this number, if all CPUs before it start.
     pub fn node_of(&self, cpu: usize) -> NodeId {
         self.topology.startable().nth(cpu).map_or(NodeId::FIRST, |cpu| cpu.node)
     }
 }
 
-/// What was built.
+/// The trees that were built.
 pub struct Built {
     pub root: Root,
     /// The tree that other CPUs start on.
@@ -132,12 +132,12 @@ impl From<NoDescriptors> for PagingError {
 /// The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB.
 const LOW_CEILING: PhysAddr = PhysAddr::new(1 << 32);
 
-/// All tables stay reachable through the direct map, so they lie below its limit.
+/// Returns the end of the memory for tables: all of them stay reachable through the direct map, so below its limit.
 fn ceiling(limit: Option<PhysAddr>) -> PhysAddr {
     limit.unwrap_or(PhysAddr::new(u64::MAX))
 }
 
-/// A block for tables that are to be protected, low enough for each of them.
+/// Returns a block for tables that are to be protected, low enough for each of them.
 pub fn take_first_block(
     map: &mut MemoryMap,
     limit: Option<PhysAddr>,
@@ -310,8 +310,8 @@ fn map_stacks<M: TableMemory>(
     Ok(())
 }
 
-/// A table for each CPU's windows, of its node's memory, all entries clear: a page is mapped there and removed again, and the table stays.
-/// Nothing has used these addresses, so nothing is flushed.
+/// A table for each CPU's windows, of its node's memory, all entries clear: a page is mapped there and removed again,
+/// and the table stays. Nothing has used these addresses, so nothing is flushed.
 fn prepare_windows<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
@@ -346,8 +346,8 @@ fn map_devices<M: TableMemory>(
     Ok(())
 }
 
-/// Where each of `devices` is mapped: one after the other, with an absent page between, so that no overrun of one
-/// reaches the next.
+/// Returns where each of `devices` is mapped: one after the other, with an absent page between, so that no overrun of
+/// one reaches the next.
 pub fn device_places(devices: &[PhysRange]) -> impl Iterator<Item = VirtAddr> {
     devices.iter().scan(layout::DEVICES, |next, device| {
         let place = *next;

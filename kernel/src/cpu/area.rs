@@ -1,4 +1,4 @@
-//! What belongs to one CPU, reached through the GS base.
+//! The area of one CPU, reached through the GS base.
 //!
 //! The boot CPU's area is static, so that it exists before any memory is found; the others' come from the boot
 //! allocator. Each area begins with its own address, so `gs:0` yields a reference. Counters are written by their CPU
@@ -53,13 +53,13 @@ impl Counter {
         unsafe { asm!("add qword ptr [{}], {}", in(reg) self.0.as_ptr(), in(reg) n, options(nostack)) };
     }
 
-    /// The number now.
+    /// Returns the number now.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// What `vmstat` and `cpus` sum up.
+/// The counters that `vmstat` and `cpus` sum up.
 #[derive(Default)]
 pub struct Counters {
     pub timer_interrupts: Counter,
@@ -111,7 +111,7 @@ impl<T> core::ops::Deref for OwnLine<T> {
     }
 }
 
-// What one CPU writes often does not lie in the line that the others look at.
+// Words that one CPU writes often do not lie in the line that the others look at.
 const _: () = assert!(offset_of!(PerCpu, lazy).is_multiple_of(64) && size_of::<OwnLine<LazyCpu>>() == 64);
 
 /// One CPU's own data.
@@ -132,9 +132,9 @@ pub struct PerCpu {
     pub report_depth: AtomicU32,
     /// Where an expected fault of `cpu::probe` goes on, 0 when none is expected.
     pub probe_resume: AtomicU64,
-    /// What the last expected fault's handler had in the register of protection keys, where tables have one.
+    /// The value that the last expected fault's handler had in the register of protection keys, where tables have one.
     pub handler_keys: AtomicU64,
-    /// What to add to its time-stamp counter so that it shows what the boot CPU's shows. Wraps.
+    /// The number to add to its time-stamp counter so that it shows what the boot CPU's shows. Wraps.
     pub tsc_offset: AtomicU64,
     /// Which inputs of its APIC carry non-maskable interrupts: see [`PerCpu::inputs`].
     inputs: AtomicU32,
@@ -164,7 +164,7 @@ pub struct PerCpu {
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
-    /// The area of `cpu`, not yet known to anyone.
+    /// Returns the area of `cpu`, not yet known to anyone.
     pub const fn new(id: CpuId) -> Self {
         Self {
             this: AtomicPtr::new(core::ptr::null_mut()),
@@ -193,12 +193,12 @@ impl PerCpu {
         }
     }
 
-    /// This CPU's own log.
+    /// Returns this CPU's own log.
     pub fn log_ring(&'static self) -> &'static Ring<'static> {
         self.log_ring.call_once(|| Ring::new(&self.log_slots))
     }
 
-    /// What the two inputs of its APIC are for.
+    /// Returns the purpose of the two inputs of its APIC.
     pub fn inputs(&self) -> [Input; 2] {
         let bits = self.inputs.load(Relaxed);
         [bits, bits >> 8].map(|bits| match bits & 3 {
@@ -216,7 +216,7 @@ impl PerCpu {
         self.inputs.store(first | second << 8, Relaxed);
     }
 
-    /// The control registers that its CPU noted last.
+    /// Returns the control registers that its CPU noted last.
     pub fn noted_controls(&self) -> Controls {
         let [cr0, cr4, efer] = self.controls.each_ref().map(|word| word.load(Relaxed));
         Controls { cr0, cr4, efer }
@@ -230,12 +230,12 @@ impl PerCpu {
         }
     }
 
-    /// Its CPU.
+    /// Returns its CPU.
     pub fn id(&self) -> CpuId {
         self.id
     }
 
-    /// The node its CPU belongs to.
+    /// Returns the node its CPU belongs to.
     pub fn node(&self) -> NodeId {
         NodeId::new(self.node.load(Relaxed) as usize).unwrap_or(NodeId::FIRST)
     }
@@ -268,7 +268,7 @@ pub fn install(area: &'static PerCpu) {
     unsafe { Msr::new(IA32_GS_BASE).write(core::ptr::from_ref(area) as u64) };
 }
 
-/// Where GS leads: the address of this CPU's area, unless something has gone very wrong.
+/// Returns where GS leads: the address of this CPU's area, unless something has gone very wrong.
 pub fn gs_base() -> u64 {
     // SAFETY: a read of an MSR that every 64-bit CPU has.
     unsafe { Msr::new(IA32_GS_BASE).read() }
@@ -289,7 +289,7 @@ pub fn lower_preempt_depth() {
     unsafe { asm!("dec qword ptr gs:[{}]", const offset_of!(PerCpu, preempt_depth), options(nostack)) };
 }
 
-/// The area of the CPU on which this runs. The caller stays on it while that matters: see [`Pinned`].
+/// Returns the area of the CPU on which this runs. The caller stays on it while that matters: see [`Pinned`].
 #[inline(always)]
 pub fn here() -> &'static PerCpu {
     let pointer: *const PerCpu;
@@ -300,20 +300,20 @@ pub fn here() -> &'static PerCpu {
     }
 }
 
-/// The area of the CPU that `pinned` names.
+/// Returns the area of the CPU that `pinned` names.
 #[inline(always)]
 pub fn of_pinned(_pinned: Pinned<'_>) -> &'static PerCpu {
     here()
 }
 
-/// The area of `cpu`, or `None` if it has not been registered.
+/// Returns the area of `cpu`, or `None` if it has not been registered.
 pub fn of(cpu: CpuId) -> Option<&'static PerCpu> {
     let pointer = AREAS[cpu.index()].load(Acquire);
-    // SAFETY: only `register` writes the array, with references that live for ever.
+    // SAFETY: only `register` writes the array, with `'static` references.
     unsafe { pointer.as_ref() }
 }
 
-/// All registered areas, by CPU number.
+/// Returns all registered areas, by CPU number.
 pub fn all() -> impl Iterator<Item = &'static PerCpu> {
     (0..MAX_CPUS).filter_map(CpuId::new).map_while(of)
 }

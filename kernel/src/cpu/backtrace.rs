@@ -1,8 +1,9 @@
-//! Who called whom, by name.
+//! Backtraces: the chain of callers, by name.
 //!
-//! Follows the chain of frame pointers: at each `rbp` stands the caller's `rbp`, above it the return address. Nothing
-//! of it is trusted: every word is read through [`probe`], each frame must lie above the one before (or on the main stack,
-//! behind an interrupt stack), and the depth is bounded. Names come from the symbol table that the build puts behind the read-only data.
+//! Follows the chain of frame pointers: at each `rbp` lies the caller's `rbp`, above it the return address. Nothing of
+//! it is trusted: every word is read through [`probe`], each frame must lie above the one before (or on the main stack,
+//! behind an interrupt stack), and the depth is bounded. Names come from the symbol table that the build puts behind
+//! the read-only data.
 
 use core::fmt::{self, Write};
 use core::mem::offset_of;
@@ -28,7 +29,7 @@ pub struct Caller {
     pub rbp: u64,
 }
 
-/// The nearest caller of the function with frame pointer `rbp` whose name begins with none of `prefixes`.
+/// Returns the nearest caller of the function with frame pointer `rbp` whose name begins with none of `prefixes`.
 #[cfg_attr(not(feature = "kasan"), allow(dead_code))]
 pub fn first_caller_outside(rbp: u64, prefixes: &[&str]) -> Option<Caller> {
     let table = symbols()?;
@@ -81,8 +82,8 @@ pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
     writeln!(out, "  ... more than {MAX_FRAMES} frames")
 }
 
-/// Whether a frame at `caller` can be the caller's of one at `frame`: it lies above it, or on the stack that an interrupt
-/// stack of the same CPU was switched to from.
+/// Tells whether a frame at `caller` can be the caller's of one at `frame`: it lies above it, or on the stack that an
+/// interrupt stack of the same CPU was switched to from.
 fn may_follow(frame: u64, caller: u64) -> bool {
     let stack_of = |frame| layout::stack_at(VirtAddr::new(frame)).map(|(cpu, stack, _)| (cpu, stack));
     match (stack_of(frame), stack_of(caller)) {
@@ -112,7 +113,7 @@ pub fn for_each_caller(mut each: impl FnMut(VirtAddr) -> bool) {
     }
 }
 
-/// The function that a return address lies in.
+/// Returns the function that a return address lies in.
 pub fn name_of(return_to: VirtAddr) -> Option<&'static str> {
     // A call's return address may be the first of the next function: look up the call itself.
     Some(symbols()?.lookup(return_to.get().wrapping_sub(1))?.name)
@@ -148,7 +149,7 @@ pub fn check_symbols() {
     }
 }
 
-/// The kernel's symbols; `None` where the image carries none (it was not built by `cargo xtask`).
+/// Returns the kernel's symbols; `None` where the image carries none (it was not built by `cargo xtask`).
 pub fn symbols() -> Option<SymbolTable<'static>> {
     SYMBOLS.get().copied().or_else(|| SymbolTable::parse(image::symbols()).ok())
 }

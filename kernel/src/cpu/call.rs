@@ -1,7 +1,7 @@
 //! Cross-calls on this machine: `rhumb_smp::call`'s protocol, this machine's interrupts, and an end to waiting.
 //!
-//! A CPU that does not answer would stop the whole kernel without a word. So waiting ends: after [`PATIENCE_NS`] the CPU
-//! that waits panics; the report names the CPUs that have not answered, and says where each of them is.
+//! A CPU that does not answer would stop the whole kernel without a word. So waiting ends: after [`PATIENCE_NS`] the
+//! CPU that waits panics; the report names the CPUs that have not answered, and says where each of them is.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -94,7 +94,7 @@ fn accuse(cpus: &CpuMask) {
     }
 }
 
-/// The CPUs that have not answered, for a report.
+/// Returns the CPUs that have not answered, for a report.
 pub fn silent() -> CpuMask {
     let is_silent = |cpu: &CpuId| SILENT[cpu.index() / 64].load(Relaxed) & 1 << (cpu.index() % 64) != 0;
     (0..MAX_CPUS).filter_map(CpuId::new).filter(is_silent).collect()

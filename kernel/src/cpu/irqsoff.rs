@@ -1,9 +1,9 @@
 //! The tracer of stretches with interrupts off: the longest, by the place that turned them off.
 //!
-//! A stretch begins where the CPU's first [`IrqGuard`](rhumb_machine::IrqGuard) is made while interrupts are on, or where
-//! an interrupt's handler begins, and ends where interrupts come on again. Its place is a line of source: that of the
-//! guard (for a lock, the line that takes the lock), or the handler's. Time is the TSC's: under `-icount` a tick is an
-//! instruction. On a host that shares its processors the longest stretch may be one in which the host ran something
+//! A stretch begins where the CPU's first [`IrqGuard`](rhumb_machine::IrqGuard) is made while interrupts are on, or
+//! where an interrupt's handler begins, and ends where interrupts come on again. Its place is a line of source: that of
+//! the guard (for a lock, the line that takes the lock), or the handler's. Time is the TSC's: under `-icount` a tick is
+//! an instruction. On a host that shares its processors the longest stretch may be one in which the host ran something
 //! else; many runs, or `-icount`, tell.
 //!
 //! Each CPU writes its own table, with interrupts off, by plain loads and stores, and allocates nothing. A non-maskable
@@ -40,18 +40,18 @@ impl Place {
         }
     }
 
-    /// The line; `None` of a place that no stretch has taken.
+    /// Returns the line; `None` of a place that no stretch has taken.
     pub fn line(&self) -> Option<&'static Location<'static>> {
         // SAFETY: only `Trace::slot` writes the pointer, from a reference that lives permanently.
         unsafe { self.line.load(Relaxed).as_ref() }
     }
 
-    /// The longest stretch, in ticks of the TSC.
+    /// Returns the longest stretch, in ticks of the TSC.
     pub fn longest(&self) -> u64 {
         self.longest.load(Relaxed)
     }
 
-    /// How many stretches began there.
+    /// Returns how many stretches began there.
     pub fn times(&self) -> u64 {
         self.times.load(Relaxed)
     }
@@ -108,17 +108,17 @@ impl Trace {
         }
     }
 
-    /// The places that have been told apart, and those not taken yet.
+    /// Returns the places that have been told apart, and those not taken yet.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// How many stretches began at places past those that there is room for.
+    /// Returns how many stretches began at places past those that there is room for.
     pub fn unplaced(&self) -> u64 {
         self.unplaced.load(Relaxed)
     }
 
-    /// The slot of a line, taken where it has none yet.
+    /// Returns the slot of a line, taken where it has none yet.
     fn slot(&self, line: *mut Location<'static>) -> Option<&Place> {
         if line.is_null() {
             return None;

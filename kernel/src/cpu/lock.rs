@@ -15,15 +15,15 @@ use super::machine::{KernelMachine, MACHINE};
 pub struct IrqMutex<T>(SpinMutex<T>);
 
 /// A held lock, with interrupts off. Fields drop in order: first the lock opens, then interrupts come back, if this was
-/// the CPU's last guard. So guards of several locks may be dropped in any order. A guard stays on its CPU: it is neither
-/// `Send` nor `Sync`, because an [`IrqGuard`] is neither.
+/// the CPU's last guard. So guards of several locks may be dropped in any order. A guard stays on its CPU: it is
+/// neither `Send` nor `Sync`, because an [`IrqGuard`] is neither.
 pub struct IrqMutexGuard<'a, T> {
     value: SpinMutexGuard<'a, T>,
     _irq: IrqGuard<'static, KernelMachine>,
 }
 
 impl<T> IrqMutex<T> {
-    /// An open lock.
+    /// Returns an open lock.
     pub const fn new(value: T) -> Self {
         Self(SpinMutex::new(value))
     }
@@ -44,7 +44,7 @@ impl<T> IrqMutex<T> {
         }
     }
 
-    /// The lock if it is open now.
+    /// Returns the lock if it is open now.
     #[track_caller]
     pub fn try_lock(&self) -> Option<IrqMutexGuard<'_, T>> {
         let irq = MACHINE.irq_off();

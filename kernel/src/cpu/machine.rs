@@ -22,7 +22,7 @@ pub struct KernelMachine;
 /// The machine.
 pub static MACHINE: KernelMachine = KernelMachine;
 
-/// Whether a guard on this CPU keeps interrupts off. Then they may not be turned on by hand.
+/// Tells whether a guard on this CPU keeps interrupts off. Then they may not be turned on by hand.
 pub fn holds_irqs_off() -> bool {
     area::here().irq_depth.load(Relaxed) != IrqDepth::NONE.bits()
 }
@@ -89,8 +89,8 @@ unsafe impl Machine for KernelMachine {
     }
 }
 
-// SAFETY: `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher waits for a
-// CPU that starts until that CPU is listed (`cpu::flush_targets`).
+// SAFETY: `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher waits for
+// a CPU that starts until that CPU is listed (`cpu::flush_targets`).
 unsafe impl Tlb for KernelMachine {
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
         area::of_pinned(pinned).counters.flushes.count();

@@ -10,7 +10,7 @@
 //! | [`root`] | the tree of page tables that all load |
 //! | [`machine`], [`lock`] | this hardware as the memory crates see it; the kernel's lock |
 //! | [`clock`] | time, and alarms |
-//! | [`probe`], [`backtrace`] | touching what may not be there; who called whom |
+//! | [`probe`], [`backtrace`] | touching what may not be there; the chain of callers |
 //! | [`irqsoff`], [`kasan`] | the tracer of interrupts off and the checker of accesses, in kernels built with them |
 
 pub mod area;

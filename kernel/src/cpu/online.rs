@@ -16,17 +16,17 @@ pub(super) static STARTS: Starts = Starts::new();
 
 static ONLINE: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
 
-/// The CPUs that run.
+/// Returns the CPUs that run.
 pub fn online() -> CpuMask {
     CpuMask::from_words(core::array::from_fn(|word| ONLINE[word].load(Acquire)))
 }
 
-/// The CPUs that may hold a translation of the kernel's tables, but for those that have parked: these use the image alone,
-/// whose tables stay.
+/// Returns the CPUs that may hold a translation of the kernel's tables, but for those that have parked: these use the
+/// image alone, whose tables stay.
 ///
 /// A CPU that starts walks the tables before it is listed, and cannot flush for others then. So the caller waits for a
-/// start that is under way: a millisecond; where that CPU does not answer, as long as it is waited for. Calls are served
-/// meanwhile.
+/// start that is under way: a millisecond; where that CPU does not answer, as long as it is waited for. Calls are
+/// served meanwhile.
 pub fn flush_targets() -> CpuMask {
     let mut waited = Waited::default();
     STARTS.wait(|| {

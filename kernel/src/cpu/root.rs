@@ -19,7 +19,7 @@ pub unsafe fn set(table: Pfn) {
     TABLE.store(table.get(), Release);
 }
 
-/// The top table; frame 0 before boot has named it.
+/// Returns the top table; frame 0 before boot has named it.
 pub fn table() -> Pfn {
     Pfn::new(TABLE.load(Acquire))
 }

@@ -35,11 +35,11 @@ const BETWEEN_STARTUPS_NS: u64 = 200_000;
 
 /// Whether the CPU that is being started takes part.
 static START: StartWord = StartWord::new();
-/// What a CPU does once it takes part.
+/// The function that a CPU runs once it takes part.
 static THEN: Once<fn() -> !> = Once::new();
 
-/// Sets up the CPU that `area` belongs to, all but for taking part: descriptors, traps, protections, machine checks, APIC.
-/// Interrupts stay off.
+/// Sets up the CPU that `area` belongs to, all but for taking part: descriptors, traps, protections, machine checks,
+/// APIC. Interrupts stay off.
 ///
 /// Returns what the firmware has left of machine checks: to be told when the CPU takes part.
 ///
@@ -62,8 +62,8 @@ fn set_up(area: &'static PerCpu) -> Result<mce::Old, NotTaken> {
 /// Lets the CPU that `area` belongs to take part.
 fn take_part(area: &PerCpu) {
     set_online(area.id());
-    // A flusher that does not find this CPU online has written its entries before the start began (`flush_targets`). For
-    // the boot CPU, which no CPU starts: before this fence, and the flush drops all that was read before (I6).
+    // A flusher that does not find this CPU online has written its entries before the start began (`flush_targets`).
+    // For the boot CPU, which no CPU starts: before this fence, and the flush drops all that was read before (I6).
     fence(SeqCst);
     tlb::flush_all_local();
 }
@@ -89,7 +89,7 @@ pub struct Candidate {
 /// CPUs that do not take part, and have parked.
 static PARKED: AtomicU32 = AtomicU32::new(0);
 
-/// How many CPUs do not take part, and have parked.
+/// Returns how many CPUs do not take part, and have parked.
 pub fn parked() -> u32 {
     PARKED.load(Relaxed)
 }
@@ -103,8 +103,8 @@ impl Drop for CountParked {
     }
 }
 
-/// Starts each candidate that answers, until the areas are used up. Those beyond park: see [`trampoline::park`]. Returns
-/// how many run now, this CPU included. A CPU that takes part goes on with `then`.
+/// Starts each candidate that answers, until the areas are used up. Those beyond park: see [`trampoline::park`].
+/// Returns how many run now, this CPU included. A CPU that takes part goes on with `then`.
 pub fn start_others(candidates: impl Iterator<Item = Candidate>, then: fn() -> !) -> usize {
     THEN.call_once(|| then);
     let mut next = 1;
@@ -161,9 +161,9 @@ enum NotStarted {
     Refused,
 }
 
-/// Starts one CPU. One that does not answer is given up, and then reset, whatever it does: it may not come late, when the
-/// trampoline is gone (it would fault without an interrupt table and take the machine with it). Since it was given up
-/// first, it cannot be online by then. Then it gets a second chance, to park.
+/// Starts one CPU. One that does not answer is given up, and then reset, whatever it does: it may not come late, when
+/// the trampoline is gone (it would fault without an interrupt table and take the machine with it). Since it was given
+/// up first, it cannot be online by then. Then it gets a second chance, to park.
 fn start(area: &'static PerCpu) -> Result<(), NotStarted> {
     let apic_id = area.apic_id.load(Relaxed);
     kasan::stack_is_fresh(area.id());
@@ -174,13 +174,13 @@ fn start(area: &'static PerCpu) -> Result<(), NotStarted> {
     let under_way = STARTS.begin();
     send_startups(apic_id, || mailbox.is_taken());
     wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
-    // A letter that nobody takes comes back; one that is taken means that the CPU is on its way: it gets a second wait.
+    // A letter that no CPU takes comes back; one that is taken means that the CPU is on its way: it gets a second wait.
     if START.progress(apic_id) == Progress::Starting && !mailbox.take_back() {
         wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
     }
-    // Where the CPU has decided, it runs on this area until it is listed or parked: a moment, unless a host lets it wait.
-    // The next CPU may not have the area, or come online, before that: CPUs that run are numbered without gaps, and a
-    // flusher relies on that.
+    // Where the CPU has decided, it runs on this area until it is listed or parked: a moment, unless a host lets it
+    // wait. The next CPU may not have the area, or come online, before that: CPUs that run are numbered without gaps,
+    // and a flusher relies on that.
     match START.cancel(apic_id) {
         Ok(()) => {
             reset(apic_id);

@@ -177,7 +177,7 @@ static LETTER: AtomicPtr<PerCpu> = AtomicPtr::new(core::ptr::null_mut());
 static LETTER_STACK: AtomicU64 = AtomicU64::new(0);
 static PAGE: AtomicU64 = AtomicU64::new(0);
 
-/// What `lidt` takes, behind six bytes that align it.
+/// The operand of `lidt`, behind six bytes that align it.
 #[repr(C)]
 struct TrapsPointer {
     _unused: [u16; 3],
@@ -194,15 +194,16 @@ static PARK_CR4: AtomicU64 = AtomicU64::new(0);
 /// How many CPUs have parked.
 static PARKED: AtomicU32 = AtomicU32::new(0);
 
-/// How often a CPU has parked.
+/// Returns how often a CPU has parked.
 pub fn parked() -> u32 {
     PARKED.load(Acquire)
 }
 
-/// Halts this CPU for good, where neither a machine check nor anything else on it hurts: one that waits for its start-up
-/// with machine checks off resets the machine when one is told to all CPUs.
+/// Halts this CPU for good, where neither a machine check nor anything else on it hurts: one that waits for its
+/// start-up with machine checks off resets the machine when one is told to all CPUs.
 pub fn park() -> ! {
-    // SAFETY: the code leaves the stack, and needs only what `prepare_parking` has set up, which is before any CPU starts.
+    // SAFETY: the code leaves the stack, and needs only what `prepare_parking` has set up, which is before any CPU
+    // starts.
     unsafe { trampoline_park() }
 }
 
@@ -223,12 +224,12 @@ pub fn prepare_parking(root: u64) {
     PARK_CR4.store(machine_check, Release);
 }
 
-/// The trampoline page's number: what a start-up interrupt carries.
+/// Returns the trampoline page's number: what a start-up interrupt carries.
 pub fn page_number() -> u8 {
     (PAGE.load(Relaxed) >> 12) as u8
 }
 
-/// The trampoline's page; `None` where no CPU starts in one.
+/// Returns the trampoline's page; `None` where no CPU starts in one.
 pub fn page() -> Option<PhysRange> {
     let at = Some(PAGE.load(Relaxed)).filter(|&at| at != 0)?;
     PhysRange::of_length(PhysAddr::new(at), 4096)
@@ -271,7 +272,7 @@ impl Mailbox {
         Self(pointer)
     }
 
-    /// Whether the CPU has come.
+    /// Tells whether the CPU has come.
     pub fn is_taken(&self) -> bool {
         LETTER.load(Acquire).is_null()
     }

@@ -1,7 +1,7 @@
 //! Work for every CPU at once, in ordinary context: interrupts on, on the CPU's own stack.
 //!
 //! Until there are threads, this is how stress tests use all CPUs. The idle loop of each CPU looks for a job it has not
-//! done yet; whoever hands one out wakes them with a cross-call, does its own share, and waits for all.
+//! done yet; the CPU that hands one out wakes them with a cross-call, does its own share, and waits for all.
 
 use core::sync::atomic::{
     AtomicBool, AtomicU32,
@@ -82,7 +82,7 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
     BUSY.store(false, Release);
 }
 
-/// Whether a job waits for this CPU.
+/// Tells whether a job waits for this CPU.
 pub fn is_waiting() -> bool {
     !area::here().job.load(Acquire).is_null()
 }

@@ -52,7 +52,7 @@ fn print(out: &mut dyn Output, report: impl fmt::Display) -> Result<(), CommandE
     Ok(())
 }
 
-/// What CPUs keep to themselves counts as free, and is to be seen as such.
+/// The frames that CPUs keep to themselves count as free, and are to be seen as such.
 pub fn drain_all(frames: &Frames<KernelMachine>) {
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();

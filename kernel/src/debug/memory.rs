@@ -20,8 +20,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "meminfo",
         usage: "",
         summary: "memory in use, as /proc/meminfo shows it",
-        help: "MemTotal is all RAM in whole frames; MemFree is what nobody has taken; HighTotal is RAM outside the direct\n\
-               map. DirectMap4k, 2M and 1G say how much of the direct map stands in pages of each size.",
+        help: "MemTotal is all RAM in whole frames; MemFree is free RAM; HighTotal is RAM outside the direct\n\
+               map. DirectMap4k, 2M and 1G say how much of the direct map is in pages of each size.",
         complete: Complete::Nothing,
         run: meminfo,
     },
@@ -144,7 +144,7 @@ impl fmt::Display for Mode<'_> {
     }
 }
 
-/// What a range is: a device by its own name, anything else by its place.
+/// Returns the name of a range: a device's own, anything else's by its place.
 struct What<'a>(&'a Boot, VirtAddr);
 
 impl fmt::Display for What<'_> {

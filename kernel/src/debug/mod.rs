@@ -17,9 +17,9 @@
 //!
 //! Commands of the laboratory are added by `main`.
 //!
-//! In batch mode (for scripts) there is no prompt; one ENQ byte (0x05) tells the other side that the kernel reads, since
-//! bytes that arrive before the UART is programmed are lost. At the end of input the machine turns off, and the exit
-//! port says whether every command succeeded.
+//! In batch mode (for scripts) there is no prompt; one ENQ byte (0x05) tells the other side that the kernel reads,
+//! since bytes that arrive before the UART is programmed are lost. At the end of input the machine turns off, and the
+//! exit port says whether every command succeeded.
 
 pub mod audit;
 mod compaction;
@@ -52,7 +52,7 @@ const PROMPT: &str = "rhumb> ";
 /// Tells a script's side that the kernel reads its input.
 const READY: &str = "\x05";
 
-/// What the commands act on.
+/// The context of the commands.
 pub struct Kernel {
     pub boot: &'static Boot,
 }
@@ -76,7 +76,7 @@ static ENDS: AtomicBool = AtomicBool::new(false);
 /// And for a new start.
 static RESTARTS: AtomicBool = AtomicBool::new(false);
 
-/// What is to come behind the end.
+/// The sequel of the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Then {
     TurnOff,
@@ -105,8 +105,8 @@ impl Output for Console {
     }
 }
 
-/// What the prompt does while nobody types: tidies up, and waits until an interrupt has come or `alarm_ns` have passed;
-/// not at all where `is_ready` says so.
+/// Waits for a byte at the prompt: tidies up, and waits until an interrupt has come or `alarm_ns` have passed; not at
+/// all where `is_ready` says so.
 pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
     idle::tidy_up();
     mm::objects::trim_if_due();

@@ -76,7 +76,7 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
     Ok(())
 }
 
-/// What was flushed for `cause`. Over all causes, `flushes` add up to the flushes that CPUs have begun
+/// Returns the flushes for `cause`. Over all causes, `flushes` add up to the flushes that CPUs have begun
 /// (`nr_tlb_flush`), and `interrupts` to those that others have received (`nr_tlb_remote_flush_received`).
 pub fn counts(cause: FlushCause) -> FlushCounts {
     let counts = tlb::COUNTERS.read(cause);

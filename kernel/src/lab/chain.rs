@@ -42,7 +42,7 @@ impl Chain {
         }
         let addr = PhysAddr::new(self.newest & !0xfff);
         let order = Order::new((self.newest & 0x1f) as u8).unwrap_or_default();
-        // SAFETY: `push` wrote the word, and nobody has freed the block since.
+        // SAFETY: `push` wrote the word, and the block has not been freed since.
         self.newest = unsafe { MACHINE.direct(addr).as_ptr::<u64>().read() };
         self.frames -= order.frames();
         // SAFETY: the chain held the block with this order.

@@ -31,7 +31,7 @@ const NO_LIMIT: Pfn = Pfn::new(1 << 40);
 
 static FRAMES: Once<Frames<KernelMachine>> = Once::new();
 
-/// The allocator; `None` before [`take_over`].
+/// Returns the allocator; `None` before [`take_over`].
 pub fn frames() -> Option<&'static Frames<KernelMachine>> {
     FRAMES.get()
 }
@@ -102,14 +102,15 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     )?;
     let words = wanted as usize * PageSize::Size4K.bytes() as usize / size_of::<u64>();
     let start = MACHINE.direct(run.start().addr()).as_mut_ptr::<u64>();
-    // SAFETY: the frames were just taken for this, are in the direct map (below its limit), and nobody else knows them.
+    // SAFETY: the frames were just taken for this, are in the direct map (below its limit), and no other code knows
+    // them.
     let storage: &'static mut [u64] = unsafe {
         start.write_bytes(0, words);
         core::slice::from_raw_parts_mut(start, words)
     };
     let free: ArrayVec<PfnRange, MAX_FREE> = map.usable().map(|range| range.whole_frames()).collect();
-    // SAFETY: what the map calls usable nobody has taken, and from here on nobody takes from the map; all of it below
-    // the limit is in the direct map; the storage is zero.
+    // SAFETY: memory that the map calls usable is not taken, and from here on no code takes from the map; all of it
+    // below the limit is in the direct map; the storage is zero.
     let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
     // SAFETY: boot mapped the descriptors of all RAM, in whole blocks, to frames that it reserved for them.
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
@@ -130,7 +131,8 @@ fn distance_table(boot: &Boot) -> [u8; MAX_NODES * MAX_NODES] {
     table
 }
 
-/// The frames of `taken` that boot took to read them, and gives back: none of the first MiB, which is the firmware's.
+/// Returns the frames of `taken` that boot took to read them, and gives back: none of the first MiB, which is the
+/// firmware's.
 pub(super) fn boot_data(taken: &Reserved) -> Option<PhysRange> {
     let above = PhysRange::new(FIRST_MEBIBYTE_END, PhysAddr::new(u64::MAX)).unwrap_or_default();
     Some(taken.range.intersection(above)).filter(|range| !range.is_empty() && is_boot_data(taken.why))
@@ -140,7 +142,7 @@ const fn is_boot_data(why: Reservation) -> bool {
     matches!(why, Reservation::BootLoaderData | Reservation::CommandLine | Reservation::InitialRamDisk)
 }
 
-/// What boot took the frame for and keeps it; `None` where the allocator has it.
+/// Returns what boot took the frame for and keeps it; `None` where the allocator has it.
 pub fn taken_at_boot(boot: &Boot, pfn: Pfn) -> Option<Reservation> {
     let map = boot.memory.lock();
     let taken = map.reservations().iter().find(|taken| taken.range.contains(pfn.addr()))?;
@@ -158,7 +160,7 @@ pub fn give_back_boot_data(boot: &Boot) -> u64 {
     let mut given = 0;
     for range in taken {
         let guard = MACHINE.pin();
-        // SAFETY: the frames held what the loader left, which nobody reads any more, and the allocator was built with
+        // SAFETY: the frames held the loader's data, which no code reads any more, and the allocator was built with
         // them in use.
         let handle = unsafe { FrameRange::assume(range) };
         match frames.free_range(guard.pinned(), handle) {
@@ -172,7 +174,7 @@ pub fn give_back_boot_data(boot: &Boot) -> u64 {
     given
 }
 
-/// What is known of a frame, in a few lines; `None` of one that the allocator does not manage.
+/// Returns the facts about a frame, in a few lines; `None` of one that the allocator does not manage.
 pub fn known(pfn: Pfn) -> Option<Known> {
     Some(Known(pfn, frames()?.describe(pfn)?))
 }
@@ -181,7 +183,7 @@ pub fn known(pfn: Pfn) -> Option<Known> {
 pub struct Known(Pfn, Description);
 
 impl Known {
-    /// Whether its holder has said who it is.
+    /// Tells whether its holder has said who it is.
     pub fn is_owned(&self) -> bool {
         self.1.owner != Owner::NONE
     }

@@ -21,7 +21,7 @@ use rhumb_monitor::Human;
 use crate::cpu::clock;
 use crate::facts::Boot;
 
-/// One line about what belongs at `address`, mapped or not.
+/// Returns one line about what belongs at `address`, mapped or not.
 pub fn describe(address: VirtAddr) -> layout::Place {
     layout::place_of(address)
 }

@@ -1,7 +1,7 @@
-//! Who holds a frame: the numbers that descriptors keep, and their names.
+//! The owners of frames: the numbers that descriptors keep, and their names.
 //!
-//! What allocates for itself names its owner in the request ([`rhumb_frames::Request::owner`]), so that `frames FRAME`
-//! can tell. What boot took before there was an allocator is named by the memory map instead.
+//! Code that allocates for itself names its owner in the request ([`rhumb_frames::Request::owner`]), so that `frames
+//! FRAME` can tell. What boot took before there was an allocator is named by the memory map instead.
 
 use core::fmt;
 
@@ -41,7 +41,7 @@ impl Holder {
     /// One past the highest number.
     pub const END: usize = Self::ALL.len() + 1;
 
-    /// Its number in a descriptor.
+    /// Returns its number in a descriptor.
     pub const fn owner(self) -> Owner {
         Owner(self as u16)
     }
@@ -59,7 +59,7 @@ impl Holder {
     }
 }
 
-/// An owner by its name; by its number where nobody has it.
+/// An owner by its name; by its number where no owner has it.
 pub struct Name(pub Owner);
 
 impl fmt::Display for Name {

@@ -16,7 +16,7 @@ use crate::cpu;
 use crate::cpu::call;
 use crate::cpu::machine::MACHINE;
 
-/// What the allocator is told at boot.
+/// The recall that the allocator is told of at boot.
 pub static RECALL: RecallRegistration = &CrossCall;
 
 /// Calls after which a CPU that goes on filling its caches is left alone. A full cache takes about ten.

@@ -34,7 +34,7 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{call, tlb};
 use crate::facts::Boot;
 
-/// Who has an account.
+/// The owners that have an account.
 pub const HOLDERS: [Holder; 4] = [Holder::Monitor, Holder::Stress, Holder::SelfTest, Holder::Count];
 
 static POOL: Once<UnmappedPool<KernelHome>> = Once::new();
@@ -83,7 +83,7 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     frames.register_reclaimer(&RECLAIMER).map_err(|_| StartError::TooManyReclaimers)
 }
 
-/// The pool, for reports and checks; `None` before [`start`].
+/// Returns the pool, for reports and checks; `None` before [`start`].
 pub fn pool() -> Option<&'static UnmappedPool<KernelHome>> {
     POOL.get()
 }
@@ -162,7 +162,7 @@ fn fill_reserve() {
     }
 }
 
-/// What the pool stands on.
+/// The allocator, the map and the locks under the pool.
 pub struct KernelHome {
     frames: &'static Frames<KernelMachine>,
     windows: &'static KernelWindows,
@@ -170,9 +170,9 @@ pub struct KernelHome {
     shelf: IrqMutex<Shelf>,
 }
 
-// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the shelf in it is the
-// pool's alone; no other part of the kernel changes the map as `Changer::UnmappedPool`; `zero` clears each page through
-// a window; `cpu::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
+// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the shelf in it is
+// the pool's alone; no other part of the kernel changes the map as `Changer::UnmappedPool`; `zero` clears each page
+// through a window; `cpu::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
 unsafe impl Home for KernelHome {
     type Machine = KernelMachine;
     type Tables = DirectTables;
@@ -222,7 +222,7 @@ unsafe impl Home for KernelHome {
     }
 }
 
-/// What the allocator is told at boot.
+/// The reclaimer that the allocator is told of at boot.
 struct SpareBlocks;
 
 impl Reclaimer for SpareBlocks {

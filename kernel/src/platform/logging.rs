@@ -1,9 +1,10 @@
 //! The kernel's log: the klog crate's rings, this machine's clock, the serial console.
 //!
-//! Everything down to debug level is kept for `dmesg`; the console shows what the command line asks for. One CPU at a time
-//! shows, out of the rings, what all have logged ([`Turn`]), so lines do not mix, and no CPU waits for another. A record
-//! that is logged with interrupts off (in a handler, under a lock) is only kept: a line takes milliseconds. It is shown
-//! when a CPU next logs with interrupts on, idles, or ends a command; and in any case before the machine stops.
+//! Everything down to debug level is kept for `dmesg`; the console shows what the command line asks for. One CPU at a
+//! time shows, out of the rings, what all have logged ([`Turn`]), so lines do not mix, and no CPU waits for another. A
+//! record that is logged with interrupts off (in a handler, under a lock) is only kept: a line takes milliseconds. It
+//! is shown when a CPU next logs with interrupts on, idles, or ends a command; and in any case before the machine
+//! stops.
 
 use core::fmt::{self, Write};
 use core::panic::Location;
@@ -84,8 +85,8 @@ pub fn init() {
     impossible::set_handler(&(log_impossible as impossible::Handler));
 }
 
-/// Logs a place that cannot be reached and was: the kernel goes on. The first of them tell the story; the rest are counted
-/// alone, so that a place that is reached over and over (by the log itself, too) leaves room for other records.
+/// Logs a place that cannot be reached and was: the kernel goes on. The first of them tell the story; the rest are
+/// counted alone, so that a place that is reached over and over (by the log itself, too) leaves room for other records.
 fn log_impossible(why: fmt::Arguments<'_>, place: &'static Location<'static>) {
     if impossible::count() <= IMPOSSIBLE_LOGGED {
         log::error!("this cannot be: {why} ({}:{})", place.file(), place.line());
@@ -104,7 +105,7 @@ pub fn attach(cpu: CpuId, ring: &'static Ring<'static>) {
     let _ = LOG.attach(cpu, ring);
 }
 
-/// What is kept, of all CPUs, oldest first.
+/// Returns the records of all CPUs, oldest first.
 pub fn records() -> Records<'static, Here, Screen> {
     LOG.records()
 }
@@ -119,7 +120,7 @@ pub fn write_unshown(out: &mut dyn Write, most: usize) -> core::fmt::Result {
     unshown().skip(count.saturating_sub(most)).try_for_each(|record| writeln!(out, "  {record}"))
 }
 
-/// How many records have been overwritten by later ones.
+/// Returns how many records have been overwritten by later ones.
 pub fn lost() -> u64 {
     LOG.lost()
 }

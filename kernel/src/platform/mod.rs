@@ -1,4 +1,4 @@
-//! What the machine has besides CPUs and memory.
+//! The machine besides CPUs and memory.
 //!
 //! | module | owns |
 //! |---|---|

@@ -112,8 +112,8 @@ unsafe fn take_over(control: Register) {
     }
 }
 
-/// Starts the machine again. A run of a script ends with `outcome` instead, where an exit port takes it: the script's side
-/// cannot tell a reset from a crash.
+/// Starts the machine again. A run of a script ends with `outcome` instead, where an exit port takes it: the script's
+/// side cannot tell a reset from a crash.
 pub fn reset(outcome: Option<Outcome>) -> ! {
     if let Some(outcome) = outcome {
         tell(outcome);
@@ -179,7 +179,7 @@ unsafe fn change_16(register: Register, change: impl FnOnce(u16) -> u16) -> u16 
     }
 }
 
-/// The registers in memory that turning off and resetting need: boot maps them.
+/// Returns the registers in memory that turning off and resetting need: boot maps them.
 pub fn registers_in_memory(power: &Power) -> impl Iterator<Item = PhysAddr> {
     let (first, second) = match power.off {
         Some(PowerOff::Pm1 { a, b }) => (Some(a.0), b.map(|b| b.0)),

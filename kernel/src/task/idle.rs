@@ -1,4 +1,4 @@
-//! What a CPU does when it has nothing to do.
+//! The idle loop.
 
 use rhumb_machine::Machine;
 use x86_64::instructions::interrupts;
@@ -9,7 +9,7 @@ use crate::cpu::{tlb, work};
 use crate::mm;
 use crate::platform::logging;
 
-/// What a CPU does when it has nothing to do: tidies up, and halts until an interrupt.
+/// Runs the idle loop: tidies up, and halts until an interrupt.
 pub fn idle() -> ! {
     loop {
         tidy_up();
@@ -18,7 +18,7 @@ pub fn idle() -> ! {
     }
 }
 
-/// What a CPU does before it halts: gives back the frames and objects that others asked it for, and fills up the direct
+/// Tidies up before the CPU halts: gives back the frames and objects that others asked it for, and fills up the direct
 /// map's reserve.
 pub fn tidy_up() {
     logging::show_waiting();

@@ -1,3 +1,3 @@
-//! What CPUs run. Until there are threads: the idle loop.
+//! The work of CPUs. Until there are threads: the idle loop.
 
 pub mod idle;

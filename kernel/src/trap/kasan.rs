@@ -1,4 +1,4 @@
-//! What is said of a violation: the report of Linux's KASAN, in this kernel's frame.
+//! The report of a violation: that of Linux's KASAN, in this kernel's frame.
 
 use core::fmt::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::layout::Place;
 use crate::mm;
 use rhumb_machine::Machine;
 
-/// Functions of the checker, which stand above the culprit in every backtrace.
+/// Functions of the checker, which are above the culprit in every backtrace.
 const CHECKERS: [&str; 4] = ["__asan_", "rhumb_kasan::", "rhumb::trap::kasan::", "rhumb::cpu::kasan::"];
 
 /// Reports a violation and stops the machine.
@@ -47,7 +47,7 @@ pub fn report(violation: &Violation) -> ! {
     })
 }
 
-/// What is at the address: the frame and who has it, the global, or the stack.
+/// Writes what is at the address: the frame and its owner, the global, or the stack.
 fn write_place(out: &mut dyn Write, violation: &Violation) -> fmt::Result {
     let address = violation.first_bad;
     let place = mm::describe(address);

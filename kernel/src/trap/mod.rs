@@ -44,8 +44,8 @@ pub type NmiHandler = fn(&mut TrapFrame, &Closed) -> bool;
 
 static ON_NMI: Once<NmiHandler> = Once::new();
 
-/// Lets non-maskable interrupts be handled by `handler` first. Those of which it does not know end in a report: hardware
-/// sends them when memory or a bus has failed. Once.
+/// Lets non-maskable interrupts be handled by `handler` first. Those of which it does not know end in a report:
+/// hardware sends them when memory or a bus has failed. Once.
 ///
 /// A non-maskable interrupt comes anywhere: in the middle of a lock, of a write of tables with their key or a window
 /// open, of an interrupt's entry, of waking from laziness before the TLB is flushed. So the handler uses its own stack,
@@ -125,7 +125,7 @@ fn interrupt(vector: u8) {
         vector::SPURIOUS => here.counters.spurious_interrupts.count(),
         _ => {
             here.counters.spurious_interrupts.count();
-            log::warn!("interrupt on vector {vector:#x}, which nobody asked for");
+            log::warn!("interrupt on vector {vector:#x}, which has no handler");
             apic::end_of_interrupt();
         }
     }
@@ -138,7 +138,8 @@ fn is_reporter() -> bool {
 /// Stops this CPU for the report of another one, and leaves word where it was.
 fn stop(frame: &TrapFrame) -> ! {
     let here = area::here();
-    // A machine check that is told to all may have met the reporter first: what this CPU knows of it belongs to the report.
+    // A machine check that is told to all may have met the reporter first: what this CPU knows of it belongs to the
+    // report.
     mce::note(&here.machine_check);
     here.stopped_rbp.store(frame.rbp, Relaxed);
     here.stopped_rip.store(frame.rip, Relaxed);
@@ -146,8 +147,8 @@ fn stop(frame: &TrapFrame) -> ! {
     halt::permanently()
 }
 
-/// Stops every other CPU, wherever it is, and waits until they have stopped: only then does none of them take a lock any
-/// more. Does not return where another CPU is stopping this one.
+/// Stops every other CPU, wherever it is, and waits until they have stopped: only then does none of them take a lock
+/// any more. Does not return where another CPU is stopping this one.
 ///
 /// Each is named by itself: a broadcast would also reach CPUs that were never started, which have no handler.
 pub fn stop_others() {

@@ -1,15 +1,15 @@
 //! Time: the TSC as the clock, the APIC timer for alarms.
 //!
-//! The TSC's rate comes from the hypervisor where there is one that tells it, else from CPUID where the CPU tells it; what
-//! is told is checked against a counter of known rate, and a contradiction is decided by the counter. Where nothing tells
-//! it, the counter measures it. References: the ACPI timer (3.579545 MHz), else channel 0 of the PIT (1.193182 MHz), whose
-//! count is read back by a latch command, so that no other port is needed, else the HPET, which says its rate itself. The
-//! APIC timer's rate is measured against the
-//! TSC over the same time. Nanoseconds are `ticks * multiplier >> 32`: one multiplication of 64 by 64 bits.
+//! The TSC's rate comes from the hypervisor where there is one that tells it, else from CPUID where the CPU tells it;
+//! what is told is checked against a counter of known rate, and a contradiction is decided by the counter. Where
+//! nothing tells it, the counter measures it. References: the ACPI timer (3.579545 MHz), else channel 0 of the PIT
+//! (1.193182 MHz), whose count is read back by a latch command, so that no other port is needed, else the HPET, which
+//! says its rate itself. The APIC timer's rate is measured against the TSC over the same time. Nanoseconds are `ticks *
+//! multiplier >> 32`: one multiplication of 64 by 64 bits.
 //!
 //! The TSCs of the CPUs should run together. Whether they do is looked at as each CPU starts ([`align`]); one that does
-//! not gets an offset, so that its clock shows what the boot CPU's shows. How long something may take is measured by the
-//! CPU's own TSC alone ([`Deadline`]): it ends, whatever another CPU's clock shows.
+//! not gets an offset, so that its clock shows what the boot CPU's shows. How long something may take is measured by
+//! the CPU's own TSC alone ([`Deadline`]): it ends, whatever another CPU's clock shows.
 //!
 //! The arithmetic is `rhumb_smp::clock`'s. Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3; Intel 8254
 //! data sheet (counter latch command); KVM's `Documentation/virt/kvm/x86/msr.rst`; Microsoft's Hypervisor Top-Level
@@ -74,7 +74,7 @@ pub fn now_ns() -> u64 {
     ticks_to_ns(ticks.saturating_sub(START.load(Relaxed)))
 }
 
-/// How long so many TSC ticks take; 0 before [`calibrate`].
+/// Returns how long so many TSC ticks take; 0 before [`calibrate`].
 #[inline]
 pub fn ticks_to_ns(ticks: u64) -> u64 {
     ((u128::from(ticks) * u128::from(NS_PER_TICK.load(Relaxed))) >> 32) as u64
@@ -94,12 +94,12 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The moment in `ns` nanoseconds.
+    /// Returns the moment in `ns` nanoseconds.
     pub fn after_ns(ns: u64) -> Self {
         Self { from: ticks(), ticks: ns_to_ticks(ns) }
     }
 
-    /// Whether it has come.
+    /// Tells whether it has come.
     pub fn has_passed(&self) -> bool {
         ticks().wrapping_sub(self.from) >= self.ticks
     }
@@ -139,7 +139,7 @@ pub fn calibrate(counters: Counters) -> Reference {
     reference
 }
 
-/// The timer's rate by the TSC, where no reference counts.
+/// Returns the timer's rate by the TSC, where no reference counts.
 fn measure_timer(hz: u64) -> Rates {
     apic::start_countdown(u32::MAX);
     let (before, end) = (own(), Deadline::after_ns(MEASURED_NS));
@@ -154,8 +154,8 @@ fn measure_timer(hz: u64) -> Rates {
     Rates { tsc_hz: hz, timer_hz: timer_hz as u64 }
 }
 
-/// A rate where nothing tells it and nothing measures it: the CPU's base frequency, else one that hardly any CPU
-/// exceeds.
+/// Returns a rate where nothing tells it and nothing measures it: the CPU's base frequency, else one that hardly any
+/// CPU exceeds.
 fn assume_hz() -> (u64, Reference) {
     let base_mhz = if __cpuid_count(0, 0).eax >= 0x16 { __cpuid_count(0x16, 0).eax & 0xffff } else { 0 };
     let hz = if base_mhz > 0 { u64::from(base_mhz) * 1_000_000 } else { HIGH_HZ };

@@ -11,7 +11,7 @@ use crate::arch::apic;
 const ACPI_TIMER_HZ: u64 = 3_579_545;
 const PIT_HZ: u64 = 1_193_182;
 
-/// What the rate was taken from.
+/// The counter that gave the rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reference {
     Hypervisor,
@@ -131,13 +131,14 @@ impl Hpet {
     }
 
     fn read_at(&self, offset: u64) -> u32 {
-        // SAFETY: the firmware names the registers as an HPET's, whose page boot has mapped uncached and whose first 256
-        // bytes lie in it; a read of an aligned half changes nothing.
+        // SAFETY: the firmware names the registers as an HPET's, whose page boot has mapped uncached and whose first
+        // 256 bytes lie in it; a read of an aligned half changes nothing.
         unsafe { self.registers.plus(offset).as_ptr::<u32>().read_volatile() }
     }
 
     fn write_at(&self, offset: u64, value: u32) {
-        // SAFETY: as in `read_at`; the registers are an HPET's by what they say of its period, and nothing else uses it.
+        // SAFETY: as in `read_at`; the registers are an HPET's by what they say of its period, and nothing else uses
+        // it.
         unsafe { self.registers.plus(offset).as_mut_ptr::<u32>().write_volatile(value) };
     }
 }
@@ -154,7 +155,7 @@ impl Counter for Hpet {
         self.hz
     }
 
-    /// The lower half, whatever the whole has: see [`hpet_hz`].
+    /// Returns the lower half, whatever the whole has: see [`hpet_hz`].
     fn bits(&self) -> u32 {
         32
     }
@@ -164,7 +165,7 @@ impl Counter for Hpet {
     }
 }
 
-/// This CPU's own two counters, now.
+/// Returns this CPU's own two counters, now.
 pub(super) fn own() -> Own {
     // The countdown first: the TSC, which is the clock, is what lies nearer to the reference.
     let countdown = apic::countdown();

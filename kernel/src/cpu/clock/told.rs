@@ -8,7 +8,7 @@ use x86_64::registers::model_specific::Msr;
 use super::NS_PER_SECOND;
 use crate::layout::IMAGE_OFFSET;
 
-/// The TSC's rate, where the CPU tells it.
+/// Returns the TSC's rate, where the CPU tells it.
 pub(super) fn cpuid_hz() -> Option<u64> {
     if __cpuid_count(0, 0).eax < 0x15 {
         return None;
@@ -20,8 +20,8 @@ pub(super) fn cpuid_hz() -> Option<u64> {
     Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax))
 }
 
-/// The TSC's rate, where a hypervisor tells it. It knows better than CPUID's leaf 0x15, which may be the hardware's: a
-/// guest's TSC can be scaled.
+/// Returns the TSC's rate, where a hypervisor tells it. It knows better than CPUID's leaf 0x15, which may be the
+/// hardware's: a guest's TSC can be scaled.
 pub(super) fn hypervisor_hz() -> Option<u64> {
     const IS_VIRTUAL: u32 = 1 << 31;
     if __cpuid_count(1, 0).ecx & IS_VIRTUAL == 0 {

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Watched are the direct map (up to [`WATCHED_RAM_BYTES`]), the kernel image and the stacks; all other addresses pass.
-//! What assembly touches passes, too: probes of addresses, page-table loads, devices.
+//! Accesses by assembly pass, too: probes of addresses, page-table loads, devices.
 
 use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU64;
@@ -45,7 +45,7 @@ pub type Reporter = fn(&Violation) -> !;
 static CHECKER: Once<Checker> = Once::new();
 static REPORTER: Once<Reporter> = Once::new();
 
-/// The checker; `None` before [`start`].
+/// Returns the checker; `None` before [`start`].
 pub fn checker() -> Option<&'static Checker> {
     CHECKER.get()
 }
@@ -71,7 +71,7 @@ pub fn reserve(map: &mut MemoryMap, base: VirtAddr, limit: Option<PhysAddr>, cpu
     }
 }
 
-/// What to watch, and how much RAM of the direct map is left out.
+/// Returns the plan of what to watch, and how much RAM of the direct map is left out.
 fn plan(map: &MemoryMap, base: VirtAddr, limit: PhysAddr, cpus: usize) -> Result<(Plan, u64), PlanError> {
     let mut plan = Plan::new();
     let (mut left, mut unwatched) = (WATCHED_RAM_BYTES, 0);
@@ -97,7 +97,7 @@ pub fn start(free: &[PfnRange]) {
     let Some(reserved) = RESERVED.get() else { return };
     let words = reserved.plan.words();
     let first = MACHINE.direct(reserved.run.start().addr()).as_mut_ptr::<AtomicU64>();
-    // SAFETY: the frames were taken for this, are in the direct map (below its limit), and nobody else knows them.
+    // SAFETY: the frames were taken for this, are in the direct map (below its limit), and no other code knows them.
     // Whatever the RAM holds is a value of AtomicU64; `lay_out` overwrites it.
     let words = unsafe { core::slice::from_raw_parts(first, words) };
     let shadow = match reserved.plan.lay_out(words) {
@@ -141,7 +141,7 @@ pub fn set_memory_use(range: VirtRange, memory_use: rhumb_machine::MemoryUse) {
     }
 }
 
-/// A CPU's main stack begins anew: whoever used it before has left it without returning.
+/// Clears the marks of a CPU's main stack, which begins anew: its last user has left it without returning.
 pub fn stack_is_fresh(cpu: CpuId) {
     set_memory_use(Stack::Main.range(cpu), rhumb_machine::MemoryUse::Allowed);
 }
@@ -151,7 +151,7 @@ fn direct(frames: PfnRange) -> VirtRange {
     VirtRange::of_length(MACHINE.direct(frames.start().addr()), bytes).unwrap_or_default()
 }
 
-/// The ranges that are watched, for `kasan`.
+/// Returns the ranges that are watched, for `kasan`.
 pub fn watched() -> ArrayVec<VirtRange, { rhumb_kasan::MAX_REGIONS }> {
     CHECKER.get().map(|checker| checker.shadow.ranges().collect()).unwrap_or_default()
 }

@@ -86,7 +86,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
     Ok(())
 }
 
-/// A free frame of the block, now ours.
+/// Returns a free frame of the block, now ours.
 fn free_frame(block: Block) -> Option<FrameRange> {
     let frames = mm::frames::frames()?;
     let is_free =
@@ -95,7 +95,7 @@ fn free_frame(block: Block) -> Option<FrameRange> {
     block.frames().iter().rev().filter(is_free).find_map(|pfn| set::take(PfnRange::of_length(pfn, 1)?).ok())
 }
 
-/// The whole 2-MiB blocks of a piece of RAM.
+/// Returns the whole 2-MiB blocks of a piece of RAM.
 fn blocks_of(ram: PhysRange) -> impl Iterator<Item = Block> {
     let whole = ram.align_inward(PageSize::Size2M);
     let count = whole.bytes() / PageSize::Size2M.bytes();
@@ -111,7 +111,7 @@ pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Resu
     let all = direct_map::everywhere();
     let (set, _) = set::restore_all(Changer::Monitor, all);
     let (aged, _) = set::restore_all(Changer::Age, all);
-    // What is out of the map and nobody's.
+    // Frames that are out of the map and have no owner.
     mm::unmapped::shrink();
     let mut merged = 0;
     for ram in mapped_ram(boot) {

@@ -26,7 +26,7 @@ pub fn why(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
     Ok(())
 }
 
-/// What stands at `virt`: in the direct map by the offset, mapped or not; elsewhere by the tables.
+/// Returns the frame at `virt`: in the direct map by the offset, mapped or not; elsewhere by the tables.
 fn shown_at(virt: VirtAddr) -> Result<PhysAddr, CommandError> {
     let window = layout::direct_map();
     if window.contains(virt) {

@@ -22,7 +22,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     usage: "[set RANGE ATTR|restore RANGE|all|why ADDRESS|owners|journal|age HOW|heal|pool ...]",
     summary: "the direct map: a picture of it, changes, and who made them",
     help: "Without a word: all RAM, a character for each block, by page size and permission.\n\
-           set RANGE ATTR   takes free frames and changes how they stand in the map: ro rw rox x nx np p uc wc wt wb default.\n\
+           set RANGE ATTR   takes free frames and changes how they are mapped: ro rw rox x nx np p uc wc wt wb default.\n\
            \x20                RANGE is START..END or START+SIZE in physical addresses, or frames:START..END.\n\
            restore RANGE    undoes that, for all that lies within RANGE, as it was set; 'restore all' everywhere.\n\
            why ADDRESS      why the page there is as it is; an address of the direct map, or phys:ADDRESS.\n\

@@ -1,7 +1,7 @@
 //! `directmap`: all RAM by page size and permission, a character for each block.
 //!
 //! A block is 2 MiB, or as much more as lets the picture fit on a screen. Of several page sizes with one permission the
-//! smallest shows, since it is what somebody may want to know of.
+//! smallest shows, because a reader looks for small pages.
 
 use rhumb_machine::{Machine, PageSize, PhysAddr, PhysRange};
 use rhumb_monitor::{CommandError, Human, Output};
@@ -69,7 +69,7 @@ fn write_row(out: &mut dyn Output, ram: &[PhysRange], start: PhysAddr, cell_byte
     writeln!(out, "{:012x} {}", start.get(), core::str::from_utf8(&text[..used]).unwrap_or_default());
 }
 
-/// What stands in one block.
+/// Returns the pages of one block.
 fn character(ram: &[PhysRange], cell: PhysRange) -> u8 {
     let mut seen: Option<u8> = None;
     let mut note = |found: u8| {
@@ -114,7 +114,7 @@ fn character_of(leaf: &Leaf) -> u8 {
     }]
 }
 
-/// One character for two: the smaller page, if the permissions are the same.
+/// Returns one character for two: the smaller page, if the permissions are the same.
 fn joined(one: u8, other: u8) -> u8 {
     if one == other {
         return one;

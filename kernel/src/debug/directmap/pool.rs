@@ -13,7 +13,7 @@ use crate::mm::{unmapped, windows};
 /// Frames that a person can hold.
 const MOST: usize = 2048;
 
-/// What was taken by hand.
+/// The frames that were taken by hand.
 static TAKEN: IrqMutex<ArrayVec<Frame<Unmapped>, MOST>> = IrqMutex::new(ArrayVec::new_const());
 
 /// `directmap pool [grow 1G|take N|give|shrink]`.

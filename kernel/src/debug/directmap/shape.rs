@@ -41,7 +41,7 @@ impl Checksum {
     }
 
     const fn add(&mut self, virt: VirtAddr, entry: Entry) {
-        // What the CPU itself sets is no difference.
+        // A bit that the CPU itself sets is no difference.
         let entry = entry.bits() & !(bits::ACCESSED | bits::DIRTY);
         self.sum = (self.sum ^ virt.get()).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(17);
         self.sum = (self.sum ^ entry).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(17);
@@ -49,7 +49,7 @@ impl Checksum {
     }
 }
 
-/// Of the tables. Nobody may change the map meanwhile.
+/// Returns the sum over the tables. No CPU may change the map meanwhile.
 pub fn of_tables() -> Checksum {
     let mut sum = Checksum::new();
     Leaves::new(tables::reader(), tables::root(), layout::direct_map())
@@ -118,7 +118,7 @@ impl Protected {
         Self(Self::from(everywhere().start()))
     }
 
-    /// The first block that has a frame in `frames`. Asked for in ascending order.
+    /// Returns the first block that has a frame in `frames`. Asked for in ascending order.
     fn first_in(&mut self, frames: PfnRange) -> Option<(PfnRange, State)> {
         while let Some((block, _)) = self.0.filter(|(block, _)| block.end() <= frames.start()) {
             self.0 = Self::from(block.end());

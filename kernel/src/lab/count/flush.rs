@@ -12,7 +12,7 @@ use crate::layout;
 
 pub const REGIONS: &[Region] = &[Region::of::<Page>(), Region::of::<Everything>(), Region::of::<Table>()];
 
-/// Where nothing is mapped: flushing it changes nothing.
+/// Returns where nothing is mapped: flushing it changes nothing.
 fn page() -> VirtRange {
     layout::range(layout::SCRATCH, PageSize::Size4K.bytes())
 }

@@ -22,7 +22,7 @@ const WARM_UP: u32 = 8;
 /// Enough to see that an operation does not always cost the same.
 const RUNS: u32 = 64;
 
-/// What all runs of an operation took.
+/// The times and counts of all runs of an operation.
 pub struct Measured {
     pub runs: u32,
     pub least_ticks: u64,
@@ -30,7 +30,7 @@ pub struct Measured {
     pub noise: Noise,
 }
 
-/// What the kernel's own counters say, summed over all CPUs.
+/// The kernel's own counters, summed over all CPUs.
 #[derive(Clone, Copy, Default)]
 pub struct Noise {
     pub table_writes: u64,
@@ -111,8 +111,8 @@ fn run_all<O: Operation>(operation: &mut O, measured: &mut Measured) {
     }
 }
 
-/// The ticks of one run. A function of its own, so that little around the marks competes for registers with what is
-/// between them.
+/// Returns the ticks of one run. A function of its own, so that little around the marks competes for registers with
+/// what is between them.
 #[inline(never)]
 fn run_once<O: Operation>(operation: &mut O) -> u64 {
     let _irq_off = (O::INTERRUPTS == Interrupts::Off).then(|| MACHINE.irq_off());

@@ -52,7 +52,7 @@ pub enum Interrupts {
     Off,
 }
 
-/// What the other CPUs do meanwhile.
+/// The work of the other CPUs meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Others {
     /// They halt: what can wait until they wake is left to them.
@@ -63,7 +63,7 @@ pub enum Others {
 
 /// Something that is measured: prepared once, then run again and again.
 pub trait Operation: Sized {
-    /// The number in its marks, its own for ever.
+    /// The number in its marks, its own permanently.
     const ID: RegionId;
     /// `subject/operation/variant`.
     const NAME: &'static str;
@@ -71,13 +71,13 @@ pub trait Operation: Sized {
     const SUMMARY: &'static str;
     const INTERRUPTS: Interrupts = Interrupts::Off;
 
-    /// What the operation needs; an error says why it cannot be measured on this machine.
+    /// Takes all that the operation needs; an error says why it cannot be measured on this machine.
     fn prepare(boot: &'static Boot) -> Result<Self, Wrong>;
 
     /// Ahead of each run, not measured.
     fn before(&mut self) {}
 
-    /// What is measured. Inlined between the marks.
+    /// Runs the measured operation. Inlined between the marks.
     fn run(&mut self);
 
     /// After each run, not measured.
@@ -102,7 +102,7 @@ impl Region {
         Self { id: O::ID, name: O::NAME, summary: O::SUMMARY, measure: measure::<O> }
     }
 
-    /// Whether a person who says `word` means it: by its name, or the first parts of it.
+    /// Tells whether a person who says `word` means it: by its name, or the first parts of it.
     fn is_meant_by(&self, word: &str) -> bool {
         self.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -141,7 +141,7 @@ const fn ids_are_distinct() -> bool {
     true
 }
 
-/// The number of a region, known when the kernel is compiled.
+/// Returns the number of a region, known when the kernel is compiled.
 const fn number(number: u16) -> RegionId {
     match RegionId::new(number) {
         Some(id) => id,
@@ -204,7 +204,7 @@ fn run(kernel: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> R
         match (region.measure)(kernel.boot, others) {
             Ok(measured) => row(region, &measured, &mut table),
             Err(why) => {
-                // What this machine cannot do is an error only where it was asked for by its full name.
+                // An operation that this machine cannot run is an error only where it was asked for by its full name.
                 failed += u32::from(words.split_whitespace().any(|word| word == region.name));
                 table.row(&[&region.name, &region.id, &format_args!("not measured: {}", why.reason())]);
             }

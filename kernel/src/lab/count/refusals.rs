@@ -1,4 +1,4 @@
-//! What operations that take something and give it back have in common: a request may be refused, which must not go
+//! The common part of operations that take something and give it back: a request may be refused, which must not go
 //! unnoticed.
 
 use core::hint::black_box;

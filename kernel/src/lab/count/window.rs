@@ -49,7 +49,7 @@ pub struct Setting {
     refusals: Refusals,
 }
 
-/// What is done.
+/// The operation.
 pub trait Act {
     const ID: u16;
     const NAME: &'static str;

@@ -32,7 +32,7 @@ pub const COMMAND: Command<Kernel> = Command {
            gp     a non-canonical address\n\
            de     a division by zero\n\
            df     a fault with no stack left for it\n\
-           nmi    a non-maskable interrupt that nobody announced\n\
+           nmi    a non-maskable interrupt that was not announced\n\
            report a fault in the middle of a report\n\
            silent a call to a CPU that does not answer: it is given 20 s",
     complete: Complete::Words(FAULTS),

@@ -46,7 +46,7 @@ pub fn divide_by_zero() {
     };
 }
 
-/// Sends this CPU a non-maskable interrupt that nobody has announced.
+/// Sends this CPU a non-maskable interrupt that no test has announced.
 pub fn nmi() {
     apic::send_nmi(apic::id());
     let end = clock::now_ns() + 1_000_000_000;

@@ -40,7 +40,7 @@ fn write(at: *mut u8, offset: usize) {
     unsafe { at.add(offset).write_volatile(0) };
 }
 
-/// A frame that has just been given back.
+/// Returns a frame that has just been given back.
 fn free_frame() -> Option<*mut u8> {
     let frames = frames()?;
     let guard = MACHINE.pin();

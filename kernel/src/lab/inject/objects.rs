@@ -1,7 +1,7 @@
 //! Faults with objects, made on purpose: a check that cannot fail checks nothing.
 //!
 //! They happen to an object of the class for 64 bytes, and only where that class is checked (boot with
-//! `slab_debug=FZPU`): the room around an object is then the allocator's own, and nobody else's data is written.
+//! `slab_debug=FZPU`): the room around an object is then the allocator's own, and no other data is written.
 
 use core::alloc::Layout;
 use core::fmt;
@@ -12,7 +12,7 @@ use rhumb_slab::{AllocError, Checks, Slabs};
 
 use crate::cpu::machine::{KernelMachine, MACHINE};
 
-/// What to do wrong.
+/// The fault to make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// A byte behind the object is written.
@@ -23,14 +23,14 @@ pub enum Fault {
     WriteAfterFree,
     /// It is freed twice.
     DoubleFree,
-    /// What is no object is freed.
+    /// An address that is no object is freed.
     ForeignFree,
     /// It is never freed.
     Leak,
 }
 
 impl Fault {
-    /// What the prompt calls them.
+    /// Their names at the prompt.
     pub const NAMES: &'static [&'static str] =
         &["overrun", "underrun", "write-after-free", "double-free", "foreign-free", "leak"];
     const ALL: [Self; 6] = [
@@ -42,7 +42,7 @@ impl Fault {
         Self::Leak,
     ];
 
-    /// The one with this name.
+    /// Returns the one with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().zip(Self::ALL).find_map(|(&known, fault)| (known == name).then_some(fault))
     }
@@ -82,7 +82,7 @@ pub fn inject(slabs: &Slabs<KernelMachine>, fault: Fault) -> Result<u64, NotInje
     let guard = MACHINE.pin();
     let object = slabs.alloc(guard.pinned(), layout).map_err(NotInjected::NoMemory)?;
     // SAFETY: the class is checked, so the 16 bytes before and behind the object are its red zones, and a freed object
-    // is nobody's until it is taken again; the frees are wrong on purpose, and the allocator refuses them.
+    // has no user until it is taken again; the frees are wrong on purpose, and the allocator refuses them.
     unsafe {
         let write = |at: isize| object.as_ptr().offset(at).write_volatile(0xff);
         match fault {

@@ -18,7 +18,7 @@ use crate::cpu::tlb;
 use crate::layout::{Stack, image};
 use crate::mm::{protect, tables};
 
-/// What to map at the guard page.
+/// The frame to map at the guard page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableFault {
     /// The first frame of the kernel's text, writable.
@@ -54,7 +54,7 @@ impl fmt::Display for NoPlace {
     }
 }
 
-/// Where it is mapped.
+/// Returns where it is mapped.
 pub fn place() -> VirtAddr {
     let stack = Stack::Interrupt(InterruptStack::MachineCheck).range(CpuId::BOOT).start();
     VirtAddr::new(stack.get() - PageSize::Size4K.bytes())
@@ -104,8 +104,8 @@ fn unprotect(state: State) -> Result<(), NoPlace> {
 /// `None` where the walk does not end at level 1.
 ///
 /// # Safety
-/// Nothing but the caller's own probes uses the page, before and after; and what a frame that it shows is used for bears
-/// that it can be reached there, too.
+/// Nothing but the caller's own probes uses the page, before and after; and what a frame that it shows is used for
+/// bears that it can be reached there, too.
 unsafe fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
     // SAFETY: the caller's.
     let mut writer = unsafe { tables::writer() };

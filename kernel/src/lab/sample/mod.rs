@@ -2,7 +2,7 @@
 //! with.
 //!
 //! Each block holds, in every word, a number of its own mixed with the word's place. So a block that was moved wrongly,
-//! or that somebody else has written to, is found by reading it.
+//! or that other code has written to, is found by reading it.
 //!
 //! ```text
 //!   frame ──descriptor: owner, private word──> list, place in it ──> Block { frame, order, mark }
@@ -43,7 +43,7 @@ static BLOCKS: [SpinMutex<Vec<Block>>; LISTS] = [const { SpinMutex::new(Vec::new
 /// No two blocks have the same mark.
 static MARKS: AtomicU64 = AtomicU64::new(1);
 
-/// What is registered at boot.
+/// The owner that is registered at boot.
 pub static SAMPLE: Sample = Sample(());
 
 /// All blocks of the sample.
@@ -132,7 +132,7 @@ pub fn remove(
         if let Some(last) = blocks.get(place) {
             point(frames, last.start, list % LISTS, place);
         }
-        // Not in the list any more: nobody moves it.
+        // Not in the list any more: it is not moved.
         // SAFETY: `insert` and `relocate` have put it there with its order, and it was taken out once.
         (block, unsafe { frames.from_pfn(block.start, block.order) })
     };
@@ -279,7 +279,7 @@ impl Block {
 }
 
 impl Sample {
-    /// Where the block that holds `pfn` is listed, if its descriptor says so. Only its list can confirm it.
+    /// Returns where the block that holds `pfn` is listed, if its descriptor says so. Only its list can confirm it.
     fn listed_at(pfn: Pfn) -> Option<(usize, usize, Pfn)> {
         let frames = crate::mm::frames::frames()?;
         (0..=LARGEST).find_map(|log2| {
@@ -292,7 +292,7 @@ impl Sample {
         })
     }
 
-    /// Whether the list has it there now. `false` where somebody works on the list.
+    /// Tells whether the list has it there now. `false` where another CPU works on the list.
     fn confirmed((list, place, start): (usize, usize, Pfn), pfn: Pfn) -> bool {
         let Some(blocks) = BLOCKS[list].try_lock() else { return false };
         blocks.get(place).is_some_and(|block| block.start == start && block.holds(pfn))

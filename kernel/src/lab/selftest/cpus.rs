@@ -1,4 +1,5 @@
-//! What every CPU must have: the same control registers, and an APIC that tells errors and non-maskable interrupts.
+//! The state that every CPU must have: the same control registers, and an APIC that tells errors and non-maskable
+//! interrupts.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -56,7 +56,7 @@ fn stand_for_ram_alone(boot: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// What boot says of pages on other nodes is so.
+/// Boot's account of pages on other nodes is true.
 fn are_of_their_node(boot: &'static Boot) -> Result<(), Wrong> {
     if boot.descriptors.far_bytes > 0 {
         // Said in the log; a node too full for its own descriptors is no fault.
@@ -75,7 +75,7 @@ fn are_of_their_node(boot: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A block's frames have no descriptor or a clean one until somebody writes it; what is written stays until it is
+/// A block's frames have no descriptor or a clean one until it is written; the written words stay until it is
 /// freed.
 fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
     let frames = allocator()?;

@@ -69,7 +69,7 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Wrong> {
     frames.validate().map_err(Wrong::because)
 }
 
-/// All free blocks of these orders. The largest first: memory of a terabyte is then a thousand blocks.
+/// Returns all free blocks of these orders. The largest first: memory of a terabyte is then a thousand blocks.
 pub(super) fn take_all(
     frames: &Frames<KernelMachine>,
     pinned: Pinned<'_>,

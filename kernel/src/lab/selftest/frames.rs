@@ -31,7 +31,7 @@ pub(super) fn allocator() -> Result<&'static Frames<KernelMachine>, Wrong> {
     mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))
 }
 
-/// Makes all frames free that nobody needs: those that wait in caches of frames, and those that reclaim would find.
+/// Makes all unneeded frames free: those that wait in caches of frames, and those that reclaim would find.
 pub(super) fn drain_all(frames: &Frames<KernelMachine>) {
     if let Some(slabs) = mm::objects::slabs() {
         reclaim_everywhere(slabs);
@@ -52,7 +52,7 @@ fn books_balance(boot: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// What page tables, flushes and interrupts between CPUs have been counted so far, on all CPUs.
+/// Returns the counts of table writes, flushes and interrupts between CPUs so far, on all CPUs.
 pub(super) fn noise() -> [u64; 5] {
     let mut sums = [0; 5];
     for area in area::all() {
@@ -66,7 +66,7 @@ pub(super) fn noise() -> [u64; 5] {
     sums
 }
 
-/// A million operations write no page table, flush nothing and interrupt nobody.
+/// A million operations write no page table, flush nothing and interrupt no CPU.
 fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
     const ROUNDS: usize = 1000;
     const HELD: usize = 250;

@@ -3,8 +3,8 @@
 //! A test that cannot have its memory is skipped, not failed: memory may be short because a command at the prompt holds
 //! it. On a machine whose memory is free no test is skipped, which the tool's cases demand.
 //!
-//! What a test gets without naming a node must come from the node of the CPU that asked, as long as that node has such
-//! a block: each request that goes through here is looked at.
+//! Memory that a test gets without naming a node must come from the node of the CPU that asked, as long as that node
+//! has such a block: each request that goes through here is looked at.
 
 use core::fmt::Display;
 
@@ -22,7 +22,7 @@ use crate::lab::sample;
 use crate::mm::owners::Holder;
 use crate::mm::{objects, unmapped};
 
-/// The verdict on a test whose memory is not to be had.
+/// Returns the verdict on a test whose memory is not to be had.
 pub fn short(error: impl Display) -> Wrong {
     Wrong::skipped(format_args!("memory is short: {error}"))
 }

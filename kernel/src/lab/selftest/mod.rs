@@ -40,12 +40,12 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    /// The kernel did not do what it must: one sentence.
+    /// Returns the failure of a kernel that did not do its work: one sentence.
     pub fn because(reason: impl fmt::Display) -> Self {
         Self { reason: Text::of(reason), is_skipped: false }
     }
 
-    /// The test could not look, because of how the machine is used now: one sentence.
+    /// Returns the excuse of a test that could not look, because of how the machine is used now: one sentence.
     pub fn skipped(reason: impl fmt::Display) -> Self {
         Self { reason: Text::of(reason), is_skipped: true }
     }

@@ -1,4 +1,4 @@
-//! What the page tables say: offset (I1), largest pages (I3), W^X (I4), and that the audit sees what breaks them.
+//! The contents of the page tables: offset (I1), largest pages (I3), W^X (I4), and that the audit sees breaches.
 
 use rhumb_machine::{Machine, PageSize, PhysAddr, VirtAddr};
 use rhumb_pagetable::{Finding, Join, Leaves, PageCounts, Spans};
@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "tables::audit_sees_a_cached_device", run: audit_sees_a_cached_device },
 ];
 
-/// Both ends of each piece of RAM stand at their offset.
+/// Both ends of each piece of RAM are at their offset.
 fn i1_offset(boot: &'static Boot) -> Result<(), Wrong> {
     let map = boot.memory.lock().clone();
     for piece in map.ram() {
@@ -51,7 +51,7 @@ fn i3_largest(boot: &'static Boot) -> Result<(), Wrong> {
     {
         pages.add_all(span.pages);
         for (size, smaller) in [(PageSize::Size1G, PageSize::Size2M), (PageSize::Size2M, PageSize::Size4K)] {
-            // What is held may keep pages small.
+            // A hold may keep pages small.
             if size > boot.largest_page || held {
                 continue;
             }

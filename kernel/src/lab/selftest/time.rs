@@ -36,7 +36,7 @@ fn clock_goes_forward(_: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// What another CPU reads lies between two readings here.
+/// Another CPU's reading lies between two readings here.
 fn clocks_agree(_: &'static Boot) -> Result<(), Wrong> {
     let guard = MACHINE.pin();
     for cpu in cpu::online().without(guard.pinned().cpu()).iter() {

@@ -26,7 +26,7 @@ const HELD: usize = 192;
 /// Blocks on their way to another CPU.
 const PASSED: usize = 64;
 
-/// What was found wrong.
+/// The fault that was found.
 #[derive(Clone, Copy, Debug)]
 pub enum StressFailure {
     Shared { at: PhysAddr },
@@ -44,7 +44,7 @@ impl fmt::Display for StressFailure {
     }
 }
 
-/// What all CPUs share.
+/// The state that all CPUs share.
 struct Shared {
     passed: SpinMutex<ArrayVec<Frame, PASSED>>,
     stop: AtomicBool,
@@ -201,13 +201,13 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// The first and the last word of a block.
+/// Returns the first and the last word of a block.
 fn ends(frame: &Frame) -> [*mut u64; 2] {
     let start = MACHINE.direct(frame.addr());
     [start.as_mut_ptr(), start.plus(frame.order().bytes() - size_of::<u64>() as u64).as_mut_ptr()]
 }
 
-/// A number that no other block has at the same time.
+/// Returns a number that no other block has at the same time.
 fn mark_of(frame: &Frame) -> u64 {
     frame.addr().get() << 8 | u64::from(frame.order().get()) | 0x5a << 56
 }
@@ -224,7 +224,7 @@ fn is_stamped(frame: &Frame) -> bool {
     ends(frame).into_iter().all(|word| unsafe { word.read_volatile() } == mark_of(frame))
 }
 
-/// Whether the descriptor of an owned block still holds what its holder wrote.
+/// Tells whether the descriptor of an owned block still holds what its holder wrote.
 fn is_described(frames: &Frames<KernelMachine>, frame: &Frame) -> bool {
     let descriptor = frames.descriptor(frame.pfn()).filter(|found| found.owner() == Holder::Stress.owner());
     descriptor.is_none_or(|descriptor| descriptor.private() == mark_of(frame))

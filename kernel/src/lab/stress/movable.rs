@@ -28,7 +28,7 @@ const HELD: u64 = 1200;
 /// A slow machine may go on for so many times the seconds that were asked for, until a frame has been moved.
 const PATIENCE: u64 = 20;
 
-/// What was found wrong.
+/// The fault that was found.
 #[derive(Clone, Copy, Debug)]
 pub enum StressFailure {
     Sample(SampleError),

@@ -15,7 +15,7 @@ pub fn leave(changed: Changed<FrameRange>) {
     let _ = with(|map| map.leave(held));
 }
 
-/// The change of exactly `frames` that `who` has left.
+/// Returns the change of exactly `frames` that `who` has left.
 ///
 /// # Safety
 /// The caller is the part of the kernel that `who` names, it left these frames by [`leave`], and it has not taken them
@@ -29,7 +29,7 @@ pub unsafe fn adopt(who: Changer, frames: PfnRange) -> Option<Changed<FrameRange
     Some(Changed { frames, held })
 }
 
-/// The first range that `who` has left and of which a frame is in `within`.
+/// Returns the first range that `who` has left and of which a frame is in `within`.
 pub fn first_left(who: Changer, within: PfnRange) -> Option<PfnRange> {
     let owner = who.id()?;
     for_each_hold(within, |_, hold| {

@@ -1,13 +1,14 @@
-//! What may not become of frames.
+//! The changes that frames may not have.
 //!
 //! *Executable in the direct map is what a declared owner holds so* ([`Changer::may_execute`]), and nothing by default:
 //! code runs elsewhere. Frames that are executable are read-only and inside their holder's [`super::Changed`], so
-//! nobody can show them anywhere else, through a window, say, until they are ordinary again (I4). `maps audit` holds
+//! no code can show them anywhere else, through a window, say, until they are ordinary again (I4). `maps audit` holds
 //! each executable page against the holds.
 //!
 //! *What boot took and keeps stays as it is*: the kernel image, its tables, stacks, areas, the frame allocator's own
 //! memory, the trampoline. The image and the trampoline are executable elsewhere, so they may not become writable here
-//! either (I4). What was allocated since needs no list: a change takes the handle of its frames, and nobody has two.
+//! either (I4). Frames allocated since need no list: a change takes the handle of its frames, and there is one handle
+//! only.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::Reservation;
@@ -44,7 +45,7 @@ impl Rules for KernelRules {
     fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
         let changer = Changer::of(owner);
         match self.0.check(owner, frames, wanted) {
-            // What protects them may be done to them.
+            // A change that protects them is allowed.
             Err(Forbidden { rule: Rule::PageTables, .. })
                 if matches!(changer, Some(Changer::PageTables)) && protect::state() == Some(wanted) => {}
             other => other?,

@@ -14,7 +14,7 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
 use crate::mm::tables;
 
-/// What is wrong with the protection of tables.
+/// The fault in the protection of tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
     /// A table, or a frame to become one, can be written in the direct map.

@@ -1,7 +1,7 @@
 //! Blocks of 2 MiB for tables: from the allocator, protected as a whole, and ordinary again before they go back (I5).
 //!
 //! The frames of a block belong to the store ([`rhumb_tableguard::TableStore`]) and, in the map's journal, to
-//! `page tables`; its handle is left there. Tables are fetched from the store by whoever fills the map's reserve, so a
+//! `page tables`; its handle is left there. The code that fills the map's reserve fetches tables from the store, so a
 //! change of the map never comes here (I7, I10): growing *is* a change. One CPU at a time grows or shrinks the store;
 //! the filling that follows its own change takes what is left.
 //!
@@ -46,7 +46,7 @@ impl Drop for Resizing {
     }
 }
 
-/// Whether tables come from here.
+/// Tells whether tables come from here.
 pub fn is_source() -> bool {
     wanted() != Protection::Off
 }
@@ -86,7 +86,7 @@ pub unsafe fn give(table: Pfn) {
 /// Gives wholly free blocks back to the allocator, as long as `keep` tables are left.
 pub fn shrink(keep: u64) {
     let Some(_resizing) = Resizing::begin() else { return };
-    // What boot took stays: nobody else may change it.
+    // Boot's blocks stay, because no other code may change them.
     // SAFETY: a block is taken.
     while let Some(block) = unsafe { tables::with_store(|store, memory| store.take_spare(memory, keep)) } {
         release(block);
@@ -159,13 +159,13 @@ pub fn for_each(act: impl FnMut(Block)) {
     each().for_each(act);
 }
 
-/// Each block. The store must not shrink meanwhile.
+/// Returns each block. The store must not shrink meanwhile.
 fn each() -> impl Iterator<Item = Block> {
     let next = |after| tables::look_at_store(|store, memory| store.next(memory, after));
     core::iter::successors(next(None), move |&block| next(Some(block)))
 }
 
-/// Protects the blocks that boot took. Nobody else changes the store meanwhile.
+/// Protects the blocks that boot took. No other CPU changes the store meanwhile.
 pub fn protect_all() -> Result<(), ChangeError> {
     let Some(change) = change() else { return Ok(()) };
     let is_held =

@@ -1,7 +1,7 @@
 //! Protected page tables: nothing but the writer of tables can write them.
 //!
 //! ```text
-//!  protect_tables=   how table frames stand in the direct map      a write, with the lock of the tables held
+//!  protect_tables=   how the direct map shows table frames         a write, with the lock of the tables held
 //!  off               read-write, anywhere                          a store
 //!  window            read-only, in whole blocks of 2 MiB           a window opened, stores, the window closed
 //!  pks               of key 1, which is closed; in such blocks     the key opened on this CPU, stores, the key closed
@@ -48,7 +48,7 @@ use crate::facts::Boot;
 static CHOSEN: Once<Chosen> = Once::new();
 static IN_FORCE: AtomicBool = AtomicBool::new(false);
 
-/// What boot has decided.
+/// The decision of boot.
 #[derive(Clone, Copy)]
 struct Chosen {
     protection: Protection,
@@ -95,17 +95,17 @@ pub fn decide(options: &Options, has_block: impl FnOnce() -> bool) {
     }
 }
 
-/// How tables are to be protected; off before boot has decided.
+/// Returns how tables are to be protected; off before boot has decided.
 pub fn wanted() -> Protection {
     CHOSEN.get().map_or(Protection::Off, |chosen| chosen.protection)
 }
 
-/// How tables are protected now.
+/// Returns how tables are protected now.
 pub fn in_force() -> Protection {
     if IN_FORCE.load(Acquire) { wanted() } else { Protection::Off }
 }
 
-/// How frames of tables are changed where they are protected.
+/// Returns how frames of tables are changed where they are protected.
 pub fn change() -> Option<Change> {
     match wanted() {
         Protection::Off => None,
@@ -114,7 +114,7 @@ pub fn change() -> Option<Change> {
     }
 }
 
-/// How frames of tables stand in the direct map where they are protected.
+/// Returns the change that protects frames of tables in the direct map.
 pub fn state() -> Option<State> {
     State::ORDINARY.after(change()?).ok()
 }
@@ -122,7 +122,7 @@ pub fn state() -> Option<State> {
 /// Protects the tables that boot has made. Once, at boot, before other CPUs run.
 ///
 /// # Errors
-/// What is missing: tables stay as they are then.
+/// The thing that is missing: tables stay as they are then.
 pub fn start(_: &'static Boot) -> Result<(), StartError> {
     match wanted() {
         Protection::Off => return Ok(()),
