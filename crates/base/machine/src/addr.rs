@@ -23,12 +23,12 @@ macro_rules! address {
             /// Address zero.
             pub const ZERO: Self = Self(0);
 
-            /// The address with this numeric value.
+            /// Returns the address with this numeric value.
             pub const fn new(value: u64) -> Self {
                 Self(value)
             }
 
-            /// The numeric value.
+            /// Returns the numeric value.
             pub const fn get(self) -> u64 {
                 self.0
             }
@@ -51,12 +51,12 @@ macro_rules! address {
                 self.0 - earlier.0
             }
 
-            /// The greatest multiple of `size` at or below this address.
+            /// Returns the greatest multiple of `size` at or below this address.
             pub const fn align_down(self, size: PageSize) -> Self {
                 Self(self.0 & !(size.bytes() - 1))
             }
 
-            /// The least multiple of `size` at or above this address, or `None` past 2^64.
+            /// Returns the least multiple of `size` at or above this address, or `None` past 2^64.
             pub const fn checked_align_up(self, size: PageSize) -> Option<Self> {
                 match self.0.checked_add(size.bytes() - 1) {
                     Some(value) => Some(Self(value & !(size.bytes() - 1))),
@@ -64,7 +64,7 @@ macro_rules! address {
                 }
             }
 
-            /// Whether this address is a multiple of `size`.
+            /// Tells whether this address is a multiple of `size`.
             pub const fn is_aligned(self, size: PageSize) -> bool {
                 self.0 & (size.bytes() - 1) == 0
             }
@@ -106,14 +106,14 @@ address! {
 }
 
 impl PhysAddr {
-    /// The frame that holds this address.
+    /// Returns the frame that holds this address.
     pub const fn pfn(self) -> Pfn {
         Pfn(self.0 >> BASE_PAGE_SHIFT)
     }
 }
 
 impl VirtAddr {
-    /// Whether bits 63..`bits-1` are all alike, `bits` being 48 (4-level paging) or 57 (5-level).
+    /// Tells whether bits 63..`bits-1` are all alike, `bits` being 48 (4-level paging) or 57 (5-level).
     pub const fn is_canonical(self, bits: u32) -> bool {
         let shift = 64 - bits;
         (((self.0 << shift) as i64) >> shift) as u64 == self.0
@@ -142,22 +142,22 @@ impl<T: ?Sized> From<*const T> for VirtAddr {
 pub struct Pfn(u64);
 
 impl Pfn {
-    /// The frame with this number.
+    /// Returns the frame with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns its number.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The physical address of its first byte.
+    /// Returns the physical address of its first byte.
     pub const fn addr(self) -> PhysAddr {
         PhysAddr(self.0 << BASE_PAGE_SHIFT)
     }
 
-    /// The frame `frames` further on.
+    /// Returns the frame `frames` further on.
     pub const fn plus(self, frames: u64) -> Self {
         Self(self.0 + frames)
     }

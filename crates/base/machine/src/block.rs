@@ -14,27 +14,27 @@ pub struct Block {
 }
 
 impl Block {
-    /// The block of `size` around `pfn`.
+    /// Returns the block of `size` around `pfn`.
     pub const fn around(pfn: Pfn, size: PageSize) -> Self {
         Self { start: Pfn::new(pfn.get() & !(size.frames() - 1)), size }
     }
 
-    /// Its first frame.
+    /// Returns its first frame.
     pub const fn start(self) -> Pfn {
         self.start
     }
 
-    /// Its size.
+    /// Returns its size.
     pub const fn size(self) -> PageSize {
         self.size
     }
 
-    /// One past its last frame.
+    /// Returns one past its last frame.
     pub const fn end(self) -> Pfn {
         self.start.plus(self.size.frames())
     }
 
-    /// Its frames.
+    /// Returns its frames.
     pub fn frames(self) -> PfnRange {
         PfnRange::new(self.start, self.end()).unwrap_or_default()
     }

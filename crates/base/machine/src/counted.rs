@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// A number and the name of what it counts: `1 frame`, `2 frames`, `0 entries`. The noun is in the singular; the last of
-/// its words is the one that takes the plural.
+/// A number and the name of what it counts: `1 frame`, `2 frames`, `0 entries`. The noun is in the singular; the last
+/// of its words is the one that takes the plural.
 ///
 /// ```
 /// use rhumb_machine::Counted;

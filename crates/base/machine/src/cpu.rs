@@ -21,12 +21,12 @@ impl CpuId {
     /// The boot CPU.
     pub const BOOT: Self = Self(0);
 
-    /// The CPU with this index, or `None` at or above [`MAX_CPUS`].
+    /// Returns the CPU with this index, or `None` at or above [`MAX_CPUS`].
     pub const fn new(index: usize) -> Option<Self> {
         if index < MAX_CPUS { Some(Self(index as u16)) } else { None }
     }
 
-    /// Its index: below [`MAX_CPUS`].
+    /// Returns its index: below [`MAX_CPUS`].
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -46,12 +46,12 @@ impl NodeId {
     /// The first node: the only one where the firmware names none.
     pub const FIRST: Self = Self(0);
 
-    /// The node with this index, or `None` at or above [`MAX_NODES`].
+    /// Returns the node with this index, or `None` at or above [`MAX_NODES`].
     pub const fn new(index: usize) -> Option<Self> {
         if index < MAX_NODES { Some(Self(index as u8)) } else { None }
     }
 
-    /// Its index: below [`MAX_NODES`].
+    /// Returns its index: below [`MAX_NODES`].
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -79,7 +79,7 @@ impl CpuMask {
         }))
     }
 
-    /// The CPUs whose bits are set: CPU n is bit n % 64 of word n / 64.
+    /// Returns the CPUs whose bits are set: CPU n is bit n % 64 of word n / 64.
     pub const fn from_words(words: [u64; MAX_CPUS / 64]) -> Self {
         Self(words)
     }
@@ -101,43 +101,43 @@ impl CpuMask {
         self.0[cpu.index() / 64] &= !(1 << (cpu.index() % 64));
     }
 
-    /// This set without `cpu`.
+    /// Returns this set without `cpu`.
     #[must_use]
     pub const fn without(mut self, cpu: CpuId) -> Self {
         self.remove(cpu);
         self
     }
 
-    /// The CPUs that are in both sets.
+    /// Returns the CPUs that are in both sets.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|word| self.0[word] & other.0[word]))
     }
 
-    /// The CPUs of this set that are not in the other.
+    /// Returns the CPUs of this set that are not in the other.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|word| self.0[word] & !other.0[word]))
     }
 
-    /// Whether `cpu` is in the set.
+    /// Tells whether `cpu` is in the set.
     pub const fn contains(&self, cpu: CpuId) -> bool {
         self.0[cpu.index() / 64] & (1 << (cpu.index() % 64)) != 0
     }
 
-    /// How many CPUs are in the set. Who asks whether there are any asks [`CpuMask::is_empty`].
+    /// Returns how many CPUs are in the set. To ask whether there are any, use [`CpuMask::is_empty`].
     ///
     /// Cost: some 20 instructions for each 64 CPUs, of which one is in the set: kernels are built without POPCNT.
     pub fn len(&self) -> usize {
         self.0.iter().filter(|&&word| word != 0).map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether no CPU is in the set.
+    /// Tells whether no CPU is in the set.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|&word| word == 0)
     }
 
-    /// Its CPUs in ascending order.
+    /// Returns its CPUs in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = CpuId> + use<> {
         let words = self.0;
         words
@@ -215,13 +215,13 @@ impl Pinned<'_> {
         Self { cpu, machine, _guard: PhantomData }
     }
 
-    /// The CPU on which the code runs.
+    /// Returns the CPU on which the code runs.
     #[inline(always)]
     pub const fn cpu(&self) -> CpuId {
         self.cpu
     }
 
-    /// The [identity](crate::Machine::identity) of the machine whose CPU it is.
+    /// Returns the [identity](crate::Machine::identity) of the machine whose CPU it is.
     #[inline(always)]
     pub const fn machine(&self) -> u32 {
         self.machine
@@ -259,13 +259,13 @@ impl<'guard> IrqOff<'guard> {
         Self(unsafe { Pinned::assume_on(cpu, machine) })
     }
 
-    /// The weaker proof: code that takes no interrupt is not preempted either.
+    /// Returns the weaker proof: code that takes no interrupt is not preempted either.
     #[inline(always)]
     pub const fn pinned(&self) -> Pinned<'guard> {
         self.0
     }
 
-    /// The CPU on which the code runs.
+    /// Returns the CPU on which the code runs.
     #[inline(always)]
     pub const fn cpu(&self) -> CpuId {
         self.0.cpu

@@ -1,9 +1,9 @@
 //! The scope of a TLB flush: runs of pages, or all.
 //!
-//! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). `invlpg` drops
-//! the translations of one page, global ones included, and every table entry that is cached. A large page that the CPU
-//! keeps in small pieces is dropped whole. No CPU tags translations with address spaces: CR4.PCIDE is clear. Source:
-//! Intel SDM volume 3, 5.10.2.3 and 5.10.4.1.
+//! A CPU caches translations of pages, and entries of tables on the way to them (paging-structure caches). `invlpg`
+//! drops the translations of one page, global ones included, and every table entry that is cached. A large page that
+//! the CPU keeps in small pieces is dropped whole. No CPU tags translations with address spaces: CR4.PCIDE is clear.
+//! Source: Intel SDM volume 3, 5.10.2.3 and 5.10.4.1.
 
 use crate::addr::VirtAddr;
 use crate::page::PageSize;
@@ -21,7 +21,8 @@ impl PageRun {
     /// No page.
     pub const EMPTY: Self = Self { first: VirtAddr::ZERO, pages: 0, size: PageSize::Size4K };
 
-    /// The pages of `size` that `range` touches, or `None` where they are 2^32 or reach to the end of all addresses.
+    /// Returns the pages of `size` that `range` touches, or `None` where they are 2^32 or reach to the end of all
+    /// addresses.
     pub const fn covering(range: VirtRange, size: PageSize) -> Option<Self> {
         match range.align_outward(size) {
             Some(range) if range.bytes() >> size.shift() <= u32::MAX as u64 => {
@@ -31,12 +32,12 @@ impl PageRun {
         }
     }
 
-    /// How many pages.
+    /// Returns how many pages.
     pub const fn pages(self) -> u32 {
         self.pages
     }
 
-    /// How large each is.
+    /// Returns how large each is.
     pub const fn size(self) -> PageSize {
         self.size
     }
@@ -46,7 +47,7 @@ impl PageRun {
         VirtRange::of_length(self.first, u64::from(self.pages) << self.size.shift()).unwrap_or_default()
     }
 
-    /// Where each page begins, in ascending order.
+    /// Returns where each page begins, in ascending order.
     pub fn addresses(self) -> impl ExactSizeIterator<Item = VirtAddr> {
         (0..self.pages).map(move |page| self.first.plus(u64::from(page) << self.size.shift()))
     }

@@ -1,8 +1,8 @@
 //! [`impossible!`](crate::impossible!): marks a place that cannot be reached.
 //!
-//! A structure that is sound never leads there, so the mark is an argument (it says *why* the place is out of reach) and
-//! a check. In tests the check fails at once. A kernel goes on, because a wrong number in one structure is less harm than
-//! a machine that stops: it logs the place, counts it, and takes the way out that the caller has written.
+//! A structure that is sound never leads there, so the mark is an argument (it says *why* the place is out of reach)
+//! and a check. In tests the check fails at once. A kernel goes on, because a wrong number in one structure is less
+//! harm than a machine that stops: it logs the place, counts it, and takes the way out that the caller has written.
 //!
 //! | | a place is reached |
 //! |---|---|
@@ -17,7 +17,8 @@ use core::panic::Location;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// Marks a place that cannot be reached, and says why. The code behind the mark runs if the place is reached all the same.
+/// Marks a place that cannot be reached, and says why. The code behind the mark runs if the place is reached all the
+/// same.
 ///
 /// As a statement, before the way out:
 /// ```

@@ -34,8 +34,8 @@ pub enum MemoryUse {
 /// 3. From `irq_save` to the matching [`Machine::irq_restore`] the CPU takes no maskable interrupt, in whatever order
 ///    the matching calls come.
 /// 4. Machines that live at the same time and share a type have different [`Machine::identity`] numbers, and their type
-///    has [`Machine::CHECKS_TOKENS`]: otherwise a token of one is taken for a proof of another one's CPU. Or else no two
-///    of these machines have a CPU of one number at the same time.
+///    has [`Machine::CHECKS_TOKENS`]: otherwise a token of one is taken for a proof of another one's CPU. Or else no
+///    two of these machines have a CPU of one number at the same time.
 pub unsafe trait Machine: Send + Sync {
     /// Returns where physical address 0 lies in the direct map. Fixed from boot on; a multiple of 1 GiB.
     fn direct_map_base(&self) -> VirtAddr;
@@ -102,8 +102,8 @@ pub unsafe trait Machine: Send + Sync {
         pinned.cpu()
     }
 
-    /// Whether there is a checker that [`Machine::set_memory_use`] tells. Where there is none, callers need not even work
-    /// out what they would tell it.
+    /// Whether there is a checker that [`Machine::set_memory_use`] tells. Where there is none, callers need not even
+    /// work out what they would tell it.
     const CHECKS_ACCESSES: bool = false;
 
     /// Tells a checker of memory accesses what `range` may be used for. Allocators say so of all that they take and
@@ -113,8 +113,8 @@ pub unsafe trait Machine: Send + Sync {
         let _ = (range, memory_use);
     }
 
-    /// Where the direct map shows `phys` (invariant I1). Whether that address may be touched is the caller's argument:
-    /// the frame must be in the map.
+    /// Returns where the direct map shows `phys` (invariant I1). Whether that address may be touched is the caller's
+    /// argument: the frame must be in the map.
     #[inline(always)]
     fn direct(&self, phys: PhysAddr) -> VirtAddr {
         self.direct_map_base().plus(phys.get())

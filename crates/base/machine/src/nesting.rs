@@ -31,7 +31,7 @@ impl IrqDepth {
 
     const WERE_ON: u64 = 1 << 63;
 
-    /// The depth that [`IrqDepth::bits`] gave, for machines that keep it in an atomic.
+    /// Returns the depth that [`IrqDepth::bits`] gave, for machines that keep it in an atomic.
     #[inline(always)]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -43,7 +43,7 @@ impl IrqDepth {
         self.0
     }
 
-    /// How many guards live. 63 bits do not overflow, also where a caller forgets guards in a loop.
+    /// Returns how many guards live. 63 bits do not overflow, also where a caller forgets guards in a loop.
     #[inline(always)]
     pub const fn guards(self) -> u64 {
         self.0 & !Self::WERE_ON

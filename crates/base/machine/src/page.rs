@@ -28,17 +28,17 @@ impl PageSize {
         }
     }
 
-    /// Its bytes.
+    /// Returns its bytes.
     pub const fn bytes(self) -> u64 {
         1 << self.shift()
     }
 
-    /// How many 4-KiB frames it covers: 1, 512 or 262,144.
+    /// Returns how many 4-KiB frames it covers: 1, 512 or 262,144.
     pub const fn frames(self) -> u64 {
         1 << (self.shift() - BASE_PAGE_SHIFT)
     }
 
-    /// The level of the page table whose entries map this size: 1, 2 or 3.
+    /// Returns the level of the page table whose entries map this size: 1, 2 or 3.
     pub const fn level(self) -> u8 {
         match self {
             Self::Size4K => 1,
@@ -47,7 +47,7 @@ impl PageSize {
         }
     }
 
-    /// The size mapped by an entry at `level`, or `None` where no entry of that level can map a page.
+    /// Returns the size mapped by an entry at `level`, or `None` where no entry of that level can map a page.
     pub const fn from_level(level: u8) -> Option<Self> {
         match level {
             1 => Some(Self::Size4K),
@@ -57,7 +57,7 @@ impl PageSize {
         }
     }
 
-    /// The next smaller size.
+    /// Returns the next smaller size.
     pub const fn smaller(self) -> Option<Self> {
         match self {
             Self::Size4K => None,
@@ -66,7 +66,7 @@ impl PageSize {
         }
     }
 
-    /// The allocator's order of a block of this size: 0, 9 or 18.
+    /// Returns the allocator's order of a block of this size: 0, 9 or 18.
     pub const fn order(self) -> Order {
         Order((self.shift() - BASE_PAGE_SHIFT) as u8)
     }
@@ -96,12 +96,12 @@ impl Order {
     /// How many orders there are: 0..=18.
     pub const COUNT: usize = 19;
 
-    /// The order with this exponent, or `None` above 18.
+    /// Returns the order with this exponent, or `None` above 18.
     pub const fn new(exponent: u8) -> Option<Self> {
         if exponent as usize >= Self::COUNT { None } else { Some(Self(exponent)) }
     }
 
-    /// Its exponent.
+    /// Returns its exponent.
     pub const fn get(self) -> u8 {
         self.0
     }
@@ -116,7 +116,7 @@ impl Order {
         self.frames() << BASE_PAGE_SHIFT
     }
 
-    /// The least order whose block holds `frames` frames, or `None` where that is above 1 GiB or `frames` is 0.
+    /// Returns the least order whose block holds `frames` frames, or `None` where that is above 1 GiB or `frames` is 0.
     pub const fn holding(frames: u64) -> Option<Self> {
         if frames == 0 || frames > Self::HUGE.frames() {
             return None;
@@ -124,7 +124,7 @@ impl Order {
         Some(Self(frames.next_power_of_two().trailing_zeros() as u8))
     }
 
-    /// All orders, smallest first.
+    /// Returns all orders, smallest first.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator {
         (0..Self::COUNT as u8).map(Self)
     }

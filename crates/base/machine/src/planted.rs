@@ -17,8 +17,8 @@
 //! assert_eq!(sum(&[1, 2, 3, 4]), 10);
 //! ```
 //!
-//! Without the feature `planted`, which only tests turn on (as a dev-dependency), no fault can be planted, and [`is`] is
-//! `false` when the code is compiled.
+//! Without the feature `planted`, which only tests turn on (as a dev-dependency), no fault can be planted, and [`is`]
+//! is `false` when the code is compiled.
 
 #[cfg(feature = "planted")]
 mod plant {
@@ -32,7 +32,7 @@ mod plant {
         static PLANTED: Cell<Option<&'static dyn Any>> = const { Cell::new(None) };
     }
 
-    /// Whether `fault` is planted in this thread.
+    /// Tells whether `fault` is planted in this thread.
     pub fn is<F: Copy + Eq + 'static>(fault: F) -> bool {
         PLANTED.get().and_then(<dyn Any>::downcast_ref).is_some_and(|planted: &F| *planted == fault)
     }
@@ -54,7 +54,7 @@ mod plant {
 #[cfg(feature = "planted")]
 pub use plant::{is, with};
 
-/// Whether `fault` is planted.
+/// Tells whether `fault` is planted.
 #[cfg(not(feature = "planted"))]
 #[inline(always)]
 pub const fn is<F: Copy>(fault: F) -> bool {

@@ -31,33 +31,33 @@ macro_rules! range {
                 }
             }
 
-            /// Its first element.
+            /// Returns its first element.
             pub const fn start(self) -> $point {
                 self.start
             }
 
-            /// One past its last element.
+            /// Returns one past its last element.
             pub const fn end(self) -> $point {
                 self.end
             }
 
-            /// Whether it holds nothing.
+            /// Tells whether it holds nothing.
             pub const fn is_empty(self) -> bool {
                 self.start.get() == self.end.get()
             }
 
-            /// Whether `point` lies in it.
+            /// Tells whether `point` lies in it.
             pub const fn contains(self, point: $point) -> bool {
                 self.start.get() <= point.get() && point.get() < self.end.get()
             }
 
-            /// Whether all of `other` lies in it. An empty `other` lies in every range.
+            /// Tells whether all of `other` lies in it. An empty `other` lies in every range.
             pub const fn covers(self, other: Self) -> bool {
                 other.is_empty()
                     || (self.start.get() <= other.start.get() && other.end.get() <= self.end.get())
             }
 
-            /// Whether they share an element.
+            /// Tells whether they share an element.
             pub const fn overlaps(self, other: Self) -> bool {
                 !self.intersection(other).is_empty()
             }
@@ -106,17 +106,18 @@ range! {
 macro_rules! byte_range {
     ($name:ident) => {
         impl $name {
-            /// Its length in bytes.
+            /// Returns its length in bytes.
             pub const fn bytes(self) -> u64 {
                 self.length()
             }
 
-            /// Whether both its ends are multiples of `size`.
+            /// Tells whether both its ends are multiples of `size`.
             pub const fn is_aligned(self, size: PageSize) -> bool {
                 self.start.is_aligned(size) && self.end.is_aligned(size)
             }
 
-            /// The whole pages of `size` inside it: start rounded up, end rounded down; empty where there are none.
+            /// Returns the whole pages of `size` inside it: start rounded up, end rounded down; empty where there are
+            /// none.
             pub const fn align_inward(self, size: PageSize) -> Self {
                 let end = self.end.align_down(size);
                 match self.start.checked_align_up(size) {
@@ -125,7 +126,7 @@ macro_rules! byte_range {
                 }
             }
 
-            /// The pages of `size` that it touches: start rounded down, end rounded up, or `None` past 2^64.
+            /// Returns the pages of `size` that it touches: start rounded down, end rounded up, or `None` past 2^64.
             pub const fn align_outward(self, size: PageSize) -> Option<Self> {
                 match self.end.checked_align_up(size) {
                     Some(end) => Some(Self { start: self.start.align_down(size), end }),
@@ -140,31 +141,32 @@ byte_range!(PhysRange);
 byte_range!(VirtRange);
 
 impl PhysRange {
-    /// The frames that lie whole inside it.
+    /// Returns the frames that lie whole inside it.
     pub const fn whole_frames(self) -> PfnRange {
         let inner = self.align_inward(PageSize::Size4K);
         PfnRange { start: inner.start.pfn(), end: inner.end.pfn() }
     }
 }
 
-/// The frame, or the last of all: so that a number that is no frame cannot wrap into a small address.
+/// Returns the frame, or the last of all: so that a number that is no frame cannot wrap into a small address.
 const fn below_the_end(pfn: Pfn) -> Pfn {
     let last = u64::MAX >> BASE_PAGE_SHIFT;
     if pfn.get() > last { Pfn::new(last) } else { pfn }
 }
 
 impl PfnRange {
-    /// How many frames it holds.
+    /// Returns how many frames it holds.
     pub const fn frames(self) -> u64 {
         self.length()
     }
 
-    /// The physical addresses of its frames. Numbers past the last frame of 2^64 bytes have none, and are left out.
+    /// Returns the physical addresses of its frames. Numbers past the last frame of 2^64 bytes have none, and are left
+    /// out.
     pub const fn addrs(self) -> PhysRange {
         PhysRange { start: below_the_end(self.start).addr(), end: below_the_end(self.end).addr() }
     }
 
-    /// Its frames, in order.
+    /// Returns its frames, in order.
     pub fn iter(self) -> impl DoubleEndedIterator<Item = Pfn> {
         (self.start.get()..self.end.get()).map(Pfn::new)
     }

@@ -31,9 +31,10 @@ pub unsafe trait Tlb: Machine {
 
     /// Returns the CPUs that may hold a translation of the kernel's tables: all that run.
     ///
-    /// A CPU that is not among them holds none, and walks only what it reads from now on: the flusher passes a sequentially
-    /// consistent fence between its last write of an entry and this call, so that such a CPU walks the new entries. Where
-    /// a CPU has begun to walk the tables and cannot be named yet, because it cannot answer, this call waits for it.
+    /// A CPU that is not among them holds none, and walks only what it reads from now on: the flusher passes a
+    /// sequentially consistent fence between its last write of an entry and this call, so that such a CPU walks the new
+    /// entries. Where a CPU has begun to walk the tables and cannot be named yet, because it cannot answer, this call
+    /// waits for it.
     fn flush_targets(&self) -> CpuMask {
         CpuMask::first(self.cpu_count())
     }

@@ -12,7 +12,7 @@ pub use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Atom
 
 pub use core::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-/// Whether a model checker stands in for the atomics: arrays of them are small then, because each one adds to the
+/// Whether a model checker replaces the atomics: arrays of them are small then, because each one adds to the
 /// checker's state.
 pub const IS_MODELLED: bool = cfg!(any(loom, shuttle));
 

@@ -7,16 +7,17 @@
 //!    handler that finds it set leaves the data alone and goes another way, which the caller provides. Compiler fences
 //!    suffice, because a CPU sees its own accesses in program order.
 //! 2. **Another CPU that wants the data back.** It never touches the data. It replaces the *cap*, which bounds what the
-//!    CPU may keep, by [`WANTED`], which is less than any count. So the CPU's next attempt to keep something fails without
-//!    a further check on the common path, and the slow path, where the attempt goes, finds the request and drains.
+//!    CPU may keep, by [`WANTED`], which is less than any count. So the CPU's next attempt to keep something fails
+//!    without a further check on the common path, and the slow path, where the attempt goes, finds the request and
+//!    drains.
 //!
 //! ```text
 //!   asker:  cap <- WANTED (exchange)          CPU:  cap <- new (compare-exchange, unless it is WANTED)
 //!                                             CPU, as it drains:  WANTED -> 0
 //! ```
 //!
-//! **Proof that no request is lost.** The request and the cap are one word, so each pair of changes has an order. If the
-//! CPU's change comes first, the asker's exchange replaces it. If the asker's exchange comes first, the CPU's
+//! **Proof that no request is lost.** The request and the cap are one word, so each pair of changes has an order. If
+//! the CPU's change comes first, the asker's exchange replaces it. If the asker's exchange comes first, the CPU's
 //! compare-exchange fails, and WANTED stays. Only [`CpuGate::answer`] ends a request, and the CPU drains after that. (A
 //! request that comes between the load and the store in `answer` asks for the same drain.)
 //!
@@ -31,8 +32,8 @@ const WANTED: u32 = u32::MAX;
 
 /// The gate to data that one CPU keeps for itself. See the [module's documentation](self) for the protocol.
 ///
-/// The gate does not know which CPU that is. Its user proves it, by a [`rhumb_machine::Pinned`] token on the common path
-/// and by an [`rhumb_machine::IrqOff`] token on the slow one.
+/// The gate does not know which CPU that is. Its user proves it, by a [`rhumb_machine::Pinned`] token on the common
+/// path and by an [`rhumb_machine::IrqOff`] token on the slow one.
 #[derive(Default, Debug)]
 pub struct CpuGate {
     cap: AtomicU32,

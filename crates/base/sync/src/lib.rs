@@ -1,8 +1,8 @@
-//! What CPUs share, and what a CPU keeps from the others: atomics, one lock, one gate.
+//! Protocols between CPUs: atomics, one lock, one gate to data that a CPU keeps from the others.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`atomic`] | the atomics, so that loom and shuttle can stand in for them; fences and waiting |
+//! | [`atomic`] | the atomics, so that loom and shuttle can replace them; fences and waiting |
 //! | [`lock`] | [`Lock`]: a spin lock that is taken with interrupts off |
 //! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that others may ask it to give back |
 //!

@@ -4,8 +4,8 @@
 //! that waiting in order is not worth the second locked operation.
 //!
 //! Taking the lock takes a proof that interrupts are off, and the guard keeps the proof, so that no interrupt handler
-//! can wait for the lock on the CPU that holds it. The proof is a token ([`IrqOff`]), which cannot outlive the guard that made it true,
-//! or that guard itself ([`IrqGuard`]): interrupts come back then when the lock has been released.
+//! can wait for the lock on the CPU that holds it. The proof is a token ([`IrqOff`]), which cannot outlive the guard
+//! that made it true, or that guard itself ([`IrqGuard`]): interrupts come back then when the lock has been released.
 //!
 //! Why no wait for the caller to adorn: a kernel whose CPUs must serve others while they wait calls [`Lock::try_lock`]
 //! in a loop of its own.

@@ -1,6 +1,6 @@
-//! What a change and its undoing cost: `cargo bench -p rhumb-directmap --bench change`. Writes CSV.
+//! The cost of a change and its undoing: `cargo bench -p rhumb-directmap --bench change`. Writes CSV.
 //!
-//! Each row is the best of seven rounds of many pairs. Tables stand in one array, as they stand in the direct map
+//! Each row is the best of seven rounds of many pairs. Tables are in one array, as they are in the direct map
 //! itself. Flushes are left out: they are the machine's, and batched.
 
 use std::hint::black_box;
@@ -78,7 +78,7 @@ fn frames(start: u64, count: u64) -> PfnRange {
     PfnRange::new(Pfn::new(start), Pfn::new(start + count)).unwrap()
 }
 
-/// One pair of change and restore after the other; the best round's nanoseconds and the writes of each.
+/// Makes one pair of change and restore after the other; returns the best round's nanoseconds and the writes of each.
 fn pairs(map: &mut Map, cause: Cause, at: At, range: PfnRange) -> (f64, f64, u64, u64) {
     const PAIRS: u32 = 2000;
     let (mut best_change, mut best_restore) = (f64::MAX, f64::MAX);

@@ -1,6 +1,6 @@
-//! What it costs to plan, build, list and audit a direct map: `cargo bench -p rhumb-directmap`. Writes CSV.
+//! The cost of planning, building, listing and auditing a direct map: `cargo bench -p rhumb-directmap`. Writes CSV.
 //!
-//! Tables stand in one array, as they stand in the direct map itself: reaching one is an addition. Each figure is the
+//! Tables are in one array, as they are in the direct map itself: reaching one is an addition. Each figure is the
 //! best of five runs.
 
 use std::hint::black_box;
@@ -38,7 +38,7 @@ unsafe impl TableSource for Counter {
     unsafe fn give_back(&mut self, _: Pfn) {}
 }
 
-/// The least time of five runs, in nanoseconds, and the last result.
+/// Returns the least time of five runs, in nanoseconds, and the last result.
 fn best<T>(mut run: impl FnMut() -> T) -> (u128, T) {
     let mut time = || {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What changes leave to be flushed, and the tables that may be used again only after that (I6).
+//! The flush that changes leave due, and the tables that may be used again only after it (I6).
 //!
 //! ```text
 //!   change, restore ──> Batch { pages to flush, merged tables } ──flush──> FlushedBatch ──reclaim_tables──> reserve
@@ -72,7 +72,7 @@ impl Batch {
         self.0.batch()
     }
 
-    /// Whether nothing needs a flush: so after a change that only filled in what was absent.
+    /// Tells whether nothing needs a flush: so after a change that only filled in what was absent.
     pub const fn is_empty(&self) -> bool {
         self.flush_batch().is_empty() && self.tables() == 0
     }
@@ -139,9 +139,9 @@ impl Batch {
         self.0.waiting_mut().push(journal, table);
     }
 
-    /// Adds a change of cache mode: from the flush on no CPU may read through a translation of the old mode, not even on
-    /// speculation. So everything is dropped everywhere, since not all such translations are those of pages that are in
-    /// the map now: a CPU that idles may hold one of a page that was taken out before, and a window that was closed
+    /// Adds a change of cache mode: from the flush on no CPU may read through a translation of the old mode, not even
+    /// on speculation. So everything is dropped everywhere, since not all such translations are those of pages that are
+    /// in the map now: a CPU that idles may hold one of a page that was taken out before, and a window that was closed
     /// leaves one behind.
     pub(crate) fn add_cache_change(&mut self) {
         if planted::is(Fault::CacheChangeOfPages) {

@@ -53,7 +53,7 @@ impl From<MapError> for BuildError {
     }
 }
 
-/// What was built.
+/// The map that was built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Built {
     /// Tables taken from the source and kept; [`Plan::tables`] unless some stood there already.

@@ -5,14 +5,14 @@
 //! 2. *Check*: has the reserve the tables and records, may the owner break so much?
 //! 3. *Do*: write down the hold, cut the pages, change the entries. Nothing of this can fail (I7).
 //!
-//! Nothing is allocated on the way and nothing sleeps: a change may be made with interrupts off. Whoever owns the map
+//! Nothing is allocated on the way and nothing sleeps: a change may be made with interrupts off. The map's user
 //! refills its reserve beforehand, with the map's lock and nothing else held ([`DirectMap::refill`]).
 //!
 //! A change of many pages is made in steps where the map's lock must not be held for long: see [`crate::work`].
 //!
 //! # Holds
-//! A change returns a [`Held`]: the frames are its holder's until it gives them back with [`DirectMap::restore`].
-//! Nobody else can change them meanwhile. Restoring makes them ordinary and merges every large page that nothing keeps
+//! A change returns a [`Held`]: the frames are its holder's until it gives them back with [`DirectMap::restore`]. No
+//! other owner can change them meanwhile. Restoring makes them ordinary and merges every large page that nothing keeps
 //! broken any more, up to 1 GiB; it needs nothing, so it cannot fail: the tables that are in use are those that it
 //! gives back.
 //!
@@ -27,7 +27,7 @@
 //!
 //! # Locking
 //! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its window,
-//! are nobody else's.
+//! have no other holder.
 
 use core::task::Poll;
 
@@ -50,9 +50,9 @@ use crate::work::{Altering, Changing, Restoring};
 /// The map as boot has built it.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
-    /// The tree that it stands in.
+    /// The tree that it is in.
     pub root: Root,
-    /// Where physical address 0 stands.
+    /// The virtual address of physical address 0.
     pub base: VirtAddr,
     /// The largest page that the CPU has.
     pub largest: PageSize,
@@ -86,8 +86,8 @@ pub struct Counters {
 /// Frames whose state in the map is their holder's to decide, until given back to [`DirectMap::restore`]. The handle is
 /// good for the map that it came from, and refused by others.
 ///
-/// Dropping it leaves the frames as they are, for ever: the journal goes on naming the owner. To do so on purpose, and
-/// have it back some day, use [`DirectMap::leave`] and [`DirectMap::adopt`].
+/// Dropping it leaves the frames as they are, permanently: the journal goes on naming the owner. To do so on purpose,
+/// and have it back some day, use [`DirectMap::leave`] and [`DirectMap::adopt`].
 #[must_use = "the frames stay changed until the handle is given to `DirectMap::restore`"]
 #[derive(Debug)]
 pub struct Held {
@@ -98,12 +98,12 @@ pub struct Held {
 }
 
 impl Held {
-    /// The frames.
+    /// Returns the frames.
     pub const fn frames(&self) -> PfnRange {
         self.frames
     }
 
-    /// Whether the frames differ from ordinary ones at all, or are pinned.
+    /// Tells whether the frames differ from ordinary ones at all, or are pinned.
     pub const fn is_in_force(&self) -> bool {
         self.hold.is_some()
     }
@@ -125,7 +125,7 @@ pub struct DirectMap<T: TableMemory, R: Rules> {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Takes over the map that boot has built. From now on nobody else writes its tables. The reserve is empty.
+    /// Takes over the map that boot has built. From now on no other code writes its tables. The reserve is empty.
     ///
     /// # Panics
     /// If the program has made 2^32 - 1 maps already: no number is left to tell this one's handles by.
@@ -145,7 +145,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
     }
 
-    /// Changes how `frames` stand in the map: all of them, or none.
+    /// Changes how `frames` are mapped: all of them, or none.
     ///
     /// A change that changes nothing succeeds, breaks nothing, and holds nothing. `batch` takes what is to be flushed.
     ///
@@ -154,11 +154,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// executable; an empty reserve; the owner's limits; [`ChangeError::OtherMap`].
     ///
     /// # Safety
-    /// The frames are the caller's. Until they are restored only the handle's holder uses them through the map, and only
-    /// as the map then lets it.
+    /// The frames are the caller's. Until they are restored only the handle's holder uses them through the map, and
+    /// only as the map then lets it.
     ///
     /// Cost: reads as many entries as it changes; writes one for each page changed, 513 for each large page cut (at
-    /// most four); no allocation. Finding its place among `n` holds takes about `2 log2 n` steps. In steps: [`Changing`].
+    /// most four); no allocation. Finding its place among `n` holds takes about `2 log2 n` steps. In steps:
+    /// [`Changing`].
     #[expect(unsafe_code, reason = "the caller holds the frames")]
     pub unsafe fn change(
         &mut self,
@@ -234,12 +235,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
     }
 
-    /// The tables, for reading.
+    /// Returns the tables, for reading.
     pub const fn memory(&self) -> &T {
         &self.tree.memory
     }
 
-    /// The tables' memory, for writing tables that are not the map's.
+    /// Returns the tables' memory, for writing tables that are not the map's.
     ///
     /// # Safety
     /// The caller writes no table of this map, and what it writes into others maps no memory in a way that its holder
@@ -258,7 +259,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         &mut self.tree.memory
     }
 
-    /// How deep the tables are.
+    /// Returns how deep the tables are.
     pub const fn levels(&self) -> Levels {
         self.tree.root.levels
     }
@@ -360,7 +361,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.tree.set(frames, new, budget, batch)
     }
 
-    /// Each split of a list that is nobody's is charged to a hold that keeps its block broken, or the block is made
+    /// Charges each split of a list without a hold to a hold that keeps its block split, or makes the block
     /// whole: 2 MiB first, 1 GiB after that.
     pub(crate) fn place(&mut self, splits: Option<SplitId>, batch: &mut Batch) {
         let mut large = splits;

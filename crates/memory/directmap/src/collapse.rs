@@ -1,6 +1,6 @@
 //! Making whole what boot has left small.
 //!
-//! Whatever a change has cut is merged by the restore that removes the last reason; nobody need ask. A map that was
+//! Whatever a change has cut is merged by the restore that removes the last reason; no caller need ask. A map that was
 //! built of small pages (`directmap=4k`) has tables that no change has cut: those can be merged on request.
 
 use core::task::Poll;
@@ -16,7 +16,7 @@ use crate::work::STEP_ENTRIES;
 /// A walk and a look into the journal, in entries.
 const COST_OF_A_LOOK: u64 = 16;
 
-/// What [`DirectMap::collapse`] did.
+/// The result of [`DirectMap::collapse`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Collapsed {
     /// 2-MiB pages made.
@@ -41,7 +41,7 @@ pub struct Collapsing {
 }
 
 impl Collapsing {
-    /// One that has not begun.
+    /// Returns one that has not begun.
     pub const fn new(frames: PfnRange) -> Self {
         Self {
             frames,
@@ -141,7 +141,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         {
             return Step::Whole;
         }
-        // An absent block that nobody holds is a hole.
+        // An absent block without a hold is a hole.
         if !self.tree.memory.read(table, 0).is_present() && self.journal.covering(block.start()).is_none() {
             return Step::Whole;
         }
@@ -155,7 +155,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 }
 
-/// What became of one block.
+/// The outcome for one block.
 #[derive(Clone, Copy)]
 enum Step {
     Merged,

@@ -32,7 +32,7 @@ pub enum ChangeError {
         /// The first such frame.
         pfn: Pfn,
     },
-    /// A frame stands in the map otherwise than ordinary RAM does, since boot or behind the map's back.
+    /// A frame is mapped otherwise than ordinary RAM is, since boot or behind the map's back.
     NotOrdinary {
         /// The page's first frame.
         pfn: Pfn,
@@ -41,18 +41,18 @@ pub enum ChangeError {
     },
     /// A rule of the map's user forbids it.
     Forbidden(Forbidden),
-    /// Somebody holds some of the frames already.
+    /// Some of the frames are held already.
     Held {
         /// The frames that are held.
         frames: PfnRange,
-        /// Who holds them.
+        /// The owner of the hold.
         owner: OwnerName,
     },
     /// Some of the frames were taken out of the map already.
     AlreadyRemoved {
         /// The frames that were.
         frames: PfnRange,
-        /// By whom.
+        /// The owner.
         owner: OwnerName,
     },
     /// The frames would be writable and executable (I4).
@@ -76,7 +76,7 @@ pub enum ChangeError {
     NothingHeld,
     /// The owner, the handle or the batch is another map's. Nothing was done, and the handle is as it was.
     OtherMap,
-    /// Nobody has registered this owner.
+    /// This owner is not registered.
     UnknownOwner,
     /// The owner still holds something.
     OwnerHolds {

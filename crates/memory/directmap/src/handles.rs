@@ -25,7 +25,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
     }
 
-    /// The handle of exactly these frames, which `owner` has left.
+    /// Returns the handle of exactly these frames, which `owner` has left.
     ///
     /// # Safety
     /// The caller is the one that left it, or acts for it: with the handle the frames are the caller's.

@@ -89,7 +89,7 @@ impl Journal {
         }
     }
 
-    /// The owner, or why there is none.
+    /// Returns the owner, or why there is none.
     pub(crate) fn known(&self, id: OwnerId) -> Result<&Owner, ChangeError> {
         self.map.check(id.map)?;
         self.owner(id).ok_or(ChangeError::UnknownOwner)
@@ -99,7 +99,7 @@ impl Journal {
         OwnerId { slot, map: self.map }
     }
 
-    /// The record of an owner of this map.
+    /// Returns the record of an owner of this map.
     fn slot_of(&self, id: OwnerId) -> Option<SlotId> {
         (id.map == self.map).then_some(id.slot)
     }
@@ -108,7 +108,7 @@ impl Journal {
         self.owner(id).map_or(OwnerName::of("nobody"), Owner::name)
     }
 
-    /// The first owner, and after each the next.
+    /// Returns the first owner, and after each the next.
     pub(crate) fn next_owner(&self, after: Option<OwnerId>) -> Option<OwnerId> {
         match after {
             None => self.owners,
@@ -164,7 +164,7 @@ impl Journal {
         Some(id)
     }
 
-    /// Strikes a hold out and returns the list of its splits, which are nobody's then.
+    /// Strikes a hold out and returns the list of its splits, which have no hold then.
     pub(crate) fn close(&mut self, id: HoldId) -> Option<SplitId> {
         let splits = self.uncharge_all(id);
         let hold = *self.hold(id)?;
@@ -187,7 +187,7 @@ impl Journal {
         }
     }
 
-    /// Writes down a table that is nobody's: one that only waits for a flush.
+    /// Writes down a table without a hold: one that only waits for a flush.
     pub(crate) fn note_table(&mut self, block: Block, table: Pfn) -> Option<SplitId> {
         self.slots.take(Slot::Split(Split { block, table, next: None })).map(SplitId)
     }
@@ -196,7 +196,7 @@ impl Journal {
         self.slots.free(id.0);
     }
 
-    /// Puts a split that is nobody's into a hold's list.
+    /// Puts a split without a hold into a hold's list.
     pub(crate) fn charge(&mut self, id: SplitId, holder: HoldId) {
         let Some(hold) = self.hold(holder).copied() else { return };
         self.set_next(id, hold.splits);
@@ -226,7 +226,7 @@ impl Journal {
         }
     }
 
-    /// Whether the split of `block` is charged to that hold.
+    /// Tells whether the split of `block` is charged to that hold.
     pub(crate) fn is_charged_to(&self, block: Block, holder: HoldId) -> bool {
         let mut next = self.hold(holder).and_then(|hold| hold.splits);
         while let Some(split) = next.and_then(|id| self.split(id)) {
@@ -238,12 +238,12 @@ impl Journal {
         false
     }
 
-    /// The hold that covers `pfn`.
+    /// Returns the hold that covers `pfn`.
     pub(crate) fn covering(&self, pfn: Pfn) -> Option<HoldId> {
         self.floor(pfn).filter(|&id| self.hold(id).is_some_and(|hold| hold.frames.contains(pfn)))
     }
 
-    /// The first hold that has a frame in `frames`.
+    /// Returns the first hold that has a frame in `frames`.
     pub(crate) fn first_in(&self, frames: PfnRange) -> Option<HoldId> {
         if frames.is_empty() {
             return None;
@@ -252,18 +252,18 @@ impl Journal {
         self.hold(first)?.frames.overlaps(frames).then_some(first)
     }
 
-    /// The hold after this one.
+    /// Returns the hold after this one.
     pub(crate) fn next_hold(&self, id: HoldId) -> Option<HoldId> {
         self.ceiling(self.hold(id)?.frames.end())
     }
 
-    /// A hold that breaks `block`, if any does. See the module.
+    /// Returns a hold that breaks `block`, if any does. See the module.
     pub(crate) fn breaker(&self, block: Block) -> Option<HoldId> {
         let last = self.floor(Pfn::new(block.end().get() - 1))?;
         self.hold(last)?.breaks(block).then_some(last)
     }
 
-    /// The hold of exactly `frames` that `owner` has left.
+    /// Returns the hold of exactly `frames` that `owner` has left.
     pub(crate) fn left_by(&self, owner: OwnerId, frames: PfnRange) -> Option<HoldId> {
         let id = self.floor(frames.start())?;
         let hold = self.hold(id)?;
@@ -271,12 +271,12 @@ impl Journal {
         is_it.then_some(id)
     }
 
-    /// A number for an owner that only the journal knows: what sums are weighted by.
+    /// Returns a number for an owner that only the journal knows: what sums are weighted by.
     pub(crate) const fn weight(&self, owner: OwnerId) -> u64 {
         keyed(self.seed, owner.slot.number() as u64) | 1
     }
 
-    /// How many large pages a hold of `frames` would break.
+    /// Returns how many large pages a hold of `frames` would break.
     pub(crate) fn breaks_of(&self, frames: PfnRange, pinned: Option<PageSize>) -> u64 {
         breaks_of(frames, pinned, self.largest)
     }

@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`window`](mod@window) | where the map may stand, and when RAM needs five levels |
+//! | [`window`](mod@window) | where the map may be, and when RAM needs five levels |
 //! | [`pieces`] | RAM cut at the borders of permission: [`Piece`] |
 //! | [`plan`] | [`Request`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |

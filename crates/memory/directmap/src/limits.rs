@@ -1,19 +1,19 @@
 //! How much an owner may have of what all owners share (I11): large pages, and time.
 //!
-//! **Large pages.** A hold is charged, when it begins, for each large page that it breaks: of 2 MiB and of 1 GiB, at each
-//! of its two ends, so four at most; a pin for each larger page that it reaches into. It makes no difference whether the
-//! page was broken already. So an owner's sum is a matter of its own holds alone: no other owner's act changes it, and
-//! owners that take turns in breaking a block pay for it each. A hold that breaks none, because it is made of whole pages
-//! of the largest size, is charged as if it broke one: it has a record, and its removal and its return cost flushes. So
-//! the limit bounds an owner's records, too, whatever the largest page is.
+//! **Large pages.** A hold is charged, when it begins, for each large page that it breaks: of 2 MiB and of 1 GiB, at
+//! each of its two ends, so four at most; a pin for each larger page that it reaches into. It makes no difference
+//! whether the page was broken already. So an owner's sum is a matter of its own holds alone: no other owner's act
+//! changes it, and owners that take turns in breaking a block pay for it each. A hold that breaks none, because it is
+//! made of whole pages of the largest size, is charged as if it broke one: it has a record, and its removal and its
+//! return cost flushes. So the limit bounds an owner's records, too, whatever the largest page is.
 //!
 //! **Time.** A change costs steps: one for its round of flushes, one for each large page that it cuts, one for each
 //! [`ENTRIES_OF_A_STEP`] entries that it writes; its undoing, which cannot be refused, is paid for beforehand. An owner
 //! with a [`Rate`] runs into debt, and where the debt is more than its burst, its next change is refused until the rest
-//! is paid by time passing. So all flushes and all cuts on an owner's account, over any stretch of time, are at most its
-//! burst, one change, and what its rate allows in that time. Each merge undoes a cut that was paid for. A change that is
-//! refused pays for the entries that were looked at until then: an owner that fails again and again is not served free of
-//! charge.
+//! is paid by time passing. So all flushes and all cuts on an owner's account, over any stretch of time, are at most
+//! its burst, one change, and what its rate allows in that time. Each merge undoes a cut that was paid for. A change
+//! that is refused pays for the entries that were looked at until then: an owner that fails again and again is not
+//! served free of charge.
 //!
 //! Source of the second: the generic cell rate algorithm (ITU-T I.371), which needs one number for each owner.
 
@@ -27,13 +27,13 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// How long an owner must wait whose debt is paid at `paid_until_ns`.
+    /// Returns how long an owner must wait whose debt is paid at `paid_until_ns`.
     pub(crate) const fn wait_ns(self, paid_until_ns: u64, now_ns: u64) -> u64 {
         let allowed = self.step_ns as u64 * self.burst as u64;
         paid_until_ns.saturating_sub(now_ns.saturating_add(allowed))
     }
 
-    /// When the debt is paid, with `steps` more.
+    /// Returns when the debt is paid, with `steps` more.
     pub(crate) fn charged(self, paid_until_ns: u64, now_ns: u64, steps: u64) -> u64 {
         paid_until_ns.max(now_ns).saturating_add(u64::from(self.step_ns).saturating_mul(steps))
     }
@@ -52,7 +52,7 @@ impl Limits {
     /// No limit.
     pub const NONE: Self = Self { breaks: u64::MAX, rate: None };
 
-    /// A limit on large pages alone.
+    /// Returns a limit on large pages alone.
     pub const fn of_breaks(breaks: u64) -> Self {
         Self { breaks, rate: None }
     }

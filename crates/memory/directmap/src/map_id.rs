@@ -13,7 +13,7 @@ use crate::error::ChangeError;
 pub(crate) struct MapId(NonZeroU32);
 
 impl MapId {
-    /// The number of a new map.
+    /// Returns the number of a new map.
     ///
     /// # Panics
     /// After 2^32 - 1 maps.

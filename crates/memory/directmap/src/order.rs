@@ -2,9 +2,9 @@
 //! steps.
 //!
 //! A treap is a binary tree by key and a heap by priority; random priorities keep it flat without any rebalancing. The
-//! priority is a hash of the first frame and of a seed that no owner knows, so it is not stored, and an owner that picks
-//! its frames cannot make the tree a list. Links are record numbers: the tree
-//! needs no memory but the records themselves (I10). All loops, no recursion: the stack does not grow with the journal.
+//! priority is a hash of the first frame and of a seed that no owner knows, so it is not stored, and an owner that
+//! picks its frames cannot make the tree a list. Links are record numbers: the tree needs no memory but the records
+//! themselves (I10). All loops, no recursion: the stack does not grow with the journal.
 //!
 //! Source: Seidel, Aragon, "Randomized search trees", Algorithmica 16 (1996).
 
@@ -21,14 +21,14 @@ enum Link {
     Right(HoldId),
 }
 
-/// The finalizer of splitmix64.
+/// Applies the finalizer of splitmix64.
 pub(crate) const fn mix(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
 }
 
-/// A hash of a number under a seed: two rounds, with the seed before each.
+/// Returns a hash of a number under a seed: two rounds, with the seed before each.
 pub(crate) const fn keyed(seed: u64, number: u64) -> u64 {
     mix(mix(number ^ seed).wrapping_add(seed.rotate_left(32)))
 }
@@ -54,7 +54,7 @@ impl Journal {
         }
     }
 
-    /// The last hold that begins at `pfn` or before.
+    /// Returns the last hold that begins at `pfn` or before.
     pub(crate) fn floor(&self, pfn: Pfn) -> Option<HoldId> {
         let (mut next, mut found) = (self.root, None);
         while let Some(id) = next {
@@ -69,7 +69,7 @@ impl Journal {
         found
     }
 
-    /// The first hold that begins at `pfn` or after.
+    /// Returns the first hold that begins at `pfn` or after.
     pub(crate) fn ceiling(&self, pfn: Pfn) -> Option<HoldId> {
         let (mut next, mut found) = (self.root, None);
         while let Some(id) = next {
@@ -84,7 +84,7 @@ impl Journal {
         found
     }
 
-    /// How many steps it takes to find the hold that begins at `start`.
+    /// Returns how many steps it takes to find the hold that begins at `start`.
     #[cfg(test)]
     pub(crate) fn depth_of(&self, start: Pfn) -> usize {
         let (mut next, mut steps) = (self.root, 0);

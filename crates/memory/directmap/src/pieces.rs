@@ -23,7 +23,7 @@ pub struct Piece {
 pub struct Pieces<'request, R: Iterator<Item = PhysRange>> {
     ram: Merged<R>,
     read_only: Merged<core::iter::Copied<core::slice::Iter<'request, PhysRange>>>,
-    /// What is left of the current stretch of RAM, and the read-only range at or above it.
+    /// The rest of the current stretch of RAM, and the read-only range at or above it.
     current: PhysRange,
     guarded: Option<PhysRange>,
     limit: PhysAddr,
@@ -67,7 +67,7 @@ impl<R: Iterator<Item = PhysRange>> Iterator for Pieces<'_, R> {
     }
 }
 
-/// The part of `range` below `limit`.
+/// Returns the part of `range` below `limit`.
 fn clip_below(range: PhysRange, limit: PhysAddr) -> PhysRange {
     let below = PhysRange::new(PhysAddr::ZERO, limit).unwrap_or_default();
     range.intersection(below)

@@ -1,4 +1,4 @@
-//! What is to be mapped, checked and counted before anything is touched.
+//! The plan of the map, checked and counted before anything is touched.
 //!
 //! A plan costs a few steps for each range of RAM and each read-only range, whatever their length: 1 TiB is planned as
 //! quickly as 1 MiB. It holds no list; pieces are cut again whenever they are gone through.
@@ -11,19 +11,19 @@ use rhumb_pagetable::{Attributes, Levels, MapError, Mapping, PageCounts, Root, t
 use crate::pieces::{Piece, Pieces};
 use crate::window::{needs_five_levels, window};
 
-/// What the direct map is to be.
+/// The request for a direct map.
 ///
 /// `R` is anything that gives the ranges of RAM, again and again: a slice's iterator with `copied()`, for example.
 #[derive(Clone, Debug)]
 pub struct Request<'ranges, R> {
-    /// Where physical address 0 stands: in the [`window()`], a multiple of 1 GiB.
+    /// The virtual address of physical address 0: in the [`window()`], a multiple of 1 GiB.
     pub base: VirtAddr,
     /// How deep the tables are.
     pub levels: Levels,
     /// RAM: ascending, not overlapping, of whole 4-KiB frames. Ranges may adjoin or be empty.
     pub ram: R,
-    /// What must not be written through the map, because it is executable or read-only elsewhere: ascending, not
-    /// overlapping, of whole frames. Where it is not RAM it has no effect.
+    /// The memory that must not be written through the map, because it is executable or read-only elsewhere: ascending,
+    /// not overlapping, of whole frames. Where it is not RAM it has no effect.
     pub read_only: &'ranges [PhysRange],
     /// The largest page to use.
     pub largest: PageSize,
@@ -161,12 +161,13 @@ where
         Ok(plan)
     }
 
-    /// How many tables the map takes below the root (which is the caller's), if nothing else is mapped in its window.
+    /// Returns how many tables the map takes below the root (which is the caller's), if nothing else is mapped in its
+    /// window.
     pub const fn tables(&self) -> u64 {
         self.tables
     }
 
-    /// How many pages of each size the map consists of.
+    /// Returns how many pages of each size the map consists of.
     pub const fn pages(&self) -> PageCounts {
         self.pages
     }
@@ -181,22 +182,22 @@ where
         self.high_bytes
     }
 
-    /// Where physical address 0 stands.
+    /// Returns the virtual address of physical address 0.
     pub const fn base(&self) -> VirtAddr {
         self.request.base
     }
 
-    /// How deep the tables are.
+    /// Returns how deep the tables are.
     pub const fn levels(&self) -> Levels {
         self.request.levels
     }
 
-    /// The RAM in the map, cut where permissions change.
+    /// Returns the RAM in the map, cut where permissions change.
     pub fn pieces(&self) -> Pieces<'ranges, R::IntoIter> {
         Pieces::new(self.request.ram.clone().into_iter(), self.request.read_only, self.limit)
     }
 
-    /// The pieces as mappings: at `phys + base` (I1), write-back, supervisor, global, never executable.
+    /// Returns the pieces as mappings: at `phys + base` (I1), write-back, supervisor, global, never executable.
     pub fn mappings(&self) -> impl Iterator<Item = Mapping> + use<'ranges, R> {
         let (base, largest) = (self.request.base, self.request.largest);
         self.pieces().map(move |Piece { phys, access }| Mapping {
@@ -219,7 +220,7 @@ fn check_base<R>(request: &Request<'_, R>) -> Result<(), DirectMapError> {
     Ok(())
 }
 
-/// Where `ranges` end, if they are ascending and of whole frames.
+/// Returns where `ranges` end, if they are ascending and of whole frames.
 fn check_ascending<I>(list: List, ranges: I) -> Result<PhysAddr, DirectMapError>
 where
     I: IntoIterator<Item = PhysRange>,

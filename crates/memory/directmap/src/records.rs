@@ -15,8 +15,8 @@ use crate::map_id::MapId;
 use crate::slot_id::SlotId;
 use crate::state::State;
 
-/// The right to ask for changes in an owner's name: from [`crate::DirectMap::add_owner`], to be had from nowhere else, and
-/// good for that map alone. No report has one in it.
+/// The right to ask for changes in an owner's name: from [`crate::DirectMap::add_owner`], to be had from nowhere else,
+/// and good for that map alone. No report has one in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OwnerId {
     pub(crate) slot: SlotId,
@@ -33,7 +33,7 @@ pub struct OwnerName {
 }
 
 impl OwnerName {
-    /// The only one of its kind.
+    /// Returns the only one of its kind.
     pub const fn of(name: &'static str) -> Self {
         Self { name, number: None }
     }
@@ -49,7 +49,7 @@ impl fmt::Display for OwnerName {
     }
 }
 
-/// Who asks, why, and where in the source.
+/// The owner, the reason, and the place in the source.
 #[derive(Clone, Copy, Debug)]
 pub struct Cause {
     pub(crate) owner: OwnerId,
@@ -92,8 +92,8 @@ pub struct Totals {
     pub frames: u64,
     /// Large pages, of 2 MiB and of 1 GiB, that are split on its account.
     pub splits: u64,
-    /// Large pages that its holds break, each counted for each of them, and one for each hold that breaks none: what its
-    /// limit is for.
+    /// Large pages that its holds break, each counted for each of them, and one for each hold that breaks none: what
+    /// its limit is for.
     pub breaks: u64,
     /// How many of those there may be.
     pub limit: u64,
@@ -132,7 +132,7 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// Whether `block` cannot be one page because of this hold alone.
+    /// Tells whether `block` cannot be one page because of this hold alone.
     pub(crate) fn breaks(&self, block: Block) -> bool {
         let (frames, whole) = (self.frames, block.frames());
         let may_cover = match self.pinned {
@@ -143,8 +143,8 @@ impl Hold {
     }
 }
 
-/// How many large pages, up to `largest`, a hold of `frames` is charged for: those that it breaks, and one where it breaks
-/// none, because its record and its flushes are had by no one else.
+/// Returns how many large pages, up to `largest`, a hold of `frames` is charged for: those that it breaks, and one
+/// where it breaks none, because its record and its flushes are had by no one else.
 pub(crate) fn breaks_of(frames: PfnRange, pinned: Option<PageSize>, largest: PageSize) -> u64 {
     let of_size = |size: PageSize| {
         let (first, last) =

@@ -1,4 +1,4 @@
-//! What the journal tells people: why a page is small, who holds what, in all or one by one.
+//! The journal's reports for people: why a page is small, which owner holds which frames, in all or one by one.
 
 use core::fmt;
 use core::panic::Location;
@@ -17,11 +17,11 @@ use crate::state::State;
 pub struct HoldReport {
     /// Its frames.
     pub frames: PfnRange,
-    /// How they stand in the map.
+    /// Their state in the map.
     pub state: State,
     /// The largest page that they are kept in, where they are pinned small.
     pub pinned: Option<PageSize>,
-    /// Who holds them.
+    /// The owner of the hold.
     pub owner: OwnerName,
     /// Why: a few words.
     pub reason: &'static str,
@@ -36,7 +36,7 @@ pub struct HoldReport {
 }
 
 impl HoldReport {
-    /// Whether it is `owner`'s.
+    /// Tells whether it is `owner`'s.
     pub fn is_of(&self, owner: OwnerId) -> bool {
         self.cause.owner == owner
     }
@@ -77,7 +77,7 @@ impl fmt::Display for SplitReport {
 pub struct OwnerReport {
     /// Its name.
     pub name: OwnerName,
-    /// What it has.
+    /// Its totals.
     pub totals: Totals,
 }
 
@@ -222,7 +222,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
     }
 
-    /// The hold that a block is charged to, and how many others break it.
+    /// Returns the hold that a block is charged to, and how many others break it.
     fn broken_by(&self, block: Block) -> Option<Broken> {
         let last = self.journal.breaker(block)?;
         let mut charged = if self.journal.is_charged_to(block, last) { Some(last) } else { None };
@@ -264,7 +264,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             let is_ordinary = entry == State::ORDINARY.entry(part.start().addr(), smaller);
             if !is_ordinary {
-                // What a hold has made of it is not boot's doing.
+                // A state that a hold has made is not boot's doing.
                 looked_at += 1;
                 if looked_at > LOOKED_AT {
                     break;
@@ -283,12 +283,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         BootReason::Small
     }
 
-    /// All changed ranges, in ascending order.
+    /// Returns all changed ranges, in ascending order.
     pub fn holds(&self) -> impl Iterator<Item = HoldReport> + '_ {
         self.holds_in(PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap_or_default())
     }
 
-    /// The changed ranges that have a frame in `frames`, in ascending order.
+    /// Returns the changed ranges that have a frame in `frames`, in ascending order.
     pub fn holds_in(&self, frames: PfnRange) -> impl Iterator<Item = HoldReport> + '_ {
         let mut next = self.journal.first_in(frames);
         core::iter::from_fn(move || {
@@ -298,12 +298,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         })
     }
 
-    /// All large pages that are split, each with the hold that it is charged to: `directmap journal`.
+    /// Returns all large pages that are split, each with the hold that it is charged to: `directmap journal`.
     pub fn splits(&self) -> impl Iterator<Item = SplitReport> + '_ {
         self.holds().flat_map(|hold| self.splits_of(hold))
     }
 
-    /// The large pages that are split on a hold's account: a dozen at most.
+    /// Returns the large pages that are split on a hold's account: a dozen at most.
     pub fn splits_of(&self, hold: HoldReport) -> impl Iterator<Item = SplitReport> + '_ {
         let mut next = self.journal.hold(hold.id).and_then(|hold| hold.splits);
         core::iter::from_fn(move || {
@@ -313,17 +313,17 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         })
     }
 
-    /// How many changed ranges there are.
+    /// Returns how many changed ranges there are.
     pub const fn hold_count(&self) -> u64 {
         self.journal.holds
     }
 
-    /// How many large pages are split.
+    /// Returns how many large pages are split.
     pub const fn split_count(&self) -> u64 {
         self.journal.splits
     }
 
-    /// All owners: `directmap owners`.
+    /// Returns all owners: `directmap owners`.
     pub fn owners(&self) -> impl Iterator<Item = OwnerReport> + '_ {
         let mut last = None;
         core::iter::from_fn(move || {
@@ -333,7 +333,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         })
     }
 
-    /// One owner; `None` if it is not registered.
+    /// Returns one owner; `None` if it is not registered.
     pub fn owner(&self, id: OwnerId) -> Option<OwnerReport> {
         self.journal.owner(id).map(|owner| OwnerReport { name: owner.name(), totals: owner.totals() })
     }
@@ -343,14 +343,14 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.tree.pages
     }
 
-    /// How often what was done, since boot.
+    /// Returns the counts since boot.
     pub const fn counters(&self) -> Counters {
         self.counters
     }
 }
 
 impl fmt::Display for Counters {
-    /// The lines of `vmstat`.
+    /// Returns the lines of `vmstat`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "direct_map_level2_splits {}", self.level2_splits)?;
         writeln!(f, "direct_map_level3_splits {}", self.level3_splits)?;

@@ -1,4 +1,4 @@
-//! What changes live on: tables and records, set aside beforehand by whoever owns the map; and owners.
+//! The supply of changes: tables and records, set aside beforehand by the map's user; and owners.
 //!
 //! Only [`DirectMap::refill`] and [`DirectMap::add_record_page`] bring in memory, and neither is called by a change: no
 //! change waits for memory, and no allocation waits for a change (I10).
@@ -25,7 +25,7 @@ pub struct Reserve {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// What there is.
+    /// Returns the level of the reserve.
     pub const fn reserve(&self) -> Reserve {
         Reserve { tables: self.reserve.len(), records: self.journal.available() }
     }
@@ -80,7 +80,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         while self.reserve.len() > keep {
             let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
             self.tree.memory.write_run(table, 0, Entry::EMPTY, 0, ENTRIES);
-            // SAFETY: the caller's; the table is zero, and has been flushed since it was last hung in (`reclaim_tables`).
+            // SAFETY: the caller's; the table is zero, and has been flushed since it was last hung in
+            // (`reclaim_tables`).
             unsafe { source.give_back(table) };
         }
     }
@@ -109,7 +110,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         while let Some(id) = merged.pop(&self.journal) {
             match self.journal.split(id).map(|split| split.table) {
                 Some(table) => {
-                    // A link takes the place of the first entry; what else is in the table stays until it is used again.
+                    // A link takes the place of the first entry; what else is in the table stays until it is used
+                    // again.
                     self.tree.memory.write(table, 0, Entry::EMPTY);
                     self.reserve.push(&mut self.tree.memory, table);
                 }
@@ -144,8 +146,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Forgets an owner. Its number may be another's then: keep none.
     ///
     /// # Errors
-    /// [`ChangeError::OwnerHolds`] while it holds anything; [`ChangeError::TooOften`] while it has not paid for its changes
-    /// by its rate, since an owner that is added anew has no debt; [`ChangeError::UnknownOwner`],
+    /// [`ChangeError::OwnerHolds`] while it holds anything; [`ChangeError::TooOften`] while it has not paid for its
+    /// changes by its rate, since an owner that is added anew has no debt; [`ChangeError::UnknownOwner`],
     /// [`ChangeError::OtherMap`].
     pub fn remove_owner(&mut self, owner: OwnerId, at: At) -> Result<(), ChangeError> {
         self.edits += 1;

@@ -1,4 +1,5 @@
-//! Rules of the map's user, who knows which frames are off limits and how frames are mapped elsewhere: the map does not.
+//! Rules of the map's user, who knows which frames are off limits and how frames are mapped elsewhere: the map does
+//! not.
 //!
 //! The map sees its own tables only. That frames are the kernel's text, or a table, or writable through another
 //! mapping, it is told by [`Rules`], which it asks before each change.
@@ -58,12 +59,12 @@ impl fmt::Display for Forbidden {
 /// Decides what may become of frames. Not asked when frames become ordinary again, since a restore cannot be refused: a
 /// holder who shows its frames elsewhere as executable ends that first (I4).
 pub trait Rules {
-    /// Whether `frames` may stand in the map as `wanted`, held by `owner`. Runs with the map's lock held and interrupts
+    /// Tells whether `frames` may be mapped as `wanted`, held by `owner`. Runs with the map's lock held and interrupts
     /// off.
     fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden>;
 }
 
-/// A list of frames that nobody may change.
+/// A list of frames that no owner may change.
 #[derive(Clone, Copy, Debug)]
 pub struct OffLimits<'ranges>(pub &'ranges [(PhysRange, Rule)]);
 

@@ -34,12 +34,12 @@ pub struct RecordPage {
 const _: () = assert!(size_of::<RecordPage>() <= 4096 && RECORDS_PER_PAGE >= 32);
 
 impl RecordPage {
-    /// An empty page.
+    /// Returns an empty page.
     pub const fn new() -> Self {
         Self { slots: [Slot::Free(None); RECORDS_PER_PAGE], branches: [const { None }; BRANCHES] }
     }
 
-    /// The page with this number in the tree that begins here. Branch first, quotient after: no path is kept.
+    /// Returns the page with this number in the tree that begins here. Branch first, quotient after: no path is kept.
     fn page(&self, mut number: usize) -> Option<&Self> {
         let mut page = self;
         while number > 0 {
@@ -110,12 +110,12 @@ impl Slots {
         }
     }
 
-    /// How many records are free.
+    /// Returns how many records are free.
     pub(crate) const fn available(&self) -> u64 {
         self.free
     }
 
-    /// How many records there are.
+    /// Returns how many records there are.
     pub(crate) const fn capacity(&self) -> u64 {
         (self.pages * RECORDS_PER_PAGE) as u64
     }

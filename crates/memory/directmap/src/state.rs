@@ -1,4 +1,4 @@
-//! What may be asked of frames in the map, by the names that people know, and what that makes of them.
+//! The changes that frames in the map can have, by the names that people know, and their results.
 //!
 //! | here | elsewhere | makes of the frames |
 //! |---|---|---|
@@ -32,7 +32,7 @@ pub enum Presence {
     Absent,
 }
 
-/// How frames stand in the map. Writable and executable at once cannot be said (I4).
+/// The state of frames in the map. Writable and executable at once cannot be said (I4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct State {
     /// Read, write, execute: now, or once the frames are back.
@@ -54,7 +54,7 @@ impl State {
         presence: Presence::Present,
     };
 
-    /// What `change` makes of it, or the rule that forbids the change.
+    /// Returns the state after `change`, or the rule that forbids the change.
     pub const fn after(self, change: Change) -> Result<Self, BadChange> {
         let mut next = self;
         match (change, self.access) {
@@ -81,12 +81,12 @@ impl State {
         Ok(next)
     }
 
-    /// Whether it is that of ordinary RAM.
+    /// Tells whether it is that of ordinary RAM.
     pub fn is_ordinary(self) -> bool {
         self == Self::ORDINARY
     }
 
-    /// The one entry of a page of `size` at `phys` in this state: all bits clear where absent.
+    /// Returns the one entry of a page of `size` at `phys` in this state: all bits clear where absent.
     pub const fn entry(self, phys: PhysAddr, size: PageSize) -> Entry {
         match self.attributes() {
             Some(attributes) => Entry::leaf(phys, size, attributes),
@@ -124,7 +124,7 @@ impl fmt::Display for State {
     }
 }
 
-/// A change of how frames stand in the map.
+/// A change of how frames are mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Change {
     /// Not writable.
@@ -185,7 +185,7 @@ impl fmt::Display for Change {
 pub enum ParseChangeError {
     /// It asks for writable and executable.
     WriteExecute,
-    /// Nobody knows it.
+    /// It is not known.
     Unknown,
 }
 

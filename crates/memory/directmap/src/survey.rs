@@ -1,4 +1,4 @@
-//! What is looked at before anything is done: the frames, the pages that must be cut, the reserve, the limit.
+//! The survey before anything is done: the frames, the pages that must be cut, the reserve, the limit.
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, TableMemory};
@@ -13,7 +13,7 @@ use crate::state::{Change, Presence, State};
 /// Entries that a pin, which is made in one step, looks at or writes.
 pub(crate) const PIN_ENTRIES: u64 = 4096;
 
-/// The frames that `bytes` at `start` are.
+/// Returns the frames that `bytes` at `start` are.
 ///
 /// # Errors
 /// [`ChangeError::Empty`], [`ChangeError::Unaligned`], [`ChangeError::Wraps`].
@@ -51,8 +51,8 @@ impl Cuts {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// What `change` of `frames` by `owner` would take from the reserve, or why it cannot be made whatever the reserve
-    /// has.
+    /// Returns the tables and records that `change` of `frames` by `owner` would take from the reserve, or why it
+    /// cannot be made whatever the reserve has.
     ///
     /// # Errors
     /// As [`DirectMap::change`], but for the reserve and the owner's limit.
@@ -67,7 +67,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(Reserve { tables, records: tables + 1 })
     }
 
-    /// What [`DirectMap::pin_small`] of `frames` would take from the reserve.
+    /// Returns the tables and records that [`DirectMap::pin_small`] of `frames` would take from the reserve.
     ///
     /// # Errors
     /// As [`DirectMap::pin_small`], but for the reserve and the owner's limit.
@@ -99,8 +99,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(self.rules.check(owner, frames, state)?)
     }
 
-    /// Goes on from `next`, as long as frames are ordinary, to `end` or past `budget` entries, and adds to `entries` how
-    /// many it was.
+    /// Goes on from `next`, as long as frames are ordinary, to `end` or past `budget` entries, and adds to `entries`
+    /// how many it was.
     pub(crate) fn survey_pages(
         &self,
         next: &mut Pfn,
@@ -128,7 +128,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(())
     }
 
-    /// How many pages must be cut to keep `frames` in pages of `size`.
+    /// Returns how many pages must be cut to keep `frames` in pages of `size`.
     pub(crate) fn survey_pin(&self, frames: PfnRange, size: PageSize) -> Result<u64, ChangeError> {
         self.survey_range(frames)?;
         if size >= self.largest || !frames.addrs().is_aligned(size) {
@@ -176,12 +176,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(())
     }
 
-    /// The pages that are whole across one of `edges`.
+    /// Returns the pages that are whole across one of `edges`.
     pub(crate) fn cuts_at(&self, edges: [Pfn; 2]) -> Cuts {
         let mut cuts = Cuts::default();
         for edge in edges {
-            // The walk ends at the page that lies across the edge, or at one that begins there. A block of that size or a
-            // smaller one that lies across the edge is whole, because the page covers it.
+            // The walk ends at the page that lies across the edge, or at one that begins there. A block of that size or
+            // a smaller one that lies across the edge is whole, because the page covers it.
             let Some((_, whole)) = self.tree.end_of_walk(edge) else { continue };
             for size in [PageSize::Size1G, PageSize::Size2M] {
                 let block = Block::around(edge, size);

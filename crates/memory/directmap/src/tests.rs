@@ -92,7 +92,7 @@ where
     (plan, machine)
 }
 
-/// A stretch of a made-up machine: RAM or hole, its length in frames.
+/// Returns a stretch of a made-up machine: RAM or hole, its length in frames.
 fn stretches() -> impl Strategy<Value = Vec<(bool, u64)>> {
     let length = prop_oneof![
         4 => 1u64..40,
@@ -117,7 +117,7 @@ fn lay(stretches: &[(bool, u64)]) -> Vec<PhysRange> {
     ranges
 }
 
-/// The flat model: what frame `pfn` should look like.
+/// Returns the flat model: what frame `pfn` should look like.
 fn wanted(ram: &[PhysRange], read_only: &[PhysRange], limit: Option<PhysAddr>, pfn: u64) -> Option<Access> {
     let addr = PhysAddr::new(pfn * 4096);
     let below = limit.is_none_or(|limit| addr.get() + 4096 <= limit.get());
@@ -128,7 +128,7 @@ fn wanted(ram: &[PhysRange], read_only: &[PhysRange], limit: Option<PhysAddr>, p
     Some(if guarded { Access::ReadOnly } else { Access::ReadWrite })
 }
 
-/// The borders between which the model is constant: looking once in each interval looks at every frame.
+/// Returns the borders between which the model is constant: looking once in each interval looks at every frame.
 fn intervals(ram: &[PhysRange], read_only: &[PhysRange], limit: Option<PhysAddr>) -> Vec<(u64, u64)> {
     let mut borders: BTreeSet<u64> = BTreeSet::from([0, 1 << 24]);
     for range in ram.iter().chain(read_only) {
@@ -229,7 +229,7 @@ proptest! {
         prop_assert_eq!(short.source.taken(), 0);
         prop_assert!(short.memory.has_same_entries(&before));
 
-        // One page that stands in the way of one of the pieces.
+        // One page that is in the way of one of the pieces.
         let mut blocked = Machine::new(Levels::Four, plan.tables() + 3);
         let mappings: Vec<_> = plan.mappings().collect();
         let victim = mappings[at % mappings.len()];
@@ -248,7 +248,7 @@ proptest! {
     }
 }
 
-/// Whether the page of `size` at `start` would hold RAM of one permission only.
+/// Tells whether the page of `size` at `start` would hold RAM of one permission only.
 fn uniform(
     intervals: &[(u64, u64)],
     model: &impl Fn(u64) -> Option<Access>,
@@ -261,7 +261,7 @@ fn uniform(
     head.is_some() && inside.all(|access| access == head)
 }
 
-/// A PC with 32 GiB: low memory with its hole, RAM below the PCI hole, the rest from 4 GiB on.
+/// Returns a PC with 32 GiB: low memory with its hole, RAM below the PCI hole, the rest from 4 GiB on.
 fn pc(total: u64) -> Vec<PhysRange> {
     let low = 2 * GIB;
     std::vec![range(0, 0x9f000), range(MIB, low - 128 * KIB), range(4 * GIB, 4 * GIB + total - low)]

@@ -1,7 +1,7 @@
 //! The map's own part of the page tables, by frames: where they lie in the map, and the editor of its pages.
 //!
-//! Nothing here decides anything or can fail: what is to be done was found possible. Whether the zeroes of an absent page
-//! mean a hole or frames that were taken out is for the journal to know.
+//! Nothing here decides anything or can fail: what is to be done was found possible. Whether the zeroes of an absent
+//! page mean a hole or frames that were taken out is for the journal to know.
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
 use rhumb_pagetable::levels::span_bytes;
@@ -43,7 +43,8 @@ impl<T: TableMemory> Tree<T> {
         Scan::new(&self.memory, self.root, self.virt_range(frames))
     }
 
-    /// Returns the next page of a scan, with up to `most - 1` alike behind it. Entries that cannot be followed are holes.
+    /// Returns the next page of a scan, with up to `most - 1` alike behind it. Entries that cannot be followed are
+    /// holes.
     pub(crate) fn next_run(&self, scan: &mut Scan<'_, T>, most: u64) -> Option<(Leaf, u64)> {
         loop {
             if let (Visit::Leaf(leaf), pages) = scan.next_run(most)? {

@@ -11,14 +11,14 @@ use crate::records::{Handle, Hold, OwnerId, Totals};
 use crate::rules::Rules;
 use crate::work::STEP_ENTRIES;
 
-/// What does not fit together.
+/// The things that do not fit together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inconsistency {
     /// The map has other pages than are counted.
     Pages {
-        /// What the tables hold.
+        /// The contents of the tables.
         found: PageCounts,
-        /// What is counted.
+        /// The count.
         counted: PageCounts,
     },
     /// A hold is not above the one before, or cannot be found.
@@ -68,7 +68,7 @@ impl fmt::Display for Inconsistency {
 
 impl core::error::Error for Inconsistency {}
 
-/// What is added up over all holds, each weighted by its owner: equal sums mean equal totals of each owner.
+/// The sum over all holds, each weighted by its owner: equal sums mean equal totals of each owner.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Sums {
     holds: u64,
@@ -116,7 +116,7 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// One that has not begun.
+    /// Returns one that has not begun.
     pub fn new() -> Self {
         Self {
             stage: Stage::Pages,
@@ -169,7 +169,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(())
     }
 
-    /// Whether it is done.
+    /// Tells whether it is done.
     fn advance_validation(&self, work: &mut Validation, mut budget: u64) -> Result<bool, Inconsistency> {
         work.is_disturbed |= work.edits.is_some_and(|edits| edits != self.edits);
         work.edits = Some(self.edits);

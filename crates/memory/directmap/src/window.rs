@@ -1,4 +1,4 @@
-//! Where the direct map may stand.
+//! The place of the direct map.
 //!
 //! It has the first half of the kernel's half: 64 TiB from `ffff_8000_0000_0000` with 4 levels, 32 PiB from
 //! `ff00_0000_0000_0000` with 5. The rest is the kernel map's, the frame descriptors', the windows' and the image's.
@@ -11,7 +11,7 @@ pub const fn window_bytes(levels: Levels) -> u64 {
     1 << (levels.virt_bits() - 2)
 }
 
-/// The address space for the direct map.
+/// Returns the address space for the direct map.
 pub const fn window(levels: Levels) -> VirtRange {
     // Constants, so that the compiler finds out whether they wrap.
     const FOUR: VirtRange = first_half(Levels::Four);
@@ -29,7 +29,7 @@ const fn first_half(levels: Levels) -> VirtRange {
     }
 }
 
-/// Whether RAM that ends at `ram_end` is past the 64 TiB that 4-level paging has room for.
+/// Tells whether RAM that ends at `ram_end` is past the 64 TiB that 4-level paging has room for.
 pub const fn needs_five_levels(ram_end: PhysAddr) -> bool {
     ram_end.get() > window_bytes(Levels::Four)
 }

@@ -6,10 +6,10 @@
 //!   Altering:   paint, some entries a step          Restoring: paint, some entries a step ─> merge
 //! ```
 //!
-//! A step looks at or writes [`STEP_ENTRIES`] entries, and cuts or merges four large pages on top of that. What one step
-//! can do is done in one, and nothing is written down in between. Longer work is *claimed* with its first step: its hold
-//! is in the journal, so its frames are its own, and what the survey has seen stays true. So a change is made whole or
-//! not at all (I7), however many steps it takes, and what others do between two steps concerns other frames.
+//! A step looks at or writes [`STEP_ENTRIES`] entries, and cuts or merges four large pages on top of that. What one
+//! step can do is done in one, and nothing is written down in between. Longer work is *claimed* with its first step:
+//! its hold is in the journal, so its frames are its own, and what the survey has seen stays true. So a change is made
+//! whole or not at all (I7), however many steps it takes, and what others do between two steps concerns other frames.
 //!
 //! One flush at the end does for all steps. Until then a CPU may use the old translation of any page, whichever step
 //! has painted it.
@@ -59,7 +59,7 @@ pub struct Changing {
 }
 
 impl Changing {
-    /// A change that has not begun.
+    /// Returns a change that has not begun.
     ///
     /// # Safety
     /// As [`DirectMap::change`].
@@ -102,7 +102,7 @@ pub struct Altering<'held> {
 }
 
 impl<'held> Altering<'held> {
-    /// One that has not begun.
+    /// Returns one that has not begun.
     pub const fn new(held: &'held mut Held, change: Change, at: At) -> Self {
         Self { held, change, at, going: None, entries: 0 }
     }
@@ -129,7 +129,7 @@ pub struct Restoring {
 }
 
 impl Restoring {
-    /// One that has not begun.
+    /// Returns one that has not begun.
     pub const fn new(held: Held) -> Self {
         let next = held.frames.start();
         Self { held, next }
@@ -252,7 +252,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
     }
 
-    /// Whether it is done.
+    /// Tells whether it is done.
     fn go_on_altering(
         &mut self,
         work: &mut Altering<'_>,
@@ -358,7 +358,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 }
 
-/// The frames from `next` on.
+/// Returns the frames from `next` on.
 fn rest(next: Pfn, frames: PfnRange) -> PfnRange {
     PfnRange::new(next, frames.end()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a CPU keeps for itself, what fills it, and what empties it.
+//! A CPU's own caches, their refill, and their drain.
 
 pub(crate) mod cache;
 pub(crate) mod drain;

@@ -1,4 +1,4 @@
-//! What can go wrong, and with what: one enum for building the allocator, one for asking it, one for giving back.
+//! Errors: one enum for building the allocator, one for asking it, one for giving back.
 
 use core::fmt;
 
@@ -86,7 +86,7 @@ impl fmt::Display for AllocError {
 
 impl core::error::Error for AllocError {}
 
-/// What is wrong with a frame that was named by number.
+/// The fault of a frame that was named by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameFault {
     /// It belongs to no memory of this allocator.
@@ -102,7 +102,7 @@ pub enum FrameFault {
 }
 
 impl FrameFault {
-    /// The frame.
+    /// Returns the frame.
     pub const fn pfn(&self) -> Pfn {
         match *self {
             Self::Foreign(pfn)

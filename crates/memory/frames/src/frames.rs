@@ -36,13 +36,14 @@ pub struct Frames<M: Machine> {
 impl<M: Machine> Frames<M> {
     /// Builds the allocator over `layout`, with the frames of `free` (ascending) to give out; all other memory counts
     /// as allocated, and can be given later with [`Frames::free_range`]. `storage` is zeroed memory of at least
-    /// [`Layout::storage_bytes`], itself not in `free`. Frame 0 is never given out, because where the direct map begins at
-    /// 0 its address is the null pointer.
+    /// [`Layout::storage_bytes`], itself not in `free`. Frame 0 is never given out, because where the direct map begins
+    /// at 0 its address is the null pointer.
     ///
-    /// Cost: one store for each 512 free frames, and more at the ends of ranges. Stack: less than 32 KiB, also unoptimised.
+    /// Cost: one store for each 512 free frames, and more at the ends of ranges. Stack: less than 32 KiB, also
+    /// unoptimised.
     ///
     /// # Safety
-    /// The frames of `free` are used by nobody, now and until the allocator gives them out; those below the layout's
+    /// The frames of `free` are unused, now and until the allocator gives them out; those below the layout's
     /// direct limit are in the direct map. `storage` is zero.
     ///
     /// The first 127 allocators of a program are told apart by their handles. Where a program builds more, the caller
@@ -71,14 +72,14 @@ impl<M: Machine> Frames<M> {
     ///
     /// # Safety
     /// Every descriptor of a 2-MiB block of memory that the allocator manages or will manage is backed by memory that
-    /// is used for nothing else, for ever; what it holds at first does not matter.
+    /// is used for nothing else, permanently; its first contents do not matter.
     #[must_use]
     pub unsafe fn with_descriptors(self, base: VirtAddr) -> Self {
         // SAFETY: the caller's promise is passed on.
         Self { descriptors: unsafe { Descriptors::at(base) }, ..self }
     }
 
-    /// The machine.
+    /// Returns the machine.
     pub const fn machine(&self) -> &M {
         &self.machine
     }
@@ -136,14 +137,14 @@ impl<M: Machine> Frames<M> {
         self.free_uncommon(pinned, raw);
     }
 
-    /// The handle of a block whose handle was given up with [`Frame::into_pfn`].
+    /// Returns the handle of a block whose handle was given up with [`Frame::into_pfn`].
     ///
     /// # Safety
     /// The caller is the only one who holds the block, and it was allocated from here with this order, or was in use
     /// when the allocator was built.
     ///
     /// # Errors
-    /// What can be seen to be wrong: see [`FrameFault`]. Checked builds also see a frame in a cache that is named as
+    /// The faults that can be seen: see [`FrameFault`]. Checked builds also see a frame in a cache that is named as
     /// allocated, and every wrong order.
     pub unsafe fn from_pfn(&self, pfn: Pfn, order: Order) -> Result<Frame<Mapped>, FrameFault> {
         let raw = self.raw_of(pfn, order)?;
@@ -193,8 +194,8 @@ impl<M: Machine> Frames<M> {
     /// built. Cost: one lock visit for each 2-MiB block, between which interrupts are on.
     ///
     /// # Errors
-    /// The range holds frames that are not managed here or are free, or it is another allocator's; then nothing is freed
-    /// and the handle returns.
+    /// The range holds frames that are not managed here or are free, or it is another allocator's; then nothing is
+    /// freed and the handle returns.
     pub fn free_range(&self, pinned: Pinned<'_>, range: FrameRange) -> Result<(), (FrameRange, FrameFault)> {
         let _ = pinned;
         let frames = range.frames();
@@ -247,8 +248,8 @@ impl<M: Machine> Frames<M> {
         self.zones.add_memory(memory, storage)
     }
 
-    /// Gives back all that this CPU's caches hold, with interrupts on between one batch and the next. For a CPU that goes
-    /// idle for long, and before exact reports.
+    /// Gives back all that this CPU's caches hold, with interrupts on between one batch and the next. For a CPU that
+    /// goes idle for long, and before exact reports.
     pub fn drain(&self, pinned: Pinned<'_>) {
         while self.drain_some(pinned) == Drained::Partly {}
     }
@@ -291,7 +292,7 @@ pub enum Drained {
     Partly,
 }
 
-/// What speaks against a part of a range being freed.
+/// Returns the fault that forbids the free of a part of a range.
 fn fault_in(part: PfnRange, pool: Option<&Pool>) -> Option<FrameFault> {
     let Some(pool) = pool else { return Some(FrameFault::Foreign(part.start())) };
     let block = pool.offset(part.start()) / 512;
@@ -314,7 +315,7 @@ fn fault_in(part: PfnRange, pool: Option<&Pool>) -> Option<FrameFault> {
 }
 
 impl Request {
-    /// Whether the CPU's magazines may serve it as it is.
+    /// Tells whether the CPU's magazines may serve it as it is.
     #[inline(always)]
     const fn is_plain(&self) -> bool {
         matches!(self.node(), Preference::Any)

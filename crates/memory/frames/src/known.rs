@@ -1,4 +1,4 @@
-//! What is known of frames: their descriptors, refused frees, reports, and the exact check.
+//! Knowledge of frames: their descriptors, refused frees, reports, and the exact check.
 
 pub(crate) mod checked;
 pub(crate) mod describe;

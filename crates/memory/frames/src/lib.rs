@@ -23,7 +23,7 @@
 //! 2. **Nothing is merged.** A run of 2^k frames is free when its bits are set: found by folding a word onto itself k
 //!    times. A block whose last frame comes back becomes a bit in the tree of whole blocks, where orders 9 to 18 are
 //!    found in the same way. There are no lists through frames and no buddies to look up.
-//! 3. **What is broken is used up first, by its like.** Blocks that are partly free stand in bins by kind, by the
+//! 3. **Partial blocks are used up first, by requests of their kind.** Partial blocks are in bins by kind, by the
 //!    orders that they were opened for (0 to 2, 3 to 5, 6 to 8), largest run and fullness. Single frames come from the
 //!    fullest block of theirs, runs from the tightest that will do. The others empty out by themselves, and no single
 //!    frame holds up a block of long runs: that is worth more than the half-filled blocks that it costs.

@@ -1,8 +1,8 @@
 //! A pool: the memory of one node in one zone, in one piece. It has one lock, and everything in it is under that lock.
 //!
 //! A block that is partly free sits in a bin of its kind by how full it is ([`bin`]); wholly free blocks are bits in a
-//! [`WholeBlocks`]. Frames leave in large batches (a whole block's free frames at once for order 0), so that the lock is
-//! taken once for hundreds of frames; see `take.rs` and `give.rs`.
+//! [`WholeBlocks`]. Frames leave in large batches (a whole block's free frames at once for order 0), so that the lock
+//! is taken once for hundreds of frames; see `take.rs` and `give.rs`.
 
 pub(crate) mod block;
 pub(crate) mod give;
@@ -27,8 +27,8 @@ use rhumb_sync::{Guard, Lock};
 #[repr(align(64))]
 struct NextLine;
 
-/// The memory of one node in one zone, in one piece. What each CPU reads and nobody writes lies apart from what each
-/// holder of the lock writes.
+/// The memory of one node in one zone, in one piece. Words that each CPU reads and none writes lie apart from those
+/// that each holder of the lock writes.
 #[repr(C)]
 pub(crate) struct Pool {
     /// First to last frame, exactly.
@@ -39,7 +39,7 @@ pub(crate) struct Pool {
     pub(crate) zone: Zone,
     /// Frames that are memory.
     pub(crate) present: AtomicU64,
-    /// What a handle's number says of this pool.
+    /// The bits of a handle's number that name this pool.
     pub(crate) tag: Raw,
     pub(crate) words: &'static [AtomicU64],
     pub(crate) blocks: &'static [Block],
@@ -173,7 +173,7 @@ impl Pool {
         (span.end().get() - Self::base_of(span).get()).div_ceil(FRAMES as u64) as usize
     }
 
-    /// Where block 0 stands in its 1-GiB region.
+    /// Returns the place of block 0 in its 1-GiB region.
     pub(crate) const fn skew_of(span: PfnRange) -> usize {
         (span.start().get() >> Order::LARGE.get()) as usize % 512
     }
@@ -191,7 +191,7 @@ impl Pool {
         self.lock(unsafe { IrqOff::assume(CpuId::BOOT) })
     }
 
-    /// Whether much of what is free lies scattered in partial blocks: a quarter of them or more. Blocks can come
+    /// Tells whether much of what is free lies scattered in partial blocks: a quarter of them or more. Blocks can come
     /// together then, if frames go home soon instead of being used again where they happen to lie.
     pub(crate) fn is_loose(&self) -> bool {
         let whole = self.free_blocks.load(Relaxed);
@@ -199,7 +199,7 @@ impl Pool {
         (self.free_frames().saturating_sub(whole * u64::from(FRAMES))) * 4 > partial * u64::from(FRAMES)
     }
 
-    /// Whether it is worth taking the lock for a block of `order` that leaves `floor` frames.
+    /// Tells whether it is worth taking the lock for a block of `order` that leaves `floor` frames.
     pub(crate) fn may_have(&self, order: Order, floor: u64) -> bool {
         let blocks = order.frames() / u64::from(FRAMES);
         self.free_frames() >= floor + order.frames() && self.free_blocks.load(Relaxed) >= blocks
@@ -209,7 +209,7 @@ impl Pool {
         self.free.load(Relaxed)
     }
 
-    /// The frame's number within the pool.
+    /// Returns the frame's number within the pool.
     #[inline]
     pub(crate) const fn offset(&self, pfn: Pfn) -> usize {
         pfn.get().wrapping_sub(self.base.get()) as usize
@@ -229,7 +229,7 @@ impl Pool {
         }
     }
 
-    /// The free bits of a block as they stand; all ones for a whole block.
+    /// Returns the free bits of a block as they are now; all ones for a whole block.
     pub(crate) fn bits(&self, block: usize) -> Bits {
         match self.blocks[block].info().state() {
             State::Whole => [u64::MAX; WORDS],
@@ -248,7 +248,7 @@ impl Pool {
         })
     }
 
-    /// The first frame in `from..end` that is not free.
+    /// Returns the first frame in `from..end` that is not free.
     pub(crate) fn next_in_use(&self, from: Pfn, end: Pfn) -> Option<Pfn> {
         let (mut at, end) = (self.offset(from), self.offset(end));
         while at < end {
@@ -262,7 +262,7 @@ impl Pool {
         None
     }
 
-    /// Whether the frame is free, as far as the pool knows: frames in per-CPU caches are not free here.
+    /// Tells whether the frame is free, as far as the pool knows: frames in per-CPU caches are not free here.
     pub(crate) fn is_free(&self, pfn: Pfn) -> bool {
         let offset = self.offset(pfn);
         self.bits(offset / 512)[offset % 512 / 64] & 1 << (offset % 64) != 0
@@ -276,9 +276,9 @@ pub(crate) struct PoolGuard<'a> {
 }
 
 impl PoolGuard<'_> {
-    /// The bin of `kind` and `grain` from which a run of `order` is best taken. For single frames, the fullest blocks:
-    /// the others then empty out. For longer runs, the blocks whose largest run is the smallest that will do, and of
-    /// those the fullest: a long run is not opened for a short one.
+    /// Returns the bin of `kind` and `grain` from which a run of `order` is best taken. For single frames, the fullest
+    /// blocks: the others then empty out. For longer runs, the blocks whose largest run is the smallest that will do,
+    /// and of those the fullest: a long run is not opened for a short one.
     #[inline]
     pub(crate) fn best(&self, kind: Mobility, grain: usize, order: usize) -> Option<Bin> {
         let filled = &self.pool.bins[kind as usize].filled[grain];
@@ -293,13 +293,13 @@ impl PoolGuard<'_> {
         (0..bin::ORDERS).find_map(|order| first(order, classes & classes.wrapping_neg()))
     }
 
-    /// The same among the grains that are not for this order.
+    /// Returns the same among the grains that are not for this order.
     pub(crate) fn best_of_others(&self, kind: Mobility, order: usize) -> Option<Bin> {
         let mut others = (0..bin::GRAINS).filter(|&grain| grain != bin::grain_of(order));
         others.find_map(|grain| self.best(kind, grain, order))
     }
 
-    /// The bin of the emptiest blocks of `kind` that have a run of `order`.
+    /// Returns the bin of the emptiest blocks of `kind` that have a run of `order`.
     pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
         let filled = &self.pool.bins[kind as usize].filled;
         let all = (0..bin::GRAINS).flat_map(|grain| (order..bin::ORDERS).map(move |order| (grain, order)));
@@ -325,13 +325,13 @@ impl PoolGuard<'_> {
         self.pool.bins[kind as usize].filled[bin.grain][bin.order].load(Relaxed) & 1 << bin.class != 0
     }
 
-    /// The first block of a bin.
+    /// Returns the first block of a bin.
     #[inline]
     pub(crate) fn head(&self, kind: Mobility, bin: Bin) -> Option<usize> {
         (self.pool.bins[kind as usize].head(bin).load(Relaxed) as usize).checked_sub(1)
     }
 
-    /// The block after `block` in its bin.
+    /// Returns the block after `block` in its bin.
     pub(crate) fn next(&self, block: usize) -> Option<usize> {
         (self.pool.blocks[block].next.load(Relaxed) as usize).checked_sub(1)
     }

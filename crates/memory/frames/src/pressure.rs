@@ -1,8 +1,9 @@
-//! Watermarks, and whom to call when memory is short.
+//! Watermarks, and the reclaimers to call when memory is short.
 //!
 //! Each pool keeps a reserve, `min`; `low` is a quarter above it and `high` a half. Below `high`, CPUs keep less to
-//! themselves, and below `low` nothing; there, other zones and nodes are tried first, and [`Frames::is_short`] tells a background thread
-//! to reclaim; at `min`, normal requests call the reclaimers themselves, and the other classes go on into the reserve.
+//! themselves, and below `low` nothing; there, other zones and nodes are tried first, and [`Frames::is_short`] tells a
+//! background thread to reclaim; at `min`, normal requests call the reclaimers themselves, and the other classes go on
+//! into the reserve.
 //!
 //! Before a request that may wait fails, what the other CPUs keep is called back ([`Recall`]): the one time that this
 //! allocator has other CPUs interrupted, and the exception of invariant I2.
@@ -17,7 +18,7 @@ use crate::request::{Mobility, Zone};
 use crate::zones::storage::Table;
 use rhumb_sync::atomic::{AtomicUsize, Relaxed};
 
-/// What is wanted of a reclaimer.
+/// The shortage that a reclaimer is to relieve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shortage {
     /// The order of the request that cannot be served.
@@ -30,7 +31,7 @@ pub struct Shortage {
 
 /// Gives frames back on demand: the slab's empty slabs, the page cache's clean pages, the unmapped pool's spare blocks.
 pub trait Reclaimer: Sync {
-    /// Its name, for reports.
+    /// Returns its name, for reports.
     fn name(&self) -> &str;
 
     /// Frees what it can without waiting, through the allocator, and says how many frames. It runs on the allocating
@@ -41,18 +42,18 @@ pub trait Reclaimer: Sync {
 /// Makes the other CPUs give back what their caches hold: the last resort of a request that may wait.
 pub trait Recall: Sync {
     /// Has [`Frames::drain_some`] run on every CPU but this one until each is drained, and returns then: by interrupts,
-    /// or by waiting for their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts are off, say).
-    /// Called with no lock of the allocator held.
+    /// or by waiting for their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts
+    /// are off, say). Called with no lock of the allocator held.
     fn drain_others(&self, pinned: Pinned<'_>);
 }
 
-/// A recall as it is registered: the reference to it, in a place that lives for ever.
+/// A recall as it is registered: the reference to it, in a permanent place.
 pub type RecallRegistration = &'static (dyn Recall + 'static);
 
 /// Reclaimers that an allocator can have.
 const MAX_RECLAIMERS: usize = 8;
 
-/// A reclaimer as it is registered: the reference to it, in a place that lives for ever.
+/// A reclaimer as it is registered: the reference to it, in a permanent place.
 pub type Registration = &'static (dyn Reclaimer + 'static);
 
 /// The reclaimers, in the order in which they are called.

@@ -1,4 +1,4 @@
-//! What a caller asks for: order, zones, node, mobility, contents, and how deep into the reserve it may go.
+//! The request of a caller: order, zones, node, mobility, contents, and how deep into the reserve it may go.
 //!
 //! A [`Request`] is built by `const` functions, so that a request written down in the source folds to nothing and the
 //! common path of [`crate::Frames::alloc`] has no branch on it.
@@ -26,7 +26,7 @@ impl Zone {
     /// All zones, lowest first.
     pub const ALL: [Self; Self::COUNT] = [Self::Dma, Self::Dma32, Self::Normal, Self::High];
 
-    /// The first frame past this zone, in a machine whose direct map ends at `direct_limit`.
+    /// Returns the first frame past this zone, in a machine whose direct map ends at `direct_limit`.
     pub(crate) const fn end(self, direct_limit: Pfn) -> Pfn {
         let limit = direct_limit.get();
         let end = match self {
@@ -116,11 +116,11 @@ pub enum AllocClass {
     Atomic,
     /// Page tables: down to a quarter of `min`.
     PageTables,
-    /// What a reclaimer needs to free more than it takes: down to nothing, and never calls a reclaimer.
+    /// For a reclaimer that needs frames to free more than it takes: down to nothing, and never calls a reclaimer.
     Emergency,
 }
 
-/// What the frames shall hold.
+/// The contents that the frames shall have.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Contents {
     /// Whatever was there.
@@ -129,12 +129,13 @@ pub enum Contents {
     Zeroed,
 }
 
-/// Who holds a frame: a number that the kernel gives out, 0 being nobody. Shown by [`crate::Frames::describe`].
+/// The owner of a frame: a number that the kernel gives out, 0 being no owner in particular. Shown by
+/// [`crate::Frames::describe`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Owner(pub u16);
 
 impl Owner {
-    /// Nobody in particular.
+    /// No owner in particular.
     pub const NONE: Self = Self(0);
 }
 
@@ -168,7 +169,7 @@ impl Request {
     /// One 1-GiB block, otherwise as [`Request::FRAME`].
     pub const HUGE: Self = Self::new(Order::HUGE);
 
-    /// A block of `order`, otherwise as [`Request::FRAME`].
+    /// Returns a block of `order`, otherwise as [`Request::FRAME`].
     pub const fn new(order: Order) -> Self {
         Self {
             order,
@@ -187,7 +188,7 @@ impl Request {
         Self { ceiling: zone, ..self }
     }
 
-    /// Where `preference` says.
+    /// Returns the request placed as `preference` says.
     #[must_use]
     pub const fn near(self, preference: Preference) -> Self {
         let node = match preference {
@@ -241,7 +242,7 @@ impl Request {
         Self { owner, ..self }
     }
 
-    /// The same, but not past the direct map.
+    /// Returns the same, but not past the direct map.
     #[inline(always)]
     pub(crate) const fn in_direct_map(self) -> Self {
         match self.ceiling {

@@ -67,7 +67,7 @@ impl Zones {
         self.batch_limit.store(share.clamp(8, 512) as u32, Relaxed);
     }
 
-    /// The pools that a request may use, in their order.
+    /// Returns the pools that a request may use, in their order.
     pub(crate) fn zonelist(&self, near: usize, ceiling: Zone) -> impl Iterator<Item = &'static Pool> + '_ {
         let row = self.zonelists.get(near * MAX_POOLS..(near + 1) * MAX_POOLS).unwrap_or(&[]);
         row.iter()
@@ -102,7 +102,7 @@ impl Zones {
         self.distances.get(from * MAX_NODES + to).map_or(u8::MAX, |distance| distance.load(Relaxed))
     }
 
-    /// How many nodes there can be.
+    /// Returns how many nodes there can be.
     pub(crate) fn nodes(&self) -> usize {
         self.zonelists.len() / MAX_POOLS
     }
@@ -127,8 +127,8 @@ impl Zones {
         }
     }
 
-    /// Returns the pool that holds `pfn`. Cost: a look at the largest pool, or a search by halves in a list of eight pools
-    /// a cache line.
+    /// Returns the pool that holds `pfn`. Cost: a look at the largest pool, or a search by halves in a list of eight
+    /// pools a cache line.
     #[inline]
     pub(crate) fn pool_of(&self, pfn: Pfn) -> Option<&'static Pool> {
         let largest = self.pools.get(self.largest.load(Relaxed).into());

@@ -1,4 +1,4 @@
-//! What a mapping allows: access, cache mode, privilege, scope, protection key.
+//! The attributes of a mapping: access, cache mode, privilege, scope, protection key.
 //!
 //! [`Attributes`] is what a caller may ask for; a page that is writable *and* executable cannot be said in it
 //! (invariant I4). [`Permissions`] is what tables were found to say, which can be anything.
@@ -16,7 +16,7 @@ use crate::key::Key;
 /// The number of the model-specific register that holds the page attribute table.
 pub const IA32_PAT: u32 = 0x277;
 
-/// What the kernel writes to [`IA32_PAT`]: slot 0 WB, 1 WT, 2 UC-, 3 UC, 4 WB, 5 WP, 6 WC, 7 UC.
+/// The value that the kernel writes to [`IA32_PAT`]: slot 0 WB, 1 WT, 2 UC-, 3 UC, 4 WB, 5 WP, 6 WC, 7 UC.
 pub const PAT_LAYOUT: u64 = {
     let mut value = 0;
     let mut slot = 0;
@@ -27,7 +27,7 @@ pub const PAT_LAYOUT: u64 = {
     value
 };
 
-/// What code may do with a page. Readable it always is; writable and executable it never is.
+/// The rights of code to a page. Readable it always is; writable and executable it never is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Access {
     /// Read.
@@ -56,7 +56,7 @@ pub enum CacheMode {
 }
 
 impl CacheMode {
-    /// Its slot in [`PAT_LAYOUT`]: bit 0 is PWT, bit 1 PCD, bit 2 PAT.
+    /// Returns its slot in [`PAT_LAYOUT`]: bit 0 is PWT, bit 1 PCD, bit 2 PAT.
     pub const fn slot(self) -> u8 {
         match self {
             Self::WriteBack => 0,
@@ -68,7 +68,7 @@ impl CacheMode {
         }
     }
 
-    /// The mode in a slot of [`PAT_LAYOUT`]; only the low three bits of `slot` count.
+    /// Returns the mode in a slot of [`PAT_LAYOUT`]; only the low three bits of `slot` count.
     pub const fn of_slot(slot: u8) -> Self {
         match slot % 8 {
             1 => Self::WriteThrough,
@@ -80,12 +80,12 @@ impl CacheMode {
         }
     }
 
-    /// Whether reads may be served from a cache: right for RAM, wrong for a device.
+    /// Tells whether reads may be served from a cache: right for RAM, wrong for a device.
     pub const fn is_cached(self) -> bool {
         matches!(self, Self::WriteBack | Self::WriteThrough | Self::WriteProtected)
     }
 
-    /// Its value in a field of IA32_PAT.
+    /// Returns its value in a field of IA32_PAT.
     const fn encoding(self) -> u64 {
         match self {
             Self::UncachedStrong => 0,
@@ -129,7 +129,7 @@ pub enum Scope {
     AddressSpace,
 }
 
-/// What a caller asks of a mapping.
+/// The attributes that a caller asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Attributes {
     /// Read, write, execute.
@@ -145,7 +145,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// A page of the kernel: write-back, supervisor, global.
+    /// Returns a page of the kernel: write-back, supervisor, global.
     pub const fn kernel(access: Access) -> Self {
         Self {
             access,
@@ -156,26 +156,26 @@ impl Attributes {
         }
     }
 
-    /// A page of a program: write-back, user, of one address space.
+    /// Returns a page of a program: write-back, user, of one address space.
     pub const fn user(access: Access) -> Self {
         Self { privilege: Privilege::User, scope: Scope::AddressSpace, ..Self::kernel(access) }
     }
 
-    /// The same with another cache mode.
+    /// Returns the same with another cache mode.
     #[must_use]
     pub const fn with_cache(mut self, cache: CacheMode) -> Self {
         self.cache = cache;
         self
     }
 
-    /// The same with another protection key.
+    /// Returns the same with another protection key.
     #[must_use]
     pub const fn with_key(mut self, key: Option<Key>) -> Self {
         self.key = key;
         self
     }
 
-    /// What the tables must say for these attributes to hold.
+    /// Returns the permissions that the tables must have for these attributes to hold.
     pub const fn permissions(self) -> Permissions {
         Permissions {
             writable: matches!(self.access, Access::ReadWrite),
@@ -185,7 +185,7 @@ impl Attributes {
     }
 }
 
-/// What entries say; combined over all levels, what the CPU enforces.
+/// The permissions of entries; combined over all levels, those that the CPU enforces.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Permissions {
     /// WRITE is set (at every level).
@@ -200,7 +200,7 @@ impl Permissions {
     /// Nothing taken away: where a walk starts.
     pub const ALL: Self = Self { writable: true, executable: true, user: true };
 
-    /// What both allow: how levels combine.
+    /// Returns the permissions that both give: so levels combine.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self {
@@ -210,7 +210,7 @@ impl Permissions {
         }
     }
 
-    /// Whether all that `wanted` allows is allowed here.
+    /// Tells whether all that `wanted` allows is allowed here.
     pub const fn cover(self, wanted: Self) -> bool {
         (self.writable || !wanted.writable)
             && (self.executable || !wanted.executable)

@@ -21,7 +21,7 @@
 //!
 //! Several trees share the kernel's half: root entries that are the same in the first tree are looked at only there.
 //!
-//! Nobody changes the trees meanwhile; otherwise findings may be missed or made up.
+//! No CPU changes the trees meanwhile; otherwise findings may be missed or made up.
 
 use rhumb_machine::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 
@@ -40,16 +40,16 @@ pub const BATCH: usize = 32;
 pub struct DirectMapRule {
     /// The addresses that belong to the direct map alone, all of them in the kernel's half.
     pub window: VirtRange,
-    /// Where physical address 0 stands.
+    /// The virtual address of physical address 0.
     pub base: VirtAddr,
 }
 
-/// What to audit, and against what.
+/// The trees to audit, and the rules.
 #[derive(Clone, Debug)]
 pub struct Audit<'lists, R> {
     /// The trees. All of the same depth; one is enough where no task has its own.
     pub roots: &'lists [Root],
-    /// What physical memory is RAM: ascending, may adjoin.
+    /// The physical memory that is RAM: ascending, may adjoin.
     pub ram: R,
     /// The direct map, if there is one.
     pub direct_map: Option<DirectMapRule>,
@@ -57,7 +57,7 @@ pub struct Audit<'lists, R> {
     pub aliases: &'lists [PhysRange],
 }
 
-/// What an audit went through.
+/// The extent of an audit.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AuditSummary {
     /// Findings reported: 0 is sound.
@@ -160,7 +160,7 @@ where
         }
     }
 
-    /// The first frame of a cached span that is not RAM.
+    /// Returns the first frame of a cached span that is not RAM.
     fn first_cached_device(&self, span: &Span) -> Option<PhysAddr> {
         if !span.cache.is_cached() {
             return None;
@@ -274,7 +274,7 @@ where
         }
     }
 
-    /// All spans and malformed entries of the chosen areas of all trees.
+    /// Returns all spans and malformed entries of the chosen areas of all trees.
     fn visit<M>(
         &self,
         memory: &M,
@@ -308,7 +308,8 @@ where
         }
     }
 
-    /// The address space of a tree in ascending order: user half, kernel below the window, window, kernel above it.
+    /// Returns the address space of a tree in ascending order: user half, kernel below the window, window, kernel above
+    /// it.
     fn areas(&self, root: Root) -> [(Area, Option<(u64, u64)>); 4] {
         let half = 1 << (root.levels.virt_bits() - 1);
         let last = 2 * half - 1;
@@ -328,7 +329,7 @@ where
     }
 }
 
-/// How far a span stands from its frames: what makes two mappings of a frame the same place.
+/// Returns the distance of a span from its frames, which tells whether two mappings of a frame are one place.
 const fn offset(span: &Span) -> u64 {
     span.virt.get().wrapping_sub(span.phys.get())
 }

@@ -7,10 +7,10 @@
 //!                merge: the entries are alike                      └─────┘ set: other attributes, or absent
 //! ```
 //!
-//! Each write of an entry changes the size of a page or its attributes, never both: a page is split with its attributes,
-//! then the pieces change; the pieces are made alike, then they are merged. So a CPU that walks meanwhile, or holds a
-//! translation from before, finds a translation that was true before the change or is true after it, and one flush at
-//! the end of the change is enough.
+//! Each write of an entry changes the size of a page or its attributes, never both: a page is split with its
+//! attributes, then the pieces change; the pieces are made alike, then they are merged. So a CPU that walks meanwhile,
+//! or holds a translation from before, finds a translation that was true before the change or is true after it, and one
+//! flush at the end of the change is enough.
 //!
 //! | act | writes | the batch gets |
 //! |---|---|---|
@@ -112,9 +112,9 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
         }
     }
 
-    /// Gives every page of `range`, which shows memory from `phys` on, these attributes, or takes it out with `None`, as
-    /// far as `budget` goes. Returns where it has stopped. Both ends of `range` are borders of pages, and the tables above
-    /// allow what the attributes do.
+    /// Gives every page of `range`, which shows memory from `phys` on, these attributes, or takes it out with `None`,
+    /// as far as `budget` goes. Returns where it has stopped. Both ends of `range` are borders of pages, and the tables
+    /// above allow what the attributes do.
     pub fn set(
         &mut self,
         range: VirtRange,
@@ -154,8 +154,8 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
     }
 }
 
-/// Returns the entry at which the walk of `virt` ends, present or not, and the size of its page; `None` where that is at
-/// a level that has no pages.
+/// Returns the entry at which the walk of `virt` ends, present or not, and the size of its page; `None` where that is
+/// at a level that has no pages.
 pub fn end_of_walk<M: TableMemory + ?Sized>(
     memory: &M,
     root: Root,
@@ -187,7 +187,7 @@ pub fn split_table<M: TableMemory + ?Sized>(
     entry.child(size.level()).filter(|_| entry.bits() & bits::SOFTWARE != 0)
 }
 
-/// Whether all entries of `table` are what a split of one page of `size` would write, so that they can be merged.
+/// Tells whether all entries of `table` are what a split of one page of `size` would write, so that they can be merged.
 pub fn is_uniform<M: TableMemory + ?Sized>(memory: &M, table: Pfn, size: PageSize) -> bool {
     let Some(smaller) = size.smaller() else { return false };
     let first = memory.read(table, 0);
@@ -205,7 +205,7 @@ pub fn is_uniform<M: TableMemory + ?Sized>(memory: &M, table: Pfn, size: PageSiz
 }
 
 /// Returns the leaf of size `to` that begins where the page of size `from` does that `entry` maps, with its attributes.
-/// What is absent stays absent.
+/// An absent page stays absent.
 fn resized(entry: Entry, from: PageSize, to: PageSize) -> Entry {
     if !entry.is_present() {
         return Entry::EMPTY;

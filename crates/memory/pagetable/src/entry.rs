@@ -13,7 +13,7 @@
 //! attributes. So a page that is split and merged again, or made read-only and writable again, gets back the very same
 //! bits. Kernel leaves have ACCESSED preset and, where writable, DIRTY, so the CPU never writes into a kernel's table;
 //! a read-only leaf has DIRTY clear, since DIRTY without WRITE marks a shadow-stack page. User leaves start with both
-//! clear: they are samples for whoever ages pages.
+//! clear: they are samples for code that ages pages.
 //!
 //! Source: Intel SDM volume 3, chapter 5 (Paging), tables 5-14 to 5-20.
 
@@ -69,23 +69,23 @@ impl Entry {
     /// All bits clear: not present.
     pub const EMPTY: Self = Self(0);
 
-    /// Where entry `index` lies in its table, in bytes.
+    /// Returns where entry `index` lies in its table, in bytes.
     #[inline(always)]
     pub const fn offset(index: usize) -> u64 {
         index as u64 * 8
     }
 
-    /// The entry with these bits.
+    /// Returns the entry with these bits.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// Its bits.
+    /// Returns its bits.
     pub const fn bits(self) -> u64 {
         self.0
     }
 
-    /// The canonical entry that maps the page of `size` at `phys`. Address bits below `size` are dropped.
+    /// Returns the canonical entry that maps the page of `size` at `phys`. Address bits below `size` are dropped.
     pub const fn leaf(phys: PhysAddr, size: PageSize, attributes: Attributes) -> Self {
         let wanted = attributes.permissions();
         let slot = attributes.cache.slot();
@@ -122,8 +122,8 @@ impl Entry {
         }
     }
 
-    /// The entry that refers to a table. It takes no permission away but user access where `privilege` says so: leaves
-    /// decide the rest.
+    /// Returns the entry that refers to a table. It takes no permission away but user access where `privilege` says so:
+    /// leaves decide the rest.
     pub const fn table(table: Pfn, privilege: Privilege) -> Self {
         let user = match privilege {
             Privilege::User => bits::USER,
@@ -132,12 +132,12 @@ impl Entry {
         Self(bits::PRESENT | bits::WRITE | bits::ACCESSED | user | (table.addr().get() & bits::ADDRESS))
     }
 
-    /// Whether the entry maps or refers to something.
+    /// Tells whether the entry maps or refers to something.
     pub const fn is_present(self) -> bool {
         self.0 & bits::PRESENT != 0
     }
 
-    /// The size of the page that it maps in a table at `level`; `None` where it is absent or refers to a table.
+    /// Returns the size of the page that it maps in a table at `level`; `None` where it is absent or refers to a table.
     pub const fn page_size(self, level: u8) -> Option<PageSize> {
         if !self.is_present() {
             return None;
@@ -149,7 +149,7 @@ impl Entry {
         }
     }
 
-    /// The table that it refers to in a table at `level`; `None` where it is absent or maps a page.
+    /// Returns the table that it refers to in a table at `level`; `None` where it is absent or maps a page.
     pub const fn child(self, level: u8) -> Option<Pfn> {
         if self.is_present() && self.page_size(level).is_none() {
             Some(PhysAddr::new(self.0 & bits::ADDRESS).pfn())
@@ -158,12 +158,12 @@ impl Entry {
         }
     }
 
-    /// Where the page of `size` that it maps begins.
+    /// Returns where the page of `size` that it maps begins.
     pub const fn phys(self, size: PageSize) -> PhysAddr {
         PhysAddr::new(self.0 & address_mask(size))
     }
 
-    /// What this entry alone allows.
+    /// Returns the rights of this entry alone.
     pub const fn permissions(self) -> Permissions {
         Permissions {
             writable: self.0 & bits::WRITE != 0,
@@ -172,23 +172,24 @@ impl Entry {
         }
     }
 
-    /// The cache mode of the page of `size` that it maps, by [`crate::PAT_LAYOUT`].
+    /// Returns the cache mode of the page of `size` that it maps, by [`crate::PAT_LAYOUT`].
     pub const fn cache_mode(self, size: PageSize) -> CacheMode {
         let low = (self.0 & bits::PWT != 0) as u8 | ((self.0 & bits::PCD != 0) as u8) << 1;
         CacheMode::of_slot(low | ((self.0 & pat_bit(size) != 0) as u8) << 2)
     }
 
-    /// Whether the page's translation is global.
+    /// Tells whether the page's translation is global.
     pub const fn scope(self) -> Scope {
         if self.0 & bits::GLOBAL != 0 { Scope::Global } else { Scope::AddressSpace }
     }
 
-    /// The protection key of the page that it maps; `None` is key 0.
+    /// Returns the protection key of the page that it maps; `None` is key 0.
     pub const fn key(self) -> Option<Key> {
         Key::new(((self.0 & bits::KEY) >> bits::KEY_SHIFT) as u8)
     }
 
-    /// Which bits are set although they must be clear in a present entry at `level`, where physical addresses have
+    /// Returns which bits are set although they must be clear in a present entry at `level`, where physical addresses
+    /// have
     /// `phys_bits` bits (at most 52). A walk that meets one faults. 0 for a good entry.
     pub const fn reserved_bits(self, level: u8, phys_bits: u32) -> u64 {
         if !self.is_present() {
@@ -207,12 +208,12 @@ impl Entry {
         self.0 & reserved
     }
 
-    /// The leaf of the same size and attributes `bytes` (a multiple of the page's size) further on.
+    /// Returns the leaf of the same size and attributes `bytes` (a multiple of the page's size) further on.
     pub const fn advanced(self, bytes: u64) -> Self {
         Self(self.0 + bytes)
     }
 
-    /// The attributes of the page of `size` that it maps, or `None` where it is writable and executable.
+    /// Returns the attributes of the page of `size` that it maps, or `None` where it is writable and executable.
     pub const fn attributes(self, size: PageSize) -> Option<Attributes> {
         let permissions = self.permissions();
         match permissions.access() {
@@ -240,12 +241,12 @@ impl fmt::Display for Entry {
     }
 }
 
-/// The address bits of an entry that maps a page of `size`.
+/// Returns the address bits of an entry that maps a page of `size`.
 pub const fn address_mask(size: PageSize) -> u64 {
     bits::ADDRESS & !(size.bytes() - 1)
 }
 
-/// Where bit 2 of the PAT slot stands in an entry that maps a page of `size`.
+/// Returns the place of bit 2 of the PAT slot in an entry that maps a page of `size`.
 const fn pat_bit(size: PageSize) -> u64 {
     match size {
         PageSize::Size4K => bits::PAT_SMALL,

@@ -1,4 +1,4 @@
-//! What can be wrong with a mapping, each case with the address and the entry that say so.
+//! The faults of a mapping, each case with the address and the entry that say so.
 
 use core::fmt;
 
@@ -18,7 +18,7 @@ pub enum MapError {
     Unaligned {
         /// Where the mapping would begin.
         virt: VirtAddr,
-        /// What would stand there.
+        /// The frames that would be mapped there.
         phys: PhysRange,
     },
     /// A range to unmap does not consist of whole pages.
@@ -64,7 +64,7 @@ pub enum MapError {
         /// That entry.
         entry: Entry,
     },
-    /// A large page should go where a table of smaller ones stands, be it empty: a smaller `largest` would fit.
+    /// A large page should go where a table of smaller ones is, be it empty: a smaller `largest` would fit.
     TableInTheWay {
         /// Where.
         virt: VirtAddr,

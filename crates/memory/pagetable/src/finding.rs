@@ -1,4 +1,4 @@
-//! What an audit can find. The `Display` of each is one line for people.
+//! The findings of an audit. The `Display` of each is one line for people.
 
 use core::fmt;
 
@@ -24,11 +24,11 @@ pub enum Finding {
         /// Where they can be executed.
         executable: Span,
     },
-    /// Pages in the direct map's window do not stand at `phys + base`.
+    /// Pages in the direct map's range are not at `phys + base`.
     OffsetBroken {
         /// The pages.
         span: Span,
-        /// Where the first should stand; `None` past 2^64.
+        /// The place where the first should be; `None` past 2^64.
         expected: Option<VirtAddr>,
     },
     /// Pages in the direct map's window are executable.
@@ -53,7 +53,7 @@ pub enum Finding {
         /// The pages.
         span: Span,
     },
-    /// Frames stand at two places of the kernel's half outside the direct map, which nobody declared.
+    /// Frames are mapped at two places of the kernel's half outside the direct map, which no caller declared.
     Overlap {
         /// The frames.
         phys: PhysRange,
@@ -85,7 +85,7 @@ impl fmt::Display for Finding {
             Self::UserInKernelHalf { span } => write!(f, "open to users in the kernel's half: {span}"),
             Self::SupervisorInUserHalf { span } => write!(f, "the supervisor's in the user half: {span}"),
             Self::Overlap { phys, one, other } => {
-                write!(f, "frames {phys} stand twice: at {one} and at {other}")
+                write!(f, "frames {phys} are mapped twice: at {one} and at {other}")
             }
             Self::Malformed(bad) => {
                 write!(f, "level-{} entry {} of table {}", bad.level, bad.index, bad.table.addr())?;

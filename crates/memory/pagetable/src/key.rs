@@ -18,7 +18,7 @@ use crate::entry::{Entry, bits};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key(NonZeroU8);
 
-/// What may be done with pages of a key.
+/// The rights to pages of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rights {
     /// Read and write.
@@ -30,7 +30,7 @@ pub enum Rights {
 }
 
 impl Key {
-    /// The key, or `None` where it is 0 or past 15.
+    /// Returns the key, or `None` where it is 0 or past 15.
     pub const fn new(number: u8) -> Option<Self> {
         match NonZeroU8::new(number) {
             Some(number) if number.get() < 16 => Some(Self(number)),
@@ -38,17 +38,18 @@ impl Key {
         }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub const fn number(self) -> u8 {
         self.0.get()
     }
 
-    /// The leaf with this key: which replaces the one that it had.
+    /// Returns the leaf with this key: which replaces the one that it had.
     pub const fn on(self, leaf: Entry) -> Entry {
         Entry::from_bits(leaf.bits() & !bits::KEY | (self.number() as u64) << bits::KEY_SHIFT)
     }
 
-    /// The value of the register that gives `rights` on this key, and leaves the other keys as `register` has them.
+    /// Returns the value of the register that gives `rights` on this key, and leaves the other keys as `register` has
+    /// them.
     pub const fn with_rights(self, register: u32, rights: Rights) -> u32 {
         let shift = 2 * self.number() as u32;
         let denied: u32 = match rights {
@@ -59,7 +60,7 @@ impl Key {
         register & !(0b11 << shift) | denied << shift
     }
 
-    /// What a value of the register allows. A key that may not be accessed may not be written either.
+    /// Returns the rights that a value of the register gives. A key that may not be accessed may not be written either.
     pub const fn rights(self, register: u32) -> Rights {
         match register >> (2 * self.number() as u32) & 0b11 {
             0b00 => Rights::ReadWrite,

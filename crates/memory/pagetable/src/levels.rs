@@ -24,7 +24,7 @@ pub const fn span_bytes(level: u8) -> u64 {
     1 << span_shift(level)
 }
 
-/// The entry of a table at `level` through which the linear position, or the address, goes.
+/// Returns the entry of a table at `level` through which the linear position, or the address, goes.
 pub const fn index_at(position: u64, level: u8) -> usize {
     (position >> span_shift(level)) as usize % ENTRIES
 }
@@ -39,7 +39,7 @@ pub enum Levels {
 }
 
 impl Levels {
-    /// The level of the root table: 4 or 5.
+    /// Returns the level of the root table: 4 or 5.
     pub const fn top(self) -> u8 {
         match self {
             Self::Four => 4,
@@ -52,27 +52,27 @@ impl Levels {
         span_shift(self.top()) + 9
     }
 
-    /// Where the kernel's half begins.
+    /// Returns where the kernel's half begins.
     pub const fn kernel_half(self) -> VirtAddr {
         self.virt_of(1 << (self.virt_bits() - 1))
     }
 
-    /// The entry of a table at `level` through which `virt` goes.
+    /// Returns the entry of a table at `level` through which `virt` goes.
     pub const fn index(self, virt: VirtAddr, level: u8) -> usize {
         index_at(virt.get(), level)
     }
 
-    /// Whether `virt` is canonical at this depth.
+    /// Tells whether `virt` is canonical at this depth.
     pub const fn is_canonical(self, virt: VirtAddr) -> bool {
         virt.is_canonical(self.virt_bits())
     }
 
-    /// The linear position of an address, its upper bits ignored.
+    /// Returns the linear position of an address, its upper bits ignored.
     pub const fn linear_of(self, virt: VirtAddr) -> u64 {
         virt.get() & ((1 << self.virt_bits()) - 1)
     }
 
-    /// The canonical address at a linear position.
+    /// Returns the canonical address at a linear position.
     pub const fn virt_of(self, linear: u64) -> VirtAddr {
         let shift = 64 - self.virt_bits();
         VirtAddr::new((((linear << shift) as i64) >> shift) as u64)
@@ -116,7 +116,7 @@ pub struct Root {
 }
 
 impl Root {
-    /// A tree with the widest physical addresses that the architecture has: 52 bits.
+    /// Returns a tree with the widest physical addresses that the architecture has: 52 bits.
     pub const fn new(table: Pfn, levels: Levels) -> Self {
         Self { table, levels, phys_bits: 52 }
     }
@@ -126,7 +126,7 @@ impl Root {
         self.phys_bits
     }
 
-    /// The same tree on a CPU with `phys_bits` bits of physical address.
+    /// Returns the same tree on a CPU with `phys_bits` bits of physical address.
     #[must_use]
     pub const fn with_phys_bits(mut self, phys_bits: u32) -> Self {
         self.phys_bits = if phys_bits < 52 { phys_bits } else { 52 };

@@ -5,12 +5,13 @@
 //! its range first: only there can it cut a large page.
 //!
 //! A table entry allows everything, user access only in the user half; leaves alone decide. An existing table
-//! entry (somebody else's) that forbids what a new leaf wants is an error, not a surprise.
+//! entry (another writer's) that forbids the rights of a new leaf is an error, not a surprise.
 //!
 //! Locking: none. The caller is the only writer of the tree (I8).
 //!
-//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be flushed
-//! together with the tables that wait for it ([`Unflushed`]), and only the [`Flushed`] ticket gives these back (I6).
+//! Flushing: none. `map` only fills entries that were absent, which no TLB holds. `unmap` returns what has to be
+//! flushed together with the tables that wait for it ([`Unflushed`]), and only the [`Flushed`] ticket gives these back
+//! (I6).
 
 use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 
@@ -33,7 +34,7 @@ pub struct MapOutcome {
     pub tables: u64,
 }
 
-/// What becomes of tables that an unmap leaves empty.
+/// The fate of tables that an unmap leaves empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EmptyTables {
     /// They stay, for the next mapping there.
@@ -66,7 +67,7 @@ impl DetachedTables {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Tells whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -97,7 +98,7 @@ impl Flushed<DetachedTables> {
     }
 }
 
-/// One tree of tables and the memory that it stands in, for changing.
+/// One tree of tables and the memory that it lies in, for changing.
 #[derive(Debug)]
 pub struct Mapper<'memory, M: TableMemory + ?Sized> {
     root: Root,
@@ -110,12 +111,12 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         Self { root, memory }
     }
 
-    /// The tree.
+    /// Returns the tree.
     pub const fn root(&self) -> Root {
         self.root
     }
 
-    /// The walk that a CPU makes for `virt`.
+    /// Returns the walk that a CPU makes for `virt`.
     pub fn walk(&self, virt: VirtAddr) -> Walk {
         walk(self.memory, self.root, virt)
     }
@@ -146,7 +147,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         Ok(MapOutcome { pages: self.fill(mapping, chain)?, tables })
     }
 
-    /// How many new tables `mapping` takes in this tree as it is, or why it cannot be made. Writes nothing.
+    /// Returns how many new tables `mapping` takes in this tree as it is, or why it cannot be made. Writes nothing.
     pub fn survey(&self, mapping: &Mapping) -> Result<u64, MapError> {
         mapping.check(&self.root)?;
         let mut missing = TableCounter::new(self.root.levels);
@@ -224,7 +225,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         Ok(())
     }
 
-    /// The table at level `lowest` on the way to `position`; missing ones come from `chain`.
+    /// Returns the table at level `lowest` on the way to `position`; missing ones come from `chain`.
     fn table_for(&mut self, position: u64, lowest: u8, chain: &mut TableChain) -> Result<Pfn, MapError> {
         let levels = self.root.levels;
         let mut table = self.root.table;
@@ -326,19 +327,20 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         }
     }
 
-    /// The page of `size` around a linear position. Its end is an address: the last page of all cannot be mapped.
+    /// Returns the page of `size` around a linear position. Its end is an address: the last page of all cannot be
+    /// mapped.
     fn page_at(&self, position: u64, size: PageSize) -> VirtRange {
         let start = self.root.levels.virt_of(position).align_down(size);
         VirtRange::of_length(start, size.bytes()).unwrap_or_default()
     }
 
-    /// Whether no entry of `table` holds anything.
+    /// Tells whether no entry of `table` holds anything.
     fn is_blank(&self, table: Pfn) -> bool {
         (0..ENTRIES).all(|index| self.memory.read(table, index) == Entry::EMPTY)
     }
 }
 
-/// Part of a run: linear positions, and the level at which its leaves stand.
+/// Part of a run: linear positions, and the level of its leaves.
 #[derive(Clone, Copy)]
 struct Part {
     first: u64,
@@ -347,7 +349,7 @@ struct Part {
 }
 
 impl Part {
-    /// What of it the entry `index` at `level` spans; the entry is one that the part goes through.
+    /// Returns the part of it that the entry `index` at `level` spans; the entry is one that the part goes through.
     fn within(self, index: usize, level: u8) -> Self {
         let steps = (index - index_at(self.first, level)) as u64;
         let position = self.first + steps * span_bytes(level);

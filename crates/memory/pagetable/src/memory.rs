@@ -4,7 +4,8 @@
 //! boot through a window, in a test into a hash map. New tables come from a [`TableSource`].
 //!
 //! A [`TableChain`] is a stack of zeroed tables linked through their own first entries, so that it needs no memory of
-//! its own (invariant I10). Whoever will need tables takes them all first; what follows cannot run out half-way (I7).
+//! its own (invariant I10). Code that will need tables takes them all first, so that no later step can run out half-way
+//! (I7).
 
 use core::sync::atomic::{
     AtomicU64,
@@ -26,8 +27,8 @@ use crate::entry::{Entry, bits};
 /// | load | acquire | the other half of that, for a walk in software; a CPU's own walk follows the entry that it has read |
 ///
 /// No order is asked between a store and a CPU's use of what it has cached: that is what a flush is for (I6), and the
-/// flusher passes a full fence before it looks which CPUs run ([`Tlb::flush_targets`](rhumb_machine::Tlb::flush_targets)).
-/// On x86-64 each is a plain `mov`.
+/// flusher passes a full fence before it looks which CPUs run
+/// ([`Tlb::flush_targets`](rhumb_machine::Tlb::flush_targets)). On x86-64 each is a plain `mov`.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct TableEntry(AtomicU64);
@@ -65,11 +66,11 @@ impl TableEntry {
 
 /// Memory that holds page tables.
 ///
-/// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation whose tables CPUs may walk reads
-/// and writes each entry as a [`TableEntry`]. There is one writer of a tree at a time (I8).
+/// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation whose tables CPUs may walk
+/// reads and writes each entry as a [`TableEntry`]. There is one writer of a tree at a time (I8).
 ///
 /// The trait is safe to implement for memory that is only looked at. One that reaches the tables of a running CPU has
-/// an unsafe constructor, where whoever makes it promises that every `table` it will be given is one, and that what it
+/// an unsafe constructor, where its maker promises that every `table` it will be given is one, and that what it
 /// will map may be mapped.
 pub trait TableMemory {
     /// Reads one entry.
@@ -112,7 +113,7 @@ pub trait TableMemory {
 /// ```
 #[expect(unsafe_code, reason = "declares what tables rest on")]
 pub unsafe trait TableSource {
-    /// A frame, exclusively the caller's, all of it zero.
+    /// Takes a frame, exclusively the caller's, all of it zero.
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables>;
 
     /// Takes a frame back.
@@ -136,7 +137,7 @@ impl core::fmt::Display for OutOfTables {
 
 impl core::error::Error for OutOfTables {}
 
-/// Zeroed tables that belong to nobody yet. Dropping it loses them: give it back.
+/// Zeroed tables that have no owner yet. Dropping it loses them: give it back.
 #[must_use = "dropping the chain leaks its tables"]
 #[derive(Debug, Default)]
 pub struct TableChain {
@@ -145,7 +146,7 @@ pub struct TableChain {
 }
 
 impl TableChain {
-    /// A chain of none.
+    /// Returns a chain of none.
     pub const fn new() -> Self {
         Self { first: None, tables: 0 }
     }
@@ -171,12 +172,12 @@ impl TableChain {
         Ok(chain)
     }
 
-    /// How many tables it holds.
+    /// Returns how many tables it holds.
     pub const fn len(&self) -> u64 {
         self.tables
     }
 
-    /// Whether it holds none.
+    /// Tells whether it holds none.
     pub const fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -224,8 +225,8 @@ impl TableChain {
     }
 }
 
-/// A link holds a frame number where an entry holds its address, each bit inverted: so it names no memory that there is.
-/// A CPU with the L1 terminal fault reads, on speculation, the cached memory that a non-present entry names.
+/// A link holds a frame number where an entry holds its address, each bit inverted: so it names no memory that there
+/// is. A CPU with the L1 terminal fault reads, on speculation, the cached memory that a non-present entry names.
 const LINK_SHIFT: u32 = 12;
 /// Bit 1 of a link: always set, so that no link is zero. PRESENT, bit 0, never is.
 const LINK_MARK: u64 = 1 << 1;

@@ -55,7 +55,7 @@ impl PageCounts {
         self.size_1g += other.size_1g;
     }
 
-    /// How many of `size`.
+    /// Returns how many of `size`.
     pub const fn of(&self, size: PageSize) -> u64 {
         match size {
             PageSize::Size4K => self.size_4k,
@@ -64,7 +64,7 @@ impl PageCounts {
         }
     }
 
-    /// How many pages, of whatever size: entries that map.
+    /// Returns how many pages, of whatever size: entries that map.
     pub const fn pages(&self) -> u64 {
         self.size_4k + self.size_2m + self.size_1g
     }
@@ -78,7 +78,7 @@ impl PageCounts {
 }
 
 impl fmt::Display for PageCounts {
-    /// The sizes that occur, largest first: `3x1G 2x2M 511x4K`.
+    /// Returns the sizes that occur, largest first: `3x1G 2x2M 511x4K`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for size in PageSize::DESCENDING {
@@ -91,14 +91,14 @@ impl fmt::Display for PageCounts {
     }
 }
 
-/// A contiguous mapping that somebody wants: `phys` is to stand at `virt`, with pages of `largest` at most.
+/// A contiguous mapping to be made: `phys` is to be at `virt`, with pages of `largest` at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapping {
     /// Where it begins.
     pub virt: VirtAddr,
-    /// What stands there.
+    /// The frames that are mapped there.
     pub phys: PhysRange,
-    /// What may be done with it.
+    /// Its attributes.
     pub attributes: Attributes,
     /// The largest page to use; alignment decides whether it is reached.
     pub largest: PageSize,
@@ -109,7 +109,7 @@ pub struct Mapping {
 pub struct Run {
     /// Where the first page begins.
     pub virt: VirtAddr,
-    /// What stands there.
+    /// The frames that are mapped there.
     pub phys: PhysAddr,
     /// The size of each page.
     pub size: PageSize,
@@ -118,11 +118,12 @@ pub struct Run {
 }
 
 impl Mapping {
-    /// The virtual range that it covers.
+    /// Returns the virtual range that it covers.
     ///
     /// # Errors
-    /// What [`crate::Mapper::map`] refuses without a look at the tables: a mapping that is empty, not of whole pages,
-    /// past the end of virtual or of physical addresses, not canonical, or for user access in the kernel's half.
+    /// Returns the refusal of [`crate::Mapper::map`] without a look at the tables: a mapping that is empty, not of
+    /// whole pages, past the end of virtual or of physical addresses, not canonical, or for user access in the kernel's
+    /// half.
     pub fn check(&self, root: &Root) -> Result<VirtRange, MapError> {
         if self.phys.is_empty() {
             return Err(MapError::Empty { virt: self.virt });
@@ -146,8 +147,8 @@ impl Mapping {
         Ok(range)
     }
 
-    /// Its pages, each the largest that `largest` and the alignment of both addresses allow, as runs in ascending
-    /// order. At most five. The mapping is one that [`Mapping::check`] accepts.
+    /// Returns its pages, each the largest that `largest` and the alignment of both addresses allow, as runs in
+    /// ascending order. At most five. The mapping is one that [`Mapping::check`] accepts.
     pub fn runs(&self) -> Runs {
         let mut cap = self.largest;
         // Both addresses reach a boundary together only if their distance is a multiple of the size.
@@ -160,7 +161,7 @@ impl Mapping {
         Runs { virt: self.virt, phys: self.phys.start(), end: self.phys.end(), cap }
     }
 
-    /// How many pages of each size it takes.
+    /// Returns how many pages of each size it takes.
     pub fn pages(&self) -> PageCounts {
         let mut pages = PageCounts::NONE;
         self.runs().for_each(|run| pages.add(run.size, run.pages));
@@ -203,8 +204,8 @@ impl Iterator for Runs {
     }
 }
 
-/// How many tables, the root not counted, hold these mappings in a tree that is empty where they go. Exact; touches no
-/// memory; a few steps for each mapping, whatever its length.
+/// Returns how many tables, the root not counted, hold these mappings in a tree that is empty where they go. Exact;
+/// touches no memory; a few steps for each mapping, whatever its length.
 ///
 /// # Errors
 /// The first that [`Mapping::check`] finds, or [`MapError::Unsorted`] where a mapping does not lie above the one
@@ -266,7 +267,7 @@ impl TableCounter {
     }
 }
 
-/// The part of the linear positions `first..=last` that the entry at `level` around `position` spans.
+/// Returns the part of the linear positions `first..=last` that the entry at `level` around `position` spans.
 pub(crate) const fn clip(first: u64, last: u64, position: u64, level: u8) -> (u64, u64) {
     let start = position & !(span_bytes(level) - 1);
     let end = start + (span_bytes(level) - 1);

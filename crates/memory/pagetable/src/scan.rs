@@ -22,13 +22,13 @@ pub struct Malformed {
     pub table: Pfn,
     /// Which of its entries.
     pub index: usize,
-    /// What stands there.
+    /// The frames that are mapped there.
     pub entry: Entry,
     /// The bits that should be clear.
     pub reserved: u64,
 }
 
-/// What a scan finds.
+/// The finding of a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Visit {
     /// A page.
@@ -77,7 +77,7 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
         Self { memory, root, seen: None, next, last, level: root.levels.top(), path }
     }
 
-    /// Leaves out what stands below root entries that are the same in `other`'s root.
+    /// Leaves out everything below root entries that are the same in `other`'s root.
     #[must_use]
     pub(crate) fn without_shared(mut self, other: Option<Root>) -> Self {
         self.seen = other;
@@ -99,7 +99,7 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
         }
     }
 
-    /// How many entries, from `index` on, go on where the one before ends; at least one, at most `most`.
+    /// Returns how many entries, from `index` on, go on where the one before ends; at least one, at most `most`.
     fn run_length(&self, table: Pfn, index: usize, first: Entry, size: PageSize, most: u64) -> u64 {
         let left = ((self.last - self.next) >> size.shift()) + 1;
         // An entry past the width of physical addresses is malformed, not the next of a run.
@@ -117,13 +117,13 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
         run
     }
 
-    /// The next thing found; if a page, together with up to `most - 1` pages behind it that have the same bits and
-    /// adjoin it in physical memory, too. A table of equal pages is one step.
+    /// Returns the next thing found; if a page, together with up to `most - 1` pages behind it that have the same bits
+    /// and adjoin it in physical memory, too. A table of equal pages is one step.
     pub fn next_run(&mut self, most: u64) -> Option<(Visit, u64)> {
         self.next_run_within(most, &mut { u64::MAX })
     }
 
-    /// Where the scan goes on; `None` at its end.
+    /// Returns where the scan goes on; `None` at its end.
     pub fn next_address(&self) -> Option<VirtAddr> {
         (self.next <= self.last).then(|| self.root.levels.virt_of(self.next))
     }

@@ -29,17 +29,17 @@ impl SimTables {
         self.tables.insert(table, std::boxed::Box::new([Entry::EMPTY; ENTRIES]));
     }
 
-    /// Whether `table` is a table whose entries are all zero.
+    /// Tells whether `table` is a table whose entries are all zero.
     pub fn is_blank(&self, table: Pfn) -> bool {
         self.tables.get(&table).is_some_and(|entries| entries.iter().all(|&entry| entry == Entry::EMPTY))
     }
 
-    /// Whether both hold the same tables with the same entries.
+    /// Tells whether both hold the same tables with the same entries.
     pub fn has_same_entries(&self, other: &Self) -> bool {
         self.tables == other.tables
     }
 
-    /// How many tables have an entry that is not zero.
+    /// Returns how many tables have an entry that is not zero.
     pub fn used_tables(&self) -> usize {
         self.tables.keys().filter(|&&table| !self.is_blank(table)).count()
     }
@@ -77,7 +77,7 @@ impl SimSource {
         Self { free, taken: HashSet::new() }
     }
 
-    /// How many are out.
+    /// Returns how many are out.
     pub fn taken(&self) -> u64 {
         self.taken.len() as u64
     }
@@ -93,8 +93,8 @@ impl SimSource {
     }
 }
 
-// SAFETY: each frame is handed out once until it comes back, and is a table of the source's memory, which nothing else is
-// made of; `give_back` checks that.
+// SAFETY: each frame is handed out once until it comes back, and is a table of the source's memory, which nothing else
+// is made of; `give_back` checks that.
 #[expect(unsafe_code, reason = "keeps the promise of a source")]
 unsafe impl TableSource for SimSource {
     fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {

@@ -25,11 +25,11 @@ pub enum Join {
 pub struct Span {
     /// Where the first page begins.
     pub virt: VirtAddr,
-    /// What stands at the first page; at the others, too, if joined by [`Join::Physical`].
+    /// The frame at the first page; at the others, too, if joined by [`Join::Physical`].
     pub phys: PhysAddr,
     /// Bytes in all. `virt + bytes` may be 2^64.
     pub bytes: u64,
-    /// What the pages allow.
+    /// The permissions of the pages.
     pub permissions: Permissions,
     /// Their cache mode.
     pub cache: CacheMode,
@@ -42,12 +42,12 @@ pub struct Span {
 }
 
 impl Span {
-    /// Its last byte's address.
+    /// Returns its last byte's address.
     pub const fn last(&self) -> VirtAddr {
         VirtAddr::new(self.virt.get() + (self.bytes - 1))
     }
 
-    /// What stands there, if joined by [`Join::Physical`]. Empty past 2^64, where no frame lies.
+    /// Returns the frames there, if joined by [`Join::Physical`]. Empty past 2^64, where no frame lies.
     pub fn phys_range(&self) -> PhysRange {
         PhysRange::of_length(self.phys, self.bytes).unwrap_or_default()
     }
@@ -68,7 +68,7 @@ impl Span {
         }
     }
 
-    /// Whether `leaf` goes on where this ends.
+    /// Tells whether `leaf` goes on where this ends.
     fn joins(&self, leaf: &Leaf, join: Join) -> bool {
         self.virt.checked_add(self.bytes) == Some(leaf.virt)
             && self.permissions == leaf.permissions
@@ -115,7 +115,7 @@ impl Joiner {
         }
     }
 
-    /// The last span.
+    /// Returns the last span.
     pub(crate) const fn finish(&mut self) -> Option<Span> {
         self.open.take()
     }

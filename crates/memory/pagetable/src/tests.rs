@@ -17,7 +17,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Where the tables of tests stand: far from all that tests map.
+/// The place of the tables of tests: far from all that tests map.
 const TABLES: Pfn = Pfn::new(0xf_0000_0000);
 
 /// One tree in its memory, with `tables` tables to spare.

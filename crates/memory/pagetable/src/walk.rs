@@ -18,11 +18,11 @@ use crate::memory::TableMemory;
 pub struct Leaf {
     /// Where the page begins.
     pub virt: VirtAddr,
-    /// What stands there.
+    /// The frames that are mapped there.
     pub phys: PhysAddr,
     /// Its size.
     pub size: PageSize,
-    /// What all levels together allow.
+    /// The permissions of all levels together.
     pub permissions: Permissions,
     /// Its cache mode.
     pub cache: CacheMode,
@@ -33,7 +33,7 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// The leaf that `entry` is, below tables that allow `above`.
+    /// Returns the leaf that `entry` is, below tables that allow `above`.
     pub(crate) const fn of(entry: Entry, virt: VirtAddr, size: PageSize, above: Permissions) -> Self {
         Self {
             virt,
@@ -46,7 +46,7 @@ impl Leaf {
         }
     }
 
-    /// What it amounts to, or `None` where it is writable and executable.
+    /// Returns the attributes that it amounts to, or `None` where it is writable and executable.
     pub fn attributes(&self) -> Option<Attributes> {
         Some(Attributes {
             access: self.permissions.access()?,
@@ -67,12 +67,12 @@ pub struct Step {
     pub table: Pfn,
     /// Which of its entries.
     pub index: usize,
-    /// What was found.
+    /// Returns the leaf that was found.
     pub entry: Entry,
 }
 
 impl Step {
-    /// The physical address that was read.
+    /// Returns the physical address that was read.
     pub const fn entry_addr(&self) -> PhysAddr {
         self.table.addr().plus(self.index as u64 * 8)
     }
@@ -110,27 +110,27 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The address that was looked up.
+    /// Returns the address that was looked up.
     pub const fn virt(&self) -> VirtAddr {
         self.virt
     }
 
-    /// The reads, from the root down.
+    /// Returns the reads, from the root down.
     pub fn steps(&self) -> &[Step] {
         self.steps.get(..self.reads).unwrap_or(&self.steps)
     }
 
-    /// How many reads of memory the walk takes on a CPU that has nothing of it cached.
+    /// Returns how many reads of memory the walk takes on a CPU that has nothing of it cached.
     pub const fn memory_reads(&self) -> usize {
         self.reads
     }
 
-    /// How it ended.
+    /// Returns how it ended.
     pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// The page, if the address is mapped.
+    /// Returns the page, if the address is mapped.
     pub const fn leaf(&self) -> Option<Leaf> {
         match self.outcome {
             Outcome::Mapped(leaf) => Some(leaf),
@@ -138,7 +138,7 @@ impl Walk {
         }
     }
 
-    /// The physical address of the byte looked up, if it is mapped.
+    /// Returns the physical address of the byte looked up, if it is mapped.
     pub fn phys(&self) -> Option<PhysAddr> {
         self.leaf().map(|leaf| leaf.phys.plus(self.virt.offset_in(leaf.size)))
     }
@@ -248,7 +248,7 @@ impl fmt::Display for Walk {
     }
 }
 
-/// What follows the cache mode: ` global` or nothing.
+/// Returns the word that follows the cache mode: ` global` or nothing.
 pub(crate) const fn scope_word(scope: Scope) -> &'static str {
     match scope {
         Scope::Global => " global",

@@ -105,7 +105,7 @@ impl<T, M: Machine> Cache<T, M> {
         Object { at, cache: self, _owns: PhantomData }
     }
 
-    /// The cache without its type.
+    /// Returns the cache without its type.
     pub const fn raw(&self) -> &RawCache<M> {
         &self.raw
     }

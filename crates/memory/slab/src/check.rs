@@ -6,7 +6,7 @@
 //!   Q  quarantine: freed objects are used again late                 -  nothing
 //! ```
 //! A checked cache has magazines of no rounds: each of its operations takes the slow path, so that the common path of
-//! all others has no branch for it. What checks need stands beside the object in its slot (see `checked.rs`).
+//! all others has no branch for it. The data of checks lies beside the object in its slot (see `checked.rs`).
 
 use core::fmt;
 
@@ -33,7 +33,7 @@ impl Checks {
     pub const USERS: Self = Self(1 << 3 | 1);
     /// `Q`: quarantine.
     pub const QUARANTINE: Self = Self(1 << 4 | 1);
-    /// What a list without letters asks for: all but the quarantine.
+    /// The checks of a list without letters: all but the quarantine.
     pub const USUAL: Self = Self(0b1111);
     /// All.
     pub const ALL: Self = Self(0b11111);
@@ -44,12 +44,12 @@ impl Checks {
         Self(self.0 | more.0)
     }
 
-    /// Whether all of `other` are among these.
+    /// Tells whether all of `other` are among these.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether there are none.
+    /// Tells whether there are none.
     pub const fn is_off(self) -> bool {
         self.0 == 0
     }
@@ -75,7 +75,7 @@ impl Checks {
         })
     }
 
-    /// The room that these need around an object.
+    /// Returns the room that these need around an object.
     pub(crate) const fn margins(self) -> Margins {
         if self.is_off() {
             return Margins { lead: 0, tail: 0 };
@@ -93,7 +93,7 @@ pub(crate) const RED_ZONE_BYTES: u32 = 16;
 /// The longest text of a list.
 const LIST_BYTES: usize = 192;
 
-/// Which caches are checked, as it stands on the kernel's command line: `FZPU,kmalloc-64,task*;P,inode`.
+/// Which caches are checked, as the kernel's command line says it: `FZPU,kmalloc-64,task*;P,inode`.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckList(ArrayString<LIST_BYTES>, Origin);
 
@@ -104,7 +104,7 @@ enum Origin {
     Listed,
 }
 
-/// What is wrong with the text of a list.
+/// The fault in the text of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CheckListError {
     /// A letter that means no check.
@@ -143,13 +143,13 @@ impl CheckList {
         Ok(Self(kept, Origin::Listed))
     }
 
-    /// The names in the list, as they are given: of caches, or first parts of them with a `*` behind.
+    /// Returns the names in the list, as they are given: of caches, or first parts of them with a `*` behind.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let named = self.0.split(';').filter_map(|block| block.split_once(','));
         named.flat_map(|(_, names)| names.split(','))
     }
 
-    /// Whether `pattern`, one of [`CheckList::names`], names the cache `name`.
+    /// Tells whether `pattern`, one of [`CheckList::names`], names the cache `name`.
     pub fn fits(pattern: &str, name: &str) -> bool {
         match pattern.strip_suffix('*') {
             Some(start) => name.starts_with(start),
@@ -157,7 +157,7 @@ impl CheckList {
         }
     }
 
-    /// The checks of the cache with this name.
+    /// Returns the checks of the cache with this name.
     pub fn of(&self, name: &str) -> Checks {
         if matches!(self.1, Origin::Off) {
             return Checks::OFF;
@@ -195,7 +195,7 @@ impl fmt::Display for CallSite {
     }
 }
 
-/// Who did something with an object.
+/// The caller that did something with an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Track {
@@ -239,7 +239,7 @@ impl Quarantine {
         leaving
     }
 
-    /// The oldest.
+    /// Takes the oldest.
     pub(crate) fn pop(&mut self) -> Option<core::ptr::NonNull<u8>> {
         let ring = self.ring.as_ref().filter(|_| self.count > 0)?;
         let object = ring.round(self.oldest);

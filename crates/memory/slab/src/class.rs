@@ -20,7 +20,7 @@ const STEPS_OF_8: usize = 16;
 const STEPS_OF_16: usize = 8;
 /// Up to here, there is a class for each multiple of 16.
 const EVERY_16_BYTES: usize = 256;
-/// What the objects of a class are aligned to, if their size is a multiple of it.
+/// The alignment of a class's objects, if their size is a multiple of it.
 const EVERYWHERE_ALIGN: usize = 16;
 /// Classes of a doubling, above.
 const PARTS: usize = 7;
@@ -57,7 +57,7 @@ const fn table() -> [u8; ENTRIES] {
 
 static TABLE: [u8; ENTRIES] = table();
 
-/// The least class of so many bytes; `None` past the largest and for none.
+/// Returns the least class of so many bytes; `None` past the largest and for none.
 #[inline(always)]
 fn of_bytes(bytes: usize) -> Option<usize> {
     let class = usize::from(*TABLE.get(bytes.wrapping_sub(1) / GRAIN)?);
@@ -66,7 +66,8 @@ fn of_bytes(bytes: usize) -> Option<usize> {
     Some(class)
 }
 
-/// The least class that holds `layout`, for nearly all layouts: `None` for some that [`holding`] knows an answer for.
+/// Returns the least class that holds `layout`, for nearly all layouts: `None` for some that [`holding`] knows an
+/// answer for.
 #[inline(always)]
 pub(crate) fn quickly(layout: Layout) -> Option<usize> {
     if layout.align() > EVERYWHERE_ALIGN {
@@ -76,7 +77,7 @@ pub(crate) fn quickly(layout: Layout) -> Option<usize> {
     of_bytes((layout.size().wrapping_sub(1) | (layout.align() - 1)).wrapping_add(1))
 }
 
-/// The least class that holds `layout`, or `None` past the largest. What has no bytes gets some.
+/// Returns the least class that holds `layout`, or `None` past the largest. What has no bytes gets some.
 pub(crate) fn holding(layout: Layout) -> Option<usize> {
     let bytes = layout.size().max(1).next_multiple_of(layout.align());
     let is_odd = layout.align() > EVERYWHERE_ALIGN && bytes > EVERY_16_BYTES;

@@ -1,4 +1,4 @@
-//! What `alloc` (Box, Vec, Arc) uses: the size classes as a [`GlobalAlloc`]. A leaf where `unsafe` lives.
+//! The heap of `alloc` (Box, Vec, Arc): the size classes as a [`GlobalAlloc`]. A leaf where `unsafe` lives.
 //!
 //! `dealloc` is told the layout, so the class comes from the table and no descriptor is looked up.
 
@@ -47,10 +47,10 @@ impl<M: Machine> Heap<M> {
         set.map(drop).map_err(|_| AlreadySet)
     }
 
-    /// The allocator.
+    /// Returns the allocator.
     #[inline(always)]
     pub fn get(&self) -> Option<&'static Slabs<M>> {
-        // SAFETY: null, or what `set` made of a reference that lives for ever.
+        // SAFETY: null, or made by `set` of a `'static` reference.
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 }
@@ -120,8 +120,8 @@ impl<M: Machine> Slabs<M> {
         Ok(moved)
     }
 
-    /// Returns how many bytes may be used of memory that [`Slabs::alloc`] gives for `layout`; `None` where it gives none.
-    /// Nothing is looked at but the layout.
+    /// Returns how many bytes may be used of memory that [`Slabs::alloc`] gives for `layout`; `None` where it gives
+    /// none. Nothing is looked at but the layout.
     pub fn usable_bytes(layout: Layout) -> Option<usize> {
         match class::holding(layout) {
             Some(class) => Some(class::bytes(class)),

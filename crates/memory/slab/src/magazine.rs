@@ -3,8 +3,9 @@
 //!
 //! Only the CPU itself touches its line; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
 //! are relaxed atomics, which are plain instructions: no locked operation, no shared line, and the object itself is not
-//! touched. A [`CpuGate`] keeps interrupt handlers out of an operation's middle: a handler that finds the gate busy goes
-//! to the slabs, whose locks are taken with interrupts off only. Other CPUs ask for the magazines through the same gate.
+//! touched. A [`CpuGate`] keeps interrupt handlers out of an operation's middle: a handler that finds the gate busy
+//! goes to the slabs, whose locks are taken with interrupts off only. Other CPUs ask for the magazines through the same
+//! gate.
 //!
 //! ```text
 //!   line:      | rounds* | count | gate: limit, busy | previous* | objects in previous | exchanges |
@@ -35,7 +36,7 @@ pub(crate) struct Magazine(NonNull<Head>);
 // SAFETY: it owns the memory, which has no CPU.
 unsafe impl Send for Magazine {}
 
-/// An object's address as it stands in a magazine.
+/// An object's address in a magazine.
 pub(crate) type Round = NonNull<u8>;
 
 impl Magazine {
@@ -44,7 +45,7 @@ impl Magazine {
         size_of::<Head>() + room as usize * size_of::<Round>()
     }
 
-    /// An empty magazine for `room` rounds in `cell`.
+    /// Returns an empty magazine for `room` rounds in `cell`.
     ///
     /// # Safety
     /// The cell is the caller's alone, and has [`Magazine::bytes_for`] them.
@@ -107,7 +108,7 @@ impl Magazine {
         unsafe { (*self.0.as_ptr()).next = next }
     }
 
-    /// The `index`-th round; the caller knows that it is below the count.
+    /// Returns the `index`-th round; the caller knows that it is below the count.
     pub(crate) fn round(&self, index: u32) -> Round {
         // SAFETY: rounds below the count are written; the magazine is the holder's.
         unsafe { self.rounds().add(index as usize).read() }
@@ -127,7 +128,7 @@ impl Magazine {
     }
 }
 
-/// What a CPU keeps of one cache: a line of its own.
+/// A CPU's part of one cache: a line of its own.
 #[repr(C, align(64))]
 pub(crate) struct CpuLine {
     /// The rounds of the loaded magazine; null where there is none, and then count and limit are 0.
@@ -138,7 +139,7 @@ pub(crate) struct CpuLine {
     previous: AtomicPtr<Round>,
     /// Objects in the previous magazine.
     behind: AtomicU32,
-    /// Magazines filled or exchanged since somebody asked.
+    /// Magazines filled or exchanged since they were counted last.
     exchanges: AtomicU32,
 }
 
@@ -155,7 +156,7 @@ impl CpuLine {
         }
     }
 
-    /// The newest object, unless the magazine is empty or the CPU's own operation was interrupted.
+    /// Takes the newest object, unless the magazine is empty or the CPU's own operation was interrupted.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Round> {
         let popped = self.gate.alone(|| {
@@ -201,7 +202,8 @@ impl CpuLine {
         exchanges
     }
 
-    /// The count, which begins anew. From any CPU: one that is counted meanwhile may undo this, which does no harm.
+    /// Takes the count, which begins anew. From any CPU: one that is counted meanwhile may undo this, which does no
+    /// harm.
     pub(crate) fn take_exchanges(&self) -> u32 {
         let exchanges = self.exchanges.load(Relaxed);
         self.exchanges.store(0, Relaxed);
@@ -233,12 +235,12 @@ impl CpuLine {
         self.gate.bound(loaded.map_or(0, |loaded| loaded.room()));
     }
 
-    /// Whether there is any magazine.
+    /// Tells whether there is any magazine.
     pub(crate) fn has_magazines(&self) -> bool {
         self.is_loaded() || self.has_previous()
     }
 
-    /// Whether there is a magazine behind the loaded one.
+    /// Tells whether there is a magazine behind the loaded one.
     pub(crate) fn has_previous(&self) -> bool {
         !self.previous.load(Relaxed).is_null()
     }

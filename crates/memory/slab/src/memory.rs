@@ -12,7 +12,7 @@ use rhumb_machine::{Machine, Order, PageSize, Pfn, PfnRange, Pinned};
 /// Bytes of a frame.
 pub(crate) const FRAME_BYTES: u64 = PageSize::Size4K.bytes();
 
-/// What a frame of ours is used as, in its descriptor.
+/// The use of a frame of ours, in its descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PageType {
     /// Objects; the private word is the address of the slab's header.
@@ -43,20 +43,20 @@ impl<M: Machine> Memory<M> {
         self.frames
     }
 
-    /// The frame that shows at `address`.
+    /// Returns the frame that shows at `address`.
     #[inline]
     pub(crate) fn pfn(&self, address: usize) -> Pfn {
         let base = self.machine().direct_map_base().get();
         Pfn::new((address as u64).wrapping_sub(base) / FRAME_BYTES)
     }
 
-    /// The descriptor of the frame that shows at `address`.
+    /// Returns the descriptor of the frame that shows at `address`.
     #[inline]
     pub(crate) fn descriptor(&self, address: usize) -> Option<DescriptorView<'static>> {
         self.frames.descriptor(self.pfn(address))
     }
 
-    /// The descriptor of the frame that shows at `address`, to write it.
+    /// Returns the descriptor of the frame that shows at `address`, to write it.
     ///
     /// # Safety
     /// The frame came from [`Memory::take`] and has not gone back.
@@ -66,14 +66,14 @@ impl<M: Machine> Memory<M> {
         unsafe { self.frames.descriptor_to_write(self.pfn(address)) }
     }
 
-    /// The private word of the frame at `address`, if it is one of ours and of this type.
+    /// Returns the private word of the frame at `address`, if it is one of ours and of this type.
     #[inline]
     pub(crate) fn private(&self, address: usize, page_type: PageType) -> Option<u64> {
         let descriptor = self.descriptor(address)?;
         (descriptor.page_type() == page_type as u8).then(|| descriptor.private())
     }
 
-    /// A block, not yet stamped; `None` where there is none, or no descriptor for it.
+    /// Takes a block, not yet stamped; `None` where there is none, or no descriptor for it.
     pub(crate) fn take(&self, pinned: Pinned<'_>, request: Request) -> Option<NonNull<u8>> {
         let frame = self.frames.alloc(pinned, request).ok()?;
         if self.frames.descriptor_of(&frame).is_none() {
@@ -116,7 +116,7 @@ impl<M: Machine> Memory<M> {
     /// Gives a block back, of which the first `stamped` frames are stamped.
     ///
     /// # Safety
-    /// It came from [`Memory::take`] with this order, and nobody uses it any more.
+    /// It came from [`Memory::take`] with this order, and no code uses it any more.
     pub(crate) unsafe fn give(&self, pinned: Pinned<'_>, start: NonNull<u8>, order: Order, stamped: u64) {
         // SAFETY: the caller's promise: the block is still held.
         unsafe { self.clear_stamp(start, stamped) };
@@ -129,14 +129,14 @@ impl<M: Machine> Memory<M> {
     /// Gives `frames` frames of a block back, as single ones, of which the first `stamped` are stamped.
     ///
     /// # Safety
-    /// They are part of a block of less than 2 MiB that came from [`Memory::take`], and nobody uses them any more.
+    /// They are part of a block of less than 2 MiB that came from [`Memory::take`], and no code uses them any more.
     pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64, stamped: u64) {
         // SAFETY: the caller's promise: the frames are still held.
         unsafe { self.clear_stamp(start, stamped) };
         let range = PfnRange::of_length(self.pfn(start.addr().get()), frames).unwrap_or_default();
         // SAFETY: the caller's promise.
         let range = unsafe { FrameRange::assume(range) };
-        // What the allocator refuses stays out of use, and its own checks tell of it.
+        // A block that the allocator refuses stays out of use, and its own checks tell of it.
         if let Err((range, _)) = self.frames.free_range(pinned, range) {
             let _ = range.into_frames();
         }

@@ -1,11 +1,12 @@
-//! What a node keeps of a cache: its slabs by how full they are, and the depot of magazines. One lock.
+//! A node's part of a cache: its slabs by how full they are, and the depot of magazines. One lock.
 //!
-//! Slabs stand in ten bins: full, eight of partly free ones by eighths, wholly free. Objects are taken from the fullest
+//! Slabs are in ten bins: full, eight of partly free ones by eighths, wholly free. Objects are taken from the fullest
 //! slab that has any, so that the others empty out by themselves (the cache stays dense). Wholly free slabs are kept up
 //! to a bound that shrinks with the cache; beyond, they go back to the frames at once.
 //!
-//! All slabs are in a second list, by age, which is for those who look at each of them, one at each visit to the lock: as
-//! long as one does, no slab leaves the node, so that the next one is always there. Such a list never changes its order.
+//! All slabs are in a second list, by age, which is for those who look at each of them, one at each visit to the lock:
+//! as long as one does, no slab leaves the node, so that the next one is always there. Such a list never changes its
+//! order.
 //!
 //! Magazines are exchanged whole: a CPU that frees what another allocates leaves full magazines here and takes empty
 //! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it
@@ -51,7 +52,7 @@ impl Stack {
     }
 }
 
-/// What the node's lock protects.
+/// The data that the node's lock protects.
 #[derive(Default)]
 pub(crate) struct Node {
     bins: [Option<Slab>; BINS],
@@ -74,7 +75,7 @@ pub(crate) struct Node {
     turns: u32,
 }
 
-/// What a node counts. Two that are equal say that nothing has happened in between.
+/// The counts of a node. Two that are equal say that nothing has happened in between.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Census {
     pub(crate) slabs: u32,
@@ -151,17 +152,17 @@ impl Node {
         slab
     }
 
-    /// The slabs of a bin.
+    /// Returns the slabs of a bin.
     fn bin(&self, bin: usize) -> impl Iterator<Item = Slab> + use<> {
         core::iter::successors(self.bins.get(bin).copied().flatten(), |slab| slab.next())
     }
 
-    /// The slabs with objects out: first those that have no slot free.
+    /// Returns the slabs with objects out: first those that have no slot free.
     pub(crate) fn used(&self) -> impl Iterator<Item = Slab> + '_ {
         (FULL..EMPTY).flat_map(|bin| self.bin(bin))
     }
 
-    /// The slab that was made last.
+    /// Returns the slab that was made last.
     pub(crate) const fn newest(&self) -> Option<Slab> {
         self.newest
     }
@@ -171,7 +172,7 @@ impl Node {
         Census { slabs, empty_slabs, free, grown, shrunk, turns }
     }
 
-    /// Whether the slabs beside `slab` agree with it: in its bin, and in the list by age.
+    /// Tells whether the slabs beside `slab` agree with it: in its bin, and in the list by age.
     pub(crate) fn is_linked(&self, slab: Slab) -> bool {
         let bin = slab.bin();
         let first = slab.previous().map_or(self.bins.get(bin).copied().flatten(), |previous| previous.next());
@@ -215,7 +216,7 @@ impl Node {
         }
     }
 
-    /// A magazine with objects, if the depot has one.
+    /// Takes a magazine with objects, if the depot has one.
     pub(crate) fn take_full(&mut self) -> Option<Magazine> {
         let magazine = self.full.pop();
         self.unused = self.unused.min(self.full.count);
@@ -223,7 +224,7 @@ impl Node {
     }
 }
 
-/// The bin that a slab belongs to.
+/// Returns the bin that a slab belongs to.
 pub(crate) fn bin_of(shape: &Shape, slab: Slab) -> usize {
     match slab.free() {
         0 => FULL,

@@ -53,7 +53,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The measures for objects of `size` bytes at multiples of `align`.
+    /// Returns the measures for objects of `size` bytes at multiples of `align`.
     pub(crate) fn new(size: usize, align: usize, margins: Margins) -> Result<Self, SpecError> {
         if size == 0 {
             return Err(SpecError::ZeroSize);
@@ -113,21 +113,22 @@ impl Shape {
         ((turn % self.colours) * self.colour_bytes) as usize
     }
 
-    /// The slot that begins `offset` bytes behind the first; `None` between two slots or past the last.
+    /// Returns the slot that begins `offset` bytes behind the first; `None` between two slots or past the last.
     #[inline]
     pub(crate) fn index(&self, offset: usize) -> Option<u32> {
         let index = ((offset as u64).checked_mul(self.inverse)? >> 40) as u32;
         (index < self.objects && index as usize * self.slot_bytes as usize == offset).then_some(index)
     }
 
-    /// How free a slab with this many free objects is, in eighths, rounded down; less than 8 unless all are free.
+    /// Returns how free a slab with this many free objects is, in eighths, rounded down; less than 8 unless all are
+    /// free.
     #[inline]
     pub(crate) const fn eighths(&self, free: u32) -> usize {
         ((free * self.eighths) >> 16) as usize
     }
 }
 
-/// The order and how many slots a slab of it has.
+/// Returns the order and how many slots a slab of it has.
 fn fit(slot_bytes: u32, align: u32) -> Option<(u8, u32)> {
     let candidates = || {
         (0..=MAX_ORDER).filter_map(|order| {

@@ -8,13 +8,13 @@
 //!  40     cache, free, node, bin
 //!  48     a bit for each free slot: two words, or eight
 //! ```
-//! What is free is one bit, not a link through the object: a free touches no line of the object; there is nothing in
+//! A free object is one bit, not a link through the object: a free touches no line of the object; there is nothing in
 //! the object that an overrun could corrupt, so nothing to harden; a slot that is freed twice is seen; and 64 objects
 //! that come back together cost one line.
 //!
 //! All of it belongs to the holder of the node's lock, but for `first`, `cache` and `node`, which stay as they are
-//! while any of the slab's objects is out. The bits are atomics: checks look without the lock whether an object of theirs
-//! is free.
+//! while any of the slab's objects is out. The bits are atomics: checks look without the lock whether an object of
+//! theirs is free.
 
 use core::ptr::NonNull;
 // Not the model checkers': nothing but a check depends on a bit that is read without the lock.
@@ -75,7 +75,7 @@ pub(crate) struct Slab(NonNull<Header>);
 // SAFETY: it is a number; who touches the header is settled by the node's lock.
 unsafe impl Send for Slab {}
 
-/// A bit for each slot that a word has.
+/// Returns a bit for each slot that a word has.
 fn slots_of(shape: &Shape, word: usize) -> u64 {
     let slots = shape.objects - word as u32 * 64;
     if slots >= 64 { u64::MAX } else { (1 << slots) - 1 }
@@ -86,7 +86,7 @@ fn slots_of(shape: &Shape, word: usize) -> u64 {
 pub(crate) struct AlreadyFree;
 
 impl Slab {
-    /// A slab all of whose slots are free.
+    /// Returns a slab all of whose slots are free.
     ///
     /// # Safety
     /// `cell` is the caller's alone and has [`header_bytes`]; `first` is where the slots begin.
@@ -111,7 +111,7 @@ impl Slab {
         slab
     }
 
-    /// The slab that a frame's private word names.
+    /// Returns the slab that a frame's private word names.
     ///
     /// # Safety
     /// The word was made by [`Slab::to_private`], of a slab that lives.
@@ -146,7 +146,7 @@ impl Slab {
         read!(self, first)
     }
 
-    /// The address of the slab's memory.
+    /// Returns the address of the slab's memory.
     pub(crate) fn start(self) -> Option<NonNull<u8>> {
         // Colours are less than a page.
         NonNull::new(core::ptr::with_exposed_provenance_mut(read!(self, first) & !4095))
@@ -204,7 +204,7 @@ impl Slab {
         write!(self, older, older);
     }
 
-    /// The slot that begins at `address`.
+    /// Returns the slot that begins at `address`.
     pub(crate) fn index(self, shape: &Shape, address: usize) -> Option<u32> {
         shape.index(address.checked_sub(self.first())?)
     }
@@ -213,12 +213,12 @@ impl Slab {
         self.first() + (index * shape.slot_bytes) as usize
     }
 
-    /// The slots of a word that are out, as bits.
+    /// Returns the slots of a word that are out, as bits.
     pub(crate) fn out(self, shape: &Shape, word: usize) -> u64 {
         !self.word(word) & slots_of(shape, word)
     }
 
-    /// The objects in the slots that `bits` names of a word.
+    /// Returns the objects in the slots that `bits` names of a word.
     pub(crate) fn objects(
         self,
         shape: &Shape,

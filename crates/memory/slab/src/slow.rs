@@ -40,14 +40,14 @@ enum Sizes {
     Any,
 }
 
-/// What an allocation lacks.
+/// The thing that an allocation lacks.
 enum Lack {
     Slab,
     /// A magazine; this one is of another size than the present one.
     Magazine(Option<Magazine>),
 }
 
-/// What a free lacks.
+/// The thing that a free lacks.
 enum Step {
     /// A magazine; this one is of another size than the present one.
     Magazine(Option<Magazine>),
@@ -98,7 +98,7 @@ impl<M: Machine> Slabs<M> {
         Err(AllocError::Exhausted)
     }
 
-    /// One object, the magazines being filled on the way.
+    /// Returns one object, the magazines being filled on the way.
     fn refill(
         &self,
         record: &'static Record,
@@ -144,14 +144,14 @@ impl<M: Machine> Slabs<M> {
         line.pop().ok_or(Lack::Slab)
     }
 
-    /// An empty magazine.
+    /// Returns an empty magazine.
     pub(crate) fn new_magazine(&self, pinned: Pinned<'_>, room: u32, class: AllocClass) -> Option<Magazine> {
         let cell = self.cells.alloc(&self.memory, pinned, Magazine::bytes_for(room), class)?;
         // SAFETY: the cell was taken just now, for as many rounds.
         Some(unsafe { Magazine::place(cell, room) })
     }
 
-    /// Gives back the memory of an empty magazine that is in nobody's hands.
+    /// Gives back the memory of an empty magazine that has no holder.
     pub(crate) fn end_magazine(&self, pinned: Pinned<'_>, magazine: Magazine) {
         // SAFETY: `new_magazine` took it with this size; the caller has the only name of it.
         unsafe { self.cells.free(&self.memory, pinned, magazine.cell(), magazine.bytes()) };
@@ -294,7 +294,7 @@ impl<M: Machine> Slabs<M> {
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 
-    /// Leaves a magazine that is in nobody's hands in the node's depot. Objects of other nodes go to their slabs, and
+    /// Leaves a magazine that has no holder in the node's depot. Objects of other nodes go to their slabs, and
     /// all of them where less than half is left: a depot has only objects of its own node, and no nearly empty
     /// magazines.
     pub(crate) fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, mut magazine: Magazine) {
@@ -315,7 +315,7 @@ impl<M: Machine> Slabs<M> {
         if magazine.count() > 0 { node.full.push(magazine) } else { node.spare.push(magazine) }
     }
 
-    /// Gives the objects of a magazine that is in nobody's hands back to their slabs, all but the first `kept`.
+    /// Gives the objects of a magazine that has no holder back to their slabs, all but the first `kept`.
     pub(crate) fn flush(
         &self,
         record: &'static Record,
@@ -378,7 +378,7 @@ impl<M: Machine> Slabs<M> {
         frames
     }
 
-    /// The slab and the slot of an object of this cache.
+    /// Returns the slab and the slot of an object of this cache.
     pub(crate) fn find(&self, record: &Record, object: Round) -> Result<(Slab, u32), Fault> {
         let address = object.addr().get();
         let word = self.memory.private(address, PageType::Slab).ok_or(Fault::Foreign)?;
@@ -404,7 +404,7 @@ impl<M: Machine> Slabs<M> {
         record.shape.order.frames()
     }
 
-    /// The name of the cache with this number.
+    /// Returns the name of the cache with this number.
     fn name_of(&self, id: u16) -> Name {
         self.registry.name(self.machine().irq_off().irq_off(), id).unwrap_or_else(Self::nobody)
     }

@@ -1,7 +1,7 @@
 //! Object caches on a hosted machine: interrupts that allocate and free at every point, and between any two
 //! instructions.
 //!
-//! Two owners of one object are seen by its tag, which stands in its first and in its last word.
+//! Two owners of one object are seen by its tag, which is in its first and in its last word.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::alloc::Layout;
@@ -30,7 +30,8 @@ fn bring_up(cpus: usize) -> (&'static HostedMachine, &'static OurFrames, &'stati
     let base = VirtAddr::from(descriptors.leak().as_ptr().cast::<u8>());
     machine
         .enter(CpuId::BOOT, |cpu| {
-            // SAFETY: nobody else uses the RAM; the storage is outside of it, and there is a descriptor for each frame.
+            // SAFETY: no other code uses the RAM; the storage is outside of it, and there is a descriptor for each
+            // frame.
             let frames = unsafe {
                 Frames::new(machine, &layout, [ram.whole_frames()], storage).unwrap().with_descriptors(base)
             };
@@ -138,7 +139,7 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
     let struck = machine
         .run_on(machine.cpus(), |cpu| {
             let start = (cpu.id().index() as u64 + 1) << 40;
-            // What the handler holds: no heap in a signal, and no panic.
+            // The objects that the handler holds: no heap in a signal, and no panic.
             let mut theirs: [Option<Tagged>; 64] = [const { None }; 64];
             let (mut turn, mut torn) = (0u64, 0u64);
             let mut handler = |off: IrqOff<'_>| {

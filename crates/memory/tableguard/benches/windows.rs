@@ -1,6 +1,6 @@
-//! What a window costs beside the direct map: `cargo bench -p rhumb-tableguard`. Writes CSV.
+//! The cost of a window beside the direct map: `cargo bench -p rhumb-tableguard`. Writes CSV.
 //!
-//! Each row is the best of seven rounds. The entries stand in an array; every slot shows the same page of ordinary
+//! Each row is the best of seven rounds. The entries are in an array; every slot shows the same page of ordinary
 //! memory, so that no hardware page table is walked: the figures are of the instructions, without the translation's
 //! miss and without the flush.
 
@@ -58,7 +58,7 @@ static PAGE: Page = Page([const { AtomicU64::new(0) }; ENTRIES]);
 
 struct OnePage([AtomicU64; SLOTS]);
 
-// SAFETY: one page behind every slot, for ever; the benchmark does not ask which.
+// SAFETY: one page behind every slot, permanently; the benchmark does not ask which.
 unsafe impl WindowTables for OnePage {
     fn write(&self, _: CpuId, slot: usize, entry: Entry) {
         self.0[slot].store(entry.bits(), Relaxed);
@@ -92,13 +92,13 @@ fn best(times: u32, mut act: impl FnMut(u64)) -> f64 {
     (0..7).map(round).fold(f64::INFINITY, f64::min)
 }
 
-/// An allocator of made-up frames, and one of them.
+/// Returns an allocator of made-up frames, and one of them.
 fn a_frame(machine: OneCpu) -> (Frames<OneCpu>, Frame) {
     let span = PfnRange::new(Pfn::new(1 << 20), Pfn::new((1 << 20) + 512)).unwrap();
     let memory = [MemoryRange { frames: span, node: NodeId::FIRST }];
     let layout = Layout::new(&memory, 1, span.end()).unwrap();
     let storage = vec![0u64; layout.storage_bytes().div_ceil(8)].leak();
-    // SAFETY: nobody touches the made-up frames.
+    // SAFETY: no code touches the made-up frames.
     let frames = unsafe { Frames::new(machine, &layout, [span], storage) }.unwrap();
     let frame = frames.alloc(machine.pin().pinned(), Request::new(Order::BASE)).unwrap();
     (frames, frame)

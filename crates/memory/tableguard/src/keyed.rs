@@ -9,7 +9,7 @@ use crate::planted::{self, Fault};
 
 /// The register IA32_PKRS (MSR 6E1h) of this CPU.
 pub trait KeyRegister {
-    /// Its value.
+    /// Returns its value.
     fn read(&self, irq_off: IrqOff<'_>) -> u32;
 
     /// Sets it.
@@ -60,7 +60,7 @@ impl<R: TableMemory, M: Machine, K: KeyRegister> KeyedTables<R, M, K> {
         Self { inner, machine, register, key }
     }
 
-    /// The tables' memory below.
+    /// Returns the tables' memory below.
     pub const fn inner(&self) -> &R {
         &self.inner
     }

@@ -1,7 +1,7 @@
 //! Page tables that cannot be written by mistake: they are read-only in the direct map, or out of it, and written in
 //! one place.
 //!
-//! | [`Protection`] | how tables stand in the direct map | a write |
+//! | [`Protection`] | tables in the direct map | a write |
 //! |---|---|---|
 //! | `Off` | read-write | as ever |
 //! | `Windows` | read-only, or absent | through a CPU-local window ([`WindowedTables`]): two entries more, no flush of other CPUs |
@@ -52,7 +52,7 @@ pub enum Protection {
     Keys,
 }
 
-/// What `protect_tables=` asks for.
+/// The protection that `protect_tables=` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Wish {
     /// `off`, and where nothing is said.
@@ -89,7 +89,7 @@ impl fmt::Display for NoKeys {
 
 impl core::error::Error for NoKeys {}
 
-/// What a wish becomes on this CPU.
+/// Returns the protection that a wish gets on this CPU.
 ///
 /// # Errors
 /// [`NoKeys`] where keys were asked for by name and are not there. Never less protection than was asked for: use

@@ -1,6 +1,6 @@
 //! [`TableStore`]: frames for page tables, cut from whole blocks of 2 MiB.
 //!
-//! Tables that may not be written must stand in pages of the direct map that hold nothing else. Frame by frame that
+//! Tables that may not be written must be in pages of the direct map that hold nothing else. Frame by frame that
 //! would leave the map in crumbs; by blocks, one large page protects 511 tables.
 //!
 //! ```text
@@ -14,10 +14,10 @@
 //!
 //! Besides the list of all there are two: of blocks of which a part can be taken, and of blocks of which no table is in
 //! use and that may leave. So each operation looks at one block and its neighbours, however many there are. The headers
-//! stand in the blocks, so they are protected as the tables are, and are written in the same way ([`TableMemory`], a
+//! lie in the blocks, so they are protected as the tables are, and are written in the same way ([`TableMemory`], a
 //! word as an entry); and a block costs no other memory (I10). No CPU walks one.
 //!
-//! Whoever adds a block has protected it, and whoever removes one makes it ordinary before anybody else gets it.
+//! The caller that adds a block has protected it; the caller that removes one makes it ordinary before it is freed.
 
 use rhumb_machine::Block;
 use rhumb_machine::{PageSize, Pfn};
@@ -27,7 +27,7 @@ const FREE: usize = 2;
 const WORDS: usize = 8;
 const KIND: usize = 12;
 
-/// What word 12 of a header says; nothing else is likely to.
+/// The value of word 12 of a header, which no other data is likely to have.
 const LEAVES: u64 = 0x5461_626c_6573_0001;
 const STAYS: u64 = 0x5461_626c_6573_0002;
 
@@ -57,7 +57,7 @@ pub struct TableStore {
     free: u64,
 }
 
-/// What does not fit together.
+/// The things that do not fit together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreFault {
     /// A block's links are not those of its neighbours, or it is in the wrong list.
@@ -133,7 +133,7 @@ impl TableStore {
         self.free += TABLES_PER_BLOCK;
     }
 
-    /// A zeroed table; `None` where all are in use. Blocks of which some tables are in use come first.
+    /// Takes a zeroed table; `None` where all are in use. Blocks of which some tables are in use come first.
     ///
     /// Cost: one write, and at most four more where it is its block's first or last.
     pub fn take<T: TableMemory + ?Sized>(&mut self, memory: &mut T) -> Option<Pfn> {
@@ -206,7 +206,7 @@ impl TableStore {
         chain(memory, self.all, List::All).map(|header| Block::around(header, PageSize::Size2M))
     }
 
-    /// Whether `frame` lies in a block of which it is not free: a table, or on its way to be one, or the header.
+    /// Tells whether `frame` lies in a block of which it is not free: a table, or on its way to be one, or the header.
     pub fn has_given<T: TableMemory + ?Sized>(&self, memory: &T, frame: Pfn) -> bool {
         let header = Block::around(frame, PageSize::Size2M).start();
         let (word, bit) = place(frame, header);
@@ -295,7 +295,7 @@ impl TableStore {
     }
 }
 
-/// The list, besides that of all, where a block belongs of which `free` tables can be taken.
+/// Returns the list, besides that of all, where a block belongs of which `free` tables can be taken.
 fn list_of<T: TableMemory + ?Sized>(memory: &T, header: Pfn, free: u64) -> Option<List> {
     match free {
         0 => None,
@@ -308,7 +308,7 @@ fn free_in<T: TableMemory + ?Sized>(memory: &T, header: Pfn) -> u64 {
     (0..WORDS).map(|word| u64::from(memory.read(header, FREE + word).bits().count_ones())).sum()
 }
 
-/// The word of the header, and the bit of it, that says whether a frame can be taken.
+/// Returns the word of the header, and the bit of it, that says whether a frame can be taken.
 const fn place(frame: Pfn, header: Pfn) -> (usize, u64) {
     let index = frame.since(header) as usize;
     (FREE + index / 64, 1 << (index % 64))

@@ -1,4 +1,4 @@
-//! Who has how much, and who may (I11).
+//! The holdings of each owner, and their limits (I11).
 //!
 //! Accounts are in memory that the caller lends, by the owner's number: the numbers that frame descriptors keep.
 //!
@@ -28,10 +28,10 @@ impl Limits {
     pub const NONE: Self = Self { blocks: u64::MAX, frames: u64::MAX, block_ns: 0 };
 }
 
-/// What an owner has, and may have.
+/// The holdings and limits of an owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holdings {
-    /// What it may have.
+    /// Its limits.
     pub limits: Limits,
     blocks: u64,
     frames: u64,
@@ -90,12 +90,12 @@ impl Account {
         self.limits.map(|limits| Holdings { limits, blocks: self.blocks, frames: self.frames })
     }
 
-    /// How long until the blocks that have left the map for it have lasted as long as they must.
+    /// Returns how long until the blocks that have left the map for it have lasted as long as they must.
     pub(crate) const fn debt_ns(&self, now_ns: u64) -> u64 {
         self.due_ns.saturating_sub(now_ns)
     }
 
-    /// Whether it is at its limit of blocks.
+    /// Tells whether it is at its limit of blocks.
     pub(crate) fn is_full(&self) -> bool {
         self.limits.is_none_or(|limits| self.blocks >= limits.blocks)
     }

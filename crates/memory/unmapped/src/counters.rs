@@ -18,7 +18,7 @@ pub struct PoolCounters {
     pub compactions: u64,
     /// Requests that could not get a block.
     pub refusals: u64,
-    /// Blocks that neither the map nor the allocator knew when they were to go back: somebody else has freed or
+    /// Blocks that neither the map nor the allocator knew when they were to go back: other code has freed or
     /// restored them.
     pub lost_blocks: u64,
 }

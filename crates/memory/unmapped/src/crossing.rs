@@ -13,8 +13,8 @@ use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::home::Home;
 
-/// Takes a block, zeroed by its maker, out of the map: one change, one flush. Its handle lives on as its number. Returns
-/// how many flushes it took: none where no CPU had anything to drop.
+/// Takes a block, zeroed by its maker, out of the map: one change, one flush. Its handle lives on as its number.
+/// Returns how many flushes it took: none where no CPU had anything to drop.
 pub(crate) fn out<H: Home>(
     home: &H,
     pinned: Pinned<'_>,
@@ -61,7 +61,7 @@ fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> FlushedBat
 
 /// Why a block did not come back.
 pub(crate) enum Stays {
-    /// The map's lock is held by somebody; ask again.
+    /// The map's lock is held; ask again.
     Busy,
     /// Neither the map nor the allocator knows it: lost.
     Unknown,
@@ -72,7 +72,7 @@ pub(crate) enum Stays {
 pub(crate) enum Wait {
     /// Yes.
     Allowed,
-    /// No: whoever called may hold it.
+    /// No: the caller may hold it.
     Forbidden,
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn back<H: Home>(
     Ok(u64::from(!flushed.was_empty()))
 }
 
-/// The handle of a piece that the shelf has marked as taken, just now.
+/// Returns the handle of a piece that the shelf has marked as taken, just now.
 pub(crate) fn part<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Option<Frame<Unmapped>> {
     // A piece of a 1-GiB block is a piece of nothing smaller in the allocator's eyes.
     let block = whole_around(frames, pfn, Order::LARGE).or_else(|| whole_around(frames, pfn, Order::HUGE))?;
@@ -136,7 +136,7 @@ fn whole_around<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Optio
     whole(frames, Pfn::new(pfn.get() & !(order.frames() - 1)), order)
 }
 
-/// The handle of a block that is out of the map, from its number.
+/// Returns the handle of a block that is out of the map, from its number.
 fn whole<M: Machine>(frames: &Frames<M>, start: Pfn, order: Order) -> Option<Frame<Unmapped>> {
     // SAFETY: the pool holds the block since `out`, of this order, as its number.
     let block = unsafe { frames.from_pfn(start, order) }.ok()?;
@@ -144,7 +144,7 @@ fn whole<M: Machine>(frames: &Frames<M>, start: Pfn, order: Order) -> Option<Fra
     Some(unsafe { block.assume_unmapped() })
 }
 
-/// The order and owner to ask the allocator for, for reports that show who holds a frame.
+/// Returns the order and owner to ask the allocator for, for reports that show who holds a frame.
 pub(crate) const fn request(order: Order, owner: Owner) -> rhumb_frames::Request {
     rhumb_frames::Request::new(order).zeroed().owner(owner)
 }

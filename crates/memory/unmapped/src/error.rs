@@ -82,7 +82,7 @@ impl fmt::Display for PoolError {
 
 impl core::error::Error for PoolError {}
 
-/// What is wrong with a frame that is given back.
+/// The fault of a frame that is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GiveError {
     /// It is in no block of this pool, or another allocator's.
@@ -127,7 +127,7 @@ impl fmt::Display for GiveError {
 pub struct Refused {
     /// The frame, still its holder's.
     pub frame: Frame<Unmapped>,
-    /// What is wrong.
+    /// The fault.
     pub error: GiveError,
 }
 

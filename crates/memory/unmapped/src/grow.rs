@@ -76,7 +76,7 @@ impl<H: Home> UnmappedPool<H> {
         }
     }
 
-    /// A whole block, zeroed, after a compaction if need be.
+    /// Returns a whole block, zeroed, after a compaction if need be.
     fn allocate(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Mapped>, AllocError> {
         let (frames, request) = (self.home.frames(), crossing::request(order, owner));
         match frames.alloc(pinned, request) {

@@ -1,4 +1,4 @@
-//! What the pool rests on, and whose locks it takes.
+//! The ground under the pool, and the locks that it takes.
 
 #![expect(unsafe_code, reason = "declares an unsafe trait")]
 
@@ -42,14 +42,14 @@ pub unsafe trait Home: Sync {
     /// The map's rules.
     type Rules: Rules;
 
-    /// Where blocks come from and go to. It has descriptors ([`Frames::with_descriptors`]).
+    /// Returns the allocator of the blocks. It has descriptors ([`Frames::with_descriptors`]).
     fn frames(&self) -> &Frames<Self::Machine>;
 
     /// Runs `act` with the map's lock held.
     fn with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> A;
 
-    /// The same where the lock is free now; else `None`. Called by the allocator for want of memory, perhaps under that
-    /// very lock.
+    /// Returns the same where the lock is free now; else `None`. Called by the allocator for want of memory, perhaps
+    /// under that very lock.
     fn try_with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> Option<A>;
 
     /// Runs `act` with the shelf's lock held, interrupts off.
@@ -67,7 +67,7 @@ pub unsafe trait Home: Sync {
     /// This CPU has no window. The frame stays out then, and the taker's.
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError>;
 
-    /// The CPUs that may have cached the map.
+    /// Returns the CPUs that may have cached the map.
     fn flush_targets(&self) -> CpuMask {
         self.frames().machine().flush_targets()
     }

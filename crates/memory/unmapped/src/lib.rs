@@ -46,7 +46,7 @@
 //!     pool.take(pinned, Owner(1), rhumb_machine::Order::BASE);
 //! }
 //! ```
-//! 3. **I10** A block's state is kept in the descriptors of its first frames, in the words that belong to whoever holds
+//! 3. **I10** A block's state is kept in the descriptors of its first frames, in the words that belong to the holder of
 //!    the frame: the pool. So it allocates nothing for itself, however large it grows. A holder of a `Frame<Unmapped>`
 //!    cannot write its descriptor.
 //! 4. **I11** A block that has frames out is one account's, and no other owner gets a frame of it. An account has three
@@ -118,7 +118,8 @@ impl<H: Home> UnmappedPool<H> {
     ///
     /// # Errors
     /// [`PoolError::AccountInUse`] while frames or blocks are charged to it; [`PoolError::TooFast`] while the owner has
-    /// spent more of its rate than the time since has given it: an account that is opened anew begins without that debt.
+    /// spent more of its rate than the time since has given it: an account that is opened anew begins without that
+    /// debt.
     pub fn close_account(&self, owner: Owner) -> Result<(), PoolError> {
         let now_ns = self.home.frames().machine().now_ns();
         self.home.with_shelf(|shelf| shelf.close_account(owner, now_ns))

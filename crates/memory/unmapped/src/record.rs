@@ -60,7 +60,7 @@ impl BlockId {
         Pfn::new(self.0 as u64 * FRAMES as u64)
     }
 
-    /// The first member of the 1-GiB block around it.
+    /// Returns the first member of the 1-GiB block around it.
     pub(crate) const fn group(self) -> Self {
         Self(self.0 & !(MEMBERS as u32 - 1))
     }
@@ -119,7 +119,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// All of it free, in no bin yet.
+    /// Returns a record with all frames free, in no bin yet.
     pub(crate) const fn new(kind: Kind, owner: Owner) -> Self {
         Self { bits: [u64::MAX; WORDS], free: FRAMES, kind, bin: NO_BIN, owner }
     }
@@ -128,7 +128,7 @@ impl Record {
         self.free == FRAMES
     }
 
-    /// The bin that it belongs in: `9 * fullness + largest free order`, fullest first; see the shelf.
+    /// Returns the bin that it belongs in: `9 * fullness + largest free order`, fullest first; see the shelf.
     pub(crate) fn wanted_bin(&self) -> u8 {
         match (self.free, self.kind) {
             (0, _) => NO_BIN,
@@ -142,11 +142,11 @@ impl Record {
     }
 }
 
-/// The blocks' state as it stands in the descriptors.
+/// The blocks' state in the descriptors.
 pub(crate) struct Records<'frames, M: Machine>(pub(crate) &'frames Frames<M>);
 
 impl<M: Machine> Records<'_, M> {
-    /// The state of a block; `None` where no block of a pool is.
+    /// Returns the state of a block; `None` where no block of a pool is.
     pub(crate) fn load(&self, id: BlockId) -> Option<Record> {
         let mut words = self.0.descriptors(state_of(id))?.map(DescriptorView::private);
         let mut bits = [0; WORDS];
@@ -192,7 +192,7 @@ impl<M: Machine> Records<'_, M> {
         self.describe(id.start(), owner, 0);
     }
 
-    /// Whether a block of a pool is wholly free.
+    /// Tells whether a block of a pool is wholly free.
     pub(crate) fn is_whole(&self, id: BlockId) -> bool {
         let whole = |state| state & MAGIC_MASK == MAGIC && state as u32 & 0xffff == FRAMES;
         self.word(id, STATE).is_some_and(whole)
@@ -216,14 +216,16 @@ impl<M: Machine> Records<'_, M> {
         self.set_word(group, FREE_MEMBERS, members);
     }
 
-    /// Who has what begins at `pfn`, and its order; `None` where nothing that is out begins there.
+    /// Takes the owner of the frame that begins at `pfn`, and its order; `None` where no frame that is out begins
+    /// there.
     pub(crate) fn taken(&self, pfn: Pfn) -> Option<(Owner, u8)> {
         let descriptor = self.0.descriptor(pfn)?;
         let order = descriptor.page_type().checked_sub(TAKEN).filter(|&order| order <= 9)?;
         Some((descriptor.owner(), order))
     }
 
-    /// Marks what is out, and forgets what others have left in the descriptors of its later frames: nothing begins there.
+    /// Marks what is out, and forgets what others have left in the descriptors of its later frames: nothing begins
+    /// there.
     pub(crate) fn set_taken(&self, pfn: Pfn, owner: Owner, order: u8) {
         if order > 0 {
             let frames = PfnRange::of_length(pfn, 1 << order).unwrap_or_default();
@@ -239,7 +241,7 @@ impl<M: Machine> Records<'_, M> {
         self.describe(pfn, Owner::NONE, 0);
     }
 
-    /// Whether the frame has a descriptor to write.
+    /// Tells whether the frame has a descriptor to write.
     pub(crate) fn has_room(&self, id: BlockId) -> bool {
         self.held(id.start()).is_some()
     }
@@ -251,14 +253,14 @@ impl<M: Machine> Records<'_, M> {
         }
     }
 
-    /// The descriptor of a frame of the pool.
+    /// Returns the descriptor of a frame of the pool.
     fn held(&self, pfn: Pfn) -> Option<&Descriptor> {
         // SAFETY: the shelf writes records of blocks only between their arrival in the pool and their departure from
         // it: their frames are the pool's, also those that are lent out.
         unsafe { self.0.descriptor_to_write(pfn) }
     }
 
-    /// The descriptors with a block's state.
+    /// Returns the descriptors with a block's state.
     fn all_held(&self, id: BlockId) -> Option<&[Descriptor]> {
         // SAFETY: as above.
         unsafe { self.0.descriptors_to_write(state_of(id)) }
@@ -282,7 +284,7 @@ impl<M: Machine> Records<'_, M> {
     }
 }
 
-/// The frames of a block whose descriptors have its state.
+/// Returns the frames of a block whose descriptors have its state.
 fn state_of(id: BlockId) -> PfnRange {
     PfnRange::of_length(id.start(), USED).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use crate::counters::PoolCounters;
 use crate::home::Home;
 use crate::record::{BlockId, Chain, Kind, Link, Links, Record, Records, SPARE_BIN};
 
-/// What is wrong in the pool's bookkeeping.
+/// The fault in the pool's bookkeeping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolInconsistency {
     /// A block in a list is no block of the pool.
@@ -39,12 +39,12 @@ pub enum PoolInconsistency {
 }
 
 impl<H: Home> UnmappedPool<H> {
-    /// What was done so far.
+    /// Returns the counts so far.
     pub fn counters(&self) -> PoolCounters {
         self.home.with_shelf(|shelf| shelf.counters)
     }
 
-    /// Who has a frame that was taken; `None` where it is not the first of one that is out.
+    /// Returns the owner of a frame that was taken; `None` where it is not the first of one that is out.
     pub fn owner_of(&self, pfn: Pfn) -> Option<Owner> {
         let frames = self.home.frames();
         self.home.with_shelf(|shelf| {

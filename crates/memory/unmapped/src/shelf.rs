@@ -1,5 +1,5 @@
-//! [`Shelf`]: the accounts and their blocks by how full they are, and the blocks that are no one's. What the pool's lock
-//! protects.
+//! [`Shelf`]: the accounts and their blocks by how full they are, and the blocks that are no one's. What the pool's
+//! lock protects.
 //!
 //! Each account has bins for its blocks that have something free: seven steps of fullness (at most 8, 16, 32, 64, 128,
 //! 256, 511 frames free), nine largest free orders each. A request is served from the first bin that can: the fullest,
@@ -48,7 +48,7 @@ const SERVING: [u64; 9] = {
 
 const _: () = assert!(OWN_BINS == 64 && FREE_MEMBERS_BIN == 63);
 
-/// What a request got.
+/// The result of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Served {
     /// The block that begins here.
@@ -238,7 +238,7 @@ impl Shelf {
         }
     }
 
-    /// Whether a block of `order` that begins at `pfn` is out; its owner.
+    /// Tells whether a block of `order` that begins at `pfn` is out; its owner.
     pub(crate) fn check_out<M: Machine>(
         &self,
         frames: &Frames<M>,
@@ -395,7 +395,7 @@ impl Shelf {
 }
 
 impl Account {
-    /// The block of its own that serves a request best.
+    /// Returns the block of its own that serves a request best.
     fn find(&self, order: Order) -> Link {
         let serving = SERVING.get(usize::from(order.get())).copied().unwrap_or(0) | 1 << FREE_MEMBERS_BIN;
         let bins = self.occupied & serving;
@@ -419,14 +419,14 @@ impl Account {
     }
 }
 
-/// What became of a member.
+/// The outcome for a member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turned {
     Whole,
     Broken,
 }
 
-/// Who has the block of `order` that begins at `pfn` and is out, and the state of the 2 MiB around it.
+/// Returns the owner of the block of `order` that begins at `pfn` and is out, and the state of the 2 MiB around it.
 fn find_out<M: Machine>(
     records: &Records<'_, M>,
     pfn: Pfn,
@@ -471,7 +471,7 @@ fn unlink<M: Machine>(records: &Records<'_, M>, head: &mut Link, id: BlockId, ch
     }
 }
 
-/// The bits of a block of `order` that begins at `pfn`, in its 2-MiB block.
+/// Returns the bits of a block of `order` that begins at `pfn`, in its 2-MiB block.
 fn mask(pfn: Pfn, order: Order) -> [u64; 8] {
     let first = (pfn.get() % u64::from(FRAMES)) as u32;
     let order = u32::from(order.get());

@@ -8,8 +8,8 @@ use crate::crossing::{self, Stays, Wait};
 use crate::home::Home;
 use crate::record::{BlockId, MEMBERS};
 
-/// Blocks that go back when a frame is given: the one that the frame has made spare, and one of those that are left over
-/// from before, where fewer are to stay than did. So giving a frame takes bounded time.
+/// Blocks that go back when a frame is given: the one that the frame has made spare, and one of those that are left
+/// over from before, where fewer are to stay than did. So giving a frame takes bounded time.
 const SHED_BLOCKS: u32 = 2;
 
 /// A block that is off the shelf.
@@ -24,14 +24,15 @@ enum Popped {
 impl<H: Home> UnmappedPool<H> {
     /// Gives all wholly free blocks back but `keep` of 2 MiB, and says how many frames.
     ///
-    /// Cost: for each block one change of the map and at most one flush. One block at a time: [`UnmappedPool::shrink_by_one`].
+    /// Cost: for each block one change of the map and at most one flush. One block at a time:
+    /// [`UnmappedPool::shrink_by_one`].
     pub fn shrink(&self, pinned: Pinned<'_>, keep: u64) -> u64 {
         core::iter::from_fn(|| self.shrink_by_one(pinned, keep)).sum()
     }
 
-    /// Gives one wholly free block back, a gigabyte if there is one, and says how many frames; `None` where no more than
-    /// `keep` of 2 MiB are left. For callers that do not want to stay on their CPU for all that [`UnmappedPool::shrink`]
-    /// does.
+    /// Gives one wholly free block back, a gigabyte if there is one, and says how many frames; `None` where no more
+    /// than `keep` of 2 MiB are left. For callers that do not want to stay on their CPU for all that
+    /// [`UnmappedPool::shrink`] does.
     ///
     /// Cost: one change of the map and at most one flush.
     pub fn shrink_by_one(&self, pinned: Pinned<'_>, keep: u64) -> Option<u64> {

@@ -64,7 +64,7 @@ impl fmt::Display for CopyError {
 
 impl core::error::Error for CopyError {}
 
-/// A stretch of one page, and where it stands in the whole.
+/// A stretch of one page, and its place in the whole.
 struct Part {
     page: Pfn,
     offset: u64,

@@ -110,8 +110,8 @@ pub struct Windows<M: Tlb, T: WindowTables> {
 
 impl<M: Tlb, T: WindowTables> Windows<M, T> {
     /// Makes windows for CPUs `0..cpus.len()` of the allocator's machine, whose tables are prepared, all entries clear.
-    /// They show frames of `frames`, and refuse those of other allocators: another machine has other memory under the same
-    /// numbers.
+    /// They show frames of `frames`, and refuse those of other allocators: another machine has other memory under the
+    /// same numbers.
     ///
     /// Slots are exclusively these windows', as the tables are:
     ///

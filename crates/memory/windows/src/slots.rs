@@ -37,7 +37,7 @@ const TABLES: usize = DEPTH;
 
 const RINGS: [Range<usize>; DEPTH + 1] = [0..384, 384..416, 416..432, 432..KEPT_SLOT];
 
-/// Who opens a window.
+/// The opener of a window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
     /// A caller, at the next depth.
@@ -61,7 +61,7 @@ pub struct CpuSlots {
 }
 
 impl CpuSlots {
-    /// All clean.
+    /// Returns slots that are all clean.
     pub const fn new() -> Self {
         let [first, second, third, tables] = RINGS;
         Self {

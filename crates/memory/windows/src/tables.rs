@@ -13,7 +13,7 @@ use crate::slots::SLOTS;
 /// Where the windows of CPU 0 begin. Each CPU has 2 MiB: one page table.
 pub const WINDOW_BASE: VirtAddr = VirtAddr::new(0xffff_f000_0000_0000);
 
-/// Where a slot stands.
+/// Returns the address of a slot.
 pub const fn slot_address(cpu: CpuId, slot: usize) -> VirtAddr {
     WINDOW_BASE.plus(((cpu.index() * SLOTS + slot) as u64) << 12)
 }
@@ -32,10 +32,10 @@ pub unsafe trait WindowTables: Sync {
     /// [`crate::KEPT_SLOT`].
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry);
 
-    /// The entry of a slot.
+    /// Returns the entry of a slot.
     fn read(&self, cpu: CpuId, slot: usize) -> Entry;
 
-    /// Where `cpu` reaches the page of a slot.
+    /// Returns where `cpu` reaches the page of a slot.
     fn show(&self, cpu: CpuId, slot: usize) -> VirtAddr {
         slot_address(cpu, slot)
     }

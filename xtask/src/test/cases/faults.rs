@@ -19,7 +19,7 @@ const FAULTS: [(&str, &str); 9] = [
 
 /// A fault in the tables that the monitor injects, and what the audit must call it.
 const INJECTIONS: [(&str, &str); 3] =
-    [("wx", "are writable at"), ("overlap", "stand twice"), ("device", "is not RAM, but cached")];
+    [("wx", "are writable at"), ("overlap", "are mapped twice"), ("device", "is not RAM, but cached")];
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

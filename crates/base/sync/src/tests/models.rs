@@ -11,7 +11,7 @@ fn check(work: impl Fn() + Sync + Send + 'static) {
     model.check(work);
 }
 
-/// A proof for a thread of the model.
+/// Returns a proof for a thread of the model.
 fn irq_off(cpu: usize) -> IrqOff<'static> {
     // SAFETY: each thread of the model is a CPU of its own, and has no interrupts.
     unsafe { IrqOff::assume(CpuId::new(cpu).unwrap()) }

@@ -1,4 +1,4 @@
-//! What is refused, and that nothing has changed then.
+//! Refusals, and that nothing has changed then.
 
 use super::fixture::{RAM, Sim, TABLE, TEXT, frames, pfn};
 use super::*;

@@ -31,7 +31,7 @@ pub(super) fn pfn(addr: u64) -> Pfn {
     PhysAddr::new(addr).pfn()
 }
 
-/// A page of records from the test's own memory.
+/// Returns a page of records from the test's own memory.
 pub(super) fn record_page() -> &'static mut RecordPage {
     std::boxed::Box::leak(std::boxed::Box::new(RecordPage::new()))
 }
@@ -60,7 +60,7 @@ impl Sim {
         Self::bare_of(&RAM, levels, built, largest)
     }
 
-    /// The same for other RAM.
+    /// Returns the same for other RAM.
     pub(super) fn bare_of(ram: &[(u64, u64)], levels: Levels, built: PageSize, largest: PageSize) -> Self {
         let ram: Vec<PhysRange> = ram.iter().map(|&(start, end)| range(start, end)).collect();
         let read_only = [range(TEXT.0, TEXT.1)];
@@ -130,7 +130,7 @@ impl Sim {
         self.map.reclaim_tables(unsafe { batch.never_walked() });
     }
 
-    /// The size of the page at `addr`, and its state; `None` for a hole or what is out of the map.
+    /// Returns the size of the page at `addr`, and its state; `None` for a hole or what is out of the map.
     pub(super) fn page(&self, addr: u64) -> Option<(PageSize, Entry)> {
         let virt = window(self.map.levels()).start().plus(addr);
         let root = Root::new(ROOT_FRAME, self.map.levels());

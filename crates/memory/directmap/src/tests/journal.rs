@@ -1,4 +1,4 @@
-//! Who broke what: attribution while it lasts, and its passing on.
+//! Attribution of splits: while it lasts, and its passing on.
 
 use super::fixture::{Sim, frames, pfn, record_page};
 use super::*;

@@ -101,7 +101,7 @@ fn i11_an_owner_with_a_rate_flushes_and_cuts_no_more_often() {
             }
             Err(ChangeError::TooOften { owner, wait_ns }) => {
                 assert_eq!(owner, name(3));
-                // What it is told is enough, and no less is.
+                // The level that it is told is enough, and no less is.
                 let just_before = At { cpu: CpuId::BOOT, time_ns: time_ns + wait_ns - 1 };
                 // SAFETY: the frames are made up.
                 let early =
@@ -125,7 +125,7 @@ fn i11_an_owner_with_a_rate_flushes_and_cuts_no_more_often() {
     sim.assert_as_at_boot();
 }
 
-/// How many steps it takes to find each hold of a map.
+/// Returns how many steps it takes to find each hold of a map.
 fn depth(map: &Map, starts: &[Pfn]) -> usize {
     starts.iter().map(|&start| map.journal.depth_of(start)).max().unwrap_or(0)
 }

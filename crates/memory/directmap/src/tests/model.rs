@@ -1,13 +1,13 @@
-//! The plain model: one cell for each 4-KiB frame, which says who holds it and how it stands; no page sizes, no tables.
+//! The plain model: one cell for each 4-KiB frame, with its owner and its state; no page sizes, no tables.
 //!
-//! What the map must be follows from the cells alone: each block whose cells are all alike is one page, as large as the
+//! The right map follows from the cells alone: each block whose cells are all alike is one page, as large as the
 //! CPU has it, unless it is pinned small.
 
 use super::fixture::{RAM, TABLE, TEXT};
 use super::*;
 use rhumb_machine::PfnRange;
 
-/// What is known of one hold.
+/// The facts about one hold.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     pub(super) frames: PfnRange,
@@ -53,14 +53,14 @@ impl Model {
         self.cells.get(frames.start().get() as usize..frames.end().get() as usize)
     }
 
-    /// Whether all of `frames` are ordinary RAM and none is off limits.
+    /// Tells whether all of `frames` are ordinary RAM and none is off limits.
     pub(super) fn may_change(&self, frames: PfnRange) -> bool {
         let table = fixture::frames(TABLE.0, TABLE.1);
         !frames.overlaps(table)
             && self.cells(frames).is_some_and(|cells| cells.iter().all(|&cell| cell == ORDINARY))
     }
 
-    /// Whether all of `frames` are RAM that nobody holds.
+    /// Tells whether all of `frames` are RAM without a hold.
     pub(super) fn may_pin(&self, frames: PfnRange, size: PageSize) -> bool {
         let free = |&cell: &u32| cell == ORDINARY || cell == TEXT_CELL;
         size < self.largest
@@ -96,7 +96,7 @@ impl Model {
         self.cells[frames.start().get() as usize..frames.end().get() as usize].fill(number);
     }
 
-    /// The pages that the map must consist of, absent ones of holds included, in ascending order.
+    /// Returns the pages that the map must consist of, absent ones of holds included, in ascending order.
     pub(super) fn pages(&self) -> Vec<Page> {
         let mut pages = Vec::new();
         let end = self.cells.len() as u64;

@@ -101,7 +101,7 @@ fn i6_a_large_page_is_flushed_small_while_a_merge_waits() {
     let held = sim.change(4 * GIB, 4 * GIB + 4 * KIB, Change::NotPresent).unwrap();
     let mut merging = Batch::new();
     sim.map.restore(held, &mut merging);
-    // Somebody else takes the whole page while CPUs may still hold 4-KiB translations of it.
+    // Another owner takes the whole page while CPUs may still hold 4-KiB translations of it.
     let take = |sim: &mut Sim, batch: &mut Batch| {
         let (cause, now) = (sim.cause(), sim.now());
         // SAFETY: the frames are made up.

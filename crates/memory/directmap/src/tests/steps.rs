@@ -6,7 +6,8 @@ use super::fixture::{Map, Sim, frames, pfn};
 use super::*;
 use rhumb_pagetable::CacheMode;
 
-/// A map of 4-KiB pages: what lies below the second GiB is little, so that all of it can be validated again and again.
+/// Returns a map of 4-KiB pages: what lies below the second GiB is little, so that all of it can be validated again and
+/// again.
 fn small() -> Sim {
     let ram = [(0, 640 * KIB), (MIB, 32 * MIB), (GIB, 2 * GIB + 6 * MIB)];
     let mut sim = Sim::bare_of(&ram, Levels::Four, PageSize::Size4K, PageSize::Size1G);

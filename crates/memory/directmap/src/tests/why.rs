@@ -38,7 +38,7 @@ fn i9_boot_says_why_its_own_pages_are_small() {
         Some(BootReason::Hole),
         "RAM ends"
     );
-    // What a hold takes out of such a block is no hole of boot's.
+    // Frames that a hold takes out of such a block are no hole of boot's.
     let held = sim.change(TEXT.1 + 8 * KIB, TEXT.1 + 12 * KIB, Change::NotPresent).unwrap();
     assert_eq!(reason(&sim, TEXT.1 + 16 * KIB), Some(BootReason::Permissions));
     assert!(sim.map.why(pfn(TEXT.1 + 8 * KIB)).held.is_some());

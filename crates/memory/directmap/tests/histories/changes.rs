@@ -29,8 +29,8 @@ const CHANGES: [Change; 15] = [
 ];
 
 impl Play<'_, '_> {
-    /// Gives frames back, and takes the large page around them at once, which is flushed first: CPUs may have small pages
-    /// of it yet.
+    /// Gives frames back, and takes the large page around them at once, which is flushed first: CPUs may have small
+    /// pages of it yet.
     pub(crate) fn take_again(&mut self) -> Result<PfnRange, String> {
         let which = self.random.below(self.held.len() as u64) as usize;
         let around = Block::around(self.model.holds[which].frames.start(), PageSize::Size2M).frames();

@@ -33,8 +33,8 @@ impl Eyes<'_> {
         model.judge(pfn, access, Self::keys(cpu), seen).map_err(|wrong| format!("CPU {cpu}: {wrong}"))
     }
 
-    /// Returns a frame of `focus`, one beside its ends, or one of the large pages around these. There are few of each, so
-    /// that CPUs come back to what they have cached.
+    /// Returns a frame of `focus`, one beside its ends, or one of the large pages around these. There are few of each,
+    /// so that CPUs come back to what they have cached.
     fn frame_near(&mut self, ram: PfnRange, focus: PfnRange) -> Pfn {
         let end = self.random.one_of(&[focus.start().get(), focus.end().get()]);
         let pfn = match self.random.below(8) {

@@ -15,7 +15,7 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// Whether the hold keeps `block` from being one page.
+    /// Tells whether the hold keeps `block` from being one page.
     pub(crate) fn breaks(&self, block: Block) -> bool {
         match self.pinned {
             Some(size) => size < block.size() && self.frames.overlaps(block.frames()),
@@ -73,8 +73,8 @@ impl Model {
         Err(format!("{access:?} of frame {pfn} ends in {result:?}, but the map says {now}"))
     }
 
-    /// Returns the frames of which a CPU may hold nothing old once `batch` is flushed: all that it touched and no other pending
-    /// batch did.
+    /// Returns the frames of which a CPU may hold nothing old once `batch` is flushed: all that it touched and no other
+    /// pending batch did.
     pub(crate) fn due(&self, batch: u64) -> Vec<PfnRange> {
         let (mine, others): (Vec<Touch>, Vec<Touch>) =
             self.touches.iter().partition(|touch| touch.batch == batch);

@@ -16,8 +16,8 @@ pub(crate) const BATCHES: usize = 4;
 /// Holds at once are fewer: by the history, so that in some of them blocks are merged again and again.
 const HOLDS: u64 = 16;
 
-/// Plays `turns` turns of the history of `seed` on a machine of its own, with a fault if that is wanted. Returns the first
-/// thing that is wrong.
+/// Plays `turns` turns of the history of `seed` on a machine of its own, with a fault if that is wanted. Returns the
+/// first thing that is wrong.
 pub(crate) fn play(seed: u64, turns: u32, plant: Option<Plant>) -> Option<String> {
     let kind = if seed % 4 == 3 { Kind::Small } else { Kind::Large };
     let machine = world::machine(kind);

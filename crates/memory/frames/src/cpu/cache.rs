@@ -1,9 +1,9 @@
-//! What a CPU keeps for itself: magazines of blocks of 4 KiB to 2 MiB, and one open block per mobility kind.
+//! A CPU's own caches: magazines of blocks of 4 KiB to 2 MiB, and one open block for each mobility kind.
 //!
 //! Only the CPU itself touches its cache; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
-//! are relaxed atomics, which are plain instructions: no locked operation, no shared line. A [`CpuGate`] keeps interrupt
-//! handlers out of an operation's middle: a handler that finds the gate busy goes to the pools, whose locks are taken
-//! with interrupts off only. Other CPUs ask for what the cache holds through the same gate.
+//! are relaxed atomics, which are plain instructions: no locked operation, no shared line. A [`CpuGate`] keeps
+//! interrupt handlers out of an operation's middle: a handler that finds the gate busy goes to the pools, whose locks
+//! are taken with interrupts off only. Other CPUs ask for what the cache holds through the same gate.
 //!
 //! ```text
 //!   alloc <- magazine (newest first)  <- open block, a word at a time <- pool, up to a whole block's free frames
@@ -69,8 +69,8 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.load(Relaxed).wrapping_sub(self.tail.load(Relaxed))
     }
 
-    /// How many, as another CPU sees them: exact while the ring is quiet. Both ends may move between the two loads, so
-    /// that the old end seems to be past the new one: few, then.
+    /// Returns how many, as another CPU sees them: exact while the ring is quiet. Both ends may move between the two
+    /// loads, so that the old end seems to be past the new one: few, then.
     pub(crate) fn glimpse(&self) -> u64 {
         let ends_apart = self.len();
         if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
@@ -81,7 +81,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         (0..self.glimpse() as u32).map(self.oldest_first()).for_each(each);
     }
 
-    /// The newest.
+    /// Takes the newest.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Raw> {
         let head = self.head.load(Relaxed);
@@ -93,7 +93,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         Some(Raw(self.slot(head).load(Relaxed)))
     }
 
-    /// The newest, left where it is.
+    /// Returns the newest, left where it is.
     pub(crate) fn peek(&self) -> Option<Raw> {
         (self.len() > 0).then(|| Raw(self.slot(self.head.load(Relaxed).wrapping_sub(1)).load(Relaxed)))
     }
@@ -146,8 +146,8 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         move |index| Raw(self.slot(tail.wrapping_add(index)).load(Relaxed))
     }
 
-    /// Tells of the `at`-th oldest frame, and of those up to the `end`-th that follow it and are of the same 64: a bit for
-    /// each, and the first that is of others or there already.
+    /// Tells of the `at`-th oldest frame, and of those up to the `end`-th that follow it and are of the same 64: a bit
+    /// for each, and the first that is of others or there already.
     #[inline(always)]
     pub(crate) fn neighbours(&self, at: u32, end: u32) -> (u64, u32) {
         let tail = self.tail.load(Relaxed);
@@ -227,7 +227,7 @@ pub(crate) struct CpuCache {
     pub(crate) gate: CpuGate,
     /// A reclaimer runs on this CPU: what it allocates must not call reclaimers again.
     pub(crate) reclaiming: AtomicBool,
-    /// What handles to blocks of this CPU's own node have in common; 0 until the CPU has first come here.
+    /// The common bits of handles to blocks of this CPU's own node; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
     pub(crate) small: [Ring<SMALL>; Mobility::COUNT],
     /// Orders 1 to 9 of each kind.
@@ -237,7 +237,7 @@ pub(crate) struct CpuCache {
 }
 
 impl CpuCache {
-    /// A block of this order and kind, if a magazine has one. None has for orders above 9.
+    /// Takes a block of this order and kind, if a magazine has one. None has for orders above 9.
     #[inline(always)]
     pub(crate) fn pop(&self, order: Order, kind: Mobility) -> Option<Raw> {
         let popped = self.gate.alone(|| {
@@ -302,13 +302,13 @@ impl CpuCache {
         ((cap >> 1).min(RUN_FRAMES) >> order).min(RUNS as i32)
     }
 
-    /// The magazine for orders 1 to 9.
+    /// Returns the magazine for orders 1 to 9.
     #[inline(always)]
     pub(crate) fn runs(&self, order: Order, kind: usize) -> Option<&Ring<RUNS>> {
         self.runs.get(kind)?.get(usize::from(order.get()).wrapping_sub(1))
     }
 
-    /// All magazines for orders 1 to 9, with their order.
+    /// Returns all magazines for orders 1 to 9, with their order.
     pub(crate) fn all_runs(&self) -> impl Iterator<Item = (u8, &Ring<RUNS>)> {
         self.runs.iter().flat_map(|rings| (1..).zip(rings))
     }

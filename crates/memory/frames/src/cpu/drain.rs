@@ -3,9 +3,9 @@
 //! All of it runs with interrupts off, in pieces: a batch each, also where a CPU gives back all that it holds. A piece
 //! takes a few hundred nanoseconds where its lines are in the CPU's cache, and some microseconds where they are not. A
 //! block of 1 GiB is given back in one piece, which changes the records of its 512 blocks: 3 us, and 14 to 18 us where
-//! parts of the block are isolated, so that each record is settled by itself (docs/irqsoff.md). A batch is taken from the magazine's old end in the order in which the frames came, so that
-//! neighbours that were freed together go back together, a word at a time; their cache lines are asked for before the
-//! lock is taken.
+//! parts of the block are isolated, so that each record is settled by itself (docs/irqsoff.md). A batch is taken from
+//! the magazine's old end in the order in which the frames came, so that neighbours that were freed together go back
+//! together, a word at a time; their cache lines are asked for before the lock is taken.
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
 
@@ -47,7 +47,7 @@ impl Zones {
             let limit = cache.gate.cap().min(AWAY as i32);
             return raw.order() == Order::BASE && self.push_or_drain(irq_off, &cache.away, raw, limit, pool);
         }
-        // What other nodes' pools lack says nothing of what this CPU may keep of its own node's.
+        // A lack in other nodes' pools says nothing of how much this CPU may keep of its own node's.
         cache.gate.bound(self.cap_for(pool));
         match raw.order() {
             Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.gate.cap(), pool),
@@ -60,8 +60,8 @@ impl Zones {
         }
     }
 
-    /// Keeps `raw`, which is of `pool`, in `ring`, where there is room or can be made. A magazine that is full gives back
-    /// its older half; of loose memory, all.
+    /// Keeps `raw`, which is of `pool`, in `ring`, where there is room or can be made. A magazine that is full gives
+    /// back its older half; of loose memory, all.
     fn push_or_drain<const SLOTS: usize>(
         &self,
         irq_off: IrqOff<'_>,
@@ -231,7 +231,7 @@ impl DrainBatch {
     }
 }
 
-/// The pool of `pfn`, which is mostly the one that was met last.
+/// Returns the pool of `pfn`, which is mostly the one that was met last.
 #[inline(always)]
 fn pool_from<'a>(zones: &Zones, last: Option<&'a Pool>, pfn: Pfn) -> Option<&'a Pool> {
     last.filter(|pool| pool.span.contains(pfn)).or_else(|| zones.pool_of(pfn))

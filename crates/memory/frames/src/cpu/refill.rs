@@ -18,7 +18,7 @@ use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
 
 impl Zones {
-    /// One attempt to serve `request` on a CPU of node `here`, without calling anybody for help.
+    /// Makes one attempt to serve `request` on a CPU of node `here`, without calling for help.
     pub(crate) fn attempt(
         &self,
         irq_off: IrqOff<'_>,
@@ -50,7 +50,7 @@ impl Zones {
         })
     }
 
-    /// A movable block for what is moved out of `pool`: from partial blocks of this pool, or from anywhere.
+    /// Takes a movable block for what is moved out of `pool`: from partial blocks of this pool, or from anywhere.
     pub(crate) fn take_target(
         &self,
         irq_off: IrqOff<'_>,

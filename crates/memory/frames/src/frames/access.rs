@@ -1,4 +1,5 @@
-//! Tells the machine's checker of accesses what is free and what is somebody's. Without a checker it is no instruction.
+//! Tells the machine's checker of accesses which memory is free and which is in use. Without a checker it is no
+//! instruction.
 //!
 //! A block is allowed before its handle is given out and forbidden before anybody else can get it.
 

@@ -26,7 +26,7 @@ impl<M: Machine> Frames<M> {
     #[inline(never)]
     pub(crate) fn alloc_slow(&self, pinned: Pinned<'_>, request: Request) -> Result<Raw, AllocError> {
         let zeroed = request.contents == Contents::Zeroed;
-        // What is past the direct map cannot be zeroed here.
+        // Memory past the direct map cannot be zeroed here.
         let request = if zeroed { request.in_direct_map() } else { request };
         self.inject_failure(&request)?;
         let here = self.go_home(pinned);
@@ -49,7 +49,7 @@ impl<M: Machine> Frames<M> {
         Ok(raw)
     }
 
-    /// What each slow path begins with: takes note of this CPU's node, which it may have learnt since it was here last,
+    /// Begins a slow path: takes note of this CPU's node, which it may have learnt since it was here last,
     /// gives back what other CPUs asked for, and returns the node.
     #[inline(always)]
     fn go_home(&self, pinned: Pinned<'_>) -> NodeId {
@@ -75,7 +75,7 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// This CPU's node; the first where the layout has no such node.
+    /// Returns this CPU's node; the first where the layout has no such node.
     fn node_of(&self, pinned: Pinned<'_>) -> NodeId {
         let node = self.machine.node_of(self.machine.cpu_of(pinned));
         if node.index() < self.zones.nodes() { node } else { NodeId::FIRST }

@@ -1,5 +1,5 @@
 //! Handles: a [`Frame`] is one allocated block of 2^order frames, a [`FrameRange`] any run of frames. Both are
-//! move-only, and their type says whether the frames stand in the direct map.
+//! move-only, and their type says whether the frames are in the direct map.
 //!
 //! A `Frame` is eight bytes, and the number in it carries all that its free needs (`raw.rs`), so that the common free
 //! looks nothing up.
@@ -23,7 +23,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Where a frame stands with regard to the direct map: [`Mapped`], [`Anywhere`] or [`Unmapped`].
+/// A frame's presence in the direct map: [`Mapped`], [`Anywhere`] or [`Unmapped`].
 pub trait Presence: sealed::Sealed {
     /// Its name.
     const NAME: &'static str;
@@ -81,35 +81,35 @@ impl<P: Presence> Frame<P> {
         Raw(self.raw.get())
     }
 
-    /// Its first frame.
+    /// Returns its first frame.
     #[inline(always)]
     pub const fn pfn(&self) -> Pfn {
         self.peek().pfn()
     }
 
-    /// Which allocator gave it out.
+    /// Returns which allocator gave it out.
     #[inline]
     pub const fn brand(&self) -> Brand {
         self.peek().brand()
     }
 
-    /// The physical address of its first byte.
+    /// Returns the physical address of its first byte.
     #[inline(always)]
     pub const fn addr(&self) -> PhysAddr {
         self.pfn().addr()
     }
 
-    /// Its order.
+    /// Returns its order.
     pub const fn order(&self) -> Order {
         self.peek().order()
     }
 
-    /// The mobility it was asked for with.
+    /// Returns the mobility it was asked for with.
     pub const fn kind(&self) -> Mobility {
         Mobility::from_index(self.peek().kind_index())
     }
 
-    /// Its frames.
+    /// Returns its frames.
     pub fn frames(&self) -> PfnRange {
         PfnRange::of_length(self.pfn(), self.order().frames()).unwrap_or_default()
     }
@@ -131,9 +131,9 @@ impl Frame<Mapped> {
     ///
     /// # Safety
     /// - No mapping of the direct map leads to it, on any CPU: the flush has happened (invariants I5, I6).
-    /// - It belongs to the pool of unmapped frames, if its allocator has one. The pool takes back a frame of this type by the
-    ///   records that it keeps in the descriptors of its own blocks, and cannot trust the descriptors of other blocks,
-    ///   because their holders may write them.
+    /// - It belongs to the pool of unmapped frames, if its allocator has one. The pool takes back a frame of this type
+    ///   by the records that it keeps in the descriptors of its own blocks, and cannot trust the descriptors of other
+    ///   blocks, because their holders may write them.
     pub unsafe fn assume_unmapped(self) -> Frame<Unmapped> {
         self.with_presence()
     }
@@ -153,9 +153,9 @@ impl Frame<Unmapped> {
         self.with_presence()
     }
 
-    /// The handle of a part of it: the block of `order` that begins at `first`; `None` where that is no part. For pools
-    /// that take large blocks out of the direct map and hand out pieces. A part is never freed: it goes back into its
-    /// pool.
+    /// Returns the handle of a part of it: the block of `order` that begins at `first`; `None` where that is no part.
+    /// For pools that take large blocks out of the direct map and hand out pieces. A part is never freed: it goes back
+    /// into its pool.
     ///
     /// # Safety
     /// While the part's handle lives, or its number where it was given up, no other handle of these frames is used but
@@ -172,7 +172,7 @@ impl Frame<Unmapped> {
 }
 
 impl Frame<Anywhere> {
-    /// The frame as one of the direct map, if it is; else itself.
+    /// Returns the frame as one of the direct map, if it is; else itself.
     ///
     /// # Errors
     /// The frame, unchanged, where it lies past the direct map's limit.
@@ -204,7 +204,7 @@ pub struct FrameRange {
 }
 
 impl FrameRange {
-    /// Takes ownership of frames that nobody else holds.
+    /// Takes ownership of frames that have no other holder.
     ///
     /// # Safety
     /// The caller owns these frames: no other handle, mapping or device uses them.
@@ -216,12 +216,12 @@ impl FrameRange {
         Self { range, brand: Some(brand) }
     }
 
-    /// Whether the allocator of this brand may take it back.
+    /// Tells whether the allocator of this brand may take it back.
     pub(crate) fn is_of(&self, brand: Brand) -> bool {
         self.brand.is_none_or(|mine| mine == brand)
     }
 
-    /// The frames.
+    /// Returns the frames.
     pub const fn frames(&self) -> PfnRange {
         self.range
     }

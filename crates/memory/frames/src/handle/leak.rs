@@ -25,7 +25,7 @@ pub(crate) fn record(range: PfnRange) {
     LAST.store(range.start().get() + 1, Ordering::Relaxed);
 }
 
-/// What has been lost so far. A program that is right reports zero frames.
+/// Returns the losses so far. A program that is right reports zero frames.
 pub fn leaks() -> Leaks {
     let last = LAST.load(Ordering::Relaxed).checked_sub(1).map(Pfn::new);
     Leaks { frames: LOST.load(Ordering::Relaxed), last }

@@ -4,9 +4,9 @@
 //!  63  62..56  55     54      53    52..47  46..42  41..40  39..0
 //!   1  brand   owned  bypass  high  node    order   kind    pfn
 //! ```
-//! *brand*: which allocator gave it out; *owned*: the descriptor names an owner; *bypass*: of a zone that per-CPU caches
-//! leave alone; *high*: past the direct map; bit 63 makes the number non-zero. The upper 24 bits say whether, and into
-//! which magazine of a CPU, the block goes, so that a foreign block is found out without a further comparison.
+//! *brand*: which allocator gave it out; *owned*: the descriptor names an owner; *bypass*: of a zone that per-CPU
+//! caches leave alone; *high*: past the direct map; bit 63 makes the number non-zero. The upper 24 bits say whether,
+//! and into which magazine of a CPU, the block goes, so that a foreign block is found out without a further comparison.
 
 // Not one of the model checkers' atomics: a static is built at compile time, and no order matters for the count.
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -33,7 +33,7 @@ impl Raw {
     const BRAND_SHIFT: u32 = 56;
     pub(crate) const SET: u64 = 1 << 63;
 
-    /// The number of frame 0 in a pool: its frames' numbers are this plus their pfn.
+    /// Returns the number of frame 0 in a pool: its frames' numbers are this plus their pfn.
     pub(crate) const fn pool_tag(brand: Brand, node: NodeId, flags: u64) -> Self {
         let Brand(brand) = brand;
         Self(
@@ -44,7 +44,7 @@ impl Raw {
         )
     }
 
-    /// The number of `pfn` in the pool whose tag this is.
+    /// Returns the number of `pfn` in the pool whose tag this is.
     #[inline(always)]
     pub(crate) const fn at(self, pfn: Pfn, order: Order, kind: Mobility) -> Self {
         Self(
@@ -82,8 +82,8 @@ impl Raw {
     }
 }
 
-/// The number of an allocator among those of a program, which each of its handles carries. All allocators past the first
-/// 127 share one.
+/// The number of an allocator among those of a program, which each of its handles carries. All allocators past the
+/// first 127 share one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Brand(u8);
 
@@ -94,7 +94,7 @@ impl Brand {
     /// The brand of all allocators past the first 127 of a program.
     const SHARED: u8 = 127;
 
-    /// The brand of a new allocator.
+    /// Returns the brand of a new allocator.
     pub(crate) fn next() -> Self {
         let more = |brand: u8| (brand < Self::SHARED).then_some(brand + 1);
         Self(BRANDS.fetch_update(Relaxed, Relaxed, more).unwrap_or(Self::SHARED))

@@ -1,4 +1,4 @@
-//! What is refused: frames that are free already, of another order, or of another allocator.
+//! Refusals: of frames that are free already, of another order, or of another allocator.
 //!
 //! Any build refuses a frame whose bit is set when it comes back to its pool. Builds with the feature `checked` look at
 //! the frame's descriptor on each allocation and free, so that they see the fault at once, also in a magazine, and can
@@ -21,7 +21,7 @@ impl<M: Machine> Frames<M> {
         in_pools + self.faults.refused()
     }
 
-    /// The frame of the last free that was refused at once: of another allocator, and in checked builds any.
+    /// Returns the frame of the last free that was refused at once: of another allocator, and in checked builds any.
     pub fn last_refused(&self) -> Option<Pfn> {
         self.faults.last()
     }
@@ -87,7 +87,7 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Whether the block may be freed.
+    /// Tells whether the block may be freed.
     pub(crate) fn note_free(&self, pinned: Pinned<'_>, raw: Raw) -> bool {
         let pfn = raw.pfn();
         if raw.brand() != self.zones.brand || self.zones.pool_of(pfn).is_none() {
@@ -104,8 +104,8 @@ impl<M: Machine> Frames<M> {
         true
     }
 
-    /// What the descriptor says of a block that is named as allocated. Frames that were in use when the allocator was
-    /// built have never been allocated, and are taken at their holder's word.
+    /// Returns the verdict of the descriptor on a block that is named as allocated. Frames that were in use when the
+    /// allocator was built have never been allocated, and are taken at their holder's word.
     pub(crate) fn check_allocated(&self, pfn: Pfn, order: Order) -> Result<(), FrameFault> {
         let Some(descriptor) = self.filled_descriptor(pfn) else { return Ok(()) };
         match descriptor.allocated() {

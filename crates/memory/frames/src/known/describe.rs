@@ -50,8 +50,8 @@ impl<M: Machine> Frames<M> {
     ///     frames.descriptor_to_write(pfn).expect("a descriptor").set_private(1);
     /// }
     /// ```
-    /// Nor does the holder of a frame that is out of the direct map write its descriptor: the pool that took the frame out
-    /// keeps its record there.
+    /// Nor does the holder of a frame that is out of the direct map write its descriptor: the pool that took the frame
+    /// out keeps its record there.
     /// ```compile_fail,E0277
     /// # use rhumb_frames::{Frame, Frames, Unmapped};
     /// # use rhumb_machine::Machine;
@@ -107,7 +107,7 @@ impl<M: Machine> Frames<M> {
         unsafe { self.descriptors.run(frames) }
     }
 
-    /// The descriptor of a frame, if its block's descriptors are filled in.
+    /// Returns the descriptor of a frame, if its block's descriptors are filled in.
     #[inline]
     pub(crate) fn filled_descriptor(&self, pfn: Pfn) -> Option<&Descriptor> {
         let block = self.block_of(pfn)?;
@@ -118,7 +118,7 @@ impl<M: Machine> Frames<M> {
         unsafe { self.descriptors.get(pfn) }
     }
 
-    /// The descriptor of a frame; its block's are filled in if they were not.
+    /// Returns the descriptor of a frame; its block's are filled in if they were not.
     #[inline]
     pub(crate) fn described(&self, pfn: Pfn) -> Option<&Descriptor> {
         let block = self.block_of(pfn)?;
@@ -144,7 +144,7 @@ impl<M: Machine> Frames<M> {
         self.zones.pool_of(pfn).and_then(|pool| block_in(pool, pfn))
     }
 
-    /// The block that holds all of `frames`, none of which is another pool's.
+    /// Returns the block that holds all of `frames`, none of which is another pool's.
     fn block_of_all(&self, frames: PfnRange) -> Option<&'static Block> {
         let pool = self.zones.pool_of(frames.start())?;
         let last = Pfn::new(frames.end().get().checked_sub(1)?);
@@ -154,7 +154,8 @@ impl<M: Machine> Frames<M> {
         if is_one { block_in(pool, frames.start()) } else { None }
     }
 
-    /// Clears the descriptors of the frames that this block has in its pool: at a pool's ends that may be less than 512.
+    /// Clears the descriptors of the frames that this block has in its pool: at a pool's ends that may be less than
+    /// 512.
     #[cold]
     fn fill_descriptors(&self, block: &Block, pfn: Pfn) -> Option<()> {
         let pool = self.zones.pool_of(pfn).filter(|_| !self.descriptors.is_absent())?;
@@ -173,7 +174,7 @@ impl<M: Machine> Frames<M> {
     }
 }
 
-/// The block of a frame of `pool`, if it holds memory.
+/// Returns the block of a frame of `pool`, if it holds memory.
 fn block_in(pool: &'static Pool, pfn: Pfn) -> Option<&'static Block> {
     let block = &pool.blocks[pool.offset(pfn) / FRAMES as usize];
     (block.info().state() != State::Absent).then_some(block)

@@ -18,7 +18,7 @@ impl Described {
     }
 
     /// Runs `clear` unless it has been run; when this returns it has, on whatever CPU. The caller has interrupts off: a
-    /// handler on the CPU that clears would wait for it for ever.
+    /// handler on the CPU that clears would wait for it endlessly.
     pub(crate) fn fill(&self, clear: impl FnOnce()) {
         match self.0.compare_exchange(Self::NO, Self::SOON, Acquire, Acquire) {
             Ok(_) => {

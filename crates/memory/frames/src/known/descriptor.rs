@@ -1,8 +1,8 @@
 //! The descriptor of a frame: twelve bytes (sixteen in checked builds) that the allocator lends to the frame's owner,
 //! and writes itself only for requests that name an owner and in checked builds.
 //!
-//! Descriptors stand in one array over all frame numbers, in virtual memory that the kernel backs where there is
-//! memory. Zero is the descriptor of a frame that nobody has said anything of.
+//! Descriptors lie in one array over all frame numbers, in virtual memory that the kernel backs where there is
+//! memory. Zero is the descriptor of a frame that no holder has described.
 //!
 //! The memory behind the array need not be zero: 1 TiB of frames has 3 GiB of descriptors, which a boot has no time to
 //! clear. The first who writes a descriptor of a 2-MiB block clears all 512 (`Described`), and until then the block's
@@ -42,9 +42,9 @@ const _: () =
 /// The CPUs of the last allocation and the last free, and how often the frame was allocated (modulo 2^16).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct History {
-    /// Who allocated it last.
+    /// The CPU that allocated it last.
     pub allocated_by: CpuId,
-    /// Who freed it last.
+    /// The CPU that freed it last.
     pub freed_by: CpuId,
     /// Allocations so far.
     pub allocations: u16,
@@ -53,7 +53,7 @@ pub struct History {
 const ALLOCATED: u32 = 1 << 5;
 
 impl Descriptor {
-    /// Who holds the frame.
+    /// Returns the owner of the frame.
     pub fn owner(&self) -> Owner {
         Owner((self.tag.load(Relaxed) >> 16) as u16)
     }
@@ -63,7 +63,7 @@ impl Descriptor {
         self.update(0xffff << 16, u32::from(owner.0) << 16);
     }
 
-    /// What the frame is used as: a number of the owner's own.
+    /// Returns the page type of the frame: a number of the owner's own.
     pub fn page_type(&self) -> u8 {
         (self.tag.load(Relaxed) >> 8) as u8
     }
@@ -73,8 +73,8 @@ impl Descriptor {
         self.update(0xff << 8, u32::from(page_type) << 8);
     }
 
-    /// The holder's own 64 bits. They are 0 when a request that named an owner is served; a holder that named none
-    /// finds what the last such holder left.
+    /// Returns the holder's own 64 bits. They are 0 when a request that named an owner is served; a holder that named
+    /// none finds what the last such holder left.
     #[inline]
     pub fn private(&self) -> u64 {
         u64::from(self.low.load(Relaxed)) | u64::from(self.high.load(Relaxed)) << 32
@@ -88,7 +88,7 @@ impl Descriptor {
         self.high.store((word >> 32) as u32, Relaxed);
     }
 
-    /// What checked builds remember; nothing in others.
+    /// Returns the history that checked builds keep; nothing in others.
     pub fn history(&self) -> History {
         let word = self.history_word();
         let cpu = |byte: u32| CpuId::new(byte as usize & 0xff).unwrap_or_default();
@@ -110,8 +110,8 @@ impl Descriptor {
         self.tag.store(self.tag.load(Relaxed) & !clear | set, Relaxed);
     }
 
-    /// The order with which the block that begins here was allocated: of requests that name an owner, and in checked
-    /// builds of all.
+    /// Returns the order with which the block that begins here was allocated: of requests that name an owner, and in
+    /// checked builds of all.
     pub(crate) fn allocated(&self) -> Option<Order> {
         let tag = self.tag.load(Relaxed);
         if tag & ALLOCATED == 0 { None } else { Order::new((tag & 0x1f) as u8) }
@@ -131,7 +131,7 @@ impl Descriptor {
         self.history.store(count | old & 0xff00 | cpu.index() as u32 & 0xff, Relaxed);
     }
 
-    /// Makes it the descriptor of a frame that nobody has said anything of.
+    /// Makes it the descriptor of a frame that no holder has described.
     pub(crate) fn clear(&self) {
         self.tag.store(0, Relaxed);
         self.set_private(0);
@@ -166,25 +166,25 @@ impl<'frames> DescriptorView<'frames> {
         Self(descriptor)
     }
 
-    /// Who holds the frame.
+    /// Returns the owner of the frame.
     #[inline]
     pub fn owner(self) -> Owner {
         self.0.owner()
     }
 
-    /// What the frame is used as: a number of the owner's own.
+    /// Returns the page type of the frame: a number of the owner's own.
     #[inline]
     pub fn page_type(self) -> u8 {
         self.0.page_type()
     }
 
-    /// The holder's own 64 bits: see [`Descriptor::private`].
+    /// Returns the holder's own 64 bits: see [`Descriptor::private`].
     #[inline]
     pub fn private(self) -> u64 {
         self.0.private()
     }
 
-    /// What checked builds remember; nothing in others.
+    /// Returns the history that checked builds keep; nothing in others.
     pub fn history(self) -> History {
         self.0.history()
     }
@@ -202,11 +202,11 @@ pub(crate) struct Descriptors {
 impl Descriptors {
     pub(crate) const NONE: Self = Self { base: VirtAddr::ZERO };
 
-    /// The array at `base`, one [`Descriptor`] for each frame number.
+    /// Returns the array at `base`, one [`Descriptor`] for each frame number.
     ///
     /// # Safety
     /// Every descriptor of a 2-MiB block that holds memory which the allocator manages is backed by memory that is used
-    /// for nothing else, for ever.
+    /// for nothing else, permanently.
     pub(crate) const unsafe fn at(base: VirtAddr) -> Self {
         Self { base }
     }
@@ -215,7 +215,7 @@ impl Descriptors {
         self.base == VirtAddr::ZERO
     }
 
-    /// The descriptor of `pfn`, whatever it holds.
+    /// Returns the descriptor of `pfn`, whatever it holds.
     ///
     /// # Safety
     /// `pfn` is in a 2-MiB block that holds memory which the allocator manages.
@@ -230,7 +230,7 @@ impl Descriptors {
         Some(unsafe { &*at })
     }
 
-    /// The descriptors of `frames`, whatever they hold.
+    /// Returns the descriptors of `frames`, whatever they hold.
     ///
     /// # Safety
     /// `frames` are in one 2-MiB block that holds memory which the allocator manages.

@@ -16,7 +16,7 @@ use crate::pressure::Levels;
 use crate::request::{Mobility, Owner, Zone};
 use rhumb_sync::atomic::Relaxed;
 
-/// What one zone of one node holds.
+/// The contents of one zone of one node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZoneReport {
     /// The node.
@@ -48,7 +48,7 @@ pub struct Totals {
     pub cached: u64,
 }
 
-/// What is known of one frame.
+/// The facts about one frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Description {
     /// The frame.
@@ -64,13 +64,13 @@ pub struct Description {
     /// The allocated block that it is part of, as first frame and order, if its request named an owner; in checked
     /// builds of every block.
     pub block: Option<(Pfn, Order)>,
-    /// Who holds the block, if the holder said so.
+    /// The owner of the block, if its holder named one.
     pub owner: Owner,
-    /// What it is used as, if the holder said so.
+    /// Its page type, if the holder named one.
     pub page_type: u8,
     /// The holder's own word.
     pub private: u64,
-    /// What checked builds remember.
+    /// The history that checked builds keep.
     pub history: History,
 }
 
@@ -88,7 +88,7 @@ pub enum Place {
 }
 
 impl<M: Machine> Frames<M> {
-    /// All frames of the machine.
+    /// Returns all frames of the machine.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for pool in self.zones.pools.iter() {
@@ -110,7 +110,7 @@ impl<M: Machine> Frames<M> {
         self.zones.pools.iter().map(|pool| pool.free_blocks.load(Relaxed)).sum()
     }
 
-    /// The zone of a node, or `None` where the node has no such memory.
+    /// Returns the zone of a node, or `None` where the node has no such memory.
     pub fn zone(&self, node: NodeId, zone: Zone) -> Option<ZoneReport> {
         let mut report = ZoneReport {
             node,
@@ -135,13 +135,13 @@ impl<M: Machine> Frames<M> {
         (report.present > 0).then_some(report)
     }
 
-    /// Every zone of every node that has memory, ascending.
+    /// Returns every zone of every node that has memory, ascending.
     pub fn zones(&self) -> impl Iterator<Item = ZoneReport> + '_ {
         let nodes = (0..self.zones.nodes()).filter_map(NodeId::new);
         nodes.flat_map(move |node| Zone::ALL.into_iter().filter_map(move |zone| self.zone(node, zone)))
     }
 
-    /// What is known of `pfn`, or `None` where it is no memory of this allocator.
+    /// Returns the facts about `pfn`, or `None` where it is no memory of this allocator.
     pub fn describe(&self, pfn: Pfn) -> Option<Description> {
         let pool = self.zones.pool_of(pfn)?;
         let block = pool.offset(pfn) / 512;
@@ -173,7 +173,7 @@ impl<M: Machine> Frames<M> {
         })
     }
 
-    /// The allocated block that `pfn` is part of, with the descriptor of its first frame, which tells.
+    /// Returns the allocated block that `pfn` is part of, with the descriptor of its first frame, which tells.
     fn owned_block(&self, pfn: Pfn) -> Option<(Pfn, Order, DescriptorView<'_>)> {
         (0..Order::COUNT as u32).find_map(|log2| {
             let start = Pfn::new(pfn.get() >> log2 << log2);
@@ -188,7 +188,7 @@ impl<M: Machine> Frames<M> {
         Buddyinfo(self)
     }
 
-    /// Each zone's counters, as in Linux' `/proc/zoneinfo`.
+    /// Returns each zone's counters, as in Linux' `/proc/zoneinfo`.
     pub const fn zoneinfo(&self) -> Zoneinfo<'_, M> {
         Zoneinfo(self)
     }
@@ -199,7 +199,7 @@ impl<M: Machine> Frames<M> {
     }
 }
 
-/// The order of the largest free aligned run in its block that `pfn` is part of.
+/// Returns the order of the largest free aligned run in its block that `pfn` is part of.
 fn free_run(pool: &Pool, pfn: Pfn) -> Option<Order> {
     let (block, at) = (pool.offset(pfn) / 512, pool.offset(pfn) % 512);
     let bits = pool.bits(block);

@@ -14,7 +14,7 @@ use crate::request::Mobility;
 use crate::zones::Zones;
 use rhumb_sync::atomic::Relaxed;
 
-/// What does not agree, and where.
+/// The things that do not agree, and their place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inconsistency {
     /// The record of this block counts other free frames than its bits have.
@@ -135,7 +135,7 @@ impl<M: Machine> Frames<M> {
     }
 }
 
-/// What the blocks of a pool add up to.
+/// The sum over the blocks of a pool.
 #[derive(Default)]
 struct Sums {
     free: u64,

@@ -9,9 +9,10 @@
 //! If a frame cannot be moved, what was moved stays moved, and no frame is lost. No lock is held while an owner works,
 //! and an owner that panics leaves no block isolated.
 //!
-//! One compaction or allocation of a range runs at a time: isolation belongs to it. Each hold of a pool's lock concerns one
-//! block of 2 MiB: it is chosen and isolated, claimed, given back or released. The choice looks at 64 blocks at most. So
-//! the whole takes as long as the budget or the range says, and interrupts are off for some microseconds at a time.
+//! One compaction or allocation of a range runs at a time: isolation belongs to it. Each hold of a pool's lock concerns
+//! one block of 2 MiB: it is chosen and isolated, claimed, given back or released. The choice looks at 64 blocks at
+//! most. So the whole takes as long as the budget or the range says, and interrupts are off for some microseconds at a
+//! time.
 
 use core::ops::Range;
 
@@ -66,7 +67,7 @@ pub unsafe trait Relocate {
 
     /// Moves content and mappings from `from` to `to`, which is of the same order and the owner's from then on; `from`
     /// is the allocator's again, and nothing may lead to it any more on any CPU (invariant I6). The descriptor of `to`
-    /// names the owner whom that of `from` names; its other words are for the owner to carry over.
+    /// names the owner that the one of `from` names; its other words are for the owner to carry over.
     ///
     /// # Errors
     /// `to`, where `from` could not be moved; it stays the owner's.
@@ -88,7 +89,7 @@ unsafe impl Relocate for NothingMoves {
     }
 }
 
-/// What a compaction did.
+/// The result of a compaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Compaction {
     /// 2-MiB blocks that became whole.
@@ -99,7 +100,7 @@ pub struct Compaction {
     pub stuck: u64,
 }
 
-/// What whole blocks are wanted for.
+/// The purpose of whole blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goal {
     /// For anybody: all memory.
@@ -135,8 +136,8 @@ const MOST_USED: u32 = FRAMES * 7 / 8;
 const TURN_BLOCKS: usize = 64;
 
 impl Compaction {
-    /// The frames of a budget that a look at a block takes at least: the search for what is in use in it, and a question
-    /// to the owner for each find.
+    /// The frames of a budget that a look at a block takes at least: the search for what is in use in it, and a
+    /// question to the owner for each find.
     pub const LEAST_COST: u64 = 16;
 }
 
@@ -145,9 +146,9 @@ impl<M: Machine> Frames<M> {
     /// moved or nothing is left that is worth it. A block costs at least [`Compaction::LEAST_COST`] frames of the
     /// budget, also one that cannot be emptied: the budget bounds the time, whatever the size of memory. After one that
     /// cannot be emptied, blocks take turns, also from one call to the next, so that those which cannot be emptied do
-    /// not use up each budget. Pools are taken in the order in which requests are served from them; a call that spent its
-    /// budget in one of them on blocks that cannot be emptied lets the next call begin at the next. Does nothing while
-    /// another compaction runs.
+    /// not use up each budget. Pools are taken in the order in which requests are served from them; a call that spent
+    /// its budget in one of them on blocks that cannot be emptied lets the next call begin at the next. Does nothing
+    /// while another compaction runs.
     pub fn compact(
         &self,
         pinned: Pinned<'_>,
@@ -167,7 +168,7 @@ impl<M: Machine> Frames<M> {
         };
         let first = turn.first(node) % here().count().max(1);
         for (index, pool) in here().enumerate().skip(first).chain(here().enumerate().take(first)) {
-            // What one pass could not move may find room in what its last blocks left.
+            // Frames that one pass could not move may find room in the blocks that its last moves left.
             loop {
                 let (emptied, stuck) =
                     self.compact_once(pinned, pool, relocate, &mut budget, &mut done.moved);
@@ -219,9 +220,9 @@ impl<M: Machine> Frames<M> {
         (emptied, stuck)
     }
 
-    /// Isolates the movable block that has the fewest frames in use, if few enough. After one that could not be emptied,
-    /// it is the block whose turn it is: otherwise the emptiest blocks, where each holds a frame that stays, would use up
-    /// every budget, and no other block would ever be tried.
+    /// Isolates the movable block that has the fewest frames in use, if few enough. After one that could not be
+    /// emptied, it is the block whose turn it is: otherwise the emptiest blocks, where each holds a frame that stays,
+    /// would use up every budget, and no other block would ever be tried.
     fn isolate_next(&self, pool: &Pool) -> Option<usize> {
         let guard = self.machine.irq_off();
         let mut held = pool.lock(guard.irq_off());
@@ -292,7 +293,7 @@ impl<M: Machine> Frames<M> {
         Ok(())
     }
 
-    /// A handle to the destination, stamped with the owner of the source block.
+    /// Returns a handle to the destination, stamped with the owner of the source block.
     fn attribute(&self, from: Extent, to: Raw) -> Frame<Anywhere> {
         let owner = self.descriptor(from.start).map_or(Owner::NONE, DescriptorView::owner);
         if owner != Owner::NONE
@@ -411,7 +412,7 @@ impl<M: Machine> Drop for Window<'_, M> {
     }
 }
 
-/// Whether emptying the block is worth what it costs.
+/// Tells whether emptying the block is worth what it costs.
 fn is_worth_it(pool: &Pool, block: usize) -> bool {
     let info = pool.blocks[block].info();
     let is_partial =
@@ -419,7 +420,7 @@ fn is_worth_it(pool: &Pool, block: usize) -> bool {
     is_partial && FRAMES - info.free() <= MOST_USED
 }
 
-/// Whether all of the block is the pool's: one of which a part lies outside can never be whole.
+/// Tells whether all of the block is the pool's: one of which a part lies outside can never be whole.
 fn lies_within(pool: &Pool, block: usize) -> bool {
     PfnRange::of_length(pool.block_start(block), u64::from(FRAMES))
         .is_some_and(|range| pool.span.covers(range))
@@ -431,7 +432,7 @@ impl Extent {
     }
 }
 
-/// The extent of a frame in use, if its owner can move it and it is what it can be.
+/// Returns the extent of a frame in use, if its owner can move it and it is what it can be.
 fn movable_extent(pool: &Pool, relocate: &dyn Relocate, pfn: Pfn) -> Result<Extent, AllocError> {
     let extent = relocate.extent(pfn).ok_or(AllocError::Unmovable(pfn))?;
     let range = PfnRange::of_length(extent.start, extent.order.frames()).unwrap_or_default();
@@ -442,7 +443,7 @@ fn movable_extent(pool: &Pool, relocate: &dyn Relocate, pfn: Pfn) -> Result<Exte
     if is_possible { Ok(extent) } else { Err(AllocError::Unmovable(pfn)) }
 }
 
-/// Whether the pool knows of nothing that speaks against a block of this order being allocated here.
+/// Tells whether the pool knows of nothing that speaks against a block of this order being allocated here.
 fn is_allocated(pool: &Pool, extent: Extent) -> bool {
     let head = pool.blocks[pool.offset(extent.start) / 512].info();
     if extent.order >= Order::LARGE {

@@ -1,4 +1,4 @@
-//! What the allocator keeps of a 2-MiB block beside its 512 bits: sixteen bytes, four blocks a cache line.
+//! The allocator's record of a 2-MiB block beside its 512 bits: sixteen bytes, four blocks a cache line.
 //!
 //! ```text
 //! info:       29 isolated  28..24 order  21..20 grain  19..18 state  17..16 kind  15..12 rank  9..0 used
@@ -13,7 +13,7 @@ use crate::pool::words::FRAMES;
 use crate::request::Mobility;
 use rhumb_sync::atomic::{AtomicU32, IS_MODELLED, Relaxed};
 
-/// How a block stands.
+/// The state of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     /// All of it is free; it is in the pool's tree.
@@ -42,17 +42,17 @@ impl Info {
     const ISOLATED: u64 = 1 << 29;
     pub(crate) const ABSENT: Self = Self(3 << 18);
 
-    /// A split block without a free frame.
+    /// Returns a split block without a free frame.
     pub(crate) const fn full(kind: Mobility) -> Self {
         Self(1 << 18 | (kind as u64) << 16 | FRAMES as u64)
     }
 
-    /// The same block, split and without a free frame.
+    /// Returns the same block, split and without a free frame.
     pub(crate) const fn partial(self) -> Self {
         Self::full(self.kind()).with_grain(self.grain())
     }
 
-    /// The first block of an allocated block of `order`, or with 0 a later one.
+    /// Returns the first block of an allocated block of `order`, or with 0 a later one.
     pub(crate) const fn large(order: u8, kind: Mobility) -> Self {
         Self((order as u64) << 24 | 2 << 18 | (kind as u64) << 16 | FRAMES as u64)
     }
@@ -78,7 +78,7 @@ impl Info {
         FRAMES - (self.0 & 0x3ff) as u32
     }
 
-    /// What a split block was opened for: see [`bin`].
+    /// Returns the orders for which a partial block was opened: see [`bin`].
     pub(crate) const fn grain(self) -> usize {
         (self.0 >> 20 & 3) as usize
     }
@@ -87,12 +87,12 @@ impl Info {
         Self(self.0 & !(3 << 20) | (grain as u64 & 3) << 20)
     }
 
-    /// The largest order of a free run in a split block, plus one; 0 where nothing is free.
+    /// Returns the largest order of a free run in a split block, plus one; 0 where nothing is free.
     pub(crate) const fn rank(self) -> u32 {
         (self.0 >> 12 & 0xf) as u32
     }
 
-    /// Whether nobody is given a frame of it: see `compact.rs`. It is in no bin then, and not in the tree.
+    /// Tells whether no caller is given a frame of it: see `compact.rs`. It is in no bin then, and not in the tree.
     pub(crate) const fn is_isolated(self) -> bool {
         self.0 & Self::ISOLATED != 0
     }
@@ -113,7 +113,7 @@ impl Info {
     }
 }
 
-/// One block's record. Its pool's lock protects all of it but `described`, which stands on its own.
+/// One block's record. Its pool's lock protects all of it but `described`, which is on its own.
 #[derive(Default)]
 pub(crate) struct Block {
     info: AtomicU32,
@@ -152,7 +152,7 @@ pub(crate) mod bin {
     /// Orders 0 to 8 that the largest run of a split block can have.
     pub(crate) const ORDERS: usize = 9;
 
-    /// The grain of blocks for an order of at most 8.
+    /// Returns the grain of blocks for an order of at most 8.
     #[inline]
     pub(crate) const fn grain_of(order: usize) -> usize {
         order / GRAINS % GRAINS
@@ -166,7 +166,7 @@ pub(crate) mod bin {
         pub(crate) order: usize,
     }
 
-    /// The bin of a split block, or `None` where nothing in it is free.
+    /// Returns the bin of a split block, or `None` where nothing in it is free.
     #[inline]
     pub(crate) fn of(info: Info) -> Option<Bin> {
         let order = (info.rank() as usize).checked_sub(1)?;

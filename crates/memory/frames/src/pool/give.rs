@@ -71,8 +71,8 @@ impl PoolGuard<'_> {
         self.add_free(u64::from(frames));
     }
 
-    /// Gives back an allocated block of `order`, at least 9, unless there is no such block. Parts of it that are isolated
-    /// stay so: they are free, and are given out to nobody.
+    /// Gives back an allocated block of `order`, at least 9, unless there is no such block. Parts of it that are
+    /// isolated stay so: they are free, and are not given out.
     pub(crate) fn give_blocks(&mut self, pfn: Pfn, order: Order) -> Given {
         let first = self.pool.offset(pfn) / 512;
         let count = 1 << (order.get() - Order::LARGE.get());
@@ -117,7 +117,7 @@ impl PoolGuard<'_> {
         self.rebin(block, new);
     }
 
-    /// The record of a block that is wholly free, and isolated.
+    /// Returns the record of a block that is wholly free, and isolated.
     fn isolated(&mut self, block: usize, info: Info) -> Info {
         self.write_bits(block, &[u64::MAX; WORDS]);
         let split = Info::full(info.kind()).with_free(FRAMES, words::full_words_rank(0xff));

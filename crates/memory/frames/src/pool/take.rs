@@ -78,7 +78,7 @@ impl PoolGuard<'_> {
         self.take_runs_of(block, order, most, each)
     }
 
-    /// A run as [`PoolGuard::take_runs`] takes it, but from partial blocks of this kind only.
+    /// Takes a run as [`PoolGuard::take_runs`] takes it, but from partial blocks of this kind only.
     pub(crate) fn take_partial(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
         let log2 = usize::from(order.get());
         let found = || self.best(kind, bin::grain_of(log2), log2).or_else(|| self.best_of_others(kind, log2));
@@ -119,7 +119,7 @@ impl PoolGuard<'_> {
         Some(())
     }
 
-    /// An aligned run of whole blocks, `order` being 9 or more.
+    /// Takes an aligned run of whole blocks, `order` being 9 or more.
     pub(crate) fn take_blocks(&mut self, order: Order, kind: Mobility, floor: u64) -> Option<Pfn> {
         if self.pool.free_frames() < floor + order.frames() {
             return None;
@@ -139,8 +139,8 @@ impl PoolGuard<'_> {
         self.sub_free(order.frames());
     }
 
-    /// The block that a run of 2^`log2` frames, at most 8, is best taken from. A whole block comes back still whole,
-    /// and any block with the kind that it shall have.
+    /// Returns the block that a run of 2^`log2` frames, at most 8, is best taken from. A whole block comes back still
+    /// whole, and any block with the kind that it shall have.
     #[inline]
     fn find_block(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
         let grain = bin::grain_of(log2 as usize);

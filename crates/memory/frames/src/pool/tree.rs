@@ -1,10 +1,10 @@
 //! A set of numbers below a fixed bound, as bits with summaries: bit i of a level says that word i of the level below
 //! is not empty. Insert, remove, first and last cost one word a level, and the whole takes 1.016 bits a number.
 //!
-//! [`WholeBlocks`] holds a pool's wholly free blocks. Blocks aligned to 2^j are aligned runs of bits, so that memory that
-//! comes back needs no merging for the orders 10 to 18 either; for each of these orders, one more tree knows the words
-//! that have such a run, so that a search, also one that finds nothing, takes a few loads however large the memory is.
-//! All accesses are under the pool's lock.
+//! [`WholeBlocks`] holds a pool's wholly free blocks. Blocks aligned to 2^j are aligned runs of bits, so that memory
+//! that comes back needs no merging for the orders 10 to 18 either; for each of these orders, one more tree knows the
+//! words that have such a run, so that a search, also one that finds nothing, takes a few loads however large the
+//! memory is. All accesses are under the pool's lock.
 
 use crate::pool::words;
 use rhumb_sync::atomic::{AtomicU64, Relaxed};
@@ -38,7 +38,7 @@ const fn storage_words(bound: usize) -> usize {
 }
 
 impl BitTree {
-    /// An empty tree over `bound` numbers in `storage`, which is zero and has [`storage_words`] words.
+    /// Returns an empty tree over `bound` numbers in `storage`, which is zero and has [`storage_words`] words.
     fn new(bound: usize, storage: &'static [AtomicU64]) -> Self {
         let mut levels: [&'static [AtomicU64]; LEVELS] = [&[]; LEVELS];
         let (mut words, mut rest, mut depth) = (bound, storage, 0);
@@ -106,7 +106,7 @@ impl BitTree {
         }
     }
 
-    /// The least or the greatest number in the set.
+    /// Returns the least or the greatest number in the set.
     fn find(&self, from: End) -> Option<usize> {
         let mut at = 0;
         for level in self.levels[..self.depth].iter().rev() {
@@ -149,7 +149,7 @@ impl BitTree {
         }
     }
 
-    /// Whether the summaries above the word `at` say what they should of it.
+    /// Tells whether the summaries above the word `at` say what they should of it.
     fn is_consistent_at(&self, mut at: usize) -> bool {
         self.levels[..self.depth].windows(2).all(|pair| {
             let said = pair[1][at / 64].load(Relaxed) & 1 << (at % 64) != 0;
@@ -185,7 +185,7 @@ pub(crate) const fn whole_words(bound: usize) -> usize {
     words
 }
 
-/// The longest aligned run in a word, up to 2^6.
+/// Returns the longest aligned run in a word, up to 2^6.
 fn rank(word: u64) -> u32 {
     let mut rank = 0;
     while rank < 6 && words::run_starts(word, rank + 1) != 0 {
@@ -211,12 +211,12 @@ impl WholeBlocks {
         self.all.contains(block)
     }
 
-    /// The lowest or the highest block.
+    /// Returns the lowest or the highest block.
     pub(crate) fn find(&self, from: End) -> Option<usize> {
         self.all.find(from)
     }
 
-    /// The start of the first run of 2^`log2` blocks, 1 to 9, aligned to its length, from that end.
+    /// Returns the start of the first run of 2^`log2` blocks, 1 to 9, aligned to its length, from that end.
     pub(crate) fn find_run(&self, log2: u32, from: End) -> Option<usize> {
         let group = self.runs.get(log2 as usize - 1)?.find(from)?;
         if log2 > 6 {
@@ -335,7 +335,8 @@ impl WholeBlocks {
         (group * span..(group + 1) * span).all(|at| self.all.word(at) == u64::MAX)
     }
 
-    /// How many aligned runs of 2^`log2` blocks, at most 9, there are. Cost: a load per 64 blocks, without the lock.
+    /// Returns how many aligned runs of 2^`log2` blocks, at most 9, there are. Cost: a load per 64 blocks, without the
+    /// lock.
     pub(crate) fn count_runs(&self, log2: u32) -> u64 {
         let leaves = self.all.levels[0];
         if log2 <= 6 {
@@ -346,12 +347,12 @@ impl WholeBlocks {
         groups.filter(|words| words.iter().all(|word| word.load(Relaxed) == u64::MAX)).count() as u64
     }
 
-    /// How many words of 64 blocks there are.
+    /// Returns how many words of 64 blocks there are.
     pub(crate) fn words(&self) -> usize {
         self.all.levels[0].len()
     }
 
-    /// Whether all that is said of the word `at` is so.
+    /// Tells whether all that is said of the word `at` is so.
     pub(crate) fn is_consistent_at(&self, at: usize) -> bool {
         let rank = rank(self.all.word(at)) as usize;
         let said = |log2: usize, at: usize| {

@@ -27,7 +27,7 @@ const fn fold<const LEVEL: usize>(starts: u64) -> u64 {
     starts & starts >> (1 << LEVEL) & ALIGNED[LEVEL + 1]
 }
 
-/// The starts of the aligned free runs of 2^`order` frames in `word`; `order` is at most 6.
+/// Returns the starts of the aligned free runs of 2^`order` frames in `word`; `order` is at most 6.
 #[inline]
 pub(crate) const fn run_starts(word: u64, order: u32) -> u64 {
     // Written out, so that each shift is by a constant.
@@ -45,25 +45,25 @@ pub(crate) const fn run_starts(word: u64, order: u32) -> u64 {
     }
 }
 
-/// The starts of the aligned pairs of free frames in `word`.
+/// Returns the starts of the aligned pairs of free frames in `word`.
 #[inline(always)]
 pub(crate) const fn pairs(word: u64) -> u64 {
     fold::<0>(word)
 }
 
-/// The starts of the aligned runs of 2^(`log2` + 1), made from those of 2^`log2`, at most 5.
+/// Returns the starts of the aligned runs of 2^(`log2` + 1), made from those of 2^`log2`, at most 5.
 #[inline(always)]
 pub(crate) const fn double(starts: u64, log2: usize) -> u64 {
     starts & starts >> (1 << log2) & ALIGNED[log2 + 1]
 }
 
-/// A mask of 2^`order` bits from bit `start` of a word; `order` is at most 6.
+/// Returns a mask of 2^`order` bits from bit `start` of a word; `order` is at most 6.
 #[inline]
 pub const fn run_mask(start: u32, order: u32) -> u64 {
     (u64::MAX >> (64 - (1 << order))) << start
 }
 
-/// The largest order, 0..=9, of a free run in the block, plus one; 0 where no frame is free.
+/// Returns the largest order, 0..=9, of a free run in the block, plus one; 0 where no frame is free.
 pub fn block_rank(bits: &Bits) -> u32 {
     let full = full_words(bits);
     if full != 0 {
@@ -87,7 +87,7 @@ pub fn block_rank(bits: &Bits) -> u32 {
     4 + u32::from(any(&four)) + u32::from(any(&four.map(fold::<4>)))
 }
 
-/// The same for a block of which the words in the set `full` (bit per word, not empty) are all free.
+/// Returns the same for a block of which the words in the set `full` (bit per word, not empty) are all free.
 #[inline]
 pub(crate) const fn full_words_rank(full: u32) -> u32 {
     let pairs = full & full >> 1 & 0x55;
@@ -95,7 +95,8 @@ pub(crate) const fn full_words_rank(full: u32) -> u32 {
     7 + (pairs != 0) as u32 + (quads != 0) as u32 + (quads == 0x11) as u32
 }
 
-/// The first aligned free run of 2^`order` frames; `order` is at most 8. Words that are in part used already come first.
+/// Returns the first aligned free run of 2^`order` frames; `order` is at most 8. Words that are in part used already
+/// come first.
 pub fn find_run(bits: &Bits, order: u32) -> Option<u32> {
     if order > 6 {
         let span = 1 << (order - 6);
@@ -117,7 +118,7 @@ pub fn find_run(bits: &Bits, order: u32) -> Option<u32> {
     whole
 }
 
-/// The bits `start..end` of a block.
+/// Returns the bits `start..end` of a block.
 pub(crate) fn mask_of(start: usize, end: usize) -> Bits {
     core::array::from_fn(|word| {
         let (from, to) = (start.clamp(word * 64, word * 64 + 64), end.clamp(word * 64, word * 64 + 64));
@@ -125,19 +126,19 @@ pub(crate) fn mask_of(start: usize, end: usize) -> Bits {
     })
 }
 
-/// The first bit of `wanted` that `bits` lacks.
+/// Returns the first bit of `wanted` that `bits` lacks.
 pub(crate) fn first_missing(bits: &Bits, wanted: &Bits) -> Option<u32> {
     let missing = |at: &usize| wanted[*at] & !bits[*at] != 0;
     let at = (0..WORDS).find(missing)?;
     Some(at as u32 * 64 + (wanted[at] & !bits[at]).trailing_zeros())
 }
 
-/// Which words are all free: a bit for each.
+/// Returns which words are all free: a bit for each.
 fn full_words(bits: &Bits) -> u32 {
     bits.iter().enumerate().fold(0, |full, (at, &word)| full | u32::from(word == u64::MAX) << at)
 }
 
-/// How many aligned runs of 2^`order` frames, at most 8, are free; overlapping with those of other orders.
+/// Returns how many aligned runs of 2^`order` frames, at most 8, are free; overlapping with those of other orders.
 pub(crate) fn count_runs(bits: &Bits, order: u32) -> u32 {
     if order <= 6 {
         return bits.iter().map(|&word| run_starts(word, order).count_ones()).sum();

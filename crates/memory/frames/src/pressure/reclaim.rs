@@ -97,7 +97,7 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// The levels of a zone; all 0 where the node has no such zone.
+    /// Returns the levels of a zone; all 0 where the node has no such zone.
     pub fn levels(&self, node: NodeId, zone: Zone) -> Levels {
         let mut sum = Levels::default();
         for pool in self.zones.pools.iter().filter(|pool| pool.node == node && pool.zone == zone) {
@@ -109,7 +109,7 @@ impl<M: Machine> Frames<M> {
         sum
     }
 
-    /// Whether any zone of `node` is below its low watermark: time for a background thread to reclaim.
+    /// Tells whether any zone of `node` is below its low watermark: time for a background thread to reclaim.
     pub fn is_short(&self, node: NodeId) -> bool {
         self.zones.pools.iter().any(|pool| pool.node == node && pool.free_frames() < pool.marks.low())
     }

@@ -1,4 +1,5 @@
-//! The blocks that a compaction chooses, and how long it looks: budgets, turns, edges of pools, zones that would not serve.
+//! The blocks that a compaction chooses, and how long it looks: budgets, turns, edges of pools, zones that would not
+//! serve.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -152,7 +153,7 @@ fn zones_that_would_not_serve_the_request_are_left_alone() {
     frames.set_guard(node(0), Zone::Dma, 4 * 512);
     let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Dma), &mover, 1);
     assert_eq!(done.blocks, 1, "not guarded from those that have no other zone");
-    // What serves most requests comes first.
+    // Pools that serve most requests come first.
     let done = frames.compact(pinned(), node(0), Goal::Requests(Zone::Normal), &mover, 1);
     let above = frames.zone(node(0), Zone::Dma32).unwrap();
     assert_eq!((done.blocks, above.free_by_order[9]), (1, 1));

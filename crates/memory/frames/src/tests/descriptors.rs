@@ -19,10 +19,10 @@ fn with_descriptors(cpus: usize, ranges: &[(u64, u64, usize)]) -> (Frames<TestMa
     (unsafe { frames_over(cpus, ranges).with_descriptors(array) }, array)
 }
 
-/// Whether no byte of the descriptor was written.
+/// Tells whether no byte of the descriptor was written.
 fn is_stale(array: VirtAddr, pfn: u64) -> bool {
     let start = array.plus(pfn * size_of::<Descriptor>() as u64).as_ptr::<u8>();
-    // SAFETY: within the array; nobody writes meanwhile.
+    // SAFETY: within the array; no code writes meanwhile.
     (0..size_of::<Descriptor>()).all(|at| unsafe { start.add(at).read() } == STALE)
 }
 

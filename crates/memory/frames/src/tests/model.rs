@@ -8,7 +8,7 @@ use crate::moving::compact::Extent;
 use crate::request::{Mobility, Preference, Request, Zone};
 use crate::zones::layout::MemoryRange;
 
-/// What the allocator should know.
+/// The facts that the allocator should know.
 pub(crate) struct Model {
     memory: Vec<MemoryRange>,
     direct_limit: Pfn,
@@ -20,7 +20,7 @@ pub(crate) struct Model {
 use std::vec::Vec;
 
 impl Model {
-    /// All of `memory` free.
+    /// Returns a model with all of `memory` free.
     pub(crate) fn new(memory: &[MemoryRange], direct_limit: Pfn) -> Self {
         let free = memory.iter().flat_map(|range| range.frames.iter()).map(Pfn::get).collect();
         Self { memory: memory.to_vec(), direct_limit, free, used: BTreeMap::new() }
@@ -52,8 +52,8 @@ impl Model {
         self.free.extend(pfn.get()..pfn.get() + order.frames());
     }
 
-    /// Whether a block for `request` exists, in whichever way the free frames lie. A block never spans two zones or
-    /// nodes, whose limits are not aligned to every order.
+    /// Tells whether a block for `request` exists, in whichever way the free frames lie. A block never spans two zones
+    /// or nodes, whose limits are not aligned to every order.
     pub(crate) fn can_serve(&self, request: &Request) -> bool {
         let frames = request.order.frames();
         let starts = self.free.iter().copied().filter(|start| start.is_multiple_of(frames));
@@ -79,7 +79,7 @@ impl Model {
         bound && zone <= request.ceiling
     }
 
-    /// The movable block that `pfn` is part of.
+    /// Returns the movable block that `pfn` is part of.
     pub(crate) fn movable_extent(&self, pfn: Pfn) -> Option<Extent> {
         let (&start, &(order, kind)) = self.used.range(..=pfn.get()).next_back()?;
         let inside = pfn.get() < start + order.frames();

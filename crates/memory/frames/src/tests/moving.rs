@@ -38,7 +38,7 @@ unsafe impl Relocate for Mover {
     }
 }
 
-/// Every block of the memory three quarters empty.
+/// Makes every block of the memory three quarters empty.
 pub(super) fn scattered(blocks: u64, order: u8) -> (Frames<TestMachine>, Mover) {
     let frames = frames_over(1, &[(BASE, BASE + blocks * 512, 0)]);
     let request = Request::new(Order::new(order).unwrap()).movable();
@@ -96,7 +96,7 @@ fn what_is_moved_keeps_its_owner_and_what_is_not_named_stays_unnamed() {
         held.keys().filter(is_its).count()
     };
     assert_eq!((owners(Owner(7)), owners(Owner::NONE)), (32, 32));
-    // The handles know it: freed, they name nobody.
+    // The handles know it: freed, they name no owner.
     let held = mover.held.into_inner();
     let places: Vec<_> = held.keys().copied().collect();
     held.into_values().for_each(|frame| frames.free(pinned(), frame));
@@ -243,7 +243,7 @@ fn a_large_block_that_is_freed_meanwhile_is_given_out_once() {
         frames.drain(pinned());
         assert!(pool.next_in_use(window.start(), window.end()).is_none(), "it is free now");
         let others: Vec<_> = std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME).ok()).collect();
-        assert!(others.iter().all(|frame| !window.contains(frame.pfn())), "and given to nobody");
+        assert!(others.iter().all(|frame| !window.contains(frame.pfn())), "and given to no caller");
         frames.claim_range(pool, window).unwrap();
         drop(isolated);
         frames.validate().unwrap();

@@ -55,7 +55,7 @@ fn no_frame_is_held_twice_by_four_cpus() {
                         let frame: Frame = held.swap_remove(random.below(held.len()));
                         hold(counts, &frame, usize::MAX);
                         if random.below(4) == 0 {
-                            // Freed by whoever comes by.
+                            // Freed by the next CPU that comes by.
                             passed_on.lock().unwrap().push(frame);
                         } else {
                             frames.free(pinned(), frame);
@@ -141,7 +141,7 @@ fn a_cache_that_moves_while_it_is_looked_at_seems_to_hold_little() {
     let frames = frames_over(1, &[(BASE, BASE + 2048, 0)]);
     let cache = frames.zones.cache(cpu()).unwrap();
     assert_eq!(cache.held(), 0);
-    // What another CPU sees that reads the new end, waits for two frees and a drain, and reads the old end.
+    // The view of another CPU that reads the new end, waits for two frees and a drain, and reads the old end.
     cache.small[0].forget_oldest(2);
     cache.away.forget_oldest(1);
     assert_eq!(cache.held(), 0);

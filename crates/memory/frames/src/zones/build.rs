@@ -101,7 +101,7 @@ impl Zones {
         }
     }
 
-    /// A pool for `piece`, with all its memory in use.
+    /// Returns a pool for `piece`, with all its memory in use.
     fn make_pool(
         &self,
         piece: Piece,
@@ -238,7 +238,7 @@ const ALL_BUT_THE_FIRST: PfnRange = match PfnRange::new(Pfn::new(1), Pfn::new(1 
     None => panic!("1 is less"),
 };
 
-/// Whether `range` lies in memory, over as many adjoining ranges as it takes.
+/// Tells whether `range` lies in memory, over as many adjoining ranges as it takes.
 fn is_memory(memory: &[MemoryRange], range: PfnRange) -> bool {
     let covered: u64 = memory.iter().map(|memory| memory.frames.intersection(range).frames()).sum();
     covered == range.frames()

@@ -3,9 +3,9 @@
 //! A [`Layout`] is checked when it is made; after that, building the allocator can fail only on its storage and on
 //! free ranges that are no memory.
 //!
-//! Memory is cut into pieces of one node in one zone. Where there are more pieces than pools, the layout joins them over
-//! larger holes, and then small pieces with their neighbours of other nodes: a map that says nonsense costs knowledge of
-//! nodes, and no memory ([`Layout::misplaced_frames`]).
+//! Memory is cut into pieces of one node in one zone. Where there are more pieces than pools, the layout joins them
+//! over larger holes, and then small pieces with their neighbours of other nodes: a map that says nonsense costs
+//! knowledge of nodes, and no memory ([`Layout::misplaced_frames`]).
 
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, Pfn, PfnRange};
 
@@ -181,7 +181,8 @@ const HOLE_FRAMES: u64 = 1 << 18;
 const WIDEST_HOLE_FRAMES: u64 = 1 << 21;
 
 impl Layout<'_> {
-    /// Calls `each` for every piece of memory, ascending: cut at zone limits and between nodes, joined over small holes.
+    /// Calls `each` for every piece of memory, ascending: cut at zone limits and between nodes, joined over small
+    /// holes.
     pub(crate) fn for_each_piece(&self, mut each: impl FnMut(Piece)) {
         let mut open: Option<Piece> = None;
         for range in self.memory {

@@ -27,7 +27,7 @@ pub(crate) const fn bytes_for<T>(count: usize) -> usize {
     (count * size_of::<T>()).next_multiple_of(LINE_BYTES)
 }
 
-/// What is left of the caller's memory.
+/// The rest of the caller's memory.
 pub(crate) struct Storage {
     at: *mut u8,
     left: usize,
@@ -54,17 +54,17 @@ impl Storage {
         Ok(start)
     }
 
-    /// An array of zeroes.
+    /// Returns an array of zeroes.
     #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn zeroed<T: Zeroable>(&mut self, count: usize) -> Result<&'static [T], LayoutError> {
         const { assert!(align_of::<T>() <= LINE_BYTES) };
         let start = self.cut(bytes_for::<T>(count))?;
-        // SAFETY: `cut` gives each byte once, of memory that was lent for ever and exclusively; it is aligned to a
+        // SAFETY: `cut` gives each byte once, of memory that was lent permanently and exclusively; it is aligned to a
         // cache line and zero, which is a value of T.
         Ok(unsafe { core::slice::from_raw_parts(start.cast::<T>(), count) })
     }
 
-    /// A value for ever.
+    /// Places a value permanently.
     #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn place<T: 'static>(&mut self, value: T) -> Result<&'static T, LayoutError> {
         const { assert!(align_of::<T>() <= LINE_BYTES) };
@@ -76,14 +76,14 @@ impl Storage {
         }
     }
 
-    /// An array of zeroes.
+    /// Returns an array of zeroes.
     #[cfg(any(loom, shuttle))]
     pub(crate) fn zeroed<T: Zeroable>(&mut self, count: usize) -> Result<&'static [T], LayoutError> {
         self.cut(0)?;
         Ok(std::boxed::Box::leak((0..count).map(|_| T::default()).collect()))
     }
 
-    /// A value for ever.
+    /// Places a value permanently.
     #[cfg(any(loom, shuttle))]
     pub(crate) fn place<T: 'static>(&mut self, value: T) -> Result<&'static T, LayoutError> {
         self.cut(0)?;
@@ -91,7 +91,7 @@ impl Storage {
     }
 }
 
-/// An append-only table of values that live for ever: filled by one writer at a time, read by anyone.
+/// An append-only table of values that live permanently: filled by one writer at a time, read by anyone.
 pub(crate) struct Table<T: 'static, const N: usize> {
     entries: [AtomicPtr<T>; N],
 }
@@ -113,11 +113,11 @@ impl<T: Sync, const N: usize> Table<T, N> {
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&'static T> {
         let entry = self.entries.get(index)?.load(Ordering::Acquire);
-        // SAFETY: null, or what `set` made of a reference that lives for ever; nothing writes through it.
+        // SAFETY: null, or made by `set` of a `'static` reference; nothing writes through it.
         unsafe { entry.as_ref() }
     }
 
-    /// The values up to the first empty entry.
+    /// Returns the values up to the first empty entry.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'static T> + '_ {
         (0..N).map_while(|index| self.get(index))
     }

@@ -1,4 +1,4 @@
-//! What has changed in the tables and has not been flushed yet.
+//! The changes in the tables that have not been flushed yet.
 
 use arrayvec::ArrayVec;
 use rhumb_machine::{CpuMask, FlushScope, PageRun, PageSize, Pinned, Tlb, VirtRange};
@@ -109,27 +109,27 @@ impl FlushBatch {
         self.laziness = Laziness::Refused;
     }
 
-    /// Whether there is nothing to flush.
+    /// Tells whether there is nothing to flush.
     pub const fn is_empty(&self) -> bool {
         self.runs.is_empty() && matches!(self.extent, Extent::Runs)
     }
 
-    /// Whether it drops every translation.
+    /// Tells whether it drops every translation.
     pub const fn is_full_flush(&self) -> bool {
         matches!(self.extent, Extent::Everything)
     }
 
-    /// Whether CPUs that idle may flush later.
+    /// Tells whether CPUs that idle may flush later.
     pub const fn may_be_lazy(&self) -> bool {
         matches!(self.laziness, Laziness::Allowed)
     }
 
-    /// How many pages it drops one by one: 0 for a full flush.
+    /// Returns how many pages it drops one by one: 0 for a full flush.
     pub const fn pages(&self) -> u32 {
         self.pages
     }
 
-    /// What a machine is asked to drop.
+    /// Returns the scope that a machine is asked to drop.
     pub fn scope(&self) -> FlushScope<'_> {
         match self.extent {
             Extent::Runs => FlushScope::Pages { runs: &self.runs },

@@ -64,7 +64,7 @@ impl fmt::Display for FlushCause {
     }
 }
 
-/// What was flushed for one cause.
+/// The flushes for one cause.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlushCounts {
     /// Batches that were not empty.
@@ -125,7 +125,7 @@ impl FlushCounters {
         }
     }
 
-    /// What was counted for `cause`.
+    /// Returns the counts for `cause`.
     pub fn read(&self, cause: FlushCause) -> FlushCounts {
         let cell = &self.0[cause as usize];
         FlushCounts {

@@ -13,7 +13,7 @@
 //!
 //! **Proof.** The flusher F has changed entries and then does `leave_mark` on CPU C's word; it skips C only where its
 //! exchange from Lazy or Missed *succeeds*. All changes of the word are read-modify-writes (or `enter`, C's own store
-//! to a word that only C moves out of Running), so they stand in one order. After F's exchange the next change by C is
+//! to a word that only C moves out of Running), so they have one order. After F's exchange the next change by C is
 //! a `leave`, which reads Missed: either what F wrote, or what later flushers wrote over it in exchanges, which
 //! continue F's release sequence. So F's exchange (release) happens before C's `leave` (acquire): C sees F's entries in
 //! every walk after its full flush, and the flush dropped all that it had before. C's earlier uses happen before F's
@@ -24,7 +24,7 @@
 //! A *mark that is there already* must be exchanged again, not only read: a read could be done before F's entries leave
 //! its store buffer, while C wakes, flushes, and walks the old entries.
 //!
-//! What the rule does not stop: a CPU may *walk* on speculation while it is lazy or wakes. So the batch refuses
+//! The rule does not stop a walk: a CPU may *walk* on speculation while it is lazy or wakes. So the batch refuses
 //! laziness where tables will be reused.
 //!
 //! Source of the idea: lazy TLB mode (Black and others, "Translation Lookaside Buffer Consistency", 1989); here for the
@@ -50,11 +50,11 @@ pub enum MarkLeft {
     NotLazy,
 }
 
-/// What a CPU has to do when it leaves laziness.
+/// The duty of a CPU that leaves laziness.
 #[must_use = "a missed flush is caught up before any mapping is used"]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Woken {
-    /// Nobody left a mark.
+    /// No flusher left a mark.
     Clean,
     /// Flush everything, now.
     FlushAll,
@@ -81,8 +81,8 @@ impl LazyCpu {
         }
     }
 
-    /// The CPU itself, with interrupts off, before it uses anything: what it has to do first. Cost where it is not
-    /// lazy: one load of its own line.
+    /// Leaves laziness and returns the CPU's duty. Called by the CPU itself, with interrupts off, before it uses anything. Cost where it is
+    /// not lazy: one load of its own line.
     #[inline(always)]
     pub fn leave(&self) -> Woken {
         // Only this CPU moves the word into or out of Running, so what it reads here is exact as to that.
@@ -109,7 +109,7 @@ impl LazyCpu {
         MarkLeft::NotLazy
     }
 
-    /// Whether it is lazy, for reports: it may have changed since.
+    /// Tells whether it is lazy, for reports: it may have changed since.
     pub fn is_lazy(&self) -> bool {
         self.0.load(Relaxed) != RUNNING
     }

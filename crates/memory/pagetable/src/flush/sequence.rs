@@ -40,7 +40,7 @@ pub enum Sequence {
     ReloadRoot,
 }
 
-/// The cheapest sequence that drops at least what `scope` names.
+/// Returns the cheapest sequence that drops at least what `scope` names.
 pub fn sequence(scope: FlushScope<'_>, features: FlushFeatures) -> Sequence {
     match scope {
         FlushScope::Pages { runs } => {

@@ -2,8 +2,8 @@
 
 use crate::flush::batch::FlushBatch;
 
-/// The figures of one flush. They prove nothing: the proof that tables may be reused is [`Flushed`](crate::flush::Flushed), which
-/// owns them.
+/// The figures of one flush. They prove nothing: the proof that tables may be reused is
+/// [`Flushed`](crate::flush::Flushed), which owns them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlushStats {
     pages: u32,
@@ -30,7 +30,7 @@ impl FlushStats {
         self.pages
     }
 
-    /// Whether everything was dropped.
+    /// Tells whether everything was dropped.
     pub const fn is_full(&self) -> bool {
         self.full
     }
@@ -45,7 +45,7 @@ impl FlushStats {
         self.left_to_lazy
     }
 
-    /// Whether the batch was empty.
+    /// Tells whether the batch was empty.
     pub const fn was_empty(&self) -> bool {
         self.pages == 0 && !self.full
     }

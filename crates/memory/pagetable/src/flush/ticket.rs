@@ -4,8 +4,8 @@
 //!   Unflushed<W> { batch of pages and tables, W } ──flush──> Flushed<W> { how much was dropped, W } ──redeem──> W
 //! ```
 //!
-//! The batch and what waits for it are one value, so no other batch's flush lets it go. The ticket is neither `Copy` nor
-//! `Clone` and is redeemed by value, so it lets go of it once.
+//! The batch and what waits for it are one value, so no other batch's flush lets it go. The ticket is neither `Copy`
+//! nor `Clone` and is redeemed by value, so it lets go of it once.
 //!
 //! Why not a stamp that each release looks at: a stamp proves that *some* flush happened.
 
@@ -93,8 +93,8 @@ impl<W> Unflushed<W> {
     /// Makes the ticket without a flush: for a tree that no CPU walks.
     ///
     /// # Safety
-    /// No CPU holds a translation, or an entry of a table, of what was changed, nor walks there on speculation: the tree
-    /// was never a CPU's, or each CPU has dropped everything since.
+    /// No CPU holds a translation, or an entry of a table, of what was changed, nor walks there on speculation: the
+    /// tree was never a CPU's, or each CPU has dropped everything since.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
     pub unsafe fn never_walked(self) -> Flushed<W> {
         Flushed { stats: FlushStats::NOTHING, machine: None, waiting: self.waiting }

@@ -24,7 +24,7 @@ fn at(virt_start: u64, phys_start: u64, bytes: u64, access: Access) -> Mapping {
     }
 }
 
-/// A kernel as it should be: direct map, image (text, rodata, data), stacks with guards, a device.
+/// Returns a kernel as it should be: direct map, image (text, rodata, data), stacks with guards, a device.
 fn kernel() -> Machine {
     let mut machine = Machine::new(Levels::Four, 64);
     let (text, data) = (16 * MIB, 20 * MIB);
@@ -65,7 +65,7 @@ fn audit(machine: &Machine) -> Vec<Finding> {
     audit_trees(machine, &[machine.root], &[]).1
 }
 
-/// The kernel with one mapping more.
+/// Returns the kernel with one mapping more.
 fn with(mapping: Mapping) -> Machine {
     let mut machine = kernel();
     machine.map(&mapping).unwrap();
@@ -192,7 +192,7 @@ fn a_cached_device_hole_is_found() {
 
 #[test]
 fn pages_in_the_wrong_half_are_found() {
-    // What is left of the boot identity map.
+    // The rest of the boot identity map.
     let machine = with(at(4 * GIB, 4 * GIB, 2 * MIB, Access::ReadWrite));
     assert!(matches!(audit(&machine)[..], [Finding::SupervisorInUserHalf { .. }]));
 
@@ -256,7 +256,7 @@ fn shared_halves_of_several_trees_are_looked_at_once() {
     let alone = audit_trees(&machine, &[machine.root], &[]);
     assert_eq!(audit_trees(&machine, &[machine.root, task], &[]), alone);
 
-    // What a task has for itself counts, also against what another has.
+    // A task's own mappings count, also against those of another task.
     let program = Mapping {
         attributes: Attributes::user(Access::ReadExecute),
         ..at(0x40_0000, 16 * MIB, 0x1000, Access::ReadOnly)

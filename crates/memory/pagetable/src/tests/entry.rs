@@ -45,7 +45,7 @@ proptest! {
             let bad = bit >= phys_bits || (13..size.shift()).contains(&bit);
             prop_assert_eq!(large.reserved_bits(level, phys_bits) != 0, bad);
         }
-        // What is absent may hold anything.
+        // An absent entry may hold anything.
         prop_assert_eq!(Entry::from_bits(mark | bits::HUGE).reserved_bits(4, phys_bits), 0);
     }
 }

@@ -7,7 +7,7 @@ use rhumb_machine::PageSize;
 
 use super::*;
 
-/// What the model knows of a page; its key is the linear position.
+/// The model of a page; its key is the linear position.
 type Model = BTreeMap<u64, (PageSize, PhysAddr, Attributes)>;
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ fn operations() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// The model's pages of a mapping: one after the other, each the largest that fits.
+/// Returns the model's pages of a mapping: one after the other, each the largest that fits.
 fn pages_of(start: u64, mapping: &Mapping) -> Model {
     let mut model = Model::new();
     let (mut at, mut frame) = (start, mapping.phys.start());
@@ -68,7 +68,7 @@ fn pages_of(start: u64, mapping: &Mapping) -> Model {
     model
 }
 
-/// The model's pages that overlap `first..end`.
+/// Returns the model's pages that overlap `first..end`.
 fn overlapping(model: &Model, first: u64, end: u64) -> Vec<u64> {
     let reaches = |(&at, &(size, ..)): (&u64, &(PageSize, PhysAddr, Attributes))| {
         (at < end && at + size.bytes() > first).then_some(at)
@@ -93,7 +93,7 @@ fn assert_same(machine: &Machine, model: &Model) {
     }
 }
 
-/// The spans of leaves, joined one page at a time.
+/// Returns the spans of leaves, joined one page at a time.
 fn joined(leaves: &[Leaf], join: Join) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     for leaf in leaves {

@@ -19,7 +19,7 @@ fn take_reports() -> Vec<Report> {
     REPORTS.with(RefCell::take)
 }
 
-/// What was reported, by kind.
+/// Returns the reports, by kind.
 fn faults() -> Vec<Fault> {
     take_reports().into_iter().map(|report| report.fault).collect()
 }

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use super::world::*;
 use crate::{AllocError, CacheSpec, CheckList, Checks, Config, RawCache, SpecError};
 
-/// What is done while the n-th frame cannot be had: each kind of memory that this crate takes. Says what failed.
+/// Does everything while the n-th frame cannot be had: each kind of memory that this crate takes. Says what failed.
 fn work(world: &World) -> usize {
     let mut failures = 0;
     let sizes = [8, 64, 1488, 32768, 40_000, 300_000];

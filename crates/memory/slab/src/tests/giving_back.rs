@@ -182,7 +182,7 @@ fn a_depot_has_objects_of_its_own_node_only() {
     };
     assert!(in_depot(1) > 0, "what is the node's own stays in its depot");
     assert_eq!(in_depot(0), 0);
-    // What is the first node's is there: its CPU needs no new slab for it.
+    // The first node's objects are there: its CPU needs no new slab for them.
     world.slabs.drain(pinned());
     world.slabs.validate(pinned()).unwrap();
     be_cpu(0);

@@ -76,7 +76,7 @@ fn cpus_make_and_give_up_their_own_caches() {
 }
 
 std::thread_local! {
-    /// What the hook is to make caches with, and what it made.
+    /// The allocator with which the hook is to make caches, and the caches that it made.
     static SLABS: Cell<Option<&'static Slabs<TestMachine>>> = const { Cell::new(None) };
     static MADE: RefCell<Vec<RawCache<TestMachine>>> = const { RefCell::new(Vec::new()) };
 }

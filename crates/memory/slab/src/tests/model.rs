@@ -10,7 +10,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Somebody was given memory: aligned, and nobody else's. An object of no bytes has an address of its own.
+    /// An owner was given memory: aligned, and its own alone. An object of no bytes has an address of its own.
     pub(crate) fn alloc(&mut self, at: usize, layout: Layout) {
         let bytes = layout.size().max(1);
         assert!(at.is_multiple_of(layout.align()), "{at:#x} for {layout:?}");
@@ -21,8 +21,8 @@ impl Model {
         self.objects.insert(at, bytes);
     }
 
-    /// Somebody gave memory back.
+    /// An owner gave memory back.
     pub(crate) fn free(&mut self, at: usize) {
-        assert!(self.objects.remove(&at).is_some(), "{at:#x} is nobody's");
+        assert!(self.objects.remove(&at).is_some(), "{at:#x} has no owner");
     }
 }

@@ -21,7 +21,7 @@ mod small {
 
     fn magazine() -> Magazine {
         let cell = std::boxed::Box::leak(std::boxed::Box::new([0u64; 8]));
-        // SAFETY: 64 bytes that are lent for ever, aligned as the header: six rounds beside it.
+        // SAFETY: 64 bytes that are lent permanently, aligned as the header: six rounds beside it.
         unsafe { Magazine::place(core::ptr::NonNull::from(cell).cast(), 6) }
     }
 
@@ -85,7 +85,7 @@ mod whole {
     // SAFETY: memory has no CPU.
     unsafe impl Send for Sent {}
 
-    /// What a CPU does: allocates, passes on, frees what others passed on, reclaims, gives back when asked.
+    /// Does the work of a CPU: allocates, passes on, frees what others passed on, reclaims, gives back when asked.
     fn work(
         world: &World,
         cache: &RawCache<TestMachine>,

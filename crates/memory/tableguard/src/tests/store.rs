@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    /// The blocks, one by one.
+    /// Returns the blocks, one by one.
     fn walked(&self) -> Vec<Block> {
         core::iter::successors(self.store.next(&self.memory, None), |&block| {
             self.store.next(&self.memory, Some(block))

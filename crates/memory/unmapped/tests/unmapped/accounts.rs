@@ -117,7 +117,7 @@ fn i11_blocks_leave_the_map_for_an_owner_only_so_often() {
         );
         assert_eq!(pool.counters(), before);
         pool.validate().unwrap();
-        // What is out already costs no change of the map.
+        // Frames that are out already cost no change of the map.
         pool.keep_blocks(4);
         let spare = world.take(cpu.pinned(), ALICE).unwrap();
         pool.give(cpu.pinned(), spare).unwrap();

@@ -1,4 +1,4 @@
-//! Blocks for the pool where none is whole: what stands in the way is moved, and must be found again where it is now.
+//! Blocks for the pool where none is whole: frames in the way are moved, and must be found again where it is now.
 
 use rhumb_frames::{Anywhere, Extent, Frame, Goal, Relocate, Request, Zone};
 use rhumb_hosted::mmu::Fault;
@@ -23,7 +23,7 @@ pub(crate) enum Moving {
     Whole,
     /// The target is lost: the owner goes on using the old place.
     TargetLost,
-    /// What was in it stays behind.
+    /// Its contents stay behind.
     ContentsLost,
 }
 
@@ -110,7 +110,7 @@ fn i3_i6_a_block_comes_of_moving_what_stands_in_it_and_nothing_is_lost() {
         assert_eq!(take_out_of_scattered(world, cpu.pinned(), Moving::Whole), []);
         let pin = world.machine.pin();
         for Scattered { pfn, .. } in world.scattered.lock().unwrap().drain(..) {
-            // SAFETY: it was taken as this one frame, or moved here; nobody else has it.
+            // SAFETY: it was taken as this one frame, or moved here; it has no other holder.
             let frame = unsafe { world.frames.from_pfn(pfn, Order::BASE) }.unwrap();
             world.frames.free(pin.pinned(), frame);
         }

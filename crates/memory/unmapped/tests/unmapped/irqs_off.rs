@@ -45,7 +45,7 @@ impl Clock {
     }
 }
 
-/// What is printed of an operation.
+/// The figures that are printed of an operation.
 struct Line {
     operation: &'static str,
     /// The longest of its stretches, each by the least time of all rounds that had as many.
@@ -71,7 +71,7 @@ impl Line {
     }
 }
 
-/// A machine with `RAM_BYTES` from 4 GiB on, and room for tables below.
+/// Returns a machine with `RAM_BYTES` from 4 GiB on, and room for tables below.
 fn machine() -> Hosted {
     let machine = HostedMachine::builder().cpus(CPUS).large_pages(LargePages::Never);
     let machine = machine.ram(phys(0, GIB)).ram(phys(4 * GIB, RAM_BYTES)).build().unwrap();

@@ -23,7 +23,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     prop::collection::vec(turn, 1..120)
 }
 
-/// What is out: the handle, its owner, and the mark that was written into it.
+/// A frame that is out: the handle, its owner, and the mark that was written into it.
 struct Known {
     frame: Frame<Unmapped>,
     bob: bool,
@@ -72,7 +72,7 @@ impl Both {
         let (pfn, last) = (known.frame.pfn(), known.frame.order().bytes() - 8);
         let mut read = [0; 8];
         self.world.windows.copy_from(&known.frame, last, &mut read).unwrap();
-        assert_eq!(read, known.mark, "somebody wrote into it");
+        assert_eq!(read, known.mark, "another owner wrote into it");
         assert_eq!(self.pool.owner_of(pfn), Some(if known.bob { BOB } else { ALICE }));
         self.pool.give(pinned, known.frame).unwrap();
         assert_eq!(self.pool.owner_of(pfn), None);

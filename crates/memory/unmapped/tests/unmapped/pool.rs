@@ -43,7 +43,7 @@ fn i3_i6_a_frame_goes_out_and_the_map_is_whole_again() {
 fn i5_what_is_taken_is_zero_and_what_is_given_is_zeroed_before_the_map_shows_it() {
     in_world(1, 2 * GIB, 16, |world, cpu| {
         let pool = world.pool();
-        // What the last owner of the memory left.
+        // The data of the memory's last owner.
         let old = world.frames.alloc(cpu.pinned(), Request::LARGE).unwrap();
         let pfn = old.pfn();
         world.poke(pfn, 5, 0xaa);

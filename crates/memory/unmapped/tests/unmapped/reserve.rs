@@ -13,7 +13,7 @@ fn i7_i12_the_nth_block_finds_no_table_whatever_n_is() {
             let pool = world.pool();
             let mut held = Vec::new();
             let refused = loop {
-                // What stands between keeps the next block in the next GiB.
+                // The frames in between keep the next block in the next GiB.
                 match world.take_from_fresh_gib(cpu.pinned(), held.len() as u64) {
                     Ok(frame) => held.push(frame),
                     Err(error) => break error,
