@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rhumb_frames::Frames;
+use rhumb_frames::{Frames, Mobility};
 use rhumb_machine::{Machine, Pfn};
 use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Output};
 
@@ -63,11 +63,29 @@ pub fn drain_all(frames: &Frames<KernelMachine>) {
 fn buddyinfo(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let frames = allocator()?;
     drain_all(frames);
-    print(out, frames.buddyinfo())
+    for zone in frames.zones() {
+        write!(out, "Node {}, zone {:>8} ", zone.node, zone.zone);
+        zone.free_by_order.iter().for_each(|count| write!(out, "{count:>7}"));
+        writeln!(out);
+    }
+    Ok(())
 }
 
 fn zoneinfo(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    print(out, allocator()?.zoneinfo())
+    for zone in allocator()?.zones() {
+        writeln!(out, "Node {}, zone {:>8}", zone.node, zone.zone);
+        writeln!(out, "  pages free     {}", zone.levels.free);
+        writeln!(out, "        min      {}", zone.levels.min);
+        writeln!(out, "        low      {}", zone.levels.low);
+        writeln!(out, "        high     {}", zone.levels.high);
+        writeln!(out, "        present  {}", zone.present);
+        writeln!(out, "        cached   {}", zone.cached);
+        for kind in Mobility::ALL {
+            let (blocks, free) = (zone.blocks_by_kind[kind as usize], zone.free_by_kind[kind as usize]);
+            writeln!(out, "  {kind:<12} blocks {blocks:>8}  free in them {free:>8}");
+        }
+    }
+    Ok(())
 }
 
 fn frames(

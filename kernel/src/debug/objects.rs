@@ -38,7 +38,31 @@ pub fn allocator() -> Result<&'static Slabs<KernelMachine>, CommandError> {
 
 fn slabinfo(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     arguments.end()?;
-    write!(out, "{}", allocator()?.slabinfo());
+    writeln!(out, "slabinfo - version: 2.1");
+    writeln!(
+        out,
+        "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> \
+         <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>"
+    );
+    allocator()?.for_each_report(|cache| {
+        let rounds = cache.magazine_rounds;
+        writeln!(
+            out,
+            "{:<17} {:>6} {:>6} {:>6} {:>4} {:>4} : tunables {:>4} {:>4} {:>4} : slabdata {:>6} {:>6} {:>6}",
+            cache.name,
+            cache.active_objects,
+            cache.objects,
+            cache.slot_bytes,
+            cache.objects_per_slab,
+            cache.frames_per_slab,
+            rounds,
+            rounds.div_ceil(2),
+            0,
+            cache.active_slabs,
+            cache.slabs,
+            cache.in_magazines,
+        );
+    });
     Ok(())
 }
 

@@ -74,7 +74,7 @@ pub use handle::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence,
 pub use handle::leak::{Leaks, leaks};
 pub use handle::raw::Brand;
 pub use known::descriptor::{Descriptor, DescriptorView, History};
-pub use known::report::{Buddyinfo, Description, Meminfo, Place, Totals, ZoneReport, Zoneinfo};
+pub use known::report::{Description, Place, Totals, ZoneReport};
 pub use known::validate::Inconsistency;
 pub use moving::compact::{Compaction, Extent, Goal, NothingMoves, Relocate};
 pub use pool::words;

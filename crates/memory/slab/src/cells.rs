@@ -8,7 +8,7 @@
 use core::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, DescriptorView, Request};
-use rhumb_machine::{IrqOff, Machine, Order, Pinned};
+use rhumb_machine::{Machine, Order, Pinned};
 
 use crate::memory::{FRAME_BYTES, Memory, PageType};
 use rhumb_sync::Lock;
@@ -73,8 +73,8 @@ impl Cells {
             self.block_frames.fetch_add(order.frames(), Relaxed);
             return Some(block);
         };
-        let take = |irq_off: IrqOff<'_>, new: Option<NonNull<u8>>| {
-            let mut pool = pool.lock(irq_off);
+        let take = |new: Option<NonNull<u8>>| {
+            let mut pool = pool.lock(memory.machine().irq_off());
             if let Some(frame) = new {
                 // SAFETY: the frame was taken just now.
                 unsafe { memory.stamp(frame, 1, PageType::Cells, all(size)) };
@@ -83,12 +83,11 @@ impl Cells {
             }
             pool.take(memory, size)
         };
-        let machine = memory.machine();
-        let cell = take(machine.irq_off().irq_off(), None);
+        let cell = take(None);
         cell.or_else(|| {
             // Not under the lock: a reclaimer may run, and give cells back.
             let frame = memory.take(pinned, Request::FRAME.class(class))?;
-            take(machine.irq_off().irq_off(), Some(frame))
+            take(Some(frame))
         })
     }
 
@@ -111,8 +110,7 @@ impl Cells {
             }
             return;
         };
-        let machine = memory.machine();
-        let empty = pool.lock(machine.irq_off().irq_off()).give(memory, cell.addr().get(), size);
+        let empty = pool.lock(memory.machine().irq_off()).give(memory, cell.addr().get(), size);
         if let Some(frame) = empty {
             // SAFETY: it was taken as one frame, and all its cells are free.
             unsafe { memory.give(pinned, frame, Order::BASE, 1) };
@@ -124,8 +122,7 @@ impl Cells {
         let mut trimmed = 0;
         for (index, pool) in self.pools.iter().enumerate() {
             let spare = {
-                let guard = memory.machine().irq_off();
-                let mut pool = pool.lock(guard.irq_off());
+                let mut pool = pool.lock(memory.machine().irq_off());
                 let spare = core::mem::take(&mut pool.spare);
                 if spare != 0 {
                     pool.unlink(memory, spare, SMALLEST << index);
@@ -144,7 +141,7 @@ impl Cells {
 
     /// Frames that it holds: of cells, and of what is larger than a cell.
     pub(crate) fn frames<M: Machine>(&self, memory: &Memory<M>) -> u64 {
-        let count = |pool: &Lock<Pool>| pool.lock(memory.machine().irq_off().irq_off()).frames;
+        let count = |pool: &Lock<Pool>| pool.lock(memory.machine().irq_off()).frames;
         self.pools.iter().map(count).sum::<u64>() + self.block_frames.load(Relaxed)
     }
 }

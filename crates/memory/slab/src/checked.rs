@@ -12,7 +12,8 @@ use rhumb_frames::AllocClass;
 use rhumb_machine::{Machine, MemoryUse, Pinned};
 
 use crate::check::{Checks, Quarantine, RED_ZONE_BYTES, Track};
-use crate::error::{AllocError, Fault, Report};
+use crate::error::AllocError;
+use crate::fault::{Fault, Report};
 use crate::magazine::Round;
 use crate::record::Record;
 use crate::slab::Slab;
@@ -183,7 +184,8 @@ impl<'a> Slot<'a> {
 
 impl<M: Machine> Slabs<M> {
     /// Makes the objects of a new slab what free objects are.
-    pub(crate) fn prepare(&self, record: &Record, slab: Slab) {
+    pub(crate) fn prepare(&self, record: &Record, slab: &Slab) {
+        let slab = slab.name();
         let Some(start) = slab.start() else { return };
         if !record.setup.checks.is_off() {
             let all =
@@ -262,19 +264,18 @@ impl<M: Machine> Slabs<M> {
     }
 
     fn quarantine(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {
-        let has_ring = || record.quarantine.lock(self.machine().irq_off().irq_off()).ring.is_some();
+        let has_ring = || record.quarantine.lock(self.machine().irq_off()).ring.is_some();
         if !has_ring()
             && let Some(ring) = self.new_magazine(pinned, Quarantine::MOST, AllocClass::Atomic)
         {
             // Another CPU may have been quicker.
             let spare = {
-                let guard = self.machine().irq_off();
-                let mut quarantine = record.quarantine.lock(guard.irq_off());
+                let mut quarantine = record.quarantine.lock(self.machine().irq_off());
                 if quarantine.ring.is_none() { quarantine.ring.replace(ring) } else { Some(ring) }
             };
             spare.into_iter().for_each(|ring| self.end_magazine(pinned, ring));
         }
-        let leaving = record.quarantine.lock(self.machine().irq_off().irq_off()).exchange(object);
+        let leaving = record.quarantine.lock(self.machine().irq_off()).exchange(object);
         if let Some(object) = leaving {
             self.leave_quarantine(record, pinned, object);
         }
@@ -296,21 +297,19 @@ impl<M: Machine> Slabs<M> {
     /// Calls `write` with the lock of the slot's node held.
     fn with_node(&self, slot: &Slot<'_>, write: impl FnOnce(&Slot<'_>)) {
         let node = self.find(slot.record, slot.object()).map_or(0, |(slab, _)| slab.node());
-        let guard = self.machine().irq_off();
-        let _node = slot.record.node(guard.irq_off(), node);
+        let _node = slot.record.node(self.machine().irq_off(), node);
         write(slot);
     }
 
     /// Lets all objects out of quarantine, and gives the ring back.
     pub(crate) fn end_quarantine(&self, record: &'static Record, pinned: Pinned<'_>) {
         loop {
-            let next = record.quarantine.lock(self.machine().irq_off().irq_off()).pop();
+            let next = record.quarantine.lock(self.machine().irq_off()).pop();
             let Some(object) = next else { break };
             self.leave_quarantine(record, pinned, object);
         }
         let ring = {
-            let guard = self.machine().irq_off();
-            let mut quarantine = record.quarantine.lock(guard.irq_off());
+            let mut quarantine = record.quarantine.lock(self.machine().irq_off());
             if quarantine.count == 0 { quarantine.ring.take() } else { None }
         };
         ring.into_iter().for_each(|ring| self.end_magazine(pinned, ring));

@@ -9,7 +9,8 @@ use core::ptr::NonNull;
 use rhumb_frames::{AllocClass, Request};
 use rhumb_machine::{Machine, MemoryUse, Order, Pinned};
 
-use crate::error::{AllocError, Fault, Report};
+use crate::error::AllocError;
+use crate::fault::{Fault, Report};
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::slabs::Slabs;
 use rhumb_sync::atomic::Relaxed;

@@ -1,18 +1,22 @@
 //! Object caches over direct-mapped frames: what a kernel's objects, and its `Box` and `Vec`, are made of.
 //!
+//! A module uses those below it in this table.
+//!
 //! | module | owns |
 //! |---|---|
-//! | `slabs`, `slow` | [`Slabs`]: the common path by size and by cache, and what happens when it fails |
-//! | `magazine` | a CPU's two magazines of a cache: the common path itself |
-//! | `node` | slabs by fullness, the depot of magazines; one lock a cache and node |
-//! | `slab`, `shape`, `class` | a slab's header and bits; how objects lie in slabs; size classes |
-//! | `record`, `registry`, `spec` | a cache's records, the table of caches, what a cache is asked to be |
-//! | `cells`, `memory` | memory for this crate's own records; frames and their descriptors |
-//! | `large` | objects past the classes: whole frames |
-//! | `raw`, `cache`, `heap` | [`RawCache`]; [`Cache`]; [`Heap`] for `#[global_allocator]` |
+//! | `cache`, `heap`, `raw` | [`Cache`]; [`Heap`] for `#[global_allocator]`; [`RawCache`] |
+//! | `validate`, `report` | the exact check; [`CacheReport`], [`Totals`], the call sites that hold objects |
 //! | `reclaim` | giving back: [`Slabs::reclaim`], [`Slabs::tick`], [`Slabs::trim`], as a reclaimer of frames |
-//! | `check`, `checked` | `slab_debug=`: red zones, poison, users, quarantine |
-//! | `report`, [`validate`] | `slabinfo`, counters, who has objects; the exact check |
+//! | `large` | objects past the classes: whole frames |
+//! | `drain`, `refill`, `checked` | what happens when the common path of a free or of an allocation fails; in a checked cache, always |
+//! | `slabs` | [`Slabs`]: the common path by size and by cache |
+//! | `registry`, `config` | the table of caches; [`Config`]: the machine and the hooks |
+//! | `record`, `node` | a cache's records; slabs by fullness and the depot of magazines, one lock for each cache and node |
+//! | `fault`, `check` | [`Fault`], [`Report`]; `slab_debug=`: red zones, poison, users, quarantine |
+//! | `magazine` | a CPU's two magazines of a cache: the common path itself |
+//! | `slab`, `shape`, `class` | a slab's header and bits; how objects lie in slabs; size classes |
+//! | `cells`, `memory` | memory for this crate's own records; frames and their descriptors |
+//! | `spec`, `error` | [`CacheSpec`], [`Name`]; [`SpecError`], [`AllocError`] |
 //!
 //! # Theory
 //!
@@ -57,7 +61,10 @@ mod cells;
 mod check;
 mod checked;
 mod class;
-pub mod error;
+mod config;
+mod drain;
+mod error;
+mod fault;
 mod heap;
 mod large;
 mod magazine;
@@ -66,25 +73,26 @@ mod node;
 mod raw;
 mod reclaim;
 mod record;
+mod refill;
 mod registry;
 mod report;
 mod shape;
 mod slab;
 mod slabs;
-mod slow;
 mod spec;
-pub mod validate;
+mod validate;
 
 pub use cache::{Cache, Object, Refused};
 pub use check::{CallSite, CheckList, CheckListError, Checks, Track};
-pub use error::{AllocError, Fault, Report, SpecError};
+pub use config::Config;
+pub use error::{AllocError, SpecError};
+pub use fault::{Fault, Report};
 pub use heap::{AlreadySet, Heap};
-pub use raw::{DestroyError, InUse, NAMED_SITES, RawCache};
+pub use raw::{DestroyError, RawCache};
 pub use reclaim::Reclaiming;
-pub use record::{NAME_BYTES, Name};
-pub use report::{CacheReport, LeakSite, SlabInfo, Totals};
-pub use slabs::{Config, Slabs};
-pub use spec::CacheSpec;
+pub use report::{CacheReport, InUse, LeakSite, NAMED_SITES, Totals};
+pub use slabs::Slabs;
+pub use spec::{CacheSpec, NAME_BYTES, Name};
 pub use validate::Inconsistency;
 
 #[cfg(all(test, any(loom, shuttle)))]

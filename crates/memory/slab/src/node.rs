@@ -14,7 +14,7 @@
 
 use crate::magazine::{Magazine, Round};
 use crate::shape::Shape;
-use crate::slab::{AlreadyFree, Slab};
+use crate::slab::{AlreadyFree, Slab, SlabRef};
 
 /// The bin of slabs without a free slot.
 pub(crate) const FULL: usize = 0;
@@ -55,9 +55,9 @@ impl Stack {
 /// The data that the node's lock protects.
 #[derive(Default)]
 pub(crate) struct Node {
-    bins: [Option<Slab>; BINS],
+    bins: [Option<SlabRef>; BINS],
     /// The slab that was made last: the first of the list by age.
-    newest: Option<Slab>,
+    newest: Option<SlabRef>,
     /// How many look at each slab now: no slab leaves meanwhile.
     pub(crate) walkers: u32,
     /// Slabs, wholly free ones among them, and free slots in all.
@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// Takes an object back.
-    pub(crate) fn put(&mut self, shape: &Shape, slab: Slab, index: u32) -> Result<(), AlreadyFree> {
+    pub(crate) fn put(&mut self, shape: &Shape, slab: SlabRef, index: u32) -> Result<(), AlreadyFree> {
         slab.put(index)?;
         self.free += 1;
         self.turns = self.turns.wrapping_add(1);
@@ -117,6 +117,7 @@ impl Node {
 
     /// Adds a new slab.
     pub(crate) fn add(&mut self, shape: &Shape, slab: Slab) {
+        let slab = slab.into_list();
         self.slabs += 1;
         self.grown = self.grown.wrapping_add(1);
         self.free += u64::from(slab.free());
@@ -136,7 +137,7 @@ impl Node {
         Some(self.remove(shape, slab))
     }
 
-    fn remove(&mut self, shape: &Shape, slab: Slab) -> Slab {
+    fn remove(&mut self, shape: &Shape, slab: SlabRef) -> Slab {
         self.unlink(slab);
         let (newer, older) = (slab.newer(), slab.older());
         match newer {
@@ -149,21 +150,21 @@ impl Node {
         self.slabs -= 1;
         self.shrunk = self.shrunk.wrapping_add(1);
         self.free -= u64::from(shape.objects);
-        slab
+        Slab::taken_out(slab)
     }
 
     /// Returns the slabs of a bin.
-    fn bin(&self, bin: usize) -> impl Iterator<Item = Slab> + use<> {
+    fn bin(&self, bin: usize) -> impl Iterator<Item = SlabRef> + use<> {
         core::iter::successors(self.bins.get(bin).copied().flatten(), |slab| slab.next())
     }
 
     /// Returns the slabs with objects out: first those that have no slot free.
-    pub(crate) fn used(&self) -> impl Iterator<Item = Slab> + '_ {
+    pub(crate) fn used(&self) -> impl Iterator<Item = SlabRef> + '_ {
         (FULL..EMPTY).flat_map(|bin| self.bin(bin))
     }
 
     /// Returns the slab that was made last.
-    pub(crate) const fn newest(&self) -> Option<Slab> {
+    pub(crate) const fn newest(&self) -> Option<SlabRef> {
         self.newest
     }
 
@@ -173,11 +174,11 @@ impl Node {
     }
 
     /// Tells whether the slabs beside `slab` agree with it: in its bin, and in the list by age.
-    pub(crate) fn is_linked(&self, slab: Slab) -> bool {
+    pub(crate) fn is_linked(&self, slab: SlabRef) -> bool {
         let bin = slab.bin();
         let first = slab.previous().map_or(self.bins.get(bin).copied().flatten(), |previous| previous.next());
         let newest = slab.newer().map_or(self.newest, |newer| newer.older());
-        let follows = |next: Slab| next.previous() == Some(slab) && next.bin() == bin;
+        let follows = |next: SlabRef| next.previous() == Some(slab) && next.bin() == bin;
         first == Some(slab)
             && newest == Some(slab)
             && slab.next().is_none_or(follows)
@@ -185,7 +186,7 @@ impl Node {
     }
 
     /// Moves a slab to the bin that it belongs to.
-    fn rebin(&mut self, shape: &Shape, slab: Slab) {
+    fn rebin(&mut self, shape: &Shape, slab: SlabRef) {
         let bin = bin_of(shape, slab);
         if bin != slab.bin() {
             self.unlink(slab);
@@ -193,7 +194,7 @@ impl Node {
         }
     }
 
-    fn link(&mut self, slab: Slab, bin: usize) {
+    fn link(&mut self, slab: SlabRef, bin: usize) {
         self.empty_slabs += u32::from(bin == EMPTY);
         slab.set_bin(bin);
         slab.set_previous(None);
@@ -204,7 +205,7 @@ impl Node {
         }
     }
 
-    fn unlink(&mut self, slab: Slab) {
+    fn unlink(&mut self, slab: SlabRef) {
         self.empty_slabs -= u32::from(slab.bin() == EMPTY);
         let (previous, next) = (slab.previous(), slab.next());
         match previous {
@@ -225,7 +226,7 @@ impl Node {
 }
 
 /// Returns the bin that a slab belongs to.
-pub(crate) fn bin_of(shape: &Shape, slab: Slab) -> usize {
+pub(crate) fn bin_of(shape: &Shape, slab: SlabRef) -> usize {
     match slab.free() {
         0 => FULL,
         free if free == shape.objects => EMPTY,

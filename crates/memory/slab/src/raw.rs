@@ -3,13 +3,12 @@
 use core::fmt;
 use core::ptr::NonNull;
 
-use arrayvec::ArrayVec;
 use rhumb_frames::AllocClass;
-use rhumb_machine::{Counted, Machine, Pinned};
+use rhumb_machine::{Machine, Pinned};
 
 use crate::error::{AllocError, SpecError};
 use crate::record::Record;
-use crate::report::LeakSite;
+use crate::report::InUse;
 use crate::slabs::Slabs;
 use crate::spec::CacheSpec;
 
@@ -18,9 +17,6 @@ pub struct RawCache<M: Machine + 'static> {
     pub(crate) slabs: &'static Slabs<M>,
     pub(crate) record: &'static Record,
 }
-
-/// The most call sites that a refusal names.
-pub const NAMED_SITES: usize = 8;
 
 /// Why a cache was not given up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,22 +41,6 @@ impl fmt::Display for DestroyError {
 }
 
 impl core::error::Error for DestroyError {}
-
-/// Objects of a cache that are out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InUse {
-    /// How many.
-    pub objects: u64,
-    /// Who has them, as far as it is known: by call site where the cache keeps its users, else by object.
-    pub owners: ArrayVec<LeakSite, NAMED_SITES>,
-}
-
-impl fmt::Display for InUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "in use: {}", Counted(self.objects, "object"))?;
-        self.owners.iter().try_for_each(|owner| write!(f, "; {owner}"))
-    }
-}
 
 impl<M: Machine> RawCache<M> {
     /// Makes a cache. It takes a cell for its records; slabs come with the first use.

@@ -15,7 +15,7 @@ use crate::magazine::{CpuLine, Magazine};
 use crate::node::Node;
 use crate::record::Record;
 use crate::registry::Walked;
-use crate::slab::Slab;
+use crate::slab::SlabRef;
 use crate::slabs::Slabs;
 use rhumb_sync::atomic::Relaxed;
 
@@ -80,18 +80,17 @@ impl<M: Machine> Slabs<M> {
         record: &Record,
         index: usize,
         steps: usize,
-        mut look: impl FnMut(&Node, Slab, usize) -> Result<(), E>,
+        mut look: impl FnMut(&Node, SlabRef, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let begin = |node: &mut Node| {
             node.walkers += 1;
             node.newest()
         };
-        let mut at = begin(&mut record.node(self.machine().irq_off().irq_off(), index));
+        let mut at = begin(&mut record.node(self.machine().irq_off(), index));
         let mut result = Ok(());
         while let Some(slab) = at.filter(|_| result.is_ok()) {
             for step in 0..steps {
-                let guard = self.machine().irq_off();
-                let node = record.node(guard.irq_off(), index);
+                let node = record.node(self.machine().irq_off(), index);
                 at = slab.older();
                 result = look(&node, slab, step);
                 if result.is_err() {
@@ -99,13 +98,13 @@ impl<M: Machine> Slabs<M> {
                 }
             }
         }
-        record.node(self.machine().irq_off().irq_off(), index).walkers -= 1;
+        record.node(self.machine().irq_off(), index).walkers -= 1;
         result
     }
 
     /// The first cache at or after the number `from`.
     fn cache_from(&self, from: usize) -> Option<(usize, Walked)> {
-        self.registry.walk(self.machine().irq_off().irq_off(), from)
+        self.registry.walk(self.machine().irq_off(), from)
     }
 
     /// Calls `work`, which is this crate's own, with each cache.
@@ -217,25 +216,18 @@ impl<M: Machine> Slabs<M> {
         let mut frames = 0;
         for index in 0..record.node_count() {
             let mut excess = {
-                let guard = self.machine().irq_off();
-                let mut node = record.node(guard.irq_off(), index);
+                let mut node = record.node(self.machine().irq_off(), index);
                 let unused = core::mem::replace(&mut node.unused, u32::MAX).min(node.full.count);
                 if which == Magazines::All { u32::MAX } else { unused }
             };
             while excess > 0 {
-                let full = {
-                    let guard = self.machine().irq_off();
-                    record.node(guard.irq_off(), index).full.pop()
-                };
+                let full = record.node(self.machine().irq_off(), index).full.pop();
                 let Some(magazine) = full else { break };
                 frames += self.give_up_magazine(record, pinned, magazine);
                 excess -= 1;
             }
             loop {
-                let spare = {
-                    let guard = self.machine().irq_off();
-                    record.node(guard.irq_off(), index).spare.pop()
-                };
+                let spare = record.node(self.machine().irq_off(), index).spare.pop();
                 let Some(magazine) = spare else { break };
                 self.give_up_magazine(record, pinned, magazine);
             }
@@ -248,10 +240,7 @@ impl<M: Machine> Slabs<M> {
         let mut frames = 0;
         for index in 0..record.node_count() {
             loop {
-                let slab = {
-                    let guard = self.machine().irq_off();
-                    record.node(guard.irq_off(), index).remove_empty(&record.shape)
-                };
+                let slab = record.node(self.machine().irq_off(), index).remove_empty(&record.shape);
                 let Some(slab) = slab else { break };
                 frames += self.release(record, pinned, slab);
             }

@@ -7,21 +7,21 @@
 //! The lines of all caches stand together, by CPU and number of the cache: who allocates by size knows the line without
 //! a look at the record.
 
-use core::fmt;
 use core::ptr::NonNull;
 
-use arrayvec::ArrayString;
 use rhumb_frames::{AllocClass, Zone};
-use rhumb_machine::{CpuId, IrqOff};
+use rhumb_machine::CpuId;
 
 use crate::check::{Checks, Quarantine};
 use crate::magazine::CpuLine;
 use crate::node::Node;
-use crate::registry::MAX_CACHES;
 use crate::shape::Shape;
+use crate::spec::Name;
 use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
-use rhumb_sync::{Guard, Lock};
+use rhumb_sync::{Guard, InterruptsOff, Lock};
 
+/// The most caches.
+pub(crate) const MAX_CACHES: usize = 256;
 /// Objects that a depot keeps for each CPU, in bytes.
 const DEPOT_BYTES: u32 = 64 << 10;
 /// So many magazines that one CPU filled or exchanged make the cache's magazines one size larger. Measured: with 32, a
@@ -29,43 +29,6 @@ const DEPOT_BYTES: u32 = 64 << 10;
 const GROW_EXCHANGES: u32 = 8;
 /// Fewer of them, from one [`Slabs::trim`](crate::Slabs::trim) to the next, make magazines one size smaller.
 const KEEP_EXCHANGES: u32 = GROW_EXCHANGES / 4;
-
-/// The most bytes of a cache's name.
-pub const NAME_BYTES: usize = 24;
-
-/// A cache's name; what is too long is cut.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Name(ArrayString<NAME_BYTES>);
-
-impl Name {
-    /// `name`, or its beginning.
-    pub fn new(name: &str) -> Self {
-        let mut short = ArrayString::new();
-        for letter in name.chars() {
-            if short.try_push(letter).is_err() {
-                break;
-            }
-        }
-        Self(short)
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
 
 /// Constants of a cache, fixed when it is made.
 pub(crate) struct Setup {
@@ -230,7 +193,7 @@ impl Record {
 
     /// Locks a node's part; nodes past the last count as the last.
     #[inline]
-    pub(crate) fn node<'a>(&'a self, irq_off: IrqOff<'a>, node: usize) -> Guard<'a, Node, IrqOff<'a>> {
+    pub(crate) fn node<P: InterruptsOff>(&self, irq_off: P, node: usize) -> Guard<'_, Node, P> {
         let node = node.min(self.setup.nodes - 1);
         // SAFETY: there is at least one node, and the parts live as long as the record.
         let lock: &Lock<Node> = unsafe { self.nodes.byte_add(node * Self::node_stride()).as_ref() };

@@ -7,21 +7,19 @@
 //! what the caller interrupted).
 
 use rhumb_frames::AllocClass;
-use rhumb_machine::{IrqOff, Machine, Pinned};
+use rhumb_machine::{Machine, Pinned};
 
 use crate::cells::Cells;
 use crate::check::Checks;
+use crate::config::Config;
 use crate::error::SpecError;
 use crate::memory::Memory;
-use crate::record::{Lines, Name, Record, Setup};
+use crate::record::{Lines, MAX_CACHES, Record, Setup};
 use crate::shape::Shape;
-use crate::slabs::Config;
-use crate::spec::CacheSpec;
-use rhumb_sync::Lock;
+use crate::spec::{CacheSpec, Name};
 use rhumb_sync::atomic::{Ordering, Relaxed};
+use rhumb_sync::{InterruptsOff, Lock};
 
-/// The most caches.
-pub(crate) const MAX_CACHES: usize = 256;
 const WORD_BITS: usize = u64::BITS as usize;
 
 pub(crate) struct Registry {
@@ -79,13 +77,13 @@ impl Registry {
     }
 
     /// Returns the name of the cache with this number, if it is in the table.
-    pub(crate) fn name(&self, irq_off: IrqOff<'_>, id: u16) -> Option<Name> {
+    pub(crate) fn name(&self, irq_off: impl InterruptsOff, id: u16) -> Option<Name> {
         // Copied under the lock: a cache leaves the table before its records go.
         (*self.table.lock(irq_off).caches.get(usize::from(id))?).map(|record| record.setup.name)
     }
 
     /// Returns the first cache at or after the number `from`, and its number.
-    pub(crate) fn walk(&self, irq_off: IrqOff<'_>, from: usize) -> Option<(usize, Walked)> {
+    pub(crate) fn walk(&self, irq_off: impl InterruptsOff, from: usize) -> Option<(usize, Walked)> {
         let table = self.table.lock(irq_off);
         let (id, record) =
             (from..).zip(table.caches.get(from..)?).find_map(|(id, &record)| Some((id, record?)))?;
@@ -106,7 +104,7 @@ impl Registry {
         let shape = Shape::new(spec.size, spec.align, checks.margins())?;
         let bytes = Record::bytes(config.nodes);
         let cell = cells.alloc(memory, pinned, bytes, AllocClass::Ordinary).ok_or(SpecError::NoMemory)?;
-        let taken = self.table.lock(memory.machine().irq_off().irq_off()).take();
+        let taken = self.table.lock(memory.machine().irq_off()).take();
         let Some(id) = taken else {
             // SAFETY: the cell was taken just now.
             unsafe { cells.free(memory, pinned, cell, bytes) };
@@ -132,8 +130,7 @@ impl Registry {
     /// # Errors
     /// It is being walked now, and stays in the table.
     pub(crate) fn retire<M: Machine>(&self, memory: &Memory<M>, record: &Record) -> Result<(), IsWalked> {
-        let guard = memory.machine().irq_off();
-        let mut table = self.table.lock(guard.irq_off());
+        let mut table = self.table.lock(memory.machine().irq_off());
         if record.walkers.load(Ordering::Acquire) != 0 {
             return Err(IsWalked);
         }
@@ -143,8 +140,7 @@ impl Registry {
 
     /// Puts a cache into the table: a new one, or one that [`Registry::retire`] took out.
     pub(crate) fn restore<M: Machine>(&self, memory: &Memory<M>, record: &'static Record) {
-        let guard = memory.machine().irq_off();
-        self.table.lock(guard.irq_off()).caches[usize::from(record.setup.id)] = Some(record);
+        self.table.lock(memory.machine().irq_off()).caches[usize::from(record.setup.id)] = Some(record);
     }
 
     /// Gives back the records and the number of a cache.
@@ -160,8 +156,7 @@ impl Registry {
     ) {
         let (id, bytes, cell) = (record.setup.id, Record::bytes(record.setup.nodes), record.cell());
         {
-            let guard = memory.machine().irq_off();
-            let mut table = self.table.lock(guard.irq_off());
+            let mut table = self.table.lock(memory.machine().irq_off());
             table.caches[usize::from(id)] = None;
             table.give(id);
         }

@@ -1,19 +1,19 @@
-//! What is known of the caches: `slabinfo`, counters, who has objects.
+//! Reports on the caches: their figures, and the call sites that hold objects.
 
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{Machine, MemoryUse, VirtAddr};
+use rhumb_machine::{Counted, Machine, MemoryUse, VirtAddr};
 
 use crate::check::{CallSite, Checks};
 use crate::checked::{Slot, State};
 use crate::memory::FRAME_BYTES;
 use crate::node::Node;
-use crate::raw::{InUse, NAMED_SITES};
-use crate::record::{Name, Record};
+use crate::record::Record;
 use crate::shape::Shape;
-use crate::slab::Slab;
+use crate::slab::SlabRef;
 use crate::slabs::Slabs;
+use crate::spec::Name;
 use rhumb_sync::atomic::Relaxed;
 
 /// One cache's figures. Counts of objects in magazines are a glimpse while other CPUs run.
@@ -98,6 +98,25 @@ impl fmt::Display for LeakSite {
     }
 }
 
+/// The most call sites that a refusal names.
+pub const NAMED_SITES: usize = 8;
+
+/// Objects of a cache that are out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InUse {
+    /// How many.
+    pub objects: u64,
+    /// Who has them, as far as it is known: by call site where the cache keeps its users, else by object.
+    pub owners: ArrayVec<LeakSite, NAMED_SITES>,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in use: {}", Counted(self.objects, "object"))?;
+        self.owners.iter().try_for_each(|owner| write!(f, "; {owner}"))
+    }
+}
+
 impl<M: Machine> Slabs<M> {
     /// Calls `each` with every cache's figures. `each` may do anything, also give up the cache.
     pub fn for_each_report(&self, mut each: impl FnMut(&CacheReport)) {
@@ -108,15 +127,14 @@ impl<M: Machine> Slabs<M> {
         let shape = &record.shape;
         let (mut slabs, mut empty, mut free, mut depots) = (0, 0, 0, 0);
         for index in 0..record.node_count() {
-            let guard = self.machine().irq_off();
-            let node = record.node(guard.irq_off(), index);
+            let node = record.node(self.machine().irq_off(), index);
             slabs += u64::from(node.slabs);
             empty += u64::from(node.empty_slabs);
             free += node.free;
             depots += u64::from(node.full.objects);
         }
         let in_magazines = depots + record.lines().map(|line| u64::from(line.objects())).sum::<u64>();
-        let quarantined = u64::from(record.quarantine.lock(self.machine().irq_off().irq_off()).count);
+        let quarantined = u64::from(record.quarantine.lock(self.machine().irq_off()).count);
         let all = slabs * u64::from(shape.objects);
         CacheReport {
             name: record.setup.name,
@@ -155,11 +173,6 @@ impl<M: Machine> Slabs<M> {
         sum
     }
 
-    /// The caches in the columns of Linux's /proc/slabinfo.
-    pub const fn slabinfo(&self) -> SlabInfo<'_, M> {
-        SlabInfo(self)
-    }
-
     /// Who has objects of a cache. Objects in magazines count as in use unless the cache is checked or was drained. The
     /// node's lock is held for as long as it takes to look at 64 slots, or to find [`NAMED_SITES`] objects.
     pub(crate) fn in_use(&self, record: &Record) -> Option<InUse> {
@@ -168,8 +181,7 @@ impl<M: Machine> Slabs<M> {
             if record.setup.checks.has(Checks::USERS) {
                 self.add_users(record, index, &mut in_use);
             } else {
-                let guard = self.machine().irq_off();
-                in_use.add_node(&record.shape, &record.node(guard.irq_off(), index));
+                in_use.add_node(&record.shape, &record.node(self.machine().irq_off(), index));
             }
         }
         (in_use.objects > 0).then_some(in_use)
@@ -212,7 +224,7 @@ impl InUse {
     fn add_node(&mut self, shape: &Shape, node: &Node) {
         self.objects += u64::from(node.slabs) * u64::from(shape.objects) - node.free;
         // Each of these slabs has an object out: there are no more of them to look at than owners to name.
-        let of_slab = |slab: Slab| {
+        let of_slab = |slab: SlabRef| {
             (0..shape.words()).flat_map(move |word| slab.objects(shape, word, slab.out(shape, word)))
         };
         let unnamed = NAMED_SITES - self.owners.len();
@@ -230,47 +242,5 @@ impl InUse {
         } else if self.owners.len() < NAMED_SITES {
             self.owners.push(LeakSite { site, object, objects: 1 });
         }
-    }
-}
-
-/// The caches in the columns of Linux's /proc/slabinfo. Made by [`Slabs::slabinfo`].
-pub struct SlabInfo<'a, M: Machine + 'static>(&'a Slabs<M>);
-
-impl<M: Machine> fmt::Display for SlabInfo<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("slabinfo - version: 2.1\n")?;
-        f.write_str(
-            "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> \
-             <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n",
-        )?;
-        let mut result = Ok(());
-        self.0.for_each_report(|cache| {
-            if result.is_ok() {
-                result = cache.write_row(f);
-            }
-        });
-        result
-    }
-}
-
-impl CacheReport {
-    fn write_row(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rounds = self.magazine_rounds;
-        writeln!(
-            f,
-            "{:<17} {:>6} {:>6} {:>6} {:>4} {:>4} : tunables {:>4} {:>4} {:>4} : slabdata {:>6} {:>6} {:>6}",
-            self.name,
-            self.active_objects,
-            self.objects,
-            self.slot_bytes,
-            self.objects_per_slab,
-            self.frames_per_slab,
-            rounds,
-            rounds.div_ceil(2),
-            0,
-            self.active_slabs,
-            self.slabs,
-            self.in_magazines,
-        )
     }
 }

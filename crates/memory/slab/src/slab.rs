@@ -26,10 +26,10 @@ use rhumb_sync::atomic::Relaxed;
 
 #[repr(C, align(64))]
 struct Header {
-    next: Option<Slab>,
-    previous: Option<Slab>,
-    newer: Option<Slab>,
-    older: Option<Slab>,
+    next: Option<SlabRef>,
+    previous: Option<SlabRef>,
+    newer: Option<SlabRef>,
+    older: Option<SlabRef>,
     first: usize,
     cache: u16,
     free: u16,
@@ -68,25 +68,27 @@ macro_rules! write {
     }};
 }
 
-/// A slab, named by its header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Slab(NonNull<Header>);
+/// Makes a reader and a writer for each link of a header.
+macro_rules! links {
+    ($($field:ident $set:ident,)*) => {$(
+        pub(crate) fn $field(self) -> Option<Self> {
+            read!(self, $field)
+        }
 
-// SAFETY: it is a number; who touches the header is settled by the node's lock.
-unsafe impl Send for Slab {}
-
-/// Returns a bit for each slot that a word has.
-fn slots_of(shape: &Shape, word: usize) -> u64 {
-    let slots = shape.objects - word as u32 * 64;
-    if slots >= 64 { u64::MAX } else { (1 << slots) - 1 }
+        pub(crate) fn $set(self, slab: Option<Self>) {
+            write!(self, $field, slab);
+        }
+    )*};
 }
 
-/// Which slot was found to be free already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct AlreadyFree;
+/// A slab that is in no list of a node. The value is moved, not copied: its holder is the only one, so that the holder may
+/// add the slab to a node or give its memory back.
+#[derive(Debug)]
+#[must_use = "the frames of a slab that is dropped are lost"]
+pub(crate) struct Slab(SlabRef);
 
 impl Slab {
-    /// Returns a slab all of whose slots are free.
+    /// Makes a slab whose slots are all free.
     ///
     /// # Safety
     /// `cell` is the caller's alone and has [`header_bytes`]; `first` is where the slots begin.
@@ -104,13 +106,48 @@ impl Slab {
             bin: u8::MAX,
             bits: [const { AtomicU64::new(0) }; NEAR_WORDS],
         };
-        // SAFETY: the caller's promise; cells are aligned to their size.
+        // SAFETY: the cell is the caller's alone, and cells are aligned to their size.
         unsafe { header.write(new) };
-        let slab = Self(header);
+        let slab = SlabRef(header);
         (0..shape.words()).for_each(|word| slab.set_word(word, slots_of(shape, word)));
-        slab
+        Self(slab)
     }
 
+    /// Returns the slab that the caller has just taken out of its node's lists.
+    pub(crate) const fn taken_out(slab: SlabRef) -> Self {
+        Self(slab)
+    }
+
+    /// Returns the name under which the slab is in its node's lists from here on.
+    pub(crate) const fn into_list(self) -> SlabRef {
+        self.0
+    }
+
+    /// Returns the slab's name, to look at it.
+    pub(crate) const fn name(&self) -> SlabRef {
+        self.0
+    }
+}
+
+/// The name of a slab, as lists, descriptors and objects lead to it. The holder of the node's lock may follow it, and so
+/// may the holder of an object that is out, which keeps the slab where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SlabRef(NonNull<Header>);
+
+// SAFETY: it is a number; the node's lock says which CPU may touch the header.
+unsafe impl Send for SlabRef {}
+
+/// Returns a bit for each slot that a word has.
+fn slots_of(shape: &Shape, word: usize) -> u64 {
+    let slots = shape.objects - word as u32 * 64;
+    if slots >= 64 { u64::MAX } else { (1 << slots) - 1 }
+}
+
+/// The slot is free already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AlreadyFree;
+
+impl SlabRef {
     /// Returns the slab that a frame's private word names.
     ///
     /// # Safety
@@ -137,7 +174,7 @@ impl Slab {
         self.word_at(word).load(Relaxed)
     }
 
-    /// For the holder of the lock.
+    /// Sets a word of bits. For the holder of the lock.
     fn set_word(self, word: usize, bits: u64) {
         self.word_at(word).store(bits, Relaxed);
     }
@@ -172,36 +209,11 @@ impl Slab {
         write!(self, bin, bin as u8);
     }
 
-    pub(crate) fn next(self) -> Option<Self> {
-        read!(self, next)
-    }
-
-    pub(crate) fn set_next(self, next: Option<Self>) {
-        write!(self, next, next);
-    }
-
-    pub(crate) fn previous(self) -> Option<Self> {
-        read!(self, previous)
-    }
-
-    pub(crate) fn set_previous(self, previous: Option<Self>) {
-        write!(self, previous, previous);
-    }
-
-    pub(crate) fn newer(self) -> Option<Self> {
-        read!(self, newer)
-    }
-
-    pub(crate) fn set_newer(self, newer: Option<Self>) {
-        write!(self, newer, newer);
-    }
-
-    pub(crate) fn older(self) -> Option<Self> {
-        read!(self, older)
-    }
-
-    pub(crate) fn set_older(self, older: Option<Self>) {
-        write!(self, older, older);
+    links! {
+        next set_next,
+        previous set_previous,
+        newer set_newer,
+        older set_older,
     }
 
     /// Returns the slot that begins at `address`.

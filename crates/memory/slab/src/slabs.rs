@@ -3,50 +3,20 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use rhumb_frames::{AllocClass, Frames, Owner};
+use rhumb_frames::{AllocClass, Frames};
 use rhumb_machine::{CpuId, MAX_CPUS, MAX_NODES, Machine, MemoryUse, Pinned, VirtAddr, VirtRange};
 
 use crate::cells::Cells;
-use crate::check::{CallSite, CheckList};
 use crate::class::{self, CLASSES};
-use crate::error::{AllocError, Report, SpecError};
+use crate::config::Config;
+use crate::error::{AllocError, SpecError};
+use crate::fault::Report;
 use crate::magazine::CpuLine;
 use crate::memory::Memory;
-use crate::record::{CacheLines, Lines, Name, Record};
+use crate::record::{CacheLines, Lines, Record};
 use crate::registry::Registry;
-use crate::spec::CacheSpec;
+use crate::spec::{CacheSpec, Name};
 use rhumb_sync::atomic::{AtomicBool, AtomicU64};
-
-/// What the allocator is told about its machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// CPUs that there can be, whether they run yet or not: ids are below this.
-    pub cpus: usize,
-    /// Nodes that there can be.
-    pub nodes: usize,
-    /// In whose name frames are taken.
-    pub owner: Owner,
-    /// Which caches are checked.
-    pub checks: CheckList,
-    /// Where the caller of an allocation or a free stands: for caches that keep their users.
-    pub call_site: fn() -> CallSite,
-    /// Told of each fault. It must not allocate from here.
-    pub report: fn(&Report),
-}
-
-impl Config {
-    /// One node, nothing checked, nobody told.
-    pub const fn new(cpus: usize) -> Self {
-        Self {
-            cpus,
-            nodes: 1,
-            owner: Owner::NONE,
-            checks: CheckList::NONE,
-            call_site: || CallSite::UNKNOWN,
-            report: |_| (),
-        }
-    }
-}
 
 /// The object caches of a machine. See the [crate's documentation](crate) for the design.
 pub struct Slabs<M: Machine + 'static> {
@@ -88,7 +58,7 @@ impl<M: Machine> Slabs<M> {
         let mut classes: arrayvec::ArrayVec<&'static Record, CLASSES> = arrayvec::ArrayVec::new();
         for class in 0..CLASSES {
             let size = class::bytes(class);
-            let mut name = arrayvec::ArrayString::<{ crate::record::NAME_BYTES }>::new();
+            let mut name = arrayvec::ArrayString::<{ crate::spec::NAME_BYTES }>::new();
             // It fits: "kmalloc-32768".
             let _ = core::fmt::write(&mut name, format_args!("kmalloc-{size}"));
             let spec = CacheSpec { align: 1 << size.trailing_zeros(), ..CacheSpec::new(&name, size) };

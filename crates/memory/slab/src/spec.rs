@@ -1,5 +1,8 @@
-//! What a cache is asked to be.
+//! [`CacheSpec`]: the wish for a cache; and [`Name`]: its name.
 
+use core::fmt;
+
+use arrayvec::ArrayString;
 use rhumb_frames::{AllocClass, Zone};
 
 /// What a cache is asked to be.
@@ -42,5 +45,42 @@ impl<'a> CacheSpec<'a> {
     /// Its slabs are in this zone or below.
     pub const fn ceiling(self, zone: Zone) -> Self {
         Self { ceiling: zone, ..self }
+    }
+}
+
+/// The most bytes of a cache's name.
+pub const NAME_BYTES: usize = 24;
+
+/// A cache's name; what is too long is cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name(ArrayString<NAME_BYTES>);
+
+impl Name {
+    /// `name`, or its beginning.
+    pub fn new(name: &str) -> Self {
+        let mut short = ArrayString::new();
+        for letter in name.chars() {
+            if short.try_push(letter).is_err() {
+                break;
+            }
+        }
+        Self(short)
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }

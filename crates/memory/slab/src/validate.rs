@@ -8,9 +8,10 @@ use rhumb_machine::{Machine, Pfn, Pinned};
 use crate::magazine::{Magazine, Round};
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::node::{EMPTY, Node, Stack, bin_of};
-use crate::record::{Name, Record};
-use crate::slab::Slab;
+use crate::record::Record;
+use crate::slab::SlabRef;
 use crate::slabs::Slabs;
+use crate::spec::Name;
 
 /// What does not fit together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +81,7 @@ impl<M: Machine> Slabs<M> {
     }
 
     fn validate_node(&self, record: &Record, index: usize) -> Result<(), Inconsistency> {
-        let census = || record.node(self.machine().irq_off().irq_off(), index).census();
+        let census = || record.node(self.machine().irq_off(), index).census();
         let (name, before) = (record.setup.name, census());
         let (mut slabs, mut empty, mut free) = (0, 0, 0);
         self.walk_slabs(record, index, 1, |node, slab, _| {
@@ -101,7 +102,7 @@ impl<M: Machine> Slabs<M> {
     }
 
     /// Checks a slab, whose node is locked, and says how many of its slots are free.
-    fn validate_slab(&self, record: &Record, node: &Node, slab: Slab) -> Result<u32, Inconsistency> {
+    fn validate_slab(&self, record: &Record, node: &Node, slab: SlabRef) -> Result<u32, Inconsistency> {
         let (name, shape) = (record.setup.name, &record.shape);
         let bits = (0..shape.words()).map(|word| slab.word(word).count_ones()).sum();
         if slab.free() != bits || bits > shape.objects {
@@ -117,7 +118,7 @@ impl<M: Machine> Slabs<M> {
         Ok(bits)
     }
 
-    fn validate_frames(&self, record: &Record, slab: Slab) -> Result<(), Inconsistency> {
+    fn validate_frames(&self, record: &Record, slab: SlabRef) -> Result<(), Inconsistency> {
         let start = slab.start().map_or(0, |start| start.addr().get());
         for frame in 0..record.shape.order.frames() {
             let address = start + (frame * FRAME_BYTES) as usize;
@@ -131,7 +132,7 @@ impl<M: Machine> Slabs<M> {
     /// Checks the full magazines of a node's depot: takes each out, looks at it without the lock, and puts all back.
     fn validate_depot(&self, record: &Record, index: usize) -> Result<(), Inconsistency> {
         let full = |work: &mut dyn FnMut(&mut Stack)| {
-            work(&mut record.node(self.machine().irq_off().irq_off(), index).full);
+            work(&mut record.node(self.machine().irq_off(), index).full);
         };
         let (mut seen, mut result, mut count) = (Stack::default(), Ok(()), 0);
         full(&mut |full| count = full.count);

@@ -1,9 +1,5 @@
 //! Counters and reports: exact when no CPU is inside the allocator, and close otherwise. Nothing is counted on the
 //! common path; a report adds up what is there.
-//!
-//! `buddyinfo`, `zoneinfo` and `meminfo` have the names and the shape that they have on Linux.
-
-use core::fmt;
 
 use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn};
 
@@ -182,21 +178,6 @@ impl<M: Machine> Frames<M> {
             Some((start, order, head))
         })
     }
-
-    /// Free blocks by order, a line a zone, as in Linux' `/proc/buddyinfo` (with orders up to 18).
-    pub const fn buddyinfo(&self) -> Buddyinfo<'_, M> {
-        Buddyinfo(self)
-    }
-
-    /// Returns each zone's counters, as in Linux' `/proc/zoneinfo`.
-    pub const fn zoneinfo(&self) -> Zoneinfo<'_, M> {
-        Zoneinfo(self)
-    }
-
-    /// `MemTotal` and `MemFree` in kB, as in Linux' `/proc/meminfo`.
-    pub const fn meminfo(&self) -> Meminfo<'_, M> {
-        Meminfo(self)
-    }
 }
 
 /// Returns the order of the largest free aligned run in its block that `pfn` is part of.
@@ -237,51 +218,5 @@ impl ZoneReport {
             let above = if order < 8 { 2 * words::count_runs(&bits, order + 1) } else { 0 };
             self.free_by_order[order as usize] += u64::from(words::count_runs(&bits, order) - above);
         }
-    }
-}
-
-/// See [`Frames::buddyinfo`].
-pub struct Buddyinfo<'frames, M: Machine>(&'frames Frames<M>);
-/// See [`Frames::zoneinfo`].
-pub struct Zoneinfo<'frames, M: Machine>(&'frames Frames<M>);
-/// See [`Frames::meminfo`].
-pub struct Meminfo<'frames, M: Machine>(&'frames Frames<M>);
-
-impl<M: Machine> fmt::Display for Buddyinfo<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for zone in self.0.zones() {
-            write!(f, "Node {}, zone {:>8} ", zone.node, zone.zone)?;
-            zone.free_by_order.iter().try_for_each(|count| write!(f, "{count:>7}"))?;
-            writeln!(f)?;
-        }
-        Ok(())
-    }
-}
-
-impl<M: Machine> fmt::Display for Zoneinfo<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for zone in self.0.zones() {
-            writeln!(f, "Node {}, zone {:>8}", zone.node, zone.zone)?;
-            writeln!(f, "  pages free     {}", zone.levels.free)?;
-            writeln!(f, "        min      {}", zone.levels.min)?;
-            writeln!(f, "        low      {}", zone.levels.low)?;
-            writeln!(f, "        high     {}", zone.levels.high)?;
-            writeln!(f, "        present  {}", zone.present)?;
-            writeln!(f, "        cached   {}", zone.cached)?;
-            for kind in Mobility::ALL {
-                let (blocks, free) = (zone.blocks_by_kind[kind as usize], zone.free_by_kind[kind as usize]);
-                writeln!(f, "  {kind:<12} blocks {blocks:>8}  free in them {free:>8}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<M: Machine> fmt::Display for Meminfo<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let totals = self.0.totals();
-        writeln!(f, "MemTotal:       {:>8} kB", totals.present * 4)?;
-        writeln!(f, "MemFree:        {:>8} kB", totals.free * 4)?;
-        writeln!(f, "MemCached:      {:>8} kB", totals.cached * 4)
     }
 }

@@ -1,6 +1,5 @@
 //! Reports have the numbers that a walk over all frames would find.
 
-use std::string::ToString;
 use std::vec::Vec;
 
 use rhumb_machine::Order;
@@ -28,11 +27,7 @@ fn buddyinfo_counts_each_frame_once() {
         assert_eq!(zone.levels.free + zone.cached + in_use, zone.present);
         assert_eq!(frames.free_frames() + in_use, zone.present);
     }
-    let text = frames.buddyinfo().to_string();
-    assert!(text.starts_with("Node 0, zone   Normal "), "{text}");
-    assert_eq!(text.split_whitespace().count(), 4 + Order::COUNT);
-    assert!(frames.zoneinfo().to_string().contains("present  524988"));
-    assert!(frames.meminfo().to_string().starts_with("MemTotal:        2099952 kB\n"));
+    assert_eq!(frames.totals().present, 524_988);
     held.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
 

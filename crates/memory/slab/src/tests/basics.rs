@@ -53,5 +53,4 @@ fn objects_are_disjoint_and_come_back() {
         cache.destroy(pinned()).unwrap();
     }
     world.slabs.validate(pinned()).unwrap();
-    std::println!("{}", world.slabs.slabinfo());
 }

@@ -1,0 +1,37 @@
+//! [`Config`]: the allocator's view of its machine, and the hooks that it calls.
+
+use rhumb_frames::Owner;
+
+use crate::check::{CallSite, CheckList};
+use crate::fault::Report;
+
+/// What the allocator is told about its machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// CPUs that there can be, whether they run yet or not: ids are below this.
+    pub cpus: usize,
+    /// Nodes that there can be.
+    pub nodes: usize,
+    /// In whose name frames are taken.
+    pub owner: Owner,
+    /// Which caches are checked.
+    pub checks: CheckList,
+    /// Where the caller of an allocation or a free stands: for caches that keep their users.
+    pub call_site: fn() -> CallSite,
+    /// Told of each fault. It must not allocate from here.
+    pub report: fn(&Report),
+}
+
+impl Config {
+    /// One node, nothing checked, nobody told.
+    pub const fn new(cpus: usize) -> Self {
+        Self {
+            cpus,
+            nodes: 1,
+            owner: Owner::NONE,
+            checks: CheckList::NONE,
+            call_site: || CallSite::UNKNOWN,
+            report: |_| (),
+        }
+    }
+}

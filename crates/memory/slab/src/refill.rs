@@ -1,0 +1,196 @@
+//! Where an allocation goes when the CPU's magazine cannot serve it.
+//!
+//! | step | the CPU or its node has | it does | else |
+//! |---|---|---|---|
+//! | 1 | an operation of this CPU that was interrupted | takes one object from the slabs | a new slab |
+//! | 2 | objects in the loaded magazine, after all | takes one | |
+//! | 3 | objects in the magazine behind it | loads that one | |
+//! | 4 | a full magazine in the depot | loads it; the empty ones move up | |
+//! | 5 | an empty magazine of the present size | fills half of it from the slabs, fullest first | a new magazine |
+//! | 6 | no memory for a magazine | takes one object from the slabs | a new slab |
+//!
+//! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. Memory that a step lacks (a
+//! slab, a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer
+//! that comes in the middle finds everything in order. Then the steps begin anew.
+
+use core::ptr::NonNull;
+
+use rhumb_frames::{AllocClass, Request};
+use rhumb_machine::{Machine, MemoryUse, Pinned};
+
+use crate::error::AllocError;
+use crate::magazine::{CpuLine, Magazine, Round};
+use crate::memory::PageType;
+use crate::record::Record;
+use crate::slab::{Slab, header_bytes};
+use crate::slabs::Slabs;
+use rhumb_sync::atomic::Relaxed;
+
+/// New slabs that others may take the objects of before an allocation gives up.
+const ATTEMPTS: usize = 64;
+
+/// The empty magazines that are put to use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sizes {
+    /// Those of the cache's present size: others are exchanged for one.
+    Present,
+    /// All: there is no memory for another.
+    Any,
+}
+
+/// The thing that an allocation lacks.
+enum Lack {
+    Slab,
+    /// A magazine; this one is of another size than the present one.
+    Magazine(Option<Magazine>),
+}
+
+impl<M: Machine> Slabs<M> {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn alloc_slow(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if self.cpu(pinned).index() >= record.setup.cpus {
+            return Err(AllocError::NoSuchCpu);
+        }
+        let class = if class == AllocClass::Ordinary { record.setup.class } else { class };
+        if !record.setup.checks.is_off() {
+            return self.alloc_checked(record, pinned, class);
+        }
+        let object = self.alloc_unchecked(record, pinned, class)?;
+        self.set_memory_use(object, record.shape.object_bytes as usize, MemoryUse::Allowed);
+        Ok(object)
+    }
+
+    fn alloc_unchecked(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let line = record.line(self.cpu(pinned)).ok_or(AllocError::NoSuchCpu)?;
+        let mut sizes = Sizes::Present;
+        for _ in 0..ATTEMPTS {
+            match self.refill(record, line, pinned, sizes) {
+                Ok(object) => return Ok(object),
+                Err(Lack::Magazine(old)) => sizes = self.add_magazine(record, pinned, class, old),
+                Err(Lack::Slab) => self.grow(record, pinned, class)?,
+            }
+        }
+        Err(AllocError::Exhausted)
+    }
+
+    /// Returns one object, the magazines being filled on the way.
+    fn refill(
+        &self,
+        record: &'static Record,
+        line: &CpuLine,
+        pinned: Pinned<'_>,
+        sizes: Sizes,
+    ) -> Result<Round, Lack> {
+        let guard = self.machine().irq_off();
+        let shape = &record.shape;
+        let mut single = None;
+        if line.gate.is_busy() {
+            record.node(guard.irq_off(), self.node_of(pinned)).take(shape, 1, |object| single = Some(object));
+            return single.ok_or(Lack::Slab);
+        }
+        if let Some(object) = line.pop() {
+            return Ok(object);
+        }
+        if line.behind() > 0 {
+            line.swap();
+            return line.pop().ok_or(Lack::Slab);
+        }
+        let mut node = record.node(guard.irq_off(), self.node_of(pinned));
+        if let Some(full) = node.take_full() {
+            record.count_exchange(line);
+            if let Some(empty) = line.set_previous(line.unload()) {
+                node.spare.push(empty);
+            }
+            line.load(full);
+            return line.pop().ok_or(Lack::Slab);
+        }
+        let empty = line.unload().or_else(|| node.spare.pop());
+        if sizes == Sizes::Present && empty.as_ref().is_none_or(|empty| empty.room() != record.rounds()) {
+            return Err(Lack::Magazine(empty));
+        }
+        let Some(mut magazine) = empty else {
+            node.take(shape, 1, |object| single = Some(object));
+            return single.ok_or(Lack::Slab);
+        };
+        if node.take(shape, magazine.room().div_ceil(2), |object| magazine.push(object)) > 0 {
+            record.count_exchange(line);
+        }
+        line.load(magazine);
+        line.pop().ok_or(Lack::Slab)
+    }
+
+    /// Returns an empty magazine.
+    pub(crate) fn new_magazine(&self, pinned: Pinned<'_>, room: u32, class: AllocClass) -> Option<Magazine> {
+        let cell = self.cells.alloc(&self.memory, pinned, Magazine::bytes_for(room), class)?;
+        // SAFETY: the cell was taken just now, for as many rounds.
+        Some(unsafe { Magazine::place(cell, room) })
+    }
+
+    /// Gives back the memory of an empty magazine that has no holder.
+    pub(crate) fn end_magazine(&self, pinned: Pinned<'_>, magazine: Magazine) {
+        // SAFETY: `new_magazine` took it with this size; the caller has the only name of it.
+        unsafe { self.cells.free(&self.memory, pinned, magazine.cell(), magazine.bytes()) };
+    }
+
+    /// Gives the node an empty magazine of the present size, for `old` where there is one, or `old` itself where there
+    /// is no memory; and says what is put to use from here on.
+    pub(crate) fn add_magazine(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+        old: Option<Magazine>,
+    ) -> Sizes {
+        let new = self.new_magazine(pinned, record.rounds(), class);
+        let sizes = if new.is_some() { Sizes::Present } else { Sizes::Any };
+        let (kept, ended) = if new.is_some() { (new, old) } else { (old, None) };
+        ended.into_iter().for_each(|magazine| self.end_magazine(pinned, magazine));
+        if let Some(magazine) = kept {
+            self.add_spare(record, pinned, magazine);
+        }
+        sizes
+    }
+
+    /// Gives the node an empty magazine.
+    pub(crate) fn add_spare(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) {
+        record.node(self.machine().irq_off(), self.node_of(pinned)).spare.push(magazine);
+    }
+
+    /// Gives the node a new slab.
+    pub(crate) fn grow(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<(), AllocError> {
+        let shape = &record.shape;
+        let header = header_bytes(shape.words());
+        let cell = self.cells.alloc(&self.memory, pinned, header, class).ok_or(AllocError::Exhausted)?;
+        let request = Request::new(shape.order).class(class).ceiling(record.setup.ceiling);
+        let Some(start) = self.memory.take(pinned, request) else {
+            // SAFETY: the cell was taken just now.
+            unsafe { self.cells.free(&self.memory, pinned, cell, header) };
+            return Err(AllocError::Exhausted);
+        };
+        let node = self.node_of(pinned).min(record.node_count() - 1);
+        let first = start.addr().get() + shape.colour(record.turn.fetch_add(1, Relaxed));
+        // SAFETY: the cell was taken just now, for as many words as the shape says.
+        let slab = unsafe { Slab::place(cell, first, record.setup.id, node as u8, shape) };
+        self.prepare(record, &slab);
+        // SAFETY: the block was taken just now.
+        unsafe { self.memory.stamp(start, shape.order.frames(), PageType::Slab, slab.name().to_private()) };
+        record.node(self.machine().irq_off(), node).add(shape, slab);
+        Ok(())
+    }
+}
