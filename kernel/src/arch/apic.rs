@@ -1,7 +1,8 @@
 //! The local APIC: interrupts between CPUs, the timer, end of interrupt.
 //!
-//! Two register files, one interface: xAPIC through one uncached page that the kernel map shows, or x2APIC through MSRs.
-//! Both are the same on every CPU. Which one: see [`choose_mode`]. What is written in which order is `rhumb_smp::apic`'s.
+//! Two register files, one interface: xAPIC through one uncached page that the kernel map shows, or x2APIC through
+//! MSRs. Both are the same on every CPU. Which one: see [`choose_mode`]. What is written in which order is
+//! `rhumb_smp::apic`'s.
 //!
 //! Why not a crate: the one that exists masks the NMI pins, fixes vectors at construction and depends on unmaintained
 //! crates. Source: Intel SDM volume 3, chapter 12.
@@ -40,7 +41,7 @@ const VECTORS: Vectors =
 /// Whether MSRs are used. Fixed by [`choose_mode`].
 static X2APIC: AtomicBool = AtomicBool::new(false);
 
-/// Whether the APICs are programmed through MSRs.
+/// Tells whether the APICs are programmed through MSRs.
 pub fn is_x2apic() -> bool {
     X2APIC.load(Relaxed)
 }
@@ -66,7 +67,7 @@ fn base() -> u64 {
 /// Where the xAPIC page is mapped; 0 while x2APIC is used or nothing is mapped yet.
 static PAGE: AtomicU64 = AtomicU64::new(0);
 
-/// The physical address of the xAPIC page, for the kernel map, or `None` where MSRs are used.
+/// Returns the physical address of the xAPIC page, for the kernel map, or `None` where MSRs are used.
 pub fn page_to_map() -> Option<PhysAddr> {
     (!is_x2apic()).then(|| PhysAddr::new(base() & BASE_ADDRESS))
 }
@@ -135,7 +136,7 @@ pub fn enable(inputs: [Input; 2]) {
     set_up(&mut Here, VECTORS, inputs);
 }
 
-/// This CPU's number on the interrupt bus, by CPUID: before its APIC is on, and before it is mapped.
+/// Returns this CPU's number on the interrupt bus, by CPUID: before its APIC is on, and before it is mapped.
 pub fn id_by_cpuid() -> u32 {
     if __cpuid_count(0, 0).eax >= 0xb {
         let topology = __cpuid_count(0xb, 0);
@@ -146,7 +147,7 @@ pub fn id_by_cpuid() -> u32 {
     __cpuid_count(1, 0).ebx >> 24
 }
 
-/// This CPU's number on the interrupt bus.
+/// Returns this CPU's number on the interrupt bus.
 pub fn id() -> u32 {
     let id = read(Register::Id);
     if is_x2apic() { id } else { id >> 24 }
@@ -157,7 +158,7 @@ pub fn end_of_interrupt() {
     write(Register::EndOfInterrupt, 0);
 }
 
-/// Whether this CPU's APIC interrupts when it finds an error.
+/// Tells whether this CPU's APIC interrupts when it finds an error.
 #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only a test asks"))]
 pub fn tells_errors() -> bool {
     read(Register::ErrorVector) & MASKED == 0
@@ -200,7 +201,7 @@ fn command(destination: u32, value: u32) {
     });
 }
 
-/// Whether a command can name the CPU with this APIC id.
+/// Tells whether a command can name the CPU with this APIC id.
 pub fn can_address(id: u32) -> bool {
     rhumb_smp::apic::can_address(id, is_x2apic())
 }
@@ -236,7 +237,7 @@ pub fn start_countdown(count: u32) {
     write(Register::TimerInitial, count);
 }
 
-/// What is left of the countdown.
+/// Returns the rest of the countdown.
 pub fn countdown() -> u32 {
     read(Register::TimerCurrent)
 }

@@ -33,7 +33,7 @@ pub fn use_keys() {
     IN_USE.store(true, Release);
 }
 
-/// Whether CPUs must have protection keys, and use them.
+/// Tells whether CPUs must have protection keys, and use them.
 pub fn are_used() -> bool {
     IN_USE.load(Acquire)
 }
@@ -43,9 +43,10 @@ pub fn are_used() -> bool {
 pub struct Pkrs;
 
 impl Pkrs {
-    /// Its value.
+    /// Returns its value.
     pub fn value(self) -> u32 {
-        // SAFETY: a read; the callers are those that use keys, which `arch::control` allows only where the CPU has them.
+        // SAFETY: a read; the callers are those that use keys, which `arch::control` allows only where the CPU has
+        // them.
         unsafe { Msr::new(IA32_PKRS).read() as u32 }
     }
 
@@ -55,7 +56,7 @@ impl Pkrs {
         unsafe { Msr::new(IA32_PKRS).write(u64::from(value)) };
     }
 
-    /// Whether this CPU looks at it.
+    /// Tells whether this CPU looks at it.
     pub fn is_on(self) -> bool {
         Cr4::read().contains(Cr4Flags::PROTECTION_KEY_SUPERVISOR)
     }
@@ -86,7 +87,7 @@ impl Closed {
         Self(before)
     }
 
-    /// Whether what was interrupted had the key open.
+    /// Tells whether what was interrupted had the key open.
     #[cfg_attr(
         not(feature = "lab"),
         expect(dead_code, reason = "for handlers of non-maskable interrupts: see `trap::on_nmi`")

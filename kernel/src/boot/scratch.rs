@@ -1,10 +1,10 @@
 //! Reaching physical memory before there is a direct map.
 //!
-//! Two ways, both through the boot tables. Below 4 GiB everything is mapped at its physical address: loader and firmware
-//! data are read there. Frames above are reached through *scratch slots*: 512 of 2 MiB, where an address's slot is
-//! given by its bits 29..21, so that building tables in one run moves a slot only every 512 tables. New page tables are
-//! written through these slots, wherever the tables lie. Before that, the slots are lent to [`FirmwareMemory`], which
-//! reads firmware tables above 4 GiB.
+//! Two ways, both through the boot tables. Below 4 GiB everything is mapped at its physical address: loader and
+//! firmware data are read there. Frames above are reached through *scratch slots*: 512 of 2 MiB, where an address's
+//! slot is given by its bits 29..21, so that building tables in one run moves a slot only every 512 tables. New page
+//! tables are written through these slots, wherever the tables lie. Before that, the slots are lent to
+//! [`FirmwareMemory`], which reads firmware tables above 4 GiB.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
@@ -33,7 +33,8 @@ pub struct LowMemory(());
 
 impl LowMemory {
     /// # Safety
-    /// The boot tables are loaded while the value, or a slice from it, lives; and nobody writes what is read.
+    /// The boot tables are loaded while the value, or a slice from it, lives; and no code writes the bytes that are
+    /// read.
     pub const unsafe fn new() -> Self {
         Self(())
     }
@@ -66,7 +67,7 @@ impl Scratch {
         Self { shown: [const { Cell::new(0) }; SLOTS] }
     }
 
-    /// Where `phys` can be touched until another address with the same slot is asked for.
+    /// Returns where `phys` can be touched until another address with the same slot is asked for.
     fn show(&self, phys: PhysAddr) -> VirtAddr {
         let page = phys.get() >> PageSize::Size2M.shift();
         let slot = page as usize % SLOTS;
@@ -91,7 +92,7 @@ impl Scratch {
         };
     }
 
-    /// The bytes of a frame.
+    /// Returns the bytes of a frame.
     pub fn frame(&mut self, frame: Pfn) -> &mut [u8; 4096] {
         // SAFETY: as in `zero`; `&mut self` keeps the slot where it is meanwhile.
         unsafe { &mut *self.show(frame.addr()).as_mut_ptr() }
@@ -138,8 +139,8 @@ pub struct FirmwareMemory<'a> {
 }
 
 impl FirmwareMemory<'_> {
-    /// Whether the memory map has a region for each byte of `range`, and the CPU an address. Elsewhere there may be
-    /// registers, which must not be read, or nothing.
+    /// Tells whether the memory map has a region for each byte of `range`, and the CPU an address. Elsewhere there may
+    /// be registers, which must not be read, or nothing.
     fn is_memory(&self, range: PhysRange) -> bool {
         let regions = self.map.regions().iter().filter(|region| region.kind != RegionKind::Bad);
         let covered =
@@ -152,7 +153,7 @@ impl FirmwareMemory<'_> {
         covered >= range.end() && range.end().get() <= 1 << features().physical_bits
     }
 
-    /// A run that shows `pages` pages from `page` on.
+    /// Returns a run that shows `pages` pages from `page` on.
     fn run_of(&self, page: u64, pages: u64) -> Option<Run> {
         let mut runs = self.runs.borrow_mut();
         let shows = |run: &&Run| run.page <= page && page + pages <= run.page + run.pages;

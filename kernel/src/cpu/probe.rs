@@ -33,7 +33,7 @@ pub fn read_word(addr: VirtAddr) -> Result<u64, Faulted> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// What [`expecting`] returns for an access that faulted.
+/// The value that [`expecting`] returns for an access that faulted.
 pub const FAULTED: u64 = u64::MAX;
 
 /// Makes an access that may fault, and returns what its leaf returns, or [`FAULTED`].

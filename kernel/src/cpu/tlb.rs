@@ -1,6 +1,6 @@
 //! Flushes of TLBs: on this CPU, on others, and for CPUs that idle.
 //!
-//! What to drop comes from a batch ([`rhumb_pagetable::flush`]); which instructions drop it is chosen there, too. Here
+//! A batch says what to drop ([`rhumb_pagetable::flush`]), and which instructions drop it. Here
 //! are the instructions, the round of cross-calls, and the idle CPU's laziness:
 //!
 //! ```text
@@ -25,7 +25,7 @@ use super::machine::MACHINE;
 use super::online::online;
 use crate::arch::features::features;
 
-/// What was flushed, by cause; windows count their own.
+/// The flushes, by cause; windows count their own.
 pub static COUNTERS: FlushCounters = FlushCounters::new();
 
 /// Flushes `batch` on every CPU that runs, and counts it.

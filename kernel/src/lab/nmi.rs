@@ -1,6 +1,6 @@
 //! Non-maskable interrupts that a test announces: a CPU is interrupted wherever it is, and goes on.
 //!
-//! What the handler may touch: see [`on_nmi`].
+//! The rules for the handler: see [`on_nmi`].
 //!
 //! **One at a time.** While one is handled the CPU keeps one more, and drops others. So a CPU is sent the next when it
 //! has handled the last, and each that is sent is handled.
@@ -21,7 +21,7 @@ use crate::arch::pkrs::{self, Closed, Pkrs};
 use crate::cpu::area::{self, Counter, PerCpu};
 use crate::trap::on_nmi;
 
-/// What a CPU is sent, and what its handler has seen.
+/// The interrupts that a CPU is sent, and those that its handler has seen.
 pub struct Nmis {
     /// One is under way.
     announced: AtomicBool,
@@ -37,7 +37,7 @@ impl Nmis {
         Self { announced: AtomicBool::new(false), found_open: Counter::new(), left_open: Counter::new() }
     }
 
-    /// Whether what was sent has been handled.
+    /// Tells whether what was sent has been handled.
     pub fn are_handled(&self) -> bool {
         !self.announced.load(Acquire)
     }
@@ -93,7 +93,7 @@ fn handle(frame: &mut TrapFrame, closed: &Closed) -> bool {
     true
 }
 
-/// Where a CPU is that has turned interrupts on and is about to halt.
+/// Returns where a CPU is that has turned interrupts on and is about to halt.
 pub fn idle_halt() -> VirtAddr {
     unsafe extern "C" {
         static idle_halt: u8;

@@ -10,7 +10,7 @@ pub use crate::cpu::probe::{read_byte, read_word};
 /// Whether a write to `addr` would go through: it writes back the byte that is there.
 ///
 /// # Safety
-/// `addr` names memory that nobody writes meanwhile, or memory that cannot be written.
+/// `addr` names memory that no code writes meanwhile, or memory that cannot be written.
 pub unsafe fn rewrite_byte(addr: VirtAddr) -> Result<(), Faulted> {
     // SAFETY: the same byte goes back, and the caller promised that no other code writes; the leaf notes its stack
     // pointer.

@@ -6,8 +6,8 @@
 //!   `frames compact`                            ─────────────────────────────────────> compaction of all there is
 //! ```
 //!
-//! The frame allocator knows how to empty a block ([`Frames::compact`]); what is in a frame, its owner knows. Whoever
-//! has movable frames registers a [`Relocate`] here ([`register`]), and is asked about each frame in use.
+//! The frame allocator knows how to empty a block ([`Frames::compact`]); a frame's contents are its owner's. An owner
+//! that has movable frames registers a [`Relocate`] here ([`register`]), and is asked about each frame in use.
 //!
 //! # What owners must know
 //! 1. They are called with interrupts on, no lock of the allocator held, on any CPU, perhaps in the middle of a request
@@ -47,7 +47,7 @@ const MOST_MOVED: u64 = 2048;
 /// request goes on their looks.
 const MOST_STUCK: u64 = 32;
 
-/// Requests that go by after a compaction was for nothing once more.
+/// The most requests that are turned away after fruitless compactions, before the next attempt.
 pub const MOST_PUT_OFF: u32 = 64;
 
 static OWNERS: [Once<&'static (dyn Relocate + Sync)>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
@@ -92,7 +92,7 @@ pub fn start(frames: &Frames<KernelMachine>) -> Result<(), rhumb_frames::TooMany
     frames.register_reclaimer(&RECLAIMER)
 }
 
-/// Makes a 2-MiB block whole for somebody who can wait: says how many it made. Waits for its turn; nothing with
+/// Makes a 2-MiB block whole for a caller that can wait. Returns how many it made. Waits for its turn; nothing with
 /// interrupts off.
 ///
 /// Called with no lock held for which the owner of movable frames would wait, and not by such an owner.
@@ -121,7 +121,8 @@ pub fn compact_all(pinned: Pinned<'_>) -> Compaction {
     sum
 }
 
-/// One compaction for a request, on this CPU's node first. How many blocks became whole. It is the caller's turn.
+/// Makes one compaction for a request, on this CPU's node first. Returns how many blocks became whole. It is the
+/// caller's turn.
 fn for_request(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order, ceiling: Zone) -> u64 {
     COUNTERS.stalls.fetch_add(1, Relaxed);
     call_back(frames, pinned);
@@ -137,7 +138,7 @@ fn for_request(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order,
     made.unwrap_or(0)
 }
 
-/// What a CPU keeps to itself is free, but neither its block's nor movable: it goes back to its block.
+/// Calls back the frames that CPUs keep to themselves: they are free, but neither movable nor their blocks'.
 fn call_back(frames: &Frames<KernelMachine>, pinned: Pinned<'_>) {
     frames.drain(pinned);
     if frames.totals().cached > 0 {
@@ -170,7 +171,7 @@ fn on_node(
     None
 }
 
-/// What the allocator is told at boot.
+/// The reclaimer that the allocator is told of at boot.
 struct Compactor;
 
 impl Reclaimer for Compactor {
@@ -182,13 +183,13 @@ impl Reclaimer for Compactor {
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
         let wanted = shortage.order > Order::BASE && interrupts::are_enabled();
         let Some(frames) = frames().filter(|_| wanted && !PUT_OFF.takes()) else { return 0 };
-        // Who waits here may wait for itself: a frame's owner may be asking.
+        // Try, do not block: the caller may itself own movable frames and hold their lock, and would wait for itself.
         let Some(_turn) = TURN.try_lock() else { return 0 };
         for_request(frames, pinned, shortage.order, shortage.ceiling) * Order::LARGE.frames()
     }
 }
 
-/// What came of a compaction.
+/// The outcome of a compaction.
 enum Made {
     Something,
     Nothing,
@@ -203,7 +204,7 @@ struct PutOff {
 static PUT_OFF: PutOff = PutOff { left: AtomicU32::new(0), next: AtomicU32::new(1) };
 
 impl PutOff {
-    /// Whether this request is one of them.
+    /// Tells whether this request is one of them.
     fn takes(&self) -> bool {
         self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
@@ -274,7 +275,7 @@ static COUNTERS: Cells = Cells {
     refused: AtomicU64::new(0),
 };
 
-/// What compaction has done since boot, by the names that `/proc/vmstat` has for it.
+/// The counts of compaction since boot, by the names that `/proc/vmstat` has for them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counters {
     /// Requests that had to compact themselves.
@@ -292,7 +293,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Each with its name.
+    /// Returns each with its name.
     pub const fn lines(&self) -> [(&'static str, u64); 6] {
         [
             ("compact_stall", self.compact_stall),
@@ -305,7 +306,7 @@ impl Counters {
     }
 }
 
-/// What was done so far.
+/// Returns the counts so far.
 pub fn counters() -> Counters {
     Counters {
         compact_stall: COUNTERS.stalls.load(Relaxed),

@@ -1,6 +1,6 @@
 //! The kernel's object caches, and the heap that `alloc` (Box, Vec, Arc) uses.
 //!
-//! They come up right after the frame allocator and stand on it. Running out of memory in `Box::new` ends the kernel:
+//! They come up right after the frame allocator and rest on it. Running out of memory in `Box::new` ends the kernel:
 //! what can fail asks [`slabs`] or `Vec::try_reserve` instead (I12).
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,7 +27,7 @@ static TRIMMED_NS: AtomicU64 = AtomicU64::new(0);
 static SLABS: Once<Slabs<KernelMachine>> = Once::new();
 static CHECKS: Once<CheckList> = Once::new();
 
-/// The object caches; `None` before [`start`].
+/// Returns the object caches; `None` before [`start`].
 pub fn slabs() -> Option<&'static Slabs<KernelMachine>> {
     SLABS.get()
 }
@@ -88,7 +88,7 @@ pub fn trim_if_due() {
     }
 }
 
-/// How long until [`trim_if_due`] does something again.
+/// Returns how long until [`trim_if_due`] does something again.
 pub fn ns_to_next_trim() -> u64 {
     let due = TRIMMED_NS.load(Relaxed).saturating_add(TRIM_EVERY_NS.load(Relaxed));
     due.saturating_sub(clock::now_ns())
@@ -100,7 +100,7 @@ pub fn set_trim_interval(every_ns: u64) -> u64 {
     TRIM_EVERY_NS.swap(every_ns, Relaxed)
 }
 
-/// Who asks: the callers of the allocator's own functions.
+/// Says who asks: the callers of the allocator's own functions.
 fn call_site() -> CallSite {
     let mut site = CallSite::UNKNOWN;
     let mut callers = site.0.iter_mut();
@@ -119,7 +119,7 @@ fn call_site() -> CallSite {
     site
 }
 
-/// Whether a function belongs to the way from the caller to the hook.
+/// Tells whether a function belongs to the way from the caller to the hook.
 fn is_of_the_allocator(name: &str) -> bool {
     ["rhumb_slab::", "alloc::", "__rust_", "__rustc", "mm::objects::", "backtrace::"]
         .iter()

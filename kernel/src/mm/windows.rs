@@ -42,7 +42,7 @@ static CPU_SLOTS: SpinMutex<[CpuSlots; MAX_CPUS]> = SpinMutex::new([const { CpuS
 /// The frame number of each CPU's table.
 static TABLES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
-/// The windows; `None` before [`start`].
+/// Returns the windows; `None` before [`start`].
 pub fn windows() -> Option<&'static KernelWindows> {
     WINDOWS.get()
 }
@@ -97,9 +97,9 @@ impl KernelTables {
     }
 }
 
-// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, and `start` makes the only value; the store is
-// in program order between the accesses to the page of before and of after, for the compiler by its fences and for the
-// CPU by its memory model.
+// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, and `start` makes the
+// only value; the store is in program order between the accesses to the page of before and of after, for the compiler
+// by its fences and for the CPU by its memory model.
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
         area::here().counters.page_table_writes.count();

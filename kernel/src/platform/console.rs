@@ -1,12 +1,12 @@
 //! The serial console: 8 data bits, no parity, 115200 baud unless the firmware says otherwise.
 //!
-//! Which UART: the one that the command line names, else the one that the firmware's tables name, else the first of COM1
-//! to COM4 and the serial ports on PCI that is there. Until the first two are known, it is the last.
+//! Which UART: the one that the command line names, else the one that the firmware's tables name, else the first of
+//! COM1 to COM4 and the serial ports on PCI that is there. Until the first two are known, it is the last.
 //!
 //! Output takes the lock only where the UART can take bytes, for as many as it takes at once, so interrupts are off for
-//! some microseconds. A UART that takes none for a tenth of a second is stuck: what is written to it is lost, and nothing
-//! waits. Input arrives by interrupt into a ring; when the ring is full the UART's receive interrupt goes off and its FIFO
-//! fills, which holds the sender back where the line has flow control (an emulator's has).
+//! some microseconds. A UART that takes none for a tenth of a second is stuck: what is written to it is lost, and
+//! nothing waits. Input arrives by interrupt into a ring; when the ring is full the UART's receive interrupt goes off
+//! and its FIFO fills, which holds the sender back where the line has flow control (an emulator's has).
 //!
 //! An interrupt is believed only once one has come: until then, readers poll; and they poll slowly ever after.
 
@@ -104,7 +104,7 @@ pub unsafe fn take(port: SerialPort, show: impl Fn(u64) -> VirtAddr) -> bool {
     true
 }
 
-/// The console's registers, where they are in memory: boot maps them.
+/// Returns the console's registers, where they are in memory: boot maps them.
 pub fn registers_in_memory() -> Option<PhysAddr> {
     CONSOLE.lock().in_memory.map(|(at, _)| at)
 }
@@ -123,7 +123,7 @@ pub unsafe fn remap(mapped: impl Fn(PhysAddr) -> Option<VirtAddr>) {
     }
 }
 
-/// The interrupt of the console's UART; `None` where it must be polled.
+/// Returns the interrupt of the console's UART; `None` where it must be polled.
 pub fn interrupt() -> Option<SerialInterrupt> {
     CONSOLE.lock().interrupt
 }
@@ -133,7 +133,7 @@ static ROUTED: AtomicBool = AtomicBool::new(false);
 /// And one has come.
 static SEEN: AtomicBool = AtomicBool::new(false);
 
-/// How often to look for input.
+/// Returns how often to look for input.
 pub fn poll_ns() -> u64 {
     if SEEN.load(Relaxed) { SLOW_POLL_NS } else { POLL_NS }
 }
@@ -160,7 +160,7 @@ pub fn on_interrupt() {
     CONSOLE.lock().receive();
 }
 
-/// The next byte of input, if there is one.
+/// Returns the next byte of input, if there is one.
 pub fn read() -> Option<u8> {
     let mut console = CONSOLE.lock();
     console.receive();
@@ -176,14 +176,14 @@ pub fn read() -> Option<u8> {
     Some(byte)
 }
 
-/// Whether a byte waits.
+/// Tells whether a byte waits.
 pub fn has_input() -> bool {
     let mut console = CONSOLE.lock();
     console.receive();
     console.held > 0
 }
 
-/// Whether control-C has come since [`clear_interrupt`]. It stays in the input, too.
+/// Tells whether control-C has come since [`clear_interrupt`]. It stays in the input, too.
 pub fn is_interrupted() -> bool {
     let mut console = CONSOLE.lock();
     console.receive();

@@ -1,8 +1,8 @@
 //! A thread as a CPU: how it becomes one, and what it holds while it is.
 //!
 //! [`HostedMachine::run_on`] and [`HostedMachine::enter`] give each CPU a thread of its own, and the CPU is free again
-//! only when that thread has ended. A guard is not `Send`, so a guard cannot leave its thread: no guard and no token can
-//! outlive the time in which the thread is the CPU, thread-locals and leaks included.
+//! only when that thread has ended. A guard is not `Send`, so a guard cannot leave its thread: no guard and no token
+//! can outlive the time in which the thread is the CPU, thread-locals and leaks included.
 
 use core::fmt;
 use core::marker::PhantomData;

@@ -11,9 +11,10 @@
 //!                 └──────────────> StaleUse: CPU, address, old entry, new entry <──┘
 //! ```
 //!
-//! Entries go only by flushes ([`flush_local`](rhumb_machine::Tlb::flush_local), [`flush_remote`](rhumb_machine::Tlb::flush_remote)
-//! of the machine that the unit is attached to), by faults, and, where the configuration says so, by chance. So a flush that is missing or too small is
-//! found the first time, not once in a year.
+//! Entries go only by flushes ([`flush_local`](rhumb_machine::Tlb::flush_local),
+//! [`flush_remote`](rhumb_machine::Tlb::flush_remote) of the machine that the unit is attached to), by faults, and,
+//! where the configuration says so, by chance. So a flush that is missing or too small is found the first time, not
+//! once in a year.
 //!
 //! **Promise.** Between a change and its flush a stale translation is right. [`SoftMmu::promised`] says that the flush
 //! has happened: no CPU may hold anything of the range that differs from the tables. [`SoftMmu::reused`] says the same

@@ -1,11 +1,12 @@
-//! The arrows between modules: in the kernel each room names only those below it, and modules of a crate name each other
-//! in no circle.
+//! The arrows between modules: in the kernel each room names only those below it, and modules of a crate name each
+//! other in no circle.
 //!
 //! The kernel's rooms and their order are the table at the head of `kernel/src/main.rs`. Every path that begins with
-//! `crate`, `super` or `self` is an arrow from the module where it is written to the module that it leads to; a name that
-//! a module passes on (`pub use`) leads to where it comes from. Where modules lie in folders, the folders are compared:
-//! an arrow from `a/x.rs` to `b/y.rs` is one from `a` to `b`, and `x` and `y` are compared with their own neighbours. A
-//! module and the modules inside it are one for this check, since each needs the other. Tests are left out.
+//! `crate`, `super` or `self` is an arrow from the module where it is written to the module that it leads to; a name
+//! that a module passes on (`pub use`) leads to where it comes from. Where modules lie in folders, the folders are
+//! compared: an arrow from `a/x.rs` to `b/y.rs` is one from `a` to `b`, and `x` and `y` are compared with their own
+//! neighbours. A module and the modules inside it are one for this check, since each needs the other. Tests are left
+//! out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -197,7 +198,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The path of the module in the file `name`, which is relative to the crate's root.
+/// Returns the path of the module in the file `name`, which is relative to the crate's root.
 fn module(name: &str) -> Path {
     let mut path: Path = name.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if matches!(path.last().map(String::as_str), Some("mod" | "lib" | "main")) {

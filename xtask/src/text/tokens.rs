@@ -39,7 +39,7 @@ fn is_of_a_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The length of the string or character that `text` begins with.
+/// Returns the length of the string or character that `text` begins with.
 fn literal(text: &str) -> Option<usize> {
     let raw =
         text.strip_prefix('b').unwrap_or(text).strip_prefix('r').filter(|rest| rest.starts_with(['"', '#']));

@@ -10,8 +10,8 @@
 //! | TLBs, or a record of flushes | a [`TestTlb`] of its own as [`TestMachine::tlb`] |
 //! | stretches with interrupts off, counted | [`irqs_off`] |
 //!
-//! A machine without TLBs is no [`Tlb`]: code that is tested on it flushes nothing (I2). Tests that need real threads and
-//! interrupts between any two instructions take the hosted machine instead.
+//! A machine without TLBs is no [`Tlb`]: code that is tested on it flushes nothing (I2). Tests that need real threads
+//! and interrupts between any two instructions take the hosted machine instead.
 //!
 //! For tests alone: that no two threads are the same CPU at a time is their promise, and nothing checks it.
 
@@ -48,8 +48,8 @@ pub fn this_cpu() -> CpuId {
 
 /// Returns a token for the CPU that this thread is.
 pub fn pinned() -> Pinned<'static> {
-    // SAFETY: the tests give each thread a CPU of its own while several run, and a thread stays the CPU that it said it is
-    // for as long as it uses the token.
+    // SAFETY: the tests give each thread a CPU of its own while several run, and a thread stays the CPU that it said it
+    // is for as long as it uses the token.
     unsafe { Pinned::assume(this_cpu()) }
 }
 
@@ -80,7 +80,7 @@ pub struct TestMachine<T = ()> {
     pub nodes: usize,
     /// Where the direct map begins.
     pub base: VirtAddr,
-    /// What tells it from other machines of the test.
+    /// The number that tells it from other machines of the test.
     pub identity: u32,
     /// Returns the CPU that the caller is.
     pub this_cpu: fn() -> CpuId,
@@ -93,7 +93,8 @@ pub struct TestMachine<T = ()> {
 }
 
 impl TestMachine {
-    /// Makes a machine of so many CPUs on so many nodes. Its direct map begins at 0, its clock stands, and it has no TLB.
+    /// Makes a machine of so many CPUs on so many nodes. Its direct map begins at 0, its clock does not run, and it has
+    /// no TLB.
     pub const fn new(cpus: usize, nodes: usize) -> Self {
         Self::with_tlb(cpus, nodes, ())
     }

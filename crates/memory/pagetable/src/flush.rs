@@ -18,7 +18,7 @@
 //!
 //! Order: first the entries are changed, then the batch is flushed, then what they referred to is reused. A CPU
 //! may read an entry at any time before, on speculation, and hold it until the flush. A batch by itself proves nothing.
-//! What waits for a flush owns its batch, and comes out by that flush alone (I6): an [`Unflushed`].
+//! Tables that wait for a flush own its batch, and come out by that flush alone (I6): an [`Unflushed`].
 
 pub mod batch;
 pub mod counters;

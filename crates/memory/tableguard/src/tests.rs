@@ -1,4 +1,4 @@
-//! What is decided, what the key register holds, and when it is open.
+//! The decision, the contents of the key register, and when the key is open.
 
 extern crate std;
 

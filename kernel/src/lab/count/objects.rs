@@ -30,7 +30,7 @@ pub const REGIONS: &[Region] = &[
     Region::of::<Remote>(),
 ];
 
-/// What the pairs are of: 64 bytes.
+/// The size of the pairs' objects: 64 bytes.
 const LAYOUT: Layout = Layout::new::<[u64; 8]>();
 
 fn slabs() -> Result<&'static Slabs<KernelMachine>, Wrong> {
@@ -63,7 +63,7 @@ impl Operation for Pair {
     fn run(&mut self) {
         let pinned = self.guard.pinned();
         let taken = self.cache.alloc(pinned);
-        // SAFETY: it came from this cache just now, and nobody else has it.
+        // SAFETY: it came from this cache just now, and no other code has it.
         self.refusals.give_back(taken, |object| unsafe { self.cache.free(pinned, object) });
     }
 
@@ -93,7 +93,7 @@ impl Operation for BySize {
     fn run(&mut self) {
         let (pinned, layout) = (self.guard.pinned(), black_box(LAYOUT));
         let taken = self.slabs.alloc(pinned, layout);
-        // SAFETY: it came with this layout just now, and nobody else has it.
+        // SAFETY: it came with this layout just now, and no other code has it.
         self.refusals.give_back(taken, |object| unsafe { self.slabs.free(pinned, object, layout) });
     }
 
@@ -122,7 +122,7 @@ impl Operation for Global {
         // SAFETY: the layout has bytes.
         let object = unsafe { alloc::alloc::alloc(layout) };
         match NonNull::new(black_box(object)) {
-            // SAFETY: it came with this layout just now, and nobody else has it.
+            // SAFETY: it came with this layout just now, and no other code has it.
             Some(object) => unsafe { alloc::alloc::dealloc(object.as_ptr(), layout) },
             None => self.refusals.add(1),
         }
@@ -161,7 +161,7 @@ impl Operation for Refill {
 
     fn after(&mut self) {
         match self.taken.take() {
-            // SAFETY: it came with this layout, and nobody else has it.
+            // SAFETY: it came with this layout, and no other code has it.
             Some(object) => unsafe { self.slabs.free(self.guard.pinned(), object, LAYOUT) },
             None => self.refusals.add(1),
         }
@@ -191,7 +191,7 @@ impl Operation for Drain {
         let pinned = self.guard.pinned();
         self.slabs.drain(pinned);
         if let Ok(object) = self.slabs.alloc(pinned, LAYOUT) {
-            // SAFETY: it came with this layout, and nobody else has it.
+            // SAFETY: it came with this layout, and no other code has it.
             unsafe { self.slabs.free(pinned, object, LAYOUT) };
         }
     }
@@ -246,7 +246,7 @@ impl Operation for Remote {
     fn run(&mut self) {
         let pinned = self.guard.pinned();
         for object in self.objects.iter().filter_map(|object| NonNull::new(object.load(Relaxed))) {
-            // SAFETY: it came with this layout, and nobody else has it.
+            // SAFETY: it came with this layout, and no other code has it.
             unsafe { self.slabs.free(pinned, object, LAYOUT) };
         }
     }

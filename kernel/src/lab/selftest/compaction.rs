@@ -1,4 +1,4 @@
-//! Compaction: where movable frames stand in every block, a request for a block has them moved; where they cannot be
+//! Compaction: where movable frames lie in every block, a request for a block has them moved; where they cannot be
 //! moved, it is refused, and nothing else happens.
 
 use arrayvec::ArrayVec;
@@ -119,7 +119,7 @@ fn a_pool_block(_: &'static Boot) -> Result<(), Wrong> {
         ensure!((1..=480).contains(&moved), "{moved} frames were moved for one block");
         ensure!(after.compact_success > before.compact_success, "no compaction was successful: {after:?}");
         let held = holder.map_err(Wrong::because)?.held;
-        let held = held.ok_or_else(|| Wrong::because("nobody holds the frame"))?;
+        let held = held.ok_or_else(|| Wrong::because("no owner holds the frame"))?;
         let is_block = held.frames.frames() == PageSize::Size2M.bytes() / 4096;
         ensure!(is_block && held.owner == OwnerName::of("unmapped pool"), "the frame is held as {held}");
         Ok(())
@@ -140,8 +140,8 @@ fn a_large_block(_: &'static Boot) -> Result<(), Wrong> {
     })
 }
 
-/// Asks for a block until there is one. A request must get one as soon as a compaction is made for it, unless another CPU
-/// was giving back frames just then; requests that come after compactions for nothing are turned away without one.
+/// Asks for a block until there is one. A request must get one as soon as a compaction is made for it, unless another
+/// CPU was giving back frames just then; requests that come after compactions for nothing are turned away without one.
 fn ask_patiently(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order) -> Result<Frame, Wrong> {
     const MOST_FAILURES: u64 = 4;
     let failed = || movable::counters().compact_fail;

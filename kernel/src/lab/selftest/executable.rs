@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "executable::i4_i6_code_runs_until_it_may_not", run: i4_i6_code_runs_until_it_may_not },
 ];
 
-/// What the code returns.
+/// The number that the code returns.
 const ANSWER: u32 = 0x5eed_c0de;
 /// Its page.
 const PAGE: u64 = 77;
@@ -32,7 +32,7 @@ const PAGE: u64 = 77;
 fn assemble(block: &Large) -> VirtAddr {
     let [a, b, c, d] = ANSWER.to_le_bytes();
     let address = MACHINE.direct(block.start().plus(PAGE).addr());
-    // SAFETY: the block is the test's, ordinary, and nobody else uses it.
+    // SAFETY: the block is the test's, ordinary, and no other code uses it.
     unsafe { address.as_mut_ptr::<[u8; 6]>().write_volatile([0xb8, a, b, c, d, 0xc3]) };
     address
 }
@@ -63,7 +63,7 @@ fn able(address: VirtAddr) -> Able {
     Able { execute: executed.into_inner(), write: written.into_inner() }
 }
 
-/// Nobody by default; and never what is writable.
+/// No owner by default; and never writable frames.
 fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
@@ -71,7 +71,7 @@ fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
         match change(block.pages(PAGE, 1), Change::ReadOnlyExecute, who, "to be refused") {
             Ok(changed) => {
                 let _ = restore(changed);
-                return Err(Wrong::because("whoever likes makes frames executable"));
+                return Err(Wrong::because("any owner makes frames executable"));
             }
             Err(Refused { error, .. }) => {
                 ensure!(is_forbidden(&error, Rule::ExecutableHere), "it was refused because {error}");

@@ -43,7 +43,7 @@ struct TwoFaces {
     page: VirtAddr,
 }
 
-/// What stands in the first word of frame `face`.
+/// Returns the first word of frame `face`.
 fn word(face: usize) -> u64 {
     0x5eed_0000 + face as u64
 }

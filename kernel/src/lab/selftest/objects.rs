@@ -163,7 +163,7 @@ fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
     caches::validate(slabs).map_err(Wrong::because)
 }
 
-/// After a peak of one cache nobody asks for anything: what its magazines held comes back in time.
+/// After a peak of one cache no request comes: the objects of its magazines come back in time.
 fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> {
     const COUNT: usize = 4096;
     const TRIM_NS: u64 = 10_000_000;

@@ -1,4 +1,4 @@
-//! What the CPU lets through: the same rules, asked of the hardware instead of the tables.
+//! The accesses that the CPU lets through: the same rules, asked of the hardware instead of the tables.
 
 use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
 
@@ -37,7 +37,7 @@ fn in_direct_map(segment: VirtRange) -> VirtRange {
 fn cannot_be_written(range: VirtRange) -> Result<(), Wrong> {
     for address in [range.start(), VirtAddr::new(range.end().get() - 1)] {
         ensure!(probe::read_byte(address).is_ok(), "{address} cannot even be read");
-        // SAFETY: nobody writes read-only memory; where it is writable after all, the same byte goes back.
+        // SAFETY: no code writes read-only memory; where it is writable after all, the same byte goes back.
         ensure!(unsafe { probe::rewrite_byte(address) }.is_err(), "{address} can be written");
     }
     Ok(())

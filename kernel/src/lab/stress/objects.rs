@@ -34,7 +34,7 @@ const TRIMS: u32 = 8;
 /// An object of a cache of its own, which no class has: 200 bytes.
 const OWN_BYTES: usize = 200;
 
-/// What was found wrong.
+/// The fault that was found.
 #[derive(Clone, Debug)]
 pub enum StressFailure {
     Cache(SpecError),
@@ -64,10 +64,10 @@ impl fmt::Display for StressFailure {
     }
 }
 
-/// An object that somebody holds.
+/// An object that a CPU holds.
 struct Held {
     at: NonNull<u64>,
-    /// What was asked for; `None` for one of the test's own cache.
+    /// The layout that was asked for; `None` for one of the test's own cache.
     layout: Option<Layout>,
 }
 
@@ -79,7 +79,7 @@ impl Held {
         self.layout.map_or(OWN_BYTES, |layout| layout.size())
     }
 
-    /// The first and the last word of the object.
+    /// Returns the first and the last word of the object.
     fn ends(&self) -> [*mut u64; 2] {
         // SAFETY: every object of the test is a multiple of 8 bytes, and at least 8.
         [self.at.as_ptr(), unsafe { self.at.as_ptr().add(self.bytes() / 8 - 1) }]
@@ -97,13 +97,13 @@ impl Held {
         self.ends().into_iter().all(|word| unsafe { word.read_volatile() } == self.mark())
     }
 
-    /// A number that no other object has at the same time.
+    /// Returns a number that no other object has at the same time.
     fn mark(&self) -> u64 {
         self.at.addr().get() as u64 ^ (self.bytes() as u64) << 40
     }
 }
 
-/// What all CPUs share.
+/// The state that all CPUs share.
 struct Shared {
     slabs: &'static Slabs<KernelMachine>,
     own: RawCache<KernelMachine>,
@@ -136,7 +136,7 @@ impl Shared {
         }
     }
 
-    /// What an interrupt handler does: one object, for a moment.
+    /// Does the work of an interrupt handler: one object, for a moment.
     fn interrupt(&self) {
         let guard = MACHINE.pin();
         let layout = Layout::new::<[u64; 8]>();

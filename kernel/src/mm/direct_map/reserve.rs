@@ -40,13 +40,13 @@ pub const BATCH: usize = 32;
 /// Set by a change that could not fill up the reserve itself.
 static WANTED: AtomicBool = AtomicBool::new(false);
 
-/// What there is to be, with the CPUs that run.
+/// Returns the level that the reserve should have, with the CPUs that run.
 pub fn level() -> Reserve {
     let changes = CHANGES_OF_A_CPU * cpu::online().len() as u64;
     Reserve { tables: TABLES_OF_A_CHANGE * changes, records: RECORDS_OF_A_CHANGE * changes }
 }
 
-/// What there is.
+/// Returns the level that the reserve has.
 pub fn now() -> Reserve {
     with(|map| map.reserve()).unwrap_or_default()
 }
@@ -168,7 +168,7 @@ impl Stock {
         stock
     }
 
-    /// What is in it.
+    /// Returns its contents.
     #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only a test looks"))]
     pub fn iter(&self) -> impl Iterator<Item = Pfn> + '_ {
         self.0.iter().copied()
@@ -209,10 +209,10 @@ fn zeroed_frame() -> Option<Frame> {
     frames()?.alloc(guard.pinned(), request).ok()
 }
 
-/// A page for records, the journal's for good.
+/// Returns a page for records, the journal's for good.
 fn record_page() -> Option<&'static mut RecordPage> {
     let place = MACHINE.direct(zeroed_frame()?.into_pfn().addr()).as_mut_ptr::<RecordPage>();
-    // SAFETY: the frame is ours and never freed, stands in the direct map for ever, and holds a `RecordPage`, which is
+    // SAFETY: the frame is ours and never freed, is in the direct map permanently, and holds a `RecordPage`, which is
     // at most 4 KiB.
     unsafe {
         place.write(RecordPage::new());

@@ -43,7 +43,7 @@ fn range(start: u64, frames: u64) -> PfnRange {
     PfnRange::of_length(Pfn::new(start), frames).unwrap_or_default()
 }
 
-/// What a holder writes into its descriptor.
+/// Returns the words that a holder writes into its descriptor.
 fn word_of(frame: &Frame) -> u64 {
     frame.pfn().get() << 8 | u64::from(frame.order().get()) | 1 << 60
 }
@@ -60,9 +60,9 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut storage = vec![0u64; layout.storage_bytes() / 8 + 1];
     // SAFETY: the allocator is gone before the storage.
     let lent: &'static mut [u64] = unsafe { std::slice::from_raw_parts_mut(storage.as_mut_ptr(), storage.len()) };
-    // SAFETY: nothing stands behind the frames.
+    // SAFETY: there is no memory behind the frames.
     let frames = unsafe { Frames::new(TestMachine::new(CPUS, 2), &layout, memory.iter().map(|range| range.frames), lent) }.unwrap();
-    // What the memory behind the descriptors holds at first does not matter.
+    // The first contents of the memory behind the descriptors do not matter.
     let mut array = vec![STALE; DESCRIBED];
     // SAFETY: the array covers every block of the memory, and goes after the allocator.
     let frames = unsafe { frames.with_descriptors(VirtAddr::from(array.as_mut_ptr().cast::<u8>().cast_const())) };

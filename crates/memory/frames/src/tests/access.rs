@@ -43,7 +43,7 @@ fn watched() -> Frames<TestMachine> {
     frames
 }
 
-/// The frames of which the checker has been told this last.
+/// Returns the frames of which the checker has been told this last.
 fn told(memory_use: MemoryUse) -> Vec<u64> {
     TOLD.with_borrow(|told| told.iter().filter(|&(_, is)| *is == memory_use).map(|(&pfn, _)| pfn).collect())
 }

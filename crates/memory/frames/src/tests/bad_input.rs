@@ -18,7 +18,7 @@ fn built(ranges: &[(u64, u64, usize)], free: &[PfnRange], bytes: usize) -> Resul
     let layout = Layout::new(&memory, 2, LIMIT)?;
     let machine = TestMachine::new(2, 1);
     let bytes = if bytes == 0 { layout.storage_bytes() } else { bytes };
-    // SAFETY: nothing stands behind the frames.
+    // SAFETY: there is no memory behind the frames.
     unsafe { Frames::new(machine, &layout, free.iter().copied(), storage(bytes)) }.map(|_| ())
 }
 
@@ -52,7 +52,7 @@ fn layouts() {
         [(3, 1, LayoutError::TooManyCpus(3)), (2, 2, LayoutError::NoSuchNode(NodeId::new(1).unwrap()))]
     {
         let machine = TestMachine::new(cpus, nodes);
-        // SAFETY: nothing stands behind the frames.
+        // SAFETY: there is no memory behind the frames.
         let built = unsafe { Frames::new(machine, &layout, [], storage(layout.storage_bytes())) };
         assert_eq!(built.err(), Some(error));
     }
@@ -198,7 +198,7 @@ fn added_memory() {
     let frames = frames_over(1, &[(1 << 20, (1 << 20) + 1024, 0)]);
     let memory = memory(&[((1 << 20) + 512, (1 << 20) + 2048, 0), (5, 5, 0), (1 << 21, (1 << 21) + 512, 7)]);
     let add = |memory: MemoryRange| {
-        // SAFETY: nothing stands behind the frames.
+        // SAFETY: there is no memory behind the frames.
         unsafe { frames.add_memory(memory, storage(1 << 16)) }.unwrap_err()
     };
     assert!(matches!(add(memory[0]), LayoutError::Overlap(..)));

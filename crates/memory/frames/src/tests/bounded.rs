@@ -112,7 +112,7 @@ fn each_frame_finds_its_pool() {
     // Memory that comes later may lie before, between and behind.
     for (count, start) in [3u64 << 19, (7 << 19) + (1 << 18), 90 << 19].into_iter().enumerate() {
         let added = memory(&[(start, start + 512, 2)])[0];
-        // SAFETY: nothing stands behind the frames.
+        // SAFETY: there is no memory behind the frames.
         unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
         assert_eq!(frames.zones.pool_of(Pfn::new(start + 511)).unwrap().span.start(), Pfn::new(start));
         assert_eq!(frames.zones.pools.iter().count(), 41 + count);

@@ -26,7 +26,7 @@ proptest! {
         be_cpu(0);
         let free: Vec<_> = cuts.chunks_exact(2).map(|pair| range(pair[0], pair[1])).collect();
         let storage = storage(layout.storage_bytes());
-        // SAFETY: nothing stands behind the frames.
+        // SAFETY: there is no memory behind the frames.
         let frames = unsafe { Frames::new(machine, &layout, free.iter().copied(), storage) }.unwrap();
         frames.validate().unwrap();
         (0..2).for_each(|index| frames.set_reserve(node(index), Zone::Normal, 0));
@@ -38,10 +38,10 @@ proptest! {
         prop_assert_eq!(got, expected);
         held.into_iter().for_each(|frame| frames.free(pinned(), frame));
         frames.drain(pinned());
-        // What boot data and the RAM disk stood on.
+        // The frames of boot data and the RAM disk.
         let mut at = 1 << 20;
         for taken in free.iter().copied().chain([range((1 << 20) + SPAN, (1 << 20) + SPAN)]) {
-            // SAFETY: nobody has these frames.
+            // SAFETY: these frames have no holder.
             let boot = unsafe { FrameRange::assume(range(at, taken.start().get())) };
             frames.free_range(pinned(), boot).unwrap();
             at = taken.end().get();
@@ -55,7 +55,7 @@ proptest! {
 fn memory_comes_later() {
     let frames = frames_over(2, &[(1 << 20, (1 << 20) + 1024, 0), (1 << 21, (1 << 21) + 1024, 1)]);
     let added = memory(&[((1 << 20) + 4096, (1 << 20) + 4096 + 700, 0)])[0];
-    // SAFETY: nothing stands behind the frames.
+    // SAFETY: there is no memory behind the frames.
     unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
     frames.validate().unwrap();
     assert_eq!(frames.zone(node(0), Zone::Normal).unwrap().present, 1724);

@@ -47,7 +47,8 @@ pub(super) fn memory(ranges: &[(u64, u64, usize)]) -> Vec<MemoryRange> {
     ranges.iter().map(range).collect()
 }
 
-/// An allocator over these ranges, all free, with the reserves and guards that it sets; the direct map ends at frame
+/// Returns an allocator over these ranges, all free, with the reserves and guards that it sets; the direct map ends at
+/// frame
 /// `limit`.
 pub(super) fn frames_as_built(cpus: usize, memory: &[MemoryRange], limit: u64) -> Frames<TestMachine> {
     let layout = Layout::new(memory, cpus, Pfn::new(limit)).unwrap();

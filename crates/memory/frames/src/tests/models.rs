@@ -61,13 +61,13 @@ mod whole {
         let range = PfnRange::of_length(Pfn::new(BASE), FRAMES).unwrap();
         let memory = [MemoryRange { frames: range, node: NodeId::FIRST }];
         let layout = Layout::new(&memory, CPUS, Pfn::new(1 << 34)).unwrap();
-        // SAFETY: nothing stands behind the frames.
+        // SAFETY: there is no memory behind the frames.
         let frames = unsafe { Frames::new(machine, &layout, [range], &mut []) }.unwrap();
         frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
         frames
     }
 
-    /// What a CPU does: allocates, passes on, frees what others passed on, asks others to drain.
+    /// Does the work of a CPU: allocates, passes on, frees what others passed on, asks others to drain.
     fn work(
         frames: &Frames<TestMachine>,
         cpu: usize,

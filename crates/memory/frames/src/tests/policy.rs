@@ -17,7 +17,7 @@ const DMA32: (u64, u64, usize) = (0x1000, 0x1400, 0);
 const DIRECT0: (u64, u64, usize) = (1 << 20, (1 << 20) + 0x400, 0);
 const DIRECT1: (u64, u64, usize) = ((1 << 20) + 0x400, (1 << 20) + 0x800, 1);
 
-/// The zones and nodes that requests get frames from, until nothing is left.
+/// Returns the zones and nodes that requests get frames from, until nothing is left.
 fn order_of_places(frames: &Frames<TestMachine>, request: Request) -> Vec<(Zone, usize)> {
     let mut places = Vec::new();
     let mut held = Vec::new();
@@ -146,7 +146,7 @@ impl Reclaimer for Named {
 
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
         self.1.calls.lock().unwrap().push(self.0);
-        // What a reclaimer asks for calls no reclaimer.
+        // A reclaimer's own request calls no reclaimer.
         assert!(self.1.frames.alloc(pinned, Request::new(shortage.order)).is_err());
         if self.0 == "empty" {
             return 0;
@@ -183,7 +183,7 @@ fn reclaimers_are_called_in_order_until_one_helps() {
     for class in [AllocClass::Atomic, AllocClass::Emergency] {
         assert!(frames.alloc(pinned(), Request::FRAME.class(class)).is_err());
     }
-    assert_eq!(lender.calls.lock().unwrap().len(), 7, "these classes call nobody");
+    assert_eq!(lender.calls.lock().unwrap().len(), 7, "these classes call no lender");
     held.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
 

@@ -81,8 +81,8 @@ impl LazyCpu {
         }
     }
 
-    /// Leaves laziness and returns the CPU's duty. Called by the CPU itself, with interrupts off, before it uses anything. Cost where it is
-    /// not lazy: one load of its own line.
+    /// Leaves laziness and returns the CPU's duty. Called by the CPU itself, with interrupts off, before it uses
+    /// anything. Cost where it is not lazy: one load of its own line.
     #[inline(always)]
     pub fn leave(&self) -> Woken {
         // Only this CPU moves the word into or out of Running, so what it reads here is exact as to that.

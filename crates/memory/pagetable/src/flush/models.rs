@@ -2,9 +2,9 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p rhumb-pagetable --lib --release`, and the same with `--cfg shuttle`.
 //!
-//! A CPU caches an entry and reads the frame that it refers to; the flusher changes the entry, flushes, and then *writes*
-//! the frame, as its next owner would. A use through a stale translation is a read that is not ordered before that
-//! write: loom reports the race by itself; under shuttle the frame's content tells.
+//! A CPU caches an entry and reads the frame that it refers to; the flusher changes the entry, flushes, and then
+//! *writes* the frame, as its next owner would. A use through a stale translation is a read that is not ordered before
+//! that write: loom reports the race by itself; under shuttle the frame's content tells.
 
 extern crate std;
 
@@ -28,7 +28,7 @@ use shuttle::thread;
 const OLD: u32 = 1;
 const NEW: u32 = 2;
 
-/// What stands in a frame. Loom watches accesses; shuttle, which checks sequential interleavings, sees the value.
+/// The contents of a frame. Loom watches accesses; shuttle, which checks sequential interleavings, sees the value.
 struct FrameContent {
     #[cfg(loom)]
     watched: loom::cell::UnsafeCell<()>,
@@ -63,7 +63,7 @@ struct World {
     old_frame: FrameContent,
     lazy: Vec<LazyCpu>,
     inbox: Vec<AtomicU32>,
-    /// CPUs that run no more: whoever waits for them would wait for ever.
+    /// CPUs that run no more: a CPU that waits for them would wait endlessly.
     gone: Vec<AtomicU32>,
     /// 1 once the last CPU is among those that run: the others always are.
     online: AtomicU32,
@@ -188,8 +188,8 @@ fn change_while_a_cpu_starts() {
     let starting = {
         let mut walker = Walker { world: Arc::clone(&world), cpu: 1, cached: None };
         thread::spawn(move || {
-            // It has walked nothing so far (`rhumb_smp::start::Starts`). It says that it runs, passes a fence, and drops
-            // what it has read since.
+            // It has walked nothing so far (`rhumb_smp::start::Starts`). It says that it runs, passes a fence, and
+            // drops what it has read since.
             walker.world.online.store(1, Relaxed);
             rhumb_sync::atomic::fence(rhumb_sync::atomic::Ordering::SeqCst);
             walker.cached = None;

@@ -18,7 +18,7 @@ use crate::mapper::{EmptyTables, Mapper};
 use crate::runs::Mapping;
 use crate::sim::{SimSource, SimTables};
 
-/// What a machine was asked to do.
+/// The requests that a machine got.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Asked {
     Local(Vec<PageRun>),
@@ -35,7 +35,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// A machine of so many CPUs, of which these are lazy.
+    /// Returns a machine of so many CPUs, of which these are lazy.
     fn new(cpus: usize, lazy: CpuMask) -> TestMachine<Self> {
         TestMachine::with_tlb(cpus, 1, Self { lazy, asked: Default::default() })
     }
@@ -260,7 +260,8 @@ fn counters_add_up_by_cause() {
     }
 }
 
-/// What each sequence drops of pages that it is asked for, from the manual: (global, others, table entries).
+/// Returns the entries that each sequence drops of pages that it is asked for, from the manual: (global, others, table
+/// entries).
 fn drops(sequence: Sequence, features: FlushFeatures) -> [bool; 3] {
     match sequence {
         Sequence::EachPage | Sequence::InvpcidAll | Sequence::ToggleGlobal => [true; 3],
@@ -301,7 +302,7 @@ fn each_sequence_drops_what_its_scope_names_and_exists() {
     }
 }
 
-/// What was added: (start in pages of 4 KiB, pages of the size, size), or a table, or an empty range.
+/// The parts that were added: (start in pages of 4 KiB, pages of the size, size), or a table, or an empty range.
 #[derive(Clone, Copy, Debug)]
 enum Add {
     Leaf(u64, u64, PageSize),

@@ -13,7 +13,7 @@ use crate::{Config, Slabs};
 pub(super) use rhumb_machine::testing::irqs_off as stretches;
 pub(super) use rhumb_machine::testing::{TestMachine, be_cpu, pinned};
 
-/// A machine's memory, its frames and its object caches. They are lent for ever to each other, and all end together.
+/// A machine's memory, its frames and its object caches. They are lent to each other permanently, and all end together.
 pub(super) struct World {
     pub(super) slabs: &'static Slabs<TestMachine>,
     pub(super) frames: &'static Frames<TestMachine>,
@@ -30,7 +30,7 @@ unsafe impl Sync for World {}
 const FIRST: u64 = 512;
 
 impl World {
-    /// A machine with `frames` frames of memory, half of them on each of two nodes where there are two.
+    /// Returns a machine with `frames` frames of memory, half of them on each of two nodes where there are two.
     pub(super) fn new(frames: u64, nodes: usize, config: Config) -> Self {
         let layout = Layout::from_size_align((frames as usize) << 12, 2 << 20).unwrap();
         // SAFETY: the layout is not empty.
@@ -51,7 +51,7 @@ impl World {
         let descriptors = Box::into_raw(descriptors.into_boxed_slice());
         let machine = TestMachine { base, now_ns: || 7000, ..TestMachine::new(config.cpus, nodes) };
         let free = memory.iter().map(|range| range.frames);
-        // SAFETY: the memory is the process's own and used by nobody; the storage is zero; there is a descriptor for
+        // SAFETY: the memory is the process's own and unused; the storage is zero; there is a descriptor for
         // each frame.
         let made = unsafe {
             Frames::new(machine, &plan, free, storage)
@@ -69,7 +69,7 @@ impl World {
         Self { slabs, frames, memory: (start, layout), storage: storage_at, descriptors }
     }
 
-    /// One CPU, one node, nothing checked.
+    /// Returns a world of one CPU and one node, with nothing checked.
     #[cfg(not(any(loom, shuttle)))]
     pub(super) fn small() -> Self {
         Self::new(4096, 1, Config::new(1))

@@ -18,7 +18,7 @@ const TABLE_BYTES: u64 = 8 << 20;
 const RAM_AT: u64 = 4 << 30;
 const RAM_BYTES: u64 = 16 << 20;
 
-/// What the windows' tables see of the order in which they are written.
+/// The order of writes, as the windows' tables see it.
 #[derive(Default)]
 pub(crate) struct Watch {
     windows: OnceLock<&'static Windows<Hosted, Watched>>,
@@ -94,7 +94,7 @@ impl World {
         self.machine.mmu().unwrap()
     }
 
-    /// A byte of a frame, behind the back of all.
+    /// Returns a byte of a frame, unseen by its owner.
     pub(crate) fn peek(&self, pfn: Pfn, offset: u64) -> u8 {
         // SAFETY: RAM of the machine; the test has no other thread that writes it.
         unsafe { self.machine.direct(pfn.addr()).plus(offset).as_ptr::<u8>().read() }
