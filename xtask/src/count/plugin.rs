@@ -36,12 +36,4 @@ pub(super) fn arguments(library: &Path, report: &Path, memory: bool) -> [String;
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    #[test]
-    fn commas_in_names_are_doubled() {
-        let [_, value] = super::arguments(Path::new("/a,b/c.so"), Path::new("/d"), true);
-        assert_eq!(value, "file=/a,,b/c.so,out=/d,memory=on");
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 //! | [`house`] | an arrow between crates that README's picture does not have, or has and should not |
 //! | [`arrows`] | an arrow from a room of the kernel to one above it; a circle among the modules of a crate |
 //! | [`words`] | words that the six rules of the project's English rule out |
+//! | here | an unresolved merge; tests that are not in a file of their own |
 //!
 //! All of it is text: no file is parsed as more than lines and words, so the check takes a moment and needs no build.
 
@@ -100,7 +101,7 @@ pub(crate) fn check(root: &Path) -> Result<bool> {
 /// Returns everything that the checks find, in the order of the files.
 fn findings(tree: &Tree) -> Vec<Finding> {
     let mut findings = links::findings(tree);
-    findings.extend(conflicts(tree));
+    findings.extend(ruled_out(tree));
     findings.extend(house::findings(tree));
     findings.extend(arrows::findings(tree));
     findings.extend(words::findings(tree));
@@ -108,14 +109,18 @@ fn findings(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Returns the marks that an unresolved merge has left.
-fn conflicts(tree: &Tree) -> impl Iterator<Item = Finding> {
+/// Beginnings of lines that no file has, and what is wrong with them.
+const RULED_OUT: [(&str, &str); 2] = [
+    ("<<<<<<< ", "an unresolved merge"),
+    ("mod tests {", "tests within a file: they belong into a tests.rs beside it (docs/adding.md)"),
+];
+
+/// Returns the lines that begin as no line does.
+fn ruled_out(tree: &Tree) -> impl Iterator<Item = Finding> {
     tree.ending("").flat_map(|(file, text)| {
-        let marks = text.lines().enumerate().filter(|(_, line)| line.starts_with("<<<<<<< "));
-        marks.map(|(index, _)| Finding {
-            file: file.to_owned(),
-            line: index + 1,
-            text: "an unresolved merge".into(),
+        text.lines().enumerate().filter_map(move |(index, line)| {
+            let (_, why) = RULED_OUT.iter().find(|(beginning, _)| line.starts_with(beginning))?;
+            Some(Finding { file: file.to_owned(), line: index + 1, text: (*why).into() })
         })
     })
 }

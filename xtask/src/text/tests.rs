@@ -27,6 +27,16 @@ fn an_unresolved_merge_is_found() {
 }
 
 #[test]
+fn tests_within_a_file_are_found() {
+    let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n}\n";
+    let found = said(findings, &[("a/src/b.rs", text), ("a/src/c.rs", "#[cfg(test)]\nmod tests;\n")]);
+    assert_eq!(
+        found,
+        ["a/src/b.rs:3: tests within a file: they belong into a tests.rs beside it (docs/adding.md)"]
+    );
+}
+
+#[test]
 fn a_link_to_a_missing_file_or_heading_is_found() {
     let page = "[a](b.md) [a](../c.rs)\n[a](b.md#the-end) [a](b.md#no-end)\n```\n[not](looked/at)\n```\n[out](https://example.org)\n";
     let files = [("docs/a.md", page), ("docs/b.md", "## The end\n")];

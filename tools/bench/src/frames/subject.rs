@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use rhumb_hosted::HostedMachine;
-use rhumb_machine::{CpuId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned};
+use rhumb_machine::{CpuId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, impossible};
 
 use crate::driver::Unfit;
 
@@ -34,13 +34,15 @@ impl Region {
         self.machine.enter(CpuId::BOOT, |_| work()).map_err(|error| Unfit(error.to_string()))
     }
 
-    /// Memory right below the region, `bytes` rounded up to frames: for subjects that keep their metadata in the memory
+    /// Returns the memory right below the region, `bytes` rounded up to frames: for subjects that keep their metadata in the memory
     /// that they are given, so that the region itself stays whole.
+    #[cfg_attr(not(feature = "frame-competitors"), allow(dead_code, reason = "competitors alone ask"))]
     pub(crate) fn below(&self, bytes: u64) -> Result<PhysRange, Unfit> {
         let bytes = bytes.next_multiple_of(PageSize::Size4K.bytes());
         let end = self.memory.start();
         match end.get().checked_sub(bytes) {
-            Some(start) => Ok(PhysRange::new(PhysAddr::new(start), end).unwrap_or_default()),
+            Some(start) => Ok(PhysRange::new(PhysAddr::new(start), end)
+                .unwrap_or_else(|| impossible!("{start:#x} is above {end}" => PhysRange::default()))),
             None => Err(Unfit(format!("{bytes} bytes of metadata do not fit below the region"))),
         }
     }
