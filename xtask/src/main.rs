@@ -1,7 +1,7 @@
 //! Builds, runs and tests Rhumb: the one tool for people.
 //!
 //! ```text
-//!   cli       what can be asked            main     who answers
+//!   cli       commands and options         main     which module answers
 //!   host      what this machine has        setup    what is missing, and getting it
 //!   build     the kernel's ELF file        symbols  names for its backtraces
 //!   kasan     instrumenting it             tsan     instrumenting the host's tests

@@ -67,7 +67,7 @@ impl fmt::Display for Counters {
     }
 }
 
-/// One CPU's own counters: only its thread adds, anybody may read.
+/// One CPU's own counters: only its thread adds, any thread may read.
 #[derive(Debug, Default)]
 pub(crate) struct CpuCounters {
     local_flushes: AtomicU64,

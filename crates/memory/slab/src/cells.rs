@@ -1,7 +1,7 @@
 //! Memory for this crate's own records: frames cut into cells of 64 bytes to 2 KiB. A leaf where `unsafe` lives.
 //!
 //! Slab headers, magazines and caches' records live here, so that no path of an object cache allocates from an object
-//! cache (I10). A frame's free cells are the bits of its descriptor's private word. Frames with a free cell stand in a
+//! cache (I10). A frame's free cells are the bits of its descriptor's private word. Frames with a free cell are in a
 //! list whose links are in the frame's lowest free cell; a frame with none costs nothing but its descriptor. One wholly
 //! free frame is kept for each size, others go back at once.
 
@@ -57,7 +57,7 @@ impl Cells {
         Some((self.pools.get((size / SMALLEST).trailing_zeros() as usize)?, size))
     }
 
-    /// Memory of at least `bytes`, aligned to its size; what stands in it is stale.
+    /// Memory of at least `bytes`, aligned to its size; its contents are stale.
     pub(crate) fn alloc<M: Machine>(
         &self,
         memory: &Memory<M>,
@@ -94,7 +94,7 @@ impl Cells {
     /// Takes memory back.
     ///
     /// # Safety
-    /// It came from [`Cells::alloc`] with this size, and nobody uses it any more.
+    /// It came from [`Cells::alloc`] with this size, and no code uses it any more.
     pub(crate) unsafe fn free<M: Machine>(
         &self,
         memory: &Memory<M>,
@@ -152,7 +152,7 @@ impl Pool {
         memory.descriptor(frame).map_or(0, DescriptorView::private)
     }
 
-    /// The links of a frame that is in the list.
+    /// Returns the links of a frame that is in the list.
     fn links<M: Machine>(memory: &Memory<M>, frame: usize, size: usize) -> *mut Links {
         let lowest = Self::mask(memory, frame).trailing_zeros() as usize;
         core::ptr::with_exposed_provenance_mut(frame + lowest * size)

@@ -25,7 +25,7 @@ const ZONE_OUT: u8 = 0xcc;
 const POISON: u8 = 0x6b;
 const POISON_END: u8 = 0xa5;
 
-/// How an object stands.
+/// The state of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     Out,
@@ -62,7 +62,7 @@ pub(crate) struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    /// The slot of `object`.
+    /// Returns the slot of `object`.
     ///
     /// # Safety
     /// It is an object of this cache, whose slab lives.
@@ -98,7 +98,7 @@ impl<'a> Slot<'a> {
         unsafe { self.start.add(from as usize).write_bytes(byte, (to - from) as usize) };
     }
 
-    /// The first byte of `from..to` that is not `byte`, counted from the object's start.
+    /// Returns the first byte of `from..to` that is not `byte`, counted from the object's start.
     fn differs(&self, from: u32, to: u32, byte: u8) -> Option<i32> {
         // SAFETY: within the slot, which is the caller's.
         let wrong = |&at: &u32| unsafe { self.start.add(at as usize).read() } != byte;
@@ -134,7 +134,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// Who allocated it.
+    /// Returns the caller that allocated it.
     pub(crate) fn allocated(&self) -> Option<Track> {
         self.track(0)
     }
@@ -324,7 +324,7 @@ impl<M: Machine> Slabs<M> {
         self.set_memory_use(slot.start, slot.record.shape.slot_bytes as usize, MemoryUse::Allowed);
     }
 
-    /// Ends that: the object is `object` now, what is around it nobody's.
+    /// Ends that: the object is `object` now, the room around it has no owner.
     pub(crate) fn close(&self, slot: &Slot<'_>, object: MemoryUse) {
         self.set_memory_use(slot.start, slot.record.shape.slot_bytes as usize, MemoryUse::RedZone);
         self.set_memory_use(slot.object(), slot.record.shape.object_bytes as usize, object);

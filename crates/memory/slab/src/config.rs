@@ -5,7 +5,7 @@ use rhumb_frames::Owner;
 use crate::check::{CallSite, CheckList};
 use crate::fault::Report;
 
-/// What the allocator is told about its machine.
+/// The facts about its machine that the allocator is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// CPUs that there can be, whether they run yet or not: ids are below this.
@@ -16,14 +16,14 @@ pub struct Config {
     pub owner: Owner,
     /// Which caches are checked.
     pub checks: CheckList,
-    /// Where the caller of an allocation or a free stands: for caches that keep their users.
+    /// Returns the call site of an allocation or a free: for caches that keep their users.
     pub call_site: fn() -> CallSite,
     /// Told of each fault. It must not allocate from here.
     pub report: fn(&Report),
 }
 
 impl Config {
-    /// One node, nothing checked, nobody told.
+    /// Returns one node, nothing checked, no report.
     pub const fn new(cpus: usize) -> Self {
         Self {
             cpus,

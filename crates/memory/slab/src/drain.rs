@@ -233,7 +233,7 @@ impl<M: Machine> Slabs<M> {
 
     /// Returns the name of the cache with this number.
     fn name_of(&self, id: u16) -> Name {
-        self.registry.name(self.machine().irq_off(), id).unwrap_or_else(Self::nobody)
+        self.registry.name(self.machine().irq_off(), id).unwrap_or_else(Self::no_cache)
     }
 
     /// Tells of a free that is not done.

@@ -8,7 +8,7 @@ use crate::check::Track;
 use crate::magazine::Round;
 use crate::spec::Name;
 
-/// What is wrong with an object or with its free.
+/// The fault of an object or of its free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// It is in no slab.
@@ -45,16 +45,16 @@ pub struct Report {
     pub cache: Name,
     /// The object.
     pub object: VirtAddr,
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
-    /// Who allocated it, where the cache keeps that.
+    /// The caller that allocated it, where the cache keeps that.
     pub allocated: Option<Track>,
-    /// Who freed it, where the cache keeps that.
+    /// The caller that freed it, where the cache keeps that.
     pub freed: Option<Track>,
 }
 
 impl Report {
-    /// A fault of an object whose users are not known.
+    /// Returns a fault of an object whose users are not known.
     pub(crate) fn of(cache: Name, object: Round, fault: Fault) -> Self {
         Self { cache, object: VirtAddr::new(object.addr().get() as u64), fault, allocated: None, freed: None }
     }

@@ -1,4 +1,5 @@
-//! Objects past the classes: whole frames, found again through the first one's descriptor; no other descriptor is touched. A leaf where `unsafe` lives.
+//! Objects past the classes: whole frames, found again through the first one's descriptor; no other descriptor is
+//! touched. A leaf where `unsafe` lives.
 //!
 //! Below 2 MiB a block is cut to the frames that the object needs, and the rest goes back at once: at most a ninth is
 //! lost above 32 KiB. From 2 MiB on a block stays whole: cutting it would break a large page.
@@ -54,7 +55,7 @@ impl<M: Machine> Slabs<M> {
     /// Gives back what [`Slabs::alloc_unusual`] gave.
     ///
     /// # Safety
-    /// It came with this layout, and nobody uses it any more.
+    /// It came with this layout, and no code uses it any more.
     #[cold]
     #[inline(never)]
     pub(crate) unsafe fn free_unusual(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
@@ -92,11 +93,11 @@ impl<M: Machine> Slabs<M> {
     /// Gives a large object back.
     ///
     /// # Safety
-    /// It came from [`Slabs::alloc_large`], and nobody uses it any more.
+    /// It came from [`Slabs::alloc_large`], and no code uses it any more.
     pub(crate) unsafe fn free_large(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
         let frames = self.large_frames_of(object);
         if frames == 0 {
-            return self.report(None, &Report::of(Self::nobody(), object, Fault::Foreign));
+            return self.report(None, &Report::of(Self::no_cache(), object, Fault::Foreign));
         }
         self.large_frames.fetch_sub(frames, Relaxed);
         match Order::holding(frames) {
@@ -107,7 +108,7 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// How many frames a large object has; 0 where it is none.
+    /// Returns how many frames a large object has; 0 where it is none.
     pub(crate) fn large_frames_of(&self, object: NonNull<u8>) -> u64 {
         self.memory.private(object.addr().get(), PageType::Large).unwrap_or(0)
     }

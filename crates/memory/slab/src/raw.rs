@@ -56,7 +56,8 @@ impl<M: Machine> RawCache<M> {
         Ok(Self { slabs, record })
     }
 
-    /// An object. Its content is stale. From the CPU's magazine: no lock, no locked operation, no shared line; about 2 ns.
+    /// Returns an object. Its content is stale. From the CPU's magazine: no lock, no locked operation, no shared line;
+    /// about 2 ns.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
@@ -68,7 +69,7 @@ impl<M: Machine> RawCache<M> {
     /// Gives an object back.
     ///
     /// # Safety
-    /// It is an object of this cache, and nobody uses it any more.
+    /// It is an object of this cache, and no code uses it any more.
     #[inline]
     pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
         // SAFETY: the caller's promise.
@@ -80,7 +81,7 @@ impl<M: Machine> RawCache<M> {
         self.record.shape.object_bytes as usize
     }
 
-    /// The allocator that it belongs to.
+    /// Returns the allocator that it belongs to.
     pub const fn slabs(&self) -> &'static Slabs<M> {
         self.slabs
     }
@@ -98,7 +99,8 @@ impl<M: Machine> RawCache<M> {
         if slabs.registry.retire(&slabs.memory, record).is_err() {
             return Err((self, DestroyError::Busy));
         }
-        // SAFETY: the handle is the caller's alone, so that no CPU uses the cache; it is retired, so that none walks it.
+        // SAFETY: the handle is the caller's alone, so that no CPU uses the cache; it is retired, so that none walks
+        // it.
         unsafe { slabs.drain_whole(record, pinned) };
         if let Some(in_use) = slabs.in_use(record) {
             slabs.registry.restore(&slabs.memory, record);

@@ -4,7 +4,7 @@
 //!   cell or block:  | Record | node 0 | node 1 | ... |
 //!   lines:          | CPU 0: line of cache 0 | of cache 1 | ... | CPU 1: line of cache 0 | ... |
 //! ```
-//! The lines of all caches stand together, by CPU and number of the cache: who allocates by size knows the line without
+//! The lines of all caches lie together, by CPU and number of the cache: an allocation by size finds the line without
 //! a look at the record.
 
 use core::ptr::NonNull;
@@ -57,7 +57,7 @@ unsafe impl Send for Lines {}
 pub(crate) struct CacheLines(Lines);
 
 impl CacheLines {
-    /// The line of `cpu`.
+    /// Returns the line of `cpu`.
     #[inline(always)]
     pub(crate) fn line(&self, cpu: CpuId) -> Option<&CpuLine> {
         // SAFETY: there is one for each CPU, written when the cache was made.
@@ -85,17 +85,17 @@ impl Lines {
     /// No cache with this number, which is below [`MAX_CACHES`], lives.
     unsafe fn clear(self, cache: usize) {
         for cpu in 0..self.cpus {
-            // SAFETY: there is a line for each CPU and number; the caller's promise that nobody uses it.
+            // SAFETY: there is a line for each CPU and number; the caller's promise that no code uses it.
             unsafe { self.first.add(cpu * MAX_CACHES + cache).write(CpuLine::new()) };
         }
     }
 
-    /// The memory that they were placed in.
+    /// Returns the memory that they were placed in.
     pub(crate) const fn memory(self) -> NonNull<u8> {
         self.first.cast()
     }
 
-    /// The lines of the cache with this number.
+    /// Returns the lines of the cache with this number.
     ///
     /// # Safety
     /// A cache with this number lives, and they are used no longer than it does.
@@ -117,12 +117,12 @@ pub(crate) struct Record {
     magazine_size: AtomicU32,
     /// Slabs made so far: the colour of the next.
     pub(crate) turn: AtomicU32,
-    /// Who walks through the registry and works on this cache now; it is not given up meanwhile.
+    /// The number of walks through the registry that work on this cache now; it is not given up meanwhile.
     pub(crate) walkers: AtomicU32,
     pub(crate) quarantine: Lock<Quarantine>,
     /// Objects and frees that were refused.
     pub(crate) faults: AtomicU64,
-    /// Slabs given back because somebody asked.
+    /// Slabs given back on request.
     pub(crate) reclaimed: AtomicU64,
 }
 
@@ -176,13 +176,13 @@ impl Record {
         }
     }
 
-    /// The line of `cpu`.
+    /// Returns the line of `cpu`.
     #[inline(always)]
     pub(crate) fn line(&self, cpu: CpuId) -> Option<&CpuLine> {
         self.lines.line(cpu)
     }
 
-    /// All lines.
+    /// Returns all lines.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &CpuLine> {
         (0..self.setup.cpus).filter_map(|cpu| self.line(CpuId::new(cpu)?))
     }
@@ -200,7 +200,7 @@ impl Record {
         lock.lock(irq_off)
     }
 
-    /// The record's own memory.
+    /// Returns the record's own memory.
     pub(crate) fn cell(&self) -> NonNull<u8> {
         NonNull::from(self).cast()
     }

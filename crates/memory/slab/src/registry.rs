@@ -1,10 +1,10 @@
 //! The caches that there are, by number.
 //!
-//! Making a cache takes a cell for its records, never an object (I10). A number is taken from before its cache's records
-//! are written until after they are given back: no two caches have one number, and so no two the same lines. A cache is
-//! in the table only while it may be walked (by reclaim, by a tick, by a report). A walker counts itself in under the
-//! lock; a cache that has a walker is not given up ([`Registry::retire`] refuses, and does not wait: the walker may be
-//! what the caller interrupted).
+//! Making a cache takes a cell for its records, never an object (I10). A number is taken from before its cache's
+//! records are written until after they are given back: no two caches have one number, and so no two the same lines. A
+//! cache is in the table only while it may be walked (by reclaim, by a tick, by a report). A walker counts itself in
+//! under the lock; a cache that has a walker is not given up ([`Registry::retire`] refuses, and does not wait: the
+//! walker may be what the caller interrupted).
 
 use rhumb_frames::AllocClass;
 use rhumb_machine::{Machine, Pinned};
@@ -28,7 +28,7 @@ pub(crate) struct Registry {
     pub(crate) lines: Lines,
 }
 
-/// What the registry's lock protects.
+/// The table that the registry's lock protects.
 struct Table {
     /// A bit for each number that is taken.
     taken: [u64; MAX_CACHES / WORD_BITS],
@@ -146,7 +146,8 @@ impl Registry {
     /// Gives back the records and the number of a cache.
     ///
     /// # Safety
-    /// It was retired, or nothing has walked it ever; it has no slabs and no magazines, and the caller is its last user.
+    /// It was retired, or nothing has walked it ever; it has no slabs and no magazines, and the caller is its last
+    /// user.
     pub(crate) unsafe fn forget<M: Machine>(
         &self,
         memory: &Memory<M>,

@@ -45,7 +45,7 @@ pub struct CacheReport {
     pub reclaimed_frames: u64,
     /// Faults seen.
     pub faults: u64,
-    /// What it is checked for.
+    /// Its checks.
     pub checks: Checks,
 }
 
@@ -84,7 +84,7 @@ pub struct Totals {
 /// Objects that are in use, of one call site; or one object, where the call site is not known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LeakSite {
-    /// Who allocated them.
+    /// The call site that allocated them.
     pub site: CallSite,
     /// One of them.
     pub object: VirtAddr,
@@ -106,7 +106,7 @@ pub const NAMED_SITES: usize = 8;
 pub struct InUse {
     /// How many.
     pub objects: u64,
-    /// Who has them, as far as it is known: by call site where the cache keeps its users, else by object.
+    /// Their users, as far as they are known: by call site where the cache keeps its users, else by object.
     pub owners: ArrayVec<LeakSite, NAMED_SITES>,
 }
 
@@ -173,8 +173,9 @@ impl<M: Machine> Slabs<M> {
         sum
     }
 
-    /// Who has objects of a cache. Objects in magazines count as in use unless the cache is checked or was drained. The
-    /// node's lock is held for as long as it takes to look at 64 slots, or to find [`NAMED_SITES`] objects.
+    /// Returns the users of a cache's objects. Objects in magazines count as in use unless the cache is checked or was
+    /// drained. The node's lock is held for as long as it takes to look at 64 slots, or to find [`NAMED_SITES`]
+    /// objects.
     pub(crate) fn in_use(&self, record: &Record) -> Option<InUse> {
         let mut in_use = InUse { objects: 0, owners: ArrayVec::new() };
         for index in 0..record.node_count() {

@@ -90,21 +90,21 @@ impl<M: Machine> Slabs<M> {
         })
     }
 
-    /// The machine.
+    /// Returns the machine.
     #[inline(always)]
     pub const fn machine(&self) -> &'static M {
         self.memory.machine()
     }
 
-    /// The cache for objects of `layout`; `None` for what comes straight from frames.
+    /// Returns the cache for objects of `layout`; `None` for what comes straight from frames.
     pub(crate) fn class(&self, layout: Layout) -> Option<&'static Record> {
         self.classes.get(class::holding(layout)?).copied()
     }
 
-    /// The lines of a class.
+    /// Returns the lines of a class.
     #[inline(always)]
     fn class_lines(&self, class: usize) -> CacheLines {
-        // SAFETY: the classes' caches were made first, so that their numbers are the classes', and live for ever.
+        // SAFETY: the classes' caches were made first, so that their numbers are the classes', and live permanently.
         unsafe { self.registry.lines.of(class) }
     }
 
@@ -137,7 +137,7 @@ impl<M: Machine> Slabs<M> {
     /// Gives memory back.
     ///
     /// # Safety
-    /// It came from [`Slabs::alloc`] with this layout, and nobody uses it any more.
+    /// It came from [`Slabs::alloc`] with this layout, and no code uses it any more.
     #[inline]
     pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
         let Some(number) = class::quickly(layout) else {
@@ -155,7 +155,7 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// An object of a cache.
+    /// Returns an object of a cache.
     #[inline(always)]
     pub(crate) fn alloc_from(
         &self,
@@ -169,14 +169,14 @@ impl<M: Machine> Slabs<M> {
     /// Gives an object of a cache back.
     ///
     /// # Safety
-    /// The object is of this cache, and nobody uses it any more.
+    /// The object is of this cache, and no code uses it any more.
     #[inline(always)]
     pub(crate) unsafe fn free_to(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
         // SAFETY: the caller's promise.
         unsafe { self.free_at(record.line(self.cpu(pinned)), || record, pinned, object) }
     }
 
-    /// The common path of every cache: the record is looked at where the line does not do.
+    /// Returns the common path of every cache: the record is looked at where the line does not do.
     #[inline(always)]
     fn alloc_at(
         &self,
@@ -192,10 +192,10 @@ impl<M: Machine> Slabs<M> {
         self.alloc_slow(record(), pinned, class)
     }
 
-    /// The common path of every cache.
+    /// Returns the common path of every cache.
     ///
     /// # Safety
-    /// The object is of this cache, and nobody uses it any more.
+    /// The object is of this cache, and no code uses it any more.
     #[inline(always)]
     unsafe fn free_at(
         &self,
@@ -223,7 +223,8 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// The CPU that the token proves. A token of another machine proves nothing here, and is refused by a panic.
+    /// Returns the CPU that the token proves. A token of another machine proves nothing here, and is refused by a
+    /// panic.
     #[inline(always)]
     pub(crate) fn cpu(&self, pinned: Pinned<'_>) -> CpuId {
         self.machine().cpu_of(pinned)
@@ -240,8 +241,8 @@ impl<M: Machine> Slabs<M> {
         (self.config.report)(report);
     }
 
-    /// The name for what belongs to no cache.
-    pub(crate) fn nobody() -> Name {
+    /// Returns the name for what belongs to no cache.
+    pub(crate) fn no_cache() -> Name {
         Name::new("large")
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use arrayvec::ArrayString;
 use rhumb_frames::{AllocClass, Zone};
 
-/// What a cache is asked to be.
+/// The description of a cache that is to be made.
 #[derive(Clone, Copy)]
 #[must_use]
 pub struct CacheSpec<'a> {
@@ -37,12 +37,12 @@ impl<'a> CacheSpec<'a> {
         self.align(64)
     }
 
-    /// Its slabs are of this class: [`AllocClass::Atomic`] for what interrupt handlers allocate.
+    /// Returns its slabs are of this class: [`AllocClass::Atomic`] for what interrupt handlers allocate.
     pub const fn class(self, class: AllocClass) -> Self {
         Self { class, ..self }
     }
 
-    /// Its slabs are in this zone or below.
+    /// Returns its slabs are in this zone or below.
     pub const fn ceiling(self, zone: Zone) -> Self {
         Self { ceiling: zone, ..self }
     }

@@ -1,4 +1,5 @@
-//! The exact check of every structure: what tests and the monitor call. Slow, but in small steps; the machine may go on.
+//! The exact check of every structure: what tests and the monitor call. Slow, but in small steps; the machine may go
+//! on.
 
 use core::fmt;
 
@@ -13,12 +14,12 @@ use crate::slab::SlabRef;
 use crate::slabs::Slabs;
 use crate::spec::Name;
 
-/// What does not fit together.
+/// The things that do not fit together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inconsistency {
     /// A slab's count of free slots (the second) is not that of its bits (the third).
     FreeCount(Name, u32, u32),
-    /// A slab stands in the first bin and belongs in the second.
+    /// A slab is in the first bin and belongs in the second.
     WrongBin(Name, usize, usize),
     /// A slab's neighbours in its bin do not agree with it.
     Links(Name),
@@ -41,7 +42,7 @@ impl fmt::Display for Inconsistency {
                 write!(f, "{name}: a slab counts {count} free slots and has {bits}")
             }
             Self::WrongBin(name, is, should) => {
-                write!(f, "{name}: a slab of bin {should} stands in bin {is}")
+                write!(f, "{name}: a slab of bin {should} is in bin {is}")
             }
             Self::Links(name) => write!(f, "{name}: a list of slabs is broken"),
             Self::NodeCount(name, count, is) => write!(f, "{name}: a node counts {count} and has {is}"),
@@ -62,9 +63,9 @@ impl fmt::Display for Inconsistency {
 impl core::error::Error for Inconsistency {}
 
 impl<M: Machine> Slabs<M> {
-    /// Checks every cache: its slabs, its depots, and this CPU's magazines. Other CPUs' magazines are theirs, and are not
-    /// looked at: each CPU checks its own. Other CPUs may go on meanwhile; the counts of a node are compared only if
-    /// nothing happened in it since the walk began. Cost: reads every header, one at each visit to its node's lock.
+    /// Checks every cache: its slabs, its depots, and this CPU's magazines. Other CPUs' magazines are theirs, and are
+    /// not looked at: each CPU checks its own. Other CPUs may go on meanwhile; the counts of a node are compared only
+    /// if nothing happened in it since the walk began. Cost: reads every header, one at each visit to its node's lock.
     ///
     /// # Errors
     /// The first thing that does not fit.

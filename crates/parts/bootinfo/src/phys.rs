@@ -1,8 +1,8 @@
 //! Reading physical memory that firmware or a loader filled.
 //!
 //! Everything a loader or the firmware leaves is a pointer to a structure that says its own size. None of it is
-//! trusted: each piece is asked of [`PhysMemory`], which refuses what is not there, and read through `Fields`, which
-//! refuses what lies past the piece's end.
+//! trusted: each piece is asked of [`PhysMemory`], which refuses memory that is not there, and read through `Fields`,
+//! which refuses bytes past the piece's end.
 
 use core::fmt;
 

@@ -13,9 +13,9 @@
 //! and gives the slot an even sequence. No step waits. A CPU normally writes only to its own ring, but a handler (an
 //! interrupt, an NMI, the panic report) may cut in between any two steps of a writer on the same CPU, and early in
 //! boot CPUs share a ring. What holds then:
-//! - Two writers never store to one slot at the same time: who finds it claimed, or newer than its own ticket, takes
-//!   the next ticket, and the record that would have lain there is counted as skipped. A handler meets a claimed slot
-//!   only when it has logged a whole ring's worth.
+//! - Two writers never store to one slot at the same time: a writer that finds it claimed, or newer than its own
+//!   ticket, takes the next ticket, and the record that would have lain there is counted as skipped. A handler meets a
+//!   claimed slot only when it has logged a whole ring's worth.
 //! - A reader sees a record whole or not at all: it reads the sequence before and after the words. Fences pair as in
 //!   H. Boehm, "Can seqlocks get along with programming language memory models?" (MSPC 2012): if a reader saw any word
 //!   of a later writer, its second look sees that writer's sequence.
@@ -65,7 +65,7 @@ impl Slot {
         // Acquire: the words of the writer before lie behind us.
         let claimed =
             self.sequence.compare_exchange(found, writing(ticket), Ordering::Acquire, Ordering::Relaxed);
-        // Release: who sees a word that we store sees our claim.
+        // Release: a reader that sees a word of ours sees our claim.
         fence(Ordering::Release);
         claimed.is_ok()
     }

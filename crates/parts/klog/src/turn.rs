@@ -1,8 +1,8 @@
 //! [`Turn`]: one CPU at a time does what several ask for, and none of them waits.
 //!
-//! A CPU asks, and then does the work if no other one is at it. The one that is at it looks again afterwards, so
-//! whatever was asked for meanwhile is done, too: by it. What the work is, and what it has to do, is found elsewhere
-//! (in the rings, for a console); asking twice while it waits is asking once.
+//! A CPU asks for the work, and then does it if no other CPU is at it. A CPU that is at it looks again afterwards, so
+//! it also does the work that was asked for meanwhile. The work itself is found elsewhere (in the rings, for a
+//! console); asking twice while it waits is asking once.
 //!
 //! **Proof.** One word holds both: that the turn is taken, and that something is wanted. A CPU A that asks sets the
 //! second bit, and goes away only where it finds the first one set. Then the holder B clears the first bit later in the

@@ -46,7 +46,7 @@ impl<C> Monitor<C> {
         self.commands.add(more);
     }
 
-    /// Changes who types; before [`Monitor::start`].
+    /// Changes the kind of user; before [`Monitor::start`].
     pub const fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
     }

@@ -1,6 +1,6 @@
 //! [`Output`]: where commands write.
 //!
-//! A console that fails to take text cannot tell anybody, so writing returns nothing: `write!(out, ...);` and
+//! A console that fails to take text has no one to tell, so writing returns nothing: `write!(out, ...);` and
 //! `writeln!(out, ...);` work on an [`Output`] without a result to handle. Lines end in `\n`; the device adds the
 //! carriage return where its terminal needs one.
 

@@ -62,7 +62,7 @@ impl<T> Renewed<T> {
 
     /// Returns the value of this generation.
     ///
-    /// The caller is the only one who reaches the value now: it holds its lock, or it is its CPU.
+    /// The caller alone reaches the value now: it holds its lock, or it is its CPU.
     #[inline]
     pub(crate) fn get(&self) -> *mut T {
         let generation = GENERATION.load(Ordering::Relaxed);

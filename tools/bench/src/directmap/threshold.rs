@@ -2,7 +2,7 @@
 //!
 //! The host drops up to 33 pages one by one, and everything beyond (its default). So around that number the time of
 //! taking the right to write away shows what an `invlpg` costs (the slope up to it, less the slope beyond), and the
-//! time of a walk through a working set afterwards what a full flush costs those who come after it (the step at it).
+//! time of a walk through a working set afterwards the cost of a full flush for the code after it (the step at it).
 
 use std::hint::black_box;
 

@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     Floor,
 }
 
-/// The memory that a subject without a host's memory manages, and who will use it.
+/// The memory that a subject without a host's memory manages, and its users.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     machine: &'static HostedMachine,

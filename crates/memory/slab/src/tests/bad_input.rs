@@ -1,4 +1,4 @@
-//! What is refused, and with what.
+//! Refusals, and their errors.
 
 use core::alloc::Layout;
 use std::vec::Vec;

@@ -12,7 +12,7 @@
 //! | `layout` | bytes as the structures of the crate `acpi` |
 //! | `finding` | what can be wrong |
 //!
-//! A table that is missing, cut or garbled costs what it would have told, and no more: without a MADT there is the boot
+//! A table that is missing, cut or garbled costs its own information, and no more: without a MADT there is the boot
 //! CPU alone, without an SRAT there is one node, without a FADT no power-off. There is no error here, only findings.
 //!
 //! The crate `acpi` gives the layouts of the MADT's entries and the FADT, and the meaning of the FADT's fields over its

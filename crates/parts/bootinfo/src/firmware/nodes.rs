@@ -12,7 +12,7 @@
 //!
 //! Firmware lists ranges of one domain twice, lets them overlap, and ends them within a frame. Nothing of that costs
 //! memory, because the ranges say only which node is near: borders are rounded down to whole frames, ranges of one
-//! domain are joined, and what two domains claim belongs to the one that was named first.
+//! domain are joined, and memory that two domains claim belongs to the domain that was named first.
 //!
 //! The firmware's domains are numbers of 32 bits with gaps; nodes are dense. Domains become nodes in ascending order,
 //! so that domain 0 is node 0 wherever there is one.

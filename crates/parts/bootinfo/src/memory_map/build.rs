@@ -1,7 +1,7 @@
 //! From the firmware's entries to disjoint regions.
 //!
-//! Entries come in any order and may overlap; the result is what an observer would see who asks each byte for its kind,
-//! where the most restrictive of all the answers counts. The sweep below does just that, byte by byte in principle:
+//! Entries come in any order and may overlap; the result is that of asking each byte for its kind,
+//! where the most restrictive answer counts. The sweep below does just that, byte by byte in principle:
 //! from each point it goes on to the nearest one where any answer could change. With n entries that is at most 2n
 //! points of a few times n comparisons each, a million and a half at the very worst, once.
 //!

@@ -18,7 +18,7 @@
 //! which is only partly RAM is not used. Reservations round *outward*, so that a frame which is partly taken is taken.
 //!
 //! Why not split the regions on each reservation (as E820 tables do): "is it RAM" and "is it free" are asked by
-//! different people (direct map, allocator), and the first answer must not change when the second does.
+//! different parts (direct map, allocator), and the first answer must not change when the second does.
 
 use arrayvec::ArrayVec;
 use rhumb_machine::{PageSize, PhysAddr, PhysRange};
