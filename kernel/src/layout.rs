@@ -46,7 +46,7 @@ pub fn direct_map_base() -> VirtAddr {
 
 /// The direct map's addresses on this machine.
 pub fn direct_map() -> VirtRange {
-    rhumb_directmap::window(levels())
+    rhumb_directmap::address_range(levels())
 }
 
 /// The lower half.

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use core::fmt;
 
 use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
-use rhumb_directmap::{BuildError, DirectMapError, Plan, Request};
+use rhumb_directmap::{BuildError, DirectMapError, Plan, PlanRequest};
 use rhumb_machine::{Block, CpuId, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
     Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables, Root,
@@ -211,7 +211,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
         Levels::Five => layout::DIRECT_MAP_5,
     };
     let before = clock::ticks();
-    let plan = Plan::new(&Request {
+    let plan = Plan::new(&PlanRequest {
         base,
         levels: wanted.levels,
         ram: ram.iter().copied(),

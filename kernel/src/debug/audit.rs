@@ -35,7 +35,7 @@ fn run_audit(boot: &Boot, report: impl FnMut(Finding)) -> AuditSummary {
     Audit {
         roots: &roots,
         ram: ram.iter().copied(),
-        direct_map: Some(DirectMapRule { window: layout::direct_map(), base: boot.direct_map.base }),
+        direct_map: Some(DirectMapRule { range: layout::direct_map(), base: boot.direct_map.base }),
         aliases: &[],
     }
     .run(tables::reader(), report)

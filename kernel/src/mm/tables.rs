@@ -14,7 +14,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use rhumb_directmap::{DirectMap, Standing};
+use rhumb_directmap::{BootMap, DirectMap};
 use rhumb_machine::{Machine, Pfn, VirtAddr};
 use rhumb_pagetable::{Entry, Levels, Root, TableEntry, TableMemory, Walk};
 use rhumb_tableguard::{Key, KeyedTables, TableStore, WindowedTables};
@@ -261,8 +261,8 @@ pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Op
 ///
 /// # Safety
 /// `standing` says how the map is, in the kernel's tree.
-pub unsafe fn hand_over(standing: Standing, rules: KernelRules) {
-    WRITER.lock().writer = Writer::Map(DirectMap::new(standing, DirectTables(Way::BOOT), rules));
+pub unsafe fn hand_over(boot_map: BootMap, rules: KernelRules) {
+    WRITER.lock().writer = Writer::Map(DirectMap::new(boot_map, DirectTables(Way::BOOT), rules));
 }
 
 /// The walk that a CPU makes for `address`.

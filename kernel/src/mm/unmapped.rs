@@ -16,7 +16,7 @@ use rhumb_directmap::OwnerId;
 use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
 use rhumb_machine::{Machine, Order, Pinned};
 use rhumb_pagetable::{FlushCause, FlushStats};
-use rhumb_unmapped::{Account, Home, Limits, PoolError, Refused, Shelf, UnmappedPool};
+use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, Refused, UnmappedPool};
 use rhumb_windows::copy::CopyError;
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -38,7 +38,7 @@ use crate::facts::Boot;
 pub const HOLDERS: [Holder; 4] = [Holder::Monitor, Holder::Stress, Holder::SelfTest, Holder::Count];
 
 static POOL: Once<UnmappedPool<KernelHome>> = Once::new();
-/// The shelf has them for good.
+/// The lists has them for good.
 static ACCOUNTS: SpinMutex<[Account; Holder::END]> = SpinMutex::new([const { Account::CLOSED }; Holder::END]);
 static RECLAIMER: Registration = &SpareBlocks;
 
@@ -75,7 +75,12 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     let owner = Changer::UnmappedPool.id().ok_or(StartError::NoOwner)?;
     let pool = POOL.call_once(|| {
         let accounts = SpinMutexGuard::leak(ACCOUNTS.lock());
-        UnmappedPool::new(KernelHome { frames, windows, owner, shelf: IrqMutex::new(Shelf::new(accounts)) })
+        UnmappedPool::new(KernelHome {
+            frames,
+            windows,
+            owner,
+            lists: IrqMutex::new(BlockLists::new(accounts)),
+        })
     });
     for holder in HOLDERS {
         set_limits(pool, holder, Limits::NONE).map_err(StartError::Account)?;
@@ -167,10 +172,10 @@ pub struct KernelHome {
     frames: &'static Frames<KernelMachine>,
     windows: &'static KernelWindows,
     owner: OwnerId,
-    shelf: IrqMutex<Shelf>,
+    lists: IrqMutex<BlockLists>,
 }
 
-// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the shelf in it is
+// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the lists in it is
 // the pool's alone; no other part of the kernel changes the map as `Changer::UnmappedPool`; `zero` clears each page
 // through a window; `cpu::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
 unsafe impl Home for KernelHome {
@@ -192,12 +197,12 @@ unsafe impl Home for KernelHome {
         tables::try_with_direct_map(act)
     }
 
-    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
-        act(&mut self.shelf.lock())
+    fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A {
+        act(&mut self.lists.lock())
     }
 
-    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
-        self.shelf.try_lock().map(|mut shelf| act(&mut shelf))
+    fn try_with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> Option<A> {
+        self.lists.try_lock().map(|mut lists| act(&mut lists))
     }
 
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {

@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rhumb_directmap::{
-    At, Batch, Cause, Change, DirectMap, Held, Limits, OffLimits, OwnerName, Plan, RECORDS_PER_PAGE,
-    RecordPage, Request, Standing, window,
+    At, Batch, BootMap, Cause, Change, DirectMap, Hold, Limits, OffLimits, OwnerName, Plan, PlanRequest,
+    RECORDS_PER_PAGE, RecordPage, address_range,
 };
 use rhumb_machine::{CpuId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, Entry, Levels, OutOfTables, Root, TableMemory, TableSource};
@@ -49,8 +49,8 @@ const RAM_BYTES: u64 = 32 << 30;
 
 fn map() -> Map {
     let ram = [PhysRange::new(PhysAddr::new(0), PhysAddr::new(RAM_BYTES)).unwrap()];
-    let (levels, base) = (Levels::Four, window(Levels::Four).start());
-    let request = Request {
+    let (levels, base) = (Levels::Four, address_range(Levels::Four).start());
+    let request = PlanRequest {
         base,
         levels,
         ram: ram.iter().copied(),
@@ -63,9 +63,8 @@ fn map() -> Map {
     let mut memory = Tables { tables: vec![[Entry::EMPTY; ENTRIES]; TABLES as usize + 16], writes: 0 };
     let mut source = Counter(0);
     let built = plan.build(root, &mut memory, &mut source).unwrap();
-    let standing =
-        Standing { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7, machine: 0 };
-    let mut map = DirectMap::new(standing, memory, OffLimits(&[]));
+    let boot_map = BootMap { root, base, largest: PageSize::Size1G, pages: built.pages, seed: 7, machine: 0 };
+    let mut map = DirectMap::new(boot_map, memory, OffLimits(&[]));
     // SAFETY: the source counts this map's tables.
     unsafe { map.refill(TABLES - source.0, &mut source) }.unwrap();
     for _ in 0..120_000 / RECORDS_PER_PAGE {
@@ -114,7 +113,7 @@ fn main() {
     let mut map = map();
     let owner = map.add_owner(OwnerName::of("bench"), Limits::NONE).unwrap();
     let (cause, at) = (Cause::new(owner, "a bench"), At { cpu: CpuId::BOOT, time_ns: 0 });
-    let mut held: Vec<Held> = Vec::new();
+    let mut held: Vec<Hold> = Vec::new();
     let mut batch = Batch::new();
     for holds in [0, 1_000, 100_000] {
         // Every other page from 8 GiB on: none of the workloads' blocks is touched.

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use rhumb_directmap::{Plan, Request, window};
+use rhumb_directmap::{Plan, PlanRequest, address_range};
 use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange};
 use rhumb_pagetable::{
     Audit, DirectMapRule, ENTRIES, Entry, Join, Leaves, Levels, OutOfTables, Root, Spans, TableMemory,
@@ -67,9 +67,9 @@ fn main() {
             PhysRange::new(PhysAddr::new(4 << 30), end).unwrap(),
         ];
         let image = [PhysRange::new(PhysAddr::new(16 << 20), PhysAddr::new(20 << 20)).unwrap()];
-        let window = window(Levels::Four);
-        let base = window.start();
-        let request = Request {
+        let range = address_range(Levels::Four);
+        let base = range.start();
+        let request = PlanRequest {
             base,
             levels: Levels::Four,
             ram: ram.iter().copied(),
@@ -90,7 +90,7 @@ fn main() {
         let audit = Audit {
             roots: &[root],
             ram: ram.iter().copied(),
-            direct_map: Some(DirectMapRule { window, base }),
+            direct_map: Some(DirectMapRule { range, base }),
             aliases: &[],
         };
         let (audit_ns, summary) = best(|| audit.run(&tables, |finding| println!("{finding}")));

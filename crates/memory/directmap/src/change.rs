@@ -11,7 +11,7 @@
 //! A change of many pages is made in steps where the map's lock must not be held for long: see [`crate::work`].
 //!
 //! # Holds
-//! A change returns a [`Held`]: the frames are its holder's until it gives them back with [`DirectMap::restore`]. No
+//! A change returns a [`Hold`]: the frames are its holder's until it gives them back with [`DirectMap::restore`]. No
 //! other owner can change them meanwhile. Restoring makes them ordinary and merges every large page that nothing keeps
 //! broken any more, up to 1 GiB; it needs nothing, so it cannot fail: the tables that are in use are those that it
 //! gives back.
@@ -26,7 +26,7 @@
 //! be used by a CPU until that batch is flushed, which may happen after the map's lock is released.
 //!
 //! # Locking
-//! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its window,
+//! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its address range,
 //! have no other holder.
 
 use core::task::Poll;
@@ -34,22 +34,22 @@ use core::task::Poll;
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Levels, PageCounts, Root, TableChain, TableMemory, edit};
 
+use crate::address_range::address_range;
 use crate::batch::Batch;
 use crate::error::ChangeError;
 use crate::journal::Journal;
 use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
 use crate::map_id::MapId;
 use crate::planted::{self, Fault};
-use crate::records::{At, Cause, Handle, Hold, HoldId, SplitId};
+use crate::records::{At, Cause, Handle, HoldId, HoldRecord, SplitId};
 use crate::rules::Rules;
 use crate::state::{Change, Presence, State};
 use crate::tree::Tree;
-use crate::window::window;
 use crate::work::{Altering, Changing, Restoring};
 
 /// The map as boot has built it.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct BootMap {
     /// The tree that it is in.
     pub root: Root,
     /// The virtual address of physical address 0.
@@ -90,14 +90,14 @@ pub struct Counters {
 /// and have it back some day, use [`DirectMap::leave`] and [`DirectMap::adopt`].
 #[must_use = "the frames stay changed until the handle is given to `DirectMap::restore`"]
 #[derive(Debug)]
-pub struct Held {
+pub struct Hold {
     pub(crate) map: MapId,
     pub(crate) frames: PfnRange,
     /// `None` where the frames are ordinary: the change changed nothing, or was undone.
     pub(crate) hold: Option<HoldId>,
 }
 
-impl Held {
+impl Hold {
     /// Returns the frames.
     pub const fn frames(&self) -> PfnRange {
         self.frames
@@ -129,9 +129,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Panics
     /// If the program has made 2^32 - 1 maps already: no number is left to tell this one's handles by.
-    pub fn new(standing: Standing, memory: T, rules: R) -> Self {
-        let Standing { root, base, largest, pages, seed, machine } = standing;
-        let end = window(root.levels).end();
+    pub fn new(boot_map: BootMap, memory: T, rules: R) -> Self {
+        let BootMap { root, base, largest, pages, seed, machine } = boot_map;
+        let end = address_range(root.levels).end();
         let frames = if base < end { end.since(base) >> 12 } else { 0 };
         Self {
             tree: Tree { memory, root, base, frames, pages, waiting: 0 },
@@ -168,7 +168,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         cause: Cause,
         at: At,
         batch: &mut Batch,
-    ) -> Result<Held, ChangeError> {
+    ) -> Result<Hold, ChangeError> {
         let mut work = Changing::begin(frames, change, cause, at);
         loop {
             if let Poll::Ready(answer) = self.advance_change(&mut work, u64::MAX, batch) {
@@ -190,7 +190,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         size: PageSize,
         cause: Cause,
         at: At,
-    ) -> Result<Held, ChangeError> {
+    ) -> Result<Hold, ChangeError> {
         self.edits += 1;
         let held = self.try_pin(frames, size, cause, at);
         self.note(held)
@@ -205,14 +205,14 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// first (I5).
     ///
     /// Cost: one write for each page, one for each large page made whole; no allocation. In steps: [`Restoring`].
-    pub fn restore(&mut self, held: Held, batch: &mut Batch) {
+    pub fn restore(&mut self, held: Hold, batch: &mut Batch) {
         let mut work = Restoring::new(held);
         while self.advance_restore(&mut work, u64::MAX, batch).is_pending() {}
     }
 
     /// Changes held frames once more. Needs nothing from the reserve.
     ///
-    /// Where that makes them ordinary, they are held no longer ([`Held::is_in_force`]): as after a restore.
+    /// Where that makes them ordinary, they are held no longer ([`Hold::is_in_force`]): as after a restore.
     ///
     /// # Errors
     /// [`ChangeError::WriteExecute`], [`ChangeError::AlreadyRemoved`], [`ChangeError::Forbidden`],
@@ -222,7 +222,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Cost: one write for each page. In steps: [`Altering`].
     pub fn alter(
         &mut self,
-        held: &mut Held,
+        held: &mut Hold,
         change: Change,
         at: At,
         batch: &mut Batch,
@@ -279,7 +279,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         size: PageSize,
         cause: Cause,
         at: At,
-    ) -> Result<Held, ChangeError> {
+    ) -> Result<Hold, ChangeError> {
         self.survey_range(frames)?;
         self.allow(cause.owner, self.journal.breaks_of(frames, Some(size)), at)?;
         let cuts = match self.survey_pin(frames, size) {
@@ -306,7 +306,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
         }
         self.charge_time(cause.owner, at, steps_of(cuts, 0));
-        Ok(Held { map: self.journal.map, frames, hold: Some(hold) })
+        Ok(Hold { map: self.journal.map, frames, hold: Some(hold) })
     }
 
     pub(crate) fn open(
@@ -318,7 +318,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         cause: Cause,
         at: At,
     ) -> Option<HoldId> {
-        let hold = Hold { frames, state, pinned, handle, cause, at, splits: None, left: None, right: None };
+        let hold =
+            HoldRecord { frames, state, pinned, handle, cause, at, splits: None, left: None, right: None };
         self.journal.open(hold)
     }
 

@@ -3,7 +3,7 @@
 use rhumb_machine::PfnRange;
 use rhumb_pagetable::TableMemory;
 
-use crate::change::{DirectMap, Held};
+use crate::change::{DirectMap, Hold};
 use crate::records::{Handle, OwnerId};
 use crate::rules::Rules;
 
@@ -13,7 +13,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Panics
     /// If the handle is another map's.
-    pub fn leave(&mut self, held: Held) {
+    pub fn leave(&mut self, held: Hold) {
         self.journal.map.demand(held.map);
         self.edits += 1;
         if let Some(id) = held.hold {
@@ -30,10 +30,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// # Safety
     /// The caller is the one that left it, or acts for it: with the handle the frames are the caller's.
     #[expect(unsafe_code, reason = "the caller takes the frames over")]
-    pub unsafe fn adopt(&mut self, owner: OwnerId, frames: PfnRange) -> Option<Held> {
+    pub unsafe fn adopt(&mut self, owner: OwnerId, frames: PfnRange) -> Option<Hold> {
         self.edits += 1;
         let id = self.journal.left_by(owner, frames)?;
         self.journal.update_hold(id, |hold| hold.handle = Handle::Out);
-        Some(Held { map: self.journal.map, frames, hold: Some(id) })
+        Some(Hold { map: self.journal.map, frames, hold: Some(id) })
     }
 }

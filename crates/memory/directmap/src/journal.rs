@@ -11,7 +11,7 @@ use crate::error::ChangeError;
 use crate::limits::Limits;
 use crate::map_id::MapId;
 use crate::order::keyed;
-use crate::records::{At, Handle, Hold, HoldId, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
+use crate::records::{At, Handle, HoldId, HoldRecord, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
 use crate::slot_id::SlotId;
 use crate::slots::{RecordPage, Slot, Slots};
 
@@ -56,14 +56,14 @@ impl Journal {
         self.slots.capacity()
     }
 
-    pub(crate) fn hold(&self, id: HoldId) -> Option<&Hold> {
+    pub(crate) fn hold(&self, id: HoldId) -> Option<&HoldRecord> {
         match self.slots.get(id.0)? {
             Slot::Hold(hold) => Some(hold),
             _ => None,
         }
     }
 
-    pub(crate) fn update_hold(&mut self, id: HoldId, update: impl FnOnce(&mut Hold)) {
+    pub(crate) fn update_hold(&mut self, id: HoldId, update: impl FnOnce(&mut HoldRecord)) {
         if let Some(Slot::Hold(hold)) = self.slots.get_mut(id.0) {
             update(hold);
         }
@@ -151,7 +151,7 @@ impl Journal {
     }
 
     /// Writes a hold down; `None` where no record is free.
-    pub(crate) fn open(&mut self, hold: Hold) -> Option<HoldId> {
+    pub(crate) fn open(&mut self, hold: HoldRecord) -> Option<HoldId> {
         let id = HoldId(self.slots.take(Slot::Hold(hold))?);
         self.enter(id);
         self.holds += 1;

@@ -2,11 +2,11 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`window`](mod@window) | where the map may be, and when RAM needs five levels |
+//! | [`address_range`](mod@address_range) | where the map may be, and when RAM needs five levels |
 //! | [`pieces`] | RAM cut at the borders of permission: [`Piece`] |
-//! | [`plan`] | [`Request`] checked and counted: [`Plan`] |
+//! | [`plan`] | [`PlanRequest`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |
-//! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Held`], restoring, merging |
+//! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Hold`], restoring, merging |
 //! | [`work`] | the same in steps, so that no lock is held for long: [`Changing`], [`Altering`], [`Restoring`] |
 //! | [`handles`](mod@handles) | handles left behind and found again |
 //! | [`limits`] | what an owner may break, and how often |
@@ -29,6 +29,7 @@
 #![no_std]
 #![cfg_attr(not(test), deny(unsafe_code))]
 
+pub mod address_range;
 pub mod batch;
 pub mod build;
 pub mod change;
@@ -52,17 +53,17 @@ pub mod state;
 pub mod survey;
 mod tree;
 pub mod validate;
-pub mod window;
 pub mod work;
 
+pub use address_range::{address_range, needs_five_levels};
 pub use batch::{Batch, FlushedBatch, MergedTables};
 pub use build::{BuildError, Built};
-pub use change::{Counters, DirectMap, Held, Standing};
+pub use change::{BootMap, Counters, DirectMap, Hold};
 pub use collapse::{Collapsed, Collapsing};
 pub use error::ChangeError;
 pub use limits::{Limits, Rate};
 pub use pieces::{Piece, Pieces};
-pub use plan::{DirectMapError, List, Plan, Request};
+pub use plan::{DirectMapError, List, Plan, PlanRequest};
 pub use records::{At, Cause, OwnerId, OwnerName, Totals};
 pub use report::{BootReason, Broken, HoldReport, OwnerReport, SplitReport, Why};
 pub use reserve::Reserve;
@@ -71,7 +72,6 @@ pub use slots::{RECORDS_PER_PAGE, RecordPage};
 pub use state::{BadChange, Change, ParseChangeError, Presence, State};
 pub use survey::frames_at;
 pub use validate::{Inconsistency, Validation};
-pub use window::{needs_five_levels, window};
 pub use work::{Altering, Changing, Restoring, STEP_ENTRIES};
 
 #[cfg(test)]

@@ -8,15 +8,15 @@ use core::fmt;
 use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{Attributes, Levels, MapError, Mapping, PageCounts, Root, tables_needed};
 
+use crate::address_range::{address_range, needs_five_levels};
 use crate::pieces::{Piece, Pieces};
-use crate::window::{needs_five_levels, window};
 
 /// The request for a direct map.
 ///
 /// `R` is anything that gives the ranges of RAM, again and again: a slice's iterator with `copied()`, for example.
 #[derive(Clone, Debug)]
-pub struct Request<'ranges, R> {
-    /// The virtual address of physical address 0: in the [`window()`], a multiple of 1 GiB.
+pub struct PlanRequest<'ranges, R> {
+    /// The virtual address of physical address 0: in the [`address_range()`], a multiple of 1 GiB.
     pub base: VirtAddr,
     /// How deep the tables are.
     pub levels: Levels,
@@ -31,12 +31,12 @@ pub struct Request<'ranges, R> {
     pub limit: Option<PhysAddr>,
 }
 
-/// One of the lists in a [`Request`].
+/// One of the lists in a [`PlanRequest`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum List {
-    /// [`Request::ram`].
+    /// [`PlanRequest::ram`].
     Ram,
-    /// [`Request::read_only`].
+    /// [`PlanRequest::read_only`].
     ReadOnly,
 }
 
@@ -73,19 +73,19 @@ pub enum DirectMapError {
         /// The base.
         base: VirtAddr,
     },
-    /// The base is not in the direct map's window.
-    BaseOutsideWindow {
+    /// The base is not in the direct map's address range.
+    BaseOutOfRange {
         /// The base.
         base: VirtAddr,
-        /// The window.
-        window: VirtRange,
+        /// The address range.
+        range: VirtRange,
     },
-    /// RAM reaches past the window's end.
+    /// RAM reaches past the end of the address range.
     TooMuchRam {
         /// Where RAM (below the limit) ends.
         ram_end: PhysAddr,
-        /// The window.
-        window: VirtRange,
+        /// The address range.
+        range: VirtRange,
         /// How deep the tables are.
         levels: Levels,
     },
@@ -102,9 +102,9 @@ impl fmt::Display for DirectMapError {
             }
             Self::Unaligned { list, range } => write!(f, "{list} range {range} is not of whole 4-KiB frames"),
             Self::BaseUnaligned { base } => write!(f, "the base {base} is not a multiple of 1 GiB"),
-            Self::BaseOutsideWindow { base, window } => write!(f, "the base {base} is not in {window}"),
-            Self::TooMuchRam { ram_end, window, levels } => {
-                write!(f, "RAM ends at {ram_end}, too far for the direct map's {:#x} bytes", window.bytes())?;
+            Self::BaseOutOfRange { base, range } => write!(f, "the base {base} is not in {range}"),
+            Self::TooMuchRam { ram_end, range, levels } => {
+                write!(f, "RAM ends at {ram_end}, too far for the direct map's {:#x} bytes", range.bytes())?;
                 if levels == Levels::Four && needs_five_levels(ram_end) {
                     f.write_str(": 5-level paging (la57) is needed")?;
                 }
@@ -126,7 +126,7 @@ impl From<MapError> for DirectMapError {
 /// A direct map that can be built.
 #[derive(Clone, Debug)]
 pub struct Plan<'ranges, R> {
-    request: Request<'ranges, R>,
+    request: PlanRequest<'ranges, R>,
     limit: PhysAddr,
     tables: u64,
     pages: PageCounts,
@@ -138,19 +138,19 @@ where
     R: Clone + IntoIterator<Item = PhysRange>,
 {
     /// Checks a request and counts what it takes.
-    pub fn new(request: &Request<'ranges, R>) -> Result<Self, DirectMapError> {
+    pub fn new(request: &PlanRequest<'ranges, R>) -> Result<Self, DirectMapError> {
         check_base(request)?;
         check_ascending(List::ReadOnly, request.read_only.iter().copied())?;
         let ram_end = check_ascending(List::Ram, request.ram.clone())?;
         let limit = request.limit.unwrap_or(ram_end).min(ram_end).align_down(PageSize::Size4K);
         let mut plan =
             Self { request: request.clone(), limit, tables: 0, pages: PageCounts::NONE, high_bytes: 0 };
-        let window = window(request.levels);
+        let range = address_range(request.levels);
         let Some(mapped_end) = plan.pieces().last().map(|piece| piece.phys.end()) else {
             return Err(DirectMapError::NoRam);
         };
-        if mapped_end.get() > window.end().since(request.base) {
-            return Err(DirectMapError::TooMuchRam { ram_end: mapped_end, window, levels: request.levels });
+        if mapped_end.get() > range.end().since(request.base) {
+            return Err(DirectMapError::TooMuchRam { ram_end: mapped_end, range, levels: request.levels });
         }
         let ram_bytes: u64 = request.ram.clone().into_iter().map(PhysRange::bytes).sum();
         plan.mappings().for_each(|mapping| plan.pages.add_all(mapping.pages()));
@@ -162,7 +162,7 @@ where
     }
 
     /// Returns how many tables the map takes below the root (which is the caller's), if nothing else is mapped in its
-    /// window.
+    /// range.
     pub const fn tables(&self) -> u64 {
         self.tables
     }
@@ -209,13 +209,13 @@ where
     }
 }
 
-fn check_base<R>(request: &Request<'_, R>) -> Result<(), DirectMapError> {
-    let (base, window) = (request.base, window(request.levels));
+fn check_base<R>(request: &PlanRequest<'_, R>) -> Result<(), DirectMapError> {
+    let (base, range) = (request.base, address_range(request.levels));
     if !base.is_aligned(PageSize::Size1G) {
         return Err(DirectMapError::BaseUnaligned { base });
     }
-    if !window.contains(base) {
-        return Err(DirectMapError::BaseOutsideWindow { base, window });
+    if !range.contains(base) {
+        return Err(DirectMapError::BaseOutOfRange { base, range });
     }
     Ok(())
 }

@@ -117,7 +117,7 @@ pub(crate) enum Handle {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hold {
+pub(crate) struct HoldRecord {
     pub(crate) frames: PfnRange,
     pub(crate) state: State,
     /// Kept in pages of this size at most.
@@ -131,7 +131,7 @@ pub(crate) struct Hold {
     pub(crate) right: Option<HoldId>,
 }
 
-impl Hold {
+impl HoldRecord {
     /// Tells whether `block` cannot be one page because of this hold alone.
     pub(crate) fn breaks(&self, block: Block) -> bool {
         let (frames, whole) = (self.frames, block.frames());

@@ -7,14 +7,14 @@
 //! Why not table frames: a record holds text and a place in the source, which are references, and those cannot be kept
 //! in words of a table without unsafe code.
 
-use crate::records::{Hold, Owner, Split};
+use crate::records::{HoldRecord, Owner, Split};
 use crate::slot_id::SlotId;
 
 /// A record, or room for one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slot {
     Free(Option<SlotId>),
-    Hold(Hold),
+    Hold(HoldRecord),
     Split(Split),
     Owner(Owner),
 }

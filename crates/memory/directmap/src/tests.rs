@@ -43,8 +43,8 @@ fn range(start: u64, end: u64) -> PhysRange {
 fn request<'a>(
     ram: &'a [PhysRange],
     read_only: &'a [PhysRange],
-) -> Request<'a, core::iter::Copied<core::slice::Iter<'a, PhysRange>>> {
-    Request {
+) -> PlanRequest<'a, core::iter::Copied<core::slice::Iter<'a, PhysRange>>> {
+    PlanRequest {
         base: Levels::Four.kernel_half(),
         levels: Levels::Four,
         ram: ram.iter().copied(),
@@ -74,7 +74,7 @@ impl Machine {
 }
 
 /// Plans, builds with exactly the tables counted, and checks that all figures agree.
-fn build<'a, R>(request: &Request<'a, R>) -> (Plan<'a, R>, Machine)
+fn build<'a, R>(request: &PlanRequest<'a, R>) -> (Plan<'a, R>, Machine)
 where
     R: Clone + IntoIterator<Item = PhysRange>,
 {
@@ -163,7 +163,7 @@ proptest! {
         if largest == PageSize::Size4K && bytes > 256 * MIB {
             largest = PageSize::Size2M;
         }
-        let request = Request {
+        let request = PlanRequest {
             base: levels.kernel_half().plus(base_huge * GIB),
             levels, largest, limit, ram: ram.iter().copied(), read_only: &read_only,
         };
@@ -314,7 +314,7 @@ fn a_tebibyte_takes_1024_entries() {
 fn small_pages_are_counted_without_a_step_for_each() {
     // 60 TiB: 16 thousand million pages. A loop over them would not end.
     let ram = [range(4 * KIB, 60 * TIB)];
-    let small = Request { largest: PageSize::Size4K, ..request(&ram, &[]) };
+    let small = PlanRequest { largest: PageSize::Size4K, ..request(&ram, &[]) };
     let plan = Plan::new(&small).unwrap();
     assert_eq!(plan.pages().size_4k, 60 * TIB / 4096 - 1);
     assert_eq!(plan.tables(), 60 * TIB / (2 * MIB) + 60 * TIB / GIB + 60 * TIB / (512 * GIB));
@@ -329,14 +329,15 @@ fn past_64_tib_five_levels_are_needed() {
     assert!(error.to_string().contains("la57"), "{error}");
     assert!(needs_five_levels(PhysAddr::new(64 * TIB + 1)) && !needs_five_levels(PhysAddr::new(64 * TIB)));
 
-    let five = Request { levels: Levels::Five, base: window(Levels::Five).start(), ..four.clone() };
+    let five =
+        PlanRequest { levels: Levels::Five, base: address_range(Levels::Five).start(), ..four.clone() };
     let (plan, machine) = build(&five);
     assert_eq!(plan.mapped_bytes(), TIB + GIB);
     let walk = walk(&machine.memory, machine.root, five.base.plus(64 * TIB + 5));
     assert_eq!((walk.phys(), walk.memory_reads()), (Some(PhysAddr::new(64 * TIB + 5)), 3));
 
     // A limit makes it fit again, and says what is left out.
-    let capped = Request { limit: Some(PhysAddr::new(64 * TIB)), ..four };
+    let capped = PlanRequest { limit: Some(PhysAddr::new(64 * TIB)), ..four };
     let plan = Plan::new(&capped).unwrap();
     assert_eq!((plan.mapped_bytes(), plan.high_bytes()), (GIB, TIB));
 }
@@ -347,8 +348,8 @@ fn exactly_64_tib_fit() {
     let (plan, machine) = build(&request(&ram, &[]));
     assert_eq!(plan.pages().size_1g, 1);
     assert_eq!(machine.leaves()[0].virt, VirtAddr::new(0xffff_bfff_c000_0000));
-    // A base above the window's start leaves less room.
-    let shifted = Request { base: Levels::Four.kernel_half().plus(GIB), ..request(&ram, &[]) };
+    // A base above the start of the address range leaves less room.
+    let shifted = PlanRequest { base: Levels::Four.kernel_half().plus(GIB), ..request(&ram, &[]) };
     assert!(matches!(Plan::new(&shifted), Err(DirectMapError::TooMuchRam { .. })));
 }
 
@@ -366,14 +367,14 @@ fn bad_requests_are_refused_with_the_range_that_is_wrong() {
 
     let base = Levels::Four.kernel_half().plus(2 * MIB);
     let ram = [a];
-    let error = Plan::new(&Request { base, ..request(&ram, &[]) }).err();
+    let error = Plan::new(&PlanRequest { base, ..request(&ram, &[]) }).err();
     assert_eq!(error, Some(DirectMapError::BaseUnaligned { base }));
-    let (base, window) = (VirtAddr::new(0xffff_c000_0000_0000), window(Levels::Four));
-    let error = Plan::new(&Request { base, ..request(&ram, &[]) }).err();
-    assert_eq!(error, Some(DirectMapError::BaseOutsideWindow { base, window }));
+    let (base, allowed) = (VirtAddr::new(0xffff_c000_0000_0000), address_range(Levels::Four));
+    let error = Plan::new(&PlanRequest { base, ..request(&ram, &[]) }).err();
+    assert_eq!(error, Some(DirectMapError::BaseOutOfRange { base, range: allowed }));
     // Past the 52 bits that an entry has room for, even with five levels.
     let ram = [range(1 << 51, (1 << 52) + 4096)];
-    let wide = Request { levels: Levels::Five, base: Levels::Five.kernel_half(), ..request(&ram, &[]) };
+    let wide = PlanRequest { levels: Levels::Five, base: Levels::Five.kernel_half(), ..request(&ram, &[]) };
     let error = Plan::new(&wide).err().unwrap();
     assert!(matches!(error, DirectMapError::Map(MapError::PhysTooWide { .. })), "{error}");
 
@@ -388,7 +389,7 @@ fn bad_requests_are_refused_with_the_range_that_is_wrong() {
 #[test]
 fn high_frames_are_left_out_whole() {
     let ram = [range(0, 4 * MIB)];
-    let capped = Request { limit: Some(PhysAddr::new(2 * MIB + 5000)), ..request(&ram, &[]) };
+    let capped = PlanRequest { limit: Some(PhysAddr::new(2 * MIB + 5000)), ..request(&ram, &[]) };
     let (plan, machine) = build(&capped);
     assert_eq!(plan.pages(), PageCounts { size_2m: 1, size_4k: 1, size_1g: 0 });
     assert_eq!(plan.high_bytes(), 2 * MIB - 4 * KIB);
@@ -404,9 +405,9 @@ fn tables_that_stand_already_are_used() {
     let plan = Plan::new(&request).unwrap();
     let mut machine = Machine::new(Levels::Four, plan.tables());
     // Boot code has hung an empty level-3 table below the root already.
-    let standing = ROOT_FRAME.plus(100);
-    machine.memory.insert(standing);
-    machine.memory.write(ROOT_FRAME, 256, Entry::table(standing, Privilege::Supervisor));
+    let boot_map = ROOT_FRAME.plus(100);
+    machine.memory.insert(boot_map);
+    machine.memory.write(ROOT_FRAME, 256, Entry::table(boot_map, Privilege::Supervisor));
     let built = plan.build(machine.root, &mut machine.memory, &mut machine.source).unwrap();
     assert_eq!(built.tables, plan.tables() - 1);
     assert_eq!(machine.source.taken(), built.tables);

@@ -7,7 +7,7 @@ use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory, Visit, edit};
 
 use crate::change::DirectMap;
-use crate::records::{Handle, Hold, OwnerId, Totals};
+use crate::records::{Handle, HoldRecord, OwnerId, Totals};
 use crate::rules::Rules;
 use crate::work::STEP_ENTRIES;
 
@@ -261,7 +261,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Checks a hold's pages from `next` on, and leaves in it where to go on. At least one run of one page is checked,
     /// so that `next` lies past the start of each hold that has been added up: it is added up once.
-    fn validate_pages(&self, hold: &Hold, next: &mut Pfn, budget: &mut u64) -> Result<(), Inconsistency> {
+    fn validate_pages(
+        &self,
+        hold: &HoldRecord,
+        next: &mut Pfn,
+        budget: &mut u64,
+    ) -> Result<(), Inconsistency> {
         if hold.handle == Handle::Working {
             *next = hold.frames.end();
         }
@@ -299,7 +304,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Checks a hold's splits, and returns how many there are.
-    fn validate_splits(&self, hold: &Hold) -> Result<u64, Inconsistency> {
+    fn validate_splits(&self, hold: &HoldRecord) -> Result<u64, Inconsistency> {
         let mut splits = 0;
         let mut next = hold.splits;
         while let Some(split) = next.and_then(|id| self.journal.split(id)) {

@@ -1,7 +1,7 @@
 //! Changes of any length in steps, so that the map's lock is held for a bounded time.
 //!
 //! ```text
-//!   Changing:   claim the frames ─> survey them, some entries a step ─> cut, paint, some entries a step ─> Held
+//!   Changing:   claim the frames ─> survey them, some entries a step ─> cut, paint, some entries a step ─> Hold
 //!                        │ refused: the claim is struck out, nothing was painted
 //!   Altering:   paint, some entries a step          Restoring: paint, some entries a step ─> merge
 //! ```
@@ -20,7 +20,7 @@ use rhumb_machine::{Pfn, PfnRange};
 use rhumb_pagetable::TableMemory;
 
 use crate::batch::Batch;
-use crate::change::{DirectMap, Held};
+use crate::change::{DirectMap, Hold};
 use crate::error::ChangeError;
 use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
 use crate::map_id::MapId;
@@ -82,7 +82,7 @@ impl Changing {
         &mut self,
         map: &mut DirectMap<T, R>,
         batch: &mut Batch,
-    ) -> Poll<Result<Held, ChangeError>> {
+    ) -> Poll<Result<Hold, ChangeError>> {
         map.advance_change(self, STEP_ENTRIES, batch)
     }
 }
@@ -93,7 +93,7 @@ impl Changing {
 #[must_use = "the frames are perhaps half changed until the last step is done"]
 #[derive(Debug)]
 pub struct Altering<'held> {
-    held: &'held mut Held,
+    held: &'held mut Hold,
     change: Change,
     at: At,
     /// Where to go on, once it is known what is to become of the frames.
@@ -103,7 +103,7 @@ pub struct Altering<'held> {
 
 impl<'held> Altering<'held> {
     /// Returns one that has not begun.
-    pub const fn new(held: &'held mut Held, change: Change, at: At) -> Self {
+    pub const fn new(held: &'held mut Hold, change: Change, at: At) -> Self {
         Self { held, change, at, going: None, entries: 0 }
     }
 
@@ -124,13 +124,13 @@ impl<'held> Altering<'held> {
 #[must_use = "the frames are held, and perhaps half restored, until the last step is done"]
 #[derive(Debug)]
 pub struct Restoring {
-    held: Held,
+    held: Hold,
     next: Pfn,
 }
 
 impl Restoring {
     /// Returns one that has not begun.
-    pub const fn new(held: Held) -> Self {
+    pub const fn new(held: Hold) -> Self {
         let next = held.frames.start();
         Self { held, next }
     }
@@ -154,7 +154,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         work: &mut Changing,
         budget: u64,
         batch: &mut Batch,
-    ) -> Poll<Result<Held, ChangeError>> {
+    ) -> Poll<Result<Hold, ChangeError>> {
         if let Err(error) = self.admit(work.cause.owner.map, batch) {
             return Poll::Ready(self.note(Err(error)));
         }
@@ -184,7 +184,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         work: &mut Changing,
         mut budget: u64,
         batch: &mut Batch,
-    ) -> Result<Option<Held>, ChangeError> {
+    ) -> Result<Option<Hold>, ChangeError> {
         let Changing { frames, cause, at, .. } = *work;
         if work.stage == Stage::Answered {
             return Err(ChangeError::NothingHeld);
@@ -203,7 +203,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             budget = budget.saturating_sub(work.entries - before);
             if state.is_ordinary() {
                 let is_done = work.next == frames.end();
-                return Ok(is_done.then_some(Held { map: self.journal.map, frames, hold: None }));
+                return Ok(is_done.then_some(Hold { map: self.journal.map, frames, hold: None }));
             }
             if work.next < frames.end() {
                 if work.hold.is_none() {
@@ -231,7 +231,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
         self.charge_time(cause.owner, at, steps_of(work.cuts, work.entries));
         work.hold = None;
-        Ok(Some(Held { map: self.journal.map, frames, hold: Some(hold) }))
+        Ok(Some(Hold { map: self.journal.map, frames, hold: Some(hold) }))
     }
 
     pub(crate) fn advance_alter(

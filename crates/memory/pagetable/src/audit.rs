@@ -5,12 +5,12 @@
 //!
 //! # The rules
 //! 1. No page is writable and executable, neither by itself nor by any two mappings of one frame (invariant I4).
-//! 2. In the direct map's window, `virt = phys + base` (I1), and nothing is executable.
+//! 2. In the direct map's address range, `virt = phys + base` (I1), and nothing is executable.
 //! 3. What is not RAM is not cached.
 //! 4. The kernel's half holds nothing for users, the user half nothing for the supervisor alone: no identity map of
 //!    boot is left.
-//! 5. No frame is mapped twice in the kernel's half outside the direct map's window, unless declared. (Within the
-//!    window rule 2 makes it impossible; one mapping in the window and one outside is what the kernel image has.)
+//! 5. No frame is mapped twice in the kernel's half outside the direct map's address range, unless declared. (Within the
+//!    address range rule 2 makes it impossible; one mapping in it and one outside is what the kernel image has.)
 //! 6. No entry has reserved bits set.
 //!
 //! # How, without memory
@@ -35,11 +35,11 @@ use crate::span::{Join, Joiner, Span};
 /// Spans kept at a time: 32 of 64 bytes stay small on a kernel stack, and hold the executable spans of a kernel.
 pub const BATCH: usize = 32;
 
-/// The direct map's window and base.
+/// The direct map's address range and base.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DirectMapRule {
     /// The addresses that belong to the direct map alone, all of them in the kernel's half.
-    pub window: VirtRange,
+    pub range: VirtRange,
     /// The virtual address of physical address 0.
     pub base: VirtAddr,
 }
@@ -53,7 +53,7 @@ pub struct Audit<'lists, R> {
     pub ram: R,
     /// The direct map, if there is one.
     pub direct_map: Option<DirectMapRule>,
-    /// Frames that may be mapped more than once outside the direct map's window.
+    /// Frames that may be mapped more than once outside the direct map's address range.
     pub aliases: &'lists [PhysRange],
 }
 
@@ -64,9 +64,9 @@ pub struct AuditSummary {
     pub findings: u64,
     /// Spans looked at.
     pub spans: u64,
-    /// Pages looked at, those in the direct map's window included.
+    /// Pages looked at, those in the direct map's address range included.
     pub pages: PageCounts,
-    /// Pages in the direct map's window.
+    /// Pages in the direct map's address range.
     pub direct_map_pages: PageCounts,
 }
 
@@ -308,13 +308,13 @@ where
         }
     }
 
-    /// Returns the address space of a tree in ascending order: user half, kernel below the window, window, kernel above
+    /// Returns the address space of a tree in ascending order: user half, kernel below the range, range, kernel above
     /// it.
     fn areas(&self, root: Root) -> [(Area, Option<(u64, u64)>); 4] {
         let half = 1 << (root.levels.virt_bits() - 1);
         let last = 2 * half - 1;
-        let window = self.direct_map.and_then(|rule| root.levels.positions(rule.window));
-        let (below, above) = match window {
+        let range = self.direct_map.and_then(|rule| root.levels.positions(rule.range));
+        let (below, above) = match range {
             Some((first, end)) => {
                 ((half < first).then(|| (half, first - 1)), (end < last).then(|| (end + 1, last)))
             }
@@ -323,7 +323,7 @@ where
         [
             (Area::User, Some((0, half - 1))),
             (Area::Kernel, below),
-            (Area::DirectMap, window),
+            (Area::DirectMap, range),
             (Area::Kernel, above),
         ]
     }

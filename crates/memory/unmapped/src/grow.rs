@@ -4,11 +4,11 @@ use rhumb_frames::{AllocError, Frame, Mapped, Owner};
 use rhumb_machine::{Order, Pfn, Pinned};
 
 use crate::UnmappedPool;
-use crate::crossing;
+use crate::block_lists::Request;
 use crate::error::PoolError;
 use crate::home::Home;
+use crate::presence;
 use crate::record::{BlockId, MEMBERS, Records};
-use crate::shelf::Request;
 
 impl<H: Home> UnmappedPool<H> {
     /// Takes a block that has been charged to the owner, with its frames, and serves the request from it. One CPU at a
@@ -17,12 +17,12 @@ impl<H: Home> UnmappedPool<H> {
         let frames = self.home.frames();
         match self.take_out(pinned, request.owner, Order::LARGE) {
             Ok(id) => {
-                let taken = self.home.with_shelf(|shelf| shelf.insert_and_take(frames, id, request));
+                let taken = self.home.with_lists(|lists| lists.insert_and_take(frames, id, request));
                 taken.ok_or(PoolError::NotABlock { pfn: id.start() })
             }
             Err(error) => {
                 let wanted = request.order.frames();
-                self.home.with_shelf(|shelf| shelf.end_growing(request.owner, 1, wanted));
+                self.home.with_lists(|lists| lists.end_growing(request.owner, 1, wanted));
                 Err(error)
             }
         }
@@ -36,19 +36,19 @@ impl<H: Home> UnmappedPool<H> {
     /// Cost: all of it is cleared.
     pub fn grow(&self, pinned: Pinned<'_>, owner: Owner) -> Result<(), PoolError> {
         let frames = self.home.frames();
-        self.home.with_shelf(|shelf| shelf.begin_group(frames, owner, pinned.cpu()))?;
+        self.home.with_lists(|lists| lists.begin_group(frames, owner, pinned.cpu()))?;
         match self.take_out(pinned, owner, Order::HUGE) {
             Ok(first) => {
                 // One at a time: each is a short hold of the lock, the first use of its descriptors included.
                 for member in first.members() {
                     let _ = Records(frames).has_room(member);
-                    self.home.with_shelf(|shelf| shelf.insert_member(frames, member, owner));
+                    self.home.with_lists(|lists| lists.insert_member(frames, member, owner));
                 }
-                self.home.with_shelf(|shelf| shelf.end_group(owner));
+                self.home.with_lists(|lists| lists.end_group(owner));
                 Ok(())
             }
             Err(error) => {
-                self.home.with_shelf(|shelf| shelf.end_growing(owner, MEMBERS, 0));
+                self.home.with_lists(|lists| lists.end_growing(owner, MEMBERS, 0));
                 Err(error)
             }
         }
@@ -64,9 +64,9 @@ impl<H: Home> UnmappedPool<H> {
             frames.free(pinned, block);
             return Err(PoolError::NotABlock { pfn });
         }
-        match crossing::out(&self.home, pinned, block, "a block of unmapped frames") {
+        match presence::out(&self.home, pinned, block, "a block of unmapped frames") {
             Ok(flushes) => {
-                self.home.with_shelf(|shelf| shelf.counters.flushes += flushes);
+                self.home.with_lists(|lists| lists.counters.flushes += flushes);
                 Ok(id)
             }
             Err((block, error)) => {
@@ -78,10 +78,10 @@ impl<H: Home> UnmappedPool<H> {
 
     /// Returns a whole block, zeroed, after a compaction if need be.
     fn allocate(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Mapped>, AllocError> {
-        let (frames, request) = (self.home.frames(), crossing::request(order, owner));
+        let (frames, request) = (self.home.frames(), presence::request(order, owner));
         match frames.alloc(pinned, request) {
             Err(AllocError::Exhausted(_)) if self.home.compact(pinned) > 0 => {
-                self.home.with_shelf(|shelf| shelf.counters.compactions += 1);
+                self.home.with_lists(|lists| lists.counters.compactions += 1);
                 frames.alloc(pinned, request)
             }
             answer => answer,

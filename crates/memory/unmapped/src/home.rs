@@ -8,7 +8,7 @@ use rhumb_machine::{CpuMask, Pinned, Tlb};
 use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::FlushStats;
 
-use crate::shelf::Shelf;
+use crate::block_lists::BlockLists;
 use rhumb_windows::copy::CopyError;
 
 /// The pool's surroundings. In a kernel: a unit struct before statics.
@@ -20,8 +20,8 @@ use rhumb_windows::copy::CopyError;
 /// The pool changes the type of frames by what its home says, so an implementation promises:
 /// - All methods lead to the same things for as long as the value and its copies live: one allocator, and the one
 ///   direct map that shows this allocator's frames to the machine's CPUs.
-/// - The shelf is exclusively this allocator's: no other home with another shelf leads to the allocator, and nothing
-///   but the pool calls [`Home::with_shelf`] and [`Home::try_with_shelf`], or reaches the shelf in another way.
+/// - The lists is exclusively this allocator's: no other home with another lists leads to the allocator, and nothing
+///   but the pool calls [`Home::with_lists`] and [`Home::try_with_lists`], or reaches the lists in another way.
 /// - [`Home::map_owner`] is exclusively the pool's: nothing else changes, leaves or adopts frames in its name.
 /// - [`Home::zero`] answers `Ok` only where all of the frame is zero.
 /// - [`Home::flush_targets`] names every CPU that may have cached a translation of the map, but for those that begin to
@@ -53,10 +53,10 @@ pub unsafe trait Home: Sync {
     fn try_with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> Option<A>;
 
     /// Runs `act` with the shelf's lock held, interrupts off.
-    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A;
+    fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A;
 
     /// The same where the lock is free now; else `None`.
-    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A>;
+    fn try_with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> Option<A>;
 
     /// The name of the pool in the map's journal. Whose a block is, [`crate::UnmappedPool::owner_of`] tells.
     fn map_owner(&self) -> OwnerId;

@@ -11,7 +11,7 @@
 //! | [`home`] | [`Home`]: the allocator, the map, and the locks that the caller has for them |
 //! | [`account`] | [`Account`]s: who has how much, and who may |
 //! | `record` | a block's state, kept in the descriptors of its own frames |
-//! | `shelf` | [`Shelf`]: the blocks by fullness, under one lock |
+//! | `shelf` | [`BlockLists`]: the blocks by fullness, under one lock |
 //! | `crossing` | the two places where frames change their type: out of the map and back |
 //! | `grow`, `shrink` | taking blocks and giving them back |
 //! | [`planted`] | faults that the tests plant |
@@ -63,28 +63,28 @@
 #![deny(unsafe_code)]
 
 pub mod account;
+mod block_lists;
 pub mod counters;
-mod crossing;
 pub mod error;
 mod grow;
 pub mod home;
 pub mod planted;
+mod presence;
 mod record;
 pub mod report;
-mod shelf;
 mod shrink;
 
 use rhumb_frames::{Frame, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pinned};
 
 pub use account::{Account, Holdings, Limits};
+pub use block_lists::BlockLists;
 pub use counters::PoolCounters;
 pub use error::{GiveError, PoolError, Refused};
 pub use home::Home;
 pub use report::PoolInconsistency;
-pub use shelf::Shelf;
 
-use shelf::{Request, Served};
+use block_lists::{Request, Served};
 
 use planted::Fault;
 
@@ -104,14 +104,14 @@ impl<H: Home> UnmappedPool<H> {
     /// has.
     ///
     /// # Errors
-    /// [`PoolError::NoAccount`] where the shelf has no place for this owner's number.
+    /// [`PoolError::NoAccount`] where the lists has no place for this owner's number.
     pub fn open_account(&self, owner: Owner, limits: Limits) -> Result<(), PoolError> {
-        self.home.with_shelf(|shelf| shelf.open_account(owner, limits))
+        self.home.with_lists(|lists| lists.open_account(owner, limits))
     }
 
     /// Returns what `owner` has; `None` where it has no account.
     pub fn account(&self, owner: Owner) -> Option<Holdings> {
-        self.home.with_shelf(|shelf| shelf.holdings(owner))
+        self.home.with_lists(|lists| lists.holdings(owner))
     }
 
     /// Closes an account.
@@ -122,15 +122,15 @@ impl<H: Home> UnmappedPool<H> {
     /// debt.
     pub fn close_account(&self, owner: Owner) -> Result<(), PoolError> {
         let now_ns = self.home.frames().machine().now_ns();
-        self.home.with_shelf(|shelf| shelf.close_account(owner, now_ns))
+        self.home.with_lists(|lists| lists.close_account(owner, now_ns))
     }
 
     /// Sets how many wholly free blocks stay in the pool at least, and returns how many did before; four if not set.
     /// One in eight of the blocks that are out stays in any case.
     pub fn keep_blocks(&self, blocks: u64) -> u64 {
-        self.home.with_shelf(|shelf| {
-            let before = shelf.kept_blocks();
-            shelf.keep_blocks(blocks);
+        self.home.with_lists(|lists| {
+            let before = lists.kept_blocks();
+            lists.keep_blocks(blocks);
             before
         })
     }
@@ -149,13 +149,13 @@ impl<H: Home> UnmappedPool<H> {
         let frames = self.home.frames();
         let request = Request { owner, order, cpu: pinned.cpu() };
         let pfn = loop {
-            match self.home.with_shelf(|shelf| shelf.take(frames, request))? {
+            match self.home.with_lists(|lists| lists.take(frames, request))? {
                 Served::Frame(pfn) => break pfn,
                 Served::NeedsBlock => break self.grow_and_take(pinned, request)?,
                 Served::Wait => self.home.relax(),
             }
         };
-        crossing::part(frames, pfn, order).ok_or(PoolError::NotABlock { pfn })
+        presence::part(frames, pfn, order).ok_or(PoolError::NotABlock { pfn })
     }
 
     /// Gives a frame back. It is zeroed through a window while it is still out of the map, and before another taker can
@@ -170,11 +170,11 @@ impl<H: Home> UnmappedPool<H> {
         if frame.brand() != frames.brand() {
             return Err(Refused { frame, error: GiveError::Foreign { pfn } });
         }
-        if let Err(error) = self.home.with_shelf(|shelf| shelf.check_out(frames, pfn, order)) {
+        if let Err(error) = self.home.with_lists(|lists| lists.check_out(frames, pfn, order)) {
             return Err(Refused { frame, error });
         }
-        if planted::is(Fault::ShelvedBeforeZeroed) {
-            let _ = self.home.with_shelf(|shelf| shelf.give(frames, pfn, order));
+        if planted::is(Fault::ListedBeforeZeroed) {
+            let _ = self.home.with_lists(|lists| lists.give(frames, pfn, order));
             let _ = self.home.zero(&mut frame);
             let _ = frame.into_pfn();
             return Ok(());
@@ -182,7 +182,7 @@ impl<H: Home> UnmappedPool<H> {
         if let Err(error) = self.home.zero(&mut frame) {
             return Err(Refused { frame, error: GiveError::NotZeroed(error) });
         }
-        match self.home.with_shelf(|shelf| shelf.give(frames, pfn, order)) {
+        match self.home.with_lists(|lists| lists.give(frames, pfn, order)) {
             Ok(()) => {
                 let _ = frame.into_pfn();
                 self.shed(pinned);

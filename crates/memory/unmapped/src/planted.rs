@@ -6,5 +6,5 @@ pub use rhumb_machine::planted::*;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// A frame can be taken again before it is zero.
-    ShelvedBeforeZeroed,
+    ListedBeforeZeroed,
 }

@@ -38,7 +38,7 @@ pub(crate) const TAKEN: u8 = 0x40;
 /// Blocks in 1 GiB.
 pub(crate) const MEMBERS: u64 = 512;
 
-/// Number of an account's bins: see the shelf.
+/// Number of an account's bins: see the lists.
 pub(crate) const OWN_BINS: usize = 64;
 /// Members of 1-GiB blocks that are wholly free.
 pub(crate) const FREE_MEMBERS_BIN: u8 = 63;
@@ -128,7 +128,7 @@ impl Record {
         self.free == FRAMES
     }
 
-    /// Returns the bin that it belongs in: `9 * fullness + largest free order`, fullest first; see the shelf.
+    /// Returns the bin that it belongs in: `9 * fullness + largest free order`, fullest first; see the lists.
     pub(crate) fn wanted_bin(&self) -> u8 {
         match (self.free, self.kind) {
             (0, _) => NO_BIN,
@@ -255,7 +255,7 @@ impl<M: Machine> Records<'_, M> {
 
     /// Returns the descriptor of a frame of the pool.
     fn held(&self, pfn: Pfn) -> Option<&Descriptor> {
-        // SAFETY: the shelf writes records of blocks only between their arrival in the pool and their departure from
+        // SAFETY: the lists writes records of blocks only between their arrival in the pool and their departure from
         // it: their frames are the pool's, also those that are lent out.
         unsafe { self.0.descriptor_to_write(pfn) }
     }

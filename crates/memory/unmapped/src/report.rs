@@ -41,16 +41,16 @@ pub enum PoolInconsistency {
 impl<H: Home> UnmappedPool<H> {
     /// Returns the counts so far.
     pub fn counters(&self) -> PoolCounters {
-        self.home.with_shelf(|shelf| shelf.counters)
+        self.home.with_lists(|lists| lists.counters)
     }
 
     /// Returns the owner of a frame that was taken; `None` where it is not the first of one that is out.
     pub fn owner_of(&self, pfn: Pfn) -> Option<Owner> {
         let frames = self.home.frames();
-        self.home.with_shelf(|shelf| {
+        self.home.with_lists(|lists| {
             let (owner, order) = Records(frames).taken(pfn)?;
             let order = rhumb_machine::Order::new(order)?;
-            shelf.check_out(frames, pfn, order).is_ok().then_some(owner)
+            lists.check_out(frames, pfn, order).is_ok().then_some(owner)
         })
     }
 
@@ -62,10 +62,10 @@ impl<H: Home> UnmappedPool<H> {
     /// Cost: a short hold of the lock for each account and for each block that has something free.
     pub fn validate(&self) -> Result<(), PoolInconsistency> {
         let (mut frames_held, mut charged) = (0, 0);
-        let accounts = self.home.with_shelf(|shelf| shelf.accounts.len());
+        let accounts = self.home.with_lists(|lists| lists.accounts.len());
         for owner in 0..accounts {
-            let (frames, blocks, bins, occupied) = self.home.with_shelf(|shelf| {
-                let account = &shelf.accounts[owner];
+            let (frames, blocks, bins, occupied) = self.home.with_lists(|lists| {
+                let account = &lists.accounts[owner];
                 (account.frames, account.blocks, account.bins, account.occupied)
             });
             frames_held += frames;
@@ -78,7 +78,7 @@ impl<H: Home> UnmappedPool<H> {
             }
         }
         let (head, spare_blocks, counters) =
-            self.home.with_shelf(|shelf| (shelf.spares, shelf.spare_blocks, shelf.counters));
+            self.home.with_lists(|lists| (lists.spares, lists.spare_blocks, lists.counters));
         if self.check_list(head, |record| record.bin == SPARE_BIN)? != spare_blocks {
             return Err(PoolInconsistency::BadBins);
         }
@@ -96,7 +96,7 @@ impl<H: Home> UnmappedPool<H> {
         let records = Records(self.home.frames());
         let (mut before, mut at, mut blocks) = (None, head, 0);
         while let Some(id) = at {
-            let next = self.home.with_shelf(|_| {
+            let next = self.home.with_lists(|_| {
                 let record = records.load(id).ok_or(PoolInconsistency::NoRecord(id.start()))?;
                 let links: Links = records.links(id, Chain::Bin);
                 if links.before != before {

@@ -4,15 +4,15 @@ use rhumb_frames::{Owner, Reclaimer, Shortage};
 use rhumb_machine::{Order, Pinned};
 
 use crate::UnmappedPool;
-use crate::crossing::{self, Stays, Wait};
 use crate::home::Home;
+use crate::presence::{self, Stays, Wait};
 use crate::record::{BlockId, MEMBERS};
 
 /// Blocks that go back when a frame is given: the one that the frame has made spare, and one of those that are left
 /// over from before, where fewer are to stay than did. So giving a frame takes bounded time.
 const SHED_BLOCKS: u32 = 2;
 
-/// A block that is off the shelf.
+/// A block that is off the lists.
 #[derive(Clone, Copy, Debug)]
 enum Popped {
     /// A block of 2 MiB, and whose it was.
@@ -50,14 +50,14 @@ impl<H: Home> UnmappedPool<H> {
 
     fn pop_spare(&self, keep: u64) -> Option<Popped> {
         self.home
-            .with_shelf(|shelf| shelf.pop_spare(self.home.frames(), keep))
+            .with_lists(|lists| lists.pop_spare(self.home.frames(), keep))
             .map(|(id, owner)| Popped::Spare(id, owner))
     }
 
-    /// Takes a wholly free gigabyte off the shelf, member by member; puts them back where one of them is wanted
+    /// Takes a wholly free gigabyte off the lists, member by member; puts them back where one of them is wanted
     /// meanwhile.
     fn pop_group(&self) -> Option<Popped> {
-        let group = self.home.with_shelf(|shelf| shelf.free_groups)?;
+        let group = self.home.with_lists(|lists| lists.free_groups)?;
         self.pop_members(group).map(|owner| Popped::Group(group, owner))
     }
 
@@ -65,7 +65,7 @@ impl<H: Home> UnmappedPool<H> {
         let (frames, mut owner, mut popped) = (self.home.frames(), Owner::NONE, 0);
         // The first is the last to go: it has the group's count.
         for member in group.members().rev() {
-            match self.home.with_shelf(|shelf| shelf.pop_member(frames, member)) {
+            match self.home.with_lists(|lists| lists.pop_member(frames, member)) {
                 Some(of) => (owner, popped) = (of, popped + 1),
                 None => {
                     self.reinsert(group, owner, popped);
@@ -76,42 +76,42 @@ impl<H: Home> UnmappedPool<H> {
         Some(owner)
     }
 
-    /// Puts the last `count` members of a gigabyte on the shelf again.
+    /// Puts the last `count` members of a gigabyte on the lists again.
     fn reinsert(&self, group: BlockId, owner: Owner, count: usize) {
         let frames = self.home.frames();
         for member in group.members().skip(MEMBERS as usize - count) {
-            self.home.with_shelf(|shelf| shelf.insert_member(frames, member, owner));
+            self.home.with_lists(|lists| lists.insert_member(frames, member, owner));
         }
     }
 
-    /// Brings a block that is off the shelf back into the map; back on the shelf where the map's lock cannot be had.
+    /// Brings a block that is off the lists back into the map; back on the lists where the map's lock cannot be had.
     fn put_back(&self, pinned: Pinned<'_>, popped: Popped, wait: Wait) -> Option<u64> {
         let (Popped::Spare(_, owner) | Popped::Group(_, owner)) = popped;
         let (id, order, blocks) = match popped {
             Popped::Spare(id, _) => (id, Order::LARGE, 1),
             Popped::Group(id, _) => (id, Order::HUGE, MEMBERS),
         };
-        let back = crossing::back(&self.home, pinned, (id.start(), order), wait);
+        let back = presence::back(&self.home, pinned, (id.start(), order), wait);
         if let (Err(Stays::Busy), Popped::Group(..)) = (&back, popped) {
             self.reinsert(id, owner, MEMBERS as usize);
             return None;
         }
-        self.home.with_shelf(|shelf| {
+        self.home.with_lists(|lists| {
             if let Popped::Group(..) = popped {
-                shelf.uncharge_group(owner);
+                lists.uncharge_group(owner);
             }
             match back {
                 Ok(flushes) => {
-                    shelf.counters.flushes += flushes;
-                    shelf.counters.blocks_given_back += blocks;
+                    lists.counters.flushes += flushes;
+                    lists.counters.blocks_given_back += blocks;
                     Some(order.frames())
                 }
                 Err(Stays::Busy) => {
-                    shelf.insert_spare(self.home.frames(), id, owner);
+                    lists.insert_spare(self.home.frames(), id, owner);
                     None
                 }
                 Err(Stays::Unknown) => {
-                    shelf.counters.lost_blocks += blocks;
+                    lists.counters.lost_blocks += blocks;
                     None
                 }
             }
@@ -130,7 +130,7 @@ impl<H: Home> Reclaimer for UnmappedPool<H> {
         let frames = self.home.frames();
         let mut freed = 0;
         while freed < shortage.order.frames() {
-            let found = self.home.try_with_shelf(|shelf| (shelf.pop_spare(frames, 0), shelf.free_groups));
+            let found = self.home.try_with_lists(|lists| (lists.pop_spare(frames, 0), lists.free_groups));
             let popped = match found {
                 Some((Some((spare, owner)), _)) => Some(Popped::Spare(spare, owner)),
                 Some((None, Some(group))) => self.pop_members(group).map(|owner| Popped::Group(group, owner)),

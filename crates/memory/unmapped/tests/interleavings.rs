@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_directmap::{DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Standing, window};
+use rhumb_directmap::{BootMap, DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, address_range};
 use rhumb_frames::{
     Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Reclaimer, Registration, Unmapped, Zone,
 };
@@ -13,7 +13,7 @@ use rhumb_machine::{CpuId, Machine, NodeId, Order, PageSize, Pfn, PhysAddr, Phys
 use rhumb_pagetable::sim::{SimSource, SimTables};
 use rhumb_pagetable::{Levels, Root, TableSource};
 use rhumb_unmapped::planted::{self, Fault};
-use rhumb_unmapped::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
+use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, UnmappedPool};
 use rhumb_windows::copy::CopyError;
 use shuttle::sync::{Mutex, TryLockError};
 
@@ -63,14 +63,14 @@ type Map = DirectMap<SimTables, OffLimits<'static>>;
 struct World {
     frames: Frames<TestMachine<EmptyTlb>>,
     map: Mutex<Map>,
-    shelf: Mutex<Shelf>,
+    lists: Mutex<BlockLists>,
     owner: OwnerId,
 }
 
 #[derive(Clone, Copy)]
 struct Here(&'static World);
 
-// SAFETY: one allocator, map and shelf, which the pool alone uses; `zero` clears all pages; no CPU has a TLB.
+// SAFETY: one allocator, map and lists, which the pool alone uses; `zero` clears all pages; no CPU has a TLB.
 unsafe impl Home for Here {
     type Machine = TestMachine<EmptyTlb>;
     type Tables = SimTables;
@@ -89,11 +89,11 @@ unsafe impl Home for Here {
             Err(TryLockError::Poisoned(_)) => panic!("poisoned"),
         }
     }
-    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
-        act(&mut self.0.shelf.lock().unwrap())
+    fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A {
+        act(&mut self.0.lists.lock().unwrap())
     }
-    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
-        self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
+    fn try_with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> Option<A> {
+        self.0.lists.try_lock().ok().map(|mut lists| act(&mut lists))
     }
     fn map_owner(&self) -> OwnerId {
         self.0.owner
@@ -121,8 +121,8 @@ fn world() -> &'static World {
     let mut tables = SimTables::new();
     let mut source = SimSource::new(&mut tables, Pfn::new(1), 32);
     let root = Root::new(source.take_zeroed_table().unwrap(), levels);
-    let base = window(levels).start();
-    let request = rhumb_directmap::Request {
+    let base = address_range(levels).start();
+    let request = rhumb_directmap::PlanRequest {
         base,
         levels,
         ram: [memory],
@@ -131,9 +131,8 @@ fn world() -> &'static World {
         limit: None,
     };
     let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-    let standing =
-        Standing { root, base, largest: PageSize::Size2M, pages: built.pages, seed: 7, machine: 0 };
-    let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
+    let boot_map = BootMap { root, base, largest: PageSize::Size2M, pages: built.pages, seed: 7, machine: 0 };
+    let mut map = DirectMap::new(boot_map, tables, OffLimits(&[]));
     map.add_record_page(Box::leak(Box::new(RecordPage::new())));
     let owner = map.add_owner(OwnerName::of("unmapped pool"), rhumb_directmap::Limits::NONE).unwrap();
     let span = memory.whole_frames();
@@ -150,8 +149,8 @@ fn world() -> &'static World {
         frames.with_descriptors(VirtAddr::new(descriptors.wrapping_sub(first)))
     };
     Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
-    let shelf = Shelf::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
-    let world = leak(World { frames, map: Mutex::new(map), shelf: Mutex::new(shelf), owner });
+    let lists = BlockLists::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
+    let world = leak(World { frames, map: Mutex::new(map), lists: Mutex::new(lists), owner });
     let pool: &'static UnmappedPool<Here> = leak(UnmappedPool::new(Here(world)));
     pool.open_account(OWNER, Limits::NONE).unwrap();
     pool.keep_blocks(1);
@@ -226,7 +225,7 @@ fn wrong_in(runs: usize) -> u64 {
         let wrong: u64 = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
         short.join().unwrap();
         sum.fetch_add(wrong, Relaxed);
-        if wrong == 0 && !planted::is(Fault::ShelvedBeforeZeroed) {
+        if wrong == 0 && !planted::is(Fault::ListedBeforeZeroed) {
             let (pool, machine) = (UnmappedPool::new(Here(world)), machine());
             let pin = machine.pin();
             pool.validate().unwrap();
@@ -268,6 +267,6 @@ fn every_frame_has_one_holder_and_is_zero_when_it_is_taken() {
 
 #[test]
 fn a_frame_that_is_shelved_before_it_is_zero_is_found() {
-    let wrong = planted::with(Fault::ShelvedBeforeZeroed, || wrong_in(80));
+    let wrong = planted::with(Fault::ListedBeforeZeroed, || wrong_in(80));
     assert!(wrong > 0, "the planted fault was not seen");
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use rhumb_bootinfo::firmware::MAX_PIECES;
 use rhumb_bootinfo::{FirmwareEntry, MemoryMap, Reservation, Topology};
-use rhumb_directmap::{Plan, Request, needs_five_levels, window};
+use rhumb_directmap::{Plan, PlanRequest, address_range, needs_five_levels};
 use rhumb_frames::{AllocClass, Frames, Layout, MemoryRange};
 use rhumb_machine::testing::{TestMachine, pinned};
 use rhumb_machine::{NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
@@ -119,8 +119,8 @@ fn the_direct_map_maps_exactly_the_ram_with_the_largest_pages() {
     each(|name, entries, map| {
         let ram: Vec<PhysRange> = map.ram().collect();
         let levels = if needs_five_levels(map.ram_end()) { Levels::Five } else { Levels::Four };
-        let base = window(levels).start();
-        let plan = Plan::new(&Request {
+        let base = address_range(levels).start();
+        let plan = Plan::new(&PlanRequest {
             base,
             levels,
             ram: ram.iter().copied(),

@@ -8,7 +8,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
-use rhumb_directmap::{DirectMapError, Plan, Request, State};
+use rhumb_directmap::{DirectMapError, Plan, PlanRequest, State};
 use rhumb_machine::{Counted, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Attributes, Entry, Leaves, bits};
 
@@ -67,7 +67,7 @@ pub fn of_plan(boot: &Boot) -> Result<Checksum, DirectMapError> {
     read_only.extend([image::physical(image::text()), image::physical(image::rodata())]);
     read_only.extend(trampoline::page());
     read_only.sort_unstable_by_key(|range| range.start());
-    let plan = Plan::new(&Request {
+    let plan = Plan::new(&PlanRequest {
         base: boot.direct_map.base,
         levels: tables::root().levels,
         ram: ram.iter().copied(),

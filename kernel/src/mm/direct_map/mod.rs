@@ -35,8 +35,8 @@ use core::task::Poll;
 
 use rhumb_directmap::collapse::MERGES_OF_A_FLUSH;
 use rhumb_directmap::{
-    Altering, At, Batch, Cause, Change, ChangeError, Changing, Collapsed, Collapsing, Counters, Held,
-    HoldReport, Inconsistency, Limits, OwnerId, OwnerName, Reserve, Restoring, Standing, Validation,
+    Altering, At, Batch, BootMap, Cause, Change, ChangeError, Changing, Collapsed, Collapsing, Counters,
+    Hold, HoldReport, Inconsistency, Limits, OwnerId, OwnerName, Reserve, Restoring, Validation,
 };
 use rhumb_frames::{Frame, FrameRange};
 use rhumb_machine::{Machine, Pfn, PfnRange};
@@ -121,7 +121,7 @@ static OWNERS: Once<[OwnerId; Changer::ALL.len()]> = Once::new();
 /// # Errors
 /// No frame for tables or records, or more reservations than the list holds: the map stays as it is.
 pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
-    let standing = Standing {
+    let boot_map = BootMap {
         root: tables::root(),
         base: boot.direct_map.base,
         largest: boot.largest_page,
@@ -130,7 +130,7 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
         machine: MACHINE.identity(),
     };
     // SAFETY: boot has built the map so.
-    unsafe { tables::hand_over(standing, KernelRules::of(boot)) };
+    unsafe { tables::hand_over(boot_map, KernelRules::of(boot)) };
     reserve::fill();
     let owners = Changer::ALL.map(|changer| {
         // Parts of the kernel itself are trusted: their limit is none. Others get theirs when they come.
@@ -174,7 +174,7 @@ unsafe impl HeldFrames for FrameRange {
 #[derive(Debug)]
 pub struct Changed<F: HeldFrames> {
     frames: F,
-    held: Held,
+    held: Hold,
 }
 
 impl<F: HeldFrames> Changed<F> {

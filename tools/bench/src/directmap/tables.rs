@@ -3,7 +3,7 @@
 //!
 //! Tables are in one array, as they are in the direct map itself: reaching one is an addition. Nothing walks them.
 
-use rhumb_directmap::{Plan, Request, Standing, window};
+use rhumb_directmap::{BootMap, Plan, PlanRequest, address_range};
 use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, Entry, Levels, OutOfTables, Root, TableMemory, TableSource};
 
@@ -48,7 +48,7 @@ unsafe impl TableSource for Counter {
 
 /// A map as boot leaves it: whole 1-GiB pages.
 pub(super) struct Built {
-    pub(super) standing: Standing,
+    pub(super) boot_map: BootMap,
     pub(super) tables: Tables,
     pub(super) source: Counter,
 }
@@ -56,9 +56,9 @@ pub(super) struct Built {
 /// Returns a map of `ram_bytes` from physical address 0 on.
 pub(super) fn build(ram_bytes: u64) -> Result<Built, Unfit> {
     let ram = PhysRange::of_length(PhysAddr::ZERO, ram_bytes).unwrap_or_default();
-    let (levels, base) = (Levels::Four, window(Levels::Four).start());
+    let (levels, base) = (Levels::Four, address_range(Levels::Four).start());
     let largest = PageSize::Size1G;
-    let request = Request { base, levels, ram: [ram].into_iter(), read_only: &[], largest, limit: None };
+    let request = PlanRequest { base, levels, ram: [ram].into_iter(), read_only: &[], largest, limit: None };
     let plan = Plan::new(&request).map_err(|error| Unfit(error.to_string()))?;
     let root = Root::new(Pfn::new(0), levels);
     let mut tables = Tables { tables: vec![[Entry::EMPTY; ENTRIES]; TABLES as usize + 1], writes: 0 };
@@ -66,7 +66,7 @@ pub(super) fn build(ram_bytes: u64) -> Result<Built, Unfit> {
     let built = plan.build(root, &mut tables, &mut source).map_err(|error| Unfit(error.to_string()))?;
     tables.writes = 0;
     Ok(Built {
-        standing: Standing { root, base, largest, pages: built.pages, seed: 7, machine: 0 },
+        boot_map: BootMap { root, base, largest, pages: built.pages, seed: 7, machine: 0 },
         tables,
         source,
     })

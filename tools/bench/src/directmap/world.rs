@@ -1,4 +1,4 @@
-//! The ground under the pool of unmapped frames: an allocator over simulated RAM, a direct map of it, windows, a shelf.
+//! The ground under the pool of unmapped frames: an allocator over simulated RAM, a direct map of it, windows, a lists.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapp
 use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Entry, FlushStats};
-use rhumb_unmapped::{Account, Home, Limits, Shelf, UnmappedPool};
+use rhumb_unmapped::{Account, BlockLists, Home, Limits, UnmappedPool};
 use rhumb_windows::copy::CopyError;
 use rhumb_windows::{CpuSlots, SLOTS, WindowTables, Windows};
 
@@ -39,7 +39,7 @@ pub(super) struct World {
     pub(super) frames: Frames<&'static HostedMachine>,
     pub(super) map: Mutex<Map>,
     pub(super) windows: Windows<&'static HostedMachine, Entries>,
-    shelf: Mutex<Shelf>,
+    lists: Mutex<BlockLists>,
     map_owner: OwnerId,
     targets: CpuMask,
     /// How often the pool has changed the map.
@@ -75,7 +75,7 @@ impl World {
         });
         let frames = frames.map_err(unfit)?.map_err(unfit)?;
         Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
-        let shelf = Shelf::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
+        let lists = BlockLists::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
         let slots: Vec<CpuSlots> = (0..cpus).map(|_| CpuSlots::new()).collect();
         let entries = Entries::new(machine, cpus);
         let windows = Windows::new(&frames, entries, slots.leak());
@@ -84,7 +84,7 @@ impl World {
             frames,
             map: Mutex::new(map),
             windows,
-            shelf: Mutex::new(shelf),
+            lists: Mutex::new(lists),
             map_owner,
             targets,
             changes: AtomicU64::new(0),
@@ -152,7 +152,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// SAFETY: a world has one allocator, one map and one shelf, which only its pool reaches, and one user of the map;
+// SAFETY: a world has one allocator, one map and one lists, which only its pool reaches, and one user of the map;
 // windows clear a frame; where no simulated CPU is flushed, none has a translation, since each reaches RAM by the
 // host's map.
 unsafe impl Home for Here {
@@ -172,12 +172,12 @@ unsafe impl Home for Here {
         self.0.map.try_lock().ok().map(|mut map| act(&mut map))
     }
 
-    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
-        act(&mut lock(&self.0.shelf))
+    fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A {
+        act(&mut lock(&self.0.lists))
     }
 
-    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
-        self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
+    fn try_with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> Option<A> {
+        self.0.lists.try_lock().ok().map(|mut lists| act(&mut lists))
     }
 
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {

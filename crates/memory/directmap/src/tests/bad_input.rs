@@ -2,6 +2,7 @@
 
 use super::fixture::{RAM, Sim, TABLE, TEXT, frames, pfn};
 use super::*;
+use crate::address_range;
 use rhumb_machine::PfnRange;
 
 /// Checks that `act` is refused with that error and leaves no trace.
@@ -38,11 +39,11 @@ fn i7_frames_that_are_not_the_maps() {
     refused(&mut sim, outside, |sim| sim.pin(0, MIB, PageSize::Size4K));
     let error = ChangeError::NotInMap { pfn: pfn(RAM[1].1) };
     refused(&mut sim, error, |sim| sim.change(GIB, 5 * GIB, Change::NotPresent));
-    // Across two adjoining ends of the world: frames past the window, and all that a number can say.
-    let window_end = pfn(64 * TIB);
-    let error = ChangeError::NotInMap { pfn: window_end };
+    // Across two adjoining ends of the world: frames past the address range, and all that a number can say.
+    let range_end = pfn(64 * TIB);
+    let error = ChangeError::NotInMap { pfn: range_end };
     refused(&mut sim, error, |sim| sim.change(64 * TIB, 64 * TIB + 4 * KIB, Change::ReadOnly));
-    refused(&mut sim, ChangeError::NotInMap { pfn: window_end }, |sim| {
+    refused(&mut sim, ChangeError::NotInMap { pfn: range_end }, |sim| {
         let all = PfnRange::new(pfn(4 * GIB), Pfn::new(u64::MAX)).unwrap();
         let (cause, now) = (sim.cause(), sim.now());
         // SAFETY: the frames are made up.
@@ -121,7 +122,7 @@ fn pins_that_make_no_sense() {
 fn an_entry_that_somebody_else_wrote_is_found() {
     let mut sim = Sim::usual();
     let held = sim.change(GIB, GIB + 4 * KIB, Change::ReadOnly).unwrap();
-    let virt = window(Levels::Four).start().plus(GIB + 8 * KIB);
+    let virt = address_range(Levels::Four).start().plus(GIB + 8 * KIB);
     let step = *walk(sim.map.memory(), Root::new(ROOT_FRAME, Levels::Four), virt).steps().last().unwrap();
     let odd = Entry::from_bits(step.entry.bits() & !(1 << 8));
     sim.map.tree.memory.write(step.table, step.index, odd);

@@ -2,6 +2,7 @@
 
 use super::fixture::{Sim, frames, pfn};
 use super::*;
+use crate::address_range;
 use rhumb_machine::PfnRange;
 use rhumb_pagetable::{CacheMode, Key};
 
@@ -46,7 +47,7 @@ fn each_of_the_entries_that_replace_a_large_page_maps_its_own_frames() {
     let leaves = sim.leaves();
     let cut = || leaves.iter().filter(|leaf| leaf.phys.get() >= 4 * GIB);
     for leaf in cut() {
-        assert_eq!(leaf.virt.get() - window(Levels::Four).start().get(), leaf.phys.get());
+        assert_eq!(leaf.virt.get() - address_range(Levels::Four).start().get(), leaf.phys.get());
         assert_eq!(leaf.entry, State::ORDINARY.entry(leaf.phys, leaf.size));
     }
     let count = |size| cut().filter(|leaf| leaf.size == size).count();
@@ -123,7 +124,7 @@ fn changes_of_held_frames_add_up_and_need_nothing() {
 fn the_last_of_many_restores_merges() {
     let mut sim = Sim::usual();
     let pages: Vec<u64> = (0..40).map(|page| GIB + page * 20 * KIB).collect();
-    let mut held: Vec<Held> =
+    let mut held: Vec<Hold> =
         pages.iter().map(|&addr| sim.change(addr, addr + 4 * KIB, Change::NotPresent).unwrap()).collect();
     assert_eq!(sim.map.counters().level2_splits, 1);
     while let Some(next) = held.pop() {

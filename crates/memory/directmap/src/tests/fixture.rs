@@ -1,6 +1,7 @@
 //! A made-up machine with a map that is in use.
 
 use super::*;
+use crate::address_range;
 use rhumb_machine::{CpuId, PfnRange};
 
 pub(super) type Map = DirectMap<SimTables, OffLimits<'static>>;
@@ -64,8 +65,8 @@ impl Sim {
     pub(super) fn bare_of(ram: &[(u64, u64)], levels: Levels, built: PageSize, largest: PageSize) -> Self {
         let ram: Vec<PhysRange> = ram.iter().map(|&(start, end)| range(start, end)).collect();
         let read_only = [range(TEXT.0, TEXT.1)];
-        let base = window(levels).start();
-        let request = Request { levels, base, largest: built, ..request(&ram, &read_only) };
+        let base = address_range(levels).start();
+        let request = PlanRequest { levels, base, largest: built, ..request(&ram, &read_only) };
         let (plan, machine) = super::build(&request);
         let boot_tables: Vec<Pfn> = machine.source.taken_tables().chain([ROOT_FRAME]).collect();
         let (root, boot, mut memory) = (machine.root, machine.memory.clone(), machine.memory);
@@ -74,8 +75,8 @@ impl Sim {
             (range(TEXT.0, TEXT.1), Rule::KernelImage),
             (range(TABLE.0, TABLE.1), Rule::PageTables),
         ]));
-        let standing = Standing { root, base, largest, pages: plan.pages(), seed: 0x5eed, machine: 0 };
-        let mut map = DirectMap::new(standing, memory, OffLimits(rules));
+        let boot_map = BootMap { root, base, largest, pages: plan.pages(), seed: 0x5eed, machine: 0 };
+        let mut map = DirectMap::new(boot_map, memory, OffLimits(rules));
         map.add_record_page(record_page());
         let owner = map.add_owner(OwnerName::of("test"), Limits::of_breaks(LIMIT)).unwrap();
         map.tree.memory.writes = 0;
@@ -93,23 +94,23 @@ impl Sim {
     }
 
     #[track_caller]
-    pub(super) fn change(&mut self, start: u64, end: u64, change: Change) -> Result<Held, ChangeError> {
+    pub(super) fn change(&mut self, start: u64, end: u64, change: Change) -> Result<Hold, ChangeError> {
         let (cause, now) = (self.cause(), self.now());
         // SAFETY: the frames are made up.
         self.with_batch(|map, batch| unsafe { map.change(frames(start, end), change, cause, now, batch) })
     }
 
     #[track_caller]
-    pub(super) fn pin(&mut self, start: u64, end: u64, size: PageSize) -> Result<Held, ChangeError> {
+    pub(super) fn pin(&mut self, start: u64, end: u64, size: PageSize) -> Result<Hold, ChangeError> {
         let (cause, now) = (self.cause(), self.now());
         self.with_batch(|map, _| map.pin_small(frames(start, end), size, cause, now))
     }
 
-    pub(super) fn restore(&mut self, held: Held) {
+    pub(super) fn restore(&mut self, held: Hold) {
         self.with_batch(|map, batch| map.restore(held, batch));
     }
 
-    pub(super) fn alter(&mut self, held: &mut Held, change: Change) -> Result<(), ChangeError> {
+    pub(super) fn alter(&mut self, held: &mut Hold, change: Change) -> Result<(), ChangeError> {
         let now = self.now();
         self.with_batch(|map, batch| map.alter(held, change, now, batch))
     }
@@ -132,7 +133,7 @@ impl Sim {
 
     /// Returns the size of the page at `addr`, and its state; `None` for a hole or what is out of the map.
     pub(super) fn page(&self, addr: u64) -> Option<(PageSize, Entry)> {
-        let virt = window(self.map.levels()).start().plus(addr);
+        let virt = address_range(self.map.levels()).start().plus(addr);
         let root = Root::new(ROOT_FRAME, self.map.levels());
         walk(self.map.memory(), root, virt).leaf().map(|leaf| (leaf.size, leaf.entry))
     }

@@ -163,7 +163,7 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
         (0..40).for_each(|_| sim.map.add_record_page(record_page()));
         let mut batch = Batch::new();
         let (cause, now) = (sim.cause(), sim.now());
-        let held: Vec<Held> = frames_of
+        let held: Vec<Hold> = frames_of
             .iter()
             .map(|&frame| PfnRange::of_length(Pfn::new(frame), 1).unwrap())
             // SAFETY: the frames are made up.
@@ -197,7 +197,7 @@ fn i11_an_owner_has_no_more_holds_than_its_limit_where_no_page_can_be_broken() {
             let addr = GIB + number * largest.bytes();
             sim.change(addr, addr + largest.bytes(), Change::ReadOnly)
         };
-        let held: Vec<Held> = (0..3).map(|number| hold(&mut sim, number).unwrap()).collect();
+        let held: Vec<Hold> = (0..3).map(|number| hold(&mut sim, number).unwrap()).collect();
         let refused = ChangeError::OverLimit { owner: OwnerName::of("test"), broken: 3, more: 1, limit: 3 };
         assert_eq!(hold(&mut sim, 3).err(), Some(refused));
         held.into_iter().for_each(|held| sim.restore(held));

@@ -3,6 +3,7 @@
 use super::fixture::{RAM, Sim, record_page};
 use super::model::{Known, Model, Page};
 use super::*;
+use crate::address_range;
 use rhumb_machine::PfnRange;
 use rhumb_pagetable::{CacheMode, Key};
 
@@ -69,7 +70,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 struct Both {
     sim: Sim,
     model: Model,
-    held: Vec<(Held, u32)>,
+    held: Vec<(Hold, u32)>,
     batch: Batch,
 }
 
@@ -205,7 +206,7 @@ impl Both {
         for (page, leaf) in present.iter().zip(&leaves) {
             assert_eq!((page.block.start().addr(), page.block.size()), (leaf.phys, leaf.size));
             assert_eq!(page.entry, leaf.entry, "{}", page.block);
-            assert_eq!(leaf.virt, window(map.levels()).start().plus(leaf.phys.get()));
+            assert_eq!(leaf.virt, address_range(map.levels()).start().plus(leaf.phys.get()));
         }
         assert_eq!(present.len(), leaves.len());
         for page in pages.iter().filter(|page| !page.entry.is_present()) {

@@ -150,7 +150,7 @@ fn records_come_from_any_number_of_pages() {
         sim.map.add_record_page(record_page());
         assert_eq!(sim.map.reserve().records, first + pages * RECORDS_PER_PAGE as u64);
     }
-    let pins: Vec<Held> = (0..15)
+    let pins: Vec<Hold> = (0..15)
         .map(|number| 4 * GIB + number * 4 * MIB)
         .map(|start| sim.pin(start, start + 4 * MIB, PageSize::Size4K).unwrap())
         .collect();

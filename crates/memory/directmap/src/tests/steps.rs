@@ -4,6 +4,7 @@ use core::task::Poll;
 
 use super::fixture::{Map, Sim, frames, pfn};
 use super::*;
+use crate::address_range;
 use rhumb_pagetable::CacheMode;
 
 /// Returns a map of 4-KiB pages: what lies below the second GiB is little, so that all of it can be validated again and
@@ -229,7 +230,7 @@ fn a_validation_in_steps_finds_what_the_whole_does() {
     });
     assert_eq!(sound, Ok(()));
     // An entry that was changed behind the map's back is found.
-    let virt = window(Levels::Four).start().plus(GIB + 70 * MIB);
+    let virt = address_range(Levels::Four).start().plus(GIB + 70 * MIB);
     let step = *walk(sim.map.memory(), Root::new(ROOT_FRAME, Levels::Four), virt).steps().last().unwrap();
     sim.map.tree.memory.write(
         step.table,

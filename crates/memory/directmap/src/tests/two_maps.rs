@@ -11,7 +11,7 @@ const START: u64 = 4 * GIB;
 const END: u64 = START + 8 * KIB;
 
 /// Two maps of the same RAM, each with the same two pages read-only, under the same numbers.
-fn twins() -> [(Sim, Held); 2] {
+fn twins() -> [(Sim, Hold); 2] {
     [(); 2].map(|()| {
         let mut sim = Sim::usual();
         let held = sim.change(START, END, Change::ReadOnly).unwrap();

@@ -54,7 +54,7 @@ fn i9_boot_says_why_its_own_pages_are_small() {
 #[test]
 fn i9_why_and_the_journal_name_the_same_hold_of_many() {
     let mut sim = Sim::usual();
-    let mut held: Vec<Held> = (0..9)
+    let mut held: Vec<Hold> = (0..9)
         .map(|number| 4 * GIB + number * 16 * KIB)
         .map(|addr| sim.change(addr, addr + 4 * KIB, Change::NotPresent).unwrap())
         .collect();

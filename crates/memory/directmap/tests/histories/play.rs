@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rhumb_directmap::{At, Batch, Cause, Held, State};
+use rhumb_directmap::{At, Batch, Cause, Hold, State};
 use rhumb_hosted::Cpu;
 use rhumb_machine::{Block, CpuId, CpuMask, PfnRange, planted};
 
@@ -46,7 +46,7 @@ pub(crate) struct Play<'world, 'machine> {
     pub(crate) cpu: &'world Cpu<'world>,
     pub(crate) model: Model,
     /// Handles, in the order of the model's holds.
-    pub(crate) held: Vec<Held>,
+    pub(crate) held: Vec<Hold>,
     pub(crate) eyes: Eyes<'machine>,
     pub(crate) random: Random,
     pub(crate) pending: Vec<(u64, Batch)>,

@@ -1,7 +1,7 @@
 //! A hosted machine with a direct map that a software MMU walks.
 
 use rhumb_directmap::{
-    DirectMap, Limits, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing, window,
+    BootMap, DirectMap, Limits, OffLimits, OwnerId, OwnerName, Plan, PlanRequest, RecordPage, address_range,
 };
 use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries};
 use rhumb_hosted::{HostedMachine, LargePages, TableFrames};
@@ -75,12 +75,12 @@ impl<'machine> World<'machine> {
             (HostedTables::new(machine), TableFrames::new(machine, frames))
         };
         let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
-        let base = window(Levels::Four).start();
+        let base = address_range(Levels::Four).start();
         let (built, largest) = match kind {
             Kind::Large => (PageSize::Size1G, PageSize::Size1G),
             Kind::Small => (PageSize::Size4K, PageSize::Size2M),
         };
-        let request = Request {
+        let request = PlanRequest {
             base,
             levels: Levels::Four,
             ram: [ram(kind)],
@@ -93,8 +93,8 @@ impl<'machine> World<'machine> {
         let mmu = unsafe { machine.attach_mmu(root, config(seed)) }.unwrap();
         let read_only = Key::new(1).unwrap().with_rights(0, Rights::ReadOnly);
         mmu.set_keys(CpuId::new(1).unwrap(), read_only);
-        let standing = Standing { root, base, largest, pages, seed, machine: machine.identity() };
-        let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
+        let boot_map = BootMap { root, base, largest, pages, seed, machine: machine.identity() };
+        let mut map = DirectMap::new(boot_map, tables.clone(), OffLimits(&[]));
         (0..20).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
         let owners = NAMES.map(|name| map.add_owner(OwnerName::of(name), Limits::NONE).unwrap());
         let ram = ram(kind).whole_frames();
@@ -130,7 +130,7 @@ impl<'machine> World<'machine> {
 
 /// Returns where the map shows `pfn` (I1).
 pub(crate) fn virt(pfn: Pfn) -> VirtAddr {
-    window(Levels::Four).start().plus(pfn.addr().get())
+    address_range(Levels::Four).start().plus(pfn.addr().get())
 }
 
 /// A generator that repeats (splitmix64).

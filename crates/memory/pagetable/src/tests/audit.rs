@@ -52,9 +52,9 @@ fn kernel() -> Machine {
 }
 
 fn audit_trees(machine: &Machine, roots: &[Root], aliases: &[PhysRange]) -> (AuditSummary, Vec<Finding>) {
-    let window = virt_range(BASE, 1 << 46);
+    let range = virt_range(BASE, 1 << 46);
     let audit =
-        Audit { roots, ram: ram(), direct_map: Some(DirectMapRule { window, base: virt(BASE) }), aliases };
+        Audit { roots, ram: ram(), direct_map: Some(DirectMapRule { range, base: virt(BASE) }), aliases };
     let mut findings = Vec::new();
     let summary = audit.run(&machine.memory, |finding| findings.push(finding));
     assert_eq!(summary.findings, findings.len() as u64);
@@ -270,9 +270,9 @@ fn shared_halves_of_several_trees_are_looked_at_once() {
     assert!(findings.iter().all(|finding| matches!(finding, Finding::WriteExecuteAlias { .. })));
 }
 
-/// Wherever the window lies in the kernel's half, each page is looked at once, and by the rules of its place.
+/// Wherever the address range lies in the kernel's half, each page is looked at once, and by the rules of its place.
 #[test]
-fn the_window_cuts_the_kernels_half_without_a_gap() {
+fn the_address_range_parts_the_kernels_half_without_a_gap() {
     let half = Levels::Four.kernel_half().get();
     // A range ends at an address, so that the very last page is in none.
     let (user, last) = (0x40_0000, u64::MAX - 0x1fff);
@@ -296,16 +296,16 @@ fn the_window_cuts_the_kernels_half_without_a_gap() {
         (half, last),
         (STACKS, u64::MAX),
     ] {
-        let window = virt_range(start, end - start);
+        let range = virt_range(start, end - start);
         let base = virt(start);
         let audit =
-            Audit { roots: &roots, ram, direct_map: Some(DirectMapRule { window, base }), aliases: &[] };
+            Audit { roots: &roots, ram, direct_map: Some(DirectMapRule { range, base }), aliases: &[] };
         let mut findings = Vec::new();
         let summary = audit.run(&machine.memory, |finding| findings.push(finding));
         let inside: Vec<u64> = places.into_iter().filter(|place| (start..end).contains(place)).collect();
-        assert_eq!(summary.pages.pages(), places.len() as u64 + 1, "{window}");
-        assert_eq!(summary.direct_map_pages.pages(), inside.len() as u64, "{window}");
-        // No page lies where this window's base would have it, and no other rule is broken.
+        assert_eq!(summary.pages.pages(), places.len() as u64 + 1, "{range}");
+        assert_eq!(summary.direct_map_pages.pages(), inside.len() as u64, "{range}");
+        // No page lies where this address range's base would have it, and no other rule is broken.
         let broken: Vec<u64> = findings
             .iter()
             .map(|finding| match finding {
@@ -313,6 +313,6 @@ fn the_window_cuts_the_kernels_half_without_a_gap() {
                 other => panic!("{other}"),
             })
             .collect();
-        assert_eq!(broken, inside, "{window}");
+        assert_eq!(broken, inside, "{range}");
     }
 }

@@ -238,7 +238,7 @@ fn i5_a_frame_is_zero_before_the_next_taker_can_have_it() {
     });
     in_world(1, 2 * GIB, 16, |world, cpu| {
         let seen =
-            planted::with(Fault::ShelvedBeforeZeroed, || next_taker_sees_something(world, cpu.pinned()));
+            planted::with(Fault::ListedBeforeZeroed, || next_taker_sees_something(world, cpu.pinned()));
         assert!(seen, "the planted fault was not seen");
     });
 }

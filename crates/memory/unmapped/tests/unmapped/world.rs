@@ -4,8 +4,8 @@
 use std::sync::{Mutex, TryLockError};
 
 use rhumb_directmap::{
-    DirectMap, Limits as MapLimits, OffLimits, OwnerId, OwnerName, Plan, RecordPage, Request, Standing,
-    window,
+    BootMap, DirectMap, Limits as MapLimits, OffLimits, OwnerId, OwnerName, Plan, PlanRequest, RecordPage,
+    address_range,
 };
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped};
 use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, Use};
@@ -16,7 +16,7 @@ use rhumb_machine::{
     VirtRange,
 };
 use rhumb_pagetable::{FlushCause, FlushCounters, FlushStats, Levels, PageCounts, Root, TableSource};
-use rhumb_unmapped::{Account, Home, Limits, PoolError, Shelf, UnmappedPool};
+use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, UnmappedPool};
 use rhumb_windows::copy::CopyError;
 use rhumb_windows::{CpuSlots, Windows};
 
@@ -55,7 +55,7 @@ pub(crate) struct World {
     pub(crate) frames: Frames<Hosted>,
     pub(crate) map: Mutex<Map>,
     alice: OwnerId,
-    pub(crate) shelf: Mutex<Shelf>,
+    pub(crate) lists: Mutex<BlockLists>,
     pub(crate) windows: HostedViews,
     pub(crate) source: Mutex<TableFrames<'static>>,
     pub(crate) at_boot: PageCounts,
@@ -77,7 +77,7 @@ pub(crate) struct World {
 pub(crate) struct Here(pub &'static World);
 pub(crate) type Pool = UnmappedPool<Here>;
 
-// SAFETY: one allocator, one map, one shelf, which the pool alone reaches but for the tests of `keep_blocks`; the rest
+// SAFETY: one allocator, one map, one lists, which the pool alone reaches but for the tests of `keep_blocks`; the rest
 // is as promised where no fault is planted.
 unsafe impl Home for Here {
     type Machine = Hosted;
@@ -98,12 +98,12 @@ unsafe impl Home for Here {
             Err(TryLockError::Poisoned(_)) => panic!("poisoned"),
         }
     }
-    fn with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> A {
+    fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A {
         let _off = self.0.machine.irq_off();
-        act(&mut self.0.shelf.lock().unwrap())
+        act(&mut self.0.lists.lock().unwrap())
     }
-    fn try_with_shelf<A>(&self, act: impl FnOnce(&mut Shelf) -> A) -> Option<A> {
-        self.0.shelf.try_lock().ok().map(|mut shelf| act(&mut shelf))
+    fn try_with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> Option<A> {
+        self.0.lists.try_lock().ok().map(|mut lists| act(&mut lists))
     }
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
         if self.0.plant.lock().unwrap().no_zeroing {
@@ -159,8 +159,8 @@ impl World {
             (HostedTables::new(machine), TableFrames::new(machine, below))
         };
         let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
-        let base = window(Levels::Four).start();
-        let request = Request {
+        let base = address_range(Levels::Four).start();
+        let request = PlanRequest {
             base,
             levels: Levels::Four,
             ram: [phys(RAM_AT, ram_bytes)],
@@ -174,7 +174,7 @@ impl World {
         let mmu = unsafe { machine.attach_mmu(root, config) }.unwrap();
         mmu.unused_until_flushed(HostedWindows::range());
 
-        let standing = Standing {
+        let boot_map = BootMap {
             root,
             base,
             largest: PageSize::Size1G,
@@ -182,7 +182,7 @@ impl World {
             seed: 7,
             machine: machine.identity(),
         };
-        let mut map = DirectMap::new(standing, tables.clone(), OffLimits(&[]));
+        let mut map = DirectMap::new(boot_map, tables.clone(), OffLimits(&[]));
         // SAFETY: the source is over the map's tables.
         unsafe { map.refill(reserve, &mut source) }.unwrap();
         (0..200).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
@@ -190,7 +190,7 @@ impl World {
         let alice = map.add_owner(OwnerName::of("alice"), MapLimits::NONE).unwrap();
 
         let accounts = [const { Account::CLOSED }; 8];
-        let shelf = Shelf::new(Box::leak(Box::new(accounts)));
+        let lists = BlockLists::new(Box::leak(Box::new(accounts)));
         let slots = machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
         let frames = allocator(machine, ram);
         let windows = Windows::new(&frames, windows, slots);
@@ -199,7 +199,7 @@ impl World {
             frames,
             map: Mutex::new(map),
             alice,
-            shelf: Mutex::new(shelf),
+            lists: Mutex::new(lists),
             windows,
             source: Mutex::new(source),
             at_boot: built.pages,
@@ -228,7 +228,7 @@ impl World {
 
     /// Where the direct map shows `pfn`, for the MMU.
     pub(crate) fn virt(&self, pfn: Pfn) -> VirtAddr {
-        window(Levels::Four).start().plus(pfn.addr().get())
+        address_range(Levels::Four).start().plus(pfn.addr().get())
     }
 
     /// What `cpu` gets for `pfn` through the direct map.

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use rhumb_bootinfo::firmware::{MAX_PIECES, MemoryAffinity};
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
 use rhumb_bootinfo::{BootFrames, FirmwareEntry, MemoryMap, MemoryMapError, Reservation, Topology};
-use rhumb_directmap::{Plan, Request, window};
+use rhumb_directmap::{Plan, PlanRequest, address_range};
 use rhumb_frames::{Layout, LayoutError, MemoryRange};
 use rhumb_machine::{NodeId, PageSize, Pfn, PhysAddr, PhysRange};
 use rhumb_pagetable::Levels;
@@ -260,8 +260,8 @@ fn check_plan(input: &Input, map: &MemoryMap, model: &Model) {
     let first = u64::from(input.read_only.0) % FRAMES;
     let read_only = first..(first + u64::from(input.read_only.1)).min(FRAMES);
     let list = [PhysRange::new(PhysAddr::new(read_only.start * PAGE), PhysAddr::new(read_only.end * PAGE)).unwrap_or_default()];
-    let plan = Plan::new(&Request {
-        base: window(Levels::Four).start(),
+    let plan = Plan::new(&PlanRequest {
+        base: address_range(Levels::Four).start(),
         levels: Levels::Four,
         ram: map.ram(),
         read_only: &list,

@@ -101,8 +101,8 @@ impl Way for LinuxWay {
     type Held = Changed;
 
     fn new(ram_bytes: u64, _: usize) -> Result<Self, Unfit> {
-        let Built { standing, tables, source } = build(ram_bytes)?;
-        let (root, base, whole_1g) = (standing.root, standing.base, standing.pages.size_1g);
+        let Built { boot_map, tables, source } = build(ram_bytes)?;
+        let (root, base, whole_1g) = (boot_map.root, boot_map.base, boot_map.pages.size_1g);
         Ok(Self { tables, source, root, base, whole_1g, splits: 0 })
     }
 

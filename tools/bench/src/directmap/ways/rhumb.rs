@@ -1,8 +1,8 @@
 //! [`DirectMap`] as it is, on simulated tables.
 
 use rhumb_directmap::{
-    At, Batch, Cause, Change, DirectMap, Held, Limits, OffLimits, OwnerId, OwnerName, RECORDS_PER_PAGE,
-    RecordPage, Standing,
+    At, Batch, BootMap, Cause, Change, DirectMap, Hold, Limits, OffLimits, OwnerId, OwnerName,
+    RECORDS_PER_PAGE, RecordPage,
 };
 use rhumb_machine::{CpuId, PfnRange};
 
@@ -55,8 +55,8 @@ pub(in crate::directmap) fn fresh_map(
     holds: usize,
     machine: u32,
 ) -> Result<(DirectMap<Tables, OffLimits<'static>>, OwnerId), Unfit> {
-    let Built { standing, tables, mut source } = build(ram_bytes)?;
-    let mut map = DirectMap::new(Standing { machine, ..standing }, tables, OffLimits(&[]));
+    let Built { boot_map, tables, mut source } = build(ram_bytes)?;
+    let mut map = DirectMap::new(BootMap { machine, ..boot_map }, tables, OffLimits(&[]));
     // SAFETY: the source counts this map's tables.
     unsafe { map.refill(TABLES - source.0, &mut source) }.map_err(|error| Unfit(error.to_string()))?;
     for _ in 0..(holds + OTHER_RECORDS).div_ceil(RECORDS_PER_PAGE) {
@@ -73,7 +73,7 @@ pub(in crate::directmap) fn fresh_map(
 impl Way for Rhumb {
     const NAME: &'static str = crate::report::OURS;
 
-    type Held = Held;
+    type Held = Hold;
 
     fn new(ram_bytes: u64, holds: usize) -> Result<Self, Unfit> {
         let (map, owner) = fresh_map(ram_bytes, holds, 0)?;
@@ -86,7 +86,7 @@ impl Way for Rhumb {
         stage: &Stage<'_>,
         (frames, change): (PfnRange, Change),
         asked: Asked,
-        held: &mut Vec<Held>,
+        held: &mut Vec<Hold>,
     ) -> Result<(), Unfit> {
         let (cause, at) = (Cause::new(self.owner, "a bench"), At { cpu: CpuId::BOOT, time_ns: 0 });
         self.made = change;
@@ -106,7 +106,7 @@ impl Way for Rhumb {
         Ok(())
     }
 
-    fn restore(&mut self, stage: &Stage<'_>, held: &mut Vec<Held>) -> Result<(), Unfit> {
+    fn restore(&mut self, stage: &Stage<'_>, held: &mut Vec<Hold>) -> Result<(), Unfit> {
         let Some((first, last)) = held.first().zip(held.last()) else { return Ok(()) };
         let frames = PfnRange::new(first.frames().start(), last.frames().end()).unwrap_or_default();
         let mut batch = Batch::new();

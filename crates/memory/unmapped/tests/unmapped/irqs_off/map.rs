@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::task::Poll;
 
 use rhumb_directmap::{
-    Altering, At, Batch, Cause, Change, Changing, Collapsing, DirectMap, Held, Limits, OffLimits, OwnerName,
-    Plan, RecordPage, Request, Restoring, Standing, Validation, window,
+    Altering, At, Batch, BootMap, Cause, Change, Changing, Collapsing, DirectMap, Hold, Limits, OffLimits,
+    OwnerName, Plan, PlanRequest, RecordPage, Restoring, Validation, address_range,
 };
 use rhumb_hosted::mmu::HostedTables;
 use rhumb_hosted::{Cpu, TableFrames};
@@ -37,8 +37,8 @@ impl Locked<'_> {
         let (mut tables, mut source) =
             unsafe { (HostedTables::new(machine), TableFrames::new(machine, phys(0, GIB).whole_frames())) };
         let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
-        let base = window(Levels::Four).start();
-        let request = Request {
+        let base = address_range(Levels::Four).start();
+        let request = PlanRequest {
             base,
             levels: Levels::Four,
             ram: [phys(4 * GIB, GIBS * GIB)],
@@ -47,7 +47,7 @@ impl Locked<'_> {
             limit: None,
         };
         let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-        let standing = Standing {
+        let boot_map = BootMap {
             root,
             base,
             largest: PageSize::Size1G,
@@ -55,7 +55,7 @@ impl Locked<'_> {
             seed: 7,
             machine: machine.identity(),
         };
-        let mut map = DirectMap::new(standing, tables, OffLimits(&[]));
+        let mut map = DirectMap::new(boot_map, tables, OffLimits(&[]));
         // SAFETY: the source is over the map's tables.
         unsafe { map.refill(256, &mut source) }.unwrap();
         (0..400).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
@@ -87,7 +87,7 @@ impl Locked<'_> {
         });
     }
 
-    fn change(&mut self, operation: &'static str, frames: PfnRange) -> Held {
+    fn change(&mut self, operation: &'static str, frames: PfnRange) -> Hold {
         let mut batch = Batch::new();
         // SAFETY: nothing uses these frames.
         let mut work = unsafe { Changing::new(frames, Change::ReadOnly, self.cause, AT) };
@@ -96,7 +96,7 @@ impl Locked<'_> {
         held
     }
 
-    fn restore(&mut self, operation: &'static str, held: Held) {
+    fn restore(&mut self, operation: &'static str, held: Hold) {
         let mut batch = Batch::new();
         let mut work = Restoring::new(held);
         self.steps(operation, |map| work.step(map, &mut batch));
@@ -148,7 +148,7 @@ fn long_change(locked: &mut Locked<'_>) {
 
 /// Many holds, looked at, restored, and some pins.
 fn holds(locked: &mut Locked<'_>) {
-    let held: Vec<Held> = (0..HOLDS)
+    let held: Vec<Hold> = (0..HOLDS)
         .map(|page| locked.change("change of one page", range(page << 9, (page << 9) + 1)))
         .collect();
     locked.steps("why a frame is mapped so", |map| Poll::Ready(black_box(map.why(frame(1 << 9)))));

@@ -7,12 +7,12 @@ use rhumb_machine::{PhysAddr, VirtRange};
 use rhumb_pagetable::Levels;
 
 /// Bytes of address space for the direct map.
-pub const fn window_bytes(levels: Levels) -> u64 {
+pub const fn address_range_bytes(levels: Levels) -> u64 {
     1 << (levels.virt_bits() - 2)
 }
 
 /// Returns the address space for the direct map.
-pub const fn window(levels: Levels) -> VirtRange {
+pub const fn address_range(levels: Levels) -> VirtRange {
     // Constants, so that the compiler finds out whether they wrap.
     const FOUR: VirtRange = first_half(Levels::Four);
     const FIVE: VirtRange = first_half(Levels::Five);
@@ -23,13 +23,13 @@ pub const fn window(levels: Levels) -> VirtRange {
 }
 
 const fn first_half(levels: Levels) -> VirtRange {
-    match VirtRange::of_length(levels.kernel_half(), window_bytes(levels)) {
+    match VirtRange::of_length(levels.kernel_half(), address_range_bytes(levels)) {
         Some(range) => range,
-        None => panic!("the window wraps"),
+        None => panic!("the address range wraps"),
     }
 }
 
 /// Tells whether RAM that ends at `ram_end` is past the 64 TiB that 4-level paging has room for.
 pub const fn needs_five_levels(ram_end: PhysAddr) -> bool {
-    ram_end.get() > window_bytes(Levels::Four)
+    ram_end.get() > address_range_bytes(Levels::Four)
 }

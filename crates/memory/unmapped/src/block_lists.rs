@@ -1,4 +1,4 @@
-//! [`Shelf`]: the accounts and their blocks by how full they are, and the blocks that are no one's. What the pool's
+//! [`BlockLists`]: the accounts and their blocks by how full they are, and the blocks that are no one's. What the pool's
 //! lock protects.
 //!
 //! Each account has bins for its blocks that have something free: seven steps of fullness (at most 8, 16, 32, 64, 128,
@@ -69,7 +69,7 @@ pub(crate) struct Request {
 
 /// Blocks and accounts.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct BlockLists {
     pub(crate) spares: Link,
     pub(crate) spare_blocks: u64,
     pub(crate) free_groups: Link,
@@ -78,7 +78,7 @@ pub struct Shelf {
     pub(crate) counters: PoolCounters,
 }
 
-impl Shelf {
+impl BlockLists {
     /// Makes an empty one. `accounts` has a place for each owner number that will have an account.
     pub const fn new(accounts: &'static mut [Account]) -> Self {
         Self {
@@ -142,9 +142,9 @@ impl Shelf {
         account.charge_frames(owner, order.frames())?;
         let records = Records(frames);
         let pfn = if let Some(id) = account.find(order) {
-            self.carve(&records, id, request)
+            self.take_run(&records, id, request)
         } else if has_spare && !account.is_full() {
-            self.adopt_spare(&records, owner).and_then(|id| self.carve(&records, id, request))
+            self.adopt_spare(&records, owner).and_then(|id| self.take_run(&records, id, request))
         } else {
             // The block that is on its way may be the last that the owner may have. An interrupt's handler does not
             // wait for what it interrupted.
@@ -191,7 +191,7 @@ impl Shelf {
         self.counters.refusals += 1;
     }
 
-    /// Serves the request for which the block was taken out of the map, and puts what is left on the shelf.
+    /// Serves the request for which the block was taken out of the map, and puts what is left on the lists.
     pub(crate) fn insert_and_take<M: Machine>(
         &mut self,
         frames: &Frames<M>,
@@ -204,10 +204,10 @@ impl Shelf {
             account.grower = None;
         }
         records.store(id, &Record::new(Kind::Alone, request.owner));
-        self.carve(&records, id, request)
+        self.take_run(&records, id, request)
     }
 
-    /// Puts a member of a 1-GiB block on the shelf; the block's first is the first.
+    /// Puts a member of a 1-GiB block on the lists; the block's first is the first.
     pub(crate) fn insert_member<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId, owner: Owner) {
         let records = Records(frames);
         if id == id.group() {
@@ -218,12 +218,12 @@ impl Shelf {
         self.count_free_member(&records, id.group(), Turned::Whole);
     }
 
-    /// Puts a wholly free block on the shelf.
+    /// Puts a wholly free block on the lists.
     pub(crate) fn insert_spare<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId, owner: Owner) {
         self.place(&Records(frames), id, &mut Record::new(Kind::Alone, owner));
     }
 
-    /// 1 GiB is on the shelf, all of it.
+    /// 1 GiB is on the lists, all of it.
     pub(crate) fn end_group(&mut self, owner: Owner) {
         self.counters.blocks_taken += MEMBERS;
         if let Ok(account) = self.account_mut(owner) {
@@ -274,7 +274,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Takes a spare off the shelf if more than those that stay are there; `keep` says how many stay at most.
+    /// Takes a spare off the lists if more than those that stay are there; `keep` says how many stay at most.
     pub(crate) fn pop_spare<M: Machine>(
         &mut self,
         frames: &Frames<M>,
@@ -291,12 +291,12 @@ impl Shelf {
         Some((id, record.owner))
     }
 
-    /// Takes a wholly free member of a 1-GiB block off the shelf, and says whose it is.
+    /// Takes a wholly free member of a 1-GiB block off the lists, and says whose it is.
     pub(crate) fn pop_member<M: Machine>(&mut self, frames: &Frames<M>, id: BlockId) -> Option<Owner> {
         let records = Records(frames);
         let record = records.load(id).filter(|record| record.is_whole() && record.kind == Kind::Member)?;
         self.unlink_from_bin(&records, id, &record);
-        self.count_free_member(&records, id.group(), Turned::Broken);
+        self.count_free_member(&records, id.group(), Turned::Partial);
         records.wipe(id, if id == id.group() { record.owner } else { Owner::NONE });
         Some(record.owner)
     }
@@ -312,7 +312,7 @@ impl Shelf {
     }
 
     /// Marks a free run of a block as taken.
-    fn carve<M: Machine>(
+    fn take_run<M: Machine>(
         &mut self,
         records: &Records<'_, M>,
         id: BlockId,
@@ -327,7 +327,7 @@ impl Shelf {
         }
         record.free -= order.frames() as u32;
         if was_whole && record.kind == Kind::Member {
-            self.count_free_member(records, id.group(), Turned::Broken);
+            self.count_free_member(records, id.group(), Turned::Partial);
         }
         self.place(records, id, &mut record);
         records.set_taken(pfn, owner, order.get());
@@ -384,7 +384,7 @@ impl Shelf {
                     link(records, &mut self.free_groups, group, Chain::Groups);
                 }
             }
-            Turned::Broken => {
+            Turned::Partial => {
                 records.set_free_members(group, members - 1);
                 if members == MEMBERS {
                     unlink(records, &mut self.free_groups, group, Chain::Groups);
@@ -423,7 +423,7 @@ impl Account {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turned {
     Whole,
-    Broken,
+    Partial,
 }
 
 /// Returns the owner of the block of `order` that begins at `pfn` and is out, and the state of the 2 MiB around it.
