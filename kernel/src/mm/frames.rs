@@ -115,7 +115,7 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     // SAFETY: boot mapped the descriptors of all RAM, in whole blocks, to frames that it reserved for them.
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
     let frames = FRAMES.call_once(|| frames);
-    frames.set_recall(&recall::RECALL);
+    frames.set_recall(&recall::CrossCall);
     crate::cpu::kasan::start(&free);
     Ok(frames)
 }

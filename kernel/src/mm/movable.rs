@@ -26,7 +26,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::{
-    Anywhere, Compaction, Extent, Frame, Frames, Goal, Reclaimer, Registration, Relocate, Shortage, Zone,
+    Anywhere, Compaction, Extent, Frame, Frames, Goal, Recall, Reclaimer, Relocate, Shortage, Zone,
 };
 use rhumb_machine::{MAX_NODES, Machine, NodeId, Order, Pfn, Pinned};
 use spin::Once;
@@ -53,7 +53,6 @@ pub const MOST_PUT_OFF: u32 = 64;
 static OWNERS: [Once<&'static (dyn Relocate + Sync)>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
 /// Whose turn it is.
 static TURN: SpinMutex<()> = SpinMutex::new(());
-static RECLAIMER: Registration = &Compactor;
 
 /// There is no room for another owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +88,7 @@ pub fn register(owner: &'static (dyn Relocate + Sync)) -> Result<(), TooManyOwne
 /// # Errors
 /// The allocator has no place for it.
 pub fn start(frames: &Frames<KernelMachine>) -> Result<(), rhumb_frames::TooManyReclaimers> {
-    frames.register_reclaimer(&RECLAIMER)
+    frames.register_reclaimer(&Compactor)
 }
 
 /// Makes a 2-MiB block whole for a caller that can wait. Returns how many it made. Waits for its turn; nothing with
@@ -142,7 +141,7 @@ fn for_request(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order,
 fn call_back(frames: &Frames<KernelMachine>, pinned: Pinned<'_>) {
     frames.drain(pinned);
     if frames.totals().cached > 0 {
-        recall::RECALL.drain_others(pinned);
+        recall::CrossCall.drain_others(pinned);
     }
 }
 

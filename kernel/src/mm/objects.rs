@@ -57,7 +57,7 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     let guard = MACHINE.pin();
     let made = Slabs::new(frames, guard.pinned(), config)?;
     let slabs = SLABS.call_once(|| made);
-    slabs.register(guard.pinned())?;
+    slabs.register()?;
     if HEAP.set(slabs).is_err() {
         log::error!("the heap has an allocator already, and keeps it");
     }

@@ -7,7 +7,7 @@
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_frames::{Drained, Recall, RecallRegistration};
+use rhumb_frames::{Drained, Recall};
 use rhumb_machine::{Machine, Pinned};
 use x86_64::instructions::interrupts;
 
@@ -16,13 +16,11 @@ use crate::cpu;
 use crate::cpu::call;
 use crate::cpu::machine::MACHINE;
 
-/// The recall that the allocator is told of at boot.
-pub static RECALL: RecallRegistration = &CrossCall;
-
 /// Calls after which a CPU that goes on filling its caches is left alone. A full cache takes about ten.
 const MOST_CALLS: usize = 32;
 
-struct CrossCall;
+/// The recall that the allocator is told of at boot: by cross-calls.
+pub struct CrossCall;
 
 impl Recall for CrossCall {
     /// Not with interrupts off: the caller may hold a lock for which a CPU waits that cannot be interrupted.

@@ -13,7 +13,7 @@
 use core::fmt;
 
 use rhumb_directmap::OwnerId;
-use rhumb_frames::{Frame, Frames, Reclaimer, Registration, Shortage, Unmapped};
+use rhumb_frames::{Frame, Frames, Reclaimer, Shortage, Unmapped};
 use rhumb_machine::{Machine, Order, Pinned};
 use rhumb_pagetable::{FlushCause, FlushStats};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, Refused, UnmappedPool};
@@ -40,7 +40,6 @@ pub const HOLDERS: [Holder; 4] = [Holder::Monitor, Holder::Stress, Holder::SelfT
 static POOL: Once<UnmappedPool<KernelHome>> = Once::new();
 /// The lists has them for good.
 static ACCOUNTS: SpinMutex<[Account; Holder::END]> = SpinMutex::new([const { Account::CLOSED }; Holder::END]);
-static RECLAIMER: Registration = &SpareBlocks;
 
 /// Why there is no pool.
 #[derive(Debug)]
@@ -85,7 +84,7 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     for holder in HOLDERS {
         set_limits(pool, holder, Limits::NONE).map_err(StartError::Account)?;
     }
-    frames.register_reclaimer(&RECLAIMER).map_err(|_| StartError::TooManyReclaimers)
+    frames.register_reclaimer(&SpareBlocks).map_err(|_| StartError::TooManyReclaimers)
 }
 
 /// Returns the pool, for reports and checks; `None` before [`start`].

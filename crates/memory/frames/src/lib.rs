@@ -78,9 +78,7 @@ pub use known::report::{Description, Place, Totals, ZoneReport};
 pub use known::validate::Inconsistency;
 pub use moving::compact::{Compaction, Extent, Goal, NothingMoves, Relocate};
 pub use pool::words;
-pub use pressure::{
-    Levels, Recall, RecallRegistration, Reclaimer, Registration, Shortage, TooManyReclaimers,
-};
+pub use pressure::{Levels, Recall, Reclaimer, Shortage, TooManyReclaimers};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
 pub use zones::layout::{Layout, MemoryRange};
 

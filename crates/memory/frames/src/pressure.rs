@@ -15,8 +15,7 @@ use rhumb_machine::{Order, Pinned};
 #[cfg(doc)]
 use crate::Frames;
 use crate::request::{Mobility, Zone};
-use crate::zones::storage::Table;
-use rhumb_sync::atomic::{AtomicUsize, Relaxed};
+use rhumb_sync::{InterruptsOff, Lock};
 
 /// The shortage that a reclaimer is to relieve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,20 +46,14 @@ pub trait Recall: Sync {
     fn drain_others(&self, pinned: Pinned<'_>);
 }
 
-/// A recall as it is registered: the reference to it, in a permanent place.
-pub type RecallRegistration = &'static (dyn Recall + 'static);
-
 /// Reclaimers that an allocator can have.
 const MAX_RECLAIMERS: usize = 8;
 
-/// A reclaimer as it is registered: the reference to it, in a permanent place.
-pub type Registration = &'static (dyn Reclaimer + 'static);
-
-/// The reclaimers, in the order in which they are called.
+/// The reclaimers, in the order in which they are called, and the recall. A lock is held for as long as it takes to copy a
+/// reference.
 pub(crate) struct Reclaimers {
-    pub(crate) list: Table<Registration, MAX_RECLAIMERS>,
-    count: AtomicUsize,
-    pub(crate) recall: Table<RecallRegistration, 1>,
+    list: Lock<[Option<&'static dyn Reclaimer>; MAX_RECLAIMERS]>,
+    pub(crate) recall: Lock<Option<&'static dyn Recall>>,
 }
 
 /// There is no room for another reclaimer.
@@ -77,17 +70,23 @@ impl core::error::Error for TooManyReclaimers {}
 
 impl Reclaimers {
     pub(crate) fn new() -> Self {
-        Self { list: Table::default(), count: AtomicUsize::new(0), recall: Table::default() }
+        Self { list: Lock::new([None; MAX_RECLAIMERS]), recall: Lock::new(None) }
     }
 
-    pub(crate) fn add(&self, reclaimer: &'static Registration) -> Result<(), TooManyReclaimers> {
-        let index = self.count.fetch_add(1, Relaxed);
-        if index >= MAX_RECLAIMERS {
-            self.count.fetch_sub(1, Relaxed);
-            return Err(TooManyReclaimers);
-        }
-        self.list.set(index, reclaimer);
+    pub(crate) fn add(
+        &self,
+        irq_off: impl InterruptsOff,
+        reclaimer: &'static dyn Reclaimer,
+    ) -> Result<(), TooManyReclaimers> {
+        let mut list = self.list.lock(irq_off);
+        let free = list.iter_mut().find(|place| place.is_none()).ok_or(TooManyReclaimers)?;
+        *free = Some(reclaimer);
         Ok(())
+    }
+
+    /// Returns the reclaimer that is called after `index` others.
+    pub(crate) fn get(&self, irq_off: impl InterruptsOff, index: usize) -> Option<&'static dyn Reclaimer> {
+        self.list.lock(irq_off).get(index).copied().flatten()
     }
 }
 

@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering;
 use core::task::Poll;
 
-use rhumb_frames::{AllocClass, Reclaimer, Shortage};
+use rhumb_frames::{Reclaimer, Shortage};
 use rhumb_machine::{CpuId, Machine, Pinned};
 
 use crate::error::SpecError;
@@ -266,23 +266,9 @@ impl<M: Machine> Slabs<M> {
     /// Registers the allocator as a reclaimer of its frames.
     ///
     /// # Errors
-    /// [`SpecError::NoMemory`] for the registration itself; [`SpecError::TooManyReclaimers`] where the frame allocator
-    /// has no room for another reclaimer.
-    pub fn register(&'static self, pinned: Pinned<'_>) -> Result<(), SpecError> {
-        let bytes = size_of::<rhumb_frames::Registration>();
-        let cell = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Ordinary);
-        let cell = cell.ok_or(SpecError::NoMemory)?;
-        let place = cell.cast::<rhumb_frames::Registration>();
-        // SAFETY: the cell was taken just now, is aligned to 64, and given back only where it was not registered.
-        let registration: &'static rhumb_frames::Registration = unsafe {
-            place.write(self);
-            place.as_ref()
-        };
-        self.memory.frames().register_reclaimer(registration).map_err(|_| {
-            // SAFETY: it was taken above, with this size, and the allocator has refused the reference to it.
-            unsafe { self.cells.free(&self.memory, pinned, cell, bytes) };
-            SpecError::TooManyReclaimers
-        })
+    /// [`SpecError::TooManyReclaimers`]: the frame allocator has no room for another reclaimer.
+    pub fn register(&'static self) -> Result<(), SpecError> {
+        self.memory.frames().register_reclaimer(self).map_err(|_| SpecError::TooManyReclaimers)
     }
 }
 

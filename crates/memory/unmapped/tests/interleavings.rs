@@ -5,9 +5,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_directmap::{BootMap, DirectMap, OffLimits, OwnerId, OwnerName, Plan, RecordPage, address_range};
-use rhumb_frames::{
-    Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Reclaimer, Registration, Unmapped, Zone,
-};
+use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped, Zone};
 use rhumb_machine::testing::{EmptyTlb, TestMachine};
 use rhumb_machine::{CpuId, Machine, NodeId, Order, PageSize, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr};
 use rhumb_pagetable::sim::{SimSource, SimTables};
@@ -154,8 +152,7 @@ fn world() -> &'static World {
     let pool: &'static UnmappedPool<Here> = leak(UnmappedPool::new(Here(world)));
     pool.open_account(OWNER, Limits::NONE).unwrap();
     pool.keep_blocks(1);
-    let registration: &'static Registration = leak(pool as &(dyn Reclaimer + 'static));
-    world.frames.register_reclaimer(registration).unwrap();
+    world.frames.register_reclaimer(pool).unwrap();
     world
 }
 

@@ -5,7 +5,7 @@ use rhumb_machine::{Machine, NodeId, Pinned};
 use crate::frames::Frames;
 use crate::handle::raw::Raw;
 use crate::pool::Watermarks;
-use crate::pressure::{Levels, RecallRegistration, Registration, Shortage, TooManyReclaimers};
+use crate::pressure::{Levels, Recall, Reclaimer, Shortage, TooManyReclaimers};
 use crate::request::{Request, Zone};
 use rhumb_sync::atomic::{AtomicBool, AtomicU64, Relaxed};
 
@@ -34,8 +34,8 @@ impl<M: Machine> Frames<M> {
     ///
     /// # Errors
     /// There are eight already.
-    pub fn register_reclaimer(&self, reclaimer: &'static Registration) -> Result<(), TooManyReclaimers> {
-        self.reclaimers.add(reclaimer)
+    pub fn register_reclaimer(&self, reclaimer: &'static dyn Reclaimer) -> Result<(), TooManyReclaimers> {
+        self.reclaimers.add(self.machine.irq_off(), reclaimer)
     }
 
     /// Calls the reclaimers in turn, and `retry` after each that freed something, until it succeeds.
@@ -52,7 +52,8 @@ impl<M: Machine> Frames<M> {
         }
         let _reclaiming = Reclaiming::begin(&cache.reclaiming);
         let shortage = Shortage { order: request.order, ceiling: request.ceiling, kind: request.kind };
-        self.reclaimers.list.iter().find_map(|reclaimer| {
+        let next = |index| self.reclaimers.get(self.machine.irq_off(), index);
+        (0..).map_while(next).find_map(|reclaimer| {
             if reclaimer.reclaim(pinned, &shortage) == 0 {
                 return None;
             }
@@ -61,13 +62,13 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Says how other CPUs' caches are called back. Without it, a request fails while they hold what it wants.
-    pub fn set_recall(&self, recall: &'static RecallRegistration) {
-        self.reclaimers.recall.set(0, recall);
+    pub fn set_recall(&self, recall: &'static dyn Recall) {
+        *self.reclaimers.recall.lock(self.machine.irq_off()) = Some(recall);
     }
 
     /// Calls back what other CPUs keep, and calls `retry` after each time, until it succeeds or they keep nothing.
     pub(crate) fn recall(&self, pinned: Pinned<'_>, mut retry: impl FnMut() -> Option<Raw>) -> Option<Raw> {
-        let recall = self.reclaimers.recall.get(0)?;
+        let recall = (*self.reclaimers.recall.lock(self.machine.irq_off()))?;
         (0..RECALLS).take_while(|_| self.zones.held_by_others(self.machine.cpu_of(pinned)) > 0).find_map(
             |_| {
                 recall.drain_others(pinned);

@@ -6,7 +6,7 @@ use std::vec::Vec;
 use rhumb_machine::{Order, Pinned};
 
 use super::machine::*;
-use crate::{AllocClass, AllocError, Frame, Frames, Recall, RecallRegistration, Request};
+use crate::{AllocClass, AllocError, Frame, Frames, Recall, Request};
 
 const BASE: u64 = 1 << 20;
 const CPUS: usize = 4;
@@ -47,8 +47,7 @@ fn prepare(busy: usize) -> (&'static Frames<TestMachine>, &'static Play) {
 
 fn play(frames: &'static Frames<TestMachine>, busy: usize) -> &'static Play {
     let play: &'static Play = Box::leak(Box::new(Play { frames, calls: 0.into(), busy }));
-    let registration: &'static RecallRegistration = Box::leak(Box::new(play as RecallRegistration));
-    frames.set_recall(registration);
+    frames.set_recall(play);
     play
 }
 

@@ -8,9 +8,7 @@ use std::vec::Vec;
 use rhumb_machine::{MAX_NODES, Order, Pfn, Pinned};
 
 use super::machine::*;
-use crate::{
-    AllocClass, AllocError, Frame, Frames, Layout, Mobility, Reclaimer, Registration, Request, Shortage, Zone,
-};
+use crate::{AllocClass, AllocError, Frame, Frames, Layout, Mobility, Reclaimer, Request, Shortage, Zone};
 
 const DMA: (u64, u64, usize) = (0x200, 0x600, 0);
 const DMA32: (u64, u64, usize) = (0x1000, 0x1400, 0);
@@ -164,8 +162,7 @@ fn reclaimers_are_called_in_order_until_one_helps() {
     let lender: &'static _ =
         Box::leak(Box::new(Lender { frames, lent: Mutex::new(lent), calls: Mutex::default() }));
     for name in ["empty", "cache", "never"] {
-        let reclaimer: Registration = Box::leak(Box::new(Named(name, lender)));
-        frames.register_reclaimer(Box::leak(Box::new(reclaimer))).unwrap();
+        frames.register_reclaimer(Box::leak(Box::new(Named(name, lender)))).unwrap();
     }
     let mut held: Vec<_> = Vec::new();
     let error = loop {
@@ -379,8 +376,7 @@ impl Reclaimer for Panics {
 #[test]
 fn a_reclaimer_that_panics_is_called_again() {
     let frames = frames_over(1, &[DIRECT0]);
-    let reclaimer: Registration = &Panics;
-    frames.register_reclaimer(Box::leak(Box::new(reclaimer))).unwrap();
+    frames.register_reclaimer(&Panics).unwrap();
     for _ in 0..2 {
         let ask = std::panic::AssertUnwindSafe(|| frames.alloc(pinned(), Request::HUGE).map(Frame::into_pfn));
         assert!(std::panic::catch_unwind(ask).is_err());

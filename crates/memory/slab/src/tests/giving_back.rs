@@ -301,7 +301,7 @@ fn what_is_held_is_told() {
 #[test]
 fn frames_get_memory_from_here_when_they_run_short() {
     let world = World::new(2048, 1, Config::new(1));
-    world.slabs.register(pinned()).unwrap();
+    world.slabs.register().unwrap();
     let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 2048)).unwrap();
     let all: Vec<_> = core::iter::from_fn(|| cache.alloc(pinned()).ok()).collect();
     assert!(all.len() > 3500);

@@ -1,6 +1,6 @@
 //! Directed cases of the pool.
 
-use rhumb_frames::{AllocError, Frame, Owner, Reclaimer, Registration, Request, Unmapped, Zone};
+use rhumb_frames::{AllocError, Frame, Owner, Request, Unmapped, Zone};
 use rhumb_hosted::mmu::{Fault, MmuConfig};
 use rhumb_machine::{Block, CpuId, Machine, NodeId, Order, PageSize, PfnRange};
 use rhumb_unmapped::{GiveError, PoolError};
@@ -174,8 +174,7 @@ fn few_empty_blocks_stay_and_go_when_memory_is_short() {
         world.pool().keep_blocks(4);
         world.frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
         let pool: &'static Pool = Box::leak(Box::new(pool));
-        let registration: &'static Registration = Box::leak(Box::new(pool as &(dyn Reclaimer + 'static)));
-        world.frames.register_reclaimer(registration).unwrap();
+        world.frames.register_reclaimer(pool).unwrap();
         let all: Vec<_> = (0..10).map(|_| pool.take(cpu.pinned(), ALICE, Order::LARGE).unwrap()).collect();
         all.into_iter().for_each(|frame| pool.give(cpu.pinned(), frame).unwrap());
         assert_eq!(pool.counters().blocks(), 4);
