@@ -110,6 +110,13 @@ fn a_wrong_arrow_in_the_picture_is_found() {
 }
 
 #[test]
+fn a_long_line_is_found() {
+    let page = format!("{0}\n|{0}|\n```\n{0}\n```\n{1}\n", "\u{e4} ".repeat(61), "\u{e4} ".repeat(60));
+    let lines = said(words::findings, &[("p.md", page.as_str())]);
+    assert_eq!(lines, ["p.md:1: a line of 122 characters, which are 120 at most"]);
+}
+
+#[test]
 fn a_word_that_is_ruled_out_is_found() {
     let source = "//! What a CPU keeps.\nlet stand = 1; // where it stands\n/// Understands what `whoever` stands for.\n/// What begins a line\n/// what goes on.\n";
     let files = [
