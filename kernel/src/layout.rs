@@ -1,4 +1,4 @@
-//! Where everything stands in the kernel's address space.
+//! The layout of the kernel's address space.
 //!
 //! ```text
 //! 4 levels                                        5 levels, where it differs
@@ -23,7 +23,7 @@ use rhumb_windows::{SLOTS, WINDOW_BASE, slot_address};
 
 use crate::arch::gdt::InterruptStack;
 
-/// What the kernel image's addresses are above its physical ones. The linker script has the number, too.
+/// The distance of the kernel image's addresses from its physical ones. The linker script has the number, too.
 pub const IMAGE_OFFSET: u64 = 0xffff_ffff_8000_0000;
 
 /// The direct map's base and size with four levels.
@@ -107,7 +107,7 @@ fn window_at(address: VirtAddr) -> Option<CpuId> {
 /// A stack of some CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stack {
-    /// What ordinary code and most interrupts run on.
+    /// The stack of ordinary code and most interrupts.
     Main,
     /// One of those that exceptions switch to.
     Interrupt(InterruptStack),
@@ -122,7 +122,7 @@ impl Stack {
         Self::Interrupt(InterruptStack::MachineCheck),
     ];
 
-    /// Where it stands for `cpu`. The page below it is its guard and is never mapped.
+    /// Returns its place for `cpu`. The page below it is its guard and is never mapped.
     pub fn range(self, cpu: CpuId) -> VirtRange {
         let base = KERNEL_MAP.plus(cpu.index() as u64 * STACKS_STRIDE);
         let (first_page, pages) = match self {
@@ -146,7 +146,7 @@ impl Stack {
         range.start().plus(range.bytes() / 2)
     }
 
-    /// What `maps` calls it.
+    /// Returns its name in `maps`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Main => "main stack",
@@ -235,13 +235,13 @@ pub mod image {
     /// The room for symbols: a table written after linking, or zeros.
     pub fn symbols() -> &'static [u8] {
         let range = between(&raw const __symbols_start, &raw const __symbols_end);
-        // SAFETY: the linker script reserves this room inside the read-only data, which is mapped for ever and never
+        // SAFETY: the linker script reserves this room inside the read-only data, which is mapped permanently and never
         // written.
         unsafe { core::slice::from_raw_parts(range.start().as_ptr(), range.bytes() as usize) }
     }
 }
 
-/// What an address is for. Displays as a sentence.
+/// The use of an address. Displays as a sentence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
     User,
@@ -258,7 +258,7 @@ pub enum Place {
     Nothing,
 }
 
-/// What `address` is for, mapped or not.
+/// Returns the use of `address`, mapped or not.
 pub fn place_of(address: VirtAddr) -> Place {
     let direct_map = direct_map();
     if direct_map.contains(address) {
@@ -293,7 +293,7 @@ pub fn place_of(address: VirtAddr) -> Place {
 }
 
 impl Place {
-    /// What `maps` calls it.
+    /// Returns its name in `maps`.
     pub fn name(self) -> PlaceName {
         PlaceName(self)
     }

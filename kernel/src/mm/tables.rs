@@ -1,6 +1,6 @@
 //! The kernel's page tables: one tree, one lock, one writer (invariant I8).
 //!
-//! The tables of the direct map are [`DirectMap`]'s once boot has handed them over ([`hand_over`]); it stands behind
+//! The tables of the direct map are [`DirectMap`]'s once boot has handed them over ([`hand_over`]); it is behind
 //! the same lock.
 //!
 //! Tables are read through the direct map, and written through it, too, unless they are protected ([`super::protect`]):
@@ -99,12 +99,12 @@ impl TableMemory for DirectTables {
 /// The direct map as this kernel has it.
 pub type KernelDirectMap = DirectMap<DirectTables, KernelRules>;
 
-/// Who writes tables. There is one, so its size does not matter.
+/// The writer of tables. There is one, so its size does not matter.
 #[expect(clippy::large_enum_variant)]
 enum Writer {
-    /// Nobody changes the direct map yet.
+    /// The direct map is not changed yet.
     Tables(DirectTables),
-    /// The direct map owns the way to the tables, and lends it to whoever writes others.
+    /// The direct map owns the way to the tables, and lends it to writers of others.
     Map(KernelDirectMap),
 }
 

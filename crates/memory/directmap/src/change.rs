@@ -26,8 +26,8 @@
 //! be used by a CPU until that batch is flushed, which may happen after the map's lock is released.
 //!
 //! # Locking
-//! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its address range,
-//! have no other holder.
+//! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its address
+//! range, have no other holder.
 
 use core::task::Poll;
 

@@ -9,8 +9,8 @@
 //! 3. What is not RAM is not cached.
 //! 4. The kernel's half holds nothing for users, the user half nothing for the supervisor alone: no identity map of
 //!    boot is left.
-//! 5. No frame is mapped twice in the kernel's half outside the direct map's address range, unless declared. (Within the
-//!    address range rule 2 makes it impossible; one mapping in it and one outside is what the kernel image has.)
+//! 5. No frame is mapped twice in the kernel's half outside the direct map's address range, unless declared. (Within
+//!    the address range rule 2 makes it impossible; one mapping in it and one outside is what the kernel image has.)
 //! 6. No entry has reserved bits set.
 //!
 //! # How, without memory

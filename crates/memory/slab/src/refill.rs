@@ -9,8 +9,8 @@
 //! | 5 | an empty magazine of the present size | fills half of it from the slabs, fullest first | a new magazine |
 //! | 6 | no memory for a magazine | takes one object from the slabs | a new slab |
 //!
-//! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. Memory that a step lacks (a
-//! slab, a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer
+//! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. Memory that a step lacks
+//! (a slab, a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer
 //! that comes in the middle finds everything in order. Then the steps begin anew.
 
 use core::ptr::NonNull;

@@ -81,8 +81,8 @@ macro_rules! links {
     )*};
 }
 
-/// A slab that is in no list of a node. The value is moved, not copied: its holder is the only one, so that the holder may
-/// add the slab to a node or give its memory back.
+/// A slab that is in no list of a node. The value is moved, not copied: its holder is the only one, so that the holder
+/// may add the slab to a node or give its memory back.
 #[derive(Debug)]
 #[must_use = "the frames of a slab that is dropped are lost"]
 pub(crate) struct Slab(SlabRef);
@@ -129,8 +129,8 @@ impl Slab {
     }
 }
 
-/// The name of a slab, as lists, descriptors and objects lead to it. The holder of the node's lock may follow it, and so
-/// may the holder of an object that is out, which keeps the slab where it is.
+/// The name of a slab, as lists, descriptors and objects lead to it. The holder of the node's lock may follow it, and
+/// so may the holder of an object that is out, which keeps the slab where it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SlabRef(NonNull<Header>);
 
