@@ -38,18 +38,18 @@ pub fn set_direct_map_base(base: VirtAddr) {
     DIRECT_MAP_BASE.store(base.get(), Relaxed);
 }
 
-/// The direct map's base; zero before boot has chosen it.
+/// Returns the direct map's base; zero before boot has chosen it.
 #[inline(always)]
 pub fn direct_map_base() -> VirtAddr {
     VirtAddr::new(DIRECT_MAP_BASE.load(Relaxed))
 }
 
-/// The direct map's addresses on this machine.
+/// Returns the direct map's addresses on this machine.
 pub fn direct_map() -> VirtRange {
     rhumb_directmap::address_range(levels())
 }
 
-/// The lower half.
+/// Returns the lower half.
 pub fn user() -> VirtRange {
     range(VirtAddr::ZERO, 1 << (levels().virt_bits() - 1))
 }
@@ -90,7 +90,7 @@ pub const DESCRIPTORS: VirtAddr = VirtAddr::new(0xffff_e000_0000_0000);
 /// Bytes for frame descriptors: 16 for each frame below 2^52, where physical addresses end.
 pub const DESCRIPTORS_BYTES: u64 = 16 << 40;
 
-/// The windows of `cpu`: one table of small pages.
+/// Returns the windows of `cpu`: one table of small pages.
 pub const fn windows(cpu: CpuId) -> VirtRange {
     range(slot_address(cpu, 0), WINDOWS_BYTES)
 }
@@ -135,12 +135,12 @@ impl Stack {
         range(base.plus(first_page * PAGE), pages * PAGE)
     }
 
-    /// One past its highest byte, where it begins to grow down from.
+    /// Returns one past its highest byte, where it begins to grow down from.
     pub fn top(self, cpu: CpuId) -> VirtAddr {
         self.range(cpu).end()
     }
 
-    /// The middle of it, where what comes during a report grows down from.
+    /// Returns the middle of it, where what comes during a report grows down from.
     pub fn middle(self, cpu: CpuId) -> VirtAddr {
         let range = self.range(cpu);
         range.start().plus(range.bytes() / 2)
@@ -160,7 +160,7 @@ impl Stack {
 /// Frames that one CPU's stacks take.
 pub const STACK_FRAMES_PER_CPU: u64 = MAIN_STACK_PAGES + 3 * INTERRUPT_STACK_PAGES;
 
-/// The CPU and the stack whose pages or guard hold `address`, and whether it is the guard.
+/// Returns the CPU and the stack whose pages or guard hold `address`, and whether it is the guard.
 pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, bool)> {
     if address < KERNEL_MAP {
         return None;
@@ -179,7 +179,7 @@ pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, bool)> {
     })
 }
 
-/// A range whose length is known not to wrap: every caller adds small numbers to a constant.
+/// Returns a range whose length is known not to wrap: every caller adds small numbers to a constant.
 pub const fn range(start: VirtAddr, bytes: u64) -> VirtRange {
     match VirtRange::of_length(start, bytes) {
         Some(range) => range,
@@ -223,7 +223,7 @@ pub mod image {
         between(&raw const __data_start, &raw const __data_segment_end)
     }
 
-    /// Where the segment at `range` was loaded.
+    /// Returns where the segment at `range` was loaded.
     pub fn physical(range: VirtRange) -> PhysRange {
         PhysRange::new(
             PhysAddr::new(range.start().get() - IMAGE_OFFSET),
@@ -232,7 +232,7 @@ pub mod image {
         .unwrap_or_default()
     }
 
-    /// The room for symbols: a table written after linking, or zeros.
+    /// Returns the room for symbols: a table written after linking, or zeros.
     pub fn symbols() -> &'static [u8] {
         let range = between(&raw const __symbols_start, &raw const __symbols_end);
         // SAFETY: the linker script reserves this room inside the read-only data, which is mapped permanently and never

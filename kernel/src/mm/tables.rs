@@ -139,8 +139,8 @@ static READER: DirectTables = DirectTables(Way::BOOT);
 /// Tells which trees boot has built, and from what blocks it took their tables where these are to be protected.
 ///
 /// # Safety
-/// Called once. The trees are as this kernel relies on them, and nothing but this module writes their tables from now on.
-/// The store has blocks of frames for tables alone.
+/// Called once. The trees are as this kernel relies on them, and nothing but this module writes their tables from now
+/// on. The store has blocks of frames for tables alone.
 pub unsafe fn adopt(root: Root, trampoline: Option<Root>, store: TableStore) {
     WRITER.lock().store = store;
     LEVELS.store(root.levels.top(), Relaxed);
@@ -149,12 +149,12 @@ pub unsafe fn adopt(root: Root, trampoline: Option<Root>, store: TableStore) {
     unsafe { cpu::root::set(root.table) };
 }
 
-/// The kernel's tree.
+/// Returns the kernel's tree.
 pub fn root() -> Root {
     tree(cpu::root::table().get())
 }
 
-/// The tree that other CPUs start on; `None` once it is retired.
+/// Returns the tree that other CPUs start on; `None` once it is retired.
 pub fn trampoline_root() -> Option<Root> {
     match TRAMPOLINE_ROOT.load(Acquire) {
         0 => None,
@@ -167,7 +167,7 @@ fn tree(table: u64) -> Root {
     Root::new(Pfn::new(table), levels).with_phys_bits(u32::from(features().physical_bits))
 }
 
-/// The tables for reading. What is read may be changing: for reports and lists.
+/// Returns the tables for reading. What is read may be changing: for reports and lists.
 pub fn reader() -> &'static DirectTables {
     &READER
 }
@@ -189,7 +189,7 @@ impl DerefMut for TablesGuard {
     }
 }
 
-/// The tables for changing: those that are not the direct map's.
+/// Returns the tables for changing: those that are not the direct map's.
 ///
 /// # Safety
 /// The caller writes into tables alone, not into the direct map's, and maps no memory in a way that its holder does not
@@ -265,7 +265,7 @@ pub unsafe fn hand_over(boot_map: BootMap, rules: KernelRules) {
     WRITER.lock().writer = Writer::Map(DirectMap::new(boot_map, DirectTables(Way::BOOT), rules));
 }
 
-/// The walk that a CPU makes for `address`.
+/// Returns the walk that a CPU makes for `address`.
 pub fn walk(address: VirtAddr) -> Walk {
     rhumb_pagetable::walk(reader(), root(), address)
 }

@@ -119,7 +119,7 @@ const fn featured(name: &'static str, packages: &'static [&'static str], feature
     Build { name, packages, targets: "--lib", features, ..USUAL }
 }
 
-/// The packages with a model checker's atomics, which `flags` select.
+/// Returns the packages with a model checker's atomics, which `flags` select.
 const fn modelled(name: &'static str, packages: &'static [&'static str], flags: &'static str) -> Build {
     Build { compiler: Compiler::Ours(flags), ..featured(name, packages, "") }
 }

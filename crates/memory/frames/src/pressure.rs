@@ -49,8 +49,8 @@ pub trait Recall: Sync {
 /// Reclaimers that an allocator can have.
 const MAX_RECLAIMERS: usize = 8;
 
-/// The reclaimers, in the order in which they are called, and the recall. A lock is held for as long as it takes to copy a
-/// reference.
+/// The reclaimers, in the order in which they are called, and the recall. A lock is held for as long as it takes to
+/// copy a reference.
 pub(crate) struct Reclaimers {
     list: Lock<[Option<&'static dyn Reclaimer>; MAX_RECLAIMERS]>,
     pub(crate) recall: Lock<Option<&'static dyn Recall>>,

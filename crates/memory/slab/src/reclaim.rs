@@ -27,8 +27,8 @@ enum Magazines {
     Unneeded,
 }
 
-/// A reclaim under way: what [`Slabs::reclaim`] does, in steps of one cache each, so that the caller need not stay on its
-/// CPU for all of them. Caches that are made or given up meanwhile may be missed.
+/// A reclaim under way: what [`Slabs::reclaim`] does, in steps of one cache each, so that the caller need not stay on
+/// its CPU for all of them. Caches that are made or given up meanwhile may be missed.
 #[must_use = "it does nothing until its steps are done"]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reclaiming {
@@ -37,7 +37,7 @@ pub struct Reclaiming {
 }
 
 impl Reclaiming {
-    /// One that has not begun.
+    /// Returns one that has not begun.
     pub const fn new() -> Self {
         Self { next: 0, frames: 0 }
     }
@@ -59,8 +59,8 @@ impl Reclaiming {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Looks at each cache. The cache is walked while `look` looks at it, and not any more when the iterator yields what
-    /// `look` made of it: the iterator's user may do what it likes with the cache.
+    /// Looks at each cache. The cache is walked while `look` looks at it, and not any more when the iterator yields
+    /// what `look` made of it: the iterator's user may do what it likes with the cache.
     pub(crate) fn caches<T>(&self, mut look: impl FnMut(&'static Record) -> T) -> impl Iterator<Item = T> {
         let mut from = 0;
         core::iter::from_fn(move || {
@@ -70,8 +70,9 @@ impl<M: Machine> Slabs<M> {
         })
     }
 
-    /// Calls `look` with each slab that a node has now, `steps` times, with the node locked anew for each step: no stretch
-    /// with interrupts off is longer than a step. Slabs that become free meanwhile stay in the node until the end.
+    /// Calls `look` with each slab that a node has now, `steps` times, with the node locked anew for each step: no
+    /// stretch with interrupts off is longer than a step. Slabs that become free meanwhile stay in the node until the
+    /// end.
     ///
     /// # Errors
     /// The first of `look`, which ends the walk.
@@ -102,7 +103,7 @@ impl<M: Machine> Slabs<M> {
         result
     }
 
-    /// The first cache at or after the number `from`.
+    /// Returns the first cache at or after the number `from`.
     fn cache_from(&self, from: usize) -> Option<(usize, Walked)> {
         self.registry.walk(self.machine().irq_off(), from)
     }
@@ -248,7 +249,7 @@ impl<M: Machine> Slabs<M> {
         frames
     }
 
-    /// Gives back everything of a cache that nobody uses any more, other CPUs' magazines among it.
+    /// Gives back all unused memory of a cache, other CPUs' magazines among it.
     ///
     /// # Safety
     /// No CPU allocates from it, frees to it or walks it, now or later, unless the caller lets them.

@@ -34,8 +34,8 @@ impl Region {
         self.machine.enter(CpuId::BOOT, |_| work()).map_err(|error| Unfit(error.to_string()))
     }
 
-    /// Returns the memory right below the region, `bytes` rounded up to frames: for subjects that keep their metadata in the memory
-    /// that they are given, so that the region itself stays whole.
+    /// Returns the memory right below the region, `bytes` rounded up to frames: for subjects that keep their metadata
+    /// in the memory that they are given, so that the region itself stays whole.
     #[cfg_attr(not(feature = "frame-competitors"), allow(dead_code, reason = "competitors alone ask"))]
     pub(crate) fn below(&self, bytes: u64) -> Result<PhysRange, Unfit> {
         let bytes = bytes.next_multiple_of(PageSize::Size4K.bytes());
