@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange};
+use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange, impossible};
 
 /// The end of what a hosted machine can reserve: 64 TiB, the size of the direct map in the kernel's own address space,
 /// and half of what a 47-bit process has.
@@ -172,7 +172,10 @@ impl Builder {
     pub fn ram_bytes(self, bytes: u64) -> Self {
         let start = self.ram.iter().map(|ram| ram.range.end()).max().unwrap_or(PhysAddr::ZERO);
         let end = start.checked_add(bytes).unwrap_or(PhysAddr::new(u64::MAX));
-        self.ram(PhysRange::new(start, end).unwrap_or_default())
+        self.ram(
+            PhysRange::new(start, end)
+                .unwrap_or_else(|| impossible!("{start} is above {end}" => PhysRange::default())),
+        )
     }
 
     /// Adds a range of RAM on node 0.

@@ -29,6 +29,8 @@ use core::fmt;
 use core::panic::Location;
 use core::ptr::NonNull;
 
+use rhumb_machine::impossible;
+
 /// The stretches with interrupts off that began at one place.
 #[derive(Clone, Copy, Debug)]
 pub struct IrqsOff {
@@ -143,7 +145,7 @@ pub(crate) fn traced<T>(body: impl FnOnce() -> T) -> (T, Vec<IrqsOff>) {
 /// Runs `body` with each stretch of this thread measured, in the order in which they came.
 pub(crate) fn traced_each<T>(body: impl FnOnce() -> T) -> (T, Vec<Stretch>) {
     let (result, tracer) = run(Tracer { each: Some(Vec::new()), ..Tracer::default() }, body);
-    (result, tracer.each.unwrap_or_default())
+    (result, tracer.each.unwrap_or_else(|| impossible!("the tracer was made with a list" => Vec::new())))
 }
 
 fn run<T>(mut tracer: Tracer, body: impl FnOnce() -> T) -> (T, Tracer) {

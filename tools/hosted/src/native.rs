@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use rhumb_machine::{PageSize, PhysRange, VirtAddr};
+use rhumb_machine::{PageSize, PhysAddr, PhysRange, VirtAddr, impossible};
 use rustix::mm::{
     Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap,
 };
@@ -85,7 +85,8 @@ impl NativeMap {
 
     /// Returns all of it.
     pub fn whole(&self) -> PhysRange {
-        PhysRange::of_length(rhumb_machine::PhysAddr::ZERO, self.bytes).unwrap_or_default()
+        PhysRange::of_length(PhysAddr::ZERO, self.bytes)
+            .unwrap_or_else(|| impossible!("{} bytes from 0 wrap", self.bytes => PhysRange::default()))
     }
 
     /// Wants large pages of the host behind `range`, where it has them for files in memory.

@@ -27,7 +27,7 @@ impl Seats {
     /// Takes the place of `cpu` for `machine`; waits while another machine has it, unless the caller is a CPU itself
     /// (`is_cpu`): it might wait for itself. Says whether the place was taken.
     pub(crate) fn take(&self, cpu: CpuId, machine: u32, is_cpu: bool) -> bool {
-        let Some(place) = self.0.get(cpu.index()) else { return false };
+        let place = &self.0[cpu.index()];
         while let Err(other) = place.compare_exchange(0, machine, Ordering::Acquire, Ordering::Relaxed) {
             if other == machine || is_cpu {
                 return false;
@@ -38,8 +38,6 @@ impl Seats {
     }
 
     pub(crate) fn free(&self, cpu: CpuId) {
-        if let Some(place) = self.0.get(cpu.index()) {
-            place.store(0, Ordering::Release);
-        }
+        self.0[cpu.index()].store(0, Ordering::Release);
     }
 }

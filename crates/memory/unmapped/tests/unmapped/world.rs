@@ -142,38 +142,34 @@ pub(crate) fn phys(start: u64, bytes: u64) -> PhysRange {
     PhysRange::of_length(PhysAddr::new(start), bytes).unwrap()
 }
 
-impl World {
-    /// `ram_bytes` for the allocator, a multiple of 2 MiB; `tables` in the map's reserve. Runs on CPU 0 of `cpus`.
-    pub(crate) fn new(cpus: usize, ram_bytes: u64, tables: u64, config: MmuConfig) -> &'static Self {
-        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
-        let machine = machine.ram(phys(0, TABLE_BYTES)).ram(phys(RAM_AT, ram_bytes)).build().unwrap();
-        let machine: Hosted = leak(machine);
-        machine.enter(CpuId::BOOT, |_| Self::boot(machine, ram_bytes, tables, config)).unwrap()
-    }
+/// A direct map as boot makes it, its tables in the machine's RAM.
+pub(crate) struct Built {
+    pub(crate) root: Root,
+    pub(crate) tables: HostedTables,
+    pub(crate) source: TableFrames<'static>,
+    pub(crate) map: Map,
+}
 
-    fn boot(machine: Hosted, ram_bytes: u64, reserve: u64, config: MmuConfig) -> &'static Self {
-        let ram = phys(RAM_AT, ram_bytes).whole_frames();
-        // SAFETY: the first 32 MiB are for tables alone.
-        let (mut tables, mut source) = unsafe {
-            let below = phys(0, TABLE_BYTES).whole_frames();
-            (HostedTables::new(machine), TableFrames::new(machine, below))
-        };
+impl Built {
+    /// Maps `ram` by pages of `largest`, in tables of the memory `below`, and puts `reserve` tables into the map's reserve.
+    ///
+    /// # Safety
+    /// `below` is RAM of the machine, and for these tables alone.
+    pub(crate) unsafe fn new(
+        machine: Hosted,
+        below: PhysRange,
+        ram: PhysRange,
+        largest: PageSize,
+        reserve: u64,
+    ) -> Self {
+        // SAFETY: the caller's promise is passed on.
+        let (mut tables, mut source) =
+            unsafe { (HostedTables::new(machine), TableFrames::new(machine, below.whole_frames())) };
         let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
         let base = address_range(Levels::Four).start();
-        let request = PlanRequest {
-            base,
-            levels: Levels::Four,
-            ram: [phys(RAM_AT, ram_bytes)],
-            read_only: &[],
-            largest: PageSize::Size1G,
-            limit: None,
-        };
+        let request =
+            PlanRequest { base, levels: Levels::Four, ram: [ram], read_only: &[], largest, limit: None };
         let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-        let windows = HostedWindows::new(machine, tables.clone(), &mut source, root).unwrap();
-        // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
-        let mmu = unsafe { machine.attach_mmu(root, config) }.unwrap();
-        mmu.unused_until_flushed(HostedWindows::range());
-
         let boot_map = BootMap {
             root,
             base,
@@ -185,7 +181,31 @@ impl World {
         let mut map = DirectMap::new(boot_map, tables.clone(), OffLimits(&[]));
         // SAFETY: the source is over the map's tables.
         unsafe { map.refill(reserve, &mut source) }.unwrap();
-        (0..200).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
+        (0..400).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
+        Self { root, tables, source, map }
+    }
+}
+
+impl World {
+    /// `ram_bytes` for the allocator, a multiple of 2 MiB; `tables` in the map's reserve. Runs on CPU 0 of `cpus`.
+    pub(crate) fn new(cpus: usize, ram_bytes: u64, tables: u64, config: MmuConfig) -> &'static Self {
+        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
+        let machine = machine.ram(phys(0, TABLE_BYTES)).ram(phys(RAM_AT, ram_bytes)).build().unwrap();
+        let machine: Hosted = leak(machine);
+        machine.enter(CpuId::BOOT, |_| Self::boot(machine, ram_bytes, tables, config)).unwrap()
+    }
+
+    fn boot(machine: Hosted, ram_bytes: u64, reserve: u64, config: MmuConfig) -> &'static Self {
+        let ram = phys(RAM_AT, ram_bytes);
+        // SAFETY: the first 32 MiB are for tables alone.
+        let built = unsafe { Built::new(machine, phys(0, TABLE_BYTES), ram, PageSize::Size1G, reserve) };
+        let Built { root, tables, mut source, mut map } = built;
+        let (ram, at_boot) = (ram.whole_frames(), map.pages());
+        let windows = HostedWindows::new(machine, tables, &mut source, root).unwrap();
+        // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
+        let mmu = unsafe { machine.attach_mmu(root, config) }.unwrap();
+        mmu.unused_until_flushed(HostedWindows::range());
+
         let pool_owner = map.add_owner(OwnerName::of("unmapped pool"), MapLimits::NONE).unwrap();
         let alice = map.add_owner(OwnerName::of("alice"), MapLimits::NONE).unwrap();
 
@@ -202,7 +222,7 @@ impl World {
             lists: Mutex::new(lists),
             windows,
             source: Mutex::new(source),
-            at_boot: built.pages,
+            at_boot,
             ram,
             plant: Mutex::default(),
             pool_owner,

@@ -4,16 +4,14 @@ use std::hint::black_box;
 use std::task::Poll;
 
 use rhumb_directmap::{
-    Altering, At, Batch, BootMap, Cause, Change, Changing, Collapsing, DirectMap, Hold, Limits, OffLimits,
-    OwnerName, Plan, PlanRequest, RecordPage, Restoring, Validation, address_range,
+    Altering, At, Batch, Cause, Change, Changing, Collapsing, Hold, Limits, OwnerName, Restoring, Validation,
 };
-use rhumb_hosted::mmu::HostedTables;
 use rhumb_hosted::{Cpu, TableFrames};
 use rhumb_machine::{CpuId, Machine, PageSize, Pfn, PfnRange};
-use rhumb_pagetable::{CacheMode, Levels, Root, TableSource};
+use rhumb_pagetable::CacheMode;
 
 use super::{Clock, ROUNDS};
-use crate::world::{GIB, Hosted, Map, phys};
+use crate::world::{Built, GIB, Hosted, Map, phys};
 
 const GIBS: u64 = 8;
 /// Single pages held, each in a block of its own.
@@ -33,32 +31,10 @@ const AT: At = At { cpu: CpuId::BOOT, time_ns: 0 };
 impl Locked<'_> {
     /// A map of small pages.
     fn new<'a>(machine: Hosted, cpu: &'a Cpu<'a>, clock: &'a mut Clock) -> Locked<'a> {
+        let ram = phys(4 * GIB, GIBS * GIB);
         // SAFETY: the memory below 1 GiB is for tables alone, and each round makes all of them anew.
-        let (mut tables, mut source) =
-            unsafe { (HostedTables::new(machine), TableFrames::new(machine, phys(0, GIB).whole_frames())) };
-        let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
-        let base = address_range(Levels::Four).start();
-        let request = PlanRequest {
-            base,
-            levels: Levels::Four,
-            ram: [phys(4 * GIB, GIBS * GIB)],
-            read_only: &[],
-            largest: PageSize::Size4K,
-            limit: None,
-        };
-        let built = Plan::new(&request).unwrap().build(root, &mut tables, &mut source).unwrap();
-        let boot_map = BootMap {
-            root,
-            base,
-            largest: PageSize::Size1G,
-            pages: built.pages,
-            seed: 7,
-            machine: machine.identity(),
-        };
-        let mut map = DirectMap::new(boot_map, tables, OffLimits(&[]));
-        // SAFETY: the source is over the map's tables.
-        unsafe { map.refill(256, &mut source) }.unwrap();
-        (0..400).for_each(|_| map.add_record_page(Box::leak(Box::new(RecordPage::new()))));
+        let built = unsafe { Built::new(machine, phys(0, GIB), ram, PageSize::Size4K, 256) };
+        let Built { mut map, source, .. } = built;
         let owner = map.add_owner(OwnerName::of("clock"), Limits::NONE).unwrap();
         Locked { machine, cpu, clock, map, source, cause: Cause::new(owner, "a clock") }
     }
