@@ -33,7 +33,7 @@ macro_rules! address {
                 self.0
             }
 
-            /// `self + bytes`, or `None` past 2^64.
+            /// Returns `self + bytes`, or `None` past 2^64.
             pub const fn checked_add(self, bytes: u64) -> Option<Self> {
                 match self.0.checked_add(bytes) {
                     Some(value) => Some(Self(value)),
@@ -41,12 +41,12 @@ macro_rules! address {
                 }
             }
 
-            /// `self + bytes`; the caller knows that it does not wrap (debug builds check).
+            /// Returns `self + bytes`; the caller knows that the sum does not wrap (debug builds check).
             pub const fn plus(self, bytes: u64) -> Self {
                 Self(self.0 + bytes)
             }
 
-            /// Bytes from `earlier` to `self`; the caller knows that `earlier <= self` (debug builds check).
+            /// Returns the bytes from `earlier` to `self`; the caller knows that `earlier <= self` (debug builds check).
             pub const fn since(self, earlier: Self) -> u64 {
                 self.0 - earlier.0
             }
@@ -69,7 +69,7 @@ macro_rules! address {
                 self.0 & (size.bytes() - 1) == 0
             }
 
-            /// Bytes from the start of the page of `size` that holds this address.
+            /// Returns the bytes from the start of the page of `size` that holds this address.
             pub const fn offset_in(self, size: PageSize) -> u64 {
                 self.0 & (size.bytes() - 1)
             }
@@ -119,12 +119,13 @@ impl VirtAddr {
         (((self.0 << shift) as i64) >> shift) as u64 == self.0
     }
 
-    /// As a pointer. Making it is safe; whether it may be dereferenced is the caller's argument.
+    /// Returns the address as a pointer. Making the pointer is safe; that it may be dereferenced is the caller's argument.
     pub const fn as_ptr<T>(self) -> *const T {
         self.0 as usize as *const T
     }
 
-    /// As a mutable pointer. Making it is safe; whether it may be dereferenced is the caller's argument.
+    /// Returns the address as a mutable pointer. Making the pointer is safe; that it may be dereferenced is the caller's
+    /// argument.
     pub const fn as_mut_ptr<T>(self) -> *mut T {
         self.0 as usize as *mut T
     }
@@ -162,7 +163,7 @@ impl Pfn {
         Self(self.0 + frames)
     }
 
-    /// Frames from `earlier` to `self`; the caller knows that `earlier <= self` (debug builds check).
+    /// Returns the frames from `earlier` to `self`; the caller knows that `earlier <= self` (debug builds check).
     pub const fn since(self, earlier: Self) -> u64 {
         self.0 - earlier.0
     }

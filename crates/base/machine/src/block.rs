@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::addr::Pfn;
+use crate::impossible;
 use crate::page::PageSize;
 use crate::range::PfnRange;
 
@@ -36,7 +37,8 @@ impl Block {
 
     /// Returns its frames.
     pub fn frames(self) -> PfnRange {
-        PfnRange::new(self.start, self.end()).unwrap_or_default()
+        PfnRange::new(self.start, self.end())
+            .unwrap_or_else(|| impossible!("a block ends before it starts" => PfnRange::default()))
     }
 
     /// Returns whether a border at `pfn` lies inside it.

@@ -71,7 +71,7 @@ impl CpuMask {
     /// No CPU.
     pub const EMPTY: Self = Self([0; MAX_CPUS / 64]);
 
-    /// CPUs 0..`count`; all of them where `count` is past [`MAX_CPUS`].
+    /// Returns CPUs 0..`count`; all CPUs where `count` is past [`MAX_CPUS`].
     pub fn first(count: usize) -> Self {
         Self(core::array::from_fn(|word| match count.saturating_sub(word * 64) {
             bits @ 0..64 => (1 << bits) - 1,
@@ -84,7 +84,7 @@ impl CpuMask {
         Self(words)
     }
 
-    /// Only `cpu`.
+    /// Returns the set of `cpu` alone.
     pub fn only(cpu: CpuId) -> Self {
         let mut mask = Self::EMPTY;
         mask.insert(cpu);

@@ -6,10 +6,11 @@
 //! Source: Intel SDM volume 3, 5.10.2.3 and 5.10.4.1.
 
 use crate::addr::VirtAddr;
+use crate::impossible;
 use crate::page::PageSize;
 use crate::range::VirtRange;
 
-/// Pages of one size, side by side: what takes one `invlpg` each.
+/// Pages of one size, side by side. Each takes one `invlpg`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PageRun {
     first: VirtAddr,
@@ -42,9 +43,10 @@ impl PageRun {
         self.size
     }
 
-    /// From the first page to past the last.
+    /// Returns the addresses from the first page to past the last.
     pub fn range(self) -> VirtRange {
-        VirtRange::of_length(self.first, u64::from(self.pages) << self.size.shift()).unwrap_or_default()
+        VirtRange::of_length(self.first, u64::from(self.pages) << self.size.shift())
+            .unwrap_or_else(|| impossible!("a run that wraps is not made" => VirtRange::default()))
     }
 
     /// Returns where each page begins, in ascending order.
@@ -52,7 +54,7 @@ impl PageRun {
         (0..self.pages).map(move |page| self.first.plus(u64::from(page) << self.size.shift()))
     }
 
-    /// Both as one run, or `None` where there is a page between them or their pages differ in size.
+    /// Joins both to one run; `None` where there is a page between them or their pages differ in size.
     pub fn join(self, other: Self) -> Option<Self> {
         let (mine, others) = (self.range(), other.range());
         if self.size != other.size || mine.end() < others.start() || others.end() < mine.start() {

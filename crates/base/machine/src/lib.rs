@@ -9,7 +9,7 @@
 //! | [`counted`] | [`Counted`]: a number of things in words, for what people read |
 //! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
-//! | [`impossible`] | [`impossible!`]: a place that cannot be reached fails a test, and is logged and counted in a kernel |
+//! | [`impossible`](mod@impossible) | [`impossible!`]: a place that cannot be reached fails a test, and is logged and counted in a kernel |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, guards, nodes, clock |
 //! | [`nesting`] | [`IrqDepth`]: guards that keep interrupts off, in whatever order they end |
 //! | [`planted`] | faults that tests plant |

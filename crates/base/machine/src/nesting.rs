@@ -37,7 +37,7 @@ impl IrqDepth {
         Self(bits)
     }
 
-    /// As a word.
+    /// Returns the depth as a word.
     #[inline(always)]
     pub const fn bits(self) -> u64 {
         self.0

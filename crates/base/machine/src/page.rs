@@ -19,7 +19,7 @@ impl PageSize {
     /// All sizes, largest first: the order in which a mapper tries them.
     pub const DESCENDING: [Self; 3] = [Self::Size1G, Self::Size2M, Self::Size4K];
 
-    /// log2 of its bytes: 12, 21 or 30.
+    /// Returns log2 of its bytes: 12, 21 or 30.
     pub const fn shift(self) -> u32 {
         match self {
             Self::Size4K => 12,
@@ -106,12 +106,12 @@ impl Order {
         self.0
     }
 
-    /// Frames in a block of this order.
+    /// Returns the frames in a block of this order.
     pub const fn frames(self) -> u64 {
         1 << self.0
     }
 
-    /// Bytes in a block of this order.
+    /// Returns the bytes in a block of this order.
     pub const fn bytes(self) -> u64 {
         self.frames() << BASE_PAGE_SHIFT
     }

@@ -18,12 +18,12 @@ macro_rules! range {
         }
 
         impl $name {
-            /// `[start, end)`, or `None` where `end < start`.
+            /// Returns `[start, end)`, or `None` where `end < start`.
             pub const fn new(start: $point, end: $point) -> Option<Self> {
                 if end.get() < start.get() { None } else { Some(Self { start, end }) }
             }
 
-            /// `[start, start + length)`, or `None` where that wraps.
+            /// Returns `[start, start + length)`, or `None` where that wraps.
             pub const fn of_length(start: $point, length: u64) -> Option<Self> {
                 match start.get().checked_add(length) {
                     Some(end) => Some(Self { start, end: <$point>::new(end) }),
