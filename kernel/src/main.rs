@@ -132,7 +132,7 @@ fn bring_up(boot: &'static Boot) {
     mtrr::report_differences();
     mm::objects::warn_of_absent_caches();
     // More CPUs may change the direct map at once now.
-    mm::direct_map::reserve::fill();
+    mm::table_supply::fill();
     let nodes = boot.topology.node_count();
     log::info!(
         "{running} of {}, {}; {}",

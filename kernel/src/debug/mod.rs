@@ -11,7 +11,7 @@
 //! | [`directmap`] | `directmap` |
 //! | [`cpus`] | `cpus` |
 //! | [`vmstat`] | `vmstat` |
-//! | [`irqsoff`], [`kasan`] | what these two have found, in kernels built with them |
+//! | [`irqsoff`], `kasan` | what these two have found, in kernels built with them |
 //! | [`log`] | `dmesg`, `loglevel` |
 //! | [`stop`] | `poweroff`, `reboot`, `panic` |
 //!

@@ -7,6 +7,7 @@ pub mod objects;
 pub mod owners;
 pub mod protect;
 pub mod recall;
+pub mod table_supply;
 pub mod tables;
 pub mod unmapped;
 pub mod windows;

@@ -22,9 +22,10 @@ use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;
 
-use super::direct_map::{Changer, KernelRules, reserve};
+use super::direct_map::{Changer, KernelRules};
 use super::movable;
 use super::owners::Holder;
+use super::table_supply;
 use super::tables;
 use super::tables::{DirectTables, KernelDirectMap};
 use super::windows;
@@ -162,7 +163,7 @@ pub fn shrink() -> u64 {
 /// After a change of the map, where interrupts are on; the idle loop does it otherwise.
 fn fill_reserve() {
     if interrupts::are_enabled() {
-        reserve::fill_if_wanted();
+        table_supply::fill_if_wanted();
     }
 }
 
@@ -187,12 +188,12 @@ unsafe impl Home for KernelHome {
     }
 
     fn with_map<A>(&self, act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
-        reserve::want();
+        table_supply::want();
         tables::with_handed_over(act)
     }
 
     fn try_with_map<A>(&self, act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
-        reserve::want();
+        table_supply::want();
         tables::try_with_direct_map(act)
     }
 

@@ -11,7 +11,8 @@ use crate::debug::random::Random;
 use crate::facts::Boot;
 use crate::mm;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changer, Refused, first_left, leave, pin_small, reserve};
+use crate::mm::direct_map::{Changer, Refused, first_left, leave, pin_small};
+use crate::mm::table_supply;
 
 /// Which blocks are broken.
 enum How {
@@ -118,7 +119,7 @@ pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Resu
         let collapsed = direct_map::collapse(ram.whole_frames());
         merged += collapsed.level2 + collapsed.level3;
     }
-    reserve::renew();
+    table_supply::renew();
     let planned = shape::of_plan(boot).map_err(CommandError::failed)?;
     let found = shape::of_tables();
     writeln!(

@@ -13,9 +13,10 @@ use super::{Operation, Region, number};
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::lab::selftest::{Wrong, ensure};
-use crate::mm::direct_map::{Changed, Changer, HeldFrames, alter, change, reserve, restore};
+use crate::mm::direct_map::{Changed, Changer, HeldFrames, alter, change, restore};
 use crate::mm::frames::frames;
 use crate::mm::owners::Holder;
+use crate::mm::table_supply;
 
 pub const REGIONS: &[Region] = &[
     Region::of::<Toggle<Page, Make, 144>>(),
@@ -147,7 +148,7 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
             }
             None => None,
         };
-        reserve::fill();
+        table_supply::fill();
         Ok(Self {
             block,
             breaker,

@@ -15,7 +15,7 @@ use crate::lab::selftest::{Wrong, ensure};
 use crate::layout;
 use crate::layout::image;
 use crate::mm;
-use crate::mm::direct_map::reserve::Stock;
+use crate::mm::table_supply::stock::Stock;
 use crate::mm::tables;
 
 pub const REGIONS: &[Region] = &[Region::of::<Walk>(), Region::of::<Pair>()];

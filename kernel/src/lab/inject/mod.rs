@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`tables`] | in the page tables | `maps audit` |
 //! | [`objects`] | with objects | checks of object caches |
-//! | [`accesses`] | of memory | KASAN, in kernels built with it |
+//! | `accesses` | of memory | KASAN, in kernels built with it |
 
 #[cfg(feature = "kasan")]
 mod accesses;

@@ -24,9 +24,8 @@ use crate::lab::probe;
 use crate::layout::image;
 use crate::mm;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{
-    Changed, Changer, HeldFrames, Refused, alter, change, pin_small, reserve, restore,
-};
+use crate::mm::direct_map::{Changed, Changer, HeldFrames, Refused, alter, change, pin_small, restore};
+use crate::mm::table_supply;
 use crate::mm::{protect, tables};
 
 pub const TESTS: &[Test] = &[
@@ -269,7 +268,7 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Wrong> {
         let causes = [FlushCause::Split, FlushCause::Collapse, FlushCause::Remove, FlushCause::Restore];
         let interrupts = causes.iter().map(|&cause| tlb::COUNTERS.read(cause).interrupts).sum();
         let rounds = counted(|counters| &counters.flushes_remote);
-        ([rounds, interrupts, allocator.free_frames()], reserve::now())
+        ([rounds, interrupts, allocator.free_frames()], table_supply::reserve::now())
     };
     work::on_others(
         &|| {
@@ -314,7 +313,7 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Wrong> {
         ensure!((1..=2).contains(&used), "the split took {used} tables");
     }
     ensure!(start == end, "the reserve was {start:?}, and is {end:?}");
-    reserve::fill();
+    table_supply::fill();
     drop(block);
     before.must_be_now()
 }
@@ -430,7 +429,7 @@ fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Wrong> {
             drop(irq_off);
         }
     });
-    reserve::fill();
+    table_supply::fill();
     let refused = refused.load(Relaxed);
     ensure!(refused == 0, "{refused} changes were refused");
     drop(block);

@@ -22,9 +22,10 @@ use crate::debug::audit::audit;
 use crate::facts::Boot;
 use crate::lab::nmi;
 use crate::lab::probe;
-use crate::mm::direct_map::{Refused, change, reserve, restore};
+use crate::mm::direct_map::{Refused, change, restore};
 use crate::mm::protect;
 use crate::mm::protect::in_force;
+use crate::mm::table_supply;
 use crate::mm::unmapped::give;
 use crate::mm::windows::windows;
 
@@ -168,7 +169,7 @@ fn no_write_is_lost(boot: &'static Boot) -> Result<(), Wrong> {
         }
     };
     work::on_others(&change, interrupt);
-    reserve::fill();
+    table_supply::fill();
     let unanswered = others.iter().filter(|area| !handles_in_time(area)).count();
     let seen = Seen::now().since(&before);
     let (changed, wrong) = (changed.into_inner(), wrong.into_inner());
@@ -197,7 +198,7 @@ fn cut_and_mend() -> bool {
         Err(Refused {
             error: ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. }, ..
         }) => {
-            reserve::fill();
+            table_supply::fill();
             true
         }
         Err(_) => false,

@@ -24,13 +24,13 @@ use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
 use crate::lab::probe;
 use crate::mm::direct_map;
-use crate::mm::direct_map::reserve;
-use crate::mm::direct_map::reserve::Stock;
 use crate::mm::direct_map::{Changer, HeldFrames, Refused, change, restore};
 use crate::mm::protect;
 use crate::mm::protect::audit;
 use crate::mm::protect::audit::Flaw;
 use crate::mm::protect::in_force;
+use crate::mm::table_supply;
+use crate::mm::table_supply::stock::Stock;
 use crate::mm::tables;
 use crate::{layout, mm};
 
@@ -179,7 +179,7 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
     // One for the tables, and one to see that blocks that came back can be written.
     memory::must_have_blocks(2)?;
-    reserve::renew();
+    table_supply::renew();
     let blocks = || tables::look_at_store(|store, _| store.blocks());
     let (before, shape_before) = (blocks(), shape::of_tables());
     let mut stocks = arrayvec::ArrayVec::<Stock, 32>::new();
@@ -194,10 +194,10 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     let held = direct_map::with(|map| map.hold_count()).map_err(Wrong::because)?;
     let (grown, shape_grown) = (blocks(), shape::of_tables());
     stocks.into_iter().for_each(Stock::release);
-    reserve::renew();
+    table_supply::renew();
     stray.unwrap_or(Ok(()))?;
     ensure!(grown == before + 1, "{taken} tables were taken, and {before} blocks became {grown}");
-    let most = before * TABLES_PER_BLOCK + reserve::BATCH as u64;
+    let most = before * TABLES_PER_BLOCK + table_supply::stock::BATCH as u64;
     ensure!(taken <= most, "a block more came only after {taken} tables");
     ensure!(flaws == 0, "the audit found {flaws} flaws with a block more");
     ensure!(held > grown || planned == shape_grown, "the plan is {planned}, the tables hold {shape_grown}");

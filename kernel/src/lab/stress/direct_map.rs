@@ -32,9 +32,10 @@ use crate::debug::directmap::shape;
 use crate::debug::random::Random;
 use crate::lab::probe;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changed, Changer, alter, change, reserve, restore};
+use crate::mm::direct_map::{Changed, Changer, alter, change, restore};
 use crate::mm::frames::frames;
 use crate::mm::owners::Holder;
+use crate::mm::table_supply;
 
 /// Looks at others' blocks between two changes.
 const LOOKS: u64 = 6;
@@ -177,7 +178,7 @@ pub fn direct_map(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailur
         shared.stop.fetch_or(out.interrupted(), Relaxed);
     };
     work::on_others(&|| share(&mut || ()), || share(&mut look));
-    reserve::fill();
+    table_supply::fill();
     let after = shape::of_tables();
     writeln!(
         out,
@@ -238,7 +239,7 @@ impl<'a> Worker<'a> {
             Err((frame, ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. })) => {
                 // Every CPU has changed something with interrupts off, and nobody has filled up the reserve yet.
                 self.waits += 1;
-                reserve::fill();
+                table_supply::fill();
                 frame
             }
             Err((frame, error)) => {

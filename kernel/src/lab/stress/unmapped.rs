@@ -30,9 +30,9 @@ use crate::lab::probe;
 use crate::lab::sample;
 use crate::lab::sample::{SampleError, Tally};
 use crate::mm::direct_map;
-use crate::mm::direct_map::reserve;
 use crate::mm::movable;
 use crate::mm::owners::Holder;
+use crate::mm::table_supply;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{give, take};
 use crate::mm::windows::windows;
@@ -127,7 +127,7 @@ pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure>
     };
     work::on_others(&|| share(&mut || ()), || share(&mut look));
     unmapped::shrink();
-    reserve::fill();
+    table_supply::fill();
     let (after, now) = (shape::of_tables(), pool.counters());
     let (taken, flushes) = (shared.taken.load(Relaxed), now.flushes - held.flushes);
     let moved = movable::counters().pgmigrate_success - moved;
@@ -201,7 +201,7 @@ impl<'a> Worker<'a> {
             Err(PoolError::NoBlock(_)) => return Ok(()),
             Err(PoolError::Change(ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. })) => {
                 self.shared.waits.fetch_add(1, Relaxed);
-                reserve::fill();
+                table_supply::fill();
                 return Ok(());
             }
             Err(error) => return Err(StressFailure::Refused(error)),

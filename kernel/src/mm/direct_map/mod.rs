@@ -8,7 +8,6 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`reserve`] | tables and records for changes, from the frame allocator |
 //! | [`rules`] | what nobody may change, and what nothing may become |
 //! | [`pins`] | large pages kept small on purpose |
 //!
@@ -27,7 +26,6 @@
 
 mod adopt;
 mod pins;
-pub mod reserve;
 mod rules;
 
 use core::ops::ControlFlow;
@@ -43,6 +41,7 @@ use rhumb_machine::{Machine, Pfn, PfnRange};
 use rhumb_pagetable::{Access, FlushCause};
 use spin::Once;
 
+use super::table_supply;
 use super::tables;
 use super::tables::KernelDirectMap;
 use crate::arch::entropy;
@@ -131,7 +130,7 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
     };
     // SAFETY: boot has built the map so.
     unsafe { tables::hand_over(boot_map, KernelRules::of(boot)) };
-    reserve::fill();
+    table_supply::fill();
     let owners = Changer::ALL.map(|changer| {
         // Parts of the kernel itself are trusted: their limit is none. Others get theirs when they come.
         with(|map| map.add_owner(OwnerName::of(changer.name()), Limits::NONE))
@@ -352,7 +351,7 @@ fn edit<A>(
             left = finish(&mut batch, cause)?;
         }
         if let Poll::Ready(answer) = step {
-            reserve::fill_if_allowed(left);
+            table_supply::fill_if_allowed(left);
             return answer;
         }
     }

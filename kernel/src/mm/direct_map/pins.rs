@@ -6,7 +6,8 @@ use rhumb_directmap::{Cause, ChangeError};
 use rhumb_machine::PageSize;
 use rhumb_pagetable::FlushCause;
 
-use super::{Changed, Changer, HeldFrames, Refused, edit, now, reserve, with};
+use super::{Changed, Changer, HeldFrames, Refused, edit, now, with};
+use crate::mm::table_supply;
 
 /// Keeps `frames` in pages of `size` at most, until they are restored. Not with interrupts off: it fetches the tables
 /// that it takes.
@@ -25,7 +26,7 @@ pub fn pin_small<F: HeldFrames>(
     let Some(owner) = who.id() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
     let cause = Cause::new(owner, why);
     match with(|map| map.needs_to_pin(frames.range(), size)) {
-        Ok(Ok(needs)) => reserve::fill_for(needs),
+        Ok(Ok(needs)) => table_supply::fill_for(needs),
         Ok(Err(error)) | Err(error) => return Err(Refused { frames, error }),
     }
     let at = now();

@@ -7,11 +7,12 @@ use rhumb_machine::{CpuId, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Leaf, TableMemory};
 use rhumb_tableguard::{Protection, Rights};
 
-use super::{KEY, blocks, in_force};
+use super::{KEY, in_force};
 use crate::arch::pkrs::Pkrs;
 use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
+use crate::mm::table_supply::store;
 use crate::mm::tables;
 
 /// The fault in the protection of tables.
@@ -53,7 +54,7 @@ pub fn run(mut report: impl FnMut(Flaw)) -> u64 {
     for root in [Some(tables::root()), tables::trampoline_root()].into_iter().flatten() {
         visit(root.table, root.levels.top(), &mut |table| check(table, &mut note));
     }
-    blocks::for_each(|block| match leaf_of(block.start()) {
+    store::for_each(|block| match leaf_of(block.start()) {
         Some(leaf) if leaf.size >= PageSize::Size2M => check(block.start(), &mut note),
         _ => block.frames().iter().for_each(|frame| check(frame, &mut note)),
     });

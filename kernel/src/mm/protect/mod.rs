@@ -9,7 +9,6 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`blocks`] | the blocks: taken from the allocator, protected, made ordinary before they go back |
 //! | [`audit`] | whether no table can be written, and every CPU has its key closed |
 //!
 //! **Boot** decides ([`decide`]) before it builds its tables, so that they lie in blocks from the start; it writes them
@@ -25,7 +24,6 @@
 //! while a table is written, a window shows that. Both are the CPU's own and not in the direct map. By keys: nothing.
 
 pub mod audit;
-pub mod blocks;
 
 use core::fmt;
 use core::sync::atomic::{
@@ -44,6 +42,7 @@ use super::windows;
 use crate::arch::features::features;
 use crate::arch::pkrs::{self, KEY};
 use crate::facts::Boot;
+use crate::mm::table_supply::store;
 
 static CHOSEN: Once<Chosen> = Once::new();
 static IN_FORCE: AtomicBool = AtomicBool::new(false);
@@ -129,7 +128,7 @@ pub fn start(_: &'static Boot) -> Result<(), StartError> {
         Protection::Windows => tables::write_by_windows(windows::windows().ok_or(StartError::NoWindows)?),
         Protection::Keys => tables::write_by_key(KEY),
     }
-    blocks::protect_all().map_err(StartError::Change)?;
+    store::protect_all().map_err(StartError::Change)?;
     IN_FORCE.store(true, Release);
     log::info!("{Status}");
     Ok(())

@@ -1,9 +1,9 @@
-//! Blocks of 2 MiB for tables: from the allocator, protected as a whole, and ordinary again before they go back (I5).
+//! The store of protected tables: blocks of 2 MiB from the allocator, protected as a whole, and ordinary again before
+//! they go back (I5).
 //!
 //! The frames of a block belong to the store ([`rhumb_tableguard::TableStore`]) and, in the map's journal, to
-//! `page tables`; its handle is left there. The code that fills the map's reserve fetches tables from the store, so a
-//! change of the map never comes here (I7, I10): growing *is* a change. One CPU at a time grows or shrinks the store;
-//! the filling that follows its own change takes what is left.
+//! `page tables`; its handle is left there. The store itself lies behind the lock of the tables
+//! ([`tables::with_store`]), because what is in it is written as tables are.
 //!
 //! One block more than is in use stays, until the map is healed: else a reserve that goes up and down would take and
 //! give it each time.
@@ -13,25 +13,25 @@ use core::sync::atomic::{
     Ordering::{Acquire, Release},
 };
 
-use rhumb_directmap::ChangeError;
+use rhumb_directmap::{Change, ChangeError};
 use rhumb_frames::{AllocClass, FrameRange, Request};
-use rhumb_machine::{Block, Machine, Order, Pfn};
+use rhumb_machine::{Block, Machine, Order, PageSize, Pfn};
 use rhumb_tableguard::{Protection, TABLES_PER_BLOCK, Tenure};
 
-use super::{change, in_force, wanted};
+use super::reserve;
 use crate::cpu::machine::MACHINE;
-use crate::mm::direct_map;
-use crate::mm::direct_map::{Changer, Refused, adopt, leave, reserve};
+use crate::mm::direct_map::{self, Changer, Refused, adopt, leave};
 use crate::mm::frames::frames;
 use crate::mm::owners::Holder;
+use crate::mm::protect;
 use crate::mm::tables;
 
-/// The map may have to be cut for a new block, and the reserve may be empty then.
+/// Tables that only growing takes: one, and one more try. See [`super`].
 const KEPT_FOR_GROWING: u64 = 2;
 
 static RESIZING: AtomicBool = AtomicBool::new(false);
 
-/// The right to grow or shrink the store.
+/// The right to grow or shrink the store, which one CPU has at a time.
 struct Resizing;
 
 impl Resizing {
@@ -48,7 +48,7 @@ impl Drop for Resizing {
 
 /// Tells whether tables come from here.
 pub fn is_source() -> bool {
-    wanted() != Protection::Off
+    protect::wanted() != Protection::Off
 }
 
 /// Takes up to `count` zeroed tables and hands each to `put`. Not with a lock held.
@@ -111,11 +111,15 @@ fn release(block: Block) {
     }
 }
 
-/// One block more, if the allocator has one. Where there is none, changes of the map have what is left.
+/// Adds one block to the store. If the allocator has no whole block, nothing is added, and changes must make do with the
+/// tables that are left.
 fn grow() {
     // Before boot's blocks are protected none needs to be added, and none could be.
-    let Some(_resizing) = Resizing::begin().filter(|_| in_force() != Protection::Off) else { return };
-    let (Some(frames), Some(change)) = (frames(), change()) else { return };
+    // Growing is a change, which ends by filling the reserve: that filling comes here, and is turned away.
+    let Some(_resizing) = Resizing::begin().filter(|_| protect::in_force() != Protection::Off) else {
+        return;
+    };
+    let (Some(frames), Some(change)) = (frames(), protect::change()) else { return };
     let request = Request::LARGE.zeroed().class(AllocClass::PageTables).owner(Holder::DirectMap.owner());
     let frame = {
         let guard = MACHINE.pin();
@@ -125,21 +129,18 @@ fn grow() {
     if reserve::now().tables == 0 {
         reserve::refill_from_store();
     }
-    let block = Block::around(frame.pfn(), rhumb_machine::PageSize::Size2M);
-    // SAFETY: the frame's handle is given up for that of its frames.
-    let range = unsafe { FrameRange::assume(block.frames()) };
+    let block = Block::around(frame.pfn(), PageSize::Size2M);
     let _ = frame.into_pfn();
-    match direct_map::change(range, change, Changer::PageTables, "tables for changes of the map") {
-        Ok(changed) => {
-            leave(changed);
+    // SAFETY: the frame's handle has just been given up for that of its frames.
+    match unsafe { protect_block(block, change, "tables for changes of the map") } {
+        Ok(()) => {
             // SAFETY: the block was allocated just now, zeroed, and is left to the store.
             unsafe { tables::with_store(|store, memory| store.add(memory, block, Tenure::Leaves)) };
         }
-        Err(Refused { frames: range, error }) => {
+        Err(error) => {
             log::warn!("no more tables: the block at {} cannot be protected: {error}", block.start().addr());
-            let _ = range.into_frames();
             let guard = MACHINE.pin();
-            // SAFETY: as above; nothing has changed.
+            // SAFETY: the block was allocated just now as one frame, and is ordinary: its change was refused.
             if let Ok(frame) = unsafe { frames.from_pfn(block.start(), Order::LARGE) } {
                 frames.free(guard.pinned(), frame);
             }
@@ -167,19 +168,33 @@ fn each() -> impl Iterator<Item = Block> {
 
 /// Protects the blocks that boot took. No other CPU changes the store meanwhile.
 pub fn protect_all() -> Result<(), ChangeError> {
-    let Some(change) = change() else { return Ok(()) };
+    let Some(change) = protect::change() else { return Ok(()) };
     let is_held =
         |block: &Block| direct_map::with(|map| map.why(block.start()).held.is_some()).unwrap_or(true);
-    for block in each().filter(|block| !is_held(block)) {
-        // SAFETY: boot took the block for tables, and the store has it for good.
-        let range = unsafe { FrameRange::assume(block.frames()) };
-        match direct_map::change(range, change, Changer::PageTables, "boot's tables") {
-            Ok(changed) => leave(changed),
-            Err(Refused { frames, error }) => {
-                let _ = frames.into_frames();
-                return Err(error);
-            }
+    // SAFETY: boot took the blocks for tables, and the store has them permanently.
+    each()
+        .filter(|block| !is_held(block))
+        .try_for_each(|block| unsafe { protect_block(block, change, "boot's tables") })
+}
+
+/// Changes how a block is mapped, and leaves its handle with the journal.
+///
+/// # Errors
+/// The change was refused: the block is as it was.
+///
+/// # Safety
+/// The block is the store's, or the caller's who has given its handle up.
+unsafe fn protect_block(block: Block, change: Change, reason: &'static str) -> Result<(), ChangeError> {
+    // SAFETY: the caller's promise: no other handle of these frames is in use.
+    let range = unsafe { FrameRange::assume(block.frames()) };
+    match direct_map::change(range, change, Changer::PageTables, reason) {
+        Ok(changed) => {
+            leave(changed);
+            Ok(())
+        }
+        Err(Refused { frames, error }) => {
+            let _ = frames.into_frames();
+            Err(error)
         }
     }
-    Ok(())
 }

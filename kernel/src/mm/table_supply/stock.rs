@@ -1,0 +1,88 @@
+//! Tables on their way between their source and a reserve, with no lock held.
+//!
+//! Where page tables are protected their source is the store, else the frame allocator, one frame at a time.
+
+use arrayvec::ArrayVec;
+use rhumb_frames::{AllocClass, Frame, Request};
+use rhumb_machine::{Machine, Order, Pfn};
+use rhumb_pagetable::{OutOfTables, TableSource};
+
+use super::store;
+use crate::cpu::machine::MACHINE;
+use crate::mm::frames::frames;
+use crate::mm::owners::Holder;
+
+/// Frames that are fetched or given back with the lock released in between.
+pub const BATCH: usize = 32;
+
+/// Frames on their way between the allocator and the reserve.
+#[derive(Default)]
+pub struct Stock(ArrayVec<Pfn, BATCH>);
+
+impl Stock {
+    /// Up to `count` zeroed tables, and no more than a batch. Not with a lock held.
+    pub fn fetch(count: u64) -> Self {
+        let mut stock = Self::default();
+        if store::is_source() {
+            store::take(count.min(BATCH as u64), |table| stock.0.push(table));
+            return stock;
+        }
+        while (stock.0.len() as u64) < count && !stock.0.is_full() {
+            let Some(frame) = zeroed_frame() else { break };
+            stock.0.push(frame.into_pfn());
+        }
+        stock
+    }
+
+    /// Returns a stock of one table, which is zero and in no tree.
+    pub(super) fn of(table: Pfn) -> Self {
+        let mut stock = Self::default();
+        stock.0.push(table);
+        stock
+    }
+
+    /// Tells whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns what is in it.
+    #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only a test looks"))]
+    pub fn iter(&self) -> impl Iterator<Item = Pfn> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Gives all of them back. Not with a lock held.
+    pub fn release(self) {
+        if store::is_source() {
+            // SAFETY: what a stock has is zero, and in no tree.
+            return self.0.into_iter().for_each(|table| unsafe { store::give(table) });
+        }
+        let Some(frames) = frames() else { return };
+        let guard = MACHINE.pin();
+        for pfn in self.0 {
+            // SAFETY: it was allocated as a single frame, and neither tables nor reserve have it any more.
+            if let Ok(frame) = unsafe { frames.from_pfn(pfn, Order::BASE) } {
+                frames.free(guard.pinned(), frame);
+            }
+        }
+    }
+}
+
+// SAFETY: each frame was allocated for the stock, zeroed, or given back to it so, and is handed out once.
+unsafe impl TableSource for Stock {
+    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
+        self.0.pop().ok_or(OutOfTables)
+    }
+
+    /// The reserve gives back no more than a batch at a time.
+    unsafe fn give_back(&mut self, table: Pfn) {
+        let _ = self.0.try_push(table);
+    }
+}
+
+pub(super) fn zeroed_frame() -> Option<Frame> {
+    let guard = MACHINE.pin();
+    let request = Request::FRAME.zeroed().class(AllocClass::PageTables).owner(Holder::DirectMap.owner());
+    frames()?.alloc(guard.pinned(), request).ok()
+}
