@@ -105,6 +105,8 @@ fn bring_up(boot: &'static Boot) {
     boot::areas::make(boot);
     #[cfg(feature = "kasan")]
     cpu::kasan::report_by(trap::kasan::report);
+    #[cfg(feature = "lab")]
+    lab::register_owners();
     match mm::frames::take_over(boot) {
         Ok(frames) => {
             mm::report_frames(boot);

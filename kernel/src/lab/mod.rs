@@ -9,6 +9,7 @@
 //! | [`fault`] | CPU exceptions, to see their reports |
 //! | [`sample`] | movable frames with known contents, for compaction to move |
 //! | [`nmi`] | non-maskable interrupts that a test announces |
+//! | [`owners`] | its owners of memory |
 //! | [`probe`] | whether a write or a fetch would fault |
 //! | [`caches`] | object caches of tests |
 //! | [`chain`] | a list of frames that lies in the frames |
@@ -22,6 +23,7 @@ pub mod count;
 mod fault;
 mod inject;
 mod nmi;
+mod owners;
 mod probe;
 mod sample;
 mod selftest;
@@ -40,6 +42,9 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     fault::COMMAND,
     sample::command::COMMAND,
 ];
+
+/// Registers the laboratory's owners of memory. Once, before memory is taken over.
+pub use owners::register as register_owners;
 
 /// Registers with the kernel. Once, when frames can be moved and before other CPUs run.
 pub fn start() {

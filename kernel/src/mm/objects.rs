@@ -10,11 +10,11 @@ use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
 use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, SpecError};
 use spin::Once;
 
-use super::owners::Holder;
 use crate::cpu::backtrace;
 use crate::cpu::clock;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
+use crate::mm::owners;
 
 #[global_allocator]
 static HEAP: Heap<KernelMachine> = Heap::empty();
@@ -49,7 +49,7 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     let config = Config {
         cpus: boot.cpus,
         nodes: boot.topology.node_count().clamp(1, MAX_NODES),
-        owner: Holder::Objects.owner(),
+        owner: owners::OBJECTS.in_frames(),
         checks,
         call_site,
         report,

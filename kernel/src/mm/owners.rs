@@ -1,72 +1,174 @@
-//! The owners of frames: the numbers that descriptors keep, and their names.
+//! The parts of the kernel that own memory: one registry, for all that asks in whose name memory is held.
 //!
-//! Code that allocates for itself names its owner in the request ([`rhumb_frames::Request::owner`]), so that `frames
-//! FRAME` can tell. What boot took before there was an allocator is named by the memory map instead.
+//! | asked by | an owner is |
+//! |---|---|
+//! | the frame allocator | the number in a frame's descriptor ([`Owner::in_frames`]): `frames FRAME` names it |
+//! | the direct map | a number of the journal ([`Owner::in_map`]), for owners that change the map |
+//! | the pool of unmapped frames | an account under the number in descriptors, for owners that have one |
+//!
+//! The kernel's own owners are listed here. Others have numbers from [`FIRST_FREE`] on and register before the direct map
+//! is taken over ([`register`]). Frames that boot took before there was an allocator are named by the memory map instead.
 
 use core::fmt;
 
-use rhumb_frames::Owner;
+use rhumb_directmap::OwnerId;
+use spin::Once;
 
-/// A part of the kernel that holds frames.
+/// Owners that there can be, and one more: number 0 is for frames of no owner.
+pub const MAX_OWNERS: usize = 16;
+
+/// An owner, by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u16)]
-pub enum Holder {
-    /// The kernel's own tests.
-    SelfTest = 1,
-    /// `stress frames`.
-    Stress,
-    /// Object caches.
-    Objects,
-    /// Page tables and records that the direct map keeps for changes.
-    DirectMap,
-    /// `count`, while it measures.
-    Count,
-    /// A person at the monitor: `directmap pool take`.
-    Monitor,
-    /// Movable frames with known contents: `sample`.
-    Sample,
+pub struct Owner(u16);
+
+/// A description of an owner.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    pub name: &'static str,
+    pub map: MapUse,
+    pub pool: PoolUse,
 }
 
-impl Holder {
-    const ALL: [Self; 7] = [
-        Self::SelfTest,
-        Self::Stress,
-        Self::Objects,
-        Self::DirectMap,
-        Self::Count,
-        Self::Monitor,
-        Self::Sample,
-    ];
+/// The changes of the direct map that an owner may make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapUse {
+    /// None.
+    Nothing,
+    /// All but to executable.
+    Changes,
+    /// Also to executable, of frames that it holds.
+    ChangesAndExecutes,
+}
 
-    /// One past the highest number.
-    pub const END: usize = Self::ALL.len() + 1;
+/// Whether an owner takes frames from the pool of unmapped frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PoolUse {
+    Nothing,
+    Account,
+}
 
-    /// Returns its number in a descriptor.
-    pub const fn owner(self) -> Owner {
-        Owner(self as u16)
+/// Object caches.
+pub const OBJECTS: Owner = Owner(1);
+/// Page tables and records that the direct map keeps for changes.
+pub const DIRECT_MAP: Owner = Owner(2);
+/// A person at the prompt.
+pub const MONITOR: Owner = Owner(3);
+/// `directmap age`.
+pub const AGE: Owner = Owner(4);
+/// The pool of unmapped frames, for all that have an account there: [`crate::mm::unmapped`].
+pub const UNMAPPED_POOL: Owner = Owner(5);
+/// Page tables, where they are protected: [`crate::mm::protect`].
+pub const PAGE_TABLES: Owner = Owner(6);
+
+/// The first number that the kernel does not use itself.
+pub const FIRST_FREE: u16 = OWN.len() as u16 + 1;
+
+/// The kernel's own owners, by number from 1 on.
+const OWN: [Description; 6] = [
+    Description { name: "object caches", map: MapUse::Nothing, pool: PoolUse::Nothing },
+    Description { name: "direct map", map: MapUse::Nothing, pool: PoolUse::Nothing },
+    Description { name: "monitor", map: MapUse::ChangesAndExecutes, pool: PoolUse::Account },
+    Description { name: "age", map: MapUse::Changes, pool: PoolUse::Nothing },
+    Description { name: "unmapped pool", map: MapUse::Changes, pool: PoolUse::Nothing },
+    Description { name: "page tables", map: MapUse::Changes, pool: PoolUse::Nothing },
+];
+
+/// The descriptions of registered owners, by number.
+static REGISTERED: [Once<Description>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
+/// The owners' numbers in the direct map's journal, by their own.
+static IN_MAP: [Once<OwnerId>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
+
+impl Owner {
+    /// Returns the owner with this number, which is one of [`FIRST_FREE`] and those behind it.
+    #[cfg_attr(
+        not(feature = "lab"),
+        expect(dead_code, reason = "only the laboratory has owners of its own so far")
+    )]
+    pub const fn numbered(number: u16) -> Self {
+        assert!(
+            number >= FIRST_FREE && (number as usize) < MAX_OWNERS,
+            "a number of the kernel's own, or too high"
+        );
+        Self(number)
     }
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::SelfTest => "selftest",
-            Self::Stress => "stress",
-            Self::Objects => "object caches",
-            Self::DirectMap => "direct map",
-            Self::Count => "count",
-            Self::Monitor => "monitor",
-            Self::Sample => "movable sample",
+    fn description(self) -> Option<&'static Description> {
+        let number = self.0 as usize;
+        match number.checked_sub(1) {
+            Some(index) if index < OWN.len() => Some(&OWN[index]),
+            Some(_) if number < MAX_OWNERS => REGISTERED[number].get(),
+            _ => None,
         }
     }
+
+    /// Returns its name; empty for an owner that has not registered.
+    pub fn name(self) -> &'static str {
+        self.description().map_or("", |description| description.name)
+    }
+
+    /// Returns its number in descriptors of frames, and in the pool.
+    pub const fn in_frames(self) -> rhumb_frames::Owner {
+        rhumb_frames::Owner(self.0)
+    }
+
+    /// Returns its number in the direct map's journal; `None` for an owner that changes nothing there, and before the map
+    /// is taken over.
+    pub fn in_map(self) -> Option<OwnerId> {
+        IN_MAP.get(usize::from(self.0))?.get().copied()
+    }
+
+    /// Keeps its number in the direct map's journal. Once, when the map is taken over.
+    pub(super) fn set_in_map(self, id: OwnerId) {
+        if let Some(place) = IN_MAP.get(usize::from(self.0)) {
+            place.call_once(|| id);
+        }
+    }
+
+    /// Returns the owner with a number of the journal.
+    pub(super) fn of_map(id: OwnerId) -> Option<Self> {
+        all().find(|owner| owner.in_map() == Some(id))
+    }
+
+    /// Tells whether it changes the direct map.
+    pub fn changes_map(self) -> bool {
+        self.description().is_some_and(|description| description.map != MapUse::Nothing)
+    }
+
+    /// Tells whether it may make frames that it holds executable in the direct map.
+    pub fn may_execute(self) -> bool {
+        self.description().is_some_and(|description| description.map == MapUse::ChangesAndExecutes)
+    }
+
+    /// Tells whether it has an account with the pool of unmapped frames.
+    pub fn has_account(self) -> bool {
+        self.description().is_some_and(|description| description.pool == PoolUse::Account)
+    }
+}
+
+/// Registers an owner that is not the kernel's own. Once for each, before the direct map is taken over.
+#[cfg_attr(
+    not(feature = "lab"),
+    expect(dead_code, reason = "only the laboratory has owners of its own so far")
+)]
+pub fn register(owner: Owner, description: Description) {
+    if let Some(place) = REGISTERED.get(usize::from(owner.0)) {
+        place.call_once(|| description);
+    }
+}
+
+/// Returns all owners, by number.
+pub fn all() -> impl Iterator<Item = Owner> {
+    (1..MAX_OWNERS as u16).map(Owner).filter(|owner| owner.description().is_some())
 }
 
 /// An owner by its name; by its number where no owner has it.
-pub struct Name(pub Owner);
+pub struct Name(pub rhumb_frames::Owner);
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Holder::ALL.into_iter().find(|holder| holder.owner() == self.0) {
-            Some(holder) => f.write_str(holder.name()),
-            None => write!(f, "owner {}", self.0.0),
+        match Owner(self.0.0).name() {
+            "" => write!(f, "owner {}", self.0.0),
+            name => f.write_str(name),
         }
     }
 }

@@ -22,9 +22,8 @@ use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;
 
-use super::direct_map::{Changer, KernelRules};
+use super::direct_map::KernelRules;
 use super::movable;
-use super::owners::Holder;
 use super::table_supply;
 use super::tables;
 use super::tables::{DirectTables, KernelDirectMap};
@@ -34,13 +33,11 @@ use crate::cpu::lock::IrqMutex;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{call, tlb};
 use crate::facts::Boot;
-
-/// The owners that have an account.
-pub const HOLDERS: [Holder; 4] = [Holder::Monitor, Holder::Stress, Holder::SelfTest, Holder::Count];
+use crate::mm::owners::{self, MAX_OWNERS, Owner};
 
 static POOL: Once<UnmappedPool<KernelHome>> = Once::new();
-/// The lists has them for good.
-static ACCOUNTS: SpinMutex<[Account; Holder::END]> = SpinMutex::new([const { Account::CLOSED }; Holder::END]);
+/// The accounts, which the pool keeps permanently.
+static ACCOUNTS: SpinMutex<[Account; MAX_OWNERS]> = SpinMutex::new([const { Account::CLOSED }; MAX_OWNERS]);
 
 /// Why there is no pool.
 #[derive(Debug)]
@@ -72,18 +69,18 @@ impl fmt::Display for StartError {
 /// [`StartError`]: there is no pool then.
 pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), StartError> {
     let windows = windows::start(boot, frames).map_err(StartError::Windows)?;
-    let owner = Changer::UnmappedPool.id().ok_or(StartError::NoOwner)?;
+    let in_map = owners::UNMAPPED_POOL.in_map().ok_or(StartError::NoOwner)?;
     let pool = POOL.call_once(|| {
         let accounts = SpinMutexGuard::leak(ACCOUNTS.lock());
         UnmappedPool::new(KernelHome {
             frames,
             windows,
-            owner,
+            owner: in_map,
             lists: IrqMutex::new(BlockLists::new(accounts)),
         })
     });
-    for holder in HOLDERS {
-        set_limits(pool, holder, Limits::NONE).map_err(StartError::Account)?;
+    for owner in owners::all().filter(|owner| owner.has_account()) {
+        set_limits(pool, owner, Limits::NONE).map_err(StartError::Account)?;
     }
     frames.register_reclaimer(&SpareBlocks).map_err(|_| StartError::TooManyReclaimers)
 }
@@ -93,12 +90,12 @@ pub fn pool() -> Option<&'static UnmappedPool<KernelHome>> {
     POOL.get()
 }
 
-/// Sets what a holder may have from now on.
+/// Sets what an owner may have from now on.
 ///
 /// # Errors
 /// [`PoolError::NoAccount`] where there is none, nor place for one.
-pub fn set_limits(pool: &UnmappedPool<KernelHome>, holder: Holder, limits: Limits) -> Result<(), PoolError> {
-    pool.open_account(holder.owner(), limits)
+pub fn set_limits(pool: &UnmappedPool<KernelHome>, owner: Owner, limits: Limits) -> Result<(), PoolError> {
+    pool.open_account(owner.in_frames(), limits)
 }
 
 /// Takes a zeroed block of `order` out of the direct map.
@@ -107,8 +104,8 @@ pub fn set_limits(pool: &UnmappedPool<KernelHome>, holder: Holder, limits: Limit
 /// See [`UnmappedPool::take`].
 ///
 /// Cost: see there; once in 512 frames the map is changed and all CPUs are flushed.
-pub fn take(holder: Holder, order: Order) -> Result<Frame<Unmapped>, PoolError> {
-    let owner = holder.owner();
+pub fn take(owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
+    let owner = owner.in_frames();
     let pool = pool().ok_or(PoolError::NoAccount { owner })?;
     let taken = {
         let guard = MACHINE.pin();
@@ -124,8 +121,8 @@ pub fn take(holder: Holder, order: Order) -> Result<Frame<Unmapped>, PoolError> 
 /// See [`UnmappedPool::grow`].
 ///
 /// Cost: all of it is cleared; a part of a 1-GiB page takes its cut, too.
-pub fn grow(holder: Holder) -> Result<(), PoolError> {
-    let owner = holder.owner();
+pub fn grow(owner: Owner) -> Result<(), PoolError> {
+    let owner = owner.in_frames();
     let pool = pool().ok_or(PoolError::NoAccount { owner })?;
     let grown = {
         let guard = MACHINE.pin();
@@ -175,9 +172,9 @@ pub struct KernelHome {
     lists: IrqMutex<BlockLists>,
 }
 
-// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the lists in it is
-// the pool's alone; no other part of the kernel changes the map as `Changer::UnmappedPool`; `zero` clears each page
-// through a window; `cpu::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
+// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the lists in it are the
+// pool's alone; no other part of the kernel changes the map as `owners::UNMAPPED_POOL`; `zero` clears each page through
+// a window; `cpu::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
 unsafe impl Home for KernelHome {
     type Machine = KernelMachine;
     type Tables = DirectTables;

@@ -11,7 +11,8 @@ use crate::debug::random::Random;
 use crate::facts::Boot;
 use crate::mm;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changer, Refused, first_left, leave, pin_small};
+use crate::mm::direct_map::{Refused, first_left, leave, pin_small};
+use crate::mm::owners;
 use crate::mm::table_supply;
 
 /// Which blocks are broken.
@@ -57,7 +58,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             writeln!(out, "{} of 2 MiB broken: 'directmap heal' mends all", Counted(broken, "block"));
             return Err(CommandError::Interrupted);
         }
-        if first_left(Changer::Age, block.frames()).is_some() {
+        if first_left(owners::AGE, block.frames()).is_some() {
             already += 1;
             continue;
         }
@@ -65,7 +66,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             full += 1;
             continue;
         };
-        match pin_small(frame, PageSize::Size4K, Changer::Age, "broken on purpose") {
+        match pin_small(frame, PageSize::Size4K, owners::AGE, "broken on purpose") {
             Ok(pinned) => {
                 leave(pinned);
                 broken += 1;
@@ -110,8 +111,8 @@ fn blocks_of(ram: PhysRange) -> impl Iterator<Item = Block> {
 pub fn heal(boot: &Boot, arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     arguments.end()?;
     let all = direct_map::everywhere();
-    let (set, _) = set::restore_all(Changer::Monitor, all);
-    let (aged, _) = set::restore_all(Changer::Age, all);
+    let (set, _) = set::restore_all(owners::MONITOR, all);
+    let (aged, _) = set::restore_all(owners::AGE, all);
     // Frames that are out of the map and have no owner.
     mm::unmapped::shrink();
     let mut merged = 0;

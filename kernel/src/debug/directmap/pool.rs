@@ -6,8 +6,7 @@ use rhumb_machine::{Counted, Order};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use crate::cpu::lock::IrqMutex;
-use crate::mm::owners::Holder;
-use crate::mm::owners::Name;
+use crate::mm::owners;
 use crate::mm::{unmapped, windows};
 
 /// Frames that a person can hold.
@@ -22,7 +21,7 @@ pub fn run(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
         Some("grow") => {
             arguments.one_of("size", &["1G"])?;
             arguments.end()?;
-            unmapped::grow(Holder::Monitor).map_err(CommandError::failed)?;
+            unmapped::grow(owners::MONITOR).map_err(CommandError::failed)?;
         }
         Some("shrink") => {
             arguments.end()?;
@@ -47,7 +46,7 @@ fn take(count: u64) -> Result<(), CommandError> {
         if TAKEN.lock().is_full() {
             return Err(CommandError::failed(format_args!("{MOST} frames are held by hand already")));
         }
-        let frame = unmapped::take(Holder::Monitor, Order::BASE).map_err(CommandError::failed)?;
+        let frame = unmapped::take(owners::MONITOR, Order::BASE).map_err(CommandError::failed)?;
         if let Err(full) = TAKEN.lock().try_push(frame) {
             // There was room: one person types at a time.
             let _ = unmapped::give(full.element());
@@ -75,9 +74,9 @@ fn show(out: &mut dyn Output) -> Result<(), CommandError> {
         return Err(CommandError::failed("there is no pool"));
     };
     writeln!(out, "pool: {}", pool.counters());
-    for holder in unmapped::HOLDERS {
-        if let Some(account) = pool.account(holder.owner()) {
-            let (name, blocks, frames) = (Name(holder.owner()), account.blocks(), account.frames());
+    for owner in owners::all() {
+        if let Some(account) = pool.account(owner.in_frames()) {
+            let (name, blocks, frames) = (owner.name(), account.blocks(), account.frames());
             writeln!(out, "  {name}: {}, {}", Counted(frames, "frame"), Counted(blocks, "block"));
         }
     }

@@ -10,7 +10,8 @@ use crate::cpu::machine::MACHINE;
 use crate::debug::frames::{allocator, drain_all};
 use crate::mm;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changed, Changer, adopt, alter, change, first_left, leave};
+use crate::mm::direct_map::{Changed, adopt, alter, change, first_left, leave};
+use crate::mm::owners::{self, Owner};
 
 /// `directmap set RANGE ATTR`.
 pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
@@ -21,7 +22,7 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
         .map_err(|error: ParseChangeError| CommandError::failed(format_args!("attribute: {error}")))?;
     arguments.end()?;
     // SAFETY: what the monitor leaves it does not use.
-    let changed = match unsafe { adopt(Changer::Monitor, frames) } {
+    let changed = match unsafe { adopt(owners::MONITOR, frames) } {
         Some(mut changed) => {
             if let Err(error) = alter(&mut changed, wanted) {
                 leave(changed);
@@ -44,7 +45,7 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
 
 /// Takes the frames and changes them. What the map would refuse is said first, since it names the rule.
 fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, CommandError> {
-    let owner = Changer::Monitor.id().ok_or_else(|| CommandError::failed(ChangeError::UnknownOwner))?;
+    let owner = owners::MONITOR.in_map().ok_or_else(|| CommandError::failed(ChangeError::UnknownOwner))?;
     // A part at a time, because each look is made with the map's lock held.
     let mut rest = frames;
     while !rest.is_empty() {
@@ -62,7 +63,7 @@ fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, Comman
         }
         other => CommandError::failed(other),
     })?;
-    change(taken, wanted, Changer::Monitor, "set by hand").map_err(|refused| {
+    change(taken, wanted, owners::MONITOR, "set by hand").map_err(|refused| {
         give_back(refused.frames);
         CommandError::failed(refused.error)
     })
@@ -85,10 +86,10 @@ pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(),
             frames
         }
     };
-    let (ranges, bytes) = restore_all(Changer::Monitor, within);
+    let (ranges, bytes) = restore_all(owners::MONITOR, within);
     // A range is given back as it was set, whole.
     let reaches_out = |left: &PfnRange| !within.covers(*left);
-    if let Some(left) = first_left(Changer::Monitor, within).filter(reaches_out) {
+    if let Some(left) = first_left(owners::MONITOR, within).filter(reaches_out) {
         let (start, end) = (left.addrs().start(), left.addrs().end());
         return Err(CommandError::failed(format_args!(
             "{} restored; {start}..{end} was set as one range and reaches out of this one",
@@ -102,20 +103,20 @@ pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(),
     Ok(())
 }
 
-/// Restores all that `who` left and that lies within `within`; returns how many ranges, and their bytes. `who` is a
-/// command of this monitor: [`Changer::Monitor`] or [`Changer::Age`].
-pub fn restore_all(who: Changer, within: PfnRange) -> (u64, u64) {
+/// Restores all that `owner` left and that lies within `within`; returns how many ranges, and their bytes. `owner` is a
+/// command of this monitor: [`owners::MONITOR`] or [`owners::AGE`].
+pub fn restore_all(owner: Owner, within: PfnRange) -> (u64, u64) {
     let (mut ranges, mut bytes) = (0, 0);
     let mut next = within.start();
     while let Some(left) =
-        PfnRange::new(next, within.end()).and_then(|rest| direct_map::first_left(who, rest))
+        PfnRange::new(next, within.end()).and_then(|rest| direct_map::first_left(owner, rest))
     {
         next = left.end();
-        if !within.covers(left) || !matches!(who, Changer::Monitor | Changer::Age) {
+        if !within.covers(left) || !matches!(owner, owners::MONITOR | owners::AGE) {
             continue;
         }
         // SAFETY: what these commands leave they do not use.
-        if let Some(changed) = unsafe { adopt(who, left) } {
+        if let Some(changed) = unsafe { adopt(owner, left) } {
             ranges += 1;
             bytes += left.addrs().bytes();
             give_back(direct_map::restore(changed));

@@ -17,7 +17,8 @@ use crate::cpu::trampoline;
 use crate::facts::Boot;
 use crate::layout;
 use crate::layout::image;
-use crate::mm::direct_map::{Changer, everywhere, first_left};
+use crate::mm::direct_map::{everywhere, first_left};
+use crate::mm::owners;
 use crate::mm::{protect, tables};
 
 /// A sum over all entries of the direct map.
@@ -129,6 +130,6 @@ impl Protected {
     fn from(start: Pfn) -> Option<(PfnRange, State)> {
         let state = protect::state()?;
         let above = PfnRange::new(start, everywhere().end())?;
-        first_left(Changer::PageTables, above).map(|block| (block, state))
+        first_left(owners::PAGE_TABLES, above).map(|block| (block, state))
     }
 }

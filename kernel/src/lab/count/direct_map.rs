@@ -12,10 +12,10 @@ use rhumb_mark::RegionId;
 use super::{Operation, Region, number};
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
+use crate::lab::owners;
 use crate::lab::selftest::{Wrong, ensure};
-use crate::mm::direct_map::{Changed, Changer, HeldFrames, alter, change, restore};
+use crate::mm::direct_map::{Changed, HeldFrames, alter, change, restore};
 use crate::mm::frames::frames;
-use crate::mm::owners::Holder;
 use crate::mm::table_supply;
 
 pub const REGIONS: &[Region] = &[
@@ -117,7 +117,7 @@ impl<E: Extent, H, const ID: u16> Toggle<E, H, ID> {
     #[inline(always)]
     fn make(&mut self) {
         let Some(part) = self.part.take() else { return };
-        match change(part, E::CHANGE, Changer::Count, "measured") {
+        match change(part, E::CHANGE, owners::COUNT, "measured") {
             Ok(changed) => self.changed = Some(changed),
             Err(refused) => {
                 self.failures += 1;
@@ -143,7 +143,7 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
         let range = PfnRange::of_length(block.pfn().plus(first), E::FRAMES).unwrap_or_default();
         let breaker = match E::BREAKER.and_then(|page| PfnRange::of_length(block.pfn().plus(page), 1)) {
             Some(page) => {
-                let changed = change(Part(page), Change::ReadOnly, Changer::Count, "keeps the block broken");
+                let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "keeps the block broken");
                 Some(changed.map_err(|refused| Wrong::because(refused.error))?)
             }
             None => None,
@@ -188,7 +188,7 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
 fn allocate() -> Result<Frame, Wrong> {
     let frames = frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
     let guard = MACHINE.pin();
-    frames.alloc(guard.pinned(), Request::LARGE.owner(Holder::Count.owner())).map_err(Wrong::because)
+    frames.alloc(guard.pinned(), Request::LARGE.owner(owners::COUNT.in_frames())).map_err(Wrong::because)
 }
 
 fn free(block: Frame) {
@@ -228,7 +228,7 @@ impl<H: Half, const ID: u16> Operation for Code<H, ID> {
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
         let block = allocate()?;
         let page = PfnRange::of_length(block.pfn().plus(200), 1).unwrap_or_default();
-        let changed = change(Part(page), Change::ReadOnly, Changer::Count, "measured");
+        let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "measured");
         let changed = changed.map_err(|refused| Wrong::because(refused.error))?;
         Ok(Self { block, changed, failures: 0, _half: core::marker::PhantomData })
     }

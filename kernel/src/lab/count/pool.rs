@@ -8,8 +8,8 @@ use rhumb_unmapped::UnmappedPool;
 use super::refusals::Refusals;
 use super::{Operation, Region, number, window};
 use crate::facts::Boot;
+use crate::lab::owners;
 use crate::lab::selftest::{Wrong, ensure};
-use crate::mm::owners::Holder;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{KernelHome, give, take};
 
@@ -48,7 +48,7 @@ struct Toggle {
 impl Toggle {
     #[inline(always)]
     fn take(&mut self) {
-        match take(Holder::Count, Order::BASE) {
+        match take(owners::COUNT, Order::BASE) {
             Ok(frame) => self.frame = Some(frame),
             Err(_) => self.refusals.add(1),
         }
@@ -83,7 +83,7 @@ impl<H: Half> Operation for Within<H> {
     ][H::INDEX];
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        let other = take(Holder::Count, Order::BASE).map_err(Wrong::because)?;
+        let other = take(owners::COUNT, Order::BASE).map_err(Wrong::because)?;
         Ok(Self {
             toggle: Toggle { frame: None, refusals: Refusals::NONE },
             other,

@@ -10,8 +10,8 @@ use super::refusals::Refusals;
 use super::{Operation, Region, number};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
+use crate::lab::owners;
 use crate::lab::selftest::Wrong;
-use crate::mm::owners::Holder;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{give, take};
 use crate::mm::windows::{KernelWindows, windows};
@@ -148,7 +148,7 @@ impl<A: Act> Operation for Through<A> {
     const SUMMARY: &'static str = A::SUMMARY;
 
     fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        let frame = take(Holder::Count, Order::BASE).map_err(Wrong::because)?;
+        let frame = take(owners::COUNT, Order::BASE).map_err(Wrong::because)?;
         let windows = the_windows()?;
         let setting =
             Setting { guard: MACHINE.pin(), windows, frame, page: [0x5a; 4096], refusals: Refusals::NONE };

@@ -23,7 +23,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::chain::Chain;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::mm::owners::Holder;
+use crate::lab::owners;
 
 /// How many lists there are: so many CPUs work without waiting for each other.
 pub const LISTS: usize = 8;
@@ -101,7 +101,7 @@ pub fn add(
     order: Order,
 ) -> Result<(), SampleError> {
     let request = Request::new(order.min(Order::new(LARGEST).unwrap_or_default()));
-    let frame = frames.alloc(pinned, request.movable().owner(Holder::Sample.owner()))?;
+    let frame = frames.alloc(pinned, request.movable().owner(owners::SAMPLE.in_frames()))?;
     let mut blocks = BLOCKS[list % LISTS].lock();
     if blocks.try_reserve(1).is_err() {
         drop(blocks);
@@ -236,7 +236,7 @@ pub fn scatter(
 fn insert(frames: &Frames<KernelMachine>, list: usize, blocks: &mut Vec<Block>, frame: Frame) {
     let order = frame.order();
     if let Some(descriptor) = frames.descriptor_of(&frame) {
-        descriptor.set_owner(Holder::Sample.owner());
+        descriptor.set_owner(owners::SAMPLE.in_frames());
     }
     let block = Block { start: frame.into_pfn(), order, mark: MARKS.fetch_add(1, Relaxed) };
     block.fill();
@@ -286,7 +286,7 @@ impl Sample {
             let start = Pfn::new(pfn.get() >> log2 << log2);
             let descriptor = frames.descriptor(start)?;
             let word = descriptor.private();
-            let is_ours = descriptor.owner() == Holder::Sample.owner();
+            let is_ours = descriptor.owner() == owners::SAMPLE.in_frames();
             let listed = ((word >> 32) as usize, word as u32 as usize, start);
             (is_ours && listed.0 < LISTS && Self::confirmed(listed, pfn)).then_some(listed)
         })

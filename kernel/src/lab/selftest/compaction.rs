@@ -12,10 +12,10 @@ use super::frames::{allocator, drain_all};
 use super::{Test, Wrong, ensure, memory};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
+use crate::lab::owners;
 use crate::lab::sample;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changer, change, restore};
-use crate::mm::owners::Holder;
+use crate::mm::direct_map::{change, restore};
 use crate::mm::unmapped::{give, take};
 use crate::mm::{movable, unmapped};
 
@@ -95,7 +95,7 @@ fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wro
         let guard = MACHINE.pin();
         frames.alloc(guard.pinned(), Request::FRAME.bind(node)).map_err(memory::short)?
     };
-    let changed = change(frame, Change::ReadOnly, Changer::SelfTest, "records for a test");
+    let changed = change(frame, Change::ReadOnly, owners::SELF_TEST, "records for a test");
     let (frame, outcome) = match changed {
         Ok(changed) => (restore(changed), Ok(())),
         Err(refused) => (refused.frames, Err(Wrong::because(refused.error))),
@@ -109,7 +109,7 @@ fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wro
 fn a_pool_block(_: &'static Boot) -> Result<(), Wrong> {
     scattered(|_| {
         let before = movable::counters();
-        let frame: Frame<Unmapped> = take(Holder::SelfTest, Order::BASE).map_err(Wrong::because)?;
+        let frame: Frame<Unmapped> = take(owners::SELF_TEST, Order::BASE).map_err(Wrong::because)?;
         let (pfn, after) = (frame.pfn(), movable::counters());
         let (holder, intact) = (direct_map::with(|map| map.why(pfn)), sample::check_all());
         give(frame).map_err(|refused| Wrong::because(refused.error))?;
@@ -167,7 +167,7 @@ fn what_cannot_be_moved(_: &'static Boot) -> Result<(), Wrong> {
     const EXHAUSTED: PoolError = PoolError::NoBlock(AllocError::Exhausted(Order::LARGE));
     scattered(|frames| {
         let (before, counted) = (frames.free_frames(), movable::counters());
-        let ask = || take(Holder::SelfTest, Order::BASE).map(give);
+        let ask = || take(owners::SELF_TEST, Order::BASE).map(give);
         let held = sample::held_still(ask);
         let (failed, left) = (movable::counters(), frames.free_frames());
         let silenced = {

@@ -10,8 +10,8 @@ use super::{Test, Wrong, ensure, memory};
 use crate::boot::descriptors::ARRAY;
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
+use crate::lab::owners;
 use crate::layout;
-use crate::mm::owners::Holder;
 use crate::mm::tables;
 
 pub const TESTS: &[Test] = &[
@@ -81,7 +81,7 @@ fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
     let frames = allocator()?;
     let guard = MACHINE.pin();
     let order = Order::new(3).unwrap_or_default();
-    let request = Request::new(order).owner(Holder::SelfTest.owner());
+    let request = Request::new(order).owner(owners::SELF_TEST.in_frames());
     let frame = memory::take(frames, guard.pinned(), request)?;
     let (pfn, last) = (frame.pfn(), frame.pfn().plus(7));
     // SAFETY: the frame is part of the block that the test holds.
@@ -98,7 +98,7 @@ fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
     };
     frames.free(guard.pinned(), frame);
     let Some(known) = known else { return Err(Wrong::because("no descriptor, or not a clean one")) };
-    ensure!(known.owner == Holder::SelfTest.owner(), "its owner is {:?}", known.owner);
+    ensure!(known.owner == owners::SELF_TEST.in_frames(), "its owner is {:?}", known.owner);
     ensure!(known.block == Some((pfn, order)) && known.page_type == 5, "{known:?}");
     let after = frames.describe(pfn).map(|known| (known.owner, known.private));
     ensure!(after == Some((Owner::NONE, 0)), "after its free it is {after:?}");

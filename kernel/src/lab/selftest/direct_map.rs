@@ -20,11 +20,12 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::{call, tlb, work};
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
+use crate::lab::owners::{self, Owner};
 use crate::lab::probe;
 use crate::layout::image;
 use crate::mm;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changed, Changer, HeldFrames, Refused, alter, change, pin_small, restore};
+use crate::mm::direct_map::{Changed, HeldFrames, Refused, alter, change, pin_small, restore};
 use crate::mm::table_supply;
 use crate::mm::{protect, tables};
 
@@ -115,7 +116,7 @@ impl State {
     }
 }
 
-pub(super) const WHO: Changer = Changer::SelfTest;
+pub(super) const WHO: Owner = owners::SELF_TEST;
 
 pub(super) fn wrong<F>(refused: Refused<F>) -> Wrong {
     Wrong::because(refused.error)
@@ -470,7 +471,7 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
     if boot.largest_page == PageSize::Size4K {
         return Ok(());
     }
-    let owner = WHO.id().ok_or_else(|| Wrong::because("the map cannot be changed"))?;
+    let owner = WHO.in_map().ok_or_else(|| Wrong::because("the map cannot be changed"))?;
     let before = State::now()?;
     let (block, other) = (Large::new()?, Large::new()?);
     let first = change(block.pages(17, 1), Change::ReadOnly, WHO, "the limit").map_err(wrong)?;

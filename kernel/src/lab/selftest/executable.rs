@@ -15,8 +15,9 @@ use crate::cpu::work;
 use crate::debug::audit::audit;
 use crate::facts::Boot;
 use crate::lab::inject::tables::TableFault;
+use crate::lab::owners;
 use crate::lab::probe;
-use crate::mm::direct_map::{Changed, Changer, Refused, alter, change, restore};
+use crate::mm::direct_map::{Changed, Refused, alter, change, restore};
 
 pub const TESTS: &[Test] = &[
     Test { name: "executable::i4_only_declared_owners", run: i4_only_declared_owners },
@@ -67,7 +68,7 @@ fn able(address: VirtAddr) -> Able {
 fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
-    for who in [Changer::Age, Changer::Stress, Changer::UnmappedPool] {
+    for who in [owners::AGE, owners::STRESS, owners::UNMAPPED_POOL] {
         match change(block.pages(PAGE, 1), Change::ReadOnlyExecute, who, "to be refused") {
             Ok(changed) => {
                 let _ = restore(changed);

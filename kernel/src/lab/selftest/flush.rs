@@ -1,6 +1,7 @@
 //! Flushes: one round for many changes, CPUs that idle left alone, and no stale translation afterwards.
 
 use crate::debug::vmstat::counts;
+use crate::lab::owners;
 use core::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -23,7 +24,7 @@ use crate::cpu::{call, tlb, work};
 use crate::facts::Boot;
 use crate::lab::inject;
 use crate::mm;
-use crate::mm::direct_map::{Changer, change, restore};
+use crate::mm::direct_map::{change, restore};
 use crate::mm::{tables, unmapped};
 
 pub const TESTS: &[Test] = &[
@@ -255,7 +256,7 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
         let guard = MACHINE.pin();
         memory::take(allocator, guard.pinned(), Request::LARGE)?
     };
-    let removed = change(block, Change::NotPresent, Changer::SelfTest, "a flush with a cause");
+    let removed = change(block, Change::NotPresent, owners::SELF_TEST, "a flush with a cause");
     let block = match removed {
         Ok(changed) => restore(changed),
         Err(refused) => refused.frames,

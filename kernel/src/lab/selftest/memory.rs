@@ -18,8 +18,8 @@ use super::{Wrong, ensure};
 use crate::cpu::area;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::lab::chain::Chain;
+use crate::lab::owners;
 use crate::lab::sample;
-use crate::mm::owners::Holder;
 use crate::mm::{objects, unmapped};
 
 /// Returns the verdict on a test whose memory is not to be had.
@@ -41,7 +41,7 @@ pub fn take(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, request: Request
 
 /// Takes a block out of the direct map for a test.
 pub fn take_unmapped(order: Order) -> Result<Frame<Unmapped>, Wrong> {
-    unmapped::take(Holder::SelfTest, order).map_err(|error| match error {
+    unmapped::take(owners::SELF_TEST, order).map_err(|error| match error {
         PoolError::NoBlock(error) => short(error),
         error => Wrong::because(error),
     })

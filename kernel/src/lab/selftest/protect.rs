@@ -4,6 +4,7 @@
 //! Where tables are not protected there is nothing to see: the tests pass.
 
 use crate::arch::pkrs;
+use crate::lab::owners;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rhumb_directmap::Change;
 
@@ -24,7 +25,7 @@ use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
 use crate::lab::probe;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changer, HeldFrames, Refused, change, restore};
+use crate::mm::direct_map::{HeldFrames, Refused, change, restore};
 use crate::mm::protect;
 use crate::mm::protect::audit;
 use crate::mm::protect::audit::Flaw;
@@ -69,7 +70,7 @@ fn a_stray_write_faults(_: &'static Boot) -> Result<(), Wrong> {
     };
     let page = block.pfn().plus(77);
     let part = Part(PfnRange::of_length(page, 1).unwrap_or_default());
-    let outcome = match change(part, Change::NotPresent, Changer::SelfTest, "to have a new table") {
+    let outcome = match change(part, Change::NotPresent, owners::SELF_TEST, "to have a new table") {
         Ok(changed) => {
             let outcome = check_all(page);
             let _ = restore(changed);
@@ -222,7 +223,7 @@ fn blocks_have_a_name(_: &'static Boot) -> Result<(), Wrong> {
     let root = tables::root().table;
     let why = direct_map::with(|map| map.why(root)).map_err(Wrong::because)?;
     let Some(held) = why.held else { return Err(Wrong::because("nobody holds the top table's block")) };
-    ensure!(held.owner.name == Changer::PageTables.name(), "the top table is held by {}", held.owner);
+    ensure!(held.owner.name == owners::PAGE_TABLES.name(), "the top table is held by {}", held.owner);
     ensure!(held.frames.frames() == 512, "{} frames are held around the top table", held.frames.frames());
     ensure!(Some(held.state) == protect::state(), "the top table is {}", held.state);
     let first = tables::reader().read(root, 0);

@@ -16,10 +16,10 @@ use crate::cpu::work;
 use crate::debug::audit::audit;
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
+use crate::lab::owners::{self, Owner};
 use crate::lab::probe;
 use crate::mm;
 use crate::mm::direct_map;
-use crate::mm::owners::Holder;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{KernelHome, give, set_limits, take};
 use crate::mm::windows::{KernelWindows, windows};
@@ -35,7 +35,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "unmapped::high_frames_through_windows", run: high_frames_through_windows },
 ];
 
-const WHO: Holder = Holder::SelfTest;
+const WHO: Owner = owners::SELF_TEST;
 
 fn the_windows() -> Result<&'static KernelWindows, Wrong> {
     windows().ok_or_else(|| Wrong::because("there are no windows"))

@@ -30,11 +30,11 @@ use crate::cpu::{area, clock};
 use crate::cpu::{call, work};
 use crate::debug::directmap::shape;
 use crate::debug::random::Random;
+use crate::lab::owners;
 use crate::lab::probe;
 use crate::mm::direct_map;
-use crate::mm::direct_map::{Changed, Changer, alter, change, restore};
+use crate::mm::direct_map::{Changed, alter, change, restore};
 use crate::mm::frames::frames;
-use crate::mm::owners::Holder;
 use crate::mm::table_supply;
 
 /// Looks at others' blocks between two changes.
@@ -299,7 +299,8 @@ impl<'a> Worker<'a> {
     /// One frame, a few, or a whole 2-MiB block.
     fn allocate(&mut self) -> Result<Option<Frame>, StressFailure> {
         let exponent = if self.random.below(16) == 0 { 9 } else { self.random.below(4) as u8 };
-        let request = Request::new(Order::new(exponent).unwrap_or_default()).owner(Holder::Stress.owner());
+        let request =
+            Request::new(Order::new(exponent).unwrap_or_default()).owner(owners::STRESS.in_frames());
         let guard = MACHINE.pin();
         Ok(frames().ok_or(StressFailure::NoFrames)?.alloc(guard.pinned(), request).ok())
     }
@@ -309,7 +310,7 @@ impl<'a> Worker<'a> {
         self.changes += 1;
         let wanted = if to == Shown::Absent { Change::NotPresent } else { Change::ReadOnly };
         let irq_off = (self.random.below(4) == 0).then(|| MACHINE.irq_off());
-        let changed = change(frame, wanted, Changer::Stress, "a block of the stress test");
+        let changed = change(frame, wanted, owners::STRESS, "a block of the stress test");
         drop(irq_off);
         changed.map_err(|refused| (refused.frames, refused.error))
     }

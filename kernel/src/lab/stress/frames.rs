@@ -19,7 +19,7 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
 use crate::cpu::{area, clock};
 use crate::debug::random::Random;
-use crate::mm::owners::Holder;
+use crate::lab::owners;
 
 /// Blocks that a CPU holds at most: with large ones among them, some hundred MiB.
 const HELD: usize = 192;
@@ -142,7 +142,7 @@ impl<'a> Worker<'a> {
         let order = Order::new(exponent).unwrap_or_default();
         let kind = Mobility::ALL[self.random.below(Mobility::COUNT as u64) as usize];
         // A few say whose they are, and so go past the caches.
-        let owner = if self.random.below(8) == 0 { Holder::Stress.owner() } else { Owner::NONE };
+        let owner = if self.random.below(8) == 0 { owners::STRESS.in_frames() } else { Owner::NONE };
         match frames.alloc(pinned, Request::new(order).kind(kind).owner(owner)) {
             Ok(frame) => {
                 self.allocations += 1;
@@ -226,6 +226,7 @@ fn is_stamped(frame: &Frame) -> bool {
 
 /// Tells whether the descriptor of an owned block still holds what its holder wrote.
 fn is_described(frames: &Frames<KernelMachine>, frame: &Frame) -> bool {
-    let descriptor = frames.descriptor(frame.pfn()).filter(|found| found.owner() == Holder::Stress.owner());
+    let descriptor =
+        frames.descriptor(frame.pfn()).filter(|found| found.owner() == owners::STRESS.in_frames());
     descriptor.is_none_or(|descriptor| descriptor.private() == mark_of(frame))
 }

@@ -26,12 +26,12 @@ use crate::cpu::work;
 use crate::cpu::{area, clock};
 use crate::debug::directmap::shape;
 use crate::debug::random::Random;
+use crate::lab::owners;
 use crate::lab::probe;
 use crate::lab::sample;
 use crate::lab::sample::{SampleError, Tally};
 use crate::mm::direct_map;
 use crate::mm::movable;
-use crate::mm::owners::Holder;
 use crate::mm::table_supply;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{give, take};
@@ -196,7 +196,7 @@ impl<'a> Worker<'a> {
     fn take_one(&mut self) -> Result<(), StressFailure> {
         let exponent = if self.random.below(64) == 0 { 9 } else { self.random.below(4) as u8 };
         let order = Order::new(exponent).unwrap_or_default();
-        let mut frame = match take(Holder::Stress, order) {
+        let mut frame = match take(owners::STRESS, order) {
             Ok(frame) => frame,
             Err(PoolError::NoBlock(_)) => return Ok(()),
             Err(PoolError::Change(ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. })) => {

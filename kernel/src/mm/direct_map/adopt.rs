@@ -1,11 +1,12 @@
 //! Changes that outlast their maker: the handle is left with the journal, and found again by its owner's name.
 
+use crate::mm::owners::Owner;
 use core::ops::ControlFlow;
 
 use rhumb_frames::FrameRange;
 use rhumb_machine::PfnRange;
 
-use super::{Changed, Changer, for_each_hold, with};
+use super::{Changed, for_each_hold, with};
 
 /// Leaves changed frames as they are, for [`adopt`] to find.
 pub fn leave(changed: Changed<FrameRange>) {
@@ -15,25 +16,25 @@ pub fn leave(changed: Changed<FrameRange>) {
     let _ = with(|map| map.leave(held));
 }
 
-/// Returns the change of exactly `frames` that `who` has left.
+/// Returns the change of exactly `frames` that `owner` has left.
 ///
 /// # Safety
-/// The caller is the part of the kernel that `who` names, it left these frames by [`leave`], and it has not taken them
+/// The caller is the part of the kernel that `owner` names, it left these frames by [`leave`], and it has not taken them
 /// back into use since. (The pool of unmapped frames leaves its blocks otherwise: they are not to be had here.)
-pub unsafe fn adopt(who: Changer, frames: PfnRange) -> Option<Changed<FrameRange>> {
-    let owner = who.id()?;
+pub unsafe fn adopt(owner: Owner, frames: PfnRange) -> Option<Changed<FrameRange>> {
+    let id = owner.in_map()?;
     // SAFETY: the caller's promise is passed on.
-    let held = with(|map| unsafe { map.adopt(owner, frames) }).ok()??;
+    let held = with(|map| unsafe { map.adopt(id, frames) }).ok()??;
     // SAFETY: `leave` had the handle of these very frames, by the caller's promise; the journal gives each out once.
     let frames = unsafe { FrameRange::assume(held.frames()) };
     Some(Changed { frames, held })
 }
 
-/// Returns the first range that `who` has left and of which a frame is in `within`.
-pub fn first_left(who: Changer, within: PfnRange) -> Option<PfnRange> {
-    let owner = who.id()?;
+/// Returns the first range that `owner` has left and of which a frame is in `within`.
+pub fn first_left(owner: Owner, within: PfnRange) -> Option<PfnRange> {
+    let id = owner.in_map()?;
     for_each_hold(within, |_, hold| {
-        if hold.is_left && hold.is_of(owner) {
+        if hold.is_left && hold.is_of(id) {
             ControlFlow::Break(hold.frames)
         } else {
             ControlFlow::Continue(())

@@ -31,6 +31,8 @@ mod rules;
 use core::ops::ControlFlow;
 use core::task::Poll;
 
+use arrayvec::ArrayVec;
+
 use rhumb_directmap::collapse::MERGES_OF_A_FLUSH;
 use rhumb_directmap::{
     Altering, At, Batch, BootMap, Cause, Change, ChangeError, Changing, Collapsed, Collapsing, Counters,
@@ -39,7 +41,6 @@ use rhumb_directmap::{
 use rhumb_frames::{Frame, FrameRange};
 use rhumb_machine::{Machine, Pfn, PfnRange};
 use rhumb_pagetable::{Access, FlushCause};
-use spin::Once;
 
 use super::table_supply;
 use super::tables;
@@ -48,72 +49,11 @@ use crate::arch::entropy;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::tlb;
 use crate::facts::Boot;
+use crate::mm::owners::{self, MAX_OWNERS, Owner};
 
 pub use adopt::{adopt, first_left, leave};
 pub use pins::pin_small;
 pub use rules::KernelRules;
-
-/// A part of the kernel that changes the direct map.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Changer {
-    /// A person at the monitor: `directmap set`.
-    Monitor,
-    /// `directmap age`.
-    Age,
-    /// `stress directmap`.
-    Stress,
-    /// The kernel's own tests.
-    SelfTest,
-    /// `count`, while it measures.
-    Count,
-    /// The pool of unmapped frames, for all its owners: [`crate::mm::unmapped`].
-    UnmappedPool,
-    /// Page tables, where they are protected: [`crate::mm::protect`].
-    PageTables,
-}
-
-impl Changer {
-    const ALL: [Self; 7] = [
-        Self::Monitor,
-        Self::Age,
-        Self::Stress,
-        Self::SelfTest,
-        Self::Count,
-        Self::UnmappedPool,
-        Self::PageTables,
-    ];
-
-    /// How the journal calls it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Monitor => "monitor",
-            Self::Age => "age",
-            Self::Stress => "stress",
-            Self::SelfTest => "selftest",
-            Self::Count => "count",
-            Self::UnmappedPool => "unmapped pool",
-            Self::PageTables => "page tables",
-        }
-    }
-
-    /// Whether it may make frames that it holds executable in the direct map.
-    pub const fn may_execute(self) -> bool {
-        matches!(self, Self::Monitor | Self::SelfTest | Self::Count)
-    }
-
-    /// Whose number in the journal this is.
-    fn of(owner: OwnerId) -> Option<Self> {
-        let owners = OWNERS.get()?;
-        Self::ALL.into_iter().find(|&changer| owners[changer as usize] == owner)
-    }
-
-    /// Its number in the journal; `None` before [`take_over`].
-    pub fn id(self) -> Option<OwnerId> {
-        OWNERS.get().map(|owners| owners[self as usize])
-    }
-}
-
-static OWNERS: Once<[OwnerId; Changer::ALL.len()]> = Once::new();
 
 /// Makes the map that boot has built one that can be changed. Once, at boot, when there is a frame allocator.
 ///
@@ -131,17 +71,12 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
     // SAFETY: boot has built the map so.
     unsafe { tables::hand_over(boot_map, KernelRules::of(boot)) };
     table_supply::fill();
-    let owners = Changer::ALL.map(|changer| {
+    let mut numbers = ArrayVec::<(Owner, OwnerId), MAX_OWNERS>::new();
+    for owner in owners::all().filter(|owner| owner.changes_map()) {
         // Parts of the kernel itself are trusted: their limit is none. Others get theirs when they come.
-        with(|map| map.add_owner(OwnerName::of(changer.name()), Limits::NONE))
-    });
-    let mut ids = arrayvec::ArrayVec::<OwnerId, { Changer::ALL.len() }>::new();
-    for owner in owners {
-        ids.push(owner??);
+        numbers.push((owner, with(|map| map.add_owner(OwnerName::of(owner.name()), Limits::NONE))??));
     }
-    if let Ok(ids) = ids.into_inner() {
-        OWNERS.call_once(|| ids);
-    }
+    numbers.into_iter().for_each(|(owner, id)| owner.set_in_map(id));
     Ok(())
 }
 
@@ -208,11 +143,11 @@ pub struct Refused<F> {
 pub fn change<F: HeldFrames>(
     frames: F,
     change: Change,
-    who: Changer,
+    owner: Owner,
     reason: &'static str,
 ) -> Result<Changed<F>, Refused<F>> {
-    let Some(owner) = who.id() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
-    let cause = Cause::new(owner, reason);
+    let Some(id) = owner.in_map() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
+    let cause = Cause::new(id, reason);
     // SAFETY: the frames' handle is here, and is kept until they are restored.
     let mut work = unsafe { Changing::new(frames.range(), change, cause, now()) };
     match edit(cause_of(change), |map, batch| work.step(map, batch)) {

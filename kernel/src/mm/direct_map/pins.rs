@@ -6,7 +6,8 @@ use rhumb_directmap::{Cause, ChangeError};
 use rhumb_machine::PageSize;
 use rhumb_pagetable::FlushCause;
 
-use super::{Changed, Changer, HeldFrames, Refused, edit, now, with};
+use super::{Changed, HeldFrames, Refused, edit, now, with};
+use crate::mm::owners::Owner;
 use crate::mm::table_supply;
 
 /// Keeps `frames` in pages of `size` at most, until they are restored. Not with interrupts off: it fetches the tables
@@ -20,11 +21,11 @@ use crate::mm::table_supply;
 pub fn pin_small<F: HeldFrames>(
     frames: F,
     size: PageSize,
-    who: Changer,
+    owner: Owner,
     why: &'static str,
 ) -> Result<Changed<F>, Refused<F>> {
-    let Some(owner) = who.id() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
-    let cause = Cause::new(owner, why);
+    let Some(id) = owner.in_map() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
+    let cause = Cause::new(id, why);
     match with(|map| map.needs_to_pin(frames.range(), size)) {
         Ok(Ok(needs)) => table_supply::fill_for(needs),
         Ok(Err(error)) | Err(error) => return Err(Refused { frames, error }),

@@ -1,6 +1,6 @@
 //! The changes that frames may not have.
 //!
-//! *Executable in the direct map is what a declared owner holds so* ([`Changer::may_execute`]), and nothing by default:
+//! *Executable in the direct map is what a declared owner holds so* ([`Owner::may_execute`]), and nothing by default:
 //! code runs elsewhere. Frames that are executable are read-only and inside their holder's [`super::Changed`], so
 //! no code can show them anywhere else, through a window, say, until they are ordinary again (I4). `maps audit` holds
 //! each executable page against the holds.
@@ -18,9 +18,9 @@ use rhumb_machine::{PfnRange, PhysRange};
 use rhumb_pagetable::Access;
 use spin::Once;
 
-use super::Changer;
 use crate::facts::Boot;
 use crate::mm::frames::boot_data;
+use crate::mm::owners::{self, Owner};
 use crate::mm::protect;
 
 static LIST: Once<ArrayVec<(PhysRange, Rule), MAX_RESERVATIONS>> = Once::new();
@@ -42,15 +42,15 @@ impl KernelRules {
 }
 
 impl Rules for KernelRules {
-    fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
-        let changer = Changer::of(owner);
-        match self.0.check(owner, frames, wanted) {
+    fn check(&self, id: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden> {
+        let owner = Owner::of_map(id);
+        match self.0.check(id, frames, wanted) {
             // A change that protects them is allowed.
             Err(Forbidden { rule: Rule::PageTables, .. })
-                if matches!(changer, Some(Changer::PageTables)) && protect::state() == Some(wanted) => {}
+                if owner == Some(owners::PAGE_TABLES) && protect::state() == Some(wanted) => {}
             other => other?,
         }
-        if wanted.access == Access::ReadExecute && !changer.is_some_and(Changer::may_execute) {
+        if wanted.access == Access::ReadExecute && !owner.is_some_and(Owner::may_execute) {
             return Err(Forbidden { frames, rule: Rule::ExecutableHere });
         }
         Ok(())

@@ -10,7 +10,7 @@ use rhumb_pagetable::{OutOfTables, TableSource};
 use super::store;
 use crate::cpu::machine::MACHINE;
 use crate::mm::frames::frames;
-use crate::mm::owners::Holder;
+use crate::mm::owners;
 
 /// Frames that are fetched or given back with the lock released in between.
 pub const BATCH: usize = 32;
@@ -83,6 +83,6 @@ unsafe impl TableSource for Stock {
 
 pub(super) fn zeroed_frame() -> Option<Frame> {
     let guard = MACHINE.pin();
-    let request = Request::FRAME.zeroed().class(AllocClass::PageTables).owner(Holder::DirectMap.owner());
+    let request = Request::FRAME.zeroed().class(AllocClass::PageTables).owner(owners::DIRECT_MAP.in_frames());
     frames()?.alloc(guard.pinned(), request).ok()
 }

@@ -20,9 +20,9 @@ use rhumb_tableguard::{Protection, TABLES_PER_BLOCK, Tenure};
 
 use super::reserve;
 use crate::cpu::machine::MACHINE;
-use crate::mm::direct_map::{self, Changer, Refused, adopt, leave};
+use crate::mm::direct_map::{self, Refused, adopt, leave};
 use crate::mm::frames::frames;
-use crate::mm::owners::Holder;
+use crate::mm::owners;
 use crate::mm::protect;
 use crate::mm::tables;
 
@@ -101,7 +101,7 @@ pub fn shrink_if_large() {
 /// A block out of the store: first ordinary, then free.
 fn release(block: Block) {
     // SAFETY: `grow` left the block, and it has just come out of the store.
-    let changed = unsafe { adopt(Changer::PageTables, block.frames()) };
+    let changed = unsafe { adopt(owners::PAGE_TABLES, block.frames()) };
     let (Some(changed), Some(frames)) = (changed, frames()) else { return };
     let _ = direct_map::restore(changed).into_frames();
     let guard = MACHINE.pin();
@@ -120,7 +120,7 @@ fn grow() {
         return;
     };
     let (Some(frames), Some(change)) = (frames(), protect::change()) else { return };
-    let request = Request::LARGE.zeroed().class(AllocClass::PageTables).owner(Holder::DirectMap.owner());
+    let request = Request::LARGE.zeroed().class(AllocClass::PageTables).owner(owners::DIRECT_MAP.in_frames());
     let frame = {
         let guard = MACHINE.pin();
         frames.alloc(guard.pinned(), request)
@@ -187,7 +187,7 @@ pub fn protect_all() -> Result<(), ChangeError> {
 unsafe fn protect_block(block: Block, change: Change, reason: &'static str) -> Result<(), ChangeError> {
     // SAFETY: the caller's promise: no other handle of these frames is in use.
     let range = unsafe { FrameRange::assume(block.frames()) };
-    match direct_map::change(range, change, Changer::PageTables, reason) {
+    match direct_map::change(range, change, owners::PAGE_TABLES, reason) {
         Ok(changed) => {
             leave(changed);
             Ok(())
