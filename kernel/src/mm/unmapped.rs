@@ -8,7 +8,7 @@
 //! direct map's journal all blocks are held by one owner, `unmapped pool`; the pool's accounts tell who has how much of
 //! them. A block is one account's.
 //!
-//! Locking: the shelf's lock is a leaf. Windows take none.
+//! Locking: the lock of the block lists is a leaf. Windows take none.
 
 use core::fmt;
 
@@ -120,7 +120,7 @@ pub fn take(owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
 /// # Errors
 /// See [`UnmappedPool::grow`].
 ///
-/// Cost: all of it is cleared; a part of a 1-GiB page takes its cut, too.
+/// Cost: all of it is cleared; a part of a 1-GiB page is split, too.
 pub fn grow(owner: Owner) -> Result<(), PoolError> {
     let owner = owner.in_frames();
     let pool = pool().ok_or(PoolError::NoAccount { owner })?;

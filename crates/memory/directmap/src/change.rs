@@ -1,9 +1,9 @@
 //! [`DirectMap`]: the map while the system runs. Changes, all or nothing, and their undoing, which cannot fail.
 //!
 //! # The way of a change
-//! 1. *Survey*: are all frames RAM in the map, is none held or off limits, which large pages must be cut?
+//! 1. *Survey*: are all frames RAM in the map, is none held or off limits, which large pages must be split?
 //! 2. *Check*: has the reserve the tables and records, may the owner break so much?
-//! 3. *Do*: write down the hold, cut the pages, change the entries. Nothing of this can fail (I7).
+//! 3. *Do*: write down the hold, split the pages, change the entries. Nothing of this can fail (I7).
 //!
 //! Nothing is allocated on the way and nothing sleeps: a change may be made with interrupts off. The map's user
 //! refills its reserve beforehand, with the map's lock and nothing else held ([`DirectMap::refill`]).
@@ -18,7 +18,7 @@
 //!
 //! A large page is kept broken by the *edges* of holds, and by nothing else. So a hold that covers a large page whole
 //! never breaks it, and one that is as large as possible is best: two that
-//! adjoin share no large page: to give one of them back, the page would have to be cut again, which takes a table, and
+//! adjoin share no large page: to give one of them back, the page would have to be split again, which takes a table, and
 //! restoring takes none.
 //!
 //! # Flushing
@@ -31,7 +31,7 @@
 
 use core::task::Poll;
 
-use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr, impossible};
 use rhumb_pagetable::{ENTRIES, Levels, PageCounts, Root, TableChain, TableMemory, edit};
 
 use crate::address_range::address_range;
@@ -67,13 +67,13 @@ pub struct BootMap {
 /// How often what was done, since boot.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counters {
-    /// 2-MiB pages cut.
+    /// 2-MiB pages split.
     pub level2_splits: u64,
-    /// 1-GiB pages cut.
+    /// 1-GiB pages split.
     pub level3_splits: u64,
-    /// 2-MiB pages made whole.
+    /// 2-MiB pages merged.
     pub level2_collapses: u64,
-    /// 1-GiB pages made whole.
+    /// 1-GiB pages merged.
     pub level3_collapses: u64,
     /// Changes made.
     pub changes: u64,
@@ -157,7 +157,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// The frames are the caller's. Until they are restored only the handle's holder uses them through the map, and
     /// only as the map then lets it.
     ///
-    /// Cost: reads as many entries as it changes; writes one for each page changed, 513 for each large page cut (at
+    /// Cost: reads as many entries as it changes; writes one for each page changed, 513 for each large page split (at
     /// most four); no allocation. Finding its place among `n` holds takes about `2 log2 n` steps. In steps:
     /// [`Changing`].
     #[expect(unsafe_code, reason = "the caller holds the frames")]
@@ -181,9 +181,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// As [`DirectMap::change`], and where `frames` are not whole pages of `size`, or `size` is the largest there is;
-    /// [`ChangeError::PinTooLarge`] where it takes more than eight cuts, or 4,096 looks at entries.
+    /// [`ChangeError::PinTooLarge`] where it takes more than eight splits, or 4,096 looks at entries.
     ///
-    /// Cost: 513 writes for each large page cut. Nothing is to be flushed.
+    /// Cost: 513 writes for each large page split. Nothing is to be flushed.
     pub fn pin_small(
         &mut self,
         frames: PfnRange,
@@ -204,7 +204,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// The frames can be reached through the map when it returns. Frames that hold a secret are zeroed through a window
     /// first (I5).
     ///
-    /// Cost: one write for each page, one for each large page made whole; no allocation. In steps: [`Restoring`].
+    /// Cost: one write for each page, one for each large page merged; no allocation. In steps: [`Restoring`].
     pub fn restore(&mut self, held: Hold, batch: &mut Batch) {
         let mut work = Restoring::new(held);
         while self.advance_restore(&mut work, u64::MAX, batch).is_pending() {}
@@ -282,19 +282,22 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ) -> Result<Hold, ChangeError> {
         self.survey_range(frames)?;
         self.allow(cause.owner, self.journal.breaks_of(frames, Some(size)), at)?;
-        let cuts = match self.survey_pin(frames, size) {
+        let splits = match self.survey_pin(frames, size) {
             Err(error @ ChangeError::PinTooLarge { most }) => {
                 self.charge_time(cause.owner, at, most / ENTRIES_OF_A_STEP);
                 return Err(error);
             }
             surveyed => surveyed?,
         };
-        self.provide(cuts, 1)?;
+        self.provide(splits, 1)?;
         let hold = self.open(frames, State::ORDINARY, Some(size), Handle::Out, cause, at);
         let Some(hold) = hold else { return Err(self.out_of_records()) };
         let mut next = frames.start();
         while next < frames.end() {
-            let Some((step, found)) = self.tree.end_of_walk(next) else { break };
+            let Some((step, found)) = self.tree.end_of_walk(next) else {
+                impossible!("the survey has found all frames in the map");
+                break;
+            };
             if found > size {
                 self.split(Block::around(next, found), hold);
             } else {
@@ -305,7 +308,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 next = next.plus(run as u64 * found.frames());
             }
         }
-        self.charge_time(cause.owner, at, steps_of(cuts, 0));
+        self.charge_time(cause.owner, at, steps_of(splits, 0));
         Ok(Hold { map: self.journal.map, frames, hold: Some(hold) })
     }
 
@@ -323,10 +326,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.journal.open(hold)
     }
 
-    /// Cuts a page, with a table and a record that the reserve was found to have.
+    /// Splits a page, with a table and a record that the reserve was found to have.
     pub(crate) fn split(&mut self, block: Block, holder: HoldId) {
         let Some(table) = self.reserve.pop(&mut self.tree.memory) else {
-            panic!("the reserve has no table for a cut that was provided for");
+            panic!("the reserve has no table for a split that was provided for");
         };
         self.tree.split(block, table);
         self.journal.open_split(block, table, holder);
@@ -369,7 +372,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         let mut huge = None;
         let later = if planted::is(Fault::LargestFirst) { PageSize::Size2M } else { PageSize::Size1G };
         while let Some(id) = large {
-            let Some(split) = self.journal.split(id).copied() else { break };
+            let Some(split) = self.journal.split(id).copied() else {
+                impossible!("a split of a list has a record");
+                break;
+            };
             large = split.next;
             if split.block.size() == later {
                 self.journal.set_next(id, huge);
@@ -385,7 +391,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     fn place_one(&mut self, id: SplitId, batch: &mut Batch) {
-        let Some(split) = self.journal.split(id).copied() else { return };
+        let Some(split) = self.journal.split(id).copied() else {
+            return impossible!("a split of a list has a record");
+        };
         match self.journal.breaker(split.block) {
             Some(holder) => self.journal.charge(id, holder),
             None => self.merge(id, split.block, split.table, batch),

@@ -1,7 +1,7 @@
 //! Making whole what boot has left small.
 //!
-//! Whatever a change has cut is merged by the restore that removes the last reason; no caller need ask. A map that was
-//! built of small pages (`directmap=4k`) has tables that no change has cut: those can be merged on request.
+//! Whatever a change has split is merged by the restore that removes the last reason; no caller need ask. A map that was
+//! built of small pages (`directmap=4k`) has tables that no change has split: those can be merged on request.
 
 use core::task::Poll;
 

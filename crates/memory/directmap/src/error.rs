@@ -103,7 +103,7 @@ pub enum ChangeError {
         /// When it may try again.
         wait_ns: u64,
     },
-    /// The range is too much for one pin: it takes too many cuts, or has too many pages already.
+    /// The range is too much for one pin: it takes too many splits, or has too many pages already.
     PinTooLarge {
         /// How many entries one pin may look at.
         most: u64,

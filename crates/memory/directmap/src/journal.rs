@@ -1,11 +1,11 @@
 //! The journal: holds by address, splits by hold, totals by owner.
 //!
 //! One rule decides whether a broken block may be whole again: *a block is broken by holds if and only if the last hold
-//! that begins before its end breaks it*. For holds do not overlap: if that hold begins inside the block, its edge cuts
+//! that begins before its end breaks it*. For holds do not overlap: if that hold begins inside the block, its edge splits
 //! the block; if it begins at or before the block's start, no other hold can reach into the block. So one look-up
 //! answers, and no counter can be wrong.
 
-use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
+use rhumb_machine::{Block, PageSize, Pfn, PfnRange, impossible};
 
 use crate::error::ChangeError;
 use crate::limits::Limits;
@@ -198,7 +198,9 @@ impl Journal {
 
     /// Puts a split without a hold into a hold's list.
     pub(crate) fn charge(&mut self, id: SplitId, holder: HoldId) {
-        let Some(hold) = self.hold(holder).copied() else { return };
+        let Some(hold) = self.hold(holder).copied() else {
+            return impossible!("the holder of a split has a record");
+        };
         self.set_next(id, hold.splits);
         self.update_hold(holder, |hold| hold.splits = Some(id));
         self.splits += 1;

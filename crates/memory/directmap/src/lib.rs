@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`address_range`](mod@address_range) | where the map may be, and when RAM needs five levels |
-//! | [`pieces`] | RAM cut at the borders of permission: [`Piece`] |
+//! | [`pieces`] | RAM divided at the borders of permission: [`Piece`] |
 //! | [`plan`] | [`PlanRequest`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |
 //! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Hold`], restoring, merging |

@@ -7,11 +7,11 @@
 //! made of whole pages of the largest size, is charged as if it broke one: it has a record, and its removal and its
 //! return cost flushes. So the limit bounds an owner's records, too, whatever the largest page is.
 //!
-//! **Time.** A change costs steps: one for its round of flushes, one for each large page that it cuts, one for each
+//! **Time.** A change costs steps: one for its round of flushes, one for each large page that it splits, one for each
 //! [`ENTRIES_OF_A_STEP`] entries that it writes; its undoing, which cannot be refused, is paid for beforehand. An owner
 //! with a [`Rate`] runs into debt, and where the debt is more than its burst, its next change is refused until the rest
-//! is paid by time passing. So all flushes and all cuts on an owner's account, over any stretch of time, are at most
-//! its burst, one change, and what its rate allows in that time. Each merge undoes a cut that was paid for. A change
+//! is paid by time passing. So all flushes and all splits on an owner's account, over any stretch of time, are at most
+//! its burst, one change, and what its rate allows in that time. Each merge undoes a split that was paid for. A change
 //! that is refused pays for the entries that were looked at until then: an owner that fails again and again is not
 //! served free of charge.
 //!
@@ -61,7 +61,7 @@ impl Limits {
 /// Entries that cost as much as one flush.
 pub const ENTRIES_OF_A_STEP: u64 = 512;
 
-/// Returns the cost of a change that cuts `cuts` pages and writes `entries`, its undoing included.
-pub(crate) const fn steps_of(cuts: u64, entries: u64) -> u64 {
-    2 * (1 + cuts + entries / ENTRIES_OF_A_STEP)
+/// Returns the cost of a change that splits `splits` pages and writes `entries`, its undoing included.
+pub(crate) const fn steps_of(splits: u64, entries: u64) -> u64 {
+    2 * (1 + splits + entries / ENTRIES_OF_A_STEP)
 }

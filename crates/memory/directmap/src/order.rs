@@ -8,7 +8,7 @@
 //!
 //! Source: Seidel, Aragon, "Randomized search trees", Algorithmica 16 (1996).
 
-use rhumb_machine::Pfn;
+use rhumb_machine::{Pfn, impossible};
 
 use crate::journal::Journal;
 use crate::records::HoldId;
@@ -99,15 +99,23 @@ impl Journal {
         steps
     }
 
+    /// Returns where a hold of the order begins.
+    fn start_of(&self, id: HoldId) -> Pfn {
+        match self.hold(id) {
+            Some(hold) => hold.frames.start(),
+            None => impossible!("a hold in the order has a record" => Pfn::new(0)),
+        }
+    }
+
     /// Enters a hold. No other begins at the same frame.
     pub(crate) fn enter(&mut self, new: HoldId) {
-        let Some(start) = self.hold(new).map(|hold| hold.frames.start()) else { return };
+        let start = self.start_of(new);
         let priority = self.priority(start);
         // Down to where the heap wants it,
         let mut place = Link::Root;
         let mut below = None;
         while let Some(id) = self.link(place) {
-            let Some(at) = self.hold(id).map(|hold| hold.frames.start()) else { break };
+            let at = self.start_of(id);
             if self.priority(at) < priority {
                 below = Some(id);
                 break;
@@ -115,10 +123,13 @@ impl Journal {
             place = if start < at { Link::Left(id) } else { Link::Right(id) };
         }
         self.set_link(place, Some(new));
-        // and what was there is cut in two: what is less hangs on the left, what is more on the right.
+        // and what was there is divided: what is less hangs on the left, what is more on the right.
         let (mut less, mut more) = (Link::Left(new), Link::Right(new));
         while let Some(id) = below {
-            let Some(hold) = self.hold(id) else { break };
+            let Some(hold) = self.hold(id) else {
+                impossible!("a hold in the order has a record");
+                break;
+            };
             if hold.frames.start() < start {
                 below = hold.right;
                 self.set_link(less, Some(id));
@@ -135,21 +146,19 @@ impl Journal {
 
     /// Takes a hold out of the order; its record stays.
     pub(crate) fn remove(&mut self, old: HoldId) {
-        let Some(start) = self.hold(old).map(|hold| hold.frames.start()) else { return };
+        let start = self.start_of(old);
         let mut place = Link::Root;
         while let Some(id) = self.link(place) {
             if id == old {
                 break;
             }
-            let Some(at) = self.hold(id).map(|hold| hold.frames.start()) else { return };
+            let at = self.start_of(id);
             place = if start < at { Link::Left(id) } else { Link::Right(id) };
         }
         let (mut less, mut more) = (self.link(Link::Left(old)), self.link(Link::Right(old)));
         // Its two subtrees become one in its place.
         while let (Some(left), Some(right)) = (less, more) {
-            let start_of = |id| self.hold(id).map(|hold| hold.frames.start());
-            let (Some(left_start), Some(right_start)) = (start_of(left), start_of(right)) else { return };
-            if self.priority(left_start) >= self.priority(right_start) {
+            if self.priority(self.start_of(left)) >= self.priority(self.start_of(right)) {
                 self.set_link(place, Some(left));
                 place = Link::Right(left);
                 less = self.link(place);

@@ -17,7 +17,7 @@ pub enum Fault {
     CacheChangeOfPages,
     /// A large page is flushed by its size although small ones may be cached from before a merge.
     WaitingForgotten,
-    /// A restore makes 1-GiB pages whole before the 2-MiB pages in them.
+    /// A restore merges 1-GiB pages before the 2-MiB pages in them.
     LargestFirst,
 }
 

@@ -121,7 +121,7 @@ impl fmt::Display for BootReason {
 /// Why a block is not one page.
 #[derive(Clone, Copy, Debug)]
 pub enum Broken {
-    /// A change has cut it, and holds keep it so.
+    /// A change has split it, and holds keep it so.
     By {
         /// The hold that it is charged to, as in [`DirectMap::splits`]; another where that is not among the first
         /// [`LOOKED_AT`].
@@ -244,7 +244,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Some(Broken::By { hold: self.journal.report(charged.unwrap_or(last))?, others })
     }
 
-    /// Why a block is not one page that no change has cut.
+    /// Why a block is not one page that no change has split.
     fn boot_reason(&self, block: Block) -> BootReason {
         let entry = self.tree.entry_of(block).map(|step| step.entry);
         let Some(table) = entry.ok().and_then(|entry| entry.child(block.size().level())) else {

@@ -78,7 +78,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         S: TableSource + ?Sized,
     {
         while self.reserve.len() > keep {
-            let Some(table) = self.reserve.pop(&mut self.tree.memory) else { return };
+            let Some(table) = self.reserve.pop(&mut self.tree.memory) else {
+                return impossible!("a reserve of {} tables has one", self.reserve.len());
+            };
             self.tree.memory.write_run(table, 0, Entry::EMPTY, 0, ENTRIES);
             // SAFETY: the caller's; the table is zero, and has been flushed since it was last hung in
             // (`reclaim_tables`).

@@ -7,6 +7,8 @@
 //! Why not table frames: a record holds text and a place in the source, which are references, and those cannot be kept
 //! in words of a table without unsafe code.
 
+use rhumb_machine::impossible;
+
 use crate::records::{HoldRecord, Owner, Split};
 use crate::slot_id::SlotId;
 
@@ -63,7 +65,9 @@ impl RecordPage {
         let mut page = self;
         let mut number = number;
         while number > BRANCHES {
-            let Some(next) = page.branches[(number - 1) % BRANCHES].as_deref_mut() else { return };
+            let Some(next) = page.branches[(number - 1) % BRANCHES].as_deref_mut() else {
+                return impossible!("all pages before this one are there");
+            };
             page = next;
             number = (number - 1) / BRANCHES;
         }

@@ -1,4 +1,4 @@
-//! The survey before anything is done: the frames, the pages that must be cut, the reserve, the limit.
+//! The survey before anything is done: the frames, the pages that must be split, the reserve, the limit.
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, TableMemory};
@@ -27,11 +27,11 @@ pub fn frames_at(start: PhysAddr, bytes: u64) -> Result<PfnRange, ChangeError> {
     if range.is_empty() { Err(ChangeError::Empty) } else { Ok(range.whole_frames()) }
 }
 
-/// Pages to be cut: at most one of each size at each of two edges, the larger ones first.
+/// Pages to be split: at most one of each size at each of two edges, the larger ones first.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Cuts([Option<Block>; 4]);
+pub(crate) struct SplitList([Option<Block>; 4]);
 
-impl Cuts {
+impl SplitList {
     pub(crate) fn iter(self) -> impl Iterator<Item = Block> {
         self.0.into_iter().flatten()
     }
@@ -63,7 +63,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         if state.is_ordinary() {
             return Ok(Reserve::default());
         }
-        let tables = self.cuts_at([frames.start(), frames.end()]).len();
+        let tables = self.splits_at([frames.start(), frames.end()]).len();
         Ok(Reserve { tables, records: tables + 1 })
     }
 
@@ -128,7 +128,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(())
     }
 
-    /// Returns how many pages must be cut to keep `frames` in pages of `size`.
+    /// Returns how many pages must be split to keep `frames` in pages of `size`.
     pub(crate) fn survey_pin(&self, frames: PfnRange, size: PageSize) -> Result<u64, ChangeError> {
         self.survey_range(frames)?;
         if size >= self.largest || !frames.addrs().is_aligned(size) {
@@ -140,7 +140,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
         let mut scan = self.tree.scan(frames);
         let mut next = frames.start();
-        let (mut cuts, mut entries) = (0, 0);
+        let (mut splits, mut entries) = (0, 0);
         while next < frames.end() {
             let Some((leaf, pages)) = self.tree.next_run(&mut scan, u64::MAX) else { break };
             let first = self.tree.pfn(leaf.virt);
@@ -150,19 +150,19 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             next = first.plus(pages * leaf.size.frames());
             entries += pages;
             if leaf.size > size {
-                cuts += pages;
+                splits += pages;
             }
             if leaf.size == PageSize::Size1G && size == PageSize::Size4K {
                 let run = PfnRange::new(first, next).unwrap_or_default();
                 let within = run.intersection(frames).addrs();
                 let blocks = within.align_outward(PageSize::Size2M).unwrap_or(within);
-                cuts += blocks.bytes() >> PageSize::Size2M.shift();
+                splits += blocks.bytes() >> PageSize::Size2M.shift();
             }
-            if entries > PIN_ENTRIES || cuts * ENTRIES as u64 > PIN_ENTRIES {
+            if entries > PIN_ENTRIES || splits * ENTRIES as u64 > PIN_ENTRIES {
                 return Err(ChangeError::PinTooLarge { most: PIN_ENTRIES });
             }
         }
-        if next < frames.end() { Err(ChangeError::NotInMap { pfn: next }) } else { Ok(cuts) }
+        if next < frames.end() { Err(ChangeError::NotInMap { pfn: next }) } else { Ok(splits) }
     }
 
     pub(crate) fn survey_range(&self, frames: PfnRange) -> Result<(), ChangeError> {
@@ -177,8 +177,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Returns the pages that are whole across one of `edges`.
-    pub(crate) fn cuts_at(&self, edges: [Pfn; 2]) -> Cuts {
-        let mut cuts = Cuts::default();
+    pub(crate) fn splits_at(&self, edges: [Pfn; 2]) -> SplitList {
+        let mut splits = SplitList::default();
         for edge in edges {
             // The walk ends at the page that lies across the edge, or at one that begins there. A block of that size or
             // a smaller one that lies across the edge is whole, because the page covers it.
@@ -186,11 +186,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             for size in [PageSize::Size1G, PageSize::Size2M] {
                 let block = Block::around(edge, size);
                 if size <= whole && block.is_split_at(edge) {
-                    cuts.push(block);
+                    splits.push(block);
                 }
             }
         }
-        cuts
+        splits
     }
 
     /// Whether `owner` may have holds that break `more` large pages, and change the map at all now.

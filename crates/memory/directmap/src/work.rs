@@ -1,18 +1,18 @@
 //! Changes of any length in steps, so that the map's lock is held for a bounded time.
 //!
 //! ```text
-//!   Changing:   claim the frames ─> survey them, some entries a step ─> cut, paint, some entries a step ─> Hold
-//!                        │ refused: the claim is struck out, nothing was painted
-//!   Altering:   paint, some entries a step          Restoring: paint, some entries a step ─> merge
+//!   Changing:   claim the frames ─> survey them, some entries a step ─> split, set, some entries a step ─> Hold
+//!                        │ refused: the claim is struck out, nothing was set
+//!   Altering:   set, some entries a step          Restoring: set, some entries a step ─> merge
 //! ```
 //!
-//! A step looks at or writes [`STEP_ENTRIES`] entries, and cuts or merges four large pages on top of that. What one
+//! A step looks at or writes [`STEP_ENTRIES`] entries, and splits or merges four large pages on top of that. What one
 //! step can do is done in one, and nothing is written down in between. Longer work is *claimed* with its first step:
 //! its hold is in the journal, so its frames are its own, and what the survey has seen stays true. So a change is made
 //! whole or not at all (I7), however many steps it takes, and what others do between two steps concerns other frames.
 //!
 //! One flush at the end does for all steps. Until then a CPU may use the old translation of any page, whichever step
-//! has painted it.
+//! has set it.
 
 use core::task::Poll;
 
@@ -37,7 +37,7 @@ pub const STEP_ENTRIES: u64 = 2048;
 enum Stage {
     Begin,
     Survey,
-    Paint,
+    Set,
     /// The frames may be another's by now: nothing more is done to them.
     Answered,
 }
@@ -55,7 +55,7 @@ pub struct Changing {
     hold: Option<HoldId>,
     next: Pfn,
     entries: u64,
-    cuts: u64,
+    splits: u64,
 }
 
 impl Changing {
@@ -70,7 +70,7 @@ impl Changing {
 
     pub(crate) const fn begin(frames: PfnRange, change: Change, cause: Cause, at: At) -> Self {
         let next = frames.start();
-        Self { frames, change, cause, at, stage: Stage::Begin, hold: None, next, entries: 0, cuts: 0 }
+        Self { frames, change, cause, at, stage: Stage::Begin, hold: None, next, entries: 0, splits: 0 }
     }
 
     /// Does the next step on `map`, its owner's. After an answer there is none to be done.
@@ -167,7 +167,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             Err(error) => {
                 if let Some(id) = work.hold.take() {
-                    // Nothing was painted; a block that was to stay broken for this hold only is whole again.
+                    // Nothing was set; a block that was to stay broken for this hold only is whole again.
                     let splits = self.journal.close(id);
                     self.place(splits, batch);
                 }
@@ -212,16 +212,16 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 }
                 return Ok(None);
             }
-            let cuts = self.cuts_at([frames.start(), frames.end()]);
-            self.provide(cuts.len(), u64::from(work.hold.is_none()))?;
+            let splits = self.splits_at([frames.start(), frames.end()]);
+            self.provide(splits.len(), u64::from(work.hold.is_none()))?;
             if work.hold.is_none() {
                 work.hold = self.open(frames, state, None, Handle::Out, cause, at);
             }
             let Some(hold) = work.hold else { return Err(self.out_of_records()) };
-            for block in cuts.iter() {
+            for block in splits.iter() {
                 self.split(block, hold);
             }
-            (work.stage, work.next, work.cuts) = (Stage::Paint, frames.start(), cuts.len());
+            (work.stage, work.next, work.splits) = (Stage::Set, frames.start(), splits.len());
         }
         let Some(hold) = work.hold else { return Err(ChangeError::NothingHeld) };
         work.next = self.set_pages(rest(work.next, frames), State::ORDINARY, state, &mut budget, batch);
@@ -229,7 +229,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         if work.next < frames.end() {
             return Ok(None);
         }
-        self.charge_time(cause.owner, at, steps_of(work.cuts, work.entries));
+        self.charge_time(cause.owner, at, steps_of(work.splits, work.entries));
         work.hold = None;
         Ok(Some(Hold { map: self.journal.map, frames, hold: Some(hold) }))
     }

@@ -91,8 +91,8 @@ pub enum MapError {
         /// That entry.
         entry: Entry,
     },
-    /// A page at one end of the range would be cut in two.
-    CutsLargePage {
+    /// A page at one end of the range would be split.
+    SplitsLargePage {
         /// Where that page begins.
         virt: VirtAddr,
         /// The level of the entry that maps it.
@@ -138,8 +138,8 @@ impl fmt::Display for MapError {
             Self::Malformed { virt, level, entry } => {
                 write!(f, "level-{level} entry {entry} above {virt} has reserved bits set")
             }
-            Self::CutsLargePage { virt, level, entry } => {
-                write!(f, "the range cuts the large page at {virt}, level-{level} entry {entry}")
+            Self::SplitsLargePage { virt, level, entry } => {
+                write!(f, "the range would split the large page at {virt}, level-{level} entry {entry}")
             }
             Self::OutOfTables { needed } => {
                 write!(f, "{needed} page tables are needed, too few frames are left")

@@ -8,7 +8,7 @@
 //! | [`key`] | [`Key`]: protection keys, and what the register says of them |
 //! | [`levels`] | [`Levels`], [`Root`]: depth, indices, canonical addresses |
 //! | [`memory`] | [`TableMemory`], [`TableEntry`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
-//! | [`runs`] | [`Mapping`] cut into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
+//! | [`runs`] | [`Mapping`] divided into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
 //! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`MapOutcome`], [`UnmapOutcome`]; [`MapError`] |
 //! | [`edit`] | [`Editor`]: splits pages, sets their attributes, merges them again |
 //! | [`flush`] | [`FlushBatch`], [`Flushed`], [`FlushStats`], [`LazyCpu`]: what CPUs have cached of changed tables |

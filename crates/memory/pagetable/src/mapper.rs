@@ -2,7 +2,7 @@
 //!
 //! `map` works in three steps: *survey* reads the tables on the way, finds conflicts and counts the missing tables;
 //! then all of those are *taken*; then the entries are *filled in*, which cannot fail. `unmap` looks at both ends of
-//! its range first: only there can it cut a large page.
+//! its range first: only there can a large page lie across it, which it refuses to split.
 //!
 //! A table entry allows everything, user access only in the user half; leaves alone decide. An existing table
 //! entry (another writer's) that forbids the rights of a new leaf is an error, not a surprise.
@@ -254,7 +254,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
     /// The caller then flushes what comes back, and only after that reuses the frames and releases the tables.
     ///
     /// # Errors
-    /// [`MapError::CutsLargePage`] where a page reaches over an end of `range`, [`MapError::Malformed`] where an entry
+    /// [`MapError::SplitsLargePage`] where a page reaches over an end of `range`, [`MapError::Malformed`] where an entry
     /// does that cannot be followed; otherwise for a bad range.
     ///
     /// Cost: one write per page and per detached table; reads of the tables that cover the range.
@@ -284,7 +284,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 && (levels.linear_of(leaf.virt) < first
                     || levels.linear_of(leaf.virt) + (leaf.size.bytes() - 1) > last)
             {
-                return Err(MapError::CutsLargePage {
+                return Err(MapError::SplitsLargePage {
                     virt: leaf.virt,
                     level: leaf.size.level(),
                     entry: leaf.entry,

@@ -11,7 +11,7 @@
 
 use rhumb_frames::words::{FRAMES, find_run, run_mask};
 use rhumb_frames::{Frames, Owner};
-use rhumb_machine::{CpuId, Machine, Order, Pfn};
+use rhumb_machine::{CpuId, Machine, Order, Pfn, impossible};
 
 use crate::account::{Account, Holdings, Limits};
 use crate::counters::PoolCounters;
@@ -127,6 +127,15 @@ impl BlockLists {
         account.filter(|account| account.is_open()).ok_or(PoolError::NoAccount { owner })
     }
 
+    /// Returns the account to which blocks or frames are charged: it cannot be closed before they are given back.
+    fn charged(&mut self, owner: Owner) -> Option<&mut Account> {
+        let account = self.account_mut(owner).ok();
+        if account.is_none() {
+            impossible!("{owner:?} has blocks, so its account is open");
+        }
+        account
+    }
+
     /// Serves a request, or charges the frames and the block that it takes to serve it.
     pub(crate) fn take<M: Machine>(
         &mut self,
@@ -182,7 +191,7 @@ impl BlockLists {
 
     /// Takes the charges of a request back: there is no block for it.
     pub(crate) fn end_growing(&mut self, owner: Owner, blocks: u64, frames: u64) {
-        if let Ok(account) = self.account_mut(owner) {
+        if let Some(account) = self.charged(owner) {
             account.blocks -= blocks;
             account.frames -= frames;
             account.grower = None;
@@ -200,7 +209,7 @@ impl BlockLists {
     ) -> Option<Pfn> {
         let records = Records(frames);
         self.counters.blocks_taken += 1;
-        if let Ok(account) = self.account_mut(request.owner) {
+        if let Some(account) = self.charged(request.owner) {
             account.grower = None;
         }
         records.store(id, &Record::new(Kind::Alone, request.owner));
@@ -226,14 +235,14 @@ impl BlockLists {
     /// 1 GiB is on the lists, all of it.
     pub(crate) fn end_group(&mut self, owner: Owner) {
         self.counters.blocks_taken += MEMBERS;
-        if let Ok(account) = self.account_mut(owner) {
+        if let Some(account) = self.charged(owner) {
             account.grower = None;
         }
     }
 
     /// 1 GiB is in the map again.
     pub(crate) fn uncharge_group(&mut self, owner: Owner) {
-        if let Ok(account) = self.account_mut(owner) {
+        if let Some(account) = self.charged(owner) {
             account.blocks -= MEMBERS;
         }
     }
@@ -262,7 +271,7 @@ impl BlockLists {
             *word |= bits;
         }
         record.free += order.frames() as u32;
-        if let Ok(account) = self.account_mut(owner) {
+        if let Some(account) = self.charged(owner) {
             account.frames -= order.frames();
             account.blocks -= u64::from(record.is_whole() && record.kind == Kind::Alone);
         }

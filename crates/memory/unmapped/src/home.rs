@@ -52,7 +52,7 @@ pub unsafe trait Home: Sync {
     /// under that very lock.
     fn try_with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> Option<A>;
 
-    /// Runs `act` with the shelf's lock held, interrupts off.
+    /// Runs `act` with the lock of the block lists held, interrupts off.
     fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A;
 
     /// The same where the lock is free now; else `None`.

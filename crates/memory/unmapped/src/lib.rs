@@ -6,13 +6,43 @@
 //!     └──── one restore, one flush <── last frame ──┘    └── zeroed by a window <───┘ give
 //! ```
 //!
+//! # The states of a block
+//!
+//! A block is 2 MiB (or, by `grow`, one of the 512 *members* of 1 GiB). Each arrow is a function; those of `block_lists`
+//! run under the lock of the block lists, so a block is in one state at a time for all CPUs.
+//!
+//! ```text
+//!   the allocator's
+//!         │  BlockLists::take finds nothing: the block is charged to its owner, one CPU grows
+//!         v
+//!   charged ─────────── no block to be had: BlockLists::end_growing ──────────> the charge is gone
+//!         │  presence::out: cleared, out of the map, flushed
+//!         v
+//!      out, in no list
+//!         │  insert_and_take (alone)            │  insert_member (of 1 GiB), 512 times, then end_group
+//!         v                                     v
+//!    listed, partial <───── take_run ───── listed, whole member          in its owner's bin, by fullness
+//!     │   ^       │                             ^    │
+//!     │   │       └──── give: the last frame ───┘    │  all 512 members whole: the list of whole groups
+//!     │   │                                          v
+//!     │   │ adopt_spare: charged to the next owner   shrink::pop_group ──┐
+//!     v   │                                                              v
+//!    whole spare, no owner's ──── shrink::pop_spare ────────────> off the lists
+//!     (alone: give, the last frame)                                      │  presence::back: restored, flushed, freed
+//!          ^                                                             v
+//!          └──── put_back: the map's lock is held, so it stays ─── the allocator's
+//! ```
+//!
+//! A block with nothing free is in no list; its next `give` lists it again. A frame is *out* from `take_run` to `give`,
+//! and is zero whenever its bit says that it is free.
+//!
 //! | module | owns |
 //! |---|---|
 //! | [`home`] | [`Home`]: the allocator, the map, and the locks that the caller has for them |
 //! | [`account`] | [`Account`]s: who has how much, and who may |
 //! | `record` | a block's state, kept in the descriptors of its own frames |
-//! | `shelf` | [`BlockLists`]: the blocks by fullness, under one lock |
-//! | `crossing` | the two places where frames change their type: out of the map and back |
+//! | `block_lists` | [`BlockLists`]: the blocks by fullness, under one lock |
+//! | `presence` | the two places where frames change their type: out of the map and back |
 //! | `grow`, `shrink` | taking blocks and giving them back |
 //! | [`planted`] | faults that the tests plant |
 //! | [`error`], [`report`] | typed answers, counters, [`UnmappedPool::validate`] |
@@ -56,9 +86,9 @@
 //! 5. **Fullest first.** A request is served from the fullest of the owner's blocks that can, so that the others empty
 //!    out.
 //!
-//! Locking: the shelf's lock and the map's, never both at once, and neither while the allocator is called, memory is
-//! cleared or CPUs are flushed. Each hold of the shelf's lock is a constant number of steps: what concerns a whole
-//! gigabyte, or all blocks, takes the lock for one 2-MiB block after another.
+//! Locking: the lock of the block lists and the map's, never both at once, and neither while the allocator is called,
+//! memory is cleared or CPUs are flushed. The lock of the block lists is held for a constant number of steps: work on a
+//! whole gigabyte, or on all blocks, takes the lock for one 2-MiB block after another.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -143,8 +173,8 @@ impl<H: Home> UnmappedPool<H> {
     /// # Errors
     /// [`PoolError`]; nothing has changed then.
     ///
-    /// Cost: a short hold of the shelf's lock. Once in 512 frames 2 MiB are cleared, the map is changed (one write, 513
-    /// where a 1-GiB page is cut), and all CPUs are flushed once.
+    /// Cost: a short hold of the lock of the block lists. Once in 512 frames 2 MiB are cleared, the map is changed (one
+    /// write, 513 where a 1-GiB page is split), and all CPUs are flushed once.
     pub fn take(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
         let frames = self.home.frames();
         let request = Request { owner, order, cpu: pinned.cpu() };

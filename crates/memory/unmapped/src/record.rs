@@ -19,7 +19,7 @@
 
 use rhumb_frames::words::{Bits, FRAMES, WORDS, block_rank};
 use rhumb_frames::{Descriptor, DescriptorView, Frames, Owner};
-use rhumb_machine::{Machine, Pfn, PfnRange};
+use rhumb_machine::{Machine, Pfn, PfnRange, impossible};
 
 /// Marks a block of a pool; anything else in the word of a frame that is not is as good as random.
 const MAGIC: u64 = 0x52_756e << 40;
@@ -174,7 +174,9 @@ impl<M: Machine> Records<'_, M> {
             | member
             | u64::from(record.bin) << 16
             | u64::from(record.free);
-        let Some(descriptors) = self.all_held(id) else { return };
+        let Some(descriptors) = self.all_held(id) else {
+            return impossible!("{id:?} was taken from the allocator, so its frames have descriptors");
+        };
         for (descriptor, &word) in descriptors.iter().zip(&record.bits) {
             descriptor.set_private(word);
         }

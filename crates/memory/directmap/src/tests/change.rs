@@ -1,4 +1,4 @@
-//! Cutting, painting and merging, each by itself.
+//! Splitting, setting and merging, each by itself.
 
 use super::fixture::{Sim, frames, pfn};
 use super::*;
@@ -38,7 +38,7 @@ fn i3_one_page_out_and_back_is_bit_identical() {
     }
 }
 
-/// Elsewhere a cut 1-GiB page got entries of the wrong frames.
+/// Elsewhere a split 1-GiB page got entries of the wrong frames.
 #[test]
 fn each_of_the_entries_that_replace_a_large_page_maps_its_own_frames() {
     let mut sim = Sim::usual();

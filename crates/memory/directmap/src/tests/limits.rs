@@ -48,7 +48,7 @@ fn i11_two_owners_together_break_no_more_than_both_limits_allow() {
     let mut sim = Sim::usual();
     let helper = sim.map.add_owner(name(1), Limits::of_breaks(2)).unwrap();
     let greedy = sim.map.add_owner(name(2), Limits::of_breaks(4)).unwrap();
-    // The helper cuts a block, the greedy one takes a page in it, the helper gives its own back: and again.
+    // The helper splits a block, the greedy one takes a page in it, the helper gives its own back: and again.
     let mut kept = Vec::new();
     for block in 0..16 {
         let addr = GIB + block * 2 * MIB;
@@ -115,9 +115,9 @@ fn i11_an_owner_with_a_rate_flushes_and_cuts_no_more_often() {
     }
     let counters = sim.map.counters();
     let splits = counters.level2_splits + counters.level3_splits;
-    // Each change costs its round and two cuts, and as much for its undoing: six steps.
+    // Each change costs its round and two splits, and as much for its undoing: six steps.
     let steps = end_ns / u64::from(rate.step_ns) + u64::from(rate.burst) + 6;
-    assert!(rounds + 2 * splits <= steps, "{rounds} rounds and {splits} cuts in {steps} steps");
+    assert!(rounds + 2 * splits <= steps, "{rounds} rounds and {splits} splits in {steps} steps");
     assert!(splits > 300 && refusals > 100, "the rate is no lower than it says");
     // Others are not held up by it.
     let held = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent).unwrap();

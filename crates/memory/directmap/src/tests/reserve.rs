@@ -3,12 +3,12 @@
 use super::fixture::{Sim, frames, record_page};
 use super::*;
 
-/// A change that cuts four pages: two of 1 GiB and two of 2 MiB.
+/// A change that splits four pages: two of 1 GiB and two of 2 MiB.
 const WIDE: (u64, u64) = (GIB + 4 * KIB, 4 * GIB + 4 * KIB);
 
 #[test]
 fn i7_a_change_with_one_table_too_few_changes_nothing() {
-    // RAM has a hole on the way; so two ranges, of two cuts each.
+    // RAM has a hole on the way; so two ranges, of two splits each.
     for (start, end, needed) in [
         (GIB + 4 * KIB, 2 * GIB, 2),
         (WIDE.0 - 4 * KIB, 2 * GIB - 4 * KIB, 2),

@@ -123,7 +123,7 @@ fn i3_what_stays_broken_for_a_claim_is_whole_again_when_it_is_refused() {
     let mut sim = Sim::usual();
     let (cause, now) = (sim.cause(), sim.now());
     let mut batch = Batch::new();
-    // A page of the claim's first block, cut by another hold that goes meanwhile; the range runs into a hole.
+    // A page of the claim's first block, split by another hold that goes meanwhile; the range runs into a hole.
     let held = sim.change(4 * GIB, 4 * GIB + 4 * KIB, Change::NotPresent).unwrap();
     // SAFETY: the frames are made up.
     let mut work =

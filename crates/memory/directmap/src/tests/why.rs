@@ -1,4 +1,4 @@
-//! Why a page is small: a hold is blamed for what a change has cut, boot for the rest.
+//! Why a page is small: a hold is blamed for the pages that a change has split, boot for the rest.
 
 use super::fixture::{RAM, Sim, TEXT, frames, pfn};
 use super::*;

@@ -195,7 +195,7 @@ fn apply(machine: &mut Machine, model: &mut Model, operation: Operation) {
                     hit.iter().for_each(|at| removed.add(model.remove(at).unwrap().0, 1));
                     assert_eq!(counts, removed);
                 }
-                Err(MapError::CutsLargePage { .. }) => assert!(cut),
+                Err(MapError::SplitsLargePage { .. }) => assert!(cut),
                 Err(MapError::Empty { .. }) => assert_eq!(pages, 0),
                 Err(MapError::NotCanonical { .. }) => {
                     assert!(first < 1 << (levels.virt_bits() - 1) && end > 1 << (levels.virt_bits() - 1));
