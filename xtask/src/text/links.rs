@@ -23,9 +23,11 @@ pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
     let names = Names::of(tree);
     let mut findings = Vec::new();
     for (file, text) in tree.ending(".md") {
+        let mut above = "";
         for (line, prose) in prose(text) {
             let mut report = |text: String| findings.push(Finding { file: file.to_owned(), line, text });
-            let links = links(prose);
+            let links = links(above, prose);
+            above = prose;
             for link in &links {
                 if let Some(complaint) = complaint(tree, file, link) {
                     report(complaint);
@@ -48,14 +50,15 @@ struct Link<'a> {
     subject: Option<&'a str>,
 }
 
-/// Returns the links of a line.
-fn links(line: &str) -> Vec<Link<'_>> {
+/// Returns the links of a line. The name that a link at its beginning speaks of is at the end of the line above.
+fn links<'a>(above: &'a str, line: &'a str) -> Vec<Link<'a>> {
     let mut links = Vec::new();
     let mut from = 0;
     while let Some(middle) = line[from..].find("](").map(|at| from + at) {
         let Some(end) = line[middle..].find(')').map(|at| middle + at) else { break };
         let start = line[..middle].rfind('[').unwrap_or(middle);
-        let before = line[..start].trim_end().strip_suffix(" in").map(str::trim_end);
+        let before = if line[..start].trim().is_empty() { above } else { &line[..start] };
+        let before = before.trim_end().strip_suffix(" in").map(str::trim_end);
         let subject = before.and_then(|text| text.strip_suffix('`')).and_then(|text| text.rsplit_once('`'));
         let label = line.get(start + 1..middle).unwrap_or("");
         links.push(Link { label, target: &line[middle + 2..end], subject: subject.map(|(_, name)| name) });

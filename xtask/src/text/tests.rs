@@ -48,11 +48,11 @@ fn a_link_to_a_missing_file_or_heading_is_found() {
 
 #[test]
 fn a_name_that_its_file_does_not_have_is_found() {
-    let page = "[`split`](src/tree.rs) [`cut`](src/tree.rs)\n`Tree::cut` in [`tree.rs`](src/tree.rs)\n";
+    let page = "[`split`](src/tree.rs) [`cut`](src/tree.rs)\n`Tree::cut` in [`tree.rs`](src/tree.rs)\n`cut` in\n  [it](src/tree.rs)\n";
     let files = [("a.md", page), ("src/tree.rs", "impl Tree {\n    fn split() {}\n}\n")];
     assert_eq!(
         said(links::findings, &files),
-        ["a.md:1: no cut in src/tree.rs", "a.md:2: no cut in src/tree.rs"]
+        ["a.md:1: no cut in src/tree.rs", "a.md:2: no cut in src/tree.rs", "a.md:4: no cut in src/tree.rs"]
     );
 }
 
