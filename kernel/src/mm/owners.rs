@@ -6,8 +6,9 @@
 //! | the direct map | a number of the journal ([`Owner::in_map`]), for owners that change the map |
 //! | the pool of unmapped frames | an account under the number in descriptors, for owners that have one |
 //!
-//! The kernel's own owners are listed here. Others have numbers from [`FIRST_FREE`] on and register before the direct map
-//! is taken over ([`register`]). Frames that boot took before there was an allocator are named by the memory map instead.
+//! The kernel's own owners are listed here. Others have numbers from [`FIRST_FREE`] on and register before the direct
+//! map is taken over ([`register`]). Frames that boot took before there was an allocator are named by the memory map
+//! instead.
 
 use core::fmt;
 
@@ -111,8 +112,8 @@ impl Owner {
         rhumb_frames::Owner(self.0)
     }
 
-    /// Returns its number in the direct map's journal; `None` for an owner that changes nothing there, and before the map
-    /// is taken over.
+    /// Returns its number in the direct map's journal; `None` for an owner that changes nothing there, and before the
+    /// map is taken over.
     pub fn in_map(self) -> Option<OwnerId> {
         IN_MAP.get(usize::from(self.0))?.get().copied()
     }

@@ -46,7 +46,8 @@ macro_rules! address {
                 Self(self.0 + bytes)
             }
 
-            /// Returns the bytes from `earlier` to `self`; the caller knows that `earlier <= self` (debug builds check).
+            /// Returns the bytes from `earlier` to `self`; the caller knows that `earlier <= self` (debug builds
+            /// check).
             pub const fn since(self, earlier: Self) -> u64 {
                 self.0 - earlier.0
             }
@@ -119,13 +120,14 @@ impl VirtAddr {
         (((self.0 << shift) as i64) >> shift) as u64 == self.0
     }
 
-    /// Returns the address as a pointer. Making the pointer is safe; that it may be dereferenced is the caller's argument.
+    /// Returns the address as a pointer. Making the pointer is safe; that it may be dereferenced is the caller's
+    /// argument.
     pub const fn as_ptr<T>(self) -> *const T {
         self.0 as usize as *const T
     }
 
-    /// Returns the address as a mutable pointer. Making the pointer is safe; that it may be dereferenced is the caller's
-    /// argument.
+    /// Returns the address as a mutable pointer. Making the pointer is safe; that it may be dereferenced is the
+    /// caller's argument.
     pub const fn as_mut_ptr<T>(self) -> *mut T {
         self.0 as usize as *mut T
     }

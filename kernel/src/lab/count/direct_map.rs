@@ -39,7 +39,7 @@ unsafe impl HeldFrames for Part {
     }
 }
 
-/// What is changed.
+/// The frames that are changed.
 pub trait Extent {
     const FRAMES: u64;
     const CHANGE: Change = Change::NotPresent;

@@ -217,7 +217,7 @@ fn i5_i6_no_cpu_reaches_a_removed_page(_: &'static Boot) -> Result<(), Wrong> {
                 let gone = if turn % 2 == 0 {
                     probe::read_byte(address).is_err()
                 } else {
-                    // SAFETY: nobody writes the block meanwhile.
+                    // SAFETY: no CPU writes the block meanwhile.
                     probe::read_byte(address).is_ok() && unsafe { probe::rewrite_byte(address) }.is_err()
                 };
                 missed.fetch_add(u64::from(!readable || !gone), Relaxed);
@@ -406,7 +406,7 @@ pub(super) fn is_forbidden(error: &ChangeError, wanted: Rule) -> bool {
     matches!(error, ChangeError::Forbidden(Forbidden { rule, .. }) if *rule == wanted)
 }
 
-/// All CPUs at once, with interrupts off: whoever waits serves.
+/// All CPUs at once, with interrupts off: a CPU that waits serves.
 fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
@@ -437,7 +437,7 @@ fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Wrong> {
     before.must_be_now()
 }
 
-/// Who, why, where and when, as long as it lasts, and no longer.
+/// Owner, reason, place and time of a split, as long as it lasts, and no longer.
 fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Wrong> {
     let before = State::now()?;
     let block = Large::new()?;
@@ -484,7 +484,7 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
     let same_block = change(block.pages(30, 1), Change::ReadOnly, WHO, "in a broken block");
     let next_block = change(other.pages(30, 1), Change::ReadOnly, WHO, "in a whole block");
     let lifted = set_limits(Limits::NONE);
-    // What was changed goes back before anything is said of it: the blocks are freed where this returns.
+    // The changed frames go back before anything is said of them: the blocks are freed where this returns.
     let undo = |result: Result<Changed<Pages<'_>>, Refused<Pages<'_>>>| match result {
         Ok(changed) => {
             let _ = restore(changed);

@@ -46,7 +46,7 @@ const CHANGES: u32 = 64;
 /// Jobs for CPUs that halt in between.
 const JOBS: u32 = 1000;
 
-/// What all CPUs' handlers have seen so far.
+/// Returns the counts of all CPUs' handlers so far.
 struct Seen {
     handled: u64,
     found_open: u64,

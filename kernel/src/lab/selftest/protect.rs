@@ -110,7 +110,7 @@ fn check(table: Pfn) -> Result<(), Wrong> {
         for entry in [0, 511] {
             let at = MACHINE.direct(table.addr()).plus(entry * 8);
             unread.fetch_add(u64::from(probe::read_byte(at).is_err()), Relaxed);
-            // SAFETY: where the table can be written after all, the byte that is there goes back; nobody changes it
+            // SAFETY: where the table can be written after all, the byte that is there goes back; no CPU changes it
             // meanwhile but to the same.
             written.fetch_add(u64::from(unsafe { probe::rewrite_byte(at) }.is_ok()), Relaxed);
         }
@@ -222,7 +222,7 @@ fn blocks_have_a_name(_: &'static Boot) -> Result<(), Wrong> {
     }
     let root = tables::root().table;
     let why = direct_map::with(|map| map.why(root)).map_err(Wrong::because)?;
-    let Some(held) = why.held else { return Err(Wrong::because("nobody holds the top table's block")) };
+    let Some(held) = why.held else { return Err(Wrong::because("no owner holds the top table's block")) };
     ensure!(held.owner.name == owners::PAGE_TABLES.name(), "the top table is held by {}", held.owner);
     ensure!(held.frames.frames() == 512, "{} frames are held around the top table", held.frames.frames());
     ensure!(Some(held.state) == protect::state(), "the top table is {}", held.state);

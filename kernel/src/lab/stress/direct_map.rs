@@ -1,8 +1,8 @@
 //! `stress directmap`: every CPU changes and restores frames of its own, while all others look at them.
 //!
-//! What stands in the map is known at every moment, so every access has one right outcome. A CPU *shows* a block in its
+//! The state of the map is known at every moment, so every access has one right outcome. A CPU *shows* a block in its
 //! slot together with its state; others read it, write it or run into a fault, and know which it must be. Before the
-//! owner changes the block it hides it and waits until nobody looks any more; then it changes, and shows the new state
+//! owner changes the block it hides it and waits until no CPU looks any more; then it changes, and shows the new state
 //! as soon as the change has returned. So a CPU that still uses what was true before the change is caught: it has used
 //! the page moments ago, and looks again now.
 //!
@@ -40,7 +40,7 @@ use crate::mm::table_supply;
 /// Looks at others' blocks between two changes.
 const LOOKS: u64 = 6;
 
-/// What was found wrong.
+/// The fault that was found.
 #[derive(Clone, Copy, Debug)]
 pub enum StressFailure {
     /// There is nothing to take blocks from.
@@ -72,7 +72,7 @@ impl fmt::Display for StressFailure {
     }
 }
 
-/// How a shown block stands in the map.
+/// The state of a shown block in the map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Shown {
@@ -91,7 +91,7 @@ impl fmt::Display for Shown {
     }
 }
 
-/// What a CPU shows to the others, and how many of them look at it.
+/// The block that a CPU shows to the others, and how many of them look at it.
 #[repr(align(64))]
 struct Slot {
     /// Frame number, order, state; 0 for nothing.
@@ -108,7 +108,7 @@ impl Slot {
         self.shown.store(pfn.get() << 16 | u64::from(order.get()) << 8 | state as u64, SeqCst);
     }
 
-    /// When it returns, nobody looks at what was shown.
+    /// When it returns, no CPU looks at the block that was shown.
     fn hide(&self) {
         self.shown.store(0, SeqCst);
         while self.lookers.load(SeqCst) != 0 {
@@ -134,7 +134,7 @@ impl Slot {
     }
 }
 
-/// What all CPUs share.
+/// The state that all CPUs share.
 struct Shared {
     stop: AtomicBool,
     failure: SpinMutex<Option<StressFailure>>,
@@ -237,7 +237,7 @@ impl<'a> Worker<'a> {
                 frame
             }
             Err((frame, ChangeError::OutOfTables { .. } | ChangeError::OutOfRecords { .. })) => {
-                // Every CPU has changed something with interrupts off, and nobody has filled up the reserve yet.
+                // Every CPU has changed something with interrupts off, and no CPU has filled up the reserve yet.
                 self.waits += 1;
                 table_supply::fill();
                 frame
@@ -330,7 +330,7 @@ impl<'a> Worker<'a> {
         };
         if state != Shown::ReadWrite && what.is_none() {
             self.faults += 1;
-            // SAFETY: the block cannot be written; and if it can, its owner waits until nobody looks at it before it
+            // SAFETY: the block cannot be written; and if it can, its owner waits until no CPU looks at it before it
             // writes.
             if unsafe { probe::rewrite_byte(address) }.is_ok() {
                 return Err(self.wrong(pfn, state, "writes"));
@@ -364,7 +364,7 @@ fn first_word(pfn: Pfn) -> *mut u64 {
 }
 
 fn stamp(pfn: Pfn) {
-    // SAFETY: the page is in the map and ours, and nobody else looks at it. Volatile, so that what is read later is
+    // SAFETY: the page is in the map and ours, and no other CPU looks at it. Volatile, so that what is read later is
     // memory.
     unsafe { first_word(pfn).write_volatile(mark_of(pfn)) };
 }

@@ -1,11 +1,11 @@
 //! `stress pool`: every CPU takes frames out of the direct map, uses them through windows, and gives them
 //! back.
 //!
-//! What is taken must be zero, must not be reachable in the direct map, and must keep what is written to it, while all
+//! A taken frame must be zero, must not be reachable in the direct map, and must keep its data, while all
 //! other CPUs do the same. At the end everything is given back: the books balance, nothing is lost, and the map is, bit
 //! for bit, what it was.
 //!
-//! Where movable frames stand in every block (`sample 1-in-64`), the pool's blocks come by compaction: then
+//! Where movable frames lie in every block (`sample 1-in-64`), the pool's blocks come by compaction: then
 //! what was moved for them must hold what was written, wherever it is now.
 
 use core::fmt;
@@ -40,7 +40,7 @@ use crate::mm::windows::windows;
 /// Frames that a CPU holds at most.
 const HELD: usize = 48;
 
-/// What was found wrong.
+/// The fault that was found.
 #[derive(Clone, Copy, Debug)]
 pub enum StressFailure {
     /// There is no pool.
@@ -87,7 +87,7 @@ impl fmt::Display for StressFailure {
     }
 }
 
-/// What all CPUs share.
+/// The state that all CPUs share.
 struct Shared {
     stop: AtomicBool,
     failure: SpinMutex<Option<StressFailure>>,

@@ -19,8 +19,8 @@ pub fn leave(changed: Changed<FrameRange>) {
 /// Returns the change of exactly `frames` that `owner` has left.
 ///
 /// # Safety
-/// The caller is the part of the kernel that `owner` names, it left these frames by [`leave`], and it has not taken them
-/// back into use since. (The pool of unmapped frames leaves its blocks otherwise: they are not to be had here.)
+/// The caller is the part of the kernel that `owner` names, it left these frames by [`leave`], and it has not taken
+/// them back into use since. (The pool of unmapped frames leaves its blocks otherwise: they are not to be had here.)
 pub unsafe fn adopt(owner: Owner, frames: PfnRange) -> Option<Changed<FrameRange>> {
     let id = owner.in_map()?;
     // SAFETY: the caller's promise is passed on.

@@ -8,10 +8,10 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`rules`] | what nobody may change, and what nothing may become |
+//! | [`rules`] | frames that no owner may change, and changes that no frames may have |
 //! | [`pins`] | large pages kept small on purpose |
 //!
-//! Who changes frames holds them, and gives the handle away for as long as they are changed: a frame that is read-only
+//! A holder that changes frames gives their handle away for as long as they are changed: a frame that is read-only
 //! or out of the map can be neither freed nor written by mistake (I5). Restoring returns the handle and cannot fail.
 //!
 //! **Interrupts.** A change may be made with interrupts off, also by an interrupt handler that did not come in the
@@ -83,9 +83,9 @@ pub fn take_over(boot: &'static Boot) -> Result<(), ChangeError> {
 /// A handle of frames: what may be changed.
 ///
 /// # Safety
-/// Who has the handle holds the frames: nobody else uses them, and giving the handle away gives them away.
+/// The handle's holder holds the frames: no other code uses them, and giving the handle away gives them away.
 pub unsafe trait HeldFrames {
-    /// The frames.
+    /// Returns the frames.
     fn range(&self) -> PfnRange;
 }
 
@@ -103,7 +103,7 @@ unsafe impl HeldFrames for FrameRange {
     }
 }
 
-/// Frames that stand changed in the direct map. Their handle is inside until [`restore`] gives it back (I5).
+/// Frames that are changed in the direct map. Their handle is inside until [`restore`] gives it back (I5).
 #[must_use = "the frames are lost unless they are restored"]
 #[derive(Debug)]
 pub struct Changed<F: HeldFrames> {
@@ -118,7 +118,7 @@ impl<F: HeldFrames> Changed<F> {
         self.frames.range()
     }
 
-    /// Whether they differ from ordinary frames. Where not, restoring them only returns them.
+    /// Tells whether they differ from ordinary frames. Where not, restoring them only returns them.
     pub const fn is_in_force(&self) -> bool {
         self.held.is_in_force()
     }
@@ -133,7 +133,7 @@ pub struct Refused<F> {
     pub error: ChangeError,
 }
 
-/// Changes how `frames` stand in the map: all of them or none. When it returns, no CPU uses the old translation.
+/// Changes how `frames` are mapped: all of them or none. When it returns, no CPU uses the old translation.
 ///
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::change`].
@@ -186,7 +186,7 @@ pub fn collapse(frames: PfnRange) -> Collapsed {
     edit(FlushCause::Collapse, |map, batch| work.step(map, batch).map(Ok)).unwrap_or_default()
 }
 
-/// All frames.
+/// Returns all frames.
 pub fn everywhere() -> PfnRange {
     PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap_or_default()
 }
@@ -194,7 +194,7 @@ pub fn everywhere() -> PfnRange {
 /// Looks at the map, or does what needs no flush, with its lock held.
 ///
 /// # Errors
-/// [`ChangeError::UnknownOwner`] before [`take_over`]: nobody owns the map yet.
+/// [`ChangeError::UnknownOwner`] before [`take_over`]: the map has no owners yet.
 pub fn with<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Result<A, ChangeError> {
     tables::with_direct_map(act).ok_or(ChangeError::UnknownOwner)
 }
@@ -202,8 +202,8 @@ pub fn with<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Result<A, ChangeE
 /// Ranges that are looked at for each time that the lock is taken: a search in the journal for each.
 const LOOKED_AT: usize = 16;
 
-/// Calls `act` for each changed range that has a frame in `within`, in ascending order, until it breaks. The lock is held
-/// for some of them at a time: others may come and go meanwhile.
+/// Calls `act` for each changed range that has a frame in `within`, in ascending order, until it breaks. The lock is
+/// held for some of them at a time: others may come and go meanwhile.
 pub fn for_each_hold<B>(
     within: PfnRange,
     mut act: impl FnMut(&KernelDirectMap, &HoldReport) -> ControlFlow<B>,
@@ -228,7 +228,7 @@ pub fn for_each_hold<B>(
     }
 }
 
-/// Whether every frame of `frames` is held as executable.
+/// Tells whether every frame of `frames` is held as executable.
 pub fn is_held_executable(frames: PfnRange) -> bool {
     let mut end = frames.start();
     let _: Option<()> = for_each_hold(frames, |_, hold| {
@@ -245,7 +245,7 @@ pub fn is_held_executable(frames: PfnRange) -> bool {
 /// Checks all books against the tables, in steps. What others change meanwhile is no finding.
 ///
 /// # Errors
-/// What does not fit.
+/// The first thing that does not fit.
 pub fn validate() -> Result<(), Inconsistency> {
     let mut work = Validation::new();
     loop {
@@ -257,7 +257,7 @@ pub fn validate() -> Result<(), Inconsistency> {
     }
 }
 
-/// How often what was done.
+/// Returns the counts of changes.
 pub fn counters() -> Counters {
     with(|map| map.counters()).unwrap_or_default()
 }
@@ -305,7 +305,7 @@ fn finish(batch: &mut Batch, cause: FlushCause) -> Result<Reserve, ChangeError> 
     })
 }
 
-/// The cause that a flush is counted by, if no page is cut or merged.
+/// Returns the cause that a flush is counted by, if no page is split or merged.
 const fn cause_of(change: Change) -> FlushCause {
     match change {
         Change::NotPresent => FlushCause::Remove,
@@ -314,7 +314,7 @@ const fn cause_of(change: Change) -> FlushCause {
     }
 }
 
-/// A flush that goes with a cut or a merge is counted as that.
+/// Returns the cause by which a flush is counted: one that goes with a split or a merge counts as that.
 const fn refine(cause: FlushCause, before: Counters, after: Counters) -> FlushCause {
     if after.level2_splits != before.level2_splits || after.level3_splits != before.level3_splits {
         FlushCause::Split

@@ -5,7 +5,7 @@
 //! no code can show them anywhere else, through a window, say, until they are ordinary again (I4). `maps audit` holds
 //! each executable page against the holds.
 //!
-//! *What boot took and keeps stays as it is*: the kernel image, its tables, stacks, areas, the frame allocator's own
+//! *Boot's memory stays as it is*: the kernel image, its tables, stacks, areas, the frame allocator's own
 //! memory, the trampoline. The image and the trampoline are executable elsewhere, so they may not become writable here
 //! either (I4). Frames allocated since need no list: a change takes the handle of its frames, and there is one handle
 //! only.

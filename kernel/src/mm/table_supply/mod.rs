@@ -13,20 +13,21 @@
 //! | [`stock`] | tables on their way |
 //! | [`store`] | blocks of protected tables |
 //!
-//! **No change waits.** A change takes from the reserve and from nothing else, under the map's lock (I7). The reserve is
-//! filled with no lock held, after a change where interrupts are on, and by the idle loop otherwise. A change that finds
-//! too little there is refused, whole.
+//! **No change waits.** A change takes from the reserve and from nothing else, under the map's lock (I7). The reserve
+//! is filled with no lock held, after a change where interrupts are on, and by the idle loop otherwise. A change that
+//! finds too little there is refused, whole.
 //!
 //! **The loop ends** (I10). Growing the store is itself a change, of one aligned block of 2 MiB:
 //! 1. *It takes one table at most*: the only larger page around such a block is one of 1 GiB, and splitting that takes
 //!    one. Its records come from ordinary frames, so they are in no loop.
-//! 2. *That table is there.* The store hands its last two tables (`KEPT_FOR_GROWING`) to growing alone; where the reserve
-//!    is empty, growing moves one of them there first. The second is for another try: a change by another CPU may take
-//!    the first out of the reserve in between. Growing is refused then, and the block goes back. If both are lost so,
-//!    changes that need a table are refused until a restore gives one back: no CPU waits, and nothing is half done.
+//! 2. *That table is there.* The store hands its last two tables (`KEPT_FOR_GROWING`) to growing alone; where the
+//!    reserve is empty, growing moves one of them there first. The second is for another try: a change by another CPU
+//!    may take the first out of the reserve in between. Growing is refused then, and the block goes back. If both are
+//!    lost so, changes that need a table are refused until a restore gives one back: no CPU waits, and nothing is half
+//!    done.
 //! 3. *It does not grow again.* Like each change, that of growing ends by filling the reserve, which may find the store
-//!    short. One CPU grows or shrinks the store at a time, so this inner filling is turned away and takes what the store
-//!    has above the last two.
+//!    short. One CPU grows or shrinks the store at a time, so this inner filling is turned away and takes what the
+//!    store has above the last two.
 
 pub mod reserve;
 pub mod stock;

@@ -111,8 +111,8 @@ fn release(block: Block) {
     }
 }
 
-/// Adds one block to the store. If the allocator has no whole block, nothing is added, and changes must make do with the
-/// tables that are left.
+/// Adds one block to the store. If the allocator has no whole block, nothing is added, and changes must make do with
+/// the tables that are left.
 fn grow() {
     // Before boot's blocks are protected none needs to be added, and none could be.
     // Growing is a change, which ends by filling the reserve: that filling comes here, and is turned away.

@@ -37,7 +37,7 @@ pub(crate) const NOBODY: Owner = Owner(3);
 
 pub(crate) type HostedViews = Windows<Hosted, HostedWindows>;
 
-/// What a test breaks on purpose.
+/// The part that a test breaks on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Plant {
     /// The flush of a block goes to no other CPU.
@@ -61,15 +61,15 @@ pub(crate) struct World {
     pub(crate) at_boot: PageCounts,
     pub(crate) ram: PfnRange,
     pub(crate) plant: Mutex<Plant>,
-    /// Whom the map's journal knows by the pool's name.
+    /// The pool's owner in the map's journal.
     pub(crate) pool_owner: OwnerId,
     /// Done once, when the pool is about to zero a frame.
     pub(crate) before_zeroing: Mutex<Option<BeforeZeroing>>,
-    /// What the pool says of its flushes.
+    /// The pool's notes of its flushes.
     pub(crate) flushes: FlushCounters,
-    /// What a compaction frees.
+    /// The blocks that a compaction frees.
     pub(crate) movable: Mutex<Vec<Frame>>,
-    /// What it moves where there is no such.
+    /// The frames that it moves where there is no such block.
     pub(crate) scattered: Mutex<Vec<Scattered>>,
 }
 
@@ -151,7 +151,8 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// Maps `ram` by pages of `largest`, in tables of the memory `below`, and puts `reserve` tables into the map's reserve.
+    /// Maps `ram` by pages of `largest`, in tables of the memory `below`, and puts `reserve` tables into the map's
+    /// reserve.
     ///
     /// # Safety
     /// `below` is RAM of the machine, and for these tables alone.
@@ -187,7 +188,8 @@ impl Built {
 }
 
 impl World {
-    /// `ram_bytes` for the allocator, a multiple of 2 MiB; `tables` in the map's reserve. Runs on CPU 0 of `cpus`.
+    /// Returns `ram_bytes` for the allocator, a multiple of 2 MiB; `tables` in the map's reserve. Runs on CPU 0 of
+    /// `cpus`.
     pub(crate) fn new(cpus: usize, ram_bytes: u64, tables: u64, config: MmuConfig) -> &'static Self {
         let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
         let machine = machine.ram(phys(0, TABLE_BYTES)).ram(phys(RAM_AT, ram_bytes)).build().unwrap();
@@ -246,12 +248,12 @@ impl World {
         self.machine.mmu().unwrap()
     }
 
-    /// Where the direct map shows `pfn`, for the MMU.
+    /// Returns where the direct map shows `pfn`, for the MMU.
     pub(crate) fn virt(&self, pfn: Pfn) -> VirtAddr {
         address_range(Levels::Four).start().plus(pfn.addr().get())
     }
 
-    /// What `cpu` gets for `pfn` through the direct map.
+    /// Returns what `cpu` gets for `pfn` through the direct map.
     pub(crate) fn read_mapped(&self, cpu: usize, pfn: Pfn) -> Result<PhysAddr, Fault> {
         self.mmu().access(CpuId::new(cpu).unwrap(), self.virt(pfn), Use::Read)
     }
@@ -267,7 +269,7 @@ impl World {
         }
     }
 
-    /// A byte of a frame, behind the back of all.
+    /// Returns a byte of a frame, unseen by its owner.
     pub(crate) fn peek(&self, pfn: Pfn, offset: u64) -> u8 {
         // SAFETY: RAM of the machine; the test has no other thread that writes it.
         unsafe { self.machine.direct(pfn.addr()).plus(offset).as_ptr::<u8>().read() }
@@ -286,7 +288,7 @@ impl World {
     /// Another handle of the 2-MiB block around `pfn`, which the pool holds: for lies.
     ///
     /// # Safety
-    /// What is made of it is not used as if it were true.
+    /// The result is not used as if it were true.
     pub(crate) unsafe fn block_of(&self, pfn: Pfn) -> std::mem::ManuallyDrop<Frame<Unmapped>> {
         let start = Pfn::new(pfn.get() & !511);
         // SAFETY: the caller's.
@@ -294,12 +296,12 @@ impl World {
         std::mem::ManuallyDrop::new(block)
     }
 
-    /// The owner of what tests change by themselves.
+    /// Returns the owner of what tests change by themselves.
     pub(crate) fn map_owner(&self, _: Owner) -> OwnerId {
         self.alice
     }
 
-    /// The first frame of the block that the allocator gives next.
+    /// Returns the first frame of the block that the allocator gives next.
     pub(crate) fn next_block(&self, pinned: Pinned<'_>) -> Pfn {
         let block = self.frames.alloc(pinned, rhumb_frames::Request::LARGE).unwrap();
         let pfn = block.pfn();
@@ -358,7 +360,7 @@ fn allocator(machine: Hosted, ram: PfnRange) -> Frames<Hosted> {
     let layout = Layout::new(&memory, machine.cpu_count(), ram.end()).unwrap();
     let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
     let descriptors = vec![0u64; ram.end().get() as usize * size_of::<Descriptor>() / 8].leak();
-    // SAFETY: nobody else uses the RAM; storage and descriptors are outside it, zero, and there for ever.
+    // SAFETY: no other code uses the RAM; storage and descriptors are outside it, zero, and permanent.
     unsafe {
         let frames = Frames::new(machine, &layout, [ram], storage).unwrap();
         frames.with_descriptors(VirtAddr::new(descriptors.as_ptr() as u64))

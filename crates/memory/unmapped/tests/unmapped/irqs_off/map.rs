@@ -29,7 +29,7 @@ struct Locked<'a> {
 const AT: At = At { cpu: CpuId::BOOT, time_ns: 0 };
 
 impl Locked<'_> {
-    /// A map of small pages.
+    /// Returns a map of small pages.
     fn new<'a>(machine: Hosted, cpu: &'a Cpu<'a>, clock: &'a mut Clock) -> Locked<'a> {
         let ram = phys(4 * GIB, GIBS * GIB);
         // SAFETY: the memory below 1 GiB is for tables alone, and each round makes all of them anew.
