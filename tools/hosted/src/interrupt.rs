@@ -26,14 +26,13 @@
 //!
 //! [`crate::storm`] strikes between any two instructions, but not in the same place twice.
 
-use core::cell::Cell;
 use core::ptr::NonNull;
 
 #[cfg(doc)]
 use rhumb_machine::Machine;
 use rhumb_machine::{CpuId, IrqOff, IrqState, Pinned};
 
-use crate::thread::ThisThread;
+use crate::thread::{OnStack, THIS, ThisThread};
 
 /// When an armed handler runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,18 +63,13 @@ struct Interrupt<'body> {
 /// The address of an [`Interrupt`], its lifetime erased: it is reachable only while [`armed`] has not returned.
 type Armed = NonNull<Interrupt<'static>>;
 
-thread_local! {
-    /// The handler that is armed on this thread.
-    static ARMED: Cell<Option<Armed>> = const { Cell::new(None) };
-}
-
 /// Marks a point where an interrupt may strike.
 #[inline(always)]
 pub(crate) fn point(this: &ThisThread) {
     if cfg!(feature = "interrupts")
-        && let Some(armed) = ARMED.get()
+        && let Some(armed) = this.armed.get()
     {
-        reached(this, armed);
+        reached(this, armed.cast());
     }
 }
 
@@ -85,8 +79,8 @@ fn reached(this: &ThisThread, mut armed: Armed) {
     if this.irq() == IrqState::Off {
         return;
     }
-    ARMED.set(None);
-    let _rearm = Rearm(armed);
+    this.armed.set(None);
+    let _rearm = Rearm { this, armed };
     // SAFETY: `armed` keeps the interrupt alive while it is in the thread's cell, where it was just now; it has been
     // taken out of the cell, so that no other code reaches it until `_rearm` puts it back.
     let interrupt = unsafe { armed.as_mut() };
@@ -105,20 +99,23 @@ fn reached(this: &ThisThread, mut armed: Armed) {
 }
 
 /// Puts the interrupt back into the thread's cell.
-struct Rearm(Armed);
+struct Rearm<'this> {
+    this: &'this ThisThread,
+    armed: Armed,
+}
 
-impl Drop for Rearm {
+impl Drop for Rearm<'_> {
     fn drop(&mut self) {
-        ARMED.set(Some(self.0));
+        self.this.armed.set(Some(self.armed.cast()));
     }
 }
 
 /// Takes the handler off the CPU and puts the one before it back, also when the body panics.
-struct Disarm(Option<Armed>);
+struct Disarm(Option<OnStack>);
 
 impl Drop for Disarm {
     fn drop(&mut self) {
-        ARMED.set(self.0);
+        THIS.with(|this| this.armed.set(self.0));
     }
 }
 
@@ -137,7 +134,7 @@ pub(crate) fn armed<T>(
     let mut interrupt = Interrupt { cpu, machine, handler, until: Some(until), again, struck: 0 };
     let pointer: Armed = NonNull::from(&mut interrupt).cast();
     let result = {
-        let _disarm = Disarm(ARMED.replace(Some(pointer)));
+        let _disarm = Disarm(THIS.with(|this| this.armed.replace(Some(pointer.cast()))));
         body()
     };
     // SAFETY: the pointer is that of the local above; it is in no cell any more.

@@ -24,12 +24,13 @@
 //!
 //! Without the crate's feature `interrupts` nothing is traced.
 
-use core::cell::Cell;
 use core::fmt;
 use core::panic::Location;
 use core::ptr::NonNull;
 
 use rhumb_machine::impossible;
+
+use crate::thread::{OnStack, THIS, ThisThread};
 
 /// The stretches with interrupts off that began at one place.
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +70,6 @@ struct Tracer {
 /// The address of a [`Tracer`]: it is reachable only while [`run`] has not returned.
 type Tracing = NonNull<Tracer>;
 
-thread_local! {
-    /// The trace of this thread that is under way.
-    static TRACER: Cell<Option<Tracing>> = const { Cell::new(None) };
-}
-
 /// Nanoseconds that this thread has run.
 fn thread_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -84,29 +80,29 @@ fn thread_ns() -> u64 {
 
 /// Interrupts, which were on, are about to be turned off.
 #[inline(always)]
-pub(crate) fn begin(place: &'static Location<'static>) {
-    if let Some(tracing) = TRACER.get() {
-        with(tracing, |tracer| tracer.begun = Some((place, thread_ns())));
+pub(crate) fn begin(this: &ThisThread, place: &'static Location<'static>) {
+    if let Some(tracing) = this.tracer.get() {
+        with(this, tracing.cast(), |tracer| tracer.begun = Some((place, thread_ns())));
     }
 }
 
 /// Interrupts have been turned on.
 #[inline(always)]
-pub(crate) fn end() {
-    if let Some(tracing) = TRACER.get() {
-        with(tracing, Tracer::note);
+pub(crate) fn end(this: &ThisThread) {
+    if let Some(tracing) = this.tracer.get() {
+        with(this, tracing.cast(), Tracer::note);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn with(mut tracing: Tracing, work: impl FnOnce(&mut Tracer)) {
+fn with(this: &ThisThread, mut tracing: Tracing, work: impl FnOnce(&mut Tracer)) {
     // A storm's handler that strikes here is not traced: it finds the cell empty.
-    TRACER.set(None);
+    this.tracer.set(None);
     // SAFETY: `run` keeps the tracer alive while it is in the thread's cell, where it was just now; it has been taken
     // out of the cell, so that no other code reaches it until the line below puts it back.
     work(unsafe { tracing.as_mut() });
-    TRACER.set(Some(tracing));
+    this.tracer.set(Some(tracing.cast()));
 }
 
 impl Tracer {
@@ -127,11 +123,11 @@ impl Tracer {
 }
 
 /// Puts a tracer, or none, into the thread's cell when dropped, also when code panics.
-struct Restore(Option<Tracing>);
+struct Restore(Option<OnStack>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        TRACER.set(self.0);
+        THIS.with(|this| this.tracer.set(self.0));
     }
 }
 
@@ -151,7 +147,7 @@ pub(crate) fn traced_each<T>(body: impl FnOnce() -> T) -> (T, Vec<Stretch>) {
 fn run<T>(mut tracer: Tracer, body: impl FnOnce() -> T) -> (T, Tracer) {
     let tracing = NonNull::from(&mut tracer);
     let result = {
-        let _before = Restore(TRACER.replace(Some(tracing)));
+        let _before = Restore(THIS.with(|this| this.tracer.replace(Some(tracing.cast()))));
         body()
     };
     // SAFETY: the pointer is that of the local above; it is in no cell any more.

@@ -247,7 +247,7 @@ unsafe impl Machine for HostedMachine {
             let cpu = this.cpu_of(self.id);
             interrupt::point(this);
             if cfg!(feature = "interrupts") && this.irq() == IrqState::On {
-                irqsoff::begin(place);
+                irqsoff::begin(this, place);
             }
             this.hold_irqs();
             cpu
@@ -259,7 +259,7 @@ unsafe impl Machine for HostedMachine {
         THIS.with(|this| {
             this.release_irqs();
             if cfg!(feature = "interrupts") && this.irq() == IrqState::On {
-                irqsoff::end();
+                irqsoff::end(this);
             }
             interrupt::point(this);
         });

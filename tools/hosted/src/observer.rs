@@ -40,11 +40,12 @@
 //!
 //! The observer is not entered again while it runs.
 
-use core::cell::Cell;
 use core::ptr::NonNull;
 
 use rhumb_machine::Pfn;
 use rhumb_pagetable::Entry;
+
+use crate::thread::{OnStack, THIS};
 
 /// A store to a table that has been made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,32 +69,27 @@ struct Observer<'body> {
 /// The address of an [`Observer`], its lifetime erased: it is reachable only while [`observed`] has not returned.
 type Watching = NonNull<Observer<'static>>;
 
-thread_local! {
-    /// The observer of this thread's stores.
-    static OBSERVER: Cell<Option<Watching>> = const { Cell::new(None) };
-}
-
 /// Puts an observer, or none, into the thread's cell when dropped, also when code panics.
-struct Restore(Option<Watching>);
+struct Restore(Option<OnStack>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        OBSERVER.set(self.0);
+        THIS.with(|this| this.observer.set(self.0));
     }
 }
 
 /// A store has been made on this thread.
 #[inline(always)]
 pub(crate) fn stored(store: impl FnOnce() -> Store) {
-    if let Some(watching) = OBSERVER.get() {
-        observe(watching, store());
+    if let Some(watching) = THIS.with(|this| this.observer.get()) {
+        observe(watching.cast(), store());
     }
 }
 
 #[cold]
 #[inline(never)]
 fn observe(mut watching: Watching, store: Store) {
-    let _again = Restore(OBSERVER.replace(None));
+    let _again = Restore(THIS.with(|this| this.observer.replace(None)));
     // SAFETY: `observed` keeps the observer alive while it is in the thread's cell, where it was just now; it has been
     // taken out of the cell, so that no other code reaches it until `_again` puts it back.
     let observer = unsafe { watching.as_mut() };
@@ -106,7 +102,7 @@ pub(crate) fn observed<T>(observe: &mut dyn FnMut(Store), body: impl FnOnce() ->
     let mut observer = Observer { observe, stores: 0 };
     let watching: Watching = NonNull::from(&mut observer).cast();
     let result = {
-        let _before = Restore(OBSERVER.replace(Some(watching)));
+        let _before = Restore(THIS.with(|this| this.observer.replace(Some(watching.cast()))));
         body()
     };
     // SAFETY: the pointer is that of the local above; it is in no cell any more.

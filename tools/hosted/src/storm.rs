@@ -4,14 +4,13 @@
 //! to chance, and every run is another: [`crate::interrupt`] strikes at few places, but at the same ones each time.
 //! A signal that comes while the CPU has interrupts off is lost, as an edge is that comes twice.
 
-use core::cell::Cell;
 use core::ptr::{self, NonNull};
 use std::io;
 use std::sync::Once;
 
 use rhumb_machine::{CpuId, IrqOff, IrqState, Pinned};
 
-use crate::thread::THIS;
+use crate::thread::{OnStack, THIS};
 
 /// The signal that carries the interrupt. By default a process ignores it, so that one that comes late does no harm.
 const SIGNAL: libc::c_int = libc::SIGURG;
@@ -31,18 +30,14 @@ struct Storm<'body> {
 /// The address of a [`Storm`], its lifetime erased: it is in the thread's cell only while [`storm`] has not returned.
 type Raging = NonNull<Storm<'static>>;
 
-thread_local! {
-    /// The storm that rages on this thread.
-    static STORM: Cell<Option<Raging>> = const { Cell::new(None) };
-}
-
 /// The signal's handler. A panic in it ends the process, since it cannot unwind. The body's `errno` is as it was, so
 /// that the body does not take an error of the handler's for its own.
 extern "C" fn strike(_signal: libc::c_int) {
     // SAFETY: the C library answers with the address of this thread's `errno`.
     let (errno, before) = unsafe { (libc::__errno_location(), *libc::__errno_location()) };
     THIS.with(|this| {
-        let Some(mut raging) = STORM.get() else { return };
+        let Some(raging) = this.storm.get() else { return };
+        let mut raging: Raging = raging.cast();
         if this.irq() == IrqState::Off {
             return;
         }
@@ -75,7 +70,7 @@ fn install() {
 /// the body panics.
 struct Thunder {
     timer: libc::timer_t,
-    before: Option<Raging>,
+    before: Option<OnStack>,
 }
 
 impl Thunder {
@@ -91,7 +86,7 @@ impl Thunder {
         if made != 0 {
             return Err(io::Error::last_os_error());
         }
-        let thunder = Self { timer, before: STORM.get() };
+        let thunder = Self { timer, before: THIS.with(|this| this.storm.get()) };
         let interval = libc::timespec { tv_sec: 0, tv_nsec: INTERVAL_NS };
         let times = libc::itimerspec { it_interval: interval, it_value: interval };
         // SAFETY: the timer was made just now, and the structure is whole.
@@ -104,7 +99,7 @@ impl Drop for Thunder {
     fn drop(&mut self) {
         // SAFETY: the timer is ours, and deleted here alone. A signal on its way finds the storm before it, or none.
         unsafe { libc::timer_delete(self.timer) };
-        STORM.set(self.before);
+        THIS.with(|this| this.storm.set(self.before));
     }
 }
 
@@ -126,7 +121,7 @@ pub(crate) unsafe fn storm<T>(
     let raging: Raging = NonNull::from(&mut storm).cast();
     let result = {
         let _thunder = Thunder::begin()?;
-        STORM.set(Some(raging));
+        THIS.with(|this| this.storm.set(Some(raging.cast())));
         body()
     };
     // SAFETY: the pointer is that of the local above, and has been taken out of the cell.

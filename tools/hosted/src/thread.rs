@@ -3,10 +3,14 @@
 //! All of it lies in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and
 //! an increment in checked builds).
 //!
+//! What strikes, observes and traces on a thread lies on its stack, and its address here, so that one look at one
+//! thread-local finds all of it. Each address has a module of its own, which alone knows the type behind it.
+//!
 //! Why preemption is only a depth: the host may preempt the thread, but no other thread ever runs *as the same CPU*,
 //! and that is all that a [`Pinned`] token promises.
 
 use core::cell::Cell;
+use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use rhumb_machine::{CpuId, IrqDepth, IrqState};
@@ -17,6 +21,9 @@ use rhumb_machine::{Machine, Pinned};
 /// store buffer, 3 ns for a pair of guards, which would be part of every benchmark that pins.
 const DEPTH_COUNTED: bool = cfg!(debug_assertions);
 
+/// The address of a value on the thread's stack, its type and its lifetime erased.
+pub(crate) type OnStack = NonNull<()>;
+
 /// The CPU that a thread is, and how deep preemption and interrupts are off on it. Machine 0 is no machine.
 #[derive(Debug)]
 pub(crate) struct ThisThread {
@@ -24,6 +31,14 @@ pub(crate) struct ThisThread {
     cpu: Cell<CpuId>,
     preempt_depth: Cell<u32>,
     irq_depth: Cell<IrqDepth>,
+    /// The handler that is armed ([`crate::interrupt`]).
+    pub(crate) armed: Cell<Option<OnStack>>,
+    /// The storm that rages ([`crate::storm`]).
+    pub(crate) storm: Cell<Option<OnStack>>,
+    /// The observer of stores to tables ([`crate::observer`]).
+    pub(crate) observer: Cell<Option<OnStack>>,
+    /// The trace of stretches with interrupts off ([`crate::irqsoff`]).
+    pub(crate) tracer: Cell<Option<OnStack>>,
 }
 
 thread_local! {
@@ -33,6 +48,10 @@ thread_local! {
             cpu: Cell::new(CpuId::BOOT),
             preempt_depth: Cell::new(0),
             irq_depth: Cell::new(IrqDepth::NONE),
+            armed: Cell::new(None),
+            storm: Cell::new(None),
+            observer: Cell::new(None),
+            tracer: Cell::new(None),
         }
     };
 }
