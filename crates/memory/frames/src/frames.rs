@@ -178,9 +178,8 @@ impl<M: Machine> Frames<M> {
                 return Err(FrameFault::WrongOrder(pfn, Order::BASE, order));
             }
             State::Partial if pool.is_free(pfn) => return Err(FrameFault::Free(pfn)),
-            State::Large if info.order() != order.get() => {
-                let real = Order::new(info.order()).unwrap_or_default();
-                return Err(FrameFault::WrongOrder(pfn, real, order));
+            State::Large if info.order() != order => {
+                return Err(FrameFault::WrongOrder(pfn, info.order(), order));
             }
             _ => {}
         }
@@ -300,10 +299,7 @@ fn fault_in(part: PfnRange, pool: Option<&Pool>) -> Option<FrameFault> {
     match info.state() {
         State::Absent => Some(FrameFault::Foreign(part.start())),
         State::Whole => Some(FrameFault::Free(part.start())),
-        State::Large => {
-            let order = Order::new(info.order()).unwrap_or_default();
-            Some(FrameFault::WrongOrder(part.start(), order, Order::BASE))
-        }
+        State::Large => Some(FrameFault::WrongOrder(part.start(), info.order(), Order::BASE)),
         State::Partial => {
             let at = pool.offset(part.start()) % 512;
             let wanted = words::mask_of(at, at + part.frames() as usize);

@@ -9,7 +9,7 @@
 use core::ptr::NonNull;
 
 use rhumb_frames::AllocClass;
-use rhumb_machine::{Machine, MemoryUse, Pinned};
+use rhumb_machine::{Machine, MemoryUse, Pinned, impossible};
 
 use crate::check::{Checks, Quarantine, RED_ZONE_BYTES, Track};
 use crate::error::AllocError;
@@ -186,14 +186,13 @@ impl<M: Machine> Slabs<M> {
     /// Makes the objects of a new slab what free objects are.
     pub(crate) fn prepare(&self, record: &Record, slab: &Slab) {
         let slab = slab.name();
-        let Some(start) = slab.start() else { return };
         if !record.setup.checks.is_off() {
             let all =
                 (0..record.shape.words()).flat_map(|word| slab.objects(&record.shape, word, slab.word(word)));
             // SAFETY: the slab is new, and its slots are ours.
             all.for_each(|object| unsafe { Slot::of(record, object) }.make());
         }
-        self.set_memory_use(start, record.shape.slab_bytes(), MemoryUse::FreeObject);
+        self.set_memory_use(slab.start(), record.shape.slab_bytes(), MemoryUse::FreeObject);
     }
 
     pub(crate) fn alloc_checked(
@@ -296,7 +295,9 @@ impl<M: Machine> Slabs<M> {
 
     /// Calls `write` with the lock of the slot's node held.
     fn with_node(&self, slot: &Slot<'_>, write: impl FnOnce(&Slot<'_>)) {
-        let node = self.find(slot.record, slot.object()).map_or(0, |(slab, _)| slab.node());
+        let node = self
+            .find(slot.record, slot.object())
+            .map_or_else(|fault| impossible!("an object of a slab {}", fault => 0), |(slab, _)| slab.node());
         let _node = slot.record.node(self.machine().irq_off(), node);
         write(slot);
     }

@@ -221,11 +221,9 @@ impl<M: Machine> Slabs<M> {
     /// Gives the memory of a slab back, and returns how many frames that was.
     pub(crate) fn release(&self, record: &'static Record, pinned: Pinned<'_>, slab: Slab) -> u64 {
         let slab = slab.name();
-        if let Some(start) = slab.start() {
-            self.set_memory_use(start, record.shape.slab_bytes(), MemoryUse::Allowed);
-            // SAFETY: `grow` took it with this order; no object of it is out.
-            unsafe { self.memory.give(pinned, start, record.shape.order, record.shape.order.frames()) };
-        }
+        self.set_memory_use(slab.start(), record.shape.slab_bytes(), MemoryUse::Allowed);
+        // SAFETY: `grow` took it with this order; no object of it is out.
+        unsafe { self.memory.give(pinned, slab.start(), record.shape.order, record.shape.order.frames()) };
         // SAFETY: `grow` took it for as many words; the slab is gone.
         unsafe { self.cells.free(&self.memory, pinned, slab.cell(), header_bytes(record.shape.words())) };
         record.shape.order.frames()

@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 
 use rhumb_frames::{Descriptor, DescriptorView, FrameRange, Frames, Owner, Request};
-use rhumb_machine::{Machine, Order, PageSize, Pfn, PfnRange, Pinned};
+use rhumb_machine::{Machine, Order, PageSize, Pfn, PfnRange, Pinned, impossible};
 
 /// Bytes of a frame.
 pub(crate) const FRAME_BYTES: u64 = PageSize::Size4K.bytes();
@@ -133,7 +133,8 @@ impl<M: Machine> Memory<M> {
     pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64, stamped: u64) {
         // SAFETY: the caller's promise: the frames are still held.
         unsafe { self.clear_stamp(start, stamped) };
-        let range = PfnRange::of_length(self.pfn(start.addr().get()), frames).unwrap_or_default();
+        let range = PfnRange::of_length(self.pfn(start.addr().get()), frames)
+            .unwrap_or_else(|| impossible!("an object at the end of all numbers" => PfnRange::default()));
         // SAFETY: the caller's promise.
         let range = unsafe { FrameRange::assume(range) };
         // A block that the allocator refuses stays out of use, and its own checks tell of it.

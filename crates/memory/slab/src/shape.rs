@@ -7,7 +7,7 @@
 //! ninth of the slab, so that a slab is as small as it can be and one object left behind holds little back: of most
 //! sizes one frame, never more than 128 KiB. A large page is therefore never held back by one slab.
 
-use rhumb_machine::Order;
+use rhumb_machine::{Order, impossible};
 
 use crate::error::SpecError;
 
@@ -83,7 +83,8 @@ impl Shape {
             slot_bytes,
             lead,
             objects,
-            order: Order::new(order).unwrap_or_default(),
+            order: Order::new(order)
+                .unwrap_or_else(|| impossible!("a slab of order {}", order => Order::BASE)),
             colours,
             colour_bytes,
             inverse: (1u64 << 40).div_ceil(u64::from(slot_bytes)),

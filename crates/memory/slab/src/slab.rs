@@ -20,6 +20,8 @@ use core::ptr::NonNull;
 // Not the model checkers': nothing but a check depends on a bit that is read without the lock.
 use core::sync::atomic::AtomicU64;
 
+use rhumb_machine::impossible;
+
 use crate::magazine::Round;
 use crate::shape::Shape;
 use rhumb_sync::atomic::Relaxed;
@@ -184,9 +186,10 @@ impl SlabRef {
     }
 
     /// Returns the address of the slab's memory.
-    pub(crate) fn start(self) -> Option<NonNull<u8>> {
+    pub(crate) fn start(self) -> NonNull<u8> {
         // Colours are less than a page.
-        NonNull::new(core::ptr::with_exposed_provenance_mut(read!(self, first) & !4095))
+        let start = core::ptr::with_exposed_provenance_mut(read!(self, first) & !4095);
+        NonNull::new(start).unwrap_or_else(|| impossible!("a slab at address 0" => NonNull::dangling()))
     }
 
     pub(crate) fn cache(self) -> u16 {

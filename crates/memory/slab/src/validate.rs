@@ -120,7 +120,7 @@ impl<M: Machine> Slabs<M> {
     }
 
     fn validate_frames(&self, record: &Record, slab: SlabRef) -> Result<(), Inconsistency> {
-        let start = slab.start().map_or(0, |start| start.addr().get());
+        let start = slab.start().addr().get();
         for frame in 0..record.shape.order.frames() {
             let address = start + (frame * FRAME_BYTES) as usize;
             if self.memory.private(address, PageType::Slab) != Some(slab.to_private()) {

@@ -7,7 +7,7 @@
 //! the magazine's old end in the order in which the frames came, so that neighbours that were freed together go back
 //! together, a word at a time; their cache lines are asked for before the lock is taken.
 
-use rhumb_machine::{CpuId, IrqOff, Order, Pfn};
+use rhumb_machine::{CpuId, IrqOff, Order, Pfn, impossible};
 
 use crate::cpu::cache::{AWAY, CpuCache, Ring};
 use crate::handle::raw::Raw;
@@ -29,7 +29,9 @@ impl Zones {
     /// Gives a block back by the slower way: a full magazine makes room first, and what no magazine takes goes to its
     /// pool.
     pub(crate) fn free(&self, irq_off: IrqOff<'_>, raw: Raw) {
-        let Some(pool) = self.pool_of(raw.pfn()) else { return };
+        let Some(pool) = self.pool_of(raw.pfn()) else {
+            return impossible!("a frame of this allocator is in no pool");
+        };
         if raw.0 & Raw::BYPASS == 0
             && let Some(cache) = self.cache(irq_off.cpu())
             && !cache.gate.is_busy()
@@ -151,7 +153,9 @@ impl Zones {
     /// Gives back an open block, eight words at most; whether it held any frame.
     fn drain_open(&self, irq_off: IrqOff<'_>, cache: &CpuCache, kind: usize) -> bool {
         let Some(mut next) = cache.open[kind].take_word() else { return false };
-        let Some(pool) = self.pool_of(next.0.pfn()) else { return true };
+        let Some(pool) = self.pool_of(next.0.pfn()) else {
+            return impossible!("an open block is in no pool" => true);
+        };
         let mut held = pool.lock(irq_off);
         loop {
             let (first, word) = next;
@@ -215,7 +219,10 @@ impl DrainBatch {
         for &(raw, bits) in &self.entries[..self.count] {
             let raw = Raw(raw);
             let known = last.as_ref().map(|held| held.pool).or(self.pool);
-            let Some(pool) = pool_from(zones, known, raw.pfn()) else { continue };
+            let Some(pool) = pool_from(zones, known, raw.pfn()) else {
+                impossible!("a frame of a magazine is in no pool");
+                continue;
+            };
             if last.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
                 // The one lock is let go before the next is taken: no CPU ever holds two.
                 drop(last.take());

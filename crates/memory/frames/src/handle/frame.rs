@@ -13,10 +13,16 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::num::NonZeroU64;
 
-use rhumb_machine::{Order, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{Order, Pfn, PfnRange, PhysAddr, impossible};
 
 use crate::handle::raw::{Brand, Raw};
 use crate::request::Mobility;
+
+/// Returns the frames of an allocated block, which end below 2^41.
+pub(crate) fn frames_from(start: Pfn, order: Order) -> PfnRange {
+    PfnRange::of_length(start, order.frames())
+        .unwrap_or_else(|| impossible!("a block at the end of all numbers" => PfnRange::default()))
+}
 
 mod sealed {
     /// Closes the traits.
@@ -111,7 +117,7 @@ impl<P: Presence> Frame<P> {
 
     /// Returns its frames.
     pub fn frames(&self) -> PfnRange {
-        PfnRange::of_length(self.pfn(), self.order().frames()).unwrap_or_default()
+        frames_from(self.pfn(), self.order())
     }
 
     /// Gives up the handle: the frame lives on as a number in the caller's own structure, and comes back through

@@ -1,7 +1,7 @@
 //! Counters and reports: exact when no CPU is inside the allocator, and close otherwise. Nothing is counted on the
 //! common path; a report adds up what is there.
 
-use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn};
+use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn, impossible};
 
 use crate::frames::Frames;
 use crate::known::descriptor::{DescriptorView, History};
@@ -145,12 +145,14 @@ impl<M: Machine> Frames<M> {
         let mut place = match info.state() {
             State::Absent => return None,
             State::Whole => Place::Free(Order::LARGE),
-            State::Large => Place::InUseLarge(Order::new(info.order()).unwrap_or_default()),
+            State::Large => Place::InUseLarge(info.order()),
             State::Partial => free_run(pool, pfn).map_or(Place::InUse, Place::Free),
         };
         self.zones.for_each_cached(|cpu, raw| {
             if (raw.pfn().get()..raw.pfn().get() + raw.order().frames()).contains(&pfn.get()) {
-                place = Place::Cached(CpuId::new(cpu).unwrap_or_default());
+                place = Place::Cached(
+                    CpuId::new(cpu).unwrap_or_else(|| impossible!("a cache of CPU {}", cpu => CpuId::BOOT)),
+                );
             }
         });
         let descriptor = self.descriptor(pfn);

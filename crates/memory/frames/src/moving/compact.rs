@@ -16,12 +16,12 @@
 
 use core::ops::Range;
 
-use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned};
+use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned, impossible};
 
 use crate::cpu::drain::give;
 use crate::error::AllocError;
 use crate::frames::Frames;
-use crate::handle::frame::{Anywhere, Frame, FrameRange};
+use crate::handle::frame::{Anywhere, Frame, FrameRange, frames_from};
 use crate::handle::raw::Raw;
 use crate::known::descriptor::DescriptorView;
 use crate::moving::isolation::Target;
@@ -204,7 +204,7 @@ impl<M: Machine> Frames<M> {
             && let Some(block) = self.isolate_next(pool)
         {
             chain.push(block);
-            let range = PfnRange::of_length(pool.block_start(block), u64::from(FRAMES)).unwrap_or_default();
+            let range = frames_from(pool.block_start(block), Order::LARGE);
             let before = *moved;
             let is_stuck = self.empty(pinned, pool, range, relocate, moved, Target::Partial).is_err();
             // Kept from call to call, because a call's budget may be for one block alone.
@@ -287,7 +287,7 @@ impl<M: Machine> Frames<M> {
             return Err(AllocError::Unmovable(from.start));
         }
         self.note_moved(pinned, from.start);
-        self.forbid_range(PfnRange::of_length(from.start, from.order.frames()).unwrap_or_default());
+        self.forbid_range(from.frames());
         let guard = self.machine.irq_off();
         give(&mut pool.lock(guard.irq_off()), from.start, from.order);
         Ok(())
@@ -358,7 +358,8 @@ impl<M: Machine> Frames<M> {
             let claimed = pool.lock(guard.irq_off()).claim(part);
             drop(guard);
             if let Err(in_use) = claimed {
-                let before = PfnRange::new(range.start(), part.start()).unwrap_or_default();
+                let before = PfnRange::new(range.start(), part.start())
+                    .unwrap_or_else(|| impossible!("a part before its range" => PfnRange::default()));
                 for part in pool.blocks_in(before) {
                     let guard = self.machine.irq_off();
                     pool.lock(guard.irq_off()).give_range(part);
@@ -430,6 +431,10 @@ impl Extent {
     fn end(&self) -> Pfn {
         self.start.plus(self.order.frames())
     }
+
+    fn frames(&self) -> PfnRange {
+        frames_from(self.start, self.order)
+    }
 }
 
 /// Returns the extent of a frame in use, if its owner can move it and it is what it can be.
@@ -447,7 +452,7 @@ fn movable_extent(pool: &Pool, relocate: &dyn Relocate, pfn: Pfn) -> Result<Exte
 fn is_allocated(pool: &Pool, extent: Extent) -> bool {
     let head = pool.blocks[pool.offset(extent.start) / 512].info();
     if extent.order >= Order::LARGE {
-        return head.state() == State::Large && head.order() == extent.order.get();
+        return head.state() == State::Large && head.order() == extent.order;
     }
     let at = pool.offset(extent.start) % 512;
     let wanted = words::mask_of(at, at + extent.order.frames() as usize);

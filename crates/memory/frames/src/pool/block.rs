@@ -8,6 +8,8 @@
 //! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
 //! writes nothing per block. The bits of a block count only while it is [`State::Partial`].
 
+use rhumb_machine::{Order, impossible};
+
 use crate::known::described::Described;
 use crate::pool::words::FRAMES;
 use crate::request::Mobility;
@@ -29,36 +31,62 @@ pub(crate) enum State {
 /// Whether a block is being emptied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Isolated {
-    Yes,
     No,
+    Yes,
+}
+
+/// A field of the packed description, from its lowest bit to its highest.
+#[derive(Clone, Copy)]
+struct Field(u32, u32);
+
+impl Field {
+    const USED: Self = Self(0, 9);
+    const RANK: Self = Self(12, 15);
+    const KIND: Self = Self(16, 17);
+    const STATE: Self = Self(18, 19);
+    const GRAIN: Self = Self(20, 21);
+    const ORDER: Self = Self(24, 28);
+    const ISOLATED: Self = Self(29, 29);
+
+    const fn mask(self) -> u64 {
+        (2 << self.1) - (1 << self.0)
+    }
+
+    const fn of(self, word: u64) -> u64 {
+        (word & self.mask()) >> self.0
+    }
 }
 
 /// The packed description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Info(pub(crate) u64);
+pub(crate) struct Info(u64);
 
 impl Info {
     pub(crate) const WHOLE: Self = Self(0);
-    const ISOLATED: u64 = 1 << 29;
-    pub(crate) const ABSENT: Self = Self(3 << 18);
+    pub(crate) const ABSENT: Self = Self::WHOLE.with(Field::STATE, State::Absent as u64);
 
-    /// Returns a split block without a free frame.
+    /// Returns a partial block without a free frame.
     pub(crate) const fn full(kind: Mobility) -> Self {
-        Self(1 << 18 | (kind as u64) << 16 | FRAMES as u64)
+        Self::WHOLE.with(Field::STATE, State::Partial as u64).with_kind(kind).with_free(0, 0)
     }
 
-    /// Returns the same block, split and without a free frame.
+    /// Returns the same block, partial and without a free frame.
     pub(crate) const fn partial(self) -> Self {
         Self::full(self.kind()).with_grain(self.grain())
     }
 
-    /// Returns the first block of an allocated block of `order`, or with 0 a later one.
-    pub(crate) const fn large(order: u8, kind: Mobility) -> Self {
-        Self((order as u64) << 24 | 2 << 18 | (kind as u64) << 16 | FRAMES as u64)
+    /// Returns the first block of an allocated block of `order`, or, with order 0, a later one.
+    pub(crate) const fn large(order: Order, kind: Mobility) -> Self {
+        let large = Self::full(kind).with(Field::STATE, State::Large as u64);
+        large.with(Field::ORDER, order.get() as u64)
+    }
+
+    const fn with(self, field: Field, value: u64) -> Self {
+        Self(self.0 & !field.mask() | value << field.0)
     }
 
     pub(crate) const fn state(self) -> State {
-        match self.0 >> 18 & 3 {
+        match Field::STATE.of(self.0) {
             0 => State::Whole,
             1 => State::Partial,
             2 => State::Large,
@@ -66,50 +94,50 @@ impl Info {
         }
     }
 
-    pub(crate) const fn order(self) -> u8 {
-        (self.0 >> 24 & 0x1f) as u8
+    pub(crate) fn order(self) -> Order {
+        let order = Field::ORDER.of(self.0) as u8;
+        Order::new(order).unwrap_or_else(|| impossible!("a block of order {}", order => Order::BASE))
     }
 
     pub(crate) const fn kind(self) -> Mobility {
-        Mobility::from_index((self.0 >> 16 & 3) as usize)
+        Mobility::from_index(Field::KIND.of(self.0) as usize)
     }
 
     pub(crate) const fn free(self) -> u32 {
-        FRAMES - (self.0 & 0x3ff) as u32
+        FRAMES - Field::USED.of(self.0) as u32
     }
 
     /// Returns the orders for which a partial block was opened: see [`bin`].
     pub(crate) const fn grain(self) -> usize {
-        (self.0 >> 20 & 3) as usize
+        Field::GRAIN.of(self.0) as usize
     }
 
     pub(crate) const fn with_grain(self, grain: usize) -> Self {
-        Self(self.0 & !(3 << 20) | (grain as u64 & 3) << 20)
+        self.with(Field::GRAIN, grain as u64 & 3)
     }
 
-    /// Returns the largest order of a free run in a split block, plus one; 0 where nothing is free.
+    /// Returns the largest order of a free run in a partial block, plus one; 0 where no frame is free.
     pub(crate) const fn rank(self) -> u32 {
-        (self.0 >> 12 & 0xf) as u32
+        Field::RANK.of(self.0) as u32
     }
 
     /// Tells whether no caller is given a frame of it: see `compact.rs`. It is in no bin then, and not in the tree.
     pub(crate) const fn is_isolated(self) -> bool {
-        self.0 & Self::ISOLATED != 0
+        Field::ISOLATED.of(self.0) != 0
     }
 
     pub(crate) const fn with_isolated(self, isolated: Isolated) -> Self {
-        match isolated {
-            Isolated::Yes => Self(self.0 | Self::ISOLATED),
-            Isolated::No => Self(self.0 & !Self::ISOLATED),
-        }
+        self.with(Field::ISOLATED, isolated as u64)
     }
 
     pub(crate) const fn with_kind(self, kind: Mobility) -> Self {
-        Self(self.0 & !(3 << 16) | (kind as u64) << 16)
+        self.with(Field::KIND, kind as u64)
     }
 
     pub(crate) const fn with_free(self, free: u32, rank: u32) -> Self {
-        Self(self.0 & !0xf3ff | (rank as u64) << 12 | (FRAMES - free) as u64)
+        // Both at once: each free and each refill of a block comes here.
+        let others = self.0 & !(Field::RANK.mask() | Field::USED.mask());
+        Self(others | (rank as u64) << Field::RANK.0 | (FRAMES - free) as u64)
     }
 }
 

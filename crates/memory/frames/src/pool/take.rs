@@ -135,7 +135,7 @@ impl PoolGuard<'_> {
     /// Marks whole blocks as one allocated block of `order`.
     pub(crate) fn claim_blocks(&mut self, block: usize, order: Order, kind: Mobility) {
         let count = 1 << (order.get() - Order::LARGE.get());
-        self.take_whole(block, count, |at| Info::large(if at == block { order.get() } else { 0 }, kind));
+        self.take_whole(block, count, |at| Info::large(if at == block { order } else { Order::BASE }, kind));
         self.sub_free(order.frames());
     }
 

@@ -13,7 +13,7 @@ fn each_state_says_what_it_was_made_of() {
     for kind in Mobility::ALL {
         let full = Info::full(kind);
         assert_eq!((full.state(), full.kind(), full.free(), full.rank()), (State::Partial, kind, 0, 0));
-        for order in Order::all().map(Order::get) {
+        for order in Order::all() {
             let large = Info::large(order, kind);
             assert_eq!((large.state(), large.kind(), large.order()), (State::Large, kind, order));
             assert_eq!((large.free(), large.grain(), large.is_isolated()), (0, 0, false));
@@ -41,7 +41,7 @@ fn each_field_of_a_block_is_set_alone_over_whatever_was_there() {
         })
     });
     let fields = |info: Info| {
-        assert_eq!((info.state(), info.order()), (State::Partial, 0));
+        assert_eq!((info.state(), info.order()), (State::Partial, Order::BASE));
         (info.kind(), info.grain(), info.free(), info.rank(), info.is_isolated())
     };
     for (start, (kind, grain, free, rank, isolated)) in starts {
