@@ -219,10 +219,7 @@ impl DrainBatch {
         for &(raw, bits) in &self.entries[..self.count] {
             let raw = Raw(raw);
             let known = last.as_ref().map(|held| held.pool).or(self.pool);
-            let Some(pool) = pool_from(zones, known, raw.pfn()) else {
-                impossible!("a frame of a magazine is in no pool");
-                continue;
-            };
+            let Some(pool) = pool_from(zones, known, raw.pfn()) else { continue };
             if last.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
                 // The one lock is let go before the next is taken: no CPU ever holds two.
                 drop(last.take());
