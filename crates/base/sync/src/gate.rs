@@ -7,7 +7,7 @@
 //!    handler that finds it set leaves the data alone and goes another way, which the caller provides. Compiler fences
 //!    suffice, because a CPU sees its own accesses in program order.
 //! 2. **Another CPU that wants the data back.** It never touches the data. It replaces the *cap*, which bounds what the
-//!    CPU may keep, by [`WANTED`], which is less than any count. So the CPU's next attempt to keep something fails
+//!    CPU may keep, by `WANTED`, which is less than any count. So the CPU's next attempt to keep something fails
 //!    without a further check on the common path, and the slow path, where the attempt goes, finds the request and
 //!    drains.
 //!

@@ -153,7 +153,7 @@ impl SlabRef {
     /// Returns the slab that a frame's private word names.
     ///
     /// # Safety
-    /// The word was made by [`Slab::to_private`], of a slab that lives.
+    /// The word was made by [`SlabRef::to_private`], of a slab that lives.
     pub(crate) unsafe fn from_private(word: u64) -> Option<Self> {
         NonNull::new(core::ptr::with_exposed_provenance_mut(word as usize)).map(Self)
     }
