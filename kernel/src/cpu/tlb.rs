@@ -42,7 +42,7 @@ pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats
 
 /// Flushes what was unmapped on every CPU that runs, and counts it.
 #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "the kernel maps nothing after boot"))]
-pub fn flush_unmapped(unmapped: UnmapOutcome, cause: FlushCause) -> Flushed<DetachedTables> {
+pub fn flush_unmapped(mut unmapped: UnmapOutcome, cause: FlushCause) -> Flushed<DetachedTables> {
     let guard = MACHINE.pin();
     let flushed = unmapped.tables.flush(&MACHINE, guard.pinned());
     COUNTERS.count(cause, flushed.stats());

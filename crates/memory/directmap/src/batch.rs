@@ -8,8 +8,6 @@
 //! translations of the large page that took its place. So the list of such tables runs through their records, not
 //! through the tables.
 
-use core::mem;
-
 use rhumb_machine::{CpuMask, Pinned, Tlb};
 use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed};
 
@@ -89,7 +87,7 @@ impl Batch {
     where
         M: Tlb + ?Sized,
     {
-        mem::take(self).0.flush(machine, pinned)
+        self.0.flush(machine, pinned)
     }
 
     /// Flushes on the CPUs of `targets` only.
@@ -102,7 +100,7 @@ impl Batch {
         M: Tlb + ?Sized,
     {
         // SAFETY: the caller's.
-        unsafe { mem::take(self).0.flush_on(machine, pinned, targets) }
+        unsafe { self.0.flush_on(machine, pinned, targets) }
     }
 
     /// Makes the ticket for a map that no CPU walks: one that is being built, or a simulated one.

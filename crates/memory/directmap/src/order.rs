@@ -100,6 +100,7 @@ impl Journal {
     }
 
     /// Returns where a hold of the order begins.
+    #[inline]
     fn start_of(&self, id: HoldId) -> Pfn {
         match self.hold(id) {
             Some(hold) => hold.frames.start(),

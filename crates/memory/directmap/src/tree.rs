@@ -80,6 +80,7 @@ impl<T: TableMemory> Tree<T> {
         self.pfn(VirtAddr::new(last)).plus(1)
     }
 
+    #[inline]
     const fn editor(&mut self) -> Editor<'_, T> {
         Editor::new(self.root, &mut self.memory, &mut self.pages)
     }

@@ -115,6 +115,7 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
     /// Gives every page of `range`, which shows memory from `phys` on, these attributes, or takes it out with `None`,
     /// as far as `budget` goes. Returns where it has stopped. Both ends of `range` are borders of pages, and the tables
     /// above allow what the attributes do.
+    #[inline]
     pub fn set(
         &mut self,
         range: VirtRange,

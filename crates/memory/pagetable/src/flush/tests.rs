@@ -214,7 +214,7 @@ fn unmapping_says_what_to_flush_and_tables_come_back_by_that() {
         mapper.unmap(range(mapping.virt.get(), bytes), EmptyTables::Detach).unwrap()
     };
     // A large page and a small one; three tables. `add_table` takes one page each, all at one place: merged.
-    let unmapped = unmap(&mut memory, &mut source, LARGE + PAGE, PageSize::Size2M);
+    let mut unmapped = unmap(&mut memory, &mut source, LARGE + PAGE, PageSize::Size2M);
     assert_eq!(unmapped.tables.waiting().len(), 3);
     let runs: BTreeSet<_> = match unmapped.tables.batch().scope() {
         FlushScope::Pages { runs } => {

@@ -9,6 +9,8 @@
 //!
 //! Why not a stamp that each release looks at: a stamp proves that *some* flush happened.
 
+use core::mem;
+
 use rhumb_machine::{CpuMask, Pinned, Tlb};
 
 use crate::flush::batch::FlushBatch;
@@ -66,15 +68,17 @@ impl<W> Unflushed<W> {
         &mut self.waiting
     }
 
-    /// Drops the batch on every CPU that may hold a translation ([`FlushBatch::flush`]).
+    /// Drops the batch on every CPU that may hold a translation ([`FlushBatch::flush`]), and empties it: all that
+    /// has waited is in the ticket.
     ///
     /// Cost: as that.
-    pub fn flush<M>(mut self, machine: &M, pinned: Pinned<'_>) -> Flushed<W>
+    pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> Flushed<W>
     where
         M: Tlb + ?Sized,
+        W: Default,
     {
         let stats = self.batch.flush(machine, pinned);
-        Flushed { stats, machine: Some(machine.identity()), waiting: self.waiting }
+        Flushed { stats, machine: Some(machine.identity()), waiting: mem::take(&mut self.waiting) }
     }
 
     /// Drops the batch on the CPUs of `targets` only.
@@ -82,12 +86,13 @@ impl<W> Unflushed<W> {
     /// # Safety
     /// No other CPU holds a translation, or an entry of a table, of what was changed, nor walks there on speculation.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn flush_on<M>(mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Flushed<W>
+    pub unsafe fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Flushed<W>
     where
         M: Tlb + ?Sized,
+        W: Default,
     {
         let stats = self.batch.flush_on(machine, pinned, targets);
-        Flushed { stats, machine: Some(machine.identity()), waiting: self.waiting }
+        Flushed { stats, machine: Some(machine.identity()), waiting: mem::take(&mut self.waiting) }
     }
 
     /// Makes the ticket without a flush: for a tree that no CPU walks.
