@@ -3,8 +3,8 @@
 //! All of it lies in one thread-local of plain cells, so that [`Machine::pin`] is two loads and two comparisons (and
 //! an increment in checked builds).
 //!
-//! What strikes, observes and traces on a thread lies on its stack, and its address here, so that one look at one
-//! thread-local finds all of it. Each address has a module of its own, which alone knows the type behind it.
+//! The handler, observer and tracer of a thread lie on its stack, and their addresses here, so that one look at one
+//! thread-local finds them all. Each address has a module of its own, which alone knows the type behind it.
 //!
 //! Why preemption is only a depth: the host may preempt the thread, but no other thread ever runs *as the same CPU*,
 //! and that is all that a [`Pinned`] token promises.
