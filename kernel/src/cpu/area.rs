@@ -41,7 +41,7 @@ impl Counter {
 
     /// Adds one. Only the owning CPU calls this.
     #[inline(always)]
-    pub fn count(&self) {
+    pub fn increment(&self) {
         self.add(1);
     }
 

@@ -61,12 +61,12 @@ unsafe impl Cpus for Here {
 
     #[inline(always)]
     fn has_sent(&self, pinned: Pinned<'_>) {
-        area::of_pinned(pinned).counters.calls_sent.count();
+        area::of_pinned(pinned).counters.calls_sent.increment();
     }
 
     #[inline(always)]
     fn has_served(&self, pinned: Pinned<'_>) {
-        area::of_pinned(pinned).counters.calls_served.count();
+        area::of_pinned(pinned).counters.calls_served.increment();
     }
 }
 

@@ -93,7 +93,7 @@ unsafe impl Machine for KernelMachine {
 // a CPU that starts until that CPU is listed (`cpu::flush_targets`).
 unsafe impl Tlb for KernelMachine {
     fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
-        area::of_pinned(pinned).counters.flushes.count();
+        area::of_pinned(pinned).counters.flushes.increment();
         tlb::flush_local(scope);
     }
 

@@ -60,7 +60,7 @@ pub fn flush_local(scope: FlushScope<'_>) {
             }
         }
         (sequence, _) => {
-            counters.flushes_all.count();
+            counters.flushes_all.increment();
             drop_by(sequence);
         }
     }
@@ -68,12 +68,12 @@ pub fn flush_local(scope: FlushScope<'_>) {
 
 /// Drops `scope` on each CPU of `targets` but this one, in one round, and returns when all have.
 pub fn flush_remote(pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
-    area::of_pinned(pinned).counters.flushes_remote.count();
+    area::of_pinned(pinned).counters.flushes_remote.increment();
     call::run_on(
         pinned,
         targets,
         &|| {
-            area::here().counters.flushes_received.count();
+            area::here().counters.flushes_received.increment();
             flush_local(scope);
         },
         || (),
@@ -104,7 +104,7 @@ pub fn leave_laziness() {
 #[cold]
 fn catch_up() {
     flush_all_local();
-    area::here().counters.flushes_lazy.count();
+    area::here().counters.flushes_lazy.increment();
 }
 
 /// Drops every translation of this CPU, global ones included.

@@ -8,6 +8,7 @@
 //! | [`inject`] | faults in tables, with objects, of accesses, for checks to find |
 //! | [`fault`] | CPU exceptions, to see their reports |
 //! | [`sample`] | movable frames with known contents, for compaction to move |
+//! | [`failure`] | why something did not pass |
 //! | [`nmi`] | non-maskable interrupts that a test announces |
 //! | [`owners`] | its owners of memory |
 //! | [`probe`] | whether a write or a fetch would fault |
@@ -20,6 +21,7 @@
 mod caches;
 mod chain;
 pub mod count;
+mod failure;
 mod fault;
 mod inject;
 mod nmi;

@@ -80,12 +80,12 @@ fn handle(frame: &mut TrapFrame, closed: &Closed) -> bool {
     }
     // Where a probed access was interrupted: a fault from here to the end is not that access's.
     let probed = here.probe_resume.swap(0, Relaxed);
-    here.counters.nmis.count();
+    here.counters.nmis.increment();
     if closed.found_open() {
-        nmis.found_open.count();
+        nmis.found_open.increment();
     }
     if pkrs::are_used() && pkrs::KEY.rights(Pkrs.value()) == Rights::ReadWrite {
-        nmis.left_open.count();
+        nmis.left_open.increment();
     }
     skip_halt(frame);
     here.probe_resume.store(probed, Relaxed);

@@ -78,7 +78,7 @@ impl TableMemory for DirectTables {
     }
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
-        area::here().counters.page_table_writes.count();
+        area::here().counters.page_table_writes.increment();
         match &mut self.0 {
             Way::InPlace(tables) => tables.write(table, index, entry),
             Way::Windows(tables) => tables.write(table, index, entry),

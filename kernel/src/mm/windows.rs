@@ -102,7 +102,7 @@ impl KernelTables {
 // by its fences and for the CPU by its memory model.
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
-        area::here().counters.page_table_writes.count();
+        area::here().counters.page_table_writes.increment();
         let write = |table: VirtAddr| {
             // SAFETY: `start` has found the table of every CPU that has slots, it stays where it is (I1), and only
             // `cpu` writes it (I8).

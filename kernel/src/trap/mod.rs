@@ -104,17 +104,17 @@ fn interrupt(vector: u8) {
     let _traced = irqsoff::handler();
     match vector {
         vector::TIMER => {
-            here.counters.timer_interrupts.count();
+            here.counters.timer_interrupts.increment();
             apic::end_of_interrupt();
         }
         vector::CALL => {
-            here.counters.call_interrupts.count();
+            here.counters.call_interrupts.increment();
             apic::end_of_interrupt();
             // SAFETY: an interrupt gate turned interrupts off, and they stay off until the stub returns.
             call::serve(unsafe { IrqOff::assume(here.id()) });
         }
         vector::CONSOLE => {
-            here.counters.device_interrupts.count();
+            here.counters.device_interrupts.increment();
             console::on_interrupt();
             apic::end_of_interrupt();
         }
@@ -122,9 +122,9 @@ fn interrupt(vector: u8) {
             log::warn!("local APIC error {:#x}", apic::take_errors());
             apic::end_of_interrupt();
         }
-        vector::SPURIOUS => here.counters.spurious_interrupts.count(),
+        vector::SPURIOUS => here.counters.spurious_interrupts.increment(),
         _ => {
-            here.counters.spurious_interrupts.count();
+            here.counters.spurious_interrupts.increment();
             log::warn!("interrupt on vector {vector:#x}, which has no handler");
             apic::end_of_interrupt();
         }

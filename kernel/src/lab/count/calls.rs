@@ -14,7 +14,7 @@ use crate::cpu::area;
 use crate::cpu::call;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
-use crate::lab::selftest::{Wrong, ensure};
+use crate::lab::failure::{Failure, ensure};
 
 pub const REGIONS: &[Region] = &[
     Region::of::<Round<1>>(),
@@ -43,7 +43,7 @@ impl<const CPUS: usize> Operation for Round<CPUS> {
     const NAME: &'static str = ROUNDS[CPUS - 1];
     const SUMMARY: &'static str = "call an empty function on the first so many CPUs and wait for all";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let online = cpu::online().len();
         ensure!(online >= CPUS, "{CPUS} CPUs are needed, {online} run");
         Ok(Self { guard: MACHINE.pin(), targets: CpuMask::first(CPUS) })
@@ -68,7 +68,7 @@ impl Operation for ToSelf {
     const SUMMARY: &'static str = "send this CPU an interrupt with nothing to do, until it was handled";
     const INTERRUPTS: Interrupts = Interrupts::On;
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { _guard: MACHINE.pin(), here: area::here() })
     }
 

@@ -12,8 +12,8 @@ use rhumb_mark::RegionId;
 use super::{Operation, Region, number};
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
-use crate::lab::selftest::{Wrong, ensure};
 use crate::mm::direct_map::{Changed, HeldFrames, alter, change, restore};
 use crate::mm::frames::frames;
 use crate::mm::table_supply;
@@ -137,14 +137,14 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
     const NAME: &'static str = E::NAMES[H::INDEX];
     const SUMMARY: &'static str = E::SUMMARIES[H::INDEX];
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let block = allocate()?;
         let first = if E::FRAMES == 1 { 200 } else { 0 };
         let range = PfnRange::of_length(block.pfn().plus(first), E::FRAMES).unwrap_or_default();
         let breaker = match E::BREAKER.and_then(|page| PfnRange::of_length(block.pfn().plus(page), 1)) {
             Some(page) => {
                 let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "keeps the block broken");
-                Some(changed.map_err(|refused| Wrong::because(refused.error))?)
+                Some(changed.map_err(|refused| Failure::because(refused.error))?)
             }
             None => None,
         };
@@ -176,7 +176,7 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         let failures = self.failures;
         let _ = self.breaker.map(restore);
         free(self.block);
@@ -185,10 +185,10 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
     }
 }
 
-fn allocate() -> Result<Frame, Wrong> {
-    let frames = frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+fn allocate() -> Result<Frame, Failure> {
+    let frames = frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     let guard = MACHINE.pin();
-    frames.alloc(guard.pinned(), Request::LARGE.owner(owners::COUNT.in_frames())).map_err(Wrong::because)
+    frames.alloc(guard.pinned(), Request::LARGE.owner(owners::COUNT.in_frames())).map_err(Failure::because)
 }
 
 fn free(block: Frame) {
@@ -225,11 +225,11 @@ impl<H: Half, const ID: u16> Operation for Code<H, ID> {
         "make it not executable any more (set_memory_nx)",
     ][H::INDEX];
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let block = allocate()?;
         let page = PfnRange::of_length(block.pfn().plus(200), 1).unwrap_or_default();
         let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "measured");
-        let changed = changed.map_err(|refused| Wrong::because(refused.error))?;
+        let changed = changed.map_err(|refused| Failure::because(refused.error))?;
         Ok(Self { block, changed, failures: 0, _half: core::marker::PhantomData })
     }
 
@@ -250,7 +250,7 @@ impl<H: Half, const ID: u16> Operation for Code<H, ID> {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         let _ = restore(self.changed);
         free(self.block);
         ensure!(self.failures == 0, "{} changes were refused", self.failures);

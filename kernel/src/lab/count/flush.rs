@@ -7,7 +7,7 @@ use rhumb_pagetable::{FlushBatch, FlushCause};
 use super::{Operation, Region, number};
 use crate::cpu::tlb;
 use crate::facts::Boot;
-use crate::lab::selftest::Wrong;
+use crate::lab::failure::Failure;
 use crate::layout;
 
 pub const REGIONS: &[Region] = &[Region::of::<Page>(), Region::of::<Everything>(), Region::of::<Table>()];
@@ -24,7 +24,7 @@ impl Operation for Page {
     const NAME: &'static str = "flush/page";
     const SUMMARY: &'static str = "flush one page everywhere; CPUs that idle flush later";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
 
@@ -43,7 +43,7 @@ impl Operation for Everything {
     const NAME: &'static str = "flush/all";
     const SUMMARY: &'static str = "flush every translation everywhere; CPUs that idle flush later";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
 
@@ -62,7 +62,7 @@ impl Operation for Table {
     const NAME: &'static str = "flush/table";
     const SUMMARY: &'static str = "flush one entry that referred to a table; CPUs that idle are interrupted";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
 

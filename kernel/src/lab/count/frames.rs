@@ -8,14 +8,14 @@ use super::refusals::Refusals;
 use super::{Operation, Region, number};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
-use crate::lab::selftest::Wrong;
+use crate::lab::failure::Failure;
 use crate::mm;
 
 pub const REGIONS: &[Region] =
     &[Region::of::<Pair<0>>(), Region::of::<Pair<9>>(), Region::of::<Refill>(), Region::of::<Drain>()];
 
-fn allocator() -> Result<&'static Frames<KernelMachine>, Wrong> {
-    mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))
+fn allocator() -> Result<&'static Frames<KernelMachine>, Failure> {
+    mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))
 }
 
 /// One block taken and given back, as a caller does that is pinned already.
@@ -31,8 +31,8 @@ impl<const ORDER: u8> Operation for Pair<ORDER> {
     const NAME: &'static str = if ORDER == 0 { "frames/pair/4k" } else { "frames/pair/2m" };
     const SUMMARY: &'static str = "allocate and free one block, from this CPU's magazine";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        let order = Order::new(ORDER).ok_or_else(|| Wrong::because("there is no such order"))?;
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
+        let order = Order::new(ORDER).ok_or_else(|| Failure::because("there is no such order"))?;
         Ok(Self { frames: allocator()?, guard: MACHINE.pin(), order, refusals: Refusals::NONE })
     }
 
@@ -43,7 +43,7 @@ impl<const ORDER: u8> Operation for Pair<ORDER> {
         self.refusals.give_back(taken, |frame| self.frames.free(pinned, frame));
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         self.refusals.must_be_none()
     }
 }
@@ -61,7 +61,7 @@ impl Operation for Refill {
     const NAME: &'static str = "frames/refill";
     const SUMMARY: &'static str = "allocate one frame with this CPU's magazine empty";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { frames: allocator()?, guard: MACHINE.pin(), taken: None, refusals: Refusals::NONE })
     }
 
@@ -81,7 +81,7 @@ impl Operation for Refill {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         self.refusals.must_be_none()
     }
 }
@@ -97,7 +97,7 @@ impl Operation for Drain {
     const NAME: &'static str = "frames/drain";
     const SUMMARY: &'static str = "give back what a refill took";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { frames: allocator()?, guard: MACHINE.pin() })
     }
 

@@ -6,7 +6,7 @@ use rhumb_mark::RegionId;
 
 use super::{Operation, Region, number};
 use crate::facts::Boot;
-use crate::lab::selftest::Wrong;
+use crate::lab::failure::Failure;
 
 pub const REGIONS: &[Region] =
     &[Region::of::<Empty>(), Region::of::<Hundred>(), Region::of::<HundredAndOne>(), Region::of::<Strings>()];
@@ -18,7 +18,7 @@ impl Operation for Empty {
     const NAME: &'static str = "empty";
     const SUMMARY: &'static str = "nothing: 0 instructions";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
 
@@ -33,7 +33,7 @@ impl Operation for Hundred {
     const NAME: &'static str = "known/100";
     const SUMMARY: &'static str = "100 instructions";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
 
@@ -51,7 +51,7 @@ impl Operation for HundredAndOne {
     const NAME: &'static str = "known/101";
     const SUMMARY: &'static str = "101 instructions: one more must be seen";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
 
@@ -74,7 +74,7 @@ impl Operation for Strings {
     const NAME: &'static str = "known/string";
     const SUMMARY: &'static str = "4 instructions and 64 iterations: 64 loads and 64 stores in 2 lines";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { from: [7; 64], to: [0; 64] })
     }
 
@@ -97,7 +97,7 @@ impl Operation for Strings {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
-        if self.from == self.to { Ok(()) } else { Err(Wrong::because("the string was not copied")) }
+    fn finish(self) -> Result<(), Failure> {
+        if self.from == self.to { Ok(()) } else { Err(Failure::because("the string was not copied")) }
     }
 }

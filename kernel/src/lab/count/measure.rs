@@ -14,7 +14,7 @@ use super::{Interrupts, Operation, Others, busy};
 use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
-use crate::lab::selftest::Wrong;
+use crate::lab::failure::Failure;
 use crate::platform::console;
 
 /// Runs that fill caches, the emulator's included, before the first that counts.
@@ -83,7 +83,7 @@ impl Sub for Noise {
 }
 
 /// Prepares, warms up, measures, and clears up.
-pub fn measure<O: Operation>(boot: &'static Boot, others: Others) -> Result<Measured, Wrong> {
+pub fn measure<O: Operation>(boot: &'static Boot, others: Others) -> Result<Measured, Failure> {
     let mut operation = O::prepare(boot)?;
     let mut measured = Measured { runs: RUNS, least_ticks: u64::MAX, ticks: 0, noise: Noise::default() };
     let mut all_runs = || console::without_interrupts(|| run_all(&mut operation, &mut measured));

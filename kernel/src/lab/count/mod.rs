@@ -41,9 +41,9 @@ use rhumb_mark::RegionId;
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
 
 use super::count::measure::{Measured, measure};
-use super::selftest::Wrong;
 use crate::debug::Kernel;
 use crate::facts::Boot;
+use crate::lab::failure::Failure;
 
 /// Whether an operation is measured with interrupts on. The console's stay off in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +72,7 @@ pub trait Operation: Sized {
     const INTERRUPTS: Interrupts = Interrupts::Off;
 
     /// Takes all that the operation needs; an error says why it cannot be measured on this machine.
-    fn prepare(boot: &'static Boot) -> Result<Self, Wrong>;
+    fn prepare(boot: &'static Boot) -> Result<Self, Failure>;
 
     /// Ahead of each run, not measured.
     fn before(&mut self) {}
@@ -84,7 +84,7 @@ pub trait Operation: Sized {
     fn after(&mut self) {}
 
     /// Leaves the kernel as it was; an error says that the runs did not do what they must.
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -94,7 +94,7 @@ pub struct Region {
     id: RegionId,
     name: &'static str,
     summary: &'static str,
-    measure: fn(&'static Boot, Others) -> Result<Measured, Wrong>,
+    measure: fn(&'static Boot, Others) -> Result<Measured, Failure>,
 }
 
 impl Region {

@@ -18,7 +18,7 @@ use crate::cpu::call;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
 use crate::lab::caches;
-use crate::lab::selftest::Wrong;
+use crate::lab::failure::Failure;
 use crate::mm;
 
 pub const REGIONS: &[Region] = &[
@@ -33,8 +33,8 @@ pub const REGIONS: &[Region] = &[
 /// The size of the pairs' objects: 64 bytes.
 const LAYOUT: Layout = Layout::new::<[u64; 8]>();
 
-fn slabs() -> Result<&'static Slabs<KernelMachine>, Wrong> {
-    mm::objects::slabs().ok_or_else(|| Wrong::because("there are no object caches"))
+fn slabs() -> Result<&'static Slabs<KernelMachine>, Failure> {
+    mm::objects::slabs().ok_or_else(|| Failure::because("there are no object caches"))
 }
 
 /// One object taken and given back by a cache's handle, as a caller does that is pinned already.
@@ -49,11 +49,11 @@ impl Operation for Pair {
     const NAME: &'static str = "objects/pair/handle";
     const SUMMARY: &'static str = "allocate and free one object of a cache, from this CPU's magazine";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let guard = MACHINE.pin();
         let cache = RawCache::new(slabs()?, guard.pinned(), &CacheSpec::new("count", LAYOUT.size()));
         Ok(Self {
-            cache: cache.map_err(|_| Wrong::because("there is no room for a cache"))?,
+            cache: cache.map_err(|_| Failure::because("there is no room for a cache"))?,
             guard,
             refusals: Refusals::NONE,
         })
@@ -67,9 +67,9 @@ impl Operation for Pair {
         self.refusals.give_back(taken, |object| unsafe { self.cache.free(pinned, object) });
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         self.refusals.must_be_none()?;
-        caches::give_up(self.cache).map_err(|(_, error)| Wrong::because(error))
+        caches::give_up(self.cache).map_err(|(_, error)| Failure::because(error))
     }
 }
 
@@ -85,7 +85,7 @@ impl Operation for BySize {
     const NAME: &'static str = "objects/pair/size";
     const SUMMARY: &'static str = "allocate and free one object by its size, from this CPU's magazine";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), refusals: Refusals::NONE })
     }
 
@@ -97,7 +97,7 @@ impl Operation for BySize {
         self.refusals.give_back(taken, |object| unsafe { self.slabs.free(pinned, object, layout) });
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         self.refusals.must_be_none()
     }
 }
@@ -112,7 +112,7 @@ impl Operation for Global {
     const NAME: &'static str = "objects/pair/global";
     const SUMMARY: &'static str = "allocate and free one object through the global allocator";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { refusals: Refusals::NONE })
     }
 
@@ -128,7 +128,7 @@ impl Operation for Global {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         self.refusals.must_be_none()
     }
 }
@@ -146,7 +146,7 @@ impl Operation for Refill {
     const NAME: &'static str = "objects/refill";
     const SUMMARY: &'static str = "allocate one object of 64 bytes with this CPU's magazines empty";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), taken: None, refusals: Refusals::NONE })
     }
 
@@ -167,7 +167,7 @@ impl Operation for Refill {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         self.refusals.must_be_none()
     }
 }
@@ -183,7 +183,7 @@ impl Operation for Drain {
     const NAME: &'static str = "objects/drain";
     const SUMMARY: &'static str = "give back what a refill took";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { slabs: slabs()?, guard: MACHINE.pin() })
     }
 
@@ -219,11 +219,11 @@ impl Operation for Remote {
     const NAME: &'static str = "objects/remote/64";
     const SUMMARY: &'static str = "free 64 objects of 64 bytes that another CPU allocated";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let guard = MACHINE.pin();
         let here = guard.pinned().cpu();
         let other = cpu::online().iter().find(|&cpu| cpu != here).map(CpuMask::only);
-        let other = other.ok_or_else(|| Wrong::because("2 CPUs are needed"))?;
+        let other = other.ok_or_else(|| Failure::because("2 CPUs are needed"))?;
         let objects = [const { AtomicPtr::new(null_mut()) }; BATCH];
         Ok(Self { slabs: slabs()?, guard, other, objects, refusals: Refusals::NONE })
     }
@@ -251,7 +251,7 @@ impl Operation for Remote {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         self.refusals.must_be_none()
     }
 }

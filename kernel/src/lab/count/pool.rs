@@ -8,8 +8,8 @@ use rhumb_unmapped::UnmappedPool;
 use super::refusals::Refusals;
 use super::{Operation, Region, number, window};
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
-use crate::lab::selftest::{Wrong, ensure};
 use crate::mm::unmapped;
 use crate::mm::unmapped::{KernelHome, give, take};
 
@@ -63,8 +63,8 @@ impl Toggle {
     }
 }
 
-fn the_pool() -> Result<&'static UnmappedPool<KernelHome>, Wrong> {
-    unmapped::pool().ok_or_else(|| Wrong::because("there is no pool"))
+fn the_pool() -> Result<&'static UnmappedPool<KernelHome>, Failure> {
+    unmapped::pool().ok_or_else(|| Failure::because("there is no pool"))
 }
 
 /// A frame of a block of which another is out all the time.
@@ -82,8 +82,8 @@ impl<H: Half> Operation for Within<H> {
         "give a 4-KiB frame back, which zeroes it through a window; its block stays",
     ][H::INDEX];
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        let other = take(owners::COUNT, Order::BASE).map_err(Wrong::because)?;
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
+        let other = take(owners::COUNT, Order::BASE).map_err(Failure::because)?;
         Ok(Self {
             toggle: Toggle { frame: None, refusals: Refusals::NONE },
             other,
@@ -110,8 +110,8 @@ impl<H: Half> Operation for Within<H> {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
-        give(self.other).map_err(|refused| Wrong::because(refused.error))?;
+    fn finish(self) -> Result<(), Failure> {
+        give(self.other).map_err(|refused| Failure::because(refused.error))?;
         unmapped::shrink();
         self.toggle.refusals.must_be_none()
     }
@@ -134,7 +134,7 @@ impl<H: Half> Operation for Across<H> {
         "give the last 4-KiB frame of a block back where no spare block is kept: it returns to the direct map",
     ][H::INDEX];
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let pool = the_pool()?;
         unmapped::shrink();
         let kept = pool.keep_blocks(0);
@@ -167,7 +167,7 @@ impl<H: Half> Operation for Across<H> {
         }
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         let pool = the_pool()?;
         pool.keep_blocks(self.kept);
         let blocks = pool.counters().blocks_taken - self.blocks_before;

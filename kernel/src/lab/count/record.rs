@@ -4,7 +4,7 @@ use rhumb_mark::RegionId;
 
 use super::{Operation, Region, number};
 use crate::facts::Boot;
-use crate::lab::selftest::Wrong;
+use crate::lab::failure::Failure;
 
 pub const REGIONS: &[Region] = &[Region::of::<Record>()];
 
@@ -18,7 +18,7 @@ impl Operation for Record {
     const NAME: &'static str = "log/record";
     const SUMMARY: &'static str = "log a line with a number in it, kept for dmesg and not shown";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { number: 12_345 })
     }
 

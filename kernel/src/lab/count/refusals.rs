@@ -3,7 +3,7 @@
 
 use core::hint::black_box;
 
-use crate::lab::selftest::{Wrong, ensure};
+use crate::lab::failure::{Failure, ensure};
 
 /// Requests of an operation that were refused, or did something else than they must.
 pub struct Refusals(u32);
@@ -34,7 +34,7 @@ impl Refusals {
     }
 
     /// The last thing of an operation: an error says how many there were.
-    pub fn must_be_none(self) -> Result<(), Wrong> {
+    pub fn must_be_none(self) -> Result<(), Failure> {
         ensure!(self.0 == 0, "{} requests were refused, or did something else than they must", self.0);
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::{Operation, Region, number};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::tlb;
 use crate::facts::Boot;
-use crate::lab::selftest::{Wrong, ensure};
+use crate::lab::failure::{Failure, ensure};
 use crate::layout;
 use crate::layout::image;
 use crate::mm;
@@ -32,7 +32,7 @@ impl Operation for Walk {
     const NAME: &'static str = "tables/walk";
     const SUMMARY: &'static str = "walk the tables for one address of the direct map";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let wanted = image::physical(image::text()).start();
         Ok(Self { address: MACHINE.direct(wanted), wanted, failures: 0 })
     }
@@ -43,7 +43,7 @@ impl Operation for Walk {
         self.failures += u32::from(walk.phys() != Some(self.wanted));
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         ensure!(self.failures == 0, "{} walks ended elsewhere", self.failures);
         Ok(())
     }
@@ -88,10 +88,10 @@ impl Operation for Pair {
     const NAME: &'static str = "tables/pair/4k";
     const SUMMARY: &'static str = "map one page, unmap it, flush it everywhere; its tables exist";
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
+        let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
         let guard = MACHINE.pin();
-        let frame = frames.alloc(guard.pinned(), Request::FRAME).map_err(Wrong::because)?;
+        let frame = frames.alloc(guard.pinned(), Request::FRAME).map_err(Failure::because)?;
         let bytes = PageSize::Size4K.bytes();
         let mapping = Mapping {
             virt: layout::SCRATCH,
@@ -108,7 +108,7 @@ impl Operation for Pair {
         self.pair(EmptyTables::Keep);
     }
 
-    fn finish(mut self) -> Result<(), Wrong> {
+    fn finish(mut self) -> Result<(), Failure> {
         // Once more, now without leaving tables.
         self.pair(EmptyTables::Detach);
         self.frames.free(self.guard.pinned(), self.frame);

@@ -10,8 +10,8 @@ use super::refusals::Refusals;
 use super::{Operation, Region, number};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
+use crate::lab::failure::Failure;
 use crate::lab::owners;
-use crate::lab::selftest::Wrong;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{give, take};
 use crate::mm::windows::{KernelWindows, windows};
@@ -24,18 +24,18 @@ pub const REGIONS: &[Region] = &[
     Region::of::<Through<Zero>>(),
 ];
 
-fn the_windows() -> Result<&'static KernelWindows, Wrong> {
-    windows().ok_or_else(|| Wrong::because("there are no windows"))
+fn the_windows() -> Result<&'static KernelWindows, Failure> {
+    windows().ok_or_else(|| Failure::because("there are no windows"))
 }
 
 /// Opens windows onto `frame` until this CPU has flushed and begun anew: then the next is the second of its slots.
-pub fn wrap(frame: &mut Frame<Unmapped>) -> Result<(), Wrong> {
+pub fn wrap(frame: &mut Frame<Unmapped>) -> Result<(), Failure> {
     // On one CPU: each has slots of its own.
     let _guard = MACHINE.pin();
     let windows = the_windows()?;
     let before = windows.counters().wraps;
     while windows.counters().wraps == before {
-        windows.with_page(frame, 0, |_| ()).map_err(Wrong::because)?;
+        windows.with_page(frame, 0, |_| ()).map_err(Failure::because)?;
     }
     Ok(())
 }
@@ -147,8 +147,8 @@ impl<A: Act> Operation for Through<A> {
     const NAME: &'static str = A::NAME;
     const SUMMARY: &'static str = A::SUMMARY;
 
-    fn prepare(_: &'static Boot) -> Result<Self, Wrong> {
-        let frame = take(owners::COUNT, Order::BASE).map_err(Wrong::because)?;
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
+        let frame = take(owners::COUNT, Order::BASE).map_err(Failure::because)?;
         let windows = the_windows()?;
         let setting =
             Setting { guard: MACHINE.pin(), windows, frame, page: [0x5a; 4096], refusals: Refusals::NONE };
@@ -171,10 +171,10 @@ impl<A: Act> Operation for Through<A> {
         self.setting.refusals.add(u32::from(wraps != u64::from(A::ID == Wrap::ID)));
     }
 
-    fn finish(self) -> Result<(), Wrong> {
+    fn finish(self) -> Result<(), Failure> {
         let Setting { guard, frame, refusals, .. } = self.setting;
         drop(guard);
-        give(frame).map_err(|refused| Wrong::because(refused.error))?;
+        give(frame).map_err(|refused| Failure::because(refused.error))?;
         unmapped::shrink();
         refusals.must_be_none()
     }

@@ -7,12 +7,13 @@ use core::sync::atomic::{
 
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine, Pinned};
 
-use super::{Test, Wrong, ensure};
+use super::Test;
 use crate::cpu;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::{area, clock};
 use crate::cpu::{call, work};
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 
 pub const TESTS: &[Test] = &[
     Test { name: "calls::one", run: one },
@@ -43,7 +44,7 @@ fn others() -> CpuMask {
     cpu::online().without(area::here().id())
 }
 
-fn one(_: &'static Boot) -> Result<(), Wrong> {
+fn one(_: &'static Boot) -> Result<(), Failure> {
     for cpu in others().iter() {
         let (ran, times) = call_and_note(&CpuMask::only(cpu));
         ensure!(ran == CpuMask::only(cpu) && times == 1, "a call to CPU {cpu} ran on {ran:?}, {times} times");
@@ -51,7 +52,7 @@ fn one(_: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn all(_: &'static Boot) -> Result<(), Wrong> {
+fn all(_: &'static Boot) -> Result<(), Failure> {
     for _ in 0..100 {
         let (ran, times) = call_and_note(&cpu::online());
         ensure!(
@@ -65,7 +66,7 @@ fn all(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// A function that is served calls the CPU that called, and every other one.
-fn within_a_call(_: &'static Boot) -> Result<(), Wrong> {
+fn within_a_call(_: &'static Boot) -> Result<(), Failure> {
     let runs = AtomicU32::new(0);
     let outer = || {
         let guard = MACHINE.pin();
@@ -88,7 +89,7 @@ static STORM_RUNS: AtomicU32 = AtomicU32::new(0);
 static STORM_ARRIVED: AtomicU32 = AtomicU32::new(0);
 
 /// Every CPU calls every other at once, with interrupts off: a CPU that waits must serve.
-fn storm(_: &'static Boot) -> Result<(), Wrong> {
+fn storm(_: &'static Boot) -> Result<(), Failure> {
     fn rounds() {
         let guard = MACHINE.irq_off();
         let pinned: Pinned<'_> = guard.irq_off().pinned();

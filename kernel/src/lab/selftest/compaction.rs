@@ -9,9 +9,10 @@ use rhumb_unmapped::PoolError;
 
 use super::exhaustion::{Reserves, free_all, take_all};
 use super::frames::{allocator, drain_all};
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
 use crate::lab::sample;
 use crate::mm::direct_map;
@@ -32,7 +33,7 @@ const ONE_IN: u64 = 32;
 
 /// Runs `test` with no whole block anywhere: eight hold movable frames of known contents, in some there are a few
 /// others, and the rest is in use. Afterwards all memory is free that was free before.
-fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> Result<(), Wrong> {
+fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Failure>) -> Result<(), Failure> {
     let frames = allocator()?;
     // Of the highest zone: lower ones are guarded from the requests that follow.
     let highest = frames.zones().filter(|zone| zone.zone <= Zone::Normal).max_by_key(|zone| zone.zone);
@@ -74,10 +75,10 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
         let whole: u64 = mapped.map(|zone| zone.free_by_order[9..].iter().sum::<u64>()).sum();
         ensure!(whole == 0, "{whole} blocks are whole");
         test(frames)?;
-        sample::check_all().map(|_| ()).map_err(Wrong::because)
+        sample::check_all().map(|_| ()).map_err(Failure::because)
     })();
     let guard = MACHINE.pin();
-    let freed = sample::free_all(frames, guard.pinned()).map_err(Wrong::because);
+    let freed = sample::free_all(frames, guard.pinned()).map_err(Failure::because);
     let unknown = free_all(rest, frames, guard.pinned());
     drop((reserves, guard));
     drain_all(frames);
@@ -85,12 +86,12 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Wrong>) -> 
     freed?;
     let after = frames.free_frames();
     ensure!(unknown == 0 && after == before, "{before} frames were free before, {after} are after");
-    frames.validate().map_err(Wrong::because)
+    frames.validate().map_err(Failure::because)
 }
 
 /// Records of the direct map, once fetched, stay its own: those that the tests take are fetched before frames are
 /// counted.
-fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wrong> {
+fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Failure> {
     let frame = {
         let guard = MACHINE.pin();
         frames.alloc(guard.pinned(), Request::FRAME.bind(node)).map_err(memory::short)?
@@ -98,7 +99,7 @@ fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wro
     let changed = change(frame, Change::ReadOnly, owners::SELF_TEST, "records for a test");
     let (frame, outcome) = match changed {
         Ok(changed) => (restore(changed), Ok(())),
-        Err(refused) => (refused.frames, Err(Wrong::because(refused.error))),
+        Err(refused) => (refused.frames, Err(Failure::because(refused.error))),
     };
     let guard = MACHINE.pin();
     frames.free(guard.pinned(), frame);
@@ -106,20 +107,20 @@ fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Wro
 }
 
 /// One frame out of the map: a block becomes whole for it, goes out as one, and comes back.
-fn a_pool_block(_: &'static Boot) -> Result<(), Wrong> {
+fn a_pool_block(_: &'static Boot) -> Result<(), Failure> {
     scattered(|_| {
         let before = movable::counters();
-        let frame: Frame<Unmapped> = take(owners::SELF_TEST, Order::BASE).map_err(Wrong::because)?;
+        let frame: Frame<Unmapped> = take(owners::SELF_TEST, Order::BASE).map_err(Failure::because)?;
         let (pfn, after) = (frame.pfn(), movable::counters());
         let (holder, intact) = (direct_map::with(|map| map.why(pfn)), sample::check_all());
-        give(frame).map_err(|refused| Wrong::because(refused.error))?;
+        give(frame).map_err(|refused| Failure::because(refused.error))?;
         unmapped::shrink();
-        intact.map_err(Wrong::because)?;
+        intact.map_err(Failure::because)?;
         let moved = after.pgmigrate_success - before.pgmigrate_success;
         ensure!((1..=480).contains(&moved), "{moved} frames were moved for one block");
         ensure!(after.compact_success > before.compact_success, "no compaction was successful: {after:?}");
-        let held = holder.map_err(Wrong::because)?.held;
-        let held = held.ok_or_else(|| Wrong::because("no owner holds the frame"))?;
+        let held = holder.map_err(Failure::because)?.held;
+        let held = held.ok_or_else(|| Failure::because("no owner holds the frame"))?;
         let is_block = held.frames.frames() == PageSize::Size2M.bytes() / 4096;
         ensure!(is_block && held.owner == OwnerName::of("unmapped pool"), "the frame is held as {held}");
         Ok(())
@@ -127,13 +128,13 @@ fn a_pool_block(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// The same for an ordinary request, which no pool helps.
-fn a_large_block(_: &'static Boot) -> Result<(), Wrong> {
+fn a_large_block(_: &'static Boot) -> Result<(), Failure> {
     scattered(|frames| {
         for order in [9, 8, 9].into_iter().filter_map(Order::new) {
             let guard = MACHINE.pin();
             let block = ask_patiently(frames, guard.pinned(), order)?;
             frames.free(guard.pinned(), block);
-            let tally = sample::check_all().map_err(Wrong::because)?;
+            let tally = sample::check_all().map_err(Failure::because)?;
             ensure!(tally.frames > 0, "the scattered frames are gone");
         }
         Ok(())
@@ -142,7 +143,7 @@ fn a_large_block(_: &'static Boot) -> Result<(), Wrong> {
 
 /// Asks for a block until there is one. A request must get one as soon as a compaction is made for it, unless another
 /// CPU was giving back frames just then; requests that come after compactions for nothing are turned away without one.
-fn ask_patiently(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order) -> Result<Frame, Wrong> {
+fn ask_patiently(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order) -> Result<Frame, Failure> {
     const MOST_FAILURES: u64 = 4;
     let failed = || movable::counters().compact_fail;
     let before = failed();
@@ -156,14 +157,14 @@ fn ask_patiently(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Orde
             movable::counters()
         );
     }
-    Err(Wrong::because(format_args!(
+    Err(Failure::because(format_args!(
         "no block of order {order}, and no compaction: {:?}",
         movable::counters()
     )))
 }
 
 /// Frames that stay where they are, and interrupts off: a typed error. With neither the same request is served.
-fn what_cannot_be_moved(_: &'static Boot) -> Result<(), Wrong> {
+fn what_cannot_be_moved(_: &'static Boot) -> Result<(), Failure> {
     const EXHAUSTED: PoolError = PoolError::NoBlock(AllocError::Exhausted(Order::LARGE));
     scattered(|frames| {
         let (before, counted) = (frames.free_frames(), movable::counters());

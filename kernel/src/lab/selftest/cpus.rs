@@ -3,18 +3,19 @@
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::{Test, Wrong, ensure};
+use super::Test;
 use crate::arch::apic;
 use crate::arch::control::Controls;
 use crate::cpu::work;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 
 pub const TESTS: &[Test] = &[
     Test { name: "cpus::controls_are_the_same", run: controls_are_the_same },
     Test { name: "cpus::errors_are_told", run: errors_are_told },
 ];
 
-fn controls_are_the_same(_: &'static Boot) -> Result<(), Wrong> {
+fn controls_are_the_same(_: &'static Boot) -> Result<(), Failure> {
     let (mine, others) = (Controls::read(), AtomicU32::new(0));
     work::on_every_cpu(&|| {
         if Controls::read() != mine {
@@ -26,7 +27,7 @@ fn controls_are_the_same(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// An APIC that is set up in the wrong order keeps this entry masked.
-fn errors_are_told(_: &'static Boot) -> Result<(), Wrong> {
+fn errors_are_told(_: &'static Boot) -> Result<(), Failure> {
     let masked = AtomicU32::new(0);
     work::on_every_cpu(&|| {
         if !apic::tells_errors() {

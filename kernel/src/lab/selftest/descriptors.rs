@@ -6,10 +6,11 @@ use rhumb_machine::{Machine, Order, PageSize, PhysRange};
 use rhumb_pagetable::{Join, Leaves, PageCounts, Permissions, Spans};
 
 use super::frames::allocator;
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::boot::descriptors::ARRAY;
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
 use crate::layout;
 use crate::mm::tables;
@@ -22,7 +23,7 @@ pub const TESTS: &[Test] = &[
 
 /// Every page that RAM needs is mapped, in frames that boot reserved for it, writable and never executable; and no
 /// other.
-fn stand_for_ram_alone(boot: &'static Boot) -> Result<(), Wrong> {
+fn stand_for_ram_alone(boot: &'static Boot) -> Result<(), Failure> {
     let map = boot.memory.lock().clone();
     let mut needed = 0;
     for run in ARRAY.runs(map.ram().flat_map(|ram| boot.topology.pieces(ram))) {
@@ -57,7 +58,7 @@ fn stand_for_ram_alone(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Boot's account of pages on other nodes is true.
-fn are_of_their_node(boot: &'static Boot) -> Result<(), Wrong> {
+fn are_of_their_node(boot: &'static Boot) -> Result<(), Failure> {
     if boot.descriptors.far_bytes > 0 {
         // Said in the log; a node too full for its own descriptors is no fault.
         return Ok(());
@@ -77,7 +78,7 @@ fn are_of_their_node(boot: &'static Boot) -> Result<(), Wrong> {
 
 /// A block's frames have no descriptor or a clean one until it is written; the written words stay until it is
 /// freed.
-fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
+fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     let guard = MACHINE.pin();
     let order = Order::new(3).unwrap_or_default();
@@ -97,7 +98,7 @@ fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Wrong> {
         _ => None,
     };
     frames.free(guard.pinned(), frame);
-    let Some(known) = known else { return Err(Wrong::because("no descriptor, or not a clean one")) };
+    let Some(known) = known else { return Err(Failure::because("no descriptor, or not a clean one")) };
     ensure!(known.owner == owners::SELF_TEST.in_frames(), "its owner is {:?}", known.owner);
     ensure!(known.block == Some((pfn, order)) && known.page_type == 5, "{known:?}");
     let after = frames.describe(pfn).map(|known| (known.owner, known.private));

@@ -13,13 +13,14 @@ use rhumb_machine::{Machine, PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::FlushCause;
 use rhumb_tableguard::Protection;
 
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::cpu;
 use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::{call, tlb, work};
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners::{self, Owner};
 use crate::lab::probe;
 use crate::layout::image;
@@ -47,8 +48,8 @@ pub const TESTS: &[Test] = &[
 pub(super) struct Large(Option<Frame>);
 
 impl Large {
-    pub(super) fn new() -> Result<Self, Wrong> {
-        let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    pub(super) fn new() -> Result<Self, Failure> {
+        let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
         let guard = MACHINE.pin();
         Ok(Self(Some(memory::take(frames, guard.pinned(), Request::LARGE)?)))
     }
@@ -101,14 +102,14 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn now() -> Result<Self, Wrong> {
-        direct_map::validate().map_err(Wrong::because)?;
+    pub(super) fn now() -> Result<Self, Failure> {
+        direct_map::validate().map_err(Failure::because)?;
         let (holds, splits) =
-            direct_map::with(|map| (map.hold_count(), map.split_count())).map_err(Wrong::because)?;
+            direct_map::with(|map| (map.hold_count(), map.split_count())).map_err(Failure::because)?;
         Ok(Self { shape: shape::of_tables(), holds, splits })
     }
 
-    pub(super) fn must_be_now(self) -> Result<(), Wrong> {
+    pub(super) fn must_be_now(self) -> Result<(), Failure> {
         let now = Self::now()?;
         ensure!(now.shape == self.shape, "the map was {}, and is {}", self.shape, now.shape);
         ensure!(now == self, "{} holds and {} splits are left over", now.holds, now.splits);
@@ -118,8 +119,8 @@ impl State {
 
 pub(super) const WHO: Owner = owners::SELF_TEST;
 
-pub(super) fn wrong<F>(refused: Refused<F>) -> Wrong {
-    Wrong::because(refused.error)
+pub(super) fn wrong<F>(refused: Refused<F>) -> Failure {
+    Failure::because(refused.error)
 }
 
 fn counted(counter: fn(&area::Counters) -> &area::Counter) -> u64 {
@@ -127,16 +128,16 @@ fn counted(counter: fn(&area::Counters) -> &area::Counter) -> u64 {
 }
 
 /// Unless something is held: then it need not be.
-fn is_what_boot_planned(boot: &'static Boot) -> Result<(), Wrong> {
-    direct_map::validate().map_err(Wrong::because)?;
-    let held = direct_map::with(|map| map.hold_count()).map_err(Wrong::because)?;
-    let (planned, found) = (shape::of_plan(boot).map_err(Wrong::because)?, shape::of_tables());
+fn is_what_boot_planned(boot: &'static Boot) -> Result<(), Failure> {
+    direct_map::validate().map_err(Failure::because)?;
+    let held = direct_map::with(|map| map.hold_count()).map_err(Failure::because)?;
+    let (planned, found) = (shape::of_plan(boot).map_err(Failure::because)?, shape::of_tables());
     ensure!(held > 0 || planned == found, "boot planned {planned}, the tables hold {found}");
     Ok(())
 }
 
 /// Every way there and back, of a page, of some, of a whole block.
-fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
+fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Failure> {
     let before = State::now()?;
     let block = Large::new()?;
     for (first, count) in [(0, 1), (511, 1), (3, 200), (0, 512), (1, 511)] {
@@ -151,7 +152,7 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
         let outcome = alter(&mut changed, Change::Present);
         let is_in_force = changed.is_in_force();
         let _ = restore(changed);
-        outcome.map_err(Wrong::because)?;
+        outcome.map_err(Failure::because)?;
         ensure!(!is_in_force, "pages that are back in the map are still held");
         let mut changed =
             change(block.pages(first, count), Change::ReadOnly, WHO, "a round trip").map_err(wrong)?;
@@ -159,7 +160,7 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
             .and_then(|()| alter(&mut changed, Change::Present))
             .and_then(|()| alter(&mut changed, Change::ReadWrite));
         let _ = restore(changed);
-        outcome.map_err(Wrong::because)?;
+        outcome.map_err(Failure::because)?;
     }
     // Two holds in one block, given back in either order.
     for last_first in [1, 0] {
@@ -175,7 +176,7 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
         if let Some(changed) = both[last_first].take() {
             let _ = restore(changed);
         }
-        let is_valid = direct_map::validate().map_err(Wrong::because);
+        let is_valid = direct_map::validate().map_err(Failure::because);
         both.into_iter().flatten().for_each(|changed| {
             let _ = restore(changed);
         });
@@ -189,7 +190,7 @@ fn i3_a_round_trip_is_bit_identical(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// CPUs that use a page all the time fault on it as soon as the change has returned, and only then.
-fn i5_i6_no_cpu_reaches_a_removed_page(_: &'static Boot) -> Result<(), Wrong> {
+fn i5_i6_no_cpu_reaches_a_removed_page(_: &'static Boot) -> Result<(), Failure> {
     const TURNS: u64 = 24;
     static STAGE: AtomicU64 = AtomicU64::new(0);
     static READY: AtomicU64 = AtomicU64::new(0);
@@ -255,15 +256,15 @@ fn i5_i6_no_cpu_reaches_a_removed_page(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// CPUs that run are interrupted once for a split and once for its undoing, and no frame is allocated on the way.
-fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Wrong> {
+fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Failure> {
     static GO_ON: AtomicU64 = AtomicU64::new(0);
-    let allocator = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    let allocator = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     let before = State::now()?;
     let block = Large::new()?;
     let others = cpu::online().without(area::here().id()).len() as u64;
     // [rounds, interrupts, frames, tables and records of the reserve] before, between and after.
     let mut seen = [([0; 3], Reserve::default()); 3];
-    let mut outcome = Err(Wrong::because("the change was not made"));
+    let mut outcome = Err(Failure::because("the change was not made"));
     GO_ON.store(0, Release);
     let look = || {
         let causes = [FlushCause::Split, FlushCause::Collapse, FlushCause::Remove, FlushCause::Restore];
@@ -320,7 +321,7 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Every rule, and what breaks it.
-fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> {
+fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Failure> {
     let before = State::now()?;
     let block = Large::new()?;
     let removed = change(block.pages(9, 2), Change::NotPresent, WHO, "removed once").map_err(wrong)?;
@@ -333,7 +334,7 @@ fn i7_what_is_refused_changes_nothing(boot: &'static Boot) -> Result<(), Wrong> 
 }
 
 /// Asks for what must be refused, with two pages from the tenth of the block at `start` on out of the map.
-fn refusals(boot: &'static Boot, start: Pfn) -> Result<(), Wrong> {
+fn refusals(boot: &'static Boot, start: Pfn) -> Result<(), Failure> {
     let within = State::now()?;
     let writes = counted(|counters| &counters.page_table_writes);
 
@@ -378,7 +379,7 @@ fn refusals(boot: &'static Boot, start: Pfn) -> Result<(), Wrong> {
         match change(frames, wanted, WHO, "to be refused") {
             Ok(changed) => {
                 let _ = restore(changed).into_frames();
-                return Err(Wrong::because(format_args!("{what}: {wanted} was not refused")));
+                return Err(Failure::because(format_args!("{what}: {wanted} was not refused")));
             }
             Err(Refused { frames, error }) => {
                 let _ = frames.into_frames();
@@ -407,7 +408,7 @@ pub(super) fn is_forbidden(error: &ChangeError, wanted: Rule) -> bool {
 }
 
 /// All CPUs at once, with interrupts off: a CPU that waits serves.
-fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Wrong> {
+fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Failure> {
     let before = State::now()?;
     let block = Large::new()?;
     let refused = AtomicU64::new(0);
@@ -438,18 +439,18 @@ fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Owner, reason, place and time of a split, as long as it lasts, and no longer.
-fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Wrong> {
+fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Failure> {
     let before = State::now()?;
     let block = Large::new()?;
     let line = line!() + 1;
     let changed = change(block.pages(17, 1), Change::ReadOnly, WHO, "to be found").map_err(wrong)?;
     // A page beside the one that is held.
-    let why = direct_map::with(|map| map.why(block.start().plus(18))).map_err(Wrong::because);
+    let why = direct_map::with(|map| map.why(block.start().plus(18))).map_err(Failure::because);
     let _ = restore(changed);
     let why = why?;
     if boot.largest_page > PageSize::Size4K {
         let Some(Broken::By { hold: breaks, others: 0 }) = why.broken_2m else {
-            return Err(Wrong::because(format_args!("the page is said to be broken so: {why}")));
+            return Err(Failure::because(format_args!("the page is said to be broken so: {why}")));
         };
         ensure!(breaks.owner.name == "selftest", "{} is said to have broken it", breaks.owner);
         ensure!(breaks.reason == "to be found", "the reason is said to be {}", breaks.reason);
@@ -467,20 +468,20 @@ fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// At its limit an owner gets nothing that breaks a large page.
-fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
+fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Failure> {
     if boot.largest_page == PageSize::Size4K {
         return Ok(());
     }
-    let owner = WHO.in_map().ok_or_else(|| Wrong::because("the map cannot be changed"))?;
+    let owner = WHO.in_map().ok_or_else(|| Failure::because("the map cannot be changed"))?;
     let before = State::now()?;
     let (block, other) = (Large::new()?, Large::new()?);
     let first = change(block.pages(17, 1), Change::ReadOnly, WHO, "the limit").map_err(wrong)?;
     let set_limits = |limits| {
-        let set = direct_map::with(|map| map.set_limits(owner, limits)).map_err(Wrong::because)?;
-        set.map_err(Wrong::because)
+        let set = direct_map::with(|map| map.set_limits(owner, limits)).map_err(Failure::because)?;
+        set.map_err(Failure::because)
     };
     let broken = direct_map::with(|map| map.owner(owner).map_or(0, |owner| owner.totals.breaks));
-    let limited = broken.map_err(Wrong::because).and_then(|broken| set_limits(Limits::of_breaks(broken)));
+    let limited = broken.map_err(Failure::because).and_then(|broken| set_limits(Limits::of_breaks(broken)));
     let same_block = change(block.pages(30, 1), Change::ReadOnly, WHO, "in a broken block");
     let next_block = change(other.pages(30, 1), Change::ReadOnly, WHO, "in a whole block");
     let lifted = set_limits(Limits::NONE);
@@ -498,7 +499,7 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Wrong> {
     // Whether the block is broken already makes no difference: others may be the ones that broke it.
     for refusal in [same_block, next_block] {
         match refusal {
-            None => return Err(Wrong::because("an owner broke more than its limit")),
+            None => return Err(Failure::because("an owner broke more than its limit")),
             Some(error) => ensure!(
                 matches!(error, ChangeError::OverLimit { .. }),
                 "the change was refused because {error}"

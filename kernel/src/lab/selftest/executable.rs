@@ -8,12 +8,13 @@ use rhumb_machine::{Machine, VirtAddr};
 use rhumb_pagetable::Finding;
 
 use super::direct_map::{Large, Pages, State, WHO, is_forbidden, wrong};
-use super::{Test, Wrong, ensure, tables};
+use super::{Test, tables};
 use crate::cpu;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
 use crate::debug::audit::audit;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::inject::tables::TableFault;
 use crate::lab::owners;
 use crate::lab::probe;
@@ -65,14 +66,14 @@ fn able(address: VirtAddr) -> Able {
 }
 
 /// No owner by default; and never writable frames.
-fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
+fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Failure> {
     let before = State::now()?;
     let block = Large::new()?;
     for who in [owners::AGE, owners::STRESS, owners::UNMAPPED_POOL] {
         match change(block.pages(PAGE, 1), Change::ReadOnlyExecute, who, "to be refused") {
             Ok(changed) => {
                 let _ = restore(changed);
-                return Err(Wrong::because("any owner makes frames executable"));
+                return Err(Failure::because("any owner makes frames executable"));
             }
             Err(Refused { error, .. }) => {
                 ensure!(is_forbidden(&error, Rule::ExecutableHere), "it was refused because {error}");
@@ -89,7 +90,7 @@ fn i4_only_declared_owners(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// On every CPU, whatever it has cached.
-fn i4_i6_code_runs_until_it_may_not(boot: &'static Boot) -> Result<(), Wrong> {
+fn i4_i6_code_runs_until_it_may_not(boot: &'static Boot) -> Result<(), Failure> {
     let before = State::now()?;
     let block = Large::new()?;
     let address = assemble(&block);
@@ -113,8 +114,8 @@ fn i4_i6_code_runs_until_it_may_not(boot: &'static Boot) -> Result<(), Wrong> {
 fn go_through(
     boot: &'static Boot,
     changed: &mut Changed<Pages<'_>>,
-    must: impl Fn(&str, u64, u64) -> Result<(), Wrong>,
-) -> Result<(), Wrong> {
+    must: impl Fn(&str, u64, u64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let cpus = cpu::online().len() as u64;
     must("executable", cpus, 0)?;
     let findings = audit(boot, |_| ()).findings;
@@ -125,18 +126,18 @@ fn go_through(
     tables::sees(boot, TableFault::WritableAlias(code), |finding| {
         matches!(finding, Finding::WriteExecuteAlias { .. })
     })?;
-    alter(changed, Change::NoExecute).map_err(Wrong::because)?;
+    alter(changed, Change::NoExecute).map_err(Failure::because)?;
     must("not executable", 0, 0)?;
-    alter(changed, Change::Execute).map_err(Wrong::because)?;
+    alter(changed, Change::Execute).map_err(Failure::because)?;
     must("executable again", cpus, 0)?;
     // Out of the map and back it is what it was.
     for change in [Change::NotPresent, Change::Present] {
-        crate::mm::direct_map::alter(changed, change).map_err(Wrong::because)?;
+        crate::mm::direct_map::alter(changed, change).map_err(Failure::because)?;
         let able = if change == Change::Present { cpus } else { 0 };
         must("out or back", able, 0)?;
     }
-    alter(changed, Change::NoExecute).map_err(Wrong::because)?;
-    alter(changed, Change::ReadWrite).map_err(Wrong::because)?;
+    alter(changed, Change::NoExecute).map_err(Failure::because)?;
+    alter(changed, Change::ReadWrite).map_err(Failure::because)?;
     ensure!(!changed.is_in_force(), "writable frames that cannot be executed are still held");
     must("writable", 0, cpus)
 }

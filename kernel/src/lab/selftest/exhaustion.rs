@@ -6,12 +6,13 @@ use arrayvec::ArrayVec;
 use rhumb_frames::{Frame, Frames, Request, Zone};
 use rhumb_machine::{Machine, NodeId, Order, Pinned};
 
+use super::Test;
 use super::frames::{allocator, drain_all};
-use super::{Test, Wrong, ensure};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
 use crate::facts::Boot;
 use crate::lab::chain::Chain;
+use crate::lab::failure::{Failure, ensure};
 
 pub const TESTS: &[Test] =
     &[Test { name: "exhaustion::one_cpu_finds_every_last_frame", run: every_last_frame }];
@@ -48,7 +49,7 @@ fn fill_cache(frames: &Frames<KernelMachine>) {
     }
 }
 
-fn every_last_frame(_: &'static Boot) -> Result<(), Wrong> {
+fn every_last_frame(_: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     drain_all(frames);
     work::on_others(&|| fill_cache(frames), || ());
@@ -66,7 +67,7 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Wrong> {
         unknown == 0 && after == before,
         "{after} of {before} frames are free again, {unknown} blocks refused"
     );
-    frames.validate().map_err(Wrong::because)
+    frames.validate().map_err(Failure::because)
 }
 
 /// Returns all free blocks of these orders. The largest first: memory of a terabyte is then a thousand blocks.

@@ -13,7 +13,7 @@ use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, FlushStats, TableMemory};
 use x86_64::registers::control::Cr4Flags;
 
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::arch::control::Controls;
 use crate::arch::features::{Features, features};
 use crate::cpu;
@@ -22,6 +22,7 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::{area, clock};
 use crate::cpu::{call, tlb, work};
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::inject;
 use crate::mm;
 use crate::mm::direct_map::{change, restore};
@@ -50,8 +51,9 @@ fn word(face: usize) -> u64 {
 }
 
 impl TwoFaces {
-    fn new() -> Result<Self, Wrong> {
-        let allocator = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    fn new() -> Result<Self, Failure> {
+        let allocator =
+            mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
         let guard = MACHINE.pin();
         let mut faces = Self { frames: [None, None], page: inject::tables::place() };
         for (face, place) in faces.frames.iter_mut().enumerate() {
@@ -65,17 +67,17 @@ impl TwoFaces {
     }
 
     /// Lets the page show frame `face`; flushes nothing.
-    fn show(&self, face: usize) -> Result<FlushBatch, Wrong> {
-        let frame = self.frames[face].as_ref().ok_or_else(|| Wrong::because("the frame is gone"))?;
+    fn show(&self, face: usize) -> Result<FlushBatch, Failure> {
+        let frame = self.frames[face].as_ref().ok_or_else(|| Failure::because("the frame is gone"))?;
         self.write(Entry::leaf(frame.addr(), PageSize::Size4K, Attributes::kernel(Access::ReadOnly)))
     }
 
-    fn write(&self, entry: Entry) -> Result<FlushBatch, Wrong> {
+    fn write(&self, entry: Entry) -> Result<FlushBatch, Failure> {
         // SAFETY: the page is for injected faults, and shows a frame of this test or nothing.
         let mut writer = unsafe { tables::writer() };
         let walk = rhumb_pagetable::walk(&*writer, tables::root(), self.page);
         let last = walk.steps().last().filter(|step| step.level == 1);
-        let last = last.ok_or_else(|| Wrong::because(inject::tables::NoPlace::Guard))?;
+        let last = last.ok_or_else(|| Failure::because(inject::tables::NoPlace::Guard))?;
         writer.write(last.table, last.index, entry);
         let mut batch = FlushBatch::new();
         batch.add_leaf(VirtRange::of_length(self.page, 1).unwrap_or_default(), PageSize::Size4K);
@@ -113,7 +115,7 @@ fn others() -> CpuMask {
 }
 
 /// Waits until every other CPU idles.
-fn wait_until_idle() -> Result<(), Wrong> {
+fn wait_until_idle() -> Result<(), Failure> {
     let deadline = clock::now_ns() + IDLE_NS;
     for cpu in others().iter() {
         while !area::of(cpu).is_some_and(|area| area.lazy.is_lazy()) {
@@ -132,7 +134,7 @@ fn received() -> (u64, u64) {
 }
 
 /// Idle CPUs have the old translation cached, get no interrupt when it changes, and see the new one when they wake.
-fn idle_cpus_are_left_alone(_: &'static Boot) -> Result<(), Wrong> {
+fn idle_cpus_are_left_alone(_: &'static Boot) -> Result<(), Failure> {
     let faces = TwoFaces::new()?;
     let _first = tlb::flush_everywhere(&mut faces.show(0)?, FlushCause::Other);
     for round in 0..20 {
@@ -159,7 +161,7 @@ fn idle_cpus_are_left_alone(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// A change of tables is not left to them: they may walk on speculation.
-fn tables_wake_idle_cpus(_: &'static Boot) -> Result<(), Wrong> {
+fn tables_wake_idle_cpus(_: &'static Boot) -> Result<(), Failure> {
     wait_until_idle()?;
     let (calls, _) = received();
     let mut batch = FlushBatch::new();
@@ -173,7 +175,7 @@ fn tables_wake_idle_cpus(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// CPUs that run a job take one interrupt for a batch of many pages, and see the new frame at once.
-fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Wrong> {
+fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Failure> {
     static STAGE: AtomicU64 = AtomicU64::new(0);
     const READ_NEW: u64 = 1 << 32;
     let faces = TwoFaces::new()?;
@@ -184,7 +186,7 @@ fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Wrong> {
         // SAFETY: the page shows one of the two frames.
         unsafe { page.as_ptr::<u64>().read_volatile() }
     };
-    let mut outcome = Err(Wrong::because("the change was not made"));
+    let mut outcome = Err(Failure::because("the change was not made"));
     work::on_others(
         &|| {
             stale.fetch_add(u64::from(read() != word(0)), Relaxed);
@@ -236,7 +238,7 @@ fn totals() -> ([u64; 2], [u64; 2]) {
 }
 
 /// Flushes of every cause that there is: what the CPUs count is what the causes add up to, from boot on.
-fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
+fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Failure> {
     let of = |cause| counts(cause).flushes;
     // Out of a 1-GiB page, a removal cuts it: a flush that goes with a cut is counted as that.
     let counted = || {
@@ -248,10 +250,10 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
     // Each of 512 pages is cleared through a window, so that the windows wrap at the second turn.
     for _ in 0..2 {
         let frame = memory::take_unmapped(Order::LARGE)?;
-        unmapped::give(frame).map_err(|refused| Wrong::because(refused.error))?;
+        unmapped::give(frame).map_err(|refused| Failure::because(refused.error))?;
     }
     unmapped::shrink();
-    let allocator = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    let allocator = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     let block = {
         let guard = MACHINE.pin();
         memory::take(allocator, guard.pinned(), Request::LARGE)?
@@ -281,7 +283,7 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Wrong> {
 
 /// A CPU that lacks an instruction of flushes, or reads entries otherwise, is left out; no CPU tags translations, since
 /// `invlpg` may spare global ones then.
-fn every_cpu_can_do_what_flushes_rely_on(_: &Boot) -> Result<(), Wrong> {
+fn every_cpu_can_do_what_flushes_rely_on(_: &Boot) -> Result<(), Failure> {
     let boot = Features { invpcid: true, ..*features() };
     let without = Features { invpcid: false, ..boot };
     ensure!(boot.missing_in(&without).is_some(), "a CPU without INVPCID is let in");

@@ -7,13 +7,14 @@ use rhumb_frames::{AllocError, Frame, Frames, Place, Request, Zone};
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PhysAddr};
 
 use super::exhaustion::free_all;
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::cpu::area;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{trampoline, work};
 use crate::debug::objects::reclaim_everywhere;
 use crate::facts::Boot;
 use crate::lab::chain::Chain;
+use crate::lab::failure::{Failure, ensure};
 use crate::layout::image;
 use crate::mm;
 use crate::mm::tables;
@@ -27,8 +28,8 @@ pub const TESTS: &[Test] = &[
     Test { name: "frames::reserved_memory_is_never_given_out", run: reserved_memory_is_never_given_out },
 ];
 
-pub(super) fn allocator() -> Result<&'static Frames<KernelMachine>, Wrong> {
-    mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))
+pub(super) fn allocator() -> Result<&'static Frames<KernelMachine>, Failure> {
+    mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))
 }
 
 /// Makes all unneeded frames free: those that wait in caches of frames, and those that reclaim would find.
@@ -43,10 +44,10 @@ pub(super) fn drain_all(frames: &Frames<KernelMachine>) {
     });
 }
 
-fn books_balance(boot: &'static Boot) -> Result<(), Wrong> {
+fn books_balance(boot: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     drain_all(frames);
-    frames.validate().map_err(Wrong::because)?;
+    frames.validate().map_err(Failure::because)?;
     let (totals, ram) = (frames.totals(), boot.memory.lock().ram_bytes() / 4096);
     ensure!(totals.present == ram, "the allocator has {} frames, RAM is {ram}", totals.present);
     Ok(())
@@ -67,7 +68,7 @@ pub(super) fn noise() -> [u64; 5] {
 }
 
 /// A million operations write no page table, flush nothing and interrupt no CPU.
-fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
+fn i2_silence(_: &'static Boot) -> Result<(), Failure> {
     const ROUNDS: usize = 1000;
     const HELD: usize = 250;
     let frames = allocator()?;
@@ -97,7 +98,7 @@ fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Large blocks until there are none: an error, and everything comes back.
-fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
+fn i12_exhaustion(_: &'static Boot) -> Result<(), Failure> {
     const ENOUGH: u64 = 256;
     let frames = allocator()?;
     drain_all(frames);
@@ -119,11 +120,11 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
     ensure!(unknown == 0, "{unknown} blocks are not known to the allocator that gave them");
     let after = frames.free_frames();
     ensure!(before == after, "{before} frames were free before, {after} are after");
-    frames.validate().map_err(Wrong::because)
+    frames.validate().map_err(Failure::because)
 }
 
 /// Each node's memory comes from that node; what must be below 4 GiB is.
-fn nodes_and_zones(boot: &'static Boot) -> Result<(), Wrong> {
+fn nodes_and_zones(boot: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     let guard = MACHINE.pin();
     for node in (0..boot.topology.node_count()).filter_map(NodeId::new) {
@@ -143,7 +144,7 @@ fn nodes_and_zones(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// On each CPU, a request that names no node gets a frame of the CPU's own node while that has any.
-fn each_cpu_is_served_from_its_own_node(boot: &'static Boot) -> Result<(), Wrong> {
+fn each_cpu_is_served_from_its_own_node(boot: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     drain_all(frames);
     let (wrong, asked) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -178,7 +179,7 @@ fn each_cpu_is_served_from_its_own_node(boot: &'static Boot) -> Result<(), Wrong
 }
 
 /// No frame of the image, the page tables or the stacks is free.
-fn reserved_memory_is_never_given_out(_: &'static Boot) -> Result<(), Wrong> {
+fn reserved_memory_is_never_given_out(_: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     let root = tables::root().table;
     let image = image::physical(image::text()).start().pfn();

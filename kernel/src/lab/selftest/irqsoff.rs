@@ -2,11 +2,12 @@
 
 use rhumb_machine::Machine;
 
-use super::{Test, Wrong, ensure};
+use super::Test;
 use crate::cpu::area;
 use crate::cpu::irqsoff::{IS_BUILT_IN, Place};
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 
 pub const TESTS: &[Test] = if IS_BUILT_IN {
     &[Test { name: "irqsoff::places_are_told_apart", run: places_are_told_apart }]
@@ -15,7 +16,7 @@ pub const TESTS: &[Test] = if IS_BUILT_IN {
 };
 
 /// Three stretches of two places: the second guard of a stretch is no place of its own, whatever guard ends last.
-fn places_are_told_apart(_: &'static Boot) -> Result<(), Wrong> {
+fn places_are_told_apart(_: &'static Boot) -> Result<(), Failure> {
     let counted = |line: u32| {
         let pin = MACHINE.pin();
         let places = area::of_pinned(pin.pinned()).irqs_off.places();

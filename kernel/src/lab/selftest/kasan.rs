@@ -4,18 +4,19 @@ use rhumb_frames::Request;
 use rhumb_kasan::State;
 use rhumb_machine::{Machine, Order, PageSize, VirtAddr};
 
-use super::{Test, Wrong, ensure};
+use super::Test;
 use crate::cpu::kasan::checker;
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::mm::frames::frames;
 
 pub const TESTS: &[Test] = &[Test { name: "kasan::frames_are_told", run: frames_are_told }];
 
 /// Blocks of several orders: all of a block is allowed while it is held, and forbidden after.
-fn frames_are_told(_: &'static Boot) -> Result<(), Wrong> {
-    let checker = checker().ok_or_else(|| Wrong::because("there is no checker"))?;
-    let frames = frames().ok_or_else(|| Wrong::because("there is no allocator"))?;
+fn frames_are_told(_: &'static Boot) -> Result<(), Failure> {
+    let checker = checker().ok_or_else(|| Failure::because("there is no checker"))?;
+    let frames = frames().ok_or_else(|| Failure::because("there is no allocator"))?;
     for order in [0, 1, 5, 9].into_iter().filter_map(Order::new) {
         let guard = MACHINE.pin();
         let Ok(frame) = frames.alloc(guard.pinned(), Request::new(order)) else { continue };

@@ -14,21 +14,21 @@ use rhumb_slab::Checks;
 use rhumb_unmapped::PoolError;
 
 use super::frames::allocator;
-use super::{Wrong, ensure};
 use crate::cpu::area;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::lab::chain::Chain;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
 use crate::lab::sample;
 use crate::mm::{objects, unmapped};
 
 /// Returns the verdict on a test whose memory is not to be had.
-pub fn short(error: impl Display) -> Wrong {
-    Wrong::skipped(format_args!("memory is short: {error}"))
+pub fn short(error: impl Display) -> Failure {
+    Failure::skipped(format_args!("memory is short: {error}"))
 }
 
 /// Takes a block for a test, and sees that it comes from where it should.
-pub fn take(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, request: Request) -> Result<Frame, Wrong> {
+pub fn take(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, request: Request) -> Result<Frame, Failure> {
     let frame = frames.alloc(pinned, request).map_err(short)?;
     match must_be_near(frames, frame.pfn(), frame.order()) {
         Ok(()) => Ok(frame),
@@ -40,15 +40,15 @@ pub fn take(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, request: Request
 }
 
 /// Takes a block out of the direct map for a test.
-pub fn take_unmapped(order: Order) -> Result<Frame<Unmapped>, Wrong> {
+pub fn take_unmapped(order: Order) -> Result<Frame<Unmapped>, Failure> {
     unmapped::take(owners::SELF_TEST, order).map_err(|error| match error {
         PoolError::NoBlock(error) => short(error),
-        error => Wrong::because(error),
+        error => Failure::because(error),
     })
 }
 
 /// Sees that a frame which this CPU was given lies on its node, unless that node has no block of `order` to spare.
-pub fn must_be_near(frames: &Frames<KernelMachine>, pfn: Pfn, order: Order) -> Result<(), Wrong> {
+pub fn must_be_near(frames: &Frames<KernelMachine>, pfn: Pfn, order: Order) -> Result<(), Failure> {
     let home = area::here().node();
     let found = frames.describe(pfn).map_or(home, |known| known.node);
     let has_more = || {
@@ -73,17 +73,17 @@ pub fn must_be_near(frames: &Frames<KernelMachine>, pfn: Pfn, order: Order) -> R
 }
 
 /// Sees that `count` frames are free beside the reserves, for code that cannot be refused memory.
-pub fn must_be_free(count: u64) -> Result<(), Wrong> {
+pub fn must_be_free(count: u64) -> Result<(), Failure> {
     must_have(count, Order::BASE)
 }
 
 /// Sees that `count` blocks of 2 MiB are whole at once, for code that takes them where no error comes out.
-pub fn must_have_blocks(count: usize) -> Result<(), Wrong> {
+pub fn must_have_blocks(count: usize) -> Result<(), Failure> {
     must_have(count as u64, Order::LARGE)
 }
 
 /// Takes so many blocks and gives them back.
-fn must_have(count: u64, order: Order) -> Result<(), Wrong> {
+fn must_have(count: u64, order: Order) -> Result<(), Failure> {
     let frames = allocator()?;
     let guard = MACHINE.pin();
     let mut chain = Chain::default();
@@ -98,11 +98,11 @@ fn must_have(count: u64, order: Order) -> Result<(), Wrong> {
 }
 
 /// Skips a test that must find the pool empty.
-pub fn pool_must_be_empty() -> Result<(), Wrong> {
+pub fn pool_must_be_empty() -> Result<(), Failure> {
     unmapped::shrink();
     let counters = unmapped::pool().map(|pool| pool.counters()).unwrap_or_default();
     if counters.frames_out > 0 || counters.blocks() > 0 {
-        return Err(Wrong::skipped(format_args!(
+        return Err(Failure::skipped(format_args!(
             "the pool has {} frames out: 'directmap pool give' gives back those of the prompt",
             counters.frames_out
         )));
@@ -111,19 +111,19 @@ pub fn pool_must_be_empty() -> Result<(), Wrong> {
 }
 
 /// Skips a test that frees all movable sample frames, because a command may hold some.
-pub fn no_sample_must_be_held() -> Result<(), Wrong> {
-    match sample::check_all().map_err(Wrong::because)? {
+pub fn no_sample_must_be_held() -> Result<(), Failure> {
+    match sample::check_all().map_err(Failure::because)? {
         tally if tally.frames > 0 => {
-            Err(Wrong::skipped("movable frames are held: 'sample free' gives them back"))
+            Err(Failure::skipped("movable frames are held: 'sample free' gives them back"))
         }
         _ => Ok(()),
     }
 }
 
 /// Skips a test that looks at what freed objects of cache `name` leave, where checks have no magazine keep them.
-pub fn must_be_unchecked(name: &str) -> Result<(), Wrong> {
+pub fn must_be_unchecked(name: &str) -> Result<(), Failure> {
     if !objects::checks().of(name).is_off() {
-        return Err(Wrong::skipped(format_args!(
+        return Err(Failure::skipped(format_args!(
             "slab_debug checks objects of {name}: no magazine keeps them"
         )));
     }
@@ -131,9 +131,9 @@ pub fn must_be_unchecked(name: &str) -> Result<(), Wrong> {
 }
 
 /// Skips a test that counts frames exactly, where a quarantine of freed objects keeps some.
-pub fn no_quarantine() -> Result<(), Wrong> {
+pub fn no_quarantine() -> Result<(), Failure> {
     if objects::checks().of("kmalloc-64").has(Checks::QUARANTINE) {
-        return Err(Wrong::skipped("slab_debug=Q keeps freed objects for a while"));
+        return Err(Failure::skipped("slab_debug=Q keeps freed objects for a while"));
     }
     Ok(())
 }

@@ -25,58 +25,18 @@ mod tables;
 mod time;
 mod unmapped;
 
-use core::fmt;
+use crate::lab::failure::Failure;
 
 use rhumb_machine::{Counted, impossible};
-use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output, Text};
+use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 
 use crate::debug::Kernel;
 use crate::facts::Boot;
 
-/// Why a test did not pass.
-pub struct Wrong {
-    reason: Text<112>,
-    is_skipped: bool,
-}
-
-impl Wrong {
-    /// Returns the failure of a kernel that did not do its work: one sentence.
-    pub fn because(reason: impl fmt::Display) -> Self {
-        Self { reason: Text::of(reason), is_skipped: false }
-    }
-
-    /// Returns the excuse of a test that could not look, because of how the machine is used now: one sentence.
-    pub fn skipped(reason: impl fmt::Display) -> Self {
-        Self { reason: Text::of(reason), is_skipped: true }
-    }
-
-    /// Returns the sentence alone.
-    pub fn reason(&self) -> impl fmt::Display {
-        &self.reason
-    }
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.is_skipped { "skipped" } else { "FAILED" };
-        write!(f, "{verdict}: {}", self.reason)
-    }
-}
-
-/// Fails the test with a message unless the condition holds.
-macro_rules! ensure {
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err($crate::lab::selftest::Wrong::because(format_args!($($message)+)));
-        }
-    };
-}
-pub(crate) use ensure;
-
 /// A test: its name, and how it is run.
 pub struct Test {
     pub name: &'static str,
-    pub run: fn(&'static Boot) -> Result<(), Wrong>,
+    pub run: fn(&'static Boot) -> Result<(), Failure>,
 }
 
 const TESTS: &[&[Test]] = &[

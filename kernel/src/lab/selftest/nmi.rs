@@ -9,7 +9,7 @@ use rhumb_machine::{Machine, Order};
 use rhumb_tableguard::{Protection, Rights, keyed};
 
 use super::direct_map::{Large, State, WHO};
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::Pkrs;
 use crate::cpu;
@@ -20,6 +20,7 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
 use crate::debug::audit::audit;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::nmi;
 use crate::lab::probe;
 use crate::mm::direct_map::{Refused, change, restore};
@@ -90,7 +91,7 @@ fn interrupt_myself() -> bool {
 }
 
 /// While the key is open, on each CPU: the handler runs with it closed, and what it interrupted goes on with it open.
-fn finds_the_key_closed(_: &'static Boot) -> Result<(), Wrong> {
+fn finds_the_key_closed(_: &'static Boot) -> Result<(), Failure> {
     let is_keyed = in_force() == Protection::Keys;
     let before = Seen::now();
     let missed = AtomicU64::new(0);
@@ -116,26 +117,26 @@ fn finds_the_key_closed(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// While a window is open, and while an access is probed that does not fault.
-fn leaves_a_window(_: &'static Boot) -> Result<(), Wrong> {
-    let windows = windows().ok_or_else(|| Wrong::because("there are no windows"))?;
+fn leaves_a_window(_: &'static Boot) -> Result<(), Failure> {
+    let windows = windows().ok_or_else(|| Failure::because("there are no windows"))?;
     let mut frame = memory::take_unmapped(Order::BASE)?;
     let outcome = (|| {
         let seen = windows.with_page(&mut frame, 0, |window| {
             let before = probe::read_byte(window.address());
             (before, interrupt_myself(), probe::read_byte(window.address()))
         });
-        let (before, was_taken, after) = seen.map_err(Wrong::because)?;
+        let (before, was_taken, after) = seen.map_err(Failure::because)?;
         ensure!(was_taken, "none came");
         ensure!(before == Ok(0) && after == before, "the window read {before:?}, then {after:?}");
         Ok(())
     })();
-    let given = give(frame).map_err(|refused| Wrong::because(refused.error));
+    let given = give(frame).map_err(|refused| Failure::because(refused.error));
     outcome.and(given)
 }
 
 /// All other CPUs take a page of a block of their own out of the map and put it back, while this one interrupts them as
 /// fast as they come.
-fn no_write_is_lost(boot: &'static Boot) -> Result<(), Wrong> {
+fn no_write_is_lost(boot: &'static Boot) -> Result<(), Failure> {
     let others: arrayvec::ArrayVec<&PerCpu, 8> =
         cpu::online().without(area::here().id()).iter().filter_map(area::of).take(8).collect();
     if others.is_empty() {
@@ -207,7 +208,7 @@ fn cut_and_mend() -> bool {
 
 /// One that comes between turning interrupts on and the halt must not let the CPU sleep through the job that came with
 /// it.
-fn about_to_halt(_: &'static Boot) -> Result<(), Wrong> {
+fn about_to_halt(_: &'static Boot) -> Result<(), Failure> {
     // It seldom comes just there: what it does then is asked for by itself, too.
     const HLT: u8 = 0xf4;
     let halt = nmi::idle_halt();

@@ -13,7 +13,7 @@ use rhumb_machine::{Machine, Order, VirtAddr};
 use rhumb_slab::{AllocError, CacheSpec, DestroyError, RawCache, Slabs, SpecError};
 
 use super::frames::noise;
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::cpu::clock;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
@@ -21,6 +21,7 @@ use crate::debug;
 use crate::debug::objects::reclaim_everywhere;
 use crate::facts::Boot;
 use crate::lab::caches;
+use crate::lab::failure::{Failure, ensure};
 use crate::mm;
 
 pub const TESTS: &[Test] = &[
@@ -40,11 +41,11 @@ const HOARD: usize = 8192;
 /// Large blocks that it leaves.
 const SPARE: usize = 4;
 
-fn allocator() -> Result<&'static Slabs<KernelMachine>, Wrong> {
-    mm::objects::slabs().ok_or_else(|| Wrong::because("there are no object caches"))
+fn allocator() -> Result<&'static Slabs<KernelMachine>, Failure> {
+    mm::objects::slabs().ok_or_else(|| Failure::because("there are no object caches"))
 }
 
-fn collections(_: &'static Boot) -> Result<(), Wrong> {
+fn collections(_: &'static Boot) -> Result<(), Failure> {
     const COUNT: u64 = 10_000;
     // 2 MiB: several times what follows, which no error can refuse, because a map has no way to be refused memory.
     memory::must_be_free(512)?;
@@ -61,7 +62,7 @@ fn collections(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Objects of one frame's worth and less, allocated and freed a hundred thousand times.
-fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
+fn i2_silence(_: &'static Boot) -> Result<(), Failure> {
     const ROUNDS: usize = 400;
     const HELD: usize = 250;
     let slabs = allocator()?;
@@ -71,7 +72,7 @@ fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
     let mut refusal = None;
     for round in 0..ROUNDS {
         let guard = MACHINE.pin();
-        let layout = Layout::from_size_align(8 << (round % 10), 8).map_err(Wrong::because)?;
+        let layout = Layout::from_size_align(8 << (round % 10), 8).map_err(Failure::because)?;
         for _ in 0..HELD {
             match slabs.alloc(guard.pinned(), layout) {
                 Ok(object) => held.push(object),
@@ -92,15 +93,15 @@ fn i2_silence(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Sees that an object lies on this CPU's node, while that has memory.
-fn is_near(object: NonNull<u8>) -> Result<(), Wrong> {
+fn is_near(object: NonNull<u8>) -> Result<(), Failure> {
     let frames = super::frames::allocator()?;
     let at = VirtAddr::new(object.addr().get() as u64);
-    let phys = mm::tables::walk(at).phys().ok_or_else(|| Wrong::because("an object is not mapped"))?;
+    let phys = mm::tables::walk(at).phys().ok_or_else(|| Failure::because("an object is not mapped"))?;
     memory::must_be_near(frames, phys.pfn(), Order::BASE)
 }
 
 /// Takes objects until there are none, and gives them back: an error, no panic, and all memory returns.
-fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
+fn i12_exhaustion(_: &'static Boot) -> Result<(), Failure> {
     let (slabs, frames) = (allocator()?, super::frames::allocator()?);
     let layout = Layout::new::<[u64; 512]>();
     // A machine of a terabyte has too many frames to take one by one: most are taken in large blocks, out of the way.
@@ -140,10 +141,10 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Wrong> {
     let after = slabs.totals().live_bytes;
     ensure!(refusal == AllocError::Exhausted, "the error was {refusal:?}");
     ensure!(count > 0 && before == after, "{count} objects; {before} bytes in use before, {after} after");
-    caches::validate(slabs).map_err(Wrong::because)
+    caches::validate(slabs).map_err(Failure::because)
 }
 
-fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
+fn memory_returns(_: &'static Boot) -> Result<(), Failure> {
     const COUNT: usize = 20_000;
     let slabs = allocator()?;
     memory::no_quarantine()?;
@@ -160,11 +161,11 @@ fn memory_returns(_: &'static Boot) -> Result<(), Wrong> {
     let after = slabs.totals().held_bytes;
     ensure!(peak > before + (COUNT * 128) as u64, "{peak} bytes were held at the peak, {before} before");
     ensure!(after <= before, "{after} bytes are held, {before} were before");
-    caches::validate(slabs).map_err(Wrong::because)
+    caches::validate(slabs).map_err(Failure::because)
 }
 
 /// After a peak of one cache no request comes: the objects of its magazines come back in time.
-fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> {
+fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Failure> {
     const COUNT: usize = 4096;
     const TRIM_NS: u64 = 10_000_000;
     const PATIENCE_NS: u64 = 10_000_000_000;
@@ -195,7 +196,7 @@ fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> 
     }
     mm::objects::set_trim_interval(every);
     let after = held();
-    caches::give_up(cache).map_err(|(_, error)| Wrong::because(error))?;
+    caches::give_up(cache).map_err(|(_, error)| Failure::because(error))?;
     ensure!(
         idle > before,
         "{idle} bytes are held after the peak, {before} were before: there is nothing to see"
@@ -204,7 +205,7 @@ fn memory_returns_while_the_prompt_waits(_: &'static Boot) -> Result<(), Wrong> 
     Ok(())
 }
 
-fn bad_requests(_: &'static Boot) -> Result<(), Wrong> {
+fn bad_requests(_: &'static Boot) -> Result<(), Failure> {
     let slabs = allocator()?;
     let guard = MACHINE.pin();
     let refusal = |spec: CacheSpec<'_>| RawCache::new(slabs, guard.pinned(), &spec).err();
@@ -222,10 +223,10 @@ fn bad_requests(_: &'static Boot) -> Result<(), Wrong> {
         }
     };
     let Err((cache, DestroyError::InUse(in_use))) = caches::give_up(cache) else {
-        return Err(Wrong::because("a cache with an object out was destroyed, or could not be looked at"));
+        return Err(Failure::because("a cache with an object out was destroyed, or could not be looked at"));
     };
     ensure!(in_use.objects == 1, "{} objects are said to be out", in_use.objects);
     // SAFETY: allocated above.
     unsafe { cache.free(guard.pinned(), object) };
-    caches::give_up(cache).map_err(|(_, error)| Wrong::because(error))
+    caches::give_up(cache).map_err(|(_, error)| Failure::because(error))
 }

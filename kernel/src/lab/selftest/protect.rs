@@ -13,7 +13,7 @@ use rhumb_machine::{Machine, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::TableMemory;
 use rhumb_tableguard::{Protection, Rights, TABLES_PER_BLOCK, keyed};
 
-use super::{Test, Wrong, ensure, memory};
+use super::{Test, memory};
 use crate::arch::pkrs::Pkrs;
 use crate::cpu;
 use crate::cpu::area;
@@ -21,6 +21,7 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
 use crate::lab::probe;
@@ -59,11 +60,11 @@ const NOWHERE: VirtAddr = VirtAddr::new(0x1000);
 
 /// Every table on the way to each kind of place, the tables of all windows, a table that was cut a moment ago, a spare
 /// one: no CPU can write any of them, and all can read them.
-fn a_stray_write_faults(_: &'static Boot) -> Result<(), Wrong> {
+fn a_stray_write_faults(_: &'static Boot) -> Result<(), Failure> {
     if in_force() == Protection::Off {
         return Ok(());
     }
-    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     let block = {
         let guard = MACHINE.pin();
         memory::take(frames, guard.pinned(), Request::LARGE)?
@@ -76,14 +77,14 @@ fn a_stray_write_faults(_: &'static Boot) -> Result<(), Wrong> {
             let _ = restore(changed);
             outcome
         }
-        Err(Refused { error, .. }) => Err(Wrong::because(error)),
+        Err(Refused { error, .. }) => Err(Failure::because(error)),
     };
     let guard = MACHINE.pin();
     frames.free(guard.pinned(), block);
     outcome
 }
 
-fn check_all(page: Pfn) -> Result<(), Wrong> {
+fn check_all(page: Pfn) -> Result<(), Failure> {
     let spare = Stock::fetch(1);
     let outcome = (|| {
         let windows = cpu::online().iter().map(|cpu| layout::windows(cpu).start());
@@ -104,7 +105,7 @@ fn check_all(page: Pfn) -> Result<(), Wrong> {
     outcome
 }
 
-fn check(table: Pfn) -> Result<(), Wrong> {
+fn check(table: Pfn) -> Result<(), Failure> {
     let (unread, written) = (AtomicU64::new(0), AtomicU64::new(0));
     work::on_every_cpu(&|| {
         for entry in [0, 511] {
@@ -123,7 +124,7 @@ fn check(table: Pfn) -> Result<(), Wrong> {
 
 /// A fault that comes while the key is open: its handler runs with the key closed, and the code goes on with what it
 /// had.
-fn a_handler_finds_the_key_closed(_: &'static Boot) -> Result<(), Wrong> {
+fn a_handler_finds_the_key_closed(_: &'static Boot) -> Result<(), Failure> {
     if in_force() != Protection::Keys {
         return Ok(());
     }
@@ -147,24 +148,24 @@ fn a_handler_finds_the_key_closed(_: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn audit_sees_a_writable_table(_: &'static Boot) -> Result<(), Wrong> {
+fn audit_sees_a_writable_table(_: &'static Boot) -> Result<(), Failure> {
     sees(Protection::Windows, TableFault::WritableTable, |flaw| matches!(flaw, Flaw::Writable { .. }))?;
     sees(Protection::Keys, TableFault::WritableTable, |flaw| matches!(flaw, Flaw::Writable { .. }))
 }
 
-fn audit_sees_an_open_key(_: &'static Boot) -> Result<(), Wrong> {
+fn audit_sees_an_open_key(_: &'static Boot) -> Result<(), Failure> {
     sees(Protection::Keys, TableFault::OpenKey, |flaw| matches!(flaw, Flaw::KeyOpen { .. }))
 }
 
 /// Where tables are protected in this way: injects a flaw, looks whether the audit reports it, and takes it away.
-fn sees(way: Protection, what: TableFault, expected: fn(&Flaw) -> bool) -> Result<(), Wrong> {
+fn sees(way: Protection, what: TableFault, expected: fn(&Flaw) -> bool) -> Result<(), Failure> {
     if in_force() != way {
         return Ok(());
     }
-    inject::tables::inject(what).map_err(Wrong::because)?;
+    inject::tables::inject(what).map_err(Failure::because)?;
     let mut seen = false;
     audit::run(|flaw| seen |= expected(&flaw));
-    inject::tables::inject(TableFault::Nothing).map_err(Wrong::because)?;
+    inject::tables::inject(TableFault::Nothing).map_err(Failure::because)?;
     ensure!(seen, "{what:?} was injected, and not found");
     let left = audit::run(|_| ());
     ensure!(left == 0, "{left} flaws are left after it was taken away");
@@ -173,11 +174,11 @@ fn sees(way: Protection, what: TableFault, expected: fn(&Flaw) -> bool) -> Resul
 
 /// More tables than there are: a block is protected for them. All back: the block is ordinary RAM again, and the map as
 /// before.
-fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
+fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Failure> {
     if in_force() == Protection::Off {
         return Ok(());
     }
-    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     // One for the tables, and one to see that blocks that came back can be written.
     memory::must_have_blocks(2)?;
     table_supply::renew();
@@ -191,8 +192,8 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     let flaws = audit::run(|_| ());
     let last = stocks.last().and_then(|stock| stock.iter().last());
     let stray = last.map(check);
-    let planned = shape::of_plan(boot).map_err(Wrong::because)?;
-    let held = direct_map::with(|map| map.hold_count()).map_err(Wrong::because)?;
+    let planned = shape::of_plan(boot).map_err(Failure::because)?;
+    let held = direct_map::with(|map| map.hold_count()).map_err(Failure::because)?;
     let (grown, shape_grown) = (blocks(), shape::of_tables());
     stocks.into_iter().for_each(Stock::release);
     table_supply::renew();
@@ -206,8 +207,8 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
     let now = shape::of_tables();
     ensure!(now == shape_before, "the map was {shape_before}, and is {now}");
     tables::look_at_store(|store, memory| store.validate(memory))
-        .map_err(|fault| Wrong::because(format_args!("{fault:?}")))?;
-    direct_map::validate().map_err(Wrong::because)?;
+        .map_err(|fault| Failure::because(format_args!("{fault:?}")))?;
+    direct_map::validate().map_err(Failure::because)?;
     // The block is anybody's: it can be written.
     let guard = MACHINE.pin();
     let block = memory::take(frames, guard.pinned(), Request::LARGE.zeroed())?;
@@ -216,13 +217,13 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Each block is `page tables`' in the journal, and all of each.
-fn blocks_have_a_name(_: &'static Boot) -> Result<(), Wrong> {
+fn blocks_have_a_name(_: &'static Boot) -> Result<(), Failure> {
     if in_force() == Protection::Off {
         return Ok(());
     }
     let root = tables::root().table;
-    let why = direct_map::with(|map| map.why(root)).map_err(Wrong::because)?;
-    let Some(held) = why.held else { return Err(Wrong::because("no owner holds the top table's block")) };
+    let why = direct_map::with(|map| map.why(root)).map_err(Failure::because)?;
+    let Some(held) = why.held else { return Err(Failure::because("no owner holds the top table's block")) };
     ensure!(held.owner.name == owners::PAGE_TABLES.name(), "the top table is held by {}", held.owner);
     ensure!(held.frames.frames() == 512, "{} frames are held around the top table", held.frames.frames());
     ensure!(Some(held.state) == protect::state(), "the top table is {}", held.state);

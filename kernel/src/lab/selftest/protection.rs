@@ -2,11 +2,12 @@
 
 use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
 
-use super::{Test, Wrong, ensure};
+use super::Test;
 use crate::cpu;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::trampoline;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::probe;
 use crate::layout;
 use crate::layout::{Stack, image};
@@ -34,7 +35,7 @@ fn in_direct_map(segment: VirtRange) -> VirtRange {
 }
 
 /// The first and the last byte of `range`, neither mapped nor alias, can be written.
-fn cannot_be_written(range: VirtRange) -> Result<(), Wrong> {
+fn cannot_be_written(range: VirtRange) -> Result<(), Failure> {
     for address in [range.start(), VirtAddr::new(range.end().get() - 1)] {
         ensure!(probe::read_byte(address).is_ok(), "{address} cannot even be read");
         // SAFETY: no code writes read-only memory; where it is writable after all, the same byte goes back.
@@ -43,22 +44,22 @@ fn cannot_be_written(range: VirtRange) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn text_cannot_be_written(_: &'static Boot) -> Result<(), Wrong> {
+fn text_cannot_be_written(_: &'static Boot) -> Result<(), Failure> {
     cannot_be_written(image::text())?;
     cannot_be_written(in_direct_map(image::text()))
 }
 
-fn rodata_cannot_be_written(_: &'static Boot) -> Result<(), Wrong> {
+fn rodata_cannot_be_written(_: &'static Boot) -> Result<(), Failure> {
     cannot_be_written(image::rodata())?;
     cannot_be_written(in_direct_map(image::rodata()))
 }
 
-fn trampoline_cannot_be_written(_: &'static Boot) -> Result<(), Wrong> {
+fn trampoline_cannot_be_written(_: &'static Boot) -> Result<(), Failure> {
     let Some(page) = trampoline::page() else { return Ok(()) };
     cannot_be_written(layout::range(MACHINE.direct(page.start()), page.bytes()))
 }
 
-fn data_cannot_be_executed(_: &'static Boot) -> Result<(), Wrong> {
+fn data_cannot_be_executed(_: &'static Boot) -> Result<(), Failure> {
     let text = just_return as *const ();
     // The probe itself works: a return in the text is executed.
     // SAFETY: it is a return.
@@ -77,7 +78,7 @@ fn data_cannot_be_executed(_: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn guards_cannot_be_touched(_: &'static Boot) -> Result<(), Wrong> {
+fn guards_cannot_be_touched(_: &'static Boot) -> Result<(), Failure> {
     for cpu in cpu::online().iter() {
         for stack in Stack::ALL {
             let pages = stack.range(cpu);
@@ -98,7 +99,7 @@ fn guards_cannot_be_touched(_: &'static Boot) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn null_cannot_be_touched(_: &'static Boot) -> Result<(), Wrong> {
+fn null_cannot_be_touched(_: &'static Boot) -> Result<(), Failure> {
     for address in [0, 8, 0x1000, 0x10_0000, 0x100_0000] {
         ensure!(probe::read_byte(VirtAddr::new(address)).is_err(), "address {address:#x} can be read");
     }

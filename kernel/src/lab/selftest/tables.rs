@@ -3,10 +3,11 @@
 use rhumb_machine::{Machine, PageSize, PhysAddr, VirtAddr};
 use rhumb_pagetable::{Finding, Join, Leaves, PageCounts, Spans};
 
-use super::{Test, Wrong, ensure};
+use super::Test;
 use crate::cpu::machine::MACHINE;
 use crate::debug::audit::audit;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
 use crate::layout;
@@ -25,7 +26,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Both ends of each piece of RAM are at their offset.
-fn i1_offset(boot: &'static Boot) -> Result<(), Wrong> {
+fn i1_offset(boot: &'static Boot) -> Result<(), Failure> {
     let map = boot.memory.lock().clone();
     for piece in map.ram() {
         for phys in [piece.start(), PhysAddr::new(piece.end().get() - 1)] {
@@ -42,7 +43,7 @@ fn i1_offset(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// The tables hold what is counted, and no two neighbouring pages could be one larger page.
-fn i3_largest(boot: &'static Boot) -> Result<(), Wrong> {
+fn i3_largest(boot: &'static Boot) -> Result<(), Failure> {
     let (counted, held) =
         direct_map::with(|map| (map.pages(), map.hold_count() > 0)).unwrap_or((boot.direct_map.pages, false));
     let mut pages = PageCounts::NONE;
@@ -74,7 +75,7 @@ fn i3_largest(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Just outside each piece of RAM nothing is mapped.
-fn holes_are_absent(boot: &'static Boot) -> Result<(), Wrong> {
+fn holes_are_absent(boot: &'static Boot) -> Result<(), Failure> {
     let map = boot.memory.lock().clone();
     let is_ram = |phys: PhysAddr| map.ram().any(|piece| piece.contains(phys));
     for piece in map.ram() {
@@ -88,7 +89,7 @@ fn holes_are_absent(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// A translation takes 2, 3 or 4 reads of memory with four levels, one more with five.
-fn walk_reads(_: &'static Boot) -> Result<(), Wrong> {
+fn walk_reads(_: &'static Boot) -> Result<(), Failure> {
     let extra = tables::root().levels.top() as usize - 4;
     for leaf in Leaves::kernel_half(tables::reader(), tables::root()).take(20_000) {
         let reads = tables::walk(leaf.virt).memory_reads();
@@ -104,14 +105,14 @@ fn walk_reads(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// The lower half holds nothing at all.
-fn identity_map_is_gone(_: &'static Boot) -> Result<(), Wrong> {
+fn identity_map_is_gone(_: &'static Boot) -> Result<(), Failure> {
     ensure!(tables::trampoline_root().is_none(), "the trampoline's tables are still in use");
     let first = Leaves::new(tables::reader(), tables::root(), layout::user()).next();
     ensure!(first.is_none(), "something is mapped at {}", first.map_or(VirtAddr::ZERO, |leaf| leaf.virt));
     Ok(())
 }
 
-fn audit_is_sound(boot: &'static Boot) -> Result<(), Wrong> {
+fn audit_is_sound(boot: &'static Boot) -> Result<(), Failure> {
     let mut first = None;
     let summary = audit(boot, |finding| {
         first.get_or_insert(finding);
@@ -121,10 +122,10 @@ fn audit_is_sound(boot: &'static Boot) -> Result<(), Wrong> {
         flaw.get_or_insert(found);
     });
     if let Some(flaw) = flaw {
-        return Err(Wrong::because(flaw));
+        return Err(Failure::because(flaw));
     }
     match first {
-        Some(finding) => Err(Wrong::because(finding)),
+        Some(finding) => Err(Failure::because(finding)),
         None => {
             let counted = direct_map::with(|map| map.pages()).unwrap_or(boot.direct_map.pages);
             ensure!(summary.direct_map_pages == counted, "the audit saw {}", summary.direct_map_pages);
@@ -133,15 +134,15 @@ fn audit_is_sound(boot: &'static Boot) -> Result<(), Wrong> {
     }
 }
 
-fn audit_sees_writable_text(boot: &'static Boot) -> Result<(), Wrong> {
+fn audit_sees_writable_text(boot: &'static Boot) -> Result<(), Failure> {
     sees(boot, TableFault::WritableText, |finding| matches!(finding, Finding::WriteExecuteAlias { .. }))
 }
 
-fn audit_sees_a_second_mapping(boot: &'static Boot) -> Result<(), Wrong> {
+fn audit_sees_a_second_mapping(boot: &'static Boot) -> Result<(), Failure> {
     sees(boot, TableFault::SecondMapping, |finding| matches!(finding, Finding::Overlap { .. }))
 }
 
-fn audit_sees_a_cached_device(boot: &'static Boot) -> Result<(), Wrong> {
+fn audit_sees_a_cached_device(boot: &'static Boot) -> Result<(), Failure> {
     let device = boot.devices.first().map_or(PhysAddr::new(0xfee0_0000), |device| device.phys.start());
     sees(boot, TableFault::CachedDevice(device), |finding| matches!(finding, Finding::CachedDevice { .. }))
 }
@@ -151,11 +152,11 @@ pub(super) fn sees(
     boot: &'static Boot,
     what: TableFault,
     expected: fn(&Finding) -> bool,
-) -> Result<(), Wrong> {
-    inject::tables::inject(what).map_err(Wrong::because)?;
+) -> Result<(), Failure> {
+    inject::tables::inject(what).map_err(Failure::because)?;
     let mut seen = false;
     let summary = audit(boot, |finding| seen |= expected(&finding));
-    inject::tables::inject(TableFault::Nothing).map_err(Wrong::because)?;
+    inject::tables::inject(TableFault::Nothing).map_err(Failure::because)?;
     ensure!(seen, "{what:?} was injected; {} findings, none of them it", summary.findings);
     let after = audit(boot, |_| ()).findings;
     ensure!(after == 0, "{after} findings are left after the fault was taken away");

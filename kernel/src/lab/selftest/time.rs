@@ -4,12 +4,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{CpuMask, Machine};
 
-use super::{Test, Wrong, ensure};
+use super::Test;
 use crate::cpu;
 use crate::cpu::call;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::{area, clock};
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 
 pub const TESTS: &[Test] = &[
     Test { name: "time::clock_goes_forward", run: clock_goes_forward },
@@ -18,7 +19,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// On each CPU by itself: a read never yields less than the one before.
-fn clock_goes_forward(_: &'static Boot) -> Result<(), Wrong> {
+fn clock_goes_forward(_: &'static Boot) -> Result<(), Failure> {
     let steps_back = AtomicU32::new(0);
     let check = || {
         let mut last = clock::now_ns();
@@ -37,7 +38,7 @@ fn clock_goes_forward(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Another CPU's reading lies between two readings here.
-fn clocks_agree(_: &'static Boot) -> Result<(), Wrong> {
+fn clocks_agree(_: &'static Boot) -> Result<(), Failure> {
     let guard = MACHINE.pin();
     for cpu in cpu::online().without(guard.pinned().cpu()).iter() {
         let there = AtomicU64::new(0);
@@ -55,7 +56,7 @@ const ALARM_NS: u64 = 2_000_000;
 const PATIENCE_NS: u64 = 5_000_000_000;
 
 /// An alarm comes, once, and not before its time.
-fn alarm_on_each_cpu(_: &'static Boot) -> Result<(), Wrong> {
+fn alarm_on_each_cpu(_: &'static Boot) -> Result<(), Failure> {
     let online = cpu::online();
     let count = |cpu| area::of(cpu).map_or(0, |area| area.counters.timer_interrupts.get());
     for cpu in online.iter() {

@@ -7,15 +7,16 @@ use rhumb_machine::{Machine, Order, PageSize, Pfn, VirtAddr};
 use rhumb_unmapped::{Limits, PoolError};
 use rhumb_windows::RING;
 
+use super::Test;
 use super::memory;
 use super::memory::take_unmapped;
-use super::{Test, Wrong, ensure};
 use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
 use crate::debug::audit::audit;
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
+use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners::{self, Owner};
 use crate::lab::probe;
 use crate::mm;
@@ -37,24 +38,24 @@ pub const TESTS: &[Test] = &[
 
 const WHO: Owner = owners::SELF_TEST;
 
-fn the_windows() -> Result<&'static KernelWindows, Wrong> {
-    windows().ok_or_else(|| Wrong::because("there are no windows"))
+fn the_windows() -> Result<&'static KernelWindows, Failure> {
+    windows().ok_or_else(|| Failure::because("there are no windows"))
 }
 
-fn the_pool() -> Result<&'static rhumb_unmapped::UnmappedPool<KernelHome>, Wrong> {
-    unmapped::pool().ok_or_else(|| Wrong::because("there is no pool"))
+fn the_pool() -> Result<&'static rhumb_unmapped::UnmappedPool<KernelHome>, Failure> {
+    unmapped::pool().ok_or_else(|| Failure::because("there is no pool"))
 }
 
-fn write<P: Presence>(frame: &mut Frame<P>, offset: u64, bytes: &[u8]) -> Result<(), Wrong> {
-    the_windows()?.copy_to(frame, offset, bytes).map_err(Wrong::because)
+fn write<P: Presence>(frame: &mut Frame<P>, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+    the_windows()?.copy_to(frame, offset, bytes).map_err(Failure::because)
 }
 
-fn read<P: Presence>(frame: &Frame<P>, offset: u64, bytes: &mut [u8]) -> Result<(), Wrong> {
-    the_windows()?.copy_from(frame, offset, bytes).map_err(Wrong::because)
+fn read<P: Presence>(frame: &Frame<P>, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+    the_windows()?.copy_from(frame, offset, bytes).map_err(Failure::because)
 }
 
-fn put_back(frame: Frame<Unmapped>) -> Result<(), Wrong> {
-    give(frame).map_err(|refused| Wrong::because(refused.error))
+fn put_back(frame: Frame<Unmapped>) -> Result<(), Failure> {
+    give(frame).map_err(|refused| Failure::because(refused.error))
 }
 
 fn rounds() -> u64 {
@@ -62,7 +63,7 @@ fn rounds() -> u64 {
 }
 
 /// Runs `test` with no spare block in the pool, and finds map and books afterwards as they were.
-fn undone(test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Wrong> {
+fn undone(test: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let pool = the_pool()?;
     memory::pool_must_be_empty()?;
     let (shape, before) = (shape::of_tables(), pool.counters());
@@ -73,17 +74,17 @@ fn undone(test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Wrong> {
     ensure!(after.blocks() == before.blocks(), "the pool has kept a block: {after}");
     ensure!(after.frames_out == before.frames_out, "frames are out: {after}");
     ensure!(after.lost_blocks == before.lost_blocks, "a block was lost");
-    pool.validate().map_err(|error| Wrong::because(format_args!("{error:?}")))?;
+    pool.validate().map_err(|error| Failure::because(format_args!("{error:?}")))?;
     the_windows()?
         .validate()
-        .map_err(|(cpu, slot)| Wrong::because(format_args!("window {slot} of CPU {cpu}")))?;
-    direct_map::validate().map_err(Wrong::because)
+        .map_err(|(cpu, slot)| Failure::because(format_args!("window {slot} of CPU {cpu}")))?;
+    direct_map::validate().map_err(Failure::because)
 }
 
 /// Copies over the boundary of two pages, many more than there are slots; each page costs two entries and no other CPU
 /// hears of it. Five windows a turn, so that a slot shows another page after a wrap than before: 384 slots are no
 /// multiple of five.
-fn windows_reach_it(_: &'static Boot) -> Result<(), Wrong> {
+fn windows_reach_it(_: &'static Boot) -> Result<(), Failure> {
     const TURNS: u64 = 1024;
     undone(|| {
         let mut frame = take_unmapped(Order::new(1).unwrap_or_default())?;
@@ -116,8 +117,8 @@ fn windows_reach_it(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// Windows on an unmapped frame and on one in the map, while the audit looks.
-fn i4_a_window_breaks_no_rule(boot: &'static Boot) -> Result<(), Wrong> {
-    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+fn i4_a_window_breaks_no_rule(boot: &'static Boot) -> Result<(), Failure> {
+    let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     undone(|| {
         let mut hidden = take_unmapped(Order::BASE)?;
         let guard = MACHINE.pin();
@@ -135,7 +136,8 @@ fn i4_a_window_breaks_no_rule(boot: &'static Boot) -> Result<(), Wrong> {
         });
         frames.free(guard.pinned(), shown);
         drop(guard);
-        let (findings, executable, is_in_place) = seen.map_err(Wrong::because)?.map_err(Wrong::because)?;
+        let (findings, executable, is_in_place) =
+            seen.map_err(Failure::because)?.map_err(Failure::because)?;
         ensure!(findings == 0, "the audit finds {findings} broken rules");
         ensure!(is_in_place, "a window is not where the layout says");
         ensure!(!executable, "a window is executable");
@@ -144,8 +146,8 @@ fn i4_a_window_breaks_no_rule(boot: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// All CPUs use a block's pages, so that they have translations; then the pool takes it.
-fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Wrong> {
-    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Failure> {
+    let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     undone(|| {
         let start = {
             let guard = MACHINE.pin();
@@ -178,7 +180,7 @@ fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// A secret is gone as soon as its frame is given back: for the next taker, and in the map.
-fn i5_what_was_given_back_is_zero(_: &'static Boot) -> Result<(), Wrong> {
+fn i5_what_was_given_back_is_zero(_: &'static Boot) -> Result<(), Failure> {
     undone(|| {
         let order = Order::new(2).unwrap_or_default();
         let mut frame = take_unmapped(order)?;
@@ -201,7 +203,8 @@ fn i5_what_was_given_back_is_zero(_: &'static Boot) -> Result<(), Wrong> {
         unmapped::shrink();
         for page in 0..4 {
             let at = MACHINE.direct(pfn.plus(page).addr()).plus(2048);
-            let word = probe::read_word(at).map_err(|_| Wrong::because("a freed frame is not in the map"))?;
+            let word =
+                probe::read_word(at).map_err(|_| Failure::because("a freed frame is not in the map"))?;
             ensure!(word == 0, "{word:#x} is left in the map");
         }
         Ok(())
@@ -209,7 +212,7 @@ fn i5_what_was_given_back_is_zero(_: &'static Boot) -> Result<(), Wrong> {
 }
 
 /// 512 frames, one by one: one round when they go, at most one when they come back, and nothing split afterwards.
-fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Wrong> {
+fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Failure> {
     let pool = the_pool()?;
     undone(|| {
         let before = pool.counters();
@@ -237,7 +240,7 @@ fn i3_i6_a_block_takes_one_flush(_: &'static Boot) -> Result<(), Wrong> {
 /// A block of 1 GiB in advance: one entry written, one flush; pieces come and go within it; and it comes back as one.
 /// Clearing it takes seconds under emulation, so this is for machines with 1-GiB pages, of a size that tests have for
 /// other reasons.
-fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> {
+fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Failure> {
     const MOST_RAM_BYTES: u64 = 8 << 30;
     let pool = the_pool()?;
     if boot.largest_page < PageSize::Size1G || boot.memory.lock().ram_bytes() > MOST_RAM_BYTES {
@@ -251,7 +254,7 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> 
             Ok(()) => {}
             // All of RAM lies below the hole for devices, or other nodes have it.
             Err(PoolError::NoBlock(_)) => return Ok(()),
-            Err(error) => return Err(Wrong::because(error)),
+            Err(error) => return Err(Failure::because(error)),
         }
         let (grown, rounds_out) = (pool.counters(), rounds() - rounds_before);
         let block = take_unmapped(Order::LARGE)?;
@@ -259,7 +262,7 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> 
         let is_near = frame.pfn().get() >> 18 == block.pfn().get() >> 18;
         let written = write(&mut frame, 0, b"in the middle of a gibibyte");
         let within = pool.counters();
-        let held = direct_map::with(|map| map.why(frame.pfn())).map_err(Wrong::because)?.held;
+        let held = direct_map::with(|map| map.why(frame.pfn())).map_err(Failure::because)?.held;
         put_back(frame)?;
         put_back(block)?;
         written?;
@@ -283,18 +286,19 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Wrong> 
 }
 
 /// At its limits an owner is refused, and may have again what it gave back.
-fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
+fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Failure> {
     let pool = the_pool()?;
     undone(|| {
         let first = take_unmapped(Order::BASE)?;
         let outcome = (|| {
-            set_limits(pool, WHO, Limits { blocks: 1, frames: 2, ..Limits::NONE }).map_err(Wrong::because)?;
+            set_limits(pool, WHO, Limits { blocks: 1, frames: 2, ..Limits::NONE })
+                .map_err(Failure::because)?;
             let second = take_unmapped(Order::BASE)?;
             let third = take(WHO, Order::BASE);
-            set_limits(pool, WHO, Limits { blocks: 1, ..Limits::NONE }).map_err(Wrong::because)?;
+            set_limits(pool, WHO, Limits { blocks: 1, ..Limits::NONE }).map_err(Failure::because)?;
             let block = take(WHO, Order::LARGE);
             // A block of 1 GiB counts 512, whether there is one or not.
-            set_limits(pool, WHO, Limits { blocks: 512, ..Limits::NONE }).map_err(Wrong::because)?;
+            set_limits(pool, WHO, Limits { blocks: 512, ..Limits::NONE }).map_err(Failure::because)?;
             let gibibyte = unmapped::grow(WHO);
             put_back(second)?;
             let third_refused = matches!(third, Err(PoolError::OverFrames { .. }));
@@ -310,22 +314,22 @@ fn i11_a_limit_holds(_: &'static Boot) -> Result<(), Wrong> {
             );
             Ok(())
         })();
-        set_limits(pool, WHO, Limits::NONE).map_err(Wrong::because)?;
+        set_limits(pool, WHO, Limits::NONE).map_err(Failure::because)?;
         put_back(first)?;
         outcome
     })
 }
 
 /// Frames past the direct map's limit; where there are none, nothing.
-fn high_frames_through_windows(boot: &'static Boot) -> Result<(), Wrong> {
+fn high_frames_through_windows(boot: &'static Boot) -> Result<(), Failure> {
     if boot.direct_map.high_bytes == 0 {
         return Ok(());
     }
-    let frames = mm::frames::frames().ok_or_else(|| Wrong::because("there is no frame allocator"))?;
+    let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     let limit = boot.options.direct_map_limit_bytes.unwrap_or(u64::MAX);
     let mut frame: Frame<Anywhere> = {
         let guard = MACHINE.pin();
-        frames.alloc_anywhere(guard.pinned(), Request::FRAME).map_err(Wrong::because)?
+        frames.alloc_anywhere(guard.pinned(), Request::FRAME).map_err(Failure::because)?
     };
     let at = frame.pfn().addr();
     let outcome = (|| {
@@ -337,7 +341,7 @@ fn high_frames_through_windows(boot: &'static Boot) -> Result<(), Wrong> {
         ensure!(&found == b"past the map's e", "{found:?} was read at {at}");
         let shown =
             the_windows()?.with_page(&mut frame, 0, |window| mm::tables::walk(window.address()).phys());
-        let shown = shown.map_err(Wrong::because)?;
+        let shown = shown.map_err(Failure::because)?;
         ensure!(shown == Some(at), "the window shows {shown:?}, not {at}");
         Ok(())
     })();

@@ -18,9 +18,9 @@ use core::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-use rhumb_directmap::{Change, ChangeError, Inconsistency};
+use rhumb_directmap::{Change, ChangeError};
 use rhumb_frames::{Frame, Request};
-use rhumb_machine::{Counted, CpuId, MAX_CPUS, Machine, Order, Pfn, PhysAddr};
+use rhumb_machine::{Counted, MAX_CPUS, Machine, Order, Pfn};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
@@ -30,6 +30,7 @@ use crate::cpu::{area, clock};
 use crate::cpu::{call, work};
 use crate::debug::directmap::shape;
 use crate::debug::random::Random;
+use crate::lab::failure::Failure;
 use crate::lab::owners;
 use crate::lab::probe;
 use crate::mm::direct_map;
@@ -40,39 +41,7 @@ use crate::mm::table_supply;
 /// Looks at others' blocks between two changes.
 const LOOKS: u64 = 6;
 
-/// The fault that was found.
-#[derive(Clone, Copy, Debug)]
-pub enum StressFailure {
-    /// There is nothing to take blocks from.
-    NoFrames,
-    /// An access did not end as the state says.
-    Access { cpu: CpuId, at: PhysAddr, state: Shown, what: &'static str },
-    /// A change was refused that breaks no rule.
-    Refused { error: ChangeError },
-    /// A block's contents differ after it came back.
-    Contents { at: PhysAddr },
-    /// The map's books do not balance.
-    Books(Inconsistency),
-    /// The map is not what it was before.
-    Shape { before: shape::Checksum, after: shape::Checksum },
-}
-
-impl fmt::Display for StressFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoFrames => f.write_str("there is no frame allocator"),
-            Self::Access { cpu, at, state, what } => {
-                write!(f, "CPU {cpu} {what} the page at {at}, which is {state}")
-            }
-            Self::Refused { error } => write!(f, "a change that breaks no rule was refused: {error}"),
-            Self::Contents { at } => write!(f, "the page at {at} came back with other contents"),
-            Self::Books(inconsistency) => inconsistency.fmt(f),
-            Self::Shape { before, after } => write!(f, "the map was {before}, and is {after}"),
-        }
-    }
-}
-
-/// The state of a shown block in the map.
+/// How a shown block stands in the map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Shown {
@@ -137,7 +106,7 @@ impl Slot {
 /// The state that all CPUs share.
 struct Shared {
     stop: AtomicBool,
-    failure: SpinMutex<Option<StressFailure>>,
+    failure: SpinMutex<Option<Failure>>,
     changes: AtomicU64,
     accesses: AtomicU64,
     faults: AtomicU64,
@@ -145,14 +114,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn fail(&self, failure: StressFailure) {
+    fn fail(&self, failure: Failure) {
         self.failure.lock().get_or_insert(failure);
         self.stop.store(true, Relaxed);
     }
 }
 
 /// Runs for `seconds` on all CPUs.
-pub fn direct_map(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure> {
+pub fn direct_map(seconds: u64, out: &mut dyn Output) -> Result<(), Failure> {
     let before = shape::of_tables();
     let shared = Shared {
         stop: AtomicBool::new(false),
@@ -192,8 +161,12 @@ pub fn direct_map(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailur
     if let Some(failure) = shared.failure.into_inner() {
         return Err(failure);
     }
-    direct_map::validate().map_err(StressFailure::Books)?;
-    if before == after { Ok(()) } else { Err(StressFailure::Shape { before, after }) }
+    direct_map::validate().map_err(Failure::because)?;
+    if before == after {
+        Ok(())
+    } else {
+        Err(Failure::because(format_args!("the map was {before}, and is {after}")))
+    }
 }
 
 /// One CPU's share.
@@ -223,7 +196,7 @@ impl<'a> Worker<'a> {
     }
 
     /// A block, all its states, and back.
-    fn round(&mut self) -> Result<(), StressFailure> {
+    fn round(&mut self) -> Result<(), Failure> {
         let Some(frame) = self.allocate()? else { return Ok(()) };
         let block = (frame.pfn(), frame.order());
         pages(block).for_each(stamp);
@@ -244,7 +217,7 @@ impl<'a> Worker<'a> {
             }
             Err((frame, error)) => {
                 free(frame);
-                return Err(StressFailure::Refused { error });
+                return Err(refused(&error));
             }
         };
         let spoilt = pages(block).find(|&pfn| !is_stamped(pfn));
@@ -252,7 +225,9 @@ impl<'a> Worker<'a> {
         self.slot.hide();
         free(frame);
         shown?;
-        spoilt.map_or(Ok(()), |pfn| Err(StressFailure::Contents { at: pfn.addr() }))
+        spoilt.map_or(Ok(()), |pfn| {
+            Err(Failure::because(format_args!("the page at {} came back with other contents", pfn.addr())))
+        })
     }
 
     /// The states of changed frames, one after the other.
@@ -261,7 +236,7 @@ impl<'a> Worker<'a> {
         block: (Pfn, Order),
         changed: &mut Changed<Frame>,
         first: Shown,
-    ) -> Result<(), StressFailure> {
+    ) -> Result<(), Failure> {
         self.check(block, first)?;
         self.show(block, first)?;
         if self.random.below(2) == 0 {
@@ -271,7 +246,7 @@ impl<'a> Worker<'a> {
                 _ => &[Change::NotPresent],
             };
             for &step in steps {
-                alter(changed, step).map_err(|error| StressFailure::Refused { error })?;
+                alter(changed, step).map_err(|error| refused(&error))?;
                 self.changes += 1;
             }
             let second = if first == Shown::Absent { Shown::ReadOnly } else { Shown::Absent };
@@ -282,7 +257,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Shows the block, looks at others' blocks for a while, and hides it again.
-    fn show(&mut self, block: (Pfn, Order), state: Shown) -> Result<(), StressFailure> {
+    fn show(&mut self, block: (Pfn, Order), state: Shown) -> Result<(), Failure> {
         self.slot.show(block, state);
         let cpus = cpu::online().len() as u64;
         let mut looked = Ok(());
@@ -297,12 +272,15 @@ impl<'a> Worker<'a> {
     }
 
     /// One frame, a few, or a whole 2-MiB block.
-    fn allocate(&mut self) -> Result<Option<Frame>, StressFailure> {
+    fn allocate(&mut self) -> Result<Option<Frame>, Failure> {
         let exponent = if self.random.below(16) == 0 { 9 } else { self.random.below(4) as u8 };
         let request =
             Request::new(Order::new(exponent).unwrap_or_default()).owner(owners::STRESS.in_frames());
         let guard = MACHINE.pin();
-        Ok(frames().ok_or(StressFailure::NoFrames)?.alloc(guard.pinned(), request).ok())
+        Ok(frames()
+            .ok_or_else(|| Failure::because("there is no frame allocator"))?
+            .alloc(guard.pinned(), request)
+            .ok())
     }
 
     /// A quarter of all changes are made with interrupts off.
@@ -316,7 +294,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Some byte of the block, read and written.
-    fn check(&mut self, block: (Pfn, Order), state: Shown) -> Result<(), StressFailure> {
+    fn check(&mut self, block: (Pfn, Order), state: Shown) -> Result<(), Failure> {
         let pfn = block.0.plus(self.random.below(block.1.frames()));
         let byte = self.random.below(8);
         let address = MACHINE.direct(pfn.addr()).plus(byte);
@@ -339,8 +317,9 @@ impl<'a> Worker<'a> {
         what.map_or(Ok(()), |what| Err(self.wrong(pfn, state, what)))
     }
 
-    fn wrong(&self, pfn: Pfn, state: Shown, what: &'static str) -> StressFailure {
-        StressFailure::Access { cpu: area::here().id(), at: pfn.addr(), state, what }
+    fn wrong(&self, pfn: Pfn, state: Shown, what: &'static str) -> Failure {
+        let (cpu, at) = (area::here().id(), pfn.addr());
+        Failure::because(format_args!("CPU {cpu} {what} the page at {at}, which is {state}"))
     }
 }
 
@@ -372,4 +351,8 @@ fn stamp(pfn: Pfn) {
 fn is_stamped(pfn: Pfn) -> bool {
     // SAFETY: as in `stamp`.
     unsafe { first_word(pfn).read_volatile() == mark_of(pfn) }
+}
+
+fn refused(error: &ChangeError) -> Failure {
+    Failure::because(format_args!("a change that breaks no rule was refused: {error}"))
 }

@@ -4,7 +4,6 @@
 //! A stamp that changed means that two holders shared a frame; a frame that is gone at the end means that one was lost.
 //! Both are what an allocator must never do.
 
-use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
@@ -19,30 +18,13 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
 use crate::cpu::{area, clock};
 use crate::debug::random::Random;
+use crate::lab::failure::Failure;
 use crate::lab::owners;
 
 /// Blocks that a CPU holds at most: with large ones among them, some hundred MiB.
 const HELD: usize = 192;
 /// Blocks on their way to another CPU.
 const PASSED: usize = 64;
-
-/// The fault that was found.
-#[derive(Clone, Copy, Debug)]
-pub enum StressFailure {
-    Shared { at: PhysAddr },
-    Lost { before: u64, after: u64 },
-    Inconsistent,
-}
-
-impl fmt::Display for StressFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Shared { at } => write!(f, "the block at {at} had two holders"),
-            Self::Lost { before, after } => write!(f, "{before} frames were free before, {after} are after"),
-            Self::Inconsistent => f.write_str("the allocator's own books do not balance"),
-        }
-    }
-}
 
 /// The state that all CPUs share.
 struct Shared {
@@ -55,11 +37,7 @@ struct Shared {
 }
 
 /// Runs for `seconds` on all CPUs.
-pub fn frames(
-    frames: &Frames<KernelMachine>,
-    seconds: u64,
-    out: &mut dyn Output,
-) -> Result<(), StressFailure> {
+pub fn frames(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Output) -> Result<(), Failure> {
     let before = free_frames(frames);
     let shared = Shared {
         passed: SpinMutex::new(ArrayVec::new_const()),
@@ -97,14 +75,19 @@ pub fn frames(
     );
     match shared.shared_at.load(Relaxed) {
         0 => {}
-        at => return Err(StressFailure::Shared { at: PhysAddr::new(at - 1) }),
+        at => {
+            return Err(Failure::because(format_args!(
+                "the block at {} had two holders",
+                PhysAddr::new(at - 1)
+            )));
+        }
     }
     if let Err(inconsistency) = frames.validate() {
         writeln!(out, "stress frames: {inconsistency}");
-        return Err(StressFailure::Inconsistent);
+        return Err(Failure::because("the allocator's own books do not balance"));
     }
     if before != after {
-        return Err(StressFailure::Lost { before, after });
+        return Err(Failure::because(format_args!("{before} frames were free before, {after} are after")));
     }
     Ok(())
 }

@@ -49,15 +49,14 @@ fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Re
     let what = arguments.one_of("what", WHAT)?;
     let seconds = arguments.number_to("seconds", LONGEST)?;
     arguments.end()?;
-    match what {
-        "frames" => frames::frames(allocator()?, seconds, out).map_err(CommandError::failed),
-        "movable" => movable::movable(allocator()?, seconds, out).map_err(CommandError::failed),
-        "slabs" => {
-            objects::objects(object_commands::allocator()?, seconds, out).map_err(CommandError::failed)
-        }
-        "directmap" => direct_map::direct_map(seconds, out).map_err(CommandError::failed),
-        _ => unmapped::unmapped(seconds, out).map_err(CommandError::failed),
-    }
+    let outcome = match what {
+        "frames" => frames::frames(allocator()?, seconds, out),
+        "movable" => movable::movable(allocator()?, seconds, out),
+        "slabs" => objects::objects(object_commands::allocator()?, seconds, out),
+        "directmap" => direct_map::direct_map(seconds, out),
+        _ => unmapped::unmapped(seconds, out),
+    };
+    outcome.map_err(|failure| CommandError::failed(failure.reason()))
 }
 
 /// Counts the free frames, with what caches of frames and of objects hold for later given back first: else that would

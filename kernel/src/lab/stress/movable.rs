@@ -3,7 +3,6 @@
 //! Each block must hold what was written whenever it is read, wherever it is by then; at the end all frames are free
 //! again.
 
-use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Frames;
@@ -17,6 +16,7 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
 use crate::cpu::{area, clock};
 use crate::debug::random::Random;
+use crate::lab::failure::Failure;
 use crate::lab::sample;
 use crate::lab::sample::SampleError;
 use crate::mm::movable;
@@ -28,40 +28,15 @@ const HELD: u64 = 1200;
 /// A slow machine may go on for so many times the seconds that were asked for, until a frame has been moved.
 const PATIENCE: u64 = 20;
 
-/// The fault that was found.
-#[derive(Clone, Copy, Debug)]
-pub enum StressFailure {
-    Sample(SampleError),
-    Held { frames: u64 },
-    Lost { before: u64, after: u64 },
-    NothingMoved,
-    Inconsistent,
-}
-
-impl fmt::Display for StressFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sample(error) => error.fmt(f),
-            Self::Held { frames } => {
-                write!(f, "movable frames are held, {frames} in all: 'sample free' gives them back")
-            }
-            Self::Lost { before, after } => write!(f, "{before} frames were free before, {after} are after"),
-            Self::NothingMoved => f.write_str("no frame was moved"),
-            Self::Inconsistent => f.write_str("the allocator's own books do not balance"),
-        }
-    }
-}
-
 /// Runs for `seconds` on all CPUs, and until a frame has been moved.
-pub fn movable(
-    frames: &Frames<KernelMachine>,
-    seconds: u64,
-    out: &mut dyn Output,
-) -> Result<(), StressFailure> {
+pub fn movable(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Output) -> Result<(), Failure> {
     // At the end all movable frames of the sample are freed: a person's would be among them.
-    let held = sample::check_all().map_err(StressFailure::Sample)?;
+    let held = sample::check_all().map_err(Failure::because)?;
     if held.frames > 0 {
-        return Err(StressFailure::Held { frames: held.frames });
+        return Err(Failure::because(format_args!(
+            "movable frames are held, {} in all: 'sample free' gives them back",
+            held.frames
+        )));
     }
     let (before, moved_before) = (free_frames(frames), movable::counters().pgmigrate_success);
     let (stop, steps, compactions) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -111,15 +86,17 @@ pub fn movable(
         Counted(before, "frame")
     );
     if let Some(error) = failure.into_inner().or(freed.err()) {
-        return Err(StressFailure::Sample(error));
+        return Err(Failure::because(error));
     }
     if let Err(inconsistency) = frames.validate() {
         writeln!(out, "movable stress: {inconsistency}");
-        return Err(StressFailure::Inconsistent);
+        return Err(Failure::because("the allocator's own books do not balance"));
     }
     match (before == after, moved) {
-        (false, _) => Err(StressFailure::Lost { before, after }),
-        (true, 0) => Err(StressFailure::NothingMoved),
+        (false, _) => {
+            Err(Failure::because(format_args!("{before} frames were free before, {after} are after")))
+        }
+        (true, 0) => Err(Failure::because("no frame was moved")),
         _ => Ok(()),
     }
 }

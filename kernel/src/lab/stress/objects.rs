@@ -6,14 +6,13 @@
 
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::AllocClass;
 use rhumb_machine::{Counted, Machine, Pinned, VirtAddr};
 use rhumb_monitor::Output;
-use rhumb_slab::{CacheSpec, Checks, RawCache, Slabs, SpecError};
+use rhumb_slab::{CacheSpec, Checks, RawCache, Slabs};
 use spin::mutex::SpinMutex;
 
 use crate::cpu;
@@ -23,8 +22,10 @@ use crate::cpu::{call, work};
 use crate::debug::objects::reclaim_everywhere;
 use crate::debug::random::Random;
 use crate::lab::caches;
+use crate::lab::failure::Failure;
 use crate::mm;
 
+const NO_LISTS: &str = "there is no memory for the test's own lists";
 /// Objects that a CPU holds at most.
 const HELD: usize = 1024;
 /// Objects on their way to another CPU.
@@ -33,36 +34,6 @@ const PASSED: usize = 256;
 const TRIMS: u32 = 8;
 /// An object of a cache of its own, which no class has: 200 bytes.
 const OWN_BYTES: usize = 200;
-
-/// The fault that was found.
-#[derive(Clone, Debug)]
-pub enum StressFailure {
-    Cache(SpecError),
-    NoMemoryForLists,
-    Shared { at: VirtAddr },
-    InUse { before: u64, after: u64 },
-    Lost { before: u64, after: u64 },
-    Faults { count: u64 },
-    CacheKept,
-    Inconsistent,
-}
-
-impl fmt::Display for StressFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cache(error) => write!(f, "the test's own cache cannot be made: {error}"),
-            Self::NoMemoryForLists => f.write_str("there is no memory for the test's own lists"),
-            Self::Shared { at } => write!(f, "the object at {at} had two holders"),
-            Self::InUse { before, after } => {
-                write!(f, "{before} bytes were in use before, {after} are after")
-            }
-            Self::Lost { before, after } => write!(f, "{before} frames were free before, {after} are after"),
-            Self::Faults { count } => write!(f, "reported: {}", Counted(*count, "fault")),
-            Self::CacheKept => f.write_str("the test's own cache could not be given up"),
-            Self::Inconsistent => f.write_str("the allocator's own books do not balance"),
-        }
-    }
-}
 
 /// An object that a CPU holds.
 struct Held {
@@ -157,14 +128,14 @@ pub fn objects(
     slabs: &'static Slabs<KernelMachine>,
     seconds: u64,
     out: &mut dyn Output,
-) -> Result<(), StressFailure> {
+) -> Result<(), Failure> {
     let (frames_before, before) = (free_frames(), slabs.totals());
     let mut passed = Vec::new();
-    passed.try_reserve_exact(PASSED).map_err(|_| StressFailure::NoMemoryForLists)?;
+    passed.try_reserve_exact(PASSED).map_err(|_| Failure::because(NO_LISTS))?;
     let own = {
         let guard = MACHINE.pin();
         RawCache::new(slabs, guard.pinned(), &CacheSpec::new("stress", OWN_BYTES))
-            .map_err(StressFailure::Cache)?
+            .map_err(|error| Failure::because(format_args!("the test's own cache cannot be made: {error}")))?
     };
     let shared = Shared {
         slabs,
@@ -214,7 +185,7 @@ struct Figures {
 }
 
 /// Gives the rest back, reports, and compares with how things stood before.
-fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), StressFailure> {
+fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), Failure> {
     let slabs = shared.slabs;
     let rest = core::mem::take(&mut *shared.passed.lock());
     {
@@ -236,29 +207,43 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
     );
     if let Err((_, error)) = destroyed {
         writeln!(out, "stress slabs: {error}");
-        return Err(StressFailure::CacheKept);
+        return Err(Failure::because("the test's own cache could not be given up"));
     }
     match shared.shared_at.load(Relaxed) {
         0 => {}
-        at => return Err(StressFailure::Shared { at: VirtAddr::new(at) }),
+        at => {
+            return Err(Failure::because(format_args!(
+                "the object at {} had two holders",
+                VirtAddr::new(at)
+            )));
+        }
     }
     if shared.unlisted.load(Relaxed) {
-        return Err(StressFailure::NoMemoryForLists);
+        return Err(Failure::because(NO_LISTS));
     }
     if let Err(inconsistency) = caches::validate(slabs) {
         writeln!(out, "stress slabs: {inconsistency}");
-        return Err(StressFailure::Inconsistent);
+        return Err(Failure::because("the allocator's own books do not balance"));
     }
     if after.faults != before.faults {
-        return Err(StressFailure::Faults { count: after.faults - before.faults });
+        return Err(Failure::because(format_args!(
+            "reported: {}",
+            Counted(after.faults - before.faults, "fault")
+        )));
     }
     if after.live_bytes != before.live {
-        return Err(StressFailure::InUse { before: before.live, after: after.live_bytes });
+        return Err(Failure::because(format_args!(
+            "{} bytes were in use before, {} are after",
+            before.live, after.live_bytes
+        )));
     }
     // A quarantine keeps objects that were freed, and their frames with them.
     let keeps = mm::objects::checks().of("stress").has(Checks::QUARANTINE);
     if frames != before.frames && !keeps {
-        return Err(StressFailure::Lost { before: before.frames, after: frames });
+        return Err(Failure::because(format_args!(
+            "{} frames were free before, {frames} are after",
+            before.frames
+        )));
     }
     Ok(())
 }

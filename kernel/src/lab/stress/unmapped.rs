@@ -8,16 +8,14 @@
 //! Where movable frames lie in every block (`sample 1-in-64`), the pool's blocks come by compaction: then
 //! what was moved for them must hold what was written, wherever it is now.
 
-use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
 use rhumb_directmap::ChangeError;
 use rhumb_frames::{Frame, Unmapped};
-use rhumb_machine::{Counted, CpuId, Machine, Order, PhysAddr};
+use rhumb_machine::{Counted, Machine, Order};
 use rhumb_monitor::Output;
-use rhumb_unmapped::{GiveError, PoolError};
-use rhumb_windows::copy::CopyError;
+use rhumb_unmapped::PoolError;
 use spin::mutex::SpinMutex;
 
 use crate::cpu;
@@ -26,10 +24,10 @@ use crate::cpu::work;
 use crate::cpu::{area, clock};
 use crate::debug::directmap::shape;
 use crate::debug::random::Random;
+use crate::lab::failure::Failure;
 use crate::lab::owners;
 use crate::lab::probe;
 use crate::lab::sample;
-use crate::lab::sample::{SampleError, Tally};
 use crate::mm::direct_map;
 use crate::mm::movable;
 use crate::mm::table_supply;
@@ -40,68 +38,21 @@ use crate::mm::windows::windows;
 /// Frames that a CPU holds at most.
 const HELD: usize = 48;
 
-/// The fault that was found.
-#[derive(Clone, Copy, Debug)]
-pub enum StressFailure {
-    /// There is no pool.
-    NoPool,
-    /// A request that breaks no rule was refused.
-    Refused(PoolError),
-    /// A frame was not taken back.
-    NotTakenBack(GiveError),
-    /// There was no window.
-    Window(CopyError),
-    /// A frame holds what it must not.
-    Contents { cpu: CpuId, at: PhysAddr, what: &'static str },
-    /// The direct map still shows a frame.
-    Reachable { cpu: CpuId, at: PhysAddr },
-    /// The books do not balance afterwards.
-    Books(&'static str),
-    /// No frame was taken at all.
-    NothingTaken,
-    /// A movable frame was damaged.
-    Movable(SampleError),
-    /// There are other movable frames than before.
-    MovableLost { before: Tally, after: Tally },
-    /// The map is not what it was.
-    Shape { before: shape::Checksum, after: shape::Checksum },
-}
-
-impl fmt::Display for StressFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoPool => f.write_str("there is no pool"),
-            Self::Refused(error) => write!(f, "a request that breaks no rule was refused: {error}"),
-            Self::NotTakenBack(error) => write!(f, "a frame was not taken back: {error}"),
-            Self::Window(error) => error.fmt(f),
-            Self::Contents { cpu, at, what } => write!(f, "CPU {cpu} finds {what} at {at}"),
-            Self::Reachable { cpu, at } => write!(f, "CPU {cpu} reads {at}, which is out of the map"),
-            Self::Books(what) => write!(f, "afterwards {what}"),
-            Self::NothingTaken => f.write_str("no frame could be taken"),
-            Self::Movable(error) => error.fmt(f),
-            Self::MovableLost { before, after } => {
-                write!(f, "{} movable frames were there, {} are", before.frames, after.frames)
-            }
-            Self::Shape { before, after } => write!(f, "the map was {before}, and is {after}"),
-        }
-    }
-}
-
-/// The state that all CPUs share.
+/// What all CPUs share.
 struct Shared {
     stop: AtomicBool,
-    failure: SpinMutex<Option<StressFailure>>,
+    failure: SpinMutex<Option<Failure>>,
     taken: AtomicU64,
     waits: AtomicU64,
 }
 
 /// Runs for `seconds` on all CPUs.
-pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure> {
-    let pool = unmapped::pool().ok_or(StressFailure::NoPool)?;
+pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), Failure> {
+    let pool = unmapped::pool().ok_or_else(|| Failure::because("there is no pool"))?;
     unmapped::shrink();
     let (before, held) = (shape::of_tables(), pool.counters());
     let (tally, moved) =
-        (sample::check_all().map_err(StressFailure::Movable)?, movable::counters().pgmigrate_success);
+        (sample::check_all().map_err(Failure::because)?, movable::counters().pgmigrate_success);
     let shared = Shared {
         stop: AtomicBool::new(false),
         failure: SpinMutex::new(None),
@@ -144,22 +95,29 @@ pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), StressFailure>
     if let Some(failure) = shared.failure.into_inner() {
         return Err(failure);
     }
-    let tally_now = sample::check_all().map_err(StressFailure::Movable)?;
+    let tally_now = sample::check_all().map_err(Failure::because)?;
     if tally != tally_now {
-        return Err(StressFailure::MovableLost { before: tally, after: tally_now });
+        return Err(Failure::because(format_args!(
+            "{} movable frames were there, {} are",
+            tally.frames, tally_now.frames
+        )));
     }
     if taken == 0 {
-        return Err(StressFailure::NothingTaken);
+        return Err(Failure::because("no frame could be taken"));
     }
-    pool.validate().map_err(|_| StressFailure::Books("the pool's books do not balance"))?;
-    direct_map::validate().map_err(|_| StressFailure::Books("the map's books do not balance"))?;
+    pool.validate().map_err(|_| Failure::because("afterwards the pool's books do not balance"))?;
+    direct_map::validate().map_err(|_| Failure::because("afterwards the map's books do not balance"))?;
     if windows().is_none_or(|windows| windows.validate().is_err() || windows.counters().open > 0) {
-        return Err(StressFailure::Books("windows are left open"));
+        return Err(Failure::because("afterwards windows are left open"));
     }
     if now.lost_blocks != held.lost_blocks || now.frames_out != held.frames_out {
-        return Err(StressFailure::Books("frames are missing"));
+        return Err(Failure::because("afterwards frames are missing"));
     }
-    if before == after { Ok(()) } else { Err(StressFailure::Shape { before, after }) }
+    if before == after {
+        Ok(())
+    } else {
+        Err(Failure::because(format_args!("the map was {before}, and is {after}")))
+    }
 }
 
 /// One CPU's share.
@@ -175,7 +133,7 @@ impl<'a> Worker<'a> {
         Self { shared, random: Random::new(clock::ticks() ^ (me + 1)), held: ArrayVec::new() }
     }
 
-    fn note(&self, done: Result<(), StressFailure>) {
+    fn note(&self, done: Result<(), Failure>) {
         if let Err(failure) = done {
             self.shared.failure.lock().get_or_insert(failure);
             self.shared.stop.store(true, Relaxed);
@@ -183,7 +141,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Takes a frame, or gives one back.
-    fn step(&mut self) -> Result<(), StressFailure> {
+    fn step(&mut self) -> Result<(), Failure> {
         // Now and then all of it, so that blocks empty out.
         if self.held.is_full() || self.random.below(3) == 0 {
             let all = self.random.below(64) == 0;
@@ -193,7 +151,7 @@ impl<'a> Worker<'a> {
         self.take_one()
     }
 
-    fn take_one(&mut self) -> Result<(), StressFailure> {
+    fn take_one(&mut self) -> Result<(), Failure> {
         let exponent = if self.random.below(64) == 0 { 9 } else { self.random.below(4) as u8 };
         let order = Order::new(exponent).unwrap_or_default();
         let mut frame = match take(owners::STRESS, order) {
@@ -204,7 +162,11 @@ impl<'a> Worker<'a> {
                 table_supply::fill();
                 return Ok(());
             }
-            Err(error) => return Err(StressFailure::Refused(error)),
+            Err(error) => {
+                return Err(Failure::because(format_args!(
+                    "a request that breaks no rule was refused: {error}"
+                )));
+            }
         };
         self.shared.taken.fetch_add(1, Relaxed);
         let used = self.first_use(&mut frame);
@@ -215,7 +177,7 @@ impl<'a> Worker<'a> {
     }
 
     /// It is zero and out of the map, and keeps a stamp on one of its pages.
-    fn first_use(&mut self, frame: &mut Frame<Unmapped>) -> Result<(), StressFailure> {
+    fn first_use(&mut self, frame: &mut Frame<Unmapped>) -> Result<(), Failure> {
         let page = self.random.below(frame.order().frames());
         let mut found = [1; 64];
         copy_from(frame, page * 4096 + self.random.below(63) * 64, &mut found)?;
@@ -224,7 +186,10 @@ impl<'a> Worker<'a> {
         }
         let at = frame.pfn().plus(page).addr();
         if probe::read_byte(MACHINE.direct(at)).is_ok() {
-            return Err(StressFailure::Reachable { cpu: area::here().id(), at });
+            return Err(Failure::because(format_args!(
+                "CPU {} reads {at}, which is out of the map",
+                area::here().id()
+            )));
         }
         copy_to(frame, 0, &stamp_of(frame))?;
         let last = frame.order().bytes() - 8;
@@ -232,7 +197,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Gives one back that still has its stamps. Whether there was one.
-    fn give_one(&mut self) -> Result<bool, StressFailure> {
+    fn give_one(&mut self) -> Result<bool, Failure> {
         if self.held.is_empty() {
             return Ok(false);
         }
@@ -243,13 +208,15 @@ impl<'a> Worker<'a> {
         copy_from(&frame, frame.order().bytes() - 8, &mut last)?;
         let is_kept = [first, last] == [stamp_of(&frame); 2];
         let verdict = if is_kept { Ok(true) } else { Err(wrong(&frame, "something else")) };
-        give(frame).map_err(|refused| StressFailure::NotTakenBack(refused.error))?;
+        give(frame).map_err(|refused| {
+            Failure::because(format_args!("a frame was not taken back: {}", refused.error))
+        })?;
         verdict
     }
 }
 
-fn wrong(frame: &Frame<Unmapped>, what: &'static str) -> StressFailure {
-    StressFailure::Contents { cpu: area::here().id(), at: frame.pfn().addr(), what }
+fn wrong(frame: &Frame<Unmapped>, what: &'static str) -> Failure {
+    Failure::because(format_args!("CPU {} finds {what} at {}", area::here().id(), frame.pfn().addr()))
 }
 
 /// A word that no other frame has.
@@ -257,12 +224,12 @@ const fn stamp_of(frame: &Frame<Unmapped>) -> [u8; 8] {
     (frame.pfn().get().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xa5a5_a5a5_a5a5_a5a5).to_le_bytes()
 }
 
-fn copy_to(frame: &mut Frame<Unmapped>, offset: u64, bytes: &[u8]) -> Result<(), StressFailure> {
-    let windows = windows().ok_or(StressFailure::NoPool)?;
-    windows.copy_to(frame, offset, bytes).map_err(StressFailure::Window)
+fn copy_to(frame: &mut Frame<Unmapped>, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+    let windows = windows().ok_or_else(|| Failure::because("there is no pool"))?;
+    windows.copy_to(frame, offset, bytes).map_err(Failure::because)
 }
 
-fn copy_from(frame: &Frame<Unmapped>, offset: u64, bytes: &mut [u8]) -> Result<(), StressFailure> {
-    let windows = windows().ok_or(StressFailure::NoPool)?;
-    windows.copy_from(frame, offset, bytes).map_err(StressFailure::Window)
+fn copy_from(frame: &Frame<Unmapped>, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+    let windows = windows().ok_or_else(|| Failure::because("there is no pool"))?;
+    windows.copy_from(frame, offset, bytes).map_err(Failure::because)
 }
