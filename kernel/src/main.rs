@@ -44,27 +44,26 @@ use arch::ioapic::Line;
 use arch::{control, halt, mtrr, pic};
 use cpu::start::Candidate;
 use cpu::{area, backtrace, clock};
-use debug::Kernel;
 use facts::Boot;
 use platform::{console, logging, power};
 use rhumb_bootinfo::SerialInterrupt;
 use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
 use rhumb_machine::{Counted, NodeId, PhysRange};
-use rhumb_monitor::Command;
+
 use rhumb_smp::apic::Input;
 
 /// Commands at the prompt beside those of [`debug`].
 #[cfg(feature = "lab")]
-const MORE_COMMANDS: &[Command<Kernel>] = lab::COMMANDS;
+const MORE: debug::More = debug::More { commands: lab::COMMANDS, aliases: lab::ALIASES };
 #[cfg(not(feature = "lab"))]
-const MORE_COMMANDS: &[Command<Kernel>] = &[];
+const MORE: debug::More = debug::More { commands: &[], aliases: &[] };
 
 /// Where boot calls: on the kernel's own tables and the boot CPU's main stack.
 #[unsafe(no_mangle)]
 extern "sysv64" fn rhumb_main() -> ! {
     let Some(boot) = facts::boot() else { halt::permanently() };
     bring_up(boot);
-    debug::run(boot, MORE_COMMANDS)
+    debug::run(boot, MORE)
 }
 
 /// From one CPU with interrupts off to all of them with a frame allocator. A function of its own, never inlined: its

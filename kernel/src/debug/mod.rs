@@ -38,7 +38,7 @@ pub mod vmstat;
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use rhumb_monitor::{Command, Commands, Mode, Monitor, Output, Progress};
+use rhumb_monitor::{Alias, Command, Commands, Mode, Monitor, Output, Progress};
 use spin::Mutex;
 
 use crate::cpu::clock;
@@ -120,10 +120,17 @@ pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
     });
 }
 
-/// Reads and runs commands, `more` of them than these, until the input ends, then turns the machine off.
-pub fn run(boot: &'static Boot, more: &'static [Command<Kernel>]) -> ! {
+/// Commands beside those of this module, and other ways to type them.
+pub struct More {
+    pub commands: &'static [Command<Kernel>],
+    pub aliases: &'static [Alias],
+}
+
+/// Reads and runs commands, these and `more`, until the input ends, then turns the machine off.
+pub fn run(boot: &'static Boot, more: More) -> ! {
     let mut monitor = MONITOR.lock();
-    monitor.add_commands(more);
+    monitor.add_commands(more.commands);
+    monitor.set_aliases(more.aliases);
     let mut kernel = Kernel { boot };
     let out = &mut Console;
     if boot.options.batch {

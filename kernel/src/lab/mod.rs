@@ -31,7 +31,7 @@ mod sample;
 mod selftest;
 mod stress;
 
-use rhumb_monitor::Command;
+use rhumb_monitor::{Alias, Command};
 
 use crate::debug::Kernel;
 use crate::mm::movable;
@@ -43,6 +43,18 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     inject::COMMAND,
     fault::COMMAND,
     sample::command::COMMAND,
+];
+
+/// A test or a fault is also found behind the command of its subject.
+pub const ALIASES: &[Alias] = &[
+    Alias { words: "frames stress", meaning: "stress frames" },
+    Alias { words: "frames movable stress", meaning: "stress movable" },
+    Alias { words: "frames movable", meaning: "sample" },
+    Alias { words: "slabs stress", meaning: "stress slabs" },
+    Alias { words: "slabs plant", meaning: "inject" },
+    Alias { words: "directmap stress", meaning: "stress directmap" },
+    Alias { words: "directmap pool stress", meaning: "stress pool" },
+    Alias { words: "plant", meaning: "inject" },
 ];
 
 /// Registers the laboratory's owners of memory. Once, before memory is taken over.

@@ -23,6 +23,8 @@ use crate::words::split_word;
 /// The words that are left.
 #[derive(Clone, Copy, Debug)]
 pub struct Arguments<'line> {
+    /// Words that an alias puts before the typed ones.
+    ahead: &'static str,
     rest: &'line str,
 }
 
@@ -46,15 +48,20 @@ enum Prefix {
 impl<'line> Arguments<'line> {
     /// Returns the words of `text`.
     pub const fn new(text: &'line str) -> Self {
-        Self { rest: text }
+        Self { ahead: "", rest: text }
+    }
+
+    /// Returns the words of `ahead`, then those of `text`.
+    pub(crate) const fn after(ahead: &'static str, text: &'line str) -> Self {
+        Self { ahead, rest: text }
     }
 
     /// Tells whether no word is left.
     pub fn is_empty(&self) -> bool {
-        self.rest.trim().is_empty()
+        self.ahead.trim().is_empty() && self.rest.trim().is_empty()
     }
 
-    /// Returns all that is left, as it was typed.
+    /// Returns all that is left of what was typed, as it was typed.
     pub fn rest(self) -> &'line str {
         self.rest.trim()
     }
@@ -178,6 +185,10 @@ impl<'line> Iterator for Arguments<'line> {
     type Item = &'line str;
 
     fn next(&mut self) -> Option<&'line str> {
+        if let Some((word, ahead)) = split_word(self.ahead) {
+            self.ahead = ahead;
+            return Some(word);
+        }
         let (word, rest) = split_word(self.rest)?;
         self.rest = rest;
         Some(word)

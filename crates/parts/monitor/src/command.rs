@@ -4,6 +4,7 @@ use crate::arguments::Arguments;
 use crate::complete::Candidates;
 use crate::error::CommandError;
 use crate::output::Output;
+use crate::words::split_word;
 
 /// The name of the command that is always there.
 pub(crate) const HELP: &str = "help";
@@ -37,21 +38,49 @@ pub enum Complete<C: 'static> {
     With(fn(&C, Arguments<'_>, &mut Candidates<'_>)),
 }
 
+/// Another way to type the beginning of a command: `frames stress` for `stress frames`.
+#[derive(Clone, Copy, Debug)]
+pub struct Alias {
+    /// The words that are typed, a space between two.
+    pub words: &'static str,
+    /// The command, and its first arguments, that they mean.
+    pub meaning: &'static str,
+}
+
 /// All commands: lists of them, so that each part of a kernel adds its own. `help` is always there.
 pub struct Commands<C: 'static> {
     lists: &'static [&'static [Command<C>]],
     more: &'static [Command<C>],
+    aliases: &'static [Alias],
 }
 
 impl<C> Commands<C> {
     /// Returns the commands of these lists; where two bear one name, the first counts.
     pub const fn new(lists: &'static [&'static [Command<C>]]) -> Self {
-        Self { lists, more: &[] }
+        Self { lists, more: &[], aliases: &[] }
     }
 
     /// Adds the commands of one more list, behind the others.
     pub const fn add(&mut self, more: &'static [Command<C>]) {
         self.more = more;
+    }
+
+    /// Sets the aliases. An alias counts before a command of its first word; of two that fit a line, the first counts.
+    pub const fn set_aliases(&mut self, aliases: &'static [Alias]) {
+        self.aliases = aliases;
+    }
+
+    /// Returns the name of the command that `text` begins with, and the arguments behind the name, aliases resolved.
+    pub(crate) fn parse<'line>(&self, text: &'line str) -> Option<(&'line str, Arguments<'line>)> {
+        let meant = |alias: &Alias| {
+            let rest = alias.words.split(' ').try_fold(text, |rest, word| {
+                split_word(rest).and_then(|(typed, rest)| (typed == word).then_some(rest))
+            })?;
+            let (name, ahead) = split_word(alias.meaning)?;
+            Some((name, Arguments::after(ahead, rest)))
+        };
+        let (name, rest) = split_word(text)?;
+        Some(self.aliases.iter().find_map(meant).unwrap_or((name, Arguments::new(rest))))
     }
 
     /// Returns each command.

@@ -10,7 +10,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`monitor`] | [`Monitor`]: a prompt for a person, or a reader of batches |
-//! | [`command`] | [`Command`], [`Commands`]: what can be typed |
+//! | [`command`] | [`Command`], [`Commands`], [`Alias`]: what can be typed |
 //! | [`run`] | how a line of commands runs, and how Tab completes it; [`Outcome`] |
 //! | [`arguments`] | [`Arguments`]: words as addresses, ranges, sizes, numbers |
 //! | [`error`] | [`CommandError`], [`ArgumentError`]: what was wrong |
@@ -51,7 +51,7 @@ mod words;
 
 pub use arguments::{Address, Arguments};
 pub use batch::{Batch, BatchEvent, LineError};
-pub use command::{Command, Commands, Complete, Run};
+pub use command::{Alias, Command, Commands, Complete, Run};
 pub use complete::{Candidates, Completer};
 pub use editor::{Editor, Event};
 pub use error::{ArgumentError, CommandError, Problem};

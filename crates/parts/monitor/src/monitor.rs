@@ -1,7 +1,7 @@
 //! [`Monitor`]: the prompt. Bytes of a console go in; commands run; what is seen comes out.
 
 use crate::batch::{Batch, BatchEvent, LineError};
-use crate::command::{Command, Commands};
+use crate::command::{Alias, Command, Commands};
 use crate::editor::{Editor, Event};
 use crate::output::Output;
 use crate::run::{InContext, Outcome};
@@ -44,6 +44,11 @@ impl<C> Monitor<C> {
     /// Adds commands behind those that the monitor has been made with; before [`Monitor::start`].
     pub const fn add_commands(&mut self, more: &'static [Command<C>]) {
         self.commands.add(more);
+    }
+
+    /// Sets other ways to type commands; before [`Monitor::start`].
+    pub const fn set_aliases(&mut self, aliases: &'static [Alias]) {
+        self.commands.set_aliases(aliases);
     }
 
     /// Changes the kind of user; before [`Monitor::start`].

@@ -2,7 +2,6 @@
 
 use core::fmt;
 
-use crate::arguments::Arguments;
 use crate::command::{Commands, Complete, HELP};
 use crate::complete::{Candidates, Completer};
 use crate::error::{ArgumentError, CommandError};
@@ -77,8 +76,7 @@ impl<C> Commands<C> {
         context: &mut C,
         out: &mut dyn Output,
     ) -> Result<(), Complaint<'line>> {
-        let Some((name, rest)) = split_word(text) else { return Err(Complaint::NoCommand) };
-        let arguments = Arguments::new(rest);
+        let Some((name, arguments)) = self.parse(text) else { return Err(Complaint::NoCommand) };
         let (usage, result) = match self.find(name) {
             Some(command) if command.usage.is_empty() && !arguments.is_empty() => {
                 ("", arguments.end().map_err(CommandError::from))
@@ -163,8 +161,7 @@ impl<C> Completer for InContext<'_, C> {
             return;
         }
         let names = self.0.names();
-        let Some((name, rest)) = split_word(command) else { return candidates.offer_all(names) };
-        let arguments = Arguments::new(rest);
+        let Some((name, arguments)) = self.0.parse(command) else { return candidates.offer_all(names) };
         match self.0.find(name).map(|command| &command.complete) {
             Some(Complete::Words(words)) if arguments.is_empty() => {
                 candidates.offer_all(words.iter().copied())

@@ -159,7 +159,13 @@ const WALKING: &[Command<House>] = &[
 ];
 
 fn commands() -> Commands<House> {
-    Commands::new(&[MEMORY, WALKING])
+    let mut commands = Commands::new(&[MEMORY, WALKING]);
+    commands.set_aliases(&[
+        Alias { words: "maps broken audit", meaning: "maps audit" },
+        Alias { words: "maps broken", meaning: "maps" },
+        Alias { words: "memmap lines", meaning: "count-up" },
+    ]);
+    commands
 }
 
 /// A person at a prompt.

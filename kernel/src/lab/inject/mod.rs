@@ -39,7 +39,8 @@ pub const COMMAND: Command<Kernel> = Command {
            With an object of a checked class (boot with slab_debug=FZPU): overrun, underrun, write-after-free,\n\
            double-free, foreign-free, leak.\n\
            Where KASAN checks accesses: frame-read, frame-write and frame-copy, of a frame that has been given back;\n\
-           global and stack, the byte behind one of these; scope, a variable that has gone out of scope.",
+           global and stack, the byte behind one of these; scope, a variable that has gone out of scope.\n\
+           Also: 'plant', 'slabs plant'.",
     complete: Complete::Words(TABLE_FAULTS),
     run,
 };

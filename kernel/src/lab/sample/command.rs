@@ -13,7 +13,7 @@ pub const COMMAND: Command<Kernel> = Command {
     usage: "[1-in-N|free]",
     summary: "movable frames with known contents, for compaction to move",
     help: "'sample 1-in-N' takes all free memory and keeps one frame in N, movable and with known contents: no block is\n\
-           whole then. 'sample' reads them all, 'sample free' gives them back.",
+           whole then. 'sample' reads them all, 'sample free' gives them back. Also: 'frames movable'.",
     complete: Complete::Words(&["free"]),
     run,
 };

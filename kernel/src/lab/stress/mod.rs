@@ -37,7 +37,8 @@ pub const COMMAND: Command<Kernel> = Command {
            slabs      allocates, checks, resizes and frees objects of all sizes, hands some to other CPUs to free, and\n\
            \x20          checks that no two holders share an object and that all memory returns\n\
            directmap  changes, restores, reads, writes and faults at once; each access is checked\n\
-           pool       takes frames out of the map, uses them through windows, and gives them back",
+           pool       takes frames out of the map, uses them through windows, and gives them back\n\
+           Also: 'frames stress', 'frames movable stress', 'slabs stress', 'directmap stress', 'directmap pool stress'.",
     complete: Complete::Words(WHAT),
     run,
 };

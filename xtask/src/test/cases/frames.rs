@@ -19,7 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("frames/no-such-frame", "frames phys:0xfee00000")
             .ends(Ends::Failing)
             .expect([text("is not RAM")]),
-        Case::new("frames/stress", "stress frames 2; selftest frames").expect([all_back()]),
+        Case::new("frames/stress", "frames stress 2; selftest frames").expect([all_back()]),
         Case::new("frames/stress/64M", "stress frames 2; selftest frames")
             .memory(MemorySize::mib(64))
             .expect([all_back()]),

@@ -27,6 +27,18 @@ fn several_commands_in_a_line() {
 }
 
 #[test]
+fn an_alias_is_typed_for_the_words_that_it_means() {
+    assert_eq!(run("memmap lines 2").0, "line 0\nline 1\n");
+    // The first that fits counts, and an alias before the command of its first word.
+    says("maps broken audit", "maps: 2 frames are writable and executable\n", 1);
+    says("maps  broken\taudit x", "maps: 'x' is one argument too many (usage: maps [audit|short])\n", 1);
+    says("maps broken all", "maps: MODE: 'all' is not one of audit, short (usage: maps [audit|short])\n", 1);
+    assert_eq!(run("maps broken short; maps broken").1.failures, 0);
+    says("maps lines", "maps: MODE: 'lines' is not one of audit, short (usage: maps [audit|short])\n", 1);
+    assert_eq!(run("memmap lines 3 | count").0, "3\n");
+}
+
+#[test]
 fn complaints_have_one_form() {
     says("memifno", "memifno: unknown command; did you mean 'meminfo'?\n", 1);
     says("map", "map: unknown command; did you mean 'maps'?\n", 1);
