@@ -1,4 +1,21 @@
-//! The kernel's address space.
+//! The kernel's memory: which frames are free, how they are mapped, and objects in them.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`frames`] | the page-frame allocator, taken over from boot's memory map |
+//! | [`movable`] | compaction, and the owners whose frames it moves |
+//! | [`recall`] | the interrupt that empties other CPUs' caches before a request fails |
+//! | [`objects`] | object caches, and the heap of `Box` and `Vec` |
+//! | [`owners`] | the registry of those in whose name memory is held |
+//! | [`tables`] | the kernel's tree of page tables |
+//! | [`direct_map`] | changes of the direct map |
+//! | [`table_supply`] | where page tables for such changes come from |
+//! | [`protect`] | page tables that only their writer can write |
+//! | [`unmapped`] | the pool of frames out of the direct map |
+//! | [`windows`] | each CPU's short mappings of frames that the direct map does not show |
+//!
+//! Boot calls their `start` and `take_over` in this order, with one CPU running: frames first, because all others
+//! allocate. The order of the locks is in `docs/locks.md`.
 
 pub mod direct_map;
 pub mod frames;
@@ -14,13 +31,12 @@ pub mod windows;
 
 use core::fmt::{self, Write};
 
-use crate::layout::{self, image};
-use rhumb_machine::Counted;
-use rhumb_machine::VirtAddr;
+use rhumb_machine::{Counted, VirtAddr};
 use rhumb_monitor::Human;
 
 use crate::cpu::clock;
 use crate::facts::Boot;
+use crate::layout::{self, image};
 
 /// Returns one line about what belongs at `address`, mapped or not.
 pub fn describe(address: VirtAddr) -> layout::Place {

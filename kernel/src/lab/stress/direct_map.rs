@@ -41,7 +41,7 @@ use crate::mm::table_supply;
 /// Looks at others' blocks between two changes.
 const LOOKS: u64 = 6;
 
-/// How a shown block stands in the map.
+/// How a shown block is mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Shown {

@@ -38,7 +38,7 @@ use crate::mm::windows::windows;
 /// Frames that a CPU holds at most.
 const HELD: usize = 48;
 
-/// What all CPUs share.
+/// The part of the test that all CPUs share.
 struct Shared {
     stop: AtomicBool,
     failure: SpinMutex<Option<Failure>>,
