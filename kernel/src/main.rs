@@ -1,20 +1,20 @@
 //! The Rhumb microkernel for x86-64.
 //!
-//! Each room names only those below it (`cargo xtask check` sees to that):
+//! Each module uses only modules below it; `cargo xtask check` enforces this.
 //!
-//! | room | owns |
+//! | module | owns |
 //! |---|---|
-//! | `main` | the order of coming up, and nothing else |
+//! | `main` | the order of start-up, the routes of interrupts, the panic handler |
 //! | [`lab`] | tests, stress, counting, faults on purpose; in kernels built with it |
 //! | [`debug`] | the prompt and its commands |
 //! | [`trap`] | exceptions and interrupts, reports |
-//! | [`task`] | what CPUs run: the idle loop |
+//! | [`task`] | the idle loop |
 //! | [`boot`] | from the loader to the kernel's own address space |
 //! | [`mm`] | memory: frames, objects, page tables, the direct map |
 //! | [`platform`] | serial line, log, turning off |
-//! | [`facts`] | what boot has found out |
+//! | [`facts`] | memory map, CPUs and options as boot found them |
 //! | [`cpu`] | CPUs: their areas, starting them, calls, flushes, the lock, time |
-//! | [`layout`] | where everything lies in the kernel's address space |
+//! | [`layout`] | the plan of the kernel's address space |
 //! | [`arch`] | registers |
 #![no_std]
 #![no_main]
@@ -58,7 +58,7 @@ const MORE: debug::More = debug::More { commands: lab::COMMANDS, aliases: lab::A
 #[cfg(not(feature = "lab"))]
 const MORE: debug::More = debug::More { commands: &[], aliases: &[] };
 
-/// Where boot calls: on the kernel's own tables and the boot CPU's main stack.
+/// Continues from boot, on the kernel's own tables and the boot CPU's main stack.
 #[unsafe(no_mangle)]
 extern "sysv64" fn rhumb_main() -> ! {
     let Some(boot) = facts::boot() else { halt::permanently() };
@@ -66,8 +66,8 @@ extern "sysv64" fn rhumb_main() -> ! {
     debug::run(boot, MORE)
 }
 
-/// From one CPU with interrupts off to all of them with a frame allocator. A function of its own, never inlined: its
-/// lists are tens of KiB of stack, which the monitor needs afterwards.
+/// Brings up all CPUs and the allocators. Never inlined, because its lists take tens of KiB of stack that the monitor
+/// needs later.
 #[inline(never)]
 fn bring_up(boot: &'static Boot) {
     let here = area::here();

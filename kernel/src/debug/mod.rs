@@ -11,8 +11,8 @@
 //! | [`directmap`] | `directmap` |
 //! | [`cpus`] | `cpus` |
 //! | [`vmstat`] | `vmstat` |
-//! | [`irqsoff`], `kasan` | what these two have found, in kernels built with them |
-//! | [`log`] | `dmesg`, `loglevel` |
+//! | [`irqsoff`], `kasan` | findings of these two, in kernels built with them |
+//! | [`log`] | `dmesg` |
 //! | [`stop`] | `poweroff`, `reboot`, `panic` |
 //!
 //! Commands of the laboratory are added by `main`.

@@ -16,11 +16,12 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "vmstat",
     usage: "",
     summary: "counters of all CPUs, as /proc/vmstat shows them",
-    help: "One name and number a line. nr_* are sums over all CPUs; nr_tlb_flush is each flush once, by the CPU that began it,\n\
+    help: "One name and number on each line. nr_* are sums over all CPUs; nr_tlb_flush is each flush once, by the CPU that began it,\n\
            and the sum of all flush_*_flushes. nr_tlb_lazy_flush counts CPUs that idled, were not\n\
            interrupted, and flushed when they woke. compact_stall counts requests for blocks that looked for frames to\n\
-           move, compact_success those that made a block whole; pgmigrate_* count frames. direct_map_level2_* are 2-MiB pages of the direct map cut and made whole,\n\
-           level3_* those of 1 GiB. flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
+           move, compact_success those that made a block whole; pgmigrate_* count frames.\n\
+           direct_map_level2_* count 2-MiB pages of the direct map split and merged, level3_* those of 1 GiB.\n\
+           flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
            CPUs interrupted, CPUs left alone. Causes that never came are not listed.\n\
            nr_impossible counts places in the code that cannot be reached and were: it is 0.",
     complete: Complete::Nothing,

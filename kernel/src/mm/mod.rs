@@ -1,21 +1,21 @@
-//! The kernel's memory: which frames are free, how they are mapped, and objects in them.
+//! The kernel's memory: the allocators of frames and objects, page tables, and the direct map.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`frames`] | the page-frame allocator, taken over from boot's memory map |
-//! | [`movable`] | compaction, and the owners whose frames it moves |
 //! | [`recall`] | the interrupt that empties other CPUs' caches before a request fails |
 //! | [`objects`] | object caches, and the heap of `Box` and `Vec` |
-//! | [`owners`] | the registry of those in whose name memory is held |
+//! | [`owners`] | the registry of owners |
 //! | [`tables`] | the kernel's tree of page tables |
 //! | [`direct_map`] | changes of the direct map |
 //! | [`table_supply`] | where page tables for such changes come from |
-//! | [`protect`] | page tables that only their writer can write |
 //! | [`unmapped`] | the pool of frames out of the direct map |
 //! | [`windows`] | each CPU's short mappings of frames that the direct map does not show |
+//! | [`movable`] | compaction, and the owners whose frames it moves |
+//! | [`protect`] | page tables that only their writer can write |
 //!
-//! Boot calls their `start` and `take_over` in this order, with one CPU running: frames first, because all others
-//! allocate. The order of the locks is in `docs/locks.md`.
+//! `main::bring_up` calls their `start` and `take_over` in this order, with one CPU running ([`unmapped`] starts
+//! [`windows`]): frames first, because all others allocate. The order of the locks is in `docs/locks.md`.
 
 pub mod direct_map;
 pub mod frames;

@@ -55,7 +55,7 @@ impl TableMemory for InPlace {
 }
 
 /// How tables are written.
-enum Way {
+enum TableWriter {
     /// At their places in the direct map.
     InPlace(InPlace),
     /// Through windows.
@@ -64,13 +64,13 @@ enum Way {
     Key(KeyedTables<InPlace, KernelMachine, Pkrs>),
 }
 
-impl Way {
+impl TableWriter {
     /// As boot begins.
     const BOOT: Self = Self::InPlace(InPlace(()));
 }
 
 /// The kernel's page tables. A value that can be written is to be had from unsafe functions only.
-pub struct DirectTables(Way);
+pub struct DirectTables(TableWriter);
 
 impl TableMemory for DirectTables {
     fn read(&self, table: Pfn, index: usize) -> Entry {
@@ -80,18 +80,18 @@ impl TableMemory for DirectTables {
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
         area::here().counters.page_table_writes.increment();
         match &mut self.0 {
-            Way::InPlace(tables) => tables.write(table, index, entry),
-            Way::Windows(tables) => tables.write(table, index, entry),
-            Way::Key(tables) => tables.write(table, index, entry),
+            TableWriter::InPlace(tables) => tables.write(table, index, entry),
+            TableWriter::Windows(tables) => tables.write(table, index, entry),
+            TableWriter::Key(tables) => tables.write(table, index, entry),
         }
     }
 
     fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {
         area::here().counters.page_table_writes.add(count as u64);
         match &mut self.0 {
-            Way::InPlace(tables) => tables.write_run(table, index, first, step_bytes, count),
-            Way::Windows(tables) => tables.write_run(table, index, first, step_bytes, count),
-            Way::Key(tables) => tables.write_run(table, index, first, step_bytes, count),
+            TableWriter::InPlace(tables) => tables.write_run(table, index, first, step_bytes, count),
+            TableWriter::Windows(tables) => tables.write_run(table, index, first, step_bytes, count),
+            TableWriter::Key(tables) => tables.write_run(table, index, first, step_bytes, count),
         }
     }
 }
@@ -132,9 +132,11 @@ struct Tables {
     store: TableStore,
 }
 
-static WRITER: IrqMutex<Tables> =
-    IrqMutex::new(Tables { writer: Writer::Tables(DirectTables(Way::BOOT)), store: TableStore::new() });
-static READER: DirectTables = DirectTables(Way::BOOT);
+static WRITER: IrqMutex<Tables> = IrqMutex::new(Tables {
+    writer: Writer::Tables(DirectTables(TableWriter::BOOT)),
+    store: TableStore::new(),
+});
+static READER: DirectTables = DirectTables(TableWriter::BOOT);
 
 /// Tells which trees boot has built, and from what blocks it took their tables where these are to be protected.
 ///
@@ -220,15 +222,15 @@ pub fn write_by_windows(windows: &'static windows::KernelWindows) {
     // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned
     // 64-bit accesses only; what is mapped in them is decided by the map and its rules. `start` made windows for each
     // CPU that may run.
-    write_by(Way::Windows(unsafe { WindowedTables::new(InPlace(()), windows) }));
+    write_by(TableWriter::Windows(unsafe { WindowedTables::new(InPlace(()), windows) }));
 }
 
 /// From now on tables are written while `key` is open.
 pub fn write_by_key(key: Key) {
-    write_by(Way::Key(KeyedTables::new(InPlace(()), MACHINE, Pkrs, key)));
+    write_by(TableWriter::Key(KeyedTables::new(InPlace(()), MACHINE, Pkrs, key)));
 }
 
-fn write_by(way: Way) {
+fn write_by(way: TableWriter) {
     *WRITER.lock().writer.memory_mut() = DirectTables(way);
 }
 
@@ -262,7 +264,7 @@ pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Op
 /// # Safety
 /// `standing` says how the map is, in the kernel's tree.
 pub unsafe fn hand_over(boot_map: BootMap, rules: KernelRules) {
-    WRITER.lock().writer = Writer::Map(DirectMap::new(boot_map, DirectTables(Way::BOOT), rules));
+    WRITER.lock().writer = Writer::Map(DirectMap::new(boot_map, DirectTables(TableWriter::BOOT), rules));
 }
 
 /// Returns the walk that a CPU makes for `address`.

@@ -10,16 +10,17 @@
 //! |---|---|
 //! | [`config`] | [`Builder`], [`ConfigError`]: nodes, CPUs, RAM ranges and holes, pinning to cores |
 //! | [`machine`] | [`HostedMachine`], [`Builder::build`], its [`Machine`] and `Tlb` implementations |
-//! | [`cpu`] | [`HostedMachine::run_on`], [`HostedMachine::enter`]; [`Cpu`]: what a thread holds while it is a CPU |
-//! | `thread` | which CPU the calling thread is; nesting of preemption and interrupts |
-//! | [`interrupt`] | handlers that a test makes strike at the next point where the CPU takes interrupts |
+//! | [`cpu`] | [`HostedMachine::run_on`], [`HostedMachine::enter`]; [`Cpu`]: the value that a thread holds while it is a CPU |
+//! | `thread` | the calling thread's CPU; nesting of preemption and interrupts |
+//! | `seats` | the machine that has each CPU number |
+//! | [`interrupt`] | test interrupts, delivered the next time the CPU enables interrupts |
 //! | [`irqsoff`] | the longest stretch with interrupts off, by the place that turned them off |
 //! | [`observer`] | an observer that runs after each store to a page table, in the middle of a change |
 //! | [`storm`] | a handler that strikes between any two instructions |
-//! | [`counters`] | flushes, interrupts and nesting, counted per CPU (invariant I2 is tested on them) |
-//! | [`mmu`] | [`SoftMmu`]: a TLB per CPU in software, and the detector of stale translations (I6) |
+//! | [`counters`] | flushes, interrupts and nesting, counted for each CPU (invariant I2 is tested on them) |
+//! | [`mmu`] | [`SoftMmu`]: a TLB for each CPU in software, and the detector of stale translations (I6) |
 //! | `table_frames` | [`TableFrames`]: frames of the machine's RAM to make page tables of |
-//! | [`native`] | [`NativeMap`](native::NativeMap): RAM whose direct map the host really takes apart, for measurements |
+//! | [`native`] | [`NativeMap`](native::NativeMap): RAM whose mappings the host kernel itself changes, for measurements |
 //! | `windows` (a feature) | tables of CPU-local windows that the software unit walks |
 //! | [`memory`] | the reservation behind the direct map, and which frames of it were ever touched |
 //!
@@ -27,8 +28,8 @@
 //! 1. RAM costs address space only: a frame that no thread touches takes no memory of the host, so a machine of 1 TiB
 //!    runs on a laptop. Metadata is the caller's own.
 //! 2. `pin` costs two thread-local loads, so that benchmarks may run through it; [`Cpu::pinned`] costs nothing.
-//! 3. A bad configuration is a typed error. A thread that is no CPU of the machine and pins on it is a bug in the
-//!    caller: it panics and says so.
+//! 3. A bad configuration is a typed error. `pin` panics on a thread that is not a CPU of this machine, because that is
+//!    a bug in the caller.
 //!
 //! Why not one process per CPU: the crates under test share memory through plain references, as a kernel does.
 #![warn(missing_docs)]

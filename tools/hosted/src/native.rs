@@ -1,5 +1,4 @@
-//! Native mode: RAM behind a direct map that can really be taken apart, by the host's own page tables and TLB
-//! shootdowns.
+//! Native mode: RAM behind a direct map that can really be taken apart, by the host's own page tables and flushes.
 //!
 //! ```text
 //!   memory file   | frame 0 | frame 1 | frame 2 | ...        the content, always there
@@ -99,7 +98,7 @@ impl NativeMap {
         Ok(unsafe { madvise(start, bytes, Advice::LinuxHugepage) }?)
     }
 
-    /// Takes `range` out of the map. The content stays. Cost: one system call, and a shootdown on each core that runs a
+    /// Takes `range` out of the map. The content stays. Cost: one system call, and a flush on each core that runs a
     /// thread of this process.
     ///
     /// # Safety

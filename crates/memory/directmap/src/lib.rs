@@ -2,29 +2,33 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`address_range`](mod@address_range) | where the map may be, and when RAM needs five levels |
+//! | [`address_range`](mod@address_range) | the addresses that the map may use, and when RAM needs five levels |
 //! | [`pieces`] | RAM divided at the borders of permission: [`Piece`] |
 //! | [`plan`] | [`PlanRequest`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |
 //! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Hold`], restoring, merging |
 //! | [`work`] | the same in steps, so that no lock is held for long: [`Changing`], [`Altering`], [`Restoring`] |
 //! | [`handles`](mod@handles) | handles left behind and found again |
-//! | [`limits`] | what an owner may break, and how often |
-//! | [`state`], [`rules`], [`error`] | what may be asked ([`Change`]), who may forbid it ([`Rules`]), and the answer |
-//! | [`survey`](mod@survey) | what is looked at before anything is done |
-//! | [`batch`] | what is to be flushed, and the tables that wait for it |
+//! | [`limits`] | limits on an owner's splits, and on their rate |
+//! | [`state`], [`rules`], [`error`] | the changes ([`Change`]), the rules that refuse them ([`Rules`]), and the errors |
+//! | [`survey`](mod@survey) | the read-only pass over a range before it is changed |
+//! | [`batch`] | the pages to flush, and the tables to return after that flush |
 //! | [`reserve`] | tables and records set aside; owners and their limits |
-//! | [`records`], [`report`] | who broke what, why and when: the journal |
-//! | [`collapse`](mod@collapse) | making whole what boot left small |
-//! | [`planted`] | faults that tests plant |
+//! | [`records`], [`report`] | owner, reason and time of each split page |
+//! | `journal`, `order` | holds and splits, in the order of their frames |
+//! | `slots`, `slot_id` | memory for records, and their numbers |
+//! | `tree` | the map's part of the page tables, by frames |
+//! | `map_id` | the number that tells one map from another |
+//! | [`collapse`](mod@collapse) | merges pages that boot mapped small |
+//! | [`planted`] | faults that tests inject |
 //! | [`validate`](mod@validate) | all counts, recomputed from the tables |
 //!
 //! Principles:
 //! 1. `virt = phys + base`, for every frame (I1).
 //! 2. Each piece is mapped by the largest pages that alignment and permission allow (I3).
-//! 3. Nothing in the map that boot builds is executable; what is executable elsewhere is read-only here (I4).
+//! 3. Boot maps no frame executable; frames that another mapping makes executable are read-only here (I4).
 //! 4. Everything is counted before anything is taken, and taken before anything is written (I7). Nothing allocates.
-//! 5. A change can always be undone: restoring needs nothing and cannot fail.
+//! 5. A change can always be restored: a restore needs no memory and cannot fail.
 //! 6. A handle, a batch and an owner are good for the map that they came from, and refused by every other.
 #![no_std]
 #![cfg_attr(not(test), deny(unsafe_code))]

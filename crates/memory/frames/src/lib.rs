@@ -1,56 +1,56 @@
-//! Which physical frame is free: nodes, zones, orders 0 to 18 (4 KiB to 1 GiB), without touching a frame.
+//! The page-frame allocator: nodes, zones, orders 0 to 18 (4 KiB to 1 GiB). It keeps its state outside the frames.
 //!
-//! A request goes down this table, a frame comes up. A folder uses those below it, and `known` and `moving` look into
-//! all of them.
+//! The folders, roughly in the order in which a request visits them:
 //!
 //! | folder | owns |
 //! |---|---|
-//! | `request`, `error` | a caller's wish: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`]; and the refusals |
-//! | `frames/` | [`Frames`]: the common path; `slow`: what happens when it fails; `zero` and `access`: a frame's content |
+//! | `request`, `error` | the caller's request: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`]; and the errors |
+//! | `frames/` | [`Frames`]: the common path; `slow`: the tries after it failed; `zero` and `access`: a frame's content |
 //! | `handle/` | `frame`: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; `raw`: the number in them; `leak`: lost ones |
-//! | `cpu/` | `cache`: a CPU's magazines and open blocks; `refill`, `drain`: what fills and empties them, and the direct way |
+//! | `cpu/` | `cache`: a CPU's magazines and open blocks; `refill`, `drain`: move batches between a CPU and the pools, or bypass the magazine |
 //! | `zones/` | the pools of a machine, in the order in which a request visits them; `layout`, `build`, `storage`: from ranges and zeroed memory to pools, hand-over from boot, hot-add |
 //! | `pool/` | one zone of one node: bins of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding |
 //! | `pressure/` | watermarks, reserves; `reclaim`: reclaimers |
-//! | `moving/` | `compact`: compaction, ranges that are wanted as a whole; `isolation` |
-//! | `known/` | `descriptor`, `described`, `describe`: what is known of a frame; `faults`, `checked`: what is refused; `report`: counters; `validate`: the exact check |
+//! | `moving/` | `compact`: compaction, allocation of a given range; `isolation` |
+//! | `known/` | `descriptor`, `described`, `describe`: what is known of a frame; `faults`, `checked`: refused frees and other misuse; `report`: counters; `validate`: the exact check |
 //!
 //! # Theory
 //!
 //! 1. **Everything is bits outside the frames.** A frame is one bit; a 2-MiB *block* is 512 of them, one cache line,
 //!    and 16 bytes that say how many are free, the largest free run, and the kind. Free frames are never written, so
-//!    frames out of the direct map, secret or past its end are managed like all others.
+//!    the allocator treats unmapped frames, secret frames and frames past the map's end like all others.
 //! 2. **Nothing is merged.** A run of 2^k frames is free when its bits are set: found by folding a word onto itself k
 //!    times. A block whose last frame comes back becomes a bit in the tree of whole blocks, where orders 9 to 18 are
 //!    found in the same way. There are no lists through frames and no buddies to look up.
 //! 3. **Partial blocks are used up first, by requests of their kind.** Partial blocks are in bins by kind, by the
-//!    orders that they were opened for (0 to 2, 3 to 5, 6 to 8), largest run and fullness. Single frames come from the
-//!    fullest block of theirs, runs from the tightest that will do. The others empty out by themselves, and no single
-//!    frame holds up a block of long runs: that is worth more than the half-filled blocks that it costs.
+//!    orders that they were opened for (0 to 2, 3 to 5, 6 to 8), largest run and fullness. A single frame comes from
+//!    the fullest block of its kind, a run from the block with the smallest sufficient run. Emptier blocks therefore
+//!    drain, and single frames do not split up blocks kept for long runs. The price is some half-filled blocks.
 //! 4. **The common path belongs to the CPU.** Blocks of order 0 to 9 come from and go to magazines that only their CPU
-//!    touches: plain loads and stores, no lock, no locked operation, no shared line, no table, since the handle carries
-//!    all that its free needs. `Pinned` proves the CPU; a busy flag keeps interrupt handlers out.
+//!    touches: plain loads and stores, no lock, no locked operation, no shared line, no table, because the handle
+//!    carries everything that a free needs. `Pinned` proves the CPU; a busy flag keeps interrupt handlers out.
 //! 5. **The shared path is paid for once in hundreds of frames.** A refill takes all free frames of one block into a
 //!    private bitmap at once; a drain takes back a batch, neighbours as one word, its lines prefetched before the lock.
 //!    One lock for each pool (node x zone x piece of memory), held for some 300 ns, 18 us at most for a block of 1 GiB,
 //!    never two at once. Nothing is global.
 //! 6. **Zero means free.** The caller lends zeroed memory; building the allocator sets one bit for each whole free
 //!    block and writes more only where memory is used, absent or ragged.
-//! 7. **Failure is an answer.** What cannot be had is an error, nothing having changed (I12); no frame is lost and none
-//!    given out twice, whatever fails. No path allocates what it manages (I10), writes a page table, or interrupts a
-//!    CPU (I2), but for one: before a request that may wait fails, other CPUs' caches are called back ([`Recall`]).
+//! 7. **Failure is an answer.** A request that fails returns an error and leaves the counters of use as they were
+//!    (I12); no frame is lost and none given out twice, whatever fails. No path allocates what it manages (I10), writes
+//!    a page table, or interrupts a CPU (I2), with one exception: [`Recall`] interrupts the other CPUs before a request
+//!    that may wait fails.
 //!
-//! Locking: a pool's lock is taken with interrupts off and is a leaf. Caches need none. Compaction has a turn, which is
-//! not waited for. The table of pools only grows.
+//! Locking: a pool's lock is taken with interrupts off and is a leaf. Caches need none. One compaction runs at a time;
+//! a second caller returns at once. The table of pools only grows.
 //!
 //! Sources: the magazines are Bonwick and Adams's (USENIX 2001), without their depot: here the bitmaps are the depot.
-//! That one bit a frame and one word an operation suffice is LLFree's insight (USENIX ATC 2023); it has its counters
-//! and trees lock-free, at three compare-and-swaps each way, where this has caches that need none. Zones, watermarks
-//! and kinds are Linux's.
+//! That one bit for each frame and one word for each operation suffice is LLFree's insight (USENIX ATC 2023). LLFree's
+//! counters and trees are lock-free and cost three compare-and-swaps for each operation; the per-CPU magazines here
+//! cost none. Zones, watermarks and kinds are Linux's.
 //!
 //! Why not lock-free: a locked operation costs as much as a whole allocation here, and a batch needs one either way.
-//! Why not lists of runs by order: they must be kept in the frames, or cost 16 bytes each, and merging is a walk over
-//! cold lines.
+//! Why not lists of runs by order: their links would lie in the frames, or cost 16 bytes for each frame, and merging is
+//! a walk over cold lines.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 

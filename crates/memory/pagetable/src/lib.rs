@@ -1,26 +1,28 @@
-//! x86-64 page tables, 4 and 5 levels deep: what an entry says, how mappings are made and removed, what a walk reads,
-//! what a tree maps in all, and whether that is sound.
+//! x86-64 page tables, 4 and 5 levels deep: entries, mapping and unmapping, splits and merges, walks, lists of all that
+//! a tree maps, and an audit of it.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`attributes`] | [`Attributes`] (what may be asked), [`Permissions`] (what was found), the PAT layout |
+//! | [`attributes`] | [`Attributes`] (of a request), [`Permissions`] (of a walk), the PAT layout |
 //! | [`entry`] | [`Entry`]: the bits, and the one canonical form of a leaf |
-//! | [`key`] | [`Key`]: protection keys, and what the register says of them |
+//! | [`key`] | [`Key`]: protection keys, and the rights that the register gives them |
 //! | [`levels`] | [`Levels`], [`Root`]: depth, indices, canonical addresses |
-//! | [`memory`] | [`TableMemory`], [`TableEntry`], [`TableSource`]: how tables are touched and where they come from; [`TableChain`] |
+//! | [`memory`] | [`TableMemory`], [`TableEntry`], [`TableSource`]: access to tables, and their source; [`TableChain`] |
 //! | [`runs`] | [`Mapping`] divided into runs of equal pages; [`PageCounts`]; [`tables_needed`] |
 //! | [`mapper`], [`error`] | [`Mapper`]: map and unmap, whole or not at all; [`MapOutcome`], [`UnmapOutcome`]; [`MapError`] |
 //! | [`edit`] | [`Editor`]: splits pages, sets their attributes, merges them again |
-//! | [`flush`] | [`FlushBatch`], [`Flushed`], [`FlushStats`], [`LazyCpu`]: what CPUs have cached of changed tables |
+//! | [`flush`] | [`FlushBatch`], [`Flushed`], [`FlushStats`], [`LazyCpu`]: translations of changed tables that CPUs may have cached |
 //! | [`walk`](mod@walk) | [`walk()`](walk::walk): one address, level by level; [`descend`]: its last entry alone |
 //! | [`scan`], [`span`] | [`Leaves`], [`Spans`]: all that a tree maps |
 //! | [`audit`], [`finding`] | [`Audit`]: W^X across all aliases, offsets, device memory, overlaps |
+//! | [`planted`], `sim` | faults that tests inject; tables in a hash map, for tests (feature `sim`) |
 //!
 //! Principles:
 //! 1. Policy is elsewhere. This crate knows neither what is RAM nor why something is mapped.
 //! 2. Writable and executable at once cannot be asked for (invariant I4).
-//! 3. The bits of a leaf are a function of address, size and attributes: what is split and merged comes back the same.
-//! 4. What can fail comes first, what cannot comes last (I7). Nothing allocates (I10).
+//! 3. The bits of a leaf are a function of address, size and attributes, so a page that is split and merged again has
+//!    its old bits.
+//! 4. Every step that can fail runs before the first write (I7). Nothing allocates (I10).
 #![no_std]
 #![cfg_attr(not(test), deny(unsafe_code))]
 

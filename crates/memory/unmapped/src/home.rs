@@ -20,8 +20,8 @@ use rhumb_windows::copy::CopyError;
 /// The pool changes the type of frames by what its home says, so an implementation promises:
 /// - All methods lead to the same things for as long as the value and its copies live: one allocator, and the one
 ///   direct map that shows this allocator's frames to the machine's CPUs.
-/// - The lists is exclusively this allocator's: no other home with another lists leads to the allocator, and nothing
-///   but the pool calls [`Home::with_lists`] and [`Home::try_with_lists`], or reaches the lists in another way.
+/// - The lists are exclusively this allocator's: no other home with other lists leads to the allocator, and nothing but
+///   the pool calls [`Home::with_lists`] and [`Home::try_with_lists`], or reaches the lists in another way.
 /// - [`Home::map_owner`] is exclusively the pool's: nothing else changes, leaves or adopts frames in its name.
 /// - [`Home::zero`] answers `Ok` only where all of the frame is zero.
 /// - [`Home::flush_targets`] names every CPU that may have cached a translation of the map, but for those that begin to

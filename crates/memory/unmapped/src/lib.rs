@@ -3,7 +3,7 @@
 //! ```text
 //!   Frames ──order 9──> one change, one flush ──> block: 512 bits ──buddy──> Frame<Unmapped>, orders 0..=9, all zero
 //!     ^                                             │    ^                          │
-//!     └──── one restore, one flush <── last frame ──┘    └── zeroed by a window <───┘ give
+//!     └ one restore, at most 1 flush <─ last frame ─┘    └── zeroed by a window <───┘ give
 //! ```
 //!
 //! # The states of a block
@@ -38,23 +38,23 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`home`] | [`Home`]: the allocator, the map, and the locks that the caller has for them |
-//! | [`account`] | [`Account`]s: who has how much, and who may |
+//! | [`home`] | [`Home`]: the allocator, the map, and the locks that the caller provides for them |
+//! | [`account`] | [`Account`]s: the frames and blocks of each owner, and its limits |
 //! | `record` | a block's state, kept in the descriptors of its own frames |
 //! | `block_lists` | [`BlockLists`]: the blocks by fullness, under one lock |
 //! | `presence` | the two places where frames change their type: out of the map and back |
 //! | `grow`, `shrink` | taking blocks and giving them back |
-//! | [`planted`] | faults that the tests plant |
-//! | [`error`], [`report`] | typed answers, counters, [`UnmappedPool::validate`] |
+//! | [`planted`] | faults that the tests inject |
+//! | [`error`], [`counters`], [`report`] | typed errors; [`PoolCounters`]; [`UnmappedPool::validate`] |
 //!
 //! # What holds
 //! 1. **I3, I6** A block leaves the map by one change of a whole large page, and one flush follows for its 512 frames.
-//!    It returns by one restore, which cannot fail and merges what the block had broken; after its flush it goes back
-//!    to the allocator.
-//! 2. **I5** What is free in the pool is zero: a block is zeroed before it leaves the map, a frame that is given back
-//!    through a window while it is still out. So nothing that was secret is ever reachable through the map, and what is
-//!    handed out is clean. A `Frame<Unmapped>` can be neither freed nor made a mapped one without unsafe code, and
-//!    losing one is counted:
+//!    It returns by one restore, which cannot fail and merges the pages that were split for the block. If the restore
+//!    changed a present entry or removed a table, one flush follows, before the block goes back to the allocator.
+//! 2. **I5** Free frames of the pool are zero. `grow` zeroes a block before it leaves the map. `give` zeroes each frame
+//!    through a window before the frame is listed as free. So no secret is ever reachable through the map, and each
+//!    frame is handed out clean. A `Frame<Unmapped>` can be neither freed nor made a mapped one without unsafe code,
+//!    and losing one is counted:
 //!
 //! ```compile_fail,E0277
 //! use rhumb_frames::{Frame, Frames, Unmapped};
@@ -80,11 +80,11 @@
 //!    the frame: the pool. So it allocates nothing for itself, however large it grows. A holder of a `Frame<Unmapped>`
 //!    cannot write its descriptor.
 //! 4. **I11** A block that has frames out is one account's, and no other owner gets a frame of it. An account has three
-//!    limits: on its blocks, on its frames, and on how often a block leaves the map for it. So however owners share
-//!    work among them, no more is out of the map, and no more flushes happen, than their limits add up to, and the
-//!    spares: `max(4, blocks / 8)`. The map's own limit, on large pages broken, holds for the pool as a whole.
-//! 5. **Fullest first.** A request is served from the fullest of the owner's blocks that can, so that the others empty
-//!    out.
+//!    limits: on its blocks, on its frames, and on how often a block leaves the map for it. So the frames out of the
+//!    map never exceed the sum of all limits plus the spares, `max(4, blocks / 8)`, and the flushes never exceed the
+//!    sum of the rates. The map's own limit, on large pages split, holds for the pool as a whole.
+//! 5. **Fullest first.** A request is served from the fullest of the owner's blocks that can serve it, so that the
+//!    others empty.
 //!
 //! Locking: the lock of the block lists and the map's, never both at once, and neither while the allocator is called,
 //! memory is cleared or CPUs are flushed. The lock of the block lists is held for a constant number of steps: work on a
@@ -130,11 +130,10 @@ impl<H: Home> UnmappedPool<H> {
         Self { home }
     }
 
-    /// Opens an account: what `owner` may have from now on. One that is open gets the new limits, and keeps what it
-    /// has.
+    /// Opens an account: the limits of `owner` from now on. An open account gets the new limits and keeps its frames.
     ///
     /// # Errors
-    /// [`PoolError::NoAccount`] where the lists has no place for this owner's number.
+    /// [`PoolError::NoAccount`] where the lists have no place for this owner's number.
     pub fn open_account(&self, owner: Owner, limits: Limits) -> Result<(), PoolError> {
         self.home.with_lists(|lists| lists.open_account(owner, limits))
     }

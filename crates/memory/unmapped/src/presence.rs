@@ -121,11 +121,11 @@ pub(crate) fn back<H: Home>(
     Ok(u64::from(!flushed.was_empty()))
 }
 
-/// Returns the handle of a piece that the lists has marked as taken, just now.
+/// Returns the handle of a piece that the lists have marked as taken, just now.
 pub(crate) fn part<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Option<Frame<Unmapped>> {
     // A piece of a 1-GiB block is a piece of nothing smaller in the allocator's eyes.
     let block = whole_around(frames, pfn, Order::LARGE).or_else(|| whole_around(frames, pfn, Order::HUGE))?;
-    // SAFETY: the lists marks each frame as taken once, so no other handle of a piece has any of these; the block's own
+    // SAFETY: the lists mark each frame as taken once, so no other handle of a piece has any of these; the block's own
     // is a number again, right away.
     let part = unsafe { block.part(pfn, order) };
     let _ = block.into_pfn();

@@ -1,4 +1,4 @@
-//! `directmap age` breaks the map on purpose; `directmap heal` gives everything back and proves it.
+//! `directmap age` splits pages on purpose; `directmap heal` restores them all and proves it.
 
 use rhumb_frames::{FrameRange, Place};
 use rhumb_machine::{Block, Counted, PageSize, Pfn, PfnRange, PhysRange};
@@ -15,7 +15,7 @@ use crate::mm::direct_map::{Refused, first_left, leave, pin_small};
 use crate::mm::owners;
 use crate::mm::table_supply;
 
-/// Which blocks are broken.
+/// The choice of blocks whose pages are split.
 enum How {
     Every(u64),
     Random(Random),
@@ -55,7 +55,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             continue;
         }
         if out.interrupted() {
-            writeln!(out, "{} of 2 MiB broken: 'directmap heal' mends all", Counted(broken, "block"));
+            writeln!(out, "{} of 2 MiB split: 'directmap heal' restores all", Counted(broken, "block"));
             return Err(CommandError::Interrupted);
         }
         if first_left(owners::AGE, block.frames()).is_some() {
@@ -66,7 +66,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             full += 1;
             continue;
         };
-        match pin_small(frame, PageSize::Size4K, owners::AGE, "broken on purpose") {
+        match pin_small(frame, PageSize::Size4K, owners::AGE, "split on purpose") {
             Ok(pinned) => {
                 leave(pinned);
                 broken += 1;
@@ -74,7 +74,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             Err(Refused { frames, error }) => {
                 set::give_back(frames);
                 return Err(CommandError::failed(format_args!(
-                    "{error}; {} broken",
+                    "{error}; {} split",
                     Counted(broken, "block")
                 )));
             }

@@ -24,11 +24,11 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     help: "Without a word: all RAM, a character for each block, by page size and permission.\n\
            set RANGE ATTR   takes free frames and changes how they are mapped: ro rw rox x nx np p uc wc wt wb default.\n\
            \x20                RANGE is START..END or START+SIZE in physical addresses, or frames:START..END.\n\
-           restore RANGE    undoes that, for all that lies within RANGE, as it was set; 'restore all' everywhere.\n\
+           restore RANGE    restores all ranges within RANGE, each as it was set; 'restore all' everywhere.\n\
            why ADDRESS      why the page there is as it is; an address of the direct map, or phys:ADDRESS.\n\
-           owners, journal  who keeps large pages broken; each broken page with reason, place in the source, CPU and time.\n\
-           age HOW          breaks 2-MiB blocks on purpose: full (all), 1-in-N, or random:SEED (half of them).\n\
-           heal             undoes all that was set or aged, and fails unless the map is then what boot made, bit for bit.\n\
+           owners, journal  totals of each owner; each split page with reason, place in the source, CPU and time.\n\
+           age HOW          splits 2-MiB pages on purpose: full (all), 1-in-N, or random:SEED (half of them).\n\
+           heal             restores all that was set or aged, and fails unless the map is then what boot made, bit for bit.\n\
            pool             frames out of the map by whole blocks: who has how many. 'pool grow 1G' takes 1 GiB\n\
            \x20                in advance, 'pool take N' and 'give' frames by hand; 'pool shrink' gives back what is wholly free.",
     complete: Complete::Words(WORDS),

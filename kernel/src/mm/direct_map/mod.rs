@@ -9,20 +9,22 @@
 //! | module | owns |
 //! |---|---|
 //! | [`rules`] | frames that no owner may change, and changes that no frames may have |
-//! | [`pins`] | large pages kept small on purpose |
+//! | [`pins`] | frames held in small pages on purpose |
 //!
 //! A holder that changes frames gives their handle away for as long as they are changed: a frame that is read-only
 //! or out of the map can be neither freed nor written by mistake (I5). Restoring returns the handle and cannot fail.
 //!
-//! **Interrupts.** A change may be made with interrupts off, also by an interrupt handler that did not come in the
-//! middle of one (the lock keeps interrupts off). It allocates nothing: its tables come from the reserve, which is
-//! filled up afterwards where interrupts are on, and by the idle loop otherwise.
+//! **Interrupts.** A change may be made with interrupts off, also by an interrupt handler, because the lock keeps
+//! interrupts off. The change takes its tables from the reserve and never sleeps. The reserve is refilled afterwards,
+//! from the allocator: at once where interrupts are on, by the idle loop otherwise. Only [`pin_small`] must not be
+//! called with interrupts off.
 //!
 //! **Steps.** The lock is held, and interrupts are off, for some microseconds at a time: a change of many pages is made
 //! in steps, and so are looks at the whole map ([`for_each_hold`], [`validate`]).
 //!
-//! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released. When an
-//! operation returns, no CPU uses what was true before it. Merged tables go back to the reserve only then (I6).
+//! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released, and during a
+//! long operation whenever enough merged tables wait. When an operation returns, no CPU uses what was true before it.
+//! Merged tables go back to the reserve only then (I6).
 
 mod adopt;
 mod pins;
@@ -138,7 +140,7 @@ pub struct Refused<F> {
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::change`].
 ///
-/// Cost: two locks, one write for each page and 513 for each large page cut, one round of interrupts.
+/// Cost: two locks, one write for each page and 513 for each split, one round of interrupts.
 #[track_caller]
 pub fn change<F: HeldFrames>(
     frames: F,
@@ -161,15 +163,15 @@ pub fn change<F: HeldFrames>(
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::alter`].
 ///
-/// Cost: as [`change()`], without cuts.
+/// Cost: as [`change()`], without splits.
 pub fn alter<F: HeldFrames>(changed: &mut Changed<F>, change: Change) -> Result<(), ChangeError> {
     let mut work = Altering::new(&mut changed.held, change, now());
     edit(cause_of(change), |map, batch| work.step(map, batch))
 }
 
-/// Makes the frames ordinary, merges what nothing else keeps small, and returns them. Cannot fail.
+/// Makes the frames ordinary, merges the pages that no other hold keeps split, and returns the frames. Cannot fail.
 ///
-/// Cost: two locks, one write for each page and each page made whole, one round of interrupts.
+/// Cost: two locks, one write for each page and for each merge, one round of interrupts.
 pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
     let Changed { frames, held } = changed;
     // There is a map: the handle came from it.
@@ -178,7 +180,7 @@ pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
     frames
 }
 
-/// Makes whole what can be and nothing keeps small. Nothing, where every change was restored.
+/// Merges all pages that can be merged and that no hold keeps split. Finds none where every change was restored.
 ///
 /// Cost: a walk for each 2 MiB of `frames`, and a read of each entry of each table.
 pub fn collapse(frames: PfnRange) -> Collapsed {
@@ -242,7 +244,7 @@ pub fn is_held_executable(frames: PfnRange) -> bool {
     !frames.is_empty() && end >= frames.end()
 }
 
-/// Checks all books against the tables, in steps. What others change meanwhile is no finding.
+/// Checks journal and counts against the tables, in steps. Changes by others meanwhile are no findings.
 ///
 /// # Errors
 /// The first thing that does not fit.
@@ -262,12 +264,13 @@ pub fn counters() -> Counters {
     with(|map| map.counters()).unwrap_or_default()
 }
 
-/// Here and now.
+/// Returns this CPU and the time.
 fn now() -> At {
     At::now(&MACHINE, MACHINE.pin().pinned())
 }
 
-/// Does something to the map, step by step, flushes what it left, once and everywhere, and fills up the reserve.
+/// Changes the map step by step, flushes the changed pages on all CPUs, and fills up the reserve. A long operation
+/// flushes each time that enough merged tables wait, or that the records run out.
 fn edit<A>(
     mut cause: FlushCause,
     mut act: impl FnMut(&mut KernelDirectMap, &mut Batch) -> Poll<Result<A, ChangeError>>,

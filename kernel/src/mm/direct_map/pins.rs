@@ -1,4 +1,4 @@
-//! Large pages kept small on purpose. Nothing else about the frames changes.
+//! Frames held in small pages on purpose. Nothing else about the frames changes.
 
 use core::task::Poll;
 
@@ -16,7 +16,7 @@ use crate::mm::table_supply;
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::pin_small`].
 ///
-/// Cost: 513 writes for each large page cut; no flush, since nothing but the size of pages changes.
+/// Cost: 513 writes for each split; no flush, since nothing but the size of pages changes.
 #[track_caller]
 pub fn pin_small<F: HeldFrames>(
     frames: F,

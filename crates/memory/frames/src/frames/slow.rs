@@ -3,13 +3,13 @@
 //! An allocation tries, in this order, and stops at the first success:
 //! 1. the pools of its zonelist, leaving the low watermark in each;
 //! 2. the same, down to what its class may take;
-//! 3. the same, after this CPU has given back its own caches (an order-9 block may come together, and frames kept for
-//!    another kind become anybody's) and the other CPUs have been asked to;
+//! 3. the same, after this CPU has drained its own caches (an order-9 block may become whole, and frames kept for
+//!    another kind become free for all); a class that may not wait drains only a part of them. Where this fails, the
+//!    other CPUs are asked to drain theirs at their next slow path;
 //! 4. the same, after each reclaimer in turn has freed something;
-//! 5. the same, after the other CPUs have been made to give back their caches ([`crate::Recall`]).
+//! 5. the same, after the other CPUs have been made to drain their caches ([`crate::Recall`]).
 //!
-//! The last two are for classes that may wait. A failure leaves all counters as they were: nothing is taken before it
-//! is certain.
+//! The last two are for classes that may wait. A failed request has taken no frame.
 
 use rhumb_machine::{Machine, NodeId, Pinned};
 
