@@ -17,7 +17,7 @@ use rhumb_frames::{Frame, Frames, Reclaimer, Shortage, Unmapped};
 use rhumb_machine::{Machine, Order, Pinned};
 use rhumb_pagetable::{FlushCause, FlushStats};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, Refused, UnmappedPool};
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;

@@ -5,12 +5,7 @@
 
 use core::fmt;
 
-use crate::page::PageSize;
-
-/// log2 of the base page, in bytes.
-pub const BASE_PAGE_SHIFT: u32 = 12;
-/// Bytes in the base page.
-pub const BASE_PAGE_BYTES: u64 = 1 << BASE_PAGE_SHIFT;
+use crate::page::{BASE_PAGE_SHIFT, PageSize};
 
 macro_rules! address {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use crate::addr::BASE_PAGE_SHIFT;
+/// log2 of the base page, in bytes.
+pub const BASE_PAGE_SHIFT: u32 = 12;
 
 /// A page size that x86-64 can map with one entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

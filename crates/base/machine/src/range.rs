@@ -5,7 +5,8 @@
 
 use core::fmt;
 
-use crate::addr::{BASE_PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
+use crate::addr::{Pfn, PhysAddr, VirtAddr};
+use crate::page::BASE_PAGE_SHIFT;
 use crate::page::PageSize;
 
 macro_rules! range {

@@ -6,7 +6,7 @@ use rhumb_directmap::ChangeError;
 use rhumb_frames::{AllocError, Frame, Owner, Unmapped};
 use rhumb_machine::{Order, Pfn};
 
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 
 /// A refused request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::FlushStats;
 
 use crate::block_lists::BlockLists;
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 
 /// The pool's surroundings. In a kernel: a unit struct before statics.
 ///

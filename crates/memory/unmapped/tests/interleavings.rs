@@ -12,7 +12,7 @@ use rhumb_pagetable::sim::{SimSource, SimTables};
 use rhumb_pagetable::{Levels, Root, TableSource};
 use rhumb_unmapped::planted::{self, Fault};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, UnmappedPool};
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 use shuttle::sync::{Mutex, TryLockError};
 
 const CPUS: usize = 4;

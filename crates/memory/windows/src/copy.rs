@@ -2,67 +2,14 @@
 //!
 //! Each page is done through one window, with interrupts off for that page alone.
 
-use core::fmt;
-
 use rhumb_frames::{Frame, Presence};
 use rhumb_machine::{PageSize, Pfn, Tlb};
 
+use crate::error::{CopyError, OutOfFrame};
 use crate::slots::Place;
 use crate::{Window, WindowTables, Windows};
 
 const PAGE_BYTES: u64 = PageSize::Size4K.bytes();
-
-/// A stretch of bytes that is not within the frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OutOfFrame {
-    /// Where it begins.
-    pub offset: u64,
-    /// Its length.
-    pub bytes: u64,
-    /// The frame's length.
-    pub size_bytes: u64,
-}
-
-impl fmt::Display for OutOfFrame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes at {} of a frame of {}", self.bytes, self.offset, self.size_bytes)
-    }
-}
-
-impl core::error::Error for OutOfFrame {}
-
-/// A copy that could not be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CopyError {
-    /// It is not within the frame. Nothing was copied.
-    OutOfFrame(OutOfFrame),
-    /// There is no window: the CPU has none, or its reserve is held by the caller itself. The pages before this one
-    /// were copied.
-    Window(crate::WindowError),
-}
-
-impl From<OutOfFrame> for CopyError {
-    fn from(error: OutOfFrame) -> Self {
-        Self::OutOfFrame(error)
-    }
-}
-
-impl From<crate::WindowError> for CopyError {
-    fn from(error: crate::WindowError) -> Self {
-        Self::Window(error)
-    }
-}
-
-impl fmt::Display for CopyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfFrame(error) => error.fmt(f),
-            Self::Window(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for CopyError {}
 
 /// A stretch of one page, and its place in the whole.
 struct Part {

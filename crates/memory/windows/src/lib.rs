@@ -22,7 +22,8 @@
 //! |---|---|
 //! | [`mod@slots`] | [`CpuSlots`]: which slots are open and spent |
 //! | [`window`] | [`Window`]: the page while it can be seen |
-//! | [`copy`] | `copy_to`, `copy_from`, `zero`: whole frames, through one window after another |
+//! | `copy` | `copy_to`, `copy_from`, `zero`: whole frames, through one window after another |
+//! | [`error`] | why a window is not opened, or a copy not made |
 //! | [`tables`] | [`WindowTables`]: how an entry is written, and the page behind it reached |
 //! | [`planted`] | faults that the tests plant |
 //!
@@ -35,19 +36,18 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-pub mod copy;
+mod copy;
+pub mod error;
 pub mod planted;
 pub mod slots;
 pub mod tables;
 pub mod window;
 
-use core::fmt;
-
 use rhumb_frames::{Brand, Frame, Frames, Presence};
 use rhumb_machine::{CpuId, FlushScope, PageSize, Pfn, Tlb};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, Privilege, Scope};
 
-pub use copy::OutOfFrame;
+pub use error::{CopyError, OutOfFrame, WindowError};
 pub use slots::{CpuSlots, DEPTH, KEPT_SLOT, RING, SLOTS};
 pub use tables::{WINDOW_BASE, WindowTables, slot_address};
 pub use window::Window;
@@ -55,37 +55,6 @@ pub use window::Window;
 use slots::Place;
 
 use planted::Fault;
-
-/// Why a window cannot be opened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WindowError {
-    /// This CPU has [`DEPTH`] open already, one within the other.
-    TooDeep,
-    /// The CPU has no slots: it is past those that the windows were made for.
-    NoSuchCpu,
-    /// The frame is not of the allocator that the windows were made for: its number means other memory there.
-    OtherAllocator,
-    /// The frame has no page of this number.
-    NoSuchPage {
-        /// The number.
-        page: u64,
-        /// How many it has.
-        pages: u64,
-    },
-}
-
-impl fmt::Display for WindowError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooDeep => write!(f, "{DEPTH} windows are open already, one within the other"),
-            Self::NoSuchCpu => f.write_str("this CPU has no windows"),
-            Self::OtherAllocator => f.write_str("the frame is another allocator's"),
-            Self::NoSuchPage { page, pages } => write!(f, "page {page} of a frame that has {pages}"),
-        }
-    }
-}
-
-impl core::error::Error for WindowError {}
 
 /// How often what was done, on all CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

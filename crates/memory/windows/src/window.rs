@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use rhumb_machine::{CpuId, PageSize, Pfn, Tlb, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Entry, TableEntry};
 
-use crate::copy::OutOfFrame;
+use crate::error::OutOfFrame;
 use crate::slots::Place;
 use crate::{WindowError, WindowTables, Windows};
 

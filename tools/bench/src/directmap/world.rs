@@ -9,7 +9,7 @@ use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Entry, FlushStats};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, UnmappedPool};
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 use rhumb_windows::{CpuSlots, SLOTS, WindowTables, Windows};
 
 use super::tables::Tables;

@@ -6,7 +6,7 @@ use rhumb_hosted::mmu::MmuConfig;
 use rhumb_machine::CpuId;
 use rhumb_unmapped::GiveError;
 use rhumb_windows::WindowError;
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 
 use crate::world::{ALICE, BOB, GIB, World};
 

@@ -17,7 +17,7 @@ use rhumb_machine::{
 };
 use rhumb_pagetable::{FlushCause, FlushCounters, FlushStats, Levels, PageCounts, Root, TableSource};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, UnmappedPool};
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 use rhumb_windows::{CpuSlots, Windows};
 
 use crate::compaction::{Moving, Scattered, make_block};

@@ -8,7 +8,7 @@ use rhumb_frames::Frame;
 use rhumb_hosted::Cpu;
 use rhumb_hosted::interrupt::Strike;
 use rhumb_machine::Pinned;
-use rhumb_windows::copy::CopyError;
+use rhumb_windows::error::CopyError;
 use rhumb_windows::planted::{self, Fault};
 use rhumb_windows::{KEPT_SLOT, OutOfFrame, RING, SLOTS, WindowError, slot_address};
 
