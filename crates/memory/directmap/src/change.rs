@@ -1,8 +1,8 @@
-//! [`DirectMap`]: the map while the system runs. Changes, all or nothing, and their undoing, which cannot fail.
+//! [`DirectMap`]: the map while the system runs. Changes, all or nothing, and restores, which cannot fail.
 //!
 //! # The way of a change
 //! 1. *Survey*: are all frames RAM in the map, is none held or off limits, which large pages must be split?
-//! 2. *Check*: has the reserve the tables and records, may the owner break so much?
+//! 2. *Check*: has the reserve the tables and records, may the owner split so many pages?
 //! 3. *Do*: write down the hold, split the pages, change the entries. Nothing of this can fail (I7).
 //!
 //! Nothing is allocated on the way and nothing sleeps: a change may be made with interrupts off. The map's user
@@ -13,13 +13,12 @@
 //! # Holds
 //! A change returns a [`Hold`]: the frames are its holder's until it gives them back with [`DirectMap::restore`]. No
 //! other owner can change them meanwhile. Restoring makes them ordinary and merges every large page that nothing keeps
-//! broken any more, up to 1 GiB; it needs nothing, so it cannot fail: the tables that are in use are those that it
-//! gives back.
+//! split any more, up to 1 GiB; it needs nothing, so it cannot fail: the tables that are in use are those that it gives
+//! back.
 //!
-//! A large page is kept broken by the *edges* of holds, and by nothing else. So a hold that covers a large page whole
-//! never breaks it, and one that is as large as possible is best: two that
-//! adjoin share no large page: to give one of them back, the page would have to be split again, which takes a table, and
-//! restoring takes none.
+//! A large page is kept split by the *edges* of holds, and by nothing else. So a hold that covers a large page whole
+//! never splits it, and one that is as large as possible is best: two that adjoin share no large page: to give one of
+//! them back, the page would have to be split again, which takes a table, and restoring takes none.
 //!
 //! # Flushing
 //! Every operation puts into the caller's [`Batch`] what CPUs may have cached. What was true before the operation may
@@ -77,7 +76,7 @@ pub struct Counters {
     pub level3_collapses: u64,
     /// Changes made.
     pub changes: u64,
-    /// Changes undone.
+    /// Changes restored.
     pub restores: u64,
     /// Changes refused.
     pub refusals: u64,
@@ -93,7 +92,7 @@ pub struct Counters {
 pub struct Hold {
     pub(crate) map: MapId,
     pub(crate) frames: PfnRange,
-    /// `None` where the frames are ordinary: the change changed nothing, or was undone.
+    /// `None` where the frames are ordinary: the change changed nothing, or was restored.
     pub(crate) hold: Option<HoldId>,
 }
 
@@ -196,7 +195,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.note(held)
     }
 
-    /// Makes the frames ordinary again and merges all that nothing else keeps broken. Cannot fail.
+    /// Makes the frames ordinary again and merges all that nothing else keeps split. Cannot fail.
     ///
     /// # Panics
     /// If the handle or the batch is another map's.

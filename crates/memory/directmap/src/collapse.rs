@@ -66,7 +66,7 @@ impl Collapsing {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Merges all blocks within `frames` whose pages are alike and that no hold keeps broken, up to the largest page of
+    /// Merges all blocks within `frames` whose pages are alike and that no hold keeps split, up to the largest page of
     /// the CPU. Their tables go to the reserve. No attribute changes: where it stops short, the map is as good as
     /// before.
     ///

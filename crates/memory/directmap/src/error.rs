@@ -72,7 +72,7 @@ pub enum ChangeError {
         /// The frames.
         frames: PfnRange,
     },
-    /// The handle holds nothing: its change changed nothing, or was undone.
+    /// The handle holds nothing: its change changed nothing, or was restored.
     NothingHeld,
     /// The owner, the handle or the batch is another map's. Nothing was done, and the handle is as it was.
     OtherMap,

@@ -1,9 +1,9 @@
 //! The journal: holds by address, splits by hold, totals by owner.
 //!
-//! One rule decides whether a broken block may be whole again: *a block is broken by holds if and only if the last hold
-//! that begins before its end breaks it*. For holds do not overlap: if that hold begins inside the block, its edge splits
-//! the block; if it begins at or before the block's start, no other hold can reach into the block. So one look-up
-//! answers, and no counter can be wrong.
+//! One rule decides whether a split page may be merged again: *a block is split by holds if and only if the last hold
+//! that begins before its end splits it*. For holds do not overlap: if that hold begins inside the block, its edge
+//! splits the block; if it begins at or before the block's start, no other hold can reach into the block. So one
+//! look-up answers, and no counter can be wrong.
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, impossible};
 

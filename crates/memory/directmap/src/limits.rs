@@ -1,19 +1,19 @@
 //! How much an owner may have of what all owners share (I11): large pages, and time.
 //!
-//! **Large pages.** A hold is charged, when it begins, for each large page that it breaks: of 2 MiB and of 1 GiB, at
+//! **Large pages.** A hold is charged, when it begins, for each large page that it splits: of 2 MiB and of 1 GiB, at
 //! each of its two ends, so four at most; a pin for each larger page that it reaches into. It makes no difference
-//! whether the page was broken already. So an owner's sum is a matter of its own holds alone: no other owner's act
-//! changes it, and owners that take turns in breaking a block pay for it each. A hold that breaks none, because it is
-//! made of whole pages of the largest size, is charged as if it broke one: it has a record, and its removal and its
+//! whether the page was split already. So an owner's sum is a matter of its own holds alone: no other owner's act
+//! changes it, and owners that take turns in splitting a page pay for it each. A hold that splits none, because it is
+//! made of whole pages of the largest size, is charged as if it split one: it has a record, and its removal and its
 //! return cost flushes. So the limit bounds an owner's records, too, whatever the largest page is.
 //!
 //! **Time.** A change costs steps: one for its round of flushes, one for each large page that it splits, one for each
-//! [`ENTRIES_OF_A_STEP`] entries that it writes; its undoing, which cannot be refused, is paid for beforehand. An owner
+//! [`ENTRIES_OF_A_STEP`] entries that it writes; its restore, which cannot be refused, is paid for beforehand. An owner
 //! with a [`Rate`] runs into debt, and where the debt is more than its burst, its next change is refused until the rest
 //! is paid by time passing. So all flushes and all splits on an owner's account, over any stretch of time, are at most
-//! its burst, one change, and what its rate allows in that time. Each merge undoes a split that was paid for. A change
-//! that is refused pays for the entries that were looked at until then: an owner that fails again and again is not
-//! served free of charge.
+//! its burst, one change, and what its rate allows in that time. Each merge reverses a split that was paid for. A
+//! change that is refused pays for the entries that were looked at until then: an owner that fails again and again is
+//! not served free of charge.
 //!
 //! Source of the second: the generic cell rate algorithm (ITU-T I.371), which needs one number for each owner.
 
@@ -61,7 +61,7 @@ impl Limits {
 /// Entries that cost as much as one flush.
 pub const ENTRIES_OF_A_STEP: u64 = 512;
 
-/// Returns the cost of a change that splits `splits` pages and writes `entries`, its undoing included.
+/// Returns the cost of a change that splits `splits` pages and writes `entries`, its restore included.
 pub(crate) const fn steps_of(splits: u64, entries: u64) -> u64 {
     2 * (1 + splits + entries / ENTRIES_OF_A_STEP)
 }

@@ -1,4 +1,4 @@
-//! RAM cut into pieces of one permission each.
+//! RAM divided into pieces of one permission each.
 //!
 //! ```text
 //!   RAM         [=================]      [==========|=====================]   adjoining ranges are one

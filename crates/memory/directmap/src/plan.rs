@@ -1,7 +1,7 @@
 //! The plan of the map, checked and counted before anything is touched.
 //!
 //! A plan costs a few steps for each range of RAM and each read-only range, whatever their length: 1 TiB is planned as
-//! quickly as 1 MiB. It holds no list; pieces are cut again whenever they are gone through.
+//! quickly as 1 MiB. It holds no list; pieces are made again whenever they are gone through.
 
 use core::fmt;
 
@@ -192,7 +192,7 @@ where
         self.request.levels
     }
 
-    /// Returns the RAM in the map, cut where permissions change.
+    /// Returns the RAM in the map, divided where permissions change.
     pub fn pieces(&self) -> Pieces<'ranges, R::IntoIter> {
         Pieces::new(self.request.ram.clone().into_iter(), self.request.read_only, self.limit)
     }

@@ -1,9 +1,9 @@
-//! Records: the owners of changed frames, the large pages that their holds keep broken, and the causes.
+//! Records: the owners of changed frames, the large pages that their holds keep split, and the causes.
 //!
 //! A *hold* is a changed range: its frames, their state, its cause. Holds do not overlap. A *split* is a large page
 //! that was replaced by a table, for as long as that lasts. Each split is charged to one hold that keeps its block
-//! broken, and hangs in that hold's list; when that hold goes and another still keeps the block broken, the split moves
-//! to its list. So every split has, at all times, an owner, a reason and a time that are true (I9).
+//! split, and is in that hold's list; when that hold goes and another still keeps the block split, the record moves to
+//! its list. So every split has, at all times, an owner, a reason and a time that are true (I9).
 
 use core::fmt;
 use core::panic::Location;

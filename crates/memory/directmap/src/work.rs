@@ -167,7 +167,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             Err(error) => {
                 if let Some(id) = work.hold.take() {
-                    // Nothing was set; a block that was to stay broken for this hold only is whole again.
+                    // Nothing was set; a page that was to stay split for this hold only is merged again.
                     let splits = self.journal.close(id);
                     self.place(splits, batch);
                 }

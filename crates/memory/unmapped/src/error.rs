@@ -49,7 +49,7 @@ pub enum PoolError {
     },
     /// The allocator has no whole block, after reclaim and compaction.
     NoBlock(AllocError),
-    /// The map refuses: the owner's limit on broken pages, an empty reserve.
+    /// The map refuses: the owner's limit on split pages, an empty reserve.
     Change(ChangeError),
     /// The allocator has no descriptors, or does not know the frame.
     NotABlock {

@@ -62,7 +62,7 @@ pub fn owners(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Comm
     Ok(())
 }
 
-/// `directmap journal`: changed ranges, then broken pages.
+/// `directmap journal`: changed ranges, then split pages.
 pub fn journal(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     arguments.end()?;
     let mut shown = 0;
