@@ -3,7 +3,7 @@
 mod age;
 mod journal;
 mod picture;
-mod pool;
+pub mod pool;
 mod set;
 pub mod shape;
 

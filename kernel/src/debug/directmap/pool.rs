@@ -69,7 +69,8 @@ fn give() -> Result<(), CommandError> {
     Ok(())
 }
 
-fn show(out: &mut dyn Output) -> Result<(), CommandError> {
+/// Prints how much is out of the map, and for which owner.
+pub fn show(out: &mut dyn Output) -> Result<(), CommandError> {
     let (Some(pool), Some(windows)) = (unmapped::pool(), windows::windows()) else {
         return Err(CommandError::failed("there is no pool"));
     };

@@ -21,6 +21,7 @@ use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
 use crate::debug::Kernel;
+use crate::debug::directmap::pool;
 use crate::debug::frames::allocator;
 use crate::debug::objects::{self as object_commands, reclaim_everywhere};
 use crate::mm;
@@ -57,7 +58,8 @@ fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Re
         "directmap" => direct_map::direct_map(seconds, out),
         _ => unmapped::unmapped(seconds, out),
     };
-    outcome.map_err(|failure| CommandError::failed(failure.reason()))
+    outcome.map_err(|failure| CommandError::failed(failure.reason()))?;
+    if what == "pool" { pool::show(out) } else { Ok(()) }
 }
 
 /// Counts the free frames, with what caches of frames and of objects hold for later given back first: else that would
