@@ -48,7 +48,8 @@ pub(crate) fn cases() -> Vec<Case> {
         .memory(MemorySize::mib(128))
         .ends(Ends::Failing)
         .expect([
-            lines(2, "frames: "),
+            lines(1, "stress: "),
+            lines(1, "sample: "),
             lines(5, "movable frames are held"),
             lines(2, "each holds what was written; "),
             text("each held what was written"),
