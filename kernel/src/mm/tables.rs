@@ -30,13 +30,21 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 static TRAMPOLINE_ROOT: AtomicU64 = AtomicU64::new(0);
 static LEVELS: AtomicU8 = AtomicU8::new(0);
 
-/// Page tables at their places in the direct map. All of them: kernel tables are never taken out of it.
+/// Page tables at their places in the direct map. All of them: no table is taken out of it while it is one.
+///
+/// A reader that does not hold the lock ([`reader`], [`walk`]) may come to a frame that was a table a moment ago: the
+/// direct map's reserve has given it back to the allocator. So what is read is a hint, for reports, lists and tests.
 pub struct InPlace(());
 
 impl InPlace {
     #[inline(always)]
     fn entry(table: Pfn, index: usize) -> &'static TableEntry {
-        // SAFETY: table frames stay in the direct map (I1), and are reached by atomics alone.
+        // SAFETY: behind the lock the frame is a table for as long as the caller uses the entry; a table stays in the
+        // direct map (I1) and is reached by atomics alone. Without the lock neither is certain: the frame may have gone
+        // back to the allocator since the entry above it was read, so that its new holder writes it plainly, or has
+        // taken it out of the map. The language's rules do not cover such a read. On this processor it is one aligned
+        // load of a word (`TableEntry::load`), whose value decides nothing but what a report says, or a page fault
+        // where the frame is in the map no longer. No reference to the entry outlives the load or the store.
         unsafe { TableEntry::at(MACHINE.direct(table.addr()).plus(Entry::offset(index))) }
     }
 }
@@ -169,7 +177,8 @@ fn tree(table: u64) -> Root {
     Root::new(Pfn::new(table), levels).with_phys_bits(u32::from(features().physical_bits))
 }
 
-/// Returns the tables for reading. What is read may be changing: for reports and lists.
+/// Returns the tables for reading. What is read may be changing, or be a table no longer ([`InPlace`]): for reports
+/// and lists.
 pub fn reader() -> &'static DirectTables {
     &READER
 }

@@ -19,7 +19,22 @@ pub struct HostedWindows {
 
 impl HostedWindows {
     /// Makes a table at level 1 for each CPU, under common tables above; `None` where `source` has too few.
-    pub fn new(
+    ///
+    /// # Safety
+    /// - `root` is the tree that the machine's unit walks, or will before a window opens
+    ///   ([`attach_mmu`](HostedMachine::attach_mmu)), and its tables and those of `source` are the ones that `tables`
+    ///   reaches.
+    /// - These are the machine's only windows, and nothing else writes an entry for their [range](Self::range): the
+    ///   windows of two on one tree would show the frames of each other's owners.
+    ///
+    /// ```compile_fail,E0133
+    /// # use rhumb_hosted::{HostedMachine, HostedTables, HostedWindows, TableFrames};
+    /// # use rhumb_pagetable::Root;
+    /// fn second(machine: &'static HostedMachine, tables: HostedTables, source: &mut TableFrames<'static>, root: Root) {
+    ///     HostedWindows::new(machine, tables, source, root);
+    /// }
+    /// ```
+    pub unsafe fn new(
         machine: &'static HostedMachine,
         mut tables: HostedTables,
         source: &mut TableFrames<'static>,

@@ -33,9 +33,10 @@ pub enum MemoryUse {
 ///    except that an interrupt handler runs on top of the code that it interrupts.
 /// 3. From `irq_save` to the matching [`Machine::irq_restore`] the CPU takes no maskable interrupt, in whatever order
 ///    the matching calls come.
-/// 4. Machines that live at the same time and share a type have different [`Machine::identity`] numbers, and their type
-///    has [`Machine::CHECKS_TOKENS`]: otherwise a token of one is taken for a proof of another one's CPU. Or else no
-///    two of these machines have a CPU of one number at the same time.
+/// 4. Machines that live at the same time, of whichever types, have different [`Machine::identity`] numbers, and their
+///    types have [`Machine::CHECKS_TOKENS`]: otherwise a token of one is taken for a proof of another one's CPU, and
+///    memory that waits for a flush of one comes out by another's. Or else no two of these machines have a CPU of one
+///    number at the same time, nor memory in common.
 pub unsafe trait Machine: Send + Sync {
     /// Returns where physical address 0 lies in the direct map. Fixed from boot on; a multiple of 1 GiB.
     fn direct_map_base(&self) -> VirtAddr;
@@ -82,7 +83,7 @@ pub unsafe trait Machine: Send + Sync {
     /// value in a whole program, as in a kernel, there is nothing to compare, and the check is no instruction.
     const CHECKS_TOKENS: bool = false;
 
-    /// Returns the number that tells this machine from others of its type that live at the same time.
+    /// Returns the number that tells this machine from others that live at the same time.
     #[inline(always)]
     fn identity(&self) -> u32 {
         0

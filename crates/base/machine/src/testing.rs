@@ -13,7 +13,14 @@
 //! A machine without TLBs is no [`Tlb`]: code that is tested on it flushes nothing (I2). Tests that need real threads
 //! and interrupts between any two instructions take the hosted machine instead.
 //!
-//! For tests alone: that no two threads are the same CPU at a time is their promise, and nothing checks it.
+//! For tests alone, and not sound by itself: safe functions here can break what [`Machine`] promises (its contracts 2
+//! and 4). A test that uses them promises, and nothing checks:
+//! - While several threads use one machine, no two of them are the same CPU. A thread that has called neither [`be_cpu`]
+//!   nor set [`TestMachine::this_cpu`] is the boot CPU.
+//! - No thread calls [`be_cpu`] while it has a guard, or a token that it uses afterwards. [`pinned`] is good until the
+//!   next [`be_cpu`], although its lifetime does not say so.
+//! - Machines that are used at the same time, over the same memory or with each other's tokens, have an
+//!   [identity](TestMachine::identity) each. [`pinned`] is of identity 0.
 
 extern crate std;
 

@@ -9,7 +9,7 @@
 //! through the tables.
 
 use rhumb_machine::{CpuMask, Pinned, Tlb};
-use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed};
+use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed, Waiting};
 
 use crate::error::ChangeError;
 use crate::journal::Journal;
@@ -23,6 +23,16 @@ pub struct MergedTables {
     first: Option<SplitId>,
     tables: u64,
     pub(crate) map: Option<MapId>,
+}
+
+/// The right to let merged tables wait for a batch, which is this module's.
+#[derive(Clone, Copy, Debug)]
+pub struct MergedTablesKey(());
+
+const KEY: MergedTablesKey = MergedTablesKey(());
+
+impl Waiting for MergedTables {
+    type Key = MergedTablesKey;
 }
 
 impl MergedTables {
@@ -51,6 +61,27 @@ impl MergedTables {
 ///     map.reclaim_tables(batch.never_walked()); // a CPU may walk them
 /// }
 /// ```
+///
+/// The flush of another machine, whose CPUs do not walk them, cannot be followed by the flush of an empty batch on the
+/// map's own:
+///
+/// ```compile_fail,E0061
+/// # use rhumb_directmap::{Batch, FlushedBatch};
+/// # use rhumb_machine::{Machine, Pinned, Tlb};
+/// # use rhumb_pagetable::flush::Unflushed;
+/// fn launder<M: Tlb>(batch: &mut Batch, other: &M, there: Pinned<'_>, mine: &M, here: Pinned<'_>) -> FlushedBatch {
+///     let merged = batch.flush(other, there).redeem(other.identity()).unwrap();
+///     Unflushed::new(merged).flush(mine, here)
+/// }
+/// ```
+/// ```compile_fail,E0423
+/// # use rhumb_directmap::MergedTables;
+/// # use rhumb_directmap::batch::MergedTablesKey;
+/// # use rhumb_pagetable::flush::Unflushed;
+/// fn wait_anew(merged: MergedTables) -> Unflushed<MergedTables> {
+///     Unflushed::new(merged, MergedTablesKey(()))
+/// }
+/// ```
 pub type FlushedBatch = Flushed<MergedTables>;
 
 /// Collects what any number of changes of one map leave behind. One flush does for all of them, and empties the batch.
@@ -62,7 +93,7 @@ pub struct Batch(Unflushed<MergedTables>);
 impl Batch {
     /// Makes an empty batch.
     pub const fn new() -> Self {
-        Self(Unflushed::new(MergedTables::NONE))
+        Self(Unflushed::new(MergedTables::NONE, KEY))
     }
 
     /// Returns the pages that are to be flushed.
@@ -115,7 +146,7 @@ impl Batch {
 
     /// Makes it the batch of `map`, unless another map has used it.
     pub(crate) fn enter(&mut self, map: MapId) -> Result<(), ChangeError> {
-        map.check(*self.0.waiting_mut().map.get_or_insert(map))
+        map.check(*self.0.waiting_mut(KEY).map.get_or_insert(map))
     }
 
     /// Makes it the batch of `map`, where the caller has no error to answer with.
@@ -124,17 +155,17 @@ impl Batch {
     /// If another map has used it.
     #[track_caller]
     pub(crate) fn demand(&mut self, map: MapId) {
-        map.demand(*self.0.waiting_mut().map.get_or_insert(map));
+        map.demand(*self.0.waiting_mut(KEY).map.get_or_insert(map));
     }
 
     /// Returns the pages to be flushed, for adding more.
     pub(crate) const fn pages_mut(&mut self) -> &mut FlushBatch {
-        self.0.batch_mut()
+        self.0.batch_mut(KEY)
     }
 
     /// Has a table wait for the flush.
     pub(crate) fn add_merged(&mut self, journal: &mut Journal, table: SplitId) {
-        self.0.waiting_mut().push(journal, table);
+        self.0.waiting_mut(KEY).push(journal, table);
     }
 
     /// Adds a change of cache mode: from the flush on no CPU may read through a translation of the old mode, not even

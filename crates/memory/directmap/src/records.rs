@@ -78,8 +78,11 @@ pub struct At {
 
 impl At {
     /// Here and now.
+    ///
+    /// # Panics
+    /// If the token is another machine's.
     pub fn now<M: Machine>(machine: &M, pinned: Pinned<'_>) -> Self {
-        Self { cpu: pinned.cpu(), time_ns: machine.now_ns() }
+        Self { cpu: machine.cpu_of(pinned), time_ns: machine.now_ns() }
     }
 }
 

@@ -32,7 +32,7 @@ pub use counters::{FlushCause, FlushCounters, FlushCounts};
 pub use lazy::{LazyCpu, MarkLeft, Woken};
 pub use sequence::{FlushFeatures, Sequence, sequence};
 pub use stats::FlushStats;
-pub use ticket::{Flushed, Unflushed};
+pub use ticket::{Flushed, Unflushed, Waiting};
 
 #[cfg(all(test, any(loom, shuttle)))]
 mod models;

@@ -310,7 +310,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
             if let Some(size) = entry.page_size(level) {
                 self.memory.write(table, index, Entry::EMPTY);
                 unmapped.pages.add(size, 1);
-                unmapped.tables.batch_mut().add_leaf(self.page_at(spanned.first, size), size);
+                unmapped.tables.batch.add_leaf(self.page_at(spanned.first, size), size);
             } else if let Some(child) = entry.child(level)
                 && level > 1
                 && entry.reserved_bits(level, self.root.phys_bits()) == 0
@@ -318,9 +318,9 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 self.clear(child, level - 1, spanned, empty, unmapped);
                 if detach && self.is_blank(child) {
                     self.memory.write(table, index, Entry::EMPTY);
-                    unmapped.tables.waiting_mut().0.push(self.memory, child);
+                    unmapped.tables.waiting.0.push(self.memory, child);
                     if !planted::is(Fault::TablesUnflushed) {
-                        unmapped.tables.batch_mut().add_table(self.page_at(spanned.first, PageSize::Size4K));
+                        unmapped.tables.batch.add_table(self.page_at(spanned.first, PageSize::Size4K));
                     }
                 }
             }

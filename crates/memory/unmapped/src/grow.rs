@@ -1,7 +1,7 @@
 //! Taking blocks from the allocator and out of the map.
 
 use rhumb_frames::{AllocError, Frame, Mapped, Owner};
-use rhumb_machine::{Order, Pfn, Pinned};
+use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::UnmappedPool;
 use crate::block_lists::Request;
@@ -36,7 +36,7 @@ impl<H: Home> UnmappedPool<H> {
     /// Cost: all of it is cleared.
     pub fn grow(&self, pinned: Pinned<'_>, owner: Owner) -> Result<(), PoolError> {
         let frames = self.home.frames();
-        self.home.with_lists(|lists| lists.begin_group(frames, owner, pinned.cpu()))?;
+        self.home.with_lists(|lists| lists.begin_group(frames, owner, frames.machine().cpu_of(pinned)))?;
         match self.take_out(pinned, owner, Order::HUGE) {
             Ok(first) => {
                 // One at a time: each is a short hold of the lock, the first use of its descriptors included.

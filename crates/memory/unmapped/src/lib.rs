@@ -176,7 +176,7 @@ impl<H: Home> UnmappedPool<H> {
     /// write, 513 where a 1-GiB page is split), and all CPUs are flushed once.
     pub fn take(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Unmapped>, PoolError> {
         let frames = self.home.frames();
-        let request = Request { owner, order, cpu: pinned.cpu() };
+        let request = Request { owner, order, cpu: frames.machine().cpu_of(pinned) };
         let pfn = loop {
             match self.home.with_lists(|lists| lists.take(frames, request))? {
                 Served::Frame(pfn) => break pfn,

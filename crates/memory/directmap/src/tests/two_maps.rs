@@ -4,6 +4,9 @@ use core::task::Poll;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::String;
 
+use rhumb_machine::Machine;
+use rhumb_machine::testing::{EmptyTlb, TestMachine};
+
 use super::fixture::{Sim, frames};
 use super::*;
 
@@ -111,6 +114,19 @@ fn batches_of_one_map_are_refused_by_another() {
     one.map.validate().unwrap();
     other.with_batch(|map, batch| restoring.step(map, batch)).is_ready().then_some(()).unwrap();
     other.assert_as_at_boot();
+}
+
+/// Its tables are walked by the CPUs of the map's machine, none of which has flushed.
+#[test]
+#[should_panic(expected = "flushed on another machine than the map's")]
+fn a_batch_that_another_machine_has_flushed_is_refused() {
+    let [(mut one, mine), _] = twins();
+    let mut batch = Batch::new();
+    one.map.restore(mine, &mut batch);
+    assert!(batch.tables() > 0);
+    let machine = TestMachine { identity: 7, ..TestMachine::with_tlb(1, 1, EmptyTlb) };
+    let flushed = batch.flush(&machine, machine.pin().pinned());
+    one.map.reclaim_tables(flushed);
 }
 
 /// A change that has claimed its frames is told so by the other map, and goes on.

@@ -34,7 +34,7 @@ impl<M: Machine> Frames<M> {
     /// For a block whose content compaction has moved away.
     pub(crate) fn note_moved(&self, pinned: Pinned<'_>, from: Pfn) {
         if let Some(descriptor) = self.filled_descriptor(from) {
-            descriptor.note_free(pinned.cpu());
+            descriptor.note_free(self.machine.cpu_of(pinned));
         }
     }
 }
@@ -83,7 +83,7 @@ impl<M: Machine> Frames<M> {
 
     pub(crate) fn note_alloc(&self, pinned: Pinned<'_>, raw: Raw) {
         if let Some(descriptor) = self.described(raw.pfn()) {
-            descriptor.note_alloc(pinned.cpu(), raw.order());
+            descriptor.note_alloc(self.machine.cpu_of(pinned), raw.order());
         }
     }
 
@@ -99,7 +99,7 @@ impl<M: Machine> Frames<M> {
             return false;
         }
         if let Some(descriptor) = self.filled_descriptor(pfn) {
-            descriptor.note_free(pinned.cpu());
+            descriptor.note_free(self.machine.cpu_of(pinned));
         }
         true
     }

@@ -140,6 +140,9 @@ impl FlushBatch {
     /// Drops it all on every CPU that may hold a translation, and empties the batch. Returns when each of them has, but
     /// for lazy ones, which do before they use any mapping.
     ///
+    /// # Panics
+    /// As [`FlushBatch::flush_on`].
+    ///
     /// Cost: one local flush and one round of interrupts, to those that are not lazy; nothing for an empty batch.
     pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> FlushStats
     where
@@ -154,20 +157,24 @@ impl FlushBatch {
     }
 
     /// As [`FlushBatch::flush`], on the CPUs of `targets` only.
+    ///
+    /// # Panics
+    /// If the token is another machine's: its CPU of the same number is none of this machine, which would be left out.
     pub fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushStats
     where
         M: Tlb + ?Sized,
     {
+        let here = machine.cpu_of(pinned);
         if self.is_empty() {
             return FlushStats::NOTHING;
         }
-        let others = targets.without(pinned.cpu()).and(&CpuMask::first(machine.cpu_count()));
+        let others = targets.without(here).and(&CpuMask::first(machine.cpu_count()));
         let lazy = match self.laziness {
             Laziness::Allowed => machine.leave_to_lazy(&others),
             Laziness::Refused => CpuMask::EMPTY,
         };
         let awake = others.minus(&lazy);
-        if targets.contains(pinned.cpu()) {
+        if targets.contains(here) {
             machine.flush_local(pinned, self.scope());
         }
         if !awake.is_empty() {

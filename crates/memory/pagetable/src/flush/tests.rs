@@ -7,7 +7,9 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use rhumb_machine::testing::{TestMachine, TestTlb, pinned};
-use rhumb_machine::{CpuId, CpuMask, FlushScope, PageRun, PageSize, Pfn, PhysAddr, VirtAddr, VirtRange};
+use rhumb_machine::{
+    CpuId, CpuMask, FlushScope, Machine, PageRun, PageSize, Pfn, PhysAddr, VirtAddr, VirtRange,
+};
 
 use super::batch::FLUSH_PAGES_MAX;
 use super::sequence::{FlushFeatures, Sequence, sequence};
@@ -395,4 +397,15 @@ fn a_cpu_is_lazy_from_its_entry_to_its_leaving_and_hears_of_each_mark_once() {
         assert_eq!(cpu.leave_mark(), MarkLeft::NotLazy, "it runs");
         assert_eq!(cpu.leave(), Woken::Clean, "no mark is heard of twice");
     }
+}
+
+/// A CPU of that number on this machine would go on using what another machine's CPU has dropped.
+#[test]
+#[should_panic(expected = "token of another machine")]
+fn token_of_another_machine() {
+    let one = TestMachine { identity: 1, ..Recorder::new(2, CpuMask::EMPTY) };
+    let other = TestMachine { identity: 2, this_cpu: || cpu(1), ..Recorder::new(2, CpuMask::EMPTY) };
+    let mut batch = FlushBatch::new();
+    batch.add_everything();
+    batch.flush(&one, other.pin().pinned());
 }

@@ -5,7 +5,9 @@
 //! ```
 //!
 //! The batch and what waits for it are one value, so no other batch's flush lets it go. The ticket is neither `Copy`
-//! nor `Clone` and is redeemed by value, so it lets go of it once.
+//! nor `Clone` and is redeemed by value, so it lets go of it once. Neither half is to be had for writing but by the code
+//! that the kind of memory trusts with it ([`Waiting`]): what was swapped out, or redeemed on another machine, waits for
+//! no other batch.
 //!
 //! Why not a stamp that each release looks at: a stamp proves that *some* flush happened.
 
@@ -15,6 +17,18 @@ use rhumb_machine::{CpuMask, Pinned, Tlb};
 
 use crate::flush::batch::FlushBatch;
 use crate::flush::stats::FlushStats;
+
+/// A kind of memory that waits for flushes, and the code that decides what of it waits for which.
+///
+/// Only that code can make a [`Waiting::Key`], since the type has no public constructor: so no other takes memory out of
+/// an [`Unflushed`], puts memory in, or empties its batch. The holder of the key only ever adds memory that nothing
+/// refers to any more, in the same go as what has to be flushed for it.
+///
+/// What [`Mapper::unmap`](crate::Mapper::unmap) detaches has no key at all: the mapper alone adds to it.
+pub trait Waiting {
+    /// The right to change what waits, and its batch.
+    type Key: Copy;
+}
 
 /// Memory, `W`, that CPUs may still reach, and the batch whose flush ends that.
 ///
@@ -35,37 +49,80 @@ use crate::flush::stats::FlushStats;
 ///     unflushed.never_walked().redeem(0)
 /// }
 /// ```
+///
+/// nor is it taken out to wait for another batch, which may be empty:
+///
+/// ```compile_fail,E0599
+/// # use rhumb_pagetable::UnmapOutcome;
+/// fn take_out(unmapped: &mut UnmapOutcome) {
+///     let _ = core::mem::take(unmapped.tables.waiting_mut());
+/// }
+/// ```
+/// ```compile_fail,E0061
+/// # use rhumb_pagetable::DetachedTables;
+/// # use rhumb_pagetable::flush::Unflushed;
+/// fn wait_anew(tables: DetachedTables) -> Unflushed<DetachedTables> {
+///     Unflushed::new(tables)
+/// }
+/// ```
+///
+/// nor is its own batch emptied, by a flush on no CPU or by an empty batch in its place:
+///
+/// ```compile_fail,E0599
+/// # use rhumb_machine::{CpuMask, Pinned, Tlb};
+/// # use rhumb_pagetable::UnmapOutcome;
+/// fn empty<M: Tlb>(unmapped: &mut UnmapOutcome, machine: &M, pinned: Pinned<'_>) {
+///     unmapped.tables.batch_mut().flush_on(machine, pinned, &CpuMask::EMPTY);
+/// }
+/// ```
+/// ```compile_fail,E0594
+/// # use rhumb_pagetable::{FlushBatch, UnmapOutcome};
+/// fn exchange(unmapped: &mut UnmapOutcome) {
+///     *unmapped.tables.batch() = FlushBatch::new();
+/// }
+/// ```
+///
+/// and where the memory is of a kind that has a [key](Waiting), others do not have the key:
+///
+/// ```compile_fail,E0277
+/// # use rhumb_pagetable::flush::{Unflushed, Waiting};
+/// fn empty<W: Waiting + Default>(unflushed: &mut Unflushed<W>) {
+///     let _ = core::mem::take(unflushed.waiting_mut(Default::default()));
+/// }
+/// ```
 #[must_use = "what waits may be used again only after the flush"]
 #[derive(Debug, Default)]
 pub struct Unflushed<W> {
     pub(crate) batch: FlushBatch,
-    waiting: W,
+    pub(crate) waiting: W,
 }
 
-impl<W> Unflushed<W> {
-    /// Makes an empty batch, for which `waiting` waits.
-    pub const fn new(waiting: W) -> Self {
+impl<W: Waiting> Unflushed<W> {
+    /// Makes an empty batch, for which `waiting` waits: memory of which nothing has to be flushed yet.
+    pub const fn new(waiting: W, _: W::Key) -> Self {
         Self { batch: FlushBatch::new(), waiting }
     }
 
+    /// Returns the batch, for adding to it.
+    pub const fn batch_mut(&mut self, _: W::Key) -> &mut FlushBatch {
+        &mut self.batch
+    }
+
+    /// Returns what waits, for adding to it.
+    pub const fn waiting_mut(&mut self, _: W::Key) -> &mut W {
+        &mut self.waiting
+    }
+}
+
+impl<W> Unflushed<W> {
     /// Returns the batch.
     pub const fn batch(&self) -> &FlushBatch {
         &self.batch
     }
 
-    /// Returns the batch, for adding to it.
-    pub const fn batch_mut(&mut self) -> &mut FlushBatch {
-        &mut self.batch
-    }
-
     /// Returns what waits.
     pub const fn waiting(&self) -> &W {
         &self.waiting
-    }
-
-    /// Returns what waits, for adding to it.
-    pub const fn waiting_mut(&mut self) -> &mut W {
-        &mut self.waiting
     }
 
     /// Drops the batch on every CPU that may hold a translation ([`FlushBatch::flush`]), and empties it: all that
@@ -116,7 +173,7 @@ impl<W> Unflushed<W> {
 ///     (flushed.redeem(0), flushed.redeem(0))
 /// }
 /// ```
-/// ```compile_fail,E0599
+/// ```compile_fail,E0507
 /// # use rhumb_pagetable::flush::Flushed;
 /// fn twice<W: Clone>(flushed: &Flushed<W>) -> Option<W> {
 ///     flushed.clone().redeem(0)

@@ -203,7 +203,8 @@ impl World {
         let built = unsafe { Built::new(machine, phys(0, TABLE_BYTES), ram, PageSize::Size1G, reserve) };
         let Built { root, tables, mut source, mut map } = built;
         let (ram, at_boot) = (ram.whole_frames(), map.pages());
-        let windows = HostedWindows::new(machine, tables, &mut source, root).unwrap();
+        // SAFETY: the unit that is attached below walks the tree; nothing else maps anything for windows.
+        let windows = unsafe { HostedWindows::new(machine, tables, &mut source, root) }.unwrap();
         // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
         let mmu = unsafe { machine.attach_mmu(root, config) }.unwrap();
         mmu.unused_until_flushed(HostedWindows::range());

@@ -72,7 +72,8 @@ impl World {
             (HostedTables::new(machine), TableFrames::new(machine, below))
         };
         let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
-        let windows = HostedWindows::new(machine, tables.clone(), &mut source, root).unwrap();
+        // SAFETY: the unit that is attached below walks the tree; nothing else maps anything for windows.
+        let windows = unsafe { HostedWindows::new(machine, tables.clone(), &mut source, root) }.unwrap();
         // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
         let mmu = unsafe { machine.attach_mmu(root, MmuConfig::new(1)) }.unwrap();
         mmu.unused_until_flushed(HostedWindows::range());
