@@ -122,11 +122,10 @@ impl<M: Machine> Slabs<M> {
             Some(empty) if sizes == Sizes::Any || empty.room() == record.rounds() => empty,
             other => return Err(Step::Magazine(other)),
         };
-        if let Some(full) = line.set_previous(line.unload()) {
+        if let Some(full) = line.exchange(empty) {
             node.full.push(full);
         }
         record.count_exchange(line);
-        line.load(empty);
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 

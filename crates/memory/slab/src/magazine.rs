@@ -131,7 +131,8 @@ impl Magazine {
 /// A CPU's part of one cache: a line of its own.
 #[repr(C, align(64))]
 pub(crate) struct CpuLine {
-    /// The rounds of the loaded magazine; null where there is none, and then count and limit are 0.
+    /// The rounds of the loaded magazine; null where there is none, and then count and cap are 0 (or the cap is
+    /// negative). While magazines are exchanged, the cap is still that of the old one.
     rounds: AtomicPtr<Round>,
     count: AtomicU32,
     /// Its cap is how many rounds the loaded magazine may hold; 0 or less sends the next free to the slow path.
@@ -212,13 +213,32 @@ impl CpuLine {
 
     /// Takes out the loaded magazine, its count set.
     pub(crate) fn unload(&self) -> Option<Magazine> {
+        let magazine = self.take_loaded()?;
+        self.gate.bound(0);
+        Some(magazine)
+    }
+
+    /// Takes out the loaded magazine, its count set, and leaves the cap as it is, for a caller that sets the cap for
+    /// another magazine next: a load where that one has as much room, instead of two locked operations.
+    ///
+    /// Until then the cap promises room that there is not. No object is kept meanwhile: only this CPU keeps any here, it
+    /// is in the caller, and no handler of its own comes in between, because interrupts are off. (The gate is not busy,
+    /// so that no operation that was interrupted goes on with the old magazine afterwards.) Other CPUs only put their
+    /// request in the cap's place, which [`CpuGate::bound`] leaves alone.
+    fn take_loaded(&self) -> Option<Magazine> {
         // SAFETY: `load` stored them and kept no handle; they are taken out of the line below.
         let mut magazine = unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) }?;
         magazine.set_count(self.count.load(Relaxed));
-        self.gate.bound(0);
         self.count.store(0, Relaxed);
         self.rounds.store(core::ptr::null_mut(), Relaxed);
         Some(magazine)
+    }
+
+    /// Loads `magazine`; the loaded one moves behind it, and the one that was there is returned.
+    pub(crate) fn exchange(&self, magazine: Magazine) -> Option<Magazine> {
+        let before = self.set_previous(self.take_loaded());
+        self.load(magazine);
+        before
     }
 
     /// Loads `magazine` in the place of none.
@@ -262,8 +282,9 @@ impl CpuLine {
 
     /// Loads the magazine behind the loaded one, and the loaded one takes its place.
     pub(crate) fn swap(&self) {
-        if let Some(previous) = self.set_previous(self.unload()) {
-            self.load(previous);
+        match self.set_previous(self.take_loaded()) {
+            Some(previous) => self.load(previous),
+            None => self.bound(),
         }
     }
 

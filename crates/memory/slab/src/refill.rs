@@ -109,10 +109,9 @@ impl<M: Machine> Slabs<M> {
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
         if let Some(full) = node.take_full() {
             record.count_exchange(line);
-            if let Some(empty) = line.set_previous(line.unload()) {
+            if let Some(empty) = line.exchange(full) {
                 node.spare.push(empty);
             }
-            line.load(full);
             return line.pop().ok_or(Lack::Slab);
         }
         let empty = line.unload().or_else(|| node.spare.pop());

@@ -45,6 +45,29 @@ mod small {
         });
     }
 
+    /// A CPU exchanges its magazine while another asks it to drain: it sees the request, or the next free goes the slow
+    /// way; and what it held is behind the new magazine.
+    #[test]
+    fn a_request_that_meets_an_exchange_of_magazines_is_not_missed() {
+        check(|| {
+            let line = Arc::new(CpuLine::new());
+            line.load(magazine());
+            let one = core::ptr::NonNull::<u64>::dangling().cast();
+            assert!(line.push(one));
+            let asker = {
+                let line = Arc::clone(&line);
+                loom::thread::spawn(move || line.gate.ask())
+            };
+            assert_eq!(line.exchange(magazine()), None);
+            assert_eq!((line.objects(), line.behind()), (1, 1));
+            line.swap();
+            let seen = line.gate.is_wanted();
+            asker.join().unwrap();
+            assert!(line.gate.is_wanted() && (seen || !line.push(one)), "the request is gone");
+            assert_eq!((line.pop(), line.objects()), (Some(one), 0));
+        });
+    }
+
     /// Two CPUs exchange magazines with a depot: each magazine is in one place.
     #[test]
     fn a_magazine_is_in_one_place() {
