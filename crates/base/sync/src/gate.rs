@@ -13,13 +13,14 @@
 //!
 //! ```text
 //!   asker:  cap <- WANTED (exchange)          CPU:  cap <- new (compare-exchange, unless it is WANTED)
-//!                                             CPU, as it drains:  WANTED -> 0
+//!                                             CPU, as it holds nothing:  WANTED -> 0
 //! ```
 //!
 //! **Proof that no request is lost.** The request and the cap are one word, so each pair of changes has an order. If
 //! the CPU's change comes first, the asker's exchange replaces it. If the asker's exchange comes first, the CPU's
-//! compare-exchange fails, and WANTED stays. Only [`CpuGate::answer`] ends a request, and the CPU drains after that. (A
-//! request that comes between the load and the store in `answer` asks for the same drain.)
+//! compare-exchange fails, and WANTED stays. Only [`CpuGate::answer`] ends a request, and the CPU calls it in the stretch
+//! with interrupts off in which it comes to hold nothing: before it takes all out at once, or after the last batch. (A
+//! request that comes between the load and the store in `answer` asks for the same.)
 //!
 //! Why not a flag beside the cap: the CPU would have to set its cap, pass a full fence, and look at the flag; here, one
 //! locked operation on a line of its own does both.
@@ -104,7 +105,7 @@ impl CpuGate {
         self.cap.load(Relaxed) == WANTED
     }
 
-    /// Says that the CPU gives back what it holds now. On this CPU, with interrupts off.
+    /// Says that the CPU holds nothing when interrupts come back. On this CPU, with interrupts off.
     pub fn answer(&self) {
         if self.is_wanted() {
             self.cap.store(0, Relaxed);

@@ -254,7 +254,7 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Gives back some of what this CPU's caches hold, at most 384 cache lines' worth: for interrupt handlers, which
-    /// have interrupts off all the time.
+    /// have interrupts off all the time. What another CPU asked for stays asked for until the caches are empty.
     pub fn drain_some(&self, pinned: Pinned<'_>) -> Drained {
         let _ = pinned;
         let is_done = (0..DRAIN_STEPS).any(|_| !self.zones.drain_step(self.machine.irq_off().irq_off()));
@@ -272,9 +272,8 @@ impl<M: Machine> Frames<M> {
     pub fn tick(&self, pinned: Pinned<'_>) {
         if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && cache.gate.is_wanted()
-            && self.drain_some(pinned) == Drained::Partly
         {
-            cache.gate.ask();
+            self.drain_some(pinned);
         }
     }
 }

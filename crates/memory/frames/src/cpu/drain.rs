@@ -132,13 +132,13 @@ impl Zones {
         count
     }
 
-    /// Gives back one batch of what the CPU on which this runs holds; whether there was any. A handler that came in the
-    /// middle of an operation gives back nothing, and what was asked for stays asked for.
+    /// Gives back one batch of what the CPU on which this runs holds; whether there was any. A request of another CPU is
+    /// answered when there is none left: a drain that ends early leaves it, and meanwhile nothing is kept. A handler
+    /// that came in the middle of an operation gives back nothing and answers nothing.
     pub(crate) fn drain_step(&self, irq_off: IrqOff<'_>) -> bool {
         let Some(cache) = self.cache(irq_off.cpu()).filter(|cache| !cache.gate.is_busy()) else {
             return false;
         };
-        cache.gate.answer();
         for kind in 0..Mobility::COUNT {
             if self.drain_batch(irq_off, &cache.small[kind], u32::MAX, None) > 0
                 || self.drain_open(irq_off, cache, kind)
@@ -146,8 +146,12 @@ impl Zones {
                 return true;
             }
         }
-        cache.all_runs().any(|(_, ring)| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
-            || self.drain_batch(irq_off, &cache.away, u32::MAX, None) > 0
+        let gave = cache.all_runs().any(|(_, ring)| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
+            || self.drain_batch(irq_off, &cache.away, u32::MAX, None) > 0;
+        if !gave {
+            cache.gate.answer();
+        }
+        gave
     }
 
     /// Gives back an open block, eight words at most; whether it held any frame.

@@ -7,7 +7,7 @@ use rhumb_machine::{Order, Pfn};
 
 use super::machine::*;
 use crate::pool::tree::{End, WholeBlocks, whole_words};
-use crate::{FrameRange, Goal, NothingMoves, Request};
+use crate::{Drained, FrameRange, Goal, NothingMoves, Request};
 
 const BASE: u64 = 1 << 20;
 
@@ -33,6 +33,28 @@ fn a_drain_lets_interrupts_in_between_batches() {
     }
     assert!(ticks < 64);
     assert_eq!(frames.totals().cached, 0);
+}
+
+/// As in a request that may not wait, on a CPU that another one has asked to drain.
+#[test]
+fn a_drain_in_part_keeps_the_request_for_the_ticks_that_follow() {
+    let frames = frames_over(2, &[(BASE, BASE + 512 * 512, 0)]);
+    let mut all: Vec<_> = (0..32768).map(|_| frames.alloc(pinned(), Request::FRAME).unwrap()).collect();
+    all.sort_by_key(|frame| frame.pfn());
+    let (far, near): (Vec<_>, Vec<_>) = all.into_iter().partition(|frame| frame.pfn().get() % 64 == 0);
+    far.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    be_cpu(1);
+    frames.request_drain(pinned());
+    be_cpu(0);
+    let cache = frames.zones.cache(cpu()).unwrap();
+    assert!(cache.gate.is_wanted());
+    assert_eq!(frames.drain_some(pinned()), Drained::Partly);
+    assert!(cache.held() > 0 && cache.gate.is_wanted());
+    frames.tick(pinned());
+    frames.tick(pinned());
+    assert_eq!(cache.held(), 0);
+    assert!(!cache.gate.is_wanted());
+    near.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
 
 #[test]
