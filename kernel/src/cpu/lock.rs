@@ -45,9 +45,10 @@ impl<T> IrqMutex<T> {
     /// Takes the lock from its holder.
     ///
     /// # Safety
-    /// Only on the way to a stop: the holder does not run any more, or its half-done work does not matter.
+    /// Only on the way to a stop: the holder uses the value no more and never drops its guard, or the lock would open
+    /// under its next holder. The value may be half changed.
     pub unsafe fn force_unlock(&self) {
-        // SAFETY: the caller promises that the holder uses the value no more, or that nothing depends on its use.
+        // SAFETY: the caller's promise is the one that is asked for.
         unsafe { self.0.force_unlock() }
     }
 }

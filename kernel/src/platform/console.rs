@@ -219,10 +219,11 @@ pub fn write(text: &str) {
 /// As [`write()`], past a lock that its holder will never open.
 ///
 /// # Safety
-/// All other CPUs have stopped, or do not matter any more.
+/// The holder never goes on: this CPU does not go back to what it did, and any other one has stopped, or has a
+/// non-maskable interrupt to stop it waiting, which it takes before all else.
 pub unsafe fn break_lock() {
     if CONSOLE.try_lock().is_none() {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that the holder does not go on, so that it neither uses the console nor drops its guard.
         unsafe { CONSOLE.force_unlock() };
     }
 }

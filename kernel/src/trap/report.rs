@@ -123,7 +123,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
         0 => {}
         // The report itself faulted, perhaps while it held the console.
         1 => {
-            // SAFETY: the other CPUs were stopped by the report, and this one does not go back to it.
+            // SAFETY: the report has sent the other CPUs the interrupt that stops them, and this one does not go back to it.
             unsafe { console::break_lock() };
             let _ = writeln!(out, "\nkernel panic: a fault inside the report: {what}; giving up");
             power::off(power::Outcome::Panicked)
@@ -135,7 +135,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
     // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
     unsafe { here.descriptors.split_stacks(|stack| Stack::Interrupt(stack).middle(here.id())) };
     super::stop_others();
-    // SAFETY: the other CPUs have stopped, and this one will not go back to what it did.
+    // SAFETY: the other CPUs have stopped or have that interrupt waiting, and this one does not go back to what it did.
     unsafe { console::break_lock() };
     // The console never fails; and were it to fail, there would be no other place to say so.
     let _ = write!(out, "\nkernel panic on CPU {}: ", here.id());

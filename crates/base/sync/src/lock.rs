@@ -112,7 +112,8 @@ impl<T> Lock<T> {
     /// Takes the lock from its holder.
     ///
     /// # Safety
-    /// The holder uses the value no more.
+    /// The holder uses the value no more and never drops its guard: a guard that is dropped later releases the lock under
+    /// its next holder.
     pub unsafe fn force_unlock(&self) {
         self.is_taken.store(false, Release);
     }
@@ -120,9 +121,33 @@ impl<T> Lock<T> {
 
 /// A lock that is held, with the proof that interrupts are off. A guard stays on its CPU, because the proof does.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn is_send<T: Send>() {}
 /// is_send::<rhumb_sync::Guard<'_, u32, rhumb_machine::IrqOff<'_>>>();
+/// ```
+/// ```compile_fail,E0277
+/// fn is_send<T: Send>() {}
+/// fn check<M: rhumb_machine::Machine>() {
+///     is_send::<rhumb_sync::Guard<'static, u32, rhumb_machine::IrqGuard<'static, M>>>();
+/// }
+/// ```
+///
+/// Nor is it shared with others:
+/// ```compile_fail,E0277
+/// fn is_sync<T: Sync>() {}
+/// fn check<M: rhumb_machine::Machine>() {
+///     is_sync::<rhumb_sync::Guard<'static, u32, rhumb_machine::IrqGuard<'static, M>>>();
+/// }
+/// ```
+///
+/// Interrupts do not come back before it is dropped:
+/// ```compile_fail,E0505
+/// fn check<M: rhumb_machine::Machine>(machine: &M, lock: &rhumb_sync::Lock<u32>) {
+///     let off = machine.irq_off();
+///     let held = lock.lock(off.irq_off());
+///     drop(off);
+///     drop(held);
+/// }
 /// ```
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a, T, P: InterruptsOff> {

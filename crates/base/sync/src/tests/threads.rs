@@ -34,7 +34,7 @@ fn a_lock_that_is_taken_is_not_taken_again() {
 fn a_lock_can_be_taken_from_its_holder() {
     let lock = Lock::new(());
     core::mem::forget(lock.lock(irq_off(0)));
-    // SAFETY: the guard is gone, so that the value is not used.
+    // SAFETY: the guard is forgotten, so that it is never dropped and the value is not used.
     unsafe { lock.force_unlock() };
     assert!(lock.try_lock(irq_off(1)).is_ok());
 }
