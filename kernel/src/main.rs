@@ -105,7 +105,7 @@ fn bring_up(boot: &'static Boot) {
     #[cfg(feature = "kasan")]
     cpu::kasan::report_by(trap::kasan::report);
     #[cfg(feature = "lab")]
-    lab::register_owners();
+    lab::start();
     match mm::frames::take_over(boot) {
         Ok(frames) => {
             mm::report_frames(boot);
@@ -122,7 +122,7 @@ fn bring_up(boot: &'static Boot) {
                 log::error!("no request leads to a compaction: {error}");
             }
             #[cfg(feature = "lab")]
-            lab::start();
+            lab::register_movable();
             if let Err(error) = mm::protect::start(boot) {
                 log::error!("page tables cannot be protected: {error}");
             }

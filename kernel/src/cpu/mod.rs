@@ -10,6 +10,7 @@
 //! | [`root`] | the tree of page tables that all load |
 //! | [`machine`], [`lock`] | this hardware as the memory crates see it; the kernel's lock |
 //! | [`clock`] | time, and alarms |
+//! | [`once`] | places that boot fills once |
 //! | [`probe`], [`backtrace`] | touching what may not be there; the chain of callers |
 //! | [`irqsoff`], [`kasan`] | the tracer of interrupts off and the checker of accesses, in kernels built with them |
 
@@ -25,6 +26,7 @@ pub mod kasan;
 pub mod kasan;
 pub mod lock;
 pub mod machine;
+pub mod once;
 mod online;
 pub mod probe;
 pub mod root;

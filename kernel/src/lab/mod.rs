@@ -57,12 +57,15 @@ pub const ALIASES: &[Alias] = &[
     Alias { words: "plant", meaning: "inject" },
 ];
 
-/// Registers the laboratory's owners of memory. Once, before memory is taken over.
-pub use owners::register as register_owners;
-
-/// Registers with the kernel. Once, when frames can be moved and before other CPUs run.
+/// Registers the laboratory's owners of memory, and its handler of non-maskable interrupts. Once, before memory is taken
+/// over and before other CPUs run: both serve also where there is no frame allocator.
 pub fn start() {
+    owners::register();
     nmi::start();
+}
+
+/// Registers the movable sample. Once, when frames can be moved and before other CPUs run.
+pub fn register_movable() {
     if let Err(error) = movable::register(&sample::SAMPLE) {
         log::error!("the movable sample cannot be moved: {error}");
     }

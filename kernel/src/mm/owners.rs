@@ -13,7 +13,10 @@
 use core::fmt;
 
 use rhumb_directmap::OwnerId;
+use rhumb_machine::impossible;
 use spin::Once;
+
+use crate::cpu::once;
 
 /// Owners that there can be, and one more: number 0 is for frames of no owner.
 pub const MAX_OWNERS: usize = 16;
@@ -120,8 +123,9 @@ impl Owner {
 
     /// Keeps its number in the direct map's journal. Once, when the map is taken over.
     pub(super) fn set_in_map(self, id: OwnerId) {
-        if let Some(place) = IN_MAP.get(usize::from(self.0)) {
-            place.call_once(|| id);
+        match IN_MAP.get(usize::from(self.0)) {
+            Some(place) => once::fill(place, id),
+            None => impossible!("owner {} is above the highest", self.0),
         }
     }
 
@@ -152,8 +156,9 @@ impl Owner {
     expect(dead_code, reason = "only the laboratory has owners of its own so far")
 )]
 pub fn register(owner: Owner, description: Description) {
-    if let Some(place) = REGISTERED.get(usize::from(owner.0)) {
-        place.call_once(|| description);
+    match REGISTERED.get(usize::from(owner.0)) {
+        Some(place) => once::fill(place, description),
+        None => impossible!("`Owner::numbered` made owner {}", owner.0),
     }
 }
 

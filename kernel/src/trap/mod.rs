@@ -21,6 +21,7 @@ use crate::arch::{apic, halt, mce};
 use crate::cpu;
 use crate::cpu::clock::Deadline;
 use crate::cpu::irqsoff;
+use crate::cpu::once;
 use crate::cpu::{area, probe};
 use crate::cpu::{call, tlb};
 use crate::platform::console;
@@ -56,7 +57,7 @@ static ON_NMI: Once<NmiHandler> = Once::new();
     expect(dead_code, reason = "only the laboratory sends non-maskable interrupts so far")
 )]
 pub fn on_nmi(handler: NmiHandler) {
-    ON_NMI.call_once(|| handler);
+    once::fill(&ON_NMI, handler);
 }
 
 /// Where the stubs call. Interrupts are off.

@@ -24,6 +24,7 @@ use rhumb_monitor::Human;
 use spin::Once;
 
 use super::machine::MACHINE;
+use super::once;
 use crate::layout;
 use crate::layout::{Stack, image};
 
@@ -52,7 +53,7 @@ pub fn checker() -> Option<&'static Checker> {
 
 /// Has violations reported by `reporter`. Once, before [`start`].
 pub fn report_by(reporter: Reporter) {
-    REPORTER.call_once(|| reporter);
+    once::fill(&REPORTER, reporter);
 }
 
 /// Takes frames for the shadow. Once, at boot, after everything else that must be below `limit`.
