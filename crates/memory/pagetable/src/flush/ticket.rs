@@ -24,7 +24,7 @@ use crate::flush::stats::FlushStats;
 /// an [`Unflushed`], puts memory in, or empties its batch. The holder of the key only ever adds memory that nothing
 /// refers to any more, in the same go as what has to be flushed for it.
 ///
-/// What [`Mapper::unmap`](crate::Mapper::unmap) detaches has no key at all: the mapper alone adds to it.
+/// The tables that [`Mapper::unmap`](crate::Mapper::unmap) detaches have no key at all: the mapper alone adds to them.
 pub trait Waiting {
     /// The right to change what waits, and its batch.
     type Key: Copy;
