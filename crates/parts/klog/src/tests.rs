@@ -4,6 +4,7 @@ extern crate std;
 
 use ::log::Level;
 use rhumb_machine::CpuId;
+#[cfg(not(loom))]
 use std::format;
 use std::string::ToString;
 use std::vec::Vec;
