@@ -1,6 +1,6 @@
 //! QEMU's arguments for a [`Machine`].
 //!
-//! Pure: a machine goes in, words come out. What they rest on:
+//! Pure: a machine goes in, words come out. They rest on this:
 //! - Memory is a memfd without reservation: a guest of 1 TiB costs the host only the pages that it touches.
 //! - The first serial port is QEMU's standard input and output. `-nographic` would do that, too, but makes the
 //!   firmware write to it.

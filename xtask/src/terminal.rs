@@ -1,6 +1,6 @@
 //! A terminal in raw mode, for as long as a guard lives.
 //!
-//! Keys go to the kernel one by one, unechoed; Ctrl-C is a key, too, and the kernel's. What comes back is still
+//! Keys go to the kernel one by one, unechoed; Ctrl-C is a key, too, and the kernel's. The kernel's output is still
 //! translated (`\n` to `\r\n`), so that this tool's own messages look right in between.
 
 use std::io::{IsTerminal, stdin};

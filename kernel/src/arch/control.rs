@@ -122,7 +122,7 @@ pub fn enable_protections() -> Result<(), NotTaken> {
     unsafe { Msr::new(IA32_SYSENTER_CS).write(0) };
     let wanted = Controls::wanted();
     // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us;
-    // what is cleared nothing uses.
+    // no code uses the bits that are cleared.
     unsafe {
         Efer::write_raw(wanted.efer);
         Cr0::write_raw(wanted.cr0);

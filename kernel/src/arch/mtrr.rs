@@ -2,7 +2,7 @@
 //!
 //! The kernel changes none of them. RAM that they do not make write-back is slow at best, and a large page of the
 //! direct map over a border of types is undefined; CPUs that differ see one memory in two ways. Neither is mended here:
-//! a warning names it, since nothing else would. What they mean is `rhumb_smp::mtrr`'s. Source: Intel SDM volume 3,
+//! a warning names it, since nothing else would. `rhumb_smp::mtrr` knows their meaning. Source: Intel SDM volume 3,
 //! 13.11.
 
 use core::arch::x86_64::__cpuid_count;

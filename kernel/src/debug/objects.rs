@@ -126,7 +126,7 @@ fn list(slabs: &Slabs<KernelMachine>, out: &mut dyn Output) {
     );
 }
 
-/// Gives back what no CPU uses. What another CPU's magazines held comes free by its own drain.
+/// Gives back the memory that no CPU uses. Each CPU drains its own magazines.
 pub fn reclaim_everywhere(slabs: &Slabs<KernelMachine>) -> u64 {
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();

@@ -15,8 +15,8 @@
 //! | [`caches`] | object caches of tests |
 //! | [`chain`] | a list of frames that lies in the frames |
 //!
-//! Only `main` names it: it starts it, and adds its commands to the prompt's. What the laboratory needs of the kernel
-//! it uses as any other part does, or lays a hook.
+//! Only `main` names it: it starts it, and adds its commands to the prompt's. The laboratory uses the kernel as any
+//! other part does, or sets a hook.
 
 mod caches;
 mod chain;

@@ -177,8 +177,8 @@ fn tree(table: u64) -> Root {
     Root::new(Pfn::new(table), levels).with_phys_bits(u32::from(features().physical_bits))
 }
 
-/// Returns the tables for reading. What is read may be changing, or be a table no longer ([`InPlace`]): for reports
-/// and lists.
+/// Returns the tables for reading. An entry may be changing, and its frame may be a table no longer ([`InPlace`]), so
+/// this is for reports and lists.
 pub fn reader() -> &'static DirectTables {
     &READER
 }
@@ -204,8 +204,8 @@ impl DerefMut for TablesGuard {
 ///
 /// # Safety
 /// The caller writes into tables alone, not into the direct map's, and maps no memory in a way that its holder does not
-/// expect: no frame that safe code has a reference to, no code that can be written (I4). What it removes it flushes
-/// before the address or the frame is used again (I6).
+/// expect: no frame that safe code has a reference to, no code that can be written (I4). It flushes a removed
+/// translation before the address or the frame is used again (I6).
 pub unsafe fn writer() -> TablesGuard {
     TablesGuard(WRITER.lock())
 }
@@ -219,8 +219,8 @@ pub fn look_at_store<A>(act: impl FnOnce(&TableStore, &DirectTables) -> A) -> A 
 /// Runs `act` on the store of tables and the way to write them, with the lock held and interrupts off.
 ///
 /// # Safety
-/// The caller writes no table but by the store's methods. What it adds to the store is a block of zeroed frames that
-/// nothing else uses, and what it gives back is a zeroed table that no CPU can reach.
+/// The caller writes no table but by the store's methods. A block that it adds to the store has zeroed frames that
+/// no other code uses, and a table that it gives back is zero and can be reached by no CPU.
 pub unsafe fn with_store<A>(act: impl FnOnce(&mut TableStore, &mut DirectTables) -> A) -> A {
     let Tables { writer, store } = &mut *WRITER.lock();
     act(store, writer.memory_mut())

@@ -144,7 +144,7 @@ pub fn enable_interrupts() {
     CONSOLE.lock().set_interrupts();
 }
 
-/// Runs `job` without the UART's interrupts. What arrives meanwhile waits in its FIFO.
+/// Runs `job` without the UART's interrupts. Bytes that arrive meanwhile wait in its FIFO.
 #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only `count` measures"))]
 pub fn without_interrupts(job: impl FnOnce()) {
     if let Some(uart) = &mut CONSOLE.lock().uart {

@@ -46,7 +46,8 @@ pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
         tlb::enter_laziness();
         // Interrupts come on with the halt itself: one that comes between check and halt ends the halt.
         halt::until_interrupt();
-        // The interrupt has left laziness already. What ends a halt without one that reaches us must not end it lazily.
+        // The interrupt has left laziness already. A halt that ends without such an interrupt must not
+        // leave the CPU lazy.
         leave_after_halt();
     }
 }

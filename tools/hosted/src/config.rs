@@ -183,7 +183,7 @@ impl Builder {
         self.ram_on(NodeId::FIRST, range)
     }
 
-    /// Adds a range of RAM on `node`. What no range covers is a hole: touching it faults.
+    /// Adds a range of RAM on `node`. Memory that no range covers is a hole: touching it faults.
     pub fn ram_on(mut self, node: NodeId, range: PhysRange) -> Self {
         self.ram.push(Ram { range, node });
         self

@@ -126,8 +126,8 @@ impl<'machine> Cpu<'machine> {
     /// it runs. Returns what `body` returned and how often the handler ran. See [`crate::storm`].
     ///
     /// # Safety
-    /// The handler does only what a signal handler may: no heap, no lock that the body may hold. What it shares with
-    /// the body are atomics.
+    /// The handler does only what a signal handler may: no heap, no lock that the body may hold. It shares only
+    /// atomics with the body.
     ///
     /// # Errors
     /// If the host gives no timer; then the body has not run.

@@ -2,7 +2,7 @@
 //! translations.
 //!
 //! Page tables are in the hosted machine's RAM ([`HostedTables`]). [`SoftMmu::access`] translates as a CPU does: by
-//! what it has cached, else by a walk, which may begin at a cached table entry. What it caches comes by accesses and by
+//! what it has cached, else by a walk, which may begin at a cached table entry. It caches by accesses and by
 //! speculation (random fills from a seed), as the manual allows:
 //!
 //! ```text

@@ -106,8 +106,8 @@ impl Drop for Thunder {
 /// Runs `body` on this thread, which is the CPU that `pinned` names, with `handler` striking now and then.
 ///
 /// # Safety
-/// The handler does only what a signal handler may: no heap, no lock that the body may hold. What it shares with the
-/// body are atomics.
+/// The handler does only what a signal handler may: no heap, no lock that the body may hold. It shares only atomics
+/// with the body.
 ///
 /// # Errors
 /// If the host gives no timer; then the body has not run.

@@ -19,7 +19,7 @@ impl HostedTables {
     }
 }
 
-/// Frames to make tables of. What comes back is reused at once, newest first, after the detector has looked at it.
+/// Frames to make tables of. A frame that comes back is reused at once, newest first, after the detector has looked at it.
 #[derive(Debug)]
 pub struct TableFrames<'machine> {
     machine: &'machine HostedMachine,

@@ -73,7 +73,7 @@ fn tool(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the tool and returns the CSV file that it writes. What it says must hold no doubt about its own figures.
+/// Runs the tool and returns the CSV file that it writes. Its output must hold no doubt about its own figures.
 fn count(name: &str, arguments: &[&str]) -> Result<String> {
     let file: PathBuf = paths::kernel_target().join(format!("count-{name}-{}.csv", std::process::id()));
     let output = tool(arguments).arg("--csv").arg(&file).output().context("the tool does not start")?;

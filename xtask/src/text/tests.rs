@@ -118,7 +118,7 @@ fn a_long_line_is_found() {
 
 #[test]
 fn a_word_that_is_ruled_out_is_found() {
-    let source = "//! What a CPU keeps.\nlet stand = 1; // where it stands\n/// Understands what `whoever` stands for.\n/// What begins a line\n/// what goes on.\n";
+    let source = "//! What a CPU keeps.\nlet stand = 1; // where it stands\n/// Understands what `whoever` stands for,\n/// What begins a line\n/// what goes on. What is a page? What is it: a\n/// frame. Who knows.\n// It ends.\n// What it is lies here.\n";
     let files = [
         ("s.rs", source),
         ("p.md", "```\nnobody\n```\nNobody waits for ever.\n\nWhat is free\nWho knows\n## What it is\n"),
@@ -126,7 +126,12 @@ fn a_word_that_is_ruled_out_is_found() {
     let lines = said(words::findings, &files);
     let places: Vec<&str> =
         lines.iter().map(|line| line.split_once(": ").map_or("", |(place, _)| place)).collect();
-    assert_eq!(places, ["s.rs:1", "s.rs:2", "p.md:4", "p.md:4", "p.md:6"], "{lines:#?}");
+    // A question may open with either word, and so may a line in the middle of a sentence.
+    assert_eq!(
+        places,
+        ["s.rs:1", "s.rs:2", "s.rs:5", "s.rs:6", "s.rs:8", "p.md:4", "p.md:4", "p.md:6"],
+        "{lines:#?}"
+    );
 }
 
 const ROOMS: &str = "//! | room | owns |\n//! |---|---|\n//! | `main` | all |\n//! | [`debug`] | x |\n//! | [`mm`] | y |\n//! | [`cpu`] | z |\n";

@@ -20,8 +20,11 @@ const WORDS: [(&str, &str); 8] = [
     ("forever", "permanently, endlessly"),
 ];
 
-/// Words that begin no comment and no paragraph. A heading may begin with them.
+/// Words that begin no sentence but a question. A heading may begin with them.
 const OPENERS: [&str; 2] = ["What", "Who"];
+
+/// Signs behind which a sentence begins.
+const SENTENCE_ENDS: [char; 4] = ['.', ':', ';', '?'];
 
 /// Phrases in which a ruled-out word is right.
 const ALLOWED: [&str; 4] = ["stands for", "stand for", "stand-in", "stand in for"];
@@ -62,15 +65,19 @@ fn long_lines<'a>(file: &'a str, text: &'a str) -> impl Iterator<Item = Finding>
 fn search<'a>(file: &str, lines: impl Iterator<Item = (usize, &'a str)>, findings: &mut Vec<Finding>) {
     let mut last = 0;
     let mut blank = true;
+    let mut ended = true;
     for (line, text) in lines {
-        let begins = (blank || last + 1 != line) && !text.starts_with('#');
+        let begins = blank || last + 1 != line;
+        let is_heading = text.starts_with('#');
         (last, blank) = (line, text.trim().is_empty());
         let mut report = |text: String| findings.push(Finding { file: file.to_owned(), line, text });
         let text = outside_of_spans(text);
-        let first = text.trim_start_matches(|each: char| !each.is_alphanumeric());
-        for opener in OPENERS.iter().filter(|opener| begins && starts_with_word(first, opener)) {
+        for opener in
+            OPENERS.iter().filter(|opener| !is_heading && opens_sentence(&text, opener, begins || ended))
+        {
             report(format!("a sentence whose subject is a clause: {opener} ..."));
         }
+        ended = text.trim_end().ends_with(SENTENCE_ENDS);
         let mut text = text.to_lowercase();
         for phrase in ALLOWED {
             text = text.replace(phrase, "");
@@ -92,9 +99,15 @@ fn outside_of_spans(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join("`")
 }
 
-fn starts_with_word(text: &str, word: &str) -> bool {
-    text.strip_prefix(word)
-        .is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '\''))
+/// Tells whether a sentence of `text` that is no question opens with `word`. The first one opens where the line does if
+/// `at_start`, and signs of a list or a table may be before it.
+fn opens_sentence(text: &str, word: &str, at_start: bool) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let (before, rest) = (text[..at].trim_end(), &text[at + word.len()..]);
+        let opens = before.ends_with(SENTENCE_ENDS) || at_start && !before.contains(char::is_alphanumeric);
+        let is_whole = !rest.starts_with(|next: char| next.is_alphanumeric() || next == '\'');
+        opens && is_whole && rest.find(SENTENCE_ENDS).is_none_or(|end| !rest[end..].starts_with('?'))
+    })
 }
 
 /// Tells whether `text` has `word` with no letter on either side.

@@ -21,8 +21,8 @@
 //! them back, the page would have to be split again, which takes a table, and restoring takes none.
 //!
 //! # Flushing
-//! Every operation puts into the caller's [`Batch`] what CPUs may have cached. What was true before the operation may
-//! be used by a CPU until that batch is flushed, which may happen after the map's lock is released.
+//! Every operation puts into the caller's [`Batch`] what CPUs may have cached. A CPU may use the old
+//! translations until that batch is flushed, which may happen after the map's lock is released.
 //!
 //! # Locking
 //! None: `&mut self` is the one writer (I8). The tables that the map writes, those at levels 1 to 3 below its address

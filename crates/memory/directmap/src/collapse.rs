@@ -70,8 +70,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// the CPU. Their tables go to the reserve. No attribute changes: where it stops short, the map is as good as
     /// before.
     ///
-    /// Cost: a read of each entry of each table in the range; one write and one record for each page made. What has no
-    /// tables, holes and larger pages, is passed over by the entry that ends the walk. In steps: [`Collapsing`].
+    /// Cost: a read of each entry of each table in the range; one write and one record for each page made. Holes and larger
+    /// pages, which have no tables, are passed over by the entry that ends the walk. In steps: [`Collapsing`].
     ///
     /// # Panics
     /// If the batch is another map's.

@@ -6,8 +6,8 @@
 //!   Altering:   set, some entries a step          Restoring: set, some entries a step ─> merge
 //! ```
 //!
-//! A step looks at or writes [`STEP_ENTRIES`] entries, and splits or merges four large pages on top of that. What one
-//! step can do is done in one, and nothing is written down in between. Longer work is *claimed* with its first step:
+//! A step looks at or writes [`STEP_ENTRIES`] entries, and splits or merges four large pages on top of that. A change
+//! that one step can make is made in one, and no state is kept in between. Longer work is *claimed* with its first step:
 //! its hold is in the journal, so its frames are its own, and what the survey has seen stays true. So a change is made
 //! whole or not at all (I7), however many steps it takes, and what others do between two steps concerns other frames.
 //!

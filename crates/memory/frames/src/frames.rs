@@ -103,7 +103,7 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Allocates one block of frames, past the direct map where there is one and the request goes so high, else in the
-    /// direct map. What is past the direct map is in no cache: each such call takes a pool's lock.
+    /// direct map. Frames past the direct map are in no cache, so each such call takes a pool's lock.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
@@ -254,7 +254,7 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Gives back some of what this CPU's caches hold, at most 384 cache lines' worth: for interrupt handlers, which
-    /// have interrupts off all the time. What another CPU asked for stays asked for until the caches are empty.
+    /// have interrupts off all the time. Another CPU's request to drain is kept until the caches are empty.
     pub fn drain_some(&self, pinned: Pinned<'_>) -> Drained {
         let _ = pinned;
         let is_done = (0..DRAIN_STEPS).any(|_| !self.zones.drain_step(self.machine.irq_off().irq_off()));

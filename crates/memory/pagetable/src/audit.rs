@@ -6,7 +6,7 @@
 //! # The rules
 //! 1. No page is writable and executable, neither by itself nor by any two mappings of one frame (invariant I4).
 //! 2. In the direct map's address range, `virt = phys + base` (I1), and nothing is executable.
-//! 3. What is not RAM is not cached.
+//! 3. Memory that is not RAM is not cached.
 //! 4. The kernel's half holds nothing for users, the user half nothing for the supervisor alone: no identity map of
 //!    boot is left.
 //! 5. No frame is mapped twice in the kernel's half outside the direct map's address range, unless declared. (Within

@@ -60,7 +60,7 @@ pub mod bits {
     pub const NX: u64 = 1 << 63;
 }
 
-/// An entry of a page table. What bit 7 means depends on the level, so most questions take it.
+/// An entry of a page table. The meaning of bit 7 depends on the level, so most questions take the level.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct Entry(u64);

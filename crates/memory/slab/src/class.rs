@@ -8,7 +8,7 @@
 //! steps of equal length, 5 of 100 bytes of slabs would be rests.
 //!
 //! Up to 256 bytes, and up to 16 bytes of alignment, a size that is a multiple of its alignment falls into a class that
-//! is one, too. What is to be aligned further takes the next power of two.
+//! is one, too. A layout with a larger alignment takes the next power of two.
 
 use core::alloc::Layout;
 
@@ -77,7 +77,7 @@ pub(crate) fn quickly(layout: Layout) -> Option<usize> {
     of_bytes((layout.size().wrapping_sub(1) | (layout.align() - 1)).wrapping_add(1))
 }
 
-/// Returns the least class that holds `layout`, or `None` past the largest. What has no bytes gets some.
+/// Returns the least class that holds `layout`, or `None` past the largest. A layout of no bytes gets the smallest class.
 pub(crate) fn holding(layout: Layout) -> Option<usize> {
     let bytes = layout.size().max(1).next_multiple_of(layout.align());
     let is_odd = layout.align() > EVERYWHERE_ALIGN && bytes > EVERY_16_BYTES;

@@ -1,5 +1,5 @@
-//! [`BlockLists`]: the accounts and their blocks by how full they are, and the blocks that are no one's. What the
-//! pool's lock protects.
+//! [`BlockLists`]: the accounts and their blocks by how full they are, and the blocks that have no owner. All of it
+//! is behind the pool's lock.
 //!
 //! Each account has bins for its blocks that have something free: seven steps of fullness (at most 8, 16, 32, 64, 128,
 //! 256, 511 frames free), nine largest free orders each. A request is served from the first bin that can: the fullest,

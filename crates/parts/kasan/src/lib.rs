@@ -22,7 +22,7 @@
 //! | `outline` | the functions that the compiler calls (feature `outline`; the only `unsafe` code) |
 //!
 //! Principles:
-//! 1. Never a false report. What one byte cannot say exactly (a hole at the front of a granule) counts as allowed.
+//! 1. Never a false report. A state that one byte cannot say exactly (a hole at the front of a granule) counts as allowed.
 //! 2. The shadow of an address is found by a search among few ranges, not by a fixed offset: no virtual memory is
 //!    needed for it, and memory without a shadow is not watched.
 //! 3. The checker must not be instrumented itself, nor call anything that is: it uses this crate, `core` and

@@ -26,7 +26,7 @@ pub(crate) struct Region<'words> {
     pub(crate) words: &'words [AtomicU64],
 }
 
-/// The shadow of all that is watched. What no region covers may be touched.
+/// The shadow of all that is watched. Memory that no region covers may be touched.
 #[derive(Clone, Debug, Default)]
 pub struct Shadow<'words> {
     pub(crate) regions: [Region<'words>; MAX_REGIONS],
@@ -122,7 +122,7 @@ impl Shadow<'_> {
 
 /// Offsets are bytes, and granules are numbered, from the region's start.
 impl Region<'_> {
-    /// Returns the offset of the first byte of an access that may not be touched. What lies past the region's end may.
+    /// Returns the offset of the first byte of an access that may not be touched. Bytes past the region's end may be.
     #[inline]
     fn first_bad(&self, offset: u64, bytes: u64) -> Option<u64> {
         let end = offset.saturating_add(bytes).min(self.range.bytes());

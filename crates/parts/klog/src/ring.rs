@@ -12,7 +12,7 @@
 //! Writing takes a ticket (one `fetch_add`), claims the slot (one compare-and-swap to an odd sequence), stores words,
 //! and gives the slot an even sequence. No step waits. A CPU normally writes only to its own ring, but a handler (an
 //! interrupt, an NMI, the panic report) may cut in between any two steps of a writer on the same CPU, and early in
-//! boot CPUs share a ring. What holds then:
+//! boot CPUs share a ring. These rules hold then:
 //! - Two writers never store to one slot at the same time: a writer that finds it claimed, or newer than its own
 //!   ticket, takes the next ticket, and the record that would have lain there is counted as skipped. A handler meets a
 //!   claimed slot only when it has logged a whole ring's worth.

@@ -23,7 +23,7 @@
 //! Principles:
 //! 1. It knows no hardware and no kernel: bytes come in, text goes out, commands act on a context of the caller's.
 //! 2. Nothing is allocated, and no input (bytes, lines, arguments) makes it panic.
-//! 3. What a command prints is text for scripts, too: one record a line, the units and names of Linux.
+//! 3. A command's output is for scripts, too: one record a line, the units and names of Linux.
 //! 4. A complaint has one form: `name: what was wrong`.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -68,8 +68,8 @@ impl<C> Monitor<C> {
         }
     }
 
-    /// Takes one byte; runs the line that it ends, and shows the next prompt. What is typed while a command runs
-    /// is fed afterwards, except a Ctrl-C that [`Output::interrupted`] has told.
+    /// Takes one byte; runs the line that it ends, and shows the next prompt. Bytes that are typed while a command runs
+    /// are fed afterwards, except a Ctrl-C that [`Output::interrupted`] has told.
     pub fn feed(&mut self, byte: u8, context: &mut C, out: &mut dyn Output) -> Progress {
         match self.mode {
             Mode::Interactive => self.feed_editor(byte, context, out),

@@ -117,7 +117,7 @@ impl Mtrrs {
     /// Calls `each` for the parts of `range` that are not write-back, each with its type: neighbours differ.
     ///
     /// Cost: for each pair two steps and, where a mask has gaps, as many more as there are pairs; 4096 at most, so that
-    /// registers which hold nonsense cost no more. What was not looked at then counts as uncached.
+    /// registers which hold nonsense cost no more. Memory that was not looked at by then counts as uncached.
     pub fn not_write_back(&self, range: PhysRange, mut each: impl FnMut(PhysRange, MemoryType)) {
         const MOST_STEPS: usize = 4096;
         let mut open: Option<(PhysAddr, MemoryType)> = None;

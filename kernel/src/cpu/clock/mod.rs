@@ -1,8 +1,8 @@
 //! Time: the TSC as the clock, the APIC timer for alarms.
 //!
-//! The TSC's rate comes from the hypervisor where there is one that tells it, else from CPUID where the CPU tells it;
-//! what is told is checked against a counter of known rate, and a contradiction is decided by the counter. Where
-//! nothing tells it, the counter measures it. References: the ACPI timer (3.579545 MHz), else channel 0 of the PIT
+//! The TSC's rate comes from the hypervisor where there is one that tells it, else from CPUID where the CPU tells it.
+//! The kernel checks that rate against a counter of known rate, and uses the counter's where the two contradict each
+//! other, or where no rate is told. References: the ACPI timer (3.579545 MHz), else channel 0 of the PIT
 //! (1.193182 MHz), whose count is read back by a latch command, so that no other port is needed, else the HPET, which
 //! says its rate itself. The APIC timer's rate is measured against the TSC over the same time. Nanoseconds are `ticks *
 //! multiplier >> 32`: one multiplication of 64 by 64 bits.

@@ -43,7 +43,7 @@ pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
     Ok(())
 }
 
-/// Takes the frames and changes them. What the map would refuse is said first, since it names the rule.
+/// Takes the frames and changes them. A refusal by the map is reported first, because it names the rule.
 fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, CommandError> {
     let owner = owners::MONITOR.in_map().ok_or_else(|| CommandError::failed(ChangeError::UnknownOwner))?;
     // A part at a time, because each look is made with the map's lock held.

@@ -112,7 +112,7 @@ fn run_all<O: Operation>(operation: &mut O, measured: &mut Measured) {
 }
 
 /// Returns the ticks of one run. A function of its own, so that little around the marks competes for registers with
-/// what is between them.
+/// the operation between them.
 #[inline(never)]
 fn run_once<O: Operation>(operation: &mut O) -> u64 {
     let _irq_off = (O::INTERRUPTS == Interrupts::Off).then(|| MACHINE.irq_off());

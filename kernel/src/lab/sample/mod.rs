@@ -195,7 +195,7 @@ pub fn held_still<A>(act: impl FnOnce() -> A) -> A {
 }
 
 /// Takes every free frame of the direct map, reserves included, keeps one in `one_in`, and frees the others: no block
-/// is whole any more where `one_in` is 256 or less. What other CPUs keep in their caches is theirs.
+/// is whole any more where `one_in` is 256 or less. Other CPUs keep the frames in their caches.
 ///
 /// # Errors
 /// There is no memory for the list. Nothing is taken then.

@@ -58,7 +58,7 @@ impl Large {
         self.0.as_ref().map_or(Pfn::new(0), Frame::pfn)
     }
 
-    /// Some of its pages. Who asks twice for the same ones holds them twice.
+    /// Returns some of its pages. A caller that asks for the same pages twice holds them twice.
     pub(super) fn pages(&self, first: u64, count: u64) -> Pages<'_> {
         let range = PfnRange::of_length(self.start().plus(first), count).unwrap_or_default();
         Pages { range, _of: self }
@@ -85,8 +85,8 @@ impl core::fmt::Debug for Large {
     }
 }
 
-// SAFETY: the block is the test's. What two holds of the same pages would do is refused by the map, which is what is
-// tested.
+// SAFETY: the block is the test's. The map refuses a second hold of the same pages, and the tests
+// check that it does.
 unsafe impl HeldFrames for Pages<'_> {
     fn range(&self) -> PfnRange {
         self.range

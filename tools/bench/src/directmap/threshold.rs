@@ -1,4 +1,4 @@
-//! From how many pages on is one full flush cheaper than one `invlpg` each? What the host's own threshold shows.
+//! From how many pages on is one full flush cheaper than one `invlpg` each? The host's own threshold shows it.
 //!
 //! The host drops up to 33 pages one by one, and everything beyond (its default). So around that number the time of
 //! taking the right to write away shows what an `invlpg` costs (the slope up to it, less the slope beyond), and the

@@ -177,7 +177,7 @@ pub(super) enum Free {
     Scattered,
 }
 
-/// Fills the memory to 90 %; each CPU takes its share. What it holds is returned in random order.
+/// Fills the memory to 90 %; each CPU takes its share. Returns the held blocks in random order.
 pub(super) fn fill_to_90_percent<S: FrameSubject>(
     subject: &S,
     member: &Member<'_>,

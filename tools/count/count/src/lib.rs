@@ -15,7 +15,7 @@
 //!    once for each iteration and once more to find that none is left. Interrupted in the middle, it counts once more
 //!    where it goes on, and one iteration less. A comparison that ends early counts one iteration less.
 //! 3. An instruction that faults was begun: it counts, and counts again when it is repeated.
-//! 4. What other CPUs execute while a region is open counts as *elsewhere*: handlers of interrupts that the region
+//! 4. Instructions of other CPUs while a region is open count as *elsewhere*: handlers of interrupts that the region
 //!    sends.
 //! 5. A cache line is 64 bytes of virtual address. Accesses that the CPU makes by itself (interrupt frames, page walks)
 //!    are not seen as such by an emulator, and are not counted.

@@ -1,7 +1,7 @@
 //! A QEMU plugin that counts marked regions: glue between QEMU's plugin API and `rhumb-count`.
 //!
 //! At translation each instruction gets a callback: a mark one that tells the counter of it, any other one that returns
-//! at once while no region is open. What the callback must know travels in the word that QEMU hands back, so nothing is
+//! at once while no region is open. The callback's data travels in the word that QEMU hands back, so nothing is
 //! allocated and nothing outlives a translation.
 //!
 //! State: one counter behind one lock, and beside it the number that says whether anything is open. Under `-icount`

@@ -32,7 +32,7 @@ pub(super) fn storage(bytes: usize) -> &'static mut [u64] {
 }
 
 /// Descriptors of the first `frames` frames and the rest of their last block, never given back. Any build must do with
-/// what the memory happens to hold.
+/// the memory's contents.
 pub(super) fn descriptors(frames: u64) -> VirtAddr {
     let all = (0..frames.next_multiple_of(512)).map(|_| crate::Descriptor::default()).collect::<Vec<_>>();
     let all = all.leak();

@@ -190,7 +190,7 @@ impl FlushBatch {
         (self.pages, self.extent, self.laziness) = (0, Extent::Runs, Laziness::Allowed);
     }
 
-    /// Adds a run, joined with all that it touches. What it joins grows and may touch another: the search begins anew.
+    /// Adds a run, joined with all that it touches. A joined run is longer and may touch another, so the search begins anew.
     fn insert(&mut self, mut run: PageRun) {
         let mut index = 0;
         while let Some(old) = self.runs.get(index) {

@@ -8,7 +8,7 @@
 //!
 //! It has of Linux (mm/page_alloc.c, as of 6.x): a lock for each CPU's lists, last in first out; refill and drain
 //! in batches of 63, drained from the cold end; merging with the buddy by looking into its descriptor; blocks of up to
-//! 4 MiB. What it has not: migrate types, watermarks, statistics, and the disabling of preemption. It is thus a bit
+//! 4 MiB. It lacks migrate types, watermarks, statistics, and the disabling of preemption, so it is a bit
 //! faster than the original.
 
 use std::sync::atomic::{AtomicU32, Ordering};
