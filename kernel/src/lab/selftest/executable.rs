@@ -7,7 +7,8 @@ use rhumb_directmap::{Change, ChangeError, Rule};
 use rhumb_machine::{Machine, VirtAddr};
 use rhumb_pagetable::Finding;
 
-use super::direct_map::{Large, Pages, State, WHO, is_forbidden, wrong};
+use super::direct_map::is_forbidden;
+use super::fixture::{Large, Pages, State, WHO, wrong};
 use super::{Test, tables};
 use crate::cpu;
 use crate::cpu::machine::MACHINE;

@@ -11,6 +11,7 @@ mod descriptors;
 mod direct_map;
 mod executable;
 mod exhaustion;
+mod fixture;
 mod flush;
 mod frames;
 mod irqsoff;

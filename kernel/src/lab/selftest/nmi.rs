@@ -8,7 +8,7 @@ use rhumb_directmap::{Change, ChangeError};
 use rhumb_machine::{Machine, Order};
 use rhumb_tableguard::{Protection, Rights, keyed};
 
-use super::direct_map::{Large, State, WHO};
+use super::fixture::{Large, State, WHO};
 use super::{Test, memory};
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::Pkrs;
