@@ -145,7 +145,12 @@ fn said_of_rooms(files: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn an_arrow_to_a_room_above_is_found() {
     let down = "use crate::cpu::lock;\nuse crate::{cpu, mm};\nuse super::frames;\n";
-    assert_eq!(said_of_rooms(&[("kernel/src/mm/tables.rs", down), ("kernel/src/cpu/mod.rs", "")]), [""; 0]);
+    let below = [
+        ("kernel/src/mm/mod.rs", "pub use tables::Tables;\npub use crate::cpu::Cpu;\n"),
+        ("kernel/src/mm/tables.rs", down),
+        ("kernel/src/cpu/mod.rs", ""),
+    ];
+    assert_eq!(said_of_rooms(&below), [""; 0]);
     let up = "use rhumb_machine::Pfn;\n\nuse crate::{\n    cpu::lock,\n    mm::{frames, tables},\n};\n";
     let by_path =
         "fn f() {\n    // crate::debug\n    let x = \"crate::debug\";\n    crate::debug::stop();\n}\n";
@@ -154,13 +159,18 @@ fn an_arrow_to_a_room_above_is_found() {
         ("kernel/src/cpu/start.rs", up),
         ("kernel/src/mm/frames.rs", by_path),
         ("kernel/src/mm/tables.rs", by_super),
-        ("kernel/src/debug/mod.rs", ""),
+        ("kernel/src/mm/mod.rs", "pub struct A {\n    pub x: u32,\n}\nuse crate::debug::Kernel;\n"),
+        ("kernel/src/cpu/mod.rs", "pub(crate) use crate::debug::Kernel;\nuse super::begin;\n"),
+        ("kernel/src/debug/mod.rs", "use crate::{#, cpu};\n"),
     ];
     assert_eq!(
         said_of_rooms(&files),
         [
+            "kernel/src/cpu/mod.rs:1: the arrow from cpu to debug goes up",
+            "kernel/src/cpu/mod.rs:2: the arrow from cpu to main goes up",
             "kernel/src/cpu/start.rs:5: the arrow from cpu to mm::frames goes up",
             "kernel/src/cpu/start.rs:5: the arrow from cpu to mm::tables goes up",
+            "kernel/src/mm/mod.rs:4: the arrow from mm to debug goes up",
             "kernel/src/mm/frames.rs:4: the arrow from mm to debug goes up",
             "kernel/src/mm/tables.rs:2: the arrow from mm to debug goes up",
         ]
@@ -169,8 +179,10 @@ fn an_arrow_to_a_room_above_is_found() {
 
 #[test]
 fn a_room_that_the_table_does_not_have_is_found() {
-    let said = said_of_rooms(&[("kernel/src/attic.rs", "")]);
-    assert_eq!(said, ["kernel/src/main.rs:1: the table of rooms does not have attic"]);
+    let listed = said_of_rooms(&[("kernel/src/attic.rs", "")]);
+    assert_eq!(listed, ["kernel/src/main.rs:1: the table of rooms does not have attic"]);
+    let said = said(arrows::findings, &[("kernel/src/attic.rs", "")]);
+    assert_eq!(said, ["kernel/src/attic.rs:1: kernel/src/main.rs, whose head lists the rooms, is missing"]);
 }
 
 fn circles(files: &[(&str, &str)]) -> Vec<String> {
@@ -189,6 +201,24 @@ fn a_circle_of_modules_is_found() {
     ];
     assert_eq!(circles(&files), ["c/src/a.rs:1: the modules a, b, d name each other in a circle"]);
     assert_eq!(circles(&files[..4]), [""; 0]);
+    let passed_on = [
+        ("c/src/lib.rs", ""),
+        ("c/src/a.rs", "pub use crate::b::B;\n"),
+        ("c/src/b.rs", "use crate::a::X;\n"),
+    ];
+    assert_eq!(circles(&passed_on), ["c/src/a.rs:1: the modules a, b name each other in a circle"]);
+    // Each crate is looked at, but for those on the list, which must have one.
+    let all = |folder: &str, text| {
+        said(
+            arrows::findings,
+            &[(&format!("{folder}/Cargo.toml"), ""), (&format!("{folder}/src/a.rs"), text)],
+        )
+    };
+    assert_eq!(all("crates/parts/new", "use crate::a;\n"), [""; 0]);
+    assert_eq!(
+        all("crates/memory/frames", ""),
+        ["crates/memory/frames/src:1: no circle is left: take it off the list"]
+    );
 }
 
 #[test]
