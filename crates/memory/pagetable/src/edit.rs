@@ -74,6 +74,9 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
         else {
             return impossible!("{virt} has no page of {size} that could be split");
         };
+        if step.entry.child(step.level).is_some() {
+            return impossible!("{virt} has smaller pages than {size} already");
+        }
         let privilege =
             if virt >= self.root.levels.kernel_half() { Privilege::Supervisor } else { Privilege::User };
         let entry = Entry::from_bits(Entry::table(table, privilege).bits() | bits::SOFTWARE);
@@ -97,17 +100,23 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
         else {
             return impossible!("{virt} has no table for a page of {size}");
         };
+        if step.entry.child(step.level) != Some(table) {
+            return impossible!("{virt} is not mapped by the table at {}", table.addr());
+        }
         let whole = resized(self.memory.read(table, 0), smaller, size);
         self.memory.write(step.table, step.index, whole);
-        let range = VirtRange::of_length(virt, size.bytes()).unwrap_or_default();
         if !planted::is(Fault::MergedTableUnflushed) {
-            batch.add_table(range);
+            batch.add_table(virt);
         }
         if whole.is_present() {
             self.pages.remove(smaller, ENTRIES as u64);
             self.pages.add(size, 1);
             if !planted::is(Fault::MergedPagesUnflushed) {
-                batch.add_leaf(range, smaller);
+                // No range ends past the last address of all.
+                match VirtRange::of_length(virt, size.bytes()) {
+                    Some(range) => batch.add_leaf(range, smaller),
+                    None => batch.add_everything(),
+                }
             }
         }
     }
@@ -125,11 +134,21 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
         budget: &mut u64,
         batch: &mut FlushBatch,
     ) -> VirtAddr {
+        debug_assert!(
+            phys.is_aligned(PageSize::Size4K) && range.end().is_aligned(PageSize::Size4K),
+            "{range} of {phys}"
+        );
         let mut next = range.start();
         while next < range.end() && *budget > 0 {
             let Some((step, size)) = end_of_walk(self.memory, self.root, next) else {
                 return impossible!("{next} has no page" => range.end());
             };
+            debug_assert!(next.is_aligned(size), "{next} is inside a page of {size}");
+            debug_assert!(
+                range.end().since(next) >= size.bytes(),
+                "{} is inside a page of {size}",
+                range.end()
+            );
             let left = (range.end().since(next) >> size.shift()).min(*budget);
             let run = run_of_pages(self.memory, step, usize::try_from(left).unwrap_or(ENTRIES));
             let first = attributes.map_or(Entry::EMPTY, |attributes| {

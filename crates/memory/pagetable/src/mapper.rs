@@ -320,7 +320,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                     self.memory.write(table, index, Entry::EMPTY);
                     unmapped.tables.waiting.0.push(self.memory, child);
                     if !planted::is(Fault::TablesUnflushed) {
-                        unmapped.tables.batch.add_table(self.page_at(spanned.first, PageSize::Size4K));
+                        unmapped.tables.batch.add_table(self.root.levels.virt_of(spanned.first));
                     }
                 }
             }

@@ -69,7 +69,7 @@ impl Operation for Table {
     #[inline(always)]
     fn run(&mut self) {
         let mut batch = FlushBatch::new();
-        batch.add_table(page());
+        batch.add_table(page().start());
         let _ticket = tlb::flush_everywhere(&mut batch, FlushCause::Other);
     }
 }

@@ -165,7 +165,7 @@ fn tables_wake_idle_cpus(_: &'static Boot) -> Result<(), Failure> {
     wait_until_idle()?;
     let (calls, _) = received();
     let mut batch = FlushBatch::new();
-    batch.add_table(VirtRange::of_length(inject::tables::place(), 1).unwrap_or_default());
+    batch.add_table(inject::tables::place());
     let ticket = tlb::flush_everywhere(&mut batch, FlushCause::Other);
     let interrupts = ticket.interrupts() as usize;
     ensure!(interrupts == others().len(), "{interrupts} of {} CPUs were interrupted", others().len());

@@ -323,3 +323,19 @@ fn i3_a_pin_keeps_broken_only_pages_that_are_larger_than_it_allows() {
         small.map.validate().unwrap();
     }
 }
+
+#[test]
+fn i1_a_table_that_maps_other_memory_is_not_collapsed() {
+    let mut small = Sim::bare(Levels::Four, PageSize::Size4K, PageSize::Size2M);
+    for _ in 0..4 {
+        small.map.add_record_page(fixture::record_page());
+    }
+    let block = Block::around(pfn(GIB), PageSize::Size2M);
+    let table = small.map.tree.entry_of(block).unwrap().entry.child(2).unwrap();
+    let attributes = small.map.tree.memory.read(table, 0).attributes(PageSize::Size4K).unwrap();
+    let other = Entry::leaf(PhysAddr::new(GIB + 2 * MIB), PageSize::Size4K, attributes);
+    small.map.tree.memory.write_run(table, 0, other, 4 * KIB, 512);
+    let collapsed = small.with_batch(|map, batch| map.collapse(block.frames(), batch));
+    assert_eq!(collapsed, Collapsed::default(), "the wrong page stays small, for an audit to find");
+    assert_eq!(small.page(GIB).unwrap().0, PageSize::Size4K);
+}

@@ -1,7 +1,7 @@
 //! The changes in the tables that have not been flushed yet.
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{CpuMask, FlushScope, PageRun, PageSize, Pinned, Tlb, VirtRange};
+use rhumb_machine::{CpuMask, FlushScope, PageRun, PageSize, Pinned, Tlb, VirtAddr, VirtRange};
 
 use crate::flush::stats::FlushStats;
 use crate::planted::{self, Fault};
@@ -84,11 +84,12 @@ impl FlushBatch {
         }
     }
 
-    /// The entry that spans `range` referred to a table, and changed or went: CPUs may have cached it, and may walk the
-    /// table until the flush. Lazy CPUs are interrupted for it. The leaves below are added apart.
-    pub fn add_table(&mut self, range: VirtRange) {
+    /// Adds a table that maps `at`: the entry that referred to it has changed, or is gone. CPUs may have cached that
+    /// entry, and may walk the table until the flush. Lazy CPUs are interrupted for it. The leaves below are added
+    /// apart.
+    pub fn add_table(&mut self, at: VirtAddr) {
         // One `invlpg` anywhere below the entry drops it.
-        if let Some(page) = VirtRange::of_length(range.start(), 1) {
+        if let Some(page) = VirtRange::of_length(at.align_down(PageSize::Size4K), 1) {
             self.add_leaf(page, PageSize::Size4K);
         }
         if !planted::is(Fault::LazyTables) {

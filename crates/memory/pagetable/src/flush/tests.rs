@@ -116,7 +116,7 @@ fn an_empty_batch_asks_for_nothing() {
 fn a_flush_leaves_nothing_of_its_batch_behind() {
     let machine = Recorder::new(2, CpuMask::EMPTY);
     let pages = |batch: &mut FlushBatch| batch.add_leaf(range(0x1000, 0x3000), PageSize::Size4K);
-    let table = |batch: &mut FlushBatch| batch.add_table(range(0, 0x20_0000));
+    let table = |batch: &mut FlushBatch| batch.add_table(VirtAddr::new(0));
     for fill in [&pages as &dyn Fn(&mut FlushBatch), &table, &FlushBatch::add_everything] {
         let mut batch = FlushBatch::new();
         fill(&mut batch);
@@ -155,13 +155,13 @@ fn lazy_cpus_are_skipped_but_not_for_tables() {
     let flushed = strict.flush(&machine, pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
-    with_table.add_table(range(BASE, LARGE));
+    with_table.add_table(VirtAddr::new(BASE));
     let flushed = with_table.flush(&machine, pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
     // Also where the batch became a full flush.
     let mut full = FlushBatch::new();
-    full.add_table(range(BASE, LARGE));
+    full.add_table(VirtAddr::new(BASE));
     full.add_leaf(range(BASE, LARGE), PageSize::Size4K);
     let flushed = full.flush(&machine, pinned());
     assert_eq!((flushed.interrupts(), flushed.is_full()), (3, true));
@@ -328,7 +328,7 @@ fn batch_of(adds: &[Add]) -> FlushBatch {
             Add::Leaf(start, pages, size) => {
                 batch.add_leaf(range(BASE + start * size.bytes(), pages * size.bytes()), size);
             }
-            Add::Table(number) => batch.add_table(range(BASE + number * LARGE, LARGE)),
+            Add::Table(number) => batch.add_table(VirtAddr::new(BASE + number * LARGE)),
         }
     }
     batch

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::edit::{CachedAs, Editor, is_uniform, run_of_pages, split_table};
-use rhumb_machine::PageSize;
+use rhumb_machine::{FlushScope, PageSize};
 
 /// A tree with one GiB of memory mapped at `at`, its count of pages, and two tables to split with, full of other
 /// entries.
@@ -154,4 +154,63 @@ fn a_budget_ends_a_change_between_two_pages_and_it_goes_on_from_there() {
     assert_eq!((stopped.since(range.start()), budget), (100 << 12, 0));
     assert_eq!(tree.counted().size_4k, 412);
     assert_eq!(tree.counted(), tree.pages);
+}
+
+/// The last 2 MiB of all addresses: the range of a page there would end past the last address.
+const LAST: u64 = 0xffff_ffff_ffe0_0000;
+
+#[test]
+fn i6_the_last_page_of_all_is_merged_with_a_flush_of_its_pieces() {
+    let attributes = Attributes::kernel(Access::ReadWrite);
+    for first in [Entry::EMPTY, Entry::leaf(PhysAddr::new(GIB), PageSize::Size4K, attributes)] {
+        let mut tree = Tree::new(0xffff_c000_0000_0000, attributes);
+        let mapping =
+            Mapping { virt: virt(LAST), phys: phys(GIB, 4096), attributes, largest: PageSize::Size4K };
+        tree.machine.map(&mapping).unwrap();
+        let step = entry_at(&tree.machine.memory, tree.machine.root, virt(LAST), 2).unwrap();
+        let table = step.entry.child(2).unwrap();
+        tree.machine.memory.write_run(table, 0, first, if first.is_present() { 4096 } else { 0 }, ENTRIES);
+        tree.pages.size_4k = 512;
+        let mut batch = FlushBatch::new();
+        tree.edit().merge(virt(LAST), PageSize::Size2M, table, &mut batch);
+        assert_eq!(batch.is_full_flush(), first.is_present());
+        if let FlushScope::Pages { runs } = batch.scope() {
+            assert!(runs.iter().any(|run| run.range().contains(virt(LAST))), "{runs:?}");
+        }
+        assert!(!batch.may_be_lazy());
+    }
+}
+
+#[test]
+#[should_panic(expected = "has smaller pages than 1G already")]
+fn a_table_is_not_split_as_if_it_were_a_page() {
+    let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
+    let (at, [large, small]) = (tree.at, tree.tables);
+    tree.edit().split(at, PageSize::Size1G, large);
+    tree.edit().split(at, PageSize::Size1G, small);
+}
+
+#[test]
+#[should_panic(expected = "is not mapped by the table at")]
+fn only_the_table_that_maps_an_address_is_merged_there() {
+    let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
+    let (at, [_, small]) = (tree.at, tree.tables);
+    tree.split_twice();
+    tree.edit().merge(at, PageSize::Size1G, small, &mut FlushBatch::new());
+}
+
+#[test]
+#[should_panic(expected = "is inside a page of 2M")]
+fn a_change_begins_between_two_pages() {
+    let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
+    let (at, large) = (tree.at, tree.tables[0]);
+    tree.edit().split(at, PageSize::Size1G, large);
+    tree.set(MIB, 2 * MIB, None, &mut FlushBatch::new());
+}
+
+#[test]
+#[should_panic(expected = "is inside a page of 1G")]
+fn a_change_ends_between_two_pages() {
+    let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
+    tree.set(0, 2 * MIB, None, &mut FlushBatch::new());
 }
