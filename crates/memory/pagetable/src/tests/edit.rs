@@ -182,6 +182,7 @@ fn i6_the_last_page_of_all_is_merged_with_a_flush_of_its_pieces() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 #[should_panic(expected = "has smaller pages than 1G already")]
 fn a_table_is_not_split_as_if_it_were_a_page() {
     let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
@@ -191,6 +192,7 @@ fn a_table_is_not_split_as_if_it_were_a_page() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 #[should_panic(expected = "is not mapped by the table at")]
 fn only_the_table_that_maps_an_address_is_merged_there() {
     let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
@@ -200,6 +202,7 @@ fn only_the_table_that_maps_an_address_is_merged_there() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 #[should_panic(expected = "is inside a page of 2M")]
 fn a_change_begins_between_two_pages() {
     let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
@@ -209,6 +212,7 @@ fn a_change_begins_between_two_pages() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 #[should_panic(expected = "is inside a page of 1G")]
 fn a_change_ends_between_two_pages() {
     let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
