@@ -115,6 +115,12 @@ const SANITIZED: Build = Build {
 const SOAKS: Build =
     Build { targets: "--test=histories", only_ignored: true, ..featured("soak", &["rhumb-directmap"], "") };
 
+/// Returns the packages that have models for this checker, `loom` or `shuttle`.
+pub(crate) fn packages_for(checker: &str) -> Vec<&'static str> {
+    let of_checker = OTHERS.iter().filter(|build| build.word() == checker);
+    of_checker.flat_map(|build| build.packages).copied().collect()
+}
+
 const fn featured(name: &'static str, packages: &'static [&'static str], features: &'static str) -> Build {
     Build { name, packages, targets: "--lib", features, ..USUAL }
 }

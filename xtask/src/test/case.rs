@@ -43,6 +43,8 @@ pub(crate) struct Case {
     pub(crate) expectations: Vec<Expect>,
     pub(crate) limit: Duration,
     pub(crate) length: Length,
+    /// Whether the kernel must take a step that it calls impossible; in any other case, none may be taken.
+    pub(crate) takes_impossible_step: bool,
     /// When this text has come, QEMU's monitor gets this command, once.
     pub(crate) injection: Option<(&'static str, &'static str)>,
 }
@@ -61,6 +63,7 @@ impl Case {
             // A machine boots in half a second on a quiet host; a busy one with two cores is another matter.
             limit: Duration::from_secs(120),
             length: Length::Seconds,
+            takes_impossible_step: false,
             injection: None,
         }
     }
@@ -137,6 +140,12 @@ impl Case {
     pub(crate) fn soak(mut self, minutes: u64) -> Self {
         self.length = Length::Minutes;
         self.within(minutes * 60)
+    }
+
+    /// The commands make the kernel take a step that it calls impossible.
+    pub(crate) fn takes_impossible_step(mut self) -> Self {
+        self.takes_impossible_step = true;
+        self
     }
 
     pub(crate) fn append(mut self, words: &str) -> Self {

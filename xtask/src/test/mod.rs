@@ -15,7 +15,7 @@
 //!
 //! A test's name begins with `host/`, `kernel/` or `tool/`; `--filter` takes any part of it.
 
-mod builds;
+pub(crate) mod builds;
 mod case;
 mod cases;
 mod counting;

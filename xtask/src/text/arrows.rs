@@ -46,11 +46,9 @@ pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
         let found = circles(tree, &folder);
         match (WITH_CIRCLES.contains(&folder.as_str()), found.is_empty()) {
             (false, _) => findings.extend(found),
-            (true, true) => findings.push(Finding {
-                file: folder,
-                line: 1,
-                text: "no circle is left: take it off the list".into(),
-            }),
+            (true, true) => {
+                findings.push(Finding::new(&folder, 1, "no circle is left: take it off the list"));
+            }
             (true, false) => {}
         }
     }
@@ -71,12 +69,12 @@ fn rooms(tree: &Tree) -> Vec<Finding> {
     let Some(root) = tree.files.get(KERNEL) else {
         let sources = tree.below(folder).take(1);
         let text = || format!("{KERNEL}, whose head lists the rooms, is missing");
-        return sources.map(|(file, _)| Finding { file: file.to_owned(), line: 1, text: text() }).collect();
+        return sources.map(|(file, _)| Finding::new(file, 1, text())).collect();
     };
     let order = listed(root);
     let place = |room: &String| order.iter().position(|listed| listed == room);
     let mut findings = Vec::new();
-    let mut report = |file: &str, line, text| findings.push(Finding { file: file.to_owned(), line, text });
+    let mut report = |file: &str, line, text: String| findings.push(Finding::new(file, line, text));
     let source = Source::read(tree, folder);
     for room in source.modules.keys().filter_map(|module| module.first()).collect::<BTreeSet<_>>() {
         if place(room).is_none() {
@@ -130,7 +128,7 @@ pub(super) fn circles(tree: &Tree, folder: &str) -> Vec<Finding> {
             let names: Vec<&str> = circle.iter().map(String::as_str).collect();
             let place = if parent.is_empty() { String::new() } else { format!(" of {}", parent.join("::")) };
             let text = format!("the modules {}{place} name each other in a circle", names.join(", "));
-            findings.push(Finding { file: file.clone(), line: *line, text });
+            findings.push(Finding::new(file, *line, text));
         }
     }
     findings

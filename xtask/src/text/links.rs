@@ -6,9 +6,10 @@
 //! | `[text](page.md#heading)` | a heading of that page |
 //! | `` [`Name`](file.rs) ``, `` `Name` in [...](file.rs) `` | a word of that file |
 //! | `` `rhumb_frames::Name` `` | defined in that crate |
-//! | `` `host/frames::tests::name` ``, `` `selftest tables::name` `` | a function, or an entry of a list of tests, somewhere |
+//! | `` `host/frames::tests::name` `` | a function in that module of that crate, or of that file in a crate's `tests/` |
+//! | `` `selftest tables::name` `` | an entry of a list of the kernel's tests |
 //!
-//! The last segment of a path counts, because re-exports shorten the rest.
+//! Of the path of a name in a crate the last segment counts, because re-exports shorten the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +26,7 @@ pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
     for (file, text) in tree.ending(".md") {
         let mut above = "";
         for (line, prose) in prose(text) {
-            let mut report = |text: String| findings.push(Finding { file: file.to_owned(), line, text });
+            let mut report = |text: String| findings.push(Finding::new(file, line, text));
             let links = links(above, prose);
             above = prose;
             for link in &links {
@@ -86,12 +87,9 @@ fn complaint(tree: &Tree, file: &str, link: &Link<'_>) -> Option<String> {
     let label = link.label.strip_prefix('`').and_then(|label| label.strip_suffix('`'));
     [label, link.subject].into_iter().flatten().filter_map(name).find_map(|name| {
         let module = target.rsplit('/').next()?.trim_end_matches(".rs");
-        let sources = [(target.as_str(), tree.files.get(&target).map_or("", String::as_str)), ("", module)];
-        let known = sources
-            .into_iter()
-            .chain(tree.below(&target))
-            .any(|(_, text)| words_of(text).any(|word| word == name));
-        (!known && target.ends_with(".rs")).then(|| format!("no {name} in {target}"))
+        let text = tree.files.get(&target).filter(|_| target.ends_with(".rs"))?;
+        let is_known = name == module || words_of(text).any(|word| word == name);
+        (!is_known).then(|| format!("no {name} in {target}"))
     })
 }
 
@@ -140,42 +138,41 @@ fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// The names that the crates define, and those that a test can have: of functions, and of the kernel's lists of tests.
+/// The names that the crates define, and those of the tests.
 struct Names<'a> {
     crates: BTreeMap<String, BTreeSet<&'a str>>,
-    tests: BTreeSet<&'a str>,
+    suites: Suites<'a>,
+    /// The full names in the kernel's lists of tests.
+    selftests: BTreeSet<&'a str>,
 }
 
 impl<'a> Names<'a> {
     fn of(tree: &'a Tree) -> Self {
-        let mut names = Self { crates: BTreeMap::new(), tests: BTreeSet::new() };
+        let mut crates = BTreeMap::<String, BTreeSet<&str>>::new();
         for (path, text) in tree.ending(".rs") {
-            names.tests.extend(defined(text).filter(|(definer, _)| *definer == "fn").map(|(_, name)| name));
-            names.tests.extend(text.lines().filter_map(listed));
             let Some((folder, module)) = path.split_once("/src/") else { continue };
-            let Some(package) =
-                tree.files.get(&format!("{folder}/Cargo.toml")).and_then(|toml| package(toml))
-            else {
-                continue;
-            };
-            let all = names.crates.entry(package.replace('-', "_")).or_default();
+            let Some(package) = package_in(tree, folder) else { continue };
+            let all = crates.entry(package.replace('-', "_")).or_default();
             all.extend(module.split('/').map(|part| part.strip_suffix(".rs").unwrap_or(part)));
             all.extend(defined(text).map(|(_, name)| name));
             all.extend(text.lines().filter_map(variant));
         }
-        names
+        let selftests = tree.ending(".rs").flat_map(|(_, text)| text.lines().filter_map(listed)).collect();
+        Self { crates, suites: Suites::of(tree), selftests }
     }
 
     /// Says what is wrong with a code span that names something of a crate, or a test.
     fn complaint(&self, span: &str) -> Option<String> {
-        let test = span
-            .strip_prefix("host/")
-            .or_else(|| span.strip_prefix("selftest "))
-            .filter(|_| span.contains("::"));
-        if let Some(test) = test {
-            let name = name(test.split_once("::")?.1)?;
-            let is_placeholder = name.chars().all(char::is_uppercase);
-            return (!is_placeholder && !self.tests.contains(name)).then(|| format!("no test {name}"));
+        let is_placeholder = |test: &str| test.ends_with(|last: char| last.is_uppercase() || last == ')');
+        let is_known = match span.split_once(['/', ' ']) {
+            Some(("host", test)) if test.contains("::") && !is_placeholder(test) => self.suites.have(test),
+            Some(("selftest", test)) if test.contains("::") && !is_placeholder(test) => {
+                self.have_selftest(test)
+            }
+            _ => true,
+        };
+        if !is_known {
+            return Some(format!("no test {span}"));
         }
         let (package, _) = span.strip_prefix("rhumb_").and_then(|rest| rest.split_once("::"))?;
         let name = name(span)?;
@@ -184,11 +181,79 @@ impl<'a> Names<'a> {
         };
         (!all.contains(name)).then(|| format!("rhumb_{package} defines no {name}"))
     }
+
+    /// Tells whether the kernel has this test, or, where the name ends with `::`, a test of this subject.
+    fn have_selftest(&self, test: &str) -> bool {
+        if test.ends_with("::") {
+            self.selftests.iter().any(|name| name.starts_with(test))
+        } else {
+            self.selftests.contains(test)
+        }
+    }
 }
 
-/// Returns the last segment of the name that a line of a list of tests gives: `name: "protect::i8_a_stray_write"`.
+/// The modules of each suite of tests: of a library or program, by the name of its package without `rhumb-`, and of a
+/// file or folder in a crate's `tests/`, by its own name.
+struct Suites<'a>(BTreeMap<String, BTreeMap<String, Definitions<'a>>>);
+
+/// The names that a module defines, each behind the word that defines it.
+type Definitions<'a> = BTreeSet<(&'a str, &'a str)>;
+
+impl<'a> Suites<'a> {
+    fn of(tree: &'a Tree) -> Self {
+        let mut suites = BTreeMap::<String, BTreeMap<String, Definitions<'_>>>::new();
+        for (path, text) in tree.ending(".rs") {
+            let of_library = path.split_once("/src/").and_then(|(folder, file)| {
+                let package = package_in(tree, folder)?;
+                Some((package.strip_prefix("rhumb-").unwrap_or(package), file))
+            });
+            let of_integration = || {
+                let (folder, file) = path.split_once("/tests/")?;
+                package_in(tree, folder)?;
+                Some(file.split_once('/').unwrap_or((file.trim_end_matches(".rs"), "main.rs")))
+            };
+            let Some((suite, file)) = of_library.or_else(of_integration) else { continue };
+            // Models for the checkers are `tests/models.rs`, which is a module of the root.
+            let module = file.strip_prefix("tests/").filter(|file| *file == "models.rs").unwrap_or(file);
+            let module = module.trim_end_matches(".rs").replace('/', "::");
+            let is_root = ["lib", "main", "mod"].contains(&module.as_str());
+            let module = if is_root { "" } else { module.strip_suffix("::mod").unwrap_or(&module) };
+            let suite = suites.entry(suite.replace('-', "_")).or_default();
+            suite.entry(module.to_owned()).or_default().extend(defined(text));
+        }
+        Self(suites)
+    }
+
+    /// Tells whether there is a test `SUITE::PATH`, where a hyphen and the build may follow the suite.
+    fn have(&self, test: &str) -> bool {
+        let Some((suite, path)) = test.split_once("::") else { return false };
+        let suite = suite.split('-').next().unwrap_or(suite);
+        let Some(modules) = self.0.get(suite) else { return false };
+        let (mut module, name) = path.rsplit_once("::").unwrap_or(("", path));
+        let mut wanted = vec![("fn", name)];
+        // Modules without a file of their own are defined in that of the module around them.
+        loop {
+            if let Some(defined) = modules.get(module) {
+                return wanted.iter().all(|name| defined.contains(name));
+            }
+            let (around, inner) = module.rsplit_once("::").unwrap_or(("", module));
+            if inner.is_empty() {
+                return false;
+            }
+            wanted.push(("mod", inner));
+            module = around;
+        }
+    }
+}
+
+/// Returns the name that a line of a list of tests gives: `name: "protect::i8_a_stray_write"`.
 fn listed(line: &str) -> Option<&str> {
-    line.split_once("name: \"")?.1.split('"').next()?.rsplit("::").next()
+    line.split_once("name: \"")?.1.split('"').next()
+}
+
+/// Returns the package whose manifest is in `folder`.
+fn package_in<'a>(tree: &'a Tree, folder: &str) -> Option<&'a str> {
+    package(tree.files.get(&format!("{folder}/Cargo.toml"))?)
 }
 
 /// Returns the name of the package that a manifest describes.

@@ -6,7 +6,7 @@
 //! | [`house`] | an arrow between crates that README's picture does not have, or has and should not |
 //! | [`arrows`] | an arrow from a room of the kernel to one above it; a circle among the modules of a crate |
 //! | [`words`] | words that the six rules of the project's English rule out |
-//! | here | an unresolved merge; tests that are not in a file of their own |
+//! | here | an unresolved merge; tests that are not in a file of their own; a fence that is not closed |
 //!
 //! All of it is text: no file is parsed as more than lines and words, so the check takes a moment and needs no build.
 
@@ -31,6 +31,12 @@ struct Finding {
     file: String,
     line: usize,
     text: String,
+}
+
+impl Finding {
+    fn new(file: &str, line: usize, text: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line, text: text.into() }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -101,7 +107,9 @@ pub(crate) fn check(root: &Path) -> Result<bool> {
 /// Returns everything that the checks find, in the order of the files.
 fn findings(tree: &Tree) -> Vec<Finding> {
     let mut findings = links::findings(tree);
-    findings.extend(ruled_out(tree));
+    findings.extend(unresolved(tree));
+    findings.extend(tests_within(tree));
+    findings.extend(open_fences(tree));
     findings.extend(house::findings(tree));
     findings.extend(arrows::findings(tree));
     findings.extend(words::findings(tree));
@@ -109,27 +117,57 @@ fn findings(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Beginnings of lines that no file has, and what is wrong with them.
-const RULED_OUT: [(&str, &str); 2] = [
-    ("<<<<<<< ", "an unresolved merge"),
-    ("mod tests {", "tests within a file: they belong into a tests.rs beside it (docs/adding.md)"),
-];
+/// Beginnings of lines that an unresolved merge leaves.
+const OF_A_MERGE: [&str; 2] = ["<<<<<<< ", ">>>>>>> "];
 
-/// Returns the lines that begin as no line does.
-fn ruled_out(tree: &Tree) -> impl Iterator<Item = Finding> {
+/// Returns the lines of unresolved merges.
+fn unresolved(tree: &Tree) -> impl Iterator<Item = Finding> {
     tree.ending("").flat_map(|(file, text)| {
-        text.lines().enumerate().filter_map(move |(index, line)| {
-            let (_, why) = RULED_OUT.iter().find(|(beginning, _)| line.starts_with(beginning))?;
-            Some(Finding { file: file.to_owned(), line: index + 1, text: (*why).into() })
-        })
+        let marks =
+            text.lines().enumerate().filter(|(_, line)| OF_A_MERGE.iter().any(|mark| line.starts_with(mark)));
+        marks.map(|(index, _)| Finding::new(file, index + 1, "an unresolved merge"))
     })
+}
+
+/// Files of tests beside the code that they test, and the folder of such files.
+const OF_TESTS: [&str; 3] = ["tests", "tests.rs", "models.rs"];
+
+/// Returns the first test of each file of code that has one.
+fn tests_within(tree: &Tree) -> impl Iterator<Item = Finding> {
+    let sources =
+        tree.ending(".rs").filter(|(file, _)| !file.split('/').any(|part| OF_TESTS.contains(&part)));
+    sources.filter_map(|(file, text)| {
+        let tokens = tokens::tokens(text);
+        let reads = |at: usize, signs: &[&str]| {
+            tokens[at..].iter().map(|token| token.text).take(signs.len()).eq(signs.iter().copied())
+        };
+        let is_test = |at: &usize| reads(*at, &["#", "[", "test", "]"]) || reads(*at, &["mod", "tests", "{"]);
+        let first = (0..tokens.len()).find(is_test)?;
+        let why = "tests within a file: they belong into a tests.rs beside it (docs/adding.md)";
+        Some(Finding::new(file, tokens[first].line, why))
+    })
+}
+
+/// Returns the fences that are not closed: the rest of their page would not be looked at.
+fn open_fences(tree: &Tree) -> impl Iterator<Item = Finding> {
+    tree.ending(".md").filter_map(|(file, text)| {
+        let fences: Vec<usize> =
+            text.lines().enumerate().filter(|(_, line)| is_fence(line)).map(|(index, _)| index + 1).collect();
+        let last = fences.last().filter(|_| fences.len() % 2 == 1)?;
+        Some(Finding::new(file, *last, "a fence that is not closed"))
+    })
+}
+
+/// Tells whether a fence of a page begins or ends in this line.
+fn is_fence(line: &str) -> bool {
+    line.trim_start().starts_with("```")
 }
 
 /// Returns the lines of a page that are prose: outside of fences, with their numbers from 1.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
-        if line.trim_start().starts_with("```") {
+        if is_fence(line) {
             fenced = !fenced;
             return None;
         }

@@ -22,18 +22,32 @@ fn the_tree_says_what_is_so() {
 
 #[test]
 fn an_unresolved_merge_is_found() {
-    let text = format!("one\n{} main\ntwo\n", "<".repeat(7));
-    assert_eq!(said(findings, &[("a.toml", text.as_str())]), ["a.toml:2: an unresolved merge"]);
+    let text = format!("one\n{} main\ntwo\n{} side\n", "<".repeat(7), ">".repeat(7));
+    let found = said(findings, &[("a.toml", text.as_str())]);
+    assert_eq!(found, ["a.toml:2: an unresolved merge", "a.toml:4: an unresolved merge"]);
 }
 
 #[test]
 fn tests_within_a_file_are_found() {
-    let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n}\n";
-    let found = said(findings, &[("a/src/b.rs", text), ("a/src/c.rs", "#[cfg(test)]\nmod tests;\n")]);
+    let files = [
+        ("a/src/b.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n}\n"),
+        ("a/src/c.rs", "#[cfg(test)]\nmod tests;\n// #[test]\nconst A: &str = \"#[test]\";\n"),
+        ("a/src/d.rs", "mod inner {\n    #[test]\n    fn works() {}\n}\n"),
+        ("a/src/e.rs", "mod inner {\n    mod tests {\n    }\n}\n"),
+        ("a/src/d/tests.rs", "#[test]\nfn works() {}\n"),
+        ("a/tests/d.rs", "#[test]\nfn works() {}\n"),
+    ];
+    let why = "tests within a file: they belong into a tests.rs beside it (docs/adding.md)";
     assert_eq!(
-        found,
-        ["a/src/b.rs:3: tests within a file: they belong into a tests.rs beside it (docs/adding.md)"]
+        said(findings, &files),
+        ["a/src/b.rs:3", "a/src/d.rs:2", "a/src/e.rs:2"].map(|place| format!("{place}: {why}"))
     );
+}
+
+#[test]
+fn a_fence_that_is_not_closed_is_found() {
+    let pages = [("a.md", "```\na\n```\nb\n  ```rust\nc\n"), ("b.md", "```\na\n```\n")];
+    assert_eq!(said(findings, &pages), ["a.md:5: a fence that is not closed"]);
 }
 
 #[test]
@@ -61,15 +75,62 @@ fn a_name_that_no_crate_defines_is_found() {
     let files = [
         ("c/Cargo.toml", "name = \"rhumb-c\"\n"),
         ("c/src/lib.rs", "pub enum Zone {\n    Normal,\n}\n// struct Depot;\n#[test]\nfn it_works() {}\n"),
-        (
-            "page.md",
-            "`rhumb_c::Zone::Normal` `rhumb_c::Depot` `rhumb_d::X` `host/c::tests::it_works` `selftest a::it_fails`\n",
-        ),
+        ("page.md", "`rhumb_c::Zone::Normal` `rhumb_c::Depot` `rhumb_d::X`\n"),
     ];
     assert_eq!(
         said(links::findings, &files),
-        ["page.md:1: rhumb_c defines no Depot", "page.md:1: no crate rhumb_d", "page.md:1: no test it_fails"]
+        ["page.md:1: rhumb_c defines no Depot", "page.md:1: no crate rhumb_d"]
     );
+}
+
+#[test]
+fn a_test_that_is_not_where_its_name_says_is_found() {
+    let tests = "mod inner {\n    #[test]\n    fn it_works() {}\n}\n";
+    let files = [
+        ("c/Cargo.toml", "name = \"rhumb-c-d\"\n"),
+        ("c/src/lib.rs", "fn in_the_root() {}\n"),
+        ("c/src/a/mod.rs", "fn in_a() {}\n"),
+        ("c/src/a/tests.rs", tests),
+        ("c/src/tests/models.rs", "fn modelled() {}\n"),
+        ("c/tests/whole.rs", "fn alone() {}\n"),
+        ("c/tests/parts/main.rs", "mod one;\n"),
+        ("c/tests/parts/one.rs", "fn in_one() {}\n"),
+        ("k/src/selftest.rs", "    Test { name: \"a::it_passes\", run: it_passes },\nfn it_hides() {}\n"),
+    ];
+    let of = |span: &str| {
+        let page = format!("`{span}`\n");
+        let mut all = vec![("page.md", page.as_str())];
+        all.extend(files);
+        said(links::findings, &all)
+    };
+    for span in [
+        "host/c_d::in_the_root",
+        "host/c_d::a::in_a",
+        "host/c_d-checked::a::tests::inner::it_works",
+        "host/c_d-loom::models::modelled",
+        "host/whole::alone",
+        "host/parts::one::in_one",
+        "host/PACKAGE::PATH",
+        "host/c_d::(process)",
+        "selftest a::it_passes",
+        "selftest a::",
+    ] {
+        assert_eq!(of(span), [""; 0], "{span}");
+    }
+    for span in [
+        "host/c::in_the_root",
+        "host/c_d::in_a",
+        "host/c_d::a::tests::it_fails",
+        "host/c_d::a::tests::it_works::it_works",
+        "host/c_d::a::tests::outer::it_works",
+        "host/whole::in_one",
+        "host/parts::in_one",
+        "selftest a::it_hides",
+        "selftest b::it_passes",
+        "selftest b::",
+    ] {
+        assert_eq!(of(span), [format!("page.md:1: no test {span}")]);
+    }
 }
 
 const MANIFESTS: [(&str, &str); 3] = [
@@ -110,6 +171,53 @@ fn a_wrong_arrow_in_the_picture_is_found() {
 }
 
 #[test]
+fn a_crate_that_is_drawn_twice_and_a_picture_that_is_missing_are_found() {
+    assert_eq!(
+        picture("   k ──> b\n   k ──> b\n   b ──> nothing\n"),
+        ["README.md:8: the picture has k twice"]
+    );
+    assert_eq!(
+        picture("          b\n   k ──> b\n   b ──> nothing\n"),
+        ["README.md:7: a line that continues no other"]
+    );
+    let missing = ["README.md:1: no picture of the house under the heading `## The house`"];
+    assert_eq!(said(house::findings, &MANIFESTS), missing);
+    let untitled = [MANIFESTS[0], ("README.md", "```\n   b ──> nothing\n```\n")];
+    assert_eq!(said(house::findings, &untitled), missing);
+}
+
+#[test]
+fn a_dependency_in_any_table_but_that_of_tests_is_found() {
+    let page = "## The house\n```\n   k ──> nothing\n   b ──> nothing\n```\n";
+    let of = |tables: &str| {
+        let toml = format!("name = \"rhumb-k\"\n{tables}");
+        let shared = "[workspace.dependencies]\nbase = { package = \"rhumb-b\", path = \"b\" }\n";
+        let files = [("README.md", page), ("Cargo.toml", shared), MANIFESTS[0], ("k/Cargo.toml", &toml)];
+        said(house::findings, &files)
+    };
+    for tables in [
+        "[dependencies]\nrhumb-b = { path = \"../b\" }\n",
+        "[build-dependencies]\nrhumb-b.workspace = true\n",
+        "[target.'cfg(not(loom))'.dependencies]\nrhumb-b.workspace = true\n",
+        "[dependencies.rhumb-b]\nworkspace = true\n",
+        "[target.x86_64-unknown-none.build-dependencies.rhumb-b]\nworkspace = true\n",
+        "[dependencies]\nlow = { path = \"../b\", package = \"rhumb-b\" }\n",
+        "[dependencies.low]\npath = \"../b\"\npackage=\"rhumb-b\"\n",
+        "[dependencies]\nbase.workspace = true\n",
+        "[dependencies.base]\nworkspace = true\n",
+    ] {
+        assert_eq!(of(tables), ["README.md:3: k uses b, which the picture does not show"], "{tables}");
+    }
+    for tables in [
+        "[dev-dependencies]\nrhumb-b.workspace = true\n",
+        "[target.'cfg(loom)'.dev-dependencies.rhumb-b]\nworkspace = true\n",
+        "[features]\nrhumb-b = []\n",
+    ] {
+        assert_eq!(of(tables), [""; 0], "{tables}");
+    }
+}
+
+#[test]
 fn a_long_line_is_found() {
     let page = format!("{0}\n|{0}|\n```\n{0}\n```\n{1}\n", "\u{e4} ".repeat(61), "\u{e4} ".repeat(60));
     let lines = said(words::findings, &[("p.md", page.as_str())]);
@@ -130,6 +238,22 @@ fn a_word_that_is_ruled_out_is_found() {
     assert_eq!(
         places,
         ["s.rs:1", "s.rs:2", "s.rs:5", "s.rs:6", "s.rs:8", "p.md:4", "p.md:4", "p.md:6"],
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn a_comment_of_any_kind_is_searched() {
+    let source =
+        "let a = \"whom\";//whom\n/* one\n * whom */ let b = '\"'; /* whom */\nlet c = \"// whom\";\n";
+    let manifest = "# whom\na = \"# whom\" # whom\n[target.'cfg(whom)']\n";
+    let files = [("s.rs", source), ("link.ld", "/* whom */ SECTIONS {}\n"), ("a/Cargo.toml", manifest)];
+    let lines = said(words::findings, &files);
+    let places: Vec<&str> =
+        lines.iter().filter_map(|line| line.strip_suffix(": `whom`: name the actor")).collect();
+    assert_eq!(
+        places,
+        ["s.rs:1", "s.rs:3", "s.rs:3", "link.ld:1", "a/Cargo.toml:1", "a/Cargo.toml:2"],
         "{lines:#?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Source text as words and signs, without comments, strings and characters.
+//! Source text as words and signs, without comments, strings and characters; and its comments.
 
 /// A word, `::`, or any other sign.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -7,32 +7,53 @@ pub(super) struct Token<'a> {
     pub(super) text: &'a str,
 }
 
+/// What a piece of source is for the checks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Token,
+    Comment,
+    /// A string, a character, or the space between the others.
+    Filling,
+}
+
 /// Returns the tokens of Rust source.
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
-    let mut tokens = Vec::new();
+    let of_kind = |(kind, token)| (kind == Kind::Token).then_some(token);
+    pieces(text).filter_map(of_kind).collect()
+}
+
+/// Returns the lines of all comments in Rust source, or in a linker script, without the signs that make them comments.
+pub(super) fn comments(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    pieces(text).filter(|(kind, _)| *kind == Kind::Comment).flat_map(|(_, comment)| {
+        let body = comment.text.strip_suffix("*/").unwrap_or(comment.text);
+        let lines = body.lines().enumerate();
+        lines.map(move |(index, line)| (comment.line + index, line.trim_start_matches([' ', '/', '!', '*'])))
+    })
+}
+
+/// Returns all pieces of a source, in order.
+fn pieces(text: &str) -> impl Iterator<Item = (Kind, Token<'_>)> {
     let (mut rest, mut line) = (text, 1);
-    while let Some(first) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let (kind, length) = if rest.starts_with("//") {
+            (Kind::Comment, rest.find('\n').unwrap_or(rest.len()))
         } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
+            (Kind::Comment, rest.find("*/").map_or(rest.len(), |end| end + 2))
         } else if let Some(length) = literal(rest) {
-            length
+            (Kind::Filling, length)
         } else if is_of_a_word(first) {
-            let length = rest.find(|c| !is_of_a_word(c)).unwrap_or(rest.len());
-            tokens.push(Token { line, text: &rest[..length] });
-            length
+            (Kind::Token, rest.find(|c| !is_of_a_word(c)).unwrap_or(rest.len()))
+        } else if first.is_whitespace() {
+            (Kind::Filling, first.len_utf8())
         } else {
-            let length = if rest.starts_with("::") { 2 } else { first.len_utf8() };
-            if !first.is_whitespace() {
-                tokens.push(Token { line, text: &rest[..length] });
-            }
-            length
+            (Kind::Token, if rest.starts_with("::") { 2 } else { first.len_utf8() })
         };
-        line += rest[..length].matches('\n').count();
+        let piece = Token { line, text: &rest[..length] };
+        line += piece.text.matches('\n').count();
         rest = &rest[length..];
-    }
-    tokens
+        Some((kind, piece))
+    })
 }
 
 fn is_of_a_word(c: char) -> bool {

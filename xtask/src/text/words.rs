@@ -4,8 +4,10 @@
 //! caller, the holder. No sentence whose subject is a clause with *what* or *who*. Memory *is* or *lies* somewhere, and
 //! is *mapped* there.
 //!
-//! Sources are searched in their comments, pages outside of fences and code spans. Pages have no long lines, either.
+//! Sources, linker scripts and manifests are searched in their comments, pages outside of fences and code spans. Pages
+//! have no long lines, either.
 
+use super::tokens::comments;
 use super::{Finding, Tree, prose};
 
 /// Words that are ruled out wherever they are, and what to write instead.
@@ -35,11 +37,13 @@ const LEFT_OUT: [&str; 1] = ["xtask/src/text/"];
 /// Returns the ruled-out words of all pages and comments.
 pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let sources =
-        tree.ending(".rs").filter(|(file, _)| !LEFT_OUT.iter().any(|folder| file.starts_with(folder)));
-    for (file, text) in sources {
-        let comments = text.lines().enumerate().filter_map(|(index, line)| Some((index + 1, comment(line)?)));
-        search(file, comments, &mut findings);
+    let is_meant = |file: &str| !LEFT_OUT.iter().any(|folder| file.starts_with(folder));
+    for (file, text) in tree.ending(".rs").chain(tree.ending(".ld")).filter(|(file, _)| is_meant(file)) {
+        search(file, comments(text), &mut findings);
+    }
+    for (file, text) in tree.ending(".toml") {
+        let lines = text.lines().enumerate();
+        search(file, lines.filter_map(|(index, line)| Some((index + 1, remark(line)?))), &mut findings);
     }
     for (file, text) in tree.ending(".md") {
         search(file, prose(text), &mut findings);
@@ -54,10 +58,9 @@ const LINE: usize = 120;
 /// Returns the lines of a page that are too long.
 fn long_lines<'a>(file: &'a str, text: &'a str) -> impl Iterator<Item = Finding> + 'a {
     let is_long = |line: &str| line.chars().count() > LINE && !line.starts_with('|');
-    prose(text).filter(move |(_, line)| is_long(line)).map(|(line, text)| Finding {
-        file: file.to_owned(),
-        line,
-        text: format!("a line of {} characters, which are {LINE} at most", text.chars().count()),
+    prose(text).filter(move |(_, line)| is_long(line)).map(|(line, text)| {
+        let text = format!("a line of {} characters, which are {LINE} at most", text.chars().count());
+        Finding::new(file, line, text)
     })
 }
 
@@ -70,7 +73,7 @@ fn search<'a>(file: &str, lines: impl Iterator<Item = (usize, &'a str)>, finding
         let begins = blank || last + 1 != line;
         let is_heading = text.starts_with('#');
         (last, blank) = (line, text.trim().is_empty());
-        let mut report = |text: String| findings.push(Finding { file: file.to_owned(), line, text });
+        let mut report = |text: String| findings.push(Finding::new(file, line, text));
         let text = outside_of_spans(text);
         for opener in
             OPENERS.iter().filter(|opener| !is_heading && opens_sentence(&text, opener, begins || ended))
@@ -88,10 +91,18 @@ fn search<'a>(file: &str, lines: impl Iterator<Item = (usize, &'a str)>, finding
     }
 }
 
-/// Returns the text of a line's comment.
-fn comment(line: &str) -> Option<&str> {
-    let start = if line.trim_start().starts_with("//") { line.find("//") } else { line.find(" // ") }?;
-    Some(line[start..].trim_start_matches([' ', '/', '!']))
+/// Returns the text of the comment in a line of a manifest.
+fn remark(line: &str) -> Option<&str> {
+    let mut quote = None;
+    let (start, _) = line.char_indices().find(|&(_, sign)| {
+        match (quote, sign) {
+            (None, '"' | '\'') => quote = Some(sign),
+            (Some(open), _) if open == sign => quote = None,
+            _ => {}
+        }
+        quote.is_none() && sign == '#'
+    })?;
+    Some(line[start..].trim_start_matches(['#', ' ']))
 }
 
 /// Returns a line without its code spans.

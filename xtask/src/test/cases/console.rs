@@ -25,7 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("console/selftest", "selftest").expect([text("... ok"), text(" passed, 0 failed")]),
         Case::new("console/unknown-command", "frobnicate; uptime")
             .ends(Ends::Failing)
-            .expect([text("frobnicate")]),
+            .expect([text("frobnicate: unknown command")]),
         Case::new("console/failure-is-remembered", "frobnicate; meminfo")
             .ends(Ends::Failing)
             .expect([text("MemTotal:")]),

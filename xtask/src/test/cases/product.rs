@@ -24,7 +24,7 @@ pub(crate) fn cases() -> Vec<Case> {
             Case::new(format!("product/has-no-{command}"), command)
                 .product()
                 .ends(Ends::Failing)
-                .expect([text(command)]),
+                .expect([text(format!("{command}: unknown command"))]),
         );
     }
     cases
