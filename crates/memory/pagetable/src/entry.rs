@@ -117,7 +117,7 @@ impl Entry {
             bits |= bits::HUGE;
         }
         match attributes.key {
-            Some(key) => key.on(Self(bits)),
+            Some(key) => Self(bits).with_key(key),
             None => Self(bits),
         }
     }
@@ -181,6 +181,11 @@ impl Entry {
     /// Tells whether the page's translation is global.
     pub const fn scope(self) -> Scope {
         if self.0 & bits::GLOBAL != 0 { Scope::Global } else { Scope::AddressSpace }
+    }
+
+    /// Returns the leaf with this protection key in the place of its own.
+    pub const fn with_key(self, key: Key) -> Self {
+        Self(self.0 & !bits::KEY | (key.number() as u64) << bits::KEY_SHIFT)
     }
 
     /// Returns the protection key of the page that it maps; `None` is key 0.

@@ -12,8 +12,6 @@
 use core::fmt;
 use core::num::NonZeroU8;
 
-use crate::entry::{Entry, bits};
-
 /// A protection key: 1 to 15. Key 0 is that of all other memory, and is said by `None`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key(NonZeroU8);
@@ -41,11 +39,6 @@ impl Key {
     /// Returns its number.
     pub const fn number(self) -> u8 {
         self.0.get()
-    }
-
-    /// Returns the leaf with this key: which replaces the one that it had.
-    pub const fn on(self, leaf: Entry) -> Entry {
-        Entry::from_bits(leaf.bits() & !bits::KEY | (self.number() as u64) << bits::KEY_SHIFT)
     }
 
     /// Returns the value of the register that gives `rights` on this key, and leaves the other keys as `register` has

@@ -59,9 +59,9 @@ fn a_key_has_two_bits_of_the_register_and_four_of_an_entry() {
         assert_eq!(key.rights(0b01 << (2 * number)), Rights::Nothing);
         let attributes = Attributes::kernel(Access::ReadWrite);
         let leaf = Entry::leaf(PhysAddr::new(0x1234_5000), PageSize::Size4K, attributes);
-        let keyed = Key::new(15).unwrap().on(leaf);
-        assert_eq!(key.on(keyed).key(), Some(key));
-        assert_eq!(key.on(leaf).bits() & !rhumb_pagetable::bits::KEY, leaf.bits());
+        let keyed = leaf.with_key(Key::new(15).unwrap());
+        assert_eq!(keyed.with_key(key).key(), Some(key));
+        assert_eq!(leaf.with_key(key).bits() & !rhumb_pagetable::bits::KEY, leaf.bits());
     }
 }
 

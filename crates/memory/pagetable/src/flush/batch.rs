@@ -181,7 +181,12 @@ impl FlushBatch {
         if !awake.is_empty() {
             machine.flush_remote(pinned, &awake, self.scope());
         }
-        let stats = FlushStats::of(self, awake.len(), lazy.len());
+        let stats = FlushStats {
+            pages: self.pages,
+            full: self.is_full_flush(),
+            interrupts: awake.len() as u32,
+            left_to_lazy: lazy.len() as u32,
+        };
         self.clear();
         stats
     }

@@ -1,29 +1,18 @@
 //! How much one flush dropped: figures for counters.
 
-use crate::flush::batch::FlushBatch;
-
 /// The figures of one flush. They prove nothing: the proof that tables may be reused is
 /// [`Flushed`](crate::flush::Flushed), which owns them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlushStats {
-    pages: u32,
-    full: bool,
-    interrupts: u32,
-    left_to_lazy: u32,
+    pub(super) pages: u32,
+    pub(super) full: bool,
+    pub(super) interrupts: u32,
+    pub(super) left_to_lazy: u32,
 }
 
 impl FlushStats {
     /// Those of an empty batch.
     pub const NOTHING: Self = Self { pages: 0, full: false, interrupts: 0, left_to_lazy: 0 };
-
-    pub(crate) const fn of(batch: &FlushBatch, interrupts: usize, left_to_lazy: usize) -> Self {
-        Self {
-            pages: batch.pages(),
-            full: batch.is_full_flush(),
-            interrupts: interrupts as u32,
-            left_to_lazy: left_to_lazy as u32,
-        }
-    }
 
     /// Pages dropped one by one; 0 for a full flush.
     pub const fn pages(&self) -> u32 {

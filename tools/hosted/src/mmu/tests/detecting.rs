@@ -7,7 +7,7 @@ fn a_protection_key_counts_in_uses_and_its_change_needs_a_flush() {
     in_world(1, PLAIN, |mut world| {
         let key = Key::new(3).unwrap();
         world.map(0, FRAMES_AT, PAGE, PageSize::Size4K, Access::ReadWrite);
-        world.set_leaf(0, |leaf| key.on(leaf));
+        world.set_leaf(0, |leaf| leaf.with_key(key));
         for (rights, read, write) in [
             (Rights::ReadWrite, true, true),
             (Rights::ReadOnly, true, false),
@@ -24,7 +24,7 @@ fn a_protection_key_counts_in_uses_and_its_change_needs_a_flush() {
             };
             assert_eq!((met(Use::Read), met(Use::Write)), (read, write), "{rights:?}");
         }
-        world.set_leaf(0, |leaf| Key::new(4).unwrap().on(leaf));
+        world.set_leaf(0, |leaf| leaf.with_key(Key::new(4).unwrap()));
         let stale = world.mmu.promised(range(0, PAGE), &CpuMask::first(1)).unwrap_err();
         assert_eq!(stale.what.entry().key(), Some(key), "the old key is cached, and nothing was flushed");
     });
