@@ -11,9 +11,8 @@
 use rhumb_machine::{CpuMask, Pinned, Tlb};
 use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed, Waiting};
 
-use crate::error::ChangeError;
 use crate::journal::Journal;
-use crate::map_id::MapId;
+use crate::map_id::{MapId, OtherMap};
 use crate::planted::{self, Fault};
 use crate::records::SplitId;
 
@@ -145,7 +144,7 @@ impl Batch {
     }
 
     /// Makes it the batch of `map`, unless another map has used it.
-    pub(crate) fn enter(&mut self, map: MapId) -> Result<(), ChangeError> {
+    pub(crate) fn enter(&mut self, map: MapId) -> Result<(), OtherMap> {
         map.check(*self.0.waiting_mut(KEY).map.get_or_insert(map))
     }
 

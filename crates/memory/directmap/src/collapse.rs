@@ -9,7 +9,7 @@ use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, TableMemory, edit};
 
 use crate::batch::Batch;
-use crate::change::DirectMap;
+use crate::map::DirectMap;
 use crate::rules::Rules;
 use crate::work::STEP_ENTRIES;
 

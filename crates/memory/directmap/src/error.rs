@@ -5,6 +5,7 @@ use core::fmt;
 use rhumb_machine::{Counted, PageSize, Pfn, PfnRange, PhysAddr};
 use rhumb_pagetable::Entry;
 
+use crate::map_id::OtherMap;
 use crate::records::OwnerName;
 use crate::rules::Forbidden;
 
@@ -148,7 +149,7 @@ impl fmt::Display for ChangeError {
             Self::BadPin { size } => write!(f, "pages of {size} cannot be kept in this range"),
             Self::HalfChanged { frames } => write!(f, "frames {frames} are half changed: restore them"),
             Self::NothingHeld => f.write_str("the handle holds nothing"),
-            Self::OtherMap => f.write_str("the owner, the handle or the batch is another direct map's"),
+            Self::OtherMap => OtherMap.fmt(f),
             Self::UnknownOwner => f.write_str("the owner is not registered"),
             Self::OwnerHolds { owner, holds } => {
                 write!(f, "{owner} still holds {}", Counted(holds, "range"))
@@ -182,5 +183,11 @@ impl core::error::Error for ChangeError {}
 impl From<Forbidden> for ChangeError {
     fn from(forbidden: Forbidden) -> Self {
         Self::Forbidden(forbidden)
+    }
+}
+
+impl From<OtherMap> for ChangeError {
+    fn from(_: OtherMap) -> Self {
+        Self::OtherMap
     }
 }

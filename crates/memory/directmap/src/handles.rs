@@ -3,7 +3,7 @@
 use rhumb_machine::PfnRange;
 use rhumb_pagetable::TableMemory;
 
-use crate::change::{DirectMap, Hold};
+use crate::map::{DirectMap, Hold};
 use crate::records::{Handle, OwnerId};
 use crate::rules::Rules;
 

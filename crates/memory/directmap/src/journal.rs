@@ -10,7 +10,7 @@ use rhumb_machine::{Block, PageSize, Pfn, PfnRange, impossible};
 use crate::error::ChangeError;
 use crate::limits::Limits;
 use crate::map_id::MapId;
-use crate::order::keyed;
+use crate::hold_tree::HoldTree;
 use crate::records::{At, Handle, HoldId, HoldRecord, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
 use crate::slot_id::SlotId;
 use crate::slots::{RecordPage, Slot, Slots};
@@ -20,11 +20,9 @@ use crate::slots::{RecordPage, Slot, Slots};
 pub(crate) struct Journal {
     /// Whose journal it is: no owner of another map is found in it.
     pub(crate) map: MapId,
-    slots: Slots,
-    pub(crate) root: Option<HoldId>,
+    pub(crate) slots: Slots,
+    pub(crate) tree: HoldTree,
     owners: Option<SlotId>,
-    /// Known to no owner.
-    pub(crate) seed: u64,
     largest: PageSize,
     pub(crate) holds: u64,
     pub(crate) splits: u64,
@@ -35,9 +33,8 @@ impl Journal {
         Self {
             map: MapId::next(),
             slots: Slots::new(),
-            root: None,
+            tree: HoldTree::new(seed),
             owners: None,
-            seed,
             largest,
             holds: 0,
             splits: 0,
@@ -57,16 +54,11 @@ impl Journal {
     }
 
     pub(crate) fn hold(&self, id: HoldId) -> Option<&HoldRecord> {
-        match self.slots.get(id.0)? {
-            Slot::Hold(hold) => Some(hold),
-            _ => None,
-        }
+        self.slots.hold(id)
     }
 
     pub(crate) fn update_hold(&mut self, id: HoldId, update: impl FnOnce(&mut HoldRecord)) {
-        if let Some(Slot::Hold(hold)) = self.slots.get_mut(id.0) {
-            update(hold);
-        }
+        self.slots.update_hold(id, update);
     }
 
     pub(crate) fn split(&self, id: SplitId) -> Option<&Split> {
@@ -153,7 +145,7 @@ impl Journal {
     /// Writes a hold down; `None` where no record is free.
     pub(crate) fn open(&mut self, hold: HoldRecord) -> Option<HoldId> {
         let id = HoldId(self.slots.take(Slot::Hold(hold))?);
-        self.enter(id);
+        self.tree.enter(&mut self.slots, id);
         self.holds += 1;
         let breaks = breaks_of(hold.frames, hold.pinned, self.largest);
         self.update_owner(hold.cause.owner, |owner| {
@@ -168,7 +160,7 @@ impl Journal {
     pub(crate) fn close(&mut self, id: HoldId) -> Option<SplitId> {
         let splits = self.uncharge_all(id);
         let hold = *self.hold(id)?;
-        self.remove(id);
+        self.tree.remove(&mut self.slots, id);
         self.slots.free(id.0);
         self.holds -= 1;
         let breaks = breaks_of(hold.frames, hold.pinned, self.largest);
@@ -240,6 +232,16 @@ impl Journal {
         false
     }
 
+    /// Returns the last hold that begins at `pfn` or before.
+    pub(crate) fn floor(&self, pfn: Pfn) -> Option<HoldId> {
+        self.tree.floor(&self.slots, pfn)
+    }
+
+    /// Returns the first hold that begins at `pfn` or after.
+    pub(crate) fn ceiling(&self, pfn: Pfn) -> Option<HoldId> {
+        self.tree.ceiling(&self.slots, pfn)
+    }
+
     /// Returns the hold that covers `pfn`.
     pub(crate) fn covering(&self, pfn: Pfn) -> Option<HoldId> {
         self.floor(pfn).filter(|&id| self.hold(id).is_some_and(|hold| hold.frames.contains(pfn)))
@@ -275,7 +277,7 @@ impl Journal {
 
     /// Returns a number for an owner that only the journal knows: what sums are weighted by.
     pub(crate) const fn weight(&self, owner: OwnerId) -> u64 {
-        keyed(self.seed, owner.slot.number() as u64) | 1
+        self.tree.hash(owner.slot.number() as u64) | 1
     }
 
     /// Returns how many large pages a hold of `frames` would break.

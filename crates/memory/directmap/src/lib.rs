@@ -6,7 +6,8 @@
 //! | [`pieces`] | RAM divided at the borders of permission: [`Piece`] |
 //! | [`plan`] | [`PlanRequest`] checked and counted: [`Plan`] |
 //! | [`build`](mod@build) | the plan written into tables: [`Plan::build`] |
-//! | [`change`](mod@change) | [`DirectMap`], the map while the system runs: changes, [`Hold`], restoring, merging |
+//! | [`map`] | [`DirectMap`], the map while the system runs; [`Hold`]; splits, merges and entries |
+//! | [`change`](mod@change) | changes and restores, each in one go |
 //! | [`work`] | the same in steps, so that no lock is held for long: [`Changing`], [`Altering`], [`Restoring`] |
 //! | [`handles`](mod@handles) | handles left behind and found again |
 //! | [`limits`] | limits on an owner's splits, and on their rate |
@@ -15,7 +16,7 @@
 //! | [`batch`] | the pages to flush, and the tables to return after that flush |
 //! | [`reserve`] | tables and records set aside; owners and their limits |
 //! | [`records`], [`report`] | owner, reason and time of each split page |
-//! | `journal`, `order` | holds and splits, in the order of their frames |
+//! | `journal`, `hold_tree` | holds and splits; holds in the order of their frames |
 //! | `slots`, `slot_id` | memory for records, and their numbers |
 //! | `tree` | the map's part of the page tables, by frames |
 //! | `map_id` | the number that tells one map from another |
@@ -40,10 +41,11 @@ pub mod change;
 pub mod collapse;
 pub mod error;
 pub mod handles;
+mod hold_tree;
 mod journal;
 pub mod limits;
+pub mod map;
 mod map_id;
-mod order;
 pub mod pieces;
 pub mod plan;
 pub mod planted;
@@ -62,10 +64,10 @@ pub mod work;
 pub use address_range::{address_range, needs_five_levels};
 pub use batch::{Batch, FlushedBatch, MergedTables};
 pub use build::{BuildError, Built};
-pub use change::{BootMap, Counters, DirectMap, Hold};
 pub use collapse::{Collapsed, Collapsing};
 pub use error::ChangeError;
 pub use limits::{Limits, Rate};
+pub use map::{BootMap, Counters, DirectMap, Hold};
 pub use pieces::{Piece, Pieces};
 pub use plan::{DirectMapError, List, Plan, PlanRequest};
 pub use records::{At, Cause, OwnerId, OwnerName, Totals};

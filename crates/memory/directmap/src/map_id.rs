@@ -3,10 +3,9 @@
 //! A handle names records of its map's journal and tables of its map's tree. Another map has other records under the
 //! same numbers, so each handle carries the number of its map, and each entry point compares.
 
+use core::fmt;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-use crate::error::ChangeError;
 
 /// The number of a map.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -26,12 +25,12 @@ impl MapId {
         }
     }
 
-    /// Whether a handle of `other` is one of this map.
-    pub(crate) fn check(self, other: Self) -> Result<(), ChangeError> {
-        if self == other { Ok(()) } else { Err(ChangeError::OtherMap) }
+    /// Refuses a handle that is not of this map but of `other`.
+    pub(crate) fn check(self, other: Self) -> Result<(), OtherMap> {
+        if self == other { Ok(()) } else { Err(OtherMap) }
     }
 
-    /// The same, where the caller has no error to answer with.
+    /// Refuses such a handle where the caller has no error to answer with.
     ///
     /// # Panics
     /// If the handle is another map's.
@@ -43,9 +42,18 @@ impl MapId {
     }
 }
 
+/// An owner, a handle or a batch is another map's.
+pub(crate) struct OtherMap;
+
+impl fmt::Display for OtherMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the owner, the handle or the batch is another direct map's")
+    }
+}
+
 #[cold]
 #[inline(never)]
 #[track_caller]
 fn of_another_map() -> ! {
-    panic!("{}", ChangeError::OtherMap);
+    panic!("{OtherMap}");
 }

@@ -6,7 +6,7 @@ use core::panic::Location;
 use rhumb_machine::{Block, Counted, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory};
 
-use crate::change::{Counters, DirectMap};
+use crate::map::{Counters, DirectMap};
 use crate::journal::Journal;
 use crate::records::{At, Cause, Handle, HoldId, OwnerId, OwnerName, Totals};
 use crate::rules::Rules;

@@ -8,7 +8,7 @@ use rhumb_pagetable::flush::FlushStats;
 use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
 
 use crate::batch::FlushedBatch;
-use crate::change::DirectMap;
+use crate::map::DirectMap;
 use crate::error::ChangeError;
 use crate::limits::Limits;
 use crate::records::{At, OwnerId, OwnerName};

@@ -9,7 +9,7 @@
 
 use rhumb_machine::impossible;
 
-use crate::records::{HoldRecord, Owner, Split};
+use crate::records::{HoldId, HoldRecord, Owner, Split};
 use crate::slot_id::SlotId;
 
 /// A record, or room for one.
@@ -132,6 +132,19 @@ impl Slots {
     pub(crate) fn get_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
         let page = self.root.as_deref_mut()?.page_mut(id.number() / RECORDS_PER_PAGE)?;
         page.slots.get_mut(id.number() % RECORDS_PER_PAGE)
+    }
+
+    pub(crate) fn hold(&self, id: HoldId) -> Option<&HoldRecord> {
+        match self.get(id.0)? {
+            Slot::Hold(hold) => Some(hold),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn update_hold(&mut self, id: HoldId, update: impl FnOnce(&mut HoldRecord)) {
+        if let Some(Slot::Hold(hold)) = self.get_mut(id.0) {
+            update(hold);
+        }
     }
 
     /// Puts a record into a free slot; `None` where there is none.

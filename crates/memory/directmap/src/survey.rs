@@ -3,7 +3,7 @@
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, TableMemory};
 
-use crate::change::DirectMap;
+use crate::map::DirectMap;
 use crate::error::ChangeError;
 use crate::records::{At, OwnerId};
 use crate::reserve::Reserve;

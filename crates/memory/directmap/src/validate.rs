@@ -6,7 +6,7 @@ use core::task::Poll;
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory, Visit, edit};
 
-use crate::change::DirectMap;
+use crate::map::DirectMap;
 use crate::records::{Handle, HoldRecord, OwnerId, Totals};
 use crate::rules::Rules;
 use crate::work::STEP_ENTRIES;

@@ -20,10 +20,10 @@ use rhumb_machine::{Pfn, PfnRange};
 use rhumb_pagetable::TableMemory;
 
 use crate::batch::Batch;
-use crate::change::{DirectMap, Hold};
+use crate::map::{DirectMap, Hold};
 use crate::error::ChangeError;
 use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
-use crate::map_id::MapId;
+use crate::map_id::{MapId, OtherMap};
 use crate::records::{At, Cause, Handle, HoldId};
 use crate::rules::Rules;
 use crate::state::{BadChange, Change, State};
@@ -156,7 +156,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         batch: &mut Batch,
     ) -> Poll<Result<Hold, ChangeError>> {
         if let Err(error) = self.admit(work.cause.owner.map, batch) {
-            return Poll::Ready(self.note(Err(error)));
+            return Poll::Ready(self.note(Err(error.into())));
         }
         self.edits += 1;
         match self.go_on(work, budget, batch) {
@@ -241,7 +241,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         batch: &mut Batch,
     ) -> Poll<Result<(), ChangeError>> {
         if let Err(error) = self.admit(work.held.map, batch) {
-            return Poll::Ready(self.note(Err(error)));
+            return Poll::Ready(self.note(Err(error.into())));
         }
         self.edits += 1;
         let done = self.go_on_altering(work, budget, batch);
@@ -337,7 +337,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Refuses a handle or a batch of another map.
-    fn admit(&self, handle: MapId, batch: &mut Batch) -> Result<(), ChangeError> {
+    fn admit(&self, handle: MapId, batch: &mut Batch) -> Result<(), OtherMap> {
         self.journal.map.check(handle)?;
         batch.enter(self.journal.map)
     }

@@ -155,7 +155,7 @@ fn the_priorities_are_those_of_splitmix64() {
         (1_234_567, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]),
     ] {
         for (turn, result) in (1..).zip(results) {
-            assert_eq!(crate::order::mix(seed.wrapping_add(STEP.wrapping_mul(turn))), result);
+            assert_eq!(crate::hold_tree::mix(seed.wrapping_add(STEP.wrapping_mul(turn))), result);
         }
     }
 }

@@ -127,7 +127,7 @@ fn i11_an_owner_with_a_rate_flushes_and_cuts_no_more_often() {
 
 /// Returns how many steps it takes to find each hold of a map.
 fn depth(map: &Map, starts: &[Pfn]) -> usize {
-    starts.iter().map(|&start| map.journal.depth_of(start)).max().unwrap_or(0)
+    starts.iter().map(|&start| map.journal.tree.depth_of(&map.journal.slots, start)).max().unwrap_or(0)
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
     // knows how priorities are made: the longest rising subsequence.
     let chain = |seed: u64| {
         let frames: Vec<u64> = ((4 << 18)..(5 << 18)).step_by(2).collect();
-        let priority = |at: usize| crate::order::keyed(seed, frames[at]);
+        let priority = |at: usize| crate::hold_tree::keyed(seed, frames[at]);
         let (mut last_of, mut before) = (Vec::<usize>::new(), std::vec![usize::MAX; frames.len()]);
         for (at, earlier) in before.iter_mut().enumerate() {
             let length = last_of.partition_point(|&last| priority(last) < priority(at));
@@ -159,7 +159,7 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
         let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
         sim.source = SimSource::new(&mut sim.map.tree.memory, ROOT_FRAME.plus(0x20_0000), 600);
         sim.refill(600).unwrap();
-        sim.map.journal.seed = seed;
+        sim.map.journal.tree.seed = seed;
         (0..40).for_each(|_| sim.map.add_record_page(record_page()));
         let mut batch = Batch::new();
         let (cause, now) = (sim.cause(), sim.now());

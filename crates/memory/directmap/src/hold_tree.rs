@@ -10,8 +10,8 @@
 
 use rhumb_machine::{Pfn, impossible};
 
-use crate::journal::Journal;
 use crate::records::HoldId;
+use crate::slots::Slots;
 
 /// Where a link to a hold is kept.
 #[derive(Clone, Copy)]
@@ -33,32 +33,50 @@ pub(crate) const fn keyed(seed: u64, number: u64) -> u64 {
     mix(mix(number ^ seed).wrapping_add(seed.rotate_left(32)))
 }
 
-impl Journal {
-    fn priority(&self, start: Pfn) -> u64 {
-        keyed(self.seed, start.get())
+/// The tree: its root, and the seed of its priorities. The holds are those of the journal's records.
+#[derive(Debug)]
+pub(crate) struct HoldTree {
+    root: Option<HoldId>,
+    /// Known to no owner.
+    pub(crate) seed: u64,
+}
+
+impl HoldTree {
+    /// Returns an empty tree.
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self { root: None, seed }
     }
 
-    fn link(&self, link: Link) -> Option<HoldId> {
+    /// Returns a hash of a number that no owner can foresee.
+    pub(crate) const fn hash(&self, number: u64) -> u64 {
+        keyed(self.seed, number)
+    }
+
+    fn priority(&self, start: Pfn) -> u64 {
+        self.hash(start.get())
+    }
+
+    fn link(&self, slots: &Slots, link: Link) -> Option<HoldId> {
         match link {
             Link::Root => self.root,
-            Link::Left(id) => self.hold(id)?.left,
-            Link::Right(id) => self.hold(id)?.right,
+            Link::Left(id) => slots.hold(id)?.left,
+            Link::Right(id) => slots.hold(id)?.right,
         }
     }
 
-    fn set_link(&mut self, link: Link, to: Option<HoldId>) {
+    fn set_link(&mut self, slots: &mut Slots, link: Link, to: Option<HoldId>) {
         match link {
             Link::Root => self.root = to,
-            Link::Left(id) => self.update_hold(id, |hold| hold.left = to),
-            Link::Right(id) => self.update_hold(id, |hold| hold.right = to),
+            Link::Left(id) => slots.update_hold(id, |hold| hold.left = to),
+            Link::Right(id) => slots.update_hold(id, |hold| hold.right = to),
         }
     }
 
     /// Returns the last hold that begins at `pfn` or before.
-    pub(crate) fn floor(&self, pfn: Pfn) -> Option<HoldId> {
+    pub(crate) fn floor(&self, slots: &Slots, pfn: Pfn) -> Option<HoldId> {
         let (mut next, mut found) = (self.root, None);
         while let Some(id) = next {
-            let hold = self.hold(id)?;
+            let hold = slots.hold(id)?;
             if hold.frames.start() <= pfn {
                 found = Some(id);
                 next = hold.right;
@@ -70,10 +88,10 @@ impl Journal {
     }
 
     /// Returns the first hold that begins at `pfn` or after.
-    pub(crate) fn ceiling(&self, pfn: Pfn) -> Option<HoldId> {
+    pub(crate) fn ceiling(&self, slots: &Slots, pfn: Pfn) -> Option<HoldId> {
         let (mut next, mut found) = (self.root, None);
         while let Some(id) = next {
-            let hold = self.hold(id)?;
+            let hold = slots.hold(id)?;
             if hold.frames.start() >= pfn {
                 found = Some(id);
                 next = hold.left;
@@ -86,9 +104,9 @@ impl Journal {
 
     /// Returns how many steps it takes to find the hold that begins at `start`.
     #[cfg(test)]
-    pub(crate) fn depth_of(&self, start: Pfn) -> usize {
+    pub(crate) fn depth_of(&self, slots: &Slots, start: Pfn) -> usize {
         let (mut next, mut steps) = (self.root, 0);
-        while let Some(hold) = next.and_then(|id| self.hold(id)) {
+        while let Some(hold) = next.and_then(|id| slots.hold(id)) {
             steps += 1;
             match start.cmp(&hold.frames.start()) {
                 core::cmp::Ordering::Less => next = hold.left,
@@ -99,76 +117,76 @@ impl Journal {
         steps
     }
 
-    /// Returns where a hold of the order begins.
-    #[inline]
-    fn start_of(&self, id: HoldId) -> Pfn {
-        match self.hold(id) {
-            Some(hold) => hold.frames.start(),
-            None => impossible!("a hold in the order has a record" => Pfn::new(0)),
-        }
-    }
-
     /// Enters a hold. No other begins at the same frame.
-    pub(crate) fn enter(&mut self, new: HoldId) {
-        let start = self.start_of(new);
+    pub(crate) fn enter(&mut self, slots: &mut Slots, new: HoldId) {
+        let start = start_of(slots, new);
         let priority = self.priority(start);
         // Down to where the heap wants it,
         let mut place = Link::Root;
         let mut below = None;
-        while let Some(id) = self.link(place) {
-            let at = self.start_of(id);
+        while let Some(id) = self.link(slots, place) {
+            let at = start_of(slots, id);
             if self.priority(at) < priority {
                 below = Some(id);
                 break;
             }
             place = if start < at { Link::Left(id) } else { Link::Right(id) };
         }
-        self.set_link(place, Some(new));
+        self.set_link(slots, place, Some(new));
         // and what was there is divided: what is less hangs on the left, what is more on the right.
         let (mut less, mut more) = (Link::Left(new), Link::Right(new));
         while let Some(id) = below {
-            let Some(hold) = self.hold(id) else {
+            let Some(hold) = slots.hold(id) else {
                 impossible!("a hold in the order has a record");
                 break;
             };
             if hold.frames.start() < start {
                 below = hold.right;
-                self.set_link(less, Some(id));
+                self.set_link(slots, less, Some(id));
                 less = Link::Right(id);
             } else {
                 below = hold.left;
-                self.set_link(more, Some(id));
+                self.set_link(slots, more, Some(id));
                 more = Link::Left(id);
             }
         }
-        self.set_link(less, None);
-        self.set_link(more, None);
+        self.set_link(slots, less, None);
+        self.set_link(slots, more, None);
     }
 
     /// Takes a hold out of the order; its record stays.
-    pub(crate) fn remove(&mut self, old: HoldId) {
-        let start = self.start_of(old);
+    pub(crate) fn remove(&mut self, slots: &mut Slots, old: HoldId) {
+        let start = start_of(slots, old);
         let mut place = Link::Root;
-        while let Some(id) = self.link(place) {
+        while let Some(id) = self.link(slots, place) {
             if id == old {
                 break;
             }
-            let at = self.start_of(id);
+            let at = start_of(slots, id);
             place = if start < at { Link::Left(id) } else { Link::Right(id) };
         }
-        let (mut less, mut more) = (self.link(Link::Left(old)), self.link(Link::Right(old)));
+        let (mut less, mut more) = (self.link(slots, Link::Left(old)), self.link(slots, Link::Right(old)));
         // Its two subtrees become one in its place.
         while let (Some(left), Some(right)) = (less, more) {
-            if self.priority(self.start_of(left)) >= self.priority(self.start_of(right)) {
-                self.set_link(place, Some(left));
+            if self.priority(start_of(slots, left)) >= self.priority(start_of(slots, right)) {
+                self.set_link(slots, place, Some(left));
                 place = Link::Right(left);
-                less = self.link(place);
+                less = self.link(slots, place);
             } else {
-                self.set_link(place, Some(right));
+                self.set_link(slots, place, Some(right));
                 place = Link::Left(right);
-                more = self.link(place);
+                more = self.link(slots, place);
             }
         }
-        self.set_link(place, less.or(more));
+        self.set_link(slots, place, less.or(more));
+    }
+}
+
+/// Returns where a hold of the order begins.
+#[inline]
+fn start_of(slots: &Slots, id: HoldId) -> Pfn {
+    match slots.hold(id) {
+        Some(hold) => hold.frames.start(),
+        None => impossible!("a hold in the order has a record" => Pfn::new(0)),
     }
 }
