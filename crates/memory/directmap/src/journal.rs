@@ -8,9 +8,9 @@
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, impossible};
 
 use crate::error::ChangeError;
+use crate::hold_tree::HoldTree;
 use crate::limits::Limits;
 use crate::map_id::MapId;
-use crate::hold_tree::HoldTree;
 use crate::records::{At, Handle, HoldId, HoldRecord, Owner, OwnerId, OwnerName, Split, SplitId, breaks_of};
 use crate::slot_id::SlotId;
 use crate::slots::{RecordPage, Slot, Slots};

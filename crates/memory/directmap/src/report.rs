@@ -6,8 +6,8 @@ use core::panic::Location;
 use rhumb_machine::{Block, Counted, PageSize, Pfn, PfnRange};
 use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory};
 
-use crate::map::{Counters, DirectMap};
 use crate::journal::Journal;
+use crate::map::{Counters, DirectMap};
 use crate::records::{At, Cause, Handle, HoldId, OwnerId, OwnerName, Totals};
 use crate::rules::Rules;
 use crate::state::State;

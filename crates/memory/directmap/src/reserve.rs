@@ -8,9 +8,9 @@ use rhumb_pagetable::flush::FlushStats;
 use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
 
 use crate::batch::FlushedBatch;
-use crate::map::DirectMap;
 use crate::error::ChangeError;
 use crate::limits::Limits;
+use crate::map::DirectMap;
 use crate::records::{At, OwnerId, OwnerName};
 use crate::rules::Rules;
 use crate::slots::RecordPage;

@@ -3,8 +3,8 @@
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{ENTRIES, TableMemory};
 
-use crate::map::DirectMap;
 use crate::error::ChangeError;
+use crate::map::DirectMap;
 use crate::records::{At, OwnerId};
 use crate::reserve::Reserve;
 use crate::rules::Rules;

@@ -20,9 +20,9 @@ use rhumb_machine::{Pfn, PfnRange};
 use rhumb_pagetable::TableMemory;
 
 use crate::batch::Batch;
-use crate::map::{DirectMap, Hold};
 use crate::error::ChangeError;
 use crate::limits::{ENTRIES_OF_A_STEP, steps_of};
+use crate::map::{DirectMap, Hold};
 use crate::map_id::{MapId, OtherMap};
 use crate::records::{At, Cause, Handle, HoldId};
 use crate::rules::Rules;

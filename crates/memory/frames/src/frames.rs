@@ -4,17 +4,22 @@
 //! away in `slow.rs`.
 
 mod access;
+mod checked;
+mod describe;
+mod faults;
+mod isolation;
+mod reclaim;
 mod slow;
 mod zero;
 
 use rhumb_machine::{Machine, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
+use crate::descriptor::Descriptors;
 use crate::error::{AllocError, FrameFault, LayoutError};
+use crate::frames::faults::Faults;
+use crate::frames::isolation::Isolation;
 use crate::handle::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped};
 use crate::handle::raw::Raw;
-use crate::known::descriptor::Descriptors;
-use crate::known::faults::Faults;
-use crate::moving::isolation::Isolation;
 use crate::pool::Pool;
 use crate::pool::block::State;
 use crate::pool::words::{self, FRAMES};

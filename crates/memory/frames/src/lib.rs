@@ -1,18 +1,19 @@
 //! The page-frame allocator: nodes, zones, orders 0 to 18 (4 KiB to 1 GiB). It keeps its state outside the frames.
 //!
-//! The folders, roughly in the order in which a request visits them:
+//! The modules; each names only those below it:
 //!
-//! | folder | owns |
+//! | module | owns |
 //! |---|---|
-//! | `request`, `error` | the caller's request: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`]; and the errors |
-//! | `frames/` | [`Frames`]: the common path; `slow`: the tries after it failed; `zero` and `access`: a frame's content |
+//! | `report`, `validate` | counters and descriptions; the exact check |
+//! | `moving/` | `relocate`: what an owner of movable frames implements; `compact`: compaction; `range`: allocation of a given range |
+//! | `frames/` | [`Frames`]: the common path; `slow`: the tries after it failed; `reclaim`: reclaimers at work; `describe`: the way to a descriptor; `checked`, `faults`: refused frees and other misuse; `isolation`: the turn to move frames; `zero` and `access`: a frame's content |
+//! | `pressure` | the interface of reclaimers, and their list |
+//! | `descriptor` | [`Descriptor`]: what is known of a frame |
+//! | `zones/` | the pools of a machine, in the order in which a request visits them; `refill`, `drain`: move batches between a CPU and the pools, or bypass the magazine; `layout`, `build`, `storage`: from ranges and zeroed memory to pools, hand-over from boot, hot-add |
+//! | `cache` | a CPU's magazines and open blocks |
+//! | `pool/` | one zone of one node: bins of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding; watermarks |
 //! | `handle/` | `frame`: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; `raw`: the number in them; `leak`: lost ones |
-//! | `cpu/` | `cache`: a CPU's magazines and open blocks; `refill`, `drain`: move batches between a CPU and the pools, or bypass the magazine |
-//! | `zones/` | the pools of a machine, in the order in which a request visits them; `layout`, `build`, `storage`: from ranges and zeroed memory to pools, hand-over from boot, hot-add |
-//! | `pool/` | one zone of one node: bins of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding |
-//! | `pressure/` | watermarks, reserves; `reclaim`: reclaimers |
-//! | `moving/` | `compact`: compaction, allocation of a given range; `isolation` |
-//! | `known/` | `descriptor`, `described`, `describe`: what is known of a frame; `faults`, `checked`: refused frees and other misuse; `report`: counters; `validate`: the exact check |
+//! | `request`, `error` | the caller's request: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`]; and the errors |
 //!
 //! # Theory
 //!
@@ -57,29 +58,31 @@
 #[cfg(any(test, loom, shuttle))]
 extern crate std;
 
-mod cpu;
+mod cache;
+mod descriptor;
 mod error;
 mod frames;
 mod handle;
-mod known;
 mod moving;
 mod pool;
 mod pressure;
+mod report;
 mod request;
+mod validate;
 mod zones;
 
+pub use descriptor::{Descriptor, DescriptorView, History};
 pub use error::{AllocError, FrameFault, LayoutError};
 pub use frames::{Drained, Frames};
 pub use handle::frame::{Anywhere, Frame, FrameRange, Freeable, Mapped, Presence, Unmapped};
 pub use handle::leak::{Leaks, leaks};
 pub use handle::raw::Brand;
-pub use known::descriptor::{Descriptor, DescriptorView, History};
-pub use known::report::{Description, Place, Totals, ZoneReport};
-pub use known::validate::Inconsistency;
 pub use moving::compact::{Compaction, Extent, Goal, NothingMoves, Relocate};
 pub use pool::words;
 pub use pressure::{Levels, Recall, Reclaimer, Shortage, TooManyReclaimers};
+pub use report::{Description, Place, Totals, ZoneReport};
 pub use request::{AllocClass, Contents, Mobility, Owner, Preference, Request, Zone};
+pub use validate::Inconsistency;
 pub use zones::layout::{Layout, MemoryRange};
 
 #[cfg(all(test, any(loom, shuttle)))]

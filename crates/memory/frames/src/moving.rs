@@ -1,4 +1,3 @@
 //! Moving what can be moved: compaction, and ranges that are wanted as a whole.
 
 pub(crate) mod compact;
-pub(crate) mod isolation;

@@ -5,7 +5,9 @@
 //! is taken once for hundreds of frames; see `take.rs` and `give.rs`.
 
 pub(crate) mod block;
+pub(crate) mod described;
 pub(crate) mod give;
+mod prefetch;
 pub(crate) mod take;
 pub(crate) mod tree;
 pub mod words;
@@ -15,10 +17,10 @@ use rhumb_machine::{CpuId, IrqOff, NodeId, Order, Pfn, PfnRange};
 use crate::handle::raw::{Brand, Raw};
 use crate::pool::block::bin::{self, Bin};
 use crate::pool::block::{Block, Info, State};
+use crate::pool::prefetch::prefetch_write;
 use crate::pool::tree::WholeBlocks;
 use crate::pool::words::{Bits, FRAMES, WORDS};
 use crate::request::{AllocClass, Mobility, Zone};
-use crate::zones::storage::prefetch_write;
 use rhumb_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Relaxed};
 use rhumb_sync::{Guard, Lock};
 

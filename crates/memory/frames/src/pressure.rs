@@ -1,19 +1,15 @@
 //! Watermarks, and the reclaimers to call when memory is short.
 //!
 //! Each pool keeps a reserve, `min`; `low` is a quarter above it and `high` a half. Below `high`, CPUs keep less to
-//! themselves, and below `low` nothing; there, other zones and nodes are tried first, and [`Frames::is_short`] tells a
+//! themselves, and below `low` nothing; there, other zones and nodes are tried first, and [`crate::Frames::is_short`] tells a
 //! background thread to reclaim; at `min`, normal requests call the reclaimers themselves, and the other classes go on
 //! into the reserve.
 //!
 //! Before a request that may wait fails, what the other CPUs keep is called back ([`Recall`]): the one time that this
 //! allocator has other CPUs interrupted, and the exception of invariant I2.
 
-pub(crate) mod reclaim;
-
 use rhumb_machine::{Order, Pinned};
 
-#[cfg(doc)]
-use crate::Frames;
 use crate::request::{Mobility, Zone};
 use rhumb_sync::{InterruptsOff, Lock};
 
@@ -40,8 +36,8 @@ pub trait Reclaimer: Sync {
 
 /// Makes the other CPUs give back what their caches hold: the last resort of a request that may wait.
 pub trait Recall: Sync {
-    /// Has [`Frames::drain_some`] run on every CPU but this one until each is drained, and returns then: by interrupts,
-    /// or by waiting for their [`Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts
+    /// Has [`crate::Frames::drain_some`] run on every CPU but this one until each is drained, and returns then: by interrupts,
+    /// or by waiting for their [`crate::Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts
     /// are off, say). Called with no lock of the allocator held.
     fn drain_others(&self, pinned: Pinned<'_>);
 }

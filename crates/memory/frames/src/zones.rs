@@ -6,12 +6,14 @@
 //! other nodes. Within a zone, memory that was there at boot comes before memory that was added.
 
 pub(crate) mod build;
+pub(crate) mod drain;
 pub(crate) mod layout;
+pub(crate) mod refill;
 pub(crate) mod storage;
 
 use rhumb_machine::{CpuId, MAX_NODES, Pfn};
 
-use crate::cpu::cache::{CpuCache, SMALL};
+use crate::cache::{CpuCache, SMALL};
 use crate::handle::raw::Brand;
 use crate::pool::Pool;
 use crate::request::Zone;

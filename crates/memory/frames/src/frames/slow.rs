@@ -13,7 +13,7 @@
 
 use rhumb_machine::{Machine, NodeId, Pinned};
 
-use crate::cpu::cache::CpuCache;
+use crate::cache::CpuCache;
 use crate::error::AllocError;
 use crate::frames::Frames;
 use crate::handle::raw::Raw;

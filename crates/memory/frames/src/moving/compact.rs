@@ -18,17 +18,17 @@ use core::ops::Range;
 
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned, impossible};
 
-use crate::cpu::drain::give;
+use crate::descriptor::DescriptorView;
 use crate::error::AllocError;
 use crate::frames::Frames;
 use crate::handle::frame::{Anywhere, Frame, FrameRange, frames_from};
 use crate::handle::raw::Raw;
-use crate::known::descriptor::DescriptorView;
-use crate::moving::isolation::Target;
 use crate::pool::Pool;
 use crate::pool::block::State;
 use crate::pool::words::{self, FRAMES};
 use crate::request::{AllocClass, Mobility, Owner, Zone};
+use crate::zones::drain::give;
+use crate::zones::refill::Target;
 use rhumb_sync::atomic::Relaxed;
 
 /// A block of frames as its owner allocated it.

@@ -10,7 +10,7 @@
 
 use rhumb_machine::{Order, impossible};
 
-use crate::known::described::Described;
+use crate::pool::described::Described;
 use crate::pool::words::FRAMES;
 use crate::request::Mobility;
 use rhumb_sync::atomic::{AtomicU32, IS_MODELLED, Relaxed};

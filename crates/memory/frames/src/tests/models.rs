@@ -10,7 +10,7 @@ mod small {
     /// Two CPUs fill in a block's descriptors: they are cleared once, and before either writes.
     #[test]
     fn descriptors_are_cleared_once_and_first() {
-        use crate::known::described::Described;
+        use crate::pool::described::Described;
         use rhumb_sync::atomic::AtomicU32;
         loom::model(|| {
             let shared = Arc::new((Described::default(), [AtomicU32::new(7), AtomicU32::new(7)]));

@@ -9,7 +9,7 @@
 
 use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, Pfn, PfnRange};
 
-use crate::cpu::cache::CpuCache;
+use crate::cache::CpuCache;
 use crate::error::LayoutError;
 use crate::pool::block::Block;
 use crate::pool::tree::{self, WholeBlocks};

@@ -3,8 +3,8 @@
 
 use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn, impossible};
 
+use crate::descriptor::{DescriptorView, History};
 use crate::frames::Frames;
-use crate::known::descriptor::{DescriptorView, History};
 use crate::pool::Pool;
 use crate::pool::block::{Info, State};
 use crate::pool::words;

@@ -9,7 +9,7 @@
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn, impossible};
 
-use crate::cpu::cache::{AWAY, CpuCache, Ring};
+use crate::cache::{AWAY, CpuCache, Ring};
 use crate::handle::raw::Raw;
 use crate::pool::{Pool, PoolGuard};
 use crate::request::Mobility;

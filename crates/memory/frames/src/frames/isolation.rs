@@ -1,19 +1,9 @@
-//! Whose turn it is to move frames, and where to.
+//! [`Isolation`]: one caller at a time moves frames.
 
 use rhumb_machine::{MAX_NODES, NodeId};
-
 use rhumb_sync::atomic::{Acquire, AtomicBool, AtomicU32, Relaxed, Release};
 
-/// Where what is moved goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Target {
-    /// Partial blocks only: a compaction that breaks a block gains nothing.
-    Partial,
-    /// Anywhere.
-    Any,
-}
-
-/// Whose turn it is to isolate blocks.
+/// The turn to isolate blocks, and where the next compaction begins.
 pub(crate) struct Isolation {
     taken: AtomicBool,
     /// At which of a node's pools the next compaction begins.

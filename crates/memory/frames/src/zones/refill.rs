@@ -5,9 +5,8 @@
 
 use rhumb_machine::{IrqOff, NodeId, Order};
 
-use crate::cpu::cache::CpuCache;
+use crate::cache::CpuCache;
 use crate::handle::raw::Raw;
-use crate::moving::isolation::Target;
 use crate::pool::{Pool, PoolGuard};
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
 use crate::zones::{Effort, Zones};
@@ -16,6 +15,15 @@ use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 /// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred
 /// waits for a refill.
 const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
+
+/// The blocks to which frames may be moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// Partial blocks only: a compaction that takes a whole block gains nothing.
+    Partial,
+    /// Anywhere.
+    Any,
+}
 
 impl Zones {
     /// Makes one attempt to serve `request` on a CPU of node `here`, without calling for help.

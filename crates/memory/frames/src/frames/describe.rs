@@ -2,10 +2,10 @@
 
 use rhumb_machine::{Machine, Pfn, PfnRange};
 
+use crate::descriptor::{Descriptor, DescriptorView};
 use crate::frames::Frames;
 use crate::handle::frame::{Frame, Freeable};
 use crate::handle::raw::Brand;
-use crate::known::descriptor::{Descriptor, DescriptorView};
 use crate::pool::Pool;
 use crate::pool::block::{Block, State};
 use crate::pool::words::FRAMES;
