@@ -121,7 +121,7 @@ impl Info {
         Field::RANK.of(self.0) as u32
     }
 
-    /// Tells whether no caller is given a frame of it: see `compact.rs`. It is in no bin then, and not in the tree.
+    /// Tells whether no caller is given a frame of it: see `moving.rs`. It is in no bin then, and not in the tree.
     pub(crate) const fn is_isolated(self) -> bool {
         Field::ISOLATED.of(self.0) != 0
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhumb_machine::{Order, Pfn};
 
-use crate::moving::compact::Extent;
+use crate::moving::relocate::Extent;
 use crate::request::{Mobility, Preference, Request, Zone};
 use crate::zones::layout::MemoryRange;
 

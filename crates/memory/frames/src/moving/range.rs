@@ -1,0 +1,93 @@
+//! Allocation of exactly the frames of a range, after moving what is in the way.
+
+use core::ops::Range;
+
+use rhumb_machine::{Machine, PfnRange, Pinned, impossible};
+
+use crate::error::AllocError;
+use crate::frames::Frames;
+use crate::handle::frame::FrameRange;
+use crate::moving::relocate::Relocate;
+use crate::pool::Pool;
+use crate::pool::block::State;
+use crate::zones::refill::Target;
+
+impl<M: Machine> Frames<M> {
+    /// Allocates exactly the frames of `range`, which lie in one zone of one node, after moving what is in the way.
+    ///
+    /// # Errors
+    /// The range is no memory or not in one zone; a frame in it cannot be moved (it is named); there is no room for
+    /// what would be moved; or a compaction is running.
+    pub fn alloc_range(
+        &self,
+        pinned: Pinned<'_>,
+        range: PfnRange,
+        relocate: &dyn Relocate,
+    ) -> Result<FrameRange, AllocError> {
+        let Some(_turn) = self.isolation.take() else { return Err(AllocError::Busy) };
+        let pool =
+            self.zones.pool_of(range.start()).filter(|pool| pool.span.covers(range) && !range.is_empty());
+        let pool = pool.ok_or(AllocError::BadRange(range))?;
+        self.drain(pinned);
+        self.request_drain(pinned);
+        let window = self.isolate_range(pool, range)?;
+        self.empty(pinned, pool, range, relocate, &mut 0, Target::Any)?;
+        self.claim_range(pool, range)?;
+        self.allow_range(range);
+        drop(window);
+        Ok(FrameRange::new(range, self.zones.brand))
+    }
+
+    /// Isolates the blocks of `range`, one lock visit for each.
+    pub(crate) fn isolate_range(
+        &self,
+        pool: &'static Pool,
+        range: PfnRange,
+    ) -> Result<Window<'_, M>, AllocError> {
+        let (first, end) = (pool.offset(range.start()) / 512, pool.offset(range.end()).div_ceil(512));
+        let mut window = Window { frames: self, pool, blocks: first..first };
+        for block in first..end {
+            let guard = self.machine.irq_off();
+            let mut held = pool.lock(guard.irq_off());
+            if pool.blocks[block].info().state() == State::Absent {
+                return Err(AllocError::BadRange(range));
+            }
+            held.isolate(block);
+            window.blocks.end = block + 1;
+        }
+        Ok(window)
+    }
+
+    /// Takes the frames of `range`, one lock visit for each block: the blocks are isolated, so no CPU is given any of
+    /// them in between. If a frame is not free after all, nothing has changed.
+    pub(crate) fn claim_range(&self, pool: &Pool, range: PfnRange) -> Result<(), AllocError> {
+        for part in pool.blocks_in(range) {
+            let guard = self.machine.irq_off();
+            let claimed = pool.lock(guard.irq_off()).claim(part);
+            drop(guard);
+            if let Err(in_use) = claimed {
+                let before = PfnRange::new(range.start(), part.start())
+                    .unwrap_or_else(|| impossible!("a part before its range" => PfnRange::default()));
+                for part in pool.blocks_in(before) {
+                    let guard = self.machine.irq_off();
+                    pool.lock(guard.irq_off()).give_range(part);
+                }
+                return Err(AllocError::Unmovable(in_use));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The isolated blocks of a range. All are released in the end.
+pub(crate) struct Window<'frames, M: Machine> {
+    frames: &'frames Frames<M>,
+    pool: &'static Pool,
+    blocks: Range<usize>,
+}
+
+impl<M: Machine> Drop for Window<'_, M> {
+    fn drop(&mut self) {
+        self.blocks.clone().for_each(|block| self.frames.release_block(self.pool, block));
+    }
+}
