@@ -16,7 +16,7 @@ use super::{Finding, Tree};
 /// The kernel's root, whose head lists the rooms.
 const KERNEL: &str = "kernel/src/main.rs";
 
-/// Crates whose modules still name each other in a circle.
+/// Crates whose modules name each other in a circle, with the reason.
 const WITH_CIRCLES: [&str; 1] = [
     // Its modules have the names and the order of the framework that it stands in for.
     "tools/bench/ostd/src",
