@@ -3,16 +3,17 @@
 use rhumb_machine::impossible;
 use spin::Once;
 
-/// Fills `place`, which nothing has filled before. Where that cannot be said, the first value stays, and the caller is
-/// named as a place that cannot be reached.
+/// Fills `place`, which nothing has filled before, and returns what is in it. If `place` is full already, its value
+/// stays, and the caller's line is reported as one that cannot be reached.
 #[track_caller]
-pub fn fill<T>(place: &Once<T>, value: T) {
+pub fn fill<T>(place: &Once<T>, value: T) -> &T {
     let mut is_first = false;
-    place.call_once(|| {
+    let kept = place.call_once(|| {
         is_first = true;
         value
     });
     if !is_first {
         impossible!("a place that is filled once is filled already");
     }
+    kept
 }

@@ -10,7 +10,7 @@ use core::sync::atomic::{
     fence,
 };
 
-use rhumb_machine::{Counted, CpuId, CpuMask};
+use rhumb_machine::{Counted, CpuId, CpuMask, impossible};
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::Waited;
 use rhumb_smp::start::{Progress, Start, StartWord, TooLate};
@@ -20,7 +20,7 @@ use super::area::{self, PerCpu};
 use super::clock::{self, Deadline};
 use super::online::{STARTS, online, set_online};
 use super::trampoline::{self, Mailbox};
-use super::{call, kasan, root, tlb};
+use super::{call, kasan, once, root, tlb};
 use crate::arch::control::{self, NotTaken};
 use crate::arch::features::{Features, features};
 use crate::arch::{apic, idt, mce, mtrr, quirks};
@@ -106,7 +106,7 @@ impl Drop for CountParked {
 /// Starts each candidate that answers, until the areas are used up. Those beyond park: see [`trampoline::park`].
 /// Returns how many run now, this CPU included. A CPU that takes part goes on with `then`.
 pub fn start_others(candidates: impl Iterator<Item = Candidate>, then: fn() -> !) -> usize {
-    THEN.call_once(|| then);
+    once::fill(&THEN, then);
     let mut next = 1;
     let (mut unaddressable, mut first) = (0u32, None);
     trampoline::prepare_parking(root::table().addr().get());
@@ -261,16 +261,17 @@ pub fn arrive(area: &'static PerCpu) -> ! {
         Err(error) => refuse(area, apic_id, format_args!("{error}")),
     };
     mtrr::compare(area.id());
-    // One that was given up while it was on its way does not take part.
+    // The CPU was given up while it was on its way: the CPU that started it says so.
     if START.come_online(apic_id) == Err(TooLate) {
         trampoline::park();
     }
     take_part(area);
     old.tell(area.id());
-    match THEN.get() {
-        Some(then) => then(),
-        None => trampoline::park(),
-    }
+    let Some(then) = THEN.get() else {
+        impossible!("CPU {} has started, and `start_others` did not say what it runs", area.id());
+        trampoline::park()
+    };
+    then()
 }
 
 /// Says why this CPU cannot take part, and parks it. It decides first: until then it may be given up and reset at any

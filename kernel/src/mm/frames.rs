@@ -21,6 +21,7 @@ use spin::Once;
 use super::owners::Name;
 use super::{direct_map, recall, tables};
 use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::once;
 use crate::facts::{Boot, FIRST_MEBIBYTE_END};
 use crate::layout;
 
@@ -114,7 +115,7 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
     // SAFETY: boot mapped the descriptors of all RAM, in whole blocks, to frames that it reserved for them.
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
-    let frames = FRAMES.call_once(|| frames);
+    let frames = once::fill(&FRAMES, frames);
     frames.set_recall(&recall::CrossCall);
     crate::cpu::kasan::start(&free);
     Ok(frames)

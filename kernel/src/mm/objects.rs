@@ -10,9 +10,8 @@ use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
 use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, SpecError};
 use spin::Once;
 
-use crate::cpu::backtrace;
-use crate::cpu::clock;
 use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::{backtrace, clock, once};
 use crate::facts::Boot;
 use crate::mm::owners;
 
@@ -45,7 +44,7 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
             CheckList::NONE
         })
     });
-    CHECKS.call_once(|| checks);
+    once::fill(&CHECKS, checks);
     let config = Config {
         cpus: boot.cpus,
         nodes: boot.topology.node_count().clamp(1, MAX_NODES),
@@ -56,7 +55,7 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     };
     let guard = MACHINE.pin();
     let made = Slabs::new(frames, guard.pinned(), config)?;
-    let slabs = SLABS.call_once(|| made);
+    let slabs = once::fill(&SLABS, made);
     slabs.register()?;
     if HEAP.set(slabs).is_err() {
         log::error!("the heap has an allocator already, and keeps it");

@@ -4,18 +4,18 @@
 //! soft-off state S5, with the registers and values that the firmware's tables name; halting. Reset: the register that
 //! the tables name, the keyboard controller, and at last a triple fault.
 
-use crate::facts;
+use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
+
 use rhumb_bootinfo::firmware::{Power, PowerOff, Register};
 use rhumb_machine::PhysAddr;
 use spin::Once;
 use x86_64::instructions::port::Port;
 
-use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
-
 use super::{console, logging};
 use crate::arch::{halt, idt, pci};
-use crate::cpu::clock;
-use crate::cpu::clock::Deadline;
+use crate::cpu::clock::{self, Deadline};
+use crate::cpu::once;
+use crate::facts;
 
 /// How the run went, as the exit port tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +54,7 @@ pub fn set_exit_port(port: u16) {
 
 /// Says what the firmware's tables know of power.
 pub fn set_firmware(power: Power) {
-    FIRMWARE.call_once(|| power);
+    once::fill(&FIRMWARE, power);
 }
 
 /// Tells the emulator's exit port how things went, which ends the run. Without one it returns.

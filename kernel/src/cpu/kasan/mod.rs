@@ -66,7 +66,7 @@ pub fn reserve(map: &mut MemoryMap, base: VirtAddr, limit: Option<PhysAddr>, cpu
     let frames = (plan.words() as u64 * 8).div_ceil(PageSize::Size4K.bytes());
     match BootFrames::below(map, limit).take_run(frames, 1, Reservation::Shadow) {
         Ok(run) => {
-            RESERVED.call_once(|| Reserved { plan, run, unwatched_ram_bytes });
+            once::fill(&RESERVED, Reserved { plan, run, unwatched_ram_bytes });
         }
         Err(error) => log::error!("KASAN checks nothing: {error}"),
     }
@@ -105,7 +105,7 @@ pub fn start(free: &[PfnRange]) {
         Ok(shadow) => shadow,
         Err(error) => return log::error!("KASAN checks nothing: {error}"),
     };
-    let checker = CHECKER.call_once(|| Checker { shadow, report });
+    let checker = once::fill(&CHECKER, Checker { shadow, report });
     outline::install(checker);
     run_constructors();
     free.iter().for_each(|&range| checker.shadow.set(direct(range), State::FreeFrame));

@@ -41,6 +41,7 @@ use super::tables;
 use super::windows;
 use crate::arch::features::features;
 use crate::arch::pkrs::{self, KEY};
+use crate::cpu::once;
 use crate::facts::Boot;
 use crate::mm::table_supply::store;
 
@@ -88,7 +89,7 @@ pub fn decide(options: &Options, has_block: impl FnOnce() -> bool) {
     if let Some(less) = less {
         log::warn!("{less}");
     }
-    CHOSEN.call_once(|| Chosen { protection, less });
+    once::fill(&CHOSEN, Chosen { protection, less });
     if protection == Protection::Keys {
         pkrs::use_keys();
     }
