@@ -1,12 +1,12 @@
 //! The features of this CPU, by CPUID.
 //!
-//! The boot CPU's features decide for all; a CPU that has less is not started.
+//! The boot CPU's features decide for all; a CPU that has less does not take part: see [`super::requirements`].
 
 use core::arch::x86_64::__cpuid_count;
 
 use spin::Once;
 
-use super::{apic, pkrs, quirks};
+use super::quirks;
 
 /// The features that Rhumb uses, each optional.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -46,7 +46,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// Asks this CPU.
+    /// Reads the features of the CPU on which this runs.
     pub fn read() -> Self {
         let leaf = |leaf: u32| {
             let most = __cpuid_count(leaf & 0x8000_0000, 0).eax;
@@ -73,29 +73,6 @@ impl Features {
             machine_check_banks: bit(one.map(|r| r.edx), 14),
             physical_bits: sizes.map_or(36, |r| r.eax as u8),
         }
-    }
-
-    /// Names of what `self` has and `other` lacks, for a report.
-    pub fn missing_in(&self, other: &Self) -> Option<&'static str> {
-        [
-            (self.huge_pages, other.huge_pages, "1-GiB pages"),
-            (self.machine_check, other.machine_check, "machine-check exceptions"),
-            (self.global_pages, other.global_pages, "global pages"),
-            (self.five_levels, other.five_levels, "5-level paging"),
-            (self.invpcid, other.invpcid, "INVPCID"),
-            (self.smep, other.smep, "SMEP"),
-            (self.smap, other.smap, "SMAP"),
-            (self.umip, other.umip, "UMIP"),
-            (pkrs::are_used(), other.pks, "protection keys for supervisor pages"),
-            (apic::is_x2apic(), other.x2apic, "x2APIC"),
-            (self.tsc_deadline, other.tsc_deadline, "the timer's TSC deadline"),
-            (self.invariant_tsc, other.invariant_tsc, "a TSC of one rate"),
-            (self.tsc_adjust, other.tsc_adjust, "an adjustment of the TSC"),
-            (self.machine_check_banks, other.machine_check_banks, "banks of machine checks"),
-            (true, other.physical_bits >= self.physical_bits, "as many physical address bits"),
-        ]
-        .into_iter()
-        .find_map(|(needed, there, name)| (needed && !there).then_some(name))
     }
 }
 

@@ -3,11 +3,13 @@
 //! | module | owns |
 //! |---|---|
 //! | [`features`], [`quirks`] | what a CPU can do, and what it does not keep of that |
+//! | [`requirements`] | what it must be able to do |
 //! | [`control`], [`pkrs`] | control registers; the register of protection keys |
 //! | [`halt`] | halting a CPU |
 //! | [`gdt`], [`idt`] | segments and interrupt stacks; the table of traps and its stubs |
 //! | [`apic`], [`ioapic`], [`pic`] | interrupt controllers |
 //! | [`mce`], [`mtrr`] | machine checks; how memory is cached |
+//! | [`tsc`] | the time-stamp counter |
 //! | [`pci`], [`uart`] | devices |
 //! | [`entropy`] | random numbers |
 
@@ -25,4 +27,6 @@ pub mod pci;
 pub mod pic;
 pub mod pkrs;
 pub mod quirks;
+pub mod requirements;
+pub mod tsc;
 pub mod uart;

@@ -15,7 +15,7 @@
 use core::panic::Location;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
-use super::{area, clock};
+use crate::arch::tsc::ticks;
 
 /// Whether stretches are traced.
 pub const IS_BUILT_IN: bool = cfg!(feature = "irqsoff");
@@ -81,7 +81,7 @@ impl Trace {
     pub fn begin(&self, line: &'static Location<'static>) {
         if IS_BUILT_IN {
             self.line.store(core::ptr::from_ref(line).cast_mut(), Relaxed);
-            self.since.store(clock::ticks(), Relaxed);
+            self.since.store(ticks(), Relaxed);
         }
     }
 
@@ -89,8 +89,16 @@ impl Trace {
     #[inline(always)]
     pub fn end(&self) {
         if IS_BUILT_IN {
-            self.note(clock::ticks());
+            self.note(ticks());
         }
+    }
+
+    /// Begins the stretch of an interrupt's handler at the caller's line; it ends when the result is dropped.
+    #[inline(always)]
+    #[track_caller]
+    pub fn handler(&self) -> Handler<'_> {
+        self.begin(Location::caller());
+        Handler(self)
     }
 
     #[inline(never)]
@@ -146,19 +154,11 @@ impl Trace {
 }
 
 /// The stretch of an interrupt's handler, which the CPU began with interrupts off.
-pub struct Handler(());
+pub struct Handler<'a>(&'a Trace);
 
-/// Begins the stretch of a handler at the caller's line.
-#[inline(always)]
-#[track_caller]
-pub fn handler() -> Handler {
-    area::here().irqs_off.begin(Location::caller());
-    Handler(())
-}
-
-impl Drop for Handler {
+impl Drop for Handler<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        area::here().irqs_off.end();
+        self.0.end();
     }
 }

@@ -1,18 +1,13 @@
-//! This hardware as the memory crates see it: the kernel's [`Machine`].
+//! This hardware as the memory crates see it: the kernel's [`Machine`]. Its TLBs are in [`super::tlb`].
 
 use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqDepth, IrqState, Machine, MemoryUse, NodeId, Pinned, Tlb, VirtAddr,
-    VirtRange,
-};
+use rhumb_machine::{CpuId, IrqDepth, IrqState, Machine, MemoryUse, NodeId, VirtAddr, VirtRange};
 use x86_64::instructions::interrupts;
 
-use super::kasan;
-use super::tlb;
-use super::{area, clock};
-use crate::cpu;
+use super::online::online;
+use super::{area, clock, kasan};
 use crate::layout;
 
 /// The machine: there is one, and it has no state of its own.
@@ -38,7 +33,7 @@ unsafe impl Machine for KernelMachine {
     }
 
     fn cpu_count(&self) -> usize {
-        cpu::online().len()
+        online().len()
     }
 
     fn node_of(&self, cpu: CpuId) -> NodeId {
@@ -79,6 +74,7 @@ unsafe impl Machine for KernelMachine {
             interrupts::enable();
         }
     }
+
     fn now_ns(&self) -> u64 {
         clock::now_ns()
     }
@@ -86,26 +82,5 @@ unsafe impl Machine for KernelMachine {
     #[inline(always)]
     fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
         kasan::set_memory_use(range, memory_use);
-    }
-}
-
-// SAFETY: `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher waits for
-// a CPU that starts until that CPU is listed (`cpu::flush_targets`).
-unsafe impl Tlb for KernelMachine {
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
-        area::of_pinned(pinned).counters.flushes.increment();
-        tlb::flush_local(scope);
-    }
-
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
-        tlb::flush_remote(pinned, targets, scope);
-    }
-
-    fn flush_targets(&self) -> CpuMask {
-        cpu::flush_targets()
-    }
-
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
-        tlb::leave_to_lazy(targets)
     }
 }

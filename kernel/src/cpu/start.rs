@@ -5,25 +5,28 @@
 //! once, by a word ([`rhumb_smp::start`]). CPUs that do not take part park, where a machine check finds a handler.
 
 use core::sync::atomic::{
-    AtomicU32,
+    AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
     fence,
 };
 
-use rhumb_machine::{Counted, CpuId, CpuMask, impossible};
+use rhumb_machine::{Counted, CpuId, CpuMask, Machine, impossible};
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::Waited;
+use rhumb_smp::clock::{Look, offset};
 use rhumb_smp::start::{Progress, Start, StartWord, TooLate};
 use spin::Once;
 
 use super::area::{self, PerCpu};
-use super::clock::{self, Deadline};
-use super::online::{STARTS, online, set_online};
+use super::clock::{self, Deadline, ticks, ticks_to_ns};
+use super::machine::MACHINE;
+use super::online::{online, set_online};
+use super::tlb::STARTS;
 use super::trampoline::{self, Mailbox};
 use super::{call, kasan, once, root, tlb};
 use crate::arch::control::{self, NotTaken};
 use crate::arch::features::{Features, features};
-use crate::arch::{apic, idt, mce, mtrr, quirks};
+use crate::arch::{apic, idt, mce, mtrr, quirks, requirements};
 use crate::layout::Stack;
 
 /// A CPU that takes longer than this to answer is left out (Linux waits 10 s; hardware answers within milliseconds).
@@ -135,7 +138,7 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>, then: fn() -> !
         match start(area) {
             Ok(()) => {
                 next += 1;
-                clock::align(area);
+                align(area);
             }
             Err(NotStarted::NoAnswer) => {
                 log::warn!("the CPU with APIC id {apic_id} does not start: left out");
@@ -151,6 +154,27 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>, then: fn() -> !
         );
     }
     next
+}
+
+/// Measures how far the TSC of `area`'s CPU, which has just come online, is from this CPU's, and sets its clock to show
+/// the same.
+fn align(area: &PerCpu) {
+    let guard = MACHINE.pin();
+    let looks: [Look; 8] = core::array::from_fn(|_| {
+        let there = AtomicU64::new(0);
+        let before = ticks();
+        let read = || there.store(ticks(), Relaxed);
+        call::run_on(guard.pinned(), &CpuMask::only(area.id()), &read, || ());
+        Look { before, there: there.into_inner(), after: ticks() }
+    });
+    let offset = offset(&looks);
+    if offset != 0 {
+        area.tsc_offset.store(offset, Relaxed);
+        let behind = offset as i64;
+        let by_ns = ticks_to_ns(behind.unsigned_abs());
+        let how = if behind > 0 { "behind" } else { "ahead" };
+        log::warn!("the TSC of CPU {} is {by_ns} ns {how}: its clock is set", area.id());
+    }
 }
 
 /// Why a CPU that was told to start does not take part.
@@ -244,15 +268,19 @@ fn wait_while(ns: u64, holds: impl Fn() -> bool) {
     }
 }
 
-/// Where a started CPU arrives in Rust, on its own stack, with the trampoline's tables still loaded.
-pub fn arrive(area: &'static PerCpu) -> ! {
+/// Continues from the trampoline, on the started CPU's own stack, with the trampoline's tables still loaded. `area` is
+/// the letter that the CPU took.
+#[unsafe(no_mangle)]
+extern "sysv64" fn trampoline_arrived(area: *const PerCpu) -> ! {
+    // SAFETY: the letter came from `Mailbox::post`, which took a 'static reference.
+    let area: &'static PerCpu = unsafe { &*area };
     area::install(area);
     // From here on a fault is reported. (The trampoline's tables show all of the kernel's half.)
     idt::load_for_boot();
     root::load();
     let apic_id = apic::id_by_cpuid();
     let mine = Features::read();
-    if let Some(name) = features().missing_in(&mine) {
+    if let Some(name) = requirements::missing(features(), &mine) {
         refuse(area, apic_id, format_args!("it lacks {name}, which the boot CPU has"));
     }
     clock::take_adjustment();

@@ -1,7 +1,7 @@
 //! Flushes of TLBs: on this CPU, on others, and for CPUs that idle.
 //!
-//! A batch says what to drop ([`rhumb_pagetable::flush`]), and which instructions drop it. Here
-//! are the instructions, the round of cross-calls, and the idle CPU's laziness:
+//! A batch says what to drop ([`rhumb_pagetable::flush`]), and which instructions drop it. Here are the instructions,
+//! the round of cross-calls, the wait for a CPU that is being started, and the idle CPU's laziness:
 //!
 //! ```text
 //!   idle loop (interrupts off): nothing to do ─> enter_laziness ─> halt ─> interrupt: leave_laziness first ─> its handler
@@ -12,21 +12,47 @@
 
 use core::arch::asm;
 
-use rhumb_machine::{CpuMask, FlushScope, Machine, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, Pinned, Tlb, VirtAddr};
 use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Sequence, Woken, sequence};
 use rhumb_pagetable::{
     DetachedTables, FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, UnmapOutcome,
 };
+use rhumb_smp::call::Waited;
+use rhumb_smp::start::Starts;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
 use super::area;
 use super::call;
-use super::machine::MACHINE;
+use super::machine::{KernelMachine, MACHINE};
 use super::online::online;
 use crate::arch::features::features;
 
+/// While a start is under way, a CPU that is not listed walks the kernel's tables: see [`flush_targets`].
+pub(super) static STARTS: Starts = Starts::new();
+
 /// The flushes, by cause; windows count their own.
 pub static COUNTERS: FlushCounters = FlushCounters::new();
+
+// SAFETY: `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher waits for
+// a CPU that starts until that CPU is listed (`flush_targets`).
+unsafe impl Tlb for KernelMachine {
+    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
+        area::of_pinned(pinned).counters.flushes.increment();
+        flush_local(scope);
+    }
+
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+        flush_remote(pinned, targets, scope);
+    }
+
+    fn flush_targets(&self) -> CpuMask {
+        flush_targets()
+    }
+
+    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+        leave_to_lazy(targets)
+    }
+}
 
 /// Flushes `batch` on every CPU that runs, and counts it.
 #[cfg_attr(
@@ -78,6 +104,22 @@ pub fn flush_remote(pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>
         },
         || (),
     );
+}
+
+/// Returns the CPUs that may hold a translation of the kernel's tables, but for those that have parked: these use the
+/// image alone, whose tables stay.
+///
+/// A CPU that starts walks the tables before it is listed, and cannot flush for others then. So the caller waits for a
+/// start that is under way: a millisecond; where that CPU does not answer, as long as it is waited for. Calls are
+/// served meanwhile.
+pub fn flush_targets() -> CpuMask {
+    let mut waited = Waited::default();
+    STARTS.wait(|| {
+        call::serve_if_here();
+        core::hint::spin_loop();
+        call::lose_patience(&mut waited, || CpuMask::only(CpuId::BOOT));
+    });
+    online()
 }
 
 /// Leaves a mark on each CPU of `targets` that idles, and says which they are.
@@ -137,7 +179,7 @@ fn drop_by(sequence: Sequence) {
 /// To the compiler it writes memory, so that no access moves to the other side of the flush.
 fn invpcid_all() {
     let descriptor = [0u64; 2];
-    // SAFETY: chosen only where CPUID has the instruction, on this CPU, too (`Features::missing_in`); the descriptor is
+    // SAFETY: chosen only where CPUID has the instruction, on this CPU, too (`arch::requirements`); the descriptor is
     // 16 readable bytes, all zero as this type wants.
     unsafe { asm!("invpcid {}, [{}]", in(reg) 2u64, in(reg) &raw const descriptor, options(nostack)) };
 }

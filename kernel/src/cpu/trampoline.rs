@@ -7,7 +7,7 @@
 //! left.
 //!
 //! ```text
-//! real mode ── GDT, protected mode ── CR4, CR3, EFER, paging ── long mode ── `arrive_on_stack` at the kernel's addresses
+//! real mode ── GDT, protected mode ── CR4, CR3, EFER, paging ── long mode ── `trampoline_arrived` at the kernel's addresses
 //! ```
 //!
 //! The [`Mailbox`] hands over the new CPU's area. It holds one letter, taken by an atomic exchange: a CPU that comes
@@ -111,7 +111,7 @@ trampoline_arrive:
     jz trampoline_park
     movq {stack}(%rip), %rsp
     xorl %ebp, %ebp
-    callq {arrive}
+    callq trampoline_arrived
 
     // Descriptors and tables that stay, a table of traps that needs nothing, machine checks on. Several CPUs may be on
     // this stack: none of them reads what it pushes.
@@ -151,7 +151,6 @@ trampoline_park_stack_top:
     "#,
     letter = sym LETTER,
     stack = sym LETTER_STACK,
-    arrive = sym arrive_on_stack,
     traps = sym PARK_TRAPS,
     root = sym PARK_ROOT,
     cr4 = sym PARK_CR4,
@@ -281,9 +280,4 @@ impl Mailbox {
     pub fn take_back(&self) -> bool {
         LETTER.compare_exchange(self.0, core::ptr::null_mut(), AcqRel, Acquire).is_ok()
     }
-}
-
-extern "sysv64" fn arrive_on_stack(area: *const PerCpu) -> ! {
-    // SAFETY: the letter came from `Mailbox::post`, which took a 'static reference.
-    super::start::arrive(unsafe { &*area })
 }

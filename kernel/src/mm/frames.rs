@@ -21,7 +21,7 @@ use spin::Once;
 use super::owners::Name;
 use super::{direct_map, recall, tables};
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::once;
+use crate::cpu::{kasan, once};
 use crate::facts::{Boot, FIRST_MEBIBYTE_END};
 use crate::layout;
 
@@ -117,7 +117,7 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
     let frames = once::fill(&FRAMES, frames);
     frames.set_recall(&recall::CrossCall);
-    crate::cpu::kasan::start(&free);
+    kasan::start(&MACHINE, &free);
     Ok(frames)
 }
 

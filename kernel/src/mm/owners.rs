@@ -124,7 +124,7 @@ impl Owner {
     /// Keeps its number in the direct map's journal. Once, when the map is taken over.
     pub(super) fn set_in_map(self, id: OwnerId) {
         match IN_MAP.get(usize::from(self.0)) {
-            Some(place) => once::fill(place, id),
+            Some(place) => _ = once::fill(place, id),
             None => impossible!("owner {} is above the highest", self.0),
         }
     }
@@ -157,7 +157,7 @@ impl Owner {
 )]
 pub fn register(owner: Owner, description: Description) {
     match REGISTERED.get(usize::from(owner.0)) {
-        Some(place) => once::fill(place, description),
+        Some(place) => _ = once::fill(place, description),
         None => impossible!("`Owner::numbered` made owner {}", owner.0),
     }
 }

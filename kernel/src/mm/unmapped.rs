@@ -174,7 +174,7 @@ pub struct KernelHome {
 
 // SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the lists in it are the
 // pool's alone; no other part of the kernel changes the map as `owners::UNMAPPED_POOL`; `zero` clears each page through
-// a window; `cpu::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
+// a window; `cpu::tlb::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
 unsafe impl Home for KernelHome {
     type Machine = KernelMachine;
     type Tables = DirectTables;

@@ -18,12 +18,8 @@ use rhumb_machine::IrqOff;
 use crate::arch::idt::{TrapFrame, vector};
 use crate::arch::pkrs::Closed;
 use crate::arch::{apic, halt, mce};
-use crate::cpu;
 use crate::cpu::clock::Deadline;
-use crate::cpu::irqsoff;
-use crate::cpu::once;
-use crate::cpu::{area, probe};
-use crate::cpu::{call, tlb};
+use crate::cpu::{self, area, call, once, probe, tlb};
 use crate::platform::console;
 
 const NMI: u64 = 2;
@@ -102,7 +98,7 @@ fn exception(frame: &mut TrapFrame) {
 
 fn interrupt(vector: u8) {
     let here = area::here();
-    let _traced = irqsoff::handler();
+    let _traced = here.irqs_off.handler();
     match vector {
         vector::TIMER => {
             here.counters.timer_interrupts.increment();

@@ -7,8 +7,8 @@
 //! says its rate itself. The APIC timer's rate is measured against the TSC over the same time. Nanoseconds are `ticks *
 //! multiplier >> 32`: one multiplication of 64 by 64 bits.
 //!
-//! The TSCs of the CPUs should run together. Whether they do is looked at as each CPU starts ([`align`]); one that does
-//! not gets an offset, so that its clock shows what the boot CPU's shows. How long something may take is measured by
+//! The TSCs of the CPUs should run together. Whether they do is looked at as each CPU starts ([`super::start`]); one that
+//! does not gets an offset, so that its clock shows what the boot CPU's shows. How long something may take is measured by
 //! the CPU's own TSC alone ([`Deadline`]): it ends, whatever another CPU's clock shows.
 //!
 //! The arithmetic is `rhumb_smp::clock`'s. Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3; Intel 8254
@@ -18,19 +18,15 @@
 mod reference;
 mod told;
 
-use core::arch::x86_64::{__cpuid_count, _rdtsc};
+use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::{CpuMask, Machine};
-use rhumb_smp::clock::{Choice, Look, MEASURED_NS, Rates, agree, choose, offset};
-use x86_64::registers::model_specific::Msr;
+use rhumb_smp::clock::{Choice, MEASURED_NS, Rates, agree, choose};
 
 use super::area;
-use super::area::PerCpu;
-use super::call;
-use super::machine::MACHINE;
-use crate::arch::apic;
 use crate::arch::features::features;
+pub use crate::arch::tsc::ticks;
+use crate::arch::{apic, tsc};
 pub use reference::{Counters, Reference};
 use reference::{measure_by_best, own};
 use told::{cpuid_hz, hypervisor_hz};
@@ -47,13 +43,6 @@ static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
 /// Takes now as time zero. Before [`calibrate`], [`now_ns`] is 0.
 pub fn start() {
     START.store(ticks(), Relaxed);
-}
-
-/// Time-stamp counter.
-#[inline(always)]
-pub fn ticks() -> u64 {
-    // SAFETY: every 64-bit CPU has it, and ring 0 may always read it.
-    unsafe { _rdtsc() }
 }
 
 /// TSC ticks in a second; 0 before [`calibrate`].
@@ -163,15 +152,14 @@ fn assume_hz() -> (u64, Reference) {
     (hz, Reference::Assumed)
 }
 
-const IA32_TSC_ADJUST: u32 = 0x3b;
 /// The boot CPU's, which all get.
 static ADJUSTMENT: AtomicU64 = AtomicU64::new(0);
 
 /// The boot CPU: remembers its TSC's adjustment.
 pub fn remember_adjustment() {
     if features().tsc_adjust {
-        // SAFETY: the register is there by CPUID.
-        ADJUSTMENT.store(unsafe { Msr::new(IA32_TSC_ADJUST).read() }, Relaxed);
+        // SAFETY: CPUID has the register.
+        ADJUSTMENT.store(unsafe { tsc::adjustment() }, Relaxed);
     }
 }
 
@@ -181,33 +169,12 @@ pub fn take_adjustment() {
     if !features().tsc_adjust {
         return;
     }
-    let (mut register, wanted) = (Msr::new(IA32_TSC_ADJUST), ADJUSTMENT.load(Relaxed));
-    // SAFETY: the register is there by CPUID, and the clock of this CPU is not used yet.
+    let wanted = ADJUSTMENT.load(Relaxed);
+    // SAFETY: CPUID has the register, and no code uses the clock of this CPU yet.
     unsafe {
-        if register.read() != wanted {
-            register.write(wanted);
+        if tsc::adjustment() != wanted {
+            tsc::adjust(wanted);
         }
-    }
-}
-
-/// Looks how far the TSC of `area`'s CPU, which has just come online, is from this one's, and lets its clock show the
-/// same.
-pub fn align(area: &PerCpu) {
-    let guard = MACHINE.pin();
-    let looks: [Look; 8] = core::array::from_fn(|_| {
-        let there = AtomicU64::new(0);
-        let before = ticks();
-        let read = || there.store(ticks(), Relaxed);
-        call::run_on(guard.pinned(), &CpuMask::only(area.id()), &read, || ());
-        Look { before, there: there.into_inner(), after: ticks() }
-    });
-    let offset = offset(&looks);
-    if offset != 0 {
-        area.tsc_offset.store(offset, Relaxed);
-        let behind = offset as i64;
-        let by_ns = ticks_to_ns(behind.unsigned_abs());
-        let how = if behind > 0 { "behind" } else { "ahead" };
-        log::warn!("the TSC of CPU {} is {by_ns} ns {how}: its clock is set", area.id());
     }
 }
 

@@ -23,7 +23,6 @@ use rhumb_machine::{CpuId, Machine, PageSize, PfnRange, PhysAddr, PhysRange, Vir
 use rhumb_monitor::Human;
 use spin::Once;
 
-use super::machine::MACHINE;
 use super::once;
 use crate::layout;
 use crate::layout::{Stack, image};
@@ -94,10 +93,10 @@ fn plan(map: &MemoryMap, base: VirtAddr, limit: PhysAddr, cpus: usize) -> Result
 
 /// Begins to check. Once, on the kernel's own tables, before other CPUs run; `free` is what the frame allocator begins
 /// with.
-pub fn start(free: &[PfnRange]) {
+pub fn start(machine: &impl Machine, free: &[PfnRange]) {
     let Some(reserved) = RESERVED.get() else { return };
     let words = reserved.plan.words();
-    let first = MACHINE.direct(reserved.run.start().addr()).as_mut_ptr::<AtomicU64>();
+    let first = machine.direct(reserved.run.start().addr()).as_mut_ptr::<AtomicU64>();
     // SAFETY: the frames were taken for this, are in the direct map (below its limit), and no other code knows them.
     // Whatever the RAM holds is a value of AtomicU64; `lay_out` overwrites it.
     let words = unsafe { core::slice::from_raw_parts(first, words) };
@@ -108,7 +107,7 @@ pub fn start(free: &[PfnRange]) {
     let checker = once::fill(&CHECKER, Checker { shadow, report });
     outline::install(checker);
     run_constructors();
-    free.iter().for_each(|&range| checker.shadow.set(direct(range), State::FreeFrame));
+    free.iter().for_each(|&range| checker.shadow.set(direct(machine, range), State::FreeFrame));
     if reserved.unwatched_ram_bytes > 0 {
         log::warn!("KASAN does not watch {} of RAM", Human(reserved.unwatched_ram_bytes));
     }
@@ -147,9 +146,9 @@ pub fn stack_is_fresh(cpu: CpuId) {
     set_memory_use(Stack::Main.range(cpu), rhumb_machine::MemoryUse::Allowed);
 }
 
-fn direct(frames: PfnRange) -> VirtRange {
+fn direct(machine: &impl Machine, frames: PfnRange) -> VirtRange {
     let bytes = frames.frames() * PageSize::Size4K.bytes();
-    VirtRange::of_length(MACHINE.direct(frames.start().addr()), bytes).unwrap_or_default()
+    VirtRange::of_length(machine.direct(frames.start().addr()), bytes).unwrap_or_default()
 }
 
 /// Returns the ranges that are watched, for `kasan`.

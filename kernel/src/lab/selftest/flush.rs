@@ -16,6 +16,7 @@ use x86_64::registers::control::Cr4Flags;
 use super::{Test, memory};
 use crate::arch::control::Controls;
 use crate::arch::features::{Features, features};
+use crate::arch::requirements;
 use crate::cpu;
 use crate::cpu::area::{Counter, Counters};
 use crate::cpu::machine::MACHINE;
@@ -286,10 +287,10 @@ fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Failure> {
 fn every_cpu_can_do_what_flushes_rely_on(_: &Boot) -> Result<(), Failure> {
     let boot = Features { invpcid: true, ..*features() };
     let without = Features { invpcid: false, ..boot };
-    ensure!(boot.missing_in(&without).is_some(), "a CPU without INVPCID is let in");
+    ensure!(requirements::missing(&boot, &without).is_some(), "a CPU without INVPCID is let in");
     let narrow = Features { physical_bits: boot.physical_bits - 1, ..boot };
-    ensure!(boot.missing_in(&narrow).is_some(), "a CPU with fewer address bits is let in");
-    ensure!(narrow.missing_in(&boot).is_none(), "a CPU that has more is left out");
+    ensure!(requirements::missing(&boot, &narrow).is_some(), "a CPU with fewer address bits is let in");
+    ensure!(requirements::missing(&narrow, &boot).is_none(), "a CPU that has more is left out");
     let tagging = AtomicU64::new(0);
     work::on_every_cpu(&|| {
         if Controls::read().cr4 & Cr4Flags::PCID.bits() != 0 {
