@@ -108,6 +108,7 @@ fn bring_up(boot: &'static Boot) {
     lab::start();
     match mm::frames::take_over(boot) {
         Ok(frames) => {
+            mm::recall::start(frames);
             mm::report_frames(boot);
             if let Err(error) = mm::objects::start(boot, frames) {
                 log::error!("there are no object caches: {error}");
@@ -133,7 +134,7 @@ fn bring_up(boot: &'static Boot) {
     mtrr::report_differences();
     mm::objects::warn_of_absent_caches();
     // More CPUs may change the direct map at once now.
-    mm::table_supply::fill();
+    mm::direct_map::table_supply::fill();
     let nodes = boot.topology.node_count();
     log::info!(
         "{running} of {}, {}; {}",

@@ -6,14 +6,12 @@
 //! in the largest pages, the ends in smaller ones. Where no such piece of memory is free in one run, halves are tried,
 //! then smaller pages.
 
-use core::fmt;
-
 use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation};
 use rhumb_frames::Descriptor;
 use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtRange};
 use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, TableMemory};
 
-use super::paging::{PagingError, Tables};
+use super::tables::{NoDescriptors, PagingError, Tables};
 use crate::facts::DescriptorFigures;
 use crate::layout;
 
@@ -26,23 +24,6 @@ pub const ARRAY: FrameArray = FrameArray {
 
 // Any frame that a page-table entry can name has its place.
 const _: () = assert!(ARRAY.element_bytes << (52 - 12) <= layout::DESCRIPTORS_BYTES);
-
-/// The memory of the descriptors cannot be had.
-#[derive(Debug)]
-pub struct NoDescriptors {
-    wanted: VirtRange,
-    cause: OutOfBootFrames,
-}
-
-impl fmt::Display for NoDescriptors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the frame descriptors take a 341st of RAM, and not even single frames are free for those at {} ({})",
-            self.wanted, self.cause
-        )
-    }
-}
 
 /// Maps the array for all `ram`, in pages of `largest` at most.
 pub(super) fn map<M: TableMemory>(

@@ -17,15 +17,11 @@ pub mod entry;
 pub mod la57;
 pub mod paging;
 pub mod scratch;
+mod tables;
 
-use crate::cpu::root;
-use crate::facts;
-use crate::facts::Boot;
-use crate::facts::FIRST_MEBIBYTE_END;
-use crate::facts::MAX_DEVICES;
-use arrayvec::ArrayVec;
 use core::fmt::Display;
 
+use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::Topology;
 use rhumb_bootinfo::loader::{multiboot2, pvh};
 use rhumb_bootinfo::memory_map::Capped;
@@ -35,13 +31,11 @@ use rhumb_pagetable::Levels;
 
 use crate::arch::features::features;
 use crate::arch::{apic, idt};
-use crate::cpu::area;
-use crate::cpu::clock;
-use crate::cpu::kasan;
 use crate::cpu::lock::IrqMutex;
-use crate::cpu::trampoline;
-use crate::layout::{Stack, image};
-use crate::mm::{protect, tables};
+use crate::cpu::{area, clock, kasan, root, trampoline};
+use crate::facts::{self, Boot, FIRST_MEBIBYTE_END, MAX_DEVICES};
+use crate::layout::{self, Stack, image};
+use crate::mm::{self, protection};
 use crate::platform::{console, logging, power};
 use devices::{DEVICE_PAGE_BYTES, LOCAL_APIC};
 use paging::Wanted;
@@ -101,8 +95,8 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     let largest_page = choose_page_size(&options);
     let limit = options.direct_map_limit_bytes.map(PhysAddr::new);
     let mut first_block = None;
-    protect::decide(&options, || {
-        first_block = paging::take_first_block(&mut map, limit, &topology).ok();
+    protection::decide(&options, || {
+        first_block = tables::take_first_block(&mut map, limit, &topology).ok();
         first_block.is_some()
     });
     let wanted = Wanted {
@@ -132,9 +126,9 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     let areas = areas::reserve(&mut map, built.direct_map.base, &wanted);
     kasan::reserve(&mut map, built.direct_map.base, wanted.limit, cpus);
 
-    crate::layout::set_direct_map_base(built.direct_map.base);
+    layout::set_direct_map_base(built.direct_map.base);
     // SAFETY: `build` has made the trees and the store, once; boot writes none of their tables from here on.
-    unsafe { tables::adopt(built.root, built.trampoline_root, built.store) };
+    unsafe { mm::tables::adopt(built.root, built.trampoline_root, built.store) };
     Boot {
         loader: info.protocol,
         options,

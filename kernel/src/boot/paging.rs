@@ -6,27 +6,23 @@
 //! and executable, by any alias (invariant I4): what the image or the trampoline executes is read-only in the direct
 //! map.
 
-use crate::facts::DirectMapFigures;
 use arrayvec::ArrayVec;
-use core::fmt;
-
-use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
-use rhumb_directmap::{BuildError, DirectMapError, Plan, PlanRequest};
-use rhumb_machine::{Block, CpuId, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation, Topology};
+use rhumb_directmap::{Plan, PlanRequest};
+use rhumb_machine::{CpuId, NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
-    Access, Attributes, CacheMode, EmptyTables, Entry, Levels, MapError, Mapper, Mapping, OutOfTables, Root,
-    Scope, TableMemory, TableSource,
+    Access, Attributes, CacheMode, EmptyTables, Entry, Levels, Mapper, Mapping, Root, Scope, TableMemory,
+    TableSource,
 };
-use rhumb_tableguard::{TableStore, Tenure};
+use rhumb_tableguard::TableStore;
 
 use super::descriptors;
-use super::descriptors::NoDescriptors;
 use super::scratch::Scratch;
+use super::tables::{LOW_CEILING, PagingError, Tables, Taken, ceiling};
 use crate::arch::features::features;
 use crate::cpu::clock;
-use crate::facts::DescriptorFigures;
-use crate::layout;
-use crate::layout::{Stack, image};
+use crate::facts::{DescriptorFigures, DirectMapFigures};
+use crate::layout::{self, Stack, image};
 
 /// Text, read-only data, trampoline: three, with room for the executable pool's first piece.
 pub const MAX_READ_ONLY: usize = 4;
@@ -40,7 +36,7 @@ pub struct Wanted<'a> {
     pub cpus: usize,
     /// Page of the trampoline code, if other CPUs are to be started.
     pub trampoline: Option<PhysRange>,
-    /// Where the first tables are to lie, if tables are to be protected: from [`take_first_block`].
+    /// Where the first tables are to lie, if tables are to be protected: from [`super::tables::take_first_block`].
     pub first_block: Option<PfnRange>,
     /// Device registers: each gets the next place among the devices.
     pub devices: &'a [PhysRange],
@@ -69,136 +65,6 @@ pub struct Built {
     pub store: TableStore,
 }
 
-/// Why the tables cannot be built. The kernel cannot go on then.
-#[derive(Debug)]
-pub enum PagingError {
-    Plan(DirectMapError),
-    Build(BuildError),
-    Map(MapError),
-    Memory(OutOfBootFrames),
-    Tables(OutOfTables),
-    Descriptors(NoDescriptors),
-}
-
-impl fmt::Display for PagingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Plan(error) => error.fmt(f),
-            Self::Build(error) => error.fmt(f),
-            Self::Map(error) => error.fmt(f),
-            Self::Memory(error) => error.fmt(f),
-            Self::Tables(error) => error.fmt(f),
-            Self::Descriptors(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<DirectMapError> for PagingError {
-    fn from(error: DirectMapError) -> Self {
-        Self::Plan(error)
-    }
-}
-
-impl From<BuildError> for PagingError {
-    fn from(error: BuildError) -> Self {
-        Self::Build(error)
-    }
-}
-
-impl From<MapError> for PagingError {
-    fn from(error: MapError) -> Self {
-        Self::Map(error)
-    }
-}
-
-impl From<OutOfBootFrames> for PagingError {
-    fn from(error: OutOfBootFrames) -> Self {
-        Self::Memory(error)
-    }
-}
-
-impl From<OutOfTables> for PagingError {
-    fn from(error: OutOfTables) -> Self {
-        Self::Tables(error)
-    }
-}
-
-impl From<NoDescriptors> for PagingError {
-    fn from(error: NoDescriptors) -> Self {
-        Self::Descriptors(error)
-    }
-}
-
-/// The CPUs that start later load the trampoline's root in 32-bit mode: below 4 GiB.
-const LOW_CEILING: PhysAddr = PhysAddr::new(1 << 32);
-
-/// Returns the end of the memory for tables: all of them stay reachable through the direct map, so below its limit.
-fn ceiling(limit: Option<PhysAddr>) -> PhysAddr {
-    limit.unwrap_or(PhysAddr::new(u64::MAX))
-}
-
-/// Returns a block for tables that are to be protected, low enough for each of them.
-pub fn take_first_block(
-    map: &mut MemoryMap,
-    limit: Option<PhysAddr>,
-    topology: &Topology,
-) -> Result<PfnRange, OutOfBootFrames> {
-    let node = topology.cpus.first().map_or(NodeId::FIRST, |boot| boot.node);
-    take_block(&mut BootFrames::below(map, ceiling(limit).min(LOW_CEILING)), topology, node)
-}
-
-fn take_block(
-    frames: &mut BootFrames<'_>,
-    topology: &Topology,
-    node: NodeId,
-) -> Result<PfnRange, OutOfBootFrames> {
-    let length = PageSize::Size2M.frames();
-    frames.take_run_near(topology, node, length, length, Reservation::PageTables)
-}
-
-/// Frames for tables, zeroed as they are taken and counted: where they are to be protected, from whole blocks.
-pub(super) struct Tables<'a, 'map> {
-    pub(super) frames: &'a mut BootFrames<'map>,
-    pub(super) topology: &'a Topology,
-    /// The node that uses most what is taken now.
-    node: NodeId,
-    scratch: &'a Scratch,
-    taken: u64,
-    store: TableStore,
-}
-
-impl Tables<'_, '_> {
-    fn add_block(&mut self, block: PfnRange) {
-        block.iter().for_each(|frame| self.scratch.zero(frame));
-        let block = Block::around(block.start(), PageSize::Size2M);
-        self.store.add(&mut self.scratch.tables(), block, Tenure::Stays);
-    }
-}
-
-// SAFETY: each frame is taken from the memory map or from the store, which give a frame once, and was zeroed.
-unsafe impl TableSource for Tables<'_, '_> {
-    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
-        let mut memory = self.scratch.tables();
-        let frame = if self.store.blocks() == 0 {
-            let run = self.frames.take_run_near(self.topology, self.node, 1, 1, Reservation::PageTables);
-            let frame = run.map_err(|_| OutOfTables)?.start();
-            self.scratch.zero(frame);
-            frame
-        } else {
-            if self.store.free() == 0 {
-                let block = take_block(self.frames, self.topology, self.node).map_err(|_| OutOfTables)?;
-                self.add_block(block);
-            }
-            self.store.take(&mut memory).ok_or(OutOfTables)?
-        };
-        self.taken += 1;
-        Ok(frame)
-    }
-
-    /// Boot frames cannot be given back. Only a mapping that fails gives any, and the kernel stops then.
-    unsafe fn give_back(&mut self, _table: Pfn) {}
-}
-
 /// Builds everything.
 pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Result<Built, PagingError> {
     let ram: ArrayVec<PhysRange, { rhumb_bootinfo::memory_map::MAX_REGIONS }> = map.ram().collect();
@@ -224,8 +90,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     let tree = |table| Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
     let mut low_frames = BootFrames::below(map, ceiling.min(LOW_CEILING));
     let (topology, node) = (wanted.topology, wanted.node_of(0));
-    let mut source =
-        Tables { frames: &mut low_frames, topology, node, scratch, taken: 0, store: TableStore::new() };
+    let mut source = Tables::new(&mut low_frames, topology, node, scratch, Taken::NONE);
     if let Some(block) = wanted.first_block {
         source.add_block(block);
     }
@@ -233,9 +98,9 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
         Some(_) => Some(tree(source.take_zeroed_table()?)),
         None => None,
     };
-    let Tables { taken, store, .. } = source;
+    let taken = source.finish();
     let mut frames = BootFrames::below(map, ceiling);
-    let mut source = Tables { frames: &mut frames, topology, node, scratch, taken, store };
+    let mut source = Tables::new(&mut frames, topology, node, scratch, taken);
     let root = tree(source.take_zeroed_table()?);
 
     let mut memory = scratch.tables();
@@ -252,7 +117,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
         build_trampoline(&mut memory, &mut source, root, trampoline_root, page)?;
     }
-    let Tables { taken: table_frames, store, .. } = source;
+    let Taken { frames: table_frames, store } = source.finish();
 
     let direct_map = DirectMapFigures {
         base,

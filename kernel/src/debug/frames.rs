@@ -3,13 +3,14 @@
 use core::fmt;
 
 use rhumb_frames::{Frames, Mobility};
-use rhumb_machine::{Machine, Pfn};
+use rhumb_machine::{Counted, Machine, Pfn};
 use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Output};
 
-use super::{Kernel, compaction};
+use super::Kernel;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
 use crate::mm;
+use crate::mm::movable;
 
 /// Physical addresses have 52 bits at most.
 const FRAME_NUMBER_BITS: u32 = 52 - 12;
@@ -52,7 +53,7 @@ fn print(out: &mut dyn Output, report: impl fmt::Display) -> Result<(), CommandE
     Ok(())
 }
 
-/// The frames that CPUs keep to themselves count as free, and are to be seen as such.
+/// Drains the caches of all CPUs, because the frames in them count as free and are to be seen as such.
 pub fn drain_all(frames: &Frames<KernelMachine>) {
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();
@@ -96,7 +97,7 @@ fn frames(
     let frames = allocator()?;
     let mut ahead = arguments;
     if ahead.word("frame")? == "compact" {
-        return compaction::compact(ahead, frames, out);
+        return compact(ahead, frames, out);
     }
     let pfn = match arguments.address("frame")? {
         Address::Physical(phys) => phys.pfn(),
@@ -109,7 +110,7 @@ fn frames(
         Address::Virtual(number) => Pfn::new(number.get()),
     };
     arguments.end()?;
-    let known = mm::frames::known(pfn).ok_or_else(|| {
+    let known = mm::known::known(pfn).ok_or_else(|| {
         CommandError::failed(format_args!("frame {pfn} is not RAM that the allocator manages"))
     })?;
     print(out, &known)?;
@@ -118,5 +119,28 @@ fn frames(
     {
         writeln!(out, "  taken at boot: {why}");
     }
+    Ok(())
+}
+
+/// `frames compact`.
+fn compact(
+    arguments: Arguments<'_>,
+    frames: &Frames<KernelMachine>,
+    out: &mut dyn Output,
+) -> Result<(), CommandError> {
+    arguments.end()?;
+    drain_all(frames);
+    let done = {
+        let guard = MACHINE.pin();
+        movable::compact_all(guard.pinned())
+    };
+    writeln!(
+        out,
+        "compaction: {} of 2 MiB made whole, {} moved, {} not to be emptied; whole now: {}",
+        Counted(done.blocks, "block"),
+        Counted(done.moved, "frame"),
+        Counted(done.stuck, "block"),
+        frames.free_large_blocks()
+    );
     Ok(())
 }

@@ -6,10 +6,10 @@
 //! |---|---|
 //! | [`memory`] | `meminfo`, `memmap`, `maps`, `walk` |
 //! | [`audit`] | `maps audit` |
-//! | [`frames`], [`compaction`] | `buddyinfo`, `zoneinfo`, `frames` |
+//! | [`frames`] | `buddyinfo`, `zoneinfo`, `frames` |
 //! | [`objects`] | `slabinfo`, `slabs` |
 //! | [`directmap`] | `directmap` |
-//! | [`cpus`] | `cpus` |
+//! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | [`vmstat`] | `vmstat` |
 //! | [`irqsoff`], `kasan` | findings of these two, in kernels built with them |
 //! | [`log`] | `dmesg` |
@@ -22,7 +22,6 @@
 //! exit port says whether every command succeeded.
 
 pub mod audit;
-mod compaction;
 mod cpus;
 pub mod directmap;
 pub mod frames;

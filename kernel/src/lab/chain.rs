@@ -1,7 +1,7 @@
 //! Blocks in a chain through their first words: a list of any length that takes no memory of its own.
 
 use rhumb_frames::{Frame, FrameFault, Frames};
-use rhumb_machine::{Machine, Order, PhysAddr};
+use rhumb_machine::{Machine, Order, PhysAddr, Pinned};
 
 use crate::cpu::machine::{KernelMachine, MACHINE};
 
@@ -17,7 +17,7 @@ pub struct Chain {
 const LINK: u64 = 1 << 11;
 
 impl Chain {
-    /// Frames in it.
+    /// Returns how many frames are in it.
     pub const fn frames(&self) -> u64 {
         self.frames
     }
@@ -47,5 +47,17 @@ impl Chain {
         self.frames -= order.frames();
         // SAFETY: the chain held the block with this order.
         Some(unsafe { frames.from_pfn(addr.pfn(), order) })
+    }
+
+    /// Frees all blocks. Returns how many of them the allocator did not know: these are lost.
+    pub fn free(mut self, frames: &Frames<KernelMachine>, pinned: Pinned<'_>) -> u64 {
+        let mut unknown = 0;
+        while let Some(popped) = self.pop(frames) {
+            match popped {
+                Ok(frame) => frames.free(pinned, frame),
+                Err(_) => unknown += 1,
+            }
+        }
+        unknown
     }
 }

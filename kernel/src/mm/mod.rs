@@ -7,26 +7,30 @@
 //! | [`objects`] | object caches, and the heap of `Box` and `Vec` |
 //! | [`owners`] | the registry of owners |
 //! | [`tables`] | the kernel's tree of page tables |
-//! | [`direct_map`] | changes of the direct map |
-//! | [`table_supply`] | where page tables for such changes come from |
+//! | [`direct_map`] | changes of the direct map, and where page tables for them come from |
+//! | [`rules`] | the changes that frames may not have |
 //! | [`unmapped`] | the pool of frames out of the direct map |
-//! | [`windows`] | each CPU's short mappings of frames that the direct map does not show |
+//! | [`windows`], [`window_tables`] | each CPU's short mappings of frames that the direct map does not show |
 //! | [`movable`] | compaction, and the owners whose frames it moves |
-//! | [`protect`] | page tables that only their writer can write |
+//! | [`protection`], [`protect`] | page tables that only their writer can write: boot's choice, and what comes of it |
+//! | [`known`] | what is known of a frame |
 //!
 //! `main::bring_up` calls their `start` and `take_over` in this order, with one CPU running ([`unmapped`] starts
 //! [`windows`]): frames first, because all others allocate. The order of the locks is in `docs/locks.md`.
 
 pub mod direct_map;
 pub mod frames;
+pub mod known;
 pub mod movable;
 pub mod objects;
 pub mod owners;
 pub mod protect;
+pub mod protection;
 pub mod recall;
-pub mod table_supply;
+pub mod rules;
 pub mod tables;
 pub mod unmapped;
+pub mod window_tables;
 pub mod windows;
 
 use core::fmt::{self, Write};

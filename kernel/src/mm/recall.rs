@@ -7,19 +7,24 @@
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_frames::{Drained, Recall};
+use rhumb_frames::{Drained, Frames, Recall};
 use rhumb_machine::{Machine, Pinned};
 use x86_64::instructions::interrupts;
 
 use super::frames::frames;
 use crate::cpu;
 use crate::cpu::call;
-use crate::cpu::machine::MACHINE;
+use crate::cpu::machine::{KernelMachine, MACHINE};
 
 /// Calls after which a CPU that goes on filling its caches is left alone. A full cache takes about ten.
 const MOST_CALLS: usize = 32;
 
-/// The recall that the allocator is told of at boot: by cross-calls.
+/// Tells the allocator of this recall. Once, at boot.
+pub fn start(frames: &Frames<KernelMachine>) {
+    frames.set_recall(&CrossCall);
+}
+
+/// The recall of this kernel: by cross-calls.
 pub struct CrossCall;
 
 impl Recall for CrossCall {

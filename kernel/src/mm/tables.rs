@@ -19,8 +19,8 @@ use rhumb_machine::{Machine, Pfn, VirtAddr};
 use rhumb_pagetable::{Entry, Levels, Root, TableEntry, TableMemory, Walk};
 use rhumb_tableguard::{Key, KeyedTables, TableStore, WindowedTables};
 
-use super::direct_map::KernelRules;
-use super::windows;
+use super::rules::KernelRules;
+use super::window_tables::{KernelTables, KernelWindows};
 use crate::arch::features::features;
 use crate::arch::pkrs::Pkrs;
 use crate::cpu::area;
@@ -67,7 +67,7 @@ enum TableWriter {
     /// At their places in the direct map.
     InPlace(InPlace),
     /// Through windows.
-    Windows(WindowedTables<'static, InPlace, KernelMachine, windows::KernelTables>),
+    Windows(WindowedTables<'static, InPlace, KernelMachine, KernelTables>),
     /// In place, while their key is open.
     Key(KeyedTables<InPlace, KernelMachine, Pkrs>),
 }
@@ -227,7 +227,7 @@ pub unsafe fn with_store<A>(act: impl FnOnce(&mut TableStore, &mut DirectTables)
 }
 
 /// From now on tables are written through `windows`, which are there for every CPU that may run.
-pub fn write_by_windows(windows: &'static windows::KernelWindows) {
+pub fn write_by_windows(windows: &'static KernelWindows) {
     // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned
     // 64-bit accesses only; what is mapped in them is decided by the map and its rules. `start` made windows for each
     // CPU that may run.

@@ -22,13 +22,12 @@ use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use x86_64::instructions::interrupts;
 
-use super::direct_map::KernelRules;
+use super::direct_map::table_supply;
 use super::movable;
-use super::table_supply;
-use super::tables;
-use super::tables::{DirectTables, KernelDirectMap};
-use super::windows;
-use super::windows::{KernelWindows, NoTable};
+use super::rules::KernelRules;
+use super::tables::{self, DirectTables, KernelDirectMap};
+use super::window_tables::KernelWindows;
+use super::windows::{self, NoTable};
 use crate::cpu::lock::IrqMutex;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{call, tlb};

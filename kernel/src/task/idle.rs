@@ -29,7 +29,7 @@ pub fn tidy_up() {
             slabs.tick(guard.pinned());
         }
     }
-    mm::table_supply::fill_if_wanted();
+    mm::direct_map::table_supply::fill_if_wanted();
 }
 
 /// Halts until an interrupt comes, unless `ready` says that what is waited for is there already. Meanwhile the CPU is

@@ -54,7 +54,7 @@ fn write_place(out: &mut dyn Write, violation: &Violation) -> fmt::Result {
     writeln!(out, "{place}")?;
     if let Place::DirectMap { .. } = place {
         let pfn = PhysAddr::new(address.since(MACHINE.direct(PhysAddr::ZERO))).pfn();
-        if let Some(known) = mm::frames::known(pfn) {
+        if let Some(known) = mm::known::known(pfn) {
             write!(out, "{known}")?;
         }
     }

@@ -1,5 +1,5 @@
-//! The arrows between modules: in the kernel each room names only those below it, and modules of a crate name each
-//! other in no circle.
+//! The arrows between modules: in the kernel each room names only those below it, and modules of a crate, the kernel
+//! included, name each other in no circle.
 //!
 //! The kernel's rooms and their order are the table at the head of `kernel/src/main.rs`. Every path that begins with
 //! `crate`, `super` or `self` is an arrow from the module where it is written to the module that it leads to; a name
@@ -49,12 +49,10 @@ pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Returns the folder of sources of each crate but the kernel, whose rooms are compared.
+/// Returns the folder of sources of each crate.
 fn crates(tree: &Tree) -> impl Iterator<Item = String> + '_ {
-    let folders = tree
-        .ending("Cargo.toml")
-        .filter_map(|(file, _)| Some(format!("{}/src", file.strip_suffix("/Cargo.toml")?)));
-    folders.filter(|folder| !KERNEL.starts_with(folder.as_str()))
+    tree.ending("Cargo.toml")
+        .filter_map(|(file, _)| Some(format!("{}/src", file.strip_suffix("/Cargo.toml")?)))
 }
 
 /// Returns each arrow from a room of the kernel to one that the table lists above it.

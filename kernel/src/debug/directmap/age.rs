@@ -11,9 +11,9 @@ use crate::debug::random::Random;
 use crate::facts::Boot;
 use crate::mm;
 use crate::mm::direct_map;
+use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::{Refused, first_left, leave, pin_small};
 use crate::mm::owners;
-use crate::mm::table_supply;
 
 /// The choice of blocks whose pages are split.
 enum How {

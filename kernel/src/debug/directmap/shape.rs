@@ -19,7 +19,7 @@ use crate::layout;
 use crate::layout::image;
 use crate::mm::direct_map::{everywhere, first_left};
 use crate::mm::owners;
-use crate::mm::{protect, tables};
+use crate::mm::{protection, tables};
 
 /// A sum over all entries of the direct map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,7 +128,7 @@ impl Protected {
     }
 
     fn from(start: Pfn) -> Option<(PfnRange, State)> {
-        let state = protect::state()?;
+        let state = protection::state()?;
         let above = PfnRange::new(start, everywhere().end())?;
         first_left(owners::PAGE_TABLES, above).map(|block| (block, state))
     }

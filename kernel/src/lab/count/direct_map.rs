@@ -14,9 +14,9 @@ use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
+use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::{Changed, HeldFrames, alter, change, restore};
 use crate::mm::frames::frames;
-use crate::mm::table_supply;
 
 pub const REGIONS: &[Region] = &[
     Region::of::<Toggle<Page, Make, 144>>(),

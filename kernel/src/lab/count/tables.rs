@@ -15,7 +15,7 @@ use crate::lab::failure::{Failure, ensure};
 use crate::layout;
 use crate::layout::image;
 use crate::mm;
-use crate::mm::table_supply::stock::Stock;
+use crate::mm::direct_map::table_supply::stock::Stock;
 use crate::mm::tables;
 
 pub const REGIONS: &[Region] = &[Region::of::<Walk>(), Region::of::<Pair>()];

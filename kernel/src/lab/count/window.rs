@@ -14,7 +14,8 @@ use crate::lab::failure::Failure;
 use crate::lab::owners;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{give, take};
-use crate::mm::windows::{KernelWindows, windows};
+use crate::mm::window_tables::KernelWindows;
+use crate::mm::windows::windows;
 
 pub const REGIONS: &[Region] = &[
     Region::of::<Through<Pair>>(),

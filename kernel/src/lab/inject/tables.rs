@@ -16,7 +16,7 @@ use crate::arch::pkrs::Pkrs;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::tlb;
 use crate::layout::{Stack, image};
-use crate::mm::{protect, tables};
+use crate::mm::{protection, tables};
 
 /// The frame to map at the guard page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,17 +71,17 @@ pub fn inject(what: TableFault) -> Result<(), NoPlace> {
         }
         TableFault::WritableAlias(phys) | TableFault::CachedDevice(phys) => writable(phys),
         TableFault::WritableTable => return unprotect(State::ORDINARY),
-        TableFault::OpenKey if protect::in_force() == Protection::Keys => {
+        TableFault::OpenKey if protection::in_force() == Protection::Keys => {
             Pkrs.set(pkrs::KEY.with_rights(pkrs::CLOSED, Rights::ReadWrite));
             return Ok(());
         }
         TableFault::OpenKey => return Err(NoPlace::Protection),
         TableFault::Nothing => {
-            if protect::in_force() == Protection::Keys {
+            if protection::in_force() == Protection::Keys {
                 Pkrs.set(pkrs::CLOSED);
             }
-            if protect::in_force() != Protection::Off {
-                unprotect(protect::state().unwrap_or(State::ORDINARY))?;
+            if protection::in_force() != Protection::Off {
+                unprotect(protection::state().unwrap_or(State::ORDINARY))?;
             }
             Entry::EMPTY
         }
@@ -92,7 +92,7 @@ pub fn inject(what: TableFault) -> Result<(), NoPlace> {
 
 /// Gives the page of the root's frame the entry of another state, behind the map's back.
 fn unprotect(state: State) -> Result<(), NoPlace> {
-    if protect::in_force() == Protection::Off {
+    if protection::in_force() == Protection::Off {
         return Err(NoPlace::Protection);
     }
     let page = MACHINE.direct(tables::root().table.addr());

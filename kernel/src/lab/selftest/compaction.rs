@@ -7,8 +7,8 @@ use rhumb_frames::{AllocError, Frame, Frames, Request, Unmapped, Zone};
 use rhumb_machine::{Machine, NodeId, Order, PageSize, Pinned};
 use rhumb_unmapped::PoolError;
 
-use super::exhaustion::{Reserves, free_all, take_all};
-use super::frames::{allocator, drain_all};
+use super::exhaustion::{Reserves, take_all};
+use super::memory::{allocator, drain_all};
 use super::{Test, memory};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
@@ -79,7 +79,7 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Failure>) -
     })();
     let guard = MACHINE.pin();
     let freed = sample::free_all(frames, guard.pinned()).map_err(Failure::because);
-    let unknown = free_all(rest, frames, guard.pinned());
+    let unknown = rest.free(frames, guard.pinned());
     drop((reserves, guard));
     drain_all(frames);
     outcome?;

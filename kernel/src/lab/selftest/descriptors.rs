@@ -5,7 +5,7 @@ use rhumb_frames::{Owner, Request};
 use rhumb_machine::{Machine, Order, PageSize, PhysRange};
 use rhumb_pagetable::{Join, Leaves, PageCounts, Permissions, Spans};
 
-use super::frames::allocator;
+use super::memory::allocator;
 use super::{Test, memory};
 use crate::boot::descriptors::ARRAY;
 use crate::cpu::machine::MACHINE;

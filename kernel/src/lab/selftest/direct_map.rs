@@ -26,9 +26,9 @@ use crate::lab::probe;
 use crate::layout::image;
 use crate::mm;
 use crate::mm::direct_map;
+use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::{Changed, Refused, alter, change, pin_small, restore};
-use crate::mm::table_supply;
-use crate::mm::{protect, tables};
+use crate::mm::{protection, tables};
 
 pub const TESTS: &[Test] = &[
     Test { name: "direct_map::is_what_boot_planned", run: is_what_boot_planned },
@@ -267,7 +267,7 @@ fn refusals(boot: &'static Boot, start: Pfn) -> Result<(), Failure> {
         ("the root table", root, 1, Change::NotPresent, |error| {
             // Protected tables are held by the part of the kernel that protects them.
             is_forbidden(error, Rule::PageTables)
-                || protect::in_force() != Protection::Off && matches!(error, ChangeError::Held { .. })
+                || protection::in_force() != Protection::Off && matches!(error, ChangeError::Held { .. })
         }),
         ("past RAM", ram_end.pfn(), 1, Change::ReadOnly, |error| {
             matches!(error, ChangeError::NotInMap { .. })

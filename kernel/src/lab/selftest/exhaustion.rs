@@ -7,7 +7,7 @@ use rhumb_frames::{Frame, Frames, Request, Zone};
 use rhumb_machine::{Machine, NodeId, Order, Pinned};
 
 use super::Test;
-use super::frames::{allocator, drain_all};
+use super::memory::{allocator, drain_all};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
 use crate::facts::Boot;
@@ -16,18 +16,6 @@ use crate::lab::failure::{Failure, ensure};
 
 pub const TESTS: &[Test] =
     &[Test { name: "exhaustion::one_cpu_finds_every_last_frame", run: every_last_frame }];
-
-/// Frees all; says how many blocks the allocator did not know.
-pub(super) fn free_all(mut chain: Chain, frames: &Frames<KernelMachine>, pinned: Pinned<'_>) -> u64 {
-    let mut unknown = 0;
-    while let Some(popped) = chain.pop(frames) {
-        match popped {
-            Ok(frame) => frames.free(pinned, frame),
-            Err(_) => unknown += 1,
-        }
-    }
-    unknown
-}
 
 /// Frames in the direct map that are free, in caches included. Past its limit none is taken here.
 fn free_and_mapped(frames: &Frames<KernelMachine>) -> u64 {
@@ -58,7 +46,7 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Failure> {
     let guard = MACHINE.pin();
     let chain = take_all(frames, guard.pinned(), 0..=Order::HUGE.get());
     let taken = chain.frames();
-    let unknown = free_all(chain, frames, guard.pinned());
+    let unknown = chain.free(frames, guard.pinned());
     drop((reserves, guard));
     drain_all(frames);
     let after = free_and_mapped(frames);

@@ -3,20 +3,18 @@
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_frames::{AllocError, Frame, Frames, Place, Request, Zone};
+use rhumb_frames::{AllocError, Frame, Place, Request, Zone};
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PhysAddr};
 
-use super::exhaustion::free_all;
+use super::memory::{allocator, drain_all};
 use super::{Test, memory};
 use crate::cpu::area;
-use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::machine::MACHINE;
 use crate::cpu::{trampoline, work};
-use crate::debug::objects::reclaim_everywhere;
 use crate::facts::Boot;
 use crate::lab::chain::Chain;
 use crate::lab::failure::{Failure, ensure};
 use crate::layout::image;
-use crate::mm;
 use crate::mm::tables;
 
 pub const TESTS: &[Test] = &[
@@ -27,22 +25,6 @@ pub const TESTS: &[Test] = &[
     Test { name: "frames::each_cpu_is_served_from_its_own_node", run: each_cpu_is_served_from_its_own_node },
     Test { name: "frames::reserved_memory_is_never_given_out", run: reserved_memory_is_never_given_out },
 ];
-
-pub(super) fn allocator() -> Result<&'static Frames<KernelMachine>, Failure> {
-    mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))
-}
-
-/// Makes all unneeded frames free: those that wait in caches of frames, and those that reclaim would find.
-pub(super) fn drain_all(frames: &Frames<KernelMachine>) {
-    if let Some(slabs) = mm::objects::slabs() {
-        reclaim_everywhere(slabs);
-    }
-    mm::unmapped::shrink();
-    work::on_every_cpu(&|| {
-        let guard = MACHINE.pin();
-        frames.drain(guard.pinned());
-    });
-}
 
 fn books_balance(boot: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
@@ -113,7 +95,7 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Failure> {
             Err(error) => break error,
         }
     };
-    let unknown = free_all(chain, frames, guard.pinned());
+    let unknown = chain.free(frames, guard.pinned());
     drop(guard);
     drain_all(frames);
     ensure!(matches!(last, AllocError::Exhausted { .. }), "memory ran out with another error: {last}");

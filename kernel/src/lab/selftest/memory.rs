@@ -13,14 +13,31 @@ use rhumb_machine::{Machine, Order, Pfn, Pinned};
 use rhumb_slab::Checks;
 use rhumb_unmapped::PoolError;
 
-use super::frames::allocator;
-use crate::cpu::area;
 use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::{area, work};
+use crate::debug::objects::reclaim_everywhere;
 use crate::lab::chain::Chain;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
 use crate::lab::sample;
-use crate::mm::{objects, unmapped};
+use crate::mm::{self, objects, unmapped};
+
+/// Returns the allocator, or the verdict on a test that has none.
+pub fn allocator() -> Result<&'static Frames<KernelMachine>, Failure> {
+    mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))
+}
+
+/// Makes all unneeded frames free: those that wait in caches of frames, and those that reclaim would find.
+pub fn drain_all(frames: &Frames<KernelMachine>) {
+    if let Some(slabs) = mm::objects::slabs() {
+        reclaim_everywhere(slabs);
+    }
+    mm::unmapped::shrink();
+    work::on_every_cpu(&|| {
+        let guard = MACHINE.pin();
+        frames.drain(guard.pinned());
+    });
+}
 
 /// Returns the verdict on a test whose memory is not to be had.
 pub fn short(error: impl Display) -> Failure {
@@ -92,7 +109,7 @@ fn must_have(count: u64, order: Order) -> Result<(), Failure> {
         let got = frames.alloc(guard.pinned(), Request::new(order));
         outcome = got.map(|frame| chain.push(frame)).map_err(short);
     }
-    let unknown = super::exhaustion::free_all(chain, frames, guard.pinned());
+    let unknown = chain.free(frames, guard.pinned());
     ensure!(unknown == 0, "{unknown} blocks were not known to the allocator that gave them");
     outcome
 }

@@ -23,10 +23,10 @@ use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::nmi;
 use crate::lab::probe;
+use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::{Refused, change, restore};
 use crate::mm::protect;
-use crate::mm::protect::in_force;
-use crate::mm::table_supply;
+use crate::mm::protection::in_force;
 use crate::mm::unmapped::give;
 use crate::mm::windows::windows;
 

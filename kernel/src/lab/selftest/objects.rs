@@ -94,7 +94,7 @@ fn i2_silence(_: &'static Boot) -> Result<(), Failure> {
 
 /// Sees that an object lies on this CPU's node, while that has memory.
 fn is_near(object: NonNull<u8>) -> Result<(), Failure> {
-    let frames = super::frames::allocator()?;
+    let frames = super::memory::allocator()?;
     let at = VirtAddr::new(object.addr().get() as u64);
     let phys = mm::tables::walk(at).phys().ok_or_else(|| Failure::because("an object is not mapped"))?;
     memory::must_be_near(frames, phys.pfn(), Order::BASE)
@@ -102,7 +102,7 @@ fn is_near(object: NonNull<u8>) -> Result<(), Failure> {
 
 /// Takes objects until there are none, and gives them back: an error, no panic, and all memory returns.
 fn i12_exhaustion(_: &'static Boot) -> Result<(), Failure> {
-    let (slabs, frames) = (allocator()?, super::frames::allocator()?);
+    let (slabs, frames) = (allocator()?, super::memory::allocator()?);
     let layout = Layout::new::<[u64; 512]>();
     // A machine of a terabyte has too many frames to take one by one: most are taken in large blocks, out of the way.
     let mut hoard: Vec<Frame> = Vec::new();

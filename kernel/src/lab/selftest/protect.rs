@@ -26,13 +26,12 @@ use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
 use crate::lab::probe;
 use crate::mm::direct_map;
+use crate::mm::direct_map::table_supply;
+use crate::mm::direct_map::table_supply::stock::Stock;
 use crate::mm::direct_map::{HeldFrames, Refused, change, restore};
-use crate::mm::protect;
 use crate::mm::protect::audit;
 use crate::mm::protect::audit::Flaw;
-use crate::mm::protect::in_force;
-use crate::mm::table_supply;
-use crate::mm::table_supply::stock::Stock;
+use crate::mm::protection::{self, in_force};
 use crate::mm::tables;
 use crate::{layout, mm};
 
@@ -226,7 +225,7 @@ fn blocks_have_a_name(_: &'static Boot) -> Result<(), Failure> {
     let Some(held) = why.held else { return Err(Failure::because("no owner holds the top table's block")) };
     ensure!(held.owner.name == owners::PAGE_TABLES.name(), "the top table is held by {}", held.owner);
     ensure!(held.frames.frames() == 512, "{} frames are held around the top table", held.frames.frames());
-    ensure!(Some(held.state) == protect::state(), "the top table is {}", held.state);
+    ensure!(Some(held.state) == protection::state(), "the top table is {}", held.state);
     let first = tables::reader().read(root, 0);
     ensure!(!first.is_present(), "the lower half of the top table is not empty");
     Ok(())

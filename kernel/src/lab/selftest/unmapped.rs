@@ -23,7 +23,8 @@ use crate::mm;
 use crate::mm::direct_map;
 use crate::mm::unmapped;
 use crate::mm::unmapped::{KernelHome, give, set_limits, take};
-use crate::mm::windows::{KernelWindows, windows};
+use crate::mm::window_tables::KernelWindows;
+use crate::mm::windows::windows;
 
 pub const TESTS: &[Test] = &[
     Test { name: "unmapped::windows_reach_what_the_map_does_not_show", run: windows_reach_it },

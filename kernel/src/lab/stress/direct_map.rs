@@ -34,9 +34,9 @@ use crate::lab::failure::Failure;
 use crate::lab::owners;
 use crate::lab::probe;
 use crate::mm::direct_map;
+use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::{Changed, alter, change, restore};
 use crate::mm::frames::frames;
-use crate::mm::table_supply;
 
 /// Looks at others' blocks between two changes.
 const LOOKS: u64 = 6;

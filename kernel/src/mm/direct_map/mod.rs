@@ -8,8 +8,9 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`rules`] | frames that no owner may change, and changes that no frames may have |
+//! | [`table_supply`] | where page tables for changes come from: in here, because it grows by a change, and each change ends with it |
 //! | [`pins`] | frames held in small pages on purpose |
+//! | [`adopt`](mod@adopt) | changes that outlast their maker |
 //!
 //! A holder that changes frames gives their handle away for as long as they are changed: a frame that is read-only
 //! or out of the map can be neither freed nor written by mistake (I5). Restoring returns the handle and cannot fail.
@@ -28,7 +29,7 @@
 
 mod adopt;
 mod pins;
-mod rules;
+pub mod table_supply;
 
 use core::ops::ControlFlow;
 use core::task::Poll;
@@ -44,9 +45,8 @@ use rhumb_frames::{Frame, FrameRange};
 use rhumb_machine::{Machine, Pfn, PfnRange};
 use rhumb_pagetable::{Access, FlushCause};
 
-use super::table_supply;
-use super::tables;
-use super::tables::KernelDirectMap;
+use super::rules::KernelRules;
+use super::tables::{self, KernelDirectMap};
 use crate::arch::entropy;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::tlb;
@@ -55,7 +55,6 @@ use crate::mm::owners::{self, MAX_OWNERS, Owner};
 
 pub use adopt::{adopt, first_left, leave};
 pub use pins::pin_small;
-pub use rules::KernelRules;
 
 /// Makes the map that boot has built one that can be changed. Once, at boot, when there is a frame allocator.
 ///

@@ -6,9 +6,8 @@ use rhumb_directmap::{Cause, ChangeError};
 use rhumb_machine::PageSize;
 use rhumb_pagetable::FlushCause;
 
-use super::{Changed, HeldFrames, Refused, edit, now, with};
+use super::{Changed, HeldFrames, Refused, edit, now, table_supply, with};
 use crate::mm::owners::Owner;
-use crate::mm::table_supply;
 
 /// Keeps `frames` in pages of `size` at most, until they are restored. Not with interrupts off: it fetches the tables
 /// that it takes.

@@ -7,12 +7,12 @@ use rhumb_machine::{CpuId, Machine, PageSize, Pfn, VirtAddr};
 use rhumb_pagetable::{ENTRIES, Leaf, TableMemory};
 use rhumb_tableguard::{Protection, Rights};
 
-use super::{KEY, in_force};
-use crate::arch::pkrs::Pkrs;
+use crate::arch::pkrs::{KEY, Pkrs};
 use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::work;
-use crate::mm::table_supply::store;
+use crate::mm::direct_map::table_supply::store;
+use crate::mm::protection::in_force;
 use crate::mm::tables;
 
 /// The fault in the protection of tables.

@@ -9,7 +9,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`reserve`] | its level, filling it up, giving back what is too much |
+//! | [`reserve`] | its level, and whether a change has found too little |
+//! | [`filling`] | filling it up, giving back what is too much |
 //! | [`stock`] | tables on their way |
 //! | [`store`] | blocks of protected tables |
 //!
@@ -29,8 +30,10 @@
 //!    short. One CPU grows or shrinks the store at a time, so this inner filling is turned away and takes what the
 //!    store has above the last two.
 
+mod filling;
 pub mod reserve;
 pub mod stock;
 pub mod store;
 
-pub use reserve::{fill, fill_for, fill_if_allowed, fill_if_wanted, renew, want};
+pub use filling::{fill, fill_for, fill_if_allowed, fill_if_wanted, renew};
+pub use reserve::want;

@@ -1,7 +1,7 @@
-//! The changes that frames may not have.
+//! The changes of the direct map that frames may not have.
 //!
 //! *Executable in the direct map is what a declared owner holds so* ([`Owner::may_execute`]), and nothing by default:
-//! code runs elsewhere. Frames that are executable are read-only and inside their holder's [`super::Changed`], so
+//! code runs elsewhere. Frames that are executable are read-only and inside their holder's `direct_map::Changed`, so
 //! no code can show them anywhere else, through a window, say, until they are ordinary again (I4). `maps audit` holds
 //! each executable page against the holds.
 //!
@@ -21,7 +21,7 @@ use spin::Once;
 use crate::facts::Boot;
 use crate::mm::frames::boot_data;
 use crate::mm::owners::{self, Owner};
-use crate::mm::protect;
+use crate::mm::protection;
 
 static LIST: Once<ArrayVec<(PhysRange, Rule), MAX_RESERVATIONS>> = Once::new();
 
@@ -30,7 +30,7 @@ static LIST: Once<ArrayVec<(PhysRange, Rule), MAX_RESERVATIONS>> = Once::new();
 pub struct KernelRules(OffLimits<'static>);
 
 impl KernelRules {
-    /// With the list from the memory map.
+    /// Returns the rules with the list of reservations in the memory map.
     pub fn of(boot: &'static Boot) -> Self {
         let list = LIST.call_once(|| {
             let map = boot.memory.lock();
@@ -47,7 +47,7 @@ impl Rules for KernelRules {
         match self.0.check(id, frames, wanted) {
             // A change that protects them is allowed.
             Err(Forbidden { rule: Rule::PageTables, .. })
-                if owner == Some(owners::PAGE_TABLES) && protect::state() == Some(wanted) => {}
+                if owner == Some(owners::PAGE_TABLES) && protection::state() == Some(wanted) => {}
             other => other?,
         }
         if wanted.access == Access::ReadExecute && !owner.is_some_and(Owner::may_execute) {

@@ -20,7 +20,7 @@ pub const BATCH: usize = 32;
 pub struct Stock(ArrayVec<Pfn, BATCH>);
 
 impl Stock {
-    /// Up to `count` zeroed tables, and no more than a batch. Not with a lock held.
+    /// Fetches up to `count` zeroed tables, and no more than a batch. Not with a lock held.
     pub fn fetch(count: u64) -> Self {
         let mut stock = Self::default();
         if store::is_source() {
@@ -31,13 +31,6 @@ impl Stock {
             let Some(frame) = zeroed_frame() else { break };
             stock.0.push(frame.into_pfn());
         }
-        stock
-    }
-
-    /// Returns a stock of one table, which is zero and in no tree.
-    pub(super) fn of(table: Pfn) -> Self {
-        let mut stock = Self::default();
-        stock.0.push(table);
         stock
     }
 
@@ -81,6 +74,7 @@ unsafe impl TableSource for Stock {
     }
 }
 
+/// Returns a zeroed frame for a table or records; `None` if the allocator has none.
 pub(super) fn zeroed_frame() -> Option<Frame> {
     let guard = MACHINE.pin();
     let request = Request::FRAME.zeroed().class(AllocClass::PageTables).owner(owners::DIRECT_MAP.in_frames());

@@ -16,6 +16,7 @@ use core::sync::atomic::{
 use rhumb_directmap::{Change, ChangeError};
 use rhumb_frames::{AllocClass, FrameRange, Request};
 use rhumb_machine::{Block, Machine, Order, PageSize, Pfn};
+use rhumb_pagetable::{OutOfTables, TableSource};
 use rhumb_tableguard::{Protection, TABLES_PER_BLOCK, Tenure};
 
 use super::reserve;
@@ -23,8 +24,7 @@ use crate::cpu::machine::MACHINE;
 use crate::mm::direct_map::{self, Refused, adopt, leave};
 use crate::mm::frames::frames;
 use crate::mm::owners;
-use crate::mm::protect;
-use crate::mm::tables;
+use crate::mm::{protection, tables};
 
 /// Tables that only growing takes: one, and one more try. See [`super`].
 const KEPT_FOR_GROWING: u64 = 2;
@@ -48,7 +48,7 @@ impl Drop for Resizing {
 
 /// Tells whether tables come from here.
 pub fn is_source() -> bool {
-    protect::wanted() != Protection::Off
+    protection::wanted() != Protection::Off
 }
 
 /// Takes up to `count` zeroed tables and hands each to `put`. Not with a lock held.
@@ -116,10 +116,10 @@ fn release(block: Block) {
 fn grow() {
     // Before boot's blocks are protected none needs to be added, and none could be.
     // Growing is a change, which ends by filling the reserve: that filling comes here, and is turned away.
-    let Some(_resizing) = Resizing::begin().filter(|_| protect::in_force() != Protection::Off) else {
+    let Some(_resizing) = Resizing::begin().filter(|_| protection::in_force() != Protection::Off) else {
         return;
     };
-    let (Some(frames), Some(change)) = (frames(), protect::change()) else { return };
+    let (Some(frames), Some(change)) = (frames(), protection::change()) else { return };
     let request = Request::LARGE.zeroed().class(AllocClass::PageTables).owner(owners::DIRECT_MAP.in_frames());
     let frame = {
         let guard = MACHINE.pin();
@@ -127,7 +127,7 @@ fn grow() {
     };
     let Ok(frame) = frame else { return };
     if reserve::now().tables == 0 {
-        reserve::refill_from_store();
+        lend_to_reserve();
     }
     let block = Block::around(frame.pfn(), PageSize::Size2M);
     let _ = frame.into_pfn();
@@ -145,6 +145,34 @@ fn grow() {
                 frames.free(guard.pinned(), frame);
             }
         }
+    }
+}
+
+/// Gives the reserve one of the tables that are kept for growing.
+fn lend_to_reserve() {
+    // SAFETY: a table is taken.
+    let table = unsafe { tables::with_store(|store, memory| store.take(memory)) };
+    let mut one = One(table);
+    // SAFETY: the store's tables are frames of this machine, as the map's are.
+    let _ = direct_map::with(|map| unsafe { map.refill(1, &mut one) });
+    // Another CPU may have filled up the reserve meanwhile.
+    if let Some(table) = one.0 {
+        // SAFETY: the table came out of the store, zero, and the reserve did not take it.
+        unsafe { give(table) };
+    }
+}
+
+/// A table on its way from the store to the reserve.
+struct One(Option<Pfn>);
+
+// SAFETY: the table is zero and the store's; it is handed out once.
+unsafe impl TableSource for One {
+    fn take_zeroed_table(&mut self) -> Result<Pfn, OutOfTables> {
+        self.0.take().ok_or(OutOfTables)
+    }
+
+    unsafe fn give_back(&mut self, table: Pfn) {
+        self.0 = Some(table);
     }
 }
 
@@ -168,7 +196,7 @@ fn each() -> impl Iterator<Item = Block> {
 
 /// Protects the blocks that boot took. No other CPU changes the store meanwhile.
 pub fn protect_all() -> Result<(), ChangeError> {
-    let Some(change) = protect::change() else { return Ok(()) };
+    let Some(change) = protection::change() else { return Ok(()) };
     let is_held =
         |block: &Block| direct_map::with(|map| map.why(block.start()).held.is_some()).unwrap_or(true);
     // SAFETY: boot took the blocks for tables, and the store has them permanently.
