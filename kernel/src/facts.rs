@@ -13,6 +13,16 @@ use crate::cpu::lock::IrqMutex;
 /// The first MiB is the firmware's: see [`rhumb_bootinfo::Reservation::FirstMebibyte`].
 pub const FIRST_MEBIBYTE_END: PhysAddr = PhysAddr::new(1 << 20);
 
+/// The first MiB.
+pub const FIRST_MEBIBYTE: PhysRange = PhysRange::below(FIRST_MEBIBYTE_END);
+
+/// All physical addresses above the first MiB.
+pub const ABOVE_FIRST_MEBIBYTE: PhysRange = match PhysRange::new(FIRST_MEBIBYTE_END, PhysAddr::new(u64::MAX))
+{
+    Some(range) => range,
+    None => panic!("addresses do not end in the first MiB"),
+};
+
 /// One local APIC page, the I/O APICs, up to three registers that turn the machine off or reset it, a serial port, an
 /// event timer.
 pub const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1 + 1;

@@ -17,7 +17,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Descriptor;
-use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::Levels;
 use rhumb_windows::{SLOTS, WINDOW_BASE, slot_address};
 
@@ -179,7 +179,7 @@ pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, bool)> {
     })
 }
 
-/// Returns a range whose length is known not to wrap: every caller adds small numbers to a constant.
+/// Returns a range that is known not to wrap: every caller adds a length that fits to a place of this layout.
 pub const fn range(start: VirtAddr, bytes: u64) -> VirtRange {
     match VirtRange::of_length(start, bytes) {
         Some(range) => range,
@@ -204,8 +204,14 @@ pub mod image {
 
     fn between(start: *const u8, end: *const u8) -> VirtRange {
         let (start, end) = (VirtAddr::from(start), VirtAddr::from(end));
-        // The linker script defines the end of each segment behind its start.
-        VirtRange::new(start, end).unwrap_or_default()
+        VirtRange::new(start, end).unwrap_or_else(
+            || impossible!("the linker script defines the end of a segment behind its start" => VirtRange::default()),
+        )
+    }
+
+    /// Returns all of the image.
+    pub fn all() -> VirtRange {
+        between(&raw const __text_start, &raw const __data_segment_end)
     }
 
     /// Read-only and executable, on 2-MiB boundaries.
@@ -225,11 +231,9 @@ pub mod image {
 
     /// Returns where the segment at `range` was loaded.
     pub fn physical(range: VirtRange) -> PhysRange {
-        PhysRange::new(
-            PhysAddr::new(range.start().get() - IMAGE_OFFSET),
-            PhysAddr::new(range.end().get() - IMAGE_OFFSET),
-        )
-        .unwrap_or_default()
+        let start = PhysAddr::new(range.start().get() - IMAGE_OFFSET);
+        PhysRange::of_length(start, range.bytes())
+            .unwrap_or_else(|| impossible!("the image lies low in memory" => PhysRange::default()))
     }
 
     /// Returns the room for symbols: a table written after linking, or zeros.

@@ -8,7 +8,7 @@
 
 use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation};
 use rhumb_frames::Descriptor;
-use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtRange};
+use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, TableMemory};
 
 use super::tables::{NoDescriptors, PagingError, Tables};
@@ -41,6 +41,12 @@ pub(super) fn map<M: TableMemory>(
     Ok(array.figures)
 }
 
+/// Returns the addresses from `start` to `end`, both in one range and in this order.
+fn piece(start: VirtAddr, end: VirtAddr) -> VirtRange {
+    let piece = VirtRange::new(start, end);
+    piece.unwrap_or_else(|| impossible!("a piece ends at {}, before {}", end, start => VirtRange::default()))
+}
+
 struct Array<'a, 'tables, 'frames, 'map, M: TableMemory> {
     mapper: &'a mut Mapper<'tables, M>,
     source: &'a mut Tables<'frames, 'map>,
@@ -56,8 +62,8 @@ impl<M: TableMemory> Array<'_, '_, '_, '_, M> {
             return self.map_run(virt, node, smaller);
         }
         self.map_pages(inner, node, size)?;
-        for end in [VirtRange::new(virt.start(), inner.start()), VirtRange::new(inner.end(), virt.end())] {
-            let end = end.unwrap_or_default();
+        for (start, end) in [(virt.start(), inner.start()), (inner.end(), virt.end())] {
+            let end = piece(start, end);
             if !end.is_empty() {
                 self.map_run(end, node, smaller)?;
             }
@@ -73,7 +79,7 @@ impl<M: TableMemory> Array<'_, '_, '_, '_, M> {
             (Err(_), _) if virt.bytes() > size.bytes() => {
                 let half = (frames / size.frames()).div_ceil(2) * size.bytes();
                 for part in [(virt.start(), virt.start().plus(half)), (virt.start().plus(half), virt.end())] {
-                    self.map_pages(VirtRange::new(part.0, part.1).unwrap_or_default(), node, size)?;
+                    self.map_pages(piece(part.0, part.1), node, size)?;
                 }
                 Ok(())
             }
@@ -86,7 +92,7 @@ impl<M: TableMemory> Array<'_, '_, '_, '_, M> {
     fn take(&mut self, frames: u64, node: NodeId, size: PageSize) -> Result<PfnRange, OutOfBootFrames> {
         let topology = self.source.topology;
         let why = Reservation::FrameDescriptors;
-        let anywhere = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(u64::MAX)).unwrap_or_default();
+        let anywhere = PhysRange::below(PhysAddr::new(u64::MAX));
         let mut source = self.source.frames.elsewhere(anywhere);
         let run = source.take_run_near(topology, node, frames, size.frames(), why)?;
         if topology.node_of(run.start().addr()) != node {

@@ -34,8 +34,10 @@ pub fn list(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DE
     // A table may name an address that this CPU does not have.
     let hpet = topology.hpet.filter(|at| at.get() >> features().physical_bits == 0).map(|at| (HPET, at));
     for (name, at) in local.into_iter().chain(io_apics).chain(power).chain(console).chain(hpet) {
-        let page =
-            PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES).unwrap_or_default();
+        let Some(page) = PhysRange::of_length(at.align_down(PageSize::Size4K), DEVICE_PAGE_BYTES) else {
+            log::warn!("the firmware places an {name} at {at}, where addresses end: not used");
+            continue;
+        };
         if map.exclude(page).unwrap_or_else(|error| refuse(error)) {
             log::warn!("the memory map calls the {name} at {at} RAM: it is not used as such");
         }

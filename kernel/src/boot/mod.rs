@@ -33,7 +33,7 @@ use crate::arch::features::features;
 use crate::arch::{apic, idt};
 use crate::cpu::lock::IrqMutex;
 use crate::cpu::{area, clock, kasan, root, trampoline};
-use crate::facts::{self, Boot, FIRST_MEBIBYTE_END, MAX_DEVICES};
+use crate::facts::{self, Boot, FIRST_MEBIBYTE, MAX_DEVICES};
 use crate::layout::{self, Stack, image};
 use crate::mm::{self, protection};
 use crate::platform::{console, logging, power};
@@ -86,8 +86,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     move_console(&topology, &options);
     let mut devices = devices::list(&topology, &mut map);
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
-    let first_mebibyte = PhysRange::new(PhysAddr::ZERO, FIRST_MEBIBYTE_END).unwrap_or_default();
-    reserve(&mut map, first_mebibyte, Reservation::FirstMebibyte);
+    reserve(&mut map, FIRST_MEBIBYTE, Reservation::FirstMebibyte);
     limit_memory(&mut map, &options);
     let levels = choose_levels(&options, &map);
     let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
@@ -184,8 +183,7 @@ fn read_memory_map(info: &BootInfo) -> MemoryMap {
     let (mut map, findings) =
         MemoryMap::from_firmware(info.memory.iter().copied()).unwrap_or_else(|error| refuse(error));
     warn_of(&findings);
-    let image = PhysRange::new(image::physical(image::text()).start(), image::physical(image::data()).end())
-        .unwrap_or_default();
+    let image = image::physical(image::all());
     if map.include(image).unwrap_or_else(|error| refuse(error)) {
         log::warn!(
             "memory map: the kernel runs at {image}, so that is RAM, though the firmware says otherwise"
@@ -193,7 +191,7 @@ fn read_memory_map(info: &BootInfo) -> MemoryMap {
     }
     reserve(&mut map, image, Reservation::KernelImage);
     // Not even a trampoline: an address of 0 looks like none.
-    let first_page = PhysRange::of_length(PhysAddr::ZERO, PageSize::Size4K.bytes()).unwrap_or_default();
+    let first_page = PhysRange::below(PhysAddr::new(PageSize::Size4K.bytes()));
     reserve(&mut map, first_page, Reservation::FirstMebibyte);
     info.reserve_occupied(&mut map).unwrap_or_else(|error| refuse(error));
     map
@@ -283,8 +281,7 @@ fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (us
     if topology.startable().count().max(cpus) == 1 {
         return (1, None);
     }
-    let below = PhysRange::new(PhysAddr::ZERO, REAL_MODE_END).unwrap_or_default();
-    match BootFrames::within(map, below).take(Reservation::Trampoline) {
+    match BootFrames::within(map, PhysRange::below(REAL_MODE_END)).take(Reservation::Trampoline) {
         Ok(frame) => (cpus, PhysRange::of_length(frame.addr(), DEVICE_PAGE_BYTES)),
         Err(error) => {
             log::warn!(

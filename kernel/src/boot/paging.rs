@@ -9,7 +9,7 @@
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation, Topology};
 use rhumb_directmap::{Plan, PlanRequest};
-use rhumb_machine::{CpuId, NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{Block, CpuId, NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
     Access, Attributes, CacheMode, EmptyTables, Entry, Levels, Mapper, Mapping, Root, Scope, TableMemory,
     TableSource,
@@ -185,10 +185,10 @@ fn prepare_windows<M: TableMemory>(
     for cpu in (0..wanted.cpus).filter_map(CpuId::new) {
         source.node = wanted.node_of(cpu.index());
         let page = layout::range(layout::windows(cpu).start(), PageSize::Size4K.bytes());
+        let any_frame = image::physical(image::data()).start().pfn();
         let mapping = Mapping {
             virt: page.start(),
-            phys: PhysRange::of_length(image::physical(image::data()).start(), page.bytes())
-                .unwrap_or_default(),
+            phys: Block::around(any_frame, PageSize::Size4K).frames().addrs(),
             attributes: Attributes::kernel(Access::ReadWrite),
             largest: PageSize::Size4K,
         };

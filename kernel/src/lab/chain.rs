@@ -1,9 +1,10 @@
 //! Blocks in a chain through their first words: a list of any length that takes no memory of its own.
 
 use rhumb_frames::{Frame, FrameFault, Frames};
-use rhumb_machine::{Machine, Order, PhysAddr, Pinned};
+use rhumb_machine::{Machine, PhysAddr, Pinned};
 
 use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::lab::sizes::order;
 
 /// Blocks of any orders; the newest comes out first. Dropped with blocks in it, it loses them.
 #[derive(Default)]
@@ -41,7 +42,7 @@ impl Chain {
             return None;
         }
         let addr = PhysAddr::new(self.newest & !0xfff);
-        let order = Order::new((self.newest & 0x1f) as u8).unwrap_or_default();
+        let order = order((self.newest & 0x1f) as u8);
         // SAFETY: `push` wrote the word, and the block has not been freed since.
         self.newest = unsafe { MACHINE.direct(addr).as_ptr::<u64>().read() };
         self.frames -= order.frames();

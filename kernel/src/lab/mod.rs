@@ -14,6 +14,7 @@
 //! | [`probe`] | whether a write or a fetch would fault |
 //! | [`caches`] | object caches of tests |
 //! | [`chain`] | a list of frames that lies in the frames |
+//! | [`sizes`] | orders and ranges that tests write as numbers |
 //!
 //! Only `main` names it: it starts it, and adds its commands to the prompt's. The laboratory uses the kernel as any
 //! other part does, or sets a hook.
@@ -29,6 +30,7 @@ mod owners;
 mod probe;
 mod sample;
 mod selftest;
+mod sizes;
 mod stress;
 
 use rhumb_monitor::{Alias, Command};

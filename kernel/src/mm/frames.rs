@@ -12,13 +12,13 @@ use rhumb_bootinfo::memory_map::Reserved;
 use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS};
 use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
 use rhumb_frames::{FrameRange, Frames, Layout, LayoutError, MemoryRange};
-use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, impossible};
 use rhumb_monitor::Human;
 use spin::Once;
 
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{kasan, once};
-use crate::facts::{Boot, FIRST_MEBIBYTE_END};
+use crate::facts::{ABOVE_FIRST_MEBIBYTE, Boot};
 use crate::layout;
 
 /// Ranges of free RAM.
@@ -130,8 +130,8 @@ fn distance_table(boot: &Boot) -> [u8; MAX_NODES * MAX_NODES] {
 /// Returns the frames of `taken` that boot took to read them, and gives back: none of the first MiB, which is the
 /// firmware's.
 pub(super) fn boot_data(taken: &Reserved) -> Option<PhysRange> {
-    let above = PhysRange::new(FIRST_MEBIBYTE_END, PhysAddr::new(u64::MAX)).unwrap_or_default();
-    Some(taken.range.intersection(above)).filter(|range| !range.is_empty() && is_boot_data(taken.why))
+    Some(taken.range.intersection(ABOVE_FIRST_MEBIBYTE))
+        .filter(|range| !range.is_empty() && is_boot_data(taken.why))
 }
 
 const fn is_boot_data(why: Reservation) -> bool {
@@ -148,7 +148,7 @@ pub fn taken_at_boot(boot: &Boot, pfn: Pfn) -> Option<Reservation> {
 /// Gives back what the loader left: its information and the command line have been copied, and nothing here reads the
 /// RAM disk. Returns how many frames that were.
 pub fn give_back_boot_data(boot: &Boot) -> u64 {
-    let Some(frames) = frames() else { return 0 };
+    let Some(frames) = frames() else { return impossible!("the allocator has taken over" => 0) };
     let taken: ArrayVec<PfnRange, MAX_RESERVATIONS> = {
         let map = boot.memory.lock();
         map.reservations().iter().filter_map(boot_data).map(PhysRange::whole_frames).collect()

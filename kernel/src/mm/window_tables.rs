@@ -13,7 +13,7 @@ use core::sync::atomic::{
     compiler_fence,
 };
 
-use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, Pfn, VirtAddr, impossible};
+use rhumb_machine::{CpuId, IrqOff, MAX_CPUS, Machine, Pfn, VirtAddr};
 use rhumb_pagetable::{Entry, TableEntry};
 use rhumb_tableguard::{Protection, keyed};
 use rhumb_windows::{KEPT_SLOT, WindowTables, Windows, slot_address};
@@ -30,10 +30,7 @@ static TABLES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
 /// Names the table of a CPU's windows. Once for each CPU, before it opens a window.
 pub(super) fn set(cpu: CpuId, table: Pfn) {
-    match TABLES.get(cpu.index()) {
-        Some(place) => place.store(table.get(), Relaxed),
-        None => impossible!("there is a place for each number that a CPU can have"),
-    }
+    TABLES[cpu.index()].store(table.get(), Relaxed);
 }
 
 /// Returns the entry of a slot in the table of a CPU's windows, which `table` shows.
@@ -55,7 +52,7 @@ impl KernelTables {
     }
 
     fn table(cpu: CpuId) -> Pfn {
-        Pfn::new(TABLES.get(cpu.index()).map_or(0, |table| table.load(Relaxed)))
+        Pfn::new(TABLES[cpu.index()].load(Relaxed))
     }
 }
 

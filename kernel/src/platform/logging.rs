@@ -80,9 +80,10 @@ static LOG: Log<Here, Screen> = Log::new(Here, Screen, Ring::new(&SLOTS));
 /// Makes this the log. Once, at boot.
 pub fn init() {
     LOG.keep(LevelFilter::Debug);
-    // It fails only where there is a log already, which is this one.
-    let _ = LOG.install();
     impossible::set_handler(&(log_impossible as impossible::Handler));
+    if LOG.install().is_err() {
+        impossible!("there is a log already");
+    }
 }
 
 /// Logs a place that cannot be reached and was: the kernel goes on. The first of them tell the story; the rest are
@@ -101,8 +102,9 @@ pub fn show(level: LevelFilter) {
 
 /// Gives a CPU its own ring.
 pub fn attach(cpu: CpuId, ring: &'static Ring<'static>) {
-    // Each CPU's area is made once; a second ring would only be left unused.
-    let _ = LOG.attach(cpu, ring);
+    if LOG.attach(cpu, ring).is_err() {
+        impossible!("CPU {} has a ring already: its area is made once", cpu);
+    }
 }
 
 /// Returns the records of all CPUs, oldest first.

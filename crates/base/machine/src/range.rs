@@ -24,6 +24,11 @@ macro_rules! range {
                 if end.get() < start.get() { None } else { Some(Self { start, end }) }
             }
 
+            /// Returns `[0, end)`: everything below `end`.
+            pub const fn below(end: $point) -> Self {
+                Self { start: <$point>::new(0), end }
+            }
+
             /// Returns `[start, start + length)`, or `None` where that wraps.
             pub const fn of_length(start: $point, length: u64) -> Option<Self> {
                 match start.get().checked_add(length) {

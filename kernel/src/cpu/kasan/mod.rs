@@ -19,7 +19,9 @@ use core::sync::atomic::AtomicU64;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation};
 use rhumb_kasan::outline::{self, Checker};
 use rhumb_kasan::{Plan, PlanError, State, Violation};
-use rhumb_machine::{CpuId, Machine, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use rhumb_machine::{
+    CpuId, Machine, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange, impossible,
+};
 use rhumb_monitor::Human;
 use spin::Once;
 
@@ -75,19 +77,17 @@ pub fn reserve(map: &mut MemoryMap, base: VirtAddr, limit: Option<PhysAddr>, cpu
 fn plan(map: &MemoryMap, base: VirtAddr, limit: PhysAddr, cpus: usize) -> Result<(Plan, u64), PlanError> {
     let mut plan = Plan::new();
     let (mut left, mut unwatched) = (WATCHED_RAM_BYTES, 0);
-    let mapped = PhysRange::new(PhysAddr::ZERO, limit).unwrap_or_default();
+    let mapped = PhysRange::below(limit);
     for ram in map.ram().map(|ram| ram.intersection(mapped)) {
         let bytes = ram.bytes().min(left);
         left -= bytes;
         unwatched += ram.bytes() - bytes;
-        let range = VirtRange::of_length(base.plus(ram.start().get()), bytes).unwrap_or_default();
-        plan.watch(range)?;
+        plan.watch(layout::range(base.plus(ram.start().get()), bytes))?;
     }
-    let last = CpuId::new(cpus - 1).unwrap_or_default();
-    let stacks = VirtRange::new(layout::KERNEL_MAP, Stack::ALL[Stack::ALL.len() - 1].top(last));
-    plan.watch(stacks.unwrap_or_default())?;
-    let image = VirtRange::new(image::text().start(), image::data().end());
-    plan.watch(image.unwrap_or_default())?;
+    let last = CpuId::new(cpus - 1).unwrap_or_else(|| impossible!("{} CPUs", cpus => CpuId::BOOT));
+    let stacks = Stack::ALL[Stack::ALL.len() - 1].top(last).since(layout::KERNEL_MAP);
+    plan.watch(layout::range(layout::KERNEL_MAP, stacks))?;
+    plan.watch(image::all())?;
     Ok((plan, unwatched))
 }
 
@@ -148,7 +148,7 @@ pub fn stack_is_fresh(cpu: CpuId) {
 
 fn direct(machine: &impl Machine, frames: PfnRange) -> VirtRange {
     let bytes = frames.frames() * PageSize::Size4K.bytes();
-    VirtRange::of_length(machine.direct(frames.start().addr()), bytes).unwrap_or_default()
+    layout::range(machine.direct(frames.start().addr()), bytes)
 }
 
 /// Returns the ranges that are watched, for `kasan`.

@@ -52,7 +52,7 @@ fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) 
 /// RAM in the direct map.
 fn mapped_ram(boot: &Boot) -> ArrayVec<PhysRange, MAX_REGIONS> {
     let limit = boot.options.direct_map_limit_bytes.unwrap_or(u64::MAX);
-    let below = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(limit)).unwrap_or_default();
+    let below = PhysRange::below(PhysAddr::new(limit));
     let map = boot.memory.lock();
     map.ram().map(|ram| ram.intersection(below)).filter(|ram| !ram.is_empty()).collect()
 }

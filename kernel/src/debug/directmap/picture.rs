@@ -66,7 +66,7 @@ fn write_row(out: &mut dyn Output, ram: &[PhysRange], start: PhysAddr, cell_byte
             used = index + 1;
         }
     }
-    writeln!(out, "{:012x} {}", start.get(), core::str::from_utf8(&text[..used]).unwrap_or_default());
+    writeln!(out, "{:012x} {}", start.get(), text[..used].escape_ascii());
 }
 
 /// Returns the pages of one block.

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{Frame, Unmapped};
-use rhumb_machine::{Counted, Order};
+use rhumb_machine::{Counted, Order, impossible};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use crate::cpu::lock::IrqMutex;
@@ -48,7 +48,7 @@ fn take(count: u64) -> Result<(), CommandError> {
         }
         let frame = unmapped::take(owners::MONITOR, Order::BASE).map_err(CommandError::failed)?;
         if let Err(full) = TAKEN.lock().try_push(frame) {
-            // There was room: one person types at a time.
+            impossible!("there was room, and one person types at a time");
             let _ = unmapped::give(full.element());
         }
     }
@@ -61,7 +61,9 @@ fn give() -> Result<(), CommandError> {
         let Some(frame) = TAKEN.lock().pop() else { break };
         if let Err(refused) = unmapped::give(frame) {
             let error = CommandError::failed(&refused);
-            let _ = TAKEN.lock().try_push(refused.frame);
+            if TAKEN.lock().try_push(refused.frame).is_err() {
+                impossible!("the frame has just come from there");
+            }
             return Err(error);
         }
     }

@@ -2,7 +2,7 @@
 
 use rhumb_directmap::{Change, ChangeError, ParseChangeError, STEP_ENTRIES, frames_at};
 use rhumb_frames::{AllocError, FrameRange, NothingMoves};
-use rhumb_machine::{Counted, Machine, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{Counted, Machine, Pfn, PfnRange, PhysAddr, impossible};
 use rhumb_monitor::arguments::hexadecimal;
 use rhumb_monitor::{Arguments, CommandError, Human, Output};
 
@@ -50,11 +50,12 @@ fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, Comman
     let mut rest = frames;
     while !rest.is_empty() {
         let end = rest.end().min(rest.start().plus(STEP_ENTRIES));
-        let part = PfnRange::new(rest.start(), end).unwrap_or_default();
+        let part = PfnRange::below(end).intersection(rest);
         direct_map::with(|map| map.needs(owner, part, wanted))
             .and_then(|needs| needs)
             .map_err(CommandError::failed)?;
-        rest = PfnRange::new(end, rest.end()).unwrap_or_default();
+        rest = PfnRange::new(end, rest.end())
+            .unwrap_or_else(|| impossible!("a part ends behind the rest" => PfnRange::default()));
     }
     drain_all(allocator()?);
     let taken = take(frames).map_err(|error| match error {
@@ -126,7 +127,9 @@ pub fn restore_all(owner: Owner, within: PfnRange) -> (u64, u64) {
 }
 
 pub fn give_back(frames: FrameRange) {
-    let Ok(allocator) = allocator() else { return };
+    let Ok(allocator) = allocator() else {
+        return impossible!("the frames came from the allocator: it is there");
+    };
     let guard = MACHINE.pin();
     if let Err((frames, fault)) = allocator.free_range(guard.pinned(), frames) {
         log::error!("the frames {} cannot be freed: {fault}", frames.into_frames());

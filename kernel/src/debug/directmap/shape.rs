@@ -9,7 +9,7 @@
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::memory_map::MAX_REGIONS;
 use rhumb_directmap::{DirectMapError, Plan, PlanRequest, State};
-use rhumb_machine::{Counted, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{Block, Counted, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Attributes, Entry, Leaves, bits};
 
 use crate::boot::paging::MAX_READ_ONLY;
@@ -96,7 +96,7 @@ struct Planned {
 
 impl Planned {
     fn add(&mut self, virt: VirtAddr, phys: PhysAddr, size: PageSize, attributes: Attributes) {
-        let page = PfnRange::of_length(phys.pfn(), size.frames()).unwrap_or_default();
+        let page = Block::around(phys.pfn(), size).frames();
         match (self.protected.first_in(page), size.smaller()) {
             (None, _) => self.sum.add(virt, Entry::leaf(phys, size, attributes)),
             (Some((block, state)), _) if block.covers(page) => self.sum.add(virt, state.entry(phys, size)),

@@ -14,6 +14,7 @@ use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
+use crate::lab::sizes::frames_from;
 use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::{Changed, HeldFrames, alter, change, restore};
 use crate::mm::frames::frames;
@@ -140,7 +141,7 @@ impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let block = allocate()?;
         let first = if E::FRAMES == 1 { 200 } else { 0 };
-        let range = PfnRange::of_length(block.pfn().plus(first), E::FRAMES).unwrap_or_default();
+        let range = frames_from(block.pfn().plus(first), E::FRAMES);
         let breaker = match E::BREAKER.and_then(|page| PfnRange::of_length(block.pfn().plus(page), 1)) {
             Some(page) => {
                 let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "keeps the block broken");
@@ -227,7 +228,7 @@ impl<H: Half, const ID: u16> Operation for Code<H, ID> {
 
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let block = allocate()?;
-        let page = PfnRange::of_length(block.pfn().plus(200), 1).unwrap_or_default();
+        let page = frames_from(block.pfn().plus(200), 1);
         let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "measured");
         let changed = changed.map_err(|refused| Failure::because(refused.error))?;
         Ok(Self { block, changed, failures: 0, _half: core::marker::PhantomData })

@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use rhumb_frames::{Frame, Frames, Request};
-use rhumb_machine::{Machine, PageSize, PhysAddr, PhysRange, PinGuard, VirtAddr, VirtRange};
+use rhumb_machine::{Machine, PageSize, PhysAddr, PinGuard, VirtAddr, VirtRange};
 use rhumb_mark::RegionId;
 use rhumb_pagetable::{Access, Attributes, EmptyTables, FlushCause, Mapper, Mapping};
 
@@ -95,7 +95,7 @@ impl Operation for Pair {
         let bytes = PageSize::Size4K.bytes();
         let mapping = Mapping {
             virt: layout::SCRATCH,
-            phys: PhysRange::of_length(frame.addr(), bytes).unwrap_or_default(),
+            phys: frame.frames().addrs(),
             attributes: Attributes::kernel(Access::ReadWrite),
             largest: PageSize::Size4K,
         };

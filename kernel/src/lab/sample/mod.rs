@@ -23,7 +23,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::chain::Chain;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::lab::owners;
+use crate::lab::{owners, sizes};
 
 /// How many lists there are: so many CPUs work without waiting for each other.
 pub const LISTS: usize = 8;
@@ -100,7 +100,7 @@ pub fn add(
     list: usize,
     order: Order,
 ) -> Result<(), SampleError> {
-    let request = Request::new(order.min(Order::new(LARGEST).unwrap_or_default()));
+    let request = Request::new(order.min(sizes::order(LARGEST)));
     let frame = frames.alloc(pinned, request.movable().owner(owners::SAMPLE.in_frames()))?;
     let mut blocks = BLOCKS[list % LISTS].lock();
     if blocks.try_reserve(1).is_err() {

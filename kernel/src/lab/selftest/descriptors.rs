@@ -2,7 +2,7 @@
 
 use rhumb_bootinfo::Reservation;
 use rhumb_frames::{Owner, Request};
-use rhumb_machine::{Machine, Order, PageSize, PhysRange};
+use rhumb_machine::{Machine, PageSize, PhysRange};
 use rhumb_pagetable::{Join, Leaves, PageCounts, Permissions, Spans};
 
 use super::memory::allocator;
@@ -12,6 +12,7 @@ use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
+use crate::lab::sizes::order;
 use crate::layout;
 use crate::mm::tables;
 
@@ -81,7 +82,7 @@ fn are_of_their_node(boot: &'static Boot) -> Result<(), Failure> {
 fn are_filled_in_by_their_holder(_: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     let guard = MACHINE.pin();
-    let order = Order::new(3).unwrap_or_default();
+    let order = order(3);
     let request = Request::new(order).owner(owners::SELF_TEST.in_frames());
     let frame = memory::take(frames, guard.pinned(), request)?;
     let (pfn, last) = (frame.pfn(), frame.pfn().plus(7));

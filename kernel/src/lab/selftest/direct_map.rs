@@ -9,7 +9,7 @@ use rhumb_directmap::{
     Broken, Change, ChangeError, Forbidden, Limits, ParseChangeError, Reserve, Rule, frames_at,
 };
 use rhumb_frames::FrameRange;
-use rhumb_machine::{Machine, PageSize, Pfn, PfnRange, PhysAddr};
+use rhumb_machine::{Machine, PageSize, Pfn, PhysAddr};
 use rhumb_pagetable::FlushCause;
 use rhumb_tableguard::Protection;
 
@@ -23,6 +23,7 @@ use crate::debug::directmap::shape;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::probe;
+use crate::lab::sizes::frames_from;
 use crate::layout::image;
 use crate::mm;
 use crate::mm::direct_map;
@@ -290,7 +291,7 @@ fn refusals(boot: &'static Boot, start: Pfn) -> Result<(), Failure> {
         }),
     ];
     for (what, first, count, wanted, expected) in cases {
-        let range = PfnRange::of_length(first, count).unwrap_or_default();
+        let range = frames_from(first, count);
         // SAFETY: the handle only asks; it is given up at once.
         let frames = unsafe { FrameRange::assume(range) };
         match change(frames, wanted, WHO, "to be refused") {

@@ -9,6 +9,7 @@ use crate::cpu::machine::MACHINE;
 use crate::debug::directmap::shape;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners::{self, Owner};
+use crate::lab::sizes::frames_from;
 use crate::mm;
 use crate::mm::direct_map;
 use crate::mm::direct_map::{HeldFrames, Refused};
@@ -29,7 +30,7 @@ impl Large {
 
     /// Returns some of its pages. A caller that asks for the same pages twice holds them twice.
     pub(super) fn pages(&self, first: u64, count: u64) -> Pages<'_> {
-        let range = PfnRange::of_length(self.start().plus(first), count).unwrap_or_default();
+        let range = frames_from(self.start().plus(first), count);
         Pages { range, _of: self }
     }
 }

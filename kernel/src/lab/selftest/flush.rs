@@ -9,7 +9,7 @@ use core::sync::atomic::{
 use rhumb_directmap::Change;
 
 use rhumb_frames::{Frame, Request};
-use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr, VirtRange};
+use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, FlushStats, TableMemory};
 use x86_64::registers::control::Cr4Flags;
 
@@ -25,6 +25,7 @@ use crate::cpu::{call, tlb, work};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::inject;
+use crate::layout;
 use crate::mm;
 use crate::mm::direct_map::{change, restore};
 use crate::mm::{tables, unmapped};
@@ -81,7 +82,7 @@ impl TwoFaces {
         let last = last.ok_or_else(|| Failure::because(inject::tables::NoPlace::Guard))?;
         writer.write(last.table, last.index, entry);
         let mut batch = FlushBatch::new();
-        batch.add_leaf(VirtRange::of_length(self.page, 1).unwrap_or_default(), PageSize::Size4K);
+        batch.add_leaf(layout::range(self.page, 1), PageSize::Size4K);
         Ok(batch)
     }
 
@@ -204,8 +205,8 @@ fn running_cpus_are_interrupted_once(_: &'static Boot) -> Result<(), Failure> {
             let calls = received().0;
             outcome = faces.show(1).map(|mut batch| {
                 for number in 1..8u64 {
-                    let other = VirtRange::of_length(VirtAddr::new(page.get() - number * 3 * 4096), 4096);
-                    batch.add_leaf(other.unwrap_or_default(), PageSize::Size4K);
+                    let other = layout::range(VirtAddr::new(page.get() - number * 3 * 4096), 4096);
+                    batch.add_leaf(other, PageSize::Size4K);
                 }
                 let ticket = tlb::flush_everywhere(&mut batch, FlushCause::Other);
                 (received().0 - calls, ticket)

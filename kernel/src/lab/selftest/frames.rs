@@ -14,6 +14,7 @@ use crate::cpu::{trampoline, work};
 use crate::facts::Boot;
 use crate::lab::chain::Chain;
 use crate::lab::failure::{Failure, ensure};
+use crate::lab::sizes::order;
 use crate::layout::image;
 use crate::mm::tables;
 
@@ -57,7 +58,7 @@ fn i2_silence(_: &'static Boot) -> Result<(), Failure> {
     let before = noise();
     for round in 0..ROUNDS {
         let guard = MACHINE.pin();
-        let order = Order::new((round % 4) as u8).unwrap_or_default();
+        let order = order((round % 4) as u8);
         let mut held: [Option<Frame>; HELD] = [const { None }; HELD];
         for place in &mut held {
             *place = frames.alloc(guard.pinned(), Request::new(order)).ok();

@@ -25,6 +25,7 @@ use crate::lab::failure::{Failure, ensure};
 use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
 use crate::lab::probe;
+use crate::lab::sizes::frames_from;
 use crate::mm::direct_map;
 use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::table_supply::stock::Stock;
@@ -69,7 +70,7 @@ fn a_stray_write_faults(_: &'static Boot) -> Result<(), Failure> {
         memory::take(frames, guard.pinned(), Request::LARGE)?
     };
     let page = block.pfn().plus(77);
-    let part = Part(PfnRange::of_length(page, 1).unwrap_or_default());
+    let part = Part(frames_from(page, 1));
     let outcome = match change(part, Change::NotPresent, owners::SELF_TEST, "to have a new table") {
         Ok(changed) => {
             let outcome = check_all(page);

@@ -19,6 +19,7 @@ use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners::{self, Owner};
 use crate::lab::probe;
+use crate::lab::sizes::order;
 use crate::mm;
 use crate::mm::direct_map;
 use crate::mm::unmapped;
@@ -88,7 +89,7 @@ fn undone(test: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
 fn windows_reach_it(_: &'static Boot) -> Result<(), Failure> {
     const TURNS: u64 = 1024;
     undone(|| {
-        let mut frame = take_unmapped(Order::new(1).unwrap_or_default())?;
+        let mut frame = take_unmapped(order(1))?;
         let before = the_windows()?.counters();
         let rounds_before = rounds();
         let writes = || area::all().map(|area| area.counters.page_table_writes.get()).sum::<u64>();
@@ -183,7 +184,7 @@ fn i5_no_cpu_reaches_a_taken_frame(_: &'static Boot) -> Result<(), Failure> {
 /// A secret is gone as soon as its frame is given back: for the next taker, and in the map.
 fn i5_what_was_given_back_is_zero(_: &'static Boot) -> Result<(), Failure> {
     undone(|| {
-        let order = Order::new(2).unwrap_or_default();
+        let order = order(2);
         let mut frame = take_unmapped(order)?;
         let pfn = frame.pfn();
         for page in 0..4 {

@@ -33,6 +33,7 @@ use crate::debug::random::Random;
 use crate::lab::failure::Failure;
 use crate::lab::owners;
 use crate::lab::probe;
+use crate::lab::sizes::order;
 use crate::mm::direct_map;
 use crate::mm::direct_map::table_supply;
 use crate::mm::direct_map::{Changed, alter, change, restore};
@@ -96,7 +97,7 @@ impl Slot {
             3 => Some(Shown::Absent),
             _ => None,
         };
-        let order = Order::new((shown >> 8) as u8).unwrap_or_default();
+        let order = order((shown >> 8) as u8);
         let answer = state.map(|state| look((Pfn::new(shown >> 16), order), state));
         self.lookers.fetch_sub(1, SeqCst);
         answer
@@ -274,8 +275,7 @@ impl<'a> Worker<'a> {
     /// One frame, a few, or a whole 2-MiB block.
     fn allocate(&mut self) -> Result<Option<Frame>, Failure> {
         let exponent = if self.random.below(16) == 0 { 9 } else { self.random.below(4) as u8 };
-        let request =
-            Request::new(Order::new(exponent).unwrap_or_default()).owner(owners::STRESS.in_frames());
+        let request = Request::new(order(exponent)).owner(owners::STRESS.in_frames());
         let guard = MACHINE.pin();
         Ok(frames()
             .ok_or_else(|| Failure::because("there is no frame allocator"))?

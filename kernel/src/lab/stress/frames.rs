@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{AllocError, Frame, Frames, Mobility, Owner, Request};
-use rhumb_machine::{Counted, Machine, Order, PhysAddr, Pinned};
+use rhumb_machine::{Counted, Machine, PhysAddr, Pinned};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
@@ -20,6 +20,7 @@ use crate::cpu::{area, clock};
 use crate::debug::random::Random;
 use crate::lab::failure::Failure;
 use crate::lab::owners;
+use crate::lab::sizes::order;
 
 /// Blocks that a CPU holds at most: with large ones among them, some hundred MiB.
 const HELD: usize = 192;
@@ -122,7 +123,7 @@ impl<'a> Worker<'a> {
     fn allocate(&mut self, frames: &Frames<KernelMachine>, pinned: Pinned<'_>) {
         // Half of all requests are single frames, a quarter order 1, and so on; some large pages.
         let exponent = self.random.next().trailing_zeros().min(9) as u8;
-        let order = Order::new(exponent).unwrap_or_default();
+        let order = order(exponent);
         let kind = Mobility::ALL[self.random.below(Mobility::COUNT as u64) as usize];
         // A few say whose they are, and so go past the caches.
         let owner = if self.random.below(8) == 0 { owners::STRESS.in_frames() } else { Owner::NONE };

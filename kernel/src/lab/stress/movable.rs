@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Frames;
-use rhumb_machine::{Counted, Machine, Order};
+use rhumb_machine::{Counted, Machine};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
@@ -19,6 +19,7 @@ use crate::debug::random::Random;
 use crate::lab::failure::Failure;
 use crate::lab::sample;
 use crate::lab::sample::SampleError;
+use crate::lab::sizes::order;
 use crate::mm::movable;
 use crate::mm::movable::compact_all;
 
@@ -117,7 +118,7 @@ fn step(
         *held -= 1;
         return sample::remove(frames, guard.pinned(), list, place).map(|_| ());
     }
-    let order = Order::new(random.next().trailing_zeros().min(8) as u8).unwrap_or_default();
+    let order = order(random.next().trailing_zeros().min(8) as u8);
     match sample::add(frames, guard.pinned(), list, order) {
         Ok(()) => {
             *held += 1;

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use arrayvec::ArrayVec;
 use rhumb_directmap::ChangeError;
 use rhumb_frames::{Frame, Unmapped};
-use rhumb_machine::{Counted, Machine, Order};
+use rhumb_machine::{Counted, Machine};
 use rhumb_monitor::Output;
 use rhumb_unmapped::PoolError;
 use spin::mutex::SpinMutex;
@@ -28,6 +28,7 @@ use crate::lab::failure::Failure;
 use crate::lab::owners;
 use crate::lab::probe;
 use crate::lab::sample;
+use crate::lab::sizes::order;
 use crate::mm::direct_map;
 use crate::mm::direct_map::table_supply;
 use crate::mm::movable;
@@ -153,7 +154,7 @@ impl<'a> Worker<'a> {
 
     fn take_one(&mut self) -> Result<(), Failure> {
         let exponent = if self.random.below(64) == 0 { 9 } else { self.random.below(4) as u8 };
-        let order = Order::new(exponent).unwrap_or_default();
+        let order = order(exponent);
         let mut frame = match take(owners::STRESS, order) {
             Ok(frame) => frame,
             Err(PoolError::NoBlock(_)) => return Ok(()),

@@ -4,7 +4,7 @@ use crate::mm::owners::Owner;
 use core::ops::ControlFlow;
 
 use rhumb_frames::FrameRange;
-use rhumb_machine::PfnRange;
+use rhumb_machine::{PfnRange, impossible};
 
 use super::{Changed, for_each_hold, with};
 
@@ -13,7 +13,9 @@ pub fn leave(changed: Changed<FrameRange>) {
     let Changed { frames, held } = changed;
     // The frames stay their owner's: they are not freed.
     let _ = frames.into_frames();
-    let _ = with(|map| map.leave(held));
+    if let Err(error) = with(|map| map.leave(held)) {
+        impossible!("the map that gave the handle is gone: {error}");
+    }
 }
 
 /// Returns the change of exactly `frames` that `owner` has left.

@@ -42,7 +42,7 @@ use rhumb_directmap::{
     Hold, HoldReport, Inconsistency, Limits, OwnerId, OwnerName, Reserve, Restoring, Validation,
 };
 use rhumb_frames::{Frame, FrameRange};
-use rhumb_machine::{Machine, Pfn, PfnRange};
+use rhumb_machine::{Machine, Pfn, PfnRange, impossible};
 use rhumb_pagetable::{Access, FlushCause};
 
 use super::rules::KernelRules;
@@ -173,9 +173,10 @@ pub fn alter<F: HeldFrames>(changed: &mut Changed<F>, change: Change) -> Result<
 /// Cost: two locks, one write for each page and for each merge, one round of interrupts.
 pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
     let Changed { frames, held } = changed;
-    // There is a map: the handle came from it.
     let mut work = Restoring::new(held);
-    let _ = edit(FlushCause::Restore, |map, batch| work.step(map, batch).map(Ok));
+    if let Err(error) = edit(FlushCause::Restore, |map, batch| work.step(map, batch).map(Ok)) {
+        impossible!("the map that gave the handle is gone: {error}");
+    }
     frames
 }
 
@@ -189,7 +190,7 @@ pub fn collapse(frames: PfnRange) -> Collapsed {
 
 /// Returns all frames.
 pub fn everywhere() -> PfnRange {
-    PfnRange::new(Pfn::new(0), Pfn::new(u64::MAX)).unwrap_or_default()
+    PfnRange::below(Pfn::new(u64::MAX))
 }
 
 /// Looks at the map, or does what needs no flush, with its lock held.

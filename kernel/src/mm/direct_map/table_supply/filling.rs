@@ -1,7 +1,7 @@
 //! Filling up the reserve, and giving back what it has too much.
 
 use rhumb_directmap::{RecordPage, Reserve};
-use rhumb_machine::Machine;
+use rhumb_machine::{Machine, impossible};
 use x86_64::instructions::interrupts;
 
 use super::stock::{Stock, zeroed_frame};
@@ -57,7 +57,9 @@ pub fn fill_for(more: Reserve) {
 fn fill_to(wanted: Reserve) {
     while reserve::now().records < wanted.records {
         let Some(page) = record_page() else { return };
-        let _ = with(|map| map.add_record_page(page));
+        if with(|map| map.add_record_page(page)).is_err() {
+            return impossible!("a map with too few records is there");
+        }
     }
     loop {
         let missing = wanted.tables.saturating_sub(reserve::now().tables);
@@ -67,14 +69,18 @@ fn fill_to(wanted: Reserve) {
         }
         // Others may have filled it up meanwhile: what is left over goes back.
         // SAFETY: the stock's tables are frames of this machine, as the map's are.
-        let _ = with(|map| unsafe { map.refill(wanted.tables, &mut stock) });
+        let filled = with(|map| unsafe { map.refill(wanted.tables, &mut stock) });
         stock.release();
+        if filled.is_err() {
+            return impossible!("a map with too few tables is there");
+        }
     }
 }
 
 /// Tables that one hold of the lock clears, with 512 writes for each.
 const CLEARED: u64 = 8;
 
+/// Gives tables back until the reserve has `keep` of them.
 fn drain(keep: u64) {
     loop {
         let mut stock = Stock::default();

@@ -4,7 +4,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{AllocClass, Frame, Request};
-use rhumb_machine::{Machine, Order, Pfn};
+use rhumb_machine::{Machine, Order, Pfn, impossible};
 use rhumb_pagetable::{OutOfTables, TableSource};
 
 use super::store;
@@ -51,12 +51,15 @@ impl Stock {
             // SAFETY: what a stock has is zero, and in no tree.
             return self.0.into_iter().for_each(|table| unsafe { store::give(table) });
         }
-        let Some(frames) = frames() else { return };
+        let Some(frames) = frames() else {
+            return impossible!("the tables came from the allocator: it is there");
+        };
         let guard = MACHINE.pin();
         for pfn in self.0 {
-            // SAFETY: it was allocated as a single frame, and neither tables nor reserve have it any more.
-            if let Ok(frame) = unsafe { frames.from_pfn(pfn, Order::BASE) } {
-                frames.free(guard.pinned(), frame);
+            // SAFETY: the frame was allocated as a single one, and neither tables nor reserve have it any more.
+            match unsafe { frames.from_pfn(pfn, Order::BASE) } {
+                Ok(frame) => frames.free(guard.pinned(), frame),
+                Err(fault) => impossible!("frame {} was allocated for a table: {}", pfn, fault),
             }
         }
     }
@@ -68,9 +71,10 @@ unsafe impl TableSource for Stock {
         self.0.pop().ok_or(OutOfTables)
     }
 
-    /// The reserve gives back no more than a batch at a time.
     unsafe fn give_back(&mut self, table: Pfn) {
-        let _ = self.0.try_push(table);
+        if self.0.try_push(table).is_err() {
+            impossible!("the reserve gives back no more than a batch at a time");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use core::sync::atomic::{
 
 use rhumb_directmap::{Change, ChangeError};
 use rhumb_frames::{AllocClass, FrameRange, Request};
-use rhumb_machine::{Block, Machine, Order, PageSize, Pfn};
+use rhumb_machine::{Block, Machine, Order, PageSize, Pfn, impossible};
 use rhumb_pagetable::{OutOfTables, TableSource};
 use rhumb_tableguard::{Protection, TABLES_PER_BLOCK, Tenure};
 
@@ -102,12 +102,27 @@ pub fn shrink_if_large() {
 fn release(block: Block) {
     // SAFETY: `grow` left the block, and it has just come out of the store.
     let changed = unsafe { adopt(owners::PAGE_TABLES, block.frames()) };
-    let (Some(changed), Some(frames)) = (changed, frames()) else { return };
+    let Some(changed) = changed else {
+        return impossible!("`grow` left the block at {} with the journal", block.start().addr());
+    };
     let _ = direct_map::restore(changed).into_frames();
+    // SAFETY: the block was allocated as one frame by `grow`, is ordinary again, and is in neither store nor tables.
+    unsafe { free(block) };
+}
+
+/// Frees a block.
+///
+/// # Safety
+/// `grow` allocated it as one frame, it is ordinary, and no other code uses it.
+unsafe fn free(block: Block) {
+    let Some(frames) = frames() else {
+        return impossible!("the block came from the allocator: it is there");
+    };
     let guard = MACHINE.pin();
-    // SAFETY: the block was allocated as one frame by `grow`, and is in neither store nor tables.
-    if let Ok(frame) = unsafe { frames.from_pfn(block.start(), Order::LARGE) } {
-        frames.free(guard.pinned(), frame);
+    // SAFETY: the block is one frame of the allocator's and the caller's own, by the caller's promise.
+    match unsafe { frames.from_pfn(block.start(), Order::LARGE) } {
+        Ok(frame) => frames.free(guard.pinned(), frame),
+        Err(fault) => impossible!("the block at {} was allocated: {}", block.start().addr(), fault),
     }
 }
 
@@ -119,7 +134,9 @@ fn grow() {
     let Some(_resizing) = Resizing::begin().filter(|_| protection::in_force() != Protection::Off) else {
         return;
     };
-    let (Some(frames), Some(change)) = (frames(), protection::change()) else { return };
+    let (Some(frames), Some(change)) = (frames(), protection::change()) else {
+        return impossible!("a protection is in force: it is a change of allocated frames");
+    };
     let request = Request::LARGE.zeroed().class(AllocClass::PageTables).owner(owners::DIRECT_MAP.in_frames());
     let frame = {
         let guard = MACHINE.pin();
@@ -139,11 +156,8 @@ fn grow() {
         }
         Err(error) => {
             log::warn!("no more tables: the block at {} cannot be protected: {error}", block.start().addr());
-            let guard = MACHINE.pin();
             // SAFETY: the block was allocated just now as one frame, and is ordinary: its change was refused.
-            if let Ok(frame) = unsafe { frames.from_pfn(block.start(), Order::LARGE) } {
-                frames.free(guard.pinned(), frame);
-            }
+            unsafe { free(block) };
         }
     }
 }
@@ -196,9 +210,12 @@ fn each() -> impl Iterator<Item = Block> {
 
 /// Protects the blocks that boot took. No other CPU changes the store meanwhile.
 pub fn protect_all() -> Result<(), ChangeError> {
-    let Some(change) = protection::change() else { return Ok(()) };
+    let Some(change) = protection::change() else {
+        return impossible!("only a protection that changes frames is started" => Ok(()));
+    };
+    // Without a map, protecting them is refused.
     let is_held =
-        |block: &Block| direct_map::with(|map| map.why(block.start()).held.is_some()).unwrap_or(true);
+        |block: &Block| direct_map::with(|map| map.why(block.start()).held.is_some()).unwrap_or(false);
     // SAFETY: boot took the blocks for tables, and the store has them permanently.
     each()
         .filter(|block| !is_held(block))
