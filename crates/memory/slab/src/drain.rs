@@ -79,7 +79,7 @@ impl<M: Machine> Slabs<M> {
         self.give_back_batch(record, pinned, &[object]);
     }
 
-    /// Keeps `object` in a magazine with room, or says what it takes to have one.
+    /// Keeps `object` in a magazine with room, or says which step makes room.
     fn make_room(
         &self,
         record: &'static Record,
@@ -129,9 +129,8 @@ impl<M: Machine> Slabs<M> {
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 
-    /// Leaves a magazine that has no holder in the node's depot. Objects of other nodes go to their slabs, and
-    /// all of them where less than half is left: a depot has only objects of its own node, and no nearly empty
-    /// magazines.
+    /// Leaves a magazine in the node's depot. Objects of other nodes go to their slabs, and all objects do where less
+    /// than half would be left, so that a depot has only objects of its own node and no nearly empty magazines.
     pub(crate) fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, mut magazine: Magazine) {
         let here = self.node_of(pinned).min(record.node_count() - 1);
         let mut own = 0;
@@ -149,7 +148,8 @@ impl<M: Machine> Slabs<M> {
         if magazine.count() > 0 { node.full.push(magazine) } else { node.spare.push(magazine) }
     }
 
-    /// Gives the objects of a magazine that has no holder back to their slabs, all but the first `kept`.
+    /// Gives the objects of a magazine back to their slabs, all but the first `kept`, and says how many frames went
+    /// back for it.
     pub(crate) fn flush(
         &self,
         record: &'static Record,
@@ -195,7 +195,7 @@ impl<M: Machine> Slabs<M> {
                     again.push(object);
                 }
             }
-            // No more than this visit can have emptied: what has gathered otherwise goes with the next ones.
+            // As many as this visit can have emptied; slabs that became free otherwise go with the next visits.
             empty.extend(core::iter::from_fn(|| node.remove_excess(&record.shape)).take(here));
             rest = &rest[here..];
         }
@@ -207,7 +207,8 @@ impl<M: Machine> Slabs<M> {
     pub(crate) fn find(&self, record: &Record, object: Round) -> Result<(SlabRef, u32), Fault> {
         let address = object.addr().get();
         let word = self.memory.private(address, PageType::Slab).ok_or(Fault::Foreign)?;
-        // SAFETY: `grow` wrote it; it is wiped before the slab goes, and an object that is out keeps its slab.
+        // SAFETY: `grow` wrote the word, and `release` clears it before the header's memory goes back; a slab is not
+        // released while an object of it is out, as the caller's is.
         let slab = unsafe { SlabRef::from_private(word) }.ok_or(Fault::Foreign)?;
         if slab.cache() != record.setup.id {
             return Err(Fault::WrongCache(self.name_of(slab.cache())));
@@ -221,11 +222,14 @@ impl<M: Machine> Slabs<M> {
     pub(crate) fn release(&self, record: &'static Record, pinned: Pinned<'_>, slab: Slab) -> u64 {
         let slab = slab.name();
         self.set_memory_use(slab.start(), record.shape.slab_bytes(), MemoryUse::Allowed);
-        // SAFETY: `grow` took it with this order; no object of it is out.
-        unsafe { self.memory.give(pinned, slab.start(), record.shape.order, record.shape.order.frames()) };
-        // SAFETY: `grow` took it for as many words; the slab is gone.
-        unsafe { self.cells.free(&self.memory, pinned, slab.cell(), header_bytes(record.shape.words())) };
-        record.shape.order.frames()
+        let (order, header) = (record.shape.order, header_bytes(record.shape.words()));
+        // SAFETY: `grow` took the block and the header's cell with these sizes; the slab was moved in, so it is in no
+        // list, and no object of it is out. Once the block's stamp is gone, no descriptor leads to the header any more.
+        unsafe {
+            self.memory.give(pinned, slab.start(), order, order.frames());
+            self.cells.free(&self.memory, pinned, slab.cell(), header);
+        }
+        order.frames()
     }
 
     /// Returns the name of the cache with this number.
@@ -233,7 +237,7 @@ impl<M: Machine> Slabs<M> {
         self.registry.name(self.machine().irq_off(), id).unwrap_or_else(Self::no_cache)
     }
 
-    /// Tells of a free that is not done.
+    /// Reports a free that is refused.
     #[cold]
     pub(crate) fn refuse(&self, record: &Record, object: Round, fault: Fault) {
         self.report(Some(record), &Report::of(record.setup.name, object, fault));

@@ -1,11 +1,10 @@
 //! Magazines, and what a CPU keeps of a cache: a loaded magazine and the one before it. The common path; a leaf where
 //! `unsafe` lives.
 //!
-//! Only the CPU itself touches its line; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
-//! are relaxed atomics, which are plain instructions: no locked operation, no shared line, and the object itself is not
-//! touched. A [`CpuGate`] keeps interrupt handlers out of an operation's middle: a handler that finds the gate busy
-//! goes to the slabs, whose locks are taken with interrupts off only. Other CPUs ask for the magazines through the same
-//! gate.
+//! Only the CPU itself touches its line, as the [`rhumb_machine::Pinned`] token of the caller proves. The accesses are
+//! relaxed atomics, which are plain instructions: no locked operation, no shared line, and no byte of the object. A
+//! [`CpuGate`] keeps interrupt handlers out of an operation's middle: a handler that finds the gate busy goes to the
+//! slabs, whose locks are taken with interrupts off only. Other CPUs ask for the magazines through the same gate.
 //!
 //! ```text
 //!   line:      | rounds* | count | gate: limit, busy | previous* | objects in previous | exchanges |
@@ -22,25 +21,25 @@ use rhumb_sync::atomic::{AtomicPtr, AtomicU32, Relaxed};
 #[repr(C)]
 struct Head {
     next: Option<Magazine>,
-    /// Rounds in it, while it is not loaded.
+    /// The rounds in it, while it is not loaded.
     count: u32,
-    /// Rounds that it may hold.
+    /// The rounds that it may hold.
     room: u32,
 }
 
-/// A magazine: memory of this crate's own. It is moved, not copied: its holder is the only one.
+/// A magazine: memory of this crate's own. The value is moved, not copied, so that each magazine has one holder.
 #[derive(PartialEq, Eq, Debug)]
 #[must_use = "the memory of a magazine that is dropped is lost"]
 pub(crate) struct Magazine(NonNull<Head>);
 
-// SAFETY: it owns the memory, which has no CPU.
+// SAFETY: a magazine owns its memory, which any CPU can reach, and a CPU uses it only as its holder.
 unsafe impl Send for Magazine {}
 
 /// An object's address in a magazine.
 pub(crate) type Round = NonNull<u8>;
 
 impl Magazine {
-    /// Bytes of a magazine for so many rounds.
+    /// Returns how many bytes a magazine for so many rounds takes.
     pub(crate) const fn bytes_for(room: u32) -> usize {
         size_of::<Head>() + room as usize * size_of::<Round>()
     }
@@ -48,26 +47,37 @@ impl Magazine {
     /// Returns an empty magazine for `room` rounds in `cell`.
     ///
     /// # Safety
-    /// The cell is the caller's alone, and has [`Magazine::bytes_for`] them.
+    /// The cell is the caller's alone, is aligned to its size, and has [`Magazine::bytes_for`] `room` rounds.
     pub(crate) unsafe fn place(cell: NonNull<u8>, room: u32) -> Self {
         let head = cell.cast::<Head>();
-        // SAFETY: the caller's promise; cells are aligned to their size.
+        // SAFETY: the caller promises that the cell is its own, large enough for a header, and aligned.
         unsafe { head.write(Head { next: None, count: 0, room }) };
         Self(head)
     }
 
+    /// Returns the memory that it was placed in.
     pub(crate) const fn cell(&self) -> NonNull<u8> {
         self.0.cast()
     }
 
-    /// Rounds that it may hold.
-    pub(crate) fn room(&self) -> u32 {
-        // SAFETY: written when it was placed, and never again.
-        unsafe { (*self.0.as_ptr()).room }
+    const fn head(&self) -> &Head {
+        // SAFETY: `place` wrote the header, and its memory belongs to the magazine's one holder, which lends it here.
+        unsafe { self.0.as_ref() }
     }
 
-    /// Bytes of its cell.
-    pub(crate) fn bytes(&self) -> usize {
+    const fn head_mut(&mut self) -> &mut Head {
+        // SAFETY: `place` wrote the header, and its memory belongs to the magazine's one holder, which lends it
+        // exclusively here.
+        unsafe { self.0.as_mut() }
+    }
+
+    /// Returns how many rounds it may hold.
+    pub(crate) const fn room(&self) -> u32 {
+        self.head().room
+    }
+
+    /// Returns how many bytes its cell has.
+    pub(crate) const fn bytes(&self) -> usize {
         Self::bytes_for(self.room())
     }
 
@@ -79,48 +89,49 @@ impl Magazine {
     /// Takes the magazine whose rounds these are; none where they are null.
     ///
     /// # Safety
-    /// They are what [`Magazine::rounds`] made of a magazine that nothing holds.
+    /// They are the [`Magazine::rounds`] of a magazine that nothing holds.
     const unsafe fn from_rounds(rounds: *mut Round) -> Option<Self> {
         if rounds.is_null() {
             return None;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that these are a magazine's rounds, and its header lies before them in one cell.
         Some(Self(unsafe { NonNull::new_unchecked(rounds.cast::<Head>().sub(1)) }))
     }
 
-    pub(crate) fn count(&self) -> u32 {
-        // SAFETY: the magazine is the holder's.
-        unsafe { (*self.0.as_ptr()).count }
+    pub(crate) const fn count(&self) -> u32 {
+        self.head().count
     }
 
-    pub(crate) fn set_count(&mut self, count: u32) {
-        // SAFETY: as above.
-        unsafe { (*self.0.as_ptr()).count = count }
+    pub(crate) const fn set_count(&mut self, count: u32) {
+        self.head_mut().count = count;
     }
 
-    pub(crate) fn take_next(&mut self) -> Option<Self> {
-        // SAFETY: as above.
-        unsafe { (*self.0.as_ptr()).next.take() }
+    pub(crate) const fn take_next(&mut self) -> Option<Self> {
+        self.head_mut().next.take()
     }
 
+    /// Links a magazine behind this one, which has none behind it.
     pub(crate) fn set_next(&mut self, next: Option<Self>) {
-        // SAFETY: as above.
-        unsafe { (*self.0.as_ptr()).next = next }
+        self.head_mut().next = next;
     }
 
-    /// Returns the `index`-th round; the caller knows that it is below the count.
+    /// Returns the `index`-th round, which the caller has set.
     pub(crate) fn round(&self, index: u32) -> Round {
-        // SAFETY: rounds below the count are written; the magazine is the holder's.
+        debug_assert!(index < self.room(), "round {index} of {}", self.room());
+        // SAFETY: the caller has set the round, so it is within the room and written; the memory belongs to the
+        // magazine's one holder, which lends it here.
         unsafe { self.rounds().add(index as usize).read() }
     }
 
-    /// Sets the `index`-th round; the caller knows that there is room for it.
+    /// Sets the `index`-th round, for which the caller knows that there is room.
     pub(crate) fn set_round(&mut self, index: u32, round: Round) {
-        // SAFETY: there is room; the magazine is the holder's.
+        debug_assert!(index < self.room(), "round {index} of {}", self.room());
+        // SAFETY: the caller knows that the magazine has this round; the memory belongs to the magazine's one holder,
+        // which lends it exclusively here.
         unsafe { self.rounds().add(index as usize).write(round) };
     }
 
-    /// Adds a round; the caller knows that there is room.
+    /// Adds a round, for which the caller knows that there is room.
     pub(crate) fn push(&mut self, round: Round) {
         let count = self.count();
         self.set_round(count, round);
@@ -131,8 +142,8 @@ impl Magazine {
 /// A CPU's part of one cache: a line of its own.
 #[repr(C, align(64))]
 pub(crate) struct CpuLine {
-    /// The rounds of the loaded magazine; null where there is none, and then count and cap are 0 (or the cap is
-    /// negative). While magazines are exchanged, the cap is still that of the old one.
+    /// The rounds of the loaded magazine; null where there is none, and then the count is 0, and the cap is 0 or
+    /// negative. While magazines are exchanged, the cap is still that of the old one.
     rounds: AtomicPtr<Round>,
     count: AtomicU32,
     /// Its cap is how many rounds the loaded magazine may hold; 0 or less sends the next free to the slow path.
@@ -163,7 +174,8 @@ impl CpuLine {
         let popped = self.gate.alone(|| {
             let left = self.count.load(Relaxed).checked_sub(1)?;
             self.count.store(left, Relaxed);
-            // SAFETY: rounds below the count are written, and the loaded magazine is this CPU's alone.
+            // SAFETY: rounds below the count are written, and the loaded magazine is this CPU's alone: the gate keeps
+            // this CPU's handlers away, and no other CPU touches it.
             Some(unsafe { self.rounds.load(Relaxed).add(left as usize).read() })
         });
         popped.flatten()
@@ -176,7 +188,8 @@ impl CpuLine {
             let count = self.count.load(Relaxed);
             let fits = (count as i32) < self.gate.cap();
             if fits {
-                // SAFETY: the cap is at most the rounds of the loaded magazine, which is this CPU's alone.
+                // SAFETY: the cap is at most the room of the loaded magazine, which is this CPU's alone: the gate keeps
+                // this CPU's handlers away, and no other CPU touches it.
                 unsafe { self.rounds.load(Relaxed).add(count as usize).write(object) };
                 self.count.store(count + 1, Relaxed);
             }
@@ -185,13 +198,13 @@ impl CpuLine {
         kept == Some(true)
     }
 
-    // From here on: with interrupts off, on this CPU, the gate not being busy.
+    // From here on: on this CPU, with interrupts off, while the gate is not busy.
 
     pub(crate) fn is_loaded(&self) -> bool {
         !self.rounds.load(Relaxed).is_null()
     }
 
-    /// Objects in both magazines; exact on this CPU, a glimpse on others.
+    /// Returns how many objects are in both magazines: exact on this CPU, a glimpse on others.
     pub(crate) fn objects(&self) -> u32 {
         self.count.load(Relaxed) + self.behind.load(Relaxed)
     }
@@ -203,8 +216,8 @@ impl CpuLine {
         exchanges
     }
 
-    /// Takes the count, which begins anew. From any CPU: one that is counted meanwhile may undo this, which does no
-    /// harm.
+    /// Takes the count, which begins anew. From any CPU: an exchange that is counted meanwhile may undo this, which
+    /// does no harm.
     pub(crate) fn take_exchanges(&self) -> u32 {
         let exchanges = self.exchanges.load(Relaxed);
         self.exchanges.store(0, Relaxed);
@@ -221,12 +234,13 @@ impl CpuLine {
     /// Takes out the loaded magazine, its count set, and leaves the cap as it is, for a caller that sets the cap for
     /// another magazine next: a load where that one has as much room, instead of two locked operations.
     ///
-    /// Until then the cap promises room that there is not. No object is kept meanwhile: only this CPU keeps any here, it
-    /// is in the caller, and no handler of its own comes in between, because interrupts are off. (The gate is not busy,
-    /// so that no operation that was interrupted goes on with the old magazine afterwards.) Other CPUs only put their
-    /// request in the cap's place, which [`CpuGate::bound`] leaves alone.
+    /// Until then the cap promises room that there is not. No object is kept meanwhile, because only this CPU keeps
+    /// objects here, and it executes the caller: its interrupts are off, and a non-maskable interrupt's handler neither
+    /// allocates nor frees. (The gate is not busy, so that no operation that was interrupted goes on with the old
+    /// magazine afterwards.) Other CPUs only put their request in the cap's place, which [`CpuGate::bound`] leaves
+    /// alone.
     fn take_loaded(&self) -> Option<Magazine> {
-        // SAFETY: `load` stored them and kept no handle; they are taken out of the line below.
+        // SAFETY: `load` stored the rounds and kept no handle to their magazine; they leave the line below.
         let mut magazine = unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) }?;
         magazine.set_count(self.count.load(Relaxed));
         self.count.store(0, Relaxed);
@@ -241,21 +255,21 @@ impl CpuLine {
         before
     }
 
-    /// Loads `magazine` in the place of none.
+    /// Loads `magazine` where none is loaded.
     pub(crate) fn load(&self, magazine: Magazine) {
         self.rounds.store(magazine.rounds(), Relaxed);
         self.count.store(magazine.count(), Relaxed);
         self.bound();
     }
 
-    /// Sets the limit to the room of the loaded magazine, unless another CPU wants what is in it.
+    /// Sets the cap to the room of the loaded magazine, unless another CPU wants the magazine's objects.
     pub(crate) fn bound(&self) {
-        // SAFETY: the loaded magazine is this CPU's, and the handle is dropped without its being taken out.
+        // SAFETY: `load` stored the rounds and kept no handle; this one is forgotten before the magazine is taken out.
         let loaded = unsafe { Magazine::from_rounds(self.rounds.load(Relaxed)) };
         self.gate.bound(loaded.map_or(0, |loaded| loaded.room()));
     }
 
-    /// Tells whether there is any magazine.
+    /// Tells whether there is any magazine: exact on this CPU, a glimpse on others.
     pub(crate) fn has_magazines(&self) -> bool {
         self.is_loaded() || self.has_previous()
     }
@@ -265,14 +279,14 @@ impl CpuLine {
         !self.previous.load(Relaxed).is_null()
     }
 
-    /// Objects in the magazine behind the loaded one.
+    /// Returns how many objects are in the magazine behind the loaded one.
     pub(crate) fn behind(&self) -> u32 {
         self.behind.load(Relaxed)
     }
 
     /// Puts `magazine` behind the loaded one, and returns what was there.
     pub(crate) fn set_previous(&self, magazine: Option<Magazine>) -> Option<Magazine> {
-        // SAFETY: this function stored them and kept no handle; they are replaced below.
+        // SAFETY: this function stored the rounds and kept no handle to their magazine; they are replaced below.
         let before = unsafe { Magazine::from_rounds(self.previous.load(Relaxed)) };
         let rounds = magazine.as_ref().map_or(core::ptr::null_mut(), Magazine::rounds);
         self.previous.store(rounds, Relaxed);
@@ -280,7 +294,7 @@ impl CpuLine {
         before
     }
 
-    /// Loads the magazine behind the loaded one, and the loaded one takes its place.
+    /// Exchanges the loaded magazine and the one behind it.
     pub(crate) fn swap(&self) {
         match self.set_previous(self.take_loaded()) {
             Some(previous) => self.load(previous),
@@ -288,7 +302,7 @@ impl CpuLine {
         }
     }
 
-    /// Puts a magazine back that was taken out, in the place of none; returns it where there is none.
+    /// Puts back a magazine that was taken out, or returns it where both places are taken or the gate is busy.
     pub(crate) fn restore(&self, magazine: Magazine) -> Option<Magazine> {
         if self.gate.is_busy() {
             return Some(magazine);

@@ -4,9 +4,8 @@
 //! slab that has any, so that the others empty out by themselves (the cache stays dense). Wholly free slabs are kept up
 //! to a bound that shrinks with the cache; beyond, they go back to the frames at once.
 //!
-//! All slabs are in a second list, by age, which is for those who look at each of them, one at each visit to the lock:
-//! as long as one does, no slab leaves the node, so that the next one is always there. Such a list never changes its
-//! order.
+//! All slabs are in a second list, by age, for walks that look at each slab, one at each visit to the lock. During a
+//! walk no slab leaves the node, so that the next one is always there. The list never changes its order.
 //!
 //! Magazines are exchanged whole: a CPU that frees what another allocates leaves full magazines here and takes empty
 //! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it
@@ -58,7 +57,7 @@ pub(crate) struct Node {
     bins: [Option<SlabRef>; BINS],
     /// The slab that was made last: the first of the list by age.
     newest: Option<SlabRef>,
-    /// How many look at each slab now: no slab leaves meanwhile.
+    /// The number of walks that look at each slab now: no slab leaves meanwhile.
     pub(crate) walkers: u32,
     /// Slabs, wholly free ones among them, and free slots in all.
     pub(crate) slabs: u32,
@@ -131,7 +130,7 @@ impl Node {
         self.link(slab, bin);
     }
 
-    /// Takes out a wholly free slab; none while all are looked at.
+    /// Takes out a wholly free slab; none during a walk.
     pub(crate) fn remove_empty(&mut self, shape: &Shape) -> Option<Slab> {
         let slab = self.bins[EMPTY].filter(|_| self.walkers == 0)?;
         Some(self.remove(shape, slab))

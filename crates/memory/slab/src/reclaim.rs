@@ -1,10 +1,9 @@
 //! Giving memory back: on demand, under pressure, and what a CPU does for others at its tick.
 //!
 //! A CPU's magazines are its own: another CPU that wants them asks, and the answer comes with the next free that is
-//! slow (the request makes it so) or with the next tick. No interrupt is sent (I2). Depots and wholly free slabs are
-//! anybody's.
+//! slow (the request makes it so) or with the next tick. No interrupt is sent (I2). Depots and wholly free slabs belong
+//! to no CPU, so that any of them gives them back.
 
-use core::sync::atomic::Ordering;
 use core::task::Poll;
 
 use rhumb_frames::{Reclaimer, Shortage};
@@ -17,17 +16,17 @@ use crate::record::Record;
 use crate::registry::Walked;
 use crate::slab::SlabRef;
 use crate::slabs::Slabs;
-use rhumb_sync::atomic::Relaxed;
+use rhumb_sync::atomic::{Acquire, Relaxed, Release};
 
 /// Which full magazines of a depot go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Magazines {
     All,
-    /// Those that were not needed since the last time.
+    /// Those that were not needed since the depot was trimmed last.
     Unneeded,
 }
 
-/// A reclaim under way: what [`Slabs::reclaim`] does, in steps of one cache each, so that the caller need not stay on
+/// A reclaim under way: the work of [`Slabs::reclaim`], in steps of one cache each, so that the caller need not stay on
 /// its CPU for all of them. Caches that are made or given up meanwhile may be missed.
 #[must_use = "it does nothing until its steps are done"]
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +36,7 @@ pub struct Reclaiming {
 }
 
 impl Reclaiming {
-    /// Returns one that has not begun.
+    /// Returns a reclaim that has not begun.
     pub const fn new() -> Self {
         Self { next: 0, frames: 0 }
     }
@@ -59,8 +58,8 @@ impl Reclaiming {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Looks at each cache. The cache is walked while `look` looks at it, and not any more when the iterator yields
-    /// what `look` made of it: the iterator's user may do what it likes with the cache.
+    /// Looks at each cache. The cache is walked while `look` looks at it, and no longer when the iterator yields the
+    /// result of `look`, so that the iterator's user may do with the cache as it likes.
     pub(crate) fn caches<T>(&self, mut look: impl FnMut(&'static Record) -> T) -> impl Iterator<Item = T> {
         let mut from = 0;
         core::iter::from_fn(move || {
@@ -113,8 +112,9 @@ impl<M: Machine> Slabs<M> {
         self.caches(work).for_each(drop);
     }
 
-    /// Gives back what can be: this CPU's magazines, all depots, all wholly free slabs; and asks the other CPUs for
-    /// their magazines. Says how many frames went back now. Cost: a lock for 32 objects. In steps: [`Reclaiming`].
+    /// Gives back all that is free: this CPU's magazines, all depots, all wholly free slabs; and asks the other CPUs
+    /// for their magazines. Returns how many frames went back now. Cost: a lock for 32 objects. In steps:
+    /// [`Reclaiming`].
     pub fn reclaim(&self, pinned: Pinned<'_>) -> u64 {
         let mut work = Reclaiming::new();
         loop {
@@ -124,7 +124,7 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// Gives back what one cache has.
+    /// Gives back all that one cache has free.
     fn reclaim_cache(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
         record.shrink();
         self.ask_others(record, pinned);
@@ -138,14 +138,15 @@ impl<M: Machine> Slabs<M> {
     /// Asks the other CPUs for their magazines of a cache.
     fn ask_others(&self, record: &Record, pinned: Pinned<'_>) {
         for (cpu, line) in record.lines().enumerate() {
-            if cpu != self.cpu(pinned).index() && line.is_loaded() {
+            if cpu != self.cpu(pinned).index() && line.has_magazines() {
                 line.gate.ask();
-                self.asked[cpu].store(true, Ordering::Release);
+                self.asked[cpu].store(true, Release);
             }
         }
     }
 
-    /// For the idle loop and the timer: gives back what other CPUs asked this one for. One load where they did not.
+    /// Gives back the magazines that other CPUs asked this one for; one load where they did not. For the idle loop and
+    /// the timer.
     pub fn tick(&self, pinned: Pinned<'_>) {
         let Some(asked) = self.asked.get(self.cpu(pinned).index()) else { return };
         if asked.load(Relaxed) {
@@ -158,12 +159,12 @@ impl<M: Machine> Slabs<M> {
         self.drain_lines(pinned, |_| true);
     }
 
-    /// Gives back what this CPU's magazines hold of the caches whose lines are `due`. A line in the middle of whose
-    /// operation this comes is left alone; then the CPU stays asked, and the next tick tries again.
+    /// Gives back the objects that this CPU's magazines hold of the caches whose lines are `due`. Where this interrupts
+    /// an operation on a line, that line is left alone; then the CPU stays asked, and the next tick tries again.
     fn drain_lines(&self, pinned: Pinned<'_>, due: impl Fn(&CpuLine) -> bool) {
         let Some(asked) = self.asked.get(self.cpu(pinned).index()) else { return };
         // First, so that a request that comes meanwhile is kept.
-        asked.swap(false, Ordering::Acquire);
+        asked.swap(false, Acquire);
         let mut left = false;
         self.for_each_cache(|record| {
             if record.line(self.cpu(pinned)).is_some_and(&due) {
@@ -171,13 +172,13 @@ impl<M: Machine> Slabs<M> {
             }
         });
         if left {
-            asked.store(true, Ordering::Release);
+            asked.store(true, Release);
         }
     }
 
-    /// For a thread that runs every few seconds: lets go of the magazines that no depot needed since the last time, and
-    /// makes the magazines of a cache smaller that hardly exchanged any, so that memory returns after a peak though it
-    /// is not short.
+    /// Lets go of the magazines that no depot needed since the last trim, and makes the magazines of a cache smaller
+    /// that hardly exchanged any, so that memory returns after a peak although it is not short. For a thread that runs
+    /// every few seconds.
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
             if record.shrink_if_idle() {
@@ -188,8 +189,8 @@ impl<M: Machine> Slabs<M> {
         });
     }
 
-    /// Gives back what this CPU keeps of a cache, and says how many frames went back; `None` where an operation of the
-    /// CPU was interrupted, whose line is left alone.
+    /// Gives back the objects that this CPU keeps of a cache, and says how many frames went back; `None` where this
+    /// interrupts an operation on the CPU's line, which is left alone.
     fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Option<u64> {
         let Some(line) = record.line(self.cpu(pinned)) else { return Some(0) };
         let held = {
@@ -252,7 +253,7 @@ impl<M: Machine> Slabs<M> {
     /// Gives back all unused memory of a cache, other CPUs' magazines among it.
     ///
     /// # Safety
-    /// No CPU allocates from it, frees to it or walks it, now or later, unless the caller lets them.
+    /// No CPU allocates from the cache, frees to it or walks it, now or later, unless the caller lets it.
     pub(crate) unsafe fn drain_whole(&self, record: &'static Record, pinned: Pinned<'_>) {
         for cpu in (0..record.setup.cpus).filter_map(CpuId::new) {
             for magazine in record.line(cpu).map(CpuLine::take_all).into_iter().flatten() {

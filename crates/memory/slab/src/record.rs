@@ -24,10 +24,11 @@ use rhumb_sync::{Guard, InterruptsOff, Lock};
 pub(crate) const MAX_CACHES: usize = 256;
 /// Objects that a depot keeps for each CPU, in bytes.
 const DEPOT_BYTES: u32 = 64 << 10;
-/// So many magazines that one CPU filled or exchanged make the cache's magazines one size larger. Measured: with 32, a
-/// run of 600,000 operations shows the time that it takes to grow; with 8 it does not.
+/// Once one CPU has filled or exchanged this many magazines, the cache's magazines grow by one size. Measured: with 32,
+/// a run of 600,000 operations shows the time that growing takes; with 8 it does not.
 const GROW_EXCHANGES: u32 = 8;
-/// Fewer of them, from one [`Slabs::trim`](crate::Slabs::trim) to the next, make magazines one size smaller.
+/// If all CPUs together fill or exchange fewer from one [`Slabs::trim`](crate::Slabs::trim) to the next, magazines
+/// shrink by one size.
 const KEEP_EXCHANGES: u32 = GROW_EXCHANGES / 4;
 
 /// Constants of a cache, fixed when it is made.
@@ -48,9 +49,10 @@ pub(crate) struct Lines {
     cpus: usize,
 }
 
-// SAFETY: lines are shared as their own type allows.
+// SAFETY: `Lines` is a pointer to lines that live as long as the allocator, and `CpuLine`, which consists of atomics,
+// may be reached from every CPU.
 unsafe impl Sync for Lines {}
-// SAFETY: as above.
+// SAFETY: the lines belong to no CPU as memory, so a pointer to them may move to another one.
 unsafe impl Send for Lines {}
 
 /// The lines of one cache, which lives: one for each CPU.
@@ -60,21 +62,21 @@ impl CacheLines {
     /// Returns the line of `cpu`.
     #[inline(always)]
     pub(crate) fn line(&self, cpu: CpuId) -> Option<&CpuLine> {
-        // SAFETY: there is one for each CPU, written when the cache was made.
+        // SAFETY: the lines have one for each CPU below `cpus`, and `clear` wrote this cache's when it was made.
         (cpu.index() < self.0.cpus).then(|| unsafe { self.0.first.add(cpu.index() * MAX_CACHES).as_ref() })
     }
 }
 
 impl Lines {
-    /// Bytes for so many CPUs.
+    /// Returns how many bytes the lines of so many CPUs take.
     pub(crate) const fn bytes(cpus: usize) -> usize {
         cpus * MAX_CACHES * size_of::<CpuLine>()
     }
 
-    /// Lines in `memory`, each to be written with its cache's record.
+    /// Returns the lines in `memory`, each of which is written when its cache is made.
     ///
     /// # Safety
-    /// It is the caller's alone while any of the lines is used, aligned to 64, and has [`Lines::bytes`].
+    /// The memory is the caller's alone while any of the lines is used, is aligned to 64, and has [`Lines::bytes`].
     pub(crate) const unsafe fn place(memory: NonNull<u8>, cpus: usize) -> Self {
         Self { first: memory.cast(), cpus }
     }
@@ -85,7 +87,8 @@ impl Lines {
     /// No cache with this number, which is below [`MAX_CACHES`], lives.
     unsafe fn clear(self, cache: usize) {
         for cpu in 0..self.cpus {
-            // SAFETY: there is a line for each CPU and number; the caller's promise that no code uses it.
+            // SAFETY: the memory has a line for each CPU and each number below `MAX_CACHES`; no cache has this number,
+            // as the caller promises, so no code uses its lines.
             unsafe { self.first.add(cpu * MAX_CACHES + cache).write(CpuLine::new()) };
         }
     }
@@ -98,10 +101,10 @@ impl Lines {
     /// Returns the lines of the cache with this number.
     ///
     /// # Safety
-    /// A cache with this number lives, and they are used no longer than it does.
+    /// A cache with this number lives, and its lines are used no longer than it does.
     #[inline(always)]
     pub(crate) unsafe fn of(self, cache: usize) -> CacheLines {
-        // SAFETY: there is a line for each number.
+        // SAFETY: the number of a cache that lives is below `MAX_CACHES`, and each CPU has as many lines.
         CacheLines(Self { first: unsafe { self.first.add(cache) }, ..self })
     }
 }
@@ -126,13 +129,13 @@ pub(crate) struct Record {
     pub(crate) reclaimed: AtomicU64,
 }
 
-// SAFETY: what it points to are its own lines and nodes, which are shared as their own types allow.
+// SAFETY: a record points to its own lines and nodes alone; lines are atomics, and each node is in a lock.
 unsafe impl Sync for Record {}
-// SAFETY: as above.
+// SAFETY: the memory of a record's lines and nodes belongs to no CPU, and is used as their own types allow.
 unsafe impl Send for Record {}
 
 impl Record {
-    /// Bytes for a cache on a machine with so many nodes.
+    /// Returns how many bytes the record of a cache takes on a machine with so many nodes.
     pub(crate) const fn bytes(nodes: usize) -> usize {
         Self::nodes_at() + nodes * Self::node_stride()
     }
@@ -152,7 +155,9 @@ impl Record {
     /// other cache has the number.
     pub(crate) unsafe fn place(cell: NonNull<u8>, lines: Lines, shape: Shape, setup: Setup) -> &'static Self {
         const { assert!(align_of::<Lock<Node>>() <= 64) };
-        // SAFETY: all of it lies within the cell, each part at a multiple of 64; the number is the caller's promise.
+        // SAFETY: the cell is the caller's alone, and has room for the record and for each node at its multiple of 64.
+        // No other cache has the number, as the caller promises, so its lines are free to be cleared, and those of a
+        // cache that lives from here on.
         unsafe {
             let nodes = cell.add(Self::nodes_at());
             for node in 0..setup.nodes {
@@ -195,7 +200,8 @@ impl Record {
     #[inline]
     pub(crate) fn node<P: InterruptsOff>(&self, irq_off: P, node: usize) -> Guard<'_, Node, P> {
         let node = node.min(self.setup.nodes - 1);
-        // SAFETY: there is at least one node, and the parts live as long as the record.
+        // SAFETY: `place` wrote a lock for each of `setup.nodes` nodes, one at least, and they live as long as the
+        // record.
         let lock: &Lock<Node> = unsafe { self.nodes.byte_add(node * Self::node_stride()).as_ref() };
         lock.lock(irq_off)
     }
@@ -205,7 +211,7 @@ impl Record {
         NonNull::from(self).cast()
     }
 
-    /// Rounds of new magazines.
+    /// Returns how many rounds new magazines have.
     pub(crate) fn rounds(&self) -> u32 {
         self.shape.rounds(self.magazine_size.load(Relaxed))
     }
@@ -235,7 +241,7 @@ impl Record {
         self.magazine_size.store(0, Relaxed);
     }
 
-    /// Objects at which a node's depot takes no more magazines: 64 KiB for each CPU, two magazines at least.
+    /// Returns at how many objects a node's depot takes no more magazines: 64 KiB for each CPU, two magazines at least.
     pub(crate) fn most_in_depot(&self) -> u32 {
         let objects = self.setup.cpus as u32 * DEPOT_BYTES / self.shape.slot_bytes;
         objects.clamp(2 * self.shape.most_rounds, 64 * self.shape.most_rounds)

@@ -10,8 +10,8 @@
 //! | 6 | no memory for a magazine | takes one object from the slabs | a new slab |
 //!
 //! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. Memory that a step lacks
-//! (a slab, a magazine) is got in between and handed over through the node, so that an interrupt handler or a reclaimer
-//! that comes in the middle finds everything in order. Then the steps begin anew.
+//! (a slab, a magazine) is allocated in between and handed over through the node, so that an interrupt handler or a
+//! reclaimer that comes in the middle finds everything in order. Then the steps begin anew.
 
 use core::ptr::NonNull;
 
@@ -26,7 +26,7 @@ use crate::slab::{Slab, header_bytes};
 use crate::slabs::Slabs;
 use rhumb_sync::atomic::Relaxed;
 
-/// New slabs that others may take the objects of before an allocation gives up.
+/// New slabs whose objects other CPUs may take before an allocation gives up.
 const ATTEMPTS: usize = 64;
 
 /// The empty magazines that are put to use.
@@ -84,7 +84,7 @@ impl<M: Machine> Slabs<M> {
         Err(AllocError::Exhausted)
     }
 
-    /// Returns one object, the magazines being filled on the way.
+    /// Returns one object, and fills the magazines on the way.
     fn refill(
         &self,
         record: &'static Record,
@@ -132,18 +132,18 @@ impl<M: Machine> Slabs<M> {
     /// Returns an empty magazine.
     pub(crate) fn new_magazine(&self, pinned: Pinned<'_>, room: u32, class: AllocClass) -> Option<Magazine> {
         let cell = self.cells.alloc(&self.memory, pinned, Magazine::bytes_for(room), class)?;
-        // SAFETY: the cell was taken just now, for as many rounds.
+        // SAFETY: the cell was taken just now with the bytes for as many rounds, and cells are aligned to their size.
         Some(unsafe { Magazine::place(cell, room) })
     }
 
-    /// Gives back the memory of an empty magazine that has no holder.
+    /// Gives back the memory of an empty magazine.
     pub(crate) fn end_magazine(&self, pinned: Pinned<'_>, magazine: Magazine) {
-        // SAFETY: `new_magazine` took it with this size; the caller has the only name of it.
+        // SAFETY: `new_magazine` took the cell with this size; the magazine's one holder, the caller, gave it up.
         unsafe { self.cells.free(&self.memory, pinned, magazine.cell(), magazine.bytes()) };
     }
 
-    /// Gives the node an empty magazine of the present size, for `old` where there is one, or `old` itself where there
-    /// is no memory; and says what is put to use from here on.
+    /// Gives the node an empty magazine of the present size in exchange for `old`, or `old` itself where there is no
+    /// memory for a new one; and says which magazines are put to use from here on.
     pub(crate) fn add_magazine(
         &self,
         record: &'static Record,
@@ -178,16 +178,17 @@ impl<M: Machine> Slabs<M> {
         let cell = self.cells.alloc(&self.memory, pinned, header, class).ok_or(AllocError::Exhausted)?;
         let request = Request::new(shape.order).class(class).ceiling(record.setup.ceiling);
         let Some(start) = self.memory.take(pinned, request) else {
-            // SAFETY: the cell was taken just now.
+            // SAFETY: the cell was taken just now with this size, and nothing was placed in it.
             unsafe { self.cells.free(&self.memory, pinned, cell, header) };
             return Err(AllocError::Exhausted);
         };
         let node = self.node_of(pinned).min(record.node_count() - 1);
         let first = start.addr().get() + shape.colour(record.turn.fetch_add(1, Relaxed));
-        // SAFETY: the cell was taken just now, for as many words as the shape says.
+        // SAFETY: the cell was taken just now with the bytes of this shape's header, and cells are aligned to their
+        // size; the slots begin at the block's start, moved by the colour.
         let slab = unsafe { Slab::place(cell, first, record.setup.id, node as u8, shape) };
         self.prepare(record, &slab);
-        // SAFETY: the block was taken just now.
+        // SAFETY: the block was taken just now with as many frames, and the node learns of it afterwards.
         unsafe { self.memory.stamp(start, shape.order.frames(), PageType::Slab, slab.name().to_private()) };
         record.node(self.machine().irq_off(), node).add(shape, slab);
         Ok(())

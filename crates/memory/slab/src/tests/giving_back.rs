@@ -90,6 +90,24 @@ fn magazines_grow_with_use_and_shrink_without() {
     cache.destroy(pinned()).unwrap();
 }
 
+/// A CPU that has no magazine loaded, but has one behind it, is asked for that one.
+#[test]
+fn a_cpu_with_nothing_but_the_magazine_behind_is_asked() {
+    let world = World::new(4096, 1, Config::new(2));
+    let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 1000)).unwrap();
+    turn_over(&cache, 100);
+    let line = cache.record.line(pinned().cpu()).unwrap();
+    let loaded = line.unload().unwrap();
+    world.slabs.deposit(cache.record, pinned(), loaded);
+    assert!(!line.is_loaded() && line.has_previous());
+    be_cpu(1);
+    world.slabs.reclaim(pinned());
+    be_cpu(0);
+    world.slabs.tick(pinned());
+    assert!(!line.has_magazines() && world.slabs.report_of(cache.record).in_magazines == 0);
+    world.slabs.validate(pinned()).unwrap();
+}
+
 #[test]
 fn caches_that_are_hardly_used_keep_little() {
     const CPUS: usize = 8;
