@@ -129,7 +129,7 @@ impl Batch {
     where
         M: Tlb + ?Sized,
     {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises that no other CPU holds a translation of the map or walks its tables.
         unsafe { self.0.flush_on(machine, pinned, targets) }
     }
 
@@ -139,7 +139,7 @@ impl Batch {
     /// No CPU holds a translation of the map, nor walks its tables, on speculation included.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
     pub unsafe fn never_walked(self) -> FlushedBatch {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises that no CPU holds a translation of the map or walks its tables.
         unsafe { self.0.never_walked() }
     }
 

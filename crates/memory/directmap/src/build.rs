@@ -1,8 +1,8 @@
 //! The plan written into tables, whole or not at all.
 //!
 //! All pieces are surveyed first, all tables taken second, all entries written third, in ascending order, each table of
-//! leaves once from its first entry to its last. With 4-KiB pages, 1 TiB takes 2 GiB of tables: what matters is the
-//! cost of an entry, and that is one store.
+//! leaves once from its first entry to its last. With 4-KiB pages, 1 TiB takes 2 GiB of tables, so that the time is
+//! the number of entries times the cost of one, which is one store.
 
 use core::fmt;
 

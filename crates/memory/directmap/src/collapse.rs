@@ -1,7 +1,7 @@
-//! Making whole what boot has left small.
+//! Merging the pages that boot has left small.
 //!
-//! Whatever a change has split is merged by the restore that removes the last reason; no caller need ask. A map that was
-//! built of small pages (`directmap=4k`) has tables that no change has split: those can be merged on request.
+//! A page that a change has split is merged by the restore that removes the last reason; no caller need ask. A map that
+//! was built of small pages (`directmap=4k`) has tables that no change has made: those can be merged on request.
 
 use core::task::Poll;
 
@@ -30,7 +30,7 @@ pub struct Collapsed {
 /// Tables that a collapse leaves in a batch before it waits for the flush.
 pub const MERGES_OF_A_FLUSH: u64 = 64;
 
-/// A collapse under way: what [`DirectMap::collapse`] does, in steps.
+/// A collapse under way: the work of [`DirectMap::collapse`], in steps.
 #[must_use = "it does nothing until its steps are done"]
 #[derive(Debug)]
 pub struct Collapsing {
@@ -41,7 +41,7 @@ pub struct Collapsing {
 }
 
 impl Collapsing {
-    /// Returns one that has not begun.
+    /// Returns a collapse that has not begun.
     pub const fn new(frames: PfnRange) -> Self {
         Self {
             frames,
@@ -70,8 +70,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// the CPU. Their tables go to the reserve. No attribute changes: where it stops short, the map is as good as
     /// before.
     ///
-    /// Cost: a read of each entry of each table in the range; one write and one record for each page made. Holes and larger
-    /// pages, which have no tables, are passed over by the entry that ends the walk. In steps: [`Collapsing`].
+    /// Cost: a read of each entry of each table in the range; one write and one record for each page made. Holes and
+    /// larger pages, which have no tables, are passed over by the entry that ends the walk. In steps: [`Collapsing`].
     ///
     /// # Panics
     /// If the batch is another map's.
@@ -115,7 +115,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                     Step::Merged => work.done.level3 += 1,
                     Step::NoRecord => work.done.left += 1,
                     Step::Whole => {}
-                    // The end is one of blocks, too: what is left out has none of their tables.
+                    // The end is one of blocks, too, and the blocks up to there have no tables.
                     Step::NoTables { end } => block = Block::around(end, work.size),
                 }
                 if !matches!(step, Step::NoTables { .. }) {

@@ -97,7 +97,10 @@ impl Journal {
     }
 
     pub(crate) fn name_of(&self, id: OwnerId) -> OwnerName {
-        self.owner(id).map_or(OwnerName::of("nobody"), Owner::name)
+        self.owner(id).map_or_else(
+            || impossible!("the owner of a hold is registered" => OwnerName::of("unknown")),
+            Owner::name,
+        )
     }
 
     /// Returns the first owner, and after each the next.

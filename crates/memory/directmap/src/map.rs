@@ -179,6 +179,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     }
 
     /// Splits a page, with a table and a record that the reserve was found to have.
+    ///
+    /// # Panics
+    /// If the reserve has no table. The survey has counted wrong then, and to go on would change the rest of the large
+    /// page, whose frames other holders use.
     pub(crate) fn split(&mut self, block: Block, holder: HoldId) {
         let Some(table) = self.reserve.pop(&mut self.tree.memory) else {
             panic!("the reserve has no table for a split that was provided for");

@@ -147,7 +147,7 @@ impl HoldRecord {
 }
 
 /// Returns how many large pages, up to `largest`, a hold of `frames` is charged for: those that it breaks, and one
-/// where it breaks none, because its record and its flushes are had by no one else.
+/// where it breaks none, because its record and its flushes are its own.
 pub(crate) fn breaks_of(frames: PfnRange, pinned: Option<PageSize>, largest: PageSize) -> u64 {
     let of_size = |size: PageSize| {
         let (first, last) =

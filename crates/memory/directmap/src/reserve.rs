@@ -15,7 +15,7 @@ use crate::records::{At, OwnerId, OwnerName};
 use crate::rules::Rules;
 use crate::slots::RecordPage;
 
-/// Tables and records: what is there, or what a change takes.
+/// Tables and records: those that are there, or those that a change takes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Reserve {
     /// Frames for page tables.
@@ -33,7 +33,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Takes tables from `source` until the reserve has `tables`.
     ///
     /// # Errors
-    /// [`OutOfTables`] where the source runs out; what it gave stays in the reserve.
+    /// [`OutOfTables`] where the source runs out; the tables that it gave stay in the reserve.
     ///
     /// # Safety
     /// The tables of `source` lie in this map's memory: its numbers mean the frames that the map writes.
@@ -59,7 +59,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
 
     /// Gives tables back to `source`, zeroed, until the reserve has no more than `keep`.
     ///
-    /// Cost: 512 writes for each.
+    /// Cost: 512 writes for each table.
     ///
     /// # Safety
     /// The tables of this map came from `source`, or from another over the same memory that gives them up to it: those
@@ -82,13 +82,13 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 return impossible!("a reserve of {} tables has one", self.reserve.len());
             };
             self.tree.memory.write_run(table, 0, Entry::EMPTY, 0, ENTRIES);
-            // SAFETY: the caller's; the table is zero, and has been flushed since it was last hung in
-            // (`reclaim_tables`).
+            // SAFETY: the caller promises that the map's tables came from this source, or from one that gives them up
+            // to it; the table is zero, and was flushed since the map last used it (`reclaim_tables`, I6).
             unsafe { source.give_back(table) };
         }
     }
 
-    /// Adds a page for records. It is the journal's for good: records that are struck out are used again.
+    /// Adds a page for records. The journal keeps it permanently, and uses records again that are struck out.
     pub fn add_record_page(&mut self, page: &'static mut RecordPage) {
         self.edits += 1;
         self.journal.add_page(page);
@@ -112,8 +112,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         while let Some(id) = merged.pop(&self.journal) {
             match self.journal.split(id).map(|split| split.table) {
                 Some(table) => {
-                    // A link takes the place of the first entry; what else is in the table stays until it is used
-                    // again.
+                    // The link of the reserve's chain takes the place of the first entry; the other entries stay until
+                    // the table is used again.
                     self.tree.memory.write(table, 0, Entry::EMPTY);
                     self.reserve.push(&mut self.tree.memory, table);
                 }
@@ -135,7 +135,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.journal.add_owner(name, limits).ok_or(ChangeError::OutOfRecords { needed: 1, left })
     }
 
-    /// Sets an owner's limits. One that is past them keeps what it has, and gets no more.
+    /// Sets an owner's limits. An owner that is past them keeps its holds, and gets no more.
     ///
     /// # Errors
     /// [`ChangeError::UnknownOwner`], [`ChangeError::OtherMap`].

@@ -1,7 +1,7 @@
 //! The map's own part of the page tables, by frames: where they lie in the map, and the editor of its pages.
 //!
-//! Nothing here decides anything or can fail: what is to be done was found possible. Whether the zeroes of an absent
-//! page mean a hole or frames that were taken out is for the journal to know.
+//! Nothing here decides anything or can fail, because each edit was found possible before. Only the journal knows
+//! whether the zeroes of an absent page mean a hole or frames that were taken out.
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
 use rhumb_pagetable::levels::span_bytes;

@@ -1,7 +1,7 @@
 //! A CPU's own caches: magazines of blocks of 4 KiB to 2 MiB, and one open block for each mobility kind.
 //!
-//! Only the CPU itself touches its cache; the [`rhumb_machine::Pinned`] token of the caller proves that. The accesses
-//! are relaxed atomics, which are plain instructions: no locked operation, no shared line. A [`CpuGate`] keeps
+//! Only the CPU itself touches its cache, as the [`rhumb_machine::Pinned`] token of the caller proves. The accesses are
+//! relaxed atomics, which are plain instructions: no locked operation, no shared line. A [`CpuGate`] keeps
 //! interrupt handlers out of an operation's middle: a handler that finds the gate busy goes to the pools, whose locks
 //! are taken with interrupts off only. Other CPUs ask for what the cache holds through the same gate.
 //!
@@ -69,8 +69,8 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.load(Relaxed).wrapping_sub(self.tail.load(Relaxed))
     }
 
-    /// Returns how many, as another CPU sees them: exact while the ring is quiet. Both ends may move between the two
-    /// loads, so that the old end seems to be past the new one: few, then.
+    /// Returns how many blocks it has, as another CPU sees them: exact while the ring is quiet. Both ends may move
+    /// between the two loads, so that the old end seems to be past the new one; there are few blocks then.
     pub(crate) fn glimpse(&self) -> u64 {
         let ends_apart = self.len();
         if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
@@ -93,7 +93,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         Some(Raw(self.slot(head).load(Relaxed)))
     }
 
-    /// Returns the newest, left where it is.
+    /// Returns the newest, and leaves it there.
     pub(crate) fn peek(&self) -> Option<Raw> {
         (self.len() > 0).then(|| Raw(self.slot(self.head.load(Relaxed).wrapping_sub(1)).load(Relaxed)))
     }
@@ -139,15 +139,15 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.store(head, Relaxed);
     }
 
-    /// Tells the n-th oldest, as long as nothing is given back.
+    /// Returns a function to the n-th oldest block, right as long as none is given back.
     #[inline(always)]
     pub(crate) fn oldest_first(&self) -> impl Fn(u32) -> Raw {
         let tail = self.tail.load(Relaxed);
         move |index| Raw(self.slot(tail.wrapping_add(index)).load(Relaxed))
     }
 
-    /// Tells of the `at`-th oldest frame, and of those up to the `end`-th that follow it and are of the same 64: a bit
-    /// for each, and the first that is of others or there already.
+    /// Looks at the `at`-th oldest frame and at those up to the `end`-th that follow it and are of the same 64: returns
+    /// a bit for each, and the index of the first frame that is of other 64 or has its bit already.
     #[inline(always)]
     pub(crate) fn neighbours(&self, at: u32, end: u32) -> (u64, u32) {
         let tail = self.tail.load(Relaxed);
@@ -187,7 +187,7 @@ impl OpenBlock {
         self.frames.load(Relaxed)
     }
 
-    /// Opens `batch`; the old content is used up.
+    /// Opens `batch`; nothing is left of the block that was open before.
     pub(crate) fn open(&self, first: Raw, batch: &Batch) {
         self.first.store(first.0, Relaxed);
         self.frames.store(batch.frames as u32, Relaxed);
@@ -225,7 +225,7 @@ impl OpenBlock {
 pub(crate) struct CpuCache {
     /// Its cap is how many frames a magazine of single frames may hold; the other limits follow from it.
     pub(crate) gate: CpuGate,
-    /// A reclaimer runs on this CPU: what it allocates must not call reclaimers again.
+    /// Set while a reclaimer runs on this CPU, because its allocations must not call reclaimers again.
     pub(crate) reclaiming: AtomicBool,
     /// The common bits of handles to blocks of this CPU's own node; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
@@ -253,7 +253,7 @@ impl CpuCache {
     /// Keeps a block of this CPU's own node, if it is one of the most common and there is room.
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw) -> bool {
-        // Branches, where an index would do: they are foreseen, and what follows need not wait for the handle.
+        // Branches where an index would do, because the CPU predicts them and need not wait for the handle.
         let differs = self.differs(raw);
         let kept = self.gate.alone(|| {
             let cap = self.gate.cap();

@@ -239,7 +239,8 @@ impl Descriptors {
             return None;
         }
         let at = self.base.as_ptr::<Descriptor>().wrapping_add(frames.start().get() as usize);
-        // SAFETY: as in `get`, for each of them; they lie side by side.
+        // SAFETY: the array's maker promised that the descriptors of such a block are there, side by side; they are
+        // atomics, for which any bits are a value.
         Some(unsafe { core::slice::from_raw_parts(at, frames.frames() as usize) })
     }
 }

@@ -80,7 +80,7 @@ impl<M: Machine> Frames<M> {
     /// is used for nothing else, permanently; its first contents do not matter.
     #[must_use]
     pub unsafe fn with_descriptors(self, base: VirtAddr) -> Self {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises that the descriptors are backed by memory of their own, as `at` asks.
         Self { descriptors: unsafe { Descriptors::at(base) }, ..self }
     }
 
@@ -253,13 +253,14 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Gives back all that this CPU's caches hold, with interrupts on between one batch and the next. For a CPU that
-    /// goes idle for long, and before exact reports.
+    /// goes idle for long, and before an exact report.
     pub fn drain(&self, pinned: Pinned<'_>) {
         while self.drain_some(pinned) == Drained::Partly {}
     }
 
-    /// Gives back some of what this CPU's caches hold, at most 384 cache lines' worth: for interrupt handlers, which
-    /// have interrupts off all the time. Another CPU's request to drain is kept until the caches are empty.
+    /// Gives back some of the frames that this CPU's caches hold, at most 384 cache lines' worth: for interrupt
+    /// handlers, which have interrupts off all the time. Another CPU's request to drain is kept until the caches are
+    /// empty.
     pub fn drain_some(&self, pinned: Pinned<'_>) -> Drained {
         let _ = pinned;
         let is_done = (0..DRAIN_STEPS).any(|_| !self.zones.drain_step(self.machine.irq_off().irq_off()));
@@ -272,8 +273,8 @@ impl<M: Machine> Frames<M> {
         self.zones.request_drain(self.machine.cpu_of(pinned));
     }
 
-    /// For the idle loop and the timer tick: does some of what other CPUs asked this one for, and the rest at the next
-    /// call. One load where they did not ask.
+    /// Gives back some of the frames that other CPUs asked this one for, and the rest at the next calls; one load where
+    /// they did not ask. For the idle loop and the timer tick.
     pub fn tick(&self, pinned: Pinned<'_>) {
         if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && cache.gate.is_wanted()
@@ -289,7 +290,8 @@ const DRAIN_STEPS: usize = 16;
 /// How far a drain has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Drained {
-    /// The caches are empty.
+    /// The caches are empty; or the call interrupted an operation on them and has left them as they are, because the
+    /// next call would find them busy, too.
     Wholly,
     /// There may be more.
     Partly,

@@ -97,7 +97,7 @@ impl Bins {
 /// The levels of free memory at which a pool asks for more, in frames.
 #[derive(Default)]
 pub(crate) struct Watermarks {
-    /// Normal requests stop here.
+    /// Ordinary requests stop here.
     pub(crate) min: AtomicU64,
     /// Requests whose ceiling is higher leave this much more.
     pub(crate) guard: AtomicU64,

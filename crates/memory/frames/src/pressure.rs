@@ -2,11 +2,11 @@
 //!
 //! Each pool keeps a reserve, `min`; `low` is a quarter above it and `high` a half. Below `high`, CPUs keep less to
 //! themselves, and below `low` nothing; there, other zones and nodes are tried first, and [`crate::Frames::is_short`] tells a
-//! background thread to reclaim; at `min`, normal requests call the reclaimers themselves, and the other classes go on
+//! background thread to reclaim; at `min`, ordinary requests call the reclaimers themselves, and the other classes go on
 //! into the reserve.
 //!
-//! Before a request that may wait fails, what the other CPUs keep is called back ([`Recall`]): the one time that this
-//! allocator has other CPUs interrupted, and the exception of invariant I2.
+//! Before a request that may wait fails, the frames that other CPUs keep are called back ([`Recall`]). Only then does
+//! this allocator have other CPUs interrupted, and that is the exception of invariant I2.
 
 use rhumb_machine::{Order, Pinned};
 
@@ -30,7 +30,7 @@ pub trait Reclaimer: Sync {
     fn name(&self) -> &str;
 
     /// Frees what it can without waiting, through the allocator, and says how many frames. It runs on the allocating
-    /// CPU, with no lock of the allocator held; what it allocates meanwhile calls no reclaimer.
+    /// CPU, with no lock of the allocator held; an allocation that it makes meanwhile calls no reclaimer.
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64;
 }
 
@@ -91,7 +91,7 @@ impl Reclaimers {
 pub struct Levels {
     /// Free frames in the pools; those in per-CPU caches are not among them.
     pub free: u64,
-    /// Normal requests stop here.
+    /// Ordinary requests stop here.
     pub min: u64,
     /// Below this the zone is short.
     pub low: u64,

@@ -162,7 +162,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// One frame: unmovable, from any zone of the direct map, near this CPU, stale contents, normal class.
+    /// One frame: unmovable, from any zone of the direct map, near this CPU, stale contents, class
+    /// [`AllocClass::Ordinary`].
     pub const FRAME: Self = Self::new(Order::BASE);
     /// One 2-MiB block, otherwise as [`Request::FRAME`].
     pub const LARGE: Self = Self::new(Order::LARGE);

@@ -93,7 +93,8 @@ impl Flushed<DetachedTables> {
         M: TableMemory + ?Sized,
         S: TableSource + ?Sized,
     {
-        // SAFETY: the caller's; the tables were blank when they were detached, and the flush is over.
+        // SAFETY: the caller promises that the tables came from `source`, and that the machine whose CPUs use the tree
+        // has flushed (I6); the tables were blank when they were detached.
         unsafe { self.into_waiting().0.give_back(memory, source) };
     }
 }
@@ -254,8 +255,8 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
     /// The caller then flushes what comes back, and only after that reuses the frames and releases the tables.
     ///
     /// # Errors
-    /// [`MapError::SplitsLargePage`] where a page reaches over an end of `range`, [`MapError::Malformed`] where an entry
-    /// does that cannot be followed; otherwise for a bad range.
+    /// [`MapError::SplitsLargePage`] where a page reaches over an end of `range`, [`MapError::Malformed`] where an
+    /// entry does that cannot be followed; otherwise for a bad range.
     ///
     /// Cost: one write per page and per detached table; reads of the tables that cover the range.
     pub fn unmap(&mut self, range: VirtRange, empty: EmptyTables) -> Result<UnmapOutcome, MapError> {

@@ -47,7 +47,8 @@ impl TableEntry {
     #[inline(always)]
     #[expect(unsafe_code, reason = "the caller knows where tables are")]
     pub const unsafe fn at<'table>(place: VirtAddr) -> &'table Self {
-        // SAFETY: the caller's; `TableEntry` has the layout of its word.
+        // SAFETY: the caller promises an aligned entry that stays, and that only atomics and walks reach; `TableEntry`
+        // has the layout of the entry's word.
         unsafe { &*place.as_ptr::<Self>() }
     }
 

@@ -1,10 +1,10 @@
-//! [`BlockLists`]: the accounts and their blocks by how full they are, and the blocks that have no owner. All of it
-//! is behind the pool's lock.
+//! [`BlockLists`]: the accounts and their blocks by how full they are, and the blocks that have no owner. All of it is
+//! behind the pool's lock.
 //!
 //! Each account has bins for its blocks that have something free: seven steps of fullness (at most 8, 16, 32, 64, 128,
 //! 256, 511 frames free), nine largest free orders each. A request is served from the first bin that can: the fullest,
 //! and of these the tightest. Wholly free members of a 1-GiB block come after all others. Another block that becomes
-//! wholly free is a *spare*: no account's, the next that any of them gets.
+//! wholly free is a *spare*: it belongs to no account, and is the next block that any account gets.
 //!
 //! Cost: a search of one 64-bit word; twelve descriptors read and at most as many written, and two more for each list
 //! entry moved.

@@ -1,9 +1,9 @@
-//! [`PoolCounters`]: what the pool has and has done.
+//! [`PoolCounters`]: the pool's counts, of events since boot and of blocks and frames now.
 
 use core::fmt;
 use rhumb_machine::Counted;
 
-/// How often what was done, since boot; what there is now.
+/// Counts of the pool: of events since boot, and of blocks and frames now.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PoolCounters {
     /// 2-MiB blocks taken out of the map; one of 1 GiB counts 512.

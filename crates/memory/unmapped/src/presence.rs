@@ -37,7 +37,7 @@ pub(crate) fn out<H: Home>(
     if let (Err(error), true) = (changed, batch.is_empty()) {
         return Err((block, error));
     }
-    // Also where it was refused after some steps: what others have given back meanwhile was merged then.
+    // Also where the change was refused after some steps, because restores of other callers were merged meanwhile.
     let flushed = flush(home, pinned, &mut batch);
     home.note_flush(flushed.stats());
     let flushed = home.with_map(|map| map.reclaim_tables(flushed));
@@ -115,7 +115,8 @@ pub(crate) fn back<H: Home>(
     let flushed = flush(home, pinned, &mut batch);
     home.note_flush(flushed.stats());
     let flushed = home.with_map(|map| map.reclaim_tables(flushed));
-    // SAFETY: the map shows it (`restore`); what tables it freed no CPU walks any more (I6); all of it is zero (I5).
+    // SAFETY: the map shows the block (`restore`), no CPU walks the tables that the restore freed any more (I6), and
+    // all of the block is zero (I5).
     let block = unsafe { block.assume_mapped() };
     home.frames().free(pinned, block);
     Ok(u64::from(!flushed.was_empty()))

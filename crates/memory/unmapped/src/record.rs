@@ -231,7 +231,8 @@ impl<M: Machine> Records<'_, M> {
     pub(crate) fn set_taken(&self, pfn: Pfn, owner: Owner, order: u8) {
         if order > 0 {
             let frames = PfnRange::of_length(pfn, 1 << order).unwrap_or_default();
-            // SAFETY: as in `held`.
+            // SAFETY: the lists mark frames as taken only while their block is in the pool, so that the frames are the
+            // pool's.
             for descriptor in unsafe { self.0.descriptors_to_write(frames) }.into_iter().flatten() {
                 descriptor.set_page_type(0);
             }
@@ -257,14 +258,15 @@ impl<M: Machine> Records<'_, M> {
 
     /// Returns the descriptor of a frame of the pool.
     fn held(&self, pfn: Pfn) -> Option<&Descriptor> {
-        // SAFETY: the lists writes records of blocks only between their arrival in the pool and their departure from
-        // it: their frames are the pool's, also those that are lent out.
+        // SAFETY: the lists write records of blocks only between the blocks' arrival in the pool and their departure
+        // from it, while their frames are the pool's, also those that are out.
         unsafe { self.0.descriptor_to_write(pfn) }
     }
 
     /// Returns the descriptors with a block's state.
     fn all_held(&self, id: BlockId) -> Option<&[Descriptor]> {
-        // SAFETY: as above.
+        // SAFETY: the lists write the state of a block only between its arrival in the pool and its departure from it,
+        // while its frames are the pool's.
         unsafe { self.0.descriptors_to_write(state_of(id)) }
     }
 

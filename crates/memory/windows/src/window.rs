@@ -110,7 +110,8 @@ impl<'a, T: WindowTables> Window<'a, T> {
     /// [`OutOfFrame`]; nothing is read then.
     pub fn copy_from(&self, offset: u64, bytes: &mut [u8]) -> Result<(), OutOfFrame> {
         let from = self.place(offset, bytes.len())?;
-        // SAFETY: as in `copy_to`; any bytes are a value.
+        // SAFETY: within the window's page (I5: its frame is the borrower's), whose bytes are values whatever they are;
+        // `bytes` is no part of it, since no reference into a window is made.
         unsafe { core::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
@@ -121,7 +122,7 @@ impl<'a, T: WindowTables> Window<'a, T> {
     /// [`OutOfFrame`]; nothing is written then.
     pub fn zero(&mut self, offset: u64, bytes: usize) -> Result<(), OutOfFrame> {
         let to = self.place(offset, bytes)?;
-        // SAFETY: as in `copy_to`.
+        // SAFETY: within the window's page (I5: its frame is the borrower's), into which no reference is made.
         unsafe { core::ptr::write_bytes(to, 0, bytes) };
         Ok(())
     }

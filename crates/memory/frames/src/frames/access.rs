@@ -1,7 +1,7 @@
 //! Tells the machine's checker of accesses which memory is free and which is in use. Without a checker it is no
 //! instruction.
 //!
-//! A block is allowed before its handle is given out and forbidden before anybody else can get it.
+//! A block is allowed before its handle is given out and forbidden before another caller can get it.
 
 use rhumb_machine::{Machine, MemoryUse, PageSize, PfnRange, VirtRange};
 

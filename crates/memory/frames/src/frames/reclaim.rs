@@ -77,8 +77,8 @@ impl<M: Machine> Frames<M> {
         )
     }
 
-    /// Sets the reserve of a zone, spread over its pools by size; never more than the zone has. 0 lets normal requests
-    /// take the last frame.
+    /// Sets the reserve of a zone, spread over its pools by size; never more than the zone has. 0 lets ordinary
+    /// requests take the last frame.
     pub fn set_reserve(&self, node: NodeId, zone: Zone, min_frames: u64) {
         self.spread(node, zone, min_frames, |marks| &marks.min);
     }

@@ -49,8 +49,8 @@ impl<M: Machine> Frames<M> {
         Ok(raw)
     }
 
-    /// Begins a slow path: takes note of this CPU's node, which it may have learnt since it was here last,
-    /// gives back what other CPUs asked for, and returns the node.
+    /// Begins a slow path: takes note of this CPU's node, which it may have learnt since it was here last, gives back
+    /// the frames that other CPUs asked for, and returns the node.
     #[inline(always)]
     fn go_home(&self, pinned: Pinned<'_>) -> NodeId {
         let here = self.node_of(pinned);
@@ -66,7 +66,7 @@ impl<M: Machine> Frames<M> {
         here
     }
 
-    /// Takes note of this CPU's node; what it kept of another one's goes back.
+    /// Takes note of this CPU's node; the frames of another node that it kept go back.
     #[cold]
     fn move_home(&self, pinned: Pinned<'_>, cache: &CpuCache, home: u64) {
         if !cache.gate.is_busy() {
@@ -112,7 +112,7 @@ impl<M: Machine> Frames<M> {
         Err(AllocError::Exhausted(request.order))
     }
 
-    /// Whether the request could be served by an empty machine.
+    /// Checks that the request could be served by a machine whose memory is all free.
     fn check(&self, pinned: Pinned<'_>, request: &Request) -> Result<(), AllocError> {
         if self.machine.cpu_of(pinned).index() >= self.zones.caches.len() {
             return Err(AllocError::NoSuchCpu);
@@ -132,7 +132,7 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Where a free goes that is not one of the most common, or whose magazine is full. A call of its own, and the last
+    /// Frees a block that is not one of the most common, or whose magazine is full. A call of its own, and the last
     /// thing that its caller does, so that the common path saves no registers.
     #[inline(never)]
     pub(crate) fn free_uncommon(&self, pinned: Pinned<'_>, raw: Raw) {

@@ -28,7 +28,7 @@ pub struct Compaction {
 pub enum Goal {
     /// For any request: all memory.
     Anything,
-    /// For normal requests up to this zone. Zones that are at their watermark, or guarded from such requests, would not
+    /// For ordinary requests up to this zone. Zones that are at their watermark, or guarded from such requests, would not
     /// give them a block if they had one: they are left alone.
     Requests(Zone),
 }

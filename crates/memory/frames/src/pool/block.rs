@@ -166,9 +166,9 @@ impl Block {
 
 /// The bins of one kind of blocks: by its grain, its largest free run, and how full it is.
 ///
-/// The grain is what the block was opened for: orders 0 to 2, 3 to 5, or 6 to 8. Blocks of one grain are shared by
-/// requests of these orders, and by others only when no block is whole. Blocks that hold a few long runs then become
-/// whole again soon, which they would not with a single frame among them, and what lives long in small pieces lies
+/// The grain is the group of orders that the block was opened for: 0 to 2, 3 to 5, or 6 to 8. Blocks of one grain are
+/// shared by requests of these orders, and by others only when no block is whole. Blocks that hold a few long runs then
+/// become whole again soon, which a single frame among the runs would prevent, and small pieces that live long lie
 /// together.
 pub(crate) mod bin {
     use super::{FRAMES, Info};
@@ -177,7 +177,7 @@ pub(crate) mod bin {
     pub(crate) const CLASSES: usize = 32;
     /// Grains, of three orders each.
     pub(crate) const GRAINS: usize = 3;
-    /// Orders 0 to 8 that the largest run of a split block can have.
+    /// Orders 0 to 8 that the largest run of a partial block can have.
     pub(crate) const ORDERS: usize = 9;
 
     /// Returns the grain of blocks for an order of at most 8.
@@ -194,7 +194,7 @@ pub(crate) mod bin {
         pub(crate) order: usize,
     }
 
-    /// Returns the bin of a split block, or `None` where nothing in it is free.
+    /// Returns the bin of a partial block, or `None` where nothing in it is free.
     #[inline]
     pub(crate) fn of(info: Info) -> Option<Bin> {
         let order = (info.rank() as usize).checked_sub(1)?;

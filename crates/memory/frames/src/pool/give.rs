@@ -106,7 +106,7 @@ impl PoolGuard<'_> {
         }
     }
 
-    /// Keeps what is free of a block, and what comes back to it, from being given out.
+    /// Keeps the frames of a block that are free, now or later, from being given out.
     pub(crate) fn isolate(&mut self, block: usize) {
         let info = self.pool.blocks[block].info();
         let new = match info.state() {
@@ -120,8 +120,8 @@ impl PoolGuard<'_> {
     /// Returns the record of a block that is wholly free, and isolated.
     fn isolated(&mut self, block: usize, info: Info) -> Info {
         self.write_bits(block, &[u64::MAX; WORDS]);
-        let split = Info::full(info.kind()).with_free(FRAMES, words::full_words_rank(0xff));
-        split.with_isolated(Isolated::Yes)
+        let partial = Info::full(info.kind()).with_free(FRAMES, words::full_words_rank(0xff));
+        partial.with_isolated(Isolated::Yes)
     }
 
     /// Ends the isolation of a block.

@@ -3,8 +3,8 @@
 //! Each search goes: blocks of the kind that were opened for such orders ([`bin`]), fullest first; then a whole block,
 //! which becomes one of this kind; then any partial block of the kind; then blocks of the other kinds
 //! ([`Mobility::steals_from`]), emptiest first. A block that is stolen while at least half of it is free changes its
-//! kind, and one that unmovable frames enter always does: what follows them then goes to the same block and not to
-//! another one.
+//! kind, and one that unmovable frames enter always does, so that later unmovable frames go to the same block and not
+//! to another one.
 //!
 //! Movable memory is taken from the top of the pool, the rest from the bottom.
 

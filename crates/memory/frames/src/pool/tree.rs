@@ -1,10 +1,13 @@
 //! A set of numbers below a fixed bound, as bits with summaries: bit i of a level says that word i of the level below
-//! is not empty. Insert, remove, first and last cost one word a level, and the whole takes 1.016 bits a number.
+//! is not empty. Insert, remove, first and last cost one word for each level, and the whole takes 1.016 bits for each
+//! number.
 //!
 //! [`WholeBlocks`] holds a pool's wholly free blocks. Blocks aligned to 2^j are aligned runs of bits, so that memory
-//! that comes back needs no merging for the orders 10 to 18 either; for each of these orders, one more tree knows the
-//! words that have such a run, so that a search, also one that finds nothing, takes a few loads however large the
-//! memory is. All accesses are under the pool's lock.
+//! that comes back need not be merged for the orders 10 to 18 either. For each of these orders, one more tree knows the
+//! words that have such a run, so that a search takes a few loads however large the memory is, also where it finds
+//! nothing. All accesses are under the pool's lock.
+
+use rhumb_machine::impossible;
 
 use crate::pool::words;
 use rhumb_sync::atomic::{AtomicU64, Relaxed};
@@ -44,7 +47,9 @@ impl BitTree {
         let (mut words, mut rest, mut depth) = (bound, storage, 0);
         while depth < LEVELS {
             words = words.div_ceil(64);
-            let (level, above) = rest.split_at(words.min(rest.len()));
+            let (level, above) = rest.split_at_checked(words).unwrap_or_else(
+                || impossible!("a level of {words} words in {} of storage", rest.len() => (rest, &[])),
+            );
             levels[depth] = level;
             rest = above;
             depth += 1;

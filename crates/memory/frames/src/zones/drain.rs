@@ -1,9 +1,9 @@
-//! From a free back to the pools: the CPU's magazine, its drain, and the direct way for what no cache takes.
+//! From a free back to the pools: the CPU's magazine, its drain, and the direct way for blocks that no cache takes.
 //!
 //! All of it runs with interrupts off, in pieces: a batch each, also where a CPU gives back all that it holds. A piece
 //! takes a few hundred nanoseconds where its lines are in the CPU's cache, and some microseconds where they are not. A
 //! block of 1 GiB is given back in one piece, which changes the records of its 512 blocks: 3 us, and 14 to 18 us where
-//! parts of the block are isolated, so that each record is settled by itself (docs/irqsoff.md). A batch is taken from
+//! parts of the block are isolated, so that each record is written by itself (docs/irqsoff.md). A batch is taken from
 //! the magazine's old end in the order in which the frames came, so that neighbours that were freed together go back
 //! together, a word at a time; their cache lines are asked for before the lock is taken.
 
@@ -26,8 +26,8 @@ const BATCH_WORDS: usize = 24;
 const LOOSE_FRAMES: u32 = 16;
 
 impl Zones {
-    /// Gives a block back by the slower way: a full magazine makes room first, and what no magazine takes goes to its
-    /// pool.
+    /// Gives a block back by the slower way: a full magazine makes room first, and a block that no magazine takes goes
+    /// to its pool.
     pub(crate) fn free(&self, irq_off: IrqOff<'_>, raw: Raw) {
         let Some(pool) = self.pool_of(raw.pfn()) else {
             return impossible!("a frame of this allocator is in no pool");
@@ -132,9 +132,9 @@ impl Zones {
         count
     }
 
-    /// Gives back one batch of what the CPU on which this runs holds; whether there was any. A request of another CPU is
-    /// answered when there is none left: a drain that ends early leaves it, and meanwhile nothing is kept. A handler
-    /// that came in the middle of an operation gives back nothing and answers nothing.
+    /// Gives back one batch of the frames that this CPU holds, and says whether there was any. A request of another CPU
+    /// is answered when none is left: a drain that ends early leaves the request, and until it is answered no free is
+    /// kept. A handler that came in the middle of an operation gives back nothing and answers nothing.
     pub(crate) fn drain_step(&self, irq_off: IrqOff<'_>) -> bool {
         let Some(cache) = self.cache(irq_off.cpu()).filter(|cache| !cache.gate.is_busy()) else {
             return false;
@@ -154,7 +154,7 @@ impl Zones {
         gave
     }
 
-    /// Gives back an open block, eight words at most; whether it held any frame.
+    /// Gives back an open block, eight words at most, and says whether it held any frame.
     fn drain_open(&self, irq_off: IrqOff<'_>, cache: &CpuCache, kind: usize) -> bool {
         let Some(mut next) = cache.open[kind].take_word() else { return false };
         let Some(pool) = self.pool_of(next.0.pfn()) else {
@@ -177,7 +177,7 @@ impl Zones {
         others.map(|(_, cache)| cache.held()).sum()
     }
 
-    /// Asks every CPU but `me` to drain: a load for each, and a store for each that was not asked before.
+    /// Asks every CPU but `me` to drain: a load for each, and a locked exchange for each that was not asked before.
     pub(crate) fn request_drain(&self, me: CpuId) {
         let others = self.caches.iter().enumerate().filter(|(index, _)| *index != me.index());
         others.for_each(|(_, cache)| cache.gate.ask());
@@ -197,7 +197,8 @@ pub(crate) fn give(held: &mut PoolGuard<'_>, pfn: Pfn, order: Order) {
 #[derive(Default)]
 struct DrainBatch {
     count: usize,
-    /// The handle number of any frame of the word, and its frames' bits; or of a larger block, and 0.
+    /// For a word of frames, the handle number of any of them and a bit for each; for a larger block, its handle number
+    /// and 0.
     entries: [(u64, u64); BATCH_WORDS],
     /// The pool of the newest entry.
     pool: Option<&'static Pool>,
@@ -225,7 +226,7 @@ impl DrainBatch {
             let known = last.as_ref().map(|held| held.pool).or(self.pool);
             let Some(pool) = pool_from(zones, known, raw.pfn()) else { continue };
             if last.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
-                // The one lock is let go before the next is taken: no CPU ever holds two.
+                // One lock is released before the next is taken, so that no CPU ever holds two.
                 drop(last.take());
                 last = Some(pool.lock(irq_off));
             }

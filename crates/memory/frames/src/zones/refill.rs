@@ -1,4 +1,4 @@
-//! From the pools to a request: the CPU's magazine, its refill, and the direct way for what no cache holds.
+//! From the pools to a request: the CPU's magazine, its refill, and the direct way for blocks that no cache holds.
 //!
 //! All of it runs with interrupts off, in pieces: a refill is one batch of one block, some 300 ns with warm
 //! lines.
@@ -12,8 +12,8 @@ use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
 use crate::zones::{Effort, Zones};
 use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 
-/// Frames that a refill puts into a magazine at least, if the open block has them: fewer than one get in a hundred
-/// waits for a refill.
+/// Frames that a refill puts into a magazine at least, if the open block has them, so that fewer than one allocation in
+/// a hundred waits for a refill.
 const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
 
 /// The blocks to which frames may be moved.

@@ -15,14 +15,16 @@ pub(crate) const LINE_BYTES: usize = 64;
 /// They are.
 pub(crate) unsafe trait Zeroable: Default + 'static {}
 
-// SAFETY: integers, and so their atomics, have a value for every bit pattern.
-unsafe impl Zeroable for AtomicU8 {}
-// SAFETY: as above.
-unsafe impl Zeroable for AtomicU32 {}
-// SAFETY: as above.
-unsafe impl Zeroable for AtomicU64 {}
+macro_rules! zeroable {
+    ($($atomic:ty),*) => {$(
+        // SAFETY: an integer has a value for every bit pattern, and its atomic has the same representation.
+        unsafe impl Zeroable for $atomic {}
+    )*};
+}
 
-/// Bytes that `count` values of `T` take.
+zeroable!(AtomicU8, AtomicU32, AtomicU64);
+
+/// Returns how many bytes `count` values of `T` take.
 pub(crate) const fn bytes_for<T>(count: usize) -> usize {
     (count * size_of::<T>()).next_multiple_of(LINE_BYTES)
 }
@@ -69,7 +71,8 @@ impl Storage {
     pub(crate) fn place<T: 'static>(&mut self, value: T) -> Result<&'static T, LayoutError> {
         const { assert!(align_of::<T>() <= LINE_BYTES) };
         let start = self.cut(bytes_for::<T>(1))?.cast::<T>();
-        // SAFETY: as for `zeroed`, and the value is written before it is lent.
+        // SAFETY: `cut` gives each byte once, of memory that was lent permanently and exclusively; it is aligned to a
+        // cache line, and the value is written before it is lent.
         unsafe {
             start.write(value);
             Ok(&*start)

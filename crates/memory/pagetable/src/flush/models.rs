@@ -69,9 +69,9 @@ struct World {
     online: AtomicU32,
 }
 
-// SAFETY: loom's cell is accessed for its own bookkeeping only: it checks what the protocol promises.
+// SAFETY: the cell in it is loom's, which reports each access that another one races with.
 unsafe impl Sync for World {}
-// SAFETY: as above.
+// SAFETY: the threads of the model pass the world on as one value, and loom's cell may move between them.
 unsafe impl Send for World {}
 
 impl World {

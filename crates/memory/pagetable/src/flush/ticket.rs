@@ -4,10 +4,10 @@
 //!   Unflushed<W> { batch of pages and tables, W } ──flush──> Flushed<W> { how much was dropped, W } ──redeem──> W
 //! ```
 //!
-//! The batch and what waits for it are one value, so no other batch's flush lets it go. The ticket is neither `Copy`
-//! nor `Clone` and is redeemed by value, so it lets go of it once. Neither half is to be had for writing but by the code
-//! that the kind of memory trusts with it ([`Waiting`]): what was swapped out, or redeemed on another machine, waits for
-//! no other batch.
+//! The batch and the memory that waits for it are one value, so that no other batch's flush releases the memory. The
+//! ticket is neither `Copy` nor `Clone` and is redeemed by value, so that it releases the memory once. Only the code
+//! that the kind of memory trusts ([`Waiting`]) can write either half, so that no memory is swapped out to wait for
+//! another batch.
 //!
 //! Why not a stamp that each release looks at: a stamp proves that *some* flush happened.
 
@@ -20,8 +20,8 @@ use crate::flush::stats::FlushStats;
 
 /// A kind of memory that waits for flushes, and the code that decides what of it waits for which.
 ///
-/// Only that code can make a [`Waiting::Key`], since the type has no public constructor: so no other takes memory out of
-/// an [`Unflushed`], puts memory in, or empties its batch. The holder of the key only ever adds memory that nothing
+/// Only that code can make a [`Waiting::Key`], since the type has no public constructor: so no other takes memory out
+/// of an [`Unflushed`], puts memory in, or empties its batch. The holder of the key only ever adds memory that nothing
 /// refers to any more, in the same go as what has to be flushed for it.
 ///
 /// The tables that [`Mapper::unmap`](crate::Mapper::unmap) detaches have no key at all: the mapper alone adds to them.
