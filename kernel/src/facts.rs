@@ -1,4 +1,5 @@
-//! The findings of boot, for all code that comes after it: plain data, filled in once.
+//! The findings of boot, for all code that comes after it: data, filled in once. The memory map alone changes, until
+//! there is an allocator.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
@@ -7,7 +8,6 @@ use rhumb_machine::{MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::PageCounts;
 use spin::Once;
 
-use crate::arch::ioapic::IoApic;
 use crate::cpu::lock::IrqMutex;
 
 /// The first MiB is the firmware's: see [`rhumb_bootinfo::Reservation::FirstMebibyte`].
@@ -33,7 +33,7 @@ pub struct Boot {
     pub options: Options,
     pub topology: Topology,
     pub initial_ram_disk: Option<PhysRange>,
-    /// The memory map. Until there is an allocator, what it calls usable is free.
+    /// The memory map. Until there is an allocator, all memory that it calls usable is free.
     pub memory: IrqMutex<MemoryMap>,
     pub direct_map: DirectMapFigures,
     pub descriptors: DescriptorFigures,
@@ -83,7 +83,7 @@ pub fn boot() -> Option<&'static Boot> {
     BOOT.get()
 }
 
-/// Keeps what `find` finds out. Once, by boot.
+/// Keeps the findings that `find` returns. Once, by boot.
 pub fn keep(find: impl FnOnce() -> Boot) -> &'static Boot {
     BOOT.call_once(find)
 }
@@ -93,15 +93,5 @@ impl Boot {
     pub fn mapped(&self, register: PhysAddr) -> Option<VirtAddr> {
         let device = self.devices.iter().find(|device| device.phys.contains(register))?;
         Some(device.virt.plus(register.since(device.phys.start())))
-    }
-
-    /// Returns the I/O APICs that are mapped. For the code that routes interrupts, alone.
-    pub fn io_apics(&self) -> impl Iterator<Item = IoApic> {
-        self.topology.io_apics.iter().filter_map(|io_apic| {
-            let device = self.devices.iter().find(|device| device.phys.contains(io_apic.address))?;
-            let registers = device.virt.plus(io_apic.address.offset_in(PageSize::Size4K));
-            // SAFETY: boot mapped the registers uncached, permanently.
-            Some(unsafe { IoApic::new(registers, io_apic.gsi_base) })
-        })
     }
 }

@@ -40,7 +40,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use arch::features::features;
 use arch::idt::vector;
-use arch::ioapic::Line;
+use arch::ioapic::{IoApic, Line};
 use arch::{control, halt, mtrr, pic};
 use cpu::start::Candidate;
 use cpu::{area, backtrace, clock};
@@ -49,7 +49,6 @@ use platform::{console, logging, power};
 use rhumb_bootinfo::SerialInterrupt;
 use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
 use rhumb_machine::{Counted, NodeId, PhysRange};
-
 use rhumb_smp::apic::Input;
 
 /// Commands at the prompt beside those of [`debug`].
@@ -194,7 +193,7 @@ fn route_interrupts(boot: &Boot) {
         SerialInterrupt::Global(gsi) => line(gsi, Polarity::ActiveLow, Trigger::Level),
     });
     let boot_apic = area::here().apic_id.load(Relaxed);
-    for mut io_apic in boot.io_apics() {
+    for mut io_apic in io_apics(boot) {
         io_apic.mask_all();
         let Ok(destination) = u8::try_from(boot_apic) else { continue };
         for source in &boot.topology.nmi_sources {
@@ -207,6 +206,15 @@ fn route_interrupts(boot: &Boot) {
             console::enable_interrupts();
         }
     }
+}
+
+/// Returns the I/O APICs that are mapped.
+fn io_apics(boot: &Boot) -> impl Iterator<Item = IoApic> {
+    boot.topology.io_apics.iter().filter_map(|io_apic| {
+        let registers = boot.mapped(io_apic.address)?;
+        // SAFETY: boot mapped the registers uncached, permanently, and `route_interrupts` alone uses them.
+        Some(unsafe { IoApic::new(registers, io_apic.gsi_base) })
+    })
 }
 
 #[panic_handler]

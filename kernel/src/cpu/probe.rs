@@ -1,7 +1,8 @@
 //! Touching an address that may not be there, and living on.
 //!
-//! Reports ask whether a read would fault, and tests so of writes and fetches, too. Each access is a leaf of a few
-//! instructions; before it, the CPU's area says where to go on should it fault, and the page-fault handler goes there.
+//! Reports read what may not be mapped, and tests also try writes and fetches. Each access is a leaf of a few
+//! instructions. Before the access, the CPU's area notes where to go on if it faults, and the page-fault handler goes
+//! there.
 
 use core::arch::naked_asm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -24,8 +25,19 @@ pub fn read_byte(addr: VirtAddr) -> Result<u8, Faulted> {
     u8::try_from(result).map_err(|_| Faulted)
 }
 
-/// Reads the 8 bytes at `addr`, which may be anything.
+/// Reads the 8 bytes at `addr`, which may be anything: at once, so that an aligned word is never half of one value and
+/// half of another.
+///
+/// The read is an instruction of a leaf in assembly, so the language knows as little of it as of the reads that the CPU
+/// makes by itself. It may read memory that other code writes at the same time.
 pub fn read_word(addr: VirtAddr) -> Result<u64, Faulted> {
+    // SAFETY: a read at any address either faults, which is caught, or has no effect (callers do not name device
+    // registers).
+    let word = unsafe { expecting(|| raw_read_word(addr.get())) };
+    if word != FAULTED {
+        return Ok(word);
+    }
+    // The word is all ones, or the read faulted: the bytes tell.
     let mut bytes = [0; 8];
     for (offset, byte) in bytes.iter_mut().enumerate() {
         *byte = read_byte(VirtAddr::new(addr.get().wrapping_add(offset as u64)))?;
@@ -61,7 +73,7 @@ pub fn resume(frame: &mut TrapFrame) -> bool {
     if pkrs::are_used() {
         area::here().handler_keys.store(u64::from(Pkrs.value()), Relaxed);
     }
-    // The leaf keeps its entry stack pointer in rdi's place: see `raw_*`.
+    // The leaf keeps its entry stack pointer in r11: see `raw_*`.
     frame.rsp = frame.r11;
     frame.rip = resume;
     true
@@ -70,6 +82,11 @@ pub fn resume(frame: &mut TrapFrame) -> bool {
 #[unsafe(naked)]
 unsafe extern "sysv64" fn raw_read(addr: u64) -> u64 {
     naked_asm!("mov r11, rsp", "movzx eax, byte ptr [rdi]", "ret")
+}
+
+#[unsafe(naked)]
+unsafe extern "sysv64" fn raw_read_word(addr: u64) -> u64 {
+    naked_asm!("mov r11, rsp", "mov rax, qword ptr [rdi]", "ret")
 }
 
 #[unsafe(naked)]

@@ -7,7 +7,6 @@
 //! then through a window, or while a key is open. Every write is counted, so that "allocates without writing a page
 //! table" (I2) can be shown and not only said.
 
-use crate::cpu;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
     AtomicU8, AtomicU64,
@@ -15,7 +14,7 @@ use core::sync::atomic::{
 };
 
 use rhumb_directmap::{BootMap, DirectMap};
-use rhumb_machine::{Machine, Pfn, VirtAddr};
+use rhumb_machine::{Machine, Pfn, VirtAddr, impossible};
 use rhumb_pagetable::{Entry, Levels, Root, TableEntry, TableMemory, Walk};
 use rhumb_tableguard::{Key, KeyedTables, TableStore, WindowedTables};
 
@@ -23,28 +22,23 @@ use super::rules::KernelRules;
 use super::window_tables::{KernelTables, KernelWindows};
 use crate::arch::features::features;
 use crate::arch::pkrs::Pkrs;
-use crate::cpu::area;
 use crate::cpu::lock::{IrqMutex, IrqMutexGuard};
 use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::{self, area, probe};
 
 static TRAMPOLINE_ROOT: AtomicU64 = AtomicU64::new(0);
 static LEVELS: AtomicU8 = AtomicU8::new(0);
 
-/// Page tables at their places in the direct map. All of them: no table is taken out of it while it is one.
-///
-/// A reader that does not hold the lock ([`reader`], [`walk`]) may come to a frame that was a table a moment ago: the
-/// direct map's reserve has given it back to the allocator. So what is read is a hint, for reports, lists and tests.
+/// Page tables at their places in the direct map. All of them: no table is taken out of it while it is one. Behind
+/// [`WRITER`]'s lock.
 pub struct InPlace(());
 
 impl InPlace {
     #[inline(always)]
     fn entry(table: Pfn, index: usize) -> &'static TableEntry {
         // SAFETY: behind the lock the frame is a table for as long as the caller uses the entry; a table stays in the
-        // direct map (I1) and is reached by atomics alone. Without the lock neither is certain: the frame may have gone
-        // back to the allocator since the entry above it was read, so that its new holder writes it plainly, or has
-        // taken it out of the map. The language's rules do not cover such a read. On this processor it is one aligned
-        // load of a word (`TableEntry::load`), whose value decides nothing but what a report says, or a page fault
-        // where the frame is in the map no longer. No reference to the entry outlives the load or the store.
+        // direct map (I1), and but for `Reader`'s probes it is reached by atomics alone. No reference to the entry
+        // outlives the load or the store.
         unsafe { TableEntry::at(MACHINE.direct(table.addr()).plus(Entry::offset(index))) }
     }
 }
@@ -57,8 +51,26 @@ impl TableMemory for InPlace {
 
     #[inline(always)]
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
-        // The values of this type that can write are behind `WRITER`'s lock (I8).
+        // The values of this type are behind `WRITER`'s lock (I8).
         Self::entry(table, index).store(entry);
+    }
+}
+
+/// Page tables as they are read without the lock, for reports, lists and tests.
+///
+/// An entry may be changing, and the frame that it was read from may be a table no longer: the direct map's reserve has
+/// given it back to the allocator, and its new holder writes it, or has taken it out of the map. So each read is a
+/// probe ([`probe::read_word`]), the value is a hint, and an entry that is not in the map any more is read as empty.
+pub struct Reader(());
+
+impl TableMemory for Reader {
+    fn read(&self, table: Pfn, index: usize) -> Entry {
+        let at = MACHINE.direct(table.addr()).plus(Entry::offset(index));
+        probe::read_word(at).map_or(Entry::EMPTY, Entry::from_bits)
+    }
+
+    fn write(&mut self, table: Pfn, _: usize, _: Entry) {
+        impossible!("the one `Reader`, which was to write table {}, is shared", table);
     }
 }
 
@@ -144,7 +156,7 @@ static WRITER: IrqMutex<Tables> = IrqMutex::new(Tables {
     writer: Writer::Tables(DirectTables(TableWriter::BOOT)),
     store: TableStore::new(),
 });
-static READER: DirectTables = DirectTables(TableWriter::BOOT);
+static READER: Reader = Reader(());
 
 /// Tells which trees boot has built, and from what blocks it took their tables where these are to be protected.
 ///
@@ -177,9 +189,8 @@ fn tree(table: u64) -> Root {
     Root::new(Pfn::new(table), levels).with_phys_bits(u32::from(features().physical_bits))
 }
 
-/// Returns the tables for reading. An entry may be changing, and its frame may be a table no longer ([`InPlace`]), so
-/// this is for reports and lists.
-pub fn reader() -> &'static DirectTables {
+/// Returns the tables for reading without the lock, for reports, lists and tests: see [`Reader`].
+pub fn reader() -> &'static Reader {
     &READER
 }
 
@@ -251,7 +262,7 @@ pub fn with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option
     }
 }
 
-/// As [`with_direct_map`], for those who know that there is a map: waits for it, where there is none.
+/// Runs `act` as [`with_direct_map`] does, for a caller that knows that there is a map: waits until there is one.
 pub fn with_handed_over<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
     loop {
         if let Writer::Map(map) = &mut WRITER.lock().writer {
@@ -260,7 +271,7 @@ pub fn with_handed_over<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
     }
 }
 
-/// As [`with_direct_map`], where the lock is free now.
+/// Runs `act` as [`with_direct_map`] does, if the lock is free now.
 pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
     match &mut WRITER.try_lock()?.writer {
         Writer::Tables(_) => None,
@@ -271,12 +282,12 @@ pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Op
 /// Gives the direct map's tables to a [`DirectMap`]. Once, at boot.
 ///
 /// # Safety
-/// `standing` says how the map is, in the kernel's tree.
+/// `boot_map` says how boot has built the map, in the kernel's tree.
 pub unsafe fn hand_over(boot_map: BootMap, rules: KernelRules) {
     WRITER.lock().writer = Writer::Map(DirectMap::new(boot_map, DirectTables(TableWriter::BOOT), rules));
 }
 
-/// Returns the walk that a CPU makes for `address`.
+/// Returns the walk that a CPU makes for `address`, read without the lock: see [`Reader`].
 pub fn walk(address: VirtAddr) -> Walk {
     rhumb_pagetable::walk(reader(), root(), address)
 }

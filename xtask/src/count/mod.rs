@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rhumb_count::Report;
+use rhumb_mark::is_meant_by;
 
 use self::figures::{CSV_HEAD, Figures};
 use self::functions::Names;
@@ -88,7 +89,7 @@ pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
 fn chosen(list: &str, regions: &[String]) -> Result<String> {
     let is_meant = |line: &str, region: &String| {
         let name = line.split_whitespace().next().unwrap_or_default();
-        name.strip_prefix(region.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_meant_by(name, region)
     };
     for region in regions {
         ensure!(list.lines().any(|line| is_meant(line, region)), "no region is called {region} (see --list)");

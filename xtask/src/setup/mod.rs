@@ -12,7 +12,7 @@ mod toolchain;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 pub(crate) use self::need::Need;
 pub(crate) use self::qemu::{PROGRAM as QEMU, Version};
@@ -180,7 +180,10 @@ fn install(need: Need, packages: &[&str]) -> Result<()> {
 /// Brings `need` from rustup.
 fn add_target(need: Need) -> Result<()> {
     tell!("Installing {} {}: rustup target add {TARGET}", need.name(), need.purpose());
-    toolchain::add_target().with_context(|| format!("try: {}", advice(&ThisHost, need, ThisHost.is_debian())))
+    toolchain::add_target().map_err(|error| {
+        let advice = advice(&ThisHost, need, ThisHost.is_debian());
+        anyhow!("{error:#}\ntry: {advice}")
+    })
 }
 
 /// Brings a newer QEMU than the release's. Where none is to be had, the older one does, and this is said once.

@@ -37,7 +37,7 @@ mod tables;
 mod window;
 
 use rhumb_machine::Counted;
-use rhumb_mark::RegionId;
+use rhumb_mark::{RegionId, is_meant_by};
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
 
 use super::count::measure::{Measured, measure};
@@ -102,9 +102,9 @@ impl Region {
         Self { id: O::ID, name: O::NAME, summary: O::SUMMARY, measure: measure::<O> }
     }
 
-    /// Tells whether a person who says `word` means it: by its name, or the first parts of it.
+    /// Tells whether `word` at the prompt means it: by its name, or the first parts of it.
     fn is_meant_by(&self, word: &str) -> bool {
-        self.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_meant_by(self.name, word)
     }
 }
 

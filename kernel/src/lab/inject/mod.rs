@@ -12,7 +12,7 @@ mod objects;
 pub mod tables;
 
 use rhumb_machine::{PhysAddr, impossible};
-use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
+use rhumb_monitor::{Arguments, Candidates, Command, CommandError, Complete, Output};
 use rhumb_slab::Checks;
 
 use crate::debug::Kernel;
@@ -22,7 +22,9 @@ use crate::mm::objects::checks;
 use objects::Fault;
 use tables::TableFault;
 
-const TABLE_FAULTS: &[&str] = &["wx", "overlap", "device", "table", "key", "impossible", "none"];
+const TABLE_FAULTS: &[&str] = &["wx", "overlap", "device", "table", "key", "none"];
+/// The fault that is in no table and with no object.
+const IMPOSSIBLE: &str = "impossible";
 
 pub const COMMAND: Command<Kernel> = Command {
     name: "inject",
@@ -34,16 +36,26 @@ pub const COMMAND: Command<Kernel> = Command {
            device   the local APIC's registers, cached\n\
            table    no page: the top page table's block of 2 MiB, writable in the direct map, where tables are protected\n\
            key      no page: the key of page tables, open on this CPU, where they have one\n\
-           impossible  a place in the kernel's code that cannot be reached is; it stays counted\n\
            none     takes the fault of the page tables away again\n\
+           'inject impossible' reaches a place in the kernel's code that cannot be reached; it stays counted.\n\
            With an object of a checked class (boot with slab_debug=FZPU): overrun, underrun, write-after-free,\n\
            double-free, foreign-free, leak.\n\
            Where KASAN checks accesses: frame-read, frame-write and frame-copy, of a frame that has been given back;\n\
            global and stack, the byte behind one of these; scope, a variable that has gone out of scope.\n\
            Also: 'plant', 'slabs plant'.",
-    complete: Complete::Words(TABLE_FAULTS),
+    complete: Complete::With(offer),
     run,
 };
+
+/// Offers the name of each fault as the only argument.
+fn offer(_: &Kernel, before: Arguments<'_>, candidates: &mut Candidates<'_>) {
+    if !before.is_empty() {
+        return;
+    }
+    candidates.offer_all(TABLE_FAULTS.iter().chain([&IMPOSSIBLE]).chain(Fault::NAMES).copied());
+    #[cfg(feature = "kasan")]
+    candidates.offer_all(accesses::FAULTS.iter().map(|fault| fault.name));
+}
 
 fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let name = arguments.word("fault")?;
@@ -62,7 +74,7 @@ fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) 
         "device" => TableFault::CachedDevice(local_apic(kernel.boot)),
         "table" => TableFault::WritableTable,
         "key" => TableFault::OpenKey,
-        "impossible" => {
+        IMPOSSIBLE => {
             impossible!("'inject' asked for it");
             return Ok(());
         }

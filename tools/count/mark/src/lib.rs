@@ -65,6 +65,12 @@ impl fmt::Display for RegionId {
     }
 }
 
+/// Tells whether `word` names the region that is called `name`, `subject/operation/variant`: by the whole name, or by
+/// its first parts.
+pub fn is_meant_by(name: &str, word: &str) -> bool {
+    name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The meaning of a mark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mark {

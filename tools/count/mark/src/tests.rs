@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use super::{BYTES, Mark, OPCODE, RegionId, begin, end};
+use super::{BYTES, Mark, OPCODE, RegionId, begin, end, is_meant_by};
 
 fn bytes(displacement: u32) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
@@ -20,6 +20,14 @@ fn every_mark_is_what_it_says() {
         }
     }
     assert_eq!(RegionId::new(RegionId::MAX + 1), None);
+}
+
+#[test]
+fn a_region_is_meant_by_its_first_parts() {
+    let meant = ["frames/free/1", "frames/free", "frames"];
+    assert!(meant.iter().all(|word| is_meant_by("frames/free/1", word)));
+    let others = ["frame", "frames/", "frames/fre", "free", "frames/free/1/x"];
+    assert!(!others.iter().any(|word| is_meant_by("frames/free/1", word)));
 }
 
 #[test]
