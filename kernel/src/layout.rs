@@ -4,11 +4,11 @@
 //! 4 levels                                        5 levels, where it differs
 //! ffff_8000_0000_0000 .. ffff_bfff_ffff_ffff      ff00_0000_0000_0000 .. ff7f_ffff_ffff_ffff   direct map (64 TiB; 32 PiB)
 //! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
-//!   ffff_c000_0000_0000   256 KiB a CPU             stacks, a guard page below each (512 KiB with KASAN)
+//!   ffff_c000_0000_0000   256 KiB per CPU           stacks, a guard page below each (512 KiB with KASAN)
 //!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
-//! ffff_f000_0000_0000 .. 2 MiB a CPU              windows: each CPU's own, written by it alone (see `windows`)
+//! ffff_f000_0000_0000 .. 2 MiB per CPU            windows: each CPU's own, written by it alone (see `windows`)
 //! ffff_ffff_8000_0000 .. ffff_ffff_ffff_ffff      kernel image
 //! ```
 //!
@@ -214,17 +214,17 @@ pub mod image {
         between(&raw const __text_start, &raw const __data_segment_end)
     }
 
-    /// Read-only and executable, on 2-MiB boundaries.
+    /// Returns the text: read-only and executable, on 2-MiB boundaries.
     pub fn text() -> VirtRange {
         between(&raw const __text_start, &raw const __text_segment_end)
     }
 
-    /// Read-only, on 2-MiB boundaries; the symbols are at its end.
+    /// Returns the read-only data, on 2-MiB boundaries; the symbols are at its end.
     pub fn rodata() -> VirtRange {
         between(&raw const __rodata_start, &raw const __rodata_segment_end)
     }
 
-    /// Writable, on 2-MiB boundaries; the zeroed data is at its end.
+    /// Returns the writable data, on 2-MiB boundaries; the zeroed data is at its end.
     pub fn data() -> VirtRange {
         between(&raw const __data_start, &raw const __data_segment_end)
     }

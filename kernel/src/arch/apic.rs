@@ -242,13 +242,13 @@ pub fn countdown() -> u32 {
     read(Register::TimerCurrent)
 }
 
-/// One timer interrupt on this CPU after `count` timer ticks; 0 takes it back.
+/// Arms one timer interrupt on this CPU after `count` timer ticks; 0 disarms it.
 pub fn arm_after(count: u32) {
     write(Register::TimerVector, u32::from(vector::TIMER));
     write(Register::TimerInitial, count);
 }
 
-/// One timer interrupt on this CPU once its TSC reaches `deadline`. Only with `features().tsc_deadline`.
+/// Arms one timer interrupt on this CPU once its TSC reaches `deadline`. Only with `features().tsc_deadline`.
 pub fn arm_at(deadline: u64) {
     write(Register::TimerVector, TIMER_DEADLINE | u32::from(vector::TIMER));
     // The mode change comes before the deadline (SDM volume 3, 12.5.4.1).

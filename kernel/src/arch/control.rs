@@ -57,7 +57,7 @@ impl Controls {
         Self { cr0: CR0.bits(), cr4: cr4.bits(), efer: efer.bits() }
     }
 
-    /// Names of the protections that are on.
+    /// Returns the names of the protections that are on.
     pub fn protections(&self) -> impl Iterator<Item = &'static str> {
         let (cr0, cr4) = (Cr0Flags::from_bits_truncate(self.cr0), Cr4Flags::from_bits_truncate(self.cr4));
         let efer = EferFlags::from_bits_truncate(self.efer);

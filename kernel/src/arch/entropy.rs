@@ -36,7 +36,7 @@ const fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// From the CPU's generator, if it has one that answers.
+/// Returns a number from the CPU's generator, if the CPU has one that answers.
 fn generated() -> Option<u64> {
     let most = __cpuid_count(0, 0).eax;
     let has_rdseed = most >= 7 && __cpuid_count(7, 0).ebx & (1 << 18) != 0;
@@ -56,7 +56,7 @@ fn rdseed() -> Option<u64> {
 
 fn rdrand() -> Option<u64> {
     let (number, is_valid): (u64, u8);
-    // SAFETY: as above.
+    // SAFETY: called where CPUID has the instruction, which writes a register and the carry flag.
     unsafe { asm!("rdrand {}", "setc {}", out(reg) number, out(reg_byte) is_valid, options(nomem, nostack)) };
     (is_valid != 0).then_some(number)
 }

@@ -29,7 +29,7 @@ impl InterruptStack {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::DoubleFault, Self::Nmi, Self::MachineCheck];
 
-    /// Index in the task-state segment, 0 to 6.
+    /// Returns its index in the task-state segment, 0 to 6.
     pub const fn index(self) -> u16 {
         self as u16
     }
@@ -62,7 +62,7 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Empty, to be loaded by its CPU.
+    /// Returns empty descriptors, to be loaded by their CPU.
     pub const fn new() -> Self {
         Self { table: UnsafeCell::new([0; 5]), task: UnsafeCell::new(TaskStateSegment::new()) }
     }
@@ -105,7 +105,8 @@ impl Descriptors {
         // SAFETY: the CPU reads the segment as it takes an interrupt, which is before or after these writes.
         let task = self.task.get();
         for stack in InterruptStack::ALL {
-            // SAFETY: as above; the structure is packed, so the place is written without a reference to it.
+            // SAFETY: the CPU reads the segment before or after this write; the structure is packed, so no reference to
+            // the place is made.
             unsafe {
                 (&raw mut (*task).interrupt_stack_table[stack.index() as usize])
                     .write_unaligned(x86_64::VirtAddr::new(middle(stack).get()));

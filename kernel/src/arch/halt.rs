@@ -5,15 +5,14 @@ use core::arch::naked_asm;
 /// Turns interrupts on and halts until one comes. One that waits already ends the halt: interrupts come on behind the
 /// instruction that follows.
 ///
-/// A non-maskable interrupt may come between the two; those that wait then strike when it returns, before the halt,
-/// which nothing would end: a handler that returns skips the halt, which
-/// the symbol `idle_halt` names.
+/// A non-maskable interrupt may come between the two. Interrupts that wait then strike when it returns, before the
+/// halt, and nothing would end the halt. So a handler that returns skips the halt, which the symbol `idle_halt` names.
 #[unsafe(naked)]
 pub extern "sysv64" fn until_interrupt() {
     naked_asm!("sti", ".globl idle_halt", "idle_halt:", "hlt", "ret")
 }
 
-/// Stops this CPU for good.
+/// Stops this CPU permanently.
 pub fn permanently() -> ! {
     loop {
         x86_64::instructions::interrupts::disable();

@@ -70,7 +70,7 @@ pub struct Noted {
 }
 
 impl Noted {
-    /// None.
+    /// Returns a note of no machine check.
     pub const fn new() -> Self {
         Self {
             records: AtomicU32::new(0),

@@ -52,7 +52,8 @@ impl Pkrs {
 
     /// Sets it.
     pub fn set(self, value: u32) {
-        // SAFETY: as above. No page has a key but page tables, whose writers open it for themselves.
+        // SAFETY: the callers are those that use keys, which `arch::control` allows only where the CPU has them. No
+        // page has a key but page tables, whose writers open it for themselves.
         unsafe { Msr::new(IA32_PKRS).write(u64::from(value)) };
     }
 
@@ -78,7 +79,7 @@ impl KeyRegister for Pkrs {
 pub struct Closed(Option<u32>);
 
 impl Closed {
-    /// First thing in a handler that may have come while a table was written.
+    /// Closes the key, as the first thing in a handler that may have interrupted a write of a table.
     pub fn for_handler() -> Self {
         let before = are_used().then(|| Pkrs.value()).filter(|&before| before != CLOSED);
         if before.is_some() {

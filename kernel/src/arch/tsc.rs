@@ -29,6 +29,7 @@ pub unsafe fn adjustment() -> u64 {
 /// # Safety
 /// CPUID has the register (`Features::tsc_adjust`), and no code measures time on this CPU yet.
 pub unsafe fn adjust(adjustment: u64) {
-    // SAFETY: the register is there, and no measurement is under way that the jump would spoil, by the caller's promise.
+    // SAFETY: the register is there, and no measurement is under way that the jump would spoil, by the caller's
+    // promise.
     unsafe { Msr::new(IA32_TSC_ADJUST).write(adjustment) };
 }

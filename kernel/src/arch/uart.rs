@@ -106,7 +106,7 @@ impl Uart {
         (self.read(LINE_STATUS) & HAS_DATA != 0).then(|| self.read(DATA))
     }
 
-    /// Whether it interrupts when a byte has arrived.
+    /// Sets whether it interrupts when a byte has arrived.
     pub fn set_interrupts(&mut self, interrupts: Interrupts) {
         self.write(INTERRUPTS, if interrupts == Interrupts::On { INTERRUPT_DATA } else { 0 });
     }
@@ -114,7 +114,7 @@ impl Uart {
     /// Says that the same registers are at `place` from now on.
     ///
     /// # Safety
-    /// As for [`Uart::find`].
+    /// There are this UART's registers at `place`, and nothing else uses them.
     pub unsafe fn move_to(&mut self, place: Place) {
         self.place = place;
     }

@@ -1,4 +1,4 @@
-//! The areas of the CPUs that boot does not run on: memory for them, each in its CPU's node.
+//! The areas of the other CPUs: memory for them, each in its CPU's node.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation};
@@ -10,7 +10,8 @@ use crate::cpu::area::{self, PerCpu};
 use crate::facts::Boot;
 use crate::platform::logging;
 
-/// Frames in the direct map for the areas of the CPUs that will be started: for each node in one run, of its memory.
+/// Takes frames in the direct map for the areas of the CPUs that will be started: for each node in one run, of its
+/// memory. Returns where each area is.
 pub(super) fn reserve(
     map: &mut MemoryMap,
     base: VirtAddr,

@@ -53,7 +53,7 @@ fn refuse(why: impl Display) -> ! {
     power::off(power::Outcome::Refused)
 }
 
-/// Where the stub arrives: in 64-bit mode, on the boot stack, with the boot tables loaded.
+/// Continues from the stub: in 64-bit mode, on the boot stack, with the boot tables loaded.
 #[unsafe(no_mangle)]
 extern "sysv64" fn boot_start(loader: u32, information: u32) -> ! {
     area::install_boot();
@@ -197,7 +197,7 @@ fn read_memory_map(info: &BootInfo) -> MemoryMap {
     map
 }
 
-/// In which mode the local APICs run.
+/// Chooses the mode in which the local APICs run.
 fn choose_apic_mode(topology: &Topology, options: &Options) {
     let listed = topology.startable().map(|cpu| cpu.apic_id);
     let highest_id = listed.chain(options.unlisted_cpu).max().unwrap_or(0);
@@ -215,7 +215,7 @@ fn move_console(topology: &Topology, options: &Options) {
     }
 }
 
-/// `mem=`. Too little is no reason not to start: the word is ignored then, and said to be.
+/// Limits RAM as `mem=` says. If that leaves too little to start with, the word is ignored, and the log says so.
 fn limit_memory(map: &mut MemoryMap, options: &Options) {
     let Some(bytes) = options.memory_limit_bytes else { return };
     match map.cap(bytes, LEAST_FREE_BYTES) {
@@ -228,8 +228,8 @@ fn limit_memory(map: &mut MemoryMap, options: &Options) {
     }
 }
 
-/// Five levels where RAM does not fit under four, or where the command line wants them; then the boot tables get
-/// theirs.
+/// Chooses five levels where RAM does not fit under four, or where the command line wants them, and gives the boot
+/// tables theirs then.
 fn choose_levels(options: &Options, map: &MemoryMap) -> Levels {
     let needed = rhumb_directmap::needs_five_levels(map.ram_end());
     if !needed && !options.five_levels {
@@ -293,7 +293,7 @@ fn plan_cpus(map: &mut MemoryMap, topology: &Topology, options: &Options) -> (us
 }
 
 unsafe extern "sysv64" {
-    /// Where the kernel goes on: in the crate's root, which boot does not know.
+    /// Continues in the crate's root, which boot does not know.
     fn rhumb_main() -> !;
 }
 

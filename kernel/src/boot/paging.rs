@@ -129,7 +129,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     Ok(Built { root, trampoline_root, direct_map, descriptors, table_frames, store })
 }
 
-/// Text read-only and executable, read-only data, data: each on its own 2-MiB pages.
+/// Maps text read-only and executable, read-only data, and data: each on its own 2-MiB pages.
 fn map_image<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
@@ -150,7 +150,7 @@ fn map_image<M: TableMemory>(
     Ok(())
 }
 
-/// Each CPU's stacks, of its node's memory, with the page below each left out.
+/// Maps each CPU's stacks, of its node's memory, with the page below each left out.
 fn map_stacks<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
@@ -175,8 +175,8 @@ fn map_stacks<M: TableMemory>(
     Ok(())
 }
 
-/// A table for each CPU's windows, of its node's memory, all entries clear: a page is mapped there and removed again,
-/// and the table stays. Nothing has used these addresses, so nothing is flushed.
+/// Makes a table for each CPU's windows, of its node's memory, all entries clear: a page is mapped there and removed
+/// again, and the table stays. Nothing has used these addresses, so nothing is flushed.
 fn prepare_windows<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
@@ -198,7 +198,7 @@ fn prepare_windows<M: TableMemory>(
     Ok(())
 }
 
-/// Device registers, one after the other, uncached.
+/// Maps device registers, one after the other, uncached.
 fn map_devices<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
@@ -221,7 +221,7 @@ pub fn device_places(devices: &[PhysRange]) -> impl Iterator<Item = VirtAddr> {
     })
 }
 
-/// The kernel's upper half, and the trampoline's page executable at its physical address.
+/// Builds the trampoline's tree: the kernel's upper half, and the trampoline's page executable at its physical address.
 fn build_trampoline<M: TableMemory>(
     memory: &mut M,
     source: &mut Tables<'_, '_>,

@@ -98,7 +98,7 @@ impl Scratch {
         unsafe { &mut *self.show(frame.addr()).as_mut_ptr() }
     }
 
-    /// As memory that holds page tables. Their source may zero frames through the same slots meanwhile.
+    /// Returns this as memory that holds page tables. Their source may zero frames through the same slots meanwhile.
     pub fn tables(&self) -> ScratchTables<'_> {
         ScratchTables(self)
     }

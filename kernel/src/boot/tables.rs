@@ -105,7 +105,8 @@ unsafe impl TableSource for Tables<'_, '_> {
         Ok(frame)
     }
 
-    /// Boot frames cannot be given back. Only a mapping that fails gives any, and the kernel stops then.
+    /// Does nothing, because boot frames cannot be given back. Only a mapping that fails gives any, and the kernel
+    /// stops then.
     unsafe fn give_back(&mut self, _table: Pfn) {}
 }
 

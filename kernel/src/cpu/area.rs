@@ -2,9 +2,8 @@
 //!
 //! The boot CPU's area is static, so that it exists before any memory is found; the others' come from the boot
 //! allocator. Each area begins with its own address, so `gs:0` yields a reference. Counters are written by their CPU
-//! alone (plain load and store, no locked operation) and read by anyone.
+//! alone (plain load and store, no locked operation), and every CPU may read them.
 
-use crate::arch::control::Controls;
 use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{
@@ -21,6 +20,7 @@ use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
 use super::irqsoff;
+use crate::arch::control::Controls;
 use crate::arch::gdt::Descriptors;
 use crate::arch::mce;
 
@@ -34,7 +34,7 @@ const IA32_GS_BASE: u32 = 0xc000_0101;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Nothing counted yet.
+    /// Returns a counter of 0.
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
@@ -164,7 +164,7 @@ pub struct PerCpu {
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
-    /// Returns the area of `cpu`, not yet known to anyone.
+    /// Returns the area of `cpu`, which no other CPU knows yet.
     pub const fn new(id: CpuId) -> Self {
         Self {
             this: AtomicPtr::new(core::ptr::null_mut()),
@@ -207,7 +207,7 @@ impl PerCpu {
         })
     }
 
-    /// Tells the area what the two inputs of its CPU's APIC are for. Before the CPU settles.
+    /// Tells the area what the two inputs of its CPU's APIC are for. Before the CPU is set up.
     pub fn set_inputs(&self, inputs: [Input; 2]) {
         let [first, second] = inputs.map(|input| match input {
             Input::Unused => 0,
@@ -285,7 +285,7 @@ pub fn raise_preempt_depth() {
 /// Undoes one [`raise_preempt_depth`].
 #[inline(always)]
 pub fn lower_preempt_depth() {
-    // SAFETY: as above.
+    // SAFETY: GS leads to this CPU's area, and the field is this CPU's own.
     unsafe { asm!("dec qword ptr gs:[{}]", const offset_of!(PerCpu, preempt_depth), options(nostack)) };
 }
 

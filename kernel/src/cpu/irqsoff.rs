@@ -66,7 +66,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Nothing traced.
+    /// Returns a trace of nothing.
     pub const fn new() -> Self {
         Self {
             line: AtomicPtr::new(core::ptr::null_mut()),
@@ -76,7 +76,7 @@ impl Trace {
         }
     }
 
-    /// The CPU has turned interrupts off at `line`; they were on.
+    /// Begins a stretch: the CPU has turned interrupts off at `line`; they were on.
     #[inline(always)]
     pub fn begin(&self, line: &'static Location<'static>) {
         if IS_BUILT_IN {
@@ -85,7 +85,7 @@ impl Trace {
         }
     }
 
-    /// The CPU is about to turn interrupts on.
+    /// Ends the stretch: the CPU is about to turn interrupts on.
     #[inline(always)]
     pub fn end(&self) {
         if IS_BUILT_IN {

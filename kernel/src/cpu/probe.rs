@@ -64,7 +64,7 @@ pub unsafe fn expecting(access: impl FnOnce() -> u64) -> u64 {
     })
 }
 
-/// Called on a page or general-protection fault: goes on behind the access if the fault was expected.
+/// Resumes behind the access if the page or general-protection fault in `frame` was expected, and tells whether it was.
 pub fn resume(frame: &mut TrapFrame) -> bool {
     let resume = area::here().probe_resume.load(Relaxed);
     if resume == 0 {

@@ -128,12 +128,13 @@ pub fn leave_to_lazy(targets: &CpuMask) -> CpuMask {
     targets.and(&online()).iter().filter(is_left).collect()
 }
 
-/// From now on this CPU uses nothing that may be flushed. Interrupts are off, and the next thing is to halt.
+/// Says that this CPU uses nothing that may be flushed from now on. Interrupts are off, and the next thing is to halt.
 pub fn enter_laziness() {
     area::here().lazy.enter();
 }
 
-/// First thing in every trap, and after a halt: catches up on what this CPU has missed. One load where it was not lazy.
+/// Catches up on flushes that this CPU has missed, as the first thing in every trap and after a halt. One load where it
+/// was not lazy.
 #[inline(always)]
 pub fn leave_laziness() {
     if area::here().lazy.leave() == Woken::FlushAll {
@@ -141,6 +142,8 @@ pub fn leave_laziness() {
     }
 }
 
+/// Flushes all that this CPU may have missed.
+///
 /// A non-maskable interrupt that comes right before it finds a CPU that runs and has not flushed: its handler uses no
 /// more than an idle CPU does (`lab::nmi`), stops the CPU, or reports what will stop it.
 #[cold]
@@ -174,7 +177,7 @@ fn drop_by(sequence: Sequence) {
     }
 }
 
-/// INVPCID type 2, which looks at no address: drops everything, global translations included.
+/// Drops everything, global translations included, by INVPCID type 2, which looks at no address.
 ///
 /// To the compiler it writes memory, so that no access moves to the other side of the flush.
 fn invpcid_all() {

@@ -198,7 +198,7 @@ pub fn parked() -> u32 {
     PARKED.load(Acquire)
 }
 
-/// Halts this CPU for good, where neither a machine check nor anything else on it hurts: one that waits for its
+/// Halts this CPU permanently, where neither a machine check nor anything else on it hurts: one that waits for its
 /// start-up with machine checks off resets the machine when one is told to all CPUs.
 pub fn park() -> ! {
     // SAFETY: the code leaves the stack, and needs only what `prepare_parking` has set up, which is before any CPU

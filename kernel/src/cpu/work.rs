@@ -35,8 +35,8 @@ pub fn on_every_cpu<F: Fn() + Sync>(job: &F) {
     on_others(job, job);
 }
 
-/// Runs `job` once on every other CPU and `mine` on this one, and returns when all are done. As [`on_every_cpu`]
-/// otherwise.
+/// Runs `job` once on every other CPU and `mine` on this one, and returns when all are done. Otherwise the same as
+/// [`on_every_cpu`].
 pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
     unsafe fn invoke<F: Fn()>(argument: *const ()) {
         // SAFETY: `on_others` passed a reference to an F and waits until the last CPU has left this call.

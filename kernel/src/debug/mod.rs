@@ -11,6 +11,7 @@
 //! | [`directmap`] | `directmap` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | [`vmstat`] | `vmstat` |
+//! | [`random`] | no command, but the random numbers of some |
 //! | [`irqsoff`], `kasan` | findings of these two, in kernels built with them |
 //! | [`log`] | `dmesg` |
 //! | [`stop`] | `poweroff`, `reboot`, `panic` |

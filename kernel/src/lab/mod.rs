@@ -1,4 +1,4 @@
-//! The laboratory: what proves and measures the kernel, in kernels built with it (feature `lab`).
+//! The laboratory: tests and measurements of the kernel, in kernels built with it (feature `lab`).
 //!
 //! | module | owns |
 //! |---|---|
@@ -10,14 +10,14 @@
 //! | [`sample`] | movable frames with known contents, for compaction to move |
 //! | [`failure`] | why something did not pass |
 //! | [`nmi`] | non-maskable interrupts that a test announces |
-//! | [`owners`] | its owners of memory |
+//! | [`owners`] | the laboratory's owners of memory |
 //! | [`probe`] | whether a write or a fetch would fault |
 //! | [`caches`] | object caches of tests |
 //! | [`chain`] | a list of frames that lies in the frames |
 //! | [`sizes`] | orders and ranges that tests write as numbers |
 //!
-//! Only `main` names it: it starts it, and adds its commands to the prompt's. The laboratory uses the kernel as any
-//! other part does, or sets a hook.
+//! Only `main` names the laboratory: `main` starts it, and adds its commands to the prompt's. The laboratory uses the
+//! kernel as any other part does, or registers a handler.
 
 mod caches;
 mod chain;
@@ -59,8 +59,8 @@ pub const ALIASES: &[Alias] = &[
     Alias { words: "plant", meaning: "inject" },
 ];
 
-/// Registers the laboratory's owners of memory, and its handler of non-maskable interrupts. Once, before memory is taken
-/// over and before other CPUs run: both serve also where there is no frame allocator.
+/// Registers the laboratory's owners of memory, and its handler of non-maskable interrupts. Once, before memory is
+/// taken over and before other CPUs run: both serve also where there is no frame allocator.
 pub fn start() {
     owners::register();
     nmi::start();

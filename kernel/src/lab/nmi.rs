@@ -32,7 +32,7 @@ pub struct Nmis {
 }
 
 impl Nmis {
-    /// None so far.
+    /// Returns the state of a CPU that was sent none.
     pub const fn new() -> Self {
         Self { announced: AtomicBool::new(false), found_open: Counter::new(), left_open: Counter::new() }
     }
@@ -45,12 +45,12 @@ impl Nmis {
 
 static NMIS: [Nmis; MAX_CPUS] = [const { Nmis::new() }; MAX_CPUS];
 
-/// Those of the CPU of `area`.
+/// Returns those of the CPU of `area`.
 pub fn of(area: &PerCpu) -> &'static Nmis {
     &NMIS[area.id().index()]
 }
 
-/// Has announced ones handled. Once.
+/// Registers the handler of announced ones. Once.
 pub fn start() {
     on_nmi(handle);
 }
@@ -101,8 +101,8 @@ pub fn idle_halt() -> VirtAddr {
     VirtAddr::from(&raw const idle_halt)
 }
 
-/// Called by a non-maskable interrupt that returns: a CPU that was about to halt does not. It looks again whether there
-/// is anything to do.
+/// Skips the halt of a CPU that was about to halt, when a non-maskable interrupt returns: the CPU looks again whether
+/// there is anything to do.
 pub fn skip_halt(frame: &mut TrapFrame) {
     if frame.rip == idle_halt().get() {
         // `hlt` is one byte.

@@ -7,7 +7,7 @@ use rhumb_machine::VirtAddr;
 use crate::cpu::probe::{FAULTED, Faulted, expecting};
 pub use crate::cpu::probe::{read_byte, read_word};
 
-/// Whether a write to `addr` would go through: it writes back the byte that is there.
+/// Tells whether a write to `addr` goes through, by writing back the byte that is there.
 ///
 /// # Safety
 /// `addr` names memory that no code writes meanwhile, or memory that cannot be written.
@@ -17,7 +17,7 @@ pub unsafe fn rewrite_byte(addr: VirtAddr) -> Result<(), Faulted> {
     if unsafe { expecting(|| raw_rewrite(addr.get())) } == FAULTED { Err(Faulted) } else { Ok(()) }
 }
 
-/// Whether the CPU would fetch an instruction at `addr`.
+/// Tells whether the CPU fetches an instruction at `addr`.
 ///
 /// # Safety
 /// The byte at `addr` is a `ret` instruction (0xc3), or the address cannot be executed.

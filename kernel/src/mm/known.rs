@@ -20,7 +20,7 @@ pub fn known(pfn: Pfn) -> Option<Known> {
 pub struct Known(Pfn, Description);
 
 impl Known {
-    /// Tells whether its holder has said who it is.
+    /// Tells whether its owner is known.
     pub fn is_owned(&self) -> bool {
         self.1.owner != Owner::NONE
     }

@@ -64,7 +64,7 @@ impl fmt::Display for TooManyOwners {
     }
 }
 
-/// Adds an owner of movable frames, for good.
+/// Adds an owner of movable frames, permanently.
 ///
 /// # Errors
 /// There are four already.
@@ -208,7 +208,7 @@ impl PutOff {
         self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// It is the caller's turn.
+    /// Notes whether a compaction made a block whole. It is the caller's turn.
     fn note(&self, made: Made) {
         let next = self.next.load(Relaxed);
         let (left, next) = match made {

@@ -99,7 +99,7 @@ pub fn set_trim_interval(every_ns: u64) -> u64 {
     TRIM_EVERY_NS.swap(every_ns, Relaxed)
 }
 
-/// Says who asks: the callers of the allocator's own functions.
+/// Returns the call site of a request: the callers of the allocator's own functions.
 fn call_site() -> CallSite {
     let mut site = CallSite::UNKNOWN;
     let mut callers = site.0.iter_mut();
@@ -125,7 +125,7 @@ fn is_of_the_allocator(name: &str) -> bool {
         .any(|part| name.contains(part))
 }
 
-/// Says what is wrong with an object.
+/// Logs what is wrong with an object.
 fn report(report: &Report) {
     // Its own text has the call sites as numbers.
     let brief = Report { allocated: None, freed: None, ..*report };

@@ -1,4 +1,4 @@
-//! The parts of the kernel that own memory: one registry, for all that asks in whose name memory is held.
+//! The parts of the kernel that own memory: one registry, from which all owners' numbers come.
 //!
 //! | asked by | an owner is |
 //! |---|---|
@@ -79,7 +79,7 @@ const OWN: [Description; 6] = [
 
 /// The descriptions of registered owners, by number.
 static REGISTERED: [Once<Description>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
-/// The owners' numbers in the direct map's journal, by their own.
+/// Each owner's number in the direct map's journal, by the owner's own number.
 static IN_MAP: [Once<OwnerId>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
 
 impl Owner {

@@ -28,7 +28,8 @@ pub fn start(frames: &Frames<KernelMachine>) {
 pub struct CrossCall;
 
 impl Recall for CrossCall {
-    /// Not with interrupts off: the caller may hold a lock for which a CPU waits that cannot be interrupted.
+    /// Does nothing with interrupts off, because the caller may hold a lock for which a CPU waits that cannot be
+    /// interrupted.
     fn drain_others(&self, pinned: Pinned<'_>) {
         let Some(frames) = frames().filter(|_| interrupts::are_enabled()) else { return };
         for _ in 0..MOST_CALLS {

@@ -139,7 +139,7 @@ impl Writer {
     const fn memory_mut(&mut self) -> &mut DirectTables {
         match self {
             Self::Tables(tables) => tables,
-            // SAFETY: it is lent to callers of unsafe functions alone, who promise the same.
+            // SAFETY: it is lent to callers of unsafe functions alone, which promise the same.
             Self::Map(map) => unsafe { map.memory_mut() },
         }
     }
@@ -237,7 +237,7 @@ pub unsafe fn with_store<A>(act: impl FnOnce(&mut TableStore, &mut DirectTables)
     act(store, writer.memory_mut())
 }
 
-/// From now on tables are written through `windows`, which are there for every CPU that may run.
+/// Turns to writing tables through `windows`, which are there for every CPU that may run.
 pub fn write_by_windows(windows: &'static KernelWindows) {
     // SAFETY: all that is given to the writer of tables is a table (or a header of their store), reached by aligned
     // 64-bit accesses only; what is mapped in them is decided by the map and its rules. `start` made windows for each
@@ -245,7 +245,7 @@ pub fn write_by_windows(windows: &'static KernelWindows) {
     write_by(TableWriter::Windows(unsafe { WindowedTables::new(InPlace(()), windows) }));
 }
 
-/// From now on tables are written while `key` is open.
+/// Turns to writing tables while `key` is open.
 pub fn write_by_key(key: Key) {
     write_by(TableWriter::Key(KeyedTables::new(InPlace(()), MACHINE, Pkrs, key)));
 }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Blocks come from the frame allocator and go back to it when it is short: the pool is one of its reclaimers. In the
-//! direct map's journal all blocks are held by one owner, `unmapped pool`; the pool's accounts tell who has how much of
-//! them. A block is one account's.
+//! direct map's journal all blocks are held by one owner, `unmapped pool`; the pool's accounts tell how much of
+//! them each owner has. A block is one account's.
 //!
 //! Locking: the lock of the block lists is a leaf. Windows take none.
 
@@ -156,7 +156,7 @@ pub fn shrink() -> u64 {
     freed
 }
 
-/// After a change of the map, where interrupts are on; the idle loop does it otherwise.
+/// Fills up the reserve after a change of the map, where interrupts are on; the idle loop does it otherwise.
 fn fill_reserve() {
     if interrupts::are_enabled() {
         table_supply::fill_if_wanted();
@@ -171,9 +171,10 @@ pub struct KernelHome {
     lists: IrqMutex<BlockLists>,
 }
 
-// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the lists in it are the
-// pool's alone; no other part of the kernel changes the map as `owners::UNMAPPED_POOL`; `zero` clears each page through
-// a window; `cpu::tlb::flush_targets` waits for a CPU that begins to use the map until it is counted in `online`.
+// SAFETY: there is one allocator, one map and one set of windows; `start` makes the only value, so the lists in it are
+// the pool's alone; no other part of the kernel changes the map as `owners::UNMAPPED_POOL`; `zero` clears each page
+// through a window; `cpu::tlb::flush_targets` waits for a CPU that begins to use the map until it is counted in
+// `online`.
 unsafe impl Home for KernelHome {
     type Machine = KernelMachine;
     type Tables = DirectTables;
@@ -231,8 +232,8 @@ impl Reclaimer for SpareBlocks {
         "unmapped pool"
     }
 
-    /// Not with interrupts off: giving a block back flushes other CPUs, and the caller may hold a lock for which one of
-    /// them waits that cannot be interrupted.
+    /// Does nothing with interrupts off, because giving a block back flushes other CPUs, and the caller may hold a lock
+    /// for which one of them waits that cannot be interrupted.
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
         pool().filter(|_| interrupts::are_enabled()).map_or(0, |pool| pool.reclaim(pinned, shortage))
     }

@@ -56,9 +56,9 @@ impl KernelTables {
     }
 }
 
-// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, and `windows::start` makes
-// the only value; the store is in program order between the accesses to the page of before and of after, for the compiler
-// by its fences and for the CPU by its memory model.
+// SAFETY: each of these tables is the one that the walk of its CPU's window addresses ends at, and `windows::start`
+// makes the only value; the store is in program order between the accesses to the page of before and of after, for the
+// compiler by its fences and for the CPU by its memory model.
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
         area::here().counters.page_table_writes.increment();

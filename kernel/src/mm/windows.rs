@@ -1,7 +1,7 @@
 //! Windows: how each CPU sees, for a short while, frames that the direct map does not show.
 //!
-//! Boot has made a table for each CPU's windows; here is where it is found. [`super::window_tables`] writes its entries,
-//! and all else is [`rhumb_windows`].
+//! Boot has made a table for each CPU's windows; here is where it is found. [`super::window_tables`] writes its
+//! entries, and all else is [`rhumb_windows`].
 
 use core::fmt;
 

@@ -37,7 +37,7 @@ pub const INTERRUPT: u8 = 0x03;
 
 /// The ports of a PC, with their ISA interrupts.
 const COM: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
-/// Registers in memory, where they are not yet mapped for good, and how far apart.
+/// Registers in memory, where they are not yet mapped permanently, and how far apart.
 type InMemory = (PhysAddr, u64);
 
 struct Console {
@@ -154,7 +154,7 @@ pub fn without_interrupts(job: impl FnOnce()) {
     CONSOLE.lock().set_interrupts();
 }
 
-/// The UART's interrupt: moves what has arrived into the ring.
+/// Handles the UART's interrupt: moves the bytes that have arrived into the ring.
 pub fn on_interrupt() {
     SEEN.store(true, Relaxed);
     CONSOLE.lock().receive();
@@ -216,14 +216,15 @@ pub fn write(text: &str) {
     }
 }
 
-/// As [`write()`], past a lock that its holder will never open.
+/// Opens the lock of a holder that will never open it.
 ///
 /// # Safety
 /// The holder never goes on: this CPU does not go back to what it did, and any other one has stopped, or has a
 /// non-maskable interrupt to stop it waiting, which it takes before all else.
 pub unsafe fn break_lock() {
     if CONSOLE.try_lock().is_none() {
-        // SAFETY: the caller promises that the holder does not go on, so that it neither uses the console nor drops its guard.
+        // SAFETY: the caller promises that the holder does not go on, so that it neither uses the console nor drops its
+        // guard.
         unsafe { CONSOLE.force_unlock() };
     }
 }
@@ -289,7 +290,7 @@ impl Console {
     }
 }
 
-/// Between the two bytes of a line's end, on a UART without a FIFO: a tenth of a millisecond.
+/// Waits between the two bytes of a line's end, on a UART without a FIFO: a tenth of a millisecond.
 fn wait_for_room(uart: &mut Uart) {
     let deadline = Deadline::after_ns(STUCK_NS / 100);
     while uart.room() == 0 && !deadline.has_passed() {

@@ -56,7 +56,7 @@ static SHOWN: SpinMutex<Option<Records<'static, Here, Screen>>> = SpinMutex::new
 /// Whether lines that are logged with interrupts off wait: not while the kernel comes up with interrupts off.
 static LEAVES_LINES: AtomicBool = AtomicBool::new(false);
 
-/// From now on, lines that are logged with interrupts off are shown later.
+/// Lets lines that are logged with interrupts off wait, from now on.
 pub fn leave_lines() {
     LEAVES_LINES.store(true, Relaxed);
 }

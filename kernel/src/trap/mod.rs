@@ -56,7 +56,7 @@ pub fn on_nmi(handler: NmiHandler) {
     once::fill(&ON_NMI, handler);
 }
 
-/// Where the stubs call. Interrupts are off.
+/// Handles a trap. Called by the stubs, with interrupts off.
 #[unsafe(no_mangle)]
 extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
     tlb::leave_laziness();

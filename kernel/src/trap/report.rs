@@ -123,7 +123,8 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
         0 => {}
         // The report itself faulted, perhaps while it held the console.
         1 => {
-            // SAFETY: the report has sent the other CPUs the interrupt that stops them, and this one does not go back to it.
+            // SAFETY: the report has sent the other CPUs the interrupt that stops them, and this one does not go back
+            // to it.
             unsafe { console::break_lock() };
             let _ = writeln!(out, "\nkernel panic: a fault inside the report: {what}; giving up");
             power::off(power::Outcome::Panicked)

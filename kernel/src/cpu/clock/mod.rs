@@ -7,9 +7,9 @@
 //! says its rate itself. The APIC timer's rate is measured against the TSC over the same time. Nanoseconds are `ticks *
 //! multiplier >> 32`: one multiplication of 64 by 64 bits.
 //!
-//! The TSCs of the CPUs should run together. Whether they do is looked at as each CPU starts ([`super::start`]); one that
-//! does not gets an offset, so that its clock shows what the boot CPU's shows. How long something may take is measured by
-//! the CPU's own TSC alone ([`Deadline`]): it ends, whatever another CPU's clock shows.
+//! The TSCs of the CPUs should run together. Whether they do is looked at as each CPU starts ([`super::start`]); one
+//! that does not gets an offset, so that its clock shows what the boot CPU's shows. How long something may take is
+//! measured by the CPU's own TSC alone ([`Deadline`]): it ends, whatever another CPU's clock shows.
 //!
 //! The arithmetic is `rhumb_smp::clock`'s. Sources: Intel SDM volume 3, 18.17 and 12.5.4; ACPI 6.5, 4.8.3.3; Intel 8254
 //! data sheet (counter latch command); KVM's `Documentation/virt/kvm/x86/msr.rst`; Microsoft's Hypervisor Top-Level
@@ -45,17 +45,17 @@ pub fn start() {
     START.store(ticks(), Relaxed);
 }
 
-/// TSC ticks in a second; 0 before [`calibrate`].
+/// Returns how many TSC ticks a second has; 0 before [`calibrate`].
 pub fn tsc_hz() -> u64 {
     TSC_HZ.load(Relaxed)
 }
 
-/// APIC timer ticks in a second, after its divider; 0 before [`calibrate`].
+/// Returns how many APIC timer ticks a second has, after the divider; 0 before [`calibrate`].
 pub fn timer_hz() -> u64 {
     TIMER_HZ.load(Relaxed)
 }
 
-/// Nanoseconds since [`start`].
+/// Returns the nanoseconds since [`start`].
 #[inline]
 pub fn now_ns() -> u64 {
     let ticks = ticks().wrapping_add(area::here().tsc_offset.load(Relaxed));
@@ -69,7 +69,7 @@ pub fn ticks_to_ns(ticks: u64) -> u64 {
     ((u128::from(ticks) * u128::from(NS_PER_TICK.load(Relaxed))) >> 32) as u64
 }
 
-/// So many nanoseconds in TSC ticks; before [`calibrate`] rather too many.
+/// Returns how many TSC ticks `ns` nanoseconds take; before [`calibrate`] rather too many.
 fn ns_to_ticks(ns: u64) -> u64 {
     let hz = Some(tsc_hz()).filter(|&hz| hz > 0).unwrap_or(HIGH_HZ);
     u64::try_from(u128::from(ns) * u128::from(hz) / u128::from(NS_PER_SECOND)).unwrap_or(u64::MAX)
@@ -155,7 +155,7 @@ fn assume_hz() -> (u64, Reference) {
 /// The boot CPU's, which all get.
 static ADJUSTMENT: AtomicU64 = AtomicU64::new(0);
 
-/// The boot CPU: remembers its TSC's adjustment.
+/// Remembers the adjustment of the boot CPU's TSC, on that CPU.
 pub fn remember_adjustment() {
     if features().tsc_adjust {
         // SAFETY: CPUID has the register.
@@ -163,8 +163,8 @@ pub fn remember_adjustment() {
     }
 }
 
-/// Another CPU: gives its TSC the boot CPU's adjustment. Firmware that hides its own time from one CPU's TSC leaves
-/// another one there.
+/// Gives the TSC of this CPU, which is another one, the boot CPU's adjustment. Firmware that hides its own time from
+/// one CPU's TSC leaves another one there.
 pub fn take_adjustment() {
     if !features().tsc_adjust {
         return;
@@ -186,7 +186,7 @@ pub fn delay_ns(ns: u64) {
     }
 }
 
-/// One timer interrupt on this CPU in `ns` nanoseconds, at the earliest.
+/// Arms one timer interrupt on this CPU in `ns` nanoseconds, at the earliest.
 pub fn arm_ns(ns: u64) {
     if features().tsc_deadline {
         apic::arm_at(ticks().saturating_add(ns_to_ticks(ns)).max(1));

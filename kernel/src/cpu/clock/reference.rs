@@ -40,7 +40,7 @@ impl core::fmt::Display for Reference {
 pub struct Counters {
     /// The ACPI timer, if the firmware names one.
     pub acpi_timer: Option<PmTimer>,
-    /// The registers of an HPET, mapped uncached for good, if the firmware names one.
+    /// The registers of an HPET, mapped uncached permanently, if the firmware names one.
     pub hpet: Option<VirtAddr>,
     /// Which one to take first; one of [`CLOCKS`](rhumb_bootinfo::command_line::CLOCKS).
     pub first: Option<&'static str>,
@@ -143,7 +143,7 @@ impl Hpet {
     }
 }
 
-/// As the firmware left it.
+/// Restores the setting in which the firmware left it.
 impl Drop for Hpet {
     fn drop(&mut self) {
         self.write_at(Self::CONFIGURATION, self.found);
@@ -172,8 +172,8 @@ pub(super) fn own() -> Own {
     Own { tsc: ticks(), countdown }
 }
 
-/// Both rates by the first counter that counts: the one that the command line names, else the ACPI timer, the PIT, the
-/// HPET, in this order. `None` where none does: small virtual machines have none.
+/// Measures both rates by the first counter that counts: the one that the command line names, else the ACPI timer, the
+/// PIT, the HPET, in this order. `None` where none does: small virtual machines have none.
 pub(super) fn measure_by_best(counters: Counters) -> Option<(Rates, Reference)> {
     let by_acpi = || {
         let Some(PmTimer { register: Register::Port(port), bits }) = counters.acpi_timer else { return None };

@@ -46,7 +46,7 @@ pub(super) fn hypervisor_hz() -> Option<u64> {
     .filter(|&hz| hz > 0)
 }
 
-/// Hyper-V tells the rate in a register, if it grants access to the registers of rates.
+/// Returns the rate that Hyper-V tells in a register, if it grants access to the registers of rates.
 fn hyper_v_hz() -> Option<u64> {
     const ACCESS_TO_RATES: u32 = 1 << 11;
     const HV_X64_MSR_TSC_FREQUENCY: u32 = 0x4000_0022;
@@ -57,7 +57,8 @@ fn hyper_v_hz() -> Option<u64> {
     Some(unsafe { Msr::new(HV_X64_MSR_TSC_FREQUENCY).read() })
 }
 
-/// KVM writes how to turn TSC ticks into nanoseconds to a place that it is told, in the shape of its clock.
+/// Returns the rate that follows from KVM's clock: KVM writes the factors from TSC ticks to nanoseconds to a place that
+/// it is told.
 fn kvm_clock_hz() -> Option<u64> {
     const HAS_CLOCK: u32 = 1 << 3;
     const MSR_KVM_SYSTEM_TIME_NEW: u32 = 0x4b56_4d01;

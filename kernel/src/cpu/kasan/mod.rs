@@ -121,7 +121,7 @@ fn report(violation: &Violation) -> ! {
     }
 }
 
-/// Each compilation unit's constructor tells the checker of the unit's globals.
+/// Runs the constructor of each compilation unit, which tells the checker of the unit's globals.
 fn run_constructors() {
     unsafe extern "C" {
         static __constructors_start: extern "C" fn();
@@ -134,7 +134,7 @@ fn run_constructors() {
     constructors.iter().for_each(|constructor| constructor());
 }
 
-/// [`Machine::set_memory_use`].
+/// Sets what a range of memory may be used for: see [`Machine::set_memory_use`].
 pub fn set_memory_use(range: VirtRange, memory_use: rhumb_machine::MemoryUse) {
     if let Some(checker) = outline::installed() {
         checker.shadow.set(range, memory_use.into());

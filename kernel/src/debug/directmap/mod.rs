@@ -49,7 +49,7 @@ fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) 
     }
 }
 
-/// RAM in the direct map.
+/// Returns the RAM in the direct map.
 fn mapped_ram(boot: &Boot) -> ArrayVec<PhysRange, MAX_REGIONS> {
     let limit = boot.options.direct_map_limit_bytes.unwrap_or(u64::MAX);
     let below = PhysRange::below(PhysAddr::new(limit));

@@ -46,7 +46,7 @@ pub fn picture(boot: &Boot, out: &mut dyn Output) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// 2 MiB, doubled until RAM takes few enough characters.
+/// Returns how much memory a character shows: 2 MiB, doubled until RAM takes few enough characters.
 fn cell_bytes(ram: &[PhysRange]) -> u64 {
     let bytes: u64 = ram.iter().map(|piece| piece.bytes()).sum();
     let mut cell = PageSize::Size2M.bytes();

@@ -70,7 +70,7 @@ fn begin(frames: PfnRange, wanted: Change) -> Result<Changed<FrameRange>, Comman
     })
 }
 
-/// These very frames, if all of them are free.
+/// Takes these very frames, if all of them are free.
 pub fn take(frames: PfnRange) -> Result<FrameRange, AllocError> {
     let Some(allocator) = mm::frames::frames() else { return Err(AllocError::BadRange(frames)) };
     let guard = MACHINE.pin();
@@ -136,7 +136,7 @@ pub fn give_back(frames: FrameRange) {
     }
 }
 
-/// `START..END`, `START+SIZE`, or `frames:START..END`.
+/// Returns the range that is typed as `START..END`, `START+SIZE`, or `frames:START..END`.
 fn range(arguments: &mut Arguments<'_>) -> Result<PfnRange, CommandError> {
     if let Some(words) = arguments.rest().trim_start().strip_prefix("frames:") {
         let word = words.split_whitespace().next().unwrap_or_default();

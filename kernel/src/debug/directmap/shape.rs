@@ -58,7 +58,7 @@ pub fn of_tables() -> Checksum {
     sum
 }
 
-/// Of what boot planned.
+/// Returns the checksum of the pages that boot planned.
 ///
 /// # Errors
 /// None where boot succeeded: it made the same plan.

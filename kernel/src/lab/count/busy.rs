@@ -34,7 +34,8 @@ pub fn while_others_run(act: impl FnOnce()) {
     );
 }
 
-/// `cargo xtask count` takes what is executed in here for waiting: the name is part of what it knows.
+/// Runs until `over`. `cargo xtask count` takes what is executed in here for waiting: the name is part of what it
+/// knows.
 #[inline(never)]
 fn run_meanwhile(over: &AtomicBool) {
     while !over.load(Acquire) {

@@ -136,7 +136,7 @@ fn run_once<O: Operation>(operation: &mut O) -> u64 {
         );
     }
     operation.run();
-    // SAFETY: as above, the other way round.
+    // SAFETY: a mark, which is a no-op, then a read of the TSC. Without `nomem`: no access to memory moves across.
     unsafe {
         asm!(
             ".byte 0x0f, 0x1f, 0x80",

@@ -74,13 +74,13 @@ pub trait Operation: Sized {
     /// Takes all that the operation needs; an error says why it cannot be measured on this machine.
     fn prepare(boot: &'static Boot) -> Result<Self, Failure>;
 
-    /// Ahead of each run, not measured.
+    /// Prepares one run. Not measured.
     fn before(&mut self) {}
 
     /// Runs the measured operation. Inlined between the marks.
     fn run(&mut self);
 
-    /// After each run, not measured.
+    /// Clears up after one run. Not measured.
     fn after(&mut self) {}
 
     /// Leaves the kernel as it was; an error says that the runs did not do what they must.

@@ -33,7 +33,7 @@ impl Refusals {
         self.0 += count;
     }
 
-    /// The last thing of an operation: an error says how many there were.
+    /// Ends an operation: an error says how many refusals there were.
     pub fn must_be_none(self) -> Result<(), Failure> {
         ensure!(self.0 == 0, "{} requests were refused, or did something else than they must", self.0);
         Ok(())

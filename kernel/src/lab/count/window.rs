@@ -56,7 +56,7 @@ pub trait Act {
     const NAME: &'static str;
     const SUMMARY: &'static str;
 
-    /// Ahead of each run.
+    /// Prepares one run.
     fn before(setting: &mut Setting) {
         // So that each run uses the same window.
         setting.refusals.note(&wrap(&mut setting.frame));

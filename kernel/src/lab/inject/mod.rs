@@ -84,7 +84,7 @@ fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) 
     tables::inject(fault).map_err(CommandError::failed)
 }
 
-/// Some address that is not RAM on any PC.
+/// Returns an address that is not RAM on any PC.
 fn local_apic(boot: &Boot) -> PhysAddr {
     boot.devices.first().map_or(PhysAddr::new(0xfee0_0000), |device| device.phys.start())
 }

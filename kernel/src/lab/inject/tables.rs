@@ -3,7 +3,6 @@
 //! One page is used, the guard below the boot CPU's machine-check stack: its table exists, and it is never mapped
 //! otherwise.
 
-use crate::arch::pkrs;
 use core::fmt;
 
 use rhumb_directmap::State;
@@ -12,7 +11,7 @@ use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, Leaf, T
 use rhumb_tableguard::{Protection, Rights};
 
 use crate::arch::gdt::InterruptStack;
-use crate::arch::pkrs::Pkrs;
+use crate::arch::pkrs::{self, Pkrs};
 use crate::cpu::machine::MACHINE;
 use crate::cpu::tlb;
 use crate::layout::{Stack, image};
@@ -107,7 +106,8 @@ fn unprotect(state: State) -> Result<(), NoPlace> {
 /// Nothing but the caller's own probes uses the page, before and after; and what a frame that it shows is used for
 /// bears that it can be reached there, too.
 unsafe fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
-    // SAFETY: the caller's.
+    // SAFETY: one entry of a table is written, for a page that the caller alone uses, by its promise; the old
+    // translation is dropped before this returns.
     let mut writer = unsafe { tables::writer() };
     let walk = rhumb_pagetable::walk(&*writer, tables::root(), page);
     let last = walk.steps().last().filter(|step| step.level == 1)?;
@@ -125,7 +125,8 @@ unsafe fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
 /// # Safety
 /// The new entry maps the same frames, and every use of the page that the old one allowed and that goes on.
 unsafe fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Option<()> {
-    // SAFETY: the caller's.
+    // SAFETY: one entry of a table is written, to one that bears every use of the page that goes on, by the caller's
+    // promise; the old translation is dropped before this returns.
     let mut writer = unsafe { tables::writer() };
     let walk = rhumb_pagetable::walk(&*writer, tables::root(), page);
     let (last, leaf) = (*walk.steps().last()?, walk.leaf()?);

@@ -300,7 +300,8 @@ impl Sample {
 }
 
 // SAFETY: it names blocks that are listed, which the sample allocated and holds; the list knows the new place before
-// `relocate` returns, and who reads or frees a block takes the list's lock.
+// `relocate` returns, and every reader of a block, and the code that frees it, takes the
+// list's lock.
 unsafe impl Relocate for Sample {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         let (list, place, start) = Self::listed_at(pfn)?;
@@ -320,8 +321,8 @@ unsafe impl Relocate for Sample {
         };
         let source = MACHINE.direct(block.start.addr()).as_ptr::<u8>();
         let target = MACHINE.direct(to.addr()).as_mut_ptr::<u8>();
-        // SAFETY: both are ours, of this order, in the direct map and not the same; who reads or frees them takes the
-        // list's lock.
+        // SAFETY: both are ours, of this order, in the direct map and not the same; every reader of theirs, and the
+        // code that frees them, takes the list's lock.
         unsafe { target.copy_from_nonoverlapping(source, from.order.bytes() as usize) };
         block.start = to.into_pfn();
         let start = block.start;

@@ -78,7 +78,7 @@ impl Slot {
         self.shown.store(pfn.get() << 16 | u64::from(order.get()) << 8 | state as u64, SeqCst);
     }
 
-    /// When it returns, no CPU looks at the block that was shown.
+    /// Hides the block that was shown. When it returns, no CPU looks at the block.
     fn hide(&self) {
         self.shown.store(0, SeqCst);
         while self.lookers.load(SeqCst) != 0 {
@@ -196,7 +196,7 @@ impl<'a> Worker<'a> {
         shared.waits.fetch_add(*waits, Relaxed);
     }
 
-    /// A block, all its states, and back.
+    /// Takes a block through all its states, and back.
     fn round(&mut self) -> Result<(), Failure> {
         let Some(frame) = self.allocate()? else { return Ok(()) };
         let block = (frame.pfn(), frame.order());
@@ -272,7 +272,7 @@ impl<'a> Worker<'a> {
         looked
     }
 
-    /// One frame, a few, or a whole 2-MiB block.
+    /// Allocates one frame, a few, or a whole 2-MiB block.
     fn allocate(&mut self) -> Result<Option<Frame>, Failure> {
         let exponent = if self.random.below(16) == 0 { 9 } else { self.random.below(4) as u8 };
         let request = Request::new(order(exponent)).owner(owners::STRESS.in_frames());
@@ -283,7 +283,7 @@ impl<'a> Worker<'a> {
             .ok())
     }
 
-    /// A quarter of all changes are made with interrupts off.
+    /// Changes a frame; a quarter of all changes are made with interrupts off.
     fn change(&mut self, frame: Frame, to: Shown) -> Result<Changed<Frame>, (Frame, ChangeError)> {
         self.changes += 1;
         let wanted = if to == Shown::Absent { Change::NotPresent } else { Change::ReadOnly };
@@ -293,7 +293,7 @@ impl<'a> Worker<'a> {
         changed.map_err(|refused| (refused.frames, refused.error))
     }
 
-    /// Some byte of the block, read and written.
+    /// Reads and writes some byte of the block.
     fn check(&mut self, block: (Pfn, Order), state: Shown) -> Result<(), Failure> {
         let pfn = block.0.plus(self.random.below(block.1.frames()));
         let byte = self.random.below(8);
@@ -333,7 +333,7 @@ fn pages((first, order): (Pfn, Order)) -> impl Iterator<Item = Pfn> {
     (0..order.frames()).map(move |number| first.plus(number))
 }
 
-/// A word that no other page has.
+/// Returns a word that no other page has.
 const fn mark_of(pfn: Pfn) -> u64 {
     pfn.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5a5a_5a5a_5a5a_5a5a
 }

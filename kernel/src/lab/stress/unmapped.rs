@@ -177,7 +177,7 @@ impl<'a> Worker<'a> {
         used
     }
 
-    /// It is zero and out of the map, and keeps a stamp on one of its pages.
+    /// Checks that the frame is zero and out of the map, and leaves a stamp on one of its pages.
     fn first_use(&mut self, frame: &mut Frame<Unmapped>) -> Result<(), Failure> {
         let page = self.random.below(frame.order().frames());
         let mut found = [1; 64];
@@ -220,7 +220,7 @@ fn wrong(frame: &Frame<Unmapped>, what: &'static str) -> Failure {
     Failure::because(format_args!("CPU {} finds {what} at {}", area::here().id(), frame.pfn().addr()))
 }
 
-/// A word that no other frame has.
+/// Returns a word that no other frame has.
 const fn stamp_of(frame: &Frame<Unmapped>) -> [u8; 8] {
     (frame.pfn().get().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xa5a5_a5a5_a5a5_a5a5).to_le_bytes()
 }

@@ -97,7 +97,8 @@ unsafe impl HeldFrames for Frame {
     }
 }
 
-// SAFETY: as above, or by the promise that came with `FrameRange::assume`.
+// SAFETY: the frame allocator gives out each frame once; for other frames, the promise that came with
+// `FrameRange::assume` is the same.
 unsafe impl HeldFrames for FrameRange {
     fn range(&self) -> PfnRange {
         self.frames()

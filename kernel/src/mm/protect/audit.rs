@@ -62,7 +62,7 @@ pub fn run(mut report: impl FnMut(Flaw)) -> u64 {
     flaws
 }
 
-/// Each table from `table` down. Pages have none below.
+/// Visits each table from `table` down. Pages have none below.
 fn visit(table: Pfn, level: u8, act: &mut impl FnMut(Pfn)) {
     act(table);
     if level == 1 {
@@ -89,7 +89,7 @@ fn check(table: Pfn, note: &mut impl FnMut(Flaw)) {
     }
 }
 
-/// The highest CPU of each kind, plus 1, since that needs one number.
+/// Asks each CPU, and reports the highest of each kind: that takes one number for all CPUs.
 fn check_cpus(note: &mut impl FnMut(Flaw)) {
     if in_force() != Protection::Keys {
         return;

@@ -12,9 +12,9 @@
 //! | [`audit`] | whether no table can be written, and every CPU has its key closed |
 //!
 //! **Boot** decides ([`protection::decide`]) before it builds its tables, so that they lie in blocks from the start; it
-//! writes them as ever. When there are windows and a map that can be changed, and before other CPUs run, [`start`] turns to the new
-//! way of writing, then protects the blocks: in this order, since a table can be written in the new way before it is
-//! protected, and not in the old one after.
+//! writes them as ever. When there are windows and a map that can be changed, and before other CPUs run, [`start`]
+//! turns to the new way of writing, then protects the blocks: in this order, since a table can be written in the new
+//! way before it is protected, and not in the old one after.
 //!
 //! **CPUs.** Each sets CR4.PKS and closes the key before it takes part in anything (`arch::control`). One without
 //! protection keys is left out where they are used. The key is open with interrupts off only; a fault or a non-maskable

@@ -77,7 +77,8 @@ pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
 /// # Safety
 /// The table is zero, and no CPU can reach it.
 pub unsafe fn give(table: Pfn) {
-    // SAFETY: the caller's; the store refuses a table that is not out.
+    // SAFETY: the table is zero and no CPU can reach it, by the caller's promise; the store refuses one that is not
+    // out.
     if let Err(refused) = unsafe { tables::with_store(|store, memory| store.give(memory, table)) } {
         log::error!("frame {} came back as a page table, and was not given out as one", refused.frame);
     }
@@ -98,7 +99,7 @@ pub fn shrink_if_large() {
     shrink(TABLES_PER_BLOCK);
 }
 
-/// A block out of the store: first ordinary, then free.
+/// Makes a block that came out of the store ordinary, then frees it.
 fn release(block: Block) {
     // SAFETY: `grow` left the block, and it has just come out of the store.
     let changed = unsafe { adopt(owners::PAGE_TABLES, block.frames()) };
@@ -228,7 +229,7 @@ pub fn protect_all() -> Result<(), ChangeError> {
 /// The change was refused: the block is as it was.
 ///
 /// # Safety
-/// The block is the store's, or the caller's who has given its handle up.
+/// The block is the store's, or the caller has given up its handle.
 unsafe fn protect_block(block: Block, change: Change, reason: &'static str) -> Result<(), ChangeError> {
     // SAFETY: the caller's promise: no other handle of these frames is in use.
     let range = unsafe { FrameRange::assume(block.frames()) };
