@@ -13,12 +13,13 @@
 //! A machine without TLBs is no [`Tlb`]: code that is tested on it flushes nothing (I2). Tests that need real threads
 //! and interrupts between any two instructions take the hosted machine instead.
 //!
-//! For tests alone, and not sound by itself: safe functions here can break what [`Machine`] promises (its contracts 2
-//! and 4). A test that uses them promises, and nothing checks:
+//! [`be_cpu`] and [`pinned`] are unsafe, because [`Machine`] promises (its contracts 2 and 4) that code stays on its CPU
+//! while it has a guard or a token. A crate whose tests use them often has one safe function of its own for each, which
+//! says why its tests keep the promise.
+//!
+//! For tests alone, and still not sound by itself. A test that uses a machine promises, and nothing checks:
 //! - While several threads use one machine, no two of them are the same CPU. A thread that has called neither [`be_cpu`]
 //!   nor set [`TestMachine::this_cpu`] is the boot CPU.
-//! - No thread calls [`be_cpu`] while it has a guard, or a token that it uses afterwards. [`pinned`] is good until the
-//!   next [`be_cpu`], although its lifetime does not say so.
 //! - Machines that are used at the same time, over the same memory or with each other's tokens, have an
 //!   [identity](TestMachine::identity) each. [`pinned`] is of identity 0.
 
@@ -42,9 +43,13 @@ std::thread_local! {
 
 /// Says which CPU this thread is from now on.
 ///
+/// # Safety
+/// This thread has no guard of a machine, and no token that it uses afterwards. No other thread that uses the same
+/// machine now is that CPU.
+///
 /// # Panics
 /// If there is no CPU of this number.
-pub fn be_cpu(cpu: usize) {
+pub unsafe fn be_cpu(cpu: usize) {
     CPU.set(CpuId::new(cpu).expect("a CPU's number"));
 }
 
@@ -54,9 +59,12 @@ pub fn this_cpu() -> CpuId {
 }
 
 /// Returns a token for the CPU that this thread is.
-pub fn pinned() -> Pinned<'static> {
-    // SAFETY: the tests give each thread a CPU of its own while several run, and a thread stays the CPU that it said it
-    // is for as long as it uses the token.
+///
+/// # Safety
+/// The token is not used after the next [`be_cpu`] on this thread, although its lifetime does not say so. No other
+/// thread that uses the same machine meanwhile is the same CPU.
+pub unsafe fn pinned() -> Pinned<'static> {
+    // SAFETY: the thread stays that CPU while it uses the token, alone, by the caller's promise.
     unsafe { Pinned::assume(this_cpu()) }
 }
 

@@ -11,8 +11,8 @@ use rhumb_bootinfo::firmware::MAX_PIECES;
 use rhumb_bootinfo::{FirmwareEntry, MemoryMap, Reservation, Topology};
 use rhumb_directmap::{Plan, PlanRequest, address_range, needs_five_levels};
 use rhumb_frames::{AllocClass, Frames, Layout, MemoryRange};
-use rhumb_machine::testing::{TestMachine, pinned};
-use rhumb_machine::{NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_machine::testing::TestMachine;
+use rhumb_machine::{Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange};
 use rhumb_pagetable::{Levels, PageCounts};
 
 const MAPS: &str = include_str!("data/memory-maps.txt");
@@ -189,7 +189,7 @@ fn give_out_all(name: &str, mut map: MemoryMap, topology: &Topology) {
         // The class that stops at no reserve.
         let request =
             rhumb_frames::Request::new(Order::new(order).expect("in range")).class(AllocClass::Emergency);
-        while let Ok(frame) = frames.alloc(pinned(), request) {
+        while let Ok(frame) = frames.alloc(frames.machine().pin().pinned(), request) {
             given.push(frame.frames());
             core::mem::forget(frame);
         }

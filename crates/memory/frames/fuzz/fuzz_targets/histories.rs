@@ -22,8 +22,8 @@ use std::collections::BTreeSet;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Mobility, Owner, Request, Zone};
-use rhumb_machine::testing::{TestMachine, be_cpu, pinned};
-use rhumb_machine::{NodeId, Order, Pfn, PfnRange, VirtAddr};
+use rhumb_machine::testing::{self, TestMachine};
+use rhumb_machine::{NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
 const CPUS: usize = 3;
 /// Frames that have a descriptor: up to the end of memory, in whole blocks.
@@ -46,6 +46,18 @@ fn range(start: u64, frames: u64) -> PfnRange {
 /// Returns the words that a holder writes into its descriptor.
 fn word_of(frame: &Frame) -> u64 {
     frame.pfn().get() << 8 | u64::from(frame.order().get()) | 1 << 60
+}
+
+/// Makes this thread that CPU: see [`testing::be_cpu`].
+fn be_cpu(cpu: usize) {
+    // SAFETY: one thread, which has no guard.
+    unsafe { testing::be_cpu(cpu) }
+}
+
+/// Returns a token for the CPU that this thread is: see [`testing::pinned`].
+fn pinned() -> Pinned<'static> {
+    // SAFETY: one thread, which takes a new token for each call.
+    unsafe { testing::pinned() }
 }
 
 fuzz_target!(|steps: Vec<Step>| {

@@ -4,13 +4,28 @@ use std::boxed::Box;
 use std::cell::Cell;
 use std::vec::Vec;
 
-pub(super) use rhumb_machine::testing::{TestMachine, be_cpu, irqs_off, pinned, this_cpu as cpu};
-use rhumb_machine::{MemoryUse, NodeId, Pfn, PfnRange, VirtAddr, VirtRange};
+use rhumb_machine::testing;
+pub(super) use rhumb_machine::testing::{TestMachine, irqs_off, this_cpu as cpu};
+use rhumb_machine::{MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange};
 
 use crate::{Frames, Layout, MemoryRange};
 
 std::thread_local! {
     static FORBIDDEN: Cell<VirtRange> = const { Cell::new(VirtRange::new(VirtAddr::ZERO, VirtAddr::ZERO).unwrap()) };
+}
+
+/// Makes this thread that CPU: see [`testing::be_cpu`].
+pub(super) fn be_cpu(cpu: usize) {
+    // SAFETY: a test has no guard when it changes the CPU and takes a new token for each call; where it has several
+    // threads, each is a CPU of its own.
+    unsafe { testing::be_cpu(cpu) }
+}
+
+/// Returns a token for the CPU that this thread is: see [`testing::pinned`].
+pub(super) fn pinned() -> Pinned<'static> {
+    // SAFETY: a test takes a new token for each call, none of which outlives a change of the CPU; where it has several
+    // threads, each is a CPU of its own.
+    unsafe { testing::pinned() }
 }
 
 /// Returns the frames that an allocator last told this thread are free.

@@ -8,8 +8,8 @@
 
 extern crate std;
 
-use rhumb_machine::testing::{TestMachine, TestTlb, pinned};
-use rhumb_machine::{CpuMask, FlushScope, PageSize, VirtAddr, VirtRange};
+use rhumb_machine::testing::{TestMachine, TestTlb};
+use rhumb_machine::{CpuMask, FlushScope, Machine, PageSize, VirtAddr, VirtRange};
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -162,7 +162,8 @@ fn batch() -> FlushBatch {
 
 /// Flushes as CPU 0.
 fn flush(world: &World, mut batch: FlushBatch) -> FlushStats {
-    batch.flush(&TestMachine::with_tlb(world.lazy.len(), 1, world), pinned())
+    let machine = TestMachine::with_tlb(world.lazy.len(), 1, world);
+    batch.flush(&machine, machine.pin().pinned())
 }
 
 fn change_flush_reuse(cpus: usize, idles: usize, batch: FlushBatch) {

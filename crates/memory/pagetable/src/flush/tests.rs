@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use rhumb_machine::testing::{TestMachine, TestTlb, pinned};
+use rhumb_machine::testing::{TestMachine, TestTlb};
 use rhumb_machine::{
     CpuId, CpuMask, FlushScope, Machine, PageRun, PageSize, Pfn, PhysAddr, VirtAddr, VirtRange,
 };
@@ -93,7 +93,7 @@ fn one_round_for_the_whole_batch() {
         batch.add_leaf(range(BASE + 7 * number * PAGE, 1), PageSize::Size4K);
     }
     batch.add_leaf(range(BASE + LARGE * 50, LARGE), PageSize::Size2M);
-    let flushed = batch.flush(&machine, pinned());
+    let flushed = batch.flush(&machine, machine.pin().pinned());
     assert_eq!((flushed.pages(), flushed.interrupts(), flushed.left_to_lazy()), (11, 3, 0));
     assert!(!flushed.is_full() && !flushed.was_empty());
     let asked = machine.tlb.asked();
@@ -108,7 +108,7 @@ fn one_round_for_the_whole_batch() {
 #[test]
 fn an_empty_batch_asks_for_nothing() {
     let machine = Recorder::new(4, CpuMask::EMPTY);
-    let flushed = FlushBatch::new().flush(&machine, pinned());
+    let flushed = FlushBatch::new().flush(&machine, machine.pin().pinned());
     assert!(flushed.was_empty() && machine.tlb.asked().is_empty());
 }
 
@@ -120,10 +120,10 @@ fn a_flush_leaves_nothing_of_its_batch_behind() {
     for fill in [&pages as &dyn Fn(&mut FlushBatch), &table, &FlushBatch::add_everything] {
         let mut batch = FlushBatch::new();
         fill(&mut batch);
-        assert!(!batch.flush(&machine, pinned()).was_empty());
+        assert!(!batch.flush(&machine, machine.pin().pinned()).was_empty());
         assert!(batch.is_empty() && batch.may_be_lazy() && batch.pages() == 0 && !batch.is_full_flush());
         assert!(!machine.tlb.asked().is_empty());
-        assert!(batch.flush(&machine, pinned()).was_empty());
+        assert!(batch.flush(&machine, machine.pin().pinned()).was_empty());
         assert_eq!(machine.tlb.asked(), []);
     }
 }
@@ -135,7 +135,7 @@ fn targets_are_who_is_asked() {
     batch.add_everything();
     // CPU 9 is none of the machine's, and this CPU is no target.
     let targets = [cpu(2), cpu(9)].into_iter().collect();
-    let flushed = batch.flush_on(&machine, pinned(), &targets);
+    let flushed = batch.flush_on(&machine, machine.pin().pinned(), &targets);
     assert_eq!((flushed.interrupts(), flushed.is_full()), (1, true));
     assert_eq!(machine.tlb.asked(), [Asked::Lazy(CpuMask::EMPTY), Asked::RemoteAll(CpuMask::only(cpu(2)))]);
 }
@@ -147,23 +147,23 @@ fn lazy_cpus_are_skipped_but_not_for_tables() {
     batch.add_leaf(range(BASE, PAGE), PageSize::Size4K);
     let mut strict = batch.clone();
     let mut with_table = batch.clone();
-    let flushed = batch.flush(&machine, pinned());
+    let flushed = batch.flush(&machine, machine.pin().pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (1, 2));
     assert!(matches!(machine.tlb.asked()[2], Asked::Remote(targets, _) if targets == CpuMask::only(cpu(2))));
 
     strict.refuse_laziness();
-    let flushed = strict.flush(&machine, pinned());
+    let flushed = strict.flush(&machine, machine.pin().pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
     with_table.add_table(VirtAddr::new(BASE));
-    let flushed = with_table.flush(&machine, pinned());
+    let flushed = with_table.flush(&machine, machine.pin().pinned());
     assert_eq!((flushed.interrupts(), flushed.left_to_lazy()), (3, 0));
 
     // Also where the batch became a full flush.
     let mut full = FlushBatch::new();
     full.add_table(VirtAddr::new(BASE));
     full.add_leaf(range(BASE, LARGE), PageSize::Size4K);
-    let flushed = full.flush(&machine, pinned());
+    let flushed = full.flush(&machine, machine.pin().pinned());
     assert_eq!((flushed.interrupts(), flushed.is_full()), (3, true));
 }
 
@@ -228,7 +228,7 @@ fn unmapping_says_what_to_flush_and_tables_come_back_by_that() {
     assert!(runs.iter().any(|run| run.0 == BASE + 5 * LARGE && run.2 == PageSize::Size4K), "{runs:?}");
 
     let taken = source.taken();
-    let flushed = unmapped.tables.flush(&machine, pinned());
+    let flushed = unmapped.tables.flush(&machine, machine.pin().pinned());
     assert_eq!(
         (flushed.stats().interrupts(), source.taken()),
         (1, taken),
@@ -246,12 +246,12 @@ fn counters_add_up_by_cause() {
     for _ in 0..3 {
         let mut batch = FlushBatch::new();
         batch.add_leaf(range(BASE, 5 * PAGE), PageSize::Size4K);
-        counters.count(FlushCause::Remove, batch.flush(&machine, pinned()));
+        counters.count(FlushCause::Remove, batch.flush(&machine, machine.pin().pinned()));
     }
     let mut full = FlushBatch::new();
     full.add_everything();
-    counters.count(FlushCause::Split, full.flush(&machine, pinned()));
-    counters.count(FlushCause::Split, FlushBatch::new().flush(&machine, pinned()));
+    counters.count(FlushCause::Split, full.flush(&machine, machine.pin().pinned()));
+    counters.count(FlushCause::Split, FlushBatch::new().flush(&machine, machine.pin().pinned()));
     let expected = FlushCounts { flushes: 3, full: 0, pages: 15, interrupts: 6, left_to_lazy: 3 };
     assert_eq!(counters.read(FlushCause::Remove), expected);
     let expected = FlushCounts { flushes: 1, full: 1, pages: 0, interrupts: 2, left_to_lazy: 1 };
@@ -371,7 +371,7 @@ proptest! {
                 FlushScope::NonGlobal => prop_assert!(false),
             }
             let machine = Recorder::new(3, CpuMask::only(cpu(2)));
-            let flushed = batch.flush(&machine, pinned());
+            let flushed = batch.flush(&machine, machine.pin().pinned());
             prop_assert_eq!(flushed.left_to_lazy() == 0, table || model.is_empty());
             prop_assert_eq!(machine.tlb.asked().len(), if model.is_empty() { 0 } else if table { 2 } else { 3 });
         }

@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::testing::{TestMachine, be_cpu, pinned};
-use rhumb_machine::{NodeId, Pfn, PfnRange, VirtAddr};
+use rhumb_machine::testing::{self, TestMachine};
+use rhumb_machine::{NodeId, Pfn, PfnRange, Pinned, VirtAddr};
 use rhumb_slab::{CheckList, Config, Slabs};
 
 const CPUS: usize = 3;
@@ -33,6 +33,18 @@ enum Step {
 struct History {
     is_checked: bool,
     steps: Vec<Step>,
+}
+
+/// Makes this thread that CPU: see [`testing::be_cpu`].
+fn be_cpu(cpu: usize) {
+    // SAFETY: one thread, which has no guard.
+    unsafe { testing::be_cpu(cpu) }
+}
+
+/// Returns a token for the CPU that this thread is: see [`testing::pinned`].
+fn pinned() -> Pinned<'static> {
+    // SAFETY: one thread, which takes a new token for each call.
+    unsafe { testing::pinned() }
 }
 
 fuzz_target!(|history: History| {

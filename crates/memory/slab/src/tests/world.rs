@@ -5,13 +5,27 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{NodeId, Pfn, PfnRange, VirtAddr};
+use rhumb_machine::{NodeId, Pfn, PfnRange, Pinned, VirtAddr, testing};
 
 use crate::{Config, Slabs};
 
+pub(super) use rhumb_machine::testing::TestMachine;
 #[cfg(not(any(loom, shuttle)))]
 pub(super) use rhumb_machine::testing::irqs_off as stretches;
-pub(super) use rhumb_machine::testing::{TestMachine, be_cpu, pinned};
+
+/// Makes this thread that CPU: see [`testing::be_cpu`].
+pub(super) fn be_cpu(cpu: usize) {
+    // SAFETY: a test has no guard when it changes the CPU and takes a new token for each call; where it has several
+    // threads, each is a CPU of its own.
+    unsafe { testing::be_cpu(cpu) }
+}
+
+/// Returns a token for the CPU that this thread is: see [`testing::pinned`].
+pub(super) fn pinned() -> Pinned<'static> {
+    // SAFETY: a test takes a new token for each call, none of which outlives a change of the CPU; where it has several
+    // threads, each is a CPU of its own.
+    unsafe { testing::pinned() }
+}
 
 /// A machine's memory, its frames and its object caches. They are lent to each other permanently, and all end together.
 pub(super) struct World {
