@@ -38,6 +38,11 @@ mod trap;
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use rhumb_bootinfo::SerialInterrupt;
+use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
+use rhumb_machine::{Counted, NodeId, PhysRange};
+use rhumb_smp::apic::Input;
+
 use arch::features::features;
 use arch::idt::vector;
 use arch::ioapic::{IoApic, Line};
@@ -46,10 +51,6 @@ use cpu::start::Candidate;
 use cpu::{area, backtrace, clock};
 use facts::Boot;
 use platform::{console, logging, power};
-use rhumb_bootinfo::SerialInterrupt;
-use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
-use rhumb_machine::{Counted, NodeId, PhysRange};
-use rhumb_smp::apic::Input;
 
 /// Commands at the prompt beside those of [`debug`].
 #[cfg(feature = "lab")]

@@ -1,7 +1,5 @@
 //! Registers of devices that the kernel uses in memory: which pages boot maps, and where they are afterwards.
 
-use crate::facts::Device;
-use crate::facts::MAX_DEVICES;
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::MemoryMap;
 use rhumb_bootinfo::firmware::Topology;
@@ -10,6 +8,7 @@ use rhumb_machine::{PageSize, PhysRange, VirtAddr};
 use super::refuse;
 use crate::arch::apic;
 use crate::arch::features::features;
+use crate::facts::{Device, MAX_DEVICES};
 use crate::platform::{console, power};
 
 /// Registers of an APIC: one page.

@@ -13,10 +13,8 @@ use rhumb_symbols::SymbolTable;
 use spin::Once;
 
 use super::probe;
-use crate::arch::idt;
-use crate::arch::idt::TrapFrame;
-use crate::layout;
-use crate::layout::{Stack, image};
+use crate::arch::idt::{self, TrapFrame};
+use crate::layout::{self, Stack, image};
 
 /// Deeper than any sane stack; ends a loop that a smashed stack may form.
 const MAX_FRAMES: usize = 64;

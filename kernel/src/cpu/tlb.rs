@@ -21,10 +21,9 @@ use rhumb_smp::call::Waited;
 use rhumb_smp::start::Starts;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
-use super::area;
-use super::call;
 use super::machine::{KernelMachine, MACHINE};
 use super::online::online;
+use super::{area, call};
 use crate::arch::features::features;
 
 /// While a start is under way, a CPU that is not listed walks the kernel's tables: see [`flush_targets`].

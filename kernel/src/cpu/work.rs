@@ -11,9 +11,8 @@ use core::sync::atomic::{
 use rhumb_machine::{CpuId, Machine};
 use rhumb_smp::call::Waited;
 
-use super::area;
-use super::call;
 use super::machine::MACHINE;
+use super::{area, call};
 use crate::cpu;
 
 /// A job that is being done.

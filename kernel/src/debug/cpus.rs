@@ -10,10 +10,8 @@ use super::Kernel;
 use crate::arch::apic;
 use crate::arch::control::Controls;
 use crate::arch::features::features;
-use crate::cpu;
-use crate::cpu::call;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, clock};
+use crate::cpu::{self, area, call, clock};
 use crate::mm::protect;
 
 pub const COMMANDS: &[Command<Kernel>] = &[

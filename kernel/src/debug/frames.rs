@@ -9,8 +9,7 @@ use rhumb_monitor::{Address, Arguments, Command, CommandError, Complete, Output}
 use super::Kernel;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
-use crate::mm;
-use crate::mm::movable;
+use crate::mm::{self, movable};
 
 /// Physical addresses have 52 bits at most.
 const FRAME_NUMBER_BITS: u32 = 52 - 12;

@@ -6,9 +6,8 @@ use rhumb_pagetable::FlushCause;
 use rhumb_pagetable::flush::FlushCounts;
 
 use super::Kernel;
-use crate::cpu::area;
 use crate::cpu::area::{Counter, Counters};
-use crate::cpu::tlb;
+use crate::cpu::{area, tlb};
 use crate::mm::windows::windows;
 use crate::mm::{direct_map, movable};
 

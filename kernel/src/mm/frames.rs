@@ -8,8 +8,7 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::MAX_PIECES;
-use rhumb_bootinfo::memory_map::Reserved;
-use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS};
+use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS, Reserved};
 use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
 use rhumb_frames::{FrameRange, Frames, Layout, LayoutError, MemoryRange};
 use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, impossible};

@@ -12,9 +12,8 @@ use rhumb_machine::{Machine, Pinned};
 use x86_64::instructions::interrupts;
 
 use super::frames::frames;
-use crate::cpu;
-use crate::cpu::call;
 use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::{self, call};
 
 /// Calls after which a CPU that goes on filling its caches is left alone. A full cache takes about ten.
 const MOST_CALLS: usize = 32;

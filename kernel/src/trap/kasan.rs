@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use rhumb_kasan::outline::{self, global_at};
 use rhumb_kasan::{Dump, State, Violation};
-use rhumb_machine::{PhysAddr, VirtAddr};
+use rhumb_machine::{Machine, PhysAddr, VirtAddr};
 
 use super::report as trap_report;
 use crate::cpu::backtrace;
@@ -12,7 +12,6 @@ use crate::cpu::kasan::checker;
 use crate::cpu::machine::MACHINE;
 use crate::layout::Place;
 use crate::mm;
-use rhumb_machine::Machine;
 
 /// Functions of the checker, which are above the culprit in every backtrace.
 const CHECKERS: [&str; 4] = ["__asan_", "rhumb_kasan::", "rhumb::trap::kasan::", "rhumb::cpu::kasan::"];

@@ -7,21 +7,17 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_machine::VirtAddr;
-use rhumb_machine::{Counted, CpuId};
+use rhumb_machine::{Counted, CpuId, VirtAddr};
 use x86_64::registers::control::{Cr2, Cr3};
 
 use crate::arch::control::Controls;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{control, halt, mce};
-use crate::cpu;
-use crate::cpu::area;
-use crate::cpu::backtrace;
 use crate::cpu::backtrace::Name;
-use crate::cpu::call;
+use crate::cpu::{area, backtrace, call};
 use crate::layout::Stack;
-use crate::mm;
 use crate::platform::{console, logging, power};
+use crate::{cpu, mm};
 
 /// Names of vectors 0 to 31: what the manuals call them.
 const NAMES: [(&str, &str); 32] = {

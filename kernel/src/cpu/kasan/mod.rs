@@ -13,9 +13,9 @@
 //! Watched are the direct map (up to [`WATCHED_RAM_BYTES`]), the kernel image and the stacks; all other addresses pass.
 //! Accesses by assembly pass, too: probes of addresses, page-table loads, devices.
 
-use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU64;
 
+use arrayvec::ArrayVec;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation};
 use rhumb_kasan::outline::{self, Checker};
 use rhumb_kasan::{Plan, PlanError, State, Violation};
@@ -26,8 +26,7 @@ use rhumb_monitor::Human;
 use spin::Once;
 
 use super::once;
-use crate::layout;
-use crate::layout::{Stack, image};
+use crate::layout::{self, Stack, image};
 
 /// RAM past so much of it is not watched: the shadow is written whole at boot, and a machine of a TiB, whose memory the
 /// host of an emulator does not have, would need 128 GiB for it.

@@ -4,16 +4,12 @@ use rhumb_frames::{FrameRange, Place};
 use rhumb_machine::{Block, Counted, PageSize, Pfn, PfnRange, PhysRange};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
-use super::shape;
-use super::{mapped_ram, set};
+use super::{mapped_ram, set, shape};
 use crate::debug::frames::{allocator, drain_all};
 use crate::debug::random::Random;
 use crate::facts::Boot;
-use crate::mm;
-use crate::mm::direct_map;
-use crate::mm::direct_map::table_supply;
-use crate::mm::direct_map::{Refused, first_left, leave, pin_small};
-use crate::mm::owners;
+use crate::mm::direct_map::{Refused, first_left, leave, pin_small, table_supply};
+use crate::mm::{self, direct_map, owners};
 
 /// The choice of blocks whose pages are split.
 enum How {

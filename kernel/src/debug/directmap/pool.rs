@@ -6,8 +6,7 @@ use rhumb_machine::{Counted, Order, impossible};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use crate::cpu::lock::IrqMutex;
-use crate::mm::owners;
-use crate::mm::{unmapped, windows};
+use crate::mm::{owners, unmapped, windows};
 
 /// Frames that a person can hold.
 const MOST: usize = 2048;

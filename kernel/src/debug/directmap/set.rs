@@ -8,10 +8,9 @@ use rhumb_monitor::{Arguments, CommandError, Human, Output};
 
 use crate::cpu::machine::MACHINE;
 use crate::debug::frames::{allocator, drain_all};
-use crate::mm;
-use crate::mm::direct_map;
 use crate::mm::direct_map::{Changed, adopt, alter, change, first_left, leave};
 use crate::mm::owners::{self, Owner};
+use crate::mm::{self, direct_map};
 
 /// `directmap set RANGE ATTR`.
 pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {

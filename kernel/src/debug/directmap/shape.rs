@@ -15,11 +15,9 @@ use rhumb_pagetable::{Attributes, Entry, Leaves, bits};
 use crate::boot::paging::MAX_READ_ONLY;
 use crate::cpu::trampoline;
 use crate::facts::Boot;
-use crate::layout;
-use crate::layout::image;
+use crate::layout::{self, image};
 use crate::mm::direct_map::{everywhere, first_left};
-use crate::mm::owners;
-use crate::mm::{protection, tables};
+use crate::mm::{owners, protection, tables};
 
 /// A sum over all entries of the direct map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

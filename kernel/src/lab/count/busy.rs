@@ -10,9 +10,7 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Release},
 };
 
-use crate::cpu;
-use crate::cpu::area;
-use crate::cpu::{call, work};
+use crate::cpu::{self, area, call, work};
 
 /// Runs `act` here while every other CPU runs, with interrupts on.
 pub fn while_others_run(act: impl FnOnce()) {

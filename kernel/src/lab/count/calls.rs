@@ -9,10 +9,8 @@ use rhumb_mark::RegionId;
 use super::{Interrupts, Operation, Region, number};
 use crate::arch::apic;
 use crate::arch::idt::vector;
-use crate::cpu;
-use crate::cpu::area;
-use crate::cpu::call;
 use crate::cpu::machine::{KernelMachine, MACHINE};
+use crate::cpu::{self, area, call};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 

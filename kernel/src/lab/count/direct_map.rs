@@ -15,8 +15,7 @@ use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
 use crate::lab::sizes::frames_from;
-use crate::mm::direct_map::table_supply;
-use crate::mm::direct_map::{Changed, HeldFrames, alter, change, restore};
+use crate::mm::direct_map::{Changed, HeldFrames, alter, change, restore, table_supply};
 use crate::mm::frames::frames;
 
 pub const REGIONS: &[Region] = &[

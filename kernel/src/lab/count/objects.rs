@@ -13,13 +13,12 @@ use rhumb_slab::{CacheSpec, RawCache, Slabs};
 
 use super::refusals::Refusals;
 use super::{Operation, Region, number};
-use crate::cpu;
 use crate::cpu::call;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
 use crate::lab::caches;
 use crate::lab::failure::Failure;
-use crate::mm;
+use crate::{cpu, mm};
 
 pub const REGIONS: &[Region] = &[
     Region::of::<Pair>(),

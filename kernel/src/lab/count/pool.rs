@@ -10,8 +10,7 @@ use super::{Operation, Region, number, window};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners;
-use crate::mm::unmapped;
-use crate::mm::unmapped::{KernelHome, give, take};
+use crate::mm::unmapped::{self, KernelHome, give, take};
 
 pub const REGIONS: &[Region] = &[
     Region::of::<Within<Take>>(),

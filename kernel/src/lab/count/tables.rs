@@ -12,11 +12,10 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::tlb;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
-use crate::layout;
 use crate::layout::image;
-use crate::mm;
 use crate::mm::direct_map::table_supply::stock::Stock;
 use crate::mm::tables;
+use crate::{layout, mm};
 
 pub const REGIONS: &[Region] = &[Region::of::<Walk>(), Region::of::<Pair>()];
 

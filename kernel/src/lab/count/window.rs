@@ -12,8 +12,7 @@ use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
 use crate::lab::owners;
-use crate::mm::unmapped;
-use crate::mm::unmapped::{give, take};
+use crate::mm::unmapped::{self, give, take};
 use crate::mm::window_tables::KernelWindows;
 use crate::mm::windows::windows;
 

@@ -8,10 +8,8 @@ use core::sync::atomic::{
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS, Machine, Pinned};
 
 use super::Test;
-use crate::cpu;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, clock};
-use crate::cpu::{call, work};
+use crate::cpu::{self, area, call, clock, work};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 

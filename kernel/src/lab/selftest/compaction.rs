@@ -13,12 +13,10 @@ use super::{Test, memory};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
-use crate::lab::owners;
-use crate::lab::sample;
-use crate::mm::direct_map;
+use crate::lab::{owners, sample};
 use crate::mm::direct_map::{change, restore};
 use crate::mm::unmapped::{give, take};
-use crate::mm::{movable, unmapped};
+use crate::mm::{direct_map, movable, unmapped};
 
 pub const TESTS: &[Test] = &[
     Test { name: "compaction::a_pool_block_out_of_scattered_frames", run: a_pool_block },

@@ -15,21 +15,17 @@ use rhumb_tableguard::Protection;
 
 use super::Test;
 use super::fixture::{Large, Pages, State, WHO, counted, wrong};
-use crate::cpu;
-use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{call, tlb, work};
+use crate::cpu::{area, call, tlb, work};
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::probe;
 use crate::lab::sizes::frames_from;
 use crate::layout::image;
-use crate::mm;
-use crate::mm::direct_map;
-use crate::mm::direct_map::table_supply;
-use crate::mm::direct_map::{Changed, Refused, alter, change, pin_small, restore};
-use crate::mm::{protection, tables};
+use crate::mm::direct_map::{Changed, Refused, alter, change, pin_small, restore, table_supply};
+use crate::mm::{direct_map, protection, tables};
+use crate::{cpu, mm};
 
 pub const TESTS: &[Test] = &[
     Test { name: "direct_map::is_what_boot_planned", run: is_what_boot_planned },

@@ -10,15 +10,13 @@ use rhumb_pagetable::Finding;
 use super::direct_map::is_forbidden;
 use super::fixture::{Large, Pages, State, WHO, wrong};
 use super::{Test, tables};
-use crate::cpu;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::work;
+use crate::cpu::{self, work};
 use crate::debug::audit::audit;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::inject::tables::TableFault;
-use crate::lab::owners;
-use crate::lab::probe;
+use crate::lab::{owners, probe};
 use crate::mm::direct_map::{Changed, Refused, alter, change, restore};
 
 pub const TESTS: &[Test] = &[

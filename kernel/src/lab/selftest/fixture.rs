@@ -10,9 +10,8 @@ use crate::debug::directmap::shape;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners::{self, Owner};
 use crate::lab::sizes::frames_from;
-use crate::mm;
-use crate::mm::direct_map;
 use crate::mm::direct_map::{HeldFrames, Refused};
+use crate::mm::{self, direct_map};
 
 /// A 2-MiB block of ours.
 pub(super) struct Large(Option<Frame>);

@@ -1,13 +1,11 @@
 //! Flushes: one round for many changes, CPUs that idle left alone, and no stale translation afterwards.
 
-use crate::debug::vmstat::counts;
-use crate::lab::owners;
 use core::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use rhumb_directmap::Change;
 
+use rhumb_directmap::Change;
 use rhumb_frames::{Frame, Request};
 use rhumb_machine::{CpuMask, Machine, Order, PageSize, VirtAddr};
 use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, FlushStats, TableMemory};
@@ -17,18 +15,16 @@ use super::{Test, memory};
 use crate::arch::control::Controls;
 use crate::arch::features::{Features, features};
 use crate::arch::requirements;
-use crate::cpu;
 use crate::cpu::area::{Counter, Counters};
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, clock};
-use crate::cpu::{call, tlb, work};
+use crate::cpu::{area, call, clock, tlb, work};
+use crate::debug::vmstat::counts;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
-use crate::lab::inject;
-use crate::layout;
-use crate::mm;
+use crate::lab::{inject, owners};
 use crate::mm::direct_map::{change, restore};
 use crate::mm::{tables, unmapped};
+use crate::{cpu, layout, mm};
 
 pub const TESTS: &[Test] = &[
     Test { name: "flush::idle_cpus_are_left_alone", run: idle_cpus_are_left_alone },

@@ -8,9 +8,8 @@ use rhumb_machine::{Machine, NodeId, Order, Pfn, PhysAddr};
 
 use super::memory::{allocator, drain_all};
 use super::{Test, memory};
-use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{trampoline, work};
+use crate::cpu::{area, trampoline, work};
 use crate::facts::Boot;
 use crate::lab::chain::Chain;
 use crate::lab::failure::{Failure, ensure};

@@ -18,8 +18,7 @@ use crate::cpu::{area, work};
 use crate::debug::objects::reclaim_everywhere;
 use crate::lab::chain::Chain;
 use crate::lab::failure::{Failure, ensure};
-use crate::lab::owners;
-use crate::lab::sample;
+use crate::lab::{owners, sample};
 use crate::mm::{self, objects, unmapped};
 
 /// Returns the allocator, or the verdict on a test that has none.

@@ -26,13 +26,12 @@ mod tables;
 mod time;
 mod unmapped;
 
-use crate::lab::failure::Failure;
-
 use rhumb_machine::{Counted, impossible};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 
 use crate::debug::Kernel;
 use crate::facts::Boot;
+use crate::lab::failure::Failure;
 
 /// A test: its name, and how it is run.
 pub struct Test {

@@ -1,7 +1,6 @@
 //! Non-maskable interrupts that are announced: none is lost, none is seen by what it interrupts, and tables stay closed
 //! to their handler.
 
-use crate::arch::pkrs;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_directmap::{Change, ChangeError};
@@ -11,20 +10,15 @@ use rhumb_tableguard::{Protection, Rights, keyed};
 use super::fixture::{Large, State, WHO};
 use super::{Test, memory};
 use crate::arch::idt::TrapFrame;
-use crate::arch::pkrs::Pkrs;
-use crate::cpu;
-use crate::cpu::area;
+use crate::arch::pkrs::{self, Pkrs};
 use crate::cpu::area::PerCpu;
-use crate::cpu::clock;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::work;
+use crate::cpu::{self, area, clock, work};
 use crate::debug::audit::audit;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
-use crate::lab::nmi;
-use crate::lab::probe;
-use crate::mm::direct_map::table_supply;
-use crate::mm::direct_map::{Refused, change, restore};
+use crate::lab::{nmi, probe};
+use crate::mm::direct_map::{Refused, change, restore, table_supply};
 use crate::mm::protect;
 use crate::mm::protection::in_force;
 use crate::mm::unmapped::give;

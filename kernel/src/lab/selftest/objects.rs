@@ -14,15 +14,13 @@ use rhumb_slab::{AllocError, CacheSpec, DestroyError, RawCache, Slabs, SpecError
 
 use super::frames::noise;
 use super::{Test, memory};
-use crate::cpu::clock;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::work;
-use crate::debug;
+use crate::cpu::{clock, work};
 use crate::debug::objects::reclaim_everywhere;
 use crate::facts::Boot;
 use crate::lab::caches;
 use crate::lab::failure::{Failure, ensure};
-use crate::mm;
+use crate::{debug, mm};
 
 pub const TESTS: &[Test] = &[
     Test { name: "objects::collections", run: collections },

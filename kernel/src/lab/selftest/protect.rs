@@ -3,38 +3,30 @@
 //!
 //! Where tables are not protected there is nothing to see: the tests pass.
 
-use crate::arch::pkrs;
-use crate::lab::owners;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use rhumb_directmap::Change;
 
+use rhumb_directmap::Change;
 use rhumb_frames::Request;
 use rhumb_machine::{Machine, Pfn, PfnRange, VirtAddr};
 use rhumb_pagetable::TableMemory;
 use rhumb_tableguard::{Protection, Rights, TABLES_PER_BLOCK, keyed};
 
 use super::{Test, memory};
-use crate::arch::pkrs::Pkrs;
-use crate::cpu;
-use crate::cpu::area;
+use crate::arch::pkrs::{self, Pkrs};
 use crate::cpu::machine::MACHINE;
-use crate::cpu::work;
+use crate::cpu::{area, work};
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
-use crate::lab::inject;
 use crate::lab::inject::tables::TableFault;
-use crate::lab::probe;
 use crate::lab::sizes::frames_from;
-use crate::mm::direct_map;
-use crate::mm::direct_map::table_supply;
+use crate::lab::{inject, owners, probe};
 use crate::mm::direct_map::table_supply::stock::Stock;
-use crate::mm::direct_map::{HeldFrames, Refused, change, restore};
-use crate::mm::protect::audit;
-use crate::mm::protect::audit::Flaw;
+use crate::mm::direct_map::{HeldFrames, Refused, change, restore, table_supply};
+use crate::mm::protect::audit::{self, Flaw};
 use crate::mm::protection::{self, in_force};
-use crate::mm::tables;
-use crate::{layout, mm};
+use crate::mm::{direct_map, tables};
+use crate::{cpu, layout, mm};
 
 pub const TESTS: &[Test] = &[
     Test { name: "protect::i8_a_stray_write_to_a_table_faults", run: a_stray_write_faults },

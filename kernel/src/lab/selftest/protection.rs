@@ -3,14 +3,13 @@
 use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
 
 use super::Test;
-use crate::cpu;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::trampoline;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::probe;
-use crate::layout;
 use crate::layout::{Stack, image};
+use crate::{cpu, layout};
 
 pub const TESTS: &[Test] = &[
     Test { name: "protection::text_cannot_be_written", run: text_cannot_be_written },

@@ -5,10 +5,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use rhumb_machine::{CpuMask, Machine};
 
 use super::Test;
-use crate::cpu;
-use crate::cpu::call;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, clock};
+use crate::cpu::{self, area, call, clock};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 

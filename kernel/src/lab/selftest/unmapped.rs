@@ -7,12 +7,10 @@ use rhumb_machine::{Machine, Order, PageSize, Pfn, VirtAddr};
 use rhumb_unmapped::{Limits, PoolError};
 use rhumb_windows::RING;
 
-use super::Test;
-use super::memory;
 use super::memory::take_unmapped;
-use crate::cpu::area;
+use super::{Test, memory};
 use crate::cpu::machine::MACHINE;
-use crate::cpu::work;
+use crate::cpu::{area, work};
 use crate::debug::audit::audit;
 use crate::debug::directmap::shape;
 use crate::facts::Boot;
@@ -20,12 +18,10 @@ use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners::{self, Owner};
 use crate::lab::probe;
 use crate::lab::sizes::order;
-use crate::mm;
-use crate::mm::direct_map;
-use crate::mm::unmapped;
 use crate::mm::unmapped::{KernelHome, give, set_limits, take};
 use crate::mm::window_tables::KernelWindows;
 use crate::mm::windows::windows;
+use crate::mm::{self, direct_map, unmapped};
 
 pub const TESTS: &[Test] = &[
     Test { name: "unmapped::windows_reach_what_the_map_does_not_show", run: windows_reach_it },

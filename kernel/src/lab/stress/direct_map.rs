@@ -24,19 +24,14 @@ use rhumb_machine::{Counted, MAX_CPUS, Machine, Order, Pfn};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
-use crate::cpu;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, clock};
-use crate::cpu::{call, work};
+use crate::cpu::{self, area, call, clock, work};
 use crate::debug::directmap::shape;
 use crate::debug::random::Random;
 use crate::lab::failure::Failure;
-use crate::lab::owners;
-use crate::lab::probe;
 use crate::lab::sizes::order;
-use crate::mm::direct_map;
-use crate::mm::direct_map::table_supply;
-use crate::mm::direct_map::{Changed, alter, change, restore};
+use crate::lab::{owners, probe};
+use crate::mm::direct_map::{self, Changed, alter, change, restore, table_supply};
 use crate::mm::frames::frames;
 
 /// Looks at others' blocks between two changes.

@@ -13,10 +13,8 @@ use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
 use super::free_frames;
-use crate::cpu;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::work;
-use crate::cpu::{area, clock};
+use crate::cpu::{self, area, clock, work};
 use crate::debug::random::Random;
 use crate::lab::failure::Failure;
 use crate::lab::owners;

@@ -11,17 +11,13 @@ use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
 
 use super::free_frames;
-use crate::cpu;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::work;
-use crate::cpu::{area, clock};
+use crate::cpu::{self, area, clock, work};
 use crate::debug::random::Random;
 use crate::lab::failure::Failure;
-use crate::lab::sample;
-use crate::lab::sample::SampleError;
+use crate::lab::sample::{self, SampleError};
 use crate::lab::sizes::order;
-use crate::mm::movable;
-use crate::mm::movable::compact_all;
+use crate::mm::movable::{self, compact_all};
 
 /// Blocks that a CPU adds at most, on average: enough for several broken blocks of 2 MiB.
 const HELD: u64 = 1200;

@@ -15,15 +15,13 @@ use rhumb_monitor::Output;
 use rhumb_slab::{CacheSpec, Checks, RawCache, Slabs};
 use spin::mutex::SpinMutex;
 
-use crate::cpu;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::{area, clock};
-use crate::cpu::{call, work};
+use crate::cpu::{area, call, clock, work};
 use crate::debug::objects::reclaim_everywhere;
 use crate::debug::random::Random;
 use crate::lab::caches;
 use crate::lab::failure::Failure;
-use crate::mm;
+use crate::{cpu, mm};
 
 const NO_LISTS: &str = "there is no memory for the test's own lists";
 /// Objects that a CPU holds at most.

@@ -18,23 +18,17 @@ use rhumb_monitor::Output;
 use rhumb_unmapped::PoolError;
 use spin::mutex::SpinMutex;
 
-use crate::cpu;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::work;
-use crate::cpu::{area, clock};
+use crate::cpu::{self, area, clock, work};
 use crate::debug::directmap::shape;
 use crate::debug::random::Random;
 use crate::lab::failure::Failure;
-use crate::lab::owners;
-use crate::lab::probe;
-use crate::lab::sample;
 use crate::lab::sizes::order;
-use crate::mm::direct_map;
+use crate::lab::{owners, probe, sample};
 use crate::mm::direct_map::table_supply;
-use crate::mm::movable;
-use crate::mm::unmapped;
 use crate::mm::unmapped::{give, take};
 use crate::mm::windows::windows;
+use crate::mm::{direct_map, movable, unmapped};
 
 /// Frames that a CPU holds at most.
 const HELD: usize = 48;

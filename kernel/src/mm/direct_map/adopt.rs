@@ -1,12 +1,12 @@
 //! Changes that outlast their maker: the handle is left with the journal, and found again by its owner's name.
 
-use crate::mm::owners::Owner;
 use core::ops::ControlFlow;
 
 use rhumb_frames::FrameRange;
 use rhumb_machine::{PfnRange, impossible};
 
 use super::{Changed, for_each_hold, with};
+use crate::mm::owners::Owner;
 
 /// Leaves changed frames as they are, for [`adopt`] to find.
 pub fn leave(changed: Changed<FrameRange>) {

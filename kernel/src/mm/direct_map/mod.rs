@@ -35,7 +35,6 @@ use core::ops::ControlFlow;
 use core::task::Poll;
 
 use arrayvec::ArrayVec;
-
 use rhumb_directmap::collapse::MERGES_OF_A_FLUSH;
 use rhumb_directmap::{
     Altering, At, Batch, BootMap, Cause, Change, ChangeError, Changing, Collapsed, Collapsing, Counters,
@@ -52,7 +51,6 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::tlb;
 use crate::facts::Boot;
 use crate::mm::owners::{self, MAX_OWNERS, Owner};
-
 pub use adopt::{adopt, first_left, leave};
 pub use pins::pin_small;
 

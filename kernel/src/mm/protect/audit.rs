@@ -8,9 +8,8 @@ use rhumb_pagetable::{ENTRIES, Leaf, TableMemory};
 use rhumb_tableguard::{Protection, Rights};
 
 use crate::arch::pkrs::{KEY, Pkrs};
-use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::work;
+use crate::cpu::{area, work};
 use crate::mm::direct_map::table_supply::store;
 use crate::mm::protection::in_force;
 use crate::mm::tables;

@@ -23,8 +23,7 @@ use super::reserve;
 use crate::cpu::machine::MACHINE;
 use crate::mm::direct_map::{self, Refused, adopt, leave};
 use crate::mm::frames::frames;
-use crate::mm::owners;
-use crate::mm::{protection, tables};
+use crate::mm::{owners, protection, tables};
 
 /// Tables that only growing takes: one, and one more try. See [`super`].
 const KEPT_FOR_GROWING: u64 = 2;
