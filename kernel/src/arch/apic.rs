@@ -1,8 +1,8 @@
 //! The local APIC: interrupts between CPUs, the timer, end of interrupt.
 //!
 //! Two register files, one interface: xAPIC through one uncached page that the kernel map shows, or x2APIC through
-//! MSRs. Both are the same on every CPU. [`choose_mode`] says which one. `rhumb_smp::apic` knows the
-//! values to write, and their order.
+//! MSRs. Every CPU uses the same one: [`choose_mode`] decides. `rhumb_smp::apic` knows the values to write, and their
+//! order.
 //!
 //! Why not a crate: the one that exists masks the NMI pins, fixes vectors at construction and depends on unmaintained
 //! crates. Source: Intel SDM volume 3, chapter 12.

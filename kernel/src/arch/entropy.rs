@@ -1,7 +1,7 @@
-//! A random number for what must not be guessed: from the CPU's generator, and from the jitter of its clock.
+//! A random number for seeds that must not be guessed: from the CPU's generator, and from the jitter of its clock.
 //!
 //! Each source is mixed in, so that the number is as good as the better of the two. RDSEED or RDRAND, where the CPU has
-//! one, is what it says. The jitter is the low bits of the time that memory fences take, and is worth little on a
+//! one, is taken at its word. The jitter is the low bits of the time that memory fences take, and is worth little on a
 //! machine that is emulated step by step (`-icount`): there the number may be the same from boot to boot.
 //!
 //! For seeds of hashes, not for keys of ciphers.

@@ -1,9 +1,9 @@
 //! This CPU's MTRRs: read, held against the memory map, and compared among the CPUs.
 //!
 //! The kernel changes none of them. RAM that they do not make write-back is slow at best, and a large page of the
-//! direct map over a border of types is undefined; CPUs that differ see one memory in two ways. Neither is mended here:
-//! a warning names it, since nothing else would. `rhumb_smp::mtrr` knows their meaning. Source: Intel SDM volume 3,
-//! 13.11.
+//! direct map over a border of types is undefined; CPUs that differ see one memory in two ways. The kernel
+//! repairs neither: it warns, because nothing else would say so. `rhumb_smp::mtrr` knows their meaning. Source: Intel
+//! SDM volume 3, 13.11.
 
 use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};

@@ -2,8 +2,8 @@
 //! that fit.
 //!
 //! A 341st of RAM. Nothing of it is written here: the frame allocator clears the descriptors of a 2-MiB block when it
-//! first uses one. The pages are cut where the node changes and where memory ends; of what lies between, the middle is
-//! in the largest pages, the ends in smaller ones. Where no such piece of memory is free in one run, halves are tried,
+//! first uses one. A run of pages ends where the node changes and where memory ends. The middle of a run is in the
+//! largest pages, its ends are in smaller ones. Where no such piece of memory is free in one run, halves are tried,
 //! then smaller pages.
 
 use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation};

@@ -1,4 +1,4 @@
-//! Which CPUs run.
+//! The list of the CPUs that run.
 
 use core::sync::atomic::{
     AtomicU64,

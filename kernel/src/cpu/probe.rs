@@ -1,4 +1,4 @@
-//! Touching an address that may not be there, and living on.
+//! Accesses to addresses that may not be mapped, which the kernel survives.
 //!
 //! Reports read what may not be mapped, and tests also try writes and fetches. Each access is a leaf of a few
 //! instructions. Before the access, the CPU's area notes where to go on if it faults, and the page-fault handler goes

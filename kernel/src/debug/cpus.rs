@@ -28,7 +28,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         usage: "[LEAF [SUBLEAF]]",
         summary: "what the boot CPU is and can do",
         help: "Without arguments: vendor, model, and the features that Rhumb uses. With LEAF: the four registers of that\n\
-               leaf, for those who know the manual. LEAF and SUBLEAF are hexadecimal, with 0x or without.",
+               leaf, to be read with the manual. LEAF and SUBLEAF are hexadecimal, with 0x or without.",
         complete: Complete::Nothing,
         run: cpuid,
     },

@@ -35,7 +35,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "frames",
         usage: "FRAME | compact",
         summary: "what is known of a frame; compaction",
-        help: "FRAME is a frame number in hexadecimal, or phys:ADDRESS: where it is, who holds it, what its descriptor says.\n\
+        help: "FRAME is a frame number in hexadecimal, or phys:ADDRESS: its place, its holder, its descriptor.\n\
                'frames compact' moves movable frames together until nothing is left that is worth it.",
         complete: Complete::Words(&["compact"]),
         run: frames,

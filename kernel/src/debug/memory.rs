@@ -28,7 +28,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
         name: "memmap",
         usage: "",
-        summary: "physical memory: the firmware's map, and who has what",
+        summary: "physical memory: the firmware's map, and what is taken for what",
         help: "",
         complete: Complete::Nothing,
         run: memmap,

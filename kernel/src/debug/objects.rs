@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         summary: "what object caches hold and waste; giving it back",
         help: "Without a word: each cache that holds memory, what of it is in use, and what reclaim got from it.\n\
                'slabs reclaim' gives back unused memory, on every CPU.\n\
-               'slabs leaks' names who has objects of the caches that keep their users (boot with slab_debug=U).",
+               'slabs leaks' names the users of objects, in caches that keep them (boot with slab_debug=U).",
         complete: Complete::Words(&["reclaim", "leaks"]),
         run: slabs,
     },

@@ -1,4 +1,4 @@
-//! Counters of known rate: what the TSC and the APIC timer are measured with.
+//! Counters of known rate, by which the TSC and the APIC timer are measured.
 
 use rhumb_bootinfo::firmware::{PmTimer, Register};
 use rhumb_machine::VirtAddr;

@@ -7,7 +7,7 @@
 //! reserve   while the page tables are built   one run of frames: an eighth of RAM, of the image and of the stacks
 //! start     when the frame allocator is made  the shadow becomes zero (all allowed); checks begin; red zones behind globals;
 //!                                             free frames are forbidden
-//! then      by Machine::set_memory_use            allocators say what is taken and what is given back
+//! then      by Machine::set_memory_use        allocators say what is taken and what is given back
 //! ```
 //!
 //! Watched are the direct map (up to [`WATCHED_RAM_BYTES`]), the kernel image and the stacks; all other addresses pass.

@@ -43,7 +43,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
     let mut how = how.ok_or_else(|| CommandError::failed("how: not one of full 1-in-N random:SEED"))?;
     arguments.end()?;
     drain_all(allocator()?);
-    let (mut broken, mut full, mut already, mut number) = (0u64, 0u64, 0u64, 0u64);
+    let (mut split, mut full, mut already, mut number) = (0u64, 0u64, 0u64, 0u64);
     for block in mapped_ram(boot).into_iter().flat_map(blocks_of) {
         let is_meant = how.takes(number);
         number += 1;
@@ -51,7 +51,7 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
             continue;
         }
         if out.interrupted() {
-            writeln!(out, "{} of 2 MiB split: 'directmap heal' restores all", Counted(broken, "block"));
+            writeln!(out, "{} of 2 MiB split: 'directmap heal' restores all", Counted(split, "block"));
             return Err(CommandError::Interrupted);
         }
         if first_left(owners::AGE, block.frames()).is_some() {
@@ -65,20 +65,17 @@ pub fn age(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
         match pin_small(frame, PageSize::Size4K, owners::AGE, "split on purpose") {
             Ok(pinned) => {
                 leave(pinned);
-                broken += 1;
+                split += 1;
             }
             Err(Refused { frames, error }) => {
                 set::give_back(frames);
-                return Err(CommandError::failed(format_args!(
-                    "{error}; {} split",
-                    Counted(broken, "block")
-                )));
+                return Err(CommandError::failed(format_args!("{error}; {} split", Counted(split, "block"))));
             }
         }
     }
     writeln!(
         out,
-        "{broken} of {} of 2 MiB kept in 4-KiB pages, {already} since before; {full} without a free frame",
+        "{split} of {} of 2 MiB kept in 4-KiB pages, {already} since before; {full} without a free frame",
         Counted(number, "block")
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! `directmap why`, `owners`, `journal`: who did it.
+//! `directmap why`, `owners`, `journal`: changes of the map, by their owners.
 
 use core::ops::ControlFlow;
 

@@ -20,7 +20,7 @@ const WORDS: &[&str] = &["set", "restore", "why", "owners", "journal", "age", "h
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "directmap",
     usage: "[set RANGE ATTR|restore RANGE|all|why ADDRESS|owners|journal|age HOW|heal|pool ...]",
-    summary: "the direct map: a picture of it, changes, and who made them",
+    summary: "the direct map: a picture of it, changes, and their owners",
     help: "Without a word: all RAM, a character for each block, by page size and permission.\n\
            set RANGE ATTR   takes free frames and changes how they are mapped: ro rw rox x nx np p uc wc wt wb default.\n\
            \x20                RANGE is START..END or START+SIZE in physical addresses, or frames:START..END.\n\
@@ -29,7 +29,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            owners, journal  totals of each owner; each split page with reason, place in the source, CPU and time.\n\
            age HOW          splits 2-MiB pages on purpose: full (all), 1-in-N, or random:SEED (half of them).\n\
            heal             restores all that was set or aged, and fails unless the map is then what boot made, bit for bit.\n\
-           pool             frames out of the map by whole blocks: who has how many. 'pool grow 1G' takes 1 GiB\n\
+           pool             frames out of the map by whole blocks, by owner. 'pool grow 1G' takes 1 GiB\n\
            \x20                in advance, 'pool take N' and 'give' frames by hand; 'pool shrink' gives back what is wholly free.",
     complete: Complete::Words(WORDS),
     run,

@@ -1,8 +1,8 @@
-//! Changes of the direct map: one page of a whole 2-MiB block, one of a block that is broken already, and a whole
+//! Changes of the direct map: one page of a whole 2-MiB block, one of a block that is split already, and a whole
 //! block.
 //!
-//! CPUs that idle are left to flush later where entries changed, and are interrupted where a table went: so for each
-//! merge.
+//! CPUs that idle are left to flush later where entries changed. They are interrupted where a table was removed, so for
+//! each merge.
 
 use rhumb_directmap::Change;
 use rhumb_frames::{Frame, Request};
@@ -71,7 +71,7 @@ impl Extent for Block {
         ["take a 2-MiB block out of the direct map", "put a 2-MiB block back into the direct map"];
 }
 
-/// One page of a block that another page keeps broken.
+/// One page of a block whose large page another page keeps split.
 pub struct PageOfBroken;
 
 impl Extent for PageOfBroken {
@@ -80,7 +80,7 @@ impl Extent for PageOfBroken {
     const BREAKER: Option<u64> = Some(100);
     const NAMES: [&'static str; 2] = ["directmap/protect", "directmap/unprotect"];
     const SUMMARIES: [&'static str; 2] = [
-        "make one page of a broken 2-MiB block read-only (set_memory_ro)",
+        "make one page of a split 2-MiB block read-only (set_memory_ro)",
         "make it ordinary again; the block stays broken",
     ];
 }

@@ -1,4 +1,5 @@
-//! Flushes on all CPUs. Those that idle are left to flush when they wake, unless an entry that refers to a table went.
+//! Flushes on all CPUs. CPUs that idle are left to flush when they wake, unless an entry that refers to a table was
+//! removed.
 
 use rhumb_machine::{PageSize, VirtRange};
 use rhumb_mark::RegionId;

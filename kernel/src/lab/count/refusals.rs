@@ -18,7 +18,7 @@ impl Refusals {
         self.0 += u32::from(outcome.is_err());
     }
 
-    /// Gives back what was taken, as a caller would who had it for a while.
+    /// Gives back what was taken, as a caller does that had it for a while.
     #[inline(always)]
     pub fn give_back<T, E>(&mut self, taken: Result<T, E>, give: impl FnOnce(T)) {
         match taken {

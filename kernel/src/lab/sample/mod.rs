@@ -8,7 +8,7 @@
 //!   frame ──descriptor: owner, private word──> list, place in it ──> Block { frame, order, mark }
 //! ```
 //!
-//! Locking: a list a lock, which is held while a block of it is copied or read. Compaction only tries it
+//! Locking: one lock for each list, held while a block of the list is copied or read. Compaction only tries the lock
 //! ([`crate::mm::movable`]), so frames may be allocated with it held.
 
 pub mod command;

@@ -364,9 +364,9 @@ fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Failure> {
     let why = why?;
     if boot.largest_page > PageSize::Size4K {
         let Some(Broken::By { hold: breaks, others: 0 }) = why.broken_2m else {
-            return Err(Failure::because(format_args!("the page is said to be broken so: {why}")));
+            return Err(Failure::because(format_args!("the page is said to be split so: {why}")));
         };
-        ensure!(breaks.owner.name == "selftest", "{} is said to have broken it", breaks.owner);
+        ensure!(breaks.owner.name == "selftest", "{} is said to have split it", breaks.owner);
         ensure!(breaks.reason == "to be found", "the reason is said to be {}", breaks.reason);
         let site = breaks.call_site;
         ensure!(
@@ -394,9 +394,9 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Failure> {
         let set = direct_map::with(|map| map.set_limits(owner, limits)).map_err(Failure::because)?;
         set.map_err(Failure::because)
     };
-    let broken = direct_map::with(|map| map.owner(owner).map_or(0, |owner| owner.totals.breaks));
-    let limited = broken.map_err(Failure::because).and_then(|broken| set_limits(Limits::of_breaks(broken)));
-    let same_block = change(block.pages(30, 1), Change::ReadOnly, WHO, "in a broken block");
+    let breaks = direct_map::with(|map| map.owner(owner).map_or(0, |owner| owner.totals.breaks));
+    let limited = breaks.map_err(Failure::because).and_then(|breaks| set_limits(Limits::of_breaks(breaks)));
+    let same_block = change(block.pages(30, 1), Change::ReadOnly, WHO, "in a split block");
     let next_block = change(other.pages(30, 1), Change::ReadOnly, WHO, "in a whole block");
     let lifted = set_limits(Limits::NONE);
     // The changed frames go back before anything is said of them: the blocks are freed where this returns.
@@ -410,7 +410,7 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Failure> {
     let (same_block, next_block) = (undo(same_block), undo(next_block));
     let _ = restore(first);
     limited.and(lifted)?;
-    // Whether the block is broken already makes no difference: others may be the ones that broke it.
+    // Whether the block's page is split already makes no difference, because another owner may have split it.
     for refusal in [same_block, next_block] {
         match refusal {
             None => return Err(Failure::because("an owner broke more than its limit")),

@@ -238,7 +238,7 @@ fn totals() -> ([u64; 2], [u64; 2]) {
 /// Flushes of every cause that there is: what the CPUs count is what the causes add up to, from boot on.
 fn each_is_counted_by_its_cause(_: &'static Boot) -> Result<(), Failure> {
     let of = |cause| counts(cause).flushes;
-    // Out of a 1-GiB page, a removal cuts it: a flush that goes with a cut is counted as that.
+    // Out of a 1-GiB page, a removal splits it: a flush that goes with a split is counted as a split.
     let counted = || {
         let removed = of(FlushCause::Remove) + of(FlushCause::Split);
         [of(FlushCause::Pool), of(FlushCause::Window), removed, of(FlushCause::Other)]

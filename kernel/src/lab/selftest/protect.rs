@@ -50,7 +50,7 @@ unsafe impl HeldFrames for Part {
 /// The address of an absent page, to fault at.
 const NOWHERE: VirtAddr = VirtAddr::new(0x1000);
 
-/// Every table on the way to each kind of place, the tables of all windows, a table that was cut a moment ago, a spare
+/// Every table on the way to each kind of place, the tables of all windows, a table that split a page a moment ago, a spare
 /// one: no CPU can write any of them, and all can read them.
 fn a_stray_write_faults(_: &'static Boot) -> Result<(), Failure> {
     if in_force() == Protection::Off {
@@ -201,7 +201,7 @@ fn blocks_come_and_go_whole(boot: &'static Boot) -> Result<(), Failure> {
     tables::look_at_store(|store, memory| store.validate(memory))
         .map_err(|fault| Failure::because(format_args!("{fault:?}")))?;
     direct_map::validate().map_err(Failure::because)?;
-    // The block is anybody's: it can be written.
+    // The block is ordinary RAM: it can be written.
     let guard = MACHINE.pin();
     let block = memory::take(frames, guard.pinned(), Request::LARGE.zeroed())?;
     frames.free(guard.pinned(), block);

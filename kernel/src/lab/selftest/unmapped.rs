@@ -277,8 +277,8 @@ fn i3_a_gibibyte_goes_and_comes_whole(boot: &'static Boot) -> Result<(), Failure
         ensure!(held.is_some_and(|held| held.frames.frames() == 1 << 18), "1 GiB is not one change");
         ensure!(kept.blocks() == grown.blocks(), "a piece of 1 GiB went back alone: {kept}");
         ensure!(after.blocks() == before.blocks(), "1 GiB did not go back: {after}");
-        let cuts = now.level2_splits + now.level3_splits - splits.level2_splits - splits.level3_splits;
-        ensure!(cuts == 0, "{cuts} large pages were cut");
+        let new_splits = now.level2_splits + now.level3_splits - splits.level2_splits - splits.level3_splits;
+        ensure!(new_splits == 0, "{new_splits} large pages were split");
         Ok(())
     })
 }

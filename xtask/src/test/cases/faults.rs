@@ -38,8 +38,8 @@ pub(crate) fn cases() -> Vec<Case> {
         let commands = format!("maps audit; inject {kind}; maps audit");
         let found = [text("sound"), text(name), text("the audit found")];
         cases.push(Case::new(format!("inject/{kind}"), &commands).ends(Ends::Failing).expect(found));
-        // A plant that is taken out again is not found any more: the audit reads the tables, not a record of what was
-        // injected.
+        // A fault that is taken out again is not found any more, because the audit reads the tables, not a record of
+        // injected faults.
         let commands = format!("inject {kind}; inject none; maps audit");
         cases
             .push(Case::new(format!("inject/{kind}/none"), &commands).expect([text("sound"), no_text(name)]));
