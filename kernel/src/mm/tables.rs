@@ -197,6 +197,14 @@ pub fn reader() -> &'static Reader {
 /// The tables for changing; the lock is held.
 pub struct TablesGuard(IrqMutexGuard<'static, Tables>);
 
+#[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "the kernel maps nothing after boot"))]
+impl TablesGuard {
+    /// Returns the walk that a CPU makes for `address` while the lock is held.
+    pub fn walk(&self, address: VirtAddr) -> Walk {
+        rhumb_pagetable::walk(&**self, root(), address)
+    }
+}
+
 impl Deref for TablesGuard {
     type Target = DirectTables;
 

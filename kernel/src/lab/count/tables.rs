@@ -14,13 +14,14 @@ use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::layout::image;
 use crate::mm::direct_map::table_supply::stock::Stock;
-use crate::mm::tables;
+use crate::mm::tables::{self, TablesGuard};
 use crate::{layout, mm};
 
 pub const REGIONS: &[Region] = &[Region::of::<Walk>(), Region::of::<Pair>()];
 
-/// The walk for an address of the direct map.
+/// The walk for an address of the direct map, with the lock held.
 struct Walk {
+    tables: TablesGuard,
     address: VirtAddr,
     wanted: PhysAddr,
     failures: u32,
@@ -33,12 +34,14 @@ impl Operation for Walk {
 
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let wanted = image::physical(image::text()).start();
-        Ok(Self { address: MACHINE.direct(wanted), wanted, failures: 0 })
+        // SAFETY: the tables are read and not written.
+        let tables = unsafe { tables::writer() };
+        Ok(Self { tables, address: MACHINE.direct(wanted), wanted, failures: 0 })
     }
 
     #[inline(always)]
     fn run(&mut self) {
-        let walk = tables::walk(black_box(self.address));
+        let walk = self.tables.walk(black_box(self.address));
         self.failures += u32::from(walk.phys() != Some(self.wanted));
     }
 

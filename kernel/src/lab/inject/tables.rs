@@ -109,7 +109,7 @@ unsafe fn replace_entry(page: VirtAddr, entry: Entry) -> Option<Entry> {
     // SAFETY: one entry of a table is written, for a page that the caller alone uses, by its promise; the old
     // translation is dropped before this returns.
     let mut writer = unsafe { tables::writer() };
-    let walk = rhumb_pagetable::walk(&*writer, tables::root(), page);
+    let walk = writer.walk(page);
     let last = walk.steps().last().filter(|step| step.level == 1)?;
     let mut batch = FlushBatch::new();
     batch.add_leaf(VirtRange::of_length(page, 1)?, PageSize::Size4K);
@@ -128,7 +128,7 @@ unsafe fn replace_leaf(page: VirtAddr, entry: impl FnOnce(Leaf) -> Entry) -> Opt
     // SAFETY: one entry of a table is written, to one that bears every use of the page that goes on, by the caller's
     // promise; the old translation is dropped before this returns.
     let mut writer = unsafe { tables::writer() };
-    let walk = rhumb_pagetable::walk(&*writer, tables::root(), page);
+    let walk = writer.walk(page);
     let (last, leaf) = (*walk.steps().last()?, walk.leaf()?);
     let mut batch = FlushBatch::new();
     batch.add_leaf(VirtRange::of_length(leaf.virt, leaf.size.bytes())?, leaf.size);

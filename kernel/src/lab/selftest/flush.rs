@@ -73,7 +73,7 @@ impl TwoFaces {
     fn write(&self, entry: Entry) -> Result<FlushBatch, Failure> {
         // SAFETY: the page is for injected faults, and shows a frame of this test or nothing.
         let mut writer = unsafe { tables::writer() };
-        let walk = rhumb_pagetable::walk(&*writer, tables::root(), self.page);
+        let walk = writer.walk(self.page);
         let last = walk.steps().last().filter(|step| step.level == 1);
         let last = last.ok_or_else(|| Failure::because(inject::tables::NoPlace::Guard))?;
         writer.write(last.table, last.index, entry);
