@@ -1,5 +1,7 @@
 //! Memory ranges of an SRAT that overlap, end within a frame, or are too many.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Reads an SRAT with these memory ranges (domain, base, end, flags).
