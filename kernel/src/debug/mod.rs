@@ -129,7 +129,7 @@ pub struct More {
 /// Reads and runs commands, these and `more`, until the input ends, then turns the machine off.
 pub fn run(boot: &'static Boot, more: More) -> ! {
     let mut monitor = MONITOR.lock();
-    monitor.add_commands(more.commands);
+    monitor.set_more_commands(more.commands);
     monitor.set_aliases(more.aliases);
     let mut kernel = Kernel { boot };
     let out = &mut Console;

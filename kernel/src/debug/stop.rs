@@ -34,8 +34,10 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         help: "",
         complete: Complete::Nothing,
         run: |_, arguments, _| {
-            let message = arguments.rest();
-            panic!("{}", if message.is_empty() { "asked for at the prompt" } else { message })
+            if arguments.is_empty() {
+                panic!("asked for at the prompt");
+            }
+            panic!("{arguments}")
         },
     },
 ];

@@ -14,6 +14,8 @@
 //!
 //! Addresses are hexadecimal, with or without `0x`; numbers decimal unless they begin with `0x`; both may hold `_`.
 
+use core::fmt;
+
 use rhumb_machine::{CpuId, PhysAddr, PhysRange, VirtAddr, VirtRange};
 
 use crate::error::{ArgumentError, Problem};
@@ -61,9 +63,9 @@ impl<'line> Arguments<'line> {
         self.ahead.trim().is_empty() && self.rest.trim().is_empty()
     }
 
-    /// Returns all that is left of what was typed, as it was typed.
-    pub fn rest(self) -> &'line str {
-        self.rest.trim()
+    /// Returns the next word and leaves it to be taken; `None` where none is left.
+    pub fn peek(&self) -> Option<&'line str> {
+        { *self }.next()
     }
 
     /// Fails if a word is left: call it before doing anything.
@@ -192,6 +194,15 @@ impl<'line> Iterator for Arguments<'line> {
         let (word, rest) = split_word(self.rest)?;
         self.rest = rest;
         Some(word)
+    }
+}
+
+/// Shows all that is left: the words of an alias, then the typed text with the spaces that it has between words.
+impl fmt::Display for Arguments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ahead, rest) = (self.ahead.trim(), self.rest.trim());
+        let space = if ahead.is_empty() || rest.is_empty() { "" } else { " " };
+        write!(f, "{ahead}{space}{rest}")
     }
 }
 

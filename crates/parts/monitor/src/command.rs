@@ -60,12 +60,12 @@ impl<C> Commands<C> {
         Self { lists, more: &[], aliases: &[] }
     }
 
-    /// Adds the commands of one more list, behind the others.
-    pub const fn add(&mut self, more: &'static [Command<C>]) {
+    /// Sets one more list, whose commands are behind the others; the list that was set before is replaced.
+    pub const fn set_more(&mut self, more: &'static [Command<C>]) {
         self.more = more;
     }
 
-    /// Sets the aliases. An alias counts before a command of its first word; of two that fit a line, the first counts.
+    /// Sets the aliases, which replace those that were set before. An alias counts before a command of its first word; of two that fit a line, the first counts.
     pub const fn set_aliases(&mut self, aliases: &'static [Alias]) {
         self.aliases = aliases;
     }

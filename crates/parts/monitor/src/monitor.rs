@@ -41,12 +41,13 @@ impl<C> Monitor<C> {
         Self { commands, mode, editor: Editor::new(prompt), batch: Batch::new(), failures: 0 }
     }
 
-    /// Adds commands behind those that the monitor has been made with; before [`Monitor::start`].
-    pub const fn add_commands(&mut self, more: &'static [Command<C>]) {
-        self.commands.add(more);
+    /// Sets commands behind those that the monitor has been made with, instead of those that were set before; before
+    /// [`Monitor::start`].
+    pub const fn set_more_commands(&mut self, more: &'static [Command<C>]) {
+        self.commands.set_more(more);
     }
 
-    /// Sets other ways to type commands; before [`Monitor::start`].
+    /// Sets other ways to type commands, instead of those that were set before; before [`Monitor::start`].
     pub const fn set_aliases(&mut self, aliases: &'static [Alias]) {
         self.commands.set_aliases(aliases);
     }

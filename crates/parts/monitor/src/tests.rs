@@ -71,7 +71,7 @@ struct House {
 }
 
 fn note(name: &str, house: &mut House, arguments: Arguments<'_>) {
-    house.ran.push(std::format!("{name} {}", arguments.rest()).trim_end().to_string());
+    house.ran.push(std::format!("{name} {arguments}").trim_end().to_string());
 }
 
 const MEMORY: &[Command<House>] = &[

@@ -78,14 +78,13 @@ pub fn take(frames: PfnRange) -> Result<FrameRange, AllocError> {
 
 /// `directmap restore RANGE|all`.
 pub fn restore(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    let within = match arguments.rest().trim() {
-        "all" => direct_map::everywhere(),
-        _ => {
-            let frames = range(&mut arguments)?;
-            arguments.end()?;
-            frames
-        }
+    let within = if arguments.peek() == Some("all") {
+        let _ = arguments.word("range")?;
+        direct_map::everywhere()
+    } else {
+        range(&mut arguments)?
     };
+    arguments.end()?;
     let (ranges, bytes) = restore_all(owners::MONITOR, within);
     // A range is given back as it was set, whole.
     let reaches_out = |left: &PfnRange| !within.covers(*left);
@@ -137,10 +136,9 @@ pub fn give_back(frames: FrameRange) {
 
 /// Returns the range that is typed as `START..END`, `START+SIZE`, or `frames:START..END`.
 fn range(arguments: &mut Arguments<'_>) -> Result<PfnRange, CommandError> {
-    if let Some(words) = arguments.rest().trim_start().strip_prefix("frames:") {
-        let word = words.split_whitespace().next().unwrap_or_default();
+    if let Some(ends) = arguments.peek().and_then(|word| word.strip_prefix("frames:")) {
         let _ = arguments.word("range")?;
-        let ends = word.split_once("..").map(|(start, end)| (hexadecimal(start), hexadecimal(end)));
+        let ends = ends.split_once("..").map(|(start, end)| (hexadecimal(start), hexadecimal(end)));
         let Some((Some(start), Some(end))) = ends else {
             return Err(CommandError::failed(
                 "range: frames:START..END takes two frame numbers in hexadecimal",

@@ -178,19 +178,22 @@ fn all() -> impl Iterator<Item = &'static Region> {
     REGIONS.iter().flat_map(|list| list.iter())
 }
 
-fn run(kernel: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    let words = arguments.rest().trim();
-    let (others, words) = match words.strip_prefix("busy").map(|rest| (rest, rest.trim_start())) {
-        Some((rest, words)) if rest.is_empty() || words.len() < rest.len() => (Others::Busy, words),
-        _ => (Others::Idle, words),
+fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let others = if arguments.peek() == Some("busy") {
+        let _ = arguments.word("busy")?;
+        Others::Busy
+    } else {
+        Others::Idle
     };
-    if words == "list" {
+    let words = arguments;
+    if words.peek() == Some("list") {
+        let _ = arguments.word("list")?;
+        arguments.end()?;
         all().for_each(|region| writeln!(out, "{:<20}  {}", region.name, region.summary));
         return Ok(());
     }
-    let is_meant =
-        |region: &Region| words.is_empty() || words.split_whitespace().any(|word| region.is_meant_by(word));
-    for word in words.split_whitespace() {
+    let is_meant = |region: &Region| words.is_empty() || { words }.any(|word| region.is_meant_by(word));
+    for word in words {
         if !all().any(|region| region.is_meant_by(word)) {
             return Err(CommandError::failed(format_args!("no region is called {word}: see 'count list'")));
         }
@@ -205,7 +208,7 @@ fn run(kernel: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> R
             Ok(measured) => row(region, &measured, &mut table),
             Err(why) => {
                 // An operation that this machine cannot run is an error only where it was asked for by its full name.
-                failed += u32::from(words.split_whitespace().any(|word| word == region.name));
+                failed += u32::from({ words }.any(|word| word == region.name));
                 table.row(&[&region.name, &region.id, &format_args!("not measured: {}", why.reason())]);
             }
         }

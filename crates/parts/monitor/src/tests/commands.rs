@@ -36,6 +36,27 @@ fn an_alias_is_typed_for_the_words_that_it_means() {
     assert_eq!(run("maps broken short; maps broken").1.failures, 0);
     says("maps lines", "maps: MODE: 'lines' is not one of audit, short (usage: maps [audit|short])\n", 1);
     assert_eq!(run("memmap lines 3 | count").0, "3\n");
+    // The rest of a line has the alias's words, too.
+    assert_eq!(run("maps broken audit").2, ["maps audit"]);
+    assert_eq!(run("maps broken audit x  y ").2, ["maps audit x  y"]);
+    assert_eq!(run("maps broken x").2, ["maps x"]);
+}
+
+#[test]
+fn a_word_that_is_looked_at_is_still_there() {
+    let mut arguments = Arguments::after("one", " two");
+    assert_eq!((arguments.peek(), arguments.next()), (Some("one"), Some("one")));
+    assert_eq!((arguments.peek(), arguments.next()), (Some("two"), Some("two")));
+    assert_eq!((arguments.peek(), arguments.is_empty()), (None, true));
+}
+
+#[test]
+fn commands_that_are_set_replace_those_set_before() {
+    let mut commands = Commands::new(&[MEMORY]);
+    commands.set_more(&WALKING[..1]);
+    commands.set_more(&WALKING[1..]);
+    let names: Vec<&str> = commands.iter().map(|command| command.name).collect();
+    assert_eq!(names, ["meminfo", "maps", "memmap", "count-up"]);
 }
 
 #[test]
