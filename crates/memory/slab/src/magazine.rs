@@ -47,7 +47,7 @@ impl Magazine {
     /// Returns an empty magazine for `room` rounds in `cell`.
     ///
     /// # Safety
-    /// The cell is the caller's alone, is aligned to its size, and has [`Magazine::bytes_for`] `room` rounds.
+    /// The cell is the caller's alone, is aligned to 8, and has [`Magazine::bytes_for`] `room` rounds.
     pub(crate) unsafe fn place(cell: NonNull<u8>, room: u32) -> Self {
         let head = cell.cast::<Head>();
         // SAFETY: the caller promises that the cell is its own, large enough for a header, and aligned.

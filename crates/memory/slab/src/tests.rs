@@ -9,6 +9,7 @@ mod failing;
 mod giving_back;
 mod histories;
 mod lifetimes;
+mod magazine;
 mod model;
 mod parallel;
 mod planted;

@@ -47,7 +47,7 @@ fn a_handler_leaves_the_data_alone() {
 }
 
 #[test]
-fn nothing_is_kept_while_a_request_waits() {
+fn no_free_is_kept_while_a_request_waits() {
     let gate = CpuGate::new();
     gate.bound(8);
     assert_eq!(gate.cap(), 8);

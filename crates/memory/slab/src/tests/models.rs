@@ -20,9 +20,14 @@ mod small {
     }
 
     fn magazine() -> Magazine {
+        magazine_for(6)
+    }
+
+    /// Returns an empty magazine for at most six rounds.
+    fn magazine_for(room: u32) -> Magazine {
         let cell = std::boxed::Box::leak(std::boxed::Box::new([0u64; 8]));
-        // SAFETY: 64 bytes that are lent permanently, aligned as the header: six rounds beside it.
-        unsafe { Magazine::place(core::ptr::NonNull::from(cell).cast(), 6) }
+        // SAFETY: 64 bytes that are lent permanently, aligned as the header, with six rounds beside it.
+        unsafe { Magazine::place(core::ptr::NonNull::from(cell).cast(), room) }
     }
 
     /// A CPU that sets its limit while another asks it to drain sees the request, or its limit stays 0: one of them.
@@ -45,8 +50,8 @@ mod small {
         });
     }
 
-    /// A CPU exchanges its magazine while another asks it to drain: it sees the request, or the next free goes the slow
-    /// way; and what it held is behind the new magazine.
+    /// A CPU exchanges its magazine while another asks it to drain: the next free goes the slow way, and the objects
+    /// that the CPU held are behind the new magazine.
     #[test]
     fn a_request_that_meets_an_exchange_of_magazines_is_not_missed() {
         check(|| {
@@ -61,10 +66,31 @@ mod small {
             assert_eq!(line.exchange(magazine()), None);
             assert_eq!((line.objects(), line.behind()), (1, 1));
             line.swap();
-            let seen = line.gate.is_wanted();
             asker.join().unwrap();
-            assert!(line.gate.is_wanted() && (seen || !line.push(one)), "the request is gone");
+            assert!(line.gate.is_wanted() && !line.push(one), "the request is gone");
             assert_eq!((line.pop(), line.objects()), (Some(one), 0));
+        });
+    }
+
+    /// A CPU exchanges its magazine for one with less room while another asks it to drain: no more is kept than there
+    /// is room for, and the request is not missed.
+    #[test]
+    fn an_exchange_for_less_room_keeps_no_more_than_that() {
+        check(|| {
+            let line = Arc::new(CpuLine::new());
+            line.load(magazine());
+            let one = core::ptr::NonNull::<u64>::dangling().cast();
+            assert!((0..3).all(|_| line.push(one)));
+            let asker = {
+                let line = Arc::clone(&line);
+                loom::thread::spawn(move || line.gate.ask())
+            };
+            assert_eq!(line.exchange(magazine_for(2)), None);
+            let kept = (0..3).filter(|_| line.push(one)).count() as u32;
+            assert!(kept <= 2 && line.objects() == 3 + kept, "{kept} are kept in two rounds");
+            line.bound();
+            asker.join().unwrap();
+            assert!(line.gate.is_wanted() && !line.push(one), "the request is gone");
         });
     }
 
@@ -105,10 +131,11 @@ mod whole {
     const CPUS: usize = 3;
 
     struct Sent(NonNull<u8>);
-    // SAFETY: memory has no CPU.
+    // SAFETY: an object's memory belongs to no CPU.
     unsafe impl Send for Sent {}
 
-    /// Does the work of a CPU: allocates, passes on, frees what others passed on, reclaims, gives back when asked.
+    /// Does the work of a CPU: allocates, passes objects on, frees those of other CPUs, reclaims, gives back when
+    /// asked.
     fn work(
         world: &World,
         cache: &RawCache<TestMachine>,
