@@ -136,7 +136,7 @@ impl<'machine> Cpu<'machine> {
         handler: &mut dyn FnMut(IrqOff<'_>),
         body: impl FnOnce() -> T,
     ) -> io::Result<(T, u64)> {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises that the handler does only what a signal handler may, and shares only atomics.
         let (result, struck) = unsafe { storm::storm(self.pinned(), handler, body) }?;
         self.machine.count_injected(self.id, struck);
         Ok((result, struck))

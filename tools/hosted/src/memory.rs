@@ -32,7 +32,7 @@ pub(crate) struct Reservation {
 
 // SAFETY: the pointer is the address of a mapping that lives as long as the value; it is only used to unmap it.
 unsafe impl Send for Reservation {}
-// SAFETY: as above; no method changes the value.
+// SAFETY: no method changes the value through a shared reference, and none follows the pointer.
 unsafe impl Sync for Reservation {}
 
 impl Reservation {
@@ -69,8 +69,8 @@ impl Reservation {
             LargePages::Never => Advice::LinuxNoHugepage,
             LargePages::Wanted => Advice::LinuxHugepage,
         };
-        // SAFETY: as above. The advice is a wish: a host without large pages answers with an error that changes
-        // nothing, and the memory works all the same.
+        // SAFETY: the range lies inside our own mapping. The advice is a wish: a host without large pages answers with
+        // an error that changes nothing, and the memory works all the same.
         let _ = unsafe { madvise(start, bytes, advice) };
         Ok(())
     }

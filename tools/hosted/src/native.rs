@@ -44,7 +44,7 @@ pub struct NativeMap {
 // SAFETY: the pointer is the address of a mapping that lives as long as the value; the host's calls on it may come from
 // any thread.
 unsafe impl Send for NativeMap {}
-// SAFETY: as above; no method changes the value.
+// SAFETY: no method changes the value through a shared reference, and the host's calls may come from any thread.
 unsafe impl Sync for NativeMap {}
 
 impl NativeMap {

@@ -49,7 +49,7 @@ extern "C" fn strike(_signal: libc::c_int) {
         // SAFETY: interrupts are off until `_held` is dropped, after the call, and the thread is this CPU.
         (storm.handler)(unsafe { IrqOff::assume_on(storm.cpu, storm.machine) });
     });
-    // SAFETY: as above; the thread has not ended.
+    // SAFETY: the address is that of this thread's `errno`, and the thread has not ended.
     unsafe { errno.write(before) };
 }
 

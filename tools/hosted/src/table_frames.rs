@@ -14,12 +14,14 @@ impl HostedTables {
     /// table is one, and nothing else writes to it.
     pub unsafe fn new(machine: &HostedMachine) -> Self {
         let ram = machine.ram().iter().map(|ram| ram.range).collect();
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises that the machine lives, and that the frames it names are tables, written by these
+        // alone.
         unsafe { Self::over(machine.direct_map_base(), ram) }
     }
 }
 
-/// Frames to make tables of. A frame that comes back is reused at once, newest first, after the detector has looked at it.
+/// Frames to make tables of. A frame that comes back is reused at once, newest first, after the detector has looked at
+/// it.
 #[derive(Debug)]
 pub struct TableFrames<'machine> {
     machine: &'machine HostedMachine,

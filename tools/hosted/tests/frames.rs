@@ -78,7 +78,7 @@ fn frames_wander_between_cpus_with_their_content() {
                 let held: Vec<Frame> = (0..100 + round).filter_map(take).collect();
                 assert!(!held.is_empty());
                 for frame in held {
-                    // SAFETY: as above.
+                    // SAFETY: RAM of the machine, and the frame is this CPU's until it is freed below.
                     let whole = frame.frames().iter().all(|pfn| unsafe { word(pfn).read() } == tag);
                     assert!(whole, "another CPU wrote to {frame:?}");
                     frames.free(cpu.pinned(), frame);

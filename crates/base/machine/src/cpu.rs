@@ -202,7 +202,7 @@ impl Pinned<'_> {
     /// For as long as the token (or a copy) lives, the calling code runs on `cpu` and is not preempted.
     #[inline(always)]
     pub const unsafe fn assume(cpu: CpuId) -> Self {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises that the code stays on `cpu`, and the one machine has identity 0.
         unsafe { Self::assume_on(cpu, 0) }
     }
 
@@ -245,7 +245,8 @@ impl<'guard> IrqOff<'guard> {
     /// As for [`Pinned::assume`], and maskable interrupts stay off on `cpu` for as long as the token lives.
     #[inline(always)]
     pub const unsafe fn assume(cpu: CpuId) -> Self {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises that the code stays on `cpu` with interrupts off, and the one machine has
+        // identity 0.
         unsafe { Self::assume_on(cpu, 0) }
     }
 

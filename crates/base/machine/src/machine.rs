@@ -274,7 +274,7 @@ unsafe impl<M: Machine> Machine for &M {
     }
     #[inline(always)]
     unsafe fn preempt_enable(&self) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises what the machine behind the reference asks, the end of its own `preempt_disable`.
         unsafe { (**self).preempt_enable() }
     }
     #[inline(always)]
@@ -284,7 +284,7 @@ unsafe impl<M: Machine> Machine for &M {
     }
     #[inline(always)]
     unsafe fn irq_restore(&self) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises what the machine behind the reference asks, the end of its own `irq_save`.
         unsafe { (**self).irq_restore() }
     }
     #[inline(always)]

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | [`atomic`] | the atomics, so that loom and shuttle can replace them; fences and waiting |
 //! | [`lock`] | [`Lock`]: a spin lock that is taken with interrupts off |
-//! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that others may ask it to drain |
+//! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that other CPUs may ask for |
 //!
 //! Principles:
-//! 1. Each protocol between CPUs that more than one crate needs is here once, with its proof and its model.
-//! 2. A build for a model checker is asked for by `RUSTFLAGS="--cfg loom"` or `"--cfg shuttle"`, never by a feature:
+//! 1. Each protocol between CPUs that more than one crate needs is here once. Loom checks a model of each, and the
+//!    reason why a protocol is right is in its module.
+//! 2. `RUSTFLAGS="--cfg loom"` or `"--cfg shuttle"` asks for a build for a model checker, and no feature does, because
 //!    cargo would turn a feature on for every crate of the build.
 //! 3. This crate allocates nothing, knows no frames or tables, and waits only for its lock.
 #![no_std]

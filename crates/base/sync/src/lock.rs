@@ -1,14 +1,15 @@
 //! [`Lock`]: a spin lock that is taken with interrupts off; a leaf where `unsafe` lives.
 //!
-//! One locked exchange takes it, one plain store releases it. It is held for some hundred nanoseconds as a rule, so
-//! that waiting in order is not worth the second locked operation.
+//! One locked exchange takes it, one plain store releases it. As a rule, a lock is held for some hundred nanoseconds,
+//! so that a queue of waiters would not be worth its second locked operation.
 //!
 //! Taking the lock takes a proof that interrupts are off, and the guard keeps the proof, so that no interrupt handler
 //! can wait for the lock on the CPU that holds it. The proof is a token ([`IrqOff`]), which cannot outlive the guard
-//! that made it true, or that guard itself ([`IrqGuard`]): interrupts come back then when the lock has been released.
+//! that turned interrupts off, or that guard itself ([`IrqGuard`]), which turns them on again after the lock is
+//! released.
 //!
-//! Why no wait for the caller to adorn: a kernel whose CPUs must serve others while they wait calls [`Lock::try_lock`]
-//! in a loop of its own.
+//! Why [`Lock::lock`] takes no closure to run while it waits: a kernel whose CPUs must serve others while they wait
+//! calls [`Lock::try_lock`] in a loop of its own.
 
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -28,7 +29,7 @@ pub unsafe trait InterruptsOff {
     /// The part of the proof that the lock's guard keeps.
     type Kept;
 
-    /// Keeps it.
+    /// Returns the part of the proof that is kept.
     fn keep(self) -> Self::Kept;
 }
 
@@ -81,7 +82,8 @@ impl<T> Lock<T> {
     pub fn lock<P: InterruptsOff>(&self, proof: P) -> Guard<'_, T, P> {
         while !self.take() {
             relax();
-            // Waiting reads a line of the CPU's own cache. The model checkers follow the exchange alone: it ends.
+            // The wait reads a line of the CPU's own cache. In a model the exchange alone waits, because a checker ends
+            // only loops that yield to the holder.
             while !IS_MODELLED && self.is_taken() {
                 relax();
             }
@@ -89,10 +91,10 @@ impl<T> Lock<T> {
         Guard { lock: self, _proof: proof.keep() }
     }
 
-    /// Takes the lock, or returns the proof where the lock is taken.
+    /// Takes the lock if it is free.
     ///
     /// # Errors
-    /// The proof.
+    /// The proof comes back where the lock is taken.
     #[inline]
     pub fn try_lock<P: InterruptsOff>(&self, proof: P) -> Result<Guard<'_, T, P>, P> {
         if self.take() { Ok(Guard { lock: self, _proof: proof.keep() }) } else { Err(proof) }
@@ -112,8 +114,8 @@ impl<T> Lock<T> {
     /// Takes the lock from its holder.
     ///
     /// # Safety
-    /// The holder uses the value no more and never drops its guard: a guard that is dropped later releases the lock under
-    /// its next holder.
+    /// The holder uses the value no more, and never drops its guard, because a guard that is dropped later releases the
+    /// lock under its next holder.
     pub unsafe fn force_unlock(&self) {
         self.is_taken.store(false, Release);
     }

@@ -116,14 +116,14 @@ fn main() {
     let mut held: Vec<Hold> = Vec::new();
     let mut batch = Batch::new();
     for holds in [0, 1_000, 100_000] {
-        // Every other page from 8 GiB on: none of the workloads' blocks is touched.
+        // Every other page from 8 GiB on, so that none of the workloads' blocks is touched.
         while held.len() < holds {
             let page = frames((8 << 18) + 2 * held.len() as u64, 1);
-            // SAFETY: as above.
+            // SAFETY: the frames are made up, and nothing uses them.
             held.push(unsafe { map.change(page, Change::NotPresent, cause, at, &mut batch) }.unwrap());
         }
         let page = frames((2 << 18) + 1, 1);
-        // SAFETY: as above.
+        // SAFETY: the frames are made up, and nothing uses them.
         let kept = unsafe { map.change(page, Change::NotPresent, cause, at, &mut batch) }.unwrap();
         for (workload, range) in [
             ("page of a whole GiB", frames(4 << 18, 1)),
@@ -137,7 +137,7 @@ fn main() {
         map.restore(kept, &mut batch);
     }
     held.into_iter().for_each(|held| map.restore(held, &mut batch));
-    // SAFETY: as above.
+    // SAFETY: the tables are in a simulation, which no CPU walks.
     map.reclaim_tables(unsafe { batch.never_walked() });
     assert_eq!(map.pages().size_1g, RAM_BYTES >> 30);
 }

@@ -13,7 +13,7 @@ use crate::raw::{DestroyError, RawCache};
 use crate::slabs::Slabs;
 use crate::spec::CacheSpec;
 
-/// A value that was not taken, for want of memory: it comes back.
+/// A value that a cache returns, because there is no memory for it.
 pub struct Refused<T> {
     /// The value.
     pub value: T,
@@ -41,16 +41,17 @@ pub struct Cache<T: 'static, M: Machine + 'static> {
     _values: PhantomData<fn(T) -> T>,
 }
 
-/// A value in a [`Cache`]: goes back when it is dropped. The cache outlives it.
+/// A value in a [`Cache`], whose memory goes back to the cache when the value is dropped. The cache outlives it.
 pub struct Object<'cache, T: 'static, M: Machine + 'static> {
     at: NonNull<T>,
     cache: &'cache Cache<T, M>,
     _owns: PhantomData<T>,
 }
 
-// SAFETY: it owns its value, as a Box does; a cache may be used from every CPU.
+// SAFETY: an object owns its value, as a `Box` does, so it may move where the value may; the cache that it goes back to
+// may be used from every CPU.
 unsafe impl<T: Send, M: Machine> Send for Object<'_, T, M> {}
-// SAFETY: as above.
+// SAFETY: a shared object gives shared access to its value alone, which the value allows.
 unsafe impl<T: Sync, M: Machine> Sync for Object<'_, T, M> {}
 
 impl<T, M: Machine> fmt::Debug for Cache<T, M> {
@@ -60,7 +61,8 @@ impl<T, M: Machine> fmt::Debug for Cache<T, M> {
 }
 
 impl<T, M: Machine> Cache<T, M> {
-    /// Makes a cache. `spec` says name, class and perhaps a larger alignment: [`CacheSpec::of`].
+    /// Makes a cache with the name, the class and the alignment of `spec`, or that of `T` where it is larger:
+    /// [`CacheSpec::of`].
     ///
     /// # Errors
     /// [`SpecError`]: what is wrong with the sizes, or no memory.
@@ -86,7 +88,7 @@ impl<T, M: Machine> Cache<T, M> {
         }
     }
 
-    /// Drops an object by a token that is at hand, where the drop at the end of its scope would pin by itself.
+    /// Drops an object with the caller's token, where the drop at the end of its scope would pin by itself.
     #[inline]
     pub fn free(&self, pinned: Pinned<'_>, object: Object<'_, T, M>) {
         let object = ManuallyDrop::new(object);
@@ -135,14 +137,14 @@ impl<T, M: Machine> Object<'_, T, M> {
 impl<T, M: Machine> Deref for Object<'_, T, M> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: the handle owns the value.
+        // SAFETY: the handle owns the value, and is borrowed.
         unsafe { self.at.as_ref() }
     }
 }
 
 impl<T, M: Machine> DerefMut for Object<'_, T, M> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the handle owns the value.
+        // SAFETY: the handle owns the value, and is borrowed exclusively.
         unsafe { self.at.as_mut() }
     }
 }

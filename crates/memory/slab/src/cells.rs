@@ -8,7 +8,7 @@
 use core::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, DescriptorView, Request};
-use rhumb_machine::{Machine, Order, Pinned};
+use rhumb_machine::{Machine, Order, Pinned, impossible};
 
 use crate::memory::{FRAME_BYTES, Memory, PageType};
 use rhumb_sync::Lock;
@@ -38,11 +38,11 @@ struct Links {
 
 pub(crate) struct Cells {
     pools: [Lock<Pool>; SIZES],
-    /// Frames of what is larger than a cell: the lines of all caches, records of machines with many nodes.
+    /// Frames of memory that is larger than a cell: the lines of all caches, records of machines with many nodes.
     block_frames: AtomicU64,
 }
 
-/// Bits of a frame whose cells are all free.
+/// Returns the bits of a frame whose cells are all free.
 const fn all(size: usize) -> u64 {
     u64::MAX >> (64 - FRAME / size)
 }
@@ -57,7 +57,7 @@ impl Cells {
         Some((self.pools.get((size / SMALLEST).trailing_zeros() as usize)?, size))
     }
 
-    /// Memory of at least `bytes`, aligned to its size; its contents are stale.
+    /// Returns memory of at least `bytes`, aligned to its size; its contents are stale.
     pub(crate) fn alloc<M: Machine>(
         &self,
         memory: &Memory<M>,
@@ -68,7 +68,7 @@ impl Cells {
         let Some((pool, size)) = self.pool(bytes) else {
             let order = Order::holding((bytes as u64).div_ceil(FRAME_BYTES))?;
             let block = memory.take(pinned, Request::new(order).class(class))?;
-            // SAFETY: the block was taken just now.
+            // SAFETY: the block was taken just now, and no other code knows it.
             unsafe { memory.stamp(block, 1, PageType::Cells, 0) };
             self.block_frames.fetch_add(order.frames(), Relaxed);
             return Some(block);
@@ -76,7 +76,7 @@ impl Cells {
         let take = |new: Option<NonNull<u8>>| {
             let mut pool = pool.lock(memory.machine().irq_off());
             if let Some(frame) = new {
-                // SAFETY: the frame was taken just now.
+                // SAFETY: the frame was taken just now, and no other code knows it.
                 unsafe { memory.stamp(frame, 1, PageType::Cells, all(size)) };
                 pool.frames += 1;
                 pool.link(memory, frame.addr().get(), size);
@@ -85,7 +85,7 @@ impl Cells {
         };
         let cell = take(None);
         cell.or_else(|| {
-            // Not under the lock: a reclaimer may run, and give cells back.
+            // Not under the lock, because a reclaimer may run and give cells back.
             let frame = memory.take(pinned, Request::FRAME.class(class))?;
             take(Some(frame))
         })
@@ -105,14 +105,15 @@ impl Cells {
         let Some((pool, size)) = self.pool(bytes) else {
             if let Some(order) = Order::holding((bytes as u64).div_ceil(FRAME_BYTES)) {
                 self.block_frames.fetch_sub(order.frames(), Relaxed);
-                // SAFETY: `alloc` took it with this order.
+                // SAFETY: `alloc` took the block with this order, and the caller promises that no code uses it any
+                // more.
                 unsafe { memory.give(pinned, cell, order, 1) };
             }
             return;
         };
         let empty = pool.lock(memory.machine().irq_off()).give(memory, cell.addr().get(), size);
         if let Some(frame) = empty {
-            // SAFETY: it was taken as one frame, and all its cells are free.
+            // SAFETY: `alloc` took it as one frame, and all its cells are free.
             unsafe { memory.give(pinned, frame, Order::BASE, 1) };
         }
     }
@@ -131,7 +132,7 @@ impl Cells {
                 NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(spare))
             };
             if let Some(frame) = spare {
-                // SAFETY: it was taken as one frame, all its cells are free, and it is in no list any more.
+                // SAFETY: `alloc` took it as one frame, all its cells are free, and it is in no list any more.
                 unsafe { memory.give(pinned, frame, Order::BASE, 1) };
                 trimmed += 1;
             }
@@ -139,7 +140,7 @@ impl Cells {
         trimmed
     }
 
-    /// Frames that it holds: of cells, and of what is larger than a cell.
+    /// Returns how many frames it holds: of cells, and of memory that is larger than a cell.
     pub(crate) fn frames<M: Machine>(&self, memory: &Memory<M>) -> u64 {
         let count = |pool: &Lock<Pool>| pool.lock(memory.machine().irq_off()).frames;
         self.pools.iter().map(count).sum::<u64>() + self.block_frames.load(Relaxed)
@@ -149,7 +150,8 @@ impl Cells {
 impl Pool {
     fn mask<M: Machine>(memory: &Memory<M>, frame: usize) -> u64 {
         // A frame in the list has a descriptor: `Memory::take` gives no other.
-        memory.descriptor(frame).map_or(0, DescriptorView::private)
+        let none = || impossible!("frame {frame:#x} of cells has a descriptor" => 1);
+        memory.descriptor(frame).map_or_else(none, DescriptorView::private)
     }
 
     /// Returns the links of a frame that is in the list.
@@ -170,7 +172,7 @@ impl Pool {
     }
 
     fn unlink<M: Machine>(&mut self, memory: &Memory<M>, frame: usize, size: usize) {
-        // SAFETY: as in `link`.
+        // SAFETY: the links are in a free cell of a frame of ours, which only the holder of the lock touches.
         unsafe {
             let Links { next, previous } = Self::links(memory, frame, size).read();
             if next != 0 {
@@ -192,7 +194,7 @@ impl Pool {
         if frame == self.spare {
             self.spare = 0;
         }
-        // SAFETY: a frame in the list is held here.
+        // SAFETY: a frame in the list came from `Memory::take` and leaves the list before it goes back.
         let descriptor = unsafe { memory.descriptor_to_write(frame) }?;
         let mask = descriptor.private();
         // The highest, so that the links stay where they are, until it is the last.
@@ -205,11 +207,12 @@ impl Pool {
         NonNull::new(core::ptr::with_exposed_provenance_mut(frame + cell as usize * size))
     }
 
-    /// Takes a cell back, and says which frame is to be given back now.
+    /// Takes a cell back, and returns the frame that is to be given back now.
     fn give<M: Machine>(&mut self, memory: &Memory<M>, cell: usize, size: usize) -> Option<NonNull<u8>> {
         let frame = cell & !(FRAME - 1);
         let bit = (cell - frame) / size;
-        // SAFETY: a frame of which a cell is out is held here.
+        // SAFETY: a frame of which a cell is out came from `Memory::take`, and goes back only when all its cells are
+        // free.
         let descriptor = unsafe { memory.descriptor_to_write(frame) }?;
         let mask = descriptor.private();
         let more = mask | 1 << bit;
@@ -220,7 +223,7 @@ impl Pool {
             let old = Self::links(memory, frame, size);
             descriptor.set_private(more);
             let new = Self::links(memory, frame, size);
-            // SAFETY: as in `link`; both are in free cells.
+            // SAFETY: both are in free cells of a frame of ours, which only the holder of the lock touches.
             unsafe { new.write(old.read()) };
         }
         if more != all(size) {

@@ -1,9 +1,9 @@
 //! Which caches are checked, and for what: `slab_debug=`, in Linux's letters.
 //!
 //! ```text
-//!   F  what is freed is an object, of this cache, and not free       Z  red zones around the object
-//!   P  poison: free objects are filled, and checked when taken       U  users: who allocated and freed it, with call site
-//!   Q  quarantine: freed objects are used again late                 -  nothing
+//!   F  each free: an object, of this cache, and not free       Z  red zones around the object
+//!   P  poison: free objects are filled, and checked when taken  U  users: the call sites of allocation and free
+//!   Q  quarantine: freed objects are used again late            -  nothing
 //! ```
 //! A checked cache has magazines of no rounds: each of its operations takes the slow path, so that the common path of
 //! all others has no branch for it. The data of checks lies beside the object in its slot (see `checked.rs`).
@@ -38,7 +38,7 @@ impl Checks {
     /// All.
     pub const ALL: Self = Self(0b11111);
 
-    /// These and those.
+    /// Returns these checks and those of `more`.
     #[must_use]
     pub const fn with(self, more: Self) -> Self {
         Self(self.0 | more.0)
@@ -227,10 +227,10 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Objects that it holds at most.
+    /// The most objects that it holds.
     pub(crate) const MOST: u32 = 126;
 
-    /// Takes `object` in, and says which one leaves for it; itself, where there is no room at all.
+    /// Takes `object` in, and returns the object that leaves for it: `object` itself where there is no ring.
     pub(crate) fn exchange(&mut self, object: core::ptr::NonNull<u8>) -> Option<core::ptr::NonNull<u8>> {
         let leaving = if self.count == Self::MOST { self.pop() } else { None };
         let Some(ring) = &mut self.ring else { return Some(object) };
@@ -239,7 +239,7 @@ impl Quarantine {
         leaving
     }
 
-    /// Takes the oldest.
+    /// Takes the oldest object.
     pub(crate) fn pop(&mut self) -> Option<core::ptr::NonNull<u8>> {
         let ring = self.ring.as_ref().filter(|_| self.count > 0)?;
         let object = ring.round(self.oldest);

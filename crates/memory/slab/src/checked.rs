@@ -4,7 +4,7 @@
 //!   slot:  | red zone | object (poison while free) | red zone | state | allocated by | freed by |
 //! ```
 //! The state word says whether the object is out, free or in quarantine, so that a double free is seen in each. A fault
-//! is told through the caller's hook, and counted; the cache mends what it can and goes on.
+//! is reported through the caller's hook, and counted; the cache repairs what it can and goes on.
 
 use core::ptr::NonNull;
 
@@ -89,30 +89,36 @@ impl<'a> Slot<'a> {
     }
 
     pub(crate) fn object(&self) -> Round {
-        // SAFETY: within the slot.
+        // SAFETY: the object is part of the slot.
         unsafe { self.start.add(self.object_at() as usize) }
     }
 
     fn fill(&self, from: u32, to: u32, byte: u8) {
-        // SAFETY: within the slot, which is the caller's.
+        // SAFETY: the bytes are part of the slot, which is in the hands of this CPU.
         unsafe { self.start.add(from as usize).write_bytes(byte, (to - from) as usize) };
     }
 
     /// Returns the first byte of `from..to` that is not `byte`, counted from the object's start.
     fn differs(&self, from: u32, to: u32, byte: u8) -> Option<i32> {
-        // SAFETY: within the slot, which is the caller's.
+        // SAFETY: the bytes are part of the slot, which is in the hands of this CPU.
         let wrong = |&at: &u32| unsafe { self.start.add(at as usize).read() } != byte;
         (from..to).find(wrong).map(|at| at as i32 - self.object_at() as i32)
     }
 
+    const fn state_word(&self) -> NonNull<u64> {
+        // SAFETY: the state is part of the slot, at a multiple of eight.
+        unsafe { self.start.add(self.state_at() as usize).cast() }
+    }
+
     pub(crate) fn state(&self) -> Option<State> {
-        // SAFETY: within the slot, at a multiple of eight.
-        State::of_word(unsafe { self.start.add(self.state_at() as usize).cast().read() })
+        // SAFETY: any bytes are a word, and no other CPU writes this one meanwhile: the slot is in the hands of this
+        // CPU, or the node is locked.
+        State::of_word(unsafe { self.state_word().read() })
     }
 
     fn set_state(&self, state: State) {
-        // SAFETY: as above.
-        unsafe { self.start.add(self.state_at() as usize).cast().write(state.word()) };
+        // SAFETY: the slot is in the hands of this CPU, and the node is locked for readers that look at it by its slab.
+        unsafe { self.state_word().write(state.word()) };
     }
 
     fn track_at(&self, index: usize) -> Option<NonNull<Track>> {
@@ -122,14 +128,16 @@ impl<'a> Slot<'a> {
     }
 
     fn track(&self, index: usize) -> Option<Track> {
-        // SAFETY: as above; any bytes are a track.
+        // SAFETY: any bytes are a track, and no other CPU writes this one meanwhile: the slot is in the hands of this
+        // CPU, or the node is locked.
         let track = self.track_at(index).map(|at| unsafe { at.read() })?;
         (track != Track::NONE).then_some(track)
     }
 
     fn set_track(&self, index: usize, track: Track) {
         if let Some(at) = self.track_at(index) {
-            // SAFETY: as above.
+            // SAFETY: the track is part of the slot, which is in the hands of this CPU; the track that reports read is
+            // written with the node locked.
             unsafe { at.write(track) };
         }
     }
@@ -183,13 +191,13 @@ impl<'a> Slot<'a> {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Makes the objects of a new slab what free objects are.
+    /// Writes free objects into the slots of a new slab.
     pub(crate) fn prepare(&self, record: &Record, slab: &Slab) {
         let slab = slab.name();
         if !record.setup.checks.is_off() {
             let all =
                 (0..record.shape.words()).flat_map(|word| slab.objects(&record.shape, word, slab.word(word)));
-            // SAFETY: the slab is new, and its slots are ours.
+            // SAFETY: these are the objects of this cache's new slab, which no other CPU knows yet.
             all.for_each(|object| unsafe { Slot::of(record, object) }.make());
         }
         self.set_memory_use(slab.start(), record.shape.slab_bytes(), MemoryUse::FreeObject);
@@ -236,7 +244,7 @@ impl<M: Machine> Slabs<M> {
             Ok(found) => found,
             Err(fault) => return self.refuse(record, object, fault),
         };
-        // SAFETY: `find` says that it is an object of this cache.
+        // SAFETY: `find` says that it is an object of this cache; its slab lives while the caller has not freed it.
         let slot = unsafe { Slot::of(record, object) };
         self.open(&slot);
         if slab.is_free(index) || matches!(slot.state(), Some(State::Free | State::Quarantined)) {
@@ -281,7 +289,7 @@ impl<M: Machine> Slabs<M> {
     }
 
     fn leave_quarantine(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {
-        // SAFETY: what is in quarantine is an object of this cache, and its slab does not go.
+        // SAFETY: an object in quarantine is of this cache, and its slot is not free, so that its slab stays.
         let slot = unsafe { Slot::of(record, object) };
         self.open(&slot);
         if let Some(fault) = slot.poison_fault() {
@@ -325,7 +333,7 @@ impl<M: Machine> Slabs<M> {
         self.set_memory_use(slot.start, slot.record.shape.slot_bytes as usize, MemoryUse::Allowed);
     }
 
-    /// Ends that: the object is `object` now, the room around it has no owner.
+    /// Ends that: the object may be used as `object` says from here on, and the room around it by no code.
     pub(crate) fn close(&self, slot: &Slot<'_>, object: MemoryUse) {
         self.set_memory_use(slot.start, slot.record.shape.slot_bytes as usize, MemoryUse::RedZone);
         self.set_memory_use(slot.object(), slot.record.shape.object_bytes as usize, object);

@@ -4,8 +4,8 @@
 //! ```text
 //!   8, 16, 24, ... 128 | 144, 160, ... 256 | above: 2^k / n for n = 14, 13, ... 8, cut to a multiple of 16
 //! ```
-//! Above 256 bytes, classes are what fills a slab without a rest: 816 is a fifth of a frame, 896 a ninth of two. With
-//! steps of equal length, 5 of 100 bytes of slabs would be rests.
+//! Above 256 bytes, classes are sizes that fill a slab without a rest: 816 is a fifth of a frame, 896 a ninth of two.
+//! With steps of equal length, 5 of 100 bytes of slabs would be rests.
 //!
 //! Up to 256 bytes, and up to 16 bytes of alignment, a size that is a multiple of its alignment falls into a class that
 //! is one, too. A layout with a larger alignment takes the next power of two.
@@ -25,7 +25,7 @@ const EVERYWHERE_ALIGN: usize = 16;
 /// Classes of a doubling, above.
 const PARTS: usize = 7;
 
-/// Bytes of an object of the class.
+/// Returns how many bytes an object of the class has.
 pub(crate) const fn bytes(class: usize) -> usize {
     if class < STEPS_OF_8 {
         return (class + 1) * 8;
@@ -41,7 +41,7 @@ pub(crate) const fn bytes(class: usize) -> usize {
 const GRAIN: usize = 8;
 const ENTRIES: usize = LARGEST / GRAIN;
 
-/// For each multiple of eight, less one: the least class that holds it.
+/// Makes the table: for each multiple of eight, the least class that holds it.
 const fn table() -> [u8; ENTRIES] {
     let mut table = [0; ENTRIES];
     let (mut at, mut class) = (0, 0);
@@ -61,7 +61,7 @@ static TABLE: [u8; ENTRIES] = table();
 #[inline(always)]
 fn of_bytes(bytes: usize) -> Option<usize> {
     let class = usize::from(*TABLE.get(bytes.wrapping_sub(1) / GRAIN)?);
-    // SAFETY: the table names no others, see below.
+    // SAFETY: the table's classes ascend, and the last is `CLASSES - 1`, as is asserted below.
     unsafe { core::hint::assert_unchecked(class < CLASSES) };
     Some(class)
 }
@@ -77,7 +77,8 @@ pub(crate) fn quickly(layout: Layout) -> Option<usize> {
     of_bytes((layout.size().wrapping_sub(1) | (layout.align() - 1)).wrapping_add(1))
 }
 
-/// Returns the least class that holds `layout`, or `None` past the largest. A layout of no bytes gets the smallest class.
+/// Returns the least class that holds `layout`, or `None` past the largest. A layout of no bytes gets the smallest
+/// class.
 pub(crate) fn holding(layout: Layout) -> Option<usize> {
     let bytes = layout.size().max(1).next_multiple_of(layout.align());
     let is_odd = layout.align() > EVERYWHERE_ALIGN && bytes > EVERY_16_BYTES;

@@ -12,18 +12,18 @@ pub struct Config {
     pub cpus: usize,
     /// Nodes that there can be.
     pub nodes: usize,
-    /// In whose name frames are taken.
+    /// The owner of the frames that are taken.
     pub owner: Owner,
     /// Which caches are checked.
     pub checks: CheckList,
     /// Returns the call site of an allocation or a free: for caches that keep their users.
     pub call_site: fn() -> CallSite,
-    /// Told of each fault. It must not allocate from here.
+    /// Is told of each fault. It must not allocate from this allocator.
     pub report: fn(&Report),
 }
 
 impl Config {
-    /// Returns one node, nothing checked, no report.
+    /// Returns the configuration of a machine with one node and these CPUs, where nothing is checked or reported.
     pub const fn new(cpus: usize) -> Self {
         Self {
             cpus,

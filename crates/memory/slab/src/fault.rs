@@ -1,4 +1,4 @@
-//! Faults of objects, as they are found and as they are told.
+//! Faults of objects, as they are found and as they are reported.
 
 use core::fmt;
 
@@ -38,7 +38,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault as it is told: which cache, which object, what, and who had it last.
+/// A fault as it is reported: its cache, its object, and the object's last users.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// The cache that was asked.

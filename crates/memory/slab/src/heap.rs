@@ -17,7 +17,7 @@ use rhumb_sync::atomic::{AtomicPtr, Ordering};
 /// A [`GlobalAlloc`] for a static: before [`Heap::set`] every allocation fails.
 pub struct Heap<M: Machine + 'static>(AtomicPtr<Slabs<M>>);
 
-/// A heap has an allocator already, and keeps it: what one allocator gave, another cannot take back.
+/// The heap has an allocator already, and keeps it, because another one could not take back the memory that it gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AlreadySet;
 
@@ -40,7 +40,7 @@ impl<M: Machine> Heap<M> {
     /// Allocates from `slabs` from here on.
     ///
     /// # Errors
-    /// [`AlreadySet`]: it allocates from another one, or from this one, and goes on to.
+    /// [`AlreadySet`]: the heap has an allocator already, this one or another one, and keeps it.
     pub fn set(&self, slabs: &'static Slabs<M>) -> Result<(), AlreadySet> {
         let slabs = core::ptr::from_ref(slabs).cast_mut();
         let set = self.0.compare_exchange(null_mut(), slabs, Ordering::Release, Ordering::Relaxed);
@@ -69,7 +69,8 @@ unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
         if let (Some(slabs), Some(object)) = (self.get(), NonNull::new(object)) {
             let pin = slabs.machine().pin();
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller promises that this heap gave the memory with this layout, and its allocator never
+            // changes (`set`).
             unsafe { slabs.free(pin.pinned(), object, layout) };
         }
     }
@@ -78,7 +79,8 @@ unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
     unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let (Some(slabs), Some(object)) = (self.get(), NonNull::new(object)) else { return null_mut() };
         let pin = slabs.machine().pin();
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that this heap gave the memory with this layout, and its allocator never changes
+        // (`set`).
         unsafe { slabs.realloc(pin.pinned(), object, layout, size) }.map_or(null_mut(), NonNull::as_ptr)
     }
 }
@@ -87,7 +89,7 @@ impl<M: Machine> Slabs<M> {
     /// Makes memory larger or smaller, in place where its class, or its frames, are the same.
     ///
     /// # Safety
-    /// As for [`Slabs::free`]; after a success only the new memory is the caller's.
+    /// The memory came from [`Slabs::alloc`] with this layout, and after a success only the new memory is used.
     ///
     /// # Errors
     /// [`AllocError`](crate::AllocError); the old memory is as it was.
@@ -112,7 +114,8 @@ impl<M: Machine> Slabs<M> {
             return Ok(object);
         }
         let moved = self.alloc(pinned, new)?;
-        // SAFETY: both have at least this many bytes, and are two objects.
+        // SAFETY: both have at least this many bytes, and are two objects; the old one came with this layout, as the
+        // caller promises, and is not used after this.
         unsafe {
             moved.copy_from_nonoverlapping(object, layout.size().min(size));
             self.free(pinned, object, layout);
@@ -121,7 +124,7 @@ impl<M: Machine> Slabs<M> {
     }
 
     /// Returns how many bytes may be used of memory that [`Slabs::alloc`] gives for `layout`; `None` where it gives
-    /// none. Nothing is looked at but the layout.
+    /// none. The answer depends on the layout alone.
     pub fn usable_bytes(layout: Layout) -> Option<usize> {
         match class::holding(layout) {
             Some(class) => Some(class::bytes(class)),

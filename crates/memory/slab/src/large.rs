@@ -1,8 +1,9 @@
 //! Objects past the classes: whole frames, found again through the first one's descriptor; no other descriptor is
 //! touched. A leaf where `unsafe` lives.
 //!
-//! Below 2 MiB a block is cut to the frames that the object needs, and the rest goes back at once: at most a ninth is
-//! lost above 32 KiB. From 2 MiB on a block stays whole: cutting it would break a large page.
+//! Below 2 MiB a block is cut to the frames that the object needs, and the rest goes back at once, so that at most a
+//! ninth is lost above 32 KiB. From 2 MiB on a block stays as it is, because other users of its frames would make large
+//! pages split.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -26,7 +27,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// Returns what an object of `layout` gets, of no bytes, too; `None` where no block holds it.
+    /// Returns the frames for an object of `layout`, of no bytes, too; `None` where no block holds it.
     pub(crate) fn of(layout: Layout) -> Option<Self> {
         let frames = (layout.size() as u64).div_ceil(FRAME_BYTES).max(1);
         let tight = Order::holding(frames)?;
@@ -37,7 +38,7 @@ impl Extent {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Memory for what has no class, or one that is not found quickly: large, aligned, or of no bytes.
+    /// Allocates for layouts that have no class, or one that is not found quickly: large, aligned, or of no bytes.
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_unusual(
@@ -52,7 +53,7 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// Gives back what [`Slabs::alloc_unusual`] gave.
+    /// Gives back memory that [`Slabs::alloc_unusual`] gave.
     ///
     /// # Safety
     /// It came with this layout, and no code uses it any more.
@@ -60,9 +61,11 @@ impl<M: Machine> Slabs<M> {
     #[inline(never)]
     pub(crate) unsafe fn free_unusual(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
         match self.class(layout) {
-            // SAFETY: the caller's promise: an object of this class.
+            // SAFETY: the caller promises memory of this layout that no code uses any more; it is an object of this
+            // class.
             Some(record) => unsafe { self.free_to(record, pinned, object) },
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller promises memory of this layout that no code uses any more; `alloc_large` gave it,
+            // because the layout has no class.
             None => unsafe { self.free_large(pinned, object) },
         }
     }
@@ -77,7 +80,8 @@ impl<M: Machine> Slabs<M> {
         let start =
             self.memory.take(pinned, Request::new(order).class(class)).ok_or(AllocError::Exhausted)?;
         if kept < order.frames() {
-            // SAFETY: the block was taken just now, and is less than 2 MiB; the kept frames come first.
+            // SAFETY: the block was taken just now, and is less than 2 MiB; the kept frames come first, and no code
+            // knows the others.
             unsafe {
                 let rest = start.add((kept * FRAME_BYTES) as usize);
                 self.memory.give_run(pinned, rest, order.frames() - kept, 0);
@@ -101,14 +105,16 @@ impl<M: Machine> Slabs<M> {
         }
         self.large_frames.fetch_sub(frames, Relaxed);
         match Order::holding(frames) {
-            // SAFETY: the caller's promise: a whole block.
+            // SAFETY: the caller promises that `alloc_large` gave the object, which is a whole block of this order, and
+            // that no code uses it any more.
             Some(order) if order.frames() == frames => unsafe { self.memory.give(pinned, object, order, 1) },
-            // SAFETY: the caller's promise: what is left of a block that was cut.
+            // SAFETY: the caller promises that `alloc_large` gave the object, which is the kept part of a block of less
+            // than 2 MiB, and that no code uses it any more.
             _ => unsafe { self.memory.give_run(pinned, object, frames, 1) },
         }
     }
 
-    /// Returns how many frames a large object has; 0 where it is none.
+    /// Returns how many frames a large object has; 0 where it is no large object.
     pub(crate) fn large_frames_of(&self, object: NonNull<u8>) -> u64 {
         self.memory.private(object.addr().get(), PageType::Large).unwrap_or(0)
     }

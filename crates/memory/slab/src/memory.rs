@@ -1,5 +1,5 @@
-//! Frames as this crate uses them: blocks by their address in the direct map, and what the descriptors say of them.
-//! A leaf where `unsafe` lives.
+//! Frames as this crate uses them: blocks by their address in the direct map, and their descriptors. A leaf where
+//! `unsafe` lives.
 //!
 //! A block is asked for without an owner, so that it comes from the CPU's magazine of frames, and is stamped here. The
 //! stamp is taken off before the block goes back, for the same reason.
@@ -62,7 +62,8 @@ impl<M: Machine> Memory<M> {
     /// The frame came from [`Memory::take`] and has not gone back.
     #[inline]
     pub(crate) unsafe fn descriptor_to_write(&self, address: usize) -> Option<&'static Descriptor> {
-        // SAFETY: the caller's promise: the frame is held here.
+        // SAFETY: the caller promises that the frame came from `take` and has not gone back, so that its descriptor is
+        // this crate's to write.
         unsafe { self.frames.descriptor_to_write(self.pfn(address)) }
     }
 
@@ -83,13 +84,13 @@ impl<M: Machine> Memory<M> {
         NonNull::new(self.machine().direct(frame.into_pfn().addr()).as_mut_ptr())
     }
 
-    /// Says in the descriptors of `frames` frames from `start` on what they are.
+    /// Writes type, private word and owner into the descriptors of `frames` frames from `start` on.
     ///
     /// # Safety
-    /// They came from [`Memory::take`] and have not gone back.
+    /// The frames came from [`Memory::take`] and have not gone back.
     pub(crate) unsafe fn stamp(&self, start: NonNull<u8>, frames: u64, page_type: PageType, private: u64) {
         for frame in 0..frames {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller promises that the frames came from `take` and have not gone back.
             if let Some(descriptor) = unsafe { self.descriptor_to_write(frame_at(start, frame)) } {
                 descriptor.set_private(private);
                 descriptor.set_owner(self.owner);
@@ -98,13 +99,13 @@ impl<M: Machine> Memory<M> {
         }
     }
 
-    /// Takes the stamp off.
+    /// Clears the descriptors that [`Memory::stamp`] wrote.
     ///
     /// # Safety
-    /// As for [`Memory::stamp`].
+    /// The frames came from [`Memory::take`] and have not gone back.
     unsafe fn clear_stamp(&self, start: NonNull<u8>, frames: u64) {
         for frame in 0..frames {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller promises that the frames came from `take` and have not gone back.
             if let Some(descriptor) = unsafe { self.descriptor_to_write(frame_at(start, frame)) } {
                 descriptor.set_page_type(0);
                 descriptor.set_owner(Owner::NONE);
@@ -118,10 +119,14 @@ impl<M: Machine> Memory<M> {
     /// # Safety
     /// It came from [`Memory::take`] with this order, and no code uses it any more.
     pub(crate) unsafe fn give(&self, pinned: Pinned<'_>, start: NonNull<u8>, order: Order, stamped: u64) {
-        // SAFETY: the caller's promise: the block is still held.
-        unsafe { self.clear_stamp(start, stamped) };
-        // SAFETY: the caller's promise.
-        if let Ok(frame) = unsafe { self.frames.from_pfn(self.pfn(start.addr().get()), order) } {
+        // SAFETY: the caller promises that `take` gave the block with this order, and that no code uses it any more; it
+        // is held until it is freed here.
+        let frame = unsafe {
+            self.clear_stamp(start, stamped);
+            self.frames.from_pfn(self.pfn(start.addr().get()), order)
+        };
+        // A block that the allocator refuses stays out of use, and its own checks tell of it.
+        if let Ok(frame) = frame {
             self.frames.free(pinned, frame);
         }
     }
@@ -131,12 +136,14 @@ impl<M: Machine> Memory<M> {
     /// # Safety
     /// They are part of a block of less than 2 MiB that came from [`Memory::take`], and no code uses them any more.
     pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64, stamped: u64) {
-        // SAFETY: the caller's promise: the frames are still held.
-        unsafe { self.clear_stamp(start, stamped) };
         let range = PfnRange::of_length(self.pfn(start.addr().get()), frames)
             .unwrap_or_else(|| impossible!("an object at the end of all numbers" => PfnRange::default()));
-        // SAFETY: the caller's promise.
-        let range = unsafe { FrameRange::assume(range) };
+        // SAFETY: the caller promises that the frames are part of a block that `take` gave, and that no code uses them
+        // any more; they are held until they are freed here.
+        let range = unsafe {
+            self.clear_stamp(start, stamped);
+            FrameRange::assume(range)
+        };
         // A block that the allocator refuses stays out of use, and its own checks tell of it.
         if let Err((range, _)) = self.frames.free_range(pinned, range) {
             let _ = range.into_frames();

@@ -72,11 +72,11 @@ impl<M: Machine> RawCache<M> {
     /// It is an object of this cache, and no code uses it any more.
     #[inline]
     pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises an object of this cache that no code uses any more.
         unsafe { self.slabs.free_to(self.record, pinned, object) }
     }
 
-    /// Bytes of an object.
+    /// Returns how many bytes an object has.
     pub fn object_bytes(&self) -> usize {
         self.record.shape.object_bytes as usize
     }
@@ -89,7 +89,7 @@ impl<M: Machine> RawCache<M> {
     /// Gives the cache up. It waits for nothing: while the cache is being walked it refuses.
     ///
     /// # Errors
-    /// [`DestroyError`], with the cache as it was: objects are out, and who has them; or it is being walked.
+    /// [`DestroyError`], with the cache as it was: objects are out, and by which users; or the cache is being walked.
     #[expect(
         clippy::result_large_err,
         reason = "it names owners, and is asked for once in the life of a cache"

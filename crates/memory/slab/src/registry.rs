@@ -3,8 +3,8 @@
 //! Making a cache takes a cell for its records, never an object (I10). A number is taken from before its cache's
 //! records are written until after they are given back: no two caches have one number, and so no two the same lines. A
 //! cache is in the table only while it may be walked (by reclaim, by a tick, by a report). A walker counts itself in
-//! under the lock; a cache that has a walker is not given up ([`Registry::retire`] refuses, and does not wait: the
-//! walker may be what the caller interrupted).
+//! under the lock; a cache that has a walker is not given up ([`Registry::retire`] refuses, and does not wait,
+//! because the walker may be the code that the caller interrupted).
 
 use rhumb_frames::AllocClass;
 use rhumb_machine::{Machine, Pinned};
@@ -106,7 +106,7 @@ impl Registry {
         let cell = cells.alloc(memory, pinned, bytes, AllocClass::Ordinary).ok_or(SpecError::NoMemory)?;
         let taken = self.table.lock(memory.machine().irq_off()).take();
         let Some(id) = taken else {
-            // SAFETY: the cell was taken just now.
+            // SAFETY: the cell was taken just now with this size, and nothing was placed in it.
             unsafe { cells.free(memory, pinned, cell, bytes) };
             return Err(SpecError::TooManyCaches);
         };
@@ -146,8 +146,8 @@ impl Registry {
     /// Gives back the records and the number of a cache.
     ///
     /// # Safety
-    /// It was retired, or nothing has walked it ever; it has no slabs and no magazines, and the caller is its last
-    /// user.
+    /// The cache was retired, or no code has ever walked it; it has no slabs and no magazines, and the caller is its
+    /// last user.
     pub(crate) unsafe fn forget<M: Machine>(
         &self,
         memory: &Memory<M>,

@@ -25,7 +25,7 @@ pub struct CacheReport {
     pub active_objects: u64,
     /// Objects that its slabs have room for.
     pub objects: u64,
-    /// Bytes of an object as asked for, and from one object to the next.
+    /// Bytes of an object, as asked for.
     pub object_bytes: u32,
     /// Bytes from one object to the next.
     pub slot_bytes: u32,
@@ -50,17 +50,17 @@ pub struct CacheReport {
 }
 
 impl CacheReport {
-    /// Bytes of objects in use.
+    /// Returns how many bytes its objects in use have.
     pub fn live_bytes(&self) -> u64 {
         self.active_objects * u64::from(self.object_bytes)
     }
 
-    /// Bytes of its slabs.
+    /// Returns how many bytes its slabs have.
     pub fn held_bytes(&self) -> u64 {
         self.slabs * self.frames_per_slab * FRAME_BYTES
     }
 
-    /// Bytes of its slabs that hold no object in use.
+    /// Returns how many bytes of its slabs hold no object in use.
     pub fn waste_bytes(&self) -> u64 {
         self.held_bytes().saturating_sub(self.live_bytes())
     }
@@ -154,7 +154,7 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// Sums over all caches.
+    /// Returns the sums over all caches.
     pub fn totals(&self) -> Totals {
         let large = self.large_frames.load(Relaxed) * FRAME_BYTES;
         let own_bytes = self.cells.frames(&self.memory) * FRAME_BYTES;
@@ -193,7 +193,7 @@ impl<M: Machine> Slabs<M> {
         let shape = &record.shape;
         let walked = self.walk_slabs(record, index, shape.words(), |_, slab, word| {
             for object in slab.objects(shape, word, slab.out(shape, word)) {
-                // SAFETY: an object of this cache, whose slab lives while the lock is held.
+                // SAFETY: an object of this cache's slab, which stays while its node is locked, as it is here.
                 let slot = unsafe { Slot::of(record, object) };
                 self.open(&slot);
                 // Read under the lock, as it is written.

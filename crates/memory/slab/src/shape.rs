@@ -5,7 +5,7 @@
 //! ```
 //! *Lead* and *tail* exist in checked caches only (see `check.rs`). The order is the least whose rest is at most a
 //! ninth of the slab, so that a slab is as small as it can be and one object left behind holds little back: of most
-//! sizes one frame, never more than 128 KiB. A large page is therefore never held back by one slab.
+//! sizes one frame, never more than 128 KiB, so that one slab never holds back a whole large page.
 
 use rhumb_machine::{Order, impossible};
 
@@ -18,7 +18,7 @@ pub(crate) const MAX_OBJECTS: u32 = 512;
 /// A slab whose rest is at most this part of it is good enough. Measured: an eighth loses 3 bytes of 100 more in use, a
 /// twelfth, by its larger slabs, 9 of 100 more where nine in ten objects are gone.
 const REST_PART: u32 = 9;
-/// Bytes of objects in the largest magazine, about: what one exchange with the depot moves at most.
+/// Bytes of objects in the largest magazine, about: the most that one exchange with the depot moves.
 const MAGAZINE_OBJECT_BYTES: u32 = 16 << 10;
 /// The most words of a magazine: header and rounds of the largest cell.
 const MAGAZINE_WORDS: u32 = 256;
@@ -93,23 +93,23 @@ impl Shape {
         })
     }
 
-    /// Bytes of a slab.
+    /// Returns how many bytes a slab has.
     pub(crate) const fn slab_bytes(&self) -> usize {
         self.order.bytes() as usize
     }
 
-    /// Rounds of a magazine of the `size`-th size: what a cell of 64 bytes holds beside a header, of 128 bytes, and so
-    /// on.
+    /// Returns how many rounds a magazine of the `size`-th size has: as many as a cell of 64 bytes holds beside a
+    /// header, of 128 bytes, and so on.
     pub(crate) fn rounds(&self, size: u32) -> u32 {
         ((8 << size) - 2).min(self.most_rounds)
     }
 
-    /// Words of bits in a header.
+    /// Returns how many words of bits a header has.
     pub(crate) const fn words(&self) -> usize {
         self.objects.div_ceil(64) as usize
     }
 
-    /// Bytes that the `turn`-th slab's first slot is moved by.
+    /// Returns by how many bytes the `turn`-th slab's first slot is moved.
     pub(crate) const fn colour(&self, turn: u32) -> usize {
         ((turn % self.colours) * self.colour_bytes) as usize
     }
@@ -139,7 +139,7 @@ fn fit(slot_bytes: u32, align: u32) -> Option<(u8, u32)> {
         })
     };
     let good = candidates().find(|&(_, _, rest, bytes)| rest * REST_PART <= bytes);
-    // None is good: the one that loses least, in parts of a 2^16th.
+    // None is good, so the one that loses least, in parts of a 2^16th.
     let least = || candidates().min_by_key(|&(_, _, rest, bytes)| (u64::from(rest) << 16) / u64::from(bytes));
     good.or_else(least).map(|(order, objects, _, _)| (order, objects))
 }

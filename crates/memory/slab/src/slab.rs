@@ -17,7 +17,8 @@
 //! theirs is free.
 
 use core::ptr::NonNull;
-// Not the model checkers': nothing but a check depends on a bit that is read without the lock.
+// Those of `core` also in a build for a model checker, whose atomics cannot lie in the bytes of a cell. The node's lock
+// orders all accesses but those of checks, which may see an old bit.
 use core::sync::atomic::AtomicU64;
 
 use rhumb_machine::impossible;
@@ -56,7 +57,8 @@ pub(crate) const fn header_bytes(words: usize) -> usize {
 /// Reads a field of a slab's header, and no other byte: others may be written meanwhile.
 macro_rules! read {
     ($slab:expr, $field:ident) => {
-        // SAFETY: a slab's header lives as long as its name; the field is the lock holder's, or does not change.
+        // SAFETY: a slab's header lives as long as its name is followed; the field belongs to the holder of the lock,
+        // or does not change while an object is out.
         unsafe { (*$slab.0.as_ptr()).$field }
     };
 }
@@ -65,7 +67,8 @@ macro_rules! read {
 macro_rules! write {
     ($slab:expr, $field:ident, $value:expr) => {{
         let value = $value;
-        // SAFETY: a slab's header lives as long as its name; the caller holds the lock.
+        // SAFETY: a slab's header lives as long as its name is followed; the field belongs to the holder of the lock,
+        // which is the caller.
         unsafe { (*$slab.0.as_ptr()).$field = value }
     }};
 }
@@ -136,7 +139,7 @@ impl Slab {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SlabRef(NonNull<Header>);
 
-// SAFETY: it is a number; the node's lock says which CPU may touch the header.
+// SAFETY: a name is an address; the node's lock says which CPU may touch the header.
 unsafe impl Send for SlabRef {}
 
 /// Returns a bit for each slot that a word has.
@@ -261,7 +264,7 @@ impl SlabRef {
                 let index = word as u32 * 64 + bits.trailing_zeros();
                 bits &= bits - 1;
                 taken += 1;
-                // SAFETY: a slot's address is not null.
+                // SAFETY: the slot lies in the slab's memory, which is not at address 0.
                 each(unsafe {
                     NonNull::new_unchecked(core::ptr::with_exposed_provenance_mut(self.slot(shape, index)))
                 });

@@ -66,10 +66,10 @@ impl<M: Machine> Slabs<M> {
                 Ok(record) => classes.push(record),
                 Err(error) => {
                     for record in classes {
-                        // SAFETY: it was made above and never used.
+                        // SAFETY: it was made above and never used, so it has no slabs, no magazines and no other user.
                         unsafe { registry.forget(&memory, &cells, pinned, record) };
                     }
-                    // SAFETY: it was taken above; no cache is left that uses it.
+                    // SAFETY: it was taken above with this size; no cache is left that has lines in it.
                     unsafe { cells.free(&memory, pinned, lines.memory(), bytes) };
                     cells.trim(&memory, pinned);
                     return Err(error);
@@ -96,7 +96,7 @@ impl<M: Machine> Slabs<M> {
         self.memory.machine()
     }
 
-    /// Returns the cache for objects of `layout`; `None` for what comes straight from frames.
+    /// Returns the cache for objects of `layout`; `None` where the object is made of whole frames.
     pub(crate) fn class(&self, layout: Layout) -> Option<&'static Record> {
         self.classes.get(class::holding(layout)?).copied()
     }
@@ -104,12 +104,13 @@ impl<M: Machine> Slabs<M> {
     /// Returns the lines of a class.
     #[inline(always)]
     fn class_lines(&self, class: usize) -> CacheLines {
-        // SAFETY: the classes' caches were made first, so that their numbers are the classes', and live permanently.
+        // SAFETY: the classes' caches were made first, so that their numbers are the classes', and they live
+        // permanently.
         unsafe { self.registry.lines.of(class) }
     }
 
-    /// Memory for `layout`, its content stale; of no bytes, too. From the CPU's magazine: no lock, no locked operation,
-    /// no shared line; about 2 ns.
+    /// Returns memory for `layout`, its content stale; for no bytes, too. From the CPU's magazine: no lock, no locked
+    /// operation, no shared line; about 2 ns.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
@@ -118,8 +119,8 @@ impl<M: Machine> Slabs<M> {
         self.alloc_as(pinned, layout, AllocClass::Ordinary)
     }
 
-    /// As [`Slabs::alloc`], of another class: interrupt handlers say [`AllocClass::Atomic`], and no reclaimer is
-    /// called.
+    /// Returns memory as [`Slabs::alloc`] does, for a request of another class: interrupt handlers say
+    /// [`AllocClass::Atomic`], and no reclaimer is called.
     ///
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
@@ -141,10 +142,10 @@ impl<M: Machine> Slabs<M> {
     #[inline]
     pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
         let Some(number) = class::quickly(layout) else {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller promises memory of this layout that no code uses any more.
             return unsafe { self.free_unusual(pinned, object, layout) };
         };
-        // SAFETY: the caller's promise: an object of this class.
+        // SAFETY: the caller promises memory of this layout that no code uses any more; it is an object of this class.
         unsafe {
             self.free_at(
                 self.class_lines(number).line(self.cpu(pinned)),
@@ -172,11 +173,11 @@ impl<M: Machine> Slabs<M> {
     /// The object is of this cache, and no code uses it any more.
     #[inline(always)]
     pub(crate) unsafe fn free_to(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises an object of this cache that no code uses any more.
         unsafe { self.free_at(record.line(self.cpu(pinned)), || record, pinned, object) }
     }
 
-    /// Returns the common path of every cache: the record is looked at where the line does not do.
+    /// Allocates on the common path of every cache, which looks at the record only where the line does not do.
     #[inline(always)]
     fn alloc_at(
         &self,
@@ -192,7 +193,7 @@ impl<M: Machine> Slabs<M> {
         self.alloc_slow(record(), pinned, class)
     }
 
-    /// Returns the common path of every cache.
+    /// Frees on the common path of every cache.
     ///
     /// # Safety
     /// The object is of this cache, and no code uses it any more.
@@ -211,7 +212,7 @@ impl<M: Machine> Slabs<M> {
         self.free_slow(record(), pinned, object);
     }
 
-    /// Tells a checker of accesses. Where the machine has none: no instruction.
+    /// Tells the machine's checker of accesses about memory; no instruction where the machine has none.
     #[inline(always)]
     pub(crate) fn set_memory_use(&self, start: NonNull<u8>, bytes: usize, memory_use: MemoryUse) {
         if !M::CHECKS_ACCESSES {
@@ -234,14 +235,14 @@ impl<M: Machine> Slabs<M> {
         self.machine().node_of(self.cpu(pinned)).index()
     }
 
-    /// Tells of a fault, and counts it.
+    /// Reports a fault, and counts it.
     #[cold]
     pub(crate) fn report(&self, record: Option<&Record>, report: &Report) {
         record.map_or(&self.faults, |record| &record.faults).fetch_add(1, rhumb_sync::atomic::Relaxed);
         (self.config.report)(report);
     }
 
-    /// Returns the name for what belongs to no cache.
+    /// Returns the name that reports give to memory of no cache.
     pub(crate) fn no_cache() -> Name {
         Name::new("large")
     }

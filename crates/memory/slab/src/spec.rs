@@ -17,32 +17,32 @@ pub struct CacheSpec<'a> {
 }
 
 impl<'a> CacheSpec<'a> {
-    /// Objects of `size` bytes, at multiples of 8.
+    /// Describes a cache for objects of `size` bytes, at multiples of 8.
     pub const fn new(name: &'a str, size: usize) -> Self {
         Self { name, size, align: 8, class: AllocClass::Ordinary, ceiling: Zone::High }
     }
 
-    /// Objects with the size and alignment of `T`.
+    /// Describes a cache for objects with the size and alignment of `T`.
     pub const fn of<T>(name: &'a str) -> Self {
         Self { align: align_of::<T>(), ..Self::new(name, size_of::<T>()) }
     }
 
-    /// At multiples of `align` bytes, at least 8.
+    /// Puts objects at multiples of `align` bytes, at least 8.
     pub const fn align(self, align: usize) -> Self {
         Self { align, ..self }
     }
 
-    /// Objects that begin on a cache line of their own.
+    /// Puts each object at the start of a cache line of its own.
     pub const fn line_aligned(self) -> Self {
         self.align(64)
     }
 
-    /// Returns its slabs are of this class: [`AllocClass::Atomic`] for what interrupt handlers allocate.
+    /// Takes the cache's slabs with requests of this class: [`AllocClass::Atomic`] where interrupt handlers allocate.
     pub const fn class(self, class: AllocClass) -> Self {
         Self { class, ..self }
     }
 
-    /// Returns its slabs are in this zone or below.
+    /// Takes the cache's slabs from this zone or those below.
     pub const fn ceiling(self, zone: Zone) -> Self {
         Self { ceiling: zone, ..self }
     }
@@ -51,12 +51,12 @@ impl<'a> CacheSpec<'a> {
 /// The most bytes of a cache's name.
 pub const NAME_BYTES: usize = 24;
 
-/// A cache's name; what is too long is cut.
+/// A cache's name, cut to [`NAME_BYTES`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name(ArrayString<NAME_BYTES>);
 
 impl Name {
-    /// `name`, or its beginning.
+    /// Makes a name of `name`, or of its beginning where it is too long.
     pub fn new(name: &str) -> Self {
         let mut short = ArrayString::new();
         for letter in name.chars() {
@@ -67,7 +67,7 @@ impl Name {
         Self(short)
     }
 
-    /// As text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! The exact check of every structure: what tests and the monitor call. Slow, but in small steps; the machine may go
-//! on.
+//! The exact check of every structure, for tests and the monitor. It is slow, but goes in small steps, so that the
+//! machine may go on.
 
 use core::fmt;
 
@@ -168,7 +168,7 @@ impl<M: Machine> Slabs<M> {
                 let _guard = self.machine().irq_off();
                 line.restore(magazine)
             };
-            // A handler has loaded others meanwhile.
+            // Where a handler has loaded others meanwhile.
             left.into_iter().for_each(|magazine| self.deposit(record, pinned, magazine));
         }
         result
@@ -190,7 +190,7 @@ impl<M: Machine> Slabs<M> {
         Ok(())
     }
 
-    /// All objects of a magazine in the depot of `node` are of slabs of this node.
+    /// Checks that all objects of a magazine in the depot of `node` are of slabs of this node.
     fn validate_node_of(
         &self,
         record: &Record,

@@ -30,7 +30,7 @@ thread_local! {
     static CLOCK_READS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Returns the machine's RAM, in which every frame is the test's for good. Shuttle's threads are one of the host's.
+/// Returns the machine's RAM, whose frames stay the test's. Shuttle's threads are one thread of the host.
 fn ram() -> *mut u8 {
     thread_local! {
         static RAM: *mut u64 = vec![0u64; (BLOCKS * BLOCK_BYTES / 8) as usize].leak().as_mut_ptr();
@@ -166,11 +166,11 @@ fn take_and_give(world: &'static World, cpu: usize) -> u64 {
         let order = Order::new([0, 9, 0, 3, 9, 1][(turn as usize + cpu) % 6]).unwrap();
         match pool.take(pin.pinned(), OWNER, order) {
             Ok(frame) => {
+                let mark = turn << 8 | cpu as u64 | 0x80;
                 // SAFETY: the frame is this thread's, in the test's RAM; threads change at locks and yields only.
-                wrong += u64::from(unsafe { place(frame.pfn()).read() } != 0);
-                // SAFETY: as above.
-                unsafe { place(frame.pfn()).write(turn << 8 | cpu as u64 | 0x80) };
-                held.push((frame, turn << 8 | cpu as u64 | 0x80));
+                let found = unsafe { place(frame.pfn()).replace(mark) };
+                wrong += u64::from(found != 0);
+                held.push((frame, mark));
             }
             Err(PoolError::NoBlock(_)) => {}
             Err(error) => panic!("{error}"),
@@ -187,7 +187,7 @@ fn take_and_give(world: &'static World, cpu: usize) -> u64 {
 
 fn give_one(pool: &UnmappedPool<Here>, pinned: Pinned<'_>, held: &mut Vec<(Frame<Unmapped>, u64)>) -> u64 {
     let Some((frame, mark)) = held.pop() else { return 0 };
-    // SAFETY: as in `take_and_give`.
+    // SAFETY: the frame is this thread's, in the test's RAM; threads change at locks and yields only.
     let is_changed = unsafe { place(frame.pfn()).read() } != mark;
     // A frame that two threads hold comes back twice.
     let is_refused = pool.give(pinned, frame).map_err(|refused| refused.frame.into_pfn()).is_err();

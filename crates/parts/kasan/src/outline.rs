@@ -106,7 +106,7 @@ pub extern "C" fn __asan_storeN(address: usize, bytes: usize) {
 pub unsafe extern "C" fn __asan_memcpy(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8 {
     check(from as usize, bytes, Kind::Read);
     check(to as usize, bytes, Kind::Write);
-    // SAFETY: the caller's promise.
+    // SAFETY: instrumented code calls this as `memcpy`, and so promises what `memcpy` asks.
     unsafe { core::ptr::copy_nonoverlapping(from, to, bytes) };
     to
 }
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn __asan_memcpy(to: *mut u8, from: *const u8, bytes: usiz
 pub unsafe extern "C" fn __asan_memmove(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8 {
     check(from as usize, bytes, Kind::Read);
     check(to as usize, bytes, Kind::Write);
-    // SAFETY: the caller's promise.
+    // SAFETY: instrumented code calls this as `memmove`, and so promises what `memmove` asks.
     unsafe { core::ptr::copy(from, to, bytes) };
     to
 }
@@ -131,12 +131,12 @@ pub unsafe extern "C" fn __asan_memmove(to: *mut u8, from: *const u8, bytes: usi
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __asan_memset(to: *mut u8, byte: i32, bytes: usize) -> *mut u8 {
     check(to as usize, bytes, Kind::Write);
-    // SAFETY: the caller's promise.
+    // SAFETY: instrumented code calls this as `memset`, and so promises what `memset` asks.
     unsafe { core::ptr::write_bytes(to, byte as u8, bytes) };
     to
 }
 
-/// Before a call that does not return. A kernel's stacks are left for good then, so nothing is to be undone.
+/// Before a call that does not return. The kernel leaves its stack permanently then, so nothing is to be undone.
 #[unsafe(no_mangle)]
 pub extern "C" fn __asan_handle_no_return() {}
 
@@ -204,7 +204,7 @@ static UNITS_KNOWN: AtomicUsize = AtomicUsize::new(0);
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __asan_register_globals(globals: *const Global, count: usize) {
     let Some(checker) = installed() else { return };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller, a constructor that the compiler wrote, promises `count` descriptions that live permanently.
     for global in unsafe { core::slice::from_raw_parts(globals, count) } {
         let end = VirtAddr::new((global.start + global.bytes) as u64);
         let zone = (global.bytes_with_red_zone - global.bytes) as u64;

@@ -61,7 +61,7 @@ impl<'machine> World<'machine> {
             )
         };
         let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
-        // SAFETY: as above; the tree is changed through `tables` alone.
+        // SAFETY: the root is of frames that are for tables alone, and the tree is changed through `tables` alone.
         let mmu = unsafe { machine.attach_mmu(root, config) }.unwrap();
         Self { machine, mmu, tables, source }
     }

@@ -88,9 +88,11 @@ fn ram_can_be_touched_and_holes_cannot() {
     }
     let last = machine.direct(PhysAddr::new(6 * GIB - 8)).as_mut_ptr::<u64>();
     // SAFETY: the last word of RAM, which no other code uses.
-    unsafe { last.write(7) };
-    // SAFETY: as above.
-    assert_eq!(unsafe { last.read() }, 7);
+    let read = unsafe {
+        last.write(7);
+        last.read()
+    };
+    assert_eq!(read, 7);
 }
 
 #[test]

@@ -56,14 +56,14 @@ fn a_storm_leaves_the_error_of_the_body_alone() {
         .enter(cpu(0), |cpu| {
             // SAFETY: the C library answers with the address of this thread's `errno`.
             let errno = unsafe { libc::__errno_location() };
-            // SAFETY: as above, on the same thread.
+            // SAFETY: `errno` is this thread's, on which the handler runs.
             let mut handler = |_: rhumb_machine::IrqOff<'_>| unsafe { errno.write_volatile(libc::EINTR) };
             let body = || {
                 (0..20_000).all(|_| {
-                    // SAFETY: as above.
+                    // SAFETY: `errno` is this thread's, on which the body runs.
                     unsafe { errno.write_volatile(libc::ENOMEM) };
                     (0..20).for_each(|_| core::hint::spin_loop());
-                    // SAFETY: as above.
+                    // SAFETY: `errno` is this thread's, on which the body runs.
                     unsafe { errno.read_volatile() == libc::ENOMEM }
                 })
             };

@@ -197,7 +197,7 @@ fn i3_what_boot_left_small_is_collapsed_on_request() {
     let all = frames(0, 5 * GIB);
     let collapsed = small.with_batch(|map, batch| map.collapse(all, batch));
     assert_eq!(collapsed.left, 0);
-    assert_eq!(small.map.splits().count(), 0, "none of these tables is charged to anybody");
+    assert_eq!(small.map.splits().count(), 0, "none of these tables is charged to a hold");
     // All but the blocks that RAM, text, or the page held keep broken.
     let large = Sim::usual();
     let mut expected = large.map.pages();

@@ -77,7 +77,7 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
     let tables: Vec<Pfn> = sim.source.taken_tables().collect();
     sim.map.restore(held, &mut batch);
     assert_eq!((batch.tables(), sim.map.reserve().tables), (2, 0));
-    // Until then each entry of such a table is what the large page says: a CPU may still walk it.
+    // Until the flush each entry of such a table maps the same as the large page, because a CPU may still walk it.
     for &table in &tables {
         let first = sim.map.memory().read(table, 0);
         assert!(first.is_present());
@@ -86,7 +86,7 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
             assert_eq!(sim.map.memory().read(table, index), first.advanced(index as u64 * step));
         }
     }
-    // SAFETY: as above.
+    // SAFETY: the frames are made up.
     let refused = unsafe { sim.map.change(page, Change::NotPresent, cause, now, &mut batch) };
     assert_eq!(refused.err(), Some(ChangeError::OutOfTables { needed: 2, left: 0 }));
     sim.map.validate().unwrap();
@@ -137,7 +137,7 @@ fn a_source_that_runs_out_keeps_what_it_gave() {
     let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
     assert!(sim.refill(257).is_err());
     assert_eq!(sim.map.reserve().tables, 256);
-    // SAFETY: as above.
+    // SAFETY: its tables came from the source.
     unsafe { sim.map.drain(7, &mut sim.source) };
     assert_eq!(sim.source.taken(), 7);
 }

@@ -278,9 +278,9 @@ fn i7_a_change_that_has_answered_does_nothing_more() {
     let mut first = unsafe { Changing::new(range, Change::ReadOnly, cause, now) };
     let refused = first.step(&mut sim.map, &mut batch);
     assert!(matches!(refused, Poll::Ready(Err(ChangeError::OutOfTables { .. }))));
-    // The frames go to another, who changes them.
+    // The frames go to another holder, which changes them.
     sim.refill(64).unwrap();
-    // SAFETY: as above.
+    // SAFETY: the frames are made up.
     let mut second = unsafe { Changing::new(range, Change::NotPresent, cause, now) };
     let Poll::Ready(Ok(held)) = second.step(&mut sim.map, &mut batch) else { panic!("it is refused") };
     for _ in 0..2 {

@@ -215,7 +215,7 @@ fn a_part_lies_within_its_block_and_is_aligned() {
     // SAFETY: a test machine has no direct map; the parts' numbers are not used.
     let block = unsafe { block.assume_unmapped() };
     let part = |first: Pfn, order| {
-        // SAFETY: as above.
+        // SAFETY: a test machine has no direct map; the part's number is not used.
         let part = unsafe { block.part(first, Order::new(order).unwrap()) };
         part.map(|part| (part.order().get(), part.into_pfn()))
     };

@@ -164,7 +164,7 @@ fn a_heap_keeps_its_allocator() {
     // SAFETY: the layout has bytes.
     assert!(unsafe { heap.alloc(layout) }.is_null());
     heap.set(first.slabs).unwrap();
-    // SAFETY: as above; it goes back to where it came from.
+    // SAFETY: the layout has bytes, and the object goes back to the heap that gave it.
     unsafe {
         let object = heap.alloc(layout);
         assert_eq!(heap.set(second.slabs), Err(AlreadySet));

@@ -36,9 +36,9 @@ pub(super) struct World {
     descriptors: *mut [Descriptor],
 }
 
-// SAFETY: what it points to is not touched before its end, which has one owner.
+// SAFETY: the world's owner alone follows these pointers, at the world's end, and memory belongs to no CPU.
 unsafe impl Send for World {}
-// SAFETY: as above.
+// SAFETY: a shared world is used through its allocators, which every CPU may use; its pointers are not followed.
 unsafe impl Sync for World {}
 
 const FIRST: u64 = 512;
@@ -99,7 +99,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // SAFETY: each was leaked by `new` and is named by nothing that outlives the test.
+        // SAFETY: `new` leaked each of them, and no reference to them outlives the test.
         unsafe {
             drop(Box::from_raw(core::ptr::from_ref(self.slabs).cast_mut()));
             drop(Box::from_raw(core::ptr::from_ref(self.frames).cast_mut()));
@@ -110,7 +110,7 @@ impl Drop for World {
     }
 }
 
-/// Frames that were made without descriptors. Their memory is the process's for good, and is not touched.
+/// Returns frames that were made without descriptors. Their memory is no test's, and is not touched.
 #[cfg(not(any(loom, shuttle)))]
 pub(super) fn frames_without_descriptors() -> &'static Frames<TestMachine> {
     let frames = PfnRange::of_length(Pfn::new(FIRST), 512).unwrap();

@@ -163,7 +163,7 @@ impl Built {
         largest: PageSize,
         reserve: u64,
     ) -> Self {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises that `below` is RAM of the machine and for these tables alone.
         let (mut tables, mut source) =
             unsafe { (HostedTables::new(machine), TableFrames::new(machine, below.whole_frames())) };
         let root = Root::new(source.take_zeroed_table().unwrap(), Levels::Four);
@@ -278,7 +278,7 @@ impl World {
 
     /// Sets a byte of a frame, behind the back of all.
     pub(crate) fn poke(&self, pfn: Pfn, offset: u64, byte: u8) {
-        // SAFETY: as in `peek`.
+        // SAFETY: RAM of the machine; the test has no other thread that uses it.
         unsafe { self.machine.direct(pfn.addr()).plus(offset).as_mut_ptr::<u8>().write(byte) }
     }
 
@@ -292,7 +292,7 @@ impl World {
     /// The result is not used as if it were true.
     pub(crate) unsafe fn block_of(&self, pfn: Pfn) -> std::mem::ManuallyDrop<Frame<Unmapped>> {
         let start = Pfn::new(pfn.get() & !511);
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises not to use the handle as if it were the only one.
         let block = unsafe { self.frames.from_pfn(start, Order::LARGE).unwrap().assume_unmapped() };
         std::mem::ManuallyDrop::new(block)
     }

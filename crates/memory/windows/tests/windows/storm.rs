@@ -38,14 +38,14 @@ unsafe impl Machine for WithTlb {
         self.0.preempt_disable()
     }
     unsafe fn preempt_enable(&self) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises what the hosted machine asks, the end of its own `preempt_disable`.
         unsafe { self.0.preempt_enable() }
     }
     fn irq_save(&self) -> CpuId {
         self.0.irq_save()
     }
     unsafe fn irq_restore(&self) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller promises what the hosted machine asks, the end of its own `irq_save`.
         unsafe { self.0.irq_restore() }
     }
     fn now_ns(&self) -> u64 {

@@ -18,22 +18,24 @@ use acpi::madt::{
 /// Any bytes at all are a valid value: the type holds integers (or arrays, or `MaybeUninit`, of them) and nothing else.
 pub(super) unsafe trait Layout: Copy {}
 
-// SAFETY: packed structures of u8, u16, u32 and u64, public and private fields alike (acpi 5.2.0, madt.rs).
-unsafe impl Layout for LocalApicEntry {}
-// SAFETY: as above.
-unsafe impl Layout for LocalX2ApicEntry {}
-// SAFETY: as above.
-unsafe impl Layout for IoApicEntry {}
-// SAFETY: as above.
-unsafe impl Layout for InterruptSourceOverrideEntry {}
-// SAFETY: as above.
-unsafe impl Layout for NmiSourceEntry {}
-// SAFETY: as above.
-unsafe impl Layout for LocalApicNmiEntry {}
-// SAFETY: as above.
-unsafe impl Layout for X2ApicNmiEntry {}
-// SAFETY: as above.
-unsafe impl Layout for LocalApicAddressOverrideEntry {}
+macro_rules! layouts {
+    ($($entry:ty),* $(,)?) => {$(
+        // SAFETY: a packed structure of u8, u16, u32 and u64, public and private fields alike (acpi 5.2.0, madt.rs).
+        unsafe impl Layout for $entry {}
+    )*};
+}
+
+layouts! {
+    LocalApicEntry,
+    LocalX2ApicEntry,
+    IoApicEntry,
+    InterruptSourceOverrideEntry,
+    NmiSourceEntry,
+    LocalApicNmiEntry,
+    X2ApicNmiEntry,
+    LocalApicAddressOverrideEntry,
+}
+
 // SAFETY: a packed structure of integers, of newtypes of integers, of byte arrays, and of `MaybeUninit` of those
 // (acpi 5.2.0, fadt.rs, sdt.rs, address.rs).
 unsafe impl Layout for Fadt {}

@@ -82,7 +82,7 @@ fn call_and_be_called_back(machine: &Threads, me: usize) {
     assert_eq!((there.load(Relaxed), back.load(Relaxed)), (1, 1));
 }
 
-/// A CPU stops for good in a served call, with an acknowledgement first: the caller goes on.
+/// A CPU acknowledges a call and then stops permanently in it: the caller goes on.
 #[test]
 fn a_stop_while_calling() {
     check(3, || {
@@ -178,9 +178,9 @@ struct Tables {
     starts: Starts,
 }
 
-// SAFETY: loom's cell is accessed for its own bookkeeping only: it checks what the protocol promises.
+// SAFETY: the cell in it is loom's, which reports each access that another one races with.
 unsafe impl Sync for Tables {}
-// SAFETY: as above.
+// SAFETY: the threads of the model pass the value on whole, and loom's cell may move between them.
 unsafe impl Send for Tables {}
 
 const OLD: u64 = 1;

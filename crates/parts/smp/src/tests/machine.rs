@@ -86,7 +86,8 @@ unsafe impl Cpus for Threads {
     fn with_irqs_off<R>(&self, job: impl FnOnce(IrqOff<'_>) -> R) -> R {
         // The id matters to `serve` alone, which this machine calls with the right one: see `serve_if_any`.
         job(THIS.with(|this| {
-            // SAFETY: as in `take_interrupt`.
+            // SAFETY: each thread of a test is the CPU that it said it is, and interrupts come only where it takes
+            // them.
             unsafe { IrqOff::assume(cpu(this.get())) }
         }))
     }

@@ -130,7 +130,7 @@ fn remove(
         _ => (due, *cpus),
     };
     let _ticket = world.flush(batch, &targets);
-    // SAFETY: as above.
+    // SAFETY: the world has one tree, one source and one machine.
     unsafe { flushed.release(&mut world.tables, &mut world.source) };
     let _ = world.mmu.promised(range(offset, bytes), cpus);
     let _ = world.mmu.reused(frames);
