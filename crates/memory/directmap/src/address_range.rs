@@ -6,7 +6,7 @@
 use rhumb_machine::{PhysAddr, VirtRange};
 use rhumb_pagetable::Levels;
 
-/// Bytes of address space for the direct map.
+/// Returns how many bytes of address space the direct map has.
 pub const fn address_range_bytes(levels: Levels) -> u64 {
     1 << (levels.virt_bits() - 2)
 }

@@ -51,7 +51,7 @@ impl MergedTables {
     }
 }
 
-/// A flushed batch: its tables are on their way to the reserve, and there is no other way for them.
+/// A flushed batch: its tables are on their way to the reserve, and can go no other way.
 ///
 /// ```compile_fail,E0133
 /// # use rhumb_directmap::{Batch, DirectMap, Rules};
@@ -61,8 +61,8 @@ impl MergedTables {
 /// }
 /// ```
 ///
-/// The flush of another machine, whose CPUs do not walk them, cannot be followed by the flush of an empty batch on the
-/// map's own:
+/// Tables that another machine has flushed, whose CPUs do not walk them, cannot wait for an empty batch of the map's
+/// own machine:
 ///
 /// ```compile_fail,E0061
 /// # use rhumb_directmap::{Batch, FlushedBatch};
@@ -83,8 +83,8 @@ impl MergedTables {
 /// ```
 pub type FlushedBatch = Flushed<MergedTables>;
 
-/// Collects what any number of changes of one map leave behind. One flush does for all of them, and empties the batch.
-/// The first map that is given an empty batch is its map: no other takes it.
+/// The pages and tables that any number of changes of one map leave behind. One flush does for all of them, and empties
+/// the batch. The first map that is given an empty batch is its map, and no other map takes it.
 #[must_use = "CPUs go on using the old translations until the batch is flushed"]
 #[derive(Debug)]
 pub struct Batch(Unflushed<MergedTables>);

@@ -133,7 +133,7 @@ impl HoldTree {
             place = if start < at { Link::Left(id) } else { Link::Right(id) };
         }
         self.set_link(slots, place, Some(new));
-        // and what was there is divided: what is less hangs on the left, what is more on the right.
+        // The subtree that was there is divided: lesser holds hang on the left, greater ones on the right.
         let (mut less, mut more) = (Link::Left(new), Link::Right(new));
         while let Some(id) = below {
             let Some(hold) = slots.hold(id) else {

@@ -18,7 +18,7 @@ use crate::slots::{RecordPage, Slot, Slots};
 /// All records. See the module.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    /// Whose journal it is: no owner of another map is found in it.
+    /// The map that it is of: no owner of another map is found in it.
     pub(crate) map: MapId,
     pub(crate) slots: Slots,
     pub(crate) tree: HoldTree,
@@ -278,7 +278,7 @@ impl Journal {
         is_it.then_some(id)
     }
 
-    /// Returns a number for an owner that only the journal knows: what sums are weighted by.
+    /// Returns a number for an owner that only the journal knows, the weight of the owner's part in sums.
     pub(crate) const fn weight(&self, owner: OwnerId) -> u64 {
         self.tree.hash(owner.slot.number() as u64) | 1
     }

@@ -1,4 +1,4 @@
-//! How much an owner may have of what all owners share (I11): large pages, and time.
+//! Limits on an owner's part of the things that all owners share (I11): large pages, and time.
 //!
 //! **Large pages.** A hold is charged, when it begins, for each large page that it splits: of 2 MiB and of 1 GiB, at
 //! each of its two ends, so four at most; a pin for each larger page that it reaches into. It makes no difference
@@ -11,16 +11,16 @@
 //! [`ENTRIES_OF_A_STEP`] entries that it writes; its restore, which cannot be refused, is paid for beforehand. An owner
 //! with a [`Rate`] runs into debt, and where the debt is more than its burst, its next change is refused until the rest
 //! is paid by time passing. So all flushes and all splits on an owner's account, over any stretch of time, are at most
-//! its burst, one change, and what its rate allows in that time. Each merge reverses a split that was paid for. A
-//! change that is refused pays for the entries that were looked at until then: an owner that fails again and again is
-//! not served free of charge.
+//! its burst, one change, and the steps that its rate pays for in that time. Each merge reverses a split that was paid
+//! for. A change that is refused pays for the entries that were looked at until then: an owner that fails again and
+//! again is not served free of charge.
 //!
 //! Source of the second: the generic cell rate algorithm (ITU-T I.371), which needs one number for each owner.
 
 /// How often an owner may change the map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
-    /// Nanoseconds in which one step is paid for; 0 is no limit.
+    /// The nanoseconds that pay for one step; 0 is no limit.
     pub step_ns: u32,
     /// Steps that an owner may be in debt and still change the map.
     pub burst: u32,

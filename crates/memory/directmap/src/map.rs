@@ -134,8 +134,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// Returns the tables' memory, for writing tables that are not the map's.
     ///
     /// # Safety
-    /// The caller writes no table of this map, and what it writes into others maps no memory in a way that its holder
-    /// does not expect.
+    /// The caller writes no table of this map, and the entries that it writes into other tables map no memory in a way
+    /// that the memory's holder does not expect.
     ///
     /// ```compile_fail,E0133
     /// # use rhumb_directmap::{DirectMap, Rules};

@@ -30,7 +30,7 @@ pub struct Pieces<'request, R: Iterator<Item = PhysRange>> {
 }
 
 impl<'request, R: Iterator<Item = PhysRange>> Pieces<'request, R> {
-    /// Both lists ascending.
+    /// Makes the pieces of two lists that ascend.
     pub(crate) fn new(ram: R, read_only: &'request [PhysRange], limit: PhysAddr) -> Self {
         let mut read_only = Merged::new(read_only.iter().copied());
         let guarded = read_only.next();

@@ -172,12 +172,12 @@ where
         self.pages
     }
 
-    /// Bytes of RAM in the map.
+    /// Returns how many bytes of RAM are in the map.
     pub const fn mapped_bytes(&self) -> u64 {
         self.pages.bytes()
     }
 
-    /// Bytes of RAM at or past the limit: not in the map.
+    /// Returns how many bytes of RAM are at or past the limit, and so not in the map.
     pub const fn high_bytes(&self) -> u64 {
         self.high_bytes
     }

@@ -60,7 +60,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// With the caller's place in the source.
+    /// Makes a cause with the caller's place in the source.
     #[track_caller]
     pub const fn new(owner: OwnerId, reason: &'static str) -> Self {
         Self { owner, reason, call_site: Location::caller() }
@@ -77,7 +77,7 @@ pub struct At {
 }
 
 impl At {
-    /// Here and now.
+    /// Returns this CPU and the present time.
     ///
     /// # Panics
     /// If the token is another machine's.
@@ -95,8 +95,8 @@ pub struct Totals {
     pub frames: u64,
     /// Large pages, of 2 MiB and of 1 GiB, that are split on its account.
     pub splits: u64,
-    /// Large pages that its holds break, each counted for each of them, and one for each hold that breaks none: what
-    /// its limit is for.
+    /// Large pages that its holds break, each counted for each of them, and one for each hold that breaks none: the sum
+    /// that its limit bounds.
     pub breaks: u64,
     /// How many of those there may be.
     pub limit: u64,

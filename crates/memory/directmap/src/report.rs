@@ -102,7 +102,7 @@ impl fmt::Display for OwnerReport {
 pub enum BootReason {
     /// Not all of it is RAM in the map.
     Hole,
-    /// Parts of it are mapped otherwise than the rest: what is read-only, the kernel's text.
+    /// Parts of it are mapped otherwise than the rest: read-only frames, the kernel's text.
     Permissions,
     /// Boot was told to use small pages.
     Small,
@@ -196,7 +196,7 @@ impl Journal {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Why `pfn` is mapped as it is: `directmap why`.
+    /// Tells why `pfn` is mapped as it is: `directmap why`.
     ///
     /// Cost: a few walks, a look at [`LOOKED_AT`] holds for each size, and at two tables where boot is the reason.
     pub fn why(&self, pfn: Pfn) -> Why {
@@ -244,7 +244,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Some(Broken::By { hold: self.journal.report(charged.unwrap_or(last))?, others })
     }
 
-    /// Why a block is not one page that no change has split.
+    /// Tells why a block that no change has split is not one page.
     fn boot_reason(&self, block: Block) -> BootReason {
         let entry = self.tree.entry_of(block).map(|step| step.entry);
         let Some(table) = entry.ok().and_then(|entry| entry.child(block.size().level())) else {
@@ -338,7 +338,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.journal.owner(id).map(|owner| OwnerReport { name: owner.name(), totals: owner.totals() })
     }
 
-    /// Pages in the map, by size: what meminfo calls `DirectMap4k`, `DirectMap2M`, `DirectMap1G`.
+    /// Returns the pages in the map by size, which meminfo calls `DirectMap4k`, `DirectMap2M`, `DirectMap1G`.
     pub const fn pages(&self) -> PageCounts {
         self.tree.pages
     }

@@ -1,8 +1,7 @@
-//! Rules of the map's user, who knows which frames are off limits and how frames are mapped elsewhere: the map does
-//! not.
+//! Rules of the map's user, which knows which frames are off limits and how frames are mapped elsewhere.
 //!
-//! The map sees its own tables only. That frames are the kernel's text, or a table, or writable through another
-//! mapping, it is told by [`Rules`], which it asks before each change.
+//! The map sees its own tables only. [`Rules`], which it asks before each change, tell it that frames are the kernel's
+//! text, or a table, or writable through another mapping.
 
 use core::fmt;
 
@@ -56,8 +55,8 @@ impl fmt::Display for Forbidden {
     }
 }
 
-/// Decides what may become of frames. Not asked when frames become ordinary again, since a restore cannot be refused: a
-/// holder who shows its frames elsewhere as executable ends that first (I4).
+/// A judge of changes, not asked when frames become ordinary again, because a restore cannot be refused: a holder that
+/// shows its frames elsewhere as executable ends that first (I4).
 pub trait Rules {
     /// Tells whether `frames` may be mapped as `wanted`, held by `owner`. Runs with the map's lock held and interrupts
     /// off.

@@ -23,7 +23,7 @@ pub(crate) enum Slot {
 
 const BRANCHES: usize = 8;
 
-/// Records in one page: what fits beside the branches.
+/// Records in one page: as many as fit beside the branches.
 pub const RECORDS_PER_PAGE: usize = (4096 - BRANCHES * size_of::<usize>()) / size_of::<Slot>();
 
 /// A page for records, at most 4 KiB.

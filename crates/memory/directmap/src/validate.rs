@@ -98,8 +98,8 @@ enum Stage {
     Owners,
 }
 
-/// A validation under way: what [`DirectMap::validate`] does, in steps. Others may change the map between two of them:
-/// then what was added up fits nothing any more, and is not compared; each hold is checked all the same.
+/// A validation under way: the work of [`DirectMap::validate`], in steps. The map may change between two steps: then
+/// the sums are of no moment, and are not compared; each hold is checked all the same.
 #[must_use = "it does nothing until its steps are done"]
 #[derive(Debug)]
 pub struct Validation {

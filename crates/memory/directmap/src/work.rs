@@ -1,15 +1,16 @@
 //! Changes of any length in steps, so that the map's lock is held for a bounded time.
 //!
 //! ```text
-//!   Changing:   claim the frames ─> survey them, some entries a step ─> split, set, some entries a step ─> Hold
+//!   Changing:   claim the frames ─> survey, some entries in each step ─> split, set, some in each step ─> Hold
 //!                        │ refused: the claim is struck out, nothing was set
-//!   Altering:   set, some entries a step          Restoring: set, some entries a step ─> merge
+//!   Altering:   set, some entries in each step    Restoring: set, some entries in each step ─> merge
 //! ```
 //!
 //! A step looks at or writes [`STEP_ENTRIES`] entries, and splits or merges four large pages on top of that. A change
-//! that one step can make is made in one, and no state is kept in between. Longer work is *claimed* with its first step:
-//! its hold is in the journal, so its frames are its own, and what the survey has seen stays true. So a change is made
-//! whole or not at all (I7), however many steps it takes, and what others do between two steps concerns other frames.
+//! that one step can make is made in one, and no state is kept in between. Longer work is *claimed* with its first
+//! step: its hold is in the journal, so its frames are its own, and the survey's findings stay true. So a change is
+//! made whole or not at all (I7), however many steps it takes, and changes of other owners between two steps concern
+//! other frames.
 //!
 //! One flush at the end does for all steps. Until then a CPU may use the old translation of any page, whichever step
 //! has set it.
@@ -42,7 +43,7 @@ enum Stage {
     Answered,
 }
 
-/// A change under way: what [`DirectMap::change`] does, in steps.
+/// A change under way: the work of [`DirectMap::change`], in steps.
 #[must_use = "the frames are held, and perhaps half changed, until the last step is done"]
 #[derive(Debug)]
 pub struct Changing {
@@ -87,7 +88,7 @@ impl Changing {
     }
 }
 
-/// A change of held frames under way: what [`DirectMap::alter`] does, in steps.
+/// A change of held frames under way: the work of [`DirectMap::alter`], in steps.
 ///
 /// Dropping it between two steps leaves the frames half changed: they can only be restored then.
 #[must_use = "the frames are perhaps half changed until the last step is done"]
@@ -120,7 +121,7 @@ impl<'held> Altering<'held> {
     }
 }
 
-/// A restore under way: what [`DirectMap::restore`] does, in steps.
+/// A restore under way: the work of [`DirectMap::restore`], in steps.
 #[must_use = "the frames are held, and perhaps half restored, until the last step is done"]
 #[derive(Debug)]
 pub struct Restoring {

@@ -286,13 +286,13 @@ impl CpuCache {
         kept.flatten() == Some(true)
     }
 
-    /// Kind and order, and above them what must be alike in the handle and `home`.
+    /// Returns kind and order, and above them the bits in which the handle and `home` differ.
     #[inline(always)]
     fn differs(&self, raw: Raw) -> u64 {
         (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT
     }
 
-    /// Blocks that a magazine of `order`, from 1 to 9, may hold.
+    /// Returns how many blocks a magazine of `order`, from 1 to 9, may hold.
     #[inline]
     pub(crate) fn run_limit(&self, order: u8) -> i32 {
         let cap = self.gate.cap();
@@ -313,7 +313,7 @@ impl CpuCache {
         self.runs.iter().flat_map(|rings| (1..).zip(rings))
     }
 
-    /// Frames that it holds, open blocks included. From any CPU: exact while the cache is quiet.
+    /// Returns how many frames it holds, open blocks included. From any CPU: exact while the cache is quiet.
     pub(crate) fn held(&self) -> u64 {
         let small: u64 = self.small.iter().map(Ring::glimpse).sum();
         let open: u64 = self.open.iter().map(|open| u64::from(open.frames())).sum();
@@ -322,7 +322,7 @@ impl CpuCache {
     }
 }
 
-/// Blocks that a magazine of order 9 may hold: eight times the frames of one of order 0.
+/// Returns how many blocks a magazine of order 9 may hold: eight times the frames of one of order 0.
 #[inline(always)]
 fn large_limit(cap: i32) -> i32 {
     (cap >> 6).min(LARGE_BLOCKS)

@@ -73,7 +73,7 @@ impl<M: Machine> Frames<M> {
         })
     }
 
-    /// With descriptors: an array of [`crate::Descriptor`]s at `base`, indexed by frame number.
+    /// Adds descriptors: an array of [`crate::Descriptor`]s at `base`, indexed by frame number.
     ///
     /// # Safety
     /// Every descriptor of a 2-MiB block of memory that the allocator manages or will manage is backed by memory that
@@ -159,7 +159,7 @@ impl<M: Machine> Frames<M> {
         Ok(Frame::from_raw(raw))
     }
 
-    /// As [`Frames::from_pfn`], for a block that may be past the direct map's limit.
+    /// Makes the handle of a block as [`Frames::from_pfn`] does, also past the direct map's limit.
     ///
     /// # Safety
     /// As for [`Frames::from_pfn`].

@@ -1,4 +1,4 @@
-//! Handles: what the holder of frames has in its hand, and the number in it.
+//! Handles: the values that prove that their holder may use frames, and the numbers in them.
 
 pub(crate) mod frame;
 pub(crate) mod leak;

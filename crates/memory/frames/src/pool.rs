@@ -170,7 +170,7 @@ impl Pool {
         Pfn::new(span.start().get() & !(FRAMES as u64 - 1))
     }
 
-    /// Blocks that a pool over `span` has.
+    /// Returns how many blocks a pool over `span` has.
     pub(crate) const fn blocks_of(span: PfnRange) -> usize {
         (span.end().get() - Self::base_of(span).get()).div_ceil(FRAMES as u64) as usize
     }

@@ -96,12 +96,12 @@ impl<M: Machine> Frames<M> {
         totals
     }
 
-    /// Free frames, those in per-CPU caches included.
+    /// Returns how many frames are free, those in per-CPU caches included.
     pub fn free_frames(&self) -> u64 {
         self.totals().free
     }
 
-    /// Whole free 2-MiB blocks, those in per-CPU caches excluded.
+    /// Returns how many 2-MiB blocks are whole, those in per-CPU caches excluded.
     pub fn free_large_blocks(&self) -> u64 {
         self.zones.pools.iter().map(|pool| pool.free_blocks.load(Relaxed)).sum()
     }
@@ -203,7 +203,7 @@ impl ZoneReport {
                 State::Whole | State::Absent => {}
             }
         }
-        // Whole blocks: what is not part of an aligned run twice as long.
+        // Whole blocks, in the longest aligned runs that they are part of.
         let runs = |log2| pool.whole.count_runs(log2);
         for log2 in 0..=9 {
             let above = if log2 < 9 { 2 * runs(log2 + 1) } else { 0 };

@@ -7,12 +7,12 @@ use core::fmt;
 
 use rhumb_machine::{NodeId, Order, Pfn};
 
-/// A class of memory by address: who can reach it.
+/// A class of memory by address, because not every device reaches all of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Zone {
-    /// Below 16 MiB: what ISA devices reach.
+    /// Below 16 MiB, where ISA devices reach it.
     Dma,
-    /// Below 4 GiB: what devices with 32-bit addresses reach.
+    /// Below 4 GiB, where devices with 32-bit addresses reach it.
     Dma32,
     /// In the direct map, above 4 GiB.
     Normal,
@@ -75,8 +75,8 @@ impl Mobility {
         }
     }
 
-    /// Whose blocks this kind takes frames from, in order, when its own blocks and the whole ones are used up.
-    /// Unmovable frames go to reclaimable blocks first: those empty sooner than they can be compacted.
+    /// Returns the kinds from whose blocks this kind takes frames, in order, when its own blocks and the whole ones are
+    /// used up. Unmovable frames go to reclaimable blocks first, because those empty sooner than they can be compacted.
     pub(crate) const fn steals_from(self) -> [Self; 2] {
         match self {
             Self::Unmovable => [Self::Reclaimable, Self::Movable],
@@ -183,7 +183,7 @@ impl Request {
         }
     }
 
-    /// Only zones up to and including `zone`. [`crate::Frames::alloc`] never goes past [`Zone::Normal`].
+    /// Asks for zones up to and including `zone` only. [`crate::Frames::alloc`] never goes past [`Zone::Normal`].
     #[must_use]
     pub const fn ceiling(self, zone: Zone) -> Self {
         Self { ceiling: zone, ..self }
@@ -200,43 +200,43 @@ impl Request {
         Self { node, ..self }
     }
 
-    /// On `node` if it has any, else near it.
+    /// Asks for memory on `node` if it has any, else near it.
     #[must_use]
     pub const fn prefer(self, node: NodeId) -> Self {
         self.near(Preference::Prefer(node))
     }
 
-    /// On `node` or not at all.
+    /// Asks for memory on `node` or for none.
     #[must_use]
     pub const fn bind(self, node: NodeId) -> Self {
         self.near(Preference::Bind(node))
     }
 
-    /// Of this mobility.
+    /// Asks for memory of this mobility.
     #[must_use]
     pub const fn kind(self, kind: Mobility) -> Self {
         Self { kind, ..self }
     }
 
-    /// Movable: short for the most common [`Request::kind`].
+    /// Asks for movable memory: short for the most common [`Request::kind`].
     #[must_use]
     pub const fn movable(self) -> Self {
         self.kind(Mobility::Movable)
     }
 
-    /// Filled with zeroes.
+    /// Asks for memory filled with zeroes.
     #[must_use]
     pub const fn zeroed(self) -> Self {
         Self { contents: Contents::Zeroed, ..self }
     }
 
-    /// Of this class.
+    /// Makes a request of this class.
     #[must_use]
     pub const fn class(self, class: AllocClass) -> Self {
         Self { class, ..self }
     }
 
-    /// Attributed to `owner`. Costs one store to the frame's descriptor at each end; without an owner the
+    /// Attributes the memory to `owner`. Costs one store to the frame's descriptor at each end; without an owner the
     /// descriptor is not touched.
     #[must_use]
     pub const fn owner(self, owner: Owner) -> Self {
@@ -252,7 +252,7 @@ impl Request {
         }
     }
 
-    /// On which node.
+    /// Returns the node that is asked for.
     #[inline(always)]
     pub(crate) const fn node(&self) -> Preference {
         let PackedPreference(packed) = self.node;

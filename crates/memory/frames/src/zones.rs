@@ -30,8 +30,8 @@ pub(crate) const FIRST_POOLS: usize = 192;
 pub(crate) enum Effort {
     /// Leaves the low watermark in each pool, so that another zone is taken before a reserve is touched.
     Easy,
-    /// Down to what the request's class may take, and no frame more than is asked for: what a cache kept besides, it
-    /// would give to requests of any class.
+    /// Leaves only the frames that the request's class may not take, and takes no frame more than is asked for, because
+    /// a cache would give the others to requests of any class.
     Hard,
 }
 

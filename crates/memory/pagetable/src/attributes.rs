@@ -111,7 +111,7 @@ impl fmt::Display for CacheMode {
     }
 }
 
-/// Whose page it is.
+/// The rings that may use a page.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Privilege {
     /// Rings 0 to 2 only.
@@ -136,7 +136,7 @@ pub struct Attributes {
     pub access: Access,
     /// Cache mode.
     pub cache: CacheMode,
-    /// Whose page it is.
+    /// The rings that may use it.
     pub privilege: Privilege,
     /// One address space or all.
     pub scope: Scope,
@@ -217,7 +217,7 @@ impl Permissions {
             && (self.user || !wanted.user)
     }
 
-    /// As an access, or `None` where writable and executable at once.
+    /// Returns them as an access, or `None` where they are writable and executable at once.
     pub const fn access(self) -> Option<Access> {
         match (self.writable, self.executable) {
             (false, false) => Some(Access::ReadOnly),

@@ -114,7 +114,7 @@ where
         summary
     }
 
-    /// The rules about one span, and about malformed entries.
+    /// Checks the rules about one span, and about malformed entries.
     fn check_each<M>(&self, memory: &M, summary: &mut AuditSummary, report: &mut impl FnMut(Finding))
     where
         M: TableMemory + ?Sized,
@@ -175,7 +175,7 @@ where
         (checked < frames.end()).then_some(checked)
     }
 
-    /// Each executable span against each writable one, wherever they are.
+    /// Compares each executable span with each writable one, wherever they are.
     fn check_aliases<M>(&self, memory: &M, report: &mut impl FnMut(Finding))
     where
         M: TableMemory + ?Sized,
@@ -200,7 +200,7 @@ where
         );
     }
 
-    /// Each span of the kernel's half outside the direct map against each later one.
+    /// Compares each span of the kernel's half outside the direct map with each later one.
     fn check_overlaps<M>(&self, memory: &M, report: &mut impl FnMut(Finding))
     where
         M: TableMemory + ?Sized,

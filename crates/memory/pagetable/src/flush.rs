@@ -9,16 +9,16 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`batch`] | [`FlushBatch`]: what has changed and not been flushed yet |
+//! | [`batch`] | [`FlushBatch`]: the set of changed pages that one flush covers |
 //! | [`stats`] | [`FlushStats`]: how much a flush dropped |
 //! | [`ticket`] | [`Unflushed`], [`Flushed`]: memory that waits for a flush, and the ticket by which it comes out |
 //! | [`counters`] | [`FlushCounters`]: flushes, interrupts and pages, by [`FlushCause`] |
 //! | [`lazy`] | [`LazyCpu`]: a CPU that idles is left alone and catches up |
 //! | [`mod@sequence`] | [`Sequence`]: which instructions drop it, by what the CPU has |
 //!
-//! Order: first the entries are changed, then the batch is flushed, then what they referred to is reused. A CPU
-//! may read an entry at any time before, on speculation, and hold it until the flush. A batch by itself proves nothing.
-//! Tables that wait for a flush own its batch, and come out by that flush alone (I6): an [`Unflushed`].
+//! Order: first the entries are changed, then the batch is flushed, then the memory that they referred to is reused. A
+//! CPU may read an entry at any time before, on speculation, and hold it until the flush. A batch by itself proves
+//! nothing. Tables that wait for a flush own its batch, and come out by that flush alone (I6): an [`Unflushed`].
 
 pub mod batch;
 pub mod counters;

@@ -1,4 +1,4 @@
-//! How deep the tables are, and what a virtual address says about the way through them.
+//! The depth of the tables, and the way of a virtual address through them.
 //!
 //! ```text
 //!        level 5     level 4     level 3     level 2     level 1     offset
@@ -14,12 +14,12 @@ use rhumb_machine::{Pfn, VirtAddr, VirtRange};
 /// Entries in one table.
 pub const ENTRIES: usize = 512;
 
-/// log2 of the bytes that one entry at `level` (1..=5) spans.
+/// Returns log2 of the bytes that one entry at `level` (1..=5) spans.
 pub const fn span_shift(level: u8) -> u32 {
     12 + 9 * (level as u32 - 1)
 }
 
-/// Bytes that one entry at `level` (1..=5) spans.
+/// Returns how many bytes one entry at `level` (1..=5) spans.
 pub const fn span_bytes(level: u8) -> u64 {
     1 << span_shift(level)
 }
@@ -47,7 +47,7 @@ impl Levels {
         }
     }
 
-    /// Bits of a virtual address that are translated: 48 or 57.
+    /// Returns how many bits of a virtual address are translated: 48 or 57.
     pub const fn virt_bits(self) -> u32 {
         span_shift(self.top()) + 9
     }
@@ -78,7 +78,8 @@ impl Levels {
         VirtAddr::new((((linear << shift) as i64) >> shift) as u64)
     }
 
-    /// First and last linear position of `range`, or `None` where it is empty or not canonical throughout.
+    /// Returns the first and the last linear position of `range`, or `None` where it is empty or not canonical
+    /// throughout.
     pub const fn positions(self, range: VirtRange) -> Option<(u64, u64)> {
         if range.is_empty() {
             return None;
@@ -92,7 +93,7 @@ impl Levels {
         if positions.1 - positions.0 == range.bytes() - 1 { Some(positions) } else { None }
     }
 
-    /// First and last linear position of the canonical part of `range`, or `None` where it has none.
+    /// Returns the first and the last linear position of the canonical part of `range`, or `None` where it has none.
     pub(crate) const fn clamped_positions(self, range: VirtRange) -> Option<(u64, u64)> {
         if range.is_empty() {
             return None;
@@ -105,7 +106,7 @@ impl Levels {
     }
 }
 
-/// A tree of page tables as a CPU sees it: what CR3, CR4.LA57 and CPUID say together.
+/// A tree of page tables as CR3, CR4.LA57 and CPUID together describe it to a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Root {
     /// The frame of the table at the top.
@@ -121,7 +122,8 @@ impl Root {
         Self { table, levels, phys_bits: 52 }
     }
 
-    /// Bits of a physical address (CPUID 8000_0008h); entry bits from here up to 51 are reserved. At most 52.
+    /// Returns how many bits a physical address has (CPUID 8000_0008h), at most 52. The entry bits from there up to 51
+    /// are reserved.
     pub const fn phys_bits(&self) -> u32 {
         self.phys_bits
     }

@@ -107,7 +107,7 @@ pub struct Mapper<'memory, M: TableMemory + ?Sized> {
 }
 
 impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
-    /// For the tree under `root`.
+    /// Makes a mapper of the tree under `root`.
     pub const fn new(root: Root, memory: &'memory mut M) -> Self {
         Self { root, memory }
     }
@@ -139,7 +139,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         Ok(MapOutcome { pages: pages?, tables })
     }
 
-    /// As [`Mapper::map`], with tables that were taken beforehand.
+    /// Maps as [`Mapper::map`] does, with tables that were taken beforehand.
     pub fn map_from(&mut self, mapping: &Mapping, chain: &mut TableChain) -> Result<MapOutcome, MapError> {
         let tables = self.survey(mapping)?;
         if chain.len() < tables {
@@ -161,7 +161,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         Ok(missing.tables())
     }
 
-    /// Recursion at most four deep: one for each level below the root.
+    /// Surveys a table and those below it: a recursion at most four deep, one for each level below the root.
     fn survey_table(
         &self,
         table: Pfn,
@@ -207,7 +207,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
         Ok(pages)
     }
 
-    /// One table of leaves after the other, each written as one run.
+    /// Fills one table of leaves after the other, each written as one run.
     fn fill_run(&mut self, run: Run, mapping: &Mapping, chain: &mut TableChain) -> Result<(), MapError> {
         let (lowest, step) = (run.size.level(), run.size.bytes());
         let mut position = self.root.levels.linear_of(run.virt);

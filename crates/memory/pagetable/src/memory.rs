@@ -70,9 +70,9 @@ impl TableEntry {
 /// `table` is the frame of a table, `index` is below [`crate::ENTRIES`]. An implementation whose tables CPUs may walk
 /// reads and writes each entry as a [`TableEntry`]. There is one writer of a tree at a time (I8).
 ///
-/// The trait is safe to implement for memory that is only looked at. One that reaches the tables of a running CPU has
-/// an unsafe constructor, where its maker promises that every `table` it will be given is one, and that what it
-/// will map may be mapped.
+/// The trait is safe to implement for memory that is only looked at. An implementation that reaches the tables of a
+/// running CPU has an unsafe constructor, where its maker promises that every `table` it will be given is a table, and
+/// that the memory which it will map may be mapped so.
 pub trait TableMemory {
     /// Reads one entry.
     fn read(&self, table: Pfn, index: usize) -> Entry;

@@ -69,7 +69,7 @@ impl PageCounts {
         self.size_4k + self.size_2m + self.size_1g
     }
 
-    /// Bytes that they cover.
+    /// Returns how many bytes they cover.
     pub const fn bytes(&self) -> u64 {
         (self.size_4k << PageSize::Size4K.shift())
             + (self.size_2m << PageSize::Size2M.shift())

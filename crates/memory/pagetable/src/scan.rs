@@ -49,28 +49,28 @@ pub struct Scan<'memory, M: TableMemory + ?Sized> {
     last: u64,
     /// The level of the table to look into next.
     level: u8,
-    /// By level: the table on the way to `next`, and what the entries above it allow.
+    /// By level: the table on the way to `next`, and the permissions of the entries above it.
     path: [(Pfn, Permissions); 6],
 }
 
 impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
-    /// Of each page that overlaps `range`; a part of `range` that is not canonical is skipped.
+    /// Makes a scan of each page that overlaps `range`, without the parts of `range` that are not canonical.
     pub fn new(memory: &'memory M, root: Root, range: VirtRange) -> Self {
         Self::over(memory, root, root.levels.clamped_positions(range))
     }
 
-    /// Of the whole address space.
+    /// Makes one of the whole address space.
     pub fn all(memory: &'memory M, root: Root) -> Self {
         Self::over(memory, root, Some((0, (1 << root.levels.virt_bits()) - 1)))
     }
 
-    /// Of the kernel's half, to its very last page.
+    /// Makes one of the kernel's half, to its very last page.
     pub fn kernel_half(memory: &'memory M, root: Root) -> Self {
         let bits = root.levels.virt_bits();
         Self::over(memory, root, Some((1 << (bits - 1), (1 << bits) - 1)))
     }
 
-    /// Of the linear positions from the first to the last given, or of none.
+    /// Makes one of the linear positions from the first to the last given, or of none.
     pub(crate) fn over(memory: &'memory M, root: Root, positions: Option<(u64, u64)>) -> Self {
         let (next, last) = positions.unwrap_or((1, 0));
         let path = [(root.table, Permissions::ALL); 6];
@@ -128,8 +128,9 @@ impl<'memory, M: TableMemory + ?Sized> Scan<'memory, M> {
         (self.next <= self.last).then(|| self.root.levels.virt_of(self.next))
     }
 
-    /// As [`Scan::next_run`], by at most `looks` looks at entries, which are taken from `looks`. `None` also where they
-    /// are used up; [`Scan::next_address`] tells. For those who scan with a lock held: an absent entry is a look, too.
+    /// Returns the next run as [`Scan::next_run`] does, by at most `looks` looks at entries, which are taken from
+    /// `looks`. `None` also where they are used up, as [`Scan::next_address`] tells. For scans with a lock held, since
+    /// an absent entry is a look, too.
     pub fn next_run_within(&mut self, most: u64, looks: &mut u64) -> Option<(Visit, u64)> {
         while self.next <= self.last && *looks > 0 {
             *looks -= 1;
@@ -177,17 +178,17 @@ impl<M: TableMemory + ?Sized> Iterator for Scan<'_, M> {
 pub struct Leaves<'memory, M: TableMemory + ?Sized>(pub(crate) Scan<'memory, M>);
 
 impl<'memory, M: TableMemory + ?Sized> Leaves<'memory, M> {
-    /// Of each page that overlaps `range`.
+    /// Makes one of each page that overlaps `range`.
     pub fn new(memory: &'memory M, root: Root, range: VirtRange) -> Self {
         Self(Scan::new(memory, root, range))
     }
 
-    /// Of the whole address space.
+    /// Makes one of the whole address space.
     pub fn all(memory: &'memory M, root: Root) -> Self {
         Self(Scan::all(memory, root))
     }
 
-    /// Of the kernel's half.
+    /// Makes one of the kernel's half.
     pub fn kernel_half(memory: &'memory M, root: Root) -> Self {
         Self(Scan::kernel_half(memory, root))
     }

@@ -19,7 +19,7 @@ pub struct SimTables {
 }
 
 impl SimTables {
-    /// No table.
+    /// Makes an empty memory.
     pub fn new() -> Self {
         Self::default()
     }
@@ -82,12 +82,12 @@ impl SimSource {
         self.taken.len() as u64
     }
 
-    /// Those that are out.
+    /// Returns the tables that are out.
     pub fn taken_tables(&self) -> impl Iterator<Item = Pfn> {
         self.taken.iter().copied()
     }
 
-    /// Those that are not.
+    /// Returns the tables that are not out.
     pub fn free_tables(&self) -> impl Iterator<Item = Pfn> {
         self.free.iter().copied()
     }

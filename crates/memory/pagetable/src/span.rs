@@ -1,4 +1,4 @@
-//! Runs of adjacent pages that are alike: what a list of mappings shows, one line each.
+//! Runs of adjacent pages that are alike, of which a list of mappings shows a line each.
 
 use core::fmt;
 
@@ -52,7 +52,7 @@ impl Span {
         PhysRange::of_length(self.phys, self.bytes).unwrap_or_default()
     }
 
-    /// Of `count` pages that adjoin each other from `leaf` on.
+    /// Makes the span of `count` pages that adjoin each other from `leaf` on.
     fn of(leaf: &Leaf, count: u64) -> Self {
         let mut pages = PageCounts::NONE;
         pages.add(leaf.size, count);

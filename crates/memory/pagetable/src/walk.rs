@@ -175,8 +175,8 @@ pub fn walk<M: TableMemory + ?Sized>(memory: &M, root: Root, virt: VirtAddr) -> 
     walk
 }
 
-/// Returns the read at which a walk ends, or the one at `level` where the walk comes so far: what [`Walk::steps`] would
-/// show, for those who want no more. `None` where the address is not canonical.
+/// Returns the read at which a walk ends, or the one at `level` where the walk comes so far: a step of [`Walk::steps`],
+/// for callers that need no others. `None` where the address is not canonical.
 pub fn descend<M: TableMemory + ?Sized>(memory: &M, root: Root, virt: VirtAddr, level: u8) -> Option<Step> {
     if !root.levels.is_canonical(virt) {
         return None;

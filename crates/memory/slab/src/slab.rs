@@ -49,7 +49,7 @@ const _: () = assert!(
     "a slab's header is laid out for addresses of 64 bits"
 );
 
-/// Bytes of the header of a slab with this many words of bits.
+/// Returns how many bytes the header of a slab with this many words of bits has.
 pub(crate) const fn header_bytes(words: usize) -> usize {
     if words <= NEAR_WORDS { 64 } else { 128 }
 }

@@ -1,6 +1,7 @@
 //! [`KeyedTables`]: tables that are written while a protection key is open.
 //!
-//! The register is the CPU's own and a handler runs with it as it is: so a key is open with interrupts off only.
+//! The register is the CPU's own, and an interrupt handler runs with the register as it is, so that a key is open with
+//! interrupts off only.
 
 use rhumb_machine::{IrqOff, Machine, Pfn};
 use rhumb_pagetable::{Entry, Key, Rights, TableMemory};
@@ -16,7 +17,7 @@ pub trait KeyRegister {
     fn write(&self, irq_off: IrqOff<'_>, value: u32);
 }
 
-/// Runs `act` with the key open, and leaves the register as it was: as it was, not closed, since writers of tables may
+/// Runs `act` with the key open, and restores the register, which may leave the key open because writers of tables
 /// nest.
 ///
 /// Cost: one read of the register and two writes.
@@ -55,7 +56,7 @@ pub struct KeyedTables<R: TableMemory, M: Machine, K: KeyRegister> {
 }
 
 impl<R: TableMemory, M: Machine, K: KeyRegister> KeyedTables<R, M, K> {
-    /// Around `inner`, which writes through the direct map.
+    /// Wraps `inner`, which writes through the direct map.
     pub const fn new(inner: R, machine: M, register: K, key: Key) -> Self {
         Self { inner, machine, register, key }
     }

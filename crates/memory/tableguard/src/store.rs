@@ -1,7 +1,7 @@
 //! [`TableStore`]: frames for page tables, cut from whole blocks of 2 MiB.
 //!
-//! Tables that may not be written must be in pages of the direct map that hold nothing else. Frame by frame that
-//! would leave the map in crumbs; by blocks, one large page protects 511 tables.
+//! Tables that may not be written must be in pages of the direct map that hold nothing else. Frame by frame, that would
+//! split the map into small pages; by blocks, one large page protects 511 tables.
 //!
 //! ```text
 //!   block    frame 0            1 ................................. 511
@@ -12,15 +12,14 @@
 //!            word 12            that this is a header, and whether the block stays
 //! ```
 //!
-//! Besides the list of all there are two: of blocks of which a part can be taken, and of blocks of which no table is in
-//! use and that may leave. So each operation looks at one block and its neighbours, however many there are. The headers
-//! lie in the blocks, so they are protected as the tables are, and are written in the same way ([`TableMemory`], a
-//! word as an entry); and a block costs no other memory (I10). No CPU walks one.
+//! Besides the list of all blocks there are two: of blocks of which a part can be taken, and of blocks of which no
+//! table is in use and that may leave. So each operation looks at one block and its neighbours, however many there are.
+//! The headers lie in the blocks, so that they are protected as the tables are, and are written in the same way
+//! ([`TableMemory`], a word as an entry); and a block costs no other memory (I10). No CPU walks a header.
 //!
 //! The caller that adds a block has protected it; the caller that removes one makes it ordinary before it is freed.
 
-use rhumb_machine::Block;
-use rhumb_machine::{PageSize, Pfn};
+use rhumb_machine::{Block, PageSize, Pfn};
 use rhumb_pagetable::{Entry, TableMemory, bits};
 
 const FREE: usize = 2;
@@ -47,7 +46,7 @@ pub enum Tenure {
     Stays,
 }
 
-/// Blocks of tables. See the module.
+/// The blocks that tables come from. See the module.
 #[derive(Debug, Default)]
 pub struct TableStore {
     all: Option<Pfn>,
@@ -100,22 +99,22 @@ impl List {
 }
 
 impl TableStore {
-    /// No block.
+    /// Makes a store without blocks.
     pub const fn new() -> Self {
         Self { all: None, partial: None, spare: None, blocks: 0, free: 0 }
     }
 
-    /// Tables that can be taken.
+    /// Returns how many tables can be taken.
     pub const fn free(&self) -> u64 {
         self.free
     }
 
-    /// Blocks.
+    /// Returns how many blocks it has.
     pub const fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// Takes a block of 2 MiB for tables. All of it is zero, and it can be written through `memory` only, as the tables
+    /// Adds a block of 2 MiB for tables. All of it is zero, and it can be written through `memory` only, as the tables
     /// are.
     ///
     /// Cost: at most 13 writes.
@@ -170,7 +169,7 @@ impl TableStore {
     }
 
     /// Takes out a block that may leave and of which no table is in use, where `keep` tables can be taken without it.
-    /// Its header is zeroed: all of it is zero.
+    /// Its header is zeroed, so that all of the block is zero.
     ///
     /// Cost: at most 15 writes.
     pub fn take_spare<T: TableMemory + ?Sized>(&mut self, memory: &mut T, keep: u64) -> Option<Block> {

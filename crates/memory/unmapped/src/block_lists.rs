@@ -232,7 +232,7 @@ impl BlockLists {
         self.place(&Records(frames), id, &mut Record::new(Kind::Alone, owner));
     }
 
-    /// 1 GiB is on the lists, all of it.
+    /// Ends the arrival of 1 GiB, all of which is on the lists.
     pub(crate) fn end_group(&mut self, owner: Owner) {
         self.counters.blocks_taken += MEMBERS;
         if let Some(account) = self.charged(owner) {
@@ -240,7 +240,7 @@ impl BlockLists {
         }
     }
 
-    /// 1 GiB is in the map again.
+    /// Ends the charge for 1 GiB, which is in the map again.
     pub(crate) fn uncharge_group(&mut self, owner: Owner) {
         if let Some(account) = self.charged(owner) {
             account.blocks -= MEMBERS;
@@ -383,7 +383,7 @@ impl BlockLists {
         }
     }
 
-    /// A member of `group` became wholly free, or is so no longer.
+    /// Counts a member of `group` that became wholly free, or is so no longer.
     fn count_free_member<M: Machine>(&mut self, records: &Records<'_, M>, group: BlockId, turned: Turned) {
         let members = records.free_members(group);
         match turned {

@@ -35,7 +35,7 @@ impl PoolCounters {
         lost_blocks: 0,
     };
 
-    /// Blocks out of the map now.
+    /// Returns how many blocks are out of the map now.
     pub const fn blocks(&self) -> u64 {
         self.blocks_taken - self.blocks_given_back - self.lost_blocks
     }

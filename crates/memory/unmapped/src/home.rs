@@ -48,17 +48,18 @@ pub unsafe trait Home: Sync {
     /// Runs `act` with the map's lock held.
     fn with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> A;
 
-    /// Returns the same where the lock is free now; else `None`. Called by the allocator for want of memory, perhaps
-    /// under that very lock.
+    /// Runs `act` as [`Home::with_map`] does where the lock is free now; else returns `None`. The allocator calls it
+    /// when memory is short, perhaps on a CPU that holds that very lock.
     fn try_with_map<A>(&self, act: impl FnOnce(&mut DirectMap<Self::Tables, Self::Rules>) -> A) -> Option<A>;
 
     /// Runs `act` with the lock of the block lists held, interrupts off.
     fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A;
 
-    /// The same where the lock is free now; else `None`.
+    /// Runs `act` as [`Home::with_lists`] does where the lock is free now; else returns `None`.
     fn try_with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> Option<A>;
 
-    /// The name of the pool in the map's journal. Whose a block is, [`crate::UnmappedPool::owner_of`] tells.
+    /// Returns the owner as which the pool is in the map's journal. [`crate::UnmappedPool::owner_of`] tells the account
+    /// of a block.
     fn map_owner(&self) -> OwnerId;
 
     /// Clears a frame that is out of the map: [`rhumb_windows::Windows::zero`].

@@ -209,7 +209,7 @@ impl<M: Machine> Records<'_, M> {
         self.set_word(id, Self::word_of(chain), pack(links.before) << 32 | pack(links.next));
     }
 
-    /// Members of the 1-GiB block `group` that are wholly free.
+    /// Returns how many members of the 1-GiB block `group` are wholly free.
     pub(crate) fn free_members(&self, group: BlockId) -> u64 {
         self.word(group, FREE_MEMBERS).unwrap_or(0)
     }

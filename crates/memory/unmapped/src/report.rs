@@ -1,4 +1,4 @@
-//! Whether the pool's bookkeeping is exact, and what it tells of itself.
+//! The check of the pool's bookkeeping, and its reports.
 
 use rhumb_frames::Owner;
 use rhumb_frames::words::FRAMES;
@@ -54,7 +54,7 @@ impl<H: Home> UnmappedPool<H> {
         })
     }
 
-    /// Recomputes all that can be, a block at a time. No request is under way meanwhile.
+    /// Recomputes all counts, a block at a time, and compares them. No request is under way meanwhile.
     ///
     /// # Errors
     /// The first thing that is wrong.

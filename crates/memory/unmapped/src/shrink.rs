@@ -8,16 +8,16 @@ use crate::home::Home;
 use crate::presence::{self, Stays, Wait};
 use crate::record::{BlockId, MEMBERS};
 
-/// Blocks that go back when a frame is given: the one that the frame has made spare, and one of those that are left
-/// over from before, where fewer are to stay than did. So giving a frame takes bounded time.
+/// Blocks that go back when a frame is given: the block that the frame has made spare, and one of those that are left
+/// from before, where fewer are to stay now. So giving a frame takes bounded time.
 const SHED_BLOCKS: u32 = 2;
 
 /// A block that is off the lists.
 #[derive(Clone, Copy, Debug)]
 enum Popped {
-    /// A block of 2 MiB, and whose it was.
+    /// A block of 2 MiB, and the account that it was of.
     Spare(BlockId, Owner),
-    /// A gigabyte, and whose it is.
+    /// A gigabyte, and the account that it is of.
     Group(BlockId, Owner),
 }
 

@@ -139,7 +139,7 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
         sum
     }
 
-    /// Recomputes what can be: a slot has an entry where it is open, and only there.
+    /// Checks that a slot has an entry where it is open, and only there.
     ///
     /// # Errors
     /// The first CPU and slot that are wrong. Only while no other CPU opens or closes.
@@ -213,7 +213,8 @@ impl<T: WindowTables> Drop for Closed<'_, T> {
     }
 }
 
-/// Read-write, never executable (I4); not global, so that a wrap's flush may spare what is.
+/// Makes a window's entry: read-write, never executable (I4), and not global, so that a wrap's flush may spare global
+/// translations.
 const fn entry_of(pfn: Pfn) -> Entry {
     const WINDOW: Attributes = Attributes {
         access: Access::ReadWrite,

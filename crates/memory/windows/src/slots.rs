@@ -113,8 +113,8 @@ impl CpuSlots {
         open.store(open.load(Relaxed).saturating_sub(1), Relaxed);
     }
 
-    /// This CPU has flushed: the slots of the ring are clean, and those of the rings of greater depths, in which none
-    /// is open.
+    /// Makes the slots of the ring clean after this CPU's flush, and those of the rings of greater depths, in which
+    /// none is open.
     #[cold]
     fn begin_anew(&self, ring: usize) {
         let last = if ring == TABLES { TABLES } else { DEPTH - 1 };

@@ -40,7 +40,7 @@ impl<M: Machine> Frames<M> {
         self.set_range(frames, MemoryUse::FreeFrame);
     }
 
-    /// Only what lies in the direct map.
+    /// Tells the checker about frames, but for those past the direct map.
     fn set_range(&self, frames: PfnRange, memory_use: MemoryUse) {
         if !M::CHECKS_ACCESSES {
             return;

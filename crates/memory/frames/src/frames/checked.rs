@@ -26,12 +26,12 @@ impl<M: Machine> Frames<M> {
         self.faults.last()
     }
 
-    /// For a block that compaction allocates, past the usual way.
+    /// Notes a block that compaction allocates, past the usual way.
     pub(crate) fn note_alloc_of<P: Presence>(&self, pinned: Pinned<'_>, frame: &Frame<P>) {
         self.note_alloc(pinned, frame.peek());
     }
 
-    /// For a block whose content compaction has moved away.
+    /// Notes a block whose content compaction has moved away.
     pub(crate) fn note_moved(&self, pinned: Pinned<'_>, from: Pfn) {
         if let Some(descriptor) = self.filled_descriptor(from) {
             descriptor.note_free(self.machine.cpu_of(pinned));

@@ -1,4 +1,4 @@
-//! [`Faults`]: what is remembered of refused frees.
+//! [`Faults`]: the counts of refused frees, and the last frame that was refused.
 
 use rhumb_machine::Pfn;
 

@@ -26,7 +26,7 @@ impl Isolation {
 pub(crate) struct Turn<'isolation>(&'isolation Isolation);
 
 impl Turn<'_> {
-    /// At which pool of the node to begin, in the order in which requests are served from them.
+    /// Returns the pool of the node to begin at, by the order in which requests are served from them.
     pub(crate) fn first(&self, node: NodeId) -> usize {
         self.0.first.get(node.index()).map_or(0, |first| first.load(Relaxed) as usize)
     }

@@ -1,4 +1,4 @@
-//! Allocation of exactly the frames of a range, after moving what is in the way.
+//! Allocation of exactly the frames of a range, after moving the frames in use there.
 
 use core::ops::Range;
 
@@ -13,11 +13,12 @@ use crate::pool::block::State;
 use crate::zones::refill::Target;
 
 impl<M: Machine> Frames<M> {
-    /// Allocates exactly the frames of `range`, which lie in one zone of one node, after moving what is in the way.
+    /// Allocates exactly the frames of `range`, which lie in one zone of one node, after moving the frames in use
+    /// there.
     ///
     /// # Errors
-    /// The range is no memory or not in one zone; a frame in it cannot be moved (it is named); there is no room for
-    /// what would be moved; or a compaction is running.
+    /// The range is no memory or not in one zone; a frame in it cannot be moved (the error names it); there is no room
+    /// for the frames that would be moved; or a compaction is running.
     pub fn alloc_range(
         &self,
         pinned: Pinned<'_>,

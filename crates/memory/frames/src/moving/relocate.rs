@@ -1,4 +1,4 @@
-//! [`Relocate`]: what an owner of movable frames implements, and the emptying of isolated blocks with its help.
+//! [`Relocate`]: the interface of owners of movable frames, and the emptying of isolated blocks with their help.
 //!
 //! The allocator knows which frames are in use, not what is in them. Their owner does: it implements [`Relocate`], says
 //! how far the block at a frame reaches, and moves content and mappings to another block when asked. No lock is held
@@ -49,7 +49,7 @@ pub struct Extent {
 /// }
 /// ```
 pub unsafe trait Relocate {
-    /// The block that `pfn` is part of, if it is in use, is this owner's, and can be moved now.
+    /// Returns the block that `pfn` is part of, if it is in use, is this owner's, and can be moved now.
     fn extent(&self, pfn: Pfn) -> Option<Extent>;
 
     /// Moves content and mappings from `from` to `to`, which is of the same order and the owner's from then on; `from`

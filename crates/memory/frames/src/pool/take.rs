@@ -34,7 +34,7 @@ const fn end_for(kind: Mobility) -> End {
 }
 
 impl PoolGuard<'_> {
-    /// Up to `most` free frames of the best block, `floor` frames being left in the pool.
+    /// Takes up to `most` free frames of the best block, and leaves `floor` frames in the pool.
     pub(crate) fn take_batch(&mut self, kind: Mobility, most: u32, floor: u64) -> Option<Batch> {
         let spare = self.pool.free_frames().checked_sub(floor)?;
         let most = u64::from(most).min(spare) as u32;
@@ -59,8 +59,8 @@ impl PoolGuard<'_> {
         Some(Batch { start: self.pool.block_start(block), bits, frames: u64::from(frames) })
     }
 
-    /// Aligned runs of `order`, 0..=8, up to `most` of one block, `floor` frames being left in the pool. Says whether
-    /// there was one.
+    /// Takes aligned runs of `order`, 0..=8, up to `most` of one block, and leaves `floor` frames in the pool. Says
+    /// whether there was one.
     pub(crate) fn take_runs(
         &mut self,
         order: Order,

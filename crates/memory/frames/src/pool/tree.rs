@@ -28,7 +28,7 @@ struct BitTree {
     depth: usize,
 }
 
-/// Words that the levels of a tree over `bound` numbers have together.
+/// Returns how many words the levels of a tree over `bound` numbers have together.
 const fn storage_words(bound: usize) -> usize {
     let (mut words, mut total) = (bound, 0);
     loop {
@@ -175,12 +175,12 @@ pub(crate) struct WholeBlocks {
     runs: [BitTree; RUN_ORDERS],
 }
 
-/// Words, or groups of words, of which the tree for runs of 2^`log2` of `bound` blocks says something.
+/// Returns how many words, or groups of words, the tree for runs of 2^`log2` of `bound` blocks covers.
 const fn run_groups(bound: usize, log2: usize) -> usize {
     bound.div_ceil(64).div_ceil(1 << log2.saturating_sub(6))
 }
 
-/// Words of storage that [`WholeBlocks`] over `bound` blocks needs.
+/// Returns how many words of storage [`WholeBlocks`] over `bound` blocks needs.
 pub(crate) const fn whole_words(bound: usize) -> usize {
     let (mut words, mut log2) = (storage_words(bound), 1);
     while log2 <= RUN_ORDERS {
@@ -200,7 +200,7 @@ fn rank(word: u64) -> u32 {
 }
 
 impl WholeBlocks {
-    /// No blocks out of `bound`, in `storage`, which is zero and has [`whole_words`] words.
+    /// Makes an empty set of blocks below `bound` in `storage`, which is zero and has [`whole_words`] words.
     pub(crate) fn new(bound: usize, storage: &'static [AtomicU64]) -> Self {
         let mut rest = storage;
         let mut tree = |bound: usize| {
@@ -271,7 +271,7 @@ impl WholeBlocks {
         self.change(start, end, BitTree::remove_range);
     }
 
-    /// Changes `start..end` by `change`: parts of words one by one, and what is made of whole words all at once.
+    /// Changes `start..end` by `change`: parts of words one by one, and whole words all at once.
     fn change(&self, start: usize, end: usize, change: impl Fn(&BitTree, usize, usize)) {
         let (first, last) = (start.div_ceil(64), end / 64);
         let part = |from: usize, to: usize| {
@@ -312,7 +312,7 @@ impl WholeBlocks {
         }
     }
 
-    /// The same, from the pairs that the word had and has: each longer run is made of two of the length before it.
+    /// Notes the longer runs by the pairs that the word had and has: each is made of two of the length before it.
     #[inline(never)]
     fn note_longer_runs(&self, at: usize, mut was: u64, mut is: u64) {
         for log2 in 1..=6 {

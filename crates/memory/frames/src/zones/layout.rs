@@ -84,7 +84,7 @@ impl<'memory> Layout<'memory> {
         Ok(layout)
     }
 
-    /// For one CPU, nothing being checked or joined.
+    /// Makes the layout for one CPU, and checks and joins nothing.
     pub(crate) const fn of(memory: &'memory [MemoryRange], direct_limit: Pfn) -> Self {
         Self { memory, direct_limit, cpus: 1, nodes: 1, distances: None, hole: HOLE_FRAMES, least: 0 }
     }
@@ -106,14 +106,14 @@ impl<'memory> Layout<'memory> {
         misplaced
     }
 
-    /// For a machine of `nodes` nodes, some of which have no memory yet. Never fewer than the memory names.
+    /// Makes room for `nodes` nodes, some of which have no memory yet; never for fewer than the memory names.
     #[must_use]
     pub fn nodes(self, nodes: usize) -> Self {
         Self { nodes: nodes.clamp(self.nodes, MAX_NODES), ..self }
     }
 
-    /// Distances between nodes, row by row as the SLIT has them: `table[from * MAX_NODES + to]` of `MAX_NODES` rows.
-    /// Without them, a node is near to itself and equally far from all others.
+    /// Sets the distances between nodes, row by row as the SLIT has them: `table[from * MAX_NODES + to]` of `MAX_NODES`
+    /// rows. Without them, a node is near to itself and equally far from all others.
     #[must_use]
     pub const fn distances(self, table: &'memory [u8]) -> Self {
         Self { distances: Some(table), ..self }
@@ -148,12 +148,12 @@ impl Piece {
         Pool::blocks_of(self.span)
     }
 
-    /// Words of the tree of whole blocks.
+    /// Returns how many words the tree of whole blocks has.
     pub(crate) fn tree_words(&self) -> usize {
         tree::whole_words(self.blocks() + Pool::skew_of(self.span))
     }
 
-    /// Bytes of storage for this pool.
+    /// Returns how many bytes of storage this pool takes.
     fn bytes(&self) -> usize {
         bytes_for::<Pool>(1)
             + bytes_for::<AtomicU64>(self.blocks() * WORDS)
@@ -213,7 +213,7 @@ impl Layout<'_> {
         }
     }
 
-    /// Both pieces as one, if they belong together. It is of the larger one's node.
+    /// Joins both pieces, if they belong together, to one of the larger one's node.
     fn join(&self, old: Piece, new: Piece) -> Option<Piece> {
         let is_near = new.span.start().since(old.span.end()) < self.hole;
         let is_small = old.span.frames() < self.least;
@@ -224,8 +224,8 @@ impl Layout<'_> {
         Some(Piece { span: PfnRange::new(old.span.start(), new.span.end())?, node, ..old })
     }
 
-    /// Bytes of zeroed storage that [`crate::Frames::new`] needs for this memory: 0.157 byte a frame, and 33 KiB a CPU,
-    /// of which only what is used is ever touched.
+    /// Returns how many bytes of zeroed storage [`crate::Frames::new`] needs for this memory: 0.157 byte for each frame
+    /// and 33 KiB for each CPU, of which it touches only the bytes that it uses.
     pub fn storage_bytes(&self) -> usize {
         self.piece_bytes()
             + bytes_for::<CpuCache>(self.cpus)
@@ -235,12 +235,12 @@ impl Layout<'_> {
             + bytes_for::<AtomicU8>(self.nodes * MAX_NODES)
     }
 
-    /// Bytes of zeroed storage that [`crate::Frames::add_memory`] needs for `memory`.
+    /// Returns how many bytes of zeroed storage [`crate::Frames::add_memory`] needs for `memory`.
     pub fn added_bytes(&self, memory: MemoryRange) -> usize {
         Layout::of(&[memory], self.direct_limit).piece_bytes()
     }
 
-    /// Bytes that the pools take, and what aligning the storage may take.
+    /// Returns how many bytes the pools take, and aligning the storage may take.
     pub(crate) fn piece_bytes(&self) -> usize {
         let mut bytes = LINE_BYTES;
         self.for_each_piece(|piece| bytes += piece.bytes());

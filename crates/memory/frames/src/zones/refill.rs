@@ -165,7 +165,7 @@ fn take(held: &mut PoolGuard<'_>, order: Order, kind: Mobility, floor: u64) -> O
     Some(held.pool.tag.at(run?, order, kind))
 }
 
-/// As [`take`], and fills an empty magazine with a few more runs of the same block.
+/// Takes a block as [`take`] does, and fills an empty magazine with a few more runs of the same block.
 fn take_with_more(
     held: &mut PoolGuard<'_>,
     request: &Request,

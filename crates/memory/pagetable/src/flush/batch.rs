@@ -51,7 +51,7 @@ enum Laziness {
     Refused,
 }
 
-/// Collects what has changed, and flushes it in one round. Allocates nothing; half a KiB.
+/// The set of changed pages that one round of flushes covers. Allocates nothing; half a KiB.
 ///
 /// Runs of pages of one size are merged where they touch or overlap. A batch of more than [`FLUSH_PAGES_MAX`] pages, a
 /// large one counting as one, becomes a full flush.
@@ -65,12 +65,12 @@ pub struct FlushBatch {
 }
 
 impl FlushBatch {
-    /// Nothing to flush.
+    /// Makes an empty batch.
     pub const fn new() -> Self {
         Self { runs: ArrayVec::new_const(), pages: 0, extent: Extent::Runs, laziness: Laziness::Allowed }
     }
 
-    /// Leaves of `range` changed or went; each had `size` when a CPU may have cached it.
+    /// Adds leaves of `range` that changed or went; each had `size` when a CPU may have cached it.
     ///
     /// `size` is what *was* mapped, the smallest where there were several: a 2-MiB page that becomes small pages takes
     /// one `Size2M`; 512 small pages that become one take `Size4K`, since one `invlpg` drops only one of them.
@@ -97,15 +97,15 @@ impl FlushBatch {
         }
     }
 
-    /// Everything changed.
+    /// Adds everything.
     pub fn add_everything(&mut self) {
         self.extent = Extent::Everything;
         self.runs.clear();
         self.pages = 0;
     }
 
-    /// CPUs that idle are to flush at once, too: for a change of cache mode, under which not even a speculative read
-    /// may happen with the old one.
+    /// Has CPUs that idle flush at once, too: for a change of cache mode, under which not even a speculative read may
+    /// happen with the old one.
     pub fn refuse_laziness(&mut self) {
         self.laziness = Laziness::Refused;
     }
@@ -142,7 +142,7 @@ impl FlushBatch {
     /// for lazy ones, which do before they use any mapping.
     ///
     /// # Panics
-    /// As [`FlushBatch::flush_on`].
+    /// If the token is another machine's, as for [`FlushBatch::flush_on`].
     ///
     /// Cost: one local flush and one round of interrupts, to those that are not lazy; nothing for an empty batch.
     pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> FlushStats
@@ -157,7 +157,7 @@ impl FlushBatch {
         self.flush_on(machine, pinned, &machine.flush_targets())
     }
 
-    /// As [`FlushBatch::flush`], on the CPUs of `targets` only.
+    /// Drops it all as [`FlushBatch::flush`] does, on the CPUs of `targets` only.
     ///
     /// # Panics
     /// If the token is another machine's: its CPU of the same number is none of this machine, which would be left out.
@@ -196,7 +196,8 @@ impl FlushBatch {
         (self.pages, self.extent, self.laziness) = (0, Extent::Runs, Laziness::Allowed);
     }
 
-    /// Adds a run, joined with all that it touches. A joined run is longer and may touch another, so the search begins anew.
+    /// Adds a run, joined with all that it touches. A joined run is longer and may touch another, so the search begins
+    /// anew.
     fn insert(&mut self, mut run: PageRun) {
         let mut index = 0;
         while let Some(old) = self.runs.get(index) {

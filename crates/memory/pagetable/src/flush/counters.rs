@@ -42,7 +42,7 @@ impl FlushCause {
         Self::Other,
     ];
 
-    /// As in the lines of `vmstat`.
+    /// Returns its name in the lines of `vmstat`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Split => "split",

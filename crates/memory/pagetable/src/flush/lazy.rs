@@ -1,4 +1,4 @@
-//! CPUs that idle are not interrupted for a flush: they find a mark when they wake.
+//! Lazy CPUs: those that idle are not interrupted for a flush, and find a mark when they wake.
 //!
 //! ```text
 //!             enter                     leave_mark (others)
@@ -7,14 +7,14 @@
 //!      └────────────────┴───────────────────────────────────────┘ leave: FlushAll
 //! ```
 //!
-//! The rule for the CPU: between [`LazyCpu::enter`] and [`LazyCpu::leave`] it uses nothing but what never changes its
-//! translation (its stack, the code of the idle loop and of the interrupt's entry); when `leave` says so it flushes
+//! The rule for the CPU: between [`LazyCpu::enter`] and [`LazyCpu::leave`] it uses only memory whose translation never
+//! changes (its stack, the code of the idle loop and of the interrupt's entry); when `leave` says so it flushes
 //! everything before it uses anything else.
 //!
 //! **Proof.** The flusher F has changed entries and then does `leave_mark` on CPU C's word; it skips C only where its
 //! exchange from Lazy or Missed *succeeds*. All changes of the word are read-modify-writes (or `enter`, C's own store
 //! to a word that only C moves out of Running), so they have one order. After F's exchange the next change by C is
-//! a `leave`, which reads Missed: either what F wrote, or what later flushers wrote over it in exchanges, which
+//! a `leave`, which reads Missed: either F's own, or that of later flushers, which wrote it in exchanges that
 //! continue F's release sequence. So F's exchange (release) happens before C's `leave` (acquire): C sees F's entries in
 //! every walk after its full flush, and the flush dropped all that it had before. C's earlier uses happen before F's
 //! exchange: `enter` is a release, and F's exchange an acquire that reads it (or a mark in the same release sequence).
@@ -72,8 +72,8 @@ impl LazyCpu {
         }
     }
 
-    /// The CPU itself, with interrupts off: from now on it uses nothing that others may change. Where it is lazy
-    /// already, a mark that it has been left stays.
+    /// Makes this CPU lazy: from now on it uses nothing that other CPUs may change. Where it is lazy already, a mark
+    /// that it has been left stays. On the CPU itself, with interrupts off.
     pub fn enter(&self) {
         // Only this CPU moves the word out of Running.
         if self.0.load(Relaxed) == RUNNING {
@@ -94,7 +94,7 @@ impl LazyCpu {
         if self.0.swap(RUNNING, AcqRel) == MISSED { Woken::FlushAll } else { Woken::Clean }
     }
 
-    /// Another CPU, after it has changed the tables: leaves the flush to this CPU where it is lazy.
+    /// Leaves the flush to this CPU where it is lazy. On another CPU, after it has changed the tables.
     pub fn leave_mark(&self) -> MarkLeft {
         let mut seen = self.0.load(Relaxed);
         while seen != RUNNING {

@@ -14,7 +14,7 @@ impl FlushStats {
     /// Those of an empty batch.
     pub const NOTHING: Self = Self { pages: 0, full: false, interrupts: 0, left_to_lazy: 0 };
 
-    /// Pages dropped one by one; 0 for a full flush.
+    /// Returns how many pages were dropped one by one; 0 for a full flush.
     pub const fn pages(&self) -> u32 {
         self.pages
     }
@@ -24,12 +24,12 @@ impl FlushStats {
         self.full
     }
 
-    /// CPUs that were interrupted.
+    /// Returns how many CPUs were interrupted.
     pub const fn interrupts(&self) -> u32 {
         self.interrupts
     }
 
-    /// CPUs that will flush when they wake.
+    /// Returns how many CPUs will flush when they wake.
     pub const fn left_to_lazy(&self) -> u32 {
         self.left_to_lazy
     }

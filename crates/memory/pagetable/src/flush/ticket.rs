@@ -18,7 +18,7 @@ use rhumb_machine::{CpuMask, Pinned, Tlb};
 use crate::flush::batch::FlushBatch;
 use crate::flush::stats::FlushStats;
 
-/// A kind of memory that waits for flushes, and the code that decides what of it waits for which.
+/// A kind of memory that waits for flushes, and the code that decides which of it waits for which flush.
 ///
 /// Only that code can make a [`Waiting::Key`], since the type has no public constructor: so no other takes memory out
 /// of an [`Unflushed`], puts memory in, or empties its batch. The holder of the key only ever adds memory that nothing
@@ -26,7 +26,7 @@ use crate::flush::stats::FlushStats;
 ///
 /// The tables that [`Mapper::unmap`](crate::Mapper::unmap) detaches have no key at all: the mapper alone adds to them.
 pub trait Waiting {
-    /// The right to change what waits, and its batch.
+    /// The right to change the memory that waits, and its batch.
     type Key: Copy;
 }
 
@@ -90,7 +90,7 @@ pub trait Waiting {
 ///     let _ = core::mem::take(unflushed.waiting_mut(Default::default()));
 /// }
 /// ```
-#[must_use = "what waits may be used again only after the flush"]
+#[must_use = "the memory may be used again only after the flush"]
 #[derive(Debug, Default)]
 pub struct Unflushed<W> {
     pub(crate) batch: FlushBatch,
@@ -108,7 +108,7 @@ impl<W: Waiting> Unflushed<W> {
         &mut self.batch
     }
 
-    /// Returns what waits, for adding to it.
+    /// Returns the memory that waits, for adding to it.
     pub const fn waiting_mut(&mut self, _: W::Key) -> &mut W {
         &mut self.waiting
     }
@@ -120,15 +120,15 @@ impl<W> Unflushed<W> {
         &self.batch
     }
 
-    /// Returns what waits.
+    /// Returns the memory that waits.
     pub const fn waiting(&self) -> &W {
         &self.waiting
     }
 
-    /// Drops the batch on every CPU that may hold a translation ([`FlushBatch::flush`]), and empties it: all that
-    /// has waited is in the ticket.
+    /// Drops the batch on every CPU that may hold a translation ([`FlushBatch::flush`]), and empties it: all the memory
+    /// that has waited is in the ticket.
     ///
-    /// Cost: as that.
+    /// Cost: that of [`FlushBatch::flush`].
     pub fn flush<M>(&mut self, machine: &M, pinned: Pinned<'_>) -> Flushed<W>
     where
         M: Tlb + ?Sized,
@@ -163,7 +163,8 @@ impl<W> Unflushed<W> {
     }
 }
 
-/// The ticket of a flush, and what has waited for it: no CPU of the machine that has flushed reaches it any more.
+/// The ticket of a flush, and the memory that has waited for it, which no CPU of the machine that has flushed reaches
+/// any more.
 ///
 /// It cannot be copied, so it is redeemed once:
 ///
@@ -188,7 +189,7 @@ impl<W> Unflushed<W> {
 ///     Flushed { stats: FlushStats::NOTHING, machine: None, waiting }
 /// }
 /// ```
-#[must_use = "dropping it loses what has waited"]
+#[must_use = "dropping it loses the memory that has waited"]
 #[derive(Debug)]
 pub struct Flushed<W> {
     stats: FlushStats,
@@ -203,13 +204,13 @@ impl<W> Flushed<W> {
         self.stats
     }
 
-    /// Returns what has waited, if the machine of that [identity](rhumb_machine::Machine::identity), whose CPUs could
-    /// reach it, is the one that has flushed.
+    /// Returns the memory that has waited, if the machine of that [identity](rhumb_machine::Machine::identity), whose
+    /// CPUs could reach it, is the one that has flushed.
     pub fn redeem(self, machine: u32) -> Option<W> {
         self.machine.is_none_or(|flushed| flushed == machine).then_some(self.waiting)
     }
 
-    /// Returns what has waited, whichever machine has flushed.
+    /// Returns the memory that has waited, whichever machine has flushed.
     pub(crate) fn into_waiting(self) -> W {
         self.waiting
     }
