@@ -200,22 +200,36 @@ impl OpenBlock {
     pub(crate) fn for_each(&self, each: &mut impl FnMut(Raw)) {
         for (at, word) in self.bits.iter().enumerate() {
             let bits = word.load(Relaxed);
-            let first = self.first.load(Relaxed) + at as u64 * 64;
+            let first = self.first().0 + at as u64 * 64;
             (0..64).filter(|bit| bits & 1 << bit != 0).for_each(|bit| each(Raw(first + bit)));
         }
     }
 
+    /// Returns a handle to the block's first frame.
+    pub(crate) fn first(&self) -> Raw {
+        Raw(self.first.load(Relaxed))
+    }
+
     /// Takes all frames of the first word that has any: the handle number of bit 0, and the bits.
     pub(crate) fn take_word(&self) -> Option<(Raw, u64)> {
-        for (at, word) in self.bits.iter().enumerate() {
-            let bits = word.load(Relaxed);
-            if bits != 0 {
-                word.store(0, Relaxed);
-                self.frames.store(self.frames() - bits.count_ones(), Relaxed);
-                return Some((Raw(self.first.load(Relaxed) + at as u64 * 64), bits));
-            }
+        (0..WORDS).find_map(|at| self.take(at))
+    }
+
+    /// Takes all frames, a word at a time, as [`OpenBlock::take_word`] does.
+    pub(crate) fn take_all(&self, mut each: impl FnMut(Raw, u64)) {
+        (0..WORDS).filter_map(|at| self.take(at)).for_each(|(first, word)| each(first, word));
+    }
+
+    #[inline(always)]
+    fn take(&self, at: usize) -> Option<(Raw, u64)> {
+        let word = &self.bits[at];
+        let bits = word.load(Relaxed);
+        if bits == 0 {
+            return None;
         }
-        None
+        word.store(0, Relaxed);
+        self.frames.store(self.frames() - bits.count_ones(), Relaxed);
+        Some((Raw(self.first().0 + at as u64 * 64), bits))
     }
 }
 
@@ -306,6 +320,11 @@ impl CpuCache {
     #[inline(always)]
     pub(crate) fn runs(&self, order: Order, kind: usize) -> Option<&Ring<RUNS>> {
         self.runs.get(kind)?.get(usize::from(order.get()).wrapping_sub(1))
+    }
+
+    /// Returns all magazines for orders 1 to 9.
+    pub(crate) const fn run_rings(&self) -> &[Ring<RUNS>] {
+        self.runs.as_flattened()
     }
 
     /// Returns all magazines for orders 1 to 9, with their order.

@@ -19,6 +19,7 @@ use crate::handle::raw::{Brand, Raw};
 use crate::request::Mobility;
 
 /// Returns the frames of an allocated block, which end below 2^41.
+#[inline]
 pub(crate) fn frames_from(start: Pfn, order: Order) -> PfnRange {
     PfnRange::of_length(start, order.frames())
         .unwrap_or_else(|| impossible!("a block at the end of all numbers" => PfnRange::default()))

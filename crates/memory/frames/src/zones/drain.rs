@@ -9,7 +9,7 @@
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn, impossible};
 
-use crate::cache::{AWAY, CpuCache, Ring};
+use crate::cache::{AWAY, CpuCache, OpenBlock, Ring};
 use crate::handle::raw::Raw;
 use crate::pool::{Pool, PoolGuard};
 use crate::request::Mobility;
@@ -141,12 +141,12 @@ impl Zones {
         };
         for kind in 0..Mobility::COUNT {
             if self.drain_batch(irq_off, &cache.small[kind], u32::MAX, None) > 0
-                || self.drain_open(irq_off, cache, kind)
+                || self.drain_open(irq_off, &cache.open[kind])
             {
                 return true;
             }
         }
-        let gave = cache.all_runs().any(|(_, ring)| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
+        let gave = cache.run_rings().iter().any(|ring| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
             || self.drain_batch(irq_off, &cache.away, u32::MAX, None) > 0;
         if !gave {
             cache.gate.answer();
@@ -154,21 +154,20 @@ impl Zones {
         gave
     }
 
-    /// Gives back an open block, eight words at most, and says whether it held any frame.
-    fn drain_open(&self, irq_off: IrqOff<'_>, cache: &CpuCache, kind: usize) -> bool {
-        let Some(mut next) = cache.open[kind].take_word() else { return false };
-        let Some(pool) = self.pool_of(next.0.pfn()) else {
-            return impossible!("an open block is in no pool" => true);
+    /// Gives back an open block, and says whether it held any frame.
+    #[inline]
+    fn drain_open(&self, irq_off: IrqOff<'_>, open: &OpenBlock) -> bool {
+        open.frames() > 0 && self.drain_words_of(irq_off, open)
+    }
+
+    #[inline(never)]
+    fn drain_words_of(&self, irq_off: IrqOff<'_>, open: &OpenBlock) -> bool {
+        let Some(pool) = self.pool_of(open.first().pfn()) else {
+            return impossible!("an open block is in no pool" => false);
         };
         let mut held = pool.lock(irq_off);
-        loop {
-            let (first, word) = next;
-            held.give_word(pool.offset(first.pfn()) / 64, word);
-            match cache.open[kind].take_word() {
-                Some(more) => next = more,
-                None => return true,
-            }
-        }
+        open.take_all(|first, word| held.give_word(pool.offset(first.pfn()) / 64, word));
+        true
     }
 
     /// Frames in the caches of all CPUs but `me`.
