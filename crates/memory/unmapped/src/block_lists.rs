@@ -9,17 +9,17 @@
 //! Cost: a search of one 64-bit word; twelve descriptors read and at most as many written, and two more for each list
 //! entry moved.
 
+mod bins;
+
 use rhumb_frames::words::{FRAMES, find_run, run_mask};
 use rhumb_frames::{Frames, Owner};
 use rhumb_machine::{CpuId, Machine, Order, Pfn, impossible};
 
 use crate::account::{Account, Holdings, Limits};
+use crate::block_lists::bins::Turned;
 use crate::counters::PoolCounters;
 use crate::error::{GiveError, PoolError};
-use crate::record::{
-    BlockId, Chain, FREE_MEMBERS_BIN, Kind, Link, Links, MEMBERS, NO_BIN, OWN_BINS, Record, Records,
-    SPARE_BIN,
-};
+use crate::record::{BlockId, Kind, Link, MEMBERS, Record, Records};
 
 /// Wholly free blocks that stay at least, so that a frame given and taken again does not cost two flushes and 2 MiB of
 /// clearing each time.
@@ -28,25 +28,6 @@ const KEPT_BLOCKS: u64 = 4;
 /// One in so many blocks that are out stays when it is wholly free, so that a large load that swings by an eighth
 /// changes the map no more often than a small one.
 const KEPT_FRACTION: u64 = 8;
-
-/// Which bins have a free run of an order or more.
-const SERVING: [u64; 9] = {
-    let mut masks = [0; 9];
-    let mut order = 0;
-    while order < 9 {
-        let mut bin = 0;
-        while bin < 63 {
-            if bin % 9 >= order {
-                masks[order] |= 1 << bin;
-            }
-            bin += 1;
-        }
-        order += 1;
-    }
-    masks
-};
-
-const _: () = assert!(OWN_BINS == 64 && FREE_MEMBERS_BIN == 63);
 
 /// The result of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -342,75 +323,9 @@ impl BlockLists {
         records.set_taken(pfn, owner, order.get());
         Some(pfn)
     }
-
-    /// Writes a block's state, and moves it to the bin that it belongs in.
-    fn place<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, record: &mut Record) {
-        let old = *record;
-        record.bin = record.wanted_bin();
-        records.store(id, record);
-        if old.bin != record.bin {
-            self.unlink_from_bin(records, id, &old);
-            self.link_to_bin(records, id, record);
-        }
-    }
-
-    fn link_to_bin<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, record: &Record) {
-        let Record { bin, owner, .. } = *record;
-        if bin == SPARE_BIN {
-            link(records, &mut self.spares, id, Chain::Bin);
-            self.spare_blocks += 1;
-        } else if let Some(account) = self.accounts.get_mut(usize::from(owner.0))
-            && let Some(head) = account.bins.get_mut(usize::from(bin))
-        {
-            link(records, head, id, Chain::Bin);
-            account.occupied |= 1 << bin;
-        }
-    }
-
-    fn unlink_from_bin<M: Machine>(&mut self, records: &Records<'_, M>, id: BlockId, record: &Record) {
-        let Record { bin, owner, .. } = *record;
-        debug_assert!(bin == NO_BIN || bin <= SPARE_BIN);
-        if bin == SPARE_BIN {
-            unlink(records, &mut self.spares, id, Chain::Bin);
-            self.spare_blocks -= 1;
-        } else if let Some(account) = self.accounts.get_mut(usize::from(owner.0))
-            && let Some(head) = account.bins.get_mut(usize::from(bin))
-        {
-            unlink(records, head, id, Chain::Bin);
-            if head.is_none() {
-                account.occupied &= !(1 << bin);
-            }
-        }
-    }
-
-    /// Counts a member of `group` that became wholly free, or is so no longer.
-    fn count_free_member<M: Machine>(&mut self, records: &Records<'_, M>, group: BlockId, turned: Turned) {
-        let members = records.free_members(group);
-        match turned {
-            Turned::Whole => {
-                records.set_free_members(group, members + 1);
-                if members + 1 == MEMBERS {
-                    link(records, &mut self.free_groups, group, Chain::Groups);
-                }
-            }
-            Turned::Partial => {
-                records.set_free_members(group, members - 1);
-                if members == MEMBERS {
-                    unlink(records, &mut self.free_groups, group, Chain::Groups);
-                }
-            }
-        }
-    }
 }
 
 impl Account {
-    /// Returns the block of its own that serves a request best.
-    fn find(&self, order: Order) -> Link {
-        let serving = SERVING.get(usize::from(order.get())).copied().unwrap_or(0) | 1 << FREE_MEMBERS_BIN;
-        let bins = self.occupied & serving;
-        if bins == 0 { None } else { self.bins[bins.trailing_zeros() as usize] }
-    }
-
     fn begin_growing<M: Machine>(
         &mut self,
         machine: &M,
@@ -426,13 +341,6 @@ impl Account {
         self.grower = Some(cpu);
         Ok(())
     }
-}
-
-/// The outcome for a member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Turned {
-    Whole,
-    Partial,
 }
 
 /// Returns the owner of the block of `order` that begins at `pfn` and is out, and the state of the 2 MiB around it.
@@ -452,32 +360,6 @@ fn find_out<M: Machine>(
         return Err(GiveError::WrongOrder { pfn, given: order, taken });
     }
     Ok((owner, record))
-}
-
-/// Puts a block at the head of a list.
-fn link<M: Machine>(records: &Records<'_, M>, head: &mut Link, id: BlockId, chain: Chain) {
-    records.set_links(id, chain, Links { before: None, next: *head });
-    if let Some(next) = *head {
-        let links = records.links(next, chain);
-        records.set_links(next, chain, Links { before: Some(id), ..links });
-    }
-    *head = Some(id);
-}
-
-/// Takes a block out of a list.
-fn unlink<M: Machine>(records: &Records<'_, M>, head: &mut Link, id: BlockId, chain: Chain) {
-    let Links { before, next } = records.links(id, chain);
-    match before {
-        Some(before) => {
-            let links = records.links(before, chain);
-            records.set_links(before, chain, Links { next, ..links });
-        }
-        None => *head = next,
-    }
-    if let Some(next) = next {
-        let links = records.links(next, chain);
-        records.set_links(next, chain, Links { before, ..links });
-    }
 }
 
 /// Returns the bits of a block of `order` that begins at `pfn`, in its 2-MiB block.
