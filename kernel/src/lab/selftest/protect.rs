@@ -50,8 +50,8 @@ unsafe impl HeldFrames for Part {
 /// The address of an absent page, to fault at.
 const NOWHERE: VirtAddr = VirtAddr::new(0x1000);
 
-/// Every table on the way to each kind of place, the tables of all windows, a table that split a page a moment ago, a spare
-/// one: no CPU can write any of them, and all can read them.
+/// Every table on the way to each kind of place, the tables of all windows, a table that split a page a moment ago, a
+/// spare one: no CPU can write any of them, and all can read them.
 fn a_stray_write_faults(_: &'static Boot) -> Result<(), Failure> {
     if in_force() == Protection::Off {
         return Ok(());

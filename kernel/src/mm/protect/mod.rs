@@ -18,7 +18,7 @@
 //!
 //! **CPUs.** Each sets CR4.PKS and closes the key before it takes part in anything (`arch::control`). One without
 //! protection keys is left out where they are used. The key is open with interrupts off only; a fault or a non-maskable
-//! interrupt in between has its handler run with the key closed ([`pkrs::Closed`]).
+//! interrupt in between has its handler run with the key closed ([`Closed`](crate::arch::pkrs::Closed)).
 //!
 //! **Still writable.** By windows: each CPU's own window shows it the table of its windows (`mm::window_tables`), and
 //! while a table is written, a window shows that. Both are the CPU's own and not in the direct map. By keys: nothing.
