@@ -92,10 +92,11 @@ fn read(register: Register) -> u32 {
 
 fn write(register: Register, value: u32) {
     if is_x2apic() {
-        // SAFETY: as in `read`; values written are valid for their registers.
+        // SAFETY: in x2APIC mode the MSRs are there, and each value is valid for its register.
         unsafe { Msr::new(X2APIC_MSRS + register as u32).write(u64::from(value)) }
     } else {
-        // SAFETY: as in `read`.
+        // SAFETY: the page is mapped, uncached, since before `enable`; registers are 32 bits wide at multiples of 16,
+        // and each value is valid for its register.
         unsafe {
             VirtAddr::new(PAGE.load(Relaxed))
                 .plus(register as u64 * 16)

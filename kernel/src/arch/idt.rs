@@ -161,7 +161,7 @@ pub unsafe fn build_parked(machine_check: VirtAddr, other: VirtAddr) -> Interrup
     let mut table = build(Stacks::Shared);
     let (machine_check, other) =
         (x86_64::VirtAddr::new(machine_check.get()), x86_64::VirtAddr::new(other.get()));
-    // SAFETY: the caller's promise.
+    // SAFETY: the handlers do not return, by the caller's promise, so they need not restore anything.
     unsafe {
         table.machine_check.set_handler_addr(machine_check);
         table.non_maskable_interrupt.set_handler_addr(other);

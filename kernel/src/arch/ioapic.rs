@@ -53,7 +53,8 @@ impl IoApic {
     }
 
     fn write(&mut self, index: u32, value: u32) {
-        // SAFETY: as in `read`.
+        // SAFETY: the registers are an I/O APIC's, and this value's alone, by the promise to `new`; `&mut self` keeps
+        // select and write together.
         unsafe {
             self.registers.plus(SELECT).as_mut_ptr::<u32>().write_volatile(index);
             self.registers.plus(WINDOW).as_mut_ptr::<u32>().write_volatile(value);

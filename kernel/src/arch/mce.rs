@@ -111,7 +111,7 @@ fn read(register: u32) -> u64 {
 }
 
 fn write(register: u32, value: u64) {
-    // SAFETY: as in `read`; zero clears a record, ones turn every error on.
+    // SAFETY: the CPU has the banks that `banks` counts; zero clears a record, ones turn every error on.
     unsafe { Msr::new(register).write(value) }
 }
 
@@ -172,7 +172,7 @@ pub fn note(noted: &Noted) {
     write(MCG_STATUS, 0);
 }
 
-/// Writes what each CPU has noted, one a line.
+/// Writes what each CPU has noted, on a line each.
 pub fn write_noted<'a>(
     out: &mut dyn core::fmt::Write,
     all: impl Iterator<Item = (CpuId, &'a Noted)>,

@@ -56,7 +56,7 @@ impl Function {
     /// The write does what the caller wants of that register.
     pub unsafe fn write_byte(self, register: u8, value: u8) {
         self.select(register);
-        // SAFETY: the caller's promise.
+        // SAFETY: the write does what the caller wants of the register, by the caller's promise.
         unsafe { Port::<u8>::new(DATA + u16::from(register & 3)).write(value) };
     }
 }

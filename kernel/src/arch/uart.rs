@@ -120,7 +120,8 @@ impl Uart {
     }
 
     fn read(&mut self, register: u16) -> u8 {
-        // SAFETY: by `find`.
+        // SAFETY: the place is a UART's, by the promise to `find`; reading a register takes at most a byte that has
+        // arrived, for the caller.
         unsafe {
             match self.place {
                 Place::Ports(first) => Port::<u8>::new(first + register).read(),
@@ -135,7 +136,7 @@ impl Uart {
     }
 
     fn write(&mut self, register: u16, value: u8) {
-        // SAFETY: by `find`.
+        // SAFETY: the place is a UART's, by the promise to `find`, and nothing else uses it.
         unsafe {
             match self.place {
                 Place::Ports(first) => Port::<u8>::new(first + register).write(value),

@@ -94,7 +94,8 @@ impl Scratch {
 
     /// Returns the bytes of a frame.
     pub fn frame(&mut self, frame: Pfn) -> &mut [u8; 4096] {
-        // SAFETY: as in `zero`; `&mut self` keeps the slot where it is meanwhile.
+        // SAFETY: the slot shows the frame, which belongs to the caller by the promise of `new`; `&mut self` keeps the slot
+        // where it is meanwhile.
         unsafe { &mut *self.show(frame.addr()).as_mut_ptr() }
     }
 

@@ -44,7 +44,7 @@ pub fn first_caller_outside(rbp: u64, prefixes: &[&str]) -> Option<Caller> {
     None
 }
 
-/// Writes the code at `rip` and its callers, one a line.
+/// Writes the code at `rip` and its callers, on a line each.
 pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
     writeln!(out, "backtrace:")?;
     line(out, 0, rip, rip)?;

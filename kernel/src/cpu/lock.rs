@@ -48,7 +48,7 @@ impl<T> IrqMutex<T> {
     /// Only on the way to a stop: the holder uses the value no more and never drops its guard, or the lock would open
     /// under its next holder. The value may be half changed.
     pub unsafe fn force_unlock(&self) {
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the holder uses the value no more and never drops its guard, by the caller's promise.
         unsafe { self.0.force_unlock() }
     }
 }

@@ -27,6 +27,6 @@ pub fn table() -> Pfn {
 /// Makes the tree this CPU's. After [`set`].
 pub fn load() {
     let frame = PhysFrame::containing_address(x86_64::PhysAddr::new(table().addr().get()));
-    // SAFETY: `set`'s caller has promised what the tree maps.
+    // SAFETY: the tree maps all that the kernel relies on, by the promise to `set`.
     unsafe { Cr3::write(frame, Cr3Flags::empty()) };
 }

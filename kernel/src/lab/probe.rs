@@ -22,7 +22,7 @@ pub unsafe fn rewrite_byte(addr: VirtAddr) -> Result<(), Faulted> {
 /// # Safety
 /// The byte at `addr` is a `ret` instruction (0xc3), or the address cannot be executed.
 pub unsafe fn execute(addr: VirtAddr) -> Result<(), Faulted> {
-    // SAFETY: the caller promised that at most a return is executed.
+    // SAFETY: a return is a function that changes nothing, or the address cannot be executed, by the caller's promise.
     unsafe { call(addr) }.map(|_| ())
 }
 

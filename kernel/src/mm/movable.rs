@@ -9,7 +9,7 @@
 //! The frame allocator knows how to empty a block ([`Frames::compact`]); a frame's contents are its owner's. An owner
 //! that has movable frames registers a [`Relocate`] here ([`register`]), and is asked about each frame in use.
 //!
-//! # What owners must know
+//! # Rules for owners
 //! 1. They are called with interrupts on, no lock of the allocator held, on any CPU, perhaps in the middle of a request
 //!    of their own that was made under their own lock. So they *try* their locks, and let a frame stay where it is if
 //!    they cannot have one.
@@ -19,8 +19,9 @@
 //! # Bounds
 //! One compaction at a time. One for a request ends with the first block that is whole, or after [`MOST_MOVED`] frames.
 //! After one that was for nothing the next requests are turned away at once, twice as many each time up to
-//! [`MOST_PUT_OFF`]; so what cannot be compacted costs its search seldom (as on Linux). With interrupts off there is
-//! none: caches of other CPUs are called back first, and the caller may hold a lock for which one of them waits.
+//! [`MOST_PUT_OFF`]; so memory that cannot be compacted is seldom searched for nothing (as on Linux). With interrupts
+//! off there is none: caches of other CPUs are called back first, and the caller may hold a lock for which one of them
+//! waits.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -51,7 +52,7 @@ const MOST_STUCK: u64 = 32;
 pub const MOST_PUT_OFF: u32 = 64;
 
 static OWNERS: [Once<&'static (dyn Relocate + Sync)>; MAX_OWNERS] = [const { Once::new() }; MAX_OWNERS];
-/// Whose turn it is.
+/// Taken by the CPU that compacts.
 static TURN: SpinMutex<()> = SpinMutex::new(());
 
 /// There is no room for another owner.
@@ -229,7 +230,7 @@ impl Owners {
     }
 }
 
-// SAFETY: each owner's own promise.
+// SAFETY: each owner keeps the contract for its own frames, and no other value answers for them.
 unsafe impl Relocate for Owners {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         COUNTERS.scanned.fetch_add(1, Relaxed);

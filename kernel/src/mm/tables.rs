@@ -167,7 +167,7 @@ pub unsafe fn adopt(root: Root, trampoline: Option<Root>, store: TableStore) {
     WRITER.lock().store = store;
     LEVELS.store(root.levels.top(), Relaxed);
     TRAMPOLINE_ROOT.store(trampoline.map_or(0, |root| root.table.get()), Relaxed);
-    // SAFETY: the caller has promised how the tree is.
+    // SAFETY: the tree maps all that the kernel relies on, by the caller's promise.
     unsafe { cpu::root::set(root.table) };
 }
 

@@ -95,7 +95,8 @@ pub unsafe fn take(port: SerialPort, show: impl Fn(u64) -> VirtAddr) -> bool {
     };
     // The clock of one that is no PC's is not known: it keeps the speed that the firmware gave it.
     let baud = if in_memory.is_some() { None } else { port.baud.or(Some(BAUD)) };
-    // SAFETY: the caller's promise.
+    // SAFETY: there are a UART's registers at the place, or nothing, by the caller's promise; the console alone uses
+    // them.
     let Some(uart) = (unsafe { Uart::find(place, baud) }) else { return false };
     let mut console = CONSOLE.lock();
     console.uart = Some(uart);
@@ -117,7 +118,7 @@ pub unsafe fn remap(mapped: impl Fn(PhysAddr) -> Option<VirtAddr>) {
     let mut console = CONSOLE.lock();
     let Some((at, step_bytes)) = console.in_memory else { return };
     match (mapped(at), &mut console.uart) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the kernel's tables show the same registers there, by the caller's promise.
         (Some(at), Some(uart)) => unsafe { uart.move_to(Place::Memory { at, step_bytes }) },
         _ => console.uart = None,
     }

@@ -98,7 +98,8 @@ pub fn off(outcome: Outcome) -> ! {
 /// # Safety
 /// The register is the power-management control register.
 unsafe fn take_over(control: Register) {
-    // SAFETY: the caller's promise; what is read goes back.
+    // SAFETY: the register is the power-management control register, by the caller's promise; the value goes back as
+    // read.
     let is_ours = || unsafe { change_16(control, |value| value) } & PM1_ACPI_MODE != 0;
     let Some((port, value)) = FIRMWARE.get().and_then(|power| power.enable) else { return };
     if is_ours() {
@@ -133,16 +134,17 @@ pub fn reset(outcome: Option<Outcome>) -> ! {
 /// The register takes the byte as the caller means it.
 unsafe fn write_8(register: Register, value: u8) {
     match register {
-        // SAFETY: the caller's promise.
+        // SAFETY: the port's register takes the byte as the caller means it, by the caller's promise.
         Register::Port(port) => unsafe { Port::<u8>::new(port).write(value) },
         Register::Memory(at) => {
             if let Some(at) = facts::boot().and_then(|boot| boot.mapped(at)) {
-                // SAFETY: the caller's promise; boot mapped the register uncached.
+                // SAFETY: the register takes the byte as the caller means it, by the caller's promise; boot mapped it
+                // uncached.
                 unsafe { at.as_mut_ptr::<u8>().write_volatile(value) };
             }
         }
         Register::Pci { device, function, offset } => {
-            // SAFETY: the caller's promise.
+            // SAFETY: the function's register takes the byte as the caller means it, by the caller's promise.
             unsafe { pci::Function { bus: 0, device, function }.write_byte(offset, value) };
         }
     }
@@ -156,7 +158,7 @@ unsafe fn change_16(register: Register, change: impl FnOnce(u16) -> u16) -> u16 
     match register {
         Register::Port(port) => {
             let mut register = Port::<u16>::new(port);
-            // SAFETY: the caller's promise.
+            // SAFETY: the port's register takes the value as the caller means it, by the caller's promise.
             unsafe {
                 let value = change(register.read());
                 register.write(value);
@@ -167,7 +169,8 @@ unsafe fn change_16(register: Register, change: impl FnOnce(u16) -> u16) -> u16 
             let at = facts::boot().and_then(|boot| boot.mapped(at));
             let Some(at) = at.filter(|at| at.get().is_multiple_of(2)) else { return 0 };
             let register = at.as_mut_ptr::<u16>();
-            // SAFETY: the caller's promise; boot mapped the register uncached, and it is aligned.
+            // SAFETY: the register takes the value as the caller means it, by the caller's promise; boot mapped it
+            // uncached, and it is aligned.
             unsafe {
                 let value = change(register.read_volatile());
                 register.write_volatile(value);

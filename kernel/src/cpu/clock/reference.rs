@@ -98,7 +98,7 @@ impl Counter for Pit {
 
     fn read(&mut self) -> u64 {
         const LATCH_CHANNEL_0: u8 = 0;
-        // SAFETY: as in `start`; the latch holds both bytes of one count.
+        // SAFETY: the PIT's ports on every PC; nothing else uses the channel. The latch holds both bytes of one count.
         let (low, high) = unsafe {
             self.control.write(LATCH_CHANNEL_0);
             (self.channel.read(), self.channel.read())

@@ -268,7 +268,7 @@ impl Block {
     }
 
     fn check(&self) -> Result<(), SampleError> {
-        // SAFETY: as in `fill`.
+        // SAFETY: the block is ours, and in the direct map.
         let is_intact = self.words().all(|(place, word)| unsafe { place.read_volatile() } == word);
         if is_intact { Ok(()) } else { Err(SampleError::Damaged { at: self.start.addr() }) }
     }

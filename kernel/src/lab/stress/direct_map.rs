@@ -344,7 +344,7 @@ fn stamp(pfn: Pfn) {
 }
 
 fn is_stamped(pfn: Pfn) -> bool {
-    // SAFETY: as in `stamp`.
+    // SAFETY: the page is in the map and ours, and no other CPU writes it.
     unsafe { first_word(pfn).read_volatile() == mark_of(pfn) }
 }
 

@@ -202,7 +202,7 @@ fn stamp(frame: &Frame) {
 }
 
 fn is_stamped(frame: &Frame) -> bool {
-    // SAFETY: as in `stamp`.
+    // SAFETY: the block is ours and in the direct map, by its type, and `stamp` has written both words.
     ends(frame).into_iter().all(|word| unsafe { word.read_volatile() } == mark_of(frame))
 }
 

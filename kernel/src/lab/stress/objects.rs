@@ -62,7 +62,7 @@ impl Held {
     }
 
     fn is_stamped(&self) -> bool {
-        // SAFETY: as in `stamp`.
+        // SAFETY: the object is ours, and `stamp` has written both words.
         self.ends().into_iter().all(|word| unsafe { word.read_volatile() } == self.mark())
     }
 

@@ -25,7 +25,7 @@ pub fn leave(changed: Changed<FrameRange>) {
 /// them back into use since. (The pool of unmapped frames leaves its blocks otherwise: they are not to be had here.)
 pub unsafe fn adopt(owner: Owner, frames: PfnRange) -> Option<Changed<FrameRange>> {
     let id = owner.in_map()?;
-    // SAFETY: the caller's promise is passed on.
+    // SAFETY: the owner left these frames and has not taken them back, by the caller's promise.
     let held = with(|map| unsafe { map.adopt(id, frames) }).ok()??;
     // SAFETY: `leave` had the handle of these very frames, by the caller's promise; the journal gives each out once.
     let frames = unsafe { FrameRange::assume(held.frames()) };

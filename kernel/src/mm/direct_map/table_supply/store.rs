@@ -230,7 +230,8 @@ pub fn protect_all() -> Result<(), ChangeError> {
 /// # Safety
 /// The block is the store's, or the caller has given up its handle.
 unsafe fn protect_block(block: Block, change: Change, reason: &'static str) -> Result<(), ChangeError> {
-    // SAFETY: the caller's promise: no other handle of these frames is in use.
+    // SAFETY: the block is the store's, or the caller has given up its handle: no other handle of these frames is in
+    // use.
     let range = unsafe { FrameRange::assume(block.frames()) };
     match direct_map::change(range, change, owners::PAGE_TABLES, reason) {
         Ok(changed) => {
