@@ -168,11 +168,11 @@ fn walk(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
 }
 
 fn phys_in_direct_map(phys: u64) -> Result<VirtAddr, CommandError> {
-    let window = layout::direct_map();
-    if phys >= window.bytes() {
+    let range = layout::direct_map();
+    if phys >= range.bytes() {
         return Err(CommandError::failed(format_args!(
             "physical {phys:#x} is past the direct map's {}",
-            Human(window.bytes())
+            Human(range.bytes())
         )));
     }
     Ok(MACHINE.direct(rhumb_machine::PhysAddr::new(phys)))

@@ -28,9 +28,9 @@ pub fn why(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
 
 /// Returns the frame at `virt`: in the direct map by the offset, mapped or not; elsewhere by the tables.
 fn shown_at(virt: VirtAddr) -> Result<PhysAddr, CommandError> {
-    let window = layout::direct_map();
-    if window.contains(virt) {
-        return Ok(PhysAddr::new(virt.since(window.start())));
+    let range = layout::direct_map();
+    if range.contains(virt) {
+        return Ok(PhysAddr::new(virt.since(range.start())));
     }
     let phys = tables::walk(virt).phys();
     phys.ok_or_else(|| CommandError::failed(format_args!("nothing is mapped at {virt}")))

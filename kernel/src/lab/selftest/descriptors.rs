@@ -41,8 +41,8 @@ fn stand_for_ram_alone(boot: &'static Boot) -> Result<(), Failure> {
         }
     }
     let mut pages = PageCounts::NONE;
-    let window = layout::range(layout::DESCRIPTORS, layout::DESCRIPTORS_BYTES);
-    for span in Spans::new(Leaves::new(tables::reader(), tables::root(), window), Join::Physical) {
+    let array = layout::range(layout::DESCRIPTORS, layout::DESCRIPTORS_BYTES);
+    for span in Spans::new(Leaves::new(tables::reader(), tables::root(), array), Join::Physical) {
         pages.add_all(span.pages);
         let frames: PhysRange = span.phys_range();
         let is_ours = map

@@ -269,7 +269,7 @@ fn refusals(boot: &'static Boot, start: Pfn) -> Result<(), Failure> {
         ("past RAM", ram_end.pfn(), 1, Change::ReadOnly, |error| {
             matches!(error, ChangeError::NotInMap { .. })
         }),
-        ("past the window", Pfn::new(1 << 51), 1, Change::ReadOnly, |error| {
+        ("past the address range", Pfn::new(1 << 51), 1, Change::ReadOnly, |error| {
             matches!(error, ChangeError::NotInMap { .. })
         }),
         ("nothing", start, 0, Change::ReadOnly, |error| matches!(error, ChangeError::Empty)),
