@@ -52,7 +52,7 @@ impl<F: Finding> Findings<F> {
 }
 
 impl<F> Findings<F> {
-    /// Those that were kept.
+    /// Returns the findings that were kept.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &F> {
         self.kept.iter()
     }

@@ -76,7 +76,7 @@ impl SerialPort {
         Some(Self { registers, interrupt: None, baud: None })
     }
 
-    /// COM1 to COM4 by number, from 1.
+    /// Returns COM1 to COM4 by number, from 1.
     pub(crate) fn by_number(number: u8) -> Option<Self> {
         let index = usize::from(number).checked_sub(1)?;
         COM.get(index).map(|_| Self::com(index))

@@ -27,12 +27,12 @@ pub struct Checker {
 
 static CHECKER: AtomicPtr<Checker> = AtomicPtr::new(core::ptr::null_mut());
 
-/// From now on accesses are checked.
+/// Checks accesses from now on.
 pub fn install(checker: &'static Checker) {
     CHECKER.store(core::ptr::from_ref(checker).cast_mut(), Release);
 }
 
-/// From now on nothing is checked, on any CPU: for the report.
+/// Ends the checks on all CPUs, for the report.
 pub fn suspend() {
     CHECKER.store(core::ptr::null_mut(), Release);
 }
@@ -86,13 +86,13 @@ accesses! {
     __asan_load16, __asan_store16: 16;
 }
 
-/// Before a read of any other size.
+/// Checks a read of any other size before it happens.
 #[unsafe(no_mangle)]
 pub extern "C" fn __asan_loadN(address: usize, bytes: usize) {
     check(address, bytes, Kind::Read);
 }
 
-/// Before a write of any other size.
+/// Checks a write of any other size before it happens.
 #[unsafe(no_mangle)]
 pub extern "C" fn __asan_storeN(address: usize, bytes: usize) {
     check(address, bytes, Kind::Write);
@@ -136,12 +136,12 @@ pub unsafe extern "C" fn __asan_memset(to: *mut u8, byte: i32, bytes: usize) -> 
     to
 }
 
-/// Before a call that does not return. The kernel leaves its stack permanently then, so nothing is to be undone.
+/// Does nothing before a call that does not return, because the kernel leaves its stack permanently then.
 #[unsafe(no_mangle)]
 pub extern "C" fn __asan_handle_no_return() {}
 
-/// Variables of a stack frame come, go, and are kept apart. The compiler names the shadow's place, address / 8, whose
-/// top three bits are lost; those of a kernel's addresses are ones.
+/// Marks the variables of a stack frame, which come, go, and are kept apart. The compiler names the shadow's place,
+/// address / 8, whose top three bits are lost; those of a kernel's addresses are ones.
 #[inline(always)]
 fn mark_stack(shadow_address: usize, granules: usize, byte: u8) {
     if let Some(checker) = installed() {

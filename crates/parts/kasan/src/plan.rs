@@ -44,7 +44,7 @@ impl fmt::Display for PlanError {
 impl core::error::Error for PlanError {}
 
 impl Plan {
-    /// Nothing to watch.
+    /// Makes a plan that watches nothing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -77,7 +77,7 @@ impl Plan {
         self.ranges.get(..self.count).unwrap_or_default()
     }
 
-    /// 8-byte words that the shadow takes.
+    /// Returns how many 8-byte words the shadow takes.
     pub fn words(&self) -> usize {
         self.ranges().iter().map(|&range| words_for(range)).sum()
     }

@@ -15,7 +15,7 @@ pub trait Host: Send + Sync {
     /// Returns the CPU that runs the caller. An answer that is out of date a moment later does no harm.
     fn cpu(&self) -> CpuId;
 
-    /// Nanoseconds since boot.
+    /// Returns the nanoseconds since boot.
     fn now_ns(&self) -> u64;
 }
 

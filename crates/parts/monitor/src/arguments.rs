@@ -165,7 +165,7 @@ impl<'line> Arguments<'line> {
         hexadecimal(digits).map(PhysAddr::new).ok_or_else(|| wrong(name, word, Problem::NotAnAddress))
     }
 
-    /// Virtual addresses `START..END` (half-open) or `START+SIZE`.
+    /// Parses virtual addresses `START..END` (half-open) or `START+SIZE`.
     pub fn virt_range(&mut self, name: &'static str) -> Result<VirtRange, ArgumentError> {
         let word = self.word(name)?;
         let (start, end) = range(name, word, without(name, word, Prefix::Physical)?)?;
@@ -173,7 +173,7 @@ impl<'line> Arguments<'line> {
             .ok_or_else(|| wrong(name, word, Problem::Backwards))
     }
 
-    /// Physical addresses `START..END` (half-open) or `START+SIZE`.
+    /// Parses physical addresses `START..END` (half-open) or `START+SIZE`.
     pub fn phys_range(&mut self, name: &'static str) -> Result<PhysRange, ArgumentError> {
         let word = self.word(name)?;
         let (start, end) = range(name, word, without(name, word, Prefix::Virtual)?)?;

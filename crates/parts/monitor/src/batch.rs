@@ -46,7 +46,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// At the start of the input.
+    /// Makes a reader at the start of the input.
     pub const fn new() -> Self {
         Self { bytes: [0; LINE_BYTES], length: 0, is_complete: false, last_was_return: false }
     }

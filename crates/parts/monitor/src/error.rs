@@ -88,8 +88,8 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The command could not do it, for this reason: a typed error, or `format_args!`. One line, without the
-    /// command's name, and at most 112 bytes; what is longer is cut and marked.
+    /// Makes the error of a command that could not do its work, for this reason: a typed error, or `format_args!`. One
+    /// line, without the command's name, of at most 112 bytes; a longer one is cut and marked.
     pub fn failed(reason: impl fmt::Display) -> Self {
         Self::Failed(Text::of(reason))
     }

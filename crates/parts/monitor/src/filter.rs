@@ -158,7 +158,8 @@ impl Output for Pipeline<'_, '_> {
         }
     }
 
-    /// Also when a `head` has all it wants: nothing that is written from then on can be seen.
+    /// Tells whether output is of no more use, also when a `head` has all its lines, because no further line can be
+    /// seen.
     fn interrupted(&self) -> bool {
         let is_full = |filter: &Filter<'_>| matches!(filter, Filter::Head { left: 0 });
         self.out.interrupted() || self.filters.iter().flatten().any(is_full)

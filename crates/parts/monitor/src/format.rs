@@ -5,15 +5,15 @@ use core::fmt::{self, Display, Write};
 use crate::output::Output;
 use crate::text::Text;
 
-/// A line in the style of `/proc/meminfo`, in the same columns: `MemTotal:       16384 kB`. A kB is 1024 bytes, as
-/// there; `bytes` is rounded down.
+/// Writes a line in the style of `/proc/meminfo`, in the same columns: `MemTotal:       16384 kB`. A kB is 1024 bytes,
+/// as there; `bytes` is rounded down.
 pub fn meminfo_line(out: &mut dyn Output, name: &str, bytes: u64) {
     // Linux pads the name and its colon to 16 columns and the number to 8.
     let padding = 15usize.saturating_sub(name.len());
     writeln!(out, "{name}:{:padding$}{:8} kB", "", bytes / 1024);
 }
 
-/// A line in the style of `/proc/vmstat`: `name value`.
+/// Writes a line in the style of `/proc/vmstat`: `name value`.
 pub fn counter_line(out: &mut dyn Output, name: &str, value: u64) {
     writeln!(out, "{name} {value}");
 }

@@ -47,7 +47,7 @@ fn entry(name: &str, usage: &str, summary: &str, help: &str, out: &mut dyn Outpu
     }
 }
 
-/// One line each, in the order of their names.
+/// Writes a line for each command, in the order of their names.
 fn table<C>(commands: &Commands<C>, out: &mut dyn Output) {
     let rows = commands
         .iter()

@@ -16,7 +16,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// No line.
+    /// Makes a history without lines.
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; HISTORY_BYTES], length: 0 }
     }

@@ -91,7 +91,7 @@ pub struct KeyDecoder(State);
 const ESCAPE: u8 = 0x1b;
 
 impl KeyDecoder {
-    /// At the start of the input.
+    /// Makes a decoder at the start of the input.
     pub const fn new() -> Self {
         Self(State::Ground)
     }

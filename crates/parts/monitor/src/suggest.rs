@@ -18,7 +18,7 @@ pub(crate) fn nearest<'known>(word: &str, known: impl Iterator<Item = &'known st
     known.filter_map(rank).min_by_key(|&(edits, _)| edits).map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions, changes and swaps of neighbours between `one` and `other` (optimal string alignment).
+/// Counts insertions, deletions, changes and swaps of neighbours between `one` and `other` (optimal string alignment).
 fn distance(one: &[u8], other: &[u8]) -> Option<usize> {
     if one.len() > LONGEST || other.len() > LONGEST {
         return None;

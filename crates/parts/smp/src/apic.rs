@@ -103,7 +103,7 @@ pub fn take_errors(registers: &mut impl Registers) -> u32 {
     registers.read(Register::ErrorStatus)
 }
 
-/// The first write latches what has come, the second one what has come since, which is nothing.
+/// Clears the errors: the first write latches those that have come, the second one those since then, which are none.
 fn clear_errors(registers: &mut impl Registers) {
     registers.write(Register::ErrorStatus, 0);
     registers.write(Register::ErrorStatus, 0);

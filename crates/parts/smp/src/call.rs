@@ -112,13 +112,13 @@ impl Call {
         cpus_of(&self.pending)
     }
 
-    /// Before the call is in any slot.
+    /// Expects an answer of `cpu`, before the call is in any slot.
     fn expect(&self, cpu: CpuId) {
         let word = &self.pending[cpu.index() / 64];
         word.store(word.load(Relaxed) | bit(cpu), Relaxed);
     }
 
-    /// The last that the serving CPU does with the call: it may be gone afterwards.
+    /// Acknowledges the call, the last use that the serving CPU makes of it, because the call may be gone afterwards.
     fn acknowledge(&self, cpu: CpuId) {
         self.pending[cpu.index() / 64].fetch_and(!bit(cpu), Release);
     }

@@ -7,7 +7,7 @@
 
 /// A counter of known rate. It counts up and wraps.
 pub trait Reference {
-    /// Ticks a second.
+    /// Returns how many ticks a second has.
     fn hz(&self) -> u64;
 
     /// Returns how many bits count: 8 to 64.

@@ -86,8 +86,8 @@ pub struct Mtrrs {
 }
 
 impl Mtrrs {
-    /// Those that the registers hold: IA32_MTRR_DEF_TYPE, the first MiB's, and the pairs of base and mask, of which the
-    /// first [`MAX_PAIRS`] are kept.
+    /// Makes them of the registers' values: IA32_MTRR_DEF_TYPE, the first MiB's, and the pairs of base and mask, of
+    /// which the first [`MAX_PAIRS`] are kept.
     pub fn new(
         default_type: u64,
         fixed: [u64; FIXED_REGISTERS],

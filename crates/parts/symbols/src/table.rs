@@ -174,7 +174,7 @@ impl<'table> SymbolTable<'table> {
         Ok(())
     }
 
-    /// Entry `index`, which is below `len()`.
+    /// Returns entry `index`, which is below `len()`.
     fn entry(&self, index: usize) -> Entry {
         let at = index * ENTRY_BYTES;
         Entry {

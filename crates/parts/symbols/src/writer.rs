@@ -130,7 +130,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// At most [`MAX_NAME_BYTES`] of a name, in whole characters.
+/// Returns at most [`MAX_NAME_BYTES`] of a name, in whole characters.
 fn cut(name: &str) -> &str {
     let end = (0..=MAX_NAME_BYTES.min(name.len())).rev().find(|&at| name.is_char_boundary(at));
     &name[..end.unwrap_or(0)]

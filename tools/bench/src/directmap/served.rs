@@ -194,7 +194,7 @@ impl Server for PageByPage {
     type Held = (Frame, Vec<Changed>);
 
     unsafe fn new(world: &'static World, host: &'static NativeMap) -> Result<Self, Unfit> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that no code touches a frame in `host` while it is out.
         let stage = unsafe { Stage::real(host) }?;
         Ok(Self { world, stage, way: LinuxWay::new(RAM_BYTES, 0)? })
     }

@@ -118,10 +118,10 @@ impl<'stage> Stage<'stage> {
             // SAFETY: no code touches the frames until they are restored, as `real` was promised.
             Effect::Removed(frames) => unsafe { host.remove(frames.addrs()) },
             Effect::Returned(frames) => host.restore(frames.addrs()).and_then(|()| barrier()),
-            // SAFETY: as above.
+            // SAFETY: no code writes the frames until they are restored, as `real` was promised.
             Effect::ReadOnly(frames) => unsafe { host.protect(frames.addrs(), NativeAccess::ReadOnly) },
             Effect::Writable(frames) => {
-                // SAFETY: as above; it only gives more.
+                // SAFETY: the frames may be used in more ways afterwards, and in no fewer.
                 unsafe { host.protect(frames.addrs(), NativeAccess::ReadWrite) }.and_then(|()| barrier())
             }
         };

@@ -91,7 +91,7 @@ fn lay_chain(host: &NativeMap) -> u64 {
 fn walk_chain(host: &NativeMap, first: u64) {
     let mut number = first;
     for _ in 0..WORKING_SET {
-        // SAFETY: as in `lay_chain`, which has written numbers of the set.
+        // SAFETY: RAM of the map, in the working set, whose words `lay_chain` has filled with numbers of the set.
         number = unsafe { place(host, number).read_volatile() };
     }
     black_box(number);

@@ -35,7 +35,7 @@ unsafe impl Send for Held {}
 /// The object is the caller's, 8 bytes or more.
 #[inline(always)]
 pub(super) unsafe fn tag(object: NonNull<u8>, tag: u32) {
-    // SAFETY: the caller's promise; volatile, so that the write is made.
+    // SAFETY: the caller promises that the object is its own and has 8 bytes. Volatile, so that the write is made.
     unsafe { object.cast::<u64>().write_volatile(u64::from(tag)) };
 }
 
@@ -45,7 +45,7 @@ pub(super) unsafe fn tag(object: NonNull<u8>, tag: u32) {
 /// As with [`tag`].
 #[inline(always)]
 pub(super) unsafe fn has_tag(object: NonNull<u8>, tag: u32) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that the object is its own and has 8 bytes.
     unsafe { object.cast::<u64>().read_volatile() == u64::from(tag) }
 }
 

@@ -86,7 +86,7 @@ pub(crate) trait ObjectSubject: Sized + Sync + 'static {
     /// As with [`ObjectSubject::put`].
     #[inline(always)]
     unsafe fn put_one<const BYTES: usize>(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises an object of this layout that no code uses any more.
         unsafe { self.put(pinned, object, one_size::<BYTES>()) }
     }
 
@@ -145,7 +145,7 @@ impl<G: GlobalSubject> ObjectSubject for G {
 
     #[inline(always)]
     unsafe fn put(&self, _pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises an object of this layout that no code uses any more.
         unsafe { self.dealloc(object.as_ptr(), layout) }
     }
 

@@ -49,8 +49,8 @@ pub(crate) const MAX_BYTES: usize = 15;
 /// # Safety
 /// `instruction` is one of a block whose translation QEMU is telling of.
 pub(crate) unsafe fn code(instruction: *const Translated, bytes: &mut [u8; MAX_BYTES]) -> &[u8] {
-    // SAFETY: the caller's promise. Both signatures of the function are called as the API of their version has them:
-    // the first one ignores arguments past its only one.
+    // SAFETY: the caller promises an instruction that QEMU is telling of. Both signatures of the function are called as
+    // the API of their version has them: the first one ignores arguments past its only one.
     unsafe {
         let length = qemu_plugin_insn_size(instruction).min(MAX_BYTES);
         let place = bytes.as_mut_ptr();

@@ -70,7 +70,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
     arguments: *const *const c_char,
 ) -> c_int {
     let words: Vec<String> = (0..usize::try_from(count).unwrap_or(0))
-        // SAFETY: the caller's promise.
+        // SAFETY: QEMU promises `count` pointers to strings behind `arguments`.
         .map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy().into_owned())
         .collect();
     match options(&words) {
@@ -129,7 +129,7 @@ fn instrument(translated: *mut Translated, memory: bool) {
         None => (on_execution, Instruction::new(address, code).pack()),
     };
     let data = std::ptr::without_provenance_mut(word as usize);
-    // SAFETY: as above; the word is no pointer to QEMU, which only hands it back.
+    // SAFETY: QEMU's instruction, alive during this call; the word is no pointer to QEMU, which only hands it back.
     unsafe {
         api::qemu_plugin_register_vcpu_insn_exec_cb(translated, callback, NO_REGISTERS, data);
         if memory {

@@ -210,7 +210,7 @@ fn add_nmi_line(
     known
 }
 
-/// Polarity (bits 1..0) and trigger (bits 3..2); where the bus decides, that is ISA: active high, by edge.
+/// Reads polarity (bits 1..0) and trigger (bits 3..2). Where the bus decides, it is ISA: active high, by edge.
 fn wiring(flags: u16) -> (Polarity, Trigger, Result<(), TableFault>) {
     let known = if flags & 0b11 == 0b10 || flags >> 2 & 0b11 == 0b10 {
         Err(TableFault::InterruptFlags(flags))

@@ -213,7 +213,7 @@ fn insert_part(list: &mut MemoryList, at: usize, part: MemoryAffinity) -> Result
     Ok(())
 }
 
-/// APIC id and domain of a CPU, if it is enabled.
+/// Reads APIC id and domain of a CPU, if it is enabled.
 fn take_cpu(entry: &Entry<'_>, wide_domains: bool) -> Result<Option<(u32, u32)>, TableFault> {
     let bytes = entry.bytes;
     let fields = Fields(bytes);

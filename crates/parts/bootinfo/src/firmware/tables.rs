@@ -100,7 +100,7 @@ impl<'m> Table<'m> {
         FirmwareFinding::Table { table: self.signature, at: self.at, fault }
     }
 
-    /// That the table is too short for what it is.
+    /// Makes the finding that the table is too short for its kind.
     pub(super) fn too_short(&self) -> FirmwareFinding {
         self.finding(TableFault::Length(self.bytes.len() as u32))
     }
@@ -126,7 +126,7 @@ pub(super) struct Entry<'m> {
 }
 
 impl Entry<'_> {
-    /// That this entry is too short for its type.
+    /// Makes the fault that this entry is too short for its type.
     pub(super) fn too_short(&self) -> TableFault {
         TableFault::ShortEntry { offset: self.offset, kind: self.kind, length: self.bytes.len() as u8 }
     }

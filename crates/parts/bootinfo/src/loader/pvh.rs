@@ -106,7 +106,7 @@ fn command_line(
     info.occupy(at, info.command_line.len() as u64 + 1, Reservation::CommandLine)
 }
 
-/// The outer error ends the boot, the inner one only the list.
+/// Reads the list of modules. The outer error ends the boot, the inner one only the list.
 fn modules(
     memory: &impl PhysMemory,
     count: u64,

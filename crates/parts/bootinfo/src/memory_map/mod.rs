@@ -75,12 +75,12 @@ impl MemoryMap {
         core::iter::successors(self.free_from(PhysAddr::ZERO), |last| self.free_from(last.end()))
     }
 
-    /// Bytes of RAM in whole frames, free or not.
+    /// Returns how many bytes of RAM are in whole frames, free or not.
     pub fn ram_bytes(&self) -> u64 {
         self.ram().map(PhysRange::bytes).sum()
     }
 
-    /// Bytes of RAM in whole frames that are not taken.
+    /// Returns how many bytes of RAM are in whole frames that are not taken.
     pub fn usable_bytes(&self) -> u64 {
         self.usable().map(PhysRange::bytes).sum()
     }

@@ -100,7 +100,7 @@ impl FrameSubject for Floor {
 
     #[inline]
     fn put(&self, pinned: Pinned<'_>, frame: u32, _order: Order) {
-        // SAFETY: as in `get`.
+        // SAFETY: the token is this CPU's, and no reference to its magazine outlives a call.
         let magazine = unsafe { &mut *self.magazines[pinned.cpu().index()].get() };
         if magazine.top == SLOTS {
             self.empty(magazine, DRAIN);

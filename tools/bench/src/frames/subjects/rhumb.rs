@@ -20,7 +20,7 @@ pub(super) struct Rhumb {
 
 // SAFETY: the pointer owns the storage, as a box does, and is only used to free it, when the value is shared no more.
 unsafe impl Send for Rhumb {}
-// SAFETY: as above.
+// SAFETY: a shared value is used through the allocator, which every CPU may use; the pointer is not followed.
 unsafe impl Sync for Rhumb {}
 
 impl Drop for Rhumb {

@@ -131,7 +131,7 @@ impl ObjectSubject for Floor {
     #[inline(always)]
     unsafe fn put(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
         let class = class_of(layout.size());
-        // SAFETY: as in `get`.
+        // SAFETY: the token is this CPU's, and no reference to its magazines outlives a call.
         let local = unsafe { &mut *self.locals[pinned.cpu().index() * CLASSES + class].get() };
         if local.loaded.top == ROUNDS {
             self.empty(local, class);

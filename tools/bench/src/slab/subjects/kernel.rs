@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Rlsf {
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
         if let Some(object) = NonNull::new(object) {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller promises an object of this layout that no code uses any more.
             unsafe { self.0.lock().deallocate(object, layout.align()) };
         }
     }

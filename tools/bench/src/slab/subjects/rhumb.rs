@@ -32,7 +32,7 @@ fn slabs(place: &Place) -> Result<(&'static OurFrames, &'static OurSlabs), Unfit
         // SAFETY: the place belongs to the subject of the moment alone, and storage and descriptors are zero and its
         // own.
         let made = unsafe { Frames::new(machine, &layout, [frames], zeroed(layout.storage_bytes())) };
-        // SAFETY: as above: one for each frame number up to the last.
+        // SAFETY: the descriptors are zero and the subject's own, one for each frame number up to the last.
         let made = made
             .map(|made| unsafe { made.with_descriptors(VirtAddr::from(descriptors.as_ptr().cast::<u8>())) });
         let frames: &'static OurFrames = Box::leak(Box::new(made.map_err(|error| unfit(&error))?));
@@ -75,7 +75,7 @@ impl ObjectSubject for Rhumb {
 
     #[inline(always)]
     unsafe fn put(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises an object of this layout that no code uses any more.
         unsafe { self.slabs.free(pinned, object, layout) }
     }
 
@@ -86,7 +86,7 @@ impl ObjectSubject for Rhumb {
 
     #[inline(always)]
     unsafe fn put_one<const BYTES: usize>(&self, pinned: Pinned<'_>, object: NonNull<u8>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises an object of `get_one` that no code uses any more.
         unsafe { self.cache.free(pinned, object) }
     }
 
@@ -110,13 +110,13 @@ pub(super) struct Global {
 unsafe impl GlobalAlloc for Global {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises a layout that has bytes.
         unsafe { self.heap.alloc(layout) }
     }
 
     #[inline(never)]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises memory of this layout that no code uses any more.
         unsafe { self.heap.dealloc(object, layout) }
     }
 }

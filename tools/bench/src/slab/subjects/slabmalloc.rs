@@ -62,7 +62,7 @@ impl Zone {
             unsafe { self.zone.refill(layout, &mut *page) }
         } else {
             let page = self.pages.large()? as *mut LargeObjectPage<'static>;
-            // SAFETY: as above.
+            // SAFETY: frames of the subject's memory, aligned, in no other use; any bytes are a page.
             unsafe { self.zone.refill_large(layout, &mut *page) }
         };
         refilled.and_then(|()| self.zone.allocate(layout)).ok()
@@ -74,7 +74,7 @@ pub(super) struct Slabmalloc(spin::Mutex<Zone>);
 
 // SAFETY: the pointers in it are to memory of its own, and all of it is locked.
 unsafe impl Sync for Slabmalloc {}
-// SAFETY: as above.
+// SAFETY: the memory that the pointers lead to is the value's own, and belongs to no CPU.
 unsafe impl Send for Slabmalloc {}
 
 // SAFETY: both calls go to the allocator, which gives out what is free.

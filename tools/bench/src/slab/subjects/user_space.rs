@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Mimalloc {
 
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, _layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises memory of `alloc` that no code uses any more.
         unsafe { mi::mi_free(object.cast()) };
     }
 }
