@@ -140,7 +140,7 @@ impl FromStr for CpuCounts {
     }
 }
 
-/// Returns a region's name: what would not be one word of one command on the kernel's console is refused here.
+/// Returns a region's name: a text that would not be one word of one command on the kernel's console is refused here.
 fn region(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
     if text.is_empty() || !text.chars().all(plain) {

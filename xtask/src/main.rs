@@ -1,17 +1,21 @@
 //! Builds, runs and tests Rhumb: the one tool for people.
 //!
-//! ```text
-//!   cli       commands and options         main     which module answers
-//!   host      what this machine has        setup    what is missing, and getting it
-//!   build     the kernel's ELF file        symbols  names for its backtraces
-//!   kasan     instrumenting it             tsan     instrumenting the host's tests
-//!   machine   which virtual machine        qemu     QEMU's arguments for it
-//!   console   one QEMU from start to end   run      `cargo xtask run`: terminal, pipes, exit status
-//!   image     the ISO                      test     host tests and the matrix of machines
-//!   doctor    what is there, what is not   check    format, clippy, docs, tests
-//!   bench     the benchmarks           count    instructions of marked regions
-//!   text      links, names, words of pages and comments
-//! ```
+//! | module | subject |
+//! |---|---|
+//! | [`cli`] | commands and options |
+//! | [`build`], [`symbols`] | the kernel's ELF file; the names in it for backtraces |
+//! | [`kasan`], [`tsan`] | instrumenting the kernel; instrumenting the host's tests |
+//! | [`image`] | the ISO |
+//! | [`machine`], [`qemu`] | the virtual machine that a person asks for; QEMU's arguments for it |
+//! | [`console`] | one QEMU from start to end |
+//! | [`run`], [`terminal`] | `cargo xtask run`: prompt, pipes, exit status; a terminal in raw mode |
+//! | [`test`] | the host's tests, and the kernel's on a matrix of machines |
+//! | [`check`], [`text`] | format, lints, documentation, tests; links, names, words of pages and comments |
+//! | [`count`] | instructions of marked regions |
+//! | [`bench`] | the benchmarks |
+//! | [`doctor`], [`host`] | the tools that this machine has and lacks, shown; looked for |
+//! | [`setup`] | getting the tools that a command needs |
+//! | [`paths`], [`progress`] | the places of files; one line that says which step takes so long |
 //!
 //! A command asks [`setup`] for what it needs, then does its work; nothing is installed for a command that is not run.
 

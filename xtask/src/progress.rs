@@ -1,4 +1,4 @@
-//! One line that says what takes so long.
+//! One line that names the step that takes so long.
 //!
 //! On a terminal it is one line, updated in place and gone when the step ends. Elsewhere (a log, a pipe) it is one
 //! plain line when the step turns out to be a long one. A step that has nothing to do prints nothing.

@@ -1,4 +1,4 @@
-//! A kernel test: a machine, commands for its monitor, and what must come of them.
+//! A kernel test: a machine, commands for its monitor, and the output and end that they must have.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask count` from outside: what is known beforehand is what it counts, and two runs agree to the digit.
+//! `cargo xtask count` from outside: it counts what is known beforehand, and two runs agree to the digit.
 
 use std::fs;
 use std::path::PathBuf;

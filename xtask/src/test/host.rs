@@ -132,7 +132,7 @@ impl Teller {
         }
     }
 
-    /// The suite is over: what failed is reported with what was said.
+    /// The suite is over: the tests that failed are reported with their output.
     fn settle(&mut self, report: &mut Report) {
         let said = std::mem::take(&mut self.rest).join("\n");
         let failed = std::mem::take(&mut self.failed);

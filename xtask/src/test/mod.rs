@@ -1,17 +1,17 @@
 //! `cargo xtask test`: the host's tests, then the kernel's over a matrix of machines.
 //!
-//! | module | what it does |
+//! | module | does |
 //! |---|---|
 //! | [`host`] | runs `cargo test`, and retells it in one format |
-//! | [`suite`] | what cargo calls a set of tests, and what it is called here |
-//! | [`builds`] | in which builds: checked, under model checkers, under ThreadSanitizer |
-//! | [`case`] | what a kernel test is: a machine, commands, and what must come of them |
-//! | [`cases`] | the tests themselves, a file a subject |
-//! | [`lines`] | random command lines for one of them |
+//! | [`suite`] | names a set of tests, as cargo does and as this tool does |
+//! | [`builds`] | lists the builds: usual, checked, under model checkers, under ThreadSanitizer |
+//! | [`case`] | describes a kernel test: a machine, commands, and the output that they must give |
+//! | [`cases`] | has the tests themselves, a file for each subject |
+//! | [`lines`] | makes random command lines for one of them |
 //! | [`guest`] | boots the machines, two at a time |
 //! | [`tool`] | runs this tool itself: exit status, pipes, the terminal |
-//! | [`counting`] | the same for its counts |
-//! | [`report`] | one line a test, the console of those that fail, and the count |
+//! | [`counting`] | does the same for its counts |
+//! | [`report`] | prints one line for each test, the console of those that fail, and the count |
 //!
 //! A test's name begins with `host/`, `kernel/` or `tool/`; `--filter` takes any part of it.
 

@@ -1,4 +1,4 @@
-//! [`Suite`]: tests that cargo runs together, and what they are called here.
+//! [`Suite`]: tests that cargo runs together, and their names here.
 
 /// A set of tests that cargo runs together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

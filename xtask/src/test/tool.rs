@@ -181,7 +181,7 @@ fn on_terminal(status: i32, act: fn(&mut File, &Child) -> Result<()>) -> Result<
 
     let prompt = await_text(&mut ours, PROMPT);
     if prompt.is_err() {
-        // It may have ended by itself; what it said is the better message.
+        // It may have ended by itself; its own output is the better message.
         let _ = child.kill();
     }
     prompt?;

@@ -1,4 +1,4 @@
-//! Checks of what people read: links and names in pages, the picture of the house, the words of pages and comments.
+//! Checks of the texts that people read: links and names in pages, the picture of the house, the words of pages and comments.
 //!
 //! | module | finds |
 //! |---|---|

@@ -140,7 +140,7 @@ impl Server for ByPool {
         let frame = self.world.pool().take(pinned, OWNER, Order::BASE).map_err(unfit)?;
         if self.has_changed() {
             let block = block(frame.pfn().get() / BLOCK_PAGES);
-            // SAFETY: what is out is not touched, as `new` was promised.
+            // SAFETY: no code touches frames that are out, as the caller of `new` promised.
             unsafe { self.host.remove(block.addrs()) }.map_err(unfit)?;
             self.out = Some(block);
         }

@@ -116,7 +116,7 @@ fn every_way_changes_and_restores() {
     }
 }
 
-/// The host's map follows: what was taken out has no page behind it, what came back has its content.
+/// The host's map follows: a frame that was taken out has no page behind it; one that came back has its content.
 #[test]
 fn the_hosts_map_follows() {
     let host = rhumb_hosted::native::NativeMap::new(4 << 20).unwrap();

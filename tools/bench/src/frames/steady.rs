@@ -1,7 +1,7 @@
 //! Workloads that keep the allocator in one state: pairs, bulk, random at 90 % full.
 //!
 //! Victims are drawn before the clock starts, in random order, so that the timed loop reads them one after the other
-//! and what it misses in the cache is the allocator's own.
+//! and its cache misses are the allocator's own.
 
 use std::arch::asm;
 use std::ops::ControlFlow;

@@ -79,7 +79,7 @@ impl Workload for Honest {
             all.push((block, order));
         }
         let twice = owners.values().filter(|&&owners| owners > 1).count();
-        // All of it back, and then whole blocks out of it: what merges is as much as there was.
+        // All of it back, and then whole blocks out of it: all memory merges again.
         let all = Mutex::new(all);
         let blocks = team::run(setting.region.machine(), CPUS, setting.clock, |member| {
             if member.index == 0 {

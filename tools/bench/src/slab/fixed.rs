@@ -18,7 +18,7 @@ const BYTES: usize = 64;
 /// Operations between two looks at whether the other CPUs still run.
 const STRIDE: usize = 1000;
 
-/// Objects that live through the workload: what is handed out twice is seen in them.
+/// Objects that live through the workload: an object that the allocator hands out twice overwrites one of them.
 const BYSTANDERS: usize = 100;
 
 /// Objects that each CPU allocates and frees in a full run.
@@ -35,8 +35,8 @@ pub(super) struct Burst<const BURST: usize>;
 /// A thousand.
 pub(super) const BURST: Burst<1000> = Burst;
 
-/// An owner that has its object in a register, and may write to any memory: what the allocator knows of its own is read
-/// anew after this. [`black_box`] would store the pointer and load it again.
+/// An owner that has its object in a register, and may write to any memory: the compiler reads the allocator's
+/// own fields anew after this. [`black_box`] would store the pointer and load it again.
 #[inline(always)]
 fn use_object(object: NonNull<u8>) {
     // SAFETY: there is no instruction.

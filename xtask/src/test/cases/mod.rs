@@ -5,7 +5,7 @@
 //! | [`matrix`] | it boots on each kind of machine, and its own tests and audit pass there |
 //! | [`direct_map`] | the direct map is what the command line and the CPU make it |
 //! | [`protect`] | page tables that nothing but their writer can write: by windows, by a key, and where that is not to be had |
-//! | [`faults`] | what goes wrong on purpose is found, reported, and told to the outside |
+//! | [`faults`] | faults on purpose are found, reported, and told to the outside |
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`objects`] | object caches under stress, and checks that notice injected faults |
 //! | [`count`] | marked regions run without a counter, too |
@@ -59,7 +59,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
 const KASAN_LIMIT_FACTOR: u32 = 5;
 
 /// Returns those for a kernel that checks its memory accesses: with more time, and with the checker's own. It reports a
-/// forbidden access when it is made, and stops there: what another check would notice later is left out.
+/// forbidden access when it is made, and stops there: cases that another check would notice later are left out.
 pub(crate) fn with_kasan(seed: u64) -> Vec<Case> {
     let slower = |case: Case| Case { limit: case.limit * KASAN_LIMIT_FACTOR, ..case };
     let others = all(seed).into_iter().filter(|case| !objects::accesses_what_is_forbidden(case));

@@ -6,7 +6,7 @@
 //!   each); they come back without a flush. Permissions change by ranges, with one flush for each.
 //! - Nothing is merged again.
 //!
-//! No record of who split what is kept, and no lock is taken: what the model does not do costs it nothing.
+//! The model keeps no record of the owner of a split, and takes no lock: it pays for neither.
 
 use rhumb_directmap::{Change, State};
 use rhumb_machine::{PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
