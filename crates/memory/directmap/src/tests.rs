@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use rhumb_machine::{Block, PageSize, Pfn, PhysAddr, PhysRange, VirtAddr};
-use rhumb_pagetable::sim::{SimSource, SimTables};
+use rhumb_pagetable::sim::{SimSource, SimTables, SimTree};
 use rhumb_pagetable::{
     Access, Attributes, Entry, Leaf, Leaves, Levels, MapError, PageCounts, Permissions, Privilege, Root,
     TableMemory, walk,
@@ -34,8 +34,6 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
-const ROOT_FRAME: Pfn = Pfn::new(0x7_0000_0000);
-
 fn range(start: u64, end: u64) -> PhysRange {
     PhysRange::new(PhysAddr::new(start), PhysAddr::new(end)).unwrap()
 }
@@ -54,32 +52,13 @@ fn request<'a>(
     }
 }
 
-struct Machine {
-    memory: SimTables,
-    source: SimSource,
-    root: Root,
-}
-
-impl Machine {
-    fn new(levels: Levels, tables: u64) -> Self {
-        let mut memory = SimTables::new();
-        memory.insert(ROOT_FRAME);
-        let source = SimSource::new(&mut memory, ROOT_FRAME.plus(1), tables);
-        Self { memory, source, root: Root::new(ROOT_FRAME, levels) }
-    }
-
-    fn leaves(&self) -> Vec<Leaf> {
-        Leaves::all(&self.memory, self.root).collect()
-    }
-}
-
 /// Plans, builds with exactly the tables counted, and checks that all figures agree.
-fn build<'a, R>(request: &PlanRequest<'a, R>) -> (Plan<'a, R>, Machine)
+fn build<'a, R>(request: &PlanRequest<'a, R>) -> (Plan<'a, R>, SimTree)
 where
     R: Clone + IntoIterator<Item = PhysRange>,
 {
     let plan = Plan::new(request).unwrap();
-    let mut machine = Machine::new(request.levels, plan.tables());
+    let mut machine = SimTree::new(request.levels, plan.tables());
     let built = plan.build(machine.root, &mut machine.memory, &mut machine.source).unwrap();
     assert_eq!(built, Built { tables: plan.tables(), pages: plan.pages() });
     assert_eq!(machine.source.taken(), plan.tables());
@@ -222,7 +201,7 @@ proptest! {
         let Ok(plan) = Plan::new(&request) else { return Ok(()) };
 
         let tables = plan.tables() * part / 1000;
-        let mut short = Machine::new(Levels::Four, tables);
+        let mut short = SimTree::new(Levels::Four, tables);
         let before = short.memory.clone();
         let result = plan.build(short.root, &mut short.memory, &mut short.source);
         prop_assert_eq!(result, Err(BuildError::OutOfTables { needed: plan.tables() }));
@@ -230,7 +209,7 @@ proptest! {
         prop_assert!(short.memory.has_same_entries(&before));
 
         // One page that is in the way of one of the pieces.
-        let mut blocked = Machine::new(Levels::Four, plan.tables() + 3);
+        let mut blocked = SimTree::new(Levels::Four, plan.tables() + 3);
         let mappings: Vec<_> = plan.mappings().collect();
         let victim = mappings[at % mappings.len()];
         let obstacle = rhumb_pagetable::Mapping {
@@ -380,7 +359,7 @@ fn bad_requests_are_refused_with_the_range_that_is_wrong() {
 
     let ram = [a];
     let plan = Plan::new(&request(&ram, &[])).unwrap();
-    let mut machine = Machine::new(Levels::Five, 8);
+    let mut machine = SimTree::new(Levels::Five, 8);
     let error = plan.build(machine.root, &mut machine.memory, &mut machine.source).unwrap_err();
     assert_eq!(error, BuildError::Levels { planned: Levels::Four, found: Levels::Five });
     assert_eq!(format!("{error}"), "the direct map is planned for 4 levels, the tables have 5");
@@ -403,11 +382,11 @@ fn tables_that_stand_already_are_used() {
     let ram = [range(0, 4 * MIB)];
     let request = request(&ram, &[]);
     let plan = Plan::new(&request).unwrap();
-    let mut machine = Machine::new(Levels::Four, plan.tables());
+    let mut machine = SimTree::new(Levels::Four, plan.tables());
     // Boot code has hung an empty level-3 table below the root already.
-    let boot_map = ROOT_FRAME.plus(100);
+    let boot_map = SimTree::ROOT.plus(100);
     machine.memory.insert(boot_map);
-    machine.memory.write(ROOT_FRAME, 256, Entry::table(boot_map, Privilege::Supervisor));
+    machine.memory.write(SimTree::ROOT, 256, Entry::table(boot_map, Privilege::Supervisor));
     let built = plan.build(machine.root, &mut machine.memory, &mut machine.source).unwrap();
     assert_eq!(built.tables, plan.tables() - 1);
     assert_eq!(machine.source.taken(), built.tables);

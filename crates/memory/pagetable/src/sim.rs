@@ -7,8 +7,10 @@ use std::collections::{HashMap, HashSet};
 use rhumb_machine::Pfn;
 
 use crate::entry::Entry;
-use crate::levels::ENTRIES;
+use crate::levels::{ENTRIES, Levels, Root};
 use crate::memory::{OutOfTables, TableMemory, TableSource};
+use crate::scan::Leaves;
+use crate::walk::Leaf;
 
 /// Memory that holds nothing but tables. Reads and writes are counted; touching a frame that is no table panics.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,35 @@ impl SimTables {
     /// Returns how many tables have an entry that is not zero.
     pub fn used_tables(&self) -> usize {
         self.tables.keys().filter(|&&table| !self.is_blank(table)).count()
+    }
+}
+
+/// One tree of tables in its memory, with tables to spare.
+#[derive(Clone, Debug)]
+pub struct SimTree {
+    /// The memory of the tables.
+    pub memory: SimTables,
+    /// The tables to spare.
+    pub source: SimSource,
+    /// The table at the top.
+    pub root: Root,
+}
+
+impl SimTree {
+    /// The frame of the root, and the first of the tables: far from all that tests map.
+    pub const ROOT: Pfn = Pfn::new(0xf_0000_0000);
+
+    /// Returns a tree with an empty root, and with `tables` tables to spare.
+    pub fn new(levels: Levels, tables: u64) -> Self {
+        let mut memory = SimTables::new();
+        memory.insert(Self::ROOT);
+        let source = SimSource::new(&mut memory, Self::ROOT.plus(1), tables);
+        Self { memory, source, root: Root::new(Self::ROOT, levels) }
+    }
+
+    /// Returns every page that the tree maps.
+    pub fn leaves(&self) -> std::vec::Vec<Leaf> {
+        Leaves::all(&self.memory, self.root).collect()
     }
 }
 

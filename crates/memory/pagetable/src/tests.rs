@@ -11,30 +11,16 @@ mod mapper;
 use proptest::prelude::*;
 use rhumb_machine::{Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 
-use super::sim::{SimSource, SimTables};
+use super::sim::{SimTables, SimTree};
 use super::*;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// The place of the tables of tests: far from all that tests map.
-const TABLES: Pfn = Pfn::new(0xf_0000_0000);
+/// The root of a tree.
+const TABLES: Pfn = SimTree::ROOT;
 
-/// One tree in its memory, with `tables` tables to spare.
-struct Machine {
-    memory: SimTables,
-    source: SimSource,
-    root: Root,
-}
-
-impl Machine {
-    fn new(levels: Levels, tables: u64) -> Self {
-        let mut memory = SimTables::new();
-        memory.insert(TABLES);
-        let source = SimSource::new(&mut memory, TABLES.plus(1), tables);
-        Self { memory, source, root: Root::new(TABLES, levels) }
-    }
-
+impl SimTree {
     fn map(&mut self, mapping: &Mapping) -> Result<MapOutcome, MapError> {
         Mapper::new(self.root, &mut self.memory).map(mapping, &mut self.source)
     }
@@ -45,10 +31,6 @@ impl Machine {
         // SAFETY: no CPU walks tables in a hash map.
         unsafe { unmapped.tables.never_walked().release(&mut self.memory, &mut self.source) };
         Ok(pages)
-    }
-
-    fn leaves(&self) -> std::vec::Vec<Leaf> {
-        Leaves::all(&self.memory, self.root).collect()
     }
 }
 

@@ -123,7 +123,7 @@ fn an_entry_that_somebody_else_wrote_is_found() {
     let mut sim = Sim::usual();
     let held = sim.change(GIB, GIB + 4 * KIB, Change::ReadOnly).unwrap();
     let virt = address_range(Levels::Four).start().plus(GIB + 8 * KIB);
-    let step = *walk(sim.map.memory(), Root::new(ROOT_FRAME, Levels::Four), virt).steps().last().unwrap();
+    let step = *walk(sim.map.memory(), Root::new(SimTree::ROOT, Levels::Four), virt).steps().last().unwrap();
     let odd = Entry::from_bits(step.entry.bits() & !(1 << 8));
     sim.map.tree.memory.write(step.table, step.index, odd);
     let error = ChangeError::NotOrdinary { pfn: pfn(GIB + 8 * KIB), entry: odd };

@@ -68,9 +68,9 @@ impl Sim {
         let base = address_range(levels).start();
         let request = PlanRequest { levels, base, largest: built, ..request(&ram, &read_only) };
         let (plan, machine) = super::build(&request);
-        let boot_tables: Vec<Pfn> = machine.source.taken_tables().chain([ROOT_FRAME]).collect();
+        let boot_tables: Vec<Pfn> = machine.source.taken_tables().chain([SimTree::ROOT]).collect();
         let (root, boot, mut memory) = (machine.root, machine.memory.clone(), machine.memory);
-        let source = SimSource::new(&mut memory, ROOT_FRAME.plus(0x10_0000), 256);
+        let source = SimSource::new(&mut memory, SimTree::ROOT.plus(0x10_0000), 256);
         let rules: &'static [(PhysRange, Rule)] = &*std::boxed::Box::leak(std::boxed::Box::new([
             (range(TEXT.0, TEXT.1), Rule::KernelImage),
             (range(TABLE.0, TABLE.1), Rule::PageTables),
@@ -134,12 +134,12 @@ impl Sim {
     /// Returns the size of the page at `addr`, and its state; `None` for a hole or what is out of the map.
     pub(super) fn page(&self, addr: u64) -> Option<(PageSize, Entry)> {
         let virt = address_range(self.map.levels()).start().plus(addr);
-        let root = Root::new(ROOT_FRAME, self.map.levels());
+        let root = Root::new(SimTree::ROOT, self.map.levels());
         walk(self.map.memory(), root, virt).leaf().map(|leaf| (leaf.size, leaf.entry))
     }
 
     pub(super) fn leaves(&self) -> Vec<Leaf> {
-        Leaves::all(self.map.memory(), Root::new(ROOT_FRAME, self.map.levels())).collect()
+        Leaves::all(self.map.memory(), Root::new(SimTree::ROOT, self.map.levels())).collect()
     }
 
     /// Every entry of every table of boot is what it was, bit for bit, and every other table is in the reserve again.

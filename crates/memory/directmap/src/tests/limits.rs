@@ -157,7 +157,7 @@ fn i11_no_choice_of_frames_makes_the_order_a_list() {
     };
     let build = |seed: u64, frames_of: &[u64]| {
         let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-        sim.source = SimSource::new(&mut sim.map.tree.memory, ROOT_FRAME.plus(0x20_0000), 600);
+        sim.source = SimSource::new(&mut sim.map.tree.memory, SimTree::ROOT.plus(0x20_0000), 600);
         sim.refill(600).unwrap();
         sim.map.journal.tree.seed = seed;
         (0..40).for_each(|_| sim.map.add_record_page(record_page()));

@@ -262,7 +262,7 @@ proptest! {
 #[test]
 fn i3_breaking_everything_and_healing_ends_with_the_boot_map() {
     let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-    sim.source = SimSource::new(&mut sim.map.tree.memory, ROOT_FRAME.plus(0x20_0000), 2000);
+    sim.source = SimSource::new(&mut sim.map.tree.memory, SimTree::ROOT.plus(0x20_0000), 2000);
     sim.refill(2000).unwrap();
     (0..50).for_each(|_| sim.map.add_record_page(record_page()));
     let mut batch = Batch::new();

@@ -231,7 +231,7 @@ fn a_validation_in_steps_finds_what_the_whole_does() {
     assert_eq!(sound, Ok(()));
     // An entry that was changed behind the map's back is found.
     let virt = address_range(Levels::Four).start().plus(GIB + 70 * MIB);
-    let step = *walk(sim.map.memory(), Root::new(ROOT_FRAME, Levels::Four), virt).steps().last().unwrap();
+    let step = *walk(sim.map.memory(), Root::new(SimTree::ROOT, Levels::Four), virt).steps().last().unwrap();
     sim.map.tree.memory.write(
         step.table,
         step.index,

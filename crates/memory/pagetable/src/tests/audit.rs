@@ -25,8 +25,8 @@ fn at(virt_start: u64, phys_start: u64, bytes: u64, access: Access) -> Mapping {
 }
 
 /// Returns a kernel as it should be: direct map, image (text, rodata, data), stacks with guards, a device.
-fn kernel() -> Machine {
-    let mut machine = Machine::new(Levels::Four, 64);
+fn kernel() -> SimTree {
+    let mut machine = SimTree::new(Levels::Four, 64);
     let (text, data) = (16 * MIB, 20 * MIB);
     for (start, end, access) in [
         (0, 0x9f000, Access::ReadWrite),
@@ -51,7 +51,7 @@ fn kernel() -> Machine {
     machine
 }
 
-fn audit_trees(machine: &Machine, roots: &[Root], aliases: &[PhysRange]) -> (AuditSummary, Vec<Finding>) {
+fn audit_trees(machine: &SimTree, roots: &[Root], aliases: &[PhysRange]) -> (AuditSummary, Vec<Finding>) {
     let range = virt_range(BASE, 1 << 46);
     let audit =
         Audit { roots, ram: ram(), direct_map: Some(DirectMapRule { range, base: virt(BASE) }), aliases };
@@ -61,12 +61,12 @@ fn audit_trees(machine: &Machine, roots: &[Root], aliases: &[PhysRange]) -> (Aud
     (summary, findings)
 }
 
-fn audit(machine: &Machine) -> Vec<Finding> {
+fn audit(machine: &SimTree) -> Vec<Finding> {
     audit_trees(machine, &[machine.root], &[]).1
 }
 
 /// Returns the kernel with one mapping more.
-fn with(mapping: Mapping) -> Machine {
+fn with(mapping: Mapping) -> SimTree {
     let mut machine = kernel();
     machine.map(&mapping).unwrap();
     machine
@@ -277,7 +277,7 @@ fn the_address_range_parts_the_kernels_half_without_a_gap() {
     // A range ends at an address, so that the very last page is in none.
     let (user, last) = (0x40_0000, u64::MAX - 0x1fff);
     let places = [half, half + 0x1000, BASE + 9 * GIB, STACKS, last - 0x1000, last];
-    let mut machine = Machine::new(Levels::Four, 64);
+    let mut machine = SimTree::new(Levels::Four, 64);
     for (number, &place) in places.iter().enumerate() {
         machine.map(&at(place, GIB + number as u64 * 0x2000, 0x1000, Access::ReadWrite)).unwrap();
     }

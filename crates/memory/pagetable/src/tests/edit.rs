@@ -7,7 +7,7 @@ use rhumb_machine::{FlushScope, PageSize};
 /// A tree with one GiB of memory mapped at `at`, its count of pages, and two tables to split with, full of other
 /// entries.
 struct Tree {
-    machine: Machine,
+    machine: SimTree,
     pages: PageCounts,
     at: VirtAddr,
     tables: [Pfn; 2],
@@ -15,7 +15,7 @@ struct Tree {
 
 impl Tree {
     fn new(at: u64, attributes: Attributes) -> Self {
-        let mut machine = Machine::new(Levels::Four, 8);
+        let mut machine = SimTree::new(Levels::Four, 8);
         let mapping = Mapping { virt: virt(at), phys: phys(GIB, GIB), attributes, largest: PageSize::Size1G };
         let pages = machine.map(&mapping).unwrap().pages;
         let tables = [(); 2].map(|()| machine.source.take_zeroed_table().unwrap());

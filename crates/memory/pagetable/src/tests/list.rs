@@ -19,7 +19,7 @@ fn direct(start: u64, bytes: u64, largest: PageSize) -> Mapping {
 #[test]
 fn a_walk_reads_one_entry_for_each_level_down_to_the_page() {
     for (levels, base) in [(Levels::Four, 0xffff_8000_0000_0000), (Levels::Five, 0xff00_0000_0000_0000)] {
-        let mut machine = Machine::new(levels, 8);
+        let mut machine = SimTree::new(levels, 8);
         for (place, size) in PageSize::DESCENDING.into_iter().enumerate() {
             let start = place as u64 * GIB;
             let mapping = Mapping {
@@ -42,7 +42,7 @@ fn a_walk_reads_one_entry_for_each_level_down_to_the_page() {
 }
 
 /// Says that for each level `descend` ends where a walk does, or passes it.
-fn assert_descends(machine: &Machine, address: VirtAddr) {
+fn assert_descends(machine: &SimTree, address: VirtAddr) {
     let walk = walk(&machine.memory, machine.root, address);
     for level in 1..=6 {
         let passed = walk.steps().iter().find(|step| step.level <= level).or(walk.steps().last());
@@ -52,7 +52,7 @@ fn assert_descends(machine: &Machine, address: VirtAddr) {
 
 #[test]
 fn permissions_combine_over_all_levels() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let mapping = Mapping {
         virt: virt(0),
         phys: phys(GIB, 0x1000),
@@ -84,9 +84,9 @@ fn permissions_combine_over_all_levels() {
 
 #[test]
 fn a_walk_is_printed_level_by_level() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     machine.map(&direct(GIB, GIB, PageSize::Size1G)).unwrap();
-    let print = |machine: &Machine, address| walk(&machine.memory, machine.root, virt(address)).to_string();
+    let print = |machine: &SimTree, address| walk(&machine.memory, machine.root, virt(address)).to_string();
     assert_eq!(
         print(&machine, 0xffff_8000_4000_0123),
         "walk of 0xffff800040000123, 4 levels\n  \
@@ -111,7 +111,7 @@ fn a_walk_is_printed_level_by_level() {
 
 #[test]
 fn leaves_of_a_range_are_those_that_touch_it() {
-    let mut machine = Machine::new(Levels::Four, 16);
+    let mut machine = SimTree::new(Levels::Four, 16);
     machine.map(&direct(0, GIB + 4 * MIB + 0x3000, PageSize::Size1G)).unwrap();
     let base = 0xffff_8000_0000_0000;
     let count = |start: u64, end: u64| {
@@ -133,7 +133,7 @@ fn leaves_of_a_range_are_those_that_touch_it() {
 
 #[test]
 fn the_last_page_of_all_is_listed() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let mut table = TABLES;
     for next in 1..=3 {
         machine.memory.write(table, 511, Entry::table(TABLES.plus(next), Privilege::Supervisor));
@@ -149,7 +149,7 @@ fn the_last_page_of_all_is_listed() {
 
 #[test]
 fn spans_join_neighbours_that_are_alike() {
-    let mut machine = Machine::new(Levels::Four, 16);
+    let mut machine = SimTree::new(Levels::Four, 16);
     machine.map(&direct(0x1000, GIB + 4 * MIB, PageSize::Size1G)).unwrap();
     let read_only = Mapping {
         attributes: Attributes::kernel(Access::ReadOnly),
@@ -177,7 +177,7 @@ fn spans_join_neighbours_that_are_alike() {
 #[test]
 fn listing_passes_absent_subtrees_by() {
     // 64 TiB with one page at each end: a scan that looked below absent entries would not end.
-    let mut machine = Machine::new(Levels::Five, 16);
+    let mut machine = SimTree::new(Levels::Five, 16);
     for start in [0, 64 << 40] {
         machine
             .map(&Mapping {
@@ -191,7 +191,7 @@ fn listing_passes_absent_subtrees_by() {
 
 #[test]
 fn a_run_of_pages_ends_at_the_range_and_at_the_width_of_physical_addresses() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     machine.map(&direct(GIB, 0x10000, PageSize::Size4K)).unwrap();
     let base = 0xffff_8000_0000_0000 + GIB;
     let part = VirtRange::new(virt(base + 0x1800), virt(base + 0x3001)).unwrap();

@@ -76,7 +76,7 @@ fn overlapping(model: &Model, first: u64, end: u64) -> Vec<u64> {
     model.iter().filter_map(reaches).collect()
 }
 
-fn assert_same(machine: &Machine, model: &Model) {
+fn assert_same(machine: &SimTree, model: &Model) {
     let leaves = machine.leaves();
     let found: Vec<_> = leaves
         .iter()
@@ -124,7 +124,7 @@ fn joined(leaves: &[Leaf], join: Join) -> Vec<Span> {
     spans
 }
 
-fn apply(machine: &mut Machine, model: &mut Model, operation: Operation) {
+fn apply(machine: &mut SimTree, model: &mut Model, operation: Operation) {
     let levels = machine.root.levels;
     let (before, taken) = (machine.memory.clone(), machine.source.taken());
     let free = machine.source.free_tables().count() as u64;
@@ -215,7 +215,7 @@ fn apply(machine: &mut Machine, model: &mut Model, operation: Operation) {
 #[test]
 fn tables_count_as_used_while_an_entry_of_theirs_is_set() {
     for levels in [Levels::Four, Levels::Five] {
-        let mut machine = Machine::new(levels, 8);
+        let mut machine = SimTree::new(levels, 8);
         assert_eq!(machine.memory.used_tables(), 0);
         let page = Mapping {
             virt: virt(0x40_0000),
@@ -239,7 +239,7 @@ proptest! {
         tables in 3u64..40,
         operations in prop::collection::vec(operations(), 1..24),
     ) {
-        let mut machine = Machine::new(levels, tables);
+        let mut machine = SimTree::new(levels, tables);
         let mut model = Model::new();
         for operation in operations {
             apply(&mut machine, &mut model, operation);
@@ -275,7 +275,7 @@ proptest! {
         }
         let root = Root::new(TABLES, levels);
         let needed = tables_needed(&root, mappings.iter().copied()).unwrap();
-        let mut machine = Machine::new(levels, needed);
+        let mut machine = SimTree::new(levels, needed);
         for mapping in &mappings {
             machine.map(mapping).unwrap();
         }
@@ -290,7 +290,7 @@ proptest! {
 
 #[test]
 fn what_a_mapping_must_not_be() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let good = Mapping {
         virt: virt(0xffff_8000_0000_0000),
         phys: phys(0, 0x1000),
@@ -321,7 +321,7 @@ fn what_a_mapping_must_not_be() {
 
 #[test]
 fn a_restrictive_or_malformed_table_on_the_way_is_an_error() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let user = Mapping {
         virt: virt(0x40_0000),
         phys: phys(0, 0x1000),
@@ -346,7 +346,7 @@ fn a_restrictive_or_malformed_table_on_the_way_is_an_error() {
 fn tables_left_empty_stay_or_go_as_asked() {
     for (empty, left) in [(EmptyTables::Keep, 3), (EmptyTables::DetachBelowRoot, 1), (EmptyTables::Detach, 0)]
     {
-        let mut machine = Machine::new(Levels::Four, 8);
+        let mut machine = SimTree::new(Levels::Four, 8);
         let page = Mapping {
             virt: virt(0xffff_c000_0000_0000),
             phys: phys(GIB, 0x1000),
@@ -372,7 +372,7 @@ fn tables_left_empty_stay_or_go_as_asked() {
 #[test]
 fn a_table_that_waits_for_its_flush_holds_nothing_present() {
     // Other CPUs may walk a detached table until they have flushed: its link to the next must read as absent.
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let pages = Mapping {
         virt: virt(0xffff_c000_001f_f000),
         phys: phys(0, 0x2000),
@@ -395,7 +395,7 @@ fn a_table_that_waits_for_its_flush_holds_nothing_present() {
 
 #[test]
 fn a_part_of_an_entry_that_cannot_be_followed_is_not_unmapped() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let large = Mapping {
         virt: virt(0xffff_c000_0000_0000),
         phys: phys(GIB, 2 * MIB),
@@ -419,7 +419,7 @@ fn a_part_of_an_entry_that_cannot_be_followed_is_not_unmapped() {
 #[test]
 #[should_panic = "was written"]
 fn a_spare_table_that_was_written_is_noticed() {
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let mut chain = TableChain::take(3, &mut machine.memory, &mut machine.source).unwrap();
     for table in machine.source.taken_tables().collect::<Vec<_>>() {
         machine.memory.write(table, 0, Entry::EMPTY);
@@ -430,7 +430,7 @@ fn a_spare_table_that_was_written_is_noticed() {
 #[test]
 fn a_link_between_waiting_tables_names_no_memory() {
     // A CPU with the L1 terminal fault reads what the address bits of a non-present entry name.
-    let mut machine = Machine::new(Levels::Four, 8);
+    let mut machine = SimTree::new(Levels::Four, 8);
     let mut chain = TableChain::take(8, &mut machine.memory, &mut machine.source).unwrap();
     let tables: Vec<Pfn> = machine.source.taken_tables().collect();
     for &table in &tables {
