@@ -4,9 +4,8 @@ use core::hint::{black_box, spin_loop};
 use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_machine::{CpuMask, Machine, PinGuard};
-use rhumb_mark::RegionId;
 
-use super::{Interrupts, Operation, Region, number};
+use super::{Interrupts, Operation};
 use crate::arch::apic;
 use crate::arch::idt::vector;
 use crate::cpu::machine::{KernelMachine, MACHINE};
@@ -14,21 +13,17 @@ use crate::cpu::{self, area, call};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 
-pub const REGIONS: &[Region] = &[
-    Region::of::<Round<1>>(),
-    Region::of::<Round<2>>(),
-    Region::of::<Round<3>>(),
-    Region::of::<Round<4>>(),
-    Region::of::<Round<5>>(),
-    Region::of::<Round<6>>(),
-    Region::of::<Round<7>>(),
-    Region::of::<Round<8>>(),
-    Region::of::<ToSelf>(),
-];
-
-/// The rounds' names, by CPUs from 1 on.
-const ROUNDS: [&str; 8] =
-    ["calls/1", "calls/2", "calls/3", "calls/4", "calls/5", "calls/6", "calls/7", "calls/8"];
+regions! {
+    49: Round<1>, "calls/1", "call an empty function on the first so many CPUs and wait for all";
+    50: Round<2>, "calls/2", "call an empty function on the first so many CPUs and wait for all";
+    51: Round<3>, "calls/3", "call an empty function on the first so many CPUs and wait for all";
+    52: Round<4>, "calls/4", "call an empty function on the first so many CPUs and wait for all";
+    53: Round<5>, "calls/5", "call an empty function on the first so many CPUs and wait for all";
+    54: Round<6>, "calls/6", "call an empty function on the first so many CPUs and wait for all";
+    55: Round<7>, "calls/7", "call an empty function on the first so many CPUs and wait for all";
+    56: Round<8>, "calls/8", "call an empty function on the first so many CPUs and wait for all";
+    64: ToSelf, "interrupt/self", "send this CPU an interrupt with nothing to do, until it was handled";
+}
 
 /// A function that does nothing, run on the other CPUs of the first so many; until all have answered.
 struct Round<const CPUS: usize> {
@@ -37,10 +32,6 @@ struct Round<const CPUS: usize> {
 }
 
 impl<const CPUS: usize> Operation for Round<CPUS> {
-    const ID: RegionId = number(48 + CPUS as u16);
-    const NAME: &'static str = ROUNDS[CPUS - 1];
-    const SUMMARY: &'static str = "call an empty function on the first so many CPUs and wait for all";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let online = cpu::online().len();
         ensure!(online >= CPUS, "{CPUS} CPUs are needed, {online} run");
@@ -61,9 +52,6 @@ struct ToSelf {
 }
 
 impl Operation for ToSelf {
-    const ID: RegionId = number(64);
-    const NAME: &'static str = "interrupt/self";
-    const SUMMARY: &'static str = "send this CPU an interrupt with nothing to do, until it was handled";
     const INTERRUPTS: Interrupts = Interrupts::On;
 
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {

@@ -4,12 +4,13 @@
 //! CPUs that idle are left to flush later where entries changed. They are interrupted where a table was removed, so for
 //! each merge.
 
+use core::marker::PhantomData;
+
 use rhumb_directmap::Change;
 use rhumb_frames::{Frame, Request};
 use rhumb_machine::{Machine, PfnRange};
-use rhumb_mark::RegionId;
 
-use super::{Operation, Region, number};
+use super::toggle::{Make, Toggle, Undo};
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
@@ -18,16 +19,17 @@ use crate::lab::sizes::frames_from;
 use crate::mm::direct_map::{Changed, HeldFrames, alter, change, restore, table_supply};
 use crate::mm::frames::frames;
 
-pub const REGIONS: &[Region] = &[
-    Region::of::<Toggle<Page, Make, 144>>(),
-    Region::of::<Toggle<Page, Undo, 145>>(),
-    Region::of::<Toggle<Block, Make, 146>>(),
-    Region::of::<Toggle<Block, Undo, 147>>(),
-    Region::of::<Toggle<PageOfBroken, Make, 148>>(),
-    Region::of::<Toggle<PageOfBroken, Undo, 149>>(),
-    Region::of::<Code<Make, 150>>(),
-    Region::of::<Code<Undo, 151>>(),
-];
+regions! {
+    144: Make<Changing<Page>>, "directmap/split", "take one page of a whole 2-MiB block out of the direct map";
+    145: Undo<Changing<Page>>, "directmap/merge", "put it back, which merges the block";
+    146: Make<Changing<Block>>, "directmap/remove", "take a 2-MiB block out of the direct map";
+    147: Undo<Changing<Block>>, "directmap/restore", "put a 2-MiB block back into the direct map";
+    148: Make<Changing<PageOfSplit>>, "directmap/protect",
+        "make one page of a split 2-MiB block read-only (set_memory_ro)";
+    149: Undo<Changing<PageOfSplit>>, "directmap/unprotect", "make it ordinary again; the block stays split";
+    150: Make<Code>, "directmap/x", "make a read-only page executable (set_memory_x)";
+    151: Undo<Code>, "directmap/nx", "make it not executable any more (set_memory_nx)";
+}
 
 /// Frames of a 2-MiB block that the operation holds.
 pub struct Part(PfnRange);
@@ -43,10 +45,8 @@ unsafe impl HeldFrames for Part {
 pub trait Extent {
     const FRAMES: u64;
     const CHANGE: Change = Change::NotPresent;
-    /// A page that breaks the block all the time, if any.
-    const BREAKER: Option<u64> = None;
-    const NAMES: [&'static str; 2];
-    const SUMMARIES: [&'static str; 2];
+    /// A page that keeps the block split all the time, if any.
+    const SPLITTER: Option<u64> = None;
 }
 
 /// One page in the middle of a whole block.
@@ -54,11 +54,6 @@ pub struct Page;
 
 impl Extent for Page {
     const FRAMES: u64 = 1;
-    const NAMES: [&'static str; 2] = ["directmap/split", "directmap/merge"];
-    const SUMMARIES: [&'static str; 2] = [
-        "take one page of a whole 2-MiB block out of the direct map",
-        "put it back, which makes the block whole",
-    ];
 }
 
 /// The block.
@@ -66,54 +61,44 @@ pub struct Block;
 
 impl Extent for Block {
     const FRAMES: u64 = 512;
-    const NAMES: [&'static str; 2] = ["directmap/remove", "directmap/restore"];
-    const SUMMARIES: [&'static str; 2] =
-        ["take a 2-MiB block out of the direct map", "put a 2-MiB block back into the direct map"];
 }
 
 /// One page of a block whose large page another page keeps split.
-pub struct PageOfBroken;
+pub struct PageOfSplit;
 
-impl Extent for PageOfBroken {
+impl Extent for PageOfSplit {
     const FRAMES: u64 = 1;
     const CHANGE: Change = Change::ReadOnly;
-    const BREAKER: Option<u64> = Some(100);
-    const NAMES: [&'static str; 2] = ["directmap/protect", "directmap/unprotect"];
-    const SUMMARIES: [&'static str; 2] = [
-        "make one page of a split 2-MiB block read-only (set_memory_ro)",
-        "make it ordinary again; the block stays broken",
-    ];
+    const SPLITTER: Option<u64> = Some(100);
 }
 
-/// Which half of the pair is measured.
-pub trait Half {
-    const INDEX: usize;
-}
-
-/// The change.
-pub struct Make;
-
-impl Half for Make {
-    const INDEX: usize = 0;
-}
-
-/// Its undoing.
-pub struct Undo;
-
-impl Half for Undo {
-    const INDEX: usize = 1;
-}
-
-struct Toggle<E, H, const ID: u16> {
+/// A change of these frames, and its undoing.
+struct Changing<E> {
     block: Frame,
-    breaker: Option<Changed<Part>>,
+    splitter: Option<Changed<Part>>,
     part: Option<Part>,
     changed: Option<Changed<Part>>,
     failures: u32,
-    _kind: core::marker::PhantomData<(E, H)>,
+    _extent: PhantomData<E>,
 }
 
-impl<E: Extent, H, const ID: u16> Toggle<E, H, ID> {
+impl<E: Extent> Toggle for Changing<E> {
+    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
+        let block = allocate()?;
+        let first = if E::FRAMES == 1 { 200 } else { 0 };
+        let range = frames_from(block.pfn().plus(first), E::FRAMES);
+        let splitter = match E::SPLITTER.and_then(|page| PfnRange::of_length(block.pfn().plus(page), 1)) {
+            Some(page) => {
+                let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "keeps the block split");
+                Some(changed.map_err(|refused| Failure::because(refused.error))?)
+            }
+            None => None,
+        };
+        table_supply::fill();
+        let part = Some(Part(range));
+        Ok(Self { block, splitter, part, changed: None, failures: 0, _extent: PhantomData })
+    }
+
     #[inline(always)]
     fn make(&mut self) {
         let Some(part) = self.part.take() else { return };
@@ -130,55 +115,10 @@ impl<E: Extent, H, const ID: u16> Toggle<E, H, ID> {
     fn undo(&mut self) {
         self.part = self.changed.take().map(restore).or(self.part.take());
     }
-}
-
-impl<E: Extent, H: Half, const ID: u16> Operation for Toggle<E, H, ID> {
-    const ID: RegionId = number(ID);
-    const NAME: &'static str = E::NAMES[H::INDEX];
-    const SUMMARY: &'static str = E::SUMMARIES[H::INDEX];
-
-    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
-        let block = allocate()?;
-        let first = if E::FRAMES == 1 { 200 } else { 0 };
-        let range = frames_from(block.pfn().plus(first), E::FRAMES);
-        let breaker = match E::BREAKER.and_then(|page| PfnRange::of_length(block.pfn().plus(page), 1)) {
-            Some(page) => {
-                let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "keeps the block broken");
-                Some(changed.map_err(|refused| Failure::because(refused.error))?)
-            }
-            None => None,
-        };
-        table_supply::fill();
-        Ok(Self {
-            block,
-            breaker,
-            part: Some(Part(range)),
-            changed: None,
-            failures: 0,
-            _kind: core::marker::PhantomData,
-        })
-    }
-
-    fn before(&mut self) {
-        if H::INDEX == 1 {
-            self.make();
-        }
-    }
-
-    #[inline(always)]
-    fn run(&mut self) {
-        if H::INDEX == 0 { self.make() } else { self.undo() }
-    }
-
-    fn after(&mut self) {
-        if H::INDEX == 0 {
-            self.undo();
-        }
-    }
 
     fn finish(self) -> Result<(), Failure> {
         let failures = self.failures;
-        let _ = self.breaker.map(restore);
+        let _ = self.splitter.map(restore);
         free(self.block);
         ensure!(failures == 0, "{failures} changes were refused");
         Ok(())
@@ -197,57 +137,37 @@ fn free(block: Frame) {
     frames.free(guard.pinned(), block);
 }
 
-/// A read-only page becomes executable, and is so no longer.
-struct Code<H, const ID: u16> {
+/// A read-only page that becomes executable, and then not executable again.
+struct Code {
     block: Frame,
     changed: Changed<Part>,
     failures: u32,
-    _half: core::marker::PhantomData<H>,
 }
 
-impl<H, const ID: u16> Code<H, ID> {
+impl Code {
     #[inline(always)]
-    fn allow(&mut self) {
-        self.failures += u32::from(alter(&mut self.changed, Change::Execute).is_err());
-    }
-
-    #[inline(always)]
-    fn forbid(&mut self) {
-        self.failures += u32::from(alter(&mut self.changed, Change::NoExecute).is_err());
+    fn alter(&mut self, change: Change) {
+        self.failures += u32::from(alter(&mut self.changed, change).is_err());
     }
 }
 
-impl<H: Half, const ID: u16> Operation for Code<H, ID> {
-    const ID: RegionId = number(ID);
-    const NAME: &'static str = ["directmap/x", "directmap/nx"][H::INDEX];
-    const SUMMARY: &'static str = [
-        "make a read-only page executable (set_memory_x)",
-        "make it not executable any more (set_memory_nx)",
-    ][H::INDEX];
-
+impl Toggle for Code {
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let block = allocate()?;
         let page = frames_from(block.pfn().plus(200), 1);
         let changed = change(Part(page), Change::ReadOnly, owners::COUNT, "measured");
         let changed = changed.map_err(|refused| Failure::because(refused.error))?;
-        Ok(Self { block, changed, failures: 0, _half: core::marker::PhantomData })
-    }
-
-    fn before(&mut self) {
-        if H::INDEX == Undo::INDEX {
-            self.allow();
-        }
+        Ok(Self { block, changed, failures: 0 })
     }
 
     #[inline(always)]
-    fn run(&mut self) {
-        if H::INDEX == Make::INDEX { self.allow() } else { self.forbid() }
+    fn make(&mut self) {
+        self.alter(Change::Execute);
     }
 
-    fn after(&mut self) {
-        if H::INDEX == Make::INDEX {
-            self.forbid();
-        }
+    #[inline(always)]
+    fn undo(&mut self) {
+        self.alter(Change::NoExecute);
     }
 
     fn finish(self) -> Result<(), Failure> {

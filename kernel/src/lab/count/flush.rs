@@ -2,16 +2,19 @@
 //! removed.
 
 use rhumb_machine::{PageSize, VirtRange};
-use rhumb_mark::RegionId;
 use rhumb_pagetable::{FlushBatch, FlushCause};
 
-use super::{Operation, Region, number};
+use super::Operation;
 use crate::cpu::tlb;
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
 use crate::layout;
 
-pub const REGIONS: &[Region] = &[Region::of::<Page>(), Region::of::<Everything>(), Region::of::<Table>()];
+regions! {
+    96: Page, "flush/page", "flush one page everywhere; CPUs that idle flush later";
+    97: Everything, "flush/all", "flush every translation everywhere; CPUs that idle flush later";
+    98: Table, "flush/table", "flush one entry that referred to a table; CPUs that idle are interrupted";
+}
 
 /// Returns where nothing is mapped: flushing it changes nothing.
 fn page() -> VirtRange {
@@ -21,10 +24,6 @@ fn page() -> VirtRange {
 struct Page;
 
 impl Operation for Page {
-    const ID: RegionId = number(96);
-    const NAME: &'static str = "flush/page";
-    const SUMMARY: &'static str = "flush one page everywhere; CPUs that idle flush later";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
@@ -40,10 +39,6 @@ impl Operation for Page {
 struct Everything;
 
 impl Operation for Everything {
-    const ID: RegionId = number(97);
-    const NAME: &'static str = "flush/all";
-    const SUMMARY: &'static str = "flush every translation everywhere; CPUs that idle flush later";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
@@ -59,10 +54,6 @@ impl Operation for Everything {
 struct Table;
 
 impl Operation for Table {
-    const ID: RegionId = number(98);
-    const NAME: &'static str = "flush/table";
-    const SUMMARY: &'static str = "flush one entry that referred to a table; CPUs that idle are interrupted";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }

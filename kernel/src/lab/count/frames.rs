@@ -2,17 +2,20 @@
 
 use rhumb_frames::{Frame, Frames, Request};
 use rhumb_machine::{Machine, Order, PinGuard};
-use rhumb_mark::RegionId;
 
+use super::Operation;
 use super::refusals::Refusals;
-use super::{Operation, Region, number};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
 use crate::mm;
 
-pub const REGIONS: &[Region] =
-    &[Region::of::<Pair<0>>(), Region::of::<Pair<9>>(), Region::of::<Refill>(), Region::of::<Drain>()];
+regions! {
+    16: Pair<0>, "frames/pair/4k", "allocate and free one block, from this CPU's magazine";
+    17: Pair<9>, "frames/pair/2m", "allocate and free one block, from this CPU's magazine";
+    18: Refill, "frames/refill", "allocate one frame with this CPU's magazine empty";
+    19: Drain, "frames/drain", "give back what a refill took";
+}
 
 fn allocator() -> Result<&'static Frames<KernelMachine>, Failure> {
     mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))
@@ -27,10 +30,6 @@ struct Pair<const ORDER: u8> {
 }
 
 impl<const ORDER: u8> Operation for Pair<ORDER> {
-    const ID: RegionId = number(if ORDER == 0 { 16 } else { 17 });
-    const NAME: &'static str = if ORDER == 0 { "frames/pair/4k" } else { "frames/pair/2m" };
-    const SUMMARY: &'static str = "allocate and free one block, from this CPU's magazine";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let order = Order::new(ORDER).ok_or_else(|| Failure::because("there is no such order"))?;
         Ok(Self { frames: allocator()?, guard: MACHINE.pin(), order, refusals: Refusals::NONE })
@@ -57,10 +56,6 @@ struct Refill {
 }
 
 impl Operation for Refill {
-    const ID: RegionId = number(18);
-    const NAME: &'static str = "frames/refill";
-    const SUMMARY: &'static str = "allocate one frame with this CPU's magazine empty";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { frames: allocator()?, guard: MACHINE.pin(), taken: None, refusals: Refusals::NONE })
     }
@@ -93,10 +88,6 @@ struct Drain {
 }
 
 impl Operation for Drain {
-    const ID: RegionId = number(19);
-    const NAME: &'static str = "frames/drain";
-    const SUMMARY: &'static str = "give back what a refill took";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { frames: allocator()?, guard: MACHINE.pin() })
     }

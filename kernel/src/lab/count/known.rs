@@ -2,22 +2,20 @@
 
 use core::arch::asm;
 
-use rhumb_mark::RegionId;
-
-use super::{Operation, Region, number};
+use super::Operation;
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
 
-pub const REGIONS: &[Region] =
-    &[Region::of::<Empty>(), Region::of::<Hundred>(), Region::of::<HundredAndOne>(), Region::of::<Strings>()];
+regions! {
+    0: Empty, "empty", "nothing: 0 instructions";
+    1: Nops<100>, "known/100", "100 instructions";
+    2: Nops<101>, "known/101", "101 instructions: one more must be seen";
+    3: Strings, "known/string", "4 instructions and 64 iterations: 64 loads and 64 stores in 2 lines";
+}
 
 struct Empty;
 
 impl Operation for Empty {
-    const ID: RegionId = number(0);
-    const NAME: &'static str = "empty";
-    const SUMMARY: &'static str = "nothing: 0 instructions";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
@@ -26,39 +24,17 @@ impl Operation for Empty {
     fn run(&mut self) {}
 }
 
-struct Hundred;
+struct Nops<const COUNT: usize>;
 
-impl Operation for Hundred {
-    const ID: RegionId = number(1);
-    const NAME: &'static str = "known/100";
-    const SUMMARY: &'static str = "100 instructions";
-
+impl<const COUNT: usize> Operation for Nops<COUNT> {
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self)
     }
 
     #[inline(always)]
     fn run(&mut self) {
-        // SAFETY: does nothing.
-        unsafe { asm!(".rept 100", "nop", ".endr", options(nomem, nostack, preserves_flags)) };
-    }
-}
-
-struct HundredAndOne;
-
-impl Operation for HundredAndOne {
-    const ID: RegionId = number(2);
-    const NAME: &'static str = "known/101";
-    const SUMMARY: &'static str = "101 instructions: one more must be seen";
-
-    fn prepare(_: &'static Boot) -> Result<Self, Failure> {
-        Ok(Self)
-    }
-
-    #[inline(always)]
-    fn run(&mut self) {
-        // SAFETY: does nothing.
-        unsafe { asm!(".rept 101", "nop", ".endr", options(nomem, nostack, preserves_flags)) };
+        // SAFETY: these instructions do nothing.
+        unsafe { asm!(".rept {}", "nop", ".endr", const COUNT, options(nomem, nostack, preserves_flags)) };
     }
 }
 
@@ -70,10 +46,6 @@ struct Strings {
 }
 
 impl Operation for Strings {
-    const ID: RegionId = number(3);
-    const NAME: &'static str = "known/string";
-    const SUMMARY: &'static str = "4 instructions and 64 iterations: 64 loads and 64 stores in 2 lines";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { from: [7; 64], to: [0; 64] })
     }

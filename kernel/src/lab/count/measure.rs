@@ -10,7 +10,7 @@ use core::ops::{AddAssign, Sub};
 use rhumb_machine::Machine;
 use rhumb_mark::Mark;
 
-use super::{Interrupts, Operation, Others, busy};
+use super::{Interrupts, Operation, Others, busy, number};
 use crate::cpu::area;
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
@@ -83,10 +83,13 @@ impl Sub for Noise {
 }
 
 /// Prepares, warms up, measures, and clears up.
-pub fn measure<O: Operation>(boot: &'static Boot, others: Others) -> Result<Measured, Failure> {
+pub fn measure<O: Operation, const ID: u16>(
+    boot: &'static Boot,
+    others: Others,
+) -> Result<Measured, Failure> {
     let mut operation = O::prepare(boot)?;
     let mut measured = Measured { runs: RUNS, least_ticks: u64::MAX, ticks: 0, noise: Noise::default() };
-    let mut all_runs = || console::without_interrupts(|| run_all(&mut operation, &mut measured));
+    let mut all_runs = || console::without_interrupts(|| run_all::<_, ID>(&mut operation, &mut measured));
     match others {
         Others::Idle => all_runs(),
         Others::Busy => busy::while_others_run(all_runs),
@@ -94,7 +97,7 @@ pub fn measure<O: Operation>(boot: &'static Boot, others: Others) -> Result<Meas
     operation.finish().map(|()| measured)
 }
 
-fn run_all<O: Operation>(operation: &mut O, measured: &mut Measured) {
+fn run_all<O: Operation, const ID: u16>(operation: &mut O, measured: &mut Measured) {
     for _ in 0..WARM_UP {
         operation.before();
         operation.run();
@@ -103,7 +106,7 @@ fn run_all<O: Operation>(operation: &mut O, measured: &mut Measured) {
     for _ in 0..RUNS {
         operation.before();
         let earlier = Noise::now();
-        let ticks = run_once(operation);
+        let ticks = run_once::<_, ID>(operation);
         measured.noise += Noise::now() - earlier;
         measured.least_ticks = measured.least_ticks.min(ticks);
         measured.ticks += ticks;
@@ -114,7 +117,7 @@ fn run_all<O: Operation>(operation: &mut O, measured: &mut Measured) {
 /// Returns the ticks of one run. A function of its own, so that little around the marks competes for registers with
 /// the operation between them.
 #[inline(never)]
-fn run_once<O: Operation>(operation: &mut O) -> u64 {
+fn run_once<O: Operation, const ID: u16>(operation: &mut O) -> u64 {
     let _irq_off = (O::INTERRUPTS == Interrupts::Off).then(|| MACHINE.irq_off());
     let start: u64;
     let end: u64;
@@ -128,7 +131,7 @@ fn run_once<O: Operation>(operation: &mut O) -> u64 {
             "mov {start}, rax",
             ".byte 0x0f, 0x1f, 0x80",
             ".long {mark}",
-            mark = const Mark::Begin(O::ID).displacement(),
+            mark = const Mark::Begin(number(ID)).displacement(),
             start = out(reg) start,
             out("rax") _,
             out("rdx") _,
@@ -144,7 +147,7 @@ fn run_once<O: Operation>(operation: &mut O) -> u64 {
             "rdtsc",
             "shl rdx, 32",
             "or rax, rdx",
-            mark = const Mark::End(O::ID).displacement(),
+            mark = const Mark::End(number(ID)).displacement(),
             out("rax") end,
             out("rdx") _,
             options(nostack)

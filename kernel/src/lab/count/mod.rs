@@ -19,8 +19,18 @@
 //!
 //! Any of them can be measured while all other CPUs run instead of idling: [`busy`].
 //!
-//! To add one: implement [`Operation`], with the next free number, and list it in its file's `REGIONS`. The compiler
-//! refuses a number that is used twice.
+//! To add one: implement [`Operation`], and list it with the next free number in its file's `regions!`. The compiler
+//! refuses a number that is used twice. Two operations that undo each other are a [`toggle`].
+
+/// Lists the operations of a file, each with the number in its marks, which is its own permanently, with its name
+/// (`subject/operation/variant`), and with one line for `count list`.
+macro_rules! regions {
+    ($($number:literal: $operation:ty, $name:literal, $summary:literal;)*) => {
+        pub const REGIONS: &[super::Region] = &[
+            $(super::Region::of::<$operation, $number>($name, $summary)),*
+        ];
+    };
+}
 
 mod busy;
 mod calls;
@@ -34,6 +44,7 @@ mod pool;
 mod record;
 mod refusals;
 mod tables;
+mod toggle;
 mod window;
 
 use rhumb_machine::Counted;
@@ -63,12 +74,6 @@ pub enum Others {
 
 /// Something that is measured: prepared once, then run again and again.
 pub trait Operation: Sized {
-    /// The number in its marks, its own permanently.
-    const ID: RegionId;
-    /// `subject/operation/variant`.
-    const NAME: &'static str;
-    /// One line for `count list`.
-    const SUMMARY: &'static str;
     const INTERRUPTS: Interrupts = Interrupts::Off;
 
     /// Takes all that the operation needs; an error says why it cannot be measured on this machine.
@@ -98,8 +103,8 @@ pub struct Region {
 }
 
 impl Region {
-    pub const fn of<O: Operation>() -> Self {
-        Self { id: O::ID, name: O::NAME, summary: O::SUMMARY, measure: measure::<O> }
+    pub const fn of<O: Operation, const ID: u16>(name: &'static str, summary: &'static str) -> Self {
+        Self { id: number(ID), name, summary, measure: measure::<O, ID> }
     }
 
     /// Tells whether `word` at the prompt means it: by its name, or the first parts of it.

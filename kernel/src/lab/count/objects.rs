@@ -8,11 +8,10 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use rhumb_frames::AllocClass;
 use rhumb_machine::{CpuMask, Machine, PinGuard};
-use rhumb_mark::RegionId;
 use rhumb_slab::{CacheSpec, RawCache, Slabs};
 
+use super::Operation;
 use super::refusals::Refusals;
-use super::{Operation, Region, number};
 use crate::cpu::call;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
@@ -20,14 +19,14 @@ use crate::lab::caches;
 use crate::lab::failure::Failure;
 use crate::{cpu, mm};
 
-pub const REGIONS: &[Region] = &[
-    Region::of::<Pair>(),
-    Region::of::<BySize>(),
-    Region::of::<Global>(),
-    Region::of::<Refill>(),
-    Region::of::<Drain>(),
-    Region::of::<Remote>(),
-];
+regions! {
+    112: Pair, "objects/pair/handle", "allocate and free one object of a cache, from this CPU's magazine";
+    113: BySize, "objects/pair/size", "allocate and free one object by its size, from this CPU's magazine";
+    114: Global, "objects/pair/global", "allocate and free one object through the global allocator";
+    115: Refill, "objects/refill", "allocate one object of 64 bytes with this CPU's magazines empty";
+    116: Drain, "objects/drain", "give back what a refill took";
+    117: Remote, "objects/remote/64", "free 64 objects of 64 bytes that another CPU allocated";
+}
 
 /// The size of the pairs' objects: 64 bytes.
 const LAYOUT: Layout = Layout::new::<[u64; 8]>();
@@ -44,10 +43,6 @@ struct Pair {
 }
 
 impl Operation for Pair {
-    const ID: RegionId = number(112);
-    const NAME: &'static str = "objects/pair/handle";
-    const SUMMARY: &'static str = "allocate and free one object of a cache, from this CPU's magazine";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let guard = MACHINE.pin();
         let cache = RawCache::new(slabs()?, guard.pinned(), &CacheSpec::new("count", LAYOUT.size()));
@@ -80,10 +75,6 @@ struct BySize {
 }
 
 impl Operation for BySize {
-    const ID: RegionId = number(113);
-    const NAME: &'static str = "objects/pair/size";
-    const SUMMARY: &'static str = "allocate and free one object by its size, from this CPU's magazine";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), refusals: Refusals::NONE })
     }
@@ -107,10 +98,6 @@ struct Global {
 }
 
 impl Operation for Global {
-    const ID: RegionId = number(114);
-    const NAME: &'static str = "objects/pair/global";
-    const SUMMARY: &'static str = "allocate and free one object through the global allocator";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { refusals: Refusals::NONE })
     }
@@ -141,10 +128,6 @@ struct Refill {
 }
 
 impl Operation for Refill {
-    const ID: RegionId = number(115);
-    const NAME: &'static str = "objects/refill";
-    const SUMMARY: &'static str = "allocate one object of 64 bytes with this CPU's magazines empty";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { slabs: slabs()?, guard: MACHINE.pin(), taken: None, refusals: Refusals::NONE })
     }
@@ -178,10 +161,6 @@ struct Drain {
 }
 
 impl Operation for Drain {
-    const ID: RegionId = number(116);
-    const NAME: &'static str = "objects/drain";
-    const SUMMARY: &'static str = "give back what a refill took";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { slabs: slabs()?, guard: MACHINE.pin() })
     }
@@ -214,10 +193,6 @@ struct Remote {
 }
 
 impl Operation for Remote {
-    const ID: RegionId = number(117);
-    const NAME: &'static str = "objects/remote/64";
-    const SUMMARY: &'static str = "free 64 objects of 64 bytes that another CPU allocated";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let guard = MACHINE.pin();
         let here = guard.pinned().cpu();

@@ -1,12 +1,12 @@
 //! The log.
 
-use rhumb_mark::RegionId;
-
-use super::{Operation, Region, number};
+use super::Operation;
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
 
-pub const REGIONS: &[Region] = &[Region::of::<Record>()];
+regions! {
+    80: Record, "log/record", "log a line with a number in it, kept for dmesg and not shown";
+}
 
 /// One record with a number in it, kept and not shown.
 struct Record {
@@ -14,10 +14,6 @@ struct Record {
 }
 
 impl Operation for Record {
-    const ID: RegionId = number(80);
-    const NAME: &'static str = "log/record";
-    const SUMMARY: &'static str = "log a line with a number in it, kept for dmesg and not shown";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         Ok(Self { number: 12_345 })
     }

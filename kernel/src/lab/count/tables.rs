@@ -4,10 +4,9 @@ use core::hint::black_box;
 
 use rhumb_frames::{Frame, Frames, Request};
 use rhumb_machine::{Machine, PageSize, PhysAddr, PinGuard, VirtAddr, VirtRange};
-use rhumb_mark::RegionId;
 use rhumb_pagetable::{Access, Attributes, EmptyTables, FlushCause, Mapper, Mapping};
 
-use super::{Operation, Region, number};
+use super::Operation;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::tlb;
 use crate::facts::Boot;
@@ -17,7 +16,10 @@ use crate::mm::direct_map::table_supply::stock::Stock;
 use crate::mm::tables::{self, TablesGuard};
 use crate::{layout, mm};
 
-pub const REGIONS: &[Region] = &[Region::of::<Walk>(), Region::of::<Pair>()];
+regions! {
+    32: Walk, "tables/walk", "walk the tables for one address of the direct map";
+    33: Pair, "tables/pair/4k", "map one page, unmap it, flush it everywhere; its tables exist";
+}
 
 /// The walk for an address of the direct map, with the lock held.
 struct Walk {
@@ -28,10 +30,6 @@ struct Walk {
 }
 
 impl Operation for Walk {
-    const ID: RegionId = number(32);
-    const NAME: &'static str = "tables/walk";
-    const SUMMARY: &'static str = "walk the tables for one address of the direct map";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let wanted = image::physical(image::text()).start();
         // SAFETY: the tables are read and not written.
@@ -86,10 +84,6 @@ impl Pair {
 }
 
 impl Operation for Pair {
-    const ID: RegionId = number(33);
-    const NAME: &'static str = "tables/pair/4k";
-    const SUMMARY: &'static str = "map one page, unmap it, flush it everywhere; its tables exist";
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
         let guard = MACHINE.pin();

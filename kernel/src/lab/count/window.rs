@@ -3,11 +3,10 @@
 
 use rhumb_frames::{Frame, Unmapped};
 use rhumb_machine::{Machine, Order, PinGuard};
-use rhumb_mark::RegionId;
 use rhumb_windows::RING;
 
+use super::Operation;
 use super::refusals::Refusals;
-use super::{Operation, Region, number};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
@@ -16,13 +15,13 @@ use crate::mm::unmapped::{self, give, take};
 use crate::mm::window_tables::KernelWindows;
 use crate::mm::windows::windows;
 
-pub const REGIONS: &[Region] = &[
-    Region::of::<Through<Pair>>(),
-    Region::of::<Through<Wrap>>(),
-    Region::of::<Through<CopyTo>>(),
-    Region::of::<Through<CopyFrom>>(),
-    Region::of::<Through<Zero>>(),
-];
+regions! {
+    168: Through<Pair>, "window/pair", "open a window and close it";
+    169: Through<Wrap>, "window/wrap", "open a window when all are spent, which flushes this CPU, and close it";
+    170: Through<CopyTo>, "window/copy_to/4k", "copy 4 KiB into a frame through a window";
+    171: Through<CopyFrom>, "window/copy_from/4k", "copy 4 KiB out of a frame through a window";
+    172: Through<Zero>, "window/zero/4k", "zero a 4-KiB frame through a window";
+}
 
 fn the_windows() -> Result<&'static KernelWindows, Failure> {
     windows().ok_or_else(|| Failure::because("there are no windows"))
@@ -51,9 +50,8 @@ pub struct Setting {
 
 /// The operation.
 pub trait Act {
-    const ID: u16;
-    const NAME: &'static str;
-    const SUMMARY: &'static str;
+    /// How often one run flushes this CPU.
+    const WRAPS: u64 = 0;
 
     /// Prepares one run.
     fn before(setting: &mut Setting) {
@@ -67,10 +65,6 @@ pub trait Act {
 pub struct Pair;
 
 impl Act for Pair {
-    const ID: u16 = 168;
-    const NAME: &'static str = "window/pair";
-    const SUMMARY: &'static str = "open a window and close it";
-
     #[inline(always)]
     fn act(Setting { windows, frame, refusals, .. }: &mut Setting) {
         refusals.note(&windows.with_page(frame, 0, |_| ()));
@@ -80,9 +74,7 @@ impl Act for Pair {
 pub struct Wrap;
 
 impl Act for Wrap {
-    const ID: u16 = 169;
-    const NAME: &'static str = "window/wrap";
-    const SUMMARY: &'static str = "open a window when all are spent, which flushes this CPU, and close it";
+    const WRAPS: u64 = 1;
 
     fn before(setting: &mut Setting) {
         // The wrap itself opens one.
@@ -99,10 +91,6 @@ impl Act for Wrap {
 pub struct CopyTo;
 
 impl Act for CopyTo {
-    const ID: u16 = 170;
-    const NAME: &'static str = "window/copy_to/4k";
-    const SUMMARY: &'static str = "copy 4 KiB into a frame through a window";
-
     #[inline(always)]
     fn act(Setting { windows, frame, page, refusals, .. }: &mut Setting) {
         refusals.note(&windows.copy_to(frame, 0, page));
@@ -112,10 +100,6 @@ impl Act for CopyTo {
 pub struct CopyFrom;
 
 impl Act for CopyFrom {
-    const ID: u16 = 171;
-    const NAME: &'static str = "window/copy_from/4k";
-    const SUMMARY: &'static str = "copy 4 KiB out of a frame through a window";
-
     #[inline(always)]
     fn act(Setting { windows, frame, page, refusals, .. }: &mut Setting) {
         refusals.note(&windows.copy_from(frame, 0, page));
@@ -125,10 +109,6 @@ impl Act for CopyFrom {
 pub struct Zero;
 
 impl Act for Zero {
-    const ID: u16 = 172;
-    const NAME: &'static str = "window/zero/4k";
-    const SUMMARY: &'static str = "zero a 4-KiB frame through a window";
-
     #[inline(always)]
     fn act(Setting { windows, frame, refusals, .. }: &mut Setting) {
         refusals.note(&windows.zero(frame));
@@ -143,10 +123,6 @@ struct Through<A> {
 }
 
 impl<A: Act> Operation for Through<A> {
-    const ID: RegionId = number(A::ID);
-    const NAME: &'static str = A::NAME;
-    const SUMMARY: &'static str = A::SUMMARY;
-
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
         let frame = take(owners::COUNT, Order::BASE).map_err(Failure::because)?;
         let windows = the_windows()?;
@@ -167,8 +143,7 @@ impl<A: Act> Operation for Through<A> {
 
     fn after(&mut self) {
         let wraps = self.setting.windows.counters().wraps - self.wraps;
-        // One that flushed when it should not, or did not.
-        self.setting.refusals.add(u32::from(wraps != u64::from(A::ID == Wrap::ID)));
+        self.setting.refusals.add(u32::from(wraps != A::WRAPS));
     }
 
     fn finish(self) -> Result<(), Failure> {
