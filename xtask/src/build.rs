@@ -23,7 +23,7 @@ pub(crate) fn command(options: &BuildCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the kernel, installing what that takes, and says where it is.
+/// Builds the kernel, installing the tools that this takes, and returns its path.
 ///
 /// # Errors
 /// Something cannot be installed, or the kernel does not compile: the compiler's messages have been printed.

@@ -123,7 +123,7 @@ fn run_text() -> Result<bool> {
     Ok(is_sound)
 }
 
-/// Runs one step and prints a line, with what cargo says where it fails.
+/// Runs one step and prints a line, with cargo's messages where it fails.
 fn run(Step { name, words }: &Step) -> Result<bool> {
     print!("check {name} ... ");
     stdout().flush().context("standard output is gone")?;

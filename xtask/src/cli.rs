@@ -268,7 +268,7 @@ pub(crate) struct BuildOptions {
     pub(crate) irqsoff: bool,
 }
 
-/// Which machine to boot on, and what to do there.
+/// The machine to boot on, and the commands to run there.
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
     /// Virtual CPUs; more than 255 need QEMU 9, and the kernel starts 256 of them.

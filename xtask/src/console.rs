@@ -157,8 +157,8 @@ impl Session {
         Self { patience: Some(patience), ..self }
     }
 
-    /// Hands what the guest says to `sink` until the machine ends or `limit` has passed. Returns how it ended, and
-    /// what QEMU itself had to say.
+    /// Hands the guest's output to `sink` until the machine ends or `limit` has passed. Returns how it ended, and QEMU's
+    /// own messages.
     ///
     /// # Errors
     /// QEMU's end cannot be awaited.
@@ -205,7 +205,7 @@ impl Session {
         }
     }
 
-    /// Takes the kernel's ENQ out of what it said, and lets the feeder go.
+    /// Takes the kernel's ENQ out of its output, and lets the feeder go.
     fn take_ready(&mut self, bytes: &mut Vec<u8>) {
         if self.ready.is_some() && bytes.contains(&ENQ) {
             bytes.retain(|&byte| byte != ENQ);
@@ -291,7 +291,7 @@ fn feed_keys(mut guest: ChildStdin, events: &Sender<Event>) {
 pub(crate) const HOW_TO_LEAVE: &str =
     "Ctrl-A x ends the machine, Ctrl-A Ctrl-A is one Ctrl-A; every other key, Ctrl-C too, is the kernel's.";
 
-/// Takes the keys that are this tool's out of what a person types. The same as with `qemu -nographic`: Ctrl-C goes to
+/// Takes this tool's own keys out of the typed ones. They are the same as with `qemu -nographic`: Ctrl-C goes to
 /// the guest, and Ctrl-A begins a key of ours.
 #[derive(Default)]
 struct Keys {
@@ -299,7 +299,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// Adds to `typed` what of `key` is for the guest; says whether it ends the machine.
+    /// Adds the part of `key` that is for the guest to `typed`; tells whether the key ends the machine.
     fn take(&mut self, key: u8, typed: &mut Vec<u8>) -> Option<Stop> {
         if !std::mem::take(&mut self.after_ctrl_a) {
             self.after_ctrl_a = key == CTRL_A;

@@ -38,7 +38,7 @@ pub(crate) fn command() -> Result<ExitCode> {
     Ok(status)
 }
 
-/// Says which version of QEMU is used, and what it cannot test.
+/// Prints the version of QEMU that is used, and the features that it cannot test.
 fn qemu_version() -> String {
     match Version::of(&ThisHost) {
         None => "none".into(),

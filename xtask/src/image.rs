@@ -69,7 +69,7 @@ fn fill(tree: &Path, kernel: &Path, configuration: &str) -> Result<()> {
     fs::write(grub.join("grub.cfg"), configuration).context("GRUB's configuration cannot be written")
 }
 
-/// Returns an ELF file without sections, and without what only they describe.
+/// Returns an ELF file without its sections, and without the bytes that only sections describe.
 fn stripped(mut image: Vec<u8>) -> Result<Vec<u8>> {
     let elf = ElfFile64::<LittleEndian>::parse(&*image).context("the kernel is not a 64-bit ELF file")?;
     let endian = elf.endian();

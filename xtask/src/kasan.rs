@@ -23,7 +23,7 @@ const LLVM_ARGUMENTS: [&str; 5] = [
     "-asan-destructor-kind=none",
 ];
 
-/// Adds to cargo's command and to the compiler's flags what builds the kernel with the checker.
+/// Adds the words and flags that build the kernel with the checker to cargo's command and the compiler's flags.
 ///
 /// # Errors
 /// The toolchain is rustup's, whose stable compiler takes no sanitizer.

@@ -25,7 +25,7 @@ impl Progress {
         }
     }
 
-    /// Says what the step does just now.
+    /// Shows the part of the step that runs just now.
     pub(crate) fn update(&mut self, detail: &str) {
         let mut err = stderr().lock();
         // Progress is a courtesy: a closed standard error is no reason to stop.

@@ -100,7 +100,7 @@ pub(crate) fn split(commands: &str) -> Vec<String> {
         .collect()
 }
 
-/// Shows what the guest says as it comes. Off a terminal its carriage returns would only disturb.
+/// Shows the guest's output as it comes. Off a terminal its carriage returns would only disturb.
 fn show(bytes: &[u8], interactive: bool) -> std::io::Result<()> {
     let mut out = stdout().lock();
     if interactive {

@@ -20,7 +20,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// and `munmap` the sanitizer follows, in place of the kernel.
 const CONDITIONS: [&str; 2] = ["rhumb_tsan", "rustix_use_libc"];
 
-/// Returns the start of a `cargo test` command that instruments; installs what it takes.
+/// Returns the start of a `cargo test` command that instruments; installs the compiler that this takes.
 ///
 /// # Errors
 /// Something cannot be installed.

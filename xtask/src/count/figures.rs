@@ -187,7 +187,7 @@ struct Summaries {
 }
 
 impl Figures {
-    /// Joins what the kernel printed on its console with what the plugin reports: with how many CPUs, and how many
+    /// Joins the kernel's output on its console with the plugin's report: with how many CPUs, and how many
     /// ticks an instruction takes, as a shift.
     ///
     /// # Errors
@@ -238,7 +238,7 @@ impl Figures {
         Ok(figures)
     }
 
-    /// Looks up what other CPUs did that were kept busy, and counts their waiting apart.
+    /// Looks up the instructions of other CPUs that were kept busy, and counts their waiting apart.
     pub(super) fn set_waiting_apart(&mut self, names: &Names) -> Result<()> {
         for measured in &mut self.measured {
             measured.waiting = names.waiting(&measured.region.places)?;

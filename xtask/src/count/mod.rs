@@ -119,7 +119,7 @@ fn count(options: &CountOptions, cpus: u32, kernel: &Path, library: &Path, names
     Ok(figures)
 }
 
-/// Boots the kernel with more arguments for QEMU, gives it one command, and returns what it says.
+/// Boots the kernel with more arguments for QEMU, gives it one command, and returns its output.
 fn converse(options: &CountOptions, cpus: u32, kernel: &Path, line: &str, more: &[String]) -> Result<String> {
     let machine = Machine { cpus, cpu_model: CPU_MODEL.into(), ..Machine::default() };
     let files = Files { kernel, iso: Path::new(""), ovmf: None };

@@ -85,7 +85,7 @@ pub(super) fn install_backport(need: Need, packages: &[&str]) -> Result<()> {
     if output.status.success() { Ok(()) } else { bail!("{}", last_line(&output)) }
 }
 
-/// Lists what apt's sources name, a line each: archive, release, component.
+/// Lists the entries of apt's sources, one in each line: archive, release, component.
 fn targets() -> Result<String> {
     let output =
         apt(&["indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)", "Created-By: Packages"])?;

@@ -141,7 +141,7 @@ pub(crate) fn thread_sanitizer(host: &dyn Host) -> Option<PathBuf> {
     (16..=40).rev().map(place).find(|runtime: &PathBuf| host.exists(runtime)).filter(|_| builds_library(host))
 }
 
-/// Makes sure that all of `needs` are met: installs what it may, prints what it may not.
+/// Makes sure that all of `needs` are met: installs the tools that it may install, and names the others.
 ///
 /// # Errors
 /// Something is missing that only a person can install, or an installation failed.

@@ -43,7 +43,7 @@ impl Version {
         self.major >= COMPLETE_MAJOR
     }
 
-    /// Names what this version cannot test, for people; `None` where it tests everything.
+    /// Names the features that this version cannot test, for people; `None` where it tests everything.
     pub(crate) fn lacks(self) -> Option<&'static str> {
         (!self.is_complete()).then_some("cannot test x2APIC, nor more than 255 CPUs: that needs QEMU 9")
     }

@@ -50,7 +50,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// `kernel/NAME`: these commands on the usual machine, all of which succeed.
+    /// Returns `kernel/NAME`: these commands on the usual machine, all of which succeed.
     pub(crate) fn new(name: impl AsRef<str>, commands: &str) -> Self {
         Self {
             name: format!("kernel/{}", name.as_ref()),
@@ -68,7 +68,7 @@ impl Case {
         }
     }
 
-    /// With the kernel alone, as it is given away.
+    /// Boots the kernel alone, as it is given away.
     pub(crate) fn product(mut self) -> Self {
         self.contents = Contents::Product;
         self
@@ -89,13 +89,13 @@ impl Case {
         self
     }
 
-    /// Of the nodes the last ones, so many, have no memory.
+    /// Leaves the last nodes, so many of them, without memory.
     pub(crate) fn memoryless(mut self, nodes: u32) -> Self {
         self.machine.memoryless_nodes = nodes;
         self
     }
 
-    /// On another of QEMU's boards.
+    /// Takes another of QEMU's boards.
     pub(crate) fn board(mut self, board: Board) -> Self {
         self.machine.board = board;
         self
@@ -111,7 +111,7 @@ impl Case {
         self
     }
 
-    /// With more of QEMU's words, separated by blanks.
+    /// Adds words for QEMU, separated by blanks.
     pub(crate) fn devices(mut self, words: &'static str) -> Self {
         self.machine.devices = words;
         self
@@ -130,19 +130,19 @@ impl Case {
         self
     }
 
-    /// It may take so many seconds on a busy host.
+    /// Allows the case so many seconds, on a busy host.
     pub(crate) fn within(mut self, seconds: u64) -> Self {
         self.limit = Duration::from_secs(seconds);
         self
     }
 
-    /// Only with `--soak`; it may take `minutes`.
+    /// Runs the case only with `--soak`, and allows it `minutes`.
     pub(crate) fn soak(mut self, minutes: u64) -> Self {
         self.length = Length::Minutes;
         self.within(minutes * 60)
     }
 
-    /// The commands make the kernel take a step that it calls impossible.
+    /// Demands that the kernel takes a step that it calls impossible.
     pub(crate) fn takes_impossible_step(mut self) -> Self {
         self.takes_impossible_step = true;
         self

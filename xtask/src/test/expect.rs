@@ -19,32 +19,32 @@ pub(crate) enum Expect {
     AtLeast(usize, String),
 }
 
-/// The output shows this text.
+/// Demands that the output shows this text.
 pub(crate) fn text(text: impl Into<String>) -> Expect {
     Expect::Text(text.into())
 }
 
-/// The output does not show this text.
+/// Demands that the output does not show this text.
 pub(crate) fn no_text(text: impl Into<String>) -> Expect {
     Expect::NoText(text.into())
 }
 
-/// The named lines of `meminfo` sum up to an amount in this range.
+/// Demands that the named lines of `meminfo` sum up to an amount in this range.
 pub(crate) fn kib(names: &'static [&'static str], range: RangeInclusive<u64>) -> Expect {
     Expect::Kib(names, range)
 }
 
-/// `count` lines of the output hold `text`.
+/// Demands that `count` lines of the output hold `text`.
 pub(crate) fn lines(count: u32, text: impl Into<String>) -> Expect {
     Expect::Lines(count as usize, text.into())
 }
 
-/// `count` lines of the output or more hold `text`.
+/// Demands that `count` lines of the output or more hold `text`.
 pub(crate) fn at_least(count: u32, text: impl Into<String>) -> Expect {
     Expect::AtLeast(count as usize, text.into())
 }
 
-/// All of `memory` in KiB, less at most `missing_percent` of it and `missing_mib` more.
+/// Returns the range of all of `memory` in KiB, less at most `missing_percent` of it and `missing_mib` more.
 pub(crate) fn nearly(memory: MemorySize, missing_percent: u64, missing_mib: u64) -> RangeInclusive<u64> {
     let kib = memory.bytes() >> 10;
     kib.saturating_sub(kib / 100 * missing_percent + (missing_mib << 10))..=kib
@@ -87,7 +87,7 @@ fn lines_with(output: &str, text: &str) -> usize {
     output.lines().filter(|line| line.to_lowercase().contains(&text)).count()
 }
 
-/// N of the line `NAME: N kB`.
+/// Returns N of the line `NAME: N kB`.
 fn field_kib(output: &str, name: &str) -> Option<u64> {
     let values = output.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
     values.filter_map(|value| value.trim().strip_suffix("kB")?.trim().parse().ok()).next()

@@ -127,7 +127,7 @@ fn work(waiting: &Mutex<std::vec::IntoIter<Case>>, parts: &Parts, results: &Send
     }
 }
 
-/// Boots the case's machine and judges what comes of it.
+/// Boots the case's machine and judges its output and its end.
 fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     if let Some(lack) = qemu::lack(&case.machine, &case.append, parts.version) {
         return Ok(Verdict::Skipped(lack.into()));
@@ -158,7 +158,7 @@ fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     Ok(judge(case, &ending, &output, &messages))
 }
 
-/// Tells whether a test ended and said what it must.
+/// Returns the verdict on a test that ended so, with this output, and with these messages of QEMU.
 fn judge(case: &Case, ending: &Ending, output: &str, messages: &str) -> Verdict {
     let wanted = match case.ends {
         Ends::Succeeding => Ending::Succeeded,

@@ -166,8 +166,8 @@ fn result(line: &str) -> Option<(&str, &str)> {
     Some((path.trim_end_matches(" - should panic"), result))
 }
 
-/// Runs `cargo test` for what is selected of a build; hands each line of its output to `hear`, as it comes and in
-/// order, less what only says that cargo works. Returns whether it succeeded.
+/// Runs `cargo test` for the selected tests of a build; hands each line of its output to `hear`, as it comes and in
+/// order, but for lines that only tell cargo's progress. Returns whether it succeeded.
 fn cargo(
     build: &Build,
     selection: &[String],

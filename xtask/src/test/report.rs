@@ -53,7 +53,7 @@ impl Report {
         &self.failed
     }
 
-    /// Prints the count, and what failed before it. The exit status says whether all is well: at least one test ran,
+    /// Prints the failed tests, then the count. The exit status says whether all is well: at least one test ran,
     /// none failed.
     pub(crate) fn close(self, filter: &str) -> ExitCode {
         if !self.failed.is_empty() {

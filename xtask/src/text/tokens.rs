@@ -7,7 +7,7 @@ pub(super) struct Token<'a> {
     pub(super) text: &'a str,
 }
 
-/// What a piece of source is for the checks.
+/// The part that a piece of source has in the checks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Token,

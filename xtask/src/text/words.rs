@@ -1,11 +1,11 @@
-//! Words that pages and comments do without.
+//! Words that pages and comments do without, and lines of pages that are too long.
 //!
 //! The project's English has six rules; those of them that a search can check are here. Name the actor: the CPU, the
 //! caller, the holder. No sentence whose subject is a clause with *what* or *who*. Memory *is* or *lies* somewhere, and
 //! is *mapped* there.
 //!
 //! Sources, linker scripts and manifests are searched in their comments, pages outside of fences and code spans. Pages
-//! have no long lines, either.
+//! have no long lines, either, but for rows of tables.
 
 use super::tokens::comments;
 use super::{Finding, Tree, prose};

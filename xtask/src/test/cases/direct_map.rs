@@ -132,7 +132,7 @@ fn pool() -> Vec<Case> {
     let stressed = |seconds: u64| {
         format!("stress pool {seconds}; stress directmap 1; selftest unmapped; maps audit; directmap heal")
     };
-    // No block is whole: each that the pool takes is made so by moving what is in it.
+    // No block is whole: the pool makes one whole by moving the frames in it.
     let scattered = format!("sample 1-in-64; {}; sample free", stressed(2));
     let sound = || [text("0 frames out"), text("sound"), text(HEALED)];
     vec![

@@ -4,7 +4,7 @@ use crate::machine::Serial;
 use crate::test::case::{Case, Ends};
 use crate::test::expect::{lines, no_text, text};
 
-/// A kind of fault that the monitor provokes, and what its report must name.
+/// A kind of fault that the monitor provokes, and the text that its report must have.
 const FAULTS: [(&str, &str); 9] = [
     ("read", "page fault"),
     ("write", "page fault"),
@@ -17,7 +17,7 @@ const FAULTS: [(&str, &str); 9] = [
     ("nmi", "non-maskable interrupt"),
 ];
 
-/// A fault in the tables that the monitor injects, and what the audit must call it.
+/// A fault in the tables that the monitor injects, and its name in the audit's report.
 const INJECTIONS: [(&str, &str); 3] =
     [("wx", "are writable at"), ("overlap", "are mapped twice"), ("device", "is not RAM, but cached")];
 

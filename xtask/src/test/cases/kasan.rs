@@ -4,7 +4,7 @@ use crate::machine::MemorySize;
 use crate::test::case::{Case, Ends};
 use crate::test::expect::{lines, text};
 
-/// A kind of access that the monitor commits, what its report must call it, and what the shadow must say.
+/// A kind of access that the monitor commits, its name in the report, and the word for the shadow there.
 const FAULTS: [(&str, &str, &str); 6] = [
     ("frame-read", "use-after-free", "read of 1 byte"),
     ("frame-write", "use-after-free", "write of 1 byte"),

@@ -5,7 +5,7 @@ use crate::machine::{Board, MemorySize, Serial};
 use crate::test::case::{Case, Ends};
 use crate::test::expect::{lines, no_text, text};
 
-/// Calls, clocks and flushes: what depends on interrupt controllers and timers.
+/// Tests of calls, clocks and flushes, which depend on interrupt controllers and timers.
 const INTERRUPTS: &str = "cpus; selftest calls; selftest flush; selftest nmi; selftest time; maps audit";
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -28,7 +28,7 @@ fn consoles() -> Vec<Case> {
     ]
 }
 
-/// Boards that lack what a PC has.
+/// Boards that lack parts of a PC.
 fn boards() -> Vec<Case> {
     vec![
         Case::new("board/pc", INTERRUPTS).board(Board::Pc).expect([text("sound")]),
