@@ -20,10 +20,10 @@
 //! | [`frames`] | page-frame allocators: subjects and workloads |
 //! | [`slab`] | object allocators: subjects and workloads |
 //! | [`directmap`] | ways of changing the direct map |
-//! | [`machine`] | what pinning costs on the hosted machine |
+//! | [`machine`] | the cost of pinning on the hosted machine |
 //!
-//! Principles: what a workload needs (random numbers, victims, space for results) is prepared outside the timed part,
-//! and nothing in it allocates but the subjects. Subjects differ by type, not by a virtual call. Times on a shared
+//! Principles: the needs of a workload (random numbers, victims, space for results) are met before the timed part, in
+//! which only the subjects allocate. Subjects differ by type, not by a virtual call. Times on a shared
 //! machine are noise around a truth: only ratios of one run count.
 
 mod args;

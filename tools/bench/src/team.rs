@@ -1,6 +1,6 @@
 //! A workload on several CPUs of a hosted machine at once.
 //!
-//! A timed phase ends for all when the first CPU has done its operations: what follows would run with less company. Its
+//! A timed phase ends for all when the first CPU has done its operations: later ones would run with less company. Its
 //! figure is the CPU time of all threads over the operations of all: time in which the host ran other processes does
 //! not count, time spent spinning does, and a CPU that starves at an unfair lock shows, as it would not in a median.
 

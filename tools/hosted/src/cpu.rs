@@ -305,7 +305,8 @@ fn bind_to_core(id: CpuId) -> Option<usize> {
     Some(core)
 }
 
-/// Ends the thread's time as a CPU, also when the work panics: what runs as the thread ends cannot pin any more.
+/// Ends the thread's time as a CPU, also when the work panics, so that code which runs as the thread ends cannot pin
+/// any more.
 struct Leave;
 
 impl Drop for Leave {

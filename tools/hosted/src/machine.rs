@@ -118,7 +118,7 @@ impl HostedMachine {
         self.nodes
     }
 
-    /// Returns its RAM, sorted and disjoint: what a boot loader's memory map would say.
+    /// Returns its RAM, sorted and disjoint, as a boot loader's memory map would say.
     pub fn ram(&self) -> &[Ram] {
         &self.ram
     }
@@ -143,7 +143,7 @@ impl HostedMachine {
     /// the host uses large pages.
     ///
     /// # Errors
-    /// `InvalidInput` for frames past the end of the span; what reading `/proc/self/pagemap` answers otherwise.
+    /// `InvalidInput` for frames past the end of the span; the error of reading `/proc/self/pagemap` otherwise.
     pub fn resident_frames(&self, frames: PfnRange) -> io::Result<u64> {
         self.reservation.resident_frames(frames)
     }
@@ -154,7 +154,7 @@ impl HostedMachine {
     /// No code relies on the content of `range`: an owner of one of its frames would lose its data.
     ///
     /// # Errors
-    /// `InvalidInput` where `range` is not all RAM; what the host answers otherwise.
+    /// `InvalidInput` where `range` is not all RAM; the host's own error otherwise.
     pub unsafe fn discard(&self, range: PhysRange) -> io::Result<()> {
         if !self.ram.iter().any(|ram| ram.range.covers(range)) {
             return Err(io::ErrorKind::InvalidInput.into());

@@ -135,7 +135,7 @@ impl NativeMap {
     /// Cost: one system call.
     ///
     /// # Errors
-    /// `InvalidInput` where `range` is empty, not whole frames, or not all RAM; what the host answers otherwise.
+    /// `InvalidInput` where `range` is empty, not whole frames, or not all RAM; the host's own error otherwise.
     pub fn restore(&self, range: PhysRange) -> io::Result<()> {
         let (start, bytes) = self.place(range)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;

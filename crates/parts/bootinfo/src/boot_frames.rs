@@ -1,8 +1,8 @@
 //! Frames before there is an allocator.
 //!
 //! Page tables, stacks and frame descriptors are needed before the frame allocator can run. [`BootFrames`] takes them
-//! from the [`MemoryMap`] and notes each in it, so there is nothing to hand over later: what the map still calls usable
-//! is what is left.
+//! from the [`MemoryMap`] and notes each in it, so there is nothing to hand over later: the frames that the
+//! map still calls usable are left.
 //!
 //! Frames come **from the top down**, below a ceiling. The ceiling is what the caller can write to at this point of the
 //! boot (the boot page tables' reach). From the top, since low memory is the scarce kind: the first MiB holds the

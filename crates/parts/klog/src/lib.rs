@@ -15,7 +15,7 @@
 //!
 //! Principles:
 //! 1. Logging never waits, from any context: an interrupt, an NMI, a panic in the middle of another record.
-//! 2. A reader sees a record whole or not at all; what is lost is counted.
+//! 2. A reader sees a record whole or not at all; lost records are counted.
 //! 3. It works from the first instruction of Rust on: nothing is allocated and nothing must be set up first.
 #![no_std]
 #![forbid(unsafe_code)]

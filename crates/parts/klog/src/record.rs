@@ -19,7 +19,7 @@ pub(crate) const PAYLOAD_WORDS: usize = if IS_MODELLED { 1 } else { 32 - 1 - HEA
 /// The most bytes of target and text together. A message longer than that is cut, and marked.
 pub const PAYLOAD_BYTES: usize = PAYLOAD_WORDS * WORD_BYTES;
 
-/// The most bytes of a target: what is left for the text is most of it in any case.
+/// The most bytes of a target, so that most of the payload is left for the text in any case.
 const TARGET_BYTES: usize = PAYLOAD_BYTES / 4;
 
 /// A message, whole, as it was logged.

@@ -12,7 +12,7 @@ pub enum BatchEvent {
     Pending,
     /// A line is complete: read [`Batch::line`].
     Line,
-    /// The input is at its end; what [`Batch::line`] holds was not ended by a newline.
+    /// The input is at its end; no newline ended the text that [`Batch::line`] holds.
     End,
 }
 

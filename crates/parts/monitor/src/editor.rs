@@ -10,8 +10,8 @@
 //! | Tab, Tab Tab | complete, list what is possible |
 //! | Ctrl-L, Ctrl-C, Ctrl-D on an empty line | clear the screen, abandon the line, end the input |
 //!
-//! A change to a line of the history lasts until it is run or left. A key that can do nothing rings the bell. A line of which
-//! characters did not fit is never run: what a person pasted is run whole or not at all.
+//! A change to a line of the history lasts until it is run or left. A key that can do nothing rings the bell. A line of
+//! which characters did not fit is never run: pasted text is run whole or not at all.
 
 use crate::batch::LineError;
 use crate::complete::{Agreement, Completer, word_start};

@@ -1,4 +1,4 @@
-//! [`Pipeline`]: what follows a command after `|`. Filters see whole lines and keep or drop them.
+//! [`Pipeline`]: the filters that follow a command after `|`. Filters see whole lines and keep or drop them.
 //!
 //! | filter | keeps |
 //! |---|---|

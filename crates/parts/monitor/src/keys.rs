@@ -223,7 +223,7 @@ fn csi_key(parameters: [u16; 2], last: u8) -> Option<Key> {
         (b'~', 4 | 8) => Key::End,
         (b'~', 3) if has_modifier => Key::KillWordRight,
         (b'~', 3) => Key::Delete,
-        // Marks around pasted text: what lies between is text like any other.
+        // Marks around pasted text: the text between them is like any other.
         (b'~', 200 | 201) => return None,
         (b'C', _) if has_modifier => Key::WordRight,
         (b'D', _) if has_modifier => Key::WordLeft,

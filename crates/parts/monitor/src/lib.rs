@@ -10,7 +10,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`monitor`] | [`Monitor`]: a prompt for a person, or a reader of batches |
-//! | [`command`] | [`Command`], [`Commands`], [`Alias`]: what can be typed |
+//! | [`command`] | [`Command`], [`Commands`], [`Alias`]: the words that can be typed |
 //! | [`run`] | how a line of commands runs, and how Tab completes it; [`Outcome`] |
 //! | [`arguments`] | [`Arguments`]: words as addresses, ranges, sizes, numbers |
 //! | [`error`] | [`CommandError`], [`ArgumentError`]: what was wrong |

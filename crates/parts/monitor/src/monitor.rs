@@ -1,4 +1,4 @@
-//! [`Monitor`]: the prompt. Bytes of a console go in; commands run; what is seen comes out.
+//! [`Monitor`]: the prompt. Bytes of a console go in; commands run; their output comes out.
 
 use crate::batch::{Batch, BatchEvent, LineError};
 use crate::command::{Alias, Command, Commands};
@@ -22,7 +22,7 @@ pub enum Progress {
     Waiting,
     /// A line ran (perhaps an empty one).
     Ran(Outcome),
-    /// The input is at its end; what its last line, ended by no newline, came to.
+    /// The input is at its end; the outcome of its last line, which no newline ended.
     End(Outcome),
 }
 
@@ -94,7 +94,7 @@ impl<C> Monitor<C> {
         self.count(outcome)
     }
 
-    /// Returns how many commands have failed so far: what a batch run's exit status tells.
+    /// Returns how many commands have failed so far: the exit status of a batch run tells it.
     pub const fn failures(&self) -> u32 {
         self.failures
     }

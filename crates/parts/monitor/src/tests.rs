@@ -13,7 +13,7 @@ mod editing;
 mod printing;
 mod random;
 
-/// A terminal behind a console: what is written to it can be seen.
+/// A terminal behind a console, whose content can be seen.
 struct Screen {
     terminal: vt100::Parser,
     bells: usize,

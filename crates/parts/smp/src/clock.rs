@@ -1,7 +1,7 @@
 //! Rates and differences of counters.
 //!
-//! A reference is any counter of known rate that can be read; what is measured against it are this CPU's time-stamp
-//! counter and its APIC timer, over the same time. A CPU that is held up meanwhile (by firmware, or by the host of a
+//! A reference is any counter of known rate that can be read; this CPU's time-stamp counter and its APIC timer
+//! are measured against it, over the same time. A CPU that is held up meanwhile (by firmware, or by the host of a
 //! virtual machine) sees too many ticks of its own counters for those of the reference, never too few: they are read
 //! before the reference at the start, and behind it at the end. So the least of several measurements counts.
 
@@ -18,8 +18,8 @@ pub trait Reference {
 }
 
 /// Returns the rate of an HPET's counter, by its capabilities register: the upper half is the length of a tick in
-/// femtoseconds. `None` where that is none which the specification (1.0a, 2.3.4) and physics allow: what was read are
-/// no such registers.
+/// femtoseconds. `None` where the specification (1.0a, 2.3.4) or physics rules that length out: the registers that
+/// were read are no HPET's.
 ///
 /// The lower half says whether 32 or 64 bits count. It does not matter: the lower 32 bits do in either case, and wrap
 /// after minutes; and a read of 64 is two reads on some machines.
@@ -114,8 +114,8 @@ pub const fn agree(one: u64, other: u64, parts: u64) -> bool {
     one.abs_diff(other) < one / parts
 }
 
-/// Returns the rate to believe: what the CPU or its hypervisor tells, unless a measurement contradicts it by more than
-/// a hundredth. `None` where there is neither.
+/// Returns the rate to believe: the one that the CPU or its hypervisor tells, unless a measurement contradicts it by
+/// more than a hundredth. `None` where there is neither.
 pub fn choose(told: Option<u64>, measured: Option<u64>) -> Option<Choice> {
     match (told, measured) {
         (Some(told), Some(measured)) if !agree(told, measured, 100) => {

@@ -92,7 +92,7 @@ struct Entry {
 }
 
 impl<'table> SymbolTable<'table> {
-    /// Returns the table at the start of `bytes`; what follows it does not matter.
+    /// Returns the table at the start of `bytes`; the bytes behind it do not matter.
     ///
     /// # Errors
     /// [`ParseError`] says what is wrong; a caller without a table can go on without names.

@@ -36,7 +36,7 @@ pub(super) fn cases(workload: &str, setting: &Setting, pages: u64) -> Vec<Case> 
 
 fn run(setting: &Setting, pages: u64) -> Outcome {
     let unfit = |error: std::io::Error| Unfit(error.to_string());
-    // The working set is in block 1, what is protected in block 0, and block 2 has no page behind it.
+    // The working set is in block 1, the protected pages are in block 0, and block 2 has no page behind it.
     let host = NativeMap::new(block(3).start().addr().get()).map_err(unfit)?;
     let protected = PfnRange::of_length(Pfn::new(0), pages).unwrap_or_default();
     let asked = if pages == 0 { block(2) } else { protected };

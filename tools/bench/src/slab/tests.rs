@@ -20,7 +20,7 @@ use crate::team;
 
 const CPUS: usize = 2;
 
-/// Memory of one test at a time: what one holds would count as what another one touched.
+/// Lets one test run at a time: the memory that one holds would count as touched by another.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Enough for each workload at a hundredth of its length, and little enough for leaks to show.
@@ -152,7 +152,7 @@ impl<const FAULT: u8> ObjectSubject for Planted<FAULT> {
         Some(object)
     }
 
-    /// Nothing is freed: what is handed out twice would be freed twice.
+    /// Frees nothing, because an object that was handed out twice would be freed twice.
     unsafe fn put(&self, _pinned: Pinned<'_>, _object: NonNull<u8>, _layout: Layout) {}
 }
 

@@ -63,7 +63,7 @@ impl Counter {
 
     fn begin(&mut self, cpu: usize, id: RegionId) {
         if self.is_idle() {
-            // No CPU was watched: what CPUs executed last is not known.
+            // No CPU was watched: the instructions that they executed last are not known.
             self.cpus.iter_mut().for_each(|cpu| cpu.repeating = None);
         }
         let here = self.cpu(cpu);

@@ -16,7 +16,7 @@ const NEW_IN_SECOND: &CStr = c"qemu_plugin_num_vcpus";
 /// The version since which QEMU copies an instruction's bytes.
 const COPIES_SINCE: c_int = 3;
 
-/// Returns the version to declare to the QEMU that loads this library: what it accepts shows by what it exports.
+/// Returns the version to declare to the QEMU that loads this library: its exports show which versions it accepts.
 pub(crate) fn version_to_declare() -> c_int {
     // SAFETY: a name with its final zero; a null handle means the whole process, QEMU included.
     let found = unsafe { dlsym(std::ptr::null_mut(), NEW_IN_SECOND.as_ptr()) };

@@ -221,7 +221,7 @@ fn multiboot2_cut_at_every_byte() {
             matches!(multiboot2_of(&block[..length]), Err(LoaderError::Unreadable { .. })),
             "{length} bytes"
         );
-        // The block itself says that it ends early: what was whole is used.
+        // The block itself says that it ends early: the tags that are whole are used.
         let mut short = block.clone();
         short[..4].copy_from_slice(&(length as u32).to_le_bytes());
         match multiboot2_of(&short) {

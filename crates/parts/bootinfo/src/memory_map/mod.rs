@@ -51,7 +51,7 @@ pub struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// Returns all regions, ascending and disjoint, for display; what no region covers is a hole.
+    /// Returns all regions, ascending and disjoint, for display; addresses that no region covers are a hole.
     pub fn regions(&self) -> &[Region] {
         &self.regions
     }
@@ -61,7 +61,7 @@ impl MemoryMap {
         &self.reserved
     }
 
-    /// Returns the whole frames of RAM, free or not, as ascending ranges: what the direct map maps.
+    /// Returns the whole frames of RAM, free or not, as ascending ranges: the direct map maps these.
     pub fn ram(&self) -> impl DoubleEndedIterator<Item = PhysRange> + Clone {
         self.regions
             .iter()
@@ -70,7 +70,7 @@ impl MemoryMap {
             .filter(|range| !range.is_empty())
     }
 
-    /// Returns the whole frames of RAM that are not taken, as ascending ranges: what an allocator may hand out.
+    /// Returns the whole frames of RAM that are not taken, as ascending ranges: an allocator may hand out these.
     pub fn usable(&self) -> impl Iterator<Item = PhysRange> + Clone {
         core::iter::successors(self.free_from(PhysAddr::ZERO), |last| self.free_from(last.end()))
     }

@@ -1,8 +1,8 @@
-//! Lines of commands: what runs, what is said when it does not.
+//! Lines of commands: those that run, and the complaints about those that do not.
 
 use super::*;
 
-/// Runs a line; what it printed and how it ended.
+/// Runs a line; returns its output, how it ended, and the commands that ran.
 fn run(line: &str) -> (String, Outcome, Vec<String>) {
     let (mut screen, mut house) = (Screen::new(), House::default());
     let outcome = commands().run_line(line, &mut house, &mut screen);

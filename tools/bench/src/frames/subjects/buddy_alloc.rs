@@ -13,7 +13,7 @@ const LARGEST_BYTES: u64 = 1 << 30;
 /// The value is pointers into the machine's RAM.
 struct Pointers(Buddy);
 
-// SAFETY: what the pointers lead to belongs to the value alone, on whichever thread it is.
+// SAFETY: the memory that the pointers lead to belongs to the value alone, on whichever thread it is.
 unsafe impl Send for Pointers {}
 
 /// It hands out addresses in the direct map.

@@ -1,4 +1,4 @@
-//! Tables of real firmware that say odd things: wrong checksums, ids that are none, what is listed twice.
+//! Tables of real firmware that say odd things: wrong checksums, ids that are none, entries that are listed twice.
 
 use super::*;
 use crate::serial::{SerialInterrupt, SerialPort, SerialRegisters};
