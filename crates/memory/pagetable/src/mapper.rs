@@ -237,7 +237,7 @@ impl<'memory, M: TableMemory + ?Sized> Mapper<'memory, M> {
                 Some(child) => child,
                 None => {
                     let Some(new) = chain.pop(self.memory) else {
-                        // Only if someone else changed the tables since the survey.
+                        // Only if another writer changed the tables since the survey, against I8.
                         return Err(MapError::OutOfTables { needed: 1 });
                     };
                     let upper_half = position >> (levels.virt_bits() - 1) != 0;

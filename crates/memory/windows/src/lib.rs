@@ -14,7 +14,7 @@
 //! - **I4** Windows are read-write, never executable, and open onto frames whose handle the caller has: frames that are
 //!   executable elsewhere have another handle, which opens none.
 //! - **I6** A slot that was used is *spent*: it is used again after a flush that follows its closing. Its translation
-//!   may stay in this CPU's TLB until then; the address belongs to no one, so nothing uses it.
+//!   may stay in this CPU's TLB until then; no code has the address, so nothing uses it.
 //! - A window is open while its closure runs, and no longer: there is no guard to forget. At most [`slots::DEPTH`] are
 //!   open at once, and one of a writer of tables, which therefore always finds a slot.
 //!

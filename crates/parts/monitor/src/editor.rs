@@ -70,7 +70,7 @@ impl Editor {
         }
     }
 
-    /// Tells how wide the terminal is; 80 columns where no one has told it.
+    /// Sets how wide the terminal is; 80 columns until then.
     pub const fn set_columns(&mut self, columns: usize) {
         self.view.set_columns(columns);
     }

@@ -57,7 +57,7 @@ impl<C> Monitor<C> {
         self.mode = mode;
     }
 
-    /// Tells how wide the terminal is; 80 columns where no one has told it.
+    /// Sets how wide the terminal is; 80 columns until then.
     pub const fn set_columns(&mut self, columns: usize) {
         self.editor.set_columns(columns);
     }

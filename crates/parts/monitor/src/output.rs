@@ -1,6 +1,6 @@
-//! [`Output`]: where commands write.
+//! [`Output`]: the place that commands write to.
 //!
-//! A console that fails to take text has no one to tell, so writing returns nothing: `write!(out, ...);` and
+//! No code could do more about a console that fails to take text, so writing returns nothing: `write!(out, ...);` and
 //! `writeln!(out, ...);` work on an [`Output`] without a result to handle. Lines end in `\n`; the device adds the
 //! carriage return where its terminal needs one.
 

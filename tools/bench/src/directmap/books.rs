@@ -64,7 +64,7 @@ impl Workload for Books {
 impl Books {
     fn aged_map<S: Way>(self) -> Result<S, Unfit> {
         let (stage, mut map) = (Stage::unflushed(), S::new(RAM_BYTES, self.holds + 16)?);
-        // Every other page from 8 GiB on, and one that breaks the block and the GiB of two targets; all for good.
+        // Every other page from 8 GiB on, and one that breaks the block and the GiB of two targets; all of them stay.
         let others = (0..self.holds as u64).map(|hold| 8 * GIB + 2 * hold);
         for start in others.chain([2 * GIB + 1]) {
             map.change(&stage, (range(start, 1), Change::NotPresent), Asked::AsRange, &mut Vec::new())?;

@@ -61,7 +61,7 @@ fn counter() -> MutexGuard<'static, Counter> {
 ///
 /// # Safety
 /// Called by QEMU, with `count` pointers to strings behind `arguments`, and its description of itself behind `info`.
-// SAFETY: as for `qemu_plugin_version`.
+// SAFETY: no other symbol of this process has this name: QEMU asks the library itself for it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qemu_plugin_install(
     id: PluginId,

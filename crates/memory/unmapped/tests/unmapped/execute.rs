@@ -39,7 +39,7 @@ fn executable_and_not(
     assert_eq!(on_all(Use::Execute), [Err(Fault::Protection); 2]);
     assert_eq!(on_all(Use::Write), [Ok(()); 2]);
     let mut batch = Batch::new();
-    // SAFETY: no one uses these frames but by what follows.
+    // SAFETY: only the accesses below use these frames.
     let mut held = unsafe { map.change(frames, Change::ReadOnlyExecute, cause, at, &mut batch) }.unwrap();
     map.reclaim_tables(flushed_by(batch, Flush::Everywhere));
     assert_eq!(on_all(Use::Execute), [Ok(()); 2]);

@@ -28,7 +28,7 @@ fn a_table_that_is_freed_before_the_ticket_is_found() {
         let (cause, at) =
             (Cause::new(world.map_owner(ALICE), "a plant"), At::now(&world.machine, cpu.pinned()));
         let mut batch = Batch::new();
-        // SAFETY: no one uses these frames.
+        // SAFETY: no other code uses these frames.
         let held = unsafe { map.change(frames, Change::NotPresent, cause, at, &mut batch) }.unwrap();
         map.reclaim_tables(batch.flush(&world.machine, cpu.pinned()));
         // The other CPU walks the table of the broken GiB.

@@ -60,7 +60,7 @@ pub(in crate::directmap) fn fresh_map(
     // SAFETY: the source counts this map's tables.
     unsafe { map.refill(TABLES - source.0, &mut source) }.map_err(|error| Unfit(error.to_string()))?;
     for _ in 0..(holds + OTHER_RECORDS).div_ceil(RECORDS_PER_PAGE) {
-        // The journal keeps its pages for good.
+        // The journal keeps its pages permanently.
         map.add_record_page(Box::leak(Box::new(RecordPage::new())));
     }
     let owner =
@@ -92,7 +92,7 @@ impl Way for Rhumb {
         self.made = change;
         let mut batch = Batch::new();
         let mut one = |range| {
-            // SAFETY: on a stage with a host's map no one touches the frames meanwhile; elsewhere they are made up.
+            // SAFETY: on a stage with a host's map no code touches the frames meanwhile; elsewhere they are made up.
             let new = unsafe { self.map.change(range, change, cause, at, &mut batch) };
             new.map(|new| held.push(new)).map_err(|error| Unfit(error.to_string()))
         };
