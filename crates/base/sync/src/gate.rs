@@ -5,7 +5,9 @@
 //!
 //! 1. **An interrupt handler on the same CPU**, in the middle of an operation. The operation sets `is_busy` first. A
 //!    handler that finds it set leaves the data alone and goes another way, which the caller provides. Compiler fences
-//!    suffice, because a CPU sees its own accesses in program order.
+//!    suffice, because a CPU sees its own accesses in program order. The slow path does not set `is_busy`, since it
+//!    runs with interrupts off; so a handler of a non-maskable interrupt, which comes all the same, never uses the
+//!    data: it neither allocates nor frees.
 //! 2. **Another CPU that wants the data back.** It never touches the data. It replaces the *cap*, the most that a free
 //!    may leave with the CPU, by `WANTED`, which is less than any count. So the CPU's next free is not kept, without a
 //!    further check on the common path; it goes the slow path, which finds the request and drains. (A refill for an
