@@ -158,25 +158,30 @@ pub enum BadChange {
     AlreadyRemoved,
 }
 
+/// The words of changes; the first word of a change is the one by which it is shown.
+const WORDS: [(&str, Change); 16] = [
+    ("ro", Change::ReadOnly),
+    ("rw", Change::ReadWrite),
+    ("x", Change::Execute),
+    ("rox", Change::ReadOnlyExecute),
+    ("rx", Change::ReadOnlyExecute),
+    ("nx", Change::NoExecute),
+    ("np", Change::NotPresent),
+    ("invalid", Change::NotPresent),
+    ("p", Change::Present),
+    ("default", Change::Default),
+    ("wb", Change::Cache(CacheMode::WriteBack)),
+    ("wt", Change::Cache(CacheMode::WriteThrough)),
+    ("uc", Change::Cache(CacheMode::UncachedStrong)),
+    ("uc-", Change::Cache(CacheMode::Uncached)),
+    ("wc", Change::Cache(CacheMode::WriteCombining)),
+    ("wp", Change::Cache(CacheMode::WriteProtected)),
+];
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::ReadOnly => "ro",
-            Self::ReadWrite => "rw",
-            Self::Execute => "x",
-            Self::ReadOnlyExecute => "rox",
-            Self::NoExecute => "nx",
-            Self::NotPresent => "np",
-            Self::Present => "p",
-            Self::Default => "default",
-            Self::Cache(CacheMode::WriteBack) => "wb",
-            Self::Cache(CacheMode::WriteThrough) => "wt",
-            Self::Cache(CacheMode::Uncached) => "uc-",
-            Self::Cache(CacheMode::UncachedStrong) => "uc",
-            Self::Cache(CacheMode::WriteCombining) => "wc",
-            Self::Cache(CacheMode::WriteProtected) => "wp",
-            Self::Key(_) => "key",
-        })
+        // Only a change of key is in no row.
+        f.pad(WORDS.iter().find(|(_, change)| change == self).map_or("key", |(word, _)| word))
     }
 }
 
@@ -204,23 +209,10 @@ impl FromStr for Change {
     type Err = ParseChangeError;
 
     fn from_str(word: &str) -> Result<Self, ParseChangeError> {
-        Ok(match word {
-            "ro" => Self::ReadOnly,
-            "rw" => Self::ReadWrite,
-            "x" => Self::Execute,
-            "rx" | "rox" => Self::ReadOnlyExecute,
-            "nx" => Self::NoExecute,
-            "np" | "invalid" => Self::NotPresent,
-            "p" => Self::Present,
-            "default" => Self::Default,
-            "wb" => Self::Cache(CacheMode::WriteBack),
-            "wt" => Self::Cache(CacheMode::WriteThrough),
-            "uc" => Self::Cache(CacheMode::UncachedStrong),
-            "uc-" => Self::Cache(CacheMode::Uncached),
-            "wc" => Self::Cache(CacheMode::WriteCombining),
-            "wp" => Self::Cache(CacheMode::WriteProtected),
-            "wx" | "rwx" | "xw" => return Err(ParseChangeError::WriteExecute),
-            _ => return Err(ParseChangeError::Unknown),
-        })
+        if matches!(word, "wx" | "rwx" | "xw") {
+            return Err(ParseChangeError::WriteExecute);
+        }
+        let row = WORDS.iter().find(|(known, _)| *known == word);
+        row.map(|(_, change)| *change).ok_or(ParseChangeError::Unknown)
     }
 }

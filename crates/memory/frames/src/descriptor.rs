@@ -105,6 +105,14 @@ impl Descriptor {
         0
     }
 
+    #[cfg(feature = "checked")]
+    fn set_history_word(&self, word: u32) {
+        self.history.store(word, Relaxed);
+    }
+
+    #[cfg(not(feature = "checked"))]
+    fn set_history_word(&self, _: u32) {}
+
     fn update(&self, clear: u32, set: u32) {
         // One holder at a time: no other store can come in between.
         self.tag.store(self.tag.load(Relaxed) & !clear | set, Relaxed);
@@ -123,37 +131,26 @@ impl Descriptor {
         self.set_private(0);
     }
 
-    #[cfg(feature = "checked")]
     pub(crate) fn note_alloc(&self, cpu: CpuId, order: Order) {
         self.update(0x3f, ALLOCATED | u32::from(order.get()));
-        let old = self.history.load(Relaxed);
+        let old = self.history_word();
         let count = (old >> 16).wrapping_add(1) << 16;
-        self.history.store(count | old & 0xff00 | cpu.index() as u32 & 0xff, Relaxed);
+        self.set_history_word(count | old & 0xff00 | cpu.index() as u32 & 0xff);
     }
 
     /// Makes it the descriptor of a frame that no holder has described.
     pub(crate) fn clear(&self) {
         self.tag.store(0, Relaxed);
         self.set_private(0);
-        #[cfg(feature = "checked")]
-        self.history.store(0, Relaxed);
+        self.set_history_word(0);
     }
 
     /// Forgets the holder.
     pub(crate) fn note_free(&self, cpu: CpuId) {
         self.tag.store(0, Relaxed);
         self.set_private(0);
-        self.note_freed_by(cpu);
+        self.set_history_word(self.history_word() & !0xff00 | (cpu.index() as u32 & 0xff) << 8);
     }
-
-    #[cfg(feature = "checked")]
-    fn note_freed_by(&self, cpu: CpuId) {
-        let old = self.history.load(Relaxed);
-        self.history.store(old & !0xff00 | (cpu.index() as u32 & 0xff) << 8, Relaxed);
-    }
-
-    #[cfg(not(feature = "checked"))]
-    fn note_freed_by(&self, _: CpuId) {}
 }
 
 /// The descriptor of a frame, for anyone to read.

@@ -159,17 +159,6 @@ impl<M: Machine> Frames<M> {
         Ok(Frame::from_raw(raw))
     }
 
-    /// Makes the handle of a block as [`Frames::from_pfn`] does, also past the direct map's limit.
-    ///
-    /// # Safety
-    /// As for [`Frames::from_pfn`].
-    ///
-    /// # Errors
-    /// As for [`Frames::from_pfn`].
-    pub unsafe fn from_pfn_anywhere(&self, pfn: Pfn, order: Order) -> Result<Frame<Anywhere>, FrameFault> {
-        self.raw_of(pfn, order).map(Frame::from_raw)
-    }
-
     fn raw_of(&self, pfn: Pfn, order: Order) -> Result<Raw, FrameFault> {
         if !pfn.get().is_multiple_of(order.frames()) {
             return Err(FrameFault::Misaligned(pfn, order));

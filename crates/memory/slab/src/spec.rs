@@ -32,11 +32,6 @@ impl<'a> CacheSpec<'a> {
         Self { align, ..self }
     }
 
-    /// Puts each object at the start of a cache line of its own.
-    pub const fn line_aligned(self) -> Self {
-        self.align(64)
-    }
-
     /// Takes the cache's slabs with requests of this class: [`AllocClass::Atomic`] where interrupt handlers allocate.
     pub const fn class(self, class: AllocClass) -> Self {
         Self { class, ..self }

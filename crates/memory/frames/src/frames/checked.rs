@@ -37,64 +37,40 @@ impl<M: Machine> Frames<M> {
             descriptor.note_free(self.machine.cpu_of(pinned));
         }
     }
-}
 
-#[cfg(not(feature = "checked"))]
-impl<M: Machine> Frames<M> {
-    #[inline(always)]
-    #[expect(clippy::unused_self)]
-    pub(crate) const fn note_alloc(&self, _pinned: Pinned<'_>, _raw: Raw) {}
-
-    #[inline(always)]
-    #[expect(clippy::unused_self)]
-    pub(crate) const fn note_free(&self, _pinned: Pinned<'_>, _raw: Raw) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps)]
-    pub(crate) const fn check_allocated(&self, _pfn: Pfn, _order: Order) -> Result<(), FrameFault> {
-        Ok(())
-    }
-
-    #[inline(always)]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps)]
-    pub(crate) const fn inject_failure(&self, _request: &Request) -> Result<(), AllocError> {
-        Ok(())
-    }
-}
-
-#[cfg(feature = "checked")]
-impl<M: Machine> Frames<M> {
     /// Lets `successes` allocations that miss the magazines succeed and then one fail.
+    #[cfg(feature = "checked")]
     pub fn fail_after(&self, successes: u64) {
         self.faults.countdown.store(successes + 1, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn inject_failure(&self, request: &Request) -> Result<(), AllocError> {
-        match self.faults.countdown.load(Relaxed) {
-            0 => Ok(()),
-            left => {
-                self.faults.countdown.store(left - 1, Relaxed);
-                if left == 1 { Err(AllocError::Exhausted(request.order)) } else { Ok(()) }
-            }
+        let left = if cfg!(feature = "checked") { self.faults.countdown.load(Relaxed) } else { 0 };
+        if left > 0 {
+            self.faults.countdown.store(left - 1, Relaxed);
         }
+        if left == 1 { Err(AllocError::Exhausted(request.order)) } else { Ok(()) }
     }
 
+    #[inline]
     pub(crate) fn note_alloc(&self, pinned: Pinned<'_>, raw: Raw) {
-        if let Some(descriptor) = self.described(raw.pfn()) {
+        if cfg!(feature = "checked")
+            && let Some(descriptor) = self.described(raw.pfn())
+        {
             descriptor.note_alloc(self.machine.cpu_of(pinned), raw.order());
         }
     }
 
     /// Tells whether the block may be freed.
+    #[inline]
     pub(crate) fn note_free(&self, pinned: Pinned<'_>, raw: Raw) -> bool {
-        let pfn = raw.pfn();
-        if raw.brand() != self.zones.brand || self.zones.pool_of(pfn).is_none() {
-            self.faults.refuse(pfn);
-            return false;
+        if cfg!(not(feature = "checked")) {
+            return true;
         }
-        if self.check_allocated(pfn, raw.order()).is_err() {
+        let pfn = raw.pfn();
+        let is_own = raw.brand() == self.zones.brand && self.zones.pool_of(pfn).is_some();
+        if !is_own || self.check_allocated(pfn, raw.order()).is_err() {
             self.faults.refuse(pfn);
             return false;
         }
@@ -107,7 +83,8 @@ impl<M: Machine> Frames<M> {
     /// Returns the verdict of the descriptor on a block that is named as allocated. Frames that were in use when the
     /// allocator was built have never been allocated, and are taken at their holder's word.
     pub(crate) fn check_allocated(&self, pfn: Pfn, order: Order) -> Result<(), FrameFault> {
-        let Some(descriptor) = self.filled_descriptor(pfn) else { return Ok(()) };
+        let known = if cfg!(feature = "checked") { self.filled_descriptor(pfn) } else { None };
+        let Some(descriptor) = known else { return Ok(()) };
         match descriptor.allocated() {
             Some(real) if real == order => Ok(()),
             Some(real) => Err(FrameFault::WrongOrder(pfn, real, order)),

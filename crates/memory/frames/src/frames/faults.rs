@@ -10,8 +10,7 @@ pub(crate) struct Faults {
     refused: AtomicU64,
     /// The last refused frame plus one.
     last: AtomicU64,
-    /// Allocations that still succeed before one fails, plus one; 0 is never.
-    #[cfg(feature = "checked")]
+    /// Allocations that still succeed before one fails, plus one; 0 is never. Only checked builds count down.
     pub(crate) countdown: AtomicU64,
 }
 
