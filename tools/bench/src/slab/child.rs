@@ -1,8 +1,8 @@
 //! A process for each case.
 //!
 //! The heaps of user space are one for the process: the next round would begin with the memory that a round leaves
-//! behind, and memory held could not be told from memory of before. So each case runs in a fresh process, which is this program
-//! again with `slab-case` as its command, and says its samples on lines of `metric unit direction value`.
+//! behind, and memory held could not be told from memory of before. So each case runs in a fresh process, which is this
+//! program again with `slab-case` as its command, and says its samples on lines of `metric unit direction value`.
 
 use std::process::{Command, Stdio};
 
