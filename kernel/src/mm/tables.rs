@@ -201,7 +201,7 @@ pub struct TablesGuard(IrqMutexGuard<'static, Tables>);
 impl TablesGuard {
     /// Returns the walk that a CPU makes for `address` while the lock is held.
     pub fn walk(&self, address: VirtAddr) -> Walk {
-        rhumb_pagetable::walk(&InPlace(()), root(), address)
+        rhumb_pagetable::walk(&**self, root(), address)
     }
 }
 
