@@ -15,12 +15,13 @@ commands:
   slab       object allocators: Rhumb's, the registry's for kernels, and those of user space
   directmap  ways of changing the direct map: Rhumb's, and a model of Linux's
   machine    what pinning and interrupts-off cost on the hosted machine
+  scale      what CPUs share in frames and slab: counts, the same in each run (cargo xtask bench scale)
 
 options:
   --csv FILE             write workload,cpus,subject,metric,unit,median,low,high
   --only [WORKLOAD][/SUBJECT]
                          only workloads and subjects whose names contain these; can be repeated
-  --cpus N[,N...]        numbers of CPUs (default: 1 and all)
+  --cpus N[,N...]        numbers of CPUs (default: 1 and all; for scale 1, 4, 16, 64, 256)
   --mem SIZE[,SIZE...]   managed memory of the steady workloads, as 1g,16g (default)
   --pages large|small|host
                          pages behind the managed memory: the largest that the host gives, as in a direct map, 4 KiB,
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     DirectMap,
     /// The hosted machine itself.
     Machine,
+    /// What CPUs share, counted.
+    Scale,
 }
 
 /// `[WORKLOAD][/SUBJECT]` of one `--only`.
@@ -71,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     /// How much of a full run's work is done, in thousandths.
     pub(crate) work_per_mille: usize,
+    /// Of that, how much each CPU does where the work grows with the CPUs, in thousandths.
+    pub(crate) share_per_mille: usize,
     pub(crate) cpus: Vec<usize>,
     pub(crate) mem_bytes: Vec<u64>,
     /// Pages of the host behind the memory that subjects manage; `None` where the command line does not say.
@@ -125,6 +130,7 @@ impl Options {
             csv: None,
             rounds: FULL_ROUNDS,
             work_per_mille: 1000,
+            share_per_mille: 1000,
             cpus: if all > 1 { vec![1, all] } else { vec![1] },
             mem_bytes: vec![1 << 30, 16 << 30],
             pages: None,
@@ -134,7 +140,7 @@ impl Options {
 
     fn parse(mut parser: lexopt::Parser) -> Result<Option<Self>, ArgsError> {
         use lexopt::prelude::*;
-        let (mut command, mut rounds) = (None, None);
+        let (mut command, mut rounds, mut cpus) = (None, None, None);
         let mut options = Self::defaults(Command::Frames);
         while let Some(argument) = parser.next()? {
             match argument {
@@ -145,8 +151,8 @@ impl Options {
                 Long("rounds") => rounds = Some(positive("--rounds", &parser.value()?.string()?)?),
                 Long("cpus") => {
                     let list = parser.value()?.string()?;
-                    options.cpus =
-                        list.split(',').map(|n| positive("--cpus", n)).collect::<Result<_, _>>()?;
+                    let list = list.split(',').map(|n| positive("--cpus", n));
+                    cpus = Some(list.collect::<Result<_, _>>()?);
                 }
                 Long("mem") => {
                     let list = parser.value()?.string()?;
@@ -160,6 +166,7 @@ impl Options {
                         Some("slab-case") => Command::SlabCase,
                         Some("directmap") => Command::DirectMap,
                         Some("machine") => Command::Machine,
+                        Some("scale") => Command::Scale,
                         _ => return Err(ArgsError::UnknownCommand(name)),
                     });
                 }
@@ -167,6 +174,10 @@ impl Options {
             }
         }
         options.command = command.ok_or(ArgsError::NoCommand)?;
+        options.cpus = cpus.unwrap_or_else(|| match options.command {
+            Command::Scale => crate::scale::CPUS.to_vec(),
+            _ => options.cpus,
+        });
         options.rounds = rounds.unwrap_or(if options.is_quick() { QUICK_ROUNDS } else { FULL_ROUNDS });
         Ok(Some(options))
     }
@@ -197,8 +208,13 @@ impl Options {
         self.work_per_mille == QUICK_PER_MILLE
     }
 
-    /// Returns how many of `full` operations are done.
+    /// Returns how many of `full` operations each CPU does.
     pub(crate) fn operations(&self, full: usize) -> usize {
+        (full * self.work_per_mille / 1000 * self.share_per_mille / 1000).max(1)
+    }
+
+    /// Returns how many of `full` operations all CPUs do together.
+    pub(crate) fn operations_of_all(&self, full: usize) -> usize {
         (full * self.work_per_mille / 1000).max(1)
     }
 }

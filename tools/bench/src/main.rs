@@ -20,6 +20,7 @@
 //! | [`frames`] | page-frame allocators: subjects and workloads |
 //! | [`slab`] | object allocators: subjects and workloads |
 //! | [`directmap`] | ways of changing the direct map |
+//! | [`scale`] | the data that CPUs share, counted in a build of its own |
 //! | [`machine`] | the cost of pinning on the hosted machine |
 //!
 //! Principles: the needs of a workload (random numbers, victims, space for results) are met before the timed part, in
@@ -33,6 +34,7 @@ mod driver;
 mod frames;
 mod machine;
 mod report;
+mod scale;
 mod slab;
 mod stats;
 mod team;
@@ -62,6 +64,7 @@ fn run(options: &Options) -> ExitCode {
         Command::Machine => machine::groups(options),
         Command::Slab => slab::groups(options),
         Command::SlabCase => return one_case(options),
+        Command::Scale => return scale::run(options),
     };
     let finished = groups.map_err(|error| error.to_string()).and_then(|groups| {
         let load_before = load_average();

@@ -3,12 +3,15 @@
 //! A timed phase ends for all when the first CPU has done its operations: later ones would run with less company. Its
 //! figure is the CPU time of all threads over the operations of all: time in which the host ran other processes does
 //! not count, time spent spinning does, and a CPU that starves at an unfair lock shows, as it would not in a median.
+//!
+//! In a build that counts ([`crate::scale`]), the CPUs run in turns, and the figure is what they share.
+
+#[cfg_attr(rhumb_counted, path = "team/turns.rs")]
+mod barrier;
 
 use std::cell::Cell;
-use std::hint::spin_loop;
 use std::ops::{Add, ControlFlow};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rhumb_hosted::{EnterError, HostedMachine};
@@ -17,6 +20,9 @@ use rhumb_machine::{CpuMask, Pinned};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::Clock;
+use crate::driver::Sample;
+use crate::scale::Shared;
+use barrier::{Barrier, Breaker};
 
 thread_local! {
     static CPU_INDEX: Cell<usize> = const { Cell::new(0) };
@@ -61,13 +67,14 @@ impl std::fmt::Display for TeamError {
 
 /// How long a team may take: ten times what the slowest of the usable allocators needs. Tests wait longer, since they
 /// judge no speed: on a busy host a team is slow.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 600 } else { 10 });
+const PATIENCE: Duration = Duration::from_secs(if cfg!(any(test, rhumb_counted)) { 600 } else { 10 });
 
 /// The work of a CPU in a timed phase; sums over CPUs.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(crate) struct Timing {
     pub(crate) cpu_ns: f64,
     pub(crate) done: usize,
+    pub(crate) shared: Shared,
 }
 
 impl Timing {
@@ -75,13 +82,26 @@ impl Timing {
     pub(crate) fn per_operation(self) -> f64 {
         self.cpu_ns / self.done.max(1) as f64
     }
+
+    /// Returns the figures of a workload whose results are of so many operations: its time, or, in a build that counts,
+    /// what its CPUs shared.
+    pub(crate) fn samples(self, operations: usize) -> Vec<Sample> {
+        match self.shared.samples(operations) {
+            Some(samples) => samples,
+            None => vec![Sample::ns("time", self.cpu_ns / operations.max(1) as f64)],
+        }
+    }
 }
 
 impl Add for Timing {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { cpu_ns: self.cpu_ns + other.cpu_ns, done: self.done + other.done }
+        Self {
+            cpu_ns: self.cpu_ns + other.cpu_ns,
+            done: self.done + other.done,
+            shared: self.shared + other.shared,
+        }
     }
 }
 
@@ -115,6 +135,7 @@ pub(crate) fn run<T: Send>(
     let results = machine.run_on(CpuMask::first(cpus), |cpu| {
         CPU_INDEX.set(cpu.id().index());
         let (pinned, _breaker) = (cpu.pinned(), Breaker(&barrier));
+        let _turn = barrier.enter(cpu.id().index());
         work(&Member {
             index: cpu.id().index(),
             team_size: cpus,
@@ -132,7 +153,19 @@ pub(crate) fn run<T: Send>(
 impl Member<'_> {
     /// Waits until the whole team is here.
     pub(crate) fn meet(&self) {
-        self.barrier.wait();
+        self.barrier.wait(self.index);
+    }
+
+    /// Waits a moment for another member.
+    #[inline(always)]
+    pub(crate) fn give_way(&self) {
+        self.barrier.give_way(self.index);
+    }
+
+    /// Returns how many of `count` operations come before those that count. A build that counts needs more of them: its
+    /// figures are those of a machine that has come to rest, not the best of several rounds.
+    pub(crate) fn warm_up(&self, count: usize) -> usize {
+        count / if cfg!(rhumb_counted) { 2 } else { 20 } + 1
     }
 
     /// Tells whether the team has run out of time: then each loop that may be long ends.
@@ -166,6 +199,8 @@ impl Member<'_> {
         let phase = self.phase.get() + 1;
         self.phase.set(phase);
         self.meet();
+        let stride = Shared::stride(stride);
+        let _ = Shared::take();
         let start = thread_ns();
         let mut done = 0;
         'phase: while done < count && self.finished_phase.load(Ordering::Relaxed) < phase {
@@ -180,52 +215,12 @@ impl Member<'_> {
                 }
                 done += 1;
             }
+            Shared::end_turn(self);
         }
         self.finished_phase.fetch_max(phase, Ordering::Relaxed);
-        let timing = Timing { cpu_ns: thread_ns() - start, done };
+        let timing = Timing { cpu_ns: thread_ns() - start, done, shared: Shared::take() };
         self.meet();
         timing
-    }
-}
-
-/// A barrier that spins, so that the members leave it within a cache miss of each other. It yields now and then, for
-/// hosts with fewer cores than the team has members.
-struct Barrier {
-    members: usize,
-    arrived: AtomicUsize,
-    /// A member has panicked and will not come.
-    is_broken: AtomicBool,
-}
-
-/// Breaks the barrier when its member panics, so that the others do not wait endlessly.
-struct Breaker<'team>(&'team Barrier);
-
-impl Drop for Breaker<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.is_broken.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Barrier {
-    const fn new(members: usize) -> Self {
-        Self { members, arrived: AtomicUsize::new(0), is_broken: AtomicBool::new(false) }
-    }
-
-    fn wait(&self) {
-        let ticket = self.arrived.fetch_add(1, Ordering::AcqRel);
-        let all_here = (ticket / self.members + 1) * self.members;
-        let mut spins = 0u32;
-        while self.arrived.load(Ordering::Acquire) < all_here {
-            spins += 1;
-            if spins.is_multiple_of(4096) {
-                assert!(!self.is_broken.load(Ordering::Relaxed), "another member of the team has panicked");
-                thread::yield_now();
-            } else {
-                spin_loop();
-            }
-        }
     }
 }
 

@@ -1,9 +1,13 @@
-//! The atomics: those of `core`, or those of the model checker for which the crate is built.
+//! The atomics: those of `core`, or those of the model checker for which the crate is built, or such as count accesses.
 //!
 //! A model checker's atomics are not made at compile time. [`const_fn!`](crate::const_fn) and
 //! [`atomics!`](crate::atomics) write a constructor once for both.
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(rhumb_counted)]
+pub use crate::counted::atomics::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+#[cfg(rhumb_counted)]
+pub use core::sync::atomic::fence;
+#[cfg(not(any(loom, shuttle, rhumb_counted)))]
 pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};

@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`atomic`] | the atomics, so that loom and shuttle can replace them; fences and waiting |
+//! | `counted` | in a build with `--cfg rhumb_counted`: what CPUs share, counted |
 //! | [`lock`] | [`Lock`]: a spin lock that is taken with interrupts off |
 //! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that other CPUs may ask for |
 //!
@@ -14,10 +15,11 @@
 //! 3. This crate allocates nothing, knows no frames or tables, and waits only for its lock.
 #![no_std]
 
-#[cfg(any(test, loom, shuttle))]
+#[cfg(any(test, loom, shuttle, rhumb_counted))]
 extern crate std;
 
 pub mod atomic;
+pub mod counted;
 pub mod gate;
 pub mod lock;
 

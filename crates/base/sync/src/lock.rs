@@ -102,6 +102,8 @@ impl<T> Lock<T> {
 
     #[inline]
     fn take(&self) -> bool {
+        #[cfg(rhumb_counted)]
+        crate::counted::lock_taken();
         self.is_taken.compare_exchange(false, true, Acquire, Relaxed).is_ok()
     }
 

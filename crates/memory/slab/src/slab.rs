@@ -56,17 +56,19 @@ pub(crate) const fn header_bytes(words: usize) -> usize {
 
 /// Reads a field of a slab's header, and no other byte: others may be written meanwhile.
 macro_rules! read {
-    ($slab:expr, $field:ident) => {
+    ($slab:expr, $field:ident) => {{
+        rhumb_sync::counted::read($slab.0.as_ptr());
         // SAFETY: a slab's header lives as long as its name is followed; the field belongs to the holder of the lock,
         // or does not change while an object is out.
         unsafe { (*$slab.0.as_ptr()).$field }
-    };
+    }};
 }
 
 /// Writes a field of a slab's header.
 macro_rules! write {
     ($slab:expr, $field:ident, $value:expr) => {{
         let value = $value;
+        rhumb_sync::counted::written($slab.0.as_ptr());
         // SAFETY: a slab's header lives as long as its name is followed; the field belongs to the holder of the lock,
         // which is the caller.
         unsafe { (*$slab.0.as_ptr()).$field = value }

@@ -108,9 +108,9 @@ impl Workload for Mixed {
         let results = results.map_err(|error| Unfit(error.to_string()))?;
         let sum = |part: fn(&Seen) -> u64| results.iter().map(part).sum::<u64>();
         let timing: Timing = results.iter().map(|seen| seen.timing).sum();
-        Ok(vec![
-            // One get and one put.
-            Sample::ns("time", 2.0 * timing.per_operation()),
+        // One get and one put.
+        let mut samples = timing.samples(timing.done / 2);
+        samples.extend([
             Sample::count("failed", "requests", Better::Lower, sum(|seen| seen.failed)),
             of_ideal(
                 "blocks-after-churn",
@@ -122,7 +122,8 @@ impl Workload for Mixed {
                 sum(|seen| seen.blocks[1]),
                 frames - sum(|seen| seen.live_frames[1]),
             ),
-        ])
+        ]);
+        Ok(samples)
     }
 }
 

@@ -21,7 +21,7 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 
-use rhumb_hosted::{ConfigError, CorePinning, HostedMachine};
+use rhumb_hosted::{ConfigError, HostedMachine};
 use rhumb_machine::{Order, PhysAddr, PhysRange};
 
 use crate::args::Options;
@@ -72,7 +72,7 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         .cpus(cpus)
         .ram(ram)
         .large_pages(options.pages())
-        .pinning(CorePinning::OneEach)
+        .pinning(crate::scale::pinning())
         .build()?;
     // Subjects hold their machine by value, and live as long as they like: the process has one machine.
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));

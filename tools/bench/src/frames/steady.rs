@@ -73,7 +73,7 @@ impl<const ORDER: u8> Workload for Pair<ORDER> {
         let pairs = setting.options.operations(self.pairs);
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
             let (pinned, mut failed) = (member.pinned, 0u64);
-            for _ in 0..pairs / 50 {
+            for _ in 0..member.warm_up(pairs) {
                 failed += u64::from(!pair::<S, ORDER>(&subject, pinned));
             }
             let timing =
@@ -88,10 +88,9 @@ impl<const ORDER: u8> Workload for Pair<ORDER> {
 fn times_and_failures(results: Vec<(Timing, u64)>) -> Outcome {
     let timing: Timing = results.iter().map(|&(timing, _)| timing).sum();
     let failed = results.iter().map(|&(_, failed)| failed).sum();
-    Ok(vec![
-        Sample::ns("time", timing.per_operation()),
-        Sample::count("failed", "requests", Better::Lower, failed),
-    ])
+    let mut samples = timing.samples(timing.done);
+    samples.push(Sample::count("failed", "requests", Better::Lower, failed));
+    Ok(samples)
 }
 
 /// All of the memory, frame by frame, each CPU as much as it can get; then each gives back what it got, in the same
@@ -126,10 +125,9 @@ impl Workload for Bulk {
         let results = results.map_err(|error| Unfit(error.to_string()))?;
         let get: Timing = results.iter().map(|&(get, _)| get).sum();
         let put: Timing = results.iter().map(|&(_, put)| put).sum();
-        Ok(vec![
-            Sample::ns("time", get.per_operation() + put.per_operation()),
-            Sample::count("not-got", "frames", Better::Lower, (frames - get.done) as u64),
-        ])
+        let mut samples = (get + put).samples(get.done);
+        samples.push(Sample::count("not-got", "frames", Better::Lower, (frames - get.done) as u64));
+        Ok(samples)
     }
 }
 

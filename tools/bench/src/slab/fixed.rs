@@ -9,7 +9,7 @@ use rhumb_machine::Pinned;
 use super::objects::{self, Faults, Held, Tags};
 use super::subject::{ObjectSubject, one_size};
 use super::{Setting, Workload};
-use crate::driver::{Outcome, Sample, Unfit};
+use crate::driver::{Outcome, Unfit};
 use crate::team::{self, Member, Timing};
 
 /// The size: a cache line.
@@ -104,7 +104,7 @@ impl Workload for Pair {
     fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome {
         let pairs = setting.options.operations(OBJECTS);
         among_bystanders::<S>(setting, |subject, member, faults| {
-            for _ in 0..pairs / 20 + 1 {
+            for _ in 0..member.warm_up(pairs) {
                 // SAFETY: the pair's own object.
                 pair(subject, member.pinned, faults, |object, tag| unsafe { objects::has_tag(object, tag) });
             }
@@ -122,7 +122,7 @@ impl<const BURST: usize> Workload for Burst<BURST> {
         let bursts = setting.options.operations(OBJECTS / BURST);
         among_bystanders::<S>(setting, |subject, member, faults| {
             let mut objects = [NonNull::dangling(); BURST];
-            for _ in 0..bursts / 20 + 1 {
+            for _ in 0..member.warm_up(bursts) {
                 // SAFETY: the burst's own objects.
                 burst(subject, member.pinned, &mut objects, faults, |object, tag| unsafe {
                     objects::has_tag(object, tag)
@@ -160,7 +160,7 @@ fn among_bystanders<S: ObjectSubject>(
 pub(super) fn times_and_faults(results: Vec<(Timing, Faults)>) -> Outcome {
     let timing: Timing = results.iter().map(|&(timing, _)| timing).sum();
     let faults: Faults = results.iter().map(|&(_, faults)| faults).sum();
-    let mut samples = vec![Sample::ns("time", timing.per_operation())];
+    let mut samples = timing.samples(timing.done);
     samples.extend(faults.samples());
     Ok(samples)
 }

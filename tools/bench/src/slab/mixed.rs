@@ -146,16 +146,17 @@ impl Workload for Mixed {
 
     fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.place, one_size::<64>())?;
-        let passes = setting.options.operations(self.operations).div_ceil(self.live).max(2);
+        let passes = setting.options.operations_of_all(self.operations).div_ceil(self.live).max(2);
         let results = team::run(setting.place.machine(), setting.place.cpus, setting.clock, |member| {
             let mut population = Population::new(member, self.live);
             member.meet();
             population.fill(&subject, member);
             let mut timing = Timing::default();
             // The first pass makes holes, and finds caches cold: it does not count.
-            for pass in 0..=passes {
+            let warm_up = member.warm_up(passes);
+            for pass in 0..passes + warm_up {
                 let one = population.pass(&subject, member);
-                timing = if pass == 0 { timing } else { timing + one };
+                timing = if pass < warm_up { timing } else { timing + one };
                 population.shuffle();
             }
             member.meet();

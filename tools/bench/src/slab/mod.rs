@@ -27,7 +27,7 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 
-use rhumb_hosted::{ConfigError, CorePinning, HostedMachine};
+use rhumb_hosted::{ConfigError, HostedMachine};
 use rhumb_machine::{PhysAddr, PhysRange};
 
 use crate::args::Options;
@@ -68,6 +68,11 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     groups_of(options, child::apart)
 }
 
+/// Returns all groups, with cases that run in this process.
+pub(crate) fn groups_here(options: &Options) -> Result<Vec<Group>, ConfigError> {
+    groups_of(options, |_, _, _, case| case)
+}
+
 /// Returns all groups; `wrap` makes a case of a subject's name, and of the closure that runs it here.
 fn groups_of(
     options: &Options,
@@ -79,7 +84,7 @@ fn groups_of(
         .cpus(most)
         .ram(ram)
         .large_pages(options.pages())
-        .pinning(CorePinning::OneEach)
+        .pinning(crate::scale::pinning())
         .build()?;
     // Subjects live as long as they like: the process has one machine.
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));

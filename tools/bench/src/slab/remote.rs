@@ -8,7 +8,6 @@
 //! pair of them moves no more objects.
 
 use std::cell::UnsafeCell;
-use std::hint::spin_loop;
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::objects::{self, Faults};
 use super::subject::{ObjectSubject, one_size};
 use super::{Setting, Workload};
-use crate::driver::{Outcome, Sample, Unfit};
+use crate::driver::{Outcome, Unfit};
 use crate::team::{self, Member, Timing};
 
 /// Objects of a batch: a kibibyte of pointers, whose way to the other CPU costs each object a few nanoseconds.
@@ -95,7 +94,7 @@ fn wait(member: &Member<'_>, ready: impl Fn() -> bool) -> bool {
             }
             std::thread::yield_now();
         }
-        spin_loop();
+        member.give_way();
     }
     true
 }
@@ -164,7 +163,7 @@ impl<const BYTES: usize> Workload for Remote<BYTES> {
         let work = |member: &Member<'_>| {
             let (ring, mut faults) = (&rings[member.index / 2], Faults::default());
             // Both sides of the warm-up do the same number of batches; its objects are looked into.
-            for _ in 0..batches / 10 + 1 {
+            for _ in 0..member.warm_up(batches) {
                 let step = if member.index.is_multiple_of(2) {
                     produce::<S, BYTES>(&subject, ring, member, &mut faults)
                 } else {
@@ -194,7 +193,7 @@ impl<const BYTES: usize> Workload for Remote<BYTES> {
         let results = results.map_err(|error| Unfit(error.to_string()))?;
         let all: Timing = results.iter().map(|&(timing, _)| timing).sum();
         let freed: usize = results.iter().skip(1).step_by(2).map(|(timing, _)| timing.done).sum();
-        let mut samples = vec![Sample::ns("time", all.cpu_ns / (freed * BATCH).max(1) as f64)];
+        let mut samples = all.samples(freed * BATCH);
         samples.extend(results.iter().map(|&(_, faults)| faults).sum::<Faults>().samples());
         Ok(samples)
     }
