@@ -3,12 +3,12 @@
 //! | step | the CPU or its node has | it does |
 //! |---|---|---|
 //! | 1 | an operation of this CPU that was interrupted | gives the object to its slab |
-//! | 2 | been asked for its magazines by another CPU | gives both magazines' objects to their slabs |
+//! | 2 | been asked for its magazines by another CPU | gives all of them up, their objects to their slabs |
 //! | 3 | room in the loaded magazine, after all | keeps the object |
-//! | 4 | an empty magazine behind the loaded one | loads that one |
-//! | 5 | a depot that holds as much as it may | gives the full magazine's objects to their slabs, one lock for 32 of them |
-//! | 6 | several nodes | leaves the full magazine in the depot, but for its objects of other nodes |
-//! | 7 | an empty magazine of the present size | loads it; the full ones move up, and one goes to the depot |
+//! | 4 | as many full magazines as a CPU keeps, and several nodes | leaves two in the depot, but for objects of other nodes |
+//! | 5 | as many, and a depot that holds as much as it may | gives the objects of two to their slabs, one lock for 32 of them |
+//! | 6 | as many | leaves two in the depot, and takes empty ones |
+//! | 7 | an empty magazine of the present size | loads it; the loaded one joins the full ones |
 //! | 8 | memory for such a magazine | makes one |
 //! | 9 | none of these | gives the object to its slab |
 //!
@@ -22,7 +22,8 @@ use rhumb_frames::AllocClass;
 use rhumb_machine::{Machine, MemoryUse, Pinned};
 
 use crate::fault::{Fault, Report};
-use crate::magazine::{CpuLine, Magazine, Round};
+use crate::line::CpuLine;
+use crate::magazine::{Magazine, Round, Stack};
 use crate::memory::PageType;
 use crate::record::Record;
 use crate::refill::Sizes;
@@ -37,10 +38,12 @@ const BATCH: usize = 32;
 enum Step {
     /// A magazine; this one is of another size than the present one.
     Magazine(Option<Magazine>),
+    /// Another CPU wants these magazines.
+    GiveUp(Stack),
     /// These magazines are to be emptied first.
-    Flush(ArrayVec<Magazine, 2>),
-    /// This magazine is for the depot, but for its objects of other nodes.
-    Deposit(Magazine),
+    Flush(Stack),
+    /// These magazines are for the depot, but for their objects of other nodes.
+    Deposit(Stack),
     /// Nothing: the object goes to its slab.
     Direct,
 }
@@ -67,13 +70,18 @@ impl<M: Machine> Slabs<M> {
                 Err(Step::Magazine(old)) => {
                     sizes = self.add_magazine(record, pinned, AllocClass::Atomic, old);
                 }
-                Err(Step::Flush(magazines)) => {
-                    for mut magazine in magazines {
-                        self.flush(record, pinned, &mut magazine, 0);
-                        self.add_spare(record, pinned, magazine);
-                    }
+                Err(Step::GiveUp(mut magazines)) => {
+                    self.give_up(record, pinned, &mut magazines);
                 }
-                Err(Step::Deposit(magazine)) => self.deposit(record, pinned, magazine),
+                Err(Step::Flush(mut full)) => {
+                    let mut empty = Stack::default();
+                    for mut magazine in full.drain() {
+                        self.flush(record, pinned, &mut magazine, 0);
+                        empty.push(magazine);
+                    }
+                    self.add_empty(record, pinned, empty);
+                }
+                Err(Step::Deposit(magazines)) => self.deposit(record, pinned, magazines),
             }
         }
         self.give_back_batch(record, pinned, &[object]);
@@ -95,7 +103,7 @@ impl<M: Machine> Slabs<M> {
         if line.gate.is_wanted() {
             line.gate.answer();
             let held = line.take_all();
-            return Err(if held.is_empty() { Step::Direct } else { Step::Flush(held) });
+            return Err(if held.count == 0 { Step::Direct } else { Step::GiveUp(held) });
         }
         if line.is_loaded() {
             line.bound();
@@ -103,36 +111,59 @@ impl<M: Machine> Slabs<M> {
                 return Ok(());
             }
         }
-        if line.has_previous() && line.behind() == 0 {
-            line.swap();
-            return line.push(object).then_some(()).ok_or(Step::Direct);
+        if let Some(full) = line.excess_full() {
+            record.count_visit(line);
+            if record.node_count() > 1 {
+                return Err(Step::Deposit(full));
+            }
+            let mut node = record.node(guard.irq_off(), self.node_of(pinned));
+            if node.full.objects >= record.most_in_depot() {
+                return Err(Step::Flush(full));
+            }
+            node.full.append(full);
+            line.take_empty_from(&mut node.spare);
         }
-        let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-        if node.full.objects >= record.most_in_depot()
-            && let Some(full) = line.set_previous(None)
-        {
-            return Err(Step::Flush([full].into_iter().collect()));
-        }
-        if record.node_count() > 1
-            && let Some(full) = line.set_previous(None)
-        {
-            return Err(Step::Deposit(full));
-        }
-        let empty = match node.spare.pop() {
+        let empty = line.take_empty().or_else(|| {
+            let mut node = record.node(guard.irq_off(), self.node_of(pinned));
+            line.take_empty_from(&mut node.spare);
+            line.take_empty()
+        });
+        let empty = match empty {
             Some(empty) if sizes == Sizes::Any || empty.room() == record.rounds() => empty,
             other => return Err(Step::Magazine(other)),
         };
-        if let Some(full) = line.exchange(empty) {
-            node.full.push(full);
-        }
-        record.count_exchange(line);
+        line.count_swap();
+        line.exchange(empty);
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 
-    /// Leaves a magazine in the node's depot. Objects of other nodes go to their slabs, and all objects do where less
-    /// than half would be left, so that a depot has only objects of its own node and no nearly empty magazines.
-    pub(crate) fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, mut magazine: Magazine) {
+    /// Leaves magazines that have no holder in the node's depot, as much as it may hold. Objects of other nodes go to
+    /// their slabs, and all objects of a magazine where less than half of it is left: a depot has only objects of its
+    /// own node, and no nearly empty magazines.
+    pub(crate) fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, mut magazines: Stack) {
         let here = self.node_of(pinned).min(record.node_count() - 1);
+        let room = {
+            let node = record.node(self.machine().irq_off(), here);
+            record.most_in_depot().saturating_sub(node.full.objects)
+        };
+        let (mut full, mut empty) = (Stack::default(), Stack::default());
+        for mut magazine in magazines.drain() {
+            let own = if full.objects < room { self.sort_out(record, here, &mut magazine) } else { 0 };
+            self.flush(record, pinned, &mut magazine, own);
+            if magazine.count() > 0 { full.push(magazine) } else { empty.push(magazine) }
+        }
+        if full.count > 0 {
+            record.node(self.machine().irq_off(), here).full.append(full);
+        }
+        self.add_empty(record, pinned, empty);
+    }
+
+    /// Moves the objects of a magazine that are of slabs of the node `here` to its beginning, and says how many of them
+    /// are to stay in it.
+    fn sort_out(&self, record: &Record, here: usize, magazine: &mut Magazine) -> u32 {
+        if record.node_count() == 1 {
+            return magazine.count();
+        }
         let mut own = 0;
         for index in 0..magazine.count() {
             let object = magazine.round(index);
@@ -142,10 +173,7 @@ impl<M: Machine> Slabs<M> {
                 own += 1;
             }
         }
-        let kept = if own * 2 < magazine.room() { 0 } else { own };
-        self.flush(record, pinned, &mut magazine, kept);
-        let mut node = record.node(self.machine().irq_off(), here);
-        if magazine.count() > 0 { node.full.push(magazine) } else { node.spare.push(magazine) }
+        if own * 2 < magazine.room() { 0 } else { own }
     }
 
     /// Gives the objects of a magazine back to their slabs, all but the first `kept`, and says how many frames went

@@ -11,7 +11,7 @@
 //! | `registry`, `config` | the table of caches; [`Config`]: the machine and the hooks |
 //! | `record`, `node` | a cache's records; slabs by fullness and the depot of magazines, one lock for each cache and node |
 //! | `fault`, `check` | [`Fault`], [`Report`]; `slab_debug=`: red zones, poison, users, quarantine |
-//! | `magazine` | a CPU's two magazines of a cache: the common path itself |
+//! | `line`, `magazine` | what a CPU keeps of a cache: the common path itself; arrays of objects, and stacks of them |
 //! | `slab`, `shape`, `class` | a slab's header and bits; how objects lie in slabs; size classes |
 //! | `cells`, `memory` | memory for this crate's own records; frames and their descriptors |
 //! | `spec`, `error` | [`CacheSpec`], [`Name`]; [`SpecError`], [`AllocError`] |
@@ -21,10 +21,11 @@
 //! 1. **The common path belongs to the CPU.** An object comes from, and goes to, an array of addresses that only this
 //!    CPU touches: plain loads and stores, no lock, no locked operation, no shared line, and not a byte of the object.
 //!    `Pinned` proves the CPU; an interrupt handler that finds the busy flag set uses the slabs.
-//! 2. **Magazines are exchanged whole.** Each CPU has two magazines (loaded and previous), so a run of allocations, or
-//!    of frees, visits the depot once for each magazine. An object freed on a different CPU moves to the depot in a
-//!    full magazine; objects of another node return to that node's slabs. Magazines start small and grow with use, so
-//!    that idle caches hold little: up to 16 KiB of objects, a depot up to 64 KiB for each CPU.
+//! 2. **What is shared is visited seldom, and in bulk.** Each CPU has a loaded magazine, up to four full ones and a few
+//!    empty ones. A CPU whose use goes up and down within these visits nothing that is shared, however many CPUs do the
+//!    same. One whose objects are freed on a different CPU takes two full magazines from the node's depot at a visit,
+//!    and the other CPU leaves two; objects of another node return to that node's slabs. Magazines start small and grow
+//!    with visits, so that idle caches hold little: up to 16 KiB of objects in one.
 //! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit for each slot, reached from an
 //!    object's frame through its descriptor. Nothing is written into free objects, so there is no free list to corrupt,
 //!    a second free is seen, and objects keep their natural alignment.
@@ -67,6 +68,7 @@ mod error;
 mod fault;
 mod heap;
 mod large;
+mod line;
 mod magazine;
 mod memory;
 mod node;

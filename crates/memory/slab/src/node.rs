@@ -7,11 +7,11 @@
 //! All slabs are in a second list, by age, for walks that look at each slab, one at each visit to the lock. During a
 //! walk no slab leaves the node, so that the next one is always there. The list never changes its order.
 //!
-//! Magazines are exchanged whole: a CPU that frees what another allocates leaves full magazines here and takes empty
-//! ones, the other the reverse, at one visit for a magazine of objects. The depot tracks how many full magazines it
+//! Magazines are exchanged whole, two at a time: a CPU that frees what another allocates leaves full magazines here and
+//! takes empty ones, the other the reverse, at one visit for two magazines of objects. The depot tracks how many full magazines it
 //! never needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those.
 
-use crate::magazine::{Magazine, Round};
+use crate::magazine::{Round, Stack};
 use crate::shape::Shape;
 use crate::slab::{AlreadyFree, Slab, SlabRef};
 
@@ -24,32 +24,6 @@ const BINS: usize = EMPTY + 1;
 const KEPT_SLABS: u32 = 1;
 const KEPT_PART: u32 = 64;
 const MOST_KEPT_SLABS: u32 = 16;
-
-/// A stack of magazines.
-#[derive(Default)]
-pub(crate) struct Stack {
-    top: Option<Magazine>,
-    pub(crate) count: u32,
-    /// Objects in them.
-    pub(crate) objects: u32,
-}
-
-impl Stack {
-    pub(crate) fn push(&mut self, mut magazine: Magazine) {
-        self.count += 1;
-        self.objects += magazine.count();
-        magazine.set_next(self.top.take());
-        self.top = Some(magazine);
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Magazine> {
-        let mut magazine = self.top.take()?;
-        self.top = magazine.take_next();
-        self.count -= 1;
-        self.objects -= magazine.count();
-        Some(magazine)
-    }
-}
 
 /// The data that the node's lock protects.
 #[derive(Default)]
@@ -216,11 +190,11 @@ impl Node {
         }
     }
 
-    /// Takes a magazine with objects, if the depot has one.
-    pub(crate) fn take_full(&mut self) -> Option<Magazine> {
-        let magazine = self.full.pop();
+    /// Takes magazines with objects, at most so many, if the depot has any.
+    pub(crate) fn take_full(&mut self, most: u32) -> Stack {
+        let taken = self.full.take_top(most);
         self.unused = self.unused.min(self.full.count);
-        magazine
+        taken
     }
 }
 

@@ -10,7 +10,8 @@ use rhumb_frames::{Reclaimer, Shortage};
 use rhumb_machine::{CpuId, Machine, Pinned};
 
 use crate::error::SpecError;
-use crate::magazine::{CpuLine, Magazine};
+use crate::line::CpuLine;
+use crate::magazine::{Magazine, Stack};
 use crate::node::Node;
 use crate::record::Record;
 use crate::registry::Walked;
@@ -139,10 +140,15 @@ impl<M: Machine> Slabs<M> {
     fn ask_others(&self, record: &Record, pinned: Pinned<'_>) {
         for (cpu, line) in record.lines().enumerate() {
             if cpu != self.cpu(pinned).index() && line.has_magazines() {
-                line.gate.ask();
-                self.asked[cpu].store(true, Release);
+                self.ask(cpu, line);
             }
         }
+    }
+
+    /// Asks a CPU for the magazines of a line of its own.
+    fn ask(&self, cpu: usize, line: &CpuLine) {
+        line.gate.ask();
+        self.asked[cpu].store(true, Release);
     }
 
     /// Gives back the magazines that other CPUs asked this one for; one load where they did not. For the idle loop and
@@ -176,15 +182,25 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// Lets go of the magazines that no depot needed since the last trim, and makes the magazines of a cache smaller
-    /// that hardly exchanged any, so that memory returns after a peak although it is not short. For a thread that runs
-    /// every few seconds.
+    /// Lets go of the magazines that no depot needed since the last trim, and of those of CPUs that exchanged none since
+    /// then; and makes the magazines of a cache smaller that hardly exchanged any. So memory returns after a peak although
+    /// it is not short. For a thread that runs every few seconds.
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
-            if record.shrink_if_idle() {
-                self.ask_others(record, pinned);
-                self.drain_line(record, pinned);
+            let mut uses = 0u32;
+            for (cpu, line) in record.lines().enumerate() {
+                let of_cpu = line.take_uses();
+                uses = uses.saturating_add(of_cpu);
+                if of_cpu > 0 || !line.has_magazines() {
+                    continue;
+                }
+                if cpu == self.cpu(pinned).index() {
+                    self.drain_line(record, pinned);
+                } else {
+                    self.ask(cpu, line);
+                }
             }
+            record.shrink_if_idle(uses);
             self.drain_depots(record, pinned, Magazines::Unneeded);
         });
     }
@@ -193,7 +209,7 @@ impl<M: Machine> Slabs<M> {
     /// interrupts an operation on the CPU's line, which is left alone.
     fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Option<u64> {
         let Some(line) = record.line(self.cpu(pinned)) else { return Some(0) };
-        let held = {
+        let mut held = {
             let _guard = self.machine().irq_off();
             if line.gate.is_busy() {
                 return None;
@@ -204,7 +220,12 @@ impl<M: Machine> Slabs<M> {
             }
             line.take_all()
         };
-        Some(held.into_iter().map(|magazine| self.give_up_magazine(record, pinned, magazine)).sum())
+        Some(self.give_up(record, pinned, &mut held))
+    }
+
+    /// Gives magazines that have no holder up, their objects to their slabs; and says how many frames went back.
+    pub(crate) fn give_up(&self, record: &'static Record, pinned: Pinned<'_>, held: &mut Stack) -> u64 {
+        held.drain().map(|magazine| self.give_up_magazine(record, pinned, magazine)).sum()
     }
 
     fn give_up_magazine(&self, record: &'static Record, pinned: Pinned<'_>, mut magazine: Magazine) -> u64 {
@@ -256,8 +277,8 @@ impl<M: Machine> Slabs<M> {
     /// No CPU allocates from the cache, frees to it or walks it, now or later, unless the caller lets it.
     pub(crate) unsafe fn drain_whole(&self, record: &'static Record, pinned: Pinned<'_>) {
         for cpu in (0..record.setup.cpus).filter_map(CpuId::new) {
-            for magazine in record.line(cpu).map(CpuLine::take_all).into_iter().flatten() {
-                self.give_up_magazine(record, pinned, magazine);
+            if let Some(line) = record.line(cpu) {
+                self.give_up(record, pinned, &mut line.take_all());
             }
         }
         self.end_quarantine(record, pinned);

@@ -13,7 +13,7 @@ use rhumb_frames::{AllocClass, Zone};
 use rhumb_machine::CpuId;
 
 use crate::check::{Checks, Quarantine};
-use crate::magazine::CpuLine;
+use crate::line::CpuLine;
 use crate::node::Node;
 use crate::shape::Shape;
 use crate::spec::Name;
@@ -23,13 +23,13 @@ use rhumb_sync::{Guard, InterruptsOff, Lock};
 /// The most caches.
 pub(crate) const MAX_CACHES: usize = 256;
 /// Objects that a depot keeps for each CPU, in bytes.
-const DEPOT_BYTES: u32 = 64 << 10;
-/// Once one CPU has filled or exchanged this many magazines, the cache's magazines grow by one size. Measured: with 32,
-/// a run of 600,000 operations shows the time that growing takes; with 8 it does not.
-const GROW_EXCHANGES: u32 = 8;
-/// If all CPUs together fill or exchange fewer from one [`Slabs::trim`](crate::Slabs::trim) to the next, magazines
+const DEPOT_BYTES: u32 = 32 << 10;
+/// Once one CPU has visited its node this many times, the cache's magazines grow by one size. Measured: with 32, a run
+/// of 600,000 operations shows the time that growing takes; with 8 it does not.
+const GROW_VISITS: u32 = 8;
+/// If all CPUs together exchange fewer magazines from one [`Slabs::trim`](crate::Slabs::trim) to the next, magazines
 /// shrink by one size.
-const KEEP_EXCHANGES: u32 = GROW_EXCHANGES / 4;
+const KEEP_USES: u32 = GROW_VISITS / 4;
 
 /// Constants of a cache, fixed when it is made.
 pub(crate) struct Setup {
@@ -216,9 +216,9 @@ impl Record {
         self.shape.rounds(self.magazine_size.load(Relaxed))
     }
 
-    /// Counts a magazine that a CPU filled or exchanged: many of them make magazines grow.
-    pub(crate) fn count_exchange(&self, line: &CpuLine) {
-        if line.count_exchange().is_multiple_of(GROW_EXCHANGES) {
+    /// Counts a visit of a CPU to its node: many of them make magazines grow.
+    pub(crate) fn count_visit(&self, line: &CpuLine) {
+        if line.count_visit().is_multiple_of(GROW_VISITS) {
             // Many CPUs may count at once: none grows what another has made the largest.
             let grown = |size| (self.shape.rounds(size) < self.shape.most_rounds).then_some(size + 1);
             let _ = self.magazine_size.fetch_update(Relaxed, Relaxed, grown);
@@ -226,10 +226,9 @@ impl Record {
     }
 
     /// Makes magazines one size smaller if hardly any was exchanged since the last time, and says whether that was so.
-    pub(crate) fn shrink_if_idle(&self) -> bool {
-        let exchanges: u32 = self.lines().map(CpuLine::take_exchanges).fold(0, u32::saturating_add);
+    pub(crate) fn shrink_if_idle(&self, uses: u32) -> bool {
         let size = self.magazine_size.load(Relaxed);
-        let shrinks = size > 0 && exchanges < KEEP_EXCHANGES;
+        let shrinks = size > 0 && uses < KEEP_USES;
         if shrinks {
             self.magazine_size.store(size - 1, Relaxed);
         }
@@ -241,7 +240,7 @@ impl Record {
         self.magazine_size.store(0, Relaxed);
     }
 
-    /// Returns at how many objects a node's depot takes no more magazines: 64 KiB for each CPU, two magazines at least.
+    /// Returns at how many objects a node's depot takes no more magazines: 32 KiB for each CPU, two magazines at least.
     pub(crate) fn most_in_depot(&self) -> u32 {
         let objects = self.setup.cpus as u32 * DEPOT_BYTES / self.shape.slot_bytes;
         objects.clamp(2 * self.shape.most_rounds, 64 * self.shape.most_rounds)

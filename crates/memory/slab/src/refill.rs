@@ -4,14 +4,14 @@
 //! |---|---|---|---|
 //! | 1 | an operation of this CPU that was interrupted | takes one object from the slabs | a new slab |
 //! | 2 | objects in the loaded magazine, after all | takes one | |
-//! | 3 | objects in the magazine behind it | loads that one | |
-//! | 4 | a full magazine in the depot | loads it; the empty ones move up | |
+//! | 3 | a full magazine of its own | loads that one | |
+//! | 4 | full magazines in the depot | takes two and loads one; leaves the empty ones that it need not keep | |
 //! | 5 | an empty magazine of the present size | fills half of it from the slabs, fullest first | a new magazine |
 //! | 6 | no memory for a magazine | takes one object from the slabs | a new slab |
 //!
 //! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. Memory that a step lacks
-//! (a slab, a magazine) is allocated in between and handed over through the node, so that an interrupt handler or a
-//! reclaimer that comes in the middle finds everything in order. Then the steps begin anew.
+//! (a slab, a magazine) is allocated in between and handed over through the node or the line, so that an interrupt handler or
+//! a reclaimer that comes in the middle finds everything in order. Then the steps begin anew.
 
 use core::ptr::NonNull;
 
@@ -19,7 +19,8 @@ use rhumb_frames::{AllocClass, Request};
 use rhumb_machine::{Machine, MemoryUse, Pinned};
 
 use crate::error::AllocError;
-use crate::magazine::{CpuLine, Magazine, Round};
+use crate::line::{CpuLine, KEPT};
+use crate::magazine::{Magazine, Round, Stack};
 use crate::memory::PageType;
 use crate::record::Record;
 use crate::slab::{Slab, header_bytes};
@@ -102,19 +103,19 @@ impl<M: Machine> Slabs<M> {
         if let Some(object) = line.pop() {
             return Ok(object);
         }
-        if line.behind() > 0 {
-            line.swap();
+        if line.load_full() {
             return line.pop().ok_or(Lack::Slab);
         }
         let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-        if let Some(full) = node.take_full() {
-            record.count_exchange(line);
-            if let Some(empty) = line.exchange(full) {
-                node.spare.push(empty);
-            }
+        let full = node.take_full(KEPT);
+        if full.count > 0 {
+            record.count_visit(line);
+            line.add_full(full);
+            line.load_full();
+            node.spare.append(line.excess_empty());
             return line.pop().ok_or(Lack::Slab);
         }
-        let empty = line.unload().or_else(|| node.spare.pop());
+        let empty = line.unload().or_else(|| line.take_empty()).or_else(|| node.spare.pop());
         if sizes == Sizes::Present && empty.as_ref().is_none_or(|empty| empty.room() != record.rounds()) {
             return Err(Lack::Magazine(empty));
         }
@@ -123,7 +124,7 @@ impl<M: Machine> Slabs<M> {
             return single.ok_or(Lack::Slab);
         };
         if node.take(shape, magazine.room().div_ceil(2), |object| magazine.push(object)) > 0 {
-            record.count_exchange(line);
+            record.count_visit(line);
         }
         line.load(magazine);
         line.pop().ok_or(Lack::Slab)
@@ -142,7 +143,7 @@ impl<M: Machine> Slabs<M> {
         unsafe { self.cells.free(&self.memory, pinned, magazine.cell(), magazine.bytes()) };
     }
 
-    /// Gives the node an empty magazine of the present size in exchange for `old`, or `old` itself where there is no
+    /// Gives the CPU an empty magazine of the present size in exchange for `old`, or `old` itself where there is no
     /// memory for a new one; and says which magazines are put to use from here on.
     pub(crate) fn add_magazine(
         &self,
@@ -155,15 +156,21 @@ impl<M: Machine> Slabs<M> {
         let sizes = if new.is_some() { Sizes::Present } else { Sizes::Any };
         let (kept, ended) = if new.is_some() { (new, old) } else { (old, None) };
         ended.into_iter().for_each(|magazine| self.end_magazine(pinned, magazine));
-        if let Some(magazine) = kept {
-            self.add_spare(record, pinned, magazine);
-        }
+        let mut empty = Stack::default();
+        kept.into_iter().for_each(|magazine| empty.push(magazine));
+        self.add_empty(record, pinned, empty);
         sizes
     }
 
-    /// Gives the node an empty magazine.
-    pub(crate) fn add_spare(&self, record: &'static Record, pinned: Pinned<'_>, magazine: Magazine) {
-        record.node(self.machine().irq_off(), self.node_of(pinned)).spare.push(magazine);
+    /// Gives the CPU empty magazines, and the node those that the CPU need not keep.
+    pub(crate) fn add_empty(&self, record: &'static Record, pinned: Pinned<'_>, mut empty: Stack) {
+        let guard = self.machine().irq_off();
+        if let Some(line) = record.line(self.cpu(pinned)).filter(|line| !line.gate.is_busy()) {
+            line.take_empty_from(&mut empty);
+        }
+        if empty.count > 0 {
+            record.node(guard.irq_off(), self.node_of(pinned)).spare.append(empty);
+        }
     }
 
     /// Gives the node a new slab.

@@ -11,7 +11,7 @@ use crate::class::{self, CLASSES};
 use crate::config::Config;
 use crate::error::{AllocError, SpecError};
 use crate::fault::Report;
-use crate::magazine::CpuLine;
+use crate::line::CpuLine;
 use crate::memory::Memory;
 use crate::record::{CacheLines, Lines, Record};
 use crate::registry::Registry;

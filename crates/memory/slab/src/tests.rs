@@ -9,7 +9,7 @@ mod failing;
 mod giving_back;
 mod histories;
 mod lifetimes;
-mod magazine;
+mod line;
 mod model;
 mod parallel;
 mod planted;

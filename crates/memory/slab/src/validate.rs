@@ -3,12 +3,11 @@
 
 use core::fmt;
 
-use arrayvec::ArrayVec;
 use rhumb_machine::{Machine, Pfn, Pinned};
 
-use crate::magazine::{Magazine, Round};
+use crate::magazine::{Magazine, Round, Stack};
 use crate::memory::{FRAME_BYTES, PageType};
-use crate::node::{EMPTY, Node, Stack, bin_of};
+use crate::node::{EMPTY, Node, bin_of};
 use crate::record::Record;
 use crate::slab::SlabRef;
 use crate::slabs::Slabs;
@@ -158,18 +157,26 @@ impl<M: Machine> Slabs<M> {
     /// Checks this CPU's magazines: takes them out, looks at them, and puts them back.
     fn validate_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
         let Some(line) = record.line(self.cpu(pinned)) else { return Ok(()) };
-        let held = {
+        let mut held = {
             let _guard = self.machine().irq_off();
-            if line.gate.is_busy() { ArrayVec::new() } else { line.take_all() }
+            if line.gate.is_busy() { Stack::default() } else { line.take_all() }
         };
-        let result = held.iter().try_for_each(|magazine| self.validate_magazine(record, magazine));
-        for magazine in held {
-            let left = {
-                let _guard = self.machine().irq_off();
-                line.restore(magazine)
-            };
-            // Where a handler has loaded others meanwhile.
-            left.into_iter().for_each(|magazine| self.deposit(record, pinned, magazine));
+        let (mut seen, mut result) = (Stack::default(), Ok(()));
+        for magazine in held.drain() {
+            result = result.and_then(|()| self.validate_magazine(record, &magazine));
+            seen.push(magazine);
+        }
+        held.append(seen);
+        let is_back = {
+            let _guard = self.machine().irq_off();
+            let is_alone = !line.gate.is_busy();
+            if is_alone {
+                line.put_back(core::mem::take(&mut held));
+            }
+            is_alone
+        };
+        if !is_back {
+            self.deposit(record, pinned, held);
         }
         result
     }

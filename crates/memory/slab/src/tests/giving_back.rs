@@ -7,6 +7,7 @@ use rhumb_frames::{AllocClass, Request};
 use rhumb_machine::Machine;
 
 use super::world::*;
+use crate::magazine::Stack;
 use crate::{Cache, CacheSpec, Config, RawCache};
 
 #[test]
@@ -90,16 +91,17 @@ fn magazines_grow_with_use_and_shrink_without() {
     cache.destroy(pinned()).unwrap();
 }
 
-/// A CPU that has no magazine loaded, but has one behind it, is asked for that one.
+/// A CPU that has no magazine loaded, but has one beside that place, is asked for that one.
 #[test]
-fn a_cpu_with_nothing_but_the_magazine_behind_is_asked() {
+fn a_cpu_without_a_loaded_magazine_is_asked_for_the_others() {
     let world = World::new(4096, 1, Config::new(2));
     let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 1000)).unwrap();
     turn_over(&cache, 100);
     let line = cache.record.line(pinned().cpu()).unwrap();
-    let loaded = line.unload().unwrap();
+    let mut loaded = Stack::default();
+    loaded.push(line.unload().unwrap());
     world.slabs.deposit(cache.record, pinned(), loaded);
-    assert!(!line.is_loaded() && line.has_previous());
+    assert!(!line.is_loaded() && line.full.count() > 0);
     be_cpu(1);
     world.slabs.reclaim(pinned());
     be_cpu(0);

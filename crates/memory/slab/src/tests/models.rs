@@ -10,7 +10,8 @@ mod world;
 mod small {
     use loom::sync::Arc;
 
-    use crate::magazine::{CpuLine, Magazine};
+    use crate::line::CpuLine;
+    use crate::magazine::Magazine;
     use rhumb_sync::Lock;
 
     fn check(work: impl Fn() + Sync + Send + 'static) {
@@ -51,7 +52,7 @@ mod small {
     }
 
     /// A CPU exchanges its magazine while another asks it to drain: the next free goes the slow way, and the objects
-    /// that the CPU held are behind the new magazine.
+    /// that the CPU held are beside the new magazine.
     #[test]
     fn a_request_that_meets_an_exchange_of_magazines_is_not_missed() {
         check(|| {
@@ -63,9 +64,9 @@ mod small {
                 let line = Arc::clone(&line);
                 loom::thread::spawn(move || line.gate.ask())
             };
-            assert_eq!(line.exchange(magazine()), None);
-            assert_eq!((line.objects(), line.behind()), (1, 1));
-            line.swap();
+            line.exchange(magazine());
+            assert_eq!((line.objects(), line.full.objects()), (1, 1));
+            assert!(line.load_full());
             asker.join().unwrap();
             assert!(line.gate.is_wanted() && !line.push(one), "the request is gone");
             assert_eq!((line.pop(), line.objects()), (Some(one), 0));
@@ -85,7 +86,7 @@ mod small {
                 let line = Arc::clone(&line);
                 loom::thread::spawn(move || line.gate.ask())
             };
-            assert_eq!(line.exchange(magazine_for(2)), None);
+            line.exchange(magazine_for(2));
             let kept = (0..3).filter(|_| line.push(one)).count() as u32;
             assert!(kept <= 2 && line.objects() == 3 + kept, "{kept} are kept in two rounds");
             line.bound();
@@ -105,7 +106,7 @@ mod small {
                 // SAFETY: a thread of the model is a CPU of its own, and there are no interrupts.
                 let irq_off = unsafe { IrqOff::assume(CpuId::new(index).unwrap()) };
                 node.lock(irq_off).full.push(magazine());
-                let taken = node.lock(irq_off).take_full();
+                let taken = node.lock(irq_off).take_full(1).pop();
                 taken.map(|magazine| magazine.cell())
             };
             let other = {
@@ -126,6 +127,7 @@ mod whole {
     use std::vec::Vec;
 
     use super::world::*;
+    use crate::line::CpuLine;
     use crate::{CacheSpec, Config, DestroyError, RawCache};
 
     const CPUS: usize = 3;
@@ -253,15 +255,16 @@ mod whole {
                     shuttle::thread::spawn(move || {
                         be_cpu(cpu);
                         let line = cache.record.line(pinned().cpu()).unwrap();
-                        (0..8).for_each(|_| cache.record.count_exchange(line));
+                        (0..8).for_each(|_| cache.record.count_visit(line));
                     })
                 })
                 .collect();
             threads.into_iter().for_each(|thread| thread.join().unwrap());
             be_cpu(0);
-            assert!(!cache.record.shrink_if_idle(), "it was used");
-            assert!(cache.record.shrink_if_idle(), "one size smaller is the smallest");
-            assert!(!cache.record.shrink_if_idle(), "and that is what it is now");
+            let uses = cache.record.lines().map(CpuLine::take_uses).sum();
+            assert!(!cache.record.shrink_if_idle(uses), "it was used");
+            assert!(cache.record.shrink_if_idle(0), "one size smaller is the smallest");
+            assert!(!cache.record.shrink_if_idle(0), "and that is what it is now");
         });
     }
 

@@ -6,7 +6,7 @@ use rhumb_machine::Machine;
 
 use super::world::*;
 use crate::magazine::Round;
-use crate::node::Stack;
+use crate::magazine::Stack;
 use crate::{CacheSpec, Config, Inconsistency, RawCache};
 
 const COUNT: usize = 4_000;
