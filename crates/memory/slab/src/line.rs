@@ -14,7 +14,7 @@
 //! in one visit to the node, and one that has none takes as many: between two visits in different directions lies the
 //! work of [`KEPT`] magazines, and a magazine that was just given away is not taken back a moment later.
 
-use rhumb_sync::CpuGate;
+use rhumb_sync::{CpuGate, counted};
 use rhumb_sync::atomic::{AtomicPtr, AtomicU32, Relaxed};
 
 use crate::magazine::{Magazine, Round, SharedStack, Stack};
@@ -63,7 +63,11 @@ impl CpuLine {
             self.count.store(left, Relaxed);
             // SAFETY: rounds below the count are written, and the loaded magazine is this CPU's alone: the gate keeps
             // this CPU's handlers away, and no other CPU touches it.
-            Some(unsafe { self.rounds.load(Relaxed).add(left as usize).read() })
+            Some(unsafe {
+                let round = self.rounds.load(Relaxed).add(left as usize);
+                counted::read(round);
+                round.read()
+            })
         });
         popped.flatten()
     }
@@ -77,7 +81,11 @@ impl CpuLine {
             if fits {
                 // SAFETY: the cap is at most the room of the loaded magazine, which is this CPU's alone: the gate keeps
                 // this CPU's handlers away, and no other CPU touches it.
-                unsafe { self.rounds.load(Relaxed).add(count as usize).write(object) };
+                unsafe {
+                    let round = self.rounds.load(Relaxed).add(count as usize);
+                    counted::written(round);
+                    round.write(object);
+                }
                 self.count.store(count + 1, Relaxed);
             }
             fits
@@ -198,6 +206,7 @@ impl CpuLine {
 
     /// Loads `magazine` where none is loaded.
     pub(crate) fn load(&self, magazine: Magazine) {
+        counted::loaded(magazine.rounds());
         self.rounds.store(magazine.rounds(), Relaxed);
         self.count.store(magazine.count(), Relaxed);
         self.bound();

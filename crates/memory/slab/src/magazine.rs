@@ -6,6 +6,7 @@
 
 use core::ptr::NonNull;
 
+use rhumb_sync::counted;
 use rhumb_sync::atomic::{AtomicPtr, AtomicU32, Relaxed};
 
 #[repr(C)]
@@ -50,24 +51,26 @@ impl Magazine {
         self.0.cast()
     }
 
-    const fn head(&self) -> &Head {
+    fn head(&self) -> &Head {
+        counted::read(self.0.as_ptr());
         // SAFETY: `place` wrote the header, and its memory belongs to the magazine's one holder, which lends it here.
         unsafe { self.0.as_ref() }
     }
 
-    const fn head_mut(&mut self) -> &mut Head {
+    fn head_mut(&mut self) -> &mut Head {
+        counted::written(self.0.as_ptr());
         // SAFETY: `place` wrote the header, and its memory belongs to the magazine's one holder, which lends it
         // exclusively here.
         unsafe { self.0.as_mut() }
     }
 
     /// Returns how many rounds it may hold.
-    pub(crate) const fn room(&self) -> u32 {
+    pub(crate) fn room(&self) -> u32 {
         self.head().room
     }
 
     /// Returns how many bytes its cell has.
-    pub(crate) const fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         Self::bytes_for(self.room())
     }
 
@@ -88,15 +91,15 @@ impl Magazine {
         Some(Self(unsafe { NonNull::new_unchecked(rounds.cast::<Head>().sub(1)) }))
     }
 
-    pub(crate) const fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.head().count
     }
 
-    pub(crate) const fn set_count(&mut self, count: u32) {
+    pub(crate) fn set_count(&mut self, count: u32) {
         self.head_mut().count = count;
     }
 
-    pub(crate) const fn take_next(&mut self) -> Option<Self> {
+    pub(crate) fn take_next(&mut self) -> Option<Self> {
         self.head_mut().next.take()
     }
 
