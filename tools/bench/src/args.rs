@@ -38,6 +38,9 @@ const QUICK_ROUNDS: usize = 3;
 /// A fifth of the work, for a look.
 const QUICK_PER_MILLE: usize = 200;
 
+/// The numbers of CPUs of `scale`.
+const SCALE_CPUS: [usize; 5] = [1, 4, 16, 64, 256];
+
 /// The values of `--pages`.
 const PAGES: [(&str, LargePages); 3] =
     [("large", LargePages::Wanted), ("small", LargePages::Never), ("host", LargePages::AsHost)];
@@ -55,7 +58,7 @@ pub(crate) enum Command {
     DirectMap,
     /// The hosted machine itself.
     Machine,
-    /// What CPUs share, counted.
+    /// The data that CPUs share, counted.
     Scale,
 }
 
@@ -175,7 +178,7 @@ impl Options {
         }
         options.command = command.ok_or(ArgsError::NoCommand)?;
         options.cpus = cpus.unwrap_or_else(|| match options.command {
-            Command::Scale => crate::scale::CPUS.to_vec(),
+            Command::Scale => SCALE_CPUS.to_vec(),
             _ => options.cpus,
         });
         options.rounds = rounds.unwrap_or(if options.is_quick() { QUICK_ROUNDS } else { FULL_ROUNDS });

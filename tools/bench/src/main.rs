@@ -20,7 +20,7 @@
 //! | [`frames`] | page-frame allocators: subjects and workloads |
 //! | [`slab`] | object allocators: subjects and workloads |
 //! | [`directmap`] | ways of changing the direct map |
-//! | [`scale`] | the data that CPUs share, counted in a build of its own |
+//! | [`scale`], [`shared`] | the data that CPUs share, counted in a build of its own |
 //! | [`machine`] | the cost of pinning on the hosted machine |
 //!
 //! Principles: the needs of a workload (random numbers, victims, space for results) are met before the timed part, in
@@ -35,6 +35,7 @@ mod frames;
 mod machine;
 mod report;
 mod scale;
+mod shared;
 mod slab;
 mod stats;
 mod team;

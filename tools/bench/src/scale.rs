@@ -1,94 +1,21 @@
-//! What CPUs share, counted: each workload on 1 to 256 CPUs in turns, in a build with `--cfg rhumb_counted`.
+//! `scale`: each workload on 1 to 256 CPUs in turns, and the data that they share, counted in a build with
+//! `--cfg rhumb_counted`.
 //!
 //! Times say how a design scales where there are cores. Counts say it anywhere, exactly, and the same in each run: visits
 //! to locks that CPUs share, cache lines that another CPU has written since, and magazines that another CPU had before.
 
 use std::fmt::Write;
-use std::ops::Add;
 use std::process::ExitCode;
 
-use rhumb_hosted::CorePinning;
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use crate::args::Options;
-use crate::driver::{self, Better, Sample};
+use crate::driver;
 use crate::report::{OURS, Report};
-use crate::team::Member;
 use crate::{frames, slab};
-
-/// The numbers of CPUs.
-pub(crate) const CPUS: [usize; 5] = [1, 4, 16, 64, 256];
 
 /// Workloads of the other commands that have no operations to count: they measure times or memory.
 const UNCOUNTED: [&str; 6] = ["latency", "latency-burst", "healing", "compaction", "init@1G", "held"];
-
-/// Operations of a CPU in one turn: few, so that the CPUs' work is mixed, and no divisor of a magazine's size.
-const TURN: usize = 7;
-
-/// What a CPU shared with others in a timed phase; sums over CPUs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Shared {
-    pub(crate) visits: u64,
-    pub(crate) lines: u64,
-    pub(crate) moved: u64,
-}
-
-impl Add for Shared {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            visits: self.visits + other.visits,
-            lines: self.lines + other.lines,
-            moved: self.moved + other.moved,
-        }
-    }
-}
-
-impl Shared {
-    /// Returns what this CPU did since the last call; nothing in a build that does not count.
-    #[inline(always)]
-    pub(crate) fn take() -> Self {
-        #[cfg(rhumb_counted)]
-        {
-            let counts = rhumb_sync::counted::take();
-            Self { visits: counts.lock_visits, lines: counts.foreign_lines, moved: counts.moved }
-        }
-        #[cfg(not(rhumb_counted))]
-        Self::default()
-    }
-
-    /// Returns after how many operations a CPU looks at the others: it gives way to them where it is counted.
-    #[inline(always)]
-    pub(crate) fn stride(stride: usize) -> usize {
-        if cfg!(rhumb_counted) { stride.min(TURN) } else { stride }
-    }
-
-    /// Ends a turn, where CPUs run in turns.
-    #[inline(always)]
-    pub(crate) fn end_turn(member: &Member<'_>) {
-        if cfg!(rhumb_counted) {
-            member.give_way();
-        }
-    }
-
-    /// Returns the figures of so many operations; `None` in a build that does not count.
-    pub(crate) fn samples(self, operations: usize) -> Option<Vec<Sample>> {
-        let per_1000 = |metric, count: u64| Sample {
-            metric,
-            unit: "/1000",
-            better: Better::Lower,
-            value: 1000.0 * count as f64 / operations.max(1) as f64,
-        };
-        cfg!(rhumb_counted).then(|| {
-            vec![
-                per_1000("visits", self.visits),
-                per_1000("lines", self.lines),
-                per_1000("moved", self.moved),
-            ]
-        })
-    }
-}
 
 /// `rhumb-bench scale`.
 pub(crate) fn run(options: &Options) -> ExitCode {
@@ -111,12 +38,6 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Returns where the host runs the CPUs' threads: each on a core of its own, or, where one of them runs at a time, all on
-/// one, so that a turn ends without waking another core.
-pub(crate) fn pinning() -> CorePinning {
-    if cfg!(rhumb_counted) { CorePinning::Free } else { CorePinning::OneEach }
 }
 
 /// Keeps this thread, and those that it starts, on the core that it runs on now.

@@ -4,7 +4,7 @@
 //! figure is the CPU time of all threads over the operations of all: time in which the host ran other processes does
 //! not count, time spent spinning does, and a CPU that starves at an unfair lock shows, as it would not in a median.
 //!
-//! In a build that counts ([`crate::scale`]), the CPUs run in turns, and the figure is what they share.
+//! In a build that counts ([`crate::shared`]), the CPUs run in turns, and the figure is what they share.
 
 #[cfg_attr(rhumb_counted, path = "team/turns.rs")]
 mod barrier;
@@ -14,14 +14,14 @@ use std::ops::{Add, ControlFlow};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rhumb_hosted::{EnterError, HostedMachine};
+use rhumb_hosted::{CorePinning, EnterError, HostedMachine};
 use rhumb_machine::{CpuMask, Pinned};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::Clock;
-use crate::driver::Sample;
-use crate::scale::Shared;
+use crate::driver::{Better, Sample};
+use crate::shared::Shared;
 use barrier::{Barrier, Breaker};
 
 thread_local! {
@@ -86,8 +86,9 @@ impl Timing {
     /// Returns the figures of a workload whose results are of so many operations: its time, or, in a build that counts,
     /// what its CPUs shared.
     pub(crate) fn samples(self, operations: usize) -> Vec<Sample> {
-        match self.shared.samples(operations) {
-            Some(samples) => samples,
+        let count = |(metric, value)| Sample { metric, unit: "/1000", better: Better::Lower, value };
+        match self.shared.per_1000(operations) {
+            Some(counts) => counts.map(count).to_vec(),
             None => vec![Sample::ns("time", self.cpu_ns / operations.max(1) as f64)],
         }
     }
@@ -109,6 +110,12 @@ impl std::iter::Sum for Timing {
     fn sum<I: Iterator<Item = Self>>(timings: I) -> Self {
         timings.fold(Self::default(), Add::add)
     }
+}
+
+/// Returns where the host runs the CPUs' threads: each on a core of its own, or, where one of them runs at a time, all on
+/// one, so that a turn ends without waking another core.
+pub(crate) fn pinning() -> CorePinning {
+    if cfg!(rhumb_counted) { CorePinning::Free } else { CorePinning::OneEach }
 }
 
 /// CPU time of this thread, in nanoseconds. A reading is a system call, some 300 ns.
@@ -135,7 +142,7 @@ pub(crate) fn run<T: Send>(
     let results = machine.run_on(CpuMask::first(cpus), |cpu| {
         CPU_INDEX.set(cpu.id().index());
         let (pinned, _breaker) = (cpu.pinned(), Breaker(&barrier));
-        let _turn = barrier.enter(cpu.id().index());
+        let _entered = barrier.enter(cpu.id().index());
         work(&Member {
             index: cpu.id().index(),
             team_size: cpus,
@@ -215,7 +222,9 @@ impl Member<'_> {
                 }
                 done += 1;
             }
-            Shared::end_turn(self);
+            if cfg!(rhumb_counted) {
+                self.give_way();
+            }
         }
         self.finished_phase.fetch_max(phase, Ordering::Relaxed);
         let timing = Timing { cpu_ns: thread_ns() - start, done, shared: Shared::take() };

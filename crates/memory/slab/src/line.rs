@@ -1,4 +1,4 @@
-//! What a CPU keeps of a cache: a loaded magazine, and a few full and empty ones. The common path; a leaf where
+//! A CPU's part of a cache: a loaded magazine, and a few full and empty ones. The common path; a leaf where
 //! `unsafe` lives.
 //!
 //! Only the CPU itself touches its line, as the [`rhumb_machine::Pinned`] token of the caller proves. The accesses are
@@ -14,8 +14,8 @@
 //! in one visit to the node, and one that has none takes as many: between two visits in different directions lies the
 //! work of [`KEPT`] magazines, and a magazine that was just given away is not taken back a moment later.
 
-use rhumb_sync::{CpuGate, counted};
 use rhumb_sync::atomic::{AtomicPtr, AtomicU32, Relaxed};
+use rhumb_sync::{CpuGate, counted};
 
 use crate::magazine::{Magazine, Round, SharedStack, Stack};
 

@@ -6,8 +6,8 @@
 
 use core::ptr::NonNull;
 
-use rhumb_sync::counted;
 use rhumb_sync::atomic::{AtomicPtr, AtomicU32, Relaxed};
+use rhumb_sync::counted;
 
 #[repr(C)]
 struct Head {

@@ -72,7 +72,7 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
         .cpus(cpus)
         .ram(ram)
         .large_pages(options.pages())
-        .pinning(crate::scale::pinning())
+        .pinning(crate::team::pinning())
         .build()?;
     // Subjects hold their machine by value, and live as long as they like: the process has one machine.
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));

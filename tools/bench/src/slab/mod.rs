@@ -84,7 +84,7 @@ fn groups_of(
         .cpus(most)
         .ram(ram)
         .large_pages(options.pages())
-        .pinning(crate::scale::pinning())
+        .pinning(crate::team::pinning())
         .build()?;
     // Subjects live as long as they like: the process has one machine.
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));

@@ -13,6 +13,9 @@ pub(super) struct Barrier {
     is_broken: AtomicBool,
 }
 
+/// A member's time in the team.
+pub(super) struct Entered;
+
 /// Breaks the barrier when its member panics, so that the others do not wait endlessly.
 pub(super) struct Breaker<'team>(pub(super) &'team Barrier);
 
@@ -29,8 +32,10 @@ impl Barrier {
         Self { members, arrived: AtomicUsize::new(0), is_broken: AtomicBool::new(false) }
     }
 
-    /// Begins a member's work. A member may begin at any time.
-    pub(super) const fn enter(&self, _member: usize) {}
+    /// Begins a member's work, at any time.
+    pub(super) const fn enter(&self, _member: usize) -> Entered {
+        Entered
+    }
 
     /// Waits a moment for another member.
     #[inline(always)]

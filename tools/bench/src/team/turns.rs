@@ -5,7 +5,7 @@ use std::thread;
 
 use rhumb_sync::counted;
 
-/// What a member does.
+/// A member's state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It has not begun, or has ended.

@@ -10,7 +10,7 @@ std::thread_local! {
     static CPU: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// What one CPU did.
+/// The counts of one CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Locks taken.
@@ -44,7 +44,7 @@ pub fn be(cpu: Option<usize>) {
     CPU.set(cpu);
 }
 
-/// Returns what this thread's CPU did since the last call, and counts anew.
+/// Returns the counts of this thread's CPU since the last call, and counts anew.
 pub fn take() -> Counts {
     with_ledger(|ledger, cpu| ledger.counts.remove(&cpu)).flatten().unwrap_or_default()
 }

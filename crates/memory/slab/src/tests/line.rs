@@ -1,4 +1,4 @@
-//! What a CPU keeps of a cache, by itself.
+//! A CPU's part of a cache, by itself.
 
 use core::ptr::NonNull;
 use std::boxed::Box;
