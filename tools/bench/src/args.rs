@@ -185,6 +185,12 @@ impl Options {
         Ok(Some(options))
     }
 
+    /// Asks for one case more.
+    #[cfg(all(test, rhumb_counted))]
+    pub(crate) fn want(&mut self, workload: &str, subject: &str) {
+        self.only.push(Filter { workload: workload.to_owned(), subject: subject.to_owned() });
+    }
+
     /// Tells whether this case was asked for.
     pub(crate) fn wants(&self, workload: &str, subject: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only.matches(workload, subject))

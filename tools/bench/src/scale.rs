@@ -14,6 +14,9 @@ use crate::driver;
 use crate::report::{OURS, Report};
 use crate::{frames, slab};
 
+/// How much is done of the work that the other commands do, in thousandths: counts need no repetition.
+const WORK_PER_MILLE: usize = 250;
+
 /// Workloads of the other commands that have no operations to count: they measure times or memory.
 const UNCOUNTED: [&str; 6] = ["latency", "latency-burst", "healing", "compaction", "init@1G", "held"];
 
@@ -53,10 +56,11 @@ fn report(options: &Options) -> Result<Report, String> {
     let mut all = Vec::new();
     for &cpus in &options.cpus {
         // So many operations that the same number is done in all, and enough of them by each CPU.
-        let share_per_mille = (20 / cpus).max(2);
+        let share_per_mille = (80 / cpus).max(8);
         let mut options = options.clone();
         options.cpus = vec![cpus];
         options.mem_bytes = vec![1 << 30];
+        options.work_per_mille = options.work_per_mille * WORK_PER_MILLE / 1000;
         options.share_per_mille = share_per_mille;
         options.rounds = 1;
         let groups = [frames::groups(&options), slab::groups_here(&options)];
@@ -93,3 +97,6 @@ fn table(report: &Report) -> String {
     }
     text
 }
+
+#[cfg(all(test, rhumb_counted))]
+mod tests;

@@ -44,6 +44,7 @@ pub(crate) struct Member<'team> {
     /// The last timed phase that some member has done all of.
     finished_phase: &'team AtomicUsize,
     phase: Cell<usize>,
+    is_warming_up: Cell<bool>,
     deadline: Instant,
 }
 
@@ -124,6 +125,9 @@ fn thread_ns() -> f64 {
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
+/// Operations of a turn before those that are counted.
+const WARM_UP_TURN: usize = 64;
+
 /// Operations between two looks at the time.
 const LATE_STRIDE: usize = 1000;
 
@@ -151,6 +155,7 @@ pub(crate) fn run<T: Send>(
             barrier: &barrier,
             finished_phase: &finished_phase,
             phase: Cell::new(0),
+            is_warming_up: Cell::new(false),
             deadline,
         })
     });
@@ -169,10 +174,22 @@ impl Member<'_> {
         self.barrier.give_way(self.index);
     }
 
-    /// Returns how many of `count` operations come before those that count. A build that counts needs more of them: its
-    /// figures are those of a machine that has come to rest, not the best of several rounds.
-    pub(crate) fn warm_up(&self, count: usize) -> usize {
-        count / if cfg!(rhumb_counted) { 2 } else { 20 } + 1
+    /// Runs `operation` before those that are timed, a twentieth of `count` times. In a build that counts it is ten times
+    /// `count`, without counting: the figures there are those of allocators that have come to rest.
+    pub(crate) fn warm_up(&self, count: usize, mut operation: impl FnMut() -> ControlFlow<()>) {
+        let times = if cfg!(rhumb_counted) { count * 10 } else { count / 20 + 1 };
+        self.is_warming_up.set(true);
+        self.barrier.pause_counting(self.index, || {
+            for index in 0..times {
+                if operation().is_break() {
+                    break;
+                }
+                if cfg!(rhumb_counted) && index.is_multiple_of(WARM_UP_TURN) {
+                    self.give_way();
+                }
+            }
+        });
+        self.is_warming_up.set(false);
     }
 
     /// Tells whether the team has run out of time: then each loop that may be long ends.
@@ -206,7 +223,7 @@ impl Member<'_> {
         let phase = self.phase.get() + 1;
         self.phase.set(phase);
         self.meet();
-        let stride = Shared::stride(stride);
+        let stride = if self.is_warming_up.get() { stride } else { Shared::stride(stride) };
         let _ = Shared::take();
         let start = thread_ns();
         let mut done = 0;

@@ -73,9 +73,10 @@ impl<const ORDER: u8> Workload for Pair<ORDER> {
         let pairs = setting.options.operations(self.pairs);
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
             let (pinned, mut failed) = (member.pinned, 0u64);
-            for _ in 0..member.warm_up(pairs) {
+            member.warm_up(pairs, || {
                 failed += u64::from(!pair::<S, ORDER>(&subject, pinned));
-            }
+                ControlFlow::Continue(())
+            });
             let timing =
                 member.timed(pairs, STRIDE, |_| failed += u64::from(!pair::<S, ORDER>(&subject, pinned)));
             (timing, failed)

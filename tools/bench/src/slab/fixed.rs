@@ -2,6 +2,7 @@
 
 use std::arch::asm;
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
 use rhumb_machine::Pinned;
@@ -104,10 +105,11 @@ impl Workload for Pair {
     fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome {
         let pairs = setting.options.operations(OBJECTS);
         among_bystanders::<S>(setting, |subject, member, faults| {
-            for _ in 0..member.warm_up(pairs) {
+            member.warm_up(pairs, || {
                 // SAFETY: the pair's own object.
                 pair(subject, member.pinned, faults, |object, tag| unsafe { objects::has_tag(object, tag) });
-            }
+                ControlFlow::Continue(())
+            });
             member.timed(pairs, STRIDE, |_| pair(subject, member.pinned, faults, |_, _| true))
         })
     }
@@ -122,12 +124,13 @@ impl<const BURST: usize> Workload for Burst<BURST> {
         let bursts = setting.options.operations(OBJECTS / BURST);
         among_bystanders::<S>(setting, |subject, member, faults| {
             let mut objects = [NonNull::dangling(); BURST];
-            for _ in 0..member.warm_up(bursts) {
+            member.warm_up(bursts, || {
                 // SAFETY: the burst's own objects.
                 burst(subject, member.pinned, &mut objects, faults, |object, tag| unsafe {
                     objects::has_tag(object, tag)
                 });
-            }
+                ControlFlow::Continue(())
+            });
             let timing = member.timed(bursts, 1, |_| {
                 burst(subject, member.pinned, &mut objects, faults, |_, _| true);
             });

@@ -3,6 +3,8 @@
 //! The live objects are in random order, and a pass goes over all of them, so that the timed loop reads what it frees
 //! one after the other; between passes the order is drawn anew.
 
+use std::ops::ControlFlow;
+
 use super::fixed::times_and_faults;
 use super::objects::{self, Faults, Held, Tags, mixed_size};
 use super::subject::{ObjectSubject, one_size};
@@ -102,12 +104,12 @@ impl Population {
             match Held::take(subject, pinned, bytes, tag) {
                 Some(held) => {
                     *slot = held;
-                    std::ops::ControlFlow::Continue(())
+                    ControlFlow::Continue(())
                 }
                 None => {
                     lost = true;
                     self.held.swap_remove(index);
-                    std::ops::ControlFlow::Break(())
+                    ControlFlow::Break(())
                 }
             }
         });
@@ -151,12 +153,15 @@ impl Workload for Mixed {
             let mut population = Population::new(member, self.live);
             member.meet();
             population.fill(&subject, member);
+            // It makes holes, and finds caches cold.
+            member.warm_up(passes, || {
+                population.pass(&subject, member);
+                population.shuffle();
+                ControlFlow::Continue(())
+            });
             let mut timing = Timing::default();
-            // The first pass makes holes, and finds caches cold: it does not count.
-            let warm_up = member.warm_up(passes);
-            for pass in 0..passes + warm_up {
-                let one = population.pass(&subject, member);
-                timing = if pass < warm_up { timing } else { timing + one };
+            for _ in 0..passes {
+                timing = timing + population.pass(&subject, member);
                 population.shuffle();
             }
             member.meet();

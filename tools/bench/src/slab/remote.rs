@@ -163,18 +163,15 @@ impl<const BYTES: usize> Workload for Remote<BYTES> {
         let work = |member: &Member<'_>| {
             let (ring, mut faults) = (&rings[member.index / 2], Faults::default());
             // Both sides of the warm-up do the same number of batches; its objects are looked into.
-            for _ in 0..member.warm_up(batches) {
-                let step = if member.index.is_multiple_of(2) {
+            member.warm_up(batches, || {
+                if member.index.is_multiple_of(2) {
                     produce::<S, BYTES>(&subject, ring, member, &mut faults)
                 } else {
                     // SAFETY: the neighbour tagged it, and no other CPU has it.
                     let check = |object, tag| unsafe { objects::has_tag(object, tag) };
                     consume::<S, BYTES>(&subject, ring, member, check, &mut faults)
-                };
-                if step.is_break() {
-                    break;
                 }
-            }
+            });
             let timing = if member.index.is_multiple_of(2) {
                 member.timed_until(batches, 1, |_| produce::<S, BYTES>(&subject, ring, member, &mut faults))
             } else {

@@ -37,6 +37,12 @@ impl Barrier {
         Entered
     }
 
+    /// Runs `work`, as nothing is counted here.
+    #[inline(always)]
+    pub(super) fn pause_counting(&self, _member: usize, work: impl FnOnce()) {
+        work();
+    }
+
     /// Waits a moment for another member.
     #[inline(always)]
     pub(super) fn give_way(&self, _member: usize) {

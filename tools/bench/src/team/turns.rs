@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use rhumb_machine::CpuId;
 use rhumb_sync::counted;
 
 /// A member's state.
@@ -76,8 +77,15 @@ impl Barrier {
             self.changed[0].notify_all();
         }
         self.wait_for_turn(turns, member);
-        counted::be(Some(member));
+        counted::be(CpuId::new(member));
         Entered { barrier: self, member }
+    }
+
+    /// Runs `work` without counting.
+    pub(super) fn pause_counting(&self, member: usize, work: impl FnOnce()) {
+        counted::be(None);
+        work();
+        counted::be(CpuId::new(member));
     }
 
     /// Lets the other members have their turns.

@@ -1,13 +1,17 @@
 //! The ledger: which CPU wrote a line last, and what each CPU did.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, PoisonError};
+use std::vec::Vec;
+
+use rhumb_machine::{CpuId, CpuMask};
 
 const LINE_SHIFT: u32 = 6;
 
 std::thread_local! {
-    static CPU: Cell<Option<usize>> = const { Cell::new(None) };
+    static CPU: Cell<Option<CpuId>> = const { Cell::new(None) };
 }
 
 /// The counts of one CPU.
@@ -24,29 +28,50 @@ pub struct Counts {
 /// A line, as the caches of all CPUs have it.
 #[derive(Default)]
 struct Line {
-    /// The CPU that wrote it last; none before the first write that is seen.
-    writer: Option<usize>,
-    /// The CPUs that have read it since.
-    readers: BTreeSet<usize>,
+    /// Whether any CPU has written it.
+    is_written: bool,
+    /// The CPU that wrote it last, and those that have read it since.
+    holders: CpuMask,
 }
+
+/// Spreads addresses over a table: one multiplication, because each access looks here.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_usize(usize::from(byte)));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        let product = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ product >> 32;
+    }
+}
+
+type ByAddress<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
 
 #[derive(Default)]
 struct Ledger {
-    lines: HashMap<usize, Line>,
-    holders: HashMap<usize, usize>,
-    counts: HashMap<usize, Counts>,
+    lines: ByAddress<Line>,
+    loaders: ByAddress<CpuId>,
+    counts: Vec<Counts>,
 }
 
 static LEDGER: Mutex<Option<Ledger>> = Mutex::new(None);
 
 /// Makes the thread a CPU whose accesses are counted, or none.
-pub fn be(cpu: Option<usize>) {
+pub fn be(cpu: Option<CpuId>) {
     CPU.set(cpu);
 }
 
 /// Returns the counts of this thread's CPU since the last call, and counts anew.
 pub fn take() -> Counts {
-    with_ledger(|ledger, cpu| ledger.counts.remove(&cpu)).flatten().unwrap_or_default()
+    with_ledger(|ledger, cpu| std::mem::take(ledger.counts_of(cpu))).unwrap_or_default()
 }
 
 /// Tells of an access to `bytes` at `at`.
@@ -61,37 +86,41 @@ pub(crate) fn touched(at: *const u8, bytes: usize, is_written: bool) {
 /// Tells that this CPU loads the thing at `at`, which goes from CPU to CPU.
 pub(crate) fn loaded(at: *const u8) {
     with_ledger(|ledger, cpu| {
-        let before = ledger.holders.insert(at.addr(), cpu);
-        ledger.of(cpu).moved += u64::from(before.is_some_and(|before| before != cpu));
+        let before = ledger.loaders.insert(at.addr(), cpu);
+        ledger.counts_of(cpu).moved += u64::from(before.is_some_and(|before| before != cpu));
     });
 }
 
 /// Tells that a lock was taken.
 pub(crate) fn lock_taken() {
-    with_ledger(|ledger, cpu| ledger.of(cpu).lock_visits += 1);
+    with_ledger(|ledger, cpu| ledger.counts_of(cpu).lock_visits += 1);
 }
 
-fn with_ledger<A>(work: impl FnOnce(&mut Ledger, usize) -> A) -> Option<A> {
+fn with_ledger<A>(work: impl FnOnce(&mut Ledger, CpuId) -> A) -> Option<A> {
     let cpu = CPU.get()?;
     let mut ledger = LEDGER.lock().unwrap_or_else(PoisonError::into_inner);
     Some(work(ledger.get_or_insert_default(), cpu))
 }
 
 impl Ledger {
-    fn of(&mut self, cpu: usize) -> &mut Counts {
-        self.counts.entry(cpu).or_default()
+    fn counts_of(&mut self, cpu: CpuId) -> &mut Counts {
+        if self.counts.len() <= cpu.index() {
+            self.counts.resize(cpu.index() + 1, Counts::default());
+        }
+        &mut self.counts[cpu.index()]
     }
 
-    fn touch(&mut self, cpu: usize, line: usize, is_written: bool) {
+    fn touch(&mut self, cpu: CpuId, line: usize, is_written: bool) {
         let line = self.lines.entry(line).or_default();
-        let is_foreign = line.writer.is_some_and(|writer| writer != cpu) && !line.readers.contains(&cpu);
+        let is_foreign = line.is_written && !line.holders.contains(cpu);
         if is_written {
-            line.readers.clear();
-            line.writer = Some(cpu);
-        } else {
-            line.readers.insert(cpu);
+            line.is_written = true;
+            line.holders = CpuMask::EMPTY;
         }
-        self.of(cpu).foreign_lines += u64::from(is_foreign);
+        line.holders.insert(cpu);
+        if is_foreign {
+            self.counts_of(cpu).foreign_lines += 1;
+        }
     }
 }
 
