@@ -11,12 +11,18 @@ use anyhow::{Context, Result, bail};
 use crate::cli::BenchOptions;
 use crate::paths;
 use crate::setup::{self, Need};
+use crate::test::builds::COUNTED;
 
 /// `cargo xtask bench`.
 pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "rhumb-bench"])
+    let mut command = Command::new(cargo);
+    command.args(["run", "--quiet", "--release", "--package", "rhumb-bench"]);
+    if options.family == "scale" {
+        // A build of its own, in a folder of its own, so that neither build makes the other one old.
+        command.env("RUSTFLAGS", COUNTED).args(["--no-default-features", "--target-dir", "target/models"]);
+    }
+    let status = command
         .args(features(&options.family))
         .args(["--", &options.family])
         .args(&options.arguments)

@@ -55,6 +55,13 @@ fn steps() -> Result<Vec<Step>> {
         let words = format!("clippy --quiet {flags} -p {packages} --lib --tests {DENY}");
         steps.push(Step::new(format!("clippy of the models for {checker}"), words));
     }
+    steps.push(Step::new(
+        "clippy of the counting build",
+        format!(
+            "clippy --quiet --config build.rustflags=[\"--cfg=rhumb_counted\"] --target-dir target/models \
+             -p rhumb-sync -p rhumb-slab -p rhumb-bench --no-default-features --all-targets {DENY}"
+        ),
+    ));
     let document = "doc --quiet --no-deps --document-private-items";
     let kernel = "-p rhumb-kernel --features lab --profile kernel-dev";
     steps.push(Step::new("documentation", format!("{document} --all-features")));

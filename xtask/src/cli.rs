@@ -58,7 +58,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
     /// The family to measure.
-    #[arg(value_name = "WHAT", value_parser = ["frames", "slab", "directmap"])]
+    #[arg(value_name = "WHAT", value_parser = ["frames", "slab", "directmap", "scale"])]
     pub(crate) family: String,
     /// Options of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

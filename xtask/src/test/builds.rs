@@ -70,8 +70,11 @@ pub(super) const USUAL: Build = Build {
     only_ignored: false,
 };
 
+/// The flags of the build that counts the data that CPUs share.
+pub(crate) const COUNTED: &str = "--cfg rhumb_counted";
+
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 12] = [
+const OTHERS: [Build; 13] = [
     featured("frames-checked", &["rhumb-frames"], "checked"),
     modelled("frames-loom", &["rhumb-frames"], "--cfg loom"),
     modelled("frames-shuttle", &["rhumb-frames"], "--cfg shuttle"),
@@ -83,6 +86,12 @@ const OTHERS: [Build; 12] = [
     modelled("klog-loom", &["rhumb-klog"], "--cfg loom"),
     modelled("smp-loom", &["rhumb-smp"], "--cfg loom"),
     modelled("sync-loom", &["rhumb-sync"], "--cfg loom"),
+    // CPUs in turns, the data that they share being counted.
+    Build {
+        targets: "--bins",
+        default_features: false,
+        ..modelled("bench-counted", &["rhumb-bench"], COUNTED)
+    },
     // As the benchmarks have it: tokens are not compared, and no handler strikes.
     Build { targets: "--tests", default_features: false, ..featured("hosted-bare", &["rhumb-hosted"], "") },
 ];
