@@ -114,6 +114,9 @@ impl<T> core::ops::Deref for OwnLine<T> {
 // Words that one CPU writes often do not lie in the line that the others look at.
 const _: () = assert!(offset_of!(PerCpu, lazy).is_multiple_of(64) && size_of::<OwnLine<LazyCpu>>() == 64);
 
+// `this_cpu` reads it as a word.
+const _: () = assert!(size_of::<CpuId>() == 2);
+
 /// One CPU's own data.
 #[repr(C, align(64))]
 pub struct PerCpu {
@@ -297,6 +300,18 @@ pub fn here() -> &'static PerCpu {
     unsafe {
         asm!("mov {}, gs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
         &*pointer
+    }
+}
+
+/// Returns the CPU on which this runs, by one instruction. The caller stays on it while that matters: see [`Pinned`].
+#[inline(always)]
+pub fn this_cpu() -> CpuId {
+    let id: usize;
+    // SAFETY: GS leads to this CPU's area, whose number was made of a `CpuId`, and is one.
+    unsafe {
+        asm!("movzx {:e}, word ptr gs:[{}]", out(reg) id, const offset_of!(PerCpu, id),
+            options(nostack, preserves_flags, readonly));
+        CpuId::new(id).unwrap_unchecked()
     }
 }
 

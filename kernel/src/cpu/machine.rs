@@ -43,7 +43,7 @@ unsafe impl Machine for KernelMachine {
     #[inline(always)]
     fn preempt_disable(&self) -> CpuId {
         area::raise_preempt_depth();
-        area::here().id()
+        area::this_cpu()
     }
 
     #[inline(always)]

@@ -55,23 +55,56 @@ impl<M: Machine> Heap<M> {
     }
 }
 
-// SAFETY: memory from the classes and from frames is exclusively the caller's until it is freed, has at least the size
-// and alignment of its layout, and does not move.
-unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
-    #[inline]
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+/// The rest of each operation, which the common path ends in: it needs no frame of its own then, and keeps nothing for
+/// the time after.
+impl<M: Machine> Heap<M> {
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, layout: Layout) -> *mut u8 {
         let Some(slabs) = self.get() else { return null_mut() };
         let pin = slabs.machine().pin();
         slabs.alloc(pin.pinned(), layout).map_or(null_mut(), NonNull::as_ptr)
     }
 
+    /// # Safety
+    /// These caches gave the memory with this layout, and no code uses it any more.
+    #[cold]
+    #[inline(never)]
+    unsafe fn dealloc_slow(slabs: &Slabs<M>, object: NonNull<u8>, layout: Layout) {
+        let pin = slabs.machine().pin();
+        // SAFETY: the caller promises that the memory came with this layout, and that no code uses it.
+        unsafe { slabs.free(pin.pinned(), object, layout) };
+    }
+}
+
+// SAFETY: memory from the classes and from frames is exclusively the caller's until it is freed, has at least the size
+// and alignment of its layout, and does not move.
+unsafe impl<M: Machine> GlobalAlloc for Heap<M> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if let Some(slabs) = self.get() {
+            let pin = slabs.machine().pin();
+            let object = slabs.alloc_quickly(pin.pinned(), layout);
+            drop(pin);
+            if let Some(object) = object {
+                return object.as_ptr();
+            }
+        }
+        self.alloc_slow(layout)
+    }
+
     #[inline]
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        if let (Some(slabs), Some(object)) = (self.get(), NonNull::new(object)) {
-            let pin = slabs.machine().pin();
-            // SAFETY: the caller promises that this heap gave the memory with this layout, and its allocator never
-            // changes (`set`).
-            unsafe { slabs.free(pin.pinned(), object, layout) };
+        // SAFETY: the caller promises that this heap gave the memory with this layout: it is not null, and the heap has
+        // an allocator, which never changes (`set`).
+        let (slabs, object) = unsafe { (self.get().unwrap_unchecked(), NonNull::new_unchecked(object)) };
+        let pin = slabs.machine().pin();
+        // SAFETY: as the caller promises, this allocator gave the memory with this layout, and no code uses it.
+        let is_kept = unsafe { slabs.free_quickly(pin.pinned(), object, layout) };
+        drop(pin);
+        if !is_kept {
+            // SAFETY: as the caller promises, the memory came with this layout; it was not freed above.
+            unsafe { Self::dealloc_slow(slabs, object, layout) };
         }
     }
 

@@ -170,7 +170,7 @@ impl CpuLine {
 
     /// Loads a magazine with objects that the CPU has, and says whether it had one.
     pub(crate) fn load_full(&self) -> bool {
-        let full = self.full.with(Stack::pop);
+        let full = self.full.pop();
         full.is_some_and(|full| {
             self.count_swap();
             self.exchange(full);
@@ -180,7 +180,7 @@ impl CpuLine {
 
     /// Takes out an empty magazine.
     pub(crate) fn take_empty(&self) -> Option<Magazine> {
-        self.empty.with(Stack::pop)
+        self.empty.pop()
     }
 
     /// Takes out the empty magazines past those that are kept.

@@ -207,6 +207,12 @@ impl SharedStack {
         self.objects.load(Relaxed)
     }
 
+    /// Takes out the top magazine. On its CPU, with interrupts off.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Magazine> {
+        if self.count() > 0 { self.with(Stack::pop) } else { None }
+    }
+
     /// Changes the stack. On its CPU, with interrupts off: nothing looks into it meanwhile.
     pub(crate) fn with<A>(&self, change: impl FnOnce(&mut Stack) -> A) -> A {
         let top = NonNull::new(self.top.load(Relaxed)).map(Magazine);

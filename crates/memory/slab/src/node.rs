@@ -192,6 +192,10 @@ impl Node {
 
     /// Takes magazines with objects, at most so many, if the depot has any.
     pub(crate) fn take_full(&mut self, most: u32) -> Stack {
+        if self.full.count == 0 {
+            self.unused = 0;
+            return Stack::default();
+        }
         let taken = self.full.take_top(most);
         self.unused = self.unused.min(self.full.count);
         taken

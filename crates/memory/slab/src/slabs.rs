@@ -156,6 +156,38 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
+    /// Returns memory for `layout` if the CPU's magazine has some.
+    #[inline(always)]
+    pub(crate) fn alloc_quickly(&self, pinned: Pinned<'_>, layout: Layout) -> Option<NonNull<u8>> {
+        let class = class::quickly(layout)?;
+        let object = self.class_lines(class).line(self.cpu(pinned))?.pop()?;
+        self.set_memory_use(object, self.classes[class].shape.object_bytes as usize, MemoryUse::Allowed);
+        Some(object)
+    }
+
+    /// Gives memory back if the CPU's magazine has room for it, and says whether it did.
+    ///
+    /// # Safety
+    /// The memory came from [`Slabs::alloc`] with this layout, and no code uses it any more.
+    #[inline(always)]
+    pub(crate) unsafe fn free_quickly(
+        &self,
+        pinned: Pinned<'_>,
+        object: NonNull<u8>,
+        layout: Layout,
+    ) -> bool {
+        let Some(class) = class::quickly(layout) else { return false };
+        let is_kept = self.class_lines(class).line(self.cpu(pinned)).is_some_and(|line| line.push(object));
+        if is_kept {
+            self.set_memory_use(
+                object,
+                self.classes[class].shape.object_bytes as usize,
+                MemoryUse::FreeObject,
+            );
+        }
+        is_kept
+    }
+
     /// Returns an object of a cache.
     #[inline(always)]
     pub(crate) fn alloc_from(
