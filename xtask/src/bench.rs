@@ -44,7 +44,9 @@ fn features(family: &str) -> &'static [&'static str] {
     match setup::ensure(&[Need::NativeCompilers]) {
         Ok(()) => &["--features", "user-space"],
         Err(error) => {
-            tell!("mimalloc, snmalloc and jemalloc are left out: {error:#}");
+            tell!(
+                "mimalloc, snmalloc and jemalloc are left out, and goals against them are not judged: {error:#}"
+            );
             &[]
         }
     }

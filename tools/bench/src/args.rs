@@ -18,7 +18,8 @@ commands:
   scale      what CPUs share in frames and slab: counts, the same in each run (cargo xtask bench scale)
 
 options:
-  --csv FILE             write workload,cpus,subject,metric,unit,median,low,high
+  --csv FILE             write workload,cpus,subject,metric,unit,median,low,high,resolution; the values are empty
+                         where they are below the clock's resolution
   --only [WORKLOAD][/SUBJECT]
                          only workloads and subjects whose names contain these; can be repeated
   --cpus N[,N...]        numbers of CPUs (default: 1 and all; for scale 1, 4, 16, 64, 256)
@@ -29,7 +30,11 @@ options:
                          touched whole); heaps of user space ask the host by themselves
   --rounds N             rounds over all subjects (default 7)
   --quick                3 short rounds, for a look
-  -h, --help             this text";
+  -h, --help             this text
+
+frames and slab end with their goals: met, NOT MET, or not judged where a competitor that the goal names did not run
+(slab: mimalloc, snmalloc and jemalloc, which `cargo xtask bench slab` builds; the host's malloc is no stand-in).
+\"rests on noise\" means that the rounds' lowest and highest values would decide otherwise.";
 
 /// An odd number, so that the median is a figure that was measured.
 const FULL_ROUNDS: usize = 7;

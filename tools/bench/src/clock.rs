@@ -2,6 +2,9 @@
 //!
 //! Fenced on both sides, a reading comes between the loads before it and those after it (Intel SDM volume 2B, RDTSC:
 //! "LFENCE; RDTSC; LFENCE"). The counter runs at one rate on every CPU made since 2008.
+//!
+//! A span is the counter's difference less the cost of a reading. Of a call shorter than the readings vary, the
+//! difference says nothing: that is the clock's resolution.
 
 use core::arch::x86_64::{_mm_lfence, _rdtsc};
 use std::time::{Duration, Instant};
@@ -9,14 +12,42 @@ use std::time::{Duration, Instant};
 /// How long the counter is held against the system's clock. Its error, some 100 ns at each end, is then 1 in 10^5.
 const CALIBRATION: Duration = Duration::from_millis(30);
 
-/// Readings from which the cost of a reading is taken; the median of them.
+/// Readings from which the cost of a reading is taken.
 const OVERHEAD_READINGS: usize = 10_001;
 
 /// The calibrated counter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     ns_per_tick: f64,
-    overhead_ticks: u64,
+    reading: Reading,
+}
+
+/// The cost of a reading, in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Reading {
+    /// The median, which spans are reduced by.
+    overhead: u64,
+    /// The shortest span that can be told from a reading.
+    resolution: u64,
+}
+
+impl Reading {
+    /// Summarizes the differences of pairs of readings with nothing between them. The resolution is the distance from
+    /// the median to the 99th percentile, because one reading in a hundred of nothing is as long, and at least the
+    /// counter's step.
+    fn of(mut nothing: Vec<u64>) -> Self {
+        nothing.sort_unstable();
+        let at = |per_cent: usize| nothing.get(nothing.len() * per_cent / 100).copied().unwrap_or(0);
+        let steps = nothing.windows(2).map(|pair| pair[1] - pair[0]);
+        // A counter whose differences never vary has a step that is not seen; it is at most the difference itself.
+        let step = steps.filter(|&step| step > 0).min().unwrap_or(at(0)).max(1);
+        Self { overhead: at(50), resolution: (at(99) - at(50)).max(step) }
+    }
+
+    /// Measures the cost on the CPU that runs now; some 0.5 ms.
+    fn measured() -> Self {
+        Self::of((0..OVERHEAD_READINGS).map(|_| (ticks(), ticks())).map(|(a, b)| b - a).collect())
+    }
 }
 
 impl Clock {
@@ -27,13 +58,19 @@ impl Clock {
             std::hint::spin_loop();
         }
         let (elapsed, last) = (start.elapsed(), ticks());
-        let mut readings: Vec<u64> =
-            (0..OVERHEAD_READINGS).map(|_| (ticks(), ticks())).map(|(a, b)| b - a).collect();
-        readings.sort_unstable();
-        Self {
-            ns_per_tick: elapsed.as_nanos() as f64 / (last - first) as f64,
-            overhead_ticks: readings[OVERHEAD_READINGS / 2],
-        }
+        let ns_per_tick = elapsed.as_nanos() as f64 / (last - first) as f64;
+        Self { ns_per_tick, reading: Reading::measured() }
+    }
+
+    /// Returns the clock with the cost of a reading on this CPU and now: it follows the CPU's frequency, as the spans
+    /// that are measured right after do, and the counter does not.
+    pub(crate) fn here(self) -> Self {
+        Self { reading: Reading::measured(), ..self }
+    }
+
+    /// Returns the shortest span, in nanoseconds, that can be told from the cost of reading.
+    pub(crate) fn resolution_ns(&self) -> f64 {
+        self.ns(self.reading.resolution)
     }
 
     /// Nanoseconds that `ticks` are.
@@ -43,7 +80,7 @@ impl Clock {
 
     /// Ticks from `start` to `end`, less the cost of reading.
     pub(crate) fn span(&self, start: u64, end: u64) -> u32 {
-        u32::try_from((end - start).saturating_sub(self.overhead_ticks)).unwrap_or(u32::MAX)
+        u32::try_from((end - start).saturating_sub(self.reading.overhead)).unwrap_or(u32::MAX)
     }
 }
 
@@ -58,3 +95,6 @@ pub(crate) fn ticks() -> u64 {
         now
     }
 }
+
+#[cfg(test)]
+mod tests;

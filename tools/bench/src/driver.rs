@@ -17,17 +17,29 @@ pub(crate) struct Sample {
     pub(crate) unit: &'static str,
     pub(crate) better: Better,
     pub(crate) value: f64,
+    /// The smallest value that can be told from nothing; 0 for counts, and for times far above the clock's resolution.
+    pub(crate) resolution: f64,
 }
 
 impl Sample {
-    /// Nanoseconds; fewer are better.
+    /// Returns a value far above the resolution of its measurement.
+    pub(crate) const fn of(metric: &'static str, unit: &'static str, better: Better, value: f64) -> Self {
+        Self { metric, unit, better, value, resolution: 0.0 }
+    }
+
+    /// Returns nanoseconds; fewer are better.
     pub(crate) const fn ns(metric: &'static str, value: f64) -> Self {
-        Self { metric, unit: "ns", better: Better::Lower, value }
+        Self::of(metric, "ns", Better::Lower, value)
+    }
+
+    /// Returns nanoseconds that a clock of this resolution has measured in single readings.
+    pub(crate) const fn resolved_ns(metric: &'static str, value: f64, resolution: f64) -> Self {
+        Self { resolution, ..Self::ns(metric, value) }
     }
 
     /// Returns a count of `unit`.
     pub(crate) const fn count(metric: &'static str, unit: &'static str, better: Better, value: u64) -> Self {
-        Self { metric, unit, better, value: value as f64 }
+        Self::of(metric, unit, better, value as f64)
     }
 }
 
@@ -94,11 +106,12 @@ impl Record {
         match outcome {
             Ok(samples) => {
                 for sample in samples {
-                    let values = self.values.entry(sample.metric).or_default();
-                    if values.is_empty() {
-                        self.metrics.push(sample);
+                    self.values.entry(sample.metric).or_default().push(sample.value);
+                    match self.metrics.iter_mut().find(|first| first.metric == sample.metric) {
+                        // The coarsest round speaks for all.
+                        Some(first) => first.resolution = first.resolution.max(sample.resolution),
+                        None => self.metrics.push(sample),
                     }
-                    values.push(sample.value);
                 }
             }
             Err(unfit) => self.unfit = Some(unfit),
@@ -120,6 +133,7 @@ impl Record {
                     unit: sample.unit,
                     better: sample.better,
                     summary,
+                    resolution: sample.resolution,
                 });
             }
         }

@@ -14,6 +14,7 @@
 //! | [`args`] | the command line |
 //! | [`driver`] | groups of cases, run interleaved; progress |
 //! | [`clock`] | the time-stamp counter, calibrated, its own cost known |
+//! | [`goals`] | the figures that Rhumb wants to reach, judged where the named competitors ran |
 //! | [`report`] | the table with ratios, the CSV file |
 //! | [`stats`] | medians, spreads, percentiles |
 //! | [`team`] | a workload on several CPUs of a hosted machine at once |
@@ -32,6 +33,7 @@ mod clock;
 mod directmap;
 mod driver;
 mod frames;
+mod goals;
 mod machine;
 mod report;
 mod scale;
@@ -77,7 +79,15 @@ fn run(options: &Options) -> ExitCode {
                 "managed memory in {pages} pages (--pages); the host gives large ones: {host}"
             ));
         }
-        println!("{report}{}", slab::goals::judged(&report));
+        if options.rounds == 1 {
+            report.note("one round shows no spread".to_owned());
+        }
+        println!("{report}");
+        let judged = goals::judged(&report, goals_of(options.command));
+        if !judged.is_empty() {
+            let run = if options.is_quick() { "goals, on a fifth of the work" } else { "goals" };
+            println!("{run}:\n{judged}");
+        }
         match &options.csv {
             Some(path) => report.write_csv(path).map_err(|error| format!("{}: {error}", path.display())),
             None => Ok(()),
@@ -89,6 +99,15 @@ fn run(options: &Options) -> ExitCode {
             eprintln!("rhumb-bench: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Returns the goals of a family.
+fn goals_of(command: Command) -> &'static [goals::Goal] {
+    match command {
+        Command::Frames => &frames::goals::GOALS,
+        Command::Slab => &slab::goals::GOALS,
+        Command::SlabCase | Command::DirectMap | Command::Machine | Command::Scale => &[],
     }
 }
 

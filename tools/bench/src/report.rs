@@ -1,4 +1,7 @@
 //! The report of a run: an aligned table with the ratio to the best competitor in each row, and a CSV file.
+//!
+//! A time below the clock's resolution has no value: the table says `<N`, the CSV file leaves its values empty and has
+//! N in the column `resolution`, and there is no ratio with it.
 
 use std::fmt;
 use std::fs::File;
@@ -23,9 +26,16 @@ pub(crate) struct Figure {
     pub(crate) unit: &'static str,
     pub(crate) better: Better,
     pub(crate) summary: Summary,
+    /// The smallest value that can be told from nothing; 0 where each value is one.
+    pub(crate) resolution: f64,
 }
 
 impl Figure {
+    /// Tells whether the median is a value, rather than below the resolution of its measurement.
+    pub(crate) fn is_resolved(&self) -> bool {
+        self.summary.median >= self.resolution
+    }
+
     fn same_row(&self, other: &Self) -> bool {
         (self.workload.as_str(), self.cpus, self.metric) == (&other.workload, other.cpus, other.metric)
     }
@@ -66,11 +76,16 @@ impl Report {
     }
 
     fn csv(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "workload,cpus,subject,metric,unit,median,low,high")?;
+        writeln!(out, "workload,cpus,subject,metric,unit,median,low,high,resolution")?;
         for figure in &self.figures {
-            let Figure { workload, cpus, subject, metric, unit, summary, .. } = figure;
-            let Summary { median, low, high } = summary;
-            writeln!(out, "{workload},{cpus},{subject},{metric},{unit},{median:.3},{low:.3},{high:.3}")?;
+            let Figure { workload, cpus, subject, metric, unit, summary, resolution, .. } = figure;
+            // Empty, which a script can tell from 0, where there is no value.
+            let value = |value: f64| {
+                if value < *resolution { String::new() } else { format!("{value:.3}") }
+            };
+            let [median, low, high] = [summary.median, summary.low, summary.high].map(value);
+            let resolution = if *resolution > 0.0 { format!("{resolution:.3}") } else { String::new() };
+            writeln!(out, "{workload},{cpus},{subject},{metric},{unit},{median},{low},{high},{resolution}")?;
         }
         Ok(())
     }
@@ -87,7 +102,7 @@ impl Report {
     }
 
     /// Returns the figures of each row: the same workload, CPUs and metric.
-    fn rows(&self) -> Vec<Vec<&Figure>> {
+    pub(crate) fn rows(&self) -> Vec<Vec<&Figure>> {
         let mut rows: Vec<Vec<&Figure>> = Vec::new();
         for figure in &self.figures {
             match rows.iter_mut().find(|row| row[0].same_row(figure)) {
@@ -104,20 +119,41 @@ fn is_ours(subject: &str) -> bool {
     subject.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// Returns the best figure of a row that is not ours, and how many times better ours is.
-fn comparison<'row>(row: &[&'row Figure]) -> (Option<&'row Figure>, Option<f64>) {
-    let others = row.iter().filter(|figure| !is_ours(figure.subject) && figure.subject != FLOOR);
-    let best = others.copied().min_by(|a, b| {
-        let order = a.summary.median.total_cmp(&b.summary.median);
-        if a.better == Better::Lower { order } else { order.reverse() }
-    });
-    let ours = row.iter().find(|figure| figure.subject == OURS);
-    let ratio = best.zip(ours).and_then(|(best, ours)| {
-        let (theirs, ours) = (best.summary.median, ours.summary.median);
-        let (over, under) = if best.better == Better::Lower { (theirs, ours) } else { (ours, theirs) };
-        (under > 0.0).then(|| over / under)
-    });
-    (best, ratio)
+/// Our figure of a row beside the best of the others.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Comparison {
+    /// One of the two is not there, or is zero.
+    None,
+    /// One of them is below the clock's resolution.
+    Unresolved,
+    /// Ours is so many times as good as that of the subject.
+    Ratio(f64, &'static str),
+}
+
+impl Comparison {
+    fn of(row: &[&Figure]) -> Self {
+        let others = || row.iter().filter(|figure| !is_ours(figure.subject) && figure.subject != FLOOR);
+        let Some(ours) = row.iter().find(|figure| figure.subject == OURS) else { return Self::None };
+        let Some(best) = others().min_by(|a, b| ours.better.order(a.summary.median, b.summary.median)) else {
+            return Self::None;
+        };
+        if !ours.is_resolved() || others().any(|figure| !figure.is_resolved()) {
+            return Self::Unresolved;
+        }
+        let (theirs, value) = (best.summary.median, ours.summary.median);
+        let (over, under) = if ours.better == Better::Lower { (theirs, value) } else { (value, theirs) };
+        if over > 0.0 && under > 0.0 { Self::Ratio(over / under, best.subject) } else { Self::None }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("-"),
+            Self::Unresolved => f.write_str("unresolved"),
+            Self::Ratio(ratio, subject) => write!(f, "{}x {subject}", number(*ratio)),
+        }
+    }
 }
 
 /// Three significant digits, and no more than a table can hold.
@@ -131,8 +167,12 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Returns a median and half of its spread, in per cent.
-fn cell(summary: &Summary) -> String {
+/// Returns a median and half of its spread, in per cent; `<N` where it is below the resolution N.
+fn cell(figure: &Figure) -> String {
+    let summary = &figure.summary;
+    if !figure.is_resolved() {
+        return format!("<{}", number(figure.resolution));
+    }
     let spread = (summary.high - summary.low) / 2.0 / summary.median * 100.0;
     if spread.is_finite() {
         format!("{} ±{spread:.0}%", number(summary.median))
@@ -143,20 +183,17 @@ fn cell(summary: &Summary) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Counts of failures are worth a line where there is one; a time that has no value is one.
+        let mut rows = self.rows();
+        rows.retain(|row| row.iter().any(|figure| figure.summary.high != 0.0 || !figure.is_resolved()));
         let subjects = self.subjects();
-        let mut lines = vec![
-            ["workload", "cpus", "metric", "unit"]
-                .into_iter()
-                .chain(subjects.iter().copied())
-                .chain(["best other", "rhumb is"])
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        ];
-        for row in self.rows() {
-            // Counts of failures are worth a line where there is one.
-            if row.iter().all(|figure| figure.summary.high == 0.0) {
-                continue;
-            }
+        let comparisons: Vec<Comparison> = rows.iter().map(|row| Comparison::of(row)).collect();
+        let has = |kind: fn(&Comparison) -> bool| comparisons.iter().any(kind);
+        let is_compared = has(|comparison| *comparison != Comparison::None);
+        let head = ["workload", "cpus", "metric", "unit"].into_iter().chain(subjects.iter().copied());
+        let mut lines =
+            vec![head.chain(is_compared.then_some("rhumb against")).map(str::to_owned).collect::<Vec<_>>()];
+        for (row, comparison) in rows.iter().zip(&comparisons) {
             let first = row[0];
             let mut line = vec![
                 first.workload.clone(),
@@ -165,21 +202,23 @@ impl fmt::Display for Report {
                 first.unit.to_owned(),
             ];
             line.extend(subjects.iter().map(|&subject| {
-                row.iter()
-                    .find(|figure| figure.subject == subject)
-                    .map_or("-".into(), |figure| cell(&figure.summary))
+                row.iter().find(|figure| figure.subject == subject).map_or("-".into(), |figure| cell(figure))
             }));
-            let (best, ratio) = comparison(&row);
-            line.push(best.map_or("-", |figure| figure.subject).to_owned());
-            line.push(ratio.map_or("-".into(), |ratio| format!("{}x", number(ratio))));
+            line.extend(is_compared.then(|| comparison.to_string()));
             lines.push(line);
         }
         write_aligned(f, &lines)?;
-        if self.figures.len() > self.rows().len() {
+        if !rows.is_empty() {
+            writeln!(f, "\nmedian ± half of (highest - lowest)")?;
+        }
+        if is_compared {
             writeln!(
                 f,
-                "\nmedian ± half of (highest - lowest); \"rhumb is\" so many times better than the best other"
+                "\"rhumb against\": so many times as good as the best of the others that ran, by name"
             )?;
+        }
+        if rows.iter().flatten().any(|figure| !figure.is_resolved()) {
+            writeln!(f, "<N: below the clock's resolution, so that it has no value and no ratio")?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }

@@ -1,5 +1,7 @@
 //! Medians, spreads and percentiles.
 
+use std::cmp::Ordering;
+
 /// Which way is good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Better {
@@ -7,6 +9,13 @@ pub(crate) enum Better {
     Lower,
     /// Blocks left.
     Higher,
+}
+
+impl Better {
+    /// Orders two values, the better one first.
+    pub(crate) fn order(self, a: f64, b: f64) -> Ordering {
+        if self == Self::Lower { a.total_cmp(&b) } else { b.total_cmp(&a) }
+    }
 }
 
 /// One figure over several rounds.

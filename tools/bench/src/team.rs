@@ -87,7 +87,7 @@ impl Timing {
     /// Returns the figures of a workload whose results are of so many operations: its time, or, in a build that counts,
     /// what its CPUs shared.
     pub(crate) fn samples(self, operations: usize) -> Vec<Sample> {
-        let count = |(metric, value)| Sample { metric, unit: "/1000", better: Better::Lower, value };
+        let count = |(metric, value)| Sample::of(metric, "/1000", Better::Lower, value);
         match self.shared.per_1000(operations) {
             Some(counts) => counts.map(count).to_vec(),
             None => vec![Sample::ns("time", self.cpu_ns / operations.max(1) as f64)],

@@ -90,7 +90,11 @@ impl Books {
         }
         // The median of the pairs: a mean would hold what the host did in between.
         let [change, restore] = &mut spans;
-        Ok(vec![Sample::ns("change", median(change)), Sample::ns("restore", median(restore))])
+        let resolution = setting.clock.resolution_ns();
+        Ok(vec![
+            Sample::resolved_ns("change", median(change), resolution),
+            Sample::resolved_ns("restore", median(restore), resolution),
+        ])
     }
 }
 

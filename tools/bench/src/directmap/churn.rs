@@ -123,18 +123,8 @@ fn samples(taken: u64, rounds: u64, left: Done) -> Vec<Sample> {
     vec![
         Sample::count("pages-taken", "pages", Better::Higher, taken),
         Sample::count("rounds", "rounds", Better::Lower, rounds),
-        Sample {
-            metric: "rounds-per-512",
-            unit: "rounds",
-            better: Better::Lower,
-            value: rounds as f64 * 512.0 / taken as f64,
-        },
+        Sample::of("rounds-per-512", "rounds", Better::Lower, rounds as f64 * 512.0 / taken as f64),
         Sample::count("left-split", "pages", Better::Lower, left.split_pages),
-        Sample {
-            metric: "covered-by-1g",
-            unit: "%",
-            better: Better::Higher,
-            value: covered as f64 * 100.0 / RAM_BYTES as f64,
-        },
+        Sample::of("covered-by-1g", "%", Better::Higher, covered as f64 * 100.0 / RAM_BYTES as f64),
     ]
 }

@@ -62,12 +62,8 @@ impl Counts {
         let count = |metric, unit, value| Sample::count(metric, unit, Better::Lower, value);
         samples.push(count("allocated", "tables", back.done.tables_allocated));
         samples.push(count("left-split", "pages", back.done.split_pages));
-        samples.push(Sample {
-            metric: "flushes-per-page",
-            unit: "flushes",
-            better: Better::Lower,
-            value: out.flushed.flushes as f64 / self.frames().frames() as f64,
-        });
+        let per_page = out.flushed.flushes as f64 / self.frames().frames() as f64;
+        samples.push(Sample::of("flushes-per-page", "flushes", Better::Lower, per_page));
         Ok(samples)
     }
 

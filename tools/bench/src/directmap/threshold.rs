@@ -62,10 +62,12 @@ fn run(setting: &Setting, pages: u64) -> Outcome {
         protecting.push(setting.clock.ns(setting.clock.span(start, middle).into()));
         walking.push(setting.clock.ns(setting.clock.span(middle, end).into()));
     }
+    let resolution = setting.clock.resolution_ns();
+    let of_a_page = resolution / WORKING_SET as f64;
     Ok(vec![
-        Sample::ns("protect", median(&mut protecting)),
-        Sample::ns("walk-warm", median(&mut warm) / WORKING_SET as f64),
-        Sample::ns("walk-after", median(&mut walking) / WORKING_SET as f64),
+        Sample::resolved_ns("protect", median(&mut protecting), resolution),
+        Sample::resolved_ns("walk-warm", median(&mut warm) / WORKING_SET as f64, of_a_page),
+        Sample::resolved_ns("walk-after", median(&mut walking) / WORKING_SET as f64, of_a_page),
     ])
 }
 

@@ -25,5 +25,19 @@ fn rounds_go_over_all_subjects_and_rotate() {
     assert_eq!(*order.borrow(), ["a", "b", "b", "a", "a", "b"]);
     assert_eq!(report.figures().len(), 2);
     assert_eq!(report.figures()[0].summary, Summary { median: 4.0, low: 1.0, high: 5.0 });
+    assert_eq!(report.figures()[0].resolution, 0.0);
     assert_eq!(report.notes(), ["w, 1 CPUs: c: too small"]);
+}
+
+/// The coarsest round says what a figure can tell.
+#[test]
+fn a_figure_has_the_resolution_of_its_coarsest_round() {
+    let mut resolutions = [2.0, 7.0, 3.0].into_iter();
+    let run = move || Ok(vec![Sample::resolved_ns("p50", 5.0, resolutions.next().unwrap_or(0.0))]);
+    let cases = vec![Case { subject: "a", run: Box::new(run) }];
+    let mut options = Options::defaults(Command::Frames);
+    options.rounds = 3;
+    let report = super::run(vec![Group { workload: "w".into(), cpus: 1, cases }], &options);
+    let figure = &report.figures()[0];
+    assert_eq!((figure.resolution, figure.is_resolved()), (7.0, false));
 }

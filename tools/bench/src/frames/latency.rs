@@ -36,26 +36,30 @@ impl Workload for Single {
             let count = setting.options.operations(GETS).min(held.len() * 3 / 4);
             let victims = held.split_off(held.len() - count);
             let mut times = steady::touched(count);
+            let clock = member.clock.here();
             member.meet();
             for victim in victims {
                 subject.put(member.pinned, victim, Order::BASE);
                 let start = ticks();
                 let got = black_box(subject.get(member.pinned, Order::BASE));
-                times.push(member.clock.span(start, ticks()));
+                times.push(clock.span(start, ticks()));
                 held.extend(got);
             }
-            times
+            (times, clock.resolution_ns())
         });
-        let times = results.map_err(|error| Unfit(error.to_string()))?.concat();
-        Ok(percentiles(times, setting.clock).into())
+        let results = results.map_err(|error| Unfit(error.to_string()))?;
+        let resolution = results.iter().fold(0.0, |most: f64, &(_, of_one)| most.max(of_one));
+        let times = results.into_iter().flat_map(|(times, _)| times).collect();
+        Ok(percentiles(times, setting.clock, resolution).into())
     }
 }
 
-/// Returns the median, the 99th and the 99.9th percentile.
-fn percentiles(mut times: Vec<u32>, clock: Clock) -> [Sample; 3] {
+/// Returns the median, the 99th and the 99.9th percentile of times with this resolution, in nanoseconds.
+fn percentiles(mut times: Vec<u32>, clock: Clock, resolution: f64) -> [Sample; 3] {
     times.sort_unstable();
-    [("p50", 500), ("p99", 990), ("p99.9", 999)]
-        .map(|(name, per_mille)| Sample::ns(name, clock.ns(stats::percentile(&times, per_mille).into())))
+    [("p50", 500), ("p99", 990), ("p99.9", 999)].map(|(name, per_mille)| {
+        Sample::resolved_ns(name, clock.ns(stats::percentile(&times, per_mille).into()), resolution)
+    })
 }
 
 /// A thousand random frees, then a thousand allocations, all timed, again and again, in an aged memory.
@@ -68,6 +72,7 @@ struct Seen {
     gets: Vec<u32>,
     longest_gets: Vec<f64>,
     longest_puts: Vec<f64>,
+    resolution_ns: f64,
 }
 
 impl Workload for Burst {
@@ -78,8 +83,13 @@ impl Workload for Burst {
             let mut held = steady::fill_to_90_percent(&subject, member, frames, Free::Scattered);
             let count = setting.options.operations(GETS).min(held.len() * 3 / 4);
             let mut victims = held.split_off(held.len() - count).into_iter();
-            let mut seen = Seen { gets: steady::touched(count), ..Seen::default() };
             let mut got = steady::touched(count);
+            let clock = member.clock.here();
+            let mut seen = Seen {
+                gets: steady::touched(count),
+                resolution_ns: clock.resolution_ns(),
+                ..Seen::default()
+            };
             member.meet();
             for _ in 0..count / BURST {
                 if member.is_late() {
@@ -89,18 +99,18 @@ impl Workload for Burst {
                 for victim in victims.by_ref().take(BURST) {
                     let start = ticks();
                     subject.put(member.pinned, victim, Order::BASE);
-                    longest_put = longest_put.max(member.clock.span(start, ticks()));
+                    longest_put = longest_put.max(clock.span(start, ticks()));
                 }
                 for _ in 0..BURST {
                     let start = ticks();
                     let block = black_box(subject.get(member.pinned, Order::BASE));
-                    let time = member.clock.span(start, ticks());
+                    let time = clock.span(start, ticks());
                     seen.gets.push(time);
                     longest_get = longest_get.max(time);
                     got.extend(block);
                 }
-                seen.longest_gets.push(member.clock.ns(longest_get.into()));
-                seen.longest_puts.push(member.clock.ns(longest_put.into()));
+                seen.longest_gets.push(clock.ns(longest_get.into()));
+                seen.longest_puts.push(clock.ns(longest_put.into()));
             }
             seen
         });
@@ -109,10 +119,15 @@ impl Workload for Burst {
             all.gets.extend(seen.gets);
             all.longest_gets.extend(seen.longest_gets);
             all.longest_puts.extend(seen.longest_puts);
+            all.resolution_ns = all.resolution_ns.max(seen.resolution_ns);
         }
-        let mut samples = Vec::from(percentiles(all.gets, setting.clock));
-        samples.push(Sample::ns("longest-refill", stats::median(&mut all.longest_gets)));
-        samples.push(Sample::ns("longest-flush", stats::median(&mut all.longest_puts)));
+        let resolution = all.resolution_ns;
+        let mut samples = Vec::from(percentiles(all.gets, setting.clock, resolution));
+        for (name, times) in
+            [("longest-refill", &mut all.longest_gets), ("longest-flush", &mut all.longest_puts)]
+        {
+            samples.push(Sample::resolved_ns(name, stats::median(times), resolution));
+        }
         Ok(samples)
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn blocks_left<S: FrameSubject>(subject: &S, member: &Member<'_>, fra
 /// Returns `blocks` as a share of what `free_frames` could be at best.
 fn of_ideal(metric: &'static str, blocks: u64, free_frames: u64) -> Sample {
     let ideal = (free_frames / Order::LARGE.frames()).max(1);
-    Sample { metric, unit: "% of ideal", better: Better::Higher, value: 100.0 * blocks as f64 / ideal as f64 }
+    Sample::of(metric, "% of ideal", Better::Higher, 100.0 * blocks as f64 / ideal as f64)
 }
 
 /// Orders 0 to 9 at 75 % full.
@@ -205,7 +205,7 @@ impl Workload for Compaction {
         let [after_churn, after_free] = results.as_slice() else {
             return Err(Unfit("it needs one CPU".to_owned()));
         };
-        let ms = |ns: f64| Sample { metric: "time", unit: "ms", better: Better::Lower, value: ns / 1e6 };
+        let ms = |ns: f64| Sample::of("time", "ms", Better::Lower, ns / 1e6);
         Ok(vec![
             of_ideal("blocks-after-churn", after_churn.blocks, frames.frames() - after_churn.live_frames),
             Sample::count("moved-after-churn", "frames", Better::Lower, after_churn.moved.0),

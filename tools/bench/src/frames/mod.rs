@@ -9,7 +9,9 @@
 //! | [`mixed`] | orders 0 to 9 at 75 % full, what is left of 2-MiB blocks, healing |
 //! | [`script`] | what a churn of mixed orders frees and asks for |
 //! | [`setup`] | initialisation and metadata |
+//! | [`goals`] | the figures that Rhumb wants to reach |
 
+pub(crate) mod goals;
 mod latency;
 mod mixed;
 mod script;

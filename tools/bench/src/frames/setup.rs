@@ -21,7 +21,7 @@ impl Workload for Init {
         let mut samples = vec![Sample::ns("time", setting.clock.ns(ticks))];
         if let Some(bytes) = subject.metadata_bytes() {
             let value = bytes as f64 / setting.region.frames().frames() as f64;
-            samples.push(Sample { metric: "metadata", unit: "B/frame", better: Better::Lower, value });
+            samples.push(Sample::of("metadata", "B/frame", Better::Lower, value));
         }
         Ok(samples)
     }

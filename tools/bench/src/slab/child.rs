@@ -63,7 +63,7 @@ fn heard(line: &str) -> Option<Sample> {
     let word = |text: &str| WORDS.into_iter().find(|&word| word == text);
     let [metric, unit, direction, value] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
     let better = if direction == "lower" { Better::Lower } else { Better::Higher };
-    Some(Sample { metric: word(metric)?, unit: word(unit)?, better, value: value.parse().ok()? })
+    Some(Sample::of(word(metric)?, word(unit)?, better, value.parse().ok()?))
 }
 
 #[cfg(test)]

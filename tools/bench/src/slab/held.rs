@@ -83,7 +83,7 @@ impl Workload for Held {
         let results: Vec<(f64, f64, Faults)> =
             results.map_err(|error| Unfit(error.to_string()))?.into_iter().collect::<Result<_, Unfit>>()?;
         let (churn, sparse, _) = results[0];
-        let ratio = |metric, value| Sample { metric, unit: "held/live", better: Better::Lower, value };
+        let ratio = |metric, value| Sample::of(metric, "held/live", Better::Lower, value);
         let mut samples = vec![ratio("churn", churn), ratio("sparse", sparse)];
         samples.extend(results.iter().map(|&(_, _, faults)| faults).sum::<Faults>().samples());
         Ok(samples)

@@ -10,7 +10,7 @@
 //! | [`mixed`] | random frees and allocations of many sizes |
 //! | [`remote`] | objects that another CPU frees |
 //! | [`held`] | memory held for each live byte |
-//! | [`goals`] | the ratios that Rhumb wants to reach, and whether it does |
+//! | [`goals`] | the figures that Rhumb wants to reach |
 //!
 //! The first word of each object is written after its allocation, as its owner would.
 

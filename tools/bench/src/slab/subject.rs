@@ -8,19 +8,6 @@ use rhumb_machine::{CpuId, PageSize, PhysRange, Pinned};
 
 use crate::driver::Unfit;
 
-/// Whose the allocator is: goals differ.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// Rhumb's own.
-    Rhumb,
-    /// A crate that kernels use as their heap.
-    Kernel,
-    /// A heap of user space.
-    UserSpace,
-    /// The lower bound; no competitor.
-    Floor,
-}
-
 /// The memory that a subject without a host's memory manages, and its users.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -58,9 +45,6 @@ impl Place {
 pub(crate) trait ObjectSubject: Sized + Sync + 'static {
     /// Its name in table and file.
     const NAME: &'static str;
-
-    /// Whose it is.
-    const KIND: Kind;
 
     /// Returns an allocator with nothing allocated. Workloads of one size say it beforehand, for caches of one size.
     fn fresh(place: &Place, one_size: Layout) -> Result<Self, Unfit>;
@@ -114,9 +98,6 @@ pub(crate) trait GlobalSubject: GlobalAlloc + Sized + Sync + 'static {
     /// Its name in table and file.
     const NAME: &'static str;
 
-    /// Whose it is.
-    const KIND: Kind;
-
     /// As [`ObjectSubject::fresh`].
     fn fresh(place: &Place) -> Result<Self, Unfit>;
 
@@ -131,7 +112,6 @@ pub(crate) trait GlobalSubject: GlobalAlloc + Sized + Sync + 'static {
 
 impl<G: GlobalSubject> ObjectSubject for G {
     const NAME: &'static str = G::NAME;
-    const KIND: Kind = G::KIND;
 
     fn fresh(place: &Place, _one_size: Layout) -> Result<Self, Unfit> {
         G::fresh(place)

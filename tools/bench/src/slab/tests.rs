@@ -10,7 +10,7 @@ use rhumb_hosted::HostedMachine;
 use rhumb_machine::{PhysAddr, PhysRange, Pinned};
 
 use super::objects::{self, Faults, Held as Object, Tags, mixed_size};
-use super::subject::{Kind, ObjectSubject, Place, one_size};
+use super::subject::{ObjectSubject, Place, one_size};
 use super::{Setting, Workload, fixed, held, mixed, remote, subjects};
 use crate::args::{Command, Options};
 use crate::clock::Clock;
@@ -122,7 +122,6 @@ struct Planted<const FAULT: u8> {
 
 impl<const FAULT: u8> ObjectSubject for Planted<FAULT> {
     const NAME: &'static str = "planted";
-    const KIND: Kind = Kind::Floor;
 
     fn fresh(place: &Place, _one_size: Layout) -> Result<Self, Unfit> {
         let bytes_left = AtomicUsize::new(place.bytes());

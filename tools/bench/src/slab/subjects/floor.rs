@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use rhumb_machine::Pinned;
 
 use crate::driver::Unfit;
-use crate::slab::subject::{Kind, ObjectSubject, Place};
+use crate::slab::subject::{ObjectSubject, Place};
 
 /// Objects of a magazine: 2 KiB of pointers.
 const ROUNDS: usize = 256;
@@ -104,7 +104,6 @@ impl Floor {
 
 impl ObjectSubject for Floor {
     const NAME: &'static str = crate::report::FLOOR;
-    const KIND: Kind = Kind::Floor;
 
     fn fresh(place: &Place, _one_size: Layout) -> Result<Self, Unfit> {
         let local = |_| UnsafeCell::new(Local { loaded: Magazine::empty(), other: Magazine::empty() });

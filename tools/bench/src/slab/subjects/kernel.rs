@@ -9,14 +9,13 @@ use talc::TalcLock;
 use talc::source::Manual;
 
 use crate::driver::Unfit;
-use crate::slab::subject::{GlobalSubject, Kind, Place};
+use crate::slab::subject::{GlobalSubject, Place};
 
 /// Boundary tags, binned by size.
 pub(super) type Talc = TalcLock<spin::Mutex<()>, Manual>;
 
 impl GlobalSubject for Talc {
     const NAME: &'static str = "talc";
-    const KIND: Kind = Kind::Kernel;
 
     fn fresh(place: &Place) -> Result<Self, Unfit> {
         let talc = TalcLock::new(Manual);
@@ -33,7 +32,6 @@ pub(super) type LinkedList = LockedHeap;
 
 impl GlobalSubject for LinkedList {
     const NAME: &'static str = "linked_list_allocator";
-    const KIND: Kind = Kind::Kernel;
 
     fn fresh(place: &Place) -> Result<Self, Unfit> {
         // SAFETY: as with `Talc`.
@@ -67,7 +65,6 @@ unsafe impl GlobalAlloc for Rlsf {
 
 impl GlobalSubject for Rlsf {
     const NAME: &'static str = "rlsf";
-    const KIND: Kind = Kind::Kernel;
 
     fn fresh(place: &Place) -> Result<Self, Unfit> {
         let mut tlsf = Tlsf::new();

@@ -26,7 +26,7 @@ mod system;
 mod user_space;
 
 use super::subject::ObjectSubject;
-use super::{Setting, Workload, goals};
+use super::{Setting, Workload};
 use crate::driver::Case;
 
 /// Returns all subjects of a workload that were asked for.
@@ -53,7 +53,6 @@ pub(super) fn cases(setting: &Setting, workload: impl Workload) -> Vec<Case> {
 }
 
 fn add<S: ObjectSubject>(setting: &Setting, workload: impl Workload, cases: &mut Vec<Case>) {
-    debug_assert_eq!(goals::kind_of(S::NAME), Some(S::KIND), "{}", S::NAME);
     if setting.options.wants(workload.name(), S::NAME) {
         let setting = setting.clone();
         cases.push(Case { subject: S::NAME, run: Box::new(move || workload.run::<S>(&setting)) });

@@ -10,7 +10,7 @@ use rhumb_slab::{CacheSpec, Config, Heap, RawCache, Slabs};
 
 use crate::driver::Unfit;
 use crate::slab::goals::GLOBAL;
-use crate::slab::subject::{FRAME_BYTES, GlobalSubject, Kind, ObjectSubject, Place};
+use crate::slab::subject::{FRAME_BYTES, GlobalSubject, ObjectSubject, Place};
 
 type OurFrames = Frames<&'static HostedMachine>;
 type OurSlabs = Slabs<&'static HostedMachine>;
@@ -58,7 +58,6 @@ pub(super) struct Rhumb {
 
 impl ObjectSubject for Rhumb {
     const NAME: &'static str = crate::report::OURS;
-    const KIND: Kind = Kind::Rhumb;
 
     fn fresh(place: &Place, one_size: Layout) -> Result<Self, Unfit> {
         let (frames, slabs) = slabs(place)?;
@@ -123,7 +122,6 @@ unsafe impl GlobalAlloc for Global {
 
 impl GlobalSubject for Global {
     const NAME: &'static str = GLOBAL;
-    const KIND: Kind = Kind::Rhumb;
 
     fn fresh(place: &Place) -> Result<Self, Unfit> {
         let (frames, slabs) = slabs(place)?;

@@ -6,7 +6,7 @@ use std::ptr::{NonNull, null_mut};
 use slabmalloc::{AllocationError, Allocator, LargeObjectPage, ObjectPage, ZoneAllocator};
 
 use crate::driver::Unfit;
-use crate::slab::subject::{FRAME_BYTES, GlobalSubject, Kind, Place};
+use crate::slab::subject::{FRAME_BYTES, GlobalSubject, Place};
 
 /// The size of its large pages.
 const LARGE_BYTES: usize = 2 << 20;
@@ -95,7 +95,6 @@ unsafe impl GlobalAlloc for Slabmalloc {
 
 impl GlobalSubject for Slabmalloc {
     const NAME: &'static str = "slabmalloc";
-    const KIND: Kind = Kind::Kernel;
 
     fn fresh(place: &Place) -> Result<Self, Unfit> {
         let (base, end) = (place.base() as usize, place.base() as usize + place.bytes());

@@ -3,7 +3,7 @@
 use std::alloc::System;
 
 use crate::driver::Unfit;
-use crate::slab::subject::{GlobalSubject, Kind, Place};
+use crate::slab::subject::{GlobalSubject, Place};
 
 /// The name of this host's `malloc`.
 pub(super) type SystemHeap = System;
@@ -16,7 +16,6 @@ unsafe extern "C" {
 
 impl GlobalSubject for SystemHeap {
     const NAME: &'static str = "system";
-    const KIND: Kind = Kind::UserSpace;
 
     fn fresh(_place: &Place) -> Result<Self, Unfit> {
         Ok(System)

@@ -8,7 +8,8 @@ use snmalloc_rs::SnMalloc;
 use tikv_jemallocator::Jemalloc as TikvJemalloc;
 
 use crate::driver::Unfit;
-use crate::slab::subject::{GlobalSubject, Kind, Place};
+use crate::slab::goals::{JEMALLOC, MIMALLOC, SNMALLOC};
+use crate::slab::subject::{GlobalSubject, Place};
 
 /// Version 2. Its crate's own wrapper takes the way for special alignments, which is slower, for all.
 pub(super) struct Mimalloc;
@@ -39,8 +40,7 @@ unsafe impl GlobalAlloc for Mimalloc {
 }
 
 impl GlobalSubject for Mimalloc {
-    const NAME: &'static str = "mimalloc";
-    const KIND: Kind = Kind::UserSpace;
+    const NAME: &'static str = MIMALLOC;
 
     fn fresh(_place: &Place) -> Result<Self, Unfit> {
         Ok(Self)
@@ -56,8 +56,7 @@ impl GlobalSubject for Mimalloc {
 pub(super) type Snmalloc = SnMalloc;
 
 impl GlobalSubject for Snmalloc {
-    const NAME: &'static str = "snmalloc";
-    const KIND: Kind = Kind::UserSpace;
+    const NAME: &'static str = SNMALLOC;
 
     fn fresh(_place: &Place) -> Result<Self, Unfit> {
         Ok(SnMalloc)
@@ -68,8 +67,7 @@ impl GlobalSubject for Snmalloc {
 pub(super) type Jemalloc = TikvJemalloc;
 
 impl GlobalSubject for Jemalloc {
-    const NAME: &'static str = "jemalloc";
-    const KIND: Kind = Kind::UserSpace;
+    const NAME: &'static str = JEMALLOC;
 
     fn fresh(_place: &Place) -> Result<Self, Unfit> {
         Ok(TikvJemalloc)
