@@ -1,8 +1,9 @@
 //! `scale`: each workload on 1 to 256 CPUs in turns, and the data that they share, counted in a build with
 //! `--cfg rhumb_counted`.
 //!
-//! Times say how a design scales where there are cores. Counts say it anywhere, exactly, and the same in each run: visits
-//! to locks that CPUs share, cache lines that another CPU has written since, and magazines that another CPU had before.
+//! Times say how a design scales where there are cores. Counts say it anywhere, exactly, and the same in each run:
+//! visits to locks that CPUs share, cache lines that another CPU has written since, and magazines that another CPU had
+//! before.
 
 use std::fmt::Write;
 use std::process::ExitCode;

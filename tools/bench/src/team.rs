@@ -113,8 +113,8 @@ impl std::iter::Sum for Timing {
     }
 }
 
-/// Returns where the host runs the CPUs' threads: each on a core of its own, or, where one of them runs at a time, all on
-/// one, so that a turn ends without waking another core.
+/// Returns where the host runs the CPUs' threads: each on a core of its own, or, where one of them runs at a time, all
+/// on one, so that a turn ends without waking another core.
 pub(crate) fn pinning() -> CorePinning {
     if cfg!(rhumb_counted) { CorePinning::Free } else { CorePinning::OneEach }
 }
@@ -174,8 +174,8 @@ impl Member<'_> {
         self.barrier.give_way(self.index);
     }
 
-    /// Runs `operation` before those that are timed, a twentieth of `count` times. In a build that counts it is ten times
-    /// `count`, without counting: the figures there are those of allocators that have come to rest.
+    /// Runs `operation` before those that are timed, a twentieth of `count` times. In a build that counts it is ten
+    /// times `count`, without counting: the figures there are those of allocators that have come to rest.
     pub(crate) fn warm_up(&self, count: usize, mut operation: impl FnMut() -> ControlFlow<()>) {
         let times = if cfg!(rhumb_counted) { count * 10 } else { count / 20 + 1 };
         self.is_warming_up.set(true);

@@ -1,9 +1,9 @@
 //! A build that counts what CPUs share: `RUSTFLAGS="--cfg rhumb_counted"`. In any other build nothing here is an
 //! instruction.
 //!
-//! The atomics tell of each access, and so does the code that reaches shared data by other means. Threads that say which
-//! CPU they are (`be`), and that run one at a time, get exact counts (`take`), the same in each run: how a design scales
-//! can be seen on a machine with few cores.
+//! The atomics tell of each access, and so does the code that reaches shared data by other means. Threads that say
+//! which CPU they are (`be`), and that run one at a time, get exact counts (`take`), the same in each run: how a design
+//! scales can be seen on a machine with few cores.
 //!
 //! | count | one for each |
 //! |---|---|
@@ -11,7 +11,10 @@
 //! | `foreign_lines` | access to a cache line that another CPU has written since this CPU's last access |
 //! | `moved` | loading of something that another CPU loaded before ([`loaded`]) |
 //!
-//! Lines are those of the program's own addresses. Nothing is counted for a thread that is no CPU.
+//! Lines are those of the program's own addresses. Of the data behind a lock, the lines are told whose code tells of
+//! them: the lock's own always, the fields of a node or a zone not. A thing that is loaded is known by its address, and
+//! one that is placed there later counts as the same. Nothing is counted for a thread that is no CPU, and what such a
+//! thread does is not remembered.
 
 #[cfg(rhumb_counted)]
 mod ledger;

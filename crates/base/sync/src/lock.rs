@@ -102,9 +102,12 @@ impl<T> Lock<T> {
 
     #[inline]
     fn take(&self) -> bool {
+        let took = self.is_taken.compare_exchange(false, true, Acquire, Relaxed).is_ok();
         #[cfg(rhumb_counted)]
-        crate::counted::lock_taken();
-        self.is_taken.compare_exchange(false, true, Acquire, Relaxed).is_ok()
+        if took {
+            crate::counted::lock_taken();
+        }
+        took
     }
 
     /// Returns whether the lock is taken, which may have changed since.

@@ -178,11 +178,13 @@ impl SlabRef {
     }
 
     pub(crate) fn word(self, word: usize) -> u64 {
+        rhumb_sync::counted::read(self.word_at(word));
         self.word_at(word).load(Relaxed)
     }
 
     /// Sets a word of bits. For the holder of the lock.
     fn set_word(self, word: usize, bits: u64) {
+        rhumb_sync::counted::written(self.word_at(word));
         self.word_at(word).store(bits, Relaxed);
     }
 

@@ -3,8 +3,8 @@
 use super::*;
 use crate::args::Command;
 
-/// Visits to shared locks for each 1,000 operations, at most. An object that one CPU allocates and another frees may cost
-/// each of the two a 64th of a visit.
+/// Visits to shared locks for each 1,000 operations, at most. An object that one CPU allocates and another frees may
+/// cost each of the two a 64th of a visit.
 const BOUNDS: [(&str, f64); 5] = [
     ("pair-64", 0.0),
     ("burst-1000", 2.0),
