@@ -55,7 +55,6 @@ impl<M: Machine> Slabs<M> {
         if !record.setup.checks.is_off() {
             return self.free_checked(record, pinned, object);
         }
-        self.set_memory_use(object, record.shape.object_bytes as usize, MemoryUse::FreeObject);
         let Some(line) = record.line(self.cpu(pinned)) else {
             self.give_back_batch(record, pinned, &[object]);
             return;

@@ -4,7 +4,8 @@
 //! Only the CPU itself touches its line, as the [`rhumb_machine::Pinned`] token of the caller proves. The accesses are
 //! relaxed atomics, which are plain instructions: no locked operation, no shared line, and no byte of the object. A
 //! [`CpuGate`] keeps interrupt handlers out of an operation's middle: a handler that finds the gate busy goes to the
-//! slabs, whose locks are taken with interrupts off only. Other CPUs ask for the magazines through the same gate.
+//! slabs, whose locks are taken with interrupts off only. Other CPUs ask for the magazines through the same gate, look
+//! at the counts, and set those of visits and swaps to 0.
 //!
 //! ```text
 //!   line:  | rounds* | count | gate: limit, busy | visits | swaps | full: top*, count, objects | empty: the same |
@@ -19,7 +20,9 @@ use rhumb_sync::{CpuGate, counted};
 
 use crate::magazine::{Magazine, Round, SharedStack, Stack};
 
-/// So many full magazines beside the loaded one, and a CPU keeps no more: 64 KiB of objects, where magazines are large.
+/// So many full magazines beside the loaded one, and a CPU keeps no more: 64 KiB of objects where magazines are the
+/// largest, or eight objects where objects are larger than 8 KiB. It keeps the ones that it empties, because it may
+/// fill them again, until its next visit to the node: beside the loaded one there are [`MOST_FULL`] + [`KEPT`] at most.
 pub(crate) const MOST_FULL: u32 = 4;
 /// Full magazines that stay when others leave, the most that are taken at once, and the most empty ones that are kept.
 pub(crate) const KEPT: u32 = 2;
@@ -38,7 +41,7 @@ pub(crate) struct CpuLine {
     swaps: AtomicU32,
     /// Magazines with objects, most of them full.
     pub(crate) full: SharedStack,
-    empty: SharedStack,
+    pub(crate) empty: SharedStack,
 }
 
 impl CpuLine {

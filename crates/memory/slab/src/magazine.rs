@@ -113,7 +113,11 @@ impl Magazine {
         debug_assert!(index < self.room(), "round {index} of {}", self.room());
         // SAFETY: the caller has set the round, so it is within the room and written; the memory belongs to the
         // magazine's one holder, which lends it here.
-        unsafe { self.rounds().add(index as usize).read() }
+        unsafe {
+            let round = self.rounds().add(index as usize);
+            counted::read(round);
+            round.read()
+        }
     }
 
     /// Sets the `index`-th round, for which the caller knows that there is room.
@@ -121,7 +125,11 @@ impl Magazine {
         debug_assert!(index < self.room(), "round {index} of {}", self.room());
         // SAFETY: the caller knows that the magazine has this round; the memory belongs to the magazine's one holder,
         // which lends it exclusively here.
-        unsafe { self.rounds().add(index as usize).write(round) };
+        unsafe {
+            let place = self.rounds().add(index as usize);
+            counted::written(place);
+            place.write(round);
+        }
     }
 
     /// Adds a round, for which the caller knows that there is room.
@@ -129,6 +137,13 @@ impl Magazine {
         let count = self.count();
         self.set_round(count, round);
         self.set_count(count + 1);
+    }
+
+    /// Takes out the round that was added last.
+    pub(crate) fn pop(&mut self) -> Option<Round> {
+        let left = self.count().checked_sub(1)?;
+        self.set_count(left);
+        Some(self.round(left))
     }
 }
 

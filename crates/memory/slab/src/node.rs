@@ -8,8 +8,9 @@
 //! walk no slab leaves the node, so that the next one is always there. The list never changes its order.
 //!
 //! Magazines are exchanged whole, two at a time: a CPU that frees what another allocates leaves full magazines here and
-//! takes empty ones, the other the reverse, at one visit for two magazines of objects. The depot tracks how many full magazines it
-//! never needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those.
+//! takes empty ones, the other the reverse, at one visit for two magazines of objects. The depot tracks how many full
+//! magazines it never needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those. A
+//! handler that found the CPU's line busy takes single objects out of a full magazine, once the slabs have none.
 
 use crate::magazine::{Round, Stack};
 use crate::shape::Shape;
@@ -71,6 +72,19 @@ impl Node {
         self.free -= u64::from(taken);
         self.turns = self.turns.wrapping_add(1);
         taken
+    }
+
+    /// Takes one object for a CPU whose line cannot take a magazine: from the slabs, or else out of the depot's top
+    /// magazine.
+    pub(crate) fn take_single(&mut self, shape: &Shape) -> Option<Round> {
+        let mut single = None;
+        if self.take(shape, 1, |object| single = Some(object)) == 0
+            && let Some(mut magazine) = self.take_full(1).pop()
+        {
+            single = magazine.pop();
+            if magazine.count() > 0 { self.full.push(magazine) } else { self.spare.push(magazine) }
+        }
+        single
     }
 
     /// Takes an object back.

@@ -129,7 +129,7 @@ impl<M: Machine> Slabs<M> {
     fn reclaim_cache(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
         record.shrink();
         self.ask_others(record, pinned);
-        let given = self.drain_line(record, pinned).unwrap_or(0)
+        let given = self.drain_line(record, pinned)
             + self.drain_depots(record, pinned, Magazines::All)
             + self.drain_slabs(record, pinned);
         record.reclaimed.fetch_add(given, Relaxed);
@@ -145,7 +145,7 @@ impl<M: Machine> Slabs<M> {
         }
     }
 
-    /// Asks a CPU for the magazines of a line of its own.
+    /// Asks a CPU, which may be this one, for the magazines of a line of its own.
     fn ask(&self, cpu: usize, line: &CpuLine) {
         line.gate.ask();
         self.asked[cpu].store(true, Release);
@@ -165,26 +165,21 @@ impl<M: Machine> Slabs<M> {
         self.drain_lines(pinned, |_| true);
     }
 
-    /// Gives back the objects that this CPU's magazines hold of the caches whose lines are `due`. Where this interrupts
-    /// an operation on a line, that line is left alone; then the CPU stays asked, and the next tick tries again.
+    /// Gives back the objects that this CPU's magazines hold of the caches whose lines are `due`.
     fn drain_lines(&self, pinned: Pinned<'_>, due: impl Fn(&CpuLine) -> bool) {
         let Some(asked) = self.asked.get(self.cpu(pinned).index()) else { return };
         // First, so that a request that comes meanwhile is kept.
         asked.swap(false, Acquire);
-        let mut left = false;
         self.for_each_cache(|record| {
             if record.line(self.cpu(pinned)).is_some_and(&due) {
-                left |= self.drain_line(record, pinned).is_none();
+                self.drain_line(record, pinned);
             }
         });
-        if left {
-            asked.store(true, Release);
-        }
     }
 
-    /// Lets go of the magazines that no depot needed since the last trim, and of those of CPUs that exchanged none since
-    /// then; and makes the magazines of a cache smaller that hardly exchanged any. So memory returns after a peak although
-    /// it is not short. For a thread that runs every few seconds.
+    /// Lets go of the magazines that no depot needed since the last trim, and of those of CPUs that exchanged none
+    /// since then; and makes the magazines of a cache smaller that hardly exchanged any. So memory returns after a peak
+    /// although it is not short. For a thread that runs every few seconds.
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
             let mut uses = 0u32;
@@ -205,22 +200,21 @@ impl<M: Machine> Slabs<M> {
         });
     }
 
-    /// Gives back the objects that this CPU keeps of a cache, and says how many frames went back; `None` where this
-    /// interrupts an operation on the CPU's line, which is left alone.
-    fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Option<u64> {
-        let Some(line) = record.line(self.cpu(pinned)) else { return Some(0) };
+    /// Gives back the objects that this CPU keeps of a cache, and says how many frames went back. Where this interrupts
+    /// an operation on the CPU's line, the line is left alone, and the CPU is asked for it: its next tick gives it
+    /// back.
+    fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
+        let Some(line) = record.line(self.cpu(pinned)) else { return 0 };
         let mut held = {
             let _guard = self.machine().irq_off();
             if line.gate.is_busy() {
-                return None;
+                self.ask(self.cpu(pinned).index(), line);
+                return 0;
             }
             line.gate.answer();
-            if !line.has_magazines() {
-                return Some(0);
-            }
             line.take_all()
         };
-        Some(self.give_up(record, pinned, &mut held))
+        self.give_up(record, pinned, &mut held)
     }
 
     /// Gives magazines that have no holder up, their objects to their slabs; and says how many frames went back.

@@ -2,7 +2,7 @@
 //!
 //! | step | the CPU or its node has | it does | else |
 //! |---|---|---|---|
-//! | 1 | an operation of this CPU that was interrupted | takes one object from the slabs | a new slab |
+//! | 1 | an operation of this CPU that was interrupted | takes one object from the slabs, or else from the depot | a new slab |
 //! | 2 | objects in the loaded magazine, after all | takes one | |
 //! | 3 | a full magazine of its own | loads that one | |
 //! | 4 | full magazines in the depot | takes two and loads one; leaves the empty ones that it need not keep | |
@@ -10,8 +10,8 @@
 //! | 6 | no memory for a magazine | takes one object from the slabs | a new slab |
 //!
 //! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. Memory that a step lacks
-//! (a slab, a magazine) is allocated in between and handed over through the node or the line, so that an interrupt handler or
-//! a reclaimer that comes in the middle finds everything in order. Then the steps begin anew.
+//! (a slab, a magazine) is allocated in between and handed over through the node or the line, so that an interrupt
+//! handler or a reclaimer that comes in the middle finds everything in order. Then the steps begin anew.
 
 use core::ptr::NonNull;
 
@@ -95,10 +95,8 @@ impl<M: Machine> Slabs<M> {
     ) -> Result<Round, Lack> {
         let guard = self.machine().irq_off();
         let shape = &record.shape;
-        let mut single = None;
         if line.gate.is_busy() {
-            record.node(guard.irq_off(), self.node_of(pinned)).take(shape, 1, |object| single = Some(object));
-            return single.ok_or(Lack::Slab);
+            return record.node(guard.irq_off(), self.node_of(pinned)).take_single(shape).ok_or(Lack::Slab);
         }
         if let Some(object) = line.pop() {
             return Ok(object);
@@ -120,8 +118,7 @@ impl<M: Machine> Slabs<M> {
             return Err(Lack::Magazine(empty));
         }
         let Some(mut magazine) = empty else {
-            node.take(shape, 1, |object| single = Some(object));
-            return single.ok_or(Lack::Slab);
+            return node.take_single(shape).ok_or(Lack::Slab);
         };
         if node.take(shape, magazine.room().div_ceil(2), |object| magazine.push(object)) > 0 {
             record.count_visit(line);

@@ -237,11 +237,14 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         object: NonNull<u8>,
     ) {
-        if line.is_some_and(|line| line.push(object)) {
+        // Before a magazine has the object, because a handler that comes then may take it and use it at once. A checked
+        // cache looks at the object first.
+        if M::CHECKS_ACCESSES && record().setup.checks.is_off() {
             self.set_memory_use(object, record().shape.object_bytes as usize, MemoryUse::FreeObject);
-            return;
         }
-        self.free_slow(record(), pinned, object);
+        if !line.is_some_and(|line| line.push(object)) {
+            self.free_slow(record(), pinned, object);
+        }
     }
 
     /// Tells the machine's checker of accesses about memory; no instruction where the machine has none.

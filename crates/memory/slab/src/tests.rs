@@ -3,11 +3,13 @@
 
 mod bad_input;
 mod basics;
+mod bounds;
 mod checks;
 #[cfg(feature = "checked")]
 mod failing;
 mod giving_back;
 mod histories;
+mod interrupted;
 mod lifetimes;
 mod line;
 mod model;

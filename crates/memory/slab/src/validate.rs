@@ -26,7 +26,7 @@ pub enum Inconsistency {
     NodeCount(Name, u64, u64),
     /// The frame's descriptor does not lead to the slab that has it.
     Descriptor(Name, Pfn),
-    /// An object in a magazine is free in its slab, in no slab of this cache, or in two magazines.
+    /// An object in a magazine is free in its slab, in no slab of this cache, or in the magazine twice.
     Magazine(Name, usize),
     /// A magazine holds more rounds than it may.
     Overfull(Name, u32),

@@ -130,6 +130,61 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
     assert!(points > 50, "the slow paths turn interrupts off: {points} points");
 }
 
+/// Whatever a handler gives back, and whichever step it interrupts: all memory comes back, each object once.
+#[test]
+fn an_interrupt_may_give_back_at_every_point() {
+    let (machine, frames, slabs) = bring_up(2);
+    let free = machine
+        .enter(CpuId::BOOT, |cpu| {
+            slabs.reclaim(cpu.pinned());
+            frames.drain(cpu.pinned());
+            frames.free_frames()
+        })
+        .unwrap();
+    let works: [fn(&OurSlabs, Pinned<'_>); 4] = [
+        |slabs, pinned| slabs.drain(pinned),
+        |slabs, pinned| slabs.trim(pinned),
+        |slabs, pinned| {
+            slabs.reclaim(pinned);
+            slabs.tick(pinned);
+        },
+        |slabs, pinned| slabs.validate(pinned).unwrap(),
+    ];
+    machine
+        .enter(CpuId::BOOT, |cpu| {
+            for (index, work) in works.into_iter().enumerate() {
+                // A fourth of the points for each: the calls themselves visit each cache several times.
+                for after in (index as u64..).step_by(4) {
+                    let mut mine: Vec<Tagged> = Vec::new();
+                    let mut handler = |off: IrqOff<'_>| {
+                        work(slabs, off.pinned());
+                        let one = Tagged::take(slabs, off.pinned(), AllocClass::Atomic, 1_000);
+                        assert!(one.is_none_or(|one| one.give(slabs, off.pinned())), "at point {after}");
+                    };
+                    let ((), struck) = cpu.with_interrupts(Strike::Once { after }, &mut handler, || {
+                        for tag in 0..60 {
+                            mine.extend(Tagged::take(slabs, cpu.pinned(), AllocClass::Ordinary, tag));
+                        }
+                        assert!(
+                            mine.drain(20..).all(|one| one.give(slabs, cpu.pinned())),
+                            "at point {after}"
+                        );
+                        slabs.trim(cpu.pinned());
+                        slabs.validate(cpu.pinned()).unwrap();
+                    });
+                    let mut all = mine.into_iter();
+                    assert!(all.all(|one| one.give(slabs, cpu.pinned())), "at point {after}");
+                    slabs.tick(cpu.pinned());
+                    all_comes_back(slabs, frames, cpu.pinned(), free);
+                    if struck == 0 {
+                        break;
+                    }
+                }
+            }
+        })
+        .unwrap();
+}
+
 #[test]
 fn interrupts_may_allocate_and_free_between_any_two_instructions() {
     const CPUS: usize = 2;

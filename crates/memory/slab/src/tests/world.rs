@@ -5,7 +5,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{NodeId, Pfn, PfnRange, Pinned, VirtAddr, testing};
+use rhumb_machine::{MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange, testing};
 
 use crate::{Config, Slabs};
 
@@ -46,6 +46,16 @@ const FIRST: u64 = 512;
 impl World {
     /// Returns a machine with `frames` frames of memory, half of them on each of two nodes where there are two.
     pub(super) fn new(frames: u64, nodes: usize, config: Config) -> Self {
+        Self::that_tells(frames, nodes, config, |_, _| {})
+    }
+
+    /// As [`World::new`]; `told` is called with what memory may be used for.
+    pub(super) fn that_tells(
+        frames: u64,
+        nodes: usize,
+        config: Config,
+        told: fn(VirtRange, MemoryUse),
+    ) -> Self {
         let layout = Layout::from_size_align((frames as usize) << 12, 2 << 20).unwrap();
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) };
@@ -63,7 +73,7 @@ impl World {
         let storage_at: *mut [u64] = storage;
         let descriptors: Vec<_> = (0..FIRST + frames).map(|_| Descriptor::default()).collect();
         let descriptors = Box::into_raw(descriptors.into_boxed_slice());
-        let machine = TestMachine { base, now_ns: || 7000, ..TestMachine::new(config.cpus, nodes) };
+        let machine = TestMachine { base, now_ns: || 7000, told, ..TestMachine::new(config.cpus, nodes) };
         let free = memory.iter().map(|range| range.frames);
         // SAFETY: the memory is the process's own and unused; the storage is zero; there is a descriptor for
         // each frame.
