@@ -109,7 +109,9 @@ impl Output for Console {
 /// all where `is_ready` says so.
 pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
     idle::tidy_up();
-    mm::objects::trim_if_due();
+    if mm::objects::trim_if_due() {
+        mm::direct_map::table_supply::free_kept_if_quiet();
+    }
     idle::wait_for_interrupt(|| {
         let is_ready = is_ready();
         // With interrupts off: an alarm that came before the halt would be missed, and be the last.

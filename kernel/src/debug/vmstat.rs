@@ -57,6 +57,8 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
         counter_line(out, name, count);
     }
     writeln!(out, "{}", direct_map::counters());
+    let kept = direct_map::with(|map| map.kept_tables()).unwrap_or_default();
+    counter_line(out, "nr_direct_map_tables_kept", kept);
     counter_line(out, "nr_impossible", impossible::count());
     for cause in FlushCause::ALL {
         let counts = counts(cause);

@@ -18,8 +18,9 @@
 //!
 //! **Promise.** Between a change and its flush a stale translation is right. [`SoftMmu::promised`] says that the flush
 //! has happened: no CPU may hold anything of the range that differs from the tables. [`SoftMmu::reused`] says the same
-//! of frames that are about to get another owner (invariant I6). A lazy CPU that has been left a mark may hold leaves
-//! still, but a use of one is reported.
+//! of frames that are about to get another owner (invariant I6). A table entry that the tables have no more is judged
+//! by where it leads, until its table is reused: that of a page that was merged leads to the same translations. A lazy
+//! CPU that has been left a mark may hold anything still, but entries of a table that is reused; a use is reported.
 //!
 //! **`invlpg`** drops the translations of the page at its address, all fragments of it included, by the size it was
 //! cached with, and all cached table entries, or only those that serve the address ([`TableEntries`]). A fault drops
@@ -151,7 +152,11 @@ impl SoftMmu {
         });
         self.accuse(cpu, condemned);
         self.cpus.iter().filter(|unit| unit.lazy.is_lazy()).for_each(|idle| {
-            with(&idle.tlb, |tlb| tlb.speculate_around(&self.tables, self.root, virt));
+            // It may walk what it drops as it wakes; of tables that are reused it was accused then.
+            let _ = with(&idle.tlb, |tlb| {
+                tlb.speculate_around(&self.tables, self.root, virt);
+                tlb.take_condemned()
+            });
         });
         result
     }
@@ -162,11 +167,14 @@ impl SoftMmu {
     /// # Panics
     /// If the machine has no such CPU.
     pub fn speculate(&self, cpu: CpuId, virt: VirtAddr) {
-        let condemned = with(&self.cpus[cpu.index()].tlb, |tlb| {
+        let unit = &self.cpus[cpu.index()];
+        let (condemned, is_lazy) = with(&unit.tlb, |tlb| {
             tlb.speculate(&self.tables, self.root, virt);
-            tlb.take_condemned()
+            (tlb.take_condemned(), unit.lazy.is_lazy())
         });
-        self.accuse(cpu, condemned);
+        if !is_lazy {
+            self.accuse(cpu, condemned);
+        }
     }
 
     /// Gives `cpu` the rights that its register of protection keys says: see [`Key::with_rights`]. At first all is
@@ -185,12 +193,13 @@ impl SoftMmu {
     }
 
     /// The flush of `range` is said to have happened on `cpus`: all that they still hold of it and that differs from
-    /// the tables is stale, table entries on the way included. Returns the first such entry, and keeps all for
+    /// the tables is stale, table entries on the way included, unless these lead to the very translations of the
+    /// tables, as that of a page that was merged does. Returns the first such entry, and keeps all for
     /// [`SoftMmu::take_reports`]. The tables do not change meanwhile.
     ///
     /// # Errors
-    /// Returns the stale entries. A lazy CPU that was left a mark is accused only of table entries, and of leaves when
-    /// it uses one.
+    /// Returns the stale entries. A lazy CPU that was left a mark is not accused: it drops everything before it uses
+    /// anything. Until then it may walk stale tables on speculation, so of these it is accused when they are reused.
     pub fn promised(&self, range: VirtRange, cpus: &CpuMask) -> Result<(), StaleUse> {
         let Some(range_last) = range.end().get().checked_sub(1).filter(|_| !range.is_empty()) else {
             return Ok(());
@@ -203,10 +212,10 @@ impl SoftMmu {
     }
 
     /// `frames` are about to be reused, as pages or as tables: no CPU may hold a translation to them, or a table entry
-    /// that refers to them, that the tables do not have.
+    /// that refers to them, that the tables do not have. A table entry is stale here wherever it leads.
     ///
     /// # Errors
-    /// Returns the stale entries; as with [`SoftMmu::promised`].
+    /// Returns the stale entries. A lazy CPU is accused of table entries alone, and of translations when it uses one.
     pub fn reused(&self, frames: PfnRange) -> Result<(), StaleUse> {
         let all = CpuMask::first(self.cpus.len());
         self.inspect(&all, FoundAt::Reuse, |what, virt, bytes| {
@@ -323,13 +332,15 @@ impl SoftMmu {
         let mut first = Ok(());
         for (index, unit) in self.cpus.iter().enumerate() {
             let Some(cpu) = CpuId::new(index).filter(|&cpu| cpus.contains(cpu)) else { continue };
-            let (condemned, is_lazy) =
-                with(&unit.tlb, |tlb| (tlb.condemn(&self.tables, self.root, &concerns), unit.lazy.is_lazy()));
+            let (condemned, is_lazy) = with(&unit.tlb, |tlb| {
+                (tlb.condemn(&self.tables, self.root, found, &concerns), unit.lazy.is_lazy())
+            });
             for (what, virt) in condemned {
                 // A translation that may stay until the CPU wakes, or until its address is used again, is found then.
                 let is_unused =
                     found == FoundAt::Reuse && self.unused.get().is_some_and(|all| all.contains(virt));
-                if (is_lazy || is_unused) && matches!(what, What::Translation { .. }) {
+                let is_translation = matches!(what, What::Translation { .. });
+                if is_unused && is_translation || is_lazy && (is_translation || found == FoundAt::Promise) {
                     continue;
                 }
                 let stale = self.stale(cpu, virt, what, found);

@@ -4,9 +4,13 @@
 //!   change, restore ──> Batch { pages to flush, merged tables } ──flush──> FlushedBatch ──reclaim_tables──> reserve
 //! ```
 //!
-//! A merged table keeps its entries until the flush is over: a CPU that still walks it finds in it the very
-//! translations of the large page that took its place. So the list of such tables runs through their records, not
-//! through the tables.
+//! A merged table comes here when it leaves the [quarantine](crate::quarantine). It keeps its entries until the flush
+//! is over: a CPU that still walks it finds in it the very translations of the large page that took its place. So the
+//! list of such tables runs through their records, not through the tables.
+//!
+//! The flush of a batch that has a table drops everything, on lazy CPUs, too: each CPU may hold the entry that referred
+//! to the table, which it may walk on speculation, and any of the table's 512 pages, of which none may be left when the
+//! map forgets that there may be such.
 
 use rhumb_machine::{CpuMask, Pinned, Tlb};
 use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed, Waiting};
@@ -21,6 +25,8 @@ use crate::records::SplitId;
 pub struct MergedTables {
     first: Option<SplitId>,
     tables: u64,
+    /// The flush is due now.
+    is_due: bool,
     pub(crate) map: Option<MapId>,
 }
 
@@ -35,7 +41,7 @@ impl Waiting for MergedTables {
 }
 
 impl MergedTables {
-    const NONE: Self = Self { first: None, tables: 0, map: None };
+    const NONE: Self = Self { first: None, tables: 0, is_due: false, map: None };
 
     fn push(&mut self, journal: &mut Journal, id: SplitId) {
         journal.set_next(id, self.first);
@@ -110,6 +116,17 @@ impl Batch {
         self.0.waiting().tables
     }
 
+    /// Tells whether the work that was given the batch goes on only when the batch has been flushed and its tables
+    /// reclaimed.
+    pub const fn is_due(&self) -> bool {
+        self.0.waiting().is_due
+    }
+
+    /// Says that the flush is due. Some table waits for it.
+    pub(crate) const fn ask_for_flush(&mut self) {
+        self.0.waiting_mut(KEY).is_due = true;
+    }
+
     /// Flushes on all CPUs that may hold a translation ([`Tlb::flush_targets`]). The map's lock need not be held.
     ///
     /// Cost: one local flush, one interrupt for each other CPU; nothing where the batch is empty.
@@ -162,9 +179,16 @@ impl Batch {
         self.0.batch_mut(KEY)
     }
 
-    /// Has a table wait for the flush.
+    /// Has a table wait for the flush, which drops everything everywhere.
     pub(crate) fn add_merged(&mut self, journal: &mut Journal, table: SplitId) {
         self.0.waiting_mut(KEY).push(journal, table);
+        if planted::is(Fault::TablesUnflushed) {
+            return;
+        }
+        self.pages_mut().add_everything();
+        if !planted::is(Fault::LazyTables) {
+            self.pages_mut().refuse_laziness();
+        }
     }
 
     /// Adds a change of cache mode: from the flush on no CPU may read through a translation of the old mode, not even

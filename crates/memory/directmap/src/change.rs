@@ -35,7 +35,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     ///
     /// # Errors
     /// Each says which rule would be broken: a frame that is not RAM in the map, is held or off limits, writable and
-    /// executable; an empty reserve; the owner's limits; [`ChangeError::OtherMap`].
+    /// executable; an empty reserve; the owner's limits; [`ChangeError::OtherMap`]. Where the reserve is short and the
+    /// batch then [is due](Batch::is_due), its flush brings tables and records: the change may be tried again.
     ///
     /// # Safety
     /// The frames are the caller's. Until they are restored only the handle's holder uses them through the map, and
@@ -88,6 +89,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// The frames can be reached through the map when it returns. Frames that hold a secret are zeroed through a window
     /// first (I5).
     ///
+    /// Only pages that were present are to be flushed: an absent page is cached nowhere, and a merge says what was said
+    /// before. Where it is the merge that fills the quarantine, all of that is to be flushed, too.
+    ///
     /// Cost: one write for each page, one for each large page merged; no allocation. In steps: [`Restoring`].
     pub fn restore(&mut self, held: Hold, batch: &mut Batch) {
         let mut work = Restoring::new(held);
@@ -135,7 +139,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             surveyed => surveyed?,
         };
-        self.provide(splits, 1)?;
+        // Each larger page in the range is split, those of kept tables with these.
+        self.provide(splits - self.quarantine.kept_above(frames, size), 1)?;
         let hold = self.open(frames, State::ORDINARY, Some(size), Handle::Out, cause, at);
         let Some(hold) = hold else { return Err(self.out_of_records()) };
         let mut next = frames.start();

@@ -52,7 +52,8 @@ impl Collapsing {
     }
 
     /// Does the next step on `map`. Where the batch has [`MERGES_OF_A_FLUSH`] tables, or it has some and the reserve no
-    /// record, nothing more is done until the batch has been flushed, its tables reclaimed, and another is given.
+    /// record, the batch [is due](Batch::is_due): nothing more is done until it has been flushed and its tables
+    /// reclaimed.
     ///
     /// # Panics
     /// If the batch is another map's.
@@ -98,7 +99,10 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             // The first block that begins there or later.
             let mut block = Block::around(work.next.plus(work.size.frames() - 1), work.size);
             while block.end() <= end {
-                if budget == 0 || batch.tables() >= merges {
+                if batch.tables() >= merges {
+                    batch.ask_for_flush();
+                }
+                if budget == 0 || merges < u64::MAX && batch.is_due() {
                     work.next = block.start();
                     return Poll::Pending;
                 }
@@ -106,6 +110,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 let step = self.collapse_block(block, batch);
                 if matches!(step, Step::NoRecord) && merges < u64::MAX && batch.tables() > 0 {
                     // The tables in the batch have the records, and give them back.
+                    batch.ask_for_flush();
                     work.next = block.start();
                     return Poll::Pending;
                 }
@@ -153,7 +158,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
         match self.journal.note_table(block, table) {
             Some(id) => {
-                self.merge(id, block, table, batch);
+                // A flush comes soon, for many of them.
+                self.merge(block, table);
+                self.send_off(id, block, batch);
                 Step::Merged
             }
             None => Step::NoRecord,

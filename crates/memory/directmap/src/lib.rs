@@ -14,6 +14,7 @@
 //! | [`state`], [`rules`], [`error`] | the changes ([`Change`]), the rules that refuse them ([`Rules`]), and the errors |
 //! | [`survey`](mod@survey) | the read-only pass over a range before it is changed |
 //! | [`batch`] | the pages to flush, and the tables to return after that flush |
+//! | [`quarantine`] | merged tables that CPUs may still walk |
 //! | [`reserve`] | tables and records set aside; owners and their limits |
 //! | [`records`], [`report`] | owner, reason and time of each split page |
 //! | `journal`, `hold_tree` | holds and splits; holds in the order of their frames |
@@ -49,6 +50,7 @@ mod map_id;
 pub mod pieces;
 pub mod plan;
 pub mod planted;
+pub mod quarantine;
 pub mod records;
 pub mod report;
 pub mod reserve;

@@ -15,7 +15,7 @@
 //! range, have no other holder.
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange, VirtAddr, impossible};
-use rhumb_pagetable::{Levels, PageCounts, Root, TableChain, TableMemory};
+use rhumb_pagetable::{CachedAs, Levels, PageCounts, Root, TableChain, TableMemory};
 
 use crate::address_range::address_range;
 use crate::batch::Batch;
@@ -23,6 +23,7 @@ use crate::error::ChangeError;
 use crate::journal::Journal;
 use crate::map_id::MapId;
 use crate::planted::{self, Fault};
+use crate::quarantine::{KEPT_MAX, Quarantine};
 use crate::records::{At, Cause, Handle, HoldId, HoldRecord, SplitId};
 use crate::rules::Rules;
 use crate::state::{Presence, State};
@@ -56,6 +57,8 @@ pub struct Counters {
     pub level2_collapses: u64,
     /// 1-GiB pages merged.
     pub level3_collapses: u64,
+    /// Splits that took back the table of the block's last merge.
+    pub tables_taken_back: u64,
     /// Changes made.
     pub changes: u64,
     /// Changes restored.
@@ -97,6 +100,8 @@ pub struct DirectMap<T: TableMemory, R: Rules> {
     pub(crate) rules: R,
     pub(crate) journal: Journal,
     pub(crate) reserve: TableChain,
+    /// Merged tables that CPUs may still walk.
+    pub(crate) quarantine: Quarantine,
     pub(crate) largest: PageSize,
     /// The machine whose CPUs walk it.
     pub(crate) machine: u32,
@@ -115,10 +120,11 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         let end = address_range(root.levels).end();
         let frames = if base < end { end.since(base) >> 12 } else { 0 };
         Self {
-            tree: Tree { memory, root, base, frames, pages, waiting: 0 },
+            tree: Tree { memory, root, base, frames, pages },
             rules,
             journal: Journal::new(largest, seed),
             reserve: TableChain::new(),
+            quarantine: Quarantine::new(),
             largest,
             machine,
             counters: Counters::default(),
@@ -178,21 +184,39 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.journal.open(hold)
     }
 
-    /// Splits a page, with a table and a record that the reserve was found to have.
+    /// Splits a page: with the table of the block's last merge, if it is kept, else with a table and a record that the
+    /// reserve was found to have.
     ///
     /// # Panics
     /// If the reserve has no table. The survey has counted wrong then, and to go on would change the rest of the large
     /// page, whose frames other holders use.
     pub(crate) fn split(&mut self, block: Block, holder: HoldId) {
-        let Some(table) = self.reserve.pop(&mut self.tree.memory) else {
-            panic!("the reserve has no table for a split that was provided for");
-        };
-        self.tree.split(block, table);
-        self.journal.open_split(block, table, holder);
+        if !self.split_again(block, holder) {
+            let Some(table) = self.reserve.pop(&mut self.tree.memory) else {
+                panic!("the reserve has no table for a split that was provided for");
+            };
+            self.tree.split(block, table);
+            self.journal.open_split(block, table, holder);
+        }
         match block.size() {
             PageSize::Size1G => self.counters.level3_splits += 1,
             _ => self.counters.level2_splits += 1,
         }
+    }
+
+    /// Splits a page with the table of the block's last merge, if it is kept.
+    fn split_again(&mut self, block: Block, holder: HoldId) -> bool {
+        let Some(id) = self.quarantine.take(block) else { return false };
+        let Some(table) = self.journal.split(id).map(|split| split.table) else {
+            return impossible!("a kept table has a record" => false);
+        };
+        self.tree.split_again(block, table);
+        if planted::is(Fault::TableInTwoPlaces) {
+            self.quarantine.keep(block, id);
+        }
+        self.journal.charge(id, holder);
+        self.counters.tables_taken_back += 1;
+        true
     }
 
     /// Gives `frames` the entries of `new`, as far as `budget` goes, and takes from it; returns where it has stopped.
@@ -215,10 +239,39 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             (false, false) => Fault::AlterUnflushed,
             (false, true) => Fault::RestoreUnflushed,
         };
+        let cached = self.release_tables_of(frames, batch);
         if planted::is(unflushed) {
-            return self.tree.set(frames, new, budget, &mut Batch::new());
+            return self.tree.set(frames, new, cached, budget, &mut Batch::new());
         }
-        self.tree.set(frames, new, budget, batch)
+        self.tree.set(frames, new, cached, budget, batch)
+    }
+
+    /// Has the kept tables of all blocks in `frames`, whose pages are about to be set, leave with the batch: they say
+    /// what the pages said until now. Returns how CPUs may have cached the pages. Once for each step of a change: a
+    /// table that is leaving leaves no second time.
+    fn release_tables_of(&mut self, frames: PfnRange, batch: &mut Batch) -> CachedAs {
+        if planted::is(Fault::OldTableKept) {
+            return CachedAs::Smallest;
+        }
+        let cached = self.quarantine.release_in(frames, |table| batch.add_merged(&mut self.journal, table));
+        if planted::is(Fault::SmallPagesForgotten) { CachedAs::Mapped } else { cached }
+    }
+
+    /// Has all kept tables leave with the batch, whose flush drops everything on every CPU: they go to the reserve with
+    /// it. Returns how many. For when the reserve is low, and for a quiet moment: a split that comes after it fills a
+    /// table anew.
+    ///
+    /// # Panics
+    /// If the batch is another map's.
+    ///
+    /// Cost: a look at a record for each of them, 64 at most.
+    pub fn empty_quarantine(&mut self, batch: &mut Batch) -> u64 {
+        batch.demand(self.journal.map);
+        self.edits += 1;
+        let before = self.quarantine.kept();
+        let all = PfnRange::below(Pfn::new(u64::MAX));
+        self.quarantine.release_in(all, |table| batch.add_merged(&mut self.journal, table));
+        before - self.quarantine.kept()
     }
 
     /// Charges each split of a list without a hold to a hold that keeps its block split, or makes the block
@@ -252,14 +305,33 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         };
         match self.journal.breaker(split.block) {
             Some(holder) => self.journal.charge(id, holder),
-            None => self.merge(id, split.block, split.table, batch),
+            None => {
+                self.merge(split.block, split.table);
+                self.keep(id, split.block, batch);
+            }
         }
     }
 
-    /// Makes a block whole whose pages are alike; its table waits for the flush.
-    pub(crate) fn merge(&mut self, id: SplitId, block: Block, table: Pfn, batch: &mut Batch) {
-        self.tree.merge(block, table, batch);
+    /// Keeps a merged table until it is wanted again, or a flush frees it with many others. Where as many are kept as
+    /// may be, all of them leave with the batch first.
+    fn keep(&mut self, id: SplitId, block: Block, batch: &mut Batch) {
+        if self.quarantine.kept() == KEPT_MAX as u64 {
+            self.empty_quarantine(batch);
+        }
+        if !self.quarantine.keep(block, id) {
+            self.send_off(id, block, batch);
+        }
+    }
+
+    /// Has a merged table leave with the batch.
+    pub(crate) fn send_off(&mut self, id: SplitId, block: Block, batch: &mut Batch) {
+        self.quarantine.add_leaving(block, id);
         batch.add_merged(&mut self.journal, id);
+    }
+
+    /// Makes a block whole whose pages are alike. The table is to be kept, or to leave.
+    pub(crate) fn merge(&mut self, block: Block, table: Pfn) {
+        self.tree.merge(block, table);
         match block.size() {
             PageSize::Size1G => self.counters.level3_collapses += 1,
             _ => self.counters.level2_collapses += 1,

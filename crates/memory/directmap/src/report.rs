@@ -323,6 +323,18 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.journal.splits
     }
 
+    /// Returns how many merged tables are kept, for their blocks to be split again or for the next flush of all.
+    pub const fn kept_tables(&self) -> u64 {
+        self.quarantine.kept()
+    }
+
+    /// Returns the merged tables that CPUs may still walk, each with its block: those that are kept, and those that
+    /// wait for the flush of a batch, but for some of these if there are more than 64.
+    pub fn merged_tables(&self) -> impl Iterator<Item = (Block, Pfn)> + '_ {
+        let table = |(block, id)| Some((block, self.journal.split(id)?.table));
+        self.quarantine.each_placed().filter_map(table)
+    }
+
     /// Returns all owners: `directmap owners`.
     pub fn owners(&self) -> impl Iterator<Item = OwnerReport> + '_ {
         let mut last = None;
@@ -356,6 +368,7 @@ impl fmt::Display for Counters {
         writeln!(f, "direct_map_level3_splits {}", self.level3_splits)?;
         writeln!(f, "direct_map_level2_collapses {}", self.level2_collapses)?;
         writeln!(f, "direct_map_level3_collapses {}", self.level3_collapses)?;
+        writeln!(f, "direct_map_tables_taken_back {}", self.tables_taken_back)?;
         writeln!(f, "direct_map_changes {}", self.changes)?;
         writeln!(f, "direct_map_restores {}", self.restores)?;
         write!(f, "direct_map_refusals {}", self.refusals)

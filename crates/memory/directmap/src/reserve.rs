@@ -110,8 +110,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         }
         self.edits += 1;
         while let Some(id) = merged.pop(&self.journal) {
-            match self.journal.split(id).map(|split| split.table) {
-                Some(table) => {
+            match self.journal.split(id).map(|split| (split.block, split.table)) {
+                Some((block, table)) => {
+                    self.quarantine.forget(block, id);
                     // The link of the reserve's chain takes the place of the first entry; the other entries stay until
                     // the table is used again.
                     self.tree.memory.write(table, 0, Entry::EMPTY);
@@ -120,7 +121,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 None => impossible!("a table that waits for a flush keeps its record"),
             }
             self.journal.free_split(id);
-            self.tree.waiting -= 1;
         }
         stats
     }

@@ -63,8 +63,13 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         if state.is_ordinary() {
             return Ok(Reserve::default());
         }
-        let tables = self.splits_at([frames.start(), frames.end()]).len();
+        let tables = self.tables_of(self.splits_at([frames.start(), frames.end()]));
         Ok(Reserve { tables, records: tables + 1 })
+    }
+
+    /// Returns how many of the splits take a table from the reserve: those whose own table is not kept.
+    pub(crate) fn tables_of(&self, splits: SplitList) -> u64 {
+        splits.iter().filter(|&block| !self.quarantine.keeps(block)).count() as u64
     }
 
     /// Returns the tables and records that [`DirectMap::pin_small`] of `frames` would take from the reserve.
@@ -72,7 +77,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// # Errors
     /// As [`DirectMap::pin_small`], but for the reserve and the owner's limit.
     pub fn needs_to_pin(&self, frames: PfnRange, size: PageSize) -> Result<Reserve, ChangeError> {
-        let tables = self.survey_pin(frames, size)?;
+        let tables = self.survey_pin(frames, size)? - self.quarantine.kept_above(frames, size);
         Ok(Reserve { tables, records: tables + 1 })
     }
 

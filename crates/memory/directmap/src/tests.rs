@@ -23,6 +23,7 @@ mod fixture;
 mod journal;
 mod limits;
 mod model;
+mod quarantine;
 mod random;
 mod reserve;
 mod steps;

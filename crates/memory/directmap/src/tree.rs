@@ -10,7 +10,6 @@ use rhumb_pagetable::{
 };
 
 use crate::batch::Batch;
-use crate::planted::{self, Fault};
 use crate::state::State;
 
 /// Tables, and where the map lies in them.
@@ -23,8 +22,6 @@ pub(crate) struct Tree<T: TableMemory> {
     pub(crate) frames: u64,
     /// Pages in the map.
     pub(crate) pages: PageCounts,
-    /// Merged tables whose flush is not over: CPUs may hold pages of theirs.
-    pub(crate) waiting: u64,
 }
 
 impl<T: TableMemory> Tree<T> {
@@ -91,20 +88,30 @@ impl<T: TableMemory> Tree<T> {
         self.editor().split(virt, block.size(), table);
     }
 
-    /// Merges the pages of `table`, all alike, into the one page that is `block`.
-    pub(crate) fn merge(&mut self, block: Block, table: Pfn, batch: &mut Batch) {
+    /// Splits the page that is `block` again: `table`, which a merge has taken from there, takes its place as it is.
+    pub(crate) fn split_again(&mut self, block: Block, table: Pfn) {
         let virt = self.virt(block.start());
-        self.editor().merge(virt, block.size(), table, batch.pages_mut());
-        self.waiting += 1;
+        self.editor().split_again(virt, block.size(), table);
+    }
+
+    /// Merges the pages of `table`, all alike, into the one page that is `block`. CPUs may walk the table from then on,
+    /// and hold its pages.
+    pub(crate) fn merge(&mut self, block: Block, table: Pfn) {
+        let virt = self.virt(block.start());
+        self.editor().merge(virt, block.size(), table);
     }
 
     /// Gives every page of `frames` the entry of `state`, as far as `budget` goes, and returns where it has stopped.
-    /// Both ends are borders of pages.
-    pub(crate) fn set(&mut self, frames: PfnRange, state: State, budget: &mut u64, batch: &mut Batch) -> Pfn {
+    /// Both ends are borders of pages. CPUs may have cached the pages as `cached` says.
+    pub(crate) fn set(
+        &mut self,
+        frames: PfnRange,
+        state: State,
+        cached: CachedAs,
+        budget: &mut u64,
+        batch: &mut Batch,
+    ) -> Pfn {
         let (range, phys) = (self.virt_range(frames), frames.start().addr());
-        // The batch of another change may hold the flush of small pages that became a large one, and be flushed later.
-        let is_as_mapped = self.waiting == 0 || planted::is(Fault::WaitingForgotten);
-        let cached = if is_as_mapped { CachedAs::Mapped } else { CachedAs::Smallest };
         let end = self.editor().set(range, phys, state.attributes(), cached, budget, batch.pages_mut());
         self.pfn(end)
     }

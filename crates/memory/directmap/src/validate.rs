@@ -4,10 +4,10 @@ use core::fmt;
 use core::task::Poll;
 
 use rhumb_machine::{Block, PageSize, Pfn, PfnRange};
-use rhumb_pagetable::{ENTRIES, PageCounts, TableMemory, Visit, edit};
+use rhumb_pagetable::{ENTRIES, Entry, PageCounts, TableMemory, Visit, edit};
 
 use crate::map::DirectMap;
-use crate::records::{Handle, HoldRecord, OwnerId, Totals};
+use crate::records::{Handle, HoldRecord, OwnerId, SplitId, Totals};
 use crate::rules::Rules;
 use crate::work::STEP_ENTRIES;
 
@@ -36,6 +36,11 @@ pub enum Inconsistency {
         /// The block.
         block: Block,
     },
+    /// A kept table does not say what the page says that has taken its place, or is in the map.
+    Kept {
+        /// Its block.
+        block: Block,
+    },
     /// The totals of some owner are not what its holds add up to.
     Owners,
     /// Records are lost, or counted twice.
@@ -58,6 +63,7 @@ impl fmt::Display for Inconsistency {
             Self::Order { frames } => write!(f, "the hold of {frames} is out of order"),
             Self::Entry { pfn } => write!(f, "frame {pfn} is not mapped as its hold says"),
             Self::Split { block } => write!(f, "the split of {block} is not as it is written down"),
+            Self::Kept { block } => write!(f, "the kept table of {block} is not as the map is"),
             Self::Owners => f.write_str("the totals of owners are not what their holds add up to"),
             Self::Records { used, free, capacity } => {
                 write!(f, "{used} records are used and {free} free, of {capacity}")
@@ -95,6 +101,7 @@ impl Sums {
 enum Stage {
     Pages,
     Holds,
+    Kept,
     Owners,
 }
 
@@ -187,6 +194,12 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             if !self.validate_holds(work, &mut budget)? {
                 return Ok(false);
             }
+            (work.stage, work.next) = (Stage::Kept, Pfn::new(0));
+        }
+        if work.stage == Stage::Kept {
+            if !self.validate_kept(work, &mut budget)? {
+                return Ok(false);
+            }
             work.stage = Stage::Owners;
         }
         if !self.sum_owners(work, &mut budget) {
@@ -199,7 +212,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             return Err(Inconsistency::Owners);
         }
         let (used, free) = (work.used, self.journal.available());
-        let capacity = self.journal.capacity() - self.tree.waiting;
+        let capacity = self.journal.capacity() - self.quarantine.tables();
         if used + free != capacity {
             return Err(Inconsistency::Records { used, free, capacity });
         }
@@ -301,6 +314,39 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
         }
         Ok(())
+    }
+
+    /// Checks kept tables from that of `work.next` on. Whether it is done.
+    fn validate_kept(&self, work: &mut Validation, budget: &mut u64) -> Result<bool, Inconsistency> {
+        for (block, id) in self.quarantine.each_kept().filter(|(block, _)| block.start() >= work.next) {
+            // Tables of blocks that begin at the same frame are of two sizes at most.
+            if *budget == 0 && work.next < block.start() {
+                work.next = block.start();
+                return Ok(false);
+            }
+            if !self.is_kept_as_mapped(block, id) {
+                return Err(Inconsistency::Kept { block });
+            }
+            *budget = budget.saturating_sub(ENTRIES as u64);
+        }
+        Ok(true)
+    }
+
+    /// Tells whether the kept table of a block has the entries by which a split of the page there would replace it.
+    fn is_kept_as_mapped(&self, block: Block, id: SplitId) -> bool {
+        let (Some(split), Some(smaller)) = (self.journal.split(id), block.size().smaller()) else {
+            return false;
+        };
+        let Some((step, size)) = self.tree.end_of_walk(block.start()) else { return false };
+        let first = if step.entry.is_present() {
+            step.entry.attributes(size).map(|all| Entry::leaf(block.start().addr(), smaller, all))
+        } else {
+            Some(Entry::EMPTY)
+        };
+        size >= block.size()
+            && split.block == block
+            && first == Some(self.tree.memory.read(split.table, 0))
+            && edit::is_uniform(&self.tree.memory, split.table, block.size())
     }
 
     /// Checks a hold's splits, and returns how many there are.

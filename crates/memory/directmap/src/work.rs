@@ -57,6 +57,8 @@ pub struct Changing {
     next: Pfn,
     entries: u64,
     splits: u64,
+    /// It has waited for the tables of the quarantine.
+    has_waited: bool,
 }
 
 impl Changing {
@@ -71,10 +73,22 @@ impl Changing {
 
     pub(crate) const fn begin(frames: PfnRange, change: Change, cause: Cause, at: At) -> Self {
         let next = frames.start();
-        Self { frames, change, cause, at, stage: Stage::Begin, hold: None, next, entries: 0, splits: 0 }
+        Self {
+            frames,
+            change,
+            cause,
+            at,
+            stage: Stage::Begin,
+            hold: None,
+            next,
+            entries: 0,
+            splits: 0,
+            has_waited: false,
+        }
     }
 
-    /// Does the next step on `map`, its owner's. After an answer there is none to be done.
+    /// Does the next step on `map`, its owner's. After an answer there is none to be done. Where the reserve is short,
+    /// the batch [is due](Batch::is_due) once: its flush, to be made before the next step, brings tables and records.
     ///
     /// # Errors
     /// As [`DirectMap::change`]; [`ChangeError::NothingHeld`] after an answer. [`ChangeError::OtherMap`] is no answer:
@@ -208,13 +222,18 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             if work.next < frames.end() {
                 if work.hold.is_none() {
-                    self.provide(0, 1)?;
+                    if self.waits_for((0, 1), work, batch)? {
+                        return Ok(None);
+                    }
                     work.hold = self.open(frames, state, None, Handle::Working, cause, at);
                 }
                 return Ok(None);
             }
             let splits = self.splits_at([frames.start(), frames.end()]);
-            self.provide(splits.len(), u64::from(work.hold.is_none()))?;
+            let needs = (self.tables_of(splits), u64::from(work.hold.is_none()));
+            if self.waits_for(needs, work, batch)? {
+                return Ok(None);
+            }
             if work.hold.is_none() {
                 work.hold = self.open(frames, state, None, Handle::Out, cause, at);
             }
@@ -233,6 +252,27 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.charge_time(cause.owner, at, steps_of(work.splits, work.entries));
         work.hold = None;
         Ok(Some(Hold { map: self.journal.map, frames, hold: Some(hold) }))
+    }
+
+    /// Whether the work waits for the flush of the batch, because the reserve lacks some of `needs`, tables and other
+    /// records, which the quarantine may have.
+    fn waits_for(
+        &mut self,
+        needs: (u64, u64),
+        work: &mut Changing,
+        batch: &mut Batch,
+    ) -> Result<bool, ChangeError> {
+        let Err(error) = self.provide(needs.0, needs.1) else { return Ok(false) };
+        if work.has_waited || self.empty_quarantine(batch) == 0 {
+            return Err(error);
+        }
+        batch.ask_for_flush();
+        work.has_waited = true;
+        if work.hold.is_none() {
+            // The frames are not claimed: they may be another's after the flush.
+            (work.stage, work.next) = (Stage::Begin, work.frames.start());
+        }
+        Ok(true)
     }
 
     pub(crate) fn advance_alter(

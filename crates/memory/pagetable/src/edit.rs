@@ -12,16 +12,22 @@
 //! or holds a translation from before, finds a translation that was true before the change or is true after it, and one
 //! flush at the end of the change is enough.
 //!
+//! A merge changes nothing that a CPU can tell: the large page says what the small ones said. So it needs no flush by
+//! itself. It leaves two debts to the caller, until each CPU has dropped everything: the table stays as it is, because
+//! CPUs may walk it; and a change of the large page is flushed as one of small pages ([`CachedAs::Smallest`]). A page
+//! that is split again meanwhile takes that very table back ([`Editor::split_again`]).
+//!
 //! | act | writes | the batch gets |
 //! |---|---|---|
 //! | [`Editor::split`] | 513 | nothing: the page and its pieces mean the same, and a piece that is set then is flushed by itself, which drops a cached large page for its addresses |
 //! | [`Editor::set`] | one for each page | each page that was present |
-//! | [`Editor::merge`] | one | the table, which CPUs may walk until the flush, and its pages: none may stay cached, since a later flush of the large page would drop one of them only |
+//! | [`Editor::split_again`] | one | nothing: as above |
+//! | [`Editor::merge`] | one | nothing: the page and its pieces mean the same |
 //!
 //! An absent page is an entry of all zero bits, at the level where the page was: the caller knows whether zeroes mean a
 //! hole or memory that was taken out, and so are absent pages split and merged, too. Attributes that are writable and
 //! executable cannot be said (I4). Nothing here can fail or allocates (I7, I10): the caller has found the pages, brings
-//! the table for a split, and keeps the table of a merge until the batch is flushed (I6).
+//! the table for a split, and keeps the table of a merge until no CPU can walk it (I6).
 //!
 //! The entry of a table that a split has put in place of a page carries a mark, so that it is told from the tables that
 //! the tree was built with ([`split_table`]).
@@ -46,7 +52,7 @@ use crate::walk::{Step, descend, entry_at};
 pub enum CachedAs {
     /// By the sizes by which they are mapped.
     Mapped,
-    /// Perhaps by the smallest: pages were merged, and the batch of that merge is not flushed yet.
+    /// Perhaps by the smallest: pages were merged, and not every CPU has dropped everything since.
     Smallest,
 }
 
@@ -69,23 +75,50 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
     ///
     /// `table` may hold any entries, perhaps those of other memory. So it is filled before a CPU can reach it.
     pub fn split(&mut self, virt: VirtAddr, size: PageSize, table: Pfn) {
-        let (Ok(step), Some(smaller)) =
+        let Some((place, smaller, first)) = self.pieces_of(virt, size) else { return };
+        if planted::is(Fault::HungInUnfilled) {
+            self.hang_in(virt, place, table);
+        }
+        self.memory.write_run(table, 0, first, distance(first, smaller), ENTRIES);
+        self.hang_in(virt, place, table);
+        self.count_split(size, smaller, first);
+    }
+
+    /// Splits the page of `size` at `virt` with the table that a merge has taken from there, as it is: its entries say
+    /// what the page says. CPUs may be walking it, so none of them is written.
+    pub fn split_again(&mut self, virt: VirtAddr, size: PageSize, table: Pfn) {
+        let Some((place, smaller, first)) = self.pieces_of(virt, size) else { return };
+        if self.memory.read(table, 0) != first {
+            impossible!("the table at {} says what the page at {virt} says", table.addr());
+            self.memory.write_run(table, 0, first, distance(first, smaller), ENTRIES);
+        }
+        debug_assert!(is_uniform(self.memory, table, size), "the table at {} was written", table.addr());
+        self.hang_in(virt, place, table);
+        self.count_split(size, smaller, first);
+    }
+
+    /// Returns the place of the page of `size` at `virt`, the size of its pieces, and the entry of the first of them.
+    fn pieces_of(&self, virt: VirtAddr, size: PageSize) -> Option<(Step, PageSize, Entry)> {
+        let (Ok(place), Some(smaller)) =
             (entry_at(self.memory, self.root, virt, size.level()), size.smaller())
         else {
-            return impossible!("{virt} has no page of {size} that could be split");
+            return impossible!("{virt} has no page of {size} that could be split" => None);
         };
-        if step.entry.child(step.level).is_some() {
-            return impossible!("{virt} has smaller pages than {size} already");
+        if place.entry.child(place.level).is_some() {
+            return impossible!("{virt} has smaller pages than {size} already" => None);
         }
+        Some((place, smaller, resized(place.entry, size, smaller)))
+    }
+
+    /// Has the entry at `place`, on the way to `virt`, refer to `table`, with the mark of a split.
+    fn hang_in(&mut self, virt: VirtAddr, place: Step, table: Pfn) {
         let privilege =
             if virt >= self.root.levels.kernel_half() { Privilege::Supervisor } else { Privilege::User };
         let entry = Entry::from_bits(Entry::table(table, privilege).bits() | bits::SOFTWARE);
-        let first = resized(step.entry, size, smaller);
-        if planted::is(Fault::HungInUnfilled) {
-            self.memory.write(step.table, step.index, entry);
-        }
-        self.memory.write_run(table, 0, first, distance(first, smaller), ENTRIES);
-        self.memory.write(step.table, step.index, entry);
+        self.memory.write(place.table, place.index, entry);
+    }
+
+    const fn count_split(&mut self, size: PageSize, smaller: PageSize, first: Entry) {
         if first.is_present() {
             self.pages.remove(size, 1);
             self.pages.add(smaller, ENTRIES as u64);
@@ -93,8 +126,9 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
     }
 
     /// Merges the pages of `table`, all of them alike, into one of `size` at `virt`. The table keeps its entries, which
-    /// mean what the large page means, so a CPU may go on walking it; it may be used again once `batch` is flushed.
-    pub fn merge(&mut self, virt: VirtAddr, size: PageSize, table: Pfn, batch: &mut FlushBatch) {
+    /// mean what the large page means, so a CPU may go on walking it, and using the small pages. It may be used again
+    /// once each CPU has dropped everything; see the module.
+    pub fn merge(&mut self, virt: VirtAddr, size: PageSize, table: Pfn) {
         let (Ok(step), Some(smaller)) =
             (entry_at(self.memory, self.root, virt, size.level()), size.smaller())
         else {
@@ -105,19 +139,9 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
         }
         let whole = resized(self.memory.read(table, 0), smaller, size);
         self.memory.write(step.table, step.index, whole);
-        if !planted::is(Fault::MergedTableUnflushed) {
-            batch.add_table(virt);
-        }
         if whole.is_present() {
             self.pages.remove(smaller, ENTRIES as u64);
             self.pages.add(size, 1);
-            if !planted::is(Fault::MergedPagesUnflushed) {
-                // No range ends past the last address of all.
-                match VirtRange::of_length(virt, size.bytes()) {
-                    Some(range) => batch.add_leaf(range, smaller),
-                    None => batch.add_everything(),
-                }
-            }
         }
     }
 

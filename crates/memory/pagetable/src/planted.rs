@@ -13,22 +13,12 @@ pub enum Fault {
     HungInUnfilled,
     /// Of pages in several tables that are set, only those of the first are flushed.
     FirstRunFlushed,
-    /// A merge does not flush the table.
-    MergedTableUnflushed,
-    /// A merge does not flush the small pages.
-    MergedPagesUnflushed,
     /// A flusher leaves a CPU alone that has a mark already, without a mark of its own.
     MarkNotExchanged,
 }
 
 impl Fault {
     /// Those that a stale translation tells of: all but the one that is a matter of memory order.
-    pub const SEEN_BY_CPUS: [Self; 6] = [
-        Self::LazyTables,
-        Self::TablesUnflushed,
-        Self::HungInUnfilled,
-        Self::FirstRunFlushed,
-        Self::MergedTableUnflushed,
-        Self::MergedPagesUnflushed,
-    ];
+    pub const SEEN_BY_CPUS: [Self; 4] =
+        [Self::LazyTables, Self::TablesUnflushed, Self::HungInUnfilled, Self::FirstRunFlushed];
 }

@@ -7,9 +7,10 @@
 use core::sync::atomic::{Ordering::SeqCst, fence};
 use core::task::Poll;
 
-use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, FlushedBatch, Restoring};
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Restoring};
 use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
+use rhumb_pagetable::flush::FlushStats;
 
 use crate::home::Home;
 
@@ -33,14 +34,13 @@ pub(crate) fn out<H: Home>(
         if let Poll::Ready(changed) = step {
             break changed;
         }
+        if batch.is_due() {
+            // It goes on with the tables that this brings.
+            let _ = flush(home, pinned, &mut batch);
+        }
     };
-    if let (Err(error), true) = (changed, batch.is_empty()) {
-        return Err((block, error));
-    }
-    // Also where the change was refused after some steps, because restores of other callers were merged meanwhile.
+    // Also where the change was refused after some steps, because it may have merged pages that others left.
     let flushed = flush(home, pinned, &mut batch);
-    home.note_flush(flushed.stats());
-    let flushed = home.with_map(|map| map.reclaim_tables(flushed));
     if let Err(error) = changed {
         return Err((block, error));
     }
@@ -51,12 +51,22 @@ pub(crate) fn out<H: Home>(
     Ok(u64::from(!flushed.was_empty()))
 }
 
-/// Flushes on the CPUs that the home names.
-fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> FlushedBatch {
+/// Flushes on the CPUs that the home names, and gives the tables of the batch back. An empty batch costs nothing.
+fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> FlushStats {
+    if batch.is_empty() {
+        return FlushStats::NOTHING;
+    }
+    let has_tables = batch.tables() > 0;
     // Between the last write of an entry and the look at who runs: see `Tlb::flush_targets`.
     fence(SeqCst);
     // SAFETY: a home names all CPUs that may have cached the map.
-    unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) }
+    let flushed = unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) };
+    let stats = flushed.stats();
+    home.note_flush(stats);
+    if has_tables {
+        home.with_map(|map| map.reclaim_tables(flushed));
+    }
+    stats
 }
 
 /// Why a block did not come back.
@@ -113,8 +123,6 @@ pub(crate) fn back<H: Home>(
         return Err(Stays::Unknown);
     }
     let flushed = flush(home, pinned, &mut batch);
-    home.note_flush(flushed.stats());
-    let flushed = home.with_map(|map| map.reclaim_tables(flushed));
     // SAFETY: the map shows the block (`restore`), no CPU walks the tables that the restore freed any more (I6), and
     // all of the block is zero (I5).
     let block = unsafe { block.assume_mapped() };

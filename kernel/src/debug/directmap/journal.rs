@@ -86,13 +86,20 @@ pub fn journal(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Com
             None => break,
         }
     }
-    let (holds, pages) =
-        direct_map::with(|map| (map.hold_count(), map.pages())).map_err(CommandError::failed)?;
+    let (holds, pages, kept, reserve) =
+        direct_map::with(|map| (map.hold_count(), map.pages(), map.kept_tables(), map.reserve()))
+            .map_err(CommandError::failed)?;
     writeln!(
         out,
         "{} split, {} changed; the map has {pages}",
         Counted(shown, "large page"),
         Counted(holds, "range")
+    );
+    writeln!(
+        out,
+        "{} kept until they are split again or flushed; {} in reserve",
+        Counted(kept, "merged table"),
+        Counted(reserve.tables, "table")
     );
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Changes of the direct map: one page of a whole 2-MiB block, one of a block that is split already, and a whole
 //! block.
 //!
-//! CPUs that idle are left to flush later where entries changed. They are interrupted where a table was removed, so for
-//! each merge.
+//! CPUs that idle are left to flush later. A merge flushes nothing, and the split after it takes the block's table back:
+//! so the first two are what a page costs that goes and comes again and again.
 
 use core::marker::PhantomData;
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   frames F ──change──> Changed<F> ──restore──> frames F
-//!            lock, change, unlock; one round of flushes; lock, reclaim tables, unlock; fill up the reserve
+//!            lock, change, unlock; one round of flushes; fill up the reserve
 //! ```
 //!
 //! | module | owns |
@@ -24,8 +24,12 @@
 //! in steps, and so are looks at the whole map ([`for_each_hold`], [`validate`]).
 //!
 //! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released, and during a
-//! long operation whenever enough merged tables wait. When an operation returns, no CPU uses what was true before it.
-//! Merged tables go back to the reserve only then (I6).
+//! long operation whenever the batch is due. When an operation returns, no CPU uses what was true before it. A restore
+//! that finds its page absent flushes nothing, because no CPU has an absent page.
+//!
+//! **Merged tables** are kept by the map, and flushed many at a time: when 64 are kept, when a change or the reserve
+//! is in want of tables, and while the kernel waits for a command and none has been merged for a while. They go back to
+//! the reserve after that flush, with the lock again (I6).
 
 mod adopt;
 mod pins;
@@ -35,7 +39,6 @@ use core::ops::ControlFlow;
 use core::task::Poll;
 
 use arrayvec::ArrayVec;
-use rhumb_directmap::collapse::MERGES_OF_A_FLUSH;
 use rhumb_directmap::{
     Altering, At, Batch, BootMap, Cause, Change, ChangeError, Changing, Collapsed, Collapsing, Counters,
     Hold, HoldReport, Inconsistency, Limits, OwnerId, OwnerName, Reserve, Restoring, Validation,
@@ -138,7 +141,8 @@ pub struct Refused<F> {
 /// # Errors
 /// See [`rhumb_directmap::DirectMap::change`].
 ///
-/// Cost: two locks, one write for each page and 513 for each split, one round of interrupts.
+/// Cost: one lock, one write for each page and 513 for each split, or 1 where the table of the block's last merge is
+/// kept; one round of interrupts.
 #[track_caller]
 pub fn change<F: HeldFrames>(
     frames: F,
@@ -169,7 +173,7 @@ pub fn alter<F: HeldFrames>(changed: &mut Changed<F>, change: Change) -> Result<
 
 /// Makes the frames ordinary, merges the pages that no other hold keeps split, and returns the frames. Cannot fail.
 ///
-/// Cost: two locks, one write for each page and for each merge, one round of interrupts.
+/// Cost: one lock, one write for each page and for each merge; one round of interrupts, but for absent pages.
 pub fn restore<F: HeldFrames>(changed: Changed<F>) -> F {
     let Changed { frames, held } = changed;
     let mut work = Restoring::new(held);
@@ -268,24 +272,28 @@ fn now() -> At {
     At::now(&MACHINE, MACHINE.pin().pinned())
 }
 
-/// Changes the map step by step, flushes the changed pages on all CPUs, and fills up the reserve. A long operation
-/// flushes each time that enough merged tables wait, or that the records run out.
+/// Changes the map step by step, flushes the changed pages on all CPUs, and fills up the reserve. An operation that
+/// waits for tables flushes in between.
 fn edit<A>(
-    mut cause: FlushCause,
+    cause: FlushCause,
     mut act: impl FnMut(&mut KernelDirectMap, &mut Batch) -> Poll<Result<A, ChangeError>>,
 ) -> Result<A, ChangeError> {
     let mut batch = Batch::new();
+    let mut has_split = false;
     loop {
         let (step, mut left) = with(|map| {
             let before = map.counters();
             let step = act(map, &mut batch);
-            cause = refine(cause, before, map.counters());
+            has_split |= is_split(before, map.counters());
             (step, map.reserve())
         })?;
-        // A long collapse goes on when the tables that it has left are back, and their records.
-        let is_enough = batch.tables() >= MERGES_OF_A_FLUSH || left.records == 0;
-        if !batch.is_empty() && (step.is_ready() || is_enough) {
-            left = finish(&mut batch, cause)?;
+        if batch.is_due() || step.is_ready() && !batch.is_empty() {
+            let cause = match batch.tables() {
+                0 if has_split => FlushCause::Split,
+                0 => cause,
+                _ => FlushCause::Collapse,
+            };
+            left = finish(&mut batch, cause, left)?;
         }
         if let Poll::Ready(answer) = step {
             table_supply::fill_if_allowed(left);
@@ -294,20 +302,35 @@ fn edit<A>(
     }
 }
 
-/// Flushes a batch, gives its tables back, and leaves it empty. Returns what the reserve has then.
-fn finish(batch: &mut Batch, cause: FlushCause) -> Result<Reserve, ChangeError> {
+/// Flushes a batch, gives its tables back, and leaves it empty. Returns what the reserve has then, which was `left`.
+fn finish(batch: &mut Batch, cause: FlushCause, left: Reserve) -> Result<Reserve, ChangeError> {
+    let has_tables = batch.tables() > 0;
     let flushed = {
         let guard = MACHINE.pin();
         batch.flush(&MACHINE, guard.pinned())
     };
     tlb::COUNTERS.count(cause, flushed.stats());
+    if !has_tables {
+        return Ok(left);
+    }
     with(|map| {
         map.reclaim_tables(flushed);
         map.reserve()
     })
 }
 
-/// Returns the cause that a flush is counted by, if no page is split or merged.
+/// Has one flush of everything free the merged tables that the map keeps, and says how many those were.
+fn free_kept_tables() -> u64 {
+    let mut batch = Batch::new();
+    let emptied = with(|map| (map.empty_quarantine(&mut batch), map.reserve()));
+    let Ok((tables @ 1.., left)) = emptied else { return 0 };
+    match finish(&mut batch, FlushCause::Collapse, left) {
+        Ok(_) => tables,
+        Err(error) => impossible!("the map that gave the tables is gone: {error}" => 0),
+    }
+}
+
+/// Returns the cause that a flush is counted by, if no page is split and no table freed.
 const fn cause_of(change: Change) -> FlushCause {
     match change {
         Change::NotPresent => FlushCause::Remove,
@@ -316,15 +339,7 @@ const fn cause_of(change: Change) -> FlushCause {
     }
 }
 
-/// Returns the cause by which a flush is counted: one that goes with a split or a merge counts as that.
-const fn refine(cause: FlushCause, before: Counters, after: Counters) -> FlushCause {
-    if after.level2_splits != before.level2_splits || after.level3_splits != before.level3_splits {
-        FlushCause::Split
-    } else if after.level2_collapses != before.level2_collapses
-        || after.level3_collapses != before.level3_collapses
-    {
-        FlushCause::Collapse
-    } else {
-        cause
-    }
+/// Tells whether a page was split in between.
+const fn is_split(before: Counters, after: Counters) -> bool {
+    after.level2_splits != before.level2_splits || after.level3_splits != before.level3_splits
 }

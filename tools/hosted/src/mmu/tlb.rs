@@ -6,7 +6,7 @@ use rhumb_machine::{FlushScope, PageSize, Pfn, PfnRange, PhysAddr, VirtAddr};
 use rhumb_pagetable::levels::span_bytes;
 use rhumb_pagetable::{CacheMode, Entry, Key, Leaf, Permissions, Root, Scope, TableMemory, Walk};
 
-use crate::mmu::report::{Fault, Use, What};
+use crate::mmu::report::{Fault, FoundAt, Use, What};
 use crate::mmu::tables::HostedTables;
 use crate::mmu::{MmuConfig, TableEntries};
 
@@ -151,15 +151,7 @@ impl Tlb {
 
     /// Caches a page, whole or as a fragment.
     fn fill(&mut self, virt: VirtAddr, size: PageSize, entry: Entry, above: Permissions) -> Translation {
-        let leaf = Leaf {
-            virt: virt.align_down(size),
-            phys: entry.phys(size),
-            size,
-            permissions: above.and(entry.permissions()),
-            cache: entry.cache_mode(size),
-            scope: entry.scope(),
-            entry,
-        };
+        let leaf = leaf(virt, size, entry, above);
         let fragment = if self.happens(self.config.fragments) { PageSize::Size4K } else { size };
         let translation = Translation { leaf, fragment, standing: Standing::Good };
         self.translations.insert((virt.align_down(fragment), fragment), translation);
@@ -235,10 +227,15 @@ impl Tlb {
     }
 
     /// Marks what the tables do not have in the part that `concerns` picks of an entry, and names it.
+    ///
+    /// An entry that refers to a table is judged by what it makes of its addresses, when a flush is promised: one that
+    /// the tables have no more may lead to the same translations. When memory is about to be reused it is stale all the
+    /// same, because the table is about to say something else.
     pub(super) fn condemn(
         &mut self,
         memory: &HostedTables,
         root: Root,
+        found: FoundAt,
         concerns: &impl Fn(What, VirtAddr, u64) -> Option<Part>,
     ) -> Vec<(What, VirtAddr)> {
         let mut condemned = Vec::new();
@@ -253,7 +250,12 @@ impl Tlb {
         for (&(virt, level), cached) in &mut self.tables {
             let what = table_what(cached, level);
             let walk = rhumb_pagetable::walk(memory, root, virt);
-            if concerns(what, virt, span_bytes(level)).is_some() && !refers(&walk, level, cached) {
+            let Some(part) =
+                concerns(what, virt, span_bytes(level)).filter(|_| !refers(&walk, level, cached))
+            else {
+                continue;
+            };
+            if found != FoundAt::Promise || !leads_to_the_same(memory, root, (level, cached), part) {
                 cached.standing = Standing::Condemned;
                 condemned.push((what, virt));
             }
@@ -298,6 +300,61 @@ fn agrees(memory: &HostedTables, root: Root, cached: &Translation, part: Part) -
             return true;
         }
         virt = VirtAddr::new(leaf_last + 1);
+    }
+}
+
+/// Tells whether walks from the cached entry at `level` on end as those from the root do, in all of `part`.
+fn leads_to_the_same(
+    memory: &HostedTables,
+    root: Root,
+    (level, cached): (u8, &TableEntry),
+    part: Part,
+) -> bool {
+    let mut virt = part.start;
+    loop {
+        let (here, here_level) = walk_below(memory, root, (level, cached), virt);
+        let walk = rhumb_pagetable::walk(memory, root, virt);
+        let (there, there_level) = (walk.leaf(), walk.steps().last().map_or(level, |step| step.level));
+        let meant = |leaf: Option<Leaf>| leaf.map(|leaf| meaning(&leaf, virt));
+        if meant(here) != meant(there) {
+            return false;
+        }
+        let last = virt.get() | (span_bytes(here_level.min(there_level)) - 1);
+        if last >= part.last.get() {
+            return true;
+        }
+        virt = VirtAddr::new(last + 1);
+    }
+}
+
+/// Walks `virt` from the cached entry at `level` on. Returns the page, if there is one, and the level of the last entry.
+fn walk_below(
+    memory: &HostedTables,
+    root: Root,
+    (level, cached): (u8, &TableEntry),
+    virt: VirtAddr,
+) -> (Option<Leaf>, u8) {
+    let (mut table, mut permissions, mut level) = (cached.table, cached.permissions, level - 1);
+    loop {
+        let entry = memory.read(table, root.levels.index(virt, level));
+        if let Some(size) = entry.page_size(level) {
+            return (Some(leaf(virt, size, entry, permissions)), level);
+        }
+        let Some(child) = entry.child(level).filter(|_| level > 1) else { return (None, level) };
+        (table, permissions, level) = (child, permissions.and(entry.permissions()), level - 1);
+    }
+}
+
+/// Returns the page of `size` around `virt` that `entry` maps, below entries that allow what `above` says.
+fn leaf(virt: VirtAddr, size: PageSize, entry: Entry, above: Permissions) -> Leaf {
+    Leaf {
+        virt: virt.align_down(size),
+        phys: entry.phys(size),
+        size,
+        permissions: above.and(entry.permissions()),
+        cache: entry.cache_mode(size),
+        scope: entry.scope(),
+        entry,
     }
 }
 

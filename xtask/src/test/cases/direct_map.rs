@@ -30,7 +30,8 @@ fn changed() -> Vec<Case> {
     let case = |name: &str, commands: &str| Case::new(format!("direct-map/{name}"), commands);
     let healed = || text(HEALED);
     let in_a_gib = "directmap set 0x240000000+4K ro; directmap why phys:0x240001000; directmap owners; \
-                    directmap journal; vmstat; directmap; directmap restore 0x240000000+2M; vmstat; directmap heal";
+                    directmap journal; vmstat; directmap; directmap restore 0x240000000+2M; directmap journal; \
+                    directmap set 0x240000000+4K np; directmap restore all; vmstat; directmap heal; vmstat";
     vec![
         case("4k/selftest", "selftest; maps audit; directmap heal")
             .append("directmap=4k")
@@ -42,8 +43,13 @@ fn changed() -> Vec<Case> {
             text("no 1G page because of"),
             text("by monitor: set by hand"),
             text("2 large pages split, 1 range changed"),
-            text("direct_map_level3_collapses 1"),
+            text("2 merged tables kept"),
+            text("direct_map_tables_taken_back 2"),
+            text("direct_map_level3_collapses 2"),
+            text("flush_restore_flushes 1"),
             text("flush_collapse_flushes 1"),
+            text("nr_direct_map_tables_kept 2"),
+            text("nr_direct_map_tables_kept 0"),
             healed(),
         ]),
         case("why", "directmap why phys:0x10000000; directmap set 0x10000000+4K ro; directmap why phys:0x10001000; directmap heal")

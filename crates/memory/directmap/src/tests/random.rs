@@ -213,7 +213,8 @@ impl Both {
             assert_eq!(map.why(page.block.start()).page, Some(page.block));
         }
         let in_use = map.splits().count() as u64;
-        assert_eq!(map.reserve().tables + self.batch.tables() + in_use, self.sim.source.taken());
+        let idle = map.reserve().tables + self.batch.tables() + map.kept_tables();
+        assert_eq!(idle + in_use, self.sim.source.taken());
         assert_eq!(map.holds().count(), self.held.len());
         assert_eq!((map.hold_count(), map.split_count()), (self.held.len() as u64, in_use));
         let counters = map.counters();

@@ -65,7 +65,7 @@ fn i7_a_change_with_one_record_too_few_changes_nothing() {
 }
 
 #[test]
-fn i6_a_merged_table_is_not_used_before_the_flush() {
+fn i6_a_merged_table_is_used_by_no_other_block_before_the_flush() {
     let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
     sim.refill(2).unwrap();
     let (cause, now) = (sim.cause(), sim.now());
@@ -76,7 +76,7 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
     sim.finish(core::mem::take(&mut batch));
     let tables: Vec<Pfn> = sim.source.taken_tables().collect();
     sim.map.restore(held, &mut batch);
-    assert_eq!((batch.tables(), sim.map.reserve().tables), (2, 0));
+    assert_eq!((batch.tables(), sim.map.kept_tables(), sim.map.reserve().tables), (0, 2, 0));
     // Until the flush each entry of such a table maps the same as the large page, because a CPU may still walk it.
     for &table in &tables {
         let first = sim.map.memory().read(table, 0);
@@ -86,11 +86,19 @@ fn i6_a_merged_table_is_not_used_before_the_flush() {
             assert_eq!(sim.map.memory().read(table, index), first.advanced(index as u64 * step));
         }
     }
+    let other = frames(4 * GIB, 4 * GIB + 4 * KIB);
     // SAFETY: the frames are made up.
-    let refused = unsafe { sim.map.change(page, Change::NotPresent, cause, now, &mut batch) };
+    let refused = unsafe { sim.map.change(other, Change::NotPresent, cause, now, &mut batch) };
     assert_eq!(refused.err(), Some(ChangeError::OutOfTables { needed: 2, left: 0 }));
     sim.map.validate().unwrap();
+    assert_eq!((batch.tables(), batch.is_due()), (2, true));
     assert!(batch.flush_batch().is_full_flush(), "512 small pages may be cached");
+    assert!(!batch.flush_batch().may_be_lazy(), "an idle CPU may walk them");
+    sim.finish(core::mem::take(&mut batch));
+    // SAFETY: the frames are made up.
+    let held = unsafe { sim.map.change(other, Change::NotPresent, cause, now, &mut batch) }.unwrap();
+    assert_eq!((sim.map.reserve().tables, batch.is_due()), (0, false));
+    sim.map.restore(held, &mut batch);
     sim.finish(batch);
     sim.assert_as_at_boot();
 }
@@ -126,6 +134,7 @@ fn a_drained_reserve_gives_blank_tables() {
     let mut sim = Sim::usual();
     let held = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent).unwrap();
     sim.restore(held);
+    sim.with_batch(|map, batch| map.empty_quarantine(batch));
     // SAFETY: its tables came from the source.
     unsafe { sim.map.drain(0, &mut sim.source) };
     assert_eq!((sim.source.taken(), sim.map.reserve().tables), (0, 0));

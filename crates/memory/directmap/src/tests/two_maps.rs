@@ -95,6 +95,7 @@ fn batches_of_one_map_are_refused_by_another() {
     let [(mut one, mine), (mut other, mut theirs)] = twins();
     let mut batch = Batch::new();
     one.map.restore(mine, &mut batch);
+    one.map.empty_quarantine(&mut batch);
     assert!(batch.tables() > 0);
     let (reserve, before) = (other.map.reserve(), other.map.memory().clone());
     let (cause, now) = (other.cause(), other.now());
@@ -104,6 +105,7 @@ fn batches_of_one_map_are_refused_by_another() {
     assert_eq!(changed.err(), Some(ChangeError::OtherMap));
     assert_eq!(other.map.alter(&mut theirs, Change::NotPresent, now, &mut batch), Err(ChangeError::OtherMap));
     panics(&mut other, |other| other.map.collapse(frames(0, 5 * GIB), &mut batch));
+    panics(&mut other, |other| other.map.empty_quarantine(&mut batch));
     unchanged(&other, &before, reserve);
     let mut restoring = Restoring::new(theirs);
     panics(&mut other, |other| restoring.step(&mut other.map, &mut batch));
@@ -123,6 +125,7 @@ fn a_batch_that_another_machine_has_flushed_is_refused() {
     let [(mut one, mine), _] = twins();
     let mut batch = Batch::new();
     one.map.restore(mine, &mut batch);
+    one.map.empty_quarantine(&mut batch);
     assert!(batch.tables() > 0);
     let machine = TestMachine { identity: 7, ..TestMachine::with_tlb(1, 1, EmptyTlb) };
     let flushed = batch.flush(&machine, machine.pin().pinned());

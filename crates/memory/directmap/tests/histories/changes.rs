@@ -2,11 +2,11 @@
 
 use core::task::Poll;
 
-use rhumb_directmap::{Altering, At, Batch, Change, Changing, Restoring, State};
+use rhumb_directmap::{Altering, At, Change, ChangeError, Changing, Restoring, State};
 use rhumb_machine::{Block, PageSize, PfnRange};
 use rhumb_pagetable::{CacheMode, Key};
 
-use crate::model::{Known, Touch};
+use crate::model::Known;
 use crate::play::{BATCHES, Play};
 use crate::world::Kind;
 
@@ -29,36 +29,39 @@ const CHANGES: [Change; 15] = [
 ];
 
 impl Play<'_, '_> {
-    /// Gives frames back, and takes the large page around them at once, which is flushed first: CPUs may have small
-    /// pages of it yet.
+    /// Gives frames back, and takes them or a large page around them at once, which is flushed first: CPUs may have
+    /// small pages of it yet.
     pub(crate) fn take_again(&mut self) -> Result<PfnRange, String> {
         let which = self.random.below(self.held.len() as u64) as usize;
         let around = Block::around(self.model.holds[which].frames.start(), PageSize::Size2M).frames();
         (0..8).try_for_each(|_| self.eyes.look(&self.model, self.world.ram, around))?;
         self.restore(which)?;
-        // With the merge's own flush pending, or over.
+        // With the flush of the restore pending, or over.
         while self.random.below(3) > 0 && !self.pending.is_empty() {
             self.flush(0)?;
         }
-        let frames = if self.random.below(4) > 0 { around } else { self.around_last() };
+        let frames = match self.random.below(4) {
+            0 => self.around_last(),
+            1 => self.last,
+            _ => around,
+        };
         if self.pending.len() == BATCHES {
             return Ok(frames);
         }
-        self.batches += 1;
-        self.pending.push((self.batches, Batch::new()));
-        let id = self.batches;
+        let batch = self.new_batch();
         (0..8).try_for_each(|_| self.eyes.look(&self.model, self.world.ram, around))?;
-        self.change(frames, self.pending.len() - 1)?;
+        let id = self.change(frames, batch)?;
         self.flush(self.place_of(id))?;
         Ok(frames)
     }
 
-    pub(crate) fn change(&mut self, frames: PfnRange, batch: usize) -> Result<(), String> {
+    /// Changes frames, and returns the number of the batch that is to be flushed for it.
+    pub(crate) fn change(&mut self, frames: PfnRange, batch: usize) -> Result<u64, String> {
         let change = self.random.one_of(&CHANGES);
         let (owner, cause, at) = self.cause();
         let wanted = State::ORDINARY.after(change);
         let is_right = self.model.is_free(frames) && self.world.ram.covers(frames) && wanted.is_ok();
-        let id = self.id_of(batch);
+        let mut id = self.id_of(batch);
         // Where it will be refused no CPU may see anything new.
         let new = wanted.unwrap_or(State::ORDINARY);
         if is_right {
@@ -73,6 +76,15 @@ impl Play<'_, '_> {
             stores += some;
             match step {
                 Poll::Ready(answer) => break answer,
+                Poll::Pending if self.pending[batch].1.is_due() => {
+                    // Nothing was set yet; from here on another batch counts.
+                    self.finish_touch();
+                    self.flush(batch)?;
+                    id = self.new_batch_id();
+                    if is_right {
+                        self.touch(frames, State::ORDINARY, new, id);
+                    }
+                }
                 Poll::Pending => self.between(frames, id)?,
             }
         };
@@ -87,11 +99,14 @@ impl Play<'_, '_> {
                     self.held.push(held);
                 }
             }
+            Err(ChangeError::OutOfTables { .. }) if is_right && self.world.map.kept_tables() == 0 => {
+                self.finish_touch();
+            }
             Err(error) if is_right => return Err(format!("{change} of {frames} was refused: {error}")),
             Err(_) if stores != 0 => return Err(format!("{change} of {frames}, refused, left a trace")),
             Err(_) => {}
         }
-        Ok(())
+        Ok(id)
     }
 
     pub(crate) fn pin(&mut self, frames: PfnRange) -> Result<(), String> {
@@ -173,15 +188,18 @@ impl Play<'_, '_> {
         }
     }
 
+    /// Has the kept tables wait for a batch.
+    pub(crate) fn empty_quarantine(&mut self) -> Result<PfnRange, String> {
+        let batch = self.batch();
+        let frames = self.last;
+        self.observed(frames, batch, |map, batch| map.empty_quarantine(batch))?;
+        Ok(frames)
+    }
+
     pub(crate) fn collapse(&mut self) -> Result<(), String> {
         let ram = self.world.ram;
         let batch = self.batch();
-        let id = self.id_of(batch);
-        let before = self.pending[batch].1.tables();
         let (done, _) = self.observed(ram, batch, |map, batch| map.collapse(ram, batch))?;
-        if self.pending[batch].1.tables() > before {
-            self.model.touches.push(Touch { frames: ram, state: None, batch: id });
-        }
         if self.world.kind == Kind::Large && (done.level2, done.level3) != (0, 0) {
             return Err(format!("there was something left to collapse: {done:?}"));
         }

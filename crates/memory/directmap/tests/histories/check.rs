@@ -76,7 +76,7 @@ impl Play<'_, '_> {
         let counters = map.counters();
         let cut = counters.level2_splits + counters.level3_splits;
         let merged = counters.level2_collapses + counters.level3_collapses;
-        let tables = map.reserve().tables + waiting + in_use;
+        let tables = map.reserve().tables + waiting + map.kept_tables() + in_use;
         // A collapse merges tables of boot, too.
         if self.world.kind == Kind::Large && (cut - merged != in_use || tables != self.world.given) {
             return Err(format!(

@@ -36,6 +36,12 @@ fn i3_i6_i7_i9_no_history_leaves_a_stale_translation() {
     (1..=24).for_each(|seed| demand_silence(seed, TURNS));
 }
 
+/// A CPU that idles walks a table of boot that a collapse has taken out, whose block is removed before it wakes.
+#[test]
+fn i6_a_lazy_cpu_may_walk_a_merged_table_until_it_is_reused() {
+    demand_silence(0xfcc4_9272_b2d9_a4ff, TURNS);
+}
+
 #[test]
 fn i3_i6_i7_i9_no_history_that_was_never_played_does() {
     let random = RandomState::new();

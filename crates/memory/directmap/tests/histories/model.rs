@@ -28,8 +28,8 @@ impl Known {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Touch {
     pub(crate) frames: PfnRange,
-    /// How the frames may be seen, too; `None` where only the tables on the way have changed.
-    pub(crate) state: Option<State>,
+    /// How the frames may be seen, too.
+    pub(crate) state: State,
     /// The batch after whose flush that is over.
     pub(crate) batch: u64,
 }
@@ -66,7 +66,7 @@ impl Model {
     ) -> Result<(), String> {
         let now = self.state(pfn);
         let before = self.touches.iter().filter(|touch| touch.frames.contains(pfn));
-        let mut allowed = before.filter_map(|touch| touch.state).chain([now]);
+        let mut allowed = before.map(|touch| touch.state).chain([now]);
         if allowed.any(|state| outcome(state, pfn, access, keys) == result) {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rhumb_directmap::{At, Batch, Cause, Hold, State};
 use rhumb_hosted::Cpu;
-use rhumb_machine::{Block, CpuId, CpuMask, PfnRange, planted};
+use rhumb_machine::{CpuId, CpuMask, Pfn, PfnRange, planted};
 
 use crate::eyes::Eyes;
 use crate::model::{Model, Touch, UNDER_WAY};
@@ -110,7 +110,8 @@ impl<'world, 'machine> Play<'world, 'machine> {
                 focus = self.frames();
                 self.pin(focus)?;
             }
-            21 => self.collapse()?,
+            21 if self.random.below(2) == 0 => self.collapse()?,
+            21 => focus = self.empty_quarantine()?,
             22..28 if !self.pending.is_empty() => {
                 let which = self.random.below(self.pending.len() as u64) as usize;
                 let id = self.id_of(which);
@@ -136,11 +137,22 @@ impl<'world, 'machine> Play<'world, 'machine> {
     pub(crate) fn batch(&mut self) -> usize {
         let count = self.pending.len();
         if count == 0 || count < BATCHES && self.random.below(3) == 0 {
-            self.batches += 1;
-            self.pending.push((self.batches, Batch::new()));
-            return count;
+            return self.new_batch();
         }
         self.random.below(count as u64) as usize
+    }
+
+    /// Returns the place of a new pending batch.
+    pub(crate) fn new_batch(&mut self) -> usize {
+        self.batches += 1;
+        self.pending.push((self.batches, Batch::new()));
+        self.pending.len() - 1
+    }
+
+    /// Returns the number of a new pending batch.
+    pub(crate) fn new_batch_id(&mut self) -> u64 {
+        let batch = self.new_batch();
+        self.id_of(batch)
     }
 
     pub(crate) fn id_of(&self, batch: usize) -> u64 {
@@ -156,8 +168,7 @@ impl<'world, 'machine> Play<'world, 'machine> {
     ) -> Result<(A, u64), String> {
         let Self { world, cpu, model, eyes, pending, found, .. } = self;
         let (ram, map) = (world.ram, &mut world.map);
-        let before: Vec<Block> = map.splits().map(|split| split.block).collect();
-        let (id, batch) = &mut pending[batch];
+        let batch = &mut pending[batch].1;
         let mut observer = |_| {
             if found.is_ok() {
                 *found = eyes
@@ -166,9 +177,6 @@ impl<'world, 'machine> Play<'world, 'machine> {
             }
         };
         let answer = cpu.with_observer(&mut observer, || act(map, batch));
-        let after: Vec<Block> = map.splits().map(|split| split.block).collect();
-        let merged = before.iter().filter(|block| !after.contains(block));
-        model.touches.extend(merged.map(|block| Touch { frames: block.frames(), state: None, batch: *id }));
         core::mem::replace(found, Ok(())).map(|()| answer)
     }
 
@@ -188,10 +196,9 @@ impl<'world, 'machine> Play<'world, 'machine> {
 
     /// Notes that `frames` are on their way from `old` to `new`: CPUs may see either.
     pub(crate) fn touch(&mut self, frames: PfnRange, old: State, new: State, batch: u64) {
-        self.model.touches.extend([
-            Touch { frames, state: Some(old), batch },
-            Touch { frames, state: Some(new), batch: UNDER_WAY },
-        ]);
+        self.model
+            .touches
+            .extend([Touch { frames, state: old, batch }, Touch { frames, state: new, batch: UNDER_WAY }]);
     }
 
     /// Forgets how frames would be after the step: it is done.
@@ -215,13 +222,33 @@ impl<'world, 'machine> Play<'world, 'machine> {
         for frames in due {
             mmu.promised(World::range(frames), &cpus).map_err(|stale| stale.to_string())?;
         }
-        if self.pending.is_empty() {
-            mmu.reused(self.world.table_frames()).map_err(|stale| stale.to_string())?;
-            mmu.one_memory_type(self.world.ram).map_err(|stale| stale.to_string())?;
-        }
+        let walked = self.merged_tables();
         self.world.map.reclaim_tables(flushed);
+        let kept = self.merged_tables();
+        // Each table that has come back may be any block's now.
+        let is_back = |table: &&Pfn| !kept.contains(table);
+        for &table in walked.iter().filter(is_back) {
+            mmu.reused(PfnRange::of_length(table, 1).unwrap()).map_err(|stale| stale.to_string())?;
+        }
+        if self.pending.is_empty() {
+            mmu.promised(World::range(self.world.ram), &cpus).map_err(|stale| stale.to_string())?;
+            mmu.one_memory_type(self.world.ram).map_err(|stale| stale.to_string())?;
+            let mut next = self.world.table_frames().start();
+            for border in kept.into_iter().chain([self.world.table_frames().end()]) {
+                let between = PfnRange::new(next, border).unwrap();
+                mmu.reused(between).map_err(|stale| stale.to_string())?;
+                next = border.plus(1);
+            }
+        }
         self.world.refill();
         Ok(())
+    }
+
+    /// Returns the merged tables that CPUs may walk, in ascending order.
+    fn merged_tables(&self) -> Vec<Pfn> {
+        let mut tables: Vec<Pfn> = self.world.map.merged_tables().map(|(_, table)| table).collect();
+        tables.sort_unstable();
+        tables
     }
 
     fn idle_or_wake(&mut self) {
@@ -255,6 +282,9 @@ impl<'world, 'machine> Play<'world, 'machine> {
         if self.world.kind == Kind::Large && self.world.map.pages() != self.world.at_boot {
             return Err(format!("{} in place of {}", self.world.map.pages(), self.world.at_boot));
         }
+        self.check()?;
+        self.empty_quarantine()?;
+        self.flush(0)?;
         self.check()?;
         // The tables' source asks the detector of each.
         // SAFETY: all of the world's tables are from its source.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::edit::{CachedAs, Editor, is_uniform, run_of_pages, split_table};
-use rhumb_machine::{FlushScope, PageSize};
+use rhumb_machine::PageSize;
 
 /// A tree with one GiB of memory mapped at `at`, its count of pages, and two tables to split with, full of other
 /// entries.
@@ -37,12 +37,12 @@ impl Tree {
         self.edit().split(at, PageSize::Size2M, small);
     }
 
-    fn merge_twice(&mut self, batch: &mut FlushBatch) {
+    fn merge_twice(&mut self) {
         let (at, [large, small]) = (self.at, self.tables);
         assert!(is_uniform(&self.machine.memory, small, PageSize::Size2M));
-        self.edit().merge(at, PageSize::Size2M, small, batch);
+        self.edit().merge(at, PageSize::Size2M, small);
         assert!(is_uniform(&self.machine.memory, large, PageSize::Size1G));
-        self.edit().merge(at, PageSize::Size1G, large, batch);
+        self.edit().merge(at, PageSize::Size1G, large);
     }
 
     fn set(&mut self, offset: u64, bytes: u64, attributes: Option<Attributes>, batch: &mut FlushBatch) {
@@ -92,10 +92,20 @@ proptest! {
         let mut back = FlushBatch::new();
         tree.set(first << 12, pages << 12, Some(attributes), &mut back);
         prop_assert_eq!(back.is_empty(), between.is_none());
-        tree.merge_twice(&mut batch);
-        prop_assert_eq!(tree.machine.leaves(), before);
+        let split = tree.machine.leaves();
+        tree.merge_twice();
+        prop_assert_eq!(&tree.machine.leaves(), &before);
         prop_assert_eq!(tree.counted(), tree.pages);
-        prop_assert!(!batch.may_be_lazy(), "tables will be reused");
+        // The tables that were taken out say what the pages say: they are put back as they are.
+        let writes = tree.machine.memory.writes;
+        let (at, [large, small]) = (tree.at, tree.tables);
+        tree.edit().split_again(at, PageSize::Size1G, large);
+        tree.edit().split_again(at, PageSize::Size2M, small);
+        prop_assert_eq!(tree.machine.memory.writes - writes, 2);
+        prop_assert_eq!(tree.machine.leaves(), split);
+        prop_assert_eq!(tree.counted(), tree.pages);
+        tree.merge_twice();
+        prop_assert_eq!(tree.machine.leaves(), before);
     }
 }
 
@@ -115,7 +125,7 @@ fn a_table_is_filled_before_a_cpu_can_reach_it_and_told_from_those_of_the_tree()
 }
 
 #[test]
-fn an_absent_page_is_split_and_merged_and_nothing_of_it_is_flushed_but_the_table() {
+fn an_absent_page_is_split_and_merged_and_split_again() {
     let attributes = Attributes::kernel(Access::ReadWrite);
     let mut tree = Tree::new(0xffff_c000_0000_0000, attributes);
     let (at, table) = (tree.at, tree.tables[0]);
@@ -125,10 +135,12 @@ fn an_absent_page_is_split_and_merged_and_nothing_of_it_is_flushed_but_the_table
     assert_eq!((tree.counted(), tree.pages), (PageCounts::NONE, PageCounts::NONE));
     let step = entry_at(&tree.machine.memory, tree.machine.root, at, 2).unwrap();
     assert_eq!(run_of_pages(&tree.machine.memory, step, usize::MAX), ENTRIES);
-    let mut batch = FlushBatch::new();
-    tree.edit().merge(at, PageSize::Size1G, table, &mut batch);
-    assert_eq!((batch.pages(), batch.may_be_lazy()), (1, false));
-    assert!(tree.machine.leaves().is_empty());
+    for _ in 0..2 {
+        tree.edit().merge(at, PageSize::Size1G, table);
+        assert!(tree.machine.leaves().is_empty());
+        tree.edit().split_again(at, PageSize::Size1G, table);
+        assert_eq!((tree.counted(), tree.pages), (PageCounts::NONE, PageCounts::NONE));
+    }
 }
 
 #[test]
@@ -160,7 +172,7 @@ fn a_budget_ends_a_change_between_two_pages_and_it_goes_on_from_there() {
 const LAST: u64 = 0xffff_ffff_ffe0_0000;
 
 #[test]
-fn i6_the_last_page_of_all_is_merged_with_a_flush_of_its_pieces() {
+fn the_last_page_of_all_is_merged_and_split_again() {
     let attributes = Attributes::kernel(Access::ReadWrite);
     for first in [Entry::EMPTY, Entry::leaf(PhysAddr::new(GIB), PageSize::Size4K, attributes)] {
         let mut tree = Tree::new(0xffff_c000_0000_0000, attributes);
@@ -171,13 +183,11 @@ fn i6_the_last_page_of_all_is_merged_with_a_flush_of_its_pieces() {
         let table = step.entry.child(2).unwrap();
         tree.machine.memory.write_run(table, 0, first, if first.is_present() { 4096 } else { 0 }, ENTRIES);
         tree.pages.size_4k = 512;
-        let mut batch = FlushBatch::new();
-        tree.edit().merge(virt(LAST), PageSize::Size2M, table, &mut batch);
-        assert_eq!(batch.is_full_flush(), first.is_present());
-        if let FlushScope::Pages { runs } = batch.scope() {
-            assert!(runs.iter().any(|run| run.range().contains(virt(LAST))), "{runs:?}");
-        }
-        assert!(!batch.may_be_lazy());
+        let present = u64::from(first.is_present());
+        tree.edit().merge(virt(LAST), PageSize::Size2M, table);
+        assert_eq!((tree.pages.size_2m, tree.counted().size_2m), (present, present));
+        tree.edit().split_again(virt(LAST), PageSize::Size2M, table);
+        assert_eq!((tree.pages.size_2m, tree.counted().size_4k), (0, 512 * present));
     }
 }
 
@@ -198,7 +208,20 @@ fn only_the_table_that_maps_an_address_is_merged_there() {
     let mut tree = Tree::new(0xffff_c000_0000_0000, Attributes::kernel(Access::ReadWrite));
     let (at, [_, small]) = (tree.at, tree.tables);
     tree.split_twice();
-    tree.edit().merge(at, PageSize::Size1G, small, &mut FlushBatch::new());
+    tree.edit().merge(at, PageSize::Size1G, small);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "says what the page at")]
+fn a_table_that_says_something_else_is_not_put_back() {
+    let attributes = Attributes::kernel(Access::ReadWrite);
+    let mut tree = Tree::new(0xffff_c000_0000_0000, attributes);
+    let (at, large) = (tree.at, tree.tables[0]);
+    tree.edit().split(at, PageSize::Size1G, large);
+    tree.edit().merge(at, PageSize::Size1G, large);
+    tree.set(0, GIB, Some(Attributes::kernel(Access::ReadOnly)), &mut FlushBatch::new());
+    tree.edit().split_again(at, PageSize::Size1G, large);
 }
 
 #[test]

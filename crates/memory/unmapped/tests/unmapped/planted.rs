@@ -35,6 +35,7 @@ fn a_table_that_is_freed_before_the_ticket_is_found() {
         world.warm(frames.end());
         let mut batch = Batch::new();
         map.restore(held, &mut batch);
+        assert_eq!(map.empty_quarantine(&mut batch), 1);
         // SAFETY: it is not so: this is the fault that is planted.
         map.reclaim_tables(unsafe { batch.never_walked() });
         assert_eq!(world.mmu().take_reports(), []);

@@ -1,5 +1,7 @@
 //! Filling up the reserve, and giving back what it has too much.
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use rhumb_directmap::{RecordPage, Reserve};
 use rhumb_machine::{Machine, impossible};
 use x86_64::instructions::interrupts;
@@ -7,12 +9,12 @@ use x86_64::instructions::interrupts;
 use super::stock::{Stock, zeroed_frame};
 use super::{reserve, store};
 use crate::cpu::machine::MACHINE;
-use crate::mm::direct_map::with;
+use crate::mm::direct_map::{counters, free_kept_tables, with};
 
 /// Fills up the reserve where it has `left` only, or leaves that to the idle loop where interrupts are off.
 pub fn fill_if_allowed(left: Reserve) {
     let level = reserve::level();
-    if left.records >= level.records && (level.tables..=2 * level.tables).contains(&left.tables) {
+    if left.records >= level.records && (level.tables..=reserve::most_tables()).contains(&left.tables) {
         return;
     }
     if interrupts::are_enabled() {
@@ -32,17 +34,30 @@ pub fn fill_if_wanted() {
 /// Gives all tables back, with the blocks that this empties where tables are protected, and fills up the reserve anew.
 /// Changes that need a table may be refused meanwhile.
 pub fn renew() {
+    free_kept_tables();
     drain(0);
     store::shrink(0);
     fill();
 }
 
-/// Fills up the reserve, and gives back what is more than twice its level. Where the allocator has nothing, the reserve
-/// stays as it is: a change that needs more is refused, whole.
+/// Merges at the last call of [`free_kept_if_quiet`].
+static MERGES_SEEN: AtomicU64 = AtomicU64::new(0);
+
+/// Frees the tables that the map keeps, by one flush, if none was merged since the last call.
+pub fn free_kept_if_quiet() {
+    let counters = counters();
+    let merges = counters.level2_collapses + counters.level3_collapses;
+    if MERGES_SEEN.swap(merges, Relaxed) == merges && free_kept_tables() > 0 {
+        fill();
+    }
+}
+
+/// Fills up the reserve, and gives back what is far more than its level. Where the allocator has nothing, the tables
+/// that the map keeps must do, and else the reserve stays as it is: a change that needs more is refused, whole.
 pub fn fill() {
     let level = reserve::level();
     fill_to(level);
-    if reserve::now().tables > 2 * level.tables {
+    if reserve::now().tables > reserve::most_tables() {
         drain(level.tables);
         store::shrink_if_large();
     }
@@ -56,7 +71,10 @@ pub fn fill_for(more: Reserve) {
 
 fn fill_to(wanted: Reserve) {
     while reserve::now().records < wanted.records {
-        let Some(page) = record_page() else { return };
+        let Some(page) = record_page() else {
+            free_kept_tables();
+            break;
+        };
         if with(|map| map.add_record_page(page)).is_err() {
             return impossible!("a map with too few records is there");
         }
@@ -65,6 +83,9 @@ fn fill_to(wanted: Reserve) {
         let missing = wanted.tables.saturating_sub(reserve::now().tables);
         let mut stock = Stock::fetch(missing);
         if stock.is_empty() {
+            if missing > 0 && free_kept_tables() > 0 {
+                continue;
+            }
             return;
         }
         // Others may have filled it up meanwhile: what is left over goes back.

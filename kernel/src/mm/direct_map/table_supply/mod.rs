@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   change ── takes ──> reserve ── filled from ──> the frame allocator             where tables are not protected
-//!     ^                    │
+//!     ^                    │  ^
+//!     │                    │  └──── one flush for many ──── tables of merges, which the map keeps
 //!     │                    └────── filled from ──> store ── grows by a block ──┐   where they are
 //!     └───────────────────────────── which is a change ────────────────────────┘
 //! ```
@@ -14,9 +15,10 @@
 //! | [`stock`] | tables on their way |
 //! | [`store`] | blocks of protected tables |
 //!
-//! **No change waits.** A change takes from the reserve and from nothing else, under the map's lock (I7). The reserve
-//! is filled with no lock held, after a change where interrupts are on, and by the idle loop otherwise. A change that
-//! finds too little there is refused, whole.
+//! **No change waits for memory.** A change takes from the reserve and from the tables that the map keeps since the last
+//! merges of the same blocks, under the map's lock (I7). Where the reserve is short, one flush brings it all that are
+//! kept. The reserve is filled with no lock held, after a change where interrupts are on, and by the idle loop
+//! otherwise. A change that finds too little is refused, whole.
 //!
 //! **The loop ends** (I10). Growing the store is itself a change, of one aligned block of 2 MiB:
 //! 1. *It takes one table at most*: the only larger page around such a block is one of 1 GiB, and splitting that takes
@@ -35,5 +37,5 @@ pub mod reserve;
 pub mod stock;
 pub mod store;
 
-pub use filling::{fill, fill_for, fill_if_allowed, fill_if_wanted, renew};
+pub use filling::{fill, fill_for, fill_if_allowed, fill_if_wanted, free_kept_if_quiet, renew};
 pub use reserve::want;

@@ -2,12 +2,13 @@
 //!
 //! A change of one range splits at most four large pages: one of 1 GiB and one of 2 MiB at each end. So it takes four
 //! tables, and five records with its own. Every CPU may make a change before any of them gets to fill up the reserve,
-//! and the tables that these changes' undoing gives back wait for a flush: twice that for each CPU is enough for all to
-//! change and restore at once.
+//! and the tables that these changes' undoing gives back are kept for a while, or wait for a flush: twice that for each
+//! CPU is enough for all to change and restore at once.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rhumb_directmap::Reserve;
+use rhumb_directmap::quarantine::KEPT_MAX;
 
 use crate::cpu;
 use crate::mm::direct_map::with;
@@ -26,6 +27,12 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 pub fn level() -> Reserve {
     let changes = CHANGES_OF_A_CPU * cpu::online().len() as u64;
     Reserve { tables: TABLES_OF_A_CHANGE * changes, records: RECORDS_OF_A_CHANGE * changes }
+}
+
+/// Returns how many tables the reserve may have: past that it gives some back. One flush brings it as many as the map
+/// keeps, and the next splits take them, so these are no surplus.
+pub fn most_tables() -> u64 {
+    2 * level().tables + KEPT_MAX as u64
 }
 
 /// Returns the level that the reserve has.

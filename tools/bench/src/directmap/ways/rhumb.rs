@@ -17,8 +17,6 @@ pub(in crate::directmap) struct Rhumb {
     owner: OwnerId,
     /// The state that the changes in force gave to their frames.
     made: Change,
-    /// The reserve before any change.
-    tables: u64,
 }
 
 /// Records of splits and owners, beside those of holds.
@@ -77,8 +75,7 @@ impl Way for Rhumb {
 
     fn new(ram_bytes: u64, holds: usize) -> Result<Self, Unfit> {
         let (map, owner) = fresh_map(ram_bytes, holds, 0)?;
-        let tables = map.reserve().tables;
-        Ok(Self { map, owner, made: Change::NotPresent, tables })
+        Ok(Self { map, owner, made: Change::NotPresent })
     }
 
     fn change(
@@ -120,7 +117,7 @@ impl Way for Rhumb {
             table_writes: self.map.memory().writes,
             // Tables and records were set aside before; nothing is allocated on a change's way.
             tables_allocated: 0,
-            split_pages: self.tables - self.map.reserve().tables,
+            split_pages: self.map.split_count(),
             whole_1g: self.map.pages().size_1g,
         }
     }

@@ -65,6 +65,45 @@ fn no_fault_and_no_invlpg_elsewhere_hides_a_table_that_was_freed_too_early() {
 }
 
 #[test]
+fn a_table_that_was_merged_is_stale_when_it_says_something_else_or_is_reused() {
+    in_world(2, PLAIN, |mut world| {
+        world.map(0, FRAMES_AT, LARGE, PageSize::Size4K, Access::ReadWrite);
+        world.access(1, 0, Use::Read).unwrap();
+        let (mmu, all) = (world.mmu, CpuMask::first(2));
+        let root = mmu.root();
+        let step = rhumb_pagetable::entry_at(&world.tables, root, virt(0), 2).unwrap();
+        let table = step.entry.child(2).unwrap();
+        let whole = |access| {
+            Entry::leaf(
+                PhysAddr::new(FRAMES_AT),
+                PageSize::Size2M,
+                rhumb_pagetable::Attributes::kernel(access),
+            )
+        };
+        world.tables.write(step.table, step.index, whole(Access::ReadWrite));
+        assert_eq!(mmu.promised(range(0, LARGE), &all), Ok(()), "it leads to the same translations");
+        let is_table = |stale: StaleUse| matches!(stale.what, What::Table { level: 2, .. });
+        let reused = mmu.reused(PfnRange::of_length(table, 1).unwrap()).unwrap_err();
+        assert!(is_table(reused) && reused.cpu == cpu(1));
+        // One page of it is not what the large page says.
+        let page = world.tables.read(table, 511);
+        world.tables.write(table, 511, Entry::EMPTY);
+        assert!(mmu.promised(range(LARGE - PAGE, PAGE), &all).is_err_and(is_table));
+        assert_eq!(mmu.promised(range(0, LARGE - PAGE), &all), Ok(()));
+        world.tables.write(table, 511, page);
+        // The large page changes: the table says what it said before.
+        world.tables.write(step.table, step.index, whole(Access::ReadOnly));
+        assert!(mmu.promised(range(LARGE - PAGE, PAGE), &all).is_err_and(is_table));
+        // A CPU that idles may walk it until it is reused.
+        mmu.enter_lazy(cpu(1));
+        assert_eq!(mmu.promised(range(LARGE - PAGE, PAGE), &all), Ok(()));
+        assert!(mmu.reused(PfnRange::of_length(table, 1).unwrap()).is_err_and(is_table));
+        mmu.leave_lazy(cpu(1));
+        let _ = mmu.take_reports();
+    });
+}
+
+#[test]
 fn one_frame_has_one_memory_type() {
     in_world(2, PLAIN, |mut world| {
         world.map(0, FRAMES_AT, LARGE, PageSize::Size2M, Access::ReadWrite);

@@ -152,16 +152,10 @@ fn collapse(locked: &mut Locked<'_>) {
     let mut work = Collapsing::new(range(0, GIBS << 18));
     loop {
         let mut batch = Batch::new();
-        // A step that waits for its flush does nothing.
-        let done = locked.steps("collapse of small pages", |map| {
-            let before = batch.tables();
-            match work.step(map, &mut batch) {
-                Poll::Ready(done) => Poll::Ready(Some(done)),
-                Poll::Pending if batch.tables() >= 64 || batch.tables() == before && before > 0 => {
-                    Poll::Ready(None)
-                }
-                Poll::Pending => Poll::Pending,
-            }
+        let done = locked.steps("collapse of small pages", |map| match work.step(map, &mut batch) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if batch.is_due() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
         });
         locked.finish(batch);
         if done.is_some() {
