@@ -3,8 +3,8 @@
 //! Fenced on both sides, a reading comes between the loads before it and those after it (Intel SDM volume 2B, RDTSC:
 //! "LFENCE; RDTSC; LFENCE"). The counter runs at one rate on every CPU made since 2008.
 //!
-//! A span is the counter's difference less the cost of a reading. Of a call shorter than the readings vary, the
-//! difference says nothing: that is the clock's resolution.
+//! A span is the counter's difference less the cost of a reading. A span that is shorter than a step of the counter, or
+//! than readings vary, says nothing: that is the clock's resolution.
 
 use core::arch::x86_64::{_mm_lfence, _rdtsc};
 use std::time::{Duration, Instant};
@@ -32,15 +32,14 @@ struct Reading {
 }
 
 impl Reading {
-    /// Summarizes the differences of pairs of readings with nothing between them. The resolution is the distance from
-    /// the median to the 99th percentile, because one reading in a hundred of nothing is as long, and at least the
-    /// counter's step.
+    /// Summarizes the differences of pairs of readings with nothing between them. The resolution is the smallest
+    /// difference above 0: the step of a counter that moves in steps (of 10 ns on many CPUs), and else the cost of a
+    /// reading. Where readings vary by more, it is the distance from the median to the 99th percentile, because one
+    /// reading in a hundred of nothing is as long.
     fn of(mut nothing: Vec<u64>) -> Self {
         nothing.sort_unstable();
         let at = |per_cent: usize| nothing.get(nothing.len() * per_cent / 100).copied().unwrap_or(0);
-        let steps = nothing.windows(2).map(|pair| pair[1] - pair[0]);
-        // A counter whose differences never vary has a step that is not seen; it is at most the difference itself.
-        let step = steps.filter(|&step| step > 0).min().unwrap_or(at(0)).max(1);
+        let step = nothing.iter().copied().find(|&ticks| ticks > 0).unwrap_or(1);
         Self { overhead: at(50), resolution: (at(99) - at(50)).max(step) }
     }
 

@@ -3,15 +3,18 @@
 use super::*;
 
 #[test]
-fn the_resolution_is_what_readings_vary_by() {
+fn the_resolution_is_a_step_or_what_readings_vary_by() {
     let nothing = |usual: u64, late: u64, late_ones: usize| -> Vec<u64> {
         (0..1000).map(|index| if index < late_ones { late } else { usual }).collect()
     };
-    // Fewer than one in a hundred does not count, except for the step that they show.
+    // Late readings count from one in a hundred on.
     for (readings, overhead, resolution) in [
-        (nothing(50, 54, 20), 50, 4),
-        (nothing(50, 90, 20), 50, 40),
-        (nothing(26, 52, 5), 26, 26),
+        (nothing(50, 54, 20), 50, 50),
+        (nothing(10, 90, 20), 10, 80),
+        (nothing(10, 90, 5), 10, 10),
+        // A counter in steps of 24.5 ticks: the distance of 24 and 25 is none.
+        (nothing(25, 24, 300), 25, 24),
+        (nothing(0, 24, 5), 0, 24),
         (nothing(25, 25, 0), 25, 25),
         (nothing(0, 0, 0), 0, 1),
         (Vec::new(), 0, 1),
