@@ -9,6 +9,9 @@
 //!   alloc <- magazine (newest first)  <- open block, a word at a time <- pool, up to a whole block's free frames
 //!   free  -> magazine                 -> pool, oldest first, in batches sorted by word as they come
 //! ```
+//! While memory is loose ([`crate::pool::Pool::is_loose`]), a free goes to the queue of frames on their way home instead,
+//! so that an allocation takes a frame of the fullest block and not the frame that was just freed: blocks become whole.
+//!
 //! The open block is 512 bits: a private copy of the free bits of one block, which the pool counts as allocated
 //! meanwhile. So one visit to the pool's lock pays for up to 512 frames, and two CPUs that allocate in bulk share no
 //! line in between.
@@ -37,7 +40,7 @@ const RUN_FRAMES: i32 = 256;
 /// Blocks that a magazine of order 9 holds at most.
 const LARGE_BLOCKS: i32 = 8;
 const LARGE_UNMOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Unmovable as u64;
-/// Slots for frames of other nodes on their way home.
+/// Slots for single frames on their way home: those of other nodes, and of loose memory all.
 pub(crate) const AWAY: usize = if IS_MODELLED { 16 } else { 128 };
 
 /// A stack at one end (alloc, free) and a queue at the other (drain): `tail..head` of the slots, counted without end.
@@ -241,6 +244,9 @@ pub(crate) struct CpuCache {
     pub(crate) gate: CpuGate,
     /// Set while a reclaimer runs on this CPU, because its allocations must not call reclaimers again.
     pub(crate) reclaiming: AtomicBool,
+    /// While memory is loose, how many single frames may be on their way home; else 0. The gate's cap is 0 meanwhile, so
+    /// that frees leave the common path.
+    pub(crate) loose_cap: AtomicU32,
     /// The common bits of handles to blocks of this CPU's own node; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
     pub(crate) small: [Ring<SMALL>; Mobility::COUNT],
@@ -291,8 +297,11 @@ impl CpuCache {
         let differs = self.differs(raw);
         let (order, kind) = ((differs >> 2) as usize, (differs & 3) as usize);
         let kept = self.gate.alone(|| {
-            Some(if order == 0 {
-                self.small.get(kind)?.push(raw, self.gate.cap())
+            let cap = self.gate.cap();
+            Some(if order == 0 && cap == 0 {
+                kind < Mobility::COUNT && self.away.push(raw, self.loose_cap.load(Relaxed) as i32)
+            } else if order == 0 {
+                self.small.get(kind)?.push(raw, cap)
             } else {
                 self.runs.get(kind)?.get(order - 1)?.push(raw, self.run_limit(order as u8))
             })

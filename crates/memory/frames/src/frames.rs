@@ -262,13 +262,15 @@ impl<M: Machine> Frames<M> {
         self.zones.request_drain(self.machine.cpu_of(pinned));
     }
 
-    /// Gives back some of the frames that other CPUs asked this one for, and the rest at the next calls; one load where
-    /// they did not ask. For the idle loop and the timer tick.
+    /// Gives back some of the frames that other CPUs asked this one for, and the rest at the next calls. Where they did
+    /// not ask, it has the next free look how much this CPU may keep; some 20 instructions. For the idle loop and the
+    /// timer tick.
     pub fn tick(&self, pinned: Pinned<'_>) {
-        if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
-            && cache.gate.is_wanted()
-        {
+        let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned)) else { return };
+        if cache.gate.is_wanted() {
             self.drain_some(pinned);
+        } else {
+            self.zones.look_anew(self.machine.irq_off().irq_off());
         }
     }
 }

@@ -193,12 +193,15 @@ impl Pool {
         self.lock(unsafe { IrqOff::assume(CpuId::BOOT) })
     }
 
-    /// Tells whether much of what is free lies scattered in partial blocks: a quarter of them or more. Blocks can come
-    /// together then, if frames go home soon instead of being used again where they happen to lie.
+    /// Tells whether much of what is free lies scattered in partial blocks: of them a quarter or more, and of all free
+    /// frames a quarter or more. Blocks can become whole then, if frames go home soon instead of being used again where
+    /// they happen to lie.
     pub(crate) fn is_loose(&self) -> bool {
-        let whole = self.free_blocks.load(Relaxed);
+        let frames = u64::from(FRAMES);
+        let (free, whole) = (self.free_frames(), self.free_blocks.load(Relaxed));
         let partial = (self.blocks.len() as u64).saturating_sub(whole);
-        (self.free_frames().saturating_sub(whole * u64::from(FRAMES))) * 4 > partial * u64::from(FRAMES)
+        let scattered = free.saturating_sub(whole * frames);
+        scattered * 4 > partial * frames && scattered * 4 > free
     }
 
     /// Tells whether it is worth taking the lock for a block of `order` that leaves `floor` frames.

@@ -14,6 +14,7 @@ mod exhaustion;
 mod goals;
 mod handover;
 mod histories;
+mod loose;
 mod machine;
 mod model;
 mod moving;

@@ -21,10 +21,6 @@ use rhumb_sync::atomic::Relaxed;
 const BATCH_FRAMES: u32 = 128;
 const BATCH_WORDS: usize = 24;
 
-/// Frames that a magazine holds at most while memory is loose ([`Pool::is_loose`]). Of a burst of a thousand frees and
-/// allocations, 1 in 60 is then used again in place.
-const LOOSE_FRAMES: u32 = 16;
-
 impl Zones {
     /// Gives a block back by the slower way: a full magazine makes room first, and a block that no magazine takes goes
     /// to its pool.
@@ -45,12 +41,20 @@ impl Zones {
     /// Keeps a block in a magazine, where there is room or can be made.
     fn keep(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &'static Pool, raw: Raw) -> bool {
         let kind = raw.kind_index().min(Mobility::COUNT - 1);
-        if (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE != 0 {
+        let is_near = (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
+        let is_frame = raw.order() == Order::BASE;
+        if !is_near {
             let limit = cache.gate.cap().min(AWAY as i32);
-            return raw.order() == Order::BASE && self.push_or_drain(irq_off, &cache.away, raw, limit, pool);
+            return is_frame && self.push_or_drain(irq_off, &cache.away, raw, limit, pool);
         }
         // A lack in other nodes' pools says nothing of how much this CPU may keep of its own node's.
-        cache.gate.bound(self.cap_for(pool));
+        let most = self.cap_for(pool);
+        let loose_cap = if pool.is_loose() { most.min(AWAY as u32) } else { 0 };
+        cache.loose_cap.store(loose_cap, Relaxed);
+        cache.gate.bound(if loose_cap > 0 { 0 } else { most });
+        if is_frame && loose_cap > 0 && !cache.gate.is_wanted() {
+            return self.push_or_drain(irq_off, &cache.away, raw, loose_cap as i32, pool);
+        }
         match raw.order() {
             Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.gate.cap(), pool),
             order => {
@@ -63,7 +67,7 @@ impl Zones {
     }
 
     /// Keeps `raw`, which is of `pool`, in `ring`, where there is room or can be made. A magazine that is full gives
-    /// back its older half; of loose memory, all.
+    /// back its older half.
     fn push_or_drain<const SLOTS: usize>(
         &self,
         irq_off: IrqOff<'_>,
@@ -74,8 +78,7 @@ impl Zones {
     ) -> bool {
         let Some(limit) = u32::try_from(limit).ok().filter(|&limit| limit > 0) else { return false };
         if ring.len() >= limit {
-            let most = if limit <= LOOSE_FRAMES { limit } else { limit / 2 };
-            self.drain_batch(irq_off, ring, most.max(ring.len() - limit + 1), Some(pool));
+            self.drain_batch(irq_off, ring, (limit / 2).max(ring.len() - limit + 1), Some(pool));
         }
         ring.push(raw, limit as i32)
     }
@@ -88,8 +91,6 @@ impl Zones {
             0
         } else if free < pool.marks.high() {
             (most / 16).max(1)
-        } else if pool.is_loose() {
-            most.min(LOOSE_FRAMES)
         } else {
             most
         }
@@ -149,9 +150,17 @@ impl Zones {
         let gave = cache.run_rings().iter().any(|ring| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
             || self.drain_batch(irq_off, &cache.away, u32::MAX, None) > 0;
         if !gave {
+            forget_caps(cache);
             cache.gate.answer();
         }
         gave
+    }
+
+    /// Has this CPU's next free look how much may be kept, as memory is now.
+    pub(crate) fn look_anew(&self, irq_off: IrqOff<'_>) {
+        if let Some(cache) = self.cache(irq_off.cpu()) {
+            forget_caps(cache);
+        }
     }
 
     /// Gives back an open block, and says whether it held any frame.
@@ -181,6 +190,12 @@ impl Zones {
         let others = self.caches.iter().enumerate().filter(|(index, _)| *index != me.index());
         others.for_each(|(_, cache)| cache.gate.ask());
     }
+}
+
+/// Lets frees leave nothing with the CPU until one of them has looked how much may be left there.
+fn forget_caps(cache: &CpuCache) {
+    cache.loose_cap.store(0, Relaxed);
+    cache.gate.bound(0);
 }
 
 /// Gives a block of any order back to its pool.

@@ -1,0 +1,102 @@
+//! Loose memory: much of it is free, and scattered. It becomes whole by use.
+
+use std::vec::Vec;
+
+use super::machine::*;
+use crate::{Frame, Frames, Request, Zone};
+
+const BASE: u64 = 1 << 20;
+const BLOCKS: u64 = 256;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// Memory of which each CPU has taken its share and freed a random half, and the frames that it holds.
+fn scattered(cpus: usize) -> (Frames<TestMachine>, Vec<Vec<Frame>>) {
+    let frames = frames_over(cpus, &[(BASE, BASE + BLOCKS * 512, 0)]);
+    let share = (BLOCKS * 512) as usize / cpus;
+    let taken = |cpu: usize| {
+        be_cpu(cpu);
+        (0..share).map(|_| frames.alloc(pinned(), Request::FRAME.movable()).unwrap()).collect()
+    };
+    let mut held: Vec<Vec<Frame>> = (0..cpus).map(taken).collect();
+    for (cpu, held) in held.iter_mut().enumerate() {
+        be_cpu(cpu);
+        let mut random = Random(cpu as u64);
+        while held.len() > share / 2 {
+            frames.free(pinned(), held.swap_remove(random.below(held.len())));
+        }
+    }
+    drain_all(&frames, cpus);
+    (frames, held)
+}
+
+fn drain_all(frames: &Frames<TestMachine>, cpus: usize) {
+    for cpu in 0..cpus {
+        be_cpu(cpu);
+        frames.drain(pinned());
+    }
+}
+
+/// Five turns, in which each held frame is freed and another taken at once.
+#[test]
+fn half_of_the_blocks_that_could_be_whole_are_after_each_frame_was_replaced_five_times() {
+    for cpus in [1, 2, 4] {
+        let (frames, mut held) = scattered(cpus);
+        assert!(frames.free_large_blocks() < 4);
+        for _ in 0..5 {
+            let turn: Vec<_> = held.iter_mut().map(core::mem::take).collect();
+            let mut turn: Vec<_> = turn.into_iter().map(Vec::into_iter).collect();
+            while turn[0].len() > 0 {
+                for (cpu, (left, held)) in turn.iter_mut().zip(&mut held).enumerate() {
+                    be_cpu(cpu);
+                    left.next().into_iter().for_each(|frame| frames.free(pinned(), frame));
+                    held.push(frames.alloc(pinned(), Request::FRAME.movable()).unwrap());
+                }
+            }
+        }
+        drain_all(&frames, cpus);
+        assert!(frames.free_large_blocks() >= BLOCKS / 4, "{cpus} CPUs: {}", frames.free_large_blocks());
+        assert_eq!(frames.free_frames(), BLOCKS * 512 / 2);
+        frames.validate().unwrap();
+        held.into_iter().flatten().for_each(|frame| frames.free(pinned(), frame));
+        frames.validate().unwrap();
+    }
+}
+
+#[test]
+fn frames_on_their_way_home_are_bounded_and_go_there_when_asked_for_or_when_memory_is_short() {
+    let (frames, mut held) = scattered(2);
+    let free = |count: usize, held: &mut Vec<Frame>| {
+        held.drain(..count).for_each(|frame| frames.free(pinned(), frame));
+    };
+    be_cpu(0);
+    let cache_0 = frames.zones.cache(cpu()).unwrap();
+    for _ in 0..50 {
+        free(20, &mut held[0]);
+        assert!(cache_0.held() <= 128, "{}", cache_0.held());
+    }
+    // Of twenty frees, nearly all kept interrupts on.
+    assert!(irqs_off(|| free(20, &mut held[0])) <= 4);
+    be_cpu(1);
+    frames.request_drain(pinned());
+    be_cpu(0);
+    free(1, &mut held[0]);
+    while cache_0.gate.is_wanted() {
+        frames.tick(pinned());
+    }
+    assert!(cache_0.held() <= 1, "the frame that found the request");
+    // Below the low watermark, nothing is kept.
+    frames.set_reserve(node(0), Zone::Normal, BLOCKS * 512);
+    frames.tick(pinned());
+    free(100, &mut held[0]);
+    assert!(cache_0.held() <= 1, "none of the hundred");
+    held.into_iter().flatten().for_each(|frame| frames.free(pinned(), frame));
+    frames.validate().unwrap();
+}
