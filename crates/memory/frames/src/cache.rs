@@ -257,14 +257,16 @@ pub(crate) struct CpuCache {
 }
 
 impl CpuCache {
-    /// Takes a block of this order and kind, if a magazine has one. None has for orders above 9.
+    /// Takes a block of one of the most common orders, 0 and 9, if its magazine has one.
     #[inline(always)]
     pub(crate) fn pop(&self, order: Order, kind: Mobility) -> Option<Raw> {
         let popped = self.gate.alone(|| {
             if order == Order::BASE {
                 self.small[kind as usize].pop()
+            } else if order == Order::LARGE {
+                self.runs[kind as usize][CACHED_ORDERS - 2].pop()
             } else {
-                self.runs(order, kind as usize)?.pop()
+                None
             }
         });
         popped.flatten()

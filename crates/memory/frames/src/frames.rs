@@ -104,7 +104,7 @@ impl<M: Machine> Frames<M> {
             self.allow(raw);
             return Ok(Frame::from_raw(raw));
         }
-        self.alloc_slow(pinned, request.in_direct_map()).map(Frame::from_raw)
+        self.alloc_uncommon(pinned, request.in_direct_map()).map(Frame::from_raw)
     }
 
     /// Allocates one block of frames, past the direct map where there is one and the request goes so high, else in the
@@ -310,7 +310,7 @@ fn fault_in(part: PfnRange, pool: Option<&Pool>) -> Option<FrameFault> {
 impl Request {
     /// Tells whether the CPU's magazines may serve it as it is.
     #[inline(always)]
-    const fn is_plain(&self) -> bool {
+    pub(crate) const fn is_plain(&self) -> bool {
         matches!(self.node(), Preference::Any)
             && self.ceiling as usize >= Zone::Normal as usize
             && matches!(self.contents, Contents::Stale)

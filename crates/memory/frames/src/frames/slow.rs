@@ -22,6 +22,22 @@ use crate::zones::Effort;
 use rhumb_sync::atomic::Relaxed;
 
 impl<M: Machine> Frames<M> {
+    /// Serves a request that is not one of the most common, or whose magazine is empty. A call of its own, so that the
+    /// common path saves no registers.
+    #[inline(never)]
+    pub(crate) fn alloc_uncommon(&self, pinned: Pinned<'_>, request: Request) -> Result<Raw, AllocError> {
+        let (order, kind) = (request.order, request.kind as usize);
+        if request.is_plain()
+            && let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
+            && let Some(raw) = cache.gate.alone(|| cache.runs(order, kind)?.pop()).flatten()
+        {
+            self.note_alloc(pinned, raw);
+            self.allow(raw);
+            return Ok(raw);
+        }
+        self.alloc_slow(pinned, request)
+    }
+
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_slow(&self, pinned: Pinned<'_>, request: Request) -> Result<Raw, AllocError> {
