@@ -123,7 +123,7 @@ pub(crate) fn back<H: Home>(
         return Err(Stays::Unknown);
     }
     let flushed = flush(home, pinned, &mut batch);
-    // SAFETY: the map shows the block (`restore`), no CPU walks the tables that the restore freed any more (I6), and
+    // SAFETY: the map shows the block (`restore`), the tables that the restore has merged say the same (I6), and
     // all of the block is zero (I5).
     let block = unsafe { block.assume_mapped() };
     home.frames().free(pinned, block);

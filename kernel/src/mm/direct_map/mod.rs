@@ -25,7 +25,8 @@
 //!
 //! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released, and during a
 //! long operation whenever the batch is due. When an operation returns, no CPU uses what was true before it. A restore
-//! that finds its page absent flushes nothing, because no CPU has an absent page.
+//! that finds its page absent flushes nothing, because no CPU has an absent page. The restore that merges one block too
+//! many for the tables that are kept flushes everything, and a change that waits for tables takes a round more.
 //!
 //! **Merged tables** are kept by the map, and flushed many at a time: when 64 are kept, when a change or the reserve
 //! is in want of tables, and while the kernel waits for a command and none has been merged for a while. They go back to

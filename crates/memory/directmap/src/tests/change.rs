@@ -214,7 +214,9 @@ fn i3_what_boot_left_small_is_collapsed_on_request() {
     small.restore(held);
     small.restore(whole);
     let collapsed = small.with_batch(|map, batch| map.collapse(all, batch));
-    assert_eq!(collapsed, Collapsed { level2: 1, level3: 1, left: 0 });
+    // The block that was absent has kept its table: a CPU that had cached the way to it finds the pages when they come
+    // back, which flushes nothing.
+    assert_eq!(collapsed, Collapsed { level2: 2, level3: 1, left: 0 });
     assert_eq!(small.leaves(), large.leaves());
     assert_eq!(small.map.owner(owner).unwrap().totals.splits, 0);
 }
