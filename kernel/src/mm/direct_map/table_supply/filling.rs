@@ -48,7 +48,9 @@ pub fn free_kept_if_quiet() {
     let counters = counters();
     let merges = counters.level2_collapses + counters.level3_collapses;
     if MERGES_SEEN.swap(merges, Relaxed) == merges && free_kept_tables() > 0 {
-        fill();
+        let level = reserve::level();
+        fill_to(level);
+        shrink_to(level);
     }
 }
 
@@ -58,9 +60,14 @@ pub fn fill() {
     let level = reserve::level();
     fill_to(level);
     if reserve::now().tables > reserve::most_tables() {
-        drain(level.tables);
-        store::shrink_if_large();
+        shrink_to(level);
     }
+}
+
+/// Gives the tables past the level back to the allocator.
+fn shrink_to(level: Reserve) {
+    drain(level.tables);
+    store::shrink_if_large();
 }
 
 /// Fetches what one large operation takes besides.
@@ -79,11 +86,13 @@ fn fill_to(wanted: Reserve) {
             return impossible!("a map with too few records is there");
         }
     }
+    let mut may_free_kept = true;
     loop {
         let missing = wanted.tables.saturating_sub(reserve::now().tables);
         let mut stock = Stock::fetch(missing);
         if stock.is_empty() {
-            if missing > 0 && free_kept_tables() > 0 {
+            // Once: others may merge, and take what this has freed, again and again.
+            if missing > 0 && core::mem::take(&mut may_free_kept) && free_kept_tables() > 0 {
                 continue;
             }
             return;
