@@ -97,7 +97,7 @@ pub fn start(frames: &Frames<KernelMachine>) -> Result<(), rhumb_frames::TooMany
 ///
 /// Called with no lock held for which the owner of movable frames would wait, and not by such an owner.
 ///
-/// Cost: the other CPUs are interrupted once; at most [`MOST_MOVED`] frames and those of a block more are copied.
+/// Cost: the other CPUs that keep frames are interrupted once; at most [`MOST_MOVED`] frames and those of a block more are copied.
 pub fn make_block(pinned: Pinned<'_>) -> u64 {
     let Some(frames) = frames().filter(|_| interrupts::are_enabled()) else { return 0 };
     let _turn = TURN.lock();
@@ -141,7 +141,7 @@ fn for_request(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order,
 /// Calls back the frames that CPUs keep to themselves: they are free, but neither movable nor their blocks'.
 fn call_back(frames: &Frames<KernelMachine>, pinned: Pinned<'_>) {
     frames.drain(pinned);
-    if frames.totals().cached > 0 {
+    if frames.kept_by_others(pinned) > 0 {
         recall::CrossCall.drain_others(pinned);
     }
 }

@@ -1,4 +1,5 @@
 //! The last resort of a request for frames: an interrupt makes the other CPUs give back what their caches hold.
+//! CPUs whose caches hold nothing are left alone.
 //!
 //! Each call gives back some, because it runs with interrupts off; there are as many calls as it takes.
 //!
@@ -8,7 +9,7 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_frames::{Drained, Frames, Recall};
-use rhumb_machine::{Machine, Pinned};
+use rhumb_machine::{CpuMask, Machine, Pinned};
 use x86_64::instructions::interrupts;
 
 use super::frames::frames;
@@ -39,7 +40,8 @@ impl Recall for CrossCall {
                     is_more.store(true, Relaxed);
                 }
             };
-            call::run_on(pinned, &cpu::online(), &drain, || ());
+            let keepers: CpuMask = cpu::online().iter().filter(|&cpu| frames.is_keeping(cpu)).collect();
+            call::run_on(pinned, &keepers, &drain, || ());
             if !is_more.into_inner() {
                 break;
             }

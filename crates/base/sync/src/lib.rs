@@ -1,4 +1,5 @@
-//! Protocols between CPUs: atomics, one lock, one gate to data that a CPU keeps from the others.
+//! Protocols between CPUs: atomics, one lock, one gate to data that a CPU keeps from the others, and the list of
+//! the CPUs that keep any.
 //!
 //! | module | owns |
 //! |---|---|
@@ -6,6 +7,7 @@
 //! | `counted` | in a build with `--cfg rhumb_counted`: what CPUs share, counted |
 //! | [`lock`] | [`Lock`]: a spin lock that is taken with interrupts off |
 //! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that other CPUs may ask for |
+//! | [`keepers`] | [`Keepers`]: the CPUs that keep such data, so that the others are not looked at |
 //!
 //! Principles:
 //! 1. Each protocol between CPUs that more than one crate needs is here once. Loom checks a model of each, and the
@@ -21,9 +23,11 @@ extern crate std;
 pub mod atomic;
 pub mod counted;
 pub mod gate;
+pub mod keepers;
 pub mod lock;
 
 pub use gate::CpuGate;
+pub use keepers::Keepers;
 pub use lock::{Guard, InterruptsOff, Lock};
 
 #[cfg(test)]

@@ -343,6 +343,11 @@ impl CpuCache {
         self.runs.iter().flat_map(|rings| (1..).zip(rings))
     }
 
+    /// Tells whether the next frees may leave anything here.
+    pub(crate) fn may_keep(&self) -> bool {
+        self.gate.cap() > 0 || self.loose_cap.load(Relaxed) > 0
+    }
+
     /// Returns how many frames it holds, open blocks included. From any CPU: exact while the cache is quiet.
     pub(crate) fn held(&self) -> u64 {
         let small: u64 = self.small.iter().map(Ring::glimpse).sum();

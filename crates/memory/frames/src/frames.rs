@@ -257,7 +257,8 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Asks every other CPU to give back what its caches hold: each does at its next call that misses its cache, its
-    /// next free, or its next [`Frames::tick`]. No interrupt is sent (invariant I2).
+    /// next free, or its next [`Frames::tick`]. No interrupt is sent (invariant I2). CPUs that keep nothing are left alone,
+    /// and so are those that another CPU has asked and that have not answered yet.
     pub fn request_drain(&self, pinned: Pinned<'_>) {
         self.zones.request_drain(self.machine.cpu_of(pinned));
     }

@@ -214,6 +214,18 @@ impl Pool {
         self.free.load(Relaxed)
     }
 
+    /// Returns the bin of the emptiest blocks of `kind` that have a run of `order`: as they are now, where the
+    /// lock is held.
+    pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
+        let filled = &self.bins[kind as usize].filled;
+        let all = (0..bin::GRAINS).flat_map(|grain| (order..bin::ORDERS).map(move |order| (grain, order)));
+        let last = all.filter_map(|(grain, order)| {
+            let class = 31_u32.checked_sub(filled[grain][order].load(Relaxed).leading_zeros())? as usize;
+            Some(Bin { grain, class, order })
+        });
+        last.max_by_key(|bin| bin.class)
+    }
+
     /// Returns the frame's number within the pool.
     #[inline]
     pub(crate) const fn offset(&self, pfn: Pfn) -> usize {
@@ -306,13 +318,7 @@ impl PoolGuard<'_> {
 
     /// Returns the bin of the emptiest blocks of `kind` that have a run of `order`.
     pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
-        let filled = &self.pool.bins[kind as usize].filled;
-        let all = (0..bin::GRAINS).flat_map(|grain| (order..bin::ORDERS).map(move |order| (grain, order)));
-        let last = all.filter_map(|(grain, order)| {
-            let class = 31_u32.checked_sub(filled[grain][order].load(Relaxed).leading_zeros())? as usize;
-            Some(Bin { grain, class, order })
-        });
-        last.max_by_key(|bin| bin.class)
+        self.pool.emptiest(kind, order)
     }
 
     /// Looks for the first block that will do from the one whose turn it is, among `most`; the turn goes to the block

@@ -36,8 +36,8 @@ pub trait Reclaimer: Sync {
 
 /// Makes the other CPUs give back what their caches hold: the last resort of a request that may wait.
 pub trait Recall: Sync {
-    /// Has [`crate::Frames::drain_some`] run on every CPU but this one until each is drained, and returns then: by interrupts,
-    /// or by waiting for their [`crate::Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts
+    /// Has [`crate::Frames::drain_some`] run on every CPU but this one that keeps frames ([`crate::Frames::is_keeping`])
+    /// until each is drained, and returns then: by interrupts, or by waiting for their [`crate::Frames::tick`]. Does nothing where this CPU may not wait for others (its interrupts
     /// are off, say). Called with no lock of the allocator held.
     fn drain_others(&self, pinned: Pinned<'_>);
 }

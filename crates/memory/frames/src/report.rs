@@ -1,7 +1,7 @@
 //! Counters and reports: exact when no CPU is inside the allocator, and close otherwise. Nothing is counted on the
 //! common path; a report adds up what is there.
 
-use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn, impossible};
+use rhumb_machine::{CpuId, MAX_NODES, Machine, NodeId, Order, Pfn};
 
 use crate::descriptor::{DescriptorView, History};
 use crate::frames::Frames;
@@ -91,7 +91,7 @@ impl<M: Machine> Frames<M> {
             totals.present += pool.present.load(Relaxed);
             totals.free += pool.free_frames();
         }
-        totals.cached = self.zones.caches.iter().map(|cache| cache.held()).sum();
+        totals.cached = self.zones.keeping().map(|(_, cache)| cache.held()).sum();
         totals.free += totals.cached;
         totals
     }
@@ -108,6 +108,34 @@ impl<M: Machine> Frames<M> {
 
     /// Returns the zone of a node, or `None` where the node has no such memory.
     pub fn zone(&self, node: NodeId, zone: Zone) -> Option<ZoneReport> {
+        self.zone_without_caches(node, zone).map(|mut report| {
+            let is_here = |pool: &Pool| pool.node == node && pool.zone == zone;
+            self.zones.for_each_cached(|_, raw| {
+                if self.zones.pool_of(raw.pfn()).is_some_and(is_here) {
+                    report.cached += raw.order().frames();
+                }
+            });
+            report
+        })
+    }
+
+    /// Returns every zone of every node that has memory, ascending. Cost: as one [`Frames::zone`], and a look at each
+    /// block.
+    pub fn zones(&self) -> impl Iterator<Item = ZoneReport> + '_ {
+        let mut cached = [[0; Zone::COUNT]; MAX_NODES];
+        self.zones.for_each_cached(|_, raw| {
+            if let Some(pool) = self.zones.pool_of(raw.pfn()) {
+                cached[pool.node.index()][pool.zone as usize] += raw.order().frames();
+            }
+        });
+        (0..self.zones.nodes() * Zone::COUNT).filter_map(move |at| {
+            let (node, zone) = (NodeId::new(at / Zone::COUNT)?, Zone::ALL[at % Zone::COUNT]);
+            let report = self.zone_without_caches(node, zone)?;
+            Some(ZoneReport { cached: cached[node.index()][zone as usize], ..report })
+        })
+    }
+
+    fn zone_without_caches(&self, node: NodeId, zone: Zone) -> Option<ZoneReport> {
         let mut report = ZoneReport {
             node,
             zone,
@@ -118,23 +146,11 @@ impl<M: Machine> Frames<M> {
             blocks_by_kind: [0; Mobility::COUNT],
             free_by_kind: [0; Mobility::COUNT],
         };
-        let is_here = |pool: &Pool| pool.node == node && pool.zone == zone;
-        for pool in self.zones.pools.iter().filter(|pool| is_here(pool)) {
+        for pool in self.zones.pools_of(node, zone).filter(|pool| pool.zone == zone) {
             report.present += pool.present.load(Relaxed);
             report.add_pool(pool);
         }
-        self.zones.for_each_cached(|_, raw| {
-            if self.zones.pool_of(raw.pfn()).is_some_and(is_here) {
-                report.cached += raw.order().frames();
-            }
-        });
         (report.present > 0).then_some(report)
-    }
-
-    /// Returns every zone of every node that has memory, ascending.
-    pub fn zones(&self) -> impl Iterator<Item = ZoneReport> + '_ {
-        let nodes = (0..self.zones.nodes()).filter_map(NodeId::new);
-        nodes.flat_map(move |node| Zone::ALL.into_iter().filter_map(move |zone| self.zone(node, zone)))
     }
 
     /// Returns the facts about `pfn`, or `None` where it is no memory of this allocator.
@@ -150,9 +166,7 @@ impl<M: Machine> Frames<M> {
         };
         self.zones.for_each_cached(|cpu, raw| {
             if (raw.pfn().get()..raw.pfn().get() + raw.order().frames()).contains(&pfn.get()) {
-                place = Place::Cached(
-                    CpuId::new(cpu).unwrap_or_else(|| impossible!("a cache of CPU {}", cpu => CpuId::BOOT)),
-                );
+                place = Place::Cached(cpu);
             }
         });
         let descriptor = self.descriptor(pfn);

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rhumb_machine::{Machine, Pfn};
+use rhumb_machine::{CpuId, Machine, Pfn};
 
 use crate::frames::Frames;
 use crate::handle::raw::Raw;
@@ -33,6 +33,8 @@ pub enum Inconsistency {
     PoolBlocks(Pfn, u64, u64),
     /// This frame is in a CPU's cache and free in its pool.
     CachedTwice(Pfn),
+    /// The CPU with this number keeps frames, and is not listed among those that do.
+    Unlisted(usize),
 }
 
 impl fmt::Display for Inconsistency {
@@ -50,6 +52,7 @@ impl fmt::Display for Inconsistency {
                 write!(f, "pool {pfn}: {said} blocks said to be whole, {found} are")
             }
             Self::CachedTwice(pfn) => write!(f, "frame {pfn} is in a cache and free in its pool"),
+            Self::Unlisted(cpu) => write!(f, "CPU {cpu} keeps frames and is not listed"),
         }
     }
 }
@@ -170,6 +173,12 @@ impl Sums {
 impl Zones {
     fn check_caches(&self) -> Result<(), Inconsistency> {
         let mut result = Ok(());
+        for (index, cache) in self.caches.iter().enumerate() {
+            let is_listed = CpuId::new(index).is_some_and(|cpu| self.keepers.contains(cpu));
+            if !is_listed && (cache.held() > 0 || cache.may_keep()) {
+                return Err(Inconsistency::Unlisted(index));
+            }
+        }
         self.for_each_cached(|_, raw| {
             let Some(pool) = self.pool_of(raw.pfn()) else { return };
             let frames = raw.pfn().get()..raw.pfn().get() + raw.order().frames();
@@ -181,9 +190,10 @@ impl Zones {
     }
 
     /// Calls `each` with every block in every CPU's cache; with what a look finds there, while the CPU works with it.
-    pub(crate) fn for_each_cached(&self, mut each: impl FnMut(usize, Raw)) {
-        for (index, cache) in self.caches.iter().enumerate() {
-            let mut each = |raw| each(index, raw);
+    /// Cost: a load for each 64 CPUs, and one for each block.
+    pub(crate) fn for_each_cached(&self, mut each: impl FnMut(CpuId, Raw)) {
+        for (cpu, cache) in self.keeping() {
+            let mut each = |raw| each(cpu, raw);
             for kind in 0..Mobility::COUNT {
                 cache.small[kind].for_each(&mut each);
                 cache.open[kind].for_each(&mut each);

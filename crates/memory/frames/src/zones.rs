@@ -11,13 +11,14 @@ pub(crate) mod layout;
 pub(crate) mod refill;
 pub(crate) mod storage;
 
-use rhumb_machine::{CpuId, MAX_NODES, Pfn};
+use rhumb_machine::{CpuId, MAX_NODES, NodeId, Pfn};
 
 use crate::cache::{CpuCache, SMALL};
 use crate::handle::raw::Brand;
 use crate::pool::Pool;
 use crate::request::Zone;
 use crate::zones::storage::Table;
+use rhumb_sync::Keepers;
 use rhumb_sync::atomic::{Acquire, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed};
 
 /// The most pools: their numbers plus one fit a byte.
@@ -43,9 +44,13 @@ pub(crate) struct Zones {
     pub(crate) starts: &'static [AtomicU64],
     /// The number of the largest pool: most frames are in it, so it is looked at first.
     pub(crate) largest: AtomicU8,
-    /// A row of `MAX_POOLS` pool numbers plus one for each node.
+    /// A row of `MAX_POOLS` pool numbers plus one for each node: all pools, in the order in which a request visits them.
     pub(crate) zonelists: &'static [AtomicU8],
+    /// The same, of the node's own pools alone.
+    pub(crate) own_lists: &'static [AtomicU8],
     pub(crate) caches: &'static [CpuCache],
+    /// The CPUs whose caches may hold something.
+    pub(crate) keepers: Keepers,
     pub(crate) has_high: bool,
     /// Bounds of a CPU's hoard: frames in a magazine, and frames in a batch.
     pub(crate) small_limit: AtomicU32,
@@ -71,33 +76,60 @@ impl Zones {
 
     /// Returns the pools that a request may use, in their order.
     pub(crate) fn zonelist(&self, near: usize, ceiling: Zone) -> impl Iterator<Item = &'static Pool> + '_ {
-        let row = self.zonelists.get(near * MAX_POOLS..(near + 1) * MAX_POOLS).unwrap_or(&[]);
+        self.listed(self.zonelists, near, ceiling)
+    }
+
+    /// Returns the pools of one node up to a zone, in the same order. Cost: the node's own pools, of any number in all.
+    pub(crate) fn pools_of(
+        &self,
+        node: NodeId,
+        ceiling: Zone,
+    ) -> impl Iterator<Item = &'static Pool> + use<'_> {
+        self.listed(self.own_lists, node.index(), ceiling)
+    }
+
+    /// Returns the pools up to a zone in a row of `lists`.
+    pub(crate) fn listed(
+        &self,
+        lists: &'static [AtomicU8],
+        row: usize,
+        ceiling: Zone,
+    ) -> impl Iterator<Item = &'static Pool> + use<'_> {
+        let row = lists.get(row * MAX_POOLS..(row + 1) * MAX_POOLS).unwrap_or(&[]);
         row.iter()
             .map_while(|entry| self.pools.get((entry.load(Acquire) as usize).checked_sub(1)?))
             .filter(move |pool| pool.zone <= ceiling)
     }
 
-    /// Puts a new pool into the zonelists. Entries move up one by one from the end, so that a reader meanwhile may see
-    /// a pool twice, but misses none.
+    /// Puts a new pool into the zonelists, and into its node's own list.
     pub(crate) fn add_to_zonelists(&self, new: usize) {
         let Some(pool) = self.pools.get(new) else { return };
         for (node, row) in self.zonelists.chunks(MAX_POOLS).enumerate() {
-            let rank = |pool: &Pool| {
-                let (zone, other) = (Zone::COUNT - pool.zone as usize, pool.node.index());
-                (pool.zone == Zone::Dma, self.distance(node, other), other != node, other, zone)
-            };
-            let count = row.iter().position(|entry| entry.load(Relaxed) == 0).unwrap_or(MAX_POOLS);
-            let mut at = count.min(MAX_POOLS - 1);
-            while at > 0 {
-                let before = row[at - 1].load(Relaxed);
-                if self.pools.get(before as usize - 1).is_some_and(|other| rank(other) <= rank(pool)) {
-                    break;
-                }
-                row[at].store(before, Ordering::Release);
-                at -= 1;
-            }
-            row[at].store(new as u8 + 1, Ordering::Release);
+            self.add_to_row(row, node, new, pool);
         }
+        if let Some(row) = self.own_lists.chunks(MAX_POOLS).nth(pool.node.index()) {
+            self.add_to_row(row, pool.node.index(), new, pool);
+        }
+    }
+
+    /// Puts a new pool into a row, in the order of requests that `node` makes. Entries move up one by one from the end,
+    /// so that a reader meanwhile may see a pool twice, but misses none.
+    fn add_to_row(&self, row: &[AtomicU8], node: usize, new: usize, pool: &Pool) {
+        let rank = |pool: &Pool| {
+            let (zone, other) = (Zone::COUNT - pool.zone as usize, pool.node.index());
+            (pool.zone == Zone::Dma, self.distance(node, other), other != node, other, zone)
+        };
+        let count = row.iter().position(|entry| entry.load(Relaxed) == 0).unwrap_or(MAX_POOLS);
+        let mut at = count.min(MAX_POOLS - 1);
+        while at > 0 {
+            let before = row[at - 1].load(Relaxed);
+            if self.pools.get(before as usize - 1).is_some_and(|other| rank(other) <= rank(pool)) {
+                break;
+            }
+            row[at].store(before, Ordering::Release);
+            at -= 1;
+        }
+        row[at].store(new as u8 + 1, Ordering::Release);
     }
 
     fn distance(&self, from: usize, to: usize) -> u8 {

@@ -3,8 +3,10 @@
 use loom::sync::Arc;
 use rhumb_machine::{CpuId, IrqOff};
 
-use crate::atomic::{Acquire, AtomicU32, Relaxed, Release};
-use crate::{CpuGate, Lock};
+use std::boxed::Box;
+
+use crate::atomic::{Acquire, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::{CpuGate, Keepers, Lock};
 
 fn check(work: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
@@ -88,5 +90,41 @@ fn a_request_that_meets_an_answer_is_answered_or_stays() {
         let seen = asker.join().unwrap();
         let is_kept = seen != 0 && held.load(Relaxed) == seen;
         assert!(!is_kept || gate.is_wanted(), "the request for {seen} is lost");
+    });
+}
+
+/// A CPU gives back what it keeps and keeps more, while two others ask all that have yet to be asked: in the end the CPU
+/// has its bit, or was asked, or keeps nothing.
+#[test]
+fn a_cpu_that_keeps_something_can_be_asked_or_was() {
+    check(|| {
+        // Leaked, because the sets live as long as the machine.
+        let words = || -> &'static [AtomicU64] { Box::leak(Box::new([AtomicU64::new(0)])) };
+        let (keeping, unasked) = (words(), words());
+        let keepers = Arc::new(Keepers::new(keeping, unasked));
+        let gate = Arc::new(CpuGate::new());
+        let me = CpuId::BOOT;
+        keepers.join(me);
+        let asker = |cpu: usize| {
+            let (keepers, gate) = (Arc::clone(&keepers), Arc::clone(&gate));
+            loom::thread::spawn(move || keepers.ask_others(CpuId::new(cpu).unwrap(), |_| gate.ask()))
+        };
+        let askers = [asker(1), asker(2)];
+        let mut keeps = true;
+        for _ in 0..2 {
+            if gate.is_wanted() {
+                gate.answer();
+                keepers.leave(me);
+                keeps = false;
+            }
+            gate.bound(8);
+            if gate.cap() > 0 {
+                keepers.join(me);
+                keeps = true;
+            }
+        }
+        askers.into_iter().for_each(|asker| asker.join().unwrap());
+        assert!(!keeps || gate.is_wanted() || unasked[0].load(Relaxed) == 1, "no CPU can ask");
+        assert_eq!(keepers.contains(me), keeps);
     });
 }

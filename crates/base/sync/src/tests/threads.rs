@@ -1,6 +1,10 @@
 use rhumb_machine::{CpuId, IrqOff};
 
-use crate::{CpuGate, Lock};
+use std::boxed::Box;
+use std::vec::Vec;
+
+use crate::atomic::AtomicU64;
+use crate::{CpuGate, Keepers, Lock};
 
 fn irq_off(cpu: usize) -> IrqOff<'static> {
     // SAFETY: each thread of the tests is a CPU of its own, and has no interrupts.
@@ -60,4 +64,41 @@ fn no_free_is_kept_while_a_request_waits() {
     assert_eq!(gate.cap(), 16);
     gate.answer();
     assert_eq!(gate.cap(), 16, "an answer without a request changes nothing");
+}
+
+#[test]
+fn of_the_cpus_that_keep_something_each_is_asked_once() {
+    let words = || -> &'static [AtomicU64] { Box::leak(Box::new([const { AtomicU64::new(0) }; 3])) };
+    let (keeping, unasked) = (words(), words());
+    assert_eq!(Keepers::words(129), keeping.len());
+    let keepers = Keepers::new(keeping, unasked);
+    let cpus = [0, 1, 63, 64, 128].map(|index| CpuId::new(index).unwrap());
+    let asked = |me: CpuId| {
+        let mut asked = Vec::new();
+        keepers.ask_others(me, |cpu| asked.push(cpu));
+        asked
+    };
+    assert_eq!(asked(cpus[0]), []);
+    cpus.iter().for_each(|&cpu| keepers.join(cpu));
+    assert_eq!(keepers.iter().collect::<Vec<_>>(), cpus);
+    // All but the one that asks, which another one may ask later.
+    assert_eq!(asked(cpus[2]), [cpus[0], cpus[1], cpus[3], cpus[4]]);
+    assert_eq!(asked(cpus[2]), []);
+    assert_eq!(asked(cpus[0]), [cpus[2]]);
+    // One that joins again without leaving was asked already; one that has left and joined was not.
+    keepers.join(cpus[1]);
+    assert_eq!(asked(cpus[0]), []);
+    keepers.leave(cpus[1]);
+    assert!(!keepers.contains(cpus[1]) && keepers.contains(cpus[3]));
+    keepers.join(cpus[1]);
+    assert_eq!(asked(cpus[0]), [cpus[1]]);
+    // One that leaves before it is asked is asked for nothing.
+    keepers.leave(cpus[3]);
+    keepers.join(cpus[3]);
+    keepers.leave(cpus[3]);
+    assert_eq!(asked(cpus[0]), []);
+    // A CPU past the last is in no set.
+    keepers.join(CpuId::new(255).unwrap());
+    assert!(!keepers.contains(CpuId::new(255).unwrap()));
+    assert_eq!(keepers.iter().count(), 4);
 }

@@ -71,7 +71,8 @@ impl<M: Machine> Frames<M> {
     /// cannot be emptied, blocks take turns, also from one call to the next, so that those which cannot be emptied do
     /// not use up each budget. Pools are taken in the order in which requests are served from them; a call that spent
     /// its budget in one of them on blocks that cannot be emptied lets the next call begin at the next. Does nothing
-    /// while another compaction runs.
+    /// while another compaction runs; where nothing is worth it, looks at the node's own pools, asks no CPU to drain and
+    /// takes no lock.
     pub fn compact(
         &self,
         pinned: Pinned<'_>,
@@ -83,12 +84,12 @@ impl<M: Machine> Frames<M> {
         let mut done = Compaction::default();
         let Some(turn) = self.isolation.take() else { return done };
         self.drain(pinned);
+        let here = || self.zones.pools_of(node, goal.ceiling()).filter(|pool| goal.is_served_by(pool));
+        if !here().any(may_be_emptied) {
+            return done;
+        }
         self.request_drain(pinned);
         let mut budget = budget_frames;
-        let here = || {
-            let all = self.zones.zonelist(node.index(), goal.ceiling());
-            all.filter(|pool| pool.node == node && goal.is_served_by(pool))
-        };
         let first = turn.first(node) % here().count().max(1);
         for (index, pool) in here().enumerate().skip(first).chain(here().enumerate().take(first)) {
             // Frames that one pass could not move may find room in the blocks that its last moves left.
@@ -188,6 +189,12 @@ impl<M: Machine> Drop for Chain<'_, M> {
             self.release_newest();
         }
     }
+}
+
+/// Tells whether a pool may have a block that is worth emptying. Cost: a load for each of its bins' rows, no lock.
+fn may_be_emptied(pool: &Pool) -> bool {
+    let emptiest = pool.emptiest(Mobility::Movable, 0);
+    emptiest.is_some_and(|bin| bin.most_free() >= FRAMES - MOST_USED)
 }
 
 /// Tells whether emptying the block is worth what it costs.

@@ -194,6 +194,13 @@ pub(crate) mod bin {
         pub(crate) order: usize,
     }
 
+    impl Bin {
+        /// Returns the most free frames that a block of this bin can have.
+        pub(crate) const fn most_free(self) -> u32 {
+            (self.class as u32 + 1) * (FRAMES / CLASSES as u32) - 1
+        }
+    }
+
     /// Returns the bin of a partial block, or `None` where nothing in it is free.
     #[inline]
     pub(crate) fn of(info: Info) -> Option<Bin> {

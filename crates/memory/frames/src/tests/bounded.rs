@@ -3,11 +3,11 @@
 use std::boxed::Box;
 use std::vec::Vec;
 
-use rhumb_machine::{Order, Pfn};
+use rhumb_machine::{CpuId, Order, Pfn};
 
 use super::machine::*;
 use crate::pool::tree::{End, WholeBlocks, whole_words};
-use crate::{Drained, FrameRange, Goal, NothingMoves, Request};
+use crate::{Drained, FrameRange, Goal, NothingMoves, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 
@@ -149,4 +149,103 @@ fn each_frame_finds_its_pool() {
     let frame = frames.alloc(pinned(), Request::new(Order::new(3).unwrap())).unwrap();
     frames.free(pinned(), frame);
     frames.validate().unwrap();
+}
+
+/// The other CPUs' lines are theirs: one that keeps nothing is not touched, and of many requests one comes.
+#[test]
+fn a_request_to_drain_goes_once_to_each_cpu_that_keeps_something() {
+    const CPUS: usize = 200;
+    let frames = frames_over(CPUS, &[(BASE, BASE + 512 * 512, 0)]);
+    let keepers = [7, 63, 130];
+    // By a free, by a refill, and by a run that comes with others.
+    be_cpu(0);
+    let large = frames.alloc(pinned(), Request::LARGE).unwrap();
+    be_cpu(7);
+    frames.free(pinned(), large);
+    frames.validate().unwrap();
+    be_cpu(63);
+    let frame = frames.alloc(pinned(), Request::FRAME).unwrap();
+    frames.validate().unwrap();
+    be_cpu(130);
+    frames.tick(pinned());
+    frames.zones.cache(cpu()).unwrap().gate.bound(128);
+    let run = frames.alloc(pinned(), Request::new(Order::new(3).unwrap())).unwrap();
+    frames.validate().unwrap();
+    be_cpu(0);
+    let gate = |cpu: usize| &frames.zones.cache(CpuId::new(cpu).unwrap()).unwrap().gate;
+    let asked = || (0..CPUS).filter(|&cpu| gate(cpu).is_wanted()).collect::<Vec<_>>();
+    frames.request_drain(pinned());
+    assert_eq!(asked(), keepers);
+    // Answered, as if the CPUs had drained but not said so: they are not asked for the same again.
+    keepers.iter().for_each(|&cpu| gate(cpu).answer());
+    frames.request_drain(pinned());
+    assert_eq!(asked(), []);
+    for cpu in keepers {
+        be_cpu(cpu);
+        frames.drain(pinned());
+        assert!(!frames.is_keeping(CpuId::new(cpu).unwrap()));
+    }
+    be_cpu(7);
+    let large = frames.alloc(pinned(), Request::LARGE).unwrap();
+    frames.free(pinned(), large);
+    be_cpu(0);
+    frames.request_drain(pinned());
+    assert_eq!(asked(), [7]);
+    frames.free(pinned(), frame);
+    frames.free(pinned(), run);
+    frames.validate().unwrap();
+}
+
+#[test]
+fn a_compaction_of_nothing_asks_no_cpu_and_locks_no_pool() {
+    let frames = frames_over(2, &[(BASE, BASE + 64 * 512, 0), (BASE + 64 * 512, BASE + 128 * 512, 1)]);
+    // Neither unmovable blocks nor movable ones that are nearly full are worth it.
+    let unmovable = frames.alloc(pinned(), Request::FRAME).unwrap();
+    let movable: Vec<_> =
+        (0..500).map(|_| frames.alloc(pinned(), Request::FRAME.movable()).unwrap()).collect();
+    frames.drain(pinned());
+    be_cpu(1);
+    let kept = frames.alloc(pinned(), Request::new(Order::new(3).unwrap())).unwrap();
+    be_cpu(0);
+    let compact = || {
+        for index in 0..2 {
+            frames.compact(pinned(), node(index), Goal::Anything, &NothingMoves, u64::MAX);
+        }
+    };
+    // One stretch each, in which the CPU finds that it keeps nothing.
+    assert_eq!(irqs_off(compact), 2);
+    assert!(!frames.zones.cache(CpuId::new(1).unwrap()).unwrap().gate.is_wanted());
+    // A block that is worth it, and the other CPU is asked.
+    movable.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    let scattered = frames.alloc(pinned(), Request::FRAME.movable()).unwrap();
+    frames.drain(pinned());
+    assert!(irqs_off(compact) > 2);
+    assert!(frames.zones.cache(CpuId::new(1).unwrap()).unwrap().gate.is_wanted());
+    be_cpu(1);
+    frames.free(pinned(), kept);
+    be_cpu(0);
+    [unmovable, scattered].into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+#[test]
+fn the_own_list_of_a_node_is_its_part_of_the_zonelist() {
+    let ranges: Vec<_> = (0..30)
+        .flat_map(|at| [(at << 19, at as usize % 3), ((at << 19) + (1 << 18), at as usize % 2)])
+        .map(|(start, index)| (start + 1, start + 600, index))
+        .collect();
+    let frames = frames_with(1, &memory(&ranges), 20 << 19);
+    let added = memory(&[((90 << 19), (90 << 19) + 512, 2)])[0];
+    // SAFETY: there is no memory behind the frames.
+    unsafe { frames.add_memory(added, storage(1 << 16)) }.unwrap();
+    let zones = &frames.zones;
+    for (index, ceiling) in (0..3).flat_map(|index| Zone::ALL.map(|zone| (index, zone))) {
+        let own: Vec<_> = zones.pools_of(node(index), ceiling).map(|pool| pool.span).collect();
+        let all = zones.zonelist(index, ceiling).filter(|pool| pool.node == node(index));
+        assert_eq!(own, all.map(|pool| pool.span).collect::<Vec<_>>());
+        assert!(own.len() > 1 || ceiling < Zone::Normal);
+    }
+    // The reports of all zones are those of each.
+    let all: Vec<_> = frames.zones().collect();
+    assert!(all.len() > 6);
+    assert!(all.iter().all(|report| frames.zone(report.node, report.zone) == Some(*report)));
 }

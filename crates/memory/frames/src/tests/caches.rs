@@ -26,6 +26,12 @@ fn held(frames: &Frames<TestMachine>) -> u64 {
     held
 }
 
+/// Lets this CPU's next frees stay with it, as a free that has looked at the pool does.
+fn let_keep(frames: &Frames<TestMachine>, cap: u32) {
+    frames.zones.keepers.join(cpu());
+    frames.zones.cache(cpu()).unwrap().gate.bound(cap);
+}
+
 #[test]
 fn a_magazine_with_room_takes_and_gives_with_interrupts_on() {
     let frames = large_memory();
@@ -55,7 +61,7 @@ fn a_run_comes_with_more_only_from_memory_that_may_be_kept_here() {
             // The first call takes note of the node, and drains.
             frames.alloc(pinned(), request).map(|run| frames.free(pinned(), run)).unwrap();
             frames.drain(pinned());
-            frames.zones.cache(cpu()).unwrap().gate.bound(128);
+            let_keep(&frames, 128);
             let run = frames.alloc(pinned(), request).unwrap();
             assert_eq!(held(&frames) > 0, keeps, "order {log2} of {memory:?}");
             assert_eq!(held(&frames) % request.order.frames(), 0);
@@ -68,7 +74,7 @@ fn a_run_comes_with_more_only_from_memory_that_may_be_kept_here() {
     let all: Vec<_> =
         std::iter::from_fn(|| frames.alloc(pinned(), Request::FRAME.bind(node(0))).ok()).collect();
     frames.drain(pinned());
-    frames.zones.cache(cpu()).unwrap().gate.bound(128);
+    let_keep(&frames, 128);
     let run = frames.alloc(pinned(), Request::new(order(3))).unwrap();
     assert_eq!(frames.describe(run.pfn()).unwrap().node, node(1));
     assert_eq!(held(&frames), 0);
@@ -121,7 +127,7 @@ fn the_check_finds_a_frame_that_is_free_and_in_a_magazine() {
     let warm = frames.alloc(pinned(), Request::new(order(9))).unwrap();
     frames.free(pinned(), warm);
     frames.drain(pinned());
-    cache.gate.bound(64);
+    let_keep(&frames, 64);
     for (pfn, is_found) in [(BASE + 150, false), (BASE + 99, true), (BASE + 200, true), (BASE + 600, true)] {
         frames.validate().unwrap();
         let pool = frames.zones.pool_of(Pfn::new(pfn)).unwrap();

@@ -14,6 +14,7 @@ use crate::request::{Mobility, Zone};
 use crate::zones::layout::{Layout, MemoryRange, Piece, check_range};
 use crate::zones::storage::{Storage, Table};
 use crate::zones::{MAX_POOLS, Zones};
+use rhumb_sync::Keepers;
 use rhumb_sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, IS_MODELLED, Ordering, Relaxed};
 
 impl Zones {
@@ -62,7 +63,12 @@ impl Zones {
             starts: storage.zeroed(MAX_POOLS)?,
             largest: AtomicU8::new(0),
             zonelists: storage.zeroed(layout.nodes * MAX_POOLS)?,
+            own_lists: storage.zeroed(layout.nodes * MAX_POOLS)?,
             caches: storage.zeroed(layout.cpus)?,
+            keepers: Keepers::new(
+                storage.zeroed(Keepers::words(layout.cpus))?,
+                storage.zeroed(Keepers::words(layout.cpus))?,
+            ),
             has_high,
             small_limit: AtomicU32::new(0),
             batch_limit: AtomicU32::new(0),

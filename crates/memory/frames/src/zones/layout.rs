@@ -18,6 +18,7 @@ use crate::pool::{Arrays, Bins, Pool};
 use crate::request::{Mobility, Zone};
 use crate::zones::storage::{LINE_BYTES, Storage, Table, Zeroable, bytes_for};
 use crate::zones::{FIRST_POOLS, MAX_POOLS};
+use rhumb_sync::Keepers;
 use rhumb_sync::atomic::{AtomicU8, AtomicU64};
 
 // SAFETY: made of integers and atomic integers.
@@ -229,9 +230,10 @@ impl Layout<'_> {
     pub fn storage_bytes(&self) -> usize {
         self.piece_bytes()
             + bytes_for::<CpuCache>(self.cpus)
+            + 2 * bytes_for::<AtomicU64>(Keepers::words(self.cpus))
             + bytes_for::<Table<Pool, MAX_POOLS>>(1)
             + bytes_for::<AtomicU64>(MAX_POOLS)
-            + bytes_for::<AtomicU8>(self.nodes * MAX_POOLS)
+            + 2 * bytes_for::<AtomicU8>(self.nodes * MAX_POOLS)
             + bytes_for::<AtomicU8>(self.nodes * MAX_NODES)
     }
 

@@ -42,6 +42,7 @@ impl Zones {
         // Frames past the direct map come first where they will do: they are in no cache.
         let cached = near == here && request.ceiling == Zone::Normal && !cache.gate.is_busy();
         if cached && let Some(raw) = self.serve_cached(irq_off, cache, near, request, effort) {
+            self.keepers.join(irq_off.cpu());
             return Some(raw);
         }
         if effort == Effort::Hard {
@@ -54,6 +55,9 @@ impl Zones {
             }
             let is_near = pool.node == here && pool.tag.0 & Raw::BYPASS == 0;
             let more = cached && is_near && effort == Effort::Easy;
+            if more {
+                self.keepers.join(irq_off.cpu());
+            }
             take_with_more(&mut pool.lock(irq_off), request, floor, more.then_some(cache))
         })
     }
@@ -82,13 +86,10 @@ impl Zones {
         })
     }
 
-    fn pools_for(&self, request: &Request, near: NodeId) -> impl Iterator<Item = &'static Pool> + '_ {
-        let bound = match request.node() {
-            Preference::Bind(node) => Some(node),
-            _ => None,
-        };
-        self.zonelist(near.index(), request.ceiling)
-            .filter(move |pool| bound.is_none_or(|node| pool.node == node))
+    fn pools_for(&self, request: &Request, near: NodeId) -> impl Iterator<Item = &'static Pool> + use<'_> {
+        let is_bound = matches!(request.node(), Preference::Bind(_));
+        let lists = if is_bound { self.own_lists } else { self.zonelists };
+        self.listed(lists, near.index(), request.ceiling)
     }
 
     /// Serves from the CPU's cache, which is refilled for order 0.
