@@ -30,10 +30,10 @@
 //! 4. **The common path belongs to the CPU.** Blocks of order 0 to 9 come from and go to magazines that only their CPU
 //!    touches: plain loads and stores, no lock, no locked operation, no shared line, no table, because the handle
 //!    carries everything that a free needs. `Pinned` proves the CPU; a busy flag keeps interrupt handlers out.
-//! 5. **The shared path is paid for once in hundreds of frames.** A refill takes all free frames of one block into a
-//!    private bitmap at once; a drain takes back a batch, neighbours as one word, its lines prefetched before the lock.
-//!    One lock for each pool (node x zone x piece of memory), held for some 300 ns, 18 us at most for a block of 1 GiB,
-//!    never two at once. Nothing is global.
+//! 5. **The shared path is paid for once in many frames**: once in hundreds, as a rule. A refill takes all free frames
+//!    of one block into a private bitmap at once, or of several blocks where each has only a few; a drain takes back a
+//!    batch, neighbours as one word, its lines prefetched before the lock. One lock for each pool (node x zone x piece
+//!    of memory), held for some 300 ns, 18 us at most for a block of 1 GiB, never two at once. Nothing is global.
 //! 6. **Zero means free.** The caller lends zeroed memory; building the allocator sets one bit for each whole free
 //!    block and writes more only where memory is used, absent or ragged.
 //! 7. **Failure is an answer.** A request that fails returns an error and leaves the counters of use as they were

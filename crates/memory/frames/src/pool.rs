@@ -183,6 +183,8 @@ impl Pool {
     /// Takes the lock. Interrupts stay off until the guard is gone, so no handler can wait for its own CPU.
     #[inline]
     pub(crate) fn lock<'a>(&'a self, irq_off: IrqOff<'a>) -> PoolGuard<'a> {
+        #[cfg(all(test, not(any(loom, shuttle))))]
+        crate::tests::note_lock_visit();
         PoolGuard { pool: self, _guard: self.lock.lock(irq_off) }
     }
 
@@ -193,15 +195,15 @@ impl Pool {
         self.lock(unsafe { IrqOff::assume(CpuId::BOOT) })
     }
 
-    /// Tells whether much of what is free lies scattered in partial blocks: of them a quarter or more, and of all free
-    /// frames a quarter or more. Blocks can become whole then, if frames go home soon instead of being used again where
-    /// they happen to lie.
+    /// Tells whether much of what is free lies scattered in partial blocks: more than a quarter of the free frames, and
+    /// as many as a quarter of the blocks have that are not whole, those in use altogether included. Blocks can become
+    /// whole then, if frames go home soon instead of being used again where they happen to lie.
     pub(crate) fn is_loose(&self) -> bool {
         let frames = u64::from(FRAMES);
         let (free, whole) = (self.free_frames(), self.free_blocks.load(Relaxed));
-        let partial = (self.blocks.len() as u64).saturating_sub(whole);
+        let others = (self.blocks.len() as u64).saturating_sub(whole);
         let scattered = free.saturating_sub(whole * frames);
-        scattered * 4 > partial * frames && scattered * 4 > free
+        scattered * 4 > others * frames && scattered * 4 > free
     }
 
     /// Tells whether it is worth taking the lock for a block of `order` that leaves `floor` frames.

@@ -22,3 +22,5 @@ mod parallel;
 mod policy;
 mod records;
 mod report;
+
+pub(crate) use machine::note_lock_visit;

@@ -10,6 +10,7 @@
 
 use rhumb_machine::{Order, Pfn, PfnRange};
 
+use crate::handle::raw::Raw;
 use crate::pool::PoolGuard;
 use crate::pool::block::{Info, State, bin};
 use crate::pool::tree::End;
@@ -24,6 +25,15 @@ pub(crate) struct Batch {
     pub(crate) start: Pfn,
     pub(crate) bits: Bits,
     pub(crate) frames: u64,
+}
+
+impl Batch {
+    /// Calls `each` with every word that has any frame: the handle number of bit 0, and the bits. `first` is a handle to
+    /// the block's first frame.
+    pub(crate) fn for_each_word(&self, first: Raw, mut each: impl FnMut(Raw, u64)) {
+        let firsts = (first.0..).step_by(64).map(Raw);
+        firsts.zip(self.bits).filter(|&(_, word)| word != 0).for_each(|(first, word)| each(first, word));
+    }
 }
 
 const fn end_for(kind: Mobility) -> End {
@@ -57,6 +67,11 @@ impl PoolGuard<'_> {
         self.rebin(block, new);
         self.sub_free(u64::from(frames));
         Some(Batch { start: self.pool.block_start(block), bits, frames: u64::from(frames) })
+    }
+
+    /// Tells whether a partial block of `kind` has single frames to give.
+    pub(crate) fn has_partial(&self, kind: Mobility) -> bool {
+        self.best(kind, bin::grain_of(0), 0).is_some()
     }
 
     /// Takes aligned runs of `order`, 0..=8, up to `most` of one block, and leaves `floor` frames in the pool. Says

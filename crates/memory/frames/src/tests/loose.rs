@@ -100,3 +100,61 @@ fn frames_on_their_way_home_are_bounded_and_go_there_when_asked_for_or_when_memo
     held.into_iter().flatten().for_each(|frame| frames.free(pinned(), frame));
     frames.validate().unwrap();
 }
+
+/// Memory of which one half is full and of the other half six frames in ten are free, for as long as its holder lives:
+/// the frames of the full half, and those of the other.
+fn half_full() -> (Frames<TestMachine>, Vec<Frame>, Vec<Frame>) {
+    let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0)]);
+    let all = (0..BLOCKS * 512).map(|_| frames.alloc(pinned(), Request::FRAME.movable()).unwrap());
+    let (full, mut rest): (Vec<_>, Vec<_>) = all.partition(|frame| frame.pfn().get() < BASE + BLOCKS * 256);
+    let mut random = Random(1);
+    for _ in 0..BLOCKS * 256 * 6 / 10 {
+        frames.free(pinned(), rest.swap_remove(random.below(rest.len())));
+    }
+    frames.drain(pinned());
+    (frames, full, rest)
+}
+
+#[test]
+fn locks_are_visited_once_in_many_operations_also_where_each_free_frame_is_in_a_block_of_its_own() {
+    for burst in [1, 100, 1000] {
+        let (frames, mut full, rest) = half_full();
+        let mut random = Random(2);
+        let turns = 20_000 / burst;
+        let visits = lock_visits(|| {
+            for _ in 0..turns {
+                for _ in 0..burst {
+                    frames.free(pinned(), full.swap_remove(random.below(full.len())));
+                }
+                (0..burst).for_each(|_| full.push(frames.alloc(pinned(), Request::FRAME.movable()).unwrap()));
+            }
+        });
+        assert!(frames.zones.pools.iter().all(|pool| pool.is_loose()));
+        assert!(visits * 8 < 2 * 20_000, "{visits} visits for 40,000 operations, {burst} at a time");
+        full.into_iter().chain(rest).for_each(|frame| frames.free(pinned(), frame));
+        frames.validate().unwrap();
+    }
+}
+
+/// What is free in partial blocks is used before a whole block is made partial.
+#[test]
+fn a_refill_of_nearly_full_blocks_leaves_whole_ones_alone() {
+    let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0)]);
+    let mut held: Vec<_> =
+        (0..20 * 512).map(|_| frames.alloc(pinned(), Request::FRAME.movable()).unwrap()).collect();
+    frames.drain(pinned());
+    for block in 0..4 {
+        frames.free(pinned(), held.swap_remove(block * 600));
+    }
+    frames.drain(pinned());
+    let whole = frames.free_large_blocks();
+    for at in 0..5 {
+        let visits = lock_visits(|| held.push(frames.alloc(pinned(), Request::FRAME.movable()).unwrap()));
+        let (is_refill, is_opened) = (at % 4 == 0, at == 4);
+        assert_eq!(
+            (visits, frames.free_large_blocks()),
+            (is_refill.into(), whole - u64::from(is_opened)),
+            "{at}"
+        );
+    }
+}

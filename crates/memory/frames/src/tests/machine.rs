@@ -11,6 +11,7 @@ use rhumb_machine::{MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRang
 use crate::{Frames, Layout, MemoryRange};
 
 std::thread_local! {
+    static LOCK_VISITS: Cell<u64> = const { Cell::new(0) };
     static FORBIDDEN: Cell<VirtRange> = const { Cell::new(VirtRange::new(VirtAddr::ZERO, VirtAddr::ZERO).unwrap()) };
 }
 
@@ -26,6 +27,18 @@ pub(super) fn pinned() -> Pinned<'static> {
     // SAFETY: a test takes a new token for each call, none of which outlives a change of the CPU; where it has several
     // threads, each is a CPU of its own.
     unsafe { testing::pinned() }
+}
+
+/// Counts a visit of this thread to a pool's lock.
+pub(crate) fn note_lock_visit() {
+    LOCK_VISITS.set(LOCK_VISITS.get() + 1);
+}
+
+/// Does `work`, and returns how often this thread took a pool's lock meanwhile.
+pub(super) fn lock_visits(work: impl FnOnce()) -> u64 {
+    let before = LOCK_VISITS.get();
+    work();
+    LOCK_VISITS.get() - before
 }
 
 /// Returns the frames that an allocator last told this thread are free.

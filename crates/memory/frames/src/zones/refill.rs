@@ -1,7 +1,8 @@
 //! From the pools to a request: the CPU's magazine, its refill, and the direct way for blocks that no cache holds.
 //!
-//! All of it runs with interrupts off, in pieces: a refill is one batch of one block, some 300 ns with warm
-//! lines.
+//! All of it runs with interrupts off, in pieces: a refill is one batch of one block, some 300 ns with warm lines; or,
+//! where the best blocks are nearly full, one of each of 16 blocks at most, so that a lock visit pays for more than a
+//! frame or two.
 
 use rhumb_machine::{IrqOff, NodeId, Order};
 
@@ -15,6 +16,11 @@ use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 /// Frames that a refill puts into a magazine at least, if the open block has them, so that fewer than one allocation in
 /// a hundred waits for a refill.
 const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
+
+/// Blocks of which a refill takes frames at most.
+const REFILL_BLOCKS: u32 = 16;
+/// Frames with which a refill leaves further blocks alone.
+const REFILL_ENOUGH: u32 = if IS_MODELLED { 8 } else { 24 };
 
 /// The blocks to which frames may be moved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,7 +121,7 @@ impl Zones {
         if fits(ring.peek()?) { ring.pop() } else { None }
     }
 
-    /// Fills an empty magazine from the open block, which is first filled by a batch of the best block in reach.
+    /// Fills an empty magazine from the open block, and where that is empty, from the best blocks in reach.
     fn refill(&self, irq_off: IrqOff<'_>, cache: &CpuCache, near: NodeId, request: &Request) {
         let (kind, open) = (request.kind, &cache.open[request.kind as usize]);
         if open.frames() == 0 {
@@ -125,9 +131,7 @@ impl Zones {
                     continue;
                 }
                 let most = self.batch_frames(pool);
-                let batch = pool.lock(irq_off).take_batch(kind, most, floor);
-                if let Some(batch) = batch {
-                    open.open(pool.tag.at(batch.start, Order::BASE, kind), &batch);
+                if open_best(&mut pool.lock(irq_off), cache, kind, most, floor) {
                     break;
                 }
             }
@@ -145,6 +149,24 @@ impl Zones {
         let most = self.batch_limit.load(Relaxed);
         if pool.free_frames() < pool.marks.high() { (most / 16).max(1) } else { most }
     }
+}
+
+/// Takes up to `most` frames of the best block into the open block. Frames of blocks that are nearly full go straight
+/// into the magazine, which is empty, and the next block is taken, as long as there is another partial one. Says
+/// whether there were any.
+fn open_best(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility, most: u32, floor: u64) -> bool {
+    let (ring, open) = (&cache.small[kind as usize], &cache.open[kind as usize]);
+    for blocks in 1..=REFILL_BLOCKS {
+        let Some(batch) = held.take_batch(kind, most - ring.len(), floor) else { break };
+        let first = held.pool.tag.at(batch.start, Order::BASE, kind);
+        let is_enough = ring.len() + batch.frames as u32 >= REFILL_ENOUGH.min(most);
+        if is_enough || blocks == REFILL_BLOCKS || !held.has_partial(kind) {
+            open.open(first, &batch);
+            return true;
+        }
+        batch.for_each_word(first, |first, word| ring.push_word(first, word));
+    }
+    ring.len() > 0
 }
 
 fn floor(pool: &Pool, request: &Request, effort: Effort) -> u64 {
