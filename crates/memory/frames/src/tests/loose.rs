@@ -136,6 +136,46 @@ fn locks_are_visited_once_in_many_operations_also_where_each_free_frame_is_in_a_
     }
 }
 
+/// Two nodes; the memory of node 0, which the CPU is on, is loose or not.
+fn two_nodes(is_loose: bool) -> (Frames<TestMachine>, Vec<Frame>, Vec<Frame>) {
+    let end = BASE + BLOCKS * 512;
+    let frames = frames_over(2, &[(BASE, end, 0), (end, end + BLOCKS * 512, 1)]);
+    let take = |at, count| {
+        (0..count).map(|_| frames.alloc(pinned(), Request::FRAME.movable().bind(node(at))).unwrap()).collect()
+    };
+    let (mut near, far): (Vec<_>, Vec<_>) = (take(0, BLOCKS * 512), take(1, 4000));
+    if is_loose {
+        let mut random = Random(3);
+        for _ in 0..BLOCKS * 256 {
+            frames.free(pinned(), near.swap_remove(random.below(near.len())));
+        }
+    } else {
+        near.drain(..64 * 512).for_each(|frame| frames.free(pinned(), frame));
+    }
+    frames.drain(pinned());
+    assert_eq!(frames.zones.pool_of(near[0].pfn()).unwrap().is_loose(), is_loose);
+    (frames, near, far)
+}
+
+#[test]
+fn frames_of_other_nodes_go_home_in_batches_after_a_tick_and_in_loose_memory_too() {
+    for is_loose in [false, true] {
+        let (frames, mut near, mut far) = two_nodes(is_loose);
+        frames.free(pinned(), near.pop().unwrap());
+        let mut free = |count: usize| far.drain(..count).for_each(|frame| frames.free(pinned(), frame));
+        assert!(lock_visits(|| free(1000)) <= 100, "loose: {is_loose}");
+        frames.tick(pinned());
+        assert!(lock_visits(|| free(1000)) <= 100, "after a tick");
+        // In a shortage of that node, none waits.
+        frames.drain(pinned());
+        frames.set_reserve(node(1), Zone::Normal, BLOCKS * 512);
+        free(100);
+        assert_eq!(frames.totals().cached, 0);
+        near.into_iter().chain(far).for_each(|frame| frames.free(pinned(), frame));
+        frames.validate().unwrap();
+    }
+}
+
 /// What is free in partial blocks is used before a whole block is made partial.
 #[test]
 fn a_refill_of_nearly_full_blocks_leaves_whole_ones_alone() {

@@ -48,13 +48,15 @@ impl Zones {
         let kind = raw.kind_index().min(Mobility::COUNT - 1);
         let is_near = (raw.0 ^ cache.home.load(Relaxed)) & Raw::NODE == 0;
         let is_frame = raw.order() == Order::BASE;
-        if !is_near {
-            let limit = cache.gate.cap().min(AWAY as i32);
-            return is_frame && self.push_or_drain(irq_off, &cache.away, raw, limit, pool);
-        }
-        // A lack in other nodes' pools says nothing of how much this CPU may keep of its own node's.
         let most = self.cap_for(pool);
-        let loose_cap = if pool.is_loose() { most.min(AWAY as u32) } else { 0 };
+        let most_away = most.min(AWAY as u32);
+        if !is_near {
+            // A lack in other nodes' pools says nothing of how much this CPU may keep of its own node's, nor the other
+            // way round: the gate's cap stays as it is.
+            let may_wait = is_frame && !cache.gate.is_wanted();
+            return may_wait && self.push_or_drain(irq_off, &cache.away, raw, most_away as i32, pool);
+        }
+        let loose_cap = if pool.is_loose() { most_away } else { 0 };
         cache.loose_cap.store(loose_cap, Relaxed);
         cache.gate.bound(if loose_cap > 0 { 0 } else { most });
         if is_frame && loose_cap > 0 && !cache.gate.is_wanted() {
