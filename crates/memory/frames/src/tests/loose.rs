@@ -176,6 +176,21 @@ fn frames_of_other_nodes_go_home_in_batches_after_a_tick_and_in_loose_memory_too
     }
 }
 
+#[test]
+fn frames_of_two_nodes_that_wait_in_turn_go_home_with_two_visits_a_batch() {
+    let (frames, near, far) = two_nodes(true);
+    let visits = lock_visits(|| {
+        for (near, far) in near.into_iter().take(2000).zip(far) {
+            frames.free(pinned(), near);
+            frames.free(pinned(), far);
+        }
+    });
+    // A batch has at most 24 words.
+    assert!(visits < 4000 / 8, "{visits}");
+    frames.drain(pinned());
+    frames.validate().unwrap();
+}
+
 /// What is free in partial blocks is used before a whole block is made partial.
 #[test]
 fn a_refill_of_nearly_full_blocks_leaves_whole_ones_alone() {

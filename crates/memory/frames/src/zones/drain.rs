@@ -248,23 +248,29 @@ impl DrainBatch {
         true
     }
 
-    /// Gives all of it back: one lock while the pool stays the same.
-    fn give<'a>(&self, zones: &Zones, irq_off: IrqOff<'a>) {
-        let mut last: Option<PoolGuard<'a>> = None;
-        for &(raw, bits) in &self.entries[..self.count] {
-            let raw = Raw(raw);
-            let known = last.as_ref().map(|held| held.pool).or(self.pool);
-            let Some(pool) = pool_from(zones, known, raw.pfn()) else { continue };
-            if last.as_ref().is_none_or(|held| !core::ptr::eq(held.pool, pool)) {
-                // One lock is released before the next is taken, so that no CPU ever holds two.
-                drop(last.take());
-                last = Some(pool.lock(irq_off));
-            }
-            let Some(held) = &mut last else { continue };
-            if bits == 0 {
-                give(held, raw.pfn(), raw.order());
-            } else {
-                held.give_word(pool.offset(raw.pfn()) / 64, bits);
+    /// Gives all of it back: one lock for each pool, however its blocks lie among those of others. One lock is released
+    /// before the next is taken, so that no CPU ever holds two.
+    fn give(&self, zones: &Zones, irq_off: IrqOff<'_>) {
+        const { assert!(BATCH_WORDS < 32, "a bit for each entry") };
+        let mut left = (1u32 << self.count) - 1;
+        while left != 0 {
+            let (first, _) = self.entries[left.trailing_zeros() as usize];
+            let Some(pool) = pool_from(zones, self.pool, Raw(first).pfn()) else {
+                left &= left - 1;
+                continue;
+            };
+            let mut held = pool.lock(irq_off);
+            for (at, &(raw, bits)) in self.entries[..self.count].iter().enumerate() {
+                let raw = Raw(raw);
+                if left & 1 << at == 0 || !pool.span.contains(raw.pfn()) {
+                    continue;
+                }
+                left &= !(1 << at);
+                if bits == 0 {
+                    give(&mut held, raw.pfn(), raw.order());
+                } else {
+                    held.give_word(pool.offset(raw.pfn()) / 64, bits);
+                }
             }
         }
     }
