@@ -40,6 +40,9 @@ const RUN_FRAMES: i32 = 256;
 /// Blocks that a magazine of order 9 holds at most.
 const LARGE_BLOCKS: i32 = 8;
 const LARGE_UNMOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Unmovable as u64;
+/// While memory is loose, the limits of the magazines of orders 1 to 8 are as if this were the gate's cap: four runs of
+/// order 1, two of order 2, one of order 3.
+const LOOSE_RUN_CAP: i32 = 16;
 /// Slots for single frames on their way home: those of other nodes, and of loose memory all.
 pub(crate) const AWAY: usize = if IS_MODELLED { 16 } else { 128 };
 
@@ -324,6 +327,7 @@ impl CpuCache {
         if order == Order::LARGE.get() {
             return large_limit(cap);
         }
+        let cap = if cap == 0 { LOOSE_RUN_CAP.min(self.loose_cap.load(Relaxed) as i32) } else { cap };
         ((cap >> 1).min(RUN_FRAMES) >> order).min(RUNS as i32)
     }
 

@@ -2,6 +2,8 @@
 
 use std::vec::Vec;
 
+use rhumb_machine::Order;
+
 use super::machine::*;
 use crate::{Frame, Frames, Request, Zone};
 
@@ -133,6 +135,23 @@ fn locks_are_visited_once_in_many_operations_also_where_each_free_frame_is_in_a_
         assert!(visits * 8 < 2 * 20_000, "{visits} visits for 40,000 operations, {burst} at a time");
         full.into_iter().chain(rest).for_each(|frame| frames.free(pinned(), frame));
         frames.validate().unwrap();
+    }
+}
+
+#[test]
+fn runs_of_few_frames_are_kept_in_loose_memory_too() {
+    let (frames, _held) = scattered(1);
+    for log2 in [1, 2, 3] {
+        let request = Request::new(Order::new(log2).unwrap());
+        let run = frames.alloc(pinned(), request).unwrap();
+        frames.free(pinned(), run);
+        let visits = lock_visits(|| {
+            for _ in 0..100 {
+                let run = frames.alloc(pinned(), request).unwrap();
+                frames.free(pinned(), run);
+            }
+        });
+        assert!(visits < 4, "order {log2}: {visits}");
     }
 }
 
