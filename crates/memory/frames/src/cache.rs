@@ -9,8 +9,9 @@
 //!   alloc <- magazine (newest first)  <- open block, a word at a time <- pool, up to a whole block's free frames
 //!   free  -> magazine                 -> pool, oldest first, in batches sorted by word as they come
 //! ```
-//! While memory is loose ([`crate::pool::Pool::is_loose`]), a free goes to the queue of frames on their way home instead,
-//! so that an allocation takes a frame of the fullest block and not the frame that was just freed: blocks become whole.
+//! A frame of another node goes to the queue of frames on their way home instead. While free memory is scattered
+//! ([`crate::pool::Pool::is_loose`]), so does each single frame: no allocation takes from the queue, so that each takes
+//! a frame of the fullest block and not the frame that was just freed, and blocks become whole.
 //!
 //! The open block is 512 bits: a private copy of the free bits of one block, which the pool counts as allocated
 //! meanwhile. So one visit to the pool's lock pays for up to 512 frames, and two CPUs that allocate in bulk share no
@@ -247,14 +248,17 @@ pub(crate) struct CpuCache {
     pub(crate) gate: CpuGate,
     /// Set while a reclaimer runs on this CPU, because its allocations must not call reclaimers again.
     pub(crate) reclaiming: AtomicBool,
-    /// While memory is loose, how many single frames may be on their way home; else 0. The gate's cap is 0 meanwhile, so
-    /// that frees leave the common path.
+    /// While memory is loose, how many single frames may be on their way home; else 0. The gate's cap is 0 meanwhile,
+    /// so that frees leave the common path.
     pub(crate) loose_cap: AtomicU32,
+    /// The end of the queue of frames on their way home at the last tick.
+    away_at_tick: AtomicU32,
     /// The common bits of handles to blocks of this CPU's own node; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
     pub(crate) small: [Ring<SMALL>; Mobility::COUNT],
     /// Orders 1 to 9 of each kind.
     runs: [[Ring<RUNS>; CACHED_ORDERS - 1]; Mobility::COUNT],
+    /// Single frames on their way home, of any node.
     pub(crate) away: Ring<AWAY>,
     pub(crate) open: [OpenBlock; Mobility::COUNT],
 }
@@ -318,6 +322,21 @@ impl CpuCache {
     #[inline(always)]
     fn differs(&self, raw: Raw) -> u64 {
         (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT
+    }
+
+    /// Lets frees leave nothing with the CPU until one of them has looked how much may be left there. On this CPU, with
+    /// interrupts off.
+    pub(crate) fn forget_caps(&self) {
+        self.loose_cap.store(0, Relaxed);
+        self.gate.bound(0);
+    }
+
+    /// Tells whether the queue of frames on their way home has some and none came since the last call.
+    pub(crate) fn is_away_quiet(&self) -> bool {
+        let head = self.away.head.load(Relaxed);
+        let before = self.away_at_tick.load(Relaxed);
+        self.away_at_tick.store(head, Relaxed);
+        head == before && self.away.len() > 0
     }
 
     /// Returns how many blocks a magazine of `order`, from 1 to 9, may hold.

@@ -264,8 +264,9 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Gives back some of the frames that other CPUs asked this one for, and the rest at the next calls. Where they did
-    /// not ask, it has the next free look how much this CPU may keep; some 20 instructions. For the idle loop and the
-    /// timer tick.
+    /// not ask, it has the next free look how much this CPU may keep, in some 20 instructions; and it gives back a batch
+    /// of the frames that wait to go home ([`crate::cache`]), unless others have joined them since the last call. For
+    /// the idle loop and the timer tick.
     pub fn tick(&self, pinned: Pinned<'_>) {
         let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned)) else { return };
         if cache.gate.is_wanted() {

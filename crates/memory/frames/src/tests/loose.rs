@@ -5,7 +5,7 @@ use std::vec::Vec;
 use rhumb_machine::Order;
 
 use super::machine::*;
-use crate::{Frame, Frames, Request, Zone};
+use crate::{AllocClass, Frame, Frames, Mobility, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 const BLOCKS: u64 = 256;
@@ -210,7 +210,65 @@ fn frames_of_two_nodes_that_wait_in_turn_go_home_with_two_visits_a_batch() {
     frames.validate().unwrap();
 }
 
-/// What is free in partial blocks is used before a whole block is made partial.
+#[test]
+fn a_request_that_meets_a_shortage_has_the_next_free_look_anew() {
+    let (frames, mut held) = scattered(1);
+    let cache = frames.zones.cache(cpu()).unwrap();
+    held[0].drain(..20).for_each(|frame| frames.free(pinned(), frame));
+    assert!(cache.loose_cap.load(rhumb_sync::atomic::Relaxed) > 0);
+    frames.set_reserve(node(0), Zone::Normal, BLOCKS * 512 * 45 / 100);
+    let request = Request::FRAME.kind(Mobility::Reclaimable).class(AllocClass::Atomic);
+    let frame = frames.alloc(pinned(), request).unwrap();
+    let kept = cache.held();
+    held[0].drain(..50).for_each(|frame| frames.free(pinned(), frame));
+    assert_eq!(cache.held(), kept);
+    frames.free(pinned(), frame);
+}
+
+#[test]
+fn frames_on_their_way_home_arrive_while_the_cpu_is_quiet() {
+    let (frames, mut held) = scattered(1);
+    let cache = frames.zones.cache(cpu()).unwrap();
+    held[0].drain(..100).for_each(|frame| frames.free(pinned(), frame));
+    assert!(cache.held() > 24);
+    // A CPU that frees one frame between two ticks visits no lock for each.
+    let busy = lock_visits(|| {
+        held[0].drain(..20).for_each(|frame| {
+            frames.free(pinned(), frame);
+            frames.tick(pinned());
+        });
+    });
+    assert!(busy < 4, "{busy}");
+    for _ in 0..8 {
+        assert!(irqs_off(|| frames.tick(pinned())) <= 1);
+    }
+    assert_eq!(cache.held(), 0);
+    // Not from under an operation that the tick interrupts.
+    held[0].drain(..10).for_each(|frame| frames.free(pinned(), frame));
+    let before = cache.held();
+    cache.gate.alone(|| (0..4).for_each(|_| frames.tick(pinned())));
+    assert_eq!(cache.held(), before);
+}
+
+#[test]
+fn frames_kept_from_before_memory_was_loose_go_home_on_a_cpu_that_only_frees() {
+    let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0)]);
+    let take = || frames.alloc(pinned(), Request::FRAME.movable()).unwrap();
+    let mut held: Vec<_> = (0..BLOCKS * 512).map(|_| take()).collect();
+    let mut random = Random(4);
+    let cache = frames.zones.cache(cpu()).unwrap();
+    let mut most = 0;
+    while held.len() as u64 > BLOCKS * 256 {
+        frames.free(pinned(), held.swap_remove(random.below(held.len())));
+        most = most.max(cache.held());
+    }
+    assert!(most >= 1000, "before, it kept them: {most}");
+    assert!(cache.held() <= 128 + 104 + 63, "{}", cache.held());
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.validate().unwrap();
+}
+
+/// A refill uses frames of partial blocks before it makes a whole block partial.
 #[test]
 fn a_refill_of_nearly_full_blocks_leaves_whole_ones_alone() {
     let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0)]);

@@ -14,6 +14,7 @@ use crate::handle::raw::Raw;
 use crate::pool::{Pool, PoolGuard};
 use crate::request::Mobility;
 use crate::zones::Zones;
+use crate::zones::refill::REFILL_MOST;
 use rhumb_sync::atomic::Relaxed;
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together some 300 ns with
@@ -60,6 +61,9 @@ impl Zones {
         cache.loose_cap.store(loose_cap, Relaxed);
         cache.gate.bound(if loose_cap > 0 { 0 } else { most });
         if is_frame && loose_cap > 0 && !cache.gate.is_wanted() {
+            // Frames that the magazine has from before go home, too; those of a refill are for allocations to come.
+            let excess = cache.small[kind].len().saturating_sub(REFILL_MOST);
+            self.drain_batch(irq_off, &cache.small[kind], excess, Some(pool));
             return self.push_or_drain(irq_off, &cache.away, raw, loose_cap as i32, pool);
         }
         match raw.order() {
@@ -112,7 +116,7 @@ impl Zones {
         most: u32,
         near: Option<&'static Pool>,
     ) -> u32 {
-        if ring.len() == 0 { 0 } else { self.drain_some_of(irq_off, ring, most, near) }
+        if ring.len().min(most) == 0 { 0 } else { self.drain_some_of(irq_off, ring, most, near) }
     }
 
     #[inline(never)]
@@ -157,17 +161,20 @@ impl Zones {
         let gave = cache.run_rings().iter().any(|ring| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
             || self.drain_batch(irq_off, &cache.away, u32::MAX, None) > 0;
         if !gave {
-            forget_caps(cache);
+            cache.forget_caps();
             cache.gate.answer();
             self.keepers.leave(irq_off.cpu());
         }
         gave
     }
 
-    /// Has this CPU's next free look how much may be kept, as memory is now.
+    /// Has this CPU's next free look how much may be kept, as memory is now. Where no frame joined those on their way
+    /// home since the last call, a batch of them goes on: allocations here do not use them.
     pub(crate) fn look_anew(&self, irq_off: IrqOff<'_>) {
-        if let Some(cache) = self.cache(irq_off.cpu()) {
-            forget_caps(cache);
+        let Some(cache) = self.cache(irq_off.cpu()) else { return };
+        cache.forget_caps();
+        if !cache.gate.is_busy() && cache.is_away_quiet() {
+            self.drain_batch(irq_off, &cache.away, u32::MAX, None);
         }
     }
 
@@ -206,12 +213,6 @@ impl Zones {
             }
         });
     }
-}
-
-/// Lets frees leave nothing with the CPU until one of them has looked how much may be left there.
-fn forget_caps(cache: &CpuCache) {
-    cache.loose_cap.store(0, Relaxed);
-    cache.gate.bound(0);
 }
 
 /// Gives a block of any order back to its pool.

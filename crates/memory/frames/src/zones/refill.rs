@@ -17,6 +17,8 @@ use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 /// a hundred waits for a refill.
 const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
 
+/// Frames that a refill leaves in a magazine at most: one short of the least, and a word.
+pub(crate) const REFILL_MOST: u32 = REFILL_FRAMES - 1 + 64;
 /// Blocks of which a refill takes frames at most.
 const REFILL_BLOCKS: u32 = 16;
 /// Frames with which a refill leaves further blocks alone.
@@ -52,7 +54,7 @@ impl Zones {
             return Some(raw);
         }
         if effort == Effort::Hard {
-            cache.gate.bound(0);
+            cache.forget_caps();
         }
         self.pools_for(request, near).find_map(|pool| {
             let floor = floor(pool, request, effort);
