@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use rhumb_machine::{Order, Pfn};
+use rhumb_machine::Order;
 
 use super::machine::*;
 use crate::{Frames, Mobility, Request, Zone};
@@ -121,6 +121,8 @@ fn a_single_frame_freed_twice_is_refused_once_wherever_the_batch_has_it() {
 #[cfg(not(feature = "checked"))]
 #[test]
 fn the_check_finds_a_frame_that_is_free_and_in_a_magazine() {
+    use rhumb_machine::Pfn;
+
     let frames = large_memory();
     let taken = frames.alloc_range(pinned(), range(BASE + 100, BASE + 200), &crate::NothingMoves).unwrap();
     let cache = frames.zones.cache(cpu()).unwrap();
