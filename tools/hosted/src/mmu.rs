@@ -151,13 +151,10 @@ impl SoftMmu {
             (tlb.translate(&self.tables, self.root, virt, access, keys), tlb.take_condemned())
         });
         self.accuse(cpu, condemned);
-        self.cpus.iter().filter(|unit| unit.lazy.is_lazy()).for_each(|idle| {
-            // It may walk what it drops as it wakes; of tables that are reused it was accused then.
-            let _ = with(&idle.tlb, |tlb| {
-                tlb.speculate_around(&self.tables, self.root, virt);
-                tlb.take_condemned()
-            });
-        });
+        for (index, idle) in self.cpus.iter().enumerate().filter(|(_, unit)| unit.lazy.is_lazy()) {
+            let Some(cpu) = CpuId::new(index) else { continue };
+            self.on_speculation(cpu, idle, |tlb| tlb.speculate_around(&self.tables, self.root, virt));
+        }
         result
     }
 
@@ -168,11 +165,17 @@ impl SoftMmu {
     /// If the machine has no such CPU.
     pub fn speculate(&self, cpu: CpuId, virt: VirtAddr) {
         let unit = &self.cpus[cpu.index()];
-        let (condemned, is_lazy) = with(&unit.tlb, |tlb| {
-            tlb.speculate(&self.tables, self.root, virt);
-            (tlb.take_condemned(), unit.lazy.is_lazy())
+        self.on_speculation(cpu, unit, |tlb| tlb.speculate(&self.tables, self.root, virt));
+    }
+
+    /// Has a CPU speculate, and accuses it of walks from stale entries; not where it was left a mark, because it may
+    /// walk what it drops as it wakes. Of tables that are reused it was accused then.
+    fn on_speculation(&self, cpu: CpuId, unit: &Unit, speculate: impl FnOnce(&mut Tlb)) {
+        let (condemned, is_spared) = with(&unit.tlb, |tlb| {
+            speculate(tlb);
+            (tlb.take_condemned(), unit.lazy.has_missed())
         });
-        if !is_lazy {
+        if !is_spared {
             self.accuse(cpu, condemned);
         }
     }
@@ -215,7 +218,8 @@ impl SoftMmu {
     /// that refers to them, that the tables do not have. A table entry is stale here wherever it leads.
     ///
     /// # Errors
-    /// Returns the stale entries. A lazy CPU is accused of table entries alone, and of translations when it uses one.
+    /// Returns the stale entries. A lazy CPU that was left a mark is accused of table entries alone, and of translations
+    /// when it uses one.
     pub fn reused(&self, frames: PfnRange) -> Result<(), StaleUse> {
         let all = CpuMask::first(self.cpus.len());
         self.inspect(&all, FoundAt::Reuse, |what, virt, bytes| {
@@ -332,15 +336,15 @@ impl SoftMmu {
         let mut first = Ok(());
         for (index, unit) in self.cpus.iter().enumerate() {
             let Some(cpu) = CpuId::new(index).filter(|&cpu| cpus.contains(cpu)) else { continue };
-            let (condemned, is_lazy) = with(&unit.tlb, |tlb| {
-                (tlb.condemn(&self.tables, self.root, found, &concerns), unit.lazy.is_lazy())
+            let (condemned, drops_all) = with(&unit.tlb, |tlb| {
+                (tlb.condemn(&self.tables, self.root, found, &concerns), unit.lazy.has_missed())
             });
             for (what, virt) in condemned {
                 // A translation that may stay until the CPU wakes, or until its address is used again, is found then.
                 let is_unused =
                     found == FoundAt::Reuse && self.unused.get().is_some_and(|all| all.contains(virt));
                 let is_translation = matches!(what, What::Translation { .. });
-                if is_unused && is_translation || is_lazy && (is_translation || found == FoundAt::Promise) {
+                if is_unused && is_translation || drops_all && (is_translation || found == FoundAt::Promise) {
                     continue;
                 }
                 let stale = self.stale(cpu, virt, what, found);

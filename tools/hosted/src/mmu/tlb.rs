@@ -111,13 +111,14 @@ impl Tlb {
         })
     }
 
-    /// Walks from the lowest cached table entry, or from a higher one, and caches what it reads.
+    /// Walks from the lowest cached table entry, or from a higher one, and caches what it reads: condemned, if that
+    /// entry is, because the flush that should have dropped the entry would have prevented the walk.
     fn walk(&mut self, memory: &HostedTables, root: Root, virt: VirtAddr) -> Result<Translation, Fault> {
         if !root.levels.is_canonical(virt) {
             return Err(Fault::NotCanonical);
         }
         let (mut table, mut permissions) = (root.table, Permissions::ALL);
-        let mut level = root.levels.top();
+        let (mut level, mut standing) = (root.levels.top(), Standing::Good);
         for cached_level in 2..=root.levels.top() {
             let Some(cached) = self.tables.get(&(spanned(virt, cached_level), cached_level)).copied() else {
                 continue;
@@ -130,6 +131,7 @@ impl Tlb {
                 self.condemned.push((table_what(&cached, cached_level), place));
             }
             (table, permissions, level) = (cached.table, cached.permissions, cached_level - 1);
+            standing = cached.standing;
             break;
         }
         loop {
@@ -138,11 +140,11 @@ impl Tlb {
                 return Err(Fault::Reserved);
             }
             if let Some(size) = entry.page_size(level) {
-                return Ok(self.fill(virt, size, entry, permissions));
+                return Ok(self.fill(virt, size, entry, permissions, standing));
             }
             let Some(child) = entry.child(level) else { return Err(Fault::NotPresent) };
             permissions = permissions.and(entry.permissions());
-            let cached = TableEntry { table: child, entry, permissions, standing: Standing::Good };
+            let cached = TableEntry { table: child, entry, permissions, standing };
             self.tables.insert((spanned(virt, level), level), cached);
             table = child;
             level -= 1;
@@ -150,10 +152,17 @@ impl Tlb {
     }
 
     /// Caches a page, whole or as a fragment.
-    fn fill(&mut self, virt: VirtAddr, size: PageSize, entry: Entry, above: Permissions) -> Translation {
+    fn fill(
+        &mut self,
+        virt: VirtAddr,
+        size: PageSize,
+        entry: Entry,
+        above: Permissions,
+        standing: Standing,
+    ) -> Translation {
         let leaf = leaf(virt, size, entry, above);
         let fragment = if self.happens(self.config.fragments) { PageSize::Size4K } else { size };
-        let translation = Translation { leaf, fragment, standing: Standing::Good };
+        let translation = Translation { leaf, fragment, standing };
         self.translations.insert((virt.align_down(fragment), fragment), translation);
         translation
     }

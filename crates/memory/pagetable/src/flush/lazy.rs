@@ -113,6 +113,11 @@ impl LazyCpu {
     pub fn is_lazy(&self) -> bool {
         self.0.load(Relaxed) != RUNNING
     }
+
+    /// Tells whether it is lazy and was left a mark, for reports: it may have changed since.
+    pub fn has_missed(&self) -> bool {
+        self.0.load(Relaxed) == MISSED
+    }
 }
 
 impl Default for LazyCpu {

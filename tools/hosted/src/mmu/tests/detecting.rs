@@ -94,13 +94,58 @@ fn a_table_that_was_merged_is_stale_when_it_says_something_else_or_is_reused() {
         // The large page changes: the table says what it said before.
         world.tables.write(step.table, step.index, whole(Access::ReadOnly));
         assert!(mmu.promised(range(LARGE - PAGE, PAGE), &all).is_err_and(is_table));
-        // A CPU that idles may walk it until it is reused.
+        // A CPU that idles may walk it until it is reused, if the flush was left to that CPU.
         mmu.enter_lazy(cpu(1));
+        assert!(mmu.promised(range(LARGE - PAGE, PAGE), &all).is_err_and(is_table));
+        assert_eq!(mmu.leave_to_lazy(&all), CpuMask::only(cpu(1)));
         assert_eq!(mmu.promised(range(LARGE - PAGE, PAGE), &all), Ok(()));
         assert!(mmu.reused(PfnRange::of_length(table, 1).unwrap()).is_err_and(is_table));
         mmu.leave_lazy(cpu(1));
         let _ = mmu.take_reports();
     });
+}
+
+/// A CPU that walks from an entry which should be gone caches what should be gone, too.
+#[test]
+fn a_translation_that_is_found_by_a_stale_table_entry_is_stale() {
+    in_world(2, PLAIN, |mut world| {
+        world.map(0, FRAMES_AT, LARGE, PageSize::Size4K, Access::ReadWrite);
+        world.access(1, 0, Use::Read).unwrap();
+        let (mmu, all) = (world.mmu, CpuMask::first(2));
+        let step = rhumb_pagetable::entry_at(&world.tables, mmu.root(), virt(0), 2).unwrap();
+        world.tables.write(step.table, step.index, Entry::EMPTY);
+        assert!(mmu.promised(range(0, LARGE), &all).is_err());
+        let reported = || {
+            let _ = mmu.take_reports();
+            let _ = mmu.access(cpu(1), virt(3 * PAGE), Use::Read);
+            mmu.take_reports()
+        };
+        let is_table = |stale: &StaleUse| matches!(stale.what, What::Table { level: 2, .. });
+        assert!(reported().iter().any(is_table), "the walk begins at the stale entry");
+        assert!(reported().iter().any(|stale| !is_table(stale)), "its result is cached");
+        // The tables say the same again: what was promised gone was no fresh walk's.
+        world.tables.write(step.table, step.index, step.entry);
+        assert!(reported().iter().any(|stale| !is_table(stale)));
+    });
+}
+
+/// A CPU is spared because it drops everything as it wakes, not because it sleeps.
+#[test]
+fn a_lazy_cpu_that_was_left_no_mark_is_accused() {
+    for is_marked in [false, true] {
+        in_world(2, PLAIN, |mut world| {
+            world.map(0, FRAMES_AT, PAGE, PageSize::Size4K, Access::ReadWrite);
+            world.access(1, 0, Use::Read).unwrap();
+            let (mmu, all) = (world.mmu, CpuMask::first(2));
+            mmu.enter_lazy(cpu(1));
+            world.set_leaf(0, read_only);
+            if is_marked {
+                assert_eq!(mmu.leave_to_lazy(&all), CpuMask::only(cpu(1)));
+            }
+            assert_eq!(mmu.promised(range(0, PAGE), &all).is_ok(), is_marked);
+            assert_eq!(mmu.reused(frames(FRAMES_AT, PAGE)).is_ok(), is_marked);
+        });
+    }
 }
 
 #[test]
