@@ -49,6 +49,10 @@ impl MergedTables {
         self.tables += 1;
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     pub(crate) fn pop(&mut self, journal: &Journal) -> Option<SplitId> {
         let id = self.first?;
         self.first = journal.split(id)?.next;

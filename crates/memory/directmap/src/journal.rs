@@ -182,7 +182,8 @@ impl Journal {
         }
     }
 
-    /// Writes down a table without a hold: one that only waits for a flush.
+    /// Writes down a table without a hold: one that is about to be charged to one, or one of boot that was merged, until
+    /// its flush.
     pub(crate) fn note_table(&mut self, block: Block, table: Pfn) -> Option<SplitId> {
         self.slots.take(Slot::Split(Split { block, table, next: None })).map(SplitId)
     }

@@ -15,6 +15,7 @@
 //! | [`survey`](mod@survey) | the read-only pass over a range before it is changed |
 //! | [`batch`] | the pages to flush, and the tables to return after that flush |
 //! | [`quarantine`] | merged tables that CPUs may still walk |
+//! | [`reclaim`](mod@reclaim) | merged tables back into the reserve after their flush, in steps: [`Reclaiming`] |
 //! | [`reserve`] | tables and records set aside; owners and their limits |
 //! | [`records`], [`report`] | owner, reason and time of each split page |
 //! | `journal`, `hold_tree` | holds and splits; holds in the order of their frames |
@@ -52,6 +53,7 @@ pub mod plan;
 pub mod planted;
 pub mod quarantine;
 pub mod records;
+pub mod reclaim;
 pub mod report;
 pub mod reserve;
 pub mod rules;
@@ -74,6 +76,7 @@ pub use pieces::{Piece, Pieces};
 pub use plan::{DirectMapError, List, Plan, PlanRequest};
 pub use records::{At, Cause, OwnerId, OwnerName, Totals};
 pub use report::{BootReason, Broken, HoldReport, OwnerReport, SplitReport, Why};
+pub use reclaim::Reclaiming;
 pub use reserve::Reserve;
 pub use rules::{Forbidden, OffLimits, Rule, Rules};
 pub use slots::{RECORDS_PER_PAGE, RecordPage};

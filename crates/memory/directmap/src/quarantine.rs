@@ -149,8 +149,8 @@ impl Quarantine {
     /// Forgets a table whose batch was flushed.
     pub(crate) fn forget(&mut self, block: Block, table: SplitId) {
         let start = self.first_at(block.start());
-        let is_it = |place: &Place| place.table == table;
-        match self.places[start..].iter().position(is_it) {
+        let same = self.places[start..].iter().take_while(|place| place.block.start() == block.start());
+        match same.enumerate().find(|(_, place)| place.table == table).map(|(index, _)| index) {
             Some(index) => {
                 self.places.remove(start + index);
             }

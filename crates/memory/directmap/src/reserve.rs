@@ -4,10 +4,8 @@
 //! change waits for memory, and no allocation waits for a change (I10).
 
 use rhumb_machine::impossible;
-use rhumb_pagetable::flush::FlushStats;
 use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableMemory, TableSource};
 
-use crate::batch::FlushedBatch;
 use crate::error::ChangeError;
 use crate::limits::Limits;
 use crate::map::DirectMap;
@@ -92,37 +90,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     pub fn add_record_page(&mut self, page: &'static mut RecordPage) {
         self.edits += 1;
         self.journal.add_page(page);
-    }
-
-    /// Takes back the tables of a batch of this map that was flushed, and says how much was.
-    ///
-    /// Cost: two writes for each table.
-    ///
-    /// # Panics
-    /// If the batch is another map's, or another machine than the map's has flushed it.
-    pub fn reclaim_tables(&mut self, flushed: FlushedBatch) -> FlushStats {
-        let stats = flushed.stats();
-        let Some(mut merged) = flushed.redeem(self.machine) else {
-            panic!("the batch was flushed on another machine than the map's");
-        };
-        if let Some(map) = merged.map {
-            self.journal.map.demand(map);
-        }
-        self.edits += 1;
-        while let Some(id) = merged.pop(&self.journal) {
-            match self.journal.split(id).map(|split| (split.block, split.table)) {
-                Some((block, table)) => {
-                    self.quarantine.forget(block, id);
-                    // The link of the reserve's chain takes the place of the first entry; the other entries stay until
-                    // the table is used again.
-                    self.tree.memory.write(table, 0, Entry::EMPTY);
-                    self.reserve.push(&mut self.tree.memory, table);
-                }
-                None => impossible!("a table that waits for a flush keeps its record"),
-            }
-            self.journal.free_split(id);
-        }
-        stats
     }
 
     /// Registers an owner with its limits (I11). Takes a record.

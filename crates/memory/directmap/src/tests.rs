@@ -25,6 +25,7 @@ mod limits;
 mod model;
 mod quarantine;
 mod random;
+mod reclaim;
 mod reserve;
 mod steps;
 mod two_maps;

@@ -49,7 +49,7 @@ pub enum Inconsistency {
         used: u64,
         /// Free.
         free: u64,
-        /// In all, less those of tables that wait for a flush.
+        /// In all, less those of merged tables, which are kept or wait for a flush.
         capacity: u64,
     },
 }

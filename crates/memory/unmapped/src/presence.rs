@@ -7,7 +7,7 @@
 use core::sync::atomic::{Ordering::SeqCst, fence};
 use core::task::Poll;
 
-use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Restoring};
+use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Reclaiming, Restoring};
 use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 use rhumb_pagetable::flush::FlushStats;
@@ -64,7 +64,8 @@ fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> FlushStats
     let stats = flushed.stats();
     home.note_flush(stats);
     if has_tables {
-        home.with_map(|map| map.reclaim_tables(flushed));
+        let mut work = Reclaiming::new(flushed);
+        while home.with_map(|map| work.step(map)).is_pending() {}
     }
     stats
 }

@@ -42,7 +42,7 @@ use core::task::Poll;
 use arrayvec::ArrayVec;
 use rhumb_directmap::{
     Altering, At, Batch, BootMap, Cause, Change, ChangeError, Changing, Collapsed, Collapsing, Counters,
-    Hold, HoldReport, Inconsistency, Limits, OwnerId, OwnerName, Reserve, Restoring, Validation,
+    Hold, HoldReport, Inconsistency, Limits, OwnerId, OwnerName, Reclaiming, Reserve, Restoring, Validation,
 };
 use rhumb_frames::{Frame, FrameRange};
 use rhumb_machine::{Machine, Pfn, PfnRange, impossible};
@@ -314,10 +314,12 @@ fn finish(batch: &mut Batch, cause: FlushCause, left: Reserve) -> Result<Reserve
     if !has_tables {
         return Ok(left);
     }
-    with(|map| {
-        map.reclaim_tables(flushed);
-        map.reserve()
-    })
+    let mut work = Reclaiming::new(flushed);
+    loop {
+        if let Some(left) = with(|map| work.step(map).is_ready().then(|| map.reserve()))? {
+            return Ok(left);
+        }
+    }
 }
 
 /// Has one flush of everything free the merged tables that the map keeps, and says how many those were.
