@@ -72,12 +72,14 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         splits.iter().filter(|&block| !self.quarantine.keeps(block)).count() as u64
     }
 
-    /// Returns the tables and records that [`DirectMap::pin_small`] of `frames` would take from the reserve.
+    /// Returns the tables and records that [`DirectMap::pin_small`] of `frames` takes from the reserve at most: as if
+    /// no table of the blocks there were kept. For the map changes before the pin, and others may take kept tables, or
+    /// have them leave.
     ///
     /// # Errors
     /// As [`DirectMap::pin_small`], but for the reserve and the owner's limit.
     pub fn needs_to_pin(&self, frames: PfnRange, size: PageSize) -> Result<Reserve, ChangeError> {
-        let tables = self.survey_pin(frames, size)? - self.quarantine.kept_above(frames, size);
+        let tables = self.survey_pin(frames, size)?;
         Ok(Reserve { tables, records: tables + 1 })
     }
 

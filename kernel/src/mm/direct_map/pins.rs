@@ -26,6 +26,7 @@ pub fn pin_small<F: HeldFrames>(
     let Some(id) = owner.in_map() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
     let cause = Cause::new(id, why);
     match with(|map| map.needs_to_pin(frames.range(), size)) {
+        // Tables of these blocks that are kept are not counted on: another CPU may take them before the pin is made.
         Ok(Ok(needs)) => table_supply::fill_for(needs),
         Ok(Err(error)) | Err(error) => return Err(Refused { frames, error }),
     }

@@ -151,16 +151,33 @@ fn a_split_of_the_larger_page_or_the_smaller_one_takes_back_its_own_table() {
     assert_eq!((taken_back(&sim), sim.map.kept_tables()), (2, 0));
     sim.restore(held);
     sim.restore(page);
-    // A pin, too, and it is told beforehand how many tables that takes.
+    // A pin, too.
     let block = PAGE_AT & !(2 * MIB - 1);
-    let needs = |sim: &Sim| sim.map.needs_to_pin(frames(block, block + 4 * MIB), PageSize::Size4K);
-    assert_eq!(needs(&sim), Ok(Reserve { tables: 1, records: 2 }));
     let before = sim.map.reserve();
     let pin = sim.pin(block, block + 4 * MIB, PageSize::Size4K).unwrap();
     assert_eq!(
         (before.tables - sim.map.reserve().tables, before.records - sim.map.reserve().records),
         (1, 2)
     );
+    sim.restore(pin);
+    sim.assert_as_at_boot();
+}
+
+#[test]
+fn i12_a_pin_has_the_tables_that_it_asked_for_whatever_becomes_of_kept_ones() {
+    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+    sim.refill(2).unwrap();
+    sim.touch(PAGE_AT);
+    let block = PAGE_AT & !(2 * MIB - 1);
+    let needs = sim.map.needs_to_pin(frames(block, block + 4 * MIB), PageSize::Size4K).unwrap();
+    assert_eq!(needs, Reserve { tables: 3, records: 4 });
+    sim.refill(needs.tables).unwrap();
+    // Another caller has the kept tables leave meanwhile.
+    let mut other = Batch::new();
+    assert_eq!(sim.map.empty_quarantine(&mut other), 2);
+    let pin = sim.pin(block, block + 4 * MIB, PageSize::Size4K).unwrap();
+    assert_eq!(sim.map.reserve().tables, 0);
+    sim.finish(other);
     sim.restore(pin);
     sim.assert_as_at_boot();
 }
