@@ -36,7 +36,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
     /// # Errors
     /// Each says which rule would be broken: a frame that is not RAM in the map, is held or off limits, writable and
     /// executable; an empty reserve; the owner's limits; [`ChangeError::OtherMap`]. Where the reserve is short and the
-    /// batch then [is due](Batch::is_due), its flush brings tables and records: the change may be tried again.
+    /// batch then [is due](Batch::is_due), its flush brings tables and records: the change may be tried again. The
+    /// flush of another batch may bring some, too.
     ///
     /// # Safety
     /// The frames are the caller's. Until they are restored only the handle's holder uses them through the map, and
@@ -54,12 +55,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         at: At,
         batch: &mut Batch,
     ) -> Result<Hold, ChangeError> {
-        let mut work = Changing::begin(frames, change, cause, at);
-        loop {
-            if let Poll::Ready(answer) = self.advance_change(&mut work, u64::MAX, batch) {
-                return answer;
-            }
-        }
+        self.change_at_once(Changing::begin(frames, change, cause, at), batch)
     }
 
     /// Keeps `frames` in pages of `size` at most, whatever else would fit, with their attributes as they are.

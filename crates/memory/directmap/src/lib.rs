@@ -19,6 +19,7 @@
 //! | [`reserve`] | tables and records set aside; owners and their limits |
 //! | [`records`], [`report`] | owner, reason and time of each split page |
 //! | `journal`, `hold_tree` | holds and splits; holds in the order of their frames |
+//! | `shortage` | changes that wait for merged tables |
 //! | `slots`, `slot_id` | memory for records, and their numbers |
 //! | `tree` | the map's part of the page tables, by frames |
 //! | `map_id` | the number that tells one map from another |
@@ -52,11 +53,12 @@ pub mod pieces;
 pub mod plan;
 pub mod planted;
 pub mod quarantine;
-pub mod records;
 pub mod reclaim;
+pub mod records;
 pub mod report;
 pub mod reserve;
 pub mod rules;
+mod shortage;
 mod slot_id;
 mod slots;
 pub mod state;
@@ -74,9 +76,9 @@ pub use limits::{Limits, Rate};
 pub use map::{BootMap, Counters, DirectMap, Hold};
 pub use pieces::{Piece, Pieces};
 pub use plan::{DirectMapError, List, Plan, PlanRequest};
+pub use reclaim::Reclaiming;
 pub use records::{At, Cause, OwnerId, OwnerName, Totals};
 pub use report::{BootReason, Broken, HoldReport, OwnerReport, SplitReport, Why};
-pub use reclaim::Reclaiming;
 pub use reserve::Reserve;
 pub use rules::{Forbidden, OffLimits, Rule, Rules};
 pub use slots::{RECORDS_PER_PAGE, RecordPage};

@@ -27,6 +27,7 @@ mod quarantine;
 mod random;
 mod reclaim;
 mod reserve;
+mod shortage;
 mod steps;
 mod two_maps;
 mod why;

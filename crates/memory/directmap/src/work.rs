@@ -27,7 +27,9 @@ use crate::map::{DirectMap, Hold};
 use crate::map_id::{MapId, OtherMap};
 use crate::records::{At, Cause, Handle, HoldId};
 use crate::rules::Rules;
+use crate::shortage::Patience;
 use crate::state::{BadChange, Change, State};
+use crate::survey::SplitList;
 
 /// Entries that one step looks at or writes. At 2 to 5 ns for each, a step takes 5 to 10 us; where tables are slower to
 /// reach, as on the hosted machine, 40 us.
@@ -57,8 +59,7 @@ pub struct Changing {
     next: Pfn,
     entries: u64,
     splits: u64,
-    /// It has waited for the tables of the quarantine.
-    has_waited: bool,
+    patience: Patience,
 }
 
 impl Changing {
@@ -83,12 +84,21 @@ impl Changing {
             next,
             entries: 0,
             splits: 0,
-            has_waited: false,
+            patience: Patience::NEW,
         }
     }
 
-    /// Does the next step on `map`, its owner's. After an answer there is none to be done. Where the reserve is short,
-    /// the batch [is due](Batch::is_due) once: its flush, to be made before the next step, brings tables and records.
+    /// Begins anew before it waits: frames that are not claimed may be another's after that.
+    const fn begin_again(&mut self) {
+        (self.stage, self.next) = (Stage::Begin, self.frames.start());
+    }
+
+    /// Does the next step on `map`, its owner's. After an answer there is none to be done.
+    ///
+    /// Where the reserve is short and merged tables would do, the change waits a bounded number of times: the batch
+    /// [is due](Batch::is_due), and its flush, to be made before the next step, brings tables and records; or they are
+    /// under way with the batches of others, and each step is a look until they are there. So the caller serves calls
+    /// between two steps: another CPU may wait for it with just these tables.
     ///
     /// # Errors
     /// As [`DirectMap::change`]; [`ChangeError::NothingHeld`] after an answer. [`ChangeError::OtherMap`] is no answer:
@@ -180,16 +190,40 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 work.stage = Stage::Answered;
                 Poll::Ready(self.note(Ok(held)))
             }
-            Err(error) => {
-                if let Some(id) = work.hold.take() {
-                    // Nothing was set; a page that was to stay split for this hold only is merged again.
-                    let splits = self.journal.close(id);
-                    self.place(splits, batch);
-                }
-                self.charge_time(work.cause.owner, work.at, work.entries / ENTRIES_OF_A_STEP);
-                work.entries = 0;
-                work.stage = Stage::Answered;
-                Poll::Ready(self.note(Err(error)))
+            Err(error) => Poll::Ready(self.refuse(work, error, batch)),
+        }
+    }
+
+    /// Ends a change of which nothing was set.
+    fn refuse(
+        &mut self,
+        work: &mut Changing,
+        error: ChangeError,
+        batch: &mut Batch,
+    ) -> Result<Hold, ChangeError> {
+        if let Some(id) = work.hold.take() {
+            // A page that was to stay split for this hold only is merged again.
+            let splits = self.journal.close(id);
+            self.place(splits, batch);
+        }
+        self.charge_time(work.cause.owner, work.at, work.entries / ENTRIES_OF_A_STEP);
+        work.entries = 0;
+        work.stage = Stage::Answered;
+        self.note(Err(error))
+    }
+
+    /// Makes a change in one go. It waits for nothing, because no other code reaches the map meanwhile.
+    pub(crate) fn change_at_once(
+        &mut self,
+        mut work: Changing,
+        batch: &mut Batch,
+    ) -> Result<Hold, ChangeError> {
+        loop {
+            if let Poll::Ready(answer) = self.advance_change(&mut work, u64::MAX, batch) {
+                return answer;
+            }
+            if let Some(error) = self.waited_for(&work.patience) {
+                return self.refuse(&mut work, error, batch);
             }
         }
     }
@@ -205,6 +239,9 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             return Err(ChangeError::NothingHeld);
         }
         let Ok(state) = State::ORDINARY.after(work.change) else { return Err(ChangeError::WriteExecute) };
+        if self.waits_on(&mut work.patience, batch) {
+            return Ok(None);
+        }
         if work.stage == Stage::Begin {
             self.survey_claim(cause.owner, frames, state)?;
             // Before an entry is looked at: an owner that may not change the frames causes no such work.
@@ -222,7 +259,8 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             }
             if work.next < frames.end() {
                 if work.hold.is_none() {
-                    if self.waits_for((0, 1), work, batch)? {
+                    if self.waits_for(SplitList::default(), 1, &mut work.patience, batch)? {
+                        work.begin_again();
                         return Ok(None);
                     }
                     work.hold = self.open(frames, state, None, Handle::Working, cause, at);
@@ -230,11 +268,14 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
                 return Ok(None);
             }
             let splits = self.splits_at([frames.start(), frames.end()]);
-            let needs = (self.tables_of(splits), u64::from(work.hold.is_none()));
-            if self.waits_for(needs, work, batch)? {
+            let is_claimed = work.hold.is_some();
+            if self.waits_for(splits, u64::from(!is_claimed), &mut work.patience, batch)? {
+                if !is_claimed {
+                    work.begin_again();
+                }
                 return Ok(None);
             }
-            if work.hold.is_none() {
+            if !is_claimed {
                 work.hold = self.open(frames, state, None, Handle::Out, cause, at);
             }
             let Some(hold) = work.hold else { return Err(self.out_of_records()) };
@@ -252,27 +293,6 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         self.charge_time(cause.owner, at, steps_of(work.splits, work.entries));
         work.hold = None;
         Ok(Some(Hold { map: self.journal.map, frames, hold: Some(hold) }))
-    }
-
-    /// Whether the work waits for the flush of the batch, because the reserve lacks some of `needs`, tables and other
-    /// records, which the quarantine may have.
-    fn waits_for(
-        &mut self,
-        needs: (u64, u64),
-        work: &mut Changing,
-        batch: &mut Batch,
-    ) -> Result<bool, ChangeError> {
-        let Err(error) = self.provide(needs.0, needs.1) else { return Ok(false) };
-        if work.has_waited || self.empty_quarantine(batch) == 0 {
-            return Err(error);
-        }
-        batch.ask_for_flush();
-        work.has_waited = true;
-        if work.hold.is_none() {
-            // The frames are not claimed: they may be another's after the flush.
-            (work.stage, work.next) = (Stage::Begin, work.frames.start());
-        }
-        Ok(true)
     }
 
     pub(crate) fn advance_alter(

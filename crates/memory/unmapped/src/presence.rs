@@ -37,6 +37,8 @@ pub(crate) fn out<H: Home>(
         if batch.is_due() {
             // It goes on with the tables that this brings.
             let _ = flush(home, pinned, &mut batch);
+        } else {
+            home.relax();
         }
     };
     // Also where the change was refused after some steps, because it may have merged pages that others left.

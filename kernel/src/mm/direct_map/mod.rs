@@ -52,7 +52,7 @@ use super::rules::KernelRules;
 use super::tables::{self, KernelDirectMap};
 use crate::arch::entropy;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::tlb;
+use crate::cpu::{call, tlb};
 use crate::facts::Boot;
 use crate::mm::owners::{self, MAX_OWNERS, Owner};
 pub use adopt::{adopt, first_left, leave};
@@ -274,7 +274,7 @@ fn now() -> At {
 }
 
 /// Changes the map step by step, flushes the changed pages on all CPUs, and fills up the reserve. An operation that
-/// waits for tables flushes in between.
+/// waits for tables flushes in between, or looks a bounded number of times whether another CPU has flushed them.
 fn edit<A>(
     cause: FlushCause,
     mut act: impl FnMut(&mut KernelDirectMap, &mut Batch) -> Poll<Result<A, ChangeError>>,
@@ -300,6 +300,10 @@ fn edit<A>(
             table_supply::fill_if_allowed(left);
             return answer;
         }
+        // The operation may wait for tables that another CPU flushes, and that CPU for an answer of this one, which may
+        // have interrupts off.
+        call::serve_if_here();
+        core::hint::spin_loop();
     }
 }
 

@@ -99,7 +99,7 @@ impl Play<'_, '_> {
                     self.held.push(held);
                 }
             }
-            Err(ChangeError::OutOfTables { .. }) if is_right && self.world.map.kept_tables() == 0 => {
+            Err(ChangeError::OutOfTables { .. }) if is_right && self.tables_to_be_had() < 4 => {
                 self.finish_touch();
             }
             Err(error) if is_right => return Err(format!("{change} of {frames} was refused: {error}")),
@@ -107,6 +107,12 @@ impl Play<'_, '_> {
             Err(_) => {}
         }
         Ok(id)
+    }
+
+    /// Returns how many tables a change may get, now or after a flush. It takes four at most.
+    fn tables_to_be_had(&self) -> u64 {
+        let waiting: u64 = self.pending.iter().map(|(_, batch)| batch.tables()).sum();
+        self.world.map.reserve().tables + self.world.map.kept_tables() + waiting
     }
 
     pub(crate) fn pin(&mut self, frames: PfnRange) -> Result<(), String> {
