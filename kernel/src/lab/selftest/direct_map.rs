@@ -39,6 +39,10 @@ pub const TESTS: &[Test] = &[
     Test { name: "direct_map::i8_all_cpus_with_interrupts_off", run: i8_all_cpus_with_interrupts_off },
     Test { name: "direct_map::i9_a_split_has_a_name", run: i9_a_split_has_a_name },
     Test { name: "direct_map::i11_a_limit_holds", run: i11_a_limit_holds },
+    Test {
+        name: "direct_map::i12_tables_go_back_when_memory_is_short",
+        run: i12_tables_go_back_when_memory_is_short,
+    },
 ];
 
 /// Unless something is held: then it need not be.
@@ -233,6 +237,39 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Failure> {
     ensure!(start == end, "the reserve was {start:?}, and is {end:?}");
     table_supply::fill();
     drop(block);
+    before.must_be_now()
+}
+
+/// The reclaimer frees all tables past the level of the reserve, kept ones included, and says how many frames that was.
+fn i12_tables_go_back_when_memory_is_short(_: &'static Boot) -> Result<(), Failure> {
+    let allocator = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
+    let before = State::now()?;
+    let block = Large::new()?;
+    table_supply::fill();
+    while table_supply::give_back() > 0 {}
+    let supply =
+        || direct_map::with(|map| (map.reserve().tables, map.kept_tables())).map_err(Failure::because);
+    let at_rest = supply()?;
+    ensure!(table_supply::give_back() == 0 && supply()? == at_rest, "there was more to give back");
+    let changed = change(block.pages(3, 1), Change::NotPresent, WHO, "a table to be kept").map_err(wrong)?;
+    let _ = restore(changed);
+    // The change has filled up the reserve; the table of the merge is one too many.
+    table_supply::fill();
+    let (tables, kept) = supply()?;
+    let level = table_supply::reserve::level().tables;
+    let free = allocator.free_frames();
+    let freed = table_supply::give_back();
+    let (now, still_kept) = supply()?;
+    let found = allocator.free_frames() - free;
+    drop(block);
+    ensure!(tables + kept <= level || now == level, "{now} tables are left, past the level of {level}");
+    ensure!(tables + kept <= level || still_kept == 0, "{still_kept} tables are kept still");
+    let in_blocks = protection::in_force() != Protection::Off;
+    ensure!(
+        in_blocks || freed == (tables + kept).saturating_sub(level),
+        "{freed} frames are said to be free"
+    );
+    ensure!(found == freed, "{found} frames are free, and {freed} are said to be");
     before.must_be_now()
 }
 

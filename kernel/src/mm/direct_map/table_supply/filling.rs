@@ -1,4 +1,4 @@
-//! Filling up the reserve, and giving back what it has too much.
+//! Filling up the reserve: after changes, and where one large operation takes more.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -7,6 +7,7 @@ use rhumb_machine::{Machine, impossible};
 use x86_64::instructions::interrupts;
 
 use super::stock::{Stock, zeroed_frame};
+use super::surplus::{drain, shrink_to};
 use super::{reserve, store};
 use crate::cpu::machine::MACHINE;
 use crate::mm::direct_map::{counters, free_kept_tables, with};
@@ -50,7 +51,7 @@ pub fn free_kept_if_quiet() {
     if MERGES_SEEN.swap(merges, Relaxed) == merges && free_kept_tables() > 0 {
         let level = reserve::level();
         fill_to(level);
-        shrink_to(level);
+        shrink_to(level.tables);
     }
 }
 
@@ -60,14 +61,8 @@ pub fn fill() {
     let level = reserve::level();
     fill_to(level);
     if reserve::now().tables > reserve::most_tables() {
-        shrink_to(level);
+        shrink_to(level.tables);
     }
-}
-
-/// Gives the tables past the level back to the allocator.
-fn shrink_to(level: Reserve) {
-    drain(level.tables);
-    store::shrink_if_large();
 }
 
 /// Fetches what one large operation takes besides.
@@ -104,24 +99,6 @@ fn fill_to(wanted: Reserve) {
         if filled.is_err() {
             return impossible!("a map with too few tables is there");
         }
-    }
-}
-
-/// Tables that one hold of the lock clears, with 512 writes for each.
-const CLEARED: u64 = 8;
-
-/// Gives tables back until the reserve has `keep` of them.
-fn drain(keep: u64) {
-    loop {
-        let mut stock = Stock::default();
-        let now = reserve::now().tables;
-        let keep = keep.max(now.saturating_sub(CLEARED));
-        // SAFETY: the map's tables came by a stock, all of the kernel's.
-        let _ = with(|map| unsafe { map.drain(keep, &mut stock) });
-        if stock.is_empty() {
-            return;
-        }
-        stock.release();
     }
 }
 

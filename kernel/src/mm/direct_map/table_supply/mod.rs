@@ -11,7 +11,8 @@
 //! | module | owns |
 //! |---|---|
 //! | [`reserve`] | its level, and whether a change has found too little |
-//! | [`filling`] | filling it up, giving back what is too much |
+//! | [`filling`] | filling it up |
+//! | [`surplus`] | giving back what is too much, or what the allocator wants |
 //! | [`stock`] | tables on their way |
 //! | [`store`] | blocks of protected tables |
 //!
@@ -36,6 +37,10 @@ mod filling;
 pub mod reserve;
 pub mod stock;
 pub mod store;
+mod surplus;
 
 pub use filling::{fill, fill_for, fill_if_allowed, fill_if_wanted, free_kept_if_quiet, renew};
 pub use reserve::want;
+#[cfg(feature = "lab")]
+pub use surplus::give_back;
+pub use surplus::start;

@@ -34,6 +34,11 @@ impl Stock {
         stock
     }
 
+    /// Returns how many tables are in it.
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     /// Tells whether nothing is in it.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -83,19 +83,22 @@ pub unsafe fn give(table: Pfn) {
     }
 }
 
-/// Gives wholly free blocks back to the allocator, as long as `keep` tables are left.
-pub fn shrink(keep: u64) {
-    let Some(_resizing) = Resizing::begin() else { return };
+/// Gives wholly free blocks back to the allocator, as long as `keep` tables are left. Returns how many.
+pub fn shrink(keep: u64) -> u64 {
+    let mut blocks = 0;
+    let Some(_resizing) = Resizing::begin() else { return blocks };
     // Boot's blocks stay, because no other code may change them.
     // SAFETY: a block is taken.
     while let Some(block) = unsafe { tables::with_store(|store, memory| store.take_spare(memory, keep)) } {
         release(block);
+        blocks += 1;
     }
+    blocks
 }
 
-/// Gives back all but what is needed until the next filling.
-pub fn shrink_if_large() {
-    shrink(TABLES_PER_BLOCK);
+/// Gives back all but what is needed until the next filling. Returns how many blocks.
+pub fn shrink_if_large() -> u64 {
+    shrink(TABLES_PER_BLOCK)
 }
 
 /// Makes a block that came out of the store ordinary, then frees it.
