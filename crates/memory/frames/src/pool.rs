@@ -21,7 +21,7 @@ use crate::pool::prefetch::prefetch_write;
 use crate::pool::tree::WholeBlocks;
 use crate::pool::words::{Bits, FRAMES, WORDS};
 use crate::request::{AllocClass, Mobility, Zone};
-use rhumb_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Relaxed};
+use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
 use rhumb_sync::{Guard, Lock};
 
 /// Lets the next field begin a cache line.
@@ -57,10 +57,8 @@ pub(crate) struct Pool {
     pub(crate) free_blocks: AtomicU64,
     /// Frees that were refused since the frame was free already.
     pub(crate) refused: AtomicU64,
-    /// The block whose turn it is to be emptied.
-    turn: AtomicU32,
-    /// Whether the last one could not be.
-    pub(crate) is_stuck: AtomicBool,
+    /// The place of the bin of the last block that could not be emptied: the next one is of a bin before it.
+    pub(crate) turn: AtomicU32,
 }
 
 /// The blocks of one kind that are partly free.
@@ -161,8 +159,7 @@ impl Pool {
             free: AtomicU64::new(0),
             free_blocks: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            turn: AtomicU32::new(0),
-            is_stuck: AtomicBool::new(false),
+            turn: AtomicU32::new(bin::END),
         }
     }
 
@@ -219,13 +216,20 @@ impl Pool {
     /// Returns the bin of the emptiest blocks of `kind` that have a run of `order`: as they are now, where the
     /// lock is held.
     pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
+        self.emptiest_before(kind, order, bin::END)
+    }
+
+    /// Returns the last bin of `kind` before a [place](Bin::place) whose blocks have a run of `order`. Only a hint
+    /// without the lock.
+    pub(crate) fn emptiest_before(&self, kind: Mobility, order: usize, place: u32) -> Option<Bin> {
         let filled = &self.bins[kind as usize].filled;
         let all = (0..bin::GRAINS).flat_map(|grain| (order..bin::ORDERS).map(move |order| (grain, order)));
         let last = all.filter_map(|(grain, order)| {
-            let class = 31_u32.checked_sub(filled[grain][order].load(Relaxed).leading_zeros())? as usize;
+            let classes = filled[grain][order].load(Relaxed) & Bin::classes_before(place, grain, order);
+            let class = 31_u32.checked_sub(classes.leading_zeros())? as usize;
             Some(Bin { grain, class, order })
         });
-        last.max_by_key(|bin| bin.class)
+        last.max_by_key(|bin| bin.place())
     }
 
     /// Returns the frame's number within the pool.
@@ -288,6 +292,13 @@ impl Pool {
     }
 }
 
+/// An end of a bin's list.
+#[derive(Clone, Copy)]
+enum Place {
+    First,
+    Last,
+}
+
 /// A pool whose lock is held.
 pub(crate) struct PoolGuard<'a> {
     pub(crate) pool: &'a Pool,
@@ -323,17 +334,6 @@ impl PoolGuard<'_> {
         self.pool.emptiest(kind, order)
     }
 
-    /// Looks for the first block that will do from the one whose turn it is, among `most`; the turn goes to the block
-    /// behind those that were looked at.
-    pub(crate) fn in_turn(&mut self, most: usize, will_do: impl Fn(usize) -> bool) -> Option<usize> {
-        let (turn, blocks) = (&self.pool.turn, self.pool.blocks.len());
-        let first = turn.load(Relaxed) as usize;
-        let mut looked_at = (first..first + most.min(blocks)).map(|at| at % blocks);
-        let found = looked_at.find(|&block| will_do(block));
-        turn.store(looked_at.next().unwrap_or((first + most) % blocks) as u32, Relaxed);
-        found
-    }
-
     pub(crate) fn is_filled(&self, kind: Mobility, bin: Bin) -> bool {
         self.pool.bins[kind as usize].filled[bin.grain][bin.order].load(Relaxed) & 1 << bin.class != 0
     }
@@ -349,21 +349,36 @@ impl PoolGuard<'_> {
         (self.pool.blocks[block].next.load(Relaxed) as usize).checked_sub(1)
     }
 
+    /// Puts a block first in a bin, or last. A bin's first block names the last one as the one before it.
     #[inline]
-    fn link(&mut self, block: usize, kind: Mobility, bin: Bin) {
+    fn link(&mut self, block: usize, kind: Mobility, bin: Bin, at: Place) {
         let pool = self.pool;
         let bins = &pool.bins[kind as usize];
-        let head = bins.head(bin);
-        let next = head.load(Relaxed);
+        let (head, this) = (bins.head(bin), block as u32 + 1);
+        let first = head.load(Relaxed);
         let record = &pool.blocks[block];
-        record.next.store(next, Relaxed);
-        record.prev.store(0, Relaxed);
-        if let Some(next) = (next as usize).checked_sub(1) {
-            pool.blocks[next].prev.store(block as u32 + 1, Relaxed);
-        } else {
+        let Some(second) = (first as usize).checked_sub(1).map(|first| &pool.blocks[first]) else {
+            record.next.store(0, Relaxed);
+            record.prev.store(this, Relaxed);
+            head.store(this, Relaxed);
             bins.set_filled(bin, true);
+            return;
+        };
+        let last = second.prev.load(Relaxed);
+        record.prev.store(last, Relaxed);
+        second.prev.store(this, Relaxed);
+        match at {
+            Place::First => {
+                record.next.store(first, Relaxed);
+                head.store(this, Relaxed);
+            }
+            Place::Last => {
+                record.next.store(0, Relaxed);
+                if let Some(last) = (last as usize).checked_sub(1) {
+                    pool.blocks[last].next.store(this, Relaxed);
+                }
+            }
         }
-        head.store(block as u32 + 1, Relaxed);
     }
 
     #[inline]
@@ -371,17 +386,21 @@ impl PoolGuard<'_> {
         let pool = self.pool;
         let record = &pool.blocks[block];
         let (next, prev) = (record.next.load(Relaxed), record.prev.load(Relaxed));
-        if let Some(next) = (next as usize).checked_sub(1) {
-            pool.blocks[next].prev.store(prev, Relaxed);
-        }
-        if let Some(prev) = (prev as usize).checked_sub(1) {
-            pool.blocks[prev].next.store(next, Relaxed);
-        } else {
-            let bins = &pool.bins[kind as usize];
-            bins.head(bin).store(next, Relaxed);
+        let bins = &pool.bins[kind as usize];
+        let head = bins.head(bin);
+        let mut first = head.load(Relaxed);
+        if first == block as u32 + 1 {
+            head.store(next, Relaxed);
             if next == 0 {
-                bins.set_filled(bin, false);
+                return bins.set_filled(bin, false);
             }
+            first = next;
+        } else if let Some(prev) = (prev as usize).checked_sub(1) {
+            pool.blocks[prev].next.store(next, Relaxed);
+        }
+        let after = if next == 0 { first } else { next };
+        if let Some(after) = (after as usize).checked_sub(1) {
+            pool.blocks[after].prev.store(prev, Relaxed);
         }
     }
 
@@ -401,7 +420,9 @@ impl PoolGuard<'_> {
                 self.unlink(block, old.kind(), bin);
             }
             if let Some(bin) = is {
-                self.link(block, new.kind(), bin);
+                // Compactions try the first block of a bin: one that they have given up on goes last.
+                let at = if old.is_isolated() { Place::Last } else { Place::First };
+                self.link(block, new.kind(), bin, at);
             }
         }
         let (was, is) = (old.state() == State::Whole, new.state() == State::Whole);

@@ -111,7 +111,7 @@ impl<M: Machine> Frames<M> {
 
     /// Walks a bin and returns how many blocks it has, at most `most`.
     fn check_bin(&self, pool: &Pool, kind: Mobility, bin: Bin, most: u64) -> Result<u64, Inconsistency> {
-        let (mut at, mut before, mut count) = (None, 0, 0);
+        let (mut at, mut before, mut last, mut count) = (None, 0, 0, 0);
         loop {
             let guard = self.machine.irq_off();
             let held = pool.lock(guard.irq_off());
@@ -122,13 +122,20 @@ impl<M: Machine> Frames<M> {
                 }
             }
             for _ in 0..STEP_BLOCKS {
-                let Some(block) = at else { return Ok(count) };
+                let Some(block) = at else {
+                    let ends_well = before == last;
+                    return if ends_well { Ok(count) } else { Err(Inconsistency::Bin(pool.base)) };
+                };
                 let record = &pool.blocks[block];
                 let info = record.info();
                 count += 1;
                 let belongs =
                     info.state() == State::Partial && info.kind() == kind && bin::of(info) == Some(bin);
-                if !belongs || record.prev.load(Relaxed) != before || count > most {
+                let prev = record.prev.load(Relaxed);
+                if before == 0 {
+                    last = prev;
+                }
+                if !belongs || before != 0 && prev != before || count > most {
                     return Err(Inconsistency::Bin(pool.block_start(block)));
                 }
                 before = block as u32 + 1;

@@ -1,13 +1,15 @@
 //! Compaction: empties partial blocks into fuller ones, so that blocks become whole.
 
+use core::iter::successors;
+
 use rhumb_machine::{Machine, NodeId, Order, PfnRange, Pinned};
 
 use crate::frames::Frames;
 use crate::handle::frame::frames_from;
 use crate::moving::relocate::Relocate;
-use crate::pool::Pool;
-use crate::pool::block::State;
+use crate::pool::block::bin;
 use crate::pool::words::FRAMES;
+use crate::pool::{Pool, PoolGuard};
 use crate::request::{AllocClass, Mobility, Zone};
 use crate::zones::refill::Target;
 use rhumb_sync::atomic::Relaxed;
@@ -55,8 +57,8 @@ impl Goal {
 /// A block is worth emptying while at most this many of its frames are in use: moving costs a copy of each.
 const MOST_USED: u32 = FRAMES * 7 / 8;
 
-/// Blocks that are looked at, at most, for the one whose turn it is.
-const TURN_BLOCKS: usize = 64;
+/// Blocks of a pool that may lie at its edges.
+const EDGES: usize = 2;
 
 impl Compaction {
     /// The frames of a budget that a look at a block takes at least: the search for what is in use in it, and a
@@ -131,12 +133,11 @@ impl<M: Machine> Frames<M> {
             let range = frames_from(pool.block_start(block), Order::LARGE);
             let before = *moved;
             let is_stuck = self.empty(pinned, pool, range, relocate, moved, Target::Partial).is_err();
-            // Kept from call to call, because a call's budget may be for one block alone.
-            pool.is_stuck.store(is_stuck, Relaxed);
             if is_stuck {
                 stuck += 1;
             } else {
                 emptied += 1;
+                pool.turn.store(bin::END, Relaxed);
                 chain.release_newest();
             }
             *budget = budget.saturating_sub((*moved - before).max(Compaction::LEAST_COST));
@@ -145,21 +146,32 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Isolates the movable block that has the fewest frames in use, if few enough. After one that could not be
-    /// emptied, it is the block whose turn it is: otherwise the emptiest blocks, where each holds a frame that stays,
-    /// would use up every budget, and no other block would ever be tried.
+    /// emptied, it is one of the next bin, and after the last bin one of the first: otherwise the emptiest blocks, where
+    /// each holds a frame that stays, would use up every budget, and no other block would ever be tried. The turn is
+    /// kept from call to call, because a call's budget may be for one block alone.
     fn isolate_next(&self, pool: &Pool) -> Option<usize> {
         let guard = self.machine.irq_off();
         let mut held = pool.lock(guard.irq_off());
-        let emptiest = held.emptiest(Mobility::Movable, 0);
-        let block = held.head(Mobility::Movable, emptiest?).filter(|&block| is_worth_it(pool, block))?;
-        let is_edge = !lies_within(pool, block);
-        let will_do = |block| is_worth_it(pool, block) && lies_within(pool, block);
-        let takes_turns = is_edge || pool.is_stuck.load(Relaxed);
-        let in_turn = takes_turns.then(|| held.in_turn(TURN_BLOCKS, will_do)).flatten();
-        let block = in_turn.or((!is_edge).then_some(block))?;
+        let turn = pool.turn.load(Relaxed);
+        let (block, place) = candidate(&held, turn).or_else(|| candidate(&held, bin::END))?;
+        pool.turn.store(place, Relaxed);
         held.isolate(block);
         Some(block)
     }
+}
+
+/// Returns the first block to be emptied of the bins before `place`, and the place of its bin.
+fn candidate(held: &PoolGuard<'_>, mut place: u32) -> Option<(usize, u32)> {
+    // Each bin that has blocks at the edges alone sends the search on.
+    for _ in 0..=EDGES {
+        let bin = held.pool.emptiest_before(Mobility::Movable, 0, place)?;
+        place = bin.place();
+        let blocks = successors(held.head(Mobility::Movable, bin), |&block| held.next(block));
+        if let Some(block) = blocks.take(EDGES + 1).find(|&block| lies_within(held.pool, block)) {
+            return is_worth_it(held.pool, block).then_some((block, place));
+        }
+    }
+    None
 }
 
 /// Isolated blocks, linked through their records, which no bin uses meanwhile. All are released in the end.
@@ -197,12 +209,9 @@ fn may_be_emptied(pool: &Pool) -> bool {
     emptiest.is_some_and(|bin| bin.most_free() >= FRAMES - MOST_USED)
 }
 
-/// Tells whether emptying the block is worth what it costs.
+/// Tells whether emptying the block, which is in a bin, is worth what it costs.
 fn is_worth_it(pool: &Pool, block: usize) -> bool {
-    let info = pool.blocks[block].info();
-    let is_partial =
-        info.state() == State::Partial && info.kind() == Mobility::Movable && !info.is_isolated();
-    is_partial && FRAMES - info.free() <= MOST_USED
+    FRAMES - pool.blocks[block].info().free() <= MOST_USED
 }
 
 /// Tells whether all of the block is the pool's: one of which a part lies outside can never be whole.

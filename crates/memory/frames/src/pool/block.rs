@@ -3,7 +3,7 @@
 //! ```text
 //! info:       29 isolated  28..24 order  21..20 grain  19..18 state  17..16 kind  15..12 rank  9..0 used
 //! described:  whether its descriptors are filled in: see `described.rs`
-//! next, prev: block + 1, or 0
+//! next, prev: block + 1, or 0: neighbours in the bin; the first block's `prev` is the last block
 //! ```
 //! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
 //! writes nothing per block. The bits of a block count only while it is [`State::Partial`].
@@ -194,7 +194,22 @@ pub(crate) mod bin {
         pub(crate) order: usize,
     }
 
+    /// The place behind all bins'.
+    pub(crate) const END: u32 = (CLASSES * GRAINS * ORDERS) as u32;
+
     impl Bin {
+        /// Returns the bin's place among those of a kind: the emptiest blocks' come last.
+        pub(crate) const fn place(self) -> u32 {
+            ((self.class * GRAINS + self.grain) * ORDERS + self.order) as u32
+        }
+
+        /// Returns a bit for each class whose bin of this grain and order comes before `place`.
+        pub(crate) const fn classes_before(place: u32, grain: usize, order: usize) -> u32 {
+            let least = (grain * ORDERS + order) as u32;
+            let classes = place.saturating_sub(least).div_ceil((GRAINS * ORDERS) as u32);
+            if classes >= CLASSES as u32 { u32::MAX } else { (1 << classes) - 1 }
+        }
+
         /// Returns the most free frames that a block of this bin can have.
         pub(crate) const fn most_free(self) -> u32 {
             (self.class as u32 + 1) * (FRAMES / CLASSES as u32) - 1

@@ -9,7 +9,7 @@ use rhumb_machine::{Pfn, Pinned};
 
 use super::machine::*;
 use super::moving::{Mover, scattered};
-use crate::{AllocClass, Anywhere, Compaction, Extent, Frame, Goal, Relocate, Request, Zone};
+use crate::{AllocClass, Anywhere, Compaction, Extent, Frame, Frames, Goal, Relocate, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 
@@ -127,6 +127,83 @@ fn blocks_at_the_edges_of_a_pool_are_left_alone() {
     let NoEdges(mover) = mover;
     frames.validate().unwrap();
     mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+}
+
+/// Memory of 4,096 blocks, the last of which lies at the edge of its pool, all in use but for a few scattered frames: in
+/// each of `blocks`, `used` frames are. Returns those of them that can be moved, and the rest.
+fn large_and_scattered(blocks: [u64; 4], used: [u64; 4]) -> (Frames<TestMachine>, Mover, Vec<Frame>) {
+    const BLOCKS: u64 = 4096;
+    let frames = frames_over(1, &[(BASE, BASE + BLOCKS * 512 - 12, 0)]);
+    let take = |request| std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect::<Vec<_>>();
+    let (scattered, mut rest): (Vec<_>, Vec<_>) = take(Request::LARGE.movable())
+        .into_iter()
+        .partition(|block| blocks.contains(&((block.pfn().get() - BASE) / 512)));
+    scattered.into_iter().for_each(|block| frames.free(pinned(), block));
+    frames.drain(pinned());
+    let mut held = BTreeMap::new();
+    for frame in take(Request::FRAME.movable()) {
+        let at = frame.pfn().get() - BASE;
+        match blocks.iter().position(|&block| block == at / 512) {
+            Some(place) if at % 512 < used[place] => {
+                held.insert(frame.pfn().get(), frame.into_anywhere());
+            }
+            Some(_) => frames.free(pinned(), frame),
+            None => rest.push(frame),
+        }
+    }
+    frames.drain(pinned());
+    assert_eq!(frames.free_large_blocks(), 0);
+    (frames, Mover { held: RefCell::new(held), moves_left: Cell::new(u64::MAX) }, rest)
+}
+
+/// A compaction for a request moves the frames of one block. In a pool of a tebibyte it finds one, too.
+#[test]
+fn an_edge_that_is_emptiest_hides_no_block_of_a_large_pool() {
+    let (frames, mover, rest) = large_and_scattered([4095, 2000, 2100, 2200], [10, 100, 120, 140]);
+    let made = [(); 3].map(|()| frames.compact(pinned(), node(0), Goal::Anything, &mover, 1).blocks);
+    assert_eq!(made, [1; 3], "frames of the last one move to the edge");
+    frames.validate().unwrap();
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+    rest.into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+#[test]
+fn a_block_that_stays_hides_no_other_of_a_large_pool() {
+    let (frames, mover, mut rest) = large_and_scattered([1000, 2000, 2100, 2200], [1, 100, 120, 140]);
+    let stays = mover.held.borrow_mut().remove(&(BASE + 1000 * 512)).unwrap();
+    let made = [(); 4].map(|()| frames.compact(pinned(), node(0), Goal::Anything, &mover, 1).blocks);
+    assert_eq!(made, [0, 1, 0, 1], "every second look goes to the block that stays");
+    frames.validate().unwrap();
+    rest.extend(stays.try_mapped().ok());
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+    rest.into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+/// Of blocks that are alike, each is tried before one is tried again.
+#[test]
+fn blocks_of_one_bin_take_turns() {
+    struct Stuck(RefCell<Vec<u64>>);
+    // SAFETY: it names no block.
+    unsafe impl Relocate for Stuck {
+        fn extent(&self, pfn: Pfn) -> Option<Extent> {
+            self.0.borrow_mut().push((pfn.get() - BASE) / 512);
+            None
+        }
+        fn relocate(&self, _: Pinned<'_>, _: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+            Err(to)
+        }
+    }
+    let (frames, mover, rest) = large_and_scattered([1000, 2000, 2100, 2200], [100; 4]);
+    let stuck = Stuck(RefCell::default());
+    for _ in 0..8 {
+        frames.compact(pinned(), node(0), Goal::Anything, &stuck, 1);
+    }
+    let tried = stuck.0.into_inner();
+    let mut first = tried[..4].to_vec();
+    first.sort_unstable();
+    assert_eq!((first.as_slice(), &tried[..4]), ([1000, 2000, 2100, 2200].as_slice(), &tried[4..]));
+    mover.held.into_inner().into_values().for_each(|frame| frames.free(pinned(), frame));
+    rest.into_iter().for_each(|frame| frames.free(pinned(), frame));
 }
 
 #[test]
