@@ -74,7 +74,7 @@ pub(super) const USUAL: Build = Build {
 pub(crate) const COUNTED: &str = "--cfg rhumb_counted";
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 13] = [
+const OTHERS: [Build; 14] = [
     featured("frames-checked", &["rhumb-frames"], "checked"),
     modelled("frames-loom", &["rhumb-frames"], "--cfg loom"),
     modelled("frames-shuttle", &["rhumb-frames"], "--cfg shuttle"),
@@ -86,6 +86,7 @@ const OTHERS: [Build; 13] = [
     modelled("klog-loom", &["rhumb-klog"], "--cfg loom"),
     modelled("smp-loom", &["rhumb-smp"], "--cfg loom"),
     modelled("sync-loom", &["rhumb-sync"], "--cfg loom"),
+    modelled("sync-counted", &["rhumb-sync"], COUNTED),
     // CPUs in turns, the data that they share being counted.
     Build {
         targets: "--bins",

@@ -47,3 +47,6 @@ pub fn loaded<T>(at: *const T) {
     ledger::loaded(at.cast());
     let _ = at;
 }
+
+#[cfg(all(test, rhumb_counted))]
+mod tests;
