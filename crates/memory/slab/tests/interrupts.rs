@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, Descriptor, Frames, Layout as FrameLayout, MemoryRange};
 use rhumb_hosted::interrupt::Strike;
-use rhumb_hosted::{HostedMachine, LargePages};
+use rhumb_hosted::{Cpu, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, IrqOff, NodeId, PhysAddr, PhysRange, Pinned, VirtAddr};
 use rhumb_slab::{Config, Slabs};
 
@@ -88,16 +88,20 @@ fn all_comes_back(slabs: &OurSlabs, frames: &OurFrames, pinned: Pinned<'_>, used
     assert_eq!(frames.free_frames(), used, "frames were lost");
 }
 
+/// Returns how many frames are free when no cache keeps any that it need not.
+fn free_at_rest(machine: &HostedMachine, slabs: &OurSlabs, frames: &OurFrames) -> u64 {
+    let rest = |cpu: &Cpu<'_>| {
+        slabs.reclaim(cpu.pinned());
+        frames.drain(cpu.pinned());
+        frames.free_frames()
+    };
+    machine.enter(CpuId::BOOT, rest).unwrap()
+}
+
 #[test]
 fn an_interrupt_may_allocate_and_free_at_every_point() {
     let (machine, frames, slabs) = bring_up(1);
-    let free = machine
-        .enter(CpuId::BOOT, |cpu| {
-            slabs.reclaim(cpu.pinned());
-            frames.drain(cpu.pinned());
-            frames.free_frames()
-        })
-        .unwrap();
+    let free = free_at_rest(machine, slabs, frames);
     let mut points = 0;
     machine
         .enter(CpuId::BOOT, |cpu| {
@@ -134,13 +138,7 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
 #[test]
 fn an_interrupt_may_give_back_at_every_point() {
     let (machine, frames, slabs) = bring_up(2);
-    let free = machine
-        .enter(CpuId::BOOT, |cpu| {
-            slabs.reclaim(cpu.pinned());
-            frames.drain(cpu.pinned());
-            frames.free_frames()
-        })
-        .unwrap();
+    let free = free_at_rest(machine, slabs, frames);
     let works: [fn(&OurSlabs, Pinned<'_>); 4] = [
         |slabs, pinned| slabs.drain(pinned),
         |slabs, pinned| slabs.trim(pinned),
