@@ -67,7 +67,7 @@ fn run(options: &Options) -> ExitCode {
         Command::Machine => machine::groups(options),
         Command::Slab => slab::groups(options),
         Command::SlabCase => return one_case(options),
-        Command::Scale => return scale::run(options),
+        Command::Scale => return ended(scale::run(options)),
     };
     let finished = groups.map_err(|error| error.to_string()).and_then(|groups| {
         let load_before = load_average();
@@ -88,11 +88,13 @@ fn run(options: &Options) -> ExitCode {
             let run = if options.is_quick() { "goals, on a fifth of the work" } else { "goals" };
             println!("{run}:\n{judged}");
         }
-        match &options.csv {
-            Some(path) => report.write_csv(path).map_err(|error| format!("{}: {error}", path.display())),
-            None => Ok(()),
-        }
+        report.save(options.csv.as_deref())
     });
+    ended(finished)
+}
+
+/// Says why the command failed, if it did.
+fn ended(finished: Result<(), String>) -> ExitCode {
     match finished {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

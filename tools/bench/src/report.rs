@@ -68,8 +68,18 @@ impl Report {
         &self.notes
     }
 
+    /// Writes all figures to the file that the command line names, if it names one.
+    ///
+    /// # Errors
+    /// The file, and what the host says of it.
+    pub(crate) fn save(&self, path: Option<&Path>) -> Result<(), String> {
+        let write =
+            |path: &Path| self.write_csv(path).map_err(|error| format!("{}: {error}", path.display()));
+        path.map_or(Ok(()), write)
+    }
+
     /// Writes all figures to `path`.
-    pub(crate) fn write_csv(&self, path: &Path) -> io::Result<()> {
+    fn write_csv(&self, path: &Path) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         self.csv(&mut file)?;
         file.flush()

@@ -6,7 +6,6 @@
 //! before.
 
 use std::fmt::Write;
-use std::process::ExitCode;
 
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
@@ -22,26 +21,14 @@ const WORK_PER_MILLE: usize = 250;
 const UNCOUNTED: [&str; 6] = ["latency", "latency-burst", "healing", "compaction", "init@1G", "held"];
 
 /// `rhumb-bench scale`.
-pub(crate) fn run(options: &Options) -> ExitCode {
+pub(crate) fn run(options: &Options) -> Result<(), String> {
     if !cfg!(rhumb_counted) {
-        eprintln!("rhumb-bench: this build counts nothing; `cargo xtask bench scale` makes one that does");
-        return ExitCode::FAILURE;
+        return Err("this build counts nothing; `cargo xtask bench scale` makes one that does".to_owned());
     }
     stay_here();
-    let finished = report(options).and_then(|report| {
-        print!("{}", table(&report));
-        match &options.csv {
-            Some(path) => report.write_csv(path).map_err(|error| format!("{}: {error}", path.display())),
-            None => Ok(()),
-        }
-    });
-    match finished {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rhumb-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let report = report(options)?;
+    print!("{}", table(&report));
+    report.save(options.csv.as_deref())
 }
 
 /// Keeps this thread, and those that it starts, on the core that it runs on now.
