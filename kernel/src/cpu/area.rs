@@ -16,6 +16,7 @@ use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
 use rhumb_pagetable::LazyCpu;
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::Inbox;
+use rhumb_sync::Place;
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
@@ -154,6 +155,8 @@ pub struct PerCpu {
     pub inbox: Inbox,
     /// Whether the CPU idles, and what it misses meanwhile: see `cpu::tlb`. Every CPU that flushes looks at it.
     pub lazy: OwnLine<LazyCpu>,
+    /// The CPU's place in the queue of the lock of the page tables.
+    pub tables_place: Place,
     /// A job that waits for this CPU: see `cpu::work`.
     pub job: AtomicPtr<()>,
     /// Statistics.
@@ -189,6 +192,8 @@ impl PerCpu {
             descriptors: Descriptors::new(),
             inbox: Inbox::new(),
             lazy: OwnLine(LazyCpu::new()),
+            // SAFETY: `TablesMutex`, of which there is one, gives it to looks of this CPU alone.
+            tables_place: unsafe { Place::new() },
             job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),
             log_slots: [const { Slot::new() }; LOG_SLOTS],

@@ -1,13 +1,14 @@
-//! The kernel's lock: spins, with interrupts off while held.
+//! The kernel's locks: they spin, with interrupts off while held. [`IrqMutex`] is for data that is held for a moment;
+//! [`TablesMutex`] has a queue, and is for the page tables, which are held for microseconds.
 //!
-//! A CPU that waits for it serves cross-calls meanwhile, so a holder may flush other CPUs' translations without a
-//! deadlock.
+//! A CPU that waits for one of them serves cross-calls meanwhile, so a holder may flush other CPUs' translations
+//! without a deadlock. Its interrupts are on, if its code has them on.
 
 use rhumb_machine::{IrqGuard, Machine};
-use rhumb_sync::{Guard, Lock};
+use rhumb_sync::{Guard, Lock, QueueGuard, QueueLock};
 
-use super::call;
 use super::machine::{KernelMachine, MACHINE};
+use super::{area, call};
 
 /// A value that one CPU at a time may touch, interrupt handlers included.
 pub struct IrqMutex<T>(Lock<T>);
@@ -50,5 +51,69 @@ impl<T> IrqMutex<T> {
     pub unsafe fn force_unlock(&self) {
         // SAFETY: the holder uses the value no more and never drops its guard, by the caller's promise.
         unsafe { self.0.force_unlock() }
+    }
+}
+
+/// A value that CPUs reach in the order in which they ask for it: that of the page tables, because a CPU's
+/// [`tables_place`](area::PerCpu::tables_place) is in the queue of one lock.
+///
+/// A CPU that waits keeps its place while an interrupt handler runs on it, and while it serves a call. So a handler or
+/// a call's function may take this lock, but must not wait for another one whose holder waits for this one: there is
+/// none (locks.md).
+pub struct TablesMutex<T>(QueueLock<T>);
+
+/// A held lock, as [`IrqMutexGuard`].
+pub type TablesMutexGuard<'a, T> = QueueGuard<'a, T, IrqGuard<'static, KernelMachine>>;
+
+impl<T> TablesMutex<T> {
+    /// Returns an open lock.
+    ///
+    /// # Safety
+    /// It is the only one.
+    pub const unsafe fn new(value: T) -> Self {
+        Self(QueueLock::new(value))
+    }
+
+    /// Waits for its turn and takes the lock. Not reentrant: a holder that asks again waits permanently.
+    #[track_caller]
+    pub fn lock(&self) -> TablesMutexGuard<'_, T> {
+        match self.0.look(MACHINE.irq_off(), &area::here().tables_place) {
+            Ok(guard) => guard,
+            Err(proof) => {
+                // The place is this CPU's, so the code stays here until it has had its turn.
+                let _pinned = MACHINE.pin();
+                drop(proof);
+                self.wait()
+            }
+        }
+    }
+
+    /// Waits for the turn of a CPU that has a ticket. The caller is pinned.
+    #[cold]
+    #[track_caller]
+    fn wait(&self) -> TablesMutexGuard<'_, T> {
+        let place = &area::here().tables_place;
+        loop {
+            while !self.0.is_turn(place) {
+                call::serve_if_here();
+                core::hint::spin_loop();
+            }
+            // A handler may have had the turn meanwhile.
+            if let Ok(guard) = self.0.look(MACHINE.irq_off(), place) {
+                return guard;
+            }
+        }
+    }
+
+    /// Returns the lock if it is open now and no CPU waits for it.
+    #[track_caller]
+    pub fn try_lock(&self) -> Option<TablesMutexGuard<'_, T>> {
+        self.0.try_lock(MACHINE.irq_off()).ok()
+    }
+
+    /// Returns how often it was taken, or is waited for, modulo 2^32.
+    #[cfg(feature = "lab")]
+    pub fn times_asked(&self) -> u32 {
+        self.0.drawn()
     }
 }

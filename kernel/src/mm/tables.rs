@@ -22,7 +22,7 @@ use super::rules::KernelRules;
 use super::window_tables::{KernelTables, KernelWindows};
 use crate::arch::features::features;
 use crate::arch::pkrs::Pkrs;
-use crate::cpu::lock::{IrqMutex, IrqMutexGuard};
+use crate::cpu::lock::{TablesMutex, TablesMutexGuard};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{self, area, probe};
 
@@ -152,10 +152,13 @@ struct Tables {
     store: TableStore,
 }
 
-static WRITER: IrqMutex<Tables> = IrqMutex::new(Tables {
-    writer: Writer::Tables(DirectTables(TableWriter::BOOT)),
-    store: TableStore::new(),
-});
+// SAFETY: it is the only lock of its kind.
+static WRITER: TablesMutex<Tables> = unsafe {
+    TablesMutex::new(Tables {
+        writer: Writer::Tables(DirectTables(TableWriter::BOOT)),
+        store: TableStore::new(),
+    })
+};
 static READER: Reader = Reader(());
 
 /// Tells which trees boot has built, and from what blocks it took their tables where these are to be protected.
@@ -195,7 +198,7 @@ pub fn reader() -> &'static Reader {
 }
 
 /// The tables for changing; the lock is held.
-pub struct TablesGuard(IrqMutexGuard<'static, Tables>);
+pub struct TablesGuard(TablesMutexGuard<'static, Tables>);
 
 #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "the kernel maps nothing after boot"))]
 impl TablesGuard {

@@ -1,11 +1,12 @@
-//! Protocols between CPUs: atomics, one lock, one gate to data that a CPU keeps from the others, and the list of
-//! the CPUs that keep any.
+//! Protocols between CPUs: atomics, two locks, one gate to data that a CPU keeps from the others, and the list of the
+//! CPUs that keep any.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`atomic`] | the atomics, so that loom and shuttle can replace them; fences and waiting |
 //! | `counted` | in a build with `--cfg rhumb_counted`: what CPUs share, counted |
 //! | [`lock`] | [`Lock`]: a spin lock that is taken with interrupts off |
+//! | [`queue`] | [`QueueLock`]: a spin lock that CPUs take in the order in which they asked for it |
 //! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that other CPUs may ask for |
 //! | [`keepers`] | [`Keepers`]: the CPUs that keep such data, so that the others are not looked at |
 //!
@@ -14,7 +15,7 @@
 //!    reason why a protocol is right is in its module.
 //! 2. `RUSTFLAGS="--cfg loom"` or `"--cfg shuttle"` asks for a build for a model checker, and no feature does, because
 //!    cargo would turn a feature on for every crate of the build.
-//! 3. This crate allocates nothing, knows no frames or tables, and waits only for its lock.
+//! 3. This crate allocates nothing, knows no frames or tables, and waits only for its locks.
 #![no_std]
 
 #[cfg(any(test, loom, shuttle, rhumb_counted))]
@@ -25,10 +26,12 @@ pub mod counted;
 pub mod gate;
 pub mod keepers;
 pub mod lock;
+pub mod queue;
 
 pub use gate::CpuGate;
 pub use keepers::Keepers;
 pub use lock::{Guard, InterruptsOff, Lock};
+pub use queue::{Place, QueueGuard, QueueLock};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use rhumb_machine::{CpuId, IrqOff};
 use std::boxed::Box;
 
 use crate::atomic::{Acquire, AtomicU32, AtomicU64, Relaxed, Release};
-use crate::{CpuGate, Keepers, Lock};
+use crate::{CpuGate, Keepers, Lock, Place, QueueLock};
 
 fn check(work: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
@@ -34,6 +34,34 @@ fn the_lock_excludes() {
         add(&shared.lock(irq_off(0)));
         other.join().unwrap();
         assert_eq!(shared.lock(irq_off(0)).get(), 2 + u32::from(tried));
+    });
+}
+
+/// Two CPUs change a plain value in turns, one of them by a try, too: no change is lost, each CPU has its turn, and loom
+/// sees no race.
+#[test]
+fn the_queue_excludes_and_comes_to_each() {
+    check(|| {
+        let shared = Arc::new(QueueLock::after(u32::MAX, loom::cell::Cell::new(0)));
+        let add = |value: &loom::cell::Cell<u32>| value.set(value.get() + 1);
+        let in_turn = move |shared: &QueueLock<loom::cell::Cell<u32>>, cpu: usize| {
+            // SAFETY: it is given to this CPU's looks at this lock alone.
+            let place = unsafe { Place::new() };
+            loop {
+                match shared.look(irq_off(cpu), &place) {
+                    Ok(value) => break add(&value),
+                    Err(_) => crate::atomic::relax(),
+                }
+            }
+        };
+        let other = {
+            let shared = Arc::clone(&shared);
+            loom::thread::spawn(move || (0..2).for_each(|_| in_turn(&shared, 1)))
+        };
+        in_turn(&shared, 0);
+        let tried = shared.try_lock(irq_off(0)).map(|value| add(&value)).is_ok();
+        other.join().unwrap();
+        assert_eq!(shared.try_lock(irq_off(0)).unwrap().get(), 3 + u32::from(tried));
     });
 }
 
