@@ -35,4 +35,4 @@ pub mod tlb;
 pub mod trampoline;
 pub mod work;
 
-pub use online::online;
+pub use online::{online, online_count};

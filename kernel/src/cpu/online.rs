@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{
     AtomicU64,
-    Ordering::{AcqRel, Acquire},
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
 
 use rhumb_machine::{CpuId, CpuMask, MAX_CPUS};
@@ -14,7 +14,18 @@ pub fn online() -> CpuMask {
     CpuMask::from_words(core::array::from_fn(|word| ONLINE[word].load(Acquire)))
 }
 
+/// How many are listed.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many CPUs run: one load, where the list is as long as there may be CPUs.
+pub fn online_count() -> u64 {
+    COUNT.load(Relaxed)
+}
+
 /// Lists a CPU that takes part from now on.
 pub(super) fn set_online(cpu: CpuId) {
-    ONLINE[cpu.index() / 64].fetch_or(1 << (cpu.index() % 64), AcqRel);
+    let bit = 1 << (cpu.index() % 64);
+    if ONLINE[cpu.index() / 64].fetch_or(bit, AcqRel) & bit == 0 {
+        COUNT.fetch_add(1, Relaxed);
+    }
 }

@@ -290,6 +290,12 @@ pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Op
     }
 }
 
+/// Returns how often the lock was taken, or is waited for, modulo 2^32.
+#[cfg(feature = "lab")]
+pub fn times_locked() -> u32 {
+    WRITER.times_asked()
+}
+
 /// Gives the direct map's tables to a [`DirectMap`]. Once, at boot.
 ///
 /// # Safety

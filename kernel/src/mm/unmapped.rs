@@ -12,7 +12,7 @@
 
 use core::fmt;
 
-use rhumb_directmap::OwnerId;
+use rhumb_directmap::{OwnerId, Reserve};
 use rhumb_frames::{Frame, Frames, Reclaimer, Shortage, Unmapped};
 use rhumb_machine::{Machine, Order, Pinned};
 use rhumb_pagetable::{FlushCause, FlushStats};
@@ -163,6 +163,14 @@ fn fill_reserve() {
     }
 }
 
+/// Asks for the reserve to be filled up if a change has left it off its level.
+fn note<A>((answer, left): (A, Reserve)) -> A {
+    if table_supply::is_off_level(left) {
+        table_supply::want(left);
+    }
+    answer
+}
+
 /// The allocator, the map and the locks under the pool.
 pub struct KernelHome {
     frames: &'static Frames<KernelMachine>,
@@ -185,13 +193,11 @@ unsafe impl Home for KernelHome {
     }
 
     fn with_map<A>(&self, act: impl FnOnce(&mut KernelDirectMap) -> A) -> A {
-        table_supply::want();
-        tables::with_handed_over(act)
+        note(tables::with_handed_over(|map| (act(map), map.reserve())))
     }
 
     fn try_with_map<A>(&self, act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
-        table_supply::want();
-        tables::try_with_direct_map(act)
+        tables::try_with_direct_map(|map| (act(map), map.reserve())).map(note)
     }
 
     fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A {

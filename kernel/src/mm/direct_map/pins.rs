@@ -25,10 +25,10 @@ pub fn pin_small<F: HeldFrames>(
 ) -> Result<Changed<F>, Refused<F>> {
     let Some(id) = owner.in_map() else { return Err(Refused { frames, error: ChangeError::UnknownOwner }) };
     let cause = Cause::new(id, why);
-    match with(|map| map.needs_to_pin(frames.range(), size)) {
+    match with(|map| (map.needs_to_pin(frames.range(), size), map.reserve())) {
         // Tables of these blocks that are kept are not counted on: another CPU may take them before the pin is made.
-        Ok(Ok(needs)) => table_supply::fill_for(needs),
-        Ok(Err(error)) | Err(error) => return Err(Refused { frames, error }),
+        Ok((Ok(needs), left)) => table_supply::fill_for(needs, left),
+        Ok((Err(error), _)) | Err(error) => return Err(Refused { frames, error }),
     }
     let at = now();
     // One step: what takes more is refused.

@@ -3,32 +3,31 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_directmap::{RecordPage, Reserve};
-use rhumb_machine::{Machine, impossible};
+use rhumb_machine::{Machine, Pfn, impossible};
 use x86_64::instructions::interrupts;
 
-use super::stock::{Stock, zeroed_frame};
+use super::stock::{Stock, free_frame, zeroed_frame};
 use super::surplus::{drain, shrink_to};
 use super::{reserve, store};
 use crate::cpu::machine::MACHINE;
 use crate::mm::direct_map::{counters, free_kept_tables, with};
 
-/// Fills up the reserve where it has `left` only, or leaves that to the idle loop where interrupts are off.
+/// Brings the reserve, which has `left`, to its level, or leaves that to the idle loop where interrupts are off.
+///
+/// Cost: no lock where it is on its level; else the lock of the tables once for each [batch](super::stock::BATCH).
 pub fn fill_if_allowed(left: Reserve) {
-    let level = reserve::level();
-    if left.records >= level.records && (level.tables..=reserve::most_tables()).contains(&left.tables) {
-        return;
-    }
-    if interrupts::are_enabled() {
-        fill();
+    if !reserve::is_off_level(left) {
+    } else if interrupts::are_enabled() {
+        fill_from(left);
     } else {
-        reserve::want();
+        reserve::want(left);
     }
 }
 
-/// Fills up the reserve if a change could not. Called by the idle loop.
+/// Brings the reserve to its level if a change could not. Called by the idle loop.
 pub fn fill_if_wanted() {
-    if reserve::is_wanted() {
-        fill();
+    if let Some(left) = reserve::take_wanted() {
+        fill_from(left);
     }
 }
 
@@ -50,7 +49,7 @@ pub fn free_kept_if_quiet() {
     let merges = counters.level2_collapses + counters.level3_collapses;
     if MERGES_SEEN.swap(merges, Relaxed) == merges && free_kept_tables() > 0 {
         let level = reserve::level();
-        fill_to(level);
+        fill_to(level, reserve::now());
         shrink_to(level.tables);
     }
 }
@@ -58,57 +57,85 @@ pub fn free_kept_if_quiet() {
 /// Fills up the reserve, and gives back what is far more than its level. Where the allocator has nothing, the tables
 /// that the map keeps must do, and else the reserve stays as it is: a change that needs more is refused, whole.
 pub fn fill() {
+    fill_from(reserve::now());
+}
+
+/// Does so for a reserve that had `left` a moment ago.
+fn fill_from(left: Reserve) {
     let level = reserve::level();
-    fill_to(level);
-    if reserve::now().tables > reserve::most_tables() {
+    if fill_to(level, left).tables > reserve::most_tables() {
         shrink_to(level.tables);
     }
 }
 
-/// Fetches what one large operation takes besides.
-pub fn fill_for(more: Reserve) {
+/// Fetches what one large operation takes besides, for a reserve that had `left` a moment ago.
+pub fn fill_for(more: Reserve, left: Reserve) {
     let level = reserve::level();
-    fill_to(Reserve { tables: level.tables + more.tables, records: level.records + more.records });
+    fill_to(Reserve { tables: level.tables + more.tables, records: level.records + more.records }, left);
 }
 
-fn fill_to(wanted: Reserve) {
-    while reserve::now().records < wanted.records {
-        let Some(page) = record_page() else {
-            free_kept_tables();
-            break;
-        };
-        if with(|map| map.add_record_page(page)).is_err() {
-            return impossible!("a map with too few records is there");
-        }
-    }
+/// Fills up the reserve to `wanted`, which had `left` a moment ago. Returns what it has then. Tables are fetched with
+/// no lock held; under the lock it is seen how many are missing still.
+fn fill_to(wanted: Reserve, mut left: Reserve) -> Reserve {
     let mut may_free_kept = true;
     loop {
-        let missing = wanted.tables.saturating_sub(reserve::now().tables);
-        let mut stock = Stock::fetch(missing);
-        if stock.is_empty() {
+        let (tables, records) = (wanted.tables.saturating_sub(left.tables), left.records < wanted.records);
+        let mut page = if records { Records::fetch() } else { None };
+        let mut stock = Stock::fetch(tables);
+        if stock.is_empty() && page.is_none() {
             // Once: others may merge, and take what this has freed, again and again.
-            if missing > 0 && core::mem::take(&mut may_free_kept) && free_kept_tables() > 0 {
+            let is_missing = tables > 0 || records;
+            if is_missing && core::mem::take(&mut may_free_kept) && free_kept_tables() > 0 {
+                left = reserve::now();
                 continue;
             }
-            return;
+            return left;
         }
+        let filled = with(|map| {
+            if map.reserve().records < wanted.records
+                && let Some(page) = page.take()
+            {
+                map.add_record_page(page.place);
+            }
+            // A source that runs out has given what it had.
+            // SAFETY: the stock's tables are frames of this machine, as the map's are.
+            let _ = unsafe { map.refill(wanted.tables, &mut stock) };
+            map.reserve()
+        });
         // Others may have filled it up meanwhile: what is left over goes back.
-        // SAFETY: the stock's tables are frames of this machine, as the map's are.
-        let filled = with(|map| unsafe { map.refill(wanted.tables, &mut stock) });
         stock.release();
-        if filled.is_err() {
-            return impossible!("a map with too few tables is there");
+        if let Some(page) = page {
+            page.release();
+        }
+        match filled {
+            Ok(now) => left = now,
+            Err(_) => return impossible!("a map with too few tables is there" => left),
         }
     }
 }
 
-/// Returns a page for records, the journal's permanently.
-fn record_page() -> Option<&'static mut RecordPage> {
-    let place = MACHINE.direct(zeroed_frame()?.into_pfn().addr()).as_mut_ptr::<RecordPage>();
-    // SAFETY: the frame is ours and never freed, is in the direct map permanently, and holds a `RecordPage`, which is
-    // at most 4 KiB.
-    unsafe {
-        place.write(RecordPage::new());
-        Some(&mut *place)
+/// A page for records on its way from the allocator to the journal, which has it permanently.
+struct Records {
+    place: &'static mut RecordPage,
+    frame: Pfn,
+}
+
+impl Records {
+    fn fetch() -> Option<Self> {
+        let frame = zeroed_frame()?.into_pfn();
+        let place = MACHINE.direct(frame.addr()).as_mut_ptr::<RecordPage>();
+        // SAFETY: the frame is ours, is in the direct map permanently, and holds a `RecordPage`, which is at most 4 KiB.
+        // It is freed by `release` alone, which consumes the reference.
+        let place = unsafe {
+            place.write(RecordPage::new());
+            &mut *place
+        };
+        Some(Self { place, frame })
+    }
+
+    /// Gives it back: the journal has enough.
+    fn release(self) {
+        // SAFETY: the frame was allocated as a single one, and its one reference ends here.
+        unsafe { free_frame(self.frame) };
     }
 }

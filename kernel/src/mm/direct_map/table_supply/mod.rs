@@ -40,7 +40,7 @@ pub mod store;
 mod surplus;
 
 pub use filling::{fill, fill_for, fill_if_allowed, fill_if_wanted, free_kept_if_quiet, renew};
-pub use reserve::want;
+pub use reserve::{is_off_level, want};
 #[cfg(feature = "lab")]
 pub use surplus::give_back;
 pub use surplus::start;

@@ -5,7 +5,7 @@
 //! and the tables that these changes' undoing gives back are kept for a while, or wait for a flush: twice that for each
 //! CPU is enough for all to change and restore at once.
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_directmap::Reserve;
 use rhumb_directmap::quarantine::KEPT_MAX;
@@ -20,12 +20,16 @@ const RECORDS_OF_A_CHANGE: u64 = TABLES_OF_A_CHANGE + 1;
 /// Changes by one CPU that may come before the next filling, counting tables that wait for a flush.
 const CHANGES_OF_A_CPU: u64 = 2;
 
-/// Set by a change that could not fill up the reserve itself.
-static WANTED: AtomicBool = AtomicBool::new(false);
+/// The reserve after the last change that left it off its level and could not fill it up itself: 32 bits of tables, 32
+/// of records.
+static WANTED: AtomicU64 = AtomicU64::new(NOTHING_WANTED);
+
+/// No reserve: past the largest.
+const NOTHING_WANTED: u64 = u64::MAX;
 
 /// Returns the level that the reserve should have, with the CPUs that run.
 pub fn level() -> Reserve {
-    let changes = CHANGES_OF_A_CPU * cpu::online().len() as u64;
+    let changes = CHANGES_OF_A_CPU * cpu::online_count();
     Reserve { tables: TABLES_OF_A_CHANGE * changes, records: RECORDS_OF_A_CHANGE * changes }
 }
 
@@ -40,13 +44,22 @@ pub fn now() -> Reserve {
     with(|map| map.reserve()).unwrap_or_default()
 }
 
-/// Asks for the reserve to be filled up: by the next [`super::fill_if_wanted`].
-pub fn want() {
-    WANTED.store(true, Relaxed);
+/// Tells whether the reserve has too little, or far too much, with `left` in it.
+pub fn is_off_level(left: Reserve) -> bool {
+    let level = level();
+    left.records < level.records || !(level.tables..=most_tables()).contains(&left.tables)
 }
 
-/// Tells whether a change has asked for that since the last call.
-pub(super) fn is_wanted() -> bool {
+/// Asks for the reserve to be brought to its level, which has `left`: by the next [`super::fill_if_wanted`].
+pub fn want(left: Reserve) {
+    let bits = |count: u64| count.min(u64::from(u32::MAX - 1));
+    WANTED.store(bits(left.tables) << 32 | bits(left.records), Relaxed);
+}
+
+/// Returns what the reserve had when it was wanted since the last call. It may have changed.
+pub(super) fn take_wanted() -> Option<Reserve> {
     // The load comes first because the idle loop asks often, and is seldom wanted.
-    WANTED.load(Relaxed) && WANTED.swap(false, Relaxed)
+    let is_wanted = WANTED.load(Relaxed) != NOTHING_WANTED;
+    let wanted = if is_wanted { WANTED.swap(NOTHING_WANTED, Relaxed) } else { NOTHING_WANTED };
+    (wanted != NOTHING_WANTED).then_some(Reserve { tables: wanted >> 32, records: wanted & 0xffff_ffff })
 }

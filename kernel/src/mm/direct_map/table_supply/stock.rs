@@ -56,17 +56,8 @@ impl Stock {
             // SAFETY: what a stock has is zero, and in no tree.
             return self.0.into_iter().for_each(|table| unsafe { store::give(table) });
         }
-        let Some(frames) = frames() else {
-            return impossible!("the tables came from the allocator: it is there");
-        };
-        let guard = MACHINE.pin();
-        for pfn in self.0 {
-            // SAFETY: the frame was allocated as a single one, and neither tables nor reserve have it any more.
-            match unsafe { frames.from_pfn(pfn, Order::BASE) } {
-                Ok(frame) => frames.free(guard.pinned(), frame),
-                Err(fault) => impossible!("frame {} was allocated for a table: {}", pfn, fault),
-            }
-        }
+        // SAFETY: the frame was allocated as a single one, and neither tables nor reserve have it any more.
+        self.0.into_iter().for_each(|table| unsafe { free_frame(table) });
     }
 }
 
@@ -88,4 +79,20 @@ pub(super) fn zeroed_frame() -> Option<Frame> {
     let guard = MACHINE.pin();
     let request = Request::FRAME.zeroed().class(AllocClass::PageTables).owner(owners::DIRECT_MAP.in_frames());
     frames()?.alloc(guard.pinned(), request).ok()
+}
+
+/// Frees a frame of [`zeroed_frame`].
+///
+/// # Safety
+/// It was given up to its number, and no other code uses it.
+pub(super) unsafe fn free_frame(frame: Pfn) {
+    let Some(frames) = frames() else {
+        return impossible!("the frame came from the allocator: it is there");
+    };
+    let guard = MACHINE.pin();
+    // SAFETY: the frame was allocated as a single one, and no other code uses it, by the caller's promise.
+    match unsafe { frames.from_pfn(frame, Order::BASE) } {
+        Ok(frame) => frames.free(guard.pinned(), frame),
+        Err(fault) => impossible!("frame {} was allocated for tables or records: {}", frame, fault),
+    }
 }

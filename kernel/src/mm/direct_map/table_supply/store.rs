@@ -50,24 +50,26 @@ pub fn is_source() -> bool {
     protection::wanted() != Protection::Off
 }
 
-/// Takes up to `count` zeroed tables and hands each to `put`. Not with a lock held.
+/// Takes up to `count` zeroed tables, a stock's at most, and hands each to `put`. Not with a lock held.
 pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
-    if tables::look_at_store(|store, _| store.free()) < count + KEPT_FOR_GROWING {
+    let mut missing = count - take_some(count, &mut put);
+    if missing > 0 {
         grow();
+        missing -= take_some(missing, &mut put);
     }
-    for _ in 0..count {
-        // SAFETY: a table is taken.
-        let taken = unsafe {
-            tables::with_store(
-                |store, memory| {
-                    if store.free() > KEPT_FOR_GROWING { store.take(memory) } else { None }
-                },
-            )
-        };
-        match taken {
-            Some(table) => put(table),
-            None => return reserve::want(),
-        }
+    if missing > 0 {
+        reserve::want(reserve::now());
+    }
+}
+
+/// Takes up to `count` zeroed tables that are there, by one hold of the lock, and says how many.
+fn take_some(count: u64, put: &mut impl FnMut(Pfn)) -> u64 {
+    // SAFETY: tables are taken.
+    unsafe {
+        tables::with_store(|store, memory| {
+            let next = || if store.free() > KEPT_FOR_GROWING { store.take(memory) } else { None };
+            core::iter::from_fn(next).take(count as usize).map(&mut *put).count() as u64
+        })
     }
 }
 
