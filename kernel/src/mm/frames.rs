@@ -1,17 +1,19 @@
 //! The page-frame allocator takes over from the boot-time memory map.
 //!
-//! Its own storage is the last thing that boot takes; then every frame that the map still calls free is the
-//! allocator's, and what the loader left is given back, since all of it has been copied. From here on the memory map
-//! only says what is RAM.
+//! Its own storage is the last thing that boot takes, of each node's memory for the records of that node; then every
+//! frame that the map still calls free is the allocator's, and what the loader left is given back, since all of it has
+//! been copied. From here on the memory map only says what is RAM.
 
 use core::fmt;
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::MAX_PIECES;
 use rhumb_bootinfo::memory_map::{MAX_REGIONS, MAX_RESERVATIONS, Reserved};
-use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation};
+use rhumb_bootinfo::{BootFrames, OutOfBootFrames, Reservation, Topology};
 use rhumb_frames::{FrameRange, Frames, Layout, LayoutError, MemoryRange};
-use rhumb_machine::{MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, impossible};
+use rhumb_machine::{
+    MAX_CPUS, MAX_NODES, Machine, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, impossible,
+};
 use rhumb_monitor::Human;
 use spin::Once;
 
@@ -76,8 +78,12 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
     }
     let distances = distance_table(boot);
     let limit = boot.options.direct_map_limit_bytes.map_or(NO_LIMIT, |bytes| PhysAddr::new(bytes).pfn());
-    let layout =
-        Layout::new(&memory, boot.cpus, limit)?.nodes(boot.topology.node_count()).distances(&distances);
+    let cpu_nodes: ArrayVec<NodeId, MAX_CPUS> =
+        boot.topology.startable().map(|cpu| cpu.node).take(boot.cpus).collect();
+    let layout = Layout::new(&memory, boot.cpus, limit)?
+        .nodes(boot.topology.node_count())
+        .distances(&distances)
+        .cpu_nodes(&cpu_nodes);
 
     if layout.misplaced_frames() > 0 {
         log::warn!(
@@ -86,33 +92,41 @@ pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, 
         );
     }
 
-    let bytes = layout.storage_bytes();
-    let wanted = (bytes as u64).div_ceil(PageSize::Size4K.bytes());
-    let node = boot.topology.cpus.first().map_or(NodeId::FIRST, |boot| boot.node);
-    let run = BootFrames::below(&mut map, limit.min(NO_LIMIT).addr()).take_run_near(
-        &boot.topology,
-        node,
-        wanted,
-        1,
-        Reservation::FrameMetadata,
-    )?;
-    let words = wanted as usize * PageSize::Size4K.bytes() as usize / size_of::<u64>();
-    let start = MACHINE.direct(run.start().addr()).as_mut_ptr::<u64>();
-    // SAFETY: the frames were just taken for this, are in the direct map (below its limit), and no other code knows
-    // them.
-    let storage: &'static mut [u64] = unsafe {
-        start.write_bytes(0, words);
-        core::slice::from_raw_parts_mut(start, words)
-    };
+    let mut lent = [const { None }; MAX_NODES];
+    let mut source = BootFrames::below(&mut map, limit.min(NO_LIMIT).addr());
+    for node in (0..MAX_NODES).filter_map(NodeId::new) {
+        let bytes = layout.storage_bytes_of(node);
+        if bytes > 0 {
+            lent[node.index()] = Some(take_storage(&mut source, &boot.topology, node, bytes)?);
+        }
+    }
     let free: ArrayVec<PfnRange, MAX_FREE> = map.usable().map(|range| range.whole_frames()).collect();
     // SAFETY: memory that the map calls usable is not taken, and from here on no code takes from the map; all of it
-    // below the limit is in the direct map; the storage is zero.
-    let frames = unsafe { Frames::new(MACHINE, &layout, free.iter().copied(), storage) }?;
+    // below the limit is in the direct map.
+    let frames = unsafe {
+        Frames::new_near(MACHINE, &layout, free.iter().copied(), |node, _| lent[node.index()].take())
+    }?;
     // SAFETY: boot mapped the descriptors of all RAM, in whole blocks, to frames that it reserved for them.
     let frames = unsafe { frames.with_descriptors(layout::DESCRIPTORS) };
     let frames = once::fill(&FRAMES, frames);
     kasan::start(&MACHINE, &free);
     Ok(frames)
+}
+
+/// Takes memory of a node for the allocator's records.
+fn take_storage(
+    source: &mut BootFrames<'_>,
+    topology: &Topology,
+    node: NodeId,
+    bytes: usize,
+) -> Result<&'static mut [u64], OutOfBootFrames> {
+    let frames = (bytes as u64).div_ceil(PageSize::Size4K.bytes());
+    let run = source.take_run_near(topology, node, frames, 1, Reservation::FrameMetadata)?;
+    let start = MACHINE.direct(run.start().addr()).as_mut_ptr::<u64>();
+    let words = (run.frames() * PageSize::Size4K.bytes()) as usize / size_of::<u64>();
+    // SAFETY: the frames were just taken for this, are in the direct map (below its limit), and no other code knows
+    // them; any bits are a word.
+    Ok(unsafe { core::slice::from_raw_parts_mut(start, words) })
 }
 
 /// Distances of the nodes, row by row.

@@ -12,7 +12,7 @@ mod reclaim;
 mod slow;
 mod zero;
 
-use rhumb_machine::{Machine, Order, Pfn, PfnRange, Pinned, VirtAddr};
+use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
 use crate::descriptor::Descriptors;
 use crate::error::{AllocError, FrameFault, LayoutError};
@@ -27,6 +27,7 @@ use crate::pressure::Reclaimers;
 use crate::request::{Contents, Mobility, Owner, Preference, Request, Zone};
 use crate::zones::Zones;
 use crate::zones::layout::{Layout, MemoryRange};
+use rhumb_sync::atomic::IS_MODELLED;
 
 /// The page-frame allocator of a machine. See the [crate's documentation](crate) for the design.
 pub struct Frames<M: Machine> {
@@ -40,8 +41,8 @@ pub struct Frames<M: Machine> {
 
 impl<M: Machine> Frames<M> {
     /// Builds the allocator over `layout`, with the frames of `free` (ascending) to give out; all other memory counts
-    /// as allocated, and can be given later with [`Frames::free_range`]. `storage` is zeroed memory of at least
-    /// [`Layout::storage_bytes`], itself not in `free`. Frame 0 is never given out, because where the direct map begins
+    /// as allocated, and can be given later with [`Frames::free_range`]. `storage` is memory of at least
+    /// [`Layout::storage_bytes`], itself not in `free`; its contents do not matter. Frame 0 is never given out, because where the direct map begins
     /// at 0 its address is the null pointer.
     ///
     /// Cost: one store for each 512 free frames, and more at the ends of ranges. Stack: less than 32 KiB, also
@@ -49,7 +50,7 @@ impl<M: Machine> Frames<M> {
     ///
     /// # Safety
     /// The frames of `free` are unused, now and until the allocator gives them out; those below the layout's
-    /// direct limit are in the direct map. `storage` is zero.
+    /// direct limit are in the direct map.
     ///
     /// The first 127 allocators of a program are told apart by their handles. Where a program builds more, the caller
     /// lets no handle of one of the later ones come to another of them.
@@ -62,7 +63,33 @@ impl<M: Machine> Frames<M> {
         free: impl IntoIterator<Item = PfnRange>,
         storage: &'static mut [u64],
     ) -> Result<Self, LayoutError> {
-        let zones = Zones::build(&machine, layout, free, storage)?;
+        let (given, needed) = (size_of_val(storage), layout.storage_bytes());
+        if given < needed && !IS_MODELLED {
+            return Err(LayoutError::StorageTooSmall(given, needed));
+        }
+        let mut rest = storage;
+        let lend = |_, bytes: usize| rest.split_off_mut(..bytes.div_ceil(size_of::<u64>()).min(rest.len()));
+        // SAFETY: the caller promises what `new_near` asks for.
+        unsafe { Self::new_near(machine, layout, free, lend) }
+    }
+
+    /// Builds the allocator as [`Frames::new`] does, with storage of the memory of each node: `lend` is called once for
+    /// each node that needs any, with as many bytes as [`Layout::storage_bytes_of`] says. A CPU then finds what it
+    /// keeps, and a request the records of the frames that it gets, in memory that is near. See also
+    /// [`Layout::cpu_nodes`].
+    ///
+    /// # Safety
+    /// As for [`Frames::new`].
+    ///
+    /// # Errors
+    /// As for [`Frames::new`]; and `lend` returns nothing, or too little.
+    pub unsafe fn new_near(
+        machine: M,
+        layout: &Layout<'_>,
+        free: impl IntoIterator<Item = PfnRange>,
+        lend: impl FnMut(NodeId, usize) -> Option<&'static mut [u64]>,
+    ) -> Result<Self, LayoutError> {
+        let zones = Zones::build(&machine, layout, free, lend)?;
         Ok(Self {
             machine,
             zones,
@@ -164,7 +191,7 @@ impl<M: Machine> Frames<M> {
             return Err(FrameFault::Misaligned(pfn, order));
         }
         let pool = self.zones.pool_of(pfn).ok_or(FrameFault::Foreign(pfn))?;
-        let info = pool.blocks[pool.offset(pfn) / 512].info();
+        let info = pool.info(pool.offset(pfn) / 512);
         match info.state() {
             State::Absent => return Err(FrameFault::Foreign(pfn)),
             State::Whole => return Err(FrameFault::Free(pfn)),
@@ -294,7 +321,7 @@ pub enum Drained {
 fn fault_in(part: PfnRange, pool: Option<&Pool>) -> Option<FrameFault> {
     let Some(pool) = pool else { return Some(FrameFault::Foreign(part.start())) };
     let block = pool.offset(part.start()) / 512;
-    let info = pool.blocks[block].info();
+    let info = pool.info(block);
     match info.state() {
         State::Absent => Some(FrameFault::Foreign(part.start())),
         State::Whole => Some(FrameFault::Free(part.start())),

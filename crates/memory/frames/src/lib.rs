@@ -9,7 +9,7 @@
 //! | `frames/` | [`Frames`]: the common path; `slow`: the tries after it failed; `reclaim`: reclaimers at work; `describe`: the way to a descriptor; `checked`, `faults`: refused frees and other misuse; `isolation`: the turn to move frames; `zero` and `access`: a frame's content |
 //! | `pressure` | the interface of reclaimers, and their list |
 //! | `descriptor` | [`Descriptor`]: twelve bytes about a frame |
-//! | `zones/` | the pools of a machine, in the order in which a request visits them; `refill`, `drain`: move batches between a CPU and the pools, or bypass the magazine; `layout`, `build`, `storage`: from ranges and zeroed memory to pools, hand-over from boot, hot-add |
+//! | `zones/` | the pools of a machine, in the order in which a request visits them; `refill`, `drain`: move batches between a CPU and the pools, or bypass the magazine; `layout`, `build`, `storage`: from ranges and memory to pools, hand-over from boot, hot-add |
 //! | `cache` | a CPU's magazines and open blocks |
 //! | `pool/` | one zone of one node: bins of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding; watermarks |
 //! | `handle/` | `frame`: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; `raw`: the number in them; `leak`: lost ones |
@@ -34,8 +34,8 @@
 //!    of one block into a private bitmap at once, or of several blocks where each has only a few; a drain takes back a
 //!    batch, neighbours as one word, its lines prefetched before the lock. One lock for each pool (node x zone x piece
 //!    of memory), held for some 300 ns, 18 us at most for a block of 1 GiB, never two at once. Nothing is global.
-//! 6. **Zero means free.** The caller lends zeroed memory; building the allocator sets one bit for each whole free
-//!    block and writes more only where memory is used, absent or ragged.
+//! 6. **A bit means free.** The caller lends memory, whatever it holds; building the allocator sets one bit for each
+//!    whole free block and writes more only where memory is used, absent or ragged.
 //! 7. **Failure is an answer.** A request that fails returns an error and leaves the counters of use as they were
 //!    (I12); no frame is lost and none given out twice, whatever fails. No path allocates what it manages (I10), writes
 //!    a page table, or interrupts a CPU (I2), with one exception: [`Recall`] interrupts the other CPUs before a request

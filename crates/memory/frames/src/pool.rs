@@ -21,8 +21,11 @@ use crate::pool::prefetch::prefetch_write;
 use crate::pool::tree::WholeBlocks;
 use crate::pool::words::{Bits, FRAMES, WORDS};
 use crate::request::{AllocClass, Mobility, Zone};
-use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
+use rhumb_sync::atomic::{Acquire, AtomicU32, AtomicU64, Relaxed, Release};
 use rhumb_sync::{Guard, Lock};
+
+/// Blocks whose records are cleared together: 1 KiB of records, for 128 MiB of memory.
+const GROUP: usize = 64;
 
 /// Lets the next field begin a cache line.
 #[derive(Default)]
@@ -44,7 +47,10 @@ pub(crate) struct Pool {
     /// The bits of a handle's number that name this pool.
     pub(crate) tag: Raw,
     pub(crate) words: &'static [AtomicU64],
+    /// The records of the blocks, of which those of a group mean nothing until they are cleared: see [`Pool::info`].
     pub(crate) blocks: &'static [Block],
+    /// A bit for each group of blocks whose records are cleared.
+    cleared: &'static [AtomicU64],
     /// Wholly free blocks: number of the block plus `skew`, so that the bits of a 1-GiB region are aligned.
     pub(crate) whole: WholeBlocks,
     pub(crate) skew: usize,
@@ -129,6 +135,7 @@ impl Watermarks {
 pub(crate) struct Arrays {
     pub(crate) words: &'static [AtomicU64],
     pub(crate) blocks: &'static [Block],
+    pub(crate) cleared: &'static [AtomicU64],
     pub(crate) whole: WholeBlocks,
     pub(crate) bins: &'static [Bins],
 }
@@ -150,6 +157,7 @@ impl Pool {
             tag: Raw::pool_tag(brand, node, flags),
             words: arrays.words,
             blocks: arrays.blocks,
+            cleared: arrays.cleared,
             whole: arrays.whole,
             skew: Self::skew_of(span),
             marks: Watermarks::default(),
@@ -232,6 +240,25 @@ impl Pool {
         last.max_by_key(|bin| bin.place())
     }
 
+    /// Returns how many words the bits of the groups of a pool over `span` take.
+    pub(crate) const fn cleared_words(span: PfnRange) -> usize {
+        (Self::blocks_of(span) + Self::skew_of(span)).div_ceil(GROUP).div_ceil(u64::BITS as usize)
+    }
+
+    /// Tells whether the records of a block's group are cleared: no block of it has been taken before.
+    #[inline]
+    pub(crate) fn is_cleared(&self, block: usize) -> bool {
+        let group = (block + self.skew) / GROUP;
+        self.cleared[group / 64].load(Acquire) & 1 << (group % 64) != 0
+    }
+
+    /// Returns what is known of a block: of one that was taken before, its record; of any other, that it is whole. The
+    /// holder of a frame may look at the record itself.
+    #[inline]
+    pub(crate) fn info(&self, block: usize) -> Info {
+        if self.is_cleared(block) { self.blocks[block].info() } else { Info::WHOLE }
+    }
+
     /// Returns the frame's number within the pool.
     #[inline]
     pub(crate) const fn offset(&self, pfn: Pfn) -> usize {
@@ -254,7 +281,7 @@ impl Pool {
 
     /// Returns the free bits of a block as they are now; all ones for a whole block.
     pub(crate) fn bits(&self, block: usize) -> Bits {
-        match self.blocks[block].info().state() {
+        match self.info(block).state() {
             State::Whole => [u64::MAX; WORDS],
             State::Partial => core::array::from_fn(|at| self.words[block * WORDS + at].load(Relaxed)),
             State::Large | State::Absent => [0; WORDS],
@@ -404,6 +431,25 @@ impl PoolGuard<'_> {
         }
     }
 
+    /// Clears the records of a block's group, unless they are. For blocks that leave the tree of whole ones, before
+    /// their records are written. Cost: a load; once for each group, 1 KiB of stores.
+    #[inline]
+    pub(crate) fn clear_records(&mut self, block: usize) {
+        if !self.pool.is_cleared(block) {
+            self.clear_group((block + self.pool.skew) / GROUP);
+        }
+    }
+
+    #[cold]
+    fn clear_group(&mut self, group: usize) {
+        let pool = self.pool;
+        let block_of = |bit: usize| bit.saturating_sub(pool.skew).min(pool.blocks.len());
+        pool.blocks[block_of(group * GROUP)..block_of((group + 1) * GROUP)].iter().for_each(Block::clear);
+        let word = &pool.cleared[group / 64];
+        // Readers without the lock see the records cleared, or do not look at them.
+        word.store(word.load(Relaxed) | 1 << (group % 64), Release);
+    }
+
     /// Changes a block's record, and its place in the tree and the bins with it.
     #[inline]
     pub(crate) fn rebin(&mut self, block: usize, new: Info) {
@@ -457,6 +503,8 @@ impl PoolGuard<'_> {
     /// Takes whole blocks out of the tree, and gives each the record that `record` says.
     pub(crate) fn take_whole(&mut self, first: usize, count: usize, record: impl Fn(usize) -> Info) {
         let pool = self.pool;
+        (first..first + count).step_by(GROUP).for_each(|block| self.clear_records(block));
+        self.clear_records(first + count - 1);
         (first..first + count).for_each(|block| pool.blocks[block].set(record(block)));
         if count == 1 {
             return self.set_whole(first, false);

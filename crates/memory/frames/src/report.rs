@@ -157,7 +157,7 @@ impl<M: Machine> Frames<M> {
     pub fn describe(&self, pfn: Pfn) -> Option<Description> {
         let pool = self.zones.pool_of(pfn)?;
         let block = pool.offset(pfn) / 512;
-        let info = pool.blocks[block].info();
+        let info = pool.info(block);
         let mut place = match info.state() {
             State::Absent => return None,
             State::Whole => Place::Free(Order::LARGE),
@@ -210,7 +210,7 @@ fn free_run(pool: &Pool, pfn: Pfn) -> Option<Order> {
 impl ZoneReport {
     fn add_pool(&mut self, pool: &Pool) {
         for block in 0..pool.blocks.len() {
-            let info = pool.blocks[block].info();
+            let info = pool.info(block);
             match info.state() {
                 State::Partial => self.add_partial(pool, block, info),
                 State::Large => self.blocks_by_kind[info.kind() as usize] += 1,

@@ -155,7 +155,7 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, pool: &Pool, block: usize) -> Result<(), Inconsistency> {
-        let (info, start) = (pool.blocks[block].info(), pool.block_start(block));
+        let (info, start) = (pool.info(block), pool.block_start(block));
         let in_tree = pool.whole.contains(block + pool.skew);
         if in_tree != (info.state() == State::Whole) {
             return Err(Inconsistency::Tree(start));

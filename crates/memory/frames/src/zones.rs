@@ -48,7 +48,8 @@ pub(crate) struct Zones {
     pub(crate) zonelists: &'static [AtomicU8],
     /// The same, of the node's own pools alone.
     pub(crate) own_lists: &'static [AtomicU8],
-    pub(crate) caches: &'static [CpuCache],
+    /// Each in memory of its CPU's node.
+    pub(crate) caches: &'static [&'static CpuCache],
     /// The CPUs whose caches may hold something.
     pub(crate) keepers: Keepers,
     pub(crate) has_high: bool,
@@ -63,7 +64,7 @@ pub(crate) struct Zones {
 impl Zones {
     #[inline(always)]
     pub(crate) fn cache(&self, cpu: CpuId) -> Option<&CpuCache> {
-        self.caches.get(cpu.index())
+        self.caches.get(cpu.index()).copied()
     }
 
     /// Sets the bounds of what a CPU may keep: a 64th of memory among all CPUs in each magazine.

@@ -174,8 +174,8 @@ impl<M: Machine> Frames<M> {
     }
 }
 
-/// Returns the block of a frame of `pool`, if it holds memory.
+/// Returns the block of a frame of `pool`, if it holds memory and was ever taken: a frame of any other has no holder.
 fn block_in(pool: &'static Pool, pfn: Pfn) -> Option<&'static Block> {
-    let block = &pool.blocks[pool.offset(pfn) / FRAMES as usize];
-    (block.info().state() != State::Absent).then_some(block)
+    let block = pool.offset(pfn) / FRAMES as usize;
+    (pool.is_cleared(block) && pool.info(block).state() != State::Absent).then(|| &pool.blocks[block])
 }

@@ -50,7 +50,7 @@ impl<M: Machine> Frames<M> {
         for block in first..end {
             let guard = self.machine.irq_off();
             let mut held = pool.lock(guard.irq_off());
-            if pool.blocks[block].info().state() == State::Absent {
+            if pool.info(block).state() == State::Absent {
                 return Err(AllocError::BadRange(range));
             }
             held.isolate(block);

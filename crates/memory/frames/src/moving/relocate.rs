@@ -169,7 +169,7 @@ fn movable_extent(pool: &Pool, relocate: &dyn Relocate, pfn: Pfn) -> Result<Exte
 
 /// Tells whether the pool knows of nothing that speaks against a block of this order being allocated here.
 fn is_allocated(pool: &Pool, extent: Extent) -> bool {
-    let head = pool.blocks[pool.offset(extent.start) / 512].info();
+    let head = pool.info(pool.offset(extent.start) / 512);
     if extent.order >= Order::LARGE {
         return head.state() == State::Large && head.order() == extent.order;
     }

@@ -5,8 +5,8 @@
 //! described:  whether its descriptors are filled in: see `described.rs`
 //! next, prev: block + 1, or 0: neighbours in the bin; the first block's `prev` is the last block
 //! ```
-//! All zeroes is a block that is wholly free, so that zeroed storage describes free memory and building the allocator
-//! writes nothing per block. The bits of a block count only while it is [`State::Partial`].
+//! All zeroes is a block that is wholly free. The records of 64 blocks are cleared together when one of them is first
+//! taken, so that building the allocator writes no record of a free block. The bits of a block count only while it is [`State::Partial`].
 
 use rhumb_machine::{Order, impossible};
 
@@ -156,6 +156,14 @@ impl Block {
     #[inline]
     pub(crate) fn info(&self) -> Info {
         Info(self.info.load(Relaxed).into())
+    }
+
+    /// Makes it the record of a block that is wholly free, and whose descriptors hold nothing.
+    pub(crate) fn clear(&self) {
+        self.set(Info::WHOLE);
+        self.described.clear();
+        self.next.store(0, Relaxed);
+        self.prev.store(0, Relaxed);
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! [`Described`]: whether the descriptors of a block hold anything yet.
 
-use rhumb_sync::atomic::{Acquire, AtomicU32, Release, relax};
+use rhumb_sync::atomic::{Acquire, AtomicU32, Relaxed, Release, relax};
 
 /// Whether the descriptors of a block are filled in. Goes from no to yes once, and never back.
 #[derive(Default)]
@@ -11,6 +11,11 @@ impl Described {
     /// Some CPU clears them, with interrupts off.
     const SOON: u32 = 1;
     const YES: u32 = 2;
+
+    /// Begins anew. No other CPU looks at it.
+    pub(crate) fn clear(&self) {
+        self.0.store(Self::NO, Relaxed);
+    }
 
     #[inline]
     pub(crate) fn is_filled(&self) -> bool {

@@ -108,6 +108,7 @@ impl PoolGuard<'_> {
 
     /// Keeps the frames of a block that are free, now or later, from being given out.
     pub(crate) fn isolate(&mut self, block: usize) {
+        self.clear_records(block);
         let info = self.pool.blocks[block].info();
         let new = match info.state() {
             State::Whole => self.isolated(block, info),

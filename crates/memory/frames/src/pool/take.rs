@@ -164,6 +164,7 @@ impl PoolGuard<'_> {
         }
         if let Some(bit) = self.pool.whole.find(end_for(kind)) {
             let block = bit - self.pool.skew;
+            self.clear_records(block);
             self.pool.blocks[block].set(Info::WHOLE.with_kind(kind).with_grain(grain));
             return Some(block);
         }

@@ -281,7 +281,7 @@ fn frame_0_is_never_given_out() {
 #[test]
 fn building_takes_little_stack() {
     let build = || {
-        frames_over(2, &[(0x200, 0x600, 0), (1 << 20, (1 << 20) + 1024, 1)]);
+        frames_as_built(2, &memory(&[(0x200, 0x600, 0), (1 << 20, (1 << 20) + 1024, 1)]), 1 << 34);
     };
     // The standard library's own use of the stack is in this, too.
     std::thread::Builder::new().stack_size(32 << 10).spawn(build).unwrap().join().unwrap();

@@ -3,11 +3,12 @@
 use std::boxed::Box;
 use std::vec::Vec;
 
-use rhumb_machine::{CpuId, Order, Pfn};
+use rhumb_machine::{CpuId, NodeId, Order, Pfn};
 
 use super::machine::*;
+use crate::cache::CpuCache;
 use crate::pool::tree::{End, WholeBlocks, whole_words};
-use crate::{Drained, FrameRange, Goal, NothingMoves, Request, Zone};
+use crate::{Drained, FrameRange, Frames, Goal, Layout, LayoutError, NothingMoves, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 
@@ -225,6 +226,83 @@ fn a_compaction_of_nothing_asks_no_cpu_and_locks_no_pool() {
     frames.free(pinned(), kept);
     be_cpu(0);
     [unmovable, scattered].into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
+/// A boot has no time to clear the records of 64 TiB.
+#[test]
+fn a_free_block_is_a_bit_and_its_record_is_written_when_it_is_taken() {
+    const BLOCKS: u64 = 1 << 19;
+    let memory = memory(&[(BASE + 700, BASE + BLOCKS * 512, 0)]);
+    let layout = Layout::new(&memory, 1, Pfn::new(1 << 34)).unwrap();
+    let lent = storage(layout.storage_bytes());
+    let words = lent.as_ptr_range();
+    let written = || {
+        let words = words.start.addr()..words.end.addr();
+        // SAFETY: the words are integers that live permanently, and this thread alone has the allocator that writes them.
+        let word = |at: usize| unsafe { *(at as *const u64) };
+        words.step_by(8).filter(|&at| word(at) != UNWRITTEN).count()
+    };
+    let machine = TestMachine::new(1, 1);
+    // SAFETY: there is no memory behind the frames.
+    let frames = unsafe { Frames::new(machine, &layout, memory.iter().map(|range| range.frames), lent) };
+    let (frames, cpus_words) = (frames.unwrap(), size_of::<CpuCache>() / 8);
+    be_cpu(0);
+    let built = written();
+    let all = layout.storage_bytes() / 8 - cpus_words;
+    assert!((built - cpus_words) * 400 < all, "{built} of {all}");
+    // One block taken is one group of records cleared, and its own bits.
+    let frame = frames.alloc(pinned(), Request::FRAME.movable()).unwrap();
+    let grown = written() - built;
+    assert!((1..=64 * 2 + 8).contains(&grown), "{grown}");
+    frames.free(pinned(), frame);
+    let large = frames.alloc(pinned(), Request::HUGE).unwrap();
+    assert!(written() - built - grown <= 512 * 2);
+    frames.free(pinned(), large);
+    frames.drain(pinned());
+    frames.validate().unwrap();
+}
+
+#[test]
+fn records_and_caches_lie_in_the_memory_of_their_node() {
+    let memory = memory(&[
+        (BASE, BASE + 512 * 512, 1),
+        (BASE + 512 * 512, BASE + 768 * 512, 0),
+        (1 << 22, (1 << 22) + 900, 1),
+    ]);
+    // The last CPU's node has no memory, and nothing is said of another one.
+    let cpu_nodes = [0, 1, 1, 2].map(node);
+    let layout = Layout::new(&memory, 5, Pfn::new(1 << 34)).unwrap().nodes(3).cpu_nodes(&cpu_nodes);
+    let mut lent = Vec::new();
+    let mut lend = |node: NodeId, bytes| {
+        let storage = storage(bytes);
+        lent.push((node, storage.as_ptr_range()));
+        Some(storage)
+    };
+    let machine = TestMachine::new(5, 3);
+    let free = memory.iter().map(|range| range.frames);
+    // SAFETY: there is no memory behind the frames.
+    let frames = unsafe { Frames::new_near(machine, &layout, free, &mut lend) }.unwrap();
+    assert_eq!(lent.iter().map(|(node, _)| node.index()).collect::<Vec<_>>(), [0, 1, 2]);
+    let lies_in = |address: *const u8, node: NodeId| {
+        let place = lent.iter().find(|(_, words)| words.contains(&address.cast())).unwrap();
+        assert_eq!(place.0, node);
+    };
+    for pool in frames.zones.pools.iter() {
+        lies_in(std::ptr::from_ref(pool).cast(), pool.node);
+        lies_in(pool.blocks.as_ptr().cast(), pool.node);
+        lies_in(pool.words.as_ptr_range().end.cast::<u8>().wrapping_sub(1), pool.node);
+    }
+    for (cpu, cache) in frames.zones.caches.iter().enumerate() {
+        lies_in(std::ptr::from_ref(*cache).cast(), cpu_nodes.get(cpu).copied().unwrap_or(node(1)));
+    }
+    frames.validate().unwrap();
+    // A node that gets nothing.
+    let mut lend = |node: NodeId, bytes| (node.index() != 2).then(|| storage(bytes));
+    let free = memory.iter().map(|range| range.frames);
+    // SAFETY: there is no memory behind the frames.
+    let refused = unsafe { Frames::new_near(TestMachine::new(5, 3), &layout, free, &mut lend) };
+    let needed = layout.storage_bytes_of(node(2));
+    assert_eq!(refused.map(|_| ()).unwrap_err(), LayoutError::StorageTooSmall(0, needed));
 }
 
 #[test]

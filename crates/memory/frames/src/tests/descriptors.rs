@@ -128,12 +128,19 @@ fn two_pools_share_a_block_and_clear_their_own_parts() {
     frames.validate().unwrap();
 }
 
+/// Takes the frames `start..end` of one pool permanently.
+fn hold(frames: &Frames<TestMachine>, start: u64, end: u64) {
+    let held = frames.alloc_range(pinned(), range(start, end), &crate::NothingMoves).unwrap();
+    let _ = held.into_frames();
+}
+
 #[test]
 fn cpus_that_fill_a_block_at_once_lose_no_stamp() {
     const CPUS: usize = 2;
     const ROUNDS: u64 = 64;
     let (frames, _) = with_descriptors(CPUS, &[(BASE, BASE + ROUNDS * 512, 0)]);
     let frames: &'static Frames<_> = Box::leak(Box::new(frames));
+    hold(frames, BASE, BASE + ROUNDS * 512);
     let start = Barrier::new(CPUS);
     std::thread::scope(|scope| {
         for cpu in 0..CPUS as u64 {
@@ -143,7 +150,7 @@ fn cpus_that_fill_a_block_at_once_lose_no_stamp() {
                 for round in 0..ROUNDS {
                     let pfn = Pfn::new(BASE + round * 512 + cpu * 511);
                     start.wait();
-                    // SAFETY: nothing is allocated here: each thread writes frames of its own.
+                    // SAFETY: each thread writes frames of its own, of those that the test holds.
                     unsafe { frames.descriptor_to_write(pfn) }.unwrap().set_private(round << 8 | cpu);
                     start.wait();
                     for other in 0..CPUS as u64 {
@@ -164,8 +171,10 @@ fn descriptors_side_by_side_are_those_of_one_block_of_one_pool() {
     let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end)).unwrap();
     assert!(frames.descriptors(range(BASE, BASE + 12)).is_none(), "no descriptor was written yet");
 
+    hold(&frames, BASE, BASE + 1024);
+    hold(&frames, BASE + 1024, end);
     let write = |start, end| {
-        // SAFETY: this test alone uses the allocator.
+        // SAFETY: this test alone uses the allocator, and holds all its frames.
         unsafe { frames.descriptors_to_write(range(start, end)) }
     };
     for (at, descriptor) in (0..).zip(write(BASE + 500, BASE + 512).unwrap()) {

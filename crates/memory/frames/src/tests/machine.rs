@@ -54,9 +54,13 @@ pub(super) fn node(index: usize) -> NodeId {
     NodeId::new(index).unwrap()
 }
 
-/// Zeroed storage that is never given back.
+/// A word of storage that nothing has written: as the record of a block, it would say that the descriptors are filled
+/// in.
+pub(super) const UNWRITTEN: u64 = 0x0000_0002_a5a5_a5a5;
+
+/// Storage that is never given back. The allocator must do with the memory's contents.
 pub(super) fn storage(bytes: usize) -> &'static mut [u64] {
-    Box::leak(std::vec![0u64; bytes.div_ceil(8)].into_boxed_slice())
+    Box::leak(std::vec![UNWRITTEN; bytes.div_ceil(8)].into_boxed_slice())
 }
 
 /// Descriptors of the first `frames` frames and the rest of their last block, never given back. Any build must do with

@@ -1,18 +1,18 @@
 //! Building the allocator and adding memory to it: pools from ranges, and the hand-over of what is free.
 //!
-//! Zeroed storage already describes blocks that are wholly free, so the hand-over writes one bit for each of those, and
-//! more only for blocks that are used, absent or partly free.
+//! A block that is wholly free is a bit in its pool's tree, so the hand-over writes that bit for each of those, and
+//! records only of blocks that are used, absent or partly free.
 
-use rhumb_machine::{CpuId, MAX_NODES, Machine, Pfn, PfnRange};
+use rhumb_machine::{CpuId, MAX_NODES, Machine, NodeId, Pfn, PfnRange};
 
 use crate::error::LayoutError;
 use crate::handle::raw::Brand;
 use crate::pool::Pool;
 use crate::pool::block::Info;
-use crate::pool::words::FRAMES;
+use crate::pool::words::{FRAMES, WORDS};
 use crate::request::{Mobility, Zone};
 use crate::zones::layout::{Layout, MemoryRange, Piece, check_range};
-use crate::zones::storage::{Storage, Table};
+use crate::zones::storage::{Storage, Stores, Table};
 use crate::zones::{MAX_POOLS, Zones};
 use rhumb_sync::Keepers;
 use rhumb_sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, IS_MODELLED, Ordering, Relaxed};
@@ -22,11 +22,11 @@ impl Zones {
         machine: &M,
         layout: &Layout<'_>,
         free: impl IntoIterator<Item = PfnRange>,
-        storage: &'static mut [u64],
+        lend: impl FnMut(NodeId, usize) -> Option<&'static mut [u64]>,
     ) -> Result<Self, LayoutError> {
         // There are few: an allocator that is refused costs none.
         let brand = Brand::next();
-        let built = Self::build_as(brand, machine, layout, free, storage);
+        let built = Self::build_as(brand, machine, layout, free, lend);
         if built.is_err() {
             brand.give_back();
         }
@@ -38,12 +38,8 @@ impl Zones {
         machine: &M,
         layout: &Layout<'_>,
         free: impl IntoIterator<Item = PfnRange>,
-        storage: &'static mut [u64],
+        lend: impl FnMut(NodeId, usize) -> Option<&'static mut [u64]>,
     ) -> Result<Self, LayoutError> {
-        let (given, needed) = (size_of_val(storage), layout.storage_bytes());
-        if given < needed && !IS_MODELLED {
-            return Err(LayoutError::StorageTooSmall(given, needed));
-        }
         if machine.cpu_count() > layout.cpus {
             return Err(LayoutError::TooManyCpus(machine.cpu_count()));
         }
@@ -53,7 +49,11 @@ impl Zones {
                 return Err(LayoutError::NoSuchNode(node));
             }
         }
-        let mut storage = Storage::new(storage);
+        let mut stores = Stores::NONE;
+        stores.borrow(|node| layout.storage_bytes_of(node), lend)?;
+        let first = layout.first_node();
+        let caches = stores.zeroed_each(first, layout.cpus, |cpu| layout.node_of(cpu))?;
+        let storage = stores.of(first);
         let mut has_high = false;
         layout.for_each_piece(|piece| has_high |= piece.zone == Zone::High);
         let zones = Self {
@@ -64,7 +64,7 @@ impl Zones {
             largest: AtomicU8::new(0),
             zonelists: storage.zeroed(layout.nodes * MAX_POOLS)?,
             own_lists: storage.zeroed(layout.nodes * MAX_POOLS)?,
-            caches: storage.zeroed(layout.cpus)?,
+            caches,
             keepers: Keepers::new(
                 storage.zeroed(Keepers::words(layout.cpus))?,
                 storage.zeroed(Keepers::words(layout.cpus))?,
@@ -81,7 +81,8 @@ impl Zones {
         let mut made = Ok(());
         layout.for_each_piece(|piece| {
             if made.is_ok() {
-                made = zones.make_pool(piece, layout.memory, &mut storage).map(|pool| zones.publish(pool));
+                let storage = stores.of(piece.node);
+                made = zones.make_pool(piece, layout.memory, storage).map(|pool| zones.publish(pool));
             }
         });
         made?;
@@ -254,7 +255,11 @@ impl Pool {
     /// Says that the blocks wholly within `from..to` are no memory.
     fn mark_absent(&self, from: Pfn, to: Pfn) {
         let (first, end) = (self.offset(from).div_ceil(FRAMES as usize), self.offset(to) / FRAMES as usize);
-        self.blocks.get(first..end).unwrap_or(&[]).iter().for_each(|block| block.set(Info::ABSENT));
+        let mut held = self.lock_unpublished();
+        for block in first..end.min(self.blocks.len()) {
+            held.clear_records(block);
+            self.blocks[block].set(Info::ABSENT);
+        }
     }
 
     /// Says that the blocks that `from..to` touches have no free frame, except those that are described already.
@@ -263,23 +268,24 @@ impl Pool {
             return;
         }
         let (first, end) = (self.offset(from) / FRAMES as usize, self.offset(to).div_ceil(FRAMES as usize));
+        let mut held = self.lock_unpublished();
         for block in first..end.min(self.blocks.len()) {
-            let record = &self.blocks[block];
-            if record.info() == Info::WHOLE && !self.whole.contains(block + self.skew) {
-                record.set(Info::full(Mobility::Unmovable));
+            if self.info(block) == Info::WHOLE && !self.whole.contains(block + self.skew) {
+                held.clear_records(block);
+                held.write_bits(block, &[0; WORDS]);
+                self.blocks[block].set(Info::full(Mobility::Unmovable));
             }
         }
     }
 
     /// Takes over free frames, of which nothing is known yet: a bit for each whole block, a mask for what is left over.
     fn hand_over(&self, range: PfnRange) {
-        let mut held = self.lock_unpublished();
         let (start, end) = (self.offset(range.start()), self.offset(range.end()));
         let (first, last) = (start.div_ceil(FRAMES as usize), end / FRAMES as usize);
-        let mut partial = |from: usize, to: usize| {
+        let partial = |from: usize, to: usize| {
             let (from, to) = (self.base.plus(from as u64), self.base.plus(to as u64));
             self.mark_used(from, to);
-            held.give_range(PfnRange::new(from, to).unwrap_or_default());
+            self.lock_unpublished().give_range(PfnRange::new(from, to).unwrap_or_default());
         };
         if first >= last {
             // No whole block, but perhaps parts of two.
@@ -293,7 +299,7 @@ impl Pool {
         self.whole.insert_range(first + self.skew, last + self.skew);
         let blocks = (last - first) as u64;
         self.free_blocks.store(self.free_blocks.load(Relaxed) + blocks, Relaxed);
-        held.add_free(blocks * u64::from(FRAMES));
+        self.lock_unpublished().add_free(blocks * u64::from(FRAMES));
     }
 
     /// Keeps back what the other classes live on: a 256th of the pool, at most 16 MiB.

@@ -16,13 +16,15 @@ use crate::pool::tree::{self, WholeBlocks};
 use crate::pool::words::WORDS;
 use crate::pool::{Arrays, Bins, Pool};
 use crate::request::{Mobility, Zone};
-use crate::zones::storage::{LINE_BYTES, Storage, Table, Zeroable, bytes_for};
+use crate::zones::storage::{AnyBytes, LINE_BYTES, Storage, Table, Zeroable, bytes_for};
 use crate::zones::{FIRST_POOLS, MAX_POOLS};
 use rhumb_sync::Keepers;
 use rhumb_sync::atomic::{AtomicU8, AtomicU64};
 
-// SAFETY: made of integers and atomic integers.
+// SAFETY: made of atomic integers.
 unsafe impl Zeroable for Block {}
+// SAFETY: made of atomic integers, each of which has a value for every bit pattern.
+unsafe impl AnyBytes for Block {}
 // SAFETY: made of atomic integers and atomic booleans.
 unsafe impl Zeroable for CpuCache {}
 // SAFETY: made of atomic integers.
@@ -45,6 +47,7 @@ pub struct Layout<'memory> {
     pub(crate) cpus: usize,
     pub(crate) nodes: usize,
     distances: Option<&'memory [u8]>,
+    cpu_nodes: &'memory [NodeId],
     /// A hole of this many frames ends a piece.
     hole: u64,
     /// A piece of fewer frames is joined with the next one, whatever that one's node.
@@ -87,7 +90,16 @@ impl<'memory> Layout<'memory> {
 
     /// Makes the layout for one CPU, and checks and joins nothing.
     pub(crate) const fn of(memory: &'memory [MemoryRange], direct_limit: Pfn) -> Self {
-        Self { memory, direct_limit, cpus: 1, nodes: 1, distances: None, hole: HOLE_FRAMES, least: 0 }
+        Self {
+            memory,
+            direct_limit,
+            cpus: 1,
+            nodes: 1,
+            distances: None,
+            cpu_nodes: &[],
+            hole: HOLE_FRAMES,
+            least: 0,
+        }
     }
 
     fn pieces(&self) -> usize {
@@ -118,6 +130,23 @@ impl<'memory> Layout<'memory> {
     #[must_use]
     pub const fn distances(self, table: &'memory [u8]) -> Self {
         Self { distances: Some(table), ..self }
+    }
+
+    /// Sets the node of each CPU, so that what a CPU keeps lies in memory of its node. The first node with memory is the
+    /// node of CPUs of which nothing is said.
+    #[must_use]
+    pub const fn cpu_nodes(self, nodes: &'memory [NodeId]) -> Self {
+        Self { cpu_nodes: nodes, ..self }
+    }
+
+    /// Returns the node in whose memory the cache of this CPU lies.
+    pub(crate) fn node_of(&self, cpu: usize) -> NodeId {
+        self.cpu_nodes.get(cpu).copied().filter(|node| node.index() < self.nodes).unwrap_or(self.first_node())
+    }
+
+    /// Returns the node in whose memory the tables of all nodes lie.
+    pub(crate) fn first_node(&self) -> NodeId {
+        self.memory.first().map_or(NodeId::FIRST, |range| range.node)
     }
 
     pub(crate) fn distance(&self, from: usize, to: usize) -> u8 {
@@ -159,6 +188,7 @@ impl Piece {
         bytes_for::<Pool>(1)
             + bytes_for::<AtomicU64>(self.blocks() * WORDS)
             + bytes_for::<Block>(self.blocks())
+            + bytes_for::<AtomicU64>(Pool::cleared_words(self.span))
             + bytes_for::<Bins>(Mobility::COUNT)
             + bytes_for::<AtomicU64>(self.tree_words())
     }
@@ -167,8 +197,9 @@ impl Piece {
     pub(crate) fn arrays(&self, storage: &mut Storage) -> Result<Arrays, LayoutError> {
         let bound = self.blocks() + Pool::skew_of(self.span);
         Ok(Arrays {
-            words: storage.zeroed(self.blocks() * WORDS)?,
-            blocks: storage.zeroed(self.blocks())?,
+            words: storage.untouched(self.blocks() * WORDS)?,
+            blocks: storage.untouched(self.blocks())?,
+            cleared: storage.zeroed(Pool::cleared_words(self.span))?,
             whole: WholeBlocks::new(bound, storage.zeroed(self.tree_words())?),
             bins: storage.zeroed(Mobility::COUNT)?,
         })
@@ -225,11 +256,24 @@ impl Layout<'_> {
         Some(Piece { span: PfnRange::new(old.span.start(), new.span.end())?, node, ..old })
     }
 
-    /// Returns how many bytes of zeroed storage [`crate::Frames::new`] needs for this memory: 0.157 byte for each frame
-    /// and 33 KiB for each CPU, of which it touches only the bytes that it uses.
+    /// Returns how many bytes of storage [`crate::Frames::new`] needs for this memory: 0.157 byte for each frame and 33
+    /// KiB for each CPU. Building touches the CPUs' part, and of the frames' a 500th where all are free.
     pub fn storage_bytes(&self) -> usize {
-        self.piece_bytes()
-            + bytes_for::<CpuCache>(self.cpus)
+        (0..MAX_NODES).filter_map(NodeId::new).map(|node| self.storage_bytes_of(node)).sum()
+    }
+
+    /// Returns how many of these are best of the memory of `node`: those of its pools and of its CPUs' caches.
+    pub fn storage_bytes_of(&self, node: NodeId) -> usize {
+        let mut bytes = if node == self.first_node() { self.common_bytes() } else { 0 };
+        let cpus = (0..self.cpus).filter(|&cpu| self.node_of(cpu) == node).count();
+        bytes += cpus * bytes_for::<CpuCache>(1);
+        self.for_each_piece(|piece| bytes += if piece.node == node { piece.bytes() } else { 0 });
+        if bytes == 0 { 0 } else { bytes + LINE_BYTES }
+    }
+
+    /// Returns how many bytes the tables of all nodes take.
+    fn common_bytes(&self) -> usize {
+        bytes_for::<&CpuCache>(self.cpus)
             + 2 * bytes_for::<AtomicU64>(Keepers::words(self.cpus))
             + bytes_for::<Table<Pool, MAX_POOLS>>(1)
             + bytes_for::<AtomicU64>(MAX_POOLS)
@@ -237,7 +281,7 @@ impl Layout<'_> {
             + bytes_for::<AtomicU8>(self.nodes * MAX_NODES)
     }
 
-    /// Returns how many bytes of zeroed storage [`crate::Frames::add_memory`] needs for `memory`.
+    /// Returns how many bytes of storage [`crate::Frames::add_memory`] needs for `memory`.
     pub fn added_bytes(&self, memory: MemoryRange) -> usize {
         Layout::of(&[memory], self.direct_limit).piece_bytes()
     }

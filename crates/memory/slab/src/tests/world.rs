@@ -75,8 +75,7 @@ impl World {
         let descriptors = Box::into_raw(descriptors.into_boxed_slice());
         let machine = TestMachine { base, now_ns: || 7000, told, ..TestMachine::new(config.cpus, nodes) };
         let free = memory.iter().map(|range| range.frames);
-        // SAFETY: the memory is the process's own and unused; the storage is zero; there is a descriptor for
-        // each frame.
+        // SAFETY: the memory is the process's own and unused; there is a descriptor for each frame.
         let made = unsafe {
             Frames::new(machine, &plan, free, storage)
                 .unwrap()
@@ -128,7 +127,7 @@ pub(super) fn frames_without_descriptors() -> &'static Frames<TestMachine> {
     let plan = rhumb_frames::Layout::new(&memory, 1, Pfn::new(1 << 34)).unwrap();
     let storage = std::vec![0u64; plan.storage_bytes().div_ceil(8)].leak();
     let machine = TestMachine { base: VirtAddr::new(1 << 46), ..TestMachine::new(1, 1) };
-    // SAFETY: no test takes a frame of these to touch it; the storage is zero.
+    // SAFETY: no test takes a frame of these to touch it.
     Box::leak(Box::new(unsafe { Frames::new(machine, &plan, [frames], storage) }.unwrap()))
 }
 

@@ -81,8 +81,8 @@ impl FrameSubject for Rhumb {
         let memory = memory(region);
         let layout = layout(region, &memory)?;
         let storage = Box::into_raw(storage.into_words());
-        // SAFETY: the region belongs to the subject of the moment alone; the storage is zero, and lives until the
-        // allocator has been dropped.
+        // SAFETY: the region belongs to the subject of the moment alone; the storage lives until the allocator has
+        // been dropped.
         let frames = unsafe { Frames::new(region.machine(), &layout, [region.frames()], &mut *storage) };
         let storage_bytes = layout.storage_bytes();
         match frames {

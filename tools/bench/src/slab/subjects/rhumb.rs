@@ -29,8 +29,7 @@ fn slabs(place: &Place) -> Result<(&'static OurFrames, &'static OurSlabs), Unfit
         FrameLayout::new(&memory, machine.cpu_count(), frames.end()).map_err(|error| unfit(&error))?;
     let descriptors = zeroed(frames.end().get() as usize * size_of::<Descriptor>());
     place.on_boot_cpu(|pinned| {
-        // SAFETY: the place belongs to the subject of the moment alone, and storage and descriptors are zero and its
-        // own.
+        // SAFETY: the place belongs to the subject of the moment alone, and the storage is its own.
         let made = unsafe { Frames::new(machine, &layout, [frames], zeroed(layout.storage_bytes())) };
         // SAFETY: the descriptors are zero and the subject's own, one for each frame number up to the last.
         let made = made
