@@ -1,10 +1,12 @@
 //! The findings of boot, for all code that comes after it: data, filled in once. The memory map alone changes, until
 //! there is an allocator.
 
+use core::iter;
+
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
 use rhumb_bootinfo::{MemoryMap, Options, Protocol};
-use rhumb_machine::{MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{CpuId, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::PageCounts;
 use spin::Once;
 
@@ -43,8 +45,8 @@ pub struct Boot {
     pub table_frames: u64,
     /// CPUs that have an area and stacks.
     pub cpus: usize,
-    /// Where each CPU's area is, in memory of its node; the boot CPU's is in the image.
-    pub areas: ArrayVec<VirtAddr, MAX_CPUS>,
+    /// Where the places of each node's CPUs begin, in memory of that node: see `boot::areas`.
+    pub areas: ArrayVec<VirtAddr, MAX_NODES>,
     /// Device registers and where they are mapped.
     pub devices: ArrayVec<Device, MAX_DEVICES>,
 }
@@ -88,7 +90,19 @@ pub fn keep(find: impl FnOnce() -> Boot) -> &'static Boot {
     BOOT.call_once(find)
 }
 
+/// Returns the first `cpus` CPUs, each with its node if all CPUs before it start. A CPU past those that the firmware lists
+/// is on the first node.
+pub fn cpus_with_nodes(topology: &Topology, cpus: usize) -> impl Iterator<Item = (CpuId, NodeId)> {
+    let nodes = topology.startable().map(|cpu| cpu.node).chain(iter::repeat(NodeId::FIRST));
+    (0..cpus).filter_map(CpuId::new).zip(nodes)
+}
+
 impl Boot {
+    /// Returns the CPUs that have an area, each with its node if all CPUs before it start.
+    pub fn cpus_with_nodes(&self) -> impl Iterator<Item = (CpuId, NodeId)> {
+        cpus_with_nodes(&self.topology, self.cpus)
+    }
+
     /// Returns where the kernel map shows a device's register, if boot has mapped its page.
     pub fn mapped(&self, register: PhysAddr) -> Option<VirtAddr> {
         let device = self.devices.iter().find(|device| device.phys.contains(register))?;

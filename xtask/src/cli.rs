@@ -271,7 +271,7 @@ pub(crate) struct BuildOptions {
 /// The machine to boot on, and the commands to run there.
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
-    /// Virtual CPUs; more than 255 need QEMU 9, and the kernel starts 256 of them.
+    /// Virtual CPUs; more than 255 need QEMU 9.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CPUS)))]
     cpus: u32,
     /// Memory, such as 64M, 1G or 1T; it may exceed the host's.

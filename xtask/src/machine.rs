@@ -112,7 +112,7 @@ impl Board {
     }
 }
 
-/// QEMU's limit for q35 (4096 since 9.0). The kernel starts 256 of them and leaves out the others.
+/// As many as the kernel starts. QEMU's limit for q35 is 4096 since 9.0.
 pub(crate) const MAX_CPUS: u32 = 1024;
 /// With more CPUs the last ones have numbers that only x2APIC has room for.
 pub(crate) const MAX_XAPIC_CPUS: u32 = 255;

@@ -1,8 +1,19 @@
-//! The areas of the other CPUs: memory for them, each in its CPU's node.
+//! Memory for what belongs to one CPU, sized by the CPUs that there are, each in its CPU's node.
+//!
+//! ```text
+//!   the CPUs of a node, one after the other, in one run of its frames:
+//!   | senders of cross-calls, 64 CPUs each | area (PerCpu) | senders ... | area | ...
+//! ```
+//!
+//! The boot CPU's area is in the image, because it is needed before any memory is found. Of its place the senders alone
+//! are used.
+
+use core::{array, slice};
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation};
-use rhumb_machine::{CpuId, MAX_CPUS, NodeId, PageSize, PhysAddr, VirtAddr};
+use rhumb_machine::{CpuId, MAX_NODES, NodeId, PageSize, PhysAddr, VirtAddr, impossible};
+use rhumb_smp::call::Senders;
 
 use super::paging::Wanted;
 use super::refuse;
@@ -10,45 +21,73 @@ use crate::cpu::area::{self, PerCpu};
 use crate::facts::Boot;
 use crate::platform::logging;
 
-/// Takes frames in the direct map for the areas of the CPUs that will be started: for each node in one run, of its
-/// memory. Returns where each area is.
+/// Returns the bytes of the place of each CPU, of which there are so many.
+fn place_bytes(cpus: usize) -> usize {
+    Senders::needed(cpus) * size_of::<Senders>() + size_of::<PerCpu>()
+}
+
+// One behind the other, each is where its type may be.
+const _: () = assert!(align_of::<PerCpu>() <= align_of::<Senders>());
+const _: () = assert!(size_of::<PerCpu>().is_multiple_of(align_of::<Senders>()));
+
+/// Takes frames in the direct map for the CPUs that will be started: for each node in one run, of its memory. Returns
+/// where each node's run is.
 pub(super) fn reserve(
     map: &mut MemoryMap,
     base: VirtAddr,
     wanted: &Wanted<'_>,
-) -> ArrayVec<VirtAddr, MAX_CPUS> {
-    let nodes = || (0..wanted.cpus).map(|cpu| wanted.node_of(cpu));
-    let mut areas: ArrayVec<_, MAX_CPUS> = (0..wanted.cpus).map(|_| VirtAddr::ZERO).collect();
-    for node in (0..wanted.topology.node_count()).filter_map(NodeId::new) {
-        let others = || (1..).zip(nodes().skip(1)).filter(|&(_, of)| of == node).map(|(cpu, _)| cpu);
-        let bytes = others().count() * size_of::<PerCpu>();
-        if bytes == 0 {
-            continue;
-        }
-        let frames = bytes.div_ceil(PageSize::Size4K.bytes() as usize) as u64;
-        let run = BootFrames::below(map, wanted.limit.unwrap_or(PhysAddr::new(u64::MAX)))
-            .take_run_near(wanted.topology, node, frames, 1, Reservation::PerCpu)
-            .unwrap_or_else(|error| refuse(error));
-        let first = base.plus(run.start().addr().get());
-        for (place, cpu) in others().enumerate() {
-            areas[cpu] = first.plus((place * size_of::<PerCpu>()) as u64);
-        }
-    }
-    areas
+) -> ArrayVec<VirtAddr, MAX_NODES> {
+    let mut cpus_of = [0; MAX_NODES];
+    wanted.cpus_with_nodes().for_each(|(_, node)| cpus_of[node.index()] += 1);
+    let nodes = (0..wanted.topology.node_count()).filter_map(NodeId::new);
+    nodes
+        .map(|node| {
+            let bytes = cpus_of[node.index()] * place_bytes(wanted.cpus);
+            if bytes == 0 {
+                return VirtAddr::ZERO;
+            }
+            let frames = bytes.div_ceil(PageSize::Size4K.bytes() as usize) as u64;
+            let run = BootFrames::below(map, wanted.limit.unwrap_or(PhysAddr::new(u64::MAX)))
+                .take_run_near(wanted.topology, node, frames, 1, Reservation::PerCpu)
+                .unwrap_or_else(|error| refuse(error));
+            base.plus(run.start().addr().get())
+        })
+        .collect()
 }
 
-/// Fills in the areas of the other CPUs and makes them known. Once, on the kernel's tables.
+/// Fills in the areas of the other CPUs and makes them known, and gives each CPU its inbox. Once, on the kernel's
+/// tables.
 pub fn make(boot: &Boot) {
-    for cpu in (1..boot.cpus).filter_map(CpuId::new) {
-        let Some(&place) = boot.areas.get(cpu.index()) else { continue };
-        // SAFETY: the frames were reserved for this at boot, are in the direct map, and no other code knows them. The
-        // direct map is 4-KiB aligned there and the area's size is a multiple of its alignment.
-        let area: &'static PerCpu = unsafe {
-            let area = place.as_mut_ptr::<PerCpu>();
-            area.write(PerCpu::new(cpu));
-            &*area
+    let mut next: [Option<VirtAddr>; MAX_NODES] = array::from_fn(|node| boot.areas.get(node).copied());
+    for (cpu, node) in boot.cpus_with_nodes() {
+        let Some(place) = &mut next[node.index()] else {
+            impossible!("boot has taken memory for the CPUs of each node, and none for node {node}");
+            continue;
         };
-        logging::attach(cpu, area.log_ring());
+        let senders = Senders::needed(boot.cpus);
+        // SAFETY: the frames were reserved for this at boot, are in the direct map, and no other code knows them; each
+        // CPU has a place of its own in them. The place is 64-byte aligned, because frames are and sizes are multiples.
+        let senders: &'static [Senders] = unsafe {
+            let first = place.as_mut_ptr::<Senders>();
+            (0..senders).for_each(|index| first.add(index).write(Senders::new()));
+            slice::from_raw_parts(first, senders)
+        };
+        let area = if cpu == CpuId::BOOT {
+            area::here()
+        } else {
+            let place = place.plus(size_of_val(senders) as u64);
+            // SAFETY: the place goes on behind the senders with room for this.
+            let area: &'static PerCpu = unsafe {
+                let area = place.as_mut_ptr::<PerCpu>();
+                area.write(PerCpu::new(cpu));
+                &*area
+            };
+            logging::attach(cpu, area.log_ring());
+            area
+        };
+        area.receive_from(senders);
+        // A CPU that others can find has an inbox.
         area::register(area);
+        *place = place.plus(place_bytes(boot.cpus) as u64);
     }
 }

@@ -21,7 +21,7 @@ use super::scratch::Scratch;
 use super::tables::{LOW_CEILING, PagingError, Tables, Taken, ceiling};
 use crate::arch::features::features;
 use crate::cpu::clock;
-use crate::facts::{DescriptorFigures, DirectMapFigures};
+use crate::facts::{self, DescriptorFigures, DirectMapFigures};
 use crate::layout::{self, Stack, image};
 
 /// Text, read-only data, trampoline: three, with room for the executable pool's first piece.
@@ -47,9 +47,14 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Returns the node of the CPU that will have this number, if all CPUs before it start.
-    pub fn node_of(&self, cpu: usize) -> NodeId {
-        self.topology.startable().nth(cpu).map_or(NodeId::FIRST, |cpu| cpu.node)
+    /// Returns the CPUs that may be started, each with its node if all CPUs before it start.
+    pub fn cpus_with_nodes(&self) -> impl Iterator<Item = (CpuId, NodeId)> {
+        facts::cpus_with_nodes(self.topology, self.cpus)
+    }
+
+    /// Returns the node of the boot CPU.
+    fn boot_node(&self) -> NodeId {
+        self.topology.cpus.first().map_or(NodeId::FIRST, |cpu| cpu.node)
     }
 }
 
@@ -89,7 +94,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     let ceiling = ceiling(wanted.limit);
     let tree = |table| Root::new(table, wanted.levels).with_phys_bits(u32::from(features().physical_bits));
     let mut low_frames = BootFrames::below(map, ceiling.min(LOW_CEILING));
-    let (topology, node) = (wanted.topology, wanted.node_of(0));
+    let (topology, node) = (wanted.topology, wanted.boot_node());
     let mut source = Tables::new(&mut low_frames, topology, node, scratch, Taken::NONE);
     if let Some(block) = wanted.first_block {
         source.add_block(block);
@@ -156,8 +161,8 @@ fn map_stacks<M: TableMemory>(
     source: &mut Tables<'_, '_>,
     wanted: &Wanted<'_>,
 ) -> Result<(), PagingError> {
-    for cpu in (0..wanted.cpus).filter_map(CpuId::new) {
-        source.node = wanted.node_of(cpu.index());
+    for (cpu, node) in wanted.cpus_with_nodes() {
+        source.node = node;
         for stack in Stack::ALL {
             let range = stack.range(cpu);
             let frames = range.bytes() / PageSize::Size4K.bytes();
@@ -182,8 +187,8 @@ fn prepare_windows<M: TableMemory>(
     source: &mut Tables<'_, '_>,
     wanted: &Wanted<'_>,
 ) -> Result<(), PagingError> {
-    for cpu in (0..wanted.cpus).filter_map(CpuId::new) {
-        source.node = wanted.node_of(cpu.index());
+    for (cpu, node) in wanted.cpus_with_nodes() {
+        source.node = node;
         let page = layout::range(layout::windows(cpu).start(), PageSize::Size4K.bytes());
         let any_frame = image::physical(image::data()).start().pfn();
         let mapping = Mapping {

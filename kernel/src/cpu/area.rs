@@ -15,7 +15,7 @@ use rhumb_klog::{Ring, Slot};
 use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
 use rhumb_pagetable::LazyCpu;
 use rhumb_smp::apic::Input;
-use rhumb_smp::call::Inbox;
+use rhumb_smp::call::{Inbox, Senders};
 use rhumb_sync::Place;
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
@@ -151,8 +151,8 @@ pub struct PerCpu {
     pub machine_check: mce::Noted,
     /// Segment descriptors and task-state segment.
     pub descriptors: Descriptors,
-    /// Cross-calls that wait for this CPU.
-    pub inbox: Inbox,
+    /// Cross-calls that wait for this CPU: see [`PerCpu::inbox`].
+    inbox: Once<Inbox>,
     /// Whether the CPU idles, and what it misses meanwhile: see `cpu::tlb`. Every CPU that flushes looks at it.
     pub lazy: OwnLine<LazyCpu>,
     /// The CPU's place in the queue of the lock of the page tables.
@@ -190,7 +190,7 @@ impl PerCpu {
             controls: [const { AtomicU64::new(0) }; 3],
             machine_check: mce::Noted::new(),
             descriptors: Descriptors::new(),
-            inbox: Inbox::new(),
+            inbox: Once::new(),
             lazy: OwnLine(LazyCpu::new()),
             // SAFETY: `TablesMutex`, of which there is one, gives it to looks of this CPU alone.
             tables_place: unsafe { Place::new() },
@@ -199,6 +199,17 @@ impl PerCpu {
             log_slots: [const { Slot::new() }; LOG_SLOTS],
             log_ring: Once::new(),
         }
+    }
+
+    /// Returns the cross-calls that wait for this CPU; `None` until [`PerCpu::receive_from`].
+    #[inline(always)]
+    pub fn inbox(&self) -> Option<&Inbox> {
+        self.inbox.get()
+    }
+
+    /// Gives this CPU room for the cross-calls of all CPUs that there may be. Once, before another CPU runs.
+    pub fn receive_from(&self, senders: &'static [Senders]) {
+        self.inbox.call_once(|| Inbox::new(senders));
     }
 
     /// Returns this CPU's own log.

@@ -5,14 +5,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::{CpuId, CpuMask, IrqOff, MAX_CPUS, Machine, Pinned};
+use rhumb_machine::{CpuId, CpuMask, CpuSet, FirstCpus, IrqOff, MAX_CPUS, Machine, Pinned};
 use rhumb_smp::call::{self, Cpus, Inbox, Waited};
 
 use super::machine::MACHINE;
-use super::{area, clock};
+use super::{area, clock, online};
 use crate::arch::apic;
 use crate::arch::idt::vector;
-use crate::cpu;
 
 /// A call is served within microseconds on hardware. The host of a virtual machine may let one of its CPUs wait for
 /// seconds.
@@ -23,16 +22,17 @@ const TURNS_PER_LOOK: u64 = 1024;
 /// This machine, as calls see it.
 struct Here;
 
-// SAFETY: an area has one inbox and belongs to one CPU, which serves it in `serve`; `irq_off` turns interrupts off and
+// SAFETY: an area has one inbox and belongs to one CPU, which serves it in `serve`; boot has sized the inboxes for all
+// CPUs that may run; `irq_off` turns interrupts off and
 // keeps the code on its CPU.
 unsafe impl Cpus for Here {
     #[inline(always)]
     fn inbox(&self, cpu: CpuId) -> Option<&Inbox> {
-        area::of(cpu).map(|area| &area.inbox)
+        area::of(cpu)?.inbox()
     }
 
-    fn online(&self) -> CpuMask {
-        cpu::online()
+    fn online(&self) -> FirstCpus {
+        FirstCpus(online::online_count())
     }
 
     fn interrupt(&self, target: CpuId) {
@@ -86,7 +86,7 @@ pub fn lose_patience(waited: &mut Waited, waiting_for: impl FnOnce() -> CpuMask)
 }
 
 /// The CPUs for which another one waited too long.
-static SILENT: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
+static SILENT: [AtomicU64; MAX_CPUS.div_ceil(64)] = [const { AtomicU64::new(0) }; _];
 
 fn accuse(cpus: &CpuMask) {
     for cpu in cpus.iter() {
@@ -96,19 +96,18 @@ fn accuse(cpus: &CpuMask) {
 
 /// Returns the CPUs that have not answered, for a report.
 pub fn silent() -> CpuMask {
-    let is_silent = |cpu: &CpuId| SILENT[cpu.index() / 64].load(Relaxed) & 1 << (cpu.index() % 64) != 0;
-    (0..MAX_CPUS).filter_map(CpuId::new).filter(is_silent).collect()
+    CpuMask::from_words(SILENT.iter().map(|word| word.load(Relaxed)))
 }
 
 /// Runs `remote` on each CPU of `targets` other than this one, `meanwhile` here, and waits until all are done.
 /// Cost: one interrupt per target (one in all where the targets are all other CPUs), none where `targets` is empty.
-pub fn run_on<F: Fn() + Sync>(pinned: Pinned<'_>, targets: &CpuMask, remote: &F, meanwhile: impl FnOnce()) {
+pub fn run_on<F: Fn() + Sync>(pinned: Pinned<'_>, targets: &CpuSet, remote: &F, meanwhile: impl FnOnce()) {
     call::run_on(&Here, pinned, targets, remote, meanwhile);
 }
 
 /// Serves this CPU's inbox; interrupts go off for it.
 pub fn serve_if_here() {
-    if area::here().inbox.has_calls() {
+    if area::here().inbox().is_some_and(Inbox::has_calls) {
         let guard = MACHINE.irq_off();
         serve(guard.irq_off());
     }

@@ -6,8 +6,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use rhumb_machine::{CpuId, IrqDepth, IrqState, Machine, MemoryUse, NodeId, VirtAddr, VirtRange};
 use x86_64::instructions::interrupts;
 
-use super::online::online;
-use super::{area, clock, kasan};
+use super::{area, clock, kasan, online};
 use crate::layout;
 
 /// The machine: there is one, and it has no state of its own.
@@ -33,7 +32,7 @@ unsafe impl Machine for KernelMachine {
     }
 
     fn cpu_count(&self) -> usize {
-        online().len()
+        online::online_count()
     }
 
     fn node_of(&self, cpu: CpuId) -> NodeId {

@@ -1,31 +1,25 @@
-//! The list of the CPUs that run.
+//! The list of the CPUs that run: they are numbered without gaps, so it is their number.
 
 use core::sync::atomic::{
-    AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire},
 };
 
-use rhumb_machine::{CpuId, CpuMask, MAX_CPUS};
+use rhumb_machine::{CpuId, CpuMask};
 
-static ONLINE: [AtomicU64; MAX_CPUS / 64] = [const { AtomicU64::new(0) }; MAX_CPUS / 64];
+static ONLINE: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns the CPUs that run.
 pub fn online() -> CpuMask {
-    CpuMask::from_words(core::array::from_fn(|word| ONLINE[word].load(Acquire)))
+    CpuMask::first(online_count())
 }
 
-/// How many are listed.
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-/// Returns how many CPUs run: one load, where the list is as long as there may be CPUs.
-pub fn online_count() -> u64 {
-    COUNT.load(Relaxed)
+/// Returns how many CPUs run.
+pub fn online_count() -> usize {
+    ONLINE.load(Acquire)
 }
 
-/// Lists a CPU that takes part from now on.
+/// Lists a CPU that takes part from now on, and all CPUs before it take part already.
 pub(super) fn set_online(cpu: CpuId) {
-    let bit = 1 << (cpu.index() % 64);
-    if ONLINE[cpu.index() / 64].fetch_or(bit, AcqRel) & bit == 0 {
-        COUNT.fetch_add(1, Relaxed);
-    }
+    ONLINE.fetch_max(cpu.index() + 1, AcqRel);
 }

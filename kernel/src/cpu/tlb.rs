@@ -12,7 +12,7 @@
 
 use core::arch::asm;
 
-use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, Pinned, Tlb, VirtAddr};
+use rhumb_machine::{CpuId, CpuMask, CpuSet, FirstCpus, FlushScope, Machine, Pinned, Tlb, VirtAddr};
 use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Sequence, Woken, sequence};
 use rhumb_pagetable::{
     DetachedTables, FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, UnmapOutcome,
@@ -22,8 +22,7 @@ use rhumb_smp::start::Starts;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
 use super::machine::{KernelMachine, MACHINE};
-use super::online::online;
-use super::{area, call};
+use super::{area, call, online};
 use crate::arch::features::features;
 
 /// While a start is under way, a CPU that is not listed walks the kernel's tables: see [`flush_targets`].
@@ -40,15 +39,15 @@ unsafe impl Tlb for KernelMachine {
         flush_local(scope);
     }
 
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuSet, scope: FlushScope<'_>) {
         flush_remote(pinned, targets, scope);
     }
 
-    fn flush_targets(&self) -> CpuMask {
+    fn flush_targets(&self) -> FirstCpus {
         flush_targets()
     }
 
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+    fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
         leave_to_lazy(targets)
     }
 }
@@ -92,7 +91,7 @@ pub fn flush_local(scope: FlushScope<'_>) {
 }
 
 /// Drops `scope` on each CPU of `targets` but this one, in one round, and returns when all have.
-pub fn flush_remote(pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+pub fn flush_remote(pinned: Pinned<'_>, targets: &CpuSet, scope: FlushScope<'_>) {
     area::of_pinned(pinned).counters.flushes_remote.increment();
     call::run_on(
         pinned,
@@ -111,20 +110,20 @@ pub fn flush_remote(pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>
 /// A CPU that starts walks the tables before it is listed, and cannot flush for others then. So the caller waits for a
 /// start that is under way: a millisecond; where that CPU does not answer, as long as it is waited for. Calls are
 /// served meanwhile.
-pub fn flush_targets() -> CpuMask {
+pub fn flush_targets() -> FirstCpus {
     let mut waited = Waited::default();
     STARTS.wait(|| {
         call::serve_if_here();
         core::hint::spin_loop();
         call::lose_patience(&mut waited, || CpuMask::only(CpuId::BOOT));
     });
-    online()
+    FirstCpus(online::online_count())
 }
 
-/// Leaves a mark on each CPU of `targets` that idles, and says which they are.
-pub fn leave_to_lazy(targets: &CpuMask) -> CpuMask {
-    let is_left = |&cpu: &_| area::of(cpu).is_some_and(|area| area.lazy.leave_mark() == MarkLeft::Left);
-    targets.and(&online()).iter().filter(is_left).collect()
+/// Leaves a mark on each CPU of `targets` that idles, takes these CPUs out, and returns how many they are. A CPU that
+/// does not run has no mark left: it is not lazy.
+pub fn leave_to_lazy(targets: &mut CpuSet) -> u32 {
+    targets.take_out(|cpu| area::of(cpu).is_some_and(|area| area.lazy.leave_mark() == MarkLeft::Left))
 }
 
 /// Says that this CPU uses nothing that may be flushed from now on. Interrupts are off, and the next thing is to halt.

@@ -178,7 +178,7 @@ fn uptime(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), 
     if days > 0 {
         write!(out, "{}, ", Counted(days, "day"));
     }
-    let cpus = cpu::online().len();
+    let cpus = cpu::online_count();
     writeln!(out, "{hours}:{minutes:02}:{:02}, {}", seconds % 60, Counted(cpus, "CPU"));
     Ok(())
 }

@@ -112,14 +112,13 @@ pub fn records() -> Records<'static, Here, Screen> {
     LOG.records()
 }
 
-/// Writes the last `most` records that the console was not to show.
-pub fn write_unshown(out: &mut dyn Write, most: usize) -> core::fmt::Result {
-    let unshown = || records().filter(|record| !LOG.is_shown(record.level()));
-    let count = unshown().count();
-    if count > 0 {
+/// Writes the last `MOST` records that the console was not to show. A report on a short stack may ask.
+pub fn write_unshown<const MOST: usize>(out: &mut dyn Write) -> core::fmt::Result {
+    let mut unshown = LOG.newest::<MOST>(|record| !LOG.is_shown(record.level())).peekable();
+    if unshown.peek().is_some() {
         writeln!(out, "the last records of the log that were not shown:")?;
     }
-    unshown().skip(count.saturating_sub(most)).try_for_each(|record| writeln!(out, "  {record}"))
+    unshown.try_for_each(|record| writeln!(out, "  {record}"))
 }
 
 /// Returns how many records have been overwritten by later ones.

@@ -138,7 +138,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
     let _ = write!(out, "\nkernel panic on CPU {}: ", here.id());
     let _ = body(out);
     let _ = write_others(out, here.id());
-    let _ = logging::write_unshown(out, SHOWN_RECORDS);
+    let _ = logging::write_unshown::<SHOWN_RECORDS>(out);
     let _ = writeln!(out, "the machine stops here");
     power::off(power::Outcome::Panicked)
 }

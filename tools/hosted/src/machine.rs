@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, IrqState, Machine, MemoryUse, NodeId, PfnRange, PhysAddr, PhysRange, Pinned,
-    Tlb, VirtAddr, VirtRange,
+    CpuId, CpuMask, CpuSet, FlushScope, IrqState, Machine, MemoryUse, NodeId, PfnRange, PhysAddr, PhysRange,
+    Pinned, Tlb, VirtAddr, VirtRange,
 };
 use rhumb_pagetable::Root;
 
@@ -292,7 +292,7 @@ unsafe impl Tlb for HostedMachine {
         }
     }
 
-    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+    fn flush_remote(&self, pinned: Pinned<'_>, targets: &CpuSet, scope: FlushScope<'_>) {
         let here = self.cpu_of(pinned);
         let others = targets.without(here).and(&self.cpus());
         if let (false, Some(seat)) = (others.is_empty(), self.seats.get(here.index())) {
@@ -303,7 +303,7 @@ unsafe impl Tlb for HostedMachine {
         }
     }
 
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
-        self.mmu.get().map_or(CpuMask::EMPTY, |mmu| mmu.leave_to_lazy(targets))
+    fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
+        self.mmu.get().map_or(0, |mmu| mmu.leave_to_lazy(targets))
     }
 }

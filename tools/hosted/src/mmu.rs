@@ -39,7 +39,7 @@ mod tlb;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rhumb_machine::{CpuId, CpuMask, FlushScope, PageSize, PfnRange, PhysAddr, VirtAddr, VirtRange};
+use rhumb_machine::{CpuId, CpuMask, CpuSet, FlushScope, PageSize, PfnRange, PhysAddr, VirtAddr, VirtRange};
 #[cfg(doc)]
 use rhumb_pagetable::Key;
 use rhumb_pagetable::flush::{MarkLeft, Woken};
@@ -319,11 +319,11 @@ impl SoftMmu {
         }
     }
 
-    pub(crate) fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
-        let is_left = |cpu: &CpuId| {
+    pub(crate) fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
+        let is_left = |cpu: CpuId| {
             self.cpus.get(cpu.index()).is_some_and(|unit| unit.lazy.leave_mark() == MarkLeft::Left)
         };
-        targets.iter().filter(is_left).collect()
+        targets.take_out(is_left)
     }
 
     /// Looks through the TLBs of `cpus` for what `concerns` picks and the tables do not have.

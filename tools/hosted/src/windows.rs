@@ -40,17 +40,20 @@ impl HostedWindows {
         source: &mut TableFrames<'static>,
         root: Root,
     ) -> Option<Self> {
-        let mut table = root.table;
-        for level in [4, 3] {
+        let mut table = |above: Pfn, index: usize| {
             let next = source.take_zeroed_table().ok()?;
-            let index = WINDOW_BASE.get() >> (12 + 9 * (level - 1)) & 511;
-            tables.write(table, index as usize, Entry::table(next, Privilege::Supervisor));
-            table = next;
-        }
-        let pages = machine.cpus().iter().map(|cpu| {
-            let page = source.take_zeroed_table().ok()?;
-            tables.write(table, cpu.index(), Entry::table(page, Privilege::Supervisor));
-            Some(page)
+            tables.write(above, index, Entry::table(next, Privilege::Supervisor));
+            Some(next)
+        };
+        let pointers = table(root.table, index_of(WINDOW_BASE, 4))?;
+        let (cpus, mut directory) = (machine.cpus(), None);
+        let pages = cpus.iter().map(|cpu| {
+            let windows = slot_address(cpu, 0);
+            let index = index_of(windows, 2);
+            if index == 0 {
+                directory = Some(table(pointers, index_of(windows, 3))?);
+            }
+            table(directory?, index)
         });
         let pages = pages.collect::<Option<Vec<_>>>()?;
         Some(Self { machine, tables, pages })
@@ -62,6 +65,11 @@ impl HostedWindows {
     pub fn range() -> VirtRange {
         VirtRange::of_length(WINDOW_BASE, MAX_CPUS as u64 * PageSize::Size2M.bytes()).unwrap_or_default()
     }
+}
+
+/// Returns the index of the entry for `virt` in a table of this level.
+const fn index_of(virt: VirtAddr, level: u32) -> usize {
+    (virt.get() >> (12 + 9 * (level - 1)) & 511) as usize
 }
 
 // SAFETY: entries are written into tables that the unit walks, and a slot's page is where the unit says.

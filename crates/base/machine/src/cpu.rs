@@ -1,4 +1,4 @@
-//! CPUs, nodes, sets of CPUs, and the tokens that prove on which CPU the code runs.
+//! CPUs, nodes, and the tokens that prove on which CPU the code runs.
 //!
 //! Tokens borrow from the guard that made them true ([`crate::PinGuard`], [`crate::IrqGuard`]), so a token cannot
 //! outlive its guard, and they are neither `Send` nor `Sync`, so it cannot be shown to another CPU.
@@ -6,9 +6,10 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-/// The most CPUs that one machine can have. 256 is what one byte of a dense id holds, and a [`CpuMask`] of four words
-/// still fits in half a cache line; it bounds sets and tables, not APIC ids.
-pub const MAX_CPUS: usize = 256;
+/// The most CPUs that one machine can have: machines of 8 sockets have 768 and more. It bounds dense ids and tables of
+/// words, not APIC ids; larger tables are sized by the CPUs that there are, and a [`CpuSet`](crate::CpuSet) costs what
+/// those cost.
+pub const MAX_CPUS: usize = 1024;
 
 /// The most NUMA nodes that one machine can have.
 pub const MAX_NODES: usize = 64;
@@ -29,6 +30,24 @@ impl CpuId {
     /// Returns its index: below [`MAX_CPUS`].
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// Returns the CPU of a bit of a word of a [`CpuSet`](crate::CpuSet).
+    #[inline]
+    pub(crate) const fn from_word(word: usize, bit: usize) -> Self {
+        Self((word * u64::BITS as usize + bit) as u16)
+    }
+
+    /// Returns the index of the word of a [`CpuSet`](crate::CpuSet) that has its bit.
+    #[inline]
+    pub const fn word(self) -> usize {
+        self.index() / u64::BITS as usize
+    }
+
+    /// Returns its bit in that word.
+    #[inline]
+    pub const fn bit(self) -> u64 {
+        1 << (self.index() % u64::BITS as usize)
     }
 }
 
@@ -60,120 +79,6 @@ impl NodeId {
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// A set of CPUs.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct CpuMask([u64; MAX_CPUS / 64]);
-
-impl CpuMask {
-    /// No CPU.
-    pub const EMPTY: Self = Self([0; MAX_CPUS / 64]);
-
-    /// Returns CPUs 0..`count`; all CPUs where `count` is past [`MAX_CPUS`].
-    pub fn first(count: usize) -> Self {
-        Self(core::array::from_fn(|word| match count.saturating_sub(word * 64) {
-            bits @ 0..64 => (1 << bits) - 1,
-            _ => u64::MAX,
-        }))
-    }
-
-    /// Returns the CPUs whose bits are set: CPU n is bit n % 64 of word n / 64.
-    pub const fn from_words(words: [u64; MAX_CPUS / 64]) -> Self {
-        Self(words)
-    }
-
-    /// Returns the set of `cpu` alone.
-    pub fn only(cpu: CpuId) -> Self {
-        let mut mask = Self::EMPTY;
-        mask.insert(cpu);
-        mask
-    }
-
-    /// Adds `cpu`.
-    pub const fn insert(&mut self, cpu: CpuId) {
-        self.0[cpu.index() / 64] |= 1 << (cpu.index() % 64);
-    }
-
-    /// Takes `cpu` out.
-    pub const fn remove(&mut self, cpu: CpuId) {
-        self.0[cpu.index() / 64] &= !(1 << (cpu.index() % 64));
-    }
-
-    /// Returns this set without `cpu`.
-    #[must_use]
-    pub const fn without(mut self, cpu: CpuId) -> Self {
-        self.remove(cpu);
-        self
-    }
-
-    /// Returns the CPUs that are in both sets.
-    #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
-        Self(core::array::from_fn(|word| self.0[word] & other.0[word]))
-    }
-
-    /// Returns the CPUs of this set that are not in the other.
-    #[must_use]
-    pub fn minus(&self, other: &Self) -> Self {
-        Self(core::array::from_fn(|word| self.0[word] & !other.0[word]))
-    }
-
-    /// Tells whether `cpu` is in the set.
-    pub const fn contains(&self, cpu: CpuId) -> bool {
-        self.0[cpu.index() / 64] & (1 << (cpu.index() % 64)) != 0
-    }
-
-    /// Returns how many CPUs are in the set. To ask whether there are any, use [`CpuMask::is_empty`].
-    ///
-    /// Cost: some 20 instructions for each 64 CPUs, of which one is in the set: kernels are built without POPCNT.
-    pub fn len(&self) -> usize {
-        self.0.iter().filter(|&&word| word != 0).map(|word| word.count_ones() as usize).sum()
-    }
-
-    /// Tells whether no CPU is in the set.
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|&word| word == 0)
-    }
-
-    /// Returns its CPUs in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = CpuId> + use<> {
-        let words = self.0;
-        words
-            .into_iter()
-            .enumerate()
-            .flat_map(|(index, word)| Bits(word).map(move |bit| CpuId((index * 64 + bit) as u16)))
-    }
-}
-
-impl FromIterator<CpuId> for CpuMask {
-    fn from_iter<I: IntoIterator<Item = CpuId>>(cpus: I) -> Self {
-        let mut mask = Self::EMPTY;
-        cpus.into_iter().for_each(|cpu| mask.insert(cpu));
-        mask
-    }
-}
-
-impl fmt::Debug for CpuMask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(|cpu| cpu.index())).finish()
-    }
-}
-
-/// The numbers of the set bits of a word, lowest first.
-struct Bits(u64);
-
-impl Iterator for Bits {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
-            return None;
-        }
-        let bit = self.0.trailing_zeros() as usize;
-        self.0 &= self.0 - 1;
-        Some(bit)
     }
 }
 

@@ -7,10 +7,11 @@
 //! | [`block`] | [`Block`]: a piece of physical memory that one page of the map can show |
 //! | [`range`] | half-open ranges of each of them |
 //! | [`counted`] | [`Counted`]: a number of things in words, for what people read |
-//! | [`cpu`] | [`CpuId`], [`CpuMask`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
+//! | [`cpu`] | [`CpuId`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
 //! | [`impossible`](mod@impossible) | [`impossible!`]: a place that cannot be reached fails a test, and is logged and counted in a kernel |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, guards, nodes, clock |
+//! | [`mask`] | [`CpuSet`], [`CpuMask`]: sets of CPUs |
 //! | [`nesting`] | [`IrqDepth`]: guards that keep interrupts off, in whatever order they end |
 //! | [`planted`] | faults that tests plant |
 //! | `testing` | a machine for tests (feature `testing`) |
@@ -31,6 +32,7 @@ pub mod cpu;
 pub mod flush;
 pub mod impossible;
 pub mod machine;
+pub mod mask;
 pub mod nesting;
 pub mod page;
 pub mod planted;
@@ -42,9 +44,10 @@ pub mod tlb;
 pub use addr::{Pfn, PhysAddr, VirtAddr};
 pub use block::Block;
 pub use counted::Counted;
-pub use cpu::{CpuId, CpuMask, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
+pub use cpu::{CpuId, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
 pub use flush::{FlushScope, PageRun};
 pub use machine::{IrqGuard, Machine, MemoryUse, PinGuard};
+pub use mask::{CpuMask, CpuSet, CpuWords, FirstCpus};
 pub use nesting::{IrqDepth, IrqState};
 pub use page::{Order, PageSize};
 pub use range::{PfnRange, PhysRange, VirtRange};

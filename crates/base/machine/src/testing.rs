@@ -28,9 +28,10 @@ extern crate std;
 use core::cell::Cell;
 
 use crate::addr::VirtAddr;
-use crate::cpu::{CpuId, CpuMask, NodeId, Pinned};
+use crate::cpu::{CpuId, NodeId, Pinned};
 use crate::flush::FlushScope;
 use crate::machine::{Machine, MemoryUse};
+use crate::mask::{CpuSet, FirstCpus};
 use crate::nesting::{IrqDepth, IrqState};
 use crate::range::VirtRange;
 use crate::tlb::Tlb;
@@ -170,19 +171,19 @@ pub trait TestTlb: Send + Sync {
     }
 
     /// Drops translations on each of `targets`.
-    fn flush_remote(&self, targets: &CpuMask, scope: FlushScope<'_>) {
+    fn flush_remote(&self, targets: &CpuSet, scope: FlushScope<'_>) {
         let _ = (targets, scope);
     }
 
     /// Returns those of the CPUs that are `online` that may hold a translation.
-    fn flush_targets(&self, online: CpuMask) -> CpuMask {
+    fn flush_targets(&self, online: FirstCpus) -> FirstCpus {
         online
     }
 
-    /// Leaves a full flush to those of `targets` that are lazy, and returns them.
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+    /// Leaves a full flush to those of `targets` that are lazy, takes them out, and returns how many they are.
+    fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
         let _ = targets;
-        CpuMask::EMPTY
+        0
     }
 }
 
@@ -190,13 +191,13 @@ impl<T: TestTlb> TestTlb for &T {
     fn flush_local(&self, scope: FlushScope<'_>) {
         (**self).flush_local(scope);
     }
-    fn flush_remote(&self, targets: &CpuMask, scope: FlushScope<'_>) {
+    fn flush_remote(&self, targets: &CpuSet, scope: FlushScope<'_>) {
         (**self).flush_remote(targets, scope);
     }
-    fn flush_targets(&self, online: CpuMask) -> CpuMask {
+    fn flush_targets(&self, online: FirstCpus) -> FirstCpus {
         (**self).flush_targets(online)
     }
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+    fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
         (**self).leave_to_lazy(targets)
     }
 }
@@ -212,13 +213,13 @@ unsafe impl<T: TestTlb> Tlb for TestMachine<T> {
     fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
         self.tlb.flush_local(scope);
     }
-    fn flush_remote(&self, _: Pinned<'_>, targets: &CpuMask, scope: FlushScope<'_>) {
+    fn flush_remote(&self, _: Pinned<'_>, targets: &CpuSet, scope: FlushScope<'_>) {
         self.tlb.flush_remote(targets, scope);
     }
-    fn flush_targets(&self) -> CpuMask {
-        self.tlb.flush_targets(CpuMask::first(self.cpus))
+    fn flush_targets(&self) -> FirstCpus {
+        self.tlb.flush_targets(FirstCpus(self.cpus))
     }
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
+    fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
         self.tlb.leave_to_lazy(targets)
     }
 }

@@ -3,6 +3,7 @@
 extern crate std;
 
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use super::testing::{TestMachine, irqs, set_irqs};
@@ -43,9 +44,8 @@ fn ids_stop_at_their_limits() {
     assert_eq!(NodeId::new(MAX_NODES), None);
     assert_eq!(CpuMask::first(MAX_CPUS + 5).len(), MAX_CPUS);
     assert_eq!(CpuMask::from_words([!0; MAX_CPUS / 64]), CpuMask::first(MAX_CPUS));
-    let (high, words) =
-        (CpuId::new(65).unwrap(), core::array::from_fn(|word| if word == 1 { 0b10 } else { 0 }));
-    assert_eq!(CpuMask::from_words(words), CpuMask::only(high));
+    assert_eq!(CpuMask::from_words([!0; MAX_CPUS / 64 + 1]), CpuMask::first(MAX_CPUS), "past the last CPU");
+    assert_eq!(CpuMask::from_words([0, 0b10]), CpuMask::only(CpuId::new(65).unwrap()));
 }
 
 #[test]
@@ -105,16 +105,40 @@ proptest! {
     }
 
     #[test]
-    fn masks_are_sets(mut cpus in proptest::collection::vec(0usize..MAX_CPUS, 0..40)) {
-        let mask: CpuMask = cpus.iter().map(|&cpu| CpuId::new(cpu).unwrap()).collect();
-        cpus.sort_unstable();
-        cpus.dedup();
-        prop_assert_eq!(mask.iter().map(CpuId::index).collect::<Vec<_>>(), cpus.clone());
-        prop_assert_eq!(mask.len(), cpus.len());
-        if let Some(&cpu) = cpus.first() {
-            let fewer = mask.without(CpuId::new(cpu).unwrap());
-            prop_assert!(!fewer.contains(CpuId::new(cpu).unwrap()) && fewer.len() + 1 == mask.len());
+    fn masks_are_sets(one in set_of_cpus(), other in set_of_cpus(), taken in 0usize..MAX_CPUS) {
+        let mask_of = |cpus: &BTreeSet<usize>| -> CpuMask { cpus.iter().map(|&cpu| CpuId::new(cpu).unwrap()).collect() };
+        let (mine, others) = (mask_of(&one), mask_of(&other));
+        prop_assert_eq!(mine.iter().map(CpuId::index).collect::<BTreeSet<_>>(), one.clone());
+        prop_assert!(mine.iter().is_sorted());
+        prop_assert_eq!((mine.len(), mine.is_empty()), (one.len(), one.is_empty()));
+        prop_assert_eq!(mine == others, one == other);
+        prop_assert_eq!(mine.and(&others), mask_of(&(&one & &other)));
+        prop_assert_eq!(mine.minus(&others), mask_of(&(&one - &other)));
+        prop_assert_eq!(CpuMask::from_words(mine.words().iter().copied()), mine);
+        for cpu in one.iter().copied().chain([taken]) {
+            let (id, mut fewer) = (CpuId::new(cpu).unwrap(), one.clone());
+            prop_assert_eq!(mine.contains(id), fewer.remove(&cpu));
+            prop_assert_eq!(mine.without(id), mask_of(&fewer));
         }
+    }
+}
+
+/// Sets whose highest CPUs lie in different words.
+fn set_of_cpus() -> impl Strategy<Value = BTreeSet<usize>> {
+    (1..=MAX_CPUS).prop_flat_map(|end| proptest::collection::btree_set(0..end, 0..40))
+}
+
+/// The words that a set takes, and so the cost of all that is done with it, follow from its highest CPU alone.
+#[test]
+fn a_mask_has_the_words_of_its_cpus() {
+    let words = |mask: CpuMask| mask.words().len();
+    for (cpus, expected) in [(0, 0), (1, 1), (8, 1), (64, 1), (65, 2), (256, 4), (MAX_CPUS, MAX_CPUS / 64)] {
+        let first = CpuMask::first(cpus);
+        assert_eq!(words(first), expected, "{cpus}");
+        assert_eq!(words(first.and(&CpuMask::first(MAX_CPUS))), expected, "{cpus}");
+        assert_eq!(words(CpuMask::first(MAX_CPUS).and(&first)), expected, "{cpus}");
+        assert_eq!(words(first.minus(&CpuMask::first(MAX_CPUS))), expected, "{cpus}");
+        assert_eq!(words(first.without(CpuId::BOOT)), expected, "{cpus}");
     }
 }
 

@@ -12,7 +12,7 @@
 //! to the table, which it may walk on speculation, and any of the table's 512 pages, of which none may be left when the
 //! map forgets that there may be such.
 
-use rhumb_machine::{CpuMask, Pinned, Tlb};
+use rhumb_machine::{CpuWords, Pinned, Tlb};
 use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed, Waiting};
 
 use crate::journal::Journal;
@@ -146,7 +146,12 @@ impl Batch {
     /// # Safety
     /// No other CPU holds a translation of the map, nor walks its tables.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushedBatch
+    pub unsafe fn flush_on<M>(
+        &mut self,
+        machine: &M,
+        pinned: Pinned<'_>,
+        targets: &(impl CpuWords + ?Sized),
+    ) -> FlushedBatch
     where
         M: Tlb + ?Sized,
     {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, Tlb, VirtAddr,
+    CpuId, CpuSet, FlushScope, Machine, NodeId, Order, Pfn, PfnRange, Pinned, Tlb, VirtAddr,
 };
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
 use rhumb_tableguard::WindowedTables;
@@ -47,7 +47,7 @@ unsafe impl Machine for OneCpu {
 unsafe impl Tlb for OneCpu {
     fn flush_local(&self, _: Pinned<'_>, _: FlushScope<'_>) {}
 
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
+    fn flush_remote(&self, _: Pinned<'_>, _: &CpuSet, _: FlushScope<'_>) {}
 }
 
 /// Every slot shows this page.

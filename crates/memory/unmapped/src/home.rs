@@ -4,7 +4,7 @@
 
 use rhumb_directmap::{DirectMap, OwnerId, Rules};
 use rhumb_frames::{Frame, Frames, Unmapped};
-use rhumb_machine::{CpuMask, Pinned, Tlb};
+use rhumb_machine::{FirstCpus, Pinned, Tlb};
 use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::FlushStats;
 
@@ -69,7 +69,7 @@ pub unsafe trait Home: Sync {
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError>;
 
     /// Returns the CPUs that may have cached the map.
-    fn flush_targets(&self) -> CpuMask {
+    fn flush_targets(&self) -> FirstCpus {
         self.frames().machine().flush_targets()
     }
 

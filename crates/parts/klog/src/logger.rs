@@ -1,5 +1,6 @@
 //! [`Log`]: the back end of the `log` facade: one ring per CPU, one console.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ::log::{LevelFilter, Metadata};
@@ -59,6 +60,8 @@ pub struct Log<H, S> {
     console: S,
     boot: Ring<'static>,
     rings: [OnceRef<'static, Ring<'static>>; MAX_CPUS],
+    /// Past the last CPU that has a ring of its own: readers look no further.
+    ring_end: AtomicUsize,
     kept: AtomicUsize,
     shown: AtomicUsize,
 }
@@ -72,6 +75,7 @@ impl<H: Host, S: Sink> Log<H, S> {
             console,
             boot,
             rings: [const { OnceRef::new() }; MAX_CPUS],
+            ring_end: AtomicUsize::new(0),
             kept: AtomicUsize::new(LevelFilter::Info as usize),
             shown: AtomicUsize::new(LevelFilter::Info as usize),
         }
@@ -86,7 +90,9 @@ impl<H: Host, S: Sink> Log<H, S> {
 
     /// Gives `cpu` a ring of its own. CPUs without one, the boot CPU among them, share the first.
     pub fn attach(&self, cpu: CpuId, ring: &'static Ring<'static>) -> Result<(), AlreadyAttached> {
-        self.rings[cpu.index()].set(ring).map_err(|()| AlreadyAttached(cpu))
+        self.rings[cpu.index()].set(ring).map_err(|()| AlreadyAttached(cpu))?;
+        self.ring_end.fetch_max(cpu.index() + 1, Ordering::Release);
+        Ok(())
     }
 
     /// Keeps records of this level and graver.
@@ -145,8 +151,13 @@ impl<H: Host, S: Sink> Log<H, S> {
         }
     }
 
+    /// Returns the numbers of all rings that there are, and a few of rings that there are not.
+    pub(crate) fn ring_numbers(&self) -> Range<usize> {
+        0..self.ring_end.load(Ordering::Acquire) + 1
+    }
+
     fn rings(&self) -> impl Iterator<Item = &Ring<'static>> {
-        (0..RINGS).filter_map(|number| self.ring(number))
+        self.ring_numbers().filter_map(|number| self.ring(number))
     }
 
     fn ring_of(&self, cpu: CpuId) -> &Ring<'static> {

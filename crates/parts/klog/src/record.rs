@@ -89,13 +89,14 @@ impl Record {
 
     /// Returns its words but for the payload: time, and everything small.
     pub(crate) fn head_words(&self) -> [u64; HEAD_WORDS] {
+        let [cpu_low, cpu_high] = (self.cpu.index() as u16).to_le_bytes();
         let small = [
-            self.cpu.index() as u8,
+            cpu_low,
+            cpu_high,
             self.level as u8,
             u8::from(self.is_cut),
             self.target_bytes,
             self.text_bytes,
-            0,
             0,
             0,
         ];
@@ -110,9 +111,9 @@ impl Record {
 
     /// Returns the record of these words, or `None` where they are none. `payload` gives the word of each index.
     pub(crate) fn from_words(head: [u64; HEAD_WORDS], payload: impl Fn(usize) -> u64) -> Option<Self> {
-        let [cpu, level, is_cut, target_bytes, text_bytes, ..] = head[1].to_le_bytes();
+        let [cpu_low, cpu_high, level, is_cut, target_bytes, text_bytes, ..] = head[1].to_le_bytes();
         let level = Level::iter().find(|&one| one as u8 == level)?;
-        let cpu = CpuId::new(usize::from(cpu))?;
+        let cpu = CpuId::new(usize::from(u16::from_le_bytes([cpu_low, cpu_high])))?;
         let (time_ns, is_cut) = (head[0], is_cut != 0);
         let bytes = [0; PAYLOAD_BYTES];
         let mut record = Self { time_ns, cpu, level, is_cut, target_bytes, text_bytes, payload: bytes };
@@ -134,8 +135,8 @@ fn characters(bytes: &[u8]) -> &str {
         .unwrap_or_else(|_| impossible!("whole characters alone were copied here" => ""))
 }
 
-// A CPU's index is kept in one byte.
-const _: () = assert!(rhumb_machine::MAX_CPUS <= 1 << u8::BITS && PAYLOAD_BYTES <= u8::MAX as usize);
+// A CPU's index is kept in two bytes, and a length in one.
+const _: () = assert!(rhumb_machine::MAX_CPUS <= 1 << u16::BITS && PAYLOAD_BYTES <= u8::MAX as usize);
 
 impl Write for Record {
     fn write_str(&mut self, text: &str) -> fmt::Result {

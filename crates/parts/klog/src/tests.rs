@@ -3,7 +3,7 @@
 extern crate std;
 
 use ::log::Level;
-use rhumb_machine::CpuId;
+use rhumb_machine::{CpuId, MAX_CPUS};
 #[cfg(not(loom))]
 use std::format;
 use std::string::ToString;

@@ -1,10 +1,13 @@
 //! Cross-calls: running a function on other CPUs.
 //!
-//! Each CPU has an [`Inbox`]: one slot for each sender and a bit that says which slots are filled. To call, a sender
-//! puts a pointer to its call into its own slot of each target's inbox, sets the bit, and interrupts the target unless
-//! another bit of that word was set already (then an interrupt is on its way). A slot has one writer and one reader, so
-//! nothing is locked and nothing is allocated. The target empties the slot, runs the function, and then acknowledges by
-//! clearing its bit in the call.
+//! Each CPU has an [`Inbox`]: one slot for each sender and a bit that says whether the slot is filled, in [`Senders`] of
+//! 64 CPUs. To call, a sender puts a pointer to its call into its own slot of each target's inbox, sets the bit, and
+//! interrupts the target unless another bit of that word was set already (then an interrupt is on its way). A slot has
+//! one writer and one reader, so nothing is locked and nothing is allocated. The target empties the slot, runs the
+//! function, and then acknowledges by clearing its bit in the call.
+//!
+//! Boot sizes inboxes by the CPUs that there are. A call's sets of CPUs are numbers on a machine of up to 64 CPUs, and
+//! arrays past that.
 //!
 //! **No deadlock.** A CPU that waits, for a slot or for acknowledgements, serves its own inbox meanwhile, so two CPUs
 //! that call each other with interrupts off both go on. A function runs with interrupts off, and its own slot is empty
@@ -17,26 +20,28 @@
 //!
 //! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged, so the function may borrow.
 
-use rhumb_machine::{CpuId, CpuMask, IrqOff, MAX_CPUS, Pinned, impossible};
+use core::array;
+
+use rhumb_machine::mask::{WORD_CPUS, WORDS, words_for};
+use rhumb_machine::{CpuId, CpuMask, CpuSet, CpuWords, FirstCpus, IrqOff, Pinned, impossible};
 
 use rhumb_sync::atomic::{AcqRel, Acquire, AtomicPtr, AtomicU64, IS_MODELLED, Relaxed, Release};
 
-/// CPUs that an inbox has slots for. A model checker's state grows with each atomic, so its tests have few.
-const SLOTS: usize = if IS_MODELLED { 3 } else { MAX_CPUS };
-const WORDS: usize = SLOTS.div_ceil(64);
+/// Slots for the CPUs of a word. A model checker's state grows with each atomic, so its tests have few CPUs.
+const SLOTS: usize = if IS_MODELLED { 3 } else { WORD_CPUS };
 
 /// The machine, as calls see it.
 ///
 /// # Safety
-/// [`Cpus::inbox`] returns the same inbox for a CPU each time, another one for each CPU, and the inbox of a CPU is
-/// served by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU, without any interrupt of this CPU
+/// [`Cpus::inbox`] returns the same inbox for a CPU each time, another one for each CPU, with slots for every CPU that
+/// calls, and the inbox of a CPU is served by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU, without any interrupt of this CPU
 /// that calls or serves in between.
 pub unsafe trait Cpus {
     /// Returns the inbox of `cpu`; `None` where it has none: a call leaves it out, as it does a CPU that is not online.
     fn inbox(&self, cpu: CpuId) -> Option<&Inbox>;
 
     /// Returns the CPUs that run.
-    fn online(&self) -> CpuMask;
+    fn online(&self) -> FirstCpus;
 
     /// Interrupts `target`, which serves its inbox then.
     fn interrupt(&self, target: CpuId);
@@ -67,70 +72,69 @@ pub struct Waited {
     pub since: u64,
 }
 
-/// The calls that wait for one CPU.
-pub struct Inbox {
-    filled: [AtomicU64; WORDS],
-    slots: [AtomicPtr<Call>; SLOTS],
+/// The calls of 64 CPUs that wait for another CPU.
+#[repr(C, align(64))]
+pub struct Senders {
+    filled: AtomicU64,
+    slots: [AtomicPtr<Call<'static>>; SLOTS],
 }
 
-impl Inbox {
+impl Senders {
     rhumb_sync::const_fn! {
-        /// Makes an empty inbox.
+        /// Returns senders of which none calls.
         pub fn new() -> Self {
-            Self {
-                filled: rhumb_sync::atomics!(AtomicU64::new(0)),
-                slots: rhumb_sync::atomics!(AtomicPtr::new(core::ptr::null_mut())),
-            }
+            Self { filled: AtomicU64::new(0), slots: rhumb_sync::atomics!(AtomicPtr::new(core::ptr::null_mut())) }
         }
     }
 
-    /// Tells whether a call waits.
-    pub fn has_calls(&self) -> bool {
-        self.filled.iter().any(|word| word.load(Relaxed) != 0)
+    /// Returns how many of these an inbox has on a machine of `cpus` CPUs.
+    pub const fn needed(cpus: usize) -> usize {
+        words_for(cpus)
     }
 }
 
-impl Default for Inbox {
+impl Default for Senders {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A function, its argument, and which CPUs have yet to acknowledge.
-struct Call {
-    function: unsafe fn(*const ()),
-    argument: *const (),
-    pending: [AtomicU64; WORDS],
+/// The calls that wait for one CPU.
+pub struct Inbox(&'static [Senders]);
+
+impl Inbox {
+    /// Makes an empty inbox for the calls of CPUs `0..64 * senders.len()`; [`Senders::needed`] says how many these are.
+    pub const fn new(senders: &'static [Senders]) -> Self {
+        Self(senders)
+    }
+
+    /// Tells whether a call waits.
+    #[inline]
+    pub fn has_calls(&self) -> bool {
+        self.0.iter().any(|senders| senders.filled.load(Relaxed) != 0)
+    }
 }
 
-impl Call {
+/// A function, its argument, and which CPUs have yet to acknowledge.
+struct Call<'a> {
+    function: unsafe fn(*const ()),
+    argument: *const (),
+    pending: &'a [AtomicU64],
+}
+
+impl Call<'_> {
     fn is_done(&self) -> bool {
         self.pending.iter().all(|word| word.load(Acquire) == 0)
     }
 
     fn pending(&self) -> CpuMask {
-        cpus_of(&self.pending)
-    }
-
-    /// Expects an answer of `cpu`, before the call is in any slot.
-    fn expect(&self, cpu: CpuId) {
-        let word = &self.pending[cpu.index() / 64];
-        word.store(word.load(Relaxed) | bit(cpu), Relaxed);
+        CpuMask::from_words(self.pending.iter().map(|word| word.load(Relaxed)))
     }
 
     /// Acknowledges the call, the last use that the serving CPU makes of it, because the call may be gone afterwards.
     fn acknowledge(&self, cpu: CpuId) {
-        self.pending[cpu.index() / 64].fetch_and(!bit(cpu), Release);
+        self.pending[cpu.word()].fetch_and(!cpu.bit(), Release);
     }
-}
-
-const fn bit(cpu: CpuId) -> u64 {
-    1 << (cpu.index() % 64)
-}
-
-fn cpus_of(words: &[AtomicU64; WORDS]) -> CpuMask {
-    let is_set = |cpu: &CpuId| words[cpu.index() / 64].load(Relaxed) & bit(*cpu) != 0;
-    (0..SLOTS).filter_map(CpuId::new).filter(is_set).collect()
 }
 
 /// Runs `remote` on each CPU of `targets` other than this one, `meanwhile` here, and waits until all are done. CPUs
@@ -138,10 +142,13 @@ fn cpus_of(words: &[AtomicU64; WORDS]) -> CpuMask {
 ///
 /// Cost: one interrupt for each target (one in all where the targets are all other CPUs), none where `targets` is
 /// empty.
+///
+/// # Panics
+/// If an inbox has no slot for this CPU: a call that is not made is a flush that has not happened.
 pub fn run_on<C: Cpus, F: Fn() + Sync>(
     cpus: &C,
     pinned: Pinned<'_>,
-    targets: &CpuMask,
+    targets: &CpuSet,
     remote: &F,
     meanwhile: impl FnOnce(),
 ) {
@@ -149,8 +156,26 @@ pub fn run_on<C: Cpus, F: Fn() + Sync>(
         // SAFETY: `run_on` passed a reference to an F, and waits for the acknowledgement that follows this call.
         unsafe { (*argument.cast::<F>())() }
     }
+    let call = Call { function: invoke::<F>, argument: core::ptr::from_ref(remote).cast(), pending: &[] };
+    match cpus.online() {
+        online @ FirstCpus(0..=WORD_CPUS) => {
+            run_words::<C, 1>(cpus, pinned, targets, online, call, meanwhile)
+        }
+        online => run_words::<C, WORDS>(cpus, pinned, targets, online, call, meanwhile),
+    }
+}
+
+/// Makes `call` on those of `targets` that are `online`, whose sets fit into `N` words.
+fn run_words<C: Cpus, const N: usize>(
+    cpus: &C,
+    pinned: Pinned<'_>,
+    targets: &CpuSet,
+    online: FirstCpus,
+    call: Call<'_>,
+    meanwhile: impl FnOnce(),
+) {
     /// Waits even where `meanwhile` unwinds, so that the call cannot go first.
-    struct Wait<'a, C: Cpus>(&'a C, Pinned<'a>, &'a Call);
+    struct Wait<'a, C: Cpus>(&'a C, Pinned<'a>, &'a Call<'a>);
     impl<C: Cpus> Drop for Wait<'_, C> {
         fn drop(&mut self) {
             let Self(cpus, pinned, call) = self;
@@ -161,50 +186,59 @@ pub fn run_on<C: Cpus, F: Fn() + Sync>(
             }
         }
     }
-    let call = Call {
-        function: invoke::<F>,
-        argument: core::ptr::from_ref(remote).cast(),
-        pending: core::array::from_fn(|_| AtomicU64::new(0)),
-    };
     let me = pinned.cpu();
-    let online = cpus.online();
-    let targets = targets.without(me).and(&online);
+    let others = |word: usize| online.word(word) & if word == me.word() { !me.bit() } else { !0 };
+    let targets: [u64; N] = array::from_fn(|word| targets.word(word) & others(word));
+    let words = words_for(online.0).min(N);
+    let targets = CpuSet::of(&targets[..words]);
     if targets.is_empty() {
         return meanwhile();
     }
-    targets.iter().for_each(|target| call.expect(target));
+    // Answers are expected before the call is in any slot.
+    let pending: [AtomicU64; N] = array::from_fn(|word| AtomicU64::new(targets.word(word)));
+    let call = Call { pending: &pending[..words], ..call };
     let waiting = Wait(cpus, pinned, &call);
-    send(cpus, pinned, &targets, &online, waiting.2);
+    send::<C, N>(cpus, pinned, targets, others, waiting.2);
     meanwhile();
 }
 
-fn send<C: Cpus>(cpus: &C, pinned: Pinned<'_>, targets: &CpuMask, online: &CpuMask, call: &Call) {
+/// Puts `call` into the slots of `targets` and interrupts them; `others` has the words of all CPUs that run but this
+/// one.
+fn send<C: Cpus, const N: usize>(
+    cpus: &C,
+    pinned: Pinned<'_>,
+    targets: &CpuSet,
+    others: impl Fn(usize) -> u64,
+    call: &Call<'_>,
+) {
     let me = pinned.cpu();
-    let mut full = CpuMask::EMPTY;
+    let words = targets.words().len();
+    let mut full = [0; N];
     // From the first slot to the last interrupt: a handler on this CPU that calls would find a slot filled whose target
     // has not been interrupted yet, and wait for a CPU that knows of nothing.
     cpus.with_irqs_off(|_| {
-        let mut owed = CpuMask::EMPTY;
+        let mut owed = [0; N];
         for target in targets.iter() {
             match cpus.inbox(target).map(|inbox| post(inbox, me, call)) {
-                Some(Posted::First) => owed.insert(target),
+                Some(Posted::First) => owed[target.word()] |= target.bit(),
                 Some(Posted::BehindAnother) => {}
                 Some(Posted::SlotIsFull) => {
-                    full.insert(target);
+                    full[target.word()] |= target.bit();
                     continue;
                 }
                 None => call.acknowledge(target),
             }
             cpus.has_sent(pinned);
         }
-        if owed == online.without(me) {
+        let owed = CpuSet::of(&owed[..words]);
+        if owed.words().iter().enumerate().all(|(word, &bits)| bits == others(word)) {
             cpus.interrupt_others();
         } else {
             owed.iter().for_each(|target| cpus.interrupt(target));
         }
     });
     // Each of these has been interrupted for what its slot holds, and will come to empty it.
-    for target in full.iter() {
+    for target in CpuSet::of(&full[..words]).iter() {
         let Some(inbox) = cpus.inbox(target) else { continue };
         let mut waited = Waited::default();
         let post_and_interrupt = |_: IrqOff<'_>| {
@@ -233,13 +267,16 @@ enum Posted {
     SlotIsFull,
 }
 
-fn post(inbox: &Inbox, from: CpuId, call: &Call) -> Posted {
-    let pointer = core::ptr::from_ref(call).cast_mut();
-    let slot = &inbox.slots[from.index()];
-    if slot.compare_exchange(core::ptr::null_mut(), pointer, Release, Relaxed).is_err() {
+fn post(inbox: &Inbox, from: CpuId, call: &Call<'_>) -> Posted {
+    let pointer = core::ptr::from_ref(call).cast_mut().cast();
+    let senders = &inbox.0[from.word()];
+    if senders.slots[from.index() % WORD_CPUS]
+        .compare_exchange(core::ptr::null_mut(), pointer, Release, Relaxed)
+        .is_err()
+    {
         return Posted::SlotIsFull;
     }
-    match inbox.filled[from.index() / 64].fetch_or(bit(from), AcqRel) {
+    match senders.filled.fetch_or(from.bit(), AcqRel) {
         0 => Posted::First,
         _ => Posted::BehindAnother,
     }
@@ -259,10 +296,10 @@ pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
         impossible!("CPU {me} serves calls without an inbox, where nothing could call it");
         return;
     };
-    for (index, word) in inbox.filled.iter().enumerate() {
+    for senders in inbox.0 {
         // One at a time: the function may wait for a CPU that waits for another call in here to be served.
-        while let Some(sender) = take_lowest(word) {
-            let pointer = inbox.slots[index * 64 + sender].swap(core::ptr::null_mut(), AcqRel);
+        while let Some(sender) = take_lowest(&senders.filled) {
+            let pointer = senders.slots[sender].swap(core::ptr::null_mut(), AcqRel);
             // SAFETY: the sender put a reference there that lives until the acknowledgement below.
             let Some(call) = (unsafe { pointer.as_ref() }) else {
                 impossible!("the bit of an inbox is set after its slot is filled, and the slot is empty");

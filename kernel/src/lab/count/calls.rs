@@ -33,7 +33,7 @@ struct Round<const CPUS: usize> {
 
 impl<const CPUS: usize> Operation for Round<CPUS> {
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
-        let online = cpu::online().len();
+        let online = cpu::online_count();
         ensure!(online >= CPUS, "{CPUS} CPUs are needed, {online} run");
         Ok(Self { guard: MACHINE.pin(), targets: CpuMask::first(CPUS) })
     }

@@ -91,7 +91,7 @@ fn storm(_: &'static Boot) -> Result<(), Failure> {
     fn rounds() {
         let guard = MACHINE.irq_off();
         let pinned: Pinned<'_> = guard.irq_off().pinned();
-        let cpus = cpu::online().len() as u32;
+        let cpus = cpu::online_count() as u32;
         STORM_ARRIVED.fetch_add(1, Release);
         while STORM_ARRIVED.load(Acquire) < cpus {
             call::serve_if_here();
@@ -111,7 +111,7 @@ fn storm(_: &'static Boot) -> Result<(), Failure> {
     STORM_ARRIVED.store(0, Relaxed);
     let start = clock::now_ns();
     work::on_every_cpu(&rounds);
-    let cpus = cpu::online().len() as u32;
+    let cpus = cpu::online_count() as u32;
     let (runs, expected) = (STORM_RUNS.load(Relaxed), cpus * (cpus - 1) * STORM_ROUNDS);
     ensure!(
         runs == expected,

@@ -101,7 +101,7 @@ fn finds_the_key_closed(_: &'static Boot) -> Result<(), Failure> {
         missed.fetch_add(u64::from(!is_right), Relaxed);
     });
     let (missed, seen) = (missed.into_inner(), Seen::now().since(&before));
-    let cpus = cpu::online().len() as u64;
+    let cpus = cpu::online_count() as u64;
     ensure!(missed == 0, "{missed} CPUs took none, or went on with other rights");
     ensure!(seen.handled == cpus, "{cpus} were sent, {} handled", seen.handled);
     ensure!(seen.left_open == 0, "{} handlers ran with the key open", seen.left_open);
@@ -157,7 +157,7 @@ fn no_write_is_lost(boot: &'static Boot) -> Result<(), Failure> {
     };
     let mut sent = 0;
     let interrupt = || {
-        while done.load(Relaxed) < cpu::online().len() as u64 - 1 {
+        while done.load(Relaxed) < cpu::online_count() as u64 - 1 {
             sent += others.iter().filter(|area| nmi::send(area).is_ok()).count() as u64;
             seen_open.store(Seen::now().since(&before).found_open > 0, Relaxed);
             cpu::call::serve_if_here();
@@ -223,7 +223,7 @@ fn about_to_halt(_: &'static Boot) -> Result<(), Failure> {
         work::on_others(&job, || ());
     }
     let all_handled = cpu::online().iter().filter_map(area::of).all(handles_in_time);
-    let (done, expected) = (done.into_inner(), u64::from(JOBS) * (cpu::online().len() as u64 - 1));
+    let (done, expected) = (done.into_inner(), u64::from(JOBS) * (cpu::online_count() as u64 - 1));
     ensure!(all_handled, "a CPU took none any more");
     ensure!(done == expected, "{done} jobs were done of {expected}");
     Ok(())

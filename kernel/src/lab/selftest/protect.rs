@@ -79,7 +79,8 @@ fn a_stray_write_faults(_: &'static Boot) -> Result<(), Failure> {
 fn check_all(page: Pfn) -> Result<(), Failure> {
     let spare = Stock::fetch(1);
     let outcome = (|| {
-        let windows = cpu::online().iter().map(|cpu| layout::windows(cpu).start());
+        let online = cpu::online();
+        let windows = online.iter().map(|cpu| layout::windows(cpu).start());
         let places = [
             MACHINE.direct(page.addr()),
             layout::image::text().start(),

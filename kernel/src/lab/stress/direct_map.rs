@@ -148,7 +148,7 @@ pub fn direct_map(seconds: u64, out: &mut dyn Output) -> Result<(), Failure> {
     writeln!(
         out,
         "stress directmap: {}, {}, {} checked, {} among them; {} for the reserve",
-        Counted(cpu::online().len(), "CPU"),
+        Counted(cpu::online_count(), "CPU"),
         Counted(shared.changes.load(Relaxed), "change"),
         Counted(shared.accesses.load(Relaxed), "access"),
         Counted(shared.faults.load(Relaxed), "fault"),
@@ -255,7 +255,7 @@ impl<'a> Worker<'a> {
     /// Shows the block, looks at others' blocks for a while, and hides it again.
     fn show(&mut self, block: (Pfn, Order), state: Shown) -> Result<(), Failure> {
         self.slot.show(block, state);
-        let cpus = cpu::online().len() as u64;
+        let cpus = cpu::online_count() as u64;
         let mut looked = Ok(());
         for _ in 0..LOOKS {
             let slot = &SLOTS[self.random.below(cpus) as usize];

@@ -67,7 +67,7 @@ pub fn frames(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Output
     writeln!(
         out,
         "stress frames: {}, {}, {} refused, {after} of {} free again",
-        Counted(cpu::online().len(), "CPU"),
+        Counted(cpu::online_count(), "CPU"),
         Counted(shared.allocations.load(Relaxed), "allocation"),
         shared.refusals.load(Relaxed),
         Counted(before, "frame")

@@ -76,7 +76,7 @@ pub fn movable(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Outpu
     writeln!(
         out,
         "movable stress: {}, {}, {}, {} moved, {after} of {} free again",
-        Counted(cpu::online().len(), "CPU"),
+        Counted(cpu::online_count(), "CPU"),
         Counted(steps.into_inner(), "step"),
         Counted(compactions.into_inner(), "compaction"),
         Counted(moved, "frame"),

@@ -197,7 +197,7 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
     writeln!(
         out,
         "stress slabs: {}, {}, {} refused, {} in use and {frames} of {} free again",
-        Counted(cpu::online().len(), "CPU"),
+        Counted(cpu::online_count(), "CPU"),
         Counted(shared.allocations.load(Relaxed), "allocation"),
         shared.refusals.load(Relaxed),
         Counted(after.live_bytes, "byte"),

@@ -80,7 +80,7 @@ pub fn unmapped(seconds: u64, out: &mut dyn Output) -> Result<(), Failure> {
     writeln!(
         out,
         "pool stress: {}, {} taken and given back, {}, {}; {} moved for them; {}",
-        Counted(cpu::online().len(), "CPU"),
+        Counted(cpu::online_count(), "CPU"),
         Counted(taken, "frame"),
         Counted(now.blocks_taken - held.blocks_taken, "block"),
         Counted(flushes, "flush"),

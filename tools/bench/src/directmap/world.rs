@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rhumb_directmap::{DirectMap, OffLimits, OwnerId};
 use rhumb_frames::{Descriptor, Frame, Frames, Layout, MemoryRange, Owner, Unmapped, Zone};
 use rhumb_hosted::{CorePinning, HostedMachine, LargePages};
-use rhumb_machine::{CpuId, CpuMask, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{CpuId, FirstCpus, Machine, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{Entry, FlushStats};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, UnmappedPool};
 use rhumb_windows::error::CopyError;
@@ -41,7 +41,7 @@ pub(super) struct World {
     pub(super) windows: Windows<&'static HostedMachine, Entries>,
     lists: Mutex<BlockLists>,
     map_owner: OwnerId,
-    targets: CpuMask,
+    targets: FirstCpus,
     /// How often the pool has changed the map.
     changes: AtomicU64,
 }
@@ -54,8 +54,8 @@ impl World {
         }
         let ram = PhysRange::of_length(PhysAddr::ZERO, RAM_BYTES).unwrap_or_default();
         let (targets, pinning) = match flushes {
-            Flushes::Counted => (CpuMask::first(cpus), CorePinning::Free),
-            Flushes::OnTheHost => (CpuMask::first(1), CorePinning::OneEach),
+            Flushes::Counted => (FirstCpus(cpus), CorePinning::Free),
+            Flushes::OnTheHost => (FirstCpus(1), CorePinning::OneEach),
         };
         let builder = HostedMachine::builder().cpus(cpus).pinning(pinning);
         let machine = builder.large_pages(LargePages::Never).ram(ram).build();
@@ -188,7 +188,7 @@ unsafe impl Home for Here {
         self.0.map_owner
     }
 
-    fn flush_targets(&self) -> CpuMask {
+    fn flush_targets(&self) -> FirstCpus {
         self.0.targets
     }
 

@@ -272,9 +272,8 @@ impl<'world, 'machine> Play<'world, 'machine> {
             let which = self.random.below(self.pending.len() as u64) as usize;
             self.flush(which)?;
         }
-        while let Some(cpu) = self.eyes.lazy.iter().next() {
+        for cpu in core::mem::take(&mut self.eyes.lazy).iter() {
             self.world.mmu.leave_lazy(cpu);
-            self.eyes.lazy.remove(cpu);
         }
         for _ in 0..200 {
             self.eyes.look(&self.model, self.world.ram, self.world.ram)?;

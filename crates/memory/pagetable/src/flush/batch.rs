@@ -1,7 +1,12 @@
 //! The changes in the tables that have not been flushed yet.
 
+use core::array;
+
 use arrayvec::ArrayVec;
-use rhumb_machine::{CpuMask, FlushScope, PageRun, PageSize, Pinned, Tlb, VirtAddr, VirtRange};
+use rhumb_machine::mask::{WORD_CPUS, WORDS, words_for};
+use rhumb_machine::{
+    CpuSet, CpuWords, FirstCpus, FlushScope, PageRun, PageSize, Pinned, Tlb, VirtAddr, VirtRange,
+};
 
 use crate::flush::stats::FlushStats;
 use crate::planted::{self, Fault};
@@ -161,31 +166,57 @@ impl FlushBatch {
     ///
     /// # Panics
     /// If the token is another machine's: its CPU of the same number is none of this machine, which would be left out.
-    pub fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> FlushStats
+    pub fn flush_on<M>(
+        &mut self,
+        machine: &M,
+        pinned: Pinned<'_>,
+        targets: &(impl CpuWords + ?Sized),
+    ) -> FlushStats
     where
         M: Tlb + ?Sized,
     {
-        let here = machine.cpu_of(pinned);
+        machine.cpu_of(pinned);
         if self.is_empty() {
             return FlushStats::NOTHING;
         }
-        let others = targets.without(here).and(&CpuMask::first(machine.cpu_count()));
-        let lazy = match self.laziness {
-            Laziness::Allowed => machine.leave_to_lazy(&others),
-            Laziness::Refused => CpuMask::EMPTY,
+        // The sets of a machine of up to 64 CPUs are numbers.
+        match machine.cpu_count() {
+            cpus @ 0..=WORD_CPUS => self.flush_words::<M, 1>(machine, pinned, targets, cpus),
+            cpus => self.flush_words::<M, WORDS>(machine, pinned, targets, cpus),
+        }
+    }
+
+    /// Drops it all on those of `targets` that are among the machine's `cpus` CPUs, whose sets fit into `N` words.
+    fn flush_words<M, const N: usize>(
+        &mut self,
+        machine: &M,
+        pinned: Pinned<'_>,
+        targets: &(impl CpuWords + ?Sized),
+        cpus: usize,
+    ) -> FlushStats
+    where
+        M: Tlb + ?Sized,
+    {
+        let here = pinned.cpu();
+        let mut others: [u64; N] = array::from_fn(|word| targets.word(word) & FirstCpus(cpus).word(word));
+        let others = CpuSet::of_mut(&mut others[..words_for(cpus).min(N)]);
+        others.remove(here);
+        let left_to_lazy = match self.laziness {
+            Laziness::Allowed => machine.leave_to_lazy(others),
+            Laziness::Refused => 0,
         };
-        let awake = others.minus(&lazy);
-        if targets.contains(here) {
+        let awake = &*others;
+        if targets.word(here.word()) & here.bit() != 0 {
             machine.flush_local(pinned, self.scope());
         }
         if !awake.is_empty() {
-            machine.flush_remote(pinned, &awake, self.scope());
+            machine.flush_remote(pinned, awake, self.scope());
         }
         let stats = FlushStats {
             pages: self.pages,
             full: self.is_full_flush(),
             interrupts: awake.len() as u32,
-            left_to_lazy: lazy.len() as u32,
+            left_to_lazy,
         };
         self.clear();
         stats

@@ -9,7 +9,7 @@
 extern crate std;
 
 use rhumb_machine::testing::{TestMachine, TestTlb};
-use rhumb_machine::{CpuMask, FlushScope, Machine, PageSize, VirtAddr, VirtRange};
+use rhumb_machine::{CpuSet, FirstCpus, FlushScope, Machine, PageSize, VirtAddr, VirtRange};
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -89,7 +89,7 @@ impl World {
 
 impl TestTlb for World {
     /// A round of cross-calls: fills the inboxes, then waits for each to be emptied, which is the acknowledgement.
-    fn flush_remote(&self, targets: &CpuMask, _: FlushScope<'_>) {
+    fn flush_remote(&self, targets: &CpuSet, _: FlushScope<'_>) {
         targets.iter().for_each(|cpu| self.inbox[cpu.index()].store(1, Release));
         for cpu in targets.iter() {
             while self.inbox[cpu.index()].load(Acquire) == 1 && self.gone[cpu.index()].load(Acquire) == 0 {
@@ -98,12 +98,12 @@ impl TestTlb for World {
         }
     }
 
-    fn flush_targets(&self, online: CpuMask) -> CpuMask {
-        CpuMask::first(online.len() - 1 + self.online.load(Relaxed) as usize)
+    fn flush_targets(&self, online: FirstCpus) -> FirstCpus {
+        FirstCpus(online.0 - 1 + self.online.load(Relaxed) as usize)
     }
 
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
-        targets.iter().filter(|cpu| self.lazy[cpu.index()].leave_mark() == MarkLeft::Left).collect()
+    fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
+        targets.take_out(|cpu| self.lazy[cpu.index()].leave_mark() == MarkLeft::Left)
     }
 }
 

@@ -8,7 +8,8 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use rhumb_machine::testing::{TestMachine, TestTlb};
 use rhumb_machine::{
-    CpuId, CpuMask, FlushScope, Machine, PageRun, PageSize, Pfn, PhysAddr, VirtAddr, VirtRange,
+    CpuId, CpuMask, CpuSet, FlushScope, MAX_CPUS, Machine, PageRun, PageSize, Pfn, PhysAddr, VirtAddr,
+    VirtRange,
 };
 
 use super::batch::FLUSH_PAGES_MAX;
@@ -59,17 +60,16 @@ impl TestTlb for Recorder {
         });
     }
 
-    fn flush_remote(&self, targets: &CpuMask, scope: FlushScope<'_>) {
+    fn flush_remote(&self, targets: &CpuSet, scope: FlushScope<'_>) {
         self.note(match scope {
-            FlushScope::Pages { runs, .. } => Asked::Remote(*targets, runs.to_vec()),
-            _ => Asked::RemoteAll(*targets),
+            FlushScope::Pages { runs, .. } => Asked::Remote(targets.to_mask(), runs.to_vec()),
+            _ => Asked::RemoteAll(targets.to_mask()),
         });
     }
 
-    fn leave_to_lazy(&self, targets: &CpuMask) -> CpuMask {
-        let lazy = targets.and(&self.lazy);
-        self.note(Asked::Lazy(lazy));
-        lazy
+    fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
+        self.note(Asked::Lazy(targets.and(&self.lazy)));
+        targets.take_out(|cpu| self.lazy.contains(cpu))
     }
 }
 
@@ -134,10 +134,29 @@ fn targets_are_who_is_asked() {
     let mut batch = FlushBatch::new();
     batch.add_everything();
     // CPU 9 is none of the machine's, and this CPU is no target.
-    let targets = [cpu(2), cpu(9)].into_iter().collect();
+    let targets: CpuMask = [cpu(2), cpu(9)].into_iter().collect();
     let flushed = batch.flush_on(&machine, machine.pin().pinned(), &targets);
     assert_eq!((flushed.interrupts(), flushed.is_full()), (1, true));
     assert_eq!(machine.tlb.asked(), [Asked::Lazy(CpuMask::EMPTY), Asked::RemoteAll(CpuMask::only(cpu(2)))]);
+}
+
+/// Machines whose sets are a number, several words, and all words.
+#[test]
+fn every_cpu_of_any_machine_is_asked() {
+    for cpus in [1, 2, 63, 64, 65, 256, 257, MAX_CPUS - 1, MAX_CPUS] {
+        let is_lazy = |cpu: &CpuId| cpu.index() % 3 == 1;
+        let first = CpuMask::first(cpus);
+        let machine = Recorder::new(cpus, first.iter().filter(is_lazy).collect());
+        let mut batch = FlushBatch::new();
+        batch.add_everything();
+        let flushed = batch.flush(&machine, machine.pin().pinned());
+        let (lazy, awake): (Vec<CpuId>, Vec<CpuId>) = first.without(CpuId::BOOT).iter().partition(is_lazy);
+        assert_eq!((flushed.left_to_lazy(), flushed.interrupts()), (lazy.len() as u32, awake.len() as u32));
+        let asked = machine.tlb.asked();
+        assert!(asked.contains(&Asked::LocalAll) && asked.contains(&Asked::Lazy(lazy.into_iter().collect())));
+        let remote = Asked::RemoteAll(awake.iter().copied().collect());
+        assert_eq!(asked.contains(&remote), !awake.is_empty(), "{cpus}");
+    }
 }
 
 #[test]

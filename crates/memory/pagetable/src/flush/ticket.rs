@@ -13,7 +13,7 @@
 
 use core::mem;
 
-use rhumb_machine::{CpuMask, Pinned, Tlb};
+use rhumb_machine::{CpuWords, Pinned, Tlb};
 
 use crate::flush::batch::FlushBatch;
 use crate::flush::stats::FlushStats;
@@ -143,7 +143,12 @@ impl<W> Unflushed<W> {
     /// # Safety
     /// No other CPU holds a translation, or an entry of a table, of what was changed, nor walks there on speculation.
     #[expect(unsafe_code, reason = "claims what the type cannot show")]
-    pub unsafe fn flush_on<M>(&mut self, machine: &M, pinned: Pinned<'_>, targets: &CpuMask) -> Flushed<W>
+    pub unsafe fn flush_on<M>(
+        &mut self,
+        machine: &M,
+        pinned: Pinned<'_>,
+        targets: &(impl CpuWords + ?Sized),
+    ) -> Flushed<W>
     where
         M: Tlb + ?Sized,
         W: Default,

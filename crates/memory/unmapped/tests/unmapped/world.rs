@@ -12,7 +12,7 @@ use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, Use};
 use rhumb_hosted::windows::HostedWindows;
 use rhumb_hosted::{HostedMachine, LargePages, TableFrames};
 use rhumb_machine::{
-    CpuId, CpuMask, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
+    CpuId, FirstCpus, Machine, NodeId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, Pinned, VirtAddr,
     VirtRange,
 };
 use rhumb_pagetable::{FlushCause, FlushCounters, FlushStats, Levels, PageCounts, Root, TableSource};
@@ -129,8 +129,12 @@ unsafe impl Home for Here {
     fn note_flush(&self, flushed: FlushStats) {
         self.0.flushes.count(FlushCause::Pool, flushed);
     }
-    fn flush_targets(&self) -> CpuMask {
-        if self.0.plant.lock().unwrap().no_remote_flush { CpuMask::first(1) } else { self.0.machine.cpus() }
+    fn flush_targets(&self) -> FirstCpus {
+        if self.0.plant.lock().unwrap().no_remote_flush {
+            FirstCpus(1)
+        } else {
+            FirstCpus(self.0.machine.cpu_count())
+        }
     }
 }
 

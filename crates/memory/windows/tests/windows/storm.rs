@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
 use rhumb_hosted::{HostedMachine, LargePages};
-use rhumb_machine::{CpuId, CpuMask, FlushScope, Machine, NodeId, PageSize, Pinned, Tlb, VirtAddr};
+use rhumb_machine::{CpuId, CpuSet, FlushScope, Machine, NodeId, PageSize, Pinned, Tlb, VirtAddr};
 use rhumb_pagetable::Entry;
 use rhumb_windows::planted::{self, Fault};
 use rhumb_windows::{CpuSlots, SLOTS, WindowTables, Windows};
@@ -59,7 +59,7 @@ unsafe impl Tlb for WithTlb {
         self.1.tlb.iter().for_each(|translation| translation.store(0, Relaxed));
     }
 
-    fn flush_remote(&self, _: Pinned<'_>, _: &CpuMask, _: FlushScope<'_>) {}
+    fn flush_remote(&self, _: Pinned<'_>, _: &CpuSet, _: FlushScope<'_>) {}
 }
 
 // SAFETY: a slot shows the frame that the TLB knows it by: that of its entry when it was used first since the flush.

@@ -82,7 +82,7 @@ pub struct Cpu {
     pub node: NodeId,
 }
 
-/// The machine, as far as the firmware tells. About 18 KiB: keep it in a static or at the bottom of a large stack.
+/// The machine, as far as the firmware tells. About 34 KiB: keep it in a static or at the bottom of a large stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     /// The boot CPU first, then the others as the firmware lists them. Never empty.

@@ -125,7 +125,7 @@ fn a_whole_machine() {
 
 #[test]
 fn it_fits_on_a_boot_stack() {
-    assert!(size_of::<Topology>() <= 20 << 10, "{} bytes", size_of::<Topology>());
+    assert!(size_of::<Topology>() <= 36 << 10, "{} bytes", size_of::<Topology>());
 }
 
 #[test]

@@ -88,6 +88,20 @@ fn cpus_without_a_ring_share_the_first() {
 }
 
 #[test]
+fn the_last_cpu_has_a_ring_and_is_named() {
+    let log = log(4);
+    for cpu in [0, 255, 256, MAX_CPUS - 1] {
+        if cpu > 0 {
+            log.attach(CpuId::new(cpu).unwrap(), std::boxed::Box::leak(ring(2))).unwrap();
+        }
+        say(&log, cpu, 1 + cpu as u64, Level::Info, "here");
+    }
+    NOW.set(u64::MAX);
+    let cpus = log.records().map(|record| record.cpu().index()).collect::<Vec<_>>();
+    assert_eq!(cpus, [0, 255, 256, MAX_CPUS - 1]);
+}
+
+#[test]
 fn a_reader_ends_and_goes_on() {
     let log = log(4);
     say(&log, 0, 10, Level::Info, "1");
@@ -151,6 +165,11 @@ proptest! {
         }
         expected.sort_unstable();
         let expected: Vec<String> = expected.into_iter().map(|(.., number)| number.to_string()).collect();
-        prop_assert_eq!(texts(&log), expected);
+        prop_assert_eq!(&texts(&log), &expected);
+        let is_even = |text: &str| text.ends_with(['0', '2', '4', '6', '8']);
+        let even: Vec<&str> = expected.iter().map(String::as_str).filter(|text| is_even(text)).collect();
+        let newest: Vec<String> =
+            log.newest::<5>(|record| is_even(record.text())).map(|record| record.text().to_string()).collect();
+        prop_assert_eq!(newest, &even[even.len().saturating_sub(5)..]);
     }
 }

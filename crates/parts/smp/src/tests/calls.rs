@@ -3,16 +3,23 @@
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use std::thread;
+use std::vec::Vec;
 
-use rhumb_machine::CpuMask;
+use rhumb_machine::{CpuMask, MAX_CPUS};
 
 use super::machine::{Threads, become_cpu, cpu};
 
 /// Runs `body` on so many CPUs.
 fn on_cpus(cpus: usize, body: impl Fn(&Threads, usize) + Sync) -> Threads {
-    let machine = Threads::new(cpus);
+    let all: Vec<usize> = (0..cpus).collect();
+    on_some(cpus, &all, body)
+}
+
+/// Runs `body` on some CPUs of a machine that has so many.
+fn on_some(cpus: usize, some: &[usize], body: impl Fn(&Threads, usize) + Sync) -> Threads {
+    let machine = Threads::with_threads(cpus, some.len());
     thread::scope(|scope| {
-        for index in 0..cpus {
+        for &index in some {
             let (machine, body) = (&machine, &body);
             scope.spawn(move || {
                 become_cpu(cpu(index));
@@ -38,6 +45,27 @@ fn every_cpu_calls_all_others_at_once() {
     });
     assert_eq!(ran.into_inner(), CPUS * (CPUS - 1) * ROUNDS);
     assert!(machine.is_quiet());
+}
+
+/// CPUs of different words call each other, on machines whose sets are one number and several words.
+#[test]
+fn cpus_of_any_number_call_each_other() {
+    const ROUNDS: usize = 50;
+    for (cpus, some) in
+        [(64, &[0, 31, 63][..]), (65, &[0, 63, 64]), (MAX_CPUS, &[0, 64, 511, 512, MAX_CPUS - 1])]
+    {
+        let ran = AtomicUsize::new(0);
+        let targets: CpuMask = some.iter().map(|&index| cpu(index)).collect();
+        let machine = on_some(cpus, some, |machine, me| {
+            for _ in 0..ROUNDS {
+                machine.call(cpu(me), &targets, &|| {
+                    ran.fetch_add(1, Relaxed);
+                });
+            }
+        });
+        assert_eq!(ran.into_inner(), some.len() * (some.len() - 1) * ROUNDS, "{cpus}");
+        assert!(machine.is_quiet());
+    }
 }
 
 #[test]

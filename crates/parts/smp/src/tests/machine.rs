@@ -2,9 +2,9 @@
 
 use std::vec::Vec;
 
-use rhumb_machine::{CpuId, CpuMask, IrqOff, Pinned};
+use rhumb_machine::{CpuId, CpuMask, CpuSet, FirstCpus, IrqOff, Pinned};
 
-use crate::call::{self, Cpus, Inbox, Waited};
+use crate::call::{self, Cpus, Inbox, Senders, Waited};
 use rhumb_sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// A machine of a few CPUs.
@@ -13,14 +13,23 @@ pub(super) struct Threads {
     interrupts: Vec<AtomicU64>,
     /// How many CPUs have nothing more to do of their own.
     idle: AtomicU64,
+    /// How many CPUs are threads; the others are called by none.
+    threads: usize,
 }
 
 impl Threads {
+    #[cfg(loom)]
     pub(super) fn new(cpus: usize) -> Self {
+        Self::with_threads(cpus, cpus)
+    }
+
+    /// Makes a machine of which so many CPUs are threads.
+    pub(super) fn with_threads(cpus: usize, threads: usize) -> Self {
         Self {
-            inboxes: (0..cpus).map(|_| Inbox::new()).collect(),
+            inboxes: (0..cpus).map(|_| inbox_for(cpus)).collect(),
             interrupts: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
             idle: AtomicU64::new(0),
+            threads,
         }
     }
 
@@ -35,14 +44,14 @@ impl Threads {
     /// Has done its own work, and serves interrupts until all CPUs have: a call without its interrupt hangs here.
     pub(super) fn idle(&self, cpu: CpuId) {
         self.idle.fetch_add(1, SeqCst);
-        while self.idle.load(SeqCst) < self.inboxes.len() as u64 {
+        while self.idle.load(SeqCst) < self.threads as u64 {
             self.take_interrupt(cpu);
             relax();
         }
     }
 
     /// Calls `targets` from `cpu`, which this thread is.
-    pub(super) fn call(&self, cpu: CpuId, targets: &CpuMask, remote: &(impl Fn() + Sync)) {
+    pub(super) fn call(&self, cpu: CpuId, targets: &CpuSet, remote: &(impl Fn() + Sync)) {
         // SAFETY: each CPU is one thread.
         call::run_on(self, unsafe { Pinned::assume(cpu) }, targets, remote, || ());
     }
@@ -51,6 +60,12 @@ impl Threads {
     pub(super) fn is_quiet(&self) -> bool {
         !self.inboxes.iter().any(Inbox::has_calls)
     }
+}
+
+/// Inboxes live as long as a kernel's; a test leaks its own.
+fn inbox_for(cpus: usize) -> Inbox {
+    let senders: Vec<Senders> = (0..Senders::needed(cpus)).map(|_| Senders::new()).collect();
+    Inbox::new(senders.leak())
 }
 
 pub(super) fn cpu(index: usize) -> CpuId {
@@ -70,8 +85,8 @@ unsafe impl Cpus for Threads {
         self.inboxes.get(cpu.index())
     }
 
-    fn online(&self) -> CpuMask {
-        CpuMask::first(self.inboxes.len())
+    fn online(&self) -> FirstCpus {
+        FirstCpus(self.inboxes.len())
     }
 
     fn interrupt(&self, target: CpuId) {

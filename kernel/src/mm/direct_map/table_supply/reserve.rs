@@ -29,7 +29,7 @@ const NOTHING_WANTED: u64 = u64::MAX;
 
 /// Returns the level that the reserve should have, with the CPUs that run.
 pub fn level() -> Reserve {
-    let changes = CHANGES_OF_A_CPU * cpu::online_count();
+    let changes = CHANGES_OF_A_CPU * cpu::online_count() as u64;
     Reserve { tables: TABLES_OF_A_CHANGE * changes, records: RECORDS_OF_A_CHANGE * changes }
 }
 

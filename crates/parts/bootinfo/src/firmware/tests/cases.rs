@@ -274,3 +274,38 @@ fn the_boot_cpu_can_be_started_whatever_is_said_of_it() {
         |at: usize| topology.nmi_lines_of(&topology.cpus[at]).map(|line| line.lint).collect::<Vec<_>>();
     assert_eq!((lints(0), lints(3)), (vec![1], vec![1, 0]), "one for all, one for uid 4 alone");
 }
+
+/// As many CPUs as there is room for, on as many nodes: their numbers are past those of xAPICs, with gaps between the
+/// sockets, and tables list them in opposite orders.
+#[test]
+fn the_most_cpus_and_nodes() {
+    let sockets = MAX_NODES as u32;
+    let of_socket = |socket: u32| (0..MAX_CPUS as u32 / sockets).map(move |core| 1 + socket * 0x400 + core);
+    let ids = || (0..sockets).flat_map(of_socket);
+    let local = |id| Bytes::default().u8(9).u8(16).u16(0).u32(id).u32(1).u32(5000 + id).0;
+    let lint = |id: u32| {
+        Bytes::default().u8(10).u8(12).u16(0b1101).u32(5000 + id).u8((id % 2) as u8).bytes(&[0; 3]).0
+    };
+    let entries = ids().flat_map(|id| [local(id), lint(id)].concat());
+    let madt = table(b"APIC", 5, &[vec![0; 8], entries.collect()].concat());
+    let near = |id: u32| Bytes::default().u8(2).u8(24).u16(0).u32(7 * (id / 0x400)).u32(id).u32(1).u64(0).0;
+    let near = ids().collect::<Vec<_>>().into_iter().rev().flat_map(near);
+    let memory =
+        (0..sockets).flat_map(|socket| memory_affinity(7 * socket, u64::from(socket) << 40, 1 << 40, 1));
+    let srat = table(b"SRAT", 3, &[vec![0; 12], near.collect(), memory.collect()].concat());
+    let mut memory = machine();
+    *memory.piece(MADT) = madt;
+    *memory.piece(SRAT) = srat;
+    let (topology, findings) = discover(&memory);
+    assert_eq!(findings, Vec::<String>::new());
+    assert_eq!((topology.startable().count(), topology.node_count()), (MAX_CPUS, MAX_NODES));
+    for (cpu, id) in topology.cpus.iter().zip(ids()) {
+        assert_eq!((cpu.apic_id, cpu.acpi_uid, cpu.node), (id, 5000 + id, node(id as usize / 0x400)));
+        let lints = topology.nmi_lines_of(cpu).map(|line| u32::from(line.lint)).collect::<Vec<_>>();
+        assert_eq!(lints, [id % 2]);
+    }
+    for (at, index) in [(0, 0), (1 << 40, 1), ((64 << 40) - 1, 63)] {
+        assert_eq!(topology.node_of(PhysAddr::new(at)), node(index), "{at:#x}");
+    }
+    validate(&topology);
+}
