@@ -177,15 +177,8 @@ impl<M: Machine> Slabs<M> {
         layout: Layout,
     ) -> bool {
         let Some(class) = class::quickly(layout) else { return false };
-        let is_kept = self.class_lines(class).line(self.cpu(pinned)).is_some_and(|line| line.push(object));
-        if is_kept {
-            self.set_memory_use(
-                object,
-                self.classes[class].shape.object_bytes as usize,
-                MemoryUse::FreeObject,
-            );
-        }
-        is_kept
+        self.tell_free(|| self.classes[class], object);
+        self.class_lines(class).line(self.cpu(pinned)).is_some_and(|line| line.push(object))
     }
 
     /// Returns an object of a cache.
@@ -237,13 +230,19 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         object: NonNull<u8>,
     ) {
-        // Before a magazine has the object, because a handler that comes then may take it and use it at once. A checked
-        // cache looks at the object first.
-        if M::CHECKS_ACCESSES && record().setup.checks.is_off() {
-            self.set_memory_use(object, record().shape.object_bytes as usize, MemoryUse::FreeObject);
-        }
+        self.tell_free(&record, object);
         if !line.is_some_and(|line| line.push(object)) {
             self.free_slow(record(), pinned, object);
+        }
+    }
+
+    /// Tells the machine's checker of accesses that an object is free, before a magazine has the object: a handler that
+    /// comes once the magazine has it may take it and use it at once. A checked cache looks at the object first, and
+    /// tells the checker itself.
+    #[inline(always)]
+    fn tell_free(&self, record: impl Fn() -> &'static Record, object: NonNull<u8>) {
+        if M::CHECKS_ACCESSES && record().setup.checks.is_off() {
+            self.set_memory_use(object, record().shape.object_bytes as usize, MemoryUse::FreeObject);
         }
     }
 

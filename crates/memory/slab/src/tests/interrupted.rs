@@ -1,8 +1,10 @@
 //! A handler that interrupts an operation on the CPU's line: all that it may do with the allocator, and the work that is
 //! left for afterwards.
 
+use core::alloc::{GlobalAlloc, Layout};
 use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
+use std::boxed::Box;
 use std::collections::HashMap;
 use std::vec::Vec;
 
@@ -10,7 +12,7 @@ use rhumb_frames::{AllocClass, Request};
 use rhumb_machine::{MemoryUse, VirtRange};
 
 use super::world::*;
-use crate::{CacheSpec, Config, RawCache};
+use crate::{CacheSpec, Config, Heap, RawCache};
 
 /// Takes so many objects, and gives them back.
 fn turn_over(cache: &RawCache<TestMachine>, objects: usize) {
@@ -114,22 +116,39 @@ std::thread_local! {
     static HANDLER: Cell<Option<&'static dyn Fn()>> = const { Cell::new(None) };
 }
 
-/// A handler may come between a free's entry in the magazine and the machine's note of it, and take that very object:
-/// the note does not come afterwards, as if the handler's object were free.
-#[test]
-fn an_object_that_a_handler_takes_is_not_told_to_be_free() {
-    let world = World::that_tells(1024, 1, Config::new(1), |range: VirtRange, memory_use| {
+/// Returns a machine that keeps the use of each object in `USES`, and runs the next handler just before it hears of a
+/// free object.
+fn world_with_handlers() -> World {
+    World::that_tells(1024, 1, Config::new(1), |range: VirtRange, memory_use| {
         if memory_use == MemoryUse::FreeObject
             && let Some(handler) = HANDLER.take()
         {
             handler();
         }
         USES.with_borrow_mut(|uses| uses.insert(range.start().get(), memory_use));
-    });
-    let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
-    let record = cache.record;
-    let slabs = world.slabs;
+    })
+}
+
+/// Calls `free` with a handler that takes an object by `take` just before the machine hears of the free object. Returns
+/// the handler's object, and the use that it may have afterwards.
+fn taken_during(
+    take: impl Fn() -> Option<NonNull<u8>> + 'static,
+    free: impl FnOnce(),
+) -> (NonNull<u8>, Option<MemoryUse>) {
     std::thread_local! { static TAKEN: Cell<Option<NonNull<u8>>> = const { Cell::new(None) } }
+    HANDLER.set(Some(Box::leak(Box::new(move || TAKEN.set(take())))));
+    free();
+    let taken = TAKEN.take().unwrap();
+    (taken, USES.with_borrow(|uses| uses.get(&(taken.addr().get() as u64)).copied()))
+}
+
+/// A handler may come between a free's entry in the magazine and the machine's note of it, and take that very object:
+/// the note does not come afterwards, as if the handler's object were free.
+#[test]
+fn an_object_that_a_handler_takes_is_not_told_to_be_free() {
+    let world = world_with_handlers();
+    let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
+    let (slabs, record) = (world.slabs, cache.record);
     // The magazine has room; it is full; there is none.
     for before in [1, 7, 0] {
         let object = cache.alloc(pinned()).unwrap();
@@ -137,15 +156,35 @@ fn an_object_that_a_handler_takes_is_not_told_to_be_free() {
         if before == 0 {
             slabs.drain(pinned());
         }
-        let handler = move || TAKEN.set(slabs.alloc_from(record, pinned(), AllocClass::Atomic).ok());
-        HANDLER.set(Some(std::boxed::Box::leak(std::boxed::Box::new(handler))));
+        let take = move || slabs.alloc_from(record, pinned(), AllocClass::Atomic).ok();
         // SAFETY: an object of this cache.
-        unsafe { cache.free(pinned(), object) };
-        let taken = TAKEN.take().unwrap();
-        let its_use = USES.with_borrow(|uses| uses.get(&(taken.addr().get() as u64)).copied());
+        let (taken, its_use) = taken_during(take, || unsafe { cache.free(pinned(), object) });
         assert_eq!(its_use, Some(MemoryUse::Allowed), "after {before}");
         // SAFETY: an object of this cache.
         unsafe { cache.free(pinned(), taken) };
     }
     cache.destroy(pinned()).unwrap();
+}
+
+/// The same through the heap, whose common path is one of its own.
+#[test]
+fn memory_that_a_handler_takes_from_the_heap_is_not_told_to_be_free() {
+    let world = world_with_handlers();
+    let (slabs, heap, layout) = (world.slabs, Heap::empty(), Layout::new::<[u64; 8]>());
+    heap.set(slabs).unwrap();
+    // The magazine has room; there is none.
+    for is_drained in [false, true] {
+        // SAFETY: the layout is not empty.
+        let object = unsafe { heap.alloc(layout) };
+        if is_drained {
+            slabs.drain(pinned());
+        }
+        let take = move || slabs.alloc_as(pinned(), layout, AllocClass::Atomic).ok();
+        // SAFETY: the heap gave it with this layout.
+        let (taken, its_use) = taken_during(take, || unsafe { heap.dealloc(object, layout) });
+        assert_eq!(its_use, Some(MemoryUse::Allowed), "drained: {is_drained}");
+        // SAFETY: the heap's allocator gave it with this layout.
+        unsafe { heap.dealloc(taken.as_ptr(), layout) };
+    }
+    slabs.validate(pinned()).unwrap();
 }
