@@ -12,7 +12,7 @@
 //! magazines it never needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those. A
 //! handler that found the CPU's line busy takes single objects out of a full magazine, once the slabs have none.
 
-use crate::magazine::{Round, Stack};
+use crate::magazine::{Magazine, Round, Stack};
 use crate::shape::Shape;
 use crate::slab::{AlreadyFree, Slab, SlabRef};
 
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     pub(crate) free: u64,
     pub(crate) full: Stack,
     pub(crate) spare: Stack,
-    /// The fewest full magazines since the last time that they were trimmed.
+    /// The fewest full magazines in the depot since it was trimmed or emptied last.
     pub(crate) unused: u32,
     /// Slabs made so far: the colour of the next, and what is reported.
     pub(crate) grown: u32,
@@ -213,6 +213,13 @@ impl Node {
         let taken = self.full.take_top(most);
         self.unused = self.unused.min(self.full.count);
         taken
+    }
+
+    /// Takes out a magazine with objects that is given back: it is not needed here.
+    pub(crate) fn remove_full(&mut self) -> Option<Magazine> {
+        let magazine = self.full.pop()?;
+        self.unused = self.unused.min(self.full.count);
+        Some(magazine)
     }
 }
 

@@ -232,18 +232,19 @@ impl<M: Machine> Slabs<M> {
     fn drain_depots(&self, record: &'static Record, pinned: Pinned<'_>, which: Magazines) -> u64 {
         let mut frames = 0;
         for index in 0..record.node_count() {
-            let mut excess = {
+            // Magazines that other CPUs leave meanwhile stay.
+            let (full, spare) = {
                 let mut node = record.node(self.machine().irq_off(), index);
-                let unused = core::mem::replace(&mut node.unused, u32::MAX).min(node.full.count);
-                if which == Magazines::All { u32::MAX } else { unused }
+                let count = node.full.count;
+                let unneeded = core::mem::replace(&mut node.unused, count).min(count);
+                (if which == Magazines::All { count } else { unneeded }, node.spare.count)
             };
-            while excess > 0 {
-                let full = record.node(self.machine().irq_off(), index).full.pop();
+            for _ in 0..full {
+                let full = record.node(self.machine().irq_off(), index).remove_full();
                 let Some(magazine) = full else { break };
                 frames += self.give_up_magazine(record, pinned, magazine);
-                excess -= 1;
             }
-            loop {
+            for _ in 0..spare {
                 let spare = record.node(self.machine().irq_off(), index).spare.pop();
                 let Some(magazine) = spare else { break };
                 self.give_up_magazine(record, pinned, magazine);

@@ -46,6 +46,28 @@ fn depots_let_go_of_what_they_did_not_need() {
     world.slabs.validate(pinned()).unwrap();
 }
 
+/// A depot's working set is that of the time between two trims: magazines that came in that time are no part of it yet.
+#[test]
+fn depots_keep_what_came_since_the_last_trim() {
+    let world = World::small();
+    let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
+    let in_depot = || {
+        let guard = world.slabs.machine().irq_off();
+        cache.record.node(guard.irq_off(), 0).full.count
+    };
+    let all: Vec<_> = (0..2000).map(|_| cache.alloc(pinned()).unwrap()).collect();
+    world.slabs.trim(pinned());
+    // SAFETY: objects of this cache.
+    all.into_iter().for_each(|object| unsafe { cache.free(pinned(), object) });
+    let came = in_depot();
+    assert!(came > 0);
+    world.slabs.trim(pinned());
+    assert_eq!(in_depot(), came, "no trim has found them unneeded before");
+    world.slabs.trim(pinned());
+    assert_eq!(in_depot(), 0);
+    world.slabs.validate(pinned()).unwrap();
+}
+
 /// Takes so many objects, and gives them back.
 fn turn_over(cache: &RawCache<TestMachine>, objects: usize) {
     let all: Vec<_> = (0..objects).map(|_| cache.alloc(pinned()).unwrap()).collect();
