@@ -101,9 +101,11 @@ impl<M: Machine> Slabs<M> {
         }
         if line.gate.is_wanted() {
             line.gate.answer();
+            record.keepers.leave(self.cpu(pinned));
             let held = line.take_all();
             return Err(if held.count == 0 { Step::Direct } else { Step::GiveUp(held) });
         }
+        record.keepers.join(self.cpu(pinned));
         if line.is_loaded() {
             line.bound();
             if line.push(object) {

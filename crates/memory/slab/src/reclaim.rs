@@ -136,19 +136,21 @@ impl<M: Machine> Slabs<M> {
         given
     }
 
-    /// Asks the other CPUs for their magazines of a cache.
+    /// Asks the other CPUs for their magazines of a cache: those that may have some and were not asked yet.
     fn ask_others(&self, record: &Record, pinned: Pinned<'_>) {
-        for (cpu, line) in record.lines().enumerate() {
-            if cpu != self.cpu(pinned).index() && line.has_magazines() {
+        record.keepers.ask_others(self.cpu(pinned), |cpu| {
+            if let Some(line) = record.line(cpu) {
                 self.ask(cpu, line);
             }
-        }
+        });
     }
 
     /// Asks a CPU, which may be this one, for the magazines of a line of its own.
-    fn ask(&self, cpu: usize, line: &CpuLine) {
+    fn ask(&self, cpu: CpuId, line: &CpuLine) {
         line.gate.ask();
-        self.asked[cpu].store(true, Release);
+        if let Some(asked) = self.asked.get(cpu.index()) {
+            asked.store(true, Release);
+        }
     }
 
     /// Gives back the magazines that other CPUs asked this one for; one load where they did not. For the idle loop and
@@ -183,13 +185,13 @@ impl<M: Machine> Slabs<M> {
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
             let mut uses = 0u32;
-            for (cpu, line) in record.lines().enumerate() {
+            for (cpu, line) in record.lines_kept() {
                 let of_cpu = line.take_uses();
                 uses = uses.saturating_add(of_cpu);
                 if of_cpu > 0 || !line.has_magazines() {
                     continue;
                 }
-                if cpu == self.cpu(pinned).index() {
+                if cpu == self.cpu(pinned) {
                     self.drain_line(record, pinned);
                 } else {
                     self.ask(cpu, line);
@@ -208,10 +210,11 @@ impl<M: Machine> Slabs<M> {
         let mut held = {
             let _guard = self.machine().irq_off();
             if line.gate.is_busy() {
-                self.ask(self.cpu(pinned).index(), line);
+                self.ask(self.cpu(pinned), line);
                 return 0;
             }
             line.gate.answer();
+            record.keepers.leave(self.cpu(pinned));
             line.take_all()
         };
         self.give_up(record, pinned, &mut held)

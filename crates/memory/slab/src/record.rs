@@ -1,7 +1,7 @@
 //! A cache's records: its measures, a line for each CPU, a locked part for each node. A leaf where `unsafe` lives.
 //!
 //! ```text
-//!   cell or block:  | Record | node 0 | node 1 | ... |
+//!   cell or block:  | Record | node 0 | node 1 | ... | keepers |
 //!   lines:          | CPU 0: line of cache 0 | of cache 1 | ... | CPU 1: line of cache 0 | ... |
 //! ```
 //! The lines of all caches lie together, by CPU and number of the cache: an allocation by size finds the line without
@@ -18,7 +18,7 @@ use crate::node::Node;
 use crate::shape::Shape;
 use crate::spec::Name;
 use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
-use rhumb_sync::{Guard, InterruptsOff, Lock};
+use rhumb_sync::{Guard, InterruptsOff, Keepers, Lock};
 
 /// The most caches.
 pub(crate) const MAX_CACHES: usize = 256;
@@ -115,6 +115,8 @@ pub(crate) struct Record {
     lines: CacheLines,
     pub(crate) shape: Shape,
     nodes: NonNull<Lock<Node>>,
+    /// The CPUs whose lines may have magazines.
+    pub(crate) keepers: Keepers,
     pub(crate) setup: Setup,
     /// The size of new magazines: see [`Shape::rounds`].
     magazine_size: AtomicU32,
@@ -135,8 +137,12 @@ unsafe impl Sync for Record {}
 unsafe impl Send for Record {}
 
 impl Record {
-    /// Returns how many bytes the record of a cache takes on a machine with so many nodes.
-    pub(crate) const fn bytes(nodes: usize) -> usize {
+    /// Returns how many bytes the record of a cache takes on a machine with so many nodes and CPUs.
+    pub(crate) const fn bytes(nodes: usize, cpus: usize) -> usize {
+        Self::keepers_at(nodes) + 2 * Keepers::words(cpus) * size_of::<AtomicU64>()
+    }
+
+    const fn keepers_at(nodes: usize) -> usize {
         Self::nodes_at() + nodes * Self::node_stride()
     }
 
@@ -155,7 +161,8 @@ impl Record {
     /// other cache has the number.
     pub(crate) unsafe fn place(cell: NonNull<u8>, lines: Lines, shape: Shape, setup: Setup) -> &'static Self {
         const { assert!(align_of::<Lock<Node>>() <= 64) };
-        // SAFETY: the cell is the caller's alone, and has room for the record and for each node at its multiple of 64.
+        // SAFETY: the cell is the caller's alone, and has room for the record, for each node at its multiple of 64, and
+        // for the words of the keepers, which are used no longer than the record that has them.
         // No other cache has the number, as the caller promises, so its lines are free to be cleared, and those of a
         // cache that lives from here on.
         unsafe {
@@ -163,11 +170,18 @@ impl Record {
             for node in 0..setup.nodes {
                 nodes.add(node * Self::node_stride()).cast::<Lock<Node>>().write(Lock::new(Node::default()));
             }
+            let words = Keepers::words(setup.cpus);
+            let keepers = cell.add(Self::keepers_at(setup.nodes)).cast::<AtomicU64>();
+            for word in 0..2 * words {
+                keepers.add(word).write(AtomicU64::new(0));
+            }
+            let set = |at: usize| core::slice::from_raw_parts(keepers.add(at * words).as_ptr(), words);
             lines.clear(usize::from(setup.id));
             let record = Self {
                 lines: lines.of(usize::from(setup.id)),
                 shape,
                 nodes: nodes.cast(),
+                keepers: Keepers::new(set(0), set(1)),
                 setup,
                 magazine_size: AtomicU32::new(0),
                 turn: AtomicU32::new(0),
@@ -188,8 +202,14 @@ impl Record {
     }
 
     /// Returns all lines.
+    #[cfg(test)]
     pub(crate) fn lines(&self) -> impl Iterator<Item = &CpuLine> {
         (0..self.setup.cpus).filter_map(|cpu| self.line(CpuId::new(cpu)?))
+    }
+
+    /// Returns the lines that may have magazines, with their CPUs. Cost: a load for each 64 CPUs.
+    pub(crate) fn lines_kept(&self) -> impl Iterator<Item = (CpuId, &CpuLine)> {
+        self.keepers.iter().filter_map(|cpu| Some((cpu, self.line(cpu)?)))
     }
 
     pub(crate) const fn node_count(&self) -> usize {

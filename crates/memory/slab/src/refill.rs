@@ -98,6 +98,7 @@ impl<M: Machine> Slabs<M> {
         if line.gate.is_busy() {
             return record.node(guard.irq_off(), self.node_of(pinned)).take_single(shape).ok_or(Lack::Slab);
         }
+        record.keepers.join(self.cpu(pinned));
         if let Some(object) = line.pop() {
             return Ok(object);
         }
@@ -163,6 +164,7 @@ impl<M: Machine> Slabs<M> {
     pub(crate) fn add_empty(&self, record: &'static Record, pinned: Pinned<'_>, mut empty: Stack) {
         let guard = self.machine().irq_off();
         if let Some(line) = record.line(self.cpu(pinned)).filter(|line| !line.gate.is_busy()) {
+            record.keepers.join(self.cpu(pinned));
             line.take_empty_from(&mut empty);
         }
         if empty.count > 0 {

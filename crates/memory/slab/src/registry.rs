@@ -102,7 +102,7 @@ impl Registry {
     ) -> Result<&'static Record, SpecError> {
         let checks = config.checks.of(spec.name);
         let shape = Shape::new(spec.size, spec.align, checks.margins())?;
-        let bytes = Record::bytes(config.nodes);
+        let bytes = Record::bytes(config.nodes, config.cpus);
         let cell = cells.alloc(memory, pinned, bytes, AllocClass::Ordinary).ok_or(SpecError::NoMemory)?;
         let taken = self.table.lock(memory.machine().irq_off()).take();
         let Some(id) = taken else {
@@ -155,7 +155,8 @@ impl Registry {
         pinned: Pinned<'_>,
         record: &'static Record,
     ) {
-        let (id, bytes, cell) = (record.setup.id, Record::bytes(record.setup.nodes), record.cell());
+        let (id, bytes, cell) =
+            (record.setup.id, Record::bytes(record.setup.nodes, record.setup.cpus), record.cell());
         {
             let mut table = self.table.lock(memory.machine().irq_off());
             table.caches[usize::from(id)] = None;

@@ -133,7 +133,8 @@ impl<M: Machine> Slabs<M> {
             free += node.free;
             depots += u64::from(node.full.objects);
         }
-        let in_magazines = depots + record.lines().map(|line| u64::from(line.objects())).sum::<u64>();
+        let in_magazines =
+            depots + record.lines_kept().map(|(_, line)| u64::from(line.objects())).sum::<u64>();
         let quarantined = u64::from(record.quarantine.lock(self.machine().irq_off()).count);
         let all = slabs * u64::from(shape.objects);
         CacheReport {

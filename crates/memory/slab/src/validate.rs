@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use rhumb_machine::{Machine, Pfn, Pinned};
+use rhumb_machine::{CpuId, Machine, Pfn, Pinned};
 
 use crate::magazine::{Magazine, Round, Stack};
 use crate::memory::{FRAME_BYTES, PageType};
@@ -32,6 +32,8 @@ pub enum Inconsistency {
     Overfull(Name, u32),
     /// The depot of the node has an object of another node.
     OtherNode(Name, usize, usize),
+    /// The CPU has magazines, and is not listed among those that may have some.
+    Unlisted(Name, CpuId),
 }
 
 impl fmt::Display for Inconsistency {
@@ -55,6 +57,7 @@ impl fmt::Display for Inconsistency {
             Self::OtherNode(name, node, object) => {
                 write!(f, "{name}: {object:#x} in the depot of node {node} is another node's")
             }
+            Self::Unlisted(name, cpu) => write!(f, "{name}: CPU {cpu} has magazines and is not listed"),
         }
     }
 }
@@ -157,6 +160,9 @@ impl<M: Machine> Slabs<M> {
     /// Checks this CPU's magazines: takes them out, looks at them, and puts them back.
     fn validate_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
         let Some(line) = record.line(self.cpu(pinned)) else { return Ok(()) };
+        if line.has_magazines() && !record.keepers.contains(self.cpu(pinned)) {
+            return Err(Inconsistency::Unlisted(record.setup.name, self.cpu(pinned)));
+        }
         let mut held = {
             let _guard = self.machine().irq_off();
             if line.gate.is_busy() { Stack::default() } else { line.take_all() }

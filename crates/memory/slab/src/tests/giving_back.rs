@@ -281,6 +281,21 @@ fn only_other_cpus_that_hold_something_are_asked_for_it() {
     assert_eq!(asked(), [1, 3], "neither itself nor CPUs without magazines");
     let wanted: Vec<_> = cache.record.lines().map(|line| line.gate.is_wanted()).collect();
     assert_eq!(wanted, [false, true, false, true, false]);
+    // Neither are those that were asked already asked again, nor are those that come to hold something left out.
+    cache.record.lines().for_each(|line| line.gate.answer());
+    be_cpu(4);
+    turn_over(&cache, 1);
+    world.slabs.validate(pinned()).unwrap();
+    be_cpu(0);
+    world.slabs.reclaim(pinned());
+    let wanted: Vec<_> = cache.record.lines().map(|line| line.gate.is_wanted()).collect();
+    assert_eq!(wanted, [false, false, false, false, true]);
+    assert_eq!(asked(), [1, 3, 4]);
+    be_cpu(4);
+    world.slabs.tick(pinned());
+    assert!(!cache.record.keepers.contains(rhumb_machine::testing::this_cpu()));
+    world.slabs.validate(pinned()).unwrap();
+    cache.record.lines().for_each(|line| line.gate.ask());
     be_cpu(3);
     world.slabs.tick(pinned());
     assert_eq!(asked(), [1]);
