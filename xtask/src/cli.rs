@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// Run the host's tests, then the kernel's on many machines in QEMU.
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestOptions),
-    /// Measure the allocators on this machine, side by side with others.
+    /// Measure allocators and changes of the direct map on this machine, side by side with others.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(BenchOptions),
     /// Count the instructions of the kernel's operations, exactly and repeatably.
@@ -52,6 +52,7 @@ Examples:
   cargo xtask bench slab                           object allocators, those of user space among them (C and C++: the
                                                    first build takes minutes)
   cargo xtask bench directmap                      ways of changing the direct map: real mappings, and counts for 1 to 8 CPUs
+  cargo xtask bench scale                          counts of the data that 1 to 256 CPUs share: the same in each run
   cargo xtask bench frames --help                  all options of this benchmark";
 
 /// `cargo xtask bench`.

@@ -61,8 +61,8 @@ impl Clock {
         Self { ns_per_tick, reading: Reading::measured() }
     }
 
-    /// Returns the clock with the cost of a reading on this CPU and now: it follows the CPU's frequency, as the spans
-    /// that are measured right after do, and the counter does not.
+    /// Returns the clock with the cost of a reading as it is on this CPU now. That cost follows the CPU's frequency, as
+    /// do the spans that are measured right after; the counter does not.
     pub(crate) fn here(self) -> Self {
         Self { reading: Reading::measured(), ..self }
     }
@@ -72,12 +72,12 @@ impl Clock {
         self.ns(self.reading.resolution)
     }
 
-    /// Nanoseconds that `ticks` are.
+    /// Returns `ticks` in nanoseconds.
     pub(crate) fn ns(&self, ticks: u64) -> f64 {
         ticks as f64 * self.ns_per_tick
     }
 
-    /// Ticks from `start` to `end`, less the cost of reading.
+    /// Returns the ticks from `start` to `end`, less the cost of reading.
     pub(crate) fn span(&self, start: u64, end: u64) -> u32 {
         u32::try_from((end - start).saturating_sub(self.reading.overhead)).unwrap_or(u32::MAX)
     }

@@ -140,7 +140,7 @@ impl Record {
     }
 }
 
-/// A line on the terminal that says what runs; nothing where there is no terminal.
+/// A line on the terminal that names the running case; nothing where there is no terminal.
 struct Progress {
     shown: bool,
     done: usize,

@@ -134,7 +134,7 @@ fn large_pages() -> String {
     chosen.map_or("?", |(word, _)| word).to_owned()
 }
 
-/// Processes that ran or waited for a CPU over the last minute; "?" where the host does not say.
+/// Returns how many processes ran or waited for a CPU over the last minute; "?" where the host does not say.
 fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("?").to_owned()

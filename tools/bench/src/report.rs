@@ -53,12 +53,12 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// Something that a reader of the table has to know.
+    /// Adds a line below the table that its reader needs.
     pub(crate) fn note(&mut self, note: String) {
         self.notes.push(note);
     }
 
-    /// Returns all of them.
+    /// Returns all figures.
     pub(crate) fn figures(&self) -> &[Figure] {
         &self.figures
     }
@@ -71,7 +71,7 @@ impl Report {
     /// Writes all figures to the file that the command line names, if it names one.
     ///
     /// # Errors
-    /// The file, and what the host says of it.
+    /// The file's name, and the host's error.
     pub(crate) fn save(&self, path: Option<&Path>) -> Result<(), String> {
         let write =
             |path: &Path| self.write_csv(path).map_err(|error| format!("{}: {error}", path.display()));
@@ -100,7 +100,7 @@ impl Report {
         Ok(())
     }
 
-    /// Subjects in the order in which they first came.
+    /// Returns the subjects in the order in which they first came.
     fn subjects(&self) -> Vec<&'static str> {
         let mut subjects = Vec::new();
         for figure in &self.figures {
@@ -166,7 +166,7 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Three significant digits, and no more than a table can hold.
+/// Writes three significant digits, and no more than a table can hold.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -234,7 +234,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Columns as wide as their widest cell; the first three to the left, the others to the right.
+/// Writes columns as wide as their widest cell; the first three to the left, the others to the right.
 fn write_aligned(f: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> fmt::Result {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {

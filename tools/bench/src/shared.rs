@@ -38,7 +38,7 @@ impl Shared {
         Self::default()
     }
 
-    /// Returns after how many operations a CPU looks at the others: it gives way to them where it is counted.
+    /// Returns after how many operations a CPU looks at the others; in a build that counts, it gives way to them then.
     #[inline(always)]
     pub(crate) fn stride(stride: usize) -> usize {
         if cfg!(rhumb_counted) { stride.min(TURN) } else { stride }

@@ -27,7 +27,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Of at least one value; `None` of nothing.
+    /// Summarizes the values; `None` where there is none.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -70,12 +70,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `bound`; 0 where that is 0. The bias of the multiplication is below `bound / 2^64`.
+    /// Returns a number below `bound`; 0 where that is 0. The bias of the multiplication is below `bound / 2^64`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// Fisher and Yates.
+    /// Shuffles as Fisher and Yates do.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for index in (1..items.len()).rev() {
             items.swap(index, self.below(index + 1));

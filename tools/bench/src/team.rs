@@ -4,7 +4,8 @@
 //! figure is the CPU time of all threads over the operations of all: time in which the host ran other processes does
 //! not count, time spent spinning does, and a CPU that starves at an unfair lock shows, as it would not in a median.
 //!
-//! In a build that counts ([`crate::shared`]), the CPUs run in turns, and the figure is what they share.
+//! In a build that counts ([`crate::shared`]), the CPUs run in turns, and the figures count the
+//! data that they share.
 
 #[cfg_attr(rhumb_counted, path = "team/turns.rs")]
 mod barrier;
@@ -79,13 +80,13 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// Nanoseconds per operation.
+    /// Returns the nanoseconds of one operation.
     pub(crate) fn per_operation(self) -> f64 {
         self.cpu_ns / self.done.max(1) as f64
     }
 
-    /// Returns the figures of a workload whose results are of so many operations: its time, or, in a build that counts,
-    /// what its CPUs shared.
+    /// Returns the figures of a workload of so many operations: the time of one, or, in a build that counts, the counts
+    /// of the data that its CPUs shared.
     pub(crate) fn samples(self, operations: usize) -> Vec<Sample> {
         let count = |(metric, value)| Sample::of(metric, "/1000", Better::Lower, value);
         match self.shared.per_1000(operations) {
@@ -113,28 +114,28 @@ impl std::iter::Sum for Timing {
     }
 }
 
-/// Returns where the host runs the CPUs' threads: each on a core of its own, or, where one of them runs at a time, all
-/// on one, so that a turn ends without waking another core.
+/// Returns the cores of the CPUs' threads: one for each; or, in a build that counts, in which one thread runs at a
+/// time, those of the thread that starts them, which keeps to one core (`scale.rs`).
 pub(crate) fn pinning() -> CorePinning {
     if cfg!(rhumb_counted) { CorePinning::Free } else { CorePinning::OneEach }
 }
 
-/// CPU time of this thread, in nanoseconds. A reading is a system call, some 300 ns.
+/// Returns the CPU time of this thread, in nanoseconds. A reading is a system call, some 300 ns.
 fn thread_ns() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
-/// Operations of a turn before those that are counted.
+/// Operations of a turn while a member warms up.
 const WARM_UP_TURN: usize = 64;
 
 /// Operations between two looks at the time.
 const LATE_STRIDE: usize = 1000;
 
-/// Runs `work` on CPUs 0..`cpus` of `machine` at once and returns what each said.
+/// Runs `work` on CPUs 0..`cpus` of `machine` at once and returns the result of each.
 ///
 /// # Errors
-/// If the machine has fewer CPUs, or the work gave up because it was late.
+/// [`TeamError`]: the machine has fewer CPUs, or the team was not done in time.
 pub(crate) fn run<T: Send>(
     machine: &HostedMachine,
     cpus: usize,
@@ -202,8 +203,8 @@ impl Member<'_> {
         total / self.team_size + usize::from(self.index < total % self.team_size)
     }
 
-    /// Meets, then runs `operation` for `0..count`, or until another CPU has done all of its own; it looks after each
-    /// `stride` operations. All CPUs call it alike.
+    /// Meets, then runs `operation` for `0..count`, or until another CPU has done all of its own. Each CPU
+    /// looks for that after each `stride` operations, and all of them call this alike.
     #[inline(always)]
     pub(crate) fn timed(&self, count: usize, stride: usize, mut operation: impl FnMut(usize)) -> Timing {
         self.timed_until(count, stride, |index| {
@@ -212,7 +213,7 @@ impl Member<'_> {
         })
     }
 
-    /// As [`Member::timed`]; ends for all when an operation breaks.
+    /// Runs operations as [`Member::timed`] does. The phase ends for all CPUs when an operation breaks.
     #[inline(always)]
     pub(crate) fn timed_until(
         &self,

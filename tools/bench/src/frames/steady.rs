@@ -41,8 +41,8 @@ pub(super) const PAIR_BASE: Pair<{ Order::BASE.get() }> = Pair { pairs: 500_000 
 /// Pairs of 2-MiB blocks.
 pub(super) const PAIR_LARGE: Pair<{ Order::LARGE.get() }> = Pair { pairs: 50_000 };
 
-/// A caller that has the frame's number in a register. [`std::hint::black_box`] would store it, and have the subject's
-/// own fields read again from memory after it.
+/// Acts as a caller that has the frame's number in a register. [`std::hint::black_box`] would store the number,
+/// and have the subject's own fields read again from memory after it.
 #[inline(always)]
 fn use_frame(pfn: Pfn) {
     // SAFETY: there is no instruction.
@@ -85,7 +85,7 @@ impl<const ORDER: u8> Workload for Pair<ORDER> {
     }
 }
 
-/// Time per operation, and failed requests, of all CPUs.
+/// Returns the time of one operation and the failed requests, of all CPUs.
 fn times_and_failures(results: Vec<(Timing, u64)>) -> Outcome {
     let timing: Timing = results.iter().map(|&(timing, _)| timing).sum();
     let failed = results.iter().map(|&(_, failed)| failed).sum();

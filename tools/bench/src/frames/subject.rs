@@ -7,7 +7,7 @@ use rhumb_machine::{CpuId, Order, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, 
 
 use crate::driver::Unfit;
 
-/// The memory that a subject manages, and who will use it.
+/// The memory that a subject manages, and the CPUs that will use it.
 #[derive(Clone, Copy)]
 pub(crate) struct Region {
     machine: &'static HostedMachine,

@@ -22,7 +22,7 @@ pub(super) fn apart(options: &Options, workload: &'static str, cpus: usize, case
     Case { subject, run: Box::new(move || outcome_of(&arguments)) }
 }
 
-/// Runs the case that the options name, in this process, and says what came of it.
+/// Runs the case that the options name, in this process, and returns its samples as text.
 ///
 /// # Errors
 /// There is no such case, or it could not be run.

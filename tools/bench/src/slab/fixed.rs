@@ -159,7 +159,7 @@ fn among_bystanders<S: ObjectSubject>(
     times_and_faults(results.map_err(|error| Unfit(error.to_string()))?)
 }
 
-/// Time per object, and faults, of all CPUs.
+/// Returns the time of one object and the faults, of all CPUs.
 pub(super) fn times_and_faults(results: Vec<(Timing, Faults)>) -> Outcome {
     let timing: Timing = results.iter().map(|&(timing, _)| timing).sum();
     let faults: Faults = results.iter().map(|&(_, faults)| faults).sum();

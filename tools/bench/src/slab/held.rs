@@ -30,7 +30,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Held bytes for each live one; the first CPU says it, when all have come.
+    /// Returns how many bytes are held for each live one, once all CPUs have come.
     fn ratio<S: ObjectSubject>(
         &self,
         subject: &S,

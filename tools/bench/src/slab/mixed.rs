@@ -28,9 +28,9 @@ pub(super) struct Mixed {
     operations: usize,
 }
 
-/// The bytes that the caches of a CPU hold.
+/// So few live objects that a CPU's caches hold all their bytes.
 pub(super) const SMALL: Mixed = Mixed { name: "mixed-10k", live: 10_000, operations: 600_000 };
-/// The bytes that they do not hold.
+/// So many live objects that a CPU's caches do not hold their bytes.
 pub(super) const LARGE: Mixed = Mixed { name: "mixed-200k", live: 200_000, operations: 600_000 };
 
 /// The size for an allocator that is not optimized, in a test; the others differ by these numbers.
@@ -48,7 +48,7 @@ pub(super) struct Population {
 }
 
 impl Population {
-    /// Room for this CPU's share of `live` objects, touched already.
+    /// Makes room for this CPU's share of `live` objects, touched already.
     pub(super) fn new(member: &Member<'_>, live: usize) -> Self {
         let mut random = Random::new(member.index as u64 + 1);
         let sizes = (0..SIZES).map(|_| mixed_size(&mut random)).collect();
@@ -130,7 +130,7 @@ impl Population {
         }
     }
 
-    /// Bytes that the live objects were asked for with.
+    /// Returns how many bytes the live objects were asked for with.
     pub(super) fn live_bytes(&self) -> u64 {
         self.held.iter().map(|held| u64::from(held.bytes)).sum()
     }

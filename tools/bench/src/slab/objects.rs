@@ -66,7 +66,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// As samples: rows of the table where they are not zero.
+    /// Returns the faults as samples, which are rows of the table where they are not zero.
     pub(super) fn samples(self) -> [Sample; 2] {
         [
             Sample::count("failed", "objects", Better::Lower, self.failed),

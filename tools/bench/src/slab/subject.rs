@@ -74,10 +74,10 @@ pub(crate) trait ObjectSubject: Sized + Sync + 'static {
         unsafe { self.put(pinned, object, one_size::<BYTES>()) }
     }
 
-    /// Gives back what this CPU's caches hold, then all unused memory, as far as the allocator can be asked to.
+    /// Gives back the objects of this CPU's caches, then all unused memory, as far as the allocator can be asked to.
     fn reclaim(&self, _pinned: Pinned<'_>) {}
 
-    /// Memory that it holds, in bytes, where it was `touched_bytes` by which the process has grown.
+    /// Returns how many bytes the allocator holds, where the process has grown by `touched_bytes`.
     fn held_bytes(&self, touched_bytes: u64) -> u64 {
         touched_bytes
     }
@@ -98,13 +98,13 @@ pub(crate) trait GlobalSubject: GlobalAlloc + Sized + Sync + 'static {
     /// Its name in table and file.
     const NAME: &'static str;
 
-    /// As [`ObjectSubject::fresh`].
+    /// Makes an allocator, as [`ObjectSubject::fresh`] does.
     fn fresh(place: &Place) -> Result<Self, Unfit>;
 
-    /// As [`ObjectSubject::reclaim`].
+    /// Gives memory back, as [`ObjectSubject::reclaim`] does.
     fn reclaim(&self) {}
 
-    /// As [`ObjectSubject::held_bytes`].
+    /// Returns how much it holds, as [`ObjectSubject::held_bytes`] does.
     fn held_bytes(&self, touched_bytes: u64) -> u64 {
         touched_bytes
     }

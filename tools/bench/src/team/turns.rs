@@ -68,7 +68,7 @@ impl Barrier {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a member's work, when all members have come and its turn is there.
+    /// Begins a member's work, once all members have come and its turn has.
     pub(super) fn enter(&self, member: usize) -> Entered<'_> {
         let mut turns = self.lock();
         turns.members[member] = State::Ready;
