@@ -176,7 +176,7 @@ impl<'machine> Cpu<'machine> {
         })
     }
 
-    /// A place where this CPU takes an interrupt that is due, for loops that call nothing of the machine.
+    /// Takes an interrupt that is due on this CPU, for loops that call nothing of the machine.
     pub fn interrupt_point(&self) {
         THIS.with(interrupt::point);
     }

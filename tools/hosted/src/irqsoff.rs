@@ -70,7 +70,7 @@ struct Tracer {
 /// The address of a [`Tracer`]: it is reachable only while [`run`] has not returned.
 type Tracing = NonNull<Tracer>;
 
-/// Nanoseconds that this thread has run.
+/// Returns for how many nanoseconds this thread has run.
 fn thread_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure is ours and whole. The clock is there on each Linux; were it not, all times would be 0.
@@ -78,7 +78,7 @@ fn thread_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Interrupts, which were on, are about to be turned off.
+/// Notes that interrupts, which were on, are about to be turned off.
 #[inline(always)]
 pub(crate) fn begin(this: &ThisThread, place: &'static Location<'static>) {
     if let Some(tracing) = this.tracer.get() {

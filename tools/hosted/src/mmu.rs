@@ -1,9 +1,9 @@
 //! A memory-management unit in software: a TLB per CPU that forgets nothing by itself, and a detector of stale
 //! translations.
 //!
-//! Page tables are in the hosted machine's RAM ([`HostedTables`]). [`SoftMmu::access`] translates as a CPU does: by
-//! what it has cached, else by a walk, which may begin at a cached table entry. It caches by accesses and by
-//! speculation (random fills from a seed), as the manual allows:
+//! Page tables are in the hosted machine's RAM ([`HostedTables`]). [`SoftMmu::access`] translates as a CPU does: by a
+//! cached translation, else by a walk, which may begin at a cached table entry. Accesses fill the caches, and so does
+//! speculation (random walks from a seed), as the manual allows:
 //!
 //! ```text
 //!   access ──> translations: page or a 4-KiB fragment of a large page ──miss──> table entries (levels 2..5) ──miss──> root
@@ -16,11 +16,11 @@
 //! where the configuration says so, by chance. So a flush that is missing or too small is found the first time, not
 //! once in a year.
 //!
-//! **Promise.** Between a change and its flush a stale translation is right. [`SoftMmu::promised`] says that the flush
-//! has happened: no CPU may hold anything of the range that differs from the tables. [`SoftMmu::reused`] says the same
-//! of frames that are about to get another owner (invariant I6). A table entry that the tables have no more is judged
+//! **Promise.** Between a change and its flush a stale translation is allowed. [`SoftMmu::promised`] says that the
+//! flush has happened: no CPU may hold anything of the range that differs from the tables. [`SoftMmu::reused`] says the
+//! same of frames that are about to get another owner (invariant I6). A table entry that the tables have no more is judged
 //! by where it leads, until its table is reused: that of a page that was merged leads to the same translations. A lazy
-//! CPU that has been left a mark may hold anything still, but entries of a table that is reused; a use is reported.
+//! CPU that was left a mark may still hold anything, except entries of a table that is reused; each use is reported.
 //!
 //! **`invlpg`** drops the translations of the page at its address, all fragments of it included, by the size it was
 //! cached with, and all cached table entries, or only those that serve the address ([`TableEntries`]). A fault drops
@@ -76,12 +76,12 @@ pub struct MmuConfig {
 }
 
 impl MmuConfig {
-    /// Much speculation, many fragments, no eviction; an `invlpg` drops all table entries.
+    /// Returns a unit with much speculation, many fragments and no eviction, whose `invlpg` drops all table entries.
     pub const fn new(seed: u64) -> Self {
         Self { seed, speculation: 512, fragments: 512, evictions: 0, invlpg: TableEntries::All }
     }
 
-    /// No speculation, no fragments, no eviction: each entry is there because of an access.
+    /// Returns a unit without speculation, fragments or eviction: each entry is there because of an access.
     pub const fn plain(seed: u64) -> Self {
         Self { speculation: 0, fragments: 0, ..Self::new(seed) }
     }
@@ -106,7 +106,7 @@ struct Unit {
     keys: AtomicU32,
 }
 
-/// Runs `work` on what the lock guards, with interrupts off: a storm's handler may want the same lock.
+/// Runs `work` on the value that the lock guards, with interrupts off: a storm's handler may want the same lock.
 fn with<T, R>(mutex: &Mutex<T>, work: impl FnOnce(&mut T) -> R) -> R {
     THIS.with(|this| {
         let _held = this.held();
@@ -140,7 +140,8 @@ impl SoftMmu {
     /// or not.
     ///
     /// # Errors
-    /// The fault that the CPU would raise; it drops what was cached for the address, so that a spurious one comes once.
+    /// The fault that the CPU would raise; it drops the entries that were cached for the address, so that a spurious
+    /// one comes once.
     ///
     /// # Panics
     /// If the machine has no such CPU.
@@ -158,8 +159,8 @@ impl SoftMmu {
         result
     }
 
-    /// Makes `cpu` walk `virt` on speculation, as it may at any time, also while it is lazy: it caches what it finds,
-    /// and raises no fault.
+    /// Makes `cpu` walk `virt` on speculation, as it may at any time, also while it is lazy: it caches the entries that
+    /// it reads, and raises no fault.
     ///
     /// # Panics
     /// If the machine has no such CPU.
@@ -168,8 +169,8 @@ impl SoftMmu {
         self.on_speculation(cpu, unit, |tlb| tlb.speculate(&self.tables, self.root, virt));
     }
 
-    /// Has a CPU speculate, and accuses it of walks from stale entries; not where it was left a mark, because it may
-    /// walk what it drops as it wakes. Of tables that are reused it was accused then.
+    /// Has a CPU speculate, and accuses it of walks from stale entries; not where it was left a mark, because it drops
+    /// these entries as it wakes, and may walk from them before. [`SoftMmu::reused`] accuses it of reused tables.
     fn on_speculation(&self, cpu: CpuId, unit: &Unit, speculate: impl FnOnce(&mut Tlb)) {
         let (condemned, is_spared) = with(&unit.tlb, |tlb| {
             speculate(tlb);
@@ -195,14 +196,15 @@ impl SoftMmu {
         }
     }
 
-    /// The flush of `range` is said to have happened on `cpus`: all that they still hold of it and that differs from
-    /// the tables is stale, table entries on the way included, unless these lead to the very translations of the
-    /// tables, as that of a page that was merged does. Returns the first such entry, and keeps all for
+    /// Checks `cpus` after the flush of `range`, which is said to have happened: each of their entries for the range
+    /// that differs from the tables is stale, table entries on the way included, unless these lead to the very
+    /// translations of the tables, as that of a page that was merged does. Keeps all stale entries for
     /// [`SoftMmu::take_reports`]. The tables do not change meanwhile.
     ///
     /// # Errors
-    /// Returns the stale entries. A lazy CPU that was left a mark is not accused: it drops everything before it uses
-    /// anything. Until then it may walk stale tables on speculation, so of these it is accused when they are reused.
+    /// The first stale entry. A lazy CPU that was left a mark is not accused, because it drops everything before it
+    /// uses anything. Until then it may walk stale tables on speculation, so it is accused of these when they are
+    /// reused.
     pub fn promised(&self, range: VirtRange, cpus: &CpuMask) -> Result<(), StaleUse> {
         let Some(range_last) = range.end().get().checked_sub(1).filter(|_| !range.is_empty()) else {
             return Ok(());
@@ -214,11 +216,12 @@ impl SoftMmu {
         })
     }
 
-    /// `frames` are about to be reused, as pages or as tables: no CPU may hold a translation to them, or a table entry
-    /// that refers to them, that the tables do not have. A table entry is stale here wherever it leads.
+    /// Checks all CPUs before `frames` are reused, as pages or as tables: no CPU may hold a translation to them, or a
+    /// table entry that refers to them, that the tables do not have. A table entry is stale here wherever it leads.
+    /// Keeps all stale entries for [`SoftMmu::take_reports`].
     ///
     /// # Errors
-    /// Returns the stale entries. A lazy CPU that was left a mark is accused of table entries alone, and of translations
+    /// The first stale entry. A lazy CPU that was left a mark is accused of table entries alone, and of translations
     /// when it uses one.
     pub fn reused(&self, frames: PfnRange) -> Result<(), StaleUse> {
         let all = CpuMask::first(self.cpus.len());
@@ -235,18 +238,18 @@ impl SoftMmu {
         })
     }
 
-    /// As [`SoftMmu::reused`], for tests.
+    /// Checks as [`SoftMmu::reused`] does, for tests.
     ///
     /// # Panics
-    /// If something is stale: says what.
+    /// If an entry is stale; the message names it.
     pub fn assert_no_stale(&self, frames: PfnRange) {
         if let Err(stale) = self.reused(frames) {
             panic!("{stale}");
         }
     }
 
-    /// All CPUs, lazy ones too, show each of `frames` with one memory type: a frame that is cacheable through one
-    /// cached translation and uncached through another has no defined content (Intel SDM volume 3, 12.12.4). For after
+    /// Checks that all CPUs, lazy ones too, show each of `frames` with one memory type: a frame that is cacheable
+    /// through one cached translation and uncached through another has no defined content (Intel SDM volume 3, 12.12.4). For after
     /// the flush of a change of cache modes, when every mapping of the frames should have the new one.
     ///
     /// # Errors
@@ -278,14 +281,14 @@ impl SoftMmu {
         with(&self.reports, std::mem::take)
     }
 
-    /// Says of `range` that no CPU uses an address of it after a change and before the flush, as with windows whose
-    /// slots go round. A stale translation of it may then stay when its frame is reused, and is found where a CPU uses
+    /// Declares that no CPU uses an address of `range` after a change and before the flush, as with windows whose slots
+    /// go round. A stale translation of it may then stay when its frame is reused, and is found where a CPU uses
     /// it. Counts once: later calls change nothing.
     pub fn unused_until_flushed(&self, range: VirtRange) {
         let _ = self.unused.set(range);
     }
 
-    /// From now on `cpu` uses nothing: flushes of leaves are left to it.
+    /// Makes `cpu` lazy: from now on it uses no address, and flushes of leaves are left to it.
     ///
     /// # Panics
     /// If the machine has no such CPU.
@@ -293,7 +296,7 @@ impl SoftMmu {
         self.cpus[cpu.index()].lazy.enter();
     }
 
-    /// `cpu` goes on, after a full flush where it has missed one.
+    /// Ends the lazy time of `cpu`, with a full flush where it has missed one.
     ///
     /// # Panics
     /// If the machine has no such CPU.
@@ -326,7 +329,7 @@ impl SoftMmu {
         targets.take_out(is_left)
     }
 
-    /// Looks through the TLBs of `cpus` for what `concerns` picks and the tables do not have.
+    /// Looks through the TLBs of `cpus` for entries that `concerns` picks and that the tables do not have.
     fn inspect(
         &self,
         cpus: &CpuMask,

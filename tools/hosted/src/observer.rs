@@ -78,7 +78,7 @@ impl Drop for Restore {
     }
 }
 
-/// A store has been made on this thread.
+/// Notes that a store has been made on this thread.
 #[inline(always)]
 pub(crate) fn stored(store: impl FnOnce() -> Store) {
     if let Some(watching) = THIS.with(|this| this.observer.get()) {

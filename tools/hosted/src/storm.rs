@@ -30,7 +30,7 @@ struct Storm<'body> {
 /// The address of a [`Storm`], its lifetime erased: it is in the thread's cell only while [`storm`] has not returned.
 type Raging = NonNull<Storm<'static>>;
 
-/// The signal's handler. A panic in it ends the process, since it cannot unwind. The body's `errno` is as it was, so
+/// Handles the signal. A panic in it ends the process, since it cannot unwind. The body's `errno` is as it was, so
 /// that the body does not take an error of the handler's for its own.
 extern "C" fn strike(_signal: libc::c_int) {
     // SAFETY: the C library answers with the address of this thread's `errno`.

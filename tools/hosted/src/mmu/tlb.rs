@@ -65,7 +65,7 @@ impl Tlb {
         }
     }
 
-    /// Translations and table entries.
+    /// Returns how many translations and how many table entries there are.
     pub(super) fn len(&self) -> (usize, usize) {
         (self.translations.len(), self.tables.len())
     }
@@ -111,8 +111,8 @@ impl Tlb {
         })
     }
 
-    /// Walks from the lowest cached table entry, or from a higher one, and caches what it reads: condemned, if that
-    /// entry is, because the flush that should have dropped the entry would have prevented the walk.
+    /// Walks from the lowest cached table entry, or from a higher one, and caches the entries that it reads: condemned,
+    /// if that first entry is, because the flush that should have dropped the entry would have prevented the walk.
     fn walk(&mut self, memory: &HostedTables, root: Root, virt: VirtAddr) -> Result<Translation, Fault> {
         if !root.levels.is_canonical(virt) {
             return Err(Fault::NotCanonical);
@@ -167,7 +167,7 @@ impl Tlb {
         translation
     }
 
-    /// Walks that no program asked for, and evictions that no flush asked for.
+    /// Walks though no program asked for it, and evicts though no flush did, as often as the configuration says.
     pub(super) fn speculate_around(&mut self, memory: &HostedTables, root: Root, virt: VirtAddr) {
         if self.happens(self.config.evictions) {
             self.translations.pop_first();
@@ -226,7 +226,7 @@ impl Tlb {
         self.tables.retain(|&(first, level), _| first != spanned(virt, level));
     }
 
-    /// Returns each cached translation: the frames that it reaches, their memory type, and what it is.
+    /// Returns, for each cached translation, the frames that it reaches, their memory type, its name and its address.
     pub(super) fn memory_types(&self) -> impl Iterator<Item = (PfnRange, CacheMode, What, VirtAddr)> {
         self.translations.iter().filter_map(|(&(virt, fragment), cached)| {
             let what = what(cached, virt);
@@ -235,11 +235,12 @@ impl Tlb {
         })
     }
 
-    /// Marks what the tables do not have in the part that `concerns` picks of an entry, and names it.
+    /// Condemns each entry that differs from the tables in the part of it that `concerns` picks, and returns the
+    /// entries with their addresses.
     ///
-    /// An entry that refers to a table is judged by what it makes of its addresses, when a flush is promised: one that
-    /// the tables have no more may lead to the same translations. When memory is about to be reused it is stale all the
-    /// same, because the table is about to say something else.
+    /// When a flush is promised, an entry that refers to a table is judged by the translations that it leads to: these
+    /// may be those of the tables although the tables have the entry no more. When memory is about to be reused, such
+    /// an entry is stale all the same, because the table is about to be overwritten.
     pub(super) fn condemn(
         &mut self,
         memory: &HostedTables,
@@ -296,7 +297,7 @@ fn meaning(leaf: &Leaf, virt: VirtAddr) -> (PhysAddr, Permissions, CacheMode, Sc
     (leaf.phys.plus(virt.since(leaf.virt)), leaf.permissions, leaf.cache, leaf.scope, leaf.entry.key())
 }
 
-/// Tells whether the cached translation is what the tables say in `part`, whatever the sizes of the pages there.
+/// Tells whether the cached translation is that of the tables in `part`, whatever the sizes of the pages there.
 fn agrees(memory: &HostedTables, root: Root, cached: &Translation, part: Part) -> bool {
     let mut virt = part.start;
     loop {
