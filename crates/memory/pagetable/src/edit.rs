@@ -84,12 +84,12 @@ impl<'tree, M: TableMemory + ?Sized> Editor<'tree, M> {
         self.count_split(size, smaller, first);
     }
 
-    /// Splits the page of `size` at `virt` with the table that a merge has taken from there, as it is: its entries say
-    /// what the page says. CPUs may be walking it, so none of them is written.
+    /// Splits the page of `size` at `virt` with the table that a merge has taken from there. The table stays as it is:
+    /// its entries map the same as the page, and none of them is written, because CPUs may be walking it.
     pub fn split_again(&mut self, virt: VirtAddr, size: PageSize, table: Pfn) {
         let Some((place, smaller, first)) = self.pieces_of(virt, size) else { return };
         if self.memory.read(table, 0) != first {
-            impossible!("the table at {} says what the page at {virt} says", table.addr());
+            impossible!("the table at {} maps the same as the page at {virt}", table.addr());
             self.memory.write_run(table, 0, first, distance(first, smaller), ENTRIES);
         }
         debug_assert!(is_uniform(self.memory, table, size), "the table at {} was written", table.addr());

@@ -213,7 +213,7 @@ fn only_the_table_that_maps_an_address_is_merged_there() {
 
 #[test]
 #[cfg(debug_assertions)]
-#[should_panic(expected = "says what the page at")]
+#[should_panic(expected = "maps the same as the page at")]
 fn a_table_that_says_something_else_is_not_put_back() {
     let attributes = Attributes::kernel(Access::ReadWrite);
     let mut tree = Tree::new(0xffff_c000_0000_0000, attributes);
