@@ -2,7 +2,8 @@
 //!
 //! The benchmarks are a program of their own, with the competitors that only they need; here it is built with the
 //! native profile and started with the arguments as they are. Object allocators are compared with the heaps of user
-//! space where this machine can build them; where it cannot, they are left out, and it is said what would bring them.
+//! space where this machine can build them; where it cannot, they are left out, and a message says how to
+//! get them.
 
 use std::process::{Command, ExitCode};
 
@@ -13,7 +14,7 @@ use crate::paths;
 use crate::setup::{self, Need};
 use crate::test::builds::COUNTED;
 
-/// `cargo xtask bench`.
+/// Runs `cargo xtask bench`.
 pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -36,7 +37,7 @@ pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
 }
 
 /// Returns the features that the family needs beyond those that are always built. The heaps of user space are for one
-/// family only, so that no one else waits for them.
+/// family only, so that runs of the others do not wait for them.
 fn features(family: &str) -> &'static [&'static str] {
     if family != "slab" {
         return &[];

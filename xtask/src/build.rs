@@ -17,7 +17,7 @@ use crate::{kasan, paths, symbols};
 pub(crate) const RUST_FLAGS: [&str; 3] =
     ["-Crelocation-model=static", "-Ccode-model=kernel", "-Cforce-frame-pointers=yes"];
 
-/// `cargo xtask build`.
+/// Runs `cargo xtask build`.
 pub(crate) fn command(options: &BuildCommand) -> Result<ExitCode> {
     println!("{}", paths::shown(&kernel(&options.build, options.contents())?));
     Ok(ExitCode::SUCCESS)

@@ -25,7 +25,7 @@ const SECTION_FIELDS: [std::ops::Range<usize>; 2] = [40..48, 60..64];
 /// The only line that Rhumb's menu entry shows on a screen: without it, a machine that runs looks like one that hangs.
 const NOTICE: &str = "Rhumb talks on the first serial port (115200 8N1); nothing more comes here.";
 
-/// `cargo xtask image`.
+/// Runs `cargo xtask image`.
 pub(crate) fn command(options: &ImageOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::ImageTools])?;
     let kernel = build::kernel(&options.build, options.contents())?;
@@ -49,7 +49,7 @@ pub(crate) fn make(kernel: &Path, command_line: &str, output: &Path) -> Result<(
     made
 }
 
-/// GRUB's configuration: straight to the kernel; Shift or Esc gives its menu.
+/// Returns GRUB's configuration: straight to the kernel; Shift or Esc gives its menu.
 fn configuration(command_line: &str) -> Result<String> {
     if command_line.contains(['\'', '\n']) {
         bail!("the kernel's command line must not have quotes or line ends in it: {command_line}");

@@ -91,7 +91,7 @@ pub(crate) enum Board {
 }
 
 impl Board {
-    /// QEMU's name.
+    /// Returns QEMU's name for it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Q35 => "q35",

@@ -11,7 +11,7 @@ pub(crate) fn root() -> PathBuf {
     package.parent().map_or(package.clone(), Path::to_path_buf)
 }
 
-/// Cargo's target directory, as the person chose it.
+/// Returns Cargo's target directory, as the person chose it.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |directory| root().join(directory))
 }

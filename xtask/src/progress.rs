@@ -53,7 +53,7 @@ impl Drop for Progress {
     }
 }
 
-/// `text` without ANSI escape sequences.
+/// Returns `text` without ANSI escape sequences.
 pub(crate) fn plain(text: &str) -> String {
     let mut visible = String::new();
     let mut characters = text.chars();

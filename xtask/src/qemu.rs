@@ -93,8 +93,8 @@ pub(crate) fn lack(machine: &Machine, command_line: &str, version: Option<Versio
     (wants_x2apic && machine.accelerator == Accelerator::Tcg && !is_complete).then_some("needs QEMU 9")
 }
 
-/// One memory object for each node that has memory; memory and CPUs divided evenly, the first nodes taking what is left
-/// over.
+/// Returns a memory object for each node that has memory. Memory and CPUs are divided evenly, and the first nodes
+/// take the remainder.
 fn memory(machine: &Machine, words: &mut Words) {
     words.pair("-m", machine.memory);
     let backend = |id: u32, mib: u64| format!("memory-backend-memfd,id=ram{id},size={mib}M,reserve=off");

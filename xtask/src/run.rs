@@ -30,7 +30,7 @@ const EXIT_UNHEARD: u8 = EXIT_SIGNAL + 13;
 /// A kernel boots within a second or two; one that has not asked for commands after this long deserves a word.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `cargo xtask run`.
+/// Runs `cargo xtask run`.
 pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     let mut machine = options.machine()?;
     setup::ensure(&[Need::Core, Need::Qemu])?;
@@ -68,7 +68,7 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     Ok(report(&ending))
 }
 
-/// QEMU with these arguments.
+/// Returns QEMU's command with these arguments.
 ///
 /// # Errors
 /// It is not installed.

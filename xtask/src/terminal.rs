@@ -35,7 +35,7 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // There is no one left to tell if this fails.
+        // If this fails, there is no terminal left to tell it to.
         let _ = termios::tcsetattr(stdin(), OptionalActions::Now, &self.before);
     }
 }

@@ -51,7 +51,7 @@ const EMPTY: &str = "empty";
 /// A busy host counts slowly.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// `cargo xtask count`.
+/// Runs `cargo xtask count`.
 pub(crate) fn command(options: &CountOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::Qemu, Need::Plugins])?;
     let kernel = build::kernel(&options.build, Contents::WithLab)?;

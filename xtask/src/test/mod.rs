@@ -36,7 +36,7 @@ use self::case::{Case, Length};
 use self::report::Report;
 use crate::cli::{BuildOptions, TestOptions};
 
-/// `cargo xtask test`.
+/// Runs `cargo xtask test`.
 pub(crate) fn command(options: &TestOptions) -> Result<ExitCode> {
     let filter = options.filter.as_deref().unwrap_or("");
     if options.tsan {

@@ -1,4 +1,5 @@
-//! The atomics: those of `core`, or those of the model checker for which the crate is built, or such as count accesses.
+//! The atomics: those of `core`, or those of the model checker for which the crate is built, or atomics that
+//! count accesses.
 //!
 //! A model checker's atomics are not made at compile time. [`const_fn!`](crate::const_fn) and
 //! [`atomics!`](crate::atomics) write a constructor once for both.

@@ -1,5 +1,5 @@
-//! A build that counts what CPUs share: `RUSTFLAGS="--cfg rhumb_counted"`. In any other build nothing here is an
-//! instruction.
+//! Counts of the data that CPUs share, in a build with `RUSTFLAGS="--cfg rhumb_counted"`. In any other build nothing
+//! here is an instruction.
 //!
 //! The atomics tell of each access, and so does the code that reaches shared data by other means. Threads that say
 //! which CPU they are (`be`), and that run one at a time, get exact counts (`take`), the same in each run: how a design
@@ -11,10 +11,10 @@
 //! | `foreign_lines` | access to a cache line that another CPU has written since this CPU's last access |
 //! | `moved` | loading of something that another CPU loaded before ([`loaded`]) |
 //!
-//! Lines are those of the program's own addresses. Of the data behind a lock, the lines are told whose code tells of
-//! them: the lock's own always, the fields of a node or a zone not. A thing that is loaded is known by its address, and
-//! one that is placed there later counts as the same. Nothing is counted for a thread that is no CPU, and what such a
-//! thread does is not remembered.
+//! Lines are those of the program's own addresses. The lock's own line is always told of; the data behind the lock only
+//! where its code tells of it, which it does not for the fields of a node or a zone. A thing that is loaded is known by
+//! its address, and one that is placed there later counts as the same. A thread that is no CPU counts nothing, and its
+//! accesses change no count of others.
 
 #[cfg(rhumb_counted)]
 mod ledger;

@@ -15,7 +15,7 @@
 //! takes the bit asks afterwards, and its exchange and the CPU's that set the bit are one order: the request comes
 //! after the CPU joined, and so after each answer before that. No earlier answer ends it.
 //!
-//! Why not the request itself: it lies in the CPU's line, so that a look at it costs what this is to save.
+//! Why not look at the request itself: it lies in the CPU's line, so that the look costs the miss that the bits save.
 
 use rhumb_machine::CpuId;
 

@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`atomic`] | the atomics, so that loom and shuttle can replace them; fences and waiting |
-//! | `counted` | in a build with `--cfg rhumb_counted`: what CPUs share, counted |
+//! | `counted` | in a build with `--cfg rhumb_counted`: counts of the data that CPUs share |
 //! | [`lock`] | [`Lock`]: a spin lock that is taken with interrupts off |
 //! | [`queue`] | [`QueueLock`]: a spin lock that CPUs take in the order in which they asked for it |
 //! | [`gate`] | [`CpuGate`]: data that one CPU keeps for itself, and that other CPUs may ask for |

@@ -5,8 +5,8 @@
 //!                                                                               dropped: serves the next ticket
 //! ```
 //!
-//! A CPU that waits *looks* again and again, and between two looks it does what it likes: it answers calls, and
-//! interrupts may be on. So its ticket is not the running code's, it is the CPU's, in its [`Place`]: an interrupt
+//! A CPU that waits *looks* again and again, and is free between two looks: it answers calls, and interrupts may be on.
+//! So the ticket belongs to the CPU, in its [`Place`], and not to the code that waits: an interrupt
 //! handler that asks for the lock meanwhile looks with the same ticket. The handler takes the lock by it, and the code
 //! that it has interrupted draws another one. Were the handler given a later ticket, it would wait for code that cannot
 //! run before the handler ends.
@@ -82,8 +82,8 @@ impl<T> QueueLock<T> {
         Self { next: AtomicU32::new(drawn), serving: AtomicU32::new(drawn), value: UnsafeCell::new(value) }
     }
 
-    /// Takes the lock if it is this CPU's turn. If not, the CPU is in the queue from now on, and looks again; it must
-    /// not leave it at that.
+    /// Takes the lock if it is this CPU's turn. If not, the CPU is in the queue from now on, and must look again until it
+    /// has the lock, because the others wait for its turn.
     ///
     /// # Errors
     /// The proof comes back where it is another CPU's turn.
@@ -108,7 +108,7 @@ impl<T> QueueLock<T> {
     #[inline]
     pub fn try_lock<P: InterruptsOff>(&self, proof: P) -> Result<QueueGuard<'_, T, P>, P> {
         let ticket = self.serving.load(Acquire);
-        // While no other ticket is out, none is served and done with: what was read is what is served.
+        // If the exchange succeeds, no ticket was drawn since the read, so that the one that was read is still served.
         match self.next.compare_exchange(ticket, ticket.wrapping_add(1), Relaxed, Relaxed) {
             Ok(_) => Ok(self.taken(proof)),
             Err(_) => Err(proof),

@@ -65,7 +65,7 @@ impl<T, M: Machine> Cache<T, M> {
     /// [`CacheSpec::of`].
     ///
     /// # Errors
-    /// [`SpecError`]: what is wrong with the sizes, or no memory.
+    /// [`SpecError`]: the sizes do not fit, or there is no memory or no number for a cache.
     pub fn new(slabs: &'static Slabs<M>, pinned: Pinned<'_>, spec: CacheSpec<'_>) -> Result<Self, SpecError> {
         let spec = CacheSpec { size: size_of::<T>(), align: spec.align.max(align_of::<T>()), ..spec };
         Ok(Self { raw: RawCache::new(slabs, pinned, &spec)?, _values: PhantomData })

@@ -66,6 +66,8 @@ impl<M: Machine> Heap<M> {
         slabs.alloc(pin.pinned(), layout).map_or(null_mut(), NonNull::as_ptr)
     }
 
+    /// Gives memory back that the CPU's magazine did not take.
+    ///
     /// # Safety
     /// These caches gave the memory with this layout, and no code uses it any more.
     #[cold]

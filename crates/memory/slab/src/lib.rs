@@ -11,7 +11,7 @@
 //! | `registry`, `config` | the table of caches; [`Config`]: the machine and the hooks |
 //! | `record`, `node` | a cache's records; slabs by fullness and the depot of magazines, one lock for each cache and node |
 //! | `fault`, `check` | [`Fault`], [`Report`]; `slab_debug=`: red zones, poison, users, quarantine |
-//! | `line`, `magazine` | what a CPU keeps of a cache: the common path itself; arrays of objects, and stacks of them |
+//! | `line`, `magazine` | a CPU's part of a cache, and with it the common path; arrays of objects, and stacks of them |
 //! | `slab`, `shape`, `class` | a slab's header and bits; how objects lie in slabs; size classes |
 //! | `cells`, `memory` | memory for this crate's own records; frames and their descriptors |
 //! | `spec`, `error` | [`CacheSpec`], [`Name`]; [`SpecError`], [`AllocError`] |

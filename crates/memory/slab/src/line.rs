@@ -20,9 +20,9 @@ use rhumb_sync::{CpuGate, counted};
 
 use crate::magazine::{Magazine, Round, SharedStack, Stack};
 
-/// So many full magazines beside the loaded one, and a CPU keeps no more: 64 KiB of objects where magazines are the
-/// largest, or eight objects where objects are larger than 8 KiB. It keeps the ones that it empties, because it may
-/// fill them again, until its next visit to the node: beside the loaded one there are [`MOST_FULL`] + [`KEPT`] at most.
+/// Full magazines beside the loaded one that a CPU keeps at most: 64 KiB of objects where magazines are the largest, or
+/// eight objects where objects are larger than 8 KiB. It keeps the magazines that it empties, because it may fill them
+/// again, until its next visit to the node: beside the loaded one there are [`MOST_FULL`] + [`KEPT`] at most.
 pub(crate) const MOST_FULL: u32 = 4;
 /// Full magazines that stay when others leave, the most that are taken at once, and the most empty ones that are kept.
 pub(crate) const KEPT: u32 = 2;
@@ -102,7 +102,7 @@ impl CpuLine {
         !self.rounds.load(Relaxed).is_null()
     }
 
-    /// Objects in all magazines; exact on this CPU, a glimpse on others.
+    /// Returns how many objects are in all magazines; exact on this CPU, a glimpse on others.
     pub(crate) fn objects(&self) -> u32 {
         self.count.load(Relaxed) + self.full.objects()
     }

@@ -212,12 +212,12 @@ impl SharedStack {
         Self { top: AtomicPtr::new(core::ptr::null_mut()), count, objects }
     }
 
-    /// Magazines in it; exact on its CPU, a glimpse on others.
+    /// Returns how many magazines are in it; exact on its CPU, a glimpse on others.
     pub(crate) fn count(&self) -> u32 {
         self.count.load(Relaxed)
     }
 
-    /// Objects in its magazines; exact on its CPU, a glimpse on others.
+    /// Returns how many objects are in its magazines; exact on its CPU, a glimpse on others.
     pub(crate) fn objects(&self) -> u32 {
         self.objects.load(Relaxed)
     }

@@ -42,7 +42,7 @@ pub(crate) struct Node {
     pub(crate) spare: Stack,
     /// The fewest full magazines in the depot since it was trimmed or emptied last.
     pub(crate) unused: u32,
-    /// Slabs made so far: the colour of the next, and what is reported.
+    /// Slabs made, and slabs given back, so far: they tell whether anything has happened.
     pub(crate) grown: u32,
     pub(crate) shrunk: u32,
     /// Visits so far that took or gave back objects.

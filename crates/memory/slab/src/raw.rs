@@ -46,7 +46,7 @@ impl<M: Machine> RawCache<M> {
     /// Makes a cache. It takes a cell for its records; slabs come with the first use.
     ///
     /// # Errors
-    /// [`SpecError`]: what is wrong with the sizes, or no memory.
+    /// [`SpecError`]: the sizes do not fit, or there is no memory or no number for a cache.
     pub fn new(
         slabs: &'static Slabs<M>,
         pinned: Pinned<'_>,

@@ -1,4 +1,4 @@
-//! Giving memory back: on demand, under pressure, and what a CPU does for others at its tick.
+//! Giving memory back: on demand, under pressure, and at a CPU's tick, where other CPUs have asked it.
 //!
 //! A CPU's magazines are its own: another CPU that wants them asks, and the answer comes with the next free that is
 //! slow (the request makes it so) or with the next tick. No interrupt is sent (I2). Depots and wholly free slabs belong

@@ -1,4 +1,4 @@
-//! The ledger: which CPU wrote a line last, and what each CPU did.
+//! The ledger: the last writer of each line, and the counts of each CPU.
 
 use std::cell::Cell;
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The queue of a lock, look by look: who is served when does not depend on time.
+//! The queue of a lock, look by look: the order in which CPUs are served does not depend on time.
 
 use rhumb_machine::{CpuId, IrqOff};
 

@@ -53,7 +53,7 @@ fn alloc(cache: &TestCache) -> NonNull<u8> {
 
 /// Frees, also what must not be freed.
 fn free(cache: &TestCache, object: NonNull<u8>) {
-    // SAFETY: the tests' caches are checked, or the object is right: what is wrong is refused.
+    // SAFETY: the tests' caches are checked and refuse a wrong object, or the object is right.
     unsafe { cache.free(pinned(), object) };
 }
 

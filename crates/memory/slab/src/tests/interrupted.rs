@@ -27,7 +27,7 @@ fn interrupting<A>(cache: &RawCache<TestMachine>, work: impl FnOnce() -> A) -> A
     line.gate.alone(work).unwrap()
 }
 
-/// Whichever call finds the line busy, the next tick does what the call could not.
+/// Whichever call finds the line busy, the next tick drains it.
 #[test]
 fn a_tick_drains_the_line_that_a_drain_or_a_reclaim_found_busy() {
     let world = World::new(4096, 1, Config::new(2));
