@@ -14,8 +14,8 @@ commands:
   frames     page-frame allocators: Rhumb's, the registry's, and a model of Linux's design
   slab       object allocators: Rhumb's, the registry's for kernels, and those of user space
   directmap  ways of changing the direct map: Rhumb's, and a model of Linux's
-  machine    the cost of pinning and of interrupts-off on the hosted machine
-  scale      counts of the data that CPUs share in frames and slab, the same in each run (cargo xtask bench scale)
+  machine    what pinning and interrupts-off cost on the hosted machine
+  scale      what CPUs share in frames and slab: counts, the same in each run (cargo xtask bench scale)
 
 options:
   --csv FILE             write workload,cpus,subject,metric,unit,median,low,high,resolution; the values are empty
@@ -28,7 +28,7 @@ options:
                          pages behind the managed memory: the largest that the host gives, as in a direct map, 4 KiB,
                          or as the host likes (default: large for slab, host for frames, whose 16 GiB are not to be
                          touched whole); heaps of user space ask the host by themselves
-  --rounds N             rounds over all subjects (default 7; for scale 1)
+  --rounds N             rounds over all subjects (default 7)
   --quick                3 short rounds, for a look
   -h, --help             this text
 
@@ -100,7 +100,7 @@ pub(crate) enum ArgsError {
     NoCommand,
     /// A command that does not exist.
     UnknownCommand(OsString),
-    /// A text that is no size or count: the option, and the text.
+    /// A size or count that is none: the option, and what it said.
     BadNumber(&'static str, String),
     /// An unknown kind of pages.
     BadPages(String),
@@ -125,7 +125,7 @@ impl From<lexopt::Error> for ArgsError {
 }
 
 impl Options {
-    /// Parses the process's arguments; `None` where they ask for help.
+    /// From the process's arguments; `None` where help was asked for.
     pub(crate) fn from_command_line() -> Result<Option<Self>, ArgsError> {
         Self::parse(lexopt::Parser::from_env())
     }
@@ -136,7 +136,7 @@ impl Options {
         Self {
             command,
             csv: None,
-            rounds: rounds_of(command, false),
+            rounds: FULL_ROUNDS,
             work_per_mille: 1000,
             share_per_mille: 1000,
             cpus: if all > 1 { vec![1, all] } else { vec![1] },
@@ -186,7 +186,7 @@ impl Options {
             Command::Scale => SCALE_CPUS.to_vec(),
             _ => options.cpus,
         });
-        options.rounds = rounds.unwrap_or(rounds_of(options.command, options.is_quick()));
+        options.rounds = rounds.unwrap_or(if options.is_quick() { QUICK_ROUNDS } else { FULL_ROUNDS });
         Ok(Some(options))
     }
 
@@ -206,7 +206,7 @@ impl Options {
         matches!(self.only.as_slice(), [only] if (only.workload.as_str(), only.subject.as_str()) == (workload, subject))
     }
 
-    /// Returns the pages of the host behind the memory that subjects manage.
+    /// Pages of the host behind the memory that subjects manage.
     pub(crate) fn pages(&self) -> LargePages {
         let is_slab = matches!(self.command, Command::Slab | Command::SlabCase);
         self.pages.unwrap_or(if is_slab { LargePages::Wanted } else { LargePages::AsHost })
@@ -244,15 +244,6 @@ impl Filter {
     }
 }
 
-/// Returns the rounds of a run that names none: one where it counts, because counts are the same in each round.
-const fn rounds_of(command: Command, is_quick: bool) -> usize {
-    match (command, is_quick) {
-        (Command::Scale, _) => 1,
-        (_, true) => QUICK_ROUNDS,
-        (_, false) => FULL_ROUNDS,
-    }
-}
-
 fn positive(option: &'static str, text: &str) -> Result<usize, ArgsError> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
@@ -268,7 +259,7 @@ fn pages(text: &str) -> Result<LargePages, ArgsError> {
         .ok_or_else(|| ArgsError::BadPages(text.to_owned()))
 }
 
-/// Parses `64m`, `1g` or `1t`: at least 64 MiB, so that each workload has something to do.
+/// `64m`, `1g`, `1t`: at least 64 MiB, so that each workload has something to do.
 fn bytes(text: &str) -> Result<u64, ArgsError> {
     let bad = || ArgsError::BadNumber("--mem", text.to_owned());
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(bad)?;
