@@ -14,8 +14,8 @@ commands:
   frames     page-frame allocators: Rhumb's, the registry's, and a model of Linux's design
   slab       object allocators: Rhumb's, the registry's for kernels, and those of user space
   directmap  ways of changing the direct map: Rhumb's, and a model of Linux's
-  machine    what pinning and interrupts-off cost on the hosted machine
-  scale      what CPUs share in frames and slab: counts, the same in each run (cargo xtask bench scale)
+  machine    the cost of pinning and of interrupts-off on the hosted machine
+  scale      counts of the data that CPUs share in frames and slab, the same in each run (cargo xtask bench scale)
 
 options:
   --csv FILE             write workload,cpus,subject,metric,unit,median,low,high,resolution; the values are empty
@@ -100,7 +100,7 @@ pub(crate) enum ArgsError {
     NoCommand,
     /// A command that does not exist.
     UnknownCommand(OsString),
-    /// A size or count that is none: the option, and what it said.
+    /// A text that is no size or count: the option, and the text.
     BadNumber(&'static str, String),
     /// An unknown kind of pages.
     BadPages(String),
@@ -125,7 +125,7 @@ impl From<lexopt::Error> for ArgsError {
 }
 
 impl Options {
-    /// From the process's arguments; `None` where help was asked for.
+    /// Parses the process's arguments; `None` where they ask for help.
     pub(crate) fn from_command_line() -> Result<Option<Self>, ArgsError> {
         Self::parse(lexopt::Parser::from_env())
     }
@@ -206,7 +206,7 @@ impl Options {
         matches!(self.only.as_slice(), [only] if (only.workload.as_str(), only.subject.as_str()) == (workload, subject))
     }
 
-    /// Pages of the host behind the memory that subjects manage.
+    /// Returns the pages of the host behind the memory that subjects manage.
     pub(crate) fn pages(&self) -> LargePages {
         let is_slab = matches!(self.command, Command::Slab | Command::SlabCase);
         self.pages.unwrap_or(if is_slab { LargePages::Wanted } else { LargePages::AsHost })
@@ -259,7 +259,7 @@ fn pages(text: &str) -> Result<LargePages, ArgsError> {
         .ok_or_else(|| ArgsError::BadPages(text.to_owned()))
 }
 
-/// `64m`, `1g`, `1t`: at least 64 MiB, so that each workload has something to do.
+/// Parses `64m`, `1g` or `1t`: at least 64 MiB, so that each workload has something to do.
 fn bytes(text: &str) -> Result<u64, ArgsError> {
     let bad = || ArgsError::BadNumber("--mem", text.to_owned());
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(bad)?;

@@ -2,8 +2,9 @@
 //! `--cfg rhumb_counted`.
 //!
 //! Times say how a design scales where there are cores. Counts say it anywhere, exactly, and the same in each run:
-//! visits to locks that CPUs share, cache lines that another CPU has written since, and magazines that another CPU had
-//! before.
+//! visits to locks that CPUs share, cache lines that another CPU has written since the last access, and
+//! magazines that another CPU had loaded before. They are medians over the rounds: the first round counts fewer lines and
+//! magazines, because nothing before it was counted.
 
 use std::fmt::Write;
 
@@ -14,13 +15,14 @@ use crate::driver;
 use crate::report::{OURS, Report};
 use crate::{frames, slab};
 
-/// How much is done of the work that the other commands do, in thousandths: counts need no repetition.
+/// How much is done of the work that the other commands do, in thousandths: counts vary by no chance, so that fewer
+/// operations do.
 const WORK_PER_MILLE: usize = 250;
 
 /// Workloads of the other commands that have no operations to count: they measure times or memory.
 const UNCOUNTED: [&str; 6] = ["latency", "latency-burst", "healing", "compaction", "init@1G", "held"];
 
-/// `rhumb-bench scale`.
+/// Runs `rhumb-bench scale`.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     if !cfg!(rhumb_counted) {
         return Err("this build counts nothing; `cargo xtask bench scale` makes one that does".to_owned());
@@ -43,14 +45,13 @@ fn stay_here() {
 fn report(options: &Options) -> Result<Report, String> {
     let mut all = Vec::new();
     for &cpus in &options.cpus {
-        // So many operations that the same number is done in all, and enough of them by each CPU.
+        // All CPUs together do a fixed number of operations, but no CPU does so few that its magazines stay as they are.
         let share_per_mille = (80 / cpus).max(8);
         let mut options = options.clone();
         options.cpus = vec![cpus];
         options.mem_bytes = vec![1 << 30];
         options.work_per_mille = options.work_per_mille * WORK_PER_MILLE / 1000;
         options.share_per_mille = share_per_mille;
-        options.rounds = 1;
         let groups = [frames::groups(&options), slab::groups_here(&options)];
         for groups in groups {
             all.extend(groups.map_err(|error| error.to_string())?);
