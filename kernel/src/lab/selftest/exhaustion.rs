@@ -13,7 +13,6 @@ use crate::cpu::work;
 use crate::facts::Boot;
 use crate::lab::chain::Chain;
 use crate::lab::failure::{Failure, ensure};
-use crate::mm::direct_map::table_supply;
 
 pub const TESTS: &[Test] =
     &[Test { name: "exhaustion::one_cpu_finds_every_last_frame", run: every_last_frame }];
@@ -42,8 +41,6 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     drain_all(frames);
     work::on_others(&|| fill_cache(frames), || ());
-    // Else the requests below would have these freed, and find more than was free.
-    while table_supply::give_back() > 0 {}
     let before = free_and_mapped(frames);
     let reserves = Reserves::lift(frames);
     let guard = MACHINE.pin();

@@ -19,6 +19,7 @@ use crate::debug::objects::reclaim_everywhere;
 use crate::lab::chain::Chain;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::{owners, sample};
+use crate::mm::direct_map::table_supply;
 use crate::mm::{self, objects, unmapped};
 
 /// Returns the allocator, or the verdict on a test that has none.
@@ -32,6 +33,8 @@ pub fn drain_all(frames: &Frames<KernelMachine>) {
         reclaim_everywhere(slabs);
     }
     mm::unmapped::shrink();
+    // The blocks that went back have left merged tables.
+    table_supply::come_to_rest();
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();
         frames.drain(guard.pinned());

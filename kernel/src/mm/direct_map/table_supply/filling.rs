@@ -48,10 +48,21 @@ pub fn free_kept_if_quiet() {
     let counters = counters();
     let merges = counters.level2_collapses + counters.level3_collapses;
     if MERGES_SEEN.swap(merges, Relaxed) == merges && free_kept_tables() > 0 {
-        let level = reserve::level();
-        fill_to(level, reserve::now());
-        shrink_to(level.tables);
+        come_to_level();
     }
+}
+
+/// Brings the supply to what it has in quiet: no table is kept, and the reserve is on its level.
+#[cfg(feature = "lab")]
+pub fn come_to_rest() {
+    free_kept_tables();
+    come_to_level();
+}
+
+fn come_to_level() {
+    let level = reserve::level();
+    fill_to(level, reserve::now());
+    shrink_to(level.tables);
 }
 
 /// Fills up the reserve, and gives back what is far more than its level. Where the allocator has nothing, the tables

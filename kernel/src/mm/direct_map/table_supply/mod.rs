@@ -39,6 +39,8 @@ pub mod stock;
 pub mod store;
 mod surplus;
 
+#[cfg(feature = "lab")]
+pub use filling::come_to_rest;
 pub use filling::{fill, fill_for, fill_if_allowed, fill_if_wanted, free_kept_if_quiet, renew};
 pub use reserve::{is_off_level, want};
 #[cfg(feature = "lab")]
