@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   the CPUs of a node, one after the other, in one run of its frames:
-//!   | senders of cross-calls, 64 CPUs each | area (PerCpu) | senders ... | area | ...
+//!   | senders of cross-calls, 64 CPUs each | slots of windows | area (PerCpu) | senders ... | slots | area | ...
 //! ```
 //!
-//! The boot CPU's area is in the image, because it is needed before any memory is found. Of its place the senders alone
-//! are used.
+//! The boot CPU's area is in the image, because it is needed before any memory is found; in its place that part is
+//! unused.
 
 use core::{array, slice};
 
@@ -14,21 +14,23 @@ use arrayvec::ArrayVec;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation};
 use rhumb_machine::{CpuId, MAX_NODES, NodeId, PageSize, PhysAddr, VirtAddr, impossible};
 use rhumb_smp::call::Senders;
+use rhumb_windows::CpuSlots;
 
 use super::paging::Wanted;
 use super::refuse;
 use crate::cpu::area::{self, PerCpu};
 use crate::facts::Boot;
+use crate::mm;
 use crate::platform::logging;
 
 /// Returns the bytes of the place of each CPU, of which there are so many.
 fn place_bytes(cpus: usize) -> usize {
-    Senders::needed(cpus) * size_of::<Senders>() + size_of::<PerCpu>()
+    Senders::needed(cpus) * size_of::<Senders>() + size_of::<CpuSlots>() + size_of::<PerCpu>()
 }
 
 // One behind the other, each is where its type may be.
-const _: () = assert!(align_of::<PerCpu>() <= align_of::<Senders>());
-const _: () = assert!(size_of::<PerCpu>().is_multiple_of(align_of::<Senders>()));
+const _: () = assert!(align_of::<PerCpu>() == 64 && size_of::<PerCpu>().is_multiple_of(64));
+const _: () = assert!(align_of::<Senders>() == 64 && align_of::<CpuSlots>() == 64);
 
 /// Takes frames in the direct map for the CPUs that will be started: for each node in one run, of its memory. Returns
 /// where each node's run is.
@@ -55,8 +57,8 @@ pub(super) fn reserve(
         .collect()
 }
 
-/// Fills in the areas of the other CPUs and makes them known, and gives each CPU its inbox. Once, on the kernel's
-/// tables.
+/// Fills in the areas of the other CPUs and makes them known, and gives each CPU its inbox and the slots of its windows.
+/// Once, on the kernel's tables.
 pub fn make(boot: &Boot) {
     let mut next: [Option<VirtAddr>; MAX_NODES] = array::from_fn(|node| boot.areas.get(node).copied());
     for (cpu, node) in boot.cpus_with_nodes() {
@@ -72,11 +74,18 @@ pub fn make(boot: &Boot) {
             (0..senders).for_each(|index| first.add(index).write(Senders::new()));
             slice::from_raw_parts(first, senders)
         };
+        let slots = place.plus(size_of_val(senders) as u64);
+        // SAFETY: the place goes on behind the senders with room for the slots, which no other code knows either.
+        mm::windows::add_cpu(unsafe {
+            let slots = slots.as_mut_ptr::<CpuSlots>();
+            slots.write(CpuSlots::new());
+            &mut *slots
+        });
         let area = if cpu == CpuId::BOOT {
             area::here()
         } else {
-            let place = place.plus(size_of_val(senders) as u64);
-            // SAFETY: the place goes on behind the senders with room for this.
+            let place = slots.plus(size_of::<CpuSlots>() as u64);
+            // SAFETY: the place goes on behind the slots with room for this.
             let area: &'static PerCpu = unsafe {
                 let area = place.as_mut_ptr::<PerCpu>();
                 area.write(PerCpu::new(cpu));

@@ -108,8 +108,11 @@ impl Drop for CountParked {
 
 /// Starts each candidate that answers, until the areas are used up. Those beyond park: see [`trampoline::park`].
 /// Returns how many run now, this CPU included. A CPU that takes part goes on with `then`.
-pub fn start_others(candidates: impl Iterator<Item = Candidate>, then: fn() -> !) -> usize {
+///
+/// Cost: 10 ms for all, and then as long as each takes to come: a fraction of a millisecond on hardware.
+pub fn start_others(candidates: impl Iterator<Item = Candidate> + Clone, then: fn() -> !) -> usize {
     once::fill(&THEN, then);
+    reset_all(candidates.clone());
     let mut next = 1;
     let (mut unaddressable, mut first) = (0u32, None);
     trampoline::prepare_parking(root::table().addr().get());
@@ -127,7 +130,6 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate>, then: fn() -> !
         }
         let Some(area) = CpuId::new(next).and_then(area::of) else {
             if trampoline::page().is_some() {
-                reset(apic_id);
                 park(apic_id, &STARTS.begin());
             }
             continue;
@@ -185,7 +187,7 @@ enum NotStarted {
     Refused,
 }
 
-/// Starts one CPU. One that does not answer is given up, and then reset, whatever it does: it may not come late, when
+/// Starts one CPU, which has been reset. One that does not answer is given up, and then reset, whatever it does: it may not come late, when
 /// the trampoline is gone (it would fault without an interrupt table and take the machine with it). Since it was given
 /// up first, it cannot be online by then. Then it gets a second chance, to park.
 fn start(area: &'static PerCpu) -> Result<(), NotStarted> {
@@ -194,7 +196,6 @@ fn start(area: &'static PerCpu) -> Result<(), NotStarted> {
     START.begin(apic_id);
     let mailbox = Mailbox::post(area);
     let parked_before = trampoline::parked();
-    reset(apic_id);
     let under_way = STARTS.begin();
     send_startups(apic_id, || mailbox.is_taken());
     wait_while(ANSWER_NS, || START.progress(apic_id) == Progress::Starting);
@@ -246,6 +247,15 @@ fn park(apic_id: u32, _under_way: &Start<'_>) {
 /// Resets a CPU: it waits for a start-up then.
 fn reset(apic_id: u32) {
     apic::send_init(apic_id);
+    clock::delay_ns(INIT_NS);
+}
+
+/// Resets each candidate that can be started, and then waits once for all: a CPU waits for its start-up as long as it
+/// takes.
+fn reset_all(candidates: impl Iterator<Item = Candidate>) {
+    let mine = apic::id();
+    let ids = candidates.map(|candidate| candidate.apic_id);
+    ids.filter(|&id| id != mine && apic::can_address(id)).for_each(apic::send_init);
     clock::delay_ns(INIT_NS);
 }
 

@@ -5,8 +5,9 @@
 
 use core::fmt;
 
+use arrayvec::ArrayVec;
 use rhumb_frames::Frames;
-use rhumb_machine::{CpuId, MAX_CPUS, PageSize, Pfn};
+use rhumb_machine::{CpuId, MAX_CPUS, PageSize, Pfn, impossible};
 use rhumb_pagetable::{Access, Attributes, Entry, Scope, TableMemory};
 use rhumb_tableguard::Protection;
 use rhumb_windows::{CpuSlots, KEPT_SLOT, Windows};
@@ -20,8 +21,16 @@ use crate::facts::Boot;
 use crate::layout;
 
 static WINDOWS: Once<KernelWindows> = Once::new();
-/// The slots of each CPU, which the windows keep permanently.
-static CPU_SLOTS: SpinMutex<[CpuSlots; MAX_CPUS]> = SpinMutex::new([const { CpuSlots::new() }; MAX_CPUS]);
+/// The slots of each CPU, in its node's memory, which the windows keep permanently.
+static CPU_SLOTS: SpinMutex<ArrayVec<&mut CpuSlots, MAX_CPUS>> = SpinMutex::new(ArrayVec::new_const());
+
+/// Gives the next CPU its slots: boot calls this for each CPU in turn, before [`start`].
+pub fn add_cpu(slots: &'static mut CpuSlots) {
+    if CPU_SLOTS.lock().try_push(slots).is_err() {
+        impossible!("boot prepares no more than {MAX_CPUS} CPUs");
+    }
+}
+
 /// Returns the windows; `None` before [`start`].
 pub fn windows() -> Option<&'static KernelWindows> {
     WINDOWS.get()
@@ -52,8 +61,8 @@ pub fn start(boot: &Boot, frames: &Frames<KernelMachine>) -> Result<&'static Ker
         }
     }
     Ok(WINDOWS.call_once(|| {
-        let (slots, _) = SpinMutexGuard::leak(CPU_SLOTS.lock()).split_at_mut(boot.cpus.min(MAX_CPUS));
-        Windows::new(frames, KernelTables::protected(protection), slots)
+        let slots = SpinMutexGuard::leak(CPU_SLOTS.lock());
+        Windows::new(frames, KernelTables::protected(protection), slots.as_mut_slice())
     }))
 }
 

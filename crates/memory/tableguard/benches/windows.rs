@@ -105,7 +105,7 @@ fn a_frame(machine: OneCpu) -> (Frames<OneCpu>, Frame) {
 }
 
 fn main() {
-    let slots = vec![CpuSlots::new()].leak();
+    let slots = vec![Box::leak(Box::new(CpuSlots::new()))].leak();
     let (frames, mut frame) = a_frame(OneCpu);
     let tables = OnePage([const { AtomicU64::new(0) }; SLOTS]);
     let windows = Windows::new(&frames, tables, slots);

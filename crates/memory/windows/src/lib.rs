@@ -72,7 +72,7 @@ pub struct WindowCounters {
 pub struct Windows<M: Tlb, T: WindowTables> {
     machine: M,
     tables: T,
-    cpus: &'static [CpuSlots],
+    cpus: &'static [&'static mut CpuSlots],
     /// Whose frames can be shown.
     brand: Brand,
 }
@@ -82,7 +82,8 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
     /// They show frames of `frames`, and refuse those of other allocators: another machine has other memory under the
     /// same numbers.
     ///
-    /// Slots are exclusively these windows', as the tables are:
+    /// Slots are exclusively these windows', as the tables are. Each CPU's may lie in memory near it.
+    ///
     ///
     /// ```compile_fail,E0308
     /// use rhumb_machine::Tlb;
@@ -91,12 +92,12 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
     /// fn shared<M: Tlb + Copy, T: WindowTables>(
     ///     frames: &Frames<M>,
     ///     tables: T,
-    ///     cpus: &'static [CpuSlots],
+    ///     cpus: &'static [&'static CpuSlots],
     /// ) -> Windows<M, T> {
     ///     Windows::new(frames, tables, cpus)
     /// }
     /// ```
-    pub fn new(frames: &Frames<M>, tables: T, cpus: &'static mut [CpuSlots]) -> Self
+    pub fn new(frames: &Frames<M>, tables: T, cpus: &'static mut [&'static mut CpuSlots]) -> Self
     where
         M: Copy,
     {

@@ -161,8 +161,29 @@ pub fn run_on<C: Cpus, F: Fn() + Sync>(
         online @ FirstCpus(0..=WORD_CPUS) => {
             run_words::<C, 1>(cpus, pinned, targets, online, call, meanwhile)
         }
-        online => run_words::<C, WORDS>(cpus, pinned, targets, online, call, meanwhile),
+        online => {
+            let mut meanwhile = Some(meanwhile);
+            run_many(cpus, pinned, targets, online, call, &mut || {
+                if let Some(meanwhile) = meanwhile.take() {
+                    meanwhile();
+                }
+            });
+        }
     }
+}
+
+/// Makes `call` on a machine of more than 64 CPUs: one function for all callers, since its sets are arrays and its code
+/// is long.
+#[inline(never)]
+fn run_many<C: Cpus>(
+    cpus: &C,
+    pinned: Pinned<'_>,
+    targets: &CpuSet,
+    online: FirstCpus,
+    call: Call<'_>,
+    meanwhile: &mut dyn FnMut(),
+) {
+    run_words::<C, WORDS>(cpus, pinned, targets, online, call, meanwhile);
 }
 
 /// Makes `call` on those of `targets` that are `online`, whose sets fit into `N` words.
@@ -187,8 +208,7 @@ fn run_words<C: Cpus, const N: usize>(
         }
     }
     let me = pinned.cpu();
-    let others = |word: usize| online.word(word) & if word == me.word() { !me.bit() } else { !0 };
-    let targets: [u64; N] = array::from_fn(|word| targets.word(word) & others(word));
+    let targets: [u64; N] = array::from_fn(|word| targets.word(word) & others(online, me, word));
     let words = words_for(online.0).min(N);
     let targets = CpuSet::of(&targets[..words]);
     if targets.is_empty() {
@@ -198,17 +218,22 @@ fn run_words<C: Cpus, const N: usize>(
     let pending: [AtomicU64; N] = array::from_fn(|word| AtomicU64::new(targets.word(word)));
     let call = Call { pending: &pending[..words], ..call };
     let waiting = Wait(cpus, pinned, &call);
-    send::<C, N>(cpus, pinned, targets, others, waiting.2);
+    send::<C, N>(cpus, pinned, targets, online, waiting.2);
     meanwhile();
 }
 
-/// Puts `call` into the slots of `targets` and interrupts them; `others` has the words of all CPUs that run but this
-/// one.
+/// Returns a word of all CPUs that are `online` but for this one.
+#[inline]
+fn others(online: FirstCpus, me: CpuId, word: usize) -> u64 {
+    online.word(word) & if word == me.word() { !me.bit() } else { !0 }
+}
+
+/// Puts `call` into the slots of `targets`, which are `online`, and interrupts them.
 fn send<C: Cpus, const N: usize>(
     cpus: &C,
     pinned: Pinned<'_>,
     targets: &CpuSet,
-    others: impl Fn(usize) -> u64,
+    online: FirstCpus,
     call: &Call<'_>,
 ) {
     let me = pinned.cpu();
@@ -231,7 +256,7 @@ fn send<C: Cpus, const N: usize>(
             cpus.has_sent(pinned);
         }
         let owed = CpuSet::of(&owed[..words]);
-        if owed.words().iter().enumerate().all(|(word, &bits)| bits == others(word)) {
+        if owed.words().iter().enumerate().all(|(word, &bits)| bits == others(online, me, word)) {
             cpus.interrupt_others();
         } else {
             owed.iter().for_each(|target| cpus.interrupt(target));

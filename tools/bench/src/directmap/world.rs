@@ -76,7 +76,7 @@ impl World {
         let frames = frames.map_err(unfit)?.map_err(unfit)?;
         Zone::ALL.iter().for_each(|&zone| frames.set_reserve(NodeId::FIRST, zone, 0));
         let lists = BlockLists::new(Box::leak(Box::new([const { Account::CLOSED }; 2])));
-        let slots: Vec<CpuSlots> = (0..cpus).map(|_| CpuSlots::new()).collect();
+        let slots: Vec<_> = (0..cpus).map(|_| Box::leak(Box::new(CpuSlots::new()))).collect();
         let entries = Entries::new(machine, cpus);
         let windows = Windows::new(&frames, entries, slots.leak());
         let world: &'static Self = Box::leak(Box::new(Self {

@@ -46,7 +46,7 @@ fn layouts() {
     assert!(matches!(built(&[ok], &[], 4096), Err(LayoutError::StorageTooSmall(4096, _))));
     let memory = memory(&[ok]);
     assert!(matches!(Layout::new(&memory, 0, LIMIT), Err(LayoutError::TooManyCpus(0))));
-    assert!(matches!(Layout::new(&memory, 257, LIMIT), Err(LayoutError::TooManyCpus(257))));
+    assert!(matches!(Layout::new(&memory, 1025, LIMIT), Err(LayoutError::TooManyCpus(1025))));
     let layout = Layout::new(&memory, 2, LIMIT).unwrap();
     for (cpus, nodes, error) in
         [(3, 1, LayoutError::TooManyCpus(3)), (2, 2, LayoutError::NoSuchNode(NodeId::new(1).unwrap()))]

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use rhumb_machine::{Order, Pfn};
+use rhumb_machine::{MAX_CPUS, MAX_NODES, Order, Pfn};
 
 use super::machine::*;
 use crate::{Frame, FrameRange, Frames, Layout, MemoryRange, Request, Zone};
@@ -111,6 +111,42 @@ fn sixty_four_nodes_of_three_zones_fit() {
         .map(|(start, end, node)| (start, start + (end - start).min(600), node))
         .collect();
     assert_eq!(by_node(&ranges), (0, 192));
+}
+
+/// 64 TiB on 64 nodes with 1,024 CPUs: of each node's TiB its last GiB is there, the last one of which ends at 2^34.
+#[test]
+fn the_most_cpus_share_the_most_memory() {
+    const FRAMES_OF_NODE: u64 = 1 << 28;
+    let of_node =
+        |node: u64| ((node + 1) * FRAMES_OF_NODE - (1 << 18), (node + 1) * FRAMES_OF_NODE, node as usize);
+    let ranges: Vec<_> = (0..MAX_NODES as u64).map(of_node).collect();
+    let frames = frames_over(MAX_CPUS, &ranges);
+    let mut held = Vec::new();
+    for cpu in (0..MAX_CPUS).step_by(31) {
+        be_cpu(cpu);
+        let (start, end, _) = ranges[cpu % MAX_NODES];
+        for order in [0, 3, 9] {
+            let frame = frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).unwrap();
+            let is_near = (start..end).contains(&frame.pfn().get());
+            assert!(is_near, "CPU {cpu} of node {} got {}", cpu % MAX_NODES, frame.pfn());
+            held.push(frame);
+        }
+    }
+    assert!(
+        held.iter().any(|frame| frame.pfn().get() >= (1 << 34) - (1 << 18)),
+        "the last node's memory is used"
+    );
+    frames.validate().unwrap();
+    // Another CPU gives all back.
+    be_cpu(MAX_CPUS - 1);
+    held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    for cpu in (0..MAX_CPUS).step_by(31) {
+        be_cpu(cpu);
+        frames.drain(pinned());
+    }
+    assert_eq!(frames.free_frames(), frames.totals().present);
+    frames.validate().unwrap();
+    be_cpu(0);
 }
 
 #[test]

@@ -218,7 +218,8 @@ impl World {
 
         let accounts = [const { Account::CLOSED }; 8];
         let lists = BlockLists::new(Box::leak(Box::new(accounts)));
-        let slots = machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
+        let slots =
+            machine.cpus().iter().map(|_| Box::leak(Box::new(CpuSlots::new()))).collect::<Vec<_>>().leak();
         let frames = allocator(machine, ram);
         let windows = Windows::new(&frames, windows, slots);
         let world: &'static Self = leak(Self {

@@ -89,7 +89,7 @@ fn wrong_in_a_storm(fault: Option<Fault>) -> u64 {
         tlb: [const { AtomicU64::new(0) }; SLOTS],
     }));
     let machine = WithTlb(machine, cpu0);
-    let slots = vec![CpuSlots::new()].leak();
+    let slots = vec![Box::leak(Box::new(CpuSlots::new()))].leak();
     machine
         .0
         .enter(CpuId::BOOT, |cpu| {

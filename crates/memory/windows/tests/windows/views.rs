@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rhumb_frames::Frame;
 use rhumb_hosted::Cpu;
 use rhumb_hosted::interrupt::Strike;
-use rhumb_machine::Pinned;
+use rhumb_machine::{CpuId, MAX_CPUS, Pinned};
 use rhumb_windows::error::CopyError;
 use rhumb_windows::planted::{self, Fault};
 use rhumb_windows::{KEPT_SLOT, OutOfFrame, RING, SLOTS, WindowError, slot_address};
@@ -16,6 +16,32 @@ use crate::world::*;
 
 fn take(world: &'static World, pinned: Pinned<'_>, frames: usize) -> Vec<Frame> {
     (0..frames).map(|_| world.take(pinned, 0)).collect()
+}
+
+/// Windows of CPUs on both sides of the border of a page directory, which holds 512 CPUs' tables.
+#[test]
+fn each_of_the_most_cpus_has_windows_of_its_own() {
+    in_world(MAX_CPUS, |world, cpu| {
+        let frames = take(world, cpu.pinned(), 3);
+        let frames = std::thread::scope(|scope| {
+            let stamp = |(mut frame, index): (Frame, usize)| {
+                let work = move |_: &Cpu<'_>| {
+                    let stamped =
+                        world.windows.with_page(&mut frame, 0, |window| window.copy_to(7, &[index as u8]));
+                    stamped.unwrap().unwrap();
+                    frame
+                };
+                scope.spawn(move || world.machine.enter(CpuId::new(index).unwrap(), work).unwrap())
+            };
+            let others = [511, 512, MAX_CPUS - 1];
+            let stamped: Vec<_> = frames.into_iter().zip(others).map(stamp).collect();
+            stamped.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let stamps = frames.iter().map(|frame| world.peek(frame.pfn(), 7)).collect::<Vec<_>>();
+        assert_eq!(stamps, [511, 512, MAX_CPUS - 1].map(|index| index as u8));
+        assert_eq!(world.windows.counters().opened, 3);
+        world.give(cpu.pinned(), frames);
+    });
 }
 
 #[test]

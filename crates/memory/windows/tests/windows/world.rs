@@ -82,7 +82,8 @@ impl World {
         let storage = vec![0u64; layout.storage_bytes().div_ceil(8)].leak();
         // SAFETY: nothing else uses the RAM; the storage is outside it, zero, and stays.
         let frames = unsafe { Frames::new(machine, &layout, [ram], storage) }.unwrap();
-        let slots = machine.cpus().iter().map(|_| CpuSlots::new()).collect::<Vec<_>>().leak();
+        let slots =
+            machine.cpus().iter().map(|_| Box::leak(Box::new(CpuSlots::new()))).collect::<Vec<_>>().leak();
         let watch: &'static Watch = leak(Watch::default());
         let windows = Windows::new(&frames, Watched(windows, watch), slots);
         let idle_table = source.take_zeroed_table().unwrap();

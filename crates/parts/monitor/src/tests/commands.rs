@@ -215,8 +215,8 @@ fn arguments() {
         assert_eq!(of(text).virt_range("R").unwrap_err().problem, expected, "{text}");
     }
     assert_eq!(problem(of("9").number_to("N", 8)), Problem::Above(8));
-    assert_eq!(of("256").cpu("CPU").unwrap_err().problem, Problem::NotACpu);
-    assert_eq!(of("255").cpu("CPU").unwrap().index(), 255);
+    assert_eq!(of("1024").cpu("CPU").unwrap_err().problem, Problem::NotACpu);
+    assert_eq!(of("1023").cpu("CPU").unwrap().index(), 1023);
     let mut words = of("  \"two words\" a\"b c\"d ");
     assert_eq!((words.next(), words.next(), words.next()), (Some("two words"), Some("a\"b c\"d"), None));
 }
