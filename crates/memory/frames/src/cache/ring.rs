@@ -1,0 +1,142 @@
+//! [`Ring`]: the slots of one magazine, or of one queue of blocks on their way home.
+
+use crate::handle::raw::Raw;
+use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
+
+/// A stack at one end (alloc, free) and a queue at the other (drain): `tail..head` of the slots, counted without end.
+pub(crate) struct Ring<const SLOTS: usize> {
+    head: AtomicU32,
+    tail: AtomicU32,
+    slots: [AtomicU64; SLOTS],
+}
+
+impl<const SLOTS: usize> Default for Ring<SLOTS> {
+    fn default() -> Self {
+        const { assert!(SLOTS.is_power_of_two()) };
+        Self {
+            head: AtomicU32::new(0),
+            tail: AtomicU32::new(0),
+            slots: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl<const SLOTS: usize> Ring<SLOTS> {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> &AtomicU64 {
+        &self.slots[index as usize % SLOTS]
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u32 {
+        self.head.load(Relaxed).wrapping_sub(self.tail.load(Relaxed))
+    }
+
+    /// Returns how many blocks were added, counted without end, less those that were taken again at this end.
+    pub(crate) fn newer_end(&self) -> u32 {
+        self.head.load(Relaxed)
+    }
+
+    /// Returns how many blocks it has, as another CPU sees them: exact while the ring is quiet. Both ends may move
+    /// between the two loads, so that the old end seems to be past the new one; there are few blocks then.
+    pub(crate) fn glimpse(&self) -> u64 {
+        let ends_apart = self.len();
+        if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
+    }
+
+    /// Calls `each` with every block, as another CPU sees them.
+    pub(crate) fn for_each(&self, each: &mut impl FnMut(Raw)) {
+        (0..self.glimpse() as u32).map(self.oldest_first()).for_each(each);
+    }
+
+    /// Takes the newest.
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> Option<Raw> {
+        let head = self.head.load(Relaxed);
+        if head == self.tail.load(Relaxed) {
+            return None;
+        }
+        let head = head.wrapping_sub(1);
+        self.head.store(head, Relaxed);
+        Some(Raw(self.slot(head).load(Relaxed)))
+    }
+
+    /// Returns the newest, and leaves it there.
+    pub(crate) fn peek(&self) -> Option<Raw> {
+        (self.len() > 0).then(|| Raw(self.slot(self.head.load(Relaxed).wrapping_sub(1)).load(Relaxed)))
+    }
+
+    /// Adds `raw`, unless as many as `limit` are there: at most `SLOTS`; 0 or less sends the free to the slow path.
+    #[inline(always)]
+    pub(crate) fn push(&self, raw: Raw, limit: i32) -> bool {
+        let head = self.head.load(Relaxed);
+        if head.wrapping_sub(self.tail.load(Relaxed)) as i32 >= limit {
+            return false;
+        }
+        self.slot(head).store(raw.0, Relaxed);
+        self.head.store(head.wrapping_add(1), Relaxed);
+        true
+    }
+
+    /// Adds `raw`; the caller knows that there is room.
+    pub(crate) fn put(&self, raw: Raw) {
+        let head = self.head.load(Relaxed);
+        self.slot(head).store(raw.0, Relaxed);
+        self.head.store(head.wrapping_add(1), Relaxed);
+    }
+
+    /// Adds the frames of the set bits of `word`, so that they leave lowest first; the caller knows that there is room.
+    pub(crate) fn push_word(&self, first: Raw, mut word: u64) {
+        let mut head = self.head.load(Relaxed);
+        let at = head as usize % SLOTS;
+        // The usual case of a fresh block: two instructions for each frame.
+        if word == u64::MAX
+            && let Some(slots) = self.slots.get(at..at + 64)
+        {
+            let numbers = (first.0..first.0 + 64).rev();
+            slots.iter().zip(numbers).for_each(|(slot, number)| slot.store(number, Relaxed));
+            head = head.wrapping_add(64);
+            word = 0;
+        }
+        while word != 0 {
+            let bit = 63 - word.leading_zeros();
+            word ^= 1 << bit;
+            self.slot(head).store(first.0 + u64::from(bit), Relaxed);
+            head = head.wrapping_add(1);
+        }
+        self.head.store(head, Relaxed);
+    }
+
+    /// Returns a function to the n-th oldest block, right as long as none is given back.
+    #[inline(always)]
+    pub(crate) fn oldest_first(&self) -> impl Fn(u32) -> Raw {
+        let tail = self.tail.load(Relaxed);
+        move |index| Raw(self.slot(tail.wrapping_add(index)).load(Relaxed))
+    }
+
+    /// Looks at the `at`-th oldest frame and at those up to the `end`-th that follow it and are of the same 64: returns
+    /// a bit for each, and the index of the first frame that is of other 64 or has its bit already.
+    #[inline(always)]
+    pub(crate) fn neighbours(&self, at: u32, end: u32) -> (u64, u32) {
+        let tail = self.tail.load(Relaxed);
+        let slot = |index: u32| self.slot(tail.wrapping_add(index)).load(Relaxed);
+        let first = slot(at);
+        let (mut bits, mut next) = (1 << (first % 64), at + 1);
+        while next < end {
+            let number = slot(next);
+            let bit = 1 << (number % 64);
+            if (number ^ first) >= 64 || bits & bit != 0 {
+                break;
+            }
+            bits |= bit;
+            next += 1;
+        }
+        (bits, next)
+    }
+
+    /// Forgets the `count` oldest, which the caller has given back.
+    #[inline(always)]
+    pub(crate) fn forget_oldest(&self, count: u32) {
+        self.tail.store(self.tail.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+}
