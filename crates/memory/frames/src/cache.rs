@@ -12,6 +12,7 @@
 //! A frame of another node goes to the queue of frames on their way home instead. While free memory is scattered
 //! ([`crate::pool::Pool::is_loose`]), so does each single frame: no allocation takes from the queue, so that each takes
 //! a frame of the fullest block and not the frame that was just freed, and blocks become whole.
+//! Runs come and go in exchanges ([`crate::zones::exchange`]).
 //!
 //! The open block is 512 bits: a private copy of the free bits of one block, which the pool counts as allocated
 //! meanwhile. So one visit to the pool's lock pays for up to 512 frames, and two CPUs that allocate in bulk share no
@@ -32,15 +33,20 @@ use rhumb_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, IS_MODELLED, Relaxed}
 /// Slots of a magazine of 4-KiB frames. A burst of a thousand frees and allocations stays within it.
 pub(crate) const SMALL: usize = if IS_MODELLED { 16 } else { 1024 };
 /// Slots of a magazine of blocks of each order from 1 to 9.
-pub(crate) const RUNS: usize = if IS_MODELLED { 8 } else { 32 };
+pub(crate) const RUNS: usize = if IS_MODELLED { 8 } else { 64 };
 /// The orders that are cached: 0 to 9.
 const CACHED_ORDERS: usize = Order::LARGE.get() as usize + 1;
 /// The most common handles of a CPU's own node, from their kind upwards.
 const BASE_UNMOVABLE: u64 = Mobility::Unmovable as u64;
 const BASE_MOVABLE: u64 = Mobility::Movable as u64;
-/// Frames that a magazine of orders 1 to 8 holds at most: one block of order 8. All eight of a kind together are less
-/// than four 2-MiB blocks.
-const RUN_FRAMES: i32 = 256;
+/// Frames that a magazine of orders 1 to 8 holds at most: two blocks of order 8. All eight of a kind together are less
+/// than eight 2-MiB blocks.
+const RUN_FRAMES: i32 = 512;
+/// The least order of long runs. A freed long run goes to its pool and not to the magazine, because one that is used again
+/// where it happens to lie keeps its block from becoming whole.
+const LONG: u8 = 6;
+/// Slots for long runs on their way home: a queue of so many is 2,000 frames in a mix of orders, and 4,096 at most.
+const AWAY_RUNS: usize = if IS_MODELLED { 4 } else { 16 };
 /// Blocks that a magazine of order 9 holds at most.
 const LARGE_BLOCKS: i32 = 8;
 const LARGE_UNMOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Unmovable as u64;
@@ -130,6 +136,8 @@ pub(crate) struct CpuCache {
     runs: [[Ring<RUNS>; CACHED_ORDERS - 1]; Mobility::COUNT],
     /// Single frames on their way home, of any node.
     pub(crate) away: Ring<AWAY>,
+    /// Runs of orders 6 to 8 on their way home, of this CPU's own node and any kind.
+    pub(crate) away_runs: Ring<AWAY_RUNS>,
     pub(crate) open: [OpenBlock; Mobility::COUNT],
 }
 
@@ -181,6 +189,8 @@ impl CpuCache {
                 kind < Mobility::COUNT && self.away.push(raw, self.loose_cap.load(Relaxed) as i32)
             } else if order == 0 {
                 self.small.get(kind)?.push(raw, cap)
+            } else if is_long(order as u8) {
+                kind < Mobility::COUNT && self.away_runs.push(raw, self.away_runs_limit())
             } else {
                 self.runs.get(kind)?.get(order - 1)?.push(raw, self.run_limit(order as u8))
             })
@@ -220,6 +230,11 @@ impl CpuCache {
         ((cap >> 1).min(RUN_FRAMES) >> order).min(RUNS as i32)
     }
 
+    /// Returns how many long runs may be on their way home.
+    pub(crate) fn away_runs_limit(&self) -> i32 {
+        (self.gate.cap() >> 6).min(AWAY_RUNS as i32)
+    }
+
     /// Returns the magazine for orders 1 to 9.
     #[inline(always)]
     pub(crate) fn runs(&self, order: Order, kind: usize) -> Option<&Ring<RUNS>> {
@@ -246,7 +261,7 @@ impl CpuCache {
         let small: u64 = self.small.iter().map(Ring::glimpse).sum();
         let open: u64 = self.open.iter().map(|open| u64::from(open.frames())).sum();
         let runs: u64 = self.all_runs().map(|(order, ring)| ring.glimpse() << order).sum();
-        small + open + runs + self.away.glimpse()
+        small + open + runs + self.away.glimpse() + self.away_runs.glimpse_frames()
     }
 }
 
@@ -254,4 +269,10 @@ impl CpuCache {
 #[inline(always)]
 fn large_limit(cap: i32) -> i32 {
     (cap >> 6).min(LARGE_BLOCKS)
+}
+
+/// Tells whether freed runs of this order go to their pool instead of a magazine.
+#[inline(always)]
+pub(crate) fn is_long(order: u8) -> bool {
+    (LONG..Order::LARGE.get()).contains(&order)
 }

@@ -22,5 +22,6 @@ mod parallel;
 mod policy;
 mod records;
 mod report;
+mod runs;
 
 pub(crate) use machine::note_lock_visit;

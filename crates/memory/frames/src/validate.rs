@@ -207,6 +207,7 @@ impl Zones {
             }
             cache.all_runs().for_each(|(_, ring)| ring.for_each(&mut each));
             cache.away.for_each(&mut each);
+            cache.away_runs.for_each(&mut each);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod build;
 pub(crate) mod drain;
+pub(crate) mod exchange;
 pub(crate) mod layout;
 pub(crate) mod refill;
 pub(crate) mod storage;

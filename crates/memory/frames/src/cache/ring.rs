@@ -44,6 +44,13 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
     }
 
+    /// Returns how many frames its blocks have, as another CPU sees them.
+    pub(crate) fn glimpse_frames(&self) -> u64 {
+        let mut frames = 0;
+        self.for_each(&mut |raw| frames += raw.order().frames());
+        frames
+    }
+
     /// Calls `each` with every block, as another CPU sees them.
     pub(crate) fn for_each(&self, each: &mut impl FnMut(Raw)) {
         (0..self.glimpse() as u32).map(self.oldest_first()).for_each(each);
@@ -59,6 +66,11 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         let head = head.wrapping_sub(1);
         self.head.store(head, Relaxed);
         Some(Raw(self.slot(head).load(Relaxed)))
+    }
+
+    /// Returns the oldest, and leaves it there.
+    pub(crate) fn oldest(&self) -> Option<Raw> {
+        (self.len() > 0).then(|| Raw(self.slot(self.tail.load(Relaxed)).load(Relaxed)))
     }
 
     /// Returns the newest, and leaves it there.

@@ -15,7 +15,6 @@ use crate::pool::Pool;
 use crate::pool::block::State;
 use crate::pool::words;
 use crate::request::Owner;
-use crate::zones::drain::give;
 use crate::zones::refill::Target;
 
 /// A block of frames as its owner allocated it.
@@ -134,7 +133,7 @@ impl<M: Machine> Frames<M> {
         self.note_moved(pinned, from.start);
         self.forbid_range(from.frames());
         let guard = self.machine.irq_off();
-        give(&mut pool.lock(guard.irq_off()), from.start, from.order);
+        pool.lock(guard.irq_off()).give_block(from.start, from.order);
         Ok(())
     }
 

@@ -19,6 +19,15 @@ pub(crate) enum Given {
 }
 
 impl PoolGuard<'_> {
+    /// Gives back an allocated block of any order.
+    pub(crate) fn give_block(&mut self, pfn: Pfn, order: Order) {
+        if order < Order::LARGE {
+            self.give_run(pfn, order);
+        } else {
+            self.give_blocks(pfn, order);
+        }
+    }
+
     /// Gives back the frames of `mask` in the word of the pool with this number.
     #[inline]
     pub(crate) fn give_word(&mut self, word: usize, mask: u64) {

@@ -93,6 +93,24 @@ impl PoolGuard<'_> {
         self.take_runs_of(block, order, most, each)
     }
 
+    /// Takes runs as [`PoolGuard::take_runs`] takes them, but from partial blocks of this kind that were opened for such
+    /// orders only.
+    #[inline]
+    pub(crate) fn take_spare_runs(
+        &mut self,
+        order: Order,
+        kind: Mobility,
+        floor: u64,
+        most: u64,
+        each: impl FnMut(Pfn),
+    ) -> Option<()> {
+        let log2 = usize::from(order.get());
+        let bin = self.best(kind, bin::grain_of(log2), log2)?;
+        let block = self.head(kind, bin)?;
+        let spare = self.pool.free_frames().checked_sub(floor)? >> log2;
+        self.take_runs_of(block, order, most.min(spare), each)
+    }
+
     /// Takes a run as [`PoolGuard::take_runs`] takes it, but from partial blocks of this kind only.
     pub(crate) fn take_partial(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
         let log2 = usize::from(order.get());

@@ -10,10 +10,11 @@ use crate::{AllocClass, Frame, Frames, Mobility, Request, Zone};
 const BASE: u64 = 1 << 20;
 const BLOCKS: u64 = 256;
 
-struct Random(u64);
+/// Random numbers, the same in each run.
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }

@@ -9,12 +9,12 @@
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn, impossible};
 
-use crate::cache::{AWAY, CpuCache, OpenBlock, Ring};
+use crate::cache::{AWAY, CpuCache, OpenBlock, Ring, is_long};
 use crate::handle::raw::Raw;
-use crate::pool::{Pool, PoolGuard};
-use crate::request::Mobility;
-use crate::zones::Zones;
+use crate::pool::Pool;
+use crate::request::{AllocClass, Mobility, Zone};
 use crate::zones::refill::REFILL_MOST;
+use crate::zones::{Zones, exchange};
 use rhumb_sync::atomic::Relaxed;
 
 /// Frames that one lock visit gives back at most, and distinct words among them: together some 300 ns with
@@ -41,7 +41,7 @@ impl Zones {
                 return;
             }
         }
-        give(&mut pool.lock(irq_off), raw.pfn(), raw.order());
+        pool.lock(irq_off).give_block(raw.pfn(), raw.order());
     }
 
     /// Keeps a block in a magazine, where there is room or can be made.
@@ -68,6 +68,7 @@ impl Zones {
         }
         match raw.order() {
             Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.gate.cap(), pool),
+            order if order < Order::LARGE => self.keep_run(irq_off, cache, pool, raw),
             order => {
                 let limit = cache.run_limit(order.get());
                 cache
@@ -75,6 +76,45 @@ impl Zones {
                     .is_some_and(|ring| self.push_or_drain(irq_off, ring, raw, limit, pool))
             }
         }
+    }
+
+    /// Keeps a run of this CPU's node, which is of `pool`, where there is room or can be made by an exchange.
+    fn keep_run(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &'static Pool, raw: Raw) -> bool {
+        if is_long(raw.order().get()) {
+            return self.push_or_exchange(
+                irq_off,
+                cache,
+                pool,
+                raw,
+                &cache.away_runs,
+                cache.away_runs_limit(),
+            );
+        }
+        let Some(ring) = cache.runs(raw.order(), raw.kind_index()) else { return false };
+        self.push_or_exchange(irq_off, cache, pool, raw, ring, cache.run_limit(raw.order().get()))
+    }
+
+    /// Keeps `raw`, which is of `pool`, in `ring`, where there is room or an exchange can make room.
+    fn push_or_exchange<const SLOTS: usize>(
+        &self,
+        irq_off: IrqOff<'_>,
+        cache: &CpuCache,
+        pool: &'static Pool,
+        raw: Raw,
+        ring: &Ring<SLOTS>,
+        limit: i32,
+    ) -> bool {
+        if limit > 0 && ring.len() as i32 >= limit {
+            // As for the least of the requests that the magazines serve.
+            let floor = pool.marks.floor(pool.zone, AllocClass::Ordinary, Zone::Normal).max(pool.marks.low());
+            cache.away_runs.for_each(&mut |raw| pool.prefetch(raw.pfn()));
+            let kind = Mobility::from_index(raw.kind_index());
+            exchange::exchange(&mut pool.lock(irq_off), cache, kind, floor, |_| Some(()));
+            // The oldest may be of another pool.
+            let left = if is_long(raw.order().get()) { 0 } else { limit as u32 / 2 };
+            self.drain_batch(irq_off, ring, ring.len().saturating_sub(left), Some(pool));
+        }
+        ring.push(raw, limit)
     }
 
     /// Keeps `raw`, which is of `pool`, in `ring`, where there is room or can be made. A magazine that is full gives
@@ -159,6 +199,7 @@ impl Zones {
             }
         }
         let gave = cache.run_rings().iter().any(|ring| self.drain_batch(irq_off, ring, u32::MAX, None) > 0)
+            || self.drain_batch(irq_off, &cache.away_runs, u32::MAX, None) > 0
             || self.drain_batch(irq_off, &cache.away, u32::MAX, None) > 0;
         if !gave {
             cache.forget_caps();
@@ -215,15 +256,6 @@ impl Zones {
     }
 }
 
-/// Gives a block of any order back to its pool.
-pub(crate) fn give(held: &mut PoolGuard<'_>, pfn: Pfn, order: Order) {
-    if order < Order::LARGE {
-        held.give_run(pfn, order);
-    } else {
-        held.give_blocks(pfn, order);
-    }
-}
-
 /// Blocks on their way to their pools, neighbours together: a word of frames is one entry, a larger block another.
 #[derive(Default)]
 struct DrainBatch {
@@ -268,7 +300,7 @@ impl DrainBatch {
                 }
                 left &= !(1 << at);
                 if bits == 0 {
-                    give(&mut held, raw.pfn(), raw.order());
+                    held.give_block(raw.pfn(), raw.order());
                 } else {
                     held.give_word(pool.offset(raw.pfn()) / 64, bits);
                 }

@@ -10,7 +10,7 @@ use crate::cache::CpuCache;
 use crate::handle::raw::Raw;
 use crate::pool::{Pool, PoolGuard};
 use crate::request::{AllocClass, Mobility, Preference, Request, Zone};
-use crate::zones::{Effort, Zones};
+use crate::zones::{Effort, Zones, exchange};
 use rhumb_sync::atomic::{IS_MODELLED, Relaxed};
 
 /// Frames that a refill puts into a magazine at least, if the open block has them, so that fewer than one allocation in
@@ -190,7 +190,7 @@ fn take(held: &mut PoolGuard<'_>, order: Order, kind: Mobility, floor: u64) -> O
     Some(held.pool.tag.at(run?, order, kind))
 }
 
-/// Takes a block as [`take`] does, and fills an empty magazine with a few more runs of the same block.
+/// Takes a block as [`take`] does. With a run, the visit is an [exchange](crate::zones::exchange) with `cache`.
 fn take_with_more(
     held: &mut PoolGuard<'_>,
     request: &Request,
@@ -198,18 +198,9 @@ fn take_with_more(
     cache: Option<&CpuCache>,
 ) -> Option<Raw> {
     let (order, kind) = (request.order, request.kind);
-    let empty = cache.and_then(|cache| Some((cache, cache.runs(order, kind as usize)?)));
-    let Some((cache, ring)) = empty.filter(|(_, ring)| order < Order::LARGE && ring.len() == 0) else {
-        return take(held, order, kind, floor);
-    };
-    let more = cache.run_limit(order.get()).max(0) as u32 / 2;
-    let (tag, mut first) = (held.pool.tag, None);
-    held.take_runs(order, kind, floor, 1 + u64::from(more), |pfn| {
-        let raw = tag.at(pfn, order, kind);
-        match first {
-            None => first = Some(raw),
-            Some(_) => ring.put(raw),
-        }
-    })?;
-    first
+    let is_run = order > Order::BASE && order < Order::LARGE;
+    match cache.filter(|_| is_run) {
+        Some(cache) => exchange::exchange(held, cache, kind, floor, |held| take(held, order, kind, floor)),
+        None => take(held, order, kind, floor),
+    }
 }

@@ -1,0 +1,161 @@
+//! Runs (orders 1 to 8): where freed ones go, how many are kept, how seldom a pool is visited.
+
+use std::vec::Vec;
+
+use rhumb_machine::Order;
+
+use super::loose::Random;
+use super::machine::*;
+use crate::{Frame, Frames, Request, Zone};
+
+const BASE: u64 = 1 << 20;
+const BLOCKS: u64 = 512;
+
+/// Memory of `cpus` CPUs, each of which has looked how much it may keep.
+fn memory_of(cpus: usize) -> Frames<TestMachine> {
+    let frames = frames_over(cpus, &[(BASE, BASE + BLOCKS * 512, 0)]);
+    for cpu in (0..cpus).rev() {
+        be_cpu(cpu);
+        let frame = frames.alloc(pinned(), Request::FRAME.movable()).unwrap();
+        frames.free(pinned(), frame);
+    }
+    frames
+}
+
+fn request(order: u8) -> Request {
+    Request::new(Order::new(order).unwrap()).movable()
+}
+
+#[test]
+fn a_long_run_goes_home_and_a_short_one_is_used_again() {
+    for order in 1..9 {
+        let frames = memory_of(1);
+        let run = frames.alloc(pinned(), request(order)).unwrap();
+        let freed = run.pfn();
+        frames.free(pinned(), run);
+        let next = frames.alloc(pinned(), request(order)).unwrap();
+        assert_eq!(next.pfn() == freed, order < 6, "order {order}");
+        frames.free(pinned(), next);
+        frames.drain(pinned());
+        assert_eq!(frames.free_large_blocks(), BLOCKS);
+        frames.validate().unwrap();
+    }
+}
+
+#[test]
+fn runs_for_later_make_no_whole_block_partial() {
+    for order in 1..9 {
+        let frames = memory_of(1);
+        frames.drain(pinned());
+        frames.zones.cache(cpu()).unwrap().gate.bound(1024);
+        let run = frames.alloc(pinned(), request(order)).unwrap();
+        assert!(frames.zones.cache(cpu()).unwrap().held() > 0, "order {order}: runs came for later");
+        assert_eq!(frames.free_large_blocks(), BLOCKS - 1, "order {order}");
+        frames.free(pinned(), run);
+    }
+}
+
+#[test]
+fn long_runs_on_their_way_home_are_bounded_and_go_with_the_next_exchange() {
+    let frames = memory_of(1);
+    let cache = frames.zones.cache(cpu()).unwrap();
+    let mut held: Vec<_> = (0..64).map(|at| frames.alloc(pinned(), request(6 + at % 3)).unwrap()).collect();
+    let mut most = 0;
+    let visits = lock_visits(|| {
+        held.drain(..60).for_each(|run| {
+            frames.free(pinned(), run);
+            most = most.max(cache.away_runs.len());
+        });
+    });
+    assert_eq!(most, 16);
+    assert!(visits <= 60 / 16 + 1, "{visits}");
+    // A miss of any order of runs takes them along.
+    assert!(cache.away_runs.len() > 1);
+    assert_eq!(lock_visits(|| held.push(frames.alloc(pinned(), request(1)).unwrap())), 1);
+    assert_eq!(cache.away_runs.len(), 0);
+    // Below the low watermark, none waits.
+    frames.drain(pinned());
+    frames.set_reserve(node(0), Zone::Normal, BLOCKS * 512);
+    held.into_iter().for_each(|run| frames.free(pinned(), run));
+    assert_eq!(cache.held(), 0);
+    frames.validate().unwrap();
+    assert_eq!(frames.free_large_blocks(), BLOCKS);
+}
+
+/// Two pools of one node: the runs of one lie among those of the other.
+#[test]
+fn full_magazines_of_two_pools_in_turn_make_room_in_batches() {
+    for order in [1, 7] {
+        let frames = frames_over(1, &[(BASE - BLOCKS * 512, BASE + BLOCKS * 512, 0)]);
+        assert_eq!(frames.zones.pools.iter().count(), 2);
+        let all = (0..).map_while(|_| frames.alloc(pinned(), request(order)).ok());
+        let (high, low): (Vec<_>, Vec<_>) = all.partition(|run: &Frame| run.pfn().get() >= BASE);
+        frames.drain(pinned());
+        let mut freed = 0;
+        let visits = lock_visits(|| {
+            for (high, low) in high.into_iter().zip(low).take(1000) {
+                frames.free(pinned(), high);
+                frames.free(pinned(), low);
+                freed += 2;
+            }
+        });
+        assert!(visits * 4 <= freed, "order {order}: {visits} visits for {freed} frees");
+        frames.drain(pinned());
+        frames.validate().unwrap();
+    }
+}
+
+#[test]
+fn magazines_of_runs_are_bounded_in_frames() {
+    for cpus in [1, 16, 64] {
+        let frames = memory_of(cpus);
+        let mut held: Vec<Frame> = Vec::new();
+        for order in 1..9 {
+            held.extend((0..80).map_while(|_| frames.alloc(pinned(), request(order)).ok()));
+        }
+        let cache = frames.zones.cache(cpu()).unwrap();
+        let most = u64::from(frames.zones.small_limit.load(rhumb_sync::atomic::Relaxed)) / 2;
+        for run in held {
+            let order = run.order();
+            frames.free(pinned(), run);
+            let kept = cache.runs(order, 1).unwrap().glimpse() << order.get();
+            assert!(kept <= most, "{cpus} CPUs, order {order:?}: {kept} of {most}");
+            assert!(cache.away_runs.glimpse_frames() <= 8 * most);
+        }
+        frames.validate().unwrap();
+    }
+}
+
+/// Orders 0 to 9 at three quarters full, each two thirds as frequent as the one below it.
+#[test]
+fn a_mix_of_orders_visits_a_pool_in_ten_of_a_thousand_pairs() {
+    for cpus in [1, 4] {
+        let frames = memory_of(cpus);
+        let target = BLOCKS * 512 / cpus as u64 * 3 / 4;
+        let mut held: Vec<(Vec<Frame>, u64)> = (0..cpus).map(|_| (Vec::new(), 0)).collect();
+        let (mut orders, mut victims) = (Random(1), Random(2));
+        let mut run = |operations: usize| {
+            let mut done = 0;
+            while done < operations {
+                for (cpu, (live, frames_live)) in held.iter_mut().enumerate() {
+                    be_cpu(cpu);
+                    let request = request((0..9).find(|_| orders.below(3) < 1).unwrap_or(9));
+                    while *frames_live + request.order.frames() > target {
+                        let victim = live.swap_remove(victims.below(live.len()));
+                        *frames_live -= victim.order().frames();
+                        frames.free(pinned(), victim);
+                        done += 1;
+                    }
+                    *frames_live += request.order.frames();
+                    live.push(frames.alloc(pinned(), request).unwrap());
+                    done += 1;
+                }
+            }
+        };
+        // Until memory is as full as it gets.
+        run(60_000);
+        let visits = lock_visits(|| run(40_000));
+        assert!(visits <= 10 * 20, "{cpus} CPUs: {visits} in 20,000 pairs");
+        frames.validate().unwrap();
+    }
+}
