@@ -207,6 +207,9 @@ impl<M: Machine> Slabs<M> {
     /// back.
     fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
         let Some(line) = record.line(self.cpu(pinned)) else { return 0 };
+        if !record.keepers.contains(self.cpu(pinned)) && !line.gate.is_wanted() {
+            return 0;
+        }
         let mut held = {
             let _guard = self.machine().irq_off();
             if line.gate.is_busy() {

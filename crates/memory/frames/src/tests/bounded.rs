@@ -197,6 +197,18 @@ fn a_request_to_drain_goes_once_to_each_cpu_that_keeps_something() {
     frames.validate().unwrap();
 }
 
+/// A refill for a request that prefers this node, and finds frames of another one alone, leaves them in the magazine.
+#[test]
+fn a_refill_that_serves_no_request_lists_the_cpu_all_the_same() {
+    let frames = frames_over(1, &[(BASE, BASE + 512, 0), (BASE + 512, BASE + 4 * 512, 1)]);
+    let near = frames.alloc(pinned(), Request::LARGE.bind(node(0))).unwrap();
+    frames.drain(pinned());
+    let frame = frames.alloc(pinned(), Request::FRAME.prefer(node(0))).unwrap();
+    assert!(frames.zones.cache(cpu()).unwrap().held() > 0);
+    frames.validate().unwrap();
+    [near, frame].into_iter().for_each(|frame| frames.free(pinned(), frame));
+}
+
 #[test]
 fn a_compaction_of_nothing_asks_no_cpu_and_locks_no_pool() {
     let frames = frames_over(2, &[(BASE, BASE + 64 * 512, 0), (BASE + 64 * 512, BASE + 128 * 512, 1)]);

@@ -50,7 +50,6 @@ impl Zones {
         // Frames past the direct map come first where they will do: they are in no cache.
         let cached = near == here && request.ceiling == Zone::Normal && !cache.gate.is_busy();
         if cached && let Some(raw) = self.serve_cached(irq_off, cache, near, request, effort) {
-            self.keepers.join(irq_off.cpu());
             return Some(raw);
         }
         if effort == Effort::Hard {
@@ -139,6 +138,9 @@ impl Zones {
             }
         }
         let ring = &cache.small[kind as usize];
+        if ring.len() > 0 || open.frames() > 0 {
+            self.keepers.join(irq_off.cpu());
+        }
         while ring.len() < REFILL_FRAMES
             && let Some((first, word)) = open.take_word()
         {
