@@ -192,8 +192,7 @@ impl PerCpu {
             descriptors: Descriptors::new(),
             inbox: Once::new(),
             lazy: OwnLine(LazyCpu::new()),
-            // SAFETY: `TablesMutex`, of which there is one, gives it to looks of this CPU alone.
-            tables_place: unsafe { Place::new() },
+            tables_place: Place::new(),
             job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),
             log_slots: [const { Slot::new() }; LOG_SLOTS],

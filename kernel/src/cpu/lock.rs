@@ -4,6 +4,9 @@
 //! A CPU that waits for one of them serves cross-calls meanwhile, so a holder may flush other CPUs' translations
 //! without a deadlock. Its interrupts are on, if its code has them on.
 
+#[cfg(feature = "lab")]
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use rhumb_machine::{IrqGuard, Machine};
 use rhumb_sync::{Guard, Lock, QueueGuard, QueueLock};
 
@@ -54,31 +57,35 @@ impl<T> IrqMutex<T> {
     }
 }
 
-/// A value that CPUs reach in the order in which they ask for it: that of the page tables, because a CPU's
-/// [`tables_place`](area::PerCpu::tables_place) is in the queue of one lock.
+/// A value that CPUs reach in the order in which they ask for it: that of the page tables. A CPU's
+/// [`tables_place`](area::PerCpu::tables_place) is in the queue of this one lock.
 ///
-/// A CPU that waits keeps its place while an interrupt handler runs on it, and while it serves a call. So a handler or
-/// a call's function may take this lock, but must not wait for another one whose holder waits for this one: there is
-/// none (locks.md).
-pub struct TablesMutex<T>(QueueLock<T>);
+/// A CPU that waits serves calls, and its interrupts may be on. Where these take long, its turn is passed over.
+pub struct TablesMutex<T> {
+    queue: QueueLock<T>,
+    /// How often it was taken. Its holder writes it.
+    #[cfg(feature = "lab")]
+    taken: AtomicU64,
+}
 
 /// A held lock, as [`IrqMutexGuard`].
 pub type TablesMutexGuard<'a, T> = QueueGuard<'a, T, IrqGuard<'static, KernelMachine>>;
 
 impl<T> TablesMutex<T> {
-    /// Returns an open lock.
-    ///
-    /// # Safety
-    /// It is the only one.
-    pub const unsafe fn new(value: T) -> Self {
-        Self(QueueLock::new(value))
+    /// Returns an open lock. There is to be one, because a CPU has one place.
+    pub const fn new(value: T) -> Self {
+        Self {
+            queue: QueueLock::new(value),
+            #[cfg(feature = "lab")]
+            taken: AtomicU64::new(0),
+        }
     }
 
     /// Waits for its turn and takes the lock. Not reentrant: a holder that asks again waits permanently.
     #[track_caller]
     pub fn lock(&self) -> TablesMutexGuard<'_, T> {
-        match self.0.look(MACHINE.irq_off(), &area::here().tables_place) {
-            Ok(guard) => guard,
+        match self.queue.look(MACHINE.irq_off(), &area::here().tables_place) {
+            Ok(guard) => self.counted(guard),
             Err(proof) => {
                 // The place is this CPU's, so the code stays here until it has had its turn.
                 let _pinned = MACHINE.pin();
@@ -94,13 +101,12 @@ impl<T> TablesMutex<T> {
     fn wait(&self) -> TablesMutexGuard<'_, T> {
         let place = &area::here().tables_place;
         loop {
-            while !self.0.is_turn(place) {
+            while self.queue.waits(place) {
                 call::serve_if_here();
                 core::hint::spin_loop();
             }
-            // A handler may have had the turn meanwhile.
-            if let Ok(guard) = self.0.look(MACHINE.irq_off(), place) {
-                return guard;
+            if let Ok(guard) = self.queue.look(MACHINE.irq_off(), place) {
+                return self.counted(guard);
             }
         }
     }
@@ -108,12 +114,19 @@ impl<T> TablesMutex<T> {
     /// Returns the lock if it is open now and no CPU waits for it.
     #[track_caller]
     pub fn try_lock(&self) -> Option<TablesMutexGuard<'_, T>> {
-        self.0.try_lock(MACHINE.irq_off()).ok()
+        self.queue.try_lock(MACHINE.irq_off()).ok().map(|guard| self.counted(guard))
     }
 
-    /// Returns how often it was taken, or is waited for, modulo 2^32.
+    #[inline(always)]
+    fn counted<'a>(&self, guard: TablesMutexGuard<'a, T>) -> TablesMutexGuard<'a, T> {
+        #[cfg(feature = "lab")]
+        self.taken.store(self.taken.load(Relaxed) + 1, Relaxed);
+        guard
+    }
+
+    /// Returns how often it was taken.
     #[cfg(feature = "lab")]
-    pub fn times_asked(&self) -> u32 {
-        self.0.drawn()
+    pub fn times_taken(&self) -> u64 {
+        self.taken.load(Relaxed)
     }
 }

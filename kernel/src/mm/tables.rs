@@ -152,13 +152,10 @@ struct Tables {
     store: TableStore,
 }
 
-// SAFETY: it is the only lock of its kind.
-static WRITER: TablesMutex<Tables> = unsafe {
-    TablesMutex::new(Tables {
-        writer: Writer::Tables(DirectTables(TableWriter::BOOT)),
-        store: TableStore::new(),
-    })
-};
+static WRITER: TablesMutex<Tables> = TablesMutex::new(Tables {
+    writer: Writer::Tables(DirectTables(TableWriter::BOOT)),
+    store: TableStore::new(),
+});
 static READER: Reader = Reader(());
 
 /// Tells which trees boot has built, and from what blocks it took their tables where these are to be protected.
@@ -290,10 +287,10 @@ pub fn try_with_direct_map<A>(act: impl FnOnce(&mut KernelDirectMap) -> A) -> Op
     }
 }
 
-/// Returns how often the lock was taken, or is waited for, modulo 2^32.
+/// Returns how often the lock was taken.
 #[cfg(feature = "lab")]
-pub fn times_locked() -> u32 {
-    WRITER.times_asked()
+pub fn times_locked() -> u64 {
+    WRITER.times_taken()
 }
 
 /// Gives the direct map's tables to a [`DirectMap`]. Once, at boot.

@@ -46,9 +46,6 @@ macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
         $(#[$attribute])* $visibility const fn $($rest)*
     };
-    ($(#[$attribute:meta])* $visibility:vis unsafe fn $($rest:tt)*) => {
-        $(#[$attribute])* $visibility const unsafe fn $($rest)*
-    };
 }
 
 /// Makes the function a `const fn`, except in a build for a model checker.
@@ -57,9 +54,6 @@ macro_rules! const_fn {
 macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
         $(#[$attribute])* $visibility fn $($rest)*
-    };
-    ($(#[$attribute:meta])* $visibility:vis unsafe fn $($rest:tt)*) => {
-        $(#[$attribute])* $visibility unsafe fn $($rest)*
     };
 }
 

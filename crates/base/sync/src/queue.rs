@@ -1,21 +1,24 @@
 //! [`QueueLock`]: a spin lock that CPUs take in the order in which they asked for it; a leaf where `unsafe` lives.
 //!
 //! ```text
-//!   look ──draws a ticket, keeps it in the CPU's Place──> look, look, ... ──the ticket is served──> guard
-//!                                                                               dropped: serves the next ticket
+//!   look ── free, and no CPU waits ──> guard
+//!     └── else: draws a ticket, keeps it in the CPU's Place ──> waits, looks, waits, looks ... its turn ──> guard
 //! ```
 //!
 //! A CPU that waits *looks* again and again, and is free between two looks: it answers calls, and interrupts may be on.
 //! So the ticket belongs to the CPU, in its [`Place`], and not to the code that waits: an interrupt
 //! handler that asks for the lock meanwhile looks with the same ticket. The handler takes the lock by it, and the code
-//! that it has interrupted draws another one. Were the handler given a later ticket, it would wait for code that cannot
-//! run before the handler ends.
+//! that it has interrupted draws another one.
 //!
 //! **Fair.** Between the first look of a CPU and its turn, each other CPU takes the lock once at most, because a CPU has
-//! one ticket at a time. A CPU whose turn has come keeps the others waiting until it looks. So code that runs on a CPU
-//! in between, an interrupt handler or a call's function, must not wait for a lock whose holder waits for this one.
+//! one ticket at a time. A flag keeps CPUs apart; tickets only say which CPU may try to set it.
 //!
-//! Taking a free lock is one locked addition, releasing it a plain store. It is for a lock that is held for some
+//! **A turn that is not used is passed over**: the lock is free, and a CPU that waits has seen that [`PATIENCE`] times
+//! in a row. For the CPU whose turn it is may be in a handler, which may even wait for a CPU that waits here; or it is a
+//! virtual CPU that its host does not run, for which the others would wait for milliseconds again and again. When it
+//! looks again, it draws another ticket.
+//!
+//! Taking a free lock is one locked exchange, releasing it a plain store. It is for a lock that is held for some
 //! microseconds, where an exchange in a loop lets the CPU win that is nearest to the line. For shorter ones there is
 //! [`Lock`](crate::Lock).
 //!
@@ -28,12 +31,22 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-use crate::atomic::{Acquire, AtomicU32, AtomicU64, Relaxed, Release};
+use crate::atomic::{Acquire, AtomicBool, AtomicU32, AtomicU64, IS_MODELLED, Relaxed, Release};
 use crate::lock::InterruptsOff;
 
-/// A CPU's place in the queue of one lock: the ticket that it has drawn, if it waits.
+/// Times that a CPU finds the lock free in the turn of another CPU before it passes that one over. A CPU that runs and
+/// waits looks within a few of them: a turn of its loop takes some 50 ns, the line comes to it in less than 1 us.
+pub const PATIENCE: u32 = if IS_MODELLED { 2 } else { 128 };
+
+/// A CPU's place in the queue of one lock: the ticket that it has drawn, if it waits. One for each CPU and lock: CPUs
+/// that share one, or a place at two locks, wait out of turn.
 #[derive(Debug)]
-pub struct Place(AtomicU64);
+pub struct Place {
+    ticket: AtomicU64,
+    /// How often in a row the lock was free in the turn of `seen`.
+    unused: AtomicU32,
+    seen: AtomicU32,
+}
 
 /// No ticket: past all of them.
 const NONE: u64 = u64::MAX;
@@ -41,20 +54,24 @@ const NONE: u64 = u64::MAX;
 impl Place {
     crate::const_fn! {
         /// Makes the place of a CPU that does not wait.
-        ///
-        /// # Safety
-        /// It is given to looks of one CPU alone, and at one lock alone.
-        pub unsafe fn new() -> Self {
-            Self(AtomicU64::new(NONE))
+        pub fn new() -> Self {
+            Self { ticket: AtomicU64::new(NONE), unused: AtomicU32::new(0), seen: AtomicU32::new(0) }
         }
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 /// A value that one CPU at a time can reach, in turns.
 pub struct QueueLock<T> {
+    is_taken: AtomicBool,
     /// The ticket that is drawn next.
     next: AtomicU32,
-    /// The ticket whose CPU has the lock, or may take it.
+    /// The ticket whose CPU may take the lock. Where it is the next to be drawn, no CPU waits.
     serving: AtomicU32,
     value: UnsafeCell<T>,
 }
@@ -64,7 +81,7 @@ unsafe impl<T: Send> Sync for QueueLock<T> {}
 
 impl<T> fmt::Debug for QueueLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueLock").field("drawn", &self.drawn()).finish_non_exhaustive()
+        f.debug_struct("QueueLock").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
@@ -72,33 +89,53 @@ impl<T> QueueLock<T> {
     crate::const_fn! {
         /// Makes a lock that is not taken.
         pub fn new(value: T) -> Self {
-            Self { next: AtomicU32::new(0), serving: AtomicU32::new(0), value: UnsafeCell::new(value) }
+            Self {
+                is_taken: AtomicBool::new(false),
+                next: AtomicU32::new(0),
+                serving: AtomicU32::new(0),
+                value: UnsafeCell::new(value),
+            }
         }
     }
 
     /// Makes a lock of which `drawn` tickets were drawn and served.
     #[cfg(test)]
     pub(crate) fn after(drawn: u32, value: T) -> Self {
-        Self { next: AtomicU32::new(drawn), serving: AtomicU32::new(drawn), value: UnsafeCell::new(value) }
+        let (next, serving) = (AtomicU32::new(drawn), AtomicU32::new(drawn));
+        Self { is_taken: AtomicBool::new(false), next, serving, value: UnsafeCell::new(value) }
     }
 
-    /// Takes the lock if it is this CPU's turn. If not, the CPU is in the queue from now on, and must look again until it
-    /// has the lock, because the others wait for its turn.
+    /// Takes the lock if it is free and it is this CPU's turn, or no CPU waits. If not, the CPU is in the queue from now
+    /// on, and looks again.
     ///
     /// # Errors
-    /// The proof comes back where it is another CPU's turn.
+    /// The proof comes back where the lock is not taken.
     #[inline]
     pub fn look<P: InterruptsOff>(&self, proof: P, place: &Place) -> Result<QueueGuard<'_, T, P>, P> {
-        let kept = place.0.load(Relaxed);
-        let ticket = if kept == NONE { self.next.fetch_add(1, Relaxed) } else { kept as u32 };
-        if self.serving.load(Acquire) != ticket {
-            place.0.store(u64::from(ticket), Relaxed);
-            return Err(proof);
+        if place.ticket.load(Relaxed) == NONE && self.waiting() == 0 && self.take() {
+            return Ok(QueueGuard { lock: self, _proof: proof.keep() });
         }
-        if kept != NONE {
-            place.0.store(NONE, Relaxed);
+        if self.look_in_turn(place) {
+            return Ok(QueueGuard { lock: self, _proof: proof.keep() });
         }
-        Ok(self.taken(proof))
+        Err(proof)
+    }
+
+    /// Tells whether it took the lock, by the ticket in the place or a new one.
+    #[cold]
+    fn look_in_turn(&self, place: &Place) -> bool {
+        let kept = self.ticket_in(place);
+        let ticket = kept.unwrap_or_else(|| self.next.fetch_add(1, Relaxed));
+        if self.serving.load(Relaxed) == ticket && self.take() {
+            // Another CPU may have passed it over at the last moment.
+            self.end_turn(ticket);
+            place.ticket.store(NONE, Relaxed);
+            return true;
+        }
+        if kept.is_none() {
+            place.ticket.store(u64::from(ticket), Relaxed);
+        }
+        false
     }
 
     /// Takes the lock if it is free and no CPU waits for it.
@@ -107,31 +144,61 @@ impl<T> QueueLock<T> {
     /// The proof comes back where the lock is not taken.
     #[inline]
     pub fn try_lock<P: InterruptsOff>(&self, proof: P) -> Result<QueueGuard<'_, T, P>, P> {
-        let ticket = self.serving.load(Acquire);
-        // If the exchange succeeds, no ticket was drawn since the read, so that the one that was read is still served.
-        match self.next.compare_exchange(ticket, ticket.wrapping_add(1), Relaxed, Relaxed) {
-            Ok(_) => Ok(self.taken(proof)),
-            Err(_) => Err(proof),
+        if self.waiting() == 0 && self.take() {
+            Ok(QueueGuard { lock: self, _proof: proof.keep() })
+        } else {
+            Err(proof)
         }
     }
 
+    /// Tells whether a CPU that has looked goes on waiting, or a look is worth its while. Passes over a CPU that does not
+    /// use its turn.
+    pub fn waits(&self, place: &Place) -> bool {
+        let is_free = !self.is_taken.load(Relaxed);
+        let serving = self.serving.load(Relaxed);
+        match self.ticket_in(place) {
+            Some(ticket) if ticket != serving => {}
+            _ => return !is_free,
+        }
+        let is_same = is_free && place.seen.load(Relaxed) == serving;
+        let unused = if is_same { place.unused.load(Relaxed) + 1 } else { 0 };
+        place.seen.store(serving, Relaxed);
+        place.unused.store(unused, Relaxed);
+        if unused >= PATIENCE {
+            place.unused.store(0, Relaxed);
+            self.end_turn(serving);
+        }
+        true
+    }
+
+    /// Returns the place's ticket, unless it was passed over.
+    fn ticket_in(&self, place: &Place) -> Option<u32> {
+        let kept = place.ticket.load(Relaxed);
+        let ticket = kept as u32;
+        // Tickets that are out are fewer than half of all numbers.
+        let is_ahead = ticket.wrapping_sub(self.serving.load(Relaxed)) < u32::MAX / 2;
+        (kept != NONE && is_ahead).then_some(ticket)
+    }
+
+    /// Ends the turn of a ticket, if it is served still.
+    fn end_turn(&self, ticket: u32) {
+        let _ = self.serving.compare_exchange(ticket, ticket.wrapping_add(1), Relaxed, Relaxed);
+    }
+
     #[inline(always)]
-    fn taken<P: InterruptsOff>(&self, proof: P) -> QueueGuard<'_, T, P> {
+    fn take(&self) -> bool {
+        let took = self.is_taken.compare_exchange(false, true, Acquire, Relaxed).is_ok();
         #[cfg(rhumb_counted)]
-        crate::counted::lock_taken();
-        QueueGuard { lock: self, _proof: proof.keep() }
+        if took {
+            crate::counted::lock_taken();
+        }
+        took
     }
 
-    /// Tells whether a look is worth its while: the turn is that of the place, or it has no ticket.
+    /// Returns how many tickets are out, which may have changed since.
     #[inline]
-    pub fn is_turn(&self, place: &Place) -> bool {
-        let kept = place.0.load(Relaxed);
-        kept == NONE || self.serving.load(Relaxed) == kept as u32
-    }
-
-    /// Returns how many tickets were drawn, modulo 2^32: how often the lock was taken, and how many CPUs wait besides.
-    pub fn drawn(&self) -> u32 {
-        self.next.load(Relaxed)
+    pub fn waiting(&self) -> u32 {
+        self.next.load(Relaxed).wrapping_sub(self.serving.load(Relaxed))
     }
 }
 
@@ -148,8 +215,7 @@ impl<T, P: InterruptsOff> Deref for QueueGuard<'_, T, P> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the guard proves that this CPU alone holds the lock: tickets are drawn once, one is served at a time,
-        // and a place belongs to one CPU.
+        // SAFETY: the guard proves that this CPU alone holds the lock.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -157,18 +223,15 @@ impl<T, P: InterruptsOff> Deref for QueueGuard<'_, T, P> {
 impl<T, P: InterruptsOff> DerefMut for QueueGuard<'_, T, P> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the guard proves that this CPU alone holds the lock, because tickets are drawn once and served one at
-        // a time; and the guard is borrowed exclusively.
+        // SAFETY: the guard proves that this CPU alone holds the lock, and the guard is borrowed exclusively.
         unsafe { &mut *self.lock.value.get() }
     }
 }
 
 impl<T, P: InterruptsOff> Drop for QueueGuard<'_, T, P> {
-    /// Serves the next ticket; the proof is dropped after that.
+    /// Releases the lock; the proof is dropped after that.
     #[inline]
     fn drop(&mut self) {
-        // Only the holder writes it.
-        let served = self.lock.serving.load(Relaxed);
-        self.lock.serving.store(served.wrapping_add(1), Release);
+        self.lock.is_taken.store(false, Release);
     }
 }

@@ -290,7 +290,7 @@ fn i13_a_change_takes_the_lock_twice_at_most(_: &'static Boot) -> Result<(), Fai
         let split = tables::times_locked();
         let _ = restore(changed);
         let end = tables::times_locked();
-        let (change, restore) = (split.wrapping_sub(start), end.wrapping_sub(split));
+        let (change, restore) = (split - start, end - split);
         // Protected tables come from behind the same lock: so the first change, which takes some, is another case.
         let most = if turn == 0 { 2 } else { 1 };
         ensure!(change <= most || turn == 0 && in_blocks, "change {turn} took the lock {change} times");

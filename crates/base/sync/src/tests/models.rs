@@ -45,12 +45,14 @@ fn the_queue_excludes_and_comes_to_each() {
         let shared = Arc::new(QueueLock::after(u32::MAX, loom::cell::Cell::new(0)));
         let add = |value: &loom::cell::Cell<u32>| value.set(value.get() + 1);
         let in_turn = move |shared: &QueueLock<loom::cell::Cell<u32>>, cpu: usize| {
-            // SAFETY: it is given to this CPU's looks at this lock alone.
-            let place = unsafe { Place::new() };
+            let place = Place::new();
             loop {
                 match shared.look(irq_off(cpu), &place) {
                     Ok(value) => break add(&value),
-                    Err(_) => crate::atomic::relax(),
+                    Err(_) => {
+                        let _ = shared.waits(&place);
+                        crate::atomic::relax();
+                    }
                 }
             }
         };

@@ -4,6 +4,7 @@ use rhumb_machine::{CpuId, IrqOff};
 
 use std::vec::Vec;
 
+use crate::queue::PATIENCE;
 use crate::{Place, QueueGuard, QueueLock};
 
 fn irq_off(cpu: usize) -> IrqOff<'static> {
@@ -19,8 +20,7 @@ struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     fn new(lock: &'a QueueLock<u32>, cpus: usize) -> Self {
-        // SAFETY: each is given to the looks of the CPU of its index alone, at this lock.
-        Self { lock, places: (0..cpus).map(|_| unsafe { Place::new() }).collect() }
+        Self { lock, places: (0..cpus).map(|_| Place::new()).collect() }
     }
 
     fn look(&self, cpu: usize) -> Option<QueueGuard<'a, u32, IrqOff<'static>>> {
@@ -43,17 +43,16 @@ fn cpus_are_served_in_the_order_in_which_they_came() {
             drop(held);
             // The CPU that had it comes last, and the looks of the others change nothing.
             for cpu in [ORDER[(turn - 1) % 4], ORDER[(turn + 1) % 4], ORDER[(turn + 2) % 4]] {
-                assert!(!lock.is_turn(&queue.places[cpu]) || cpu == ORDER[(turn - 1) % 4]);
                 assert!(queue.look(cpu).is_none());
-                assert!(!lock.is_turn(&queue.places[cpu]));
+                assert!(lock.waits(&queue.places[cpu]));
             }
             assert!(lock.try_lock(irq_off(9)).is_err(), "a try overtakes");
-            assert!(lock.is_turn(&queue.places[next]));
+            assert!(!lock.waits(&queue.places[next]));
             held = queue.look(next).unwrap();
             *held += 1;
         }
         assert_eq!(*held, 11);
-        assert_eq!(lock.drawn(), first.wrapping_add(15));
+        assert_eq!(lock.waiting(), 3);
     }
 }
 
@@ -67,12 +66,12 @@ fn a_handler_takes_the_lock_in_the_turn_of_its_cpu() {
     assert!(queue.look(2).is_none());
     // The handler on CPU 1 waits, too: by the ticket that there is.
     assert!(queue.look(1).is_none());
-    assert_eq!(lock.drawn(), 3);
+    assert_eq!(lock.waiting(), 2);
     drop(held);
     let handler = queue.look(1).unwrap();
     drop(handler);
     // The interrupted code goes on: behind CPU 2.
-    assert!(lock.is_turn(&queue.places[1]) && queue.look(1).is_none());
+    assert!(!lock.waits(&queue.places[1]) && queue.look(1).is_none());
     let held = queue.look(2).unwrap();
     drop(held);
     assert!(queue.look(1).is_some());
@@ -105,10 +104,37 @@ fn no_cpu_is_overtaken_twice_by_another() {
                 }
                 held = Some((cpu, guard));
             } else {
+                let _ = lock.waits(&queue.places[cpu]);
                 overtaken[cpu].get_or_insert([0; CPUS]);
             }
         }
     }
+}
+
+#[test]
+fn a_turn_that_is_not_used_is_passed_over() {
+    let lock = QueueLock::new(0);
+    let queue = Queue::new(&lock, 4);
+    let held = queue.look(0).unwrap();
+    assert!([1, 2, 3].iter().all(|&cpu| queue.look(cpu).is_none()));
+    // Only a lock that is free: CPU 1 cannot use its turn yet.
+    (0..3 * PATIENCE).for_each(|_| assert!(lock.waits(&queue.places[3])));
+    drop(held);
+    (1..PATIENCE).for_each(|_| assert!(lock.waits(&queue.places[3])));
+    assert!(queue.look(3).is_none() && lock.waits(&queue.places[2]));
+    let held = queue.look(1).unwrap();
+    drop(held);
+    // CPU 2 does not look any more.
+    (0..=PATIENCE).for_each(|_| assert!(lock.waits(&queue.places[3])));
+    assert!(!lock.waits(&queue.places[3]));
+    let held = queue.look(3).unwrap();
+    // It looks again: it is in the queue, behind CPU 0.
+    assert!(queue.look(0).is_none() && queue.look(2).is_none());
+    drop(held);
+    assert!(queue.look(2).is_none());
+    drop(queue.look(0).unwrap());
+    drop(queue.look(2).unwrap());
+    assert_eq!(lock.waiting(), 0);
 }
 
 #[test]
@@ -118,13 +144,16 @@ fn no_change_in_a_turn_is_lost() {
         for cpu in 0..4 {
             let lock = &lock;
             scope.spawn(move || {
-                // SAFETY: it is given to this CPU's looks at this lock alone.
-                let place = unsafe { Place::new() };
+                let place = Place::new();
                 for _ in 0..2_000 {
                     let mut value = loop {
                         match lock.look(irq_off(cpu), &place) {
                             Ok(value) => break value,
-                            Err(_) => std::thread::yield_now(),
+                            Err(_) => {
+                                while lock.waits(&place) {
+                                    std::thread::yield_now();
+                                }
+                            }
                         }
                     };
                     *value += 1;
