@@ -17,7 +17,7 @@ use crate::arch::idt::vector;
 /// seconds.
 const PATIENCE_NS: u64 = 20_000_000_000;
 /// Turns of a waiting loop between two looks at the clock.
-const TURNS_PER_LOOK: u64 = 1024;
+pub const TURNS_PER_LOOK: u64 = 1024;
 
 /// This machine, as calls see it.
 struct Here;

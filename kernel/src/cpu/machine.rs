@@ -13,6 +13,11 @@ use crate::layout;
 #[derive(Clone, Copy)]
 pub struct KernelMachine;
 
+impl KernelMachine {
+    /// Its [`Machine::identity`].
+    pub const IDENTITY: u32 = 0;
+}
+
 /// The machine.
 pub static MACHINE: KernelMachine = KernelMachine;
 
@@ -25,6 +30,10 @@ pub fn holds_irqs_off() -> bool {
 // the code on its CPU.
 unsafe impl Machine for KernelMachine {
     const CHECKS_ACCESSES: bool = cfg!(feature = "kasan");
+
+    fn identity(&self) -> u32 {
+        Self::IDENTITY
+    }
 
     #[inline(always)]
     fn direct_map_base(&self) -> VirtAddr {

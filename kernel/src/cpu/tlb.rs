@@ -13,7 +13,7 @@
 use core::arch::asm;
 
 use rhumb_machine::{CpuId, CpuMask, CpuSet, FirstCpus, FlushScope, Machine, Pinned, Tlb, VirtAddr};
-use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Sequence, Woken, sequence};
+use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Rounds, Sequence, Woken, sequence};
 use rhumb_pagetable::{
     DetachedTables, FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, UnmapOutcome,
 };
@@ -49,6 +49,22 @@ unsafe impl Tlb for KernelMachine {
 
     fn leave_to_lazy(&self, targets: &mut CpuSet) -> u32 {
         leave_to_lazy(targets)
+    }
+}
+
+/// The rounds in which changes of the direct map are flushed.
+pub static ROUNDS: Rounds = Rounds::new(KernelMachine::IDENTITY);
+
+/// Returns a wait for the round of another CPU: each turn of it answers calls.
+pub fn waiting_for_round() -> impl FnMut() {
+    let mut waited = Waited::default();
+    move || {
+        call::serve_if_here();
+        core::hint::spin_loop();
+        waited.turns += 1;
+        if waited.turns.is_multiple_of(call::TURNS_PER_LOOK) {
+            call::lose_patience(&mut waited, || ROUNDS.leader().map(CpuMask::only).unwrap_or_default());
+        }
     }
 }
 

@@ -62,7 +62,7 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
     counter_line(out, "nr_impossible", impossible::count());
     for cause in FlushCause::ALL {
         let counts = counts(cause);
-        if counts.flushes == 0 {
+        if counts.flushes + counts.shared == 0 {
             continue;
         }
         for (what, count) in [
@@ -71,6 +71,7 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
             ("pages", counts.pages),
             ("interrupts", counts.interrupts),
             ("left_to_lazy", counts.left_to_lazy),
+            ("shared", counts.shared),
         ] {
             counter_line(out, Text::<48>::of(format_args!("flush_{cause}_{what}")).as_str(), count);
         }

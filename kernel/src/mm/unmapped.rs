@@ -15,6 +15,7 @@ use core::fmt;
 use rhumb_directmap::{OwnerId, Reserve};
 use rhumb_frames::{Frame, Frames, Reclaimer, Shortage, Unmapped};
 use rhumb_machine::{Machine, Order, Pinned};
+use rhumb_pagetable::flush::Rounds;
 use rhumb_pagetable::{FlushCause, FlushStats};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, Refused, UnmappedPool};
 use rhumb_windows::error::CopyError;
@@ -198,6 +199,10 @@ unsafe impl Home for KernelHome {
 
     fn try_with_map<A>(&self, act: impl FnOnce(&mut KernelDirectMap) -> A) -> Option<A> {
         tables::try_with_direct_map(|map| (act(map), map.reserve())).map(note)
+    }
+
+    fn rounds(&self) -> Option<&Rounds> {
+        Some(&tlb::ROUNDS)
     }
 
     fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A {

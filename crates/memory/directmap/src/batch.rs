@@ -13,7 +13,7 @@
 //! map forgets that there may be such.
 
 use rhumb_machine::{CpuWords, Pinned, Tlb};
-use rhumb_pagetable::flush::{FlushBatch, Flushed, Unflushed, Waiting};
+use rhumb_pagetable::flush::{FlushBatch, Flushed, Rounds, Unflushed, Waiting};
 
 use crate::journal::Journal;
 use crate::map_id::{MapId, OtherMap};
@@ -139,6 +139,17 @@ impl Batch {
         M: Tlb + ?Sized,
     {
         self.0.flush(machine, pinned)
+    }
+
+    /// Flushes as [`Batch::flush`] does, or by a round that another CPU makes for several: see [`Unflushed::flush_in`].
+    pub fn flush_in<M: Tlb>(
+        &mut self,
+        rounds: &Rounds,
+        machine: &M,
+        pinned: Pinned<'_>,
+        wait: impl FnMut(),
+    ) -> FlushedBatch {
+        self.0.flush_in(rounds, machine, pinned, wait)
     }
 
     /// Flushes on the CPUs of `targets` only.

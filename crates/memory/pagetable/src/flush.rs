@@ -10,6 +10,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`batch`] | [`FlushBatch`]: the set of changed pages that one flush covers |
+//! | [`rounds`] | [`Rounds`]: flushes of several CPUs that meet, made together in one round |
 //! | [`stats`] | [`FlushStats`]: how much a flush dropped |
 //! | [`ticket`] | [`Unflushed`], [`Flushed`]: memory that waits for a flush, and the ticket by which it comes out |
 //! | [`counters`] | [`FlushCounters`]: flushes, interrupts and pages, by [`FlushCause`] |
@@ -23,6 +24,7 @@
 pub mod batch;
 pub mod counters;
 pub mod lazy;
+pub mod rounds;
 pub mod sequence;
 pub mod stats;
 pub mod ticket;
@@ -30,6 +32,7 @@ pub mod ticket;
 pub use batch::{FLUSH_PAGES_MAX, FlushBatch};
 pub use counters::{FlushCause, FlushCounters, FlushCounts};
 pub use lazy::{LazyCpu, MarkLeft, Woken};
+pub use rounds::Rounds;
 pub use sequence::{FlushFeatures, Sequence, sequence};
 pub use stats::FlushStats;
 pub use ticket::{Flushed, Unflushed, Waiting};

@@ -6,7 +6,7 @@ use rhumb_directmap::{DirectMap, OwnerId, Rules};
 use rhumb_frames::{Frame, Frames, Unmapped};
 use rhumb_machine::{FirstCpus, Pinned, Tlb};
 use rhumb_pagetable::TableMemory;
-use rhumb_pagetable::flush::FlushStats;
+use rhumb_pagetable::flush::{FlushStats, Rounds};
 
 use crate::block_lists::BlockLists;
 use rhumb_windows::error::CopyError;
@@ -71,6 +71,12 @@ pub unsafe trait Home: Sync {
     /// Returns the CPUs that may have cached the map.
     fn flush_targets(&self) -> FirstCpus {
         self.frames().machine().flush_targets()
+    }
+
+    /// Returns the rounds in which blocks are flushed together with changes by other CPUs: on those that the machine names
+    /// ([`Tlb::flush_targets`]). Where there are none, on the home's [targets](Home::flush_targets), alone.
+    fn rounds(&self) -> Option<&Rounds> {
+        None
     }
 
     /// Counts a flush that the pool has made. Called for each, with no lock held.

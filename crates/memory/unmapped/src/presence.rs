@@ -59,10 +59,16 @@ fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> FlushStats
         return FlushStats::NOTHING;
     }
     let has_tables = batch.tables() > 0;
-    // Between the last write of an entry and the look at who runs: see `Tlb::flush_targets`.
-    fence(SeqCst);
-    // SAFETY: a home names all CPUs that may have cached the map.
-    let flushed = unsafe { batch.flush_on(home.frames().machine(), pinned, &home.flush_targets()) };
+    let machine = home.frames().machine();
+    let flushed = match home.rounds() {
+        Some(rounds) => batch.flush_in(rounds, machine, pinned, || home.relax()),
+        None => {
+            // Between the last write of an entry and the look at who runs: see `Tlb::flush_targets`.
+            fence(SeqCst);
+            // SAFETY: a home names all CPUs that may have cached the map.
+            unsafe { batch.flush_on(machine, pinned, &home.flush_targets()) }
+        }
+    };
     let stats = flushed.stats();
     home.note_flush(stats);
     if has_tables {

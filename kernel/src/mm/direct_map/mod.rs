@@ -24,7 +24,8 @@
 //! in steps, and so are looks at the whole map ([`for_each_hold`], [`validate`]).
 //!
 //! **Flushes.** One batch for each operation, flushed on all CPUs that run after the lock is released, and during a
-//! long operation whenever the batch is due. When an operation returns, no CPU uses what was true before it. A restore
+//! long operation whenever the batch is due. Operations that meet there are flushed together
+//! ([`Rounds`](rhumb_pagetable::flush::Rounds)). When an operation returns, no CPU uses what was true before it. A restore
 //! that finds its page absent flushes nothing, because no CPU has an absent page. The restore that merges one block too
 //! many for the tables that are kept flushes everything, and a change that waits for tables takes a round more.
 //!
@@ -312,7 +313,7 @@ fn finish(batch: &mut Batch, cause: FlushCause, left: Reserve) -> Result<Reserve
     let has_tables = batch.tables() > 0;
     let flushed = {
         let guard = MACHINE.pin();
-        batch.flush(&MACHINE, guard.pinned())
+        batch.flush_in(&tlb::ROUNDS, &MACHINE, guard.pinned(), tlb::waiting_for_round())
     };
     tlb::COUNTERS.count(cause, flushed.stats());
     if !has_tables {

@@ -217,12 +217,29 @@ impl FlushBatch {
             full: self.is_full_flush(),
             interrupts: awake.len() as u32,
             left_to_lazy,
+            shared: false,
         };
         self.clear();
         stats
     }
 
-    fn clear(&mut self) {
+    /// Adds all that `other` drops.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        if other.laziness == Laziness::Refused {
+            self.refuse_laziness();
+        }
+        if other.extent == Extent::Everything {
+            self.add_everything();
+        }
+        for &run in &other.runs {
+            if self.extent == Extent::Everything {
+                return;
+            }
+            self.insert(run);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
         self.runs.clear();
         (self.pages, self.extent, self.laziness) = (0, Extent::Runs, Laziness::Allowed);
     }

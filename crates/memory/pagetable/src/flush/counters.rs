@@ -67,7 +67,7 @@ impl fmt::Display for FlushCause {
 /// The flushes for one cause.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct FlushCounts {
-    /// Batches that were not empty.
+    /// Rounds: batches that were not empty, less those that went into the rounds of other CPUs.
     pub flushes: u64,
     /// Of those, full flushes.
     pub full: u64,
@@ -77,6 +77,8 @@ pub struct FlushCounts {
     pub interrupts: u64,
     /// CPUs that were lazy and not interrupted.
     pub left_to_lazy: u64,
+    /// Batches that went into the rounds of other CPUs.
+    pub shared: u64,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ struct Cell {
     pages: AtomicU64,
     interrupts: AtomicU64,
     left_to_lazy: AtomicU64,
+    shared: AtomicU64,
 }
 
 /// Counts of flushes by cause. Any CPU counts: a flush costs far more than a locked addition.
@@ -102,6 +105,7 @@ impl FlushCounters {
                 pages: AtomicU64::new(0),
                 interrupts: AtomicU64::new(0),
                 left_to_lazy: AtomicU64::new(0),
+                shared: AtomicU64::new(0),
             }))
         }
     }
@@ -112,6 +116,10 @@ impl FlushCounters {
             return;
         }
         let cell = &self.0[cause as usize];
+        if flushed.is_shared() {
+            cell.shared.fetch_add(1, Relaxed);
+            return;
+        }
         cell.flushes.fetch_add(1, Relaxed);
         for (counter, count) in [
             (&cell.full, u32::from(flushed.is_full())),
@@ -134,6 +142,7 @@ impl FlushCounters {
             pages: cell.pages.load(Relaxed),
             interrupts: cell.interrupts.load(Relaxed),
             left_to_lazy: cell.left_to_lazy.load(Relaxed),
+            shared: cell.shared.load(Relaxed),
         }
     }
 }

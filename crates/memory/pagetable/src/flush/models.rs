@@ -8,11 +8,15 @@
 
 extern crate std;
 
+#[cfg(shuttle)]
+use rhumb_machine::testing::be_cpu;
 use rhumb_machine::testing::{TestMachine, TestTlb};
 use rhumb_machine::{CpuSet, FirstCpus, FlushScope, Machine, PageSize, VirtAddr, VirtRange};
 use std::sync::Arc;
 use std::vec::Vec;
 
+#[cfg(shuttle)]
+use super::Rounds;
 use super::{FlushBatch, FlushStats, LazyCpu, MarkLeft, Woken};
 use rhumb_sync::atomic::{
     AtomicU32,
@@ -203,6 +207,54 @@ fn change_while_a_cpu_starts() {
     starting.join().unwrap();
 }
 
+/// Two CPUs that flush by shared rounds, each a translation of its own, and one that walks both entries. Each of the two
+/// answers calls while it waits, and reuses its frame when it has its ticket. For shuttle alone: loom does not see that
+/// three CPUs that wait for each other in turns go on.
+#[cfg(shuttle)]
+fn two_flushers_in_rounds(walks: usize) {
+    // The second world lends its entry and frame: lazy words and inboxes are the first one's.
+    let (world, second) = (Arc::new(World::new(3)), Arc::new(World::new(3)));
+    let rounds = Arc::new(Rounds::new(0));
+    let walker = {
+        let (world, second) = (Arc::clone(&world), Arc::clone(&second));
+        thread::spawn(move || {
+            let mut cached = [None; 2];
+            for _ in 0..walks {
+                for (place, of) in cached.iter_mut().zip([&world, &second]) {
+                    if *place.get_or_insert_with(|| of.entry.load(Relaxed)) == OLD {
+                        of.old_frame.use_it();
+                    }
+                }
+                if world.inbox[2].load(Acquire) == 1 {
+                    cached = [None; 2];
+                    world.inbox[2].store(0, Release);
+                }
+            }
+            world.gone[2].store(1, Release);
+        })
+    };
+    let change = |world: &World, of: &World, rounds: &Rounds, cpu: usize| {
+        // SAFETY: each thread of the model is a CPU of its own.
+        unsafe { be_cpu(cpu) };
+        of.entry.store(NEW, Relaxed);
+        let machine = TestMachine::with_tlb(3, 1, world);
+        let answer = || world.inbox[cpu].store(0, Release);
+        let _ = rounds.flush(&mut batch(), &machine, machine.pin().pinned(), || {
+            answer();
+            thread::yield_now();
+        });
+        of.old_frame.reuse();
+        world.gone[cpu].store(1, Release);
+    };
+    let other = {
+        let (world, second, rounds) = (Arc::clone(&world), Arc::clone(&second), Arc::clone(&rounds));
+        thread::spawn(move || change(&world, &second, &rounds, 1))
+    };
+    change(&world, &world, &rounds, 0);
+    other.join().unwrap();
+    walker.join().unwrap();
+}
+
 /// Two flushers of two entries and one CPU that idles: the second finds the first one's mark.
 fn two_flushers_one_lazy(world: Arc<World>, second: Arc<World>) {
     // The second world lends its entry and frame; lazy word and inbox are the first one's.
@@ -295,6 +347,11 @@ mod whole {
             },
             1000,
         );
+    }
+
+    #[test]
+    fn no_use_after_a_round_that_another_cpu_has_made() {
+        shuttle::check_random(|| two_flushers_in_rounds(3), 3000);
     }
 
     #[test]

@@ -8,11 +8,12 @@ pub struct FlushStats {
     pub(super) full: bool,
     pub(super) interrupts: u32,
     pub(super) left_to_lazy: u32,
+    pub(super) shared: bool,
 }
 
 impl FlushStats {
     /// Those of an empty batch.
-    pub const NOTHING: Self = Self { pages: 0, full: false, interrupts: 0, left_to_lazy: 0 };
+    pub const NOTHING: Self = Self { pages: 0, full: false, interrupts: 0, left_to_lazy: 0, shared: false };
 
     /// Returns how many pages were dropped one by one; 0 for a full flush.
     pub const fn pages(&self) -> u32 {
@@ -32,6 +33,11 @@ impl FlushStats {
     /// Returns how many CPUs will flush when they wake.
     pub const fn left_to_lazy(&self) -> u32 {
         self.left_to_lazy
+    }
+
+    /// Tells whether the batch went into the round of another CPU, in whose figures it is, too.
+    pub const fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Tells whether the batch was empty.

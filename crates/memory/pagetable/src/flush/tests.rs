@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod rounds;
+
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
@@ -271,9 +273,9 @@ fn counters_add_up_by_cause() {
     full.add_everything();
     counters.count(FlushCause::Split, full.flush(&machine, machine.pin().pinned()));
     counters.count(FlushCause::Split, FlushBatch::new().flush(&machine, machine.pin().pinned()));
-    let expected = FlushCounts { flushes: 3, full: 0, pages: 15, interrupts: 6, left_to_lazy: 3 };
+    let expected = FlushCounts { flushes: 3, full: 0, pages: 15, interrupts: 6, left_to_lazy: 3, shared: 0 };
     assert_eq!(counters.read(FlushCause::Remove), expected);
-    let expected = FlushCounts { flushes: 1, full: 1, pages: 0, interrupts: 2, left_to_lazy: 1 };
+    let expected = FlushCounts { flushes: 1, full: 1, pages: 0, interrupts: 2, left_to_lazy: 1, shared: 0 };
     assert_eq!(counters.read(FlushCause::Split), expected);
     assert_eq!(counters.read(FlushCause::Window), FlushCounts::default());
     for (index, cause) in FlushCause::ALL.into_iter().enumerate() {

@@ -16,6 +16,7 @@ use core::mem;
 use rhumb_machine::{CpuWords, Pinned, Tlb};
 
 use crate::flush::batch::FlushBatch;
+use crate::flush::rounds::Rounds;
 use crate::flush::stats::FlushStats;
 
 /// A kind of memory that waits for flushes, and the code that decides which of it waits for which flush.
@@ -135,6 +136,28 @@ impl<W> Unflushed<W> {
         W: Default,
     {
         let stats = self.batch.flush(machine, pinned);
+        Flushed { stats, machine: Some(machine.identity()), waiting: mem::take(&mut self.waiting) }
+    }
+
+    /// Drops the batch as [`Unflushed::flush`] does, or by a round that another CPU makes for several
+    /// ([`Rounds`]). Calls `wait` again and again while it waits for such a round; `wait` answers calls of other CPUs.
+    ///
+    /// # Panics
+    /// If the token is another machine's.
+    ///
+    /// Cost: that of [`FlushBatch::flush`]; where another CPU makes a round, the rest of that round and one more.
+    pub fn flush_in<M>(
+        &mut self,
+        rounds: &Rounds,
+        machine: &M,
+        pinned: Pinned<'_>,
+        wait: impl FnMut(),
+    ) -> Flushed<W>
+    where
+        M: Tlb,
+        W: Default,
+    {
+        let stats = rounds.flush(&mut self.batch, machine, pinned, wait);
         Flushed { stats, machine: Some(machine.identity()), waiting: mem::take(&mut self.waiting) }
     }
 

@@ -1,0 +1,177 @@
+//! Flushes that meet: how many rounds they take, and what each of these drops.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::Mutex;
+
+use rhumb_machine::testing::be_cpu;
+
+use super::*;
+
+/// One round: on how many other CPUs, and the pages that it dropped; none where it dropped everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Made {
+    others: usize,
+    pages: Option<BTreeSet<u64>>,
+}
+
+impl Made {
+    fn of(targets: &CpuSet, scope: FlushScope<'_>) -> Self {
+        let pages = match scope {
+            FlushScope::Pages { runs, .. } => {
+                Some(runs.iter().flat_map(|run| run.addresses()).map(|page| page.get() / PAGE).collect())
+            }
+            _ => None,
+        };
+        Self { others: targets.len(), pages }
+    }
+}
+
+/// CPUs of which the first makes its round as long as it takes for all others to come.
+struct Meeting {
+    rounds: Rounds,
+    cpus: usize,
+    has_begun: AtomicBool,
+    made: Mutex<Vec<Made>>,
+}
+
+impl Meeting {
+    fn new(cpus: usize) -> Self {
+        let made = Mutex::default();
+        Self { rounds: Rounds::new(0), cpus, has_begun: AtomicBool::new(false), made }
+    }
+
+    fn flush(&self, batch: &mut FlushBatch) -> FlushStats {
+        let machine = TestMachine::with_tlb(self.cpus, 1, self);
+        let stats = self.rounds.flush(batch, &machine, machine.pin().pinned(), std::thread::yield_now);
+        assert!(batch.is_empty());
+        stats
+    }
+}
+
+impl TestTlb for Meeting {
+    fn flush_remote(&self, targets: &CpuSet, scope: FlushScope<'_>) {
+        let is_first = !self.has_begun.swap(true, SeqCst);
+        while is_first && (self.rounds.gathered() as usize) < self.cpus - 1 {
+            std::thread::yield_now();
+        }
+        self.made.lock().unwrap().push(Made::of(targets, scope));
+    }
+}
+
+fn page_batch(page: u64) -> FlushBatch {
+    let mut batch = FlushBatch::new();
+    batch.add_leaf(range(page * PAGE, PAGE), PageSize::Size4K);
+    batch
+}
+
+/// Has each of `cpus` CPUs flush what `batch` makes of its number, all at the same time. Returns the rounds, and the
+/// figures of each CPU but the first.
+fn all_at_once(cpus: usize, batch: impl Fn(usize) -> FlushBatch + Sync) -> (Vec<Made>, Vec<FlushStats>) {
+    let meeting = Meeting::new(cpus);
+    let mut figures = Vec::new();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cpus)
+            .map(|cpu| {
+                let (meeting, batch) = (&meeting, &batch);
+                scope.spawn(move || {
+                    // SAFETY: each thread is a CPU of its own.
+                    unsafe { be_cpu(cpu) };
+                    while cpu != 0 && !meeting.has_begun.load(SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    meeting.flush(&mut batch(cpu))
+                })
+            })
+            .collect();
+        figures.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+    });
+    assert!(!figures.remove(0).is_shared());
+    assert_eq!(meeting.rounds.gathered(), 0);
+    (meeting.made.into_inner().unwrap(), figures)
+}
+
+#[test]
+fn cpus_that_flush_at_once_make_two_rounds() {
+    for cpus in [2, 3, 16] {
+        let (made, figures) = all_at_once(cpus, |cpu| page_batch(cpu as u64 * 2));
+        let pages = |cpus: core::ops::Range<u64>| Some(cpus.map(|cpu| cpu * 2).collect());
+        let round = |pages| Made { others: cpus - 1, pages };
+        assert_eq!(made, [round(pages(0..1)), round(pages(1..cpus as u64))]);
+        // One of them has made the round, whose figures are those of all.
+        let (shared, own): (Vec<_>, Vec<_>) = figures.into_iter().partition(FlushStats::is_shared);
+        assert_eq!((shared.len(), own.len()), (cpus - 2, 1));
+        assert_eq!((own[0].pages(), own[0].interrupts()), (cpus as u32 - 1, cpus as u32 - 1));
+        assert!(shared.iter().all(|one| (one.pages(), one.interrupts()) == (1, 0) && !one.was_empty()));
+        let counters = FlushCounters::new();
+        own.iter().chain(&shared).for_each(|&one| counters.count(FlushCause::Remove, one));
+        let counts = counters.read(FlushCause::Remove);
+        assert_eq!((counts.flushes, counts.shared, counts.pages), (1, cpus as u64 - 2, cpus as u64 - 1));
+    }
+}
+
+#[test]
+fn a_round_for_many_is_as_thorough_as_the_most_thorough_of_their_batches() {
+    // Too many pages to name.
+    let (made, _) = all_at_once(1 + FLUSH_PAGES_MAX as usize + 1, |cpu| page_batch(cpu as u64 * 2));
+    assert_eq!(made[1].pages, None);
+    // One that drops everything.
+    let (made, _) = all_at_once(4, |cpu| {
+        let mut batch = page_batch(cpu as u64);
+        if cpu == 2 {
+            batch.add_everything();
+        }
+        batch
+    });
+    assert_eq!(made[1].pages, None);
+}
+
+#[test]
+fn a_batch_that_refuses_laziness_does_so_for_the_round() {
+    let mut lenient = page_batch(1);
+    let mut strict = page_batch(2);
+    strict.refuse_laziness();
+    lenient.add_all(&strict);
+    assert!(!lenient.may_be_lazy());
+    assert_eq!(lenient.pages(), 2);
+    strict.add_all(&page_batch(3));
+    assert!(!strict.may_be_lazy());
+    assert_eq!(strict.pages(), 2);
+}
+
+/// An interrupt handler that flushes in the midst of its own CPU's round, and a CPU of another machine that flushes
+/// meanwhile: neither can wait for that round.
+struct Nested {
+    rounds: Rounds,
+    depth: AtomicU32,
+    made: Mutex<Vec<Made>>,
+}
+
+impl Nested {
+    fn flush(&self, mut batch: FlushBatch, identity: u32, cpu: usize) {
+        // SAFETY: the thread is one CPU at a time: the tokens of the other are not in use meanwhile.
+        unsafe { be_cpu(cpu) };
+        let machine = TestMachine { identity, ..TestMachine::with_tlb(3, 1, self) };
+        let stats = self.rounds.flush(&mut batch, &machine, machine.pin().pinned(), || panic!("it waits"));
+        assert!(batch.is_empty() && !stats.is_shared() && stats.interrupts() == 2);
+    }
+}
+
+impl TestTlb for Nested {
+    fn flush_remote(&self, targets: &CpuSet, scope: FlushScope<'_>) {
+        if self.depth.fetch_add(1, SeqCst) == 0 {
+            self.flush(page_batch(7), 0, 1);
+            self.flush(page_batch(9), 1, 2);
+        }
+        self.made.lock().unwrap().push(Made::of(targets, scope));
+    }
+}
+
+#[test]
+fn a_flush_that_cannot_wait_for_the_round_makes_its_own() {
+    let nested = Nested { rounds: Rounds::new(0), depth: AtomicU32::new(0), made: Mutex::default() };
+    nested.flush(page_batch(5), 0, 1);
+    let pages: Vec<_> = nested.made.lock().unwrap().iter().map(|made| made.pages.clone()).collect();
+    assert_eq!(pages, [7, 9, 5].map(|page| Some(BTreeSet::from([page]))));
+    // The lead is free again.
+    nested.flush(page_batch(11), 0, 0);
+}
