@@ -3,7 +3,7 @@
 extern crate std;
 
 use ::log::Level;
-use rhumb_machine::{CpuId, MAX_CPUS};
+use rhumb_machine::CpuId;
 #[cfg(not(loom))]
 use std::format;
 use std::string::ToString;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use ::log::LevelFilter;
 use proptest::prelude::*;
+use rhumb_machine::MAX_CPUS;
 use std::string::String;
 
 use super::*;
