@@ -189,7 +189,7 @@ impl CpuCache {
                 kind < Mobility::COUNT && self.away.push(raw, self.loose_cap.load(Relaxed) as i32)
             } else if order == 0 {
                 self.small.get(kind)?.push(raw, cap)
-            } else if is_long(order as u8) {
+            } else if u8::try_from(order).is_ok_and(is_long) {
                 kind < Mobility::COUNT && self.away_runs.push(raw, self.away_runs_limit())
             } else {
                 self.runs.get(kind)?.get(order - 1)?.push(raw, self.run_limit(order as u8))

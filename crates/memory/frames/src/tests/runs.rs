@@ -6,7 +6,7 @@ use rhumb_machine::Order;
 
 use super::loose::Random;
 use super::machine::*;
-use crate::{Frame, Frames, Request, Zone};
+use crate::{Frame, Frames, Owner, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 const BLOCKS: u64 = 512;
@@ -38,6 +38,31 @@ fn a_long_run_goes_home_and_a_short_one_is_used_again() {
         frames.free(pinned(), next);
         frames.drain(pinned());
         assert_eq!(frames.free_large_blocks(), BLOCKS);
+        frames.validate().unwrap();
+    }
+}
+
+/// A block that bears an owner's name, or is another node's, is in no magazine or queue of runs: neither its descriptor
+/// nor its place is looked at when it leaves there.
+#[test]
+fn only_plain_runs_of_this_node_are_kept() {
+    for order in 1..10 {
+        let frames =
+            frames_over(1, &[(BASE, BASE + BLOCKS * 512, 0), (BASE << 1, (BASE << 1) + BLOCKS * 512, 1)]);
+        // SAFETY: the array covers every block of the memory.
+        let frames = unsafe { frames.with_descriptors(descriptors((BASE << 1) + BLOCKS * 512)) };
+        let plain = frames.alloc(pinned(), request(order).bind(node(0))).unwrap();
+        frames.free(pinned(), plain);
+        let owned = frames.alloc(pinned(), request(order).owner(Owner(7))).unwrap();
+        let start = owned.pfn();
+        assert_eq!(frames.describe(start).unwrap().owner, Owner(7));
+        frames.free(pinned(), owned);
+        assert_eq!(frames.describe(start).unwrap().owner, Owner::NONE, "order {order}");
+        let far = frames.alloc(pinned(), request(order).bind(node(1))).unwrap();
+        let held = frames.totals().cached;
+        frames.free(pinned(), far);
+        assert!(frames.totals().cached <= held, "order {order}: another node's run was kept");
+        frames.drain(pinned());
         frames.validate().unwrap();
     }
 }
