@@ -160,11 +160,11 @@ impl<M: Machine> Slabs<M> {
     /// Checks this CPU's magazines: takes them out, looks at them, and puts them back.
     fn validate_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
         let Some(line) = record.line(self.cpu(pinned)) else { return Ok(()) };
-        if line.has_magazines() && !record.keepers.contains(self.cpu(pinned)) {
-            return Err(Inconsistency::Unlisted(record.setup.name, self.cpu(pinned)));
-        }
         let mut held = {
             let _guard = self.machine().irq_off();
+            if line.has_magazines() && !record.keepers.contains(self.cpu(pinned)) {
+                return Err(Inconsistency::Unlisted(record.setup.name, self.cpu(pinned)));
+            }
             if line.gate.is_busy() { Stack::default() } else { line.take_all() }
         };
         let (mut seen, mut result) = (Stack::default(), Ok(()));
@@ -176,7 +176,9 @@ impl<M: Machine> Slabs<M> {
         let is_back = {
             let _guard = self.machine().irq_off();
             let is_alone = !line.gate.is_busy();
-            if is_alone {
+            if is_alone && held.count > 0 {
+                // A handler that drained the line meanwhile has found nothing, and taken the CPU off the list.
+                record.keepers.join(self.cpu(pinned));
                 line.put_back(core::mem::take(&mut held));
             }
             is_alone
