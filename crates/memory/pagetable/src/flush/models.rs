@@ -8,25 +8,28 @@
 
 extern crate std;
 
-#[cfg(shuttle)]
-use rhumb_machine::testing::be_cpu;
+use core::cell::Cell;
+
 use rhumb_machine::testing::{TestMachine, TestTlb};
-use rhumb_machine::{CpuSet, FirstCpus, FlushScope, Machine, PageSize, VirtAddr, VirtRange};
+use rhumb_machine::{CpuId, CpuSet, FirstCpus, FlushScope, Machine, PageSize, VirtAddr, VirtRange};
 use std::sync::Arc;
 use std::vec::Vec;
 
-#[cfg(shuttle)]
-use super::Rounds;
-use super::{FlushBatch, FlushStats, LazyCpu, MarkLeft, Woken};
+use super::{FlushBatch, FlushStats, LazyCpu, MarkLeft, Rounds, Woken};
 use rhumb_sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
 #[cfg(loom)]
-use loom::thread;
+use loom::{thread, thread_local};
 #[cfg(shuttle)]
-use shuttle::thread;
+use shuttle::{thread, thread_local};
+
+thread_local! {
+    /// Which CPU this thread of the model is. All of them are one thread of the host.
+    static CPU: Cell<usize> = Cell::new(0);
+}
 
 /// Which frame the entry refers to.
 const OLD: u32 = 1;
@@ -158,9 +161,18 @@ impl Walker {
     }
 }
 
+fn this_cpu() -> CpuId {
+    CPU.with(|cpu| CpuId::new(cpu.get()).unwrap())
+}
+
 fn batch() -> FlushBatch {
+    batch_of(1)
+}
+
+fn batch_of(page: usize) -> FlushBatch {
     let mut batch = FlushBatch::new();
-    batch.add_leaf(VirtRange::of_length(VirtAddr::new(4096), 1).unwrap_or_default(), PageSize::Size4K);
+    let page = VirtAddr::new(page as u64 * PageSize::Size4K.bytes());
+    batch.add_leaf(VirtRange::of_length(page, 1).unwrap_or_default(), PageSize::Size4K);
     batch
 }
 
@@ -234,10 +246,9 @@ fn two_flushers_in_rounds(walks: usize) {
         })
     };
     let change = |world: &World, of: &World, rounds: &Rounds, cpu: usize| {
-        // SAFETY: each thread of the model is a CPU of its own.
-        unsafe { be_cpu(cpu) };
+        CPU.with(|number| number.set(cpu));
         of.entry.store(NEW, Relaxed);
-        let machine = TestMachine::with_tlb(3, 1, world);
+        let machine = TestMachine { this_cpu, ..TestMachine::with_tlb(3, 1, world) };
         let answer = || world.inbox[cpu].store(0, Release);
         let _ = rounds.flush(&mut batch(), &machine, machine.pin().pinned(), || {
             answer();
@@ -289,6 +300,61 @@ fn two_flushers_one_lazy(world: Arc<World>, second: Arc<World>) {
     cpu.join().unwrap();
 }
 
+/// A page of each CPU that flushes by shared rounds, which another CPU uses until a flush drops it. That CPU is the
+/// leader itself here, right before the answer that it would wait for.
+#[cfg(loom)]
+struct Shared {
+    rounds: Rounds,
+    entries: [AtomicU32; 2],
+    /// Whether the page was used for the last time.
+    used: [loom::cell::Cell<bool>; 2],
+}
+
+// SAFETY: the cells in it are loom's, which reports each access that another one races with.
+#[cfg(loom)]
+unsafe impl Sync for Shared {}
+// SAFETY: the threads of the model pass it on as one value, and loom's cells may move between them.
+#[cfg(loom)]
+unsafe impl Send for Shared {}
+
+#[cfg(loom)]
+impl TestTlb for Shared {
+    fn flush_remote(&self, _: &CpuSet, scope: FlushScope<'_>) {
+        let FlushScope::Pages { runs } = scope else { panic!("two pages are dropped one by one") };
+        for page in runs.iter().flat_map(|run| run.addresses()) {
+            let cpu = (page.get() / PageSize::Size4K.bytes()) as usize;
+            // Its next walk finds the new entry.
+            assert_eq!(self.entries[cpu].load(Relaxed), NEW);
+            self.used[cpu].set(true);
+        }
+    }
+}
+
+/// Two CPUs that flush by shared rounds: each use of a page through the old entry happens before its flush is over,
+/// whichever CPU has made the round.
+#[cfg(loom)]
+fn two_flushers_in_rounds_of_one_cpu() {
+    let shared = Arc::new(Shared {
+        rounds: Rounds::new(0),
+        entries: [AtomicU32::new(OLD), AtomicU32::new(OLD)],
+        used: [loom::cell::Cell::new(false), loom::cell::Cell::new(false)],
+    });
+    let change = |shared: &Shared, cpu: usize| {
+        CPU.with(|number| number.set(cpu));
+        shared.entries[cpu].store(NEW, Relaxed);
+        let machine = TestMachine { this_cpu, ..TestMachine::with_tlb(2, 1, shared) };
+        let pin = machine.pin();
+        let _ = shared.rounds.flush(&mut batch_of(cpu), &machine, pin.pinned(), thread::yield_now);
+        assert!(shared.used[cpu].replace(false), "no round has had its batch");
+    };
+    let other = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || change(&shared, 1))
+    };
+    change(&shared, 0);
+    other.join().unwrap();
+}
+
 #[cfg(loom)]
 mod small {
     use super::*;
@@ -313,6 +379,11 @@ mod small {
     #[test]
     fn a_cpu_that_starts_is_flushed_or_walks_what_is_new() {
         check(3, change_while_a_cpu_starts);
+    }
+
+    #[test]
+    fn no_use_after_a_round_that_another_cpu_has_made() {
+        check(3, two_flushers_in_rounds_of_one_cpu);
     }
 
     #[test]
