@@ -18,7 +18,11 @@
 //!
 //! **No deadlock.** A CPU that waits answers calls, that of the leader among them. An interrupt handler that flushes may
 //! have interrupted the leader itself, which cannot go on before the handler ends: so it makes a round of its own. One
-//! that has interrupted a CPU that waits is a CPU that waits, or leads, like any other.
+//! that has interrupted a CPU that waits is a CPU that waits, or leads, like any other. A CPU that flushes holds no lock
+//! for which an interrupt handler waits, because the handler may have interrupted the leader.
+//!
+//! **A panic ends no round.** Where tests catch it, the leader leads permanently, and a CPU that stops waiting keeps its
+//! batch: no memory is reused because a round has begun.
 //!
 //! Alone, a CPU pays one locked exchange. Source: group commit (D. Gawlick and D. Kinkade, "Varieties of Concurrency
 //! Control in IMS/VS Fast Path", 1985).
@@ -55,15 +59,6 @@ pub struct Rounds {
 struct Next {
     batch: FlushBatch,
     number: u64,
-}
-
-/// The right to make a round, until it is dropped.
-struct Lead<'a>(&'a Rounds);
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        self.0.leader.store(NONE, Release);
-    }
 }
 
 impl Rounds {
@@ -115,8 +110,8 @@ impl Rounds {
         if machine.identity() != self.machine {
             return batch.flush(machine, pinned);
         }
-        if let Some(lead) = self.lead(here) {
-            return self.make(lead, batch, machine, pinned);
+        if self.lead(here) {
+            return self.make(batch, machine, pinned);
         }
         if self.leader.load(Relaxed) == here {
             return batch.flush(machine, pinned);
@@ -135,29 +130,31 @@ impl Rounds {
             self.gathered.fetch_add(1, Relaxed);
             next.number
         };
-        batch.clear();
+        // The caller's batch is emptied last: `wait` may panic, and this CPU's round, too.
+        let mut round = FlushBatch::new();
         while self.over.load(Acquire) < number {
-            match self.lead(here) {
-                Some(lead) => {
-                    let round = self.make(lead, batch, machine, pinned);
-                    // The batch may be done with: another CPU has led before this one.
-                    if !round.was_empty() {
-                        stats = round;
-                    }
-                }
-                None => wait(),
+            // Only a look at a free lead is worth taking the line from the leader.
+            if self.leader.load(Relaxed) != NONE || !self.lead(here) {
+                wait();
+                continue;
+            }
+            let made = self.make(&mut round, machine, pinned);
+            // Nothing may be left to do: another CPU has led before this one.
+            if !made.was_empty() {
+                stats = made;
             }
         }
+        batch.clear();
         stats
     }
 
-    /// Begins to lead, if no CPU does.
-    fn lead(&self, here: u32) -> Option<Lead<'_>> {
-        self.leader.compare_exchange(NONE, here, Acquire, Relaxed).is_ok().then(|| Lead(self))
+    /// Tells whether this CPU leads from now on: if no other does.
+    fn lead(&self, here: u32) -> bool {
+        self.leader.compare_exchange(NONE, here, Acquire, Relaxed).is_ok()
     }
 
-    /// Makes a round of `batch` and of all that is gathered.
-    fn make<M>(&self, lead: Lead<'_>, batch: &mut FlushBatch, machine: &M, pinned: Pinned<'_>) -> FlushStats
+    /// Makes a round of `batch` and of all that is gathered. This CPU leads, and does not any more afterwards.
+    fn make<M>(&self, batch: &mut FlushBatch, machine: &M, pinned: Pinned<'_>) -> FlushStats
     where
         M: Tlb,
     {
@@ -175,7 +172,7 @@ impl Rounds {
         if let Some(number) = number {
             self.over.store(number, Release);
         }
-        drop(lead);
+        self.leader.store(NONE, Release);
         stats
     }
 }

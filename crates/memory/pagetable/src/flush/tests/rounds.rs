@@ -1,17 +1,37 @@
 //! Flushes that meet: how many rounds they take, and what each of these drops.
 
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::panic::catch_unwind;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rhumb_machine::testing::be_cpu;
 
 use super::*;
 
-/// One round: on how many other CPUs, and the pages that it dropped; none where it dropped everything.
+/// One round: on how many other CPUs, the pages that it dropped, none where it dropped everything, and whether it would
+/// have spared CPUs that idle.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Made {
     others: usize,
     pages: Option<BTreeSet<u64>>,
+    is_lazy: bool,
+}
+
+/// A loop in a test that waits for another thread. It panics instead of waiting endlessly.
+#[derive(Default)]
+struct Turns(u64);
+
+impl Turns {
+    fn wait(&mut self) {
+        self.0 += 1;
+        match self.0 {
+            ..1_000 => std::thread::yield_now(),
+            1_000..20_000 => std::thread::sleep(Duration::from_millis(1)),
+            _ => panic!("it waits in vain"),
+        }
+    }
 }
 
 impl Made {
@@ -22,7 +42,7 @@ impl Made {
             }
             _ => None,
         };
-        Self { others: targets.len(), pages }
+        Self { others: targets.len(), pages, is_lazy: false }
     }
 }
 
@@ -31,18 +51,21 @@ struct Meeting {
     rounds: Rounds,
     cpus: usize,
     has_begun: AtomicBool,
+    is_lazy: AtomicBool,
     made: Mutex<Vec<Made>>,
 }
 
 impl Meeting {
     fn new(cpus: usize) -> Self {
         let made = Mutex::default();
-        Self { rounds: Rounds::new(0), cpus, has_begun: AtomicBool::new(false), made }
+        let (has_begun, is_lazy) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { rounds: Rounds::new(0), cpus, has_begun, is_lazy, made }
     }
 
     fn flush(&self, batch: &mut FlushBatch) -> FlushStats {
         let machine = TestMachine::with_tlb(self.cpus, 1, self);
-        let stats = self.rounds.flush(batch, &machine, machine.pin().pinned(), std::thread::yield_now);
+        let mut turns = Turns::default();
+        let stats = self.rounds.flush(batch, &machine, machine.pin().pinned(), || turns.wait());
         assert!(batch.is_empty());
         stats
     }
@@ -51,10 +74,17 @@ impl Meeting {
 impl TestTlb for Meeting {
     fn flush_remote(&self, targets: &CpuSet, scope: FlushScope<'_>) {
         let is_first = !self.has_begun.swap(true, SeqCst);
+        let mut turns = Turns::default();
         while is_first && (self.rounds.gathered() as usize) < self.cpus - 1 {
-            std::thread::yield_now();
+            turns.wait();
         }
-        self.made.lock().unwrap().push(Made::of(targets, scope));
+        let is_lazy = self.is_lazy.swap(false, SeqCst);
+        self.made.lock().unwrap().push(Made { is_lazy, ..Made::of(targets, scope) });
+    }
+
+    fn leave_to_lazy(&self, _: &mut CpuSet) -> u32 {
+        self.is_lazy.store(true, SeqCst);
+        0
     }
 }
 
@@ -76,8 +106,9 @@ fn all_at_once(cpus: usize, batch: impl Fn(usize) -> FlushBatch + Sync) -> (Vec<
                 scope.spawn(move || {
                     // SAFETY: each thread is a CPU of its own.
                     unsafe { be_cpu(cpu) };
+                    let mut turns = Turns::default();
                     while cpu != 0 && !meeting.has_begun.load(SeqCst) {
-                        std::thread::yield_now();
+                        turns.wait();
                     }
                     meeting.flush(&mut batch(cpu))
                 })
@@ -95,7 +126,7 @@ fn cpus_that_flush_at_once_make_two_rounds() {
     for cpus in [2, 3, 16] {
         let (made, figures) = all_at_once(cpus, |cpu| page_batch(cpu as u64 * 2));
         let pages = |cpus: core::ops::Range<u64>| Some(cpus.map(|cpu| cpu * 2).collect());
-        let round = |pages| Made { others: cpus - 1, pages };
+        let round = |pages| Made { others: cpus - 1, pages, is_lazy: true };
         assert_eq!(made, [round(pages(0..1)), round(pages(1..cpus as u64))]);
         // One of them has made the round, whose figures are those of all.
         let (shared, own): (Vec<_>, Vec<_>) = figures.into_iter().partition(FlushStats::is_shared);
@@ -122,7 +153,16 @@ fn a_round_for_many_is_as_thorough_as_the_most_thorough_of_their_batches() {
         }
         batch
     });
-    assert_eq!(made[1].pages, None);
+    assert_eq!((made[1].pages.clone(), made[1].is_lazy), (None, true));
+    // One that spares no CPU.
+    let (made, _) = all_at_once(4, |cpu| {
+        let mut batch = page_batch(cpu as u64);
+        if cpu == 2 {
+            batch.refuse_laziness();
+        }
+        batch
+    });
+    assert_eq!((made[0].is_lazy, made[1].is_lazy), (true, false));
 }
 
 #[test]
@@ -174,4 +214,35 @@ fn a_flush_that_cannot_wait_for_the_round_makes_its_own() {
     assert_eq!(pages, [7, 9, 5].map(|page| Some(BTreeSet::from([page]))));
     // The lead is free again.
     nested.flush(page_batch(11), 0, 0);
+}
+
+/// A machine of which a CPU panics in its round.
+struct Failing(AtomicBool);
+
+impl TestTlb for Failing {
+    fn flush_remote(&self, _: &CpuSet, _: FlushScope<'_>) {
+        assert!(!self.0.load(SeqCst), "no answer");
+    }
+}
+
+/// The memory that waits for a batch comes out by the flush alone, whatever is caught.
+#[test]
+fn a_panic_is_no_flush() {
+    let machine = TestMachine::with_tlb(2, 1, Failing(AtomicBool::new(true)));
+    let rounds = Rounds::new(0);
+    let flush = |cpu: usize, batch: &mut FlushBatch| {
+        // SAFETY: the thread is one CPU at a time: the tokens of the other are not in use meanwhile.
+        unsafe { be_cpu(cpu) };
+        let stats = || rounds.flush(batch, &machine, machine.pin().pinned(), || panic!("it waits"));
+        catch_unwind(AssertUnwindSafe(stats))
+    };
+    let mut led = page_batch(1);
+    assert!(flush(0, &mut led).is_err());
+    assert_eq!(led.pages(), 1, "its flush failed");
+    // No CPU leads in its place, because the batches of others may have been in its round.
+    let mut waited = page_batch(2);
+    machine.tlb.0.store(false, SeqCst);
+    assert!(flush(1, &mut waited).is_err());
+    assert_eq!(waited.pages(), 1, "it has waited, and its flush has not happened");
+    assert!(flush(0, &mut led).is_ok() && led.is_empty());
 }
