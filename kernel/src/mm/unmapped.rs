@@ -205,6 +205,10 @@ unsafe impl Home for KernelHome {
         Some(&tlb::ROUNDS)
     }
 
+    fn wait_for_round(&self) -> impl FnMut() {
+        tlb::waiting_for_round()
+    }
+
     fn with_lists<A>(&self, act: impl FnOnce(&mut BlockLists) -> A) -> A {
         act(&mut self.lists.lock())
     }

@@ -79,6 +79,12 @@ pub unsafe trait Home: Sync {
         None
     }
 
+    /// Returns the wait for a round that another CPU makes: called again and again, it lets time pass as
+    /// [`Home::relax`] does.
+    fn wait_for_round(&self) -> impl FnMut() {
+        || self.relax()
+    }
+
     /// Counts a flush that the pool has made. Called for each, with no lock held.
     fn note_flush(&self, flushed: FlushStats) {
         let _ = flushed;

@@ -61,7 +61,7 @@ fn flush<H: Home>(home: &H, pinned: Pinned<'_>, batch: &mut Batch) -> FlushStats
     let has_tables = batch.tables() > 0;
     let machine = home.frames().machine();
     let flushed = match home.rounds() {
-        Some(rounds) => batch.flush_in(rounds, machine, pinned, || home.relax()),
+        Some(rounds) => batch.flush_in(rounds, machine, pinned, home.wait_for_round()),
         None => {
             // Between the last write of an entry and the look at who runs: see `Tlb::flush_targets`.
             fence(SeqCst);
