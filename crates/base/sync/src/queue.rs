@@ -45,7 +45,7 @@ pub struct Place {
     ticket: AtomicU64,
     /// How often in a row the lock was free in the turn of `seen`.
     unused: AtomicU32,
-    seen: AtomicU32,
+    seen: AtomicU64,
 }
 
 /// No ticket: past all of them.
@@ -55,7 +55,7 @@ impl Place {
     crate::const_fn! {
         /// Makes the place of a CPU that does not wait.
         pub fn new() -> Self {
-            Self { ticket: AtomicU64::new(NONE), unused: AtomicU32::new(0), seen: AtomicU32::new(0) }
+            Self { ticket: AtomicU64::new(NONE), unused: AtomicU32::new(0), seen: AtomicU64::new(NONE) }
         }
     }
 }
@@ -69,10 +69,11 @@ impl Default for Place {
 /// A value that one CPU at a time can reach, in turns.
 pub struct QueueLock<T> {
     is_taken: AtomicBool,
-    /// The ticket that is drawn next.
-    next: AtomicU32,
+    /// The ticket that is drawn next. Tickets never come to an end: a CPU that was passed over long ago does not find
+    /// its number ahead again.
+    next: AtomicU64,
     /// The ticket whose CPU may take the lock. Where it is the next to be drawn, no CPU waits.
-    serving: AtomicU32,
+    serving: AtomicU64,
     value: UnsafeCell<T>,
 }
 
@@ -91,17 +92,17 @@ impl<T> QueueLock<T> {
         pub fn new(value: T) -> Self {
             Self {
                 is_taken: AtomicBool::new(false),
-                next: AtomicU32::new(0),
-                serving: AtomicU32::new(0),
+                next: AtomicU64::new(0),
+                serving: AtomicU64::new(0),
                 value: UnsafeCell::new(value),
             }
         }
     }
 
     /// Makes a lock of which `drawn` tickets were drawn and served.
-    #[cfg(test)]
-    pub(crate) fn after(drawn: u32, value: T) -> Self {
-        let (next, serving) = (AtomicU32::new(drawn), AtomicU32::new(drawn));
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(crate) const fn after(drawn: u64, value: T) -> Self {
+        let (next, serving) = (AtomicU64::new(drawn), AtomicU64::new(drawn));
         Self { is_taken: AtomicBool::new(false), next, serving, value: UnsafeCell::new(value) }
     }
 
@@ -133,7 +134,7 @@ impl<T> QueueLock<T> {
             return true;
         }
         if kept.is_none() {
-            place.ticket.store(u64::from(ticket), Relaxed);
+            place.ticket.store(ticket, Relaxed);
         }
         false
     }
@@ -172,17 +173,14 @@ impl<T> QueueLock<T> {
     }
 
     /// Returns the place's ticket, unless it was passed over.
-    fn ticket_in(&self, place: &Place) -> Option<u32> {
+    fn ticket_in(&self, place: &Place) -> Option<u64> {
         let kept = place.ticket.load(Relaxed);
-        let ticket = kept as u32;
-        // Tickets that are out are fewer than half of all numbers.
-        let is_ahead = ticket.wrapping_sub(self.serving.load(Relaxed)) < u32::MAX / 2;
-        (kept != NONE && is_ahead).then_some(ticket)
+        (kept != NONE && kept >= self.serving.load(Relaxed)).then_some(kept)
     }
 
     /// Ends the turn of a ticket, if it is served still.
-    fn end_turn(&self, ticket: u32) {
-        let _ = self.serving.compare_exchange(ticket, ticket.wrapping_add(1), Relaxed, Relaxed);
+    fn end_turn(&self, ticket: u64) {
+        let _ = self.serving.compare_exchange(ticket, ticket + 1, Relaxed, Relaxed);
     }
 
     #[inline(always)]
@@ -197,7 +195,7 @@ impl<T> QueueLock<T> {
 
     /// Returns how many tickets are out, which may have changed since.
     #[inline]
-    pub fn waiting(&self) -> u32 {
+    pub fn waiting(&self) -> u64 {
         self.next.load(Relaxed).wrapping_sub(self.serving.load(Relaxed))
     }
 }

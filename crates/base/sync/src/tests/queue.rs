@@ -33,27 +33,25 @@ impl<'a> Queue<'a> {
 #[test]
 fn cpus_are_served_in_the_order_in_which_they_came() {
     const ORDER: [usize; 4] = [2, 3, 0, 1];
-    for first in [0, u32::MAX - 5] {
-        let lock = QueueLock::after(first, 0);
-        let queue = Queue::new(&lock, 4);
-        let mut held = queue.look(ORDER[0]).unwrap();
-        assert!(ORDER[1..].iter().all(|&cpu| queue.look(cpu).is_none()));
-        for turn in 1..12 {
-            let next = ORDER[turn % 4];
-            drop(held);
-            // The CPU that had it comes last, and the looks of the others change nothing.
-            for cpu in [ORDER[(turn - 1) % 4], ORDER[(turn + 1) % 4], ORDER[(turn + 2) % 4]] {
-                assert!(queue.look(cpu).is_none());
-                assert!(lock.waits(&queue.places[cpu]));
-            }
-            assert!(lock.try_lock(irq_off(9)).is_err(), "a try overtakes");
-            assert!(!lock.waits(&queue.places[next]));
-            held = queue.look(next).unwrap();
-            *held += 1;
+    let lock = QueueLock::new(0);
+    let queue = Queue::new(&lock, 4);
+    let mut held = queue.look(ORDER[0]).unwrap();
+    assert!(ORDER[1..].iter().all(|&cpu| queue.look(cpu).is_none()));
+    for turn in 1..12 {
+        let next = ORDER[turn % 4];
+        drop(held);
+        // The CPU that had it comes last, and the looks of the others change nothing.
+        for cpu in [ORDER[(turn - 1) % 4], ORDER[(turn + 1) % 4], ORDER[(turn + 2) % 4]] {
+            assert!(queue.look(cpu).is_none());
+            assert!(lock.waits(&queue.places[cpu]));
         }
-        assert_eq!(*held, 11);
-        assert_eq!(lock.waiting(), 3);
+        assert!(lock.try_lock(irq_off(9)).is_err(), "a try overtakes");
+        assert!(!lock.waits(&queue.places[next]));
+        held = queue.look(next).unwrap();
+        *held += 1;
     }
+    assert_eq!(*held, 11);
+    assert_eq!(lock.waiting(), 3);
 }
 
 /// A handler that runs on a CPU that waits takes the CPU's ticket, and the CPU's next look draws another one.
@@ -137,9 +135,22 @@ fn a_turn_that_is_not_used_is_passed_over() {
     assert_eq!(lock.waiting(), 0);
 }
 
+/// However long ago that was, its number does not come again.
+#[test]
+fn a_ticket_that_was_passed_over_is_none() {
+    for served in [1, 1 << 31, (1 << 31) + 2, 1 << 32, 1 << 40] {
+        let (before, place) = (QueueLock::new(0), Place::new());
+        let _held = before.look(irq_off(0), &Place::new());
+        assert!(before.look(irq_off(1), &place).is_err());
+        // The same queue, so many turns later.
+        let after = QueueLock::after(served, 0);
+        assert!(after.look(irq_off(1), &place).is_ok());
+    }
+}
+
 #[test]
 fn no_change_in_a_turn_is_lost() {
-    let lock = QueueLock::after(u32::MAX - 100, 0);
+    let lock = QueueLock::new(0);
     std::thread::scope(|scope| {
         for cpu in 0..4 {
             let lock = &lock;
