@@ -422,7 +422,7 @@ mod whole {
 
     #[test]
     fn no_use_after_a_round_that_another_cpu_has_made() {
-        shuttle::check_random(|| two_flushers_in_rounds(3), 3000);
+        shuttle::check_random(|| two_flushers_in_rounds(12), 3000);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Rounds {
         batch: &mut FlushBatch,
         machine: &M,
         pinned: Pinned<'_>,
-        mut wait: impl FnMut(),
+        wait: impl FnMut(),
     ) -> FlushStats
     where
         M: Tlb,
@@ -116,6 +116,23 @@ impl Rounds {
         if self.leader.load(Relaxed) == here {
             return batch.flush(machine, pinned);
         }
+        self.share(batch, machine, pinned, wait)
+    }
+
+    /// Adds `batch` to the next round, and waits until that is over, or makes it.
+    #[cold]
+    #[inline(never)]
+    fn share<M>(
+        &self,
+        batch: &mut FlushBatch,
+        machine: &M,
+        pinned: Pinned<'_>,
+        mut wait: impl FnMut(),
+    ) -> FlushStats
+    where
+        M: Tlb,
+    {
+        let here = machine.cpu_of(pinned).index() as u32;
         // The interrupts are in the figures of the CPU that makes the round.
         let mut stats = FlushStats {
             pages: batch.pages(),
