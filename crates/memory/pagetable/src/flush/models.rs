@@ -21,8 +21,10 @@ use rhumb_sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+#[cfg(shuttle)]
+use core::cell::Cell as ModelCell;
 #[cfg(loom)]
-use loom::{thread, thread_local};
+use loom::{cell::Cell as ModelCell, thread, thread_local};
 #[cfg(shuttle)]
 use shuttle::{thread, thread_local};
 
@@ -302,22 +304,19 @@ fn two_flushers_one_lazy(world: Arc<World>, second: Arc<World>) {
 
 /// A page of each CPU that flushes by shared rounds, which another CPU uses until a flush drops it. That CPU is the
 /// leader itself here, right before the answer that it would wait for.
-#[cfg(loom)]
 struct Shared {
     rounds: Rounds,
-    entries: [AtomicU32; 2],
+    entries: Vec<AtomicU32>,
     /// Whether the page was used for the last time.
-    used: [loom::cell::Cell<bool>; 2],
+    used: Vec<ModelCell<bool>>,
 }
 
-// SAFETY: the cells in it are loom's, which reports each access that another one races with.
-#[cfg(loom)]
+// SAFETY: the cells in it are loom's, which reports each access that another one races with; shuttle's threads are one
+// thread of the host.
 unsafe impl Sync for Shared {}
-// SAFETY: the threads of the model pass it on as one value, and loom's cells may move between them.
-#[cfg(loom)]
+// SAFETY: the threads of the model pass it on as one value, and its cells may move between them.
 unsafe impl Send for Shared {}
 
-#[cfg(loom)]
 impl TestTlb for Shared {
     fn flush_remote(&self, _: &CpuSet, scope: FlushScope<'_>) {
         let FlushScope::Pages { runs } = scope else { panic!("two pages are dropped one by one") };
@@ -330,29 +329,30 @@ impl TestTlb for Shared {
     }
 }
 
-/// Two CPUs that flush by shared rounds: each use of a page through the old entry happens before its flush is over,
+/// CPUs that flush by shared rounds: each use of a page through the old entry happens before its flush is over,
 /// whichever CPU has made the round.
-#[cfg(loom)]
-fn two_flushers_in_rounds_of_one_cpu() {
+fn flushers_in_shared_rounds(cpus: usize) {
     let shared = Arc::new(Shared {
         rounds: Rounds::new(0),
-        entries: [AtomicU32::new(OLD), AtomicU32::new(OLD)],
-        used: [loom::cell::Cell::new(false), loom::cell::Cell::new(false)],
+        entries: (0..cpus).map(|_| AtomicU32::new(OLD)).collect(),
+        used: (0..cpus).map(|_| ModelCell::new(false)).collect(),
     });
-    let change = |shared: &Shared, cpu: usize| {
+    let change = move |shared: &Shared, cpu: usize| {
         CPU.with(|number| number.set(cpu));
         shared.entries[cpu].store(NEW, Relaxed);
-        let machine = TestMachine { this_cpu, ..TestMachine::with_tlb(2, 1, shared) };
+        let machine = TestMachine { this_cpu, ..TestMachine::with_tlb(cpus, 1, shared) };
         let pin = machine.pin();
         let _ = shared.rounds.flush(&mut batch_of(cpu), &machine, pin.pinned(), thread::yield_now);
         assert!(shared.used[cpu].replace(false), "no round has had its batch");
     };
-    let other = {
-        let shared = Arc::clone(&shared);
-        thread::spawn(move || change(&shared, 1))
-    };
+    let others: Vec<_> = (1..cpus)
+        .map(|cpu| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || change(&shared, cpu))
+        })
+        .collect();
     change(&shared, 0);
-    other.join().unwrap();
+    others.into_iter().for_each(|other| other.join().unwrap());
 }
 
 #[cfg(loom)]
@@ -383,7 +383,7 @@ mod small {
 
     #[test]
     fn no_use_after_a_round_that_another_cpu_has_made() {
-        check(3, two_flushers_in_rounds_of_one_cpu);
+        check(3, || flushers_in_shared_rounds(2));
     }
 
     #[test]
@@ -423,6 +423,11 @@ mod whole {
     #[test]
     fn no_use_after_a_round_that_another_cpu_has_made() {
         shuttle::check_random(|| two_flushers_in_rounds(12), 3000);
+    }
+
+    #[test]
+    fn each_batch_is_in_the_round_that_its_cpu_waits_for() {
+        shuttle::check_random(|| flushers_in_shared_rounds(4), 3000);
     }
 
     #[test]

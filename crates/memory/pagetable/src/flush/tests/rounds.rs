@@ -1,7 +1,7 @@
 //! Flushes that meet: how many rounds they take, and what each of these drops.
 
 use core::panic::AssertUnwindSafe;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::panic::catch_unwind;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -46,20 +46,31 @@ impl Made {
     }
 }
 
-/// CPUs of which the first makes its round as long as it takes for all others to come.
-struct Meeting {
+/// CPUs that come one after another to each other's rounds.
+struct Meeting<'a> {
     rounds: Rounds,
     cpus: usize,
-    has_begun: AtomicBool,
+    /// How many CPUs come in each round, which lasts until they have.
+    coming: &'a [usize],
+    begun: AtomicUsize,
     is_lazy: AtomicBool,
     made: Mutex<Vec<Made>>,
 }
 
-impl Meeting {
-    fn new(cpus: usize) -> Self {
-        let made = Mutex::default();
-        let (has_begun, is_lazy) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { rounds: Rounds::new(0), cpus, has_begun, is_lazy, made }
+impl<'a> Meeting<'a> {
+    fn new(cpus: usize, coming: &'a [usize]) -> Self {
+        let (begun, is_lazy, made) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
+        Self { rounds: Rounds::new(0), cpus, coming, begun, is_lazy, made }
+    }
+
+    /// Waits for the round in which the CPU comes.
+    fn come(&self, cpu: usize) {
+        let mut turns = Turns::default();
+        let all = |rounds: &usize| 1 + self.coming[..*rounds].iter().sum::<usize>();
+        let before = (0..=self.coming.len()).find(|rounds| cpu < all(rounds)).unwrap();
+        while self.begun.load(SeqCst) < before {
+            turns.wait();
+        }
     }
 
     fn flush(&self, batch: &mut FlushBatch) -> FlushStats {
@@ -71,11 +82,11 @@ impl Meeting {
     }
 }
 
-impl TestTlb for Meeting {
+impl TestTlb for Meeting<'_> {
     fn flush_remote(&self, targets: &CpuSet, scope: FlushScope<'_>) {
-        let is_first = !self.has_begun.swap(true, SeqCst);
+        let coming = self.coming.get(self.begun.fetch_add(1, SeqCst)).copied().unwrap_or_default();
         let mut turns = Turns::default();
-        while is_first && (self.rounds.gathered() as usize) < self.cpus - 1 {
+        while (self.rounds.gathered() as usize) < coming {
             turns.wait();
         }
         let is_lazy = self.is_lazy.swap(false, SeqCst);
@@ -94,10 +105,20 @@ fn page_batch(page: u64) -> FlushBatch {
     batch
 }
 
-/// Has each of `cpus` CPUs flush what `batch` makes of its number, all at the same time. Returns the rounds, and the
-/// figures of each CPU but the first.
+/// Has each of `cpus` CPUs flush what `batch` makes of its number, all others during the first one's round. Returns the
+/// rounds, and the figures of each CPU but the first.
 fn all_at_once(cpus: usize, batch: impl Fn(usize) -> FlushBatch + Sync) -> (Vec<Made>, Vec<FlushStats>) {
-    let meeting = Meeting::new(cpus);
+    meet(cpus, &[cpus - 1], batch)
+}
+
+/// Has each of `cpus` CPUs flush what `batch` makes of its number, so many of them during each round. Returns the rounds,
+/// and the figures of each CPU but the first.
+fn meet(
+    cpus: usize,
+    coming: &[usize],
+    batch: impl Fn(usize) -> FlushBatch + Sync,
+) -> (Vec<Made>, Vec<FlushStats>) {
+    let meeting = Meeting::new(cpus, coming);
     let mut figures = Vec::new();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cpus)
@@ -106,10 +127,7 @@ fn all_at_once(cpus: usize, batch: impl Fn(usize) -> FlushBatch + Sync) -> (Vec<
                 scope.spawn(move || {
                     // SAFETY: each thread is a CPU of its own.
                     unsafe { be_cpu(cpu) };
-                    let mut turns = Turns::default();
-                    while cpu != 0 && !meeting.has_begun.load(SeqCst) {
-                        turns.wait();
-                    }
+                    meeting.come(cpu);
                     meeting.flush(&mut batch(cpu))
                 })
             })
@@ -138,6 +156,15 @@ fn cpus_that_flush_at_once_make_two_rounds() {
         let counts = counters.read(FlushCause::Remove);
         assert_eq!((counts.flushes, counts.shared, counts.pages), (1, cpus as u64 - 2, cpus as u64 - 1));
     }
+}
+
+/// A batch that comes during a round of gathered batches is in the round after that, whose end it waits for.
+#[test]
+fn a_round_is_for_those_that_came_before_it() {
+    let (made, figures) = meet(6, &[2, 2, 1], |cpu| page_batch(cpu as u64 * 2));
+    let pages: Vec<_> = made.into_iter().map(|made| made.pages.unwrap()).collect();
+    assert_eq!(pages, [&[0][..], &[2, 4], &[6, 8], &[10]].map(|pages| pages.iter().copied().collect()));
+    assert_eq!(figures.iter().filter(|one| !one.is_shared()).count(), 3);
 }
 
 #[test]
