@@ -19,6 +19,8 @@
 //! interrupts off. The change takes its tables from the reserve and never sleeps. The reserve is refilled afterwards,
 //! from the allocator: at once where interrupts are on, by the idle loop otherwise. Only [`pin_small`] must not be
 //! called with interrupts off.
+//! A caller holds no lock that an interrupt handler takes, because its flush may be in the round of a CPU that such a
+//! handler has interrupted.
 //!
 //! **Steps.** The lock is held, and interrupts are off, for some microseconds at a time: a change of many pages is made
 //! in steps, and so are looks at the whole map ([`for_each_hold`], [`validate`]).
