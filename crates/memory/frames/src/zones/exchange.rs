@@ -14,7 +14,7 @@
 //! partial, and no other kind's block stolen, for a request that may never come.
 //!
 //! Bounded: at most 16 long and 120 short runs go back, and the runs for later are of at most [`BLOCKS`] blocks for each
-//! order. An exchange of a mix takes about a microsecond.
+//! order.
 
 use rhumb_machine::Order;
 
