@@ -61,11 +61,22 @@ pub fn leave_lines() {
     LEAVES_LINES.store(true, Relaxed);
 }
 
+/// Makes the reader of what the console shows. A call of its own, because the reader has a place in the log of each CPU,
+/// some KiB, and the stack of an exception that stops the machine has no room for it: boot has shown something by then.
+#[cold]
+#[inline(never)]
+fn begin_to_show(shown: &mut Option<Records<'static, Here, Screen>>) {
+    *shown = Some(records());
+}
+
 /// Shows what has been logged and waits for it. One load where nothing does.
 pub fn show_waiting() {
     TURN.run(|| {
         let Some(mut shown) = SHOWN.try_lock() else { return };
-        let records = shown.get_or_insert_with(records);
+        if shown.is_none() {
+            begin_to_show(&mut shown);
+        }
+        let Some(records) = shown.as_mut() else { return };
         records.refresh();
         for record in records.filter(|record| LOG.is_shown(record.level())) {
             // The console takes everything.
