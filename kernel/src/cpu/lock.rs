@@ -8,7 +8,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_machine::{IrqGuard, Machine};
-use rhumb_sync::{Guard, Lock, QueueGuard, QueueLock};
+use rhumb_sync::{Guard, Lock, QueueLock};
 
 use super::machine::{KernelMachine, MACHINE};
 use super::{area, call};
@@ -69,7 +69,7 @@ pub struct TablesMutex<T> {
 }
 
 /// A held lock, as [`IrqMutexGuard`].
-pub type TablesMutexGuard<'a, T> = QueueGuard<'a, T, IrqGuard<'static, KernelMachine>>;
+pub type TablesMutexGuard<'a, T> = Guard<'a, T, IrqGuard<'static, KernelMachine>>;
 
 impl<T> TablesMutex<T> {
     /// Returns an open lock. There is to be one, because a CPU has one place.

@@ -31,7 +31,7 @@ pub mod queue;
 pub use gate::CpuGate;
 pub use keepers::Keepers;
 pub use lock::{Guard, InterruptsOff, Lock};
-pub use queue::{Place, QueueGuard, QueueLock};
+pub use queue::{Place, QueueLock};
 
 #[cfg(test)]
 mod tests;

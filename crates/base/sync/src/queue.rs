@@ -1,4 +1,4 @@
-//! [`QueueLock`]: a spin lock that CPUs take in the order in which they asked for it; a leaf where `unsafe` lives.
+//! [`QueueLock`]: a spin lock that CPUs take in the order in which they asked for it.
 //!
 //! ```text
 //!   look ── free, and no CPU waits ──> guard
@@ -27,12 +27,10 @@
 //!
 //! Source: D. Reed and R. Kanodia, "Synchronization with Eventcounts and Sequencers", 1979 (tickets).
 
-use core::cell::UnsafeCell;
 use core::fmt;
-use core::ops::{Deref, DerefMut};
 
-use crate::atomic::{Acquire, AtomicBool, AtomicU32, AtomicU64, IS_MODELLED, Relaxed, Release};
-use crate::lock::InterruptsOff;
+use crate::atomic::{AtomicU32, AtomicU64, IS_MODELLED, Relaxed};
+use crate::lock::{Guard, InterruptsOff, Lock};
 
 /// Times that a CPU finds the lock free in the turn of another CPU before it passes that one over. A CPU that runs and
 /// waits looks within a few of them: a turn of its loop takes some 50 ns, the line comes to it in less than 1 us.
@@ -68,17 +66,13 @@ impl Default for Place {
 
 /// A value that one CPU at a time can reach, in turns.
 pub struct QueueLock<T> {
-    is_taken: AtomicBool,
+    lock: Lock<T>,
     /// The ticket that is drawn next. Tickets never come to an end: a CPU that was passed over long ago does not find
     /// its number ahead again.
     next: AtomicU64,
     /// The ticket whose CPU may take the lock. Where it is the next to be drawn, no CPU waits.
     serving: AtomicU64,
-    value: UnsafeCell<T>,
 }
-
-// SAFETY: the lock lets one CPU at a time reach the value.
-unsafe impl<T: Send> Sync for QueueLock<T> {}
 
 impl<T> fmt::Debug for QueueLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,20 +84,14 @@ impl<T> QueueLock<T> {
     crate::const_fn! {
         /// Makes a lock that is not taken.
         pub fn new(value: T) -> Self {
-            Self {
-                is_taken: AtomicBool::new(false),
-                next: AtomicU64::new(0),
-                serving: AtomicU64::new(0),
-                value: UnsafeCell::new(value),
-            }
+            Self { lock: Lock::new(value), next: AtomicU64::new(0), serving: AtomicU64::new(0) }
         }
     }
 
     /// Makes a lock of which `drawn` tickets were drawn and served.
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) const fn after(drawn: u64, value: T) -> Self {
-        let (next, serving) = (AtomicU64::new(drawn), AtomicU64::new(drawn));
-        Self { is_taken: AtomicBool::new(false), next, serving, value: UnsafeCell::new(value) }
+        Self { lock: Lock::new(value), next: AtomicU64::new(drawn), serving: AtomicU64::new(drawn) }
     }
 
     /// Takes the lock if it is free and it is this CPU's turn, or no CPU waits. If not, the CPU is in the queue from now
@@ -112,31 +100,32 @@ impl<T> QueueLock<T> {
     /// # Errors
     /// The proof comes back where the lock is not taken.
     #[inline]
-    pub fn look<P: InterruptsOff>(&self, proof: P, place: &Place) -> Result<QueueGuard<'_, T, P>, P> {
-        if place.ticket.load(Relaxed) == NONE && self.waiting() == 0 && self.take() {
-            return Ok(QueueGuard { lock: self, _proof: proof.keep() });
-        }
-        if self.look_in_turn(place) {
-            return Ok(QueueGuard { lock: self, _proof: proof.keep() });
-        }
-        Err(proof)
+    pub fn look<P: InterruptsOff>(&self, proof: P, place: &Place) -> Result<Guard<'_, T, P>, P> {
+        let proof = if place.ticket.load(Relaxed) == NONE {
+            match self.try_lock(proof) {
+                Ok(guard) => return Ok(guard),
+                Err(proof) => proof,
+            }
+        } else {
+            proof
+        };
+        self.look_in_turn(proof, place)
     }
 
-    /// Tells whether it took the lock, by the ticket in the place or a new one.
+    /// Takes the lock in the turn of the ticket in the place, or of a new one.
     #[cold]
-    fn look_in_turn(&self, place: &Place) -> bool {
+    fn look_in_turn<P: InterruptsOff>(&self, proof: P, place: &Place) -> Result<Guard<'_, T, P>, P> {
         let kept = self.ticket_in(place);
         let ticket = kept.unwrap_or_else(|| self.next.fetch_add(1, Relaxed));
-        if self.serving.load(Relaxed) == ticket && self.take() {
+        let taken = if self.serving.load(Relaxed) == ticket { self.lock.try_lock(proof) } else { Err(proof) };
+        if taken.is_ok() {
             // Another CPU may have passed it over at the last moment.
             self.end_turn(ticket);
             place.ticket.store(NONE, Relaxed);
-            return true;
-        }
-        if kept.is_none() {
+        } else if kept.is_none() {
             place.ticket.store(ticket, Relaxed);
         }
-        false
+        taken
     }
 
     /// Takes the lock if it is free and no CPU waits for it.
@@ -144,18 +133,14 @@ impl<T> QueueLock<T> {
     /// # Errors
     /// The proof comes back where the lock is not taken.
     #[inline]
-    pub fn try_lock<P: InterruptsOff>(&self, proof: P) -> Result<QueueGuard<'_, T, P>, P> {
-        if self.waiting() == 0 && self.take() {
-            Ok(QueueGuard { lock: self, _proof: proof.keep() })
-        } else {
-            Err(proof)
-        }
+    pub fn try_lock<P: InterruptsOff>(&self, proof: P) -> Result<Guard<'_, T, P>, P> {
+        if self.waiting() == 0 { self.lock.try_lock(proof) } else { Err(proof) }
     }
 
     /// Tells whether a CPU that has looked goes on waiting, or a look is worth its while. Passes over a CPU that does not
     /// use its turn.
     pub fn waits(&self, place: &Place) -> bool {
-        let is_free = !self.is_taken.load(Relaxed);
+        let is_free = !self.lock.is_taken();
         let serving = self.serving.load(Relaxed);
         match self.ticket_in(place) {
             Some(ticket) if ticket != serving => {}
@@ -183,53 +168,9 @@ impl<T> QueueLock<T> {
         let _ = self.serving.compare_exchange(ticket, ticket + 1, Relaxed, Relaxed);
     }
 
-    #[inline(always)]
-    fn take(&self) -> bool {
-        let took = self.is_taken.compare_exchange(false, true, Acquire, Relaxed).is_ok();
-        #[cfg(rhumb_counted)]
-        if took {
-            crate::counted::lock_taken();
-        }
-        took
-    }
-
     /// Returns how many tickets are out, which may have changed since.
     #[inline]
     pub fn waiting(&self) -> u64 {
         self.next.load(Relaxed).wrapping_sub(self.serving.load(Relaxed))
-    }
-}
-
-/// A [`QueueLock`] that is held, with the proof that interrupts are off. A guard stays on its CPU, because the proof
-/// does.
-#[must_use = "the lock is released when the guard is dropped"]
-pub struct QueueGuard<'a, T, P: InterruptsOff> {
-    lock: &'a QueueLock<T>,
-    _proof: P::Kept,
-}
-
-impl<T, P: InterruptsOff> Deref for QueueGuard<'_, T, P> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the guard proves that this CPU alone holds the lock.
-        unsafe { &*self.lock.value.get() }
-    }
-}
-
-impl<T, P: InterruptsOff> DerefMut for QueueGuard<'_, T, P> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the guard proves that this CPU alone holds the lock, and the guard is borrowed exclusively.
-        unsafe { &mut *self.lock.value.get() }
-    }
-}
-
-impl<T, P: InterruptsOff> Drop for QueueGuard<'_, T, P> {
-    /// Releases the lock; the proof is dropped after that.
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.is_taken.store(false, Release);
     }
 }

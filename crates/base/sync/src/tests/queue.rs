@@ -5,7 +5,7 @@ use rhumb_machine::{CpuId, IrqOff};
 use std::vec::Vec;
 
 use crate::queue::PATIENCE;
-use crate::{Place, QueueGuard, QueueLock};
+use crate::{Guard, Place, QueueLock};
 
 fn irq_off(cpu: usize) -> IrqOff<'static> {
     // SAFETY: each CPU of the tests is a thread, or a number in a test without threads, and has no interrupts.
@@ -23,7 +23,7 @@ impl<'a> Queue<'a> {
         Self { lock, places: (0..cpus).map(|_| Place::new()).collect() }
     }
 
-    fn look(&self, cpu: usize) -> Option<QueueGuard<'a, u32, IrqOff<'static>>> {
+    fn look(&self, cpu: usize) -> Option<Guard<'a, u32, IrqOff<'static>>> {
         let taken = self.lock.look(irq_off(cpu), &self.places[cpu]).ok();
         assert!(taken.is_none() || self.lock.try_lock(irq_off(99)).is_err());
         taken
@@ -84,7 +84,7 @@ fn no_cpu_is_overtaken_twice_by_another() {
         let lock = QueueLock::new(0);
         let queue = Queue::new(&lock, CPUS);
         let mut random = seed;
-        let mut held: Option<(usize, QueueGuard<'_, u32, IrqOff<'static>>)> = None;
+        let mut held: Option<(usize, Guard<'_, u32, IrqOff<'static>>)> = None;
         // For each CPU that waits: how often each other one has had the lock since its first look.
         let mut overtaken = [None::<[u32; CPUS]>; CPUS];
         for _ in 0..400 {
