@@ -50,7 +50,7 @@ pub(crate) fn kernel(options: &BuildOptions, contents: Contents) -> Result<PathB
     }
     // The form that keeps words with spaces whole.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    if !watch(cargo, "Building the kernel (the first time takes about a minute)")? {
+    if !watch(cargo, BUILDING)? {
         bail!("the kernel does not build");
     }
 
@@ -65,6 +65,9 @@ fn flags(toolchain: &Toolchain) -> Vec<String> {
     flags.extend(toolchain.linker().map(|linker| format!("-Clinker={}", linker.display())));
     flags
 }
+
+/// The notice of a build that takes time.
+pub(crate) const BUILDING: &str = "Building the kernel (the first time takes about a minute)";
 
 /// Runs cargo: its progress becomes one line that begins with `what`, its diagnostics are shown when it is done.
 /// Returns whether it succeeded.
