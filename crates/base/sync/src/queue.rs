@@ -5,25 +5,26 @@
 //!     └── else: draws a ticket, keeps it in the CPU's Place ──> waits, looks, waits, looks ... its turn ──> guard
 //! ```
 //!
-//! A CPU that waits *looks* again and again, and is free between two looks: it answers calls, and interrupts may be on.
-//! So the ticket belongs to the CPU, in its [`Place`], and not to the code that waits: an interrupt
-//! handler that asks for the lock meanwhile looks with the same ticket. The handler takes the lock by it, and the code
-//! that it has interrupted draws another one.
+//! A CPU that waits *looks* again and again. Between two looks it answers calls, and its interrupts may be on. So the
+//! ticket belongs to the CPU, in its [`Place`], and not to the code that waits: an interrupt handler that asks for the
+//! lock meanwhile looks with the same ticket. If the handler takes the lock with it, the interrupted code draws another
+//! ticket.
 //!
-//! **Fair.** Between the first look of a CPU and its turn, each other CPU takes the lock once at most, because a CPU has
-//! one ticket at a time. A flag keeps CPUs apart; tickets only say which CPU may try to set it.
+//! **Fair.** Between the first look of a CPU and its turn, each other CPU takes the lock once at most, because a CPU
+//! has one ticket at a time. Tickets only say which CPU may try to take the lock within; that lock alone keeps CPUs
+//! apart.
 //!
-//! **A turn that is not used is passed over**: the lock is free, and a CPU that waits has seen that [`PATIENCE`] times
-//! in a row. For the CPU whose turn it is may be in a handler, which may even wait for a CPU that waits here; or it is a
-//! virtual CPU that its host does not run, for which the others would wait for milliseconds again and again. When it
-//! looks again, it draws another ticket.
+//! **A turn that is not used is passed over**, when a CPU that waits has found the lock free in the same turn
+//! [`PATIENCE`] times in a row. The CPU whose turn it is may be in an interrupt handler, which may even wait for one of
+//! the CPUs that wait here. Or it is a virtual CPU that its host has stopped running, and the others would wait for
+//! milliseconds. A CPU that was passed over draws another ticket when it looks again.
 //!
-//! Taking a free lock is one locked exchange, releasing it a plain store. It is for a lock that is held for some
-//! microseconds, where an exchange in a loop lets the CPU win that is nearest to the line. For shorter ones there is
-//! [`Lock`](crate::Lock).
+//! Taking a free lock is one locked exchange, releasing it a plain store. This lock is for data that a CPU holds for
+//! some microseconds: there, exchanges in a loop would favour the CPU that is nearest to the cache line. For shorter
+//! holds there is [`Lock`](crate::Lock).
 //!
-//! Why not an MCS queue, whose waiters spin on lines of their own: a node of that queue is the running code's, and a
-//! handler's node would lie behind the one of the code that it has interrupted.
+//! Why not an MCS queue, whose waiters spin on lines of their own: a node of such a queue belongs to the running code,
+//! so a handler's node would lie behind that of the code that the handler has interrupted.
 //!
 //! Source: D. Reed and R. Kanodia, "Synchronization with Eventcounts and Sequencers", 1979 (tickets).
 
@@ -32,16 +33,17 @@ use core::fmt;
 use crate::atomic::{AtomicU32, AtomicU64, IS_MODELLED, Relaxed};
 use crate::lock::{Guard, InterruptsOff, Lock};
 
-/// Times that a CPU finds the lock free in the turn of another CPU before it passes that one over. A CPU that runs and
-/// waits looks within a few of them: a turn of its loop takes some 50 ns, the line comes to it in less than 1 us.
+/// How many times in a row a CPU finds the lock free in another CPU's turn before it passes that CPU over. A waiting
+/// CPU that runs uses its turn sooner: an iteration of its loop takes some 50 ns, and the line comes to it in less than
+/// 1 us.
 pub const PATIENCE: u32 = if IS_MODELLED { 2 } else { 128 };
 
-/// A CPU's place in the queue of one lock: the ticket that it has drawn, if it waits. One for each CPU and lock: CPUs
-/// that share one, or a place at two locks, wait out of turn.
+/// A CPU's place in the queue of one lock: the ticket that the CPU has drawn, if it waits. Each CPU has a place of its
+/// own for each lock: CPUs that share a place, or a place that serves two locks, would wait out of turn.
 #[derive(Debug)]
 pub struct Place {
     ticket: AtomicU64,
-    /// How often in a row the lock was free in the turn of `seen`.
+    /// How many times in a row this CPU has found the lock free in the turn of the ticket `seen`.
     unused: AtomicU32,
     seen: AtomicU64,
 }
@@ -67,10 +69,10 @@ impl Default for Place {
 /// A value that one CPU at a time can reach, in turns.
 pub struct QueueLock<T> {
     lock: Lock<T>,
-    /// The ticket that is drawn next. Tickets never come to an end: a CPU that was passed over long ago does not find
-    /// its number ahead again.
+    /// The ticket that is drawn next. 64 bits never wrap, so a ticket that was passed over long ago never comes up
+    /// again.
     next: AtomicU64,
-    /// The ticket whose CPU may take the lock. Where it is the next to be drawn, no CPU waits.
+    /// The ticket whose CPU may take the lock. Equal to `next` where no CPU waits.
     serving: AtomicU64,
 }
 
@@ -94,8 +96,8 @@ impl<T> QueueLock<T> {
         Self { lock: Lock::new(value), next: AtomicU64::new(drawn), serving: AtomicU64::new(drawn) }
     }
 
-    /// Takes the lock if it is free and it is this CPU's turn, or no CPU waits. If not, the CPU is in the queue from now
-    /// on, and looks again.
+    /// Takes the lock if it is free, and either no CPU waits or it is this CPU's turn. Otherwise the CPU is in the
+    /// queue from now on, and must look again.
     ///
     /// # Errors
     /// The proof comes back where the lock is not taken.
@@ -119,7 +121,7 @@ impl<T> QueueLock<T> {
         let ticket = kept.unwrap_or_else(|| self.next.fetch_add(1, Relaxed));
         let taken = if self.serving.load(Relaxed) == ticket { self.lock.try_lock(proof) } else { Err(proof) };
         if taken.is_ok() {
-            // Another CPU may have passed it over at the last moment.
+            // Another CPU may have passed the ticket over at the last moment.
             self.end_turn(ticket);
             place.ticket.store(NONE, Relaxed);
         } else if kept.is_none() {
@@ -137,8 +139,8 @@ impl<T> QueueLock<T> {
         if self.waiting() == 0 { self.lock.try_lock(proof) } else { Err(proof) }
     }
 
-    /// Tells whether a CPU that has looked goes on waiting, or a look is worth its while. Passes over a CPU that does not
-    /// use its turn.
+    /// Tells whether a CPU that has looked in vain goes on waiting; if not, its next look is likely to take the lock.
+    /// Passes over a CPU that does not use its turn.
     pub fn waits(&self, place: &Place) -> bool {
         let is_free = !self.lock.is_taken();
         let serving = self.serving.load(Relaxed);
@@ -163,12 +165,12 @@ impl<T> QueueLock<T> {
         (kept != NONE && kept >= self.serving.load(Relaxed)).then_some(kept)
     }
 
-    /// Ends the turn of a ticket, if it is served still.
+    /// Ends the turn of a ticket, unless that has ended already.
     fn end_turn(&self, ticket: u64) {
         let _ = self.serving.compare_exchange(ticket, ticket + 1, Relaxed, Relaxed);
     }
 
-    /// Returns how many tickets are out, which may have changed since.
+    /// Returns how many tickets are drawn and not served yet. The number may have changed since.
     #[inline]
     pub fn waiting(&self) -> u64 {
         self.next.load(Relaxed).wrapping_sub(self.serving.load(Relaxed))
