@@ -1,21 +1,23 @@
 //! [`Keepers`]: the CPUs that keep something for themselves, and which of them have yet to be asked for it.
 //!
-//! A CPU's own data lies in lines that the CPU writes all the time. To look at those of every CPU, for each request
-//! that fails, costs a cache miss for each CPU, and takes the lines away from CPUs that keep nothing. So each CPU says
-//! in a bit that it keeps something, when it begins to, and takes the bit back when it has given back all. A second bit
-//! says that no CPU has asked for it yet: of any number of CPUs that ask at once, one asks.
+//! A CPU's own data lies in cache lines that the CPU writes all the time. If each request looked at the lines of every
+//! CPU, it would take a cache miss for each CPU, and would take the lines away from CPUs that keep nothing. So each CPU
+//! sets a bit when it begins to keep something, and clears the bit when it has given everything back. A second bit says
+//! that no CPU has asked this CPU yet: of any number of CPUs that want to ask at once, the one that clears it asks.
 //!
 //! ```text
 //!   CPU, before it keeps anything:  unasked <- 1, keeping <- 1     asker:  unasked <- 0, and asks where it was 1
 //!   CPU, as it keeps nothing:       unasked <- 0, keeping <- 0
 //! ```
 //!
-//! **Proof that a CPU which keeps something has its bit, or was asked.** Let the CPU join in the stretch with
-//! interrupts off in which it begins to keep, and leave in the one in which it answers, after the answer. An asker that
-//! takes the bit asks afterwards, and its exchange and the CPU's that set the bit are one order: the request comes
-//! after the CPU joined, and so after each answer before that. No earlier answer ends it.
+//! **Proof that a CPU that keeps something has its second bit, or was asked.** The CPU joins in the stretch with
+//! interrupts off in which it begins to keep something, and leaves in the stretch in which it answers a request, after
+//! the answer. An asker clears the bit first and asks afterwards. The CPU's operation that set the bit and the asker's
+//! that cleared it are both locked operations on one word, so they are ordered: the request comes after the CPU joined,
+//! and so after every answer that the CPU gave before it joined. None of those answers can end this request.
 //!
-//! Why not look at the request itself: it lies in the CPU's line, so that the look costs the miss that the bits save.
+//! Why not look at the request itself: it lies in the CPU's own line, so the look costs the very miss that the bits
+//! save.
 
 use rhumb_machine::CpuId;
 
@@ -27,7 +29,8 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// [module's documentation](self) for the protocol.
 ///
 /// Cost: [`Keepers::join`] and [`Keepers::leave`] are a load where nothing changes; else two locked operations on lines
-/// that 512 CPUs share. The others load a word for each 64 CPUs.
+/// that 512 CPUs share. [`Keepers::iter`] and [`Keepers::ask_others`] load a word for each 64 CPUs, and asking takes a
+/// locked operation for each word in which a CPU has yet to be asked.
 pub struct Keepers {
     keeping: &'static [AtomicU64],
     unasked: &'static [AtomicU64],
@@ -39,7 +42,7 @@ impl Keepers {
         cpus.div_ceil(WORD_BITS)
     }
 
-    /// Makes the sets of a machine on which no CPU keeps anything, of words that are zero.
+    /// Makes the sets of a machine on which no CPU keeps anything. All words must be zero.
     pub const fn new(keeping: &'static [AtomicU64], unasked: &'static [AtomicU64]) -> Self {
         Self { keeping, unasked }
     }
@@ -51,7 +54,8 @@ impl Keepers {
         Some((self.keeping.get(at)?, self.unasked.get(at)?, 1 << (cpu.index() % WORD_BITS)))
     }
 
-    /// Notes that this CPU keeps something from here on. With interrupts off, in the stretch in which it begins to.
+    /// Notes that this CPU keeps something from here on. Call it with interrupts off, in the stretch in which the CPU
+    /// begins to keep something.
     #[inline]
     pub fn join(&self, cpu: CpuId) {
         if let Some((keeping, unasked, bit)) = self.words_of(cpu)
@@ -62,8 +66,8 @@ impl Keepers {
         }
     }
 
-    /// Notes that this CPU keeps nothing. With interrupts off, in the stretch in which it comes to keep nothing, after it
-    /// has answered the request that may have come.
+    /// Notes that this CPU keeps nothing. Call it with interrupts off, in the stretch in which the CPU gives back the
+    /// last of what it keeps, after it has answered any request.
     #[inline]
     pub fn leave(&self, cpu: CpuId) {
         if let Some((keeping, unasked, bit)) = self.words_of(cpu)
