@@ -1,23 +1,24 @@
 //! Sets of CPUs: [`CpuSet`] by reference, [`CpuMask`] by value.
 //!
 //! ```text
-//!   a set of words:   | CPUs 0..64 | CPUs 64..128 | ...        as many words as the CPUs need that there are
+//!   the words of a set:   | CPUs 0..64 | CPUs 64..128 | ...        as many as the machine's CPUs need
 //! ```
 //!
-//! A set by reference is a slice of words, and what is done with it costs what its words cost. Hot paths (a flush, a
-//! call) keep their words in an array of one on machines of up to 64 CPUs, and in an array of [`WORDS`] past that: so
-//! a flush on a small machine handles one word in a register, whatever [`MAX_CPUS`] is. A [`CpuMask`] has room for all
-//! CPUs and is 136 bytes: for code that keeps or builds sets, and does so rarely.
+//! A set by reference is a slice of words, and each operation on it costs a step for each of its words. Hot paths (a
+//! flush, a call) keep the words of their sets on the stack: in an array of one word on machines of up to 64 CPUs, and
+//! in an array of [`WORDS`] words past that. So a flush on a small machine handles one word in a register, whatever
+//! [`MAX_CPUS`] is. A [`CpuMask`] has room for all CPUs and takes 136 bytes. It is for code that keeps or builds sets,
+//! and does so rarely.
 //!
-//! Why not memory that boot sizes: sets are made in every flush and call, also before there is an allocator and where
-//! one may not be called.
+//! Why not in memory whose size boot decides: every flush and every call makes a set, also before there is an allocator
+//! and where the allocator may not be called.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 use crate::cpu::{CpuId, MAX_CPUS};
 
-/// CPUs of a word.
+/// How many CPUs one word names.
 pub const WORD_CPUS: usize = u64::BITS as usize;
 /// The words that a set of all CPUs takes.
 pub const WORDS: usize = MAX_CPUS.div_ceil(WORD_CPUS);
@@ -28,13 +29,13 @@ pub const fn words_for(cpus: usize) -> usize {
     cpus.div_ceil(WORD_CPUS)
 }
 
-/// CPUs that are named by words: those of a set, or all below a number.
+/// CPUs that can be read as words: those of a set, or all below a number.
 pub trait CpuWords {
     /// Returns the word of CPUs `64 * index..64 * (index + 1)`.
     fn word(&self, index: usize) -> u64;
 }
 
-/// CPUs `0..n`. CPUs are numbered as they come online, so these are the CPUs that are online at some time.
+/// CPUs `0..n`. CPUs are numbered as they come online, so these are the CPUs that are online once `n` of them are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FirstCpus(pub usize);
 
@@ -67,14 +68,14 @@ impl CpuWords for CpuMask {
 pub struct CpuSet([u64]);
 
 impl CpuSet {
-    /// Returns words as a set.
+    /// Returns the set that `words` name.
     #[inline]
     pub const fn of(words: &[u64]) -> &Self {
         // SAFETY: the set has the layout of its words, and every word is a set.
         unsafe { &*(core::ptr::from_ref(words) as *const Self) }
     }
 
-    /// Returns words as a set that can be changed.
+    /// Returns the set that `words` name, for changes.
     #[inline]
     pub const fn of_mut(words: &mut [u64]) -> &mut Self {
         // SAFETY: the set has the layout of its words, every word is a set, and the words are borrowed for it.
@@ -95,7 +96,7 @@ impl CpuSet {
         }
     }
 
-    /// Takes out the CPUs that `is_taken` picks, and returns how many they are.
+    /// Takes out the CPUs that `is_taken` picks, and returns their number.
     #[inline]
     pub fn take_out(&mut self, mut is_taken: impl FnMut(CpuId) -> bool) -> u32 {
         let mut taken = 0;
@@ -118,7 +119,7 @@ impl CpuSet {
 
     /// Returns how many CPUs are in the set. To ask whether there are any, use [`CpuSet::is_empty`].
     ///
-    /// Cost: some 20 instructions for each 64 CPUs, of which one is in the set: kernels are built without POPCNT.
+    /// Cost: some 20 instructions for each word that is not zero, because kernels are built without POPCNT.
     #[inline]
     pub fn len(&self) -> usize {
         self.0.iter().filter(|&&word| word != 0).map(|word| word.count_ones() as usize).sum()
@@ -137,7 +138,7 @@ impl CpuSet {
         self.0.iter().enumerate().flat_map(cpus)
     }
 
-    /// Returns a set of its own.
+    /// Returns a copy of the set, with room for all CPUs.
     #[must_use]
     pub fn to_mask(&self) -> CpuMask {
         CpuMask::from_words(self.0.iter().copied())
