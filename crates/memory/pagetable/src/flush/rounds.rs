@@ -6,26 +6,28 @@
 //!   CPU 2:        change ─> flush: adds its batch ─ ─ ─ waits ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─> done
 //! ```
 //!
-//! One CPU at a time makes a round: it leads. The others that come meanwhile add their batches to what is gathered, and
-//! wait. As soon as the leader is done, one of them leads, and its round is for all that was gathered until then. So any
-//! number of CPUs that flush at once make two rounds, and each CPU is interrupted twice, not once for each of them. Each
-//! waits for two rounds at most: the one that is under way, and one more.
+//! One CPU at a time makes a round: it *leads*. Other CPUs that flush meanwhile add their batches to those *gathered*
+//! for the next round, and wait. As soon as the leader is done, one of the waiting CPUs leads, and its round is for all
+//! batches gathered until then. So any number of CPUs that flush at once make two rounds, and each CPU is interrupted
+//! twice, not once for each CPU that flushes. Each waits for two rounds at most: the one that is under way, and one
+//! more.
 //!
-//! **Why the flush of another CPU will do** (I6). A CPU adds its batch after it has changed the entries. The leader takes
-//! what is gathered under the same lock, so the changes happen before all that it does then: it looks at who runs, marks
-//! lazy CPUs, interrupts the others. That is the order of [`FlushBatch::flush`], with the two halves on two CPUs. The
-//! number of the round is counted as over after all have answered, and the CPU that waits reads that number.
+//! **Why the flush of another CPU will do** (I6). A CPU adds its batch after it has changed the entries, and the leader
+//! takes the gathered batches under the same lock. So the changes happen before everything that the leader does next:
+//! it looks up the running CPUs, marks the lazy ones, and interrupts the others. That is the order of
+//! [`FlushBatch::flush`], with the two halves on two CPUs. The leader stores the number of its round in `over` after
+//! all CPUs have answered, and a CPU that waits goes on only when it reads that number.
 //!
-//! **No deadlock.** A CPU that waits answers calls, that of the leader among them. An interrupt handler that flushes may
-//! have interrupted the leader itself, which cannot go on before the handler ends: so it makes a round of its own. One
-//! that has interrupted a CPU that waits is a CPU that waits, or leads, like any other. A CPU that flushes holds no lock
-//! for which an interrupt handler waits, because the handler may have interrupted the leader.
+//! **No deadlock.** A CPU that waits answers calls, the leader's among them. An interrupt handler that flushes on the
+//! leading CPU makes a round of its own, because the leader cannot go on before the handler ends. A handler on a
+//! waiting CPU adds its batch and waits, or leads, like any other code. A CPU that flushes must hold no lock for which
+//! an interrupt handler waits, because the handler may have interrupted the leader.
 //!
-//! **A panic ends no round.** Where tests catch it, the leader leads permanently, and a CPU that stops waiting keeps its
-//! batch: no memory is reused because a round has begun.
+//! **A panic ends no round.** Where tests catch a panic of the leader, the leader leads permanently. A CPU whose wait
+//! panics keeps its batch, so that no memory is reused on the strength of a round that has only begun.
 //!
-//! Alone, a CPU pays one locked exchange. Source: group commit (D. Gawlick and D. Kinkade, "Varieties of Concurrency
-//! Control in IMS/VS Fast Path", 1985).
+//! A CPU that flushes alone pays one locked exchange more. Source: group commit (D. Gawlick and D. Kinkade, "Varieties
+//! of Concurrency Control in IMS/VS Fast Path", 1985).
 
 use rhumb_machine::{CpuId, Pinned, Tlb};
 use rhumb_sync::Lock;
@@ -43,13 +45,13 @@ const NONE: u32 = u32::MAX;
 /// The rounds of flushes of one machine.
 #[derive(Debug)]
 pub struct Rounds {
-    /// The machine: CPUs of another one get no flush by these rounds.
+    /// The identity of the machine: these rounds flush no CPUs of another one.
     machine: u32,
-    /// The CPU that makes a round.
+    /// The index of the CPU that leads, or [`NONE`].
     leader: AtomicU32,
-    /// Batches that are gathered.
+    /// How many batches are gathered. Written under the lock of `next`.
     gathered: AtomicU32,
-    /// The number of the last round of gathered batches that is over.
+    /// The number of the last round of gathered batches that is over. Written by the leader.
     over: AtomicU64,
     next: Lock<Next>,
 }
@@ -63,7 +65,7 @@ struct Next {
 
 impl Rounds {
     rhumb_sync::const_fn! {
-        /// Makes the rounds of the machine of that [identity](rhumb_machine::Machine::identity).
+        /// Makes the rounds of the machine with this [identity](rhumb_machine::Machine::identity).
         pub fn new(machine: u32) -> Self {
             Self {
                 machine,
@@ -75,18 +77,19 @@ impl Rounds {
         }
     }
 
-    /// Returns how many batches wait for the next round, which may have changed since.
+    /// Returns how many batches wait for the next round. The number may have changed since.
     pub fn gathered(&self) -> u32 {
         self.gathered.load(Relaxed)
     }
 
-    /// Returns the CPU that makes a round, for reports: it may have changed since.
+    /// Returns the CPU that leads, for reports. Another may lead by now.
     pub fn leader(&self) -> Option<CpuId> {
         CpuId::new(self.leader.load(Relaxed) as usize)
     }
 
-    /// Drops `batch` on every CPU that may hold a translation, and empties it: as [`FlushBatch::flush`] does, or by the
-    /// round of another CPU. Calls `wait` again and again while it waits for that, which answers calls of other CPUs.
+    /// Flushes the pages of `batch` on every CPU that may have them cached, and empties the batch: as
+    /// [`FlushBatch::flush`] does, or by the round of another CPU. While the caller waits for such a round, it calls
+    /// `wait` again and again, which must answer the calls of other CPUs.
     ///
     /// # Panics
     /// If the token is another machine's.
@@ -119,7 +122,7 @@ impl Rounds {
         self.share(batch, machine, pinned, wait)
     }
 
-    /// Adds `batch` to the next round, and waits until that is over, or makes it.
+    /// Adds `batch` to the next round, and waits until that round is over, or leads it.
     #[cold]
     #[inline(never)]
     fn share<M>(
@@ -147,16 +150,16 @@ impl Rounds {
             self.gathered.fetch_add(1, Relaxed);
             next.number
         };
-        // The caller's batch is emptied last: `wait` may panic, and this CPU's round, too.
+        // The caller's batch is emptied last, because `wait` or this CPU's own round may panic before.
         let mut round = FlushBatch::new();
         while self.over.load(Acquire) < number {
-            // Only a look at a free lead is worth taking the line from the leader.
+            // The load comes first, because an exchange takes the line from the leader even where it fails.
             if self.leader.load(Relaxed) != NONE || !self.lead(here) {
                 wait();
                 continue;
             }
             let made = self.make(&mut round, machine, pinned);
-            // Nothing may be left to do: another CPU has led before this one.
+            // The round is empty if another CPU has led since the look at `over`, and has taken this CPU's batch.
             if !made.was_empty() {
                 stats = made;
             }
@@ -165,17 +168,17 @@ impl Rounds {
         stats
     }
 
-    /// Tells whether this CPU leads from now on: if no other does.
+    /// Makes this CPU the leader, unless another leads. Tells whether it leads.
     fn lead(&self, here: u32) -> bool {
         self.leader.compare_exchange(NONE, here, Acquire, Relaxed).is_ok()
     }
 
-    /// Makes a round of `batch` and of all that is gathered. This CPU leads, and does not any more afterwards.
+    /// Makes a round of `batch` and of all gathered batches. This CPU leads, and stops leading at the end.
     fn make<M>(&self, batch: &mut FlushBatch, machine: &M, pinned: Pinned<'_>) -> FlushStats
     where
         M: Tlb,
     {
-        // A batch that is not seen here is seen by the next leader, which its own CPU is at the latest.
+        // A batch that is gathered after this look is for the next leader: its own CPU leads if no other does.
         let number = (self.gathered() > 0).then(|| {
             let guard = machine.irq_off();
             let mut next = self.next.lock(guard.irq_off());
