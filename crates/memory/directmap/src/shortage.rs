@@ -1,20 +1,21 @@
-//! Changes that find the reserve short: which of them wait, for what, and how long.
+//! Changes that find too few tables or records in the reserve: each waits for a flush that brings them, or is refused.
 //!
-//! Merged tables, with their records, come to the reserve by a flush. So a change that lacks some looks at these first:
+//! Merged tables, with their records, come to the reserve by a flush. So a change that lacks some looks at those first:
 //!
 //! ```text
-//!   the reserve ─────────────────────── has enough ──> the change goes on
-//!   with all kept, and its own batch ── has enough ──> they leave; the batch is due, and its flush brings them
-//!   with those that others flush ────── has enough ──> the change waits: each step is a look, until they are there
-//!   else ────────────────────────────────────────────> it is refused; the kept tables stay where they are
+//!   the reserve ──────────────────────────────────── has enough ──> the change goes on
+//!   with all kept tables, and those of its batch ─── has enough ──> they leave; the batch is due, and brings them
+//!   with those that other CPUs flush ─────────────── has enough ──> the change waits: each step is a look
+//!   else ─────────────────────────────────────────────────────────> it is refused; the kept tables stay where they are
 //! ```
 //!
-//! The third line is for the time between the emptying of the quarantine and the return of its tables, which are in
-//! the batch of another CPU then: a change that comes meanwhile is not refused for what is there a moment later.
+//! The third line is for a change that comes after another CPU has emptied the quarantine and before the tables are
+//! back: they are in that CPU's batch. Without the wait the change would be refused although the tables are in the
+//! reserve a moment later.
 //!
-//! **A wait ends.** The flush waited for may be that of the very code that an interrupt handler has interrupted, and
-//! comes only when the handler's change has been refused. So a change looks [`LOOKS`] times in all, and begins at most
-//! [`WAITS`] waits, because others may take what a wait has brought.
+//! **A wait ends.** An interrupt handler's change may wait for the flush of the very code that the handler has
+//! interrupted. That flush comes only after the handler's change has been refused. So a change looks at most [`LOOKS`]
+//! times in all. It begins at most [`WAITS`] waits, because other changes may take the tables that a wait has brought.
 
 use rhumb_pagetable::TableMemory;
 
@@ -24,12 +25,12 @@ use crate::map::DirectMap;
 use crate::rules::Rules;
 use crate::survey::SplitList;
 
-/// Waits that one change begins, each with a flush of its own or of others: one for the record of its claim, one for
-/// its tables, and as many again.
+/// Waits that one change begins at most, each for its own flush or another CPU's: one for the record of its claim, one
+/// for its tables, and as many again.
 const WAITS: u8 = 4;
 
-/// Looks of all waits of a change. Between two looks its CPU serves calls, in 0.1 us at least: so they last for 1 to 2
-/// ms, and a flush of a thousand CPUs for less.
+/// Looks of all waits of a change together. Two looks are 0.1 us apart at least, because the CPU serves calls in
+/// between: so all of them take 1.6 ms or more, and a flush of a thousand CPUs takes less.
 const LOOKS: u32 = 1 << 14;
 
 /// Tables and records that a change lacks.
@@ -37,13 +38,13 @@ const LOOKS: u32 = 1 << 14;
 struct Lack {
     /// Pages to be split.
     splits: u64,
-    /// Those of them whose own tables are not kept.
+    /// Those of the pages whose own tables are not kept.
     tables: u64,
     /// Records besides those of the tables.
     records: u64,
 }
 
-/// How much longer a change may wait, and for what it waits now.
+/// The waits and looks that a change has left, and the tables and records for which it waits now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     waits: u8,
@@ -56,10 +57,11 @@ impl Patience {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Tells whether the work, which is to split `splits` and takes `records` more, waits for tables.
+    /// Tells whether a change, which is to split `splits` and takes `records` besides, begins to wait for tables.
     ///
     /// # Errors
-    /// [`ChangeError::OutOfTables`], [`ChangeError::OutOfRecords`]: there are too few, or it has waited enough.
+    /// [`ChangeError::OutOfTables`], [`ChangeError::OutOfRecords`]: no flush would bring enough, or the change has
+    /// waited often enough.
     pub(crate) fn waits_for(
         &mut self,
         splits: SplitList,
@@ -81,7 +83,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         Ok(true)
     }
 
-    /// Tells whether a change that waits goes on waiting: one look, of which it has a bounded number.
+    /// Tells whether a change that waits goes on waiting. Takes one of its looks.
     pub(crate) fn waits_on(&self, patience: &mut Patience, batch: &Batch) -> bool {
         let Some(lack) = patience.lack else { return false };
         let is_there = self.provide(lack.tables, lack.records).is_ok() || self.is_at_hand(lack, batch);
@@ -98,25 +100,25 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
         false
     }
 
-    /// Returns why a change that waits cannot go on as things are.
+    /// Returns the error with which a change that waits would be refused now.
     pub(crate) fn waited_for(&self, patience: &Patience) -> Option<ChangeError> {
         patience.lack.and_then(|lack| self.provide(lack.tables, lack.records).err())
     }
 
-    /// Tells whether the reserve has enough as soon as the batch is flushed, with all kept tables in it.
+    /// Tells whether the reserve will have enough once the change's own batch is flushed, with all kept tables in it.
     const fn is_at_hand(&self, lack: Lack, batch: &Batch) -> bool {
         let more = self.quarantine.kept() + batch.tables();
         more > 0 && self.has_with(lack, more)
     }
 
-    /// Tells whether the reserve has enough as soon as the batches of others are flushed, too.
+    /// Tells whether the reserve will have enough once the batches of other CPUs are flushed, too.
     const fn is_under_way(&self, lack: Lack, batch: &Batch) -> bool {
         let more = self.quarantine.tables();
         more > self.quarantine.kept() + batch.tables() && self.has_with(lack, more)
     }
 
-    /// Tells whether the reserve has enough with `more` tables, those that are kept of the blocks themselves among
-    /// them. Each has its record.
+    /// Tells whether the reserve has enough with `more` tables, each of which brings its record. The kept tables of the
+    /// very blocks that are to be split are among them.
     const fn has_with(&self, lack: Lack, more: u64) -> bool {
         let reserve = self.reserve();
         reserve.tables + more >= lack.splits && reserve.records + more >= lack.splits + lack.records
