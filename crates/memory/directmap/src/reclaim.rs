@@ -1,8 +1,8 @@
-//! Merged tables on their way back: from a batch that was flushed into the reserve, in steps.
+//! The way of merged tables back to the reserve, from a batch that was flushed, in steps.
 //!
-//! One flush frees up to 64 tables that were kept, and those of the batch's own merges. For each the quarantine is
-//! searched and closed up, a record is freed, and two entries are written. So the map's lock is held for a few of them
-//! at a time ([`STEP_TABLES`]).
+//! One flush frees up to 64 kept tables, and those of the batch's own merges. For each of them a step searches the
+//! quarantine and closes the gap there, frees a record, and writes two entries. So the map's lock is held for a few
+//! tables at a time ([`STEP_TABLES`]).
 
 use core::task::Poll;
 
@@ -14,7 +14,8 @@ use crate::batch::{FlushedBatch, MergedTables};
 use crate::map::DirectMap;
 use crate::rules::Rules;
 
-/// Tables that one step takes back. Each moves at most 3 KiB of the quarantine's places, in some 0.1 us.
+/// Tables that one step takes back. Closing the gap of each moves at most 3 KiB of the quarantine's places, which takes
+/// some 0.1 us.
 pub const STEP_TABLES: usize = 8;
 
 /// The tables of a flushed batch, on their way to the reserve: the work of [`DirectMap::reclaim_tables`], in steps.
@@ -25,7 +26,7 @@ pub struct Reclaiming {
     stage: Stage,
 }
 
-/// How far it is.
+/// How far a reclaim has come.
 #[derive(Debug)]
 enum Stage {
     /// The map has not seen the ticket.
@@ -40,8 +41,8 @@ impl Reclaiming {
         Self { stats: flushed.stats(), stage: Stage::Flushed(flushed) }
     }
 
-    /// Does the next step on `map`, the batch's: takes back [`STEP_TABLES`] tables. Says at the end how much was
-    /// flushed.
+    /// Does the next step: takes up to [`STEP_TABLES`] tables back into `map`, to which the batch belongs. The last
+    /// step returns how much was flushed.
     ///
     /// # Panics
     /// As [`DirectMap::reclaim_tables`].
@@ -51,7 +52,7 @@ impl Reclaiming {
 }
 
 impl<T: TableMemory, R: Rules> DirectMap<T, R> {
-    /// Takes back the tables of a batch of this map that was flushed, and says how much was.
+    /// Takes back the tables of a flushed batch of this map, and returns how much was flushed.
     ///
     /// Cost: two writes for each table. In steps: [`Reclaiming`].
     ///
