@@ -1,20 +1,22 @@
-//! An exchange: one visit to a pool's lock that sees to the runs (orders 1 to 8) of all orders, not only of the one that
-//! is wanted, or that there is no room for.
+//! An exchange: one visit to a pool's lock that sees to the runs (blocks of orders 1 to 8) of all orders, and not only
+//! to the order whose magazine is empty or full.
 //!
 //! ```text
 //!   orders 1 to 5   alloc <- magazine, newest first <- pool          free -> the same magazine -> pool, oldest first
 //!   orders 6 to 8   alloc <- magazine               <- pool          free -> queue             -> pool
 //! ```
-//! A short run is used again while it is warm. A long run goes home, and the next one is of the pool's choice, so that
+//!
+//! A short run is used again while it is warm. A freed long run goes home, and the pool chooses the next one, so that
 //! blocks become whole as they would without a cache. An exchange gives back all long runs that are on their way home,
-//! and half of each magazine of short runs that is nearly full; it fills each magazine of long runs that is half empty,
-//! and of short runs that is nearly empty. So a miss of one order saves those that other orders would have soon.
+//! and half of each magazine of short runs that is nearly full. It fills each magazine of long runs that is half empty,
+//! and tops up to half each magazine of short runs that is nearly empty. So a miss of one order saves the misses that
+//! other orders would have had soon.
 //!
-//! Runs for later come from blocks that are partial already and were opened for such orders: no whole block is made
-//! partial, and no other kind's block stolen, for a request that may never come.
+//! Runs for later come from blocks that are already partial and were opened for such orders. For a request that may
+//! never come, no whole block is made partial, and no block of another kind is stolen.
 //!
-//! Bounded: at most 16 long and 120 short runs go back, and the runs for later are of at most [`BLOCKS`] blocks for each
-//! order.
+//! Bounded (I13): at most 16 long and 120 short runs go back (240 short ones where the CPU may keep less than before),
+//! and the runs for later come from at most [`BLOCKS`] blocks for each order.
 
 use rhumb_machine::Order;
 
@@ -22,15 +24,16 @@ use crate::cache::{CpuCache, Ring, is_long};
 use crate::pool::PoolGuard;
 use crate::request::Mobility;
 
-/// Blocks that an exchange takes runs of for each order at most.
+/// Blocks from which an exchange takes runs for later, for each order at most.
 const BLOCKS: usize = 8;
 
-/// Returns the orders of runs, longest first, so that short runs are cut from what the long ones leave.
+/// Returns the orders of runs, longest first, so that short runs come from the pieces that long runs leave.
 fn orders() -> impl Iterator<Item = Order> {
     (1..Order::LARGE.get()).rev().filter_map(Order::new)
 }
 
-/// Gives runs back, serves, and takes runs for later. Where the pool cannot serve, nothing is taken for later.
+/// Gives runs back, calls `serve` for the request at hand, and takes runs for later. Where the pool cannot serve the
+/// request, nothing is taken for later.
 pub(crate) fn exchange<T>(
     held: &mut PoolGuard<'_>,
     cache: &CpuCache,
@@ -44,7 +47,8 @@ pub(crate) fn exchange<T>(
     Some(served)
 }
 
-/// Gives runs of the pool back: all long ones on their way home, and half of each magazine of `kind` that is nearly full.
+/// Gives runs back to the pool: all long ones on their way home, and half of each magazine of `kind` that is nearly
+/// full.
 fn give_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
     give_oldest(held, &cache.away_runs, 0);
     for order in orders().filter(|order| !is_long(order.get())) {
@@ -56,7 +60,7 @@ fn give_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
     }
 }
 
-/// Gives the oldest back until `left` are left, or the oldest is of another pool.
+/// Gives the oldest runs back until `left` are left, or the oldest is of another pool.
 fn give_oldest<const SLOTS: usize>(held: &mut PoolGuard<'_>, ring: &Ring<SLOTS>, left: u32) {
     while ring.len() > left
         && let Some(raw) = ring.oldest().filter(|raw| held.pool.span.contains(raw.pfn()))
@@ -66,7 +70,7 @@ fn give_oldest<const SLOTS: usize>(held: &mut PoolGuard<'_>, ring: &Ring<SLOTS>,
     }
 }
 
-/// Fills the magazines of `kind` that are to be filled, and leaves `floor` frames in the pool.
+/// Fills the magazines of `kind` that run low, and leaves `floor` frames in the pool.
 fn take_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility, floor: u64) {
     let tag = held.pool.tag;
     for order in orders() {
