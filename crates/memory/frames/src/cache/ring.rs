@@ -1,4 +1,6 @@
 //! [`Ring`]: the slots of one magazine, or of one queue of blocks on their way home.
+//!
+//! Only its own CPU writes a ring, behind the gate of the CPU's cache. Other CPUs may *glimpse* how much it holds.
 
 use crate::handle::raw::Raw;
 use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
@@ -32,31 +34,32 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.load(Relaxed).wrapping_sub(self.tail.load(Relaxed))
     }
 
-    /// Returns how many blocks were added, counted without end, less those that were taken again at this end.
+    /// Returns the newer end: how many blocks were ever added, less those that were taken at this end.
     pub(crate) fn newer_end(&self) -> u32 {
         self.head.load(Relaxed)
     }
 
-    /// Returns how many blocks it has, as another CPU sees them: exact while the ring is quiet. Both ends may move
-    /// between the two loads, so that the old end seems to be past the new one; there are few blocks then.
+    /// Returns how many blocks the ring has, as another CPU sees them: exact while the ring is quiet. Both ends may
+    /// move between the two loads, so that the older end seems to be past the newer one. There are few blocks then, and
+    /// the answer is none.
     pub(crate) fn glimpse(&self) -> u64 {
         let ends_apart = self.len();
         if ends_apart as usize <= SLOTS { u64::from(ends_apart) } else { 0 }
     }
 
-    /// Returns how many frames its blocks have, as another CPU sees them.
+    /// Returns how many frames the ring's blocks have, as another CPU sees them.
     pub(crate) fn glimpse_frames(&self) -> u64 {
         let mut frames = 0;
         self.for_each(&mut |raw| frames += raw.order().frames());
         frames
     }
 
-    /// Calls `each` with every block, as another CPU sees them.
+    /// Calls `each` with every block, oldest first, as another CPU sees them.
     pub(crate) fn for_each(&self, each: &mut impl FnMut(Raw)) {
         (0..self.glimpse() as u32).map(self.oldest_first()).for_each(each);
     }
 
-    /// Takes the newest.
+    /// Takes the newest block.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Raw> {
         let head = self.head.load(Relaxed);
@@ -68,17 +71,18 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         Some(Raw(self.slot(head).load(Relaxed)))
     }
 
-    /// Returns the oldest, and leaves it there.
+    /// Returns the oldest block, and leaves it there.
     pub(crate) fn oldest(&self) -> Option<Raw> {
         (self.len() > 0).then(|| Raw(self.slot(self.tail.load(Relaxed)).load(Relaxed)))
     }
 
-    /// Returns the newest, and leaves it there.
+    /// Returns the newest block, and leaves it there.
     pub(crate) fn peek(&self) -> Option<Raw> {
         (self.len() > 0).then(|| Raw(self.slot(self.head.load(Relaxed).wrapping_sub(1)).load(Relaxed)))
     }
 
-    /// Adds `raw`, unless as many as `limit` are there: at most `SLOTS`; 0 or less sends the free to the slow path.
+    /// Adds `raw`, unless the ring has `limit` blocks or more. A limit is at most `SLOTS`; one of 0 or less sends each
+    /// free to the slow path.
     #[inline(always)]
     pub(crate) fn push(&self, raw: Raw, limit: i32) -> bool {
         let head = self.head.load(Relaxed);
@@ -119,7 +123,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         self.head.store(head, Relaxed);
     }
 
-    /// Returns a function to the n-th oldest block, right as long as none is given back.
+    /// Returns a function that returns the n-th oldest block. It is right as long as no block is forgotten.
     #[inline(always)]
     pub(crate) fn oldest_first(&self) -> impl Fn(u32) -> Raw {
         let tail = self.tail.load(Relaxed);
@@ -146,7 +150,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         (bits, next)
     }
 
-    /// Forgets the `count` oldest, which the caller has given back.
+    /// Forgets the `count` oldest blocks, which the caller has given back to their pool.
     #[inline(always)]
     pub(crate) fn forget_oldest(&self, count: u32) {
         self.tail.store(self.tail.load(Relaxed).wrapping_add(count), Relaxed);
