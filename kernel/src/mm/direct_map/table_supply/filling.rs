@@ -1,4 +1,4 @@
-//! Filling up the reserve: after changes, and where one large operation takes more.
+//! Filling up the reserve: after changes, and before a large operation that takes more than the level.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -14,7 +14,8 @@ use crate::mm::direct_map::{counters, free_kept_tables, with};
 
 /// Brings the reserve, which has `left`, to its level, or leaves that to the idle loop where interrupts are off.
 ///
-/// Cost: no lock where it is on its level; else the lock of the tables once for each [batch](super::stock::BATCH).
+/// Cost: no lock where the reserve is on its level; else the lock of the tables once for each
+/// [batch](super::stock::BATCH).
 pub fn fill_if_allowed(left: Reserve) {
     if !reserve::is_off_level(left) {
     } else if interrupts::are_enabled() {
@@ -40,10 +41,10 @@ pub fn renew() {
     fill();
 }
 
-/// Merges at the last call of [`free_kept_if_quiet`].
+/// How many merges there had been at the last call of [`free_kept_if_quiet`].
 static MERGES_SEEN: AtomicU64 = AtomicU64::new(0);
 
-/// Frees the tables that the map keeps, by one flush, if none was merged since the last call.
+/// Frees the tables that the map keeps, by one flush, if no page was merged since the last call.
 pub fn free_kept_if_quiet() {
     let counters = counters();
     let merges = counters.level2_collapses + counters.level3_collapses;
@@ -52,7 +53,7 @@ pub fn free_kept_if_quiet() {
     }
 }
 
-/// Brings the supply to what it has in quiet: no table is kept, and the reserve is on its level.
+/// Brings the supply to its state in quiet: no table is kept, and the reserve is on its level.
 #[cfg(feature = "lab")]
 pub fn come_to_rest() {
     free_kept_tables();
@@ -65,13 +66,14 @@ fn come_to_level() {
     shrink_to(level.tables);
 }
 
-/// Fills up the reserve, and gives back what is far more than its level. Where the allocator has nothing, the tables
-/// that the map keeps must do, and else the reserve stays as it is: a change that needs more is refused, whole.
+/// Fills up the reserve, or gives tables back if it has far more than its level. Where the allocator has no frame, the
+/// kept tables are freed for the reserve. If there are none, the reserve stays as it is, and a change that needs more
+/// is refused as a whole.
 pub fn fill() {
     fill_from(reserve::now());
 }
 
-/// Does so for a reserve that had `left` a moment ago.
+/// Does the work of [`fill`] for a reserve that had `left` a moment ago.
 fn fill_from(left: Reserve) {
     let level = reserve::level();
     if fill_to(level, left).tables > reserve::most_tables() {
@@ -79,14 +81,14 @@ fn fill_from(left: Reserve) {
     }
 }
 
-/// Fetches what one large operation takes besides, for a reserve that had `left` a moment ago.
+/// Fills up the reserve, which had `left` a moment ago, to its level and the `more` that one large operation takes.
 pub fn fill_for(more: Reserve, left: Reserve) {
     let level = reserve::level();
     fill_to(Reserve { tables: level.tables + more.tables, records: level.records + more.records }, left);
 }
 
-/// Fills up the reserve to `wanted`, which had `left` a moment ago. Returns what it has then. Tables are fetched with
-/// no lock held; under the lock it is seen how many are missing still.
+/// Fills up the reserve, which had `left` a moment ago, to `wanted`. Returns what it has at the end. Tables are fetched
+/// with no lock held; under the lock the map takes as many as are still missing.
 fn fill_to(wanted: Reserve, mut left: Reserve) -> Reserve {
     let mut may_free_kept = true;
     loop {
@@ -94,7 +96,7 @@ fn fill_to(wanted: Reserve, mut left: Reserve) -> Reserve {
         let mut page = if records { Records::fetch() } else { None };
         let mut stock = Stock::fetch(tables);
         if stock.is_empty() && page.is_none() {
-            // Once: others may merge, and take what this has freed, again and again.
+            // Once only, because other CPUs may merge, and take the freed tables, again and again.
             let is_missing = tables > 0 || records;
             if is_missing && core::mem::take(&mut may_free_kept) && free_kept_tables() > 0 {
                 left = reserve::now();
@@ -113,7 +115,7 @@ fn fill_to(wanted: Reserve, mut left: Reserve) -> Reserve {
             let _ = unsafe { map.refill(wanted.tables, &mut stock) };
             map.reserve()
         });
-        // Others may have filled it up meanwhile: what is left over goes back.
+        // Other CPUs may have filled it up meanwhile: the tables and the page that are left over go back.
         stock.release();
         if let Some(page) = page {
             page.release();
@@ -135,8 +137,8 @@ impl Records {
     fn fetch() -> Option<Self> {
         let frame = zeroed_frame()?.into_pfn();
         let place = MACHINE.direct(frame.addr()).as_mut_ptr::<RecordPage>();
-        // SAFETY: the frame is ours, is in the direct map permanently, and holds a `RecordPage`, which is at most 4 KiB.
-        // It is freed by `release` alone, which consumes the reference.
+        // SAFETY: the frame is ours, is in the direct map permanently, and holds a `RecordPage`, which is at most 4
+        // KiB. It is freed by `release` alone, which consumes the reference.
         let place = unsafe {
             place.write(RecordPage::new());
             &mut *place

@@ -1,4 +1,4 @@
-//! Where the page tables of the direct map come from: its reserve, and the store behind it.
+//! The supply of page tables for the direct map: its reserve, and the store behind the reserve.
 //!
 //! ```text
 //!   change ── takes ──> reserve ── filled from ──> the frame allocator             where tables are not protected
@@ -12,14 +12,14 @@
 //! |---|---|
 //! | [`reserve`] | its level, and whether a change has found too little |
 //! | [`filling`] | filling it up |
-//! | [`surplus`] | giving back what is too much, or what the allocator wants |
-//! | [`stock`] | tables on their way |
+//! | [`surplus`] | giving tables back: those past the level, or when the allocator is short |
+//! | [`stock`] | tables on their way between source and reserve |
 //! | [`store`] | blocks of protected tables |
 //!
-//! **No change waits for memory.** A change takes from the reserve and from the tables that the map keeps since the last
-//! merges of the same blocks, under the map's lock (I7). Where the reserve is short, one flush brings it all that are
-//! kept. The reserve is filled with no lock held, after a change where interrupts are on, and by the idle loop
-//! otherwise. A change that finds too little is refused, whole.
+//! **No change waits for memory.** A change takes tables from the reserve, under the map's lock (I7), and uses the
+//! tables that the map has kept since the last merges of the same blocks. Where the reserve is short, one flush brings
+//! it all kept tables. Tables for the reserve are fetched with no lock held: after a change where interrupts are on,
+//! and by the idle loop otherwise. A change for which there are too few tables is refused as a whole.
 //!
 //! **The loop ends** (I10). Growing the store is itself a change, of one aligned block of 2 MiB:
 //! 1. *It takes one table at most*: the only larger page around such a block is one of 1 GiB, and splitting that takes

@@ -1,9 +1,9 @@
 //! The reserve of the direct map: tables and records that its next changes take.
 //!
-//! A change of one range splits at most four large pages: one of 1 GiB and one of 2 MiB at each end. So it takes four
-//! tables, and five records with its own. Every CPU may make a change before any of them gets to fill up the reserve,
-//! and the tables that these changes' undoing gives back are kept for a while, or wait for a flush: twice that for each
-//! CPU is enough for all to change and restore at once.
+//! A change of one range splits at most four large pages: one of 1 GiB and one of 2 MiB at each end. So it takes at
+//! most four tables, and five records with its own. Every CPU may make a change before any CPU gets to fill up the
+//! reserve. The tables that restores give back are kept for a while, or wait for a flush. So the level is twice the
+//! need of a change for each CPU, which is enough for all CPUs to change and restore at once.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -17,11 +17,12 @@ use crate::mm::direct_map::with;
 const TABLES_OF_A_CHANGE: u64 = 4;
 /// Records that a change takes at most.
 const RECORDS_OF_A_CHANGE: u64 = TABLES_OF_A_CHANGE + 1;
-/// Changes by one CPU that may come before the next filling, counting tables that wait for a flush.
+/// Changes of each CPU for which the reserve has tables: one before the next filling, and one whose tables wait for a
+/// flush.
 const CHANGES_OF_A_CPU: u64 = 2;
 
-/// The reserve after the last change that left it off its level and could not fill it up itself: 32 bits of tables, 32
-/// of records.
+/// The tables (upper 32 bits) and records (lower 32) that the reserve had after the last change that left it off its
+/// level and could not fill it up itself.
 static WANTED: AtomicU64 = AtomicU64::new(NOTHING_WANTED);
 
 /// No reserve: past the largest.
@@ -33,13 +34,13 @@ pub fn level() -> Reserve {
     Reserve { tables: TABLES_OF_A_CHANGE * changes, records: RECORDS_OF_A_CHANGE * changes }
 }
 
-/// Returns how many tables the reserve may have: past that it gives some back. One flush brings it as many as the map
-/// keeps, and the next splits take them, so these are no surplus.
+/// Returns how many tables the reserve may have before some go back. One flush may bring it all tables that the map
+/// keeps, and the next splits take those, so they are no surplus.
 pub fn most_tables() -> u64 {
     2 * level().tables + KEPT_MAX as u64
 }
 
-/// Returns the level that the reserve has.
+/// Returns what the reserve has now.
 pub fn now() -> Reserve {
     with(|map| map.reserve()).unwrap_or_default()
 }
@@ -50,13 +51,13 @@ pub fn is_off_level(left: Reserve) -> bool {
     left.records < level.records || !(level.tables..=most_tables()).contains(&left.tables)
 }
 
-/// Asks for the reserve to be brought to its level, which has `left`: by the next [`super::fill_if_wanted`].
+/// Asks the next [`super::fill_if_wanted`] to bring the reserve, which has `left`, to its level.
 pub fn want(left: Reserve) {
     let bits = |count: u64| count.min(u64::from(u32::MAX - 1));
     WANTED.store(bits(left.tables) << 32 | bits(left.records), Relaxed);
 }
 
-/// Returns what the reserve had when it was wanted since the last call. It may have changed.
+/// Returns what the reserve had at the last [`want`], if there was one since the last call. It may have changed since.
 pub(super) fn take_wanted() -> Option<Reserve> {
     // The load comes first because the idle loop asks often, and is seldom wanted.
     let is_wanted = WANTED.load(Relaxed) != NOTHING_WANTED;

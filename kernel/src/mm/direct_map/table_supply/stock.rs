@@ -1,6 +1,6 @@
 //! Tables on their way between their source and a reserve, with no lock held.
 //!
-//! Where page tables are protected their source is the store, else the frame allocator, one frame at a time.
+//! Where page tables are protected, their source is the store; else it is the frame allocator, one frame at a time.
 
 use arrayvec::ArrayVec;
 use rhumb_frames::{AllocClass, Frame, Request};
@@ -12,15 +12,15 @@ use crate::cpu::machine::MACHINE;
 use crate::mm::frames::frames;
 use crate::mm::owners;
 
-/// Frames that are fetched or given back with the lock released in between.
+/// Tables of a stock at most: so many go into the reserve under one hold of the map's lock.
 pub const BATCH: usize = 32;
 
-/// Frames on their way between the allocator and the reserve.
+/// Tables on their way between their source and the reserve.
 #[derive(Default)]
 pub struct Stock(ArrayVec<Pfn, BATCH>);
 
 impl Stock {
-    /// Fetches up to `count` zeroed tables, and no more than a batch. Not with a lock held.
+    /// Fetches up to `count` zeroed tables, and no more than a batch. Call it with no lock held.
     pub fn fetch(count: u64) -> Self {
         let mut stock = Self::default();
         if store::is_source() {
@@ -50,7 +50,7 @@ impl Stock {
         self.0.iter().copied()
     }
 
-    /// Gives all of them back. Not with a lock held.
+    /// Gives all of them back to their source. Call it with no lock held.
     pub fn release(self) {
         if store::is_source() {
             // SAFETY: what a stock has is zero, and in no tree.

@@ -2,11 +2,11 @@
 //! they go back (I5).
 //!
 //! The frames of a block belong to the store ([`rhumb_tableguard::TableStore`]) and, in the map's journal, to
-//! `page tables`; its handle is left there. The store itself lies behind the lock of the tables
-//! ([`tables::with_store`]), because what is in it is written as tables are.
+//! `page tables`; the handle of the block's change is left there. The store itself lies behind the lock of the tables
+//! ([`tables::with_store`]), because its tables are written as all tables are.
 //!
-//! One block more than is in use stays, until the map is healed: else a reserve that goes up and down would take and
-//! give it each time.
+//! One block more than is in use stays until the map is healed, because otherwise a reserve that goes up and down would
+//! take a block and give it back each time.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -25,7 +25,7 @@ use crate::mm::direct_map::{self, Refused, adopt, leave};
 use crate::mm::frames::frames;
 use crate::mm::{owners, protection, tables};
 
-/// Tables that only growing takes: one, and one more try. See [`super`].
+/// Tables that only growing takes: one for its change, and one for another try. See [`super`].
 const KEPT_FOR_GROWING: u64 = 2;
 
 static RESIZING: AtomicBool = AtomicBool::new(false);
@@ -45,12 +45,12 @@ impl Drop for Resizing {
     }
 }
 
-/// Tells whether tables come from here.
+/// Tells whether tables come from the store.
 pub fn is_source() -> bool {
     protection::wanted() != Protection::Off
 }
 
-/// Takes up to `count` zeroed tables, a stock's at most, and hands each to `put`. Not with a lock held.
+/// Takes up to `count` zeroed tables, at most those of a stock, and hands each to `put`. Call it with no lock held.
 pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
     let mut missing = count - take_some(count, &mut put);
     if missing > 0 {
@@ -62,7 +62,7 @@ pub fn take(count: u64, mut put: impl FnMut(Pfn)) {
     }
 }
 
-/// Takes up to `count` zeroed tables that are there, by one hold of the lock, and says how many.
+/// Takes up to `count` zeroed tables that the store has, by one hold of the lock, and returns how many.
 fn take_some(count: u64, put: &mut impl FnMut(Pfn)) -> u64 {
     // SAFETY: tables are taken.
     unsafe {
@@ -73,7 +73,7 @@ fn take_some(count: u64, put: &mut impl FnMut(Pfn)) -> u64 {
     }
 }
 
-/// Takes back a table. Not with the tables' lock held.
+/// Takes back a table. Call it without the tables' lock.
 ///
 /// # Safety
 /// The table is zero, and no CPU can reach it.
@@ -98,7 +98,7 @@ pub fn shrink(keep: u64) -> u64 {
     blocks
 }
 
-/// Gives back all but what is needed until the next filling. Returns how many blocks.
+/// Gives back all wholly free blocks, as long as one block's number of tables is left. Returns how many blocks.
 pub fn shrink_if_large() -> u64 {
     shrink(TABLES_PER_BLOCK)
 }
@@ -134,8 +134,8 @@ unsafe fn free(block: Block) {
 /// Adds one block to the store. If the allocator has no whole block, nothing is added, and changes must make do with
 /// the tables that are left.
 fn grow() {
-    // Before boot's blocks are protected none needs to be added, and none could be.
-    // Growing is a change, which ends by filling the reserve: that filling comes here, and is turned away.
+    // Before boot's blocks are protected, no block needs to be added, and none could be.
+    // Growing is a change, which ends by filling the reserve: that filling comes here, too, and is turned away.
     let Some(_resizing) = Resizing::begin().filter(|_| protection::in_force() != Protection::Off) else {
         return;
     };
@@ -195,8 +195,8 @@ unsafe impl TableSource for One {
     }
 }
 
-/// Walks the blocks, with a short hold of the lock for each, while no other CPU grows or shrinks the store. Not with a
-/// lock held, nor from an interrupt.
+/// Walks the blocks, with a short hold of the lock for each, while no other CPU grows or shrinks the store. Call it
+/// with no lock held, and not from an interrupt handler.
 pub fn for_each(act: impl FnMut(Block)) {
     let _resizing = loop {
         match Resizing::begin() {
@@ -213,7 +213,7 @@ fn each() -> impl Iterator<Item = Block> {
     core::iter::successors(next(None), move |&block| next(Some(block)))
 }
 
-/// Protects the blocks that boot took. No other CPU changes the store meanwhile.
+/// Protects the blocks that boot took. No other CPU may change the store meanwhile.
 pub fn protect_all() -> Result<(), ChangeError> {
     let Some(change) = protection::change() else {
         return impossible!("only a protection that changes frames is started" => Ok(()));

@@ -1,8 +1,8 @@
-//! Giving tables back to the allocator: those past the reserve's level, and those that the map keeps since merges.
+//! Giving tables back to the allocator: those past the reserve's level, and those that the map has kept since merges.
 //!
-//! In quiet, the tables of the last merges and a reserve that they have filled are worth their memory, because the next
-//! splits take them. When memory is short they go back: the supply is one of the allocator's reclaimers. It may take
-//! the map's lock there, since no code asks for memory with that lock held.
+//! While memory is ample, the tables of the last merges, and the reserve that these have filled, are worth their
+//! memory, because the next splits take them. When memory is short they go back: the supply is one of the allocator's
+//! reclaimers. A reclaimer may take the map's lock, because no code asks for memory with that lock held.
 
 use rhumb_frames::{Frames, Reclaimer, Shortage, TooManyReclaimers};
 use rhumb_machine::{Order, Pinned};
@@ -16,7 +16,7 @@ use crate::mm::direct_map::{free_kept_tables, with};
 /// Tables that one hold of the lock clears, with 512 writes for each.
 const CLEARED: u64 = 8;
 
-/// Lets requests that find no memory have tables freed. Once, at boot.
+/// Registers the supply with the allocator, so that a request that finds no memory has tables freed. Once, at boot.
 ///
 /// # Errors
 /// The allocator has no place for the reclaimer.
@@ -32,17 +32,17 @@ impl Reclaimer for SpareTables {
         "tables of the direct map"
     }
 
-    /// Does nothing with interrupts off, because kept tables take a flush of other CPUs, and the caller may hold a lock
-    /// for which one of them waits that cannot be interrupted.
+    /// Does nothing with interrupts off. Freeing kept tables takes a flush of the other CPUs, and the caller may hold a
+    /// lock for which another CPU waits with its interrupts off, so that it would not answer the flush.
     fn reclaim(&self, _: Pinned<'_>, _: &Shortage) -> u64 {
         if interrupts::are_enabled() { give_back() } else { 0 }
     }
 }
 
-/// Gives back what the supply has past the level of the reserve: by a flush, if the kept tables are needed for that.
-/// Returns how many frames the allocator has more. Not with a lock held.
+/// Gives back the tables that the supply has past the level of the reserve, and flushes only where there are none but
+/// kept ones. Returns how many frames the allocator has more. Call it with no lock held.
 ///
-/// Cost: 512 writes for each table; a flush of everything where kept tables go.
+/// Cost: 512 writes for each table; a flush of everything on all CPUs where kept tables go.
 pub fn give_back() -> u64 {
     let level = reserve::level();
     match shrink_to(level.tables) {
@@ -58,8 +58,8 @@ pub fn give_back() -> u64 {
     }
 }
 
-/// Gives tables back until the reserve has `keep`, and the store's free blocks where tables are protected. Returns how
-/// many frames the allocator has more.
+/// Gives tables back until the reserve has `keep`, and, where tables are protected, the store's free blocks. Returns
+/// how many frames the allocator has more.
 pub(super) fn shrink_to(keep: u64) -> u64 {
     let drained = drain(keep);
     if store::is_source() { store::shrink_if_large() * Order::LARGE.frames() } else { drained }
