@@ -23,8 +23,7 @@ pub const TURNS_PER_LOOK: u64 = 1024;
 struct Here;
 
 // SAFETY: an area has one inbox and belongs to one CPU, which serves it in `serve`; boot has sized the inboxes for all
-// CPUs that may run; `irq_off` turns interrupts off and
-// keeps the code on its CPU.
+// CPUs that may run; `irq_off` turns interrupts off and keeps the code on its CPU.
 unsafe impl Cpus for Here {
     #[inline(always)]
     fn inbox(&self, cpu: CpuId) -> Option<&Inbox> {
