@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::build;
 use crate::cli::BenchOptions;
 use crate::paths;
 use crate::setup::{self, Need};
@@ -16,16 +17,12 @@ use crate::test::builds::COUNTED;
 
 /// Runs `cargo xtask bench`.
 pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--release", "--package", "rhumb-bench"]);
-    if options.family == "scale" {
-        // A build of its own, in a folder of its own, so that neither build makes the other one old.
-        command.env("RUSTFLAGS", COUNTED).args(["--no-default-features", "--target-dir", "target/models"]);
+    let features = features(&options.family);
+    if !build::watch(cargo("build", &options.family, features), "Building the benchmarks")? {
+        return Ok(ExitCode::FAILURE);
     }
-    let status = command
-        .args(features(&options.family))
-        .args(["--", &options.family])
+    let status = cargo("run", &options.family, features)
+        .args(["--quiet", "--", &options.family])
         .args(&options.arguments)
         .current_dir(paths::root())
         .status()
@@ -34,6 +31,17 @@ pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
         Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         None => bail!("the benchmark was ended: {status}"),
     }
+}
+
+/// Returns a command that has cargo build or run the benchmarks of a family.
+fn cargo(verb: &str, family: &str, features: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args([verb, "--release", "--package", "rhumb-bench"]).args(features);
+    if family == "scale" {
+        // A build of its own, in a folder of its own, so that neither build makes the other one old.
+        command.env("RUSTFLAGS", COUNTED).args(["--no-default-features", "--target-dir", "target/models"]);
+    }
+    command
 }
 
 /// Returns the features that the family needs beyond those that are always built. The heaps of user space are for one
