@@ -211,6 +211,14 @@ impl Pool {
         scattered * 4 > others * frames && scattered * 4 > free
     }
 
+    /// Returns how many free frames the pool has at least while CPUs keep any of it: the reserve, and the frames that are
+    /// guarded from a request of the class and the ceiling that the magazines serve, because a cache would pass them on
+    /// to such requests.
+    pub(crate) fn cache_floor(&self) -> u64 {
+        let floor = self.marks.floor(self.zone, AllocClass::Ordinary, Zone::Normal);
+        floor.max(self.marks.low())
+    }
+
     /// Tells whether it is worth taking the lock for a block of `order` that leaves `floor` frames.
     pub(crate) fn may_have(&self, order: Order, floor: u64) -> bool {
         let blocks = order.frames() / u64::from(FRAMES);

@@ -320,6 +320,34 @@ fn the_reserve_does_not_reach_normal_requests_through_the_caches() {
     }
 }
 
+/// Nor do frames that a zone keeps for requests which have no other.
+#[test]
+fn a_guard_does_not_reach_normal_requests_through_the_caches() {
+    for class in [AllocClass::Ordinary, AllocClass::Atomic, AllocClass::PageTables, AllocClass::Emergency] {
+        for order in [0, 2, 7] {
+            let frames =
+                frames_over(1, &[(1 << 19, (1 << 19) + 64 * 512, 0), (1 << 20, (1 << 20) + 64 * 512, 0)]);
+            frames.set_guard(node(0), Zone::Dma32, 32 * 512);
+            let request = Request::new(Order::new(order).unwrap());
+            let normal = || std::iter::from_fn(|| frames.alloc(pinned(), request).ok()).collect::<Vec<_>>();
+            let mut held = normal();
+            assert_eq!(frames.free_frames(), 32 * 512);
+            for _ in 0..32 {
+                let ceiling = if class == AllocClass::Ordinary { Zone::Dma32 } else { Zone::Normal };
+                // As after a free that found enough memory.
+                frames.zones.cache(cpu()).unwrap().gate.bound(1024);
+                let frame = frames.alloc(pinned(), request.class(class).ceiling(ceiling)).unwrap();
+                assert_eq!(normal().len(), 0, "{class:?}, order {order}");
+                // Nor by being freed.
+                frames.free(pinned(), frame);
+                assert_eq!(normal().len(), 0, "{class:?}, order {order}");
+                held.push(frames.alloc(pinned(), request.class(class).ceiling(ceiling)).unwrap());
+            }
+            held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+        }
+    }
+}
+
 #[test]
 fn what_is_set_for_a_zone_is_spread_over_its_pools_and_never_more_than_they_have() {
     let hole = 1 << 19;

@@ -12,7 +12,7 @@ use rhumb_machine::{CpuId, IrqOff, Order, Pfn, impossible};
 use crate::cache::{AWAY, CpuCache, OpenBlock, Ring, is_long};
 use crate::handle::raw::Raw;
 use crate::pool::Pool;
-use crate::request::{AllocClass, Mobility, Zone};
+use crate::request::Mobility;
 use crate::zones::refill::REFILL_MOST;
 use crate::zones::{Zones, exchange};
 use rhumb_sync::atomic::Relaxed;
@@ -105,11 +105,9 @@ impl Zones {
         limit: i32,
     ) -> bool {
         if limit > 0 && ring.len() as i32 >= limit {
-            // As for the least of the requests that the magazines serve.
-            let floor = pool.marks.floor(pool.zone, AllocClass::Ordinary, Zone::Normal).max(pool.marks.low());
             cache.away_runs.for_each(&mut |raw| pool.prefetch(raw.pfn()));
             let kind = Mobility::from_index(raw.kind_index());
-            exchange::exchange(&mut pool.lock(irq_off), cache, kind, floor, |_| Some(()));
+            exchange::exchange(&mut pool.lock(irq_off), cache, kind, |_| Some(()));
             // The oldest may be of another pool.
             let left = if is_long(raw.order().get()) { 0 } else { limit as u32 / 2 };
             self.drain_batch(irq_off, ring, ring.len().saturating_sub(left), Some(pool));
@@ -134,11 +132,11 @@ impl Zones {
         ring.push(raw, limit as i32)
     }
 
-    /// Frames that a magazine of single frames may hold now: none where the pool is below its low watermark, because a
-    /// frame of the reserve that a cache keeps would serve requests of any class.
+    /// Frames that a magazine of single frames may hold now: none where the pool is below its low watermark or guarded,
+    /// because a frame that a cache keeps would serve requests of any class.
     fn cap_for(&self, pool: &Pool) -> u32 {
         let (most, free) = (self.small_limit.load(Relaxed), pool.free_frames());
-        if free < pool.marks.low() {
+        if free < pool.cache_floor() {
             0
         } else if free < pool.marks.high() {
             (most / 16).max(1)

@@ -38,12 +38,11 @@ pub(crate) fn exchange<T>(
     held: &mut PoolGuard<'_>,
     cache: &CpuCache,
     kind: Mobility,
-    floor: u64,
     serve: impl FnOnce(&mut PoolGuard<'_>) -> Option<T>,
 ) -> Option<T> {
     give_runs(held, cache, kind);
     let served = serve(held)?;
-    take_runs(held, cache, kind, floor);
+    take_runs(held, cache, kind);
     Some(served)
 }
 
@@ -70,9 +69,9 @@ fn give_oldest<const SLOTS: usize>(held: &mut PoolGuard<'_>, ring: &Ring<SLOTS>,
     }
 }
 
-/// Fills the magazines of `kind` that run low, and leaves `floor` frames in the pool.
-fn take_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility, floor: u64) {
-    let tag = held.pool.tag;
+/// Fills the magazines of `kind` that run low, and leaves in the pool what no cache may take.
+fn take_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
+    let (tag, floor) = (held.pool.tag, held.pool.cache_floor());
     for order in orders() {
         let Some(ring) = cache.runs(order, kind as usize) else { continue };
         let limit = cache.run_limit(order.get()).max(0) as u32;

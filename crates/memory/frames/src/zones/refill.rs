@@ -127,7 +127,7 @@ impl Zones {
         let (kind, open) = (request.kind, &cache.open[request.kind as usize]);
         if open.frames() == 0 {
             for pool in self.pools_for(request, near) {
-                let floor = floor(pool, request, Effort::Easy);
+                let floor = pool.cache_floor();
                 if pool.tag.0 & Raw::BYPASS != 0 || !pool.may_have(Order::BASE, floor) {
                     continue;
                 }
@@ -202,7 +202,7 @@ fn take_with_more(
     let (order, kind) = (request.order, request.kind);
     let is_run = order > Order::BASE && order < Order::LARGE;
     match cache.filter(|_| is_run) {
-        Some(cache) => exchange::exchange(held, cache, kind, floor, |held| take(held, order, kind, floor)),
+        Some(cache) => exchange::exchange(held, cache, kind, |held| take(held, order, kind, floor)),
         None => take(held, order, kind, floor),
     }
 }
