@@ -127,7 +127,7 @@ pub(crate) struct CpuCache {
     /// While memory is loose, how many single frames may be on their way home; else 0. The gate's cap is 0 meanwhile,
     /// so that frees leave the common path.
     pub(crate) loose_cap: AtomicU32,
-    /// The end of the queue of frames on their way home at the last tick.
+    /// How many frames and runs had ever joined those on their way home at the last tick, counted without end.
     away_at_tick: AtomicU32,
     /// The common bits of handles to blocks of this CPU's own node; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
@@ -211,12 +211,12 @@ impl CpuCache {
         self.gate.bound(0);
     }
 
-    /// Tells whether the queue of frames on their way home has some and none came since the last call.
+    /// Tells whether no frame and no run joined those on their way home since the last call.
     pub(crate) fn is_away_quiet(&self) -> bool {
-        let head = self.away.newer_end();
+        let joined = self.away.newer_end().wrapping_add(self.away_runs.newer_end());
         let before = self.away_at_tick.load(Relaxed);
-        self.away_at_tick.store(head, Relaxed);
-        head == before && self.away.len() > 0
+        self.away_at_tick.store(joined, Relaxed);
+        joined == before
     }
 
     /// Returns how many blocks a magazine of `order`, from 1 to 9, may hold.

@@ -107,6 +107,29 @@ fn long_runs_on_their_way_home_are_bounded_and_go_with_the_next_exchange() {
     assert_eq!(frames.free_large_blocks(), BLOCKS);
 }
 
+#[test]
+fn long_runs_on_their_way_home_arrive_while_the_cpu_is_quiet() {
+    let frames = memory_of(1);
+    let cache = frames.zones.cache(cpu()).unwrap();
+    let mut held: Vec<_> = (0..24).map(|at| frames.alloc(pinned(), request(6 + at % 3)).unwrap()).collect();
+    // A CPU that frees one between two ticks visits no lock for each.
+    let visits = lock_visits(|| {
+        held.drain(..10).for_each(|run| {
+            frames.free(pinned(), run);
+            frames.tick(pinned());
+        });
+    });
+    assert!(visits < 4 && cache.away_runs.len() > 4, "{visits}");
+    cache.gate.alone(|| (0..4).for_each(|_| frames.tick(pinned())));
+    assert!(cache.away_runs.len() > 0, "not from under an operation that the tick interrupts");
+    (0..4).for_each(|_| assert!(irqs_off(|| frames.tick(pinned())) <= 1));
+    assert_eq!(cache.away_runs.len(), 0);
+    held.into_iter().for_each(|run| frames.free(pinned(), run));
+    frames.drain(pinned());
+    assert_eq!(frames.free_large_blocks(), BLOCKS);
+    frames.validate().unwrap();
+}
+
 /// Two pools of one node: the runs of one lie among those of the other.
 #[test]
 fn full_magazines_of_two_pools_in_turn_make_room_in_batches() {

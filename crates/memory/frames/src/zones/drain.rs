@@ -207,12 +207,15 @@ impl Zones {
         gave
     }
 
-    /// Has this CPU's next free look how much may be kept, as memory is now. Where no frame joined those on their way
-    /// home since the last call, a batch of them goes on: allocations here do not use them.
+    /// Has this CPU's next free look how much may be kept, as memory is now. Where no frame and no run joined those on
+    /// their way home since the last call, a batch of them goes on: allocations here do not use them.
     pub(crate) fn look_anew(&self, irq_off: IrqOff<'_>) {
         let Some(cache) = self.cache(irq_off.cpu()) else { return };
         cache.forget_caps();
-        if !cache.gate.is_busy() && cache.is_away_quiet() {
+        if !cache.gate.is_busy()
+            && cache.is_away_quiet()
+            && self.drain_batch(irq_off, &cache.away_runs, u32::MAX, None) == 0
+        {
             self.drain_batch(irq_off, &cache.away, u32::MAX, None);
         }
     }
