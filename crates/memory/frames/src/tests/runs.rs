@@ -130,6 +130,28 @@ fn long_runs_on_their_way_home_arrive_while_the_cpu_is_quiet() {
     frames.validate().unwrap();
 }
 
+/// Also where the CPU may keep less than it has.
+#[test]
+fn an_exchange_gives_back_at_most_half_of_each_magazine() {
+    let frames = memory_of(1);
+    let cache = frames.zones.cache(cpu()).unwrap();
+    for order in 1..6 {
+        let all: Vec<_> = (0..64).map(|_| frames.alloc(pinned(), request(order)).unwrap()).collect();
+        all.into_iter().for_each(|run| frames.free(pinned(), run));
+    }
+    let kept = || [1, 2, 3, 4, 5].map(|order| cache.runs(Order::new(order).unwrap(), 1).unwrap().len());
+    let before = kept();
+    assert!(before.iter().sum::<u32>() > 120, "{before:?}");
+    frames.tick(pinned());
+    let run = frames.alloc(pinned(), request(8)).unwrap();
+    let after = kept();
+    for (before, after) in before.into_iter().zip(after) {
+        assert!((before / 2..before).contains(&after), "of {before} are left {after}");
+    }
+    frames.free(pinned(), run);
+    frames.validate().unwrap();
+}
+
 /// Two pools of one node: the runs of one lie among those of the other.
 #[test]
 fn full_magazines_of_two_pools_in_turn_make_room_in_batches() {

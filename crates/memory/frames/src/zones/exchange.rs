@@ -54,7 +54,8 @@ fn give_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
         let Some(ring) = cache.runs(order, kind as usize) else { continue };
         let limit = cache.run_limit(order.get()).max(0) as u32;
         if ring.len() > limit - limit / 8 {
-            give_oldest(held, ring, limit / 2);
+            // Half of what there is, where the CPU may keep less than it has.
+            give_oldest(held, ring, limit.max(ring.len()) / 2);
         }
     }
 }
