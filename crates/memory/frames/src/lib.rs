@@ -11,7 +11,7 @@
 //! | `descriptor` | [`Descriptor`]: twelve bytes about a frame |
 //! | `zones/` | the pools of a machine, in the order in which a request visits them; `refill`, `drain`, `exchange`: move batches between a CPU and the pools, or bypass the magazine; `layout`, `build`, `storage`: from ranges and memory to pools, hand-over from boot, hot-add |
 //! | `cache` | a CPU's magazines and open blocks |
-//! | `pool/` | one zone of one node: bins of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding; watermarks |
+//! | `pool/` | one zone of one node: `bins` of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding; watermarks |
 //! | `handle/` | `frame`: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; `raw`: the number in them; `leak`: lost ones |
 //! | `request`, `error` | the caller's request: [`Request`], [`Zone`], [`Mobility`], [`AllocClass`]; and the errors |
 //!

@@ -4,6 +4,7 @@
 //! [`WholeBlocks`]. Frames leave in large batches (a whole block's free frames at once for order 0), so that the lock
 //! is taken once for hundreds of frames; see `take.rs` and `give.rs`.
 
+pub(crate) mod bins;
 pub(crate) mod block;
 pub(crate) mod described;
 pub(crate) mod give;
@@ -15,6 +16,7 @@ pub mod words;
 use rhumb_machine::{CpuId, IrqOff, NodeId, Order, Pfn, PfnRange};
 
 use crate::handle::raw::{Brand, Raw};
+use crate::pool::bins::{Bins, Place};
 use crate::pool::block::bin::{self, Bin};
 use crate::pool::block::{Block, Info, State};
 use crate::pool::prefetch::prefetch_write;
@@ -65,37 +67,6 @@ pub(crate) struct Pool {
     pub(crate) refused: AtomicU64,
     /// The place of the bin of the last block that could not be emptied: the next one is of a bin before it.
     pub(crate) turn: AtomicU32,
-}
-
-/// The blocks of one kind that are partly free.
-pub(crate) struct Bins {
-    /// For each grain and order: bit c says that the bin of class c is not empty.
-    filled: [[AtomicU32; bin::ORDERS]; bin::GRAINS],
-    /// The first block of each bin plus one, or zero.
-    heads: [[[AtomicU32; bin::CLASSES]; bin::ORDERS]; bin::GRAINS],
-}
-
-impl Default for Bins {
-    fn default() -> Self {
-        Self {
-            filled: Default::default(),
-            heads: core::array::from_fn(|_| {
-                core::array::from_fn(|_| core::array::from_fn(|_| AtomicU32::new(0)))
-            }),
-        }
-    }
-}
-
-impl Bins {
-    fn head(&self, bin: Bin) -> &AtomicU32 {
-        &self.heads[bin.grain][bin.order][bin.class]
-    }
-
-    fn set_filled(&self, bin: Bin, filled: bool) {
-        let word = &self.filled[bin.grain][bin.order];
-        let others = word.load(Relaxed) & !(1 << bin.class);
-        word.store(others | u32::from(filled) << bin.class, Relaxed);
-    }
 }
 
 /// The levels of free memory at which a pool asks for more, in frames.
@@ -229,23 +200,10 @@ impl Pool {
         self.free.load(Relaxed)
     }
 
-    /// Returns the bin of the emptiest blocks of `kind` that have a run of `order`: as they are now, where the
-    /// lock is held.
-    pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
-        self.emptiest_before(kind, order, bin::END)
-    }
-
-    /// Returns the last bin of `kind` before a [place](Bin::place) whose blocks have a run of `order`. Only a hint
-    /// without the lock.
-    pub(crate) fn emptiest_before(&self, kind: Mobility, order: usize, place: u32) -> Option<Bin> {
-        let filled = &self.bins[kind as usize].filled;
-        let all = (0..bin::GRAINS).flat_map(|grain| (order..bin::ORDERS).map(move |order| (grain, order)));
-        let last = all.filter_map(|(grain, order)| {
-            let classes = filled[grain][order].load(Relaxed) & Bin::classes_before(place, grain, order);
-            let class = 31_u32.checked_sub(classes.leading_zeros())? as usize;
-            Some(Bin { grain, class, order })
-        });
-        last.max_by_key(|bin| bin.place())
+    /// Returns the bins of `kind`: a hint only, where the lock is not held.
+    #[inline]
+    pub(crate) fn bins(&self, kind: Mobility) -> &Bins {
+        &self.bins[kind as usize]
     }
 
     /// Returns how many words the bits of the groups of a pool over `span` take.
@@ -327,13 +285,6 @@ impl Pool {
     }
 }
 
-/// An end of a bin's list.
-#[derive(Clone, Copy)]
-enum Place {
-    First,
-    Last,
-}
-
 /// A pool whose lock is held.
 pub(crate) struct PoolGuard<'a> {
     pub(crate) pool: &'a Pool,
@@ -341,102 +292,21 @@ pub(crate) struct PoolGuard<'a> {
 }
 
 impl PoolGuard<'_> {
-    /// Returns the bin of `kind` and `grain` from which a run of `order` is best taken. For single frames, the fullest
-    /// blocks: the others then empty out. For longer runs, the blocks whose largest run is the smallest that will do,
-    /// and of those the fullest: a long run is not opened for a short one.
+    /// Returns the bins of `kind`, which nothing changes while the guard lives.
     #[inline]
-    pub(crate) fn best(&self, kind: Mobility, grain: usize, order: usize) -> Option<Bin> {
-        let filled = &self.pool.bins[kind as usize].filled[grain];
-        let first = |order: usize, classes: u32| {
-            let classes = filled[order].load(Relaxed) & classes;
-            (classes != 0).then(|| Bin { grain, class: classes.trailing_zeros() as usize, order })
-        };
-        if order > 0 {
-            return (order..bin::ORDERS).find_map(|order| first(order, u32::MAX));
-        }
-        let classes = filled.iter().fold(0, |all, word| all | word.load(Relaxed));
-        (0..bin::ORDERS).find_map(|order| first(order, classes & classes.wrapping_neg()))
-    }
-
-    /// Returns the same among the grains that are not for this order.
-    pub(crate) fn best_of_others(&self, kind: Mobility, order: usize) -> Option<Bin> {
-        let mut others = (0..bin::GRAINS).filter(|&grain| grain != bin::grain_of(order));
-        others.find_map(|grain| self.best(kind, grain, order))
-    }
-
-    /// Returns the bin of the emptiest blocks of `kind` that have a run of `order`.
-    pub(crate) fn emptiest(&self, kind: Mobility, order: usize) -> Option<Bin> {
-        self.pool.emptiest(kind, order)
-    }
-
-    pub(crate) fn is_filled(&self, kind: Mobility, bin: Bin) -> bool {
-        self.pool.bins[kind as usize].filled[bin.grain][bin.order].load(Relaxed) & 1 << bin.class != 0
+    pub(crate) fn bins(&self, kind: Mobility) -> &Bins {
+        self.pool.bins(kind)
     }
 
     /// Returns the first block of a bin.
     #[inline]
     pub(crate) fn head(&self, kind: Mobility, bin: Bin) -> Option<usize> {
-        (self.pool.bins[kind as usize].head(bin).load(Relaxed) as usize).checked_sub(1)
+        self.bins(kind).head(bin)
     }
 
     /// Returns the block after `block` in its bin.
     pub(crate) fn next(&self, block: usize) -> Option<usize> {
-        (self.pool.blocks[block].next.load(Relaxed) as usize).checked_sub(1)
-    }
-
-    /// Puts a block first in a bin, or last. A bin's first block names the last one as the one before it.
-    #[inline]
-    fn link(&mut self, block: usize, kind: Mobility, bin: Bin, at: Place) {
-        let pool = self.pool;
-        let bins = &pool.bins[kind as usize];
-        let (head, this) = (bins.head(bin), block as u32 + 1);
-        let first = head.load(Relaxed);
-        let record = &pool.blocks[block];
-        let Some(second) = (first as usize).checked_sub(1).map(|first| &pool.blocks[first]) else {
-            record.next.store(0, Relaxed);
-            record.prev.store(this, Relaxed);
-            head.store(this, Relaxed);
-            bins.set_filled(bin, true);
-            return;
-        };
-        let last = second.prev.load(Relaxed);
-        record.prev.store(last, Relaxed);
-        second.prev.store(this, Relaxed);
-        match at {
-            Place::First => {
-                record.next.store(first, Relaxed);
-                head.store(this, Relaxed);
-            }
-            Place::Last => {
-                record.next.store(0, Relaxed);
-                if let Some(last) = (last as usize).checked_sub(1) {
-                    pool.blocks[last].next.store(this, Relaxed);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn unlink(&mut self, block: usize, kind: Mobility, bin: Bin) {
-        let pool = self.pool;
-        let record = &pool.blocks[block];
-        let (next, prev) = (record.next.load(Relaxed), record.prev.load(Relaxed));
-        let bins = &pool.bins[kind as usize];
-        let head = bins.head(bin);
-        let mut first = head.load(Relaxed);
-        if first == block as u32 + 1 {
-            head.store(next, Relaxed);
-            if next == 0 {
-                return bins.set_filled(bin, false);
-            }
-            first = next;
-        } else if let Some(prev) = (prev as usize).checked_sub(1) {
-            pool.blocks[prev].next.store(next, Relaxed);
-        }
-        let after = if next == 0 { first } else { next };
-        if let Some(after) = (after as usize).checked_sub(1) {
-            pool.blocks[after].prev.store(prev, Relaxed);
-        }
+        Bins::next(self.pool.blocks, block)
     }
 
     /// Clears the records of a block's group, unless they are. For blocks that leave the tree of whole ones, before
@@ -471,12 +341,12 @@ impl PoolGuard<'_> {
         let (was, is) = (place(old), place(new));
         if was != is || old.kind() != new.kind() {
             if let Some(bin) = was {
-                self.unlink(block, old.kind(), bin);
+                self.bins(old.kind()).unlink(self.pool.blocks, block, bin);
             }
             if let Some(bin) = is {
                 // Compactions try the first block of a bin: one that they have given up on goes last.
                 let at = if old.is_isolated() { Place::Last } else { Place::First };
-                self.link(block, new.kind(), bin, at);
+                self.bins(new.kind()).link(self.pool.blocks, block, bin, at);
             }
         }
         let (was, is) = (old.state() == State::Whole, new.state() == State::Whole);

@@ -117,7 +117,7 @@ impl<M: Machine> Frames<M> {
             let held = pool.lock(guard.irq_off());
             if before == 0 {
                 at = held.head(kind, bin);
-                if at.is_some() != held.is_filled(kind, bin) {
+                if at.is_some() != held.bins(kind).is_filled(bin) {
                     return Err(Inconsistency::Bin(pool.base));
                 }
             }

@@ -8,11 +8,22 @@ use super::*;
 const GIB_AT: u64 = 4 * GIB;
 
 impl Sim {
-    /// Changes and restores one page, so that its two tables are kept.
-    fn keep_two(&mut self) {
-        let held = self.change(GIB_AT, GIB_AT + 4 * KIB, Change::NotPresent).unwrap();
-        self.restore(held);
-        assert_eq!(self.map.kept_tables(), 2);
+    /// Makes a map of pages of 1 GiB whose reserve is empty: its two tables are kept, of a page that was changed and
+    /// restored.
+    fn with_two_kept() -> Self {
+        let mut sim = Self::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
+        sim.refill(2).unwrap();
+        let held = sim.change(GIB_AT, GIB_AT + 4 * KIB, Change::NotPresent).unwrap();
+        sim.restore(held);
+        assert_eq!(sim.map.kept_tables(), 2);
+        sim
+    }
+
+    /// Takes both tables as another CPU does that is about to flush them.
+    fn take_both(&mut self) -> Batch {
+        let mut theirs = Batch::new();
+        assert_eq!(self.map.empty_quarantine(&mut theirs), 2);
+        theirs
     }
 
     fn changing(&mut self, start: u64, end: u64) -> Changing {
@@ -24,11 +35,8 @@ impl Sim {
 
 #[test]
 fn i12_a_change_waits_for_the_tables_that_another_cpu_flushes() {
-    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-    sim.refill(2).unwrap();
-    sim.keep_two();
-    let (mut theirs, mut mine) = (Batch::new(), Batch::new());
-    assert_eq!(sim.map.empty_quarantine(&mut theirs), 2);
+    let mut sim = Sim::with_two_kept();
+    let (theirs, mut mine) = (sim.take_both(), Batch::new());
     let mut work = sim.changing(GIB, GIB + 4 * KIB);
     let edits = sim.map.memory().writes;
     for _ in 0..100 {
@@ -42,8 +50,7 @@ fn i12_a_change_waits_for_the_tables_that_another_cpu_flushes() {
     sim.finish(core::mem::take(&mut mine));
     sim.restore(held);
     // In one go it waits for nothing.
-    let mut theirs = Batch::new();
-    assert_eq!(sim.map.empty_quarantine(&mut theirs), 2);
+    let theirs = sim.take_both();
     let refused = sim.change(GIB, GIB + 4 * KIB, Change::NotPresent);
     assert_eq!(refused.err(), Some(ChangeError::OutOfTables { needed: 2, left: 0 }));
     sim.finish(theirs);
@@ -52,11 +59,8 @@ fn i12_a_change_waits_for_the_tables_that_another_cpu_flushes() {
 
 #[test]
 fn i12_a_wait_ends_without_the_flush_and_nothing_has_changed() {
-    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-    sim.refill(2).unwrap();
-    sim.keep_two();
-    let (mut theirs, mut mine) = (Batch::new(), Batch::new());
-    assert_eq!(sim.map.empty_quarantine(&mut theirs), 2);
+    let mut sim = Sim::with_two_kept();
+    let (theirs, mut mine) = (sim.take_both(), Batch::new());
     let mut work = sim.changing(GIB, GIB + 4 * KIB);
     let mut steps = 0;
     let refused = loop {
@@ -74,9 +78,7 @@ fn i12_a_wait_ends_without_the_flush_and_nothing_has_changed() {
 
 #[test]
 fn i12_a_change_that_all_tables_would_not_do_for_leaves_the_kept_ones_where_they_are() {
-    let mut sim = Sim::bare(Levels::Four, PageSize::Size1G, PageSize::Size1G);
-    sim.refill(2).unwrap();
-    sim.keep_two();
+    let mut sim = Sim::with_two_kept();
     let mut batch = Batch::new();
     // Three splits: of 1 GiB, and of 2 MiB at both ends.
     let mut work = sim.changing(GIB + 4 * KIB, 2 * GIB - 4 * KIB);

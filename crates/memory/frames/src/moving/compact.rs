@@ -164,7 +164,7 @@ impl<M: Machine> Frames<M> {
 fn candidate(held: &PoolGuard<'_>, mut place: u32) -> Option<(usize, u32)> {
     // Each bin that has blocks at the edges alone sends the search on.
     for _ in 0..=EDGES {
-        let bin = held.pool.emptiest_before(Mobility::Movable, 0, place)?;
+        let bin = held.bins(Mobility::Movable).emptiest_before(0, place)?;
         place = bin.place();
         let blocks = successors(held.head(Mobility::Movable, bin), |&block| held.next(block));
         if let Some(block) = blocks.take(EDGES + 1).find(|&block| lies_within(held.pool, block)) {
@@ -205,7 +205,7 @@ impl<M: Machine> Drop for Chain<'_, M> {
 
 /// Tells whether a pool may have a block that is worth emptying. Cost: a load for each of its bins' rows, no lock.
 fn may_be_emptied(pool: &Pool) -> bool {
-    let emptiest = pool.emptiest(Mobility::Movable, 0);
+    let emptiest = pool.bins(Mobility::Movable).emptiest(0);
     emptiest.is_some_and(|bin| bin.most_free() >= FRAMES - MOST_USED)
 }
 

@@ -71,7 +71,7 @@ impl PoolGuard<'_> {
 
     /// Tells whether a partial block of `kind` has single frames to give.
     pub(crate) fn has_partial(&self, kind: Mobility) -> bool {
-        self.best(kind, bin::grain_of(0), 0).is_some()
+        self.bins(kind).best(bin::grain_of(0), 0).is_some()
     }
 
     /// Takes aligned runs of `order`, 0..=8, up to `most` of one block, and leaves `floor` frames in the pool. Says
@@ -84,13 +84,17 @@ impl PoolGuard<'_> {
         most: u64,
         each: impl FnMut(Pfn),
     ) -> Option<()> {
-        let spare = self.pool.free_frames().checked_sub(floor)? / order.frames();
-        let most = most.min(spare);
+        let most = self.spare_runs(order, floor)?.min(most);
         if most == 0 {
             return None;
         }
         let block = self.find_block(kind, u32::from(order.get()))?;
         self.take_runs_of(block, order, most, each)
+    }
+
+    /// Returns how many runs of `order` the pool has at most if it keeps `floor` frames.
+    fn spare_runs(&self, order: Order, floor: u64) -> Option<u64> {
+        Some(self.pool.free_frames().checked_sub(floor)? >> order.get())
     }
 
     /// Takes runs as [`PoolGuard::take_runs`] takes them, but from partial blocks of this kind that were opened for such
@@ -105,16 +109,18 @@ impl PoolGuard<'_> {
         each: impl FnMut(Pfn),
     ) -> Option<()> {
         let log2 = usize::from(order.get());
-        let bin = self.best(kind, bin::grain_of(log2), log2)?;
+        let bin = self.bins(kind).best(bin::grain_of(log2), log2)?;
         let block = self.head(kind, bin)?;
-        let spare = self.pool.free_frames().checked_sub(floor)? >> log2;
-        self.take_runs_of(block, order, most.min(spare), each)
+        let most = self.spare_runs(order, floor)?.min(most);
+        self.take_runs_of(block, order, most, each)
     }
 
     /// Takes a run as [`PoolGuard::take_runs`] takes it, but from partial blocks of this kind only.
     pub(crate) fn take_partial(&mut self, order: Order, kind: Mobility) -> Option<Pfn> {
         let log2 = usize::from(order.get());
-        let found = || self.best(kind, bin::grain_of(log2), log2).or_else(|| self.best_of_others(kind, log2));
+        let found = || {
+            self.bins(kind).best(bin::grain_of(log2), log2).or_else(|| self.bins(kind).best_of_others(log2))
+        };
         let bin = (order < Order::LARGE).then(found)??;
         let block = self.head(kind, bin)?;
         let mut run = None;
@@ -177,7 +183,7 @@ impl PoolGuard<'_> {
     #[inline]
     fn find_block(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
         let grain = bin::grain_of(log2 as usize);
-        if let Some(bin) = self.best(kind, grain, log2 as usize) {
+        if let Some(bin) = self.bins(kind).best(grain, log2 as usize) {
             return self.head(kind, bin);
         }
         if let Some(bit) = self.pool.whole.find(end_for(kind)) {
@@ -186,7 +192,7 @@ impl PoolGuard<'_> {
             self.pool.blocks[block].set(Info::WHOLE.with_kind(kind).with_grain(grain));
             return Some(block);
         }
-        if let Some(bin) = self.best_of_others(kind, log2 as usize) {
+        if let Some(bin) = self.bins(kind).best_of_others(log2 as usize) {
             return self.head(kind, bin);
         }
         self.steal(kind, log2)
@@ -195,7 +201,7 @@ impl PoolGuard<'_> {
     #[cold]
     fn steal(&mut self, kind: Mobility, log2: u32) -> Option<usize> {
         for other in kind.steals_from() {
-            let Some(bin) = self.emptiest(other, log2 as usize) else { continue };
+            let Some(bin) = self.bins(other).emptiest(log2 as usize) else { continue };
             let block = self.head(other, bin)?;
             let info = self.pool.blocks[block].info();
             if kind == Mobility::Unmovable || info.free() >= FRAMES / 2 {

@@ -11,10 +11,11 @@ use rhumb_machine::{MAX_CPUS, MAX_NODES, NodeId, Pfn, PfnRange};
 
 use crate::cache::CpuCache;
 use crate::error::LayoutError;
+use crate::pool::bins::Bins;
 use crate::pool::block::Block;
 use crate::pool::tree::{self, WholeBlocks};
 use crate::pool::words::WORDS;
-use crate::pool::{Arrays, Bins, Pool};
+use crate::pool::{Arrays, Pool};
 use crate::request::{Mobility, Zone};
 use crate::zones::storage::{AnyBytes, LINE_BYTES, Storage, Table, Zeroable, bytes_for};
 use crate::zones::{FIRST_POOLS, MAX_POOLS};
