@@ -218,11 +218,17 @@ impl Pool {
         self.cleared[group / 64].load(Acquire) & 1 << (group % 64) != 0
     }
 
+    /// Returns the record of a block, if one of its group was taken before.
+    #[inline]
+    pub(crate) fn record(&self, block: usize) -> Option<&'static Block> {
+        if self.is_cleared(block) { self.blocks.get(block) } else { None }
+    }
+
     /// Returns what is known of a block: of one that was taken before, its record; of any other, that it is whole. The
     /// holder of a frame may look at the record itself.
     #[inline]
     pub(crate) fn info(&self, block: usize) -> Info {
-        if self.is_cleared(block) { self.blocks[block].info() } else { Info::WHOLE }
+        self.record(block).map_or(Info::WHOLE, Block::info)
     }
 
     /// Returns the frame's number within the pool.

@@ -176,6 +176,5 @@ impl<M: Machine> Frames<M> {
 
 /// Returns the block of a frame of `pool`, if it holds memory and was ever taken: a frame of any other has no holder.
 fn block_in(pool: &'static Pool, pfn: Pfn) -> Option<&'static Block> {
-    let block = pool.offset(pfn) / FRAMES as usize;
-    (pool.is_cleared(block) && pool.info(block).state() != State::Absent).then(|| &pool.blocks[block])
+    pool.record(pool.offset(pfn) / FRAMES as usize).filter(|block| block.info().state() != State::Absent)
 }
