@@ -26,6 +26,8 @@ use crate::magazine::{Magazine, Round, SharedStack, Stack};
 pub(crate) const MOST_FULL: u32 = 4;
 /// Full magazines that stay when others leave, the most that are taken at once, and the most empty ones that are kept.
 pub(crate) const KEPT: u32 = 2;
+// Else a line that is full has none to give away, and a free would ask it for some again and again.
+const _: () = assert!(KEPT < MOST_FULL);
 
 /// A CPU's part of one cache: a line of its own.
 #[repr(C, align(64))]
