@@ -15,8 +15,8 @@
 //! Runs for later come from blocks that are already partial and were opened for such orders. For a request that may
 //! never come, no whole block is made partial, and no block of another kind is stolen.
 //!
-//! Bounded (I13): at most 16 long and 120 short runs go back (240 short ones where the CPU may keep less than before),
-//! and the runs for later come from at most [`BLOCKS`] blocks for each order.
+//! Bounded (I13): at most 16 long and 120 short runs go back, and the runs for later come from at most [`BLOCKS`] blocks
+//! for each order.
 
 use rhumb_machine::Order;
 
