@@ -1,0 +1,4 @@
+//! Controllers of all kinds, and keys.
+
+mod controllers;
+mod keys;
