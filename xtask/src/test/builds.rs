@@ -74,13 +74,15 @@ pub(super) const USUAL: Build = Build {
 pub(crate) const COUNTED: &str = "--cfg rhumb_counted";
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 14] = [
+const OTHERS: [Build; 16] = [
     featured("frames-checked", &["rhumb-frames"], "checked"),
     modelled("frames-loom", &["rhumb-frames"], "--cfg loom"),
     modelled("frames-shuttle", &["rhumb-frames"], "--cfg shuttle"),
     featured("slab-checked", &["rhumb-slab"], "checked"),
     modelled("slab-loom", &["rhumb-slab"], "--cfg loom"),
     modelled("slab-shuttle", &["rhumb-slab"], "--cfg shuttle"),
+    modelled("kernelmap-loom", &["rhumb-kernelmap"], "--cfg loom"),
+    modelled("kernelmap-shuttle", &["rhumb-kernelmap"], "--cfg shuttle"),
     modelled("pagetable-loom", &["rhumb-pagetable"], "--cfg loom"),
     modelled("pagetable-shuttle", &["rhumb-pagetable"], "--cfg shuttle"),
     modelled("klog-loom", &["rhumb-klog"], "--cfg loom"),
@@ -110,6 +112,7 @@ const SANITIZED: Build = Build {
             "rhumb-hosted",
             "rhumb-frames",
             "rhumb-slab",
+            "rhumb-kernelmap",
             "rhumb-pagetable",
             "rhumb-windows",
             "rhumb-tableguard",

@@ -1,0 +1,219 @@
+//! [`CpuCache`]: the ranges that one CPU keeps for itself, of 1 to [`QUANTA`] units (Bonwick's quantum caches).
+//!
+//! Only the CPU itself touches its cache, as the [`rhumb_machine::Pinned`] token of the caller proves; the accesses are
+//! plain instructions, with no locked operation and no shared line. A [`CpuGate`] keeps interrupt handlers out of the
+//! middle of an operation, and lets other CPUs ask for the ranges: its cap is the units that the CPU may keep, so that a
+//! request ends the keeping at the next free.
+//!
+//! ```text
+//!   cache:  | gate, units | class 1: count, room, visits | tags ... | class 2: ... | ... | class 16 |
+//! ```
+//! **Bounded by units.** All classes together keep no more than the cap. **Bounded by use.** The room of a class starts
+//! at [`LEAST_ROOM`] ranges and grows as the CPU visits the lock for this size; a trim has CPUs that made no visits give
+//! back all, and a class that is empty then has the least room again.
+
+use rhumb_sync::CpuGate;
+use rhumb_sync::atomic::{AtomicPtr, AtomicU32, IS_MODELLED, Relaxed};
+
+use super::tag::{State, Tag, TagRef};
+
+/// The largest ranges that are kept, in units.
+pub(super) const QUANTA: usize = if IS_MODELLED { 2 } else { 16 };
+
+/// Ranges of one size that are kept, at most: with its counts, a class is four lines.
+pub(super) const MOST_ROOM: usize = if IS_MODELLED { 6 } else { 30 };
+
+/// Room of a class that has seen little use.
+pub(super) const LEAST_ROOM: u32 = 4;
+
+/// Units of one class that are kept, at most, where that is more than [`LEAST_ROOM`] ranges.
+const MOST_CLASS_UNITS: u32 = 128;
+
+/// Visits after which a class has twice the room.
+const VISITS_TO_GROW: u32 = 4;
+
+/// Ranges that move in one visit to the lock, at most.
+pub(super) const BATCH: usize = MOST_ROOM / 2 + 1;
+
+/// The ranges of one size.
+#[repr(C)]
+pub(super) struct SizeClass {
+    count: AtomicU32,
+    room: AtomicU32,
+    /// Visits to the lock for this size, since the room was set.
+    visits: AtomicU32,
+    tags: [AtomicPtr<Tag>; MOST_ROOM],
+}
+
+/// The ranges that one CPU keeps.
+#[repr(C, align(64))]
+pub(super) struct CpuCache {
+    pub(super) gate: CpuGate,
+    /// Units in all classes.
+    units: AtomicU32,
+    /// Visits to the lock since they were counted last.
+    visits: AtomicU32,
+    classes: [SizeClass; QUANTA],
+}
+
+impl SizeClass {
+    fn new() -> Self {
+        Self {
+            count: AtomicU32::new(0),
+            room: AtomicU32::new(LEAST_ROOM),
+            visits: AtomicU32::new(0),
+            tags: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
+        }
+    }
+}
+
+impl CpuCache {
+    pub(super) fn new() -> Self {
+        Self {
+            gate: CpuGate::new(),
+            units: AtomicU32::new(0),
+            visits: AtomicU32::new(0),
+            classes: core::array::from_fn(|_| SizeClass::new()),
+        }
+    }
+
+    /// Returns the class of ranges of so many units.
+    #[inline(always)]
+    fn class(&self, units: u64) -> Option<&SizeClass> {
+        self.classes.get((units as usize).wrapping_sub(1))
+    }
+
+    /// Tells whether ranges of so many units are kept.
+    #[inline(always)]
+    pub(super) const fn keeps(units: u64) -> bool {
+        units as usize <= QUANTA
+    }
+
+    /// Takes out the range of so many units that was freed last, held from then on; `None` where there is none, or where
+    /// the CPU's own operation was interrupted.
+    #[inline(always)]
+    pub(super) fn pop(&self, units: u64) -> Option<TagRef> {
+        let class = self.class(units)?;
+        let popped = self.gate.alone(|| {
+            let left = class.count.load(Relaxed).checked_sub(1)?;
+            let tag = TagRef::load(class.tags.get(left as usize)?)?;
+            class.count.store(left, Relaxed);
+            self.units.store(self.units.load(Relaxed) - units as u32, Relaxed);
+            tag.set_word(0);
+            tag.set_state(State::Held);
+            Some(tag)
+        });
+        popped.flatten()
+    }
+
+    /// Keeps a range, unless its class or the cache is full, or the CPU's own operation was interrupted.
+    #[inline(always)]
+    pub(super) fn push(&self, tag: TagRef) -> bool {
+        let units = tag.units();
+        let Some(class) = self.class(units) else { return false };
+        let kept = self.gate.alone(|| {
+            let (count, kept_units) = (class.count.load(Relaxed), self.units.load(Relaxed) + units as u32);
+            if count >= class.room.load(Relaxed) || kept_units as i32 > self.gate.cap() {
+                return false;
+            }
+            let Some(place) = class.tags.get(count as usize) else { return false };
+            tag.set_state(State::Kept);
+            place.store(TagRef::as_ptr(Some(tag)), Relaxed);
+            class.count.store(count + 1, Relaxed);
+            self.units.store(kept_units, Relaxed);
+            true
+        });
+        kept == Some(true)
+    }
+
+    // From here on: on this CPU, with interrupts off, while the gate is not busy.
+
+    /// Returns how many units are kept; exact on this CPU, a glimpse on others.
+    pub(super) fn units(&self) -> u32 {
+        self.units.load(Relaxed)
+    }
+
+    /// Returns how many ranges a refill of this size brings: half of the room, and no more than the cache may keep.
+    pub(super) fn batch(&self, units: u64, cap: u32) -> usize {
+        let Some(class) = self.class(units) else { return 1 };
+        let left = cap.saturating_sub(self.units()) / units.max(1) as u32;
+        ((class.room.load(Relaxed) / 2).min(left) as usize).clamp(1, BATCH)
+    }
+
+    /// Counts a visit to the lock for ranges of this size, after some of which the class has twice the room.
+    pub(super) fn count_visit(&self, units: u64) {
+        self.visits.store(self.visits.load(Relaxed).wrapping_add(1), Relaxed);
+        let Some(class) = self.class(units) else { return };
+        let visits = class.visits.load(Relaxed) + 1;
+        let most = (MOST_CLASS_UNITS / units.max(1) as u32).clamp(LEAST_ROOM, MOST_ROOM as u32);
+        let room = class.room.load(Relaxed);
+        if visits >= VISITS_TO_GROW && room < most {
+            class.room.store((2 * room).min(most), Relaxed);
+            class.visits.store(0, Relaxed);
+        } else {
+            class.visits.store(visits.min(VISITS_TO_GROW), Relaxed);
+        }
+    }
+
+    /// Takes the count of visits, which begins anew. From any CPU: a visit that is counted meanwhile may undo this, which
+    /// does no harm.
+    pub(super) fn take_visits(&self) -> u32 {
+        let visits = self.visits.load(Relaxed);
+        self.visits.store(0, Relaxed);
+        visits
+    }
+
+    /// Returns the size whose ranges have the most units here.
+    pub(super) fn fullest(&self) -> u64 {
+        let units =
+            |units: u64| self.class(units).map_or(0, |class| class.count.load(Relaxed) as u64 * units);
+        (1..=QUANTA as u64).max_by_key(|&size| units(size)).unwrap_or(1)
+    }
+
+    /// Takes out up to `most` ranges of one size, those that were freed first, and calls `give` with each.
+    pub(super) fn take_oldest(&self, units: u64, most: usize, mut give: impl FnMut(TagRef)) -> usize {
+        let Some(class) = self.class(units) else { return 0 };
+        let count = class.count.load(Relaxed) as usize;
+        let taken = most.min(count);
+        for place in class.tags.iter().take(taken) {
+            if let Some(tag) = TagRef::load(place) {
+                give(tag);
+            }
+        }
+        for (to, from) in (taken..count).enumerate() {
+            class.tags[to].store(class.tags[from].load(Relaxed), Relaxed);
+        }
+        class.count.store((count - taken) as u32, Relaxed);
+        self.units.store(self.units() - (taken as u64 * units) as u32, Relaxed);
+        taken
+    }
+
+    /// Takes out half of the ranges of one size, rounded up.
+    pub(super) fn take_half(&self, units: u64, give: impl FnMut(TagRef)) -> usize {
+        let count = self.class(units).map_or(0, |class| class.count.load(Relaxed) as usize);
+        self.take_oldest(units, count.div_ceil(2).min(BATCH), give)
+    }
+
+    /// Takes out up to [`BATCH`] ranges of any sizes; a class that has none left has the least room. Returns how many.
+    pub(super) fn take_any(&self, mut give: impl FnMut(TagRef)) -> usize {
+        let mut taken = 0;
+        for (units, class) in (1..).zip(&self.classes) {
+            if taken < BATCH {
+                taken += self.take_oldest(units, BATCH - taken, &mut give);
+            }
+            if class.count.load(Relaxed) == 0 {
+                class.room.store(LEAST_ROOM, Relaxed);
+                class.visits.store(0, Relaxed);
+            }
+        }
+        taken
+    }
+
+    /// Returns the ranges that are kept, with the units that their class says. On a CPU that is at rest.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (u64, TagRef)> + '_ {
+        (1..).zip(&self.classes).flat_map(|(units, class)| {
+            let count = class.count.load(Relaxed) as usize;
+            class.tags.iter().take(count).filter_map(TagRef::load).map(move |tag| (units, tag))
+        })
+    }
+}

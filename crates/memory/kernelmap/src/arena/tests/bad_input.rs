@@ -1,0 +1,63 @@
+//! Requests that are refused, with nothing changed.
+
+use super::world::*;
+use crate::arena::MOST_SPANS;
+use crate::{Arena, ArenaError, ArenaLayout, Fit, Units};
+
+#[test]
+fn sizes_and_alignments_that_there_are_none_of() {
+    assert_eq!(Fit::new(0), Err(ArenaError::BadSize));
+    assert_eq!(Fit::new((1 << 40) + 1), Err(ArenaError::BadSize));
+    let fit = Fit::new(1 << 40).unwrap();
+    for (align, offset) in [(0, 0), (3, 0), (1, 1), (8, 8), (1 << 41, 0)] {
+        assert_eq!(fit.aligned(align, offset), Err(ArenaError::BadAlignment), "{align} {offset}");
+    }
+    let world = World::new(1000, 1);
+    assert!(world.arena.alloc(pinned(), fit).is_err());
+    assert!(world.arena.alloc(pinned(), fit.aligned(1 << 40, (1 << 40) - 1).unwrap()).is_err());
+    world.assert_whole(1);
+}
+
+#[test]
+fn spans_that_do_not_fit() {
+    let world = World::new(100, 1);
+    let add = |start, count| world.arena.add_span(pinned(), Units::of_length(start, count).unwrap());
+    for (start, count) in [(0, 0), (START, 1), (START + 99, 1), (START - 1, 2), (0, 5000), (5000, 1 << 40)] {
+        assert_eq!(add(start, count), Err(ArenaError::BadSpan), "{start} {count}");
+    }
+    for index in 1..MOST_SPANS as u64 {
+        add(START + 1000 * index, 10).unwrap();
+    }
+    assert_eq!(add(1 << 30, 1), Err(ArenaError::BadSpan));
+    assert_eq!(Units::of_length(u64::MAX, 1), None);
+    world.assert_whole(MOST_SPANS as u64);
+}
+
+#[test]
+fn a_range_of_another_arena_comes_back() {
+    let world = World::new(1000, 1);
+    let other = arena(world.tags, 1);
+    for units in [1, 20] {
+        let held = world.alloc(units).unwrap();
+        let range = held.range();
+        let back = other.free(pinned(), held).unwrap_err();
+        assert_eq!(back.0.range(), range);
+        world.free(back.0);
+    }
+    world.assert_whole(1);
+}
+
+#[test]
+fn memory_that_is_too_small() {
+    let world = World::new(1000, 1);
+    let layout = ArenaLayout::new(3).unwrap();
+    let bytes = layout.storage_bytes();
+    let memory = std::vec![0u64; bytes / 8 - 1].leak();
+    let refused = Arena::new(layout, world.tags, memory).err();
+    assert_eq!(refused, Some(ArenaError::StorageTooSmall(bytes - 8, bytes)));
+    assert_eq!(ArenaLayout::new(0), Err(ArenaError::BadMachine));
+    assert_eq!(ArenaLayout::new(rhumb_machine::MAX_CPUS + 1), Err(ArenaError::BadMachine));
+    // Aligned badly, it is enough still.
+    let memory = std::vec![0u64; bytes / 8 + 1].leak();
+    assert!(Arena::new(layout, world.tags, &mut memory[1..]).is_ok());
+}

@@ -1,0 +1,130 @@
+//! Walks and look-ups while the arena changes.
+
+use core::ops::ControlFlow;
+use std::vec::Vec;
+
+use super::world::*;
+use crate::arena::RangePlace;
+use crate::{ArenaError, Units};
+
+#[test]
+fn each_unit_is_found_in_its_range() {
+    let world = World::new(3000, 1);
+    world.arena.add_span(pinned(), Units::of_length(1 << 30, 50).unwrap()).unwrap();
+    let held: Vec<_> = (1..60).filter_map(|units| world.alloc(units)).collect();
+    let mut ranges = Vec::new();
+    world
+        .arena
+        .for_each(|range| {
+            ranges.push(range);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    for range in &ranges {
+        for unit in [range.range.start(), range.range.end() - 1] {
+            assert_eq!(world.arena.find(unit), Ok(Some(*range)));
+        }
+    }
+    assert_eq!(ranges.iter().map(|range| range.range.count()).sum::<u64>(), 3050);
+    for unit in [0, START - 1, START + 3000, (1 << 30) - 1, (1 << 30) + 50, u64::MAX] {
+        assert_eq!(world.arena.find(unit), Ok(None), "{unit}");
+    }
+    held.into_iter().for_each(|range| world.free(range));
+}
+
+#[test]
+fn a_walk_shows_where_a_range_is() {
+    let world = World::new(100, 1);
+    let mut held = world.alloc(20).unwrap();
+    held.set_word(5);
+    let kept = world.alloc(1).unwrap();
+    let (held_at, kept_at) = (held.range().start(), kept.range().start());
+    world.free(kept);
+    let found = |unit| world.arena.find(unit).unwrap().unwrap();
+    assert_eq!((found(held_at).place, found(held_at).word), (RangePlace::Held, 5));
+    assert_eq!((found(kept_at).place, found(kept_at).word), (RangePlace::Kept, 0));
+    assert_eq!(found(START + 99).place, RangePlace::Free);
+    world.free(held);
+}
+
+/// Ranges around the walk's place merge and are divided in between: those that stay are seen once each, in order.
+#[test]
+fn a_walk_goes_on_where_ranges_merge_under_it() {
+    let world = World::new(4000, 1);
+    let mut held: Vec<_> = (0..100).map(|_| world.alloc(30).unwrap()).collect();
+    held.sort_by_key(|range| range.range().start());
+    let mut stay = Vec::new();
+    let mut go = Vec::new();
+    for (index, range) in held.into_iter().enumerate() {
+        if index % 10 == 5 { stay.push(range) } else { go.push(range) }
+    }
+    go.reverse();
+    let (mut seen, mut turns) = (Vec::new(), 0);
+    world
+        .arena
+        .for_each(|range| {
+            turns += 1;
+            // Those ahead are freed while the walk approaches them, and one is taken anew.
+            for _ in 0..3 {
+                if let Some(range) = go.pop() {
+                    world.free(range);
+                }
+            }
+            if turns % 7 == 0 {
+                go.extend(world.alloc(25));
+            }
+            if range.place == RangePlace::Held && stay.iter().any(|stays| stays.range() == range.range) {
+                seen.push(range.range);
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(seen, stay.iter().map(crate::HeldRange::range).collect::<Vec<_>>());
+    stay.into_iter().chain(go).for_each(|range| world.free(range));
+    world.assert_whole(1);
+}
+
+/// The place of a walk is where the tag goes that the walk would come to next: the walk goes on behind it.
+#[test]
+fn a_walk_outlives_each_range_that_it_stands_at() {
+    for gone in 0..40 {
+        let world = World::new(2000, 1);
+        let mut held: Vec<_> = (0..40).map(|_| world.alloc(40)).collect();
+        let mut turn = 0;
+        let mut seen = 0;
+        world
+            .arena
+            .for_each(|range| {
+                if turn == 0 {
+                    // The first of a step: its ranges were seen, the place is the one behind them.
+                    for index in [gone, (gone + 1) % 40, (gone + 39) % 40] {
+                        held[index].take().into_iter().for_each(|range| world.free(range));
+                    }
+                }
+                turn += 1;
+                seen += u64::from(range.place == RangePlace::Held);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert!((37..=40).contains(&seen), "{seen}");
+        held.into_iter().flatten().for_each(|range| world.free(range));
+        world.assert_whole(1);
+    }
+}
+
+#[test]
+fn a_fifth_walk_is_refused() {
+    fn nested(world: &World, depth: usize) -> Result<usize, ArenaError> {
+        let mut deepest = Ok(depth);
+        world.arena.for_each(|_| {
+            deepest = nested(world, depth + 1);
+            ControlFlow::Break(())
+        })?;
+        deepest
+    }
+    let world = World::new(100, 1);
+    assert_eq!(nested(&world, 0), Err(ArenaError::TooManyWalks));
+    // All of them are over.
+    assert!(world.arena.find(START).unwrap().is_some());
+    world.arena.validate(pinned()).unwrap();
+}
