@@ -20,13 +20,21 @@ use crate::cpu::{CpuId, MAX_CPUS};
 
 /// How many CPUs one word names.
 pub const WORD_CPUS: usize = u64::BITS as usize;
-/// The words that a set of all CPUs takes.
-pub const WORDS: usize = MAX_CPUS.div_ceil(WORD_CPUS);
+/// The words that a set of all CPUs takes: each bit of theirs is a CPU.
+pub const WORDS: usize = MAX_CPUS / WORD_CPUS;
+
+const _: () = assert!(MAX_CPUS.is_multiple_of(WORD_CPUS));
 
 /// Returns how many words the sets of `cpus` CPUs take.
 #[inline]
 pub const fn words_for(cpus: usize) -> usize {
     cpus.div_ceil(WORD_CPUS)
+}
+
+/// Returns how many of the first `words` words name CPUs.
+#[inline]
+const fn words_of_cpus(words: usize) -> usize {
+    if words < WORDS { words } else { WORDS }
 }
 
 /// CPUs that can be read as words: those of a set, or all below a number.
@@ -64,20 +72,24 @@ impl CpuWords for CpuMask {
 }
 
 /// A set of CPUs, by its words: CPU n is bit n % 64 of word n / 64, and a CPU past the last word is not in the set.
+///
+/// It has [`WORDS`] words at most, so that each bit is a CPU below [`MAX_CPUS`].
 #[repr(transparent)]
 pub struct CpuSet([u64]);
 
 impl CpuSet {
-    /// Returns the set that `words` name.
+    /// Returns the set that `words` name. Words past the last CPU's are ignored.
     #[inline]
     pub const fn of(words: &[u64]) -> &Self {
+        let (words, _) = words.split_at(words_of_cpus(words.len()));
         // SAFETY: the set has the layout of its words, and every word is a set.
         unsafe { &*(core::ptr::from_ref(words) as *const Self) }
     }
 
-    /// Returns the set that `words` name, for changes.
+    /// Returns the set that `words` name, for changes. Words past the last CPU's are ignored.
     #[inline]
     pub const fn of_mut(words: &mut [u64]) -> &mut Self {
+        let (words, _) = words.split_at_mut(words_of_cpus(words.len()));
         // SAFETY: the set has the layout of its words, every word is a set, and the words are borrowed for it.
         unsafe { &mut *(core::ptr::from_mut(words) as *mut Self) }
     }

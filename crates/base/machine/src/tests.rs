@@ -142,6 +142,21 @@ fn a_mask_has_the_words_of_its_cpus() {
     }
 }
 
+/// A set names CPUs alone, by numbers below [`MAX_CPUS`], even of words that are more than CPUs have.
+#[test]
+fn words_past_the_last_cpu_are_no_cpus() {
+    // The first bit past the last CPU's, and the first of which the number wraps to the boot CPU's.
+    for past in [MAX_CPUS, 1 << u16::BITS] {
+        let mut words = std::vec![0; past / 64 + 1];
+        words[past / 64] = 1;
+        let set = CpuSet::of(&words);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [], "{past}");
+        assert_eq!((set.len(), set.is_empty(), set), (0, true, &*CpuMask::EMPTY));
+        assert_eq!((set.to_mask(), set.minus(&CpuMask::EMPTY)), (CpuMask::EMPTY, CpuMask::EMPTY));
+        assert_eq!(CpuSet::of_mut(&mut words).take_out(|cpu| panic!("CPU {cpu}")), 0);
+    }
+}
+
 #[test]
 fn numbers_that_are_no_frames_make_no_range_that_wraps() {
     let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end)).unwrap().addrs();
