@@ -52,7 +52,7 @@ impl Sink for Screen {
 
 static TURN: Turn = Turn::new();
 /// How far the console has come in the rings. Locked by the CPU whose turn it is alone.
-static SHOWN: SpinMutex<Option<Records<'static, Here, Screen>>> = SpinMutex::new(None);
+static SHOWN: SpinMutex<Records<'static, Here, Screen>> = SpinMutex::new(Records::from_the_first(&LOG));
 /// Whether lines that are logged with interrupts off wait: not while the kernel comes up with interrupts off.
 static LEAVES_LINES: AtomicBool = AtomicBool::new(false);
 
@@ -61,24 +61,12 @@ pub fn leave_lines() {
     LEAVES_LINES.store(true, Relaxed);
 }
 
-/// Makes the reader of what the console shows. A call of its own, because the reader has a place in the log of each CPU,
-/// some KiB, and the stack of an exception that stops the machine has no room for it: boot has shown something by then.
-#[cold]
-#[inline(never)]
-fn begin_to_show(shown: &mut Option<Records<'static, Here, Screen>>) {
-    *shown = Some(records());
-}
-
 /// Shows what has been logged and waits for it. One load where nothing does.
 pub fn show_waiting() {
     TURN.run(|| {
         let Some(mut shown) = SHOWN.try_lock() else { return };
-        if shown.is_none() {
-            begin_to_show(&mut shown);
-        }
-        let Some(records) = shown.as_mut() else { return };
-        records.refresh();
-        for record in records.filter(|record| LOG.is_shown(record.level())) {
+        shown.refresh();
+        for record in shown.by_ref().filter(|record| LOG.is_shown(record.level())) {
             // The console takes everything.
             let _ = writeln!(console::Writer, "{record}");
         }

@@ -1,7 +1,7 @@
 //! [`Log`]: the back end of the `log` facade: one ring per CPU, one console.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ::log::{LevelFilter, Metadata};
 use once_cell::race::OnceRef;
@@ -62,6 +62,8 @@ pub struct Log<H, S> {
     rings: [OnceRef<'static, Ring<'static>>; MAX_CPUS],
     /// Past the last CPU that has a ring of its own: readers look no further.
     ring_end: AtomicUsize,
+    /// How many records were written to the rings of each group: readers look at those alone whose number has changed.
+    written: [AtomicU64; GROUPS],
     kept: AtomicUsize,
     shown: AtomicUsize,
 }
@@ -76,6 +78,7 @@ impl<H: Host, S: Sink> Log<H, S> {
             boot,
             rings: [const { OnceRef::new() }; MAX_CPUS],
             ring_end: AtomicUsize::new(0),
+            written: [const { AtomicU64::new(0) }; GROUPS],
             kept: AtomicUsize::new(LevelFilter::Info as usize),
             shown: AtomicUsize::new(LevelFilter::Info as usize),
         }
@@ -122,7 +125,7 @@ impl<H: Host, S: Sink> Log<H, S> {
         let cpu = self.host.cpu();
         let record = Record::new(self.host.now_ns(), cpu, level, target, message);
         if is_kept {
-            self.ring_of(cpu).write(&record);
+            self.keep_record(&record);
         }
         if is_shown {
             self.console.write(&record);
@@ -160,8 +163,18 @@ impl<H: Host, S: Sink> Log<H, S> {
         self.ring_numbers().filter_map(|number| self.ring(number))
     }
 
-    fn ring_of(&self, cpu: CpuId) -> &Ring<'static> {
-        self.ring(cpu.index() + 1).unwrap_or(&self.boot)
+    /// Returns how many records were written to the rings of each group.
+    pub(crate) fn written(&self) -> impl Iterator<Item = u64> {
+        let groups = self.ring_numbers().end.div_ceil(GROUP_RINGS);
+        self.written.iter().take(groups).map(|written| written.load(Ordering::Acquire))
+    }
+
+    fn keep_record(&self, record: &Record) {
+        let own = record.cpu().index() + 1;
+        let (number, ring) = self.ring(own).map_or((0, &self.boot), |ring| (own, ring));
+        ring.write(record);
+        // Release: a reader that sees the number finds the record.
+        self.written[number / GROUP_RINGS].fetch_add(1, Ordering::Release);
     }
 
     fn publish_level(&self) {
@@ -173,6 +186,10 @@ impl<H: Host, S: Sink> Log<H, S> {
 
 /// The most rings: the shared one, and one for each CPU.
 pub(crate) const RINGS: usize = MAX_CPUS + 1;
+/// Rings of a group: a reader looks at so many for a record, and so many CPUs share the line of a count.
+pub(crate) const GROUP_RINGS: usize = 64;
+/// Groups of rings, the last of which may be smaller.
+pub(crate) const GROUPS: usize = RINGS.div_ceil(GROUP_RINGS);
 
 impl<H: Host, S: Sink> ::log::Log for Log<H, S> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {

@@ -184,9 +184,24 @@ impl<'memory> Ring<'memory> {
     /// Claims a slot and never finishes it: a writer whose CPU stopped in the middle.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn abandon(&self) {
+        self.begin();
+    }
+
+    /// Claims a slot, for [`Ring::finish`]: a writer in the middle. Returns the ticket.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn begin(&self) -> u64 {
         let ticket = self.head.fetch_add(1, Ordering::Relaxed);
         let is_claimed = self.slot(ticket).is_some_and(|slot| slot.claim(ticket));
         assert!(is_claimed);
+        ticket
+    }
+
+    /// Writes `record` into the slot that [`Ring::begin`] claimed.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn finish(&self, ticket: u64, record: &Record) {
+        let slot = self.slot(ticket).unwrap();
+        slot.store(record);
+        slot.sequence.store(whole(ticket), Ordering::Release);
     }
 
     fn slot(&self, ticket: u64) -> Option<&Slot> {

@@ -121,6 +121,57 @@ fn a_reader_ends_and_goes_on() {
     assert_eq!(log.lost(), 5);
 }
 
+/// The reader comes while another CPU writes: the record is read when it is whole, in its place.
+#[test]
+fn a_record_that_is_being_written_is_not_passed_over() {
+    let log = log(8);
+    log.attach(CpuId::new(1).unwrap(), std::boxed::Box::leak(ring(8))).unwrap();
+    say(&log, 0, 1, Level::Info, "before");
+    let ticket = log.ring(2).unwrap().begin();
+    let mut records = log.records();
+    assert_eq!(records.by_ref().map(|record| record.text().to_string()).collect::<Vec<_>>(), ["before"]);
+    let cpu = CpuId::new(1).unwrap();
+    log.ring(2).unwrap().finish(ticket, &Record::new(2, cpu, Level::Info, "test", format_args!("written")));
+    say(&log, 1, 3, Level::Info, "after");
+    records.refresh();
+    assert_eq!(records.map(|record| record.text().to_string()).collect::<Vec<_>>(), ["written", "after"]);
+}
+
+/// A CPU that stopped in the middle of a record holds nothing back that it logs later, in a report.
+#[test]
+fn a_record_that_is_never_whole_is_passed_over() {
+    let log = log(8);
+    log.ring(0).unwrap().abandon();
+    say(&log, 0, 1, Level::Info, "after");
+    assert_eq!(texts(&log), ["after"]);
+}
+
+/// With the most CPUs, a reader looks at the rings of one group for a record, and at none where no CPU has logged.
+#[test]
+fn a_reader_looks_at_few_rings_for_a_record() {
+    let log = log(4);
+    for cpu in (1..MAX_CPUS).filter_map(CpuId::new) {
+        log.attach(cpu, std::boxed::Box::leak(ring(2))).unwrap();
+    }
+    for cpu in 0..MAX_CPUS {
+        say(&log, cpu, 1 + cpu as u64, Level::Info, "here");
+    }
+    let mut records = log.records();
+    assert_eq!(records.looks, MAX_CPUS + 1);
+    assert_eq!(records.by_ref().count(), MAX_CPUS);
+    assert!(records.looks <= (MAX_CPUS + 1) + MAX_CPUS * 64, "{} looks", records.looks);
+    for cpu in [0, 62, 63, 64, MAX_CPUS - 1] {
+        let before = records.looks;
+        records.refresh();
+        assert_eq!((records.next().map(|record| record.cpu()), records.looks), (None, before));
+        say(&log, cpu, 5000 + cpu as u64, Level::Info, "again");
+        records.refresh();
+        assert_eq!(records.next().map(|record| record.cpu().index()), Some(cpu));
+        assert!(records.next().is_none());
+        assert!(records.looks - before <= 2 * 64, "{} looks", records.looks - before);
+    }
+}
+
 #[test]
 fn the_facade_reaches_the_log() {
     let log: &'static TestLog = std::boxed::Box::leak(std::boxed::Box::new(log(8)));
