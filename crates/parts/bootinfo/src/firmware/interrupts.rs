@@ -185,8 +185,20 @@ fn add_cpu(
     match topology.cpus.iter().find(|known| known.apic_id == apic_id) {
         Some(&known) if known == cpu => Ok(()),
         Some(_) => Err(TableFault::DuplicateApic(apic_id)),
-        None => push(&mut topology.cpus, cpu, "CPUs"),
+        None => {
+            // One that can be started is worth more than a slot for one that may be plugged in: firmware lists many.
+            let is_displaced =
+                topology.cpus.is_full() && state == CpuState::Enabled && remove_last_slot(topology);
+            push(&mut topology.cpus, cpu, "CPUs")?;
+            if is_displaced { Err(TableFault::Full { what: "CPUs", omitted: 1 }) } else { Ok(()) }
+        }
     }
+}
+
+/// Removes the last CPU that cannot be started yet; `false` where there is none.
+pub(super) fn remove_last_slot(topology: &mut Topology) -> bool {
+    let last = topology.cpus.iter().rposition(|cpu| cpu.state == CpuState::OnlineCapable);
+    last.map(|at| topology.cpus.remove(at)).is_some()
 }
 
 /// Adds an I/O APIC. Two of them at one address would be one chip under two numbers: the one would clear

@@ -255,7 +255,7 @@ impl Topology {
             None => {
                 findings.push(FirmwareFinding::BootCpuUnlisted(apic_id));
                 // The one that runs is worth more than the last one of a full list.
-                if self.cpus.is_full() {
+                if self.cpus.is_full() && !interrupts::remove_last_slot(self) {
                     self.cpus.pop();
                 }
                 let boot = Cpu { apic_id, acpi_uid: 0, state: CpuState::Enabled, node: NodeId::FIRST };

@@ -63,6 +63,18 @@ fn entries_that_lie() {
         findings[0],
         "ACPI: MADT at 0x20000: it has more CPUs than there is room for; 80 of them left out"
     );
+    // Slots for CPUs that may be plugged in, before those that can be started: these are kept.
+    let listed = |id: u32, flags: u32| Bytes::default().u8(9).u8(16).u16(0).u32(id).u32(flags).u32(id).0;
+    let slots = (0..MAX_CPUS as u32 + 70).flat_map(|id| listed(5000 + id, 2));
+    let many: Vec<u8> = slots.chain((0..3).flat_map(|id| listed(9000 + id, 1))).collect();
+    let (topology, findings) = madt_with(&many);
+    assert_eq!((topology.cpus.len(), topology.cpus[0].apic_id), (MAX_CPUS, 1));
+    let started: Vec<_> = topology.startable().map(|cpu| cpu.apic_id).filter(|&id| id >= 5000).collect();
+    assert_eq!(started, [9000, 9001, 9002]);
+    assert_eq!(
+        findings[0],
+        "ACPI: MADT at 0x20000: it has more CPUs than there is room for; 77 of them left out"
+    );
 
     let srat_with = |entries: &[Vec<u8>]| {
         let mut bytes = srat();
