@@ -56,7 +56,7 @@ const MACHINE_CHECK: u64 = 18;
 const WITH_ERROR_CODE: [u64; 10] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
 /// The last records of the log that the console has not shown.
 const SHOWN_RECORDS: usize = 16;
-/// Other CPUs of which the report says where they were.
+/// Lines of the report that say where other CPUs were; and as many for those that do not answer.
 const SHOWN_CPUS: usize = 16;
 
 /// Reports an exception and stops the machine.
@@ -143,22 +143,47 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
     power::off(power::Outcome::Panicked)
 }
 
-/// Says where the other CPUs were, in full for those that another one has waited for in vain.
+/// Says where the other CPUs were: first those that another CPU has waited for in vain, in full, then the rest. Where
+/// the rest are many, those at one place share a line.
 fn write_others(out: &mut dyn Write, me: CpuId) -> fmt::Result {
-    let (others, silent) = (cpu::online().without(me), call::silent());
-    for area in others.iter().filter_map(area::of).take(SHOWN_CPUS) {
+    let others = cpu::online().without(me);
+    let (silent, rest) = (others.and(&call::silent()), others.minus(&call::silent()));
+    for area in silent.iter().filter_map(area::of).take(SHOWN_CPUS) {
         let (rip, rbp) = (area.stopped_rip.load(Relaxed), area.stopped_rbp.load(Relaxed));
-        match rip {
-            0 => writeln!(out, "CPU {} does not take a non-maskable interrupt", area.id())?,
-            _ => writeln!(out, "CPU {} was at {}", area.id(), Name(rip))?,
-        }
-        if rip != 0 && silent.contains(area.id()) {
+        write_place(out, area.id(), 1, rip)?;
+        if rip != 0 {
             backtrace::write(out, rip, rbp)?;
         }
     }
-    match others.len().saturating_sub(SHOWN_CPUS) {
+    let are_many = rest.len() > SHOWN_CPUS;
+    let place = |cpu| area::of(cpu).map(|area| area.stopped_rip.load(Relaxed));
+    let (mut lines, mut told) = (0, silent.len().min(SHOWN_CPUS));
+    for cpu in rest.iter() {
+        let there = |other: &CpuId| are_many && place(*other) == place(cpu);
+        let is_told = rest.iter().take_while(|&before| before != cpu).any(|before| there(&before));
+        if is_told || lines == SHOWN_CPUS {
+            continue;
+        }
+        let count = rest.iter().filter(there).count().max(1);
+        write_place(out, cpu, count, place(cpu).unwrap_or(0))?;
+        lines += 1;
+        told += count;
+    }
+    match others.len().saturating_sub(told) {
         0 => Ok(()),
-        more => writeln!(out, "and {}", Counted(more, "more CPU")),
+        more => writeln!(out, "and {} elsewhere", Counted(more, "more CPU")),
+    }
+}
+
+/// Says where so many CPUs were stopped, the first of which is `cpu`.
+fn write_place(out: &mut dyn Write, cpu: CpuId, count: usize, rip: u64) -> fmt::Result {
+    write!(out, "CPU {cpu} ")?;
+    if count > 1 {
+        write!(out, "(and {}) ", Counted(count - 1, "more CPU"))?;
+    }
+    match rip {
+        0 => writeln!(out, "does not take a non-maskable interrupt"),
+        _ => writeln!(out, "was at {}", Name(rip)),
     }
 }
 

@@ -62,6 +62,14 @@ pub(crate) fn cases() -> Vec<Case> {
         lines(2, "backtrace:"),
         lines(0, "unreached"),
     ]));
+    // Of more CPUs than a report has lines for, it shows the silent one, and those that idle in a line.
+    cases.push(Case::new("fault/silent-cpu/of-20", "fault silent").cpus(20).ends(Ends::Panicking).expect([
+        text("CPU 19 has not answered for 20 s"),
+        text("CPU 19 was at rhumb::"),
+        text(" more CPUs) was at "),
+        lines(2, "backtrace:"),
+        no_text("elsewhere"),
+    ]));
     // The CPU pushes no error code for these.
     for kind in ["ud", "de", "nmi"] {
         let case = Case::new(format!("fault/{kind}/no-error-code"), &format!("fault {kind}"));
