@@ -104,12 +104,11 @@ pub fn run_on<F: Fn() + Sync>(pinned: Pinned<'_>, targets: &CpuSet, remote: &F, 
     call::run_on(&Here, pinned, targets, remote, meanwhile);
 }
 
-/// Serves this CPU's inbox; interrupts go off for it.
+/// Serves this CPU's inbox, if a call waits there; interrupts go off for it. For each turn of a loop in which the CPU
+/// waits for another one.
 pub fn serve_if_here() {
-    if area::here().inbox().is_some_and(Inbox::has_calls) {
-        let guard = MACHINE.irq_off();
-        serve(guard.irq_off());
-    }
+    let guard = MACHINE.pin();
+    call::serve_if_any(&Here, guard.pinned());
 }
 
 /// Runs all that waits in this CPU's inbox. Called from the interrupt, and by a CPU that waits.

@@ -18,6 +18,10 @@
 //! that are empty, sends their interrupts, and only then waits for the slots that are not. (A slot of ours is full
 //! where a function that we serve calls while an outer call of ours has not been picked up yet.)
 //!
+//! **Interrupts are off for the slots of 64 CPUs at most.** On a machine of more CPUs an interrupt's handler may run
+//! between the slots and their interrupts. So the CPU notes that it owes these, and a handler that calls or waits sends
+//! them first.
+//!
 //! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged, so the function may borrow.
 
 use core::array;
@@ -77,13 +81,19 @@ pub struct Waited {
 pub struct Senders {
     filled: AtomicU64,
     slots: [AtomicPtr<Call<'static>>; SLOTS],
+    /// Of an inbox's first: whether the CPU of the inbox owes interrupts for a call of its own. It alone looks.
+    owes: AtomicU64,
 }
 
 impl Senders {
     rhumb_sync::const_fn! {
         /// Returns senders of which none calls.
         pub fn new() -> Self {
-            Self { filled: AtomicU64::new(0), slots: rhumb_sync::atomics!(AtomicPtr::new(core::ptr::null_mut())) }
+            Self {
+                filled: AtomicU64::new(0),
+                slots: rhumb_sync::atomics!(AtomicPtr::new(core::ptr::null_mut())),
+                owes: AtomicU64::new(0),
+            }
         }
     }
 
@@ -113,7 +123,21 @@ impl Inbox {
     pub fn has_calls(&self) -> bool {
         self.0.iter().any(|senders| senders.filled.load(Relaxed) != 0)
     }
+
+    /// Notes whether this inbox's CPU, which is the caller, owes interrupts.
+    fn set_owes(&self, owes: bool) {
+        if let Some(first) = self.0.first() {
+            first.owes.store(u64::from(owes), Relaxed);
+        }
+    }
+
+    /// Tells whether this inbox's CPU, which is the caller, owes interrupts.
+    fn owes(&self) -> bool {
+        self.0.first().is_some_and(|first| first.owes.load(Relaxed) != 0)
+    }
 }
+
+const _: () = assert!(IS_MODELLED || size_of::<Senders>() == 9 * 64);
 
 /// A function, its argument, and which CPUs have yet to acknowledge.
 struct Call<'a> {
@@ -239,29 +263,21 @@ fn send<C: Cpus, const N: usize>(
     let me = pinned.cpu();
     let words = targets.words().len();
     let mut full = [0; N];
-    // From the first slot to the last interrupt: a handler on this CPU that calls would find a slot filled whose target
-    // has not been interrupted yet, and wait for a CPU that knows of nothing.
-    cpus.with_irqs_off(|_| {
-        let mut owed = [0; N];
-        for target in targets.iter() {
-            match cpus.inbox(target).map(|inbox| post(inbox, me, call)) {
-                Some(Posted::First) => owed[target.word()] |= target.bit(),
-                Some(Posted::BehindAnother) => {}
-                Some(Posted::SlotIsFull) => {
-                    full[target.word()] |= target.bit();
-                    continue;
-                }
-                None => call.acknowledge(target),
+    if N == 1 {
+        // From the first slot to the last interrupt: a handler on this CPU that calls would find a slot filled whose
+        // target has not been interrupted yet, and wait for a CPU that knows of nothing.
+        cpus.with_irqs_off(|_| {
+            let owed = fill_slots::<C, N>(cpus, pinned, targets, call, &mut full);
+            let owed = CpuSet::of(&owed[..words]);
+            if is_all_but(owed, online, me) {
+                cpus.interrupt_others();
+            } else {
+                owed.iter().for_each(|target| cpus.interrupt(target));
             }
-            cpus.has_sent(pinned);
-        }
-        let owed = CpuSet::of(&owed[..words]);
-        if owed.words().iter().enumerate().all(|(word, &bits)| bits == others(online, me, word)) {
-            cpus.interrupt_others();
-        } else {
-            owed.iter().for_each(|target| cpus.interrupt(target));
-        }
-    });
+        });
+    } else {
+        full = send_in_steps(cpus, pinned, targets, online, call);
+    }
     // Each of these has been interrupted for what its slot holds, and will come to empty it.
     for target in CpuSet::of(&full[..words]).iter() {
         let Some(inbox) = cpus.inbox(target) else { continue };
@@ -278,6 +294,95 @@ fn send<C: Cpus, const N: usize>(
             cpus.has_waited(&mut waited, || CpuMask::only(target));
         }
         cpus.has_sent(pinned);
+    }
+}
+
+/// Tells whether `cpus` are all that are `online` but for `me`.
+#[inline]
+fn is_all_but(cpus: &CpuSet, online: FirstCpus, me: CpuId) -> bool {
+    cpus.words().iter().enumerate().all(|(word, &bits)| bits == others(online, me, word))
+}
+
+/// Puts `call` into the slots of `targets`. Returns those that must be interrupted; those whose slots are full are added
+/// to `full`.
+#[inline]
+fn fill_slots<C: Cpus, const N: usize>(
+    cpus: &C,
+    pinned: Pinned<'_>,
+    targets: &CpuSet,
+    call: &Call<'_>,
+    full: &mut [u64; N],
+) -> [u64; N] {
+    let mut owed = [0; N];
+    for target in targets.iter() {
+        match cpus.inbox(target).map(|inbox| post(inbox, pinned.cpu(), call)) {
+            Some(Posted::First) => owed[target.word()] |= target.bit(),
+            Some(Posted::BehindAnother) => {}
+            Some(Posted::SlotIsFull) => {
+                full[target.word()] |= target.bit();
+                continue;
+            }
+            None => call.acknowledge(target),
+        }
+        cpus.has_sent(pinned);
+    }
+    owed
+}
+
+/// Puts `call` into the slots of `targets`, which are `online`, and interrupts them, with interrupts on between the CPUs
+/// of one word and the next. Returns those whose slots are full.
+///
+/// Where the targets are all other CPUs, one interrupt reaches them all at the end. Meanwhile this CPU owes it.
+fn send_in_steps<C: Cpus, const N: usize>(
+    cpus: &C,
+    pinned: Pinned<'_>,
+    targets: &CpuSet,
+    online: FirstCpus,
+    call: &Call<'_>,
+) -> [u64; N] {
+    let mine = cpus.inbox(pinned.cpu());
+    let note = |owes| mine.iter().for_each(|inbox| inbox.set_owes(owes));
+    let (mut full, mut owed) = ([0; N], [0; N]);
+    let is_for_all = is_all_but(targets, online, pinned.cpu());
+    // This may be a handler's call, which came between the steps of another one.
+    pay(cpus, pinned);
+    for (word, &bits) in targets.words().iter().enumerate().filter(|&(_, &bits)| bits != 0) {
+        let mut step = [0; N];
+        step[word] = bits;
+        cpus.with_irqs_off(|_| {
+            let first = fill_slots::<C, N>(cpus, pinned, CpuSet::of(&step), call, &mut full);
+            if is_for_all {
+                note(true);
+                owed[word] = first[word];
+            } else {
+                CpuSet::of(&first).iter().for_each(|target| cpus.interrupt(target));
+            }
+        });
+    }
+    let words = targets.words().len();
+    if is_for_all && is_all_but(CpuSet::of(&owed[..words]), online, pinned.cpu()) {
+        cpus.with_irqs_off(|_| {
+            cpus.interrupt_others();
+            note(false);
+        });
+    } else if is_for_all {
+        for (word, &bits) in owed.iter().enumerate().filter(|&(_, &bits)| bits != 0) {
+            let mut step = [0; N];
+            step[word] = bits;
+            cpus.with_irqs_off(|_| CpuSet::of(&step).iter().for_each(|target| cpus.interrupt(target)));
+        }
+        note(false);
+    }
+    full
+}
+
+/// Sends the interrupts that a call of this CPU owes, which an interrupt's handler has cut short.
+fn pay<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
+    if let Some(inbox) = cpus.inbox(pinned.cpu()).filter(|inbox| inbox.owes()) {
+        cpus.with_irqs_off(|_| {
+            inbox.set_owes(false);
+            cpus.interrupt_others();
+        });
     }
 }
 
@@ -307,7 +412,10 @@ fn post(inbox: &Inbox, from: CpuId, call: &Call<'_>) -> Posted {
     }
 }
 
-fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
+/// Serves this CPU's inbox, if a call waits there: for each turn of a loop in which the CPU waits for another one.
+#[inline]
+pub fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
+    pay(cpus, pinned);
     if cpus.inbox(pinned.cpu()).is_some_and(Inbox::has_calls) {
         cpus.with_irqs_off(|irq_off| serve(cpus, irq_off));
     }

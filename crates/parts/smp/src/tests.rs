@@ -13,3 +13,5 @@ mod machine;
 mod mtrr;
 #[cfg(not(any(loom, shuttle)))]
 mod start;
+#[cfg(not(any(loom, shuttle)))]
+mod steps;

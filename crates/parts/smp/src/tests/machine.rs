@@ -63,7 +63,7 @@ impl Threads {
 }
 
 /// Inboxes live as long as a kernel's; a test leaks its own.
-fn inbox_for(cpus: usize) -> Inbox {
+pub(super) fn inbox_for(cpus: usize) -> Inbox {
     let senders: Vec<Senders> = (0..Senders::needed(cpus)).map(|_| Senders::new()).collect();
     Inbox::new(senders.leak())
 }
