@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
 use rhumb_bootinfo::{MemoryMap, Options, Protocol};
 use rhumb_machine::{CpuId, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
-use rhumb_pagetable::PageCounts;
+use rhumb_pagetable::{CacheMode, PageCounts};
 use spin::Once;
 
 use crate::cpu::lock::IrqMutex;
@@ -26,8 +26,8 @@ pub const ABOVE_FIRST_MEBIBYTE: PhysRange = match PhysRange::new(FIRST_MEBIBYTE_
 };
 
 /// One local APIC page, the I/O APICs, up to three registers that turn the machine off or reset it, a serial port, an
-/// event timer.
-pub const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1 + 1;
+/// event timer, a screen.
+pub const MAX_DEVICES: usize = 1 + MAX_IO_APICS + 3 + 1 + 1 + 1;
 
 /// The findings of boot that later code asks for.
 pub struct Boot {
@@ -70,12 +70,13 @@ pub struct DescriptorFigures {
     pub far_bytes: u64,
 }
 
-/// Device registers in the kernel map.
+/// Device registers, or video memory, in the kernel map.
 #[derive(Clone, Copy, Debug)]
 pub struct Device {
     pub name: &'static str,
     pub phys: PhysRange,
     pub virt: VirtAddr,
+    pub cache: CacheMode,
 }
 
 static BOOT: Once<Boot> = Once::new();

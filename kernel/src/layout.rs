@@ -5,7 +5,7 @@
 //! ffff_8000_0000_0000 .. ffff_bfff_ffff_ffff      ff00_0000_0000_0000 .. ff7f_ffff_ffff_ffff   direct map (64 TiB; 32 PiB)
 //! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
 //!   ffff_c000_0000_0000   256 KiB per CPU           stacks, a guard page below each (512 KiB with KASAN)
-//!   ffff_c100_0000_0000   1 GiB                     device registers, uncached
+//!   ffff_c100_0000_0000   1 GiB                     device registers, uncached; video memory, write-combining
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
 //! ffff_f000_0000_0000 .. 2 MiB per CPU            windows: each CPU's own, written by it alone (see `windows`)
@@ -78,9 +78,9 @@ const _: () = assert!((1 + MAIN_STACK_PAGES) + 3 * (1 + INTERRUPT_STACK_PAGES) <
 /// A page for measuring the cost of mapping one; nothing else is ever mapped in its 512 GiB.
 #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only `count` maps it"))]
 pub const SCRATCH: VirtAddr = KERNEL_MAP.plus(2 << 40);
-/// Device registers.
+/// Device registers and video memory.
 pub const DEVICES: VirtAddr = KERNEL_MAP.plus(1 << 40);
-/// Bytes for device registers.
+/// Bytes for both.
 pub const DEVICES_BYTES: u64 = 1 << 30;
 
 const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);

@@ -11,7 +11,7 @@
 //! | [`task`] | the idle loop |
 //! | [`boot`] | from the loader to the kernel's own address space |
 //! | [`mm`] | memory: frames, objects, page tables, the direct map |
-//! | [`platform`] | serial line, log, turning off |
+//! | [`platform`] | serial line, screen, keyboard, log, turning off |
 //! | [`facts`] | memory map, CPUs and options as boot found them |
 //! | [`cpu`] | CPUs: their areas, starting them, calls, flushes, the lock, time |
 //! | [`layout`] | the plan of the kernel's address space |
@@ -50,7 +50,7 @@ use arch::{control, halt, mtrr, pic};
 use cpu::start::Candidate;
 use cpu::{area, backtrace, clock};
 use facts::Boot;
-use platform::{console, logging, power};
+use platform::{console, keyboard, logging, power};
 
 /// Commands at the prompt beside those of [`debug`].
 #[cfg(feature = "lab")]
@@ -181,19 +181,21 @@ fn inputs(boot: &Boot, cpu: Option<&Cpu>) -> [Input; 2] {
     inputs
 }
 
-/// Routes the console's interrupt, and those that are non-maskable, to the boot CPU. Without an I/O APIC for its line
-/// the console is polled.
+/// Routes the interrupts of the serial line and of the keyboard, and those that are non-maskable, to the boot CPU. Without an I/O APIC for a
+/// line its device is polled.
 fn route_interrupts(boot: &Boot) {
     let line = |gsi, polarity, trigger| Line {
         gsi,
         active_low: polarity == Polarity::ActiveLow,
         level_triggered: trigger == Trigger::Level,
     };
+    let isa_line = |irq| {
+        let route = boot.topology.isa_route(irq);
+        line(route.gsi, route.polarity, route.trigger)
+    };
+    let keyboard = console::find_keyboard().then(|| isa_line(keyboard::IRQ));
     let console = console::interrupt().map(|interrupt| match interrupt {
-        SerialInterrupt::Isa(irq) => {
-            let route = boot.topology.isa_route(irq);
-            line(route.gsi, route.polarity, route.trigger)
-        }
+        SerialInterrupt::Isa(irq) => isa_line(irq),
         // As PCI's are, which is what a port has that is on no ISA interrupt.
         SerialInterrupt::Global(gsi) => line(gsi, Polarity::ActiveLow, Trigger::Level),
     });
@@ -209,6 +211,10 @@ fn route_interrupts(boot: &Boot) {
         if let Some(line) = console.filter(|line| io_apic.serves(line.gsi)) {
             io_apic.route(line, vector::CONSOLE, destination);
             console::enable_interrupts();
+        }
+        if let Some(line) = keyboard.filter(|line| io_apic.serves(line.gsi)) {
+            io_apic.route(line, vector::KEYBOARD, destination);
+            console::enable_keyboard_interrupts();
         }
     }
 }

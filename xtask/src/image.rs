@@ -22,26 +22,41 @@ use crate::{build, paths};
 /// Where an ELF64 header has the place, the number and the names of its sections.
 const SECTION_FIELDS: [std::ops::Range<usize>; 2] = [40..48, 60..64];
 
-/// The only line that Rhumb's menu entry shows on a screen: without it, a machine that runs looks like one that hangs.
-const NOTICE: &str = "Rhumb talks on the first serial port (115200 8N1); nothing more comes here.";
+/// The only line that Rhumb's menu entry shows before it sets the screen's mode: where no mode can be set, a machine
+/// that runs would look like one that hangs.
+const NOTICE: &str =
+    "Rhumb talks on this screen, if it has graphics, and on the first serial port (115200 8N1).";
+
+/// The firmware's own ways to set a mode. GRUB has drivers for some graphics cards, too, which would win over these.
+const VIDEO: &str = r#"if [ "$grub_platform" = efi ]; then
+    insmod efi_gop
+    insmod efi_uga
+else
+    insmod vbe
+fi
+"#;
+
+/// The mode of the screen in GRUB's words: the one that the screen prefers.
+pub(crate) const AUTOMATIC: &str = "auto";
 
 /// Runs `cargo xtask image`.
 pub(crate) fn command(options: &ImageOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::ImageTools])?;
     let kernel = build::kernel(&options.build, options.contents())?;
     let output = options.output.clone().unwrap_or_else(|| paths::target().join("rhumb.iso"));
-    make(&kernel, &options.append, &output)?;
+    make(&kernel, &options.append, AUTOMATIC, &output)?;
     println!("{}", paths::shown(&output));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the ISO `output` of `kernel`, with `command_line` for it.
+/// Makes the ISO `output` of `kernel`, with `command_line` for it; GRUB sets the screen to `graphics`, or to another
+/// mode where the machine does not have that one.
 ///
 /// # Errors
 /// A file cannot be written, the command line has characters that GRUB's configuration cannot hold, or GRUB's tool
 /// fails: its messages are in the error.
-pub(crate) fn make(kernel: &Path, command_line: &str, output: &Path) -> Result<()> {
-    let configuration = configuration(command_line)?;
+pub(crate) fn make(kernel: &Path, command_line: &str, graphics: &str, output: &Path) -> Result<()> {
+    let configuration = configuration(command_line, graphics)?;
     let tree = paths::kernel_target().join(format!("image-{}", std::process::id()));
     let made = fill(&tree, kernel, &configuration).and_then(|()| rescue(&tree, output));
     // Left behind it would only take space; the outcome matters more.
@@ -49,14 +64,15 @@ pub(crate) fn make(kernel: &Path, command_line: &str, output: &Path) -> Result<(
     made
 }
 
-/// Returns GRUB's configuration: straight to the kernel; Shift or Esc gives its menu.
-fn configuration(command_line: &str) -> Result<String> {
+/// Returns GRUB's configuration: straight to the kernel; Shift or Esc gives its menu. The mode comes after the kernel,
+/// because loading a kernel that wants a screen chooses a mode, too.
+fn configuration(command_line: &str, graphics: &str) -> Result<String> {
     if command_line.contains(['\'', '\n']) {
         bail!("the kernel's command line must not have quotes or line ends in it: {command_line}");
     }
     let words: String = command_line.split_whitespace().map(|word| format!(" '{word}'")).collect();
     Ok(format!(
-        "set timeout_style=hidden\nset timeout=0\n\nmenuentry 'Rhumb' {{\n    echo '{NOTICE}'\n    set gfxpayload=text\n    multiboot2 /boot/rhumb{words}\n}}\n"
+        "set timeout_style=hidden\nset timeout=0\n\n{VIDEO}\nmenuentry 'Rhumb' {{\n    echo '{NOTICE}'\n    multiboot2 /boot/rhumb{words}\n    set gfxpayload={graphics}\n}}\n"
     ))
 }
 

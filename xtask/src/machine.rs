@@ -141,6 +141,8 @@ pub(crate) enum Serial {
     Com2,
     /// A card on PCI; there are no legacy ports.
     Pci,
+    /// Nowhere: there is no serial port.
+    None,
 }
 
 /// The effect of a reset of the machine.

@@ -52,6 +52,7 @@ pub(crate) fn arguments_with_monitor(
         Serial::Com1WrongInterrupt => "-device isa-serial,iobase=0x3f8,irq=5,chardev=console",
         Serial::Com2 => "-device isa-serial,iobase=0x2f8,irq=3,chardev=console",
         Serial::Pci => "-device pci-serial,chardev=console",
+        Serial::None => "-serial none",
     });
     if !machine.devices.is_empty() {
         words.add(machine.devices);

@@ -19,6 +19,8 @@ use super::gdt::InterruptStack;
 pub mod vector {
     /// Console input (COM1).
     pub const CONSOLE: u8 = 0x30;
+    /// A key.
+    pub const KEYBOARD: u8 = 0x31;
     /// Local APIC timer.
     pub const TIMER: u8 = 0xf0;
     /// Cross-call.

@@ -1,15 +1,17 @@
-//! Registers of devices that the kernel uses in memory: which pages boot maps, and where they are afterwards.
+//! Devices that the kernel uses in memory, registers and a screen: which pages boot maps, and where they are afterwards.
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::MemoryMap;
 use rhumb_bootinfo::firmware::Topology;
-use rhumb_machine::{PageSize, PhysRange, VirtAddr};
+use rhumb_machine::{PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_pagetable::CacheMode;
 
 use super::refuse;
 use crate::arch::apic;
 use crate::arch::features::features;
 use crate::facts::{Device, MAX_DEVICES};
-use crate::platform::{console, power};
+use crate::layout;
+use crate::platform::{console, power, screen};
 
 /// Registers of an APIC: one page.
 pub const DEVICE_PAGE_BYTES: u64 = 4096;
@@ -18,13 +20,63 @@ const IO_APIC: &str = "I/O APIC";
 const POWER: &str = "power control";
 const CONSOLE: &str = "serial port";
 const HPET: &str = "event timer";
+const SCREEN: &str = "screen";
+
+// All of them, the largest screen among them, fit in their part of the kernel map, with its alignment and the gaps.
+const _: () = assert!(
+    rhumb_screen::mode::MOST_BYTES
+        + PageSize::Size2M.bytes() * 2
+        + MAX_DEVICES as u64 * 2 * DEVICE_PAGE_BYTES
+        <= layout::DEVICES_BYTES
+);
+
+/// Returns the devices to map, each with its addresses.
+pub fn list(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
+    let mut devices = registers(topology, map);
+    devices.extend(video_memory(map, &devices));
+    place(&mut devices);
+    devices
+}
+
+/// Gives each device its addresses: one after the other, with an absent page between, so that no overrun of one reaches
+/// the next. A device that large pages can map lies in its addresses as it does in physical memory.
+fn place(devices: &mut [Device]) {
+    let mut next = layout::DEVICES;
+    for device in devices {
+        if device.phys.bytes() >= PageSize::Size2M.bytes() {
+            let begin = next.plus(PageSize::Size2M.bytes() - 1).align_down(PageSize::Size2M);
+            next = begin.plus(device.phys.start().offset_in(PageSize::Size2M));
+        }
+        device.virt = next;
+        next = next.plus(device.phys.bytes() + PageSize::Size4K.bytes());
+    }
+}
+
+/// Returns the screen's memory, whole pages. Unlike a register's page, RAM there is never taken from RAM: a screen is
+/// large, and a machine without one is no worse than with a wrong one.
+fn video_memory(map: &MemoryMap, devices: &[Device]) -> Option<Device> {
+    let memory = screen::memory()?;
+    let pages = memory.align_outward(PageSize::Size4K)?;
+    let end = PhysAddr::new(1 << features().physical_bits);
+    if pages.end() > end {
+        log::warn!("the screen at {memory} is not used: this CPU's addresses end at {end}");
+    } else if map.ram().any(|ram| ram.overlaps(pages)) {
+        log::warn!("the screen at {memory} is not used: there is RAM in its pages");
+    } else if let Some(device) = devices.iter().find(|device| device.phys.overlaps(pages)) {
+        log::warn!("the screen at {memory} is not used: the {} is there", device.name);
+    } else {
+        let cache = CacheMode::WriteCombining;
+        return Some(Device { name: SCREEN, phys: pages, virt: VirtAddr::ZERO, cache });
+    }
+    None
+}
 
 /// Returns the pages of device registers to map, each once: two I/O APICs may share one.
 ///
 /// Where the firmware calls such a page RAM, one of its tables is wrong. The page is taken out of RAM and used as
 /// registers: if it is RAM after all, a page is lost and nothing else. Only a page that holds something already, the
 /// kernel or the loader's data, is RAM for certain and holds no registers.
-pub fn list(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
+fn registers(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
     let mut devices = ArrayVec::<Device, MAX_DEVICES>::new();
     let local = apic::page_to_map().map(|at| (LOCAL_APIC, at));
     let io_apics = topology.io_apics.iter().map(|io_apic| (IO_APIC, io_apic.address));
@@ -48,7 +100,8 @@ pub fn list(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DE
                 "the firmware places an {name} at {at}, where the loader placed something in RAM: not used"
             );
         } else if devices.iter().all(|device| device.phys != page) {
-            devices.push(Device { name, phys: page, virt: VirtAddr::ZERO });
+            let cache = CacheMode::UncachedStrong;
+            devices.push(Device { name, phys: page, virt: VirtAddr::ZERO, cache });
         }
     }
     devices

@@ -60,6 +60,11 @@ multiboot2_header:
     .short 3, 0
     .long 12
     .long multiboot_entry - OFFSET
+    // A screen with pixels, of any size and depth: the loader chooses. It need not be there.
+    .balign 8
+    .short 5, 1
+    .long 20
+    .long 0, 0, 0
     // Modules on page boundaries.
     .balign 8
     .short 6, 0

@@ -21,22 +21,22 @@ mod tables;
 
 use core::fmt::Display;
 
-use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::Topology;
-use rhumb_bootinfo::loader::{multiboot2, pvh};
+use rhumb_bootinfo::loader::{Framebuffer, multiboot2, pvh};
 use rhumb_bootinfo::memory_map::Capped;
 use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Reservation};
 use rhumb_machine::{CpuId, MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::Levels;
+use rhumb_screen::{Channel, Description, Mode};
 
 use crate::arch::features::features;
 use crate::arch::{apic, idt};
 use crate::cpu::lock::IrqMutex;
 use crate::cpu::{area, clock, kasan, root, trampoline};
-use crate::facts::{self, Boot, FIRST_MEBIBYTE, MAX_DEVICES};
+use crate::facts::{self, Boot, FIRST_MEBIBYTE};
 use crate::layout::{self, Stack, image};
 use crate::mm::{self, protection};
-use crate::platform::{console, logging, power};
+use crate::platform::{console, logging, power, screen};
 use devices::{DEVICE_PAGE_BYTES, LOCAL_APIC};
 use paging::Wanted;
 use scratch::{LowMemory, Scratch};
@@ -74,6 +74,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
         multiboot2::parse(low, information)
     };
     let (info, findings) = parsed.unwrap_or_else(|error| refuse(error));
+    take_screen(&info);
     let mut options = read_options(&info);
     warn_of(&findings);
 
@@ -84,12 +85,11 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     options.unlisted_cpu = options.unlisted_cpu.filter(|&apic_id| is_unlisted(&topology, apic_id));
     choose_apic_mode(&topology, &options);
     move_console(&topology, &options);
-    let mut devices = devices::list(&topology, &mut map);
+    let devices = devices::list(&topology, &mut map);
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
     reserve(&mut map, FIRST_MEBIBYTE, Reservation::FirstMebibyte);
     limit_memory(&mut map, &options);
     let levels = choose_levels(&options, &map);
-    let ranges: ArrayVec<PhysRange, MAX_DEVICES> = devices.iter().map(|device| device.phys).collect();
 
     let largest_page = choose_page_size(&options);
     let limit = options.direct_map_limit_bytes.map(PhysAddr::new);
@@ -104,16 +104,13 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
         limit,
         cpus,
         trampoline: trampoline_page,
-        devices: &ranges,
+        devices: &devices,
         first_block,
         topology: &topology,
         largest_for_descriptors: largest_possible(&options),
     };
     let built = paging::build(&mut map, &scratch, &wanted)
         .unwrap_or_else(|error| refuse(format_args!("the kernel's page tables cannot be built: {error}")));
-    for (device, virt) in devices.iter_mut().zip(paging::device_places(&ranges)) {
-        device.virt = virt;
-    }
     if let Some(device) = devices.iter().find(|device| device.name == LOCAL_APIC) {
         apic::set_page(device.virt);
     }
@@ -141,6 +138,25 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
         cpus,
         areas,
         devices,
+    }
+}
+
+/// Takes the screen that the loader set up, so that all that is written from now on is seen there, too.
+fn take_screen(info: &BootInfo) {
+    let Some(framebuffer) = info.framebuffer else { return };
+    let Framebuffer { address, pitch_bytes, width, height, bits_per_pixel, channels } = framebuffer;
+    let channels = channels.map(|(shift, bits)| Channel { shift, bits });
+    let description = Description { address, pitch_bytes, width, height, bits_per_pixel, channels };
+    let ram = info.claimed_ram().chain([image::physical(image::all())]);
+    match Mode::new(&description, ram) {
+        Ok(mode) => {
+            let at = VirtAddr::new(address.get());
+            let is_shown = mode.memory().end().get() <= entry::IDENTITY_BYTES;
+            // SAFETY: the boot tables show memory below 4 GiB where it is; `enter` remaps the screen when they go.
+            unsafe { screen::take(mode, is_shown.then_some(at)) };
+            log::info!("screen: {mode}");
+        }
+        Err(error) => log::warn!("the screen is not used: {error}"),
     }
 }
 
@@ -305,6 +321,8 @@ fn enter(boot: &'static Boot) -> ! {
     root::load();
     // SAFETY: the tables show the registers there, uncached and permanently.
     unsafe { console::remap(|at| boot.mapped(at)) };
+    // SAFETY: the tables show the framebuffer there, in whole and permanently.
+    unsafe { screen::remap(|at| boot.mapped(at)) };
     // SAFETY: the kernel's own tables have just taken their place, on the only CPU that runs.
     unsafe { entry::erase_tables() };
     // SAFETY: the stack is mapped in the tree just loaded, and unused; nothing on the old one is needed any more. The

@@ -11,8 +11,7 @@ use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation, Topology};
 use rhumb_directmap::{Plan, PlanRequest};
 use rhumb_machine::{Block, CpuId, NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
-    Access, Attributes, CacheMode, EmptyTables, Entry, Levels, Mapper, Mapping, Root, Scope, TableMemory,
-    TableSource,
+    Access, Attributes, EmptyTables, Entry, Levels, Mapper, Mapping, Root, Scope, TableMemory, TableSource,
 };
 use rhumb_tableguard::TableStore;
 
@@ -21,7 +20,7 @@ use super::scratch::Scratch;
 use super::tables::{LOW_CEILING, PagingError, Tables, Taken, ceiling};
 use crate::arch::features::features;
 use crate::cpu::clock;
-use crate::facts::{self, DescriptorFigures, DirectMapFigures};
+use crate::facts::{self, DescriptorFigures, Device, DirectMapFigures};
 use crate::layout::{self, Stack, image};
 
 /// Text, read-only data, trampoline: three, with room for the executable pool's first piece.
@@ -38,8 +37,8 @@ pub struct Wanted<'a> {
     pub trampoline: Option<PhysRange>,
     /// Where the first tables are to lie, if tables are to be protected: from [`super::tables::take_first_block`].
     pub first_block: Option<PfnRange>,
-    /// Device registers: each gets the next place among the devices.
-    pub devices: &'a [PhysRange],
+    /// Device registers and video memory, each with its addresses.
+    pub devices: &'a [Device],
     /// Whose memory is whose.
     pub topology: &'a Topology,
     /// The largest page that the frame descriptors may use.
@@ -203,27 +202,17 @@ fn prepare_windows<M: TableMemory>(
     Ok(())
 }
 
-/// Maps device registers, one after the other, uncached.
+/// Maps device registers and video memory, each with its cache mode, never write-back.
 fn map_devices<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
-    devices: &[PhysRange],
+    devices: &[Device],
 ) -> Result<(), PagingError> {
-    for (virt, &phys) in device_places(devices).zip(devices) {
-        let attributes = Attributes::kernel(Access::ReadWrite).with_cache(CacheMode::UncachedStrong);
-        mapper.map(&Mapping { virt, phys, attributes, largest: PageSize::Size4K }, source)?;
+    for &Device { phys, virt, cache, .. } in devices {
+        let attributes = Attributes::kernel(Access::ReadWrite).with_cache(cache);
+        mapper.map(&Mapping { virt, phys, attributes, largest: PageSize::Size2M }, source)?;
     }
     Ok(())
-}
-
-/// Returns where each of `devices` is mapped: one after the other, with an absent page between, so that no overrun of
-/// one reaches the next.
-pub fn device_places(devices: &[PhysRange]) -> impl Iterator<Item = VirtAddr> {
-    devices.iter().scan(layout::DEVICES, |next, device| {
-        let place = *next;
-        *next = next.plus(device.bytes() + PageSize::Size4K.bytes());
-        Some(place)
-    })
 }
 
 /// Builds the trampoline's tree: the kernel's upper half, and the trampoline's page executable at its physical address.

@@ -45,9 +45,11 @@ use crate::cpu::clock;
 use crate::facts::Boot;
 use crate::mm;
 use crate::platform::power::{self, Outcome};
-use crate::platform::{console, logging};
+use crate::platform::{console, logging, screen};
 use crate::task::idle;
 
+/// As a terminal has them of which nothing is known.
+const TERMINAL_COLUMNS: usize = 80;
 const PROMPT: &str = "rhumb> ";
 /// Tells a script's side that the kernel reads its input.
 const READY: &str = "\x05";
@@ -133,6 +135,10 @@ pub fn run(boot: &'static Boot, more: More) -> ! {
     let mut monitor = MONITOR.lock();
     monitor.set_more_commands(more.commands);
     monitor.set_aliases(more.aliases);
+    // The line editor keeps to the narrower of the screen and the terminal at the serial line's other end.
+    if let Some(columns) = screen::columns().filter(|&columns| columns < TERMINAL_COLUMNS) {
+        monitor.set_columns(columns);
+    }
     let mut kernel = Kernel { boot };
     let out = &mut Console;
     if boot.options.batch {

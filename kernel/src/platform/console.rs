@@ -1,4 +1,7 @@
-//! The serial console: 8 data bits, no parity, 115200 baud unless the firmware says otherwise.
+//! The console: a serial line, and beside it a screen and a keyboard where the machine has them. All output goes to the
+//! line and to the screen; input comes from the line and from the keyboard, into one ring.
+//!
+//! The line has 8 data bits, no parity, and 115200 baud unless the firmware says otherwise.
 //!
 //! Which UART: the one that the command line names, else the one that the firmware's tables name, else the first of
 //! COM1 to COM4 and the serial ports on PCI that is there. Until the first two are known, it is the last.
@@ -6,7 +9,8 @@
 //! Output takes the lock only where the UART can take bytes, for as many as it takes at once, so interrupts are off for
 //! some microseconds. A UART that takes none for a tenth of a second is stuck: what is written to it is lost, and
 //! nothing waits. Input arrives by interrupt into a ring; when the ring is full the UART's receive interrupt goes off
-//! and its FIFO fills, which holds the sender back where the line has flow control (an emulator's has).
+//! and its FIFO fills, which holds the sender back where the line has flow control (an emulator's has). Keys wait in the
+//! keyboard then.
 //!
 //! An interrupt is believed only once one has come: until then, readers poll; and they poll slowly ever after.
 
@@ -16,6 +20,8 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rhumb_bootinfo::{SerialInterrupt, SerialPort, SerialRegisters};
 use rhumb_machine::{PhysAddr, VirtAddr};
 
+use super::keyboard::Keyboard;
+use super::screen;
 use crate::arch::pci;
 use crate::arch::uart::{Interrupts, Place, Uart};
 use crate::cpu::clock::Deadline;
@@ -29,6 +35,8 @@ const STUCK_NS: u64 = 100_000_000;
 const POLL_NS: u64 = 5_000_000;
 /// How often to look where interrupts come: should one be lost, the prompt is slow, not dead.
 const SLOW_POLL_NS: u64 = 500_000_000;
+/// Bytes of a keyboard that are taken at once: a whole buffer of one.
+const KEY_BYTES: usize = 32;
 /// Of ports about which nothing is said.
 const BAUD: u32 = 115_200;
 
@@ -46,6 +54,7 @@ struct Console {
     in_memory: Option<InMemory>,
     /// It has not taken anything for too long.
     is_stuck: bool,
+    keyboard: Option<Keyboard>,
     input: [u8; INPUT_BYTES],
     first: usize,
     held: usize,
@@ -57,13 +66,14 @@ static CONSOLE: IrqMutex<Console> = IrqMutex::new(Console {
     interrupt: None,
     in_memory: None,
     is_stuck: false,
+    keyboard: None,
     input: [0; INPUT_BYTES],
     first: 0,
     held: 0,
     interrupted: false,
 });
 
-/// Finds and programs the first UART. Without one the kernel runs mute.
+/// Finds and programs the first UART. Without one there is the screen, if the loader names it.
 pub fn init() {
     let legacy = COM.into_iter().map(|(port, irq)| (port, Some(SerialInterrupt::Isa(irq))));
     let on_pci = core::iter::once_with(pci::find_serial_port).flatten().map(|port| (port, None));
@@ -133,10 +143,46 @@ pub fn interrupt() -> Option<SerialInterrupt> {
 static ROUTED: AtomicBool = AtomicBool::new(false);
 /// And one has come.
 static SEEN: AtomicBool = AtomicBool::new(false);
+/// An interrupt of the keyboard has come.
+static KEYS_SEEN: AtomicBool = AtomicBool::new(false);
 
 /// Returns how often to look for input.
 pub fn poll_ns() -> u64 {
-    if SEEN.load(Relaxed) { SLOW_POLL_NS } else { POLL_NS }
+    let console = CONSOLE.lock();
+    let line_is_proven = console.uart.is_none() || SEEN.load(Relaxed);
+    let has_keys = console.keyboard.as_ref().is_some_and(Keyboard::is_there);
+    let keys_are_proven = !has_keys || KEYS_SEEN.load(Relaxed);
+    if line_is_proven && keys_are_proven { SLOW_POLL_NS } else { POLL_NS }
+}
+
+/// Finds the keyboard and sets it up; tells whether there is a controller for one.
+pub fn find_keyboard() -> bool {
+    match Keyboard::find() {
+        Ok(keyboard) => {
+            if !keyboard.is_there() {
+                log::debug!("console: no keyboard answers");
+            }
+            CONSOLE.lock().keyboard = Some(keyboard);
+            true
+        }
+        Err(absent) => {
+            log::debug!("console: {absent}");
+            false
+        }
+    }
+}
+
+/// Lets the keyboard interrupt: its line is routed.
+pub fn enable_keyboard_interrupts() {
+    if let Some(keyboard) = &mut CONSOLE.lock().keyboard {
+        keyboard.enable_interrupts();
+    }
+}
+
+/// Handles the keyboard's interrupt: moves what was typed into the ring.
+pub fn on_keyboard_interrupt() {
+    KEYS_SEEN.store(true, Relaxed);
+    CONSOLE.lock().receive();
 }
 
 /// Asks the UART to interrupt when bytes arrive: its line is routed.
@@ -184,8 +230,10 @@ pub fn has_input() -> bool {
     console.held > 0
 }
 
-/// Tells whether control-C has come since [`clear_interrupt`]. It stays in the input, too.
+/// Tells whether control-C has come since [`clear_interrupt`]. It stays in the input, too. Commands that take long ask
+/// often, so the screen catches up meanwhile.
 pub fn is_interrupted() -> bool {
+    screen::draw_if_rested();
     let mut console = CONSOLE.lock();
     console.receive();
     console.interrupted
@@ -196,8 +244,14 @@ pub fn clear_interrupt() {
     CONSOLE.lock().interrupted = false;
 }
 
-/// Writes all of `text`; a line feed gets its carriage return. Lost where the UART is stuck.
+/// Writes all of `text`, to the line and to the screen.
 pub fn write(text: &str) {
+    write_to_line(text);
+    screen::write(text);
+}
+
+/// Writes all of `text` to the UART; a line feed gets its carriage return. Lost where the UART is stuck.
+fn write_to_line(text: &str) {
     let mut rest = text.as_bytes();
     let mut deadline = Deadline::after_ns(STUCK_NS);
     while !rest.is_empty() {
@@ -228,6 +282,8 @@ pub unsafe fn break_lock() {
         // guard.
         unsafe { CONSOLE.force_unlock() };
     }
+    // SAFETY: the caller promises the same of the screen's holder.
+    unsafe { screen::break_lock() };
 }
 
 /// The console as a [`fmt::Write`].
@@ -280,12 +336,32 @@ impl Console {
     }
 
     fn receive(&mut self) {
-        let Some(uart) = &mut self.uart else { return };
+        self.receive_from_line();
+        self.receive_keys();
+    }
+
+    fn receive_keys(&mut self) {
+        for _ in 0..KEY_BYTES {
+            if self.held + rhumb_keyboard::keys::MOST_BYTES > INPUT_BYTES {
+                return;
+            }
+            let Some(typed) = self.keyboard.as_mut().and_then(Keyboard::receive) else { return };
+            typed.into_iter().for_each(|byte| self.keep(byte));
+        }
+    }
+
+    /// Puts a byte into the ring, which has room.
+    fn keep(&mut self, byte: u8) {
+        self.interrupted |= byte == INTERRUPT;
+        self.input[(self.first + self.held) % INPUT_BYTES] = byte;
+        self.held += 1;
+    }
+
+    fn receive_from_line(&mut self) {
+        let Some(mut uart) = self.uart else { return };
         while self.held < INPUT_BYTES {
             let Some(byte) = uart.receive() else { return };
-            self.interrupted |= byte == INTERRUPT;
-            self.input[(self.first + self.held) % INPUT_BYTES] = byte;
-            self.held += 1;
+            self.keep(byte);
         }
         uart.set_interrupts(Interrupts::Off);
     }

@@ -1,4 +1,4 @@
-//! The kernel's log: the klog crate's rings, this machine's clock, the serial console.
+//! The kernel's log: the klog crate's rings, this machine's clock, the console.
 //!
 //! Everything down to debug level is kept for `dmesg`; the console shows what the command line asks for. One CPU at a
 //! time shows, out of the rings, what all have logged ([`Turn`]), so lines do not mix, and no CPU waits for another. A
@@ -39,9 +39,9 @@ impl Host for Here {
 }
 
 /// The console.
-pub struct Screen;
+pub struct Console;
 
-impl Sink for Screen {
+impl Sink for Console {
     fn write(&self, _: &Record) {
         TURN.ask();
         if interrupts::are_enabled() || !LEAVES_LINES.load(Relaxed) {
@@ -52,7 +52,7 @@ impl Sink for Screen {
 
 static TURN: Turn = Turn::new();
 /// How far the console has come in the rings. Locked by the CPU whose turn it is alone.
-static SHOWN: SpinMutex<Records<'static, Here, Screen>> = SpinMutex::new(Records::from_the_first(&LOG));
+static SHOWN: SpinMutex<Records<'static, Here, Console>> = SpinMutex::new(Records::from_the_first(&LOG));
 /// Whether lines that are logged with interrupts off wait: not while the kernel comes up with interrupts off.
 static LEAVES_LINES: AtomicBool = AtomicBool::new(false);
 
@@ -74,7 +74,7 @@ pub fn show_waiting() {
 }
 
 static SLOTS: [Slot; BOOT_SLOTS] = [const { Slot::new() }; BOOT_SLOTS];
-static LOG: Log<Here, Screen> = Log::new(Here, Screen, Ring::new(&SLOTS));
+static LOG: Log<Here, Console> = Log::new(Here, Console, Ring::new(&SLOTS));
 
 /// Makes this the log. Once, at boot.
 pub fn init() {
@@ -107,7 +107,7 @@ pub fn attach(cpu: CpuId, ring: &'static Ring<'static>) {
 }
 
 /// Returns the records of all CPUs, oldest first.
-pub fn records() -> Records<'static, Here, Screen> {
+pub fn records() -> Records<'static, Here, Console> {
     LOG.records()
 }
 

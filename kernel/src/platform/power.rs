@@ -11,7 +11,7 @@ use rhumb_machine::PhysAddr;
 use spin::Once;
 use x86_64::instructions::port::Port;
 
-use super::{console, logging};
+use super::{console, logging, screen};
 use crate::arch::{halt, idt, pci};
 use crate::cpu::clock::{self, Deadline};
 use crate::cpu::once;
@@ -69,6 +69,7 @@ fn tell(outcome: Outcome) {
 /// Turns the machine off; where nothing can, halts this CPU.
 pub fn off(outcome: Outcome) -> ! {
     logging::show_waiting();
+    screen::draw();
     tell(outcome);
     // A last word stays on the screen: a machine that turned itself off could not be read.
     if matches!(outcome, Outcome::Success | Outcome::Failed) {
@@ -89,6 +90,7 @@ pub fn off(outcome: Outcome) -> ! {
         // Hardware takes its time.
         clock::delay_ns(OFF_NS);
         console::write("this machine cannot turn itself off; it is safe to do so by hand\n");
+        screen::draw();
     }
     halt::permanently()
 }

@@ -7,7 +7,7 @@ use crate::arch::halt;
 use crate::cpu::machine::{self, MACHINE};
 use crate::cpu::{tlb, work};
 use crate::mm;
-use crate::platform::logging;
+use crate::platform::{logging, screen};
 
 /// Runs the idle loop: tidies up, and halts until an interrupt.
 pub fn idle() -> ! {
@@ -18,10 +18,11 @@ pub fn idle() -> ! {
     }
 }
 
-/// Tidies up before the CPU halts: gives back the frames and objects that others asked it for, and fills up the direct
+/// Tidies up before the CPU halts: lets the screen show all that was written, gives back the frames and objects that others asked it for, and fills up the direct
 /// map's reserve.
 pub fn tidy_up() {
     logging::show_waiting();
+    screen::draw();
     if let Some(frames) = mm::frames::frames() {
         let guard = MACHINE.pin();
         frames.tick(guard.pinned());

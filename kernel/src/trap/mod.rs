@@ -115,6 +115,11 @@ fn interrupt(vector: u8) {
             console::on_interrupt();
             apic::end_of_interrupt();
         }
+        vector::KEYBOARD => {
+            here.counters.device_interrupts.increment();
+            console::on_keyboard_interrupt();
+            apic::end_of_interrupt();
+        }
         vector::APIC_ERROR => {
             log::warn!("local APIC error {:#x}", apic::take_errors());
             apic::end_of_interrupt();

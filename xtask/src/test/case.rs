@@ -21,6 +21,29 @@ pub(crate) enum Ends {
     TurnedOff,
 }
 
+/// The end of a screen's text when its lines have been typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seen {
+    /// The prompt; the machine is turned off there.
+    Prompt,
+    /// The kernel's last words; it has halted, and nothing turns it off.
+    Halted,
+}
+
+/// Keys that are pressed on a machine with a screen, which is compared after each line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScreenTest {
+    /// The mode that GRUB sets, in its words.
+    pub(crate) graphics: &'static str,
+    /// Bits of a pixel in that mode.
+    pub(crate) pixel_bits: u8,
+    /// The keys by QEMU's names, separated by blanks; each line ends with a command's end.
+    pub(crate) lines: &'static [&'static str],
+    /// The text on the screen at the end, where there is no serial line that would tell it.
+    pub(crate) answer: Option<&'static str>,
+    pub(crate) ends: Seen,
+}
+
 /// How long a test takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Length {
@@ -47,6 +70,8 @@ pub(crate) struct Case {
     pub(crate) takes_impossible_step: bool,
     /// When this text has come, QEMU's monitor gets this command, once.
     pub(crate) injection: Option<(&'static str, &'static str)>,
+    /// The kernel's prompt is interactive, and keys are pressed there.
+    pub(crate) screen: Option<ScreenTest>,
 }
 
 impl Case {
@@ -65,6 +90,7 @@ impl Case {
             length: Length::Seconds,
             takes_impossible_step: false,
             injection: None,
+            screen: None,
         }
     }
 
@@ -120,6 +146,12 @@ impl Case {
     /// Gives QEMU's monitor `command` when the console has shown `text`.
     pub(crate) fn when(mut self, text: &'static str, command: &'static str) -> Self {
         self.injection = Some((text, command));
+        self
+    }
+
+    /// Presses keys at an interactive prompt and compares the screen.
+    pub(crate) fn screen(mut self, test: ScreenTest) -> Self {
+        self.screen = Some(test);
         self
     }
 

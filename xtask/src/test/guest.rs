@@ -1,5 +1,7 @@
 //! Boots the machines of the kernel tests, two at a time: most of them have more CPUs than the host has to spare.
 
+mod screen;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -9,9 +11,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use super::case::{Case, Ends};
+use super::case::{Case, Ends, ScreenTest, Seen};
 use super::report::{Report, Verdict};
 use crate::cli::{BuildOptions, Contents};
 use crate::console::{Ending, Feed, Session};
@@ -56,7 +58,7 @@ impl Image {
         };
         let image = Self { kernel: build::kernel(build, contents)?, iso: paths::kernel_target().join(name) };
         if boots.any(|boot| matches!(boot, Boot::IsoBios | Boot::IsoUefi)) {
-            image::make(&image.kernel, &run::command_line(false, ""), &image.iso)?;
+            image::make(&image.kernel, &run::command_line(false, ""), image::AUTOMATIC, &image.iso)?;
         }
         Ok(image)
     }
@@ -127,10 +129,63 @@ fn work(waiting: &Mutex<std::vec::IntoIter<Case>>, parts: &Parts, results: &Send
     }
 }
 
+/// Boots the case's machine, presses keys on it, and judges its screen, its output and its end.
+fn try_screen(case: &Case, test: &ScreenTest, parts: &Parts) -> Result<Verdict> {
+    let variables = Variables::for_case(case)?;
+    let ovmf = variables.as_ref().map(|variables| (variables.code, variables.file.as_path()));
+    let file = |ending: &str| Scratch(paths::kernel_target().join(format!("{}.{ending}", unique(case))));
+    let (iso, socket, picture) = (file("iso"), file("monitor"), file("ppm"));
+    let kernel = &parts.image(case.contents).kernel;
+    // With the exit port QEMU would end with the kernel's last words, before they can be seen.
+    let command_line = match test.ends {
+        Seen::Prompt => run::command_line(true, &case.append),
+        Seen::Halted => case.append.clone(),
+    };
+    image::make(kernel, &command_line, test.graphics, &iso.0)?;
+    let files = Files { kernel, iso: &iso.0, ovmf };
+    let arguments = qemu::arguments_with_monitor(&case.machine, &files, "", Some(&socket.0));
+    let session = Session::start(run::program(arguments)?, Feed::Commands(Vec::new()))?;
+    let output = Mutex::new(Vec::new());
+    let deadline = Instant::now() + case.limit;
+    let bench = screen::Bench { test, monitor: &socket.0, picture: &picture.0, output: &output, deadline };
+    // The bench ends the machine when the time is over; the session does, should QEMU itself hang.
+    let limit = case.limit + Duration::from_secs(30);
+    let (seen, ended) = thread::scope(|scope| {
+        let typing = scope.spawn(|| bench.run());
+        let ended = session.finish(Some(limit), &mut |bytes| {
+            output.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend_from_slice(bytes);
+            Ok(())
+        });
+        (typing.join(), ended)
+    });
+    let (ending, messages) = ended?;
+    let output = output.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let output = progress::plain(&String::from_utf8_lossy(&output)).replace('\r', "");
+    let Ok(seen) = seen else { bail!("the thread that types has panicked") };
+    Ok(match (seen, judge(case, &ending, &output, &messages)) {
+        (Ok(()), verdict) => verdict,
+        (Err(error), Verdict::Failed(why)) => Verdict::Failed(format!("{error:#}\n{why}")),
+        (Err(error), _) => Verdict::Failed(format!("{error:#}\nconsole:\n{output}")),
+    })
+}
+
+/// A file of one test, gone when the test is.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A file too many in the target directory is no reason to fail.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Boots the case's machine and judges its output and its end.
 fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     if let Some(lack) = qemu::lack(&case.machine, &case.append, parts.version) {
         return Ok(Verdict::Skipped(lack.into()));
+    }
+    if let Some(test) = &case.screen {
+        return try_screen(case, test, parts);
     }
     let variables = Variables::for_case(case)?;
     let ovmf = variables.as_ref().map(|variables| (variables.code, variables.file.as_path()));

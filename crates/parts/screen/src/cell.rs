@@ -3,12 +3,18 @@
 //! ```text
 //!  0..21 character    21..25 colour of the text    25..29 colour around it
 //! ```
+//!
+//! They are kept relative to a plain blank, so that an empty screen is all zeros and takes no room in a kernel's file.
 
 use crate::colour::{Colour, Style};
 
 const CHARACTER: u32 = (1 << 21) - 1;
 const TEXT: u32 = 21;
 const BACKGROUND: u32 = 25;
+/// A blank in [`Style::PLAIN`].
+const PLAIN_BLANK: u32 = ' ' as u32
+    | (Style::PLAIN.text.number() as u32) << TEXT
+    | (Style::PLAIN.background.number() as u32) << BACKGROUND;
 
 /// One place of the screen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,19 +27,23 @@ impl Cell {
     /// Returns `character` in `style`.
     pub const fn new(character: char, style: Style) -> Self {
         let colours = (style.text.number() as u32) << TEXT | (style.background.number() as u32) << BACKGROUND;
-        Self(character as u32 | colours)
+        Self((character as u32 | colours) ^ PLAIN_BLANK)
+    }
+
+    const fn bits(self) -> u32 {
+        self.0 ^ PLAIN_BLANK
     }
 
     /// Returns its character.
     pub fn character(self) -> char {
-        char::from_u32(self.0 & CHARACTER).unwrap_or(' ')
+        char::from_u32(self.bits() & CHARACTER).unwrap_or(' ')
     }
 
     /// Returns its colours.
     pub const fn style(self) -> Style {
         Style {
-            text: Colour::new((self.0 >> TEXT) as u8),
-            background: Colour::new((self.0 >> BACKGROUND) as u8),
+            text: Colour::new((self.bits() >> TEXT) as u8),
+            background: Colour::new((self.bits() >> BACKGROUND) as u8),
         }
     }
 
@@ -42,3 +52,5 @@ impl Cell {
         Self::new(self.character(), self.style().inverse())
     }
 }
+
+const _: () = assert!(Cell::BLANK.0 == 0);

@@ -16,12 +16,12 @@ use unicode_width::UnicodeWidthChar;
 use crate::cell::Cell;
 use crate::colour::Style;
 
-/// The most columns that are used of a screen: all of a 4K screen's, and of a 5K one's.
+/// The most columns that are used of a screen.
 pub const MAX_COLUMNS: usize = 384;
 /// The most rows that are used of a screen.
 pub const MAX_ROWS: usize = 96;
-/// The most cells of a screen: with both of the above, of a 4K screen and most larger ones.
-pub(crate) const MAX_CELLS: usize = MAX_COLUMNS * MAX_ROWS;
+/// The most cells that are used of a screen: all of a 4K screen's 18,358.
+pub const MAX_CELLS: usize = 20 << 10;
 
 const TAB_COLUMNS: usize = 8;
 
@@ -77,7 +77,7 @@ impl Grid {
     /// Gives the grid this size, as far as there is room for it, and blanks it.
     pub(crate) fn set_size(&mut self, columns: usize, rows: usize) {
         self.columns = columns.min(MAX_COLUMNS);
-        self.rows = rows.min(MAX_ROWS);
+        self.rows = rows.min(MAX_ROWS).min(MAX_CELLS / self.columns.max(1));
         self.reset();
     }
 

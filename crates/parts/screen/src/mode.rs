@@ -128,7 +128,7 @@ impl Mode {
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}, {} bytes for a pixel", self.width, self.height, self.format.bytes())
+        write!(f, "{}x{} pixels of {} bits", self.width, self.height, self.format.bytes() * 8)
     }
 }
 

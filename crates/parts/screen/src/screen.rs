@@ -42,7 +42,7 @@ pub enum Progress {
     Done,
 }
 
-/// A text screen. 290 KiB: keep it in a static.
+/// A text screen. 160 KiB: keep it in a static.
 pub struct Screen {
     grid: Grid,
     /// The cells that video memory shows: row after row, each with the grid's columns.

@@ -15,6 +15,7 @@
 //! | [`irqsoff`] | the longest stretches with interrupts off are named, in a kernel that traces them |
 //! | [`soak`] | thousands of random command lines |
 //! | [`image`] | the ISO boots under both kinds of firmware |
+//! | [`screen`] | the ISO with a screen and a keyboard |
 //! | [`product`] | the kernel without its laboratory |
 
 mod console;
@@ -30,6 +31,7 @@ mod matrix;
 mod objects;
 mod product;
 mod protect;
+mod screen;
 mod soak;
 
 use super::case::Case;
@@ -47,6 +49,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
         machines::cases(),
         matrix::cases(),
         image::cases(),
+        screen::cases(),
         product::cases(),
         soak::cases(seed),
     ]

@@ -60,6 +60,23 @@ pub enum RsdpSource {
     Copy([u8; 36]),
 }
 
+/// A framebuffer with pixels of red, green and blue, as the loader describes it: any numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framebuffer {
+    /// The physical address of the first pixel.
+    pub address: PhysAddr,
+    /// Bytes from one row of pixels to the next.
+    pub pitch_bytes: u32,
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows of pixels.
+    pub height: u32,
+    /// Bits of a pixel.
+    pub bits_per_pixel: u8,
+    /// Red, green and blue in a pixel: the lowest bit of each, and how many bits it has.
+    pub channels: [(u8, u8); 3],
+}
+
 /// Everything that the loader told. About 18 KiB: keep it in a static or at the bottom of a large stack.
 #[derive(Clone, Debug)]
 pub struct BootInfo {
@@ -75,6 +92,8 @@ pub struct BootInfo {
     pub initial_ram_disk: Option<PhysRange>,
     /// The root of the ACPI tables; `None`: search the BIOS area.
     pub rsdp: Option<RsdpSource>,
+    /// The screen; `None` where it shows text or a palette, or where there is none.
+    pub framebuffer: Option<Framebuffer>,
     /// The memory that holds the loader's data; it may lie in what the map calls usable.
     pub occupied: ArrayVec<Reserved, MAX_OCCUPIED>,
 }
@@ -88,8 +107,18 @@ impl BootInfo {
             command_line: ArrayVec::new_const(),
             initial_ram_disk: None,
             rsdp: None,
+            framebuffer: None,
             occupied: ArrayVec::new_const(),
         }
+    }
+
+    /// Returns all memory that some entry of the firmware's map calls RAM, as given: no part of it may be a device's.
+    pub fn claimed_ram(&self) -> impl Iterator<Item = PhysRange> {
+        let ram = self.memory.iter().filter(|entry| entry.type_code == RegionKind::USABLE_TYPE);
+        ram.filter_map(|entry| {
+            let end = entry.base.saturating_add(entry.length);
+            PhysRange::new(PhysAddr::new(entry.base), PhysAddr::new(end))
+        })
     }
 
     /// Reserves in `map` all that the loader left. To be done before anything is allocated from it.

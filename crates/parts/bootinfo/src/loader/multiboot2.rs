@@ -8,12 +8,12 @@
 //!
 //! Why not the crate `multiboot2` (0.28): it must be given a raw pointer, believes the total size found there, and
 //! asserts where a tag's size or the entry size of the memory map is not as it expects: a kernel that dies without a
-//! word when its loader is wrong, or newer. The five tags that are needed here take less code than guarding against
+//! word when its loader is wrong, or newer. The few tags that are needed here take less code than guarding against
 //! that would.
 
 use rhumb_machine::{PhysAddr, PhysRange};
 
-use super::{BootInfo, LoaderError, LoaderFinding, MAX_ENTRIES, Protocol, RsdpSource};
+use super::{BootInfo, Framebuffer, LoaderError, LoaderFinding, MAX_ENTRIES, Protocol, RsdpSource};
 use crate::Findings;
 use crate::memory_map::{FirmwareEntry, Reservation};
 use crate::phys::{Fields, PhysMemory};
@@ -30,11 +30,14 @@ const COMMAND_LINE: u32 = 1;
 const LOADER_NAME: u32 = 2;
 const MODULE: u32 = 3;
 const MEMORY_MAP: u32 = 6;
+const FRAMEBUFFER: u32 = 8;
 const RSDP_OLD: u32 = 14;
 const RSDP_NEW: u32 = 15;
 
 const HEADER_BYTES: usize = 8;
 const RSDP_OLD_BYTES: usize = 20;
+/// A framebuffer whose pixels have channels for red, green and blue. The other types are a palette and text.
+const HAS_CHANNELS: u8 = 1;
 
 /// Reads the multiboot2 information at `at`.
 ///
@@ -116,6 +119,7 @@ fn take(
             let Some(entry_bytes) = fields.u32(0) else { return Ok(Taken::TooShort) };
             return memory_map(entry_bytes, content.get(8..), info, findings);
         }
+        FRAMEBUFFER => return framebuffer(content, info),
         RSDP_OLD if info.rsdp.is_none() => match content.get(..RSDP_OLD_BYTES) {
             Some(bytes) => info.rsdp = Some(rsdp_copy(bytes)),
             None => return Ok(Taken::TooShort),
@@ -125,6 +129,38 @@ fn take(
         RSDP_NEW => return Ok(Taken::TooShort),
         _ => {}
     }
+    Ok(Taken::Whole)
+}
+
+/// Takes over a framebuffer, if its pixels have channels.
+///
+/// ```text
+///  0 address u64   8 pitch u32   12 width u32   16 height u32   20 bits of a pixel u8   21 type u8   22 reserved u16
+/// 24 red: lowest bit u8, bits u8   26 green   28 blue
+/// ```
+fn framebuffer(content: &[u8], info: &mut BootInfo) -> Result<Taken, LoaderError> {
+    let fields = Fields(content);
+    let (Some(address), Some(pitch_bytes)) = (fields.u64(0), fields.u32(8)) else {
+        return Ok(Taken::TooShort);
+    };
+    let (Some(width), Some(height)) = (fields.u32(12), fields.u32(16)) else { return Ok(Taken::TooShort) };
+    let &[bits_per_pixel, kind, ..] = content.get(20..).unwrap_or_default() else {
+        return Ok(Taken::TooShort);
+    };
+    if kind != HAS_CHANNELS {
+        return Ok(Taken::Whole);
+    }
+    let Some(&[red, red_bits, green, green_bits, blue, blue_bits]) = content.get(24..30) else {
+        return Ok(Taken::TooShort);
+    };
+    info.framebuffer = Some(Framebuffer {
+        address: PhysAddr::new(address),
+        pitch_bytes,
+        width,
+        height,
+        bits_per_pixel,
+        channels: [(red, red_bits), (green, green_bits), (blue, blue_bits)],
+    });
     Ok(Taken::Whole)
 }
 

@@ -211,6 +211,54 @@ fn multiboot2_takes_the_newer_root_pointer_in_any_order() {
     assert_eq!((&copy[..20], &copy[20..]), (&[b'o'; 20][..], &[0; 16][..]));
 }
 
+/// A framebuffer's tag with this type of pixels.
+fn framebuffer_tag(kind: u8) -> Vec<u8> {
+    let head = Bytes::default().u64(0xfd00_0000).u32(5120).u32(1280).u32(800);
+    tag(8, &head.bytes(&[32, kind, 0, 0, 16, 8, 8, 7, 0, 6]).0)
+}
+
+#[test]
+fn multiboot2_framebuffer() {
+    let of = |first: Vec<u8>| {
+        let mut tags = std::vec![first];
+        tags.extend(ordinary_tags());
+        multiboot2_of(&information(&tags)).unwrap()
+    };
+    let (info, findings) = of(framebuffer_tag(1));
+    assert!(findings.is_empty());
+    let expected = Framebuffer {
+        address: phys(0xfd00_0000),
+        pitch_bytes: 5120,
+        width: 1280,
+        height: 800,
+        bits_per_pixel: 32,
+        channels: [(16, 8), (8, 7), (0, 6)],
+    };
+    assert_eq!(info.framebuffer, Some(expected));
+    for other in [0, 2, 3, 255] {
+        let (info, findings) = of(framebuffer_tag(other));
+        assert!(info.framebuffer.is_none() && findings.is_empty());
+    }
+    let content = &framebuffer_tag(1)[8..38];
+    for length in 0..30 {
+        let (info, findings) = of(tag(8, &content[..length]));
+        assert!(info.framebuffer.is_none());
+        assert_eq!(
+            findings.iter().next(),
+            Some(&LoaderFinding::ShortTag { tag: 8, size: length as u32 + 8 })
+        );
+    }
+}
+
+#[test]
+fn claimed_ram_is_all_that_some_entry_calls_so() {
+    let (mut info, _) = multiboot2_of(&information(&ordinary_tags())).unwrap();
+    info.memory.push(FirmwareEntry { base: 0xfd00_0000, length: 0x1000, type_code: 2 });
+    info.memory.push(FirmwareEntry { base: 1 << 40, length: u64::MAX, type_code: 1 });
+    let claimed: Vec<_> = info.claimed_ram().collect();
+    assert_eq!(claimed, [range(0, 0x9fc00), range(0x10_0000, 0x4000_0000), range(1 << 40, u64::MAX)]);
+}
+
 #[test]
 fn multiboot2_cut_at_every_byte() {
     let block = information(&ordinary_tags());

@@ -9,7 +9,7 @@ use std::string::String;
 use proptest::prelude::*;
 
 use super::*;
-use crate::grid::{MAX_COLUMNS, MAX_ROWS, Position};
+use crate::grid::{MAX_CELLS, MAX_COLUMNS, MAX_ROWS, Position};
 use crate::{Colour, Style};
 
 const WIDTH: usize = 7;
@@ -128,9 +128,13 @@ fn wide_and_combining_characters_keep_the_columns() {
 fn large_screens_are_used_as_far_as_there_is_room() {
     let mode = mode(16_384, 4000);
     let mut screen = screen(mode);
-    assert_eq!((screen.grid().columns(), screen.grid().rows()), (MAX_COLUMNS, MAX_ROWS));
-    screen.write(&"x".repeat(MAX_COLUMNS * MAX_ROWS + 1));
-    assert_eq!(cursor(&screen), (MAX_ROWS - 1, 1));
+    let rows = MAX_CELLS / MAX_COLUMNS;
+    assert_eq!((screen.grid().columns(), screen.grid().rows()), (MAX_COLUMNS, rows));
+    screen.write(&"x".repeat(MAX_COLUMNS * rows + 1));
+    assert_eq!(cursor(&screen), (rows - 1, 1));
+    let high = super::mode(2048, 16_384);
+    screen.set_mode(high);
+    assert_eq!(screen.grid().rows(), MAX_ROWS);
 }
 
 /// Sequences and texts that come up, and odd ones.
