@@ -41,12 +41,15 @@ const BASE_UNMOVABLE: u64 = Mobility::Unmovable as u64;
 const BASE_MOVABLE: u64 = Mobility::Movable as u64;
 /// Frames that a magazine of orders 1 to 8 holds at most: two blocks of order 8. All eight of a kind together are less
 /// than eight 2-MiB blocks.
-const RUN_FRAMES: i32 = 512;
+pub(crate) const RUN_FRAMES: u64 = 512;
 /// The least order of long runs. A freed long run goes to its pool and not to the magazine, because one that is used again
 /// where it happens to lie keeps its block from becoming whole.
 const LONG: u8 = 6;
-/// Slots for long runs on their way home: a queue of so many is 2,000 frames in a mix of orders, and 4,096 at most.
-const AWAY_RUNS: usize = if IS_MODELLED { 4 } else { 16 };
+/// Slots for long runs on their way home.
+const AWAY_RUNS: usize = if IS_MODELLED { 4 } else { 32 };
+/// Of 64 frames that a magazine of runs may hold, as many long runs may be on their way home: 24 at most, which are 3,000
+/// frames in a mix of orders.
+const AWAY_OF_64: i32 = 3;
 /// Blocks that a magazine of order 9 holds at most.
 const LARGE_BLOCKS: i32 = 8;
 const LARGE_UNMOVABLE: u64 = (Order::LARGE.get() as u64) << 2 | Mobility::Unmovable as u64;
@@ -127,7 +130,13 @@ pub(crate) struct CpuCache {
     /// While memory is loose, how many single frames may be on their way home; else 0. The gate's cap is 0 meanwhile,
     /// so that frees leave the common path.
     pub(crate) loose_cap: AtomicU32,
-    /// How many frames and runs had ever joined those on their way home at the last tick, counted without end.
+    /// How many frames a magazine of orders 1 to 8 may hold in this machine.
+    pub(crate) run_frames: AtomicU32,
+    /// The orders of runs, of each kind, that this CPU has asked its pools for since the last tick: bit 9 · kind + order
+    /// - 1.
+    missed: AtomicU32,
+    /// How many frames and runs had ever joined those on their way home at the last tick, counted without end, less
+    /// those that were taken again.
     away_at_tick: AtomicU32,
     /// The common bits of handles to blocks of this CPU's own node; 0 until the CPU has first come here.
     pub(crate) home: AtomicU64,
@@ -204,14 +213,36 @@ impl CpuCache {
         (raw.0 ^ self.home.load(Relaxed)) >> Raw::KIND_SHIFT
     }
 
-    /// Lets frees leave nothing with the CPU until one of them has looked how much may be left there. On this CPU, with
-    /// interrupts off.
+    /// Takes a block of orders 1 to 9 from its magazine. Where no long run is there, one that is on its way home comes
+    /// back, which saves a visit to the pool: the one whose `rank` is least.
+    #[inline]
+    pub(crate) fn pop_run(&self, order: Order, kind: usize, rank: impl Fn(Raw) -> u32) -> Option<Raw> {
+        let popped = self.runs(order, kind)?.pop();
+        if popped.is_some() || !is_long(order.get()) {
+            return popped;
+        }
+        self.away_runs.take(|raw| (raw.order() == order && raw.kind_index() == kind).then(|| rank(raw)))
+    }
+
+    /// Takes note that this CPU asks its pools for a block of orders 1 to 9. On this CPU, with interrupts off.
+    pub(crate) fn note_miss(&self, order: Order, kind: Mobility) {
+        self.missed.store(self.missed.load(Relaxed) | miss_bit(order, kind), Relaxed);
+    }
+
+    /// Tells whether this CPU has asked its pools for such a block since the last tick.
+    pub(crate) fn has_missed(&self, order: Order, kind: Mobility) -> bool {
+        self.missed.load(Relaxed) & miss_bit(order, kind) != 0
+    }
+
+    /// Lets frees leave nothing with the CPU until one of them has looked how much may be left there, and exchanges take
+    /// no block for later of an order that is not asked for again. On this CPU, with interrupts off.
     pub(crate) fn forget_caps(&self) {
+        self.missed.store(0, Relaxed);
         self.loose_cap.store(0, Relaxed);
         self.gate.bound(0);
     }
 
-    /// Tells whether no frame and no run joined those on their way home since the last call.
+    /// Tells whether those on their way home are as many as at the last call, or fewer because some have arrived.
     pub(crate) fn is_away_quiet(&self) -> bool {
         let joined = self.away.newer_end().wrapping_add(self.away_runs.newer_end());
         let before = self.away_at_tick.load(Relaxed);
@@ -227,12 +258,18 @@ impl CpuCache {
             return large_limit(cap);
         }
         let cap = if cap == 0 { LOOSE_RUN_CAP.min(self.loose_cap.load(Relaxed) as i32) } else { cap };
-        ((cap >> 1).min(RUN_FRAMES) >> order).min(RUNS as i32)
+        (self.frames_of_runs(cap) >> order).min(RUNS as i32)
     }
 
     /// Returns how many long runs may be on their way home.
     pub(crate) fn away_runs_limit(&self) -> i32 {
-        (self.gate.cap() >> 6).min(AWAY_RUNS as i32)
+        (self.frames_of_runs(self.gate.cap()) * AWAY_OF_64 / 64).min(AWAY_RUNS as i32)
+    }
+
+    /// Returns how many frames a magazine of orders 1 to 8 may hold with this cap.
+    #[inline]
+    fn frames_of_runs(&self, cap: i32) -> i32 {
+        (cap >> 1).min(self.run_frames.load(Relaxed) as i32)
     }
 
     /// Returns the magazine for orders 1 to 9.
@@ -269,6 +306,12 @@ impl CpuCache {
 #[inline(always)]
 fn large_limit(cap: i32) -> i32 {
     (cap >> 6).min(LARGE_BLOCKS)
+}
+
+/// Returns the bit of an order and a kind among those that were missed.
+const fn miss_bit(order: Order, kind: Mobility) -> u32 {
+    const { assert!((CACHED_ORDERS - 1) * Mobility::COUNT <= 32) };
+    1 << ((CACHED_ORDERS - 1) * kind as usize + order.get() as usize - 1)
 }
 
 /// Tells whether freed runs of this order go to their pool instead of a magazine.

@@ -14,7 +14,7 @@ pub(crate) mod storage;
 
 use rhumb_machine::{CpuId, MAX_NODES, NodeId, Pfn};
 
-use crate::cache::{CpuCache, SMALL};
+use crate::cache::{CpuCache, RUN_FRAMES, SMALL};
 use crate::handle::raw::Brand;
 use crate::pool::Pool;
 use crate::request::Zone;
@@ -68,11 +68,16 @@ impl Zones {
         self.caches.get(cpu.index()).copied()
     }
 
-    /// Sets the bounds of what a CPU may keep: a 64th of memory among all CPUs in each magazine.
+    /// Sets the bounds of what a CPU may keep: a 64th of memory among all CPUs in a magazine of single frames, and a
+    /// 256th in one of runs.
     pub(crate) fn set_limits(&self) {
         let present: u64 = self.pools.iter().map(|pool| pool.present.load(Relaxed)).sum();
         let share = present / (64 * self.caches.len() as u64);
         self.small_limit.store(share.clamp(8, SMALL as u64) as u32, Relaxed);
+        // Long runs that a CPU keeps are pieces of many blocks. With more of them than a 256th of its memory in each
+        // magazine, fewer blocks would become whole.
+        let run_frames = (share / 4).clamp(2, RUN_FRAMES) as u32;
+        self.caches.iter().for_each(|cache| cache.run_frames.store(run_frames, Relaxed));
         self.batch_limit.store(share.clamp(8, 512) as u32, Relaxed);
     }
 

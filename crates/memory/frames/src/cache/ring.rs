@@ -71,6 +71,21 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         Some(Raw(self.slot(head).load(Relaxed)))
     }
 
+    /// Takes the block of the least rank, of those that have one, and puts the newest of all in its place; of blocks of
+    /// one rank, the newest. Cost: a look at each block.
+    #[inline(never)]
+    pub(crate) fn take(&self, rank: impl Fn(Raw) -> Option<u32>) -> Option<Raw> {
+        let (tail, newest) = (self.tail.load(Relaxed), self.head.load(Relaxed).wrapping_sub(1));
+        let raw_at = |at: u32| Raw(self.slot(at).load(Relaxed));
+        let newest_first = (0..self.len()).rev().map(|at| tail.wrapping_add(at));
+        let ranked = newest_first.filter_map(|at| Some((rank(raw_at(at))?, at)));
+        let (_, found) = ranked.min_by_key(|&(rank, _)| rank)?;
+        let raw = raw_at(found);
+        self.slot(found).store(raw_at(newest).0, Relaxed);
+        self.head.store(newest, Relaxed);
+        Some(raw)
+    }
+
     /// Returns the oldest block, and leaves it there.
     pub(crate) fn oldest(&self) -> Option<Raw> {
         (self.len() > 0).then(|| Raw(self.slot(self.tail.load(Relaxed)).load(Relaxed)))

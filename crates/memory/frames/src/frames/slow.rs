@@ -29,7 +29,8 @@ impl<M: Machine> Frames<M> {
         let (order, kind) = (request.order, request.kind as usize);
         if request.is_plain()
             && let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
-            && let Some(raw) = cache.gate.alone(|| cache.runs(order, kind)?.pop()).flatten()
+            && let Some(raw) =
+                cache.gate.alone(|| cache.pop_run(order, kind, |raw| self.zones.free_around(raw))).flatten()
         {
             self.note_alloc(pinned, raw);
             self.allow(raw);

@@ -66,19 +66,13 @@ impl Zones {
             self.drain_batch(irq_off, &cache.small[kind], excess, Some(pool));
             return self.push_or_drain(irq_off, &cache.away, raw, loose_cap as i32, pool);
         }
-        match raw.order() {
-            Order::BASE => self.push_or_drain(irq_off, &cache.small[kind], raw, cache.gate.cap(), pool),
-            order if order < Order::LARGE => self.keep_run(irq_off, cache, pool, raw),
-            order => {
-                let limit = cache.run_limit(order.get());
-                cache
-                    .runs(order, kind)
-                    .is_some_and(|ring| self.push_or_drain(irq_off, ring, raw, limit, pool))
-            }
+        if is_frame {
+            return self.push_or_drain(irq_off, &cache.small[kind], raw, cache.gate.cap(), pool);
         }
+        self.keep_run(irq_off, cache, pool, raw)
     }
 
-    /// Keeps a run of this CPU's node, which is of `pool`, where there is room or can be made by an exchange.
+    /// Keeps a block of orders 1 to 9 of this CPU's node, which is of `pool`, where there is room or can be made by an exchange.
     fn keep_run(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &'static Pool, raw: Raw) -> bool {
         if is_long(raw.order().get()) {
             return self.push_or_exchange(

@@ -1,22 +1,24 @@
-//! An exchange: one visit to a pool's lock that sees to the runs (blocks of orders 1 to 8) of all orders, and not only
-//! to the order whose magazine is empty or full.
+//! An exchange: one visit to a pool's lock that sees to the blocks of orders 1 to 9, and not only to the order whose
+//! magazine is empty or full.
 //!
 //! ```text
-//!   orders 1 to 5   alloc <- magazine, newest first <- pool          free -> the same magazine -> pool, oldest first
-//!   orders 6 to 8   alloc <- magazine               <- pool          free -> queue             -> pool
+//!   orders 1 to 5   alloc <- magazine, newest first       <- pool    free -> the same magazine -> pool, oldest first
+//!   orders 6 to 8   alloc <- magazine, else the queue     <- pool    free -> queue             -> pool
+//!   order 9         alloc <- magazine, newest first       <- pool    free -> the same magazine -> pool, oldest first
 //! ```
 //!
 //! A short run is used again while it is warm. A freed long run goes home, and the pool chooses the next one, so that
-//! blocks become whole as they would without a cache. An exchange gives back all long runs that are on their way home,
-//! and half of each magazine of short runs that is nearly full. It fills each magazine of long runs that is half empty,
-//! and tops up to half each magazine of short runs that is nearly empty. So a miss of one order saves the misses that
-//! other orders would have had soon.
+//! blocks become whole as they would without a cache; it is used again only where its magazine is empty. An exchange
+//! gives back all long runs that are on their way home, and half of each other magazine that is more than two
+//! thirds full. It fills each magazine of long runs that is half empty, and tops up to half each magazine of short
+//! runs that has a third or less. So a miss of one order saves the misses that other orders would have had soon.
+//! Orders that the CPU has not asked for since the last tick are left as they are.
 //!
 //! Runs for later come from blocks that are already partial and were opened for such orders. For a request that may
 //! never come, no whole block is made partial, and no block of another kind is stolen.
 //!
-//! Bounded (I13): at most 16 long and 120 short runs go back, and the runs for later come from at most [`BLOCKS`] blocks
-//! for each order.
+//! Bounded (I13): at most 24 long runs, 120 short ones, and four blocks of order 9 go back; the runs for later come from
+//! at most [`BLOCKS`] blocks for each order, and two blocks of order 9.
 
 use rhumb_machine::Order;
 
@@ -27,9 +29,9 @@ use crate::request::Mobility;
 /// Blocks from which an exchange takes runs for later, for each order at most.
 const BLOCKS: usize = 8;
 
-/// Returns the orders of runs, longest first, so that short runs come from the pieces that long runs leave.
+/// Returns the orders, longest first, so that short runs come from the pieces that long runs leave.
 fn orders() -> impl Iterator<Item = Order> {
-    (1..Order::LARGE.get()).rev().filter_map(Order::new)
+    (1..=Order::LARGE.get()).rev().filter_map(Order::new)
 }
 
 /// Gives runs back, calls `serve` for the request at hand, and takes runs for later. Where the pool cannot serve the
@@ -46,14 +48,14 @@ pub(crate) fn exchange<T>(
     Some(served)
 }
 
-/// Gives runs back to the pool: all long ones on their way home, and half of each magazine of `kind` that is nearly
-/// full.
+/// Gives blocks back to the pool: all long runs on their way home, and half of each other magazine of `kind` that is
+/// more than two thirds full.
 fn give_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
     give_oldest(held, &cache.away_runs, 0);
     for order in orders().filter(|order| !is_long(order.get())) {
         let Some(ring) = cache.runs(order, kind as usize) else { continue };
         let limit = cache.run_limit(order.get()).max(0) as u32;
-        if ring.len() > limit - limit / 8 {
+        if ring.len() > limit - limit / 3 {
             // Half of what there is, where the CPU may keep less than it has.
             give_oldest(held, ring, limit.max(ring.len()) / 2);
         }
@@ -70,14 +72,26 @@ fn give_oldest<const SLOTS: usize>(held: &mut PoolGuard<'_>, ring: &Ring<SLOTS>,
     }
 }
 
-/// Fills the magazines of `kind` that run low, and leaves in the pool what no cache may take.
+/// Fills the magazines of `kind` that run low and whose orders the CPU asks for, and leaves in the pool what no cache may take.
 fn take_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
     let (tag, floor) = (held.pool.tag, held.pool.cache_floor());
-    for order in orders() {
+    for order in orders().filter(|&order| cache.has_missed(order, kind)) {
         let Some(ring) = cache.runs(order, kind as usize) else { continue };
         let limit = cache.run_limit(order.get()).max(0) as u32;
-        let (least, most) = if is_long(order.get()) { (limit / 2, limit) } else { (limit / 8, limit / 2) };
+        let (least, most) = match order {
+            Order::LARGE => (limit / 8, limit / 4),
+            order if is_long(order.get()) => (limit / 2, limit),
+            _ => (limit / 3, limit / 2),
+        };
         if ring.len() > least {
+            continue;
+        }
+        if order == Order::LARGE {
+            while ring.len() < most
+                && let Some(pfn) = held.take_blocks(order, kind, floor)
+            {
+                ring.put(tag.at(pfn, order, kind));
+            }
             continue;
         }
         let mut blocks = 0;

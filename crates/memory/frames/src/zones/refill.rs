@@ -112,14 +112,23 @@ impl Zones {
         // A magazine may hold frames of other nodes: a request that names a node looks first.
         let fits = |newest: Raw| request.node() == Preference::Any || newest.node_index() == near.index();
         if request.order != Order::BASE {
-            let ring = cache.runs(request.order, kind)?;
-            return if fits(ring.peek()?) { ring.pop() } else { None };
+            return match cache.runs(request.order, kind)?.peek() {
+                Some(newest) if !fits(newest) => None,
+                // Runs on their way home are of this node.
+                _ => cache.pop_run(request.order, kind, |raw| self.free_around(raw)),
+            };
         }
         let ring = &cache.small[kind];
         if ring.len() == 0 && (effort == Effort::Easy || cache.open[kind].frames() > 0) {
             self.refill(irq_off, cache, near, request);
         }
         if fits(ring.peek()?) { ring.pop() } else { None }
+    }
+
+    /// Returns how many frames are free in the block of a run, as far as the pool knows: a hint.
+    pub(crate) fn free_around(&self, raw: Raw) -> u32 {
+        let pool = self.pool_of(raw.pfn());
+        pool.map_or(0, |pool| pool.info(pool.offset(raw.pfn()) / 512).free())
     }
 
     /// Fills an empty magazine from the open block, and where that is empty, from the best blocks in reach.
@@ -192,7 +201,7 @@ fn take(held: &mut PoolGuard<'_>, order: Order, kind: Mobility, floor: u64) -> O
     Some(held.pool.tag.at(run?, order, kind))
 }
 
-/// Takes a block as [`take`] does. With a run, the visit is an [exchange](crate::zones::exchange) with `cache`.
+/// Takes a block as [`take`] does. With orders 1 to 9, the visit is an [exchange](crate::zones::exchange) with `cache`.
 fn take_with_more(
     held: &mut PoolGuard<'_>,
     request: &Request,
@@ -200,9 +209,12 @@ fn take_with_more(
     cache: Option<&CpuCache>,
 ) -> Option<Raw> {
     let (order, kind) = (request.order, request.kind);
-    let is_run = order > Order::BASE && order < Order::LARGE;
-    match cache.filter(|_| is_run) {
-        Some(cache) => exchange::exchange(held, cache, kind, |held| take(held, order, kind, floor)),
+    let is_exchanged = order > Order::BASE && order <= Order::LARGE;
+    match cache.filter(|_| is_exchanged) {
+        Some(cache) => {
+            cache.note_miss(order, kind);
+            exchange::exchange(held, cache, kind, |held| take(held, order, kind, floor))
+        }
         None => take(held, order, kind, floor),
     }
 }
