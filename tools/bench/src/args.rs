@@ -28,7 +28,7 @@ options:
                          pages behind the managed memory: the largest that the host gives, as in a direct map, 4 KiB,
                          or as the host likes (default: large for slab, host for frames, whose 16 GiB are not to be
                          touched whole); heaps of user space ask the host by themselves
-  --rounds N             rounds over all subjects (default 7)
+  --rounds N             rounds over all subjects (default 7; for scale 1, since each counts the same)
   --quick                3 short rounds, for a look
   -h, --help             this text
 
@@ -44,7 +44,7 @@ const QUICK_ROUNDS: usize = 3;
 const QUICK_PER_MILLE: usize = 200;
 
 /// The numbers of CPUs of `scale`.
-const SCALE_CPUS: [usize; 5] = [1, 4, 16, 64, 256];
+pub(crate) const SCALE_CPUS: [usize; 5] = [1, 4, 16, 64, 256];
 
 /// The values of `--pages`.
 const PAGES: [(&str, LargePages); 3] =
@@ -136,7 +136,7 @@ impl Options {
         Self {
             command,
             csv: None,
-            rounds: FULL_ROUNDS,
+            rounds: if command == Command::Scale { 1 } else { FULL_ROUNDS },
             work_per_mille: 1000,
             share_per_mille: 1000,
             cpus: if all > 1 { vec![1, all] } else { vec![1] },
@@ -186,7 +186,11 @@ impl Options {
             Command::Scale => SCALE_CPUS.to_vec(),
             _ => options.cpus,
         });
-        options.rounds = rounds.unwrap_or(if options.is_quick() { QUICK_ROUNDS } else { FULL_ROUNDS });
+        options.rounds = rounds.unwrap_or(match options.command {
+            Command::Scale => 1,
+            _ if options.is_quick() => QUICK_ROUNDS,
+            _ => FULL_ROUNDS,
+        });
         Ok(Some(options))
     }
 

@@ -11,7 +11,7 @@
 mod barrier;
 
 use std::cell::Cell;
-use std::ops::{Add, ControlFlow};
+use std::ops::{Add, ControlFlow, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -127,7 +127,11 @@ fn thread_ns() -> f64 {
 }
 
 /// Operations of a turn while a member warms up.
-const WARM_UP_TURN: usize = 64;
+const WARM_UP_TURN: usize = 256;
+
+/// In a build that counts: how many times the counted work a member does before, without counting. Caches that grow
+/// with use have grown then.
+const WARM_UPS: usize = 10;
 
 /// Operations between two looks at the time.
 const LATE_STRIDE: usize = 1000;
@@ -175,22 +179,39 @@ impl Member<'_> {
         self.barrier.give_way(self.index);
     }
 
-    /// Runs `operation` before those that are timed, a twentieth of `count` times. In a build that counts it is ten
-    /// times `count`, without counting: the figures there are those of allocators that have come to rest.
+    /// Runs `operation` before those that are timed, a twentieth of `count` times. In a build that counts,
+    /// [`Member::come_to_rest`] does so [`WARM_UPS`] times `count`.
     pub(crate) fn warm_up(&self, count: usize, mut operation: impl FnMut() -> ControlFlow<()>) {
-        let times = if cfg!(rhumb_counted) { count * 10 } else { count / 20 + 1 };
+        if cfg!(rhumb_counted) {
+            return self.come_to_rest(count * WARM_UPS, |_| operation());
+        }
+        let _ = (0..=count / 20).try_for_each(|_| operation());
+    }
+
+    /// Runs `operation` for `0..count`, or until it breaks; in turns in a build that counts. The allocator comes to
+    /// rest by that, without counting. In the last of [`WARM_UPS`] parts the accesses to lines are taken note of, so that
+    /// it is known which CPU has written a line last.
+    pub(crate) fn come_to_rest(&self, count: usize, mut operation: impl FnMut(usize) -> ControlFlow<()>) {
         self.is_warming_up.set(true);
-        self.barrier.pause_counting(self.index, || {
-            for index in 0..times {
-                if operation().is_break() {
+        let noted = count - count / WARM_UPS;
+        let mut run = |range: Range<usize>| {
+            for index in range {
+                if operation(index).is_break() {
                     break;
                 }
                 if cfg!(rhumb_counted) && index.is_multiple_of(WARM_UP_TURN) {
                     self.give_way();
                 }
             }
-        });
+        };
+        self.unnoted(|| run(0..noted));
+        run(noted..count);
         self.is_warming_up.set(false);
+    }
+
+    /// Runs `work`, which a build that counts takes no note of.
+    pub(crate) fn unnoted<A>(&self, work: impl FnOnce() -> A) -> A {
+        self.barrier.pause_counting(self.index, work)
     }
 
     /// Tells whether the team has run out of time: then each loop that may be long ends.
@@ -224,7 +245,7 @@ impl Member<'_> {
         let phase = self.phase.get() + 1;
         self.phase.set(phase);
         self.meet();
-        let stride = if self.is_warming_up.get() { stride } else { Shared::stride(stride) };
+        let stride = if self.is_warming_up.get() { WARM_UP_TURN } else { Shared::stride(stride) };
         let _ = Shared::take();
         let start = thread_ns();
         let mut done = 0;

@@ -3,7 +3,7 @@
 //!
 //! The atomics tell of each access, and so does the code that reaches shared data by other means. Threads that say
 //! which CPU they are (`be`), and that run one at a time, get exact counts (`take`), the same in each run: how a design
-//! scales can be seen on a machine with few cores.
+//! scales can be seen on a machine with few cores. A run that is to depend on no earlier run begins with `forget`.
 //!
 //! | count | one for each |
 //! |---|---|
@@ -20,7 +20,7 @@
 mod ledger;
 
 #[cfg(rhumb_counted)]
-pub use ledger::{Counts, be, take};
+pub use ledger::{Counts, be, forget, take};
 #[cfg(rhumb_counted)]
 pub(crate) use ledger::{atomics, lock_taken};
 

@@ -5,6 +5,8 @@
 //! A block counts as left when an order-9 request gets it, after the caches have been drained where a subject
 //! can be asked to; the ideal is all free frames in whole blocks.
 
+use std::ops::ControlFlow;
+
 use rhumb_machine::{Order, PfnRange};
 
 use super::script::{Script, Step};
@@ -17,6 +19,10 @@ use crate::team::{self, Member, Timing};
 
 /// Steps of a full churn on each CPU: at 1 GiB and one CPU, each block is replaced eight times.
 const STEPS: usize = 200_000;
+
+/// In a build that counts: steps of the churn before those that are counted. With 1 GiB for each CPU, each block is
+/// replaced twice.
+const STEPS_BEFORE: usize = if cfg!(rhumb_counted) { 50_000 } else { 0 };
 
 /// Steps between two looks at whether the other CPUs still run.
 const STRIDE: usize = 100;
@@ -102,7 +108,7 @@ impl Workload for Mixed {
                 &subject,
                 member,
                 setting.region.frames(),
-                &Script::new(member.index as u64 + 7, target, steps),
+                &Script::new(member.index as u64 + 7, target, STEPS_BEFORE + steps),
             )
         });
         let results = results.map_err(|error| Unfit(error.to_string()))?;
@@ -136,18 +142,40 @@ fn mixed_member<S: FrameSubject>(
     let mut slots: Vec<Option<S::Held>> = (0..script.slots).map(|_| None).collect();
     let mut failed = 0;
     member.meet();
-    for &step in &script.fill {
-        failed += play(subject, member, &mut slots, step);
-    }
-    let timing = member.timed(script.churn.len(), STRIDE, |index| {
-        failed += play(subject, member, &mut slots, script.churn[index]);
-    });
-    for (index, &step) in script.churn[timing.done..].iter().enumerate() {
-        if index.is_multiple_of(1024) && member.is_late() {
-            break;
+    member.unnoted(|| {
+        for &step in &script.fill {
+            failed += play(subject, member, &mut slots, step);
         }
-        failed += play(subject, member, &mut slots, step);
-    }
+    });
+    let (before, churn) = script.churn.split_at(STEPS_BEFORE.min(script.churn.len()));
+    member.come_to_rest(before.len(), |index| {
+        failed += play(subject, member, &mut slots, before[index]);
+        ControlFlow::Continue(())
+    });
+    let timing = member.timed(churn.len(), STRIDE, |index| {
+        failed += play(subject, member, &mut slots, churn[index]);
+    });
+    member.unnoted(|| {
+        for (index, &step) in churn[timing.done..].iter().enumerate() {
+            if index.is_multiple_of(1024) && member.is_late() {
+                break;
+            }
+            failed += play(subject, member, &mut slots, step);
+        }
+        let (live_frames, blocks) = blocks_of(subject, member, frames, script, &mut slots);
+        Seen { timing, failed, live_frames, blocks }
+    })
+}
+
+/// Counts the blocks that are left, then frees nine tenths of what is live and counts again. Returns the live frames at
+/// each count, and the blocks.
+fn blocks_of<S: FrameSubject>(
+    subject: &S,
+    member: &Member<'_>,
+    frames: PfnRange,
+    script: &Script,
+    slots: &mut [Option<S::Held>],
+) -> ([u64; 2], [u64; 2]) {
     let held = |slots: &[Option<S::Held>]| {
         script
             .live
@@ -156,16 +184,16 @@ fn mixed_member<S: FrameSubject>(
             .map(|(_, order)| order.frames())
             .sum()
     };
-    let live_before = held(&slots);
+    let live_before = held(slots);
     let blocks_before = blocks_left(subject, member, frames);
     let mut live = script.live.clone();
     Random::new(member.index as u64).shuffle(&mut live);
     for &(slot, order) in &live[live.len() / 10..] {
-        play(subject, member, &mut slots, (slot, Step::Put(order)));
+        play(subject, member, slots, (slot, Step::Put(order)));
     }
-    let live_after = held(&slots);
+    let live_after = held(slots);
     let blocks_after = blocks_left(subject, member, frames);
-    Seen { timing, failed, live_frames: [live_before, live_after], blocks: [blocks_before, blocks_after] }
+    ([live_before, live_after], [blocks_before, blocks_after])
 }
 
 /// The fill and churn of [`Mixed`], then a compaction; nine tenths freed, then another.

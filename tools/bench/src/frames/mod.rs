@@ -26,7 +26,7 @@ mod tests;
 use rhumb_hosted::{ConfigError, HostedMachine};
 use rhumb_machine::{Order, PhysAddr, PhysRange};
 
-use crate::args::Options;
+use crate::args::{Command, Options};
 use crate::clock::Clock;
 use crate::driver::{Group, Outcome};
 use steady::Free;
@@ -39,8 +39,12 @@ const MEMORY_START: u64 = 4 << 30;
 /// The memory of the one-terabyte initialisation.
 const LARGEST_BYTES: u64 = 1 << 40;
 
-/// Memory of workloads that count blocks: 512 of 2 MiB.
+/// Memory of workloads that count blocks: 512 of 2 MiB. Where shared data are counted, so much for each CPU.
 const BLOCKS_BYTES: u64 = 1 << 30;
+
+/// Memory for each CPU in the workloads of single frames, where shared data are counted: a CPU keeps as much of it as
+/// of more.
+const COUNTED_BYTES: u64 = 256 << 20;
 
 /// A workload over any subject: generic, so that each subject's calls are inlined into it.
 trait Workload: Copy + 'static {
@@ -87,17 +91,24 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
     };
     let mut add =
         |name: &str, bytes: u64, cpus: usize, cases: fn(&str, &Setting) -> Vec<crate::driver::Case>| {
-            let workload =
-                if bytes == BLOCKS_BYTES { name.to_owned() } else { format!("{name}@{}G", bytes >> 30) };
+            let is_usual = bytes == BLOCKS_BYTES || options.command == Command::Scale;
+            let workload = if is_usual { name.to_owned() } else { format!("{name}@{}G", bytes >> 30) };
             let cases = cases(&workload, &setting(bytes, cpus));
             if !cases.is_empty() {
                 groups.push(Group { workload, cpus, cases });
             }
         };
     for &cpus in &options.cpus {
-        add("pair-order-0", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::PAIR_BASE));
-        add("pair-order-9", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, steady::PAIR_LARGE));
-        for &bytes in &options.mem_bytes {
+        let (blocks, aged, steady) = match options.command {
+            Command::Scale => {
+                let counted = COUNTED_BYTES * cpus as u64;
+                (BLOCKS_BYTES * cpus as u64, counted, vec![counted])
+            }
+            _ => (BLOCKS_BYTES, BLOCKS_BYTES, options.mem_bytes.clone()),
+        };
+        add("pair-order-0", blocks, cpus, |name, s| subjects::cases(name, s, steady::PAIR_BASE));
+        add("pair-order-9", blocks, cpus, |name, s| subjects::cases(name, s, steady::PAIR_LARGE));
+        for bytes in steady {
             add("bulk", bytes, cpus, |name, s| subjects::cases(name, s, steady::Bulk));
             add("random-1", bytes, cpus, |name, s| {
                 subjects::cases(name, s, steady::Random::<1>(Free::Together))
@@ -106,19 +117,17 @@ pub(crate) fn groups(options: &Options) -> Result<Vec<Group>, ConfigError> {
                 subjects::cases(name, s, steady::Random::<1000>(Free::Together))
             });
         }
-        add("aged-1", BLOCKS_BYTES, cpus, |name, s| {
-            subjects::cases(name, s, steady::Random::<1>(Free::Scattered))
-        });
-        add("aged-1000", BLOCKS_BYTES, cpus, |name, s| {
+        add("aged-1", aged, cpus, |name, s| subjects::cases(name, s, steady::Random::<1>(Free::Scattered)));
+        add("aged-1000", aged, cpus, |name, s| {
             subjects::cases(name, s, steady::Random::<1000>(Free::Scattered))
         });
-        add("latency", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Single));
-        add("latency-burst", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, latency::Burst));
-        add("mixed", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Mixed));
-        add("healing", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Healing));
+        add("latency", blocks, cpus, |name, s| subjects::cases(name, s, latency::Single));
+        add("latency-burst", blocks, cpus, |name, s| subjects::cases(name, s, latency::Burst));
+        add("mixed", blocks, cpus, |name, s| subjects::cases(name, s, mixed::Mixed));
+        add("healing", blocks, cpus, |name, s| subjects::cases(name, s, mixed::Healing));
         // Held frames of one CPU are moved: with more, the others would have to hold still.
         if cpus == 1 {
-            add("compaction", BLOCKS_BYTES, cpus, |name, s| subjects::cases(name, s, mixed::Compaction));
+            add("compaction", blocks, cpus, |name, s| subjects::cases(name, s, mixed::Compaction));
         }
     }
     for bytes in options.mem_bytes.iter().copied().chain([LARGEST_BYTES]) {

@@ -94,6 +94,10 @@ fn times_and_failures(results: Vec<(Timing, u64)>) -> Outcome {
     Ok(samples)
 }
 
+/// In a build that counts: how many frames each CPU takes in [`Bulk`], four magazines full. To take all memory would
+/// last long.
+const COUNTED_BULK: usize = 4 * 1024;
+
 /// All of the memory, frame by frame, each CPU as much as it can get; then each gives back what it got, in the same
 /// order. The figure is for one get and one put.
 #[derive(Clone, Copy)]
@@ -103,11 +107,21 @@ impl Workload for Bulk {
     fn run<S: FrameSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
-        let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
+        let cpus = setting.region.cpus;
+        let most = if cfg!(rhumb_counted) { COUNTED_BULK.min(frames / cpus) } else { frames };
+        let results = team::run(setting.region.machine(), cpus, setting.clock, |member| {
             let pinned = member.pinned;
-            let mut held: Vec<S::Held> = touched(frames);
+            let mut held: Vec<S::Held> = touched(most);
+            member.come_to_rest(if cfg!(rhumb_counted) { 2 * most } else { 0 }, |index| {
+                if index < most {
+                    held.extend(persistent_get(&subject, member, Order::BASE));
+                } else if let Some(held) = held.pop() {
+                    subject.put(pinned, held, Order::BASE);
+                }
+                ControlFlow::Continue(())
+            });
             let get =
-                member.timed_until(frames, STRIDE, |_| match persistent_get(&subject, member, Order::BASE) {
+                member.timed_until(most, STRIDE, |_| match persistent_get(&subject, member, Order::BASE) {
                     Some(frame) => {
                         held.push(frame);
                         ControlFlow::Continue(())
@@ -127,7 +141,12 @@ impl Workload for Bulk {
         let get: Timing = results.iter().map(|&(get, _)| get).sum();
         let put: Timing = results.iter().map(|&(_, put)| put).sum();
         let mut samples = (get + put).samples(get.done);
-        samples.push(Sample::count("not-got", "frames", Better::Lower, (frames - get.done) as u64));
+        samples.push(Sample::count(
+            "not-got",
+            "frames",
+            Better::Lower,
+            (frames.min(most * cpus) - get.done) as u64,
+        ));
         Ok(samples)
     }
 }
@@ -208,11 +227,14 @@ impl<const BATCH: usize> Workload for Random<BATCH> {
         let subject = S::fresh(&setting.region)?;
         let frames = setting.region.frames().frames() as usize;
         let results = team::run(setting.region.machine(), setting.region.cpus, setting.clock, |member| {
-            let mut held = fill_to_90_percent(&subject, member, frames, self.0);
-            let count = setting.options.operations(RANDOM_OPERATIONS).min(held.len() * 3 / 4);
-            let mut victims: Vec<_> = held.drain(held.len() - count..).map(Some).collect();
+            let mut held = member.unnoted(|| fill_to_90_percent(&subject, member, frames, self.0));
+            let count = setting.options.operations(RANDOM_OPERATIONS);
+            // Before a count as many more, and in each two batches.
+            let parts = if cfg!(rhumb_counted) { 2 } else { 1 };
+            let count = count.max((parts - 1) * 2 * BATCH).min(held.len() * 3 / 4 / parts);
+            let mut victims: Vec<_> = held.drain(held.len() - count * parts..).map(Some).collect();
             let (pinned, mut failed, mut batches) = (member.pinned, 0, victims.chunks_exact_mut(BATCH));
-            let timing = member.timed(count / BATCH, STRIDE.div_ceil(BATCH), |_| {
+            let mut next_batch = || {
                 let Some(batch) = batches.next() else { return };
                 for victim in &mut *batch {
                     if let Some(held) = victim.take() {
@@ -223,7 +245,12 @@ impl<const BATCH: usize> Workload for Random<BATCH> {
                     *victim = subject.get(pinned, Order::BASE);
                     failed += u64::from(victim.is_none());
                 }
+            };
+            member.come_to_rest((parts - 1) * count / BATCH, |_| {
+                next_batch();
+                ControlFlow::Continue(())
             });
+            let timing = member.timed(count / BATCH, STRIDE.div_ceil(BATCH), |_| next_batch());
             (Timing { done: timing.done * BATCH, ..timing }, failed)
         });
         times_and_failures(results.map_err(|error| Unfit(error.to_string()))?)

@@ -1,14 +1,25 @@
 //! The design holds at any number of CPUs: a bound for each workload.
 
 use super::*;
-use crate::args::Command;
+use crate::args::{Command, SCALE_CPUS};
 
-/// Visits to shared locks for each 1,000 operations, at most. An object that one CPU allocates and another frees may
-/// cost each of the two a 64th of a visit.
-const BOUNDS: [(&str, f64); 5] = [
+/// Visits to shared locks for each 1,000 operations, at most, on any number of CPUs. A CPU that takes and frees single
+/// frames in bulk visits a pool once for a block's 512, and once for each 128 that go back; a mix of orders visits a
+/// pool in five of a thousand pairs. An object that one CPU allocates and another frees may cost each of the two a 64th
+/// of a visit.
+const BOUNDS: [(&str, f64); 14] = [
+    ("pair-order-0", 0.0),
+    ("pair-order-9", 0.0),
+    ("bulk", 8.0),
+    ("random-1", 0.0),
+    ("random-1000", 2.0),
+    ("aged-1", 0.0),
+    ("aged-1000", 0.0),
+    ("mixed", 5.0),
     ("pair-64", 0.0),
     ("burst-1000", 2.0),
     ("mixed-10k", 2.0),
+    ("mixed-200k", 2.0),
     ("remote-64", 2.0 * 1000.0 / 64.0),
     ("remote-256", 2.0 * 1000.0 / 64.0),
 ];
@@ -26,7 +37,7 @@ fn counted(cpus: usize) -> Report {
 #[test]
 fn locks_are_visited_as_seldom_on_many_cpus_as_on_one() {
     stay_here();
-    for cpus in [1, 16, 64] {
+    for cpus in SCALE_CPUS {
         let report = counted(cpus);
         let text = table(&report);
         println!("{text}");
@@ -45,16 +56,24 @@ fn locks_are_visited_as_seldom_on_many_cpus_as_on_one() {
     }
 }
 
-/// The counts are exact: a second run has the same.
+/// The counts are exact: a second run has the same. Lines differ a little where the process's allocator puts a subject's
+/// metadata at another place within a line.
 #[test]
 fn counts_are_the_same_in_each_run() {
     stay_here();
     let figures = || {
         let rows = counted(4);
         let counts = rows.figures().iter().filter(|row| row.unit == "/1000");
-        counts.map(|row| (row.workload.clone(), row.metric, row.summary.median.to_bits())).collect::<Vec<_>>()
+        counts.map(|row| (row.workload.clone(), row.metric, row.summary.median)).collect::<Vec<_>>()
     };
-    let first = figures();
-    assert!(first.len() >= 15);
-    assert_eq!(first, figures());
+    let (first, second) = (figures(), figures());
+    assert_eq!((first.len(), second.len()), (3 * BOUNDS.len(), 3 * BOUNDS.len()));
+    for (first, second) in first.into_iter().zip(second) {
+        let is_same = if first.1 == "lines" {
+            (first.2 - second.2).abs() <= first.2 / 50.0
+        } else {
+            first.2.to_bits() == second.2.to_bits()
+        };
+        assert!(is_same && first.0 == second.0, "{first:?} and {second:?}");
+    }
 }

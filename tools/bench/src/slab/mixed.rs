@@ -16,6 +16,13 @@ use crate::team::{self, Member, Timing};
 /// Operations between two looks at whether the other CPUs still run.
 const STRIDE: usize = 100;
 
+/// In a build that counts: the fewest frees and allocations of a CPU. With fewer, it would not have come to rest.
+const FEWEST_OPERATIONS: usize = 5_000;
+
+/// In a build that counts: the fewest live objects of a CPU, as many as of 16 CPUs in a timed build, but no more than the
+/// second figure. With fewer, a CPU would do little with so many passes.
+const FEWEST: (usize, usize) = (16, 1_000);
+
 /// Sizes that are drawn beforehand, and used over and over.
 const SIZES: usize = 1 << 16;
 
@@ -148,11 +155,16 @@ impl Workload for Mixed {
 
     fn run<S: ObjectSubject>(self, setting: &Setting) -> Outcome {
         let subject = S::fresh(&setting.place, one_size::<64>())?;
-        let passes = setting.options.operations_of_all(self.operations).div_ceil(self.live).max(2);
-        let results = team::run(setting.place.machine(), setting.place.cpus, setting.clock, |member| {
-            let mut population = Population::new(member, self.live);
+        let cpus = setting.place.cpus;
+        let fewest = if cfg!(rhumb_counted) { (self.live / FEWEST.0).min(FEWEST.1) * cpus } else { 0 };
+        let live = self.live.max(fewest);
+        let passes = setting.options.operations_of_all(self.operations).div_ceil(live);
+        let passes =
+            passes.max(if cfg!(rhumb_counted) { (FEWEST_OPERATIONS * cpus).div_ceil(live) } else { 2 });
+        let results = team::run(setting.place.machine(), cpus, setting.clock, |member| {
+            let mut population = Population::new(member, live);
             member.meet();
-            population.fill(&subject, member);
+            member.unnoted(|| population.fill(&subject, member));
             // It makes holes, and finds caches cold.
             member.warm_up(passes, || {
                 population.pass(&subject, member);

@@ -30,7 +30,7 @@ mod tests;
 use rhumb_hosted::{ConfigError, HostedMachine};
 use rhumb_machine::{PhysAddr, PhysRange};
 
-use crate::args::Options;
+use crate::args::{Command, Options};
 use crate::clock::Clock;
 use crate::driver::{Case, Group, Outcome};
 use subject::{ObjectSubject, Place};
@@ -38,7 +38,8 @@ use subject::{ObjectSubject, Place};
 /// Where the memory of subjects without a host's memory begins: past what has a zone of its own.
 const MEMORY_START: PhysAddr = PhysAddr::new(4 << 30);
 
-/// How much of it there is: ten times what a workload has live. It is address space until it is touched.
+/// How much of it there is: ten times what a workload has live; where shared data are counted, so much for each CPU. It
+/// is address space until it is touched.
 const MEMORY_BYTES: u64 = 1 << 30;
 
 /// A workload over any subject: generic, so that each subject's calls are inlined into it.
@@ -79,7 +80,8 @@ fn groups_of(
     wrap: fn(&Options, &'static str, usize, Case) -> Case,
 ) -> Result<Vec<Group>, ConfigError> {
     let most = options.cpus.iter().copied().max().unwrap_or(1);
-    let ram = PhysRange::of_length(MEMORY_START, MEMORY_BYTES).unwrap_or_default();
+    let parts = if options.command == Command::Scale { most as u64 } else { 1 };
+    let ram = PhysRange::of_length(MEMORY_START, MEMORY_BYTES * parts).unwrap_or_default();
     let machine = HostedMachine::builder()
         .cpus(most)
         .ram(ram)

@@ -39,8 +39,8 @@ impl Barrier {
 
     /// Runs `work`, as nothing is counted here.
     #[inline(always)]
-    pub(super) fn pause_counting(&self, _member: usize, work: impl FnOnce()) {
-        work();
+    pub(super) fn pause_counting<A>(&self, _member: usize, work: impl FnOnce() -> A) -> A {
+        work()
     }
 
     /// Waits a moment for another member.

@@ -1,7 +1,8 @@
 //! Where members meet in a build that counts: one of them runs at a time, in turns, so that each run is like the last.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 
 use rhumb_machine::CpuId;
 use rhumb_sync::counted;
@@ -17,18 +18,20 @@ enum State {
     AtBarrier,
 }
 
-struct Turns {
-    members: Vec<State>,
-    /// The member whose turn it is, once all have begun.
-    current: Option<usize>,
-    is_broken: bool,
-}
+/// No member's number.
+const NONE: usize = usize::MAX;
 
-/// The order in which members run.
+/// Held by the team that runs: the counts are those of one team, also where tests run at once.
+static COUNTING: Mutex<()> = Mutex::new(());
+
+/// The order in which members run. A member that has its turn runs without the lock, and one that is woken needs none.
 pub(super) struct Barrier {
-    turns: Mutex<Turns>,
-    /// One for each member.
-    changed: Vec<Condvar>,
+    members: Mutex<Vec<State>>,
+    /// The member whose turn it is, once all have begun.
+    current: AtomicUsize,
+    is_broken: AtomicBool,
+    threads: Vec<OnceLock<Thread>>,
+    _counting: MutexGuard<'static, ()>,
 }
 
 /// Tells the others when its member panics, so that they do not wait endlessly.
@@ -43,8 +46,8 @@ pub(super) struct Entered<'team> {
 impl Drop for Breaker<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.lock().is_broken = true;
-            self.0.changed.iter().for_each(Condvar::notify_all);
+            self.0.is_broken.store(true, Ordering::Release);
+            self.0.threads.iter().filter_map(OnceLock::get).for_each(Thread::unpark);
         }
     }
 }
@@ -52,74 +55,91 @@ impl Drop for Breaker<'_> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         counted::be(None);
-        let mut turns = self.barrier.lock();
-        turns.members[self.member] = State::Away;
-        self.barrier.pass(&mut turns, self.member);
+        self.barrier.pass(self.member, State::Away);
     }
 }
 
 impl Barrier {
+    /// Begins the counts of a run anew, so that they depend on no earlier run.
     pub(super) fn new(members: usize) -> Self {
-        let turns = Turns { members: vec![State::Away; members], current: None, is_broken: false };
-        Self { turns: Mutex::new(turns), changed: (0..members).map(|_| Condvar::new()).collect() }
+        let counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+        counted::forget();
+        Self {
+            members: Mutex::new(vec![State::Away; members]),
+            current: AtomicUsize::new(NONE),
+            is_broken: AtomicBool::new(false),
+            threads: (0..members).map(|_| OnceLock::new()).collect(),
+            _counting: counting,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<State>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a member's work, once all members have come and its turn has.
     pub(super) fn enter(&self, member: usize) -> Entered<'_> {
-        let mut turns = self.lock();
-        turns.members[member] = State::Ready;
-        if turns.members.iter().all(|&state| state == State::Ready) {
-            turns.current = Some(0);
-            self.changed[0].notify_all();
+        self.threads[member].get_or_init(thread::current);
+        let mut members = self.lock();
+        members[member] = State::Ready;
+        let is_last = members.iter().all(|&state| state == State::Ready);
+        drop(members);
+        if is_last {
+            self.wake(Some(0));
         }
-        self.wait_for_turn(turns, member);
+        self.wait_for_turn(member);
         counted::be(CpuId::new(member));
         Entered { barrier: self, member }
     }
 
     /// Runs `work` without counting.
-    pub(super) fn pause_counting(&self, member: usize, work: impl FnOnce()) {
+    pub(super) fn pause_counting<A>(&self, member: usize, work: impl FnOnce() -> A) -> A {
         counted::be(None);
-        work();
+        let result = work();
         counted::be(CpuId::new(member));
+        result
     }
 
     /// Lets the other members have their turns.
     pub(super) fn give_way(&self, member: usize) {
-        let mut turns = self.lock();
-        self.pass(&mut turns, member);
-        self.wait_for_turn(turns, member);
+        self.pass(member, State::Ready);
+        self.wait_for_turn(member);
     }
 
     /// Waits until all members are here.
     pub(super) fn wait(&self, member: usize) {
-        let mut turns = self.lock();
-        turns.members[member] = State::AtBarrier;
-        if turns.members.iter().all(|&state| state == State::AtBarrier) {
-            turns.members.fill(State::Ready);
-        }
-        self.pass(&mut turns, member);
-        self.wait_for_turn(turns, member);
+        self.pass(member, State::AtBarrier);
+        self.wait_for_turn(member);
     }
 
-    /// Gives the turn to the next member that can run.
-    fn pass(&self, turns: &mut Turns, member: usize) {
-        let members = turns.members.len();
-        let next = (1..=members).map(|step| (member + step) % members);
-        turns.current = next.into_iter().find(|&next| turns.members[next] == State::Ready);
-        if let Some(next) = turns.current {
-            self.changed[next].notify_all();
+    /// Leaves a member in `state`, and gives the turn to the next member that can run. Where the last one comes to the
+    /// barrier, all can.
+    fn pass(&self, member: usize, state: State) {
+        let mut members = self.lock();
+        members[member] = state;
+        if state == State::AtBarrier && members.iter().all(|&state| state == State::AtBarrier) {
+            members.fill(State::Ready);
+        }
+        let count = members.len();
+        let mut next = (1..=count).map(|step| (member + step) % count);
+        let next = next.find(|&next| members[next] == State::Ready);
+        drop(members);
+        if next != Some(member) {
+            self.wake(next);
         }
     }
 
-    fn wait_for_turn(&self, mut turns: MutexGuard<'_, Turns>, member: usize) {
-        while turns.current != Some(member) {
-            assert!(!turns.is_broken, "another member of the team has panicked");
-            turns = self.changed[member].wait(turns).unwrap_or_else(PoisonError::into_inner);
+    fn wake(&self, next: Option<usize>) {
+        self.current.store(next.unwrap_or(NONE), Ordering::Release);
+        if let Some(thread) = next.and_then(|next| self.threads[next].get()) {
+            thread.unpark();
+        }
+    }
+
+    fn wait_for_turn(&self, member: usize) {
+        while self.current.load(Ordering::Acquire) != member {
+            assert!(!self.is_broken.load(Ordering::Acquire), "another member of the team has panicked");
+            thread::park();
         }
     }
 }

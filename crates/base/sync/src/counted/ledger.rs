@@ -69,6 +69,11 @@ pub fn be(cpu: Option<CpuId>) {
     CPU.set(cpu);
 }
 
+/// Forgets all counts, and all that CPUs have written and loaded.
+pub fn forget() {
+    *LEDGER.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 /// Returns the counts of this thread's CPU since the last call, and counts anew.
 pub fn take() -> Counts {
     with_ledger(|ledger, cpu| std::mem::take(ledger.counts_of(cpu))).unwrap_or_default()
