@@ -112,25 +112,32 @@ impl<M: Machine> Slabs<M> {
                 return Ok(());
             }
         }
+        let depot = record.depot_of(self.node_of(pinned), self.cpu(pinned));
+        let mut visits = false;
         if let Some(full) = line.excess_full() {
+            visits = true;
             record.count_visit(line);
             if record.node_count() > 1 {
                 return Err(Step::Deposit(full));
             }
-            let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-            if node.full.objects >= record.most_in_depot() {
+            let mut depot = depot.lock(guard.irq_off());
+            if depot.full.objects >= record.most_in_depot() {
                 return Err(Step::Flush(full));
             }
-            node.full.append(full);
-            line.take_empty_from(&mut node.spare);
+            depot.full.append(full);
+            line.take_empty_from(&mut depot.spare);
         }
         let empty = line.take_empty().or_else(|| {
-            let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-            line.take_empty_from(&mut node.spare);
+            visits = true;
+            if depot.has_spare() {
+                line.take_empty_from(&mut depot.lock(guard.irq_off()).spare);
+            }
             line.take_empty()
         });
+        // A CPU that gets along with the magazines that it has needs no larger ones.
+        let is_fit = |empty: &Magazine| !visits || sizes == Sizes::Any || empty.room() == record.rounds();
         let empty = match empty {
-            Some(empty) if sizes == Sizes::Any || empty.room() == record.rounds() => empty,
+            Some(empty) if is_fit(&empty) => empty,
             other => return Err(Step::Magazine(other)),
         };
         line.count_swap();
@@ -138,14 +145,15 @@ impl<M: Machine> Slabs<M> {
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 
-    /// Leaves magazines that have no holder in the node's depot, as much as it may hold. Objects of other nodes go to
-    /// their slabs, and all objects of a magazine where less than half of it is left: a depot has only objects of its
-    /// own node, and no nearly empty magazines.
+    /// Leaves magazines that have no holder in the CPU's depot, as much as it may hold. Objects of other nodes
+    /// go to their slabs, and all objects of a magazine where less than half of it is left: a depot has only objects of
+    /// its own node, and no nearly empty magazines.
     pub(crate) fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, mut magazines: Stack) {
         let here = self.node_of(pinned).min(record.node_count() - 1);
+        let depot = record.depot_of(here, self.cpu(pinned));
         let room = {
-            let node = record.node(self.machine().irq_off(), here);
-            record.most_in_depot().saturating_sub(node.full.objects)
+            let depot = depot.lock(self.machine().irq_off());
+            record.most_in_depot().saturating_sub(depot.full.objects)
         };
         let (mut full, mut empty) = (Stack::default(), Stack::default());
         for mut magazine in magazines.drain() {
@@ -154,7 +162,7 @@ impl<M: Machine> Slabs<M> {
             if magazine.count() > 0 { full.push(magazine) } else { empty.push(magazine) }
         }
         if full.count > 0 {
-            record.node(self.machine().irq_off(), here).full.append(full);
+            depot.lock(self.machine().irq_off()).full.append(full);
         }
         self.add_empty(record, pinned, empty);
     }

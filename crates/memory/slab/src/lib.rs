@@ -63,6 +63,7 @@ mod check;
 mod checked;
 mod class;
 mod config;
+mod depot;
 mod drain;
 mod error;
 mod fault;

@@ -1,4 +1,4 @@
-//! A node's part of a cache: its slabs by how full they are, and the depot of magazines. One lock.
+//! A node's part of a cache: its slabs by how full they are. One lock.
 //!
 //! Slabs are in ten bins: full, eight of partly free ones by eighths, wholly free. Objects are taken from the fullest
 //! slab that has any, so that the others empty out by themselves (the cache stays dense). Wholly free slabs are kept up
@@ -6,13 +6,8 @@
 //!
 //! All slabs are in a second list, by age, for walks that look at each slab, one at each visit to the lock. During a
 //! walk no slab leaves the node, so that the next one is always there. The list never changes its order.
-//!
-//! Magazines are exchanged whole, two at a time: a CPU that frees what another allocates leaves full magazines here and
-//! takes empty ones, the other the reverse, at one visit for two magazines of objects. The depot tracks how many full
-//! magazines it never needed since it was trimmed last (Bonwick and Adams's working set) and lets go of those. A
-//! handler that found the CPU's line busy takes single objects out of a full magazine, once the slabs have none.
 
-use crate::magazine::{Magazine, Round, Stack};
+use crate::magazine::Round;
 use crate::shape::Shape;
 use crate::slab::{AlreadyFree, Slab, SlabRef};
 
@@ -38,10 +33,6 @@ pub(crate) struct Node {
     pub(crate) slabs: u32,
     pub(crate) empty_slabs: u32,
     pub(crate) free: u64,
-    pub(crate) full: Stack,
-    pub(crate) spare: Stack,
-    /// The fewest full magazines in the depot since it was trimmed or emptied last.
-    pub(crate) unused: u32,
     /// Slabs made, and slabs given back, so far: they tell whether anything has happened.
     pub(crate) grown: u32,
     pub(crate) shrunk: u32,
@@ -74,16 +65,10 @@ impl Node {
         taken
     }
 
-    /// Takes one object for a CPU whose line cannot take a magazine: from the slabs, or else out of the depot's top
-    /// magazine.
+    /// Takes one object.
     pub(crate) fn take_single(&mut self, shape: &Shape) -> Option<Round> {
         let mut single = None;
-        if self.take(shape, 1, |object| single = Some(object)) == 0
-            && let Some(mut magazine) = self.take_full(1).pop()
-        {
-            single = magazine.pop();
-            if magazine.count() > 0 { self.full.push(magazine) } else { self.spare.push(magazine) }
-        }
+        self.take(shape, 1, |object| single = Some(object));
         single
     }
 
@@ -202,24 +187,6 @@ impl Node {
         if let Some(next) = next {
             next.set_previous(previous);
         }
-    }
-
-    /// Takes magazines with objects, at most so many, if the depot has any.
-    pub(crate) fn take_full(&mut self, most: u32) -> Stack {
-        if self.full.count == 0 {
-            self.unused = 0;
-            return Stack::default();
-        }
-        let taken = self.full.take_top(most);
-        self.unused = self.unused.min(self.full.count);
-        taken
-    }
-
-    /// Takes out a magazine with objects that is given back: it is not needed here.
-    pub(crate) fn remove_full(&mut self) -> Option<Magazine> {
-        let magazine = self.full.pop()?;
-        self.unused = self.unused.min(self.full.count);
-        Some(magazine)
     }
 }
 

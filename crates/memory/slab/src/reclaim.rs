@@ -237,21 +237,22 @@ impl<M: Machine> Slabs<M> {
     /// Gives back full magazines of a cache's depots, and all empty ones.
     fn drain_depots(&self, record: &'static Record, pinned: Pinned<'_>, which: Magazines) -> u64 {
         let mut frames = 0;
-        for index in 0..record.node_count() {
+        let depots = record.depots().map(|(_, depot)| depot);
+        for depot in depots.filter(|depot| depot.has_full() || depot.has_spare()) {
             // Magazines that other CPUs leave meanwhile stay.
             let (full, spare) = {
-                let mut node = record.node(self.machine().irq_off(), index);
-                let count = node.full.count;
-                let unneeded = core::mem::replace(&mut node.unused, count).min(count);
-                (if which == Magazines::All { count } else { unneeded }, node.spare.count)
+                let mut depot = depot.lock(self.machine().irq_off());
+                let count = depot.full.count;
+                let unneeded = core::mem::replace(&mut depot.unused, count).min(count);
+                (if which == Magazines::All { count } else { unneeded }, depot.spare.count)
             };
             for _ in 0..full {
-                let full = record.node(self.machine().irq_off(), index).remove_full();
+                let full = depot.lock(self.machine().irq_off()).remove_full();
                 let Some(magazine) = full else { break };
                 frames += self.give_up_magazine(record, pinned, magazine);
             }
             for _ in 0..spare {
-                let spare = record.node(self.machine().irq_off(), index).spare.pop();
+                let spare = depot.lock(self.machine().irq_off()).spare.pop();
                 let Some(magazine) = spare else { break };
                 self.give_up_magazine(record, pinned, magazine);
             }

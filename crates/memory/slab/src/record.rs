@@ -1,7 +1,8 @@
-//! A cache's records: its measures, a line for each CPU, a locked part for each node. A leaf where `unsafe` lives.
+//! A cache's records: its measures, a line for each CPU, a depot for each neighbourhood of CPUs, a locked part for each
+//! node. A leaf where `unsafe` lives.
 //!
 //! ```text
-//!   cell or block:  | Record | node 0 | node 1 | ... | keepers |
+//!   cell or block:  | Record | node 0 | node 1 | ... | depot 0 | depot 1 | ... | keepers |
 //!   lines:          | CPU 0: line of cache 0 | of cache 1 | ... | CPU 1: line of cache 0 | ... |
 //! ```
 //! The lines of all caches lie together, by CPU and number of the cache: an allocation by size finds the line without
@@ -13,6 +14,7 @@ use rhumb_frames::{AllocClass, Zone};
 use rhumb_machine::CpuId;
 
 use crate::check::{Checks, Quarantine};
+use crate::depot::{LOOKS, NEIGHBOURS, SharedDepot};
 use crate::line::CpuLine;
 use crate::node::Node;
 use crate::shape::Shape;
@@ -115,6 +117,7 @@ pub(crate) struct Record {
     lines: CacheLines,
     pub(crate) shape: Shape,
     nodes: NonNull<Lock<Node>>,
+    depots: NonNull<SharedDepot>,
     /// The CPUs whose lines may have magazines.
     pub(crate) keepers: Keepers,
     pub(crate) setup: Setup,
@@ -131,19 +134,24 @@ pub(crate) struct Record {
     pub(crate) reclaimed: AtomicU64,
 }
 
-// SAFETY: a record points to its own lines and nodes alone; lines are atomics, and each node is in a lock.
+// SAFETY: a record points to its own lines, nodes and depots alone; lines are atomics, and each node and each depot is
+// in a lock.
 unsafe impl Sync for Record {}
-// SAFETY: the memory of a record's lines and nodes belongs to no CPU, and is used as their own types allow.
+// SAFETY: the memory of a record's lines, nodes and depots belongs to no CPU, and is used as their own types allow.
 unsafe impl Send for Record {}
 
 impl Record {
     /// Returns how many bytes the record of a cache takes on a machine with so many nodes and CPUs.
     pub(crate) const fn bytes(nodes: usize, cpus: usize) -> usize {
-        Self::keepers_at(nodes) + 2 * Keepers::words(cpus) * size_of::<AtomicU64>()
+        Self::keepers_at(nodes, cpus) + 2 * Keepers::words(cpus) * size_of::<AtomicU64>()
     }
 
-    const fn keepers_at(nodes: usize) -> usize {
-        Self::nodes_at() + nodes * Self::node_stride()
+    const fn keepers_at(nodes: usize, cpus: usize) -> usize {
+        Self::depots_at(nodes) + nodes * depots_per_node(nodes, cpus) * size_of::<SharedDepot>()
+    }
+
+    const fn depots_at(nodes: usize) -> usize {
+        (Self::nodes_at() + nodes * Self::node_stride()).next_multiple_of(align_of::<SharedDepot>())
     }
 
     const fn nodes_at() -> usize {
@@ -160,9 +168,9 @@ impl Record {
     /// The cell is the caller's alone until the record is given up, aligned to 64, and has [`Record::bytes`] of it. No
     /// other cache has the number.
     pub(crate) unsafe fn place(cell: NonNull<u8>, lines: Lines, shape: Shape, setup: Setup) -> &'static Self {
-        const { assert!(align_of::<Lock<Node>>() <= 64) };
-        // SAFETY: the cell is the caller's alone, and has room for the record, for each node at its multiple of 64, and
-        // for the words of the keepers, which are used no longer than the record that has them.
+        const { assert!(align_of::<Lock<Node>>() <= 64 && align_of::<SharedDepot>() <= 64) };
+        // SAFETY: the cell is the caller's alone, and has room for the record, for each node at its multiple of 64, for
+        // the depots, and for the words of the keepers, which are used no longer than the record that has them.
         // No other cache has the number, as the caller promises, so its lines are free to be cleared, and those of a
         // cache that lives from here on.
         unsafe {
@@ -170,8 +178,12 @@ impl Record {
             for node in 0..setup.nodes {
                 nodes.add(node * Self::node_stride()).cast::<Lock<Node>>().write(Lock::new(Node::default()));
             }
+            let depots = cell.add(Self::depots_at(setup.nodes)).cast::<SharedDepot>();
+            for depot in 0..setup.nodes * depots_per_node(setup.nodes, setup.cpus) {
+                depots.add(depot).write(SharedDepot::default());
+            }
             let words = Keepers::words(setup.cpus);
-            let keepers = cell.add(Self::keepers_at(setup.nodes)).cast::<AtomicU64>();
+            let keepers = cell.add(Self::keepers_at(setup.nodes, setup.cpus)).cast::<AtomicU64>();
             for word in 0..2 * words {
                 keepers.add(word).write(AtomicU64::new(0));
             }
@@ -181,6 +193,7 @@ impl Record {
                 lines: lines.of(usize::from(setup.id)),
                 shape,
                 nodes: nodes.cast(),
+                depots,
                 keepers: Keepers::new(set(0), set(1)),
                 setup,
                 magazine_size: AtomicU32::new(0),
@@ -226,6 +239,43 @@ impl Record {
         lock.lock(irq_off)
     }
 
+    /// Returns all depots, each with the node whose objects it has.
+    pub(crate) fn depots(&self) -> impl Iterator<Item = (usize, &SharedDepot)> {
+        (0..self.setup.nodes * self.depots_per_node())
+            .map(|depot| (depot / self.depots_per_node(), self.depot(depot)))
+    }
+
+    /// Returns the depot of a CPU of `node`.
+    #[inline]
+    pub(crate) fn depot_of(&self, node: usize, cpu: CpuId) -> &SharedDepot {
+        self.depot(self.first_depot(node) + cpu.index() / NEIGHBOURS % self.depots_per_node())
+    }
+
+    /// Returns a depot in which there were objects a moment ago: that of a CPU of `node`, or else one of the next
+    /// neighbourhoods there.
+    pub(crate) fn depot_with_full(&self, node: usize, cpu: CpuId) -> Option<&SharedDepot> {
+        let (first, all) = (self.first_depot(node), self.depots_per_node());
+        let own = cpu.index() / NEIGHBOURS;
+        let mut near = (0..all.min(1 + LOOKS)).map(|step| self.depot(first + (own + step) % all));
+        near.find(|depot| depot.has_full())
+    }
+
+    const fn depots_per_node(&self) -> usize {
+        depots_per_node(self.setup.nodes, self.setup.cpus)
+    }
+
+    /// Returns the first depot of a node; nodes past the last count as the last.
+    fn first_depot(&self, node: usize) -> usize {
+        node.min(self.setup.nodes - 1) * self.depots_per_node()
+    }
+
+    fn depot(&self, depot: usize) -> &SharedDepot {
+        debug_assert!(depot < self.setup.nodes * self.depots_per_node(), "there is no depot {depot}");
+        // SAFETY: `place` wrote this many depots for each of `setup.nodes` nodes, and they live as long as the record;
+        // the callers name a node below that count, and a neighbourhood modulo the depots of a node.
+        unsafe { self.depots.add(depot).as_ref() }
+    }
+
     /// Returns the record's own memory.
     pub(crate) fn cell(&self) -> NonNull<u8> {
         NonNull::from(self).cast()
@@ -260,9 +310,15 @@ impl Record {
         self.magazine_size.store(0, Relaxed);
     }
 
-    /// Returns at how many objects a node's depot takes no more magazines: 32 KiB for each CPU, two magazines at least.
+    /// Returns at how many objects a depot takes no more magazines: 32 KiB for each of its CPUs, two magazines at least.
     pub(crate) fn most_in_depot(&self) -> u32 {
-        let objects = self.setup.cpus as u32 * DEPOT_BYTES / self.shape.slot_bytes;
-        objects.clamp(2 * self.shape.most_rounds, 64 * self.shape.most_rounds)
+        let objects = self.setup.cpus.min(NEIGHBOURS) as u32 * DEPOT_BYTES / self.shape.slot_bytes;
+        objects.max(2 * self.shape.most_rounds)
     }
+}
+
+/// Returns how many depots each node has: one at least.
+const fn depots_per_node(nodes: usize, cpus: usize) -> usize {
+    let depots = cpus.div_ceil(NEIGHBOURS * nodes);
+    if depots == 0 { 1 } else { depots }
 }

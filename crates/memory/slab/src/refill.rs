@@ -94,30 +94,38 @@ impl<M: Machine> Slabs<M> {
         sizes: Sizes,
     ) -> Result<Round, Lack> {
         let guard = self.machine().irq_off();
-        let shape = &record.shape;
+        let (shape, cpu, node) = (&record.shape, self.cpu(pinned), self.node_of(pinned));
         if line.gate.is_busy() {
-            return record.node(guard.irq_off(), self.node_of(pinned)).take_single(shape).ok_or(Lack::Slab);
+            let single = record.node(guard.irq_off(), node).take_single(shape);
+            let of_depot = || record.depot_with_full(node, cpu)?.lock(guard.irq_off()).take_single();
+            return single.or_else(of_depot).ok_or(Lack::Slab);
         }
-        record.keepers.join(self.cpu(pinned));
+        record.keepers.join(cpu);
         if let Some(object) = line.pop() {
             return Ok(object);
         }
         if line.load_full() {
             return line.pop().ok_or(Lack::Slab);
         }
-        let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-        let full = node.take_full(KEPT);
-        if full.count > 0 {
-            record.count_visit(line);
-            line.add_full(full);
-            line.load_full();
-            node.spare.append(line.excess_empty());
-            return line.pop().ok_or(Lack::Slab);
+        if let Some(depot) = record.depot_with_full(node, cpu) {
+            let mut depot = depot.lock(guard.irq_off());
+            let full = depot.take_full(KEPT);
+            if full.count > 0 {
+                record.count_visit(line);
+                line.add_full(full);
+                line.load_full();
+                depot.spare.append(line.excess_empty());
+                return line.pop().ok_or(Lack::Slab);
+            }
         }
-        let empty = line.unload().or_else(|| line.take_empty()).or_else(|| node.spare.pop());
+        let empty = line.unload().or_else(|| line.take_empty()).or_else(|| {
+            let depot = record.depot_of(node, cpu);
+            depot.has_spare().then(|| depot.lock(guard.irq_off()).spare.pop())?
+        });
         if sizes == Sizes::Present && empty.as_ref().is_none_or(|empty| empty.room() != record.rounds()) {
             return Err(Lack::Magazine(empty));
         }
+        let mut node = record.node(guard.irq_off(), node);
         let Some(mut magazine) = empty else {
             return node.take_single(shape).ok_or(Lack::Slab);
         };
@@ -160,7 +168,7 @@ impl<M: Machine> Slabs<M> {
         sizes
     }
 
-    /// Gives the CPU empty magazines, and the node those that the CPU need not keep.
+    /// Gives the CPU empty magazines, and its depot those that the CPU need not keep.
     pub(crate) fn add_empty(&self, record: &'static Record, pinned: Pinned<'_>, mut empty: Stack) {
         let guard = self.machine().irq_off();
         if let Some(line) = record.line(self.cpu(pinned)).filter(|line| !line.gate.is_busy()) {
@@ -168,7 +176,8 @@ impl<M: Machine> Slabs<M> {
             line.take_empty_from(&mut empty);
         }
         if empty.count > 0 {
-            record.node(guard.irq_off(), self.node_of(pinned)).spare.append(empty);
+            let depot = record.depot_of(self.node_of(pinned), self.cpu(pinned));
+            depot.lock(guard.irq_off()).spare.append(empty);
         }
     }
 

@@ -125,14 +125,16 @@ impl<M: Machine> Slabs<M> {
 
     pub(crate) fn report_of(&self, record: &Record) -> CacheReport {
         let shape = &record.shape;
-        let (mut slabs, mut empty, mut free, mut depots) = (0, 0, 0, 0);
+        let (mut slabs, mut empty, mut free) = (0, 0, 0);
         for index in 0..record.node_count() {
             let node = record.node(self.machine().irq_off(), index);
             slabs += u64::from(node.slabs);
             empty += u64::from(node.empty_slabs);
             free += node.free;
-            depots += u64::from(node.full.objects);
         }
+        let depots = record.depots().map(|(_, depot)| depot).filter(|depot| depot.has_full());
+        let depots = depots.map(|depot| u64::from(depot.lock(self.machine().irq_off()).full.objects));
+        let depots = depots.sum::<u64>();
         let in_magazines =
             depots + record.lines_kept().map(|(_, line)| u64::from(line.objects())).sum::<u64>();
         let quarantined = u64::from(record.quarantine.lock(self.machine().irq_off()).count);

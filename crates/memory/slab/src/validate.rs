@@ -5,6 +5,7 @@ use core::fmt;
 
 use rhumb_machine::{CpuId, Machine, Pfn, Pinned};
 
+use crate::depot::SharedDepot;
 use crate::magazine::{Magazine, Round, Stack};
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::node::{EMPTY, Node, bin_of};
@@ -78,7 +79,9 @@ impl<M: Machine> Slabs<M> {
     fn validate_cache(&self, record: &'static Record, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
         for index in 0..record.node_count() {
             self.validate_node(record, index)?;
-            self.validate_depot(record, index)?;
+        }
+        for (node, depot) in record.depots() {
+            self.validate_depot(record, node, depot)?;
         }
         self.validate_line(record, pinned)
     }
@@ -132,10 +135,10 @@ impl<M: Machine> Slabs<M> {
         Ok(())
     }
 
-    /// Checks the full magazines of a node's depot: takes each out, looks at it without the lock, and puts all back.
-    fn validate_depot(&self, record: &Record, index: usize) -> Result<(), Inconsistency> {
+    /// Checks the full magazines of a depot: takes each out, looks at it without the lock, and puts all back.
+    fn validate_depot(&self, record: &Record, node: usize, depot: &SharedDepot) -> Result<(), Inconsistency> {
         let full = |work: &mut dyn FnMut(&mut Stack)| {
-            work(&mut record.node(self.machine().irq_off(), index).full);
+            work(&mut depot.lock(self.machine().irq_off()).full);
         };
         let (mut seen, mut result, mut count) = (Stack::default(), Ok(()), 0);
         full(&mut |full| count = full.count);
@@ -144,7 +147,7 @@ impl<M: Machine> Slabs<M> {
             full(&mut |full| next = full.pop());
             let Some(magazine) = next else { break };
             result = self.validate_magazine(record, &magazine);
-            result = result.and_then(|()| self.validate_node_of(record, &magazine, index));
+            result = result.and_then(|()| self.validate_node_of(record, &magazine, node));
             seen.push(magazine);
             if result.is_err() {
                 break;

@@ -53,7 +53,7 @@ fn depots_keep_what_came_since_the_last_trim() {
     let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
     let in_depot = || {
         let guard = world.slabs.machine().irq_off();
-        cache.record.node(guard.irq_off(), 0).full.count
+        cache.record.depot_of(0, cpu(0)).lock(guard.irq_off()).full.count
     };
     let all: Vec<_> = (0..2000).map(|_| cache.alloc(pinned()).unwrap()).collect();
     world.slabs.trim(pinned());
@@ -220,7 +220,7 @@ fn a_depot_has_objects_of_its_own_node_only() {
     }
     let in_depot = |node: usize| {
         let guard = world.slabs.machine().irq_off();
-        cache.record.node(guard.irq_off(), node).full.objects
+        cache.record.depot_of(node, cpu(node)).lock(guard.irq_off()).full.objects
     };
     assert!(in_depot(1) > 0, "what is the node's own stays in its depot");
     assert_eq!(in_depot(0), 0);

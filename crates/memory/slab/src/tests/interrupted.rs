@@ -89,8 +89,8 @@ fn i12_a_handler_takes_what_the_depot_has_when_memory_is_exhausted() {
     }
     let in_depot = || {
         let guard = rhumb_machine::Machine::irq_off(world.slabs.machine());
-        let node = cache.record.node(guard.irq_off(), 0);
-        (u64::from(node.full.objects), node.free)
+        let full = cache.record.depot_of(0, cpu(0)).lock(guard.irq_off()).full.objects;
+        (u64::from(full), cache.record.node(guard.irq_off(), 0).free)
     };
     let mut taken = Vec::new();
     let (depot, in_slabs) = in_depot();

@@ -30,7 +30,7 @@ fn full<A>(
     work: impl FnOnce(&mut Stack) -> A,
 ) -> A {
     let guard = world.slabs.machine().irq_off();
-    work(&mut cache.record.node(guard.irq_off(), node).full)
+    work(&mut cache.record.depot_of(node, cpu(node)).lock(guard.irq_off()).full)
 }
 
 fn sizes(world: &World, cache: &RawCache<TestMachine>) -> [(u32, u32); 2] {

@@ -5,13 +5,18 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange, testing};
+use rhumb_machine::{CpuId, MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange, testing};
 
 use crate::{Config, Slabs};
 
 pub(super) use rhumb_machine::testing::TestMachine;
 #[cfg(not(any(loom, shuttle)))]
 pub(super) use rhumb_machine::testing::irqs_off as stretches;
+
+/// Returns the id of a CPU.
+pub(super) fn cpu(index: usize) -> CpuId {
+    CpuId::new(index).unwrap()
+}
 
 /// Makes this thread that CPU: see [`testing::be_cpu`].
 pub(super) fn be_cpu(cpu: usize) {
