@@ -4,12 +4,17 @@
 //! cache (I10). A frame's free cells are the bits of its descriptor's private word. Frames with a free cell are in a
 //! list whose links are in the frame's lowest free cell; a frame with none costs nothing but its descriptor. One wholly
 //! free frame is kept for each size, others go back at once.
+//!
+//! Each few CPUs have a store of their own, because all caches take their magazines and headers here: with one store,
+//! 16 CPUs whose magazines grew spent a millisecond each waiting for its locks. A cell goes back to the store that it
+//! came from, whichever CPU frees it; the frame's page type names the store.
 
 use core::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, DescriptorView, Request};
-use rhumb_machine::{Machine, Order, Pinned, impossible};
+use rhumb_machine::{CpuId, Machine, Order, Pinned, impossible};
 
+use crate::depot::NEIGHBOURS;
 use crate::memory::{FRAME_BYTES, Memory, PageType};
 use rhumb_sync::Lock;
 use rhumb_sync::atomic::{AtomicU64, Relaxed};
@@ -18,6 +23,8 @@ const SMALLEST: usize = 64;
 /// Cells of 64, 128, 256, 512, 1,024 and 2,048 bytes.
 const SIZES: usize = 6;
 const FRAME: usize = FRAME_BYTES as usize;
+/// The most stores.
+const MOST_STORES: usize = 8;
 
 /// The frames of one cell size that have a free cell: the newest first. 0 is none.
 #[derive(Default)]
@@ -36,8 +43,15 @@ struct Links {
     previous: usize,
 }
 
+/// The cells of a few CPUs, by size.
+#[derive(Default)]
+#[repr(align(64))]
+struct Store([Lock<Pool>; SIZES]);
+
 pub(crate) struct Cells {
-    pools: [Lock<Pool>; SIZES],
+    stores: [Store; MOST_STORES],
+    /// How many of the stores are used.
+    used: usize,
     /// Frames of memory that is larger than a cell: the lines of all caches, records of machines with many nodes.
     block_frames: AtomicU64,
 }
@@ -48,13 +62,22 @@ const fn all(size: usize) -> u64 {
 }
 
 impl Cells {
-    pub(crate) fn new() -> Self {
-        Self { pools: core::array::from_fn(|_| Lock::new(Pool::default())), block_frames: AtomicU64::new(0) }
+    /// Makes the cells of a machine with so many CPUs.
+    pub(crate) fn new(cpus: usize) -> Self {
+        let used = cpus.div_ceil(NEIGHBOURS).clamp(1, MOST_STORES);
+        Self { stores: Default::default(), used, block_frames: AtomicU64::new(0) }
     }
 
-    fn pool(&self, bytes: usize) -> Option<(&Lock<Pool>, usize)> {
+    /// Returns the index of the pool of cells of `bytes`, and their size; none where no cell is so large.
+    fn pool_for(bytes: usize) -> Option<(usize, usize)> {
         let size = bytes.max(SMALLEST).next_power_of_two();
-        Some((self.pools.get((size / SMALLEST).trailing_zeros() as usize)?, size))
+        let index = (size / SMALLEST).trailing_zeros() as usize;
+        (index < SIZES).then_some((index, size))
+    }
+
+    /// Returns the number of the store from which a CPU takes cells.
+    const fn store_of(&self, cpu: CpuId) -> usize {
+        cpu.index() / NEIGHBOURS % self.used
     }
 
     /// Returns memory of at least `bytes`, aligned to its size; its contents are stale.
@@ -65,19 +88,21 @@ impl Cells {
         bytes: usize,
         class: AllocClass,
     ) -> Option<NonNull<u8>> {
-        let Some((pool, size)) = self.pool(bytes) else {
+        let store = self.store_of(memory.machine().cpu_of(pinned));
+        let Some((index, size)) = Self::pool_for(bytes) else {
             let order = Order::holding((bytes as u64).div_ceil(FRAME_BYTES))?;
             let block = memory.take(pinned, Request::new(order).class(class))?;
             // SAFETY: the block was taken just now, and no other code knows it.
-            unsafe { memory.stamp(block, 1, PageType::Cells, 0) };
+            unsafe { memory.stamp(block, 1, PageType::cells(store), 0) };
             self.block_frames.fetch_add(order.frames(), Relaxed);
             return Some(block);
         };
+        let pool = &self.stores[store].0[index];
         let take = |new: Option<NonNull<u8>>| {
             let mut pool = pool.lock(memory.machine().irq_off());
             if let Some(frame) = new {
                 // SAFETY: the frame was taken just now, and no other code knows it.
-                unsafe { memory.stamp(frame, 1, PageType::Cells, all(size)) };
+                unsafe { memory.stamp(frame, 1, PageType::cells(store), all(size)) };
                 pool.frames += 1;
                 pool.link(memory, frame.addr().get(), size);
             }
@@ -102,7 +127,7 @@ impl Cells {
         cell: NonNull<u8>,
         bytes: usize,
     ) {
-        let Some((pool, size)) = self.pool(bytes) else {
+        let Some((index, size)) = Self::pool_for(bytes) else {
             if let Some(order) = Order::holding((bytes as u64).div_ceil(FRAME_BYTES)) {
                 self.block_frames.fetch_sub(order.frames(), Relaxed);
                 // SAFETY: `alloc` took the block with this order, and the caller promises that no code uses it any
@@ -111,7 +136,11 @@ impl Cells {
             }
             return;
         };
-        let empty = pool.lock(memory.machine().irq_off()).give(memory, cell.addr().get(), size);
+        let store = memory.descriptor(cell.addr().get()).and_then(PageType::store);
+        let Some(store) = store.and_then(|store| self.stores.get(store)) else {
+            return impossible!("the frame of the cell at {cell:p} names no store of cells");
+        };
+        let empty = store.0[index].lock(memory.machine().irq_off()).give(memory, cell.addr().get(), size);
         if let Some(frame) = empty {
             // SAFETY: `alloc` took it as one frame, and all its cells are free.
             unsafe { memory.give(pinned, frame, Order::BASE, 1) };
@@ -121,7 +150,8 @@ impl Cells {
     /// Gives back the frames that are kept though nothing in them is used, and says how many.
     pub(crate) fn trim<M: Machine>(&self, memory: &Memory<M>, pinned: Pinned<'_>) -> u64 {
         let mut trimmed = 0;
-        for (index, pool) in self.pools.iter().enumerate() {
+        let pools = self.stores[..self.used].iter().flat_map(|store| store.0.iter().enumerate());
+        for (index, pool) in pools {
             let spare = {
                 let mut pool = pool.lock(memory.machine().irq_off());
                 let spare = core::mem::take(&mut pool.spare);
@@ -143,7 +173,8 @@ impl Cells {
     /// Returns how many frames it holds: of cells, and of memory that is larger than a cell.
     pub(crate) fn frames<M: Machine>(&self, memory: &Memory<M>) -> u64 {
         let count = |pool: &Lock<Pool>| pool.lock(memory.machine().irq_off()).frames;
-        self.pools.iter().map(count).sum::<u64>() + self.block_frames.load(Relaxed)
+        let pools = self.stores[..self.used].iter().flat_map(|store| &store.0);
+        pools.map(count).sum::<u64>() + self.block_frames.load(Relaxed)
     }
 }
 

@@ -243,7 +243,7 @@ impl<M: Machine> Slabs<M> {
     /// Returns the slab and the slot of an object of this cache.
     pub(crate) fn find(&self, record: &Record, object: Round) -> Result<(SlabRef, u32), Fault> {
         let address = object.addr().get();
-        let word = self.memory.private(address, PageType::Slab).ok_or(Fault::Foreign)?;
+        let word = self.memory.private(address, PageType::SLAB).ok_or(Fault::Foreign)?;
         // SAFETY: `grow` wrote the word, and `release` clears it before the header's memory goes back; a slab is not
         // released while an object of it is out, as the caller's is.
         let slab = unsafe { SlabRef::from_private(word) }.ok_or(Fault::Foreign)?;

@@ -88,7 +88,7 @@ impl<M: Machine> Slabs<M> {
             }
         }
         // SAFETY: the first frame of the block that was just taken is kept.
-        unsafe { self.memory.stamp(start, 1, PageType::Large, kept) };
+        unsafe { self.memory.stamp(start, 1, PageType::LARGE, kept) };
         self.large_frames.fetch_add(kept, Relaxed);
         self.set_memory_use(start, (kept * FRAME_BYTES) as usize, MemoryUse::Allowed);
         Ok(start)
@@ -116,6 +116,6 @@ impl<M: Machine> Slabs<M> {
 
     /// Returns how many frames a large object has; 0 where it is no large object.
     pub(crate) fn large_frames_of(&self, object: NonNull<u8>) -> u64 {
-        self.memory.private(object.addr().get(), PageType::Large).unwrap_or(0)
+        self.memory.private(object.addr().get(), PageType::LARGE).unwrap_or(0)
     }
 }

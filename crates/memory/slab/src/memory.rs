@@ -14,13 +14,25 @@ pub(crate) const FRAME_BYTES: u64 = PageSize::Size4K.bytes();
 
 /// The use of a frame of ours, in its descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum PageType {
+pub(crate) struct PageType(u8);
+
+impl PageType {
     /// Objects; the private word is the address of the slab's header.
-    Slab = 0x51,
-    /// Headers, magazines and records; the private word has a bit for each free cell.
-    Cells = 0x52,
+    pub(crate) const SLAB: Self = Self(0x51);
     /// The first frame of a large object; the private word is its length in frames.
-    Large = 0x53,
+    pub(crate) const LARGE: Self = Self(0x53);
+    /// Headers, magazines and records of the first store of cells.
+    const CELLS: u8 = 0x60;
+
+    /// Headers, magazines and records of this store of cells; the private word has a bit for each free cell.
+    pub(crate) const fn cells(store: usize) -> Self {
+        Self(Self::CELLS + store as u8)
+    }
+
+    /// Returns the number of the store that the cells of the frame belong to, if it has cells.
+    pub(crate) fn store(descriptor: DescriptorView<'_>) -> Option<usize> {
+        descriptor.page_type().checked_sub(Self::CELLS).map(usize::from)
+    }
 }
 
 /// The frame allocator, and in whose name frames are taken.
@@ -71,7 +83,7 @@ impl<M: Machine> Memory<M> {
     #[inline]
     pub(crate) fn private(&self, address: usize, page_type: PageType) -> Option<u64> {
         let descriptor = self.descriptor(address)?;
-        (descriptor.page_type() == page_type as u8).then(|| descriptor.private())
+        (descriptor.page_type() == page_type.0).then(|| descriptor.private())
     }
 
     /// Takes a block, not yet stamped; `None` where there is none, or no descriptor for it.
@@ -94,7 +106,7 @@ impl<M: Machine> Memory<M> {
             if let Some(descriptor) = unsafe { self.descriptor_to_write(frame_at(start, frame)) } {
                 descriptor.set_private(private);
                 descriptor.set_owner(self.owner);
-                descriptor.set_page_type(page_type as u8);
+                descriptor.set_page_type(page_type.0);
             }
         }
     }

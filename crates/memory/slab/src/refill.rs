@@ -204,7 +204,7 @@ impl<M: Machine> Slabs<M> {
         let slab = unsafe { Slab::place(cell, first, record.setup.id, node as u8, shape) };
         self.prepare(record, &slab);
         // SAFETY: the block was taken just now with as many frames, and the node learns of it afterwards.
-        unsafe { self.memory.stamp(start, shape.order.frames(), PageType::Slab, slab.name().to_private()) };
+        unsafe { self.memory.stamp(start, shape.order.frames(), PageType::SLAB, slab.name().to_private()) };
         record.node(self.machine().irq_off(), node).add(shape, slab);
         Ok(())
     }

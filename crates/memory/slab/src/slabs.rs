@@ -49,7 +49,7 @@ impl<M: Machine> Slabs<M> {
         if !frames.has_descriptors() {
             return Err(SpecError::NoDescriptors);
         }
-        let (memory, cells) = (Memory::new(frames, config.owner), Cells::new());
+        let (memory, cells) = (Memory::new(frames, config.owner), Cells::new(config.cpus));
         let bytes = Lines::bytes(config.cpus);
         let place = cells.alloc(&memory, pinned, bytes, AllocClass::Ordinary).ok_or(SpecError::NoMemory)?;
         // SAFETY: the memory was taken just now, with this size.

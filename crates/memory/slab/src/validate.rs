@@ -128,7 +128,7 @@ impl<M: Machine> Slabs<M> {
         let start = slab.start().addr().get();
         for frame in 0..record.shape.order.frames() {
             let address = start + (frame * FRAME_BYTES) as usize;
-            if self.memory.private(address, PageType::Slab) != Some(slab.to_private()) {
+            if self.memory.private(address, PageType::SLAB) != Some(slab.to_private()) {
                 return Err(Inconsistency::Descriptor(record.setup.name, self.memory.pfn(address)));
             }
         }
