@@ -148,6 +148,18 @@ impl HostedMachine {
         self.reservation.resident_frames(frames)
     }
 
+    /// Has the host put memory behind `range` now, so that no first touch of it waits for the host.
+    ///
+    /// # Errors
+    /// `InvalidInput` where `range` is not all RAM; the host's own error otherwise: it has no memory, or is older than
+    /// Linux 5.14.
+    pub fn populate(&self, range: PhysRange) -> io::Result<()> {
+        if !self.ram.iter().any(|ram| ram.range.covers(range)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.reservation.populate(range)
+    }
+
     /// Gives the host's memory behind `range` back: untouched again, it reads as zero.
     ///
     /// # Safety

@@ -84,6 +84,13 @@ impl Reservation {
         self.base
     }
 
+    /// Puts host pages behind `range`, as a write to each of them would, without changing what they say.
+    pub(crate) fn populate(&self, range: PhysRange) -> io::Result<()> {
+        let (start, bytes) = self.place(range);
+        // SAFETY: the caller names RAM, which lies inside our own mapping; its contents stay.
+        Ok(unsafe { madvise(start, bytes, Advice::LinuxPopulateWrite) }?)
+    }
+
     /// Gives the host pages of `range` back; they read as zero afterwards.
     ///
     /// # Safety

@@ -125,6 +125,10 @@ fn untouched_memory_is_free() {
     // SAFETY: no code relies on the two words written above.
     unsafe { machine.discard(half) }.unwrap();
     assert_eq!(machine.resident_frames(window).unwrap(), 2);
+    machine.populate(half).unwrap();
+    assert_eq!(machine.resident_frames(window).unwrap(), 4_096 + 2);
+    let past_the_end = machine.populate(range(0, (1 << 40) + 4096)).unwrap_err();
+    assert_eq!(past_the_end.kind(), std::io::ErrorKind::InvalidInput);
     for end in [(1 << 28) + 1, 1 << 60, u64::MAX] {
         let past_the_end = PfnRange::new(Pfn::new(0), Pfn::new(end)).unwrap();
         let refused = machine.resident_frames(past_the_end).unwrap_err();
