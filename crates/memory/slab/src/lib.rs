@@ -9,7 +9,7 @@
 //! | `drain`, `refill`, `checked` | the slow paths of a free and of an allocation; a checked cache uses them for every operation |
 //! | `slabs` | [`Slabs`]: the common path by size and by cache |
 //! | `registry`, `config` | the table of caches; [`Config`]: the machine and the hooks |
-//! | `record`, `node` | a cache's records; slabs by fullness and the depot of magazines, one lock for each cache and node |
+//! | `record`, `node`, `depot` | a cache's records; slabs by fullness, one lock for each node; spare magazines, one lock for each four CPUs |
 //! | `fault`, `check` | [`Fault`], [`Report`]; `slab_debug=`: red zones, poison, users, quarantine |
 //! | `line`, `magazine` | a CPU's part of a cache, and with it the common path; arrays of objects, and stacks of them |
 //! | `slab`, `shape`, `class` | a slab's header and bits; how objects lie in slabs; size classes |
@@ -23,8 +23,8 @@
 //!    `Pinned` proves the CPU; an interrupt handler that finds the busy flag set uses the slabs.
 //! 2. **What is shared is visited seldom, and in bulk.** Each CPU has a loaded magazine, up to four full ones and a few
 //!    empty ones. A CPU whose use goes up and down within these visits nothing that is shared, however many CPUs do the
-//!    same. One whose objects are freed on a different CPU takes two full magazines from the node's depot at a visit,
-//!    and the other CPU leaves two; objects of another node return to that node's slabs. Magazines start small and grow
+//!    same. One whose objects are freed on a different CPU takes two full magazines from its neighbourhood's depot at a
+//!    visit, and the other CPU leaves two; objects of another node return to that node's slabs. Magazines start small and grow
 //!    with visits, so that idle caches hold little: up to 16 KiB of objects in one.
 //! 3. **Slabs are described outside of their pages.** A header of 64 bytes with one bit for each slot, reached from an
 //!    object's frame through its descriptor. Nothing is written into free objects, so there is no free list to corrupt,
@@ -40,7 +40,7 @@
 //! 8. **Only a checked cache pays for checks.** A checked cache has magazines of no rounds: all its operations take the
 //!    slow path.
 //!
-//! Locking: each lock (registry, node, cells, quarantine) is a leaf, taken with interrupts off and released before the
+//! Locking: each lock (registry, node, depot, cells, quarantine) is a leaf, taken with interrupts off and released before the
 //! next. A walk of the registry holds no lock while it looks at a cache. Frames are requested with no lock held,
 //! because reclaim may run.
 //!

@@ -13,6 +13,7 @@ mod interrupted;
 mod lifetimes;
 mod line;
 mod model;
+mod neighbours;
 mod parallel;
 mod planted;
 mod shapes;

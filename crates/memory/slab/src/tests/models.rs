@@ -12,7 +12,6 @@ mod small {
 
     use crate::line::CpuLine;
     use crate::magazine::Magazine;
-    use rhumb_sync::Lock;
 
     fn check(work: impl Fn() + Sync + Send + 'static) {
         let mut model = loom::model::Builder::new();
@@ -98,22 +97,22 @@ mod small {
     /// Two CPUs exchange magazines with a depot: each magazine is in one place.
     #[test]
     fn a_magazine_is_in_one_place() {
-        use crate::node::Node;
+        use crate::depot::SharedDepot;
         use rhumb_machine::{CpuId, IrqOff};
         check(|| {
-            let node = Arc::new(Lock::new(Node::default()));
-            let exchange = |node: &Lock<Node>, index: usize| {
+            let depot = Arc::new(SharedDepot::default());
+            let exchange = |depot: &SharedDepot, index: usize| {
                 // SAFETY: a thread of the model is a CPU of its own, and there are no interrupts.
                 let irq_off = unsafe { IrqOff::assume(CpuId::new(index).unwrap()) };
-                node.lock(irq_off).full.push(magazine());
-                let taken = node.lock(irq_off).take_full(1).pop();
+                depot.lock(irq_off).full.push(magazine());
+                let taken = depot.lock(irq_off).take_full(1).pop();
                 taken.map(|magazine| magazine.cell())
             };
             let other = {
-                let node = Arc::clone(&node);
-                loom::thread::spawn(move || exchange(&node, 1).map(|cell| cell.addr()))
+                let depot = Arc::clone(&depot);
+                loom::thread::spawn(move || exchange(&depot, 1).map(|cell| cell.addr()))
             };
-            let mine = exchange(&node, 0).map(|cell| cell.addr());
+            let mine = exchange(&depot, 0).map(|cell| cell.addr());
             let others = other.join().unwrap();
             assert!(mine.is_some() && others.is_some() && mine != others);
         });
