@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
-use crate::machine::{Accelerator, Board, Boot, MAX_CPUS, Machine, MemorySize};
+use crate::machine::{Accelerator, Board, Boot, MAX_CPUS, MAX_XAPIC_CPUS, Machine, MemorySize};
 
 /// Builds, runs and tests the Rhumb microkernel.
 ///
@@ -126,8 +126,12 @@ impl FromStr for CpuCounts {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |word: &str| match word.parse() {
-            Ok(cpus @ 1..=255) => Ok(cpus),
-            _ => Err(format!("`{word}` is no number of CPUs from 1 to 255")),
+            Ok(cpus @ 1..=MAX_XAPIC_CPUS) => Ok(cpus),
+            Ok(cpus @ 1..) => Err(format!(
+                "{cpus} CPUs cannot be counted: more than {MAX_XAPIC_CPUS} need x2APICs, of which QEMU cannot keep the \
+                 timers while it counts"
+            )),
+            _ => Err(format!("`{word}` is no number of CPUs from 1 to {MAX_XAPIC_CPUS}")),
         };
         let mut counts = Vec::new();
         for part in text.split(',') {

@@ -84,6 +84,9 @@ fn numbers_of_cpus() {
     for text in ["", "0", "256", "4,2", "3-1", "1-", "a", "1,1"] {
         assert!(text.parse::<crate::cli::CpuCounts>().is_err(), "{text}");
     }
+    assert_eq!(counts("255"), [255]);
+    let refusal = "1,256".parse::<crate::cli::CpuCounts>().unwrap_err();
+    assert!(refusal.contains("256 CPUs cannot be counted: more than 255 need x2APICs"), "{refusal}");
 }
 
 /// 2,368 ticks less twice 96 are 136 instructions at 16 ticks: the four and the iterations of both runs, and four too
