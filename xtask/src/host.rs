@@ -76,3 +76,11 @@ pub(crate) fn foreign(program: &Path) -> Command {
     }
     command
 }
+
+/// Returns the memory that a process can still take here; as much as there can be where the system does not say.
+pub(crate) fn available_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib << 10)
+}

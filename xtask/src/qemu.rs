@@ -94,6 +94,29 @@ pub(crate) fn lack(machine: &Machine, command_line: &str, version: Option<Versio
     (wants_x2apic && machine.accelerator == Accelerator::Tcg && !is_complete).then_some("needs QEMU 9")
 }
 
+/// The room that QEMU takes for itself before a machine runs, where that is more than this host has: a message.
+///
+/// QEMU's translator gives each CPU an address space of its own. As it makes a CPU, it writes those of all CPUs anew, and
+/// frees the old ones when the machine begins to run: measured with QEMU 10 at 256 to 1,024 CPUs. Where the host has less,
+/// its kernel would end QEMU, or another process.
+pub(crate) fn excess(machine: &Machine, available_bytes: u64) -> Option<String> {
+    const PAIR_BYTES: u64 = 22 << 10;
+    const NODE_BYTES: u64 = 160;
+    let with_memory = machine.nodes.saturating_sub(machine.memoryless_nodes);
+    let pairs = u64::from(machine.cpus) * u64::from(machine.cpus);
+    let needed = pairs * (PAIR_BYTES + NODE_BYTES * u64::from(with_memory));
+    let is_excess = machine.accelerator == Accelerator::Tcg && needed > available_bytes;
+    is_excess.then(|| {
+        format!(
+            "QEMU takes about {} GiB for {} CPUs and {} nodes before the machine runs, and {} GiB are available here",
+            needed.div_ceil(1 << 30),
+            machine.cpus,
+            machine.nodes,
+            available_bytes >> 30
+        )
+    })
+}
+
 /// Returns a memory object for each node that has memory. Memory and CPUs are divided evenly, and the first nodes
 /// take the remainder.
 fn memory(machine: &Machine, words: &mut Words) {

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::RunOptions;
 use crate::console::{Ending, Event, Feed, HOW_TO_LEAVE, Session, Stop};
-use crate::host::{Host, ThisHost};
+use crate::host::{Host, ThisHost, available_bytes};
 use crate::machine::OnReset;
 use crate::qemu::{self, EXIT_PORT, Files};
 use crate::setup::{self, Need, Version};
@@ -36,6 +36,9 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::Qemu])?;
     if let Some(lack) = qemu::lack(&machine, "", Version::of(&ThisHost)) {
         bail!("{lack}");
+    }
+    if let Some(excess) = qemu::excess(&machine, available_bytes()) {
+        bail!("{excess}");
     }
     let kernel = build::kernel(&options.build, options.contents())?;
     let feed = match &options.exec {

@@ -17,7 +17,7 @@ use super::case::{Case, Ends, ScreenTest, Seen};
 use super::report::{Report, Verdict};
 use crate::cli::{BuildOptions, Contents};
 use crate::console::{Ending, Feed, Session};
-use crate::host::ThisHost;
+use crate::host::{ThisHost, available_bytes};
 use crate::machine::Boot;
 use crate::qemu::{self, Files};
 use crate::setup::{self, Need, Version};
@@ -183,6 +183,9 @@ impl Drop for Scratch {
 fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     if let Some(lack) = qemu::lack(&case.machine, &case.append, parts.version) {
         return Ok(Verdict::Skipped(lack.into()));
+    }
+    if let Some(excess) = qemu::excess(&case.machine, available_bytes()) {
+        return Ok(Verdict::Skipped(excess));
     }
     if let Some(test) = &case.screen {
         return try_screen(case, test, parts);
