@@ -6,6 +6,7 @@
 #[cfg(feature = "kasan")]
 pub mod kasan;
 pub mod report;
+mod stack_use;
 
 use core::sync::atomic::{
     AtomicUsize,

@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use rhumb_machine::{Counted, CpuId, VirtAddr};
 use x86_64::registers::control::{Cr2, Cr3};
 
+use super::stack_use::StackUse;
 use crate::arch::control::Controls;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{control, halt, mce};
@@ -131,6 +132,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
     here.probe_resume.store(0, Relaxed);
     // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
     unsafe { here.descriptors.split_stacks(|stack| Stack::Interrupt(stack).middle(here.id())) };
+    let stack = StackUse::begin();
     super::stop_others();
     // SAFETY: the other CPUs have stopped or have that interrupt waiting, and this one does not go back to what it did.
     unsafe { console::break_lock() };
@@ -139,6 +141,8 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
     let _ = body(out);
     let _ = write_others(out, here.id());
     let _ = logging::write_unshown::<SHOWN_RECORDS>(out);
+    logging::show_waiting();
+    let _ = stack.tell(out);
     let _ = writeln!(out, "the machine stops here");
     power::off(power::Outcome::Panicked)
 }
