@@ -78,7 +78,7 @@ use ranges::Ranges;
 use tag::TagRef;
 
 /// Units that a CPU keeps, at most; less where the arena is small for its CPUs.
-const MOST_CPU_UNITS: u32 = 1024;
+const MOST_CPU_UNITS: u32 = 2048;
 
 /// The part of all units that the CPUs keep together, at most, is one in so many.
 const KEPT_SHARE: u64 = 8;
@@ -153,10 +153,10 @@ impl<M: Machine> Arena<M> {
     /// # Errors
     /// [`ArenaError::BadSpan`], [`ArenaError::NoTag`]; nothing has changed then.
     pub fn add_span(&self, pinned: Pinned<'_>, span: Units) -> Result<(), ArenaError> {
-        let tags = self.new_tags(pinned, 1, 1)?;
+        let mut tags = self.new_tags(pinned, 1, 1)?;
         let (result, excess) = {
             let mut ranges = self.lock();
-            ranges.stock.add(tags);
+            ranges.stock.add(&mut tags);
             let result = ranges.add_span(span);
             let share = ranges.total_units / (KEPT_SHARE * self.caches.len().max(1) as u64);
             self.cap.store(share.min(u64::from(MOST_CPU_UNITS)) as u32, Relaxed);
@@ -164,6 +164,15 @@ impl<M: Machine> Arena<M> {
         };
         self.end_tags(pinned, excess);
         result
+    }
+
+    /// Sets how many units each CPU may keep, and returns how many it could: after [`Arena::add_span`] an eighth of
+    /// all units is shared out, and none has more than 2,048. All CPUs give back what they keep, as for
+    /// [`Arena::reclaim`], and then keep anew. With 0, every operation visits the lock.
+    pub fn set_cpu_units(&self, pinned: Pinned<'_>, units: u32) -> u32 {
+        let before = self.cap.swap(units.min(MOST_CPU_UNITS), Relaxed);
+        self.reclaim(pinned);
+        before
     }
 
     /// Takes a range that fits.
@@ -180,9 +189,9 @@ impl<M: Machine> Arena<M> {
             && CpuCache::keeps(fit.units())
             && let Some(tag) = self.cache(self.cpu(pinned)).and_then(|cache| cache.pop(fit.units()))
         {
-            return Ok(self.held(tag));
+            return Ok(self.held(tag, fit.units()));
         }
-        self.alloc_slow(pinned, fit).map(|tag| self.held(tag))
+        self.alloc_slow(pinned, fit).map(|tag| self.held(tag, fit.units()))
     }
 
     /// Gives a range back. It needs no memory.
@@ -196,15 +205,17 @@ impl<M: Machine> Arena<M> {
         if range.brand != self.brand {
             return Err(Foreign(range));
         }
-        let tag = range.tag;
-        if !self.cache(self.cpu(pinned)).is_some_and(|cache| cache.push(tag)) {
+        let (tag, units) = (range.tag, u64::from(range.kept_units));
+        if units == 0 || !self.cache(self.cpu(pinned)).is_some_and(|cache| cache.push(tag, units)) {
             self.free_slow(pinned, tag);
         }
         Ok(())
     }
 
-    fn held(&self, tag: TagRef) -> HeldRange {
-        HeldRange { tag, brand: self.brand }
+    #[inline(always)]
+    fn held(&self, tag: TagRef, units: u64) -> HeldRange {
+        let kept_units = if CpuCache::keeps(units) { units as u32 } else { 0 };
+        HeldRange { tag, brand: self.brand, kept_units }
     }
 
     /// Returns the machine.

@@ -22,6 +22,7 @@ impl Bins {
     }
 
     /// Puts a free range first in the list of its size.
+    #[inline]
     pub(super) fn insert(&mut self, tag: TagRef) {
         let Class { row, column } = Class::of(tag.units());
         let head = &mut self.heads[row][column];
@@ -36,6 +37,7 @@ impl Bins {
     }
 
     /// Takes a range out of the list of its size, which is still the size that it was inserted with.
+    #[inline]
     pub(super) fn remove(&mut self, tag: TagRef) {
         let (prev, next) = (tag.in_bin.prev(), tag.in_bin.next());
         if let Some(next) = next {
@@ -56,6 +58,7 @@ impl Bins {
     }
 
     /// Gives a range of a list another place and size.
+    #[inline]
     pub(super) fn resize(&mut self, tag: TagRef, start: u64, units: u64) {
         if Class::of(tag.units()) == Class::of(units) {
             tag.set_range(start, units);
@@ -67,11 +70,13 @@ impl Bins {
     }
 
     /// Returns the first range of a class's list.
+    #[inline]
     pub(super) fn head(&self, class: Class) -> Option<TagRef> {
         self.heads[class.row][class.column]
     }
 
     /// Returns the first class from this one on that has a list.
+    #[inline]
     pub(super) fn first_from(&self, class: Class) -> Option<Class> {
         let columns = self.columns.get(class.row)? & (!0 << class.column);
         if columns != 0 {

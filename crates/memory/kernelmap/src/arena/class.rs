@@ -31,6 +31,7 @@ pub(super) struct Class {
 
 impl Class {
     /// Returns the class that a range of `units` is in.
+    #[inline(always)]
     pub(super) const fn of(units: u64) -> Self {
         if units < COLUMNS as u64 {
             return Self { row: 0, column: units as usize };
@@ -40,6 +41,7 @@ impl Class {
     }
 
     /// Returns the first class whose ranges all have `units` or more; `None` where there is none.
+    #[inline(always)]
     pub(super) const fn at_least(units: u64) -> Option<Self> {
         let up = if units < COLUMNS as u64 { 0 } else { (1 << (units.ilog2() - COLUMN_BITS)) - 1 };
         let Some(units) = units.checked_add(up) else { return None };

@@ -6,7 +6,7 @@
 //! request ends the keeping at the next free.
 //!
 //! ```text
-//!   cache:  | gate, units | class 1: count, room, visits | tags ... | class 2: ... | ... | class 16 |
+//!   cache:  | gate, units | class 1: count, room, visits | class 2: ... | ... | class 16 | tags of 1 | tags of 2 | ...
 //! ```
 //! **Bounded by units.** All classes together keep no more than the cap. **Bounded by use.** The room of a class starts
 //! at [`LEAST_ROOM`] ranges and grows as the CPU visits the lock for this size; a trim has CPUs that made no visits give
@@ -20,29 +20,52 @@ use super::tag::{State, Tag, TagRef};
 /// The largest ranges that are kept, in units.
 pub(super) const QUANTA: usize = if IS_MODELLED { 2 } else { 16 };
 
-/// Ranges of one size that are kept, at most: with its counts, a class is four lines.
-pub(super) const MOST_ROOM: usize = if IS_MODELLED { 6 } else { 30 };
-
 /// Room of a class that has seen little use.
 pub(super) const LEAST_ROOM: u32 = 4;
 
-/// Units of one class that are kept, at most, where that is more than [`LEAST_ROOM`] ranges.
+/// Units of one class that are kept, at most, where that is more than [`MOST_LARGE`] ranges: a burst of a hundred single
+/// units takes no lock, and the tags of all classes are 3.7 KiB.
 const MOST_CLASS_UNITS: u32 = 128;
+
+/// Ranges that are kept of each large size, at most.
+const MOST_LARGE: u32 = 16;
 
 /// Visits after which a class has twice the room.
 const VISITS_TO_GROW: u32 = 4;
 
 /// Ranges that move in one visit to the lock, at most.
-pub(super) const BATCH: usize = MOST_ROOM / 2 + 1;
+pub(super) const BATCH: usize = if IS_MODELLED { 4 } else { 32 };
+
+/// Places for tags of all classes.
+const PLACES: usize = first_place(QUANTA as u32 + 1) as usize;
+
+/// Returns how many ranges of so many units are kept, at most.
+const fn most_room(units: u32) -> u32 {
+    match MOST_CLASS_UNITS / units {
+        _ if IS_MODELLED => 6,
+        room if room < MOST_LARGE => MOST_LARGE,
+        room => room,
+    }
+}
+
+/// Returns the number of the first place for ranges of so many units.
+const fn first_place(units: u32) -> u32 {
+    let (mut first, mut size) = (0, 1);
+    while size < units {
+        first += most_room(size);
+        size += 1;
+    }
+    first
+}
 
 /// The ranges of one size.
-#[repr(C)]
-pub(super) struct SizeClass {
+struct SizeClass {
     count: AtomicU32,
     room: AtomicU32,
     /// Visits to the lock for this size, since the room was set.
     visits: AtomicU32,
-    tags: [AtomicPtr<Tag>; MOST_ROOM],
+    /// The place of the first tag.
+    first: u32,
 }
 
 /// The ranges that one CPU keeps.
@@ -54,15 +77,16 @@ pub(super) struct CpuCache {
     /// Visits to the lock since they were counted last.
     visits: AtomicU32,
     classes: [SizeClass; QUANTA],
+    tags: [AtomicPtr<Tag>; PLACES],
 }
 
 impl SizeClass {
-    fn new() -> Self {
+    fn new(units: u32) -> Self {
         Self {
             count: AtomicU32::new(0),
             room: AtomicU32::new(LEAST_ROOM),
             visits: AtomicU32::new(0),
-            tags: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
+            first: first_place(units),
         }
     }
 }
@@ -73,7 +97,8 @@ impl CpuCache {
             gate: CpuGate::new(),
             units: AtomicU32::new(0),
             visits: AtomicU32::new(0),
-            classes: core::array::from_fn(|_| SizeClass::new()),
+            classes: core::array::from_fn(|index| SizeClass::new(index as u32 + 1)),
+            tags: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
         }
     }
 
@@ -81,6 +106,18 @@ impl CpuCache {
     #[inline(always)]
     fn class(&self, units: u64) -> Option<&SizeClass> {
         self.classes.get((units as usize).wrapping_sub(1))
+    }
+
+    /// Returns a place of a class; `None` where there are not so many.
+    #[inline(always)]
+    fn place(&self, class: &SizeClass, index: u32) -> Option<&AtomicPtr<Tag>> {
+        self.tags.get((class.first + index) as usize)
+    }
+
+    /// Returns the places of the tags that a class has.
+    fn places(&self, class: &SizeClass) -> &[AtomicPtr<Tag>] {
+        let first = class.first as usize;
+        self.tags.get(first..first + class.count.load(Relaxed) as usize).unwrap_or_default()
     }
 
     /// Tells whether ranges of so many units are kept.
@@ -96,7 +133,7 @@ impl CpuCache {
         let class = self.class(units)?;
         let popped = self.gate.alone(|| {
             let left = class.count.load(Relaxed).checked_sub(1)?;
-            let tag = TagRef::load(class.tags.get(left as usize)?)?;
+            let tag = TagRef::load(self.place(class, left)?)?;
             class.count.store(left, Relaxed);
             self.units.store(self.units.load(Relaxed) - units as u32, Relaxed);
             tag.set_word(0);
@@ -106,17 +143,16 @@ impl CpuCache {
         popped.flatten()
     }
 
-    /// Keeps a range, unless its class or the cache is full, or the CPU's own operation was interrupted.
+    /// Keeps a range of so many units, unless its class or the cache is full, or the CPU's own operation was interrupted.
     #[inline(always)]
-    pub(super) fn push(&self, tag: TagRef) -> bool {
-        let units = tag.units();
+    pub(super) fn push(&self, tag: TagRef, units: u64) -> bool {
         let Some(class) = self.class(units) else { return false };
         let kept = self.gate.alone(|| {
             let (count, kept_units) = (class.count.load(Relaxed), self.units.load(Relaxed) + units as u32);
             if count >= class.room.load(Relaxed) || kept_units as i32 > self.gate.cap() {
                 return false;
             }
-            let Some(place) = class.tags.get(count as usize) else { return false };
+            let Some(place) = self.place(class, count) else { return false };
             tag.set_state(State::Kept);
             place.store(TagRef::as_ptr(Some(tag)), Relaxed);
             class.count.store(count + 1, Relaxed);
@@ -145,7 +181,7 @@ impl CpuCache {
         self.visits.store(self.visits.load(Relaxed).wrapping_add(1), Relaxed);
         let Some(class) = self.class(units) else { return };
         let visits = class.visits.load(Relaxed) + 1;
-        let most = (MOST_CLASS_UNITS / units.max(1) as u32).clamp(LEAST_ROOM, MOST_ROOM as u32);
+        let most = most_room(units as u32);
         let room = class.room.load(Relaxed);
         if visits >= VISITS_TO_GROW && room < most {
             class.room.store((2 * room).min(most), Relaxed);
@@ -173,15 +209,11 @@ impl CpuCache {
     /// Takes out up to `most` ranges of one size, those that were freed first, and calls `give` with each.
     pub(super) fn take_oldest(&self, units: u64, most: usize, mut give: impl FnMut(TagRef)) -> usize {
         let Some(class) = self.class(units) else { return 0 };
-        let count = class.count.load(Relaxed) as usize;
-        let taken = most.min(count);
-        for place in class.tags.iter().take(taken) {
-            if let Some(tag) = TagRef::load(place) {
-                give(tag);
-            }
-        }
-        for (to, from) in (taken..count).enumerate() {
-            class.tags[to].store(class.tags[from].load(Relaxed), Relaxed);
+        let places = self.places(class);
+        let (count, taken) = (places.len(), most.min(places.len()));
+        places.iter().take(taken).filter_map(TagRef::load).for_each(&mut give);
+        for (to, from) in places.iter().zip(places.iter().skip(taken)) {
+            to.store(from.load(Relaxed), Relaxed);
         }
         class.count.store((count - taken) as u32, Relaxed);
         self.units.store(self.units() - (taken as u64 * units) as u32, Relaxed);
@@ -212,8 +244,7 @@ impl CpuCache {
     /// Returns the ranges that are kept, with the units that their class says. On a CPU that is at rest.
     pub(super) fn kept(&self) -> impl Iterator<Item = (u64, TagRef)> + '_ {
         (1..).zip(&self.classes).flat_map(|(units, class)| {
-            let count = class.count.load(Relaxed) as usize;
-            class.tags.iter().take(count).filter_map(TagRef::load).map(move |tag| (units, tag))
+            self.places(class).iter().filter_map(TagRef::load).map(move |tag| (units, tag))
         })
     }
 }

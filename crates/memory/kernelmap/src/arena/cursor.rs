@@ -23,15 +23,20 @@ impl Place {
 /// The places of the walks that are under way.
 #[derive(Debug)]
 pub(super) struct Cursors {
+    /// Walks that are under way.
+    count: usize,
     places: [Option<Place>; MOST_WALKS],
 }
 
 impl Cursors {
-    pub(super) const NONE: Self = Self { places: [None; MOST_WALKS] };
+    pub(super) const NONE: Self = Self { count: 0, places: [None; MOST_WALKS] };
 
     /// Moves the walks on that are at a range, whose tag goes: it has left the list, and knows its neighbours still.
     #[inline]
     pub(super) fn move_off(&mut self, tag: TagRef) {
+        if self.count == 0 {
+            return;
+        }
         for place in &mut self.places {
             if *place == Some(Place::At(tag)) {
                 *place = Some(Place::behind(tag));
@@ -43,6 +48,7 @@ impl Cursors {
     pub(super) fn begin(&mut self, span: usize) -> Option<usize> {
         let free = self.places.iter().position(Option::is_none)?;
         self.places[free] = Some(Place::Span(span));
+        self.count += 1;
         Some(free)
     }
 
@@ -51,10 +57,16 @@ impl Cursors {
         *self.places.get(walk)?
     }
 
-    /// Says where a walk goes on; `None` ends it.
-    pub(super) fn set_place(&mut self, walk: usize, place: Option<Place>) {
+    /// Says where a walk goes on.
+    pub(super) fn set_place(&mut self, walk: usize, place: Place) {
         if let Some(at) = self.places.get_mut(walk) {
-            *at = place;
+            *at = Some(place);
         }
+    }
+
+    /// Ends a walk.
+    pub(super) fn end(&mut self, walk: usize) {
+        let ended = self.places.get_mut(walk).and_then(Option::take);
+        self.count -= usize::from(ended.is_some());
     }
 }

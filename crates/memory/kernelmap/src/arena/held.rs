@@ -34,6 +34,9 @@ use super::units::Units;
 pub struct HeldRange {
     pub(super) tag: TagRef,
     pub(super) brand: Brand,
+    /// How many units, where so many have a class in the caches of CPUs; else 0. A free to the cache reads no tag, whose
+    /// line may be cold.
+    pub(super) kept_units: u32,
 }
 
 /// The number of an arena, by which it knows its own handles.

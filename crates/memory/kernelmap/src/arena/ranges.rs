@@ -30,7 +30,7 @@ pub const MOST_SPANS: usize = 16;
 
 /// Ranges of the request's own class that an aligned request looks at first: one of them may serve it, where the
 /// smallest range that certainly does is larger by the alignment.
-const EAGER: usize = 8;
+const EAGER: usize = 2;
 
 /// Ranges that a request looks at before it fails, from its own class on.
 const LAST: usize = 64;
@@ -115,6 +115,7 @@ impl Ranges {
     }
 
     /// Returns a free range with a place for the request, and the place.
+    #[inline]
     fn find(&self, fit: Fit) -> Option<(TagRef, u64)> {
         if !fit.is_anywhere()
             && let Some(found) = self.look(fit, Class::of(fit.units()), EAGER)
@@ -130,6 +131,7 @@ impl Ranges {
     }
 
     /// Looks at up to `most` free ranges, from the first of a class on, for a place.
+    #[inline(never)]
     fn look(&self, fit: Fit, class: Class, most: usize) -> Option<(TagRef, u64)> {
         let mut class = self.bins.first_from(class)?;
         let mut next = self.bins.head(class);
@@ -148,6 +150,7 @@ impl Ranges {
     }
 
     /// Divides a free range into `lead` units that stay free, `units` that are taken, and `tail` that stay free.
+    #[inline]
     fn divide(&mut self, free: TagRef, lead: u64, units: u64, tail: u64) -> Option<TagRef> {
         let start = free.start() + lead;
         match (lead > 0, tail > 0) {
@@ -211,6 +214,7 @@ impl Ranges {
         }
     }
 
+    #[inline]
     fn link_before(&mut self, tag: TagRef, next: TagRef) {
         let prev = next.by_address.prev();
         self.link(prev, tag, Some(next));
@@ -219,10 +223,12 @@ impl Ranges {
         }
     }
 
+    #[inline]
     fn link_after(&mut self, tag: TagRef, prev: TagRef) {
         self.link(Some(prev), tag, prev.by_address.next());
     }
 
+    #[inline]
     fn link(&mut self, prev: Option<TagRef>, tag: TagRef, next: Option<TagRef>) {
         tag.by_address.set_prev(prev);
         tag.by_address.set_next(next);
@@ -238,6 +244,7 @@ impl Ranges {
     }
 
     /// Takes the tag of a range that was merged into a neighbour out of the list by address, for the stock.
+    #[inline]
     fn retire(&mut self, tag: TagRef) {
         let (prev, next) = (tag.by_address.prev(), tag.by_address.next());
         if let Some(prev) = prev {
@@ -260,6 +267,7 @@ impl Ranges {
     }
 
     /// Takes out the spare tags that are too many.
+    #[inline]
     pub(super) fn excess_tags(&mut self) -> Chain {
         self.stock.take_excess()
     }

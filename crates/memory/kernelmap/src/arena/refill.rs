@@ -39,7 +39,6 @@ enum Refill {
 }
 
 impl<M: Machine> Arena<M> {
-    #[cold]
     #[inline(never)]
     pub(super) fn alloc_slow(&self, pinned: Pinned<'_>, fit: Fit) -> Result<TagRef, ArenaError> {
         match self.take_with_tags(pinned, fit) {
@@ -55,8 +54,10 @@ impl<M: Machine> Arena<M> {
     fn take_with_tags(&self, pinned: Pinned<'_>, fit: Fit) -> Result<TagRef, ArenaError> {
         let (mut tags, mut refill) = (Chain::EMPTY, Refill::Whole);
         loop {
-            let (taken, excess) = self.take(pinned, fit, refill, tags);
-            self.end_tags(pinned, excess);
+            let taken = self.take(pinned, fit, refill, &mut tags);
+            if tags.count() > 0 {
+                self.end_tags(pinned, core::mem::take(&mut tags));
+            }
             match taken {
                 Ok(tag) => return Ok(tag),
                 Err(Lack::Range) => return Err(ArenaError::Exhausted),
@@ -69,81 +70,95 @@ impl<M: Machine> Arena<M> {
     }
 
     /// Takes a range, and where ranges of its size are kept, more of them for the CPU's cache. `tags` go to the stock
-    /// first; those that are too many come back.
-    fn take(
+    /// first, where the lock is taken.
+    #[inline]
+    fn take(&self, pinned: Pinned<'_>, fit: Fit, refill: Refill, tags: &mut Chain) -> Result<TagRef, Lack> {
+        let cap = self.cap.load(Relaxed);
+        let is_kept = fit.is_anywhere() && CpuCache::keeps(fit.units()) && fit.units() <= u64::from(cap);
+        if is_kept && let Some(cache) = self.cache(self.cpu(pinned)) {
+            return self.take_for_cache(pinned, cache, fit, refill, tags);
+        }
+        let mut ranges = self.lock();
+        ranges.stock.add(tags);
+        ranges.take(fit, State::Held)
+    }
+
+    fn take_for_cache(
         &self,
         pinned: Pinned<'_>,
+        cache: &CpuCache,
         fit: Fit,
         refill: Refill,
-        tags: Chain,
-    ) -> (Result<TagRef, Lack>, Chain) {
-        let cpu = self.cpu(pinned);
-        let cache = self.cache(cpu).filter(|_| fit.is_anywhere() && CpuCache::keeps(fit.units()));
-        if cache.is_some_and(|cache| cache.gate.is_wanted() && !cache.gate.is_busy()) {
+        tags: &mut Chain,
+    ) -> Result<TagRef, Lack> {
+        if cache.gate.is_wanted() && !cache.gate.is_busy() {
             self.drain(pinned);
         }
         let guard = self.machine().irq_off();
-        let cache = cache.filter(|cache| !cache.gate.is_busy());
-        if let Some(tag) = cache.and_then(|cache| cache.pop(fit.units())) {
-            return (Ok(tag), tags);
+        let is_busy = cache.gate.is_busy();
+        if let Some(tag) = cache.pop(fit.units()) {
+            return Ok(tag);
         }
         let mut ranges = self.lock_off(guard.irq_off());
         ranges.stock.add(tags);
+        if is_busy {
+            return ranges.take(fit, State::Held);
+        }
         let cap = self.cap.load(Relaxed);
-        let batch = cache.map_or(1, |cache| cache.batch(fit.units(), cap));
+        let batch = cache.batch(fit.units(), cap);
         if refill == Refill::Whole && batch > 1 && ranges.stock.count() < batch {
-            return (Err(Lack::Tags(0)), Chain::EMPTY);
+            return Err(Lack::Tags(0));
         }
-        let taken = ranges.take(fit, State::Held);
-        if let (Some(cache), Ok(_)) = (cache, &taken) {
-            self.keepers.join(cpu);
-            cache.gate.bound(cap);
-            cache.count_visit(fit.units());
-            fill(&mut ranges, cache, fit, batch - 1);
-        }
-        let excess = ranges.excess_tags();
-        (taken, excess)
+        let taken = ranges.take(fit, State::Held)?;
+        self.keepers.join(self.cpu(pinned));
+        cache.gate.bound(cap);
+        cache.count_visit(fit.units());
+        fill(&mut ranges, cache, fit, batch - 1);
+        Ok(taken)
     }
 
-    #[cold]
     #[inline(never)]
     pub(super) fn free_slow(&self, pinned: Pinned<'_>, tag: TagRef) {
-        let excess = self.give(pinned, tag);
-        self.end_tags(pinned, excess);
+        let is_kept = CpuCache::keeps(tag.units()) && tag.units() <= u64::from(self.cap.load(Relaxed));
+        let excess = match self.cache(self.cpu(pinned)).filter(|_| is_kept) {
+            Some(cache) => self.give_to_cache(pinned, cache, tag),
+            None => self.give_one(tag),
+        };
+        if excess.count() > 0 {
+            self.end_tags(pinned, excess);
+        }
     }
 
-    /// Keeps a range, or gives it back, with others where the CPU keeps enough of them. Returns the spare tags that are
-    /// too many.
-    fn give(&self, pinned: Pinned<'_>, tag: TagRef) -> Chain {
-        let cpu = self.cpu(pinned);
-        let cap = self.cap.load(Relaxed);
-        let is_kept = CpuCache::keeps(tag.units()) && tag.units() <= u64::from(cap);
-        let cache = self.cache(cpu).filter(|_| is_kept);
-        if cache.is_some_and(|cache| cache.gate.is_wanted() && !cache.gate.is_busy()) {
+    /// Keeps a range, and gives others back where the CPU keeps enough of them. Returns the spare tags that are too many.
+    fn give_to_cache(&self, pinned: Pinned<'_>, cache: &CpuCache, tag: TagRef) -> Chain {
+        if cache.gate.is_wanted() && !cache.gate.is_busy() {
             self.drain(pinned);
             return self.give_one(tag);
         }
         let guard = self.machine().irq_off();
-        let Some(cache) = cache.filter(|cache| !cache.gate.is_busy()) else { return self.give_one(tag) };
-        self.keepers.join(cpu);
-        cache.gate.bound(cap);
-        if cache.push(tag) {
+        if cache.gate.is_busy() {
+            return self.give_one(tag);
+        }
+        self.keepers.join(self.cpu(pinned));
+        cache.gate.bound(self.cap.load(Relaxed));
+        if cache.push(tag, tag.units()) {
             return Chain::EMPTY;
         }
         cache.count_visit(tag.units());
-        if cache.push(tag) {
+        if cache.push(tag, tag.units()) {
             return Chain::EMPTY;
         }
         let mut ranges = self.lock_off(guard.irq_off());
         if cache.take_half(tag.units(), |old| ranges.give(old)) == 0 {
             cache.take_half(cache.fullest(), |old| ranges.give(old));
         }
-        if !cache.push(tag) {
+        if !cache.push(tag, tag.units()) {
             ranges.give(tag);
         }
         ranges.excess_tags()
     }
 
+    #[inline]
     fn give_one(&self, tag: TagRef) -> Chain {
         let mut ranges = self.lock();
         ranges.give(tag);
@@ -153,7 +168,7 @@ impl<M: Machine> Arena<M> {
     /// Gives back all that this CPU keeps. Where this interrupts an operation on the CPU's cache, the cache is left
     /// alone, and the CPU is asked for it: its next [`Arena::tick`] gives it back.
     ///
-    /// Cost: a hold of the lock for each 16 ranges.
+    /// Cost: a hold of the lock for each 32 ranges.
     pub fn drain(&self, pinned: Pinned<'_>) {
         let cpu = self.cpu(pinned);
         let Some(cache) = self.cache(cpu) else { return };
@@ -270,7 +285,7 @@ impl<M: Machine> Arena<M> {
 fn fill(ranges: &mut Ranges, cache: &CpuCache, fit: Fit, more: usize) {
     for _ in 0..more {
         let Ok(tag) = ranges.take(fit, State::Kept) else { return };
-        if !cache.push(tag) {
+        if !cache.push(tag, tag.units()) {
             ranges.give(tag);
             return;
         }

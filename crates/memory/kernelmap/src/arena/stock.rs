@@ -21,10 +21,12 @@ pub(super) struct Chain {
 impl Chain {
     pub(super) const EMPTY: Self = Self { first: None, count: 0 };
 
+    #[inline(always)]
     pub(super) const fn count(&self) -> usize {
         self.count
     }
 
+    #[inline]
     pub(super) fn push(&mut self, tag: TagRef) {
         tag.set_state(State::Free);
         tag.by_address.set_next(self.first);
@@ -32,6 +34,7 @@ impl Chain {
         self.count += 1;
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<TagRef> {
         let tag = self.first?;
         self.first = tag.by_address.next();
@@ -40,6 +43,7 @@ impl Chain {
     }
 
     /// Moves up to `count` tags of another chain here.
+    #[inline]
     pub(super) fn take_from(&mut self, other: &mut Self, count: usize) {
         for _ in 0..count {
             let Some(tag) = other.pop() else { break };
@@ -60,22 +64,25 @@ impl Stock {
         self.tags.count()
     }
 
-    /// Adds tags that came from the slab allocator.
-    pub(super) fn add(&mut self, mut tags: Chain) {
-        let count = tags.count();
-        self.tags.take_from(&mut tags, count);
+    /// Adds tags that came from the slab allocator: all of the chain.
+    #[inline]
+    pub(super) fn add(&mut self, tags: &mut Chain) {
+        self.tags.take_from(tags, tags.count);
     }
 
+    #[inline]
     pub(super) fn push(&mut self, tag: TagRef) {
         self.tags.push(tag);
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<TagRef> {
         self.tags.pop()
     }
 
     /// Takes out the tags past those that stay, and half of [`MOST`] with them, so that the next visits have none to
     /// take out.
+    #[inline]
     pub(super) fn take_excess(&mut self) -> Chain {
         let mut excess = Chain::EMPTY;
         if let Some(over) = self.count().checked_sub(MOST).filter(|&over| over > 0) {

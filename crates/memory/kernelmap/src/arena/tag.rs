@@ -66,18 +66,22 @@ impl Links {
         Self { prev: none(), next: none() }
     }
 
+    #[inline(always)]
     pub(super) fn prev(&self) -> Option<TagRef> {
         NonNull::new(self.prev.load(Relaxed)).map(TagRef)
     }
 
+    #[inline(always)]
     pub(super) fn next(&self) -> Option<TagRef> {
         NonNull::new(self.next.load(Relaxed)).map(TagRef)
     }
 
+    #[inline(always)]
     pub(super) fn set_prev(&self, tag: Option<TagRef>) {
         self.prev.store(TagRef::as_ptr(tag), Relaxed);
     }
 
+    #[inline(always)]
     pub(super) fn set_next(&self, tag: Option<TagRef>) {
         self.next.store(TagRef::as_ptr(tag), Relaxed);
     }
@@ -97,36 +101,44 @@ impl Tag {
         }
     }
 
+    #[inline(always)]
     pub(super) fn start(&self) -> u64 {
         self.start.load(Relaxed)
     }
 
+    #[inline(always)]
     pub(super) fn units(&self) -> u64 {
         self.units.load(Relaxed)
     }
 
+    #[inline(always)]
     pub(super) fn end(&self) -> u64 {
         self.start() + self.units()
     }
 
+    #[inline(always)]
     pub(super) fn range(&self) -> Units {
         Units::of_length(self.start(), self.units()).unwrap_or(Units::NONE)
     }
 
     /// Returns the number of the span that the range is of.
+    #[inline(always)]
     pub(super) fn span(&self) -> usize {
         self.span.load(Relaxed) as usize
     }
 
+    #[inline(always)]
     pub(super) fn set_range(&self, start: u64, units: u64) {
         self.start.store(start, Relaxed);
         self.units.store(units, Relaxed);
     }
 
+    #[inline(always)]
     pub(super) fn set_span(&self, span: usize) {
         self.span.store(span as u32, Relaxed);
     }
 
+    #[inline(always)]
     pub(super) fn state(&self) -> State {
         match self.state.load(Relaxed) {
             state if state == State::Held as u32 => State::Held,
@@ -135,19 +147,23 @@ impl Tag {
         }
     }
 
+    #[inline(always)]
     pub(super) fn is_free(&self) -> bool {
         self.state() == State::Free
     }
 
+    #[inline(always)]
     pub(super) fn set_state(&self, state: State) {
         self.state.store(state as u32, Relaxed);
     }
 
     /// Returns the word of the range's holder.
+    #[inline(always)]
     pub(super) fn word(&self) -> u64 {
         self.word.load(Relaxed)
     }
 
+    #[inline(always)]
     pub(super) fn set_word(&self, word: u64) {
         self.word.store(word, Relaxed);
     }
@@ -181,11 +197,13 @@ impl TagRef {
     }
 
     /// Returns the tag that an array of a CPU's cache has at a place; `None` where it has none.
+    #[inline(always)]
     pub(super) fn load(place: &AtomicPtr<Tag>) -> Option<Self> {
         NonNull::new(place.load(Relaxed)).map(Self)
     }
 
     /// Returns the pointer that stands for a tag, or for none, in an atomic.
+    #[inline(always)]
     pub(super) fn as_ptr(tag: Option<Self>) -> *mut Tag {
         tag.map_or(core::ptr::null_mut(), |tag| tag.0.as_ptr())
     }

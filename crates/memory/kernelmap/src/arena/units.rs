@@ -20,6 +20,7 @@ impl Units {
     pub(super) const NONE: Self = Self { start: 0, count: 0 };
 
     /// Returns the range of `count` units from `start` on; `None` where it would pass the last number there is.
+    #[inline]
     pub const fn of_length(start: u64, count: u64) -> Option<Self> {
         match start.checked_add(count) {
             Some(_) => Some(Self { start, count }),
@@ -28,16 +29,19 @@ impl Units {
     }
 
     /// Returns the first unit.
+    #[inline]
     pub const fn start(self) -> u64 {
         self.start
     }
 
     /// Returns the unit behind the last one.
+    #[inline]
     pub const fn end(self) -> u64 {
         self.start + self.count
     }
 
     /// Returns how many units the range has.
+    #[inline]
     pub const fn count(self) -> u64 {
         self.count
     }
@@ -72,6 +76,7 @@ impl Fit {
     ///
     /// # Errors
     /// [`ArenaError::BadSize`] for no units, or for more than an arena can have.
+    #[inline]
     pub const fn new(units: u64) -> Result<Self, ArenaError> {
         match NonZeroU64::new(units) {
             Some(units) if units.get() <= MOST_UNITS => Ok(Self { units, align: 1, offset: 0 }),
@@ -84,6 +89,7 @@ impl Fit {
     /// # Errors
     /// [`ArenaError::BadAlignment`] where `align` is no power of two, or more than an arena can have, or where `offset`
     /// is not below it.
+    #[inline]
     pub const fn aligned(self, align: u64, offset: u64) -> Result<Self, ArenaError> {
         if align.is_power_of_two() && align <= MOST_UNITS && offset < align {
             Ok(Self { align, offset, ..self })
@@ -93,21 +99,25 @@ impl Fit {
     }
 
     /// Returns how many units are asked for.
+    #[inline]
     pub const fn units(self) -> u64 {
         self.units.get()
     }
 
     /// Tells whether any range of so many units will do.
+    #[inline(always)]
     pub(super) const fn is_anywhere(self) -> bool {
         self.align == 1
     }
 
     /// Returns so many units that a range of them has a place for the request, wherever it begins.
+    #[inline(always)]
     pub(super) const fn units_at_worst(self) -> u64 {
         self.units.get() + self.align - 1
     }
 
     /// Returns the lowest place for the request in a range.
+    #[inline(always)]
     pub(super) const fn place_in(self, range: Units) -> Option<u64> {
         // Modulo the alignment, a power of two: how far the start is from the next number that is allowed.
         let skip = self.offset.wrapping_sub(range.start) & (self.align - 1);

@@ -73,7 +73,7 @@ impl<M: Machine> Walk<'_, M> {
             };
             let Some(tag) = tag else { return false };
             visit(&ranges, tag);
-            ranges.cursors.set_place(self.cursor, Some(Place::behind(tag)));
+            ranges.cursors.set_place(self.cursor, Place::behind(tag));
         }
         true
     }
@@ -81,7 +81,7 @@ impl<M: Machine> Walk<'_, M> {
 
 impl<M: Machine> Drop for Walk<'_, M> {
     fn drop(&mut self) {
-        self.arena.lock().cursors.set_place(self.cursor, None);
+        self.arena.lock().cursors.end(self.cursor);
     }
 }
 

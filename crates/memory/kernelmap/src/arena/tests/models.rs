@@ -49,10 +49,10 @@ mod small {
                 loom::thread::spawn(move || cache.gate.ask())
             };
             cache.gate.bound(8);
-            let kept = cache.push(range_of(1));
+            let kept = cache.push(range_of(1), 1);
             asker.join().unwrap();
             assert!(cache.gate.is_wanted(), "the request is gone");
-            assert!(!cache.push(range_of(2)), "a range is kept after the request");
+            assert!(!cache.push(range_of(2), 2), "a range is kept after the request");
             assert_eq!(cache.units(), u32::from(kept));
         });
     }
@@ -63,7 +63,7 @@ mod small {
         check(|| {
             let cache = Arc::new(CpuCache::new());
             cache.gate.bound(8);
-            assert!(cache.push(range_of(1)) && cache.push(range_of(2)));
+            assert!(cache.push(range_of(1), 1) && cache.push(range_of(2), 2));
             let asker = {
                 let cache = Arc::clone(&cache);
                 loom::thread::spawn(move || cache.gate.ask())
@@ -72,7 +72,7 @@ mod small {
             cache.gate.bound(0);
             cache.gate.answer();
             cache.gate.bound(8);
-            let kept = cache.push(range_of(1));
+            let kept = cache.push(range_of(1), 1);
             asker.join().unwrap();
             // Where the request was answered, it came before the CPU had given all back.
             assert!(cache.gate.is_wanted() || kept, "the request is gone, and nothing is kept");
@@ -90,7 +90,7 @@ mod small {
                 let mut ranges = shared.lock(irq_off(0));
                 let mut tags = Chain::EMPTY;
                 (0..4).for_each(|_| tags.push(TagRef::of_test()));
-                ranges.stock.add(tags);
+                ranges.stock.add(&mut tags);
                 ranges.add_span(Units::of_length(0, 10).unwrap()).unwrap();
             }
             let turn = move |shared: &Lock<Ranges>, cpu: usize| {
