@@ -51,6 +51,7 @@ Examples:
   cargo xtask bench frames --csv frames.csv        and every figure as CSV
   cargo xtask bench slab                           object allocators, those of user space among them (C and C++: the
                                                    first build takes minutes)
+  cargo xtask bench ranges                         allocators of ranges of addresses
   cargo xtask bench directmap                      ways of changing the direct map: real mappings, and counts for 1 to 8 CPUs
   cargo xtask bench scale                          counts of the data that 1 to 256 CPUs share: the same in each run
   cargo xtask bench frames --help                  all options of this benchmark";
@@ -59,7 +60,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
     /// The family to measure.
-    #[arg(value_name = "WHAT", value_parser = ["frames", "slab", "directmap", "scale"])]
+    #[arg(value_name = "WHAT", value_parser = ["frames", "slab", "ranges", "directmap", "scale"])]
     pub(crate) family: String,
     /// Options of the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

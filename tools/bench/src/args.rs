@@ -13,9 +13,10 @@ usage: rhumb-bench COMMAND [OPTIONS]
 commands:
   frames     page-frame allocators: Rhumb's, the registry's, and a model of Linux's design
   slab       object allocators: Rhumb's, the registry's for kernels, and those of user space
+  ranges     allocators of ranges of addresses: Rhumb's, the registry's, and a model of Linux's vmap
   directmap  ways of changing the direct map: Rhumb's, and a model of Linux's
   machine    the cost of pinning and of interrupts-off on the hosted machine
-  scale      counts of the data that CPUs share in frames and slab, the same in each run (cargo xtask bench scale)
+  scale      counts of the data that CPUs share in frames, slab and ranges, the same in each run (cargo xtask bench scale)
 
 options:
   --csv FILE             write workload,cpus,subject,metric,unit,median,low,high,resolution; the values are empty
@@ -32,7 +33,7 @@ options:
   --quick                3 short rounds, for a look
   -h, --help             this text
 
-frames and slab end with their goals: met, NOT MET, or not judged where a competitor that the goal names did not run
+frames, slab and ranges end with their goals: met, NOT MET, or not judged where a competitor that the goal names did not run
 (slab: mimalloc, snmalloc and jemalloc, which `cargo xtask bench slab` builds; the host's malloc is no stand-in).
 \"rests on noise\" means that the rounds' lowest and highest values would decide otherwise.";
 
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     Slab,
     /// One case of them, named by `--only`: for the program itself.
     SlabCase,
+    /// Allocators of ranges.
+    Ranges,
     /// Changes of the direct map.
     DirectMap,
     /// The hosted machine itself.
@@ -172,6 +175,7 @@ impl Options {
                         Some("frames") => Command::Frames,
                         Some("slab") => Command::Slab,
                         Some("slab-case") => Command::SlabCase,
+                        Some("ranges") => Command::Ranges,
                         Some("directmap") => Command::DirectMap,
                         Some("machine") => Command::Machine,
                         Some("scale") => Command::Scale,

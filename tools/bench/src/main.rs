@@ -20,6 +20,7 @@
 //! | [`team`] | a workload on several CPUs of a hosted machine at once |
 //! | [`frames`] | page-frame allocators: subjects and workloads |
 //! | [`slab`] | object allocators: subjects and workloads |
+//! | [`ranges`] | allocators of ranges: subjects and workloads |
 //! | [`directmap`] | ways of changing the direct map |
 //! | [`scale`], [`shared`] | the data that CPUs share, counted in a build of its own |
 //! | [`machine`] | the cost of pinning on the hosted machine |
@@ -35,6 +36,7 @@ mod driver;
 mod frames;
 mod goals;
 mod machine;
+mod ranges;
 mod report;
 mod scale;
 mod shared;
@@ -66,6 +68,7 @@ fn run(options: &Options) -> ExitCode {
         Command::DirectMap => directmap::groups(options),
         Command::Machine => machine::groups(options),
         Command::Slab => slab::groups(options),
+        Command::Ranges => ranges::groups(options),
         Command::SlabCase => return one_case(options),
         Command::Scale => return ended(scale::run(options)),
     };
@@ -109,6 +112,7 @@ fn goals_of(command: Command) -> &'static [goals::Goal] {
     match command {
         Command::Frames => &frames::goals::GOALS,
         Command::Slab => &slab::goals::GOALS,
+        Command::Ranges => &ranges::goals::GOALS,
         Command::SlabCase | Command::DirectMap | Command::Machine | Command::Scale => &[],
     }
 }

@@ -13,7 +13,7 @@ use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use crate::args::Options;
 use crate::driver;
 use crate::report::{OURS, Report};
-use crate::{frames, slab};
+use crate::{frames, ranges, slab};
 
 /// How much is done of the work that the other commands do, in thousandths: counts vary by no chance, so that fewer
 /// operations do.
@@ -41,7 +41,7 @@ fn stay_here() {
     let _ = sched_setaffinity(None, &here);
 }
 
-/// Runs each workload of frames and objects on each number of CPUs.
+/// Runs each workload of frames, objects and ranges on each number of CPUs.
 fn report(options: &Options) -> Result<Report, String> {
     let mut all = Vec::new();
     for &cpus in &options.cpus {
@@ -51,7 +51,7 @@ fn report(options: &Options) -> Result<Report, String> {
         options.cpus = vec![cpus];
         options.work_per_mille = options.work_per_mille * WORK_PER_MILLE / 1000;
         options.share_per_mille = share_per_mille;
-        let groups = [frames::groups(&options), slab::groups_here(&options)];
+        let groups = [frames::groups(&options), slab::groups_here(&options), ranges::groups(&options)];
         for groups in groups {
             all.extend(groups.map_err(|error| error.to_string())?);
         }

@@ -7,7 +7,7 @@ use crate::args::{Command, SCALE_CPUS};
 /// frames in bulk visits a pool once for a block's 512, and once for each 128 that go back; a mix of orders visits a
 /// pool in five of a thousand pairs. An object that one CPU allocates and another frees may cost each of the two a 64th
 /// of a visit.
-const BOUNDS: [(&str, f64); 14] = [
+const BOUNDS: [(&str, f64); 20] = [
     ("pair-order-0", 0.0),
     ("pair-order-9", 0.0),
     ("bulk", 8.0),
@@ -22,6 +22,12 @@ const BOUNDS: [(&str, f64); 14] = [
     ("mixed-200k", 2.0),
     ("remote-64", 2.0 * 1000.0 / 64.0),
     ("remote-256", 2.0 * 1000.0 / 64.0),
+    ("ranges-pair-1", 0.0),
+    ("ranges-pair-16", 0.0),
+    ("ranges-burst-100", 100.0),
+    ("ranges-small-10k", 150.0),
+    ("ranges-mixed-10k", 1200.0),
+    ("ranges-aligned-10k", 1200.0),
 ];
 
 /// Returns the report of the workloads that have a bound.

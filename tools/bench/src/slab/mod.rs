@@ -33,10 +33,12 @@ use rhumb_machine::{PhysAddr, PhysRange};
 use crate::args::{Command, Options};
 use crate::clock::Clock;
 use crate::driver::{Case, Group, Outcome};
-use subject::{ObjectSubject, Place};
+use subject::ObjectSubject;
+pub(crate) use subject::Place;
+pub(crate) use subjects::slabs;
 
 /// Where the memory of subjects without a host's memory begins: past what has a zone of its own.
-const MEMORY_START: PhysAddr = PhysAddr::new(4 << 30);
+pub(crate) const MEMORY_START: PhysAddr = PhysAddr::new(4 << 30);
 
 /// How much of it there is: ten times what a workload has live; where shared data are counted, so much for each CPU. It
 /// is address space until it is touched.

@@ -25,6 +25,8 @@ mod system;
 #[cfg(feature = "user-space")]
 mod user_space;
 
+pub(crate) use rhumb::slabs;
+
 use super::subject::ObjectSubject;
 use super::{Setting, Workload};
 use crate::driver::Case;

@@ -12,8 +12,8 @@ use crate::driver::Unfit;
 use crate::slab::goals::GLOBAL;
 use crate::slab::subject::{FRAME_BYTES, GlobalSubject, ObjectSubject, Place};
 
-type OurFrames = Frames<&'static HostedMachine>;
-type OurSlabs = Slabs<&'static HostedMachine>;
+pub(crate) type OurFrames = Frames<&'static HostedMachine>;
+pub(crate) type OurSlabs = Slabs<&'static HostedMachine>;
 
 /// Returns zeroed words that are never freed: the case has its process to itself.
 fn zeroed(bytes: usize) -> &'static mut [u64] {
@@ -21,7 +21,7 @@ fn zeroed(bytes: usize) -> &'static mut [u64] {
 }
 
 /// Returns an allocator of objects over an allocator of all the frames of the place.
-fn slabs(place: &Place) -> Result<(&'static OurFrames, &'static OurSlabs), Unfit> {
+pub(crate) fn slabs(place: &Place) -> Result<(&'static OurFrames, &'static OurSlabs), Unfit> {
     let (frames, machine) = (place.memory.whole_frames(), place.machine());
     let memory = [MemoryRange { frames, node: NodeId::FIRST }];
     let unfit = |error: &dyn std::fmt::Display| Unfit(error.to_string());
