@@ -24,10 +24,10 @@ const BOUNDS: [(&str, f64); 20] = [
     ("remote-256", 2.0 * 1000.0 / 64.0),
     ("ranges-pair-1", 0.0),
     ("ranges-pair-16", 0.0),
-    ("ranges-burst-100", 100.0),
-    ("ranges-small-10k", 150.0),
-    ("ranges-mixed-10k", 1200.0),
-    ("ranges-aligned-10k", 1200.0),
+    ("ranges-burst-100", 10.0),
+    ("ranges-small-10k", 50.0),
+    ("ranges-mixed-10k", 1150.0),
+    ("ranges-aligned-10k", 950.0),
 ];
 
 /// Returns the report of the workloads that have a bound.
