@@ -4,7 +4,7 @@
 //!  0..21 character    21..25 colour of the text    25..29 colour around it
 //! ```
 //!
-//! They are kept relative to a plain blank, so that an empty screen is all zeros and takes no room in a kernel's file.
+//! They are kept relative to a plain blank, so that an empty screen is all zeros.
 
 use crate::colour::{Colour, Style};
 
