@@ -16,7 +16,7 @@ pub mod words;
 use rhumb_machine::{CpuId, IrqOff, NodeId, Order, Pfn, PfnRange};
 
 use crate::handle::raw::{Brand, Raw};
-use crate::pool::bins::{Bins, Place};
+use crate::pool::bins::{Bins, LargestRuns, Place};
 use crate::pool::block::bin::{self, Bin};
 use crate::pool::block::{Block, Info, State};
 use crate::pool::prefetch::prefetch_write;
@@ -63,6 +63,8 @@ pub(crate) struct Pool {
     /// Free frames. Written under the lock, read by anyone.
     pub(crate) free: AtomicU64,
     pub(crate) free_blocks: AtomicU64,
+    /// The largest runs of the partial blocks that are in bins, likewise.
+    largest_runs: LargestRuns,
     /// Frees that were refused since the frame was free already.
     pub(crate) refused: AtomicU64,
     /// The place of the bin of the last block that could not be emptied: the next one is of a bin before it.
@@ -137,6 +139,7 @@ impl Pool {
             lock: Lock::new(()),
             free: AtomicU64::new(0),
             free_blocks: AtomicU64::new(0),
+            largest_runs: LargestRuns::default(),
             refused: AtomicU64::new(0),
             turn: AtomicU32::new(bin::END),
         }
@@ -190,10 +193,25 @@ impl Pool {
         floor.max(self.marks.low())
     }
 
-    /// Tells whether it is worth taking the lock for a block of `order` that leaves `floor` frames.
+    /// Tells whether it is worth taking the lock for a block of `order` that leaves `floor` frames: a request that no
+    /// pool can serve takes no lock, in a machine of any number of pools. Cost: loads of one line.
     pub(crate) fn may_have(&self, order: Order, floor: u64) -> bool {
-        let blocks = order.frames() / u64::from(FRAMES);
-        self.free_frames() >= floor + order.frames() && self.free_blocks.load(Relaxed) >= blocks
+        let blocks = order.frames().div_ceil(u64::from(FRAMES));
+        self.free_frames() >= floor + order.frames()
+            && (self.free_blocks.load(Relaxed) >= blocks || self.has_run(order))
+    }
+
+    /// Tells whether a partial block has a run of `order`: a hint, where the lock is not held.
+    fn has_run(&self, order: Order) -> bool {
+        order < Order::LARGE && self.largest_runs.has(order)
+    }
+
+    /// Tells whether the word of the largest runs says what the bins say. With the lock held.
+    pub(crate) fn knows_its_runs(&self) -> bool {
+        (0..Order::LARGE.get()).filter_map(Order::new).all(|order| {
+            let is_there = self.bins.iter().any(|bins| bins.emptiest(order.get().into()).is_some());
+            self.largest_runs.has(order) == is_there
+        })
     }
 
     pub(crate) fn free_frames(&self) -> u64 {
@@ -347,12 +365,12 @@ impl PoolGuard<'_> {
         let (was, is) = (place(old), place(new));
         if was != is || old.kind() != new.kind() {
             if let Some(bin) = was {
-                self.bins(old.kind()).unlink(self.pool.blocks, block, bin);
+                self.bins(old.kind()).unlink(self.pool.blocks, block, bin, &self.pool.largest_runs);
             }
             if let Some(bin) = is {
                 // Compactions try the first block of a bin: one that they have given up on goes last.
                 let at = if old.is_isolated() { Place::Last } else { Place::First };
-                self.bins(new.kind()).link(self.pool.blocks, block, bin, at);
+                self.bins(new.kind()).link(self.pool.blocks, block, bin, at, &self.pool.largest_runs);
             }
         }
         let (was, is) = (old.state() == State::Whole, new.state() == State::Whole);

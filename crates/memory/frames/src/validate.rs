@@ -88,6 +88,14 @@ impl<M: Machine> Frames<M> {
                 return Err(Inconsistency::Summary(pool.base));
             }
         }
+        let knows_its_runs = {
+            let guard = self.machine.irq_off();
+            let _held = pool.lock(guard.irq_off());
+            pool.knows_its_runs()
+        };
+        if !knows_its_runs {
+            return Err(Inconsistency::Bin(pool.base));
+        }
         let mut left = sums.binned;
         for kind in Mobility::ALL {
             for index in 0..bin::GRAINS * bin::ORDERS * bin::CLASSES {

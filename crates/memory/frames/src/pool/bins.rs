@@ -4,10 +4,13 @@
 //! last one as the one before it, so that a block can go to either end. Everything here is under the pool's lock; without
 //! it, what is found is a hint.
 
-use rhumb_sync::atomic::{AtomicU32, Relaxed};
+use rhumb_machine::Order;
+
+use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
 
 use crate::pool::block::Block;
 use crate::pool::block::bin::{self, Bin};
+use crate::request::Mobility;
 
 /// The blocks of one kind that are partly free.
 pub(crate) struct Bins {
@@ -27,6 +30,32 @@ impl Default for Bins {
         }
     }
 }
+
+/// For each order up to 8, in how many grains of how many kinds there is a partial block whose largest run has it. One
+/// word for all bins of a pool, so that a request without the lock sees in a load whether the pool has what it asks for.
+#[derive(Default)]
+pub(crate) struct LargestRuns(AtomicU64);
+
+impl LargestRuns {
+    /// The count of an order.
+    const BITS: u32 = 4;
+
+    /// Tells whether a partial block has a run of `order`, at most 8: a hint, where the lock is not held.
+    pub(crate) fn has(&self, order: Order) -> bool {
+        self.0.load(Relaxed) >> (Self::BITS * u32::from(order.get())) != 0
+    }
+
+    /// Counts a grain of a kind that has now a block of this order, or none any more. With the lock held.
+    fn note(&self, order: usize, is_there: bool) {
+        let (counts, one) = (self.0.load(Relaxed), 1 << (Self::BITS * order as u32));
+        self.0.store(if is_there { counts + one } else { counts - one }, Relaxed);
+    }
+}
+
+const _: () = assert!(
+    bin::GRAINS * Mobility::COUNT < 1 << LargestRuns::BITS
+        && LargestRuns::BITS * bin::ORDERS as u32 <= u64::BITS
+);
 
 /// An end of a bin's list.
 #[derive(Clone, Copy)]
@@ -94,15 +123,18 @@ impl Bins {
         &self.heads[bin.grain][bin.order][bin.class]
     }
 
-    fn set_filled(&self, bin: Bin, filled: bool) {
+    fn set_filled(&self, bin: Bin, filled: bool, largest_runs: &LargestRuns) {
         let word = &self.filled[bin.grain][bin.order];
         let others = word.load(Relaxed) & !(1 << bin.class);
         word.store(others | u32::from(filled) << bin.class, Relaxed);
+        if others == 0 {
+            largest_runs.note(bin.order, filled);
+        }
     }
 
     /// Puts a block, which is in no bin, first in one, or last. With the lock held.
     #[inline]
-    pub(super) fn link(&self, blocks: &[Block], block: usize, bin: Bin, at: Place) {
+    pub(super) fn link(&self, blocks: &[Block], block: usize, bin: Bin, at: Place, runs: &LargestRuns) {
         let (head, this) = (self.head_of(bin), block as u32 + 1);
         let first = head.load(Relaxed);
         let record = &blocks[block];
@@ -110,7 +142,7 @@ impl Bins {
             record.next.store(0, Relaxed);
             record.prev.store(this, Relaxed);
             head.store(this, Relaxed);
-            self.set_filled(bin, true);
+            self.set_filled(bin, true, runs);
             return;
         };
         let last = second.prev.load(Relaxed);
@@ -132,7 +164,7 @@ impl Bins {
 
     /// Takes a block out of its bin. With the lock held.
     #[inline]
-    pub(super) fn unlink(&self, blocks: &[Block], block: usize, bin: Bin) {
+    pub(super) fn unlink(&self, blocks: &[Block], block: usize, bin: Bin, runs: &LargestRuns) {
         let record = &blocks[block];
         let (next, prev) = (record.next.load(Relaxed), record.prev.load(Relaxed));
         let head = self.head_of(bin);
@@ -140,7 +172,7 @@ impl Bins {
         if first == block as u32 + 1 {
             head.store(next, Relaxed);
             if next == 0 {
-                return self.set_filled(bin, false);
+                return self.set_filled(bin, false, runs);
             }
             first = next;
         } else if let Some(prev) = (prev as usize).checked_sub(1) {

@@ -8,7 +8,7 @@ use rhumb_machine::{CpuId, NodeId, Order, Pfn};
 use super::machine::*;
 use crate::cache::CpuCache;
 use crate::pool::tree::{End, WholeBlocks, whole_words};
-use crate::{Drained, FrameRange, Frames, Goal, Layout, LayoutError, NothingMoves, Request, Zone};
+use crate::{Drained, Frame, FrameRange, Frames, Goal, Layout, LayoutError, NothingMoves, Request, Zone};
 
 const BASE: u64 = 1 << 20;
 
@@ -338,4 +338,37 @@ fn the_own_list_of_a_node_is_its_part_of_the_zonelist() {
     let all: Vec<_> = frames.zones().collect();
     assert!(all.len() > 6);
     assert!(all.iter().all(|report| frames.zone(report.node, report.zone) == Some(*report)));
+}
+
+/// 64 nodes, in none of which two frames that adjoin are free.
+#[test]
+fn a_request_that_no_pool_can_serve_locks_none() {
+    const FRAMES: u64 = 1024;
+    let memory: Vec<_> =
+        (0..64).map(|node| (BASE + node * FRAMES, BASE + (node + 1) * FRAMES, node as usize)).collect();
+    let frames = frames_over(1, &memory);
+    assert!(frames.zones.pools.iter().count() >= 64);
+    let all = (0..).map_while(|_| frames.alloc(pinned(), Request::FRAME.movable()).ok());
+    let (odd, even): (Vec<Frame>, Vec<_>) = all.partition(|frame| frame.pfn().get() % 2 == 1);
+    assert_eq!((odd.len() + even.len()) as u64, 64 * FRAMES);
+    odd.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    frames.validate().unwrap();
+    for order in [1, 4, 8, 9, 12] {
+        let request = Request::new(Order::new(order).unwrap());
+        let visits = lock_visits(|| assert!(frames.alloc(pinned(), request).is_err()));
+        assert_eq!(visits, 0, "order {order}");
+    }
+    // One run in the last of the pools in the list is found, and one pool locked.
+    let last = even.iter().map(Frame::pfn).max().unwrap();
+    let (freed, held): (Vec<_>, Vec<_>) = even.into_iter().partition(|frame| frame.pfn() == last);
+    freed.into_iter().for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    let mut run = None;
+    let visits =
+        lock_visits(|| run = frames.alloc(pinned(), Request::new(Order::new(1).unwrap()).movable()).ok());
+    assert_eq!((visits, run.as_ref().map(Frame::pfn)), (1, Some(last)));
+    run.into_iter().chain(held).for_each(|frame| frames.free(pinned(), frame));
+    frames.drain(pinned());
+    frames.validate().unwrap();
 }
