@@ -147,7 +147,7 @@ fn mixed_member<S: FrameSubject>(
             failed += play(subject, member, &mut slots, step);
         }
     });
-    let (before, churn) = script.churn.split_at(STEPS_BEFORE.min(script.churn.len()));
+    let (before, churn) = script.churn.split_at_checked(STEPS_BEFORE).unwrap_or((&[], &script.churn));
     member.come_to_rest(before.len(), |index| {
         failed += play(subject, member, &mut slots, before[index]);
         ControlFlow::Continue(())

@@ -15,6 +15,10 @@ use crate::team;
 /// More descriptors than this are more memory than a workstation lends.
 const LARGEST_FRAMES: u64 = 1 << 25;
 
+/// On more CPUs, 8 for one, it comes to move no frames at all between its pools as memory runs out, takes the order of
+/// that for a number without end, and calls itself until the stack is used up (`balance_to`, at 0.19.0).
+const MOST_CPUS: usize = 4;
+
 /// It is one allocator for the whole process; each round begins it anew. It hands out physical addresses.
 pub(super) struct Osdk {
     slots: Box<[MetaSlot]>,
@@ -31,7 +35,10 @@ impl FrameSubject for Osdk {
 
     fn storage(region: &Region) -> Result<Self::Storage, Unfit> {
         let frames = region.frames().frames();
-        if frames > LARGEST_FRAMES || region.cpus > stand_in::MAX_CPUS {
+        if region.cpus > MOST_CPUS.min(stand_in::MAX_CPUS) {
+            return Err(Unfit(format!("it calls itself without an end on more than {MOST_CPUS} CPUs")));
+        }
+        if frames > LARGEST_FRAMES {
             return Err(Unfit(format!("its descriptors take {} GiB", (frames * 64) >> 30)));
         }
         Ok((0..frames).map(|_| MetaSlot::unused()).collect())
