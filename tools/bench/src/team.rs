@@ -45,6 +45,8 @@ pub(crate) struct Member<'team> {
     /// The last timed phase that some member has done all of.
     finished_phase: &'team AtomicUsize,
     phase: Cell<usize>,
+    /// Whether the member is between the two meetings of a phase.
+    is_in_phase: Cell<bool>,
     is_warming_up: Cell<bool>,
     deadline: Instant,
 }
@@ -160,6 +162,7 @@ pub(crate) fn run<T: Send>(
             barrier: &barrier,
             finished_phase: &finished_phase,
             phase: Cell::new(0),
+            is_in_phase: Cell::new(false),
             is_warming_up: Cell::new(false),
             deadline,
         })
@@ -219,6 +222,12 @@ impl Member<'_> {
         Instant::now() >= self.deadline
     }
 
+    /// Tells whether another CPU has done all of its part of the phase that is measured: an operation that waits for a
+    /// CPU waits in vain then, because that CPU has stopped.
+    pub(crate) fn is_phase_over(&self) -> bool {
+        self.is_in_phase.get() && self.finished_phase.load(Ordering::Relaxed) >= self.phase.get()
+    }
+
     /// Returns this CPU's part of `total`: the parts of all CPUs add up to it.
     pub(crate) fn share(&self, total: usize) -> usize {
         total / self.team_size + usize::from(self.index < total % self.team_size)
@@ -247,6 +256,7 @@ impl Member<'_> {
         self.meet();
         let stride = if self.is_warming_up.get() { WARM_UP_TURN } else { Shared::stride(stride) };
         let _ = Shared::take();
+        self.is_in_phase.set(true);
         let start = thread_ns();
         let mut done = 0;
         'phase: while done < count && self.finished_phase.load(Ordering::Relaxed) < phase {
@@ -267,6 +277,7 @@ impl Member<'_> {
         }
         self.finished_phase.fetch_max(phase, Ordering::Relaxed);
         let timing = Timing { cpu_ns: thread_ns() - start, done, shared: Shared::take() };
+        self.is_in_phase.set(false);
         self.meet();
         timing
     }

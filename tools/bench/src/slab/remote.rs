@@ -53,7 +53,7 @@ impl Ring {
         }
     }
 
-    /// Returns the next slot to fill, when there is one; `None` when the member's time has run out.
+    /// Returns the next slot to fill, when there is one; `None` when the phase has ended or the member's time has run out.
     #[inline]
     fn to_fill(&self, member: &Member<'_>) -> Option<*mut [NonNull<u8>; BATCH]> {
         let filled = self.filled.0.load(Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl Ring {
             .then(|| self.slots[filled % SLOTS].get())
     }
 
-    /// Returns the next slot to empty, when there is one; `None` when the member's time has run out.
+    /// Returns the next slot to empty, when there is one; `None` when the phase has ended or the member's time has run out.
     #[inline]
     fn to_empty(&self, member: &Member<'_>) -> Option<*mut [NonNull<u8>; BATCH]> {
         let emptied = self.emptied.0.load(Ordering::Relaxed);
@@ -82,11 +82,14 @@ impl Ring {
     }
 }
 
-/// Spins until `ready`; whether it came about before the member's time ran out.
+/// Spins until `ready`, and tells whether that came about before the phase ended and the member's time ran out.
 #[inline]
-fn wait(member: &Member<'_>, ready: impl Fn() -> bool) -> bool {
+pub(super) fn wait(member: &Member<'_>, ready: impl Fn() -> bool) -> bool {
     let mut spins = 0u32;
     while !ready() {
+        if member.is_phase_over() {
+            return false;
+        }
         spins += 1;
         if spins.is_multiple_of(1 << 12) {
             if member.is_late() {

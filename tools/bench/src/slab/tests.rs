@@ -2,6 +2,7 @@
 //! not.
 
 use std::alloc::Layout;
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -175,4 +176,24 @@ fn every_workload_sees_planted_faults() {
     check(remote::Remote::<64>);
     check(remote::Remote::<256>);
     check(held::Held);
+}
+
+/// An operation that waits for another CPU ends when that CPU has done its part, and not when the time is up.
+#[test]
+fn a_wait_ends_with_the_phase() {
+    let machine = HostedMachine::builder().cpus(2).ram_bytes(1 << 20).build().unwrap();
+    let waits = AtomicUsize::new(0);
+    let late = team::run(&machine, 2, Clock::calibrate(), |member| {
+        let _ = member.timed_until(1, 1, |_| {
+            let is_ready = if member.index == 0 {
+                remote::wait(member, || waits.load(Ordering::SeqCst) > 0)
+            } else {
+                waits.store(1, Ordering::SeqCst);
+                remote::wait(member, || false)
+            };
+            if is_ready { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        member.is_late()
+    });
+    assert_eq!(late, Ok(vec![false, false]));
 }
