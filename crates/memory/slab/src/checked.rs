@@ -16,6 +16,7 @@ use crate::error::AllocError;
 use crate::fault::{Fault, Report};
 use crate::magazine::Round;
 use crate::record::Record;
+use crate::refill::ATTEMPTS;
 use crate::slab::Slab;
 use crate::slabs::Slabs;
 
@@ -209,19 +210,7 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        let take = || {
-            let guard = self.machine().irq_off();
-            let mut slot = None;
-            let mut node = record.node(guard.irq_off(), self.node_of(pinned));
-            node.take(&record.shape, 1, |start| slot = Some(start));
-            slot
-        };
-        let start = loop {
-            if let Some(start) = take() {
-                break start;
-            }
-            self.grow(record, pinned, class)?;
-        };
+        let start = self.take_slot(record, pinned, class)?;
         let slot = Slot { start, record };
         self.open(&slot);
         if slot.state() != Some(State::Free) {
@@ -237,6 +226,25 @@ impl<M: Machine> Slabs<M> {
         });
         self.close(&slot, MemoryUse::Allowed);
         Ok(slot.object())
+    }
+
+    /// Takes a free slot out of its slab.
+    fn take_slot(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<Round, AllocError> {
+        for _ in 0..ATTEMPTS {
+            let slot = record.node(self.machine().irq_off(), self.node_of(pinned)).take_single(&record.shape);
+            if let Some(slot) = slot {
+                return Ok(slot);
+            }
+            if let Err(error) = self.grow(record, pinned, class) {
+                return self.take_anywhere(record, pinned).ok_or(error);
+            }
+        }
+        self.take_anywhere(record, pinned).ok_or(AllocError::Exhausted)
     }
 
     pub(crate) fn free_checked(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {

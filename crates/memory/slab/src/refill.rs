@@ -8,6 +8,7 @@
 //! | 4 | full magazines in the depot | takes two and loads one; leaves the empty ones that it need not keep | |
 //! | 5 | an empty magazine of the present size | fills half of it from the slabs, fullest first | a new magazine |
 //! | 6 | no memory for a magazine | takes one object from the slabs | a new slab |
+//! | 7 | no memory for a slab | takes one object from the slabs or a depot of any node | an error |
 //!
 //! Locks are taken with interrupts off, one at a time, and nothing is allocated under a lock. Memory that a step lacks
 //! (a slab, a magazine) is allocated in between and handed over through the node or the line, so that an interrupt
@@ -28,7 +29,7 @@ use crate::slabs::Slabs;
 use rhumb_sync::atomic::Relaxed;
 
 /// New slabs whose objects other CPUs may take before an allocation gives up.
-const ATTEMPTS: usize = 64;
+pub(crate) const ATTEMPTS: usize = 64;
 
 /// The empty magazines that are put to use.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,10 +80,27 @@ impl<M: Machine> Slabs<M> {
             match self.refill(record, line, pinned, sizes) {
                 Ok(object) => return Ok(object),
                 Err(Lack::Magazine(old)) => sizes = self.add_magazine(record, pinned, class, old),
-                Err(Lack::Slab) => self.grow(record, pinned, class)?,
+                Err(Lack::Slab) => {
+                    if let Err(error) = self.grow(record, pinned, class) {
+                        return self.take_anywhere(record, pinned).ok_or(error);
+                    }
+                }
             }
         }
-        Err(AllocError::Exhausted)
+        self.take_anywhere(record, pinned).ok_or(AllocError::Exhausted)
+    }
+
+    /// Takes one object from the slabs of any node, the CPU's own first, or else from any depot: there is no memory for
+    /// a slab. A reclaimer that was asked for the memory may have given objects back to slabs that others keep, so that
+    /// the node has objects by now though no frame is free. Cost: a lock for each node, where none has an object.
+    #[cold]
+    pub(crate) fn take_anywhere(&self, record: &Record, pinned: Pinned<'_>) -> Option<Round> {
+        let (own, nodes) = (self.node_of(pinned), record.node_count());
+        let take_single =
+            |node: usize| record.node(self.machine().irq_off(), node % nodes).take_single(&record.shape);
+        let of_slabs = (own..own + nodes).find_map(take_single);
+        let mut depots = record.depots().filter(|(_, depot)| depot.has_full());
+        of_slabs.or_else(|| depots.find_map(|(_, depot)| depot.lock(self.machine().irq_off()).take_single()))
     }
 
     /// Returns one object, and fills the magazines on the way.

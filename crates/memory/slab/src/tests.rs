@@ -16,6 +16,7 @@ mod model;
 mod neighbours;
 mod parallel;
 mod planted;
+mod scarce;
 mod shapes;
 mod steps;
 mod world;

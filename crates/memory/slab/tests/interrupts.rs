@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use rhumb_frames::{AllocClass, Descriptor, Frames, Layout as FrameLayout, MemoryRange};
 use rhumb_hosted::interrupt::Strike;
-use rhumb_hosted::{Cpu, HostedMachine, LargePages};
+use rhumb_hosted::{Builder, Cpu, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, IrqOff, NodeId, PhysAddr, PhysRange, Pinned, VirtAddr};
 use rhumb_slab::{Config, Slabs};
 
@@ -18,11 +18,23 @@ type OurSlabs = Slabs<&'static HostedMachine>;
 
 /// 64 MiB of RAM, and object caches over all of it.
 fn bring_up(cpus: usize) -> (&'static HostedMachine, &'static OurFrames, &'static OurSlabs) {
+    bring_up_on(1, cpus)
+}
+
+/// As [`bring_up`], with so many CPUs on each node, and as much RAM on each.
+fn bring_up_on(nodes: usize, cpus: usize) -> (&'static HostedMachine, &'static OurFrames, &'static OurSlabs) {
     let ram = PhysRange::of_length(PhysAddr::new(64 << 20), 64 << 20).unwrap();
-    let machine =
-        HostedMachine::builder().cpus(cpus).ram(ram).large_pages(LargePages::Never).build().unwrap();
+    let bytes = ram.bytes() / nodes as u64;
+    let parts = (0..nodes as u64).map(|node| {
+        let start = ram.start().checked_add(node * bytes).unwrap();
+        (NodeId::new(node as usize).unwrap(), PhysRange::of_length(start, bytes).unwrap())
+    });
+    let builder = HostedMachine::builder().nodes(nodes).large_pages(LargePages::Never);
+    let add = |builder: Builder, (node, part)| builder.cpus_on(node, cpus).ram_on(node, part);
+    let (machine, cpus) = (parts.clone().fold(builder, add).build().unwrap(), nodes * cpus);
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));
-    let memory = [MemoryRange { frames: ram.whole_frames(), node: NodeId::FIRST }];
+    let memory: Vec<_> =
+        parts.map(|(node, part)| MemoryRange { frames: part.whole_frames(), node }).collect();
     let end = ram.whole_frames().end();
     let layout = FrameLayout::new(&memory, cpus, end).unwrap();
     let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
@@ -33,10 +45,12 @@ fn bring_up(cpus: usize) -> (&'static HostedMachine, &'static OurFrames, &'stati
             // SAFETY: no other code uses the RAM; the storage is outside of it, and there is a descriptor for each
             // frame.
             let frames = unsafe {
-                Frames::new(machine, &layout, [ram.whole_frames()], storage).unwrap().with_descriptors(base)
+                Frames::new(machine, &layout, memory.iter().map(|part| part.frames), storage)
+                    .unwrap()
+                    .with_descriptors(base)
             };
             let frames: &'static OurFrames = Box::leak(Box::new(frames));
-            let config = Config { report: |report| panic!("{report}"), ..Config::new(cpus) };
+            let config = Config { nodes, report: |report| panic!("{report}"), ..Config::new(cpus) };
             let slabs = Slabs::new(frames, cpu.pinned(), config).unwrap();
             (machine, frames, &*Box::leak(Box::new(slabs)))
         })
@@ -52,6 +66,9 @@ struct Tagged {
     layout: Layout,
     tag: u64,
 }
+
+// SAFETY: an object is memory of no CPU, and only its one holder touches it.
+unsafe impl Send for Tagged {}
 
 impl Tagged {
     fn take(slabs: &OurSlabs, pinned: Pinned<'_>, class: AllocClass, tag: u64) -> Option<Self> {
@@ -132,6 +149,55 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
         })
         .unwrap();
     assert!(points > 50, "the slow paths turn interrupts off: {points} points");
+}
+
+/// The objects of a full CPU go to the depot and to the slabs of two nodes, with interrupts on between the steps.
+#[test]
+fn an_interrupt_may_come_at_every_point_of_a_deposit() {
+    let (machine, frames, slabs) = bring_up_on(2, 1);
+    let free = free_at_rest(machine, slabs, frames);
+    let [here, far] = [0, 1].map(|cpu| CpuId::new(cpu).unwrap());
+    let (mut points, mut is_struck) = (0, true);
+    while is_struck {
+        let take = |cpu: &Cpu<'_>, tags: core::ops::Range<u64>| {
+            let one = |tag| Tagged::take(slabs, cpu.pinned(), AllocClass::Ordinary, 6 * tag);
+            tags.filter_map(one).collect::<Vec<_>>()
+        };
+        let theirs = machine.enter(far, |cpu| take(cpu, 0..100)).unwrap();
+        machine
+            .enter(here, |cpu| {
+                let mut mine = take(cpu, 100..400).into_iter();
+                let mut handlers = Vec::new();
+                let mut handler = |off: IrqOff<'_>| {
+                    for tag in 1_000..1_020 {
+                        handlers.extend(Tagged::take(slabs, off.pinned(), AllocClass::Atomic, 6 * tag));
+                    }
+                    assert!(handlers.drain(10..).all(|one| one.give(slabs, off.pinned())), "at {points}");
+                    if points % 3 == 0 {
+                        slabs.reclaim(off.pinned());
+                    }
+                };
+                let ((), struck) = cpu.with_interrupts(Strike::Once { after: points }, &mut handler, || {
+                    for their in theirs {
+                        assert!(their.give(slabs, cpu.pinned()), "at {points}");
+                        assert!(mine.by_ref().take(3).all(|one| one.give(slabs, cpu.pinned())));
+                    }
+                });
+                assert!(handlers.into_iter().all(|one| one.give(slabs, cpu.pinned())), "at {points}");
+                slabs.validate(cpu.pinned()).unwrap();
+                is_struck = struck > 0;
+            })
+            .unwrap();
+        machine
+            .enter(far, |cpu| {
+                slabs.drain(cpu.pinned());
+                frames.drain(cpu.pinned());
+            })
+            .unwrap();
+        machine.enter(here, |cpu| all_comes_back(slabs, frames, cpu.pinned(), free)).unwrap();
+        points += 1;
+    }
+    assert!(points > 20, "{points} points");
 }
 
 /// Whatever a handler gives back, and whichever step it interrupts: all memory comes back, each object once.

@@ -32,9 +32,12 @@ fn caches_of_impossible_objects() {
 #[test]
 fn machines_that_cannot_be() {
     let world = World::small();
-    for config in
-        [Config::new(0), Config::new(rhumb_machine::MAX_CPUS + 1), Config { nodes: 0, ..Config::new(1) }]
-    {
+    for config in [
+        Config::new(0),
+        Config::new(rhumb_machine::MAX_CPUS + 1),
+        Config { nodes: 0, ..Config::new(1) },
+        Config { nodes: rhumb_machine::MAX_NODES + 1, ..Config::new(1) },
+    ] {
         assert_eq!(Slabs::new(world.frames, pinned(), config).err(), Some(SpecError::BadMachine));
     }
 }
