@@ -214,6 +214,11 @@ impl Options {
         matches!(self.only.as_slice(), [only] if (only.workload.as_str(), only.subject.as_str()) == (workload, subject))
     }
 
+    /// Returns the workload of the only filter.
+    pub(crate) fn only_workload(&self) -> Option<&str> {
+        if let [only] = self.only.as_slice() { Some(&only.workload) } else { None }
+    }
+
     /// Returns the pages of the host behind the memory that subjects manage.
     pub(crate) fn pages(&self) -> LargePages {
         let is_slab = matches!(self.command, Command::Slab | Command::SlabCase);
