@@ -24,22 +24,25 @@
 //!
 //! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged, so the function may borrow.
 
+mod inbox;
+
 use core::array;
 
 use rhumb_machine::mask::{WORD_CPUS, WORDS, words_for};
 use rhumb_machine::{CpuId, CpuMask, CpuSet, CpuWords, FirstCpus, IrqOff, Pinned, impossible};
 
-use rhumb_sync::atomic::{AcqRel, Acquire, AtomicPtr, AtomicU64, IS_MODELLED, Relaxed, Release};
+use rhumb_sync::atomic::{AcqRel, AtomicU64};
 
-/// Slots for the CPUs of a word. A model checker's state grows with each atomic, so its tests have few CPUs.
-const SLOTS: usize = if IS_MODELLED { 3 } else { WORD_CPUS };
+pub use inbox::{Inbox, Senders};
+
+use inbox::{Call, Posted, post, take_lowest};
 
 /// The machine, as calls see it.
 ///
 /// # Safety
 /// [`Cpus::inbox`] returns the same inbox for a CPU each time, another one for each CPU, with slots for every CPU that
-/// calls, and the inbox of a CPU is served by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU, without any interrupt of this CPU
-/// that calls or serves in between.
+/// calls, and the inbox of a CPU is served by that CPU alone. [`Cpus::with_irqs_off`] runs its job on the calling CPU,
+/// without any interrupt of this CPU that calls or serves in between.
 pub unsafe trait Cpus {
     /// Returns the inbox of `cpu`; `None` where it has none: a call leaves it out, as it does a CPU that is not online.
     fn inbox(&self, cpu: CpuId) -> Option<&Inbox>;
@@ -74,91 +77,6 @@ pub struct Waited {
     pub turns: u64,
     /// A time of the machine's own choice: when the wait began, say.
     pub since: u64,
-}
-
-/// The calls of 64 CPUs that wait for another CPU.
-#[repr(C, align(64))]
-pub struct Senders {
-    filled: AtomicU64,
-    slots: [AtomicPtr<Call<'static>>; SLOTS],
-    /// Of an inbox's first: whether the CPU of the inbox owes interrupts for a call of its own. It alone looks.
-    owes: AtomicU64,
-}
-
-impl Senders {
-    rhumb_sync::const_fn! {
-        /// Returns senders of which none calls.
-        pub fn new() -> Self {
-            Self {
-                filled: AtomicU64::new(0),
-                slots: rhumb_sync::atomics!(AtomicPtr::new(core::ptr::null_mut())),
-                owes: AtomicU64::new(0),
-            }
-        }
-    }
-
-    /// Returns how many of these an inbox has on a machine of `cpus` CPUs.
-    pub const fn needed(cpus: usize) -> usize {
-        words_for(cpus)
-    }
-}
-
-impl Default for Senders {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The calls that wait for one CPU.
-pub struct Inbox(&'static [Senders]);
-
-impl Inbox {
-    /// Makes an empty inbox for the calls of CPUs `0..64 * senders.len()`; [`Senders::needed`] says how many these are.
-    pub const fn new(senders: &'static [Senders]) -> Self {
-        Self(senders)
-    }
-
-    /// Tells whether a call waits.
-    #[inline]
-    pub fn has_calls(&self) -> bool {
-        self.0.iter().any(|senders| senders.filled.load(Relaxed) != 0)
-    }
-
-    /// Notes whether this inbox's CPU, which is the caller, owes interrupts.
-    fn set_owes(&self, owes: bool) {
-        if let Some(first) = self.0.first() {
-            first.owes.store(u64::from(owes), Relaxed);
-        }
-    }
-
-    /// Tells whether this inbox's CPU, which is the caller, owes interrupts.
-    fn owes(&self) -> bool {
-        self.0.first().is_some_and(|first| first.owes.load(Relaxed) != 0)
-    }
-}
-
-const _: () = assert!(IS_MODELLED || size_of::<Senders>() == 9 * 64);
-
-/// A function, its argument, and which CPUs have yet to acknowledge.
-struct Call<'a> {
-    function: unsafe fn(*const ()),
-    argument: *const (),
-    pending: &'a [AtomicU64],
-}
-
-impl Call<'_> {
-    fn is_done(&self) -> bool {
-        self.pending.iter().all(|word| word.load(Acquire) == 0)
-    }
-
-    fn pending(&self) -> CpuMask {
-        CpuMask::from_words(self.pending.iter().map(|word| word.load(Relaxed)))
-    }
-
-    /// Acknowledges the call, the last use that the serving CPU makes of it, because the call may be gone afterwards.
-    fn acknowledge(&self, cpu: CpuId) {
-        self.pending[cpu.word()].fetch_and(!cpu.bit(), Release);
-    }
 }
 
 /// Runs `remote` on each CPU of `targets` other than this one, `meanwhile` here, and waits until all are done. CPUs
@@ -386,32 +304,6 @@ fn pay<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
     }
 }
 
-/// The outcome of putting a call into a slot.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Posted {
-    /// It is there, and the target must be interrupted.
-    First,
-    /// It is there, and an interrupt of the target is on its way.
-    BehindAnother,
-    /// An earlier call of the same sender is there still: nothing was changed.
-    SlotIsFull,
-}
-
-fn post(inbox: &Inbox, from: CpuId, call: &Call<'_>) -> Posted {
-    let pointer = core::ptr::from_ref(call).cast_mut().cast();
-    let senders = &inbox.0[from.word()];
-    if senders.slots[from.index() % WORD_CPUS]
-        .compare_exchange(core::ptr::null_mut(), pointer, Release, Relaxed)
-        .is_err()
-    {
-        return Posted::SlotIsFull;
-    }
-    match senders.filled.fetch_or(from.bit(), AcqRel) {
-        0 => Posted::First,
-        _ => Posted::BehindAnother,
-    }
-}
-
 /// Serves this CPU's inbox, if a call waits there: for each turn of a loop in which the CPU waits for another one.
 #[inline]
 pub fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
@@ -444,15 +336,4 @@ pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
             call.acknowledge(me);
         }
     }
-}
-
-/// Clears the lowest bit of `word`, and returns its number. Only the CPU that serves clears bits.
-fn take_lowest(word: &AtomicU64) -> Option<usize> {
-    let filled = word.load(Relaxed);
-    if filled == 0 {
-        return None;
-    }
-    let lowest = filled.trailing_zeros();
-    word.fetch_and(!(1 << lowest), AcqRel);
-    Some(lowest as usize)
 }
