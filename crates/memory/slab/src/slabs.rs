@@ -36,8 +36,9 @@ pub struct Slabs<M: Machine + 'static> {
 }
 
 impl<M: Machine> Slabs<M> {
-    /// Makes the allocator and its caches by size. They take a cell of at most 2 KiB each, or up to eight frames on
-    /// a machine of more than a hundred CPUs or many nodes; slabs come with the first use. It needs some 14 KiB of stack, 41 KiB where the compiler does not optimise.
+    /// Makes the allocator and its caches by size. They take a cell of at most 2 KiB each, or up to eight frames on a
+    /// machine of more than a hundred CPUs or many nodes; slabs come with the first use. It needs some 14 KiB of stack,
+    /// 41 KiB where the compiler does not optimise.
     ///
     /// # Errors
     /// [`SpecError::NoDescriptors`] where `frames` has none, [`SpecError::BadMachine`], [`SpecError::NoMemory`].
