@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 use object::LittleEndian;
@@ -57,11 +58,18 @@ pub(crate) fn command(options: &ImageOptions) -> Result<ExitCode> {
 /// fails: its messages are in the error.
 pub(crate) fn make(kernel: &Path, command_line: &str, graphics: &str, output: &Path) -> Result<()> {
     let configuration = configuration(command_line, graphics)?;
-    let tree = paths::kernel_target().join(format!("image-{}", std::process::id()));
+    let tree = new_tree();
     let made = fill(&tree, kernel, &configuration).and_then(|()| rescue(&tree, output));
     // Left behind it would only take space; the outcome matters more.
     let _ = fs::remove_dir_all(&tree);
     made
+}
+
+/// Returns a place for the files of one image: another one for each, because images are made side by side.
+fn new_tree() -> PathBuf {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    paths::kernel_target().join(format!("image-{}-{number}", std::process::id()))
 }
 
 /// Returns GRUB's configuration: straight to the kernel; Shift or Esc gives its menu. The mode comes after the kernel,

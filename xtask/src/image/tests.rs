@@ -1,6 +1,6 @@
 //! GRUB's configuration, and the kernel's words in it.
 
-use super::{AUTOMATIC, configuration};
+use super::{AUTOMATIC, configuration, new_tree};
 
 #[test]
 fn words_reach_the_kernel_whole() {
@@ -21,4 +21,10 @@ fn the_screen_says_where_rhumb_talks_and_gets_a_mode_of_graphics() {
         "echo 'Rhumb talks on this screen, if it has graphics, and on the first serial port (115200 8N1).'"
     );
     assert_eq!(lines[1..], ["multiboot2 /boot/rhumb", "set gfxpayload=auto", "}"]);
+}
+
+/// Cases of the suite make images side by side, each with its own screen.
+#[test]
+fn no_two_images_share_their_files() {
+    assert_ne!(new_tree(), new_tree());
 }
