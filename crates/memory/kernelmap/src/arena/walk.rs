@@ -53,6 +53,17 @@ impl RangeReport {
         let word = if place == RangePlace::Held { tag.word() } else { 0 };
         Self { range: tag.range(), place, word }
     }
+
+    /// Returns the part of it that lies at `passed` or behind. A free range may have grown over what the walk has
+    /// passed, and the rest of it is free; a range that was taken from such a one has come meanwhile, and is missed.
+    fn behind(self, passed: u64) -> Option<Self> {
+        let Self { range, place, .. } = self;
+        if range.start() >= passed {
+            return Some(self);
+        }
+        let rest = range.end().checked_sub(passed).filter(|&rest| rest > 0 && place == RangePlace::Free)?;
+        Some(Self { range: Units::of_length(passed, rest)?, ..self })
+    }
 }
 
 /// A walk under way.
@@ -92,8 +103,9 @@ impl<M: Machine> Arena<M> {
     }
 
     /// Calls `visit` with each range, free or out, span after span in the order in which these were added, each by
-    /// ascending addresses; no lock is held meanwhile. A range that is out from the first call to the last is seen
-    /// exactly once; one that comes or goes may be missed, and two that are seen may have merged in between.
+    /// ascending addresses, none of which is seen twice; no lock is held meanwhile. A range that is out from the first
+    /// call to the last is seen exactly once; one that comes or goes may be missed, and of a free one that has grown
+    /// over what was seen the rest is seen.
     ///
     /// # Errors
     /// [`ArenaError::TooManyWalks`]; nothing was visited then.
@@ -101,9 +113,17 @@ impl<M: Machine> Arena<M> {
     /// Cost: a hold of the lock for each 16 ranges.
     pub fn for_each(&self, mut visit: impl FnMut(RangeReport) -> ControlFlow<()>) -> Result<(), ArenaError> {
         let walk = self.walk(0)?;
+        let (mut span, mut passed) = (0, 0);
         loop {
             let mut seen = ArrayVec::<RangeReport, STEP>::new();
-            let is_more = walk.step(|_, tag| seen.push(RangeReport::of(tag)));
+            let is_more = walk.step(|_, tag| {
+                if tag.span() != span {
+                    (span, passed) = (tag.span(), 0);
+                }
+                let report = RangeReport::of(tag).behind(passed);
+                passed = passed.max(tag.range().end());
+                seen.extend(report);
+            });
             if seen.into_iter().try_for_each(&mut visit).is_break() || !is_more {
                 return Ok(());
             }

@@ -70,7 +70,7 @@ fn ranges_wander_between_four_cpus_while_one_reclaims() {
                     .arena
                     .for_each(|range| {
                         assert!(range.range.start() >= end, "{range:?} after {end}");
-                        end = range.range.start();
+                        end = range.range.end();
                         ControlFlow::Continue(())
                     })
                     .unwrap();

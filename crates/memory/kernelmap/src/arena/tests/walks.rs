@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use super::world::*;
 use crate::arena::RangePlace;
+use crate::arena::walk::STEP;
 use crate::{ArenaError, Units};
 
 #[test]
@@ -127,4 +128,37 @@ fn a_fifth_walk_is_refused() {
     // All of them are over.
     assert!(world.arena.find(START).unwrap().is_some());
     world.arena.validate(pinned()).unwrap();
+}
+
+/// A free range that grows over what a walk has seen is not seen from there again; nor is one that is taken from it.
+#[test]
+fn a_walk_does_not_go_back() {
+    for is_taken in [false, true] {
+        let world = World::new(1 << 10, 1);
+        world.arena.set_cpu_units(pinned(), 0);
+        let mut held: Vec<_> = (0..40).map(|_| world.alloc(4)).collect();
+        held.sort_by_key(|range| range.as_ref().map(|range| range.range().start()));
+        let (mut passed, mut seen) = (0, 0);
+        world
+            .arena
+            .for_each(|report| {
+                assert!(report.range.start() >= passed, "{report:?} after {passed}");
+                passed = report.range.end();
+                if seen == 0 {
+                    // The first one behind those of the walk's first step, and then the last of them.
+                    [STEP, STEP - 1]
+                        .into_iter()
+                        .for_each(|at| held[at].take().into_iter().for_each(|range| world.free(range)));
+                    if is_taken {
+                        held.push(world.alloc(8));
+                    }
+                }
+                seen += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert!(seen > 38, "{seen}");
+        held.into_iter().flatten().for_each(|range| world.free(range));
+        world.assert_whole(1);
+    }
 }
