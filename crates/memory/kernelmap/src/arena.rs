@@ -158,8 +158,10 @@ impl<M: Machine> Arena<M> {
             let mut ranges = self.lock();
             ranges.stock.add(&mut tags);
             let result = ranges.add_span(span);
-            let share = ranges.total_units / (KEPT_SHARE * self.caches.len().max(1) as u64);
-            self.cap.store(share.min(u64::from(MOST_CPU_UNITS)) as u32, Relaxed);
+            if result.is_ok() {
+                let share = ranges.total_units / (KEPT_SHARE * self.caches.len().max(1) as u64);
+                self.cap.store(share.min(u64::from(MOST_CPU_UNITS)) as u32, Relaxed);
+            }
             (result, ranges.excess_tags())
         };
         self.end_tags(pinned, excess);

@@ -199,6 +199,11 @@ impl CpuCache {
         visits
     }
 
+    /// Tells whether as many ranges of so many units are kept as have room.
+    pub(super) fn is_full_of(&self, units: u64) -> bool {
+        self.class(units).is_some_and(|class| class.count.load(Relaxed) >= class.room.load(Relaxed))
+    }
+
     /// Returns the size whose ranges have the most units here.
     pub(super) fn fullest(&self) -> u64 {
         let units =

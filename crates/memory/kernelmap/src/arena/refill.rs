@@ -12,7 +12,7 @@
 //! |---|---|
 //! | an operation of this CPU that was interrupted, or a size that is not kept | gives the range back under the lock |
 //! | a request of another CPU | gives back all that the CPU keeps, and this range |
-//! | a full class | gives back half of it under one hold of the lock, and keeps this range |
+//! | a full class | gives back half of the class under one hold of the lock, and keeps this range |
 //! | as many units as the CPU may keep | does the same with the size that has the most units |
 //!
 //! A stretch with interrupts off moves [`BATCH`] ranges at most.
@@ -149,9 +149,8 @@ impl<M: Machine> Arena<M> {
             return Chain::EMPTY;
         }
         let mut ranges = self.lock_off(guard.irq_off());
-        if cache.take_half(tag.units(), |old| ranges.give(old)) == 0 {
-            cache.take_half(cache.fullest(), |old| ranges.give(old));
-        }
+        let size = if cache.is_full_of(tag.units()) { tag.units() } else { cache.fullest() };
+        cache.take_half(size, |old| ranges.give(old));
         if !cache.push(tag, tag.units()) {
             ranges.give(tag);
         }

@@ -53,7 +53,8 @@ impl Units {
 
     /// Tells whether the ranges have a unit in common.
     pub const fn overlaps(self, other: Self) -> bool {
-        self.start < other.end() && other.start < self.end()
+        let is_empty = self.count == 0 || other.count == 0;
+        !is_empty && self.start < other.end() && other.start < self.end()
     }
 }
 

@@ -33,6 +33,31 @@ fn spans_that_do_not_fit() {
     world.assert_whole(MOST_SPANS as u64);
 }
 
+/// A span that is refused changes nothing: a share that was set stays, too.
+#[test]
+fn a_refused_span_leaves_the_share_of_a_cpu() {
+    let world = World::new(1 << 16, 1);
+    world.arena.set_cpu_units(pinned(), 0);
+    let again = Units::of_length(START, 1).unwrap();
+    assert_eq!(world.arena.add_span(pinned(), again), Err(ArenaError::BadSpan));
+    assert_eq!(world.arena.set_cpu_units(pinned(), 5), 0);
+    let other = Units::of_length(0, 1).unwrap();
+    world.arena.add_span(pinned(), other).unwrap();
+    assert_eq!(world.arena.set_cpu_units(pinned(), 5), 2048, "shared out anew");
+}
+
+#[test]
+fn no_units_overlap_nothing() {
+    let units = |start, count| Units::of_length(start, count).unwrap();
+    for start in [9, 10, 15, 20, 21] {
+        assert!(
+            !units(start, 0).overlaps(units(10, 10)) && !units(10, 10).overlaps(units(start, 0)),
+            "{start}"
+        );
+    }
+    assert!(units(10, 10).overlaps(units(19, 1)) && !units(10, 10).overlaps(units(20, 1)));
+}
+
 #[test]
 fn a_range_of_another_arena_comes_back() {
     let world = World::new(1000, 1);

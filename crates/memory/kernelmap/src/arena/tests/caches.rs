@@ -76,6 +76,25 @@ fn an_idle_cpu_gives_back_at_the_second_trim() {
     be_cpu(0);
 }
 
+/// A CPU that keeps as many units as it may, nearly all of one size, gives back of that size, so that another size that
+/// is in use finds room: this size does not visit the lock at each free.
+#[test]
+fn a_full_cache_gives_back_of_the_size_with_the_most_units() {
+    let world = World::new(1 << 12, 1);
+    world.arena.set_cpu_units(pinned(), 65);
+    let [ones, large] = [(1, 2), (16, 4)]
+        .map(|(units, ranges)| (0..ranges).map(|_| world.alloc(units).unwrap()).collect::<Vec<_>>());
+    world.arena.drain(pinned());
+    let mut ones = ones.into_iter();
+    ones.next().into_iter().chain(large).for_each(|range| world.free(range));
+    assert_eq!(world.arena.report().kept_units, 65);
+    ones.for_each(|range| world.free(range));
+    let cache = world.arena.cache(pinned().cpu()).unwrap();
+    let of = |size| cache.kept().filter(|&(units, _)| units == size).count();
+    assert_eq!((of(1), of(16)), (2, 2));
+    world.assert_whole(1);
+}
+
 /// A handler that interrupts an operation on the cache leaves it alone; the next tick answers a drain that found it so.
 #[test]
 fn a_handler_leaves_an_interrupted_cache_alone() {
