@@ -101,8 +101,15 @@ impl Bins {
         }
     }
 
-    /// Tells whether the bits and the lists of a row agree.
+    /// Tells whether the bits and the lists of a row agree, and whether each list begins with a free range of its size.
     pub(super) fn row_agrees(&self, row: usize) -> bool {
+        let is_first = |column: usize, tag: TagRef| {
+            tag.is_free() && tag.in_bin.prev().is_none() && Class::of(tag.units()) == Class { row, column }
+        };
+        let mut firsts = self.heads[row].iter().enumerate();
+        if !firsts.all(|(column, head)| head.is_none_or(|tag| is_first(column, tag))) {
+            return false;
+        }
         let lists = self.heads[row].iter().enumerate();
         let columns = lists.fold(0, |bits, (column, head)| bits | u32::from(head.is_some()) << column);
         columns == self.columns[row] && (self.rows >> row & 1 == 1) == (columns != 0)

@@ -246,6 +246,12 @@ impl CpuCache {
         taken
     }
 
+    /// Returns how often a range of so many units is kept. On a CPU that is at rest.
+    pub(super) fn times_kept(&self, units: u64, tag: TagRef) -> usize {
+        let places = self.class(units).map_or(&[][..], |class| self.places(class));
+        places.iter().filter(|&place| TagRef::load(place) == Some(tag)).count()
+    }
+
     /// Returns the ranges that are kept, with the units that their class says. On a CPU that is at rest.
     pub(super) fn kept(&self) -> impl Iterator<Item = (u64, TagRef)> + '_ {
         (1..).zip(&self.classes).flat_map(|(units, class)| {

@@ -24,11 +24,11 @@ pub enum ArenaInconsistency {
     Unmerged(Units),
     /// A free range is not in the bin of its size.
     Bin(Units),
-    /// The bits of a row of bins do not say which lists there are.
+    /// The bits of a row of bins do not say which lists there are, or a list begins with a range that is not the bin's.
     Row(usize),
     /// The counts of free units or of ranges differ from a walk during which nothing changed.
     Counts,
-    /// A CPU's cache has a range of another size, or one that is not the cache's.
+    /// A CPU's cache has a range of another size, one that is not the cache's, or one twice.
     Cache(Units),
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for ArenaInconsistency {
             Self::Neighbours(range) => write!(f, "the range {range} and its neighbours do not adjoin"),
             Self::Unmerged(range) => write!(f, "the free range {range} has a free neighbour"),
             Self::Bin(range) => write!(f, "the free range {range} is not in the bin of its size"),
-            Self::Row(row) => write!(f, "the bits of row {row} of the bins are wrong"),
+            Self::Row(row) => write!(f, "the bits or the lists of row {row} of the bins are wrong"),
             Self::Counts => f.write_str("the counts of units or ranges are wrong"),
             Self::Cache(range) => write!(f, "the range {range} does not belong in its CPU's cache"),
         }
@@ -62,7 +62,8 @@ impl<M: Machine> Arena<M> {
     /// # Errors
     /// The first inconsistency.
     ///
-    /// Cost: a hold of the lock for each 16 ranges, and for each row of bins.
+    /// Cost: a hold of the lock for each 16 ranges, and for each row of bins; then a stretch with interrupts off in which
+    /// each range that this CPU keeps is compared with those of its size.
     pub fn validate(&self, pinned: Pinned<'_>) -> Result<(), ArenaInconsistency> {
         let changes = self.lock().changes;
         let (mut free_units, mut out) = (0, 0);
@@ -77,6 +78,9 @@ impl<M: Machine> Arena<M> {
         })?;
         {
             let ranges = self.lock();
+            if ranges.total_units != ranges.spans.iter().map(|span| span.range.count()).sum() {
+                return Err(ArenaInconsistency::Counts);
+            }
             let is_same = (free_units, out) == (ranges.free_units, ranges.out);
             if !is_same && ranges.changes == changes {
                 return Err(ArenaInconsistency::Counts);
@@ -98,7 +102,7 @@ impl<M: Machine> Arena<M> {
         }
         let mut kept_units = 0;
         for (units, tag) in cache.kept() {
-            if tag.units() != units || tag.state() != State::Kept {
+            if tag.units() != units || tag.state() != State::Kept || cache.times_kept(units, tag) != 1 {
                 return Err(ArenaInconsistency::Cache(tag.range()));
             }
             kept_units += units;
@@ -121,14 +125,17 @@ fn check_range(ranges: &Ranges, tag: TagRef) -> Result<(), ArenaInconsistency> {
         return Err(ArenaInconsistency::Range(range));
     }
     let (prev, next) = (tag.by_address.prev(), tag.by_address.next());
-    let adjoins = match (prev, next) {
-        (None, _) if span.first != tag || span.range.start() != range.start() => false,
-        (_, None) => span.range.end() == range.end(),
-        (_, Some(next)) => {
+    let adjoins_prev = match prev {
+        None => span.first == tag && span.range.start() == range.start(),
+        Some(prev) => span.first != tag && prev.by_address.next() == Some(tag) && prev.end() == range.start(),
+    };
+    let adjoins_next = match next {
+        None => span.range.end() == range.end(),
+        Some(next) => {
             next.start() == range.end() && next.by_address.prev() == Some(tag) && next.span() == tag.span()
         }
     };
-    if !adjoins {
+    if !adjoins_prev || !adjoins_next {
         return Err(ArenaInconsistency::Neighbours(range));
     }
     if !tag.is_free() {
@@ -137,13 +144,14 @@ fn check_range(ranges: &Ranges, tag: TagRef) -> Result<(), ArenaInconsistency> {
     if next.is_some_and(|next| next.is_free()) {
         return Err(ArenaInconsistency::Unmerged(range));
     }
-    let is_in_bin = match tag.in_bin.prev() {
-        None => ranges.bins.head(Class::of(range.count())) == Some(tag),
+    let class = Class::of(range.count());
+    let is_of_bin = |tag: TagRef| tag.is_free() && Class::of(tag.units()) == class;
+    let is_behind = match tag.in_bin.prev() {
+        None => ranges.bins.head(class) == Some(tag),
         Some(prev) => {
-            prev.in_bin.next() == Some(tag)
-                && prev.is_free()
-                && Class::of(prev.units()) == Class::of(range.count())
+            prev.in_bin.next() == Some(tag) && is_of_bin(prev) && ranges.bins.head(class) != Some(tag)
         }
     };
-    if is_in_bin { Ok(()) } else { Err(ArenaInconsistency::Bin(range)) }
+    let is_before = tag.in_bin.next().is_none_or(|next| next.in_bin.prev() == Some(tag) && is_of_bin(next));
+    if is_behind && is_before { Ok(()) } else { Err(ArenaInconsistency::Bin(range)) }
 }

@@ -41,6 +41,50 @@ fn each_fault_is_found() {
     held.tag.by_address.next().unwrap().by_address.set_prev(None);
     assert!(matches!(found(&world), Found::Neighbours(_)));
 
+    // The first range of a span has a neighbour before it.
+    let world = World::new(1000, 1);
+    let (held, other) = (world.alloc(20).unwrap(), world.alloc(20).unwrap());
+    held.tag.by_address.set_prev(Some(other.tag));
+    assert!(matches!(found(&world), Found::Neighbours(_)));
+
+    // A held range is in a bin, alone in it.
+    let world = World::new(1000, 1);
+    let held = world.alloc(20).unwrap();
+    world.arena.lock().bins.insert(held.tag);
+    assert!(matches!(found(&world), Found::Row(_)));
+
+    // A held range is in a bin, behind a free one.
+    let world = World::new(1000, 1);
+    let (held, other, last) = (world.alloc(20).unwrap(), world.alloc(20).unwrap(), world.alloc(20).unwrap());
+    assert!(held.range().end() == other.range().start() && other.range().end() == last.range().start());
+    world.arena.lock().bins.insert(last.tag);
+    let free = held.tag;
+    world.free(held);
+    assert_eq!(free.in_bin.next(), Some(last.tag));
+    assert!(matches!(found(&world), Found::Bin(_)));
+
+    // A bin's first range has one before it, of the same size.
+    let world = World::new(1000, 1);
+    let tag = world.arena.lock().spans[0].first;
+    tag.in_bin.set_prev(Some(tag));
+    assert!(matches!(found(&world), Found::Bin(_) | Found::Row(_)));
+
+    // The units of a span are not counted.
+    let world = World::new(1000, 1);
+    world.arena.lock().total_units += 1;
+    assert_eq!(found(&world), Found::Counts);
+
+    // A CPU keeps one range twice.
+    let world = World::new(1000, 1);
+    let (one, other) = (world.alloc(1).unwrap(), world.alloc(1).unwrap());
+    let cache = world.arena.cache(pinned().cpu()).unwrap();
+    while cache.pop(1).is_some() {}
+    let tag = one.tag;
+    world.free(one);
+    world.free(other);
+    assert!(cache.pop(1).is_some() && cache.push(tag, 1));
+    assert!(matches!(found(&world), Found::Cache(_)));
+
     // A count is off.
     let world = World::new(1000, 1);
     world.arena.lock().free_units -= 1;
