@@ -3,11 +3,12 @@
 //! Slab headers, magazines and caches' records live here, so that no path of an object cache allocates from an object
 //! cache (I10). A frame's free cells are the bits of its descriptor's private word. Frames with a free cell are in a
 //! list whose links are in the frame's lowest free cell; a frame with none costs nothing but its descriptor. One wholly
-//! free frame is kept for each size, others go back at once.
+//! free frame is kept for each size of a store; others go back at once.
 //!
-//! Each few CPUs have a store of their own, because all caches take their magazines and headers here: with one store,
-//! 16 CPUs whose magazines grew spent a millisecond each waiting for its locks. A cell goes back to the store that it
-//! came from, whichever CPU frees it; the frame's page type names the store.
+//! The CPUs of a neighbourhood ([`NEIGHBOURS`]) share a store, because all caches take their magazines and headers
+//! here: with one store, 16 CPUs whose magazines grew spent a millisecond each waiting for its locks. There are eight
+//! stores at most ([`MOST_STORES`]), so on more than 32 CPUs several neighbourhoods share one. A cell goes back to the
+//! store that it came from, whichever CPU frees it; the frame's page type names the store.
 
 use core::ptr::NonNull;
 
@@ -23,7 +24,7 @@ const SMALLEST: usize = 64;
 /// Cells of 64, 128, 256, 512, 1,024 and 2,048 bytes.
 const SIZES: usize = 6;
 const FRAME: usize = FRAME_BYTES as usize;
-/// The most stores.
+/// The most stores. Each keeps a frame of each size, so more stores keep more memory.
 const MOST_STORES: usize = 8;
 
 /// The frames of one cell size that have a free cell: the newest first. 0 is none.
@@ -31,7 +32,7 @@ const MOST_STORES: usize = 8;
 struct Pool {
     first: usize,
     frames: u64,
-    /// A frame of which nothing is used.
+    /// A frame of which no cell is used.
     spare: usize,
 }
 
@@ -43,7 +44,7 @@ struct Links {
     previous: usize,
 }
 
-/// The cells of a few CPUs, by size.
+/// The cells of one neighbourhood of CPUs, or of several, by size.
 #[derive(Default)]
 #[repr(align(64))]
 struct Store([Lock<Pool>; SIZES]);
@@ -147,7 +148,7 @@ impl Cells {
         }
     }
 
-    /// Gives back the frames that are kept though nothing in them is used, and says how many.
+    /// Gives back the frames that are kept though none of their cells is used, and says how many.
     pub(crate) fn trim<M: Machine>(&self, memory: &Memory<M>, pinned: Pinned<'_>) -> u64 {
         let mut trimmed = 0;
         let pools = self.stores[..self.used].iter().flat_map(|store| store.0.iter().enumerate());
@@ -228,7 +229,7 @@ impl Pool {
         // SAFETY: a frame in the list came from `Memory::take` and leaves the list before it goes back.
         let descriptor = unsafe { memory.descriptor_to_write(frame) }?;
         let mask = descriptor.private();
-        // The highest, so that the links stay where they are, until it is the last.
+        // The highest cell, because the links are in the lowest one: they need not move while another cell is free.
         let cell = 63 - mask.leading_zeros();
         let left = mask & !(1 << cell);
         if left == 0 {
@@ -238,7 +239,7 @@ impl Pool {
         NonNull::new(core::ptr::with_exposed_provenance_mut(frame + cell as usize * size))
     }
 
-    /// Takes a cell back, and returns the frame that is to be given back now.
+    /// Takes a cell back, and returns its frame if the caller is to give the frame back.
     fn give<M: Machine>(&mut self, memory: &Memory<M>, cell: usize, size: usize) -> Option<NonNull<u8>> {
         let frame = cell & !(FRAME - 1);
         let bit = (cell - frame) / size;

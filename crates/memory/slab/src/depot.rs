@@ -1,17 +1,17 @@
 //! A depot: the magazines that the CPUs of a neighbourhood leave for each other. One lock.
 //!
 //! A neighbourhood is [`NEIGHBOURS`] CPUs of successive numbers. A CPU that frees what another allocates leaves full
-//! magazines here and takes empty ones, the other CPU the reverse, at one visit for two magazines of objects. Were there
-//! one depot for a node, all of its CPUs would wait for one lock: on 16 CPUs that free each other's objects of 256
-//! bytes a visit took a microsecond, nearly all of it waiting. A CPU whose own depot has no objects looks at those of
-//! the next neighbourhoods ([`LOOKS`]), so that objects also come back where the CPUs that free are far from those that
-//! allocate.
+//! magazines here and takes empty ones, the other CPU the reverse, at one visit for two magazines of objects. Were
+//! there one depot for a node, all of its CPUs would wait for one lock: on 16 CPUs that free each other's objects of
+//! 256 bytes a visit took a microsecond, nearly all of it waiting. A CPU whose own depot has no objects looks at those
+//! of the next neighbourhoods ([`LOOKS`]), so that objects also come back where the CPUs that free are far from those
+//! that allocate.
 //!
-//! Beside the lock are counts of what it protects, at which a CPU looks before it takes the lock: it takes no lock for
-//! nothing.
+//! Beside the lock are counts of the magazines that it protects. A CPU looks at them first, so that it does not take
+//! the lock of a depot that has nothing for it.
 //!
-//! A depot tracks how many full magazines it never needed since it was trimmed last (Bonwick and Adams's working set)
-//! and lets go of those.
+//! A depot keeps count of the full magazines that it has not needed since the last trim (Bonwick and Adams's working
+//! set), and the next trim lets go of those.
 
 use core::ops::{Deref, DerefMut};
 
@@ -35,7 +35,7 @@ pub(crate) struct Depot {
 }
 
 impl Depot {
-    /// Takes magazines with objects, at most so many, if the depot has any.
+    /// Takes up to `most` magazines with objects, if the depot has any.
     pub(crate) fn take_full(&mut self, most: u32) -> Stack {
         if self.full.count == 0 {
             self.unused = 0;
@@ -46,7 +46,7 @@ impl Depot {
         taken
     }
 
-    /// Takes out a magazine with objects that is given back: it is not needed here.
+    /// Takes out a magazine with objects that the caller gives back, because the depot does not need it.
     pub(crate) fn remove_full(&mut self) -> Option<Magazine> {
         let magazine = self.full.pop()?;
         self.unused = self.unused.min(self.full.count);

@@ -65,7 +65,7 @@ impl<M: Machine> Slabs<M> {
                 Ok(()) => return,
                 Err(Step::Direct) => break,
                 Err(Step::Magazine(None)) if sizes == Sizes::Any => break,
-                // A free calls no reclaimer: it may be one that frees.
+                // Atomic, so that no reclaimer is called: it may be a reclaimer that frees.
                 Err(Step::Magazine(old)) => {
                     sizes = self.add_magazine(record, pinned, AllocClass::Atomic, old);
                 }
@@ -134,7 +134,7 @@ impl<M: Machine> Slabs<M> {
             }
             line.take_empty()
         });
-        // A CPU that gets along with the magazines that it has needs no larger ones.
+        // A CPU that makes no visit gets along with the magazines that it has, so it needs no larger ones.
         let is_fit = |empty: &Magazine| !visits || sizes == Sizes::Any || empty.room() == record.rounds();
         let empty = match empty {
             Some(empty) if is_fit(&empty) => empty,
@@ -145,9 +145,9 @@ impl<M: Machine> Slabs<M> {
         line.push(object).then_some(()).ok_or(Step::Direct)
     }
 
-    /// Leaves magazines that have no holder in the CPU's depot, as much as it may hold. Objects of other nodes
-    /// go to their slabs, and all objects of a magazine where less than half of it is left: a depot has only objects of
-    /// its own node, and no nearly empty magazines.
+    /// Leaves magazines that no CPU keeps in the CPU's depot, up to the depot's limit. Objects of other nodes go to
+    /// their slabs, and where less than half of a magazine would be left, all of its objects do: a depot has only
+    /// objects of its own node, and no nearly empty magazines.
     pub(crate) fn deposit(&self, record: &'static Record, pinned: Pinned<'_>, mut magazines: Stack) {
         let here = self.node_of(pinned).min(record.node_count() - 1);
         let depot = record.depot_of(here, self.cpu(pinned));
@@ -232,7 +232,8 @@ impl<M: Machine> Slabs<M> {
                     again.push(object);
                 }
             }
-            // As many as this visit can have emptied; slabs that became free otherwise go with the next visits.
+            // No more than this visit can have emptied, so that its length is bounded; slabs that became free otherwise
+            // go with the next visits.
             empty.extend(core::iter::from_fn(|| node.remove_excess(&record.shape)).take(here));
             rest = &rest[here..];
         }
@@ -255,7 +256,7 @@ impl<M: Machine> Slabs<M> {
         Ok((slab, index))
     }
 
-    /// Gives the memory of a slab back, and returns how many frames that was.
+    /// Gives the memory of a slab back, and returns how many frames it had.
     pub(crate) fn release(&self, record: &'static Record, pinned: Pinned<'_>, slab: Slab) -> u64 {
         let slab = slab.name();
         self.set_memory_use(slab.start(), record.shape.slab_bytes(), MemoryUse::Allowed);

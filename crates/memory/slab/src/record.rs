@@ -1,12 +1,12 @@
-//! A cache's records: its measures, a line for each CPU, a depot for each neighbourhood of CPUs, a locked part for each
-//! node. A leaf where `unsafe` lives.
+//! A cache's record: its shape and settings, a line for each CPU, a depot for each neighbourhood of CPUs, a locked part
+//! for each node. A leaf where `unsafe` lives.
 //!
 //! ```text
 //!   cell or block:  | Record | node 0 | node 1 | ... | depot 0 | depot 1 | ... | keepers |
 //!   lines:          | CPU 0: line of cache 0 | of cache 1 | ... | CPU 1: line of cache 0 | ... |
 //! ```
-//! The lines of all caches lie together, by CPU and number of the cache: an allocation by size finds the line without
-//! a look at the record.
+//! The lines of all caches lie together, by CPU and number of the cache, so that an allocation by size finds its line
+//! without a look at the record.
 
 use core::ptr::NonNull;
 
@@ -24,7 +24,7 @@ use rhumb_sync::{Guard, InterruptsOff, Keepers, Lock};
 
 /// The most caches.
 pub(crate) const MAX_CACHES: usize = 256;
-/// Objects that a depot keeps for each CPU, in bytes.
+/// Bytes of objects that a depot may hold for each of its CPUs.
 const DEPOT_BYTES: u32 = 32 << 10;
 /// Once one CPU has visited its node this many times, the cache's magazines grow by one size. Measured: with 32, a run
 /// of 600,000 operations shows the time that growing takes; with 8 it does not.
@@ -95,7 +95,7 @@ impl Lines {
         }
     }
 
-    /// Returns the memory that they were placed in.
+    /// Returns the memory that the lines were placed in.
     pub(crate) const fn memory(self) -> NonNull<u8> {
         self.first.cast()
     }
@@ -289,13 +289,13 @@ impl Record {
     /// Counts a visit of a CPU to its node: many of them make magazines grow.
     pub(crate) fn count_visit(&self, line: &CpuLine) {
         if line.count_visit().is_multiple_of(GROW_VISITS) {
-            // Many CPUs may count at once: none grows what another has made the largest.
+            // Many CPUs may count at once, so the size is read anew: no CPU grows it past the largest.
             let grown = |size| (self.shape.rounds(size) < self.shape.most_rounds).then_some(size + 1);
             let _ = self.magazine_size.fetch_update(Relaxed, Relaxed, grown);
         }
     }
 
-    /// Makes magazines one size smaller if hardly any was exchanged since the last time, and says whether that was so.
+    /// Makes magazines one size smaller if CPUs exchanged hardly any since the last trim, and tells whether it did.
     pub(crate) fn shrink_if_idle(&self, uses: u32) -> bool {
         let size = self.magazine_size.load(Relaxed);
         let shrinks = size > 0 && uses < KEEP_USES;
@@ -305,12 +305,13 @@ impl Record {
         shrinks
     }
 
-    /// Makes magazines as small as they can be: memory is short.
+    /// Makes magazines as small as they can be, because memory is short.
     pub(crate) fn shrink(&self) {
         self.magazine_size.store(0, Relaxed);
     }
 
-    /// Returns at how many objects a depot takes no more magazines: 32 KiB for each of its CPUs, two magazines at least.
+    /// Returns at how many objects a depot takes no more magazines: 32 KiB for each of its CPUs, two magazines at
+    /// least.
     pub(crate) fn most_in_depot(&self) -> u32 {
         let objects = self.setup.cpus.min(NEIGHBOURS) as u32 * DEPOT_BYTES / self.shape.slot_bytes;
         objects.max(2 * self.shape.most_rounds)

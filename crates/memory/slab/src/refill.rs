@@ -28,7 +28,7 @@ use crate::slab::{Slab, header_bytes};
 use crate::slabs::Slabs;
 use rhumb_sync::atomic::Relaxed;
 
-/// New slabs whose objects other CPUs may take before an allocation gives up.
+/// Rounds of steps before an allocation gives up: other CPUs may take the objects of each slab that it makes.
 pub(crate) const ATTEMPTS: usize = 64;
 
 /// The empty magazines that are put to use.
@@ -90,9 +90,10 @@ impl<M: Machine> Slabs<M> {
         self.take_anywhere(record, pinned).ok_or(AllocError::Exhausted)
     }
 
-    /// Takes one object from the slabs of any node, the CPU's own first, or else from any depot: there is no memory for
-    /// a slab. A reclaimer that was asked for the memory may have given objects back to slabs that others keep, so that
-    /// the node has objects by now though no frame is free. Cost: a lock for each node, where none has an object.
+    /// Takes one object from the slabs of any node, the CPU's own first, or else from any depot, because there is no
+    /// memory for a slab. A reclaimer that was asked for the memory may have given objects back to slabs that have
+    /// other objects out, so that the node has objects by now though no frame is free. Cost: a lock for each node,
+    /// where none has an object.
     #[cold]
     pub(crate) fn take_anywhere(&self, record: &Record, pinned: Pinned<'_>) -> Option<Round> {
         let (own, nodes) = (self.node_of(pinned), record.node_count());

@@ -1,11 +1,11 @@
 //! From a free back to the pools: the CPU's magazine, its drain, and the direct way for blocks that no cache takes.
 //!
-//! All of it runs with interrupts off, in pieces: a batch each, also where a CPU gives back all that it holds. A piece
-//! takes a few hundred nanoseconds where its lines are in the CPU's cache, and some microseconds where they are not. A
-//! block of 1 GiB is given back in one piece, which changes the records of its 512 blocks: 3 us, and 14 to 18 us where
-//! parts of the block are isolated, so that each record is written by itself (docs/irqsoff.md). A batch is taken from
-//! the magazine's old end in the order in which the frames came, so that neighbours that were freed together go back
-//! together, a word at a time; their cache lines are asked for before the lock is taken.
+//! All of it runs with interrupts off, in pieces of one batch each, also where a CPU gives back all that it holds. A
+//! piece takes a few hundred nanoseconds where its lines are in the CPU's cache, and some microseconds where they are
+//! not. A block of 1 GiB is given back in one piece, which changes the records of its 512 blocks: 3 us, and 14 to 18 us
+//! where parts of the block are isolated, so that each record is written by itself (docs/irqsoff.md). A batch is taken
+//! from the magazine's old end in the order in which the frames came, so that neighbours that were freed together go
+//! back together, a word at a time; their cache lines are asked for before the lock is taken.
 
 use rhumb_machine::{CpuId, IrqOff, Order, Pfn, impossible};
 
@@ -72,7 +72,8 @@ impl Zones {
         self.keep_run(irq_off, cache, pool, raw)
     }
 
-    /// Keeps a block of orders 1 to 9 of this CPU's node, which is of `pool`, where there is room or can be made by an exchange.
+    /// Keeps a block of orders 1 to 9 of this CPU's node, which is of `pool`, where there is room or an exchange can
+    /// make room.
     fn keep_run(&self, irq_off: IrqOff<'_>, cache: &CpuCache, pool: &'static Pool, raw: Raw) -> bool {
         if is_long(raw.order().get()) {
             return self.push_or_exchange(
@@ -126,8 +127,8 @@ impl Zones {
         ring.push(raw, limit as i32)
     }
 
-    /// Frames that a magazine of single frames may hold now: none where the pool is below its low watermark or guarded,
-    /// because a frame that a cache keeps would serve requests of any class.
+    /// Returns how many frames a magazine of single frames may hold now: none where the pool has fewer than its cache
+    /// floor, because a frame that a cache keeps would serve requests of any class.
     fn cap_for(&self, pool: &Pool) -> u32 {
         let (most, free) = (self.small_limit.load(Relaxed), pool.free_frames());
         if free < pool.cache_floor() {
@@ -201,8 +202,8 @@ impl Zones {
         gave
     }
 
-    /// Has this CPU's next free look how much may be kept, as memory is now. Where no frame and no run joined those on
-    /// their way home since the last call, a batch of them goes on: allocations here do not use them.
+    /// Has this CPU's next free look anew at how much the CPU may keep. Where no frame and no run joined those on their
+    /// way home since the last call, gives a batch of these back, because allocations here do not use them.
     pub(crate) fn look_anew(&self, irq_off: IrqOff<'_>) {
         let Some(cache) = self.cache(irq_off.cpu()) else { return };
         cache.forget_caps();
@@ -235,7 +236,7 @@ impl Zones {
         self.keepers.iter().filter_map(|cpu| Some((cpu, self.cache(cpu)?)))
     }
 
-    /// Frames in the caches of all CPUs but `me`.
+    /// Returns how many frames are in the caches of all CPUs but `me`.
     pub(crate) fn held_by_others(&self, me: CpuId) -> u64 {
         self.keeping().filter(|&(cpu, _)| cpu != me).map(|(_, cache)| cache.held()).sum()
     }

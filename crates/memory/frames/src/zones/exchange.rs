@@ -12,13 +12,13 @@
 //! gives back all long runs that are on their way home, and half of each other magazine that is more than two
 //! thirds full. It fills each magazine of long runs that is half empty, and tops up to half each magazine of short
 //! runs that has a third or less. So a miss of one order saves the misses that other orders would have had soon.
-//! Orders that the CPU has not asked for since the last tick are left as they are.
+//! Magazines of orders that the CPU has not asked for since the last tick are not filled.
 //!
 //! Runs for later come from blocks that are already partial and were opened for such orders. For a request that may
 //! never come, no whole block is made partial, and no block of another kind is stolen.
 //!
-//! Bounded (I13): at most 24 long runs, 120 short ones, and four blocks of order 9 go back; the runs for later come from
-//! at most [`BLOCKS`] blocks for each order, and two blocks of order 9.
+//! Bounded (I13): at most 24 long runs, 120 short ones, and four blocks of order 9 go back; the runs for later come
+//! from at most [`BLOCKS`] blocks for each order, and two blocks of order 9.
 
 use rhumb_machine::Order;
 
@@ -56,7 +56,8 @@ fn give_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
         let Some(ring) = cache.runs(order, kind as usize) else { continue };
         let limit = cache.run_limit(order.get()).max(0) as u32;
         if ring.len() > limit - limit / 3 {
-            // Half of what there is, where the CPU may keep less than it has.
+            // Half of the larger number, so that a limit that has fallen, even to 0, sends half of a magazine home in
+            // one visit and no more.
             give_oldest(held, ring, limit.max(ring.len()) / 2);
         }
     }
@@ -72,7 +73,8 @@ fn give_oldest<const SLOTS: usize>(held: &mut PoolGuard<'_>, ring: &Ring<SLOTS>,
     }
 }
 
-/// Fills the magazines of `kind` that run low and whose orders the CPU asks for, and leaves in the pool what no cache may take.
+/// Fills the magazines of `kind` that run low and whose orders the CPU asks for, and leaves the frames below the cache
+/// floor in the pool.
 fn take_runs(held: &mut PoolGuard<'_>, cache: &CpuCache, kind: Mobility) {
     let (tag, floor) = (held.pool.tag, held.pool.cache_floor());
     for order in orders().filter(|&order| cache.has_missed(order, kind)) {

@@ -1,8 +1,8 @@
 //! From the pools to a request: the CPU's magazine, its refill, and the direct way for blocks that no cache holds.
 //!
-//! All of it runs with interrupts off, in pieces: a refill is one batch of one block, some 300 ns with warm lines; or,
-//! where the best blocks are nearly full, one of each of 16 blocks at most, so that a lock visit pays for more than a
-//! frame or two.
+//! All of it runs with interrupts off, in pieces. A refill is one batch of one block, some 300 ns with warm lines.
+//! Where the best blocks are nearly full, it is one batch from each of up to 16 blocks, so that a lock visit yields
+//! more than a frame or two.
 
 use rhumb_machine::{IrqOff, NodeId, Order};
 
@@ -21,7 +21,7 @@ const REFILL_FRAMES: u32 = if IS_MODELLED { 8 } else { 104 };
 pub(crate) const REFILL_MOST: u32 = REFILL_FRAMES - 1 + 64;
 /// Blocks of which a refill takes frames at most.
 const REFILL_BLOCKS: u32 = 16;
-/// Frames with which a refill leaves further blocks alone.
+/// Frames from which on a refill goes to no further block.
 const REFILL_ENOUGH: u32 = if IS_MODELLED { 8 } else { 24 };
 
 /// The blocks to which frames may be moved.
@@ -69,7 +69,7 @@ impl Zones {
         })
     }
 
-    /// Takes a movable block for what is moved out of `pool`: from partial blocks of this pool, or from anywhere.
+    /// Takes a movable block as the target of a move out of `pool`: from partial blocks of this pool, or from anywhere.
     pub(crate) fn take_target(
         &self,
         irq_off: IrqOff<'_>,
@@ -157,7 +157,7 @@ impl Zones {
         }
     }
 
-    /// Frames that a CPU may take from `pool` at once: fewer where the pool is short.
+    /// Returns how many frames a CPU may take from `pool` at once: fewer where the pool is short.
     fn batch_frames(&self, pool: &Pool) -> u32 {
         let most = self.batch_limit.load(Relaxed);
         if pool.free_frames() < pool.marks.high() { (most / 16).max(1) } else { most }
