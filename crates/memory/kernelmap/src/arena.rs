@@ -1,5 +1,5 @@
-//! [`Arena`]: ranges of units out of spans, in constant time. A unit is a number; the kernel map takes blocks of 2 MiB
-//! of addresses for units, so that each last-level page table has one owner.
+//! [`Arena`]: ranges of units out of spans, in constant time. A unit is a number; the kernel map is to take blocks of
+//! 2 MiB of addresses for units, so that each last-level page table has one owner.
 //!
 //! ```text
 //!   alloc, free ──> CpuCache: 1..=16 units, this CPU's alone ──batch──> Lock<Ranges>
@@ -22,15 +22,16 @@
 //!
 //! # Theory
 //! 1. **Constant time.** A free range is found by two searches for a bit; it is divided, and merged with its neighbours
-//!    again, through its boundary tags. No operation walks, however many ranges there are.
+//!    again, through its boundary tags. Neither an allocation nor a free walks, however many ranges there are.
 //! 2. **The common path belongs to the CPU.** A range of 1 to 16 units comes from the CPU's cache and returns there: no
 //!    lock, no locked operation, no line that another CPU writes. A visit to the lock moves up to half of what the CPU
 //!    may keep of the size.
-//! 3. **A free cannot fail.** A range's tag exists as long as the range does. A free merges tags away and makes none; an
-//!    allocation takes the tags that it needs before it divides anything, or fails and leaves all as it was (I12).
+//! 3. **A free cannot fail.** A range's tag exists as long as the range does. A free merges tags away and makes none;
+//!    an allocation takes the tags that it needs before it divides anything, or fails and leaves all as it was (I12).
 //! 4. **No recursion** (I10). Tags are objects of the slab allocator, which takes its memory from the direct map. Tags
 //!    are allocated and freed with no lock held.
-//! 5. **Memory that waits comes back.** A request that fails empties this CPU's cache, asks the others, and tries again.
+//! 5. **Memory that waits comes back.** A request that fails empties this CPU's cache, asks the others, and tries
+//!    again.
 //!
 //! Locking: one lock, a leaf, taken with interrupts off for a constant number of steps.
 //!
@@ -80,7 +81,7 @@ use tag::TagRef;
 /// Units that a CPU keeps, at most; less where the arena is small for its CPUs.
 const MOST_CPU_UNITS: u32 = 2048;
 
-/// The part of all units that the CPUs keep together, at most, is one in so many.
+/// All CPUs together keep at most one in this many units, so that most of a small arena is free for any CPU.
 const KEPT_SHARE: u64 = 8;
 
 /// The numbers of all arenas of a program so far.
@@ -101,7 +102,7 @@ impl ArenaLayout {
         if cpus >= 1 && cpus <= MAX_CPUS { Ok(Self { cpus }) } else { Err(ArenaError::BadMachine) }
     }
 
-    /// Returns how many bytes they take: 10 KiB, and 4 KiB for each CPU.
+    /// Returns how many bytes the tables take: 10 KiB, and 4 KiB for each CPU.
     pub const fn storage_bytes(self) -> usize {
         storage::bytes(self.cpus)
     }
@@ -124,8 +125,8 @@ pub struct Arena<M: Machine + 'static> {
 }
 
 impl<M: Machine> Arena<M> {
-    /// Makes an arena with no units yet. `tags` is where its tags come from: a cache that interrupt handlers may use, if
-    /// they use the arena. `memory` is lent for the tables, whatever it holds.
+    /// Makes an arena with no units yet. Its tags come from `tags`, a cache that interrupt handlers may use if they use
+    /// the arena. `memory` is lent for the tables, and may hold anything.
     ///
     /// # Errors
     /// [`ArenaError::StorageTooSmall`], or [`ArenaError::BadMachine`] past the 2^32 - 1 first arenas of a program.
@@ -168,9 +169,9 @@ impl<M: Machine> Arena<M> {
         result
     }
 
-    /// Sets how many units each CPU may keep, and returns how many it could: after [`Arena::add_span`] an eighth of
-    /// all units is shared out, and none has more than 2,048. All CPUs give back what they keep, as for
-    /// [`Arena::reclaim`], and then keep anew. With 0, every operation visits the lock.
+    /// Sets how many units each CPU may keep, at most 2,048, and returns how many it could keep before.
+    /// [`Arena::add_span`] sets it to the CPU's share of an eighth of all units. All CPUs give back their ranges, as
+    /// for [`Arena::reclaim`], and then keep ranges anew. With 0, every operation visits the lock.
     pub fn set_cpu_units(&self, pinned: Pinned<'_>, units: u32) -> u32 {
         let before = self.cap.swap(units.min(MOST_CPU_UNITS), Relaxed);
         self.reclaim(pinned);

@@ -2,15 +2,15 @@
 //!
 //! Only the CPU itself touches its cache, as the [`rhumb_machine::Pinned`] token of the caller proves; the accesses are
 //! plain instructions, with no locked operation and no shared line. A [`CpuGate`] keeps interrupt handlers out of the
-//! middle of an operation, and lets other CPUs ask for the ranges: its cap is the units that the CPU may keep, so that a
-//! request ends the keeping at the next free.
+//! middle of an operation, and lets other CPUs ask for the ranges: its cap is the units that the CPU may keep, so that
+//! a request ends the keeping at the next free.
 //!
 //! ```text
 //!   cache:  | gate, units | class 1: count, room, visits | class 2: ... | ... | class 16 | tags of 1 | tags of 2 | ...
 //! ```
 //! **Bounded by units.** All classes together keep no more than the cap. **Bounded by use.** The room of a class starts
-//! at [`LEAST_ROOM`] ranges and grows as the CPU visits the lock for this size; a trim has CPUs that made no visits give
-//! back all, and a class that is empty then has the least room again.
+//! at [`LEAST_ROOM`] ranges and grows as the CPU visits the lock for this size; a trim has CPUs that made no visits
+//! give back all, and a class that is empty then has the least room again.
 
 use rhumb_sync::CpuGate;
 use rhumb_sync::atomic::{AtomicPtr, AtomicU32, IS_MODELLED, Relaxed};
@@ -23,20 +23,20 @@ pub(super) const QUANTA: usize = if IS_MODELLED { 2 } else { 16 };
 /// Room of a class that has seen little use.
 pub(super) const LEAST_ROOM: u32 = 4;
 
-/// Units of one class that are kept, at most, where that is more than [`MOST_LARGE`] ranges: a burst of a hundred single
-/// units takes no lock, and the tags of all classes are 3.7 KiB.
+/// Units of one class that are kept, at most, where that is more than [`MOST_LARGE`] ranges: a burst of a hundred
+/// single units takes no lock, and the tags of all classes are 3.7 KiB.
 const MOST_CLASS_UNITS: u32 = 128;
 
 /// Ranges that are kept of each large size, at most.
 const MOST_LARGE: u32 = 16;
 
-/// Visits after which a class has twice the room.
+/// Visits to the lock after which the room of a class doubles.
 const VISITS_TO_GROW: u32 = 4;
 
 /// Ranges that move in one visit to the lock, at most.
 pub(super) const BATCH: usize = if IS_MODELLED { 4 } else { 32 };
 
-/// Places for tags of all classes.
+/// Places for the tags of all classes together.
 const PLACES: usize = first_place(QUANTA as u32 + 1) as usize;
 
 /// Returns how many ranges of so many units are kept, at most.
@@ -126,8 +126,8 @@ impl CpuCache {
         units as usize <= QUANTA
     }
 
-    /// Takes out the range of so many units that was freed last, held from then on; `None` where there is none, or where
-    /// the CPU's own operation was interrupted.
+    /// Takes out the range of so many units that was freed last, held from then on; `None` where there is none, or
+    /// where the CPU's own operation was interrupted.
     #[inline(always)]
     pub(super) fn pop(&self, units: u64) -> Option<TagRef> {
         let class = self.class(units)?;
@@ -143,7 +143,8 @@ impl CpuCache {
         popped.flatten()
     }
 
-    /// Keeps a range of so many units, unless its class or the cache is full, or the CPU's own operation was interrupted.
+    /// Keeps a range of so many units, unless its class or the cache is full, or the CPU's own operation was
+    /// interrupted.
     #[inline(always)]
     pub(super) fn push(&self, tag: TagRef, units: u64) -> bool {
         let Some(class) = self.class(units) else { return false };
@@ -162,7 +163,8 @@ impl CpuCache {
         kept == Some(true)
     }
 
-    // From here on: on this CPU, with interrupts off, while the gate is not busy.
+    // All functions from here on run on the cache's CPU, with interrupts off, while the gate is not busy, unless they
+    // say otherwise.
 
     /// Returns how many units are kept; exact on this CPU, a glimpse on others.
     pub(super) fn units(&self) -> u32 {
@@ -176,7 +178,8 @@ impl CpuCache {
         ((class.room.load(Relaxed) / 2).min(left) as usize).clamp(1, BATCH)
     }
 
-    /// Counts a visit to the lock for ranges of this size, after some of which the class has twice the room.
+    /// Counts a visit to the lock for ranges of this size. The room of the class doubles after [`VISITS_TO_GROW`] of
+    /// them.
     pub(super) fn count_visit(&self, units: u64) {
         self.visits.store(self.visits.load(Relaxed).wrapping_add(1), Relaxed);
         let Some(class) = self.class(units) else { return };
@@ -191,8 +194,8 @@ impl CpuCache {
         }
     }
 
-    /// Takes the count of visits, which begins anew. From any CPU: a visit that is counted meanwhile may undo this, which
-    /// does no harm.
+    /// Returns the count of visits, and sets it to 0. May run on any CPU: a visit that is counted meanwhile may undo
+    /// the reset, which only makes the next trim spare this CPU.
     pub(super) fn take_visits(&self) -> u32 {
         let visits = self.visits.load(Relaxed);
         self.visits.store(0, Relaxed);
@@ -204,7 +207,7 @@ impl CpuCache {
         self.class(units).is_some_and(|class| class.count.load(Relaxed) >= class.room.load(Relaxed))
     }
 
-    /// Returns the size whose ranges have the most units here.
+    /// Returns the size whose ranges have the most units in this cache.
     pub(super) fn fullest(&self) -> u64 {
         let units =
             |units: u64| self.class(units).map_or(0, |class| class.count.load(Relaxed) as u64 * units);
@@ -231,7 +234,8 @@ impl CpuCache {
         self.take_oldest(units, count.div_ceil(2).min(BATCH), give)
     }
 
-    /// Takes out up to [`BATCH`] ranges of any sizes; a class that has none left has the least room. Returns how many.
+    /// Takes out up to [`BATCH`] ranges of any sizes, and returns how many. A class that has none left gets the least
+    /// room again.
     pub(super) fn take_any(&self, mut give: impl FnMut(TagRef)) -> usize {
         let mut taken = 0;
         for (units, class) in (1..).zip(&self.classes) {
@@ -252,7 +256,7 @@ impl CpuCache {
         places.iter().filter(|&place| TagRef::load(place) == Some(tag)).count()
     }
 
-    /// Returns the ranges that are kept, with the units that their class says. On a CPU that is at rest.
+    /// Returns the ranges that are kept, each with the units of its class. For a CPU that is at rest.
     pub(super) fn kept(&self) -> impl Iterator<Item = (u64, TagRef)> + '_ {
         (1..).zip(&self.classes).flat_map(|(units, class)| {
             self.places(class).iter().filter_map(TagRef::load).map(move |tag| (units, tag))

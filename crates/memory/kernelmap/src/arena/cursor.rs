@@ -31,7 +31,8 @@ pub(super) struct Cursors {
 impl Cursors {
     pub(super) const NONE: Self = Self { count: 0, places: [None; MOST_WALKS] };
 
-    /// Moves the walks on that are at a range, whose tag goes: it has left the list, and knows its neighbours still.
+    /// Moves on the walks that are at the range of `tag`, which is about to end. The tag has left the list, but its
+    /// links still name its former neighbours.
     #[inline]
     pub(super) fn move_off(&mut self, tag: TagRef) {
         if self.count == 0 {
@@ -57,7 +58,7 @@ impl Cursors {
         *self.places.get(walk)?
     }
 
-    /// Says where a walk goes on.
+    /// Sets where a walk goes on.
     pub(super) fn set_place(&mut self, walk: usize, place: Place) {
         if let Some(at) = self.places.get_mut(walk) {
             *at = Some(place);

@@ -7,13 +7,14 @@
 //!                            free v
 //!   span:   | free | held |        free         | ...          one tag less: neighbours merge at once
 //! ```
-//! What holds, whenever the lock is free:
+//! Whenever the lock is free:
 //! 1. The tags of a span cover it without gap or overlap.
 //! 2. No two neighbours are both free, so that a free range is as large as it can be.
-//! 3. The free ranges are in the bins of their sizes, and no others are.
-//! 4. A tag that a merge has freed is in the stock: a free allocates nothing, and cannot fail.
+//! 3. Each free range is in the bin of its size, and no other range is in a bin.
+//! 4. A tag that a merge has freed is in the stock, or on its way to the slab allocator. So a free allocates nothing,
+//!    and cannot fail.
 //!
-//! Each operation is a constant number of steps: [`EAGER`] or [`LAST`] ranges are looked at, at most.
+//! Each operation is a constant number of steps: an allocation looks at [`EAGER`] + [`LAST`] free ranges at most.
 
 use arrayvec::ArrayVec;
 
@@ -39,7 +40,7 @@ const LAST: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Lack {
     Range,
-    /// So many spare tags must be there.
+    /// Spare tags: the stock must have this many.
     Tags(usize),
 }
 
@@ -78,7 +79,7 @@ impl Ranges {
         }
     }
 
-    /// Adds a span, wholly free. It takes one tag of the stock.
+    /// Adds a span, wholly free. Takes one tag out of the stock.
     pub(super) fn add_span(&mut self, range: Units) -> Result<(), ArenaError> {
         let fits = range.count() > 0
             && range.count() <= MOST_UNITS - self.total_units
@@ -114,7 +115,7 @@ impl Ranges {
         Ok(taken)
     }
 
-    /// Returns a free range with a place for the request, and the place.
+    /// Returns a free range that has room for the request, and the unit at which the request begins in it.
     #[inline]
     fn find(&self, fit: Fit) -> Option<(TagRef, u64)> {
         if !fit.is_anywhere()
@@ -122,7 +123,7 @@ impl Ranges {
         {
             return Some(found);
         }
-        // All ranges of this class and of those after it have a place.
+        // All ranges of this class and of the later ones have room for the request.
         let certain = Class::at_least(fit.units_at_worst()).and_then(|class| self.bins.first_from(class));
         if let Some(tag) = certain.and_then(|class| self.bins.head(class)) {
             return fit.place_in(tag.range()).map(|start| (tag, start));
@@ -183,8 +184,8 @@ impl Ranges {
         }
     }
 
-    /// Makes a range free that its holder gives up, merged with its free neighbours. Nothing refers to its tag but the
-    /// list by address and cursors.
+    /// Makes a range free that its holder gives up, and merges it with its free neighbours. Only the list by address
+    /// and cursors refer to its tag.
     pub(super) fn give(&mut self, tag: TagRef) {
         let units = tag.units();
         self.free_units += units;
@@ -243,7 +244,7 @@ impl Ranges {
         }
     }
 
-    /// Takes the tag of a range that was merged into a neighbour out of the list by address, for the stock.
+    /// Moves the tag of a range that was merged into a neighbour from the list by address to the stock.
     #[inline]
     fn retire(&mut self, tag: TagRef) {
         let (prev, next) = (tag.by_address.prev(), tag.by_address.next());
@@ -266,7 +267,7 @@ impl Ranges {
         }
     }
 
-    /// Takes out the spare tags that are too many.
+    /// Takes out the spare tags that the stock has in excess.
     #[inline]
     pub(super) fn excess_tags(&mut self) -> Chain {
         self.stock.take_excess()

@@ -4,7 +4,8 @@
 //! the place is merged into a neighbour, the cursor moves on to the next one. So a walk sees each range that is out
 //! through all of it exactly once; ranges that come and go meanwhile may be missed.
 //!
-//! Why not mark the ranges that are walked, and keep their tags: a free would have tags that it cannot give back.
+//! Why not mark the range at which a walk is, and keep its tag: a free that merges the range away could not put the tag
+//! into the stock.
 
 use core::ops::ControlFlow;
 
@@ -54,8 +55,9 @@ impl RangeReport {
         Self { range: tag.range(), place, word }
     }
 
-    /// Returns the part of it that lies at `passed` or behind. A free range may have grown over what the walk has
-    /// passed, and the rest of it is free; a range that was taken from such a one has come meanwhile, and is missed.
+    /// Returns the part of the range that lies at `passed` or behind. A free range may have grown over units that the
+    /// walk has passed; its other units are reported. A range that begins among the passed units and is out was taken
+    /// meanwhile, and is missed.
     fn behind(self, passed: u64) -> Option<Self> {
         let Self { range, place, .. } = self;
         if range.start() >= passed {
@@ -102,10 +104,10 @@ impl<M: Machine> Arena<M> {
         Ok(Walk { arena: self, cursor })
     }
 
-    /// Calls `visit` with each range, free or out, span after span in the order in which these were added, each by
-    /// ascending addresses, none of which is seen twice; no lock is held meanwhile. A range that is out from the first
-    /// call to the last is seen exactly once; one that comes or goes may be missed, and of a free one that has grown
-    /// over what was seen the rest is seen.
+    /// Calls `visit` with each range, free or out: the spans in the order in which they were added, and the ranges of a
+    /// span by ascending addresses. No unit is shown twice, and no lock is held while `visit` runs. A range that is out
+    /// from the first call to the last is shown exactly once. A range that comes or goes meanwhile may be missed. Of a
+    /// free range that has grown over units that were shown, the other units are shown.
     ///
     /// # Errors
     /// [`ArenaError::TooManyWalks`]; nothing was visited then.
@@ -130,7 +132,7 @@ impl<M: Machine> Arena<M> {
         }
     }
 
-    /// Calls `check` with each range, the lock being held.
+    /// Calls `check` with each range while the lock is held.
     ///
     /// # Errors
     /// The first of `check`, which ends the walk.
@@ -152,7 +154,8 @@ impl<M: Machine> Arena<M> {
         }
     }
 
-    /// Returns the range that has a unit; `None` where no span has it. For reports: it walks through the span.
+    /// Returns the range that has a unit; `None` where no span has the unit. For reports, because it walks through the
+    /// span.
     ///
     /// # Errors
     /// [`ArenaError::TooManyWalks`].
