@@ -4,9 +4,10 @@ use crate::logger::{GROUP_RINGS, GROUPS, Host, Log, RINGS, Sink};
 use crate::record::Record;
 use crate::ring::Absent;
 
-/// Reads a log, oldest record first, up to the moment when it was made; [`Records::refresh`] lets it go on with what
-/// came since. Records of one ring come in the order in which they were logged, those of different rings in the order
-/// of their times. Reading disturbs no writer. About 8 KiB: on a short stack, see [`Log::newest`].
+/// A reader of a log, oldest record first, up to the moment when it was made. After [`Records::refresh`] it goes on
+/// with the records that came since. Records of one ring come in the order in which they were logged, those of
+/// different rings in the order of their times. Reading disturbs no writer. The reader is about 8 KiB large: on a short
+/// stack, use [`Log::newest`].
 ///
 /// Cost: for each record a look at the rings of one group, 64 at most; for a refresh, at the rings of those groups in
 /// which a CPU has logged since.
@@ -44,14 +45,15 @@ impl<H: Host, S: Sink> Log<H, S> {
     pub fn records(&self) -> Records<'_, H, S> {
         let mut records = Records::from_the_first(self);
         records.refresh();
-        // A reader misses the records alone that are overwritten from now on.
+        // Records that were overwritten before the reader began are not missed.
         records.missed = 0;
         records
     }
 
     /// Returns the newest `N` of the kept records that `is_wanted` picks, of all CPUs, in the order of their times.
-    /// Takes 32 bytes of stack for each of them, and a record's 256, so that a report can ask on any stack. A record
-    /// that is overwritten meanwhile is left out.
+    /// A record that is overwritten meanwhile is left out.
+    ///
+    /// Takes 32 bytes of stack for each of them, and 256 for a record, so that a report can call it on any stack.
     ///
     /// Cost: each kept record is read once.
     pub fn newest<const N: usize>(
@@ -114,7 +116,7 @@ impl<H: Host, S: Sink> Records<'_, H, S> {
         (group * GROUP_RINGS..end).filter_map(|number| Some((self.peek(number)?, number))).min()
     }
 
-    /// Returns the time of the next readable record of a ring; moves past those that are not.
+    /// Returns the time of the next readable record of a ring, and moves past the records before it.
     fn peek(&mut self, number: usize) -> Option<u64> {
         #[cfg(all(test, not(any(loom, shuttle))))]
         {
@@ -135,8 +137,8 @@ impl<H: Host, S: Sink> Records<'_, H, S> {
                 Ok(time_ns) => return Some(time_ns),
                 // Its CPU may be writing it now.
                 Err(Absent::Unfinished) if *next + 1 == tickets.end => return None,
-                // The CPU has logged since, so that its writer was cut short, or found no room, which the ring counts
-                // by itself.
+                // The CPU has logged since. So the writer of this record was cut short, or found no room; the ring
+                // counts such records itself.
                 Err(Absent::Unfinished) => {}
                 Err(Absent::Overwritten) => self.missed += 1,
             }

@@ -1,26 +1,26 @@
 //! Cross-calls: running a function on other CPUs.
 //!
-//! Each CPU has an [`Inbox`]: one slot for each sender and a bit that says whether the slot is filled, in [`Senders`] of
-//! 64 CPUs. To call, a sender puts a pointer to its call into its own slot of each target's inbox, sets the bit, and
-//! interrupts the target unless another bit of that word was set already (then an interrupt is on its way). A slot has
+//! Each CPU has an [`Inbox`]: one slot for each sender and a bit that says whether the slot is filled, in [`Senders`]
+//! of 64 CPUs. To call, a sender puts a pointer to its call into its own slot of each target's inbox, sets the bit, and
+//! interrupts the target, unless another bit of that word was set already: then an interrupt is on its way. A slot has
 //! one writer and one reader, so nothing is locked and nothing is allocated. The target empties the slot, runs the
 //! function, and then acknowledges by clearing its bit in the call.
 //!
-//! Boot sizes inboxes by the CPUs that there are. A call's sets of CPUs are numbers on a machine of up to 64 CPUs, and
-//! arrays past that.
+//! Boot sizes inboxes by the machine's CPUs. A call's set of CPUs is one word on a machine of up to 64 CPUs, and an
+//! array of words on a larger one.
 //!
 //! **No deadlock.** A CPU that waits, for a slot or for acknowledgements, serves its own inbox meanwhile, so two CPUs
 //! that call each other with interrupts off both go on. A function runs with interrupts off, and its own slot is empty
 //! by then, so it may call in turn (such functions nest on the stack of the CPU that serves, as many as CPUs call at
 //! once); it must not wait for a lock whose holder waits for it.
 //!
-//! **No debt.** While a CPU serves, no target waits for an interrupt that the CPU owes it: [`run_on`] fills the slots
-//! that are empty, sends their interrupts, and only then waits for the slots that are not. (A slot of ours is full
-//! where a function that we serve calls while an outer call of ours has not been picked up yet.)
+//! **No debt.** While a CPU serves, no target waits for an interrupt that the CPU owes it: [`run_on`] fills the empty
+//! slots, sends their interrupts, and only then waits for the full slots. (A sender's slot is full where the sender
+//! serves a function that calls in turn, while the sender's outer call has not been picked up yet.)
 //!
-//! **Interrupts are off for the slots of 64 CPUs at most.** On a machine of more CPUs an interrupt's handler may run
-//! between the slots and their interrupts. So the CPU notes that it owes these, and a handler that calls or waits sends
-//! them first.
+//! **Interrupts are off for the slots of 64 CPUs at most.** On a machine of more CPUs, an interrupt handler may run
+//! after slots are filled and before their targets are interrupted. So the CPU notes that it owes these interrupts, and
+//! a handler that calls or waits sends them first.
 //!
 //! **Lifetimes.** [`run_on`] returns only when all targets have acknowledged, so the function may borrow.
 
@@ -114,8 +114,7 @@ pub fn run_on<C: Cpus, F: Fn() + Sync>(
     }
 }
 
-/// Makes `call` on a machine of more than 64 CPUs: one function for all callers, since its sets are arrays and its code
-/// is long.
+/// Makes `call` on a machine of more than 64 CPUs. One function serves all callers, because its code is long.
 #[inline(never)]
 fn run_many<C: Cpus>(
     cpus: &C,
@@ -196,7 +195,7 @@ fn send<C: Cpus, const N: usize>(
     } else {
         full = send_in_steps(cpus, pinned, targets, online, call);
     }
-    // Each of these has been interrupted for what its slot holds, and will come to empty it.
+    // Each of these targets has been interrupted for the earlier call in its slot, and will empty the slot.
     for target in CpuSet::of(&full[..words]).iter() {
         let Some(inbox) = cpus.inbox(target) else { continue };
         let mut waited = Waited::default();
@@ -221,8 +220,8 @@ fn is_all_but(cpus: &CpuSet, online: FirstCpus, me: CpuId) -> bool {
     cpus.words().iter().enumerate().all(|(word, &bits)| bits == others(online, me, word))
 }
 
-/// Puts `call` into the slots of `targets`. Returns those that must be interrupted; those whose slots are full are added
-/// to `full`.
+/// Puts `call` into the slots of `targets`. Returns those that must be interrupted; those whose slots are full are
+/// added to `full`.
 #[inline]
 fn fill_slots<C: Cpus, const N: usize>(
     cpus: &C,
@@ -247,8 +246,8 @@ fn fill_slots<C: Cpus, const N: usize>(
     owed
 }
 
-/// Puts `call` into the slots of `targets`, which are `online`, and interrupts them, with interrupts on between the CPUs
-/// of one word and the next. Returns those whose slots are full.
+/// Puts `call` into the slots of `targets`, which are `online`, and interrupts them, with interrupts on between the
+/// CPUs of one word and the next. Returns those whose slots are full.
 ///
 /// Where the targets are all other CPUs, one interrupt reaches them all at the end. Meanwhile this CPU owes it.
 fn send_in_steps<C: Cpus, const N: usize>(
@@ -262,7 +261,7 @@ fn send_in_steps<C: Cpus, const N: usize>(
     let note = |owes| mine.iter().for_each(|inbox| inbox.set_owes(owes));
     let (mut full, mut owed) = ([0; N], [0; N]);
     let is_for_all = is_all_but(targets, online, pinned.cpu());
-    // This may be a handler's call, which came between the steps of another one.
+    // This may be the call of a handler that came between the steps of another call.
     pay(cpus, pinned);
     for (word, &bits) in targets.words().iter().enumerate().filter(|&(_, &bits)| bits != 0) {
         let mut step = [0; N];
@@ -294,7 +293,7 @@ fn send_in_steps<C: Cpus, const N: usize>(
     full
 }
 
-/// Sends the interrupts that a call of this CPU owes, which an interrupt's handler has cut short.
+/// Sends the interrupts that this CPU owes for a call of its own, which an interrupt handler has interrupted.
 fn pay<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
     if let Some(inbox) = cpus.inbox(pinned.cpu()).filter(|inbox| inbox.owes()) {
         cpus.with_irqs_off(|_| {
@@ -304,7 +303,7 @@ fn pay<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
     }
 }
 
-/// Serves this CPU's inbox, if a call waits there: for each turn of a loop in which the CPU waits for another one.
+/// Serves this CPU's inbox, if a call waits there. A CPU that waits for another one does this in each turn of its loop.
 #[inline]
 pub fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
     pay(cpus, pinned);
@@ -313,7 +312,7 @@ pub fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
     }
 }
 
-/// Runs all that waits in this CPU's inbox. Called from the interrupt, and by a CPU that waits.
+/// Runs all calls that wait in this CPU's inbox. The interrupt's handler calls this, and a CPU that waits.
 pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
     let pinned = irq_off.pinned();
     let me = pinned.cpu();
@@ -322,10 +321,11 @@ pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
         return;
     };
     for senders in inbox.0 {
-        // One at a time: the function may wait for a CPU that waits for another call in here to be served.
+        // One at a time, because the function may wait for a CPU whose own call waits in this inbox: serving it nests.
         while let Some(sender) = take_lowest(&senders.filled) {
             let pointer = senders.slots[sender].swap(core::ptr::null_mut(), AcqRel);
-            // SAFETY: the sender put a reference there that lives until the acknowledgement below.
+            // SAFETY: the sender put a reference into the slot, and waits for the acknowledgement below before the call
+            // ends.
             let Some(call) = (unsafe { pointer.as_ref() }) else {
                 impossible!("the bit of an inbox is set after its slot is filled, and the slot is empty");
                 continue;

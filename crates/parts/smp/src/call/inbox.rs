@@ -14,13 +14,14 @@ const SLOTS: usize = if IS_MODELLED { 3 } else { WORD_CPUS };
 pub struct Senders {
     pub(super) filled: AtomicU64,
     pub(super) slots: [AtomicPtr<Call<'static>>; SLOTS],
-    /// Of an inbox's first: whether the CPU of the inbox owes interrupts for a call of its own. It alone looks.
+    /// In an inbox's first senders: whether the CPU of the inbox owes interrupts for a call of its own. No other CPU
+    /// looks at this.
     owes: AtomicU64,
 }
 
 impl Senders {
     rhumb_sync::const_fn! {
-        /// Returns senders of which none calls.
+        /// Returns the empty slots of 64 senders.
         pub fn new() -> Self {
             Self {
                 filled: AtomicU64::new(0),
@@ -30,7 +31,7 @@ impl Senders {
         }
     }
 
-    /// Returns how many of these an inbox has on a machine of `cpus` CPUs.
+    /// Returns how many `Senders` an inbox needs on a machine of `cpus` CPUs.
     pub const fn needed(cpus: usize) -> usize {
         words_for(cpus)
     }
@@ -88,7 +89,7 @@ impl Call<'_> {
         CpuMask::from_words(self.pending.iter().map(|word| word.load(Relaxed)))
     }
 
-    /// Acknowledges the call, the last use that the serving CPU makes of it, because the call may be gone afterwards.
+    /// Acknowledges the call. The serving CPU may not use the call afterwards, because it may be gone.
     pub(super) fn acknowledge(&self, cpu: CpuId) {
         self.pending[cpu.word()].fetch_and(!cpu.bit(), Release);
     }
@@ -101,7 +102,7 @@ pub(super) enum Posted {
     First,
     /// It is there, and an interrupt of the target is on its way.
     BehindAnother,
-    /// An earlier call of the same sender is there still: nothing was changed.
+    /// An earlier call of the same sender is still there, and nothing was changed.
     SlotIsFull,
 }
 
