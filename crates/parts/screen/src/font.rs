@@ -41,8 +41,8 @@ impl Font {
         get_raster_width(FontWeight::Regular, self.0)
     }
 
-    /// Returns how much of each pixel `character` covers, from 0 to 255, row after row from the top. A character that
-    /// the font does not have gets a sign that stands for it.
+    /// Returns how much of each pixel `character` covers, from 0 to 255, row after row from the top; of a character that
+    /// the font does not have, how much the replacement character covers.
     pub fn rows(self, character: char) -> impl Iterator<Item = &'static [u8]> {
         let raster = |character| get_raster(character, FontWeight::Regular, self.0);
         let glyph = raster(character).or_else(|| raster(REPLACEMENT)).or_else(|| raster('?'));

@@ -202,7 +202,7 @@ impl TagRef {
         NonNull::new(place.load(Relaxed)).map(Self)
     }
 
-    /// Returns the pointer that stands for a tag, or for none, in an atomic.
+    /// Returns a tag as an atomic keeps it: its pointer, or null for none.
     #[inline(always)]
     pub(super) fn as_ptr(tag: Option<Self>) -> *mut Tag {
         tag.map_or(core::ptr::null_mut(), |tag| tag.0.as_ptr())
