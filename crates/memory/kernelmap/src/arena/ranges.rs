@@ -11,7 +11,8 @@
 //! 1. The tags of a span cover it without gap or overlap.
 //! 2. No two neighbours are both free, so that a free range is as large as it can be.
 //! 3. Each free range is in the bin of its size, and no other range is in a bin.
-//! 4. A tag that a merge has freed is in the stock, or on its way to the slab allocator. So a free allocates nothing,
+//! 4. The place of each walk is the range that has the walk's unit ([`super::cursor`]).
+//! 5. A tag that a merge has freed is in the stock, or on its way to the slab allocator. So a free allocates nothing,
 //!    and cannot fail.
 //!
 //! Each operation is a constant number of steps: an allocation looks at [`EAGER`] + [`LAST`] free ranges at most.
@@ -107,6 +108,7 @@ impl Ranges {
             return Err(Lack::Tags(needed));
         }
         let taken = self.divide(free, lead, fit.units(), tail).ok_or(Lack::Tags(needed))?;
+        self.cursors.divided(free, if lead > 0 { free } else { taken });
         taken.set_word(0);
         taken.set_state(state);
         self.free_units -= fit.units();
@@ -200,17 +202,17 @@ impl Ranges {
             }
             (Some(prev), None) => {
                 self.bins.resize(prev, prev.start(), prev.units() + units);
-                self.retire(tag);
+                self.retire(tag, prev);
             }
             (None, Some(next)) => {
                 self.bins.resize(next, tag.start(), units + next.units());
-                self.retire(tag);
+                self.retire(tag, next);
             }
             (Some(prev), Some(next)) => {
                 self.bins.remove(next);
                 self.bins.resize(prev, prev.start(), prev.units() + units + next.units());
-                self.retire(tag);
-                self.retire(next);
+                self.retire(tag, prev);
+                self.retire(next, prev);
             }
         }
     }
@@ -244,9 +246,9 @@ impl Ranges {
         }
     }
 
-    /// Moves the tag of a range that was merged into a neighbour from the list by address to the stock.
+    /// Moves the tag of a range that was merged `into` a neighbour from the list by address to the stock.
     #[inline]
-    fn retire(&mut self, tag: TagRef) {
+    fn retire(&mut self, tag: TagRef, into: TagRef) {
         let (prev, next) = (tag.by_address.prev(), tag.by_address.next());
         if let Some(prev) = prev {
             prev.by_address.set_next(next);
@@ -257,7 +259,7 @@ impl Ranges {
                 self.set_first(next);
             }
         }
-        self.cursors.move_off(tag);
+        self.cursors.merged(tag, into);
         self.stock.push(tag);
     }
 

@@ -13,7 +13,7 @@
 //! | refers to a tag | until |
 //! |---|---|
 //! | the list by address, a bin | [`super::ranges`] unlinks it, under the lock |
-//! | the cursor of a walk | the same function moves the cursor on |
+//! | the cursor of a walk | the same function moves the cursor to the merged range |
 //! | a CPU's cache, or a handle | the range is free, because the cache or the handle gave it up |
 //!
 //! Start, size, span and links are written under the arena's lock alone. The holder of a range reads its start and size

@@ -28,6 +28,8 @@ pub enum ArenaInconsistency {
     Row(usize),
     /// The counts of free units or of ranges differ from a walk during which nothing changed.
     Counts,
+    /// The place of a walk is not the range that has the walk's unit.
+    Cursors,
     /// A CPU's cache has a range of another size, one that is not the cache's, or one twice.
     Cache(Units),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for ArenaInconsistency {
             Self::Bin(range) => write!(f, "the free range {range} is not in the bin of its size"),
             Self::Row(row) => write!(f, "the bits or the lists of row {row} of the bins are wrong"),
             Self::Counts => f.write_str("the counts of units or ranges are wrong"),
+            Self::Cursors => f.write_str("a walk is not at the range that has its unit"),
             Self::Cache(range) => write!(f, "the range {range} does not belong in its CPU's cache"),
         }
     }
@@ -80,6 +83,9 @@ impl<M: Machine> Arena<M> {
             let ranges = self.lock();
             if ranges.total_units != ranges.spans.iter().map(|span| span.range.count()).sum() {
                 return Err(ArenaInconsistency::Counts);
+            }
+            if !ranges.cursors.agree() {
+                return Err(ArenaInconsistency::Cursors);
             }
             let is_same = (free_units, out) == (ranges.free_units, ranges.out);
             if !is_same && ranges.changes == changes {

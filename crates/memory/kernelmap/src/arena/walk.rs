@@ -1,8 +1,8 @@
 //! Walks through all ranges for reports, in steps: the lock is held for [`STEP`] ranges at a time.
 //!
-//! Between two steps the arena goes on. A *cursor* of the arena keeps the place of a walk meanwhile: where the range at
-//! the place is merged into a neighbour, the cursor moves on to the next one. So a walk sees each range that is out
-//! through all of it exactly once; ranges that come and go meanwhile may be missed.
+//! Between two steps the arena goes on. A *cursor* of the arena keeps the place of a walk meanwhile: the first unit that
+//! the walk has not come to, and the range that has it. So a walk comes to each unit, and sees each range that is out
+//! through all of it exactly once; a range that was taken meanwhile, and begins before the place, is missed.
 //!
 //! Why not mark the range at which a walk is, and keep its tag: a free that merges the range away could not put the tag
 //! into the stock.
@@ -55,16 +55,16 @@ impl RangeReport {
         Self { range: tag.range(), place, word }
     }
 
-    /// Returns the part of the range that lies at `passed` or behind. A free range may have grown over units that the
-    /// walk has passed; its other units are reported. A range that begins among the passed units and is out was taken
+    /// Returns the part of the range that lies at `from` or behind. A free range may have grown over units that the walk
+    /// has passed; its other units are reported. A range that begins among the passed units and is out was taken
     /// meanwhile, and is missed.
-    fn behind(self, passed: u64) -> Option<Self> {
+    fn behind(self, from: u64) -> Option<Self> {
         let Self { range, place, .. } = self;
-        if range.start() >= passed {
+        if range.start() >= from {
             return Some(self);
         }
-        let rest = range.end().checked_sub(passed).filter(|&rest| rest > 0 && place == RangePlace::Free)?;
-        Some(Self { range: Units::of_length(passed, rest)?, ..self })
+        let rest = range.end().checked_sub(from).filter(|&rest| rest > 0 && place == RangePlace::Free)?;
+        Some(Self { range: Units::of_length(from, rest)?, ..self })
     }
 }
 
@@ -75,17 +75,20 @@ struct Walk<'arena, M: Machine + 'static> {
 }
 
 impl<M: Machine> Walk<'_, M> {
-    /// Visits the next ranges with the lock held, and tells whether there are more.
-    fn step(&self, mut visit: impl FnMut(&Ranges, TagRef)) -> bool {
+    /// Visits the next ranges with the lock held, each with the unit from which on the walk has not seen it, and tells
+    /// whether there are more.
+    fn step(&self, mut visit: impl FnMut(&Ranges, TagRef, u64)) -> bool {
         let mut ranges = self.arena.lock();
         for _ in 0..STEP {
-            let tag = match ranges.cursors.place(self.cursor) {
-                Some(Place::At(tag)) => Some(tag),
-                Some(Place::Span(span)) => ranges.spans.get(span).map(|span| span.first),
+            let at = match ranges.cursors.place(self.cursor) {
+                Some(Place::At { from, tag }) => Some((tag, from)),
+                Some(Place::Span(span)) => {
+                    ranges.spans.get(span).map(|span| (span.first, span.range.start()))
+                }
                 None => None,
             };
-            let Some(tag) = tag else { return false };
-            visit(&ranges, tag);
+            let Some((tag, from)) = at else { return false };
+            visit(&ranges, tag, from);
             ranges.cursors.set_place(self.cursor, Place::behind(tag));
         }
         true
@@ -106,8 +109,9 @@ impl<M: Machine> Arena<M> {
 
     /// Calls `visit` with each range, free or out: the spans in the order in which they were added, and the ranges of a
     /// span by ascending addresses. No unit is shown twice, and no lock is held while `visit` runs. A range that is out
-    /// from the first call to the last is shown exactly once. A range that comes or goes meanwhile may be missed. Of a
-    /// free range that has grown over units that were shown, the other units are shown.
+    /// from the first call to the last is shown exactly once. Of a free range that has grown over units that were shown,
+    /// the other units are shown. A range that was taken out of such a free range, and begins in units that were shown, is
+    /// missed.
     ///
     /// # Errors
     /// [`ArenaError::TooManyWalks`]; nothing was visited then.
@@ -115,17 +119,9 @@ impl<M: Machine> Arena<M> {
     /// Cost: a hold of the lock for each 16 ranges.
     pub fn for_each(&self, mut visit: impl FnMut(RangeReport) -> ControlFlow<()>) -> Result<(), ArenaError> {
         let walk = self.walk(0)?;
-        let (mut span, mut passed) = (0, 0);
         loop {
             let mut seen = ArrayVec::<RangeReport, STEP>::new();
-            let is_more = walk.step(|_, tag| {
-                if tag.span() != span {
-                    (span, passed) = (tag.span(), 0);
-                }
-                let report = RangeReport::of(tag).behind(passed);
-                passed = passed.max(tag.range().end());
-                seen.extend(report);
-            });
+            let is_more = walk.step(|_, tag, from| seen.extend(RangeReport::of(tag).behind(from)));
             if seen.into_iter().try_for_each(&mut visit).is_break() || !is_more {
                 return Ok(());
             }
@@ -143,7 +139,7 @@ impl<M: Machine> Arena<M> {
         let walk = self.walk(0)?;
         loop {
             let mut result = Ok(());
-            let is_more = walk.step(|ranges, tag| {
+            let is_more = walk.step(|ranges, tag, _| {
                 if result.is_ok() {
                     result = check(ranges, tag);
                 }
@@ -167,14 +163,12 @@ impl<M: Machine> Arena<M> {
         let walk = self.walk(span)?;
         let mut found = None;
         loop {
-            let mut is_past = false;
-            let is_more = walk.step(|_, tag| {
-                is_past |= tag.span() != span || tag.start() > unit;
+            let is_more = walk.step(|_, tag, _| {
                 if tag.range().contains(unit) {
                     found = Some(RangeReport::of(tag));
                 }
             });
-            if found.is_some() || is_past || !is_more {
+            if found.is_some() || !is_more {
                 return Ok(found);
             }
         }

@@ -83,3 +83,36 @@ fn ranges_wander_between_four_cpus_while_one_reclaims() {
     world.arena.drain(pinned());
     world.assert_whole(1);
 }
+
+/// A unit is found whatever merges and is divided around it meanwhile.
+#[test]
+fn each_unit_is_found_while_two_cpus_churn() {
+    const UNITS: u64 = 3000;
+    let (world, done) = (World::new(UNITS, 3), AtomicBool::new(false));
+    world.arena.set_cpu_units(pinned(), 0);
+    std::thread::scope(|scope| {
+        let (world, done) = (&world, &done);
+        for cpu in 1..3 {
+            scope.spawn(move || {
+                be_cpu(cpu);
+                let (mut random, mut held) = (Random(cpu as u64), Vec::new());
+                while !done.load(Ordering::Relaxed) {
+                    if random.below(2) == 0 && !held.is_empty() {
+                        world.free(held.swap_remove(random.below(held.len())));
+                    } else {
+                        held.extend(world.alloc(1 + random.below(30) as u64));
+                    }
+                }
+                held.into_iter().for_each(|range| world.free(range));
+            });
+        }
+        let mut random = Random(0);
+        let missed = (0..2000).find(|_| {
+            let unit = START + random.below(UNITS as usize) as u64;
+            !world.arena.find(unit).unwrap().is_some_and(|found| found.range.contains(unit))
+        });
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(missed, None, "a unit of the span was not found");
+    });
+    world.assert_whole(1);
+}

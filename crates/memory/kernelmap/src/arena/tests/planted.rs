@@ -2,6 +2,7 @@
 
 use super::world::*;
 use crate::arena::ArenaInconsistency as Found;
+use crate::arena::cursor::Place;
 use crate::arena::tag::State;
 
 fn found(world: &World) -> Found {
@@ -84,6 +85,14 @@ fn each_fault_is_found() {
     world.free(other);
     assert!(cache.pop(1).is_some() && cache.push(tag, 1));
     assert!(matches!(found(&world), Found::Cache(_)));
+
+    // A walk is at a range that does not have its unit.
+    let world = World::new(1000, 1);
+    let (held, other) = (world.alloc(20).unwrap(), world.alloc(20).unwrap());
+    let walk = world.arena.lock().cursors.begin(0).unwrap();
+    let place = Place::At { from: other.range().start(), tag: held.tag };
+    world.arena.lock().cursors.set_place(walk, place);
+    assert_eq!(found(&world), Found::Cursors);
 
     // A count is off.
     let world = World::new(1000, 1);

@@ -130,25 +130,30 @@ fn a_fifth_walk_is_refused() {
     world.arena.validate(pinned()).unwrap();
 }
 
-/// A free range that grows over what a walk has seen is not seen from there again; nor is one that is taken from it.
+/// A free range that grows over what a walk has seen is not seen from there again, but from the walk's place on; nor is
+/// one that is taken from it.
 #[test]
 fn a_walk_does_not_go_back() {
-    for is_taken in [false, true] {
+    // The first range behind those of the walk's first step, and the last of them, in either order.
+    let orders = [[STEP, STEP - 1], [STEP - 1, STEP]];
+    for (is_taken, order) in
+        [false, true].into_iter().flat_map(|is_taken| orders.map(|order| (is_taken, order)))
+    {
         let world = World::new(1 << 10, 1);
         world.arena.set_cpu_units(pinned(), 0);
         let mut held: Vec<_> = (0..40).map(|_| world.alloc(4)).collect();
         held.sort_by_key(|range| range.as_ref().map(|range| range.range().start()));
-        let (mut passed, mut seen) = (0, 0);
+        let (mut passed, mut seen) = (START, 0);
         world
             .arena
             .for_each(|report| {
-                assert!(report.range.start() >= passed, "{report:?} after {passed}");
+                let start = report.range.start();
+                assert!(start == passed || is_taken && start > passed, "{report:?} after {passed}");
                 passed = report.range.end();
                 if seen == 0 {
-                    // The first one behind those of the walk's first step, and then the last of them.
-                    [STEP, STEP - 1]
-                        .into_iter()
-                        .for_each(|at| held[at].take().into_iter().for_each(|range| world.free(range)));
+                    for at in order {
+                        held[at].take().into_iter().for_each(|range| world.free(range));
+                    }
                     if is_taken {
                         held.push(world.alloc(8));
                     }
@@ -159,6 +164,68 @@ fn a_walk_does_not_go_back() {
             .unwrap();
         assert!(seen > 38, "{seen}");
         held.into_iter().flatten().for_each(|range| world.free(range));
+        world.assert_whole(1);
+    }
+}
+
+/// A free range is divided while a walk is at it: the walk goes on at the piece that has its unit.
+#[test]
+fn a_walk_sees_all_pieces_of_a_range_that_is_divided_under_it() {
+    for (units, align, offset) in [(8, 1, 0), (4, 16, 0), (4, 16, 5)] {
+        let world = World::new(1 << 10, 1);
+        world.arena.set_cpu_units(pinned(), 0);
+        let held: Vec<_> = (0..STEP).map(|_| world.alloc(4).unwrap()).collect();
+        let (mut passed, mut taken) = (START, None);
+        world
+            .arena
+            .for_each(|report| {
+                assert_eq!(report.range.start(), passed);
+                passed = report.range.end();
+                if taken.is_none() {
+                    taken = world.alloc_aligned(units, align, offset);
+                    world.arena.validate(pinned()).unwrap();
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(passed, START + (1 << 10));
+        held.into_iter().chain(taken).for_each(|range| world.free(range));
+        world.assert_whole(1);
+    }
+}
+
+/// Whatever comes, goes and merges around a walk, each range that stays is seen once, and each unit is found.
+#[test]
+fn a_walk_comes_to_each_unit_in_any_churn() {
+    for seed in 0..20 {
+        let (world, mut random) = (World::new(2000, 1), Random(seed));
+        world.arena.set_cpu_units(pinned(), 0);
+        let mut held: Vec<_> = (0..60).filter_map(|_| world.alloc(1 + random.below(40) as u64)).collect();
+        let mut stay: Vec<_> = held.extract_if(.., |_| random.below(4) == 0).collect();
+        stay.sort_by_key(|range| range.range().start());
+        let (mut passed, mut seen) = (START, Vec::new());
+        world
+            .arena
+            .for_each(|report| {
+                assert!(report.range.start() >= passed, "{report:?} after {passed}");
+                passed = report.range.end();
+                seen.extend(stay.iter().map(crate::HeldRange::range).filter(|&range| range == report.range));
+                for _ in 0..4 {
+                    if random.below(2) == 0 && !held.is_empty() {
+                        world.free(held.swap_remove(random.below(held.len())));
+                    } else {
+                        held.extend(world.alloc(1 + random.below(40) as u64));
+                    }
+                }
+                world.arena.validate(pinned()).unwrap();
+                let unit = START + random.below(2000) as u64;
+                let found = world.arena.find(unit).unwrap().unwrap();
+                assert!(found.range.contains(unit), "{unit} in {found:?}");
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(seen, stay.iter().map(crate::HeldRange::range).collect::<Vec<_>>());
+        stay.into_iter().chain(held).for_each(|range| world.free(range));
         world.assert_whole(1);
     }
 }
