@@ -17,13 +17,14 @@ use crate::test::builds::COUNTED;
 
 /// Runs `cargo xtask bench`.
 pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
-    let features = features(&options.family);
-    if !build::watch(cargo("build", &options.family, features), "Building the benchmarks")? {
+    let (family, arguments) = options.family.name_and_arguments();
+    let features = features(family);
+    if !build::watch(cargo("build", family, features), "Building the benchmarks")? {
         return Ok(ExitCode::FAILURE);
     }
-    let status = cargo("run", &options.family, features)
-        .args(["--quiet", "--", &options.family])
-        .args(&options.arguments)
+    let status = cargo("run", family, features)
+        .args(["--quiet", "--", family])
+        .args(arguments)
         .current_dir(paths::root())
         .status()
         .context("cargo does not start")?;

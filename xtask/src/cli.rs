@@ -30,7 +30,11 @@ pub(crate) enum Command {
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestOptions),
     /// Measure allocators and changes of the direct map on this machine, side by side with others.
-    #[command(after_help = BENCH_EXAMPLES)]
+    #[command(after_help = BENCH_EXAMPLES, disable_help_subcommand = true)]
+    #[command(
+        override_usage = "cargo xtask bench <WHAT> [OPTIONS OF THE BENCHMARK]",
+        subcommand_help_heading = "WHAT"
+    )]
     Bench(BenchOptions),
     /// Count the instructions of the kernel's operations, exactly and repeatably.
     #[command(after_help = COUNT_EXAMPLES)]
@@ -59,12 +63,49 @@ Examples:
 /// `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// The family to measure.
-    #[arg(value_name = "WHAT", value_parser = ["frames", "slab", "ranges", "directmap", "scale"])]
-    pub(crate) family: String,
-    /// Options of the benchmark.
+    #[command(subcommand)]
+    pub(crate) family: BenchFamily,
+}
+
+/// The family to measure. Each is a subcommand without a help of its own, so that the benchmark gets `--help`, too.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchFamily {
+    /// Allocators of page frames.
+    #[command(disable_help_flag = true)]
+    Frames(BenchArguments),
+    /// Allocators of objects, those of user space among them.
+    #[command(disable_help_flag = true)]
+    Slab(BenchArguments),
+    /// Allocators of ranges of addresses.
+    #[command(disable_help_flag = true)]
+    Ranges(BenchArguments),
+    /// Ways of changing the direct map.
+    #[command(disable_help_flag = true)]
+    Directmap(BenchArguments),
+    /// Counts of the data that CPUs share: locks, cache lines, magazines.
+    #[command(disable_help_flag = true)]
+    Scale(BenchArguments),
+}
+
+/// Options of a benchmark, which the benchmark reads itself.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) arguments: Vec<String>,
+    arguments: Vec<String>,
+}
+
+impl BenchFamily {
+    /// Returns the name by which the benchmarks know the family, and the options for it.
+    pub(crate) fn name_and_arguments(&self) -> (&'static str, &[String]) {
+        let (name, options) = match self {
+            Self::Frames(options) => ("frames", options),
+            Self::Slab(options) => ("slab", options),
+            Self::Ranges(options) => ("ranges", options),
+            Self::Directmap(options) => ("directmap", options),
+            Self::Scale(options) => ("scale", options),
+        };
+        (name, &options.arguments)
+    }
 }
 
 const COUNT_EXAMPLES: &str = "\
@@ -277,7 +318,7 @@ pub(crate) struct BuildOptions {
 /// The machine to boot on, and the commands to run there.
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
-    /// Virtual CPUs; more than 255 need QEMU 9.
+    /// Virtual CPUs, at most 1,024; more than 255 need QEMU 9.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CPUS)))]
     cpus: u32,
     /// Memory, such as 64M, 1G or 1T; it may exceed the host's.
