@@ -18,7 +18,7 @@
 //! A stretch with interrupts off moves [`BATCH`] ranges at most.
 #![expect(unsafe_code, reason = "gives tags back to the slab allocator")]
 
-use rhumb_machine::{Machine, Pinned};
+use rhumb_machine::{CpuId, Machine, Pinned};
 
 use super::Arena;
 use super::cpu::{BATCH, CpuCache};
@@ -61,8 +61,9 @@ impl<M: Machine> Arena<M> {
             match taken {
                 Ok(tag) => return Ok(tag),
                 Err(Lack::Range) => return Err(ArenaError::Exhausted),
-                // They go to the stock in the hold of the lock in which they are used, so that this comes twice at most:
-                // for a whole refill, and for the range itself.
+                // They go to the stock in the hold of the lock in which they are used, so that this comes three times at
+                // most: for a whole refill, for the range itself, and for a second tag, where another CPU has taken the
+                // range that needed one.
                 Err(Lack::Tags(needed)) => tags = self.new_tags(pinned, needed, 2 * BATCH)?,
             }
             refill = Refill::Any;
@@ -104,17 +105,25 @@ impl<M: Machine> Arena<M> {
         if is_busy {
             return ranges.take(fit, State::Held);
         }
-        let cap = self.cap.load(Relaxed);
-        let batch = cache.batch(fit.units(), cap);
+        let batch = cache.batch(fit.units(), self.cap.load(Relaxed));
         if refill == Refill::Whole && batch > 1 && ranges.stock.count() < batch {
             return Err(Lack::Tags(0));
         }
         let taken = ranges.take(fit, State::Held)?;
-        self.keepers.join(self.cpu(pinned));
-        cache.gate.bound(cap);
+        self.let_keep(self.cpu(pinned), cache);
         cache.count_visit(fit.units());
         fill(&mut ranges, cache, fit, batch - 1);
         Ok(taken)
+    }
+
+    /// Lets this CPU keep its share from here on. With interrupts off.
+    ///
+    /// The CPU joins those that keep something before it reads its share: a call that takes the share away writes the new
+    /// one first, and asks the CPUs that have joined. So the CPU is asked, or reads the new share.
+    #[inline]
+    fn let_keep(&self, cpu: CpuId, cache: &CpuCache) {
+        self.keepers.join(cpu);
+        cache.gate.bound(self.cap.load(Relaxed));
     }
 
     #[inline(never)]
@@ -139,8 +148,7 @@ impl<M: Machine> Arena<M> {
         if cache.gate.is_busy() {
             return self.give_one(tag);
         }
-        self.keepers.join(self.cpu(pinned));
-        cache.gate.bound(self.cap.load(Relaxed));
+        self.let_keep(self.cpu(pinned), cache);
         if cache.push(tag, tag.units()) {
             return Chain::EMPTY;
         }

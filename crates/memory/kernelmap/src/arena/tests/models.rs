@@ -121,6 +121,8 @@ mod whole {
     use std::sync::Arc;
     use std::vec::Vec;
 
+    use shuttle::rand::Rng;
+
     use super::world::*;
     use crate::HeldRange;
 
@@ -157,12 +159,46 @@ mod whole {
         world.arena.drain(pinned());
     }
 
-    #[test]
-    fn every_range_is_in_one_place() {
+    /// Runs a model in so many random schedules.
+    fn check(schedules: usize, model: impl Fn() + Send + Sync + 'static) {
         let mut config = shuttle::Config::new();
         config.stack_size = 4 << 20;
-        let scheduler = shuttle::scheduler::RandomScheduler::new(100);
-        shuttle::Runner::new(scheduler, config).run(|| {
+        let scheduler = shuttle::scheduler::RandomScheduler::new(schedules);
+        shuttle::Runner::new(scheduler, config).run(model);
+    }
+
+    /// A CPU begins to keep ranges while another takes its share away: the CPU is asked, or sees the new share.
+    #[test]
+    fn a_share_that_is_taken_away_is_not_kept() {
+        check(200, || {
+            let world = Arc::new(World::new(600, 2));
+            // The spare tags are there, so that the CPU's way to its share is short.
+            world.alloc(20).into_iter().for_each(|range| world.free(range));
+            let keeper = {
+                let world = Arc::clone(&world);
+                shuttle::thread::spawn(move || {
+                    be_cpu(1);
+                    let range = world.alloc(1).unwrap();
+                    be_cpu(1);
+                    world.free(range);
+                })
+            };
+            let steps = shuttle::rand::thread_rng().gen_range(0..100);
+            (0..steps).for_each(|_| shuttle::thread::yield_now());
+            be_cpu(0);
+            world.arena.set_cpu_units(pinned(), 0);
+            keeper.join().unwrap();
+            be_cpu(1);
+            world.arena.tick(pinned());
+            world.alloc(1).into_iter().for_each(|range| world.free(range));
+            assert_eq!(world.arena.report().kept_units, 0);
+            world.assert_whole(1);
+        });
+    }
+
+    #[test]
+    fn every_range_is_in_one_place() {
+        check(100, || {
             let world = Arc::new(World::new(UNITS, CPUS));
             let passed = Arc::new(shuttle::sync::Mutex::new(Vec::new()));
             let threads: Vec<_> = (0..CPUS)
