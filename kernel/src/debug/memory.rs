@@ -38,7 +38,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         usage: "[audit]",
         summary: "what is mapped in the kernel's address space",
         help: "One line a range: addresses, permissions (r, w, x, and k for the kernel alone or u for users), cache mode (WB\n\
-               write-back, UC uncached), pages by size, what it is. The figures come from the page tables themselves.\n\
+               write-back, WC write-combining, UC uncached), pages by size, what it is. The figures come from the\n\
+               page tables themselves.\n\
                'maps audit' goes through all tables and fails if any frame is writable and executable by whatever\n\
                mappings, if the direct map is off its offset, if what is not RAM is cached, or if mappings overlap.",
         complete: Complete::Words(&["audit"]),

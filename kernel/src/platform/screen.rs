@@ -1,7 +1,7 @@
 //! The screen: a framebuffer that the loader set up, beside the serial line.
 //!
-//! Text is taken into ordinary memory at once and drawn in steps of some microseconds, each under the lock, so that
-//! interrupts are never off for longer. Drawing may take a fifth of the time: after it has taken so long, it rests four
+//! Text is taken into ordinary memory at once and drawn in steps of some tens of microseconds, each under the lock, so
+//! that interrupts are never off for longer. Drawing may take a fifth of the time: after it has taken so long, it rests four
 //! times as long, and what is written meanwhile is drawn with the next text, when a CPU idles or waits at the prompt,
 //! when a command asks whether it is interrupted, and in any case before the machine stops. So a long output costs few
 //! whole screens however slow video memory is.
@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 32;
 const REST: u64 = 4;
 
 /// More steps than a screen takes that is new and full of text. Other CPUs may write meanwhile, without an end.
-const MOST_STEPS: usize = 8192;
+const MOST_STEPS: usize = 16_384;
 
 struct Video {
     screen: Screen,
@@ -154,6 +154,24 @@ pub fn draw() {
     video.rests_for = video.rests_from.wrapping_sub(begin).saturating_mul(REST);
 }
 
+/// Uses the screen no more if its lock is held: after a fault inside a report, by the report's own drawing, which would
+/// fault again before the serial line has told of it.
+pub fn give_up_if_held() {
+    if VIDEO.try_lock().is_none() {
+        IS_ON.store(false, Relaxed);
+    }
+}
+
+/// Draws at `nowhere`, where each write faults, to see the report.
+#[cfg(feature = "lab")]
+pub fn draw_at(nowhere: VirtAddr) {
+    if let Some(mapped) = &mut VIDEO.lock().mapped {
+        mapped.at = nowhere;
+    }
+    write("x");
+    draw();
+}
+
 /// Opens the lock of a holder that will never open it.
 ///
 /// # Safety
@@ -164,6 +182,8 @@ pub unsafe fn break_lock() {
         // guard. A change that it had half made leaves the screen in a state that any method bears.
         unsafe { VIDEO.force_unlock() };
     }
+    // A CPU that was stopped in the middle of an escape sequence must not swallow the report that comes.
+    VIDEO.lock().screen.end_sequence();
     // The holder may have been drawing.
     IS_BEHIND.store(IS_ON.load(Relaxed), Relaxed);
 }

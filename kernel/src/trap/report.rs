@@ -17,7 +17,7 @@ use crate::arch::{control, halt, mce};
 use crate::cpu::backtrace::Name;
 use crate::cpu::{area, backtrace, call};
 use crate::layout::Stack;
-use crate::platform::{console, logging, power};
+use crate::platform::{console, logging, power, screen};
 use crate::{cpu, mm};
 
 /// Names of vectors 0 to 31: what the manuals call them.
@@ -120,6 +120,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
         0 => {}
         // The report itself faulted, perhaps while it held the console.
         1 => {
+            screen::give_up_if_held();
             // SAFETY: the report has sent the other CPUs the interrupt that stops them, and this one does not go back
             // to it.
             unsafe { console::break_lock() };

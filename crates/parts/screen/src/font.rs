@@ -12,6 +12,8 @@ const REPLACEMENT: char = '\u{fffd}';
 
 /// The most columns of pixels that a glyph of any size has.
 pub(crate) const MAX_WIDTH: usize = 32;
+/// The most rows of pixels that a glyph of any size has.
+pub(crate) const MAX_HEIGHT: usize = RasterHeight::Size32.val();
 
 const _: () = assert!(get_raster_width(FontWeight::Regular, RasterHeight::Size32) <= MAX_WIDTH);
 

@@ -2,7 +2,8 @@
 //!
 //! A loader's description may be wrong in any way, and writing where it points would then overwrite RAM or fault. So
 //! a [`Mode`] is made from a [`Description`] in one place, [`Mode::new`], and proves:
-//! - its bytes lie below 2^52, where physical addresses end, and none of them is RAM;
+//! - its bytes lie below 2^52, where physical addresses end, none of them is RAM, and none is at the addresses of
+//!   [`REGISTERS`];
 //! - row `y` is the bytes from `y * pitch` on, and every pixel of it lies inside the bytes;
 //! - a pixel has two, three or four bytes, and its channels do not overlap.
 
@@ -19,6 +20,12 @@ pub const LEAST: (u32, u32) = (320, 200);
 pub const MOST_PIXELS: u32 = 16_384;
 /// The longest framebuffer: an 8K screen with 32-bit pixels has half as much.
 pub const MOST_BYTES: u64 = 256 << 20;
+/// Where PCs have the registers of interrupt controllers and timers, and the firmware's flash memory: 20 MiB below 4
+/// GiB. No screen is there, and a kernel draws before it knows the registers of its machine.
+pub const REGISTERS: PhysRange = match PhysRange::new(PhysAddr::new(0xfec0_0000), PhysAddr::new(1 << 32)) {
+    Some(range) => range,
+    None => panic!("the range ends before it begins"),
+};
 /// Physical addresses end here.
 const ADDRESSES_END: u64 = 1 << 52;
 
@@ -78,6 +85,9 @@ impl Mode {
         let memory = PhysRange::of_length(address, bytes)
             .filter(|memory| memory.start().get() > 0 && memory.end().get() <= ADDRESSES_END)
             .ok_or(ModeError::Address(address))?;
+        if memory.overlaps(REGISTERS) {
+            return Err(ModeError::Registers(memory));
+        }
         if let Some(ram) = ram.into_iter().find(|ram| ram.overlaps(memory)) {
             return Err(ModeError::Ram(memory, ram));
         }
@@ -145,6 +155,8 @@ pub enum ModeError {
     Bytes(u64),
     /// It begins at address 0, or ends past the end of physical addresses.
     Address(PhysAddr),
+    /// The memory that it names lies over [`REGISTERS`].
+    Registers(PhysRange),
     /// The memory that it names lies over RAM.
     Ram(PhysRange, PhysRange),
 }
@@ -165,6 +177,7 @@ impl fmt::Display for ModeError {
                 write!(f, "{bytes} bytes, more than the {MOST_BYTES} of the largest screen")
             }
             Self::Address(at) => write!(f, "no memory of that length begins at {at}"),
+            Self::Registers(memory) => write!(f, "{memory} lies over the registers at {REGISTERS}"),
             Self::Ram(memory, ram) => write!(f, "{memory} lies over RAM at {ram}"),
         }
     }

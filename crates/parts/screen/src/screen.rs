@@ -10,17 +10,23 @@
 use vte::Parser;
 
 use crate::cell::Cell;
-use crate::font::MAX_WIDTH;
+use crate::font::{MAX_HEIGHT, MAX_WIDTH};
 use crate::grid::{Grid, MAX_CELLS, Position};
-use crate::mode::Mode;
+use crate::mode::{MOST_PIXELS, Mode};
 use crate::pixel::Rgb;
 use crate::sequences::{Pen, Performer};
 
-/// The cells that one step draws at most: at 32 pixels of height, some 20,000 pixels.
-const STEP_CELLS: usize = 32;
-/// The rows of pixels that one step blanks at most, when a screen is new.
-const STEP_PIXEL_ROWS: usize = 8;
+/// The pixels of text that one step draws at most: 36 of the smallest cells, 7 of the largest. Each is mixed from two
+/// colours, which takes some ten nanoseconds.
+const STEP_PIXELS: usize = 4096;
+/// The bytes that one step blanks at most, when a screen is new: whole rows of pixels.
+const STEP_BLANK_BYTES: usize = 64 << 10;
 const MAX_PIXEL_BYTES: usize = 4;
+
+// One cell, and one row of pixels, fit in a step.
+const _: () = assert!(MAX_WIDTH * MAX_HEIGHT <= STEP_PIXELS);
+const _: () = assert!(MOST_PIXELS as usize * MAX_PIXEL_BYTES <= STEP_BLANK_BYTES);
+
 /// Bytes that are blanked by one write.
 const BLANK_BYTES: usize = 256;
 /// Commands to the terminal itself (titles, clipboards) are read and dropped; none is kept.
@@ -93,6 +99,12 @@ impl Screen {
         parser.advance(&mut Performer { grid: &mut self.grid, pen: &mut self.pen }, text.as_bytes());
     }
 
+    /// Forgets an escape sequence that has begun: the next character is text. For a writer whose text must be read,
+    /// because a sequence without an end would swallow it.
+    pub fn end_sequence(&mut self) {
+        self.parser = self.parser.take().map(|_| Parser::default());
+    }
+
     /// Draws one step of what video memory does not show yet: bounded work, whatever was written.
     pub fn draw(&mut self, memory: &mut impl VideoMemory) -> Progress {
         let Some(mode) = self.mode else { return Progress::Done };
@@ -118,7 +130,8 @@ impl Screen {
     /// Blanks the next rows of pixels: those under the text, and those at the edges, which no cell covers.
     fn blank_pixels(&mut self, mode: &Mode, memory: &mut impl VideoMemory) {
         let blank = [0; BLANK_BYTES];
-        for _ in 0..STEP_PIXEL_ROWS.min(self.pixel_rows_to_blank) {
+        let rows = STEP_BLANK_BYTES / mode.row_bytes().max(1);
+        for _ in 0..rows.min(self.pixel_rows_to_blank) {
             let row = mode.height().saturating_sub(self.pixel_rows_to_blank);
             let (first, bytes) = (row * mode.pitch(), mode.row_bytes());
             for offset in (0..bytes).step_by(BLANK_BYTES) {
@@ -132,7 +145,8 @@ impl Screen {
     /// Draws cells of a row that differ, as many as one step may.
     fn draw_row(&mut self, mode: &Mode, memory: &mut impl VideoMemory, row: usize) -> Progress {
         let columns = self.grid.columns();
-        let mut left = STEP_CELLS;
+        let font = mode.font();
+        let mut left = STEP_PIXELS / (font.width() * font.height()).max(1);
         for (column, &cell) in self.grid.row(row).iter().enumerate() {
             let at = Position { row, column };
             let wanted = if at == self.grid.cursor() { cell.inverse() } else { cell };

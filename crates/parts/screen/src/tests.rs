@@ -20,7 +20,7 @@ const fn channel(shift: u8, bits: u8) -> Channel {
 /// A screen of 32-bit pixels, as PCs have it.
 fn description(width: u32, height: u32) -> Description {
     Description {
-        address: PhysAddr::new(0xfd00_0000),
+        address: PhysAddr::new(0xc000_0000),
         pitch_bytes: width * 4,
         width,
         height,

@@ -15,13 +15,17 @@ use crate::cpu::{area, call, online, work};
 use crate::debug::Kernel;
 use crate::layout::image;
 use crate::mm::tables;
+use crate::platform::screen;
 
 const FAULTS: &[&str] =
-    &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi", "report", "silent"];
+    &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi", "report", "screen", "silent"];
+
+/// An address that no page can have, however far an access goes from there.
+const NOWHERE: VirtAddr = VirtAddr::new(0x8000_0000_0000_0000);
 
 pub const COMMAND: Command<Kernel> = Command {
     name: "fault",
-    usage: "read|write|table|exec|stack|ud|gp|de|df|nmi|report|silent",
+    usage: "read|write|table|exec|stack|ud|gp|de|df|nmi|report|screen|silent",
     summary: "provoke a CPU exception and see its report",
     help: "read   of an address that is not mapped\n\
            write  to the kernel's text\n\
@@ -34,6 +38,7 @@ pub const COMMAND: Command<Kernel> = Command {
            df     a fault with no stack left for it\n\
            nmi    a non-maskable interrupt that was not announced\n\
            report a fault in the middle of a report\n\
+           screen drawing where no video memory is, if there is a screen\n\
            silent a call to a CPU that does not answer: it is given 20 s",
     complete: Complete::Words(FAULTS),
     run: fault,
@@ -83,10 +88,11 @@ fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Re
         "exec" => provoke::execute(image::data().start()),
         "stack" => provoke::overflow_stack(),
         "ud" => provoke::invalid_opcode(),
-        "gp" => provoke::read(VirtAddr::new(0x8000_0000_0000_0000)),
+        "gp" => provoke::read(NOWHERE),
         "de" => provoke::divide_by_zero(),
         "df" => provoke::double_fault(),
         "report" => panic!("{}", FaultsWhenShown),
+        "screen" => screen::draw_at(NOWHERE),
         "silent" => call_a_silent_cpu(),
         _ => provoke::nmi(),
     }

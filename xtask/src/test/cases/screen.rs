@@ -3,6 +3,7 @@
 
 use crate::machine::{Boot, Machine, Serial};
 use crate::test::case::{Case, Ends, ScreenTest, Seen};
+use crate::test::expect::{self, text};
 
 /// A graphics card that every firmware can set to any mode.
 const CARD: &str = "-vga std";
@@ -34,6 +35,17 @@ pub(crate) fn cases() -> Vec<Case> {
     let fault = ScreenTest { lines: &["f a u l t spc s t a c k ret"], ..panic };
     let fault = on_screen("stack-overflow", Boot::IsoBios, fault).ends(Ends::TurnedOff);
     cases.push(Case { contents: crate::cli::Contents::WithLab, ..fault });
+
+    let mapped = Case::new("screen/write-combining", "maps; maps audit").boot(Boot::IsoBios).devices(CARD);
+    cases.push(mapped.expect([expect::lines(1, "rw-k  WC global"), text("sound")]));
+
+    // Drawing faults, and in the report again: the serial line must say so, and the machine must end.
+    let dead = Case::new("screen/drawing-faults", "fault screen").boot(Boot::IsoBios).devices(CARD);
+    cases.push(dead.ends(Ends::Panicking).expect([
+        text("kernel panic on CPU"),
+        text("a fault inside the report: #GP general protection fault, error code 0x0, at <rhumb_screen::screen::Screen>"),
+        text("giving up"),
+    ]));
 
     let answer = "rhumb> frobnicate\nfrobnicate: unknown command; 'help' lists them\nrhumb> ";
     let alone = ScreenTest { lines: &["f r o b n i c a t e ret"], answer: Some(answer), ..usual };

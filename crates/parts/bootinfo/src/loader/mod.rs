@@ -112,9 +112,13 @@ impl BootInfo {
         }
     }
 
-    /// Returns all memory that some entry of the firmware's map calls RAM, as given: no part of it may be a device's.
+    /// Returns all memory that some entry of the firmware's map calls RAM, as given: no part of it may be a device's. RAM
+    /// that holds ACPI's tables, or that is defective or persistent, is RAM, too.
     pub fn claimed_ram(&self) -> impl Iterator<Item = PhysRange> {
-        let ram = self.memory.iter().filter(|entry| entry.type_code == RegionKind::USABLE_TYPE);
+        let ram = self.memory.iter().filter(|entry| {
+            let kind = RegionKind::from_type(entry.type_code);
+            !matches!(kind, RegionKind::Reserved | RegionKind::Other(_))
+        });
         ram.filter_map(|entry| {
             let end = entry.base.saturating_add(entry.length);
             PhysRange::new(PhysAddr::new(entry.base), PhysAddr::new(end))

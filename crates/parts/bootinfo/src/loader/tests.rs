@@ -255,8 +255,13 @@ fn claimed_ram_is_all_that_some_entry_calls_so() {
     let (mut info, _) = multiboot2_of(&information(&ordinary_tags())).unwrap();
     info.memory.push(FirmwareEntry { base: 0xfd00_0000, length: 0x1000, type_code: 2 });
     info.memory.push(FirmwareEntry { base: 1 << 40, length: u64::MAX, type_code: 1 });
+    for (base, type_code) in [(0x5000_0000, 3), (0x5000_1000, 4), (0x5000_2000, 5), (0x5000_3000, 99)] {
+        info.memory.push(FirmwareEntry { base, length: 0x1000, type_code });
+    }
     let claimed: Vec<_> = info.claimed_ram().collect();
-    assert_eq!(claimed, [range(0, 0x9fc00), range(0x10_0000, 0x4000_0000), range(1 << 40, u64::MAX)]);
+    let usable = [range(0, 0x9fc00), range(0x10_0000, 0x4000_0000), range(1 << 40, u64::MAX)];
+    let firmware = [0x5000_0000, 0x5000_1000, 0x5000_2000].map(|base| range(base, base + 0x1000));
+    assert_eq!(claimed, [usable, firmware].concat());
 }
 
 #[test]

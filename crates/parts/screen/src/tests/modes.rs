@@ -24,7 +24,7 @@ fn sizes_from_640x480_to_4k() {
     for (width, height) in [(640, 480), (800, 600), (1024, 768), (1366, 768), (1920, 1080), (3840, 2160)] {
         let mode = Mode::new(&description(width, height), []).unwrap();
         assert_eq!((mode.width(), mode.height()), (width as usize, height as usize));
-        assert_eq!(mode.memory(), range(0xfd00_0000, 0xfd00_0000 + u64::from(width * height * 4)));
+        assert_eq!(mode.memory(), range(0xc000_0000, 0xc000_0000 + u64::from(width * height * 4)));
         let font = mode.font();
         assert!(mode.width() / font.width() >= 80, "{width}x{height}");
         assert!((24..=70).contains(&(mode.height() / font.height())), "{width}x{height}");
@@ -81,7 +81,7 @@ fn wrong_descriptions_are_refused() {
 #[test]
 fn ram_is_never_video_memory() {
     let good = description(640, 480);
-    let (start, end) = (0xfd00_0000, 0xfd00_0000 + 640 * 480 * 4);
+    let (start, end) = (0xc000_0000, 0xc000_0000 + 640 * 480 * 4);
     let beside = [range(0, start), range(end, end + 0x1000)];
     assert!(Mode::new(&good, beside).is_ok());
     for ram in
@@ -90,6 +90,21 @@ fn ram_is_never_video_memory() {
         let error = Mode::new(&good, [range(0, 0x1000), ram]).unwrap_err();
         assert_eq!(error, ModeError::Ram(range(start, end), ram));
         assert!(error.to_string().contains("lies over RAM"));
+    }
+}
+
+#[test]
+fn registers_are_never_video_memory() {
+    let at = |address| Description { address: PhysAddr::new(address), ..description(640, 480) };
+    let bytes = 640 * 480 * 4;
+    for address in [0xfec0_0000 - bytes, 1 << 32] {
+        assert!(Mode::new(&at(address), []).is_ok(), "{address:#x}");
+    }
+    for address in [0xfec0_0000 - bytes + 1, 0xfec0_0000, 0xfed0_0000, 0xfee0_0000, 0xff00_0000, 0xffff_ffff]
+    {
+        let error = error(at(address));
+        assert_eq!(error, ModeError::Registers(range(address, address + bytes)));
+        assert!(error.to_string().contains("lies over the registers"));
     }
 }
 

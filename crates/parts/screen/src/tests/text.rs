@@ -51,6 +51,18 @@ fn a_line_wraps_at_any_width() {
 }
 
 #[test]
+fn no_sequence_swallows_text_behind_its_end() {
+    let many = format!("\x1b[{}", "99999999999;".repeat(100));
+    for begun in ["\x1b", "\x1b[", "\x1b[3", "\x1b]0;title", "\x1bP1$r", "\x1b^", "\x1b(", many.as_str()] {
+        let mut screen = of_columns(50, 13);
+        screen.write(begun);
+        screen.end_sequence();
+        screen.write("kernel panic");
+        assert_eq!(row(&screen, 0), "kernel panic", "after {begun:?}");
+    }
+}
+
+#[test]
 fn scrolling_keeps_the_last_rows() {
     let mut screen = of_columns(50, 13);
     (0..1000).for_each(|line| screen.write(&format!("line {line}\n")));
