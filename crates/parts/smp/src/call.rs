@@ -94,8 +94,12 @@ pub fn run_on<C: Cpus, F: Fn() + Sync>(
     remote: &F,
     meanwhile: impl FnOnce(),
 ) {
+    /// Calls an F.
+    ///
+    /// # Safety
+    /// `argument` points to an F, which lives through the call.
     unsafe fn invoke<F: Fn()>(argument: *const ()) {
-        // SAFETY: `run_on` passed a reference to an F, and waits for the acknowledgement that follows this call.
+        // SAFETY: the caller promises that `argument` points to an F that lives.
         unsafe { (*argument.cast::<F>())() }
     }
     let call = Call { function: invoke::<F>, argument: core::ptr::from_ref(remote).cast(), pending: &[] };
@@ -330,7 +334,8 @@ pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
                 impossible!("the bit of an inbox is set after its slot is filled, and the slot is empty");
                 continue;
             };
-            // SAFETY: function and argument were stored together by `run_on`, whose F is `Sync`.
+            // SAFETY: `run_on` stored function and argument together. Its F is `Sync`, so this CPU may call it, and
+            // lives until the acknowledgement below, for which `run_on` waits.
             unsafe { (call.function)(call.argument) };
             cpus.has_served(pinned);
             call.acknowledge(me);
