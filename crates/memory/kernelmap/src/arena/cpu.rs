@@ -13,9 +13,9 @@
 //! give back all, and a class that is empty then has the least room again.
 
 use rhumb_sync::CpuGate;
-use rhumb_sync::atomic::{AtomicPtr, AtomicU32, IS_MODELLED, Relaxed};
+use rhumb_sync::atomic::{AtomicU32, IS_MODELLED, Relaxed};
 
-use super::tag::{State, Tag, TagRef};
+use super::tag::{State, TagCell, TagRef};
 
 /// The largest ranges that are kept, in units.
 pub(super) const QUANTA: usize = if IS_MODELLED { 2 } else { 16 };
@@ -77,7 +77,7 @@ pub(super) struct CpuCache {
     /// Visits to the lock since they were counted last.
     visits: AtomicU32,
     classes: [SizeClass; QUANTA],
-    tags: [AtomicPtr<Tag>; PLACES],
+    tags: [TagCell; PLACES],
 }
 
 impl SizeClass {
@@ -98,7 +98,7 @@ impl CpuCache {
             units: AtomicU32::new(0),
             visits: AtomicU32::new(0),
             classes: core::array::from_fn(|index| SizeClass::new(index as u32 + 1)),
-            tags: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
+            tags: core::array::from_fn(|_| TagCell::new()),
         }
     }
 
@@ -110,12 +110,12 @@ impl CpuCache {
 
     /// Returns a place of a class; `None` where there are not so many.
     #[inline(always)]
-    fn place(&self, class: &SizeClass, index: u32) -> Option<&AtomicPtr<Tag>> {
+    fn place(&self, class: &SizeClass, index: u32) -> Option<&TagCell> {
         self.tags.get((class.first + index) as usize)
     }
 
     /// Returns the places of the tags that a class has.
-    fn places(&self, class: &SizeClass) -> &[AtomicPtr<Tag>] {
+    fn places(&self, class: &SizeClass) -> &[TagCell] {
         let first = class.first as usize;
         self.tags.get(first..first + class.count.load(Relaxed) as usize).unwrap_or_default()
     }
@@ -133,7 +133,7 @@ impl CpuCache {
         let class = self.class(units)?;
         let popped = self.gate.alone(|| {
             let left = class.count.load(Relaxed).checked_sub(1)?;
-            let tag = TagRef::load(self.place(class, left)?)?;
+            let tag = self.place(class, left)?.get()?;
             class.count.store(left, Relaxed);
             self.units.store(self.units.load(Relaxed) - units as u32, Relaxed);
             tag.set_word(0);
@@ -155,7 +155,7 @@ impl CpuCache {
             }
             let Some(place) = self.place(class, count) else { return false };
             tag.set_state(State::Kept);
-            place.store(TagRef::as_ptr(Some(tag)), Relaxed);
+            place.set(Some(tag));
             class.count.store(count + 1, Relaxed);
             self.units.store(kept_units, Relaxed);
             true
@@ -219,9 +219,9 @@ impl CpuCache {
         let Some(class) = self.class(units) else { return 0 };
         let places = self.places(class);
         let (count, taken) = (places.len(), most.min(places.len()));
-        places.iter().take(taken).filter_map(TagRef::load).for_each(&mut give);
+        places.iter().take(taken).filter_map(TagCell::get).for_each(&mut give);
         for (to, from) in places.iter().zip(places.iter().skip(taken)) {
-            to.store(from.load(Relaxed), Relaxed);
+            to.set(from.get());
         }
         class.count.store((count - taken) as u32, Relaxed);
         self.units.store(self.units() - (taken as u64 * units) as u32, Relaxed);
@@ -253,13 +253,13 @@ impl CpuCache {
     /// Returns how often a range of so many units is kept. On a CPU that is at rest.
     pub(super) fn times_kept(&self, units: u64, tag: TagRef) -> usize {
         let places = self.class(units).map_or(&[][..], |class| self.places(class));
-        places.iter().filter(|&place| TagRef::load(place) == Some(tag)).count()
+        places.iter().filter(|&place| place.get() == Some(tag)).count()
     }
 
     /// Returns the ranges that are kept, each with the units of its class. For a CPU that is at rest.
     pub(super) fn kept(&self) -> impl Iterator<Item = (u64, TagRef)> + '_ {
         (1..).zip(&self.classes).flat_map(|(units, class)| {
-            self.places(class).iter().filter_map(TagRef::load).map(move |tag| (units, tag))
+            self.places(class).iter().filter_map(TagCell::get).map(move |tag| (units, tag))
         })
     }
 }

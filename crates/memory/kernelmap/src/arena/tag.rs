@@ -53,37 +53,57 @@ pub struct Tag {
     span: AtomicU32,
 }
 
+/// A place for a tag, or for none. Only this module makes a [`TagRef`] of a pointer, and the pointers are those that it
+/// has stored.
+#[derive(Debug)]
+pub(super) struct TagCell(AtomicPtr<Tag>);
+
+impl TagCell {
+    pub(super) fn new() -> Self {
+        Self(AtomicPtr::new(core::ptr::null_mut()))
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self) -> Option<TagRef> {
+        NonNull::new(self.0.load(Relaxed)).map(TagRef)
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&self, tag: Option<TagRef>) {
+        self.0.store(tag.map_or(core::ptr::null_mut(), |tag| tag.0.as_ptr()), Relaxed);
+    }
+}
+
 /// A tag's neighbours in a list.
 #[derive(Debug)]
 pub(super) struct Links {
-    prev: AtomicPtr<Tag>,
-    next: AtomicPtr<Tag>,
+    prev: TagCell,
+    next: TagCell,
 }
 
 impl Links {
     fn new() -> Self {
-        let none = || AtomicPtr::new(core::ptr::null_mut());
-        Self { prev: none(), next: none() }
+        Self { prev: TagCell::new(), next: TagCell::new() }
     }
 
     #[inline(always)]
     pub(super) fn prev(&self) -> Option<TagRef> {
-        NonNull::new(self.prev.load(Relaxed)).map(TagRef)
+        self.prev.get()
     }
 
     #[inline(always)]
     pub(super) fn next(&self) -> Option<TagRef> {
-        NonNull::new(self.next.load(Relaxed)).map(TagRef)
+        self.next.get()
     }
 
     #[inline(always)]
     pub(super) fn set_prev(&self, tag: Option<TagRef>) {
-        self.prev.store(TagRef::as_ptr(tag), Relaxed);
+        self.prev.set(tag);
     }
 
     #[inline(always)]
     pub(super) fn set_next(&self, tag: Option<TagRef>) {
-        self.next.store(TagRef::as_ptr(tag), Relaxed);
+        self.next.set(tag);
     }
 }
 
@@ -194,18 +214,6 @@ impl TagRef {
     /// Returns the tag of an object, which no longer goes back by itself.
     pub(super) fn of<M: Machine>(object: Object<'static, Tag, M>) -> Self {
         Self(object.into_raw())
-    }
-
-    /// Returns the tag that an array of a CPU's cache has at a place; `None` where it has none.
-    #[inline(always)]
-    pub(super) fn load(place: &AtomicPtr<Tag>) -> Option<Self> {
-        NonNull::new(place.load(Relaxed)).map(Self)
-    }
-
-    /// Returns a tag as an atomic keeps it: its pointer, or null for none.
-    #[inline(always)]
-    pub(super) fn as_ptr(tag: Option<Self>) -> *mut Tag {
-        tag.map_or(core::ptr::null_mut(), |tag| tag.0.as_ptr())
     }
 
     /// Gives the tag back to its cache.
