@@ -86,3 +86,44 @@ fn memory_that_is_too_small() {
     let memory = std::vec![0u64; bytes / 8 + 1].leak();
     assert!(Arena::new(layout, world.tags, &mut memory[1..]).is_ok());
 }
+
+/// The largest arena, in two spans, one of which ends with the last number there is: aligned requests at its end are
+/// served or refused, and no sum passes the last number.
+#[test]
+fn the_last_numbers_there_are() {
+    let world = World::new(0, 1);
+    let half = 1 << 39;
+    for start in [u64::MAX - half, 0] {
+        world.arena.add_span(pinned(), Units::of_length(start, half).unwrap()).unwrap();
+    }
+    let one_more = Units::of_length(half, 1).unwrap();
+    assert_eq!(world.arena.add_span(pinned(), one_more), Err(ArenaError::BadSpan));
+    assert!(world.alloc(1 << 40).is_none() && world.alloc(half + 1).is_none());
+    let low = world.alloc(half).unwrap();
+    assert_eq!(low.range().start(), 0);
+    assert!(world.arena.alloc(pinned(), Fit::new(2).unwrap().aligned(half, half - 2).unwrap()).is_err());
+    let last = world.alloc_aligned(1, half, half - 2).unwrap();
+    assert_eq!(last.range(), Units::of_length(u64::MAX - 1, 1).unwrap());
+    let rest = world.alloc(half - 1);
+    assert_eq!(world.arena.report().free_units, 0);
+    world.arena.validate(pinned()).unwrap();
+    assert!(
+        world.arena.find(u64::MAX - 1).unwrap().is_some() && world.arena.find(u64::MAX).unwrap().is_none()
+    );
+    [Some(low), Some(last), rest].into_iter().flatten().for_each(|range| world.free(range));
+    world.assert_whole(2);
+}
+
+#[test]
+fn as_many_cpus_as_a_machine_can_have() {
+    let world = World::new(1000, 1);
+    let most = arena(world.tags, rhumb_machine::MAX_CPUS);
+    most.add_span(pinned(), Units::of_length(0, 1 << 30).unwrap()).unwrap();
+    let range = most.alloc(pinned(), Fit::new(3).unwrap()).unwrap();
+    most.free(pinned(), range).unwrap();
+    most.validate(pinned()).unwrap();
+    most.trim(pinned());
+    most.reclaim(pinned());
+    assert_eq!((most.report().kept_units, most.report().ranges_out), (0, 0));
+    assert_eq!(most.caches.len(), rhumb_machine::MAX_CPUS);
+}
