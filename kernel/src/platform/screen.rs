@@ -9,13 +9,13 @@
 //! Until the kernel's own tables are loaded, video memory is reached through the identity mapping, if it lies below 4
 //! GiB; then through a write-combining mapping that [`remap`] names.
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rhumb_machine::{PhysAddr, PhysRange, VirtAddr};
 use rhumb_screen::{Mode, Progress, Screen, VideoMemory};
 
-use crate::cpu::clock;
 use crate::cpu::lock::IrqMutex;
+use crate::cpu::{area, clock};
 
 /// Bytes of text that are taken under the lock at once: a line feed blanks a row, and erasing the screen, all of it.
 const PIECE_BYTES: usize = 32;
@@ -43,6 +43,9 @@ static VIDEO: IrqMutex<Video> =
 static IS_ON: AtomicBool = AtomicBool::new(false);
 /// Text has come that it does not show.
 static IS_BEHIND: AtomicBool = AtomicBool::new(false);
+
+/// The number of the CPU that writes video memory, plus one; 0 where none does.
+static DRAWER: AtomicUsize = AtomicUsize::new(0);
 
 /// A framebuffer that is mapped.
 struct Mapped {
@@ -154,12 +157,17 @@ pub fn draw() {
     video.rests_for = video.rests_from.wrapping_sub(begin).saturating_mul(REST);
 }
 
-/// Uses the screen no more if its lock is held: after a fault inside a report, by the report's own drawing, which would
-/// fault again before the serial line has told of it.
-pub fn give_up_if_held() {
-    if VIDEO.try_lock().is_none() {
+/// Uses the screen no more if this CPU was drawing when it faulted: drawing would fault again in the report, which would
+/// end on the serial line, too.
+pub fn give_up_if_drawing() {
+    if DRAWER.load(Relaxed) == this_cpu() {
         IS_ON.store(false, Relaxed);
     }
+}
+
+/// Returns this CPU as [`DRAWER`] names it.
+fn this_cpu() -> usize {
+    area::here().id().index() + 1
 }
 
 /// Draws at `nowhere`, where each write faults, to see the report.
@@ -191,7 +199,12 @@ pub unsafe fn break_lock() {
 impl Video {
     fn step(&mut self) -> Progress {
         match &mut self.mapped {
-            Some(mapped) => self.screen.draw(mapped),
+            Some(mapped) => {
+                DRAWER.store(this_cpu(), Relaxed);
+                let progress = self.screen.draw(mapped);
+                DRAWER.store(0, Relaxed);
+                progress
+            }
             None => Progress::Done,
         }
     }

@@ -49,6 +49,7 @@ const NAMES: [(&str, &str); 32] = {
     names
 };
 
+const NON_MASKABLE: u64 = 2;
 const PAGE_FAULT: u64 = 14;
 const DOUBLE_FAULT: u64 = 8;
 const MACHINE_CHECK: u64 = 18;
@@ -62,6 +63,10 @@ const SHOWN_CPUS: usize = 16;
 
 /// Reports an exception and stops the machine.
 pub fn exception(frame: &TrapFrame) -> ! {
+    // Those that come from elsewhere, or for want of a stack, say nothing about the screen.
+    if !matches!(frame.vector, NON_MASKABLE | DOUBLE_FAULT | MACHINE_CHECK) {
+        screen::give_up_if_drawing();
+    }
     last_words(&What(frame), |out| {
         writeln!(out, "{}", What(frame))?;
         if frame.vector == MACHINE_CHECK {
@@ -120,7 +125,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
         0 => {}
         // The report itself faulted, perhaps while it held the console.
         1 => {
-            screen::give_up_if_held();
+            screen::give_up_if_drawing();
             // SAFETY: the report has sent the other CPUs the interrupt that stops them, and this one does not go back
             // to it.
             unsafe { console::break_lock() };
