@@ -30,8 +30,8 @@
 //!    an allocation takes the tags that it needs before it divides anything, or fails and leaves all as it was (I12).
 //! 4. **No recursion** (I10). Tags are objects of the slab allocator, which takes its memory from the direct map. Tags
 //!    are allocated and freed with no lock held.
-//! 5. **Memory that waits comes back.** A request that fails empties this CPU's cache, asks the others, and tries
-//!    again.
+//! 5. **Memory that waits comes back.** A request that finds no range empties this CPU's cache, asks the others, and
+//!    tries again. A request for which the slab allocator has no tag fails at once.
 //!
 //! Locking: one lock, a leaf, taken with interrupts off for a constant number of steps.
 //!

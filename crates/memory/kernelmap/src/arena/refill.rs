@@ -221,12 +221,11 @@ impl<M: Machine> Arena<M> {
             }
         });
         self.drain(pinned);
-        loop {
-            let spare = self.lock().stock.take(BATCH);
-            if spare.count() == 0 {
-                return;
-            }
-            self.end_tags(pinned, spare);
+        // As many as there are now: those that other CPUs add meanwhile may stay.
+        let spare = self.lock().stock.count();
+        for _ in 0..spare.div_ceil(BATCH) {
+            let tags = self.lock().stock.take(BATCH);
+            self.end_tags(pinned, tags);
         }
     }
 
