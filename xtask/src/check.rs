@@ -66,6 +66,11 @@ fn steps() -> Result<Vec<Step>> {
     let kernel = "-p rhumb-kernel --features lab --profile kernel-dev";
     steps.push(Step::new("documentation", format!("{document} --all-features")));
     steps.push(Step::new("documentation of the kernel", format!("{document} {kernel}")));
+    let modules = "--manifest-path modules/Cargo.toml";
+    steps.push(Step::new("format of the loadable modules", format!("fmt {modules} --all --check")));
+    // Their profile aborts on panic, as the kernel's does.
+    let words = format!("clippy --quiet {modules} --workspace --release --target-dir target {DENY}");
+    steps.push(Step::new("clippy of the loadable modules", words));
     for manifest in fuzz_targets()? {
         let words = format!("check --quiet --manifest-path {manifest} --target-dir target");
         steps.push(Step::new(format!("fuzz targets of {manifest}"), words));

@@ -46,7 +46,7 @@ fn every_feature_of_the_kernel_is_linted_with_the_laboratory_and_without() {
 #[test]
 fn every_workspace_of_fuzz_targets_is_checked() {
     let steps = steps().expect("steps");
-    for folder in ["parts/bootinfo", "memory/frames", "memory/slab"] {
+    for folder in ["parts/bootinfo", "memory/frames", "memory/slab", "parts/modules"] {
         let manifest = format!("crates/{folder}/fuzz/Cargo.toml");
         assert!(steps.iter().any(|step| step.words.contains(&manifest)), "{manifest}");
     }

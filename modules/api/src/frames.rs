@@ -1,0 +1,102 @@
+//! Blocks of frames, and the state of the machine's memory.
+
+use core::sync::atomic::AtomicU64;
+use core::{fmt, mem, slice};
+
+use rhumb_module_abi::types;
+pub use rhumb_module_abi::types::{ANY_NODE, NodeMemory, ORDERS};
+
+use crate::imports;
+
+/// A block of 4 KiB << order of memory, aligned to its size, that is this module's until it is dropped.
+#[derive(Debug)]
+pub struct Block(types::Block);
+
+impl Block {
+    /// Allocates a block of a node, or of the nearest node for [`ANY_NODE`]. `None` if there is no memory, no such node or
+    /// no such order.
+    pub fn new(order: u32, node: u32) -> Option<Self> {
+        // SAFETY: any numbers will do.
+        let block = unsafe { imports::rhumb_alloc_block(order, node) };
+        (block != types::Block::NONE).then_some(Self(block))
+    }
+
+    /// Returns the number of its first frame.
+    pub const fn frame(&self) -> u64 {
+        self.0.frame
+    }
+
+    /// Returns how many frames it has.
+    pub const fn frames(&self) -> u64 {
+        1 << self.0.order
+    }
+
+    /// Returns its memory, word by word; what it holds at first is not known.
+    pub fn words(&mut self) -> &mut [u64] {
+        let words = (4096 << self.0.order) / size_of::<u64>();
+        // SAFETY: the block is this value's alone and lies in the direct map; any bits are a word.
+        unsafe { slice::from_raw_parts_mut(self.0.address as *mut u64, words) }
+    }
+
+    /// Returns its memory as words whose reads and writes the compiler leaves as they are: for a test of the memory itself.
+    pub fn cells(&mut self) -> &[AtomicU64] {
+        let words = (4096 << self.0.order) / size_of::<u64>();
+        // SAFETY: the block is borrowed from this value alone, and an atomic word has the size and alignment of a word.
+        unsafe { slice::from_raw_parts(self.0.address as *const AtomicU64, words) }
+    }
+
+    /// Divides it into its frames, each a block of its own, given to `each` in their order.
+    pub fn divide(self, mut each: impl FnMut(Block)) {
+        let (address, frame, frames) = (self.0.address, self.0.frame, self.frames());
+        mem::forget(self);
+        for index in 0..frames {
+            let address = address + 4096 * index as usize;
+            each(Self(types::Block { address, frame: frame + index, order: 0 }));
+        }
+    }
+
+    /// Keeps the memory out of use until the machine restarts, because it is bad: frame by frame.
+    pub fn retire(self) {
+        self.divide(|frame| {
+            let record = types::Block { ..frame.0 };
+            mem::forget(frame);
+            // SAFETY: the frame was this value's, which ends here.
+            unsafe { imports::rhumb_retire_frame(record) }
+        });
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: the block is this value's, which ends here.
+        unsafe { imports::rhumb_free_block(types::Block { ..self.0 }) }
+    }
+}
+
+/// Returns how many nodes the machine has.
+pub fn node_count() -> u32 {
+    // SAFETY: it takes nothing.
+    unsafe { imports::rhumb_node_count() }
+}
+
+/// Returns the state of a node's memory; `None` if there is no such node.
+pub fn node_memory(node: u32) -> Option<NodeMemory> {
+    let mut memory = NodeMemory::default();
+    // SAFETY: the pointer leads to a value of that type for the length of the call.
+    unsafe { imports::rhumb_node_memory(node, &raw mut memory) }.then_some(memory)
+}
+
+/// An amount of memory in the unit that suits it.
+#[derive(Clone, Copy, Debug)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes >= 10 << 30 => write!(f, "{} GiB", bytes >> 30),
+            bytes if bytes >= 10 << 20 => write!(f, "{} MiB", bytes >> 20),
+            bytes if bytes >= 10 << 10 => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{bytes} bytes"),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! `memtest`: tests memory that is free, while the kernel runs, and keeps bad frames out of use.
+//!
+//! A test takes free memory in blocks of at most 2 MiB until it has as much as was asked for, or until the kernel has no
+//! more to spare. Then it goes over all of it with one pattern after the other: writes all blocks, reads all blocks. It
+//! never reads a block right after writing it, because then it would test the CPU's cache: so a test of more memory than
+//! the caches hold tests the memory. At the end, frames in which a word was wrong are retired, and the rest is given back.
+//!
+//! Patterns (after memtest86): all zeros and all ones find bits that are stuck; a word's own address finds address lines
+//! that are; alternating bits and their inverse find neighbours that disturb each other; numbers of a generator find the
+//! rest by chance, with another seed in each pass.
+#![no_std]
+#![no_main]
+
+mod pattern;
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use rhumb_module::alloc::vec::Vec;
+use rhumb_module::frames::Size;
+use rhumb_module::{ANY_NODE, Arguments, Block, Failure, Output, module, now_ns, warn};
+
+use pattern::PATTERNS;
+
+/// 2 MiB: the largest piece of memory that is taken at once.
+const LARGEST_ORDER: u32 = 9;
+const FRAME_BYTES: u64 = 4096;
+/// The memory that is tested where the command does not say.
+const USUAL_BYTES: u64 = 64 << 20;
+/// Wrong words that are shown one by one.
+const SHOWN_WORDS: u64 = 8;
+const WORDS_PER_FRAME: usize = 512;
+
+module! {
+    description: "Tests free memory and keeps bad frames out of use.",
+    commands: [{
+        name: "memtest",
+        usage: "[SIZE] [PASSES] [pretend]",
+        summary: "test free memory, retire bad frames",
+        help: "Takes SIZE (64M) of free memory, or as much of it as there is, tests it PASSES times (1) with each pattern, and\n\
+               gives it back. Frames with a wrong word are kept out of use until the machine restarts. With 'pretend', one word\n\
+               is taken for wrong, to see what happens then. Ctrl-C ends it.",
+        run: memtest,
+    }],
+}
+
+/// The memory under test, and what was found in it.
+struct Test {
+    blocks: Vec<Block>,
+    bytes: u64,
+    wrong_words: u64,
+    /// The numbers of frames with a wrong word; each once.
+    bad_frames: Vec<u64>,
+}
+
+fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Failure> {
+    let wanted = arguments.size("SIZE")?.unwrap_or(USUAL_BYTES);
+    let passes = arguments.number("PASSES")?.unwrap_or(1);
+    let pretends = match arguments.next() {
+        None => false,
+        Some("pretend") => true,
+        Some(word) => return Err(Failure::new(format_args!("'{word}' is not 'pretend'"))),
+    };
+    arguments.end()?;
+    if wanted < FRAME_BYTES || passes == 0 {
+        return Err(Failure::new("there is nothing to test: SIZE is at least 4096, and PASSES at least 1"));
+    }
+    let begun = now_ns();
+    let mut test = take(wanted, out)?;
+    if test.bytes < wanted {
+        out.line(format_args!("only {} of {} are free", Size(test.bytes), Size(wanted)));
+    }
+    // Whatever comes of it, frames that are known to be bad are not given back.
+    let outcome = test.run(passes, pretends, out);
+    let retired = test.bad_frames.len();
+    let (bytes, wrong) = (test.bytes, test.wrong_words);
+    test.give_back();
+    outcome?;
+    let ms = (now_ns() - begun) / 1_000_000;
+    out.line(format_args!(
+        "{} tested {passes} times with {} patterns in {ms} ms: {wrong} wrong words",
+        Size(bytes),
+        PATTERNS.len()
+    ));
+    match retired {
+        0 => Ok(()),
+        1 => Err(Failure::new("the memory is bad: 1 frame is out of use from now on")),
+        frames => {
+            Err(Failure::new(format_args!("the memory is bad: {frames} frames are out of use from now on")))
+        }
+    }
+}
+
+/// Takes up to `wanted` bytes of free memory: the largest blocks first, then what is between them.
+fn take(wanted: u64, out: &Output<'_>) -> Result<Test, Failure> {
+    let mut test = Test { blocks: Vec::new(), bytes: 0, wrong_words: 0, bad_frames: Vec::new() };
+    let mut order = LARGEST_ORDER;
+    while test.bytes < wanted {
+        if out.interrupted() {
+            return Err(Failure::Interrupted);
+        }
+        let fits = FRAME_BYTES << order <= wanted - test.bytes;
+        let has_room = test.blocks.try_reserve(1).is_ok();
+        match Block::new(order, ANY_NODE).filter(|_| fits && has_room) {
+            Some(block) => {
+                test.bytes += block.frames() * FRAME_BYTES;
+                test.blocks.push(block);
+            }
+            None if order == 0 => break,
+            None => order -= 1,
+        }
+    }
+    if test.blocks.is_empty() {
+        return Err(Failure::new("no memory is free"));
+    }
+    Ok(test)
+}
+
+impl Test {
+    fn run(&mut self, passes: u64, pretends: bool, out: &mut Output<'_>) -> Result<(), Failure> {
+        for pass in 0..passes {
+            for (index, pattern) in PATTERNS.iter().enumerate() {
+                let word = pattern.word;
+                for block in &mut self.blocks {
+                    if out.interrupted() {
+                        return Err(Failure::Interrupted);
+                    }
+                    let first = block.frame() * WORDS_PER_FRAME as u64;
+                    for (at, cell) in block.cells().iter().enumerate() {
+                        cell.store(word(first + at as u64, pass), Relaxed);
+                    }
+                }
+                if pretends && pass == 0 && index == 0 {
+                    self.blocks[0].cells()[1].fetch_xor(1 << 5, Relaxed);
+                }
+                self.check(word, pass, out)?;
+                out.line(format_args!(
+                    "pass {} of {passes}: {}: {} wrong words",
+                    pass + 1,
+                    pattern.name,
+                    self.wrong_words
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all blocks, and notes frames with words that are not what was written.
+    fn check(&mut self, word: fn(u64, u64) -> u64, pass: u64, out: &mut Output<'_>) -> Result<(), Failure> {
+        for block in &mut self.blocks {
+            if out.interrupted() {
+                return Err(Failure::Interrupted);
+            }
+            let frame = block.frame();
+            let first = frame * WORDS_PER_FRAME as u64;
+            for (at, cell) in block.cells().iter().enumerate() {
+                let (wanted, found) = (word(first + at as u64, pass), cell.load(Relaxed));
+                if wanted == found {
+                    continue;
+                }
+                self.wrong_words += 1;
+                let bad = frame + (at / WORDS_PER_FRAME) as u64;
+                if self.wrong_words <= SHOWN_WORDS {
+                    let address = (first + at as u64) * 8;
+                    out.line(format_args!(
+                        "phys:{address:#x}: {wanted:#018x} was written, {found:#018x} is read"
+                    ));
+                }
+                if !self.bad_frames.contains(&bad) {
+                    if self.bad_frames.try_reserve(1).is_err() {
+                        return Err(Failure::new("there is no memory for the list of bad frames"));
+                    }
+                    self.bad_frames.push(bad);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Retires the bad frames, and gives the others back.
+    fn give_back(self) {
+        let bad = self.bad_frames;
+        for block in self.blocks {
+            let first = block.frame();
+            let frames = first..first + block.frames();
+            if !bad.iter().any(|frame| frames.contains(frame)) {
+                continue;
+            }
+            block.divide(|frame| {
+                if bad.contains(&frame.frame()) {
+                    warn!(
+                        "memtest: the frame at phys:{:#x} is bad and is out of use",
+                        frame.frame() * FRAME_BYTES
+                    );
+                    frame.retire();
+                }
+            });
+        }
+    }
+}
