@@ -183,6 +183,12 @@ impl Request {
         }
     }
 
+    /// Asks for a block of this order.
+    #[must_use]
+    pub const fn order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
     /// Asks for zones up to and including `zone` only. [`crate::Frames::alloc`] never goes past [`Zone::Normal`].
     #[must_use]
     pub const fn ceiling(self, zone: Zone) -> Self {

@@ -54,7 +54,7 @@ mod stock;
 mod storage;
 mod tag;
 mod units;
-mod validate;
+pub(crate) mod validate;
 mod walk;
 
 use core::sync::atomic::AtomicU32;
@@ -213,6 +213,12 @@ impl<M: Machine> Arena<M> {
             self.free_slow(pinned, tag);
         }
         Ok(())
+    }
+
+    /// Tells whether the arena handed the range out.
+    #[inline]
+    pub fn is_of(&self, range: &HeldRange) -> bool {
+        range.brand == self.brand
     }
 
     #[inline(always)]

@@ -1,11 +1,13 @@
 //! The kernel map: memory that is truly virtual, where the direct map does not serve.
 //!
 //! ```text
-//!   Arena: ranges of units, O(1)  ──tags──>  rhumb_slab: objects in direct-mapped frames
+//!   KernelMap: areas, flushes ──addresses──> Arena: ranges of units, O(1) ──tags──> rhumb_slab: objects in frames
+//!        └──frames──> rhumb_frames      └──entries──> rhumb_pagetable
 //! ```
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`map`] | [`KernelMap`]: memory at contiguous addresses, devices; flushes that serve many |
 //! | [`arena`] | [`Arena`]: ranges of numbered units out of spans, in constant time; per-CPU caches of common sizes |
 //!
 //! Principles:
@@ -22,8 +24,14 @@
 extern crate std;
 
 pub mod arena;
+pub mod map;
+mod storage;
 
 pub use arena::{Arena, ArenaError, ArenaLayout, Fit, HeldRange, Tag, Units};
+pub use map::{
+    Area, AreaError, AreaKind, AreaRequest, FlushPolicy, Home, KernelMap, MapAddresses, MapLayout,
+    MapLayoutError,
+};
 
 /// The example of the README is compiled, too.
 #[cfg(doctest)]

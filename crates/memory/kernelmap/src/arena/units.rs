@@ -17,7 +17,7 @@ pub struct Units {
 
 impl Units {
     /// No units.
-    pub(super) const NONE: Self = Self { start: 0, count: 0 };
+    pub(crate) const NONE: Self = Self { start: 0, count: 0 };
 
     /// Returns the range of `count` units from `start` on; `None` where it would pass the last number there is.
     #[inline]

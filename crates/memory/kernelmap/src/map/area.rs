@@ -1,0 +1,223 @@
+//! [`Area`]: the handle to addresses of the map and to what is mapped there; [`AreaRequest`].
+
+use core::fmt;
+
+use rhumb_frames::{Contents, Owner, Preference};
+use rhumb_machine::{PageSize, VirtAddr, VirtRange};
+use rhumb_pagetable::Access;
+
+use crate::arena::HeldRange;
+
+/// A request for memory at contiguous addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AreaRequest {
+    pub(super) pages: u64,
+    pub(super) access: Access,
+    pub(super) contents: Contents,
+    pub(super) near: Preference,
+    pub(super) largest: PageSize,
+    pub(super) owner: Owner,
+}
+
+impl AreaRequest {
+    /// Returns a request for `pages` pages of 4 KiB: readable and writable, with stale contents, from this CPU's node
+    /// if it has any, by the largest pages that fit, for no owner in particular.
+    #[inline]
+    pub const fn new(pages: u64) -> Self {
+        Self {
+            pages,
+            access: Access::ReadWrite,
+            contents: Contents::Stale,
+            near: Preference::Any,
+            largest: PageSize::Size1G,
+            owner: Owner::NONE,
+        }
+    }
+
+    /// Returns a request for `bytes` bytes, rounded up to pages.
+    #[inline]
+    pub const fn bytes(bytes: u64) -> Self {
+        Self::new(bytes.div_ceil(PageSize::Size4K.bytes()))
+    }
+
+    /// Asks for memory with these rights. Code is refused.
+    #[must_use]
+    #[inline]
+    pub const fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Asks for zeroes.
+    #[must_use]
+    #[inline]
+    pub const fn zeroed(self) -> Self {
+        Self { contents: Contents::Zeroed, ..self }
+    }
+
+    /// Asks for frames placed as `preference` says.
+    #[must_use]
+    #[inline]
+    pub const fn near(self, preference: Preference) -> Self {
+        Self { near: preference, ..self }
+    }
+
+    /// Asks for pages of `size` at most, and smaller ones where no frames are to be had.
+    #[must_use]
+    #[inline]
+    pub const fn largest(self, size: PageSize) -> Self {
+        Self { largest: size, ..self }
+    }
+
+    /// Attributes addresses and frames to `owner`, whose limit counts.
+    #[must_use]
+    #[inline]
+    pub const fn owner(self, owner: Owner) -> Self {
+        Self { owner, ..self }
+    }
+}
+
+/// The use of an area.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AreaKind {
+    /// Memory of the frame allocator.
+    Memory,
+    /// A device's memory.
+    Device,
+    /// An area that was given back, and waits for a flush.
+    Waiting,
+}
+
+impl fmt::Display for AreaKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Memory => "memory",
+            Self::Device => "device",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// The facts about an area that its range's word holds, for reports.
+///
+/// ```text
+///   63 .. 56 | 55 .. 40 | 39 ... 0
+///   kind     | owner    | pages of 4 KiB
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Facts {
+    pub(super) kind: AreaKind,
+    pub(super) owner: Owner,
+    pub(super) pages: u64,
+}
+
+const PAGES_BITS: u32 = 40;
+const OWNER_SHIFT: u32 = PAGES_BITS;
+const KIND_SHIFT: u32 = OWNER_SHIFT + 16;
+
+/// The most pages of an area: 4 PiB.
+pub(super) const MOST_PAGES: u64 = (1 << PAGES_BITS) - 1;
+
+impl Facts {
+    #[inline]
+    pub(super) const fn pack(self) -> u64 {
+        let kind = match self.kind {
+            AreaKind::Memory => 1,
+            AreaKind::Device => 2,
+            AreaKind::Waiting => 3,
+        };
+        kind << KIND_SHIFT | (self.owner.0 as u64) << OWNER_SHIFT | self.pages & MOST_PAGES
+    }
+
+    /// Returns the facts in a range's word; `None` where none were set.
+    pub(super) const fn unpack(word: u64) -> Option<Self> {
+        let kind = match word >> KIND_SHIFT {
+            1 => AreaKind::Memory,
+            2 => AreaKind::Device,
+            3 => AreaKind::Waiting,
+            _ => return None,
+        };
+        Some(Self { kind, owner: Owner((word >> OWNER_SHIFT) as u16), pages: word & MOST_PAGES })
+    }
+}
+
+/// Addresses of the map, and what is mapped there. Its holder alone has both, until it gives the handle back to the
+/// map. Below the area lies an absent page, and above it the absent page of its neighbour: an access beyond either end
+/// faults.
+///
+/// The handle can be moved, and not copied. One that is lost keeps addresses and memory permanently.
+///
+/// ```compile_fail,E0382
+/// use rhumb_kernelmap::{Area, Home, KernelMap};
+/// fn twice<H: Home>(map: &KernelMap<H>, pinned: rhumb_machine::Pinned<'_>, area: Area) {
+///     let _ = map.free(pinned, area);
+///     let _ = map.free(pinned, area);
+/// }
+/// ```
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// use rhumb_kernelmap::{AreaRequest, Home, KernelMap};
+/// fn lose<H: Home>(map: &KernelMap<H>, pinned: rhumb_machine::Pinned<'_>) -> Option<()> {
+///     map.alloc(pinned, AreaRequest::new(4)).ok()?;
+///     Some(())
+/// }
+/// ```
+#[must_use = "an area that is lost stays mapped permanently"]
+pub struct Area {
+    pub(super) held: HeldRange,
+    pub(super) start: VirtAddr,
+    pub(super) pages: u64,
+    pub(super) owner: Owner,
+    /// The level of the entries that are the area's own.
+    pub(super) level: u8,
+    pub(super) kind: AreaKind,
+    /// Whether its pages count against its owner's limit.
+    pub(super) is_charged: bool,
+}
+
+impl Area {
+    /// Returns its first address.
+    #[inline]
+    pub const fn start(&self) -> VirtAddr {
+        self.start
+    }
+
+    /// Returns how many pages of 4 KiB it has.
+    #[inline]
+    pub const fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Returns its addresses, without the absent page below.
+    pub fn range(&self) -> VirtRange {
+        VirtRange::of_length(self.start, self.pages * PageSize::Size4K.bytes()).unwrap_or_default()
+    }
+
+    /// Returns its owner.
+    pub const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Returns its use.
+    pub const fn kind(&self) -> AreaKind {
+        self.kind
+    }
+}
+
+impl fmt::Debug for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Area({}, {})", self.range(), self.kind)
+    }
+}
+
+/// An area that a map refuses, because another map handed it out.
+#[must_use = "the area is the caller's still"]
+#[derive(Debug)]
+pub struct ForeignArea(pub Area);
+
+impl fmt::Display for ForeignArea {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the area {} is another map's", self.0.range())
+    }
+}
+
+impl core::error::Error for ForeignArea {}

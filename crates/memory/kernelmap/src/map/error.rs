@@ -1,0 +1,102 @@
+//! Why the map refuses.
+
+use core::fmt;
+
+use rhumb_frames::{AllocError, Owner};
+use rhumb_machine::{PhysRange, VirtRange};
+
+use crate::arena::ArenaError;
+
+/// Why a request was refused. Nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AreaError {
+    /// No pages.
+    Empty,
+    /// More pages than the map has addresses for.
+    TooLarge(u64),
+    /// Memory that is written and executed at once, or executed at all: code has a pool of its own.
+    Executable,
+    /// The area is another map's.
+    Foreign,
+    /// The area is a device's, whose rights stay.
+    NotMemory,
+    /// Pages that the area does not have, or none.
+    OutOfArea,
+    /// The map has no free range of addresses for so many pages.
+    NoAddresses(u64),
+    /// The allocator of objects has no memory for the record of the range.
+    NoRecord(rhumb_slab::AllocError),
+    /// No frame is left.
+    NoFrame(AllocError),
+    /// No frame is left for a page table.
+    NoTable,
+    /// The owner would have more pages than it may: so many, of so many that it may have.
+    OverLimit(Owner, u64, u64),
+    /// The device's memory does not begin and end at pages.
+    UnalignedDevice(PhysRange),
+    /// The device's memory is RAM, or so is a page of it.
+    DeviceInRam(PhysRange),
+    /// A device's memory is mapped uncached or write-combining, and in no other mode.
+    CachedDevice,
+    /// The owner's number is past those that can have a limit.
+    NoLimitFor(Owner),
+}
+
+impl fmt::Display for AreaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("an area has at least one page"),
+            Self::TooLarge(pages) => {
+                write!(f, "{pages} pages are more than the kernel map has addresses for")
+            }
+            Self::Executable => f.write_str("an area of the kernel map is not executable"),
+            Self::Foreign => f.write_str("the area is another map's"),
+            Self::NotMemory => f.write_str("the rights to a device's memory stay as they are"),
+            Self::OutOfArea => f.write_str("the area does not have these pages"),
+            Self::NoAddresses(pages) => write!(f, "no range of addresses is free for {pages} pages"),
+            Self::NoRecord(error) => write!(f, "no memory for the area's record: {error}"),
+            Self::NoFrame(error) => write!(f, "no memory for the area: {error}"),
+            Self::NoTable => f.write_str("no frame is left for a page table of the area"),
+            Self::OverLimit(owner, pages, most) => {
+                write!(f, "owner {} would have {pages} pages, and may have {most}", owner.0)
+            }
+            Self::UnalignedDevice(range) => write!(f, "the device's memory {range} is not whole pages"),
+            Self::DeviceInRam(range) => write!(f, "the device's memory {range} is RAM"),
+            Self::CachedDevice => f.write_str("a device is mapped uncached or write-combining only"),
+            Self::NoLimitFor(owner) => write!(f, "owner {} cannot have a limit", owner.0),
+        }
+    }
+}
+
+impl core::error::Error for AreaError {}
+
+/// Why a map cannot be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapLayoutError {
+    /// The memory that was lent is too small: so many bytes, of so many that are needed.
+    StorageTooSmall(usize, usize),
+    /// No CPUs, or more than a machine can have.
+    BadMachine,
+    /// The addresses do not begin and end at multiples of 1 GiB, or are none, or are not the kernel's.
+    BadAddresses(VirtRange),
+    /// The tree has no level-3 table for some of these addresses.
+    NoTable(VirtRange),
+    /// The arena refuses its span.
+    Arena(ArenaError),
+}
+
+impl fmt::Display for MapLayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StorageTooSmall(given, needed) => {
+                write!(f, "{given} bytes were lent for the kernel map, which needs {needed}")
+            }
+            Self::BadMachine => f.write_str("no machine has so many CPUs"),
+            Self::BadAddresses(range) => write!(f, "{range} are not whole GiB of the kernel's half"),
+            Self::NoTable(range) => write!(f, "the tree has not all level-3 tables of {range}"),
+            Self::Arena(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MapLayoutError {}

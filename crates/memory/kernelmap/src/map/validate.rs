@@ -1,0 +1,140 @@
+//! The check of a map: its arenas, and each entry of its addresses against the list of areas.
+
+use core::fmt;
+use core::ops::ControlFlow;
+
+use rhumb_machine::{Pinned, VirtAddr, VirtRange};
+use rhumb_pagetable::{ENTRIES, Entry, TableMemory, descend};
+
+use super::KernelMap;
+use super::area::{AreaKind, Facts};
+use super::hidden::revealed;
+use super::home::Home;
+use super::region::{GUARD_UNITS, Region};
+use crate::arena::validate::ArenaInconsistency;
+use crate::arena::{RangePlace, RangeReport, Units};
+
+/// A thing that is wrong in a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapInconsistency {
+    /// An arena is wrong.
+    Arena(ArenaInconsistency),
+    /// A range is held for no area, or for more pages than it has.
+    NoArea(VirtRange),
+    /// An entry of free addresses, or of a guard, is not clear.
+    NotClear(VirtAddr, Entry),
+    /// An area does not map as many pages as it has.
+    Pages(VirtRange, u64),
+    /// An area that waits is mapped.
+    Mapped(VirtAddr),
+    /// More areas wait with CPUs than are listed as waiting, or fewer.
+    Waiting(u64, u64),
+}
+
+impl fmt::Display for MapInconsistency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arena(error) => error.fmt(f),
+            Self::NoArea(range) => write!(f, "the range {range} is held for no area, or a smaller one"),
+            Self::NotClear(address, entry) => write!(f, "{address} is free, and its entry is {entry}"),
+            Self::Pages(range, pages) => write!(f, "the area {range} maps {pages} pages"),
+            Self::Mapped(address) => write!(f, "{address} waits for a flush, and is mapped"),
+            Self::Waiting(rings, list) => {
+                write!(f, "{rings} areas wait with CPUs, and {list} are listed as waiting")
+            }
+        }
+    }
+}
+
+impl core::error::Error for MapInconsistency {}
+
+impl<H: Home> KernelMap<H> {
+    /// Checks every structure. Exact while no other CPU makes areas or gives them back.
+    ///
+    /// # Errors
+    /// The first inconsistency.
+    ///
+    /// Cost: a read of each entry of each table of the map.
+    pub fn validate(&self, pinned: Pinned<'_>) -> Result<(), MapInconsistency> {
+        let mut listed = 0;
+        for region in &self.regions {
+            region.arena.validate(pinned).map_err(MapInconsistency::Arena)?;
+            let mut result = Ok(());
+            let walked = region.arena.for_each(|range| {
+                listed +=
+                    u64::from(Facts::unpack(range.word).is_some_and(|facts| facts.kind == AreaKind::Waiting));
+                result = self.check_range(region, range);
+                if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            result?;
+            walked.map_err(|error| MapInconsistency::Arena(ArenaInconsistency::Walk(error)))?;
+        }
+        let (waiting, _) = self.waiting();
+        if waiting == listed { Ok(()) } else { Err(MapInconsistency::Waiting(waiting, listed)) }
+    }
+
+    fn check_range(&self, region: &Region<H::Machine>, range: RangeReport) -> Result<(), MapInconsistency> {
+        let all = range.range;
+        if range.place != RangePlace::Held {
+            return self.check_clear(region, all);
+        }
+        let addresses = region.addresses_of(all);
+        let facts = Facts::unpack(range.word).ok_or(MapInconsistency::NoArea(addresses))?;
+        let guard = Units::of_length(all.start(), GUARD_UNITS).unwrap_or(Units::NONE);
+        self.check_clear(region, guard)?;
+        let (mut pages, tables) = (0, self.home.tables());
+        let own = super::waiting::without_guard(all);
+        self.for_each_table(region, own, |address, entry| {
+            if facts.kind == AreaKind::Waiting {
+                return if entry.is_present() { Err(MapInconsistency::Mapped(address)) } else { Ok(()) };
+            }
+            if revealed(entry).is_some() {
+                return Err(MapInconsistency::NotClear(address, entry));
+            }
+            pages += pages_under(&tables, entry, region.level());
+            Ok(())
+        })?;
+        if facts.kind != AreaKind::Waiting && pages != facts.pages {
+            return Err(MapInconsistency::Pages(addresses, pages));
+        }
+        Ok(())
+    }
+
+    /// Checks that the entries of these units are clear.
+    fn check_clear(&self, region: &Region<H::Machine>, units: Units) -> Result<(), MapInconsistency> {
+        self.for_each_table(region, units, |address, entry| {
+            if entry == Entry::EMPTY { Ok(()) } else { Err(MapInconsistency::NotClear(address, entry)) }
+        })
+    }
+
+    /// Calls `check` with the entry of each of these units above which all tables exist.
+    fn for_each_table(
+        &self,
+        region: &Region<H::Machine>,
+        units: Units,
+        mut check: impl FnMut(VirtAddr, Entry) -> Result<(), MapInconsistency>,
+    ) -> Result<(), MapInconsistency> {
+        let tables = self.home.tables();
+        let mut at = units.start();
+        while at < units.end() {
+            let address = region.address_of(at);
+            let Some(step) = descend(&tables, self.home.root(), address, region.level()) else { break };
+            // The units that one entry spans of the table at which the walk has ended.
+            let span = (ENTRIES as u64).pow(u32::from(step.level - region.level()));
+            if step.level == region.level() {
+                check(address, step.entry)?;
+            }
+            at = (at / span + 1) * span;
+        }
+        Ok(())
+    }
+}
+
+/// Returns how many small pages an entry maps, with all tables below it.
+fn pages_under<T: TableMemory>(tables: &T, entry: Entry, level: u8) -> u64 {
+    if let Some(size) = entry.page_size(level) {
+        return size.frames();
+    }
+    let Some(table) = entry.child(level) else { return 0 };
+    (0..ENTRIES).map(|index| pages_under(tables, tables.read(table, index), level - 1)).sum()
+}

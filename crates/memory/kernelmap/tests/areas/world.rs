@@ -1,0 +1,314 @@
+//! A hosted machine with RAM, an allocator, objects, and a kernel map that a software MMU translates.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rhumb_frames::{AllocError, Anywhere, Descriptor, Frame, Frames, Layout, MemoryRange, Request};
+use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, Use};
+use rhumb_hosted::{Cpu, HostedMachine, LargePages};
+use rhumb_kernelmap::{Area, Home, KernelMap, MapAddresses, MapLayout, Tag};
+use rhumb_machine::{
+    CpuId, Machine, NodeId, PageSize, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr, VirtRange, impossible,
+};
+use rhumb_pagetable::flush::{Flushed, Unflushed};
+use rhumb_pagetable::{Entry, Levels, OutOfTables, Privilege, Root, TableMemory, walk};
+use rhumb_slab::{Cache, CacheSpec, Config, Slabs};
+
+pub(crate) type Hosted = &'static HostedMachine;
+pub(crate) type Map = KernelMap<Here>;
+
+pub(crate) const GIB: u64 = 1 << 30;
+pub(crate) const MIB: u64 = 1 << 20;
+/// Where the allocator's RAM begins; devices are below.
+pub(crate) const RAM_AT: u64 = 4 * GIB;
+/// The root and the tables that boot makes.
+const BOOT_TABLES: u64 = 64 << 10;
+pub(crate) const BASE: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
+
+/// The faults that a test plants.
+#[derive(Debug, Default)]
+pub(crate) struct Plant {
+    /// Allocations of frames and tables that succeed before one fails; 0: none fails.
+    pub(crate) fails_after: AtomicU64,
+    /// The flushes reach this CPU alone.
+    pub(crate) flushes_here_alone: AtomicU64,
+}
+
+pub(crate) struct Ground {
+    pub(crate) machine: Hosted,
+    pub(crate) frames: Frames<Hosted>,
+    tables: HostedTables,
+    root: Root,
+    upper: Mutex<()>,
+    pub(crate) plant: Plant,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) tables_out: AtomicU64,
+    pub(crate) largest: Mutex<PageSize>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Here(pub(crate) &'static Ground);
+
+impl Here {
+    fn may_go_on(self) -> bool {
+        let left = self.0.plant.fails_after.load(Relaxed);
+        if left > 0 {
+            self.0.plant.fails_after.store(left - 1, Relaxed);
+        }
+        left != 1
+    }
+}
+
+// SAFETY: one allocator and the one tree that the machine's unit walks, in which the map alone has these addresses; RAM
+// is what the allocator has; the flushes are whole where no fault is planted.
+unsafe impl Home for Here {
+    type Machine = Hosted;
+    type Tables = HostedTables;
+
+    fn frames(&self) -> &'static Frames<Hosted> {
+        &self.0.frames
+    }
+    fn root(&self) -> Root {
+        self.0.root
+    }
+    fn largest(&self) -> PageSize {
+        *self.0.largest.lock().unwrap()
+    }
+    fn tables(&self) -> HostedTables {
+        self.0.tables.clone()
+    }
+    fn with_upper_tables<A>(&self, act: impl FnOnce(&mut HostedTables) -> A) -> A {
+        let _off = self.0.machine.irq_off();
+        let _held = self.0.upper.lock().unwrap();
+        act(&mut self.tables())
+    }
+    fn take_table(&self, pinned: Pinned<'_>) -> Result<Pfn, OutOfTables> {
+        if !self.may_go_on() {
+            return Err(OutOfTables);
+        }
+        let frame = self.0.frames.alloc(pinned, Request::FRAME.zeroed()).map_err(|_| OutOfTables)?;
+        self.0.tables_out.fetch_add(1, Relaxed);
+        Ok(frame.into_pfn())
+    }
+    unsafe fn give_back_table(&self, pinned: Pinned<'_>, table: Pfn) {
+        let is_clear = (0..512).all(|index| self.0.tables.read(table, index) == Entry::EMPTY);
+        assert!(is_clear, "table {table} is not clear");
+        self.0.tables_out.fetch_sub(1, Relaxed);
+        // SAFETY: the frame came from `take_table`.
+        match unsafe { self.0.frames.from_pfn(table, rhumb_machine::Order::BASE) } {
+            Ok(frame) => self.0.frames.free(pinned, frame),
+            Err(fault) => impossible!("a table is a frame: {fault}"),
+        }
+    }
+    fn is_ram(&self, range: PhysRange) -> bool {
+        self.0.machine.ram().iter().any(|ram| ram.range.overlaps(range))
+    }
+    fn alloc(&self, pinned: Pinned<'_>, request: Request) -> Result<Frame<Anywhere>, AllocError> {
+        if !self.may_go_on() {
+            return Err(AllocError::Busy);
+        }
+        self.0.frames.alloc(pinned, request).map(Frame::into_anywhere)
+    }
+    fn flush(
+        &self,
+        pinned: Pinned<'_>,
+        unflushed: &mut Unflushed<rhumb_kernelmap::map::FlushNumber>,
+    ) -> Flushed<rhumb_kernelmap::map::FlushNumber> {
+        self.0.flushes.fetch_add(1, Relaxed);
+        if self.0.plant.flushes_here_alone.load(Relaxed) != 0 {
+            // SAFETY: not true, on purpose.
+            return unsafe { unflushed.flush_on(&self.0.machine, pinned, &rhumb_machine::FirstCpus(1)) };
+        }
+        unflushed.flush(&self.0.machine, pinned)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) ground: &'static Ground,
+    pub(crate) map: Map,
+    /// Frames in use when nothing is mapped.
+    pub(crate) at_first: u64,
+}
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+pub(crate) fn phys(start: u64, bytes: u64) -> PhysRange {
+    PhysRange::of_length(PhysAddr::new(start), bytes).unwrap()
+}
+
+pub(crate) fn gib(at: u64, count: u64) -> VirtRange {
+    VirtRange::of_length(BASE.plus(at * GIB), count * GIB).unwrap()
+}
+
+/// 1 GiB for small areas, 8 for large ones, 16 for huge ones.
+pub(crate) fn addresses() -> MapAddresses {
+    MapAddresses { small: gib(0, 1), large: gib(8, 8), huge: gib(16, 16) }
+}
+
+impl World {
+    /// Returns a map with `ram` bytes below it, on CPU 0 of `cpus`.
+    pub(crate) fn new(cpus: usize, ram: u64, config: MmuConfig) -> &'static Self {
+        Self::with_addresses(cpus, ram, config, addresses())
+    }
+
+    pub(crate) fn with_addresses(
+        cpus: usize,
+        ram: u64,
+        config: MmuConfig,
+        addresses: MapAddresses,
+    ) -> &'static Self {
+        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
+        let machine = machine.ram(phys(0, BOOT_TABLES)).ram(phys(RAM_AT, ram)).build().unwrap();
+        let machine: Hosted = leak(machine);
+        let boot = |_: &Cpu<'_>| Self::boot(machine, ram, config, addresses);
+        machine.enter(CpuId::BOOT, |cpu| leak(boot(cpu))).unwrap()
+    }
+
+    fn boot(machine: Hosted, ram: u64, config: MmuConfig, addresses: MapAddresses) -> Self {
+        // SAFETY: the first RAM is for the boot's tables alone; other tables are frames that are out for that alone.
+        let mut tables = unsafe { HostedTables::new(machine) };
+        let root = Root::new(Pfn::new(1), Levels::Four);
+        // The map's level-3 table: one piece of 512 GiB.
+        tables.write(root.table, 384, Entry::table(Pfn::new(2), Privilege::Supervisor));
+        // SAFETY: the tree is in RAM of the machine, and reached by `HostedTables` alone.
+        unsafe { machine.attach_mmu(root, config) }.unwrap();
+        let ground = leak(Ground {
+            machine,
+            frames: allocator(machine, phys(RAM_AT, ram)),
+            tables,
+            root,
+            upper: Mutex::new(()),
+            plant: Plant::default(),
+            flushes: AtomicU64::new(0),
+            tables_out: AtomicU64::new(0),
+            largest: Mutex::new(PageSize::Size1G),
+        });
+        let cpus = machine.cpu_count();
+        let guard = machine.pin();
+        let slabs = leak(Slabs::new(&ground.frames, guard.pinned(), Config::new(cpus)).unwrap());
+        let spec = CacheSpec::of::<Tag>("range_tag");
+        let tags = leak(Cache::new(slabs, guard.pinned(), spec).unwrap());
+        let layout = MapLayout::new(cpus).unwrap();
+        let memory = vec![!0u64; layout.storage_bytes() / 8].leak();
+        // SAFETY: nothing else uses these addresses.
+        let map =
+            unsafe { KernelMap::new(Here(ground), layout, addresses, tags, guard.pinned(), memory) }.unwrap();
+        let totals = ground.frames.totals();
+        Self { ground, map, at_first: totals.present - totals.free }
+    }
+
+    pub(crate) fn mmu(&self) -> &SoftMmu {
+        self.ground.machine.mmu().unwrap()
+    }
+
+    pub(crate) fn frames_in_use(&self) -> u64 {
+        let guard = self.ground.machine.pin();
+        self.ground.frames.drain(guard.pinned());
+        let totals = self.ground.frames.totals();
+        totals.present - totals.free
+    }
+
+    /// Returns the frame that the tables have for an address.
+    pub(crate) fn walked(&self, address: VirtAddr) -> Option<PhysAddr> {
+        walk(&self.ground.tables, self.ground.root, address).phys()
+    }
+
+    pub(crate) fn size_at(&self, address: VirtAddr) -> Option<PageSize> {
+        walk(&self.ground.tables, self.ground.root, address).leaf().map(|leaf| leaf.size)
+    }
+
+    /// Has a CPU use an address, and checks what it finds against the tables.
+    #[track_caller]
+    pub(crate) fn touch(&self, cpu: usize, address: VirtAddr, access: Use) {
+        let seen = self.mmu().access(CpuId::new(cpu).unwrap(), address, access).ok();
+        assert_eq!(seen, self.walked(address), "CPU {cpu} at {address}");
+    }
+
+    /// Checks that all of an area is mapped for a CPU, and nothing beside it.
+    #[track_caller]
+    pub(crate) fn check_area(&self, cpu: usize, area: &Area) {
+        let cpu = CpuId::new(cpu).unwrap();
+        let range = area.range();
+        for page in 0..area.pages() {
+            self.touch(cpu.index(), range.start().plus(page * 4096), Use::Read);
+        }
+        for beside in [VirtAddr::new(range.start().get() - 1), range.end()] {
+            assert_eq!(self.mmu().access(cpu, beside, Use::Read).ok(), None, "{beside} beside {range}");
+        }
+    }
+
+    /// Flushes, and checks that no area is left, and that all memory but that of tables came back.
+    #[track_caller]
+    pub(crate) fn assert_empty(&self, pinned: Pinned<'_>) {
+        self.map.reclaim(pinned);
+        self.map.validate(pinned).unwrap();
+        assert_eq!(self.map.waiting(), (0, 0));
+        let mut areas = 0;
+        self.map
+            .for_each_area(|_| {
+                areas += 1;
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(areas, 0);
+        let (tables, records) = (self.ground.tables_out.load(Relaxed), 32);
+        let in_use = self.frames_in_use();
+        assert!(in_use <= self.at_first + tables + records, "{in_use} frames, {} at first", self.at_first);
+        assert_eq!(self.mmu().take_reports(), [], "stale translations");
+    }
+}
+
+fn allocator(machine: Hosted, ram: PhysRange) -> Frames<Hosted> {
+    let ram = ram.whole_frames();
+    let memory = [MemoryRange { frames: ram, node: NodeId::FIRST }];
+    let layout = Layout::new(&memory, machine.cpu_count(), ram.end()).unwrap();
+    let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
+    let descriptors = vec![0u64; ram.end().get() as usize * size_of::<Descriptor>() / 8].leak();
+    // SAFETY: no other code uses the RAM; storage and descriptors are outside it, zero, and permanent.
+    let frames = unsafe {
+        let frames = Frames::new(machine, &layout, [ram], storage).unwrap();
+        frames.with_descriptors(VirtAddr::new(descriptors.as_ptr() as u64))
+    };
+    for report in frames.zones().collect::<Vec<_>>() {
+        frames.set_reserve(report.node, report.zone, 0);
+        frames.set_guard(report.node, report.zone, 0);
+    }
+    frames
+}
+
+/// Runs `body` as CPU 0 of a fresh world, its TLBs full of speculation.
+pub(crate) fn in_world<A: Send>(
+    cpus: usize,
+    ram: u64,
+    body: impl FnOnce(&'static World, Pinned<'_>) -> A + Send,
+) -> A {
+    let world = World::new(cpus, ram, MmuConfig::new(1));
+    as_cpu_0(world, |pinned| body(world, pinned))
+}
+
+pub(crate) fn as_cpu_0<A: Send>(world: &World, body: impl FnOnce(Pinned<'_>) -> A + Send) -> A {
+    let run = |_: &Cpu<'_>| {
+        let guard = world.ground.machine.pin();
+        body(guard.pinned())
+    };
+    world.ground.machine.enter(CpuId::BOOT, run).unwrap()
+}
+
+/// A generator that repeats (xorshift).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// 0..end, 0 where that is empty.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 8) % end.max(1)
+    }
+}
