@@ -50,7 +50,7 @@ use arch::{control, halt, mtrr, pic};
 use cpu::start::Candidate;
 use cpu::{area, backtrace, clock};
 use facts::Boot;
-use platform::{console, keyboard, logging, power};
+use platform::{console, keyboard, logging, power, ram_disk};
 
 /// Commands at the prompt beside those of [`debug`].
 #[cfg(feature = "lab")]
@@ -89,6 +89,9 @@ fn bring_up(boot: &'static Boot) {
         log::debug!("clock: the TSC need not run at one rate in all power states");
     }
     mm::report(boot);
+    if let Err(error) = ram_disk::start(boot) {
+        log::warn!("the initial RAM disk cannot be read, {error}");
+    }
     let above_first_mebibyte =
         |ram: PhysRange| PhysRange::new(ram.start().max(facts::FIRST_MEBIBYTE_END), ram.end());
     mtrr::report(boot.memory.lock().ram().filter_map(above_first_mebibyte));

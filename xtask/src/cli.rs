@@ -44,6 +44,8 @@ pub(crate) enum Command {
     /// Make an ISO that boots on PC hardware, from CD or USB stick, under BIOS and UEFI.
     #[command(after_help = IMAGE_EXAMPLES)]
     Image(ImageOptions),
+    /// Build the loadable modules into the RAM disk, and print its path.
+    Modules,
     /// Show what this machine has for building and running, what is missing, and how it would be had.
     Doctor,
 }
@@ -345,6 +347,9 @@ pub(crate) struct RunOptions {
     /// Run these prompt commands, separated by `;`, print what they print, and power off.
     #[arg(long, value_name = "COMMANDS")]
     pub(crate) exec: Option<String>,
+    /// The initial RAM disk, a tar archive [default: the loadable modules of this tree]; none boots without.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ram_disk: Option<PathBuf>,
     /// Boot the kernel without its laboratory, as `build` and `image` make it.
     #[arg(long)]
     product: bool,

@@ -18,7 +18,7 @@ use crate::cli::ImageOptions;
 use crate::host::{Host, ThisHost};
 use crate::progress::Progress;
 use crate::setup::{self, Need};
-use crate::{build, paths};
+use crate::{build, paths, ram_disk};
 
 /// Where an ELF64 header has the place, the number and the names of its sections.
 const SECTION_FIELDS: [std::ops::Range<usize>; 2] = [40..48, 60..64];
@@ -45,21 +45,28 @@ pub(crate) fn command(options: &ImageOptions) -> Result<ExitCode> {
     setup::ensure(&[Need::Core, Need::ImageTools])?;
     let kernel = build::kernel(&options.build, options.contents())?;
     let output = options.output.clone().unwrap_or_else(|| paths::target().join("rhumb.iso"));
-    make(&kernel, &options.append, AUTOMATIC, &output)?;
+    let ram_disk = ram_disk::usual()?;
+    make(&Contents { kernel: &kernel, ram_disk: Some(&ram_disk) }, &options.append, AUTOMATIC, &output)?;
     println!("{}", paths::shown(&output));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the ISO `output` of `kernel`, with `command_line` for it; GRUB sets the screen to `graphics`, or to another
+/// The files that GRUB loads.
+pub(crate) struct Contents<'a> {
+    pub(crate) kernel: &'a Path,
+    pub(crate) ram_disk: Option<&'a Path>,
+}
+
+/// Makes the ISO `output` of `contents`, with `command_line` for the kernel; GRUB sets the screen to `graphics`, or to another
 /// mode where the machine does not have that one.
 ///
 /// # Errors
 /// A file cannot be written, the command line has characters that GRUB's configuration cannot hold, or GRUB's tool
 /// fails: its messages are in the error.
-pub(crate) fn make(kernel: &Path, command_line: &str, graphics: &str, output: &Path) -> Result<()> {
-    let configuration = configuration(command_line, graphics)?;
+pub(crate) fn make(contents: &Contents<'_>, command_line: &str, graphics: &str, output: &Path) -> Result<()> {
+    let configuration = configuration(command_line, graphics, contents.ram_disk.is_some())?;
     let tree = new_tree();
-    let made = fill(&tree, kernel, &configuration).and_then(|()| rescue(&tree, output));
+    let made = fill(&tree, contents, &configuration).and_then(|()| rescue(&tree, output));
     // Left behind it would only take space; the outcome matters more.
     let _ = fs::remove_dir_all(&tree);
     made
@@ -74,22 +81,28 @@ fn new_tree() -> PathBuf {
 
 /// Returns GRUB's configuration: straight to the kernel; Shift or Esc gives its menu. The mode comes after the kernel,
 /// because loading a kernel that wants a screen chooses a mode, too.
-fn configuration(command_line: &str, graphics: &str) -> Result<String> {
+fn configuration(command_line: &str, graphics: &str, has_ram_disk: bool) -> Result<String> {
     if command_line.contains(['\'', '\n']) {
         bail!("the kernel's command line must not have quotes or line ends in it: {command_line}");
     }
     let words: String = command_line.split_whitespace().map(|word| format!(" '{word}'")).collect();
+    let module = if has_ram_disk { "    module2 /boot/rhumb.tar\n" } else { "" };
     Ok(format!(
-        "set timeout_style=hidden\nset timeout=0\n\n{VIDEO}\nmenuentry 'Rhumb' {{\n    echo '{NOTICE}'\n    multiboot2 /boot/rhumb{words}\n    set gfxpayload={graphics}\n}}\n"
+        "set timeout_style=hidden\nset timeout=0\n\n{VIDEO}\nmenuentry 'Rhumb' {{\n    echo '{NOTICE}'\n    multiboot2 /boot/rhumb{words}\n{module}    set gfxpayload={graphics}\n}}\n"
     ))
 }
 
 /// Lays out the image's files.
-fn fill(tree: &Path, kernel: &Path, configuration: &str) -> Result<()> {
+fn fill(tree: &Path, contents: &Contents<'_>, configuration: &str) -> Result<()> {
+    let kernel = contents.kernel;
     let grub = tree.join("boot/grub");
     fs::create_dir_all(&grub).with_context(|| format!("{} cannot be made", grub.display()))?;
     let image = fs::read(kernel).with_context(|| format!("{} cannot be read", kernel.display()))?;
     fs::write(tree.join("boot/rhumb"), stripped(image)?).context("the kernel cannot be copied")?;
+    if let Some(disk) = contents.ram_disk {
+        fs::copy(disk, tree.join("boot/rhumb.tar"))
+            .with_context(|| format!("{} cannot be copied", disk.display()))?;
+    }
     fs::write(grub.join("grub.cfg"), configuration).context("GRUB's configuration cannot be written")
 }
 

@@ -5,6 +5,7 @@
 //! | [`cli`] | commands and options |
 //! | [`build`], [`symbols`] | the kernel's ELF file; the names in it for backtraces |
 //! | [`kasan`], [`tsan`] | instrumenting the kernel; instrumenting the host's tests |
+//! | [`modules`], [`ram_disk`] | loadable modules; the archive that the kernel finds them in |
 //! | [`image`] | the ISO |
 //! | [`machine`], [`qemu`] | the virtual machine that a person asks for; QEMU's arguments for it |
 //! | [`console`] | one QEMU from start to end |
@@ -38,9 +39,11 @@ mod host;
 mod image;
 mod kasan;
 mod machine;
+mod modules;
 mod paths;
 mod progress;
 mod qemu;
+mod ram_disk;
 mod run;
 mod setup;
 mod symbols;
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Count(options) => count::command(&options),
         Command::Check => check::command(),
         Command::Image(options) => image::command(&options),
+        Command::Modules => ram_disk::command(),
         Command::Doctor => doctor::command(),
     };
     outcome.unwrap_or_else(|error| {

@@ -28,6 +28,11 @@ pub(crate) fn kasan_target() -> PathBuf {
     target().join("rhumb-kasan")
 }
 
+/// Returns the target directory of the loadable modules: other link arguments than the kernel's.
+pub(crate) fn modules_target() -> PathBuf {
+    target().join("rhumb-modules")
+}
+
 /// Returns the target directory of the host's tests under ThreadSanitizer: other flags for every crate, `std` included.
 pub(crate) fn tsan_target() -> PathBuf {
     target().join("rhumb-tsan")

@@ -19,6 +19,8 @@ pub(crate) const EXIT_PORT: u16 = 0xf4;
 pub(crate) struct Files<'a> {
     /// The kernel's ELF file, for [`Boot::Direct`].
     pub(crate) kernel: &'a Path,
+    /// The initial RAM disk, for [`Boot::Direct`]; an ISO carries its own.
+    pub(crate) ram_disk: Option<&'a Path>,
     /// The ISO, for the other two.
     pub(crate) iso: &'a Path,
     /// OVMF's code and a private copy of its variables, for [`Boot::IsoUefi`].
@@ -70,6 +72,9 @@ pub(crate) fn arguments_with_monitor(
         Boot::Direct => {
             words.pair("-kernel", files.kernel.display());
             words.pair("-append", command_line);
+            if let Some(disk) = files.ram_disk {
+                words.pair("-initrd", disk.display());
+            }
         }
         Boot::IsoBios => words.pair("-cdrom", files.iso.display()),
         Boot::IsoUefi => {

@@ -18,7 +18,7 @@ use crate::machine::OnReset;
 use crate::qemu::{self, EXIT_PORT, Files};
 use crate::setup::{self, Need, Version};
 use crate::terminal::RawTerminal;
-use crate::{build, paths};
+use crate::{build, paths, ram_disk};
 
 /// As `timeout(1)` has it.
 const EXIT_TIMED_OUT: u8 = 124;
@@ -50,7 +50,8 @@ pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     if interactive {
         machine.on_reset = OnReset::Restart;
     }
-    let files = Files { kernel: &kernel, iso: Path::new(""), ovmf: None };
+    let ram_disk = ram_disk::chosen(options.ram_disk.as_deref())?;
+    let files = Files { kernel: &kernel, ram_disk: ram_disk.as_deref(), iso: Path::new(""), ovmf: None };
     let arguments = qemu::arguments(&machine, &files, &command_line(interactive, &options.append));
 
     if interactive {

@@ -8,7 +8,7 @@ use crate::setup::Version;
 
 fn words(machine: &Machine) -> String {
     let ovmf = Some((Path::new("code,1.fd"), Path::new("vars.fd")));
-    let files = Files { kernel: Path::new("rhumb.elf"), iso: Path::new("rhumb.iso"), ovmf };
+    let files = Files { kernel: Path::new("rhumb.elf"), ram_disk: None, iso: Path::new("rhumb.iso"), ovmf };
     arguments(machine, &files, "quiet").join(" ")
 }
 

@@ -14,6 +14,7 @@
 //! | [`random`] | no command, but the random numbers of some |
 //! | [`irqsoff`], `kasan` | findings of these two, in kernels built with them |
 //! | [`log`] | `dmesg` |
+//! | [`ram_disk`] | `ls` |
 //! | [`stop`] | `poweroff`, `reboot`, `panic` |
 //!
 //! Commands of the laboratory are added by `main`.
@@ -32,6 +33,7 @@ mod kasan;
 mod log;
 mod memory;
 pub mod objects;
+mod ram_disk;
 pub mod random;
 mod stop;
 pub mod vmstat;
@@ -68,6 +70,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     vmstat::COMMANDS,
     irqsoff::COMMANDS,
     log::COMMANDS,
+    ram_disk::COMMANDS,
     stop::COMMANDS,
     #[cfg(feature = "kasan")]
     kasan::COMMANDS,

@@ -1,8 +1,8 @@
 //! The page-frame allocator takes over from the boot-time memory map.
 //!
 //! Its own storage is the last thing that boot takes, of each node's memory for the records of that node; then every
-//! frame that the map still calls free is the allocator's, and what the loader left is given back, since all of it has
-//! been copied. From here on the memory map only says what is RAM.
+//! frame that the map still calls free is the allocator's, and the loader's information is given back, since all of it has
+//! been copied; the RAM disk is kept. From here on the memory map only says what is RAM.
 
 use core::fmt;
 
@@ -148,7 +148,7 @@ pub(super) fn boot_data(taken: &Reserved) -> Option<PhysRange> {
 }
 
 const fn is_boot_data(why: Reservation) -> bool {
-    matches!(why, Reservation::BootLoaderData | Reservation::CommandLine | Reservation::InitialRamDisk)
+    matches!(why, Reservation::BootLoaderData | Reservation::CommandLine)
 }
 
 /// Returns what boot took the frame for and keeps it; `None` where the allocator has it.
@@ -158,8 +158,7 @@ pub fn taken_at_boot(boot: &Boot, pfn: Pfn) -> Option<Reservation> {
     (!boot_data(taken).is_some_and(|given_back| given_back.contains(pfn.addr()))).then_some(taken.why)
 }
 
-/// Gives back what the loader left: its information and the command line have been copied, and nothing here reads the
-/// RAM disk. Returns how many frames that were.
+/// Gives back the loader's information and the command line, which have been copied. Returns how many frames that were.
 pub fn give_back_boot_data(boot: &Boot) -> u64 {
     let Some(frames) = frames() else { return impossible!("the allocator has taken over" => 0) };
     let taken: ArrayVec<PfnRange, MAX_RESERVATIONS> = {

@@ -14,6 +14,12 @@ impl Hold {
         // SAFETY: the header is this module's.
         unsafe { imports::rhumb_hold(header()) }.then_some(Self(()))
     }
+
+    /// Returns a use that was counted before and whose value was forgotten. The kernel ignores the release of a use that was
+    /// not counted, and says so in its log.
+    pub const fn forgotten() -> Self {
+        Self(())
+    }
 }
 
 impl Drop for Hold {

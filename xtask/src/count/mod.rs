@@ -122,7 +122,7 @@ fn count(options: &CountOptions, cpus: u32, kernel: &Path, library: &Path, names
 /// Boots the kernel with more arguments for QEMU, gives it one command, and returns its output.
 fn converse(options: &CountOptions, cpus: u32, kernel: &Path, line: &str, more: &[String]) -> Result<String> {
     let machine = Machine { cpus, cpu_model: CPU_MODEL.into(), ..Machine::default() };
-    let files = Files { kernel, iso: Path::new(""), ovmf: None };
+    let files = Files { kernel, ram_disk: None, iso: Path::new(""), ovmf: None };
     let mut arguments = qemu::arguments(&machine, &files, &run::command_line(false, &options.append));
     arguments.extend(["-icount".into(), format!("shift={TIME_SHIFT},sleep=off")]);
     // The guest's random numbers (RDRAND, RDSEED) are a part of the run: the order of the map's records depends on

@@ -58,6 +58,8 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) machine: Machine,
     pub(crate) contents: Contents,
+    /// Whether there is a RAM disk: that of [`super::disk`]. An ISO has one in any case.
+    pub(crate) has_ram_disk: bool,
     /// Words for the kernel's command line.
     pub(crate) append: String,
     /// The commands for the monitor.
@@ -81,6 +83,7 @@ impl Case {
             name: format!("kernel/{}", name.as_ref()),
             machine: Machine::default(),
             contents: Contents::WithLab,
+            has_ram_disk: false,
             append: String::new(),
             commands: crate::run::split(commands),
             ends: Ends::Succeeding,
@@ -97,6 +100,12 @@ impl Case {
     /// Boots the kernel alone, as it is given away.
     pub(crate) fn product(mut self) -> Self {
         self.contents = Contents::Product;
+        self
+    }
+
+    /// Gives the machine the RAM disk of the tests.
+    pub(crate) fn ram_disk(mut self) -> Self {
+        self.has_ram_disk = true;
         self
     }
 

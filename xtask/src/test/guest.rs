@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::case::{Case, Ends, ScreenTest, Seen};
+use super::disk;
 use super::report::{Report, Verdict};
 use crate::cli::{BuildOptions, Contents};
 use crate::console::{Ending, Feed, Session};
@@ -31,6 +32,8 @@ const SHOWN_LINES: usize = 200;
 
 /// The files that all tests boot from.
 struct Parts {
+    /// The RAM disk, where a test needs one.
+    ram_disk: Option<PathBuf>,
     with_lab: Image,
     product: Image,
     /// QEMU's version.
@@ -46,7 +49,12 @@ struct Image {
 
 impl Image {
     /// Builds the kernel of `contents`, and its ISO, as far as `cases` boot from them.
-    fn make(contents: Contents, cases: &[Case], build: &BuildOptions) -> Result<Self> {
+    fn make(
+        contents: Contents,
+        cases: &[Case],
+        build: &BuildOptions,
+        ram_disk: Option<&Path>,
+    ) -> Result<Self> {
         let mut boots =
             cases.iter().filter(|case| case.contents == contents).map(|case| case.machine.boot).peekable();
         if boots.peek().is_none() {
@@ -58,7 +66,8 @@ impl Image {
         };
         let image = Self { kernel: build::kernel(build, contents)?, iso: paths::kernel_target().join(name) };
         if boots.any(|boot| matches!(boot, Boot::IsoBios | Boot::IsoUefi)) {
-            image::make(&image.kernel, &run::command_line(false, ""), image::AUTOMATIC, &image.iso)?;
+            let files = image::Contents { kernel: &image.kernel, ram_disk };
+            image::make(&files, &run::command_line(false, ""), image::AUTOMATIC, &image.iso)?;
         }
         Ok(image)
     }
@@ -92,9 +101,12 @@ pub(super) fn run(cases: Vec<Case>, build: &BuildOptions, report: &mut Report) -
     needs.extend(uefi.then_some(Need::Ovmf));
     setup::ensure(&needs)?;
 
+    let wants_disk = bios || uefi || cases.iter().any(|case| case.has_ram_disk);
+    let ram_disk = if wants_disk { Some(disk::make()?) } else { None };
     let parts = Parts {
-        with_lab: Image::make(Contents::WithLab, &cases, build)?,
-        product: Image::make(Contents::Product, &cases, build)?,
+        with_lab: Image::make(Contents::WithLab, &cases, build, ram_disk.as_deref())?,
+        product: Image::make(Contents::Product, &cases, build, ram_disk.as_deref())?,
+        ram_disk,
         version: Version::of(&ThisHost),
     };
 
@@ -141,8 +153,9 @@ fn try_screen(case: &Case, test: &ScreenTest, parts: &Parts) -> Result<Verdict> 
         Seen::Prompt => run::command_line(true, &case.append),
         Seen::Halted => case.append.clone(),
     };
-    image::make(kernel, &command_line, test.graphics, &iso.0)?;
-    let files = Files { kernel, iso: &iso.0, ovmf };
+    let contents = image::Contents { kernel, ram_disk: parts.ram_disk.as_deref() };
+    image::make(&contents, &command_line, test.graphics, &iso.0)?;
+    let files = Files { kernel, ram_disk: None, iso: &iso.0, ovmf };
     let arguments = qemu::arguments_with_monitor(&case.machine, &files, "", Some(&socket.0));
     let session = Session::start(run::program(arguments)?, Feed::Commands(Vec::new()))?;
     let output = Mutex::new(Vec::new());
@@ -193,7 +206,8 @@ fn try_case(case: &Case, parts: &Parts) -> Result<Verdict> {
     let variables = Variables::for_case(case)?;
     let ovmf = variables.as_ref().map(|variables| (variables.code, variables.file.as_path()));
     let image = parts.image(case.contents);
-    let files = Files { kernel: &image.kernel, iso: &image.iso, ovmf };
+    let ram_disk = parts.ram_disk.as_deref().filter(|_| case.has_ram_disk);
+    let files = Files { kernel: &image.kernel, ram_disk, iso: &image.iso, ovmf };
     let socket = case.injection.map(|_| paths::kernel_target().join(format!("{}.monitor", unique(case))));
     let command_line = run::command_line(false, &case.append);
     let arguments = qemu::arguments_with_monitor(&case.machine, &files, &command_line, socket.as_deref());

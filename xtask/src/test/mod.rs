@@ -8,6 +8,7 @@
 //! | [`case`] | describes a kernel test: a machine, commands, and the output that they must give |
 //! | [`cases`] | has the tests themselves, a file for each subject |
 //! | [`lines`] | makes random command lines for one of them |
+//! | [`disk`] | makes the RAM disk of some of them |
 //! | [`guest`] | boots the machines, two at a time |
 //! | [`tool`] | runs this tool itself: exit status, pipes, the terminal |
 //! | [`counting`] | does the same for its counts |
@@ -19,6 +20,7 @@ pub(crate) mod builds;
 mod case;
 mod cases;
 mod counting;
+mod disk;
 mod expect;
 mod guest;
 mod host;

@@ -14,6 +14,7 @@
 //! | [`machines`] | other boards, consoles and interrupt controllers; interrupts and errors from outside |
 //! | [`irqsoff`] | the longest stretches with interrupts off are named, in a kernel that traces them |
 //! | [`soak`] | thousands of random command lines |
+//! | [`modules`] | the RAM disk, and modules from it |
 //! | [`image`] | the ISO boots under both kinds of firmware |
 //! | [`screen`] | the ISO with a screen and a keyboard |
 //! | [`product`] | the kernel without its laboratory |
@@ -28,6 +29,7 @@ mod irqsoff;
 mod kasan;
 mod machines;
 mod matrix;
+mod modules;
 mod objects;
 mod product;
 mod protect;
@@ -48,6 +50,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
         count::cases(),
         machines::cases(),
         matrix::cases(),
+        modules::cases(),
         image::cases(),
         screen::cases(),
         product::cases(),

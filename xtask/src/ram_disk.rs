@@ -1,0 +1,87 @@
+//! The initial RAM disk: a tar archive of what the kernel loads while it runs.
+//!
+//! The same files give the same bytes: no times and no owners are in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use tar::{Builder, Header};
+
+use crate::modules::{self, Module, PROBE};
+use crate::paths;
+
+/// The word for no RAM disk.
+const NONE: &str = "none";
+
+/// A file for the RAM disk.
+pub(crate) struct File {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl From<Module> for File {
+    fn from(module: Module) -> Self {
+        Self { name: format!("{}.ko", module.name), bytes: module.object }
+    }
+}
+
+/// Runs `cargo xtask modules`.
+pub(crate) fn command() -> Result<ExitCode> {
+    println!("{}", paths::shown(&usual()?));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the RAM disk that a person asks for: a file, `none`, or the usual one.
+///
+/// # Errors
+/// The usual one cannot be made, or the file is not there.
+pub(crate) fn chosen(file: Option<&Path>) -> Result<Option<PathBuf>> {
+    match file {
+        None => usual().map(Some),
+        Some(file) if file == Path::new(NONE) => Ok(None),
+        Some(file) => {
+            ensure!(file.exists(), "the RAM disk {} is not there", file.display());
+            Ok(Some(file.to_path_buf()))
+        }
+    }
+}
+
+/// Writes the RAM disk of this tree's modules, and returns its path.
+///
+/// # Errors
+/// A part cannot be built, or the file cannot be written.
+pub(crate) fn usual() -> Result<PathBuf> {
+    let files: Vec<File> =
+        modules::build()?.into_iter().filter(|module| module.name != PROBE).map(File::from).collect();
+    let path = paths::target().join("rhumb.tar");
+    write(&files, &path)?;
+    Ok(path)
+}
+
+/// Writes a RAM disk of these files.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write(files: &[File], path: &Path) -> Result<()> {
+    let bytes = archive(files).context("the RAM disk cannot be put together")?;
+    // Renamed into place, so that a machine that boots from the old one is not disturbed.
+    let fresh = path.with_extension(format!("tar.{}", std::process::id()));
+    fs::write(&fresh, bytes).with_context(|| format!("{} cannot be written", fresh.display()))?;
+    fs::rename(&fresh, path).with_context(|| format!("{} cannot be replaced", path.display()))
+}
+
+fn archive(files: &[File]) -> std::io::Result<Vec<u8>> {
+    let mut archive = Builder::new(Vec::new());
+    for file in files {
+        let mut header = Header::new_ustar();
+        header.set_size(file.bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, &file.name, &*file.bytes)?;
+    }
+    archive.into_inner()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+use super::{File, archive};
+
+fn file(name: &str, bytes: &[u8]) -> File {
+    File { name: name.into(), bytes: bytes.into() }
+}
+
+#[test]
+fn the_same_files_give_the_same_bytes_and_can_be_read_again() {
+    let files = [file("one.ko", b"first"), file("two.bin", &[7; 1000])];
+    let bytes = archive(&files).expect("an archive");
+    assert_eq!(bytes, archive(&files).expect("an archive"));
+    assert!(bytes.len().is_multiple_of(512), "whole blocks");
+    let mut archive = tar::Archive::new(&*bytes);
+    let read: Vec<(String, Vec<u8>)> = archive
+        .entries()
+        .expect("entries")
+        .map(|entry| {
+            let mut entry = entry.expect("an entry");
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut bytes).expect("bytes");
+            (entry.path().expect("a name").display().to_string(), bytes)
+        })
+        .collect();
+    let wanted: Vec<(String, Vec<u8>)> = files.into_iter().map(|file| (file.name, file.bytes)).collect();
+    assert_eq!(read, wanted);
+}

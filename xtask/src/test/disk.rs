@@ -1,0 +1,55 @@
+//! The RAM disk of the kernel's tests: all modules, the one for tests among them, and files that are no modules of this
+//! kernel, each for its own reason.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rhumb_module_abi::version::NAME_BYTES;
+
+use crate::modules::{self, PROBE};
+use crate::paths;
+use crate::ram_disk::{self, File};
+
+/// An import of [`PROBE`] that the damaged files are damaged at.
+const IMPORT: &str = "rhumb_hold";
+/// A name of the same length, which the kernel does not export.
+const UNKNOWN: &str = "rhumb_moon";
+
+/// Builds the files and writes the RAM disk; returns its path.
+///
+/// # Errors
+/// A module cannot be built, or the RAM disk cannot be written.
+pub(super) fn make() -> Result<PathBuf> {
+    let modules = modules::build()?;
+    let probe = modules.iter().find(|module| module.name == PROBE).context("there is no module for tests")?;
+    let mut files = damaged(&probe.object)?;
+    files.extend(modules.into_iter().map(File::from));
+    let path = paths::kernel_target().join("test.tar");
+    ram_disk::write(&files, &path)?;
+    Ok(path)
+}
+
+/// Returns what becomes of a module that is cut, or built against other exports.
+fn damaged(module: &[u8]) -> Result<Vec<File>> {
+    let file = |name: &str, bytes: Vec<u8>| File { name: name.into(), bytes };
+    let mut undefined = module.to_vec();
+    while let Some(at) = position(&undefined, IMPORT.as_bytes()) {
+        undefined[at..at + IMPORT.len()].copy_from_slice(UNKNOWN.as_bytes());
+    }
+    let mut record = IMPORT.as_bytes().to_vec();
+    record.resize(NAME_BYTES, 0);
+    let at = position(module, &record).context("the module does not say the versions of its imports")?;
+    let mut version = module.to_vec();
+    // The version comes before the name.
+    version[at - 8] ^= 1;
+    Ok(vec![
+        file("truncated.ko", module[..module.len() / 2].into()),
+        file("undefined.ko", undefined),
+        file("version.ko", version),
+        file("text.ko", b"This is no module.\n".into()),
+    ])
+}
+
+fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
