@@ -8,7 +8,7 @@
 
 use rhumb_bootinfo::{FrameArray, OutOfBootFrames, Reservation};
 use rhumb_frames::Descriptor;
-use rhumb_machine::{NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange, impossible};
+use rhumb_machine::{NodeId, PageSize, PfnRange, PhysRange, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::{Access, Attributes, Mapper, Mapping, TableMemory};
 
 use super::tables::{NoDescriptors, PagingError, Tables};
@@ -92,9 +92,7 @@ impl<M: TableMemory> Array<'_, '_, '_, '_, M> {
     fn take(&mut self, frames: u64, node: NodeId, size: PageSize) -> Result<PfnRange, OutOfBootFrames> {
         let topology = self.source.topology;
         let why = Reservation::FrameDescriptors;
-        let anywhere = PhysRange::below(PhysAddr::new(u64::MAX));
-        let mut source = self.source.frames.elsewhere(anywhere);
-        let run = source.take_run_near(topology, node, frames, size.frames(), why)?;
+        let run = self.source.anywhere().take_run_near(topology, node, frames, size.frames(), why)?;
         if topology.node_of(run.start().addr()) != node {
             self.figures.far_bytes += frames * PageSize::Size4K.bytes();
         }

@@ -45,6 +45,12 @@ use scratch::{LowMemory, Scratch};
 const REAL_MODE_END: PhysAddr = PhysAddr::new(0xa_0000);
 /// Free RAM that `mem=` must leave: boot takes 2 MiB or so, and the rest is for the prompt and its commands.
 const LEAST_FREE_BYTES: u64 = 8 << 20;
+/// Memory that boot takes in the direct map for each CPU: its area, its caches, tables. Some 200 KiB, rounded up.
+const MAPPED_BYTES_PER_CPU: u64 = 512 << 10;
+/// RAM of which the frame allocator's records take one byte: 0.157 byte for each frame, rounded up to a quarter.
+const RAM_PER_MAPPED_RECORD: u64 = 4 * PageSize::Size4K.bytes();
+/// Bytes of the direct map that take at most one byte of tables: entries of 8 bytes for pages of 4 KiB.
+const MAPPED_PER_TABLE_BYTE: u64 = PageSize::Size4K.bytes() / 8;
 
 /// Says in one sentence why Rhumb cannot run here, and stops.
 fn refuse(why: impl Display) -> ! {
@@ -89,6 +95,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
     reserve(&mut map, FIRST_MEBIBYTE, Reservation::FirstMebibyte);
     limit_memory(&mut map, &options);
+    limit_direct_map(&map, &mut options, cpus);
     let levels = choose_levels(&options, &map);
 
     let largest_page = choose_page_size(&options);
@@ -242,6 +249,22 @@ fn limit_memory(map: &mut MemoryMap, options: &Options) {
             kept_bytes >> 10
         ),
     }
+}
+
+/// Ends the direct map where `directmap_limit=` says, if the kernel's own needs fit below. The log says why the map ends
+/// elsewhere; `options` say where it ends.
+fn limit_direct_map(map: &MemoryMap, options: &mut Options, cpus: usize) {
+    let Some(bytes) = options.direct_map_limit_bytes else { return };
+    let needed = LEAST_FREE_BYTES
+        + cpus as u64 * MAPPED_BYTES_PER_CPU
+        + map.ram_bytes() / RAM_PER_MAPPED_RECORD
+        + bytes.min(map.ram_end().get()) / MAPPED_PER_TABLE_BYTE;
+    let image_end = image::physical(image::all()).end();
+    let (end, finding) = map.map_end(PhysAddr::new(bytes), image_end, needed);
+    if let Some(finding) = finding {
+        log::warn!("directmap_limit=: {finding}");
+    }
+    options.direct_map_limit_bytes = end.map(PhysAddr::get);
 }
 
 /// Chooses five levels where RAM does not fit under four, or where the command line wants them, and gives the boot

@@ -154,7 +154,8 @@ fn map_image<M: TableMemory>(
     Ok(())
 }
 
-/// Maps each CPU's stacks, of its node's memory, with the page below each left out.
+/// Maps each CPU's stacks, of its node's memory, with the page below each left out. The memory may lie past the end of
+/// the direct map, because the stacks have addresses of their own.
 fn map_stacks<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
@@ -166,7 +167,7 @@ fn map_stacks<M: TableMemory>(
             let range = stack.range(cpu);
             let frames = range.bytes() / PageSize::Size4K.bytes();
             let frames =
-                source.frames.take_run_near(source.topology, source.node, frames, 1, Reservation::PerCpu)?;
+                source.anywhere().take_run_near(wanted.topology, node, frames, 1, Reservation::PerCpu)?;
             let mapping = Mapping {
                 virt: range.start(),
                 phys: frames.addrs(),

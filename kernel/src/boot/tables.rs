@@ -4,7 +4,7 @@ use core::fmt;
 
 use rhumb_bootinfo::{BootFrames, MemoryMap, OutOfBootFrames, Reservation, Topology};
 use rhumb_directmap::{BuildError, DirectMapError};
-use rhumb_machine::{Block, NodeId, PageSize, Pfn, PfnRange, PhysAddr, VirtRange};
+use rhumb_machine::{Block, NodeId, PageSize, Pfn, PfnRange, PhysAddr, PhysRange, VirtRange};
 use rhumb_pagetable::{MapError, OutOfTables, TableSource};
 use rhumb_tableguard::{TableStore, Tenure};
 
@@ -70,6 +70,11 @@ impl<'a, 'map> Tables<'a, 'map> {
         taken: Taken,
     ) -> Self {
         Self { frames, topology, node, scratch, taken }
+    }
+
+    /// Returns the frames of all RAM, also past the end of the direct map: for memory that has a map of its own.
+    pub(super) fn anywhere(&mut self) -> BootFrames<'_> {
+        self.frames.elsewhere(PhysRange::below(PhysAddr::new(u64::MAX)))
     }
 
     /// Returns what was taken.

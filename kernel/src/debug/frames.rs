@@ -27,7 +27,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "zoneinfo",
         usage: "",
         summary: "zones and watermarks, as /proc/zoneinfo shows them",
-        help: "",
+        help: "Figures are frames. protection: how many of the zone's frames requests leave that could be served by zones\n\
+               up to DMA, DMA32, Normal and HighMem.",
         complete: Complete::Nothing,
         run: zoneinfo,
     },
@@ -79,6 +80,8 @@ fn zoneinfo(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<()
         writeln!(out, "        low      {}", zone.levels.low);
         writeln!(out, "        high     {}", zone.levels.high);
         writeln!(out, "        present  {}", zone.present);
+        let [dma, dma32, normal, high] = zone.protection;
+        writeln!(out, "        protection: ({dma}, {dma32}, {normal}, {high})");
         writeln!(out, "        cached   {}", zone.cached);
         for kind in Mobility::ALL {
             let (blocks, free) = (zone.blocks_by_kind[kind as usize], zone.free_by_kind[kind as usize]);

@@ -20,8 +20,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "meminfo",
         usage: "",
         summary: "memory in use, as /proc/meminfo shows it",
-        help: "MemTotal is all RAM in whole frames; MemFree is free RAM; HighTotal is RAM outside the direct\n\
-               map. DirectMap4k, 2M and 1G say how much of the direct map is in pages of each size.",
+        help: "MemTotal is all RAM in whole frames; MemFree is free RAM. HighTotal and HighFree are the RAM past the end\n\
+               of the direct map, LowTotal and LowFree the RAM before it. DirectMap4k, 2M and 1G say how much of the direct map is in pages of each size.",
         complete: Complete::Nothing,
         run: meminfo,
     },
@@ -59,21 +59,24 @@ pub const COMMANDS: &[Command<Kernel>] = &[
 
 fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let boot = kernel.boot;
-    let (total, free) = match frames::frames() {
+    let page = PageSize::Size4K.bytes();
+    let (total, free, high, high_free) = match frames::frames() {
         Some(frames) => {
             let totals = frames.totals();
-            (totals.present * 4096, totals.free * 4096)
+            (totals.present * page, totals.free * page, totals.high * page, totals.high_free * page)
         }
         None => {
             let map = boot.memory.lock();
-            (map.ram_bytes(), map.usable_bytes())
+            (map.ram_bytes(), map.usable_bytes(), boot.direct_map.high_bytes, 0)
         }
     };
-    let page = PageSize::Size4K.bytes();
     let pages = direct_map::with(|map| map.pages()).unwrap_or(boot.direct_map.pages);
     meminfo_line(out, "MemTotal", total);
     meminfo_line(out, "MemFree", free);
-    meminfo_line(out, "HighTotal", boot.direct_map.high_bytes);
+    meminfo_line(out, "HighTotal", high);
+    meminfo_line(out, "HighFree", high_free);
+    meminfo_line(out, "LowTotal", total - high);
+    meminfo_line(out, "LowFree", free.saturating_sub(high_free));
     meminfo_line(out, "Slab", objects::slabs().map_or(0, |slabs| slabs.totals().held_bytes));
     meminfo_line(out, "KernelStack", boot.cpus as u64 * layout::STACK_FRAMES_PER_CPU * page);
     meminfo_line(out, "PageTables", boot.table_frames * page);

@@ -9,7 +9,7 @@ use super::Kernel;
 use crate::cpu::area::{Counter, Counters};
 use crate::cpu::{area, tlb};
 use crate::mm::windows::windows;
-use crate::mm::{direct_map, movable};
+use crate::mm::{direct_map, frames, movable};
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "vmstat",
@@ -22,6 +22,7 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            direct_map_level2_* count 2-MiB pages of the direct map split and merged, level3_* those of 1 GiB.\n\
            flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
            CPUs interrupted, CPUs left alone. Causes that never came are not listed.\n\
+           allocfail_low counts requests that found no memory in the direct map while memory past it was free.\n\
            nr_impossible counts places in the code that cannot be reached and were: it is 0.",
     complete: Complete::Nothing,
     run: vmstat,
@@ -52,6 +53,9 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
     arguments.end()?;
     for (name, counter) in SUMS {
         counter_line(out, name, area::all().map(|area| counter(&area.counters).get()).sum());
+    }
+    if let Some(frames) = frames::frames() {
+        counter_line(out, "allocfail_low", frames.refused_for_low_memory());
     }
     for (name, count) in movable::counters().lines() {
         counter_line(out, name, count);

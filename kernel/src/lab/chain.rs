@@ -1,9 +1,10 @@
 //! Blocks in a chain through their first words: a list of any length that takes no memory of its own.
 
-use rhumb_frames::{Frame, FrameFault, Frames};
-use rhumb_machine::{Machine, PhysAddr, Pinned};
+use rhumb_frames::{Anywhere, Frame, FrameFault, Frames};
+use rhumb_machine::{PhysAddr, Pinned};
 
-use crate::cpu::machine::{KernelMachine, MACHINE};
+use super::contents;
+use crate::cpu::machine::KernelMachine;
 use crate::lab::sizes::order;
 
 /// Blocks of any orders; the newest comes out first. Dropped with blocks in it, it loses them.
@@ -24,10 +25,9 @@ impl Chain {
     }
 
     /// Puts a block in. Its first word is overwritten.
-    pub fn push(&mut self, frame: Frame) {
+    pub fn push(&mut self, mut frame: Frame<Anywhere>) {
         let (addr, order) = (frame.addr(), frame.order());
-        // SAFETY: the block is ours and in the direct map, by its type.
-        unsafe { MACHINE.direct(addr).as_mut_ptr::<u64>().write(self.newest) };
+        contents::write_word(&mut frame, 0, self.newest);
         self.newest = addr.get() | u64::from(order.get()) | LINK;
         self.frames += order.frames();
         let _ = frame.into_pfn();
@@ -36,18 +36,18 @@ impl Chain {
     /// Takes the newest out; `None` where there is none.
     ///
     /// # Errors
-    /// The allocator does not know the block as one in use: it is lost.
-    pub fn pop(&mut self, frames: &Frames<KernelMachine>) -> Option<Result<Frame, FrameFault>> {
+    /// The allocator does not know the block as one in use: it is lost, and all behind it.
+    pub fn pop(&mut self, frames: &Frames<KernelMachine>) -> Option<Result<Frame<Anywhere>, FrameFault>> {
         if self.newest == 0 {
             return None;
         }
         let addr = PhysAddr::new(self.newest & !0xfff);
         let order = order((self.newest & 0x1f) as u8);
-        // SAFETY: `push` wrote the word, and the block has not been freed since.
-        self.newest = unsafe { MACHINE.direct(addr).as_ptr::<u64>().read() };
-        self.frames -= order.frames();
         // SAFETY: the chain held the block with this order.
-        Some(unsafe { frames.from_pfn(addr.pfn(), order) })
+        let popped = unsafe { frames.from_pfn_anywhere(addr.pfn(), order) };
+        self.newest = popped.as_ref().map_or(0, |frame| contents::read_word(frame, 0));
+        self.frames -= order.frames();
+        Some(popped)
     }
 
     /// Frees all blocks. Returns how many of them the allocator did not know: these are lost.

@@ -14,6 +14,7 @@
 //! | [`probe`] | whether a write or a fetch would fault |
 //! | [`caches`] | object caches of tests |
 //! | [`chain`] | a list of frames that lies in the frames |
+//! | [`contents`] | the contents of frames in the direct map and past it |
 //! | [`sizes`] | orders and ranges that tests write as numbers |
 //!
 //! Only `main` names the laboratory: `main` starts it, and adds its commands to the prompt's. The laboratory uses the
@@ -21,6 +22,7 @@
 
 mod caches;
 mod chain;
+mod contents;
 pub mod count;
 mod failure;
 mod fault;

@@ -35,7 +35,7 @@ pub mod windows;
 
 use core::fmt::{self, Write};
 
-use rhumb_machine::{Counted, VirtAddr};
+use rhumb_machine::{Counted, PhysAddr, VirtAddr};
 use rhumb_monitor::Human;
 
 use crate::cpu::clock;
@@ -79,10 +79,11 @@ pub fn report(boot: &Boot) {
     if array.far_bytes > 0 {
         log::warn!("{} of frame descriptors lie on another node than their frames", Human(array.far_bytes));
     }
-    if figures.high_bytes > 0 {
+    if let (true, Some(end)) = (figures.high_bytes > 0, boot.options.direct_map_limit_bytes) {
         log::info!(
-            "{} of RAM lie past the direct map's limit: only windows reach them",
-            Human(figures.high_bytes)
+            "high memory: {} past the direct map's end at {}, shown by windows and long mappings",
+            Human(figures.high_bytes),
+            PhysAddr::new(end)
         );
     }
     for (what, segment) in

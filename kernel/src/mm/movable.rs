@@ -101,7 +101,7 @@ pub fn start(frames: &Frames<KernelMachine>) -> Result<(), rhumb_frames::TooMany
 pub fn make_block(pinned: Pinned<'_>) -> u64 {
     let Some(frames) = frames().filter(|_| interrupts::are_enabled()) else { return 0 };
     let _turn = TURN.lock();
-    for_request(frames, pinned, Order::LARGE, Zone::Normal)
+    for_request(frames, pinned, Order::LARGE, Zone::High)
 }
 
 /// Compacts all memory, as `echo 1 > /proc/sys/vm/compact_memory` does on Linux.

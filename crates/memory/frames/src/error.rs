@@ -56,6 +56,9 @@ impl core::error::Error for LayoutError {}
 pub enum AllocError {
     /// No free block of this order within the request's zones, nodes and class, after reclaim.
     Exhausted(Order),
+    /// No free block of this order in the direct map, after reclaim, while memory past the map is free, which the request
+    /// does not reach. Counted by [`crate::Frames::refused_for_low_memory`].
+    LowExhausted(Order),
     /// The node of a binding has no memory, or does not exist.
     NoSuchNode(NodeId),
     /// There is no memory at or below this zone ceiling.
@@ -74,6 +77,9 @@ impl fmt::Display for AllocError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exhausted(order) => write!(f, "no free block of order {order}"),
+            Self::LowExhausted(order) => {
+                write!(f, "no free block of order {order} in the direct map, only past it")
+            }
             Self::NoSuchNode(node) => write!(f, "node {node} has no memory"),
             Self::NothingBelow(zone) => write!(f, "no memory at or below zone {zone}"),
             Self::BadRange(range) => write!(f, "frames {range} cannot be asked for"),
@@ -81,6 +87,13 @@ impl fmt::Display for AllocError {
             Self::Busy => f.write_str("another compaction is running"),
             Self::NoSuchCpu => f.write_str("this CPU is not one of the layout's"),
         }
+    }
+}
+
+impl AllocError {
+    /// Tells whether the request would have been served if more memory had been free.
+    pub const fn is_exhaustion(&self) -> bool {
+        matches!(self, Self::Exhausted(_) | Self::LowExhausted(_))
     }
 }
 

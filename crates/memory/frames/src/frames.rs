@@ -186,6 +186,22 @@ impl<M: Machine> Frames<M> {
         Ok(Frame::from_raw(raw))
     }
 
+    /// Returns the handle of a block that may lie past the direct map: as [`Frames::from_pfn`].
+    ///
+    /// # Safety
+    /// As for [`Frames::from_pfn`].
+    ///
+    /// # Errors
+    /// As for [`Frames::from_pfn`], but a block past the map is none.
+    pub unsafe fn from_pfn_anywhere(&self, pfn: Pfn, order: Order) -> Result<Frame<Anywhere>, FrameFault> {
+        self.raw_of(pfn, order).map(Frame::from_raw)
+    }
+
+    /// Fills a block of the direct map with zeroes.
+    pub fn zero(&self, frame: &mut Frame<Mapped>) {
+        zero::zero(&self.machine, frame.peek());
+    }
+
     fn raw_of(&self, pfn: Pfn, order: Order) -> Result<Raw, FrameFault> {
         if !pfn.get().is_multiple_of(order.frames()) {
             return Err(FrameFault::Misaligned(pfn, order));

@@ -76,8 +76,10 @@ pub(crate) struct Pool {
 pub(crate) struct Watermarks {
     /// Ordinary requests stop here.
     pub(crate) min: AtomicU64,
-    /// Requests whose ceiling is higher leave this much more.
+    /// Requests whose ceiling is higher, and in the direct map, leave this much more.
     pub(crate) guard: AtomicU64,
+    /// Requests that reach past the direct map leave this much more.
+    pub(crate) high_guard: AtomicU64,
 }
 
 impl Watermarks {
@@ -91,12 +93,20 @@ impl Watermarks {
         min + min / 2
     }
 
+    /// Frames that a pool of `zone` keeps, beside its reserve, from an ordinary request with this ceiling.
+    pub(crate) fn protection(&self, zone: Zone, ceiling: Zone) -> u64 {
+        match ceiling {
+            _ if ceiling <= zone => 0,
+            Zone::High => self.high_guard.load(Relaxed),
+            _ => self.guard.load(Relaxed),
+        }
+    }
+
     /// Frames that a request of `class` with this ceiling leaves in a pool of `zone`.
     pub(crate) fn floor(&self, zone: Zone, class: AllocClass, ceiling: Zone) -> u64 {
         let min = self.min.load(Relaxed);
-        let guard = if ceiling > zone { self.guard.load(Relaxed) } else { 0 };
         match class {
-            AllocClass::Ordinary => min + guard,
+            AllocClass::Ordinary => min + self.protection(zone, ceiling),
             AllocClass::Atomic => min / 2,
             AllocClass::PageTables => min / 4,
             AllocClass::Emergency => 0,

@@ -23,6 +23,9 @@ pub struct ZoneReport {
     pub present: u64,
     /// Free frames and watermarks.
     pub levels: Levels,
+    /// Frames that ordinary requests with each zone as their ceiling leave in this one beside `levels.min`: 0 for those
+    /// that reach no higher.
+    pub protection: [u64; Zone::COUNT],
     /// Frames of this zone in per-CPU caches: free, but not among `levels.free`.
     pub cached: u64,
     /// Free blocks of each order, each frame counted in the largest aligned run that it is part of.
@@ -42,6 +45,10 @@ pub struct Totals {
     pub free: u64,
     /// Of these, in per-CPU caches.
     pub cached: u64,
+    /// Of `present`, past the direct map.
+    pub high: u64,
+    /// Of `free`, past the direct map; none of them is in a cache.
+    pub high_free: u64,
 }
 
 /// The facts about one frame.
@@ -89,11 +96,21 @@ impl<M: Machine> Frames<M> {
         let mut totals = Totals::default();
         for pool in self.zones.pools.iter() {
             totals.present += pool.present.load(Relaxed);
-            totals.free += pool.free_frames();
+            let free = pool.free_frames();
+            totals.free += free;
+            if pool.zone == Zone::High {
+                totals.high += pool.present.load(Relaxed);
+                totals.high_free += free;
+            }
         }
         totals.cached = self.zones.keeping().map(|(_, cache)| cache.held()).sum();
         totals.free += totals.cached;
         totals
+    }
+
+    /// Returns how many requests were refused with [`crate::AllocError::LowExhausted`].
+    pub fn refused_for_low_memory(&self) -> u64 {
+        self.zones.refused_low.load(Relaxed)
     }
 
     /// Returns how many frames are free, those in per-CPU caches included.
@@ -141,6 +158,7 @@ impl<M: Machine> Frames<M> {
             zone,
             present: 0,
             levels: self.levels(node, zone),
+            protection: [0; Zone::COUNT],
             cached: 0,
             free_by_order: [0; Order::COUNT],
             blocks_by_kind: [0; Mobility::COUNT],
@@ -148,6 +166,9 @@ impl<M: Machine> Frames<M> {
         };
         for pool in self.zones.pools_of(node, zone).filter(|pool| pool.zone == zone) {
             report.present += pool.present.load(Relaxed);
+            for (sum, ceiling) in report.protection.iter_mut().zip(Zone::ALL) {
+                *sum += pool.marks.protection(zone, ceiling);
+            }
             report.add_pool(pool);
         }
         (report.present > 0).then_some(report)

@@ -13,6 +13,7 @@ mod descriptors;
 mod exhaustion;
 mod goals;
 mod handover;
+mod high;
 mod histories;
 mod loose;
 mod machine;

@@ -1,9 +1,14 @@
 //! The pools of a machine, the order in which a request visits them, and the CPUs' caches before them.
 //!
-//! The order (the *zonelist*) of a node: its own pools from the highest zone down, then those of the other nodes by
-//! distance, each from the highest zone down; DMA memory, for which some devices have no alternative, comes after all
-//! else. A request skips pools above its ceiling, and with a binding those of
-//! other nodes. Within a zone, memory that was there at boot comes before memory that was added.
+//! The order (the *zonelist*) of a node: memory past the direct map, of all nodes by distance; then the node's own pools
+//! in the direct map from the highest zone down, and those of the other nodes by distance, each from the highest zone
+//! down; DMA memory, for which some devices have no alternative, comes after all else. A request skips pools above its
+//! ceiling, and with a binding those of other nodes. Within a zone, memory that was there at boot comes before memory
+//! that was added.
+//!
+//! Memory past the direct map comes before memory that is near, because the direct map alone serves kernel objects and
+//! page tables: a node whose memory is all in the map would otherwise give it to requests that any frame serves, while
+//! frames that serve nothing else are free elsewhere.
 
 pub(crate) mod build;
 pub(crate) mod drain;
@@ -54,6 +59,8 @@ pub(crate) struct Zones {
     /// The CPUs whose caches may hold something.
     pub(crate) keepers: Keepers,
     pub(crate) has_high: bool,
+    /// Requests that were refused for want of memory in the direct map while memory past it was free.
+    pub(crate) refused_low: AtomicU64,
     /// Bounds of a CPU's hoard: frames in a magazine, and frames in a batch.
     pub(crate) small_limit: AtomicU32,
     pub(crate) batch_limit: AtomicU32,
@@ -124,7 +131,8 @@ impl Zones {
     fn add_to_row(&self, row: &[AtomicU8], node: usize, new: usize, pool: &Pool) {
         let rank = |pool: &Pool| {
             let (zone, other) = (Zone::COUNT - pool.zone as usize, pool.node.index());
-            (pool.zone == Zone::Dma, self.distance(node, other), other != node, other, zone)
+            let is_mapped = pool.zone != Zone::High;
+            (pool.zone == Zone::Dma, is_mapped, self.distance(node, other), other != node, other, zone)
         };
         let count = row.iter().position(|entry| entry.load(Relaxed) == 0).unwrap_or(MAX_POOLS);
         let mut at = count.min(MAX_POOLS - 1);

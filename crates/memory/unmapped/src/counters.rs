@@ -6,7 +6,7 @@ use rhumb_machine::Counted;
 /// Counts of the pool: of events since boot, and of blocks and frames now.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PoolCounters {
-    /// 2-MiB blocks taken out of the map; one of 1 GiB counts 512.
+    /// 2-MiB blocks taken, out of the map or past its end; one of 1 GiB counts 512.
     pub blocks_taken: u64,
     /// 2-MiB blocks given back.
     pub blocks_given_back: u64,

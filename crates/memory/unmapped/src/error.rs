@@ -51,6 +51,8 @@ pub enum PoolError {
     NoBlock(AllocError),
     /// The map refuses: the owner's limit on split pages, an empty reserve.
     Change(ChangeError),
+    /// A block past the end of the map cannot be cleared: this CPU has no window.
+    NotZeroed(CopyError),
     /// The allocator has no descriptors, or does not know the frame.
     NotABlock {
         /// The frame.
@@ -75,6 +77,7 @@ impl fmt::Display for PoolError {
             }
             Self::NoBlock(ref error) => error.fmt(f),
             Self::Change(ref error) => error.fmt(f),
+            Self::NotZeroed(ref error) => error.fmt(f),
             Self::NotABlock { pfn } => write!(f, "frame {pfn} has no descriptor"),
         }
     }

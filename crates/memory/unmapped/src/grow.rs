@@ -1,6 +1,6 @@
 //! Taking blocks from the allocator and out of the map.
 
-use rhumb_frames::{AllocError, Frame, Mapped, Owner};
+use rhumb_frames::{AllocError, Anywhere, Frame, Owner};
 use rhumb_machine::{Machine, Order, Pfn, Pinned};
 
 use crate::UnmappedPool;
@@ -71,18 +71,24 @@ impl<H: Home> UnmappedPool<H> {
             }
             Err((block, error)) => {
                 frames.free(pinned, block);
-                Err(PoolError::Change(error))
+                Err(error)
             }
         }
     }
 
-    /// Returns a whole block, zeroed, after a compaction if need be.
-    fn allocate(&self, pinned: Pinned<'_>, owner: Owner, order: Order) -> Result<Frame<Mapped>, AllocError> {
+    /// Returns a whole block, after a compaction if need be: past the end of the map, if there is one, because that costs
+    /// the map nothing.
+    fn allocate(
+        &self,
+        pinned: Pinned<'_>,
+        owner: Owner,
+        order: Order,
+    ) -> Result<Frame<Anywhere>, AllocError> {
         let (frames, request) = (self.home.frames(), presence::request(order, owner));
-        match frames.alloc(pinned, request) {
-            Err(AllocError::Exhausted(_)) if self.home.compact(pinned) > 0 => {
+        match frames.alloc_anywhere(pinned, request) {
+            Err(error) if error.is_exhaustion() && self.home.compact(pinned) > 0 => {
                 self.home.with_lists(|lists| lists.counters.compactions += 1);
-                frames.alloc(pinned, request)
+                frames.alloc_anywhere(pinned, request)
             }
             answer => answer,
         }

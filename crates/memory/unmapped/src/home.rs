@@ -62,7 +62,7 @@ pub unsafe trait Home: Sync {
     /// of a block.
     fn map_owner(&self) -> OwnerId;
 
-    /// Clears a frame that is out of the map: [`rhumb_windows::Windows::zero`].
+    /// Clears a frame that is out of the map, of any order: [`rhumb_windows::Windows::zero`].
     ///
     /// # Errors
     /// This CPU has no window. The frame stays out then, and the taker's.

@@ -33,6 +33,9 @@
 //!          └──── put_back: the map's lock is held, so it stays ─── the allocator's
 //! ```
 //!
+//! A block past the end of the direct map (high memory) takes the same way, but is out of the map as it is: `presence`
+//! clears it through windows, and asks the map nothing. Such blocks are taken first.
+//!
 //! A block with nothing free is in no list; its next `give` lists it again. A frame is *out* from `take_run` to `give`,
 //! and is zero whenever its bit says that it is free.
 //!

@@ -1,6 +1,7 @@
 //! The two places where frames change their type: out of the direct map, and back into it. And the pieces in between.
 //!
-//! Each function does all that the change of type claims, so that there is no way to have the one without the other.
+//! Each function does all that the change of type claims, so that there is no way to have the one without the other. A
+//! block past the end of the direct map is out of it as it is: it is cleared through windows, and the map is not asked.
 
 #![expect(unsafe_code, reason = "changes the type of frames whose presence it has changed")]
 
@@ -8,15 +9,52 @@ use core::sync::atomic::{Ordering::SeqCst, fence};
 use core::task::Poll;
 
 use rhumb_directmap::{At, Batch, Cause, Change, ChangeError, Changing, DirectMap, Reclaiming, Restoring};
-use rhumb_frames::{Frame, Frames, Mapped, Owner, Unmapped};
-use rhumb_machine::{Machine, Order, Pfn, Pinned};
+use rhumb_frames::{Anywhere, Frame, Frames, Mapped, Owner, Unmapped};
+use rhumb_machine::{Machine, Order, Pfn, Pinned, impossible};
 use rhumb_pagetable::flush::FlushStats;
 
+use crate::error::PoolError;
 use crate::home::Home;
 
-/// Takes a block, zeroed by its maker, out of the map: one change, one flush. Its handle lives on as its number.
+/// Clears a block and takes it out of the map, if it is in it: one change, one flush. Its handle lives on as its number.
 /// Returns how many flushes it took: none where no CPU had anything to drop.
 pub(crate) fn out<H: Home>(
+    home: &H,
+    pinned: Pinned<'_>,
+    block: Frame<Anywhere>,
+    reason: &'static str,
+) -> Result<u64, (Frame<Anywhere>, PoolError)> {
+    match block.try_mapped() {
+        Ok(mut block) => {
+            home.frames().zero(&mut block);
+            out_of_map(home, pinned, block, reason)
+                .map_err(|(block, error)| (block.into_anywhere(), PoolError::Change(error)))
+        }
+        Err(block) => past_map(home, block).map(|()| 0),
+    }
+}
+
+/// Clears a block past the end of the map.
+fn past_map<H: Home>(home: &H, block: Frame<Anywhere>) -> Result<(), (Frame<Anywhere>, PoolError)> {
+    let pfn = block.pfn();
+    // SAFETY: this is the pool.
+    let mut block = match unsafe { block.try_unmapped() } {
+        Ok(block) => block,
+        Err(block) => return impossible!("{pfn} is in the map" => Err((block, PoolError::NotABlock { pfn }))),
+    };
+    let Err(error) = home.zero(&mut block) else {
+        let _ = block.into_pfn();
+        return Ok(());
+    };
+    // SAFETY: the pool has put nothing into it (I5), and has handed out no part of it.
+    match unsafe { block.try_anywhere() } {
+        Ok(block) => Err((block, PoolError::NotZeroed(error))),
+        Err(_lost) => impossible!("{pfn} was past the map" => Ok(())),
+    }
+}
+
+/// Takes a block, zeroed, out of the map.
+fn out_of_map<H: Home>(
     home: &H,
     pinned: Pinned<'_>,
     block: Frame<Mapped>,
@@ -95,7 +133,7 @@ pub(crate) enum Wait {
     Forbidden,
 }
 
-/// Brings a block of `order` back into the map, and frees it after the flush. Every frame of it is zero and in the
+/// Brings a block of `order` back into the map, where it is the map's, and frees it after the flush. Every frame of it is zero and in the
 /// pool: the caller has taken it off the lists. Returns how many flushes it took.
 pub(crate) fn back<H: Home>(
     home: &H,
@@ -104,6 +142,14 @@ pub(crate) fn back<H: Home>(
     wait: Wait,
 ) -> Result<u64, Stays> {
     let Some(block) = whole(home.frames(), start, order) else { return Err(Stays::Unknown) };
+    // SAFETY: all of the block is zero (I5), and in the pool.
+    let block = match unsafe { block.try_anywhere() } {
+        Ok(high) => {
+            home.frames().free(pinned, high);
+            return Ok(0);
+        }
+        Err(block) => block,
+    };
     let mut batch = Batch::new();
     let owner = home.map_owner();
     let mut restoring = None;
@@ -157,12 +203,16 @@ fn whole_around<M: Machine>(frames: &Frames<M>, pfn: Pfn, order: Order) -> Optio
 /// Returns the handle of a block that is out of the map, from its number.
 fn whole<M: Machine>(frames: &Frames<M>, start: Pfn, order: Order) -> Option<Frame<Unmapped>> {
     // SAFETY: the pool holds the block since `out`, of this order, as its number.
-    let block = unsafe { frames.from_pfn(start, order) }.ok()?;
-    // SAFETY: since `out` the map does not show it (I5).
-    Some(unsafe { block.assume_unmapped() })
+    let block = unsafe { frames.from_pfn_anywhere(start, order) }.ok()?;
+    // SAFETY: this is the pool.
+    match unsafe { block.try_unmapped() } {
+        Ok(high) => Some(high),
+        // SAFETY: since `out` the map does not show it (I5).
+        Err(block) => block.try_mapped().ok().map(|block| unsafe { block.assume_unmapped() }),
+    }
 }
 
 /// Returns the order and owner to ask the allocator for, for reports that show who holds a frame.
 pub(crate) const fn request(order: Order, owner: Owner) -> rhumb_frames::Request {
-    rhumb_frames::Request::new(order).zeroed().owner(owner)
+    rhumb_frames::Request::new(order).owner(owner)
 }

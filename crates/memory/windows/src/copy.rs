@@ -87,6 +87,26 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
         Ok(())
     }
 
+    /// Copies the contents of `from` into `to`: of both as much as the smaller one has.
+    ///
+    /// # Errors
+    /// A frame is another allocator's; the CPU has no windows, or this caller has two open. The pages before the error
+    /// were copied.
+    ///
+    /// Cost: two windows for each page.
+    pub fn copy<P: Presence, Q: Presence>(
+        &self,
+        from: &Frame<P>,
+        to: &mut Frame<Q>,
+    ) -> Result<(), CopyError> {
+        self.check(from)?;
+        self.check(to)?;
+        for (source, target) in from.frames().iter().zip(to.frames().iter()) {
+            self.copy_page(source, |source| Ok(self.copy_page(target, |target| target.copy_all(source))))??;
+        }
+        Ok(())
+    }
+
     /// Clears a frame.
     ///
     /// # Errors
@@ -101,11 +121,11 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
         Ok(())
     }
 
-    fn copy_page(
+    fn copy_page<A>(
         &self,
         page: Pfn,
-        act: impl FnOnce(&mut Window<'_, T>) -> Result<(), OutOfFrame>,
-    ) -> Result<(), CopyError> {
+        act: impl FnOnce(&mut Window<'_, T>) -> Result<A, OutOfFrame>,
+    ) -> Result<A, CopyError> {
         Ok(self.with_pfn(page, Place::Caller, act)??)
     }
 }

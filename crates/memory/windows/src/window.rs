@@ -127,6 +127,16 @@ impl<'a, T: WindowTables> Window<'a, T> {
         Ok(())
     }
 
+    /// Writes all of another window's page.
+    pub(crate) fn copy_all(&mut self, from: &Window<'_, T>) -> Result<(), OutOfFrame> {
+        let bytes = PAGE_BYTES as usize;
+        let (from, to) = (from.place(0, bytes)?, self.place(0, bytes)?);
+        // SAFETY: both are a whole page that a window shows (I5: their frames are the borrowers'), into which no
+        // reference is made; the function allows for one page that both show.
+        unsafe { core::ptr::copy(from, to, bytes) };
+        Ok(())
+    }
+
     /// Writes one entry of a page table, which CPUs may walk meanwhile.
     fn write_entry(&mut self, index: usize, entry: Entry) {
         // SAFETY: an entry within the window's page; tables are reached by atomics alone, as `Windows::write_table` was

@@ -50,7 +50,8 @@ pub use firmware::{FirmwareFinding, Topology};
 pub use frame_array::FrameArray;
 pub use loader::{BootInfo, LoaderError, LoaderFinding, Protocol, RsdpSource};
 pub use memory_map::{
-    FirmwareEntry, MapFinding, MemoryMap, MemoryMapError, Region, RegionKind, Reservation, Reserved,
+    FirmwareEntry, MapEndFinding, MapFinding, MemoryMap, MemoryMapError, Region, RegionKind, Reservation,
+    Reserved,
 };
 pub use phys::{PhysMemory, Unreadable};
 pub use serial::{SerialInterrupt, SerialPort, SerialRegisters};

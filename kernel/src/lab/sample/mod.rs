@@ -5,8 +5,11 @@
 //! or that other code has written to, is found by reading it.
 //!
 //! ```text
-//!   frame ──descriptor: owner, private word──> list, place in it ──> Block { frame, order, mark }
+//!   frame ──descriptor: owner, private word──> list, place in it ──> Block { frame, mark }
 //! ```
+//!
+//! Movable memory need not be in the direct map: the blocks lie past its end where there is such memory, and are filled,
+//! read and moved through windows then.
 //!
 //! Locking: one lock for each list, held while a block of the list is copied or read. Compaction only tries the lock
 //! ([`crate::mm::movable`]), so frames may be allocated with it held.
@@ -18,12 +21,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::{AllocClass, AllocError, Anywhere, Extent, Frame, Frames, Relocate, Request, Zone};
-use rhumb_machine::{Machine, Order, Pfn, PhysAddr, Pinned};
+use rhumb_machine::{Order, PageSize, Pfn, PhysAddr, Pinned};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::chain::Chain;
-use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::lab::{owners, sizes};
+use crate::cpu::machine::KernelMachine;
+use crate::lab::{contents, owners, sizes};
+use crate::mm::windows::windows;
 
 /// How many lists there are: so many CPUs work without waiting for each other.
 pub const LISTS: usize = 8;
@@ -32,10 +36,9 @@ pub const LISTS: usize = 8;
 const LARGEST: u8 = 8;
 
 /// A block that is ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 struct Block {
-    start: Pfn,
-    order: Order,
+    frame: Frame<Anywhere>,
     mark: u64,
 }
 
@@ -101,7 +104,7 @@ pub fn add(
     order: Order,
 ) -> Result<(), SampleError> {
     let request = Request::new(order.min(sizes::order(LARGEST)));
-    let frame = frames.alloc(pinned, request.movable().owner(owners::SAMPLE.in_frames()))?;
+    let frame = frames.alloc_anywhere(pinned, request.movable().owner(owners::SAMPLE.in_frames()))?;
     let mut blocks = BLOCKS[list % LISTS].lock();
     if blocks.try_reserve(1).is_err() {
         drop(blocks);
@@ -122,7 +125,7 @@ pub fn remove(
     list: usize,
     place: usize,
 ) -> Result<Option<Order>, SampleError> {
-    let (block, frame) = {
+    let block = {
         let mut blocks = BLOCKS[list % LISTS].lock();
         if blocks.is_empty() {
             return Ok(None);
@@ -130,18 +133,14 @@ pub fn remove(
         let place = place % blocks.len();
         let block = blocks.swap_remove(place);
         if let Some(last) = blocks.get(place) {
-            point(frames, last.start, list % LISTS, place);
+            point(frames, last.start(), list % LISTS, place);
         }
         // Not in the list any more: it is not moved.
-        // SAFETY: `insert` and `relocate` have put it there with its order, and it was taken out once.
-        (block, unsafe { frames.from_pfn(block.start, block.order) })
+        block
     };
-    let verdict = block.check();
-    match frame {
-        Ok(frame) => frames.free(pinned, frame),
-        Err(_) => return Err(SampleError::Damaged { at: block.start.addr() }),
-    }
-    verdict.map(|()| Some(block.order))
+    let (verdict, order) = (block.check(), block.frame.order());
+    frames.free(pinned, block.frame);
+    verdict.map(|()| Some(order))
 }
 
 /// Reads the block at `place`, modulo their number.
@@ -162,7 +161,7 @@ pub fn check_all() -> Result<Tally, SampleError> {
     for list in &BLOCKS {
         for block in list.lock().iter() {
             block.check()?;
-            tally.add(block.order);
+            tally.add(block.frame.order());
         }
     }
     Ok(tally)
@@ -194,7 +193,7 @@ pub fn held_still<A>(act: impl FnOnce() -> A) -> A {
     act()
 }
 
-/// Takes every free frame of the direct map, reserves included, keeps one in `one_in`, and frees the others: no block
+/// Takes every free frame, in the direct map and past it, reserves included, keeps one in `one_in`, and frees the others: no block
 /// is whole any more where `one_in` is 256 or less. Other CPUs keep the frames in their caches.
 ///
 /// # Errors
@@ -212,9 +211,9 @@ pub fn scatter(
     let most = frames.free_frames() / one_in + 512;
     blocks.try_reserve(most as usize).map_err(|_| SampleError::List)?;
     let mut chain = Chain::default();
-    for zone in [Zone::Normal, Zone::Dma32, Zone::Dma] {
+    for zone in [Zone::High, Zone::Normal, Zone::Dma32, Zone::Dma] {
         let request = Request::FRAME.movable().class(AllocClass::Emergency).ceiling(zone);
-        while let Ok(frame) = frames.alloc(pinned, request) {
+        while let Ok(frame) = frames.alloc_anywhere(pinned, request) {
             chain.push(frame);
         }
     }
@@ -233,14 +232,13 @@ pub fn scatter(
 }
 
 /// Writes a block, and lists it. There is room.
-fn insert(frames: &Frames<KernelMachine>, list: usize, blocks: &mut Vec<Block>, frame: Frame) {
-    let order = frame.order();
+fn insert(frames: &Frames<KernelMachine>, list: usize, blocks: &mut Vec<Block>, frame: Frame<Anywhere>) {
     if let Some(descriptor) = frames.descriptor_of(&frame) {
         descriptor.set_owner(owners::SAMPLE.in_frames());
     }
-    let block = Block { start: frame.into_pfn(), order, mark: MARKS.fetch_add(1, Relaxed) };
+    let mut block = Block { frame, mark: MARKS.fetch_add(1, Relaxed) };
     block.fill();
-    point(frames, block.start, list, blocks.len());
+    point(frames, block.start(), list, blocks.len());
     blocks.push(block);
 }
 
@@ -252,31 +250,50 @@ fn point(frames: &Frames<KernelMachine>, start: Pfn, list: usize, place: usize) 
     }
 }
 
+/// Bytes that are written and read at once: they lie on the stack.
+const CHUNK_BYTES: u64 = 1024;
+
 impl Block {
-    fn words(&self) -> impl Iterator<Item = (*mut u64, u64)> {
-        let (start, mark) =
-            (MACHINE.direct(self.start.addr()), self.mark.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        (0..self.order.bytes() / 8)
-            .map(move |word| (start.plus(word * 8).as_mut_ptr(), mark.wrapping_add(word)))
+    const fn start(&self) -> Pfn {
+        self.frame.pfn()
     }
 
-    fn fill(&self) {
-        for (place, word) in self.words() {
-            // SAFETY: the block is ours, and in the direct map.
-            unsafe { place.write_volatile(word) };
+    /// Returns the contents of a chunk: words that no other block has.
+    fn chunk(&self, offset: u64) -> [u8; CHUNK_BYTES as usize] {
+        let mark = self.mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(offset / 8);
+        let mut bytes = [0; CHUNK_BYTES as usize];
+        for (word, place) in (0..).zip(bytes.chunks_exact_mut(8)) {
+            place.copy_from_slice(&mark.wrapping_add(word).to_le_bytes());
+        }
+        bytes
+    }
+
+    fn offsets(&self) -> impl Iterator<Item = u64> + use<> {
+        (0..self.frame.order().bytes()).step_by(CHUNK_BYTES as usize)
+    }
+
+    fn fill(&mut self) {
+        for offset in self.offsets() {
+            let bytes = self.chunk(offset);
+            contents::write(&mut self.frame, offset, &bytes);
         }
     }
 
     fn check(&self) -> Result<(), SampleError> {
-        // SAFETY: the block is ours, and in the direct map.
-        let is_intact = self.words().all(|(place, word)| unsafe { place.read_volatile() } == word);
-        if is_intact { Ok(()) } else { Err(SampleError::Damaged { at: self.start.addr() }) }
+        let is_intact = self.offsets().all(|offset| {
+            let mut found = [0; CHUNK_BYTES as usize];
+            contents::read(&self.frame, offset, &mut found);
+            found == self.chunk(offset)
+        });
+        if is_intact { Ok(()) } else { Err(SampleError::Damaged { at: self.start().addr() }) }
     }
 
     fn holds(&self, pfn: Pfn) -> bool {
-        (self.start.get()..self.start.get() + self.order.frames()).contains(&pfn.get())
+        self.frame.frames().contains(pfn)
     }
 }
+
+const _: () = assert!(PageSize::Size4K.bytes().is_multiple_of(CHUNK_BYTES));
 
 impl Sample {
     /// Returns where the block that holds `pfn` is listed, if its descriptor says so. Only its list can confirm it.
@@ -295,7 +312,7 @@ impl Sample {
     /// Tells whether the list has it there now. `false` where another CPU works on the list.
     fn confirmed((list, place, start): (usize, usize, Pfn), pfn: Pfn) -> bool {
         let Some(blocks) = BLOCKS[list].try_lock() else { return false };
-        blocks.get(place).is_some_and(|block| block.start == start && block.holds(pfn))
+        blocks.get(place).is_some_and(|block| block.start() == start && block.holds(pfn))
     }
 }
 
@@ -306,26 +323,26 @@ unsafe impl Relocate for Sample {
     fn extent(&self, pfn: Pfn) -> Option<Extent> {
         let (list, place, start) = Self::listed_at(pfn)?;
         let blocks = BLOCKS[list].try_lock()?;
-        let block = blocks.get(place).filter(|block| block.start == start)?;
-        Some(Extent { start, order: block.order })
+        let block = blocks.get(place).filter(|block| block.start() == start)?;
+        Some(Extent { start, order: block.frame.order() })
     }
 
-    fn relocate(&self, _: Pinned<'_>, from: Extent, to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
-        // Past the direct map it could not be read.
-        let to = to.try_mapped()?;
-        let Some((list, place, _)) = Self::listed_at(from.start) else { return Err(to.into_anywhere()) };
-        let Some(mut blocks) = BLOCKS[list].try_lock() else { return Err(to.into_anywhere()) };
+    fn relocate(&self, _: Pinned<'_>, from: Extent, mut to: Frame<Anywhere>) -> Result<(), Frame<Anywhere>> {
+        let Some((list, place, _)) = Self::listed_at(from.start) else { return Err(to) };
+        let Some(mut blocks) = BLOCKS[list].try_lock() else { return Err(to) };
         let found = blocks.get_mut(place);
-        let Some(block) = found.filter(|block| (block.start, block.order) == (from.start, from.order)) else {
-            return Err(to.into_anywhere());
+        let Some(block) =
+            found.filter(|block| (block.start(), block.frame.order()) == (from.start, from.order))
+        else {
+            return Err(to);
         };
-        let source = MACHINE.direct(block.start.addr()).as_ptr::<u8>();
-        let target = MACHINE.direct(to.addr()).as_mut_ptr::<u8>();
-        // SAFETY: both are ours, of this order, in the direct map and not the same; every reader of theirs, and the
-        // code that frees them, takes the list's lock.
-        unsafe { target.copy_from_nonoverlapping(source, from.order.bytes() as usize) };
-        block.start = to.into_pfn();
-        let start = block.start;
+        if !windows().is_some_and(|windows| windows.copy(&block.frame, &mut to).is_ok()) {
+            return Err(to);
+        }
+        // Every reader of the block, and the code that frees it, takes the list's lock.
+        let old = core::mem::replace(&mut block.frame, to);
+        let _ = old.into_pfn();
+        let start = block.start();
         if let Some(frames) = crate::mm::frames::frames() {
             point(frames, start, list, place);
         }

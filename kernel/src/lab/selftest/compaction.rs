@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 use rhumb_directmap::{Change, OwnerName};
-use rhumb_frames::{AllocError, Frame, Frames, Request, Unmapped, Zone};
+use rhumb_frames::{AllocError, Anywhere, Frame, Frames, Request, Unmapped};
 use rhumb_machine::{Machine, NodeId, Order, PageSize, Pinned};
 use rhumb_unmapped::PoolError;
 
@@ -34,19 +34,19 @@ const ONE_IN: u64 = 32;
 fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Failure>) -> Result<(), Failure> {
     let frames = allocator()?;
     // Of the highest zone: lower ones are guarded from the requests that follow.
-    let highest = frames.zones().filter(|zone| zone.zone <= Zone::Normal).max_by_key(|zone| zone.zone);
+    let highest = frames.zones().max_by_key(|zone| zone.zone);
     let node = highest.map_or(NodeId::FIRST, |zone| zone.node);
     memory::no_sample_must_be_held()?;
     memory::no_quarantine()?;
-    fetch_records(frames, node)?;
+    fetch_records(frames)?;
     drain_all(frames);
     let before = frames.free_frames();
     let reserves = Reserves::lift(frames);
     let (rest, whole_blocks) = {
         let guard = MACHINE.pin();
-        let mut blocks = ArrayVec::<Frame, BLOCKS>::new();
+        let mut blocks = ArrayVec::<Frame<Anywhere>, BLOCKS>::new();
         while !blocks.is_full()
-            && let Ok(block) = frames.alloc(guard.pinned(), Request::LARGE.bind(node))
+            && let Ok(block) = frames.alloc_anywhere(guard.pinned(), Request::LARGE.bind(node))
         {
             blocks.push(block);
         }
@@ -69,8 +69,7 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Failure>) -
             "only {} frames were scattered",
             tally.frames
         );
-        let mapped = frames.zones().filter(|zone| zone.zone <= Zone::Normal);
-        let whole: u64 = mapped.map(|zone| zone.free_by_order[9..].iter().sum::<u64>()).sum();
+        let whole: u64 = frames.zones().map(|zone| zone.free_by_order[9..].iter().sum::<u64>()).sum();
         ensure!(whole == 0, "{whole} blocks are whole");
         test(frames)?;
         sample::check_all().map(|_| ()).map_err(Failure::because)
@@ -89,10 +88,10 @@ fn scattered(test: impl FnOnce(&Frames<KernelMachine>) -> Result<(), Failure>) -
 
 /// Records of the direct map, once fetched, stay its own: those that the tests take are fetched before frames are
 /// counted.
-fn fetch_records(frames: &Frames<KernelMachine>, node: NodeId) -> Result<(), Failure> {
+fn fetch_records(frames: &Frames<KernelMachine>) -> Result<(), Failure> {
     let frame = {
         let guard = MACHINE.pin();
-        frames.alloc(guard.pinned(), Request::FRAME.bind(node)).map_err(memory::short)?
+        frames.alloc(guard.pinned(), Request::FRAME).map_err(memory::short)?
     };
     let changed = change(frame, Change::ReadOnly, owners::SELF_TEST, "records for a test");
     let (frame, outcome) = match changed {
@@ -109,7 +108,7 @@ fn a_pool_block(_: &'static Boot) -> Result<(), Failure> {
     scattered(|_| {
         let before = movable::counters();
         let frame: Frame<Unmapped> = take(owners::SELF_TEST, Order::BASE).map_err(Failure::because)?;
-        let (pfn, after) = (frame.pfn(), movable::counters());
+        let (pfn, is_high, after) = (frame.pfn(), frame.is_high(), movable::counters());
         let (holder, intact) = (direct_map::with(|map| map.why(pfn)), sample::check_all());
         give(frame).map_err(|refused| Failure::because(refused.error))?;
         unmapped::shrink();
@@ -118,6 +117,11 @@ fn a_pool_block(_: &'static Boot) -> Result<(), Failure> {
         ensure!((1..=480).contains(&moved), "{moved} frames were moved for one block");
         ensure!(after.compact_success > before.compact_success, "no compaction was successful: {after:?}");
         let held = holder.map_err(Failure::because)?.held;
+        if is_high {
+            // Past the map's end there is nothing to hold.
+            ensure!(held.is_none(), "the map's journal holds {pfn}");
+            return Ok(());
+        }
         let held = held.ok_or_else(|| Failure::because("no owner holds the frame"))?;
         let is_block = held.frames.frames() == PageSize::Size2M.bytes() / 4096;
         ensure!(is_block && held.owner == OwnerName::of("unmapped pool"), "the frame is held as {held}");
@@ -141,12 +145,16 @@ fn a_large_block(_: &'static Boot) -> Result<(), Failure> {
 
 /// Asks for a block until there is one. A request must get one as soon as a compaction is made for it, unless another
 /// CPU was giving back frames just then; requests that come after compactions for nothing are turned away without one.
-fn ask_patiently(frames: &Frames<KernelMachine>, pinned: Pinned<'_>, order: Order) -> Result<Frame, Failure> {
+fn ask_patiently(
+    frames: &Frames<KernelMachine>,
+    pinned: Pinned<'_>,
+    order: Order,
+) -> Result<Frame<Anywhere>, Failure> {
     const MOST_FAILURES: u64 = 4;
     let failed = || movable::counters().compact_fail;
     let before = failed();
     for _ in 0..=MOST_FAILURES * u64::from(movable::MOST_PUT_OFF + 1) {
-        if let Ok(block) = frames.alloc(pinned, Request::new(order)) {
+        if let Ok(block) = frames.alloc_anywhere(pinned, Request::new(order)) {
             return Ok(block);
         }
         ensure!(

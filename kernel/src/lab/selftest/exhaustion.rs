@@ -17,12 +17,6 @@ use crate::lab::failure::{Failure, ensure};
 pub const TESTS: &[Test] =
     &[Test { name: "exhaustion::one_cpu_finds_every_last_frame", run: every_last_frame }];
 
-/// Frames in the direct map that are free, in caches included. Past its limit none is taken here.
-fn free_and_mapped(frames: &Frames<KernelMachine>) -> u64 {
-    let mapped = frames.zones().filter(|zone| zone.zone <= Zone::Normal);
-    mapped.map(|zone| zone.levels.free + zone.cached).sum()
-}
-
 /// A CPU that does nothing but hold free frames.
 fn fill_cache(frames: &Frames<KernelMachine>) {
     const HELD: usize = 48;
@@ -41,7 +35,7 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Failure> {
     let frames = allocator()?;
     drain_all(frames);
     work::on_others(&|| fill_cache(frames), || ());
-    let before = free_and_mapped(frames);
+    let before = frames.free_frames();
     let reserves = Reserves::lift(frames);
     let guard = MACHINE.pin();
     let chain = take_all(frames, guard.pinned(), 0..=Order::HUGE.get());
@@ -49,7 +43,7 @@ fn every_last_frame(_: &'static Boot) -> Result<(), Failure> {
     let unknown = chain.free(frames, guard.pinned());
     drop((reserves, guard));
     drain_all(frames);
-    let after = free_and_mapped(frames);
+    let after = frames.free_frames();
     ensure!(taken == before, "{before} frames were free, one CPU found {taken}");
     ensure!(
         unknown == 0 && after == before,
@@ -67,8 +61,8 @@ pub(super) fn take_all(
     let mut chain = Chain::default();
     // Low ceilings reach what is guarded from higher ones.
     for order in orders.rev().filter_map(Order::new) {
-        for zone in [Zone::Normal, Zone::Dma32, Zone::Dma] {
-            while let Ok(frame) = frames.alloc(pinned, Request::new(order).ceiling(zone)) {
+        for zone in [Zone::High, Zone::Normal, Zone::Dma32, Zone::Dma] {
+            while let Ok(frame) = frames.alloc_anywhere(pinned, Request::new(order).ceiling(zone)) {
                 chain.push(frame);
             }
         }

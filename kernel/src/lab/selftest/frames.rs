@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_frames::{AllocError, Frame, Place, Request, Zone};
+use rhumb_frames::{Frame, Place, Request, Zone};
 use rhumb_machine::{Machine, NodeId, Order, Pfn, PhysAddr};
 
 use super::memory::{allocator, drain_all};
@@ -91,14 +91,14 @@ fn i12_exhaustion(_: &'static Boot) -> Result<(), Failure> {
     let mut chain = Chain::default();
     let last = loop {
         match frames.alloc(guard.pinned(), Request::new(order)) {
-            Ok(frame) => chain.push(frame),
+            Ok(frame) => chain.push(frame.into_anywhere()),
             Err(error) => break error,
         }
     };
     let unknown = chain.free(frames, guard.pinned());
     drop(guard);
     drain_all(frames);
-    ensure!(matches!(last, AllocError::Exhausted { .. }), "memory ran out with another error: {last}");
+    ensure!(last.is_exhaustion(), "memory ran out with another error: {last}");
     ensure!(unknown == 0, "{unknown} blocks are not known to the allocator that gave them");
     let after = frames.free_frames();
     ensure!(before == after, "{before} frames were free before, {after} are after");

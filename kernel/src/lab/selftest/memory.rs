@@ -109,7 +109,7 @@ fn must_have(count: u64, order: Order) -> Result<(), Failure> {
     let mut outcome = Ok(());
     while chain.frames() < count * order.frames() && outcome.is_ok() {
         let got = frames.alloc(guard.pinned(), Request::new(order));
-        outcome = got.map(|frame| chain.push(frame)).map_err(short);
+        outcome = got.map(|frame| chain.push(frame.into_anywhere())).map_err(short);
     }
     let unknown = chain.free(frames, guard.pinned());
     ensure!(unknown == 0, "{unknown} blocks were not known to the allocator that gave them");

@@ -1,5 +1,7 @@
 //! `stress frames`: every CPU allocates, stamps, checks and frees blocks, and hands some to others to free.
 //!
+//! Movable blocks lie past the direct map where there is such memory, and are stamped through windows.
+//!
 //! A held block's first and last words hold its holder's stamp, and so does the descriptor of one that names its owner.
 //! A stamp that changed means that two holders shared a frame; a frame that is gone at the end means that one was lost.
 //! Both are what an allocator must never do.
@@ -7,7 +9,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
-use rhumb_frames::{AllocError, Frame, Frames, Mobility, Owner, Request};
+use rhumb_frames::{Anywhere, Frame, Frames, Mobility, Owner, Request};
 use rhumb_machine::{Counted, Machine, PhysAddr, Pinned};
 use rhumb_monitor::Output;
 use spin::mutex::SpinMutex;
@@ -16,6 +18,7 @@ use super::free_frames;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{self, area, clock, work};
 use crate::debug::random::Random;
+use crate::lab::contents;
 use crate::lab::failure::Failure;
 use crate::lab::owners;
 use crate::lab::sizes::order;
@@ -27,7 +30,7 @@ const PASSED: usize = 64;
 
 /// The state that all CPUs share.
 struct Shared {
-    passed: SpinMutex<ArrayVec<Frame, PASSED>>,
+    passed: SpinMutex<ArrayVec<Frame<Anywhere>, PASSED>>,
     stop: AtomicBool,
     /// Address of a block that had two holders, plus 1.
     shared_at: AtomicU64,
@@ -95,7 +98,7 @@ pub fn frames(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Output
 struct Worker<'a> {
     shared: &'a Shared,
     random: Random,
-    held: ArrayVec<Frame, HELD>,
+    held: ArrayVec<Frame<Anywhere>, HELD>,
     allocations: u64,
     refusals: u64,
 }
@@ -125,10 +128,16 @@ impl<'a> Worker<'a> {
         let kind = Mobility::ALL[self.random.below(Mobility::COUNT as u64) as usize];
         // A few say whose they are, and so go past the caches.
         let owner = if self.random.below(8) == 0 { owners::STRESS.in_frames() } else { Owner::NONE };
-        match frames.alloc(pinned, Request::new(order).kind(kind).owner(owner)) {
-            Ok(frame) => {
+        let request = Request::new(order).kind(kind).owner(owner);
+        // Movable memory may lie past the direct map, and does where there is such memory.
+        let got = match kind {
+            Mobility::Movable => frames.alloc_anywhere(pinned, request),
+            _ => frames.alloc(pinned, request).map(Frame::into_anywhere),
+        };
+        match got {
+            Ok(mut frame) => {
                 self.allocations += 1;
-                stamp(&frame);
+                stamp(&mut frame);
                 if let Some(descriptor) = frames.descriptor_of(&frame).filter(|_| owner != Owner::NONE) {
                     descriptor.set_private(mark_of(&frame));
                 }
@@ -137,7 +146,7 @@ impl<'a> Worker<'a> {
                     frames.free(pinned, full.element());
                 }
             }
-            Err(AllocError::Exhausted { .. }) => {
+            Err(error) if error.is_exhaustion() => {
                 self.refusals += 1;
                 self.let_go(frames, pinned);
             }
@@ -183,31 +192,27 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Returns the first and the last word of a block.
-fn ends(frame: &Frame) -> [*mut u64; 2] {
-    let start = MACHINE.direct(frame.addr());
-    [start.as_mut_ptr(), start.plus(frame.order().bytes() - size_of::<u64>() as u64).as_mut_ptr()]
+/// Returns the places of the first and the last word of a block.
+const fn ends(frame: &Frame<Anywhere>) -> [u64; 2] {
+    [0, frame.order().bytes() - size_of::<u64>() as u64]
 }
 
 /// Returns a number that no other block has at the same time.
-fn mark_of(frame: &Frame) -> u64 {
+fn mark_of(frame: &Frame<Anywhere>) -> u64 {
     frame.addr().get() << 8 | u64::from(frame.order().get()) | 0x5a << 56
 }
 
-fn stamp(frame: &Frame) {
-    for word in ends(frame) {
-        // SAFETY: the block is ours and in the direct map, by its type. Volatile, so that what is read later is memory.
-        unsafe { word.write_volatile(mark_of(frame)) };
-    }
+fn stamp(frame: &mut Frame<Anywhere>) {
+    let mark = mark_of(frame);
+    ends(frame).into_iter().for_each(|at| contents::write_word(frame, at, mark));
 }
 
-fn is_stamped(frame: &Frame) -> bool {
-    // SAFETY: the block is ours and in the direct map, by its type, and `stamp` has written both words.
-    ends(frame).into_iter().all(|word| unsafe { word.read_volatile() } == mark_of(frame))
+fn is_stamped(frame: &Frame<Anywhere>) -> bool {
+    ends(frame).into_iter().all(|at| contents::read_word(frame, at) == mark_of(frame))
 }
 
 /// Tells whether the descriptor of an owned block still holds what its holder wrote.
-fn is_described(frames: &Frames<KernelMachine>, frame: &Frame) -> bool {
+fn is_described(frames: &Frames<KernelMachine>, frame: &Frame<Anywhere>) -> bool {
     let descriptor =
         frames.descriptor(frame.pfn()).filter(|found| found.owner() == owners::STRESS.in_frames());
     descriptor.is_none_or(|descriptor| descriptor.private() == mark_of(frame))

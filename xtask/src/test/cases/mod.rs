@@ -5,6 +5,7 @@
 //! | [`matrix`] | it boots on each kind of machine, and its own tests and audit pass there |
 //! | [`direct_map`] | the direct map is what the command line and the CPU make it |
 //! | [`protect`] | page tables that nothing but their writer can write: by windows, by a key, and where that is not to be had |
+//! | [`high_memory`] | a direct map that ends within RAM |
 //! | [`faults`] | faults on purpose are found, reported, and told to the outside |
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`objects`] | object caches under stress, and checks that notice injected faults |
@@ -24,6 +25,7 @@ mod count;
 mod direct_map;
 mod faults;
 mod frames;
+mod high_memory;
 mod image;
 mod irqsoff;
 mod kasan;
@@ -46,6 +48,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
         direct_map::cases(),
         protect::cases(),
         frames::cases(),
+        high_memory::cases(),
         objects::cases(),
         count::cases(),
         machines::cases(),

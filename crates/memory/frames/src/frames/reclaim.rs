@@ -93,10 +93,16 @@ impl<M: Machine> Frames<M> {
         self.spread(node, zone, min_frames, |marks| &marks.min);
     }
 
-    /// Sets how many frames of a zone requests leave that could have been served from a higher zone, spread over its
-    /// pools by size; never more than the zone has.
+    /// Sets how many frames of a zone requests leave that could have been served from a higher zone, in the direct map or
+    /// past it, spread over its pools by size; never more than the zone has.
     pub fn set_guard(&self, node: NodeId, zone: Zone, guard_frames: u64) {
         self.spread(node, zone, guard_frames, |marks| &marks.guard);
+        self.set_high_guard(node, zone, guard_frames);
+    }
+
+    /// Sets how many frames of a zone only requests leave that reach past the direct map: as [`Frames::set_guard`].
+    pub fn set_high_guard(&self, node: NodeId, zone: Zone, guard_frames: u64) {
+        self.spread(node, zone, guard_frames, |marks| &marks.high_guard);
     }
 
     fn spread(&self, node: NodeId, zone: Zone, frames: u64, mark: impl Fn(&Watermarks) -> &AtomicU64) {

@@ -17,7 +17,8 @@ use crate::cache::CpuCache;
 use crate::error::AllocError;
 use crate::frames::Frames;
 use crate::handle::raw::Raw;
-use crate::request::{AllocClass, Contents, Owner, Preference, Request};
+use crate::pool::Pool;
+use crate::request::{AllocClass, Contents, Owner, Preference, Request, Zone};
 use crate::zones::Effort;
 use rhumb_sync::atomic::Relaxed;
 
@@ -126,7 +127,18 @@ impl<M: Machine> Frames<M> {
                 return Ok(raw);
             }
         }
-        Err(AllocError::Exhausted(request.order))
+        Err(self.exhausted(request))
+    }
+
+    /// Returns the error of a request that no pool serves, and counts it where memory past the direct map is free: that
+    /// memory would have to be in the map.
+    fn exhausted(&self, request: &Request) -> AllocError {
+        let is_free = |pool: &Pool| pool.zone == Zone::High && pool.may_have(request.order, 0);
+        if request.ceiling != Zone::Normal || !self.zones.pools.iter().any(is_free) {
+            return AllocError::Exhausted(request.order);
+        }
+        self.zones.refused_low.fetch_add(1, Relaxed);
+        AllocError::LowExhausted(request.order)
     }
 
     /// Checks that the request could be served by a machine whose memory is all free.

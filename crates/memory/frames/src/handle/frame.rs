@@ -121,6 +121,12 @@ impl<P: Presence> Frame<P> {
         frames_from(self.pfn(), self.order())
     }
 
+    /// Tells whether it lies past the direct map's limit ([`crate::Zone::High`]), where the map never shows it.
+    #[inline]
+    pub const fn is_high(&self) -> bool {
+        self.peek().0 & Raw::HIGH != 0
+    }
+
     /// Gives up the handle: the frame lives on as a number in the caller's own structure, and comes back through
     /// [`crate::Frames::from_pfn`].
     #[inline(always)]
@@ -160,6 +166,17 @@ impl Frame<Unmapped> {
         self.with_presence()
     }
 
+    /// Returns the frame as one that can be freed, where it lies past the direct map's limit; else itself.
+    ///
+    /// # Errors
+    /// The frame, unchanged, where it is one that the map can show: that is [`Frame::assume_mapped`]'s.
+    ///
+    /// # Safety
+    /// It holds nothing that its next owner may not see (invariant I5), and no part of it is in use.
+    pub unsafe fn try_anywhere(self) -> Result<Frame<Anywhere>, Self> {
+        if self.is_high() { Ok(self.with_presence()) } else { Err(self) }
+    }
+
     /// Returns the handle of a part of it: the block of `order` that begins at `first`; `None` where that is no part.
     /// For pools that take large blocks out of the direct map and hand out pieces. A part is never freed: it goes back
     /// into its pool.
@@ -184,7 +201,18 @@ impl Frame<Anywhere> {
     /// # Errors
     /// The frame, unchanged, where it lies past the direct map's limit.
     pub fn try_mapped(self) -> Result<Frame<Mapped>, Self> {
-        if self.peek().0 & Raw::HIGH == 0 { Ok(self.with_presence()) } else { Err(self) }
+        if self.is_high() { Err(self) } else { Ok(self.with_presence()) }
+    }
+
+    /// Returns the frame as one out of the direct map, where it lies past the map's limit; else itself.
+    ///
+    /// # Errors
+    /// The frame, unchanged, where it is in the map.
+    ///
+    /// # Safety
+    /// It belongs to the pool of unmapped frames, if its allocator has one: see [`Frame::assume_unmapped`].
+    pub unsafe fn try_unmapped(self) -> Result<Frame<Unmapped>, Self> {
+        if self.is_high() { Ok(self.with_presence()) } else { Err(self) }
     }
 }
 

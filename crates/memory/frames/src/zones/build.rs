@@ -15,7 +15,7 @@ use crate::zones::layout::{Layout, MemoryRange, Piece, check_range};
 use crate::zones::storage::{Storage, Stores, Table};
 use crate::zones::{MAX_POOLS, Zones};
 use rhumb_sync::Keepers;
-use rhumb_sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, IS_MODELLED, Ordering, Relaxed};
+use rhumb_sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, IS_MODELLED, Ordering, Relaxed};
 
 impl Zones {
     pub(crate) fn build<M: Machine>(
@@ -70,6 +70,7 @@ impl Zones {
                 storage.zeroed(Keepers::words(layout.cpus))?,
             ),
             has_high,
+            refused_low: AtomicU64::new(0),
             small_limit: AtomicU32::new(0),
             batch_limit: AtomicU32::new(0),
             distances: storage.zeroed(layout.nodes * MAX_NODES)?,
@@ -93,18 +94,30 @@ impl Zones {
         Ok(zones)
     }
 
-    /// Guards the DMA zone (half of it) and DMA32 (a 64th) from requests that could be served higher up: where there is
-    /// memory higher up in the direct map, and unless they are guarded already.
+    /// Guards low zones from requests that could be served higher up, unless they are guarded already.
+    ///
+    /// From requests in the direct map: the DMA zone (half of it) and DMA32 (a 64th), where there is memory higher up in
+    /// the map. From requests that reach past the map, as Linux does (`lowmem_reserve_ratio`): of all memory in the map
+    /// as much as a [32nd](HIGH_PER_LOW) of the memory past it, spread over its pools by size, because memory past the
+    /// map takes kernel objects and page tables in it. Where that is more than the map has, all of it is guarded.
     fn guard_low_zones(&self) {
+        let present = |pool: &Pool| pool.present.load(Relaxed);
+        let (low, high): (u64, u64) = self.pools.iter().fold((0, 0), |(low, high), pool| match pool.zone {
+            Zone::High => (low, high + present(pool)),
+            _ => (low + present(pool), high),
+        });
         let highest = self.pools.iter().map(|pool| pool.zone).filter(|&zone| zone <= Zone::Normal).max();
-        for pool in self.pools.iter().filter(|pool| Some(pool.zone) < highest) {
+        for pool in self.pools.iter().filter(|pool| pool.zone <= Zone::Normal) {
             let part = match pool.zone {
-                Zone::Dma => 2,
-                Zone::Dma32 => 64,
-                Zone::Normal | Zone::High => continue,
+                Zone::Dma => present(pool) / 2,
+                Zone::Dma32 => present(pool) / 64,
+                Zone::Normal | Zone::High => 0,
             };
-            let guard = pool.present.load(Relaxed) / part;
+            let guard = if Some(pool.zone) < highest { part } else { 0 };
+            let share = u128::from(high / HIGH_PER_LOW) * u128::from(present(pool)) / u128::from(low.max(1));
+            let high_guard = (share as u64).clamp(guard, present(pool));
             let _ = pool.marks.guard.compare_exchange(0, guard, Relaxed, Relaxed);
+            let _ = pool.marks.high_guard.compare_exchange(0, high_guard, Relaxed, Relaxed);
         }
     }
 
@@ -238,6 +251,9 @@ impl Zones {
         Ok(())
     }
 }
+
+/// Frames past the direct map for which one in it is guarded: Linux's ratio for its zone `Normal` under `HighMem`.
+const HIGH_PER_LOW: u64 = 32;
 
 /// All frames but frame 0.
 const ALL_BUT_THE_FIRST: PfnRange = match PfnRange::new(Pfn::new(1), Pfn::new(1 << 40)) {

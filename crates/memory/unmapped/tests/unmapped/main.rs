@@ -4,6 +4,7 @@ mod accounts;
 mod churn;
 mod compaction;
 mod execute;
+mod high;
 mod irqs_off;
 mod model;
 mod planted;

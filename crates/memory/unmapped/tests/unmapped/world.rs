@@ -17,7 +17,7 @@ use rhumb_machine::{
 };
 use rhumb_pagetable::{FlushCause, FlushCounters, FlushStats, Levels, PageCounts, Root, TableSource};
 use rhumb_unmapped::{Account, BlockLists, Home, Limits, PoolError, UnmappedPool};
-use rhumb_windows::error::CopyError;
+use rhumb_windows::error::{CopyError, WindowError};
 use rhumb_windows::{CpuSlots, Windows};
 
 use crate::compaction::{Moving, Scattered, make_block};
@@ -44,6 +44,8 @@ pub(crate) struct Plant {
     pub(crate) no_remote_flush: bool,
     /// Frames are given back as they are.
     pub(crate) no_zeroing: bool,
+    /// The CPU has no window to clear frames through.
+    pub(crate) no_window: bool,
     /// How frames are moved.
     pub(crate) moving: Moving,
 }
@@ -108,6 +110,9 @@ unsafe impl Home for Here {
     fn zero(&self, frame: &mut Frame<Unmapped>) -> Result<(), CopyError> {
         if self.0.plant.lock().unwrap().no_zeroing {
             return Ok(());
+        }
+        if self.0.plant.lock().unwrap().no_window {
+            return Err(CopyError::Window(WindowError::NoSuchCpu));
         }
         if let Some(before) = self.0.before_zeroing.lock().unwrap().take() {
             before(self.0);
@@ -198,13 +203,26 @@ impl World {
         let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
         let machine = machine.ram(phys(0, TABLE_BYTES)).ram(phys(RAM_AT, ram_bytes)).build().unwrap();
         let machine: Hosted = leak(machine);
-        machine.enter(CpuId::BOOT, |_| Self::boot(machine, ram_bytes, tables, config)).unwrap()
+        machine.enter(CpuId::BOOT, |_| Self::boot(machine, (ram_bytes, ram_bytes), tables, config)).unwrap()
     }
 
-    fn boot(machine: Hosted, ram_bytes: u64, reserve: u64, config: MmuConfig) -> &'static Self {
-        let ram = phys(RAM_AT, ram_bytes);
+    /// Returns as much RAM in the direct map as past its end, otherwise as [`World::new`].
+    pub(crate) fn with_high_memory(cpus: usize, each_bytes: u64, tables: u64) -> &'static Self {
+        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
+        let machine = machine.ram(phys(0, TABLE_BYTES)).ram(phys(RAM_AT, 2 * each_bytes)).build().unwrap();
+        let (machine, bytes): (Hosted, _) = (leak(machine), (2 * each_bytes, each_bytes));
+        machine.enter(CpuId::BOOT, |_| Self::boot(machine, bytes, tables, MmuConfig::new(1))).unwrap()
+    }
+
+    fn boot(
+        machine: Hosted,
+        (ram_bytes, mapped_bytes): (u64, u64),
+        reserve: u64,
+        config: MmuConfig,
+    ) -> &'static Self {
+        let (ram, mapped) = (phys(RAM_AT, ram_bytes), phys(RAM_AT, mapped_bytes));
         // SAFETY: the first 32 MiB are for tables alone.
-        let built = unsafe { Built::new(machine, phys(0, TABLE_BYTES), ram, PageSize::Size1G, reserve) };
+        let built = unsafe { Built::new(machine, phys(0, TABLE_BYTES), mapped, PageSize::Size1G, reserve) };
         let Built { root, tables, mut source, mut map } = built;
         let (ram, at_boot) = (ram.whole_frames(), map.pages());
         // SAFETY: the unit that is attached below walks the tree; nothing else maps anything for windows.
@@ -220,7 +238,7 @@ impl World {
         let lists = BlockLists::new(Box::leak(Box::new(accounts)));
         let slots =
             machine.cpus().iter().map(|_| Box::leak(Box::new(CpuSlots::new()))).collect::<Vec<_>>().leak();
-        let frames = allocator(machine, ram);
+        let frames = allocator(machine, ram, mapped.whole_frames().end());
         let windows = Windows::new(&frames, windows, slots);
         let world: &'static Self = leak(Self {
             machine,
@@ -361,9 +379,9 @@ impl World {
     }
 }
 
-fn allocator(machine: Hosted, ram: PfnRange) -> Frames<Hosted> {
+fn allocator(machine: Hosted, ram: PfnRange, direct_limit: Pfn) -> Frames<Hosted> {
     let memory = [MemoryRange { frames: ram, node: NodeId::FIRST }];
-    let layout = Layout::new(&memory, machine.cpu_count(), ram.end()).unwrap();
+    let layout = Layout::new(&memory, machine.cpu_count(), direct_limit).unwrap();
     let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
     let descriptors = vec![0u64; ram.end().get() as usize * size_of::<Descriptor>() / 8].leak();
     // SAFETY: no other code uses the RAM; storage and descriptors are outside it, zero, and permanent.

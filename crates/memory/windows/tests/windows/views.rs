@@ -281,3 +281,36 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn frames_are_copied_page_by_page_through_two_windows() {
+    in_world(2, |world, cpu| {
+        let (mut from, mut to, mut small) =
+            (world.take(cpu.pinned(), 2), world.take(cpu.pinned(), 2), world.take(cpu.pinned(), 1));
+        let bytes: Vec<u8> = (0..4 * 4096u32).map(|at| (at % 253) as u8).collect();
+        world.windows.copy_to(&mut from, 0, &bytes).unwrap();
+        let before = (world.machine.counters(), world.windows.counters());
+        for round in 0..RING {
+            world.windows.copy_to(&mut from, 9, &[round as u8]).unwrap();
+            world.windows.copy(&from, &mut to).unwrap();
+            let mut found = [0; 4 * 4096];
+            world.windows.copy_from(&to, 0, &mut found).unwrap();
+            assert_eq!((&found[..9], found[9], &found[10..]), (&bytes[..9], round as u8, &bytes[10..]));
+        }
+        world.windows.copy(&from, &mut small).unwrap();
+        assert_eq!(world.peek(small.pfn().plus(1), 4095), bytes[2 * 4096 - 1]);
+        world.windows.copy(&small, &mut to).unwrap();
+        assert_eq!(world.machine.counters().remote_flushes, before.0.remote_flushes);
+        assert_eq!(world.windows.counters().open, 0);
+        // Three are open at once, and the copy wants two.
+        let deep = world.windows.with_page(&mut small, 0, |_| {
+            let from = &from;
+            let mut inner = world.take(cpu.pinned(), 0);
+            let refused = world.windows.with_page(&mut inner, 0, |_| world.windows.copy(from, &mut to));
+            world.frames.free(cpu.pinned(), inner);
+            refused.unwrap()
+        });
+        assert_eq!(deep.unwrap(), Err(CopyError::Window(WindowError::TooDeep)));
+        world.give(cpu.pinned(), vec![from, to, small]);
+    });
+}

@@ -104,7 +104,7 @@ impl core::fmt::Display for ValueForm {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::None => "no value",
-            Self::Size => "a size such as 512M, 0x40000000 or 4G",
+            Self::Size => "a size above 0 such as 512M, 0x40000000 or 4G",
             Self::Text(accepted) => accepted,
         })
     }

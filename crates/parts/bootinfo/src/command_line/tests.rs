@@ -145,9 +145,16 @@ fn a_warning_names_the_word_and_what_is_accepted() {
     for (line, warning) in [
         (
             "mem=lots",
-            "command line: 'mem=lots' is ignored: accepted is a size such as 512M, 0x40000000 or 4G",
+            "command line: 'mem=lots' is ignored: accepted is a size above 0 such as 512M, 0x40000000 or 4G",
         ),
-        ("mem", "command line: 'mem' is ignored: the word needs a size such as 512M, 0x40000000 or 4G"),
+        (
+            "mem",
+            "command line: 'mem' is ignored: the word needs a size above 0 such as 512M, 0x40000000 or 4G",
+        ),
+        (
+            "directmap_limit=0",
+            "command line: 'directmap_limit=0' is ignored: accepted is a size above 0 such as 512M, 0x40000000 or 4G",
+        ),
         ("directmap=3m", "command line: 'directmap=3m' is ignored: accepted is 4k, 2m or 1g"),
         (
             "protect_tables=PKS",

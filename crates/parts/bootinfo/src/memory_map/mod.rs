@@ -26,10 +26,12 @@ use rhumb_machine::{PageSize, PhysAddr, PhysRange};
 mod build;
 mod correct;
 mod finding;
+mod map_end;
 mod region;
 
 pub use correct::Capped;
 pub use finding::{MapFinding, MemoryMapError};
+pub use map_end::MapEndFinding;
 pub use region::{FirmwareEntry, Region, RegionKind, Reservation, Reserved};
 
 /// Room for regions, and for the firmware's entries. UEFI firmware on large servers gives somewhat over 200 entries;

@@ -4,7 +4,7 @@ extern crate std;
 
 use std::collections::BTreeSet;
 use std::format;
-use std::string::ToString;
+use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
@@ -402,5 +402,43 @@ proptest! {
             }
             Err(error) => assert!(!format!("{error}").is_empty()),
         }
+    }
+}
+
+#[test]
+fn the_direct_map_ends_where_it_is_asked_to_if_the_kernel_fits() {
+    const MIB: u64 = 1 << 20;
+    let mut map = map_of(&q35());
+    map.reserve(range(16 * MIB, 24 * MIB), Reservation::KernelImage).unwrap();
+    let end = |bytes| {
+        let (end, finding) = map.map_end(PhysAddr::new(bytes), PhysAddr::new(24 * MIB), 32 * MIB);
+        (end.map(PhysAddr::get), finding.map_or(String::new(), |finding| finding.to_string()))
+    };
+    assert_eq!(end(256 * MIB), (Some(256 * MIB), String::new()));
+    // In the hole below 4 GiB, and in the last frame of RAM.
+    assert_eq!(end(3 << 30), (Some(3 << 30), String::new()));
+    assert_eq!(end(0x1_7fff_f000), (Some(0x1_7fff_f000), String::new()));
+    for (bytes, used, sentence) in [
+        (
+            256 * MIB + 1,
+            Some(256 * MIB),
+            "0x10000001 is no multiple of 4 KiB: the direct map ends at 0x10000000",
+        ),
+        (6 << 30, None, "RAM ends at 0x180000000, below 0x180000000: all of it is in the direct map"),
+        (u64::MAX, None, "RAM ends at 0x180000000, below 0xffffffffffffffff: all of it is in the direct map"),
+        (1, None, "0x1 is below the end of the kernel's image, 0x1800000: the direct map shows all RAM"),
+        (
+            16 * MIB,
+            None,
+            "0x1000000 is below the end of the kernel's image, 0x1800000: the direct map shows all RAM",
+        ),
+        (
+            32 * MIB,
+            None,
+            "24188 KiB of RAM are free below 0x2000000, and the kernel needs 32768 KiB there: the direct map shows \
+             all RAM",
+        ),
+    ] {
+        assert_eq!(end(bytes), (used, sentence.to_string()), "{bytes:#x}");
     }
 }
