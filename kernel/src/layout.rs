@@ -9,7 +9,8 @@
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
 //! ffff_f000_0000_0000 .. 2 MiB per CPU            windows: each CPU's own, written by it alone (see `windows`)
-//! ffff_ffff_8000_0000 .. ffff_ffff_ffff_ffff      kernel image
+//! ffff_ffff_8000_0000 .. ffff_ffff_bfff_ffff      kernel image
+//! ffff_ffff_c000_0000 .. ffff_ffff_dfff_ffff      executable memory, and the data beside it: whole 2-MiB pages
 //! ```
 //!
 //! Only the direct map moves with five levels: every other place is canonical in both.
@@ -96,6 +97,15 @@ pub const fn windows(cpu: CpuId) -> VirtRange {
 }
 
 const WINDOWS_BYTES: u64 = SLOTS as u64 * PAGE;
+
+/// The pool of executable memory: above the image, so that its code reaches the image, and the image it, by distances of
+/// 32 bits, and so that its addresses are those that 32 bits with their sign name, which is what the kernel's code model
+/// asks for. In a GiB of its own, so that one table of large pages maps it.
+pub const CODE: VirtAddr = VirtAddr::new(0xffff_ffff_c000_0000);
+/// Bytes for the pool: 256 blocks. The end of addresses lies far behind it.
+pub const CODE_BYTES: u64 = 512 << 20;
+
+const _: () = assert!(CODE.get() + CODE_BYTES - IMAGE_OFFSET <= i32::MAX as u64);
 
 fn window_at(address: VirtAddr) -> Option<CpuId> {
     if address < WINDOW_BASE {
@@ -259,6 +269,7 @@ pub enum Place {
     Text,
     RoData,
     Data,
+    Code,
     Nothing,
 }
 
@@ -287,6 +298,7 @@ pub fn place_of(address: VirtAddr) -> Place {
         (image::text(), Place::Text),
         (image::rodata(), Place::RoData),
         (image::data(), Place::Data),
+        (range(CODE, CODE_BYTES), Place::Code),
         (user(), Place::User),
     ] {
         if part.contains(address) {
@@ -320,6 +332,7 @@ impl core::fmt::Display for PlaceName {
             Place::Text => f.write_str("kernel text"),
             Place::RoData => f.write_str("kernel read-only data"),
             Place::Data => f.write_str("kernel data"),
+            Place::Code => f.write_str("executable memory"),
             Place::Nothing => f.write_str("?"),
         }
     }
@@ -349,6 +362,7 @@ impl core::fmt::Display for Place {
             Self::Text => f.write_str("the address lies in the kernel's text"),
             Self::RoData => f.write_str("the address lies in the kernel's read-only data"),
             Self::Data => f.write_str("the address lies in the kernel's data"),
+            Self::Code => f.write_str("the address lies in the pool of executable memory"),
             Self::Nothing => f.write_str("the address lies in no part of the kernel's address space"),
         }
     }

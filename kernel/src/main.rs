@@ -121,6 +121,9 @@ fn bring_up(boot: &'static Boot) {
             } else if let Err(error) = mm::unmapped::start(boot, frames) {
                 log::error!("no frame can be had out of the direct map: {error}");
             }
+            if let Err(error) = mm::code::start(frames) {
+                log::error!("there is no executable memory: {error}");
+            }
             // Behind the pool, whose blocks leave merged tables as they go back.
             if let Err(error) = mm::direct_map::table_supply::start(frames) {
                 log::error!("no request frees tables of the direct map: {error}");

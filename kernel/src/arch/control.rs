@@ -10,6 +10,19 @@ use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 use super::features::features;
 use super::pkrs::{self, Pkrs};
 
+/// Executes a serialising instruction: the CPU runs nothing behind it that it fetched before it.
+///
+/// A write of CR2, with the value that it has, serialises on every CPU (SDM volume 3, 9.3: "MOV to control register, with
+/// the exception of MOV CR8"; APM volume 2, 7.6.4), and unlike CPUID, it does not leave a virtual machine. A fault between the two
+/// instructions would find its own address overwritten, but neither can fault, and the handlers of non-maskable
+/// interrupts do not fault either.
+pub fn serialise() {
+    // SAFETY: the register says nothing to the CPU, and gets the value that it has.
+    unsafe {
+        core::arch::asm!("mov {0}, cr2", "mov cr2, {0}", out(reg) _, options(nostack, preserves_flags));
+    }
+}
+
 /// The control registers that say what this CPU allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Controls {

@@ -23,8 +23,8 @@ use crate::cpu::clock;
 use crate::facts::{self, DescriptorFigures, Device, DirectMapFigures};
 use crate::layout::{self, Stack, image};
 
-/// Text, read-only data, trampoline: three, with room for the executable pool's first piece.
-pub const MAX_READ_ONLY: usize = 4;
+/// Text, read-only data, trampoline.
+pub const MAX_READ_ONLY: usize = 3;
 
 /// The trees that are to be built.
 pub struct Wanted<'a> {
@@ -116,6 +116,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     map_devices(&mut mapper, &mut source, wanted.devices)?;
     prepare_windows(&mut mapper, &mut source, wanted)?;
     source.node = node;
+    prepare_code(&mut mapper, &mut source)?;
     let largest = wanted.largest_for_descriptors;
     let descriptors = descriptors::map(&mut mapper, &mut source, &ram, largest)?;
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
@@ -200,6 +201,23 @@ fn prepare_windows<M: TableMemory>(
         mapper.map(&mapping, source)?;
         let _ = mapper.unmap(page, EmptyTables::Keep)?;
     }
+    Ok(())
+}
+
+/// Makes the table for executable memory, all entries clear, in the same way.
+fn prepare_code<M: TableMemory>(
+    mapper: &mut Mapper<'_, M>,
+    source: &mut Tables<'_, '_>,
+) -> Result<(), PagingError> {
+    let page = layout::range(layout::CODE, PageSize::Size2M.bytes());
+    let mapping = Mapping {
+        virt: page.start(),
+        phys: Block::around(image::physical(image::data()).start().pfn(), PageSize::Size2M).frames().addrs(),
+        attributes: Attributes::kernel(Access::ReadWrite),
+        largest: PageSize::Size2M,
+    };
+    mapper.map(&mapping, source)?;
+    let _ = mapper.unmap(page, EmptyTables::Keep)?;
     Ok(())
 }
 

@@ -8,13 +8,24 @@
 use core::fmt::{self, Write};
 use core::mem::offset_of;
 
+use rhumb_code::PartInfo;
 use rhumb_machine::VirtAddr;
 use rhumb_symbols::SymbolTable;
 use spin::Once;
 
-use super::probe;
+use super::{once, probe};
 use crate::arch::idt::{self, TrapFrame};
 use crate::layout::{self, Stack, image};
+
+/// Says whose part of executable memory an address lies in.
+pub type CodeNamer = fn(VirtAddr) -> Option<PartInfo>;
+
+static CODE_NAMER: Once<CodeNamer> = Once::new();
+
+/// Lets code outside of the image be named. Once.
+pub fn name_code_by(namer: CodeNamer) {
+    once::fill(&CODE_NAMER, namer);
+}
 
 /// Deeper than any sane stack; ends a loop that a smashed stack may form.
 const MAX_FRAMES: usize = 64;
@@ -119,10 +130,17 @@ pub fn name_of(return_to: VirtAddr) -> Option<&'static str> {
 
 fn line(out: &mut dyn Write, depth: usize, address: u64, lookup: u64) -> fmt::Result {
     write!(out, "  {depth:2} {address:#018x}")?;
-    match symbols().and_then(|table| table.lookup(lookup)) {
-        Some(symbol) => writeln!(out, "  {}+{:#x}", symbol.name, symbol.offset + (address - lookup)),
-        None => writeln!(out, "  ?"),
+    match (symbols().and_then(|table| table.lookup(lookup)), code_at(lookup)) {
+        (Some(symbol), _) => writeln!(out, "  {}+{:#x}", symbol.name, symbol.offset + (address - lookup)),
+        (None, Some((part, offset))) => writeln!(out, "  [{}]+{:#x}", part.name, offset + (address - lookup)),
+        (None, None) => writeln!(out, "  ?"),
     }
+}
+
+/// Returns the part of executable memory that `address` lies in, and its offset there.
+fn code_at(address: u64) -> Option<(PartInfo, u64)> {
+    let part = CODE_NAMER.get()?(VirtAddr::new(address))?;
+    Some((part, address.saturating_sub(part.range.start().get())))
 }
 
 /// The function at an address, with the offset in it.
@@ -130,9 +148,10 @@ pub struct Name(pub u64);
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match symbols().and_then(|table| table.lookup(self.0)) {
-            Some(symbol) => write!(f, "{}+{:#x}", symbol.name, symbol.offset),
-            None => write!(f, "{:#x}", self.0),
+        match (symbols().and_then(|table| table.lookup(self.0)), code_at(self.0)) {
+            (Some(symbol), _) => write!(f, "{}+{:#x}", symbol.name, symbol.offset),
+            (None, Some((part, offset))) => write!(f, "[{}]+{offset:#x}", part.name),
+            (None, None) => write!(f, "{:#x}", self.0),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | [`start`], [`trampoline`] | starting the others, and setting up each |
 //! | [`online`](mod@online) | which CPUs run |
 //! | [`call`], [`work`] | calls from one CPU to others: in an interrupt, and in ordinary context |
+//! | [`serialise`] | instruction streams of all CPUs made new |
 //! | [`tlb`] | flushes, here and on others; the laziness of a CPU that idles |
 //! | [`root`] | the tree of page tables that all load |
 //! | [`machine`], [`lock`] | this hardware as the memory crates see it; the kernel's lock |
@@ -30,6 +31,7 @@ pub mod once;
 mod online;
 pub mod probe;
 pub mod root;
+pub mod serialise;
 pub mod start;
 pub mod tlb;
 pub mod trampoline;

@@ -64,7 +64,8 @@ pub unsafe fn expecting(access: impl FnOnce() -> u64) -> u64 {
     })
 }
 
-/// Resumes behind the access if the page or general-protection fault in `frame` was expected, and tells whether it was.
+/// Resumes behind the access if the page fault, general-protection fault or breakpoint in `frame` was expected, and tells
+/// whether it was.
 pub fn resume(frame: &mut TrapFrame) -> bool {
     let resume = area::here().probe_resume.load(Relaxed);
     if resume == 0 {

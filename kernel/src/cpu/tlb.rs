@@ -76,10 +76,6 @@ pub fn waiting_for_round() -> impl FnMut() {
 }
 
 /// Flushes `batch` on every CPU that runs, and counts it.
-#[cfg_attr(
-    not(feature = "lab"),
-    expect(dead_code, reason = "batches of the direct map are flushed with their map")
-)]
 pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats {
     let guard = MACHINE.pin();
     let stats = batch.flush(&MACHINE, guard.pinned());

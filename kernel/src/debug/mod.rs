@@ -9,6 +9,7 @@
 //! | [`frames`] | `buddyinfo`, `zoneinfo`, `frames` |
 //! | [`objects`] | `slabinfo`, `slabs` |
 //! | [`directmap`] | `directmap` |
+//! | [`code`] | `code` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | [`vmstat`] | `vmstat` |
 //! | [`random`] | no command, but the random numbers of some |
@@ -24,6 +25,7 @@
 //! exit port says whether every command succeeded.
 
 pub mod audit;
+mod code;
 mod cpus;
 pub mod directmap;
 pub mod frames;
@@ -66,6 +68,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     frames::COMMANDS,
     objects::COMMANDS,
     directmap::COMMANDS,
+    code::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,
     irqsoff::COMMANDS,

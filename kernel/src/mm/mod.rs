@@ -11,6 +11,7 @@
 //! | [`rules`] | the changes that frames may not have |
 //! | [`unmapped`] | the pool of frames out of the direct map |
 //! | [`windows`], [`window_tables`] | each CPU's short mappings of frames that the direct map does not show |
+//! | [`code`] | executable memory, and the data beside it |
 //! | [`movable`] | compaction, and the owners whose frames it moves |
 //! | [`protection`], [`protect`] | page tables that only their writer can write: boot's choice, and what comes of it |
 //! | [`known`] | what is known of a frame |
@@ -18,6 +19,7 @@
 //! `main::bring_up` calls their `start` and `take_over` in this order, with one CPU running ([`unmapped`] starts
 //! [`windows`]): frames first, because all others allocate. The order of the locks is in `docs/locks.md`.
 
+pub mod code;
 pub mod direct_map;
 pub mod frames;
 pub mod known;
@@ -45,6 +47,13 @@ use crate::layout::{self, image};
 /// Returns one line about what belongs at `address`, mapped or not.
 pub fn describe(address: VirtAddr) -> layout::Place {
     layout::place_of(address)
+}
+
+/// Writes one line about what belongs at `address`, and one about the part of executable memory there, if one is.
+pub fn write_place(out: &mut dyn Write, address: VirtAddr) -> fmt::Result {
+    let place = describe(address);
+    writeln!(out, "{place}")?;
+    if place == layout::Place::Code { writeln!(out, "{}", code::At(address)) } else { Ok(()) }
 }
 
 /// Writes the page walk for `address`, level by level, if there are tables to walk.

@@ -24,6 +24,7 @@ use crate::cpu::{self, area, call, once, probe, tlb};
 use crate::platform::console;
 
 const NMI: u64 = 2;
+const BREAKPOINT: u64 = 3;
 const GENERAL_PROTECTION: u64 = 13;
 const MACHINE_CHECK: u64 = 18;
 const PAGE_FAULT: u64 = 14;
@@ -88,7 +89,8 @@ fn exception(frame: &mut TrapFrame) {
                 report::exception(frame)
             }
         }
-        PAGE_FAULT | GENERAL_PROTECTION => {
+        // A probe that calls free code comes to a breakpoint.
+        PAGE_FAULT | GENERAL_PROTECTION | BREAKPOINT => {
             if !probe::resume(frame) {
                 report::exception(frame)
             }

@@ -50,6 +50,7 @@ const NAMES: [(&str, &str); 32] = {
 };
 
 const NON_MASKABLE: u64 = 2;
+const BREAKPOINT: u64 = 3;
 const PAGE_FAULT: u64 = 14;
 const DOUBLE_FAULT: u64 = 8;
 const MACHINE_CHECK: u64 = 18;
@@ -75,8 +76,12 @@ pub fn exception(frame: &TrapFrame) -> ! {
         write_registers(out, frame)?;
         if matches!(frame.vector, PAGE_FAULT | DOUBLE_FAULT) {
             let address = VirtAddr::new(Cr2::read_raw());
-            writeln!(out, "{}", mm::describe(address))?;
+            mm::write_place(out, address)?;
             mm::write_walk(out, address)?;
+        } else if mm::code::is_in_range(VirtAddr::new(frame.rip)) {
+            // A trap is told after its instruction, which may be the last of its part.
+            let before = u64::from(frame.vector == BREAKPOINT);
+            mm::write_place(out, VirtAddr::new(frame.rip - before))?;
         }
         backtrace::write(out, frame.rip, frame.rbp)
     })

@@ -1,5 +1,6 @@
 //! The command `fault`: CPU exceptions on purpose, to see their reports.
 
+mod code;
 mod provoke;
 
 use core::sync::atomic::{
@@ -16,21 +17,41 @@ use crate::debug::Kernel;
 use crate::layout::image;
 use crate::mm::tables;
 use crate::platform::screen;
+use code::CodeFault;
 
-const FAULTS: &[&str] =
-    &["read", "write", "table", "exec", "stack", "ud", "gp", "de", "df", "nmi", "report", "screen", "silent"];
+const FAULTS: &[&str] = &[
+    "read",
+    "write",
+    "table",
+    "exec",
+    "code",
+    "codewrite",
+    "codeud",
+    "stack",
+    "ud",
+    "gp",
+    "de",
+    "df",
+    "nmi",
+    "report",
+    "screen",
+    "silent",
+];
 
 /// An address that no page can have, however far an access goes from there.
 const NOWHERE: VirtAddr = VirtAddr::new(0x8000_0000_0000_0000);
 
 pub const COMMAND: Command<Kernel> = Command {
     name: "fault",
-    usage: "read|write|table|exec|stack|ud|gp|de|df|nmi|report|screen|silent",
+    usage: "read|write|table|exec|code|codewrite|codeud|stack|ud|gp|de|df|nmi|report|screen|silent",
     summary: "provoke a CPU exception and see its report",
     help: "read   of an address that is not mapped\n\
            write  to the kernel's text\n\
            table  a write to a page table through the direct map, which passes where tables are not protected\n\
            exec   of the kernel's data\n\
+           code   executable memory that was freed\n\
+           codewrite  a write to executable memory\n\
+           codeud an invalid instruction in executable memory\n\
            stack  overflow into the guard page\n\
            ud     an invalid instruction\n\
            gp     a non-canonical address\n\
@@ -86,6 +107,9 @@ fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Re
         "write" => provoke::write(image::text().start()),
         "table" => provoke::write(MACHINE.direct(tables::root().table.addr())),
         "exec" => provoke::execute(image::data().start()),
+        "code" => code::provoke(CodeFault::Freed)?,
+        "codewrite" => code::provoke(CodeFault::Written)?,
+        "codeud" => code::provoke(CodeFault::Invalid)?,
         "stack" => provoke::overflow_stack(),
         "ud" => provoke::invalid_opcode(),
         "gp" => provoke::read(NOWHERE),

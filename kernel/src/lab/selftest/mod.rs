@@ -5,6 +5,7 @@
 //! was skipped: it could not have its memory, or a command at the prompt holds what the test would count.
 
 mod calls;
+mod code;
 mod compaction;
 mod cpus;
 mod descriptors;
@@ -52,6 +53,7 @@ const TESTS: &[&[Test]] = &[
     descriptors::TESTS,
     direct_map::TESTS,
     executable::TESTS,
+    code::TESTS,
     unmapped::TESTS,
     exhaustion::TESTS,
     compaction::TESTS,

@@ -9,6 +9,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`table_supply`] | where page tables for changes come from: in here, because it grows by a change, and each change ends with it |
+//! | [`absent`] | blocks out of the map, with the handle that windows take |
 //! | [`pins`] | frames held in small pages on purpose |
 //! | [`adopt`](mod@adopt) | changes that outlast their maker |
 //!
@@ -35,6 +36,7 @@
 //! is in want of tables, and while the kernel waits for a command and none has been merged for a while. They go back to
 //! the reserve after that flush, with the lock again (I6).
 
+pub mod absent;
 mod adopt;
 mod pins;
 pub mod table_supply;

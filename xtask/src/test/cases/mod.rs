@@ -7,6 +7,7 @@
 //! | [`protect`] | page tables that nothing but their writer can write: by windows, by a key, and where that is not to be had |
 //! | [`high_memory`] | a direct map that ends within RAM |
 //! | [`faults`] | faults on purpose are found, reported, and told to the outside |
+//! | [`code`] | executable memory runs, traps where it is free, and is never writable |
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`objects`] | object caches under stress, and checks that notice injected faults |
 //! | [`count`] | marked regions run without a counter, too |
@@ -20,6 +21,7 @@
 //! | [`screen`] | the ISO with a screen and a keyboard |
 //! | [`product`] | the kernel without its laboratory |
 
+mod code;
 mod console;
 mod count;
 mod direct_map;
@@ -47,6 +49,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
         faults::cases(),
         direct_map::cases(),
         protect::cases(),
+        code::cases(),
         frames::cases(),
         high_memory::cases(),
         objects::cases(),
