@@ -15,9 +15,16 @@ use crate::paths;
 use crate::setup::{self, Need};
 use crate::test::builds::COUNTED;
 
+/// The benchmarks' own help, so that showing it builds nothing.
+const HELP: &str = include_str!("../../tools/bench/src/args/help.txt");
+
 /// Runs `cargo xtask bench`.
 pub(crate) fn command(options: &BenchOptions) -> Result<ExitCode> {
     let (family, arguments) = options.family.name_and_arguments();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let features = features(family);
     if !build::watch(cargo("build", family, features), "Building the benchmarks")? {
         return Ok(ExitCode::FAILURE);

@@ -7,35 +7,7 @@ use std::path::PathBuf;
 use rhumb_hosted::LargePages;
 
 /// The text of `--help`.
-pub(crate) const HELP: &str = "\
-usage: rhumb-bench COMMAND [OPTIONS]
-
-commands:
-  frames     page-frame allocators: Rhumb's, the registry's, and a model of Linux's design
-  slab       object allocators: Rhumb's, the registry's for kernels, and those of user space
-  ranges     allocators of ranges of addresses: Rhumb's, the registry's, and a model of Linux's vmap
-  directmap  ways of changing the direct map: Rhumb's, and a model of Linux's
-  machine    the cost of pinning and of interrupts-off on the hosted machine
-  scale      counts of the data that CPUs share in frames, slab and ranges, the same in each run (cargo xtask bench scale)
-
-options:
-  --csv FILE             write workload,cpus,subject,metric,unit,median,low,high,resolution; the values are empty
-                         where they are below the clock's resolution
-  --only [WORKLOAD][/SUBJECT]
-                         only workloads and subjects whose names contain these; can be repeated
-  --cpus N[,N...]        numbers of CPUs (default: 1 and all; for scale 1, 4, 16, 64, 256)
-  --mem SIZE[,SIZE...]   managed memory of the steady workloads, as 1g,16g (default)
-  --pages large|small|host
-                         pages behind the managed memory: the largest that the host gives, as in a direct map, 4 KiB,
-                         or as the host likes (default: large for slab, host for frames, whose 16 GiB are not to be
-                         touched whole); heaps of user space ask the host by themselves
-  --rounds N             rounds over all subjects (default 7; for scale 1, since each counts the same)
-  --quick                3 short rounds, for a look
-  -h, --help             this text
-
-frames, slab and ranges end with their goals: met, NOT MET, or not judged where a competitor that the goal names did not run
-(slab: mimalloc, snmalloc and jemalloc, which `cargo xtask bench slab` builds; the host's malloc is no stand-in).
-\"rests on noise\" means that the rounds' lowest and highest values would decide otherwise.";
+pub(crate) const HELP: &str = include_str!("args/help.txt");
 
 /// An odd number, so that the median is a figure that was measured.
 const FULL_ROUNDS: usize = 7;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{IsTerminal, Write, stderr};
 
 use crate::args::Options;
-use crate::report::{Figure, Report};
+use crate::report::{Figure, Report, of_cpus};
 pub(crate) use crate::stats::Better;
 use crate::stats::Summary;
 
@@ -120,7 +120,7 @@ impl Record {
 
     fn into_report(self, report: &mut Report, group: &Group, subject: &'static str) {
         if let Some(unfit) = self.unfit {
-            report.note(format!("{}, {} CPUs: {subject}: {unfit}", group.workload, group.cpus));
+            report.note(format!("{}, {}: {subject}: {unfit}", group.workload, of_cpus(group.cpus)));
         }
         for sample in self.metrics {
             let values = self.values.get(sample.metric).map_or(&[][..], Vec::as_slice);
@@ -154,7 +154,7 @@ impl Progress {
 
     fn step(&mut self, workload: &str, cpus: usize, subject: &str) {
         if self.shown {
-            eprint!("\r\x1b[K[{}/{}] {workload}, {cpus} CPUs: {subject}", self.done, self.total);
+            eprint!("\r\x1b[K[{}/{}] {workload}, {}: {subject}", self.done, self.total, of_cpus(cpus));
             // A terminal that cannot be written to misses a line of progress.
             let _ = stderr().flush();
         }

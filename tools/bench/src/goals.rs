@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use crate::report::{Figure, OURS, Report};
+use crate::report::{Figure, OURS, Report, of_cpus};
 use crate::stats::{Better, Summary};
 
 /// The figure that one of our subjects is to reach in a workload.
@@ -151,7 +151,8 @@ impl Goal {
             Verdict::NotJudged(_) => "not judged",
         };
         let Figure { workload, cpus, .. } = row[0];
-        format!("  {mark:<12}{workload:<16}{cpus:>3} CPUs  {:<21} {}: {verdict}\n", self.metric, self.ours)
+        let cpus = of_cpus(*cpus);
+        format!("  {mark:<12}{workload:<16}{cpus:>8}  {:<21} {}: {verdict}\n", self.metric, self.ours)
     }
 }
 

@@ -51,12 +51,12 @@ use args::{Command, Options};
 fn main() -> ExitCode {
     match Options::from_command_line() {
         Ok(None) => {
-            println!("{}", args::HELP);
+            print!("{}", args::HELP);
             ExitCode::SUCCESS
         }
         Ok(Some(options)) => run(&options),
         Err(error) => {
-            eprintln!("rhumb-bench: {error}\n\n{}", args::HELP);
+            eprint!("rhumb-bench: {error}\n\n{}", args::HELP);
             ExitCode::from(2)
         }
     }

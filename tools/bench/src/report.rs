@@ -16,6 +16,11 @@ pub(crate) const OURS: &str = "rhumb";
 /// The name of the subject that shows what is possible and takes no part in the comparison.
 pub(crate) const FLOOR: &str = "floor";
 
+/// Returns how many CPUs these are, in words.
+pub(crate) fn of_cpus(cpus: usize) -> String {
+    if cpus == 1 { "1 CPU".to_owned() } else { format!("{cpus} CPUs") }
+}
+
 /// One figure of one subject, over all rounds.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {

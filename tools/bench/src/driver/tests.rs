@@ -26,7 +26,7 @@ fn rounds_go_over_all_subjects_and_rotate() {
     assert_eq!(report.figures().len(), 2);
     assert_eq!(report.figures()[0].summary, Summary { median: 4.0, low: 1.0, high: 5.0 });
     assert_eq!(report.figures()[0].resolution, 0.0);
-    assert_eq!(report.notes(), ["w, 1 CPUs: c: too small"]);
+    assert_eq!(report.notes(), ["w, 1 CPU: c: too small"]);
 }
 
 /// The coarsest round says what a figure can tell.

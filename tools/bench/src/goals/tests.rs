@@ -75,7 +75,7 @@ fn goals_are_judged_against_the_best_of_those_that_they_name() {
 fn a_goal_is_not_judged_without_its_competitors() {
     let mut figures = vec![exact("burst-1000", 1, OURS, 2.0), exact("burst-1000", 1, "system", 40.0)];
     let remedy = |names: &str, remedy: &str| {
-        [format!("not judged burst-1000 1 CPUs time rhumb: {names} did not run ({remedy})")]
+        [format!("not judged burst-1000 1 CPU time rhumb: {names} did not run ({remedy})")]
     };
     let built = if cfg!(feature = "user-space") { LEFT_OUT } else { "`cargo xtask bench slab` builds it" };
     assert_eq!(slab_lines(&figures), remedy("mimalloc, snmalloc, jemalloc", built));
@@ -121,12 +121,12 @@ fn a_goal_within_the_spread_rests_on_noise() {
     figures.extend(["snmalloc", "jemalloc"].map(|heap| exact("remote-64", 2, heap, 14.0)));
     assert!(slab_lines(&figures)[0].ends_with("(snmalloc), to be 1.30x; rests on noise: 1.10x to 1.40x"));
     let held = slab_lines(&[("held", 1, OURS, [1.10, 1.05, 1.20])]);
-    assert_eq!(held, ["met held 1 CPUs churn rhumb: 1.10, to be at most 1.16; rests on noise: 1.05 to 1.20"]);
+    assert_eq!(held, ["met held 1 CPU churn rhumb: 1.10, to be at most 1.16; rests on noise: 1.05 to 1.20"]);
     let healed = frames_lines(&[("healing", 1, OURS, [24.0, 23.0, 25.0])]);
     assert_eq!(
         healed,
         [
-            "NOT MET healing 1 CPUs blocks-healed rhumb: 24.00, to be at least 25.00; rests on noise: 23.00 to 25.00"
+            "NOT MET healing 1 CPU blocks-healed rhumb: 24.00, to be at least 25.00; rests on noise: 23.00 to 25.00"
         ]
     );
 }
@@ -134,7 +134,8 @@ fn a_goal_within_the_spread_rests_on_noise() {
 #[test]
 fn a_figure_on_one_cpu_is_the_measure_of_the_figure_on_the_most() {
     let one = exact("bulk@16G", 1, OURS, 10.0);
-    let not_judged = |why: &str, cpus: usize| [format!("not judged bulk@16G {cpus} CPUs time rhumb: {why}")];
+    let not_judged =
+        |why: &str, cpus: usize| [format!("not judged bulk@16G {} time rhumb: {why}", of_cpus(cpus))];
     assert_eq!(frames_lines(&[one]), not_judged("1 CPU ran alone (--cpus 1,N brings more)", 1));
     let four = exact("bulk@16G", 4, OURS, 12.5);
     assert_eq!(frames_lines(&[four]), not_judged("1 CPU did not run (--cpus 1,N brings it)", 4));
