@@ -169,6 +169,7 @@ fn start_cpus(boot: &Boot) -> usize {
     let running = cpu::start::start_others(listed.chain(unlisted), task::idle::idle);
     // SAFETY: no CPU is on its way any more, and none is started later.
     unsafe { mm::tables::retire_trampoline() };
+    cpu::work::on_every_cpu(&mm::objects::set_up_cpu);
     running
 }
 

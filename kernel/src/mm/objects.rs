@@ -63,6 +63,14 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
     Ok(())
 }
 
+/// Makes the lines of the CPU on which this runs in all object caches, on the CPU's node.
+pub fn set_up_cpu() {
+    if let Some(slabs) = slabs() {
+        let guard = MACHINE.pin();
+        slabs.set_up_cpu(guard.pinned());
+    }
+}
+
 /// Warns of names in `slab_debug=` that no cache has. When the kernel is up.
 pub fn warn_of_absent_caches() {
     let (Some(slabs), checks) = (slabs(), checks()) else { return };

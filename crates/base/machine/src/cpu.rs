@@ -28,7 +28,10 @@ impl CpuId {
     }
 
     /// Returns its index: below [`MAX_CPUS`].
+    #[inline(always)]
     pub const fn index(self) -> usize {
+        // SAFETY: `new` makes no other, and a set of CPUs has no word past the last CPU's.
+        unsafe { core::hint::assert_unchecked((self.0 as usize) < MAX_CPUS) };
         self.0 as usize
     }
 
@@ -71,7 +74,10 @@ impl NodeId {
     }
 
     /// Returns its index: below [`MAX_NODES`].
+    #[inline(always)]
     pub const fn index(self) -> usize {
+        // SAFETY: `new` makes no other, and a set of CPUs has no word past the last CPU's.
+        unsafe { core::hint::assert_unchecked((self.0 as usize) < MAX_CPUS) };
         self.0 as usize
     }
 }

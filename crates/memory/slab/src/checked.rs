@@ -281,7 +281,7 @@ impl<M: Machine> Slabs<M> {
     fn quarantine(&self, record: &'static Record, pinned: Pinned<'_>, object: Round) {
         let has_ring = || record.quarantine.lock(self.machine().irq_off()).ring.is_some();
         if !has_ring()
-            && let Some(ring) = self.new_magazine(pinned, Quarantine::MOST, AllocClass::Atomic)
+            && let Some(ring) = self.new_magazine(pinned, Quarantine::MOST)
         {
             // Another CPU may have been quicker.
             let spare = {

@@ -12,6 +12,8 @@
 
 use core::alloc::Layout;
 
+use crate::lines::Place;
+
 /// The largest size that a class serves; beyond, whole frames waste no more than the classes do.
 pub(crate) const LARGEST: usize = 32 << 10;
 /// How many classes there are.
@@ -38,53 +40,71 @@ pub(crate) const fn bytes(class: usize) -> usize {
     ((4096 << (class / PARTS)) / (2 * PARTS - class % PARTS)) & !15
 }
 
+/// A class, by the place of its line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Class(Place);
+
+impl Class {
+    /// Returns its number, which is that of its cache: the classes' caches are made first.
+    #[inline(always)]
+    pub(crate) const fn number(self) -> usize {
+        let number = self.0.cache();
+        // SAFETY: the table has classes below `CLASSES` only, as is asserted below.
+        unsafe { core::hint::assert_unchecked(number < CLASSES) };
+        number
+    }
+
+    /// Returns the place of its line.
+    #[inline(always)]
+    pub(crate) const fn place(self) -> Place {
+        self.0
+    }
+}
+
 const GRAIN: usize = 8;
 const ENTRIES: usize = LARGEST / GRAIN;
 
 /// Makes the table: for each multiple of eight, the least class that holds it.
-const fn table() -> [u8; ENTRIES] {
-    let mut table = [0; ENTRIES];
+const fn table() -> [Class; ENTRIES] {
+    let mut table = [Class(Place::of(0)); ENTRIES];
     let (mut at, mut class) = (0, 0);
     while at < ENTRIES {
         if (at + 1) * GRAIN > bytes(class) {
             class += 1;
         }
-        table[at] = class as u8;
+        table[at] = Class(Place::of(class));
         at += 1;
     }
     table
 }
 
-static TABLE: [u8; ENTRIES] = table();
+static TABLE: [Class; ENTRIES] = table();
 
-/// Returns the least class of so many bytes; `None` past the largest and for none.
+/// Returns the least class of `last` bytes and one; `None` past the largest.
 #[inline(always)]
-fn of_bytes(bytes: usize) -> Option<usize> {
-    let class = usize::from(*TABLE.get(bytes.wrapping_sub(1) / GRAIN)?);
-    // SAFETY: the table's classes ascend, and the last is `CLASSES - 1`, as is asserted below.
-    unsafe { core::hint::assert_unchecked(class < CLASSES) };
-    Some(class)
+fn of_last(last: usize) -> Option<Class> {
+    TABLE.get(last / GRAIN).copied()
 }
 
 /// Returns the least class that holds `layout`, for nearly all layouts: `None` for some that [`holding`] knows an
 /// answer for.
 #[inline(always)]
-pub(crate) fn quickly(layout: Layout) -> Option<usize> {
+pub(crate) fn quickly(layout: Layout) -> Option<Class> {
     if layout.align() > EVERYWHERE_ALIGN {
         return None;
     }
-    // One less than the size rounded up to its alignment.
-    of_bytes((layout.size().wrapping_sub(1) | (layout.align() - 1)).wrapping_add(1))
+    // One less than the size rounded up to its alignment; past all for no bytes.
+    of_last(layout.size().wrapping_sub(1) | (layout.align() - 1))
 }
 
 /// Returns the least class that holds `layout`, or `None` past the largest. A layout of no bytes gets the smallest
 /// class.
-pub(crate) fn holding(layout: Layout) -> Option<usize> {
+pub(crate) fn holding(layout: Layout) -> Option<Class> {
     let bytes = layout.size().max(1).next_multiple_of(layout.align());
     let is_odd = layout.align() > EVERYWHERE_ALIGN && bytes > EVERY_16_BYTES;
-    of_bytes(if is_odd { bytes.checked_next_power_of_two()? } else { bytes })
+    of_last(if is_odd { bytes.checked_next_power_of_two()? } else { bytes } - 1)
 }
 
-const _: () = assert!(TABLE[ENTRIES - 1] as usize == CLASSES - 1);
+const _: () = assert!(TABLE[ENTRIES - 1].0.cache() == CLASSES - 1);
 const _: () = assert!(bytes(CLASSES - 1) == LARGEST && bytes(0) == 8 && bytes(15) == 128 && bytes(16) == 144);
 const _: () = assert!(bytes(23) == 256 && bytes(24) == 288 && bytes(30) == 512 && bytes(35) == 816);

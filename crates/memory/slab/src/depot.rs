@@ -46,6 +46,15 @@ impl Depot {
         taken
     }
 
+    /// Adds magazines with objects for as long as there are less than `most` objects, and returns the others.
+    pub(crate) fn add_full(&mut self, mut magazines: Stack, most: u32) -> Stack {
+        let mut rest = Stack::default();
+        for magazine in magazines.drain() {
+            if self.full.objects < most { self.full.push(magazine) } else { rest.push(magazine) }
+        }
+        rest
+    }
+
     /// Takes out a magazine with objects that the caller gives back, because the depot does not need it.
     pub(crate) fn remove_full(&mut self) -> Option<Magazine> {
         let magazine = self.full.pop()?;

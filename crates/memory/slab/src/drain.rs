@@ -2,7 +2,7 @@
 //!
 //! | step | the CPU or its node has | it does |
 //! |---|---|---|
-//! | 1 | an operation of this CPU that was interrupted | gives the object to its slab |
+//! | 1 | an operation of this CPU that was interrupted, or no memory for its lines | gives the object to its slab |
 //! | 2 | been asked for its magazines by another CPU | gives all of them up, their objects to their slabs |
 //! | 3 | room in the loaded magazine, after all | keeps the object |
 //! | 4 | as many full magazines as a CPU keeps, and several nodes | leaves two in the depot, but for objects of other nodes |
@@ -18,7 +18,6 @@
 use core::ptr::NonNull;
 
 use arrayvec::ArrayVec;
-use rhumb_frames::AllocClass;
 use rhumb_machine::{Machine, MemoryUse, Pinned};
 
 use crate::fault::{Fault, Report};
@@ -55,7 +54,7 @@ impl<M: Machine> Slabs<M> {
         if !record.setup.checks.is_off() {
             return self.free_checked(record, pinned, object);
         }
-        let Some(line) = record.line(self.cpu(pinned)) else {
+        let Some(line) = self.own_line(record, pinned) else {
             self.give_back_batch(record, pinned, &[object]);
             return;
         };
@@ -65,10 +64,7 @@ impl<M: Machine> Slabs<M> {
                 Ok(()) => return,
                 Err(Step::Direct) => break,
                 Err(Step::Magazine(None)) if sizes == Sizes::Any => break,
-                // Atomic, so that no reclaimer is called: it may be a reclaimer that frees.
-                Err(Step::Magazine(old)) => {
-                    sizes = self.add_magazine(record, pinned, AllocClass::Atomic, old);
-                }
+                Err(Step::Magazine(old)) => sizes = self.add_magazine(record, pinned, old),
                 Err(Step::GiveUp(mut magazines)) => {
                     self.give_up(record, pinned, &mut magazines);
                 }
@@ -114,7 +110,7 @@ impl<M: Machine> Slabs<M> {
         }
         let depot = record.depot_of(self.node_of(pinned), self.cpu(pinned));
         let mut visits = false;
-        if let Some(full) = line.excess_full() {
+        if let Some(full) = line.excess_full(record.shape.most_full, record.shape.kept_full) {
             visits = true;
             record.count_visit(line);
             if record.node_count() > 1 {
@@ -161,8 +157,15 @@ impl<M: Machine> Slabs<M> {
             self.flush(record, pinned, &mut magazine, own);
             if magazine.count() > 0 { full.push(magazine) } else { empty.push(magazine) }
         }
-        if full.count > 0 {
-            depot.lock(self.machine().irq_off()).full.append(full);
+        // Other CPUs may have filled the depot since.
+        let mut rest = if full.count > 0 {
+            depot.lock(self.machine().irq_off()).add_full(full, record.most_in_depot())
+        } else {
+            full
+        };
+        for mut magazine in rest.drain() {
+            self.flush(record, pinned, &mut magazine, 0);
+            empty.push(magazine);
         }
         self.add_empty(record, pinned, empty);
     }

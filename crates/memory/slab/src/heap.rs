@@ -162,7 +162,7 @@ impl<M: Machine> Slabs<M> {
     /// none. The answer depends on the layout alone.
     pub fn usable_bytes(layout: Layout) -> Option<usize> {
         match class::holding(layout) {
-            Some(class) => Some(class::bytes(class)),
+            Some(class) => Some(class::bytes(class.number())),
             None => Some((Extent::of(layout)?.kept * FRAME_BYTES) as usize),
         }
     }

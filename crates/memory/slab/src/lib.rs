@@ -34,7 +34,8 @@
 //! 5. **Small slabs.** The least order that loses at most a ninth, 4 KiB for most sizes, never above 128 KiB: no object
 //!    holds back a large page.
 //! 6. **No recursion** (I10). Headers, magazines and caches' records are cells of frames, never objects; nothing is
-//!    allocated under a lock. If there is no memory for a magazine, the operation uses the slab directly.
+//!    allocated under a lock. If there is no memory for a magazine, or for a CPU's lines, the operation uses the slab
+//!    directly, and calls no reclaimer.
 //! 7. **Failure is an answer** (I12): a request that fails returns an error and leaves the counters of use as they
 //!    were. A free needs no memory, so it cannot fail for lack of it.
 //! 8. **Only a checked cache pays for checks.** A checked cache has magazines of no rounds: all its operations take the
@@ -70,6 +71,7 @@ mod fault;
 mod heap;
 mod large;
 mod line;
+mod lines;
 mod magazine;
 mod memory;
 mod node;

@@ -13,20 +13,23 @@
 //! The magazines that are not loaded are stacks, so that the one used last, which the CPU's caches still hold, is the
 //! first to be used again, and the coldest ones leave. A CPU that has [`MOST_FULL`] gives all but [`KEPT`] of them away
 //! in one visit to the node, and one that has none takes as many: between two visits in different directions lies the
-//! work of [`KEPT`] magazines, and a magazine that was just given away is not taken back a moment later.
+//! work of [`KEPT`] magazines, and a magazine that was just given away is not taken back a moment later. Of objects
+//! larger than 8 KiB, whose magazines have two rounds, a CPU keeps fewer: the work is that of one magazine then.
 
 use rhumb_sync::atomic::{AtomicPtr, AtomicU32, Relaxed};
 use rhumb_sync::{CpuGate, counted};
 
 use crate::magazine::{Magazine, Round, SharedStack, Stack};
 
-/// Full magazines beside the loaded one that a CPU keeps at most: 64 KiB of objects where magazines are the largest, or
-/// eight objects where objects are larger than 8 KiB. It keeps the magazines that it empties, because it may fill them
-/// again, until its next visit to the node: beside the loaded one there are [`MOST_FULL`] + [`KEPT`] at most.
+/// Full magazines beside the loaded one that a CPU keeps at most: 64 KiB of objects where magazines are the largest. Of
+/// larger objects than 8 KiB there are fewer (see `shape.rs`). It keeps the magazines that it empties, because it
+/// may fill them again, until its next visit to the node: beside the loaded one there are [`MOST_FULL`] + [`KEPT`] at
+/// most.
 pub(crate) const MOST_FULL: u32 = 4;
 /// Full magazines that stay when others leave, the most that are taken at once, and the most empty ones that are kept.
-pub(crate) const KEPT: u32 = 2;
-// Else a line that is full has none to give away, and a free would ask it for some again and again.
+pub(crate) const KEPT: u32 = MOST_FULL / 2;
+// Else a line that is full has none to give away, and a free would ask it for some again and again. Shapes keep half of
+// what they have at most, too.
 const _: () = assert!(KEPT < MOST_FULL);
 
 /// A CPU's part of one cache: a line of its own.
@@ -47,16 +50,19 @@ pub(crate) struct CpuLine {
 }
 
 impl CpuLine {
-    pub(crate) fn new() -> Self {
-        const { assert!(cfg!(any(loom, shuttle)) || size_of::<Self>() == 64) };
-        Self {
-            rounds: AtomicPtr::new(core::ptr::null_mut()),
-            count: AtomicU32::new(0),
-            gate: CpuGate::new(),
-            visits: AtomicU32::new(0),
-            swaps: AtomicU32::new(0),
-            full: SharedStack::new(),
-            empty: SharedStack::new(),
+    rhumb_sync::const_fn! {
+        /// Makes a line that is closed: nothing is in it, and it has no room.
+        pub(crate) fn new() -> Self {
+            const { assert!(cfg!(any(loom, shuttle)) || size_of::<CpuLine>() == 64) };
+            Self {
+                rounds: AtomicPtr::new(core::ptr::null_mut()),
+                count: AtomicU32::new(0),
+                gate: CpuGate::new(),
+                visits: AtomicU32::new(0),
+                swaps: AtomicU32::new(0),
+                full: SharedStack::new(),
+                empty: SharedStack::new(),
+            }
         }
     }
 
@@ -64,8 +70,12 @@ impl CpuLine {
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Round> {
         let popped = self.gate.alone(|| {
-            let left = self.count.load(Relaxed).checked_sub(1)?;
-            self.count.store(left, Relaxed);
+            // A word, so that the index needs no extension.
+            let left = u64::from(self.count.load(Relaxed)).wrapping_sub(1);
+            if (left as i64) < 0 {
+                return None;
+            }
+            self.count.store(left as u32, Relaxed);
             // SAFETY: rounds below the count are written, and the loaded magazine is this CPU's alone: the gate keeps
             // this CPU's handlers away, and no other CPU touches it.
             Some(unsafe {
@@ -193,14 +203,23 @@ impl CpuLine {
         self.empty.with(|empty| empty.take_below(KEPT))
     }
 
-    /// Takes out the full magazines that were used least lately, if there are as many as a CPU keeps.
-    pub(crate) fn excess_full(&self) -> Option<Stack> {
-        (self.full.count() >= MOST_FULL).then(|| self.full.with(|full| full.take_below(KEPT)))
+    /// Takes out the full magazines that were used least lately, all but `kept`, if there are as many as `most`.
+    pub(crate) fn excess_full(&self, most: u32, kept: u32) -> Option<Stack> {
+        (self.full.count() >= most).then(|| self.full.with(|full| full.take_below(kept)))
     }
 
     /// Keeps magazines with objects, which go on top.
     pub(crate) fn add_full(&self, magazines: Stack) {
         self.full.with(|full| full.append(magazines));
+    }
+
+    /// Keeps an empty magazine, or returns it where there are as many as are kept.
+    pub(crate) fn keep_empty(&self, magazine: Magazine) -> Option<Magazine> {
+        if self.empty.count() >= KEPT {
+            return Some(magazine);
+        }
+        self.empty.with(|empty| empty.push(magazine));
+        None
     }
 
     /// Takes empty magazines out of a stack, up to as many as are kept.

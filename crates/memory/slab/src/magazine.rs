@@ -207,9 +207,11 @@ pub(crate) struct SharedStack {
 }
 
 impl SharedStack {
-    pub(crate) fn new() -> Self {
-        let (count, objects) = (AtomicU32::new(0), AtomicU32::new(0));
-        Self { top: AtomicPtr::new(core::ptr::null_mut()), count, objects }
+    rhumb_sync::const_fn! {
+        pub(crate) fn new() -> Self {
+            let (count, objects) = (AtomicU32::new(0), AtomicU32::new(0));
+            Self { top: AtomicPtr::new(core::ptr::null_mut()), count, objects }
+        }
     }
 
     /// Returns how many magazines are in it; exact on its CPU, a glimpse on others.

@@ -139,7 +139,7 @@ impl<M: Machine> Slabs<M> {
     /// Asks the other CPUs for their magazines of a cache: those that may have some and were not asked yet.
     fn ask_others(&self, record: &Record, pinned: Pinned<'_>) {
         record.keepers.ask_others(self.cpu(pinned), |cpu| {
-            if let Some(line) = record.line(cpu) {
+            if let Some(line) = self.line(record, cpu) {
                 self.ask(cpu, line);
             }
         });
@@ -173,7 +173,7 @@ impl<M: Machine> Slabs<M> {
         // First, so that a request that comes meanwhile is kept.
         asked.swap(false, Acquire);
         self.for_each_cache(|record| {
-            if record.line(self.cpu(pinned)).is_some_and(&due) {
+            if self.line(record, self.cpu(pinned)).is_some_and(&due) {
                 self.drain_line(record, pinned);
             }
         });
@@ -185,7 +185,7 @@ impl<M: Machine> Slabs<M> {
     pub fn trim(&self, pinned: Pinned<'_>) {
         self.for_each_cache(|record| {
             let mut uses = 0u32;
-            for (cpu, line) in record.lines_kept() {
+            for (cpu, line) in self.lines_kept(record) {
                 let of_cpu = line.take_uses();
                 uses = uses.saturating_add(of_cpu);
                 if of_cpu > 0 || !line.has_magazines() {
@@ -206,7 +206,7 @@ impl<M: Machine> Slabs<M> {
     /// an operation on the CPU's line, the line is left alone, and the CPU is asked for it: its next tick gives it
     /// back.
     fn drain_line(&self, record: &'static Record, pinned: Pinned<'_>) -> u64 {
-        let Some(line) = record.line(self.cpu(pinned)) else { return 0 };
+        let Some(line) = self.line(record, self.cpu(pinned)) else { return 0 };
         if !record.keepers.contains(self.cpu(pinned)) && !line.gate.is_wanted() {
             return 0;
         }
@@ -279,7 +279,7 @@ impl<M: Machine> Slabs<M> {
     /// No CPU allocates from the cache, frees to it or walks it, now or later, unless the caller lets it.
     pub(crate) unsafe fn drain_whole(&self, record: &'static Record, pinned: Pinned<'_>) {
         for cpu in (0..record.setup.cpus).filter_map(CpuId::new) {
-            if let Some(line) = record.line(cpu) {
+            if let Some(line) = self.line(record, cpu) {
                 self.give_up(record, pinned, &mut line.take_all());
             }
         }

@@ -1,12 +1,9 @@
-//! A cache's record: its shape and settings, a line for each CPU, a depot for each neighbourhood of CPUs, a locked part
-//! for each node. A leaf where `unsafe` lives.
+//! A cache's record: its shape and settings, a depot for each neighbourhood of CPUs, a locked part for each node. Its
+//! lines are in `lines.rs`. A leaf where `unsafe` lives.
 //!
 //! ```text
 //!   cell or block:  | Record | node 0 | node 1 | ... | depot 0 | depot 1 | ... | keepers |
-//!   lines:          | CPU 0: line of cache 0 | of cache 1 | ... | CPU 1: line of cache 0 | ... |
 //! ```
-//! The lines of all caches lie together, by CPU and number of the cache, so that an allocation by size finds its line
-//! without a look at the record.
 
 use core::ptr::NonNull;
 
@@ -16,14 +13,13 @@ use rhumb_machine::CpuId;
 use crate::check::{Checks, Quarantine};
 use crate::depot::{LOOKS, NEIGHBOURS, SharedDepot};
 use crate::line::CpuLine;
+use crate::lines::{Lines, Place};
 use crate::node::Node;
 use crate::shape::Shape;
 use crate::spec::Name;
 use rhumb_sync::atomic::{AtomicU32, AtomicU64, Relaxed};
 use rhumb_sync::{Guard, InterruptsOff, Keepers, Lock};
 
-/// The most caches.
-pub(crate) const MAX_CACHES: usize = 256;
 /// Bytes of objects that a depot may hold for each of its CPUs.
 const DEPOT_BYTES: u32 = 32 << 10;
 /// Once one CPU has visited its node this many times, the cache's magazines grow by one size. Measured: with 32, a run
@@ -44,80 +40,16 @@ pub(crate) struct Setup {
     pub(crate) nodes: usize,
 }
 
-/// The lines of all caches: [`MAX_CACHES`] for each CPU.
-#[derive(Clone, Copy)]
-pub(crate) struct Lines {
-    first: NonNull<CpuLine>,
-    cpus: usize,
-}
-
-// SAFETY: `Lines` is a pointer to lines that live as long as the allocator, and `CpuLine`, which consists of atomics,
-// may be reached from every CPU.
-unsafe impl Sync for Lines {}
-// SAFETY: the lines belong to no CPU as memory, so a pointer to them may move to another one.
-unsafe impl Send for Lines {}
-
-/// The lines of one cache, which lives: one for each CPU.
-pub(crate) struct CacheLines(Lines);
-
-impl CacheLines {
-    /// Returns the line of `cpu`.
-    #[inline(always)]
-    pub(crate) fn line(&self, cpu: CpuId) -> Option<&CpuLine> {
-        // SAFETY: the lines have one for each CPU below `cpus`, and `clear` wrote this cache's when it was made.
-        (cpu.index() < self.0.cpus).then(|| unsafe { self.0.first.add(cpu.index() * MAX_CACHES).as_ref() })
-    }
-}
-
-impl Lines {
-    /// Returns how many bytes the lines of so many CPUs take.
-    pub(crate) const fn bytes(cpus: usize) -> usize {
-        cpus * MAX_CACHES * size_of::<CpuLine>()
-    }
-
-    /// Returns the lines in `memory`, each of which is written when its cache is made.
-    ///
-    /// # Safety
-    /// The memory is the caller's alone while any of the lines is used, is aligned to 64, and has [`Lines::bytes`].
-    pub(crate) const unsafe fn place(memory: NonNull<u8>, cpus: usize) -> Self {
-        Self { first: memory.cast(), cpus }
-    }
-
-    /// Writes the lines of a new cache.
-    ///
-    /// # Safety
-    /// No cache with this number, which is below [`MAX_CACHES`], lives.
-    unsafe fn clear(self, cache: usize) {
-        for cpu in 0..self.cpus {
-            // SAFETY: the memory has a line for each CPU and each number below `MAX_CACHES`; no cache has this number,
-            // as the caller promises, so no code uses its lines.
-            unsafe { self.first.add(cpu * MAX_CACHES + cache).write(CpuLine::new()) };
-        }
-    }
-
-    /// Returns the memory that the lines were placed in.
-    pub(crate) const fn memory(self) -> NonNull<u8> {
-        self.first.cast()
-    }
-
-    /// Returns the lines of the cache with this number.
-    ///
-    /// # Safety
-    /// A cache with this number lives, and its lines are used no longer than it does.
-    #[inline(always)]
-    pub(crate) unsafe fn of(self, cache: usize) -> CacheLines {
-        // SAFETY: the number of a cache that lives is below `MAX_CACHES`, and each CPU has as many lines.
-        CacheLines(Self { first: unsafe { self.first.add(cache) }, ..self })
-    }
-}
-
 /// A cache.
 #[repr(align(64))]
 pub(crate) struct Record {
-    lines: CacheLines,
+    /// The place of its lines.
+    pub(crate) place: Place,
     pub(crate) shape: Shape,
     nodes: NonNull<Lock<Node>>,
     depots: NonNull<SharedDepot>,
+    /// How many of them each node has.
+    depots_of_node: usize,
     /// The CPUs whose lines may have magazines.
     pub(crate) keepers: Keepers,
     pub(crate) setup: Setup,
@@ -167,7 +99,12 @@ impl Record {
     /// # Safety
     /// The cell is the caller's alone until the record is given up, aligned to 64, and has [`Record::bytes`] of it. No
     /// other cache has the number.
-    pub(crate) unsafe fn place(cell: NonNull<u8>, lines: Lines, shape: Shape, setup: Setup) -> &'static Self {
+    pub(crate) unsafe fn place(
+        cell: NonNull<u8>,
+        lines: &Lines,
+        shape: Shape,
+        setup: Setup,
+    ) -> &'static Self {
         const { assert!(align_of::<Lock<Node>>() <= 64 && align_of::<SharedDepot>() <= 64) };
         // SAFETY: the cell is the caller's alone, and has room for the record, for each node at its multiple of 64, for
         // the depots, and for the words of the keepers, which are used no longer than the record that has them.
@@ -179,7 +116,8 @@ impl Record {
                 nodes.add(node * Self::node_stride()).cast::<Lock<Node>>().write(Lock::new(Node::default()));
             }
             let depots = cell.add(Self::depots_at(setup.nodes)).cast::<SharedDepot>();
-            for depot in 0..setup.nodes * depots_per_node(setup.nodes, setup.cpus) {
+            let depots_of_node = depots_per_node(setup.nodes, setup.cpus);
+            for depot in 0..setup.nodes * depots_of_node {
                 depots.add(depot).write(SharedDepot::default());
             }
             let words = Keepers::words(setup.cpus);
@@ -188,12 +126,14 @@ impl Record {
                 keepers.add(word).write(AtomicU64::new(0));
             }
             let set = |at: usize| core::slice::from_raw_parts(keepers.add(at * words).as_ptr(), words);
-            lines.clear(usize::from(setup.id));
+            let place = Place::of(usize::from(setup.id));
+            lines.clear(place);
             let record = Self {
-                lines: lines.of(usize::from(setup.id)),
+                place,
                 shape,
                 nodes: nodes.cast(),
                 depots,
+                depots_of_node,
                 keepers: Keepers::new(set(0), set(1)),
                 setup,
                 magazine_size: AtomicU32::new(0),
@@ -206,23 +146,6 @@ impl Record {
             cell.cast::<Self>().write(record);
             cell.cast::<Self>().as_ref()
         }
-    }
-
-    /// Returns the line of `cpu`.
-    #[inline(always)]
-    pub(crate) fn line(&self, cpu: CpuId) -> Option<&CpuLine> {
-        self.lines.line(cpu)
-    }
-
-    /// Returns all lines.
-    #[cfg(test)]
-    pub(crate) fn lines(&self) -> impl Iterator<Item = &CpuLine> {
-        (0..self.setup.cpus).filter_map(|cpu| self.line(CpuId::new(cpu)?))
-    }
-
-    /// Returns the lines that may have magazines, with their CPUs. Cost: a load for each 64 CPUs.
-    pub(crate) fn lines_kept(&self) -> impl Iterator<Item = (CpuId, &CpuLine)> {
-        self.keepers.iter().filter_map(|cpu| Some((cpu, self.line(cpu)?)))
     }
 
     pub(crate) const fn node_count(&self) -> usize {
@@ -241,36 +164,32 @@ impl Record {
 
     /// Returns all depots, each with the node whose objects it has.
     pub(crate) fn depots(&self) -> impl Iterator<Item = (usize, &SharedDepot)> {
-        (0..self.setup.nodes * self.depots_per_node())
-            .map(|depot| (depot / self.depots_per_node(), self.depot(depot)))
+        let each = self.depots_of_node;
+        (0..self.setup.nodes * each).map(move |depot| (depot / each, self.depot(depot)))
     }
 
     /// Returns the depot of a CPU of `node`.
     #[inline]
     pub(crate) fn depot_of(&self, node: usize, cpu: CpuId) -> &SharedDepot {
-        self.depot(self.first_depot(node) + cpu.index() / NEIGHBOURS % self.depots_per_node())
+        self.depot(self.first_depot(node) + cpu.index() / NEIGHBOURS % self.depots_of_node)
     }
 
     /// Returns a depot in which there were objects a moment ago: that of a CPU of `node`, or else one of the next
     /// neighbourhoods there.
     pub(crate) fn depot_with_full(&self, node: usize, cpu: CpuId) -> Option<&SharedDepot> {
-        let (first, all) = (self.first_depot(node), self.depots_per_node());
+        let (first, all) = (self.first_depot(node), self.depots_of_node);
         let own = cpu.index() / NEIGHBOURS;
         let mut near = (0..all.min(1 + LOOKS)).map(|step| self.depot(first + (own + step) % all));
         near.find(|depot| depot.has_full())
     }
 
-    const fn depots_per_node(&self) -> usize {
-        depots_per_node(self.setup.nodes, self.setup.cpus)
-    }
-
     /// Returns the first depot of a node; nodes past the last count as the last.
     fn first_depot(&self, node: usize) -> usize {
-        node.min(self.setup.nodes - 1) * self.depots_per_node()
+        node.min(self.setup.nodes - 1) * self.depots_of_node
     }
 
     fn depot(&self, depot: usize) -> &SharedDepot {
-        debug_assert!(depot < self.setup.nodes * self.depots_per_node(), "there is no depot {depot}");
+        debug_assert!(depot < self.setup.nodes * self.depots_of_node, "there is no depot {depot}");
         // SAFETY: `place` wrote this many depots for each of `setup.nodes` nodes, and they live as long as the record;
         // the callers name a node below that count, and a neighbourhood modulo the depots of a node.
         unsafe { self.depots.add(depot).as_ref() }

@@ -2,7 +2,7 @@
 //!
 //! | step | the CPU or its node has | it does | else |
 //! |---|---|---|---|
-//! | 1 | an operation of this CPU that was interrupted | takes one object from the slabs, or else from the depot | a new slab |
+//! | 1 | an operation of this CPU that was interrupted, or no memory for its lines | takes one object from the slabs, or else from the depot | a new slab |
 //! | 2 | objects in the loaded magazine, after all | takes one | |
 //! | 3 | a full magazine of its own | loads that one | |
 //! | 4 | full magazines in the depot | takes two and loads one; leaves the empty ones that it need not keep | |
@@ -20,7 +20,8 @@ use rhumb_frames::{AllocClass, Request};
 use rhumb_machine::{Machine, MemoryUse, Pinned};
 
 use crate::error::AllocError;
-use crate::line::{CpuLine, KEPT};
+use crate::line::CpuLine;
+use crate::lines::Lines;
 use crate::magazine::{Magazine, Round, Stack};
 use crate::memory::PageType;
 use crate::record::Record;
@@ -74,12 +75,13 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        let line = record.line(self.cpu(pinned)).ok_or(AllocError::NoSuchCpu)?;
+        let line = self.own_line(record, pinned);
         let mut sizes = Sizes::Present;
         for _ in 0..ATTEMPTS {
             match self.refill(record, line, pinned, sizes) {
                 Ok(object) => return Ok(object),
-                Err(Lack::Magazine(old)) => sizes = self.add_magazine(record, pinned, class, old),
+                // No reclaimer is called for a magazine, because the CPU can do without.
+                Err(Lack::Magazine(old)) => sizes = self.add_magazine(record, pinned, old),
                 Err(Lack::Slab) => {
                     if let Err(error) = self.grow(record, pinned, class) {
                         return self.take_anywhere(record, pinned).ok_or(error);
@@ -104,21 +106,50 @@ impl<M: Machine> Slabs<M> {
         of_slabs.or_else(|| depots.find_map(|(_, depot)| depot.lock(self.machine().irq_off()).take_single()))
     }
 
+    /// Returns this CPU's line of a cache, and makes the CPU's lines if it has none yet; `None` where there is no memory
+    /// for them, or no such CPU.
+    #[inline]
+    pub(crate) fn own_line(&self, record: &Record, pinned: Pinned<'_>) -> Option<&CpuLine> {
+        let cpu = self.cpu(pinned);
+        self.line(record, cpu).or_else(|| {
+            self.set_up_cpu(pinned);
+            self.line(record, cpu)
+        })
+    }
+
+    /// Makes this CPU's lines of all caches now, 16 KiB near the CPU, if it has none yet. Else the CPU makes them when it
+    /// first needs one; where there is no memory for them, it goes on without and tries again.
+    #[cold]
+    pub fn set_up_cpu(&self, pinned: Pinned<'_>) {
+        let (lines, cpu, bytes) = (&self.registry.lines, self.cpu(pinned), Lines::BYTES_OF_CPU);
+        if lines.has_lines(cpu) || cpu.index() >= self.config.cpus {
+            return;
+        }
+        // The CPU can do without its lines for a while: no reclaimer is called for them.
+        let Some(memory) = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Atomic) else { return };
+        // SAFETY: the memory was taken just now, with this size, and is aligned to its size.
+        if let Some(memory) = unsafe { lines.open(cpu, memory) } {
+            // SAFETY: the memory was taken above with this size. A handler on this CPU has made the lines meanwhile, so
+            // that the memory is in no use.
+            unsafe { self.cells.free(&self.memory, pinned, memory, bytes) };
+        }
+    }
+
     /// Returns one object, and fills the magazines on the way.
     fn refill(
         &self,
         record: &'static Record,
-        line: &CpuLine,
+        line: Option<&CpuLine>,
         pinned: Pinned<'_>,
         sizes: Sizes,
     ) -> Result<Round, Lack> {
         let guard = self.machine().irq_off();
         let (shape, cpu, node) = (&record.shape, self.cpu(pinned), self.node_of(pinned));
-        if line.gate.is_busy() {
+        let Some(line) = line.filter(|line| !line.gate.is_busy()) else {
             let single = record.node(guard.irq_off(), node).take_single(shape);
             let of_depot = || record.depot_with_full(node, cpu)?.lock(guard.irq_off()).take_single();
             return single.or_else(of_depot).ok_or(Lack::Slab);
-        }
+        };
         record.keepers.join(cpu);
         if let Some(object) = line.pop() {
             return Ok(object);
@@ -128,7 +159,7 @@ impl<M: Machine> Slabs<M> {
         }
         if let Some(depot) = record.depot_with_full(node, cpu) {
             let mut depot = depot.lock(guard.irq_off());
-            let full = depot.take_full(KEPT);
+            let full = depot.take_full(shape.kept_full.max(1));
             if full.count > 0 {
                 record.count_visit(line);
                 line.add_full(full);
@@ -155,9 +186,11 @@ impl<M: Machine> Slabs<M> {
         line.pop().ok_or(Lack::Slab)
     }
 
-    /// Returns an empty magazine.
-    pub(crate) fn new_magazine(&self, pinned: Pinned<'_>, room: u32, class: AllocClass) -> Option<Magazine> {
-        let cell = self.cells.alloc(&self.memory, pinned, Magazine::bytes_for(room), class)?;
+    /// Returns an empty magazine. It calls no reclaimer, which may be the caller, and without which the caller goes on
+    /// by itself.
+    pub(crate) fn new_magazine(&self, pinned: Pinned<'_>, room: u32) -> Option<Magazine> {
+        let bytes = Magazine::bytes_for(room);
+        let cell = self.cells.alloc(&self.memory, pinned, bytes, AllocClass::Atomic)?;
         // SAFETY: the cell was taken just now with the bytes for as many rounds, and cells are aligned to their size.
         Some(unsafe { Magazine::place(cell, room) })
     }
@@ -174,24 +207,38 @@ impl<M: Machine> Slabs<M> {
         &self,
         record: &'static Record,
         pinned: Pinned<'_>,
-        class: AllocClass,
         old: Option<Magazine>,
     ) -> Sizes {
-        let new = self.new_magazine(pinned, record.rounds(), class);
+        let new = self.new_magazine(pinned, record.rounds());
         let sizes = if new.is_some() { Sizes::Present } else { Sizes::Any };
         let (kept, ended) = if new.is_some() { (new, old) } else { (old, None) };
         ended.into_iter().for_each(|magazine| self.end_magazine(pinned, magazine));
-        let mut empty = Stack::default();
-        kept.into_iter().for_each(|magazine| empty.push(magazine));
-        self.add_empty(record, pinned, empty);
+        if let Some(magazine) = kept {
+            let guard = self.machine().irq_off();
+            let magazine = match self.line_that_keeps(record, pinned) {
+                Some(line) => line.keep_empty(magazine),
+                None => Some(magazine),
+            };
+            if let Some(magazine) = magazine {
+                let depot = record.depot_of(self.node_of(pinned), self.cpu(pinned));
+                depot.lock(guard.irq_off()).spare.push(magazine);
+            }
+        }
         sizes
+    }
+
+    /// Returns this CPU's line, which may have magazines from here on; `None` where it is busy, or there is none. With
+    /// interrupts off.
+    fn line_that_keeps(&self, record: &Record, pinned: Pinned<'_>) -> Option<&CpuLine> {
+        let line = self.line(record, self.cpu(pinned)).filter(|line| !line.gate.is_busy())?;
+        record.keepers.join(self.cpu(pinned));
+        Some(line)
     }
 
     /// Gives the CPU empty magazines, and its depot those that the CPU need not keep.
     pub(crate) fn add_empty(&self, record: &'static Record, pinned: Pinned<'_>, mut empty: Stack) {
         let guard = self.machine().irq_off();
-        if let Some(line) = record.line(self.cpu(pinned)).filter(|line| !line.gate.is_busy()) {
-            record.keepers.join(self.cpu(pinned));
+        if let Some(line) = self.line_that_keeps(record, pinned) {
             line.take_empty_from(&mut empty);
         }
         if empty.count > 0 {

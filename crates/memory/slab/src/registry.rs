@@ -13,8 +13,9 @@ use crate::cells::Cells;
 use crate::check::Checks;
 use crate::config::Config;
 use crate::error::SpecError;
+use crate::lines::{Lines, MAX_CACHES};
 use crate::memory::Memory;
-use crate::record::{Lines, MAX_CACHES, Record, Setup};
+use crate::record::{Record, Setup};
 use crate::shape::Shape;
 use crate::spec::{CacheSpec, Name};
 use rhumb_sync::atomic::{Ordering, Relaxed};
@@ -120,7 +121,7 @@ impl Registry {
             nodes: config.nodes,
         };
         // SAFETY: the cell was taken just now, with this size; the number is this cache's alone until it is given back.
-        let record = unsafe { Record::place(cell, self.lines, shape, setup) };
+        let record = unsafe { Record::place(cell, &self.lines, shape, setup) };
         self.restore(memory, record);
         Ok(record)
     }

@@ -136,7 +136,7 @@ impl<M: Machine> Slabs<M> {
         let depots = depots.map(|depot| u64::from(depot.lock(self.machine().irq_off()).full.objects));
         let depots = depots.sum::<u64>();
         let in_magazines =
-            depots + record.lines_kept().map(|(_, line)| u64::from(line.objects())).sum::<u64>();
+            depots + self.lines_kept(record).map(|(_, line)| u64::from(line.objects())).sum::<u64>();
         let quarantined = u64::from(record.quarantine.lock(self.machine().irq_off()).count);
         let all = slabs * u64::from(shape.objects);
         CacheReport {

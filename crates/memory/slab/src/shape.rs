@@ -10,6 +10,7 @@
 use rhumb_machine::{Order, impossible};
 
 use crate::error::SpecError;
+use crate::line::MOST_FULL;
 
 /// The largest order of a slab: 128 KiB.
 const MAX_ORDER: u8 = 5;
@@ -20,6 +21,9 @@ pub(crate) const MAX_OBJECTS: u32 = 512;
 const REST_PART: u32 = 9;
 /// Bytes of objects in the largest magazine, about: the most that one exchange with the depot moves.
 const MAGAZINE_OBJECT_BYTES: u32 = 16 << 10;
+/// Bytes of objects in the full magazines of one CPU beside the loaded one, but for one magazine, of which there may
+/// always be one: of 32-KiB objects a CPU keeps four, where the same number of magazines would be ten.
+const FULL_OBJECT_BYTES: u32 = 64 << 10;
 /// The most words of a magazine: header and rounds of the largest cell.
 const MAGAZINE_WORDS: u32 = 256;
 
@@ -50,6 +54,9 @@ pub(crate) struct Shape {
     eighths: u32,
     /// Objects that the largest magazine holds.
     pub(crate) most_rounds: u32,
+    /// Full magazines that a CPU keeps at most beside the loaded one, and how many stay when others leave.
+    pub(crate) most_full: u32,
+    pub(crate) kept_full: u32,
 }
 
 impl Shape {
@@ -77,6 +84,8 @@ impl Shape {
         let colours =
             if colour_bytes < 4096 { (rest / colour_bytes).min(4095 / colour_bytes) + 1 } else { 1 };
         let wanted = (MAGAZINE_OBJECT_BYTES / slot_bytes).clamp(2, MAGAZINE_WORDS);
+        let most_rounds = wanted.min(wanted.next_power_of_two().max(8) - 2);
+        let most_full = (FULL_OBJECT_BYTES / (most_rounds * slot_bytes)).clamp(1, MOST_FULL);
         Ok(Self {
             object_bytes: size as u32,
             align,
@@ -89,7 +98,9 @@ impl Shape {
             colour_bytes,
             inverse: (1u64 << 40).div_ceil(u64::from(slot_bytes)),
             eighths: (1 << 19) / objects,
-            most_rounds: wanted.min(wanted.next_power_of_two().max(8) - 2),
+            most_rounds,
+            most_full,
+            kept_full: most_full / 2,
         })
     }
 

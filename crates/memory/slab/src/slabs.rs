@@ -12,8 +12,9 @@ use crate::config::Config;
 use crate::error::{AllocError, SpecError};
 use crate::fault::Report;
 use crate::line::CpuLine;
+use crate::lines::{Lines, Place};
 use crate::memory::Memory;
-use crate::record::{CacheLines, Lines, Record};
+use crate::record::Record;
 use crate::registry::Registry;
 use crate::spec::{CacheSpec, Name};
 use rhumb_sync::atomic::{AtomicBool, AtomicU64};
@@ -37,8 +38,8 @@ pub struct Slabs<M: Machine + 'static> {
 
 impl<M: Machine> Slabs<M> {
     /// Makes the allocator and its caches by size. They take a cell of at most 2 KiB each, or up to eight frames on a
-    /// machine of more than a hundred CPUs or many nodes; slabs come with the first use. It needs some 14 KiB of stack,
-    /// 41 KiB where the compiler does not optimise.
+    /// machine of more than a hundred CPUs or many nodes; slabs come with the first use. It needs some 20 KiB of stack,
+    /// several times as much where the compiler does not optimise.
     ///
     /// # Errors
     /// [`SpecError::NoDescriptors`] where `frames` has none, [`SpecError::BadMachine`], [`SpecError::NoMemory`].
@@ -51,11 +52,7 @@ impl<M: Machine> Slabs<M> {
             return Err(SpecError::NoDescriptors);
         }
         let (memory, cells) = (Memory::new(frames, config.owner), Cells::new(config.cpus));
-        let bytes = Lines::bytes(config.cpus);
-        let place = cells.alloc(&memory, pinned, bytes, AllocClass::Ordinary).ok_or(SpecError::NoMemory)?;
-        // SAFETY: the memory was taken just now, with this size.
-        let lines = unsafe { Lines::place(place, config.cpus) };
-        let registry = Registry::new(lines);
+        let registry = Registry::new(Lines::new());
         let mut classes: arrayvec::ArrayVec<&'static Record, CLASSES> = arrayvec::ArrayVec::new();
         for class in 0..CLASSES {
             let size = class::bytes(class);
@@ -70,8 +67,6 @@ impl<M: Machine> Slabs<M> {
                         // SAFETY: it was made above and never used, so it has no slabs, no magazines and no other user.
                         unsafe { registry.forget(&memory, &cells, pinned, record) };
                     }
-                    // SAFETY: it was taken above with this size; no cache is left that has lines in it.
-                    unsafe { cells.free(&memory, pinned, lines.memory(), bytes) };
                     cells.trim(&memory, pinned);
                     return Err(error);
                 }
@@ -99,15 +94,30 @@ impl<M: Machine> Slabs<M> {
 
     /// Returns the cache for objects of `layout`; `None` where the object is made of whole frames.
     pub(crate) fn class(&self, layout: Layout) -> Option<&'static Record> {
-        self.classes.get(class::holding(layout)?).copied()
+        Some(self.classes[class::holding(layout)?.number()])
     }
 
-    /// Returns the lines of a class.
+    /// Returns the caller's line with this place; a closed one if the CPU has no lines yet.
     #[inline(always)]
-    fn class_lines(&self, class: usize) -> CacheLines {
-        // SAFETY: the classes' caches were made first, so that their numbers are the classes', and they live
-        // permanently.
-        unsafe { self.registry.lines.of(class) }
+    fn line_or_closed(&self, pinned: Pinned<'_>, place: Place) -> &CpuLine {
+        self.registry.lines.line_or_closed(self.cpu(pinned), place)
+    }
+
+    /// Returns the line of `cpu` of a cache; `None` if the CPU has no lines yet.
+    #[inline]
+    pub(crate) fn line(&self, record: &Record, cpu: CpuId) -> Option<&CpuLine> {
+        self.registry.lines.line(cpu, record.place)
+    }
+
+    /// Returns all lines of a cache.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn lines_of(&self, record: &Record) -> impl Iterator<Item = &CpuLine> {
+        (0..self.config.cpus).filter_map(|cpu| self.line(record, CpuId::new(cpu)?))
+    }
+
+    /// Returns the lines of a cache that may have magazines, with their CPUs. Cost: a load for each 64 CPUs.
+    pub(crate) fn lines_kept(&self, record: &Record) -> impl Iterator<Item = (CpuId, &CpuLine)> {
+        record.keepers.iter().filter_map(|cpu| Some((cpu, self.line(record, cpu)?)))
     }
 
     /// Returns memory for `layout`, its content stale; for no bytes, too. From the CPU's magazine: no lock, no locked
@@ -132,8 +142,9 @@ impl<M: Machine> Slabs<M> {
         layout: Layout,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        let Some(number) = class::quickly(layout) else { return self.alloc_unusual(pinned, layout, class) };
-        self.alloc_at(self.class_lines(number).line(self.cpu(pinned)), || self.classes[number], pinned, class)
+        let Some(of) = class::quickly(layout) else { return self.alloc_unusual(pinned, layout, class) };
+        let line = self.line_or_closed(pinned, of.place());
+        self.alloc_at(line, || self.classes[of.number()], pinned, class)
     }
 
     /// Gives memory back.
@@ -142,18 +153,14 @@ impl<M: Machine> Slabs<M> {
     /// It came from [`Slabs::alloc`] with this layout, and no code uses it any more.
     #[inline]
     pub unsafe fn free(&self, pinned: Pinned<'_>, object: NonNull<u8>, layout: Layout) {
-        let Some(number) = class::quickly(layout) else {
+        let Some(of) = class::quickly(layout) else {
             // SAFETY: the caller promises memory of this layout that no code uses any more.
             return unsafe { self.free_unusual(pinned, object, layout) };
         };
         // SAFETY: the caller promises memory of this layout that no code uses any more; it is an object of this class.
         unsafe {
-            self.free_at(
-                self.class_lines(number).line(self.cpu(pinned)),
-                || self.classes[number],
-                pinned,
-                object,
-            )
+            let line = self.line_or_closed(pinned, of.place());
+            self.free_at(line, || self.classes[of.number()], pinned, object)
         }
     }
 
@@ -161,8 +168,8 @@ impl<M: Machine> Slabs<M> {
     #[inline(always)]
     pub(crate) fn alloc_quickly(&self, pinned: Pinned<'_>, layout: Layout) -> Option<NonNull<u8>> {
         let class = class::quickly(layout)?;
-        let object = self.class_lines(class).line(self.cpu(pinned))?.pop()?;
-        self.set_memory_use(object, self.classes[class].shape.object_bytes as usize, MemoryUse::Allowed);
+        let object = self.line_or_closed(pinned, class.place()).pop()?;
+        self.set_memory_use(object, class::bytes(class.number()), MemoryUse::Allowed);
         Some(object)
     }
 
@@ -178,8 +185,8 @@ impl<M: Machine> Slabs<M> {
         layout: Layout,
     ) -> bool {
         let Some(class) = class::quickly(layout) else { return false };
-        self.tell_free(|| self.classes[class], object);
-        self.class_lines(class).line(self.cpu(pinned)).is_some_and(|line| line.push(object))
+        self.tell_free(|| self.classes[class.number()], object);
+        self.line_or_closed(pinned, class.place()).push(object)
     }
 
     /// Returns an object of a cache.
@@ -190,7 +197,7 @@ impl<M: Machine> Slabs<M> {
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        self.alloc_at(record.line(self.cpu(pinned)), || record, pinned, class)
+        self.alloc_at(self.line_or_closed(pinned, record.place), || record, pinned, class)
     }
 
     /// Gives an object of a cache back.
@@ -200,19 +207,19 @@ impl<M: Machine> Slabs<M> {
     #[inline(always)]
     pub(crate) unsafe fn free_to(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
         // SAFETY: the caller promises an object of this cache that no code uses any more.
-        unsafe { self.free_at(record.line(self.cpu(pinned)), || record, pinned, object) }
+        unsafe { self.free_at(self.line_or_closed(pinned, record.place), || record, pinned, object) }
     }
 
     /// Allocates on the common path of every cache, which looks at the record only where the line does not do.
     #[inline(always)]
     fn alloc_at(
         &self,
-        line: Option<&CpuLine>,
+        line: &CpuLine,
         record: impl Fn() -> &'static Record,
         pinned: Pinned<'_>,
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
-        if let Some(object) = line.and_then(CpuLine::pop) {
+        if let Some(object) = line.pop() {
             self.set_memory_use(object, record().shape.object_bytes as usize, MemoryUse::Allowed);
             return Ok(object);
         }
@@ -226,13 +233,13 @@ impl<M: Machine> Slabs<M> {
     #[inline(always)]
     unsafe fn free_at(
         &self,
-        line: Option<&CpuLine>,
+        line: &CpuLine,
         record: impl Fn() -> &'static Record,
         pinned: Pinned<'_>,
         object: NonNull<u8>,
     ) {
         self.tell_free(&record, object);
-        if !line.is_some_and(|line| line.push(object)) {
+        if !line.push(object) {
             self.free_slow(record(), pinned, object);
         }
     }

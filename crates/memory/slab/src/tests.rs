@@ -8,10 +8,12 @@ mod checks;
 #[cfg(feature = "checked")]
 mod failing;
 mod giving_back;
+mod heap;
 mod histories;
 mod interrupted;
 mod lifetimes;
 mod line;
+mod lines;
 mod model;
 mod neighbours;
 mod parallel;

@@ -162,7 +162,7 @@ impl<M: Machine> Slabs<M> {
 
     /// Checks this CPU's magazines: takes them out, looks at them, and puts them back.
     fn validate_line(&self, record: &'static Record, pinned: Pinned<'_>) -> Result<(), Inconsistency> {
-        let Some(line) = record.line(self.cpu(pinned)) else { return Ok(()) };
+        let Some(line) = self.line(record, self.cpu(pinned)) else { return Ok(()) };
         let mut held = {
             let _guard = self.machine().irq_off();
             if line.has_magazines() && !record.keepers.contains(self.cpu(pinned)) {

@@ -11,18 +11,22 @@ use rhumb_frames::{AllocClass, Descriptor, Frames, Layout as FrameLayout, Memory
 use rhumb_hosted::interrupt::Strike;
 use rhumb_hosted::{Builder, Cpu, HostedMachine, LargePages};
 use rhumb_machine::{CpuId, IrqOff, NodeId, PhysAddr, PhysRange, Pinned, VirtAddr};
-use rhumb_slab::{Config, Slabs};
+use rhumb_slab::{AllocError, CheckList, Config, Slabs};
 
 type OurFrames = Frames<&'static HostedMachine>;
 type OurSlabs = Slabs<&'static HostedMachine>;
 
-/// 64 MiB of RAM, and object caches over all of it.
+/// 64 MiB of RAM, and object caches over all of it, none of them checked.
 fn bring_up(cpus: usize) -> (&'static HostedMachine, &'static OurFrames, &'static OurSlabs) {
-    bring_up_on(1, cpus)
+    bring_up_on(1, cpus, CheckList::NONE)
 }
 
-/// As [`bring_up`], with so many CPUs on each node, and as much RAM on each.
-fn bring_up_on(nodes: usize, cpus: usize) -> (&'static HostedMachine, &'static OurFrames, &'static OurSlabs) {
+/// As [`bring_up`], with so many CPUs on each node, as much RAM on each, and these checks.
+fn bring_up_on(
+    nodes: usize,
+    cpus: usize,
+    checks: CheckList,
+) -> (&'static HostedMachine, &'static OurFrames, &'static OurSlabs) {
     let ram = PhysRange::of_length(PhysAddr::new(64 << 20), 64 << 20).unwrap();
     let bytes = ram.bytes() / nodes as u64;
     let parts = (0..nodes as u64).map(|node| {
@@ -50,7 +54,7 @@ fn bring_up_on(nodes: usize, cpus: usize) -> (&'static HostedMachine, &'static O
                     .with_descriptors(base)
             };
             let frames: &'static OurFrames = Box::leak(Box::new(frames));
-            let config = Config { nodes, report: |report| panic!("{report}"), ..Config::new(cpus) };
+            let config = Config { nodes, checks, report: |report| panic!("{report}"), ..Config::new(cpus) };
             let slabs = Slabs::new(frames, cpu.pinned(), config).unwrap();
             (machine, frames, &*Box::leak(Box::new(slabs)))
         })
@@ -105,9 +109,12 @@ fn all_comes_back(slabs: &OurSlabs, frames: &OurFrames, pinned: Pinned<'_>, used
     assert_eq!(frames.free_frames(), used, "frames were lost");
 }
 
-/// Returns how many frames are free when no cache keeps any that it need not.
+/// Returns how many frames are free when no cache keeps any that it need not, and this CPU has its lines.
 fn free_at_rest(machine: &HostedMachine, slabs: &OurSlabs, frames: &OurFrames) -> u64 {
     let rest = |cpu: &Cpu<'_>| {
+        let one = Tagged::take(slabs, cpu.pinned(), AllocClass::Ordinary, 1);
+        assert!(one.is_some_and(|one| one.give(slabs, cpu.pinned())));
+        slabs.drain(cpu.pinned());
         slabs.reclaim(cpu.pinned());
         frames.drain(cpu.pinned());
         frames.free_frames()
@@ -154,9 +161,15 @@ fn an_interrupt_may_allocate_and_free_at_every_point() {
 /// The objects of a full CPU go to the depot and to the slabs of two nodes, with interrupts on between the steps.
 #[test]
 fn an_interrupt_may_come_at_every_point_of_a_deposit() {
-    let (machine, frames, slabs) = bring_up_on(2, 1);
-    let free = free_at_rest(machine, slabs, frames);
+    let (machine, frames, slabs) = bring_up_on(2, 1, CheckList::NONE);
     let [here, far] = [0, 1].map(|cpu| CpuId::new(cpu).unwrap());
+    machine
+        .enter(far, |cpu| {
+            slabs.set_up_cpu(cpu.pinned());
+            frames.drain(cpu.pinned());
+        })
+        .unwrap();
+    let free = free_at_rest(machine, slabs, frames);
     let (mut points, mut is_struck) = (0, true);
     while is_struck {
         let take = |cpu: &Cpu<'_>, tags: core::ops::Range<u64>| {
@@ -198,6 +211,45 @@ fn an_interrupt_may_come_at_every_point_of_a_deposit() {
         points += 1;
     }
     assert!(points > 20, "{points} points");
+}
+
+/// A handler takes all objects of each new slab before the allocation that made the slab does: the allocation gives up
+/// after so many slabs, in a checked cache as in others.
+#[test]
+fn an_allocation_whose_slabs_others_take_gives_up() {
+    let layout = Layout::from_size_align(4096, 8).unwrap();
+    for checks in ["-", "Z,kmalloc-4096"] {
+        let (machine, _, slabs) = bring_up_on(1, 1, CheckList::parse(checks).unwrap());
+        let counts = || {
+            let mut counts = (0, 0);
+            slabs.for_each_report(|cache| {
+                if cache.name.as_str() == "kmalloc-4096" {
+                    counts = (cache.slabs, cache.objects - cache.active_objects);
+                }
+            });
+            counts
+        };
+        machine
+            .enter(CpuId::BOOT, |cpu| {
+                let mut theirs = Vec::new();
+                let mut handler = |off: IrqOff<'_>| {
+                    while counts().1 > 0 {
+                        theirs.push(slabs.alloc_as(off.pinned(), layout, AllocClass::Atomic).unwrap());
+                    }
+                };
+                let (refused, _) = cpu.with_interrupts(Strike::Every { points: 1 }, &mut handler, || {
+                    slabs.alloc(cpu.pinned(), layout)
+                });
+                assert_eq!(refused, Err(AllocError::Exhausted));
+                assert!((60..=70).contains(&counts().0), "{checks}: {} slabs", counts().0);
+                for object in theirs {
+                    // SAFETY: it came with this layout, and is used no more.
+                    unsafe { slabs.free(cpu.pinned(), object, layout) };
+                }
+                slabs.validate(cpu.pinned()).unwrap();
+            })
+            .unwrap();
+    }
 }
 
 /// Whatever a handler gives back, and whichever step it interrupts: all memory comes back, each object once.

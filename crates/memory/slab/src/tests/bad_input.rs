@@ -95,7 +95,7 @@ fn there_are_only_so_many_caches() {
     };
     assert_eq!(
         (last, caches.len()),
-        (SpecError::TooManyCaches, crate::record::MAX_CACHES - crate::class::CLASSES)
+        (SpecError::TooManyCaches, crate::lines::MAX_CACHES - crate::class::CLASSES)
     );
     assert_eq!(caches[0].record.setup.name, Name::new("a name that is far longe"));
     caches.into_iter().for_each(|cache| cache.destroy(pinned()).unwrap());

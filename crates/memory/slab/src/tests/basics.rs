@@ -10,6 +10,7 @@ use crate::{CacheSpec, RawCache, Slabs};
 #[test]
 fn every_size_and_alignment_is_served() {
     let world = World::small();
+    world.open_lines();
     let before = world.used_frames();
     for size in (0..300).chain([1000, 1500, 4095, 4096, 4097, 9000, 32768, 32769, 40000, 70000, 300_000]) {
         for align in [1, 8, 16, 64, 256, 4096, 8192, 64 << 10, 1 << 20] {

@@ -26,7 +26,7 @@ fn a_cpu_keeps_so_many_magazines_and_no_more() {
         let (mut random, mut held) = (Random(seed), Vec::<NonNull<u8>>::new());
         for _ in 0..600 {
             be_cpu(random.below(CPUS));
-            let line = cache.record.line(pinned().cpu()).unwrap();
+            let line = world.slabs.own_line(cache.record, pinned()).unwrap();
             let mut run = |random: &mut Random, busy: bool| {
                 let work = random.below(20);
                 let times = random.below(4 * cache.record.shape.most_rounds as usize);
@@ -51,7 +51,7 @@ fn a_cpu_keeps_so_many_magazines_and_no_more() {
             };
             let busy = random.below(4) == 0;
             run(&mut random, busy);
-            for cpu in cache.record.lines() {
+            for cpu in world.slabs.lines_of(cache.record) {
                 let (full, empty) = beside(cpu);
                 assert!(full <= MOST_FULL && full + empty <= MOST_FULL + KEPT, "{full} full, {empty} empty");
                 most = (most.0.max(full), most.1.max(empty), most.2.max(full + empty));
@@ -79,13 +79,13 @@ fn a_cpu_keeps_so_many_magazines_and_no_more() {
     );
 }
 
-/// Of no class does a CPU keep more than 80 KiB, or ten objects.
+/// Of no class does a CPU keep more than 96 KiB, or four objects.
 #[test]
 fn a_cpu_keeps_so_many_bytes_of_a_class_and_no_more() {
     let world = World::new(32768, 1, Config::new(1));
     for class in 0..crate::class::CLASSES {
         let layout = Layout::from_size_align(crate::class::bytes(class), 8).unwrap();
-        let line = world.slabs.classes[class].line(pinned().cpu()).unwrap();
+        let line = world.slabs.own_line(world.slabs.classes[class], pinned()).unwrap();
         for _ in 0..20 {
             let count = (400 << 10) / layout.size() + 1;
             let all: Vec<_> = (0..count).map(|_| world.slabs.alloc(pinned(), layout).unwrap()).collect();
@@ -94,7 +94,7 @@ fn a_cpu_keeps_so_many_bytes_of_a_class_and_no_more() {
         }
         let objects = line.objects() as usize;
         let bytes = objects * layout.size();
-        assert!(bytes <= 80 << 10 || objects <= 10, "{objects} of {} bytes", layout.size());
+        assert!(bytes <= 96 << 10 || objects <= 4, "{objects} of {} bytes", layout.size());
         assert!(objects >= 8 || bytes >= 30 << 10, "{objects} of {} bytes", layout.size());
         world.slabs.reclaim(pinned());
     }

@@ -14,6 +14,7 @@ use crate::{Cache, CacheSpec, Config, RawCache};
 fn after_a_peak_nearly_all_returns_without_being_asked() {
     let world = World::new(16384, 1, Config::new(1));
     let layout = Layout::from_size_align(256, 8).unwrap();
+    world.open_lines();
     let before = world.slabs.totals().held_bytes;
     let all: Vec<_> = (0..100_000).map(|_| world.slabs.alloc(pinned(), layout).unwrap()).collect();
     let peak = world.slabs.totals().held_bytes;
@@ -119,7 +120,7 @@ fn a_cpu_without_a_loaded_magazine_is_asked_for_the_others() {
     let world = World::new(4096, 1, Config::new(2));
     let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 1000)).unwrap();
     turn_over(&cache, 100);
-    let line = cache.record.line(pinned().cpu()).unwrap();
+    let line = world.slabs.own_line(cache.record, pinned()).unwrap();
     let mut loaded = Stack::default();
     loaded.push(line.unload().unwrap());
     world.slabs.deposit(cache.record, pinned(), loaded);
@@ -160,6 +161,7 @@ fn caches_that_are_hardly_used_keep_little() {
 #[test]
 fn magazines_of_another_size_are_replaced_or_used_as_they_are() {
     let world = World::small();
+    world.open_lines();
     let before = world.used_frames();
     let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
     turn_over(&cache, 10_000);
@@ -279,23 +281,23 @@ fn only_other_cpus_that_hold_something_are_asked_for_it() {
     assert_eq!(asked(), []);
     world.slabs.reclaim(pinned());
     assert_eq!(asked(), [1, 3], "neither itself nor CPUs without magazines");
-    let wanted: Vec<_> = cache.record.lines().map(|line| line.gate.is_wanted()).collect();
-    assert_eq!(wanted, [false, true, false, true, false]);
+    let wanted: Vec<_> = world.slabs.lines_of(cache.record).map(|line| line.gate.is_wanted()).collect();
+    assert_eq!(wanted, [false, true, true], "CPUs 0, 1 and 3 have lines");
     // Neither are those that were asked already asked again, nor are those that come to hold something left out.
-    cache.record.lines().for_each(|line| line.gate.answer());
+    world.slabs.lines_of(cache.record).for_each(|line| line.gate.answer());
     be_cpu(4);
     turn_over(&cache, 1);
     world.slabs.validate(pinned()).unwrap();
     be_cpu(0);
     world.slabs.reclaim(pinned());
-    let wanted: Vec<_> = cache.record.lines().map(|line| line.gate.is_wanted()).collect();
-    assert_eq!(wanted, [false, false, false, false, true]);
+    let wanted: Vec<_> = world.slabs.lines_of(cache.record).map(|line| line.gate.is_wanted()).collect();
+    assert_eq!(wanted, [false, false, false, true]);
     assert_eq!(asked(), [1, 3, 4]);
     be_cpu(4);
     world.slabs.tick(pinned());
     assert!(!cache.record.keepers.contains(rhumb_machine::testing::this_cpu()));
     world.slabs.validate(pinned()).unwrap();
-    cache.record.lines().for_each(|line| line.gate.ask());
+    world.slabs.lines_of(cache.record).for_each(|line| line.gate.ask());
     be_cpu(3);
     world.slabs.tick(pinned());
     assert_eq!(asked(), [1]);
@@ -316,7 +318,7 @@ fn a_request_outlives_a_tick_that_could_not_answer_it() {
         world.slabs.reclaim(pinned());
         assert!(kept() > 0);
         be_cpu(1);
-        let line = cache.record.line(pinned().cpu()).unwrap();
+        let line = world.slabs.own_line(cache.record, pinned()).unwrap();
         line.gate.alone(|| if of_all { world.slabs.drain(pinned()) } else { world.slabs.tick(pinned()) });
         assert!(kept() > 0, "the line was busy");
         world.slabs.tick(pinned());
@@ -337,7 +339,16 @@ fn what_is_held_is_told() {
         };
         let (told, used) = held();
         assert_eq!(told, used);
-        assert!(world.slabs.totals().own_bytes > 64 * (16 << 10), "the lines are among it");
+        for cpu in [0, 1, 63] {
+            be_cpu(cpu);
+            let before = world.slabs.totals().own_bytes;
+            let object = world.slabs.alloc(pinned(), Layout::new::<u64>()).unwrap();
+            // SAFETY: it came with this layout.
+            unsafe { world.slabs.free(pinned(), object, Layout::new::<u64>()) };
+            let grown = world.slabs.totals().own_bytes - before;
+            assert!(grown >= 16 << 10, "the CPU's lines are among it: {grown}");
+        }
+        be_cpu(0);
         let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
         let objects: Vec<_> = (0..1000).map(|_| cache.alloc(pinned()).unwrap()).collect();
         let layout = Layout::from_size_align(300_000, 8).unwrap();

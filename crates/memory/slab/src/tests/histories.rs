@@ -122,7 +122,7 @@ fn play(steps: &[Step], checks: &str) {
             }
             Step::Trim => world.slabs.trim(pinned()),
             Step::Handler => {
-                let line = cache.record.line(pinned().cpu()).unwrap();
+                let line = world.slabs.own_line(cache.record, pinned()).unwrap();
                 line.gate.alone(|| {
                     if let Ok(at) = cache.alloc(pinned()) {
                         // SAFETY: an object of this cache.

@@ -23,7 +23,7 @@ fn turn_over(cache: &RawCache<TestMachine>, objects: usize) {
 
 /// Does `work` as a handler that interrupts an operation of this CPU on its line of `cache`.
 fn interrupting<A>(cache: &RawCache<TestMachine>, work: impl FnOnce() -> A) -> A {
-    let line = cache.record.line(pinned().cpu()).unwrap();
+    let line = cache.slabs().own_line(cache.record, pinned()).unwrap();
     line.gate.alone(work).unwrap()
 }
 

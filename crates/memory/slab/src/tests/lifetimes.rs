@@ -1,12 +1,11 @@
 //! Caches that come and go while others do, and while all are walked.
 
-use core::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::vec::Vec;
 
 use super::world::*;
-use crate::{AlreadySet, Cache, CacheSpec, CheckList, Config, DestroyError, Heap, RawCache, Slabs};
+use crate::{Cache, CacheSpec, CheckList, Config, DestroyError, RawCache, Slabs};
 
 /// Gives a cache up that has no object out; a walker on another CPU may come first.
 fn end(mut cache: RawCache<TestMachine>) {
@@ -153,27 +152,6 @@ fn a_cache_that_is_walked_is_not_given_up() {
     // SAFETY: an object of this cache.
     unsafe { cache.free(pinned(), object) };
     cache.destroy(pinned()).unwrap();
-}
-
-#[test]
-fn a_heap_keeps_its_allocator() {
-    use core::alloc::GlobalAlloc;
-    let (first, second) = (World::small(), World::small());
-    let heap = Heap::empty();
-    let layout = Layout::new::<u64>();
-    // SAFETY: the layout has bytes.
-    assert!(unsafe { heap.alloc(layout) }.is_null());
-    heap.set(first.slabs).unwrap();
-    // SAFETY: the layout has bytes, and the object goes back to the heap that gave it.
-    unsafe {
-        let object = heap.alloc(layout);
-        assert_eq!(heap.set(second.slabs), Err(AlreadySet));
-        assert_eq!(heap.set(first.slabs), Err(AlreadySet));
-        heap.dealloc(object, layout);
-    }
-    assert!(core::ptr::eq(heap.get().unwrap(), first.slabs));
-    first.slabs.validate(pinned()).unwrap();
-    assert_eq!(first.slabs.totals().faults + second.slabs.totals().faults, 0);
 }
 
 /// An object knows its cache: which cache's `free` is called makes no difference.

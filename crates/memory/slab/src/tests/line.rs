@@ -64,15 +64,15 @@ fn an_exchange_leaves_a_request_to_drain() {
 fn the_coldest_magazines_leave() {
     let line = CpuLine::new();
     for room in 1..=MOST_FULL + 1 {
-        assert!(line.excess_full().is_none(), "{room}");
+        assert!(line.excess_full(MOST_FULL, KEPT).is_none(), "{room}");
         line.exchange(magazine(room));
         assert_eq!(fill(&line), room as usize);
     }
     let rooms =
         |stack: &mut Stack| stack.drain().map(|magazine| magazine.room()).collect::<std::vec::Vec<_>>();
-    assert_eq!(rooms(&mut line.excess_full().unwrap()), [2, 1]);
+    assert_eq!(rooms(&mut line.excess_full(MOST_FULL, KEPT).unwrap()), [2, 1]);
     assert_eq!(line.full.count(), KEPT);
-    assert!(line.excess_full().is_none(), "the next one leaves after as many more");
+    assert!(line.excess_full(MOST_FULL, KEPT).is_none(), "the next one leaves after as many more");
     let all = line.take_all();
     line.put_back(all);
     for room in [5, 4, 3] {

@@ -127,6 +127,7 @@ mod whole {
 
     use super::world::*;
     use crate::line::CpuLine;
+    use crate::magazine::Stack;
     use crate::{CacheSpec, Config, DestroyError, RawCache};
 
     const CPUS: usize = 3;
@@ -253,17 +254,57 @@ mod whole {
                     let cache = Arc::clone(&cache);
                     shuttle::thread::spawn(move || {
                         be_cpu(cpu);
-                        let line = cache.record.line(pinned().cpu()).unwrap();
+                        let line = cache.slabs().own_line(cache.record, pinned()).unwrap();
                         (0..8).for_each(|_| cache.record.count_visit(line));
                     })
                 })
                 .collect();
             threads.into_iter().for_each(|thread| thread.join().unwrap());
             be_cpu(0);
-            let uses = cache.record.lines().map(CpuLine::take_uses).sum();
+            let uses = cache.slabs().lines_of(cache.record).map(CpuLine::take_uses).sum();
             assert!(!cache.record.shrink_if_idle(uses), "it was used");
             assert!(cache.record.shrink_if_idle(0), "one size smaller is the smallest");
             assert!(!cache.record.shrink_if_idle(0), "and that is what it is now");
+        });
+    }
+
+    /// However many CPUs leave magazines at once, a depot that is full takes no more than the one that fills it.
+    #[test]
+    fn a_depot_takes_no_more_than_it_may() {
+        check(100, || {
+            let world = world(1024);
+            let cache = Arc::new(RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 1000)).unwrap());
+            let rounds = cache.record.shape.most_rounds;
+            let filled = |count: u32| {
+                let mut magazines = Stack::default();
+                for _ in 0..count {
+                    let mut magazine = world.slabs.new_magazine(pinned(), rounds).unwrap();
+                    (0..rounds).for_each(|_| magazine.push(cache.alloc(pinned()).unwrap()));
+                    magazines.push(magazine);
+                }
+                magazines
+            };
+            be_cpu(0);
+            // There is room for one more. All are filled first, because an allocation takes from the depot.
+            let most = cache.record.most_in_depot();
+            let (first, others) = (filled((most - 1) / rounds), [(); CPUS].map(|()| filled(2)));
+            world.slabs.deposit(cache.record, pinned(), first);
+            let threads: Vec<_> = others
+                .into_iter()
+                .enumerate()
+                .map(|(cpu, magazines)| {
+                    let (world, cache) = (Arc::clone(&world), Arc::clone(&cache));
+                    shuttle::thread::spawn(move || {
+                        be_cpu(cpu);
+                        world.slabs.deposit(cache.record, pinned(), magazines);
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            be_cpu(0);
+            let guard = rhumb_machine::Machine::irq_off(world.slabs.machine());
+            let in_depot = cache.record.depot_of(0, pinned().cpu()).lock(guard.irq_off()).full.objects;
+            assert!((most..most + rounds).contains(&in_depot), "{in_depot} objects, {most} are enough");
         });
     }
 

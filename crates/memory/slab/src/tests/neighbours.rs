@@ -47,6 +47,8 @@ fn cells_go_back_to_the_store_that_they_came_from() {
     let settle = || {
         for index in 0..CPUS {
             be_cpu(index);
+            // They stay, from the first time on.
+            world.open_lines();
             world.slabs.drain(pinned());
         }
         world.slabs.reclaim(pinned());

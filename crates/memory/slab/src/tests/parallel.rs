@@ -87,7 +87,7 @@ fn a_handler_leaves_an_interrupted_line_alone() {
     let world = World::small();
     let cache = RawCache::new(world.slabs, pinned(), &CacheSpec::new("t", 64)).unwrap();
     let outside = cache.alloc(pinned()).unwrap();
-    let line = cache.record.line(pinned().cpu()).unwrap();
+    let line = world.slabs.own_line(cache.record, pinned()).unwrap();
     let before = line.objects();
     let from_handler = line.gate.alone(|| {
         let object = cache.alloc(pinned()).unwrap();

@@ -14,6 +14,7 @@ pub(super) use rhumb_machine::testing::TestMachine;
 pub(super) use rhumb_machine::testing::irqs_off as stretches;
 
 /// Returns the id of a CPU.
+#[cfg(not(any(loom, shuttle)))]
 pub(super) fn cpu(index: usize) -> CpuId {
     CpuId::new(index).unwrap()
 }
@@ -101,6 +102,18 @@ impl World {
     #[cfg(not(any(loom, shuttle)))]
     pub(super) fn small() -> Self {
         Self::new(4096, 1, Config::new(1))
+    }
+
+    /// Returns the address of the first byte of the memory.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(super) fn start(&self) -> usize {
+        self.memory.0.addr()
+    }
+
+    /// Makes the lines of this thread's CPU, which stay.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(super) fn open_lines(&self) {
+        assert!(self.slabs.own_line(self.slabs.classes[0], pinned()).is_some());
     }
 
     /// Frames that are not free, per-CPU caches of frames not counting as free.
