@@ -7,6 +7,7 @@
 //!   ffff_c000_0000_0000   256 KiB per CPU           stacks, a guard page below each (512 KiB with KASAN)
 //!   ffff_c100_0000_0000   1 GiB                     device registers, uncached; video memory, write-combining
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
+//!   ffff_c300_0000_0000   2 MiB                     long mappings of RAM past the direct map's end
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
 //! ffff_f000_0000_0000 .. 2 MiB per CPU            windows: each CPU's own, written by it alone (see `windows`)
 //! ffff_ffff_8000_0000 .. ffff_ffff_bfff_ffff      kernel image
@@ -83,6 +84,11 @@ pub const SCRATCH: VirtAddr = KERNEL_MAP.plus(2 << 40);
 pub const DEVICES: VirtAddr = KERNEL_MAP.plus(1 << 40);
 /// Bytes for both.
 pub const DEVICES_BYTES: u64 = 1 << 30;
+
+/// Long mappings: one table of small pages.
+pub const LONG_MAPPINGS: VirtAddr = KERNEL_MAP.plus(3 << 40);
+/// Bytes for long mappings.
+pub const LONG_MAPPINGS_BYTES: u64 = rhumb_longmap::SLOTS as u64 * PAGE;
 
 const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);
 
@@ -263,6 +269,7 @@ pub enum Place {
     Stack { cpu: CpuId, stack: Stack },
     Guard { cpu: CpuId, stack: Stack },
     Devices,
+    LongMapping,
     KernelMap,
     Descriptors { of: Pfn },
     Window { cpu: CpuId },
@@ -294,6 +301,7 @@ pub fn place_of(address: VirtAddr) -> Place {
     }
     for (part, place) in [
         (range(DEVICES, DEVICES_BYTES), Place::Devices),
+        (range(LONG_MAPPINGS, LONG_MAPPINGS_BYTES), Place::LongMapping),
         (range(KERNEL_MAP, KERNEL_MAP_BYTES), Place::KernelMap),
         (image::text(), Place::Text),
         (image::rodata(), Place::RoData),
@@ -326,6 +334,7 @@ impl core::fmt::Display for PlaceName {
             Place::Stack { cpu, stack } => write!(f, "CPU {cpu} {}", stack.name()),
             Place::Guard { cpu, stack } => write!(f, "CPU {cpu} {}: guard page", stack.name()),
             Place::Devices => f.write_str("device registers"),
+            Place::LongMapping => f.write_str("long mappings"),
             Place::KernelMap => f.write_str("kernel map"),
             Place::Descriptors { .. } => f.write_str("frame descriptors"),
             Place::Window { cpu } => write!(f, "CPU {cpu} windows"),
@@ -354,6 +363,7 @@ impl core::fmt::Display for Place {
                 )
             }
             Self::Devices => f.write_str("the address lies among the device registers"),
+            Self::LongMapping => f.write_str("the address lies among the long mappings"),
             Self::KernelMap => f.write_str("the address lies in the kernel map, where nothing is mapped"),
             Self::Descriptors { of } => {
                 write!(f, "the address lies among the frame descriptors, in that of frame {of}")

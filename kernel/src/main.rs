@@ -124,6 +124,9 @@ fn bring_up(boot: &'static Boot) {
             if let Err(error) = mm::code::start(frames) {
                 log::error!("there is no executable memory: {error}");
             }
+            if let Err(error) = mm::long_map::start(boot, frames) {
+                log::error!("there are no long mappings: {error}");
+            }
             // Behind the pool, whose blocks leave merged tables as they go back.
             if let Err(error) = mm::direct_map::table_supply::start(frames) {
                 log::error!("no request frees tables of the direct map: {error}");

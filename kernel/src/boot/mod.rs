@@ -16,6 +16,7 @@ mod devices;
 pub mod entry;
 pub mod la57;
 pub mod paging;
+mod ram_disk;
 pub mod scratch;
 mod tables;
 
@@ -100,6 +101,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
 
     let largest_page = choose_page_size(&options);
     let limit = options.direct_map_limit_bytes.map(PhysAddr::new);
+    let disk = ram_disk::into_direct_map(&mut map, &mut scratch, limit, info.initial_ram_disk);
     let mut first_block = None;
     protection::decide(&options, || {
         first_block = tables::take_first_block(&mut map, limit, &topology).ok();
@@ -136,7 +138,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
         loader: info.protocol,
         options,
         topology,
-        initial_ram_disk: info.initial_ram_disk,
+        initial_ram_disk: disk,
         memory: IrqMutex::new(map),
         direct_map: built.direct_map,
         descriptors: built.descriptors,

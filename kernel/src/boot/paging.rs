@@ -1,4 +1,4 @@
-//! Building the kernel's own tables: direct map, image, stacks, devices, windows, frame descriptors, and the tree that
+//! Building the kernel's own tables: direct map, image, stacks, devices, windows, long mappings, frame descriptors, and the tree that
 //! other CPUs start on.
 //!
 //! All of it happens on the boot tables, with frames from the boot allocator and before anything else exists. The
@@ -116,7 +116,10 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     map_devices(&mut mapper, &mut source, wanted.devices)?;
     prepare_windows(&mut mapper, &mut source, wanted)?;
     source.node = node;
-    prepare_code(&mut mapper, &mut source)?;
+    prepare_table(&mut mapper, &mut source, layout::CODE, PageSize::Size2M)?;
+    if plan.high_bytes() > 0 {
+        prepare_table(&mut mapper, &mut source, layout::LONG_MAPPINGS, PageSize::Size4K)?;
+    }
     let largest = wanted.largest_for_descriptors;
     let descriptors = descriptors::map(&mut mapper, &mut source, &ram, largest)?;
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
@@ -181,8 +184,7 @@ fn map_stacks<M: TableMemory>(
     Ok(())
 }
 
-/// Makes a table for each CPU's windows, of its node's memory, all entries clear: a page is mapped there and removed
-/// again, and the table stays. Nothing has used these addresses, so nothing is flushed.
+/// Makes a table for each CPU's windows, of its node's memory, all entries clear.
 fn prepare_windows<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
@@ -190,31 +192,26 @@ fn prepare_windows<M: TableMemory>(
 ) -> Result<(), PagingError> {
     for (cpu, node) in wanted.cpus_with_nodes() {
         source.node = node;
-        let page = layout::range(layout::windows(cpu).start(), PageSize::Size4K.bytes());
-        let any_frame = image::physical(image::data()).start().pfn();
-        let mapping = Mapping {
-            virt: page.start(),
-            phys: Block::around(any_frame, PageSize::Size4K).frames().addrs(),
-            attributes: Attributes::kernel(Access::ReadWrite),
-            largest: PageSize::Size4K,
-        };
-        mapper.map(&mapping, source)?;
-        let _ = mapper.unmap(page, EmptyTables::Keep)?;
+        prepare_table(mapper, source, layout::windows(cpu).start(), PageSize::Size4K)?;
     }
     Ok(())
 }
 
-/// Makes the table for executable memory, all entries clear, in the same way.
-fn prepare_code<M: TableMemory>(
+/// Makes the table for pages of `size` at `at`, all entries clear: a page is mapped there and removed again, and the table
+/// stays. Nothing has used these addresses, so nothing is flushed.
+fn prepare_table<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
+    at: VirtAddr,
+    size: PageSize,
 ) -> Result<(), PagingError> {
-    let page = layout::range(layout::CODE, PageSize::Size2M.bytes());
+    let page = layout::range(at, size.bytes());
+    let any_frame = image::physical(image::data()).start().pfn();
     let mapping = Mapping {
         virt: page.start(),
-        phys: Block::around(image::physical(image::data()).start().pfn(), PageSize::Size2M).frames().addrs(),
+        phys: Block::around(any_frame, size).frames().addrs(),
         attributes: Attributes::kernel(Access::ReadWrite),
-        largest: PageSize::Size2M,
+        largest: size,
     };
     mapper.map(&mapping, source)?;
     let _ = mapper.unmap(page, EmptyTables::Keep)?;

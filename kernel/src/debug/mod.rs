@@ -10,6 +10,7 @@
 //! | [`objects`] | `slabinfo`, `slabs` |
 //! | [`directmap`] | `directmap` |
 //! | [`code`] | `code` |
+//! | [`long_map`] | `longmap` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | [`vmstat`] | `vmstat` |
 //! | [`random`] | no command, but the random numbers of some |
@@ -33,6 +34,7 @@ mod irqsoff;
 #[cfg(feature = "kasan")]
 mod kasan;
 mod log;
+mod long_map;
 mod memory;
 pub mod objects;
 mod ram_disk;
@@ -69,6 +71,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     objects::COMMANDS,
     directmap::COMMANDS,
     code::COMMANDS,
+    long_map::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,
     irqsoff::COMMANDS,

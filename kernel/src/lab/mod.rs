@@ -58,6 +58,7 @@ pub const ALIASES: &[Alias] = &[
     Alias { words: "slabs plant", meaning: "inject" },
     Alias { words: "directmap stress", meaning: "stress directmap" },
     Alias { words: "directmap pool stress", meaning: "stress pool" },
+    Alias { words: "longmap stress", meaning: "stress longmap" },
     Alias { words: "plant", meaning: "inject" },
 ];
 

@@ -10,6 +10,7 @@
 //! | [`direct_map`] | changes of the direct map, and where page tables for them come from |
 //! | [`rules`] | the changes that frames may not have |
 //! | [`unmapped`] | the pool of frames out of the direct map |
+//! | [`long_map`] | mappings of RAM past the direct map's end that last |
 //! | [`windows`], [`window_tables`] | each CPU's short mappings of frames that the direct map does not show |
 //! | [`code`] | executable memory, and the data beside it |
 //! | [`movable`] | compaction, and the owners whose frames it moves |
@@ -23,6 +24,7 @@ pub mod code;
 pub mod direct_map;
 pub mod frames;
 pub mod known;
+pub mod long_map;
 pub mod movable;
 pub mod objects;
 pub mod owners;

@@ -18,6 +18,7 @@ mod frames;
 mod irqsoff;
 #[cfg(feature = "kasan")]
 mod kasan;
+mod long_map;
 mod memory;
 mod nmi;
 mod objects;
@@ -55,6 +56,7 @@ const TESTS: &[&[Test]] = &[
     executable::TESTS,
     code::TESTS,
     unmapped::TESTS,
+    long_map::TESTS,
     exhaustion::TESTS,
     compaction::TESTS,
     objects::TESTS,

@@ -6,10 +6,12 @@
 //! | [`movable`] | movable blocks, which are read while compaction moves them |
 //! | [`objects`] | object caches |
 //! | [`direct_map`] | changes of the direct map |
+//! | [`long_map`] | long mappings of pages past the map's end |
 //! | [`unmapped`] | the pool of frames out of the map, and windows |
 
 mod direct_map;
 mod frames;
+mod long_map;
 mod movable;
 mod objects;
 mod unmapped;
@@ -26,11 +28,11 @@ use crate::debug::frames::allocator;
 use crate::debug::objects::{self as object_commands, reclaim_everywhere};
 use crate::mm;
 
-const WHAT: &[&str] = &["frames", "movable", "slabs", "directmap", "pool"];
+const WHAT: &[&str] = &["frames", "movable", "slabs", "directmap", "pool", "longmap"];
 
 pub const COMMAND: Command<Kernel> = Command {
     name: "stress",
-    usage: "frames|movable|slabs|directmap|pool SECONDS",
+    usage: "frames|movable|slabs|directmap|pool|longmap SECONDS",
     summary: "stress tests of all CPUs",
     help: "frames     allocates and frees blocks of all orders on every CPU, hands some to other CPUs to free, and checks\n\
            \x20          that no two holders share a frame and that none is lost\n\
@@ -39,6 +41,7 @@ pub const COMMAND: Command<Kernel> = Command {
            \x20          checks that no two holders share an object and that all memory returns\n\
            directmap  changes, restores, reads, writes and faults at once; each access is checked\n\
            pool       takes frames out of the map, uses them through windows, and gives them back\n\
+           longmap    maps pages past the map's end for long, looks at them on all CPUs, and unmaps them\n\
            Also: 'frames stress', 'frames movable stress', 'slabs stress', 'directmap stress', 'directmap pool stress'.",
     complete: Complete::Words(WHAT),
     run,
@@ -56,6 +59,7 @@ fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Re
         "movable" => movable::movable(allocator()?, seconds, out),
         "slabs" => objects::objects(object_commands::allocator()?, seconds, out),
         "directmap" => direct_map::direct_map(seconds, out),
+        "longmap" => long_map::long_map(allocator()?, seconds, out),
         _ => unmapped::unmapped(seconds, out),
     };
     outcome.map_err(|failure| CommandError::failed(failure.reason()))?;

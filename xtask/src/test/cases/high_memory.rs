@@ -12,8 +12,8 @@ pub(crate) fn cases() -> Vec<Case> {
     let machine = |name: &str, commands: &str| {
         Case::new(format!("high-memory/{name}"), commands).memory(MemorySize::gib(2)).cpus(4).append(LIMIT)
     };
-    let stressed = "stress frames 2; stress slabs 2; stress movable 1; stress pool 1; stress directmap 1; maps audit; \
-                    directmap heal";
+    let stressed = "stress frames 2; stress slabs 2; stress movable 1; stress pool 1; stress longmap 1; stress directmap 1; \
+                    maps audit; directmap heal";
     let sound = || [text("frames free again"), text("sound"), text("what boot made, bit for bit")];
     vec![
         machine("selftest", "meminfo; zoneinfo; selftest; maps audit").within(180).expect([
@@ -41,6 +41,15 @@ pub(crate) fn cases() -> Vec<Case> {
             text("movable frames given back, each held what was written"),
             text("sound"),
         ]),
+        machine("longmap", "longmap map 3; longmap unmap; longmap; maps audit").expect([
+            text("3 of 512 slots held, 3 at most; 3 made, 0 flushes"),
+            text("monitor: 3 pages"),
+            text("by monitor, for kernel/src/debug/long_map.rs"),
+            text("0 of 512 slots held, 3 at most; 3 made, 0 flushes"),
+            text("sound"),
+        ]),
+        Case::new("high-memory/longmap/none", "longmap map 3; longmap unmap; maps audit")
+            .expect([lines(2, "0 of 0 slots held, 0 at most; 0 made, 0 flushes"), text("sound")]),
         limit("zero", "0").expect(unlimited("'directmap_limit=0' is ignored: accepted is a size above 0")),
         limit("below-the-image", "16M").expect(unlimited("is below the end of the kernel's image")),
         // The allocator's records of a TiB alone are larger.

@@ -123,6 +123,13 @@ impl MemoryMap {
         Ok(())
     }
 
+    /// Gives the reservations that lie wholly within `range`, rounded outward to frames, another reason. They stay as many
+    /// as they are, also where neighbours have the same reason then.
+    pub fn set_reason(&mut self, range: PhysRange, why: Reservation) {
+        let range = range.align_outward(PageSize::Size4K).unwrap_or(range);
+        self.reserved.iter_mut().filter(|taken| range.covers(taken.range)).for_each(|taken| taken.why = why);
+    }
+
     /// Returns the first free range at or after `from`; its start is `from` itself where that lies within free RAM.
     fn free_from(&self, from: PhysAddr) -> Option<PhysRange> {
         self.ram().filter(|ram| ram.end() > from).find_map(|ram| {

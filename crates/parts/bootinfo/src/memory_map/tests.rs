@@ -442,3 +442,21 @@ fn the_direct_map_ends_where_it_is_asked_to_if_the_kernel_fits() {
         assert_eq!(end(bytes), (used, sentence.to_string()), "{bytes:#x}");
     }
 }
+
+#[test]
+fn a_reservation_gets_another_reason_and_its_neighbours_keep_theirs() {
+    let mut map = map_of(&q35());
+    let (kernel, disk) = (range(0x100_0000, 0x180_0000), range(0x180_0000, 0x180_4321));
+    map.reserve(kernel, Reservation::KernelImage).unwrap();
+    map.reserve(disk, Reservation::InitialRamDisk).unwrap();
+    let usable = map.usable_bytes();
+    map.set_reason(disk, Reservation::BootLoaderData);
+    let reasons: Vec<_> = map.reservations().iter().map(|taken| (taken.range, taken.why)).collect();
+    assert_eq!(
+        reasons,
+        [(kernel, Reservation::KernelImage), (range(0x180_0000, 0x180_5000), Reservation::BootLoaderData)]
+    );
+    // Not where a part lies outside.
+    map.set_reason(range(0x100_0000, 0x17f_f000), Reservation::BootLoaderData);
+    assert_eq!((map.reservations()[0].why, map.usable_bytes()), (Reservation::KernelImage, usable));
+}
