@@ -7,6 +7,7 @@
 //! | `main` | the order of start-up, the routes of interrupts, the panic handler |
 //! | [`lab`] | tests, stress, counting, faults on purpose; in kernels built with it |
 //! | [`debug`] | the prompt and its commands |
+//! | [`modules`] | loadable modules |
 //! | [`trap`] | exceptions and interrupts, reports |
 //! | [`task`] | the idle loop |
 //! | [`boot`] | from the loader to the kernel's own address space |
@@ -32,6 +33,7 @@ mod facts;
 mod lab;
 mod layout;
 mod mm;
+mod modules;
 mod platform;
 mod task;
 mod trap;
@@ -127,6 +129,7 @@ fn bring_up(boot: &'static Boot) {
             if let Err(error) = mm::long_map::start(boot, frames) {
                 log::error!("there are no long mappings: {error}");
             }
+            modules::names::start();
             // Behind the pool, whose blocks leave merged tables as they go back.
             if let Err(error) = mm::direct_map::table_supply::start(frames) {
                 log::error!("no request frees tables of the direct map: {error}");

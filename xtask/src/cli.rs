@@ -45,7 +45,7 @@ pub(crate) enum Command {
     #[command(after_help = IMAGE_EXAMPLES)]
     Image(ImageOptions),
     /// Build the loadable modules into the RAM disk, and print its path.
-    Modules,
+    Modules(ModulesOptions),
     /// Show what this machine has for building and running, what is missing, and how it would be had.
     Doctor,
 }
@@ -301,6 +301,14 @@ impl ImageOptions {
     pub(crate) fn contents(&self) -> Contents {
         contents(self.lab)
     }
+}
+
+/// Which RAM disk to make.
+#[derive(Args, Debug)]
+pub(crate) struct ModulesOptions {
+    /// Make that of the kernel's tests: with a module for tests, and with files that are no modules.
+    #[arg(long)]
+    pub(crate) tests: bool,
 }
 
 /// How to build the kernel.

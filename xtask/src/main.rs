@@ -70,7 +70,8 @@ fn main() -> ExitCode {
         Command::Count(options) => count::command(&options),
         Command::Check => check::command(),
         Command::Image(options) => image::command(&options),
-        Command::Modules => ram_disk::command(),
+        Command::Modules(options) if options.tests => test::disk::command(),
+        Command::Modules(_) => ram_disk::command(),
         Command::Doctor => doctor::command(),
     };
     outcome.unwrap_or_else(|error| {

@@ -27,6 +27,16 @@ pub fn name_code_by(namer: CodeNamer) {
     once::fill(&CODE_NAMER, namer);
 }
 
+/// Names the function that an address outside of the image lies in, and its offset there.
+pub type FunctionNamer = fn(VirtAddr) -> Option<(&'static str, u64)>;
+
+static FUNCTION_NAMER: Once<FunctionNamer> = Once::new();
+
+/// Lets functions outside of the image be named. Once.
+pub fn name_functions_by(namer: FunctionNamer) {
+    once::fill(&FUNCTION_NAMER, namer);
+}
+
 /// Deeper than any sane stack; ends a loop that a smashed stack may form.
 const MAX_FRAMES: usize = 64;
 
@@ -125,22 +135,50 @@ pub fn for_each_caller(mut each: impl FnMut(VirtAddr) -> bool) {
 /// Returns the function that a return address lies in.
 pub fn name_of(return_to: VirtAddr) -> Option<&'static str> {
     // A call's return address may be the first of the next function: look up the call itself.
-    Some(symbols()?.lookup(return_to.get().wrapping_sub(1))?.name)
+    let call = return_to.get().wrapping_sub(1);
+    let of_the_image = symbols().and_then(|symbols| symbols.lookup(call)).map(|symbol| symbol.name);
+    of_the_image.or_else(|| FUNCTION_NAMER.get()?(VirtAddr::new(call)).map(|(name, _)| name))
 }
 
 fn line(out: &mut dyn Write, depth: usize, address: u64, lookup: u64) -> fmt::Result {
     write!(out, "  {depth:2} {address:#018x}")?;
     match (symbols().and_then(|table| table.lookup(lookup)), code_at(lookup)) {
         (Some(symbol), _) => writeln!(out, "  {}+{:#x}", symbol.name, symbol.offset + (address - lookup)),
-        (None, Some((part, offset))) => writeln!(out, "  [{}]+{:#x}", part.name, offset + (address - lookup)),
+        (None, Some(place)) => writeln!(out, "  {}", place.plus(address - lookup)),
         (None, None) => writeln!(out, "  ?"),
     }
 }
 
-/// Returns the part of executable memory that `address` lies in, and its offset there.
-fn code_at(address: u64) -> Option<(PartInfo, u64)> {
+/// A place in executable memory: its part, and the function there, each with the offset in it.
+struct CodePlace {
+    part: PartInfo,
+    offset: u64,
+    function: Option<(&'static str, u64)>,
+}
+
+impl CodePlace {
+    /// Returns the same place, so many bytes further on.
+    fn plus(self, bytes: u64) -> Self {
+        let function = self.function.map(|(name, offset)| (name, offset + bytes));
+        Self { offset: self.offset + bytes, function, ..self }
+    }
+}
+
+impl fmt::Display for CodePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.function {
+            Some((function, offset)) => write!(f, "{function}+{offset:#x} [{}]", self.part.name),
+            None => write!(f, "[{}]+{:#x}", self.part.name, self.offset),
+        }
+    }
+}
+
+/// Returns the place in executable memory that `address` is.
+fn code_at(address: u64) -> Option<CodePlace> {
     let part = CODE_NAMER.get()?(VirtAddr::new(address))?;
-    Some((part, address.saturating_sub(part.range.start().get())))
+    let offset = address.saturating_sub(part.range.start().get());
+    let function = FUNCTION_NAMER.get().and_then(|name| name(VirtAddr::new(address)));
+    Some(CodePlace { part, offset, function })
 }
 
 /// The function at an address, with the offset in it.
@@ -150,7 +188,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (symbols().and_then(|table| table.lookup(self.0)), code_at(self.0)) {
             (Some(symbol), _) => write!(f, "{}+{:#x}", symbol.name, symbol.offset),
-            (None, Some((part, offset))) => write!(f, "[{}]+{offset:#x}", part.name),
+            (None, Some(place)) => place.fmt(f),
             (None, None) => write!(f, "{:#x}", self.0),
         }
     }

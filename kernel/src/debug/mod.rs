@@ -17,6 +17,7 @@
 //! | [`irqsoff`], `kasan` | findings of these two, in kernels built with them |
 //! | [`log`] | `dmesg` |
 //! | [`ram_disk`] | `ls` |
+//! | `modules` | `modules`, `insmod`, `rmmod` |
 //! | [`stop`] | `poweroff`, `reboot`, `panic` |
 //!
 //! Commands of the laboratory are added by `main`.
@@ -36,6 +37,7 @@ mod kasan;
 mod log;
 mod long_map;
 mod memory;
+mod modules;
 pub mod objects;
 mod ram_disk;
 pub mod random;
@@ -50,6 +52,8 @@ use spin::Mutex;
 use crate::cpu::clock;
 use crate::facts::Boot;
 use crate::mm;
+use crate::modules::commands::ModuleCommands;
+use crate::modules::ticks;
 use crate::platform::power::{self, Outcome};
 use crate::platform::{console, logging, screen};
 use crate::task::idle;
@@ -77,6 +81,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     irqsoff::COMMANDS,
     log::COMMANDS,
     ram_disk::COMMANDS,
+    modules::COMMANDS,
     stop::COMMANDS,
     #[cfg(feature = "kasan")]
     kasan::COMMANDS,
@@ -144,6 +149,7 @@ pub fn run(boot: &'static Boot, more: More) -> ! {
     let mut monitor = MONITOR.lock();
     monitor.set_more_commands(more.commands);
     monitor.set_aliases(more.aliases);
+    monitor.set_changing_commands(&ModuleCommands);
     // The line editor keeps to the narrower of the screen and the terminal at the serial line's other end.
     if let Some(columns) = screen::columns().filter(|&columns| columns < TERMINAL_COLUMNS) {
         monitor.set_columns(columns);
@@ -159,10 +165,11 @@ pub fn run(boot: &'static Boot, more: More) -> ! {
     monitor.start(out);
     loop {
         logging::show_waiting();
+        ticks::run_due();
         let Some(byte) = console::read() else {
             // No idle trimming in batch mode: the input never pauses for long, and runs must be repeatable.
             let next_trim = (!boot.options.batch).then(mm::objects::ns_to_next_trim);
-            let alarm = next_trim.into_iter().chain([console::poll_ns()]).min();
+            let alarm = next_trim.into_iter().chain(ticks::ns_to_next()).chain([console::poll_ns()]).min();
             wait(console::has_input, alarm);
             continue;
         };

@@ -18,7 +18,8 @@ impl Block {
     pub fn new(order: u32, node: u32) -> Option<Self> {
         // SAFETY: any numbers will do.
         let block = unsafe { imports::rhumb_alloc_block(order, node) };
-        (block != types::Block::NONE).then_some(Self(block))
+        // Not `then_some`: it would make a value, and drop it, where there is no block.
+        (block != types::Block::NONE).then(|| Self(block))
     }
 
     /// Returns the number of its first frame.
@@ -45,24 +46,12 @@ impl Block {
         unsafe { slice::from_raw_parts(self.0.address as *const AtomicU64, words) }
     }
 
-    /// Divides it into its frames, each a block of its own, given to `each` in their order.
-    pub fn divide(self, mut each: impl FnMut(Block)) {
-        let (address, frame, frames) = (self.0.address, self.0.frame, self.frames());
-        mem::forget(self);
-        for index in 0..frames {
-            let address = address + 4096 * index as usize;
-            each(Self(types::Block { address, frame: frame + index, order: 0 }));
-        }
-    }
-
-    /// Keeps the memory out of use until the machine restarts, because it is bad: frame by frame.
+    /// Keeps the memory out of use until the machine restarts, because it is bad.
     pub fn retire(self) {
-        self.divide(|frame| {
-            let record = types::Block { ..frame.0 };
-            mem::forget(frame);
-            // SAFETY: the frame was this value's, which ends here.
-            unsafe { imports::rhumb_retire_frame(record) }
-        });
+        let record = types::Block { ..self.0 };
+        mem::forget(self);
+        // SAFETY: the block was this value's, which ends here.
+        unsafe { imports::rhumb_retire_block(record) }
     }
 }
 

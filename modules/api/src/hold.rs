@@ -12,7 +12,7 @@ impl Hold {
     /// Counts one more use. `None` if the module is being loaded or unloaded.
     pub fn new() -> Option<Self> {
         // SAFETY: the header is this module's.
-        unsafe { imports::rhumb_hold(header()) }.then_some(Self(()))
+        unsafe { imports::rhumb_hold(header()) }.then(|| Self(()))
     }
 
     /// Returns a use that was counted before and whose value was forgotten. The kernel ignores the release of a use that was

@@ -1,9 +1,9 @@
-//! `memtest`: tests memory that is free, while the kernel runs, and keeps bad frames out of use.
+//! `memtest`: tests memory that is free, while the kernel runs, and keeps bad blocks out of use.
 //!
-//! A test takes free memory in blocks of at most 2 MiB until it has as much as was asked for, or until the kernel has no
+//! A test takes free memory in blocks of at most 64 KiB until it has as much as was asked for, or until the kernel has no
 //! more to spare. Then it goes over all of it with one pattern after the other: writes all blocks, reads all blocks. It
 //! never reads a block right after writing it, because then it would test the CPU's cache: so a test of more memory than
-//! the caches hold tests the memory. At the end, frames in which a word was wrong are retired, and the rest is given back.
+//! the caches hold tests the memory. At the end, blocks in which a word was wrong are retired, and the rest is given back.
 //!
 //! Patterns (after memtest86): all zeros and all ones find bits that are stuck; a word's own address finds address lines
 //! that are; alternating bits and their inverse find neighbours that disturb each other; numbers of a generator find the
@@ -17,12 +17,12 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_module::alloc::vec::Vec;
 use rhumb_module::frames::Size;
-use rhumb_module::{ANY_NODE, Arguments, Block, Failure, Output, module, now_ns, warn};
+use rhumb_module::{ANY_NODE, Arguments, Block, Failure, Output, module, now_ns};
 
 use pattern::PATTERNS;
 
-/// 2 MiB: the largest piece of memory that is taken at once.
-const LARGEST_ORDER: u32 = 9;
+/// 64 KiB: the largest piece of memory that is taken at once, and what one wrong word costs.
+const LARGEST_ORDER: u32 = 4;
 const FRAME_BYTES: u64 = 4096;
 /// The memory that is tested where the command does not say.
 const USUAL_BYTES: u64 = 64 << 20;
@@ -31,13 +31,13 @@ const SHOWN_WORDS: u64 = 8;
 const WORDS_PER_FRAME: usize = 512;
 
 module! {
-    description: "Tests free memory and keeps bad frames out of use.",
+    description: "Tests free memory and keeps bad memory out of use.",
     commands: [{
         name: "memtest",
         usage: "[SIZE] [PASSES] [pretend]",
-        summary: "test free memory, retire bad frames",
+        summary: "test free memory, retire what is bad",
         help: "Takes SIZE (64M) of free memory, or as much of it as there is, tests it PASSES times (1) with each pattern, and\n\
-               gives it back. Frames with a wrong word are kept out of use until the machine restarts. With 'pretend', one word\n\
+               gives it back. Blocks of 64 KiB with a wrong word are kept out of use until the machine restarts. With 'pretend', one word\n\
                is taken for wrong, to see what happens then. Ctrl-C ends it.",
         run: memtest,
     }],
@@ -48,8 +48,8 @@ struct Test {
     blocks: Vec<Block>,
     bytes: u64,
     wrong_words: u64,
-    /// The numbers of frames with a wrong word; each once.
-    bad_frames: Vec<u64>,
+    /// The first frames of blocks with a wrong word; each once.
+    bad_blocks: Vec<u64>,
 }
 
 fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Failure> {
@@ -69,9 +69,9 @@ fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Fai
     if test.bytes < wanted {
         out.line(format_args!("only {} of {} are free", Size(test.bytes), Size(wanted)));
     }
-    // Whatever comes of it, frames that are known to be bad are not given back.
+    // Whatever comes of it, blocks that are known to be bad are not given back.
     let outcome = test.run(passes, pretends, out);
-    let retired = test.bad_frames.len();
+    let retired = test.bad_blocks.len();
     let (bytes, wrong) = (test.bytes, test.wrong_words);
     test.give_back();
     outcome?;
@@ -83,16 +83,16 @@ fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Fai
     ));
     match retired {
         0 => Ok(()),
-        1 => Err(Failure::new("the memory is bad: 1 frame is out of use from now on")),
-        frames => {
-            Err(Failure::new(format_args!("the memory is bad: {frames} frames are out of use from now on")))
+        1 => Err(Failure::new("the memory is bad: 1 block is out of use from now on")),
+        blocks => {
+            Err(Failure::new(format_args!("the memory is bad: {blocks} blocks are out of use from now on")))
         }
     }
 }
 
 /// Takes up to `wanted` bytes of free memory: the largest blocks first, then what is between them.
 fn take(wanted: u64, out: &Output<'_>) -> Result<Test, Failure> {
-    let mut test = Test { blocks: Vec::new(), bytes: 0, wrong_words: 0, bad_frames: Vec::new() };
+    let mut test = Test { blocks: Vec::new(), bytes: 0, wrong_words: 0, bad_blocks: Vec::new() };
     let mut order = LARGEST_ORDER;
     while test.bytes < wanted {
         if out.interrupted() {
@@ -144,7 +144,7 @@ impl Test {
         Ok(())
     }
 
-    /// Reads all blocks, and notes frames with words that are not what was written.
+    /// Reads all blocks, and notes those with words that are not what was written.
     fn check(&mut self, word: fn(u64, u64) -> u64, pass: u64, out: &mut Output<'_>) -> Result<(), Failure> {
         for block in &mut self.blocks {
             if out.interrupted() {
@@ -158,42 +158,29 @@ impl Test {
                     continue;
                 }
                 self.wrong_words += 1;
-                let bad = frame + (at / WORDS_PER_FRAME) as u64;
                 if self.wrong_words <= SHOWN_WORDS {
                     let address = (first + at as u64) * 8;
                     out.line(format_args!(
                         "phys:{address:#x}: {wanted:#018x} was written, {found:#018x} is read"
                     ));
                 }
-                if !self.bad_frames.contains(&bad) {
-                    if self.bad_frames.try_reserve(1).is_err() {
-                        return Err(Failure::new("there is no memory for the list of bad frames"));
+                if !self.bad_blocks.contains(&frame) {
+                    if self.bad_blocks.try_reserve(1).is_err() {
+                        return Err(Failure::new("there is no memory for the list of bad blocks"));
                     }
-                    self.bad_frames.push(bad);
+                    self.bad_blocks.push(frame);
                 }
             }
         }
         Ok(())
     }
 
-    /// Retires the bad frames, and gives the others back.
+    /// Retires the bad blocks, and gives the others back.
     fn give_back(self) {
-        let bad = self.bad_frames;
         for block in self.blocks {
-            let first = block.frame();
-            let frames = first..first + block.frames();
-            if !bad.iter().any(|frame| frames.contains(frame)) {
-                continue;
+            if self.bad_blocks.contains(&block.frame()) {
+                block.retire();
             }
-            block.divide(|frame| {
-                if bad.contains(&frame.frame()) {
-                    warn!(
-                        "memtest: the frame at phys:{:#x} is bad and is out of use",
-                        frame.frame() * FRAME_BYTES
-                    );
-                    frame.retire();
-                }
-            });
         }
     }
 }

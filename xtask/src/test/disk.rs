@@ -2,6 +2,7 @@
 //! kernel, each for its own reason.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use rhumb_module_abi::version::NAME_BYTES;
@@ -15,6 +16,12 @@ const IMPORT: &str = "rhumb_hold";
 /// A name of the same length, which the kernel does not export.
 const UNKNOWN: &str = "rhumb_moon";
 
+/// Runs `cargo xtask modules --tests`.
+pub(crate) fn command() -> Result<ExitCode> {
+    println!("{}", paths::shown(&make()?));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Builds the files and writes the RAM disk; returns its path.
 ///
 /// # Errors
@@ -24,7 +31,7 @@ pub(super) fn make() -> Result<PathBuf> {
     let probe = modules.iter().find(|module| module.name == PROBE).context("there is no module for tests")?;
     let mut files = damaged(&probe.object)?;
     files.extend(modules.into_iter().map(File::from));
-    let path = paths::kernel_target().join("test.tar");
+    let path = paths::target().join("rhumb-test.tar");
     ram_disk::write(&files, &path)?;
     Ok(path)
 }

@@ -20,7 +20,7 @@ pub(crate) mod builds;
 mod case;
 mod cases;
 mod counting;
-mod disk;
+pub(crate) mod disk;
 mod expect;
 mod guest;
 mod host;

@@ -26,14 +26,13 @@ macro_rules! for_each_export {
             fn rhumb_alloc(bytes: usize, align: usize) -> *mut u8;
             /// Gives back an object with the size and the alignment that it was allocated with.
             fn rhumb_free(object: *mut u8, bytes: usize, align: usize) -> ();
-            /// Returns a block of frames of that node, or of the nearest node for `ANY_NODE`; none if there is no memory. It
-            /// takes nothing from the reserve, and has other CPUs give up no caches.
+            /// Returns a block of frames of that node, or of the nearest node for `ANY_NODE`; none if there is no such block,
+            /// or if less than a sixteenth of the memory would be free.
             fn rhumb_alloc_block(order: u32, node: u32) -> Block;
             /// Gives back a block.
             fn rhumb_free_block(block: Block) -> ();
-            /// Keeps a block of one frame out of use until the machine restarts, because its memory is bad; how many there
-            /// are is in the log.
-            fn rhumb_retire_frame(block: Block) -> ();
+            /// Keeps a block out of use until the machine restarts, because its memory is bad; the log says so.
+            fn rhumb_retire_block(block: Block) -> ();
             /// Returns how many nodes the machine has.
             fn rhumb_node_count() -> u32;
             /// Fills in the state of a node's memory; tells whether the node exists.

@@ -47,22 +47,56 @@ pub struct Alias {
     pub meaning: &'static str,
 }
 
+/// Commands that come and go while the monitor runs: those of parts of a kernel that are loaded.
+pub trait ChangingCommands<C>: Sync {
+    /// Gives `each` the name, the usage, the summary and the help of each command; in the same order when it is asked twice.
+    fn for_each(&self, each: &mut dyn FnMut(Description<'_>));
+
+    /// Runs the command of this name; `None` where there is none.
+    fn run(
+        &self,
+        name: &str,
+        context: &mut C,
+        arguments: Arguments<'_>,
+        out: &mut dyn Output,
+    ) -> Option<Result<(), CommandError>>;
+}
+
+/// The texts of a command, as [`Command`] has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Description<'a> {
+    /// The word that is typed.
+    pub name: &'a str,
+    /// Its arguments.
+    pub usage: &'a str,
+    /// One line about it.
+    pub summary: &'a str,
+    /// The text below that.
+    pub help: &'a str,
+}
+
 /// All commands: lists of them, so that each part of a kernel adds its own. `help` is always there.
 pub struct Commands<C: 'static> {
     lists: &'static [&'static [Command<C>]],
     more: &'static [Command<C>],
     aliases: &'static [Alias],
+    pub(crate) changing: Option<&'static dyn ChangingCommands<C>>,
 }
 
 impl<C> Commands<C> {
     /// Returns the commands of these lists; where two bear one name, the first counts.
     pub const fn new(lists: &'static [&'static [Command<C>]]) -> Self {
-        Self { lists, more: &[], aliases: &[] }
+        Self { lists, more: &[], aliases: &[], changing: None }
     }
 
     /// Sets one more list, whose commands are behind the others; the list that was set before is replaced.
     pub const fn set_more(&mut self, more: &'static [Command<C>]) {
         self.more = more;
+    }
+
+    /// Sets the commands that come and go. They are behind all others, so that none of them takes another's name.
+    pub const fn set_changing(&mut self, changing: &'static dyn ChangingCommands<C>) {
+        self.changing = Some(changing);
     }
 
     /// Sets the aliases, which replace those that were set before. An alias counts before a command of its first word; of two that fit a line, the first counts.
@@ -93,7 +127,14 @@ impl<C> Commands<C> {
         self.iter().find(|command| command.name == name)
     }
 
-    /// Returns each command's name, `help` included.
+    /// Gives `each` the commands that come and go.
+    pub(crate) fn for_each_changing(&self, mut each: impl FnMut(Description<'_>)) {
+        if let Some(changing) = self.changing {
+            changing.for_each(&mut each);
+        }
+    }
+
+    /// Returns each command's name, `help` included, without those that come and go.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + Clone + use<C> {
         self.iter().map(|command| command.name).chain([HELP])
     }

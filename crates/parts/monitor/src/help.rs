@@ -26,6 +26,16 @@ pub(crate) fn run<C>(
         Some(HELP) => entry(HELP, USAGE, SUMMARY, REST, out),
         Some(name) => {
             let Some(Command { name, usage, summary, help, .. }) = commands.find(name) else {
+                let mut is_there = false;
+                commands.for_each_changing(|command| {
+                    if command.name == name && !is_there {
+                        is_there = true;
+                        entry(name, command.usage, command.summary, command.help, out);
+                    }
+                });
+                if is_there {
+                    return Ok(());
+                }
                 return Err(match nearest(name, commands.names()) {
                     Some(other) => {
                         CommandError::failed(format_args!("'{name}' is no command; did you mean '{other}'?"))
@@ -53,7 +63,7 @@ fn table<C>(commands: &Commands<C>, out: &mut dyn Output) {
         .iter()
         .map(|command| (command.name, command.usage, command.summary))
         .chain([(HELP, USAGE, SUMMARY)]);
-    let width_of = |(name, usage, _): (&str, &str, _)| name.len() + 1 + usage.len();
+    let width_of = |(name, usage, _): (&str, &str, &str)| name.len() + 1 + usage.len();
     let widest = rows.clone().map(width_of).filter(|&width| width <= WIDEST).max().unwrap_or(0);
     let mut last = "";
     // Finding the next name each time costs a comparison per pair of commands and needs no memory for sorting.
@@ -63,5 +73,10 @@ fn table<C>(commands: &Commands<C>, out: &mut dyn Output) {
         writeln!(out, "  {name} {usage}{:padding$}  {summary}", "");
         last = name;
     }
+    commands.for_each_changing(|command| {
+        let row = (command.name, command.usage, command.summary);
+        let padding = widest.saturating_sub(width_of(row));
+        writeln!(out, "  {} {}{:padding$}  {}", row.0, row.1, "", row.2);
+    });
     writeln!(out, "{REST}");
 }

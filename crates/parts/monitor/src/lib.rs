@@ -51,7 +51,7 @@ mod words;
 
 pub use arguments::{Address, Arguments};
 pub use batch::{Batch, BatchEvent, LineError};
-pub use command::{Alias, Command, Commands, Complete, Run};
+pub use command::{Alias, ChangingCommands, Command, Commands, Complete, Description, Run};
 pub use complete::{Candidates, Completer};
 pub use editor::{Editor, Event};
 pub use error::{ArgumentError, CommandError, Problem};

@@ -1,7 +1,7 @@
 //! [`Monitor`]: the prompt. Bytes of a console go in; commands run; their output comes out.
 
 use crate::batch::{Batch, BatchEvent, LineError};
-use crate::command::{Alias, Command, Commands};
+use crate::command::{Alias, ChangingCommands, Command, Commands};
 use crate::editor::{Editor, Event};
 use crate::output::Output;
 use crate::run::{InContext, Outcome};
@@ -45,6 +45,11 @@ impl<C> Monitor<C> {
     /// [`Monitor::start`].
     pub const fn set_more_commands(&mut self, more: &'static [Command<C>]) {
         self.commands.set_more(more);
+    }
+
+    /// Sets the commands that come and go, behind all others; before [`Monitor::start`].
+    pub const fn set_changing_commands(&mut self, changing: &'static dyn ChangingCommands<C>) {
+        self.commands.set_changing(changing);
     }
 
     /// Sets other ways to type commands, instead of those that were set before; before [`Monitor::start`].

@@ -83,7 +83,10 @@ impl<C> Commands<C> {
             }
             Some(command) => (command.usage, (command.run)(context, arguments, out)),
             None if name == HELP => (help::USAGE, help::run(self, arguments, out)),
-            None => return Err(Complaint::Unknown { name, nearest: nearest(name, self.names()) }),
+            None => match self.changing.and_then(|changing| changing.run(name, context, arguments, out)) {
+                Some(result) => ("", result),
+                None => return Err(Complaint::Unknown { name, nearest: nearest(name, self.names()) }),
+            },
         };
         match result {
             // Either Ctrl-C, which the caller sees by itself, or a filter that wants no more: nothing went wrong.
@@ -161,13 +164,20 @@ impl<C> Completer for InContext<'_, C> {
             return;
         }
         let names = self.0.names();
-        let Some((name, arguments)) = self.0.parse(command) else { return candidates.offer_all(names) };
+        let Some((name, arguments)) = self.0.parse(command) else {
+            candidates.offer_all(names);
+            self.0.for_each_changing(|command| candidates.offer(command.name));
+            return;
+        };
         match self.0.find(name).map(|command| &command.complete) {
             Some(Complete::Words(words)) if arguments.is_empty() => {
                 candidates.offer_all(words.iter().copied())
             }
             Some(Complete::With(offer)) => offer(self.1, arguments, candidates),
-            None if name == HELP && arguments.is_empty() => candidates.offer_all(names),
+            None if name == HELP && arguments.is_empty() => {
+                candidates.offer_all(names);
+                self.0.for_each_changing(|command| candidates.offer(command.name));
+            }
             _ => {}
         }
     }

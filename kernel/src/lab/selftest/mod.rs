@@ -20,6 +20,7 @@ mod irqsoff;
 mod kasan;
 mod long_map;
 mod memory;
+mod modules;
 mod nmi;
 mod objects;
 mod protect;
@@ -55,6 +56,7 @@ const TESTS: &[&[Test]] = &[
     direct_map::TESTS,
     executable::TESTS,
     code::TESTS,
+    modules::TESTS,
     unmapped::TESTS,
     long_map::TESTS,
     exhaustion::TESTS,

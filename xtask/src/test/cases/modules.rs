@@ -2,7 +2,7 @@
 
 use crate::machine::MemorySize;
 use crate::test::case::{Case, Ends};
-use crate::test::expect::text;
+use crate::test::expect::{lines, no_text, text};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -18,6 +18,58 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("ram-disk/none", "ls")
             .ends(Ends::Failing)
             .expect([text("ls: the boot loader left no RAM disk")]),
+        Case::new("modules/load-use-unload", "insmod memtest; modules; memtest 4M; help memtest; maps audit; rmmod memtest; code; maps audit")
+            .ram_disk()
+            .expect([
+                text("memtest             "),
+                text("4096 KiB tested 1 times with 6 patterns"),
+                text("memtest [SIZE] [PASSES] [pretend]: test free memory"),
+                lines(2, "sound"),
+                text("0 blocks, of 256 that there can be"),
+            ]),
+        Case::new("modules/memtest-finds", "insmod memtest; memtest 1M 1 pretend")
+            .ram_disk()
+            .ends(Ends::Failing)
+            .expect([
+                text("0x0000000000000000 was written, 0x0000000000000020 is read"),
+                text("are bad and out of use, 16 frames in all"),
+                text("memtest: the memory is bad: 1 block is out of use from now on"),
+            ]),
+        Case::new("modules/fragwatch", "insmod fragwatch; fragwatch sample; fragwatch sample; fragwatch 1; rmmod fragwatch")
+            .ram_disk()
+            .nodes(2)
+            .expect([text("4096 KiB |"), text("node 1: ")]),
+        Case::new("modules/in-use", "insmod probe; probe hold; rmmod probe; probe data; probe release; rmmod probe; modules")
+            .ram_disk()
+            .ends(Ends::Failing)
+            .expect([
+                text("rmmod: the module is in use, by 1 user"),
+                text("answer 42, holds 1"),
+                no_text("probe  "),
+            ]),
+        Case::new("modules/refused", "insmod undefined; insmod version; insmod truncated; insmod text; insmod moon; rmmod moon; maps audit")
+            .ram_disk()
+            .ends(Ends::Failing)
+            .expect([
+                text("insmod: symbol rhumb_moon is not exported by this kernel"),
+                text("insmod: symbol rhumb_hold has version "),
+                text("insmod: the file is truncated: it ends before the end of the section headers"),
+                text("insmod: the file is not an ELF file"),
+                text("insmod: the RAM disk has no such module: 'ls' lists it"),
+                text("rmmod: no such module is loaded"),
+                text("sound"),
+            ]),
+        Case::new("modules/panic", "insmod probe; probe panic")
+            .ram_disk()
+            .ends(Ends::Panicking)
+            .expect([
+                text("kernel panic on CPU 0: module probe: the probe was told to panic"),
+                text(" [probe]"),
+            ]),
+        Case::new("modules/selftest", "selftest modules::; maps audit")
+            .ram_disk()
+            .memory(MemorySize::mib(512))
+            .expect([text("5 passed, 0 failed"), no_text("skipped"), text("sound")]),
         // QEMU puts it at the end of memory, which the direct map does not reach then: boot copies it.
         Case::new("ram-disk/past-the-direct-map", "ls; memmap; maps audit")
             .ram_disk()

@@ -220,3 +220,50 @@ fn arguments() {
     let mut words = of("  \"two words\" a\"b c\"d ");
     assert_eq!((words.next(), words.next(), words.next()), (Some("two words"), Some("a\"b c\"d"), None));
 }
+
+/// A part of the house that can be loaded: its command is there while it is.
+struct Loadable;
+
+impl ChangingCommands<House> for Loadable {
+    fn for_each(&self, each: &mut dyn FnMut(Description<'_>)) {
+        each(Description { name: "memtest", usage: "[SIZE]", summary: "test memory", help: "All of it." });
+        // Another's name: the other's counts.
+        each(Description { name: "maps", usage: "", summary: "none", help: "" });
+    }
+
+    fn run(
+        &self,
+        name: &str,
+        house: &mut House,
+        arguments: Arguments<'_>,
+        out: &mut dyn Output,
+    ) -> Option<Result<(), CommandError>> {
+        if name != "memtest" {
+            return None;
+        }
+        house.ran.push(String::from("memtest"));
+        writeln!(out, "tested {arguments}");
+        Some(if arguments.peek() == Some("bad") { Err(CommandError::failed("it is bad")) } else { Ok(()) })
+    }
+}
+
+#[test]
+fn commands_that_come_and_go_are_behind_all_others() {
+    let mut commands = commands();
+    let run = |commands: &Commands<House>, line: &str| {
+        let (mut screen, mut house) = (Screen::new(), House::default());
+        let outcome = commands.run_line(line, &mut house, &mut screen);
+        (screen.text, outcome.failures, house.ran)
+    };
+    assert_eq!(run(&commands, "memtest").1, 1, "it is not there yet");
+    commands.set_changing(&Loadable);
+    assert_eq!(run(&commands, "memtest 4M").0, "tested 4M\n");
+    assert_eq!(run(&commands, "memtest bad").0, "tested bad\nmemtest: it is bad\n");
+    assert_eq!(run(&commands, "memtest x | count").0, "1\n", "filters");
+    assert_eq!(run(&commands, "maps audit").2, ["maps audit"], "a name that another command has");
+    assert!(run(&commands, "memtes").0.contains("unknown command"));
+    assert_eq!(run(&commands, "help memtest").0, "memtest [SIZE]: test memory\nAll of it.\n");
+    let table = run(&commands, "help").0;
+    assert!(table.lines().any(|line| line.starts_with("  memtest [SIZE]") && line.ends_with("test memory")));
+    assert!(run(&commands, "help moon").0.contains("no command"));
+}
