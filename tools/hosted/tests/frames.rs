@@ -2,33 +2,49 @@
 //! and interrupts at every point of an allocation and a free.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 use rhumb_frames::{Frame, Frames, Layout, MemoryRange, Request};
-use rhumb_hosted::{HostedMachine, LargePages};
-use rhumb_machine::{CpuId, IrqOff, Machine, NodeId, Order, Pfn, PfnRange, PhysAddr, PhysRange};
+use rhumb_hosted::{Builder, HostedMachine, LargePages};
+use rhumb_machine::{CpuId, IrqOff, Machine, NodeId, Order, Pfn, PfnRange, PhysAddr, PhysRange, Pinned};
 
 const BASE_BYTES: u64 = 4 << 30;
 const BYTES: u64 = 256 << 20;
 
 /// 256 MiB of RAM from 4 GiB on, and an allocator over all of it.
 fn bring_up(cpus: usize) -> Frames<&'static HostedMachine> {
+    bring_up_on(1, cpus)
+}
+
+/// As [`bring_up`], on several nodes, each with so many CPUs and as much of the RAM.
+fn bring_up_on(nodes: usize, cpus: usize) -> Frames<&'static HostedMachine> {
     let ram = PhysRange::of_length(PhysAddr::new(BASE_BYTES), BYTES).unwrap();
-    let machine =
-        HostedMachine::builder().cpus(cpus).ram(ram).large_pages(LargePages::Never).build().unwrap();
+    let bytes = BYTES / nodes as u64;
+    let parts = (0..nodes).map(|node| {
+        let start = ram.start().checked_add(node as u64 * bytes).unwrap();
+        (NodeId::new(node).unwrap(), PhysRange::of_length(start, bytes).unwrap())
+    });
+    let builder = HostedMachine::builder().nodes(nodes).large_pages(LargePages::Never);
+    let add = |builder: Builder, (node, part)| builder.cpus_on(node, cpus).ram_on(node, part);
+    let machine = parts.clone().fold(builder, add).build().unwrap();
     let machine: &'static HostedMachine = Box::leak(Box::new(machine));
-    let memory = [MemoryRange { frames: ram.whole_frames(), node: NodeId::FIRST }];
-    let layout = Layout::new(&memory, cpus, ram.whole_frames().end()).unwrap();
+    let memory: Vec<_> =
+        parts.map(|(node, part)| MemoryRange { frames: part.whole_frames(), node }).collect();
+    let layout = Layout::new(&memory, nodes * cpus, ram.whole_frames().end()).unwrap();
     let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
     machine
         .enter(CpuId::BOOT, |_| {
+            let free = memory.iter().map(|part| part.frames);
             // SAFETY: no other code uses the RAM, and the storage is outside it.
-            unsafe { Frames::new(machine, &layout, [ram.whole_frames()], storage) }.unwrap()
+            unsafe { Frames::new(machine, &layout, free, storage) }.unwrap()
         })
         .unwrap()
 }
 
+/// Returns all RAM, the parts of all nodes.
 fn ram_frames(frames: &Frames<&'static HostedMachine>) -> PfnRange {
-    frames.machine().ram()[0].range.whole_frames()
+    let ram = frames.machine().ram();
+    PfnRange::new(ram[0].range.whole_frames().start(), ram[ram.len() - 1].range.whole_frames().end()).unwrap()
 }
 
 #[test]
@@ -197,5 +213,88 @@ fn interrupts_may_allocate_and_free_between_any_two_instructions() {
         })
         .unwrap();
     assert!(struck.iter().sum::<u64>() > 100, "{struck:?}");
+    assert_eq!(frames.free_frames(), total, "frames were lost");
+}
+
+/// Runs of every order and of two kinds, on two nodes: handlers strike anywhere and also drain and tick, and the CPUs
+/// ask each other for all that they keep. No frame has two holders, and none is lost.
+#[test]
+fn runs_survive_interrupts_and_requests_to_drain_between_any_two_instructions() {
+    let held_twice = AtomicU32::new(0);
+    let frames = bring_up_on(2, 1);
+    let machine = *frames.machine();
+    let total = frames.free_frames();
+    let first = ram_frames(&frames).start().get();
+    // The CPU that holds each frame, and 0 for none.
+    let holders: Vec<AtomicU8> = (0..ram_frames(&frames).frames()).map(|_| AtomicU8::new(0)).collect();
+    let (frames, holders) = (&frames, &holders);
+    let mark = |frame: &Frame, from: u8, to: u8| {
+        for pfn in frame.frames().iter() {
+            let before = holders[(pfn.get() - first) as usize].swap(to, Relaxed);
+            if before != from {
+                held_twice.fetch_add(1, Relaxed);
+            }
+        }
+    };
+    let mark = &mark;
+    let struck = machine
+        .run_on(machine.cpus(), |cpu| {
+            let tag = cpu.id().index() as u8 + 1;
+            let take = |pinned: Pinned<'_>, step: u64| {
+                let request = Request::new(Order::new((step % 9 + 1) as u8)?);
+                let request = if step.is_multiple_of(2) { request.movable() } else { request };
+                let frame: Frame = frames.alloc(pinned, request).ok()?;
+                mark(&frame, 0, tag);
+                Some(frame)
+            };
+            let give = |pinned: Pinned<'_>, frame: Frame| {
+                mark(&frame, tag, 0);
+                frames.free(pinned, frame);
+            };
+            // The frames that the handler holds: no heap in a signal.
+            let mut theirs: [Option<Frame>; 16] = Default::default();
+            let mut turn = 0u64;
+            let mut handler = |off: IrqOff<'_>| {
+                turn += 1;
+                match turn % 64 {
+                    0 => frames.tick(off.pinned()),
+                    1 => _ = frames.drain_some(off.pinned()),
+                    _ => {}
+                }
+                let slot = &mut theirs[(turn % 16) as usize];
+                match slot.take() {
+                    Some(frame) => give(off.pinned(), frame),
+                    None => *slot = take(off.pinned(), turn / 16),
+                }
+            };
+            let mut mine: Vec<Frame> = Vec::with_capacity(256);
+            // SAFETY: the handler calls the allocator, which has no heap and takes its locks with interrupts off, and
+            // changes atomics.
+            let ((), struck) = unsafe {
+                cpu.with_storm(&mut handler, || {
+                    let mut random = u64::from(tag);
+                    for step in 0..10_000u64 {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let draw = random >> 33;
+                        if mine.len() < 64 && draw % 3 > 0 {
+                            mine.extend(take(cpu.pinned(), draw / 3));
+                        } else if !mine.is_empty() {
+                            give(cpu.pinned(), mine.swap_remove(draw as usize % mine.len()));
+                        }
+                        if step.is_multiple_of(500) {
+                            frames.request_drain(cpu.pinned());
+                        }
+                    }
+                })
+            }
+            .unwrap();
+            mine.into_iter().chain(theirs.into_iter().flatten()).for_each(|frame| give(cpu.pinned(), frame));
+            frames.drain(cpu.pinned());
+            struck
+        })
+        .unwrap();
+    assert!(struck.iter().sum::<u64>() > 100, "{struck:?}");
+    assert_eq!(held_twice.load(Relaxed), 0, "frames were given out twice");
+    machine.enter(CpuId::BOOT, |_| frames.validate().unwrap()).unwrap();
     assert_eq!(frames.free_frames(), total, "frames were lost");
 }
