@@ -13,6 +13,7 @@
 //! | [`flush`] | flushes on all CPUs |
 //! | [`direct_map`] | changes of the direct map |
 //! | [`pool`] | frames out of the direct map |
+//! | [`code`] | executable memory |
 //! | [`window`] | windows onto frames that the direct map does not show |
 //! | [`calls`] | cross-calls, interrupts |
 //! | [`record`] | the log |
@@ -34,6 +35,7 @@ macro_rules! regions {
 
 mod busy;
 mod calls;
+mod code;
 mod direct_map;
 mod flush;
 mod frames;
@@ -121,6 +123,7 @@ const REGIONS: &[&[Region]] = &[
     flush::REGIONS,
     direct_map::REGIONS,
     pool::REGIONS,
+    code::REGIONS,
     window::REGIONS,
     calls::REGIONS,
     record::REGIONS,

@@ -8,13 +8,15 @@ use core::sync::atomic::{
 
 use alloc::vec::Vec;
 use rhumb_code::{CodeError, CodePool, Kind, Part, Request, Write};
-use rhumb_machine::VirtAddr;
+use rhumb_machine::{Machine, Order, VirtAddr};
 use rhumb_pagetable::Finding;
 
 use super::Test;
+use super::exhaustion::{Reserves, take_all};
 use super::fixture::{State, WHO};
-use super::memory::short;
+use super::memory::{allocator, drain_all, short};
 use super::tables;
+use crate::cpu::machine::MACHINE;
 use crate::cpu::{self, work};
 use crate::debug::audit::audit;
 use crate::facts::Boot;
@@ -30,6 +32,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "code::i6_an_address_gets_other_code", run: i6_an_address_gets_other_code },
     Test { name: "code::others_run_on_while_code_comes_and_goes", run: others_run_on },
     Test { name: "code::many_users_cost_the_direct_map_one_page", run: many_users_cost_one_page },
+    Test { name: "code::i7_i12_without_memory_code_is_written_and_freed", run: without_memory },
     Test { name: "code::bad_requests_change_nothing", run: bad_requests_change_nothing },
 ];
 
@@ -242,6 +245,46 @@ fn many_users_cost_one_page(boot: &'static Boot) -> Result<(), Failure> {
     outcome.and(freed)?;
     must_be_sound(boot, pool)?;
     before.must_be_now()
+}
+
+/// All memory is taken: another block is refused, and what the pool has goes on to be written and freed.
+fn without_memory(boot: &'static Boot) -> Result<(), Failure> {
+    let (pool, frames) = (pool()?, allocator()?);
+    drain_all(frames);
+    let before = State::now()?;
+    let keeper = load(pool, 1)?;
+    let (reserves, guard) = (Reserves::lift(frames), MACHINE.pin());
+    let chain = take_all(frames, guard.pinned(), 0..=Order::HUGE.get());
+    let outcome = with_all_memory_taken(pool);
+    let unknown = chain.free(frames, guard.pinned());
+    drop((reserves, guard));
+    let freed = free(pool, [keeper]);
+    outcome.and(freed)?;
+    ensure!(unknown == 0, "{unknown} blocks are not the allocator's");
+    must_be_sound(boot, pool)?;
+    before.must_be_now()
+}
+
+fn with_all_memory_taken(pool: &Pool) -> Result<(), Failure> {
+    let report = pool.report();
+    for kind in [Kind::RoData, Kind::Data] {
+        match pool.allocate(Request::new(kind, 100)) {
+            Ok(part) => {
+                free(pool, [part])?;
+                return Err(Failure::because(format_args!("a block of {kind} was had without memory")));
+            }
+            Err(CodeError::NoFrames(_) | CodeError::NoRecord) => {}
+            Err(error) => return Err(Failure::because(error)),
+        }
+    }
+    ensure!(pool.report() == report, "a refused request has changed the pool");
+    for answer in 2..5 {
+        let part = load(pool, answer)?;
+        let (address, found) = (part.address(), call(part.address()));
+        free(pool, [part])?;
+        ensure!(found == Some(answer) && call(address).is_none(), "code {answer} gives {found:x?}");
+    }
+    Ok(())
 }
 
 fn bad_requests_change_nothing(boot: &'static Boot) -> Result<(), Failure> {

@@ -95,6 +95,21 @@ fn a_change_copies_its_pages_and_those_of_the_change_before() {
     pool.free([a, b, c, d, other]).unwrap();
 }
 
+/// The first change copies the block; of the others, one begins a second page, and so copies the page before, too.
+#[test]
+fn a_hundred_small_functions_copy_one_block_and_a_page_each() {
+    let (pool, hardware) = pool(4, 8);
+    let mut parts: Vec<_> = (0..100).map(|_| pool.allocate(Request::new(Kind::Code, 6)).unwrap()).collect();
+    for part in &mut parts {
+        pool.write(&mut [Write { part, bytes: &[1; 6] }]).unwrap();
+    }
+    let report = pool.report();
+    assert_eq!((report.switches, report.pages_written), (100, 512 + 99 + 1));
+    assert_eq!((report.blocks_out_of_direct_map(), report.of(Kind::Code).used_bytes), (2, 6400));
+    parts.into_iter().for_each(|part| pool.free([part]).unwrap());
+    assert_eq!(hardware.out(), 0);
+}
+
 #[test]
 fn several_parts_are_one_switch_for_each_block() {
     let (pool, hardware) = pool(4, 8);
