@@ -8,6 +8,7 @@
 //! | [`lab`] | tests, stress, counting, faults on purpose; in kernels built with it |
 //! | [`debug`] | the prompt and its commands |
 //! | [`modules`] | loadable modules |
+//! | [`bpf`] | BPF programs at the trace points |
 //! | [`trap`] | exceptions and interrupts, reports |
 //! | [`task`] | the idle loop |
 //! | [`boot`] | from the loader to the kernel's own address space |
@@ -26,6 +27,7 @@ extern crate alloc;
 
 mod arch;
 mod boot;
+mod bpf;
 mod cpu;
 mod debug;
 mod facts;
@@ -146,6 +148,7 @@ fn bring_up(boot: &'static Boot) {
         }
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }
+    bpf::start();
     let running = start_cpus(boot);
     mtrr::report_differences();
     mm::objects::warn_of_absent_caches();

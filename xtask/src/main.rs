@@ -41,6 +41,7 @@ mod kasan;
 mod machine;
 mod modules;
 mod paths;
+mod programs;
 mod progress;
 mod qemu;
 mod ram_disk;

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use tar::{Builder, Header};
 
 use crate::modules::{self, Module, PROBE};
-use crate::paths;
+use crate::programs::Program;
+use crate::{paths, programs};
 
 /// The word for no RAM disk.
 const NONE: &str = "none";
@@ -24,6 +25,12 @@ pub(crate) struct File {
 impl From<Module> for File {
     fn from(module: Module) -> Self {
         Self { name: format!("{}.ko", module.name), bytes: module.object }
+    }
+}
+
+impl From<Program> for File {
+    fn from(program: Program) -> Self {
+        Self { name: format!("{}.bpf", program.name), bytes: program.object }
     }
 }
 
@@ -48,13 +55,14 @@ pub(crate) fn chosen(file: Option<&Path>) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Writes the RAM disk of this tree's modules, and returns its path.
+/// Writes the RAM disk of this tree's modules and BPF programs, and returns its path.
 ///
 /// # Errors
 /// A part cannot be built, or the file cannot be written.
 pub(crate) fn usual() -> Result<PathBuf> {
+    let modules = modules::build()?.into_iter().filter(|module| module.name != PROBE);
     let files: Vec<File> =
-        modules::build()?.into_iter().filter(|module| module.name != PROBE).map(File::from).collect();
+        modules.map(File::from).chain(programs::build()?.into_iter().map(File::from)).collect();
     let path = paths::target().join("rhumb.tar");
     write(&files, &path)?;
     Ok(path)

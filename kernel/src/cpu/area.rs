@@ -7,7 +7,7 @@
 use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -77,6 +77,7 @@ pub struct Counters {
     pub flushes_received: Counter,
     pub flushes_lazy: Counter,
     pub page_table_writes: Counter,
+    pub events_missed: Counter,
 }
 
 impl Counters {
@@ -96,6 +97,7 @@ impl Counters {
             flushes_received: Counter::new(),
             flushes_lazy: Counter::new(),
             page_table_writes: Counter::new(),
+            events_missed: Counter::new(),
         }
     }
 }
@@ -157,6 +159,8 @@ pub struct PerCpu {
     pub lazy: OwnLine<LazyCpu>,
     /// The CPU's place in the queue of the lock of the page tables.
     pub tables_place: Place,
+    /// Whether it runs a program of BPF: events meanwhile are missed. Its CPU alone writes it.
+    pub runs_program: AtomicBool,
     /// A job that waits for this CPU: see `cpu::work`.
     pub job: AtomicPtr<()>,
     /// Statistics.
@@ -193,6 +197,7 @@ impl PerCpu {
             inbox: Once::new(),
             lazy: OwnLine(LazyCpu::new()),
             tables_place: Place::new(),
+            runs_program: AtomicBool::new(false),
             job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),
             log_slots: [const { Slot::new() }; LOG_SLOTS],

@@ -3,10 +3,12 @@
 use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_machine::{CpuId, IrqDepth, IrqState, Machine, MemoryUse, NodeId, VirtAddr, VirtRange};
+use rhumb_machine::{
+    CpuId, IrqDepth, IrqState, Machine, MemoryEvent, MemoryUse, NodeId, VirtAddr, VirtRange,
+};
 use x86_64::instructions::interrupts;
 
-use super::{area, clock, kasan, online};
+use super::{area, clock, kasan, online, trace};
 use crate::layout;
 
 /// The machine: there is one, and it has no state of its own.
@@ -90,5 +92,9 @@ unsafe impl Machine for KernelMachine {
     #[inline(always)]
     fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
         kasan::set_memory_use(range, memory_use);
+    }
+
+    fn trace(&self, event: &MemoryEvent) {
+        trace::tell_of_memory(event);
     }
 }

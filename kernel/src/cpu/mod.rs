@@ -13,6 +13,7 @@
 //! | [`clock`] | time, and alarms |
 //! | [`once`] | places that boot fills once |
 //! | [`probe`], [`backtrace`] | touching what may not be there; the chain of callers |
+//! | [`trace`], [`reasons`] | where the memory system tells of events; numbers for the texts of reasons |
 //! | [`irqsoff`], [`kasan`] | the tracer of interrupts off and the checker of accesses, in kernels built with them |
 
 pub mod area;
@@ -30,10 +31,12 @@ pub mod machine;
 pub mod once;
 mod online;
 pub mod probe;
+pub mod reasons;
 pub mod root;
 pub mod serialise;
 pub mod start;
 pub mod tlb;
+pub mod trace;
 pub mod trampoline;
 pub mod work;
 

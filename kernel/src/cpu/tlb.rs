@@ -12,6 +12,7 @@
 
 use core::arch::asm;
 
+use rhumb_bpf::{Context, Field};
 use rhumb_machine::{CpuId, CpuMask, CpuSet, FirstCpus, FlushScope, Machine, Pinned, Tlb, VirtAddr};
 use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Rounds, Sequence, Woken, sequence};
 use rhumb_pagetable::{
@@ -22,7 +23,8 @@ use rhumb_smp::start::Starts;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
 use super::machine::{KernelMachine, MACHINE};
-use super::{area, call, online};
+use super::trace::{self, Event};
+use super::{area, call, online, reasons};
 use crate::arch::features::features;
 
 /// While a start is under way, a CPU that is not listed walks the kernel's tables: see [`flush_targets`].
@@ -30,6 +32,20 @@ pub(super) static STARTS: Starts = Starts::new();
 
 /// The flushes, by cause; windows count their own.
 pub static COUNTERS: FlushCounters = FlushCounters::new();
+
+/// Counts a flush, and tells of it.
+pub fn count(cause: FlushCause, flushed: FlushStats) {
+    COUNTERS.count(cause, flushed);
+    if trace::is_heard(Event::Flush) && !flushed.was_empty() {
+        trace::tell(Event::Flush, || {
+            Context::EMPTY
+                .with(Field::Reason, reasons::number_of(cause.name()))
+                .with(Field::Size, flushed.pages().into())
+                .with(Field::First, flushed.interrupts().into())
+                .with(Field::Second, flushed.left_to_lazy().into())
+        });
+    }
+}
 
 // SAFETY: `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher waits for
 // a CPU that starts until that CPU is listed (`flush_targets`).
@@ -79,7 +95,7 @@ pub fn waiting_for_round() -> impl FnMut() {
 pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats {
     let guard = MACHINE.pin();
     let stats = batch.flush(&MACHINE, guard.pinned());
-    COUNTERS.count(cause, stats);
+    count(cause, stats);
     stats
 }
 
@@ -88,7 +104,7 @@ pub fn flush_everywhere(batch: &mut FlushBatch, cause: FlushCause) -> FlushStats
 pub fn flush_unmapped(mut unmapped: UnmapOutcome, cause: FlushCause) -> Flushed<DetachedTables> {
     let guard = MACHINE.pin();
     let flushed = unmapped.tables.flush(&MACHINE, guard.pinned());
-    COUNTERS.count(cause, flushed.stats());
+    count(cause, flushed.stats());
     flushed
 }
 

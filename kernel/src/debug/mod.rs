@@ -13,6 +13,7 @@
 //! | [`long_map`] | `longmap` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | [`vmstat`] | `vmstat` |
+//! | [`bpf`] | `bpf` |
 //! | [`random`] | no command, but the random numbers of some |
 //! | [`irqsoff`], `kasan` | findings of these two, in kernels built with them |
 //! | [`log`] | `dmesg` |
@@ -27,6 +28,7 @@
 //! exit port says whether every command succeeded.
 
 pub mod audit;
+mod bpf;
 mod code;
 mod cpus;
 pub mod directmap;
@@ -78,6 +80,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     long_map::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,
+    bpf::COMMANDS,
     irqsoff::COMMANDS,
     log::COMMANDS,
     ram_disk::COMMANDS,

@@ -13,11 +13,14 @@
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::Reservation;
 use rhumb_bootinfo::memory_map::MAX_RESERVATIONS;
-use rhumb_directmap::{Forbidden, OffLimits, OwnerId, Rule, Rules, State};
-use rhumb_machine::{PfnRange, PhysRange};
+use rhumb_bpf::{Context, Field};
+use rhumb_directmap::{Cause, Forbidden, OffLimits, OwnerId, Rule, Rules, State};
+use rhumb_machine::{Block, PfnRange, PhysRange};
 use rhumb_pagetable::Access;
 use spin::Once;
 
+use crate::cpu::reasons;
+use crate::cpu::trace::{self, Event};
 use crate::facts::Boot;
 use crate::mm::frames::boot_data;
 use crate::mm::owners::{self, Owner};
@@ -55,6 +58,26 @@ impl Rules for KernelRules {
         }
         Ok(())
     }
+
+    fn note_split(&self, block: Block, cause: impl FnOnce() -> Option<Cause>) {
+        trace::tell(Event::Split, || {
+            let cause = cause();
+            let owner = cause.and_then(|cause| Owner::of_map(cause.owner()));
+            page_context(block)
+                .with(Field::Owner, owner.map_or(0, |owner| owner.in_frames().0.into()))
+                .with(Field::Reason, cause.map_or(0, |cause| reasons::number_of(cause.reason)))
+        });
+    }
+
+    fn note_merge(&self, block: Block) {
+        trace::tell(Event::Merge, || page_context(block));
+    }
+}
+
+/// Returns what is told of a large page.
+fn page_context(block: Block) -> Context {
+    let frames = block.frames();
+    Context::EMPTY.with(Field::Address, frames.start().get()).with(Field::Size, frames.frames())
 }
 
 const fn rule_of(why: Reservation) -> Rule {

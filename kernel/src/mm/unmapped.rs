@@ -235,7 +235,7 @@ unsafe impl Home for KernelHome {
     }
 
     fn note_flush(&self, flushed: FlushStats) {
-        tlb::COUNTERS.count(FlushCause::Pool, flushed);
+        tlb::count(FlushCause::Pool, flushed);
     }
 }
 

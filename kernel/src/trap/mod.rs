@@ -14,12 +14,15 @@ use core::sync::atomic::{
 };
 use spin::Once;
 
+use rhumb_bpf::{Context, Field};
 use rhumb_machine::IrqOff;
+use x86_64::registers::control::Cr2;
 
 use crate::arch::idt::{TrapFrame, vector};
 use crate::arch::pkrs::Closed;
 use crate::arch::{apic, halt, mce};
 use crate::cpu::clock::Deadline;
+use crate::cpu::trace::{self, Event};
 use crate::cpu::{self, area, call, once, probe, tlb};
 use crate::platform::console;
 
@@ -91,6 +94,14 @@ fn exception(frame: &mut TrapFrame) {
         }
         // A probe that calls free code comes to a breakpoint.
         PAGE_FAULT | GENERAL_PROTECTION | BREAKPOINT => {
+            if frame.vector == PAGE_FAULT {
+                trace::tell(Event::PageFault, || {
+                    Context::EMPTY
+                        .with(Field::Address, Cr2::read_raw())
+                        .with(Field::First, frame.error)
+                        .with(Field::Second, frame.rip)
+                });
+            }
             if !probe::resume(frame) {
                 report::exception(frame)
             }

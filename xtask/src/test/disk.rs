@@ -1,5 +1,5 @@
 //! The RAM disk of the kernel's tests: all modules, the one for tests among them, and files that are no modules of this
-//! kernel, each for its own reason.
+//! kernel, each for its own reason; the BPF programs, and some that are refused.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use rhumb_module_abi::version::NAME_BYTES;
 
+use rhumb_bpf::assembler;
+
 use crate::modules::{self, PROBE};
-use crate::paths;
 use crate::ram_disk::{self, File};
+use crate::{paths, programs};
 
 /// An import of [`PROBE`] that the damaged files are damaged at.
 const IMPORT: &str = "rhumb_hold";
@@ -31,6 +33,8 @@ pub(super) fn make() -> Result<PathBuf> {
     let probe = modules.iter().find(|module| module.name == PROBE).context("there is no module for tests")?;
     let mut files = damaged(&probe.object)?;
     files.extend(modules.into_iter().map(File::from));
+    files.extend(programs::build()?.into_iter().map(File::from));
+    files.extend(refused()?);
     let path = paths::target().join("rhumb-test.tar");
     ram_disk::write(&files, &path)?;
     Ok(path)
@@ -55,6 +59,23 @@ fn damaged(module: &[u8]) -> Result<Vec<File>> {
         file("version.ko", version),
         file("text.ko", b"This is no module.\n".into()),
     ])
+}
+
+/// Returns BPF programs that the kernel refuses, each for its own reason.
+fn refused() -> Result<Vec<File>> {
+    let programs = [
+        ("loop.bpf", "program loop split\nmov r0, 0\nagain:\nadd r0, 1\nja -2\nexit"),
+        ("wild.bpf", "program wild split\nlddw r2, 0xffff800000000000\nldxdw r0, [r2+0]\nexit"),
+        ("leak.bpf", "program leak split\nmov r0, r1\nexit"),
+    ];
+    let mut files = Vec::new();
+    for (name, text) in programs {
+        files.push(File { name: name.into(), bytes: assembler::assemble(text)? });
+    }
+    let mut opcode = assembler::assemble_raw("mov r0, 0\nexit")?;
+    opcode[0] = 0xff;
+    files.push(File { name: "opcode.bpf".into(), bytes: opcode });
+    Ok(files)
 }
 
 fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -68,7 +68,10 @@ impl Tree {
                 let path = folder.join(name);
                 if entry.file_type()?.is_dir() {
                     folders.push(path);
-                } else if [".md", ".rs", ".toml", ".ld", ".txt"].iter().any(|end| name.ends_with(end)) {
+                } else if [".md", ".rs", ".toml", ".ld", ".ll", ".s", ".txt"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
+                {
                     let text = fs::read_to_string(root.join(&path))
                         .with_context(|| format!("cannot read {}", path.display()))?;
                     tree.files.insert(path.to_string_lossy().into_owned(), text);

@@ -8,6 +8,7 @@
 //! | [`range`] | half-open ranges of each of them |
 //! | [`counted`] | [`Counted`]: a number of things in words, for what people read |
 //! | [`cpu`] | [`CpuId`], [`NodeId`], and the tokens [`Pinned`] and [`IrqOff`] |
+//! | [`event`] | [`MemoryEvent`]: what an allocator tells while it is traced |
 //! | [`flush`] | [`FlushScope`]: what a flush of the TLBs drops |
 //! | [`impossible`](mod@impossible) | [`impossible!`]: a place that cannot be reached fails a test, and is logged and counted in a kernel |
 //! | [`machine`] | [`Machine`]: direct-map base, this CPU, guards, nodes, clock |
@@ -29,6 +30,7 @@ pub mod addr;
 pub mod block;
 pub mod counted;
 pub mod cpu;
+pub mod event;
 pub mod flush;
 pub mod impossible;
 pub mod machine;
@@ -45,6 +47,7 @@ pub use addr::{Pfn, PhysAddr, VirtAddr};
 pub use block::Block;
 pub use counted::Counted;
 pub use cpu::{CpuId, IrqOff, MAX_CPUS, MAX_NODES, NodeId, Pinned};
+pub use event::MemoryEvent;
 pub use flush::{FlushScope, PageRun};
 pub use machine::{IrqGuard, Machine, MemoryUse, PinGuard};
 pub use mask::{CpuMask, CpuSet, CpuWords, FirstCpus};

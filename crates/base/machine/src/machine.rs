@@ -8,6 +8,7 @@ use core::marker::PhantomData;
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::cpu::{CpuId, IrqOff, NodeId, Pinned};
+use crate::event::MemoryEvent;
 use crate::range::VirtRange;
 
 /// A use of directly mapped memory that a checker of accesses allows from now on.
@@ -112,6 +113,12 @@ pub unsafe trait Machine: Send + Sync {
     #[inline(always)]
     fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
         let _ = (range, memory_use);
+    }
+
+    /// Is told what an allocator has done, while the allocator is asked to tell. With interrupts on or off, and with no
+    /// lock of the allocator held. A machine whose kernel traces nothing does nothing.
+    fn trace(&self, event: &MemoryEvent) {
+        let _ = event;
     }
 
     /// Returns where the direct map shows `phys` (invariant I1). Whether that address may be touched is the caller's
@@ -294,5 +301,8 @@ unsafe impl<M: Machine> Machine for &M {
     #[inline(always)]
     fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
         (**self).set_memory_use(range, memory_use);
+    }
+    fn trace(&self, event: &MemoryEvent) {
+        (**self).trace(event);
     }
 }

@@ -29,6 +29,7 @@ use core::cell::Cell;
 
 use crate::addr::VirtAddr;
 use crate::cpu::{CpuId, NodeId, Pinned};
+use crate::event::MemoryEvent;
 use crate::flush::FlushScope;
 use crate::machine::{Machine, MemoryUse};
 use crate::mask::{CpuSet, FirstCpus};
@@ -104,6 +105,8 @@ pub struct TestMachine<T = ()> {
     pub now_ns: fn() -> u64,
     /// Is told what memory may be used for.
     pub told: fn(VirtRange, MemoryUse),
+    /// Is told what a traced allocator has done.
+    pub traced: fn(&MemoryEvent),
     /// The TLBs of its CPUs.
     pub tlb: T,
 }
@@ -119,7 +122,8 @@ impl TestMachine {
 impl<T> TestMachine<T> {
     /// Makes a machine as [`TestMachine::new`] does, with these TLBs.
     pub const fn with_tlb(cpus: usize, nodes: usize, tlb: T) -> Self {
-        Self { cpus, nodes, base: VirtAddr::ZERO, identity: 0, this_cpu, now_ns: || 0, told: |_, _| {}, tlb }
+        let (now_ns, told, traced): (_, _, fn(&MemoryEvent)) = (|| 0, |_, _| {}, |_| {});
+        Self { cpus, nodes, base: VirtAddr::ZERO, identity: 0, this_cpu, now_ns, told, traced, tlb }
     }
 }
 
@@ -160,6 +164,9 @@ unsafe impl<T: Send + Sync> Machine for TestMachine<T> {
     }
     fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
         (self.told)(range, memory_use);
+    }
+    fn trace(&self, event: &MemoryEvent) {
+        (self.traced)(event);
     }
 }
 

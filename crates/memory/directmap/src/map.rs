@@ -202,6 +202,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             PageSize::Size1G => self.counters.level3_splits += 1,
             _ => self.counters.level2_splits += 1,
         }
+        self.rules.note_split(block, || self.journal.hold(holder).map(|hold| hold.cause));
     }
 
     /// Splits a page with the table of the block's last merge, if it is kept.
@@ -336,6 +337,7 @@ impl<T: TableMemory, R: Rules> DirectMap<T, R> {
             PageSize::Size1G => self.counters.level3_collapses += 1,
             _ => self.counters.level2_collapses += 1,
         }
+        self.rules.note_merge(block);
     }
 
     pub(crate) const fn out_of_records(&self) -> ChangeError {

@@ -65,6 +65,11 @@ impl Cause {
     pub const fn new(owner: OwnerId, reason: &'static str) -> Self {
         Self { owner, reason, call_site: Location::caller() }
     }
+
+    /// Returns the owner.
+    pub const fn owner(&self) -> OwnerId {
+        self.owner
+    }
 }
 
 /// On which CPU and when.

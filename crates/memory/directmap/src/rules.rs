@@ -5,9 +5,9 @@
 
 use core::fmt;
 
-use rhumb_machine::{PfnRange, PhysRange};
+use rhumb_machine::{Block, PfnRange, PhysRange};
 
-use crate::records::OwnerId;
+use crate::records::{Cause, OwnerId};
 use crate::state::State;
 
 /// A rule that forbids a change.
@@ -61,6 +61,17 @@ pub trait Rules {
     /// Tells whether `frames` may be mapped as `wanted`, held by `owner`. Runs with the map's lock held and interrupts
     /// off.
     fn check(&self, owner: OwnerId, frames: PfnRange, wanted: State) -> Result<(), Forbidden>;
+
+    /// Is told that a page has been split; `cause` returns the cause of the hold that keeps it so. Runs with the map's
+    /// lock held and interrupts off.
+    fn note_split(&self, block: Block, cause: impl FnOnce() -> Option<Cause>) {
+        let _ = (block, cause);
+    }
+
+    /// Is told that a page has been merged. Runs with the map's lock held and interrupts off.
+    fn note_merge(&self, block: Block) {
+        let _ = block;
+    }
 }
 
 /// A list of frames that no owner may change.

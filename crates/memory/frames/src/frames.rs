@@ -10,9 +10,10 @@ mod faults;
 mod isolation;
 mod reclaim;
 mod slow;
+mod traced;
 mod zero;
 
-use rhumb_machine::{Machine, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
+use rhumb_machine::{Machine, MemoryEvent, NodeId, Order, Pfn, PfnRange, Pinned, VirtAddr};
 
 use crate::descriptor::Descriptors;
 use crate::error::{AllocError, FrameFault, LayoutError};
@@ -124,7 +125,7 @@ impl<M: Machine> Frames<M> {
     #[inline]
     pub fn alloc(&self, pinned: Pinned<'_>, request: Request) -> Result<Frame, AllocError> {
         if request.is_plain()
-            && let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
+            && let Some(cache) = self.zones.caches.quick(self.machine.cpu_of(pinned))
             && let Some(raw) = cache.pop(request.order, request.kind)
         {
             self.note_alloc(pinned, raw);
@@ -146,7 +147,9 @@ impl<M: Machine> Frames<M> {
         request: Request,
     ) -> Result<Frame<Anywhere>, AllocError> {
         if self.zones.has_high && request.ceiling == Zone::High {
-            return self.alloc_slow(pinned, request).map(Frame::from_raw);
+            let raw = self.alloc_slow(pinned, request)?;
+            self.tell_allocated(raw, request);
+            return Ok(Frame::from_raw(raw));
         }
         self.alloc(pinned, request).map(Frame::into_anywhere)
     }
@@ -161,7 +164,7 @@ impl<M: Machine> Frames<M> {
             return;
         }
         self.forbid(raw);
-        if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
+        if let Some(cache) = self.zones.caches.quick(self.machine.cpu_of(pinned))
             && cache.push(raw)
         {
             return;
@@ -243,6 +246,10 @@ impl<M: Machine> Frames<M> {
             return Err((range, fault));
         }
         let _ = range.into_frames();
+        if self.zones.caches.is_traced() {
+            let (first, frames) = (frames.start(), frames.frames());
+            self.machine.trace(&MemoryEvent::FramesFreed { first, frames, owner: Owner::NONE.0 });
+        }
         self.forbid_range(frames);
         for (part, pool) in self.parts(frames) {
             if let Some(pool) = pool {

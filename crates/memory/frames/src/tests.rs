@@ -24,5 +24,6 @@ mod policy;
 mod records;
 mod report;
 mod runs;
+mod traced;
 
 pub(crate) use machine::note_lock_visit;

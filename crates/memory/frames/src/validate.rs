@@ -188,7 +188,7 @@ impl Sums {
 impl Zones {
     fn check_caches(&self) -> Result<(), Inconsistency> {
         let mut result = Ok(());
-        for (index, cache) in self.caches.iter().enumerate() {
+        for (index, cache) in self.caches.all().iter().enumerate() {
             let is_listed = CpuId::new(index).is_some_and(|cpu| self.keepers.contains(cpu));
             if !is_listed && (cache.held() > 0 || cache.may_keep()) {
                 return Err(Inconsistency::Unlisted(index));

@@ -11,6 +11,7 @@
 //! frames that serve nothing else are free elsewhere.
 
 pub(crate) mod build;
+pub(crate) mod caches;
 pub(crate) mod drain;
 pub(crate) mod exchange;
 pub(crate) mod layout;
@@ -23,6 +24,7 @@ use crate::cache::{CpuCache, RUN_FRAMES, SMALL};
 use crate::handle::raw::Brand;
 use crate::pool::Pool;
 use crate::request::Zone;
+use crate::zones::caches::Caches;
 use crate::zones::storage::Table;
 use rhumb_sync::Keepers;
 use rhumb_sync::atomic::{Acquire, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed};
@@ -54,8 +56,7 @@ pub(crate) struct Zones {
     pub(crate) zonelists: &'static [AtomicU8],
     /// The same, of the node's own pools alone.
     pub(crate) own_lists: &'static [AtomicU8],
-    /// Each in memory of its CPU's node.
-    pub(crate) caches: &'static [&'static CpuCache],
+    pub(crate) caches: Caches,
     /// The CPUs whose caches may hold something.
     pub(crate) keepers: Keepers,
     pub(crate) has_high: bool,
@@ -72,19 +73,19 @@ pub(crate) struct Zones {
 impl Zones {
     #[inline(always)]
     pub(crate) fn cache(&self, cpu: CpuId) -> Option<&CpuCache> {
-        self.caches.get(cpu.index()).copied()
+        self.caches.of(cpu)
     }
 
     /// Sets the bounds of what a CPU may keep: a 64th of memory among all CPUs in a magazine of single frames, and a
     /// 256th in one of runs.
     pub(crate) fn set_limits(&self) {
         let present: u64 = self.pools.iter().map(|pool| pool.present.load(Relaxed)).sum();
-        let share = present / (64 * self.caches.len() as u64);
+        let share = present / (64 * self.caches.all().len() as u64);
         self.small_limit.store(share.clamp(8, SMALL as u64) as u32, Relaxed);
         // Long runs that a CPU keeps are pieces of many blocks. With more of them than a 256th of its memory in each
         // magazine, fewer blocks would become whole.
         let run_frames = (share / 4).clamp(2, RUN_FRAMES) as u32;
-        self.caches.iter().for_each(|cache| cache.run_frames.store(run_frames, Relaxed));
+        self.caches.all().iter().for_each(|cache| cache.run_frames.store(run_frames, Relaxed));
         self.batch_limit.store(share.clamp(8, 512) as u32, Relaxed);
     }
 

@@ -51,6 +51,9 @@ impl<M: Machine> Slabs<M> {
     #[cold]
     #[inline(never)]
     pub(crate) fn free_slow(&self, record: &'static Record, pinned: Pinned<'_>, object: NonNull<u8>) {
+        if self.registry.lines.is_traced() && self.free_traced(record, pinned, object) {
+            return;
+        }
         if !record.setup.checks.is_off() {
             return self.free_checked(record, pinned, object);
         }

@@ -15,6 +15,7 @@ use crate::error::AllocError;
 use crate::fault::{Fault, Report};
 use crate::memory::{FRAME_BYTES, PageType};
 use crate::slabs::Slabs;
+use crate::traced::Large;
 use rhumb_sync::atomic::Relaxed;
 
 /// The frames of a large object.
@@ -91,6 +92,7 @@ impl<M: Machine> Slabs<M> {
         unsafe { self.memory.stamp(start, 1, PageType::LARGE, kept) };
         self.large_frames.fetch_add(kept, Relaxed);
         self.set_memory_use(start, (kept * FRAME_BYTES) as usize, MemoryUse::Allowed);
+        self.trace_large(start, kept * FRAME_BYTES, Large::Allocated);
         Ok(start)
     }
 
@@ -103,6 +105,7 @@ impl<M: Machine> Slabs<M> {
         if frames == 0 {
             return self.report(None, &Report::of(Self::no_cache(), object, Fault::Foreign));
         }
+        self.trace_large(object, frames * FRAME_BYTES, Large::Freed);
         self.large_frames.fetch_sub(frames, Relaxed);
         match Order::holding(frames) {
             // SAFETY: the caller promises that `alloc_large` gave the object, which is a whole block of this order, and

@@ -85,6 +85,7 @@ mod shape;
 mod slab;
 mod slabs;
 mod spec;
+mod traced;
 mod validate;
 
 pub use cache::{Cache, Object, Refused};

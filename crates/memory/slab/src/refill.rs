@@ -60,6 +60,19 @@ impl<M: Machine> Slabs<M> {
         if self.cpu(pinned).index() >= record.setup.cpus {
             return Err(AllocError::NoSuchCpu);
         }
+        if self.registry.lines.is_traced() {
+            return self.alloc_traced(record, pinned, class);
+        }
+        self.alloc_untraced(record, pinned, class)
+    }
+
+    #[inline]
+    pub(crate) fn alloc_untraced(
+        &self,
+        record: &'static Record,
+        pinned: Pinned<'_>,
+        class: AllocClass,
+    ) -> Result<NonNull<u8>, AllocError> {
         let class = if class == AllocClass::Ordinary { record.setup.class } else { class };
         if !record.setup.checks.is_off() {
             return self.alloc_checked(record, pinned, class);

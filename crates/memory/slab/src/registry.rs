@@ -144,6 +144,12 @@ impl Registry {
         self.table.lock(memory.machine().irq_off()).caches[usize::from(record.setup.id)] = Some(record);
     }
 
+    /// Closes the common path of all caches, or opens it.
+    pub(crate) fn set_traced(&self, irq_off: impl InterruptsOff, is_traced: bool) {
+        let _one_at_a_time = self.table.lock(irq_off);
+        self.lines.set_traced(is_traced);
+    }
+
     /// Gives back the records and the number of a cache.
     ///
     /// # Safety

@@ -21,4 +21,5 @@ mod planted;
 mod scarce;
 mod shapes;
 mod steps;
+mod traced;
 mod world;

@@ -5,7 +5,7 @@ pub const MAX_PROGRAMS: usize = 16;
 /// Maps of a file, at most.
 pub const MAX_MAPS: usize = 16;
 /// Bytes of the maps of a file, at most.
-pub const MAX_MAP_BYTES: usize = 4 << 20;
+pub const MAX_MAP_BYTES: usize = 64 << 20;
 /// Instructions of a program, at most. As none runs twice, that bounds a run: some tens of microseconds.
 pub const MAX_INSTRUCTIONS: usize = 1024;
 /// Bytes of a program's stack.

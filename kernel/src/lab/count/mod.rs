@@ -17,6 +17,7 @@
 //! | [`window`] | windows onto frames that the direct map does not show |
 //! | [`calls`] | cross-calls, interrupts |
 //! | [`record`] | the log |
+//! | [`bpf`] | programs at an event |
 //!
 //! Any of them can be measured while all other CPUs run instead of idling: [`busy`].
 //!
@@ -33,6 +34,7 @@ macro_rules! regions {
     };
 }
 
+mod bpf;
 mod busy;
 mod calls;
 mod code;
@@ -127,6 +129,7 @@ const REGIONS: &[&[Region]] = &[
     window::REGIONS,
     calls::REGIONS,
     record::REGIONS,
+    bpf::REGIONS,
 ];
 
 const _: () = assert!(ids_are_distinct(), "two regions have the same number");

@@ -4,6 +4,7 @@
 //! the kernel as they found it, also where they end early. A test is a function that returns what was wrong, or why it
 //! was skipped: it could not have its memory, or a command at the prompt holds what the test would count.
 
+mod bpf;
 mod calls;
 mod code;
 mod compaction;
@@ -35,6 +36,7 @@ use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 use crate::debug::Kernel;
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
+pub use bpf::WITH_A_MAP;
 
 /// A test: its name, and how it is run.
 pub struct Test {
@@ -46,6 +48,7 @@ const TESTS: &[&[Test]] = &[
     tables::TESTS,
     protection::TESTS,
     protect::TESTS,
+    bpf::TESTS,
     calls::TESTS,
     cpus::TESTS,
     nmi::TESTS,

@@ -319,7 +319,7 @@ fn finish(batch: &mut Batch, cause: FlushCause, left: Reserve) -> Result<Reserve
         let guard = MACHINE.pin();
         batch.flush_in(&tlb::ROUNDS, &MACHINE, guard.pinned(), tlb::waiting_for_round())
     };
-    tlb::COUNTERS.count(cause, flushed.stats());
+    tlb::count(cause, flushed.stats());
     if !has_tables {
         return Ok(left);
     }

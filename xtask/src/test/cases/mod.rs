@@ -11,6 +11,7 @@
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`objects`] | object caches under stress, and checks that notice injected faults |
 //! | [`count`] | marked regions run without a counter, too |
+//! | [`bpf`] | BPF programs count, and wrong ones are refused |
 //! | [`console`] | the monitor's commands, and wrong input |
 //! | [`kasan`] | forbidden accesses are caught, in a kernel that checks them |
 //! | [`machines`] | other boards, consoles and interrupt controllers; interrupts and errors from outside |
@@ -21,6 +22,7 @@
 //! | [`screen`] | the ISO with a screen and a keyboard |
 //! | [`product`] | the kernel without its laboratory |
 
+mod bpf;
 mod code;
 mod console;
 mod count;
@@ -46,6 +48,7 @@ use super::case::Case;
 pub(crate) fn all(seed: u64) -> Vec<Case> {
     [
         console::cases(),
+        bpf::cases(),
         faults::cases(),
         direct_map::cases(),
         protect::cases(),

@@ -27,6 +27,14 @@ impl<M: Machine> Frames<M> {
     /// common path saves no registers.
     #[inline(never)]
     pub(crate) fn alloc_uncommon(&self, pinned: Pinned<'_>, request: Request) -> Result<Raw, AllocError> {
+        if self.zones.caches.is_traced() {
+            return self.alloc_traced(pinned, request);
+        }
+        self.alloc_untraced(pinned, request)
+    }
+
+    #[inline(always)]
+    pub(crate) fn alloc_untraced(&self, pinned: Pinned<'_>, request: Request) -> Result<Raw, AllocError> {
         let (order, kind) = (request.order, request.kind as usize);
         if request.is_plain()
             && let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
@@ -143,7 +151,7 @@ impl<M: Machine> Frames<M> {
 
     /// Checks that the request could be served by a machine whose memory is all free.
     fn check(&self, pinned: Pinned<'_>, request: &Request) -> Result<(), AllocError> {
-        if self.machine.cpu_of(pinned).index() >= self.zones.caches.len() {
+        if self.machine.cpu_of(pinned).index() >= self.zones.caches.all().len() {
             return Err(AllocError::NoSuchCpu);
         }
         let has = |zone| self.zones.pools.iter().any(|pool| pool.zone <= zone);
@@ -165,6 +173,9 @@ impl<M: Machine> Frames<M> {
     /// thing that its caller does, so that the common path saves no registers.
     #[inline(never)]
     pub(crate) fn free_uncommon(&self, pinned: Pinned<'_>, raw: Raw) {
+        if self.zones.caches.is_traced() && self.free_traced(pinned, raw) {
+            return;
+        }
         if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && cache.push_any(raw)
         {

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use rhumb_machine::{Machine, PfnRange, Pinned, impossible};
+use rhumb_machine::{Machine, MemoryEvent, PfnRange, Pinned, impossible};
 
 use crate::error::AllocError;
 use crate::frames::Frames;
@@ -10,6 +10,7 @@ use crate::handle::frame::FrameRange;
 use crate::moving::relocate::Relocate;
 use crate::pool::Pool;
 use crate::pool::block::State;
+use crate::request::Owner;
 use crate::zones::refill::Target;
 
 impl<M: Machine> Frames<M> {
@@ -36,6 +37,10 @@ impl<M: Machine> Frames<M> {
         self.claim_range(pool, range)?;
         self.allow_range(range);
         drop(window);
+        if self.zones.caches.is_traced() {
+            let (first, frames) = (range.start(), range.frames());
+            self.machine.trace(&MemoryEvent::FramesAllocated { first, frames, owner: Owner::NONE.0 });
+        }
         Ok(FrameRange::new(range, self.zones.brand))
     }
 

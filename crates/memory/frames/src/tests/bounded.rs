@@ -304,7 +304,7 @@ fn records_and_caches_lie_in_the_memory_of_their_node() {
         lies_in(pool.blocks.as_ptr().cast(), pool.node);
         lies_in(pool.words.as_ptr_range().end.cast::<u8>().wrapping_sub(1), pool.node);
     }
-    for (cpu, cache) in frames.zones.caches.iter().enumerate() {
+    for (cpu, cache) in frames.zones.caches.all().iter().enumerate() {
         lies_in(std::ptr::from_ref(*cache).cast(), cpu_nodes.get(cpu).copied().unwrap_or(node(1)));
     }
     frames.validate().unwrap();

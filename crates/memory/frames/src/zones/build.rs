@@ -11,6 +11,7 @@ use crate::pool::Pool;
 use crate::pool::block::Info;
 use crate::pool::words::{FRAMES, WORDS};
 use crate::request::{Mobility, Zone};
+use crate::zones::caches::Caches;
 use crate::zones::layout::{Layout, MemoryRange, Piece, check_range};
 use crate::zones::storage::{Storage, Stores, Table};
 use crate::zones::{MAX_POOLS, Zones};
@@ -64,7 +65,7 @@ impl Zones {
             largest: AtomicU8::new(0),
             zonelists: storage.zeroed(layout.nodes * MAX_POOLS)?,
             own_lists: storage.zeroed(layout.nodes * MAX_POOLS)?,
-            caches,
+            caches: Caches::new(caches),
             keepers: Keepers::new(
                 storage.zeroed(Keepers::words(layout.cpus))?,
                 storage.zeroed(Keepers::words(layout.cpus))?,

@@ -5,7 +5,9 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use rhumb_frames::{Descriptor, Frames, MemoryRange};
-use rhumb_machine::{CpuId, MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange, testing};
+use rhumb_machine::{
+    CpuId, MemoryEvent, MemoryUse, NodeId, Pfn, PfnRange, Pinned, VirtAddr, VirtRange, testing,
+};
 
 use crate::{Config, Slabs};
 
@@ -55,6 +57,12 @@ impl World {
         Self::that_tells(frames, nodes, config, |_, _| {})
     }
 
+    /// As [`World::small`]; `traced` is told what the traced caches do.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(super) fn that_is_traced(config: Config, traced: fn(&MemoryEvent)) -> Self {
+        Self::on(4096, 1, config, TestMachine { traced, ..TestMachine::new(config.cpus, 1) })
+    }
+
     /// As [`World::new`]; `told` is called with what memory may be used for.
     pub(super) fn that_tells(
         frames: u64,
@@ -62,6 +70,10 @@ impl World {
         config: Config,
         told: fn(VirtRange, MemoryUse),
     ) -> Self {
+        Self::on(frames, nodes, config, TestMachine { told, ..TestMachine::new(config.cpus, nodes) })
+    }
+
+    fn on(frames: u64, nodes: usize, config: Config, machine: TestMachine) -> Self {
         let layout = Layout::from_size_align((frames as usize) << 12, 2 << 20).unwrap();
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) };
@@ -79,7 +91,7 @@ impl World {
         let storage_at: *mut [u64] = storage;
         let descriptors: Vec<_> = (0..FIRST + frames).map(|_| Descriptor::default()).collect();
         let descriptors = Box::into_raw(descriptors.into_boxed_slice());
-        let machine = TestMachine { base, now_ns: || 7000, told, ..TestMachine::new(config.cpus, nodes) };
+        let machine = TestMachine { base, now_ns: || 7000, ..machine };
         let free = memory.iter().map(|range| range.frames);
         // SAFETY: the memory is the process's own and unused; there is a descriptor for each frame.
         let made = unsafe {

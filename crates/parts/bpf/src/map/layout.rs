@@ -99,17 +99,20 @@ pub enum Part {
     Address,
     /// An event.
     Event,
+    /// A cache of objects.
+    Cache,
 }
 
 impl Part {
     /// All, with their names in programs.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Number, "number"),
         (Self::Owner, "owner"),
         (Self::Reason, "reason"),
         (Self::Code, "code"),
         (Self::Address, "address"),
         (Self::Event, "event"),
+        (Self::Cache, "cache"),
     ];
 
     /// Returns the part of this number, which is a number where it is not known.
