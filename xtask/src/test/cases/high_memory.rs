@@ -44,7 +44,7 @@ pub(crate) fn cases() -> Vec<Case> {
         machine("longmap", "longmap map 3; longmap unmap; longmap; maps audit").expect([
             text("3 of 512 slots held, 3 at most; 3 made, 0 flushes"),
             text("monitor: 3 pages"),
-            text("by monitor, for kernel/src/debug/long_map.rs"),
+            text(" ms, on CPU 0, kernel/src/debug/long_map.rs"),
             text("0 of 512 slots held, 3 at most; 3 made, 0 flushes"),
             text("sound"),
         ]),
