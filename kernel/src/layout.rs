@@ -8,6 +8,7 @@
 //!   ffff_c100_0000_0000   1 GiB                     device registers, uncached; video memory, write-combining
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //!   ffff_c300_0000_0000   2 MiB                     long mappings of RAM past the direct map's end
+//!   ffff_c400_0000_0000   up to 8 TiB each          areas of the kernel map: below 2 MiB, below 1 GiB, larger
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
 //! ffff_f000_0000_0000 .. 2 MiB per CPU            windows: each CPU's own, written by it alone (see `windows`)
 //! ffff_ffff_8000_0000 .. ffff_ffff_bfff_ffff      kernel image
@@ -90,6 +91,12 @@ pub const LONG_MAPPINGS: VirtAddr = KERNEL_MAP.plus(3 << 40);
 /// Bytes for long mappings.
 pub const LONG_MAPPINGS_BYTES: u64 = rhumb_longmap::SLOTS as u64 * PAGE;
 
+/// The areas of the kernel map: a third of these addresses for each size of unit.
+pub const AREAS: VirtAddr = KERNEL_MAP.plus(4 << 40);
+/// The addresses for areas of one size of unit, at most.
+pub const MOST_AREAS_BYTES: u64 = 8 << 40;
+
+const _: () = assert!((4 << 40) + 3 * MOST_AREAS_BYTES <= KERNEL_MAP_BYTES);
 const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);
 
 /// The array of frame descriptors, one for each frame number.
@@ -270,6 +277,7 @@ pub enum Place {
     Guard { cpu: CpuId, stack: Stack },
     Devices,
     LongMapping,
+    Areas,
     KernelMap,
     Descriptors { of: Pfn },
     Window { cpu: CpuId },
@@ -302,6 +310,7 @@ pub fn place_of(address: VirtAddr) -> Place {
     for (part, place) in [
         (range(DEVICES, DEVICES_BYTES), Place::Devices),
         (range(LONG_MAPPINGS, LONG_MAPPINGS_BYTES), Place::LongMapping),
+        (range(AREAS, 3 * MOST_AREAS_BYTES), Place::Areas),
         (range(KERNEL_MAP, KERNEL_MAP_BYTES), Place::KernelMap),
         (image::text(), Place::Text),
         (image::rodata(), Place::RoData),
@@ -335,6 +344,7 @@ impl core::fmt::Display for PlaceName {
             Place::Guard { cpu, stack } => write!(f, "CPU {cpu} {}: guard page", stack.name()),
             Place::Devices => f.write_str("device registers"),
             Place::LongMapping => f.write_str("long mappings"),
+            Place::Areas => f.write_str("kernel map area"),
             Place::KernelMap => f.write_str("kernel map"),
             Place::Descriptors { .. } => f.write_str("frame descriptors"),
             Place::Window { cpu } => write!(f, "CPU {cpu} windows"),
@@ -364,6 +374,9 @@ impl core::fmt::Display for Place {
             }
             Self::Devices => f.write_str("the address lies among the device registers"),
             Self::LongMapping => f.write_str("the address lies among the long mappings"),
+            Self::Areas => f.write_str(
+                "the address lies among the areas of the kernel map: 'kmap' lists those that are mapped",
+            ),
             Self::KernelMap => f.write_str("the address lies in the kernel map, where nothing is mapped"),
             Self::Descriptors { of } => {
                 write!(f, "the address lies among the frame descriptors, in that of frame {of}")

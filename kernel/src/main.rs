@@ -44,13 +44,16 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_bootinfo::SerialInterrupt;
 use rhumb_bootinfo::firmware::{Cpu, Polarity, Trigger};
+use rhumb_frames::Frames;
 use rhumb_machine::{Counted, NodeId, PhysRange};
+use rhumb_slab::Space;
 use rhumb_smp::apic::Input;
 
 use arch::features::features;
 use arch::idt::vector;
 use arch::ioapic::{IoApic, Line};
 use arch::{control, halt, mtrr, pic};
+use cpu::machine::KernelMachine;
 use cpu::start::Candidate;
 use cpu::{area, backtrace, clock};
 use facts::Boot;
@@ -117,9 +120,7 @@ fn bring_up(boot: &'static Boot) {
         Ok(frames) => {
             mm::recall::start(frames);
             mm::report_frames(boot);
-            if let Err(error) = mm::objects::start(boot, frames) {
-                log::error!("there are no object caches: {error}");
-            }
+            start_objects(boot, frames);
             if let Err(error) = mm::direct_map::take_over(boot) {
                 log::error!("the direct map cannot be changed: {error}");
             } else if let Err(error) = mm::unmapped::start(boot, frames) {
@@ -145,6 +146,10 @@ fn bring_up(boot: &'static Boot) {
             if let Err(error) = mm::protect::start(boot) {
                 log::error!("page tables cannot be protected: {error}");
             }
+            // Behind the protection, whose blocks its tables come from, and before other CPUs run.
+            if mm::kernel_map::map().is_none() {
+                start_kernel_map(boot, frames);
+            }
         }
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }
@@ -163,6 +168,34 @@ fn bring_up(boot: &'static Boot) {
     );
     let up_us = clock::now_ns() / 1000;
     log::info!("up {}.{:03} ms after the first instruction", up_us / 1000, up_us % 1000);
+}
+
+/// Makes the object caches: in the direct map, or at addresses of the kernel map, which comes first then.
+fn start_objects(boot: &'static Boot, frames: &'static Frames<KernelMachine>) {
+    let is_virtual = mm::kernel_map::space::is_wanted(boot).unwrap_or_else(|refusal| {
+        log::warn!("{refusal}");
+        false
+    });
+    let mut space: Option<&'static dyn Space> = None;
+    if is_virtual {
+        match mm::objects::start_records(boot, frames) {
+            Ok(()) => start_kernel_map(boot, frames),
+            Err(error) => log::error!("there are no records for a kernel map: {error}"),
+        }
+        if mm::kernel_map::map().is_some() {
+            space = Some(&mm::kernel_map::space::SPACE);
+            log::info!("objects are at addresses of the kernel map (kmem=virtual)");
+        }
+    }
+    if let Err(error) = mm::objects::start(boot, frames, space) {
+        log::error!("there are no object caches: {error}");
+    }
+}
+
+fn start_kernel_map(boot: &'static Boot, frames: &'static Frames<KernelMachine>) {
+    if let Err(error) = mm::kernel_map::start(boot, frames) {
+        log::error!("there is no kernel map: {error}");
+    }
 }
 
 /// Starts the CPUs that the firmware lists and the command line allows.

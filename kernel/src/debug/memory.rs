@@ -13,15 +13,20 @@ use crate::cpu::area::PerCpu;
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::layout;
-use crate::mm::{direct_map, frames, objects, tables};
+use crate::mm::{direct_map, frames, kernel_map, objects, tables};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
         name: "meminfo",
         usage: "",
         summary: "memory in use, as /proc/meminfo shows it",
-        help: "MemTotal is all RAM in whole frames; MemFree is free RAM. HighTotal and HighFree are the RAM past the end\n\
-               of the direct map, LowTotal and LowFree the RAM before it. DirectMap4k, 2M and 1G say how much of the direct map is in pages of each size.",
+        help: "MemTotal is all RAM in whole frames; MemFree is free RAM. HighTotal and HighFree are the RAM past the end
+\
+               of the direct map, LowTotal and LowFree the RAM before it. VmallocUsed is addresses of the kernel map, with
+\
+               guards, and with those that wait for a flush. DirectMap4k, 2M and 1G say how much of the direct map is in
+\
+               pages of each size.",
         complete: Complete::Nothing,
         run: meminfo,
     },
@@ -79,7 +84,10 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
     meminfo_line(out, "LowFree", free.saturating_sub(high_free));
     meminfo_line(out, "Slab", objects::slabs().map_or(0, |slabs| slabs.totals().held_bytes));
     meminfo_line(out, "KernelStack", boot.cpus as u64 * layout::STACK_FRAMES_PER_CPU * page);
-    meminfo_line(out, "PageTables", boot.table_frames * page);
+    let map = kernel_map::map().map(|map| map.report()).unwrap_or_default();
+    meminfo_line(out, "PageTables", (boot.table_frames + map.upper_tables) * page);
+    meminfo_line(out, "VmallocTotal", map.total_bytes);
+    meminfo_line(out, "VmallocUsed", map.total_bytes - map.free_bytes);
     meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<PerCpu>() as u64);
     meminfo_line(out, "FrameDescriptors", boot.descriptors.pages.bytes());
     meminfo_line(out, "DirectMap4k", pages.size_4k * page);

@@ -11,6 +11,8 @@
 //! | [`directmap`] | `directmap` |
 //! | [`code`] | `code` |
 //! | [`long_map`] | `longmap` |
+//! | [`kernel_map`] | `kmap`, `vmallocinfo` |
+//! | [`kmem`] | `kmem` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | [`vmstat`] | `vmstat` |
 //! | [`bpf`] | `bpf` |
@@ -36,6 +38,8 @@ pub mod frames;
 mod irqsoff;
 #[cfg(feature = "kasan")]
 mod kasan;
+mod kernel_map;
+mod kmem;
 mod log;
 mod long_map;
 mod memory;
@@ -78,6 +82,8 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     directmap::COMMANDS,
     code::COMMANDS,
     long_map::COMMANDS,
+    kernel_map::COMMANDS,
+    kmem::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,
     bpf::COMMANDS,

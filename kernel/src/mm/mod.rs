@@ -15,6 +15,7 @@
 //! | [`code`] | executable memory, and the data beside it |
 //! | [`movable`] | compaction, and the owners whose frames it moves |
 //! | [`protection`], [`protect`] | page tables that only their writer can write: boot's choice, and what comes of it |
+//! | [`kernel_map`] | memory and devices at addresses of the kernel map |
 //! | [`known`] | what is known of a frame |
 //!
 //! `main::bring_up` calls their `start` and `take_over` in this order, with one CPU running ([`unmapped`] starts
@@ -23,6 +24,7 @@
 pub mod code;
 pub mod direct_map;
 pub mod frames;
+pub mod kernel_map;
 pub mod known;
 pub mod long_map;
 pub mod movable;

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Frames;
 use rhumb_machine::{MAX_NODES, Machine, VirtAddr};
-use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, SpecError};
+use rhumb_slab::{CallSite, CheckList, Config, Heap, Report, Slabs, Space, SpecError};
 use spin::Once;
 
 use crate::cpu::machine::{KernelMachine, MACHINE};
@@ -24,6 +24,8 @@ static TRIM_EVERY_NS: AtomicU64 = AtomicU64::new(2_000_000_000);
 static TRIMMED_NS: AtomicU64 = AtomicU64::new(0);
 
 static SLABS: Once<Slabs<KernelMachine>> = Once::new();
+/// The allocator of the kernel map's records, where [`SLABS`] has its objects in the kernel map.
+static RECORDS: Once<Slabs<KernelMachine>> = Once::new();
 static CHECKS: Once<CheckList> = Once::new();
 
 /// Returns the object caches; `None` before [`start`].
@@ -31,13 +33,42 @@ pub fn slabs() -> Option<&'static Slabs<KernelMachine>> {
     SLABS.get()
 }
 
+/// Returns an allocator whose objects are in the direct map: [`slabs`], unless these are in the kernel map.
+pub fn direct_slabs() -> Option<&'static Slabs<KernelMachine>> {
+    RECORDS.get().or_else(slabs)
+}
+
 /// Returns which caches are checked, as the kernel's command line says.
 pub fn checks() -> CheckList {
     CHECKS.get().copied().unwrap_or(CheckList::NONE)
 }
 
-/// Makes the object caches. Once, at boot, before other CPUs allocate.
-pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), SpecError> {
+/// Makes the allocator of the kernel map's records, for a kernel map that comes before [`start`].
+pub fn start_records(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), SpecError> {
+    let guard = MACHINE.pin();
+    let slabs = once::fill(&RECORDS, Slabs::new(frames, guard.pinned(), config(boot, CheckList::NONE))?);
+    slabs.register()
+}
+
+/// Returns the configuration of allocators on this machine.
+pub fn config(boot: &Boot, checks: CheckList) -> Config {
+    Config {
+        cpus: boot.cpus,
+        nodes: boot.topology.node_count().clamp(1, MAX_NODES),
+        owner: owners::OBJECTS.in_frames(),
+        checks,
+        call_site,
+        report,
+    }
+}
+
+/// Makes the object caches, with their objects in the direct map, or in a space. Once, at boot, before other CPUs
+/// allocate.
+pub fn start(
+    boot: &Boot,
+    frames: &'static Frames<KernelMachine>,
+    space: Option<&'static dyn Space>,
+) -> Result<(), SpecError> {
     let checks = boot.options.slab_debug.as_ref().map_or(CheckList::NONE, |list| {
         CheckList::parse(list).unwrap_or_else(|error| {
             log::warn!("{error}; no object is checked");
@@ -45,16 +76,12 @@ pub fn start(boot: &Boot, frames: &'static Frames<KernelMachine>) -> Result<(), 
         })
     });
     once::fill(&CHECKS, checks);
-    let config = Config {
-        cpus: boot.cpus,
-        nodes: boot.topology.node_count().clamp(1, MAX_NODES),
-        owner: owners::OBJECTS.in_frames(),
-        checks,
-        call_site,
-        report,
-    };
+    let config = config(boot, checks);
     let guard = MACHINE.pin();
-    let made = Slabs::new(frames, guard.pinned(), config)?;
+    let made = match space {
+        Some(space) => Slabs::new_in(frames, guard.pinned(), config, space)?,
+        None => Slabs::new(frames, guard.pinned(), config)?,
+    };
     let slabs = once::fill(&SLABS, made);
     slabs.register()?;
     if HEAP.set(slabs).is_err() {

@@ -16,12 +16,13 @@ use core::sync::atomic::{
 use rhumb_directmap::{BootMap, DirectMap};
 use rhumb_machine::{Machine, Pfn, VirtAddr, impossible};
 use rhumb_pagetable::{Entry, Levels, Root, TableEntry, TableMemory, Walk};
-use rhumb_tableguard::{Key, KeyedTables, TableStore, WindowedTables};
+use rhumb_tableguard::{Key, KeyedTables, Protection, TableStore, WindowedTables};
 
+use super::protection;
 use super::rules::KernelRules;
 use super::window_tables::{KernelTables, KernelWindows};
 use crate::arch::features::features;
-use crate::arch::pkrs::Pkrs;
+use crate::arch::pkrs::{self, Pkrs};
 use crate::cpu::lock::{TablesMutex, TablesMutexGuard};
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::{self, area, probe};
@@ -30,13 +31,13 @@ static TRAMPOLINE_ROOT: AtomicU64 = AtomicU64::new(0);
 static LEVELS: AtomicU8 = AtomicU8::new(0);
 
 /// Page tables at their places in the direct map. All of them: no table is taken out of it while it is one. Behind
-/// [`WRITER`]'s lock.
+/// [`WRITER`]'s lock, or with its holder writing entries that are its own ([`unlocked`]).
 pub struct InPlace(());
 
 impl InPlace {
     #[inline(always)]
     fn entry(table: Pfn, index: usize) -> &'static TableEntry {
-        // SAFETY: behind the lock the frame is a table for as long as the caller uses the entry; a table stays in the
+        // SAFETY: behind the lock, or in its holder's own area, the frame is a table for as long as the caller uses the entry; a table stays in the
         // direct map (I1), and but for `Reader`'s probes it is reached by atomics alone. No reference to the entry
         // outlives the load or the store.
         unsafe { TableEntry::at(MACHINE.direct(table.addr()).plus(Entry::offset(index))) }
@@ -51,7 +52,7 @@ impl TableMemory for InPlace {
 
     #[inline(always)]
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
-        // The values of this type are behind `WRITER`'s lock (I8).
+        // The values of this type are behind `WRITER`'s lock, or write entries that are their holder's alone (I8).
         Self::entry(table, index).store(entry);
     }
 }
@@ -227,6 +228,26 @@ impl DerefMut for TablesGuard {
 /// translation before the address or the frame is used again (I6).
 pub unsafe fn writer() -> TablesGuard {
     TablesGuard(WRITER.lock())
+}
+
+/// Returns a way to write tables without the lock, in which they are written now: to entries that are the caller's
+/// alone.
+///
+/// # Safety
+/// The caller writes no other entries, and keeps the promises of [`writer`] for those. No CPU turns to another way of
+/// writing while the value lives. `windows` are those of all CPUs that run.
+pub unsafe fn unlocked(windows: Option<&'static KernelWindows>) -> DirectTables {
+    DirectTables(match (protection::in_force(), windows) {
+        (Protection::Off, _) => TableWriter::BOOT,
+        // SAFETY: the caller writes entries of tables alone, and windows are there for each CPU that runs.
+        (Protection::Windows, Some(windows)) => {
+            TableWriter::Windows(unsafe { WindowedTables::new(InPlace(()), windows) })
+        }
+        (Protection::Windows, None) => {
+            impossible!("tables are written through windows: there are windows" => TableWriter::BOOT)
+        }
+        (Protection::Keys, _) => TableWriter::Key(KeyedTables::new(InPlace(()), MACHINE, Pkrs, pkrs::KEY)),
+    })
 }
 
 /// Runs `act` on the store of tables, with the lock held and interrupts off.

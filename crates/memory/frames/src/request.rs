@@ -249,6 +249,30 @@ impl Request {
         Self { owner, ..self }
     }
 
+    /// Asks for whatever content was there.
+    #[must_use]
+    pub const fn stale(self) -> Self {
+        Self { contents: Contents::Stale, ..self }
+    }
+
+    /// Returns the contents that are asked for.
+    #[inline(always)]
+    pub const fn wanted_contents(&self) -> Contents {
+        self.contents
+    }
+
+    /// Returns the order that is asked for.
+    #[inline(always)]
+    pub const fn wanted_order(&self) -> Order {
+        self.order
+    }
+
+    /// Returns the class.
+    #[inline(always)]
+    pub const fn wanted_class(&self) -> AllocClass {
+        self.class
+    }
+
     /// Returns the same, but not past the direct map.
     #[inline(always)]
     pub(crate) const fn in_direct_map(self) -> Self {

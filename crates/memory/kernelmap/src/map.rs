@@ -10,6 +10,7 @@
 //! | `map` | [`KernelMap`]: making it; allocation |
 //! | `waiting` | giving back; [`FlushPolicy`]; memory that waits |
 //! | `protect` | changing the rights of pages that are mapped |
+//! | `by_address` | areas whose handle was given up for their address |
 //! | `region`, `release` | the entries of areas, and the tables above them; giving back frames and tables |
 //! | `hidden` | entries that wait |
 //! | `flushes`, `ring` | numbers of flushes; the areas that wait with a CPU |
@@ -28,6 +29,7 @@
 //!    allocator of frames; neither needs this map.
 
 mod area;
+mod by_address;
 mod error;
 mod flushes;
 mod hidden;
@@ -79,7 +81,9 @@ const LEAST_WAITING_PAGES: u64 = 64;
 /// How much memory a map's tables take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MapLayout {
-    arena: ArenaLayout,
+    small: ArenaLayout,
+    /// Ranges of large units are not kept by CPUs: any CPU finds the cache of a first one, or none.
+    large: ArenaLayout,
     cpus: usize,
 }
 
@@ -89,19 +93,23 @@ impl MapLayout {
     /// # Errors
     /// [`MapLayoutError::BadMachine`].
     pub const fn new(cpus: usize) -> Result<Self, MapLayoutError> {
-        match ArenaLayout::new(cpus) {
-            Ok(arena) => Ok(Self { arena, cpus }),
-            Err(_) => Err(MapLayoutError::BadMachine),
+        match (ArenaLayout::new(cpus), ArenaLayout::new(1)) {
+            (Ok(small), Ok(large)) => Ok(Self { small, large, cpus }),
+            _ => Err(MapLayoutError::BadMachine),
         }
     }
 
-    /// Returns how many bytes the tables take: 34 KiB, and 20 KiB for each CPU.
+    /// Returns how many bytes the tables take: 42 KiB, and 9 KiB for each CPU.
     pub const fn storage_bytes(self) -> usize {
-        UNITS.len() * self.arena_bytes() + self.own_bytes()
+        let arenas = self.small.storage_bytes() + (UNITS.len() - 1) * self.large.storage_bytes();
+        arenas.next_multiple_of(8) + UNITS.len() * 8 + self.own_bytes()
     }
 
-    const fn arena_bytes(self) -> usize {
-        self.arena.storage_bytes().next_multiple_of(8)
+    const fn arena(self, unit: PageSize) -> ArenaLayout {
+        match unit {
+            PageSize::Size4K => self.small,
+            PageSize::Size2M | PageSize::Size1G => self.large,
+        }
     }
 
     const fn own_bytes(self) -> usize {
@@ -144,6 +152,8 @@ pub struct KernelMap<H: Home> {
     policy: AtomicU8,
     /// Pages that may wait with a CPU before it flushes.
     most_waiting: AtomicU64,
+    /// Tables above areas, which stay.
+    upper_tables: AtomicU64,
 }
 
 impl<H: Home> KernelMap<H> {
@@ -174,14 +184,15 @@ impl<H: Home> KernelMap<H> {
         let mut regions = ArrayVec::new();
         for unit in UNITS {
             let addresses = addresses.of(unit);
-            let (tables, others) =
-                rest.split_at_mut_checked(layout.arena_bytes() / size_of::<u64>()).ok_or(too_small)?;
+            let arena = layout.arena(unit);
+            let words = arena.storage_bytes().div_ceil(size_of::<u64>());
+            let (tables, others) = rest.split_at_mut_checked(words).ok_or(too_small)?;
             rest = others;
             if addresses.is_empty() && unit == PageSize::Size1G {
                 continue;
             }
             check_addresses(&home, addresses)?;
-            let arena = Arena::new(layout.arena, tags, tables).map_err(MapLayoutError::Arena)?;
+            let arena = Arena::new(arena, tags, tables).map_err(MapLayoutError::Arena)?;
             let region = Region { arena, unit, addresses };
             region.arena.add_span(pinned, region.units_of(addresses)).map_err(MapLayoutError::Arena)?;
             regions.push(region);
@@ -202,6 +213,7 @@ impl<H: Home> KernelMap<H> {
             accounts: Accounts(accounts),
             policy: AtomicU8::new(FlushPolicy::Lazy as u8),
             most_waiting: AtomicU64::new(share.clamp(LEAST_WAITING_PAGES, MOST_WAITING_PAGES)),
+            upper_tables: AtomicU64::new(0),
         })
     }
 
@@ -226,9 +238,9 @@ impl<H: Home> KernelMap<H> {
             }
             // A large block is a convenience: no reclaimer runs for it, and a request that found none asks no more.
             let smaller = size.smaller();
-            let class = if smaller.is_some() { AllocClass::Atomic } else { AllocClass::Ordinary };
-            let request = frames.order(size.order()).class(class);
-            let frame = match (self.home.alloc(pinned, request), smaller) {
+            let class = if smaller.is_some() { AllocClass::Atomic } else { request.class };
+            let frames = frames.order(size.order()).class(class);
+            let frame = match (self.home.alloc(pinned, frames), smaller) {
                 (Ok(frame), _) => frame,
                 (Err(_), Some(smaller)) => {
                     largest = smaller;
@@ -236,7 +248,7 @@ impl<H: Home> KernelMap<H> {
                 }
                 // Frames that wait for a flush are as good as others.
                 (Err(error), None) if self.reclaim(pinned) == 0 => return Err(AreaError::NoFrame(error)),
-                (Err(_), None) => self.home.alloc(pinned, request).map_err(AreaError::NoFrame)?,
+                (Err(_), None) => self.home.alloc(pinned, frames).map_err(AreaError::NoFrame)?,
             };
             Ok(Some(Entry::leaf(Frame::into_pfn(frame).addr(), size, attributes)))
         })
@@ -310,14 +322,14 @@ impl<H: Home> KernelMap<H> {
                 return Err(error);
             }
         };
-        let own = waiting::without_guard(held.range());
+        let (all, own) = (held.range(), waiting::without_guard(held.range()));
         let start = region.address_of(own.start()).plus(from * PageSize::Size4K.bytes());
         let level = region.level();
         let mut area = Area { held, start, pages, owner, level, kind, is_charged };
-        area.held.set_word(Facts { kind, owner, pages }.pack());
+        area.held.set_word(Facts { kind, owner, pages, is_charged }.pack());
 
         let mut tables = self.home.tables();
-        if let Err(error) = make_upper_tables(self, pinned, &mut tables, region.unit, own) {
+        if let Err(error) = make_upper_tables(self, pinned, &mut tables, region.unit, all) {
             self.uncharge(&area);
             area.held.set_word(0);
             if region.arena.free(pinned, area.held).is_err() {

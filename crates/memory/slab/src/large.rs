@@ -78,16 +78,9 @@ impl<M: Machine> Slabs<M> {
         class: AllocClass,
     ) -> Result<NonNull<u8>, AllocError> {
         let Extent { order, kept } = Extent::of(layout).ok_or(AllocError::TooLarge)?;
-        let start =
-            self.memory.take(pinned, Request::new(order).class(class)).ok_or(AllocError::Exhausted)?;
-        if kept < order.frames() {
-            // SAFETY: the block was taken just now, and is less than 2 MiB; the kept frames come first, and no code
-            // knows the others.
-            unsafe {
-                let rest = start.add((kept * FRAME_BYTES) as usize);
-                self.memory.give_run(pinned, rest, order.frames() - kept, 0);
-            }
-        }
+        let request = Request::new(order).class(class);
+        let taken = self.memory.take_large(pinned, request, kept, layout.align());
+        let start = taken.ok_or(AllocError::Exhausted)?;
         // SAFETY: the first frame of the block that was just taken is kept.
         unsafe { self.memory.stamp(start, 1, PageType::LARGE, kept) };
         self.large_frames.fetch_add(kept, Relaxed);

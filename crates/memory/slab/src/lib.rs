@@ -84,6 +84,7 @@ mod report;
 mod shape;
 mod slab;
 mod slabs;
+mod space;
 mod spec;
 mod traced;
 mod validate;
@@ -98,6 +99,7 @@ pub use raw::{DestroyError, RawCache};
 pub use reclaim::Reclaiming;
 pub use report::{CacheReport, InUse, LeakSite, NAMED_SITES, Totals};
 pub use slabs::Slabs;
+pub use space::Space;
 pub use spec::{CacheSpec, NAME_BYTES, Name};
 pub use validate::Inconsistency;
 

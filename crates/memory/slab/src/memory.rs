@@ -1,5 +1,5 @@
-//! Frames as this crate uses them: blocks by their address in the direct map, and their descriptors. A leaf where
-//! `unsafe` lives.
+//! Frames as this crate uses them: blocks by their address in the direct map, or in the [`Space`] that objects have in
+//! its place, and their descriptors. A leaf where `unsafe` lives.
 //!
 //! A block is asked for without an owner, so that it comes from the CPU's magazine of frames, and is stamped here. The
 //! stamp is taken off before the block goes back, for the same reason.
@@ -7,7 +7,9 @@
 use core::ptr::NonNull;
 
 use rhumb_frames::{Descriptor, DescriptorView, FrameRange, Frames, Owner, Request};
-use rhumb_machine::{Machine, Order, PageSize, Pfn, PfnRange, Pinned, impossible};
+use rhumb_machine::{Machine, Order, PageSize, Pfn, PfnRange, Pinned, VirtAddr, impossible};
+
+use crate::space::Space;
 
 /// Bytes of a frame.
 pub(crate) const FRAME_BYTES: u64 = PageSize::Size4K.bytes();
@@ -39,11 +41,23 @@ impl PageType {
 pub(crate) struct Memory<M: Machine + 'static> {
     frames: &'static Frames<M>,
     owner: Owner,
+    /// The addresses of blocks of objects, where these are not in the direct map.
+    space: Option<&'static dyn Space>,
 }
 
 impl<M: Machine> Memory<M> {
-    pub(crate) const fn new(frames: &'static Frames<M>, owner: Owner) -> Self {
-        Self { frames, owner }
+    pub(crate) const fn new(
+        frames: &'static Frames<M>,
+        owner: Owner,
+        space: Option<&'static dyn Space>,
+    ) -> Self {
+        Self { frames, owner, space }
+    }
+
+    /// Returns the space that has an address of a block of objects.
+    #[inline]
+    fn space_of(&self, address: usize) -> Option<&'static dyn Space> {
+        self.space.filter(|space| space.contains(VirtAddr::new(address as u64)))
     }
 
     #[inline(always)]
@@ -55,9 +69,12 @@ impl<M: Machine> Memory<M> {
         self.frames
     }
 
-    /// Returns the frame that shows at `address`.
+    /// Returns the frame that shows at `address`; where there is none, a number that no frame has.
     #[inline]
     pub(crate) fn pfn(&self, address: usize) -> Pfn {
+        if let Some(space) = self.space_of(address) {
+            return space.pfn(VirtAddr::new(address as u64)).unwrap_or(Pfn::new(u64::MAX / FRAME_BYTES));
+        }
         let base = self.machine().direct_map_base().get();
         Pfn::new((address as u64).wrapping_sub(base) / FRAME_BYTES)
     }
@@ -96,6 +113,50 @@ impl<M: Machine> Memory<M> {
         NonNull::new(self.machine().direct(frame.into_pfn().addr()).as_mut_ptr())
     }
 
+    /// Takes a block for objects: as [`Memory::take`] does, or as many pages of the space.
+    pub(crate) fn take_for_objects(&self, pinned: Pinned<'_>, request: Request) -> Option<NonNull<u8>> {
+        match self.space {
+            Some(space) => self.map(space, pinned, request.wanted_order().frames(), request),
+            None => self.take(pinned, request),
+        }
+    }
+
+    /// Takes the first `kept` frames of a block of less than 2 MiB, or all of a block; in the space, where its addresses
+    /// will do.
+    pub(crate) fn take_large(
+        &self,
+        pinned: Pinned<'_>,
+        request: Request,
+        kept: u64,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        if let Some(space) = self.space.filter(|_| align as u64 <= FRAME_BYTES) {
+            return self.map(space, pinned, kept, request);
+        }
+        let start = self.take(pinned, request)?;
+        let order = request.wanted_order();
+        if kept < order.frames() {
+            // SAFETY: the block was taken just now, and is less than 2 MiB; the kept frames come first, and no code
+            // knows the others.
+            unsafe {
+                let rest = start.add((kept * FRAME_BYTES) as usize);
+                self.give_run(pinned, rest, order.frames() - kept, 0);
+            }
+        }
+        Some(start)
+    }
+
+    fn map(
+        &self,
+        space: &'static dyn Space,
+        pinned: Pinned<'_>,
+        pages: u64,
+        request: Request,
+    ) -> Option<NonNull<u8>> {
+        let start = space.map(pinned, pages, request.wanted_class())?;
+        NonNull::new(start.as_mut_ptr())
+    }
+
     /// Writes type, private word and owner into the descriptors of `frames` frames from `start` on.
     ///
     /// # Safety
@@ -131,6 +192,10 @@ impl<M: Machine> Memory<M> {
     /// # Safety
     /// It came from [`Memory::take`] with this order, and no code uses it any more.
     pub(crate) unsafe fn give(&self, pinned: Pinned<'_>, start: NonNull<u8>, order: Order, stamped: u64) {
+        if let Some(space) = self.space_of(start.addr().get()) {
+            // SAFETY: passed on: `map` gave the pages.
+            return unsafe { self.unmap(space, pinned, start, stamped) };
+        }
         // SAFETY: the caller promises that `take` gave the block with this order, and that no code uses it any more; it
         // is held until it is freed here.
         let frame = unsafe {
@@ -148,6 +213,10 @@ impl<M: Machine> Memory<M> {
     /// # Safety
     /// They are part of a block of less than 2 MiB that came from [`Memory::take`], and no code uses them any more.
     pub(crate) unsafe fn give_run(&self, pinned: Pinned<'_>, start: NonNull<u8>, frames: u64, stamped: u64) {
+        if let Some(space) = self.space_of(start.addr().get()) {
+            // SAFETY: passed on: `map` gave as many pages, because it keeps all of a block.
+            return unsafe { self.unmap(space, pinned, start, stamped) };
+        }
         let range = PfnRange::of_length(self.pfn(start.addr().get()), frames)
             .unwrap_or_else(|| impossible!("an object at the end of all numbers" => PfnRange::default()));
         // SAFETY: the caller promises that the frames are part of a block that `take` gave, and that no code uses them
@@ -159,6 +228,20 @@ impl<M: Machine> Memory<M> {
         // A block that the allocator refuses stays out of use, and its own checks tell of it.
         if let Err((range, _)) = self.frames.free_range(pinned, range) {
             let _ = range.into_frames();
+        }
+    }
+}
+
+impl<M: Machine> Memory<M> {
+    /// Gives all pages back that [`Memory::map`] gave at once, of which the first `stamped` are stamped.
+    ///
+    /// # Safety
+    /// It gave them, and no code uses them any more.
+    unsafe fn unmap(&self, space: &dyn Space, pinned: Pinned<'_>, start: NonNull<u8>, stamped: u64) {
+        // SAFETY: the caller promises pages of this space, which are held until they are given back here.
+        unsafe {
+            self.clear_stamp(start, stamped);
+            space.unmap(pinned, VirtAddr::new(start.addr().get() as u64));
         }
     }
 }

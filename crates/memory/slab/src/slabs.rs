@@ -16,6 +16,7 @@ use crate::lines::{Lines, Place};
 use crate::memory::Memory;
 use crate::record::Record;
 use crate::registry::Registry;
+use crate::space::Space;
 use crate::spec::{CacheSpec, Name};
 use rhumb_sync::atomic::{AtomicBool, AtomicU64};
 
@@ -44,6 +45,29 @@ impl<M: Machine> Slabs<M> {
     /// # Errors
     /// [`SpecError::NoDescriptors`] where `frames` has none, [`SpecError::BadMachine`], [`SpecError::NoMemory`].
     pub fn new(frames: &'static Frames<M>, pinned: Pinned<'_>, config: Config) -> Result<Self, SpecError> {
+        Self::with_space(frames, pinned, config, None)
+    }
+
+    /// Makes the allocator as [`Slabs::new`] does, with its objects at addresses of `space`. Slabs are mapped as they
+    /// come, and unmapped as they go; all else is the same.
+    ///
+    /// # Errors
+    /// Those of [`Slabs::new`].
+    pub fn new_in(
+        frames: &'static Frames<M>,
+        pinned: Pinned<'_>,
+        config: Config,
+        space: &'static dyn Space,
+    ) -> Result<Self, SpecError> {
+        Self::with_space(frames, pinned, config, Some(space))
+    }
+
+    fn with_space(
+        frames: &'static Frames<M>,
+        pinned: Pinned<'_>,
+        config: Config,
+        space: Option<&'static dyn Space>,
+    ) -> Result<Self, SpecError> {
         let machine_fits = (1..=MAX_CPUS).contains(&config.cpus) && (1..=MAX_NODES).contains(&config.nodes);
         if !machine_fits {
             return Err(SpecError::BadMachine);
@@ -51,7 +75,7 @@ impl<M: Machine> Slabs<M> {
         if !frames.has_descriptors() {
             return Err(SpecError::NoDescriptors);
         }
-        let (memory, cells) = (Memory::new(frames, config.owner), Cells::new(config.cpus));
+        let (memory, cells) = (Memory::new(frames, config.owner, space), Cells::new(config.cpus));
         let registry = Registry::new(Lines::new());
         let mut classes: arrayvec::ArrayVec<&'static Record, CLASSES> = arrayvec::ArrayVec::new();
         for class in 0..CLASSES {

@@ -14,6 +14,7 @@
 //! | [`direct_map`] | changes of the direct map |
 //! | [`pool`] | frames out of the direct map |
 //! | [`code`] | executable memory |
+//! | [`kernel_map`] | areas of the kernel map |
 //! | [`window`] | windows onto frames that the direct map does not show |
 //! | [`calls`] | cross-calls, interrupts |
 //! | [`record`] | the log |
@@ -41,6 +42,7 @@ mod code;
 mod direct_map;
 mod flush;
 mod frames;
+mod kernel_map;
 mod known;
 mod measure;
 mod objects;
@@ -126,6 +128,7 @@ const REGIONS: &[&[Region]] = &[
     direct_map::REGIONS,
     pool::REGIONS,
     code::REGIONS,
+    kernel_map::REGIONS,
     window::REGIONS,
     calls::REGIONS,
     record::REGIONS,

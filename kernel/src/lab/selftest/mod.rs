@@ -19,6 +19,7 @@ mod frames;
 mod irqsoff;
 #[cfg(feature = "kasan")]
 mod kasan;
+mod kernel_map;
 mod long_map;
 mod memory;
 mod modules;
@@ -62,6 +63,7 @@ const TESTS: &[&[Test]] = &[
     modules::TESTS,
     unmapped::TESTS,
     long_map::TESTS,
+    kernel_map::TESTS,
     exhaustion::TESTS,
     compaction::TESTS,
     objects::TESTS,

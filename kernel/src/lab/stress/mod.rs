@@ -76,5 +76,7 @@ fn free_frames(frames: &Frames<KernelMachine>) -> u64 {
         let guard = MACHINE.pin();
         frames.drain(guard.pinned());
     });
-    frames.free_frames()
+    // Areas of the kernel map wait for a flush, and the tables above them stay.
+    mm::kernel_map::reclaim();
+    frames.free_frames() + mm::kernel_map::map().map_or(0, |map| map.report().upper_tables)
 }

@@ -10,6 +10,7 @@
 //! | [`code`] | executable memory runs, traps where it is free, and is never writable |
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`objects`] | object caches under stress, and checks that notice injected faults |
+//! | [`kernel_map`] | areas of the kernel map, under each policy of flushing |
 //! | [`count`] | marked regions run without a counter, too |
 //! | [`bpf`] | BPF programs count, and wrong ones are refused |
 //! | [`console`] | the monitor's commands, and wrong input |
@@ -33,6 +34,7 @@ mod high_memory;
 mod image;
 mod irqsoff;
 mod kasan;
+mod kernel_map;
 mod machines;
 mod matrix;
 mod modules;
@@ -56,6 +58,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
         frames::cases(),
         high_memory::cases(),
         objects::cases(),
+        kernel_map::cases(),
         count::cases(),
         machines::cases(),
         matrix::cases(),

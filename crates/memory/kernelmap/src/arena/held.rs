@@ -63,6 +63,13 @@ impl HeldRange {
     }
 }
 
+impl HeldRange {
+    /// Gives up the handle, and returns the address of its tag: never 0, and a multiple of 64.
+    pub(crate) fn into_address(self) -> u64 {
+        self.tag.address()
+    }
+}
+
 impl fmt::Debug for HeldRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HeldRange({})", self.range())

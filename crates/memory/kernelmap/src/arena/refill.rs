@@ -23,6 +23,7 @@ use rhumb_machine::{CpuId, Machine, Pinned};
 use super::Arena;
 use super::cpu::{BATCH, CpuCache};
 use super::error::ArenaError;
+use super::held::HeldRange;
 use super::ranges::{Lack, Ranges};
 use super::stock::Chain;
 use super::tag::{State, Tag, TagRef};
@@ -39,6 +40,16 @@ enum Refill {
 }
 
 impl<M: Machine> Arena<M> {
+    /// Returns the handle of a range that was given up ([`HeldRange::into_address`]).
+    ///
+    /// # Safety
+    /// The address is that of a range of this arena whose handle was given up, and no other handle was made of it since.
+    pub(crate) unsafe fn held_at(&self, address: u64) -> Option<HeldRange> {
+        // SAFETY: the tag of a range that is out is in use, by the caller's promise.
+        let tag = unsafe { TagRef::at(address) }?;
+        Some(self.held(tag, tag.units()))
+    }
+
     #[inline(never)]
     pub(super) fn alloc_slow(&self, pinned: Pinned<'_>, fit: Fit) -> Result<TagRef, ArenaError> {
         match self.take_with_tags(pinned, fit) {

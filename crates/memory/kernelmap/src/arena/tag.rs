@@ -216,6 +216,19 @@ impl TagRef {
         Self(object.into_raw())
     }
 
+    /// Returns the tag's address, which [`TagRef::at`] takes.
+    pub(super) fn address(self) -> u64 {
+        self.0.as_ptr().expose_provenance() as u64
+    }
+
+    /// Returns the tag at an address.
+    ///
+    /// # Safety
+    /// The address is that of a tag that is in use, from [`TagRef::address`].
+    pub(super) unsafe fn at(address: u64) -> Option<Self> {
+        NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize)).map(Self)
+    }
+
     /// Gives the tag back to its cache.
     ///
     /// # Safety

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rhumb_frames::{Contents, Owner, Preference};
+use rhumb_frames::{AllocClass, Contents, Owner, Preference};
 use rhumb_machine::{PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::Access;
 
@@ -17,6 +17,7 @@ pub struct AreaRequest {
     pub(super) near: Preference,
     pub(super) largest: PageSize,
     pub(super) owner: Owner,
+    pub(super) class: AllocClass,
 }
 
 impl AreaRequest {
@@ -31,6 +32,7 @@ impl AreaRequest {
             near: Preference::Any,
             largest: PageSize::Size1G,
             owner: Owner::NONE,
+            class: AllocClass::Ordinary,
         }
     }
 
@@ -68,6 +70,13 @@ impl AreaRequest {
         Self { largest: size, ..self }
     }
 
+    /// Asks for small frames of this class. Large ones are asked for as a convenience only.
+    #[must_use]
+    #[inline]
+    pub const fn class(self, class: AllocClass) -> Self {
+        Self { class, ..self }
+    }
+
     /// Attributes addresses and frames to `owner`, whose limit counts.
     #[must_use]
     #[inline]
@@ -100,19 +109,22 @@ impl fmt::Display for AreaKind {
 /// The facts about an area that its range's word holds, for reports.
 ///
 /// ```text
-///   63 .. 56 | 55 .. 40 | 39 ... 0
-///   kind     | owner    | pages of 4 KiB
+///   63        | 62 .. 56 | 55 .. 40 | 39 ... 0
+///   charged   | kind     | owner    | pages of 4 KiB
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Facts {
     pub(super) kind: AreaKind,
     pub(super) owner: Owner,
     pub(super) pages: u64,
+    /// Whether the pages count against the owner's limit.
+    pub(super) is_charged: bool,
 }
 
 const PAGES_BITS: u32 = 40;
 const OWNER_SHIFT: u32 = PAGES_BITS;
 const KIND_SHIFT: u32 = OWNER_SHIFT + 16;
+const CHARGED: u64 = 1 << 63;
 
 /// The most pages of an area: 4 PiB.
 pub(super) const MOST_PAGES: u64 = (1 << PAGES_BITS) - 1;
@@ -125,18 +137,20 @@ impl Facts {
             AreaKind::Device => 2,
             AreaKind::Waiting => 3,
         };
-        kind << KIND_SHIFT | (self.owner.0 as u64) << OWNER_SHIFT | self.pages & MOST_PAGES
+        let charged = if self.is_charged { CHARGED } else { 0 };
+        charged | kind << KIND_SHIFT | (self.owner.0 as u64) << OWNER_SHIFT | self.pages & MOST_PAGES
     }
 
     /// Returns the facts in a range's word; `None` where none were set.
     pub(super) const fn unpack(word: u64) -> Option<Self> {
-        let kind = match word >> KIND_SHIFT {
+        let kind = match (word & !CHARGED) >> KIND_SHIFT {
             1 => AreaKind::Memory,
             2 => AreaKind::Device,
             3 => AreaKind::Waiting,
             _ => return None,
         };
-        Some(Self { kind, owner: Owner((word >> OWNER_SHIFT) as u16), pages: word & MOST_PAGES })
+        let owner = Owner((word >> OWNER_SHIFT) as u16);
+        Some(Self { kind, owner, pages: word & MOST_PAGES, is_charged: word & CHARGED != 0 })
     }
 }
 

@@ -15,6 +15,8 @@
 use rhumb_machine::{Machine, PageSize, Pfn, Pinned, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::{ENTRIES, Entry, Privilege, Step, TableMemory, descend};
 
+use rhumb_sync::atomic::Relaxed;
+
 use super::KernelMap;
 use super::area::AreaKind;
 use super::error::AreaError;
@@ -133,7 +135,9 @@ fn make_table<H: Home>(
         }
         is_missing
     });
-    if !is_used {
+    if is_used {
+        map.upper_tables.fetch_add(1, Relaxed);
+    } else {
         give_back(home, pinned, table);
     }
     Ok(())

@@ -5,6 +5,8 @@ use core::ops::ControlFlow;
 use rhumb_frames::Owner;
 use rhumb_machine::{PageSize, VirtAddr, VirtRange};
 
+use rhumb_sync::atomic::Relaxed;
+
 use super::KernelMap;
 use super::area::{AreaKind, Facts};
 use super::home::Home;
@@ -36,6 +38,8 @@ pub struct KernelMapReport {
     pub waiting_pages: u64,
     /// Full flushes so far.
     pub full_flushes: u64,
+    /// Tables above areas: they stay.
+    pub upper_tables: u64,
 }
 
 impl<H: Home> KernelMap<H> {
@@ -77,6 +81,7 @@ impl<H: Home> KernelMap<H> {
             waiting_areas,
             waiting_pages,
             full_flushes: self.flushes.begun(),
+            upper_tables: self.upper_tables.load(Relaxed),
             ..KernelMapReport::default()
         };
         for region in &self.regions {

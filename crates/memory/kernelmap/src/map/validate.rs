@@ -81,7 +81,12 @@ impl<H: Home> KernelMap<H> {
         let addresses = region.addresses_of(all);
         let facts = Facts::unpack(range.word).ok_or(MapInconsistency::NoArea(addresses))?;
         let guard = Units::of_length(all.start(), GUARD_UNITS).unwrap_or(Units::NONE);
-        self.check_clear(region, guard)?;
+        // A guard may remember the record of its area.
+        self.for_each_table(region, guard, |address, entry| {
+            let is_absent =
+                if facts.kind == AreaKind::Waiting { entry == Entry::EMPTY } else { !entry.is_present() };
+            if is_absent { Ok(()) } else { Err(MapInconsistency::NotClear(address, entry)) }
+        })?;
         let (mut pages, tables) = (0, self.home.tables());
         let own = super::waiting::without_guard(all);
         self.for_each_table(region, own, |address, entry| {

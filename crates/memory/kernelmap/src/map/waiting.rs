@@ -101,7 +101,7 @@ impl<H: Home> KernelMap<H> {
     /// Hides the entries of an area, as far as they were filled, and has it wait.
     pub(super) fn retire(&self, pinned: Pinned<'_>, area: Area) {
         let Area { mut held, pages, owner, level, kind, .. } = area;
-        held.set_word(Facts { kind: AreaKind::Waiting, owner, pages }.pack());
+        held.set_word(Facts { kind: AreaKind::Waiting, owner, pages, is_charged: false }.pack());
         let mut tables = self.home.tables();
         let mut reach = Reach::Running;
         let Ok(()) = self.for_each_entry_of(&mut tables, level, held.range(), |tables, table, index, _| {

@@ -3,7 +3,7 @@
 use rhumb_frames::Owner;
 use rhumb_hosted::mmu::Use;
 use rhumb_kernelmap::{AreaKind, AreaRequest};
-use rhumb_machine::PageSize;
+use rhumb_machine::{PageSize, Pfn, Pinned, VirtAddr};
 use rhumb_pagetable::{Access, CacheMode};
 
 use crate::world::{GIB, MIB, in_world, phys};
@@ -136,4 +136,87 @@ fn a_device_is_mapped_in_its_mode_by_large_pages() {
         world.map.free(pinned, registers).unwrap();
         world.assert_empty(pinned);
     });
+}
+
+#[test]
+fn an_area_is_known_by_its_address() {
+    in_world(2, 64 * MIB, |world, pinned| {
+        let mut starts = Vec::new();
+        for turn in 0..300 {
+            let pages = if turn % 40 == 0 { 600 } else { 1 + turn % 17 };
+            let area = world.map.alloc(pinned, AreaRequest::new(pages).owner(Owner(4))).unwrap();
+            let first = world.walked(area.start());
+            let start = world.map.forget(area).unwrap();
+            assert_eq!(world.map.pfn_at(start).map(|pfn| pfn.addr()), first);
+            starts.push((start, pages));
+        }
+        world.map.validate(pinned).unwrap();
+        for (start, pages) in starts {
+            // SAFETY: each area was given up above, and is recovered once.
+            let area = unsafe { world.map.recover(start) }.unwrap();
+            assert_eq!((area.start(), area.pages(), area.owner()), (start, pages, Owner(4)));
+            // SAFETY: nothing is found, so nothing is made.
+            assert!(unsafe { world.map.recover(start) }.is_none(), "recovered twice");
+            world.check_area(1, &area);
+            world.map.free(pinned, area).unwrap();
+        }
+        assert_eq!(world.map.pfn_at(crate::world::BASE), None);
+        world.assert_empty(pinned);
+    });
+}
+
+/// Objects at addresses of the map: its records are those of another allocator.
+#[test]
+fn objects_at_addresses_of_the_map() {
+    in_world(2, 64 * MIB, |world, pinned| {
+        let space: &'static InMap = Box::leak(Box::new(InMap(world)));
+        let config = rhumb_slab::Config::new(2);
+        let slabs = rhumb_slab::Slabs::new_in(&world.ground.frames, pinned, config, space).unwrap();
+        let slabs: &'static _ = Box::leak(Box::new(slabs));
+        let mut objects = Vec::new();
+        for turn in 0..2000usize {
+            let size = [24, 64, 500, 2048, 5000, 20_000, 70_000][turn % 7];
+            let layout = std::alloc::Layout::from_size_align(size, 8).unwrap();
+            let object = slabs.alloc(pinned, layout).unwrap();
+            let address = VirtAddr::from(object.as_ptr().cast_const());
+            assert!(world.map.contains(address));
+            world.touch(turn % 2, address.plus(size as u64 - 1), Use::Write);
+            objects.push((object, layout));
+        }
+        let mut addresses: Vec<_> = objects.iter().map(|(object, _)| object.addr().get()).collect();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), objects.len());
+        slabs.validate(pinned).unwrap();
+        for (object, layout) in objects {
+            // SAFETY: allocated above with this layout.
+            unsafe { slabs.free(pinned, object, layout) };
+        }
+        slabs.reclaim(pinned);
+        slabs.validate(pinned).unwrap();
+        world.map.reclaim(pinned);
+        world.map.validate(pinned).unwrap();
+        assert_eq!(world.mmu().take_reports(), [], "stale translations");
+    });
+}
+
+struct InMap(&'static crate::world::World);
+
+// SAFETY: areas are mapped for their holder alone until they are recovered; their frames have descriptors.
+unsafe impl rhumb_slab::Space for InMap {
+    fn map(&self, pinned: Pinned<'_>, pages: u64, class: rhumb_frames::AllocClass) -> Option<VirtAddr> {
+        let area = self.0.map.alloc(pinned, AreaRequest::new(pages).class(class)).ok()?;
+        self.0.map.forget(area).ok()
+    }
+    unsafe fn unmap(&self, pinned: Pinned<'_>, start: VirtAddr) {
+        // SAFETY: `map` gave the area up at this address.
+        let area = unsafe { self.0.map.recover(start) }.unwrap();
+        self.0.map.free(pinned, area).unwrap();
+    }
+    fn pfn(&self, address: VirtAddr) -> Option<Pfn> {
+        self.0.map.pfn_at(address)
+    }
+    fn contains(&self, address: VirtAddr) -> bool {
+        self.0.map.contains(address)
+    }
 }

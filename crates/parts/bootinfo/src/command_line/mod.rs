@@ -10,7 +10,9 @@ use core::mem::discriminant;
 mod options;
 mod words;
 
-pub use options::{CLOCKS, KnownWord, Options, PROTECT_TABLES, SLAB_DEBUG_BYTES, ValueForm, WORDS};
+pub use options::{
+    CLOCKS, KMAP_FLUSH, KMEM, KnownWord, Options, PROTECT_TABLES, SLAB_DEBUG_BYTES, ValueForm, WORDS,
+};
 
 use crate::Findings;
 use crate::findings::Finding;

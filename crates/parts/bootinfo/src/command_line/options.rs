@@ -38,6 +38,10 @@ pub struct Options {
     pub exit_port: Option<u16>,
     /// `protect_tables=`: how page tables are protected; one of [`PROTECT_TABLES`], as the direct map reads it.
     pub protect_tables: Option<&'static str>,
+    /// `kmem=`: where objects have their addresses; one of [`KMEM`].
+    pub kmem: Option<&'static str>,
+    /// `kmap_flush=`: when CPUs flush areas of the kernel map that were given back; one of [`KMAP_FLUSH`].
+    pub kmap_flush: Option<&'static str>,
     /// `clock=`: the counter to measure the TSC with; one of [`CLOCKS`].
     pub clock: Option<&'static str>,
     /// `slab_debug=`: which object caches are checked, and for what, as the object allocator reads it.
@@ -46,6 +50,12 @@ pub struct Options {
 
 /// The values that `protect_tables=` accepts.
 pub const PROTECT_TABLES: [&str; 4] = ["off", "on", "window", "pks"];
+
+/// The values that `kmem=` accepts.
+pub const KMEM: [&str; 2] = ["direct", "virtual"];
+
+/// The values that `kmap_flush=` accepts.
+pub const KMAP_FLUSH: [&str; 3] = ["eager", "batched", "lazy"];
 
 /// The values that `clock=` accepts.
 pub const CLOCKS: [&str; 3] = ["acpi", "pit", "hpet"];
@@ -69,6 +79,8 @@ impl Default for Options {
             console: None,
             exit_port: None,
             protect_tables: None,
+            kmem: None,
+            kmap_flush: None,
             clock: None,
             slab_debug: None,
         }
@@ -128,6 +140,8 @@ pub const WORDS: &[KnownWord] = &[
     word("nogbpages", NoValue, "no 1-GiB pages in the direct map", |o, _| { o.gigabyte_pages = false; Some(()) }),
     word("directmap_limit", Size, "direct map ends at this address", |o, v| assign(&mut o.direct_map_limit_bytes, size(v))),
     word("protect_tables", Text("off, on, window or pks"), "page tables that only the kernel's writer of tables can write", |o, v| assign(&mut o.protect_tables, one_of(&PROTECT_TABLES, v))),
+    word("kmem", Text("direct or virtual"), "objects in the direct map, or at addresses of the kernel map", |o, v| assign(&mut o.kmem, one_of(&KMEM, v))),
+    word("kmap_flush", Text("eager, batched or lazy"), "when CPUs flush what left the kernel map", |o, v| assign(&mut o.kmap_flush, one_of(&KMAP_FLUSH, v))),
     word("mem", Size, "use RAM below this address only", |o, v| assign(&mut o.memory_limit_bytes, size(v))),
     word("maxcpus", Text("a number of CPUs, at least 1"), "start no more CPUs than this", |o, v| assign(&mut o.max_cpus, count(v))),
     word("startcpu", Text("an APIC id"), "also try to start this CPU, which the firmware does not list", |o, v| assign(&mut o.unlisted_cpu, apic_id(v))),

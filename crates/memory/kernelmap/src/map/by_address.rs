@@ -1,0 +1,79 @@
+//! Areas whose handle was given up: they are known by their first address alone, as `vmalloc` and `vfree` have it. A leaf
+//! where `unsafe` lives.
+//!
+//! The entry of the area's guard, which is never present, remembers the record of the area. Its bits are those of the
+//! record's address, each inverted, so that they name no memory that there is ([`super::hidden`]).
+#![expect(unsafe_code, reason = "makes handles of addresses")]
+
+use core::convert::Infallible;
+
+use rhumb_machine::{PageSize, VirtAddr, impossible};
+use rhumb_pagetable::{Entry, TableMemory, bits, descend};
+
+use super::KernelMap;
+use super::area::{Area, Facts};
+use super::home::Home;
+use super::region::{GUARD_UNITS, Region, for_each_entry};
+use crate::arena::Units;
+
+impl<H: Home> KernelMap<H> {
+    /// Gives up the handle of an area, and returns its first address. [`KernelMap::recover`] makes the handle anew.
+    ///
+    /// # Errors
+    /// The area, where it is of another map.
+    ///
+    /// Cost: a write of an entry.
+    pub fn forget(&self, area: Area) -> Result<VirtAddr, Area> {
+        let Some(region) = self.region(area.level).filter(|_| self.is_mine(&area)) else { return Err(area) };
+        let start = area.start;
+        let guard = area.held.range().start();
+        let record = Entry::from_bits(!area.held.into_address() & !bits::PRESENT);
+        self.set_guard(region, guard, record);
+        Ok(start)
+    }
+
+    /// Returns the handle of the area that begins at an address; `None` where no area was given up there.
+    ///
+    /// # Safety
+    /// [`KernelMap::forget`] returned this address, and the area has not been recovered since.
+    ///
+    /// Cost: a walk, and a write of an entry.
+    pub unsafe fn recover(&self, start: VirtAddr) -> Option<Area> {
+        let region = self.regions.iter().find(|region| region.addresses.contains(start))?;
+        let unit = start.get() >> region.unit.shift();
+        let guard = unit.checked_sub(GUARD_UNITS)?;
+        let tables = self.home.tables();
+        let step = descend(&tables, self.home.root(), region.address_of(guard), region.level())?;
+        if step.level != region.level() || step.entry.is_present() || step.entry == Entry::EMPTY {
+            return None;
+        }
+        // SAFETY: the guard's entry has the record of an area of this region whose handle was given up, by the caller's
+        // promise.
+        let held = unsafe { region.arena.held_at(!(step.entry.bits() | bits::PRESENT)) }?;
+        self.set_guard(region, guard, Entry::EMPTY);
+        let facts = Facts::unpack(held.word())?;
+        let Facts { kind, owner, pages, is_charged } = facts;
+        Some(Area { held, start, pages, owner, level: region.level(), kind, is_charged })
+    }
+
+    fn set_guard(&self, region: &Region<H::Machine>, guard: u64, entry: Entry) {
+        let Some(units) = Units::of_length(guard, GUARD_UNITS) else {
+            return impossible!("a guard is inside of its region");
+        };
+        let mut tables = self.home.tables();
+        let Ok(()) =
+            for_each_entry(&self.home, &mut tables, region.unit, units, |tables, table, index, _| {
+                tables.write(table, index, entry);
+                Ok::<_, Infallible>(())
+            });
+    }
+
+    /// Returns the frame that is mapped at an address of the map; `None` where none is.
+    ///
+    /// Cost: a walk.
+    pub fn pfn_at(&self, address: VirtAddr) -> Option<rhumb_machine::Pfn> {
+        let step = descend(&self.home.tables(), self.home.root(), address, 1)?;
+        let size = step.entry.page_size(step.level)?;
+        Some(step.entry.phys(size).pfn().plus(address.offset_in(size) / PageSize::Size4K.bytes()))
+    }
+}

@@ -1,0 +1,271 @@
+//! Commands about the kernel map: `kmap`, `vmallocinfo`.
+
+use core::fmt;
+use core::ops::ControlFlow;
+
+use rhumb_kernelmap::AreaKind;
+use rhumb_kernelmap::map::AreaReport;
+use rhumb_machine::{Counted, MAX_NODES, PageSize, VirtRange};
+use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Human, Output, Table};
+use rhumb_pagetable::{Join, Leaves, PageCounts, Permissions, Spans};
+
+use super::Kernel;
+use crate::facts::Boot;
+use crate::layout::{self, Place};
+use crate::mm::kernel_map::{self, KernelHome};
+use crate::mm::owners::Name;
+use crate::mm::tables;
+
+type Map = rhumb_kernelmap::KernelMap<KernelHome>;
+
+pub const COMMANDS: &[Command<Kernel>] = &[
+    Command {
+        name: "kmap",
+        usage: "[check]",
+        summary: "the kernel map: what is mapped there, by what pages, for what owner",
+        help: "One line a range, as pmap shows them: its first address, KiB of addresses, KiB of memory behind them, rights,\n\
+               pages by size, what it is, whose it is. Areas that wait for a flush are counted ('vmallocinfo' lists them).\n\
+               The last line compares the list with the page tables. 'kmap check' checks every structure of the map,\n\
+               too; no other CPU may change it meanwhile.",
+        complete: Complete::Words(&["check"]),
+        run: kmap,
+    },
+    Command {
+        name: "vmallocinfo",
+        usage: "",
+        summary: "areas of the kernel map, as /proc/vmallocinfo shows them",
+        help: "Addresses, bytes, owner, pages, kind; Nn= says how many pages are on node n.",
+        complete: Complete::Nothing,
+        run: vmallocinfo,
+    },
+];
+
+fn the_map() -> Result<&'static Map, CommandError> {
+    kernel_map::map().ok_or_else(|| CommandError::failed("there is no kernel map: boot says why"))
+}
+
+const COLUMNS: &[Column] = &[
+    Column::left("address", 16),
+    Column::right("kbytes", 9),
+    Column::right("resident", 9),
+    Column::left("perm", 4),
+    Column::left("pages", 16),
+    Column::left("what", 16),
+    Column::left("owner", 0),
+];
+
+fn kmap(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let is_check = arguments.optional(|words| words.one_of("what", &["check"]))?.is_some();
+    arguments.end()?;
+    let map = the_map()?;
+    let mut table = Table::new(out, COLUMNS);
+    list_fixed(&mut table, kernel.boot);
+    let mut sum = Sum::default();
+    let walked = map.for_each_area(|area| {
+        let mapped = Mapped::of(area.range);
+        sum.add(&area, mapped.pages);
+        if area.kind != AreaKind::Waiting {
+            row(&mut table, area.range, &mapped, &area.kind, &Name(area.owner));
+        }
+        if table.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if table.interrupted() {
+        return Err(CommandError::Interrupted);
+    }
+    walked.map_err(CommandError::failed)?;
+    finish(map, sum, is_check, out)
+}
+
+/// The pages of an area's addresses, and their rights.
+struct Mapped {
+    pages: PageCounts,
+    permissions: Option<Permissions>,
+}
+
+impl Mapped {
+    fn of(range: VirtRange) -> Self {
+        let mut mapped = Self { pages: PageCounts::NONE, permissions: None };
+        for leaf in Leaves::new(tables::reader(), tables::root(), range) {
+            mapped.pages.add(leaf.size, 1);
+            mapped.permissions.get_or_insert(leaf.permissions);
+        }
+        mapped
+    }
+}
+
+fn row(
+    table: &mut Table<'_>,
+    range: VirtRange,
+    mapped: &Mapped,
+    what: &dyn fmt::Display,
+    owner: &dyn fmt::Display,
+) {
+    let permissions: &dyn fmt::Display = match &mapped.permissions {
+        Some(permissions) => permissions,
+        None => &"----",
+    };
+    table.row(&[
+        &format_args!("{:016x}", range.start().get()),
+        &(range.bytes() / 1024),
+        &(mapped.pages.bytes() / 1024),
+        permissions,
+        &mapped.pages,
+        what,
+        owner,
+    ]);
+}
+
+/// Lists the ranges that boot has mapped: the CPUs' stacks as one, and each device.
+fn list_fixed(table: &mut Table<'_>, boot: &Boot) {
+    let fixed = layout::range(layout::KERNEL_MAP, layout::AREAS.since(layout::KERNEL_MAP));
+    let mut stacks: Option<(VirtRange, Mapped)> = None;
+    for span in Spans::new(Leaves::new(tables::reader(), tables::root(), fixed), Join::Virtual) {
+        let range = layout::range(span.virt, span.bytes);
+        let mapped = Mapped { pages: span.pages, permissions: Some(span.permissions) };
+        if let Place::Stack { .. } = layout::place_of(span.virt) {
+            match &mut stacks {
+                Some((all, sum)) => {
+                    *all = VirtRange::new(all.start(), range.end()).unwrap_or(*all);
+                    sum.pages.add_all(mapped.pages);
+                }
+                None => stacks = Some((range, mapped)),
+            }
+            continue;
+        }
+        if let Some((range, mapped)) = stacks.take() {
+            row(table, range, &mapped, &format_args!("stacks of {}", Counted(boot.cpus, "CPU")), &"boot");
+        }
+        let device = boot.devices.iter().find(|device| device.virt == span.virt);
+        let what: &dyn fmt::Display = match &device {
+            Some(device) => &device.name,
+            None => &"?",
+        };
+        row(table, range, &mapped, what, &"boot");
+    }
+    if let Some((range, mapped)) = stacks {
+        row(table, range, &mapped, &format_args!("stacks of {}", Counted(boot.cpus, "CPU")), &"boot");
+    }
+}
+
+/// The sums over the list.
+#[derive(Default)]
+struct Sum {
+    areas: u64,
+    bytes: u64,
+    waiting_areas: u64,
+    waiting_bytes: u64,
+    /// Pages that the tables have in the addresses of areas.
+    pages: PageCounts,
+}
+
+impl Sum {
+    const fn add(&mut self, area: &AreaReport, pages: PageCounts) {
+        if matches!(area.kind, AreaKind::Waiting) {
+            self.waiting_areas += 1;
+            self.waiting_bytes += area.range.bytes();
+        } else {
+            self.areas += 1;
+            self.bytes += area.range.bytes();
+        }
+        self.pages.add_all(pages);
+    }
+}
+
+fn finish(map: &Map, sum: Sum, is_check: bool, out: &mut dyn Output) -> Result<(), CommandError> {
+    writeln!(
+        out,
+        "{} of {}; {} of {} wait for a flush ({})",
+        Human(sum.bytes),
+        Counted(sum.areas, "area"),
+        Human(sum.waiting_bytes),
+        Counted(sum.waiting_areas, "area"),
+        map.policy()
+    );
+    let mut found = PageCounts::NONE;
+    for (region, _) in map.regions() {
+        for leaf in Leaves::new(tables::reader(), tables::root(), region) {
+            found.add(leaf.size, 1);
+        }
+    }
+    if found != sum.pages || found.bytes() != sum.bytes {
+        return Err(CommandError::failed(format_args!(
+            "the page tables map {found} there, and the areas of the list {}",
+            sum.pages
+        )));
+    }
+    writeln!(out, "the page tables say the same");
+    if is_check {
+        kernel_map::validate().map_err(CommandError::failed)?;
+        writeln!(out, "every structure is sound");
+    }
+    Ok(())
+}
+
+fn vmallocinfo(
+    kernel: &mut Kernel,
+    arguments: Arguments<'_>,
+    out: &mut dyn Output,
+) -> Result<(), CommandError> {
+    arguments.end()?;
+    let map = the_map()?;
+    let boot = kernel.boot;
+    let walked = map.for_each_area(|area| {
+        let (range, page) = (area.range, PageSize::Size4K.bytes());
+        write!(
+            out,
+            "{:#018x}-{:#018x} {:>9} {} pages={}",
+            range.start().get(),
+            range.end().get(),
+            range.bytes(),
+            Underscored(Name(area.owner)),
+            range.bytes() / page
+        );
+        match area.kind {
+            AreaKind::Memory => {
+                write!(out, " vmalloc");
+                for (node, pages) in
+                    on_nodes(boot, range).into_iter().enumerate().filter(|&(_, pages)| pages > 0)
+                {
+                    write!(out, " N{node}={pages}");
+                }
+            }
+            AreaKind::Device => {
+                let first = Leaves::new(tables::reader(), tables::root(), range).next();
+                write!(out, " phys={:#018x} ioremap", first.map_or(0, |leaf| leaf.phys.get()));
+            }
+            AreaKind::Waiting => write!(out, " unpurged"),
+        }
+        writeln!(out);
+        if out.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if out.interrupted() {
+        return Err(CommandError::Interrupted);
+    }
+    walked.map_err(CommandError::failed)
+}
+
+/// Returns how many pages of 4 KiB of a range are on each node.
+fn on_nodes(boot: &Boot, range: VirtRange) -> [u64; MAX_NODES] {
+    let mut nodes = [0; MAX_NODES];
+    for leaf in Leaves::new(tables::reader(), tables::root(), range) {
+        if let Some(pages) = nodes.get_mut(boot.topology.node_of(leaf.phys).index()) {
+            *pages += leaf.size.frames();
+        }
+    }
+    nodes
+}
+
+/// A name as one word, for scripts.
+struct Underscored<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Underscored<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct OneWord<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl fmt::Write for OneWord<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.chars().try_for_each(|c| self.0.write_char(if c == ' ' { '_' } else { c }))
+            }
+        }
+        fmt::write(&mut OneWord(f), format_args!("{}", self.0))
+    }
+}

@@ -1,0 +1,37 @@
+//! The kernel map: its own tests under each policy and each protection of tables, and what its commands say.
+
+use crate::machine::MemorySize;
+use crate::test::case::Case;
+use crate::test::expect::text;
+
+/// The kernel's tests of the map, then a check of all of it.
+const ALL: &str = "selftest kernel_map; kmap check; vmallocinfo; maps audit";
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, words: &str, policy: &str| {
+        Case::new(format!("kernel-map/{name}"), ALL).cpus(4).append(words).expect([
+            text("the page tables say the same"),
+            text("every structure is sound"),
+            text(&format!("wait for a flush ({policy})")),
+        ])
+    };
+    vec![
+        case("selftest", "", "lazy"),
+        case("eager", "kmap_flush=eager", "eager").nodes(2),
+        case("batched/5-levels", "kmap_flush=batched la57 nogbpages", "batched"),
+        case("protected/windows", "protect_tables=window", "lazy"),
+        case("protected/keys", "protect_tables=pks", "lazy").memory(MemorySize::mib(256)),
+        Case::new(
+            "kernel-map/objects",
+            "selftest objects; kmem compare; kmap check; stress slabs 1; maps audit",
+        )
+        .cpus(4)
+        .append("kmem=virtual")
+        .expect([text("objects are at addresses of the kernel map"), text("every structure is sound")]),
+        Case::new("kernel-map/objects/protected", "kmem compare; selftest kernel_map")
+            .append("kmem=virtual protect_tables=window")
+            .expect([text("kmem=virtual: not with protected page tables")]),
+        case("bad-policy", "kmap_flush=never", "lazy")
+            .expect([text("'kmap_flush=never' is ignored: accepted is eager, batched or lazy")]),
+    ]
+}
