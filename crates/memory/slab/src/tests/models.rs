@@ -117,6 +117,38 @@ mod small {
             assert!(mine.is_some() && others.is_some() && mine != others);
         });
     }
+
+    /// The counts beside a depot's lock are right once no CPU holds the lock, whichever CPU held the lock last: a CPU
+    /// that looks at them then does not pass by a magazine that is there.
+    #[test]
+    fn the_counts_beside_a_depots_lock_are_right_at_rest() {
+        use crate::depot::SharedDepot;
+        use rhumb_machine::{CpuId, IrqOff};
+        check(|| {
+            let depot = Arc::new(SharedDepot::default());
+            // SAFETY: a thread of the model is a CPU of its own, and there are no interrupts.
+            let irq_off = |index: usize| unsafe { IrqOff::assume(CpuId::new(index).unwrap()) };
+            let exchange = move |depot: &SharedDepot, index: usize| {
+                depot.lock(irq_off(index)).full.push(magazine());
+                // The magazine that the count promises may be gone.
+                if depot.has_full() {
+                    let mut depot = depot.lock(irq_off(index));
+                    let taken = depot.take_full(1);
+                    depot.spare.append(taken);
+                }
+            };
+            let other = {
+                let depot = Arc::clone(&depot);
+                loom::thread::spawn(move || exchange(&depot, 1))
+            };
+            exchange(&depot, 0);
+            other.join().unwrap();
+            let (has_full, has_spare) = (depot.has_full(), depot.has_spare());
+            let depot = depot.lock(irq_off(0));
+            assert_eq!((has_full, has_spare), (depot.full.count > 0, depot.spare.count > 0));
+            assert_eq!(depot.full.count + depot.spare.count, 2);
+        });
+    }
 }
 
 #[cfg(shuttle)]
