@@ -96,7 +96,7 @@ impl<'file> Image<'file> {
         let kind =
             relocate::kind(number).ok_or(LoadError::UnknownRelocation { section, offset, kind: number })?;
         let stray = LoadError::StrayRelocation { section, offset };
-        let end = offset.checked_add(kind.field.bytes()).filter(|&end| end <= placed.bytes).ok_or(stray)?;
+        let end = offset.checked_add(kind.field.bytes()).ok_or(stray)?;
         let place = place_of(parts, placed)?.get_mut(offset as usize..end as usize).ok_or(stray)?;
 
         let symbol = relocation.r_sym(LE, false);
