@@ -6,10 +6,10 @@
 //! |---|---|
 //! | `report`, `validate` | counters and descriptions; the exact check |
 //! | `moving/` | `relocate`: the interface of owners of movable frames; `compact`: compaction; `range`: allocation of a given range |
-//! | `frames/` | [`Frames`]: the common path; `slow`: the tries after it failed; `reclaim`: reclaimers at work; `describe`: the way to a descriptor; `checked`, `faults`: refused frees and other misuse; `isolation`: the turn to move frames; `zero` and `access`: a frame's content |
+//! | `frames/` | [`Frames`]: the common path; `slow`: the tries after it failed; `reclaim`: reclaimers at work; `describe`: the way to a descriptor; `checked`, `faults`: refused frees and other misuse; `isolation`: the turn to move frames; `traced`: telling of each allocation and free; `zero` and `access`: a frame's content |
 //! | `pressure` | the interface of reclaimers, and their list |
 //! | `descriptor` | [`Descriptor`]: twelve bytes about a frame |
-//! | `zones/` | the pools of a machine, in the order in which a request visits them; `refill`, `drain`, `exchange`: move batches between a CPU and the pools, or bypass the magazine; `layout`, `build`, `storage`: from ranges and memory to pools, hand-over from boot, hot-add |
+//! | `zones/` | the pools of a machine, in the order in which a request visits them; `refill`, `drain`, `exchange`: move batches between a CPU and the pools, or bypass the magazine; `caches`: the CPUs' caches, and whether the common path may use them; `layout`, `build`, `storage`: from ranges and memory to pools, hand-over from boot, hot-add |
 //! | `cache` | a CPU's magazines and open blocks |
 //! | `pool/` | one zone of one node: `bins` of partial blocks, and `tree`: a set of whole ones; `take`, `give`; `block`, [`words`]: 16 bytes and 512 bits for each block, runs by folding; watermarks |
 //! | `handle/` | `frame`: [`Frame`] (eight bytes, typed by its presence in the direct map), [`FrameRange`]; `raw`: the number in them; `leak`: lost ones |

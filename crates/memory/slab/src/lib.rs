@@ -5,6 +5,7 @@
 //! | `cache`, `heap`, `raw` | [`Cache`]; [`Heap`] for `#[global_allocator]`; [`RawCache`] |
 //! | `validate`, `report` | the exact check; [`CacheReport`], [`Totals`], the call sites that hold objects |
 //! | `reclaim` | returning memory: [`Slabs::reclaim`], [`Slabs::tick`], [`Slabs::trim`], as a reclaimer of frames |
+//! | `traced` | telling of each allocation and free, while that is asked for |
 //! | `large` | objects larger than the size classes: whole frames |
 //! | `drain`, `refill`, `checked` | the slow paths of a free and of an allocation; a checked cache uses them for every operation |
 //! | `slabs` | [`Slabs`]: the common path by size and by cache |
