@@ -34,7 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
             text("allocs: 2 programs detached"),
             text("sound"),
         ]),
-        refused("loop", "loop: it jumps back"),
+        refused("loop", "instruction 2: it jumps back, and programs may not loop"),
         refused("wild", "r2 is no pointer"),
         refused("leak", "r0 is a pointer, and a number is wanted"),
         refused("opcode", "opcode 0xff is unknown"),
