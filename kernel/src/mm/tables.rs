@@ -239,8 +239,8 @@ pub unsafe fn writer() -> TablesGuard {
 pub unsafe fn unlocked(windows: Option<&'static KernelWindows>) -> DirectTables {
     DirectTables(match (protection::in_force(), windows) {
         (Protection::Off, _) => TableWriter::BOOT,
-        // SAFETY: the caller writes entries of tables alone, and windows are there for each CPU that runs.
         (Protection::Windows, Some(windows)) => {
+            // SAFETY: the caller writes entries of tables alone, and windows are there for each CPU that runs.
             TableWriter::Windows(unsafe { WindowedTables::new(InPlace(()), windows) })
         }
         (Protection::Windows, None) => {

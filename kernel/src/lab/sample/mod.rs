@@ -336,7 +336,7 @@ unsafe impl Relocate for Sample {
         else {
             return Err(to);
         };
-        if !windows().is_some_and(|windows| windows.copy(&block.frame, &mut to).is_ok()) {
+        if windows().is_none_or(|windows| windows.copy(&block.frame, &mut to).is_err()) {
             return Err(to);
         }
         // Every reader of the block, and the code that frees it, takes the list's lock.
