@@ -35,7 +35,7 @@ use rhumb_sync::atomic::{AcqRel, AtomicU64};
 
 pub use inbox::{Inbox, Senders};
 
-use inbox::{Call, Posted, post, take_lowest};
+use inbox::{Call, Posted, post};
 
 /// The machine, as calls see it.
 ///
@@ -316,7 +316,12 @@ pub fn serve_if_any<C: Cpus>(cpus: &C, pinned: Pinned<'_>) {
     }
 }
 
-/// Runs all calls that wait in this CPU's inbox. The interrupt's handler calls this, and a CPU that waits.
+/// Calls that a CPU serves in one stretch with interrupts off.
+const MOST_AT_ONCE: u32 = 64;
+
+/// Runs the calls that wait in this CPU's inbox, each sender's in turn. The interrupt's handler calls this, and a CPU
+/// that waits. After [`MOST_AT_ONCE`] calls the CPU interrupts itself for the others, so that interrupts come on again
+/// in between, however many CPUs call.
 pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
     let pinned = irq_off.pinned();
     let me = pinned.cpu();
@@ -324,21 +329,24 @@ pub fn serve<C: Cpus>(cpus: &C, irq_off: IrqOff<'_>) {
         impossible!("CPU {me} serves calls without an inbox, where nothing could call it");
         return;
     };
-    for senders in inbox.0 {
+    for _ in 0..MOST_AT_ONCE {
         // One at a time, because the function may wait for a CPU whose own call waits in this inbox: serving it nests.
-        while let Some(sender) = take_lowest(&senders.filled) {
-            let pointer = senders.slots[sender].swap(core::ptr::null_mut(), AcqRel);
-            // SAFETY: the sender put a reference into the slot, and waits for the acknowledgement below before the call
-            // ends.
-            let Some(call) = (unsafe { pointer.as_ref() }) else {
-                impossible!("the bit of an inbox is set after its slot is filled, and the slot is empty");
-                continue;
-            };
-            // SAFETY: `run_on` stored function and argument together. Its F is `Sync`, so this CPU may call it, and
-            // lives until the acknowledgement below, for which `run_on` waits.
-            unsafe { (call.function)(call.argument) };
-            cpus.has_served(pinned);
-            call.acknowledge(me);
-        }
+        let Some(slot) = inbox.take_next() else { return };
+        let pointer = slot.swap(core::ptr::null_mut(), AcqRel);
+        // SAFETY: the sender put a reference into the slot, and waits for the acknowledgement below before the call
+        // ends.
+        let Some(call) = (unsafe { pointer.as_ref() }) else {
+            impossible!("the bit of an inbox is set after its slot is filled, and the slot is empty");
+            continue;
+        };
+        // SAFETY: `run_on` stored function and argument together. Its F is `Sync`, so this CPU may call it, and lives
+        // until the acknowledgement below, for which `run_on` waits.
+        unsafe { (call.function)(call.argument) };
+        cpus.has_served(pinned);
+        call.acknowledge(me);
+    }
+    // A sender sends no interrupt where another one's call waits in the same word.
+    if inbox.has_calls() {
+        cpus.interrupt(me);
     }
 }

@@ -111,7 +111,10 @@ fn addresses(boot: &Boot) -> MapAddresses {
 }
 
 /// Returns memory for the map's own tables, permanently.
-#[expect(clippy::mut_from_ref, reason = "the memory is the allocator's to give, and no part of the allocator")]
+#[expect(
+    clippy::mut_from_ref,
+    reason = "the memory is the allocator's to give, and no part of the allocator"
+)]
 fn own_memory(
     frames: &'static Frames<KernelMachine>,
     pinned: Pinned<'_>,

@@ -17,6 +17,9 @@ pub struct Senders {
     /// In an inbox's first senders: whether the CPU of the inbox owes interrupts for a call of its own. No other CPU
     /// looks at this.
     owes: AtomicU64,
+    /// In an inbox's first senders: the CPU whose call is looked for first. No other CPU than that of the inbox looks at
+    /// this, so a model has no use for it.
+    next: core::sync::atomic::AtomicU32,
 }
 
 impl Senders {
@@ -27,6 +30,7 @@ impl Senders {
                 filled: AtomicU64::new(0),
                 slots: rhumb_sync::atomics!(AtomicPtr::new(core::ptr::null_mut())),
                 owes: AtomicU64::new(0),
+                next: core::sync::atomic::AtomicU32::new(0),
             }
         }
     }
@@ -56,6 +60,25 @@ impl Inbox {
     #[inline]
     pub fn has_calls(&self) -> bool {
         self.0.iter().any(|senders| senders.filled.load(Relaxed) != 0)
+    }
+
+    /// Empties the bit of the next sender whose call waits, and returns its slot. The senders' turns go round, so that
+    /// none waits for CPUs that call again and again.
+    pub(super) fn take_next(&self) -> Option<&'static AtomicPtr<Call<'static>>> {
+        let next = &self.0.first()?.next;
+        let from = next.load(Relaxed) as usize;
+        let (first, within) = (from / WORD_CPUS, from % WORD_CPUS);
+        // The first word once more at the end, for its senders below.
+        for number in 0..=self.0.len() {
+            let word = (first + number) % self.0.len();
+            let senders = &self.0[word];
+            let lowest = if number == 0 { within } else { 0 };
+            if let Some(sender) = take_from(&senders.filled, lowest) {
+                next.store(((word * WORD_CPUS + sender + 1) % (self.0.len() * WORD_CPUS)) as u32, Relaxed);
+                return senders.slots.get(sender);
+            }
+        }
+        None
     }
 
     /// Notes whether this inbox's CPU, which is the caller, owes interrupts.
@@ -122,9 +145,9 @@ pub(super) fn post(inbox: &Inbox, from: CpuId, call: &Call<'_>) -> Posted {
     }
 }
 
-/// Clears the lowest bit of `word`, and returns its number. Only the CPU that serves clears bits.
-pub(super) fn take_lowest(word: &AtomicU64) -> Option<usize> {
-    let filled = word.load(Relaxed);
+/// Clears the lowest bit of `word` from bit `from` on, and returns its number. Only the CPU that serves clears bits.
+fn take_from(word: &AtomicU64, from: usize) -> Option<usize> {
+    let filled = word.load(Relaxed) >> from << from;
     if filled == 0 {
         return None;
     }

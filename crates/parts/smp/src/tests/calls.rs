@@ -98,3 +98,29 @@ fn a_cpu_that_does_not_run_is_left_out() {
     });
     assert_eq!(ran.into_inner(), 1);
 }
+
+/// A CPU that many call at once serves 64 of them, then has itself interrupted for the others; no sender waits for those
+/// before it.
+#[test]
+fn one_stretch_serves_64_calls() {
+    const CPUS: usize = 151;
+    let (ran, machine) = (AtomicUsize::new(0), Threads::with_threads(CPUS, CPUS));
+    thread::scope(|scope| {
+        for index in 1..CPUS {
+            let (machine, ran) = (&machine, &ran);
+            scope.spawn(move || {
+                become_cpu(cpu(index));
+                machine.call(cpu(index), &CpuMask::only(cpu(0)), &|| _ = ran.fetch_add(1, Relaxed));
+            });
+        }
+        become_cpu(cpu(0));
+        while machine.sent() < 150 {
+            thread::yield_now();
+        }
+        for served in [64, 128, 150, 150] {
+            machine.take_interrupt(cpu(0));
+            assert_eq!(ran.load(Relaxed), served);
+        }
+    });
+    assert!(machine.is_quiet());
+}

@@ -15,6 +15,8 @@ pub(super) struct Threads {
     idle: AtomicU64,
     /// How many CPUs are threads; the others are called by none.
     threads: usize,
+    /// Calls that were put into slots; no part of a model.
+    sent: core::sync::atomic::AtomicU64,
 }
 
 impl Threads {
@@ -30,7 +32,14 @@ impl Threads {
             interrupts: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
             idle: AtomicU64::new(0),
             threads,
+            sent: core::sync::atomic::AtomicU64::new(0),
         }
+    }
+
+    /// Returns how many calls were put into slots.
+    #[cfg(not(loom))]
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(SeqCst)
     }
 
     /// Takes an interrupt of `cpu`, if there is one.
@@ -112,7 +121,9 @@ unsafe impl Cpus for Threads {
         relax();
     }
 
-    fn has_sent(&self, _: Pinned<'_>) {}
+    fn has_sent(&self, _: Pinned<'_>) {
+        self.sent.fetch_add(1, SeqCst);
+    }
 
     fn has_served(&self, _: Pinned<'_>) {}
 }
