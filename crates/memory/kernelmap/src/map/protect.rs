@@ -172,7 +172,11 @@ impl Change<'_> {
                 if let Some(attributes) = size.smaller().and_then(|smaller| piece.attributes(smaller)) {
                     let phys = piece.phys(PageSize::Size4K).align_down(size);
                     tables.write(table, index, Entry::leaf(phys, size, attributes));
-                    self.batch.add_table(self.address_of(first));
+                    // CPUs have small translations of pages that did not change, too. None may outlive the small pages,
+                    // because a flush of the large page drops a single one of them.
+                    let page = VirtRange::of_length(self.address_of(first), size.bytes()).unwrap_or_default();
+                    self.batch.add_table(page.start());
+                    self.batch.add_leaf(page, PageSize::Size4K);
                     self.merged.push((below, level - 1));
                 }
             }

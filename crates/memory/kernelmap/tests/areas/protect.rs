@@ -1,11 +1,11 @@
 //! Changes of rights: of small and large pages, in part and in whole.
 
-use rhumb_hosted::mmu::Use;
-use rhumb_kernelmap::{Area, AreaRequest};
+use rhumb_hosted::mmu::{MmuConfig, Use};
+use rhumb_kernelmap::{Area, AreaRequest, FlushPolicy};
 use rhumb_machine::{CpuId, PageSize};
 use rhumb_pagetable::Access;
 
-use crate::world::{GIB, MIB, World, in_world};
+use crate::world::{GIB, MIB, World, as_cpu_0, in_world};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn may_write(world: &World, cpu: usize, area: &Area, page: u64) -> bool {
@@ -89,4 +89,48 @@ fn a_gib_is_split_twice() {
         world.assert_empty(pinned);
         assert_eq!(world.ground.frames.refused_frees(), 0);
     });
+}
+
+/// Small translations of pages beside those that changed are gone before the large page is: one `invlpg` at a large page
+/// would drop one of them alone.
+#[test]
+fn a_page_that_was_merged_leaves_no_small_translations() {
+    for policy in FlushPolicy::ALL {
+        let world = World::new(2, 64 * MIB, MmuConfig::plain(1));
+        as_cpu_0(world, |pinned| {
+            world.map.set_policy(pinned, policy);
+            let mut area = world.map.alloc(pinned, AreaRequest::new(512)).unwrap();
+            world.map.protect(pinned, &mut area, 100..101, Access::ReadOnly).unwrap();
+            for page in 0..512 {
+                may_write(world, 1, &area, page);
+            }
+            world.map.protect(pinned, &mut area, 100..101, Access::ReadWrite).unwrap();
+            assert_eq!(world.size_at(area.start()), Some(PageSize::Size2M));
+            world.map.protect(pinned, &mut area, 0..512, Access::ReadOnly).unwrap();
+            for page in 0..512 {
+                assert!(!may_write(world, 1, &area, page), "{policy}: page {page} is read-only");
+            }
+            world.map.free(pinned, area).unwrap();
+            world.assert_empty(pinned);
+        });
+    }
+}
+
+/// The same where nothing changes between the merge and the free.
+#[test]
+fn a_page_that_was_merged_is_given_back() {
+    for policy in FlushPolicy::ALL {
+        let world = World::new(2, 64 * MIB, MmuConfig::plain(1));
+        as_cpu_0(world, |pinned| {
+            world.map.set_policy(pinned, policy);
+            let mut area = world.map.alloc(pinned, AreaRequest::new(512)).unwrap();
+            world.map.protect(pinned, &mut area, 100..101, Access::ReadOnly).unwrap();
+            for page in 0..512 {
+                may_write(world, 1, &area, page);
+            }
+            world.map.protect(pinned, &mut area, 100..101, Access::ReadWrite).unwrap();
+            world.map.free(pinned, area).unwrap();
+            world.assert_empty(pinned);
+        });
+    }
 }
