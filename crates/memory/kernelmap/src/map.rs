@@ -60,7 +60,7 @@ pub use waiting::FlushPolicy;
 
 use crate::arena::{Arena, ArenaError, ArenaLayout, Fit, HeldRange, Tag};
 use crate::storage::{LINE_BYTES, Storage, bytes_for};
-use area::{Facts, MOST_PAGES};
+use area::MOST_PAGES;
 use flushes::Flushes;
 use limits::{Account, Accounts, OWNERS, UNLIMITED};
 use region::{GUARD_UNITS, Region, fill, make_upper_tables};
@@ -192,6 +192,9 @@ impl<H: Home> KernelMap<H> {
                 continue;
             }
             check_addresses(&home, addresses)?;
+            if regions.iter().any(|other: &Region<H::Machine>| other.addresses.overlaps(addresses)) {
+                return Err(MapLayoutError::BadAddresses(addresses));
+            }
             let arena = Arena::new(arena, tags, tables).map_err(MapLayoutError::Arena)?;
             let region = Region { arena, unit, addresses };
             region.arena.add_span(pinned, region.units_of(addresses)).map_err(MapLayoutError::Arena)?;
@@ -283,10 +286,14 @@ impl<H: Home> KernelMap<H> {
         }
         let attributes = Attributes::kernel(Access::ReadWrite).with_cache(cache);
         let pages = device.bytes() / PageSize::Size4K.bytes();
-        // Large pages fit where the addresses lie in their units as the memory does.
-        let from = match self.region_for(pages)?.unit {
-            PageSize::Size4K => 0,
-            unit => device.start().offset_in(unit) / PageSize::Size4K.bytes(),
+        // Large pages fit where the addresses lie in their units as the memory does. An area begins at a page of the next
+        // smaller size; memory that does not is mapped by small pages.
+        let unit = self.region_for(pages)?.unit;
+        let from = match unit.smaller() {
+            Some(smaller) if device.start().is_aligned(smaller) => {
+                device.start().offset_in(unit) / PageSize::Size4K.bytes()
+            }
+            _ => 0,
         };
         let largest = self.home.largest();
         self.make_area(pinned, AreaKind::Device, owner, (from, pages), Some(device), |size, page| {
@@ -326,7 +333,8 @@ impl<H: Home> KernelMap<H> {
         let start = region.address_of(own.start()).plus(from * PageSize::Size4K.bytes());
         let level = region.level();
         let mut area = Area { held, start, pages, owner, level, kind, is_charged };
-        area.held.set_word(Facts { kind, owner, pages, is_charged }.pack());
+        let facts = area.facts();
+        area.held.set_word(facts.pack());
 
         let mut tables = self.home.tables();
         if let Err(error) = make_upper_tables(self, pinned, &mut tables, region.unit, all) {
@@ -387,8 +395,8 @@ impl<H: Home> KernelMap<H> {
             _ => AreaError::NoAddresses(pages),
         };
         match region.arena.alloc(pinned, fit) {
-            Err(ArenaError::Exhausted) => {
-                // Addresses that wait for a flush are as good as others.
+            // Addresses that wait for a flush are as good as others, and so is memory for a record.
+            Err(ArenaError::Exhausted | ArenaError::NoTag(_)) => {
                 self.reclaim(pinned);
                 region.arena.reclaim(pinned);
                 region.arena.alloc(pinned, fit).map_err(exhausted)
@@ -445,11 +453,6 @@ impl<H: Home> KernelMap<H> {
     /// Returns how many pages of an owner count, and how many it may have; `None` where it has no limit.
     pub fn limit(&self, owner: Owner) -> Option<(u64, u64)> {
         self.accounts.get(owner)
-    }
-
-    /// Returns the home.
-    pub const fn home(&self) -> &H {
-        &self.home
     }
 }
 

@@ -60,6 +60,13 @@ impl<M: Machine> Memory<M> {
         self.space.filter(|space| space.contains(VirtAddr::new(address as u64)))
     }
 
+    /// Returns the space where objects at multiples of `align` may be. Its addresses are aligned to pages; a block of the
+    /// direct map is aligned to its size.
+    #[inline]
+    fn space_for(&self, align: usize) -> Option<&'static dyn Space> {
+        self.space.filter(|_| align as u64 <= FRAME_BYTES)
+    }
+
     #[inline(always)]
     pub(crate) const fn machine(&self) -> &'static M {
         self.frames.machine()
@@ -113,9 +120,15 @@ impl<M: Machine> Memory<M> {
         NonNull::new(self.machine().direct(frame.into_pfn().addr()).as_mut_ptr())
     }
 
-    /// Takes a block for objects: as [`Memory::take`] does, or as many pages of the space.
-    pub(crate) fn take_for_objects(&self, pinned: Pinned<'_>, request: Request) -> Option<NonNull<u8>> {
-        match self.space {
+    /// Takes a block for objects at multiples of `align`: as [`Memory::take`] does, or as many pages of the space, where
+    /// its addresses will do.
+    pub(crate) fn take_for_objects(
+        &self,
+        pinned: Pinned<'_>,
+        request: Request,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        match self.space_for(align) {
             Some(space) => self.map(space, pinned, request.wanted_order().frames(), request),
             None => self.take(pinned, request),
         }
@@ -130,7 +143,7 @@ impl<M: Machine> Memory<M> {
         kept: u64,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        if let Some(space) = self.space.filter(|_| align as u64 <= FRAME_BYTES) {
+        if let Some(space) = self.space_for(align) {
             return self.map(space, pinned, kept, request);
         }
         let start = self.take(pinned, request)?;

@@ -271,7 +271,7 @@ impl<M: Machine> Slabs<M> {
         let header = header_bytes(shape.words());
         let cell = self.cells.alloc(&self.memory, pinned, header, class).ok_or(AllocError::Exhausted)?;
         let request = Request::new(shape.order).class(class).ceiling(record.setup.ceiling);
-        let Some(start) = self.memory.take_for_objects(pinned, request) else {
+        let Some(start) = self.memory.take_for_objects(pinned, request, shape.align as usize) else {
             // SAFETY: the cell was taken just now with this size, and nothing was placed in it.
             unsafe { self.cells.free(&self.memory, pinned, cell, header) };
             return Err(AllocError::Exhausted);

@@ -10,6 +10,7 @@ use rhumb_machine::{Pfn, Pinned, VirtAddr};
 ///
 /// The allocator's own records stay in the direct map, because a space needs records for its ranges, which are objects
 /// of another [`Slabs`](crate::Slabs).
+/// So do objects at multiples of more than a page, to which a space does not align.
 ///
 /// # Safety
 /// - [`Space::map`] returns the first of so many pages, readable and writable on each CPU, which no other code uses, and

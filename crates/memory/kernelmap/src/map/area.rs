@@ -4,7 +4,7 @@ use core::fmt;
 
 use rhumb_frames::{AllocClass, Contents, Owner, Preference};
 use rhumb_machine::{PageSize, VirtAddr, VirtRange};
-use rhumb_pagetable::Access;
+use rhumb_pagetable::{Access, ENTRIES};
 
 use crate::arena::HeldRange;
 
@@ -109,24 +109,30 @@ impl fmt::Display for AreaKind {
 /// The facts about an area that its range's word holds, for reports.
 ///
 /// ```text
-///   63        | 62 .. 56 | 55 .. 40 | 39 ... 0
-///   charged   | kind     | owner    | pages of 4 KiB
+///   63        | 62 .. 61 | 60 .. 52            | 51 .. 36 | 35 ... 0
+///   charged   | kind     | 512ths of the unit | owner    | pages of 4 KiB
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Facts {
     pub(super) kind: AreaKind,
     pub(super) owner: Owner,
     pub(super) pages: u64,
+    /// How many 512ths of its first unit lie before the area.
+    pub(super) skipped: u64,
     /// Whether the pages count against the owner's limit.
     pub(super) is_charged: bool,
 }
 
-const PAGES_BITS: u32 = 40;
+const PAGES_BITS: u32 = 36;
 const OWNER_SHIFT: u32 = PAGES_BITS;
-const KIND_SHIFT: u32 = OWNER_SHIFT + 16;
+const SKIPPED_SHIFT: u32 = OWNER_SHIFT + 16;
+const KIND_SHIFT: u32 = SKIPPED_SHIFT + PARTS.trailing_zeros();
 const CHARGED: u64 = 1 << 63;
 
-/// The most pages of an area: 4 PiB.
+/// An area begins at one of so many parts of its first unit.
+const PARTS: u64 = ENTRIES as u64;
+
+/// The most pages of an area: 256 TiB.
 pub(super) const MOST_PAGES: u64 = (1 << PAGES_BITS) - 1;
 
 impl Facts {
@@ -138,7 +144,12 @@ impl Facts {
             AreaKind::Waiting => 3,
         };
         let charged = if self.is_charged { CHARGED } else { 0 };
-        charged | kind << KIND_SHIFT | (self.owner.0 as u64) << OWNER_SHIFT | self.pages & MOST_PAGES
+        let skipped = (self.skipped % PARTS) << SKIPPED_SHIFT;
+        charged
+            | kind << KIND_SHIFT
+            | skipped
+            | (self.owner.0 as u64) << OWNER_SHIFT
+            | self.pages & MOST_PAGES
     }
 
     /// Returns the facts in a range's word; `None` where none were set.
@@ -150,7 +161,13 @@ impl Facts {
             _ => return None,
         };
         let owner = Owner((word >> OWNER_SHIFT) as u16);
-        Some(Self { kind, owner, pages: word & MOST_PAGES, is_charged: word & CHARGED != 0 })
+        let skipped = (word >> SKIPPED_SHIFT) % PARTS;
+        Some(Self { kind, owner, pages: word & MOST_PAGES, skipped, is_charged: word & CHARGED != 0 })
+    }
+
+    /// Returns how many bytes of its first unit, which is a page of `unit`, lie before the area.
+    pub(super) const fn skipped_bytes(self, unit: PageSize) -> u64 {
+        self.skipped * (unit.bytes() / PARTS)
     }
 }
 
@@ -189,6 +206,14 @@ pub struct Area {
 }
 
 impl Area {
+    /// Returns the facts for its range's word.
+    pub(super) fn facts(&self) -> Facts {
+        let &Self { owner, pages, kind, is_charged, .. } = self;
+        let skipped = PageSize::from_level(self.level)
+            .map_or(0, |unit| self.start.offset_in(unit) / (unit.bytes() / PARTS));
+        Facts { kind, owner, pages, skipped, is_charged }
+    }
+
     /// Returns its first address.
     #[inline]
     pub const fn start(&self) -> VirtAddr {

@@ -52,7 +52,7 @@ impl<H: Home> KernelMap<H> {
         let held = unsafe { region.arena.held_at(!(step.entry.bits() | bits::PRESENT)) }?;
         self.set_guard(region, guard, Entry::EMPTY);
         let facts = Facts::unpack(held.word())?;
-        let Facts { kind, owner, pages, is_charged } = facts;
+        let Facts { kind, owner, pages, is_charged, .. } = facts;
         Some(Area { held, start, pages, owner, level: region.level(), kind, is_charged })
     }
 

@@ -77,7 +77,8 @@ pub enum MapLayoutError {
     StorageTooSmall(usize, usize),
     /// No CPUs, or more than a machine can have.
     BadMachine,
-    /// The addresses do not begin and end at multiples of 1 GiB, or are none, or are not the kernel's.
+    /// The addresses do not begin and end at multiples of 1 GiB, or are none, or are not the kernel's, or
+    /// those of two regions overlap.
     BadAddresses(VirtRange),
     /// The tree has no level-3 table for some of these addresses.
     NoTable(VirtRange),

@@ -109,6 +109,7 @@ fn report<M: rhumb_machine::Machine>(
     facts: Facts,
 ) -> Option<AreaReport> {
     let bytes = facts.pages * PageSize::Size4K.bytes();
-    let range = VirtRange::of_length(region.address_of(first_unit), bytes)?;
+    let start = region.address_of(first_unit).plus(facts.skipped_bytes(region.unit));
+    let range = VirtRange::of_length(start, bytes)?;
     Some(AreaReport { range, kind: facts.kind, owner: facts.owner })
 }

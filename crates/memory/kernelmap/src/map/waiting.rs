@@ -100,8 +100,9 @@ impl<H: Home> KernelMap<H> {
 
     /// Hides the entries of an area, as far as they were filled, and has it wait.
     pub(super) fn retire(&self, pinned: Pinned<'_>, area: Area) {
-        let Area { mut held, pages, owner, level, kind, .. } = area;
-        held.set_word(Facts { kind: AreaKind::Waiting, owner, pages, is_charged: false }.pack());
+        let facts = Facts { kind: AreaKind::Waiting, is_charged: false, ..area.facts() };
+        let Area { mut held, pages, level, kind, .. } = area;
+        held.set_word(facts.pack());
         let mut tables = self.home.tables();
         let mut reach = Reach::Running;
         let Ok(()) = self.for_each_entry_of(&mut tables, level, held.range(), |tables, table, index, _| {

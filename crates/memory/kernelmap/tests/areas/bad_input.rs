@@ -120,3 +120,10 @@ fn addresses_without_tables() {
     let huge = gib(511, 2);
     World::with_addresses(1, 32 * MIB, MmuConfig::plain(1), MapAddresses { huge, ..addresses() });
 }
+
+#[test]
+#[should_panic(expected = "BadAddresses")]
+fn addresses_of_two_regions_that_overlap() {
+    let large = gib(0, 8);
+    World::with_addresses(1, 32 * MIB, MmuConfig::plain(1), MapAddresses { large, ..addresses() });
+}

@@ -132,6 +132,15 @@ fn a_device_is_mapped_in_its_mode_by_large_pages() {
         let registers = map(phys(0xfee0_0000, 4096), CacheMode::UncachedStrong).unwrap();
         world.check_area(0, &registers);
         world.map.validate(pinned).unwrap();
+        let mut listed = Vec::new();
+        world
+            .map
+            .for_each_area(|report| {
+                listed.push(report.range);
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(listed, [registers.range(), area.range()]);
         world.map.free(pinned, area).unwrap();
         world.map.free(pinned, registers).unwrap();
         world.assert_empty(pinned);
@@ -219,4 +228,36 @@ unsafe impl rhumb_slab::Space for InMap {
     fn contains(&self, address: VirtAddr) -> bool {
         self.0.map.contains(address)
     }
+}
+
+/// The addresses of the map are aligned to pages, and a block is not aligned to its size there.
+#[test]
+fn objects_have_their_alignment_at_addresses_of_the_map() {
+    in_world(1, 64 * MIB, |world, pinned| {
+        let space: &'static InMap = Box::leak(Box::new(InMap(world)));
+        let config = rhumb_slab::Config::new(1);
+        let slabs = rhumb_slab::Slabs::new_in(&world.ground.frames, pinned, config, space).unwrap();
+        let slabs: &'static _ = Box::leak(Box::new(slabs));
+        let mut objects = Vec::new();
+        for align in [8, 64, 4096, 8192, 16_384, 65_536] {
+            for size in [16, 100, 4096, 8192, 12_288, 65_536] {
+                for _ in 0..10 {
+                    let layout = std::alloc::Layout::from_size_align(size, align).unwrap();
+                    let object = slabs.alloc(pinned, layout).unwrap();
+                    assert!(object.addr().get().is_multiple_of(align), "{object:?} for {layout:?}");
+                    objects.push((object, layout));
+                }
+            }
+        }
+        slabs.validate(pinned).unwrap();
+        for (object, layout) in objects {
+            // SAFETY: allocated above with this layout.
+            unsafe { slabs.free(pinned, object, layout) };
+        }
+        slabs.reclaim(pinned);
+        slabs.validate(pinned).unwrap();
+        world.map.reclaim(pinned);
+        world.map.validate(pinned).unwrap();
+        assert_eq!(world.ground.frames.refused_frees(), 0);
+    });
 }

@@ -127,3 +127,28 @@ fn small_addresses_run_out() {
         world.assert_empty(pinned);
     });
 }
+
+/// The record of a range finds memory in what waits for a flush, as frames and addresses do.
+#[test]
+fn memory_that_waits_serves_a_record() {
+    in_world(1, 16 * MIB, |world, pinned| {
+        world.map.set_most_waiting(1 << 20);
+        let waiting = world.map.alloc(pinned, AreaRequest::new(400)).unwrap();
+        // No frame is left for records but those that wait.
+        let frames = &world.ground.frames;
+        let frame = || frames.alloc(pinned, rhumb_frames::Request::FRAME);
+        let kept: Vec<_> = std::iter::from_fn(|| frame().ok()).collect();
+        world.map.free(pinned, waiting).unwrap();
+        let mut areas = Vec::new();
+        while world.map.waiting() != (0, 0) {
+            // SAFETY: there is no such device, and nothing but the test's unit walks the tables.
+            areas.push(unsafe {
+                let device = phys(0x100_0000_0000, 4096);
+                world.map.map_device(pinned, device, CacheMode::Uncached, rhumb_frames::Owner::NONE).unwrap()
+            });
+        }
+        areas.into_iter().for_each(|area| world.map.free(pinned, area).unwrap());
+        kept.into_iter().for_each(|frame| frames.free(pinned, frame));
+        world.assert_empty(pinned);
+    });
+}
