@@ -27,6 +27,8 @@ static OBJECTS: Mutex<ArrayVec<Vec<Loaded>, MOST>> = Mutex::new(ArrayVec::new_co
 pub enum BpfError {
     /// The file is not one that can be loaded.
     Load(LoadError),
+    /// The name would be cut, or has characters that cannot be shown.
+    BadName,
     /// An object of this name is loaded.
     LoadedAlready,
     /// No object of this name is loaded.
@@ -51,6 +53,7 @@ impl fmt::Display for BpfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load(error) => error.fmt(f),
+            Self::BadName => f.write_str("a name has at most 31 characters, all of them printable ASCII"),
             Self::LoadedAlready => f.write_str("it is loaded already"),
             Self::NotLoaded => f.write_str("no such object is loaded: see 'bpf list'"),
             Self::TooMany => write!(f, "{MOST} objects are loaded, which is the most"),
@@ -77,6 +80,9 @@ impl From<LoadError> for BpfError {
 /// # Errors
 /// [`BpfError`]; nothing is left of it then.
 pub fn load(name: &str, file: &[u8]) -> Result<(), BpfError> {
+    if Name::new(name).as_str() != name {
+        return Err(BpfError::BadName);
+    }
     let mut objects = OBJECTS.lock();
     if find(&objects, name).is_some() {
         return Err(BpfError::LoadedAlready);

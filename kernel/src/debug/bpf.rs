@@ -12,12 +12,16 @@ use crate::platform::ram_disk;
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "bpf",
-    usage: "load NAME [HEX]|attach NAME [EVENT]|detach NAME [EVENT]|list|maps [NAME]|unload NAME|events",
+    usage: "load NAME [HEX]|attach|detach NAME [EVENT]|unload NAME|maps [NAME]|list|events",
     summary: "programs that count at the kernel's events",
-    help: "'load' loads NAME.bpf of the RAM disk (Tab names them) or, with HEX, raw instructions, verified first. 'attach'\n\
-           has it run at an event: its own, if none is given. 'maps' shows what it has counted. 'detach' waits until no\n\
-           CPU runs it; 'unload' frees it, with its maps. Who splits the direct map? bpf load splits; bpf attach splits;\n\
-           ...; bpf maps. docs/bpf.md says how to write one.",
+    help: "load NAME [HEX]      loads and verifies NAME.bpf of the RAM disk (Tab names them); or, with HEX, raw instructions.\n\
+           attach NAME [EVENT]  has its programs run at EVENT, or each at the event that its section names.\n\
+           detach NAME [EVENT]  ends that; it waits until no CPU runs the program.\n\
+           unload NAME          frees the object, with its maps. It must be detached.\n\
+           maps [NAME]          shows what has been counted.\n\
+           list, events         the programs, how often they ran, and where; the events that there are.\n\
+           Who splits the direct map? bpf load splits; bpf attach splits; ...; bpf maps. docs/bpf.md says how to\n\
+           write a program.",
     complete: Complete::With(complete),
     run,
 }];
@@ -74,11 +78,12 @@ fn failed(name: &str, error: BpfError) -> CommandError {
 }
 
 fn load(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    let name = arguments.word("name")?;
+    let mut name = arguments.word("name")?;
     let digits = arguments.optional(|words| words.word("instructions"))?;
     arguments.end()?;
     match digits {
         None => {
+            name = name.strip_suffix(SUFFIX).unwrap_or(name);
             let file = ram_disk::files().find(|file| file.name.strip_suffix(SUFFIX) == Some(name));
             let file = file.ok_or_else(|| {
                 CommandError::failed(format_args!("the RAM disk has no file '{name}{SUFFIX}'"))
@@ -157,7 +162,7 @@ fn list(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandErr
             table.row(&[object.name(), program.name(), &program.instructions(), &runs, &events]);
         }
     });
-    writeln!(out, "{} missed, {} of runs", Counted(bpf::missed(), "event"), Counted(faults, "fault"));
+    writeln!(out, "{} missed, {} at run time", Counted(bpf::missed(), "event"), Counted(faults, "fault"));
     Ok(())
 }
 

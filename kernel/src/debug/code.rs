@@ -79,9 +79,9 @@ fn show(report: &Report, out: &mut dyn Output) -> Result<(), CommandError> {
     let parts: u64 = report.kinds.iter().map(|kind| kind.parts).sum();
     writeln!(
         out,
-        "{}, of {} that there can be; {}: {} written",
-        Counted(report.kinds.iter().map(|kind| kind.blocks).sum::<u64>(), "block"),
-        report.slots,
+        "{} of at most {}; {}, {} written",
+        report.kinds.iter().map(|kind| kind.blocks).sum::<u64>(),
+        Counted(report.slots, "block"),
         Counted(report.switches, "change"),
         Counted(report.pages_written, "page")
     );
@@ -92,7 +92,7 @@ fn show(report: &Report, out: &mut dyn Output) -> Result<(), CommandError> {
     .map_err(CommandError::failed)?;
     writeln!(
         out,
-        "out of the direct map: {} of 2 MiB for {}, with the spare one; {} split",
+        "out of the direct map: {} of 2 MiB for {}, the spare one included; {} split",
         Counted(report.blocks_out_of_direct_map(), "page"),
         Counted(parts, "part"),
         Counted(split, "large page")

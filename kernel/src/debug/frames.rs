@@ -27,8 +27,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "zoneinfo",
         usage: "",
         summary: "zones and watermarks, as /proc/zoneinfo shows them",
-        help: "Figures are frames. protection: how many of the zone's frames requests leave that could be served by zones\n\
-               up to DMA, DMA32, Normal and HighMem.",
+        help: "Figures are frames. 'protection': how many frames of this zone are kept back from requests whose highest\n\
+               zone is DMA, DMA32, Normal or HighMem, in this order.",
         complete: Complete::Nothing,
         run: zoneinfo,
     },

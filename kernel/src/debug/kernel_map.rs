@@ -174,7 +174,7 @@ impl Sum {
 fn finish(map: &Map, sum: Sum, is_check: bool, out: &mut dyn Output) -> Result<(), CommandError> {
     writeln!(
         out,
-        "{} of {}; {} of {} wait for a flush ({})",
+        "{} in {}; {} in {} waiting for a flush ({})",
         Human(sum.bytes),
         Counted(sum.areas, "area"),
         Human(sum.waiting_bytes),

@@ -30,10 +30,10 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     usage: "compare",
     summary: "what memory costs in the direct map, and what at addresses of the kernel map",
     help: "Allocates and frees each size 512 times, or fewer where that takes longer than a second, in the direct map and\n\
-           by the kernel map under each flush policy, while all other CPUs run. A row has sums for one allocation and its free: table entries written, flushes begun,\n\
-           interrupts of all other CPUs, and nanoseconds (which mean nothing in an emulator). 'object' is from a CPU's\n\
-           magazine, 'slab' makes and gives back a whole slab of objects. Boot with kmem=virtual to have all of the\n\
-           kernel's objects in the kernel map.",
+           by the kernel map under each flush policy, while all other CPUs run. A row has the means for one allocation\n\
+           and its free: table entries written, flushes begun, interrupts of other CPUs, and nanoseconds (which mean\n\
+           nothing in an emulator). 'object' is from a CPU's magazine, 'slab' makes and gives back a whole slab of\n\
+           objects. Boot with kmem=virtual to have all of the kernel's objects in the kernel map.",
     complete: Complete::Words(&["compare"]),
     run,
 }];
@@ -47,7 +47,7 @@ const MOST_NS: u64 = 1_000_000_000;
 static VIRTUAL: Once<Slabs<KernelMachine>> = Once::new();
 
 fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    arguments.one_of("what", &["compare"])?;
+    arguments.one_of("action", &["compare"])?;
     arguments.end()?;
     let map =
         kernel_map::map().ok_or_else(|| CommandError::failed("there is no kernel map: boot says why"))?;

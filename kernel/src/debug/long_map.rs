@@ -17,8 +17,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "longmap",
     usage: "[map N|unmap]",
     summary: "pages past the direct map's end that are mapped for long",
-    help: "Counts, what each owner holds, and each mapping: its frame, its owner, how long it lasts, the CPU, and the\n\
-           place in the source. 'longmap map N' maps N pages by hand, 'longmap unmap' ends these mappings.",
+    help: "Counts, what each owner holds, and each mapping: its frame, its owner, how long it has lasted, the CPU, and the\n\
+           place in the source. 'longmap map N' maps N pages by hand, 256 at most; 'longmap unmap' ends these.",
     complete: Complete::Words(&["map", "unmap"]),
     run,
 }];
@@ -35,25 +35,41 @@ fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Re
         Some("map") => {
             let count = arguments.number_to("pages", MOST as u64)?;
             arguments.end()?;
-            (0..count).try_for_each(|_| add())?;
+            add_all(count as usize)?;
         }
         Some(_) => {
             arguments.end()?;
-            // The lock is released before the mapping ends.
-            while let Some(mapping) = { HELD.lock().pop() } {
-                drop(mapping);
-            }
+            end_all_but(0);
         }
         None => arguments.end()?,
     }
     show(map, out)
 }
 
+/// Maps `count` pages, or none.
+fn add_all(count: usize) -> Result<(), CommandError> {
+    let held = HELD.lock().len();
+    if count > MOST - held {
+        return Err(CommandError::failed(format_args!(
+            "at most {MOST} pages can be mapped by hand, and {held} are already"
+        )));
+    }
+    (0..count).try_for_each(|_| add()).inspect_err(|_| end_all_but(held))
+}
+
+/// Ends the mappings made by hand, except the first `kept`.
+fn end_all_but(kept: usize) {
+    // The lock is released before the mapping ends.
+    while let Some(mapping) = {
+        let mut held = HELD.lock();
+        if held.len() > kept { held.pop() } else { None }
+    } {
+        drop(mapping);
+    }
+}
+
 fn add() -> Result<(), CommandError> {
     let frames = allocator()?;
-    if HELD.lock().is_full() {
-        return Err(CommandError::failed(format_args!("{MOST} pages are mapped by hand already")));
-    }
     let guard = MACHINE.pin();
     let frame = frames.alloc_anywhere(guard.pinned(), Request::FRAME).map_err(CommandError::failed)?;
     match long_map::map(frame, owners::MONITOR) {
@@ -83,6 +99,10 @@ fn show(map: &KernelLongMap, out: &mut dyn Output) -> Result<(), CommandError> {
         Counted(counters.flushes, "flush"),
         counters.refused
     );
+    if counters.slots == 0 {
+        let held = HELD.lock().len();
+        writeln!(out, "  the direct map shows all RAM, so mappings need no slots; {held} by hand");
+    }
     for owner in owners::all() {
         let held = map.held_by(owner.in_frames());
         if held > 0 {

@@ -20,12 +20,9 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "meminfo",
         usage: "",
         summary: "memory in use, as /proc/meminfo shows it",
-        help: "MemTotal is all RAM in whole frames; MemFree is free RAM. HighTotal and HighFree are the RAM past the end
-\
-               of the direct map, LowTotal and LowFree the RAM before it. VmallocUsed is addresses of the kernel map, with
-\
-               guards, and with those that wait for a flush. DirectMap4k, 2M and 1G say how much of the direct map is in
-\
+        help: "MemTotal is all RAM in whole frames; MemFree is free RAM. HighTotal and HighFree are the RAM past the end\n\
+               of the direct map, LowTotal and LowFree the RAM before it. VmallocUsed is addresses of the kernel map, with\n\
+               guards, and with those that wait for a flush. DirectMap4k, 2M and 1G say how much of the direct map is in\n\
                pages of each size.",
         complete: Complete::Nothing,
         run: meminfo,

@@ -61,10 +61,10 @@ pub enum HeaderError {
 impl fmt::Display for ModuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoFile => f.write_str("the RAM disk has no such module: 'ls' lists it"),
+            Self::NoFile => f.write_str("the RAM disk has no such module: 'ls' lists its files"),
             Self::LongName => f.write_str("the name is too long for a module's"),
             Self::Loaded => f.write_str("it is loaded already"),
-            Self::Full => write!(f, "{MAX_MODULES} modules are loaded, which are all that there can be"),
+            Self::Full => write!(f, "{MAX_MODULES} modules are loaded, and there can be no more"),
             Self::Load(error) => error.fmt(f),
             Self::NoPool => f.write_str("there is no pool of executable memory"),
             Self::Pool(part, error) => write!(f, "no memory for its {part}: {error}"),

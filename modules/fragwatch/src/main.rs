@@ -15,7 +15,7 @@ use spin::Mutex;
 use ring::{Ring, Sample};
 
 module! {
-    description: "Watches how free memory falls to pieces over time.",
+    description: "Watches the fragmentation of free memory over time.",
     start: start,
     stop: stop,
     tick: sample, every_ms: 1000,
@@ -34,7 +34,12 @@ static RING: Mutex<Option<Ring>> = Mutex::new(None);
 
 fn start() -> Result<(), Failure> {
     let ring = Ring::new(node_count()).ok_or_else(|| Failure::new("there is no memory for its samples"))?;
-    info!("fragwatch: watches {} nodes, in {} bytes", ring.nodes(), ring.bytes());
+    info!(
+        "fragwatch: watches {} node{}, in {} bytes",
+        ring.nodes(),
+        if ring.nodes() == 1 { "" } else { "s" },
+        ring.bytes()
+    );
     *RING.lock() = Some(ring);
     sample();
     Ok(())

@@ -37,8 +37,8 @@ module! {
         usage: "[SIZE] [PASSES] [pretend]",
         summary: "test free memory, retire what is bad",
         help: "Takes SIZE (64M) of free memory, or as much of it as there is, tests it PASSES times (1) with each pattern, and\n\
-               gives it back. Blocks of 64 KiB with a wrong word are kept out of use until the machine restarts. With 'pretend', one word\n\
-               is taken for wrong, to see what happens then. Ctrl-C ends it.",
+               gives it back. Blocks of 64 KiB with a wrong word are kept out of use until the machine restarts. With\n\
+               'pretend', one word is taken for wrong, to see what happens then. Ctrl-C ends it.",
         run: memtest,
     }],
 }
@@ -77,8 +77,9 @@ fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Fai
     outcome?;
     let ms = (now_ns() - begun) / 1_000_000;
     out.line(format_args!(
-        "{} tested {passes} times with {} patterns in {ms} ms: {wrong} wrong words",
+        "{} tested in {passes} pass{} of {} patterns, {ms} ms: {wrong} wrong words",
         Size(bytes),
+        if passes == 1 { "" } else { "es" },
         PATTERNS.len()
     ));
     match retired {

@@ -160,7 +160,7 @@ fn definition(kind: &str, settings: &[&str]) -> Result<Definition, String> {
     }
     for setting in settings {
         let (name, value) = setting.split_once('=').ok_or_else(|| format!("'{setting}' is no setting"))?;
-        let number = || value.parse().map_err(|_| format!("'{value}' is no number"));
+        let number = || value.parse().map_err(|_| format!("'{value}' is not a number"));
         match name {
             "value" => definition.value_bytes = number()?,
             "entries" => definition.entries = number()?,

@@ -35,7 +35,8 @@ pub(crate) struct File<'file>(Elf<'file>);
 impl<'file> File<'file> {
     /// Reads its headers.
     pub(crate) fn parse(bytes: &'file [u8]) -> Result<Self, LoadError> {
-        let file = Elf::parse(bytes).map_err(|_| LoadError::Malformed("it is no ELF file of 64 bits"))?;
+        let file = Elf::parse(bytes)
+            .map_err(|_| LoadError::Malformed("its ELF headers are damaged, or not of 64 bits"))?;
         let (header, endian) = (file.elf_header(), file.endian());
         if header.e_machine(endian) != EM_BPF || header.e_type(endian) != ET_REL {
             return Err(LoadError::NotBpf);

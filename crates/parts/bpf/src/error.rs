@@ -139,7 +139,7 @@ impl fmt::Display for Refusal {
             Self::Uninitialised(number) => write!(f, "r{number} has no value on some path"),
             Self::WritesFrame => f.write_str("r10 is read-only"),
             Self::LeaksPointer(number) => write!(f, "r{number} is a pointer, and a number is wanted"),
-            Self::NoPointer(number) => write!(f, "r{number} is no pointer"),
+            Self::NoPointer(number) => write!(f, "r{number} is not a pointer"),
             Self::MaybeNull(number) => write!(f, "r{number} may be null: compare it with 0 first"),
             Self::PointerArithmetic(number) => {
                 write!(f, "to the pointer in r{number}, only numbers are added")
@@ -182,12 +182,14 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(why) => write!(f, "the file cannot be read: {why}"),
-            Self::NotBpf => f.write_str("the file is no relocatable ELF file for BPF"),
+            Self::NotBpf => f.write_str("the file is not a relocatable ELF file for BPF"),
             Self::NoProgram => f.write_str("the file has no program"),
             Self::TooMany(limit) => write!(f, "the file has more than {limit}"),
-            Self::Ragged(program) => write!(f, "program {program} is no whole number of instructions"),
+            Self::Ragged(program) => write!(f, "program {program} is not a whole number of instructions"),
             Self::BadMap(map, refusal) => write!(f, "map {map}: {refusal}"),
-            Self::BadReference(program) => write!(f, "program {program} refers to something that is no map"),
+            Self::BadReference(program) => {
+                write!(f, "program {program} refers to something that is not a map")
+            }
             Self::Refused { program, instruction, refusal } => {
                 write!(f, "program {program}, instruction {instruction}: {refusal}")
             }

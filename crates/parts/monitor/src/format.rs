@@ -8,9 +8,9 @@ use crate::text::Text;
 /// Writes a line in the style of `/proc/meminfo`, in the same columns: `MemTotal:       16384 kB`. A kB is 1024 bytes,
 /// as there; `bytes` is rounded down.
 pub fn meminfo_line(out: &mut dyn Output, name: &str, bytes: u64) {
-    // Linux pads the name and its colon to 16 columns and the number to 8.
-    let padding = 15usize.saturating_sub(name.len());
-    writeln!(out, "{name}:{:padding$}{:8} kB", "", bytes / 1024);
+    // Linux pads the name and its colon to 16 columns and the number to 8; a longer name takes from the number's.
+    let width = 22usize.saturating_sub(name.len());
+    writeln!(out, "{name}: {:width$} kB", bytes / 1024);
 }
 
 /// Writes a line in the style of `/proc/vmstat`: `name value`.

@@ -15,10 +15,10 @@ use crate::mm::{self, direct_map};
 /// `directmap set RANGE ATTR`.
 pub fn set(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let frames = range(&mut arguments)?;
-    let wanted: Change = arguments
-        .word("attribute")?
-        .parse()
-        .map_err(|error: ParseChangeError| CommandError::failed(format_args!("attribute: {error}")))?;
+    let word = arguments.word("attribute")?;
+    let wanted: Change = word.parse().map_err(|error: ParseChangeError| {
+        CommandError::failed(format_args!("attribute '{word}': {error}"))
+    })?;
     arguments.end()?;
     // SAFETY: what the monitor leaves it does not use.
     let changed = match unsafe { adopt(owners::MONITOR, frames) } {

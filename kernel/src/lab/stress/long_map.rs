@@ -61,7 +61,7 @@ pub fn long_map(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Outp
     let (after, now) = (free_frames(frames), map.counters());
     writeln!(
         out,
-        "longmap stress: {}, {} in slots, {}, {} refused, {after} of {before} frames free again",
+        "stress longmap: {}, {} in slots, {}, {} refused, {after} of {before} frames free again",
         Counted(cpu::online_count(), "CPU"),
         Counted(now.mapped - counted.mapped, "mapping"),
         Counted(now.flushes - counted.flushes, "flush"),

@@ -7,14 +7,14 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(
             "bpf/splits",
-            "bpf load splits; bpf attach splits; directmap set 4000000+4K ro; directmap set 4400000+4K ro; \
+            "bpf load splits.bpf; bpf attach splits; directmap set 4000000+4K ro; directmap set 4400000+4K ro; \
              bpf maps splits; directmap restore all; bpf list; bpf detach splits; bpf unload splits; bpf list; maps audit",
         )
         .ram_disk()
         .expect([
             text("splits: 1 program verified"),
             text("@splits[monitor, set by hand]: 2"),
-            text("0 events missed, 0 faults of runs"),
+            text("0 events missed, 0 faults at run time"),
             text("sound"),
         ]),
         Case::new(
@@ -35,7 +35,7 @@ pub(crate) fn cases() -> Vec<Case> {
             text("sound"),
         ]),
         refused("loop", "instruction 2: it jumps back, and programs may not loop"),
-        refused("wild", "r2 is no pointer"),
+        refused("wild", "r2 is not a pointer"),
         refused("leak", "r0 is a pointer, and a number is wanted"),
         refused("opcode", "opcode 0xff is unknown"),
         Case::new(
@@ -44,6 +44,9 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .ends(Ends::Failing)
         .expect([text("one: 1 program verified"), text("one: it is attached to flush: detach it first")]),
+        Case::new("bpf/long-name", "bpf load a-name-that-is-longer-than-31-chars b7000000000000009500000000000000; bpf list")
+            .ends(Ends::Failing)
+            .expect([text("a name has at most 31 characters"), no_text("  -")]),
         Case::new("bpf/no-such-program", "bpf load moon")
             .ends(Ends::Failing)
             .expect([text("bpf: the RAM disk has no file 'moon.bpf'")]),

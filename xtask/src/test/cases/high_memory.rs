@@ -2,7 +2,7 @@
 //! limits that cannot be kept.
 
 use crate::machine::MemorySize;
-use crate::test::case::Case;
+use crate::test::case::{Case, Ends};
 use crate::test::expect::{Expect, kib, lines, no_text, text};
 
 const LIMIT: &str = "directmap_limit=256M";
@@ -48,8 +48,19 @@ pub(crate) fn cases() -> Vec<Case> {
             text("0 of 512 slots held, 3 at most; 3 made, 0 flushes"),
             text("sound"),
         ]),
-        Case::new("high-memory/longmap/none", "longmap map 3; longmap unmap; maps audit")
-            .expect([lines(2, "0 of 0 slots held, 0 at most; 0 made, 0 flushes"), text("sound")]),
+        Case::new("high-memory/longmap/none", "longmap map 3; longmap unmap; maps audit").expect([
+            lines(2, "0 of 0 slots held, 0 at most; 0 made, 0 flushes"),
+            text("so mappings need no slots; 3 by hand"),
+            text("so mappings need no slots; 0 by hand"),
+            text("sound"),
+        ]),
+        machine("longmap/too-many", "longmap map 3; longmap map 254; longmap; longmap unmap; maps audit")
+            .ends(Ends::Failing)
+            .expect([
+                text("longmap: at most 256 pages can be mapped by hand, and 3 are already"),
+                lines(2, "monitor: 3 pages"),
+                text("sound"),
+            ]),
         limit("zero", "0").expect(unlimited("'directmap_limit=0' is ignored: accepted is a size above 0")),
         limit("below-the-image", "16M").expect(unlimited("is below the end of the kernel's image")),
         // The allocator's records of a TiB alone are larger.

@@ -22,10 +22,10 @@ pub(crate) fn cases() -> Vec<Case> {
             .ram_disk()
             .expect([
                 text("memtest             "),
-                text("4096 KiB tested 1 times with 6 patterns"),
+                text("4096 KiB tested in 1 pass of 6 patterns"),
                 text("memtest [SIZE] [PASSES] [pretend]: test free memory"),
                 lines(2, "sound"),
-                text("0 blocks, of 256 that there can be"),
+                text("0 of at most 256 blocks"),
             ]),
         Case::new("modules/memtest-finds", "insmod memtest; memtest 1M 1 pretend")
             .ram_disk()
@@ -55,7 +55,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 text("insmod: symbol rhumb_hold has version "),
                 text("insmod: the file is truncated: it ends before the end of the section headers"),
                 text("insmod: the file is not an ELF file"),
-                text("insmod: the RAM disk has no such module: 'ls' lists it"),
+                text("insmod: the RAM disk has no such module: 'ls' lists its files"),
                 text("rmmod: no such module is loaded"),
                 text("sound"),
             ]),
