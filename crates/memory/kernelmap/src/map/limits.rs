@@ -45,6 +45,11 @@ impl Accounts {
         (most != UNLIMITED).then(|| (account.used.load(Relaxed), most))
     }
 
+    /// Returns how many pages of the owner count, also where it has no limit any more.
+    pub(super) fn used(&self, owner: Owner) -> u64 {
+        self.0.get(usize::from(owner.0)).map_or(0, |account| account.used.load(Relaxed))
+    }
+
     /// Counts `pages` more where the owner has a limit, and tells whether it has.
     #[inline]
     pub(super) fn charge(&self, owner: Owner, pages: u64) -> Result<bool, AreaError> {

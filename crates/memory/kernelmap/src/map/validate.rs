@@ -3,13 +3,15 @@
 use core::fmt;
 use core::ops::ControlFlow;
 
-use rhumb_machine::{Pinned, VirtAddr, VirtRange};
+use rhumb_frames::Owner;
+use rhumb_machine::{PageSize, Pinned, VirtAddr, VirtRange};
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory, descend};
 
 use super::KernelMap;
 use super::area::{AreaKind, Facts};
 use super::hidden::revealed;
 use super::home::Home;
+use super::limits::OWNERS;
 use super::region::{GUARD_UNITS, Region};
 use crate::arena::validate::ArenaInconsistency;
 use crate::arena::{RangePlace, RangeReport, Units};
@@ -23,12 +25,14 @@ pub enum MapInconsistency {
     NoArea(VirtRange),
     /// An entry of free addresses, or of a guard, is not clear.
     NotClear(VirtAddr, Entry),
-    /// An area does not map as many pages as it has.
+    /// An area does not map as many pages as it has, or not where it has them: so many in all, or in one unit.
     Pages(VirtRange, u64),
     /// An area that waits is mapped.
     Mapped(VirtAddr),
     /// More areas wait with CPUs than are listed as waiting, or fewer.
     Waiting(u64, u64),
+    /// More pages count against an owner's limit than its areas have, or fewer.
+    Counted(Owner, u64, u64),
 }
 
 impl fmt::Display for MapInconsistency {
@@ -41,6 +45,9 @@ impl fmt::Display for MapInconsistency {
             Self::Mapped(address) => write!(f, "{address} waits for a flush, and is mapped"),
             Self::Waiting(rings, list) => {
                 write!(f, "{rings} areas wait with CPUs, and {list} are listed as waiting")
+            }
+            Self::Counted(owner, counted, pages) => {
+                write!(f, "{counted} pages of owner {} count, and its areas have {pages}", owner.0)
             }
         }
     }
@@ -56,18 +63,28 @@ impl<H: Home> KernelMap<H> {
     ///
     /// Cost: a read of each entry of each table of the map.
     pub fn validate(&self, pinned: Pinned<'_>) -> Result<(), MapInconsistency> {
-        let mut listed = 0;
+        let (mut listed, mut charged) = (0, [0; OWNERS]);
         for region in &self.regions {
             region.arena.validate(pinned).map_err(MapInconsistency::Arena)?;
             let mut result = Ok(());
             let walked = region.arena.for_each(|range| {
-                listed +=
-                    u64::from(Facts::unpack(range.word).is_some_and(|facts| facts.kind == AreaKind::Waiting));
+                if let Some(facts) = Facts::unpack(range.word).filter(|_| range.place == RangePlace::Held) {
+                    listed += u64::from(facts.kind == AreaKind::Waiting);
+                    if let Some(pages) = charged.get_mut(usize::from(facts.owner.0)) {
+                        *pages += if facts.is_charged { facts.pages } else { 0 };
+                    }
+                }
                 result = self.check_range(region, range);
                 if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
             result?;
             walked.map_err(|error| MapInconsistency::Arena(ArenaInconsistency::Walk(error)))?;
+        }
+        for (number, pages) in (0..).zip(charged) {
+            let counted = self.accounts.used(Owner(number));
+            if counted != pages {
+                return Err(MapInconsistency::Counted(Owner(number), counted, pages));
+            }
         }
         let (waiting, _) = self.waiting();
         if waiting == listed { Ok(()) } else { Err(MapInconsistency::Waiting(waiting, listed)) }
@@ -96,8 +113,17 @@ impl<H: Home> KernelMap<H> {
             if revealed(entry).is_some() {
                 return Err(MapInconsistency::NotClear(address, entry));
             }
-            pages += pages_under(&tables, entry, region.level());
-            Ok(())
+            let here = pages_under(&tables, entry, region.level());
+            pages += here;
+            // The area's first page is there, and no page is absent before the last one.
+            let before = (address.get() - region.address_of(own.start()).get()) / PageSize::Size4K.bytes();
+            let first = facts.skipped_bytes(region.unit) / PageSize::Size4K.bytes();
+            let end = (first + facts.pages).min(before + region.unit.frames());
+            if here == end.saturating_sub(first.max(before)) {
+                Ok(())
+            } else {
+                Err(MapInconsistency::Pages(addresses, here))
+            }
         })?;
         if facts.kind != AreaKind::Waiting && pages != facts.pages {
             return Err(MapInconsistency::Pages(addresses, pages));

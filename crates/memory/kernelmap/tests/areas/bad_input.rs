@@ -2,7 +2,8 @@
 
 use rhumb_frames::Owner;
 use rhumb_hosted::mmu::MmuConfig;
-use rhumb_kernelmap::{AreaError, AreaRequest, MapAddresses};
+use rhumb_kernelmap::map::MapLayoutError;
+use rhumb_kernelmap::{AreaError, AreaRequest, MapAddresses, MapLayout};
 use rhumb_machine::VirtRange;
 use rhumb_pagetable::{Access, CacheMode};
 
@@ -126,4 +127,27 @@ fn addresses_without_tables() {
 fn addresses_of_two_regions_that_overlap() {
     let large = gib(0, 8);
     World::with_addresses(1, 32 * MIB, MmuConfig::plain(1), MapAddresses { large, ..addresses() });
+}
+
+/// The planned memory is enough wherever it begins, and a word less than the tables take is refused.
+#[test]
+fn a_map_fits_into_its_memory_for_any_number_of_cpus() {
+    in_world(1, 64 * MIB, |world, pinned| {
+        for cpus in [1, 2, 3, 63, 64, 65, 255, 256, 1023, 1024] {
+            let layout = MapLayout::new(cpus).unwrap();
+            let words = layout.storage_bytes() / 8;
+            assert!(layout.storage_bytes() <= (45 << 10) + cpus * (9 << 10) + (cpus * 512), "{cpus} CPUs");
+            for skipped in 0..8 {
+                let memory = &mut vec![!0u64; words + skipped].leak()[skipped..];
+                let map = world.another(layout, pinned, memory).unwrap();
+                assert_eq!(map.waiting(), (0, 0));
+                map.validate(pinned).unwrap();
+            }
+            let refused = world.another(layout, pinned, vec![0; words - 1].leak()).err();
+            let (given, needed) = (layout.storage_bytes() - 8, layout.storage_bytes());
+            assert_eq!(refused, Some(MapLayoutError::StorageTooSmall(given, needed)));
+        }
+        assert_eq!(MapLayout::new(0), Err(MapLayoutError::BadMachine));
+        assert_eq!(MapLayout::new(1025).is_err(), rhumb_machine::MAX_CPUS < 1025);
+    });
 }

@@ -14,13 +14,17 @@ fn the_nth_allocation_fails() {
     for policy in FlushPolicy::ALL {
         in_world(2, 64 * MIB, move |world, pinned| {
             world.map.set_policy(pinned, policy);
+            // Its pages are counted, and `validate` compares.
+            let owner = rhumb_frames::Owner(7);
+            world.map.set_limit(owner, Some(1 << 20)).unwrap();
             for pages in [1, 5, 17, 600, 1500] {
                 for largest in [PageSize::Size4K, PageSize::Size1G] {
                     let mut nth = 1;
                     loop {
                         let before = (world.frames_in_use(), world.ground.tables_out.load(Relaxed));
                         world.ground.plant.fails_after.store(nth, Relaxed);
-                        let made = world.map.alloc(pinned, AreaRequest::new(pages).largest(largest));
+                        let request = AreaRequest::new(pages).largest(largest).owner(owner);
+                        let made = world.map.alloc(pinned, request);
                         let is_over = world.ground.plant.fails_after.swap(0, Relaxed) > 0;
                         world.map.validate(pinned).unwrap();
                         match made {
@@ -133,6 +137,10 @@ fn small_addresses_run_out() {
 fn memory_that_waits_serves_a_record() {
     in_world(1, 16 * MIB, |world, pinned| {
         world.map.set_most_waiting(1 << 20);
+        // The tables above are there, so that none of them is what finds the memory that waits.
+        let all = [(); 6].map(|()| world.map.alloc(pinned, AreaRequest::new(500)).unwrap());
+        all.into_iter().for_each(|area| world.map.free(pinned, area).unwrap());
+        world.map.reclaim(pinned);
         let waiting = world.map.alloc(pinned, AreaRequest::new(400)).unwrap();
         // No frame is left for records but those that wait.
         let frames = &world.ground.frames;

@@ -6,6 +6,7 @@ mod bad_input;
 mod basics;
 mod exhaustion;
 mod histories;
+mod interrupts;
 mod parallel;
 mod planted;
 mod policies;

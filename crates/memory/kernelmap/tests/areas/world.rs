@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rhumb_frames::{AllocError, Anywhere, Descriptor, Frame, Frames, Layout, MemoryRange, Request};
 use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, Use};
 use rhumb_hosted::{Cpu, HostedMachine, LargePages};
+use rhumb_kernelmap::map::MapLayoutError;
 use rhumb_kernelmap::{Area, Home, KernelMap, MapAddresses, MapLayout, Tag};
 use rhumb_machine::{
     CpuId, Machine, NodeId, PageSize, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr, VirtRange, impossible,
 };
 use rhumb_pagetable::flush::{Flushed, Unflushed};
-use rhumb_pagetable::{Entry, Levels, OutOfTables, Privilege, Root, TableMemory, walk};
+use rhumb_pagetable::{Entry, Levels, OutOfTables, Privilege, Root, TableMemory, descend, walk};
 use rhumb_slab::{Cache, CacheSpec, Config, Slabs};
 
 pub(crate) type Hosted = &'static HostedMachine;
@@ -37,7 +38,7 @@ pub(crate) struct Plant {
 pub(crate) struct Ground {
     pub(crate) machine: Hosted,
     pub(crate) frames: Frames<Hosted>,
-    tables: HostedTables,
+    pub(crate) tables: HostedTables,
     root: Root,
     upper: Mutex<()>,
     pub(crate) plant: Plant,
@@ -50,6 +51,11 @@ pub(crate) struct Ground {
 pub(crate) struct Here(pub(crate) &'static Ground);
 
 impl Here {
+    /// Lets an interrupt strike.
+    fn point(self) {
+        drop(self.0.machine.irq_off());
+    }
+
     fn may_go_on(self) -> bool {
         let left = self.0.plant.fails_after.load(Relaxed);
         if left > 0 {
@@ -72,9 +78,11 @@ unsafe impl Home for Here {
         self.0.root
     }
     fn largest(&self) -> PageSize {
+        let _off = self.0.machine.irq_off();
         *self.0.largest.lock().unwrap()
     }
     fn tables(&self) -> HostedTables {
+        self.point();
         self.0.tables.clone()
     }
     fn with_upper_tables<A>(&self, act: impl FnOnce(&mut HostedTables) -> A) -> A {
@@ -104,6 +112,7 @@ unsafe impl Home for Here {
         self.0.machine.ram().iter().any(|ram| ram.range.overlaps(range))
     }
     fn alloc(&self, pinned: Pinned<'_>, request: Request) -> Result<Frame<Anywhere>, AllocError> {
+        self.point();
         if !self.may_go_on() {
             return Err(AllocError::Busy);
         }
@@ -115,17 +124,21 @@ unsafe impl Home for Here {
         unflushed: &mut Unflushed<rhumb_kernelmap::map::FlushNumber>,
     ) -> Flushed<rhumb_kernelmap::map::FlushNumber> {
         self.0.flushes.fetch_add(1, Relaxed);
+        self.point();
         if self.0.plant.flushes_here_alone.load(Relaxed) != 0 {
             // SAFETY: not true, on purpose.
             return unsafe { unflushed.flush_on(&self.0.machine, pinned, &rhumb_machine::FirstCpus(1)) };
         }
-        unflushed.flush(&self.0.machine, pinned)
+        let flushed = unflushed.flush(&self.0.machine, pinned);
+        self.point();
+        flushed
     }
 }
 
 pub(crate) struct World {
     pub(crate) ground: &'static Ground,
     pub(crate) map: Map,
+    tags: &'static Cache<Tag, Hosted>,
     /// Frames in use when nothing is mapped.
     pub(crate) at_first: u64,
 }
@@ -196,7 +209,19 @@ impl World {
         let map =
             unsafe { KernelMap::new(Here(ground), layout, addresses, tags, guard.pinned(), memory) }.unwrap();
         let totals = ground.frames.totals();
-        Self { ground, map, at_first: totals.present - totals.free }
+        Self { ground, map, tags, at_first: totals.present - totals.free }
+    }
+
+    /// Makes another map, of the last 3 GiB of the addresses.
+    pub(crate) fn another(
+        &self,
+        layout: MapLayout,
+        pinned: Pinned<'_>,
+        memory: &'static mut [u64],
+    ) -> Result<Map, MapLayoutError> {
+        let addresses = MapAddresses { small: gib(509, 1), large: gib(510, 1), huge: gib(511, 1) };
+        // SAFETY: nothing is mapped at these addresses while a map made here lives.
+        unsafe { KernelMap::new(Here(self.ground), layout, addresses, self.tags, pinned, memory) }
     }
 
     pub(crate) fn mmu(&self) -> &SoftMmu {
@@ -213,6 +238,12 @@ impl World {
     /// Returns the frame that the tables have for an address.
     pub(crate) fn walked(&self, address: VirtAddr) -> Option<PhysAddr> {
         walk(&self.ground.tables, self.ground.root, address).phys()
+    }
+
+    /// Returns the last entry on the way to an address: its table, its index, and the entry.
+    pub(crate) fn entry_at(&self, address: VirtAddr) -> (Pfn, usize, Entry) {
+        let step = descend(&self.ground.tables, self.ground.root, address, 1).unwrap();
+        (step.table, step.index, step.entry)
     }
 
     pub(crate) fn size_at(&self, address: VirtAddr) -> Option<PageSize> {
