@@ -225,6 +225,8 @@ impl<H: Home> KernelMap<H> {
     /// # Errors
     /// [`AreaError`]; nothing has changed then, but for tables that stay, and memory that waited for a flush and is free.
     ///
+    /// Called with no lock held for which an interrupt handler waits: see [`Home::flush`].
+    ///
     /// Cost: an allocation of frames and a write of an entry for each page. No flush, as long as frames and addresses
     /// are to be had.
     pub fn alloc(&self, pinned: Pinned<'_>, request: AreaRequest) -> Result<Area, AreaError> {

@@ -94,7 +94,8 @@ pub unsafe trait Home: Sync {
     }
 
     /// Drops the translations of `unflushed` on every CPU that may have them cached. In a kernel in which CPUs flush at
-    /// the same time: [`Unflushed::flush_in`]. Called with no lock held.
+    /// the same time: [`Unflushed::flush_in`]. Called with no lock of the map held. The map's callers hold none for which
+    /// an interrupt handler waits, because the handler may have interrupted the CPU whose round this one waits for.
     fn flush(&self, pinned: Pinned<'_>, unflushed: &mut Unflushed<FlushNumber>) -> Flushed<FlushNumber> {
         unflushed.flush(self.machine(), pinned)
     }

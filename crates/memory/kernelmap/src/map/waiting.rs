@@ -88,6 +88,8 @@ impl<H: Home> KernelMap<H> {
     /// # Errors
     /// The area, where it is of another map.
     ///
+    /// Called with no lock held for which an interrupt handler waits: see [`Home::flush`].
+    ///
     /// Cost: a write for each page and, after the flush, another; the flush by [`FlushPolicy`].
     pub fn free(&self, pinned: Pinned<'_>, area: Area) -> Result<(), ForeignArea> {
         if !self.is_mine(&area) {
