@@ -251,9 +251,12 @@ impl<H: Home> KernelMap<H> {
                     largest = smaller;
                     return Ok(None);
                 }
-                // Frames that wait for a flush are as good as others.
-                (Err(error), None) if self.reclaim(pinned) == 0 => return Err(AreaError::NoFrame(error)),
-                (Err(_), None) => self.home.alloc(pinned, frames).map_err(AreaError::NoFrame)?,
+                // Frames that wait for a flush are as good as others. Where none waits, another CPU may have given them
+                // back just now.
+                (Err(_), None) => {
+                    self.reclaim(pinned);
+                    self.home.alloc(pinned, frames).map_err(AreaError::NoFrame)?
+                }
             };
             Ok(Some(Entry::leaf(Frame::into_pfn(frame).addr(), size, attributes)))
         })
@@ -374,10 +377,14 @@ impl<H: Home> KernelMap<H> {
         }
     }
 
-    /// Takes a table. Frames that wait for a flush are as good as others.
+    /// Takes a table. Frames that wait for a flush are as good as others, and so are those that another CPU has given
+    /// back meanwhile.
     fn take_table(&self, pinned: Pinned<'_>) -> Result<Pfn, AreaError> {
         match self.home.take_table(pinned) {
-            Err(_) if self.reclaim(pinned) > 0 => self.home.take_table(pinned),
+            Err(_) => {
+                self.reclaim(pinned);
+                self.home.take_table(pinned)
+            }
             taken => taken,
         }
         .map_err(|_| AreaError::NoTable)

@@ -23,6 +23,8 @@ fn the_nth_allocation_fails() {
                     loop {
                         let before = (world.frames_in_use(), world.ground.tables_out.load(Relaxed));
                         world.ground.plant.fails_after.store(nth, Relaxed);
+                        // A request asks twice.
+                        world.ground.plant.fails_more.store(1, Relaxed);
                         let request = AreaRequest::new(pages).largest(largest).owner(owner);
                         let made = world.map.alloc(pinned, request);
                         let is_over = world.ground.plant.fails_after.swap(0, Relaxed) > 0;
@@ -57,6 +59,8 @@ fn a_split_without_tables_changes_nothing() {
         let mut area = world.map.alloc(pinned, AreaRequest::new(1024)).unwrap();
         for nth in 1..=2 {
             world.ground.plant.fails_after.store(nth, Relaxed);
+            // A request asks twice.
+            world.ground.plant.fails_more.store(1, Relaxed);
             let refused = world.map.protect(pinned, &mut area, 100..700, Access::ReadOnly);
             world.ground.plant.fails_after.store(0, Relaxed);
             assert_eq!(refused, Err(AreaError::NoTable));
@@ -157,6 +161,25 @@ fn memory_that_waits_serves_a_record() {
         }
         areas.into_iter().for_each(|area| world.map.free(pinned, area).unwrap());
         kept.into_iter().for_each(|frame| frames.free(pinned, frame));
+        world.assert_empty(pinned);
+    });
+}
+
+/// Another CPU gives back what waited just before this one looks for it: a request asks once more.
+#[test]
+fn memory_that_came_back_meanwhile_serves_a_request() {
+    in_world(1, 64 * MIB, |world, pinned| {
+        for pages in [3, 600] {
+            for nth in 1..=3 {
+                world.ground.plant.fails_after.store(nth, Relaxed);
+                let request = AreaRequest::new(pages).largest(PageSize::Size4K);
+                let area = world.map.alloc(pinned, request).unwrap();
+                assert_eq!(world.ground.plant.fails_after.load(Relaxed), 0);
+                world.check_area(0, &area);
+                world.map.free(pinned, area).unwrap();
+                world.map.reclaim(pinned);
+            }
+        }
         world.assert_empty(pinned);
     });
 }

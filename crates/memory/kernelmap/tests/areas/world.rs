@@ -31,6 +31,8 @@ pub(crate) const BASE: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
 pub(crate) struct Plant {
     /// Allocations of frames and tables that succeed before one fails; 0: none fails.
     pub(crate) fails_after: AtomicU64,
+    /// How many more fail after that one, in a row.
+    pub(crate) fails_more: AtomicU64,
     /// The flushes reach this CPU alone.
     pub(crate) flushes_here_alone: AtomicU64,
 }
@@ -57,9 +59,12 @@ impl Here {
     }
 
     fn may_go_on(self) -> bool {
-        let left = self.0.plant.fails_after.load(Relaxed);
-        if left > 0 {
-            self.0.plant.fails_after.store(left - 1, Relaxed);
+        let plant = &self.0.plant;
+        let (left, more) = (plant.fails_after.load(Relaxed), plant.fails_more.load(Relaxed));
+        match left {
+            0 => {}
+            1 if more > 0 => plant.fails_more.store(more - 1, Relaxed),
+            _ => plant.fails_after.store(left - 1, Relaxed),
         }
         left != 1
     }
