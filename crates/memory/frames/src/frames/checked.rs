@@ -74,6 +74,9 @@ impl<M: Machine> Frames<M> {
             self.faults.refuse(pfn);
             return false;
         }
+        if self.zones.caches.is_traced() {
+            self.tell_freed(raw);
+        }
         if let Some(descriptor) = self.filled_descriptor(pfn) {
             descriptor.note_free(self.machine.cpu_of(pinned));
         }

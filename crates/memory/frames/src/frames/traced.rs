@@ -42,15 +42,23 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Tells of a free, and does it as the common path would. Returns whether it is done.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn free_traced(&self, pinned: Pinned<'_>, raw: Raw) -> bool {
+    /// Tells of a free, while the descriptor has the owner still. In checked builds, where descriptors forget it first,
+    /// the check of the free calls this.
+    pub(crate) fn tell_freed(&self, raw: Raw) {
         let (first, frames) = (raw.pfn(), raw.order().frames());
         let stamped = if raw.0 & Raw::OWNED != 0 { self.descriptor(first) } else { None };
         let owner = stamped.map_or(Owner::NONE, |descriptor| descriptor.owner());
         if raw.brand() == self.zones.brand {
             self.machine.trace(&MemoryEvent::FramesFreed { first, frames, owner: owner.0 });
+        }
+    }
+
+    /// Tells of a free, and does it as the common path would. Returns whether it is done.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn free_traced(&self, pinned: Pinned<'_>, raw: Raw) -> bool {
+        if cfg!(not(feature = "checked")) {
+            self.tell_freed(raw);
         }
         self.zones.cache(self.machine.cpu_of(pinned)).is_some_and(|cache| cache.push(raw))
     }
