@@ -89,7 +89,7 @@ impl Case {
             ends: Ends::Succeeding,
             expectations: Vec::new(),
             // A machine boots in half a second on a quiet host; a busy one with two cores is another matter.
-            limit: Duration::from_secs(120),
+            limit: Duration::from_secs(240),
             length: Length::Seconds,
             takes_impossible_step: false,
             injection: None,
@@ -167,7 +167,7 @@ impl Case {
     pub(crate) fn boot(mut self, boot: Boot) -> Self {
         self.machine.boot = boot;
         // Firmware takes its time under emulation.
-        self.limit = Duration::from_secs(180);
+        self.limit = Duration::from_secs(300);
         self
     }
 

@@ -8,11 +8,12 @@
 //!
 //! All else (licence, types, debug data) is left alone.
 
-use object::elf::{EM_BPF, ET_REL, R_BPF_64_64, SHF_EXECINSTR, SHT_PROGBITS};
-use object::read::elf::{ElfFile64, ElfSection64, FileHeader, SectionHeader};
-use object::{
-    LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionIndex,
+use object::elf::{
+    EM_BPF, ET_REL, FileHeader64, R_BPF_64_64, SHF_EXECINSTR, SHT_PROGBITS, SHT_SYMTAB, STT_FUNC, STT_NOTYPE,
+    SectionHeader64, Sym64,
 };
+use object::read::elf::{FileHeader, Rel, Rela, SectionHeader, SectionTable, Sym, SymbolTable};
+use object::{LittleEndian, SectionIndex, SymbolIndex};
 
 use crate::error::{LoadError, MapRefusal};
 use crate::limits::MAX_INSTRUCTIONS;
@@ -26,25 +27,59 @@ pub(crate) const MAPS: &str = "maps";
 /// The section in which newer compilers define maps by types, which is not read.
 const TYPED_MAPS: &str = ".maps";
 
-type Elf<'file> = ElfFile64<'file, LittleEndian>;
-type Section<'file, 'elf> = ElfSection64<'file, 'elf, LittleEndian>;
+const LE: LittleEndian = LittleEndian;
 
-/// A file.
-pub(crate) struct File<'file>(Elf<'file>);
+type Header = FileHeader64<LittleEndian>;
+type Section = SectionHeader64<LittleEndian>;
+type Symbol = Sym64<LittleEndian>;
+
+/// A file. It is read in place: nothing is allocated for it, whatever it says of itself.
+pub(crate) struct File<'file> {
+    bytes: &'file [u8],
+    sections: SectionTable<'file, Header>,
+    symbols: SymbolTable<'file, Header>,
+}
 
 impl<'file> File<'file> {
     /// Reads its headers.
     pub(crate) fn parse(bytes: &'file [u8]) -> Result<Self, LoadError> {
-        let file = Elf::parse(bytes)
-            .map_err(|_| LoadError::Malformed("its ELF headers are damaged, or not of 64 bits"))?;
-        let (header, endian) = (file.elf_header(), file.endian());
-        if header.e_machine(endian) != EM_BPF || header.e_type(endian) != ET_REL {
+        let damaged = |_| LoadError::Malformed("its ELF headers are damaged, or not of 64 bits");
+        let header = Header::parse(bytes).map_err(damaged)?;
+        // The byte order, too.
+        header.endian().map_err(damaged)?;
+        if header.e_machine(LE) != EM_BPF || header.e_type(LE) != ET_REL {
             return Err(LoadError::NotBpf);
         }
-        if file.section_by_name(TYPED_MAPS).is_some() {
+        let sections = header.sections(LE, bytes).map_err(damaged)?;
+        let symbols = sections.symbols(LE, bytes, SHT_SYMTAB).map_err(damaged)?;
+        let file = Self { bytes, sections, symbols };
+        if file.section(TYPED_MAPS).is_some() {
             return Err(LoadError::Malformed("its maps are defined by types in '.maps', not in 'maps'"));
         }
-        Ok(Self(file))
+        Ok(file)
+    }
+
+    /// Returns the section of this name.
+    fn section(&self, name: &str) -> Option<(SectionIndex, &'file Section)> {
+        self.sections.section_by_name(LE, name.as_bytes())
+    }
+
+    /// Returns the symbols of a section, each with its address.
+    fn symbols_of(&self, section: SectionIndex) -> impl Iterator<Item = (u64, &'file Symbol)> + '_ {
+        self.symbols
+            .enumerate()
+            .filter(move |&(index, symbol)| self.section_of(symbol, index) == Some(section))
+            .map(|(_, symbol)| (symbol.st_value(LE), symbol))
+    }
+
+    fn section_of(&self, symbol: &Symbol, index: SymbolIndex) -> Option<SectionIndex> {
+        self.symbols.symbol_section(LE, symbol, index).ok().flatten()
+    }
+
+    /// Returns the name of a symbol, if it has one that is text.
+    fn name_of(&self, symbol: &Symbol) -> Option<&'file str> {
+        let name = self.symbols.symbol_name(LE, symbol).ok()?;
+        core::str::from_utf8(name).ok().filter(|name| !name.is_empty())
     }
 
     /// Calls `add` for each map, by the name of its symbol, until it fails.
@@ -52,16 +87,13 @@ impl<'file> File<'file> {
         &self,
         mut add: impl FnMut(Name, &Definition) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
-        let Some(section) = self.0.section_by_name(MAPS) else { return Ok(()) };
-        let bytes = section.data().map_err(malformed)?;
+        let Some((index, section)) = self.section(MAPS) else { return Ok(()) };
+        let bytes = section.data(LE, self.bytes).map_err(malformed)?;
         for (at, definition) in bytes.chunks(DEFINITION_BYTES).enumerate() {
             let offset = (at * DEFINITION_BYTES) as u64;
-            let symbol = self.0.symbols().find(|symbol| {
-                symbol.section_index() == Some(section.index())
-                    && symbol.address() == offset
-                    && symbol.name().is_ok_and(|name| !name.is_empty() && name != MAPS)
-            });
-            let name = symbol.and_then(|symbol| symbol.name().ok()).map_or(Name::new("?"), Name::new);
+            let mut symbols = self.symbols_of(index).filter(|&(address, _)| address == offset);
+            let name = symbols.find_map(|(_, symbol)| self.name_of(symbol).filter(|&name| name != MAPS));
+            let name = name.map_or(Name::new("?"), Name::new);
             let parsed = Definition::parse(definition);
             add(name, &parsed.ok_or(LoadError::BadMap(name, MapRefusal::Definition))?)?;
         }
@@ -72,23 +104,33 @@ impl<'file> File<'file> {
     pub(crate) fn for_each_program(
         &self,
         maps: usize,
-        mut add: impl FnMut(&Source<'_>, &Relocations<'file, '_>) -> Result<(), LoadError>,
+        mut add: impl FnMut(&Source<'_>, &Relocations<'_, '_>) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
-        let map_section = self.0.section_by_name(MAPS).map(|section| section.index());
-        for section in self.0.sections().filter(is_program) {
-            let text = section.name().map_err(malformed)?;
-            let bytes = section.data().map_err(malformed)?;
+        let map_section = self.section(MAPS).map(|(index, _)| index);
+        for (index, section) in self.sections.enumerate().filter(|(_, section)| is_program(section)) {
+            let text = self.sections.section_name(LE, section).map_err(malformed)?;
+            let text = core::str::from_utf8(text)
+                .map_err(|_| LoadError::Malformed("the name of a section is not text"))?;
+            let bytes = section.data(LE, self.bytes).map_err(malformed)?;
             if bytes.is_empty() {
                 continue;
             }
-            if section.relocations().nth(MAX_INSTRUCTIONS).is_some() {
+            let program = self.program_name(index, text);
+            let relocations = Relocations { file: self, section: index, map_section, maps, program };
+            if relocations.all().nth(MAX_INSTRUCTIONS).is_some() {
                 return Err(LoadError::Malformed("a section has more relocations than instructions"));
             }
-            let program = program_name(&self.0, &section, text);
-            let source = Source { name: program, event: event_of(text), bytes };
-            add(&source, &Relocations { file: &self.0, section, map_section, maps, program })?;
+            add(&Source { name: program, event: event_of(text), bytes }, &relocations)?;
         }
         Ok(())
+    }
+
+    /// Returns the name of the function that a section begins with; the section's own where it has none.
+    fn program_name(&self, section: SectionIndex, text: &str) -> Name {
+        let mut functions = self
+            .symbols_of(section)
+            .filter(|&(address, symbol)| address == 0 && matches!(symbol.st_type(), STT_FUNC | STT_NOTYPE));
+        Name::new(functions.find_map(|(_, symbol)| self.name_of(symbol)).unwrap_or(text))
     }
 }
 
@@ -97,9 +139,8 @@ fn malformed(_: object::Error) -> LoadError {
 }
 
 /// Tells whether a section holds a program.
-fn is_program(section: &Section<'_, '_>) -> bool {
-    let header = section.elf_section_header();
-    header.sh_type(LittleEndian) == SHT_PROGBITS && header.sh_flags(LittleEndian).contains(SHF_EXECINSTR)
+fn is_program(section: &Section) -> bool {
+    section.sh_type(LE) == SHT_PROGBITS && section.sh_flags(LE).contains(SHF_EXECINSTR)
 }
 
 /// Returns the event that a section's name ends with; nothing for `.text`.
@@ -110,40 +151,50 @@ fn event_of(section: &str) -> Name {
     }
 }
 
-/// Returns the name of the function that a section begins with; the section's own where it has none.
-fn program_name(file: &Elf<'_>, section: &Section<'_, '_>, text: &str) -> Name {
-    let function = file.symbols().find(|symbol| {
-        symbol.kind() == object::SymbolKind::Text
-            && symbol.section_index() == Some(section.index())
-            && symbol.address() == 0
-    });
-    Name::new(function.and_then(|symbol| symbol.name().ok()).filter(|name| !name.is_empty()).unwrap_or(text))
-}
-
 /// The relocations of one program.
 pub(crate) struct Relocations<'file, 'elf> {
-    file: &'elf Elf<'file>,
-    section: Section<'file, 'elf>,
+    file: &'elf File<'file>,
+    section: SectionIndex,
     map_section: Option<SectionIndex>,
     /// How many maps there are.
     maps: usize,
     program: Name,
 }
 
+/// A relocation: its place in the section, its symbol, and whether it is one of a map.
+type Relocation = (u64, SymbolIndex, bool);
+
+impl Relocations<'_, '_> {
+    /// Returns all of them, from whatever sections; none from one that lies outside of the file.
+    fn all(&self) -> impl Iterator<Item = Relocation> + '_ {
+        let (bytes, section) = (self.file.bytes, self.section.0);
+        let own = self.file.sections.iter().filter(move |table| table.sh_info(LE) as usize == section);
+        own.flat_map(move |table| {
+            let rel = table.rel(LE, bytes).ok().flatten().map_or(&[][..], |(entries, _)| entries);
+            let rela = table.rela(LE, bytes).ok().flatten().map_or(&[][..], |(entries, _)| entries);
+            let rel = rel.iter().map(|entry| {
+                (entry.r_offset(LE), SymbolIndex(entry.r_sym(LE) as usize), entry.r_type(LE) == R_BPF_64_64)
+            });
+            let rela = rela.iter().map(|entry| {
+                let (symbol, kind) = (Rela::r_sym(entry, LE, false), Rela::r_type(entry, LE, false));
+                (Rela::r_offset(entry, LE), SymbolIndex(symbol as usize), kind == R_BPF_64_64)
+            });
+            rel.chain(rela)
+        })
+    }
+}
+
 impl References for Relocations<'_, '_> {
     fn map_at(&self, instruction: usize) -> Result<Option<u8>, LoadError> {
         let offset = (instruction * INSTRUCTION_BYTES) as u64;
-        let Some((_, relocation)) = self.section.relocations().find(|relocation| relocation.0 == offset)
-        else {
+        let Some((_, index, is_64)) = self.all().find(|relocation| relocation.0 == offset) else {
             return Ok(None);
         };
         let bad = LoadError::BadReference(self.program);
-        let RelocationFlags::Elf { r_type, .. } = relocation.flags() else { return Err(bad) };
-        let RelocationTarget::Symbol(symbol) = relocation.target() else { return Err(bad) };
-        let symbol = self.file.symbol_by_index(symbol).map_err(|_| bad)?;
-        let is_map =
-            r_type == R_BPF_64_64 && self.map_section.is_some() && symbol.section_index() == self.map_section;
-        let address = symbol.address();
+        let symbol = self.file.symbols.symbol(index).map_err(|_| bad)?;
+        let section = self.file.section_of(symbol, index);
+        let is_map = is_64 && self.map_section.is_some() && section == self.map_section;
+        let address = symbol.st_value(LE);
         if !is_map || !address.is_multiple_of(DEFINITION_BYTES as u64) {
             return Err(bad);
         }

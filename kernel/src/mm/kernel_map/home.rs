@@ -6,6 +6,7 @@ use rhumb_kernelmap::map::FlushNumber;
 use rhumb_machine::{Machine, Order, PageSize, Pfn, PhysRange, Pinned, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::flush::{Flushed, Unflushed};
 use rhumb_pagetable::{Entry, FlushCause, OutOfTables, Privilege, Root, TableMemory, descend};
+use x86_64::instructions::interrupts;
 
 use crate::arch::features::features;
 use crate::cpu::lock::IrqMutex;
@@ -125,7 +126,13 @@ unsafe impl Home for KernelHome {
     }
 
     fn flush(&self, pinned: Pinned<'_>, unflushed: &mut Unflushed<FlushNumber>) -> Flushed<FlushNumber> {
-        let flushed = unflushed.flush_in(&tlb::ROUNDS, &MACHINE, pinned, tlb::waiting_for_round());
+        // With interrupts off, the caller may hold a lock for which a handler waits on the CPU that leads a round; that
+        // round would not end. So such a caller makes a round of its own, whose calls are served by all that wait.
+        let flushed = if interrupts::are_enabled() {
+            unflushed.flush_in(&tlb::ROUNDS, &MACHINE, pinned, tlb::waiting_for_round())
+        } else {
+            unflushed.flush(&MACHINE, pinned)
+        };
         tlb::COUNTERS.count(FlushCause::KernelMap, flushed.stats());
         flushed
     }
