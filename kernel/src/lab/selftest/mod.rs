@@ -60,7 +60,6 @@ const TESTS: &[&[Test]] = &[
     direct_map::TESTS,
     executable::TESTS,
     code::TESTS,
-    modules::TESTS,
     unmapped::TESTS,
     long_map::TESTS,
     kernel_map::TESTS,
@@ -86,7 +85,9 @@ pub const COMMAND: Command<Kernel> = Command {
 fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let word = arguments.optional(|words| words.word("word"))?;
     arguments.end()?;
-    let all = TESTS.iter().flat_map(|list| list.iter());
+    // Those of modules need the modules that are made for them.
+    let of_modules = if modules::has_probe() { modules::TESTS } else { &[] };
+    let all = TESTS.iter().flat_map(|list| list.iter()).chain(of_modules);
     if word == Some("list") {
         all.for_each(|test| writeln!(out, "{}", test.name));
         return Ok(());

@@ -60,13 +60,16 @@ fn probe(deed: &str) -> Result<(), Failure> {
     }
 }
 
+/// Tells whether the RAM disk has the module for these tests.
+pub fn has_probe() -> bool {
+    ram_disk::files().any(|file| file.name == "probe.ko")
+}
+
 fn skipped_without_probe() -> Result<(), Failure> {
-    let is_loaded = modules::list().iter().any(|module| module.name.as_str() == PROBE);
-    match ram_disk::files().any(|file| file.name == "probe.ko") {
-        true if !is_loaded => Ok(()),
-        true => Err(Failure::skipped("the module for tests is loaded")),
-        false => Err(Failure::skipped("the RAM disk is not that of the tests")),
+    if modules::list().iter().any(|module| module.name.as_str() == PROBE) {
+        return Err(Failure::skipped("the module for tests is loaded"));
     }
+    Ok(())
 }
 
 /// All memory that a module could leave behind.

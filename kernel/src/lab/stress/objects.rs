@@ -200,7 +200,7 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
         Counted(cpu::online_count(), "CPU"),
         Counted(shared.allocations.load(Relaxed), "allocation"),
         shared.refusals.load(Relaxed),
-        Counted(after.live_bytes, "byte"),
+        Counted(after.live_bytes.abs_diff(before.live), "byte"),
         Counted(before.frames, "frame"),
     );
     if let Err((_, error)) = destroyed {

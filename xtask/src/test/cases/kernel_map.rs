@@ -23,7 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("protected/keys", "protect_tables=pks", "lazy").memory(MemorySize::mib(256)),
         Case::new(
             "kernel-map/objects",
-            "selftest objects; kmem compare; kmap check; stress slabs 1; maps audit",
+            "selftest objects::collections; selftest objects::i12; kmem compare; kmap check; stress slabs 1; maps audit",
         )
         .cpus(4)
         .append("kmem=virtual")

@@ -55,7 +55,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn all_back() -> Expect {
-    text("0 bytes in use")
+    text(", 0 bytes in use")
 }
 
 /// The fault is noticed, and its report names the cache and the function that did it.
