@@ -38,6 +38,12 @@ pub fn direct_slabs() -> Option<&'static Slabs<KernelMachine>> {
     RECORDS.get().or_else(slabs)
 }
 
+/// Tells whether objects are at addresses of the kernel map.
+#[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only stress tests ask"))]
+pub fn are_in_kernel_map() -> bool {
+    RECORDS.get().is_some()
+}
+
 /// Returns which caches are checked, as the kernel's command line says.
 pub fn checks() -> CheckList {
     CHECKS.get().copied().unwrap_or(CheckList::NONE)

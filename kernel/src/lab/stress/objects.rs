@@ -235,8 +235,10 @@ fn finish(shared: Shared, before: &Figures, out: &mut dyn Output) -> Result<(), 
             before.live, after.live_bytes
         )));
     }
-    // A quarantine keeps objects that were freed, and their frames with them.
-    let keeps = mm::objects::checks().of("stress").has(Checks::QUARANTINE);
+    // A quarantine keeps objects that were freed, and their frames with them. A kernel map keeps records of ranges that
+    // CPUs have for the next slabs.
+    let keeps =
+        mm::objects::checks().of("stress").has(Checks::QUARANTINE) || mm::objects::are_in_kernel_map();
     if frames != before.frames && !keeps {
         return Err(Failure::because(format_args!(
             "{} frames were free before, {frames} are after",
