@@ -12,8 +12,8 @@ pub(crate) fn cases() -> Vec<Case> {
     let views = "help; meminfo; cpus; vmstat; frames 1000; directmap heal; maps audit";
     let mut answers: Vec<Expect> =
         ["MemTotal:", "DirectMap2M:", "slabinfo", "poweroff", "bit for bit", "sound"].map(text).into();
-    // Each line of `help` begins with a command.
-    answers.extend(LABORATORY.map(|command| no_text(format!("{command} "))));
+    // Each line of `help` begins with two spaces and a command.
+    answers.extend(LABORATORY.map(|command| no_text(format!("  {command} "))));
     let mut cases: Vec<Case> = [("direct", Boot::Direct), ("bios", Boot::IsoBios)]
         .map(|(name, boot)| {
             Case::new(format!("product/{name}"), views).product().boot(boot).expect(answers.clone())
