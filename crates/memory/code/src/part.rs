@@ -1,8 +1,7 @@
 //! [`Part`]: the handle to a stretch of a block; [`PartInfo`]: what reports say of one.
 
 use core::fmt;
-use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayString;
 use rhumb_frames::Owner;
@@ -78,20 +77,14 @@ impl Part {
 
 /// The number of a pool, by which it knows its own handles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct PoolId(NonZeroU32);
+pub(crate) struct PoolId(u64);
 
 impl PoolId {
-    /// Returns the number of a new pool.
-    ///
-    /// # Panics
-    /// After 2^32 - 1 pools.
+    /// Returns the number of a new pool, which no other pool has: 64 bits do not run out, because a program that makes
+    /// a pool each nanosecond needs 584 years for them.
     pub(crate) fn next() -> Self {
-        static LAST: AtomicU32 = AtomicU32::new(0);
-        let last = LAST.fetch_update(Relaxed, Relaxed, |last| last.checked_add(1));
-        match last.ok().and_then(|last| NonZeroU32::MIN.checked_add(last)) {
-            Some(number) => Self(number),
-            None => panic!("no pool of code has a number of its own any more"),
-        }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Relaxed))
     }
 }
 

@@ -21,9 +21,6 @@ pub struct CodePool<H: Home> {
 
 impl<H: Home> CodePool<H> {
     /// Makes a pool without blocks, whose addresses are the whole blocks in `range`, 512 at most.
-    ///
-    /// # Panics
-    /// If the program has made 2^32 - 1 pools already.
     pub fn new(home: H, range: VirtRange) -> Self {
         let whole = range.start().get().next_multiple_of(BLOCK_BYTES);
         let bytes = range.end().get().saturating_sub(whole).min(MOST_SLOTS * BLOCK_BYTES);
