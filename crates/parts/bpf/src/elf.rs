@@ -15,8 +15,8 @@ use object::elf::{
 use object::read::elf::{FileHeader, Rel, Rela, SectionHeader, SectionTable, Sym, SymbolTable};
 use object::{LittleEndian, SectionIndex, SymbolIndex};
 
-use crate::error::{LoadError, MapRefusal};
-use crate::limits::MAX_INSTRUCTIONS;
+use crate::error::{Limit, LoadError, MapRefusal};
+use crate::limits::{MAX_INSTRUCTIONS, MAX_SECTIONS};
 use crate::map::{DEFINITION_BYTES, Definition};
 use crate::name::Name;
 use crate::operation::INSTRUCTION_BYTES;
@@ -26,6 +26,9 @@ use crate::source::{References, Source};
 pub(crate) const MAPS: &str = "maps";
 /// The section in which newer compilers define maps by types, which is not read.
 const TYPED_MAPS: &str = ".maps";
+
+/// Bytes of a symbol's name that are looked at: more than a name keeps.
+const MAX_NAME_BYTES: usize = 256;
 
 const LE: LittleEndian = LittleEndian;
 
@@ -38,6 +41,8 @@ pub(crate) struct File<'file> {
     bytes: &'file [u8],
     sections: SectionTable<'file, Header>,
     symbols: SymbolTable<'file, Header>,
+    /// The names of the symbols.
+    names: &'file [u8],
 }
 
 impl<'file> File<'file> {
@@ -51,8 +56,12 @@ impl<'file> File<'file> {
             return Err(LoadError::NotBpf);
         }
         let sections = header.sections(LE, bytes).map_err(damaged)?;
+        if sections.len() > MAX_SECTIONS {
+            return Err(LoadError::TooMany(Limit::Sections));
+        }
         let symbols = sections.symbols(LE, bytes, SHT_SYMTAB).map_err(damaged)?;
-        let file = Self { bytes, sections, symbols };
+        let names = sections.section(symbols.string_section()).and_then(|names| names.data(LE, bytes));
+        let file = Self { bytes, sections, symbols, names: names.unwrap_or_default() };
         if file.section(TYPED_MAPS).is_some() {
             return Err(LoadError::Malformed("its maps are defined by types in '.maps', not in 'maps'"));
         }
@@ -76,10 +85,12 @@ impl<'file> File<'file> {
         self.symbols.symbol_section(LE, symbol, index).ok().flatten()
     }
 
-    /// Returns the name of a symbol, if it has one that is text.
+    /// Returns the name of a symbol, if it has one that is text. No more than [`MAX_NAME_BYTES`] are looked at: a file of
+    /// some megabytes could have one name that is all of it, and symbols without number that have it.
     fn name_of(&self, symbol: &Symbol) -> Option<&'file str> {
-        let name = self.symbols.symbol_name(LE, symbol).ok()?;
-        core::str::from_utf8(name).ok().filter(|name| !name.is_empty())
+        let name = self.names.get(symbol.st_name(LE) as usize..)?;
+        let end = name.iter().take(MAX_NAME_BYTES).position(|&byte| byte == 0)?;
+        core::str::from_utf8(&name[..end]).ok().filter(|name| !name.is_empty())
     }
 
     /// Calls `add` for each map, by the name of its symbol, until it fails.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::limits::{MAX_INSTRUCTIONS, MAX_MAP_BYTES, MAX_MAPS, MAX_PROGRAMS};
+use crate::limits::{MAX_INSTRUCTIONS, MAX_MAP_BYTES, MAX_MAPS, MAX_PROGRAMS, MAX_SECTIONS};
 use crate::name::Name;
 
 /// Why a file was not loaded. Nothing is left of it.
@@ -14,8 +14,10 @@ pub enum LoadError {
     NotBpf,
     /// No section holds a program.
     NoProgram,
-    /// More programs, maps or instructions than a file may have.
+    /// More sections, programs, maps or instructions than a file may have.
     TooMany(Limit),
+    /// A program has no instructions at all.
+    Empty(Name),
     /// A program's bytes are no whole number of instructions.
     Ragged(Name),
     /// A map is defined in a way that is not known or not allowed.
@@ -38,6 +40,8 @@ pub enum LoadError {
 /// A number that has a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limit {
+    /// Sections of a file.
+    Sections,
     /// Programs of a file.
     Programs,
     /// Maps of a file.
@@ -170,6 +174,7 @@ impl fmt::Display for MapRefusal {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Sections => write!(f, "{} sections", MAX_SECTIONS),
             Self::Programs => write!(f, "{} programs", MAX_PROGRAMS),
             Self::Maps => write!(f, "{} maps", MAX_MAPS),
             Self::Instructions => write!(f, "{} instructions", MAX_INSTRUCTIONS),
@@ -185,6 +190,7 @@ impl fmt::Display for LoadError {
             Self::NotBpf => f.write_str("the file is not a relocatable ELF file for BPF"),
             Self::NoProgram => f.write_str("the file has no program"),
             Self::TooMany(limit) => write!(f, "the file has more than {limit}"),
+            Self::Empty(program) => write!(f, "program {program} is empty: it has no instructions"),
             Self::Ragged(program) => write!(f, "program {program} is not a whole number of instructions"),
             Self::BadMap(map, refusal) => write!(f, "map {map}: {refusal}"),
             Self::BadReference(program) => {

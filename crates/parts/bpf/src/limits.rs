@@ -2,6 +2,9 @@
 
 /// Programs of a file, at most.
 pub const MAX_PROGRAMS: usize = 16;
+/// Sections of a file, at most: for each load of a map, all are asked for its relocation. A compiler's file with 16
+/// programs and debug data has some 60.
+pub const MAX_SECTIONS: usize = 256;
 /// Maps of a file, at most.
 pub const MAX_MAPS: usize = 16;
 /// Bytes of the maps of a file, at most.

@@ -137,6 +137,9 @@ fn refused(program: Name, instruction: usize, refusal: Refusal) -> LoadError {
 /// Decodes a program.
 fn decode_all(source: &Source<'_>, references: &impl References) -> Result<Vec<Operation>, LoadError> {
     let (instructions, rest) = source.bytes.as_chunks::<INSTRUCTION_BYTES>();
+    if source.bytes.is_empty() {
+        return Err(LoadError::Empty(source.name));
+    }
     if !rest.is_empty() {
         return Err(LoadError::Ragged(source.name));
     }

@@ -100,6 +100,7 @@ impl Program {
             maps,
             environment,
             irq_off,
+            call_site: None,
             shadow: Shadow::new(),
         };
         run.registers[Register::FIRST_ARGUMENT.index()] = CONTEXT << REGION_SHIFT;
@@ -132,6 +133,8 @@ struct Run<'a, E> {
     maps: &'a [Map],
     environment: &'a E,
     irq_off: IrqOff<'a>,
+    /// The place in the kernel's code that led to the event, once the program has asked for it.
+    call_site: Option<u64>,
     shadow: Shadow,
 }
 
@@ -271,7 +274,12 @@ impl<'a, E: Environment> Run<'a, E> {
         let [first, second, third] = [1, 2, 3].map(|number| self.registers[number]);
         match helper {
             Helper::Time => Some(self.environment.now_ns()),
-            Helper::CallSite => Some(self.environment.call_site()),
+            Helper::CallSite => {
+                // A walk through the stack: a program that asks for each of its instructions takes it once.
+                let site = self.call_site.unwrap_or_else(|| self.environment.call_site());
+                self.call_site = Some(site);
+                self.call_site
+            }
             Helper::Cpu => Some(self.irq_off.cpu().index() as u64),
             Helper::Lookup => {
                 let (number, map) = self.map(first)?;

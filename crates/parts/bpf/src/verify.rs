@@ -90,7 +90,7 @@ pub(crate) fn verify(operations: &[Operation], maps: &[Map]) -> Result<Result<()
         }
         here = next;
     }
-    // The last one that a path goes on behind, or an empty program.
+    // The last instruction, which a path goes on behind.
     if here.is_some() { Ok(Err((operations.len().saturating_sub(1), Refusal::RunsOut))) } else { Ok(Ok(())) }
 }
 

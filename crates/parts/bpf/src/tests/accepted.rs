@@ -169,3 +169,25 @@ fn an_instruction_that_no_path_reaches_is_not_judged() {
     assert_eq!(result("mov r0, 1\nja out\nmov r0, r9\nout:\nexit"), 1);
     assert_eq!(result("mov r0, 1\njeq r0, 1, out\nmov r0, r9\nout:\nexit"), 1);
 }
+
+/// A walk through the stack takes microseconds, with interrupts off, and a program may ask a thousand times.
+#[test]
+fn the_call_site_is_looked_for_once_in_a_run() {
+    struct Counting(core::cell::Cell<u64>);
+    impl crate::Environment for Counting {
+        fn now_ns(&self) -> u64 {
+            0
+        }
+        fn call_site(&self) -> u64 {
+            self.0.set(self.0.get() + 1);
+            7
+        }
+    }
+    let text = std::format!("{}exit", "call call_site\n".repeat(crate::limits::MAX_INSTRUCTIONS - 1));
+    let object = load_raw(&text).expect("it passes");
+    let (counting, guard) = (Counting(core::cell::Cell::new(0)), super::irq_off());
+    for runs in 1..3 {
+        let ran = object.run(0, &Context::EMPTY, &counting, guard.irq_off());
+        assert_eq!((ran, counting.0.get()), (Some(Ok(7)), runs));
+    }
+}

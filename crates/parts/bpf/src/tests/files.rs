@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::run;
 use crate::assembler;
-use crate::error::{LoadError, MapRefusal};
+use crate::error::{Limit, LoadError, MapRefusal};
+use crate::limits::MAX_SECTIONS;
 use crate::{Context, MapKind, Object};
 
 const TEXT: &str = "
@@ -65,6 +66,48 @@ fn other_files_are_refused() {
     assert_eq!(Object::from_elf("test", &x86, 4).unwrap_err(), LoadError::NotBpf);
     let only_maps = assembler::assemble("map counts hash entries=8").expect("it is right");
     assert_eq!(Object::from_elf("test", &only_maps, 4).unwrap_err(), LoadError::NoProgram);
+}
+
+#[test]
+fn a_file_without_a_byte_is_said_to_be_empty() {
+    let error = Object::from_raw("moon", b"").unwrap_err();
+    assert_eq!(error.to_string(), "program moon is empty: it has no instructions");
+}
+
+/// Each load of a map asks all sections for its relocation.
+#[test]
+fn sections_and_names_beyond_measure_are_refused() {
+    use object::write::{Object as Writer, StandardSegment, Symbol, SymbolSection};
+    use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+    let file = |sections: usize, name: &str| {
+        let mut out = Writer::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+        let segment = out.segment_name(StandardSegment::Text).to_vec();
+        let text = out.add_section(segment, b"trace/split".to_vec(), SectionKind::Text);
+        out.append_section_data(text, &assembler::assemble_raw("mov r0, 0\nexit").expect("it is right"), 8);
+        out.add_symbol(Symbol {
+            name: name.into(),
+            value: 0,
+            size: 16,
+            kind: SymbolKind::Text,
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Section(text),
+            flags: SymbolFlags::None,
+        });
+        for number in 0..sections {
+            out.add_section(std::vec::Vec::new(), std::format!("more{number}").into(), SectionKind::Other);
+        }
+        out.write().expect("a file")
+    };
+    let loaded = |sections, name: &str| Object::from_elf("test", &file(sections, name), 4);
+    assert_eq!(
+        loaded(MAX_SECTIONS - 8, "start").expect("it is right").programs()[0].name().as_str(),
+        "start"
+    );
+    assert_eq!(loaded(MAX_SECTIONS, "start").unwrap_err(), LoadError::TooMany(Limit::Sections));
+    // A name that is longer than any is not read, and the section's is taken.
+    let long = loaded(0, &"x".repeat(1000)).expect("it is right");
+    assert_eq!(long.programs()[0].name().as_str(), "trace/split");
 }
 
 #[test]
