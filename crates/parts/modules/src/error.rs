@@ -4,6 +4,7 @@ use core::fmt;
 
 use rhumb_module_abi::types::HEADER_SYMBOL;
 
+use crate::names::Shown;
 use crate::part::{MAX_ALIGN, MAX_PART_BYTES, MAX_SECTIONS, MAX_SYMBOLS, Part};
 
 /// Why a file is not loaded. Nothing has changed then.
@@ -153,35 +154,39 @@ impl fmt::Display for LoadError<'_> {
             Self::Malformed(piece) => write!(f, "the file is malformed: see {piece}"),
             Self::TooManySections(count) => write!(f, "{count} sections are more than {MAX_SECTIONS}"),
             Self::TooManySymbols(count) => write!(f, "{count} symbols are more than {MAX_SYMBOLS}"),
-            Self::UnfitSection { name, why } => match why {
-                Unfit::WrittenAndExecuted => write!(f, "section {name} wants to be written and executed"),
-                Unfit::ThreadLocal => write!(f, "section {name} is thread-local"),
-                Unfit::Type(number) => write!(f, "section {name} has type {number}, which cannot be loaded"),
-                Unfit::Alignment(bytes) => {
-                    write!(f, "section {name} wants an alignment of {bytes} bytes, not one up to {MAX_ALIGN}")
+            Self::UnfitSection { name, why } => {
+                write!(f, "section {} ", Shown(name))?;
+                match why {
+                    Unfit::WrittenAndExecuted => f.write_str("wants to be written and executed"),
+                    Unfit::ThreadLocal => f.write_str("is thread-local"),
+                    Unfit::Type(number) => write!(f, "has type {number}, which cannot be loaded"),
+                    Unfit::Alignment(bytes) => {
+                        write!(f, "wants an alignment of {bytes} bytes, not one up to {MAX_ALIGN}")
+                    }
                 }
-            },
+            }
             Self::PartTooLarge(part) => {
                 write!(f, "its {part} takes more than {} MiB", MAX_PART_BYTES >> 20)
             }
             Self::NoHeader => write!(f, "the file is not a module: it does not define {HEADER_SYMBOL}"),
             Self::BadHeader => write!(f, "{HEADER_SYMBOL} is not in read-only data, whole and aligned"),
-            Self::Undefined(symbol) => write!(f, "symbol {symbol} is not exported by this kernel"),
-            Self::Unversioned(symbol) => write!(f, "symbol {symbol} has no version in the module"),
+            Self::Undefined(symbol) => write!(f, "symbol {} is not exported by this kernel", Shown(symbol)),
+            Self::Unversioned(symbol) => write!(f, "symbol {} has no version in the module", Shown(symbol)),
             Self::OtherVersion { symbol, kernel, module } => {
+                let symbol = Shown(symbol);
                 write!(
                     f,
                     "symbol {symbol} has version {kernel:016x} in this kernel, {module:016x} in the module"
                 )
             }
             Self::UnknownRelocation { section, offset, kind } => {
-                write!(f, "relocation {kind} at {section}+{offset:#x} is of an unknown kind")
+                write!(f, "relocation {kind} at {}+{offset:#x} is of an unknown kind", Shown(section))
             }
             Self::StrayRelocation { section, offset } => {
-                write!(f, "a relocation at {section}+{offset:#x} lies outside the section")
+                write!(f, "a relocation at {}+{offset:#x} lies outside the section", Shown(section))
             }
             Self::OutOfReach { section, offset, value } => {
-                write!(f, "the value {value:#x} does not fit at {section}+{offset:#x}")
+                write!(f, "the value {value:#x} does not fit at {}+{offset:#x}", Shown(section))
             }
             Self::BadSymbol { index } => {
                 write!(f, "symbol number {index} is relocated to, but has no address")

@@ -5,7 +5,6 @@ use object::elf::{
     EM_X86_64, ET_REL, FileHeader64, Rela64, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHN_UNDEF,
     SHT_NOBITS, SHT_NULL, SHT_PROGBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, SectionHeader64, Sym64,
 };
-use object::read::StringTable;
 use object::read::elf::{FileHeader, SectionHeader, Sym};
 use rhumb_module_abi::types::{HEADER_SYMBOL, Header};
 use rhumb_module_abi::version::SECTION as VERSIONS;
@@ -13,6 +12,7 @@ use rhumb_module_abi::version::SECTION as VERSIONS;
 use crate::error::{LoadError, NotAnObject, Piece, Unfit};
 use crate::imports::Versions;
 use crate::layout::Layout;
+use crate::names::Names;
 use crate::part::{MAX_ALIGN, MAX_SECTIONS, MAX_SYMBOLS, Part};
 use crate::relocate::{self, Base};
 
@@ -35,9 +35,9 @@ const FILE_HEADER_BYTES: usize = size_of::<Elf>();
 pub struct Image<'file> {
     pub(crate) file: &'file [u8],
     pub(crate) sections: &'file [Section],
-    section_names: StringTable<'file>,
+    section_names: Names<'file>,
     pub(crate) symbols: &'file [Symbol],
-    symbol_names: StringTable<'file>,
+    symbol_names: Names<'file>,
     pub(crate) versions: Versions<'file>,
     pub(crate) layout: Layout,
     /// Where in the read-only part the header lies.
@@ -53,10 +53,7 @@ impl<'file> Image<'file> {
     /// [`LoadError`]: it is no module.
     pub fn parse(file: &'file [u8]) -> Result<Self, LoadError<'file>> {
         let sections = section_headers(file)?;
-        let names_of = |number: usize, piece| {
-            let section = sections.get(number).ok_or(LoadError::Malformed(piece))?;
-            section.strings(LE, file).ok().flatten().ok_or(LoadError::Truncated(piece))
-        };
+        let names_of = |number: usize, piece| Names::of(file, sections, number, piece);
         let header = Elf::parse(file).map_err(|_| LoadError::NotAnObject(NotAnObject::NotElf))?;
         let section_names = names_of(usize::from(header.e_shstrndx(LE).0), Piece::SectionNames)?;
         let mut tables = sections.iter().filter(|section| section.sh_type(LE) == SHT_SYMTAB);
@@ -97,17 +94,14 @@ impl<'file> Image<'file> {
         self.names
     }
 
-    /// Returns the name of a section of this number, as far as it is UTF-8.
+    /// Returns the beginning of the name of a section of this number.
     pub(crate) fn section_name(&self, number: usize) -> &'file str {
-        let section = self.sections.get(number);
-        let name = section.and_then(|section| section.name(LE, self.section_names).ok());
-        name.and_then(|name| str::from_utf8(name).ok()).unwrap_or("?")
+        self.sections.get(number).map_or("", |section| self.section_names.beginning(section.sh_name(LE)))
     }
 
     /// Returns the name of a symbol.
     pub(crate) fn symbol_name(&self, symbol: &Symbol) -> Result<&'file str, LoadError<'file>> {
-        let name = symbol.name(LE, self.symbol_names).ok().and_then(|name| str::from_utf8(name).ok());
-        name.ok_or(LoadError::Malformed(Piece::SymbolNames))
+        self.symbol_names.name(symbol.st_name(LE)).ok_or(LoadError::Malformed(Piece::SymbolNames))
     }
 
     /// Returns the bytes of a section of this number; none for one without bytes in the file.
@@ -197,8 +191,15 @@ impl<'file> Image<'file> {
     /// Gives each symbol that is reached through the table of addresses a slot there.
     fn place_indirect(&mut self) -> Result<(), LoadError<'file>> {
         let mut layout = self.layout.clone();
+        let mut bytes = 0_usize;
         for relocations in self.relocations() {
-            for relocation in relocations?.1 {
+            let (_, relocations) = relocations?;
+            // Tables that share their bytes could be more than the file, as often as there are sections.
+            bytes = bytes.saturating_add(size_of_val(relocations));
+            if bytes > self.file.len() {
+                return Err(LoadError::Malformed(Piece::Relocations));
+            }
+            for relocation in relocations {
                 let is_indirect = relocate::kind(relocation.r_type(LE, false).0)
                     .is_some_and(|kind| kind.base == Base::Slot);
                 if is_indirect {

@@ -19,8 +19,8 @@ pub trait Exports {
     fn find(&self, name: &str) -> Option<Export>;
 }
 
-/// The most version records that a module may carry.
-const MAX_RECORDS: usize = 1024;
+/// The most version records that a module may carry, and the most symbols that it may import.
+pub(crate) const MAX_RECORDS: usize = 1024;
 
 /// The version records of a module.
 #[derive(Clone, Copy, Debug)]

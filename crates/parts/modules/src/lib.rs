@@ -15,13 +15,15 @@
 //! | [`layout`] | [`Layout`]: which section goes where |
 //! | [`part`] | [`Part`]: kinds of pages; limits |
 //! | [`imports`] | [`Exports`]: what a module may call; the versions that it carries |
+//! | `names` | names in the file, read and shown up to a limit |
 //! | [`relocate`] | the arithmetic of relocations |
 //! | [`link`] | [`Image::link`]: all of it together |
 //! | [`error`] | [`LoadError`] |
 //!
 //! Principles:
-//! 1. No byte of the file is believed. [`Image::parse`] checks all that [`Image::link`] walks; each loop is bounded by the
-//!    length of the file.
+//! 1. No byte of the file is believed. [`Image::parse`] checks all that [`Image::link`] walks; no name is
+//!    read further than a limit, and all tables of relocations together are no longer than the file, so that the time is
+//!    proportional to its length, whatever it says.
 //! 2. All or nothing: imports are checked before the first byte is written, and the buffers are the caller's own until the
 //!    caller makes pages of them.
 //! 3. No allocation, no lock, no `unsafe`: the crate does not know where the parts will lie until it is told.
@@ -39,6 +41,7 @@ pub mod image;
 pub mod imports;
 pub mod layout;
 mod link;
+mod names;
 pub mod part;
 mod relocate;
 

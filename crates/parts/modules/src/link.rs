@@ -6,7 +6,7 @@ use rhumb_module_abi::types::HEADER_SYMBOL;
 
 use crate::error::{LoadError, Piece};
 use crate::image::{Image, LE, Relocation};
-use crate::imports::Exports;
+use crate::imports::{Exports, MAX_RECORDS};
 use crate::layout::Placed;
 use crate::part::Part;
 use crate::relocate::{self, Base};
@@ -27,7 +27,12 @@ impl<'file> Image<'file> {
         let header = exports.find(HEADER_SYMBOL).ok_or(LoadError::Undefined(HEADER_SYMBOL))?;
         self.versions.check(HEADER_SYMBOL, header.version)?;
         // The first symbol is none.
-        for symbol in self.symbols.iter().skip(1).filter(|symbol| symbol.st_shndx(LE) == SHN_UNDEF) {
+        let imports = self.symbols.iter().skip(1).filter(|symbol| symbol.st_shndx(LE) == SHN_UNDEF);
+        for (index, symbol) in imports.enumerate() {
+            // Each has one version record, so there are no more of them; the search in the records is bounded by both.
+            if index == MAX_RECORDS {
+                return Err(LoadError::Malformed(Piece::Symbols));
+            }
             let name = self.symbol_name(symbol)?;
             let export = exports.find(name).ok_or(LoadError::Undefined(name))?;
             self.versions.check(name, export.version)?;

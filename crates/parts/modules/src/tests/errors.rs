@@ -4,8 +4,10 @@ use object::{SectionKind, SymbolScope};
 use rhumb_module_abi::types::HEADER_SYMBOL;
 use rhumb_module_abi::version;
 
-use super::sample::{Sample, linked, usual};
+use super::sample::{RODATA_BYTES, Sample, linked, usual};
 use crate::error::{NotAnObject, Piece, Unfit};
+use crate::imports::MAX_RECORDS;
+use crate::names::MAX_NAME_BYTES;
 use crate::part::{MAX_ALIGN, MAX_PART_BYTES, MAX_SECTIONS};
 use crate::{Image, LoadError, Part};
 
@@ -199,4 +201,70 @@ fn versions_must_be_whole_records() {
         },
         |error| error == LoadError::Malformed(Piece::Versions),
     );
+}
+
+/// A name without an end would have the loader look through the rest of the table for each symbol that has it.
+#[test]
+fn names_beyond_measure() {
+    let long = |length: usize| "x".repeat(length);
+    refused(
+        |sample| _ = sample.import(&long(MAX_NAME_BYTES + 1)),
+        |error| error == LoadError::Malformed(Piece::SymbolNames),
+    );
+    // One that may be read, and is too long to be shown with the reason behind it.
+    refused(
+        |sample| _ = sample.import(&long(MAX_NAME_BYTES)),
+        |error| error.to_string() == format!("symbol {}... is not exported by this kernel", long(32)),
+    );
+    refused(
+        |sample| _ = sample.import("moon\x1b[2J\n"),
+        |error| error.to_string() == "symbol moon?[2J? is not exported by this kernel",
+    );
+    refused(
+        |sample| {
+            let name = format!(".data.{}", long(MAX_NAME_BYTES));
+            let id = sample.object.add_section(Vec::new(), name.into(), SectionKind::Data);
+            sample.object.append_section_data(id, &[0; 8], 8);
+            sample.flags(id, SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR);
+        },
+        |error| error.to_string().ends_with("... wants to be written and executed"),
+    );
+}
+
+#[test]
+fn more_imports_than_versions() {
+    refused(
+        |sample| {
+            (0..=MAX_RECORDS).for_each(|_| _ = sample.import("rhumb_log"));
+            sample.version("rhumb_log", version::of::rhumb_log);
+        },
+        |error| error == LoadError::Malformed(Piece::Symbols),
+    );
+}
+
+/// Each of two tables of relocations is all of the file.
+#[test]
+fn tables_of_relocations_that_share_their_bytes() {
+    let mut sample = Sample::new();
+    let (text, rodata, function) = (sample.text, sample.rodata, sample.function);
+    for offset in 0..RODATA_BYTES - 7 {
+        for _ in 0..100 {
+            sample.relocate(rodata, offset, function, R_X86_64_64.0, 0);
+        }
+    }
+    sample.relocate(text, 0, function, R_X86_64_32S.0, 0);
+    let mut file = sample.file();
+    assert!(linked(&file).is_ok());
+    let table = u64::from_le_bytes(file[40..48].try_into().expect("8 bytes")) as usize;
+    let relocations = (table..file.len()).step_by(64).filter(|&header| file[header + 4] == SHT_RELA.0 as u8);
+    let relocations: Vec<usize> = relocations.collect();
+    let size =
+        |file: &[u8], header: usize| u64::from_le_bytes(file[header + 32..][..8].try_into().expect("8"));
+    let largest = *relocations.iter().max_by_key(|&&header| size(&file, header)).expect("there are some");
+    let place: Vec<u8> = file[largest + 24..largest + 40].into();
+    for header in relocations {
+        // Where the bytes lie, and how many.
+        file[header + 24..header + 40].copy_from_slice(&place);
+    }
+    refused_file(&file, |error| error == LoadError::Malformed(Piece::Relocations));
 }
