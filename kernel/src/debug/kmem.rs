@@ -28,7 +28,7 @@ type Map = rhumb_kernelmap::KernelMap<KernelHome>;
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "kmem",
     usage: "compare",
-    summary: "what memory costs in the direct map, and what at addresses of the kernel map",
+    summary: "what memory costs in the direct map, and in the kernel map",
     help: "Allocates and frees each size 512 times, or fewer where that takes longer than a second, in the direct map and\n\
            by the kernel map under each flush policy, while all other CPUs run. A row has the means for one allocation\n\
            and its free: table entries written, flushes begun, interrupts of other CPUs, and nanoseconds (which mean\n\

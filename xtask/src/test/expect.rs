@@ -17,6 +17,8 @@ pub(crate) enum Expect {
     Lines(usize, String),
     /// So many lines or more that hold this text, in any case of letters.
     AtLeast(usize, String),
+    /// No line of more characters.
+    Width(usize),
 }
 
 /// Demands that the output shows this text.
@@ -42,6 +44,11 @@ pub(crate) fn lines(count: u32, text: impl Into<String>) -> Expect {
 /// Demands that `count` lines of the output or more hold `text`.
 pub(crate) fn at_least(count: u32, text: impl Into<String>) -> Expect {
     Expect::AtLeast(count as usize, text.into())
+}
+
+/// Demands that no line of the output has more than `columns` characters.
+pub(crate) const fn width(columns: usize) -> Expect {
+    Expect::Width(columns)
 }
 
 /// Returns the range of all of `memory` in KiB, less at most `missing_percent` of it and `missing_mib` more.
@@ -76,6 +83,10 @@ impl Expect {
             Self::AtLeast(count, text) => {
                 let found = lines_with(output, text);
                 (found < *count).then(|| format!("{found} lines with `{text}`, not {count} or more"))
+            }
+            Self::Width(columns) => {
+                let wide = output.lines().find(|line| line.trim_end().chars().count() > *columns);
+                wide.map(|line| format!("wider than {columns} columns: {line}"))
             }
         }
     }

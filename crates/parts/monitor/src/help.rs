@@ -10,9 +10,12 @@ pub(crate) const USAGE: &str = "[COMMAND]";
 const SUMMARY: &str = "this table, or all about one command";
 const REST: &str =
     "Separate commands by ';'. Filter what they print: | grep [-v] [-i] WORD, | head [N], | count.";
+/// Said where the table has left out a usage.
+const CUT: &str = "Where '...' is, 'help COMMAND' shows the arguments.";
 
-/// Beyond this width of name and usage, a summary moves out of the column rather than every other one to the right.
-const WIDEST: usize = 32;
+/// Columns of name and usage in the table, at most. A usage that does not fit is left out, so that all summaries are in one
+/// column, and lines of 100 columns have room for 70 characters of summary.
+const WIDEST: usize = 26;
 
 pub(crate) fn run<C>(
     commands: &Commands<C>,
@@ -57,26 +60,55 @@ fn entry(name: &str, usage: &str, summary: &str, help: &str, out: &mut dyn Outpu
     }
 }
 
+/// A line of the table: name, usage, summary.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    name: &'a str,
+    usage: &'a str,
+    summary: &'a str,
+}
+
+impl<'a> Row<'a> {
+    /// Makes the row of a command, without a usage that is too wide.
+    const fn of(name: &'a str, usage: &'a str, summary: &'a str) -> Self {
+        let usage = if name.len() + 1 + usage.len() > WIDEST { "..." } else { usage };
+        Self { name, usage, summary }
+    }
+
+    const fn width(&self) -> usize {
+        self.name.len() + 1 + self.usage.len()
+    }
+
+    fn write(&self, column: usize, out: &mut dyn Output) {
+        let padding = column.saturating_sub(self.width());
+        writeln!(out, "  {} {}{:padding$}  {}", self.name, self.usage, "", self.summary);
+    }
+}
+
 /// Writes a line for each command, in the order of their names.
 fn table<C>(commands: &Commands<C>, out: &mut dyn Output) {
     let rows = commands
         .iter()
-        .map(|command| (command.name, command.usage, command.summary))
-        .chain([(HELP, USAGE, SUMMARY)]);
-    let width_of = |(name, usage, _): (&str, &str, &str)| name.len() + 1 + usage.len();
-    let widest = rows.clone().map(width_of).filter(|&width| width <= WIDEST).max().unwrap_or(0);
+        .map(|command| Row::of(command.name, command.usage, command.summary))
+        .chain([Row::of(HELP, USAGE, SUMMARY)]);
+    let mut column = rows.clone().map(|row| row.width()).max().unwrap_or(0);
+    let mut is_cut = rows.clone().any(|row| row.usage == "...");
+    commands.for_each_changing(|command| {
+        let row = Row::of(command.name, command.usage, command.summary);
+        column = column.max(row.width().min(WIDEST));
+        is_cut |= row.usage == "...";
+    });
     let mut last = "";
     // Finding the next name each time costs a comparison per pair of commands and needs no memory for sorting.
-    while let Some(row) = rows.clone().filter(|(name, ..)| *name > last).min_by_key(|(name, ..)| *name) {
-        let (name, usage, summary) = row;
-        let padding = widest.saturating_sub(width_of(row));
-        writeln!(out, "  {name} {usage}{:padding$}  {summary}", "");
-        last = name;
+    while let Some(row) = rows.clone().filter(|row| row.name > last).min_by_key(|row| row.name) {
+        row.write(column, out);
+        last = row.name;
     }
     commands.for_each_changing(|command| {
-        let row = (command.name, command.usage, command.summary);
-        let padding = widest.saturating_sub(width_of(row));
-        writeln!(out, "  {} {}{:padding$}  {}", row.0, row.1, "", row.2);
+        Row::of(command.name, command.usage, command.summary).write(column, out);
     });
+    if is_cut {
+        writeln!(out, "{CUT}");
+    }
     writeln!(out, "{REST}");
 }

@@ -1,7 +1,7 @@
 //! The monitor: its commands, wrong input, and what the outside learns of it.
 
 use crate::test::case::{Case, Ends};
-use crate::test::expect::{no_text, text};
+use crate::test::expect::{no_text, text, width};
 
 /// Commands that `help` must name.
 const COMMANDS: [&str; 16] = [
@@ -11,7 +11,10 @@ const COMMANDS: [&str; 16] = [
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("console/help", "help").expect(COMMANDS.map(text)),
+        Case::new("console/help", "insmod memtest; help")
+            .ram_disk()
+            .expect(COMMANDS.map(text))
+            .expect([text("  memtest ...  "), width(100)]),
         Case::new("console/every-view", "meminfo; maps; memmap; cpus; cpuid; vmstat; uptime; dmesg").expect(
             [
                 text("MemTotal:"),

@@ -1,6 +1,6 @@
 //! Expectations that are met, and those that are not.
 
-use super::{at_least, kib, lines, nearly, no_text, text};
+use super::{at_least, kib, lines, nearly, no_text, text, width};
 use crate::machine::MemorySize;
 
 const OUTPUT: &str =
@@ -14,6 +14,7 @@ fn satisfied() {
         lines(2, "CPU"),
         at_least(1, "CPU"),
         kib(&["DirectMap4k", "DirectMap2M"], 2072..=2072),
+        width(24),
     ];
     wanted.iter().for_each(|expect| assert_eq!(expect.complaint(OUTPUT), None));
 }
@@ -27,6 +28,7 @@ fn complaints_name_what_is_wrong() {
     assert!(complaint(at_least(3, "cpu")).ends_with("3 or more"));
     assert!(complaint(kib(&["MemTotal"], 0..=999)).contains("1000 kB, not within 0..=999"));
     assert!(complaint(kib(&["DirectMap1G"], 0..=0)).contains("expected a line"));
+    assert!(complaint(width(23)).starts_with("wider than 23 columns: MemTotal"));
 }
 
 #[test]

@@ -100,6 +100,33 @@ fn help() {
 }
 
 #[test]
+fn a_usage_that_is_too_wide_is_left_out_of_the_table() {
+    const WIDE: &[Command<House>] = &[Command {
+        name: "wide",
+        usage: "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen",
+        summary: "many words",
+        help: "",
+        complete: Complete::Nothing,
+        run: |_, _, _| Ok(()),
+    }];
+    let (mut screen, mut house) = (Screen::new(), House::default());
+    let mut commands = Commands::new(&[MEMORY, WIDE]);
+    commands.run_line("help; help wide", &mut house, &mut screen);
+    assert!(screen.text.contains("\n  wide ...            many words\n"), "{}", screen.text);
+    assert!(
+        screen.text.contains("\nWhere '...' is, 'help COMMAND' shows the arguments.\n"),
+        "{}",
+        screen.text
+    );
+    assert!(screen.text.contains("\nwide one|two|three|four|five|six|"), "{}", screen.text);
+    // A module's command, too.
+    commands.set_changing(&Loadable);
+    let mut screen = Screen::new();
+    commands.run_line("help", &mut house, &mut screen);
+    assert!(screen.text.contains("\n  memtest [SIZE]      test memory\n"), "{}", screen.text);
+}
+
+#[test]
 fn filters() {
     says("meminfo | grep Mem", "MemTotal:          16384 kB\nMemFree:            8192 kB\n", 0);
     says("meminfo | grep -v Mem", "DirectMap1G:    33554432 kB\n", 0);
