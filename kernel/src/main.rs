@@ -96,9 +96,7 @@ fn bring_up(boot: &'static Boot) {
         log::debug!("clock: the TSC need not run at one rate in all power states");
     }
     mm::report(boot);
-    if let Err(error) = ram_disk::start(boot) {
-        log::warn!("the initial RAM disk cannot be read, {error}");
-    }
+    ram_disk::start(boot);
     let above_first_mebibyte =
         |ram: PhysRange| PhysRange::new(ram.start().max(facts::FIRST_MEBIBYTE_END), ram.end());
     mtrr::report(boot.memory.lock().ram().filter_map(above_first_mebibyte));

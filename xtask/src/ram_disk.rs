@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use tar::{Builder, Header};
+use tar::{Builder, EntryType, Header};
 
 use crate::modules::{self, Module, PROBE};
 use crate::programs::Program;
@@ -40,6 +40,17 @@ pub(crate) fn command() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses a RAM disk that a person asks for and that is not there: before a build, which takes minutes.
+///
+/// # Errors
+/// It is no file, and not `none`.
+pub(crate) fn check(file: Option<&Path>) -> Result<()> {
+    if let Some(file) = file.filter(|&file| file != Path::new(NONE)) {
+        ensure!(file.is_file(), "the RAM disk {} is not there, or is no file", file.display());
+    }
+    Ok(())
+}
+
 /// Returns the RAM disk that a person asks for: a file, `none`, or the usual one.
 ///
 /// # Errors
@@ -49,7 +60,7 @@ pub(crate) fn chosen(file: Option<&Path>) -> Result<Option<PathBuf>> {
         None => usual().map(Some),
         Some(file) if file == Path::new(NONE) => Ok(None),
         Some(file) => {
-            ensure!(file.exists(), "the RAM disk {} is not there", file.display());
+            check(Some(file))?;
             Ok(Some(file.to_path_buf()))
         }
     }
@@ -82,7 +93,18 @@ pub(crate) fn write(files: &[File], path: &Path) -> Result<()> {
 
 fn archive(files: &[File]) -> std::io::Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
+    let mut folders: Vec<&str> = Vec::new();
     for file in files {
+        // As `tar` does, a folder has an entry before its first file.
+        if let Some((folder, _)) = file.name.rsplit_once('/').filter(|(folder, _)| !folders.contains(folder))
+        {
+            let mut header = Header::new_ustar();
+            header.set_entry_type(EntryType::Directory);
+            header.set_size(0);
+            header.set_mode(0o755);
+            archive.append_data(&mut header, format!("{folder}/"), std::io::empty())?;
+            folders.push(folder);
+        }
         let mut header = Header::new_ustar();
         header.set_size(file.bytes.len() as u64);
         header.set_mode(0o644);

@@ -33,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Runs `cargo xtask run`.
 pub(crate) fn command(options: &RunOptions) -> Result<ExitCode> {
     let mut machine = options.machine()?;
+    ram_disk::check(options.ram_disk.as_deref())?;
     setup::ensure(&[Need::Core, Need::Qemu])?;
     if let Some(lack) = qemu::lack(&machine, "", Version::of(&ThisHost)) {
         bail!("{lack}");

@@ -5,7 +5,7 @@ use rhumb_monitor::{Arguments, Candidates, Command, CommandError, Complete, Outp
 
 use super::Kernel;
 use crate::mm::owners::{self, Name};
-use crate::modules::{self, ENDING};
+use crate::modules::{self, ENDING, ModuleError};
 use crate::platform::ram_disk;
 
 pub const COMMANDS: &[Command<Kernel>] = &[
@@ -59,11 +59,16 @@ fn modules(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(),
 fn insmod(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let name = arguments.word("NAME")?;
     arguments.end()?;
-    modules::load(name, owners::MONITOR, out).map_err(CommandError::failed)
+    modules::load(name, owners::MONITOR, out).map_err(|error| failed(name, error))
 }
 
 fn rmmod(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Result<(), CommandError> {
     let name = arguments.word("NAME")?;
     arguments.end()?;
-    modules::unload(name).map_err(CommandError::failed)
+    modules::unload(name).map_err(|error| failed(name, error))
+}
+
+/// Names the module in an error: one line of the prompt may be about several modules.
+fn failed(name: &str, error: ModuleError) -> CommandError {
+    CommandError::failed(format_args!("{}: {error}", name.strip_suffix(ENDING).unwrap_or(name)))
 }

@@ -18,12 +18,10 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     run: ls,
 }];
 
-fn ls(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+fn ls(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let name = arguments.optional(|words| words.word("NAME"))?;
     arguments.end()?;
-    if kernel.boot.initial_ram_disk.is_none() {
-        return Err(CommandError::failed("the boot loader left no RAM disk"));
-    }
+    ram_disk::check().map_err(CommandError::failed)?;
     let show = |out: &mut dyn Output, file: File| writeln!(out, "{:>9} {}", file.bytes.len(), file.name);
     match name {
         None => ram_disk::files().for_each(|file| show(out, file)),

@@ -6,12 +6,16 @@ use rhumb_code::CodeError;
 use rhumb_modules::{LoadError, Part};
 use rhumb_monitor::Text;
 
+use crate::platform::ram_disk::Lack;
+
 /// The most modules at a time.
 pub const MAX_MODULES: usize = 16;
 
 /// Why a module is not loaded, or not unloaded. Nothing has changed then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ModuleError {
+    /// There is no RAM disk that can be read.
+    NoDisk(Lack),
     /// The RAM disk has no such file.
     NoFile,
     /// The name is too long for the list of modules.
@@ -61,6 +65,7 @@ pub enum HeaderError {
 impl fmt::Display for ModuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoDisk(lack) => lack.fmt(f),
             Self::NoFile => f.write_str("the RAM disk has no such module: 'ls' lists its files"),
             Self::LongName => f.write_str("the name is too long for a module's"),
             Self::Loaded => f.write_str("it is loaded already"),
@@ -79,10 +84,10 @@ impl fmt::Display for ModuleError {
             Self::Header(HeaderError::TooManyCommands) => f.write_str("it has too many commands"),
             Self::Command(name) => write!(f, "its command '{name}' is there already"),
             Self::Start(reason) => write!(f, "it did not start: {reason}"),
-            Self::NotLoaded => f.write_str("no such module is loaded"),
-            Self::InUse { users: 1 } => f.write_str("the module is in use, by 1 user"),
-            Self::InUse { users } => write!(f, "the module is in use, by {users} users"),
-            Self::Busy => f.write_str("the module is being loaded or unloaded"),
+            Self::NotLoaded => f.write_str("no module of this name is loaded: see 'modules'"),
+            Self::InUse { users: 1 } => f.write_str("it is in use, by 1 user"),
+            Self::InUse { users } => write!(f, "it is in use, by {users} users"),
+            Self::Busy => f.write_str("it is being loaded or unloaded"),
         }
     }
 }

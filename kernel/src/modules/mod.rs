@@ -61,6 +61,7 @@ pub const ENDING: &str = ".ko";
 pub fn load(name: &str, owner: Owner, out: &mut dyn Output) -> Result<(), ModuleError> {
     let name = name.strip_suffix(ENDING).unwrap_or(name);
     let is_its = |file: &ram_disk::File| file.name.strip_suffix(ENDING) == Some(name);
+    ram_disk::check().map_err(ModuleError::NoDisk)?;
     let file = ram_disk::files().find(is_its).ok_or(ModuleError::NoFile)?;
     let claim = Claim::new(name)?;
     let image = Image::parse(file.bytes)?;

@@ -35,24 +35,25 @@ impl<'line> Arguments<'line> {
         parsed.map(Some).map_err(|_| Failure::new(format_args!("{name}: '{word}' is not a number")))
     }
 
-    /// Returns the next word as a size in bytes: a number, then nothing, K, M or G; `None` where no word is left.
+    /// Returns the next word as a size in bytes: a number, then nothing, K, M, G or T; `None` where no word is left.
     ///
     /// # Errors
     /// The word is no size.
     pub fn size(&mut self, name: &str) -> Result<Option<u64>, Failure> {
         let Some(word) = self.next() else { return Ok(None) };
-        let digits = word.trim_end_matches(['K', 'M', 'G']);
+        let digits = word.trim_end_matches(['K', 'M', 'G', 'T']);
         let shift = match &word[digits.len()..] {
             "" => Some(0),
             "K" => Some(10),
             "M" => Some(20),
             "G" => Some(30),
+            "T" => Some(40),
             _ => None,
         };
         let parsed =
             digits.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
         parsed.map(Some).ok_or_else(|| {
-            Failure::new(format_args!("{name}: '{word}' is not a size (such as 4096, 64K, 2M, 1G)"))
+            Failure::new(format_args!("{name}: '{word}' is not a size (such as 4096, 64K, 2M, 1G, 1T)"))
         })
     }
 

@@ -75,6 +75,11 @@ pub fn node_memory(node: u32) -> Option<NodeMemory> {
     unsafe { imports::rhumb_node_memory(node, &raw mut memory) }.then_some(memory)
 }
 
+/// Returns how many bytes of memory the kernel's allocator has on all nodes, in use or free.
+pub fn memory_bytes() -> u64 {
+    (0..node_count()).filter_map(node_memory).fold(0, |sum, node| sum.saturating_add(node.present_frames << 12))
+}
+
 /// An amount of memory in the unit that suits it.
 #[derive(Clone, Copy, Debug)]
 pub struct Size(pub u64);
@@ -82,6 +87,7 @@ pub struct Size(pub u64);
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            bytes if bytes >= 10 << 40 => write!(f, "{} TiB", bytes >> 40),
             bytes if bytes >= 10 << 30 => write!(f, "{} GiB", bytes >> 30),
             bytes if bytes >= 10 << 20 => write!(f, "{} MiB", bytes >> 20),
             bytes if bytes >= 10 << 10 => write!(f, "{} KiB", bytes >> 10),

@@ -16,7 +16,7 @@ mod pattern;
 use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_module::alloc::vec::Vec;
-use rhumb_module::frames::Size;
+use rhumb_module::frames::{Size, memory_bytes};
 use rhumb_module::{ANY_NODE, Arguments, Block, Failure, Output, module, now_ns};
 
 use pattern::PATTERNS;
@@ -63,6 +63,14 @@ fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Fai
     arguments.end()?;
     if wanted < FRAME_BYTES || passes == 0 {
         return Err(Failure::new("there is nothing to test: SIZE is at least 4096, and PASSES at least 1"));
+    }
+    let present = memory_bytes();
+    if wanted > present {
+        return Err(Failure::new(format_args!(
+            "SIZE: {} is more memory than the machine has, which is {}",
+            Size(wanted),
+            Size(present)
+        )));
     }
     let begun = now_ns();
     let mut test = take(wanted, out)?;

@@ -1,4 +1,6 @@
-use super::{File, archive};
+use std::path::Path;
+
+use super::{File, archive, check};
 
 fn file(name: &str, bytes: &[u8]) -> File {
     File { name: name.into(), bytes: bytes.into() }
@@ -23,4 +25,12 @@ fn the_same_files_give_the_same_bytes_and_can_be_read_again() {
         .collect();
     let wanted: Vec<(String, Vec<u8>)> = files.into_iter().map(|file| (file.name, file.bytes)).collect();
     assert_eq!(read, wanted);
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_refused() {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let is_taken = |file: &str| check(Some(Path::new(file))).is_ok();
+    assert!(check(None).is_ok() && is_taken("none") && is_taken(manifest));
+    assert!(!is_taken("/nosuch") && !is_taken(env!("CARGO_MANIFEST_DIR")), "a folder is no archive");
 }

@@ -1,5 +1,5 @@
 //! The RAM disk of the kernel's tests: all modules, the one for tests among them, and files that are no modules of this
-//! kernel, each for its own reason; the BPF programs, and some that are refused.
+//! kernel, each for its own reason; the BPF programs, and some that are refused; and a folder.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +35,8 @@ pub(super) fn make() -> Result<PathBuf> {
     files.extend(modules.into_iter().map(File::from));
     files.extend(programs::build()?.into_iter().map(File::from));
     files.extend(refused()?);
+    files.push(File { name: "empty.bpf".into(), bytes: Vec::new() });
+    files.push(File { name: "folder/note".into(), bytes: b"Not in the way.\n".into() });
     let path = paths::target().join("rhumb-test.tar");
     ram_disk::write(&files, &path)?;
     Ok(path)
