@@ -37,6 +37,13 @@ pub enum BpfError {
     TooMany,
     /// No program of the object is for this event, and it has several.
     NoProgramFor(Event),
+    /// The object's only program is for another event, whose words mean other things.
+    ForOther {
+        /// The event that it is for.
+        own: Event,
+        /// The event that was asked for.
+        wanted: Event,
+    },
     /// No program of the object names an event.
     NoEvent,
     /// The event has as many programs as it can have.
@@ -58,6 +65,14 @@ impl fmt::Display for BpfError {
             Self::NotLoaded => f.write_str("no such object is loaded: see 'bpf list'"),
             Self::TooMany => write!(f, "{MOST} objects are loaded, which is the most"),
             Self::NoProgramFor(event) => write!(f, "none of its programs is for {}", event.name()),
+            Self::ForOther { own, wanted } => {
+                write!(
+                    f,
+                    "its program is for {}, whose words mean other things than {}'s",
+                    own.name(),
+                    wanted.name()
+                )
+            }
             Self::NoEvent => f.write_str("its programs name no event: say which one"),
             Self::EventFull(event) => {
                 write!(f, "{} has {} programs, which is the most", event.name(), attached::SLOTS)
@@ -119,8 +134,8 @@ pub fn unload(name: &str) -> Result<(), BpfError> {
     Ok(())
 }
 
-/// Attaches the programs of an object: to an event the one that is for it, or the only one; without an event each to its
-/// own. Returns how many.
+/// Attaches the programs of an object: to an event the one that is for it, or the only one, if that names no event; without
+/// an event each to its own. Returns how many.
 ///
 /// # Errors
 /// [`BpfError`]; none is attached that was not.
@@ -153,7 +168,10 @@ fn pairs(loaded: &Loaded, event: Option<Event>) -> Result<ArrayVec<(usize, Event
     let mut pairs: ArrayVec<_, MAX_PROGRAMS> =
         own().filter(|pair| event.is_none_or(|event| event == pair.1)).collect();
     match event {
-        Some(event) if pairs.is_empty() && programs.len() == 1 => pairs.push((0, event)),
+        Some(wanted) if pairs.is_empty() && programs.len() == 1 => match own().next() {
+            Some((_, own)) => return Err(BpfError::ForOther { own, wanted }),
+            None => pairs.push((0, wanted)),
+        },
         Some(event) if pairs.is_empty() => return Err(BpfError::NoProgramFor(event)),
         None if pairs.is_empty() => return Err(BpfError::NoEvent),
         _ => {}

@@ -12,15 +12,15 @@ use crate::platform::ram_disk;
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "bpf",
-    usage: "load NAME [HEX]|attach|detach NAME [EVENT]|unload NAME|maps [NAME]|list|events",
+    usage: "load NAME [HEX]|attach NAME [EVENT]|detach NAME [EVENT]|unload NAME|maps [NAME]|list|events",
     summary: "programs that count at the kernel's events",
     help: "load NAME [HEX]      loads and verifies NAME.bpf of the RAM disk (Tab names them); or, with HEX, raw instructions.\n\
-           attach NAME [EVENT]  has its programs run at EVENT, or each at the event that its section names.\n\
+           attach NAME [EVENT]  has its programs run, each at the event that its section names; with EVENT the one for it.\n\
            detach NAME [EVENT]  ends that; it waits until no CPU runs the program.\n\
            unload NAME          frees the object, with its maps. It must be detached.\n\
            maps [NAME]          shows what has been counted.\n\
            list, events         the programs, how often they ran, and where; the events that there are.\n\
-           Who splits the direct map? bpf load splits; bpf attach splits; ...; bpf maps. docs/bpf.md says how to\n\
+           What splits the direct map? bpf load splits; bpf attach splits; ...; bpf maps. docs/bpf.md says how to\n\
            write a program.",
     complete: Complete::With(complete),
     run,
@@ -84,6 +84,7 @@ fn load(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Comman
     match digits {
         None => {
             name = name.strip_suffix(SUFFIX).unwrap_or(name);
+            ram_disk::check().map_err(CommandError::failed)?;
             let file = ram_disk::files().find(|file| file.name.strip_suffix(SUFFIX) == Some(name));
             let file = file.ok_or_else(|| {
                 CommandError::failed(format_args!("the RAM disk has no file '{name}{SUFFIX}'"))
@@ -141,18 +142,26 @@ fn detach(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), Comm
     Ok(())
 }
 
-const COLUMNS: &[Column] = &[
-    Column::left("object", 16),
-    Column::left("program", 16),
-    Column::right("instructions", 12),
-    Column::right("runs", 12),
-    Column::left("attached to", 20),
-];
-
 fn list(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     arguments.end()?;
+    // Names have up to 31 characters, and most have few.
+    let (mut object_width, mut program_width) = (0, 0);
+    bpf::for_each(|loaded| {
+        let object = loaded.object();
+        object_width = object_width.max(object.name().as_str().len());
+        for program in object.programs() {
+            program_width = program_width.max(program.name().as_str().len());
+        }
+    });
+    let columns = [
+        Column::left("object", object_width),
+        Column::left("program", program_width),
+        Column::right("instructions", 0),
+        Column::right("runs", 10),
+        Column::left("attached to", 0),
+    ];
     let mut faults = 0;
-    let mut table = Table::new(out, COLUMNS);
+    let mut table = Table::new(out, &columns);
     bpf::for_each(|loaded| {
         faults += loaded.faults();
         let object = loaded.object();

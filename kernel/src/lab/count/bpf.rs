@@ -7,7 +7,7 @@ use crate::bpf;
 use crate::cpu::trace::{self, Event};
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
-use crate::lab::selftest::WITH_A_MAP;
+use crate::lab::selftest::FOR_ANY_EVENT;
 
 regions! {
     184: Told<true, false>, "bpf/nothing", "tell of an event whose program returns 0";
@@ -24,7 +24,7 @@ struct Told<const IS_HEARD: bool, const COUNTS: bool>;
 
 impl<const IS_HEARD: bool, const COUNTS: bool> Operation for Told<IS_HEARD, COUNTS> {
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
-        let file = if COUNTS { WITH_A_MAP } else { &NOTHING[..] };
+        let file = if COUNTS { FOR_ANY_EVENT } else { &NOTHING[..] };
         bpf::load(NAME, file).map_err(Failure::because)?;
         if IS_HEARD && let Err(error) = bpf::attach(NAME, Some(Event::Merge)) {
             let _ = bpf::unload(NAME);

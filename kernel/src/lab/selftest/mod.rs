@@ -37,7 +37,7 @@ use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
 use crate::debug::Kernel;
 use crate::facts::Boot;
 use crate::lab::failure::Failure;
-pub use bpf::WITH_A_MAP;
+pub use bpf::FOR_ANY_EVENT;
 
 /// A test: its name, and how it is run.
 pub struct Test {

@@ -48,8 +48,20 @@ pub(crate) fn cases() -> Vec<Case> {
             .ends(Ends::Failing)
             .expect([text("a name has at most 31 characters"), no_text("  -")]),
         Case::new("bpf/no-such-program", "bpf load moon")
+            .ram_disk()
             .ends(Ends::Failing)
             .expect([text("bpf: the RAM disk has no file 'moon.bpf'")]),
+        Case::new("bpf/empty", "bpf load empty; bpf list")
+            .ram_disk()
+            .ends(Ends::Failing)
+            .expect([text("bpf: program empty is empty: it has no instructions"), no_text("  -")]),
+        Case::new("bpf/for-another-event", "bpf load splits; bpf attach splits flush; bpf list; bpf unload splits")
+            .ram_disk()
+            .ends(Ends::Failing)
+            .expect([
+                text("bpf: splits: its program is for split, whose words mean other things than flush's"),
+                text("splits  on_split            12           0  -"),
+            ]),
         Case::new("bpf/not-loaded", "bpf attach moon split")
             .ends(Ends::Failing)
             .expect([text("moon: no such object is loaded")]),
