@@ -51,7 +51,12 @@ fn modules(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(),
     for module in modules::list() {
         let [code, read_only, data] = Part::ALL.map(|part| module.bytes[part.index()]);
         let owner = Name(module.owner.in_frames());
-        writeln!(out, "{:<16} {code:>8} {read_only:>9} {data:>8} {:>6}  {owner}", module.name, module.users);
+        writeln!(
+            out,
+            "{:<16} {code:>8} {read_only:>9} {data:>8} {:>6}  {owner}",
+            module.name,
+            module.users.saturating_add(module.holds)
+        );
     }
     Ok(())
 }

@@ -40,7 +40,10 @@ pub enum State {
 pub struct Info {
     pub name: ModuleName,
     pub state: State,
+    /// Commands and ticks that run.
     pub users: u32,
+    /// Uses that the module itself has counted.
+    pub holds: u32,
     /// On whose behalf it was loaded.
     pub owner: Owner,
     /// The bytes of each part.
@@ -58,8 +61,8 @@ struct Place {
     header: VirtAddr,
     /// Its memory, while it is live.
     parts: Option<Parts>,
-    /// When its tick is due.
-    due_ns: u64,
+    /// When its tick is due; `None` where it has none, or is not live.
+    due_ns: Option<u64>,
 }
 
 impl Place {
@@ -68,6 +71,7 @@ impl Place {
             name: ArrayString::new_const(),
             state: State::Free,
             users: 0,
+            holds: 0,
             owner: owners::MODULES,
             bytes: [0; 3],
             code: layout::range(VirtAddr::ZERO, 0),
@@ -75,7 +79,7 @@ impl Place {
         },
         header: VirtAddr::ZERO,
         parts: None,
-        due_ns: 0,
+        due_ns: None,
     };
 }
 
@@ -137,9 +141,11 @@ impl Exclusive {
 
     /// Lets the module be used.
     pub(super) fn go_live(self) {
-        let Self { parts, header: _, claim } = self;
+        let Self { parts, header, claim } = self;
         let place = &mut PLACES.lock()[claim.0];
         place.parts = Some(parts);
+        // The first one is due at once.
+        place.due_ns = header.tick().map(|_| 0);
         place.info.state = State::Live;
         // The place is the live module's from here on.
         core::mem::forget(claim);
@@ -157,7 +163,7 @@ pub(super) fn retire(name: &str) -> Result<Exclusive, ModuleError> {
     let named = |place: &Place| place.info.state != State::Free && place.info.name.as_str() == name;
     let index = places.iter().position(named).ok_or(ModuleError::NotLoaded)?;
     let place = &mut places[index];
-    match (place.info.state, place.info.users) {
+    match (place.info.state, place.info.users.saturating_add(place.info.holds)) {
         (State::Live, 0) => {}
         (State::Live, users) => return Err(ModuleError::InUse { users }),
         _ => return Err(ModuleError::Busy),
@@ -198,25 +204,20 @@ impl Use {
         let user = Self::of(index)?;
         let (_, every_ns) = user.header.tick()?;
         let due_ns = &mut PLACES.lock()[index].due_ns;
-        if *due_ns > now_ns {
-            return None;
-        }
-        *due_ns = now_ns.saturating_add(every_ns);
+        due_ns.filter(|&due_ns| due_ns <= now_ns)?;
+        *due_ns = Some(now_ns.saturating_add(every_ns));
         Some(user)
     }
 }
 
 impl Drop for Use {
     fn drop(&mut self) {
-        release(self.index);
+        let users = &mut PLACES.lock()[self.index].info.users;
+        match users.checked_sub(1) {
+            Some(left) => *users = left,
+            None => impossible!("a use was counted"),
+        }
     }
-}
-
-fn release(index: usize) -> bool {
-    let users = &mut PLACES.lock()[index].info.users;
-    let left = users.checked_sub(1);
-    *users = left.unwrap_or(0);
-    left.is_some()
 }
 
 /// Counts a use of the module with this header, at its own wish; tells whether it may be used.
@@ -225,17 +226,27 @@ pub(super) fn hold(header: *const Header) -> bool {
     let is_its = |place: &&mut Place| place.info.state != State::Free && place.header == address_of(header);
     match places.iter_mut().find(is_its) {
         Some(place) if matches!(place.info.state, State::Live | State::Loading) => {
-            place.info.users += 1;
-            true
+            let more = place.info.holds.checked_add(1);
+            place.info.holds = more.unwrap_or(u32::MAX);
+            more.is_some()
         }
         _ => false,
     }
 }
 
-/// Counts a use less; tells whether there was one.
+/// Counts a use less of those that the module has counted, and none of those that the kernel has; tells whether there was
+/// one.
 pub(super) fn release_hold(header: *const Header) -> bool {
-    let index = PLACES.lock().iter().position(|place| place.header == address_of(header));
-    index.is_some_and(release)
+    let mut places = PLACES.lock();
+    let is_its = |place: &&mut Place| place.info.state != State::Free && place.header == address_of(header);
+    let holds = places.iter_mut().find(is_its).map(|place| &mut place.info.holds);
+    match holds {
+        Some(holds) if *holds > 0 => {
+            *holds -= 1;
+            true
+        }
+        _ => false,
+    }
 }
 
 fn address_of(header: *const Header) -> VirtAddr {
@@ -245,7 +256,7 @@ fn address_of(header: *const Header) -> VirtAddr {
 /// Returns when the first tick of a live module is due.
 pub(super) fn first_due_ns() -> Option<u64> {
     let places = PLACES.lock();
-    places.iter().filter(|place| place.info.state == State::Live).map(|place| place.due_ns).min()
+    places.iter().filter(|place| place.info.state == State::Live).filter_map(|place| place.due_ns).min()
 }
 
 /// Returns all modules.

@@ -77,7 +77,9 @@ pub fn node_memory(node: u32) -> Option<NodeMemory> {
 
 /// Returns how many bytes of memory the kernel's allocator has on all nodes, in use or free.
 pub fn memory_bytes() -> u64 {
-    (0..node_count()).filter_map(node_memory).fold(0, |sum, node| sum.saturating_add(node.present_frames << 12))
+    (0..node_count())
+        .filter_map(node_memory)
+        .fold(0, |sum, node| sum.saturating_add(node.present_frames << 12))
 }
 
 /// An amount of memory in the unit that suits it.

@@ -17,8 +17,8 @@ module! {
         name: "probe",
         usage: "DEED",
         summary: "all that a module can do",
-        help: "hold, release: counts a use; alloc: uses frames and objects; data: what its statics\n\
-               hold; ticks; fail; panic.",
+        help: "hold, release: counts a use; cheat: releases one that it does not have; alloc: uses frames\n\
+               and objects; data: what its statics hold; ticks; fail; panic.",
         run: probe,
     }],
 }
@@ -32,9 +32,10 @@ static HOLDS: AtomicUsize = AtomicUsize::new(0);
 static ANSWER: AtomicU64 = AtomicU64::new(42);
 static TICKS: AtomicU64 = AtomicU64::new(0);
 /// Data that is read-only once the loader has put addresses into it.
-static DEEDS: [(&str, Deed); 7] = [
+static DEEDS: [(&str, Deed); 8] = [
     ("hold", hold),
     ("release", release),
+    ("cheat", cheat),
     ("alloc", alloc),
     ("data", data),
     ("ticks", ticks),
@@ -76,6 +77,12 @@ fn release(out: &mut Output<'_>) -> Result<(), Failure> {
     HOLDS.store(left, Relaxed);
     drop(Hold::forgotten());
     out.line(format_args!("{left} holds"));
+    Ok(())
+}
+
+/// Releases a use that it has not counted. The kernel's own count of this command is to stay as it is.
+fn cheat(_: &mut Output<'_>) -> Result<(), Failure> {
+    drop(Hold::forgotten());
     Ok(())
 }
 

@@ -20,12 +20,14 @@ use crate::lab::failure::{Failure, ensure};
 use crate::lab::owners::SELF_TEST;
 use crate::mm::{self, code};
 use crate::modules::commands::ModuleCommands;
-use crate::modules::{self, ModuleError};
+use crate::modules::{self, ModuleError, ticks};
 use crate::platform::ram_disk;
 
 pub const TESTS: &[Test] = &[
     Test { name: "modules::memory_comes_back_to_the_byte", run: memory_comes_back_to_the_byte },
     Test { name: "modules::one_in_use_stays", run: one_in_use_stays },
+    Test { name: "modules::one_without_a_tick_wakes_no_cpu", run: one_without_a_tick_wakes_no_cpu },
+    Test { name: "modules::it_releases_its_own_holds_alone", run: it_releases_its_own_holds_alone },
     Test { name: "modules::files_that_are_none_change_nothing", run: files_that_are_none_change_nothing },
     Test { name: "modules::i12_without_memory_nothing_changes", run: i12_without_memory_nothing_changes },
     Test { name: "modules::i4_parts_have_their_permissions", run: i4_parts_have_their_permissions },
@@ -140,6 +142,33 @@ fn one_in_use_stays(_: &'static Boot) -> Result<(), Failure> {
     let gone = modules::unload(PROBE);
     ensure!(gone == Err(ModuleError::NotLoaded), "it was unloaded twice: {gone:?}");
     Ok(())
+}
+
+/// The prompt's CPU sleeps until the next tick is due: with none, not for no time.
+fn one_without_a_tick_wakes_no_cpu(_: &'static Boot) -> Result<(), Failure> {
+    const TICKLESS: &str = "memtest";
+    skipped_without_probe()?;
+    if !modules::list().is_empty() {
+        return Err(Failure::skipped("modules are loaded, which may have ticks"));
+    }
+    load(TICKLESS).map_err(Failure::because)?;
+    let next = ticks::ns_to_next();
+    let both = load(PROBE).map(|()| (ticks::ns_to_next(), modules::unload(PROBE)));
+    modules::unload(TICKLESS).map_err(Failure::because)?;
+    ensure!(next.is_none(), "a module without a tick has one due in {next:?} ns");
+    let (next, unloaded) = both.map_err(Failure::because)?;
+    unloaded.map_err(Failure::because)?;
+    ensure!(next.is_some(), "the tick of a module is not due beside one without");
+    Ok(())
+}
+
+fn it_releases_its_own_holds_alone(_: &'static Boot) -> Result<(), Failure> {
+    skipped_without_probe()?;
+    load(PROBE).map_err(Failure::because)?;
+    // The module gives back a hold that it does not have, and so does not give back its running command's.
+    let deed = probe("cheat");
+    modules::unload(PROBE).map_err(Failure::because)?;
+    deed
 }
 
 fn files_that_are_none_change_nothing(_: &'static Boot) -> Result<(), Failure> {

@@ -90,7 +90,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("modules/selftest", "selftest modules::; maps audit")
             .ram_disk()
             .memory(MemorySize::mib(512))
-            .expect([text("5 passed, 0 failed"), no_text("skipped"), text("sound")]),
+            .expect([text("7 passed, 0 failed"), no_text("skipped"), text("sound")]),
         // QEMU puts it at the end of memory, which the direct map does not reach then: boot copies it.
         Case::new("ram-disk/past-the-direct-map", "ls; memmap; maps audit")
             .ram_disk()
