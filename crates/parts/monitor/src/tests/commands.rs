@@ -111,7 +111,7 @@ fn a_usage_that_is_too_wide_is_left_out_of_the_table() {
     }];
     let (mut screen, mut house) = (Screen::new(), House::default());
     let mut commands = Commands::new(&[MEMORY, WIDE]);
-    commands.run_line("help; help wide", &mut house, &mut screen);
+    assert_eq!(commands.run_line("help; help wide", &mut house, &mut screen).failures, 0);
     assert!(screen.text.contains("\n  wide ...            many words\n"), "{}", screen.text);
     assert!(
         screen.text.contains("\nWhere '...' is, 'help COMMAND' shows the arguments.\n"),
@@ -122,7 +122,7 @@ fn a_usage_that_is_too_wide_is_left_out_of_the_table() {
     // A module's command, too.
     commands.set_changing(&Loadable);
     let mut screen = Screen::new();
-    commands.run_line("help", &mut house, &mut screen);
+    assert_eq!(commands.run_line("help", &mut house, &mut screen).failures, 0);
     assert!(screen.text.contains("\n  memtest [SIZE]      test memory\n"), "{}", screen.text);
 }
 
