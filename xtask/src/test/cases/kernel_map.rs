@@ -12,7 +12,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(format!("kernel-map/{name}"), ALL).cpus(4).append(words).expect([
             text("the page tables say the same"),
             text("every structure is sound"),
-            text(&format!("waiting for a flush ({policy})")),
+            text(format!("waiting for a flush ({policy})")),
         ])
     };
     vec![
