@@ -3,7 +3,7 @@
 use object::LittleEndian;
 use object::elf::{
     EM_X86_64, ET_REL, FileHeader64, Rela64, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHN_UNDEF,
-    SHT_NOBITS, SHT_NULL, SHT_PROGBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, SectionHeader64, Sym64,
+    SHT_NOBITS, SHT_NULL, SHT_PROGBITS, SHT_REL, SHT_RELA, SHT_STRTAB, SHT_SYMTAB, SectionHeader64, Sym64,
 };
 use object::read::elf::{FileHeader, SectionHeader, Sym};
 use rhumb_module_abi::types::{HEADER_SYMBOL, Header};
@@ -53,7 +53,11 @@ impl<'file> Image<'file> {
     /// [`LoadError`]: it is no module.
     pub fn parse(file: &'file [u8]) -> Result<Self, LoadError<'file>> {
         let sections = section_headers(file)?;
-        let names_of = |number: usize, piece| Names::of(file, sections, number, piece);
+        let names_of = |number: usize, piece| {
+            let section = sections.get(number).filter(|section| section.sh_type(LE) == SHT_STRTAB);
+            let section = section.ok_or(LoadError::Malformed(piece))?;
+            section.data(LE, file).map(Names).map_err(|_| LoadError::Truncated(piece))
+        };
         let header = Elf::parse(file).map_err(|_| LoadError::NotAnObject(NotAnObject::NotElf))?;
         let section_names = names_of(usize::from(header.e_shstrndx(LE).0), Piece::SectionNames)?;
         let mut tables = sections.iter().filter(|section| section.sh_type(LE) == SHT_SYMTAB);

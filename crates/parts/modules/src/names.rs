@@ -5,34 +5,14 @@
 
 use core::fmt;
 
-use object::elf::SHT_STRTAB;
-use object::read::elf::SectionHeader;
-
-use crate::error::{LoadError, Piece};
-use crate::image::{LE, Section};
-
 /// The longest name that is read. No export and no section that the loader asks for has a longer one.
 pub(crate) const MAX_NAME_BYTES: usize = 256;
 
 /// A table of names.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Names<'file>(&'file [u8]);
+pub(crate) struct Names<'file>(pub(crate) &'file [u8]);
 
 impl<'file> Names<'file> {
-    /// Returns the table in the section of this number.
-    pub(crate) fn of(
-        file: &'file [u8],
-        sections: &[Section],
-        number: usize,
-        piece: Piece,
-    ) -> Result<Self, LoadError<'file>> {
-        let section = sections.get(number).ok_or(LoadError::Malformed(piece))?;
-        if section.sh_type(LE) != SHT_STRTAB {
-            return Err(LoadError::Malformed(piece));
-        }
-        section.data(LE, file).map(Self).map_err(|_| LoadError::Truncated(piece))
-    }
-
     /// Returns the name at an offset: `None` where it is not UTF-8, does not end, or is longer than [`MAX_NAME_BYTES`].
     pub(crate) fn name(&self, at: u32) -> Option<&'file str> {
         let bytes = self.0.get(at as usize..)?;
