@@ -93,6 +93,19 @@ impl Program {
         environment: &impl Environment,
         irq_off: IrqOff<'_>,
     ) -> Result<u64, Fault> {
+        self.run_and_see(maps, context, environment, irq_off, |_, _, _| ())
+    }
+
+    /// Runs it, and shows `see` the registers and the stack before each instruction.
+    #[inline(always)]
+    pub(crate) fn run_and_see(
+        &self,
+        maps: &[Map],
+        context: &Context,
+        environment: &impl Environment,
+        irq_off: IrqOff<'_>,
+        mut see: impl FnMut(usize, &[u64; Register::COUNT], &[u8; STACK_BYTES]),
+    ) -> Result<u64, Fault> {
         let mut run = Run {
             registers: [0; Register::COUNT],
             stack: [0; STACK_BYTES],
@@ -108,6 +121,7 @@ impl Program {
         let mut at = 0;
         // `at` grows in each turn.
         while let Some(operation) = self.operations.get(at) {
+            see(at, &run.registers, &run.stack);
             match run.step(operation) {
                 Some(Next::Ahead(ahead)) => at += 1 + usize::from(ahead),
                 Some(Next::Exit) => return Ok(run.registers[Register::RESULT.index()]),

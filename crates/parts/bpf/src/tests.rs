@@ -10,6 +10,7 @@ mod random;
 mod ranges;
 mod refused;
 mod shown;
+mod sound;
 
 use core::cell::Cell;
 use std::string::String;

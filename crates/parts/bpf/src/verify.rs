@@ -48,6 +48,15 @@ pub(crate) type Refused = (usize, Refusal);
 /// # Errors
 /// The outer one: there is no memory to verify in. The inner one: the program is refused.
 pub(crate) fn verify(operations: &[Operation], maps: &[Map]) -> Result<Result<(), Refused>, LoadError> {
+    verify_and_see(operations, maps, |_, _| ())
+}
+
+/// Verifies a program, and shows `see` the state before each instruction that a path leads to.
+fn verify_and_see(
+    operations: &[Operation],
+    maps: &[Map],
+    mut see: impl FnMut(usize, &State),
+) -> Result<Result<(), Refused>, LoadError> {
     let mut waiting = Waiting(Vec::new());
     let mut here = Some(State::at_start());
     for (at, operation) in operations.iter().enumerate() {
@@ -67,6 +76,7 @@ pub(crate) fn verify(operations: &[Operation], maps: &[Map]) -> Result<Result<()
             // No path leads here.
             (None, None) => continue,
         };
+        see(at, &state);
         let flow = match state.step(at, operation, maps) {
             Ok(flow) => flow,
             Err(refusal) => return Ok(Err((at, refusal))),
@@ -117,4 +127,14 @@ impl Waiting {
         let at = self.0.iter().position(|waiting| waiting.0 == target)?;
         Some(self.0.swap_remove(at).1)
     }
+}
+
+/// Returns the state before each instruction of a program that passes; `None` where no path leads to it.
+#[cfg(test)]
+pub(crate) fn states(operations: &[Operation], maps: &[Map]) -> Vec<Option<State>> {
+    let mut states = Vec::new();
+    states.resize(operations.len(), None);
+    let verified = verify_and_see(operations, maps, |at, state| states[at] = Some(state.clone()));
+    assert!(matches!(verified, Ok(Ok(()))), "it was let pass before");
+    states
 }

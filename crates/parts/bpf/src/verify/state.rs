@@ -63,6 +63,21 @@ impl State {
         }
     }
 
+    /// Returns the kinds of the registers, in their order.
+    #[cfg(test)]
+    pub(crate) const fn registers(&self) -> &[Value; Register::COUNT] {
+        &self.registers
+    }
+
+    /// Returns the kinds of the words of the stack that were stored whole, each with its first byte.
+    #[cfg(test)]
+    pub(crate) fn words(&self) -> impl Iterator<Item = (usize, Value)> {
+        self.stack.iter().enumerate().filter_map(|(slot, value)| match value {
+            Slot::Whole(value) => Some((8 * slot, *value)),
+            Slot::Bytes(_) => None,
+        })
+    }
+
     /// Returns a register's value.
     ///
     /// # Errors
