@@ -43,7 +43,7 @@ macro_rules! table {
 
 rhumb_module_abi::for_each_export!(table);
 
-/// Modules leave so much memory to the rest of the kernel: a sixteenth.
+/// Modules leave so much of the memory in the direct map to the rest of the kernel: a sixteenth.
 const LEFT_SHIFT: u32 = 4;
 
 /// Frames that are out of use because their memory is bad.
@@ -127,7 +127,10 @@ fn alloc_block(order: u32, node: u32) -> Option<Block> {
     }
     let frames = mm::frames::frames()?;
     let totals = frames.totals();
-    if totals.free.saturating_sub(order.frames()) < totals.present >> LEFT_SHIFT {
+    // Blocks are of the direct map, as is all that the rest of the kernel needs. Memory past the map's end is no help to it.
+    let (free, present) =
+        (totals.free.saturating_sub(totals.high_free), totals.present.saturating_sub(totals.high));
+    if free.saturating_sub(order.frames()) < present >> LEFT_SHIFT {
         return None;
     }
     let guard = MACHINE.pin();

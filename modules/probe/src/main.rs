@@ -18,7 +18,7 @@ module! {
         usage: "DEED",
         summary: "all that a module can do",
         help: "hold, release: counts a use; cheat: releases one that it does not have; alloc: uses frames\n\
-               and objects; data: what its statics hold; ticks; fail; panic.",
+               and objects; greed: takes all blocks, on a machine with 256 MiB or more; data: what its statics hold; ticks; fail; panic.",
         run: probe,
     }],
 }
@@ -32,11 +32,12 @@ static HOLDS: AtomicUsize = AtomicUsize::new(0);
 static ANSWER: AtomicU64 = AtomicU64::new(42);
 static TICKS: AtomicU64 = AtomicU64::new(0);
 /// Data that is read-only once the loader has put addresses into it.
-static DEEDS: [(&str, Deed); 8] = [
+static DEEDS: [(&str, Deed); 9] = [
     ("hold", hold),
     ("release", release),
     ("cheat", cheat),
     ("alloc", alloc),
+    ("greed", greed),
     ("data", data),
     ("ticks", ticks),
     ("fail", |_| Err(Failure::new("as it was told to"))),
@@ -104,6 +105,34 @@ fn alloc(out: &mut Output<'_>) -> Result<(), Failure> {
         return Err(Failure::new("a block of no order, or of no node"));
     }
     out.line(format_args!("{} blocks", blocks.len()));
+    Ok(())
+}
+
+/// Takes all blocks that the kernel gives away. There is memory left for the kernel itself, of which objects are made here.
+fn greed(out: &mut Output<'_>) -> Result<(), Failure> {
+    const PIECE: usize = 64 << 10;
+    const PIECES: usize = (12 << 20) / PIECE;
+    let mut blocks: Vec<Block> = Vec::new();
+    for order in (0..=10).rev() {
+        loop {
+            blocks.try_reserve(1).map_err(|_| Failure::new("no memory for a list"))?;
+            let Some(block) = Block::new(order, ANY_NODE) else { break };
+            blocks.push(block);
+        }
+    }
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    pieces.try_reserve_exact(PIECES).map_err(|_| Failure::new("no memory for a list"))?;
+    while pieces.len() < PIECES {
+        let mut piece = Vec::new();
+        if piece.try_reserve_exact(PIECE).is_err() {
+            return Err(Failure::new(format_args!(
+                "{} pieces of 64 KiB are left to the kernel",
+                pieces.len()
+            )));
+        }
+        pieces.push(piece);
+    }
+    out.line(format_args!("{} blocks, and 12 MiB for the kernel", blocks.len()));
     Ok(())
 }
 

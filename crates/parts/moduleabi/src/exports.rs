@@ -27,7 +27,7 @@ macro_rules! for_each_export {
             /// Gives back an object with the size and the alignment that it was allocated with.
             fn rhumb_free(object: *mut u8, bytes: usize, align: usize) -> ();
             /// Returns a block of frames of that node, or of the nearest node for `ANY_NODE`; none if there is no such block,
-            /// or if less than a sixteenth of the memory would be free.
+            /// or if less than a sixteenth of the memory in the direct map would be free.
             fn rhumb_alloc_block(order: u32, node: u32) -> Block;
             /// Gives back a block.
             fn rhumb_free_block(block: Block) -> ();
