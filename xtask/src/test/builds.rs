@@ -28,7 +28,7 @@ impl Builds {
                 [&USUAL].into_iter().chain(&OTHERS).filter(|build| build.is_wanted(filter)).collect()
             }
             Self::Sanitized => vec![&SANITIZED],
-            Self::Soaks => vec![&SOAKS],
+            Self::Soaks => SOAKS.iter().collect(),
         }
     }
 }
@@ -124,9 +124,11 @@ const SANITIZED: Build = Build {
     )
 };
 
-/// Longer histories of the direct map.
-const SOAKS: Build =
-    Build { targets: "--test=histories", only_ignored: true, ..featured("soak", &["rhumb-directmap"], "") };
+/// Longer histories of the direct map; more random BPF programs and damaged modules.
+static SOAKS: [Build; 2] = [
+    Build { targets: "--test=histories", only_ignored: true, ..featured("soak", &["rhumb-directmap"], "") },
+    Build { only_ignored: true, ..featured("soak", &["rhumb-bpf", "rhumb-modules"], "") },
+];
 
 /// Returns the packages that have models for this checker, `loom` or `shuttle`.
 pub(crate) fn packages_for(checker: &str) -> Vec<&'static str> {

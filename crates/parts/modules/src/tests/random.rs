@@ -1,8 +1,9 @@
 use object::elf::*;
 use proptest::prelude::*;
 
-use super::sample::{AT, Sample, TEXT_BYTES, linked, usual};
-use crate::LoadError;
+use super::sample::{AT, Kernel, Sample, TEXT_BYTES, linked, usual};
+use crate::part::MAX_PART_BYTES;
+use crate::{Image, LoadError, Part};
 
 /// Returns the bytes that a relocation of the function at 16 writes at `offset`, or nothing where the value does not fit: by
 /// the ABI's formulas, on numbers without bounds.
@@ -27,7 +28,71 @@ fn model(kind: u32, offset: u64, addend: i64) -> Option<Vec<u8>> {
     }
 }
 
+/// Parses and links a file of any bytes. Whatever it is, its parts are no larger than parts may be, it says so in a sentence if
+/// it is none, and else its bytes do not depend on what lay in the buffers.
+fn judge(file: &[u8]) -> Result<(), TestCaseError> {
+    let image = match Image::parse(file) {
+        Ok(image) => image,
+        Err(error) => return Ok(prop_assert!((1..=112).contains(&error.to_string().len()), "{error}")),
+    };
+    let bytes = Part::ALL.map(|part| image.layout().bytes(part));
+    prop_assert!(bytes.iter().all(|&bytes| bytes <= MAX_PART_BYTES));
+    // Cost, not harm: parts of many MiB are legal.
+    if bytes.iter().sum::<u64>() > 1 << 20 {
+        return Ok(());
+    }
+    let link = |filler: u8| {
+        let mut parts = bytes.map(|bytes| vec![filler; bytes as usize]);
+        let [code, read_only, data] = &mut parts;
+        let linked = image.link(AT, &Kernel, &mut [code, read_only, data]);
+        linked.map(|linked| (linked.header, parts))
+    };
+    match (link(0), link(0xff)) {
+        (Ok((header, parts)), again) => {
+            let start = AT[Part::ReadOnly.index()];
+            prop_assert!((start..start + parts[Part::ReadOnly.index()].len() as u64).contains(&header));
+            prop_assert_eq!(again, Ok((header, parts)));
+        }
+        (Err(error), again) => {
+            prop_assert!((1..=112).contains(&error.to_string().len()), "{error}");
+            prop_assert!(again.is_err());
+        }
+    }
+    Ok(())
+}
+
+/// Puts a number into a field of a section's header: its name, type, flags, address, offset, size, link, info, alignment or the
+/// size of its entries.
+fn set_field(file: &mut [u8], section: usize, field: usize, number: u64) {
+    const FIELDS: [(usize, usize); 10] =
+        [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8), (32, 8), (40, 4), (44, 4), (48, 8), (56, 8)];
+    let (offset, bytes) = FIELDS[field];
+    let table = u64::from_le_bytes(file[40..48].try_into().expect("8 bytes")) as usize;
+    let at = table + section * 64 + offset;
+    file[at..at + bytes].copy_from_slice(&number.to_le_bytes()[..bytes]);
+}
+
+/// A section, one of its fields, and a number for it.
+type Change = (prop::sample::Index, usize, u64);
+
+fn wild_fields() -> impl Strategy<Value = Vec<Change>> {
+    let number =
+        prop_oneof![0_u64..20, 0_u64..2000, Just(u64::MAX), Just(1 << 63), Just(1 << 32), any::<u64>()];
+    prop::collection::vec((any::<prop::sample::Index>(), 0_usize..10, number), 1..5)
+}
+
+fn judge_changed(file: &[u8], changes: &[Change]) -> Result<(), TestCaseError> {
+    let mut file = file.to_vec();
+    let sections = usize::from(u16::from_le_bytes([file[60], file[61]]));
+    for (section, field, number) in changes {
+        set_field(&mut file, section.index(sections), *field, *number);
+    }
+    judge(&file)
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn relocations_agree_with_the_model(
         kind in prop::sample::select(vec![R_X86_64_64, R_X86_64_PC64, R_X86_64_32, R_X86_64_32S, R_X86_64_PC32, R_X86_64_PLT32]),
@@ -64,9 +129,22 @@ proptest! {
         if let Some(length) = length {
             file.truncate(length.index(file.len()));
         }
-        if let Err(error) = linked(&file) {
-            prop_assert!(!error.to_string().is_empty());
-        }
+        judge(&file)?;
+    }
+
+    /// Sections that overlap, that lie past the file, of other types, linked to each other in circles.
+    #[test]
+    fn wild_sections_never_panic(changes in wild_fields()) {
+        judge_changed(&usual(), &changes)?;
+    }
+
+    /// Any file, with the head of one that is looked at.
+    #[test]
+    fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let mut file = usual();
+        let length = file.len().min(20 + bytes.len());
+        file[20..length].copy_from_slice(&bytes[..length - 20]);
+        judge(&file)?;
     }
 
     /// Damage in the tables, where it matters: numbers of the headers of file and sections, and of relocations.
@@ -79,8 +157,14 @@ proptest! {
         let from = u64::from_le_bytes(file[40..48].try_into().expect("8 bytes")) as usize;
         let at = from + place.index((file.len() - from) / 8) * 8;
         file[at..at + 8].copy_from_slice(&number.to_le_bytes());
-        if let Err(error) = linked(&file) {
-            prop_assert!(!error.to_string().is_empty());
-        }
+        judge(&file)?;
     }
+}
+
+#[test]
+#[ignore = "a soak of some minutes"]
+fn soak_wild_sections_never_panic() {
+    let file = usual();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(2_000_000));
+    runner.run(&wild_fields(), |changes| judge_changed(&file, &changes)).expect("no panic, and a sentence");
 }
