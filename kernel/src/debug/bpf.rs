@@ -1,9 +1,12 @@
 //! The command `bpf`.
 
-use rhumb_bpf::Map;
+use core::fmt;
+
 use rhumb_bpf::show::Shown;
 use rhumb_machine::Counted;
-use rhumb_monitor::{Arguments, Candidates, Column, Command, CommandError, Complete, Human, Output, Table};
+use rhumb_monitor::{
+    Arguments, Candidates, Column, Command, CommandError, Complete, Human, Output, Table, write_lines,
+};
 
 use super::Kernel;
 use crate::bpf::{self, BpfError, KernelNames, Loaded};
@@ -178,8 +181,8 @@ fn list(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandErr
 /// The events that a program is attached to.
 struct Events<'a>(&'a Loaded, usize);
 
-impl core::fmt::Display for Events<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for Events<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for event in bpf::attachments(self.0, self.1) {
             write!(f, "{separator}{}", event.name())?;
@@ -192,13 +195,16 @@ impl core::fmt::Display for Events<'_> {
 fn maps(mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let name = arguments.optional(|words| words.word("name"))?;
     arguments.end()?;
-    let mut show = |map: &Map| write!(out, "{}", Shown { map, names: &KernelNames });
+    let mut show = |loaded: &Loaded| {
+        let mut maps = loaded.object().maps().iter();
+        maps.try_for_each(|map| write_lines(out, Shown { map, names: &KernelNames }))
+    };
     match name {
-        Some(name) => bpf::with(name, |loaded| loaded.object().maps().iter().for_each(&mut show))
-            .map_err(|error| failed(name, error)),
+        Some(name) => bpf::with(name, show).map_err(|error| failed(name, error))?,
         None => {
-            bpf::for_each(|loaded| loaded.object().maps().iter().for_each(&mut show));
-            Ok(())
+            let mut shown = Ok(());
+            bpf::for_each(|loaded| shown = shown.and_then(|()| show(loaded)));
+            shown
         }
     }
 }

@@ -9,7 +9,8 @@ pub const MAX_SECTIONS: usize = 256;
 pub const MAX_MAPS: usize = 16;
 /// Bytes of the maps of a file, at most.
 pub const MAX_MAP_BYTES: usize = 64 << 20;
-/// Instructions of a program, at most. As none runs twice, that bounds a run: some tens of microseconds.
+/// Instructions of a program, at most. As none runs twice, that bounds a run: some tens of
+/// microseconds, and some hundreds for one that does nothing but copy the largest values into maps.
 pub const MAX_INSTRUCTIONS: usize = 1024;
 /// Bytes of a program's stack.
 pub const STACK_BYTES: usize = 512;

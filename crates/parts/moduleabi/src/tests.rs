@@ -77,6 +77,14 @@ fn each_export_has_its_own_version_and_a_record_that_can_be_read() {
 }
 
 #[test]
+#[allow(unsafe_code, reason = "text of the other side")]
+fn text_of_no_bytes_may_lie_anywhere() {
+    let text = Text { start: core::ptr::null(), bytes: 0 };
+    // SAFETY: it has no bytes.
+    assert_eq!(unsafe { text.get() }, Some(""));
+}
+
+#[test]
 fn a_name_that_fills_its_room_is_read_whole() {
     let name = "x".repeat(version::NAME_BYTES);
     assert_eq!(VersionRecord::new(&name, 7).name(), Some(name.as_str()));

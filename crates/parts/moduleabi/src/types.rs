@@ -108,12 +108,15 @@ impl Text {
         Self { start: text.as_ptr(), bytes: text.len() }
     }
 
-    /// Returns the text; `None` if its bytes are not UTF-8.
+    /// Returns the text; `None` if its bytes are not UTF-8. Text of no bytes may lie anywhere, at null, too.
     ///
     /// # Safety
-    /// `start` and `bytes` describe memory that is readable, and does not change, for `'a`.
+    /// `start` and `bytes` describe memory that is readable, and does not change, for `'a`, or `bytes` is 0.
     #[allow(unsafe_code, reason = "the one place where a pointer of the other side becomes text")]
     pub const unsafe fn get<'a>(self) -> Option<&'a str> {
+        if self.bytes == 0 {
+            return Some("");
+        }
         // SAFETY: the memory is readable and does not change for `'a`, by the caller's promise; any bytes are a u8.
         match str::from_utf8(unsafe { slice::from_raw_parts(self.start, self.bytes) }) {
             Ok(text) => Some(text),

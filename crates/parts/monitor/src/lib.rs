@@ -59,7 +59,7 @@ pub use filter::JUDGED_BYTES;
 pub use format::{Align, Column, Human, Table, counter_line, hexdump, meminfo_line};
 pub use line::LINE_BYTES;
 pub use monitor::{Mode, Monitor, Progress};
-pub use output::Output;
+pub use output::{Output, write_lines};
 pub use run::Outcome;
 pub use text::Text;
 

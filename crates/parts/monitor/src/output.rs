@@ -6,6 +6,8 @@
 
 use core::fmt;
 
+use crate::error::CommandError;
+
 /// A place to write text to, which may also ask the writer to stop.
 pub trait Output {
     /// Writes `text`; lines end in `\n`.
@@ -32,5 +34,25 @@ impl<O: Output + ?Sized> fmt::Write for Adaptor<'_, O> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.write_str(text);
         Ok(())
+    }
+}
+
+/// Writes a value that may have very many lines, up to the end of the line at which the reader wants no more.
+///
+/// # Errors
+/// [`CommandError::Interrupted`]: the rest of the value was not written.
+pub fn write_lines(out: &mut dyn Output, value: impl fmt::Display) -> Result<(), CommandError> {
+    // A value that fails by itself has said what it could, as in `Output::write_fmt`.
+    let _ = fmt::write(&mut Lines(out), format_args!("{value}"));
+    if out.interrupted() { Err(CommandError::Interrupted) } else { Ok(()) }
+}
+
+/// Fails at the end of a line where the reader wants no more.
+struct Lines<'out>(&'out mut dyn Output);
+
+impl fmt::Write for Lines<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text);
+        if text.ends_with('\n') && self.0.interrupted() { Err(fmt::Error) } else { Ok(()) }
     }
 }

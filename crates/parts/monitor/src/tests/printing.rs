@@ -82,6 +82,34 @@ fn texts_are_cut_at_a_character_and_marked() {
     assert!(core::mem::size_of::<CommandError>() <= 128);
 }
 
+/// A reader that has enough after three lines.
+struct Bored(String);
+
+impl Output for Bored {
+    fn write_str(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.0.matches('\n').count() >= 3
+    }
+}
+
+#[test]
+fn a_value_of_many_lines_ends_with_the_reader() {
+    struct Many(u32);
+    impl core::fmt::Display for Many {
+        fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            (0..self.0).try_for_each(|number| writeln!(f, "line {number}"))
+        }
+    }
+    let (mut all, mut some) = (Bored(String::new()), Bored(String::new()));
+    assert_eq!(write_lines(&mut all, Many(2)), Ok(()));
+    assert_eq!(all.0, "line 0\nline 1\n");
+    assert_eq!(write_lines(&mut some, Many(1_000_000)), Err(CommandError::Interrupted));
+    assert_eq!(some.0, "line 0\nline 1\nline 2\n");
+}
+
 #[test]
 fn a_monitor_is_small_enough_for_a_static() {
     let bytes = core::mem::size_of::<Monitor<House>>();
