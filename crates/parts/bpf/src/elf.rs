@@ -172,8 +172,16 @@ pub(crate) struct Relocations<'file, 'elf> {
     program: Name,
 }
 
-/// A relocation: its place in the section, its symbol, and whether it is one of a map.
-type Relocation = (u64, SymbolIndex, bool);
+/// A relocation.
+struct Relocation {
+    /// Its place in the section.
+    offset: u64,
+    symbol: SymbolIndex,
+    /// Whether it is one of a map.
+    is_64: bool,
+    /// The distance from the symbol; `None` where the instruction has it.
+    addend: Option<i64>,
+}
 
 impl Relocations<'_, '_> {
     /// Returns all of them, from whatever sections; none from one that lies outside of the file.
@@ -183,12 +191,17 @@ impl Relocations<'_, '_> {
         own.flat_map(move |table| {
             let rel = table.rel(LE, bytes).ok().flatten().map_or(&[][..], |(entries, _)| entries);
             let rela = table.rela(LE, bytes).ok().flatten().map_or(&[][..], |(entries, _)| entries);
-            let rel = rel.iter().map(|entry| {
-                (entry.r_offset(LE), SymbolIndex(entry.r_sym(LE) as usize), entry.r_type(LE) == R_BPF_64_64)
+            let rel = rel.iter().map(|entry| Relocation {
+                offset: entry.r_offset(LE),
+                symbol: SymbolIndex(entry.r_sym(LE) as usize),
+                is_64: entry.r_type(LE) == R_BPF_64_64,
+                addend: None,
             });
-            let rela = rela.iter().map(|entry| {
-                let (symbol, kind) = (Rela::r_sym(entry, LE, false), Rela::r_type(entry, LE, false));
-                (Rela::r_offset(entry, LE), SymbolIndex(symbol as usize), kind == R_BPF_64_64)
+            let rela = rela.iter().map(|entry| Relocation {
+                offset: Rela::r_offset(entry, LE),
+                symbol: SymbolIndex(Rela::r_sym(entry, LE, false) as usize),
+                is_64: Rela::r_type(entry, LE, false) == R_BPF_64_64,
+                addend: Some(entry.r_addend(LE)),
             });
             rel.chain(rela)
         })
@@ -196,16 +209,19 @@ impl Relocations<'_, '_> {
 }
 
 impl References for Relocations<'_, '_> {
-    fn map_at(&self, instruction: usize) -> Result<Option<u8>, LoadError> {
+    fn map_at(&self, instruction: usize, number: u64) -> Result<Option<u8>, LoadError> {
         let offset = (instruction * INSTRUCTION_BYTES) as u64;
-        let Some((_, index, is_64)) = self.all().find(|relocation| relocation.0 == offset) else {
+        let Some(relocation) = self.all().find(|relocation| relocation.offset == offset) else {
             return Ok(None);
         };
+        let Relocation { symbol: index, is_64, addend, .. } = relocation;
         let bad = LoadError::BadReference(self.program);
         let symbol = self.file.symbols.symbol(index).map_err(|_| bad)?;
         let section = self.file.section_of(symbol, index);
         let is_map = is_64 && self.map_section.is_some() && section == self.map_section;
-        let address = symbol.st_value(LE);
+        // A compiler names a map that is static by the beginning of the section, and a distance.
+        let distance = addend.map_or(number, i64::cast_unsigned);
+        let address = symbol.st_value(LE).wrapping_add(distance);
         if !is_map || !address.is_multiple_of(DEFINITION_BYTES as u64) {
             return Err(bad);
         }

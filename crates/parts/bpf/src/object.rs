@@ -27,7 +27,7 @@ pub struct Object {
 struct NoMaps;
 
 impl References for NoMaps {
-    fn map_at(&self, _: usize) -> Result<Option<u8>, LoadError> {
+    fn map_at(&self, _: usize, _: u64) -> Result<Option<u8>, LoadError> {
         Ok(None)
     }
 }
@@ -152,7 +152,10 @@ fn decode_all(source: &Source<'_>, references: &impl References) -> Result<Vec<O
         let fields = Fields::of(bytes);
         let second = instructions.get(at + 1).map(|&bytes| Fields::of(bytes));
         let takes_two = fields.opcode == LOAD_NUMBER;
-        let map = if takes_two { references.map_at(at)? } else { None };
+        let map = match second {
+            Some(second) if takes_two => references.map_at(at, fields.number_with(second))?,
+            _ => None,
+        };
         operations[at] = decode(fields, second, map).map_err(|refusal| refused(source.name, at, refusal))?;
         at += if takes_two { 2 } else { 1 };
     }

@@ -12,9 +12,10 @@ pub(crate) struct Source<'file> {
 
 /// Something that names the maps that a program's instructions load.
 pub(crate) trait References {
-    /// Returns the map that the instruction at this place loads, by its number; `None` where it loads none.
+    /// Returns the map that the instruction at this place loads, by its number; `None` where it loads none. `number` is the
+    /// number in the instruction itself: the distance from the symbol that the reference names.
     ///
     /// # Errors
     /// It refers to something else.
-    fn map_at(&self, instruction: usize) -> Result<Option<u8>, LoadError>;
+    fn map_at(&self, instruction: usize, number: u64) -> Result<Option<u8>, LoadError>;
 }

@@ -31,6 +31,11 @@ impl Fields {
         }
     }
 
+    /// Returns the number of 64 bits that this instruction and the one behind it hold.
+    pub(crate) const fn number_with(self, second: Self) -> u64 {
+        self.immediate.cast_unsigned() as u64 | (second.immediate.cast_unsigned() as u64) << 32
+    }
+
     fn to(self) -> Result<Register, Refusal> {
         Register::new(self.to).ok_or(Refusal::NoSuchRegister(self.to))
     }
@@ -91,11 +96,7 @@ fn load_number(fields: Fields, second: Option<Fields>, map: Option<u8>) -> Resul
     fields.must_be_zero(fields.offset == 0)?;
     match (map, fields.from) {
         (Some(map), 0 | IS_MAP) => Ok(Operation::LoadMap { to, map }),
-        (None, 0) => {
-            let number = u64::from(fields.immediate.cast_unsigned())
-                | u64::from(second.immediate.cast_unsigned()) << 32;
-            Ok(Operation::LoadNumber { to, number })
-        }
+        (None, 0) => Ok(Operation::LoadNumber { to, number: fields.number_with(second) }),
         (None, IS_MAP) => Err(Refusal::MapByNumber),
         _ => Err(Refusal::UnusedField(fields.opcode)),
     }

@@ -48,6 +48,41 @@ fn programs_and_maps_have_their_names() {
     assert_eq!(run(&object, &Context::EMPTY), Ok(1));
 }
 
+/// A compiler names a static map by the section's beginning, and its distance from there in the instruction.
+#[test]
+fn a_map_is_named_by_a_symbol_and_a_distance() {
+    const TEXT: &str = "
+        map first hash key=number entries=8
+        map second hash key=number entries=8
+        program count split
+            stdw [r10-8], 7
+            lddw r1, @first
+            mov r2, r10
+            add r2, -8
+            mov r3, 1
+            call map_add
+            exit";
+    let file = assembler::assemble(TEXT).expect("it is right");
+    let load_map = super::encode(0x18, 1, 0, 0, 0);
+    let at = file.windows(8).position(|bytes| bytes == load_map).expect("it is there");
+    let with_distance = |distance: i32| {
+        let mut file = file.clone();
+        file[at + 4..at + 8].copy_from_slice(&distance.to_le_bytes());
+        Object::from_elf("test", &file, 4)
+    };
+    for (distance, shown) in
+        [(0, ["@first[7]: 1", "@second: nothing yet"]), (20, ["@first: nothing yet", "@second[7]: 1"])]
+    {
+        let object = with_distance(distance).expect("it is right");
+        assert_eq!(run(&object, &Context::EMPTY), Ok(0));
+        assert_eq!([super::lines(&object, 0), super::lines(&object, 1)].concat(), shown, "{distance}");
+    }
+    for distance in [10, 40, -20, i32::MIN] {
+        let error = with_distance(distance).unwrap_err();
+        assert!(matches!(error, LoadError::BadReference(_)), "{distance}: {error}");
+    }
+}
+
 #[test]
 fn a_file_that_is_cut_at_any_byte_is_refused_or_whole() {
     let file = file();
