@@ -45,11 +45,16 @@ module! {
 
 /// The memory under test, and what was found in it.
 struct Test {
-    blocks: Vec<Block>,
+    blocks: Vec<Tested>,
     bytes: u64,
     wrong_words: u64,
-    /// The first frames of blocks with a wrong word; each once.
-    bad_blocks: Vec<u64>,
+}
+
+/// A block under test.
+struct Tested {
+    block: Block,
+    /// Whether a word of it was wrong.
+    is_bad: bool,
 }
 
 fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Failure> {
@@ -80,7 +85,7 @@ fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Fai
     }
     // Whatever comes of it, blocks that are known to be bad are not given back.
     let outcome = test.run(passes, pretends, out);
-    let retired = test.bad_blocks.len();
+    let retired = test.blocks.iter().filter(|tested| tested.is_bad).count();
     let (bytes, wrong) = (test.bytes, test.wrong_words);
     test.give_back();
     outcome?;
@@ -102,7 +107,7 @@ fn memtest(mut arguments: Arguments<'_>, out: &mut Output<'_>) -> Result<(), Fai
 
 /// Takes up to `wanted` bytes of free memory: the largest blocks first, then what is between them.
 fn take(wanted: u64, out: &Output<'_>) -> Result<Test, Failure> {
-    let mut test = Test { blocks: Vec::new(), bytes: 0, wrong_words: 0, bad_blocks: Vec::new() };
+    let mut test = Test { blocks: Vec::new(), bytes: 0, wrong_words: 0 };
     let mut order = LARGEST_ORDER;
     while test.bytes < wanted {
         if out.interrupted() {
@@ -113,7 +118,7 @@ fn take(wanted: u64, out: &Output<'_>) -> Result<Test, Failure> {
         match Block::new(order, ANY_NODE).filter(|_| fits && has_room) {
             Some(block) => {
                 test.bytes += block.frames() * FRAME_BYTES;
-                test.blocks.push(block);
+                test.blocks.push(Tested { block, is_bad: false });
             }
             None if order == 0 => break,
             None => order -= 1,
@@ -130,7 +135,7 @@ impl Test {
         for pass in 0..passes {
             for (index, pattern) in PATTERNS.iter().enumerate() {
                 let word = pattern.word;
-                for block in &mut self.blocks {
+                for Tested { block, .. } in &mut self.blocks {
                     if out.interrupted() {
                         return Err(Failure::Interrupted);
                     }
@@ -140,7 +145,7 @@ impl Test {
                     }
                 }
                 if pretends && pass == 0 && index == 0 {
-                    self.blocks[0].cells()[1].fetch_xor(1 << 5, Relaxed);
+                    self.blocks[0].block.cells()[1].fetch_xor(1 << 5, Relaxed);
                 }
                 self.check(word, pass, out)?;
                 out.line(format_args!(
@@ -156,12 +161,11 @@ impl Test {
 
     /// Reads all blocks, and notes those with words that are not what was written.
     fn check(&mut self, word: fn(u64, u64) -> u64, pass: u64, out: &mut Output<'_>) -> Result<(), Failure> {
-        for block in &mut self.blocks {
+        for Tested { block, is_bad } in &mut self.blocks {
             if out.interrupted() {
                 return Err(Failure::Interrupted);
             }
-            let frame = block.frame();
-            let first = frame * WORDS_PER_FRAME as u64;
+            let first = block.frame() * WORDS_PER_FRAME as u64;
             for (at, cell) in block.cells().iter().enumerate() {
                 let (wanted, found) = (word(first + at as u64, pass), cell.load(Relaxed));
                 if wanted == found {
@@ -174,12 +178,7 @@ impl Test {
                         "phys:{address:#x}: {wanted:#018x} was written, {found:#018x} is read"
                     ));
                 }
-                if !self.bad_blocks.contains(&frame) {
-                    if self.bad_blocks.try_reserve(1).is_err() {
-                        return Err(Failure::new("there is no memory for the list of bad blocks"));
-                    }
-                    self.bad_blocks.push(frame);
-                }
+                *is_bad = true;
             }
         }
         Ok(())
@@ -187,8 +186,8 @@ impl Test {
 
     /// Retires the bad blocks, and gives the others back.
     fn give_back(self) {
-        for block in self.blocks {
-            if self.bad_blocks.contains(&block.frame()) {
+        for Tested { block, is_bad } in self.blocks {
+            if is_bad {
                 block.retire();
             }
         }
