@@ -111,7 +111,7 @@ fn alloc(out: &mut Output<'_>) -> Result<(), Failure> {
 /// Takes all blocks that the kernel gives away. There is memory left for the kernel itself, of which objects are made here.
 fn greed(out: &mut Output<'_>) -> Result<(), Failure> {
     const PIECE: usize = 64 << 10;
-    const PIECES: usize = (12 << 20) / PIECE;
+    const PIECES: usize = (4 << 20) / PIECE;
     let mut blocks: Vec<Block> = Vec::new();
     for order in (0..=10).rev() {
         loop {
@@ -132,7 +132,7 @@ fn greed(out: &mut Output<'_>) -> Result<(), Failure> {
         }
         pieces.push(piece);
     }
-    out.line(format_args!("{} blocks, and 12 MiB for the kernel", blocks.len()));
+    out.line(format_args!("{} blocks, and 4 MiB for the kernel", blocks.len()));
     Ok(())
 }
 

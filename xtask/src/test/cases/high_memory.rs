@@ -44,7 +44,7 @@ pub(crate) fn cases() -> Vec<Case> {
         // A module leaves memory of the map to the kernel, however much there is past its end.
         machine("module", "insmod probe; probe greed; rmmod probe; maps audit")
             .ram_disk()
-            .expect([text("blocks, and 12 MiB for the kernel"), text("sound")]),
+            .expect([text("blocks, and 4 MiB for the kernel"), text("sound")]),
         machine("longmap", "longmap map 3; longmap unmap; longmap; maps audit").expect([
             text("3 of 512 slots held, 3 at most; 3 made, 0 flushes"),
             text("monitor: 3 pages"),
