@@ -233,6 +233,7 @@ fn vmallocinfo(
                 let first = Leaves::new(tables::reader(), tables::root(), range).next();
                 write!(out, " phys={:#018x} ioremap", first.map_or(0, |leaf| leaf.phys.get()));
             }
+            AreaKind::Pageable => write!(out, " pageable"),
             AreaKind::Waiting => write!(out, " unpurged"),
         }
         writeln!(out);

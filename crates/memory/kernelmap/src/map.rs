@@ -10,6 +10,7 @@
 //! | `map` | [`KernelMap`]: making it; its settings |
 //! | `layout` | [`MapLayout`], [`MapAddresses`]: memory for tables, and addresses |
 //! | `alloc` | making areas |
+//! | `reserve` | areas whose pages come and go |
 //! | `waiting` | giving back; [`FlushPolicy`]; memory that waits |
 //! | `protect` | changing the rights of pages that are mapped |
 //! | `by_address` | areas whose handle was given up for their address |
@@ -43,6 +44,7 @@ mod protect;
 mod region;
 mod release;
 mod report;
+mod reserve;
 mod ring;
 mod validate;
 mod waiting;

@@ -29,7 +29,7 @@ impl<H: Home> KernelMap<H> {
         let frames = Request::FRAME.near(request.near).owner(request.owner);
         let frames = if request.contents == Contents::Zeroed { frames.zeroed() } else { frames };
         let mut largest = request.largest.min(self.home.largest());
-        self.make_area(pinned, AreaKind::Memory, request.owner, (0, request.pages), None, |size, _| {
+        self.make_area(pinned, AreaKind::Memory, request.owner, (0, request.pages), |size, _| {
             if size > largest {
                 return Ok(None);
             }
@@ -93,7 +93,7 @@ impl<H: Home> KernelMap<H> {
             _ => 0,
         };
         let largest = self.home.largest();
-        self.make_area(pinned, AreaKind::Device, owner, (from, pages), Some(device), |size, page| {
+        self.make_area(pinned, AreaKind::Device, owner, (from, pages), |size, page| {
             let phys = device.start().plus(page * PageSize::Size4K.bytes());
             Ok((size <= largest && phys.is_aligned(size)).then(|| Entry::leaf(phys, size, attributes)))
         })
@@ -107,41 +107,15 @@ impl<H: Home> KernelMap<H> {
         kind: AreaKind,
         owner: Owner,
         (from, pages): (u64, u64),
-        device: Option<PhysRange>,
         mut leaf: impl FnMut(PageSize, u64) -> Result<Option<Entry>, AreaError>,
     ) -> Result<Area, AreaError> {
         if pages == 0 {
             return Err(AreaError::Empty);
         }
         let region = self.region_for(pages)?;
-        let per_unit = region.unit.frames();
-        let units = (from + pages).div_ceil(per_unit);
-        let is_charged = device.is_none() && self.accounts.charge(owner, pages)?;
-        let held = match self.take_addresses(pinned, region, units, pages) {
-            Ok(held) => held,
-            Err(error) => {
-                if is_charged {
-                    self.accounts.uncharge(owner, pages);
-                }
-                return Err(error);
-            }
-        };
-        let (all, own) = (held.range(), waiting::without_guard(held.range()));
-        let start = region.address_of(own.start()).plus(from * PageSize::Size4K.bytes());
-        let level = region.level();
-        let mut area = Area { held, start, pages, owner, level, kind, is_charged };
-        let facts = area.facts();
-        area.held.set_word(facts.pack());
-
+        let (per_unit, level) = (region.unit.frames(), region.level());
+        let area = self.take_area(pinned, region, kind, owner, (from, pages))?;
         let mut tables = self.home.tables();
-        if let Err(error) = make_upper_tables(self, pinned, &mut tables, region.unit, all) {
-            self.uncharge(&area);
-            area.held.set_word(0);
-            if region.arena.free(pinned, area.held).is_err() {
-                impossible!("the range was taken from this arena");
-            }
-            return Err(error);
-        }
         let filled =
             self.for_each_entry_of(&mut tables, level, area.held.range(), |tables, table, index, nth| {
                 let skipped = if nth == 0 { from } else { 0 };
@@ -161,6 +135,42 @@ impl<H: Home> KernelMap<H> {
                 Err(error)
             }
         }
+    }
+
+    /// Takes addresses, and makes the tables above their entries, which stay clear.
+    pub(super) fn take_area(
+        &self,
+        pinned: Pinned<'_>,
+        region: &Region<H::Machine>,
+        kind: AreaKind,
+        owner: Owner,
+        (from, pages): (u64, u64),
+    ) -> Result<Area, AreaError> {
+        let units = (from + pages).div_ceil(region.unit.frames());
+        let is_charged = kind != AreaKind::Device && self.accounts.charge(owner, pages)?;
+        let held = match self.take_addresses(pinned, region, units, pages) {
+            Ok(held) => held,
+            Err(error) => {
+                if is_charged {
+                    self.accounts.uncharge(owner, pages);
+                }
+                return Err(error);
+            }
+        };
+        let (all, own) = (held.range(), waiting::without_guard(held.range()));
+        let start = region.address_of(own.start()).plus(from * PageSize::Size4K.bytes());
+        let mut area = Area { held, start, pages, owner, level: region.level(), kind, is_charged };
+        let facts = area.facts();
+        area.held.set_word(facts.pack());
+        if let Err(error) = make_upper_tables(self, pinned, &mut self.home.tables(), region.unit, all) {
+            self.uncharge(&area);
+            area.held.set_word(0);
+            if region.arena.free(pinned, area.held).is_err() {
+                impossible!("the range was taken from this arena");
+            }
+            return Err(error);
+        }
+        Ok(area)
     }
 
     pub(super) fn uncharge(&self, area: &Area) {

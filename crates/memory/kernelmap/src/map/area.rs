@@ -92,6 +92,8 @@ pub enum AreaKind {
     Memory,
     /// A device's memory.
     Device,
+    /// Memory whose pages come and go ([`KernelMap::reserve`](super::KernelMap::reserve)).
+    Pageable,
     /// An area that was given back, and waits for a flush.
     Waiting,
 }
@@ -101,6 +103,7 @@ impl fmt::Display for AreaKind {
         f.pad(match self {
             Self::Memory => "memory",
             Self::Device => "device",
+            Self::Pageable => "pageable",
             Self::Waiting => "waiting",
         })
     }
@@ -139,6 +142,7 @@ impl Facts {
     #[inline]
     pub(super) const fn pack(self) -> u64 {
         let kind = match self.kind {
+            AreaKind::Pageable => 0,
             AreaKind::Memory => 1,
             AreaKind::Device => 2,
             AreaKind::Waiting => 3,
@@ -155,6 +159,8 @@ impl Facts {
     /// Returns the facts in a range's word; `None` where none were set.
     pub(super) const fn unpack(word: u64) -> Option<Self> {
         let kind = match (word & !CHARGED) >> KIND_SHIFT {
+            // An area has pages.
+            0 if word & MOST_PAGES != 0 => AreaKind::Pageable,
             1 => AreaKind::Memory,
             2 => AreaKind::Device,
             3 => AreaKind::Waiting,

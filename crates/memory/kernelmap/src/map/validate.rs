@@ -104,6 +104,10 @@ impl<H: Home> KernelMap<H> {
                 if facts.kind == AreaKind::Waiting { entry == Entry::EMPTY } else { !entry.is_present() };
             if is_absent { Ok(()) } else { Err(MapInconsistency::NotClear(address, entry)) }
         })?;
+        // These are their holder's.
+        if facts.kind == AreaKind::Pageable {
+            return Ok(());
+        }
         let (mut pages, tables) = (0, self.home.tables());
         let own = super::waiting::without_guard(all);
         self.for_each_table(region, own, |address, entry| {
