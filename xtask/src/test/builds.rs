@@ -113,6 +113,7 @@ const SANITIZED: Build = Build {
             "rhumb-frames",
             "rhumb-slab",
             "rhumb-kernelmap",
+            "rhumb-pageable",
             "rhumb-pagetable",
             "rhumb-windows",
             "rhumb-tableguard",
