@@ -148,6 +148,10 @@ fn bring_up(boot: &'static Boot) {
             if mm::kernel_map::map().is_none() {
                 start_kernel_map(boot, frames);
             }
+            // Behind all other reclaimers: what it takes has to be brought back.
+            if let Err(error) = mm::pageable::start(boot, frames) {
+                log::error!("there is no pageable memory: {error}");
+            }
         }
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }

@@ -23,6 +23,12 @@ pub fn serialise() {
     }
 }
 
+/// Sets the address of the last page fault to what it was, for a report: a handler has let others come in between.
+pub fn set_fault_address(address: u64) {
+    // SAFETY: the register says nothing to the CPU.
+    unsafe { core::arch::asm!("mov cr2, {0}", in(reg) address, options(nostack, preserves_flags)) };
+}
+
 /// The control registers that say what this CPU allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Controls {

@@ -13,7 +13,7 @@ use crate::cpu::area::PerCpu;
 use crate::cpu::machine::MACHINE;
 use crate::facts::Boot;
 use crate::layout;
-use crate::mm::{direct_map, frames, kernel_map, objects, tables};
+use crate::mm::{direct_map, frames, kernel_map, objects, pageable, tables};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -22,8 +22,9 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         summary: "memory in use, as /proc/meminfo shows it",
         help: "MemTotal is all RAM in whole frames; MemFree is free RAM. HighTotal and HighFree are the RAM past the end\n\
                of the direct map, LowTotal and LowFree the RAM before it. VmallocUsed is addresses of the kernel map, with\n\
-               guards, and with those that wait for a flush. DirectMap4k, 2M and 1G say how much of the direct map is in\n\
-               pages of each size.",
+               guards, and with those that wait for a flush. Pageable is pageable memory that is in memory, Zswapped what\n\
+               of it was paged out, and Zswap the memory that its compressed contents take. DirectMap4k, 2M and 1G say\n\
+               how much of the direct map is in pages of each size.",
         complete: Complete::Nothing,
         run: meminfo,
     },
@@ -85,6 +86,12 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
     meminfo_line(out, "PageTables", (boot.table_frames + map.upper_tables) * page);
     meminfo_line(out, "VmallocTotal", map.total_bytes);
     meminfo_line(out, "VmallocUsed", map.total_bytes - map.free_bytes);
+    if let Some(all) = pageable::pageable() {
+        let (pages, store) = (all.report(), all.store().report());
+        meminfo_line(out, "Pageable", pages.resident * page);
+        meminfo_line(out, "Zswap", store.frames * page);
+        meminfo_line(out, "Zswapped", store.pages * page);
+    }
     meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<PerCpu>() as u64);
     meminfo_line(out, "FrameDescriptors", boot.descriptors.pages.bytes());
     meminfo_line(out, "DirectMap4k", pages.size_4k * page);

@@ -12,6 +12,7 @@
 //! | [`code`] | `code` |
 //! | [`long_map`] | `longmap` |
 //! | [`kernel_map`] | `kmap`, `vmallocinfo` |
+//! | [`pageable`] | `pageable` |
 //! | [`kmem`] | `kmem` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | [`vmstat`] | `vmstat` |
@@ -45,6 +46,7 @@ mod long_map;
 mod memory;
 mod modules;
 pub mod objects;
+mod pageable;
 mod ram_disk;
 pub mod random;
 mod stop;
@@ -83,6 +85,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     code::COMMANDS,
     long_map::COMMANDS,
     kernel_map::COMMANDS,
+    pageable::COMMANDS,
     kmem::COMMANDS,
     cpus::COMMANDS,
     vmstat::COMMANDS,

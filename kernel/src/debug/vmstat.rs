@@ -9,7 +9,7 @@ use super::Kernel;
 use crate::cpu::area::{Counter, Counters};
 use crate::cpu::{area, tlb};
 use crate::mm::windows::windows;
-use crate::mm::{direct_map, frames, movable};
+use crate::mm::{direct_map, frames, movable, pageable};
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "vmstat",
@@ -19,6 +19,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            and the sum of all flush_*_flushes. nr_tlb_lazy_flush counts CPUs that idled, were not\n\
            interrupted, and flushed when they woke. compact_stall counts requests for blocks that looked for frames to\n\
            move, compact_success those that made a block whole; pgmigrate_* count frames.\n\
+           pgfault counts pages of pageable memory that were zeroed at their first touch or paged in, pgmajfault those paged\n\
+           in; pgscan pages looked at to be paged out, pswpout pages out, pswpin pages in again.\n\
            direct_map_level2_* count 2-MiB pages of the direct map split and merged, level3_* those of 1 GiB.\n\
            flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
            CPUs interrupted, CPUs left alone. Causes that never came are not listed.\n\
@@ -58,6 +60,9 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
         counter_line(out, "allocfail_low", frames.refused_for_low_memory());
     }
     for (name, count) in movable::counters().lines() {
+        counter_line(out, name, count);
+    }
+    for (name, count) in pageable::pageable().map(|all| all.report()).unwrap_or_default().lines() {
         counter_line(out, name, count);
     }
     writeln!(out, "{}", direct_map::counters());

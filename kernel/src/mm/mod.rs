@@ -16,6 +16,7 @@
 //! | [`movable`] | compaction, and the owners whose frames it moves |
 //! | [`protection`], [`protect`] | page tables that only their writer can write: boot's choice, and what comes of it |
 //! | [`kernel_map`] | memory and devices at addresses of the kernel map |
+//! | [`pageable`] | kernel memory that is paged out under pressure |
 //! | [`known`] | what is known of a frame |
 //!
 //! `main::bring_up` calls their `start` and `take_over` in this order, with one CPU running ([`unmapped`] starts
@@ -30,6 +31,7 @@ pub mod long_map;
 pub mod movable;
 pub mod objects;
 pub mod owners;
+pub mod pageable;
 pub mod protect;
 pub mod protection;
 pub mod recall;
@@ -57,6 +59,9 @@ pub fn describe(address: VirtAddr) -> layout::Place {
 pub fn write_place(out: &mut dyn Write, address: VirtAddr) -> fmt::Result {
     let place = describe(address);
     writeln!(out, "{place}")?;
+    if pageable::contains(address) {
+        writeln!(out, "the address is a page of pageable memory")?;
+    }
     if place == layout::Place::Code { writeln!(out, "{}", code::At(address)) } else { Ok(()) }
 }
 

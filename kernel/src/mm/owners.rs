@@ -70,11 +70,14 @@ pub const CODE: Owner = Owner(7);
 /// Loadable modules: [`crate::modules`].
 pub const MODULES: Owner = Owner(8);
 
+/// Pageable memory: [`crate::mm::pageable`].
+pub const PAGEABLE: Owner = Owner(9);
+
 /// The first number that the kernel does not use itself.
 pub const FIRST_FREE: u16 = OWN.len() as u16 + 1;
 
 /// The kernel's own owners, by number from 1 on.
-const OWN: [Description; 8] = [
+const OWN: [Description; 9] = [
     Description { name: "object caches", map: MapUse::Nothing, pool: PoolUse::Nothing },
     Description { name: "direct map", map: MapUse::Nothing, pool: PoolUse::Nothing },
     Description { name: "monitor", map: MapUse::ChangesAndExecutes, pool: PoolUse::Account },
@@ -83,6 +86,7 @@ const OWN: [Description; 8] = [
     Description { name: "page tables", map: MapUse::Changes, pool: PoolUse::Nothing },
     Description { name: "code pool", map: MapUse::Changes, pool: PoolUse::Nothing },
     Description { name: "modules", map: MapUse::Nothing, pool: PoolUse::Nothing },
+    Description { name: "pageable memory", map: MapUse::Nothing, pool: PoolUse::Nothing },
 ];
 
 /// The descriptions of registered owners, by number.

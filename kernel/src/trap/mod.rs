@@ -1,10 +1,11 @@
 //! Traps: where every exception and interrupt arrives.
 //!
 //! Exceptions end in a report, since the kernel has no user programs to blame: see [`report`]. So do non-maskable
-//! interrupts of which no handler knows ([`on_nmi`]). Interrupts are few: the timer, cross-calls, the console.
+//! interrupts of which no handler knows ([`on_nmi`]). A fault in pageable memory brings the page in ([`page`]). Interrupts are few: the timer, cross-calls, the console.
 
 #[cfg(feature = "kasan")]
 pub mod kasan;
+mod page;
 pub mod report;
 mod stack_use;
 
@@ -94,6 +95,7 @@ fn exception(frame: &mut TrapFrame) {
         }
         // A probe that calls free code comes to a breakpoint.
         PAGE_FAULT | GENERAL_PROTECTION | BREAKPOINT => {
+            let mut refused = None;
             if frame.vector == PAGE_FAULT {
                 trace::tell(Event::PageFault, || {
                     Context::EMPTY
@@ -101,9 +103,17 @@ fn exception(frame: &mut TrapFrame) {
                         .with(Field::First, frame.error)
                         .with(Field::Second, frame.rip)
                 });
+                match page::bring_in(frame) {
+                    Some(Ok(())) => return,
+                    Some(Err(error)) => refused = Some(error),
+                    None => {}
+                }
             }
             if !probe::resume(frame) {
-                report::exception(frame)
+                match refused {
+                    Some(error) => report::refused(frame, error),
+                    None => report::exception(frame),
+                }
             }
         }
         _ => report::exception(frame),

@@ -8,8 +8,10 @@ use core::panic::PanicInfo;
 use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_machine::{Counted, CpuId, VirtAddr};
+use rhumb_pageable::PageError;
 use x86_64::registers::control::{Cr2, Cr3};
 
+use super::page::Refused;
 use super::stack_use::StackUse;
 use crate::arch::control::Controls;
 use crate::arch::idt::TrapFrame;
@@ -64,12 +66,25 @@ const SHOWN_CPUS: usize = 16;
 
 /// Reports an exception and stops the machine.
 pub fn exception(frame: &TrapFrame) -> ! {
+    exception_and(frame, None)
+}
+
+/// Reports a touch of pageable memory that cannot be made, and stops the machine.
+pub fn refused(frame: &TrapFrame, error: PageError) -> ! {
+    exception_and(frame, Some(&Refused(frame, error)))
+}
+
+/// Reports an exception, and a sentence about it.
+fn exception_and(frame: &TrapFrame, sentence: Option<&dyn fmt::Display>) -> ! {
     // Those that come from elsewhere, or for want of a stack, say nothing about the screen.
     if !matches!(frame.vector, NON_MASKABLE | DOUBLE_FAULT | MACHINE_CHECK) {
         screen::give_up_if_drawing();
     }
     last_words(&What(frame), |out| {
         writeln!(out, "{}", What(frame))?;
+        if let Some(sentence) = sentence {
+            writeln!(out, "{sentence}")?;
+        }
         if frame.vector == MACHINE_CHECK {
             mce::write_noted(out, area::all().map(|area| (area.id(), &area.machine_check)))?;
         }

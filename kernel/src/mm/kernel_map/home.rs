@@ -31,7 +31,7 @@ pub struct KernelHome {
 }
 
 impl KernelHome {
-    pub(super) const fn new(boot: &'static Boot, frames: &'static Frames<KernelMachine>) -> Self {
+    pub(in crate::mm) const fn new(boot: &'static Boot, frames: &'static Frames<KernelMachine>) -> Self {
         Self { boot, frames }
     }
 }
