@@ -15,7 +15,7 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::{area, call, online, work};
 use crate::debug::Kernel;
 use crate::layout::image;
-use crate::mm::tables;
+use crate::mm::{owners, pageable, tables};
 use crate::platform::screen;
 use code::CodeFault;
 
@@ -36,6 +36,7 @@ const FAULTS: &[&str] = &[
     "report",
     "screen",
     "silent",
+    "pageable",
 ];
 
 /// An address that no page can have, however far an access goes from there.
@@ -43,7 +44,7 @@ const NOWHERE: VirtAddr = VirtAddr::new(0x8000_0000_0000_0000);
 
 pub const COMMAND: Command<Kernel> = Command {
     name: "fault",
-    usage: "read|write|table|exec|code|codewrite|codeud|stack|ud|gp|de|df|nmi|report|screen|silent",
+    usage: "read|write|table|exec|code|codewrite|codeud|stack|ud|gp|de|df|nmi|report|screen|silent|pageable",
     summary: "provoke a CPU exception and see its report",
     help: "read   of an address that is not mapped\n\
            write  to the kernel's text\n\
@@ -60,7 +61,8 @@ pub const COMMAND: Command<Kernel> = Command {
            nmi    a non-maskable interrupt that was not announced\n\
            report a fault in the middle of a report\n\
            screen drawing where no video memory is, if there is a screen\n\
-           silent a call to a CPU that does not answer: it is given 20 s",
+           silent a call to a CPU that does not answer: it is given 20 s\n\
+           pageable  a touch of pageable memory with interrupts off",
     complete: Complete::Words(FAULTS),
     run: fault,
 };
@@ -99,6 +101,16 @@ fn call_a_silent_cpu() {
     });
 }
 
+/// Touches a page of pageable memory that is not in memory, where no fault may wait for it.
+fn touch_with_interrupts_off() -> Result<(), CommandError> {
+    let may_fault = pageable::may_fault().map_err(CommandError::failed)?;
+    let area = pageable::alloc(may_fault, owners::MONITOR, 1).map_err(CommandError::failed)?;
+    let guard = MACHINE.irq_off();
+    provoke::read(area.start());
+    drop(guard);
+    area.free(may_fault).map_err(|(error, _)| CommandError::failed(error))
+}
+
 fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Result<(), CommandError> {
     let kind = arguments.one_of("kind", FAULTS)?;
     arguments.end()?;
@@ -118,6 +130,7 @@ fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Re
         "report" => panic!("{}", FaultsWhenShown),
         "screen" => screen::draw_at(NOWHERE),
         "silent" => call_a_silent_cpu(),
+        "pageable" => touch_with_interrupts_off()?,
         _ => provoke::nmi(),
     }
     Err(CommandError::failed(format_args!("the CPU let '{kind}' pass")))

@@ -25,6 +25,7 @@ mod memory;
 mod modules;
 mod nmi;
 mod objects;
+mod pageable;
 mod protect;
 mod protection;
 mod tables;
@@ -63,6 +64,7 @@ const TESTS: &[&[Test]] = &[
     unmapped::TESTS,
     long_map::TESTS,
     kernel_map::TESTS,
+    pageable::TESTS,
     exhaustion::TESTS,
     compaction::TESTS,
     objects::TESTS,

@@ -11,6 +11,7 @@
 //! | [`frames`] | the frame allocator under stress, on several nodes and zones |
 //! | [`objects`] | object caches under stress, and checks that notice injected faults |
 //! | [`kernel_map`] | areas of the kernel map, under each policy of flushing |
+//! | [`pageable`] | pageable memory, more of it than there is memory |
 //! | [`count`] | marked regions run without a counter, too |
 //! | [`bpf`] | BPF programs count, and wrong ones are refused |
 //! | [`console`] | the monitor's commands, and wrong input |
@@ -39,6 +40,7 @@ mod machines;
 mod matrix;
 mod modules;
 mod objects;
+mod pageable;
 mod product;
 mod protect;
 mod screen;
@@ -59,6 +61,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
         high_memory::cases(),
         objects::cases(),
         kernel_map::cases(),
+        pageable::cases(),
         count::cases(),
         machines::cases(),
         matrix::cases(),
