@@ -249,6 +249,12 @@ impl Request {
         Self { owner, ..self }
     }
 
+    /// Returns the request without its owner and its contents, which are for the block that is found.
+    #[inline(always)]
+    pub(crate) const fn bare(self) -> Self {
+        Self { owner: Owner::NONE, contents: Contents::Stale, ..self }
+    }
+
     /// Asks for whatever content was there.
     #[must_use]
     pub const fn stale(self) -> Self {

@@ -38,10 +38,17 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Lets `successes` allocations that miss the magazines succeed and then one fail.
+    /// Lets `successes` allocations that miss the magazines, or have an owner or contents, succeed and then one fail.
     #[cfg(feature = "checked")]
     pub fn fail_after(&self, successes: u64) {
         self.faults.countdown.store(successes + 1, Relaxed);
+    }
+
+    /// Tells whether an allocation is to fail on purpose, now or later. Requests with an owner or contents leave the
+    /// magazines alone then, so that each of them counts.
+    #[inline]
+    pub(crate) fn is_failure_due(&self) -> bool {
+        cfg!(feature = "checked") && self.faults.countdown.load(Relaxed) > 0
     }
 
     #[inline]

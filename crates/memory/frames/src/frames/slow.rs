@@ -11,11 +11,12 @@
 //!
 //! The last two are for classes that may wait. A failed request has taken no frame.
 
-use rhumb_machine::{Machine, NodeId, Pinned};
+use rhumb_machine::{Machine, NodeId, Order, Pinned};
 
 use crate::cache::CpuCache;
 use crate::error::AllocError;
 use crate::frames::Frames;
+use crate::frames::zero::zero;
 use crate::handle::raw::Raw;
 use crate::pool::Pool;
 use crate::request::{AllocClass, Contents, Owner, Preference, Request, Zone};
@@ -35,17 +36,42 @@ impl<M: Machine> Frames<M> {
 
     #[inline(always)]
     pub(crate) fn alloc_untraced(&self, pinned: Pinned<'_>, request: Request) -> Result<Raw, AllocError> {
-        let (order, kind) = (request.order, request.kind as usize);
-        if request.is_plain()
-            && let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
-            && let Some(raw) =
-                cache.gate.alone(|| cache.pop_run(order, kind, |raw| self.zones.free_around(raw))).flatten()
-        {
-            self.note_alloc(pinned, raw);
-            self.allow(raw);
-            return Ok(raw);
+        match self.pop_uncommon(pinned, request) {
+            Some(raw) => Ok(self.prepare(pinned, raw, request)),
+            None => self.alloc_slow(pinned, request),
         }
-        self.alloc_slow(pinned, request)
+    }
+
+    /// Takes a block from this CPU's magazines: for a run, and for a request that is common but for its owner or its
+    /// contents.
+    #[inline(always)]
+    fn pop_uncommon(&self, pinned: Pinned<'_>, request: Request) -> Option<Raw> {
+        let (order, kind) = (request.order, request.kind);
+        if !request.bare().is_plain() || !request.is_plain() && self.is_failure_due() {
+            return None;
+        }
+        let cache = self.zones.cache(self.machine.cpu_of(pinned))?;
+        if order == Order::BASE {
+            return cache.pop(order, kind);
+        }
+        cache.gate.alone(|| cache.pop_run(order, kind as usize, |raw| self.zones.free_around(raw))).flatten()
+    }
+
+    /// Makes a block that was taken what the request asks for, and returns its handle.
+    #[inline(always)]
+    fn prepare(&self, pinned: Pinned<'_>, raw: Raw, request: Request) -> Raw {
+        self.note_alloc(pinned, raw);
+        self.allow(raw);
+        if request.contents == Contents::Zeroed {
+            zero(&self.machine, raw);
+        }
+        if request.owner != Owner::NONE
+            && let Some(descriptor) = self.described(raw.pfn())
+        {
+            descriptor.stamp(request.owner, request.order);
+            return Raw(raw.0 | Raw::OWNED);
+        }
+        raw
     }
 
     #[cold]
@@ -61,18 +87,7 @@ impl<M: Machine> Frames<M> {
             Some(raw) => raw,
             None => self.alloc_hard(pinned, here, &request)?,
         };
-        self.note_alloc(pinned, raw);
-        self.allow(raw);
-        if zeroed {
-            crate::frames::zero::zero(&self.machine, raw);
-        }
-        if request.owner != Owner::NONE
-            && let Some(descriptor) = self.described(raw.pfn())
-        {
-            descriptor.stamp(request.owner, request.order);
-            return Ok(Raw(raw.0 | Raw::OWNED));
-        }
-        Ok(raw)
+        Ok(self.prepare(pinned, raw, request))
     }
 
     /// Begins a slow path: takes note of this CPU's node, which it may have learnt since it was here last, gives back
@@ -176,6 +191,7 @@ impl<M: Machine> Frames<M> {
         if self.zones.caches.is_traced() && self.free_traced(pinned, raw) {
             return;
         }
+        let raw = self.without_owner(pinned, raw);
         if let Some(cache) = self.zones.cache(self.machine.cpu_of(pinned))
             && cache.push_any(raw)
         {
@@ -184,20 +200,25 @@ impl<M: Machine> Frames<M> {
         self.free_slow(pinned, raw);
     }
 
+    /// Has the descriptor forget the owner of a block, and returns the block's handle as if it never had one. A block of
+    /// another allocator stays as it is.
+    #[inline(always)]
+    fn without_owner(&self, pinned: Pinned<'_>, raw: Raw) -> Raw {
+        if raw.0 & Raw::OWNED == 0 || raw.brand() != self.zones.brand {
+            return raw;
+        }
+        if let Some(descriptor) = self.filled_descriptor(raw.pfn()) {
+            descriptor.note_free(self.machine.cpu_of(pinned));
+        }
+        Raw(raw.0 & !Raw::OWNED)
+    }
+
     #[cold]
     #[inline(never)]
     fn free_slow(&self, pinned: Pinned<'_>, raw: Raw) {
         if raw.brand() != self.zones.brand {
             return self.faults.refuse(raw.pfn());
         }
-        let raw = if raw.0 & Raw::OWNED != 0 {
-            if let Some(descriptor) = self.filled_descriptor(raw.pfn()) {
-                descriptor.note_free(self.machine.cpu_of(pinned));
-            }
-            Raw(raw.0 & !Raw::OWNED)
-        } else {
-            raw
-        };
         self.go_home(pinned);
         let guard = self.machine.irq_off();
         self.zones.free(guard.irq_off(), raw);

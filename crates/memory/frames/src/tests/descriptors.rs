@@ -200,3 +200,25 @@ fn descriptors_side_by_side_are_those_of_one_block_of_one_pool() {
         assert!(frames.descriptors(range(start, end)).is_none(), "{start:#x} to {end:#x}");
     }
 }
+
+/// I13: an owner costs stores to a descriptor, and no visit to what CPUs share.
+#[test]
+fn frames_with_an_owner_come_from_the_magazines_and_go_back_there() {
+    let (frames, _) = with_descriptors(1, &[(BASE, BASE + 64 * 512, 0)]);
+    for order in [0, 2, 9] {
+        let request = Request::new(Order::new(order).unwrap());
+        let held: Vec<_> = (0..4).map(|_| frames.alloc(pinned(), request.owner(Owner(7))).unwrap()).collect();
+        held.into_iter().for_each(|frame| frames.free(pinned(), frame));
+        for owner in [Owner(8), Owner::NONE, Owner(9)] {
+            let mut frame = None;
+            let visits = lock_visits(|| frame = frames.alloc(pinned(), request.owner(owner)).ok());
+            let frame = frame.unwrap();
+            let known = frames.describe(frame.pfn()).unwrap();
+            assert_eq!((visits, known.owner), (0, owner), "order {order}");
+            let back = lock_visits(|| frames.free(pinned(), frame));
+            assert_eq!(back, 0, "order {order}, {owner:?}");
+        }
+    }
+    frames.drain(pinned());
+    frames.validate().unwrap();
+}

@@ -284,7 +284,7 @@ fn a_cpu_that_learns_its_node_late_is_served_from_it() {
     early.into_iter().for_each(|frame| frames.free(pinned(), frame));
     frames.machine.nodes = 2;
     // The first visit to the pools learns the node, and gives back what was kept before.
-    let first = frames.alloc(pinned(), Request::FRAME.owner(crate::Owner(1))).unwrap();
+    let first = frames.alloc(pinned(), Request::new(Order::new(10).unwrap())).unwrap();
     frames.free(pinned(), first);
     for order in [0, 4, 8, 9] {
         let frame = frames.alloc(pinned(), Request::new(Order::new(order).unwrap())).unwrap();
